@@ -1,0 +1,65 @@
+"""The names of all columns and table-wide values, each said once."""
+
+RUN_ID = "run_id"
+
+USER_ID = "user_id"
+ITEM_ID = "item_id"
+USER_INDEX = "user_index"
+ITEM_INDEX = "item_index"
+
+EVENT_TIME = "event_time"
+EVENT_TYPE = "event_type"
+WEIGHT = "weight"
+POSITIVE = "positive"
+CONTEXT = "context"
+REASON = "reason"
+RAW = "raw"
+SOURCE_VERSION = "source_version"
+
+FOLD = "fold"
+FIT = "fit"
+ITEM_INDICES = "item_indices"
+WEIGHTS = "weights"
+TIMES = "times"
+EXCLUDED_INDICES = "excluded_indices"
+
+METHOD = "method"
+FACTOR = "factor"
+PROJECTION = "projection"
+SCALE = "scale"
+NEIGHBOUR_INDICES = "neighbour_indices"
+
+FEATURES = "features"
+CONTENT = "content"
+ATTRIBUTES = "attributes"
+
+EMBEDDING = "embedding"
+INTERACTION_COUNT = "interaction_count"
+
+MODEL = "model"
+RANK = "rank"
+SCORE = "score"
+SCORES = "scores"
+PARTS = "parts"
+REASONS = "reasons"
+GENERATED_AT = "generated_at"
+
+METRIC = "metric"
+K = "k"
+SEGMENT = "segment"
+VALUE = "value"
+CI_LOW = "ci_low"
+CI_HIGH = "ci_high"
+USERS = "users"
+
+# Folds of the interactions.
+TRAIN = "train"
+VALIDATION = "validation"
+TEST = "test"
+
+# Fits: `selection` trains on `train` and is scored on `validation`, where every choice is made;
+# `final` trains on `train` and `validation` with those choices and is scored on `test`.
+SELECTION = "selection"
+FINAL = "final"
+FOLDS_OF_FIT = {SELECTION: (TRAIN,), FINAL: (TRAIN, VALIDATION)}
+TARGET_FOLD_OF_FIT = {SELECTION: VALIDATION, FINAL: TEST}

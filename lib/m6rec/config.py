@@ -1,0 +1,369 @@
+"""The configuration of a run: frozen pydantic models that refuse unknown keys."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from m6rec.errors import ConfigError
+
+Share = Annotated[float, Field(ge=0.0, lt=1.0)]
+PositiveInt = Annotated[int, Field(ge=1)]
+NonNegativeFloat = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+PositiveFloat = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+
+FeatureKind = Literal["numeric", "categorical", "multi_valued", "text", "image", "ignore"]
+RankerName = Literal[
+    "hybrid",
+    "fusion",
+    "svd",
+    "als",
+    "ridge",
+    "item_neighbours",
+    "user_neighbours",
+    "content",
+    "popularity",
+    "mllib_als",
+]
+
+
+class Section(BaseModel):
+    """A part of the configuration: immutable, and closed to keys that it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TableSource(Section):
+    """Where a table of the owner's is read: a path, or a name of the catalogue."""
+
+    path: str | None = None
+    table: str | None = None
+    format: Literal["delta", "parquet", "csv", "json"] = "delta"
+    version: Annotated[int, Field(ge=0)] | None = None
+    options: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _one_place(self) -> "TableSource":
+        if (self.path is None) == (self.table is None):
+            raise ValueError("give either path or table, and not both")
+        if self.version is not None and self.format != "delta":
+            raise ValueError(f"version needs format delta, found format {self.format}")
+        return self
+
+    @property
+    def name(self) -> str:
+        """The place as a person would say it."""
+        return self.path or self.table or ""
+
+
+class InteractionColumns(Section):
+    """The owner's column names."""
+
+    user: str = "user_id"
+    item: str = "item_id"
+    time: str | None = None
+    weight: str | None = None
+    event_type: str | None = None
+    context: tuple[str, ...] = ()
+
+
+class InteractionsConfig(Section):
+    """The interaction table and how an event becomes a weight."""
+
+    source: TableSource
+    columns: InteractionColumns = InteractionColumns()
+    time_unit: Literal["timestamp", "seconds", "milliseconds"] = "timestamp"
+    event_weights: dict[str, NonNegativeFloat] = {}
+    half_life_days: PositiveFloat | None = None
+    duplicates: Literal["sum", "max", "last"] = "last"
+    weighting: Literal["binary", "weight", "log"] = "binary"
+    positive_minimum: float | None = None
+    minimum_user_interactions: PositiveInt = 1
+    minimum_item_interactions: PositiveInt = 1
+    maximum_events_per_user_per_day: PositiveInt | None = None
+
+
+class SplitConfig(Section):
+    """How interactions are divided into train, validation and test.
+
+    `auto` is `last` where interactions have a time, else `random`; for the validation, without
+    times, `mixed`.
+    """
+
+    strategy: Literal[
+        "auto", "provided", "temporal", "last", "random", "cold_items", "cold_users", "none"
+    ] = "auto"
+    test_share: Share = 0.2
+    test_items: PositiveInt | None = None
+    test: TableSource | None = None
+    validation: TableSource | None = None
+    validation_strategy: Literal["auto", "temporal", "last", "random", "mixed"] = "auto"
+    validation_share: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
+
+    @model_validator(mode="after")
+    def _provided_has_test(self) -> "SplitConfig":
+        if self.strategy == "provided" and self.test is None:
+            raise ValueError("strategy provided needs split.test, the owner's test table")
+        if self.strategy != "provided" and (self.test or self.validation):
+            raise ValueError("split.test and split.validation need strategy provided")
+        return self
+
+
+class SvdConfig(Section):
+    """Randomized SVD of D_u^-a P D_i^-b with spectral weighting f(s) = (s / s_0)^spectrum_power."""
+
+    rank: PositiveInt = 256
+    oversampling: Annotated[int, Field(ge=0)] = 32
+    power_passes: Annotated[int, Field(ge=0)] = 5
+    user_exponent: NonNegativeFloat = 0.5
+    item_exponent: NonNegativeFloat = 0.3
+    spectrum_power: NonNegativeFloat = 0.25
+
+
+class AlsConfig(Section):
+    """Implicit ALS; `unobserved_weight` times the number of items is kept within bounds."""
+
+    rank: PositiveInt = 128
+    iterations: PositiveInt = 16
+    regularisation: NonNegativeFloat = 0.01
+    frequency_exponent: NonNegativeFloat = 1.0
+    unobserved_weight: PositiveFloat | None = None
+    unobserved_total: PositiveFloat = 300.0
+    solver: Literal["conjugate_gradient", "cholesky"] = "conjugate_gradient"
+    conjugate_gradient_steps: PositiveInt = 3
+    feedback: Literal["implicit", "explicit"] = "implicit"
+    checkpoint_every: PositiveInt = 5
+
+
+class MllibAlsConfig(Section):
+    """Spark MLlib's own implicit ALS, a reference."""
+
+    rank: PositiveInt = 64
+    iterations: PositiveInt = 10
+    regularisation: NonNegativeFloat = 0.05
+    alpha: PositiveFloat = 10.0
+
+
+class FactorsConfig(Section):
+    """The factor models."""
+
+    svd: SvdConfig = SvdConfig()
+    als: AlsConfig = AlsConfig()
+    mllib_als: MllibAlsConfig = MllibAlsConfig()
+
+
+class RidgeConfig(Section):
+    """Local ridge item-item weights: one small regularised system an item."""
+
+    candidates: PositiveInt = 200
+    user_exponent: NonNegativeFloat = 0.25
+    item_exponent: NonNegativeFloat = 0.3
+    regularisation: PositiveFloat = 150.0
+    kept: PositiveInt = 100
+
+
+class NeighboursConfig(Section):
+    """Item neighbours by co-occurrence, the local ridge, and user neighbours."""
+
+    neighbours: PositiveInt = 100
+    item_exponent: NonNegativeFloat = 0.5
+    user_exponent: NonNegativeFloat = 0.5
+    user_neighbours: PositiveInt = 100
+    maximum_candidate_users: PositiveInt = 20_000
+    maximum_history: PositiveInt = 2_000
+    ridge: RidgeConfig = RidgeConfig()
+
+
+class AttributesSource(Section):
+    """A table of users or items with attribute columns."""
+
+    source: TableSource
+    id: str
+    title: str | None = None
+    kinds: dict[str, FeatureKind] = {}
+
+
+class FeaturesConfig(Section):
+    """Attribute tables and how columns become features."""
+
+    users: AttributesSource | None = None
+    items: AttributesSource | None = None
+    vocabulary_size: PositiveInt = 50_000
+    minimum_count: PositiveInt = 2
+    text_rank: PositiveInt = 256
+    minimum_variance: NonNegativeFloat = 1e-6
+    maximum_features: PositiveInt = 512
+    clip: PositiveFloat = 5.0
+    behaviour: bool = True
+    image_size: PositiveInt = 32
+
+
+class TowersConfig(Section):
+    """The deep towers and their training."""
+
+    inputs: tuple[Literal["svd", "als"], ...] = ("svd", "als")
+    hidden: PositiveInt = 512
+    feature_hidden: PositiveInt = 128
+    epochs: PositiveInt = 10
+    patience: PositiveInt = 3
+    users_per_batch: PositiveInt = 256
+    minimum_steps_per_epoch: PositiveInt = 16
+    negatives: PositiveInt = 2048
+    target_share: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
+    loss: Literal["sampled_softmax", "binary_cross_entropy", "cosine_contrastive"] = (
+        "sampled_softmax"
+    )
+    temperature: PositiveFloat = 0.1
+    learning_rate: PositiveFloat = 2e-3
+    weight_decay: NonNegativeFloat = 0.01
+    warmup_steps: Annotated[int, Field(ge=0)] = 30
+    input_dropout: Share = 0.1
+    gate_half_count: PositiveFloat = 2.0
+    maximum_history: PositiveInt = 1024
+    reader: Literal["petastorm", "arrow"] = "petastorm"
+    processes: PositiveInt = 1
+
+
+class HybridConfig(Section):
+    """Which members the hybrid may blend and how their weights are chosen on validation."""
+
+    members: tuple[RankerName, ...] = (
+        "fusion",
+        "svd",
+        "als",
+        "ridge",
+        "item_neighbours",
+        "user_neighbours",
+        "content",
+        "popularity",
+    )
+    k: PositiveInt = 20
+    maximum_users: PositiveInt = 10_000
+    candidates_per_member: PositiveInt = 200
+    rounds: PositiveInt = 3
+
+
+class RulesConfig(Section):
+    """Business rules, applied inside the ranking kernel."""
+
+    allowed_items: TableSource | None = None
+    excluded_items: TableSource | None = None
+    excluded_pairs: TableSource | None = None
+    mask_seen: bool = True
+
+
+class RecommendConfig(Section):
+    """The published lists."""
+
+    ranker: RankerName = "hybrid"
+    top_n: PositiveInt = 20
+    reasons: Annotated[int, Field(ge=0)] = 3
+    rules: RulesConfig = RulesConfig()
+    users_per_block: PositiveInt = 256
+
+
+class EvaluateConfig(Section):
+    """Which rankers are measured, at which depths."""
+
+    rankers: tuple[RankerName, ...] = (
+        "hybrid",
+        "fusion",
+        "svd",
+        "als",
+        "ridge",
+        "item_neighbours",
+        "user_neighbours",
+        "content",
+        "popularity",
+        "mllib_als",
+    )
+    ks: tuple[PositiveInt, ...] = (10, 20)
+    bootstrap_replicates: PositiveInt = 1_000
+    confidence: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.95
+    compare_with_run: str | None = None
+
+
+class Config(Section):
+    """The whole configuration of a run."""
+
+    interactions: InteractionsConfig
+    split: SplitConfig = SplitConfig()
+    factors: FactorsConfig = FactorsConfig()
+    neighbours: NeighboursConfig = NeighboursConfig()
+    features: FeaturesConfig = FeaturesConfig()
+    towers: TowersConfig = TowersConfig()
+    hybrid: HybridConfig = HybridConfig()
+    recommend: RecommendConfig = RecommendConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    lake: str = "m6rec-lake"
+    seed: int = 42
+
+    @model_validator(mode="after")
+    def _last_needs_time(self) -> "Config":
+        needs_time = {"temporal", "last"}
+        asked = {self.split.strategy, self.split.validation_strategy} & needs_time
+        if asked and self.interactions.columns.time is None:
+            raise ValueError(
+                f"split by {sorted(asked)[0]} needs interactions.columns.time, which is not set"
+            )
+        return self
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the configuration in canonical JSON."""
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def load_config(path: str | Path, overrides: tuple[str, ...] = ()) -> Config:
+    """Read a YAML file, apply `section.key=value` overrides, and validate the whole.
+
+    Raises:
+        ConfigError: the file is missing or not YAML, or a key or value is wrong; the message
+            names each.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise ConfigError(f"config file {file} does not exist; give an existing file to --config")
+    try:
+        data = yaml.safe_load(file.read_text()) or {}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"config file {file} is not valid YAML: {error}") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"config file {file} holds a {type(data).__name__}, expected sections")
+    for override in overrides:
+        _apply_override(data, override)
+    return parse_config(data, str(file))
+
+
+def parse_config(data: dict[str, Any], origin: str) -> Config:
+    """Validate plain data as a Config; `origin` is named in the error."""
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        problems = "\n".join(f"  {_describe(problem)}" for problem in error.errors())
+        raise ConfigError(f"config {origin} is not valid:\n{problems}") from error
+
+
+def _describe(problem: Any) -> str:
+    place = ".".join(str(part) for part in problem["loc"]) or "(whole file)"
+    if problem["type"] == "extra_forbidden":
+        return f"{place}: unknown key; remove it or correct its spelling"
+    if problem["type"] == "missing":
+        return f"{place}: missing; add it"
+    return f"{place}: {problem['msg']}, found {problem['input']!r}"
+
+
+def _apply_override(data: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise ConfigError(f"--set {override!r} is not of the form section.key=value")
+    *sections, last = key.split(".")
+    target = data
+    for section in sections:
+        target = target.setdefault(section, {})
+        if not isinstance(target, dict):
+            raise ConfigError(f"--set {key}: {section} is a value, not a section")
+    target[last] = yaml.safe_load(text)

@@ -1,0 +1,26 @@
+"""Everything that M6-Rec raises on purpose. Each message says what was found, what was
+expected, where, and what to do."""
+
+
+class M6RecError(Exception):
+    """Base of all errors that a user of M6-Rec can act on."""
+
+
+class ConfigError(M6RecError):
+    """A configuration that cannot be right: unknown key, impossible value, contradiction."""
+
+
+class TableError(M6RecError):
+    """A table that is missing, lacks a column, or breaks its schema or key."""
+
+
+class DataError(M6RecError):
+    """Data that breaks an invariant, such as rows in = rows kept + rows quarantined."""
+
+
+class ClusterError(M6RecError):
+    """A cluster that cannot run what is asked: no barrier slots, dynamic allocation, Connect."""
+
+
+class ArtifactError(M6RecError):
+    """A saved model or checkpoint that is missing, incomplete, or made from other inputs."""

@@ -1,0 +1,1 @@
+"""Numerical kernels on arrays: numpy, numba and torch; nothing here imports Spark."""

@@ -1,0 +1,90 @@
+"""Rows of the user-item matrix as arrays."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+Float32 = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
+Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A block of rows of the user-item matrix in compressed sparse row form.
+
+    Attributes:
+        user_index: int64 [n]; the dense index of each row's user.
+        offsets: int64 [n + 1]; row r holds the entries offsets[r] to offsets[r + 1].
+        item_indices: int32 [entries]; ascending within a row.
+        weights: float32 [entries]; non-negative.
+    """
+
+    user_index: Int64
+    offsets: Int64
+    item_indices: Int32
+    weights: Float32
+
+    def __len__(self) -> int:
+        return len(self.user_index)
+
+    @property
+    def entries(self) -> int:
+        """How many interactions the block holds."""
+        return len(self.item_indices)
+
+    @property
+    def counts(self) -> Int64:
+        """int64 [n]: interactions of each row."""
+        return np.diff(self.offsets)
+
+    def slice(self, start: int, stop: int) -> "Rows":
+        """The rows from start up to stop."""
+        low, high = self.offsets[start], self.offsets[stop]
+        return Rows(
+            self.user_index[start:stop],
+            self.offsets[start : stop + 1] - low,
+            self.item_indices[low:high],
+            self.weights[low:high],
+        )
+
+    def to_scipy(self, n_items: int) -> sp.csr_matrix:
+        """The block as a SciPy matrix of shape [n, n_items]."""
+        return sp.csr_matrix(
+            (self.weights, self.item_indices, self.offsets), shape=(len(self), n_items)
+        )
+
+
+def rows_from_scipy(matrix: sp.csr_matrix, user_index: Int64 | None = None) -> Rows:
+    """Rows of a SciPy matrix; users are numbered from 0 unless `user_index` is given."""
+    ordered = matrix.tocsr().sorted_indices()
+    index = np.arange(ordered.shape[0], dtype=np.int64) if user_index is None else user_index
+    return Rows(
+        index,
+        ordered.indptr.astype(np.int64),
+        ordered.indices.astype(np.int32),
+        ordered.data.astype(np.float32),
+    )
+
+
+def concatenate_rows(blocks: list[Rows]) -> Rows:
+    """One block of all rows in order; an empty list gives an empty block."""
+    if not blocks:
+        return Rows(
+            np.empty(0, np.int64),
+            np.zeros(1, np.int64),
+            np.empty(0, np.int32),
+            np.empty(0, np.float32),
+        )
+    shifts = np.cumsum([0] + [block.entries for block in blocks[:-1]])
+    offsets = [block.offsets[:-1] + shift for block, shift in zip(blocks, shifts, strict=True)]
+    total = np.array([sum(block.entries for block in blocks)], dtype=np.int64)
+    return Rows(
+        np.concatenate([block.user_index for block in blocks]),
+        np.concatenate([*offsets, total]),
+        np.concatenate([block.item_indices for block in blocks]),
+        np.concatenate([block.weights for block in blocks]),
+    )

@@ -1,0 +1,222 @@
+"""The one place where tables and artifacts are read and written."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from delta.tables import DeltaTable
+from pyspark.errors import AnalysisException
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from m6rec import columns as c
+from m6rec.config import TableSource
+from m6rec.errors import TableError
+from m6rec.schemas import TABLES, TableSchema
+
+
+@dataclass(frozen=True)
+class Lakehouse:
+    """The tables of one run, under a root path or in `catalog.schema`.
+
+    A location that holds a slash, or starts with a scheme, is a path; `a.b` is a schema of the
+    catalogue. Artifacts (models, checkpoints) always need a path: `artifacts`.
+    """
+
+    spark: SparkSession
+    location: str
+    run_id: str
+    artifacts: str = ""
+    _written: dict[str, int] = field(default_factory=dict)
+    _read: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def by_path(self) -> bool:
+        """Whether tables are addressed by path."""
+        return "/" in self.location or "." not in self.location
+
+    @property
+    def inputs(self) -> Mapping[str, int]:
+        """Versions of the tables read so far."""
+        return dict(self._read)
+
+    @property
+    def outputs(self) -> Mapping[str, int]:
+        """Versions of the tables written so far."""
+        return dict(self._written)
+
+    def address(self, name: str) -> str:
+        """The table's path, or its name in the catalogue."""
+        if self.by_path:
+            return f"{self.location.rstrip('/')}/{name}"
+        return f"{self.location}.{name}"
+
+    def artifact_path(self, *parts: str) -> str:
+        """A folder or file of this run for what is not a table."""
+        root = self.artifacts or f"{self.location.rstrip('/')}/_artifacts"
+        return "/".join([root, self.run_id, *parts])
+
+    def exists(self, name: str) -> bool:
+        """Whether the table has been created."""
+        if self.by_path:
+            return DeltaTable.isDeltaTable(self.spark, self.address(name))
+        return self.spark.catalog.tableExists(self.address(name))
+
+    def version(self, name: str) -> int:
+        """The latest version of the table."""
+        row = self._delta(name).history(1).select("version").first()
+        if row is None:
+            raise TableError(f"table {self.address(name)} has no history; was it vacuumed away?")
+        return int(row["version"])
+
+    def read(self, name: str, version: int | None = None, **part: str) -> DataFrame:
+        """Read this run's rows of a table (all rows of a shared one), restricted to `part`.
+
+        Raises:
+            TableError: the table does not exist; the message names the job that makes it.
+        """
+        table = TABLES[name]
+        if not self.exists(name):
+            raise TableError(
+                f"table {self.address(name)} does not exist; run the job that writes {name} first"
+            )
+        self._read[name] = version if version is not None else self.version(name)
+        reader = self.spark.read.format("delta").option("versionAsOf", self._read[name])
+        address = self.address(name)
+        frame = reader.load(address) if self.by_path else reader.table(address)
+        if not table.shared:
+            frame = frame.where(F.col(c.RUN_ID) == self.run_id)
+        for column, value in part.items():
+            frame = frame.where(F.col(column) == value)
+        return frame
+
+    def write(self, name: str, frame: DataFrame, **part: str) -> int:
+        """Replace this run's rows (of `part`, where given) in one commit; return the version.
+
+        `frame` has the table's columns without `run_id` and without those of `part`, in any
+        order. Writing again changes nothing that a reader sees.
+        """
+        table = TABLES[name]
+        constants = {c.RUN_ID: self.run_id, **part}
+        rows = self._conform(table, frame, constants)
+        condition = " AND ".join(f"{key} = '{value}'" for key, value in constants.items())
+        writer = rows.write.format("delta").mode("overwrite").partitionBy(c.RUN_ID)
+        if self.exists(name):
+            writer = writer.option("replaceWhere", condition)
+        if self.by_path:
+            writer.save(self.address(name))
+        else:
+            writer.saveAsTable(self.address(name))
+        return self._record(name)
+
+    def merge(self, name: str, frame: DataFrame, key: tuple[str, ...]) -> int:
+        """Insert the rows of a shared table whose key is new, update the others."""
+        rows = self._prepare_merge(name, frame)
+        target = self._delta(name).alias("target").merge(rows.alias("source"), _matches(key))
+        target.whenMatchedUpdateAll().whenNotMatchedInsertAll().execute()
+        return self._record(name)
+
+    def append_new(self, name: str, frame: DataFrame, key: tuple[str, ...]) -> int:
+        """Insert the rows of a shared table whose key is new; leave the others as they are."""
+        rows = self._prepare_merge(name, frame)
+        target = self._delta(name).alias("target").merge(rows.alias("source"), _matches(key))
+        target.whenNotMatchedInsertAll().execute()
+        return self._record(name)
+
+    def _prepare_merge(self, name: str, frame: DataFrame) -> DataFrame:
+        table = TABLES[name]
+        if not self.exists(name):
+            self._create_empty(table)
+        return self._conform(table, frame, {c.RUN_ID: self.run_id})
+
+    def _create_empty(self, table: TableSchema) -> None:
+        builder = DeltaTable.createIfNotExists(self.spark).addColumns(table.schema)
+        address = self.address(table.name)
+        builder = builder.location(address) if self.by_path else builder.tableName(address)
+        builder.execute()
+
+    def _conform(
+        self, table: TableSchema, frame: DataFrame, constants: Mapping[str, str]
+    ) -> DataFrame:
+        missing = [
+            name
+            for name in table.schema.names
+            if name not in frame.columns and name not in constants
+        ]
+        if missing:
+            raise TableError(
+                f"rows for table {table.name} lack the columns {missing}; found {frame.columns}"
+            )
+        return frame.select(
+            *(
+                (F.lit(constants[item.name]) if item.name in constants else F.col(item.name))
+                .cast(item.dataType)
+                .alias(item.name)
+                for item in table.schema.fields
+            )
+        )
+
+    def _delta(self, name: str) -> DeltaTable:
+        address = self.address(name)
+        if self.by_path:
+            return DeltaTable.forPath(self.spark, address)
+        return DeltaTable.forName(self.spark, address)
+
+    def _record(self, name: str) -> int:
+        self._written[name] = self.version(name)
+        return self._written[name]
+
+
+def _matches(key: tuple[str, ...]) -> str:
+    return " AND ".join(f"target.{column} = source.{column}" for column in key)
+
+
+def read_source(spark: SparkSession, source: TableSource, required: tuple[str, ...]) -> DataFrame:
+    """Read a table of the owner's and check that it has the `required` columns.
+
+    Raises:
+        TableError: it does not exist, cannot be read, or lacks a column.
+    """
+    try:
+        frame = _load(spark, source)
+    except AnalysisException as error:
+        reason = str(error).splitlines()[0]
+        raise TableError(f"cannot read {source.format} table {source.name}: {reason}") from error
+    missing = [column for column in required if column not in frame.columns]
+    if missing:
+        raise TableError(
+            f"table {source.name} has no column {missing}; it has {frame.columns};"
+            " correct the column names in the config"
+        )
+    return frame
+
+
+def source_version(spark: SparkSession, source: TableSource) -> int | None:
+    """The Delta version that reading `source` gives, or None for other formats."""
+    if source.format != "delta":
+        return None
+    if source.version is not None:
+        return source.version
+    table = (
+        DeltaTable.forPath(spark, source.path)
+        if source.path is not None
+        else DeltaTable.forName(spark, source.name)
+    )
+    row = table.history(1).select("version").first()
+    return None if row is None else int(row["version"])
+
+
+def _load(spark: SparkSession, source: TableSource) -> DataFrame:
+    reader = spark.read.options(**source.options)
+    if source.version is not None:
+        reader = reader.option("versionAsOf", source.version)
+    if source.table is not None:
+        return reader.table(source.table)
+    if source.format == "csv" and "header" not in source.options:
+        reader = reader.option("header", "true")
+    if source.path is not None and "://" not in source.path and not Path(source.path).exists():
+        raise TableError(
+            f"{source.format} table {source.path} does not exist; correct the path in the config"
+        )
+    return reader.format(source.format).load(source.path)
+

@@ -1,0 +1,364 @@
+"""The schema, key and meaning of every table that M6-Rec writes."""
+
+from dataclasses import dataclass
+
+from pyspark.sql import types as T
+
+from m6rec import columns as c
+
+_INDEX = T.LongType()
+_INDICES = T.ArrayType(T.IntegerType(), containsNull=False)
+_FLOATS = T.ArrayType(T.FloatType(), containsNull=False)
+_REASON = T.StructType(
+    [
+        T.StructField("kind", T.StringType(), False),
+        T.StructField("value", T.StringType(), False),
+        T.StructField("share", T.DoubleType(), False),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class TableSchema:
+    """A table: its name, columns, key, and what one row means.
+
+    `shared` tables grow across runs and are not replaced by run.
+    """
+
+    name: str
+    meaning: str
+    key: tuple[str, ...]
+    schema: T.StructType
+    shared: bool = False
+
+
+def _table(
+    name: str,
+    meaning: str,
+    key: tuple[str, ...],
+    fields: dict[str, T.DataType],
+    nullable: tuple[str, ...] = (),
+    shared: bool = False,
+) -> TableSchema:
+    columns = [T.StructField(c.RUN_ID, T.StringType(), False)]
+    columns += [T.StructField(name, kind, name in nullable) for name, kind in fields.items()]
+    return TableSchema(name, meaning, key, T.StructType(columns), shared)
+
+
+INTERACTIONS = _table(
+    "interactions",
+    "One cleaned event of a user with an item.",
+    (c.USER_ID, c.ITEM_ID, c.EVENT_TIME, c.EVENT_TYPE),
+    {
+        c.USER_ID: T.StringType(),
+        c.ITEM_ID: T.StringType(),
+        c.EVENT_TIME: T.TimestampType(),
+        c.EVENT_TYPE: T.StringType(),
+        c.WEIGHT: T.DoubleType(),
+        c.CONTEXT: T.MapType(T.StringType(), T.StringType()),
+    },
+    nullable=(c.EVENT_TIME, c.EVENT_TYPE, c.CONTEXT),
+)
+
+QUARANTINE = _table(
+    "quarantine",
+    "One input row that cleaning refused: the row as it came (JSON) and why.",
+    (),
+    {c.RAW: T.StringType(), c.REASON: T.StringType(), c.SOURCE_VERSION: T.LongType()},
+    nullable=(c.SOURCE_VERSION,),
+)
+
+USER_INDEX = _table(
+    "user_index",
+    "A user's outside id and dense index; append-only across runs.",
+    (c.USER_ID,),
+    {c.USER_ID: T.StringType(), c.USER_INDEX: _INDEX},
+    shared=True,
+)
+
+ITEM_INDEX = _table(
+    "item_index",
+    "An item's outside id and dense index; append-only across runs.",
+    (c.ITEM_ID,),
+    {c.ITEM_ID: T.StringType(), c.ITEM_INDEX: _INDEX},
+    shared=True,
+)
+
+SPLITS = _table(
+    "splits",
+    "A user-item pair, its aggregated weight, and the fold that it belongs to. `positive` is"
+    " false where the pair was seen but does not count as a positive.",
+    (c.USER_INDEX, c.ITEM_INDEX),
+    {
+        c.USER_INDEX: _INDEX,
+        c.ITEM_INDEX: _INDEX,
+        c.WEIGHT: T.DoubleType(),
+        c.EVENT_TIME: T.TimestampType(),
+        c.POSITIVE: T.BooleanType(),
+        c.FOLD: T.StringType(),
+    },
+    nullable=(c.EVENT_TIME,),
+)
+
+CATALOGUE = _table(
+    "catalogue",
+    "An item that may be recommended in this run, with its title.",
+    (c.ITEM_INDEX,),
+    {c.ITEM_INDEX: _INDEX, c.ITEM_ID: T.StringType(), "title": T.StringType()},
+    nullable=("title",),
+)
+
+USER_ITEM_MATRIX = _table(
+    "user_item_matrix",
+    "A row of P for one fit: positives by ascending item_index, their weights and times, and"
+    " the items seen but not positive. Users without history have empty arrays.",
+    (c.FIT, c.USER_INDEX),
+    {
+        c.FIT: T.StringType(),
+        c.USER_INDEX: _INDEX,
+        c.ITEM_INDICES: _INDICES,
+        c.WEIGHTS: _FLOATS,
+        c.TIMES: T.ArrayType(T.TimestampType(), containsNull=True),
+        c.EXCLUDED_INDICES: _INDICES,
+    },
+)
+
+ITEM_FACTORS = _table(
+    "item_factors",
+    "An item's factor; `projection` is its row of the linear map from histories to user factors"
+    " (null for least squares); `scale` multiplies its score.",
+    (c.FIT, c.METHOD, c.ITEM_INDEX),
+    {
+        c.FIT: T.StringType(),
+        c.METHOD: T.StringType(),
+        c.ITEM_INDEX: _INDEX,
+        c.FACTOR: _FLOATS,
+        c.PROJECTION: _FLOATS,
+        c.SCALE: T.FloatType(),
+    },
+    nullable=(c.PROJECTION,),
+)
+
+USER_FACTORS = _table(
+    "user_factors",
+    "A user's factor, projected from the user's row.",
+    (c.FIT, c.METHOD, c.USER_INDEX),
+    {
+        c.FIT: T.StringType(),
+        c.METHOD: T.StringType(),
+        c.USER_INDEX: _INDEX,
+        c.FACTOR: _FLOATS,
+    },
+)
+
+ITEM_NEIGHBOURS = _table(
+    "item_neighbours",
+    "For a history item, the items that it speaks for and how much.",
+    (c.FIT, c.METHOD, c.ITEM_INDEX),
+    {
+        c.FIT: T.StringType(),
+        c.METHOD: T.StringType(),
+        c.ITEM_INDEX: _INDEX,
+        c.NEIGHBOUR_INDICES: _INDICES,
+        c.WEIGHTS: _FLOATS,
+    },
+)
+
+USER_NEIGHBOURS = _table(
+    "user_neighbours",
+    "For a user, the most similar candidate users and how similar they are.",
+    (c.FIT, c.USER_INDEX),
+    {
+        c.FIT: T.StringType(),
+        c.USER_INDEX: _INDEX,
+        c.NEIGHBOUR_INDICES: _INDICES,
+        c.WEIGHTS: _FLOATS,
+    },
+)
+
+_FEATURE_COLUMNS: dict[str, T.DataType] = {
+    c.FEATURES: _FLOATS,
+    c.CONTENT: _FLOATS,
+    c.ATTRIBUTES: T.ArrayType(T.StringType(), containsNull=False),
+}
+
+USER_FEATURES = _table(
+    "user_features",
+    "A user's features (attributes and behaviour), content vector (attributes alone, unit length"
+    " or zero) and attributes in words.",
+    (c.FIT, c.USER_INDEX),
+    {c.FIT: T.StringType(), c.USER_INDEX: _INDEX, **_FEATURE_COLUMNS},
+)
+
+ITEM_FEATURES = _table(
+    "item_features",
+    "An item's features (attributes and behaviour), content vector (attributes alone, unit length"
+    " or zero) and attributes in words.",
+    (c.FIT, c.ITEM_INDEX),
+    {c.FIT: T.StringType(), c.ITEM_INDEX: _INDEX, **_FEATURE_COLUMNS},
+)
+
+ITEM_IMAGES = _table(
+    "item_images",
+    "An item's image as height x width x 3 bytes, scaled to the configured size.",
+    (c.ITEM_INDEX,),
+    {c.ITEM_INDEX: _INDEX, "pixels": T.BinaryType()},
+)
+
+USER_EMBEDDINGS = _table(
+    "user_embeddings",
+    "A user's embedding of the fusion model.",
+    (c.FIT, c.USER_INDEX),
+    {
+        c.FIT: T.StringType(),
+        c.USER_INDEX: _INDEX,
+        c.EMBEDDING: _FLOATS,
+        c.INTERACTION_COUNT: T.LongType(),
+    },
+)
+
+ITEM_EMBEDDINGS = _table(
+    "item_embeddings",
+    "An item's embedding of the fusion model.",
+    (c.FIT, c.ITEM_INDEX),
+    {
+        c.FIT: T.StringType(),
+        c.ITEM_INDEX: _INDEX,
+        c.EMBEDDING: _FLOATS,
+        c.INTERACTION_COUNT: T.LongType(),
+    },
+)
+
+LISTS = _table(
+    "lists",
+    "A ranker's top-N for a user, best first, as dense indices; what `evaluate` measures.",
+    (c.FIT, c.MODEL, c.USER_INDEX),
+    {
+        c.FIT: T.StringType(),
+        c.MODEL: T.StringType(),
+        c.USER_INDEX: _INDEX,
+        c.ITEM_INDICES: _INDICES,
+        c.SCORES: _FLOATS,
+    },
+)
+
+RECOMMENDATIONS = _table(
+    "recommendations",
+    "One recommended item of a user's published list.",
+    (c.USER_ID, c.RANK),
+    {
+        c.USER_ID: T.StringType(),
+        c.RANK: T.IntegerType(),
+        c.ITEM_ID: T.StringType(),
+        "title": T.StringType(),
+        c.SCORE: T.DoubleType(),
+        c.PARTS: T.MapType(T.StringType(), T.DoubleType(), valueContainsNull=False),
+        c.REASONS: T.ArrayType(_REASON, containsNull=False),
+        c.MODEL: T.StringType(),
+        c.GENERATED_AT: T.TimestampType(),
+    },
+    nullable=("title",),
+)
+
+METRICS = _table(
+    "metrics",
+    "A metric of a ranker over the users of a segment, with a bootstrap confidence interval.",
+    (c.MODEL, c.FOLD, c.SEGMENT, c.METRIC, c.K),
+    {
+        c.MODEL: T.StringType(),
+        c.FOLD: T.StringType(),
+        c.SEGMENT: T.StringType(),
+        c.METRIC: T.StringType(),
+        c.K: T.IntegerType(),
+        c.VALUE: T.DoubleType(),
+        c.CI_LOW: T.DoubleType(),
+        c.CI_HIGH: T.DoubleType(),
+        c.USERS: T.LongType(),
+    },
+    nullable=(c.CI_LOW, c.CI_HIGH),
+)
+
+COMPARISONS = _table(
+    "comparisons",
+    "A paired test over users: mean of (model - other_model), its interval and p-value."
+    " `other_run_id` differs from `run_id` where another run is compared.",
+    (c.MODEL, "other_run_id", "other_model", c.FOLD, c.METRIC, c.K),
+    {
+        c.MODEL: T.StringType(),
+        "other_run_id": T.StringType(),
+        "other_model": T.StringType(),
+        c.FOLD: T.StringType(),
+        c.METRIC: T.StringType(),
+        c.K: T.IntegerType(),
+        "difference": T.DoubleType(),
+        c.CI_LOW: T.DoubleType(),
+        c.CI_HIGH: T.DoubleType(),
+        "p_value": T.DoubleType(),
+        c.USERS: T.LongType(),
+    },
+)
+
+MODELS = _table(
+    "models",
+    "What a fit learned beside its tables, by kind and name: parameters as JSON, and the folder"
+    " of the saved artifact where there is one.",
+    (c.FIT, "kind", "name"),
+    {
+        c.FIT: T.StringType(),
+        "kind": T.StringType(),
+        "name": T.StringType(),
+        "parameters": T.StringType(),
+        "artifact": T.StringType(),
+    },
+    nullable=("artifact",),
+)
+
+_VERSIONS = T.MapType(T.StringType(), T.LongType())
+RUNS = _table(
+    "runs",
+    "A job of a run: what it read, with which configuration and code, what it wrote. The row of"
+    " job `publish` is the one commit by which a run becomes the published one.",
+    ("job",),
+    {
+        "job": T.StringType(),
+        "status": T.StringType(),
+        "config": T.StringType(),
+        "config_hash": T.StringType(),
+        "code_version": T.StringType(),
+        "seed": T.LongType(),
+        "inputs": _VERSIONS,
+        "outputs": _VERSIONS,
+        "started_at": T.TimestampType(),
+        "finished_at": T.TimestampType(),
+    },
+    nullable=("finished_at", "inputs", "outputs"),
+    shared=True,
+)
+
+TABLES: dict[str, TableSchema] = {
+    table.name: table
+    for table in (
+        INTERACTIONS,
+        QUARANTINE,
+        USER_INDEX,
+        ITEM_INDEX,
+        SPLITS,
+        CATALOGUE,
+        USER_ITEM_MATRIX,
+        ITEM_FACTORS,
+        USER_FACTORS,
+        ITEM_NEIGHBOURS,
+        USER_NEIGHBOURS,
+        USER_FEATURES,
+        ITEM_FEATURES,
+        ITEM_IMAGES,
+        USER_EMBEDDINGS,
+        ITEM_EMBEDDINGS,
+        LISTS,
+        RECOMMENDATIONS,
+        METRICS,
+        COMPARISONS,
+        MODELS,
+        RUNS,
+    )
+}

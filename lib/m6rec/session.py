@@ -1,0 +1,29 @@
+"""The Spark session: found where a cluster gave one, built from a properties file elsewhere."""
+
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+from m6rec.errors import ConfigError
+
+
+def read_properties(path: str | Path) -> dict[str, str]:
+    """Read a Spark properties file: `key value` a line, `#` starts a comment line."""
+    file = Path(path)
+    if not file.is_file():
+        raise ConfigError(f"Spark properties file {file} does not exist; see conf/spark-*.conf")
+    lines = (line.strip() for line in file.read_text().splitlines())
+    pairs = (line.split(None, 1) for line in lines if line and not line.startswith("#"))
+    return {key: value.strip() for key, value in pairs}
+
+
+def get_session(
+    application: str, properties: dict[str, str] | None = None, master: str | None = None
+) -> SparkSession:
+    """Return the running session (spark-submit, notebook), or build one from `properties`."""
+    builder = SparkSession.builder.appName(application)
+    if master is not None:
+        builder = builder.master(master)
+    for key, value in (properties or {}).items():
+        builder = builder.config(key, value)
+    return builder.getOrCreate()

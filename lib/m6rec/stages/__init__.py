@@ -1,0 +1,1 @@
+"""Stages: each turns DataFrames into DataFrames by calling kernels on their partitions."""

@@ -1,0 +1,1 @@
+"""The deep towers in torch: model, losses, batches, training, saved artifact."""
