@@ -1,5 +1,7 @@
 """The Spark session: found where a cluster gave one, built from a properties file elsewhere."""
 
+import os
+import sys
 from pathlib import Path
 
 from pyspark.sql import SparkSession
@@ -21,6 +23,8 @@ def get_session(
     application: str, properties: dict[str, str] | None = None, master: str | None = None
 ) -> SparkSession:
     """Return the running session (spark-submit, notebook), or build one from `properties`."""
+    # Spark's default is the `python3` of the PATH, which need not be the one that has our packages.
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     builder = SparkSession.builder.appName(application)
     if master is not None:
         builder = builder.master(master)

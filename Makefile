@@ -1,0 +1,38 @@
+# M6-Rec. `make` alone explains the targets.
+SHELL := /bin/bash
+VENV := $(or $(M6REC_VENV),.venv)
+PYTHON := $(VENV)/bin/python
+SOURCES := lib jobs tests setup.py
+
+export PYTHONDONTWRITEBYTECODE := 1
+export PYTHONPATH := lib:.
+
+.DEFAULT_GOAL := help
+.PHONY: help setup test lint types format demo clean
+
+help: ## Explain the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## Make the virtual environment from the lock file
+	@./spark-submit.sh setup
+
+test: setup ## All tests with coverage of lib/ (less than 15 minutes)
+	$(PYTHON) -m pytest --cov=lib/m6rec --cov-report=term --cov-fail-under=90
+
+lint: setup ## Style: ruff
+	$(VENV)/bin/ruff check $(SOURCES)
+	$(VENV)/bin/ruff format --check $(SOURCES)
+
+format: setup ## Put the style right
+	$(VENV)/bin/ruff check --fix $(SOURCES)
+	$(VENV)/bin/ruff format $(SOURCES)
+
+types: setup ## Types: mypy --strict on lib/
+	$(VENV)/bin/mypy
+
+demo: ## The whole pipeline on MovieLens-100K, in output/demo
+	@./spark-submit.sh demo
+
+clean: ## Remove what runs and tests leave behind (not the virtual environment)
+	rm -rf output spark-warehouse metastore_db derby.log .coverage .pytest_cache .mypy_cache .ruff_cache
+	find lib jobs tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,133 @@
+"""Measure every ranker's lists on validation and test, and compare them over users."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from m6rec import columns as c
+from m6rec.command_line import command_line
+from m6rec.config import Config
+from m6rec.errors import DataError
+from m6rec.lakehouse import Lakehouse
+from m6rec.schemas import TABLES
+from m6rec.stages.evaluation import compare_runs, evaluate_lists
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+
+def run(lakehouse: Lakehouse, config: Config) -> None:
+    """Write `metrics` and `comparisons` of both fits from `lists` and the held-out pairs.
+
+    Reads: lists, splits, user_item_matrix, item_index, catalogue, item_features (where made).
+    Writes: metrics, comparisons.
+
+    Raises:
+        DataError: no fold holds out a positive pair, or no ranker has a list.
+    """
+    metrics: list[dict[str, Any]] = []
+    comparisons: list[dict[str, Any]] = []
+    for fit, fold in c.TARGET_FOLD_OF_FIT.items():
+        targets = _targets(lakehouse, fold).cache()
+        if not targets.isEmpty():
+            fold_metrics, fold_comparisons = _evaluate_fold(lakehouse, config, fit, fold, targets)
+            metrics += fold_metrics
+            comparisons += fold_comparisons
+        targets.unpersist()
+    if not metrics:
+        raise DataError(
+            "neither validation nor test holds out a positive pair, so there is nothing to"
+            " measure; choose a split strategy other than none, or larger shares"
+        )
+    lakehouse.write("metrics", _frame(lakehouse, "metrics", metrics))
+    lakehouse.write("comparisons", _frame(lakehouse, "comparisons", comparisons))
+
+
+def _evaluate_fold(
+    lakehouse: Lakehouse, config: Config, fit: str, fold: str, targets: DataFrame
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    matrix = lakehouse.read("user_item_matrix", fit=fit)
+    n_items = _n_items(lakehouse)
+    lists = lakehouse.read("lists", fit=fit)
+    evaluation = evaluate_lists(
+        lists,
+        targets,
+        matrix.select(c.USER_INDEX, F.size(c.ITEM_INDICES).alias(c.INTERACTION_COUNT)),
+        _item_counts(matrix, n_items),
+        lakehouse.read("catalogue").count(),
+        _content_vectors(lakehouse, fit, n_items),
+        config.evaluate,
+        config.seed,
+        fold,
+        lakehouse.run_id,
+    )
+    other = config.evaluate.compare_with_run
+    if other is None:
+        return evaluation.metrics, evaluation.comparisons
+    other_lists = _lists_of_run(lakehouse, other, fit)
+    rows = compare_runs(lists, other_lists, other, targets, config.evaluate, config.seed, fold)
+    return evaluation.metrics, evaluation.comparisons + rows
+
+
+def _targets(lakehouse: Lakehouse, fold: str) -> DataFrame:
+    return (
+        lakehouse.read("splits", fold=fold)
+        .where(F.col(c.POSITIVE))
+        .groupBy(c.USER_INDEX)
+        .agg(F.sort_array(F.collect_set(F.col(c.ITEM_INDEX).cast("int"))).alias(c.ITEM_INDICES))
+    )
+
+
+def _lists_of_run(lakehouse: Lakehouse, run_id: str, fit: str) -> DataFrame:
+    other = Lakehouse(lakehouse.spark, lakehouse.location, run_id, lakehouse.artifacts)
+    return other.read("lists", fit=fit)
+
+
+def _n_items(lakehouse: Lakehouse) -> int:
+    row = lakehouse.read("item_index").agg(F.max(c.ITEM_INDEX).alias(c.ITEM_INDEX)).first()
+    if row is None or row[c.ITEM_INDEX] is None:
+        raise DataError("table item_index is empty; run prepare_interactions first")
+    return int(row[c.ITEM_INDEX]) + 1
+
+
+def _item_counts(matrix: DataFrame, n_items: int) -> npt.NDArray[np.int64]:
+    rows = (
+        matrix.select(F.explode(c.ITEM_INDICES).alias(c.ITEM_INDEX))
+        .groupBy(c.ITEM_INDEX)
+        .agg(F.count("*").alias(c.INTERACTION_COUNT))
+        .toPandas()
+    )
+    counts = np.zeros(n_items, dtype=np.int64)
+    counts[rows[c.ITEM_INDEX].to_numpy(np.int64)] = rows[c.INTERACTION_COUNT].to_numpy(np.int64)
+    return counts
+
+
+def _content_vectors(
+    lakehouse: Lakehouse, fit: str, n_items: int
+) -> npt.NDArray[np.float32] | None:
+    """float32 [n_items, d]: content vectors of the items, or None where there are no attributes."""
+    if not lakehouse.exists("item_features"):
+        return None
+    rows = (
+        lakehouse.read("item_features", fit=fit)
+        .where(F.size(c.CONTENT) > 0)
+        .select(c.ITEM_INDEX, c.CONTENT)
+        .toPandas()
+    )
+    if rows.empty:
+        return None
+    content = np.stack(rows[c.CONTENT].to_numpy()).astype(np.float32)
+    vectors = np.zeros((n_items, content.shape[1]), dtype=np.float32)
+    vectors[rows[c.ITEM_INDEX].to_numpy(np.int64)] = content
+    return vectors
+
+
+def _frame(lakehouse: Lakehouse, table: str, rows: Sequence[dict[str, Any]]) -> DataFrame:
+    fields = [field for field in TABLES[table].schema.fields if field.name != c.RUN_ID]
+    values = [tuple(row[field.name] for field in fields) for row in rows]
+    return lakehouse.spark.createDataFrame(values, T.StructType(fields))
+
+
+if __name__ == "__main__":
+    command_line("evaluate", run, __doc__)

@@ -1,0 +1,68 @@
+"""Run all jobs in turn for one run id, publish the run, and report on it.
+
+Started again with the same run id, finished jobs are skipped. Leaves metrics.json and report.html
+in the output folder.
+"""
+
+from pathlib import Path
+
+from m6rec.command_line import check_sources, command, open_lakehouse
+from m6rec.config import Config
+from m6rec.lakehouse import Lakehouse
+from m6rec.lineage import Job, publish, run_job
+from m6rec.report.collect import collect_report
+from m6rec.report.export import metrics_json
+from m6rec.report.page import write_report
+from m6rec.session import get_session
+from pyspark.sql import SparkSession
+
+from jobs import (
+    build_features,
+    evaluate,
+    prepare_interactions,
+    recommend,
+    train_factors,
+    train_hybrid,
+    train_neighbours,
+    train_towers,
+)
+
+JOBS: dict[str, Job] = {
+    "prepare_interactions": prepare_interactions.run,
+    "train_factors": train_factors.run,
+    "train_neighbours": train_neighbours.run,
+    "build_features": build_features.run,
+    "train_towers": train_towers.run,
+    "train_hybrid": train_hybrid.run,
+    "recommend": recommend.run,
+    "evaluate": evaluate.run,
+}
+
+
+def run_pipeline(spark: SparkSession, config: Config, run_id: str, output: Path) -> Lakehouse:
+    """Run every job that has not finished, publish, and write metrics.json and report.html."""
+    lakehouse = open_lakehouse(spark, config, run_id)
+    check_sources(spark, config)
+    for number, (name, job) in enumerate(JOBS.items(), start=1):
+        print(f"[{number}/{len(JOBS)}] {name}", flush=True)
+        run_job(lakehouse, config, name, job)
+    publish(lakehouse, config)
+    output.mkdir(parents=True, exist_ok=True)
+    report = collect_report(lakehouse, config)
+    metrics_json(report.metrics, output / "metrics.json")
+    write_report(output / "report.html", report)
+    return lakehouse
+
+
+def _body(config: Config, run_id: str, output: Path | None) -> None:
+    spark = get_session("m6rec pipeline")
+    folder = output if output is not None else Path("output")
+    try:
+        run_pipeline(spark, config, run_id, folder)
+        print(f"metrics: {folder / 'metrics.json'}\nreport: {folder / 'report.html'}", flush=True)
+    finally:
+        spark.stop()
+
+
+if __name__ == "__main__":
+    command(__doc__, _body)

@@ -1,0 +1,136 @@
+"""Rank: lists of every evaluated ranker for users with held-out items, and the published lists.
+
+Reads what the fits have learned; writes lists, recommendations, and the embeddings of users and
+items.
+"""
+
+import datetime
+
+from m6rec import columns as c
+from m6rec.command_line import command_line
+from m6rec.config import Config
+from m6rec.fits import (
+    FUSION,
+    given_vectors,
+    item_count,
+    member_names,
+    read_blends,
+    read_members,
+)
+from m6rec.kernels.blending import Blend
+from m6rec.kernels.members import Member
+from m6rec.lakehouse import Lakehouse, read_source
+from m6rec.stages.catalogue import catalogue_words, forbidden_items
+from m6rec.stages.embeddings import item_embeddings, user_embeddings
+from m6rec.stages.matrix import target_rows
+from m6rec.stages.neighbours import item_weights_from_frame
+from m6rec.stages.ranking import Explaining, Scoring, rank, recommend, user_inputs
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+
+def run(lakehouse: Lakehouse, config: Config) -> None:
+    """Write the lists that `evaluate` measures, then the lists that are published."""
+    rank_for_evaluation(lakehouse, config, c.SELECTION)
+    members, blends = rank_for_evaluation(lakehouse, config, c.FINAL)
+    publishable(lakehouse, config, members, blends)
+    embed(lakehouse, config, members)
+
+
+def rank_for_evaluation(
+    lakehouse: Lakehouse, config: Config, fit: str
+) -> tuple[dict[str, Member], tuple[Blend, ...]]:
+    """Lists of all evaluated rankers for the users with items in the fit's target fold."""
+    rankers = tuple(dict.fromkeys((*config.evaluate.rankers, config.recommend.ranker)))
+    blends = read_blends(lakehouse, config, rankers)
+    names = tuple(dict.fromkeys(name for blend in blends for name in blend.members))
+    members = read_members(lakehouse, config, fit, names)
+    scoring = Scoring(
+        members=members,
+        blends=tuple(blend for blend in blends if blend.name in config.evaluate.rankers),
+        forbidden=forbidden_items(lakehouse.read("catalogue"), item_count(lakehouse)),
+        mask_seen=True,
+        n=max(config.evaluate.ks),
+    )
+    targets = target_rows(lakehouse.read("splits"), c.TARGET_FOLD_OF_FIT[fit])
+    users = _users(lakehouse, fit, names, None).join(
+        targets.select(c.USER_INDEX), c.USER_INDEX, how="left_semi"
+    )
+    lakehouse.write("lists", rank(users, scoring), fit=fit)
+    return members, blends
+
+
+def publishable(
+    lakehouse: Lakehouse, config: Config, members: dict[str, Member], blends: tuple[Blend, ...]
+) -> None:
+    """The explained lists of the configured ranker for every user, under the rules."""
+    rules = config.recommend.rules
+    spark = lakehouse.spark
+    n_items = item_count(lakehouse)
+    catalogue = lakehouse.read("catalogue")
+    blend = next(one for one in blends if one.name == config.recommend.ranker)
+    names = tuple(blend.coefficients())
+    allowed, excluded = (
+        None if source is None else read_source(spark, source, (c.ITEM_ID,))
+        for source in (rules.allowed_items, rules.excluded_items)
+    )
+    scoring = Scoring(
+        members={name: members[name] for name in names},
+        blends=(blend,),
+        forbidden=forbidden_items(catalogue, n_items, allowed, excluded),
+        mask_seen=rules.mask_seen,
+        n=config.recommend.top_n,
+    )
+    words = catalogue_words(catalogue, lakehouse.read("item_features", fit=c.FINAL), n_items)
+    weights = lakehouse.read("item_neighbours", fit=c.FINAL, method="ridge")
+    explaining = Explaining(
+        item_weights=item_weights_from_frame(weights, n_items),
+        attributes=words.attributes,
+        attribute_names=words.attribute_names,
+        item_ids=words.item_ids,
+        titles=words.titles,
+        reasons=config.recommend.reasons,
+        generated_at=datetime.datetime.now(datetime.UTC),
+    )
+    users = _users(lakehouse, c.FINAL, names, _excluded_pairs(lakehouse, config))
+    user_ids = lakehouse.read("user_index").select(c.USER_INDEX, c.USER_ID)
+    lakehouse.write("recommendations", recommend(users, user_ids, scoring, explaining))
+
+
+def embed(lakehouse: Lakehouse, config: Config, members: dict[str, Member]) -> None:
+    """The embeddings of the fusion model, for readers of the tables."""
+    parts = [members[name] for name in member_names(FUSION, config) if name in members]
+    if not parts:
+        return
+    matrix = lakehouse.read("user_item_matrix", fit=c.FINAL)
+    users = _users(lakehouse, c.FINAL, (), None)
+    lakehouse.write("item_embeddings", item_embeddings(matrix, parts), fit=c.FINAL)
+    lakehouse.write("user_embeddings", user_embeddings(users, parts), fit=c.FINAL)
+
+
+def _users(
+    lakehouse: Lakehouse, fit: str, names: tuple[str, ...], excluded_pairs: DataFrame | None
+) -> DataFrame:
+    return user_inputs(
+        lakehouse.read("user_item_matrix", fit=fit),
+        lakehouse.read("user_features", fit=fit),
+        given_vectors(lakehouse, fit, names),
+        excluded_pairs,
+    )
+
+
+def _excluded_pairs(lakehouse: Lakehouse, config: Config) -> DataFrame | None:
+    source = config.recommend.rules.excluded_pairs
+    if source is None:
+        return None
+    pairs = read_source(lakehouse.spark, source, (c.USER_ID, c.ITEM_ID)).select(
+        F.col(c.USER_ID).cast("string").alias(c.USER_ID),
+        F.col(c.ITEM_ID).cast("string").alias(c.ITEM_ID),
+    )
+    users = lakehouse.read("user_index").select(c.USER_ID, c.USER_INDEX)
+    items = lakehouse.read("item_index").select(c.ITEM_ID, c.ITEM_INDEX)
+    return pairs.join(users, c.USER_ID, how="inner").join(items, c.ITEM_ID, how="inner")
+
+
+if __name__ == "__main__":
+    command_line("recommend", run, __doc__)

@@ -1,0 +1,53 @@
+"""Train item neighbours, the local ridge and user neighbours for both fits.
+
+Reads user_item_matrix and item_index; writes item_neighbours and user_neighbours.
+"""
+
+from pyspark.sql import functions as F
+
+from m6rec import columns as c
+from m6rec.command_line import command_line
+from m6rec.config import Config
+from m6rec.errors import TableError
+from m6rec.lakehouse import Lakehouse
+from m6rec.stages.neighbours import (
+    candidate_users,
+    find_user_neighbours,
+    item_weights_to_frame,
+    train_item_neighbours,
+    train_ridge,
+)
+
+ITEM_METHODS = {"item_neighbours": train_item_neighbours, "ridge": train_ridge}
+
+
+def run(lakehouse: Lakehouse, config: Config) -> None:
+    """Train all neighbour models of the selection and the final fit."""
+    n_items = _count_items(lakehouse)
+    for fit in (c.SELECTION, c.FINAL):
+        _train_fit(lakehouse, config, fit, n_items)
+
+
+def _train_fit(lakehouse: Lakehouse, config: Config, fit: str, n_items: int) -> None:
+    matrix = lakehouse.read("user_item_matrix", fit=fit)
+    for method, train in ITEM_METHODS.items():
+        weights = train(matrix, n_items, config.neighbours)
+        frame = item_weights_to_frame(lakehouse.spark, weights, method)
+        lakehouse.write("item_neighbours", frame, fit=fit, method=method)
+    candidates = candidate_users(matrix, config.neighbours, config.seed)
+    neighbours = find_user_neighbours(matrix, candidates, config.neighbours, n_items)
+    lakehouse.write("user_neighbours", neighbours, fit=fit)
+
+
+def _count_items(lakehouse: Lakehouse) -> int:
+    row = lakehouse.read("item_index").agg(F.max(c.ITEM_INDEX).alias("last")).first()
+    if row is None or row["last"] is None:
+        raise TableError(
+            f"table {lakehouse.address('item_index')} is empty, expected the items of the run;"
+            " run prepare_interactions first"
+        )
+    return int(row["last"]) + 1
+
+
+if __name__ == "__main__":
+    command_line("train_neighbours", run, __doc__)

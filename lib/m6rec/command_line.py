@@ -1,0 +1,212 @@
+"""The command line that all jobs share.
+
+A job is a function `run(lakehouse, config)` in a file of `jobs/`; `command_line` gives it options.
+From a notebook the same function is called without any of this:
+
+    spark = get_session("notebook", read_properties("conf/spark-local.conf"))
+    config = load_config("conf/minimal.yaml")
+    lakehouse = open_lakehouse(spark, config, new_run_id())
+    run_job(lakehouse, config, "train_factors", jobs.train_factors.run)   # recorded in `runs`
+    jobs.train_factors.run(lakehouse, config)                             # not recorded
+
+This module imports neither torch nor numba, so that `--help` and a wrong config answer at once.
+"""
+
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pyspark.errors import PySparkException
+from pyspark.sql import SparkSession
+from rich.console import Console
+
+from m6rec.config import AttributesSource, Config, TableSource, load_config
+from m6rec.errors import M6RecError, TableError
+from m6rec.lakehouse import Lakehouse, read_source
+from m6rec.lineage import Job, run_job
+from m6rec.session import get_session
+
+WRONG_USE = 2
+
+ConfigOption = Annotated[Path, typer.Option("--config", help="The configuration, a YAML file.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="SECTION.KEY=VALUE",
+        help="Replace a value of the config; repeatable. The value is read as YAML.",
+    ),
+]
+RunIdOption = Annotated[
+    str | None,
+    typer.Option(
+        "--run-id",
+        help="The run. Given again, it resumes: finished jobs are skipped. Without it: a new id.",
+    ),
+]
+OutputOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        help="Folder for tables (in DIR/lake) and reports. Without it: `lake` of the config.",
+        metavar="DIR",
+    ),
+]
+
+
+def command_line(job: str, run: Job, doc: str | None) -> None:
+    """Run a job from the command line: the config is checked first, the job is recorded in `runs`.
+
+    Exits with 2 and one message on stderr for anything that the user can put right.
+    """
+
+    def body(config: Config, run_id: str, output: Path | None) -> None:
+        spark = get_session(f"m6rec {job}")
+        try:
+            if job == "prepare_interactions":
+                check_sources(spark, config)
+            run_job(open_lakehouse(spark, config, run_id), config, job, run)
+        finally:
+            spark.stop()
+
+    command(doc, body)
+
+
+def command(doc: str | None, body: Callable[[Config, str, Path | None], None]) -> None:
+    """Parse the options of a job and call `body(config, run_id, output)` with a valid config."""
+    application = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+    @application.command(help=doc)
+    def _main(
+        config: ConfigOption,
+        overrides: SetOption = None,
+        run_id: RunIdOption = None,
+        output: OutputOption = None,
+    ) -> None:
+        with errors_as_messages():
+            checked = read_config(config, tuple(overrides or ()), output)
+            chosen = run_id or new_run_id()
+            print(f"run id {chosen}", flush=True)
+            body(checked, chosen, output)
+
+    application()
+
+
+def read_config(path: Path, overrides: tuple[str, ...], output: Path | None) -> Config:
+    """Load and check a config; with `output` the lake lies in `output`/lake.
+
+    Raises:
+        ConfigError: a key or value is wrong.
+        TableError: a source is a local path that does not exist.
+    """
+    place = () if output is None else (f"lake={output.resolve() / 'lake'}",)
+    config = load_config(path, overrides + place)
+    for _, source, _ in sources_of(config):
+        _check_local_path(source)
+    return config
+
+
+def open_lakehouse(spark: SparkSession, config: Config, run_id: str) -> Lakehouse:
+    """The tables of one run, where the config says that they lie."""
+    return Lakehouse(spark, config.lake, run_id)
+
+
+def new_run_id() -> str:
+    """An id that sorts by time, such as 20261124T063801-ab12cd."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+
+
+def check_sources(spark: SparkSession, config: Config) -> None:
+    """Open every source of the config and check its columns, before any compute.
+
+    Raises:
+        TableError: a table does not exist or lacks a column; the message names the config's key.
+    """
+    for key, source, required in sources_of(config):
+        try:
+            read_source(spark, source, required)
+        except TableError as error:
+            raise TableError(f"{key}: {error}") from error
+
+
+def sources_of(config: Config) -> Iterator[tuple[str, TableSource, tuple[str, ...]]]:
+    """Each table of the owner's: the config's key, the source, the columns that it must have."""
+    columns = config.interactions.columns
+    pair = (columns.user, columns.item)
+    named = (*pair, columns.time, columns.weight, columns.event_type, *columns.context)
+    required = tuple(column for column in named if column is not None)
+    yield "interactions.source", config.interactions.source, required
+    if config.split.test is not None:
+        yield "split.test", config.split.test, pair
+    if config.split.validation is not None:
+        yield "split.validation", config.split.validation, pair
+    if config.features.users is not None:
+        yield "features.users", config.features.users.source, _named(config.features.users)
+    if config.features.items is not None:
+        yield "features.items", config.features.items.source, _named(config.features.items)
+    rules = config.recommend.rules
+    if rules.allowed_items is not None:
+        yield "recommend.rules.allowed_items", rules.allowed_items, ()
+    if rules.excluded_items is not None:
+        yield "recommend.rules.excluded_items", rules.excluded_items, ()
+    if rules.excluded_pairs is not None:
+        yield "recommend.rules.excluded_pairs", rules.excluded_pairs, ()
+
+
+def _named(attributes: AttributesSource) -> tuple[str, ...]:
+    title = () if attributes.title is None else (attributes.title,)
+    return (attributes.id, *title, *attributes.kinds)
+
+
+def _check_local_path(source: TableSource) -> None:
+    if source.path is None or "://" in source.path or any(sign in source.path for sign in "*?[{,"):
+        return
+    if not source.path.startswith("dbfs:") and not Path(source.path).exists():
+        raise TableError(
+            f"{source.format} table {source.path} does not exist (seen from {Path.cwd()});"
+            " correct the path in the config"
+        )
+
+
+@contextmanager
+def errors_as_messages() -> Iterator[None]:
+    """Turn an error that the user can put right into one message on stderr and exit code 2."""
+    try:
+        yield
+    except M6RecError as error:
+        _print_error(str(error))
+        raise typer.Exit(WRONG_USE) from None
+    except PySparkException as error:
+        message = _raised_by_a_worker(error)
+        if message is None:
+            raise
+        _print_error(message)
+        raise typer.Exit(WRONG_USE) from None
+
+
+def _print_error(message: str) -> None:
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console.print("error: ", style="bold red", end="")
+    console.print(message, markup=False)
+
+
+def _raised_by_a_worker(error: PySparkException) -> str | None:
+    """The message of an M6RecError that a Python worker raised: Spark wraps it in a traceback."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    ours = [line for line in lines if line.startswith("m6rec.errors.")]
+    return ours[-1].partition(": ")[2] if ours else None
+
+
+def _check(config: ConfigOption, overrides: SetOption = None, output: OutputOption = None) -> None:
+    """Check a configuration without starting Spark."""
+    with errors_as_messages():
+        checked = read_config(config, tuple(overrides or ()), output)
+    print(f"config {config} is valid ({checked.fingerprint()[:12]})")
+
+
+if __name__ == "__main__":
+    typer.run(_check)

@@ -1,0 +1,203 @@
+"""What a fit has learned, read back from its tables as the members of the hybrid."""
+
+import json
+from typing import Any
+
+import numpy as np
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from m6rec import columns as c
+from m6rec.config import Config
+from m6rec.errors import TableError
+from m6rec.kernels.blending import Blend
+from m6rec.kernels.members import (
+    DotMember,
+    FactorEncoder,
+    GivenEncoder,
+    HistoryMember,
+    Member,
+    UserNeighboursMember,
+    popularity_member,
+)
+from m6rec.kernels.projection import FactorModel
+from m6rec.kernels.rows import Float32, Int64
+from m6rec.lakehouse import Lakehouse
+from m6rec.stages.encoders import ContentUserEncoder, TowerUserEncoder
+from m6rec.stages.factors import model_from_frame
+from m6rec.stages.features import item_matrix, read_content_encoder
+from m6rec.stages.item_counts import interaction_counts
+from m6rec.stages.neighbours import item_weights_from_frame, read_user_search
+from m6rec.towers.artifact import load_towers
+from m6rec.towers.encoder import TowerEncoder
+
+FUSION = "fusion"
+HYBRID = "hybrid"
+MLLIB_ALS = "mllib_als"
+
+
+def item_count(lakehouse: Lakehouse) -> int:
+    """How many dense item indices there are."""
+    row = lakehouse.read("item_index").agg(F.max(c.ITEM_INDEX)).first()
+    if row is None or row[0] is None:
+        raise TableError("table item_index is empty; run prepare_interactions first")
+    return int(row[0]) + 1
+
+
+def read_factor_model(lakehouse: Lakehouse, fit: str, method: str, counts: Int64) -> FactorModel:
+    """A factor model from `item_factors` and its row of `models`.
+
+    Args:
+        lakehouse: the tables of the run.
+        fit: `selection` or `final`.
+        method: svd, als or mllib_als.
+        counts: int64 [items]: interactions of each item in the fit.
+    """
+    parameters = read_model(lakehouse, fit, "factors", method)
+    frame = lakehouse.read("item_factors", fit=fit, method=method)
+    return model_from_frame(frame, parameters, counts)
+
+
+def read_model(lakehouse: Lakehouse, fit: str, kind: str, name: str) -> dict[str, Any]:
+    """The parameters that table `models` records, with `artifact` where there is a folder.
+
+    Raises:
+        TableError: the model has not been trained in this run.
+    """
+    row = lakehouse.read("models", fit=fit, kind=kind, name=name).first()
+    if row is None:
+        raise TableError(
+            f"table models has no {kind} {name} of fit {fit} in run {lakehouse.run_id};"
+            f" run the job that trains it"
+        )
+    parameters: dict[str, Any] = json.loads(row["parameters"])
+    if row["artifact"] is not None:
+        parameters["artifact"] = row["artifact"]
+    return parameters
+
+
+def model_row(lakehouse: Lakehouse, name: str, parameters: dict[str, Any]) -> DataFrame:
+    """One row for table `models`, without an artifact."""
+    return lakehouse.spark.createDataFrame(
+        [(name, json.dumps(parameters), None)], "name string, parameters string, artifact string"
+    )
+
+
+def read_towers(lakehouse: Lakehouse, fit: str, method: str, counts: Int64) -> TowerEncoder:
+    """The pair of towers that rests on the factors of `method`."""
+    parameters = read_model(lakehouse, fit, "towers", method)
+    artifact = load_towers(parameters["artifact"])
+    return artifact.encoder(read_factor_model(lakehouse, fit, method, counts))
+
+
+def member_names(ranker: str, config: Config) -> tuple[str, ...]:
+    """The members that a ranker's name stands for."""
+    if ranker == FUSION:
+        return tuple(f"towers_{method}" for method in config.towers.inputs)
+    if ranker == HYBRID:
+        return tuple(
+            name for member in config.hybrid.members for name in member_names(member, config)
+        )
+    return (ranker,)
+
+
+def read_blends(
+    lakehouse: Lakehouse, config: Config, rankers: tuple[str, ...]
+) -> tuple[Blend, ...]:
+    """The rankers as weighted sums of members; only `hybrid` has weights of its own.
+
+    The hybrid's weights are those of the selection fit: they serve the final fit unchanged.
+    """
+    return tuple(
+        _hybrid_blend(lakehouse) if ranker == HYBRID else _plain_blend(ranker, config)
+        for ranker in rankers
+    )
+
+
+def read_members(
+    lakehouse: Lakehouse, config: Config, fit: str, names: tuple[str, ...]
+) -> dict[str, Member]:
+    """The named members of a fit, in the order of the names."""
+    reader = _MemberReader(lakehouse, config, fit)
+    return {name: reader.read(name) for name in dict.fromkeys(names)}
+
+
+def given_vectors(lakehouse: Lakehouse, fit: str, names: tuple[str, ...]) -> dict[str, DataFrame]:
+    """User vectors that members read from a table: only MLlib's factors are not projections."""
+    if MLLIB_ALS not in names:
+        return {}
+    return {MLLIB_ALS: lakehouse.read("user_factors", fit=fit, method=MLLIB_ALS)}
+
+
+def _plain_blend(ranker: str, config: Config) -> Blend:
+    members = member_names(ranker, config)
+    ones = (1.0,) * len(members)
+    return Blend(ranker, members, ones, ones)
+
+
+def _hybrid_blend(lakehouse: Lakehouse) -> Blend:
+    chosen = read_model(lakehouse, c.SELECTION, HYBRID, HYBRID)
+    return Blend(
+        HYBRID,
+        tuple(chosen["members"]),
+        tuple(chosen["weights"]),
+        tuple(chosen["deviations"]),
+    )
+
+
+class _MemberReader:
+    """Reads members of one fit; what several of them need is read once."""
+
+    def __init__(self, lakehouse: Lakehouse, config: Config, fit: str) -> None:
+        self._lakehouse = lakehouse
+        self._config = config
+        self._fit = fit
+        self._n_items = item_count(lakehouse)
+        self._counts = interaction_counts(self._matrix(), self._n_items)
+
+    def read(self, name: str) -> Member:
+        if name.startswith("towers_"):
+            return self._towers(name, name.removeprefix("towers_"))
+        if name in ("svd", "als", MLLIB_ALS):
+            return self._factors(name)
+        if name in ("ridge", "item_neighbours"):
+            return self._history(name)
+        if name == "user_neighbours":
+            return UserNeighboursMember(
+                read_user_search(self._matrix(), self._n_items, self._config)
+            )
+        if name == "content":
+            return self._content()
+        return popularity_member(self._counts)
+
+    def _matrix(self) -> DataFrame:
+        return self._lakehouse.read("user_item_matrix", fit=self._fit)
+
+    def _features(self) -> DataFrame:
+        return self._lakehouse.read("item_features", fit=self._fit)
+
+    def _towers(self, name: str, method: str) -> Member:
+        towers = read_towers(self._lakehouse, self._fit, method, self._counts)
+        features = item_matrix(self._features(), c.FEATURES, self._n_items)
+        vectors = towers.encode_items(features if features.shape[1] else None, None)
+        return DotMember(name, TowerUserEncoder(towers), vectors)
+
+    def _factors(self, name: str) -> Member:
+        model = read_factor_model(self._lakehouse, self._fit, name, self._counts)
+        encoder = GivenEncoder(name) if name == MLLIB_ALS else FactorEncoder(model)
+        return DotMember(name, encoder, _scored_factors(model))
+
+    def _history(self, name: str) -> Member:
+        frame = self._lakehouse.read("item_neighbours", fit=self._fit, method=name)
+        weights = item_weights_from_frame(frame, self._n_items)
+        return HistoryMember(name, weights, self._n_items, "square_root")
+
+    def _content(self) -> Member:
+        content = item_matrix(self._features(), c.CONTENT, self._n_items)
+        users = self._lakehouse.read("user_features", fit=self._fit)
+        encoder = read_content_encoder(self._matrix(), users, content)
+        return DotMember("content", ContentUserEncoder(encoder), content)
+
+
+def _scored_factors(model: FactorModel) -> Float32:
+    return np.ascontiguousarray(model.factors * model.scales[:, None])

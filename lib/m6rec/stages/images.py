@@ -1,0 +1,83 @@
+"""Item images: decoded, scaled to one size, and stored as plain bytes."""
+
+import io
+import logging
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image, UnidentifiedImageError
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from m6rec import columns as c
+from m6rec.errors import TableError
+
+PIXELS = "pixels"
+
+_log = logging.getLogger(__name__)
+
+
+def load_images(frame: DataFrame, image_column: str, size: int) -> DataFrame:
+    """Decode PNG, JPEG and what else Pillow reads, scaled to size x size RGB.
+
+    Args:
+        frame: item_index and `image_column`: the file's bytes, or its path (a path that every
+            executor can open).
+        image_column: the column of the image.
+        size: height and width in pixels.
+
+    Returns:
+        item_index long, pixels binary: size x size x 3 uint8 in C order. Images that cannot be
+        decoded are left out; their number is logged as a warning.
+
+    Raises:
+        TableError: the column is missing, or neither bytes nor strings.
+    """
+    if image_column not in frame.columns:
+        raise TableError(f"the item table has no image column {image_column}; {frame.columns}")
+    kind = frame.schema[image_column].dataType
+    if not isinstance(kind, T.BinaryType | T.StringType):
+        raise TableError(
+            f"image column {image_column} is {kind.simpleString()}, expected binary (the bytes)"
+            " or string (the path)"
+        )
+    given = frame.select(c.ITEM_INDEX, F.col(f"`{image_column}`").alias("image"))
+    given = given.where(F.col("image").isNotNull())
+    schema = f"{c.ITEM_INDEX} long, {PIXELS} binary"
+    decoded = given.mapInArrow(partial(_decode_batches, size=size), schema).persist()
+    failed = decoded.where(F.col(PIXELS).isNull()).count()
+    if failed:
+        _log.warning("%d images of column %s could not be decoded", failed, image_column)
+    return decoded.where(F.col(PIXELS).isNotNull())
+
+
+def decode_image(source: bytes | str, size: int) -> bytes | None:
+    """One image as size * size * 3 bytes, or None where it cannot be decoded."""
+    try:
+        content = Path(_local_path(source)).read_bytes() if isinstance(source, str) else source
+        with Image.open(io.BytesIO(content)) as image:
+            scaled = image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR)
+    except (OSError, UnidentifiedImageError, ValueError, SyntaxError):
+        # Pillow raises each of these for a file that is cut short or not an image.
+        return None
+    return np.asarray(scaled, dtype=np.uint8).tobytes()
+
+
+def _decode_batches(batches: Iterator[pa.RecordBatch], size: int) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        sources = batch.column("image").to_pylist()
+        pixels = [decode_image(source, size) for source in sources]
+        yield pa.RecordBatch.from_arrays(
+            [batch.column(c.ITEM_INDEX), pa.array(pixels, pa.binary())],
+            names=[c.ITEM_INDEX, PIXELS],
+        )
+
+
+def _local_path(source: str) -> str:
+    address = urlparse(source)
+    return unquote(address.path) if address.scheme == "file" else source

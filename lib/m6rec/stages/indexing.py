@@ -1,0 +1,71 @@
+"""Dense indices for outside ids, append-only, so that factors of different runs stay aligned."""
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from pyspark.storagelevel import StorageLevel
+
+from m6rec import columns as c
+
+# monotonically_increasing_id is the partition in the upper bits and the position in these.
+_POSITION_BITS = 33
+
+
+def extend_index(
+    ids: DataFrame, existing: DataFrame | None, id_column: str, index_column: str
+) -> DataFrame:
+    """Number the ids that `existing` does not know, the most frequent first.
+
+    The order is total (interaction_count descending, then id), so that the numbers do not
+    depend on the partitioning, and popular items are neighbours in memory. Rows are range
+    partitioned and numbered from each partition's offset: no task sees all of them.
+
+    Args:
+        ids: id_column string, interaction_count long; an id a row.
+        existing: id_column, index_column; None where there is no index yet.
+        id_column: the column of outside ids.
+        index_column: the column of dense indices.
+
+    Returns:
+        id_column, index_column long, for the new ids alone. Its rows rest on a persisted
+        frame, because a range partitioning drawn again may cut elsewhere.
+    """
+    start = 0
+    new = ids
+    if existing is not None:
+        new = ids.join(existing.select(id_column), on=id_column, how="left_anti")
+        start = _next_index(existing, index_column)
+    placed = _place(new, id_column).persist(StorageLevel.MEMORY_AND_DISK)
+    index = F.col("_position") + _offset_of_partition(placed, start)
+    return placed.select(id_column, index.cast("long").alias(index_column))
+
+
+def _next_index(existing: DataFrame, index_column: str) -> int:
+    row = existing.agg(F.max(index_column).alias("largest")).first()
+    return 0 if row is None or row["largest"] is None else int(row["largest"]) + 1
+
+
+def _place(ids: DataFrame, id_column: str) -> DataFrame:
+    """Sort by range, and add each row's partition and position in it."""
+    partitions = int(ids.sparkSession.conf.get("spark.sql.shuffle.partitions") or 1)
+    order = (F.col(c.INTERACTION_COUNT).desc(), F.col(id_column).asc())
+    ranged = ids.repartitionByRange(partitions, *order).sortWithinPartitions(*order)
+    return ranged.select(
+        id_column,
+        F.spark_partition_id().alias("_partition"),
+        F.monotonically_increasing_id()
+        .bitwiseAND(F.lit((1 << _POSITION_BITS) - 1))
+        .alias("_position"),
+    )
+
+
+def _offset_of_partition(placed: DataFrame, start: int) -> Column:
+    """The index of the first row of each row's partition."""
+    counts = sorted((row[0], row[1]) for row in placed.groupBy("_partition").count().collect())
+    offset = start
+    entries: list[Column] = []
+    for partition, count in counts:
+        entries += [F.lit(partition), F.lit(offset).cast("long")]
+        offset += count
+    if not entries:
+        return F.lit(start).cast("long")
+    return F.create_map(*entries)[F.col("_partition")]

@@ -1,0 +1,393 @@
+"""Dividing pairs into train, validation and test.
+
+The test fold is held out first, by the configured strategy, and validation is then carved out
+of what is left by the same means: a strategy is a function that marks a share of the positive
+training pairs. Every choice rests on times, ids and seeded hashes, never on row order or
+partitioning.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import scipy.sparse as sp
+from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import functions as F
+
+from m6rec import columns as c
+from m6rec.config import SplitConfig
+from m6rec.errors import ConfigError
+from m6rec.kernels.rows import Int32, Int64
+from m6rec.stages.arrow_rows import list_array, list_column
+
+_HELD = "_held"
+_ENTRIES = "_entries"
+_HELD_FLAGS = "_held_flags"
+_PAIR_COLUMNS = (c.USER_INDEX, c.ITEM_INDEX, c.WEIGHT, c.EVENT_TIME, c.POSITIVE)
+_SECONDS_PER_DAY = 86_400
+_HASH_BITS = 40
+_HASH_BUCKET = 1 << 24
+# The sample that tells which items go together is collected: 8 bytes an entry, twice.
+_SAMPLE_ENTRIES = 2_000_000
+# Enough peers of an item to rank a history by; a popular item has as many as the sample has users.
+_MAXIMUM_PEERS = 1_000
+# Salts keep the draws of test, validation and sample independent under one seed.
+_TEST_SALT, _VALIDATION_SALT, _SAMPLE_SALT = 1, 2, 3
+
+_Marker = Callable[[DataFrame], DataFrame]
+
+
+def split_pairs(
+    pairs: DataFrame,
+    config: SplitConfig,
+    seed: int,
+    has_time: bool,
+    test_pairs: DataFrame | None = None,
+    validation_pairs: DataFrame | None = None,
+) -> DataFrame:
+    """Add `fold` to the pairs.
+
+    Only positive pairs are held out. `last`, `random` and `mixed` leave each user with two or
+    more positives at least one in train; `temporal`, `cold_items` and `cold_users` do not, for
+    new users and unseen items are what they are to measure. A provided test pair is taken out
+    of train and validation, a provided validation pair out of train.
+
+    Args:
+        pairs: user_index long, item_index long, weight double, event_time timestamp, positive
+            boolean; one row a pair.
+        config: strategy and shares.
+        seed: decides every random choice.
+        has_time: whether event_time is filled.
+        test_pairs: columns of `pairs`; for strategy provided.
+        validation_pairs: columns of `pairs`; optional, for strategy provided.
+
+    Returns:
+        The columns of `pairs` and fold string (train, validation, test).
+
+    Raises:
+        ConfigError: strategy provided without `test_pairs`.
+    """
+    strategy = _test_strategy(config, has_time)
+    folded = pairs.select(*_PAIR_COLUMNS).withColumn(c.FOLD, F.lit(c.TRAIN))
+    if strategy == "provided":
+        if test_pairs is None:
+            raise ConfigError("split strategy provided needs the pairs of the owner's test table")
+        folded = _provide(folded, test_pairs, validation_pairs)
+    elif strategy != "none":
+        holdout = _Holdout(strategy, config.test_share, config.test_items, seed, _TEST_SALT)
+        folded = _hold_out(folded, c.TEST, holdout)
+    if validation_pairs is not None:
+        return folded
+    kind = _validation_strategy(config, strategy, has_time)
+    holdout = _Holdout(kind, config.validation_share, None, seed, _VALIDATION_SALT)
+    return _hold_out(folded, c.VALIDATION, holdout)
+
+
+@dataclass(frozen=True)
+class _Holdout:
+    """Which pairs to hold out: a share, or a number a user, by a strategy."""
+
+    strategy: str
+    share: float
+    items: int | None
+    seed: int
+    salt: int
+
+
+def _test_strategy(config: SplitConfig, has_time: bool) -> str:
+    if config.strategy == "auto":
+        return "last" if has_time else "random"
+    return config.strategy
+
+
+def _validation_strategy(config: SplitConfig, test_strategy: str, has_time: bool) -> str:
+    if config.validation_strategy != "auto":
+        return config.validation_strategy
+    if test_strategy not in {"provided", "none"}:
+        return test_strategy
+    return "last" if has_time else "mixed"
+
+
+def _provide(
+    pairs: DataFrame, test_pairs: DataFrame, validation_pairs: DataFrame | None
+) -> DataFrame:
+    """Union of the tables, in which a pair belongs to the last of train, validation, test."""
+    together = pairs.withColumn("_precedence", F.lit(0))
+    provided = {c.VALIDATION: validation_pairs, c.TEST: test_pairs}
+    for precedence, (fold, frame) in enumerate(provided.items(), start=1):
+        if frame is not None:
+            positives = frame.where(c.POSITIVE).select(*_PAIR_COLUMNS)
+            together = together.unionByName(
+                positives.withColumn(c.FOLD, F.lit(fold)).withColumn(
+                    "_precedence", F.lit(precedence)
+                )
+            )
+    same = Window.partitionBy(c.USER_INDEX, c.ITEM_INDEX).orderBy(F.desc("_precedence"))
+    return (
+        _by_user(together)
+        .withColumn("_order", F.row_number().over(same))
+        .where(F.col("_order") == 1)
+        .drop("_order", "_precedence")
+    )
+
+
+def _by_user(frame: DataFrame) -> DataFrame:
+    """Bring each user's rows together once: windows by user and by user and item rest on it."""
+    return frame.repartition(F.col(c.USER_INDEX))
+
+
+def _hold_out(pairs: DataFrame, fold: str, holdout: _Holdout) -> DataFrame:
+    """Move the share of the positive training pairs that `holdout` marks to `fold`."""
+    markers: dict[str, _Marker] = {
+        "last": partial(_mark_per_user, holdout=holdout, order=_latest_first()),
+        "random": partial(_mark_per_user, holdout=holdout, order=_shuffled(holdout)),
+        "temporal": partial(_mark_latest, holdout=holdout),
+        "cold_items": partial(_mark_cold, holdout=holdout, key=c.ITEM_INDEX),
+        "cold_users": partial(_mark_cold, holdout=holdout, key=c.USER_INDEX),
+        "mixed": partial(_mark_mixed, holdout=holdout),
+    }
+    marked = markers[holdout.strategy](pairs)
+    return marked.withColumn(c.FOLD, F.when(F.col(_HELD), fold).otherwise(F.col(c.FOLD))).select(
+        *_PAIR_COLUMNS, c.FOLD
+    )
+
+
+def _eligible() -> Column:
+    return F.col(c.POSITIVE) & (F.col(c.FOLD) == c.TRAIN)
+
+
+def _latest_first() -> tuple[Column, ...]:
+    return F.col(c.EVENT_TIME).desc(), F.col(c.ITEM_INDEX).desc()
+
+
+def _shuffled(holdout: _Holdout) -> tuple[Column, ...]:
+    drawn = F.xxhash64(F.lit(holdout.seed), F.lit(holdout.salt), c.USER_INDEX, c.ITEM_INDEX)
+    return drawn.asc(), F.col(c.ITEM_INDEX).asc()
+
+
+def _mark_per_user(pairs: DataFrame, holdout: _Holdout, order: tuple[Column, ...]) -> DataFrame:
+    """Mark the first of each user's eligible pairs in `order`.
+
+    floor(share n) of n, at least 1 where n is 2 or more; or `items`, at most n - 1.
+    """
+    user = Window.partitionBy(c.USER_INDEX)
+    n = F.col("_eligible_count")
+    share_of_n = F.greatest(F.floor(n * holdout.share), F.lit(1))
+    held_of_n = share_of_n if holdout.items is None else F.lit(holdout.items)
+    held = F.when(n >= 2, F.least(held_of_n, n - 1)).otherwise(0)
+    if holdout.share == 0.0 and holdout.items is None:
+        held = F.lit(0)
+    return (
+        pairs.withColumn("_eligible_count", F.sum(_eligible().cast("long")).over(user))
+        .withColumn("_place", F.row_number().over(user.orderBy(_eligible().desc(), *order)))
+        .withColumn(_HELD, _eligible() & (F.col("_place") <= held))
+    )
+
+
+def _mark_latest(pairs: DataFrame, holdout: _Holdout) -> DataFrame:
+    """Mark all eligible pairs from one cut in time on."""
+    seconds = F.unix_timestamp(c.EVENT_TIME)
+    eligible = pairs.where(_eligible()).select(seconds.alias("_value"))
+    cut = _upper_threshold(eligible, _SECONDS_PER_DAY, holdout.share)
+    held = F.lit(False) if cut is None else _eligible() & (seconds >= cut)
+    return pairs.withColumn(_HELD, F.coalesce(held, F.lit(False)))
+
+
+def _mark_cold(pairs: DataFrame, holdout: _Holdout, key: str) -> DataFrame:
+    """Mark all eligible pairs of a share of the items or users that have one."""
+    drawn = F.shiftrightunsigned(
+        F.xxhash64(F.lit(holdout.seed), F.lit(holdout.salt), key), 64 - _HASH_BITS
+    )
+    entities = pairs.where(_eligible()).select(key).distinct().select(drawn.alias("_value"))
+    cut = _upper_threshold(entities, _HASH_BUCKET, holdout.share)
+    held = F.lit(False) if cut is None else _eligible() & (drawn >= cut)
+    return pairs.withColumn(_HELD, held)
+
+
+def _upper_threshold(frame: DataFrame, bucket: int, share: float) -> int | None:
+    """The smallest t such that at most a share of the rows (but one value) have _value >= t.
+
+    Exact, and free of the partition-dependent error of a quantile sketch: rows are counted by
+    bucket, then by value in the one bucket that holds the threshold; only counts are collected.
+    """
+    by_bucket = frame.groupBy(F.floor(F.col("_value") / bucket).alias("_value")).count()
+    buckets = _descending_counts(by_bucket)
+    total = sum(count for _, count in buckets)
+    if total == 0 or share == 0.0:
+        return None
+    allowed = math.floor(share * total + 1e-9)
+    above = 0
+    for value, count in buckets:
+        if above + count > allowed:
+            inside = F.floor(F.col("_value") / bucket) == value
+            counts = _descending_counts(frame.where(inside).groupBy("_value").count())
+            return _threshold(counts, above, allowed, (value + 1) * bucket)
+        above += count
+    return buckets[-1][0] * bucket
+
+
+def _threshold(
+    counts: list[tuple[int, int]], above: int, allowed: int, everything_above: int
+) -> int:
+    threshold = everything_above
+    for value, count in counts:
+        if above + count > allowed:
+            break
+        above += count
+        threshold = value
+    # One value alone may exceed the share; an empty fold would measure nothing.
+    return threshold if above > 0 else counts[0][0]
+
+
+def _descending_counts(grouped: DataFrame) -> list[tuple[int, int]]:
+    rows = grouped.where(F.col("_value").isNotNull()).collect()
+    return sorted(((int(row[0]), int(row[1])) for row in rows), reverse=True)
+
+
+def _mark_mixed(pairs: DataFrame, holdout: _Holdout) -> DataFrame:
+    """Mark a share of each user's items: half a random one with its likes, half random.
+
+    A user who moves on to new items takes up some that belong together and some that do not,
+    so validation by random pairs alone flatters neighbour models.
+    """
+    pairs = pairs.persist()
+    entry = F.struct(c.ITEM_INDEX, c.WEIGHT, c.EVENT_TIME)
+    rows = (
+        pairs.where(_eligible())
+        .groupBy(c.USER_INDEX)
+        .agg(F.sort_array(F.collect_list(entry)).alias(_ENTRIES))
+        .select(c.USER_INDEX, F.col(_ENTRIES)[c.ITEM_INDEX].alias(c.ITEM_INDICES), _ENTRIES)
+    )
+    choose = partial(
+        _flag_batches,
+        sample=_sample(pairs.where(_eligible()), holdout.seed),
+        share=holdout.share,
+        seed=(holdout.seed % (1 << 63), holdout.salt),
+    )
+    schema = (
+        f"{c.USER_INDEX} long, {_HELD_FLAGS} array<boolean>, {_ENTRIES} array<struct<"
+        f"{c.ITEM_INDEX}: long, {c.WEIGHT}: double, {c.EVENT_TIME}: timestamp>>"
+    )
+    flagged = rows.mapInArrow(choose, schema)
+    entries = F.arrays_zip(F.col(_ENTRIES), F.col(_HELD_FLAGS))
+    exploded = flagged.select(c.USER_INDEX, F.explode(entries).alias("_entry"))
+    marked = exploded.select(
+        c.USER_INDEX,
+        f"_entry.{_ENTRIES}.*",
+        F.lit(True).alias(c.POSITIVE),
+        F.lit(c.TRAIN).alias(c.FOLD),
+        F.col(f"_entry.{_HELD_FLAGS}").alias(_HELD),
+    )
+    others = pairs.where(~_eligible()).withColumn(_HELD, F.lit(False))
+    return marked.unionByName(others)
+
+
+@dataclass(frozen=True)
+class ItemSample:
+    """A bounded sample of users' rows, which tells how often items go together.
+
+    Attributes:
+        rows: float32 [sampled users, items]; 1 where the user has the item.
+        columns: its transpose in row form.
+        counts: float64 [items]; users of each item in the sample.
+    """
+
+    rows: sp.csr_matrix
+    columns: sp.csr_matrix
+    counts: npt.NDArray[np.float64]
+
+
+def _sample(pairs: DataFrame, seed: int) -> ItemSample:
+    """Collect the rows of as many users, chosen by hash, as make about _SAMPLE_ENTRIES."""
+    extent = pairs.agg(F.count("*"), F.max(c.ITEM_INDEX)).first()
+    total, largest = (0, None) if extent is None else extent
+    drawn = F.pmod(F.xxhash64(F.lit(seed), F.lit(_SAMPLE_SALT), c.USER_INDEX), F.lit(1_000_000))
+    kept = math.ceil(1_000_000 * min(1.0, _SAMPLE_ENTRIES / max(total, 1)))
+    table = pairs.where(drawn < kept).select(c.USER_INDEX, c.ITEM_INDEX).toPandas()
+    _, users = np.unique(table[c.USER_INDEX].to_numpy(np.int64), return_inverse=True)
+    items = table[c.ITEM_INDEX].to_numpy(np.int64)
+    shape = (int(users.max(initial=-1)) + 1, 1 + (-1 if largest is None else int(largest)))
+    ones = np.ones(len(items), dtype=np.float32)
+    rows = sp.csr_matrix((ones, (users, items)), shape=shape)
+    counts = np.asarray(rows.sum(axis=0), dtype=np.float64).ravel()
+    return ItemSample(rows, rows.T.tocsr(), counts)
+
+
+def _flag_batches(
+    batches: Iterable[pa.RecordBatch], sample: ItemSample, share: float, seed: tuple[int, int]
+) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        offsets, items = list_column(batch, c.ITEM_INDICES)
+        users = batch.column(c.USER_INDEX).to_numpy(zero_copy_only=False)
+        flags = choose_mixed(users, offsets, items.astype(np.int32), sample, share, seed)
+        yield pa.RecordBatch.from_arrays(
+            [batch.column(c.USER_INDEX), list_array(offsets, flags), batch.column(_ENTRIES)],
+            names=[c.USER_INDEX, _HELD_FLAGS, _ENTRIES],
+        )
+
+
+def choose_mixed(
+    users: Int64,
+    offsets: Int64,
+    items: Int32,
+    sample: ItemSample,
+    share: float,
+    seed: tuple[int, int],
+) -> npt.NDArray[np.bool_]:
+    """Flag the share of each user's items that validation takes.
+
+    Of max(1, floor(share n)) items, the larger half is a random one and those of the history
+    with the highest cosine of co-occurrence with it, |U_i and U_j| / sqrt(|U_i| |U_j|) over the
+    sample's users; the rest are random. Users with one item keep it.
+
+    Args:
+        users: int64 [n]; each draws by its own seed.
+        offsets: int64 [n + 1]; row r holds items offsets[r] to offsets[r + 1].
+        items: int32 [entries]; ascending within a row.
+        sample: which items go together.
+        share: of each user's items.
+        seed: seed and salt.
+
+    Returns:
+        bool [entries].
+    """
+    draws = [np.random.default_rng([*seed, int(user)]) for user in users]
+    counts = np.diff(offsets)
+    seeds = [draw.integers(n) if n else 0 for draw, n in zip(draws, counts, strict=True)]
+    flags = np.zeros(len(items), dtype=np.bool_)
+    for row, draw in enumerate(draws):
+        low, high = int(offsets[row]), int(offsets[row + 1])
+        n = high - low
+        if n < 2:
+            continue
+        held = max(1, math.floor(share * n))
+        history = items[low:high]
+        likeness = _likeness(history, int(seeds[row]), sample)
+        # lexsort: ties go to the smaller item, whatever the sort.
+        alike = np.lexsort((history, -likeness))[: (held + 1) // 2]
+        others = np.setdiff1d(np.arange(n), alike)
+        chance = draw.choice(others, held - len(alike), replace=False)
+        flags[low + alike] = True
+        flags[low + chance] = True
+    return flags
+
+
+def _likeness(history: Int32, chosen: int, sample: ItemSample) -> npt.NDArray[np.float64]:
+    """float64 [n]: likeness of each history item to the chosen one, itself infinite.
+
+    The cosine up to the chosen item's own norm, which is the same for all.
+    """
+    item = history[chosen]
+    peers = sample.columns.indices[sample.columns.indptr[item] : sample.columns.indptr[item + 1]]
+    peers = peers[:: 1 + len(peers) // _MAXIMUM_PEERS]
+    theirs = sample.rows[peers].indices
+    places = np.minimum(np.searchsorted(history, theirs), len(history) - 1)
+    together = np.bincount(places[history[places] == theirs], minlength=len(history))
+    norms = np.sqrt(np.maximum(sample.counts[history], 1.0))
+    likeness: npt.NDArray[np.float64] = together / norms
+    likeness[chosen] = np.inf
+    return likeness

@@ -1,0 +1,143 @@
+"""Saved towers: weights as safetensors, everything else as JSON; never pickle.
+
+An artifact holds the towers and names what they rest on: the factors by their table's version and
+a digest, so that they are never put on other factors, the feature pipeline, and the indices.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from m6rec.errors import ArtifactError
+from m6rec.kernels.projection import FactorModel
+from m6rec.kernels.rows import Float32
+from m6rec.towers.encoder import TowerEncoder
+
+WEIGHTS_FILE = "towers.safetensors"
+DESCRIPTION_FILE = "towers.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class TowerProvenance:
+    """What a pair of towers was made from.
+
+    Attributes:
+        fit: selection or final.
+        method: kind of the factors.
+        item_factors_version: Delta version of the table.
+        feature_pipeline: folder of the fitted feature pipeline, or None where there are no
+            features.
+        index_versions: Delta versions of user_index and item_index.
+        config: the towers' section of the configuration.
+        seed: of the training.
+    """
+
+    fit: str
+    method: str
+    item_factors_version: int
+    feature_pipeline: str | None
+    index_versions: dict[str, int]
+    config: dict[str, Any]
+    seed: int
+
+
+@dataclass(frozen=True)
+class TowerArtifact:
+    """Towers as loaded: without the factors that they rest on."""
+
+    provenance: TowerProvenance
+    shape: dict[str, float]
+    weights: dict[str, Float32]
+    factors_digest: str
+
+    def encoder(self, factor_model: FactorModel) -> TowerEncoder:
+        """The towers on their factors.
+
+        Raises:
+            ArtifactError: these are not the factors that the towers were trained on.
+        """
+        found = factors_digest(factor_model)
+        if (found, factor_model.method) != (self.factors_digest, self.provenance.method):
+            raise ArtifactError(
+                f"the towers were trained on {self.provenance.method} factors of table version"
+                f" {self.provenance.item_factors_version} (digest {self.factors_digest[:12]}),"
+                f" found {factor_model.method} factors with digest {found[:12]}; read item_factors"
+                " at that version or run train_towers again"
+            )
+        return TowerEncoder(self.shape, self.weights, factor_model)
+
+
+def save_towers(folder: str, encoder: TowerEncoder, provenance: TowerProvenance) -> None:
+    """Write the towers to `folder`; what was there is replaced.
+
+    The description is written last and atomically: a folder with a description is complete.
+    """
+    place = Path(folder)
+    place.mkdir(parents=True, exist_ok=True)
+    (place / DESCRIPTION_FILE).unlink(missing_ok=True)
+    save_file(
+        {name: np.ascontiguousarray(array) for name, array in encoder.weights.items()},
+        place / WEIGHTS_FILE,
+    )
+    description = {
+        "format": FORMAT,
+        "provenance": asdict(provenance),
+        "shape": dict(encoder.shape),
+        "factors_digest": factors_digest(encoder.factor_model),
+        "weights_digest": _file_digest(place / WEIGHTS_FILE),
+    }
+    unfinished = place / f".{DESCRIPTION_FILE}.unfinished"
+    unfinished.write_text(json.dumps(description, indent=1, sort_keys=True))
+    unfinished.replace(place / DESCRIPTION_FILE)
+
+
+def load_towers(folder: str) -> TowerArtifact:
+    """Read towers that `save_towers` wrote.
+
+    Raises:
+        ArtifactError: a file is missing, damaged, or of another format.
+    """
+    place = Path(folder)
+    for name in (DESCRIPTION_FILE, WEIGHTS_FILE):
+        if not (place / name).is_file():
+            raise ArtifactError(f"{place / name} does not exist; run train_towers again")
+    try:
+        description = json.loads((place / DESCRIPTION_FILE).read_text())
+        weights = load_file(place / WEIGHTS_FILE)
+    except (json.JSONDecodeError, SafetensorError) as error:
+        raise ArtifactError(
+            f"the towers in {folder} are damaged ({error}); run train_towers again"
+        ) from error
+    if description.get("format") != FORMAT:
+        raise ArtifactError(
+            f"the towers in {folder} have format {description.get('format')}, expected {FORMAT};"
+            " load them with the version of M6-Rec that wrote them or train again"
+        )
+    if description["weights_digest"] != _file_digest(place / WEIGHTS_FILE):
+        raise ArtifactError(
+            f"{place / WEIGHTS_FILE} is not the file that {DESCRIPTION_FILE} describes;"
+            " run train_towers again"
+        )
+    return TowerArtifact(
+        TowerProvenance(**description["provenance"]),
+        description["shape"],
+        weights,
+        description["factors_digest"],
+    )
+
+
+def factors_digest(factor_model: FactorModel) -> str:
+    """SHA-256 of the item factors as float32."""
+    values = np.ascontiguousarray(factor_model.factors, dtype=np.float32)
+    return hashlib.sha256(repr(values.shape).encode() + values.tobytes()).hexdigest()
+
+
+def _file_digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()

@@ -1,0 +1,210 @@
+"""Training rows in batches, by Petastorm or by plain PyArrow, under one contract.
+
+An epoch of a rank is a fixed number of batches that together hold each of the rank's rows exactly
+once. Rows are read in file order and shuffled within a pool by the seed and the epoch's number, so
+that any epoch can be drawn again. The rows are counted against the manifest.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from m6rec import columns as c
+from m6rec.errors import DataError
+from m6rec.kernels.rows import Float32, Rows, concatenate_rows
+from m6rec.towers.row_files import Manifest
+
+POOL_ROWS = 65_536
+READ_ROWS = 4_096
+
+
+@dataclass(frozen=True)
+class TrainingRows:
+    """Rows of the user-item matrix with the users' features.
+
+    Attributes:
+        rows: the histories.
+        features: float32 [n, features]; of width 0 where users have none.
+    """
+
+    rows: Rows
+    features: Float32
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+class RowBatches(ABC):
+    """The batches of one rank."""
+
+    def __init__(
+        self, manifest: Manifest, rank: int = 0, seed: int = 0, pool_rows: int = POOL_ROWS
+    ) -> None:
+        self.manifest = manifest
+        self.rank = rank
+        self._seed = seed
+        self._pool_rows = pool_rows
+
+    def epoch(self, number: int, steps: int) -> Iterator[TrainingRows]:
+        """`steps` batches, equal in rows to within one, that hold each row once.
+
+        Raises:
+            DataError: the files do not hold the rows that the manifest counts.
+        """
+        expected = self.manifest.rows_of(self.rank)
+        bounds = np.arange(steps + 1, dtype=np.int64) * expected // steps
+        sizes = iter(np.diff(bounds).tolist())
+        size = next(sizes)
+        held = empty_rows(self.manifest.features)
+        for pool in self._shuffled_pools(number, expected):
+            held = concatenate_training_rows([held, pool])
+            start = 0
+            while size is not None and start + size <= len(held):
+                yield slice_training_rows(held, start, start + size)
+                start += size
+                size = next(sizes, None)
+            held = slice_training_rows(held, start, len(held))
+
+    def _shuffled_pools(self, number: int, expected: int) -> Iterator[TrainingRows]:
+        generator = np.random.default_rng([self._seed, number, self.rank])
+        found, pool, pooled = 0, list[TrainingRows](), 0
+        for block in self._read():
+            found += len(block)
+            self._check_count(found, expected, complete=False)
+            pool.append(block)
+            pooled += len(block)
+            if pooled >= self._pool_rows:
+                yield _shuffled(pool, generator)
+                pool, pooled = [], 0
+        self._check_count(found, expected, complete=True)
+        if pool:
+            yield _shuffled(pool, generator)
+
+    def _check_count(self, found: int, expected: int, complete: bool) -> None:
+        if found > expected or (complete and found < expected):
+            raise DataError(
+                f"rank {self.rank} read {found} rows of {self.manifest.folder} in an epoch, the"
+                f" manifest counts {expected}; write the tower rows again"
+            )
+
+    @abstractmethod
+    def _read(self) -> Iterator[TrainingRows]:
+        """The rank's rows once, in file order."""
+
+
+class ArrowRowBatches(RowBatches):
+    """Rows read by PyArrow, a row group at a time."""
+
+    def _read(self) -> Iterator[TrainingRows]:
+        for path in self.manifest.files_of(self.rank):
+            with pq.ParquetFile(path) as file:
+                for group in range(file.num_row_groups):
+                    table = file.read_row_group(group)
+                    yield self._from_table(table)
+
+    def _from_table(self, table: pa.Table) -> TrainingRows:
+        columns = {name: table.column(name).combine_chunks() for name in table.column_names}
+        return unpad(
+            columns[c.USER_INDEX].to_numpy(),
+            _matrix(columns[c.ITEM_INDICES], self.manifest.width),
+            _matrix(columns[c.WEIGHTS], self.manifest.width),
+            _matrix(columns[c.FEATURES], self.manifest.features)
+            if self.manifest.features
+            else None,
+        )
+
+
+class PetastormRowBatches(RowBatches):
+    """Rows read by Petastorm's batch reader and batched loader."""
+
+    def _read(self) -> Iterator[TrainingRows]:
+        # Petastorm takes seconds to import and only this reader needs it.
+        from petastorm import make_batch_reader  # noqa: PLC0415
+        from petastorm.pytorch import BatchedDataLoader  # noqa: PLC0415
+
+        urls = [Path(path).absolute().as_uri() for path in self.manifest.files_of(self.rank)]
+        # One worker keeps the order of the files; sharding is by file, so the reader sees no shard.
+        reader = make_batch_reader(
+            urls, reader_pool_type="thread", workers_count=1, shuffle_row_groups=False
+        )
+        with BatchedDataLoader(reader, batch_size=READ_ROWS) as loader:
+            for batch in loader:
+                yield self._from_tensors(batch)
+
+    def _from_tensors(self, batch: dict[str, Any]) -> TrainingRows:
+        return unpad(
+            batch[c.USER_INDEX].numpy(),
+            batch[c.ITEM_INDICES].numpy(),
+            batch[c.WEIGHTS].numpy(),
+            batch[c.FEATURES].numpy() if self.manifest.features else None,
+        )
+
+
+READERS: dict[str, type[RowBatches]] = {
+    "petastorm": PetastormRowBatches,
+    "arrow": ArrowRowBatches,
+}
+
+
+def unpad(
+    user_index: npt.NDArray[np.int64],
+    items: npt.NDArray[np.int32],
+    weights: Float32,
+    features: Float32 | None,
+) -> TrainingRows:
+    """Padded lists [n, width] (NO_ITEM fills) as rows."""
+    present = items >= 0
+    offsets = np.zeros(len(items) + 1, dtype=np.int64)
+    np.cumsum(present.sum(axis=1), out=offsets[1:])
+    rows = Rows(user_index.astype(np.int64), offsets, items[present], weights[present])
+    empty = np.zeros((len(items), 0), dtype=np.float32)
+    return TrainingRows(rows, empty if features is None else features)
+
+
+def empty_rows(features: int) -> TrainingRows:
+    """No rows, with features of the given width."""
+    return TrainingRows(concatenate_rows([]), np.zeros((0, features), dtype=np.float32))
+
+
+def concatenate_training_rows(blocks: list[TrainingRows]) -> TrainingRows:
+    """One block of all rows in order."""
+    filled = [block for block in blocks if len(block)]
+    if len(filled) == 1:
+        return filled[0]
+    return TrainingRows(
+        concatenate_rows([block.rows for block in filled]),
+        np.concatenate([block.features for block in filled or blocks]),
+    )
+
+
+def slice_training_rows(block: TrainingRows, start: int, stop: int) -> TrainingRows:
+    """The rows from start up to stop."""
+    return TrainingRows(block.rows.slice(start, stop), block.features[start:stop])
+
+
+def take_rows(rows: Rows, order: npt.NDArray[np.int64]) -> Rows:
+    """The rows at the places `order` int64 [n], in that order."""
+    counts = rows.counts[order]
+    offsets = np.zeros(len(order) + 1, dtype=np.int64)
+    np.cumsum(counts, out=offsets[1:])
+    shifts = np.repeat(rows.offsets[order] - offsets[:-1], counts)
+    entries = np.arange(offsets[-1], dtype=np.int64) + shifts
+    return Rows(rows.user_index[order], offsets, rows.item_indices[entries], rows.weights[entries])
+
+
+def _shuffled(pool: list[TrainingRows], generator: np.random.Generator) -> TrainingRows:
+    together = concatenate_training_rows(pool)
+    order = generator.permutation(len(together)).astype(np.int64)
+    return TrainingRows(take_rows(together.rows, order), together.features[order])
+
+
+def _matrix(column: pa.ListArray, width: int) -> npt.NDArray[Any]:
+    values: npt.NDArray[Any] = column.flatten().to_numpy()
+    return values.reshape(len(column), width)

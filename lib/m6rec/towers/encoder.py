@@ -1,0 +1,234 @@
+"""The frozen towers in NumPy: the one function for validation, fold-in and scoring.
+
+The weights are those of `m6rec.towers.model.TowerModel`, by the same names; a test pins that both
+give the same embeddings. NumPy, so that a Spark worker needs no torch.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numpy.lib.stride_tricks import sliding_window_view
+from scipy.special import erf
+
+from m6rec.errors import DataError
+from m6rec.kernels.projection import FactorModel, project
+from m6rec.kernels.rows import Float32, Int64, Rows
+
+NORM_FLOOR = np.float32(1e-2)
+ROWS_PER_BLOCK = 4096
+
+_WEIGHTS = "weights."
+_FACTORS = "factors."
+
+
+@dataclass(frozen=True)
+class TowerEncoder:
+    """Towers and the factor model that they rest on.
+
+    Attributes:
+        shape: the fields of `m6rec.towers.model.TowerShape`.
+        weights: float32 arrays by the names of the model's parameters.
+        factor_model: the item side of the factors.
+    """
+
+    shape: Mapping[str, float]
+    weights: Mapping[str, Float32]
+    factor_model: FactorModel
+
+    @property
+    def width(self) -> int:
+        """Coordinates of an embedding."""
+        return int(self.shape["rank"]) + 1
+
+    def encode_users(self, rows: Rows, user_features: Float32 | None) -> Float32:
+        """Embeddings of users from their rows: float32 [n, rank + 1].
+
+        Args:
+            rows: the users' histories; a user without any has an empty row.
+            user_features: float32 [n, user_features], or None where the towers have none.
+
+        Raises:
+            DataError: the features are not of the width that the towers were trained on.
+        """
+        features = self._checked(user_features, len(rows), "user")
+        blocks = [
+            self._encode_user_block(rows.slice(start, stop), features[start:stop])
+            for start, stop in _blocks(len(rows))
+        ]
+        return np.concatenate(blocks) if blocks else np.zeros((0, self.width), np.float32)
+
+    def _encode_user_block(self, rows: Rows, features: Float32) -> Float32:
+        factors = user_inputs(self.factor_model, rows)
+        gates = gate(rows.counts, self.shape["gate_half_count"])
+        direction = self._direction("user", factors, gates, features, None)
+        popularity = np.full((len(rows), 1), self.weights["popularity_weight"], np.float32)
+        return np.hstack([direction / np.float32(self.shape["temperature"]), popularity])
+
+    def encode_items(
+        self, item_features: Float32 | None, images: npt.NDArray[np.uint8] | None
+    ) -> Float32:
+        """Embeddings of all items: float32 [M, rank + 1].
+
+        Args:
+            item_features: float32 [M, item_features], or None where the towers have none.
+            images: uint8 [M, 3, size, size], or None where the towers have none.
+
+        Raises:
+            DataError: features or images are not those that the towers were trained on.
+        """
+        counts = self.factor_model.interaction_counts
+        features = self._checked(item_features, len(counts), "item")
+        if bool(self.shape["image_size"]) != (images is not None):
+            raise DataError(
+                f"the towers were trained with images of size {self.shape['image_size']:g}"
+                f" (0: none), found {'none' if images is None else images.shape}"
+            )
+        factors = item_inputs(self.factor_model)
+        gates = gate(counts, self.shape["gate_half_count"])
+        embeddings = np.empty((len(counts), self.width), np.float32)
+        for start, stop in _blocks(len(counts)):
+            embeddings[start:stop, :-1] = self._direction(
+                "item",
+                factors[start:stop],
+                gates[start:stop],
+                features[start:stop],
+                None if images is None else images[start:stop],
+            )
+        embeddings[:, -1] = popularity_inputs(counts)
+        return embeddings
+
+    def to_arrays(self) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
+        """Plain values and arrays from which `from_arrays` makes the same encoder again."""
+        model = self.factor_model
+        arrays: dict[str, npt.NDArray[Any]] = {
+            _WEIGHTS + name: array for name, array in self.weights.items()
+        }
+        arrays[_FACTORS + "factors"] = model.factors
+        arrays[_FACTORS + "scales"] = model.scales
+        arrays[_FACTORS + "interaction_counts"] = model.interaction_counts
+        if model.projection is not None:
+            arrays[_FACTORS + "projection"] = model.projection
+        meta = {
+            "shape": dict(self.shape),
+            "method": model.method,
+            "parameters": dict(model.parameters),
+        }
+        return meta, arrays
+
+    @staticmethod
+    def from_arrays(
+        meta: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]
+    ) -> "TowerEncoder":
+        """The encoder that `to_arrays` took apart."""
+        factor_model = FactorModel(
+            method=meta["method"],
+            factors=arrays[_FACTORS + "factors"],
+            projection=arrays.get(_FACTORS + "projection"),
+            scales=arrays[_FACTORS + "scales"],
+            parameters=meta["parameters"],
+            interaction_counts=arrays[_FACTORS + "interaction_counts"],
+        )
+        weights = {
+            name.removeprefix(_WEIGHTS): array
+            for name, array in arrays.items()
+            if name.startswith(_WEIGHTS)
+        }
+        return TowerEncoder(meta["shape"], weights, factor_model)
+
+    def _checked(self, features: Float32 | None, rows: int, side: str) -> Float32:
+        width = int(self.shape[f"{side}_features"])
+        given = np.zeros((rows, 0), np.float32) if features is None else features
+        if given.shape != (rows, width):
+            raise DataError(
+                f"{side} features have shape {given.shape}, the towers expect {(rows, width)};"
+                " build the features with the pipeline that the towers were trained on"
+            )
+        return given
+
+    def _direction(
+        self,
+        side: str,
+        factors: Float32,
+        gates: Float32,
+        features: Float32,
+        images: npt.NDArray[np.uint8] | None,
+    ) -> Float32:
+        w = self.weights
+        base = gates[:, None] * factors
+        parts = [base]
+        if features.shape[1]:
+            parts.append(gelu(self._linear(f"{side}.feature", features)))
+            base = base + (1 - gates)[:, None] * (features @ w[f"{side}.stand_in.weight"].T)
+        if images is not None:
+            parts.append(self._image_branch(f"{side}.image", images))
+        hidden = gelu(self._linear(f"{side}.first", np.hstack(parts)))
+        tower = base + self._linear(f"{side}.last", hidden)
+        return normalise(tower @ w["shared.weight"].T)
+
+    def _linear(self, name: str, rows: Float32) -> Float32:
+        return rows @ self.weights[f"{name}.weight"].T + self.weights[f"{name}.bias"]
+
+    def _image_branch(self, name: str, images: npt.NDArray[np.uint8]) -> Float32:
+        centred = images.astype(np.float32) / np.float32(255) - np.float32(0.5)
+        low = gelu(self._strided_convolution(f"{name}.low", centred))
+        high = gelu(self._strided_convolution(f"{name}.high", low))
+        return gelu(self._linear(f"{name}.out", high.mean(axis=(2, 3))))
+
+    def _strided_convolution(self, name: str, maps: Float32) -> Float32:
+        """A 3 x 3 convolution of stride 2 and padding 1: float32 [n, channels, size, size]."""
+        padded = np.pad(maps, ((0, 0), (0, 0), (1, 1), (1, 1)))
+        windows = sliding_window_view(sliding_window_view(padded, 3, axis=2), 3, axis=3)
+        windows = windows[:, :, ::2, ::2]
+        summed = np.tensordot(windows, self.weights[f"{name}.weight"], axes=((1, 4, 5), (1, 2, 3)))
+        result: Float32 = (summed + self.weights[f"{name}.bias"]).transpose(0, 3, 1, 2)
+        return result
+
+
+def user_inputs(factor_model: FactorModel, rows: Rows) -> Float32:
+    """What the user tower gets of each row: its projection at length sqrt(k); float32 [n, k]."""
+    return _at_root_length(project(factor_model, rows))
+
+
+def item_inputs(factor_model: FactorModel) -> Float32:
+    """What the item tower gets of each item: its factor at length sqrt(k); float32 [M, k]."""
+    return _at_root_length(factor_model.factors)
+
+
+def gate(counts: Int64, half_count: float) -> Float32:
+    """g(n) = n / (n + half_count): 0 for a row never seen, rising to 1 with evidence."""
+    result: Float32 = (counts / (counts + half_count)).astype(np.float32)
+    return result
+
+
+def popularity_inputs(interaction_counts: npt.NDArray[Any]) -> Float32:
+    """log(1 + count) less its mean over items: float32 [M]."""
+    logarithms = np.log1p(interaction_counts.astype(np.float64))
+    result: Float32 = (logarithms - logarithms.mean()).astype(np.float32)
+    return result
+
+
+def gelu(x: Float32) -> Float32:
+    """x times the standard normal distribution function at x (Hendrycks and Gimpel 2016)."""
+    result: Float32 = np.float32(0.5) * x * (1 + erf(x * np.float32(np.sqrt(0.5))))
+    return result
+
+
+def normalise(rows: Float32) -> Float32:
+    """Rows at length 1 (to within NORM_FLOOR); a row of zeros stays zero."""
+    squares = np.einsum("nk,nk->n", rows, rows)
+    result: Float32 = rows / np.sqrt(squares + NORM_FLOOR)[:, None]
+    return result
+
+
+def _at_root_length(rows: npt.NDArray[Any]) -> Float32:
+    lengths = np.sqrt(np.einsum("nk,nk->n", rows, rows))
+    safe = np.where(lengths > 0, lengths, 1)
+    result: Float32 = (rows * (np.sqrt(rows.shape[1]) / safe)[:, None]).astype(np.float32)
+    return result
+
+
+def _blocks(rows: int) -> list[tuple[int, int]]:
+    return [(start, min(start + ROWS_PER_BLOCK, rows)) for start in range(0, rows, ROWS_PER_BLOCK)]

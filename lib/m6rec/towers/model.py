@@ -1,0 +1,156 @@
+"""A pair of towers on one kind of factors, in torch.
+
+    T(x, g, f) = g x + (1 - g) A f + L2 GELU(L1 [g x; GELU(B f); CNN(image)])
+    u^ = normalise(W T_user),  v^ = normalise(W T_item)
+    score = u^ . v^ / temperature + beta (log(1 + d_item) - mean)
+
+x: the factor (of a user, the projection of the user's row), g: the gate, f: side features, d: the
+interaction count of an item. L2 starts at zero and W at the identity, so that training starts from
+the factor model. The popularity term is one more coordinate of the embeddings, so that a score is
+one dot product. A fills in for the factor of a row without history; the more history, the less.
+"""
+
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor, nn
+
+NORM_FLOOR = 1e-2
+"""Added to squared lengths (which are of the order of the rank), so that a row of zeros stays
+zero and has a bounded gradient."""
+
+IMAGE_CHANNELS = (3, 16, 32)
+
+
+@dataclass(frozen=True)
+class TowerShape:
+    """The sizes and constants of a pair of towers.
+
+    Attributes:
+        rank: factors of a user or item; the embeddings have one coordinate more.
+        user_features: side features of a user; 0 for none.
+        item_features: side features of an item; 0 for none.
+        image_size: height and width of an item's image; 0 for no images.
+        hidden: units of the hidden layer.
+        feature_hidden: units of the feature branch and of the image branch.
+        temperature: what the cosine is divided by.
+        gate_half_count: interactions at which the gate is one half.
+    """
+
+    rank: int
+    user_features: int
+    item_features: int
+    image_size: int
+    hidden: int
+    feature_hidden: int
+    temperature: float
+    gate_half_count: float
+
+    def to_json(self) -> dict[str, float]:
+        """The fields as plain values."""
+        return asdict(self)
+
+
+class TowerModel(nn.Module):
+    """Both towers, the shared linear map W, and the weight of popularity."""
+
+    def __init__(self, shape: TowerShape, popularity_weight: float = 1.0) -> None:
+        super().__init__()
+        self.shape = shape
+        self.user = TowerSide(shape, shape.user_features, image_size=0)
+        self.item = TowerSide(shape, shape.item_features, shape.image_size)
+        self.shared = nn.Linear(shape.rank, shape.rank, bias=False)
+        nn.init.eye_(self.shared.weight)
+        self.popularity_weight = nn.Parameter(torch.tensor(popularity_weight))
+
+    def embed_users(self, factors: Tensor, gates: Tensor, features: Tensor) -> Tensor:
+        """User embeddings [n, rank + 1].
+
+        Args:
+            factors: float32 [n, rank], of length sqrt(rank) or zero.
+            gates: float32 [n].
+            features: float32 [n, user_features].
+        """
+        direction = normalise(self.shared(self.user(factors, gates, features, None)))
+        popularity = self.popularity_weight.expand(len(factors), 1)
+        return torch.cat([direction / self.shape.temperature, popularity], dim=1)
+
+    def embed_items(
+        self,
+        factors: Tensor,
+        gates: Tensor,
+        features: Tensor,
+        images: Tensor | None,
+        popularity: Tensor,
+    ) -> Tensor:
+        """Item embeddings [n, rank + 1].
+
+        Args:
+            factors: float32 [n, rank], of length sqrt(rank) or zero.
+            gates: float32 [n].
+            features: float32 [n, item_features].
+            images: uint8 [n, 3, image_size, image_size], or None where the shape has no images.
+            popularity: float32 [n]; log(1 + count) less its mean.
+        """
+        direction = normalise(self.shared(self.item(factors, gates, features, images)))
+        return torch.cat([direction, popularity[:, None]], dim=1)
+
+
+class TowerSide(nn.Module):
+    """T of one side: the gated factor plus what the features and the MLP add to it."""
+
+    def __init__(self, shape: TowerShape, features: int, image_size: int) -> None:
+        super().__init__()
+        width = shape.rank
+        self.feature: nn.Linear | None = None
+        self.stand_in: nn.Linear | None = None
+        self.image: ImageBranch | None = None
+        if features:
+            self.feature = nn.Linear(features, shape.feature_hidden)
+            self.stand_in = nn.Linear(features, shape.rank, bias=False)
+            nn.init.zeros_(self.stand_in.weight)
+            width += shape.feature_hidden
+        if image_size:
+            self.image = ImageBranch(shape.feature_hidden)
+            width += shape.feature_hidden
+        self.first = nn.Linear(width, shape.hidden)
+        self.last = nn.Linear(shape.hidden, shape.rank)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)
+
+    def forward(
+        self, factors: Tensor, gates: Tensor, features: Tensor, images: Tensor | None
+    ) -> Tensor:
+        """T of n rows: float32 [n, rank]."""
+        base = gates[:, None] * factors
+        parts = [base]
+        if self.feature is not None and self.stand_in is not None:
+            parts.append(nn.functional.gelu(self.feature(features)))
+            base = base + (1 - gates)[:, None] * self.stand_in(features)
+        if self.image is not None and images is not None:
+            parts.append(self.image(images))
+        hidden = nn.functional.gelu(self.first(torch.cat(parts, dim=1)))
+        added: Tensor = self.last(hidden)
+        return base + added
+
+
+class ImageBranch(nn.Module):
+    """Two strided convolutions, the mean over places, and a linear layer."""
+
+    def __init__(self, units: int) -> None:
+        super().__init__()
+        colours, low, high = IMAGE_CHANNELS
+        self.low = nn.Conv2d(colours, low, 3, stride=2, padding=1)
+        self.high = nn.Conv2d(low, high, 3, stride=2, padding=1)
+        self.out = nn.Linear(high, units)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """uint8 [n, 3, size, size] to float32 [n, units]."""
+        centred = images.to(torch.float32) / 255 - 0.5
+        maps = nn.functional.gelu(self.high(nn.functional.gelu(self.low(centred))))
+        return nn.functional.gelu(self.out(maps.mean(dim=(2, 3))))
+
+
+def normalise(rows: Tensor) -> Tensor:
+    """Rows at length 1 (to within NORM_FLOOR); a row of zeros stays zero."""
+    return rows * torch.rsqrt((rows * rows).sum(dim=1, keepdim=True) + NORM_FLOOR)

@@ -1,0 +1,54 @@
+"""The ranking metric that chooses the best epoch, on a bounded sample of users."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from m6rec.kernels.metrics import hit_matrix, ndcg
+from m6rec.kernels.rows import Float32, Int32, Rows
+from m6rec.towers.encoder import TowerEncoder
+from m6rec.towers.training import ItemInputs
+
+USERS_PER_BLOCK = 512
+
+
+@dataclass(frozen=True)
+class ValidationSample:
+    """Users with held-out items; called, it gives their mean NDCG@k.
+
+    Attributes:
+        rows: the users' training rows, whose items are not ranked.
+        targets: their held-out items, row by row.
+        user_features: float32 [n, features], or None.
+        k: depth of the lists.
+    """
+
+    rows: Rows
+    targets: Rows
+    user_features: Float32 | None
+    k: int = 20
+
+    def __call__(self, encoder: TowerEncoder, items: ItemInputs) -> float:
+        """Mean NDCG@k over the users, of lists over all items that they have not seen."""
+        if len(self.rows) == 0:
+            return 0.0
+        item_embeddings = torch.from_numpy(encoder.encode_items(items.features, items.images))
+        users = encoder.encode_users(self.rows, self.user_features)
+        ranked = np.concatenate(
+            [
+                self._rank(users, item_embeddings, start)
+                for start in range(0, len(users), USERS_PER_BLOCK)
+            ]
+        )
+        hits = hit_matrix(ranked, self.targets.offsets, self.targets.item_indices)
+        return float(ndcg(hits, self.targets.counts, self.k).mean())
+
+    def _rank(self, users: Float32, item_embeddings: torch.Tensor, start: int) -> Int32:
+        block = self.rows.slice(start, min(start + USERS_PER_BLOCK, len(users)))
+        scores = torch.from_numpy(users[start : start + len(block)]) @ item_embeddings.T
+        seen = np.repeat(np.arange(len(block)), block.counts), block.item_indices.astype(np.int64)
+        scores[torch.from_numpy(seen[0]), torch.from_numpy(seen[1])] = -torch.inf
+        top = torch.topk(scores, min(self.k, scores.shape[1]), dim=1).indices
+        ranked: Int32 = top.numpy().astype(np.int32)
+        return ranked

@@ -1,0 +1,315 @@
+#!/usr/bin/env bash
+# Runs a job of M6-Rec with Spark, after setting up what it needs. See ./spark-submit.sh --help.
+set -euo pipefail
+
+ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+readonly ROOT
+readonly CACHE="${M6REC_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/m6rec}"
+readonly VENV="${M6REC_VENV:-$ROOT/.venv}"
+readonly BOOTSTRAP="$CACHE/bootstrap"
+readonly LOCK="$ROOT/requirements/lock.txt"
+readonly UV_VERSION=0.13.9
+readonly VENV_PACK_VERSION=0.2.0
+readonly NEEDED_GIB=12
+readonly MASTER="${MASTER:-local[*]}"
+readonly DEPLOY_MODE="${DEPLOY_MODE:-client}"
+readonly ARCHIVES="${ARCHIVES:-}"
+
+main() {
+    case "${1:-}" in
+        "" | -h | --help | help) print_help ;;
+        setup) set_up ;;
+        pack) set_up && pack_environment ;;
+        *) run_job "$@" ;;
+    esac
+}
+
+print_help() {
+    cat <<HELP
+Usage: ./spark-submit.sh JOB [options of the job]
+       ./spark-submit.sh JOB --help       explain a job
+       ./spark-submit.sh setup            only make the virtual environment
+       ./spark-submit.sh pack             pack the environment for a cluster (\$ARCHIVES)
+
+Every call sets up what is missing: a virtual environment from requirements/lock.txt. It needs
+Python 3.11 and Java 17 or 21 and, the first time, PyPI, Maven Central and $NEEDED_GIB GiB of disk.
+
+Jobs:
+$(list_jobs)
+
+Options of all jobs but demo:
+  --config FILE             the configuration (examples in conf/); required
+  --set SECTION.KEY=VALUE   replace a value of it; repeatable
+  --run-id ID               the run; given again, the run resumes
+  --output DIR              folder for tables and reports
+
+Environment:
+  MASTER        Spark master                                [local[*]]
+  DEPLOY_MODE   client or cluster                           [client]
+  PROPERTIES    Spark properties file    [conf/spark-local.conf; on a cluster conf/spark-cluster.conf]
+  ARCHIVES      packed environment that executors unpack; without it they use their own python3.11
+  M6REC_VENV    the virtual environment                     [.venv]
+  M6REC_CACHE   caches: uv, compiled kernels, data, logs    [~/.cache/m6rec]
+  M6REC_VERBOSE 1 shows the log of Spark as it goes         [0: in the cache's logs/]
+
+Exit code: the job's own; 2 where something has to be put right first (the message says what).
+HELP
+}
+
+list_jobs() {
+    local file summary
+    for file in "$ROOT"/jobs/*.py; do
+        [[ "$(basename "$file")" == __init__.py ]] && continue
+        summary="$(sed -n '1s/^"""\([^"]*\).*/\1/p' "$file")"
+        printf '  %-22s %s\n' "$(basename "$file" .py)" "$summary"
+    done
+}
+
+fail() {
+    printf 'error: %s\n' "$1" >&2
+    shift
+    (($# == 0)) || printf '       %s\n' "$@" >&2
+    exit 2
+}
+
+say() {
+    printf '%s\n' "$*" >&2
+}
+
+# --- set-up -----------------------------------------------------------------------------------
+
+set_up() {
+    local stamp="$VENV/.m6rec-lock"
+    local wanted
+    wanted="$(checksum "$LOCK")"
+    [[ -f "$stamp" && "$(cat "$stamp")" == "$wanted" && -x "$VENV/bin/python" ]] && return
+    local python
+    python="$(find_python)"
+    check_disk
+    mkdir -p "$CACHE"
+    install_uv "$python"
+    say "[1/3] virtual environment $VENV"
+    [[ -x "$VENV/bin/python" ]] || "$python" -m venv "$VENV" ||
+        fail "cannot make a virtual environment in $VENV; install the venv module of $python" \
+            "(Debian: apt install python3.11-venv) or set M6REC_VENV to a folder that can be written."
+    say "[2/3] packages of requirements/lock.txt (some 6 GB; a minute or more the first time)"
+    run_uv pip sync --python "$VENV/bin/python" --require-hashes "$LOCK" ||
+        fail_registry "the packages of requirements/lock.txt"
+    say "[3/3] M6-Rec itself"
+    link_package
+    printf '%s' "$wanted" >"$stamp"
+    say "set-up done"
+}
+
+find_python() {
+    local candidate
+    for candidate in "${PYTHON:-}" python3.11 python3 python; do
+        [[ -n "$candidate" ]] && is_python_311 "$candidate" && command -v "$candidate" && return
+    done
+    fail "Python 3.11 not found; found: $(python3 --version 2>&1 || echo none)." \
+        "Install it (Debian/Ubuntu: apt install python3.11 python3.11-venv; macOS: brew install python@3.11;" \
+        "anywhere: uv python install 3.11) or set PYTHON to its path, and start again."
+}
+
+is_python_311() {
+    "$1" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' >/dev/null 2>&1
+}
+
+check_disk() {
+    local folder="$VENV"
+    while [[ ! -d "$folder" ]]; do folder="$(dirname "$folder")"; done
+    local free
+    free="$(df -Pk "$folder" | awk 'NR == 2 {print int($4 / 1048576)}')"
+    ((free >= NEEDED_GIB)) || fail \
+        "only $free GiB free for $VENV, $NEEDED_GIB GiB are needed (torch with CUDA alone takes 5.5)." \
+        "Free some space, or set M6REC_VENV and M6REC_CACHE to folders on a larger disk."
+}
+
+install_uv() {
+    local python="$1"
+    [[ -x "$BOOTSTRAP/bin/uv" ]] && return
+    say "[0/3] uv $UV_VERSION"
+    "$python" -m venv "$BOOTSTRAP" || fail "cannot make a virtual environment in $BOOTSTRAP." \
+        "Install the venv module of $python (Debian: apt install python3.11-venv), or set M6REC_CACHE."
+    "$BOOTSTRAP/bin/python" -m pip install --quiet "uv==$UV_VERSION" || fail_registry "uv"
+}
+
+run_uv() {
+    UV_LINK_MODE="${UV_LINK_MODE:-hardlink}" "$BOOTSTRAP/bin/uv" "$@"
+}
+
+# A .pth file instead of an editable install: nothing to build, and the repository stays clean.
+link_package() {
+    local site
+    site="$("$VENV/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+    printf '%s\n' "$ROOT/lib" "$ROOT" >"$site/m6rec.pth"
+}
+
+fail_registry() {
+    fail "could not install $1: see the lines above. Is the package registry reachable?" \
+        "Check the network and the proxy, or name a mirror (PIP_INDEX_URL and UV_INDEX_URL), and start again."
+}
+
+checksum() {
+    "$(command -v sha256sum || command -v gsha256sum || echo shasum)" "$1" | cut -d' ' -f1
+}
+
+check_java() {
+    local java="${JAVA_HOME:+$JAVA_HOME/bin/}java"
+    local found
+    found="$("$java" -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p;' | head -n 1)" || true
+    [[ "$found" == 17 || "$found" == 21 ]] || fail \
+        "Java 17 or 21 is needed; found ${found:-none} (looked at $java)." \
+        "Install it (Debian/Ubuntu: apt install openjdk-17-jre-headless; macOS: brew install openjdk@17;" \
+        "any: https://adoptium.net) and set JAVA_HOME to its folder, and start again."
+}
+
+# --- running ----------------------------------------------------------------------------------
+
+run_job() {
+    local job="$1"
+    shift
+    local file="$ROOT/jobs/$job.py"
+    [[ -f "$file" && "$job" != __init__ ]] || fail \
+        "there is no job $job." "Jobs: $(list_jobs | awk '{printf "%s ", $1}')"
+    set_up_environment
+    if asks_for_help "$@"; then
+        set_up
+        exec "$VENV/bin/python" "$file" --help
+    fi
+    check_java
+    set_up
+    check_config "$@"
+    submit "$file" "$@"
+}
+
+asks_for_help() {
+    local argument
+    for argument in "$@"; do
+        [[ "$argument" == --help ]] && return 0
+    done
+    return 1
+}
+
+set_up_environment() {
+    export PYTHONPATH="$ROOT/lib:$ROOT${PYTHONPATH:+:$PYTHONPATH}"
+    export NUMBA_CACHE_DIR="${NUMBA_CACHE_DIR:-$CACHE/numba}"
+    export M6REC_CACHE="$CACHE"
+    export PYTHONDONTWRITEBYTECODE="${PYTHONDONTWRITEBYTECODE:-1}"
+    # A pip-installed Spark finds its own home; another one in the environment would win over it.
+    unset SPARK_HOME
+}
+
+# A wrong configuration stops here, in a second, before a JVM starts.
+check_config() {
+    local arguments=() has_config=no
+    while (($#)); do
+        case "$1" in
+            --config | --set | --output)
+                [[ "$1" == --config ]] && has_config=yes
+                (($# > 1)) || return 0
+                arguments+=("$1" "$2")
+                shift 2
+                ;;
+            --config=* | --set=* | --output=*)
+                [[ "$1" == --config=* ]] && has_config=yes
+                arguments+=("$1")
+                shift
+                ;;
+            *) shift ;;
+        esac
+    done
+    [[ "$has_config" == no ]] ||
+        "$VENV/bin/python" -m m6rec.command_line "${arguments[@]}" >/dev/null || exit $?
+}
+
+is_local() {
+    [[ "$MASTER" == local || "$MASTER" == local\[* ]]
+}
+
+submit() {
+    local file="$1"
+    shift
+    local options=(--master "$MASTER" --deploy-mode "$DEPLOY_MODE")
+    export PYSPARK_DRIVER_PYTHON="$VENV/bin/python"
+    if is_local; then
+        export PYSPARK_PYTHON="$VENV/bin/python"
+        options+=(--properties-file "$(properties_file spark-local.conf)")
+    else
+        options+=(--properties-file "$(properties_file spark-cluster.conf)")
+        options+=(--py-files "$(zip_package)")
+        ship_environment
+    fi
+    run_quietly "$VENV/bin/spark-submit" "${options[@]}" "$file" "$@"
+}
+
+properties_file() {
+    local file="${PROPERTIES:-$ROOT/conf/$1}"
+    [[ -f "$file" ]] || fail "Spark properties file $file does not exist; see conf/spark-*.conf."
+    printf '%s' "$file"
+}
+
+# Sets how executors find Python: the packed environment where there is one.
+ship_environment() {
+    if [[ -n "$ARCHIVES" ]]; then
+        [[ -f "$ARCHIVES" || "$ARCHIVES" == *://* ]] || fail \
+            "ARCHIVES=$ARCHIVES does not exist; make it with ./spark-submit.sh pack."
+        options+=(--archives "$ARCHIVES#environment")
+        options+=(--conf spark.pyspark.python=./environment/bin/python)
+        [[ "$DEPLOY_MODE" == client ]] ||
+            options+=(--conf spark.pyspark.driver.python=./environment/bin/python)
+    else
+        export PYSPARK_PYTHON="${PYSPARK_PYTHON:-python3.11}"
+    fi
+}
+
+zip_package() {
+    local zip="$CACHE/m6rec-package.zip"
+    "$VENV/bin/python" - "$ROOT" "$zip" <<'PYTHON'
+import os, pathlib, sys, zipfile
+
+root, target = map(pathlib.Path, sys.argv[1:])
+partial = target.with_suffix(f".{os.getpid()}")
+with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
+    for base, package in ((root / "lib", "m6rec"), (root, "jobs")):
+        for path in sorted((base / package).rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                archive.write(path, path.relative_to(base))
+partial.replace(target)
+PYTHON
+    printf '%s' "$zip"
+}
+
+pack_environment() {
+    local target="$CACHE/environment.tar.gz"
+    [[ -x "$BOOTSTRAP/bin/python" ]] || install_uv "$(find_python)"
+    "$BOOTSTRAP/bin/python" -m pip install --quiet "venv-pack==$VENV_PACK_VERSION" "setuptools<81" ||
+        fail_registry "venv-pack"
+    say "packing $VENV (some minutes)"
+    "$BOOTSTRAP/bin/venv-pack" --force --prefix "$VENV" --output "$target"
+    say "packed. Run jobs with ARCHIVES=$target"
+}
+
+# Progress of the job is on stdout. What the JVM logs on stderr goes to a file; the lines that
+# matter to the reader (errors, the job's own messages) are shown as well.
+run_quietly() {
+    if [[ "${M6REC_VERBOSE:-0}" == 1 ]]; then
+        exec "$@"
+    fi
+    mkdir -p "$CACHE/logs"
+    local log
+    log="$CACHE/logs/$(date +%Y%m%dT%H%M%S)-$$.log"
+    say "starting Spark ($MASTER); its log: $log"
+    exec "$@" 2> >(tee "$log" | hide_noise >&2)
+}
+
+hide_noise() {
+    grep --line-buffered -v -E \
+        -e '^([0-9]{2}/[0-9]{2}/[0-9]{2} )?[0-9:]* ?(INFO|WARN) ' \
+        -e '^WARNING: (Using incubator|package |A |Use |Please consider|All illegal)' \
+        -e '^(Setting default log level|To adjust logging level|Using Spark.s default log4j)' \
+        -e '^:: |^\t|^(Ivy Default Cache|The jars for the packages)|^ *(found|downloading) ' \
+        -e 'added as a dependency$|^confs: |^ *\[SUCCESSFUL \]|^Picked up ' || true
+}
+
+main "$@"

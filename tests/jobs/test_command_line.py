@@ -1,0 +1,170 @@
+"""The command line: what a wrong call says, before Spark starts."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from m6rec.command_line import (
+    check_sources,
+    errors_as_messages,
+    new_run_id,
+    open_lakehouse,
+    read_config,
+    sources_of,
+)
+from m6rec.config import load_config
+from m6rec.errors import ConfigError, DataError, TableError
+from pyspark.sql import SparkSession
+from typer import Exit
+
+REPOSITORY = Path(__file__).parent.parent.parent
+EXAMPLES = sorted((REPOSITORY / "conf").glob("*.yaml"))
+EXAMPLES_BY = {file.stem: file for file in EXAMPLES}
+
+# A whole job file, as those in jobs/ are: what it prints shows what it was given.
+JOB = '''"""A job that tells what it was given."""
+from m6rec.command_line import command
+command(__doc__, lambda config, run_id, output: print(config.lake, run_id, output, config.seed))
+'''
+
+
+def write_config(folder: Path, extra: str = "") -> Path:
+    (folder / "events.csv").write_text("user_id,item_id\nann,tea\n")
+    file = folder / "config.yaml"
+    source = f"{{path: {folder / 'events.csv'}, format: csv}}"
+    file.write_text(f"interactions:\n  source: {source}\n{extra}")
+    return file
+
+
+def run_python(*arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": f"{REPOSITORY / 'lib'}:{REPOSITORY}"}
+    # A wide terminal, so that no message is wrapped.
+    environment |= {"COLUMNS": "200", "NO_COLOR": "1"}
+    return subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, env=environment, check=False
+    )
+
+
+def test_a_job_gets_config_run_id_and_output_of_its_options(tmp_path: Path) -> None:
+    job = tmp_path / "job.py"
+    job.write_text(JOB)
+    options = ["--config", str(write_config(tmp_path)), "--set", "seed=7"]
+    options += ["--run-id", "r1", "--output", str(tmp_path / "out")]
+    result = run_python(str(job), *options)
+    assert result.returncode == 0, result.stderr
+    assert f"{tmp_path}/out/lake r1 {tmp_path}/out 7" in result.stdout
+
+
+def test_help_shows_the_docstring_of_the_job_and_every_option(tmp_path: Path) -> None:
+    job = tmp_path / "job.py"
+    job.write_text(JOB)
+    result = run_python(str(job), "--help")
+    assert result.returncode == 0
+    for text in ("A job that tells what it was given.", "--config", "--set", "--run-id"):
+        assert text in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("extra", "overrides", "named"),
+    [
+        ("sped: 3\n", (), "sped: unknown key"),
+        ("split: {test_share: 1.5}\n", (), "split.test_share"),
+        ("", ("seed=red",), "seed"),
+        ("", ("factors.svd.rnk=3",), "factors.svd.rnk: unknown key"),
+        ("", ("interactions.source.path=/no/such.csv",), "/no/such.csv does not exist"),
+        ("", ("seed",), "section.key=value"),
+    ],
+)
+def test_a_wrong_config_stops_with_exit_code_2_and_a_message_that_names_it(
+    tmp_path: Path, extra: str, overrides: tuple[str, ...], named: str
+) -> None:
+    options = [f"--set={override}" for override in overrides]
+    config = str(write_config(tmp_path, extra))
+    result = run_python("-m", "m6rec.command_line", "--config", config, *options)
+    assert result.returncode == 2
+    assert named in result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
+
+
+def test_the_check_says_that_a_config_is_valid(tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+    result = run_python("-m", "m6rec.command_line", "--config", str(config))
+    assert result.returncode == 0, result.stderr
+    assert f"config {config} is valid" in result.stdout
+
+
+def test_the_command_line_imports_neither_torch_nor_numba() -> None:
+    code = "import sys, m6rec.command_line; print({'torch', 'numba'} & set(sys.modules))"
+    assert run_python("-c", code).stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
+def test_every_example_config_loads(file: Path) -> None:
+    config = load_config(file)
+    assert config.fingerprint() == load_config(file).fingerprint()
+
+
+def test_there_is_an_example_for_each_kind_of_owner() -> None:
+    names = {file.stem for file in EXAMPLES}
+    assert {"demo", "minimal", "shop-events", "provided-split"} <= names
+
+
+def test_sources_name_every_table_and_the_columns_that_it_must_have() -> None:
+    shop = {key: columns for key, _, columns in sources_of(load_config(EXAMPLES_BY["shop-events"]))}
+    assert shop["interactions.source"] == ("customer_id", "sku", "occurred_at", "event", "device")
+    assert shop["features.items"][:2] == ("sku", "name")
+    assert "recommend.rules.allowed_items" in shop
+    provided = {key for key, _, _ in sources_of(load_config(EXAMPLES_BY["provided-split"]))}
+    assert "split.test" in provided
+
+
+def test_a_missing_column_is_named_with_its_key_before_any_compute(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    config = load_config(write_config(tmp_path), ("interactions.columns.item=sku",))
+    with pytest.raises(TableError, match=r"interactions\.source.*sku.*user_id"):
+        check_sources(spark, config)
+
+
+def test_a_missing_table_is_named(spark: SparkSession, tmp_path: Path) -> None:
+    config = load_config(write_config(tmp_path), ("interactions.source={table: no.such.table}",))
+    with pytest.raises(TableError, match=r"no\.such\.table"):
+        check_sources(spark, config)
+
+
+def test_valid_sources_pass_and_the_lakehouse_lies_where_the_output_says(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    config = read_config(write_config(tmp_path), (), tmp_path / "out")
+    check_sources(spark, config)
+    lakehouse = open_lakehouse(spark, config, "r1")
+    assert lakehouse.address("splits") == f"{tmp_path}/out/lake/splits"
+
+
+def test_run_ids_are_new_and_sort_by_time() -> None:
+    first, second = new_run_id(), new_run_id()
+    assert first != second
+    assert re.fullmatch(r"\d{8}T\d{6}-[0-9a-f]{6}", first)
+
+
+def raise_data_error(_: object) -> object:
+    raise DataError("rows in 3, rows kept 1, rows quarantined 1")
+
+
+def test_an_error_of_a_python_worker_becomes_the_same_message(
+    spark: SparkSession, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(Exit) as stop, errors_as_messages():
+        spark.range(1).mapInArrow(raise_data_error, "id long").collect()  # type: ignore[arg-type]
+    assert stop.value.exit_code == 2
+    assert "rows in 3, rows kept 1, rows quarantined 1" in capsys.readouterr().err
+
+
+def test_an_error_keeps_its_square_brackets(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(Exit), errors_as_messages():
+        raise ConfigError("expected one of [bold]a[/bold], found ['b']")
+    assert "error: expected one of [bold]a[/bold], found ['b']" in capsys.readouterr().err

@@ -1,0 +1,132 @@
+"""Lineage on real Delta tables: skipping, resuming, and what a reader sees."""
+
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from m6rec.config import Config, parse_config
+from m6rec.errors import ConfigError, DataError
+from m6rec.lakehouse import Lakehouse
+from m6rec.lineage import code_version, publish, published_run, read_published, run_job
+
+
+def config_of(lake: Path, seed: int = 1) -> Config:
+    data = {
+        "interactions": {"source": {"path": "interactions.csv", "format": "csv"}},
+        "lake": str(lake),
+        "seed": seed,
+    }
+    return parse_config(data, "test")
+
+
+def write_list(lakehouse: Lakehouse, item: str) -> None:
+    generated = "timestamp '2026-01-01 00:00:00'"
+    frame = lakehouse.spark.sql(
+        f"select 'ann' user_id, 1 rank, '{item}' item_id, null title, 0.5D score,"
+        " map('svd', 1.0D) parts, array(named_struct('kind', 'item', 'value', 'x', 'share', 1.0D))"
+        f" reasons, 'hybrid' model, {generated} generated_at"
+    )
+    lakehouse.write("recommendations", frame)
+
+
+def listed_items(spark: SparkSession, lake: Path) -> list[str]:
+    return [row["item_id"] for row in read_published(spark, str(lake), "recommendations").collect()]
+
+
+def test_a_finished_job_is_skipped_and_its_versions_are_recorded(
+    spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = config_of(tmp_path)
+    lakehouse = Lakehouse(spark, str(tmp_path), "run-1")
+    calls: list[str] = []
+
+    def recommend(own: Lakehouse, _: Config) -> None:
+        calls.append(own.run_id)
+        write_list(own, "a")
+
+    assert run_job(lakehouse, config, "recommend", recommend)
+    assert not run_job(lakehouse, config, "recommend", recommend)
+
+    assert calls == ["run-1"]
+    assert "recommend: skipped (finished)" in capsys.readouterr().out
+    [row] = lakehouse.read("runs").collect()
+    assert row["status"] == "finished"
+    assert row["outputs"] == {"recommendations": lakehouse.version("recommendations")}
+    assert row["inputs"] == {}
+    assert row["config_hash"] == config.fingerprint()
+    assert row["config"] == config.model_dump_json()
+    assert row["code_version"] == code_version()
+    assert row["finished_at"] >= row["started_at"]
+
+
+def test_a_run_id_begun_with_another_config_is_refused_with_both_hashes(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    lakehouse = Lakehouse(spark, str(tmp_path), "run-1")
+    first, second = config_of(tmp_path), config_of(tmp_path, seed=2)
+    run_job(lakehouse, first, "recommend", lambda own, _: write_list(own, "a"))
+
+    with pytest.raises(ConfigError) as refusal:
+        run_job(lakehouse, second, "evaluate", lambda own, _: None)
+
+    message = str(refusal.value)
+    assert first.fingerprint()[:12] in message
+    assert second.fingerprint()[:12] in message
+    assert "--run-id" in message
+
+
+def test_a_reader_sees_the_previous_run_until_the_next_one_is_published(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    config = config_of(tmp_path)
+    first = Lakehouse(spark, str(tmp_path), "run-1")
+    second = Lakehouse(spark, str(tmp_path), "run-2")
+    run_job(first, config, "recommend", lambda own, _: write_list(own, "a"))
+    with pytest.raises(DataError, match="no run has been published"):
+        read_published(spark, str(tmp_path), "recommendations")
+    assert publish(first, config)
+    assert listed_items(spark, tmp_path) == ["a"]
+
+    run_job(second, config, "recommend", lambda own, _: write_list(own, "b"))
+    assert published_run(second) == "run-1"
+    assert listed_items(spark, tmp_path) == ["a"]
+
+    assert publish(second, config)
+    assert published_run(second) == "run-2"
+    assert listed_items(spark, tmp_path) == ["b"]
+    assert not publish(first, config)
+    assert published_run(first) == "run-2"
+    assert publish(first, config, again=True)
+    assert listed_items(spark, tmp_path) == ["a"]
+
+
+def test_a_killed_job_blocks_publication_and_ends_the_same_when_started_again(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    config = config_of(tmp_path)
+    lakehouse = Lakehouse(spark, str(tmp_path), "run-1")
+
+    def half(own: Lakehouse, _: Config) -> None:
+        write_list(own, "half")
+        raise RuntimeError("killed half way")
+
+    with pytest.raises(RuntimeError, match="killed half way"):
+        run_job(lakehouse, config, "recommend", half)
+    [row] = lakehouse.read("runs").collect()
+    assert row["status"] == "failed"
+    with pytest.raises(DataError, match="recommend"):
+        publish(lakehouse, config)
+
+    assert run_job(lakehouse, config, "recommend", lambda own, _: write_list(own, "whole"))
+    publish(lakehouse, config)
+    assert listed_items(spark, tmp_path) == ["whole"]
+
+
+def test_a_run_without_recommendations_is_not_published(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    lakehouse = Lakehouse(spark, str(tmp_path), "run-1")
+    run_job(lakehouse, config_of(tmp_path), "prepare_interactions", lambda own, _: None)
+    with pytest.raises(DataError, match="run job recommend first"):
+        publish(lakehouse, config_of(tmp_path))

@@ -1,0 +1,129 @@
+import datetime
+
+import numpy as np
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+
+from m6rec.kernels.blending import Blend
+from m6rec.kernels.explanation import item_attributes
+from m6rec.kernels.item_neighbours import ItemWeights
+from m6rec.kernels.members import HistoryMember, PopularityMember
+from m6rec.kernels.strings import pack_strings
+from m6rec.stages.ranking import (
+    Explaining,
+    Scoring,
+    collect_candidates,
+    rank,
+    recommend,
+    user_inputs,
+)
+
+# Item 0 speaks for item 3, item 1 for item 2.
+WEIGHTS = ItemWeights(
+    offsets=np.array([0, 1, 2, 2, 2]),
+    neighbour_indices=np.array([3, 2], dtype=np.int32),
+    weights=np.array([1.0, 1.0], dtype=np.float32),
+)
+MEMBERS = {
+    "ridge": HistoryMember("ridge", WEIGHTS, n_items=4),
+    "popularity": PopularityMember(np.array([0.4, 0.3, 0.2, 0.1], dtype=np.float32)),
+}
+BOTH = Blend("hybrid", ("ridge", "popularity"), (1.0, 1.0), (1.0, 1.0))
+POPULAR = Blend("popularity", ("popularity",), (1.0,), (1.0,))
+
+
+def scoring(forbidden: tuple[int, ...] = (), mask_seen: bool = True, n: int = 3) -> Scoring:
+    mask = np.zeros(4, dtype=np.bool_)
+    mask[list(forbidden)] = True
+    return Scoring(MEMBERS, (BOTH, POPULAR), mask, mask_seen, n)
+
+
+@pytest.fixture(scope="module")
+def users(spark: SparkSession) -> DataFrame:
+    return inputs(spark, None)
+
+
+def inputs(spark: SparkSession, excluded_pairs: DataFrame | None) -> DataFrame:
+    matrix = spark.createDataFrame(
+        [(0, [0], [1.0], []), (1, [1], [1.0], [0]), (2, [], [], [])],
+        "user_index long, item_indices array<int>, weights array<float>,"
+        " excluded_indices array<int>",
+    )
+    features = spark.createDataFrame(
+        [(0, [], []), (1, [], [])],
+        "user_index long, features array<float>, content array<float>",
+    )
+    return user_inputs(matrix, features, {}, excluded_pairs)
+
+
+def lists(frame: DataFrame) -> dict[tuple[str, int], list[int]]:
+    return {(row["model"], row["user_index"]): row["item_indices"] for row in frame.collect()}
+
+
+def test_every_ranker_lists_for_every_user_without_seen_items(users: DataFrame) -> None:
+    found = lists(rank(users, scoring()))
+    assert found == {
+        ("hybrid", 0): [3, 1, 2],
+        ("popularity", 0): [1, 2, 3],
+        ("hybrid", 1): [2, 3],
+        ("popularity", 1): [2, 3],
+        ("hybrid", 2): [0, 1, 2],
+        ("popularity", 2): [0, 1, 2],
+    }
+
+
+def test_forbidden_items_are_in_no_list_and_seen_ones_only_where_asked(users: DataFrame) -> None:
+    found = lists(rank(users, scoring(forbidden=(3,), mask_seen=False)))
+    assert found["hybrid", 0] == [0, 1, 2]
+    assert found["hybrid", 1] == [2, 0, 1]
+
+
+def test_a_pair_that_the_rules_exclude_is_left_out_for_that_user_alone(spark: SparkSession) -> None:
+    pairs = spark.createDataFrame([(0, 3)], "user_index long, item_index long")
+    found = lists(rank(inputs(spark, pairs), scoring()))
+    assert found["hybrid", 0] == [1, 2]
+    assert found["hybrid", 1] == [2, 3]
+
+
+def test_candidates_hold_each_members_standardised_scores(
+    spark: SparkSession, users: DataFrame
+) -> None:
+    targets = spark.createDataFrame(
+        [(0, [3]), (1, [2, 3])], "user_index long, item_indices array<int>"
+    )
+    candidates, deviations = collect_candidates(users, targets, scoring(), per_member=2)
+    assert candidates.relevant_counts.tolist() == [1, 2]
+    assert candidates.offsets.tolist() == [0, 3, 5]
+    assert candidates.relevant.tolist() == [False, False, True, True, True]
+    assert deviations["popularity"] == pytest.approx(np.std([0.4, 0.3, 0.2, 0.1]), rel=1e-5)
+    assert deviations["ridge"] == pytest.approx(np.std([0, 0, 0, 1.0]), rel=1e-5)
+    expected = [1.0 / deviations["ridge"], 0.1 / deviations["popularity"]]
+    assert candidates.scores[2].tolist() == pytest.approx(expected, rel=1e-5)
+
+
+def test_published_lists_tell_parts_and_reasons(spark: SparkSession, users: DataFrame) -> None:
+    user_ids = spark.createDataFrame(
+        [(0, "anna"), (2, "new")], "user_index long, user_id string"
+    )
+    explaining = Explaining(
+        item_weights=WEIGHTS,
+        attributes=item_attributes([[0], [], [], [0]], 1),
+        attribute_names=pack_strings(["genre: Drama"]),
+        item_ids=pack_strings(["i0", "i1", "i2", "i3"]),
+        titles=pack_strings(["Zero", "", "Two", "Three"]),
+        reasons=2,
+        generated_at=datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC),
+    )
+    rows = recommend(users, user_ids, scoring(), explaining).orderBy("user_id", "rank").collect()
+    first = rows[0]
+    assert (first["user_id"], first["rank"], first["item_id"]) == ("anna", 1, "i3")
+    assert first["title"] == "Three"
+    assert sum(first["parts"].values()) == pytest.approx(first["score"], rel=1e-6)
+    assert [(reason["kind"], reason["value"]) for reason in first["reasons"]] == [
+        ("history", "Zero"),
+        ("attribute", "genre: Drama"),
+    ]
+    newcomer = rows[3]
+    assert (newcomer["user_id"], newcomer["item_id"]) == ("new", "i0")
+    assert [reason["kind"] for reason in newcomer["reasons"]] == ["popular"]
+    assert rows[1]["title"] is None
