@@ -10,7 +10,7 @@ readonly BOOTSTRAP="$CACHE/bootstrap"
 readonly LOCK="$ROOT/requirements/lock.txt"
 readonly UV_VERSION=0.13.9
 readonly VENV_PACK_VERSION=0.2.0
-readonly NEEDED_GIB=12
+readonly NEEDED_GIB="${M6REC_DISK_GIB:-12}"
 readonly MASTER="${MASTER:-local[*]}"
 readonly DEPLOY_MODE="${DEPLOY_MODE:-client}"
 readonly ARCHIVES="${ARCHIVES:-}"
@@ -300,16 +300,19 @@ run_quietly() {
     local log
     log="$CACHE/logs/$(date +%Y%m%dT%H%M%S)-$$.log"
     say "starting Spark ($MASTER); its log: $log"
+    # Spark merges the driver's stderr into stdout; the job writes its error message here instead.
+    [[ ! -e "/proc/$$/fd/2" ]] || export M6REC_STDERR="/proc/$$/fd/2"
     exec "$@" 2> >(tee "$log" | hide_noise >&2)
 }
 
 hide_noise() {
+    local tab=$'\t'
     grep --line-buffered -v -E \
         -e '^([0-9]{2}/[0-9]{2}/[0-9]{2} )?[0-9:]* ?(INFO|WARN) ' \
         -e '^WARNING: (Using incubator|package |A |Use |Please consider|All illegal)' \
-        -e '^(Setting default log level|To adjust logging level|Using Spark.s default log4j)' \
-        -e '^:: |^\t|^(Ivy Default Cache|The jars for the packages)|^ *(found|downloading) ' \
-        -e 'added as a dependency$|^confs: |^ *\[SUCCESSFUL \]|^Picked up ' || true
+        -e '^(Setting |To adjust logging level|Using Spark.s default log4j|Picked up )' \
+        -e "^(:: |$tab|Ivy Default Cache|The jars for the packages|confs: )" \
+        -e 'added as a dependency$' -e '^[[:space:]]*$' || true
 }
 
 main "$@"

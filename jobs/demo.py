@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from jobs.pipeline import run_pipeline
 from m6rec.command_line import RunIdOption, errors_as_messages, new_run_id, read_config
 from m6rec.config import Config
 from m6rec.demo_data import fetch_movielens, write_owner_tables
 from m6rec.session import get_session
-
-from jobs.pipeline import run_pipeline
 
 CONFIG = Path(__file__).parent.parent / "conf" / "demo.yaml"
 

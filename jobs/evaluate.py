@@ -5,6 +5,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
 from m6rec import columns as c
 from m6rec.command_line import command_line
 from m6rec.config import Config
@@ -12,9 +16,6 @@ from m6rec.errors import DataError
 from m6rec.lakehouse import Lakehouse
 from m6rec.schemas import TABLES
 from m6rec.stages.evaluation import compare_runs, evaluate_lists
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
-from pyspark.sql import types as T
 
 
 def run(lakehouse: Lakehouse, config: Config) -> None:

@@ -6,15 +6,8 @@ in the output folder.
 
 from pathlib import Path
 
-from m6rec.command_line import check_sources, command, open_lakehouse
-from m6rec.config import Config
-from m6rec.lakehouse import Lakehouse
-from m6rec.lineage import Job, publish, run_job
-from m6rec.report.collect import collect_report
-from m6rec.report.export import metrics_json
-from m6rec.report.page import write_report
-from m6rec.session import get_session
 from pyspark.sql import SparkSession
+from rich.console import Console
 
 from jobs import (
     build_features,
@@ -26,6 +19,15 @@ from jobs import (
     train_neighbours,
     train_towers,
 )
+from m6rec.command_line import check_sources, command, open_lakehouse
+from m6rec.config import Config
+from m6rec.lakehouse import Lakehouse
+from m6rec.lineage import Job, publish, run_job
+from m6rec.report.collect import collect_report
+from m6rec.report.console import print_results
+from m6rec.report.export import metrics_json
+from m6rec.report.page import write_report
+from m6rec.session import get_session
 
 JOBS: dict[str, Job] = {
     "prepare_interactions": prepare_interactions.run,
@@ -40,7 +42,10 @@ JOBS: dict[str, Job] = {
 
 
 def run_pipeline(spark: SparkSession, config: Config, run_id: str, output: Path) -> Lakehouse:
-    """Run every job that has not finished, publish, and write metrics.json and report.html."""
+    """Run every job that has not finished, publish, and write metrics.json and report.html.
+
+    Ends with a table of results and the lists of some users on the terminal.
+    """
     lakehouse = open_lakehouse(spark, config, run_id)
     check_sources(spark, config)
     for number, (name, job) in enumerate(JOBS.items(), start=1):
@@ -51,15 +56,15 @@ def run_pipeline(spark: SparkSession, config: Config, run_id: str, output: Path)
     report = collect_report(lakehouse, config)
     metrics_json(report.metrics, output / "metrics.json")
     write_report(output / "report.html", report)
+    print_results(Console(), report.metrics, report.examples, k=report.k)
+    print(f"metrics: {output / 'metrics.json'}\nreport: {output / 'report.html'}", flush=True)
     return lakehouse
 
 
 def _body(config: Config, run_id: str, output: Path | None) -> None:
     spark = get_session("m6rec pipeline")
-    folder = output if output is not None else Path("output")
     try:
-        run_pipeline(spark, config, run_id, folder)
-        print(f"metrics: {folder / 'metrics.json'}\nreport: {folder / 'report.html'}", flush=True)
+        run_pipeline(spark, config, run_id, output if output is not None else Path("output"))
     finally:
         spark.stop()
 

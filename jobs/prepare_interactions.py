@@ -9,6 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
 from m6rec import columns as c
 from m6rec.command_line import check_sources, command_line
 from m6rec.config import AttributesSource, Config, InteractionsConfig, TableSource
@@ -24,8 +27,6 @@ from m6rec.stages.cleaning import (
 from m6rec.stages.indexing import extend_index
 from m6rec.stages.matrix import user_item_matrix
 from m6rec.stages.splitting import split_pairs
-from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
 
 _INTERACTIONS = "interactions"
 

@@ -6,6 +6,9 @@ items.
 
 import datetime
 
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
 from m6rec import columns as c
 from m6rec.command_line import command_line
 from m6rec.config import Config
@@ -25,8 +28,6 @@ from m6rec.stages.embeddings import item_embeddings, user_embeddings
 from m6rec.stages.matrix import target_rows
 from m6rec.stages.neighbours import item_weights_from_frame
 from m6rec.stages.ranking import Explaining, Scoring, rank, recommend, user_inputs
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 
 
 def run(lakehouse: Lakehouse, config: Config) -> None:

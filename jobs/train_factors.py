@@ -3,12 +3,6 @@
 Reads user_item_matrix and item_index; writes item_factors, user_factors and models, for both fits.
 """
 
-from m6rec import columns as c
-from m6rec.command_line import command_line
-from m6rec.config import Config
-from m6rec.fits import MLLIB_ALS, item_count, model_row
-from m6rec.kernels.projection import FactorModel
-from m6rec.lakehouse import Lakehouse
 from m6rec.stages.factors import (
     model_to_frame,
     project_users,
@@ -16,6 +10,13 @@ from m6rec.stages.factors import (
     train_mllib_als,
     train_svd,
 )
+
+from m6rec import columns as c
+from m6rec.command_line import command_line
+from m6rec.config import Config
+from m6rec.fits import MLLIB_ALS, item_count, model_row
+from m6rec.kernels.projection import FactorModel
+from m6rec.lakehouse import Lakehouse
 
 
 def run(lakehouse: Lakehouse, config: Config) -> None:

@@ -4,6 +4,9 @@ Reads what the selection fit has learned and the validation fold; writes models.
 the final fit too: nothing is ever chosen on test.
 """
 
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
 from m6rec import columns as c
 from m6rec.command_line import command_line
 from m6rec.config import Config
@@ -13,8 +16,6 @@ from m6rec.lakehouse import Lakehouse
 from m6rec.stages.catalogue import forbidden_items
 from m6rec.stages.matrix import target_rows
 from m6rec.stages.ranking import Scoring, collect_candidates, user_inputs
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 
 
 def run(lakehouse: Lakehouse, config: Config) -> None:

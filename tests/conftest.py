@@ -1,4 +1,4 @@
-"""One Spark session for all tests, from the same properties file as the jobs."""
+"""One Spark session and one finished run of the pipeline for all tests that need them."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
+from m6rec.config import Config, parse_config
+from m6rec.lakehouse import Lakehouse
 from m6rec.session import get_session, read_properties
+from tests.synthetic_shop import Shop, make_shop
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -20,3 +23,27 @@ def spark() -> Iterator[SparkSession]:
     session = get_session("m6rec-tests", properties, master="local[2]")
     yield session
     session.stop()
+
+
+@pytest.fixture(scope="session")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    return make_shop(tmp_path_factory.mktemp("shop"))
+
+
+@pytest.fixture(scope="session")
+def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the finished run leaves its tables, metrics and report."""
+    return tmp_path_factory.mktemp("output")
+
+
+@pytest.fixture(scope="session")
+def config(shop: Shop, output: Path) -> Config:
+    return parse_config(shop.config(output / "lake"), "test")
+
+
+@pytest.fixture(scope="session")
+def lakehouse(spark: SparkSession, config: Config, output: Path) -> Lakehouse:
+    """The tables of a run of the whole pipeline."""
+    from jobs.pipeline import run_pipeline  # noqa: PLC0415 - torch, for these tests alone
+
+    return run_pipeline(spark, config, "first", output)

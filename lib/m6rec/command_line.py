@@ -12,12 +12,14 @@ From a notebook the same function is called without any of this:
 This module imports neither torch nor numba, so that `--help` and a wrong config answer at once.
 """
 
+import os
 import secrets
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 from pyspark.errors import PySparkException
@@ -189,9 +191,24 @@ def errors_as_messages() -> Iterator[None]:
 
 
 def _print_error(message: str) -> None:
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
-    console.print("error: ", style="bold red", end="")
-    console.print(message, markup=False)
+    with _error_stream() as stream:
+        console = Console(file=stream, highlight=False, soft_wrap=True)
+        console.print("error: ", style="bold red", end="")
+        console.print(message, markup=False)
+
+
+@contextmanager
+def _error_stream() -> Iterator[TextIO]:
+    """Stderr of whoever called spark-submit.
+
+    spark-submit merges the driver's stderr into stdout, so that spark-submit.sh names its own.
+    """
+    place = os.environ.get("M6REC_STDERR")
+    if place is None or not os.access(place, os.W_OK):
+        yield sys.stderr
+        return
+    with Path(place).open("a") as stream:
+        yield stream
 
 
 def _raised_by_a_worker(error: PySparkException) -> str | None:

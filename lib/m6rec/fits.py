@@ -22,12 +22,14 @@ from m6rec.kernels.members import (
 )
 from m6rec.kernels.projection import FactorModel
 from m6rec.kernels.rows import Float32, Int64
+from m6rec.kernels.user_neighbours import user_neighbour_search
 from m6rec.lakehouse import Lakehouse
 from m6rec.stages.encoders import ContentUserEncoder, TowerUserEncoder
 from m6rec.stages.factors import model_from_frame
 from m6rec.stages.features import item_matrix, read_content_encoder
 from m6rec.stages.item_counts import interaction_counts
-from m6rec.stages.neighbours import item_weights_from_frame, read_user_search
+from m6rec.stages.neighbours import candidate_users, item_weights_from_frame
+from m6rec.stages.tower_inputs import image_array
 from m6rec.towers.artifact import load_towers
 from m6rec.towers.encoder import TowerEncoder
 
@@ -163,9 +165,7 @@ class _MemberReader:
         if name in ("ridge", "item_neighbours"):
             return self._history(name)
         if name == "user_neighbours":
-            return UserNeighboursMember(
-                read_user_search(self._matrix(), self._n_items, self._config)
-            )
+            return self._user_neighbours()
         if name == "content":
             return self._content()
         return popularity_member(self._counts)
@@ -179,7 +179,10 @@ class _MemberReader:
     def _towers(self, name: str, method: str) -> Member:
         towers = read_towers(self._lakehouse, self._fit, method, self._counts)
         features = item_matrix(self._features(), c.FEATURES, self._n_items)
-        vectors = towers.encode_items(features if features.shape[1] else None, None)
+        images = None
+        if self._lakehouse.exists("item_images"):
+            images = image_array(self._lakehouse.read("item_images"), self._n_items)
+        vectors = towers.encode_items(features if features.shape[1] else None, images)
         return DotMember(name, TowerUserEncoder(towers), vectors)
 
     def _factors(self, name: str) -> Member:
@@ -191,6 +194,15 @@ class _MemberReader:
         frame = self._lakehouse.read("item_neighbours", fit=self._fit, method=name)
         weights = item_weights_from_frame(frame, self._n_items)
         return HistoryMember(name, weights, self._n_items, "square_root")
+
+    def _user_neighbours(self) -> Member:
+        settings = self._config.neighbours
+        candidates = candidate_users(self._matrix(), settings, self._config.seed)
+        return UserNeighboursMember(
+            user_neighbour_search(
+                candidates, self._n_items, settings.user_neighbours, settings.item_exponent
+            )
+        )
 
     def _content(self) -> Member:
         content = item_matrix(self._features(), c.CONTENT, self._n_items)

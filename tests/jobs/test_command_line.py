@@ -4,8 +4,10 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from m6rec.command_line import (
     check_sources,
@@ -151,15 +153,14 @@ def test_run_ids_are_new_and_sort_by_time() -> None:
     assert re.fullmatch(r"\d{8}T\d{6}-[0-9a-f]{6}", first)
 
 
-def raise_data_error(_: object) -> object:
-    raise DataError("rows in 3, rows kept 1, rows quarantined 1")
-
-
 def test_an_error_of_a_python_worker_becomes_the_same_message(
     spark: SparkSession, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    def refuse(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        raise DataError("rows in 3, rows kept 1, rows quarantined 1")
+
     with pytest.raises(Exit) as stop, errors_as_messages():
-        spark.range(1).mapInArrow(raise_data_error, "id long").collect()  # type: ignore[arg-type]
+        spark.range(1).mapInArrow(refuse, "id long").collect()
     assert stop.value.exit_code == 2
     assert "rows in 3, rows kept 1, rows quarantined 1" in capsys.readouterr().err
 

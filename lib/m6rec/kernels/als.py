@@ -228,9 +228,7 @@ def _descend_items(
     product = np.empty_like(residual)
     for step in range(steps):
         product[:] = 0.0
-        add_item_curvature(
-            *problem.sparse, problem.curvature, user_factors, direction, product
-        )
+        add_item_curvature(*problem.sparse, problem.curvature, user_factors, direction, product)
         _add_dense_terms(problem, user_gram, direction, product, 1.0)
         problem.communicator.all_reduce(product)
         ratio = _ratio(lengths, _squares(direction, product))[:, None]

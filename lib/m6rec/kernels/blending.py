@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numba
 import numpy as np
+import numpy.typing as npt
 
 from m6rec.kernels.rows import Float32, Float64, Int64
 
@@ -58,7 +59,7 @@ class Candidates:
 
     offsets: Int64
     scores: Float32
-    relevant: np.ndarray
+    relevant: npt.NDArray[np.bool_]
     relevant_counts: Int64
 
     def subset(self, columns: Sequence[int]) -> "Candidates":

@@ -1,7 +1,7 @@
 """Local ridge item-item weights: one small regularised system a target item.
 
 With w_u = d_u^-a and G0 = (diag(w) R)^T (diag(w) R) for the binary matrix R, each target item j
-gets the candidates S_j, the items i != j with the largest G0_ij / sqrt(d_i d_j). With
+gets the candidates S_j, the co-occurring items i != j with the largest G0_ij / sqrt(d_i d_j). With
 G = D^-b G0 D^-b the weights of the candidates solve
 
     (G_SS + lambda I) beta = G_Sj,    lambda = c mean(w_u^2) mean(d_i^-2b),

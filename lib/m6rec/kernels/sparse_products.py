@@ -99,4 +99,3 @@ def popularity_order(counts: Int64) -> tuple[Int64, Int32]:
 def share_of(total: int, rank: int, size: int) -> slice:
     """The part of `total` items whose dense algebra this rank does."""
     return slice(total * rank // size, total * (rank + 1) // size)
-

@@ -102,9 +102,7 @@ def svd_factor_model(result: SvdResult, config: SvdConfig) -> FactorModel:
     )
 
 
-def _normalise(
-    rows: Rows, counts: Int64, place: npt.NDArray[np.int32], config: SvdConfig
-) -> Rows:
+def _normalise(rows: Rows, counts: Int64, place: npt.NDArray[np.int32], config: SvdConfig) -> Rows:
     """D_u^-a P D_i^-b with items numbered by frequency."""
     user_scale = np.maximum(rows.counts, 1) ** -config.user_exponent
     item_scale = np.maximum(counts, 1) ** -config.item_exponent

@@ -34,10 +34,6 @@ from m6rec.stages.vocabularies import (
     token_column,
 )
 
-# Rows from which the projection of a large vocabulary is learned: enough for some hundred
-# directions, and few enough for the driver whatever the number of users.
-PROJECTION_ROWS = 200_000
-
 _MANIFEST = "pipeline.json"
 _ARRAYS = "blocks.npz"
 _FLOATS = "array<float>"
@@ -236,6 +232,7 @@ class FeaturePipeline:
         }
 
     def encode(self, joined: DataFrame) -> DataFrame:
+        """Inputs of `join_inputs` as index, known, raw (unscaled features), content, words."""
         prepared = joined if self.preparation is None else self.preparation.transform(joined)
         positions = {name: k for k, (name, _) in enumerate(self.columns.tokens)}
         tokens = [tokens_name(positions[block.name]) for block in self.blocks]
@@ -360,11 +357,13 @@ def join_inputs(
 def count_tokens(
     frame: DataFrame, tokens: str, output: str, vocabulary: Sequence[str]
 ) -> DataFrame:
+    """Add the sparse counts of an array<string> column (CountVectorizer, given vocabulary)."""
     model = CountVectorizerModel.from_vocabulary(list(vocabulary), tokens, output, minTF=1.0)
     return model.transform(frame)
 
 
 def number_column(name: str, data_type: T.DataType) -> Column:
+    """A column as a finite double; null for what is not a number, seconds for dates."""
     column = F.col(f"`{name}`")
     if isinstance(data_type, T.StringType):
         value = F.expr(f"try_cast(`{name}` AS DOUBLE)")
@@ -377,6 +376,11 @@ def number_column(name: str, data_type: T.DataType) -> Column:
 
 
 def check_columns(frame: DataFrame, names: list[str]) -> None:
+    """Refuse a table that lacks a column.
+
+    Raises:
+        TableError: naming the missing columns.
+    """
     missing = [name for name in names if name not in frame.columns]
     if missing:
         raise TableError(
@@ -390,12 +394,15 @@ def _address(path: Path) -> str:
 
 
 def numeric_name(position: int) -> str:
+    """The pipeline's own name of a numeric column: the owner's may hold any character."""
     return f"number_{position}"
 
 
 def behaviour_name(position: int) -> str:
+    """The pipeline's own name of a behaviour column."""
     return f"behaviour_{position}"
 
 
 def tokens_name(position: int) -> str:
+    """The pipeline's own name of a token column."""
     return f"tokens_{position}"

@@ -5,11 +5,12 @@ The pipeline is Imputer, StandardScaler and CountVectorizer for the columns, the
 projections, then VarianceThresholdSelector, StandardScaler and, where there are too many, PCA.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
+import pyarrow as pa
 import scipy.sparse as sp
 from pyspark.ml import PipelineModel, Transformer
 from pyspark.ml.feature import (
@@ -26,7 +27,16 @@ from pyspark.sql import functions as F
 from m6rec import columns as c
 from m6rec.config import FeatureKind, FeaturesConfig
 from m6rec.errors import TableError
-from m6rec.kernels.content import inverse_document_frequency
+from m6rec.kernels.content import (
+    ContentEncoder,
+    ProfileSums,
+    content_profiles,
+    fit_profile_regression,
+    inverse_document_frequency,
+    profile_sums,
+)
+from m6rec.kernels.rows import Float32
+from m6rec.stages.arrow_rows import list_array_from_matrix, matrix_column, rows_from_batch
 from m6rec.stages.feature_blocks import (
     BEHAVIOUR,
     KNOWN,
@@ -37,24 +47,6 @@ from m6rec.stages.feature_blocks import (
     list_counts,
     raw_names,
 )
-from m6rec.stages.vocabularies import (
-    NO_SEPARATOR,
-    TOKEN_KINDS,
-    Vocabulary,
-    fit_vocabularies,
-    separator_votes,
-)
-
-# Rows from which the projection of a large vocabulary is learned: enough for some hundred
-# directions, and few enough for the driver whatever the number of users.
-PROJECTION_ROWS = 200_000
-
-_MANIFEST = "pipeline.json"
-_ARRAYS = "blocks.npz"
-_FLOATS = "array<float>"
-_STAGES_WITH_PCA = 4
-
-
 from m6rec.stages.feature_pipeline import (
     AttributeColumns,
     FeaturePipeline,
@@ -68,6 +60,18 @@ from m6rec.stages.feature_pipeline import (
     read_attributes,
     tokens_name,
 )
+from m6rec.stages.item_side import ShippedArrays, ship_arrays
+from m6rec.stages.vocabularies import (
+    NO_SEPARATOR,
+    TOKEN_KINDS,
+    Vocabulary,
+    fit_vocabularies,
+    separator_votes,
+)
+
+# Rows from which the projection of a large vocabulary is learned: enough for some hundred
+# directions, and few enough for the driver whatever the number of users.
+PROJECTION_ROWS = 200_000
 
 
 def fit_features(

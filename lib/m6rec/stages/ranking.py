@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import DataFrame
@@ -31,7 +32,7 @@ from m6rec.kernels.explanation import (
 )
 from m6rec.kernels.item_neighbours import ItemWeights
 from m6rec.kernels.members import Member, UserBlock, transformed_scores
-from m6rec.kernels.rows import Float32, Float64, Int64
+from m6rec.kernels.rows import Float32, Float64, Int32, Int64
 from m6rec.kernels.strings import Strings
 from m6rec.kernels.top_n import mask_items, top_n
 from m6rec.schemas import LISTS, RECOMMENDATIONS
@@ -77,7 +78,7 @@ class Scoring:
 
     members: dict[str, Member]
     blends: tuple[Blend, ...]
-    forbidden: np.ndarray
+    forbidden: npt.NDArray[np.bool_]
     mask_seen: bool
     n: int
 
@@ -265,7 +266,7 @@ def _rank_partition(
 
 
 def _list_batch(
-    model: str, user_index: Int64, items: np.ndarray, values: Float32
+    model: str, user_index: Int64, items: Int32, values: Float32
 ) -> pa.RecordBatch:
     listed = items >= 0
     offsets = np.concatenate([[0], np.cumsum(listed.sum(axis=1))]).astype(np.int64)
@@ -361,7 +362,7 @@ def _records(
     block: UserBlock,
     user: int,
     user_id: str,
-    items: np.ndarray,
+    items: Int32,
     values: Float32,
     parts: dict[str, Float32],
     blend: Blend,

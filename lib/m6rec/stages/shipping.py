@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from pyspark.sql import SparkSession
 
 from m6rec.stages.item_side import ShippedArrays, ship_arrays
@@ -35,7 +36,7 @@ class Shipped:
 
 def ship(spark: SparkSession, value: Any) -> Shipped:
     """Send `value` to where tasks will run."""
-    arrays: dict[str, np.ndarray] = {}
+    arrays: dict[str, npt.NDArray[Any]] = {}
     buffer = io.BytesIO()
     _ArrayPickler(buffer, arrays).dump(value)
     return Shipped(buffer.getvalue(), ship_arrays(spark, arrays))
@@ -47,7 +48,7 @@ def _load(shipped: Shipped) -> Any:
 
 
 class _ArrayPickler(pickle.Pickler):
-    def __init__(self, buffer: io.BytesIO, arrays: dict[str, np.ndarray]) -> None:
+    def __init__(self, buffer: io.BytesIO, arrays: dict[str, npt.NDArray[Any]]) -> None:
         super().__init__(buffer, protocol=pickle.HIGHEST_PROTOCOL)
         self._arrays = arrays
         self._names: dict[int, str] = {}
@@ -63,10 +64,10 @@ class _ArrayPickler(pickle.Pickler):
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    def __init__(self, buffer: io.BytesIO, arrays: dict[str, np.ndarray]) -> None:
+    def __init__(self, buffer: io.BytesIO, arrays: dict[str, npt.NDArray[Any]]) -> None:
         super().__init__(buffer)
         self._arrays = arrays
 
-    def persistent_load(self, name: str) -> np.ndarray:
+    def persistent_load(self, name: str) -> npt.NDArray[Any]:
         """The array that was stored apart under `name`."""
         return self._arrays[name]

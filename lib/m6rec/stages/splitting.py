@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +36,7 @@ _HASH_BUCKET = 1 << 24
 _SAMPLE_ENTRIES = 2_000_000
 # Enough peers of an item to rank a history by; a popular item has as many as the sample has users.
 _MAXIMUM_PEERS = 1_000
+_USERS_PER_PRODUCT = 512
 # Salts keep the draws of test, validation and sample independent under one seed.
 _TEST_SALT, _VALIDATION_SALT, _SAMPLE_SALT = 1, 2, 3
 
@@ -345,7 +347,7 @@ def choose_mixed(
     sample's users; the rest are random. Users with one item keep it.
 
     Args:
-        users: int64 [n]; each draws by its own seed.
+        users: int64 [n]; with the items what the draw rests on.
         offsets: int64 [n + 1]; row r holds items offsets[r] to offsets[r + 1].
         items: int32 [entries]; ascending within a row.
         sample: which items go together.
@@ -355,39 +357,66 @@ def choose_mixed(
     Returns:
         bool [entries].
     """
-    draws = [np.random.default_rng([*seed, int(user)]) for user in users]
     counts = np.diff(offsets)
-    seeds = [draw.integers(n) if n else 0 for draw, n in zip(draws, counts, strict=True)]
-    flags = np.zeros(len(items), dtype=np.bool_)
-    for row, draw in enumerate(draws):
-        low, high = int(offsets[row]), int(offsets[row + 1])
-        n = high - low
-        if n < 2:
-            continue
-        held = max(1, math.floor(share * n))
-        history = items[low:high]
-        likeness = _likeness(history, int(seeds[row]), sample)
-        # lexsort: ties go to the smaller item, whatever the sort.
-        alike = np.lexsort((history, -likeness))[: (held + 1) // 2]
-        others = np.setdiff1d(np.arange(n), alike)
-        chance = draw.choice(others, held - len(alike), replace=False)
-        flags[low + alike] = True
-        flags[low + chance] = True
+    rows = np.repeat(np.arange(len(users)), counts)
+    held = np.where(counts >= 2, np.maximum(1, np.floor(share * counts)), 0).astype(np.int64)
+    drawn = _draw(users[rows], items, seed)
+    chosen = _place_in_row(rows, offsets, (drawn,)) == 0
+    likeness = _likeness(offsets, items, items[chosen], sample)
+    likeness[chosen] = np.inf
+    # Ties go to the smaller item, whatever the sort.
+    alike = _place_in_row(rows, offsets, (items, -likeness)) < ((held + 1) // 2)[rows]
+    chance = _place_in_row(rows, offsets, (drawn, alike)) < (held // 2)[rows]
+    flags: npt.NDArray[np.bool_] = alike | chance
     return flags
 
 
-def _likeness(history: Int32, chosen: int, sample: ItemSample) -> npt.NDArray[np.float64]:
-    """float64 [n]: likeness of each history item to the chosen one, itself infinite.
+def _place_in_row(rows: Int64, offsets: Int64, keys: tuple[npt.NDArray[Any], ...]) -> Int64:
+    """int64 [entries]: each entry's place in its row when sorted by the last key first."""
+    order = np.lexsort((*keys, rows))
+    places = np.empty(len(rows), dtype=np.int64)
+    places[order] = np.arange(len(rows)) - offsets[rows]
+    return places
 
-    The cosine up to the chosen item's own norm, which is the same for all.
+
+def _draw(users: Int64, items: Int32, seed: tuple[int, int]) -> npt.NDArray[np.uint64]:
+    """uint64 [entries]: a hash of seed, user and item (the finaliser of splitmix64, chained)."""
+    state = np.zeros(len(users), dtype=np.uint64)
+    for part in (*(np.uint64(value) for value in seed), users, items):
+        state = state + np.asarray(part).astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+        state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        state = state ^ (state >> np.uint64(31))
+    return state
+
+
+def _likeness(
+    offsets: Int64, items: Int32, chosen: Int32, sample: ItemSample
+) -> npt.NDArray[np.float64]:
+    """float64 [entries]: likeness of each entry to the item chosen in its row.
+
+    The cosine up to the chosen item's own norm, which is the same for all of a row.
     """
-    item = history[chosen]
-    peers = sample.columns.indices[sample.columns.indptr[item] : sample.columns.indptr[item + 1]]
-    peers = peers[:: 1 + len(peers) // _MAXIMUM_PEERS]
-    theirs = sample.rows[peers].indices
-    places = np.minimum(np.searchsorted(history, theirs), len(history) - 1)
-    together = np.bincount(places[history[places] == theirs], minlength=len(history))
-    norms = np.sqrt(np.maximum(sample.counts[history], 1.0))
-    likeness: npt.NDArray[np.float64] = together / norms
-    likeness[chosen] = np.inf
-    return likeness
+    likeness = np.zeros(len(items))
+    filled = np.flatnonzero(np.diff(offsets))
+    for start in range(0, len(filled), _USERS_PER_PRODUCT):
+        block = filled[start : start + _USERS_PER_PRODUCT]
+        together = _peers(sample, chosen[start : start + len(block)]) @ sample.rows
+        low, high = offsets[block[0]], offsets[block[-1] + 1]
+        rows = np.repeat(np.arange(len(block)), np.diff(offsets)[block])
+        likeness[low:high] = np.asarray(together[rows, items[low:high]]).ravel()
+    norms = np.sqrt(np.maximum(sample.counts[items], 1.0))
+    return likeness / norms
+
+
+def _peers(sample: ItemSample, items: Int32) -> sp.csr_matrix:
+    """float32 [items given, sampled users]: 1 at some users of each item, spread evenly."""
+    columns = [
+        sample.columns.indices[sample.columns.indptr[item] : sample.columns.indptr[item + 1]]
+        for item in items
+    ]
+    columns = [users[:: 1 + len(users) // _MAXIMUM_PEERS] for users in columns]
+    indptr = np.cumsum([0] + [len(users) for users in columns])
+    indices = np.concatenate(columns)
+    ones = np.ones(len(indices), dtype=np.float32)
+    return sp.csr_matrix((ones, indices, indptr), shape=(len(items), sample.rows.shape[0]))

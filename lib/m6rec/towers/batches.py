@@ -5,6 +5,7 @@ once. Rows are read in file order and shuffled within a pool by the seed and the
 that any epoch can be drawn again. The rows are counted against the manifest.
 """
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 
 from m6rec import columns as c
 from m6rec.errors import DataError
@@ -125,6 +127,8 @@ class PetastormRowBatches(RowBatches):
     """Rows read by Petastorm's batch reader and batched loader."""
 
     def _read(self) -> Iterator[TrainingRows]:
+        # Petastorm calls parts of PyArrow 14 that PyArrow has deprecated, at every file.
+        warnings.filterwarnings("ignore", category=FutureWarning, module="petastorm")
         # Petastorm takes seconds to import and only this reader needs it.
         from petastorm import make_batch_reader  # noqa: PLC0415
         from petastorm.pytorch import BatchedDataLoader  # noqa: PLC0415
@@ -134,7 +138,7 @@ class PetastormRowBatches(RowBatches):
         reader = make_batch_reader(
             urls, reader_pool_type="thread", workers_count=1, shuffle_row_groups=False
         )
-        with BatchedDataLoader(reader, batch_size=READ_ROWS) as loader:
+        with BatchedDataLoader(reader, batch_size=READ_ROWS, transform_fn=_owned_tensor) as loader:
             for batch in loader:
                 yield self._from_tensors(batch)
 
@@ -203,6 +207,11 @@ def _shuffled(pool: list[TrainingRows], generator: np.random.Generator) -> Train
     together = concatenate_training_rows(pool)
     order = generator.permutation(len(together)).astype(np.int64)
     return TrainingRows(take_rows(together.rows, order), together.features[order])
+
+
+def _owned_tensor(values: npt.NDArray[Any]) -> torch.Tensor:
+    # Arrow's memory is read-only, which torch cannot express.
+    return torch.from_numpy(values.copy())
 
 
 def _matrix(column: pa.ListArray, width: int) -> npt.NDArray[Any]:

@@ -14,7 +14,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from scipy.special import erf
 
 from m6rec.errors import DataError
-from m6rec.kernels.projection import FactorModel, project
+from m6rec.kernels.projection import FactorModel, build_factor_model, project
 from m6rec.kernels.rows import Float32, Int64, Rows
 
 NORM_FLOOR = np.float32(1e-2)
@@ -123,7 +123,7 @@ class TowerEncoder:
         meta: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]
     ) -> "TowerEncoder":
         """The encoder that `to_arrays` took apart."""
-        factor_model = FactorModel(
+        factor_model = build_factor_model(
             method=meta["method"],
             factors=arrays[_FACTORS + "factors"],
             projection=arrays.get(_FACTORS + "projection"),

@@ -91,12 +91,15 @@ class TrainingResult:
     Attributes:
         encoder: the towers of `best_epoch`.
         history: a record an epoch.
-        best_epoch: how many epochs gave the best towers, from 1; 0 for the untrained start.
+        best_epoch: how many epochs gave the best towers, from 1; 0 where the untrained start,
+            which is the factor model, was better than all.
+        start_ndcg: the validation metric of the untrained start, or None without validation.
     """
 
     encoder: TowerEncoder
     history: tuple[EpochRecord, ...]
     best_epoch: int
+    start_ndcg: float | None
 
 
 def train_towers(
@@ -163,9 +166,19 @@ class _Progress:
     """What a checkpoint keeps beside the model and the optimiser."""
 
     history: list[EpochRecord] = field(default_factory=list)
+    start_score: float | None = None
     best_epoch: int = 0
     best_score: float = -math.inf
     best_weights: dict[str, Tensor] = field(default_factory=dict)
+
+    def keep_best(self, epoch: int, score: float | None, model: TowerModel) -> None:
+        if score is not None and score <= self.best_score:
+            return
+        self.best_epoch = epoch
+        self.best_score = -math.inf if score is None else score
+        self.best_weights = {
+            name: value.detach().clone() for name, value in model.state_dict().items()
+        }
 
     def stopped(self, patience: int) -> bool:
         return len(self.history) - self.best_epoch >= patience
@@ -214,16 +227,21 @@ class _Training:
     def run(self, epochs: int) -> TrainingResult:
         if self.checkpoint is not None:
             self.checkpoint.restore(self.model, self.optimizer, self.progress)
-        while len(self.progress.history) < epochs:
-            if self.validate is not None and self.progress.stopped(self.config.patience):
+        progress = self.progress
+        if not progress.history:
+            progress.start_score = self._validated()
+            progress.keep_best(0, progress.start_score, self.model)
+        while len(progress.history) < epochs:
+            if self.validate is not None and progress.stopped(self.config.patience):
                 break
-            self._run_epoch(len(self.progress.history))
+            self._run_epoch(len(progress.history))
         self.log.close()
-        self.model.load_state_dict(self.progress.best_weights or self.model.state_dict())
+        self.model.load_state_dict(progress.best_weights)
         return TrainingResult(
             freeze(self.model, self.items.factor_model),
-            tuple(self.progress.history),
-            self.progress.best_epoch,
+            tuple(progress.history),
+            progress.best_epoch,
+            progress.start_score,
         )
 
     def _run_epoch(self, epoch: int) -> None:
@@ -245,24 +263,23 @@ class _Training:
         self._finish_epoch(epoch + 1, losses / max(pairs_of_all, 1.0), start)
 
     def _finish_epoch(self, epoch: int, loss: float, start: float) -> None:
-        score = None
-        if self.validate is not None:
-            mine = 0.0
-            if self.group.rank == 0:
-                mine = self.validate(freeze(self.model, self.items.factor_model), self.items)
-            score = self.group.sums(mine, 0.0)[0]
+        score = self._validated()
         record = EpochRecord(epoch, loss, score, time.perf_counter() - start)
         self.progress.history.append(record)
-        if score is None or score > self.progress.best_score:
-            self.progress.best_score = -math.inf if score is None else score
-            self.progress.best_epoch = epoch
-            self.progress.best_weights = {
-                name: value.detach().clone() for name, value in self.model.state_dict().items()
-            }
-        self.log.write(record, float(self.model.popularity_weight))
+        self.progress.keep_best(epoch, score, self.model)
+        self.log.write(record, self.model.popularity_weight.item())
         if self.checkpoint is not None and self.group.rank == 0:
             self.checkpoint.save(self.model, self.optimizer, self.progress)
         self.group.wait()
+
+    def _validated(self) -> float | None:
+        """The metric as rank 0 computes it, on every rank."""
+        if self.validate is None:
+            return None
+        mine = 0.0
+        if self.group.rank == 0:
+            mine = self.validate(freeze(self.model, self.items.factor_model), self.items)
+        return self.group.sums(mine, 0.0)[0]
 
     def _step(self, example: "_Example") -> float:
         self.optimizer.zero_grad(set_to_none=True)
@@ -586,6 +603,7 @@ class _Checkpoint:
         metadata = {
             "fingerprint": self._fingerprint,
             "history": json.dumps([asdict(record) for record in progress.history]),
+            "start_score": json.dumps(progress.start_score),
             "best_epoch": str(progress.best_epoch),
             "best_score": repr(progress.best_score),
         }
@@ -617,6 +635,7 @@ class _Checkpoint:
         groups = optimizer.state_dict()["param_groups"]
         optimizer.load_state_dict({"state": state, "param_groups": groups})
         progress.history = [EpochRecord(**record) for record in json.loads(metadata["history"])]
+        progress.start_score = json.loads(metadata["start_score"])
         progress.best_epoch = int(metadata["best_epoch"])
         progress.best_score = float(metadata["best_score"])
         progress.best_weights = _with_prefix(tensors, "best.")

@@ -1,0 +1,147 @@
+"""Train a pair of towers on each kind of factors, for the selection and the final fit.
+
+Reads user_item_matrix, splits, item_factors, models, user_features, item_features and item_images;
+writes artifacts and models. The selection fit stops early on validation; the final fit takes as
+many epochs, on the same schedule.
+"""
+
+import json
+import os
+from dataclasses import asdict
+
+from pyspark.ml.torch.distributor import TorchDistributor
+
+from m6rec import columns as c
+from m6rec.command_line import command_line
+from m6rec.config import Config
+from m6rec.fits import item_count, read_factor_model
+from m6rec.lakehouse import Lakehouse
+from m6rec.stages.features import item_matrix
+from m6rec.stages.item_counts import interaction_counts
+from m6rec.stages.matrix import target_rows
+from m6rec.stages.tower_inputs import image_array, validation_sample
+from m6rec.stages.tower_rows import write_tower_rows
+from m6rec.towers.artifact import TowerProvenance, save_towers
+from m6rec.towers.ranks import TrainingTask, train_alone, train_as_rank
+from m6rec.towers.row_files import Manifest
+from m6rec.towers.training import EpochRecord, ItemInputs, TrainingResult
+from m6rec.towers.validation import ValidationSample
+
+VALIDATION_USERS = 2_000
+ROWS_PER_FILE = 32_768
+
+
+def run(lakehouse: Lakehouse, config: Config) -> None:
+    """Train every configured pair of towers, and record how."""
+    best_epochs: dict[str, int | None] = dict.fromkeys(config.towers.inputs)
+    for fit in (c.SELECTION, c.FINAL):
+        manifest = _write_rows(lakehouse, config, fit)
+        validate = _validation(lakehouse, config) if fit == c.SELECTION else None
+        for method in config.towers.inputs:
+            items = _item_inputs(lakehouse, fit, method)
+            task = TrainingTask(
+                manifest=manifest,
+                items=items,
+                config=config.towers,
+                seed=config.seed,
+                validate=validate,
+                log_folder=lakehouse.artifact_path("tensorboard", fit, method),
+                checkpoint_folder=lakehouse.artifact_path("checkpoints", fit, f"towers_{method}"),
+                epochs=None if fit == c.SELECTION else best_epochs[method],
+                threads=max(1, len(os.sched_getaffinity(0)) // config.towers.processes),
+            )
+            result = _train(task)
+            if fit == c.SELECTION:
+                best_epochs[method] = result.best_epoch
+            _report(fit, method, result)
+            _save(lakehouse, config, fit, method, result)
+
+
+def _write_rows(lakehouse: Lakehouse, config: Config, fit: str) -> Manifest:
+    matrix = lakehouse.read("user_item_matrix", fit=fit)
+    processes = config.towers.processes
+    return write_tower_rows(
+        matrix,
+        lakehouse.read("user_features", fit=fit),
+        lakehouse.artifact_path("tower_rows", fit),
+        world_size=processes,
+        row_groups=-(-matrix.count() // (processes * ROWS_PER_FILE)) or 1,
+        maximum_history=config.towers.maximum_history,
+        seed=config.seed,
+    )
+
+
+def _validation(lakehouse: Lakehouse, config: Config) -> ValidationSample:
+    return validation_sample(
+        lakehouse.read("user_item_matrix", fit=c.SELECTION),
+        target_rows(lakehouse.read("splits"), c.VALIDATION),
+        lakehouse.read("user_features", fit=c.SELECTION),
+        VALIDATION_USERS,
+        config.seed,
+    )
+
+
+def _item_inputs(lakehouse: Lakehouse, fit: str, method: str) -> ItemInputs:
+    n_items = item_count(lakehouse)
+    counts = interaction_counts(lakehouse.read("user_item_matrix", fit=fit), n_items)
+    features = item_matrix(lakehouse.read("item_features", fit=fit), c.FEATURES, n_items)
+    images = None
+    if lakehouse.exists("item_images"):
+        images = image_array(lakehouse.read("item_images"), n_items)
+    return ItemInputs(
+        read_factor_model(lakehouse, fit, method, counts),
+        features if features.shape[1] else None,
+        images,
+    )
+
+
+def _train(task: TrainingTask) -> TrainingResult:
+    if task.config.processes == 1:
+        return train_alone(task)
+    distributor = TorchDistributor(task.config.processes, local_mode=True, use_gpu=False)
+    result: TrainingResult = distributor.run(train_as_rank, task)
+    return result
+
+
+def _report(fit: str, method: str, result: TrainingResult) -> None:
+    start = "" if result.start_ndcg is None else f"; start: NDCG {result.start_ndcg:.4f}"
+    print(f"towers on {method}, fit {fit}{start}", flush=True)
+    for record in result.history:
+        mark = " (best)" if record.epoch == result.best_epoch else ""
+        print(f"  {_line(record)}{mark}", flush=True)
+
+
+def _line(record: EpochRecord) -> str:
+    ndcg = "" if record.validation_ndcg is None else f", NDCG {record.validation_ndcg:.4f}"
+    return f"epoch {record.epoch}: loss {record.loss:.4f}{ndcg}, {record.seconds:.1f} s"
+
+
+def _save(
+    lakehouse: Lakehouse, config: Config, fit: str, method: str, result: TrainingResult
+) -> None:
+    folder = lakehouse.artifact_path("towers", fit, method)
+    shape = result.encoder.shape
+    has_features = bool(shape["user_features"] or shape["item_features"])
+    provenance = TowerProvenance(
+        fit=fit,
+        method=method,
+        item_factors_version=lakehouse.inputs["item_factors"],
+        feature_pipeline=lakehouse.artifact_path("features", fit) if has_features else None,
+        index_versions={name: lakehouse.version(name) for name in ("user_index", "item_index")},
+        config=config.towers.model_dump(mode="json"),
+        seed=config.seed,
+    )
+    save_towers(folder, result.encoder, provenance)
+    parameters = {
+        "best_epoch": result.best_epoch,
+        "start_ndcg": result.start_ndcg,
+        "history": [asdict(record) for record in result.history],
+    }
+    row = lakehouse.spark.createDataFrame(
+        [(json.dumps(parameters), folder)], "parameters string, artifact string"
+    )
+    lakehouse.write("models", row, fit=fit, kind="towers", name=method)
+
+
+if __name__ == "__main__":
+    command_line("train_towers", run, __doc__)

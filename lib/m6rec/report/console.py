@@ -1,0 +1,86 @@
+"""Results of a run in the terminal."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from m6rec import columns as c
+from m6rec.report.page import best_first, main_fold
+from m6rec.report.wording import METRIC_NAMES, model_name, number_text, reason_text
+
+_ITEMS_SHOWN = 10
+_USERS_SHOWN = 3
+# What fits beside the names and the interval in a narrow terminal.
+_WIDE_ENOUGH = 125
+_NARROW_METRICS = ("ndcg", "recall", "map", "mrr", "accuracy", "coverage")
+
+
+def print_results(
+    console: Console,
+    metrics: Sequence[Mapping[str, Any]],
+    examples: Sequence[Mapping[str, Any]],
+    metric: str = "ndcg",
+    k: int = 10,
+    highlighted: str = "hybrid",
+) -> None:
+    """Print the rankers with all metrics at `k`, and the top 10 of the first three examples.
+
+    `metrics` are rows of the table; `examples` are as in `ReportData`.
+    """
+    shown = tuple(METRIC_NAMES) if console.width >= _WIDE_ENOUGH else _NARROW_METRICS
+    console.print(_metrics_table(metrics, metric, k, highlighted, shown))
+    for example in examples[:_USERS_SHOWN]:
+        console.print(_list_table(example))
+
+
+def _metrics_table(
+    metrics: Sequence[Mapping[str, Any]],
+    metric: str,
+    k: int,
+    highlighted: str,
+    shown: tuple[str, ...],
+) -> Table:
+    fold = main_fold(metrics)
+    ranked = best_first(metrics, fold, metric, k)
+    cells = {
+        (row[c.MODEL], row[c.METRIC]): row[c.VALUE]
+        for row in metrics
+        if (row[c.FOLD], row[c.SEGMENT], row[c.K]) == (fold, "all", k)
+    }
+    names = [name for name in shown if any(found == name for _, found in cells)]
+    users = f", {ranked[0][c.USERS]} users" if ranked else ""
+    table = Table(
+        title=f"Rankers at K = {k} on {fold}{users}",
+        box=box.SIMPLE_HEAD,
+        collapse_padding=True,
+        pad_edge=False,
+    )
+    table.add_column("Ranker", no_wrap=True)
+    for name in names:
+        table.add_column(METRIC_NAMES[name], justify="right", no_wrap=True)
+    table.add_column(f"Interval of {METRIC_NAMES.get(metric, metric)}", no_wrap=True)
+    for row in ranked:
+        model = row[c.MODEL]
+        values = [number_text(cells.get((model, name)), 3) for name in names]
+        interval = f"{number_text(row[c.CI_LOW], 3)} to {number_text(row[c.CI_HIGH], 3)}"
+        style = "bold" if model == highlighted else None
+        table.add_row(model_name(model), *values, interval, style=style)
+    return table
+
+
+def _list_table(example: Mapping[str, Any]) -> Table:
+    table = Table(
+        title=f"Top {_ITEMS_SHOWN} of user {escape(str(example[c.USER_ID]))}", box=box.SIMPLE_HEAD
+    )
+    table.add_column("#", justify="right", no_wrap=True)
+    table.add_column("Title", overflow="fold")
+    table.add_column("Why", overflow="fold", ratio=1)
+    for item in example["items"][:_ITEMS_SHOWN]:
+        reasons = "; ".join(reason_text(reason) for reason in item[c.REASONS])
+        title = str(item["title"] or item[c.ITEM_ID])
+        table.add_row(str(item[c.RANK]), escape(title), escape(reasons))
+    return table

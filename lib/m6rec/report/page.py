@@ -1,0 +1,211 @@
+"""The HTML report of a run: one file without anything outside it."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from matplotlib.figure import Figure
+
+from m6rec import columns as c
+from m6rec.report import plots
+from m6rec.report.wording import (
+    METRIC_NAMES,
+    count_text,
+    duration_text,
+    model_name,
+    number_text,
+    p_value_text,
+    reason_text,
+    segment_name,
+)
+
+_SEGMENT_ORDER = (
+    "all",
+    "cold_users",
+    "activity_low",
+    "activity_middle",
+    "activity_high",
+    "popularity_head",
+    "popularity_torso",
+    "popularity_tail",
+    "cold_items",
+)
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """What the report shows, as plain Python data. Parts that are empty are left out.
+
+    Attributes:
+        run_id: of the run.
+        config_hash: fingerprint of its configuration.
+        counts: what was counted, by name, such as users, items, interactions.
+        quarantined: rows refused by cleaning, by reason.
+        metrics: rows of the table `metrics`.
+        comparisons: rows of the table `comparisons`.
+        histories: training curves by name (a tower of a fit): dicts of epoch, loss,
+            validation_ndcg.
+        hybrid_weights: weight of each member of the hybrid.
+        examples: users with their lists: dicts of user_id, history (titles), model, and items:
+            dicts of rank, item_id, title, score, reasons (dicts of kind, value, share).
+        step_seconds: wall time of each step, in order.
+        hybrid: the ranker that the others are compared with.
+        metric, k: what the plots show.
+    """
+
+    run_id: str
+    config_hash: str
+    counts: Mapping[str, int] = field(default_factory=dict)
+    quarantined: Mapping[str, int] = field(default_factory=dict)
+    metrics: Sequence[Mapping[str, Any]] = ()
+    comparisons: Sequence[Mapping[str, Any]] = ()
+    histories: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    hybrid_weights: Mapping[str, float] = field(default_factory=dict)
+    examples: Sequence[Mapping[str, Any]] = ()
+    step_seconds: Mapping[str, float] = field(default_factory=dict)
+    hybrid: str = "hybrid"
+    metric: str = "ndcg"
+    k: int = 10
+
+
+def write_report(path: str | Path, data: ReportData) -> None:
+    """Write the report; the folder of `path` is made where it is missing."""
+    file = Path(path)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(render_report(data), encoding="utf-8")
+
+
+def render_report(data: ReportData) -> str:
+    """The report as HTML."""
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update(
+        number=number_text,
+        count=count_text,
+        duration=duration_text,
+        p_value=p_value_text,
+        model=model_name,
+        segment=segment_name,
+        reason=reason_text,
+        metric=lambda name: METRIC_NAMES.get(name, name),
+    )
+    source = resources.files("m6rec.report").joinpath("report.html").read_text(encoding="utf-8")
+    fold = main_fold(data.metrics)
+    return environment.from_string(source).render(
+        data=data,
+        fold=fold,
+        headline=_headline(data, fold),
+        plots={name: _image(figure) for name, figure in _figures(data, fold).items()},
+        tables=_metric_tables(data, fold),
+        segments=_segment_table(data, fold),
+        comparisons=_comparisons(data, fold),
+        total_seconds=sum(data.step_seconds.values()),
+    )
+
+
+def main_fold(metrics: Sequence[Mapping[str, Any]]) -> str:
+    """The fold that results are told of: test, or validation where nothing else was measured."""
+    folds = {str(row[c.FOLD]) for row in metrics}
+    return c.VALIDATION if folds == {c.VALIDATION} else c.TEST
+
+
+def best_first(
+    metrics: Sequence[Mapping[str, Any]], fold: str, metric: str, k: int
+) -> list[Mapping[str, Any]]:
+    """The rows of all users for one metric, best ranker first (ties by name)."""
+    rows = [
+        row
+        for row in metrics
+        if (row[c.FOLD], row[c.SEGMENT], row[c.METRIC], row[c.K]) == (fold, "all", metric, k)
+    ]
+    return sorted(rows, key=lambda row: (-row[c.VALUE], row[c.MODEL]))
+
+
+def _figures(data: ReportData, fold: str) -> dict[str, Figure]:
+    figures = {}
+    if best_first(data.metrics, fold, data.metric, data.k):
+        figures["quality"] = plots.quality(data.metrics, data.metric, data.k, data.hybrid)
+        figures["coverage"] = plots.novelty_against_coverage(
+            data.metrics, fold, data.k, data.hybrid
+        )
+    if any(data.histories.values()):
+        figures["training"] = plots.training(data.histories)
+    if data.hybrid_weights:
+        figures["weights"] = plots.hybrid_weights(data.hybrid_weights)
+    if data.step_seconds:
+        figures["time"] = plots.step_times(data.step_seconds)
+    return figures
+
+
+def _image(figure: Figure) -> str:
+    return "data:image/svg+xml;base64," + base64.b64encode(plots.svg(figure)).decode("ascii")
+
+
+def _headline(data: ReportData, fold: str) -> Mapping[str, Any] | None:
+    rows = best_first(data.metrics, fold, data.metric, data.k)
+    return next((row for row in rows if row[c.MODEL] == data.hybrid), rows[0] if rows else None)
+
+
+def _metric_tables(data: ReportData, fold: str) -> list[dict[str, Any]]:
+    """A table a depth: rankers by metrics, best first; the best of each column is marked."""
+    tables = []
+    for k in sorted({int(row[c.K]) for row in data.metrics}):
+        cells = {
+            (row[c.MODEL], row[c.METRIC]): row
+            for row in data.metrics
+            if (row[c.FOLD], row[c.SEGMENT], row[c.K]) == (fold, "all", k)
+        }
+        names = [name for name in METRIC_NAMES if any(metric == name for _, metric in cells)]
+        models = [row[c.MODEL] for row in best_first(data.metrics, fold, data.metric, k)]
+        best = {
+            name: max(cells[model, name][c.VALUE] for model in models if (model, name) in cells)
+            for name in names
+            if models
+        }
+        if names and models:
+            tables.append(
+                {"k": k, "metrics": names, "models": models, "cells": cells, "best": best}
+            )
+    return tables
+
+
+def _segment_table(data: ReportData, fold: str) -> dict[str, Any]:
+    """Rankers by segments for the main metric and depth."""
+    cells = {
+        (row[c.MODEL], row[c.SEGMENT]): row
+        for row in data.metrics
+        if (row[c.FOLD], row[c.METRIC], row[c.K]) == (fold, data.metric, data.k)
+    }
+    found = {segment for _, segment in cells}
+    known = [segment for segment in _SEGMENT_ORDER if segment in found]
+    users = {segment: row[c.USERS] for (_, segment), row in cells.items()}
+    models = [row[c.MODEL] for row in best_first(data.metrics, fold, data.metric, data.k)]
+    best = {
+        segment: max(row[c.VALUE] for (_, other), row in cells.items() if other == segment)
+        for segment in known
+    }
+    return {"segments": known, "models": models, "cells": cells, "users": users, "best": best}
+
+
+def _comparisons(data: ReportData, fold: str) -> list[Mapping[str, Any]]:
+    """The hybrid against each, by the main metric at every depth; other runs after this one."""
+    rows = [
+        row
+        for row in data.comparisons
+        if row[c.MODEL] == data.hybrid and row[c.FOLD] == fold and row[c.METRIC] == data.metric
+    ]
+    return sorted(
+        rows,
+        key=lambda row: (
+            row["other_run_id"] != data.run_id,
+            row["other_run_id"],
+            row[c.K],
+            row["difference"],
+            row["other_model"],
+        ),
+    )

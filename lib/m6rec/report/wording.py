@@ -1,0 +1,70 @@
+"""How names and numbers are written for people."""
+
+import math
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+METRIC_NAMES: Mapping[str, str] = MappingProxyType(
+    {
+        "ndcg": "NDCG",
+        "recall": "Recall",
+        "precision": "Precision",
+        "f1": "F1",
+        "map": "MAP",
+        "mrr": "MRR",
+        "accuracy": "Accuracy",
+        "coverage": "Coverage",
+        "novelty": "Novelty",
+        "diversity": "Diversity",
+    }
+)
+_MODEL_NAMES = MappingProxyType(
+    {"svd": "SVD", "als": "ALS", "mllib_als": "MLlib ALS", "ridge": "Local ridge"}
+)
+
+
+def model_name(model: str) -> str:
+    """A ranker's name: `item_neighbours` is Item neighbours."""
+    return _MODEL_NAMES.get(model, model.replace("_", " ").capitalize())
+
+
+def segment_name(segment: str) -> str:
+    """A segment's name: `activity_low` is Activity: low."""
+    if segment == "all":
+        return "All users"
+    kind, _, part = segment.partition("_")
+    return f"{kind.capitalize()}: {part}" if kind != "cold" else f"Cold {part}"
+
+
+def number_text(value: float | None, digits: int = 4) -> str:
+    """A number with fixed digits; a dash for what is missing or not finite."""
+    if value is None or not math.isfinite(value):
+        return "-"
+    return f"{value:.{digits}f}"
+
+
+def count_text(value: int) -> str:
+    """A whole number with a thin space at every thousand."""
+    return f"{value:,}".replace(",", "\u202f")
+
+
+def p_value_text(value: float) -> str:
+    """A p-value as tables give it."""
+    return "< .001" if value < 0.001 else f"{value:.3f}".lstrip("0")
+
+
+def duration_text(seconds: float) -> str:
+    """Seconds, or minutes and seconds."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s"
+
+
+def reason_text(reason: Mapping[str, Any]) -> str:
+    """A reason of the table `recommendations` (kind, value, share) in words."""
+    kind = str(reason["kind"]).replace("_", " ")
+    share = float(reason["share"])
+    weight = f" ({share:.0%})" if 0 < share <= 1 else ""
+    return f"{kind}: {reason['value']}{weight}" if reason["value"] else f"{kind}{weight}"

@@ -1,0 +1,86 @@
+"""What a training of towers gets from tables besides its rows: a validation sample, item images."""
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from m6rec import columns as c
+from m6rec.errors import DataError
+from m6rec.kernels.rows import Rows
+from m6rec.stages.arrow_rows import ROW_COLUMNS, list_column, matrix_column, rows_from_batch
+from m6rec.towers.validation import ValidationSample
+
+_TARGETS = "targets"
+_COLOURS = 3
+
+
+def validation_sample(
+    matrix: DataFrame,
+    targets: DataFrame,
+    user_features: DataFrame | None,
+    maximum_users: int,
+    seed: int,
+) -> ValidationSample:
+    """Collect at most `maximum_users` users with held-out items, chosen by a hash.
+
+    Args:
+        matrix: user_index, item_indices, weights of the selection fit.
+        targets: user_index, item_indices (held out).
+        user_features: user_index, features; None where the towers have none.
+        maximum_users: bound of what is collected.
+        seed: of the choice.
+    """
+    order = F.xxhash64(F.col(c.USER_INDEX), F.lit(seed))
+    chosen = targets.orderBy(order, c.USER_INDEX).limit(maximum_users)
+    held_out = chosen.select(c.USER_INDEX, F.col(c.ITEM_INDICES).alias(_TARGETS))
+    frame = held_out.join(matrix.select(*ROW_COLUMNS), c.USER_INDEX)
+    width = 0
+    if user_features is not None:
+        frame = frame.join(user_features.select(c.USER_INDEX, c.FEATURES), c.USER_INDEX, "left")
+        width = _feature_width(user_features)
+        zeros = F.array_repeat(F.lit(0.0).cast("float"), width)
+        frame = frame.withColumn(c.FEATURES, F.coalesce(c.FEATURES, zeros))
+    table = frame.orderBy(c.USER_INDEX).toArrow().combine_chunks()
+    if table.num_rows == 0:
+        raise DataError(
+            "no user has a held-out item in fold validation, so no epoch can be chosen; give a"
+            " larger split.validation_share"
+        )
+    batch = table.to_batches()[0]
+    features = matrix_column(batch, c.FEATURES) if width else None
+    return ValidationSample(rows_from_batch(batch), _target_rows(batch), features)
+
+
+def image_array(images: DataFrame, n_items: int) -> npt.NDArray[np.uint8] | None:
+    """Table item_images as uint8 [n_items, 3, size, size]; grey where an item has no image.
+
+    None where the table has no rows.
+    """
+    table = images.select(c.ITEM_INDEX, "pixels").toArrow()
+    if table.num_rows == 0:
+        return None
+    pixels = [np.frombuffer(value, np.uint8) for value in table.column("pixels").to_pylist()]
+    size = math.isqrt(len(pixels[0]) // _COLOURS)
+    array = np.full((n_items, _COLOURS, size, size), 128, dtype=np.uint8)
+    rows = np.stack(pixels).reshape(-1, size, size, _COLOURS)
+    array[table.column(c.ITEM_INDEX).to_numpy()] = rows.transpose(0, 3, 1, 2)
+    return array
+
+
+def _feature_width(user_features: DataFrame) -> int:
+    row = user_features.agg(F.max(F.size(c.FEATURES))).first()
+    return 0 if row is None or row[0] is None else int(row[0])
+
+
+def _target_rows(batch: pa.RecordBatch) -> Rows:
+    offsets, items = list_column(batch, _TARGETS)
+    return Rows(
+        batch.column(c.USER_INDEX).to_numpy().astype(np.int64),
+        offsets,
+        items.astype(np.int32),
+        np.ones(len(items), dtype=np.float32),
+    )

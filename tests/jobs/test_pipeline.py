@@ -1,0 +1,131 @@
+"""The whole pipeline, in one session, on a small shop."""
+
+import json
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from jobs.pipeline import JOBS, run_pipeline
+from m6rec import columns as c
+from m6rec.config import Config, parse_config
+from m6rec.lakehouse import Lakehouse
+from m6rec.lineage import published_run, read_published
+from m6rec.schemas import TABLES
+from tests.synthetic_shop import Shop, published_lists
+
+
+def test_metrics_hold_every_ranker_at_every_depth_on_both_folds(
+    lakehouse: Lakehouse, config: Config, output: Path
+) -> None:
+    rows = json.loads((output / "metrics.json").read_text())
+    assert set(rows[0]) == {
+        "run_id", "model", "fold", "segment", "metric", "k", "value", "ci_low", "ci_high", "users",
+    }  # fmt: skip
+    found = {(r["model"], r["fold"], r["k"]) for r in rows if r["segment"] == "all"}
+    expected = {
+        (model, fold, k)
+        for model in config.evaluate.rankers
+        for fold in (c.VALIDATION, c.TEST)
+        for k in config.evaluate.ks
+    }
+    assert expected <= found
+    assert {"accuracy", "precision", "recall", "f1", "ndcg", "map", "mrr"} <= {
+        r["metric"] for r in rows
+    }
+
+
+def test_taste_is_learned_better_than_popularity(lakehouse: Lakehouse, output: Path) -> None:
+    rows = json.loads((output / "metrics.json").read_text())
+    ndcg = {
+        r["model"]: r["value"]
+        for r in rows
+        if (r["fold"], r["segment"], r["metric"], r["k"]) == (c.TEST, "all", "ndcg", 10)
+    }
+    assert ndcg["hybrid"] > 1.2 * ndcg["popularity"]
+
+
+def test_rows_in_are_rows_kept_and_rows_quarantined(
+    spark: SparkSession, lakehouse: Lakehouse, shop: Shop
+) -> None:
+    rows_in = spark.read.parquet(str(shop.interactions)).count()
+    kept = lakehouse.read("interactions").count()
+    quarantined = lakehouse.read("quarantine").count()
+    assert (rows_in, quarantined) == (kept + quarantined, shop.bad_rows)
+
+
+def test_every_user_gets_a_full_list_even_without_any_history(lakehouse: Lakehouse) -> None:
+    lists = lakehouse.read("recommendations")
+    users = lakehouse.read("user_index")
+    counts = {row[c.USER_ID]: row["count"] for row in lists.groupBy(c.USER_ID).count().collect()}
+    assert set(counts) == {row[c.USER_ID] for row in users.collect()}
+    assert set(counts.values()) == {10}
+    newcomer = lists.where(F.col(c.USER_ID) == "user-90").collect()
+    assert {reason["kind"] for row in newcomer for reason in row[c.REASONS]} == {"popular"}
+
+
+def test_no_list_holds_an_item_that_the_user_has(lakehouse: Lakehouse) -> None:
+    lists = lakehouse.read("recommendations")
+    items = lakehouse.read("item_index").select(c.ITEM_ID, c.ITEM_INDEX)
+    users = lakehouse.read("user_index").select(c.USER_ID, c.USER_INDEX)
+    matrix = lakehouse.read("user_item_matrix", fit=c.FINAL)
+    seen = matrix.select(c.USER_INDEX, F.explode(c.ITEM_INDICES).cast("long").alias(c.ITEM_INDEX))
+    listed = lists.join(items, c.ITEM_ID).join(users, c.USER_ID)
+    assert listed.join(seen, [c.USER_INDEX, c.ITEM_INDEX], how="left_semi").count() == 0
+
+
+def test_reasons_name_the_users_own_items_and_parts_add_up(lakehouse: Lakehouse) -> None:
+    rows = lakehouse.read("recommendations").where(F.col(c.USER_ID) == "user-3").collect()
+    kinds = {reason["kind"] for row in rows for reason in row[c.REASONS]}
+    assert "history" in kinds
+    for row in rows:
+        assert sum(row[c.PARTS].values()) == pytest.approx(row[c.SCORE], rel=1e-3)
+
+
+@pytest.mark.parametrize("name", sorted(set(TABLES) - {"item_images"}))
+def test_every_table_has_its_schema_and_key(lakehouse: Lakehouse, name: str) -> None:
+    table = TABLES[name]
+    frame = lakehouse.read(name)
+    assert [(f.name, f.dataType) for f in frame.schema] == [
+        (f.name, f.dataType) for f in table.schema
+    ]
+    required = [f.name for f in table.schema if not f.nullable]
+    assert frame.where(" OR ".join(f"{one} IS NULL" for one in required)).count() == 0
+    if table.key:
+        key = [*table.key] if table.shared and name != "runs" else [c.RUN_ID, *table.key]
+        assert frame.groupBy(*key).count().where("count > 1").count() == 0
+
+
+def test_the_run_is_published_and_read_at_its_versions(
+    spark: SparkSession, lakehouse: Lakehouse, config: Config
+) -> None:
+    assert published_run(lakehouse) == "first"
+    published = read_published(spark, config.lake, "recommendations")
+    assert published.count() == lakehouse.read("recommendations").count()
+
+
+def test_the_same_run_id_again_does_nothing(
+    spark: SparkSession, lakehouse: Lakehouse, config: Config, output: Path
+) -> None:
+    before = {name: lakehouse.version(name) for name in TABLES if lakehouse.exists(name)}
+    run_pipeline(spark, config, "first", output)
+    assert {name: lakehouse.version(name) for name in before} == before
+
+
+def test_the_same_seed_gives_the_same_recommendations(
+    spark: SparkSession, shop: Shop, lakehouse: Lakehouse, tmp_path: Path
+) -> None:
+    again = parse_config(shop.config(tmp_path / "lake"), "test")
+    other = run_pipeline(spark, again, "second", tmp_path)
+    assert published_lists(other) == published_lists(lakehouse)
+
+
+def test_the_jobs_of_a_run_are_recorded_with_what_they_read_and_wrote(lakehouse: Lakehouse) -> None:
+    rows = lakehouse.read("runs").where(F.col(c.RUN_ID) == "first").collect()
+    assert {row["job"] for row in rows} == {*JOBS, "publish"}
+    assert {row["status"] for row in rows} == {"finished"}
+    recommend = next(row for row in rows if row["job"] == "recommend")
+    assert "recommendations" in recommend["outputs"]
+    assert "user_item_matrix" in recommend["inputs"]
+

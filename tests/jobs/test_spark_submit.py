@@ -1,0 +1,134 @@
+"""spark-submit.sh: what a newcomer with something missing is told, and a job run by it."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parent.parent.parent
+SCRIPT = REPOSITORY / "spark-submit.sh"
+SHELL_TOOLS = ("bash", "sed", "awk", "df", "dirname", "basename", "cut", "cat", "head", "sha256sum")
+
+
+def submit(
+    *arguments: str, cwd: Path = REPOSITORY, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "M6REC_VENV": sys.prefix, "COLUMNS": "200", **variables}
+    return subprocess.run(
+        [str(SCRIPT), *arguments],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=cwd,
+        check=False,
+    )
+
+
+def write_config(folder: Path) -> Path:
+    events = [f"user{u},item{(u + i) % 12}\n" for u in range(30) for i in range(8)]
+    (folder / "events.csv").write_text("user_id,item_id\n" + "".join(events))
+    file = folder / "config.yaml"
+    file.write_text("interactions:\n  source: {path: events.csv, format: csv}\n")
+    return file
+
+
+def test_help_explains_the_script_and_lists_every_job() -> None:
+    result = submit("--help")
+    assert result.returncode == 0
+    jobs = {file.stem for file in (REPOSITORY / "jobs").glob("*.py")} - {"__init__"}
+    for word in (*jobs, "MASTER", "DEPLOY_MODE", "PROPERTIES", "ARCHIVES", "--config"):
+        assert word in result.stdout
+
+
+def test_an_unknown_job_is_named() -> None:
+    result = submit("train_everything")
+    assert result.returncode == 2
+    assert "there is no job train_everything" in result.stderr
+    assert "train_factors" in result.stderr
+
+
+def test_without_java_it_says_how_to_install_it(tmp_path: Path) -> None:
+    config = str(write_config(tmp_path))
+    result = submit("prepare_interactions", "--config", config, JAVA_HOME="/nonexistent")
+    assert result.returncode == 2
+    assert "Java 17 or 21 is needed; found none" in result.stderr
+    assert "openjdk-17" in result.stderr
+
+
+def test_without_python_311_it_says_how_to_install_it(tmp_path: Path) -> None:
+    for tool in SHELL_TOOLS:
+        (tmp_path / tool).symlink_to(str(shutil.which(tool)))
+    result = submit("setup", PATH=str(tmp_path), M6REC_VENV=str(tmp_path / "venv"))
+    assert result.returncode == 2
+    assert "Python 3.11 not found" in result.stderr
+    assert not (tmp_path / "venv").exists()
+
+
+def test_without_disk_it_says_how_much_is_needed(tmp_path: Path) -> None:
+    result = submit("setup", M6REC_VENV=str(tmp_path / "venv"), M6REC_DISK_GIB="9000000")
+    assert result.returncode == 2
+    assert "9000000 GiB are needed" in result.stderr
+    assert not (tmp_path / "venv").exists()
+
+
+def test_without_a_registry_it_says_what_to_check(tmp_path: Path) -> None:
+    unreachable = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": "0"}
+    result = submit(
+        "setup",
+        M6REC_VENV=str(tmp_path / "venv"),
+        M6REC_CACHE=str(tmp_path / "cache"),
+        M6REC_DISK_GIB="1",
+        PIP_FIND_LINKS="",
+        **unreachable,
+    )
+    assert result.returncode == 2
+    assert "could not install uv" in result.stderr
+    assert "Is the package registry reachable?" in result.stderr
+
+
+def test_a_wrong_config_stops_before_spark_starts(tmp_path: Path) -> None:
+    config = str(write_config(tmp_path))
+    result = submit(
+        "prepare_interactions", "--config", config, "--set", "split.shar=1", cwd=tmp_path
+    )
+    assert result.returncode == 2
+    assert "split.shar: unknown key" in result.stderr
+    assert "starting Spark" not in result.stderr
+
+
+def test_a_missing_properties_file_is_named(tmp_path: Path) -> None:
+    config = str(write_config(tmp_path))
+    result = submit(
+        "prepare_interactions", "--config", config, cwd=tmp_path, PROPERTIES="/no/such.conf"
+    )
+    assert result.returncode == 2
+    assert "/no/such.conf does not exist" in result.stderr
+
+
+@pytest.mark.slow
+def test_a_job_runs_from_any_folder_and_is_skipped_when_started_again(tmp_path: Path) -> None:
+    config = str(write_config(tmp_path))
+    options = ["--config", config, "--output", "out", "--run-id", "r1"]
+
+    first = submit("prepare_interactions", *options, cwd=tmp_path, MASTER="local[2]")
+    assert first.returncode == 0, first.stderr
+    assert (tmp_path / "out" / "lake" / "splits" / "_delta_log").is_dir()
+    assert "prepare_interactions: finished in" in first.stdout
+    assert ":: loading settings" not in first.stderr
+
+    again = submit("prepare_interactions", *options, cwd=tmp_path, MASTER="local[2]")
+    assert again.returncode == 0, again.stderr
+    assert "prepare_interactions: skipped (finished)" in again.stdout
+
+
+@pytest.mark.slow
+def test_a_missing_column_ends_with_code_2_and_its_name(tmp_path: Path) -> None:
+    config = str(write_config(tmp_path))
+    options = ["--config", config, "--set", "interactions.columns.item=sku"]
+    result = submit("prepare_interactions", *options, cwd=tmp_path, MASTER="local[2]")
+    assert result.returncode == 2
+    assert "has no column ['sku']" in result.stderr
+    assert "Traceback" not in result.stderr

@@ -1,0 +1,81 @@
+"""User neighbours by hand."""
+
+import numpy as np
+import numpy.testing as npt
+import pytest
+import scipy.sparse as sp
+from m6rec.errors import DataError
+from m6rec.kernels.rows import Rows, rows_from_scipy
+from m6rec.kernels.user_neighbours import (
+    Candidates,
+    neighbours_by_user_index,
+    user_neighbour_scores,
+    user_neighbour_search,
+)
+
+MATRIX = np.array([[1, 1, 0, 0], [1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 0, 1]], dtype=np.float32)
+
+
+def _rows(dense: np.ndarray) -> Rows:
+    return rows_from_scipy(sp.csr_matrix(dense.astype(np.float32)))
+
+
+def test_similarities_are_the_damped_cosines_computed_by_hand() -> None:
+    rows = _rows(MATRIX)
+    found = user_neighbour_search(Candidates(rows), 4, 10, 0.5).find(rows)
+    # d = 2, 3, 1, 1: |u0|^2 = 2^-.5 + 3^-.5, |u2|^2 = 3^-.5 + 1, and they share item 1.
+    shared = 3**-0.5
+    other = shared / np.sqrt((2**-0.5 + shared) * (shared + 1))
+    assert found.offsets.tolist() == [0, 2, 4, 6, 6]
+    assert found.positions.tolist() == [1, 2, 0, 2, 0, 1]
+    npt.assert_allclose(found.weights, [1, other, 1, other, other, other], rtol=1e-6)
+
+
+def test_ties_go_to_the_lower_index_and_the_user_itself_is_left_out() -> None:
+    rows = _rows(np.ones((4, 2)))
+    found = user_neighbour_search(Candidates(rows), 2, 2, 0.5).find(rows)
+    assert found.positions.reshape(4, 2).tolist() == [[1, 2], [0, 2], [0, 1], [0, 1]]
+
+
+def test_scores_add_the_neighbours_rows_by_similarity() -> None:
+    rows = _rows(MATRIX)
+    search = user_neighbour_search(Candidates(rows), 4, 1, 0.5)
+    scores = search.scores(rows)
+    npt.assert_allclose(scores[0], [1, 1, 0, 0], rtol=1e-6)
+    npt.assert_allclose(scores[3], [0, 0, 0, 0])
+    similarity = search.find(rows).weights[2]
+    npt.assert_allclose(scores[2], similarity * MATRIX[0], rtol=1e-6)
+
+
+def test_weighted_blocks_agree_with_the_dense_cosine_for_many_users() -> None:
+    generator = np.random.default_rng(5)
+    dense = np.where(generator.random((600, 20)) < 0.3, generator.integers(1, 4, (600, 20)), 0)
+    rows, candidates = _rows(dense), Candidates(_rows(dense).slice(0, 50))
+    damping = np.maximum((dense[:50] > 0).sum(axis=0), 1) ** -0.3
+    norms = np.maximum(np.sqrt((dense**2) @ damping), 1e-9)
+    cosine = (dense * damping) @ dense[:50].T / np.outer(norms, norms[:50])
+    cosine[np.arange(50), np.arange(50)] = 0
+    found = user_neighbour_search(candidates, 20, 50, 0.3).find(rows)
+    result = sp.csr_matrix((found.weights, found.positions, found.offsets), (600, 50)).toarray()
+    npt.assert_allclose(result, cosine, rtol=1e-4, atol=1e-6)
+
+
+def test_a_new_user_finds_neighbours_by_its_row_alone() -> None:
+    search = user_neighbour_search(Candidates(_rows(MATRIX)), 4, 10, 0.5)
+    new = rows_from_scipy(sp.csr_matrix(MATRIX[:1]), np.array([99]))
+    assert search.find(new).positions.tolist() == [0, 1, 2]
+
+
+def test_neighbours_of_the_table_become_positions_and_strangers_are_refused() -> None:
+    rows = rows_from_scipy(sp.csr_matrix(MATRIX[:2]), np.array([10, 40]))
+    offsets, weights = np.array([0, 1, 2]), np.array([0.5, 2.0], dtype=np.float32)
+    named = neighbours_by_user_index(
+        offsets, np.array([40, 10], dtype=np.int32), weights, Candidates(rows)
+    )
+    assert named.positions.tolist() == [1, 0]
+    scores = user_neighbour_scores(named, Candidates(rows), 4)
+    npt.assert_allclose(scores, [[0.5, 0.5, 0, 0], [2, 2, 0, 0]])
+    with pytest.raises(DataError, match="not among the 2 candidates"):
+        neighbours_by_user_index(
+            offsets, np.array([40, 11], dtype=np.int32), weights, Candidates(rows)
+        )

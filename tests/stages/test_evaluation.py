@@ -1,0 +1,334 @@
+"""Evaluation in Spark against answers by hand and against the kernels alone."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+from scipy import stats
+
+from m6rec.config import EvaluateConfig
+from m6rec.errors import DataError
+from m6rec.kernels import metrics as kernel
+from m6rec.kernels.bootstrap import poisson_weights
+from m6rec.stages import evaluation
+from m6rec.stages.evaluation import Evaluation, compare_runs, evaluate_lists, item_classes
+
+CONFIG = EvaluateConfig(rankers=("als", "popularity"), ks=(1, 2), bootstrap_replicates=200)
+LOG3 = np.log2(3)
+
+# Items 0 to 5 with these training counts: 0 and 1 are head and torso, 2 to 4 tail, 5 is cold.
+ITEM_COUNTS = np.array([8, 4, 2, 1, 1, 0])
+# User 3 is cold; user 4 has no list of either ranker; user 9 holds nothing out.
+TARGETS = {0: [1, 5], 1: [2], 2: [0, 3, 4], 3: [1], 4: [0]}
+USER_COUNTS = {0: 1, 1: 2, 2: 6, 4: 3, 9: 5}
+LISTS = {
+    "als": {0: [5, 1], 1: [0, 2], 2: [1, 2], 3: [1]},
+    "popularity": {0: [0, 1], 1: [0, 1], 2: [0, 1], 3: [0, 1], 9: [0, 1]},
+}
+VECTORS = np.array([[1, 0], [0, 2], [1, 0], [0, 0], [1, 1], [0, 1]], dtype=np.float32)
+
+
+def _lists(spark: SparkSession, lists: dict[str, dict[int, list[int]]]) -> DataFrame:
+    rows = [(m, user, items) for m, of_user in lists.items() for user, items in of_user.items()]
+    return spark.createDataFrame(rows, "model string, user_index long, item_indices array<int>")
+
+
+def _targets(spark: SparkSession, targets: dict[int, list[int]]) -> DataFrame:
+    return spark.createDataFrame(list(targets.items()), "user_index long, item_indices array<int>")
+
+
+def _counts(spark: SparkSession, counts: dict[int, int]) -> DataFrame:
+    return spark.createDataFrame(list(counts.items()), "user_index long, interaction_count long")
+
+
+@pytest.fixture(scope="module")
+def by_hand(spark: SparkSession) -> Evaluation:
+    return evaluate_lists(
+        _lists(spark, LISTS),
+        _targets(spark, TARGETS),
+        _counts(spark, USER_COUNTS),
+        ITEM_COUNTS,
+        6,
+        VECTORS,
+        CONFIG,
+        7,
+        "test",
+        "run-1",
+    )
+
+
+def _row(found: Evaluation, model: str, segment: str, metric: str, k: int) -> dict[str, Any]:
+    key = {"model": model, "segment": segment, "metric": metric, "k": k, "fold": "test"}
+    (row,) = [row for row in found.metrics if key.items() <= row.items()]
+    return row
+
+
+@pytest.mark.parametrize(
+    ("metric", "k", "expected"),
+    [
+        ("accuracy", 1, (1 + 0 + 0 + 1 + 0) / 5),
+        ("accuracy", 2, (1 + 1 + 0 + 1 + 0) / 5),
+        ("precision", 2, (1 + 1 / 2 + 0 + 1 / 2 + 0) / 5),
+        ("recall", 1, (1 / 2 + 0 + 0 + 1 + 0) / 5),
+        ("recall", 2, (1 + 1 + 0 + 1 + 0) / 5),
+        ("f1", 2, (1 + 2 / 3 + 0 + 2 / 3 + 0) / 5),
+        ("ndcg", 2, (1 + 1 / LOG3 + 0 + 1 + 0) / 5),
+        ("map", 2, (1 + 1 / 2 + 0 + 1 + 0) / 5),
+        ("mrr", 2, (1 + 1 / 2 + 0 + 1 + 0) / 5),
+        # Surprise of items 0 to 5 in bits: 1, 2, 3, 4, 4, 4.
+        ("novelty", 2, (3 + 2 + 2.5 + 2 + 0) / 5),
+        # Cosines of (5, 1), (0, 2), (1, 2): 1, 1, 0; one item has no pair.
+        ("diversity", 2, (0 + 0 + 1 + 0 + 0) / 5),
+        ("coverage", 1, 3 / 6),
+        ("coverage", 2, 4 / 6),
+    ],
+)
+def test_all_users_equal_the_answer_by_hand(
+    by_hand: Evaluation, metric: str, k: int, expected: float
+) -> None:
+    row = _row(by_hand, "als", "all", metric, k)
+    assert row["users"] == 5
+    np.testing.assert_allclose(row["value"], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("segment", "users", "recall_at_2"),
+    [
+        ("cold_users", 1, 1.0),
+        # Counts of warm users, also those without held-out items: 1, 2, 3, 5, 6.
+        ("activity_low", 2, (1 + 1) / 2),
+        ("activity_middle", 1, 0.0),
+        ("activity_high", 1, 0.0),
+        ("cold_items", 1, 1.0),
+        ("popularity_head", 2, 0.0),
+        ("popularity_torso", 2, (1 + 1) / 2),
+        ("popularity_tail", 2, (1 + 0) / 2),
+    ],
+)
+def test_segments_equal_the_answer_by_hand(
+    by_hand: Evaluation, segment: str, users: int, recall_at_2: float
+) -> None:
+    row = _row(by_hand, "als", segment, "recall", 2)
+    assert (row["users"], row["value"]) == (users, recall_at_2)
+
+
+def test_items_fall_into_thirds_of_the_interactions() -> None:
+    names = [evaluation.ITEM_SEGMENTS[place] for place in item_classes(np.array([1, 0, 5, 3, 3]))]
+    assert names == [
+        "popularity_tail",
+        "cold_items",
+        "popularity_head",
+        "popularity_torso",
+        "popularity_torso",
+    ]
+
+
+def test_comparisons_hold_the_paired_test_both_ways(by_hand: Evaluation) -> None:
+    als = np.array([1, 1 / LOG3, 0, 1, 0])
+    popularity = np.array([(1 / LOG3) / (1 + 1 / LOG3), 0, 1 / (1 + 1 / LOG3), 1 / LOG3, 0])
+    expected = stats.ttest_rel(als, popularity).pvalue
+    for model, other, sign in (("als", "popularity", 1), ("popularity", "als", -1)):
+        key = {"model": model, "other_model": other, "metric": "ndcg", "k": 2}
+        (row,) = [row for row in by_hand.comparisons if key.items() <= row.items()]
+        np.testing.assert_allclose(row["difference"], sign * (als - popularity).mean())
+        np.testing.assert_allclose(row["p_value"], expected)
+        assert row["ci_low"] < row["difference"] < row["ci_high"]
+        assert (row["other_run_id"], row["users"], row["fold"]) == ("run-1", 5, "test")
+    assert len(by_hand.comparisons) == 2 * 2 * 2
+
+
+def test_intervals_are_those_of_the_weighted_means(by_hand: Evaluation) -> None:
+    recall = np.array([1, 1, 0, 1, 0])
+    weights = poisson_weights(7, np.arange(5), 200).astype(np.float64)
+    means = recall @ weights / weights.sum(axis=0)
+    row = _row(by_hand, "als", "all", "recall", 2)
+    expected = np.nanquantile(means, [0.025, 0.975])
+    np.testing.assert_allclose([row["ci_low"], row["ci_high"]], expected)
+
+
+def test_coverage_has_no_interval(by_hand: Evaluation) -> None:
+    row = _row(by_hand, "popularity", "all", "coverage", 2)
+    assert (row["value"], row["ci_low"], row["ci_high"]) == (2 / 6, None, None)
+
+
+def test_without_vectors_there_is_no_diversity(spark: SparkSession) -> None:
+    found = evaluate_lists(
+        _lists(spark, LISTS),
+        _targets(spark, TARGETS),
+        _counts(spark, USER_COUNTS),
+        ITEM_COUNTS,
+        6,
+        None,
+        CONFIG,
+        7,
+        "test",
+    )
+    assert {row["metric"] for row in found.metrics} == {
+        *kernel.RELEVANCE_METRICS,
+        "novelty",
+        "coverage",
+    }
+
+
+def _random_case(n: int, items: int) -> tuple[dict[str, dict[int, list[int]]], Any, Any, Any]:
+    generator = np.random.default_rng(5)
+
+    def some(size: int) -> list[int]:
+        return [int(item) for item in generator.permutation(items)[:size]]
+
+    lists = {
+        model: {user: some(12) for user in range(n) if generator.random() < 0.9}
+        for model in ("als", "svd", "popularity")
+    }
+    targets = {user: some(int(generator.integers(1, 9))) for user in range(n)}
+    counts = {user: int(generator.integers(0, 30)) for user in range(n)}
+    return lists, targets, counts, generator.integers(0, 20, items)
+
+
+def test_spark_equals_numpy_whatever_the_partitioning(spark: SparkSession) -> None:
+    n, items = 150, 60
+    lists, targets, counts, item_counts = _random_case(n, items)
+    config = EvaluateConfig(
+        rankers=("als", "svd", "popularity"), ks=(5, 10), bootstrap_replicates=100
+    )
+    vectors = np.random.default_rng(1).normal(size=(items, 8))
+
+    def in_spark(partitions: int) -> Evaluation:
+        return evaluate_lists(
+            _lists(spark, lists).repartition(partitions),
+            _targets(spark, targets).repartition(partitions),
+            _counts(spark, counts),
+            item_counts,
+            items,
+            vectors,
+            config,
+            3,
+            "test",
+        )
+
+    one, many = in_spark(1), in_spark(5)
+    with_merge = _with_shuffle_partitions(spark, "16", lambda: in_spark(3))
+    _assert_same_rows(many, one)
+    _assert_same_rows(with_merge, one)
+
+    alone = {
+        (row["model"], row["metric"], row["k"]): row
+        for row in one.metrics
+        if row["segment"] == "all"
+    }
+    offsets = np.cumsum([0] + [len(targets[user]) for user in range(n)])
+    indices = np.concatenate([targets[user] for user in range(n)]).astype(np.int32)
+    for model, of_user in lists.items():
+        ranked = np.full((n, 10), -1, dtype=np.int32)
+        for user, listed in of_user.items():
+            ranked[user] = listed[:10]
+        hits = kernel.hit_matrix(ranked, offsets, indices)
+        information = kernel.information_content(item_counts)
+        unit = kernel.unit_vectors(vectors)
+        for k in (5, 10):
+            expected = {
+                name: function(hits, np.diff(offsets), k)
+                for name, function in kernel.RELEVANCE_METRICS.items()
+            }
+            expected["novelty"] = kernel.novelty(ranked, information, k)
+            expected["diversity"] = kernel.diversity(ranked, unit, k)
+            for name, values in expected.items():
+                found = alone[model, name, k]["value"]
+                np.testing.assert_allclose(found, values.mean(), rtol=1e-12)
+
+
+def _with_shuffle_partitions(spark: SparkSession, value: str, compute: Any) -> Evaluation:
+    before = spark.conf.get("spark.sql.shuffle.partitions")
+    spark.conf.set("spark.sql.shuffle.partitions", value)
+    try:
+        return compute()  # type: ignore[no-any-return]
+    finally:
+        spark.conf.set("spark.sql.shuffle.partitions", before or "2")
+
+
+def _assert_same_rows(found: Evaluation, expected: Evaluation) -> None:
+    for rows, others in (
+        (found.metrics, expected.metrics),
+        (found.comparisons, expected.comparisons),
+    ):
+        assert len(rows) == len(others) > 0
+        for row, other in zip(rows, others, strict=True):
+            assert row.keys() == other.keys()
+            for name, value in row.items():
+                assert value == (
+                    pytest.approx(other[name], rel=1e-9, abs=1e-12)
+                    if isinstance(value, float)
+                    else other[name]
+                )
+
+
+def test_another_run_meets_rankers_of_its_name_and_the_hybrid(spark: SparkSession) -> None:
+    config = EvaluateConfig(ks=(2,), bootstrap_replicates=50)
+    mine = {"hybrid": LISTS["als"], "popularity": LISTS["popularity"]}
+    theirs = {"als": LISTS["popularity"], "popularity": LISTS["popularity"]}
+    rows = compare_runs(
+        _lists(spark, mine),
+        _lists(spark, theirs),
+        "old",
+        _targets(spark, TARGETS),
+        config,
+        1,
+        "test",
+    )
+    recalls = {(r["model"], r["other_model"]): r for r in rows if r["metric"] == "recall"}
+    assert set(recalls) == {
+        ("hybrid", "als"),
+        ("hybrid", "popularity"),
+        ("popularity", "popularity"),
+    }
+    assert {row["other_run_id"] for row in rows} == {"old"}
+    expected = np.mean([1 - 1 / 2, 1, -1 / 3, 0, 0])
+    np.testing.assert_allclose(recalls["hybrid", "als"]["difference"], expected)
+    same = recalls["popularity", "popularity"]
+    assert (same["difference"], same["p_value"]) == (0.0, 1.0)
+
+
+def test_lists_of_unknown_rankers_stop_with_their_names(spark: SparkSession) -> None:
+    lists = _lists(spark, {"mystery": {0: [1]}})
+    with pytest.raises(DataError, match=r"mystery.*evaluate\.rankers"):
+        evaluate_lists(
+            lists,
+            _targets(spark, TARGETS),
+            _counts(spark, USER_COUNTS),
+            ITEM_COUNTS,
+            6,
+            None,
+            CONFIG,
+            7,
+            "test",
+        )
+
+
+def test_runs_without_a_common_ranker_stop_with_their_names(spark: SparkSession) -> None:
+    config = EvaluateConfig(ks=(2,))
+    with pytest.raises(DataError, match=r"no ranker in common.*als.*old.*svd"):
+        compare_runs(
+            _lists(spark, {"als": {0: [1]}}),
+            _lists(spark, {"svd": {0: [1]}}),
+            "old",
+            _targets(spark, TARGETS),
+            config,
+            1,
+            "test",
+        )
+
+
+def test_a_fold_without_held_out_items_is_refused(spark: SparkSession) -> None:
+    with pytest.raises(DataError, match="no user holds out an item in fold test"):
+        evaluate_lists(
+            _lists(spark, LISTS),
+            _targets(spark, {0: []}),
+            _counts(spark, USER_COUNTS),
+            ITEM_COUNTS,
+            6,
+            None,
+            CONFIG,
+            7,
+            "test",
+        )

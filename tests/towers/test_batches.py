@@ -1,0 +1,133 @@
+"""One contract for both readers."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from m6rec.errors import DataError
+from m6rec.kernels.rows import Float32, Rows
+from m6rec.towers.batches import READERS, TrainingRows, concatenate_training_rows
+from m6rec.towers.row_files import Manifest, load_manifest, pad
+from tests.towers.conftest import write_files
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
+
+
+@pytest.fixture(params=sorted(READERS))
+def reader(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def in_order(batches: list[TrainingRows]) -> TrainingRows:
+    together = concatenate_training_rows(batches)
+    assert len(np.unique(together.rows.user_index)) == len(together)
+    return together
+
+
+def by_user(block: TrainingRows) -> dict[int, tuple[list[int], list[float], list[float]]]:
+    rows = block.rows
+    return {
+        int(user): (
+            rows.item_indices[start:stop].tolist(),
+            rows.weights[start:stop].tolist(),
+            features.tolist(),
+        )
+        for user, start, stop, features in zip(
+            rows.user_index, rows.offsets[:-1], rows.offsets[1:], block.features, strict=True
+        )
+    }
+
+
+def test_an_epoch_holds_every_row_once_and_whole(
+    reader: str, manifest: Manifest, rows: Rows, user_features: Float32
+) -> None:
+    batches = list(READERS[reader](manifest, seed=1).epoch(0, steps=7))
+    assert by_user(in_order(batches)) == by_user(TrainingRows(rows, user_features))
+
+
+def test_an_epoch_has_the_asked_steps_of_equal_size(reader: str, manifest: Manifest) -> None:
+    sizes = [len(batch) for batch in READERS[reader](manifest, seed=1).epoch(0, steps=7)]
+    assert len(sizes) == 7
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_an_epoch_can_be_drawn_again_and_the_next_has_another_order(
+    reader: str, manifest: Manifest
+) -> None:
+    def users(epoch: int) -> list[int]:
+        batches = READERS[reader](manifest, seed=1).epoch(epoch, steps=5)
+        return [int(user) for batch in batches for user in batch.rows.user_index]
+
+    assert users(0) == users(0)
+    assert users(0) != users(1)
+
+
+def test_pools_smaller_than_the_rows_lose_nothing(reader: str, manifest: Manifest) -> None:
+    batches = READERS[reader](manifest, seed=1, pool_rows=13).epoch(0, steps=7)
+    assert len(in_order(list(batches))) == 120
+
+
+def test_the_ranks_share_the_rows_and_take_equal_steps(
+    reader: str, rows: Rows, user_features: Float32, tmp_path: Path
+) -> None:
+    manifest = write_files(tmp_path, rows, user_features, files=4, world_size=2)
+    shares = [list(READERS[reader](manifest, rank, seed=1).epoch(0, 3)) for rank in (0, 1)]
+    assert [len(share) for share in shares] == [3, 3]
+    assert len(in_order([*shares[0], *shares[1]])) == 120
+
+
+def test_rows_without_features_have_features_of_width_zero(
+    reader: str, rows: Rows, tmp_path: Path
+) -> None:
+    manifest = write_files(tmp_path, rows, None, files=2, world_size=1)
+    together = in_order(list(READERS[reader](manifest).epoch(0, steps=3)))
+    assert together.features.shape == (120, 0)
+    assert together.features.dtype == np.float32
+
+
+@pytest.mark.parametrize("difference", [-1, 1])
+def test_an_epoch_that_differs_from_the_manifest_is_an_error(
+    reader: str, manifest: Manifest, difference: int
+) -> None:
+    wrong = replace(manifest, rows=(*manifest.rows[:-1], manifest.rows[-1] + difference))
+    with pytest.raises(DataError, match="the manifest counts"):
+        list(READERS[reader](wrong).epoch(0, steps=3))
+
+
+def test_both_readers_give_the_same_batches(manifest: Manifest) -> None:
+    petastorm, arrow = (
+        [batch.rows.user_index.tolist() for batch in READERS[name](manifest, seed=4).epoch(2, 6)]
+        for name in ("petastorm", "arrow")
+    )
+    assert petastorm == arrow
+
+
+def test_a_long_row_is_cut_to_an_ascending_choice_of_its_items(rows: Rows) -> None:
+    items, weights = pad(rows, 5, seed=1)
+    again, _ = pad(rows.slice(30, 40), 5, seed=1)
+    np.testing.assert_array_equal(items[30:40], again)
+    for row, (low, high) in enumerate(zip(rows.offsets[:-1], rows.offsets[1:], strict=True)):
+        kept = items[row][items[row] >= 0]
+        assert len(kept) == min(5, high - low)
+        assert (np.diff(kept) > 0).all()
+        assert np.isin(kept, rows.item_indices[low:high]).all()
+    assert (weights[items >= 0] == 1).all()
+    assert (weights[items < 0] == 0).all()
+
+
+def test_small_data_gets_the_minimum_of_steps_and_no_step_without_a_row() -> None:
+    manifest = Manifest("nowhere", ("a", "b"), (50, 49), 3, 0, world_size=2)
+    assert manifest.steps_per_epoch(users_per_batch=256, minimum_steps=16) == 16
+    assert manifest.steps_per_epoch(users_per_batch=5, minimum_steps=1) == 10
+    assert manifest.steps_per_epoch(users_per_batch=256, minimum_steps=1000) == 49
+
+
+def test_a_manifest_is_read_as_it_was_saved(manifest: Manifest) -> None:
+    assert load_manifest(manifest.folder) == manifest
+
+
+def test_a_folder_without_a_manifest_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="manifest.json does not exist"):
+        load_manifest(str(tmp_path))

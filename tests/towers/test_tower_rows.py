@@ -1,0 +1,127 @@
+"""From tables to training rows, by Spark."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+
+from m6rec.errors import DataError
+from m6rec.kernels.rows import Rows
+from m6rec.stages.tower_inputs import image_array, validation_sample
+from m6rec.stages.tower_rows import write_tower_rows
+from m6rec.towers.batches import ArrowRowBatches, concatenate_training_rows
+from m6rec.towers.row_files import Manifest, load_manifest
+
+MATRIX = "user_index long, item_indices array<int>, weights array<float>"
+
+
+def matrix_of(spark: SparkSession, rows: Rows) -> DataFrame:
+    values = [
+        (int(user), rows.item_indices[low:high].tolist(), rows.weights[low:high].tolist())
+        for user, low, high in zip(
+            rows.user_index, rows.offsets[:-1], rows.offsets[1:], strict=True
+        )
+    ]
+    return spark.createDataFrame(values, MATRIX)
+
+
+def write(matrix: DataFrame, folder: Path, features: DataFrame | None = None) -> Manifest:
+    return write_tower_rows(matrix, features, str(folder), 2, 3, maximum_history=50, seed=1)
+
+
+def users_of(manifest: Manifest) -> list[list[int]]:
+    return [
+        [
+            int(user)
+            for batch in ArrowRowBatches(manifest, rank, seed=0, pool_rows=1).epoch(0, 1)
+            for user in batch.rows.user_index
+        ]
+        for rank in range(manifest.world_size)
+    ]
+
+
+def test_the_ranks_get_all_rows_in_equal_shares(
+    spark: SparkSession, rows: Rows, tmp_path: Path
+) -> None:
+    manifest = write(matrix_of(spark, rows.slice(0, 119)), tmp_path)
+    shares = users_of(manifest)
+    assert sorted(map(len, shares)) == [59, 60]
+    assert sorted(shares[0] + shares[1]) == list(range(119))
+    assert max(manifest.rows) - min(manifest.rows) <= 1
+    assert load_manifest(str(tmp_path)) == manifest
+
+
+def test_the_files_do_not_depend_on_the_partitioning(
+    spark: SparkSession, rows: Rows, tmp_path: Path
+) -> None:
+    matrix = matrix_of(spark, rows)
+    first = write(matrix.repartition(5), tmp_path / "first")
+    second = write(matrix.coalesce(1).orderBy("weights"), tmp_path / "second")
+    assert first.files == second.files
+    assert users_of(first) == users_of(second)
+    for name in first.files:
+        assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
+
+
+def test_rows_with_fewer_than_two_items_are_left_out(spark: SparkSession, tmp_path: Path) -> None:
+    values = [(0, [3, 4], [1.0, 2.0]), (1, [5], [1.0]), (2, [], []), (3, [1, 7, 9], [1.0] * 3)]
+    manifest = write(spark.createDataFrame(values, MATRIX), tmp_path)
+    assert sorted(sum(users_of(manifest), [])) == [0, 3]
+
+
+def test_features_come_with_their_user_and_are_zero_where_there_are_none(
+    spark: SparkSession, rows: Rows, tmp_path: Path
+) -> None:
+    values = [(user, [float(user), 1.0]) for user in range(0, 120, 2)]
+    features = spark.createDataFrame(values, "user_index long, features array<float>")
+    manifest = write_tower_rows(matrix_of(spark, rows), features, str(tmp_path), 1, 2, 50, 1)
+    block = concatenate_training_rows(list(ArrowRowBatches(manifest).epoch(0, 1)))
+    even = block.rows.user_index % 2 == 0
+    np.testing.assert_array_equal(block.features[even, 0], block.rows.user_index[even])
+    assert not block.features[~even].any()
+
+
+def test_features_of_length_zero_are_no_features(
+    spark: SparkSession, rows: Rows, tmp_path: Path
+) -> None:
+    empty = spark.createDataFrame([(0, [])], "user_index long, features array<float>")
+    assert write(matrix_of(spark, rows), tmp_path, empty).features == 0
+
+
+def test_without_a_row_of_two_items_there_is_nothing_to_train_on(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match="no user has two items"):
+        write(spark.createDataFrame([(0, [3], [1.0])], MATRIX), tmp_path)
+
+
+def test_the_validation_sample_joins_rows_and_targets_of_the_same_users(
+    spark: SparkSession, rows: Rows
+) -> None:
+    targets = spark.createDataFrame(
+        [(user, [user % 7, 50]) for user in range(0, 120, 3)],
+        "user_index long, item_indices array<int>",
+    )
+    sample = validation_sample(matrix_of(spark, rows), targets, None, 10, seed=1)
+    again = validation_sample(matrix_of(spark, rows), targets.repartition(3), None, 10, seed=1)
+    assert len(sample.rows) == 10
+    np.testing.assert_array_equal(sample.rows.user_index, again.rows.user_index)
+    np.testing.assert_array_equal(sample.rows.user_index, sample.targets.user_index)
+    np.testing.assert_array_equal(sample.targets.item_indices[::2], sample.rows.user_index % 7)
+    first = int(sample.rows.user_index[0])
+    np.testing.assert_array_equal(
+        sample.rows.item_indices[: sample.rows.offsets[1]],
+        rows.item_indices[rows.offsets[first] : rows.offsets[first + 1]],
+    )
+
+
+def test_images_are_laid_out_by_channel_and_grey_where_missing(spark: SparkSession) -> None:
+    pixels = np.arange(2 * 2 * 3, dtype=np.uint8)
+    frame = spark.createDataFrame(
+        [(1, bytearray(pixels.tobytes()))], "item_index long, pixels binary"
+    )
+    images = image_array(frame, 3)
+    assert images is not None and images.shape == (3, 3, 2, 2)
+    np.testing.assert_array_equal(images[1, 0], [[0, 3], [6, 9]])
+    assert (images[0] == 128).all()
