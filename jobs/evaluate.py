@@ -16,6 +16,7 @@ from m6rec.errors import DataError
 from m6rec.lakehouse import Lakehouse
 from m6rec.schemas import TABLES
 from m6rec.stages.evaluation import compare_runs, evaluate_lists
+from m6rec.stages.item_counts import interaction_counts
 
 
 def run(lakehouse: Lakehouse, config: Config) -> None:
@@ -55,7 +56,7 @@ def _evaluate_fold(
         lists,
         targets,
         matrix.select(c.USER_INDEX, F.size(c.ITEM_INDICES).alias(c.INTERACTION_COUNT)),
-        _item_counts(matrix, n_items),
+        interaction_counts(matrix, n_items),
         lakehouse.read("catalogue").count(),
         _content_vectors(lakehouse, fit, n_items),
         config.evaluate,
@@ -92,18 +93,6 @@ def _n_items(lakehouse: Lakehouse) -> int:
     return int(row[c.ITEM_INDEX]) + 1
 
 
-def _item_counts(matrix: DataFrame, n_items: int) -> npt.NDArray[np.int64]:
-    rows = (
-        matrix.select(F.explode(c.ITEM_INDICES).alias(c.ITEM_INDEX))
-        .groupBy(c.ITEM_INDEX)
-        .agg(F.count("*").alias(c.INTERACTION_COUNT))
-        .toPandas()
-    )
-    counts = np.zeros(n_items, dtype=np.int64)
-    counts[rows[c.ITEM_INDEX].to_numpy(np.int64)] = rows[c.INTERACTION_COUNT].to_numpy(np.int64)
-    return counts
-
-
 def _content_vectors(
     lakehouse: Lakehouse, fit: str, n_items: int
 ) -> npt.NDArray[np.float32] | None:
@@ -118,7 +107,7 @@ def _content_vectors(
     )
     if rows.empty:
         return None
-    content = np.stack(rows[c.CONTENT].to_numpy()).astype(np.float32)
+    content = np.array(rows[c.CONTENT].to_list(), dtype=np.float32)
     vectors = np.zeros((n_items, content.shape[1]), dtype=np.float32)
     vectors[rows[c.ITEM_INDEX].to_numpy(np.int64)] = content
     return vectors

@@ -14,6 +14,7 @@ from pyspark.ml.torch.distributor import TorchDistributor
 from m6rec import columns as c
 from m6rec.command_line import command_line
 from m6rec.config import Config
+from m6rec.errors import ClusterError
 from m6rec.fits import item_count, read_factor_model
 from m6rec.lakehouse import Lakehouse
 from m6rec.stages.features import item_matrix
@@ -37,24 +38,19 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
     for fit in (c.SELECTION, c.FINAL):
         manifest = _write_rows(lakehouse, config, fit)
         validate = _validation(lakehouse, config) if fit == c.SELECTION else None
+        records = []
         for method in config.towers.inputs:
-            items = _item_inputs(lakehouse, fit, method)
-            task = TrainingTask(
-                manifest=manifest,
-                items=items,
-                config=config.towers,
-                seed=config.seed,
-                validate=validate,
-                log_folder=lakehouse.artifact_path("tensorboard", fit, method),
-                checkpoint_folder=lakehouse.artifact_path("checkpoints", fit, f"towers_{method}"),
-                epochs=None if fit == c.SELECTION else best_epochs[method],
-                threads=max(1, len(os.sched_getaffinity(0)) // config.towers.processes),
-            )
+            epochs = None if fit == c.SELECTION else best_epochs[method]
+            task = _task(lakehouse, config, fit, method, manifest, validate, epochs)
             result = _train(task)
             if fit == c.SELECTION:
                 best_epochs[method] = result.best_epoch
             _report(fit, method, result)
-            _save(lakehouse, config, fit, method, result)
+            records.append(_save(lakehouse, config, fit, method, result))
+        frame = lakehouse.spark.createDataFrame(
+            records, "name string, parameters string, artifact string"
+        )
+        lakehouse.write("models", frame.coalesce(1), fit=fit, kind="towers")
 
 
 def _write_rows(lakehouse: Lakehouse, config: Config, fit: str) -> Manifest:
@@ -95,11 +91,38 @@ def _item_inputs(lakehouse: Lakehouse, fit: str, method: str) -> ItemInputs:
     )
 
 
+def _task(
+    lakehouse: Lakehouse,
+    config: Config,
+    fit: str,
+    method: str,
+    manifest: Manifest,
+    validate: ValidationSample | None,
+    epochs: int | None,
+) -> TrainingTask:
+    return TrainingTask(
+        manifest=manifest,
+        items=_item_inputs(lakehouse, fit, method),
+        config=config.towers,
+        seed=config.seed,
+        validate=validate,
+        log_folder=lakehouse.artifact_path("tensorboard", fit, method),
+        checkpoint_folder=lakehouse.artifact_path("checkpoints", fit, f"towers_{method}"),
+        epochs=epochs,
+        threads=max(1, len(os.sched_getaffinity(0)) // config.towers.processes),
+    )
+
+
 def _train(task: TrainingTask) -> TrainingResult:
     if task.config.processes == 1:
         return train_alone(task)
     distributor = TorchDistributor(task.config.processes, local_mode=True, use_gpu=False)
-    result: TrainingResult = distributor.run(train_as_rank, task)
+    result = distributor.run(train_as_rank, task)
+    if not isinstance(result, TrainingResult):
+        raise ClusterError(
+            f"training of the towers in {task.config.processes} processes gave {result!r}, expected"
+            " the result of rank 0; see the log of the launcher above"
+        )
     return result
 
 
@@ -118,7 +141,8 @@ def _line(record: EpochRecord) -> str:
 
 def _save(
     lakehouse: Lakehouse, config: Config, fit: str, method: str, result: TrainingResult
-) -> None:
+) -> tuple[str, str, str]:
+    """Save the artifact; return the row of table models: name, parameters, artifact."""
     folder = lakehouse.artifact_path("towers", fit, method)
     shape = result.encoder.shape
     has_features = bool(shape["user_features"] or shape["item_features"])
@@ -137,10 +161,7 @@ def _save(
         "start_ndcg": result.start_ndcg,
         "history": [asdict(record) for record in result.history],
     }
-    row = lakehouse.spark.createDataFrame(
-        [(json.dumps(parameters), folder)], "parameters string, artifact string"
-    )
-    lakehouse.write("models", row, fit=fit, kind="towers", name=method)
+    return method, json.dumps(parameters), folder
 
 
 if __name__ == "__main__":

@@ -19,17 +19,20 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import torch
-import torch.distributed as dist
 from pyspark import BarrierTaskContext
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import types as T
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from torch import distributed
 
 from m6rec import columns as c
 from m6rec.errors import ClusterError
 from m6rec.kernels.communicator import Communicator
 from m6rec.kernels.rows import Rows
 from m6rec.stages.arrow_rows import ROW_COLUMNS, rows_from_batches
+
+# torch exports these without declaring it to type checkers.
+dist: Any = distributed
 
 Program = Callable[[Rows, Communicator], Iterator[pa.RecordBatch]]
 
@@ -99,7 +102,7 @@ def check_barrier(spark: SparkSession, ranks: int | None = None) -> int:
 
 
 def _slots(spark: SparkSession) -> int:
-    context: Any = spark.sparkContext._jsc.sc()  # type: ignore[attr-defined]
+    context: Any = spark.sparkContext._jsc.sc()
     profile = context.resourceProfileManager().defaultResourceProfile()
     return int(context.maxNumConcurrentTasks(profile))
 
@@ -115,14 +118,15 @@ def _run_rank(
 @contextmanager
 def _thread_pools(threads: int) -> Iterator[None]:
     """BLAS, OpenMP, torch and numba use `threads` threads, as Spark has reserved cores."""
-    before = torch.get_num_threads()
+    before, numba_before = torch.get_num_threads(), numba.get_num_threads()
     torch.set_num_threads(threads)
-    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+    numba.set_num_threads(min(threads, numba_before))
     try:
         with threadpool_limits(limits=threads):
             yield
     finally:
         torch.set_num_threads(before)
+        numba.set_num_threads(numba_before)
 
 
 @contextmanager
@@ -163,7 +167,7 @@ def _own_address(own_host: str, hosts: list[str]) -> str:
 def _gloo_group(store: Any, rank: int, size: int, address: str) -> Any:
     # Not the process-wide default group of torch: that belongs to whoever trains towers in this
     # process.
-    options = dist.ProcessGroupGloo._Options()  # type: ignore[attr-defined]
+    options = dist.ProcessGroupGloo._Options()
     options._devices = [dist.ProcessGroupGloo.create_device(hostname=address)]
     options._timeout = _COLLECTIVE_TIMEOUT
     return dist.ProcessGroupGloo(store, rank, size, options)

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from pyspark.sql import SparkSession
+from typer import Exit
+
 from m6rec.command_line import (
     check_sources,
     errors_as_messages,
@@ -19,8 +22,6 @@ from m6rec.command_line import (
 )
 from m6rec.config import load_config
 from m6rec.errors import ConfigError, DataError, TableError
-from pyspark.sql import SparkSession
-from typer import Exit
 
 REPOSITORY = Path(__file__).parent.parent.parent
 EXAMPLES = sorted((REPOSITORY / "conf").glob("*.yaml"))

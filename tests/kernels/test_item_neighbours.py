@@ -6,6 +6,7 @@ import numpy as np
 import numpy.testing as npt
 import pytest
 import scipy.sparse as sp
+
 from m6rec.errors import DataError
 from m6rec.kernels.item_neighbours import (
     ItemWeights,

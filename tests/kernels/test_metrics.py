@@ -124,7 +124,9 @@ def blocks(draw: st.DrawFn) -> tuple[Int32, Int64, Int32]:
     return ranked, offsets.astype(np.int64), np.concatenate(targets).astype(np.int32)
 
 
-def _one_user(metric: str, ranked: list[int], targets: set[int], k: int) -> float:
+def _one_user(  # noqa: PLR0911 - one return a metric reads as the list of definitions
+    metric: str, ranked: list[int], targets: set[int], k: int
+) -> float:
     """The textbook's definition, a user and a place at a time."""
     top = ranked[:k]
     hits = [item in targets for item in top]

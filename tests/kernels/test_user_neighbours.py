@@ -4,6 +4,7 @@ import numpy as np
 import numpy.testing as npt
 import pytest
 import scipy.sparse as sp
+
 from m6rec.errors import DataError
 from m6rec.kernels.rows import Rows, rows_from_scipy
 from m6rec.kernels.user_neighbours import (

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 import pytest
+from pyspark.sql import SparkSession
+
 from m6rec.errors import ClusterError
 from m6rec.stages.item_side import ShippedArrays, ship_arrays
-from pyspark.sql import SparkSession
 
 
 def test_executors_map_the_arrays_that_the_driver_sent(spark: SparkSession) -> None:

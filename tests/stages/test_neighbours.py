@@ -6,6 +6,11 @@ import numpy as np
 import numpy.testing as npt
 import pytest
 import scipy.sparse as sp
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from jobs import train_neighbours
 from m6rec import columns as c
 from m6rec.config import Config, NeighboursConfig, RidgeConfig, parse_config
 from m6rec.errors import DataError, M6RecError
@@ -15,10 +20,6 @@ from m6rec.kernels.rows import Rows, rows_from_scipy
 from m6rec.kernels.user_neighbours import Candidates, user_neighbour_search
 from m6rec.lakehouse import Lakehouse
 from m6rec.stages import neighbours as stage
-from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
-
-from jobs import train_neighbours
 
 N_USERS, N_ITEMS = 120, 40
 CONFIG = NeighboursConfig(
@@ -40,7 +41,13 @@ def _dense() -> np.ndarray:
 
 
 def _frame(spark: SparkSession, rows: Rows, partitions: int) -> DataFrame:
-    schema = f"{c.USER_INDEX} long, {c.ITEM_INDICES} array<int>, {c.WEIGHTS} array<float>"
+    schema = T.StructType(
+        [
+            T.StructField(c.USER_INDEX, T.LongType(), False),
+            T.StructField(c.ITEM_INDICES, T.ArrayType(T.IntegerType(), False), False),
+            T.StructField(c.WEIGHTS, T.ArrayType(T.FloatType(), False), False),
+        ]
+    )
     data = []
     for position, user in enumerate(rows.user_index):
         low, high = rows.offsets[position], rows.offsets[position + 1]
@@ -216,7 +223,7 @@ def test_the_job_writes_both_methods_and_user_neighbours_of_both_fits(
     full = matrix.withColumns(
         {
             c.TIMES: F.array_repeat(F.lit(None).cast("timestamp"), F.size(c.ITEM_INDICES)),
-            c.EXCLUDED_INDICES: F.array().cast("array<int>"),
+            c.EXCLUDED_INDICES: F.slice(c.ITEM_INDICES, 1, 0),
         }
     )
     fits = [full.withColumn(c.FIT, F.lit(fit)) for fit in (c.SELECTION, c.FINAL)]

@@ -129,5 +129,5 @@ def test_a_manifest_is_read_as_it_was_saved(manifest: Manifest) -> None:
 
 
 def test_a_folder_without_a_manifest_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="manifest.json does not exist"):
+    with pytest.raises(DataError, match=r"manifest\.json does not exist"):
         load_manifest(str(tmp_path))

@@ -161,5 +161,5 @@ def test_features_of_another_width_are_refused_by_name(encoder: TowerEncoder, ro
 
 
 def test_missing_images_are_refused(encoder: TowerEncoder, item_features: Float32) -> None:
-    with pytest.raises(DataError, match="images of size 8.*found none"):
+    with pytest.raises(DataError, match=r"images of size 8.*found none"):
         encoder.encode_items(item_features, None)

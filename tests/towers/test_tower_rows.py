@@ -67,7 +67,7 @@ def test_the_files_do_not_depend_on_the_partitioning(
 def test_rows_with_fewer_than_two_items_are_left_out(spark: SparkSession, tmp_path: Path) -> None:
     values = [(0, [3, 4], [1.0, 2.0]), (1, [5], [1.0]), (2, [], []), (3, [1, 7, 9], [1.0] * 3)]
     manifest = write(spark.createDataFrame(values, MATRIX), tmp_path)
-    assert sorted(sum(users_of(manifest), [])) == [0, 3]
+    assert sorted(user for share in users_of(manifest) for user in share) == [0, 3]
 
 
 def test_features_come_with_their_user_and_are_zero_where_there_are_none(

@@ -37,7 +37,7 @@ CONFIG = TowersConfig(
 )
 
 
-class Killed(Exception):
+class KilledError(Exception):
     """Stands for the end of the process."""
 
 
@@ -135,10 +135,10 @@ def test_a_killed_training_ends_as_if_it_had_not_been_killed(
         nonlocal calls
         calls += 1
         if calls == 5:
-            raise Killed
+            raise KilledError
         return scores[calls - 1]
 
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         train(manifest, items, validate=killing, checkpoint_folder=str(tmp_path))
     resumed = train(manifest, items, validate=Scores(*scores[4:]), checkpoint_folder=str(tmp_path))
     assert resumed.best_epoch == whole.best_epoch == 2

@@ -243,11 +243,13 @@ def _descend_items(
 
 
 def _squares(left: Float32, right: Float32) -> Float32:
-    return np.einsum("ij,ij->i", left, right)
+    sums: Float32 = np.einsum("ij,ij->i", left, right)
+    return sums
 
 
 def _ratio(above: Float32, below: Float32) -> Float32:
-    return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
+    quotient: Float32 = np.divide(above, below, out=np.zeros_like(above), where=below > 0)
+    return quotient
 
 
 def als_objective(model: FactorModel, rows: Rows, communicator: Communicator) -> float:

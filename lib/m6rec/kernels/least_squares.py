@@ -12,8 +12,9 @@ from numba import njit
 
 from m6rec.kernels.rows import Float32, Int32, Int64
 
-# Keeps an unregularised, deficient system finite.
-_SMALLEST_PIVOT = np.float32(1e-12)
+# Keeps an unregularised, deficient system solvable.
+_SMALLEST_REGULARISATION = np.float32(1e-6)
+_ENTRIES_PER_BLOCK = 256
 
 
 @njit(cache=True, nogil=True, fastmath=True)
@@ -107,33 +108,6 @@ def _descend(
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _factorise_and_solve(matrix: Float32, vector: Float32) -> None:
-    # Cholesky U^T U of the upper triangle in place, every inner loop along a row; the right side
-    # is eliminated with it and then substituted backwards.
-    width = len(vector)
-    for pivot in range(width):
-        top = matrix[pivot]
-        scale = np.float32(1.0) / np.sqrt(max(top[pivot], _SMALLEST_PIVOT))
-        for column in range(pivot, width):
-            top[column] *= scale
-        vector[pivot] *= scale
-        for row in range(pivot + 1, width):
-            target = matrix[row]
-            multiple = top[row]
-            for column in range(row, width):
-                target[column] -= multiple * top[column]
-        pulled = vector[pivot]
-        for row in range(pivot + 1, width):
-            vector[row] -= top[row] * pulled
-    for row in range(width - 1, -1, -1):
-        top = matrix[row]
-        total = np.float32(0.0)
-        for column in range(row + 1, width):
-            total += top[column] * vector[column]
-        vector[row] = (vector[row] - total) / top[row]
-
-
-@njit(cache=True, nogil=True, fastmath=True)
 def _solve_exactly(
     scaled_gram: Float32,
     regularisation: np.float32,
@@ -142,25 +116,36 @@ def _solve_exactly(
     pull: Float32,
     item_factors: Float32,
     solution: Float32,
-    matrix: Float32,
+    workspace: Float32,
 ) -> None:
+    # The matrix is summed by BLAS over bounded blocks of entries and factorised by LAPACK, which
+    # at these sizes are ten times and twice as fast as loops here. Workspace holds the block, the
+    # block times its curvature, and two matrices.
     width = len(solution)
+    matrix = workspace[2 * _ENTRIES_PER_BLOCK : 2 * _ENTRIES_PER_BLOCK + width]
+    product = workspace[2 * _ENTRIES_PER_BLOCK + width :]
+    diagonal = max(regularisation, _SMALLEST_REGULARISATION)
     for row in range(width):
-        for column in range(row, width):
+        for column in range(width):
             matrix[row, column] = scaled_gram[row, column]
-        matrix[row, row] += regularisation
+        matrix[row, row] += diagonal
         solution[row] = 0.0
-    for entry in range(len(items)):
-        factor = item_factors[items[entry]]
-        bend = curvature[entry]
-        value = pull[entry]
+    for start in range(0, len(items), _ENTRIES_PER_BLOCK):
+        size = min(_ENTRIES_PER_BLOCK, len(items) - start)
+        block = workspace[:size]
+        scaled = workspace[_ENTRIES_PER_BLOCK : _ENTRIES_PER_BLOCK + size]
+        for entry in range(size):
+            factor = item_factors[items[start + entry]]
+            bend, value = curvature[start + entry], pull[start + entry]
+            for column in range(width):
+                block[entry, column] = factor[column]
+                scaled[entry, column] = bend * factor[column]
+                solution[column] += value * factor[column]
+        np.dot(scaled.T, block, product)
         for row in range(width):
-            target = matrix[row]
-            multiple = bend * factor[row]
-            for column in range(row, width):
-                target[column] += multiple * factor[column]
-            solution[row] += value * factor[row]
-    _factorise_and_solve(matrix, solution)
+            for column in range(width):
+                matrix[row, column] += product[row, column]
+    solution[:] = np.linalg.solve(matrix, solution)
 
 
 @njit(cache=True, nogil=True, fastmath=True)
@@ -173,14 +158,14 @@ def _solve_row(
     item_factors: Float32,
     steps: int,
     solution: Float32,
-    matrix: Float32,
+    workspace: Float32,
     work: Float32,
 ) -> None:
     if len(items) == 0:
         solution[:] = 0.0
     elif steps == 0:
         _solve_exactly(
-            scaled_gram, regularisation, items, curvature, pull, item_factors, solution, matrix
+            scaled_gram, regularisation, items, curvature, pull, item_factors, solution, workspace
         )
     else:
         _descend(
@@ -210,11 +195,12 @@ def solve_rows(
         regularisation: float32 [n]; lambda of each row, positive where it has entries.
         scaled_gram: float32 [k, k]; a0 V^T V.
         item_factors: float32 [M, k]; V.
-        steps: steps of conjugate gradient from what `solutions` holds; 0 solves by Cholesky.
+        steps: steps of conjugate gradient from what `solutions` holds; 0 solves directly (LAPACK).
         solutions: float32 [n, k]; overwritten.
     """
     width = item_factors.shape[1]
-    matrix = np.empty((width, width), np.float32)
+    exact_rows = 2 * (_ENTRIES_PER_BLOCK + width) if steps == 0 else 0
+    workspace = np.empty((exact_rows, width), np.float32)
     work = np.empty((3, width), np.float32)
     for row in range(len(offsets) - 1):
         start, stop = offsets[row], offsets[row + 1]
@@ -227,7 +213,7 @@ def solve_rows(
             item_factors,
             steps,
             solutions[row],
-            matrix,
+            workspace,
             work,
         )
 
@@ -251,7 +237,8 @@ def solve_rows_and_add_residual(
     normal equations of item i leave over, float32 [M, k], but for the terms in a0 and lambda.
     """
     width = item_factors.shape[1]
-    matrix = np.empty((width, width), np.float32)
+    exact_rows = 2 * (_ENTRIES_PER_BLOCK + width) if steps == 0 else 0
+    workspace = np.empty((exact_rows, width), np.float32)
     work = np.empty((3, width), np.float32)
     for row in range(len(offsets) - 1):
         start, stop = offsets[row], offsets[row + 1]
@@ -265,7 +252,7 @@ def solve_rows_and_add_residual(
             item_factors,
             steps,
             user,
-            matrix,
+            workspace,
             work,
         )
         for entry in range(start, stop):

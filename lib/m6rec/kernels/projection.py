@@ -81,7 +81,7 @@ def project(model: FactorModel, rows: Rows) -> Float32:
     """The user factor of each row, float32 [n, k]; rows without entries give zeros.
 
     SVD: u = sum_i w_ui projection_i. ALS: u minimises the training loss of the row given the item
-    factors (Hu, Koren, Volinsky 2008, eq. 4), solved by Cholesky.
+    factors (Hu, Koren, Volinsky 2008, eq. 4), solved directly.
     """
     users = np.zeros((len(rows), model.rank), np.float32)
     if model.projection is not None:

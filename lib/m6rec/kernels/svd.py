@@ -129,7 +129,7 @@ def _sweep(matrix: Rows, basis: Float32, communicator: Communicator) -> Float32:
 
 
 def _orthonormalise(matrix: Float32, passes: int, communicator: Communicator) -> Float32:
-    """An orthonormal basis of the columns, by Cholesky QR (Yamamoto et al. 2015) done `passes` times.
+    """An orthonormal basis of the columns, by `passes` of Cholesky QR (Yamamoto et al. 2015).
 
     Q = X R^-1 with X^T X = R^T R. Once keeps the basis well conditioned between power passes,
     twice makes it orthonormal to rounding. A Gram matrix that is not positive definite (columns

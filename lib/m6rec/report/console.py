@@ -16,7 +16,7 @@ _ITEMS_SHOWN = 10
 _USERS_SHOWN = 3
 # What fits beside the names and the interval in a narrow terminal.
 _WIDE_ENOUGH = 125
-_NARROW_METRICS = ("ndcg", "recall", "map", "mrr", "accuracy", "coverage")
+_NARROW_METRICS = ("ndcg", "recall", "map", "mrr", "coverage")
 
 
 def print_results(
@@ -56,13 +56,12 @@ def _metrics_table(
     table = Table(
         title=f"Rankers at K = {k} on {fold}{users}",
         box=box.SIMPLE_HEAD,
-        collapse_padding=True,
         pad_edge=False,
     )
     table.add_column("Ranker", no_wrap=True)
     for name in names:
         table.add_column(METRIC_NAMES[name], justify="right", no_wrap=True)
-    table.add_column(f"Interval of {METRIC_NAMES.get(metric, metric)}", no_wrap=True)
+    table.add_column(f"{METRIC_NAMES.get(metric, metric)} interval", no_wrap=True)
     for row in ranked:
         model = row[c.MODEL]
         values = [number_text(cells.get((model, name)), 3) for name in names]

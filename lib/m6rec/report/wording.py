@@ -23,6 +23,9 @@ _MODEL_NAMES = MappingProxyType(
     {"svd": "SVD", "als": "ALS", "mllib_als": "MLlib ALS", "ridge": "Local ridge"}
 )
 
+# Kinds whose value does not speak for itself.
+_REASON_WORDS = MappingProxyType({"history": "you had", "attribute": "you like"})
+
 
 def model_name(model: str) -> str:
     """A ranker's name: `item_neighbours` is Item neighbours."""
@@ -63,8 +66,11 @@ def duration_text(seconds: float) -> str:
 
 
 def reason_text(reason: Mapping[str, Any]) -> str:
-    """A reason of the table `recommendations` (kind, value, share) in words."""
-    kind = str(reason["kind"]).replace("_", " ")
-    share = float(reason["share"])
-    weight = f" ({share:.0%})" if 0 < share <= 1 else ""
-    return f"{kind}: {reason['value']}{weight}" if reason["value"] else f"{kind}{weight}"
+    """A reason of the table `recommendations` (kind, value, share) in words.
+
+    >>> reason_text({"kind": "history", "value": "Fargo", "share": 0.4})
+    'you had Fargo (40%)'
+    """
+    if reason["kind"] not in _REASON_WORDS:
+        return str(reason["value"])
+    return f"{_REASON_WORDS[reason['kind']]} {reason['value']} ({float(reason['share']):.0%})"

@@ -5,6 +5,7 @@ are no times, what needs them is 0.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -229,8 +230,7 @@ def _breadth(rows: Rows, item_content: Float32 | None) -> Float64:
     owner = np.repeat(np.arange(len(rows)), rows.counts)
     if item_content is not None:
         counts = np.maximum(rows.counts, 1)[:, None]
-        binary = rows.to_scipy(len(item_content))
-        binary.data[:] = 1.0
+        binary = replace(rows, weights=np.ones_like(rows.weights)).to_scipy(len(item_content))
         means = np.asarray(binary @ item_content) / counts
         breadth = 1.0 - np.linalg.norm(means, axis=1)
         return np.where(rows.counts > 0, breadth, 0.0).astype(np.float64)

@@ -29,7 +29,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyspark import Broadcast
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
@@ -50,6 +49,7 @@ from m6rec.kernels.bootstrap import (
 )
 from m6rec.kernels.rows import Float32, Float64, Int32, Int64
 from m6rec.stages.arrow_rows import list_column
+from m6rec.stages.shipping import Shipped, ship
 
 ALL = "all"
 COLD_USERS = "cold_users"
@@ -370,14 +370,11 @@ def _measure(
     plan: Plan,
 ) -> Tally:
     joined = _users_with_lists(lists, targets, user_counts, plan)
-    shared = targets.sparkSession.sparkContext.broadcast(items)
+    shipped = ship(targets.sparkSession, items)
     partials = joined.mapInArrow(
-        partial(_tally_partition, items=shared, plan=plan), f"{_PAYLOAD} binary"
+        partial(_tally_partition, items=shipped, plan=plan), f"{_PAYLOAD} binary"
     )
-    try:
-        payloads = _merged(partials, plan).collect()
-    finally:
-        shared.unpersist()
+    payloads = _merged(partials, plan).collect()
     return _sum((_unpack(bytes(row[_PAYLOAD]), plan) for row in payloads), plan)
 
 
@@ -423,10 +420,11 @@ def _merged(partials: DataFrame, plan: Plan) -> DataFrame:
 
 
 def _tally_partition(
-    batches: Iterable[pa.RecordBatch], items: Broadcast[ItemSide | None], plan: Plan
+    batches: Iterable[pa.RecordBatch], items: Shipped, plan: Plan
 ) -> Iterator[pa.RecordBatch]:
+    item_side: ItemSide | None = items.load()
     blocks = (_block_of(batch, plan) for batch in batches if batch.num_rows)
-    yield _payload_batch(_sum((tally_block(block, items.value, plan) for block in blocks), plan))
+    yield _payload_batch(_sum((tally_block(block, item_side, plan) for block in blocks), plan))
 
 
 def _merge_partition(batches: Iterable[pa.RecordBatch], plan: Plan) -> Iterator[pa.RecordBatch]:

@@ -14,12 +14,13 @@ so many items have fewer than the ridge's candidates each. A user's row is cut t
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql import types as T
 
 from m6rec import columns as c
 from m6rec.config import NeighboursConfig
@@ -67,6 +68,11 @@ PIECE_ENTRIES = 2_000_000
 
 _PACKED = "keys binary, offsets binary, indices binary, values binary"
 _KEY = "key"
+# As types, for a schema in words cannot say that lists hold no nulls, which the tables demand.
+_LISTS = (
+    T.StructField(c.NEIGHBOUR_INDICES, T.ArrayType(T.IntegerType(), False), False),
+    T.StructField(c.WEIGHTS, T.ArrayType(T.FloatType(), False), False),
+)
 
 
 @dataclass(frozen=True)
@@ -205,7 +211,7 @@ def find_user_neighbours(
         shipped=ship(matrix.sparkSession, search),
         maximum_history=config.maximum_history,
     )
-    schema = f"{c.USER_INDEX} long, {c.NEIGHBOUR_INDICES} array<int>, {c.WEIGHTS} array<float>"
+    schema = T.StructType([T.StructField(c.USER_INDEX, T.LongType(), False), *_LISTS])
     return matrix.select(*ROW_COLUMNS).mapInArrow(find, schema)
 
 
@@ -213,9 +219,12 @@ def item_weights_to_frame(spark: SparkSession, weights: ItemWeights, method: str
     """Rows with entries: method, item_index, neighbour_indices, weights."""
     shipped = ship(spark, weights)
     tasks = max(1, min(_tasks(spark), len(weights.weights) // COST_PER_TASK))
-    schema = (
-        f"{c.METHOD} string, {c.ITEM_INDEX} long,"
-        f" {c.NEIGHBOUR_INDICES} array<int>, {c.WEIGHTS} array<float>"
+    schema = T.StructType(
+        [
+            T.StructField(c.METHOD, T.StringType(), False),
+            T.StructField(c.ITEM_INDEX, T.LongType(), False),
+            *_LISTS,
+        ]
     )
     numbers = spark.range(0, tasks, 1, tasks).withColumn("tasks", F.lit(tasks))
     return numbers.mapInArrow(partial(_weights_partition, shipped=shipped, method=method), schema)
@@ -359,6 +368,7 @@ def assign_blocks(statistics: MatrixStatistics, tasks: int) -> tuple[Int32, int]
     return blocks, n_blocks
 
 
+@lru_cache(maxsize=64)
 def _partition_keys(spark: SparkSession, n_blocks: int) -> tuple[int, ...]:
     """For each block a key that Spark's hash partitioning sends to a partition of its own."""
     numbers = np.arange(max(64, 32 * n_blocks))

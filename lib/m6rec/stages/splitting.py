@@ -39,6 +39,7 @@ _MAXIMUM_PEERS = 1_000
 _USERS_PER_PRODUCT = 512
 # Salts keep the draws of test, validation and sample independent under one seed.
 _TEST_SALT, _VALIDATION_SALT, _SAMPLE_SALT = 1, 2, 3
+_TIES_SALT = 100
 
 _Marker = Callable[[DataFrame], DataFrame]
 
@@ -364,8 +365,10 @@ def choose_mixed(
     chosen = _place_in_row(rows, offsets, (drawn,)) == 0
     likeness = _likeness(offsets, items, items[chosen], sample)
     likeness[chosen] = np.inf
-    # Ties go to the smaller item, whatever the sort.
-    alike = _place_in_row(rows, offsets, (items, -likeness)) < ((held + 1) // 2)[rows]
+    # Ties go by a draw of their own: by index they would go to the popular, whose indices are
+    # small, and by the first draw they would lean on the chance part.
+    ties = _draw(users[rows], items, (seed[0], seed[1] + _TIES_SALT))
+    alike = _place_in_row(rows, offsets, (ties, -likeness)) < ((held + 1) // 2)[rows]
     chance = _place_in_row(rows, offsets, (drawn, alike)) < (held // 2)[rows]
     flags: npt.NDArray[np.bool_] = alike | chance
     return flags
@@ -402,11 +405,14 @@ def _likeness(
     for start in range(0, len(filled), _USERS_PER_PRODUCT):
         block = filled[start : start + _USERS_PER_PRODUCT]
         together = _peers(sample, chosen[start : start + len(block)]) @ sample.rows
+        # SciPy looks entries up by bisection where rows are sorted, and by scanning elsewhere.
+        together.sort_indices()
         low, high = offsets[block[0]], offsets[block[-1] + 1]
         rows = np.repeat(np.arange(len(block)), np.diff(offsets)[block])
         likeness[low:high] = np.asarray(together[rows, items[low:high]]).ravel()
     norms = np.sqrt(np.maximum(sample.counts[items], 1.0))
-    return likeness / norms
+    likeness /= norms
+    return likeness
 
 
 def _peers(sample: ItemSample, items: Int32) -> sp.csr_matrix:

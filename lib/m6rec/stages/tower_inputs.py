@@ -12,6 +12,7 @@ from m6rec import columns as c
 from m6rec.errors import DataError
 from m6rec.kernels.rows import Rows
 from m6rec.stages.arrow_rows import ROW_COLUMNS, list_column, matrix_column, rows_from_batch
+from m6rec.stages.tower_rows import feature_width, join_features
 from m6rec.towers.validation import ValidationSample
 
 _TARGETS = "targets"
@@ -40,10 +41,8 @@ def validation_sample(
     frame = held_out.join(matrix.select(*ROW_COLUMNS), c.USER_INDEX)
     width = 0
     if user_features is not None:
-        frame = frame.join(user_features.select(c.USER_INDEX, c.FEATURES), c.USER_INDEX, "left")
-        width = _feature_width(user_features)
-        zeros = F.array_repeat(F.lit(0.0).cast("float"), width)
-        frame = frame.withColumn(c.FEATURES, F.coalesce(c.FEATURES, zeros))
+        width = feature_width(user_features)
+        frame = join_features(frame, user_features, width)
     table = frame.orderBy(c.USER_INDEX).toArrow().combine_chunks()
     if table.num_rows == 0:
         raise DataError(
@@ -69,11 +68,6 @@ def image_array(images: DataFrame, n_items: int) -> npt.NDArray[np.uint8] | None
     rows = np.stack(pixels).reshape(-1, size, size, _COLOURS)
     array[table.column(c.ITEM_INDEX).to_numpy()] = rows.transpose(0, 3, 1, 2)
     return array
-
-
-def _feature_width(user_features: DataFrame) -> int:
-    row = user_features.agg(F.max(F.size(c.FEATURES))).first()
-    return 0 if row is None or row[0] is None else int(row[0])
 
 
 def _target_rows(batch: pa.RecordBatch) -> Rows:

@@ -22,6 +22,8 @@ MINIMUM_ITEMS = 2
 """An item for the input and one for a target."""
 
 _BUCKETS = 64
+_HASH = "hash"
+_BUCKET = "bucket"
 _FILE = "file"
 _POSITION = "position"
 
@@ -53,31 +55,28 @@ def write_tower_rows(
     rows = matrix.select(c.USER_INDEX, c.ITEM_INDICES, c.WEIGHTS).where(
         F.size(c.ITEM_INDICES) >= MINIMUM_ITEMS
     )
-    width = _longest(rows, c.ITEM_INDICES)
-    if width is None:
+    keyed = _with_hash(rows, seed)
+    starts, longest = _buckets(keyed)
+    if not longest:
         raise DataError(
             "no user has two items to train the towers on; they need an item for the input and one"
             " for a target: lower interactions.minimum_* or give more interactions"
         )
-    features = 0
-    if user_features is not None:
-        features = _longest(user_features, c.FEATURES) or 0
+    width = min(longest, maximum_history)
+    features = 0 if user_features is None else feature_width(user_features)
     if features and user_features is not None:
-        some = user_features.select(c.USER_INDEX, c.FEATURES)
-        rows = rows.join(some, c.USER_INDEX, "left")
-        zeros = F.array_repeat(F.lit(0.0).cast("float"), features)
-        rows = rows.withColumn(c.FEATURES, F.coalesce(c.FEATURES, zeros))
+        keyed = join_features(keyed, user_features, features)
     files = world_size * row_groups
     Path(folder).mkdir(parents=True, exist_ok=True)
     write = partial(
         _write_files,
         folder=folder,
-        width=min(width, maximum_history),
+        width=width,
         features=features,
         seed=seed,
     )
     written = (
-        _dealt(rows, files, seed)
+        _dealt(keyed, starts, files)
         .repartition(files, _FILE)
         .sortWithinPartitions(_FILE, _POSITION)
         .mapInArrow(write, f"{_FILE} int, name string, rows long")
@@ -88,7 +87,7 @@ def write_tower_rows(
         folder=folder,
         files=tuple(written["name"]),
         rows=tuple(int(count) for count in written["rows"]),
-        width=min(width, maximum_history),
+        width=width,
         features=features,
         world_size=world_size,
     )
@@ -97,28 +96,47 @@ def write_tower_rows(
     return manifest
 
 
-def _longest(frame: DataFrame, column: str) -> int | None:
-    row = frame.agg(F.max(F.size(column))).first()
-    return None if row is None or row[0] is None else int(row[0])
+def feature_width(user_features: DataFrame) -> int:
+    """Length of the lists in column features; 0 where there is no row."""
+    row = user_features.select(F.size(c.FEATURES)).first()
+    return 0 if row is None else int(row[0])
 
 
-def _dealt(rows: DataFrame, files: int, seed: int) -> DataFrame:
-    """The rows with `position` in hash order and `file` = position mod files.
+def join_features(rows: DataFrame, user_features: DataFrame, width: int) -> DataFrame:
+    """The rows with column features; zeros where the user has none."""
+    joined = rows.join(user_features.select(c.USER_INDEX, c.FEATURES), c.USER_INDEX, "left")
+    zeros = F.array_repeat(F.lit(0.0).cast("float"), width)
+    return joined.withColumn(c.FEATURES, F.coalesce(c.FEATURES, zeros))
 
-    Positions are counted within buckets of the hash and shifted by the sizes of the buckets before,
-    so that no single task sorts all rows.
+
+def _with_hash(rows: DataFrame, seed: int) -> DataFrame:
+    keyed = rows.withColumn(_HASH, F.xxhash64(F.col(c.USER_INDEX), F.lit(seed)))
+    return keyed.withColumn(_BUCKET, F.pmod(_HASH, F.lit(_BUCKETS)).cast("int"))
+
+
+def _buckets(keyed: DataFrame) -> tuple[list[int], int]:
+    """How many rows come before each bucket of the hash, and the items of the longest row."""
+    sizes, longest = np.zeros(_BUCKETS, dtype=np.int64), 0
+    counted = keyed.groupBy(_BUCKET).agg(
+        F.count("*").alias("rows"), F.max(F.size(c.ITEM_INDICES)).alias("longest")
+    )
+    for row in counted.collect():
+        sizes[row[_BUCKET]] = row["rows"]
+        longest = max(longest, row["longest"])
+    return (np.cumsum(sizes) - sizes).tolist(), longest
+
+
+def _dealt(keyed: DataFrame, starts: list[int], files: int) -> DataFrame:
+    """The rows with `position` in the order of the hash and `file` = position mod files.
+
+    Positions are counted within a bucket of the hash and shifted by the rows before the bucket, so
+    that no single task sorts all rows.
     """
-    keyed = rows.withColumn("hash", F.xxhash64(F.col(c.USER_INDEX), F.lit(seed)))
-    keyed = keyed.withColumn("bucket", F.pmod("hash", F.lit(_BUCKETS)).cast("int"))
-    sizes = np.zeros(_BUCKETS, dtype=np.int64)
-    for row in keyed.groupBy("bucket").count().collect():
-        sizes[row["bucket"]] = row["count"]
-    starts = F.array(*(F.lit(int(start)) for start in np.cumsum(sizes) - sizes))
-    within = F.row_number().over(Window.partitionBy("bucket").orderBy("hash", c.USER_INDEX))
-    position = F.element_at(starts, F.col("bucket") + 1) + within - 1
-    placed = keyed.withColumn(_POSITION, position.cast("long"))
+    start = F.element_at(F.array(*map(F.lit, starts)), F.col(_BUCKET) + 1)
+    within = F.row_number().over(Window.partitionBy(_BUCKET).orderBy(_HASH, c.USER_INDEX))
+    placed = keyed.withColumn(_POSITION, (start + within - 1).cast("long"))
     return placed.withColumn(_FILE, F.pmod(_POSITION, F.lit(files)).cast("int")).drop(
-        "hash", "bucket"
+        _HASH, _BUCKET
     )
 
 

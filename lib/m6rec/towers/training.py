@@ -203,6 +203,7 @@ class _Training:
         self.seed = seed
         self.validate = validate
         self.group = _Group()
+        _check_finite(items.features)
         self.steps = batches.manifest.steps_per_epoch(
             config.users_per_batch, config.minimum_steps_per_epoch
         )
@@ -254,8 +255,8 @@ class _Training:
             loss = self._step(example)
             if not math.isfinite(loss):
                 raise DataError(
-                    f"the loss of epoch {epoch + 1}, step {step + 1} is {loss}; check the features"
-                    " for extreme values and lower towers.learning_rate"
+                    f"the loss of epoch {epoch + 1}, step {step + 1} is {loss}, expected a finite"
+                    " number; lower towers.learning_rate or features.clip"
                 )
             losses += loss * example.pairs
             pairs += example.pairs
@@ -342,6 +343,15 @@ def learning_rate(step: int, total_steps: int, warmup_steps: int) -> float:
     done = (step - warmup) / max(total_steps - warmup, 1)
     fall = 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
     return FINAL_LEARNING_RATE_SHARE + (1 - FINAL_LEARNING_RATE_SHARE) * fall
+
+
+def _check_finite(features: Float32 | None) -> None:
+    if features is not None and not np.isfinite(features).all():
+        item = int(np.flatnonzero(~np.isfinite(features).all(axis=1))[0])
+        raise DataError(
+            f"the features of item {item} are not finite; build the item features again and look"
+            " for infinite attributes"
+        )
 
 
 def _start_model(

@@ -1,0 +1,402 @@
+"""Factor models trained on the cluster, and users projected onto them.
+
+`matrix` is everywhere the user-item matrix of one fit: columns user_index, item_indices, weights.
+"""
+
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.fs as pafs
+from pyspark.ml.recommendation import ALS
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from m6rec import columns as c
+from m6rec.cluster import run_program
+from m6rec.config import AlsConfig, MllibAlsConfig, SvdConfig
+from m6rec.errors import ArtifactError, DataError
+from m6rec.kernels.als import train_als as train_als_on_rows
+from m6rec.kernels.communicator import Communicator, all_sum
+from m6rec.kernels.projection import FactorMethod, FactorModel, build_factor_model, project
+from m6rec.kernels.rows import Float32, Int64, Rows
+from m6rec.kernels.svd import randomized_svd, svd_factor_model
+from m6rec.stages.arrow_rows import (
+    ROW_COLUMNS,
+    batches_of,
+    list_array_from_matrix,
+    matrix_column,
+    rows_from_batch,
+)
+from m6rec.stages.item_side import ShippedArrays, ship_arrays
+
+_ITEMS_PER_BATCH = 4096
+_PARAMETERS = "parameters"
+
+USER_FACTOR_SCHEMA = T.StructType(
+    [
+        T.StructField(c.USER_INDEX, T.LongType(), False),
+        T.StructField(c.FACTOR, T.ArrayType(T.FloatType(), False), False),
+    ]
+)
+MODEL_SCHEMA = T.StructType(
+    [
+        T.StructField(c.METHOD, T.StringType(), False),
+        T.StructField(c.ITEM_INDEX, T.LongType(), False),
+        T.StructField(c.FACTOR, T.ArrayType(T.FloatType(), False), False),
+        T.StructField(c.PROJECTION, T.ArrayType(T.FloatType(), False), True),
+        T.StructField(c.SCALE, T.FloatType(), False),
+    ]
+)
+# What rank 0 hands to the driver; the model's parameters travel as JSON on the first row.
+_TRAINED_SCHEMA = T.StructType(
+    [
+        T.StructField(c.ITEM_INDEX, T.LongType(), False),
+        T.StructField(c.FACTOR, T.ArrayType(T.FloatType(), False), False),
+        T.StructField(c.SCALE, T.FloatType(), False),
+        T.StructField(c.INTERACTION_COUNT, T.LongType(), False),
+        T.StructField(_PARAMETERS, T.StringType(), True),
+    ]
+)
+
+
+def train_svd(matrix: DataFrame, n_items: int, config: SvdConfig, seed: int) -> FactorModel:
+    """Randomized SVD over all task slots; see m6rec.kernels.svd.
+
+    Raises:
+        ClusterError: the cluster cannot run a barrier stage.
+    """
+    program = partial(_svd_program, n_items=n_items, config=config, seed=seed)
+    return _collect_model("svd", run_program(matrix, program, _TRAINED_SCHEMA))
+
+
+def train_als(
+    matrix: DataFrame, n_items: int, config: AlsConfig, seed: int, checkpoint_path: str | None
+) -> FactorModel:
+    """Alternating least squares over all task slots; see m6rec.kernels.als.
+
+    Args:
+        matrix: columns user_index, item_indices, weights.
+        n_items: M.
+        config: of the program.
+        seed: of the initial item factors.
+        checkpoint_path: a file (local path or URI) that rank 0 writes each
+            `config.checkpoint_every` iterations and a later run with the same rows, config and
+            seed resumes from; the caller removes it when the model is safe. None writes none.
+
+    Raises:
+        ClusterError: the cluster cannot run a barrier stage.
+    """
+    program = partial(
+        _als_program, n_items=n_items, config=config, seed=seed, checkpoint_path=checkpoint_path
+    )
+    return _collect_model("als", run_program(matrix, program, _TRAINED_SCHEMA))
+
+
+def train_mllib_als(
+    matrix: DataFrame, n_items: int, config: MllibAlsConfig, seed: int
+) -> tuple[FactorModel, DataFrame]:
+    """Spark MLlib's implicit ALS, as a reference.
+
+    Returns:
+        The model, whose items without interactions have zero factors, and MLlib's own user
+        factors: user_index, factor, of the users that have interactions.
+    """
+    ratings = matrix.select(
+        F.col(c.USER_INDEX).cast("int").alias("user"),
+        F.explode(F.arrays_zip(c.ITEM_INDICES, c.WEIGHTS)).alias("entry"),
+    ).select(
+        "user",
+        F.col(f"entry.{c.ITEM_INDICES}").alias("item"),
+        F.col(f"entry.{c.WEIGHTS}").alias("rating"),
+    )
+    estimator = ALS(
+        rank=config.rank,
+        maxIter=config.iterations,
+        regParam=config.regularisation,
+        implicitPrefs=True,
+        alpha=config.alpha,
+        seed=seed,
+        userCol="user",
+        itemCol="item",
+        ratingCol="rating",
+    )
+    fitted = estimator.fit(ratings)
+    counts = np.zeros(n_items, np.int64)
+    for row in ratings.groupBy("item").count().collect():
+        counts[row["item"]] = row["count"]
+    factors = np.zeros((n_items, config.rank), np.float32)
+    items = fitted.itemFactors.toPandas()
+    if len(items):
+        factors[items["id"].to_numpy()] = np.stack(items["features"].to_list())
+    # MLlib weighs the unobserved by 1, scales weights by alpha and lambda by the count.
+    parameters = {
+        "unobserved_weight": 1.0,
+        "weight_scale": config.alpha,
+        "regularisation": config.regularisation,
+        "frequency_exponent": 1.0,
+        "frequency_offset": 0.0,
+        "explicit": 0.0,
+        "mean_rating": 0.0,
+    }
+    model = build_factor_model(
+        "mllib_als", factors, None, np.ones(n_items, np.float32), parameters, counts
+    )
+    users = fitted.userFactors.select(
+        F.col("id").cast("long").alias(c.USER_INDEX), F.col("features").alias(c.FACTOR)
+    )
+    return model, users
+
+
+def project_users(matrix: DataFrame, model: FactorModel) -> DataFrame:
+    """Each user's factor: user_index, factor array<float>; zeros for users without history."""
+    shipped = ship_model(matrix.sparkSession, model)
+    task = partial(_project_batches, shipped=shipped)
+    return matrix.select(*ROW_COLUMNS).mapInArrow(task, USER_FACTOR_SCHEMA)
+
+
+class ShippedModel:
+    """A factor model whose arrays every executor can map; pickles to some hundred bytes."""
+
+    def __init__(
+        self, method: FactorMethod, parameters: dict[str, float], arrays: ShippedArrays
+    ) -> None:
+        self._method = method
+        self._parameters = parameters
+        self._arrays = arrays
+
+    def load(self) -> FactorModel:
+        """The model over mapped arrays, for use on the driver or an executor."""
+        arrays = self._arrays.load()
+        return FactorModel(
+            self._method,
+            arrays["factors"],
+            arrays.get("projection"),
+            arrays["scales"],
+            self._parameters,
+            arrays["interaction_counts"],
+            arrays.get("scaled_gram"),
+        )
+
+
+def ship_model(spark: SparkSession, model: FactorModel) -> ShippedModel:
+    """Send a factor model's arrays to all executors, once each."""
+    arrays: dict[str, npt.NDArray[np.generic]] = {
+        "factors": model.factors,
+        "scales": model.scales,
+        "interaction_counts": model.interaction_counts,
+    }
+    if model.projection is not None:
+        arrays["projection"] = model.projection
+    if model.scaled_gram is not None:
+        arrays["scaled_gram"] = model.scaled_gram
+    return ShippedModel(model.method, model.parameters, ship_arrays(spark, arrays))
+
+
+def model_to_frame(spark: SparkSession, model: FactorModel) -> DataFrame:
+    """The item side of a model: method, item_index, factor, projection, scale."""
+    table = pa.table(
+        {
+            c.METHOD: pa.array([model.method] * model.n_items),
+            c.ITEM_INDEX: np.arange(model.n_items, dtype=np.int64),
+            c.FACTOR: list_array_from_matrix(model.factors),
+            c.PROJECTION: (
+                pa.nulls(model.n_items, pa.list_(pa.float32()))
+                if model.projection is None
+                else list_array_from_matrix(model.projection)
+            ),
+            c.SCALE: model.scales,
+        }
+    )
+    return spark.createDataFrame(table.to_pandas(), MODEL_SCHEMA)
+
+
+def model_from_frame(
+    frame: DataFrame, parameters: dict[str, float], interaction_counts: Int64
+) -> FactorModel:
+    """The model of the rows that `model_to_frame` gave, of one method and fit.
+
+    Args:
+        frame: method, item_index, factor, projection, scale, in any order.
+        parameters: the model's, as they were (JSON keeps them exactly).
+        interaction_counts: int64 [M].
+
+    Raises:
+        DataError: rows are missing or double, or of more than one method.
+    """
+    table = _collect_table(frame.select(*MODEL_SCHEMA.names), len(interaction_counts))
+    methods = table.column(c.METHOD).unique().to_pylist()
+    if len(methods) != 1:
+        raise DataError(f"item factors of the methods {methods} in one frame; filter one method")
+    batch = _single_batch(table)
+    scales = batch.column(c.SCALE).to_numpy(zero_copy_only=False)
+    linear = batch.column(c.PROJECTION).null_count == 0
+    return build_factor_model(
+        methods[0],
+        matrix_column(batch, c.FACTOR),
+        matrix_column(batch, c.PROJECTION) if linear else None,
+        scales,
+        parameters,
+        interaction_counts,
+    )
+
+
+def _svd_program(
+    rows: Rows, communicator: Communicator, n_items: int, config: SvdConfig, seed: int
+) -> Iterator[pa.RecordBatch]:
+    result = randomized_svd(rows, n_items, config, seed, communicator)
+    if communicator.rank == 0:
+        yield from _model_batches(svd_factor_model(result, config))
+
+
+def _als_program(
+    rows: Rows,
+    communicator: Communicator,
+    n_items: int,
+    config: AlsConfig,
+    seed: int,
+    checkpoint_path: str | None,
+) -> Iterator[pa.RecordBatch]:
+    if checkpoint_path is None:
+        model = train_als_on_rows(rows, n_items, config, seed, communicator)
+    else:
+        fingerprint = _fingerprint(rows, n_items, config, seed, communicator)
+        start = _resume(checkpoint_path, fingerprint, (n_items, config.rank), communicator)
+        write = partial(_write_checkpoint, checkpoint_path, fingerprint)
+        model = train_als_on_rows(rows, n_items, config, seed, communicator, write, start)
+    if communicator.rank == 0:
+        yield from _model_batches(model)
+
+
+def _fingerprint(
+    rows: Rows, n_items: int, config: AlsConfig, seed: int, communicator: Communicator
+) -> str:
+    """Says whether a checkpoint was made from the same rows, config and seed."""
+    # Sums of whole numbers do not depend on how rows are divided among ranks.
+    spread = np.repeat(rows.user_index + 1, rows.counts) * (rows.item_indices.astype(np.int64) + 1)
+    sums = np.array(
+        [len(rows), rows.entries, spread.sum(), rows.weights.view(np.int32).sum(dtype=np.int64)]
+    )
+    communicator.all_reduce(sums)
+    parts = [n_items, config.model_dump(mode="json"), seed, sums.tolist()]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _resume(
+    path: str, fingerprint: str, shape: tuple[int, int], communicator: Communicator
+) -> tuple[int, Float32] | None:
+    iteration, factors = 0, np.zeros(shape, np.float32)
+    if communicator.rank == 0:
+        found = _read_checkpoint(path, fingerprint)
+        if found is not None:
+            iteration, factors = found
+    done = int(all_sum(communicator, iteration))
+    if done == 0:
+        return None
+    communicator.broadcast(factors)
+    return done, factors
+
+
+def _write_checkpoint(path: str, fingerprint: str, iteration: int, factors: Float32) -> None:
+    buffer = io.BytesIO()
+    np.savez(buffer, fingerprint=np.array(fingerprint), iteration=iteration, factors=factors)
+    files, place = _filesystem(path)
+    files.create_dir(os.path.dirname(place), recursive=True)  # noqa: PTH120 - may be a URI's path
+    # Written aside and moved, so that a reader never finds half of one.
+    aside = f"{place}.writing"
+    with files.open_output_stream(aside) as stream:
+        stream.write(buffer.getvalue())
+    files.move(aside, place)
+
+
+def _read_checkpoint(path: str, fingerprint: str) -> tuple[int, Float32] | None:
+    files, place = _filesystem(path)
+    if files.get_file_info(place).type != pafs.FileType.File:
+        return None
+    with files.open_input_stream(place) as stream:
+        content = io.BytesIO(stream.read())
+    try:
+        with np.load(content, allow_pickle=False) as saved:
+            if str(saved["fingerprint"]) != fingerprint:
+                return None
+            return int(saved["iteration"]), np.ascontiguousarray(saved["factors"], np.float32)
+    except (ValueError, KeyError, OSError, EOFError) as error:
+        raise ArtifactError(
+            f"the ALS checkpoint {path} cannot be read ({error}); remove it to start anew"
+        ) from error
+
+
+def _filesystem(path: str) -> tuple[pafs.FileSystem, str]:
+    if "://" in path:
+        files, place = pafs.FileSystem.from_uri(path)
+        return files, place
+    local = path.removeprefix("file:")
+    return pafs.LocalFileSystem(), str(Path(local).absolute())
+
+
+def _project_batches(
+    batches: Iterator[pa.RecordBatch], shipped: ShippedModel
+) -> Iterator[pa.RecordBatch]:
+    model = shipped.load()
+    for batch in batches:
+        rows = rows_from_batch(batch)
+        factors = list_array_from_matrix(project(model, rows))
+        yield pa.RecordBatch.from_arrays(
+            [pa.array(rows.user_index), factors], names=USER_FACTOR_SCHEMA.names
+        )
+
+
+def _model_batches(model: FactorModel) -> Iterator[pa.RecordBatch]:
+    for start, stop in batches_of(model.n_items, _ITEMS_PER_BATCH):
+        texts = [json.dumps(model.parameters) if item == 0 else None for item in range(start, stop)]
+        yield pa.RecordBatch.from_arrays(
+            [
+                pa.array(np.arange(start, stop, dtype=np.int64)),
+                list_array_from_matrix(model.factors[start:stop]),
+                pa.array(model.scales[start:stop]),
+                pa.array(model.interaction_counts[start:stop]),
+                pa.array(texts, pa.string()),
+            ],
+            names=_TRAINED_SCHEMA.names,
+        )
+
+
+def _collect_model(method: FactorMethod, trained: DataFrame) -> FactorModel:
+    batch = _single_batch(_collect_table(trained, None))
+    factors, scales = matrix_column(batch, c.FACTOR), batch.column(c.SCALE).to_numpy()
+    return build_factor_model(
+        method,
+        factors,
+        # The projection D_i^-b V f is the factors over the scales, so it need not travel.
+        factors / scales[:, None] if method == "svd" else None,
+        scales,
+        json.loads(batch.column(_PARAMETERS)[0].as_py()),
+        batch.column(c.INTERACTION_COUNT).to_numpy(),
+    )
+
+
+def _collect_table(frame: DataFrame, n_items: int | None) -> pa.Table:
+    """Rows by ascending item_index, checked to be the items 0, 1, ... each once."""
+    table = frame.toArrow().sort_by(c.ITEM_INDEX)
+    found = table.column(c.ITEM_INDEX).to_numpy()
+    expected = len(found) if n_items is None else n_items
+    if not np.array_equal(found, np.arange(expected)):
+        raise DataError(
+            f"{len(found)} rows of item factors, expected one for each item index from 0 to"
+            f" {expected - 1}; read the rows of one run, fit and method"
+        )
+    return table
+
+
+def _single_batch(table: pa.Table) -> pa.RecordBatch:
+    arrays = [column.combine_chunks() for column in table.columns]
+    whole = [pa.concat_arrays(a.chunks) if isinstance(a, pa.ChunkedArray) else a for a in arrays]
+    return pa.RecordBatch.from_arrays(whole, names=table.column_names)

@@ -1,0 +1,133 @@
+"""ALS lowers its objective, reaches the normal equations, and resumes as if never stopped."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from m6rec.config import AlsConfig
+from m6rec.kernels.als import als_objective, train_als
+from m6rec.kernels.communicator import LocalCommunicator
+from m6rec.kernels.projection import FactorModel, project
+from m6rec.kernels.rows import Float32, Rows, rows_from_scipy
+
+USERS, ITEMS = 60, 40
+LOCAL = LocalCommunicator()
+
+
+def _rows() -> Rows:
+    matrix = sp.random(USERS, ITEMS, 0.15, format="lil", random_state=3, dtype=np.float32)
+    matrix[7, :] = 0
+    matrix[8, :] = 1.0
+    matrix[:, 5] = 0
+    return rows_from_scipy(matrix.tocsr())
+
+
+def _dense_objective(model: FactorModel, rows: Rows, config: AlsConfig) -> float:
+    weights = rows.to_scipy(ITEMS).toarray().astype(np.float64)
+    unobserved = model.parameters["unobserved_weight"]
+    users, items = project(model, rows).astype(np.float64), model.factors.astype(np.float64)
+    observed = weights > 0
+    scores = users @ items.T
+    loss = ((weights + unobserved) * (1 - scores) ** 2)[observed].sum()
+    loss += unobserved * (scores[~observed] ** 2).sum()
+    active = (observed.sum(axis=1) > 0).sum()
+    by_user = observed.sum(axis=1) + unobserved * ITEMS
+    by_item = observed.sum(axis=0) + unobserved * active
+    nu, regularisation = config.frequency_exponent, config.regularisation
+    loss += regularisation * (by_user**nu @ (users**2).sum(axis=1))
+    return float(loss + regularisation * (by_item**nu @ (items**2).sum(axis=1)))
+
+
+@pytest.mark.parametrize("solver", ["conjugate_gradient", "cholesky"])
+def test_the_objective_falls_with_every_iteration(solver: str) -> None:
+    rows = _rows()
+    objectives = []
+    for iterations in (1, 2, 4, 8):
+        config = AlsConfig(rank=6, iterations=iterations, unobserved_total=10.0, solver=solver)
+        objectives.append(als_objective(train_als(rows, ITEMS, config, 1, LOCAL), rows, LOCAL))
+    assert objectives == sorted(objectives, reverse=True)
+    assert objectives[-1] < 0.9 * objectives[0]
+
+
+def test_the_objective_equals_the_dense_formula() -> None:
+    rows = _rows()
+    config = AlsConfig(rank=6, iterations=3, unobserved_weight=0.2, frequency_exponent=0.7)
+    model = train_als(rows, ITEMS, config, 1, LOCAL)
+    expected = _dense_objective(model, rows, config)
+    np.testing.assert_allclose(als_objective(model, rows, LOCAL), expected, rtol=1e-5)
+
+
+def test_items_reach_the_solution_of_their_normal_equations() -> None:
+    rows = _rows()
+    config = AlsConfig(
+        rank=4,
+        iterations=200,
+        unobserved_weight=0.2,
+        regularisation=0.1,
+        solver="cholesky",
+        conjugate_gradient_steps=8,
+    )
+    model = train_als(rows, ITEMS, config, 1, LOCAL)
+    users = project(model, rows).astype(np.float64)
+    weights = rows.to_scipy(ITEMS).toarray().astype(np.float64)
+    active = (weights.sum(axis=1) > 0).sum()
+    for item in (0, 11, 39):
+        observed = weights[:, item] > 0
+        penalty = 0.1 * (observed.sum() + 0.2 * active)
+        left = users.T @ np.diag(0.2 + weights[:, item]) @ users + penalty * np.eye(4)
+        expected = np.linalg.solve(left, users.T @ ((weights[:, item] + 0.2) * observed))
+        np.testing.assert_allclose(model.factors[item], expected, atol=2e-3)
+
+
+def test_explicit_ratings_of_low_rank_are_recovered() -> None:
+    generator = np.random.default_rng(0)
+    ratings = 3.0 + generator.standard_normal((USERS, 2)) @ generator.standard_normal((2, ITEMS))
+    observed = generator.random((USERS, ITEMS)) < 0.7
+    kept = np.where(observed, np.maximum(ratings, 0.01), 0.0).astype(np.float32)
+    rows = rows_from_scipy(sp.csr_matrix(kept))
+    config = AlsConfig(
+        rank=4, iterations=40, feedback="explicit", regularisation=0.01, solver="cholesky"
+    )
+    model = train_als(rows, ITEMS, config, 1, LOCAL)
+    predicted = project(model, rows) @ model.factors.T + model.parameters["mean_rating"]
+    hidden = ~observed & (ratings > 0.5)
+    assert np.sqrt(np.mean((predicted - ratings)[hidden] ** 2)) < 0.4 * ratings[hidden].std()
+
+
+def test_the_weight_of_the_unobserved_falls_with_the_number_of_items() -> None:
+    config = AlsConfig(rank=2, iterations=1, unobserved_total=80.0)
+    assert train_als(_rows(), ITEMS, config, 1, LOCAL).parameters["unobserved_weight"] == 2.0
+
+
+def test_items_that_nobody_has_get_zero_factors() -> None:
+    model = train_als(_rows(), ITEMS, AlsConfig(rank=4, iterations=2), 1, LOCAL)
+    assert model.interaction_counts[5] == 0
+    assert not model.factors[5].any()
+    assert np.isfinite(model.factors).all()
+
+
+@pytest.mark.parametrize("users", [0, 1, 3])
+def test_a_single_item_has_a_model(users: int) -> None:
+    rows = rows_from_scipy(sp.csr_matrix(np.ones((users, 1), np.float32)))
+    model = train_als(rows, 1, AlsConfig(rank=3, iterations=3, unobserved_total=1.0), 1, LOCAL)
+    assert model.factors.shape == (1, 3)
+    assert np.isfinite(model.factors).all()
+    assert (project(model, rows) @ model.factors.T > 0).all()
+
+
+def test_a_run_that_is_stopped_resumes_as_if_it_never_had_been() -> None:
+    rows = _rows()
+    config = AlsConfig(rank=6, iterations=7, checkpoint_every=2, unobserved_total=10.0)
+    saved: list[tuple[int, Float32]] = []
+
+    def stop_at_the_second(iteration: int, factors: Float32) -> None:
+        saved.append((iteration, factors))
+        if len(saved) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_als(rows, ITEMS, config, 1, LOCAL, stop_at_the_second)
+    assert saved[-1][0] == 4
+    resumed = train_als(rows, ITEMS, config, 1, LOCAL, start=saved[-1])
+    whole = train_als(rows, ITEMS, config, 1, LOCAL)
+    np.testing.assert_allclose(resumed.factors, whole.factors, atol=1e-6)

@@ -1,0 +1,107 @@
+"""`project` is the exact optimum of a row against the item side, for every kind of model."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from m6rec.kernels.projection import FactorModel, build_factor_model, project
+from m6rec.kernels.rows import Rows, rows_from_scipy
+
+ITEMS, RANK = 30, 7
+
+
+def _rows(seed: int = 0) -> Rows:
+    matrix = sp.random(12, ITEMS, 0.3, format="lil", random_state=seed, dtype=np.float32)
+    matrix[3, :] = 0
+    matrix[4, :] = 2.0
+    return rows_from_scipy(matrix.tocsr())
+
+
+def _least_squares(**changes: float) -> FactorModel:
+    parameters = {
+        "unobserved_weight": 0.1,
+        "weight_scale": 2.0,
+        "regularisation": 0.05,
+        "frequency_exponent": 0.5,
+        "frequency_offset": 3.0,
+        "explicit": 0.0,
+        "mean_rating": 0.0,
+    }
+    factors = np.random.default_rng(1).standard_normal((ITEMS, RANK)).astype(np.float32)
+    return build_factor_model(
+        "als",
+        factors,
+        None,
+        np.ones(ITEMS, np.float32),
+        {**parameters, **changes},
+        np.ones(ITEMS, np.int64),
+    )
+
+
+def test_implicit_least_squares_equals_the_dense_normal_equations() -> None:
+    rows, model = _rows(), _least_squares()
+    items = model.factors.astype(np.float64)
+    weights = 2.0 * rows.to_scipy(ITEMS).toarray().astype(np.float64)
+    users = project(model, rows)
+    for row in (0, 4, 11):
+        observed = weights[row] > 0
+        penalty = 0.05 * (observed.sum() + 3.0) ** 0.5
+        left = items.T @ np.diag(0.1 + weights[row]) @ items + penalty * np.eye(RANK)
+        right = items.T @ ((weights[row] + 0.1) * observed)
+        np.testing.assert_allclose(users[row], np.linalg.solve(left, right), atol=2e-5)
+
+
+def test_explicit_least_squares_fits_observed_ratings_less_the_mean() -> None:
+    rows = _rows()
+    model = _least_squares(
+        explicit=1.0, mean_rating=0.4, unobserved_weight=0.0, frequency_offset=0.0
+    )
+    items = model.factors.astype(np.float64)
+    users = project(model, rows)
+    start, stop = rows.offsets[5], rows.offsets[6]
+    seen = items[rows.item_indices[start:stop]]
+    penalty = 0.05 * (stop - start) ** 0.5
+    right = seen.T @ (rows.weights[start:stop].astype(np.float64) - 0.4)
+    expected = np.linalg.solve(seen.T @ seen + penalty * np.eye(RANK), right)
+    np.testing.assert_allclose(users[5], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("rank", [1, 31, 32, 33, 70])
+def test_the_solution_is_exact_at_any_rank(rank: int) -> None:
+    rows = _rows()
+    base = _least_squares()
+    factors = np.random.default_rng(2).standard_normal((ITEMS, rank)).astype(np.float32)
+    model = build_factor_model(
+        "als", factors, None, base.scales, base.parameters, base.interaction_counts
+    )
+    weights = 2.0 * rows.to_scipy(ITEMS).toarray().astype(np.float64)[4]
+    items = factors.astype(np.float64)
+    left = items.T @ np.diag(0.1 + weights) @ items
+    left += 0.05 * (ITEMS + 3.0) ** 0.5 * np.eye(rank)
+    expected = np.linalg.solve(left, items.T @ (weights + 0.1))
+    np.testing.assert_allclose(project(model, rows)[4], expected, atol=5e-4)
+
+
+def test_a_linear_projection_is_the_weighted_sum_of_its_rows() -> None:
+    rows, base = _rows(), _least_squares()
+    model = build_factor_model(
+        "svd", base.factors, base.factors * 2, base.scales, {}, base.interaction_counts
+    )
+    expected = rows.to_scipy(ITEMS) @ (base.factors * 2)
+    np.testing.assert_allclose(project(model, rows), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_row_without_entries_gets_zeros() -> None:
+    rows, model = _rows(), _least_squares()
+    linear = build_factor_model(
+        "svd", model.factors, model.factors, model.scales, {}, model.interaction_counts
+    )
+    assert rows.counts[3] == 0
+    assert not project(model, rows)[3].any()
+    assert not project(linear, rows)[3].any()
+    assert project(model, rows.slice(0, 0)).shape == (0, RANK)
+
+
+def test_a_row_gives_the_same_factor_alone_as_among_others() -> None:
+    rows, model = _rows(), _least_squares()
+    np.testing.assert_array_equal(project(model, rows.slice(7, 8))[0], project(model, rows)[7])

@@ -1,0 +1,201 @@
+"""Cleaning keeps or quarantines each row with one reason, and folds events into pairs."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+
+from m6rec.config import InteractionColumns, InteractionsConfig, TableSource
+from m6rec.errors import DataError, TableError
+from m6rec.stages import cleaning
+from m6rec.stages.cleaning import aggregate_pairs, check_counts, clean_interactions
+
+NOW = datetime(2024, 6, 1, tzinfo=UTC)
+DAY = datetime(2024, 5, 1)
+SOURCE = TableSource(path="unused", format="parquet")
+EVENTS = "u string, i string, t string, w string, e string, c int"
+
+
+def config(**settings: Any) -> InteractionsConfig:
+    columns = settings.pop("columns", {"time": "t", "weight": "w", "event_type": "e"})
+    mapped = InteractionColumns(user="u", item="i", **columns)
+    return InteractionsConfig(source=SOURCE, columns=mapped, **settings)
+
+
+def event(**changes: Any) -> tuple[Any, ...]:
+    row = {"u": "ann", "i": "tea", "t": "2024-05-01 10:00:00", "w": "2", "e": "view", "c": 1}
+    return tuple((row | changes).values())
+
+
+def events(spark: SparkSession, *rows: tuple[Any, ...]) -> DataFrame:
+    return spark.createDataFrame(list(rows), EVENTS)
+
+
+def interactions(spark: SparkSession, rows: list[tuple[Any, ...]]) -> DataFrame:
+    schema = "user_id string, item_id string, event_time timestamp, weight double"
+    return spark.createDataFrame(rows, schema)
+
+
+def pairs_of(frame: DataFrame) -> dict[tuple[str, str], tuple[float, bool]]:
+    return {(row.user_id, row.item_id): (row.weight, row.positive) for row in frame.collect()}
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"u": None}, cleaning.NO_USER),
+        ({"u": " \t"}, cleaning.NO_USER),
+        ({"i": ""}, cleaning.NO_ITEM),
+        ({"u": "", "i": "", "w": "-1"}, cleaning.NO_USER),
+        ({"w": "many"}, cleaning.BAD_WEIGHT),
+        ({"w": None}, cleaning.BAD_WEIGHT),
+        ({"w": "NaN"}, cleaning.INFINITE_WEIGHT),
+        ({"w": "Infinity"}, cleaning.INFINITE_WEIGHT),
+        ({"w": "-0.5"}, cleaning.NEGATIVE_WEIGHT),
+        ({"t": "yesterday"}, cleaning.BAD_TIME),
+        ({"t": None}, cleaning.BAD_TIME),
+        ({"t": "2024-06-02"}, cleaning.FUTURE_TIME),
+        ({"e": "dance"}, cleaning.UNKNOWN_EVENT_TYPE),
+        ({"e": None}, cleaning.UNKNOWN_EVENT_TYPE),
+    ],
+)
+def test_a_bad_row_is_quarantined_as_it_came_with_its_first_reason(
+    spark: SparkSession, changes: dict[str, Any], reason: str
+) -> None:
+    source = events(spark, event(), event(**changes))
+    cleaned = clean_interactions(source, config(event_weights={"view": 1.0}), NOW, 7)
+    refused = cleaned.quarantine.collect()
+    assert [(row.reason, row.source_version) for row in refused] == [(reason, 7)]
+    assert json.loads(refused[0].raw) == dict(zip("uitwec", event(**changes), strict=True))
+    assert cleaned.interactions.count() == 1
+
+
+def test_long_and_padded_and_integer_ids_are_kept_as_they_are(spark: SparkSession) -> None:
+    long = "x" * 10_000
+    source = spark.createDataFrame([(2**62, long), (-1, " tea ")], "u long, i string")
+    kept = clean_interactions(source, config(columns={}), NOW, None).interactions.collect()
+    assert {(row.user_id, row.item_id) for row in kept} == {(str(2**62), long), ("-1", " tea ")}
+
+
+def test_a_fractional_id_column_is_refused_by_name(spark: SparkSession) -> None:
+    source = spark.createDataFrame([(1.0, "tea")], "u double, i string")
+    with pytest.raises(TableError, match="id column u has type double"):
+        clean_interactions(source, config(columns={}), NOW, None)
+
+
+def test_weight_is_the_column_times_the_event_weight_and_halves_before_the_latest_event(
+    spark: SparkSession,
+) -> None:
+    source = events(
+        spark,
+        event(i="old", e="buy", t="2024-05-01 00:00:00"),
+        event(i="new", t="2024-05-11 00:00:00"),
+    )
+    settings = config(event_weights={"view": 1.0, "buy": 3.0}, half_life_days=10)
+    kept = clean_interactions(source, settings, NOW, None).interactions.collect()
+    assert {row.item_id: row.weight for row in kept} == pytest.approx({"old": 3.0, "new": 2.0})
+
+
+@pytest.mark.parametrize(("unit", "scale"), [("seconds", 1), ("milliseconds", 1000)])
+def test_numeric_times_are_read_in_their_unit_and_absurd_ones_are_quarantined(
+    spark: SparkSession, unit: str, scale: int
+) -> None:
+    rows = [("ann", "tea", 1_700_000_000 * scale), ("bob", "tea", 2**62)]
+    source = spark.createDataFrame(rows, "u string, i string, t long")
+    cleaned = clean_interactions(source, config(columns={"time": "t"}, time_unit=unit), NOW, None)
+    kept = cleaned.interactions.selectExpr("user_id", "unix_timestamp(event_time) AS t").collect()
+    assert [tuple(row) for row in kept] == [("ann", 1_700_000_000)]
+    assert [row.reason for row in cleaned.quarantine.collect()] == [cleaning.BAD_TIME]
+
+
+def test_a_numeric_time_without_a_unit_names_the_setting(spark: SparkSession) -> None:
+    source = spark.createDataFrame([("ann", "tea", 1)], "u string, i string, t long")
+    with pytest.raises(TableError, match="time_unit"):
+        clean_interactions(source, config(columns={"time": "t"}), NOW, None)
+
+
+def test_of_exact_duplicates_one_is_kept(spark: SparkSession) -> None:
+    source = events(spark, event(c=1), event(c=2), event(c=3), event(w="2.5"), event(u=None))
+    cleaned = clean_interactions(source, config(), NOW, None)
+    assert cleaned.interactions.count() == 2
+    reasons = sorted(row.reason for row in cleaned.quarantine.collect())
+    assert reasons == [cleaning.DUPLICATE, cleaning.DUPLICATE, cleaning.NO_USER]
+
+
+def test_rows_that_differ_in_a_context_column_are_not_duplicates(spark: SparkSession) -> None:
+    columns = {"time": "t", "context": ("c",)}
+    source = events(spark, event(c=1), event(c=2), event(c=2))
+    kept = clean_interactions(source, config(columns=columns), NOW, None).interactions.collect()
+    assert sorted(row.context["c"] for row in kept) == ["1", "2"]
+
+
+def test_equal_rows_without_a_time_are_repeated_events_where_they_are_summed(
+    spark: SparkSession,
+) -> None:
+    source = events(spark, event(), event(), event())
+    settings = config(columns={"weight": "w"}, duplicates="sum", weighting="weight")
+    kept = clean_interactions(source, settings, NOW, None).interactions
+    assert pairs_of(aggregate_pairs(kept, settings)) == {("ann", "tea"): (6.0, True)}
+
+
+def test_all_rows_of_a_user_with_an_inhuman_rate_are_quarantined(spark: SparkSession) -> None:
+    robot = [event(u="robot", i=str(n)) for n in range(4)]
+    calm = [event(i=str(n), t=f"2024-05-0{n + 1}") for n in range(4)]
+    other_day = event(u="robot", t="2024-04-01")
+    source = events(spark, *robot, *calm, other_day, event(u="robot", i=None))
+    cleaned = clean_interactions(source, config(maximum_events_per_user_per_day=3), NOW, None)
+    assert {row.user_id for row in cleaned.interactions.collect()} == {"ann"}
+    reasons = [row.reason for row in cleaned.quarantine.collect()]
+    assert reasons.count(cleaning.INHUMAN_RATE) == 5
+    assert reasons.count(cleaning.NO_ITEM) == 1
+
+
+def test_a_lost_row_stops_the_job() -> None:
+    check_counts(5, 3, 2)
+    with pytest.raises(DataError, match="read 5 rows but kept 3 and quarantined 1"):
+        check_counts(5, 3, 1)
+
+
+@pytest.mark.parametrize(
+    ("duplicates", "weighting", "expected"),
+    [
+        ("sum", "weight", 4.0),
+        ("max", "weight", 3.0),
+        ("last", "weight", 1.0),
+        ("sum", "binary", 1.0),
+        ("max", "log", 1.3862943611198906),
+    ],
+)
+def test_events_of_a_pair_are_combined_by_the_policy_and_then_weighted(
+    spark: SparkSession, duplicates: str, weighting: str, expected: float
+) -> None:
+    rows = [("ann", "tea", DAY, 3.0), ("ann", "tea", DAY + timedelta(days=1), 1.0)]
+    settings = config(duplicates=duplicates, weighting=weighting)
+    pair = aggregate_pairs(interactions(spark, rows), settings).first()
+    assert pair is not None
+    assert pair.weight == pytest.approx(expected)
+    assert pair.event_time == DAY + timedelta(days=1)
+
+
+def test_a_pair_is_positive_by_its_rating_before_decay_and_weighting(spark: SparkSession) -> None:
+    source = events(
+        spark,
+        event(i="loved", w="4", t="2023-01-01"),
+        event(i="loathed", w="3.5", t="2024-05-01"),
+    )
+    settings = config(half_life_days=7, positive_minimum=4.0)
+    kept = clean_interactions(source, settings, NOW, None).interactions
+    assert pairs_of(aggregate_pairs(kept, settings)) == {
+        ("ann", "loved"): (1.0, True),
+        ("ann", "loathed"): (1.0, False),
+    }
+
+
+def test_minimum_interactions_hold_for_all_that_are_left(spark: SparkSession) -> None:
+    core = [(user, item) for user in "ab" for item in "xy"]
+    # c has two items, but one of them only c has: when it goes, c goes.
+    rows = [(u, i, DAY, 1.0) for u, i in [*core, ("c", "x"), ("c", "rare")]]
+    settings = config(minimum_user_interactions=2, minimum_item_interactions=2)
+    assert set(pairs_of(aggregate_pairs(interactions(spark, rows), settings))) == set(core)

@@ -1,0 +1,155 @@
+"""Factor models trained on two ranks equal those of one process, and survive tables and stops."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import scipy.sparse as sp
+from pyspark.sql import DataFrame, SparkSession
+
+from m6rec.config import AlsConfig, MllibAlsConfig, SvdConfig
+from m6rec.errors import ArtifactError, DataError
+from m6rec.kernels import als
+from m6rec.kernels.communicator import LocalCommunicator
+from m6rec.kernels.projection import project
+from m6rec.kernels.rows import Rows, rows_from_scipy
+from m6rec.kernels.svd import randomized_svd, svd_factor_model
+from m6rec.stages import factors as stage
+from m6rec.stages.arrow_rows import list_array
+
+USERS, ITEMS = 90, 50
+ALS = AlsConfig(rank=5, iterations=6, checkpoint_every=2, unobserved_total=10.0)
+
+
+def _rows() -> Rows:
+    matrix = sp.random(USERS, ITEMS, 0.15, format="lil", random_state=3, dtype=np.float32)
+    matrix[7, :] = 0
+    matrix[8, :] = 1.0
+    matrix[:, 5] = 0
+    return rows_from_scipy(matrix.tocsr())
+
+
+@pytest.fixture(scope="module")
+def matrix(spark: SparkSession) -> DataFrame:
+    rows = _rows()
+    table = pa.table(
+        {
+            "user_index": rows.user_index,
+            "item_indices": list_array(rows.offsets, rows.item_indices),
+            "weights": list_array(rows.offsets, rows.weights),
+        }
+    )
+    frame = spark.createDataFrame(
+        table.to_pandas(), "user_index long, item_indices array<int>, weights array<float>"
+    )
+    return frame.repartition(3)
+
+
+def test_svd_on_two_ranks_equals_one_process(matrix: DataFrame) -> None:
+    config = SvdConfig(rank=4, oversampling=20, power_passes=8)
+    found = stage.train_svd(matrix, ITEMS, config, 1)
+    result = randomized_svd(_rows(), ITEMS, config, 1, LocalCommunicator())
+    expected = svd_factor_model(result, config)
+    np.testing.assert_allclose(found.factors, expected.factors, atol=1e-4)
+    assert found.projection is not None and expected.projection is not None
+    np.testing.assert_allclose(found.projection, expected.projection, atol=1e-4)
+    np.testing.assert_array_equal(found.scales, expected.scales)
+    np.testing.assert_array_equal(found.interaction_counts, expected.interaction_counts)
+
+
+def test_als_on_two_ranks_equals_one_process(matrix: DataFrame) -> None:
+    found = stage.train_als(matrix, ITEMS, ALS, 1, None)
+    expected = als.train_als(_rows(), ITEMS, ALS, 1, LocalCommunicator())
+    np.testing.assert_allclose(found.factors, expected.factors, atol=1e-4)
+    assert found.parameters == expected.parameters
+    np.testing.assert_allclose(project(found, _rows()), project(expected, _rows()), atol=1e-3)
+
+
+def test_als_stopped_after_a_checkpoint_resumes_to_the_same_model(
+    matrix: DataFrame, tmp_path: Path
+) -> None:
+    path = str(tmp_path / "new" / "als.npz")
+    local = LocalCommunicator()
+    fingerprint = stage._fingerprint(_rows(), ITEMS, ALS, 1, local)
+    iterations = []
+
+    def write_and_stop(iteration: int, factors: np.ndarray) -> None:
+        stage._write_checkpoint(path, fingerprint, iteration, factors)
+        iterations.append(iteration)
+        if iteration == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        als.train_als(_rows(), ITEMS, ALS, 1, local, write_and_stop)
+    assert iterations == [2, 4]
+    resumed = stage.train_als(matrix, ITEMS, ALS, 1, path)
+    whole = stage.train_als(matrix, ITEMS, ALS, 1, None)
+    np.testing.assert_allclose(resumed.factors, whole.factors, atol=1e-4)
+
+
+def test_a_checkpoint_is_used_only_for_the_same_rows_config_and_seed(
+    matrix: DataFrame, tmp_path: Path
+) -> None:
+    path = str(tmp_path / "als.npz")
+    stage.train_als(matrix, ITEMS, ALS, 1, path)
+    fingerprint = stage._fingerprint(_rows(), ITEMS, ALS, 1, LocalCommunicator())
+    found = stage._read_checkpoint(path, fingerprint)
+    assert found is not None and found[0] == 4
+    other = stage._fingerprint(_rows(), ITEMS, ALS, 2, LocalCommunicator())
+    assert stage._read_checkpoint(path, other) is None
+    assert [file.name for file in tmp_path.iterdir()] == ["als.npz"]
+
+
+def test_a_broken_checkpoint_says_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "als.npz"
+    path.write_bytes(b"half a file")
+    with pytest.raises(ArtifactError, match="remove it"):
+        stage._read_checkpoint(str(path), "any")
+
+
+def test_users_projected_on_executors_equal_the_function_on_rows(
+    spark: SparkSession, matrix: DataFrame
+) -> None:
+    for model in (
+        als.train_als(_rows(), ITEMS, ALS, 1, LocalCommunicator()),
+        svd_factor_model(
+            randomized_svd(_rows(), ITEMS, SvdConfig(rank=4), 1, LocalCommunicator()),
+            SvdConfig(rank=4),
+        ),
+    ):
+        collected = stage.project_users(matrix, model).orderBy("user_index").collect()
+        found = np.array([row["factor"] for row in collected], np.float32)
+        np.testing.assert_array_equal(found, project(model, _rows()))
+        assert not found[7].any()
+
+
+def test_a_model_survives_its_table(spark: SparkSession) -> None:
+    for model in (
+        als.train_als(_rows(), ITEMS, ALS, 1, LocalCommunicator()),
+        svd_factor_model(
+            randomized_svd(_rows(), ITEMS, SvdConfig(rank=4), 1, LocalCommunicator()),
+            SvdConfig(rank=4),
+        ),
+    ):
+        frame = stage.model_to_frame(spark, model)
+        parameters = json.loads(json.dumps(model.parameters))
+        back = stage.model_from_frame(frame.repartition(3), parameters, model.interaction_counts)
+        assert (back.method, back.parameters) == (model.method, model.parameters)
+        np.testing.assert_array_equal(back.factors, model.factors)
+        np.testing.assert_array_equal(project(back, _rows()), project(model, _rows()))
+    with pytest.raises(DataError, match="expected one for each item index"):
+        stage.model_from_frame(frame.union(frame), parameters, model.interaction_counts)
+
+
+def test_mllib_users_are_what_project_gives(matrix: DataFrame) -> None:
+    config = MllibAlsConfig(rank=4, iterations=25)
+    model, users = stage.train_mllib_als(matrix, ITEMS, config, 1)
+    assert not model.factors[5].any()
+    found = {row["user_index"]: row["factor"] for row in users.collect()}
+    assert 7 not in found
+    # MLlib's users were solved against the items of one iteration before.
+    projected = project(model, _rows())
+    scores = np.array([found[user] for user in sorted(found)]) @ model.factors.T
+    np.testing.assert_allclose(scores, np.delete(projected, 7, axis=0) @ model.factors.T, atol=0.05)

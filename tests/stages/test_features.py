@@ -1,0 +1,135 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+
+from m6rec import columns as c
+from m6rec.config import FeatureKind, FeaturesConfig
+from m6rec.errors import ArtifactError, TableError
+from m6rec.stages.feature_pipeline import FeaturePipeline
+from m6rec.stages.features import fit_features, item_matrix, read_content_encoder
+
+KINDS: dict[str, FeatureKind] = {
+    "year:float": "numeric",
+    "label": "categorical",
+    "genres": "multi_valued",
+    "plot": "text",
+}
+CONFIG = FeaturesConfig(minimum_count=1, text_rank=8)
+
+
+def _attributes(spark: SparkSession) -> DataFrame:
+    rows = [
+        (0, 1990.0, "A", "Drama|War", "the old ship sails"),
+        (1, 1992.0, "A", "Drama", "an old house burns"),
+        (2, None, "B", "Comedy", "the funny ship sinks slowly"),
+        (3, 1996.0, "B", "Comedy|War", "funny house"),
+        (4, 2050.0, "C", "Horror", "zombies everywhere"),
+    ]
+    schema = f"{c.ITEM_INDEX} long, `year:float` double, label string, genres string, plot string"
+    return spark.createDataFrame(rows, schema)
+
+
+def _indices(spark: SparkSession, n: int) -> DataFrame:
+    return spark.range(n).withColumnRenamed("id", c.ITEM_INDEX)
+
+
+def _fit(spark: SparkSession, config: FeaturesConfig = CONFIG) -> FeaturePipeline:
+    training = _indices(spark, 4)
+    return fit_features(_attributes(spark), None, c.ITEM_INDEX, KINDS, config, training, 7)
+
+
+def test_every_index_has_a_row_and_an_unknown_one_is_zero(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    pipeline = _fit(spark)
+    table = pipeline.transform(_attributes(spark), None, _indices(spark, 6)).persist()
+    rows = table.orderBy(c.ITEM_INDEX).collect()
+    assert [row[c.ITEM_INDEX] for row in rows] == list(range(6))
+    features = np.array([row[c.FEATURES] for row in rows])
+    assert features.shape == (6, len(pipeline.feature_names))
+    assert not features[5].any() and not any(rows[5][c.CONTENT]) and rows[5][c.ATTRIBUTES] == []
+    content = item_matrix(table, c.CONTENT, 6)
+    np.testing.assert_allclose(np.linalg.norm(content[:5], axis=1), 1.0, rtol=1e-5)
+    assert content.shape[1] == pipeline.content_width
+    # Standardised on the training rows alone; the outlier of a row outside them is clipped.
+    np.testing.assert_allclose(features[:4].mean(axis=0), 0.0, atol=1e-5)
+    year = pipeline.feature_names.index("year")
+    assert features[4, year] == CONFIG.clip
+    assert features[2, year] == pytest.approx(0.0, abs=1e-6)
+    # Words: the rarest first, none from text; nothing unseen in training.
+    assert set(rows[0][c.ATTRIBUTES]) == {"genres: Drama", "genres: War", "label: A"}
+    assert rows[4][c.ATTRIBUTES] == []
+    assert not any("Horror" in name for name in pipeline.feature_names)
+
+    pipeline.save(str(tmp_path / "items"))
+    again = FeaturePipeline.load(spark, str(tmp_path / "items"))
+    assert again.feature_names == pipeline.feature_names
+    rebuilt = again.transform(_attributes(spark), None, _indices(spark, 6))
+    assert rebuilt.orderBy(c.ITEM_INDEX).collect() == rows
+
+
+def test_a_folder_without_a_pipeline_is_refused(spark: SparkSession, tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="no feature pipeline"):
+        FeaturePipeline.load(spark, str(tmp_path))
+
+
+def test_too_many_features_are_reduced_and_stay_standardised(spark: SparkSession) -> None:
+    pipeline = _fit(spark, CONFIG.model_copy(update={"maximum_features": 3}))
+    table = pipeline.transform(_attributes(spark), None, _indices(spark, 5))
+    assert pipeline.feature_names == ("component 1", "component 2", "component 3")
+    features = item_matrix(table, c.FEATURES, 5)
+    np.testing.assert_allclose(features[:4].std(axis=0, ddof=1), 1.0, rtol=1e-4)
+
+
+def test_without_attributes_and_behaviour_features_are_empty(spark: SparkSession) -> None:
+    pipeline = fit_features(None, None, c.ITEM_INDEX, {}, CONFIG, _indices(spark, 2), 7)
+    row = pipeline.transform(None, None, _indices(spark, 1)).collect()[0]
+    assert (row[c.FEATURES], row[c.CONTENT], row[c.ATTRIBUTES]) == ([], [], [])
+
+
+def test_behaviour_alone_makes_features_but_no_content(spark: SparkSession) -> None:
+    behaviour = spark.createDataFrame([(0, 1.0), (1, 3.0)], f"{c.ITEM_INDEX} long, acts double")
+    pipeline = fit_features(None, behaviour, c.ITEM_INDEX, {}, CONFIG, _indices(spark, 2), 7)
+    table = pipeline.transform(None, behaviour, _indices(spark, 3))
+    rows = table.orderBy(c.ITEM_INDEX).collect()
+    half = np.sqrt(0.5)
+    np.testing.assert_allclose([row[c.FEATURES][0] for row in rows], [-half, half, 0], atol=1e-6)
+    assert rows[0][c.CONTENT] == []
+    with pytest.raises(TableError, match="behaviour"):
+        pipeline.transform(None, None, _indices(spark, 3))
+
+
+def test_attributes_that_match_no_training_row_are_refused(spark: SparkSession) -> None:
+    training = spark.range(90, 95).withColumnRenamed("id", c.ITEM_INDEX)
+    with pytest.raises(TableError, match="training fold"):
+        fit_features(_attributes(spark), None, c.ITEM_INDEX, KINDS, CONFIG, training, 7)
+
+
+def test_a_large_vocabulary_is_projected_and_keeps_likeness(spark: SparkSession) -> None:
+    rows = [(k, [f"{k % 3}-{word}" for word in range(k % 5 + 2)]) for k in range(40)]
+    frame = spark.createDataFrame(rows, f"{c.ITEM_INDEX} long, tags array<string>")
+    pipeline = fit_features(
+        frame, None, c.ITEM_INDEX, {"tags": "multi_valued"}, CONFIG, _indices(spark, 40), 7
+    )
+    assert pipeline.content_width == CONFIG.text_rank
+    content = item_matrix(pipeline.transform(frame, None, _indices(spark, 40)), c.CONTENT, 40)
+    likeness = content @ content.T
+    same = np.equal.outer(np.arange(40) % 3, np.arange(40) % 3)
+    assert likeness[same].min() > 0.2 and np.abs(likeness[~same]).max() < 0.05
+
+
+def test_the_content_encoder_predicts_the_taste_of_new_users(spark: SparkSession) -> None:
+    matrix = spark.createDataFrame(
+        [(0, [0], [1.0]), (1, [1], [1.0]), (2, [], [])],
+        f"{c.USER_INDEX} long, {c.ITEM_INDICES} array<int>, {c.WEIGHTS} array<float>",
+    )
+    users = spark.createDataFrame(
+        [(0, [1.0, 0.0]), (1, [0.0, 1.0]), (2, [0.0, 0.0])],
+        f"{c.USER_INDEX} long, {c.CONTENT} array<float>",
+    )
+    encoder = read_content_encoder(matrix, users, np.eye(2, dtype=np.float32))
+    assert encoder.regression is not None
+    # One user each: (1 + λ)^-1 with λ = 10 on the diagonal.
+    np.testing.assert_allclose(encoder.regression, np.eye(2) / 11.0, rtol=1e-5)

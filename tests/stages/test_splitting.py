@@ -1,0 +1,221 @@
+"""Each strategy holds out what it names, and leaves the rest in train."""
+
+import math
+from collections import defaultdict
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from pyspark.sql import DataFrame, SparkSession
+
+from m6rec.config import SplitConfig, TableSource
+from m6rec.errors import ConfigError
+from m6rec.stages.splitting import ItemSample, choose_mixed, split_pairs
+
+START = datetime(2024, 1, 1)
+SCHEMA = "user_index long, item_index long, weight double, event_time timestamp, positive boolean"
+# User u has u + 1 items; all of a user's items follow each other in time.
+ROWS = [
+    (user, (user * 7 + step) % 23, 1.0, START + timedelta(hours=10 * step + user), True)
+    for user in range(12)
+    for step in range(user + 1)
+]
+TABLE = TableSource(path="unused", format="parquet")
+Folds = dict[tuple[int, int], str]
+
+
+def frame(spark: SparkSession, rows: list[tuple[Any, ...]], partitions: int = 2) -> DataFrame:
+    return spark.createDataFrame(rows, SCHEMA).repartition(partitions)
+
+
+def split(
+    spark: SparkSession,
+    has_time: bool = True,
+    seed: int = 1,
+    partitions: int = 2,
+    rows: list[tuple[Any, ...]] = ROWS,
+    **settings: Any,
+) -> Folds:
+    pairs = frame(spark, rows, partitions)
+    result = split_pairs(pairs, SplitConfig(**settings), seed, has_time).collect()
+    assert len(result) == len(rows)
+    return {(row.user_index, row.item_index): row.fold for row in result}
+
+
+def of_users(folds: Folds, fold: str) -> dict[int, int]:
+    counts: dict[int, int] = defaultdict(int)
+    for (user, _), found in folds.items():
+        counts[user] += found == fold
+    return counts
+
+
+def expected_share(n: int, share: float) -> int:
+    return max(1, math.floor(share * n)) if n >= 2 else 0
+
+
+@pytest.mark.parametrize("strategy", ["last", "random"])
+def test_a_share_of_each_user_is_held_out_and_validation_is_carved_from_the_rest(
+    spark: SparkSession, strategy: str
+) -> None:
+    folds = split(spark, strategy=strategy, test_share=0.3, validation_share=0.25)
+    test, validation = of_users(folds, "test"), of_users(folds, "validation")
+    for user in range(12):
+        n = user + 1
+        assert test[user] == expected_share(n, 0.3)
+        assert validation[user] == expected_share(n - test[user], 0.25)
+        assert n - test[user] - validation[user] >= 1
+
+
+def test_last_takes_the_latest_items_and_validation_those_before(spark: SparkSession) -> None:
+    folds = split(spark, strategy="last", test_items=2, validation_share=0.25)
+    by_time = [folds[user, item] for user, item, *_ in ROWS if user == 9]
+    assert by_time == ["train"] * 6 + ["validation"] * 2 + ["test"] * 2
+    assert of_users(folds, "test")[1] == 1
+
+
+def test_time_ties_go_to_the_larger_item(spark: SparkSession) -> None:
+    rows = [(0, item, 1.0, START, True) for item in (4, 9, 2)]
+    folds = split(spark, rows=rows, strategy="last", test_items=1)
+    assert folds == {(0, 9): "test", (0, 4): "validation", (0, 2): "train"}
+
+
+@pytest.mark.parametrize("strategy", ["auto", "random", "cold_items", "cold_users", "none"])
+def test_a_split_rests_on_the_seed_and_not_on_the_partitioning(
+    spark: SparkSession, strategy: str
+) -> None:
+    def once(seed: int, partitions: int, rows: list[tuple[Any, ...]]) -> Folds:
+        return split(
+            spark, has_time=False, seed=seed, partitions=partitions, rows=rows, strategy=strategy
+        )
+
+    first = once(1, 1, ROWS)
+    assert first == once(1, 5, ROWS[::-1])
+    assert first != once(2, 1, ROWS)
+    assert "validation" in first.values()
+    assert ("test" in first.values()) == (strategy != "none")
+
+
+def test_temporal_cuts_all_users_at_one_time(spark: SparkSession) -> None:
+    folds = split(spark, strategy="temporal", test_share=0.2, validation_share=0.1)
+    times = {
+        fold: [time for user, item, _, time, _ in ROWS if folds[user, item] == fold]
+        for fold in ("train", "validation", "test")
+    }
+    assert max(times["train"]) < min(times["validation"])
+    assert max(times["validation"]) < min(times["test"])
+    assert len(times["test"]) == math.floor(0.2 * len(ROWS))
+
+
+def test_a_temporal_split_of_one_time_is_not_empty(spark: SparkSession) -> None:
+    rows = [(user, 0, 1.0, START + timedelta(days=user // 3), True) for user in range(6)]
+    folds = split(spark, rows=rows, strategy="temporal", test_share=0.2)
+    assert [fold for _, fold in sorted(folds.items())][3:] == ["test"] * 3
+
+
+@pytest.mark.parametrize(("strategy", "place"), [("cold_items", 1), ("cold_users", 0)])
+def test_a_cold_split_holds_out_whole_items_or_users(
+    spark: SparkSession, strategy: str, place: int
+) -> None:
+    folds = split(spark, strategy=strategy, test_share=0.25, validation_share=0.2)
+    of_entity = defaultdict(set)
+    for pair, fold in folds.items():
+        of_entity[pair[place]].add(fold)
+    assert all(len(found) == 1 for found in of_entity.values())
+    found = [next(iter(folds_found)) for folds_found in of_entity.values()]
+    assert found.count("test") == math.floor(0.25 * len(of_entity))
+    assert found.count("validation") == math.floor(0.2 * (len(found) - found.count("test")))
+
+
+@pytest.mark.parametrize(
+    "strategy", ["last", "random", "temporal", "cold_items", "cold_users", "none"]
+)
+def test_only_positive_pairs_are_held_out(spark: SparkSession, strategy: str) -> None:
+    rows = [(*row[:4], row[1] % 3 != 0) for row in ROWS]
+    folds = split(spark, has_time=False, rows=rows, strategy=strategy)
+    negative = {(row[0], row[1]) for row in rows if not row[4]}
+    assert {folds[pair] for pair in negative} == {"train"}
+    assert "validation" in folds.values()
+
+
+def test_nothing_is_tested_where_no_share_is_asked_for(spark: SparkSession) -> None:
+    for strategy in ("last", "temporal", "cold_items"):
+        folds = split(spark, strategy=strategy, test_share=0.0)
+        assert "test" not in folds.values()
+
+
+def test_provided_pairs_leave_train_and_may_hold_unknown_users_and_items(
+    spark: SparkSession,
+) -> None:
+    train = [(0, item, 1.0, START, True) for item in range(6)]
+    test = [(0, 1, 1.0, START, True), (0, 77, 1.0, START, True), (99, 1, 1.0, START, True)]
+    bad = (0, 2, 1.0, START, False)
+    validation = [(0, 1, 1.0, START, True), (0, 3, 1.0, START, True)]
+    config = SplitConfig(strategy="provided", test=TABLE, validation=TABLE)
+    result = split_pairs(
+        frame(spark, train), config, 1, True, frame(spark, [*test, bad]), frame(spark, validation)
+    ).collect()
+    folds = sorted((row.user_index, row.item_index, row.fold) for row in result)
+    assert folds == [
+        (0, 0, "train"),
+        (0, 1, "test"),
+        (0, 2, "train"),
+        (0, 3, "validation"),
+        (0, 4, "train"),
+        (0, 5, "train"),
+        (0, 77, "test"),
+        (99, 1, "test"),
+    ]
+
+
+def test_without_times_the_validation_of_a_provided_split_is_mixed_and_from_train_alone(
+    spark: SparkSession,
+) -> None:
+    test = [(user, 30, 1.0, None, True) for user in range(12)]
+    config = SplitConfig(strategy="provided", test=TABLE, validation_share=0.4)
+    rows = [(user, item, weight, None, True) for user, item, weight, *_ in ROWS]
+    result = split_pairs(frame(spark, rows), config, 1, False, frame(spark, test)).collect()
+    folds = {(row.user_index, row.item_index): row.fold for row in result}
+    assert len(result) == len(ROWS) + 12
+    assert of_users(folds, "test") == dict.fromkeys(range(12), 1)
+    for user, held in of_users(folds, "validation").items():
+        assert held == expected_share(user + 1, 0.4)
+
+
+def test_provided_without_its_table_is_refused(spark: SparkSession) -> None:
+    config = SplitConfig(strategy="provided", test=TABLE)
+    with pytest.raises(ConfigError, match="test table"):
+        split_pairs(frame(spark, ROWS), config, 1, True)
+
+
+def sample(dense: Any) -> ItemSample:
+    rows = sp.csr_matrix(np.asarray(dense, dtype=np.float32))
+    counts = np.asarray(rows.sum(axis=0), dtype=np.float64).ravel()
+    return ItemSample(rows, rows.T.tocsr(), counts)
+
+
+def test_mixed_takes_an_item_together_with_those_most_like_it() -> None:
+    # Items 0-3 always occur together, and so do 4-7.
+    blocks = np.kron(np.eye(2), np.ones((10, 4)))
+    together = sample(np.vstack([blocks, np.ones((1, 8))]))
+    users = np.arange(2000, dtype=np.int64)
+    offsets = np.arange(2001, dtype=np.int64) * 8
+    items = np.tile(np.arange(8, dtype=np.int32), 2000)
+    flags = choose_mixed(users, offsets, items, together, 0.5, (3, 2)).reshape(2000, 8)
+    assert (flags.sum(axis=1) == 4).all()
+    in_first = flags[:, :4].sum(axis=1)
+    # Two of one block, and of the other six items two at random: both of the other block in
+    # 6 of 15 draws. Four items by pure chance would give 18 of 35.
+    assert np.mean(in_first == 2) == pytest.approx(6 / 15, abs=0.05)
+    assert flags.mean(axis=0) == pytest.approx(0.5, abs=0.05)
+
+
+def test_mixed_leaves_a_single_item_and_an_empty_row_alone() -> None:
+    together = sample(np.ones((3, 4)))
+    offsets = np.array([0, 1, 1, 3], dtype=np.int64)
+    items = np.array([2, 0, 3], dtype=np.int32)
+    users = np.array([5, 6, 7], dtype=np.int64)
+    flags = choose_mixed(users, offsets, items, together, 0.9, (1, 2))
+    assert list(flags[:1]) == [False]
+    assert flags[1:].sum() == 1
