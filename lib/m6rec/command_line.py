@@ -114,7 +114,7 @@ def read_config(path: Path, overrides: tuple[str, ...], output: Path | None) -> 
 
 def open_lakehouse(spark: SparkSession, config: Config, run_id: str) -> Lakehouse:
     """The tables of one run, where the config says that they lie."""
-    return Lakehouse(spark, config.lake, run_id)
+    return Lakehouse(spark, config.lake, run_id, config.artifacts or "")
 
 
 def new_run_id() -> str:

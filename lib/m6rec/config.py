@@ -85,6 +85,19 @@ class InteractionsConfig(Section):
     minimum_item_interactions: PositiveInt = 1
     maximum_events_per_user_per_day: PositiveInt | None = None
 
+    @model_validator(mode="after")
+    def _has_the_columns_it_needs(self) -> "InteractionsConfig":
+        needs_time = {
+            "half_life_days": self.half_life_days,
+            "maximum_events_per_user_per_day": self.maximum_events_per_user_per_day,
+        }
+        for key, value in needs_time.items():
+            if value is not None and self.columns.time is None:
+                raise ValueError(f"{key} needs columns.time, which is not set")
+        if self.event_weights and self.columns.event_type is None:
+            raise ValueError("event_weights needs columns.event_type, which is not set")
+        return self
+
 
 class SplitConfig(Section):
     """How interactions are divided into train, validation and test.
@@ -287,7 +300,11 @@ class EvaluateConfig(Section):
 
 
 class Config(Section):
-    """The whole configuration of a run."""
+    """The whole configuration of a run.
+
+    `lake` is the root path of the tables, or `catalog.schema`. `artifacts` is a folder of a mounted
+    file system for what is no table (models, checkpoints); by default it lies within `lake`.
+    """
 
     interactions: InteractionsConfig
     split: SplitConfig = SplitConfig()
@@ -299,6 +316,7 @@ class Config(Section):
     recommend: RecommendConfig = RecommendConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     lake: str = "m6rec-lake"
+    artifacts: str | None = None
     seed: int = 42
 
     @model_validator(mode="after")

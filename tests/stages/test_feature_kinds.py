@@ -10,7 +10,8 @@ GENRES = ("Drama", "Comedy", "Action", "Horror")
 def test_types_decide_where_they_say_enough(spark: SparkSession) -> None:
     frame = spark.createDataFrame(
         [("a", 1, True, ["x"], bytearray(b"1"), {"k": 1})],
-        "id string, age int, member boolean, tags array<string>, cover binary, more map<string,int>",
+        "id string, age int, member boolean, tags array<string>, cover binary,"
+        " more map<string,int>",
     )
     assert infer_kinds(frame, "id", {}) == {
         "age": "numeric",
