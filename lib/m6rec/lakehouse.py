@@ -69,7 +69,7 @@ class Lakehouse:
             raise TableError(f"table {self.address(name)} has no history; was it vacuumed away?")
         return int(row["version"])
 
-    def read(self, name: str, version: int | None = None, **part: str) -> DataFrame:
+    def read(self, name: str, /, version: int | None = None, **part: str) -> DataFrame:
         """Read this run's rows of a table (all rows of a shared one), restricted to `part`.
 
         Raises:
@@ -90,7 +90,7 @@ class Lakehouse:
             frame = frame.where(F.col(column) == value)
         return frame
 
-    def write(self, name: str, frame: DataFrame, **part: str) -> int:
+    def write(self, name: str, frame: DataFrame, /, **part: str) -> int:
         """Replace this run's rows (of `part`, where given) in one commit; return the version.
 
         `frame` has the table's columns without `run_id` and without those of `part`, in any

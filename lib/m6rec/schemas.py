@@ -7,8 +7,8 @@ from pyspark.sql import types as T
 from m6rec import columns as c
 
 _INDEX = T.LongType()
-_INDICES = T.ArrayType(T.IntegerType(), containsNull=False)
-_FLOATS = T.ArrayType(T.FloatType(), containsNull=False)
+_INDICES = T.ArrayType(T.IntegerType())
+_FLOATS = T.ArrayType(T.FloatType())
 _REASON = T.StructType(
     [
         T.StructField("kind", T.StringType(), False),
@@ -118,7 +118,7 @@ USER_ITEM_MATRIX = _table(
         c.USER_INDEX: _INDEX,
         c.ITEM_INDICES: _INDICES,
         c.WEIGHTS: _FLOATS,
-        c.TIMES: T.ArrayType(T.TimestampType(), containsNull=True),
+        c.TIMES: T.ArrayType(T.TimestampType()),
         c.EXCLUDED_INDICES: _INDICES,
     },
 )
@@ -179,7 +179,7 @@ USER_NEIGHBOURS = _table(
 _FEATURE_COLUMNS: dict[str, T.DataType] = {
     c.FEATURES: _FLOATS,
     c.CONTENT: _FLOATS,
-    c.ATTRIBUTES: T.ArrayType(T.StringType(), containsNull=False),
+    c.ATTRIBUTES: T.ArrayType(T.StringType()),
 }
 
 USER_FEATURES = _table(
@@ -252,8 +252,8 @@ RECOMMENDATIONS = _table(
         c.ITEM_ID: T.StringType(),
         "title": T.StringType(),
         c.SCORE: T.DoubleType(),
-        c.PARTS: T.MapType(T.StringType(), T.DoubleType(), valueContainsNull=False),
-        c.REASONS: T.ArrayType(_REASON, containsNull=False),
+        c.PARTS: T.MapType(T.StringType(), T.DoubleType()),
+        c.REASONS: T.ArrayType(_REASON),
         c.MODEL: T.StringType(),
         c.GENERATED_AT: T.TimestampType(),
     },
