@@ -305,7 +305,7 @@ def tally_block(block: UserBlock, items: ItemSide | None, plan: Plan) -> Tally:
             chosen = np.flatnonzero(_in_user_segment(segment, block.training_counts, plan))
             segment_values = values[chosen]
         everything = np.concatenate([segment_values, listwise[chosen]], axis=2)
-        width = everything.shape[1] * everything.shape[2]
+        width = math.prod(everything.shape[1:])
         means.append(mean_sums(everything.reshape(len(chosen), width), weights[chosen]))
     return Tally(tuple(means), paired_sums(_differences(values, plan)), _recommended(block, plan))
 
