@@ -42,13 +42,14 @@ def rank_for_evaluation(
     lakehouse: Lakehouse, config: Config, fit: str
 ) -> tuple[dict[str, Member], tuple[Blend, ...]]:
     """Lists of all evaluated rankers for the users with items in the fit's target fold."""
-    rankers = tuple(dict.fromkeys((*config.evaluate.rankers, config.recommend.ranker)))
+    evaluated = config.usable(config.evaluate.rankers)
+    rankers = tuple(dict.fromkeys((*evaluated, config.recommend.ranker)))
     blends = read_blends(lakehouse, config, rankers)
     names = tuple(dict.fromkeys(name for blend in blends for name in blend.members))
     members = read_members(lakehouse, config, fit, names)
     scoring = Scoring(
         members=members,
-        blends=tuple(blend for blend in blends if blend.name in config.evaluate.rankers),
+        blends=tuple(blend for blend in blends if blend.name in evaluated),
         forbidden=forbidden_items(lakehouse.read("catalogue"), item_count(lakehouse)),
         mask_seen=True,
         n=max(config.evaluate.ks),

@@ -22,12 +22,16 @@ RankerName = Literal[
     "svd",
     "als",
     "ridge",
+    "recent_ridge",
     "item_neighbours",
+    "recent_item_neighbours",
     "user_neighbours",
     "content",
     "popularity",
     "mllib_als",
 ]
+# They weigh the history by recency, so they are left out where interactions have no time.
+RECENT_RANKERS = frozenset({"recent_ridge", "recent_item_neighbours"})
 
 
 class Section(BaseModel):
@@ -185,6 +189,7 @@ class NeighboursConfig(Section):
     item_exponent: NonNegativeFloat = 0.5
     user_exponent: NonNegativeFloat = 0.5
     user_neighbours: PositiveInt = 100
+    recency_scale: PositiveFloat = 8.0
     maximum_candidate_users: PositiveInt = 20_000
     maximum_history: PositiveInt = 2_000
     ridge: RidgeConfig = RidgeConfig()
@@ -248,7 +253,9 @@ class HybridConfig(Section):
         "svd",
         "als",
         "ridge",
+        "recent_ridge",
         "item_neighbours",
+        "recent_item_neighbours",
         "user_neighbours",
         "content",
         "popularity",
@@ -287,7 +294,9 @@ class EvaluateConfig(Section):
         "svd",
         "als",
         "ridge",
+        "recent_ridge",
         "item_neighbours",
+        "recent_item_neighbours",
         "user_neighbours",
         "content",
         "popularity",
@@ -328,6 +337,11 @@ class Config(Section):
                 f"split by {sorted(asked)[0]} needs interactions.columns.time, which is not set"
             )
         return self
+
+    def usable(self, rankers: tuple[RankerName, ...]) -> tuple[RankerName, ...]:
+        """The rankers that these interactions can feed."""
+        has_time = self.interactions.columns.time is not None
+        return tuple(name for name in rankers if has_time or name not in RECENT_RANKERS)
 
     def fingerprint(self) -> str:
         """SHA-256 of the configuration in canonical JSON."""

@@ -8,7 +8,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from m6rec import columns as c
-from m6rec.config import Config
+from m6rec.config import RECENT_RANKERS, Config
 from m6rec.errors import TableError
 from m6rec.kernels.blending import Blend
 from m6rec.kernels.members import (
@@ -98,7 +98,9 @@ def member_names(ranker: str, config: Config) -> tuple[str, ...]:
         return tuple(f"towers_{method}" for method in config.towers.inputs)
     if ranker == HYBRID:
         return tuple(
-            name for member in config.hybrid.members for name in member_names(member, config)
+            name
+            for member in config.usable(config.hybrid.members)
+            for name in member_names(member, config)
         )
     return (ranker,)
 
@@ -162,8 +164,11 @@ class _MemberReader:
             return self._towers(name, name.removeprefix("towers_"))
         if name in ("svd", "als", MLLIB_ALS):
             return self._factors(name)
+        if name in RECENT_RANKERS:
+            scale = self._config.neighbours.recency_scale
+            return self._history(name, name.removeprefix("recent_"), scale)
         if name in ("ridge", "item_neighbours"):
-            return self._history(name)
+            return self._history(name, name, None)
         if name == "user_neighbours":
             return self._user_neighbours()
         if name == "content":
@@ -190,10 +195,10 @@ class _MemberReader:
         encoder = GivenEncoder(name) if name == MLLIB_ALS else FactorEncoder(model)
         return DotMember(name, encoder, _scored_factors(model))
 
-    def _history(self, name: str) -> Member:
-        frame = self._lakehouse.read("item_neighbours", fit=self._fit, method=name)
+    def _history(self, name: str, method: str, recency_scale: float | None) -> Member:
+        frame = self._lakehouse.read("item_neighbours", fit=self._fit, method=method)
         weights = item_weights_from_frame(frame, self._n_items)
-        return HistoryMember(name, weights, self._n_items, "square_root")
+        return HistoryMember(name, weights, self._n_items, "square_root", recency_scale)
 
     def _user_neighbours(self) -> Member:
         settings = self._config.neighbours

@@ -21,7 +21,7 @@ ROWS = Rows(
 
 
 def block(**given: np.ndarray) -> UserBlock:
-    return UserBlock(ROWS, NOTHING, NOTHING, given)
+    return UserBlock(ROWS, NOTHING, NOTHING, given, np.array([1.0, 0.0], dtype=np.float32))
 
 
 def test_history_scores_are_weighted_sums_of_the_historys_rows() -> None:
@@ -32,6 +32,16 @@ def test_history_scores_are_weighted_sums_of_the_historys_rows() -> None:
     )
     member = HistoryMember("ridge", weights, n_items=3)
     assert member.scores(block()).tolist() == [[0.0, 0.0, 1.0], [0.0, 0.0, 0.0]]
+
+
+def test_a_recency_scale_lets_older_history_count_less() -> None:
+    weights = ItemWeights(
+        offsets=np.array([0, 1, 2, 2]),
+        neighbour_indices=np.array([2, 2], dtype=np.int32),
+        weights=np.array([1.0, 1.0], dtype=np.float32),
+    )
+    member = HistoryMember("recent_ridge", weights, n_items=3, recency_scale=1.0)
+    assert member.scores(block())[0, 2] == np.float32(np.exp(-1.0) + 2.0)
 
 
 def test_the_square_root_treats_negative_scores_as_none() -> None:

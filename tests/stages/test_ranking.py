@@ -45,9 +45,9 @@ def users(spark: SparkSession) -> DataFrame:
 
 def inputs(spark: SparkSession, excluded_pairs: DataFrame | None) -> DataFrame:
     matrix = spark.createDataFrame(
-        [(0, [0], [1.0], []), (1, [1], [1.0], [0]), (2, [], [], [])],
+        [(0, [0], [1.0], [None], []), (1, [1], [1.0], [None], [0]), (2, [], [], [], [])],
         "user_index long, item_indices array<int>, weights array<float>,"
-        " excluded_indices array<int>",
+        " times array<timestamp>, excluded_indices array<int>",
     )
     features = spark.createDataFrame(
         [(0, [], []), (1, [], [])],

@@ -12,6 +12,7 @@ import numpy as np
 
 from m6rec.kernels.item_neighbours import ItemWeights
 from m6rec.kernels.projection import FactorModel, project
+from m6rec.kernels.recency import recent_weights
 from m6rec.kernels.rows import Float32, Int64, Rows
 
 Transform = Literal["identity", "square_root"]
@@ -26,12 +27,14 @@ class UserBlock:
         features: float32 [n, f]; f may be 0.
         content: float32 [n, c]; the users' own attributes as content; c may be 0.
         given: float32 [n, k] user vectors that come from a table, by member name.
+        recency: float32 [entries of rows]: how many of the user's interactions came later.
     """
 
     rows: Rows
     features: Float32
     content: Float32
     given: dict[str, Float32]
+    recency: Float32
 
 
 class UserEncoder(Protocol):
@@ -103,20 +106,26 @@ class HistoryMember:
     Attributes:
         weights: row i holds what history item i says for other items.
         n_items: number of items.
+        recency_scale: after so many later interactions a history item counts 1/e; None: all
+            count alike.
     """
 
     name: str
     weights: ItemWeights
     n_items: int
     transform: Transform = "identity"
+    recency_scale: float | None = None
 
     def scores(self, block: UserBlock) -> Float32:
-        """float32 [n, items]: score_uj = sum over i in history of w_ui B_ij."""
+        """float32 [n, items]: score_uj = sum over i in history of w_ui exp(-r_ui / scale) B_ij."""
+        row_weights = block.rows.weights
+        if self.recency_scale is not None:
+            row_weights = row_weights * recent_weights(block.recency, self.recency_scale)
         scores = np.zeros((len(block.rows), self.n_items), dtype=np.float32)
         _add_history(
             block.rows.offsets,
             block.rows.item_indices,
-            block.rows.weights,
+            row_weights,
             self.weights.offsets,
             self.weights.neighbour_indices,
             self.weights.weights,

@@ -8,7 +8,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from m6rec import columns as c
-from m6rec.kernels.rows import Int32, Int64, Rows, concatenate_rows
+from m6rec.kernels.recency import UNKNOWN_TIME, recency_ranks
+from m6rec.kernels.rows import Float32, Int64, Rows, concatenate_rows
 
 ROW_COLUMNS = (c.USER_INDEX, c.ITEM_INDICES, c.WEIGHTS)
 
@@ -38,6 +39,15 @@ def list_column(batch: pa.RecordBatch, name: str) -> tuple[Int64, npt.NDArray[An
     return offsets - offsets[0], values.to_numpy(zero_copy_only=False)
 
 
+def recency_column(batch: pa.RecordBatch) -> Float32:
+    """How many interactions of the same row came later: float32 [entries], from the times."""
+    times = batch.column(c.TIMES)
+    offsets = times.offsets.to_numpy().astype(np.int64)
+    values = times.values.slice(offsets[0], offsets[-1] - offsets[0]).cast(pa.int64())
+    known = values.fill_null(int(UNKNOWN_TIME)).to_numpy(zero_copy_only=False)
+    return recency_ranks(offsets - offsets[0], known)
+
+
 def matrix_column(batch: pa.RecordBatch, name: str) -> npt.NDArray[np.float32]:
     """A list column whose lists all have one length, as float32 [n, length]."""
     offsets, values = list_column(batch, name)
@@ -64,12 +74,12 @@ def batches_of(rows: int, size: int) -> Iterator[tuple[int, int]]:
 
 __all__ = [
     "ROW_COLUMNS",
-    "Int32",
     "batches_of",
     "list_array",
     "list_array_from_matrix",
     "list_column",
     "matrix_column",
+    "recency_column",
     "rows_from_batch",
     "rows_from_batches",
 ]

@@ -41,6 +41,7 @@ from m6rec.stages.arrow_rows import (
     list_array,
     list_column,
     matrix_column,
+    recency_column,
     rows_from_batch,
 )
 from m6rec.stages.shipping import Shipped, ship
@@ -123,7 +124,9 @@ def user_inputs(
         given: member name to columns user_index, factor.
         excluded_pairs: columns user_index, item_index; may be None.
     """
-    rows = matrix.select(c.USER_INDEX, c.ITEM_INDICES, c.WEIGHTS, c.EXCLUDED_INDICES)
+    rows = matrix.select(
+        c.USER_INDEX, c.ITEM_INDICES, c.WEIGHTS, c.TIMES, c.EXCLUDED_INDICES
+    )
     features = user_features.select(c.USER_INDEX, c.FEATURES, c.CONTENT)
     rows = rows.join(features, c.USER_INDEX, how="left")
     for name, vectors in given.items():
@@ -209,6 +212,7 @@ def blocks(
                     _vectors(part, c.FEATURES),
                     _vectors(part, c.CONTENT),
                     given,
+                    recency_column(part),
                 ),
                 part,
             )

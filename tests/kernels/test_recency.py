@@ -1,0 +1,23 @@
+import numpy as np
+import pytest
+
+from m6rec.kernels.recency import UNKNOWN_TIME, recency_ranks, recent_weights
+
+
+def test_the_latest_interaction_of_each_row_has_rank_zero() -> None:
+    ranks = recency_ranks(np.array([0, 3, 3, 5]), np.array([10, 30, 20, 2, 1]))
+    assert ranks.tolist() == [2.0, 0.0, 1.0, 0.0, 1.0]
+
+
+def test_interactions_at_the_same_time_share_their_mean_rank() -> None:
+    ranks = recency_ranks(np.array([0, 4]), np.array([5, 9, 5, 5]))
+    assert ranks.tolist() == [2.0, 0.0, 2.0, 2.0]
+
+
+def test_an_unknown_time_is_the_oldest() -> None:
+    assert recency_ranks(np.array([0, 2]), np.array([UNKNOWN_TIME, -5])).tolist() == [1.0, 0.0]
+
+
+def test_a_weight_falls_to_one_over_e_after_the_scale() -> None:
+    weights = recent_weights(np.array([0.0, 10.0], dtype=np.float32), 10.0)
+    assert weights.tolist() == pytest.approx([1.0, np.exp(-1.0)])
