@@ -93,7 +93,8 @@ set_up() {
         fail "cannot make a virtual environment in $VENV; install the venv module of $python" \
             "(Debian: apt install python3.11-venv) or set M6REC_VENV to a folder that can be written."
     say "[2/3] packages of requirements/lock.txt (some 6 GB; a minute or more the first time)"
-    run_uv pip sync --python "$VENV/bin/python" --require-hashes "$LOCK" ||
+    # Compiled once here: every Python worker of Spark imports torch and numba anew.
+    run_uv pip sync --python "$VENV/bin/python" --compile-bytecode --require-hashes "$LOCK" ||
         fail_registry "the packages of requirements/lock.txt"
     say "[3/3] M6-Rec itself"
     link_package

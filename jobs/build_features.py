@@ -63,7 +63,9 @@ def _build(
 ) -> None:
     matrix = lakehouse.read("user_item_matrix", fit=fit).persist()
     events = _training_events(lakehouse, config, fit)
-    item_training = matrix.select(F.explode(F.col(c.ITEM_INDICES).cast("array<long>")).alias(c.ITEM_INDEX))
+    item_training = matrix.select(
+        F.explode(F.col(c.ITEM_INDICES).cast("array<long>")).alias(c.ITEM_INDEX)
+    )
     item_acts = _with_mix(item_behaviour(matrix), events, c.ITEM_INDEX, config)
     item_pipeline = _fit_and_write(
         lakehouse, config, fit, "item", items, item_acts, item_training.distinct()

@@ -3,6 +3,18 @@
 Reads user_item_matrix and item_index; writes item_factors, user_factors and models, for both fits.
 """
 
+import json
+from functools import reduce
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from m6rec import columns as c
+from m6rec.command_line import command_line
+from m6rec.config import Config
+from m6rec.fits import MLLIB_ALS, item_count
+from m6rec.kernels.projection import FactorModel
+from m6rec.lakehouse import Lakehouse
 from m6rec.stages.factors import (
     model_to_frame,
     project_users,
@@ -11,42 +23,50 @@ from m6rec.stages.factors import (
     train_svd,
 )
 
-from m6rec import columns as c
-from m6rec.command_line import command_line
-from m6rec.config import Config
-from m6rec.fits import MLLIB_ALS, item_count, model_row
-from m6rec.kernels.projection import FactorModel
-from m6rec.lakehouse import Lakehouse
-
 
 def run(lakehouse: Lakehouse, config: Config) -> None:
     """Train every configured factor model for the selection and the final fit."""
     n_items = item_count(lakehouse)
     for fit in (c.SELECTION, c.FINAL):
         matrix = lakehouse.read("user_item_matrix", fit=fit).cache()
-        svd = train_svd(matrix, n_items, config.factors.svd, config.seed)
-        _write(lakehouse, fit, svd)
-        checkpoint = lakehouse.artifact_path("checkpoints", fit, "als")
-        als = train_als(matrix, n_items, config.factors.als, config.seed, checkpoint)
-        _write(lakehouse, fit, als)
-        if fit == c.FINAL:
-            for model in (svd, als):
-                users = project_users(matrix, model)
-                lakehouse.write("user_factors", users, fit=fit, method=model.method)
-        if MLLIB_ALS in config.evaluate.rankers:
-            reference, users = train_mllib_als(
-                matrix, n_items, config.factors.mllib_als, config.seed
-            )
-            _write(lakehouse, fit, reference)
-            lakehouse.write("user_factors", users, fit=fit, method=MLLIB_ALS)
+        _train_fit(lakehouse, config, fit, matrix, n_items)
         matrix.unpersist()
 
 
-def _write(lakehouse: Lakehouse, fit: str, model: FactorModel) -> None:
-    frame = model_to_frame(lakehouse.spark, model).drop(c.METHOD)
-    lakehouse.write("item_factors", frame, fit=fit, method=model.method)
-    row = model_row(lakehouse, model.method, dict(model.parameters))
-    lakehouse.write("models", row.drop("name"), fit=fit, kind="factors", name=model.method)
+def _train_fit(
+    lakehouse: Lakehouse, config: Config, fit: str, matrix: DataFrame, n_items: int
+) -> None:
+    checkpoint = lakehouse.artifact_path("checkpoints", fit, "als")
+    models = [
+        train_svd(matrix, n_items, config.factors.svd, config.seed),
+        train_als(matrix, n_items, config.factors.als, config.seed, checkpoint),
+    ]
+    users = []
+    if fit == c.FINAL:
+        users = [_of(model.method, project_users(matrix, model)) for model in models]
+    if MLLIB_ALS in config.evaluate.rankers:
+        folder = lakehouse.artifact_path("checkpoints", fit, MLLIB_ALS)
+        reference, its_users = train_mllib_als(
+            matrix, n_items, config.factors.mllib_als, config.seed, folder
+        )
+        models.append(reference)
+        users.append(_of(MLLIB_ALS, its_users))
+    _write(lakehouse, fit, models)
+    if users:
+        lakehouse.write("user_factors", reduce(DataFrame.union, users), fit=fit)
+
+
+def _of(method: str, users: DataFrame) -> DataFrame:
+    return users.withColumn(c.METHOD, F.lit(method))
+
+
+def _write(lakehouse: Lakehouse, fit: str, models: list[FactorModel]) -> None:
+    """One commit a table: a commit costs more than the rows of a model."""
+    frames = [model_to_frame(lakehouse.spark, model) for model in models]
+    lakehouse.write("item_factors", reduce(DataFrame.union, frames), fit=fit)
+    rows = [(model.method, json.dumps(dict(model.parameters)), None) for model in models]
+    frame = lakehouse.spark.createDataFrame(rows, "name string, parameters string, artifact string")
+    lakehouse.write("models", frame.coalesce(1), fit=fit, kind="factors")
 
 
 if __name__ == "__main__":

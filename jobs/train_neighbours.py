@@ -3,6 +3,9 @@
 Reads user_item_matrix and item_index; writes item_neighbours and user_neighbours.
 """
 
+from functools import reduce
+
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from m6rec import columns as c
@@ -14,6 +17,7 @@ from m6rec.stages.neighbours import (
     candidate_users,
     find_user_neighbours,
     item_weights_to_frame,
+    matrix_statistics,
     train_item_neighbours,
     train_ridge,
 )
@@ -29,14 +33,19 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
 
 
 def _train_fit(lakehouse: Lakehouse, config: Config, fit: str, n_items: int) -> None:
-    matrix = lakehouse.read("user_item_matrix", fit=fit)
-    for method, train in ITEM_METHODS.items():
-        weights = train(matrix, n_items, config.neighbours)
-        frame = item_weights_to_frame(lakehouse.spark, weights, method)
-        lakehouse.write("item_neighbours", frame, fit=fit, method=method)
-    candidates = candidate_users(matrix, config.neighbours, config.seed)
-    neighbours = find_user_neighbours(matrix, candidates, config.neighbours, n_items)
+    matrix = lakehouse.read("user_item_matrix", fit=fit).cache()
+    settings = config.neighbours
+    statistics = matrix_statistics(matrix, n_items, settings.maximum_history)
+    # One commit for both methods: a commit costs more than the rows.
+    frames = [
+        item_weights_to_frame(lakehouse.spark, train(matrix, n_items, settings, statistics), method)
+        for method, train in ITEM_METHODS.items()
+    ]
+    lakehouse.write("item_neighbours", reduce(DataFrame.union, frames), fit=fit)
+    candidates = candidate_users(matrix, settings, config.seed)
+    neighbours = find_user_neighbours(matrix, candidates, settings, n_items)
     lakehouse.write("user_neighbours", neighbours, fit=fit)
+    matrix.unpersist()
 
 
 def _count_items(lakehouse: Lakehouse) -> int:

@@ -9,7 +9,10 @@ import json
 import os
 from dataclasses import asdict
 
+import numpy as np
+import numpy.typing as npt
 from pyspark.ml.torch.distributor import TorchDistributor
+from pyspark.sql import DataFrame
 
 from m6rec import columns as c
 from m6rec.command_line import command_line
@@ -31,17 +34,28 @@ from m6rec.towers.validation import ValidationSample
 VALIDATION_USERS = 2_000
 ROWS_PER_FILE = 32_768
 
+Images = npt.NDArray[np.uint8]
+
 
 def run(lakehouse: Lakehouse, config: Config) -> None:
     """Train every configured pair of towers, and record how."""
     best_epochs: dict[str, int | None] = dict.fromkeys(config.towers.inputs)
+    n_items = item_count(lakehouse)
+    images = _images(lakehouse, n_items)
     for fit in (c.SELECTION, c.FINAL):
-        manifest = _write_rows(lakehouse, config, fit)
-        validate = _validation(lakehouse, config) if fit == c.SELECTION else None
+        matrix = lakehouse.read("user_item_matrix", fit=fit).cache()
+        user_features = lakehouse.read("user_features", fit=fit).cache()
+        manifest = _write_rows(lakehouse, config, fit, matrix, user_features)
+        validate = None
+        if fit == c.SELECTION:
+            validate = _validation(lakehouse, config, matrix, user_features)
+        inputs = _item_inputs(lakehouse, config, fit, matrix, images, n_items)
+        matrix.unpersist()
+        user_features.unpersist()
         records = []
         for method in config.towers.inputs:
             epochs = None if fit == c.SELECTION else best_epochs[method]
-            task = _task(lakehouse, config, fit, method, manifest, validate, epochs)
+            task = _task(lakehouse, config, fit, method, manifest, inputs[method], validate, epochs)
             result = _train(task)
             if fit == c.SELECTION:
                 best_epochs[method] = result.best_epoch
@@ -53,12 +67,19 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
         lakehouse.write("models", frame.coalesce(1), fit=fit, kind="towers")
 
 
-def _write_rows(lakehouse: Lakehouse, config: Config, fit: str) -> Manifest:
-    matrix = lakehouse.read("user_item_matrix", fit=fit)
+def _images(lakehouse: Lakehouse, n_items: int) -> Images | None:
+    if not lakehouse.exists("item_images"):
+        return None
+    return image_array(lakehouse.read("item_images"), n_items)
+
+
+def _write_rows(
+    lakehouse: Lakehouse, config: Config, fit: str, matrix: DataFrame, user_features: DataFrame
+) -> Manifest:
     processes = config.towers.processes
     return write_tower_rows(
         matrix,
-        lakehouse.read("user_features", fit=fit),
+        user_features,
         lakehouse.artifact_path("tower_rows", fit),
         world_size=processes,
         row_groups=-(-matrix.count() // (processes * ROWS_PER_FILE)) or 1,
@@ -67,28 +88,32 @@ def _write_rows(lakehouse: Lakehouse, config: Config, fit: str) -> Manifest:
     )
 
 
-def _validation(lakehouse: Lakehouse, config: Config) -> ValidationSample:
-    return validation_sample(
-        lakehouse.read("user_item_matrix", fit=c.SELECTION),
-        target_rows(lakehouse.read("splits"), c.VALIDATION),
-        lakehouse.read("user_features", fit=c.SELECTION),
-        VALIDATION_USERS,
-        config.seed,
-    )
+def _validation(
+    lakehouse: Lakehouse, config: Config, matrix: DataFrame, user_features: DataFrame
+) -> ValidationSample:
+    targets = target_rows(lakehouse.read("splits"), c.VALIDATION)
+    return validation_sample(matrix, targets, user_features, VALIDATION_USERS, config.seed)
 
 
-def _item_inputs(lakehouse: Lakehouse, fit: str, method: str) -> ItemInputs:
-    n_items = item_count(lakehouse)
-    counts = interaction_counts(lakehouse.read("user_item_matrix", fit=fit), n_items)
+def _item_inputs(
+    lakehouse: Lakehouse,
+    config: Config,
+    fit: str,
+    matrix: DataFrame,
+    images: Images | None,
+    n_items: int,
+) -> dict[str, ItemInputs]:
+    """The items by method: they differ in their factors alone."""
+    counts = interaction_counts(matrix, n_items)
     features = item_matrix(lakehouse.read("item_features", fit=fit), c.FEATURES, n_items)
-    images = None
-    if lakehouse.exists("item_images"):
-        images = image_array(lakehouse.read("item_images"), n_items)
-    return ItemInputs(
-        read_factor_model(lakehouse, fit, method, counts),
-        features if features.shape[1] else None,
-        images,
-    )
+    return {
+        method: ItemInputs(
+            read_factor_model(lakehouse, fit, method, counts),
+            features if features.shape[1] else None,
+            images,
+        )
+        for method in config.towers.inputs
+    }
 
 
 def _task(
@@ -97,12 +122,13 @@ def _task(
     fit: str,
     method: str,
     manifest: Manifest,
+    items: ItemInputs,
     validate: ValidationSample | None,
     epochs: int | None,
 ) -> TrainingTask:
     return TrainingTask(
         manifest=manifest,
-        items=_item_inputs(lakehouse, fit, method),
+        items=items,
         config=config.towers,
         seed=config.seed,
         validate=validate,

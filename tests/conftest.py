@@ -1,8 +1,10 @@
 """One Spark session and one finished run of the pipeline for all tests that need them."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import coverage
 import pytest
 from pyspark.sql import SparkSession
 
@@ -20,6 +22,9 @@ def spark() -> Iterator[SparkSession]:
     properties = read_properties(REPOSITORY / "conf" / "spark-local.conf")
     properties["spark.driver.memory"] = "2g"
     properties["spark.sql.shuffle.partitions"] = "2"
+    if coverage.Coverage.current() is not None:
+        os.environ["M6REC_COVERAGE_FILE"] = str(REPOSITORY / ".coverage")
+        properties["spark.python.daemon.module"] = "tests.coverage_daemon"
     session = get_session("m6rec-tests", properties, master="local[2]")
     yield session
     session.stop()

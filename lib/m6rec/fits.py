@@ -1,6 +1,7 @@
 """What a fit has learned, read back from its tables as the members of the hybrid."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from m6rec import columns as c
-from m6rec.config import RECENT_RANKERS, Config
+from m6rec.config import Config
 from m6rec.errors import TableError
 from m6rec.kernels.blending import Blend
 from m6rec.kernels.members import (
@@ -162,18 +163,20 @@ class _MemberReader:
     def read(self, name: str) -> Member:
         if name.startswith("towers_"):
             return self._towers(name, name.removeprefix("towers_"))
-        if name in ("svd", "als", MLLIB_ALS):
-            return self._factors(name)
-        if name in RECENT_RANKERS:
-            scale = self._config.neighbours.recency_scale
-            return self._history(name, name.removeprefix("recent_"), scale)
-        if name in ("ridge", "item_neighbours"):
-            return self._history(name, name, None)
-        if name == "user_neighbours":
-            return self._user_neighbours()
-        if name == "content":
-            return self._content()
-        return popularity_member(self._counts)
+        scale = self._config.neighbours.recency_scale
+        readers: dict[str, Callable[[], Member]] = {
+            "svd": lambda: self._factors("svd", projected=True),
+            "als": lambda: self._factors("als", projected=True),
+            MLLIB_ALS: lambda: self._factors(MLLIB_ALS, projected=False),
+            "ridge": lambda: self._history(name, "ridge", None),
+            "recent_ridge": lambda: self._history(name, "ridge", scale),
+            "item_neighbours": lambda: self._history(name, "item_neighbours", None),
+            "recent_item_neighbours": lambda: self._history(name, "item_neighbours", scale),
+            "user_neighbours": self._user_neighbours,
+            "content": self._content,
+            "popularity": lambda: popularity_member(self._counts),
+        }
+        return readers[name]()
 
     def _matrix(self) -> DataFrame:
         return self._lakehouse.read("user_item_matrix", fit=self._fit)
@@ -190,9 +193,9 @@ class _MemberReader:
         vectors = towers.encode_items(features if features.shape[1] else None, images)
         return DotMember(name, TowerUserEncoder(towers), vectors)
 
-    def _factors(self, name: str) -> Member:
+    def _factors(self, name: str, projected: bool) -> Member:
         model = read_factor_model(self._lakehouse, self._fit, name, self._counts)
-        encoder = GivenEncoder(name) if name == MLLIB_ALS else FactorEncoder(model)
+        encoder = FactorEncoder(model) if projected else GivenEncoder(name)
         return DotMember(name, encoder, _scored_factors(model))
 
     def _history(self, name: str, method: str, recency_scale: float | None) -> Member:

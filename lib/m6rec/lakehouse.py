@@ -20,13 +20,15 @@ class Lakehouse:
     """The tables of one run, under a root path or in `catalog.schema`.
 
     A location that holds a slash, or starts with a scheme, is a path; `a.b` is a schema of the
-    catalogue. Artifacts (models, checkpoints) always need a path: `artifacts`.
+    catalogue. Artifacts (models, checkpoints) always need a path: `artifacts`. Where `pinned`, a
+    table stays at the version that was first read, until it is written: a job sees one state.
     """
 
     spark: SparkSession
     location: str
     run_id: str
     artifacts: str = ""
+    pinned: bool = False
     _written: dict[str, int] = field(default_factory=dict)
     _read: dict[str, int] = field(default_factory=dict)
 
@@ -76,11 +78,7 @@ class Lakehouse:
             TableError: the table does not exist; the message names the job that makes it.
         """
         table = TABLES[name]
-        if not self.exists(name):
-            raise TableError(
-                f"table {self.address(name)} does not exist; run the job that writes {name} first"
-            )
-        self._read[name] = version if version is not None else self.version(name)
+        self._read[name] = self._version_to_read(name, version)
         reader = self.spark.read.format("delta").option("versionAsOf", self._read[name])
         address = self.address(name)
         frame = reader.load(address) if self.by_path else reader.table(address)
@@ -101,7 +99,7 @@ class Lakehouse:
         rows = self._conform(table, frame, constants)
         condition = " AND ".join(f"{key} = '{value}'" for key, value in constants.items())
         writer = rows.write.format("delta").mode("overwrite").partitionBy(c.RUN_ID)
-        if self.exists(name):
+        if name in self._written or self.exists(name):
             writer = writer.option("replaceWhere", condition)
         if self.by_path:
             writer.save(self.address(name))
@@ -155,6 +153,16 @@ class Lakehouse:
                 for item in table.schema.fields
             )
         )
+
+    def _version_to_read(self, name: str, asked: int | None) -> int:
+        known = self._written.get(name, self._read.get(name)) if self.pinned else None
+        if asked is None and known is not None:
+            return known
+        if not self.exists(name):
+            raise TableError(
+                f"table {self.address(name)} does not exist; run the job that writes {name} first"
+            )
+        return self.version(name) if asked is None else asked
 
     def _delta(self, name: str) -> DeltaTable:
         address = self.address(name)
@@ -219,4 +227,3 @@ def _load(spark: SparkSession, source: TableSource) -> DataFrame:
             f"{source.format} table {source.path} does not exist; correct the path in the config"
         )
     return reader.format(source.format).load(source.path)
-

@@ -1,4 +1,8 @@
-"""A pipeline that is killed half way ends, started again, as if it had not been killed."""
+"""A pipeline that is killed half way ends, started again, as if it had not been killed.
+
+It is another process with another lake than the run that it is compared with, so equal lists also
+show that a seed gives the same recommendations.
+"""
 
 import os
 import signal

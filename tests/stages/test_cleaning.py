@@ -42,34 +42,38 @@ def pairs_of(frame: DataFrame) -> dict[tuple[str, str], tuple[float, bool]]:
     return {(row.user_id, row.item_id): (row.weight, row.positive) for row in frame.collect()}
 
 
-@pytest.mark.parametrize(
-    ("changes", "reason"),
-    [
-        ({"u": None}, cleaning.NO_USER),
-        ({"u": " \t"}, cleaning.NO_USER),
-        ({"i": ""}, cleaning.NO_ITEM),
-        ({"u": "", "i": "", "w": "-1"}, cleaning.NO_USER),
-        ({"w": "many"}, cleaning.BAD_WEIGHT),
-        ({"w": None}, cleaning.BAD_WEIGHT),
-        ({"w": "NaN"}, cleaning.INFINITE_WEIGHT),
-        ({"w": "Infinity"}, cleaning.INFINITE_WEIGHT),
-        ({"w": "-0.5"}, cleaning.NEGATIVE_WEIGHT),
-        ({"t": "yesterday"}, cleaning.BAD_TIME),
-        ({"t": None}, cleaning.BAD_TIME),
-        ({"t": "2024-06-02"}, cleaning.FUTURE_TIME),
-        ({"e": "dance"}, cleaning.UNKNOWN_EVENT_TYPE),
-        ({"e": None}, cleaning.UNKNOWN_EVENT_TYPE),
-    ],
-)
-def test_a_bad_row_is_quarantined_as_it_came_with_its_first_reason(
-    spark: SparkSession, changes: dict[str, Any], reason: str
-) -> None:
-    source = events(spark, event(), event(**changes))
+BAD_ROWS = [
+    ({"u": None}, cleaning.NO_USER),
+    ({"u": " \t"}, cleaning.NO_USER),
+    ({"i": ""}, cleaning.NO_ITEM),
+    ({"u": "", "i": "", "w": "-1"}, cleaning.NO_USER),
+    ({"w": "many"}, cleaning.BAD_WEIGHT),
+    ({"w": None}, cleaning.BAD_WEIGHT),
+    ({"w": "NaN"}, cleaning.INFINITE_WEIGHT),
+    ({"w": "Infinity"}, cleaning.INFINITE_WEIGHT),
+    ({"w": "-0.5"}, cleaning.NEGATIVE_WEIGHT),
+    ({"t": "yesterday"}, cleaning.BAD_TIME),
+    ({"t": None}, cleaning.BAD_TIME),
+    ({"t": "2024-06-02"}, cleaning.FUTURE_TIME),
+    ({"e": "dance"}, cleaning.UNKNOWN_EVENT_TYPE),
+    ({"e": None}, cleaning.UNKNOWN_EVENT_TYPE),
+]
+
+
+def test_a_bad_row_is_quarantined_as_it_came_with_its_first_reason(spark: SparkSession) -> None:
+    # Column c numbers the rows.
+    rows = [event(c=n, **changes) for n, (changes, _) in enumerate(BAD_ROWS)]
+    source = events(spark, event(c=-1), *rows)
     cleaned = clean_interactions(source, config(event_weights={"view": 1.0}), NOW, 7)
-    refused = cleaned.quarantine.collect()
-    assert [(row.reason, row.source_version) for row in refused] == [(reason, 7)]
-    assert json.loads(refused[0].raw) == dict(zip("uitwec", event(**changes), strict=True))
+    cleaned.labelled.persist()
+    refused = sorted(cleaned.quarantine.collect(), key=lambda row: json.loads(row.raw)["c"])
+    assert [json.loads(row.raw) for row in refused] == [
+        dict(zip("uitwec", row, strict=True)) for row in rows
+    ]
+    assert [row.reason for row in refused] == [reason for _, reason in BAD_ROWS]
+    assert {row.source_version for row in refused} == {7}
     assert cleaned.interactions.count() == 1
+    cleaned.labelled.unpersist()
 
 
 def test_long_and_padded_and_integer_ids_are_kept_as_they_are(spark: SparkSession) -> None:

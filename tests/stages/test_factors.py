@@ -44,7 +44,7 @@ def matrix(spark: SparkSession) -> DataFrame:
     frame = spark.createDataFrame(
         table.to_pandas(), "user_index long, item_indices array<int>, weights array<float>"
     )
-    return frame.repartition(3)
+    return frame.repartition(3).cache()
 
 
 def test_svd_on_two_ranks_equals_one_process(matrix: DataFrame) -> None:
@@ -143,9 +143,10 @@ def test_a_model_survives_its_table(spark: SparkSession) -> None:
         stage.model_from_frame(frame.union(frame), parameters, model.interaction_counts)
 
 
-def test_mllib_users_are_what_project_gives(matrix: DataFrame) -> None:
+def test_mllib_users_are_what_project_gives(matrix: DataFrame, tmp_path: Path) -> None:
+    # So many iterations overflow the stack of a JVM that keeps no checkpoints.
     config = MllibAlsConfig(rank=4, iterations=25)
-    model, users = stage.train_mllib_als(matrix, ITEMS, config, 1)
+    model, users = stage.train_mllib_als(matrix, ITEMS, config, 1, str(tmp_path))
     assert not model.factors[5].any()
     found = {row["user_index"]: row["factor"] for row in users.collect()}
     assert 7 not in found

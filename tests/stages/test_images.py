@@ -26,7 +26,7 @@ def test_bytes_become_pixels_and_broken_images_are_left_out_and_reported(
         (1, b"not an image"),
         (2, _encoded((0, 0, 255), "JPEG")),
         (3, None),
-        (4, _encoded((255, 0, 0), "PNG")[:60]),
+        (4, _encoded((255, 0, 0), "PNG")[:40]),
     ]
     frame = spark.createDataFrame(rows, f"{c.ITEM_INDEX} long, cover binary")
     with caplog.at_level(logging.WARNING):

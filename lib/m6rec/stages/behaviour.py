@@ -55,14 +55,16 @@ def user_behaviour(
     Returns:
         user_index and the doubles USER_BEHAVIOUR; a user without history has 0 everywhere.
     """
-    events = _events(matrix)
     popularity = np.zeros(n_items, dtype=np.float64)
-    counts = events.groupBy(c.ITEM_INDEX).count().toPandas()
-    popularity[counts[c.ITEM_INDEX].to_numpy(np.int64)] = counts["count"].to_numpy(np.float64)
+    latest_of_item = F.max(F.unix_micros(c.EVENT_TIME)).alias("latest")
+    of_items = _events(matrix).groupBy(c.ITEM_INDEX)
+    items = of_items.agg(F.count(F.lit(1)).alias("count"), latest_of_item).toPandas()
+    popularity[items[c.ITEM_INDEX].to_numpy(np.int64)] = items["count"].to_numpy(np.float64)
+    times = items["latest"].dropna()
     describe = partial(
         _describe_users,
         log_popularity=np.log1p(popularity),
-        latest=_latest(matrix),
+        latest=0 if times.empty else int(times.max()),
         item_content=item_content,
     )
     schema = ", ".join(f"{name} double" for name in USER_BEHAVIOUR)

@@ -36,9 +36,12 @@ from m6rec.stages.arrow_rows import (
     matrix_column,
     rows_from_batch,
 )
+from m6rec.stages.item_counts import interaction_counts
 from m6rec.stages.item_side import ShippedArrays, ship_arrays
 
 _ITEMS_PER_BATCH = 4096
+_INTERACTIONS_PER_BLOCK = 1_000_000
+_MOST_BLOCKS = 200
 _PARAMETERS = "parameters"
 
 USER_FACTOR_SCHEMA = T.StructType(
@@ -102,14 +105,30 @@ def train_als(
 
 
 def train_mllib_als(
-    matrix: DataFrame, n_items: int, config: MllibAlsConfig, seed: int
+    matrix: DataFrame,
+    n_items: int,
+    config: MllibAlsConfig,
+    seed: int,
+    checkpoint_folder: str | None = None,
 ) -> tuple[FactorModel, DataFrame]:
     """Spark MLlib's implicit ALS, as a reference.
+
+    Args:
+        matrix: columns user_index, item_indices, weights.
+        n_items: M.
+        config: of the program.
+        seed: of the initial factors, which MLlib draws a block of users or items.
+        checkpoint_folder: where the session keeps checkpoints from here on; the executors share
+            it. More than some 20 iterations need one: without, the plan of the last iteration
+            holds all before it, and overflows the JVM's stack.
 
     Returns:
         The model, whose items without interactions have zero factors, and MLlib's own user
         factors: user_index, factor, of the users that have interactions.
     """
+    counts = interaction_counts(matrix, n_items)
+    if checkpoint_folder is not None:
+        matrix.sparkSession.sparkContext.setCheckpointDir(checkpoint_folder)
     ratings = matrix.select(
         F.col(c.USER_INDEX).cast("int").alias("user"),
         F.explode(F.arrays_zip(c.ITEM_INDICES, c.WEIGHTS)).alias("entry"),
@@ -118,10 +137,13 @@ def train_mllib_als(
         F.col(f"entry.{c.ITEM_INDICES}").alias("item"),
         F.col(f"entry.{c.WEIGHTS}").alias("rating"),
     )
+    blocks = _mllib_blocks(int(counts.sum()))
     estimator = ALS(
         rank=config.rank,
         maxIter=config.iterations,
         regParam=config.regularisation,
+        numUserBlocks=blocks,
+        numItemBlocks=blocks,
         implicitPrefs=True,
         alpha=config.alpha,
         seed=seed,
@@ -130,9 +152,6 @@ def train_mllib_als(
         ratingCol="rating",
     )
     fitted = estimator.fit(ratings)
-    counts = np.zeros(n_items, np.int64)
-    for row in ratings.groupBy("item").count().collect():
-        counts[row["item"]] = row["count"]
     factors = np.zeros((n_items, config.rank), np.float32)
     items = fitted.itemFactors.toPandas()
     if len(items):
@@ -154,6 +173,14 @@ def train_mllib_als(
         F.col("id").cast("long").alias(c.USER_INDEX), F.col("features").alias(c.FACTOR)
     )
     return model, users
+
+
+def _mllib_blocks(interactions: int) -> int:
+    """Blocks of users and of items: a task each an iteration, by the data alone.
+
+    The number of cores must not decide, for the initial factors depend on the blocks.
+    """
+    return min(max(2, -(-interactions // _INTERACTIONS_PER_BLOCK)), _MOST_BLOCKS)
 
 
 def project_users(matrix: DataFrame, model: FactorModel) -> DataFrame:
@@ -216,7 +243,7 @@ def model_to_frame(spark: SparkSession, model: FactorModel) -> DataFrame:
             c.SCALE: model.scales,
         }
     )
-    return spark.createDataFrame(table.to_pandas(), MODEL_SCHEMA)
+    return spark.createDataFrame(table.to_pandas(), MODEL_SCHEMA).coalesce(1)
 
 
 def model_from_frame(

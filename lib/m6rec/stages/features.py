@@ -106,7 +106,7 @@ def fit_features(
     blocks = _fit_blocks(known, columns, index_column, config, seed)
     joined = join_inputs(
         training, known, behaviour, index_column, columns.numeric, behaviour_columns
-    )
+    ).persist()
     preparation = _fit_preparation(joined, columns.numeric, behaviour_columns)
     pipeline = FeaturePipeline(
         index_column=index_column,
@@ -120,6 +120,7 @@ def fit_features(
         clip=config.clip,
     )
     fitted = _fit_selection(pipeline, joined, config)
+    joined.unpersist()
     if known is not None:
         known.unpersist()
     training.unpersist()

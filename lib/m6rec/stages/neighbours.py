@@ -117,13 +117,22 @@ class Pieces:
     values: Float32
 
 
-def train_item_neighbours(matrix: DataFrame, n_items: int, config: NeighboursConfig) -> ItemWeights:
+def train_item_neighbours(
+    matrix: DataFrame,
+    n_items: int,
+    config: NeighboursConfig,
+    statistics: MatrixStatistics | None = None,
+) -> ItemWeights:
     """Top-K normalised co-occurrence (see kernels.item_neighbours), K a target item.
 
     Args:
         matrix: user_index, item_indices, weights of one fit; the weights are R's values.
+        n_items: M.
+        config: of the neighbours.
+        statistics: what `matrix_statistics` says of the matrix; counted unless given.
     """
-    statistics = matrix_statistics(matrix, n_items, config.maximum_history)
+    if statistics is None:
+        statistics = matrix_statistics(matrix, n_items, config.maximum_history)
     prune = partial(
         _similar_pieces, neighbours=config.neighbours, item_exponent=config.item_exponent
     )
@@ -133,17 +142,26 @@ def train_item_neighbours(matrix: DataFrame, n_items: int, config: NeighboursCon
     return transpose(_item_weights(by_target, n_items))
 
 
-def train_ridge(matrix: DataFrame, n_items: int, config: NeighboursConfig) -> ItemWeights:
+def train_ridge(
+    matrix: DataFrame,
+    n_items: int,
+    config: NeighboursConfig,
+    statistics: MatrixStatistics | None = None,
+) -> ItemWeights:
     """Local ridge weights (see kernels.ridge), the `kept` largest of each history item.
 
     Args:
         matrix: user_index, item_indices, weights of one fit; every interaction counts as 1.
+        n_items: M.
+        config: of the neighbours.
+        statistics: what `matrix_statistics` says of the matrix; counted unless given.
 
     Raises:
         DataError: the matrix has no interactions.
     """
     settings = config.ridge
-    statistics = matrix_statistics(matrix, n_items, config.maximum_history)
+    if statistics is None:
+        statistics = matrix_statistics(matrix, n_items, config.maximum_history)
     degrees = statistics.counts.astype(np.float64)
     scale = statistics.mean_scale(2.0 * settings.user_exponent)
     penalty = ridge_penalty(settings.regularisation, scale, degrees, settings.item_exponent)
