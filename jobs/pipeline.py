@@ -29,6 +29,8 @@ from m6rec.report.export import metrics_json
 from m6rec.report.page import write_report
 from m6rec.session import get_session
 
+NARROWEST = 110
+
 JOBS: dict[str, Job] = {
     "prepare_interactions": prepare_interactions.run,
     "train_factors": train_factors.run,
@@ -56,7 +58,9 @@ def run_pipeline(spark: SparkSession, config: Config, run_id: str, output: Path)
     report = collect_report(lakehouse, config)
     metrics_json(report.metrics, output / "metrics.json")
     write_report(output / "report.html", report)
-    print_results(Console(), report.metrics, report.examples, k=report.k)
+    # A log file has no width of its own, and 80 columns would cut the numbers.
+    console = Console(width=max(Console().width, NARROWEST))
+    print_results(console, report.metrics, report.examples, k=report.k)
     print(f"metrics: {output / 'metrics.json'}\nreport: {output / 'report.html'}", flush=True)
     return lakehouse
 

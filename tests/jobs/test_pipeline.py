@@ -120,4 +120,3 @@ def test_the_jobs_of_a_run_are_recorded_with_what_they_read_and_wrote(lakehouse:
     recommend = next(row for row in rows if row["job"] == "recommend")
     assert "recommendations" in recommend["outputs"]
     assert "user_item_matrix" in recommend["inputs"]
-

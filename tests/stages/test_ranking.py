@@ -102,9 +102,7 @@ def test_candidates_hold_each_members_standardised_scores(
 
 
 def test_published_lists_tell_parts_and_reasons(spark: SparkSession, users: DataFrame) -> None:
-    user_ids = spark.createDataFrame(
-        [(0, "anna"), (2, "new")], "user_index long, user_id string"
-    )
+    user_ids = spark.createDataFrame([(0, "anna"), (2, "new")], "user_index long, user_id string")
     explaining = Explaining(
         item_weights=WEIGHTS,
         attributes=item_attributes([[0], [], [], [0]], 1),

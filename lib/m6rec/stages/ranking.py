@@ -124,9 +124,7 @@ def user_inputs(
         given: member name to columns user_index, factor.
         excluded_pairs: columns user_index, item_index; may be None.
     """
-    rows = matrix.select(
-        c.USER_INDEX, c.ITEM_INDICES, c.WEIGHTS, c.TIMES, c.EXCLUDED_INDICES
-    )
+    rows = matrix.select(c.USER_INDEX, c.ITEM_INDICES, c.WEIGHTS, c.TIMES, c.EXCLUDED_INDICES)
     features = user_features.select(c.USER_INDEX, c.FEATURES, c.CONTENT)
     rows = rows.join(features, c.USER_INDEX, how="left")
     for name, vectors in given.items():
@@ -269,9 +267,7 @@ def _rank_partition(
             yield _list_batch(blend.name, block.rows.user_index, items, values)
 
 
-def _list_batch(
-    model: str, user_index: Int64, items: Int32, values: Float32
-) -> pa.RecordBatch:
+def _list_batch(model: str, user_index: Int64, items: Int32, values: Float32) -> pa.RecordBatch:
     listed = items >= 0
     offsets = np.concatenate([[0], np.cumsum(listed.sum(axis=1))]).astype(np.int64)
     return pa.RecordBatch.from_arrays(
