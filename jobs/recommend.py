@@ -32,24 +32,28 @@ from m6rec.stages.ranking import Explaining, Scoring, rank, recommend, user_inpu
 
 def run(lakehouse: Lakehouse, config: Config) -> None:
     """Write the lists that `evaluate` measures, then the lists that are published."""
-    rank_for_evaluation(lakehouse, config, c.SELECTION)
-    members, blends = rank_for_evaluation(lakehouse, config, c.FINAL)
+    evaluated = config.usable(config.evaluate.rankers)
+    rankers = tuple(dict.fromkeys((*evaluated, config.recommend.ranker)))
+    blends = read_blends(lakehouse, config, rankers)
+    rank_for_evaluation(lakehouse, config, c.SELECTION, blends)
+    members = rank_for_evaluation(lakehouse, config, c.FINAL, blends)
     publishable(lakehouse, config, members, blends)
     embed(lakehouse, config, members)
 
 
 def rank_for_evaluation(
-    lakehouse: Lakehouse, config: Config, fit: str
-) -> tuple[dict[str, Member], tuple[Blend, ...]]:
-    """Lists of all evaluated rankers for the users with items in the fit's target fold."""
-    evaluated = config.usable(config.evaluate.rankers)
-    rankers = tuple(dict.fromkeys((*evaluated, config.recommend.ranker)))
-    blends = read_blends(lakehouse, config, rankers)
+    lakehouse: Lakehouse, config: Config, fit: str, blends: tuple[Blend, ...]
+) -> dict[str, Member]:
+    """Lists of all evaluated rankers for the users with items in the fit's target fold.
+
+    Returns:
+        The members of all `blends`.
+    """
     names = tuple(dict.fromkeys(name for blend in blends for name in blend.members))
     members = read_members(lakehouse, config, fit, names)
     scoring = Scoring(
         members=members,
-        blends=tuple(blend for blend in blends if blend.name in evaluated),
+        blends=tuple(blend for blend in blends if blend.name in config.evaluate.rankers),
         forbidden=forbidden_items(lakehouse.read("catalogue"), item_count(lakehouse)),
         mask_seen=True,
         n=max(config.evaluate.ks),
@@ -59,7 +63,7 @@ def rank_for_evaluation(
         targets.select(c.USER_INDEX), c.USER_INDEX, how="left_semi"
     )
     lakehouse.write("lists", rank(users, scoring), fit=fit)
-    return members, blends
+    return members
 
 
 def publishable(

@@ -12,6 +12,7 @@ from m6rec import columns as c
 from m6rec.config import Config
 from m6rec.errors import TableError
 from m6rec.kernels.blending import Blend
+from m6rec.kernels.item_neighbours import ItemWeights
 from m6rec.kernels.members import (
     DotMember,
     FactorEncoder,
@@ -32,7 +33,6 @@ from m6rec.stages.item_counts import interaction_counts
 from m6rec.stages.neighbours import candidate_users, item_weights_from_frame
 from m6rec.stages.tower_inputs import image_array
 from m6rec.towers.artifact import load_towers
-from m6rec.towers.encoder import TowerEncoder
 
 FUSION = "fusion"
 HYBRID = "hybrid"
@@ -84,13 +84,6 @@ def model_row(lakehouse: Lakehouse, name: str, parameters: dict[str, Any]) -> Da
     return lakehouse.spark.createDataFrame(
         [(name, json.dumps(parameters), None)], "name string, parameters string, artifact string"
     )
-
-
-def read_towers(lakehouse: Lakehouse, fit: str, method: str, counts: Int64) -> TowerEncoder:
-    """The pair of towers that rests on the factors of `method`."""
-    parameters = read_model(lakehouse, fit, "towers", method)
-    artifact = load_towers(parameters["artifact"])
-    return artifact.encoder(read_factor_model(lakehouse, fit, method, counts))
 
 
 def member_names(ranker: str, config: Config) -> tuple[str, ...]:
@@ -158,6 +151,8 @@ class _MemberReader:
         self._config = config
         self._fit = fit
         self._n_items = item_count(lakehouse)
+        self._factor_models: dict[str, FactorModel] = {}
+        self._weights: dict[str, ItemWeights] = {}
         self._counts = interaction_counts(self._matrix(), self._n_items)
 
     def read(self, name: str) -> Member:
@@ -185,7 +180,8 @@ class _MemberReader:
         return self._lakehouse.read("item_features", fit=self._fit)
 
     def _towers(self, name: str, method: str) -> Member:
-        towers = read_towers(self._lakehouse, self._fit, method, self._counts)
+        parameters = read_model(self._lakehouse, self._fit, "towers", method)
+        towers = load_towers(parameters["artifact"]).encoder(self._factor_model(method))
         features = item_matrix(self._features(), c.FEATURES, self._n_items)
         images = None
         if self._lakehouse.exists("item_images"):
@@ -194,14 +190,27 @@ class _MemberReader:
         return DotMember(name, TowerUserEncoder(towers), vectors)
 
     def _factors(self, name: str, projected: bool) -> Member:
-        model = read_factor_model(self._lakehouse, self._fit, name, self._counts)
+        model = self._factor_model(name)
         encoder = FactorEncoder(model) if projected else GivenEncoder(name)
         return DotMember(name, encoder, _scored_factors(model))
 
     def _history(self, name: str, method: str, recency_scale: float | None) -> Member:
-        frame = self._lakehouse.read("item_neighbours", fit=self._fit, method=method)
-        weights = item_weights_from_frame(frame, self._n_items)
-        return HistoryMember(name, weights, self._n_items, "square_root", recency_scale)
+        return HistoryMember(
+            name, self._item_weights(method), self._n_items, "square_root", recency_scale
+        )
+
+    def _factor_model(self, method: str) -> FactorModel:
+        if method not in self._factor_models:
+            self._factor_models[method] = read_factor_model(
+                self._lakehouse, self._fit, method, self._counts
+            )
+        return self._factor_models[method]
+
+    def _item_weights(self, method: str) -> ItemWeights:
+        if method not in self._weights:
+            frame = self._lakehouse.read("item_neighbours", fit=self._fit, method=method)
+            self._weights[method] = item_weights_from_frame(frame, self._n_items)
+        return self._weights[method]
 
     def _user_neighbours(self) -> Member:
         settings = self._config.neighbours

@@ -29,7 +29,8 @@ def recency_ranks(offsets: Int64, times: Int64) -> Float32:
 
 def recent_weights(ranks: Float32, scale: float) -> Float32:
     """exp(-rank / scale), float32 [entries]; `scale` is in interactions."""
-    return np.exp(-ranks / np.float32(scale), dtype=np.float32)
+    weights: Float32 = np.exp(-ranks / np.float32(scale))
+    return weights
 
 
 @numba.njit(cache=True, nogil=True)

@@ -1,0 +1,57 @@
+"""The pipeline on the least that an owner may have: pairs of ids, a test table, nothing else."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from jobs.pipeline import run_pipeline
+from m6rec import columns as c
+from m6rec.config import RECENT_RANKERS, parse_config
+
+
+def write_pairs(folder: Path) -> None:
+    """Users with two tastes; the test table has a user and an item that training never saw."""
+    rng = np.random.default_rng(3)
+    pairs = [
+        (f"customer {user}", f"sku/{2 * item + user % 2}")
+        for user in range(60)
+        for item in rng.choice(20, size=8, replace=False)
+    ]
+    table = pd.DataFrame(pairs, columns=["who", "what"])
+    held_out = table.groupby("who").head(2)
+    table.drop(held_out.index).to_parquet(folder / "train.parquet", index=False)
+    unseen = pd.DataFrame([("stranger", "sku/1"), ("customer 1", "sku/new")], columns=table.columns)
+    pd.concat([held_out, unseen]).to_parquet(folder / "test.parquet", index=False)
+
+
+def test_pairs_and_a_test_table_are_enough(spark: SparkSession, tmp_path: Path) -> None:
+    write_pairs(tmp_path)
+    config = parse_config(
+        {
+            "lake": str(tmp_path / "lake"),
+            "interactions": {
+                "source": {"path": str(tmp_path / "train.parquet"), "format": "parquet"},
+                "columns": {"user": "who", "item": "what"},
+            },
+            "split": {
+                "strategy": "provided",
+                "test": {"path": str(tmp_path / "test.parquet"), "format": "parquet"},
+            },
+            "factors": {"svd": {"rank": 8}, "als": {"rank": 8}, "mllib_als": {"rank": 8}},
+            "towers": {"hidden": 16, "epochs": 1, "negatives": 16, "inputs": ["svd"]},
+            "evaluate": {"bootstrap_replicates": 50},
+            "recommend": {"top_n": 5},
+        },
+        "test",
+    )
+    lakehouse = run_pipeline(spark, config, "pairs", tmp_path / "out")
+    rows = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert {row["model"] for row in rows} == set(config.evaluate.rankers) - RECENT_RANKERS
+    test_users = {row["users"] for row in rows if (row["fold"], row["segment"]) == ("test", "all")}
+    assert test_users == {61}
+    lists = lakehouse.read("recommendations").where(F.col(c.USER_ID) == "stranger")
+    assert lists.count() == 5
