@@ -107,25 +107,15 @@ class Lakehouse:
             writer.saveAsTable(self.address(name))
         return self._record(name)
 
-    def merge(self, name: str, frame: DataFrame, key: tuple[str, ...]) -> int:
-        """Insert the rows of a shared table whose key is new, update the others."""
-        rows = self._prepare_merge(name, frame)
-        target = self._delta(name).alias("target").merge(rows.alias("source"), _matches(key))
-        target.whenMatchedUpdateAll().whenNotMatchedInsertAll().execute()
-        return self._record(name)
-
     def append_new(self, name: str, frame: DataFrame, key: tuple[str, ...]) -> int:
         """Insert the rows of a shared table whose key is new; leave the others as they are."""
-        rows = self._prepare_merge(name, frame)
-        target = self._delta(name).alias("target").merge(rows.alias("source"), _matches(key))
-        target.whenNotMatchedInsertAll().execute()
-        return self._record(name)
-
-    def _prepare_merge(self, name: str, frame: DataFrame) -> DataFrame:
         table = TABLES[name]
         if not self.exists(name):
             self._create_empty(table)
-        return self._conform(table, frame, {c.RUN_ID: self.run_id})
+        rows = self._conform(table, frame, {c.RUN_ID: self.run_id})
+        target = self._delta(name).alias("target").merge(rows.alias("source"), _matches(key))
+        target.whenNotMatchedInsertAll().execute()
+        return self._record(name)
 
     def _create_empty(self, table: TableSchema) -> None:
         builder = DeltaTable.createIfNotExists(self.spark).addColumns(table.schema)

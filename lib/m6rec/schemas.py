@@ -11,9 +11,9 @@ _INDICES = T.ArrayType(T.IntegerType())
 _FLOATS = T.ArrayType(T.FloatType())
 _REASON = T.StructType(
     [
-        T.StructField("kind", T.StringType(), False),
-        T.StructField("value", T.StringType(), False),
-        T.StructField("share", T.DoubleType(), False),
+        T.StructField("kind", T.StringType()),
+        T.StructField("value", T.StringType()),
+        T.StructField("share", T.DoubleType()),
     ]
 )
 

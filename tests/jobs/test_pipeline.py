@@ -15,6 +15,8 @@ from m6rec.lineage import published_run, read_published
 from m6rec.schemas import TABLES
 from tests.synthetic_shop import Shop
 
+pytestmark = pytest.mark.xdist_group("finished run")
+
 
 def test_metrics_hold_every_ranker_at_every_depth_on_both_folds(
     lakehouse: Lakehouse, config: Config, output: Path
@@ -70,7 +72,8 @@ def test_no_list_holds_an_item_that_the_user_has(lakehouse: Lakehouse) -> None:
     items = lakehouse.read("item_index").select(c.ITEM_ID, c.ITEM_INDEX)
     users = lakehouse.read("user_index").select(c.USER_ID, c.USER_INDEX)
     matrix = lakehouse.read("user_item_matrix", fit=c.FINAL)
-    seen = matrix.select(c.USER_INDEX, F.explode(c.ITEM_INDICES).cast("long").alias(c.ITEM_INDEX))
+    items_had = F.explode(F.col(c.ITEM_INDICES).cast("array<long>"))
+    seen = matrix.select(c.USER_INDEX, items_had.alias(c.ITEM_INDEX))
     listed = lists.join(items, c.ITEM_ID).join(users, c.USER_ID)
     assert listed.join(seen, [c.USER_INDEX, c.ITEM_INDEX], how="left_semi").count() == 0
 

@@ -26,6 +26,7 @@ from m6rec.stages.item_counts import interaction_counts
 from tests.jobs.standalone_cluster import standalone_cluster
 from tests.synthetic_shop import Shop
 
+pytestmark = pytest.mark.xdist_group("finished run")
 REPOSITORY = Path(__file__).parent.parent.parent
 PROPERTIES = {
     "spark.sql.shuffle.partitions": "4",
@@ -64,6 +65,8 @@ def on_cluster(
             check=False,
         )
     assert result.returncode == 0, result.stdout + result.stderr
+    # Both workers had an executor of the application.
+    assert all(list((folder / f"worker-{number}").glob("app-*")) for number in range(2))
     return Lakehouse(spark, str(output / "lake"), "cluster"), output
 
 

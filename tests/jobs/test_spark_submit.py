@@ -109,22 +109,6 @@ def test_a_missing_properties_file_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_job_runs_from_any_folder_and_is_skipped_when_started_again(tmp_path: Path) -> None:
-    config = str(write_config(tmp_path))
-    options = ["--config", config, "--output", "out", "--run-id", "r1"]
-
-    first = submit("prepare_interactions", *options, cwd=tmp_path, MASTER="local[2]")
-    assert first.returncode == 0, first.stderr
-    assert (tmp_path / "out" / "lake" / "splits" / "_delta_log").is_dir()
-    assert "prepare_interactions: finished in" in first.stdout
-    assert ":: loading settings" not in first.stderr
-
-    again = submit("prepare_interactions", *options, cwd=tmp_path, MASTER="local[2]")
-    assert again.returncode == 0, again.stderr
-    assert "prepare_interactions: skipped (finished)" in again.stdout
-
-
-@pytest.mark.slow
 def test_a_missing_column_ends_with_code_2_and_its_name(tmp_path: Path) -> None:
     config = str(write_config(tmp_path))
     options = ["--config", config, "--set", "interactions.columns.item=sku"]
