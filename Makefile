@@ -8,16 +8,19 @@ export PYTHONDONTWRITEBYTECODE := 1
 export PYTHONPATH := lib:.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint types format demo clean
+.PHONY: help setup test notebook lint types format demo clean
 
 help: ## Explain the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## Make the virtual environment from the lock file
 	@./spark-submit.sh setup
 
 test: setup ## All tests with coverage of lib/ (less than 15 minutes)
 	$(PYTHON) -m pytest -n 2 --dist loadgroup --cov=lib/m6rec --cov-report=term --cov-fail-under=90
+
+notebook: setup ## Execute the notebook
+	$(PYTHON) -m pytest --nbmake --nbmake-timeout=900 notebooks
 
 lint: setup ## Style: ruff
 	$(VENV)/bin/ruff check $(SOURCES)
