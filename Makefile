@@ -17,7 +17,7 @@ setup: ## Make the virtual environment from the lock file
 	@./spark-submit.sh setup
 
 test: setup ## All tests with coverage of lib/ (less than 15 minutes)
-	$(PYTHON) -m pytest -n 2 --dist loadgroup --cov=lib/m6rec --cov-report=term --cov-fail-under=90
+	$(PYTHON) -m pytest --cov=lib/m6rec --cov-report=term --cov-fail-under=90
 
 notebook: setup ## Execute the notebook
 	$(PYTHON) -m pytest --nbmake --nbmake-timeout=900 notebooks

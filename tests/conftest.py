@@ -16,13 +16,6 @@ from tests.synthetic_shop import Shop, make_shop
 REPOSITORY = Path(__file__).parent.parent
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Two processes share the files, so that module fixtures are made once."""
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(str(item.path)))
-
-
 @pytest.fixture(scope="session")
 def spark() -> Iterator[SparkSession]:
     """`local[2]`: two partitions run side by side, as few cores as show a distribution bug."""

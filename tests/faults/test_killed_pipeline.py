@@ -10,7 +10,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 import yaml
 from pyspark.sql import SparkSession
 
@@ -18,7 +17,6 @@ from m6rec.lakehouse import Lakehouse
 from m6rec.lineage import published_run
 from tests.synthetic_shop import Shop, published_lists
 
-pytestmark = pytest.mark.xdist_group("finished run")
 REPOSITORY = Path(__file__).parent.parent.parent
 KILL_AFTER = "train_factors: finished"
 

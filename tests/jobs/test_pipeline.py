@@ -15,8 +15,6 @@ from m6rec.lineage import published_run, read_published
 from m6rec.schemas import TABLES
 from tests.synthetic_shop import Shop
 
-pytestmark = pytest.mark.xdist_group("finished run")
-
 
 def test_metrics_hold_every_ranker_at_every_depth_on_both_folds(
     lakehouse: Lakehouse, config: Config, output: Path

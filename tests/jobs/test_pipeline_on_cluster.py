@@ -26,7 +26,6 @@ from m6rec.stages.item_counts import interaction_counts
 from tests.jobs.standalone_cluster import standalone_cluster
 from tests.synthetic_shop import Shop
 
-pytestmark = pytest.mark.xdist_group("finished run")
 REPOSITORY = Path(__file__).parent.parent.parent
 PROPERTIES = {
     "spark.sql.shuffle.partitions": "4",
