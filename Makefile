@@ -16,7 +16,7 @@ help: ## Explain the targets
 setup: ## Make the virtual environment from the lock file
 	@./spark-submit.sh setup
 
-test: setup ## All tests with coverage of lib/ (less than 15 minutes)
+test: setup ## All tests with coverage of lib/
 	$(PYTHON) -m pytest --cov=lib/m6rec --cov-report=term --cov-fail-under=90
 
 notebook: setup ## Execute the notebook
