@@ -13,10 +13,12 @@ from m6rec import columns as c
 from m6rec.command_line import command_line
 from m6rec.config import Config
 from m6rec.errors import DataError
+from m6rec.fits import item_count
 from m6rec.lakehouse import Lakehouse
 from m6rec.schemas import TABLES
 from m6rec.stages.evaluation import compare_runs, evaluate_lists
 from m6rec.stages.item_counts import interaction_counts
+from m6rec.stages.matrix import target_rows
 
 
 def run(lakehouse: Lakehouse, config: Config) -> None:
@@ -31,7 +33,7 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
     metrics: list[dict[str, Any]] = []
     comparisons: list[dict[str, Any]] = []
     for fit, fold in c.TARGET_FOLD_OF_FIT.items():
-        targets = _targets(lakehouse, fold).cache()
+        targets = target_rows(lakehouse.read("splits"), fold).cache()
         if not targets.isEmpty():
             fold_metrics, fold_comparisons = _evaluate_fold(lakehouse, config, fit, fold, targets)
             metrics += fold_metrics
@@ -50,7 +52,7 @@ def _evaluate_fold(
     lakehouse: Lakehouse, config: Config, fit: str, fold: str, targets: DataFrame
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     matrix = lakehouse.read("user_item_matrix", fit=fit)
-    n_items = _n_items(lakehouse)
+    n_items = item_count(lakehouse)
     lists = lakehouse.read("lists", fit=fit)
     evaluation = evaluate_lists(
         lists,
@@ -72,25 +74,9 @@ def _evaluate_fold(
     return evaluation.metrics, evaluation.comparisons + rows
 
 
-def _targets(lakehouse: Lakehouse, fold: str) -> DataFrame:
-    return (
-        lakehouse.read("splits", fold=fold)
-        .where(F.col(c.POSITIVE))
-        .groupBy(c.USER_INDEX)
-        .agg(F.sort_array(F.collect_set(F.col(c.ITEM_INDEX).cast("int"))).alias(c.ITEM_INDICES))
-    )
-
-
 def _lists_of_run(lakehouse: Lakehouse, run_id: str, fit: str) -> DataFrame:
     other = Lakehouse(lakehouse.spark, lakehouse.location, run_id, lakehouse.artifacts)
     return other.read("lists", fit=fit)
-
-
-def _n_items(lakehouse: Lakehouse) -> int:
-    row = lakehouse.read("item_index").agg(F.max(c.ITEM_INDEX).alias(c.ITEM_INDEX)).first()
-    if row is None or row[c.ITEM_INDEX] is None:
-        raise DataError("table item_index is empty; run prepare_interactions first")
-    return int(row[c.ITEM_INDEX]) + 1
 
 
 def _content_vectors(
