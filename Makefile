@@ -8,7 +8,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 export PYTHONPATH := lib:.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test notebook lint types format demo clean
+.PHONY: help setup test notebook lint types format demo quality clean
 
 help: ## Explain the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,12 @@ types: setup ## Types: mypy --strict on lib/
 
 demo: ## The whole pipeline on MovieLens-100K, in output/demo
 	@./spark-submit.sh demo
+
+# DATA and OUTPUT are folders; TOP=300 makes longer lists; PROTOCOL=cold_items ranks unseen items.
+TOP ?= 100
+PROTOCOL ?= all
+quality: ## The default configuration on a folder of data: make quality DATA=DIR OUTPUT=DIR
+	@./spark-submit.sh quality --data "$(DATA)" --output "$(OUTPUT)" --top "$(TOP)" --protocol "$(PROTOCOL)"
 
 clean: ## Remove what runs and tests leave behind (not the virtual environment)
 	rm -rf output spark-warehouse metastore_db derby.log .coverage .pytest_cache .mypy_cache .ruff_cache

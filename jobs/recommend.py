@@ -19,6 +19,7 @@ from m6rec.fits import (
     member_names,
     read_blends,
     read_members,
+    unlisted_items,
 )
 from m6rec.kernels.blending import Blend
 from m6rec.kernels.members import Member
@@ -54,7 +55,7 @@ def rank_for_evaluation(
     scoring = Scoring(
         members=members,
         blends=tuple(blend for blend in blends if blend.name in config.evaluate.rankers),
-        forbidden=forbidden_items(lakehouse.read("catalogue"), item_count(lakehouse)),
+        forbidden=unlisted_items(lakehouse, config, fit),
         mask_seen=True,
         n=max(config.evaluate.ks),
     )

@@ -10,10 +10,16 @@ from pyspark.sql import functions as F
 from m6rec import columns as c
 from m6rec.command_line import command_line
 from m6rec.config import Config
-from m6rec.fits import HYBRID, given_vectors, item_count, member_names, model_row, read_members
+from m6rec.fits import (
+    HYBRID,
+    given_vectors,
+    member_names,
+    model_row,
+    read_members,
+    unlisted_items,
+)
 from m6rec.kernels.blending import choose_weights
 from m6rec.lakehouse import Lakehouse
-from m6rec.stages.catalogue import forbidden_items
 from m6rec.stages.matrix import target_rows
 from m6rec.stages.ranking import Scoring, collect_candidates, user_inputs
 
@@ -24,7 +30,7 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
     scoring = Scoring(
         members=read_members(lakehouse, config, c.SELECTION, names),
         blends=(),
-        forbidden=forbidden_items(lakehouse.read("catalogue"), item_count(lakehouse)),
+        forbidden=unlisted_items(lakehouse, config, c.SELECTION),
         mask_seen=True,
         n=config.hybrid.candidates_per_member,
     )

@@ -117,7 +117,9 @@ class SplitConfig(Section):
     test_items: PositiveInt | None = None
     test: TableSource | None = None
     validation: TableSource | None = None
-    validation_strategy: Literal["auto", "temporal", "last", "random", "mixed"] = "auto"
+    validation_strategy: Literal["auto", "temporal", "last", "random", "mixed", "cold_items"] = (
+        "auto"
+    )
     validation_share: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
 
     @model_validator(mode="after")
@@ -132,7 +134,7 @@ class SplitConfig(Section):
 class SvdConfig(Section):
     """Randomized SVD of D_u^-a P D_i^-b with spectral weighting f(s) = (s / s_0)^spectrum_power."""
 
-    rank: PositiveInt = 256
+    rank: PositiveInt = 512
     oversampling: Annotated[int, Field(ge=0)] = 32
     power_passes: Annotated[int, Field(ge=0)] = 5
     user_exponent: NonNegativeFloat = 0.5
@@ -143,7 +145,7 @@ class SvdConfig(Section):
 class AlsConfig(Section):
     """Implicit ALS; `unobserved_weight` times the number of items is kept within bounds."""
 
-    rank: PositiveInt = 128
+    rank: PositiveInt = 256
     iterations: PositiveInt = 16
     regularisation: NonNegativeFloat = 0.01
     frequency_exponent: NonNegativeFloat = 1.0
@@ -286,7 +288,13 @@ class RecommendConfig(Section):
 
 
 class EvaluateConfig(Section):
-    """Which rankers are measured, at which depths."""
+    """Which rankers are measured, at which depths.
+
+    `candidates` is what lists are made of: all items of the catalogue that the user has not seen,
+    or only items that training never saw.
+    """
+
+    candidates: Literal["all", "cold_items"] = "all"
 
     rankers: tuple[RankerName, ...] = (
         "hybrid",

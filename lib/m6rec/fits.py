@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -26,6 +27,7 @@ from m6rec.kernels.projection import FactorModel
 from m6rec.kernels.rows import Float32, Int64
 from m6rec.kernels.user_neighbours import user_neighbour_search
 from m6rec.lakehouse import Lakehouse
+from m6rec.stages.catalogue import forbidden_items
 from m6rec.stages.encoders import ContentUserEncoder, TowerUserEncoder
 from m6rec.stages.factors import model_from_frame
 from m6rec.stages.features import item_matrix, read_content_encoder
@@ -45,6 +47,15 @@ def item_count(lakehouse: Lakehouse) -> int:
     if row is None or row[0] is None:
         raise TableError("table item_index is empty; run prepare_interactions first")
     return int(row[0]) + 1
+
+
+def unlisted_items(lakehouse: Lakehouse, config: Config, fit: str) -> npt.NDArray[np.bool_]:
+    """bool [items]: items that no measured list of the fit may hold, as `evaluate.candidates` says."""
+    n_items = item_count(lakehouse)
+    unlisted = forbidden_items(lakehouse.read("catalogue"), n_items)
+    if config.evaluate.candidates == "cold_items":
+        unlisted |= interaction_counts(lakehouse.read("user_item_matrix", fit=fit), n_items) > 0
+    return unlisted
 
 
 def read_factor_model(lakehouse: Lakehouse, fit: str, method: str, counts: Int64) -> FactorModel:

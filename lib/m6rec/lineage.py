@@ -102,6 +102,16 @@ def read_published(spark: SparkSession, location: str, name: str) -> DataFrame:
     return Lakehouse(spark, location, row[c.RUN_ID]).read(name, version=versions[name])
 
 
+def step_seconds(lakehouse: Lakehouse) -> dict[str, float]:
+    """Wall time in seconds of each finished job of the run, in their order."""
+    rows = sorted(_jobs_of_run(lakehouse), key=lambda row: row["started_at"])
+    return {
+        row["job"]: (row["finished_at"] - row["started_at"]).total_seconds()
+        for row in rows
+        if row["job"] != PUBLISH and row["finished_at"] is not None
+    }
+
+
 @lru_cache
 def code_version() -> str:
     """The package's version, with the git commit where it runs from a working tree."""

@@ -9,6 +9,7 @@ from pyspark.sql import functions as F
 from m6rec import columns as c
 from m6rec.config import Config
 from m6rec.lakehouse import Lakehouse
+from m6rec.lineage import step_seconds
 from m6rec.report.page import ReportData
 
 EXAMPLE_USERS = 3
@@ -36,7 +37,7 @@ def collect_report(lakehouse: Lakehouse, config: Config) -> ReportData:
         },
         hybrid_weights=dict(zip(hybrid["members"], hybrid["weights"], strict=True)),
         examples=_examples(lakehouse),
-        step_seconds=_step_seconds(lakehouse),
+        step_seconds=step_seconds(lakehouse),
         k=min(config.evaluate.ks),
     )
 
@@ -48,18 +49,6 @@ def _counts(lakehouse: Lakehouse) -> dict[str, int]:
         "items": lakehouse.read("catalogue").count(),
         "interactions": lakehouse.read("interactions").count(),
         **{f"{row[c.FOLD]} pairs": row["count"] for row in sorted(folds)},
-    }
-
-
-def _step_seconds(lakehouse: Lakehouse) -> dict[str, float]:
-    rows = lakehouse.read("runs").where(
-        (F.col(c.RUN_ID) == lakehouse.run_id) & F.col("finished_at").isNotNull()
-    )
-    ordered = rows.orderBy("started_at").collect()
-    return {
-        row["job"]: (row["finished_at"] - row["started_at"]).total_seconds()
-        for row in ordered
-        if row["job"] != "publish"
     }
 
 
