@@ -15,6 +15,7 @@ from pyspark.sql.window import Window
 from m6rec import columns as c
 from m6rec.command_line import command_line
 from m6rec.config import AttributesSource, Config, FeatureKind
+from m6rec.fits import item_count
 from m6rec.lakehouse import Lakehouse, read_source
 from m6rec.stages.behaviour import event_mix, item_behaviour, user_behaviour
 from m6rec.stages.feature_kinds import infer_kinds
@@ -48,8 +49,9 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
             lakehouse, config.features.items, "item_index", c.ITEM_ID, c.ITEM_INDEX
         )
         _write_images(lakehouse, config, items)
+        n_items = item_count(lakehouse)
         for fit in (c.SELECTION, c.FINAL):
-            _build(lakehouse, config, fit, users, items)
+            _build(lakehouse, config, fit, users, items, n_items)
     finally:
         lakehouse.spark.catalog.clearCache()
 
@@ -60,6 +62,7 @@ def _build(
     fit: str,
     users: _Attributes | None,
     items: _Attributes | None,
+    n_items: int,
 ) -> None:
     matrix = lakehouse.read("user_item_matrix", fit=fit).persist()
     events = _training_events(lakehouse, config, fit)
@@ -70,7 +73,6 @@ def _build(
     item_pipeline = _fit_and_write(
         lakehouse, config, fit, "item", items, item_acts, item_training.distinct()
     )
-    n_items = _size(lakehouse.read("item_index"), c.ITEM_INDEX)
     content = None
     if 0 < n_items * item_pipeline.content_width <= _LARGEST_SHIPPED_CONTENT:
         written = lakehouse.read("item_features", fit=fit)
@@ -181,11 +183,6 @@ def _with_mix(
     if events is None:
         return behaviour
     return behaviour.join(event_mix(events, index_column), index_column, "left")
-
-
-def _size(index: DataFrame, column: str) -> int:
-    row = index.agg(F.max(column).alias("last")).first()
-    return 0 if row is None or row["last"] is None else int(row["last"]) + 1
 
 
 if __name__ == "__main__":

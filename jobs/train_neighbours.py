@@ -6,12 +6,11 @@ Reads user_item_matrix and item_index; writes item_neighbours and user_neighbour
 from functools import reduce
 
 from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 
 from m6rec import columns as c
 from m6rec.command_line import command_line
 from m6rec.config import Config
-from m6rec.errors import TableError
+from m6rec.fits import item_count
 from m6rec.lakehouse import Lakehouse
 from m6rec.stages.neighbours import (
     candidate_users,
@@ -27,7 +26,7 @@ ITEM_METHODS = {"item_neighbours": train_item_neighbours, "ridge": train_ridge}
 
 def run(lakehouse: Lakehouse, config: Config) -> None:
     """Train all neighbour models of the selection and the final fit."""
-    n_items = _count_items(lakehouse)
+    n_items = item_count(lakehouse)
     for fit in (c.SELECTION, c.FINAL):
         _train_fit(lakehouse, config, fit, n_items)
 
@@ -46,16 +45,6 @@ def _train_fit(lakehouse: Lakehouse, config: Config, fit: str, n_items: int) -> 
     neighbours = find_user_neighbours(matrix, candidates, settings, n_items)
     lakehouse.write("user_neighbours", neighbours, fit=fit)
     matrix.unpersist()
-
-
-def _count_items(lakehouse: Lakehouse) -> int:
-    row = lakehouse.read("item_index").agg(F.max(c.ITEM_INDEX).alias("last")).first()
-    if row is None or row["last"] is None:
-        raise TableError(
-            f"table {lakehouse.address('item_index')} is empty, expected the items of the run;"
-            " run prepare_interactions first"
-        )
-    return int(row["last"]) + 1
 
 
 if __name__ == "__main__":

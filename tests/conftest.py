@@ -22,8 +22,13 @@ def spark() -> Iterator[SparkSession]:
     properties = read_properties(REPOSITORY / "conf" / "spark-local.conf")
     properties["spark.driver.memory"] = "2g"
     properties["spark.sql.shuffle.partitions"] = "2"
-    # Tests run each query a few times at most: compiling it well costs more than it saves.
-    properties["spark.driver.extraJavaOptions"] = "-XX:TieredStopAtLevel=1"
+    # Tests run each query a few times at most: compiling it well costs more than it saves. The
+    # simple compiler alone has 48 MiB for its code, which a run of the pipeline fills; then all
+    # that follows is interpreted.
+    properties["spark.driver.extraJavaOptions"] = (
+        "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m -XX:+UseParallelGC"
+    )
+    properties["spark.sql.codegen.factoryMode"] = "NO_CODEGEN"
     if coverage.Coverage.current() is not None:
         os.environ["M6REC_COVERAGE_FILE"] = str(REPOSITORY / ".coverage")
         properties["spark.python.daemon.module"] = "tests.coverage_daemon"

@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from delta.tables import DeltaTable
+from py4j.protocol import Py4JError
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -13,6 +15,9 @@ from m6rec import columns as c
 from m6rec.config import TableSource
 from m6rec.errors import TableError
 from m6rec.schemas import TABLES, TableSchema
+
+# Columns that name a part of a run's rows, beside the run itself.
+_PARTS = (c.FIT, "kind", "job")
 
 
 @dataclass(frozen=True)
@@ -66,10 +71,10 @@ class Lakehouse:
 
     def version(self, name: str) -> int:
         """The latest version of the table."""
-        row = self._delta(name).history(1).select("version").first()
-        if row is None:
+        version = _latest_version(self.spark, self._delta(name))
+        if version is None:
             raise TableError(f"table {self.address(name)} has no history; was it vacuumed away?")
-        return int(row["version"])
+        return version
 
     def read(self, name: str, /, version: int | None = None, **part: str) -> DataFrame:
         """Read this run's rows of a table (all rows of a shared one), restricted to `part`.
@@ -98,9 +103,11 @@ class Lakehouse:
         constants = {c.RUN_ID: self.run_id, **part}
         rows = self._conform(table, frame, constants)
         condition = " AND ".join(f"{key} = '{value}'" for key, value in constants.items())
-        writer = rows.write.format("delta").mode("overwrite").partitionBy(c.RUN_ID)
+        writer = rows.write.format("delta").mode("overwrite")
         if name in self._written or self.exists(name):
             writer = writer.option("replaceWhere", condition)
+        else:
+            writer = writer.partitionBy(*_partition_columns(table))
         if self.by_path:
             writer.save(self.address(name))
         else:
@@ -165,6 +172,33 @@ class Lakehouse:
         return self._written[name]
 
 
+def _partition_columns(table: TableSchema) -> list[str]:
+    """The columns by which parts of a table are replaced.
+
+    To replace whole partitions, Delta drops files by name; other rows it has to search for.
+    """
+    return [c.RUN_ID, *(name for name in _PARTS if name in table.schema.names)]
+
+
+def _latest_version(spark: SparkSession, table: DeltaTable) -> int | None:
+    """The latest version of a Delta table, or None where its history is empty.
+
+    Open-source Delta's log answers in milliseconds; `history` is a query over the log's files.
+    """
+    try:
+        jvm: Any = spark._jvm
+        nothing = getattr(getattr(jvm.scala, "None$"), "MODULE$")
+        return int(table._jdt.deltaLog().update(False, nothing, nothing).version())
+    except Py4JError:
+        # Databricks' own Delta has other classes behind the same table.
+        return _version_in_history(table)
+
+
+def _version_in_history(table: DeltaTable) -> int | None:
+    row = table.history(1).select("version").first()
+    return None if row is None else int(row["version"])
+
+
 def _matches(key: tuple[str, ...]) -> str:
     return " AND ".join(f"target.{column} = source.{column}" for column in key)
 
@@ -200,8 +234,7 @@ def source_version(spark: SparkSession, source: TableSource) -> int | None:
         if source.path is not None
         else DeltaTable.forName(spark, source.name)
     )
-    row = table.history(1).select("version").first()
-    return None if row is None else int(row["version"])
+    return _latest_version(spark, table)
 
 
 def _load(spark: SparkSession, source: TableSource) -> DataFrame:

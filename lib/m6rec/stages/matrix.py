@@ -41,10 +41,9 @@ def target_rows(splits: DataFrame, fold: str) -> DataFrame:
 def _gather(splits: DataFrame, user_indices: DataFrame) -> DataFrame:
     """user_index and all its trainable pairs by ascending item, in one shuffle without a join."""
     trainable = F.col(c.FOLD).isin(c.TRAIN, c.VALIDATION)
-    # The coalesce tells Spark that no array holds a null, as the table's schema demands.
     pair = F.struct(
-        F.coalesce(F.col(c.ITEM_INDEX).cast("int"), F.lit(-1)).alias(c.ITEM_INDEX),
-        F.coalesce(F.col(c.WEIGHT).cast("float"), F.lit(0.0).cast("float")).alias(c.WEIGHT),
+        F.col(c.ITEM_INDEX).cast("int").alias(c.ITEM_INDEX),
+        F.col(c.WEIGHT).cast("float").alias(c.WEIGHT),
         F.col(c.EVENT_TIME).alias(c.EVENT_TIME),
         F.col(c.POSITIVE).alias(c.POSITIVE),
         F.col(c.FOLD).alias(c.FOLD),
