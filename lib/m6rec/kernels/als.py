@@ -7,8 +7,9 @@ Implicit feedback minimises, with a0 the weight of the unobserved,
     lambda_u = regularisation (|I_u| + a0 M)^nu,  lambda_i = regularisation (|U_i| + a0 N)^nu
 
 (Rendle et al. 2021, "Revisiting the performance of iALS", eq. 7). Every rank holds its own users
-and the whole of V. An iteration solves each user and adds its share of the items' residual in one
-sweep; then items descend by conjugate gradient, each step one sweep and one all-reduce of M x k.
+and the whole of V. An iteration solves the rank's users; then items descend by conjugate gradient:
+the first residual and each step are one sweep over the rank's entries, sorted by item, and one
+all-reduce of M x k.
 Explicit feedback has a0 = 0 and fits ratings less their mean.
 """
 
@@ -19,7 +20,12 @@ import numpy as np
 
 from m6rec.config import AlsConfig
 from m6rec.kernels.communicator import Communicator, all_sum
-from m6rec.kernels.least_squares import solve_rows_and_add_residual
+from m6rec.kernels.least_squares import (
+    add_sparse_terms,
+    descend,
+    solve_rows,
+    start_descent,
+)
 from m6rec.kernels.projection import (
     FactorModel,
     build_factor_model,
@@ -29,8 +35,8 @@ from m6rec.kernels.projection import (
 )
 from m6rec.kernels.rows import Float32, Float64, Int32, Int64, Rows
 from m6rec.kernels.sparse_products import (
-    add_item_curvature,
     count_items,
+    entries_by_item,
     popularity_order,
     share_of,
 )
@@ -41,21 +47,42 @@ _INITIAL_DEVIATION = 0.1
 
 
 @dataclass(frozen=True)
-class _Problem:
-    """The rows of a rank with items numbered by frequency, and the weights of every term."""
+class _Equations:
+    """What the entries of a rank and lambda contribute to one side's normal equations.
 
-    rows: Rows
+    Attributes:
+        offsets: int64 [n + 1].
+        indices: int32 [entries] into the other side's vectors.
+        curvature: float32 [entries].
+        pull: float32 [entries].
+        regularisation: float32 [n].
+    """
+
+    offsets: Int64
+    indices: Int32
     curvature: Float32
     pull: Float32
-    user_regularisation: Float32
-    item_regularisation: Float32
-    unobserved_weight: float
-    communicator: Communicator
+    regularisation: Float32
 
     @property
-    def sparse(self) -> tuple[Int64, Int32]:
-        """Offsets and item indices as the kernels take them."""
-        return self.rows.offsets, self.rows.item_indices
+    def arrays(self) -> tuple[Int64, Int32, Float32, Float32, Float32]:
+        """The arrays in the order in which the kernels take them."""
+        return self.offsets, self.indices, self.curvature, self.pull, self.regularisation
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """Both sides' equations with items numbered by frequency.
+
+    Each rank has lambda and the dense terms of its own part of the items, and zeros for the rest:
+    the all-reduce puts the parts together.
+    """
+
+    users: _Equations
+    items: _Equations
+    items_part: slice
+    unobserved_weight: float
+    communicator: Communicator
 
 
 def train_als(
@@ -141,16 +168,23 @@ def _problem(
 ) -> _Problem:
     curvature, pull = entry_terms(rows, parameters)
     unobserved = parameters["unobserved_weight"]
-    item_side = {**parameters, "frequency_offset": unobserved * n_users}
-    return _Problem(
-        Rows(rows.user_index, rows.offsets, place[rows.item_indices], rows.weights),
+    users = _Equations(
+        rows.offsets,
+        place[rows.item_indices],
         curvature,
         pull,
         frequency_regularisation(rows.counts, parameters),
-        frequency_regularisation(ordered_counts, item_side),
-        unobserved,
-        communicator,
     )
+    part = share_of(len(ordered_counts), communicator.rank, communicator.size)
+    item_side = {**parameters, "frequency_offset": unobserved * n_users}
+    item_regularisation = np.zeros(len(ordered_counts), np.float32)
+    item_regularisation[part] = frequency_regularisation(ordered_counts[part], item_side)
+    numbered = Rows(rows.user_index, rows.offsets, users.indices, rows.weights)
+    offsets, row_indices, positions = entries_by_item(numbered, len(ordered_counts))
+    items = _Equations(
+        offsets, row_indices, curvature[positions], pull[positions], item_regularisation
+    )
+    return _Problem(users, items, part, unobserved, communicator)
 
 
 def _initial_factors(n_items: int, rank: int, seed: int, counts: Int64) -> Float32:
@@ -172,26 +206,14 @@ def _iterate(
         # steps make up for the cold start.
         user_factors[:] = 0.0
         steps *= 2
-    residual = np.zeros_like(item_factors)
-    solve_rows_and_add_residual(
-        *problem.sparse,
-        problem.curvature,
-        problem.pull,
-        problem.user_regularisation,
+    solve_rows(
+        *problem.users.arrays,
         _scaled_gram(item_factors, problem.unobserved_weight),
         item_factors,
         steps,
         user_factors,
-        residual,
     )
-    user_gram = user_factors.T @ user_factors
-    problem.communicator.all_reduce(user_gram)
-    user_gram *= np.float32(problem.unobserved_weight)
-    _add_dense_terms(problem, user_gram, item_factors, residual, -1.0)
-    problem.communicator.all_reduce(residual)
-    _descend_items(
-        problem, config.conjugate_gradient_steps, user_gram, user_factors, item_factors, residual
-    )
+    _descend_items(problem, config.conjugate_gradient_steps, user_factors, item_factors)
 
 
 def _scaled_gram(factors: Float32, scale: float) -> Float32:
@@ -199,57 +221,44 @@ def _scaled_gram(factors: Float32, scale: float) -> Float32:
     return gram * np.float32(scale)
 
 
-def _add_dense_terms(
-    problem: _Problem, scaled_gram: Float32, vectors: Float32, output: Float32, sign: float
-) -> None:
-    # (a0 U^T U + lambda_i) p_i, each rank for its part of the items: the all-reduce that follows
-    # puts the parts together.
-    communicator = problem.communicator
-    part = share_of(len(vectors), communicator.rank, communicator.size)
-    terms = vectors[part] @ scaled_gram
-    terms += problem.item_regularisation[part, None] * vectors[part]
-    if sign < 0:
-        output[part] -= terms
-    else:
-        output[part] += terms
-
-
 def _descend_items(
-    problem: _Problem,
-    steps: int,
-    user_gram: Float32,
-    user_factors: Float32,
-    item_factors: Float32,
-    residual: Float32,
+    problem: _Problem, steps: int, user_factors: Float32, item_factors: Float32
 ) -> None:
     """Conjugate gradient on every item's own system at once, in place."""
-    direction = residual.copy()
-    lengths = _squares(residual, residual)
-    product = np.empty_like(residual)
-    for step in range(steps):
-        product[:] = 0.0
-        add_item_curvature(*problem.sparse, problem.curvature, user_factors, direction, product)
-        _add_dense_terms(problem, user_gram, direction, product, 1.0)
-        problem.communicator.all_reduce(product)
-        ratio = _ratio(lengths, _squares(direction, product))[:, None]
-        item_factors += ratio * direction
-        if step + 1 == steps:
-            return
-        residual -= ratio * product
-        shrunk = _squares(residual, residual)
-        direction *= _ratio(shrunk, lengths)[:, None]
-        direction += residual
-        lengths = shrunk
+    user_gram = _scaled_gram(user_factors, problem.unobserved_weight)
+    problem.communicator.all_reduce(user_gram)
+    residuals, directions = np.empty_like(item_factors), np.empty_like(item_factors)
+    products, lengths = np.empty_like(item_factors), np.empty(len(item_factors), np.float32)
+    _apply_to_items(problem, -user_gram, 1.0, -1.0, user_factors, item_factors, residuals)
+    start_descent(residuals, directions, lengths)
+    for _ in range(steps):
+        _apply_to_items(problem, user_gram, 0.0, 1.0, user_factors, directions, products)
+        descend(products, item_factors, residuals, directions, lengths)
 
 
-def _squares(left: Float32, right: Float32) -> Float32:
-    sums: Float32 = np.einsum("ij,ij->i", left, right)
-    return sums
-
-
-def _ratio(above: Float32, below: Float32) -> Float32:
-    quotient: Float32 = np.divide(above, below, out=np.zeros_like(above), where=below > 0)
-    return quotient
+def _apply_to_items(
+    problem: _Problem,
+    gram: Float32,
+    pull_scale: float,
+    curvature_scale: float,
+    user_factors: Float32,
+    vectors: Float32,
+    output: Float32,
+) -> None:
+    # The terms of `add_sparse_terms` and those in a0, over all ranks.
+    part = problem.items_part
+    output[: part.start] = 0.0
+    output[part.stop :] = 0.0
+    np.matmul(vectors[part], gram, out=output[part])
+    add_sparse_terms(
+        *problem.items.arrays,
+        np.float32(pull_scale),
+        np.float32(curvature_scale),
+        user_factors,
+        vectors,
+        output,
+    )
+    problem.communicator.all_reduce(output)
 
 
 def als_objective(model: FactorModel, rows: Rows, communicator: Communicator) -> float:
