@@ -40,6 +40,7 @@ from m6rec.kernels.sparse_products import (
     popularity_order,
     share_of,
 )
+from m6rec.kernels.threads import Threads
 
 Checkpoint = Callable[[int, Float32], None]
 
@@ -64,10 +65,10 @@ class _Equations:
     pull: Float32
     regularisation: Float32
 
-    @property
-    def arrays(self) -> tuple[Int64, Int32, Float32, Float32, Float32]:
-        """The arrays in the order in which the kernels take them."""
-        return self.offsets, self.indices, self.curvature, self.pull, self.regularisation
+    def of_rows(self, rows: slice) -> tuple[Int64, Int32, Float32, Float32, Float32]:
+        """Those of a range of rows, in the order in which the kernels take them."""
+        offsets = self.offsets[rows.start : rows.stop + 1]
+        return offsets, self.indices, self.curvature, self.pull, self.regularisation[rows]
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,17 @@ class _Problem:
     items_part: slice
     unobserved_weight: float
     communicator: Communicator
+    threads: Threads
+
+    @property
+    def user_parts(self) -> list[slice]:
+        """The users of each thread."""
+        return self.threads.parts_of_rows(self.users.offsets)
+
+    @property
+    def item_parts(self) -> list[slice]:
+        """The items of each thread."""
+        return self.threads.parts_of_rows(self.items.offsets)
 
 
 def train_als(
@@ -111,18 +123,19 @@ def train_als(
     n_users = int(all_sum(communicator, np.count_nonzero(rows.counts)))
     parameters = _parameters(rows, n_items, config, communicator)
     order, place = popularity_order(counts)
-    problem = _problem(rows, counts[order], place, n_users, parameters, communicator)
     done, factors = start or (0, _initial_factors(n_items, config.rank, seed, counts))
     item_factors = np.ascontiguousarray(factors[order])
     user_factors = np.zeros((len(rows), config.rank), np.float32)
-    for iteration in range(done, config.iterations):
-        fresh = iteration % config.checkpoint_every == 0
-        _iterate(problem, config, fresh, user_factors, item_factors)
-        finished = iteration + 1
-        if finished % config.checkpoint_every or finished == config.iterations:
-            continue
-        if checkpoint is not None and communicator.rank == 0:
-            checkpoint(finished, item_factors[place])
+    with Threads() as threads:
+        problem = _problem(rows, counts[order], place, n_users, parameters, communicator, threads)
+        for iteration in range(done, config.iterations):
+            fresh = iteration % config.checkpoint_every == 0
+            _iterate(problem, config, fresh, user_factors, item_factors)
+            finished = iteration + 1
+            if finished % config.checkpoint_every or finished == config.iterations:
+                continue
+            if checkpoint is not None and communicator.rank == 0:
+                checkpoint(finished, item_factors[place])
     return build_factor_model(
         "als", item_factors[place], None, np.ones(n_items, np.float32), parameters, counts
     )
@@ -165,6 +178,7 @@ def _problem(
     n_users: int,
     parameters: dict[str, float],
     communicator: Communicator,
+    threads: Threads,
 ) -> _Problem:
     curvature, pull = entry_terms(rows, parameters)
     unobserved = parameters["unobserved_weight"]
@@ -184,7 +198,7 @@ def _problem(
     items = _Equations(
         offsets, row_indices, curvature[positions], pull[positions], item_regularisation
     )
-    return _Problem(users, items, part, unobserved, communicator)
+    return _Problem(users, items, part, unobserved, communicator, threads)
 
 
 def _initial_factors(n_items: int, rank: int, seed: int, counts: Int64) -> Float32:
@@ -206,34 +220,50 @@ def _iterate(
         # steps make up for the cold start.
         user_factors[:] = 0.0
         steps *= 2
-    solve_rows(
-        *problem.users.arrays,
-        _scaled_gram(item_factors, problem.unobserved_weight),
-        item_factors,
-        steps,
-        user_factors,
-    )
+    own_items = [_within(part, problem.items_part) for part in problem.item_parts]
+    item_gram = _scaled_gram(problem, item_factors, own_items)
+
+    def solve(users: slice) -> None:
+        equations = problem.users.of_rows(users)
+        solve_rows(*equations, item_gram, item_factors, steps, user_factors[users])
+
+    problem.threads.run(solve, problem.user_parts)
     _descend_items(problem, config.conjugate_gradient_steps, user_factors, item_factors)
 
 
-def _scaled_gram(factors: Float32, scale: float) -> Float32:
-    gram: Float32 = factors.T @ factors
-    return gram * np.float32(scale)
+def _within(part: slice, whole: slice) -> slice:
+    start = min(max(part.start, whole.start), whole.stop)
+    return slice(start, max(start, min(part.stop, whole.stop)))
+
+
+def _scaled_gram(problem: _Problem, factors: Float32, parts: list[slice]) -> Float32:
+    """a0 F^T F over the parts of all ranks, float32 [k, k]."""
+    grams = problem.threads.run(lambda part: factors[part].T @ factors[part], parts)
+    gram: Float32 = np.sum(grams, axis=0)
+    problem.communicator.all_reduce(gram)
+    return gram * np.float32(problem.unobserved_weight)
 
 
 def _descend_items(
     problem: _Problem, steps: int, user_factors: Float32, item_factors: Float32
 ) -> None:
     """Conjugate gradient on every item's own system at once, in place."""
-    user_gram = _scaled_gram(user_factors, problem.unobserved_weight)
-    problem.communicator.all_reduce(user_gram)
+    user_gram = _scaled_gram(problem, user_factors, problem.user_parts)
     residuals, directions = np.empty_like(item_factors), np.empty_like(item_factors)
     products, lengths = np.empty_like(item_factors), np.empty(len(item_factors), np.float32)
+    state = item_factors, residuals, directions, lengths
+
+    def start(items: slice) -> None:
+        start_descent(residuals[items], directions[items], lengths[items])
+
+    def step(items: slice) -> None:
+        descend(products[items], *(array[items] for array in state))
+
     _apply_to_items(problem, -user_gram, 1.0, -1.0, user_factors, item_factors, residuals)
-    start_descent(residuals, directions, lengths)
+    problem.threads.run(start, problem.item_parts)
     for _ in range(steps):
         _apply_to_items(problem, user_gram, 0.0, 1.0, user_factors, directions, products)
-        descend(products, item_factors, residuals, directions, lengths)
+        problem.threads.run(step, problem.item_parts)
 
 
 def _apply_to_items(
@@ -246,18 +276,16 @@ def _apply_to_items(
     output: Float32,
 ) -> None:
     # The terms of `add_sparse_terms` and those in a0, over all ranks.
-    part = problem.items_part
-    output[: part.start] = 0.0
-    output[part.stop :] = 0.0
-    np.matmul(vectors[part], gram, out=output[part])
-    add_sparse_terms(
-        *problem.items.arrays,
-        np.float32(pull_scale),
-        np.float32(curvature_scale),
-        user_factors,
-        vectors,
-        output,
-    )
+    scales = np.float32(pull_scale), np.float32(curvature_scale)
+
+    def apply(items: slice) -> None:
+        output[items] = 0.0
+        own = _within(items, problem.items_part)
+        np.matmul(vectors[own], gram, out=output[own])
+        equations = problem.items.of_rows(items)
+        add_sparse_terms(*equations, *scales, user_factors, vectors[items], output[items])
+
+    problem.threads.run(apply, problem.item_parts)
     problem.communicator.all_reduce(output)
 
 

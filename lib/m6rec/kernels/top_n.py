@@ -5,17 +5,16 @@ that stay in cache and selects inside each block, so that scores never go to mem
 best N sorted; the N-th is the threshold that most scores fail, a vector of them in one comparison.
 """
 
-from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numba
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import threadpool_info, threadpool_limits  # type: ignore[import-untyped]
 
 from m6rec.kernels.rows import Float32, Int32, Int64
+from m6rec.kernels.threads import Threads
 
 NO_ITEM = -1
 
@@ -109,15 +108,12 @@ def top_n_products(
         items,
         values,
     )
-    n_users = len(user_vectors)
-    pending = deque(
-        slice(start, min(start + _USERS_PER_BLOCK, n_users))
-        for start in range(0, n_users, _USERS_PER_BLOCK)
+    blocks = (
+        slice(start, min(start + _USERS_PER_BLOCK, len(user_vectors)))
+        for start in range(0, len(user_vectors), _USERS_PER_BLOCK)
     )
-    threads = min(_blas_threads(), len(pending))
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(max(threads, 1)) as pool:
-        for worker in [pool.submit(_rank_pending, task, pending) for _ in range(threads)]:
-            worker.result()
+    with Threads() as threads:
+        threads.run(partial(_rank_block, task), blocks)
     return items, values
 
 
@@ -137,27 +133,11 @@ def _empty_lists(n_users: int, n: int) -> tuple[Int32, Float32]:
     return np.full((n_users, n), NO_ITEM, np.int32), np.full((n_users, n), -np.inf, np.float32)
 
 
-def _blas_threads() -> int:
-    pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
-    return min((int(pool["num_threads"]) for pool in pools), default=1)
-
-
-def _rank_pending(task: _Task, pending: "deque[slice]") -> None:
-    n_users, n_items = len(task.user_vectors), len(task.item_vectors)
-    shape = min(_USERS_PER_BLOCK, n_users), min(_ITEMS_PER_BLOCK, n_items)
-    cells = np.empty(shape[0] * shape[1], np.float32)
-    while True:
-        try:
-            users = pending.popleft()
-        except IndexError:
-            return
-        _rank_block(task, users, cells)
-
-
-def _rank_block(task: _Task, users: slice, cells: Float32) -> None:
+def _rank_block(task: _Task, users: slice) -> None:
     vectors = task.user_vectors[users]
     offsets = task.seen_offsets[users.start : users.stop + 1]
     positions = offsets[:-1].copy()
+    cells = np.empty(len(vectors) * min(_ITEMS_PER_BLOCK, len(task.item_vectors)), np.float32)
     add_to_items = task.added(users) if task.added else None
     for start in range(0, len(task.item_vectors), _ITEMS_PER_BLOCK):
         block = task.item_vectors[start : start + _ITEMS_PER_BLOCK]
