@@ -2,8 +2,11 @@
 
 A = D_u^-a P D_i^-b. A random basis of M x r is multiplied by A^T A, orthonormalised, and so on
 (Halko, Martinsson, Tropp 2011, algorithm 4.4 on the item side); at the end Rayleigh-Ritz in the
-basis gives singular values and right singular vectors. Users never leave their rank: one sweep over
-the rows yields A^T (A Q), and only M x r numbers are reduced.
+basis gives singular values and right singular vectors. After the first passes a Chebyshev
+polynomial of A^T A takes the place of its power (Zhou, Saad, Tiago, Chelikowsky 2006, algorithm
+4.1): small on what lies below the basis, it separates the rest far faster for the same passes.
+Users never leave their rank: one sweep over the rows yields A^T (A Q), and only M x r numbers are
+reduced.
 """
 
 from dataclasses import dataclass
@@ -25,6 +28,10 @@ from m6rec.kernels.sparse_products import (
 
 # Columns that a sweep takes at once: M x 64 float32 of some ten thousand items stay in cache.
 _COLUMNS_PER_SWEEP = 64
+# Powers before the basis is near enough to tell where the spectrum below it starts.
+_PLAIN_PASSES = 2
+# A smallest Ritz value this much below the largest is rounding.
+_NEGLIGIBLE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -65,9 +72,7 @@ def randomized_svd(
     width = min(rank + config.oversampling, smaller) if smaller else 1
     generator = np.random.default_rng(seed)
     basis = generator.standard_normal((n_items, width), dtype=np.float32)[order]
-    for _ in range(config.power_passes):
-        basis = _orthonormalise(_sweep(matrix, basis, communicator), 1, communicator)
-    basis = _orthonormalise(basis, 2, communicator)
+    basis = _iterate(matrix, basis, config.power_passes, communicator)
     values, vectors = _rayleigh_ritz(basis, _sweep(matrix, basis, communicator), rank)
     return SvdResult(values, _fix_signs(vectors[place]), counts)
 
@@ -128,23 +133,65 @@ def _sweep(matrix: Rows, basis: Float32, communicator: Communicator) -> Float32:
     return output
 
 
-def _orthonormalise(matrix: Float32, passes: int, communicator: Communicator) -> Float32:
-    """An orthonormal basis of the columns, by `passes` of Cholesky QR (Yamamoto et al. 2015).
+def _iterate(matrix: Rows, basis: Float32, passes: int, communicator: Communicator) -> Float32:
+    """An orthonormal basis near the leading right singular vectors, after so many sweeps.
 
-    Q = X R^-1 with X^T X = R^T R. Once keeps the basis well conditioned between power passes,
-    twice makes it orthonormal to rounding. A Gram matrix that is not positive definite (columns
-    that depend on each other) sends all ranks to Householder's QR.
+    The Chebyshev recurrence on [0, c], Y_j+1 = (4 A^T A / c - 2) Y_j - Y_j-1, is kept within
+    float32 by multiplying both Y with the same triangle from the right, which changes no span.
     """
-    for _ in range(passes):
-        scale = np.linalg.norm(matrix, axis=0)
-        matrix = matrix / np.where(scale > 0, scale, 1.0).astype(np.float32)
-        try:
-            triangle = np.linalg.cholesky(_gram(matrix, communicator)).T
-        except np.linalg.LinAlgError:
-            return np.linalg.qr(matrix.astype(np.float64))[0].astype(np.float32)
-        inverse = sl.solve_triangular(triangle, np.eye(len(triangle)))
-        matrix = matrix @ inverse.astype(np.float32)
+    previous: Float32 | None = None
+    cut = 0.0
+    for done in range(passes):
+        image = _sweep(matrix, basis, communicator)
+        if done == _PLAIN_PASSES:
+            cut = _smallest_ritz_value(basis, image)
+        if cut > 0.0:
+            image *= np.float32((2.0 if previous is None else 4.0) / cut)
+            image -= basis if previous is None else 2 * basis + previous
+        inverse = _inverse_triangle(image, communicator)
+        if inverse is None:
+            previous, cut, basis = None, 0.0, _householder(image)
+            continue
+        previous = basis @ inverse if cut > 0.0 else None
+        basis = image @ inverse
+    return _orthonormalise(basis, communicator)
+
+
+def _smallest_ritz_value(basis: Float32, image: Float32) -> float:
+    """Where the spectrum below an orthonormal basis starts, or 0 where nothing is below it."""
+    values = np.linalg.eigvalsh((basis.T @ image).astype(np.float64))
+    return float(values[0]) if values[0] > _NEGLIGIBLE * values[-1] else 0.0
+
+
+def _orthonormalise(matrix: Float32, communicator: Communicator) -> Float32:
+    # Cholesky QR once leaves rounding times the square of the condition, twice rounding alone
+    # (Yamamoto et al. 2015).
+    for _ in range(2):
+        inverse = _inverse_triangle(matrix, communicator)
+        if inverse is None:
+            return _householder(matrix)
+        matrix = matrix @ inverse
     return matrix
+
+
+def _inverse_triangle(matrix: Float32, communicator: Communicator) -> Float32 | None:
+    """R^-1 with X^T X = R^T R, so that X R^-1 is orthonormal; float32 [r, r].
+
+    None, on all ranks, where columns depend on each other.
+    """
+    gram = _gram(matrix, communicator)
+    scale = np.sqrt(np.diag(gram))
+    scale[scale == 0.0] = 1.0
+    try:
+        triangle = np.linalg.cholesky(gram / np.outer(scale, scale)).T
+    except np.linalg.LinAlgError:
+        return None
+    inverse = sl.solve_triangular(triangle, np.eye(len(triangle))) / scale[:, None]
+    return np.ascontiguousarray(inverse, np.float32)
+
+
+def _householder(matrix: Float32) -> Float32:
+    return np.linalg.qr(matrix.astype(np.float64))[0].astype(np.float32)
 
 
 def _gram(matrix: Float32, communicator: Communicator) -> Float64:
