@@ -1,8 +1,13 @@
+from collections.abc import Callable
+
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_limits
 
-from m6rec.kernels.top_n import mask_items, top_n
+from m6rec.kernels.rows import Float32, Int32, Int64
+from m6rec.kernels.top_n import mask_items, top_n, top_n_products
 
 
 def brute_force(scores: np.ndarray, n: int) -> np.ndarray:
@@ -38,3 +43,74 @@ def test_equals_a_full_sort(seed: int, n_items: int, n: int) -> None:
     for row in range(4):
         expected = brute_force(scores[row], n)
         assert items[row, : len(expected)].tolist() == expected.tolist()
+
+
+def small_integers(seed: int, n: int, k: int) -> Float32:
+    """Products are exact in any order of addition, and most scores are tied."""
+    return np.random.default_rng(seed).integers(-3, 4, (n, k)).astype(np.float32)
+
+
+def seen_by(seed: int, n_users: int, n_items: int) -> tuple[Int64, Int32]:
+    generator = np.random.default_rng(seed)
+    seen = [
+        np.flatnonzero(generator.random(n_items) < share)
+        for share in generator.choice([0.0, 0.01, 0.5, 1.0], n_users)
+    ]
+    offsets = np.concatenate([[0], np.cumsum([len(items) for items in seen])]).astype(np.int64)
+    return offsets, np.concatenate([*seen, np.empty(0)]).astype(np.int32)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(
+    ("n_users", "n_items", "n"), [(0, 5, 2), (1, 1, 1), (7, 63, 70), (30, 2500, 20), (1100, 65, 5)]
+)
+def test_products_are_listed_as_a_full_sort_lists_them(
+    n_users: int, n_items: int, n: int, threads: int
+) -> None:
+    users, vectors = small_integers(1, n_users, 6), small_integers(2, n_items, 6)
+    offsets, seen = seen_by(3, n_users, n_items)
+    forbidden = np.random.default_rng(4).random(n_items) < 0.2
+    with threadpool_limits(threads, user_api="blas"):
+        items, values = top_n_products(users, vectors, n, offsets, seen, forbidden)
+    scores = users @ vectors.T
+    scores[:, forbidden] = -np.inf
+    mask_items(scores, offsets, seen)
+    assert items.dtype == np.int32
+    assert values.dtype == np.float32
+    for row in range(n_users):
+        order = brute_force(scores[row], n)
+        expected = order[np.isfinite(scores[row, order])]
+        padding = n - len(expected)
+        assert items[row].tolist() == expected.tolist() + [-1] * padding
+        assert values[row].tolist() == scores[row, expected].tolist() + [-np.inf] * padding
+
+
+def test_other_members_add_to_the_scores_before_selection() -> None:
+    users, vectors = small_integers(1, 1500, 4), small_integers(2, 2100, 4)
+    other = small_integers(3, 1500, 2100)
+    offsets = np.zeros(1501, np.int64)
+
+    def added(rows: slice) -> Callable[[slice, Float32], None]:
+        reached = 0
+
+        def add_to_items(columns: slice, scores: Float32) -> None:
+            nonlocal reached
+            assert columns.start == reached
+            reached = columns.stop
+            scores += other[rows, columns]
+
+        return add_to_items
+
+    items, values = top_n_products(users, vectors, 20, offsets, np.empty(0, np.int32), added=added)
+    expected_items, expected_values = top_n(users @ vectors.T + other, 20)
+    np.testing.assert_array_equal(items, expected_items)
+    np.testing.assert_array_equal(values, expected_values)
+
+
+def test_an_error_of_another_member_is_raised() -> None:
+    def added(rows: slice) -> Callable[[slice, Float32], None]:
+        raise ValueError(f"no history of users {rows.start} to {rows.stop}")
+
+    users, vectors = small_integers(1, 3, 4), small_integers(2, 5, 4)
+    with pytest.raises(ValueError, match="no history of users 0 to 3"):
+        top_n_products(users, vectors, 2, np.zeros(4, np.int64), np.empty(0, np.int32), added=added)

@@ -7,8 +7,9 @@ Implicit feedback minimises, with a0 the weight of the unobserved,
     lambda_u = regularisation (|I_u| + a0 M)^nu,  lambda_i = regularisation (|U_i| + a0 N)^nu
 
 (Rendle et al. 2021, "Revisiting the performance of iALS", eq. 7). Every rank holds its own users
-and the whole of V. An iteration solves each user and adds its share of the items' residual in one
-sweep; then items descend by conjugate gradient, each step one sweep and one all-reduce of M x k.
+and the whole of V. An iteration solves the rank's users; then items descend by conjugate gradient:
+the first residual and each step are one sweep over the rank's entries, sorted by item, and one
+all-reduce of M x k.
 Explicit feedback has a0 = 0 and fits ratings less their mean.
 """
 
@@ -19,7 +20,12 @@ import numpy as np
 
 from m6rec.config import AlsConfig
 from m6rec.kernels.communicator import Communicator, all_sum
-from m6rec.kernels.least_squares import solve_rows_and_add_residual
+from m6rec.kernels.least_squares import (
+    add_sparse_terms,
+    descend,
+    solve_rows,
+    start_descent,
+)
 from m6rec.kernels.projection import (
     FactorModel,
     build_factor_model,
@@ -29,11 +35,12 @@ from m6rec.kernels.projection import (
 )
 from m6rec.kernels.rows import Float32, Float64, Int32, Int64, Rows
 from m6rec.kernels.sparse_products import (
-    add_item_curvature,
     count_items,
+    entries_by_item,
     popularity_order,
     share_of,
 )
+from m6rec.kernels.threads import Threads
 
 Checkpoint = Callable[[int, Float32], None]
 
@@ -41,21 +48,53 @@ _INITIAL_DEVIATION = 0.1
 
 
 @dataclass(frozen=True)
-class _Problem:
-    """The rows of a rank with items numbered by frequency, and the weights of every term."""
+class _Equations:
+    """What the entries of a rank and lambda contribute to one side's normal equations.
 
-    rows: Rows
+    Attributes:
+        offsets: int64 [n + 1].
+        indices: int32 [entries] into the other side's vectors.
+        curvature: float32 [entries].
+        pull: float32 [entries].
+        regularisation: float32 [n].
+    """
+
+    offsets: Int64
+    indices: Int32
     curvature: Float32
     pull: Float32
-    user_regularisation: Float32
-    item_regularisation: Float32
+    regularisation: Float32
+
+    def of_rows(self, rows: slice) -> tuple[Int64, Int32, Float32, Float32, Float32]:
+        """Those of a range of rows, in the order in which the kernels take them."""
+        offsets = self.offsets[rows.start : rows.stop + 1]
+        return offsets, self.indices, self.curvature, self.pull, self.regularisation[rows]
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """Both sides' equations with items numbered by frequency.
+
+    Each rank has lambda and the dense terms of its own part of the items, and zeros for the rest:
+    the all-reduce puts the parts together.
+    """
+
+    users: _Equations
+    items: _Equations
+    items_part: slice
     unobserved_weight: float
     communicator: Communicator
+    threads: Threads
 
     @property
-    def sparse(self) -> tuple[Int64, Int32]:
-        """Offsets and item indices as the kernels take them."""
-        return self.rows.offsets, self.rows.item_indices
+    def user_parts(self) -> list[slice]:
+        """The users of each thread."""
+        return self.threads.parts_of_rows(self.users.offsets)
+
+    @property
+    def item_parts(self) -> list[slice]:
+        """The items of each thread."""
+        return self.threads.parts_of_rows(self.items.offsets)
 
 
 def train_als(
@@ -84,18 +123,19 @@ def train_als(
     n_users = int(all_sum(communicator, np.count_nonzero(rows.counts)))
     parameters = _parameters(rows, n_items, config, communicator)
     order, place = popularity_order(counts)
-    problem = _problem(rows, counts[order], place, n_users, parameters, communicator)
     done, factors = start or (0, _initial_factors(n_items, config.rank, seed, counts))
     item_factors = np.ascontiguousarray(factors[order])
     user_factors = np.zeros((len(rows), config.rank), np.float32)
-    for iteration in range(done, config.iterations):
-        fresh = iteration % config.checkpoint_every == 0
-        _iterate(problem, config, fresh, user_factors, item_factors)
-        finished = iteration + 1
-        if finished % config.checkpoint_every or finished == config.iterations:
-            continue
-        if checkpoint is not None and communicator.rank == 0:
-            checkpoint(finished, item_factors[place])
+    with Threads() as threads:
+        problem = _problem(rows, counts[order], place, n_users, parameters, communicator, threads)
+        for iteration in range(done, config.iterations):
+            fresh = iteration % config.checkpoint_every == 0
+            _iterate(problem, config, fresh, user_factors, item_factors)
+            finished = iteration + 1
+            if finished % config.checkpoint_every or finished == config.iterations:
+                continue
+            if checkpoint is not None and communicator.rank == 0:
+                checkpoint(finished, item_factors[place])
     return build_factor_model(
         "als", item_factors[place], None, np.ones(n_items, np.float32), parameters, counts
     )
@@ -138,19 +178,27 @@ def _problem(
     n_users: int,
     parameters: dict[str, float],
     communicator: Communicator,
+    threads: Threads,
 ) -> _Problem:
     curvature, pull = entry_terms(rows, parameters)
     unobserved = parameters["unobserved_weight"]
-    item_side = {**parameters, "frequency_offset": unobserved * n_users}
-    return _Problem(
-        Rows(rows.user_index, rows.offsets, place[rows.item_indices], rows.weights),
+    users = _Equations(
+        rows.offsets,
+        place[rows.item_indices],
         curvature,
         pull,
         frequency_regularisation(rows.counts, parameters),
-        frequency_regularisation(ordered_counts, item_side),
-        unobserved,
-        communicator,
     )
+    part = share_of(len(ordered_counts), communicator.rank, communicator.size)
+    item_side = {**parameters, "frequency_offset": unobserved * n_users}
+    item_regularisation = np.zeros(len(ordered_counts), np.float32)
+    item_regularisation[part] = frequency_regularisation(ordered_counts[part], item_side)
+    numbered = Rows(rows.user_index, rows.offsets, users.indices, rows.weights)
+    offsets, row_indices, positions = entries_by_item(numbered, len(ordered_counts))
+    items = _Equations(
+        offsets, row_indices, curvature[positions], pull[positions], item_regularisation
+    )
+    return _Problem(users, items, part, unobserved, communicator, threads)
 
 
 def _initial_factors(n_items: int, rank: int, seed: int, counts: Int64) -> Float32:
@@ -172,84 +220,73 @@ def _iterate(
         # steps make up for the cold start.
         user_factors[:] = 0.0
         steps *= 2
-    residual = np.zeros_like(item_factors)
-    solve_rows_and_add_residual(
-        *problem.sparse,
-        problem.curvature,
-        problem.pull,
-        problem.user_regularisation,
-        _scaled_gram(item_factors, problem.unobserved_weight),
-        item_factors,
-        steps,
-        user_factors,
-        residual,
-    )
-    user_gram = user_factors.T @ user_factors
-    problem.communicator.all_reduce(user_gram)
-    user_gram *= np.float32(problem.unobserved_weight)
-    _add_dense_terms(problem, user_gram, item_factors, residual, -1.0)
-    problem.communicator.all_reduce(residual)
-    _descend_items(
-        problem, config.conjugate_gradient_steps, user_gram, user_factors, item_factors, residual
-    )
+    own_items = [_within(part, problem.items_part) for part in problem.item_parts]
+    item_gram = _scaled_gram(problem, item_factors, own_items)
+
+    def solve(users: slice) -> None:
+        equations = problem.users.of_rows(users)
+        solve_rows(*equations, item_gram, item_factors, steps, user_factors[users])
+
+    problem.threads.run(solve, problem.user_parts)
+    _descend_items(problem, config.conjugate_gradient_steps, user_factors, item_factors)
 
 
-def _scaled_gram(factors: Float32, scale: float) -> Float32:
-    gram: Float32 = factors.T @ factors
-    return gram * np.float32(scale)
+def _within(part: slice, whole: slice) -> slice:
+    start = min(max(part.start, whole.start), whole.stop)
+    return slice(start, max(start, min(part.stop, whole.stop)))
 
 
-def _add_dense_terms(
-    problem: _Problem, scaled_gram: Float32, vectors: Float32, output: Float32, sign: float
-) -> None:
-    # (a0 U^T U + lambda_i) p_i, each rank for its part of the items: the all-reduce that follows
-    # puts the parts together.
-    communicator = problem.communicator
-    part = share_of(len(vectors), communicator.rank, communicator.size)
-    terms = vectors[part] @ scaled_gram
-    terms += problem.item_regularisation[part, None] * vectors[part]
-    if sign < 0:
-        output[part] -= terms
-    else:
-        output[part] += terms
+def _scaled_gram(problem: _Problem, factors: Float32, parts: list[slice]) -> Float32:
+    """a0 F^T F over the parts of all ranks, float32 [k, k]."""
+    grams = problem.threads.run(lambda part: factors[part].T @ factors[part], parts)
+    gram: Float32 = np.sum(grams, axis=0)
+    problem.communicator.all_reduce(gram)
+    return gram * np.float32(problem.unobserved_weight)
 
 
 def _descend_items(
-    problem: _Problem,
-    steps: int,
-    user_gram: Float32,
-    user_factors: Float32,
-    item_factors: Float32,
-    residual: Float32,
+    problem: _Problem, steps: int, user_factors: Float32, item_factors: Float32
 ) -> None:
     """Conjugate gradient on every item's own system at once, in place."""
-    direction = residual.copy()
-    lengths = _squares(residual, residual)
-    product = np.empty_like(residual)
-    for step in range(steps):
-        product[:] = 0.0
-        add_item_curvature(*problem.sparse, problem.curvature, user_factors, direction, product)
-        _add_dense_terms(problem, user_gram, direction, product, 1.0)
-        problem.communicator.all_reduce(product)
-        ratio = _ratio(lengths, _squares(direction, product))[:, None]
-        item_factors += ratio * direction
-        if step + 1 == steps:
-            return
-        residual -= ratio * product
-        shrunk = _squares(residual, residual)
-        direction *= _ratio(shrunk, lengths)[:, None]
-        direction += residual
-        lengths = shrunk
+    user_gram = _scaled_gram(problem, user_factors, problem.user_parts)
+    residuals, directions = np.empty_like(item_factors), np.empty_like(item_factors)
+    products, lengths = np.empty_like(item_factors), np.empty(len(item_factors), np.float32)
+    state = item_factors, residuals, directions, lengths
+
+    def start(items: slice) -> None:
+        start_descent(residuals[items], directions[items], lengths[items])
+
+    def step(items: slice) -> None:
+        descend(products[items], *(array[items] for array in state))
+
+    _apply_to_items(problem, -user_gram, 1.0, -1.0, user_factors, item_factors, residuals)
+    problem.threads.run(start, problem.item_parts)
+    for _ in range(steps):
+        _apply_to_items(problem, user_gram, 0.0, 1.0, user_factors, directions, products)
+        problem.threads.run(step, problem.item_parts)
 
 
-def _squares(left: Float32, right: Float32) -> Float32:
-    sums: Float32 = np.einsum("ij,ij->i", left, right)
-    return sums
+def _apply_to_items(
+    problem: _Problem,
+    gram: Float32,
+    pull_scale: float,
+    curvature_scale: float,
+    user_factors: Float32,
+    vectors: Float32,
+    output: Float32,
+) -> None:
+    # The terms of `add_sparse_terms` and those in a0, over all ranks.
+    scales = np.float32(pull_scale), np.float32(curvature_scale)
 
+    def apply(items: slice) -> None:
+        output[items] = 0.0
+        own = _within(items, problem.items_part)
+        np.matmul(vectors[own], gram, out=output[own])
+        equations = problem.items.of_rows(items)
+        add_sparse_terms(*equations, *scales, user_factors, vectors[items], output[items])
 
-def _ratio(above: Float32, below: Float32) -> Float32:
-    quotient: Float32 = np.divide(above, below, out=np.zeros_like(above), where=below > 0)
-    return quotient
+    problem.threads.run(apply, problem.item_parts)
+    problem.communicator.all_reduce(output)
 
 
 def als_objective(model: FactorModel, rows: Rows, communicator: Communicator) -> float:

@@ -1,10 +1,14 @@
-"""The normal equations of one user row against item factors: (Hu, Koren, Volinsky 2008, eq. 4).
+"""The normal equations of rows against the other side's vectors (Hu, Koren, Volinsky 2008, eq. 4).
 
 For a row with entries e over items i, curvature c_e and pull t_e,
 
     (a0 V^T V + lambda I + sum_e c_e v_i v_i^T) u = sum_e t_e v_i.
 
-Implicit feedback: c = w, t = w + a0. Explicit ratings: a0 = 0, c = 1, t = rating - mean.
+Implicit feedback: c = w, t = w + a0. Explicit ratings: a0 = 0, c = 1, t = rating - mean. With the
+entries sorted by item the same equations are an item's, against user factors.
+
+Conjugate gradient takes many rows a step at a time: what is dense, a0 V^T V times every row's
+direction, is one matrix product, and the rest reads each row's entries.
 """
 
 import numpy as np
@@ -14,97 +18,168 @@ from m6rec.kernels.rows import Float32, Int32, Int64
 
 # Keeps an unregularised, deficient system solvable.
 _SMALLEST_REGULARISATION = np.float32(1e-6)
+# A residual whose square is smaller is solved.
+_SOLVED = np.float32(1e-20)
 _ENTRIES_PER_BLOCK = 256
+# Enough for a fast matrix product, few enough that the vectors of the rows' items stay in cache
+# from one step to the next.
+_ROWS_PER_BLOCK = 32
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _add_symmetric_product(matrix: Float32, vector: Float32, output: Float32) -> None:
-    # Four rows at once: the output goes through the registers once for four multiplications.
-    width = len(vector)
-    whole = width - width % 4
-    for row in range(0, whole, 4):
-        first, second = matrix[row], matrix[row + 1]
-        third, fourth = matrix[row + 2], matrix[row + 3]
-        a, b, c, d = vector[row], vector[row + 1], vector[row + 2], vector[row + 3]
-        for column in range(width):
-            output[column] += (
-                a * first[column] + b * second[column] + c * third[column] + d * fourth[column]
-            )
-    for row in range(whole, width):
-        last = matrix[row]
-        a = vector[row]
-        for column in range(width):
-            output[column] += a * last[column]
-
-
-@njit(cache=True, nogil=True, fastmath=True)
-def _apply(
-    scaled_gram: Float32,
-    regularisation: np.float32,
-    items: Int32,
-    curvature: Float32,
-    item_factors: Float32,
-    vector: Float32,
-    output: Float32,
-) -> None:
-    width = len(vector)
-    for column in range(width):
-        output[column] = regularisation * vector[column]
-    _add_symmetric_product(scaled_gram, vector, output)
-    for entry in range(len(items)):
-        factor = item_factors[items[entry]]
-        product = np.float32(0.0)
-        for column in range(width):
-            product += factor[column] * vector[column]
-        product *= curvature[entry]
-        for column in range(width):
-            output[column] += product * factor[column]
-
-
-@njit(cache=True, nogil=True, fastmath=True)
-def _descend(
-    scaled_gram: Float32,
-    regularisation: np.float32,
-    items: Int32,
+def add_sparse_terms(
+    offsets: Int64,
+    indices: Int32,
     curvature: Float32,
     pull: Float32,
-    item_factors: Float32,
-    steps: int,
-    solution: Float32,
-    work: Float32,
+    regularisation: Float32,
+    pull_scale: np.float32,
+    curvature_scale: np.float32,
+    vectors: Float32,
+    inputs: Float32,
+    outputs: Float32,
 ) -> None:
-    # Conjugate gradient from the solution so far; work holds residual, direction and product.
-    width = len(solution)
-    residual, direction, product = work[0], work[1], work[2]
-    _apply(scaled_gram, regularisation, items, curvature, item_factors, solution, product)
-    for column in range(width):
-        residual[column] = -product[column]
-    for entry in range(len(items)):
-        factor = item_factors[items[entry]]
-        value = pull[entry]
+    """Add to each row what its entries and lambda contribute to the normal equations.
+
+    outputs_r += p sum_e t_e v_e + s (lambda_r x_r + sum_e c_e (v_e . x_r) v_e) with p `pull_scale`
+    and s `curvature_scale`: 1 and -1 give the residual, 0 and 1 the product with the matrix.
+
+    Args:
+        offsets: int64 [n + 1].
+        indices: int32 [entries] into `vectors`.
+        curvature: float32 [entries]; c.
+        pull: float32 [entries]; t.
+        regularisation: float32 [n]; lambda.
+        pull_scale: p.
+        curvature_scale: s.
+        vectors: float32 [M, k]; v.
+        inputs: float32 [n, k]; x.
+        outputs: float32 [n, k].
+    """
+    width = inputs.shape[1]
+    for row in range(len(offsets) - 1):
+        given, output = inputs[row], outputs[row]
+        scale = curvature_scale * regularisation[row]
         for column in range(width):
-            residual[column] += value * factor[column]
-    length = np.float32(0.0)
-    for column in range(width):
-        direction[column] = residual[column]
-        length += residual[column] * residual[column]
-    for _ in range(steps):
-        if length < np.float32(1e-20):
-            return
-        _apply(scaled_gram, regularisation, items, curvature, item_factors, direction, product)
+            output[column] += scale * given[column]
+        for entry in range(offsets[row], offsets[row + 1]):
+            vector = vectors[indices[entry]]
+            product = np.float32(0.0)
+            for column in range(width):
+                product += vector[column] * given[column]
+            value = pull_scale * pull[entry] + curvature_scale * curvature[entry] * product
+            for column in range(width):
+                output[column] += value * vector[column]
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def start_descent(residuals: Float32, directions: Float32, lengths: Float32) -> None:
+    """The first directions of conjugate gradient, float32 [n, k], and |r|^2, float32 [n]."""
+    for row in range(len(residuals)):
+        length = np.float32(0.0)
+        for column in range(residuals.shape[1]):
+            value = residuals[row, column]
+            directions[row, column] = value
+            length += value * value
+        lengths[row] = length
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def descend(
+    products: Float32,
+    solutions: Float32,
+    residuals: Float32,
+    directions: Float32,
+    lengths: Float32,
+) -> None:
+    """A step of conjugate gradient on each row's own system, in place (Hestenes, Stiefel 1952).
+
+    Args:
+        products: float32 [n, k]; each row's matrix times its direction.
+        solutions: float32 [n, k].
+        residuals: float32 [n, k].
+        directions: float32 [n, k]; as `start_descent` or the last step left them.
+        lengths: float32 [n]; squares of the residuals.
+    """
+    for row in range(len(solutions)):
+        length = lengths[row]
+        if length < _SOLVED:
+            continue
+        product, solution = products[row], solutions[row]
+        residual, direction = residuals[row], directions[row]
         bend = np.float32(0.0)
-        for column in range(width):
+        for column in range(len(product)):
             bend += direction[column] * product[column]
+        if bend <= 0:
+            continue
         step = length / bend
         shrunk = np.float32(0.0)
-        for column in range(width):
+        for column in range(len(product)):
             solution[column] += step * direction[column]
             residual[column] -= step * product[column]
             shrunk += residual[column] * residual[column]
+        lengths[row] = shrunk
         ratio = shrunk / length
-        length = shrunk
-        for column in range(width):
+        for column in range(len(product)):
             direction[column] = residual[column] + ratio * direction[column]
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _descend_rows(
+    offsets: Int64,
+    indices: Int32,
+    curvature: Float32,
+    pull: Float32,
+    regularisation: Float32,
+    scaled_gram: Float32,
+    vectors: Float32,
+    steps: int,
+    solutions: Float32,
+) -> None:
+    width = vectors.shape[1]
+    work = np.empty((3, _ROWS_PER_BLOCK, width), np.float32)
+    lengths = np.empty(_ROWS_PER_BLOCK, np.float32)
+    n_rows = len(offsets) - 1
+    for start in range(0, n_rows, _ROWS_PER_BLOCK):
+        stop = min(start + _ROWS_PER_BLOCK, n_rows)
+        bounds, penalty = offsets[start : stop + 1], regularisation[start:stop]
+        residuals, directions = work[0, : stop - start], work[1, : stop - start]
+        products, block = work[2, : stop - start], solutions[start:stop]
+        for row in range(stop - start):
+            if bounds[row] == bounds[row + 1]:
+                block[row, :] = 0.0
+        np.dot(block, scaled_gram, products)
+        for row in range(stop - start):
+            for column in range(width):
+                residuals[row, column] = -products[row, column]
+        add_sparse_terms(
+            bounds,
+            indices,
+            curvature,
+            pull,
+            penalty,
+            np.float32(1.0),
+            np.float32(-1.0),
+            vectors,
+            block,
+            residuals,
+        )
+        start_descent(residuals, directions, lengths)
+        for _ in range(steps):
+            np.dot(directions, scaled_gram, products)
+            add_sparse_terms(
+                bounds,
+                indices,
+                curvature,
+                pull,
+                penalty,
+                np.float32(0.0),
+                np.float32(1.0),
+                vectors,
+                directions,
+                products,
+            )
+            descend(products, block, residuals, directions, lengths)
 
 
 @njit(cache=True, nogil=True, fastmath=True)
@@ -149,31 +224,6 @@ def _solve_exactly(
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _solve_row(
-    scaled_gram: Float32,
-    regularisation: np.float32,
-    items: Int32,
-    curvature: Float32,
-    pull: Float32,
-    item_factors: Float32,
-    steps: int,
-    solution: Float32,
-    workspace: Float32,
-    work: Float32,
-) -> None:
-    if len(items) == 0:
-        solution[:] = 0.0
-    elif steps == 0:
-        _solve_exactly(
-            scaled_gram, regularisation, items, curvature, pull, item_factors, solution, workspace
-        )
-    else:
-        _descend(
-            scaled_gram, regularisation, items, curvature, pull, item_factors, steps, solution, work
-        )
-
-
-@njit(cache=True, nogil=True, fastmath=True)
 def solve_rows(
     offsets: Int64,
     item_indices: Int32,
@@ -198,69 +248,33 @@ def solve_rows(
         steps: steps of conjugate gradient from what `solutions` holds; 0 solves directly (LAPACK).
         solutions: float32 [n, k]; overwritten.
     """
-    width = item_factors.shape[1]
-    exact_rows = 2 * (_ENTRIES_PER_BLOCK + width) if steps == 0 else 0
-    workspace = np.empty((exact_rows, width), np.float32)
-    work = np.empty((3, width), np.float32)
-    for row in range(len(offsets) - 1):
-        start, stop = offsets[row], offsets[row + 1]
-        _solve_row(
+    if steps:
+        _descend_rows(
+            offsets,
+            item_indices,
+            curvature,
+            pull,
+            regularisation,
             scaled_gram,
-            regularisation[row],
-            item_indices[start:stop],
-            curvature[start:stop],
-            pull[start:stop],
             item_factors,
             steps,
+            solutions,
+        )
+        return
+    width = item_factors.shape[1]
+    workspace = np.empty((2 * (_ENTRIES_PER_BLOCK + width), width), np.float32)
+    for row in range(len(offsets) - 1):
+        entries = slice(offsets[row], offsets[row + 1])
+        if offsets[row] == offsets[row + 1]:
+            solutions[row, :] = 0.0
+            continue
+        _solve_exactly(
+            scaled_gram,
+            regularisation[row],
+            item_indices[entries],
+            curvature[entries],
+            pull[entries],
+            item_factors,
             solutions[row],
             workspace,
-            work,
         )
-
-
-@njit(cache=True, nogil=True, fastmath=True)
-def solve_rows_and_add_residual(
-    offsets: Int64,
-    item_indices: Int32,
-    curvature: Float32,
-    pull: Float32,
-    regularisation: Float32,
-    scaled_gram: Float32,
-    item_factors: Float32,
-    steps: int,
-    solutions: Float32,
-    residual: Float32,
-) -> None:
-    """Solve each row as `solve_rows` does and add its share of the items' residual.
-
-    While a row's item factors are in cache, residual_i += (t_ui - c_ui (u . v_i)) u: what the
-    normal equations of item i leave over, float32 [M, k], but for the terms in a0 and lambda.
-    """
-    width = item_factors.shape[1]
-    exact_rows = 2 * (_ENTRIES_PER_BLOCK + width) if steps == 0 else 0
-    workspace = np.empty((exact_rows, width), np.float32)
-    work = np.empty((3, width), np.float32)
-    for row in range(len(offsets) - 1):
-        start, stop = offsets[row], offsets[row + 1]
-        user = solutions[row]
-        _solve_row(
-            scaled_gram,
-            regularisation[row],
-            item_indices[start:stop],
-            curvature[start:stop],
-            pull[start:stop],
-            item_factors,
-            steps,
-            user,
-            workspace,
-            work,
-        )
-        for entry in range(start, stop):
-            factor = item_factors[item_indices[entry]]
-            target = residual[item_indices[entry]]
-            product = np.float32(0.0)
-            for column in range(width):
-                product += user[column] * factor[column]
-            product = pull[entry] - curvature[entry] * product
-            for column in range(width):
-                target[column] += product * user[column]

@@ -5,6 +5,7 @@ item_indices int32 [entries] and one float32 value an entry.
 """
 
 import numpy as np
+import scipy.sparse as sp
 from numba import njit
 
 from m6rec.kernels.rows import Float32, Int32, Int64, Rows
@@ -15,15 +16,10 @@ def gather_rows(
     offsets: Int64, item_indices: Int32, values: Float32, item_vectors: Float32, output: Float32
 ) -> None:
     """Set output[u] = sum_i values_ui item_vectors[i]: float32 [n, k] from [M, k]."""
-    width = item_vectors.shape[1]
     for row in range(len(offsets) - 1):
-        total = output[row]
-        total[:] = 0.0
-        for entry in range(offsets[row], offsets[row + 1]):
-            vector = item_vectors[item_indices[entry]]
-            value = values[entry]
-            for column in range(width):
-                total[column] += value * vector[column]
+        entries = slice(offsets[row], offsets[row + 1])
+        output[row, :] = 0.0
+        _add_weighted_sum(item_indices[entries], values[entries], item_vectors, output[row])
 
 
 @njit(cache=True, nogil=True, fastmath=True)
@@ -34,50 +30,44 @@ def add_gram_product(
 
     y = sum_i a_ui X_i, then output_i += a_ui y, while the row's vectors are in cache.
     """
-    width = item_vectors.shape[1]
-    total = np.empty(width, np.float32)
+    total = np.empty(item_vectors.shape[1], np.float32)
     for row in range(len(offsets) - 1):
+        entries = slice(offsets[row], offsets[row + 1])
         total[:] = 0.0
-        for entry in range(offsets[row], offsets[row + 1]):
-            vector = item_vectors[item_indices[entry]]
-            value = values[entry]
-            for column in range(width):
-                total[column] += value * vector[column]
+        _add_weighted_sum(item_indices[entries], values[entries], item_vectors, total)
         for entry in range(offsets[row], offsets[row + 1]):
             target = output[item_indices[entry]]
             value = values[entry]
-            for column in range(width):
+            for column in range(len(total)):
                 target[column] += value * total[column]
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def add_item_curvature(
-    offsets: Int64,
-    item_indices: Int32,
-    weights: Float32,
-    user_factors: Float32,
-    item_vectors: Float32,
-    output: Float32,
-) -> None:
-    """Add sum_u w_ui u (u . p_i) to output_i, for item vectors p float32 [M, k]."""
-    width = item_vectors.shape[1]
-    for row in range(len(offsets) - 1):
-        user = user_factors[row]
-        for entry in range(offsets[row], offsets[row + 1]):
-            item = item_indices[entry]
-            vector = item_vectors[item]
-            target = output[item]
-            product = np.float32(0.0)
-            for column in range(width):
-                product += user[column] * vector[column]
-            product *= weights[entry]
-            for column in range(width):
-                target[column] += product * user[column]
+def _add_weighted_sum(indices: Int32, values: Float32, vectors: Float32, output: Float32) -> None:
+    for entry in range(len(indices)):
+        vector = vectors[indices[entry]]
+        value = values[entry]
+        for column in range(len(output)):
+            output[column] += value * vector[column]
 
 
 def count_items(rows: Rows, n_items: int) -> Int64:
     """int64 [M]: how many rows hold each item."""
     return np.bincount(rows.item_indices, minlength=n_items).astype(np.int64)
+
+
+def entries_by_item(rows: Rows, n_items: int) -> tuple[Int64, Int32, Int64]:
+    """The entries of all rows sorted by item, and by row within an item.
+
+    Returns:
+        offsets: int64 [M + 1]; item i has the entries offsets[i] to offsets[i + 1].
+        row_indices: int32 [entries]; the row of each entry.
+        positions: int64 [entries]; where each entry stands in `rows`.
+    """
+    positions = np.arange(rows.entries, dtype=np.int64)
+    shape = (len(rows), n_items)
+    columns = sp.csr_matrix((positions, rows.item_indices, rows.offsets), shape=shape).tocsc()
+    return columns.indptr.astype(np.int64), columns.indices.astype(np.int32), columns.data
 
 
 def popularity_order(counts: Int64) -> tuple[Int64, Int32]:
