@@ -21,7 +21,7 @@ import typer
 from threadpoolctl import threadpool_info
 
 from m6rec.lineage import code_version
-from tests.benchmarks import als, jobs, loader, neighbours, scaling, svd, top_n
+from tests.benchmarks import als, loader, neighbours, scaling, svd, top_n
 from tests.benchmarks.dataset import Dataset, load_interactions, save
 from tests.benchmarks.generator import Sizes, generate
 from tests.benchmarks.measure import THREADS, Contender, Outcome, run_contenders
@@ -54,7 +54,7 @@ def main(
 ) -> None:
     """Measure, in turns, every contender of every key."""
     start = time.perf_counter()
-    _unset_blas_settings()
+    _check_blas_settings()
     # All contenders, and what they start, share the same cores.
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
     blas = blas_kernels()
@@ -64,9 +64,8 @@ def main(
     scratch = Path(tempfile.mkdtemp(prefix="scratch-", dir=output.absolute()))
     try:
         dataset = _dataset(data, Sizes(users, items, interactions), scratch / "data", seed)
-        entrants = [
-            *(one for part in (als, jobs, svd, neighbours, top_n, loader) for one in part.contenders())
-        ]
+        parts = (als, svd, neighbours, top_n, loader)
+        entrants = [one for part in parts for one in part.contenders()]
         if not only or scaling.KEY in only:
             sizes = tuple(int(size) for size in scaling_sizes.split(","))
             entrants += scaling.contenders(sizes, items, scratch / "scaling", seed)
@@ -138,8 +137,8 @@ def _first_case_of_each_key(
     return {place: groups[place] for place in first.values()}
 
 
-def _unset_blas_settings() -> None:
-    """OpenBLAS reads them when it is loaded: begin anew without them."""
+def _check_blas_settings() -> None:
+    """Refuse them: OpenBLAS reads them when it is loaded."""
     if any(name in os.environ for name in BLAS_SETTINGS):
         raise typer.BadParameter(
             f"{BLAS_SETTINGS} hold OpenBLAS to other kernels than this machine's; unset them"

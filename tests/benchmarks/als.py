@@ -47,9 +47,7 @@ def prepare_m6rec(workspace: Workspace) -> Measure:
     matrix.count()
 
     def fit(iterations: int) -> FactorModel:
-        return train_als(
-            matrix, dataset.n_items, config(rank, iterations), workspace.seed, None
-        )
+        return train_als(matrix, dataset.n_items, config(rank, iterations), workspace.seed, None)
 
     fit(1)
     workspace.facts["loss"] = loss(workspace, fit(SPAN[1]).factors)

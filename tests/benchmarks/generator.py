@@ -60,9 +60,7 @@ def with_heavy_user_and_item(rows: Rows, items: int) -> Rows:
     keys = users * items + rows.item_indices
     everything = np.arange(items, dtype=np.int64)
     everyone = np.arange(len(rows), dtype=np.int64) * items
-    return rows_of_keys(
-        np.unique(np.concatenate([keys, everything, everyone])), len(rows), items
-    )
+    return rows_of_keys(np.unique(np.concatenate([keys, everything, everyone])), len(rows), items)
 
 
 def _activity(sizes: Sizes, generator: np.random.Generator) -> Int64:

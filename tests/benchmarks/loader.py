@@ -12,11 +12,10 @@ from collections.abc import Iterator
 import numpy as np
 from pyspark.sql import SparkSession
 
-from m6rec.config import TowersConfig
+from m6rec.config import SvdConfig, TowersConfig
+from m6rec.kernels.communicator import LocalCommunicator
 from m6rec.kernels.projection import FactorModel
 from m6rec.kernels.svd import randomized_svd, svd_factor_model
-from m6rec.config import SvdConfig
-from m6rec.kernels.communicator import LocalCommunicator
 from m6rec.stages.tower_rows import write_tower_rows
 from m6rec.towers.batches import (
     READ_ROWS,

@@ -195,7 +195,7 @@ def _serve(pipe: Connection, contender: Contender, workspace: Workspace) -> None
             answer = {"value": value, "peaks": peaks_of_family(), "facts": dict(workspace.facts)}
         except CannotRun as reason:
             answer = {"failure": str(reason)}
-        except Exception as error:  # noqa: BLE001 - whatever it is, the others go on
+        except Exception as error:
             traceback.print_exc()
             answer = {"failure": f"{type(error).__name__}: {str(error).splitlines()[0][:300]}"}
         pipe.send(answer)

@@ -78,8 +78,14 @@ def contenders(sizes: tuple[int, ...], items: int, folder: Path, seed: int) -> l
     ]
     middle = sizes[len(sizes) // 2]
     found += [
-        Contender(KEY, f"{program}/{middle}/{workers}_workers", "m6rec", prepare,
-                  dataset=even[middle], workers=workers)
+        Contender(
+            KEY,
+            f"{program}/{middle}/{workers}_workers",
+            "m6rec",
+            prepare,
+            dataset=even[middle],
+            workers=workers,
+        )
         for program, prepare in PROGRAMS.items()
         for workers in (1, 2)
     ]
