@@ -1,7 +1,6 @@
 """Measure the matrix programs, the top-N lists and the training against their peers.
 
-Writes benchmark.json and benchmark.html. Run by `make benchmark DATA=FILE OUTPUT=DIR`; the defaults
-take under an hour on two cores for a matrix of a million interactions.
+Writes benchmark.json and benchmark.html. Run by `make benchmark DATA=FILE OUTPUT=DIR`.
 """
 
 import json
@@ -59,7 +58,6 @@ def main(
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
     blas = blas_kernels()
     print(f"BLAS kernels: {', '.join(blas) or 'unknown'}", flush=True)
-    print("total: under an hour with the defaults on two cores", flush=True)
     output.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix="scratch-", dir=output.absolute()))
     try:

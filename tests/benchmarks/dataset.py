@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,7 @@ def save(rows: Rows, n_items: int, folder: Path) -> Dataset:
     for name in Rows.__annotations__:
         np.save(folder / f"{name}.npy", getattr(rows, name))
     bounds = np.linspace(0, len(rows), _FILES + 1).astype(int)
-    for number, (start, stop) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+    for number, (start, stop) in enumerate(pairwise(bounds)):
         part = rows.slice(int(start), int(stop))
         table = pa.table(
             {

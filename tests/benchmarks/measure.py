@@ -22,7 +22,7 @@ Measure = Callable[[], float]
 THREADS = 2
 
 
-class CannotRun(Exception):
+class CannotRunError(Exception):
     """A contender that does not fit this matrix or this machine; the message says why."""
 
 
@@ -193,7 +193,7 @@ def _serve(pipe: Connection, contender: Contender, workspace: Workspace) -> None
             measure = measure or contender.prepare(workspace)
             value = measure()
             answer = {"value": value, "peaks": peaks_of_family(), "facts": dict(workspace.facts)}
-        except CannotRun as reason:
+        except CannotRunError as reason:
             answer = {"failure": str(reason)}
         except Exception as error:
             traceback.print_exc()

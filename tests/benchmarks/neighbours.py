@@ -7,7 +7,7 @@ import scipy.linalg as sl
 
 from m6rec.config import NeighboursConfig
 from m6rec.stages.neighbours import train_item_neighbours, train_ridge
-from tests.benchmarks.measure import CannotRun, Contender, Measure, Workspace, time_of
+from tests.benchmarks.measure import CannotRunError, Contender, Measure, Workspace, time_of
 from tests.benchmarks.spark import open_session
 
 NEIGHBOURS = "neighbours_seconds"
@@ -48,7 +48,7 @@ def prepare_ease(workspace: Workspace) -> Measure:
     needed = 3 * 4 * n_items**2
     available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if n_items > EASE_ITEMS or needed > available:
-        raise CannotRun(
+        raise CannotRunError(
             f"a dense inverse of {n_items} items takes {needed / 1e9:.1f} GB and"
             f" {2 * n_items**3:.1e} operations; {available / 1e9:.1f} GB are free and the limit is"
             f" {EASE_ITEMS} items"

@@ -41,7 +41,7 @@ def prepare_svds(workspace: Workspace) -> Measure:
     matrix, rank = normalised(workspace), int(workspace.case)
 
     def fit() -> None:
-        values = sp.linalg.svds(matrix, k=rank, random_state=workspace.seed)[1]
+        values = sp.linalg.svds(matrix, k=rank, rng=np.random.default_rng(workspace.seed))[1]
         workspace.facts["first_singular_values"] = _first_half(np.sort(values)[::-1])
 
     return lambda: time_of(fit)
