@@ -2,13 +2,14 @@
 SHELL := /bin/bash
 VENV := $(or $(M6REC_VENV),.venv)
 PYTHON := $(VENV)/bin/python
+M6REC_BOOTSTRAP := $(or $(M6REC_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/m6rec)/bootstrap/bin
 SOURCES := lib jobs tests setup.py
 
 export PYTHONDONTWRITEBYTECODE := 1
 export PYTHONPATH := lib:.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test notebook lint types format demo quality clean
+.PHONY: help setup test notebook lint types format demo quality benchmark clean
 
 help: ## Explain the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +22,11 @@ test: setup ## All tests with coverage of lib/
 
 notebook: setup ## Execute the notebook
 	$(PYTHON) -m pytest --nbmake --nbmake-timeout=900 notebooks
+
+benchmark: setup ## Measure against peers: make benchmark DATA=FILE OUTPUT=DIR
+	@tests/benchmarks/install.sh $(VENV) .venv-benchmark $(M6REC_BOOTSTRAP)/uv
+	@env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE .venv-benchmark/bin/python -m tests.benchmarks \
+		$(if $(DATA),--data $(DATA)) --output $(or $(OUTPUT),output/benchmark)
 
 lint: setup ## Style: ruff
 	$(VENV)/bin/ruff check $(SOURCES)

@@ -25,5 +25,8 @@ setup(
     packages=find_packages("lib"),
     package_data={"m6rec": ["py.typed", "report/*.html"]},
     install_requires=requirements("run.in"),
-    extras_require={"develop": requirements("develop.in")},
+    extras_require={
+        "develop": requirements("develop.in"),
+        "benchmark": requirements("benchmark.in"),
+    },
 )

@@ -50,7 +50,7 @@ def item_count(lakehouse: Lakehouse) -> int:
 
 
 def unlisted_items(lakehouse: Lakehouse, config: Config, fit: str) -> npt.NDArray[np.bool_]:
-    """bool [items]: items that no measured list of the fit may hold, as `evaluate.candidates` says."""
+    """bool [items]: items that no measured list may hold, as `evaluate.candidates` says."""
     n_items = item_count(lakehouse)
     unlisted = forbidden_items(lakehouse.read("catalogue"), n_items)
     if config.evaluate.candidates == "cold_items":

@@ -3,7 +3,7 @@
     python -m tests.quality.convert gowalla      SOURCE TARGET
     python -m tests.quality.convert citeulike    SOURCE TARGET              (P = 10)
     python -m tests.quality.convert cold-items   SOURCE TARGET --seed 1     (CiteULike-a)
-    python -m tests.quality.convert movielens    SOURCE TARGET --fold 1     (1 to 5; 0: the latest item)
+    python -m tests.quality.convert movielens    SOURCE TARGET --fold 1     (0: the latest item)
 
 A folder holds train.parquet and test.parquet (user_id, item_id, and rating and event_time where
 the source has them) and, where there are attributes, items.parquet and users.parquet.

@@ -1,0 +1,187 @@
+"""Measure the matrix programs, the top-N lists and the training against their peers.
+
+Writes benchmark.json and benchmark.html. Run by `make benchmark DATA=FILE OUTPUT=DIR`.
+"""
+
+import json
+import os
+import platform
+import shutil
+import tempfile
+import time
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import scipy.linalg  # noqa: F401 - loads its BLAS, so that it can be told
+import typer
+from threadpoolctl import threadpool_info
+
+from m6rec.lineage import code_version
+from tests.benchmarks import als, loader, neighbours, scaling, svd, top_n
+from tests.benchmarks.dataset import Dataset, load_interactions, save
+from tests.benchmarks.generator import Sizes, generate
+from tests.benchmarks.measure import THREADS, Contender, Outcome, run_contenders
+from tests.benchmarks.report import write_report
+
+PACKAGES = (
+    "numpy scipy numba torch pyspark delta-spark petastorm pyarrow implicit faiss-cpu scikit-learn"
+)
+BLAS_SETTINGS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
+
+
+def main(
+    output: Annotated[Path, typer.Option(help="Folder for benchmark.json and benchmark.html.")],
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Parquet with user_id, item_id and optionally weight; else generated."),
+    ] = None,
+    users: Annotated[int, typer.Option(help="Users of the generated matrix.")] = 200_000,
+    items: Annotated[int, typer.Option(help="Items of the generated matrix.")] = 50_000,
+    interactions: Annotated[int, typer.Option(help="Interactions of it.")] = 5_000_000,
+    scaling_sizes: Annotated[
+        str, typer.Option(help="Interactions of the scaling's matrices, by commas.")
+    ] = "1000000,3000000,10000000,30000000",
+    only: Annotated[
+        list[str] | None, typer.Option(help="Measure this key alone; repeatable.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(help="Samples of each contender.", min=1)] = 3,
+    seed: Annotated[int, typer.Option(help="Of everything drawn.")] = 1,
+    quick: Annotated[bool, typer.Option(help="One round of one case a key; for tests.")] = False,
+) -> None:
+    """Measure, in turns, every contender of every key."""
+    start = time.perf_counter()
+    _check_blas_settings()
+    # All contenders, and what they start, share the same cores.
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
+    blas = blas_kernels()
+    print(f"BLAS kernels: {', '.join(blas) or 'unknown'}", flush=True)
+    output.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix="scratch-", dir=output.absolute()))
+    try:
+        dataset = _dataset(data, Sizes(users, items, interactions), scratch / "data", seed)
+        parts = (als, svd, neighbours, top_n, loader)
+        entrants = [one for part in parts for one in part.contenders()]
+        if not only or scaling.KEY in only:
+            sizes = tuple(int(size) for size in scaling_sizes.split(","))
+            entrants += scaling.contenders(sizes, items, scratch / "scaling", seed)
+        chosen = [one for one in entrants if not only or one.key in only]
+        groups = _by_key_and_case(chosen)
+        if quick:
+            groups, rounds = _first_case_of_each_key(groups), 1
+        outcomes = []
+        for (key, case), group in groups.items():
+            print(f"{key} {case}: {time.perf_counter() - start:.0f} s so far", flush=True)
+            outcomes += run_contenders(group, dataset, scratch, rounds, seed)
+        sizes_of_data = json.loads((dataset.folder / "sizes.json").read_text())
+        result = assemble(outcomes) | {
+            "machine": machine(blas) | {"data": str(data or "generated"), **sizes_of_data},
+            "versions": versions(),
+            "seconds": time.perf_counter() - start,
+        }
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    (output / "benchmark.json").write_text(json.dumps(result, indent=1))
+    write_report(result, output / "benchmark.html")
+    print(f"total: {result['seconds']:.0f} s; {output / 'benchmark.html'}", flush=True)
+
+
+def assemble(outcomes: list[tuple[Contender, Outcome]]) -> dict[str, Any]:
+    """Key, case, contender, median; `samples`, `checks`, `failures` and `peak_bytes` beside."""
+    result: dict[str, Any] = {"samples": {}, "checks": {}, "failures": {}, "peak_bytes": {}}
+    for contender, outcome in outcomes:
+        key, case, name = contender.key, contender.case, contender.name
+        if outcome.failure is not None:
+            _put(result["failures"], key, case, name, outcome.failure)
+        if not outcome.samples:
+            continue
+        _put(result, key, case, name, outcome.median)
+        _put(result["samples"], key, case, name, outcome.samples)
+        result["peak_bytes"].setdefault(f"{key}/{case}", {})[name] = outcome.peak_bytes
+        facts = outcome.facts | {"processes": outcome.peaks}
+        _put(result["checks"], key, case, name, facts)
+    if scaling.KEY in result:
+        medians = {case: one["m6rec"] for case, one in result[scaling.KEY].items()}
+        result[scaling.KEY] |= scaling.summary(medians)
+    return result
+
+
+def _put(table: dict[str, Any], key: str, case: str, name: str, value: Any) -> None:
+    table.setdefault(key, {}).setdefault(case, {})[name] = value
+
+
+def _dataset(data: Path | None, sizes: Sizes, folder: Path, seed: int) -> Dataset:
+    if data is None:
+        return save(generate(sizes, seed), sizes.items, folder)
+    rows, n_items = load_interactions(data)
+    return save(rows, n_items, folder)
+
+
+def _by_key_and_case(contenders: list[Contender]) -> dict[tuple[str, str], list[Contender]]:
+    groups: dict[tuple[str, str], list[Contender]] = {}
+    for one in contenders:
+        groups.setdefault((one.key, one.case), []).append(one)
+    return groups
+
+
+def _first_case_of_each_key(
+    groups: dict[tuple[str, str], list[Contender]],
+) -> dict[tuple[str, str], list[Contender]]:
+    first: dict[str, tuple[str, str]] = {}
+    for place in groups:
+        first.setdefault(place[0], place)
+    return {place: groups[place] for place in first.values()}
+
+
+def _check_blas_settings() -> None:
+    """Refuse them: OpenBLAS reads them when it is loaded."""
+    if any(name in os.environ for name in BLAS_SETTINGS):
+        raise typer.BadParameter(
+            f"{BLAS_SETTINGS} hold OpenBLAS to other kernels than this machine's; unset them"
+            " (make benchmark does)"
+        )
+
+
+def blas_kernels() -> list[str]:
+    """The BLAS libraries that are loaded, and the kernels that they have chosen."""
+    _ = np.ones((2, 2)) @ np.ones((2, 2))
+    return [
+        f"{Path(pool['filepath']).name} {pool.get('architecture', '')}".strip()
+        for pool in threadpool_info()
+        if pool["user_api"] == "blas"
+    ]
+
+
+def machine(blas: list[str]) -> dict[str, Any]:
+    """Where it was measured."""
+    cpu = [
+        line.split(":", 1)[1].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith("model name")
+    ]
+    return {
+        "cpu": cpu[0] if cpu else platform.processor(),
+        "cores_used": len(os.sched_getaffinity(0)),
+        "memory_bytes": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
+        "load_before": os.getloadavg()[0],
+        "blas": blas,
+        "system": platform.platform(),
+        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of ourselves and of what was measured."""
+    found = {"m6rec": code_version(), "python": platform.python_version()}
+    for package in PACKAGES.split():
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+if __name__ == "__main__":
+    typer.run(main)

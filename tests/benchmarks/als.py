@@ -1,0 +1,145 @@
+"""Implicit ALS of one objective: a marginal iteration, ours, MLlib's and implicit's.
+
+All minimise sum (1 + w)(1 - u.v)^2 over observed, (u.v)^2 over other pairs, and the norms times
+lambda; only MLlib scales lambda by the counts, which does not change the work.
+"""
+
+from typing import Any
+
+from pyspark.ml.recommendation import ALS
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from m6rec import columns as c
+from m6rec.config import AlsConfig
+from m6rec.kernels.als import als_objective
+from m6rec.kernels.communicator import LocalCommunicator
+from m6rec.kernels.projection import FactorModel, build_factor_model
+from m6rec.kernels.rows import Float32
+from m6rec.kernels.sparse_products import count_items
+from m6rec.stages.factors import train_als
+from tests.benchmarks.measure import Contender, Measure, Workspace, marginal
+from tests.benchmarks.spark import open_session
+
+KEY = "als_iteration_seconds"
+RANKS = (64, 128)
+REGULARISATION = 0.01
+# Our iterations differ: each `checkpoint_every` starts users anew. Ten have as many as a fit has.
+SPAN = (4, 14)
+MLLIB_SPAN = (2, 6)
+
+
+def config(rank: int, iterations: int) -> AlsConfig:
+    """Our ALS with the objective that all share."""
+    return AlsConfig(
+        rank=rank,
+        iterations=iterations,
+        regularisation=REGULARISATION,
+        frequency_exponent=0.0,
+        unobserved_weight=1.0,
+    )
+
+
+def prepare_m6rec(workspace: Workspace) -> Measure:
+    """The barrier program."""
+    rank, dataset = int(workspace.case), workspace.dataset
+    matrix = dataset.frame(open_session(workspace)).cache()
+    matrix.count()
+
+    def fit(iterations: int) -> FactorModel:
+        return train_als(matrix, dataset.n_items, config(rank, iterations), workspace.seed, None)
+
+    fit(1)
+    workspace.facts["loss"] = loss(workspace, fit(SPAN[1]).factors)
+    return lambda: marginal(fit, *SPAN)
+
+
+def prepare_mllib(workspace: Workspace) -> Measure:
+    """Spark MLlib."""
+    rank = int(workspace.case)
+    ratings = long_ratings(workspace.dataset.frame(open_session(workspace))).cache()
+    ratings.count()
+
+    def fit(iterations: int) -> Any:
+        return mllib_estimator(rank, iterations, workspace.seed).fit(ratings)
+
+    fit(1)
+    return lambda: marginal(fit, *MLLIB_SPAN)
+
+
+def prepare_implicit(workspace: Workspace) -> Measure:
+    """The package implicit: conjugate gradient on all threads."""
+    from implicit.cpu.als import AlternatingLeastSquares  # noqa: PLC0415 - may be absent
+
+    confidence = workspace.dataset.scipy()
+    confidence.data = confidence.data + 1.0
+
+    def fit(iterations: int) -> Any:
+        model = AlternatingLeastSquares(
+            factors=int(workspace.case),
+            regularization=REGULARISATION,
+            alpha=1.0,
+            iterations=iterations,
+            num_threads=workspace.workers,
+            random_state=workspace.seed,
+        )
+        model.fit(confidence, show_progress=False)
+        return model
+
+    fit(1)
+    workspace.facts["loss"] = loss(workspace, fit(SPAN[1]).item_factors)
+    return lambda: marginal(fit, *SPAN)
+
+
+def long_ratings(matrix: DataFrame) -> DataFrame:
+    """The matrix as MLlib takes it: user, item, rating."""
+    pair = F.explode(F.arrays_zip(c.ITEM_INDICES, c.WEIGHTS)).alias("pair")
+    return matrix.select(F.col(c.USER_INDEX).cast("int").alias("user"), pair).select(
+        "user", F.col("pair.item_indices").alias("item"), F.col("pair.weights").alias("rating")
+    )
+
+
+def mllib_estimator(rank: int, iterations: int, seed: int) -> ALS:
+    """MLlib's implicit ALS with its default blocks."""
+    return ALS(
+        rank=rank,
+        maxIter=iterations,
+        regParam=REGULARISATION,
+        implicitPrefs=True,
+        alpha=1.0,
+        seed=seed,
+        userCol="user",
+        itemCol="item",
+        ratingCol="rating",
+    )
+
+
+def loss(workspace: Workspace, item_factors: Float32) -> float:
+    """The common objective with each user at its optimum for these item factors."""
+    rows = workspace.dataset.rows()
+    parameters = {
+        "unobserved_weight": 1.0,
+        "weight_scale": 1.0,
+        "regularisation": REGULARISATION,
+        "frequency_exponent": 0.0,
+        "frequency_offset": 0.0,
+        "explicit": 0.0,
+        "mean_rating": 0.0,
+    }
+    counts = count_items(rows, workspace.dataset.n_items)
+    scales = (counts >= 0).astype(item_factors.dtype)
+    model = build_factor_model("als", item_factors, None, scales, parameters, counts)
+    return als_objective(model, rows, LocalCommunicator())
+
+
+def contenders() -> list[Contender]:
+    """All, by rank."""
+    return [
+        contender
+        for rank in map(str, RANKS)
+        for contender in (
+            Contender(KEY, rank, "m6rec", prepare_m6rec),
+            Contender(KEY, rank, "implicit", prepare_implicit, needs="implicit"),
+            Contender(KEY, rank, "mllib", prepare_mllib),
+        )
+    ]

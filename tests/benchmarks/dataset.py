@@ -1,0 +1,98 @@
+"""The matrix that all contenders read: arrays to map, and the same rows as Parquet for Spark."""
+
+import json
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import scipy.sparse as sp
+from pyspark.sql import DataFrame, SparkSession
+
+from m6rec import columns as c
+from m6rec.errors import DataError
+from m6rec.kernels.rows import Rows
+from m6rec.stages.arrow_rows import list_array
+
+_FILES = 4
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A folder of the matrix; pickles to a path, and every process maps the arrays."""
+
+    folder: Path
+    n_items: int
+
+    def rows(self) -> Rows:
+        """The matrix in memory."""
+        return Rows(*(np.load(self.folder / f"{name}.npy") for name in Rows.__annotations__))
+
+    def scipy(self) -> sp.csr_matrix:
+        """The matrix as SciPy has it."""
+        return self.rows().to_scipy(self.n_items)
+
+    def frame(self, spark: SparkSession) -> DataFrame:
+        """Columns user_index, item_indices, weights."""
+        return spark.read.parquet(str(self.folder / "rows"))
+
+
+def save(rows: Rows, n_items: int, folder: Path) -> Dataset:
+    """Write the arrays and the Parquet files."""
+    (folder / "rows").mkdir(parents=True, exist_ok=True)
+    for name in Rows.__annotations__:
+        np.save(folder / f"{name}.npy", getattr(rows, name))
+    bounds = np.linspace(0, len(rows), _FILES + 1).astype(int)
+    for number, (start, stop) in enumerate(pairwise(bounds)):
+        part = rows.slice(int(start), int(stop))
+        table = pa.table(
+            {
+                c.USER_INDEX: pa.array(part.user_index),
+                c.ITEM_INDICES: list_array(part.offsets, part.item_indices),
+                c.WEIGHTS: list_array(part.offsets, part.weights),
+            }
+        )
+        pq.write_table(table, folder / "rows" / f"part-{number}.parquet")
+    sizes = {"users": len(rows), "items": n_items, "interactions": rows.entries}
+    (folder / "sizes.json").write_text(json.dumps(sizes))
+    return Dataset(folder, n_items)
+
+
+def load_interactions(path: Path) -> tuple[Rows, int]:
+    """Rows of a Parquet file (or folder) with user_id, item_id and optionally weight.
+
+    Pairs that stand twice count once, with their weights added up.
+
+    Raises:
+        DataError: a column is missing, or there is no interaction.
+    """
+    table = pq.read_table(path)
+    missing = {c.USER_ID, c.ITEM_ID} - set(table.column_names)
+    if missing or not table.num_rows:
+        raise DataError(
+            f"{path} has {table.num_rows} rows and the columns {table.column_names}; the benchmark"
+            f" needs rows with {c.USER_ID} and {c.ITEM_ID}, and optionally {c.WEIGHT}"
+        )
+    users, items = (_codes(table.column(name)) for name in (c.USER_ID, c.ITEM_ID))
+    weights = np.ones(table.num_rows, np.float32)
+    if c.WEIGHT in table.column_names:
+        weights = table.column(c.WEIGHT).to_numpy().astype(np.float32)
+    matrix = sp.csr_matrix((weights, (users, items)))
+    matrix.sum_duplicates()
+    ordered = matrix.sorted_indices()
+    return (
+        Rows(
+            np.arange(matrix.shape[0], dtype=np.int64),
+            ordered.indptr.astype(np.int64),
+            ordered.indices.astype(np.int32),
+            ordered.data,
+        ),
+        matrix.shape[1],
+    )
+
+
+def _codes(column: pa.ChunkedArray) -> np.ndarray:
+    return pc.dictionary_encode(column).combine_chunks().indices.to_numpy(zero_copy_only=False)

@@ -1,0 +1,171 @@
+"""Petastorm into the training of the towers, and an epoch from Delta, against memory.
+
+A rate counts whole training steps. An epoch from Delta is that of three with the hand-over of the
+table's rows to files; what is fed from memory has the same rows, batches and model.
+"""
+
+import shutil
+import statistics
+import time
+from collections.abc import Iterator
+
+import numpy as np
+from pyspark.sql import SparkSession
+
+from m6rec.config import SvdConfig, TowersConfig
+from m6rec.kernels.communicator import LocalCommunicator
+from m6rec.kernels.projection import FactorModel
+from m6rec.kernels.svd import randomized_svd, svd_factor_model
+from m6rec.stages.tower_rows import write_tower_rows
+from m6rec.towers.batches import (
+    READ_ROWS,
+    ArrowRowBatches,
+    PetastormRowBatches,
+    RowBatches,
+    TrainingRows,
+    unpad,
+)
+from m6rec.towers.row_files import Manifest
+from m6rec.towers.training import ItemInputs, train_towers
+from tests.benchmarks.measure import Contender, Measure, Workspace
+from tests.benchmarks.spark import open_session
+
+RATE = "loader_rows_per_second"
+EPOCH = "tower_epoch_seconds"
+EPOCHS = 3
+RANK = 64
+ROWS_PER_FILE = 32_768
+
+
+class MemoryRowBatches(RowBatches):
+    """Rows that lie in memory as the files hold them."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        super().__init__(manifest)
+        self._blocks = list(ArrowRowBatches(manifest)._read())
+
+    def _read(self) -> Iterator[TrainingRows]:
+        yield from self._blocks
+
+
+class RowLoaderBatches(RowBatches):
+    """Petastorm's row `DataLoader`, which takes batches apart into rows."""
+
+    def _read(self) -> Iterator[TrainingRows]:
+        from petastorm import make_batch_reader  # noqa: PLC0415 - slow to import
+        from petastorm.pytorch import DataLoader  # noqa: PLC0415
+
+        urls = [f"file://{path}" for path in self.manifest.files_of(self.rank)]
+        reader = make_batch_reader(
+            urls, reader_pool_type="thread", workers_count=1, shuffle_row_groups=False
+        )
+        with DataLoader(reader, batch_size=READ_ROWS) as batches:
+            for batch in batches:
+                names = ("user_index", "item_indices", "weights")
+                yield unpad(*(batch[name].numpy() for name in names), None)
+
+
+def _write_rows(workspace: Workspace, spark: SparkSession) -> Manifest:
+    folder = workspace.scratch / "tower_rows"
+    shutil.rmtree(folder, ignore_errors=True)
+    matrix = spark.read.format("delta").load(str(workspace.scratch / "matrix"))
+    row_groups = -(-matrix.count() // ROWS_PER_FILE)
+    return write_tower_rows(
+        matrix, None, str(folder), 1, row_groups, TowersConfig().maximum_history, workspace.seed
+    )
+
+
+def _open(workspace: Workspace) -> SparkSession:
+    spark = open_session(workspace)
+    frame = workspace.dataset.frame(spark)
+    frame.write.format("delta").mode("overwrite").save(str(workspace.scratch / "matrix"))
+    return spark
+
+
+def _items(workspace: Workspace) -> ItemInputs:
+    config = SvdConfig(rank=min(RANK, workspace.dataset.n_items - 1), power_passes=1)
+    result = randomized_svd(
+        workspace.dataset.rows(),
+        workspace.dataset.n_items,
+        config,
+        workspace.seed,
+        LocalCommunicator(),
+    )
+    model: FactorModel = svd_factor_model(result, config)
+    return ItemInputs(model)
+
+
+def _epoch_seconds(batches: RowBatches, items: ItemInputs, workspace: Workspace) -> list[float]:
+    result = train_towers(
+        batches,
+        items,
+        TowersConfig(),
+        workspace.seed,
+        epochs=EPOCHS,
+        threads=workspace.workers,
+    )
+    return [record.seconds for record in result.history]
+
+
+def _prepare_rate(workspace: Workspace, reader: type[RowBatches]) -> Measure:
+    spark = _open(workspace)
+    manifest = _write_rows(workspace, spark)
+    spark.stop()
+    items, batches = _items(workspace), reader(manifest)
+
+    def rate() -> float:
+        # The first epoch warms up.
+        seconds = statistics.median(_epoch_seconds(batches, items, workspace)[1:])
+        return sum(manifest.rows) / seconds
+
+    return rate
+
+
+def prepare_rate_m6rec(workspace: Workspace) -> Measure:
+    """The batched reader."""
+    return _prepare_rate(workspace, PetastormRowBatches)
+
+
+def prepare_rate_memory(workspace: Workspace) -> Measure:
+    """The same tensors from memory."""
+    return _prepare_rate(workspace, MemoryRowBatches)
+
+
+def prepare_rate_data_loader(workspace: Workspace) -> Measure:
+    """The row loader."""
+    return _prepare_rate(workspace, RowLoaderBatches)
+
+
+def prepare_epoch_m6rec(workspace: Workspace) -> Measure:
+    """Hand-over from Delta and three epochs by Petastorm, an epoch of it."""
+    spark, items = _open(workspace), _items(workspace)
+    _write_rows(workspace, spark)
+
+    def epoch() -> float:
+        start = time.perf_counter()
+        manifest = _write_rows(workspace, spark)
+        workspace.facts["hand_over_seconds"] = time.perf_counter() - start
+        seconds = _epoch_seconds(PetastormRowBatches(manifest), items, workspace)
+        return (workspace.facts["hand_over_seconds"] + float(np.sum(seconds))) / EPOCHS
+
+    return epoch
+
+
+def prepare_epoch_memory(workspace: Workspace) -> Measure:
+    """Three epochs from memory, an epoch of them."""
+    spark = _open(workspace)
+    manifest = _write_rows(workspace, spark)
+    spark.stop()
+    items, batches = _items(workspace), MemoryRowBatches(manifest)
+    return lambda: float(np.mean(_epoch_seconds(batches, items, workspace)))
+
+
+def contenders() -> list[Contender]:
+    """All."""
+    return [
+        Contender(RATE, "default", "m6rec", prepare_rate_m6rec),
+        Contender(RATE, "default", "memory", prepare_rate_memory),
+        Contender(RATE, "default", "data_loader", prepare_rate_data_loader),
+        Contender(EPOCH, "default", "m6rec", prepare_epoch_m6rec),
+        Contender(EPOCH, "default", "memory", prepare_epoch_memory),
+    ]

@@ -1,0 +1,20 @@
+"""The Spark session of a contender: the project's local settings on the benchmark's cores."""
+
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+from m6rec.session import get_session, read_properties
+from tests.benchmarks.measure import Workspace
+
+REPOSITORY = Path(__file__).parent.parent.parent
+
+
+def open_session(workspace: Workspace) -> SparkSession:
+    """`local[workers]`, warmed up by one job."""
+    properties = read_properties(REPOSITORY / "conf" / "spark-local.conf")
+    properties["spark.local.dir"] = str(workspace.scratch / "spark")
+    properties["spark.sql.warehouse.dir"] = str(workspace.scratch / "warehouse")
+    spark = get_session("m6rec benchmark", properties, master=f"local[{workspace.workers}]")
+    spark.range(1000).count()
+    return spark

@@ -1,0 +1,44 @@
+"""The command on a tiny matrix: what benchmark.json must hold."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.benchmarks.scaling import fitted_exponent
+
+REPOSITORY = Path(__file__).parent.parent.parent
+
+
+def test_the_command_writes_medians_samples_and_peaks_of_each_contender(tmp_path: Path) -> None:
+    keys = ["als_iteration_seconds", "top_n_kernel_seconds"]
+    sizes = ["--users", "300", "--items", "400", "--interactions", "6000"]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("OPENBLAS_")}
+    command = [sys.executable, "-m", "tests.benchmarks", "--output", str(tmp_path), "--quick"]
+    only = [part for key in keys for part in ("--only", key)]
+    done = subprocess.run(
+        [*command, *sizes, *only],
+        cwd=REPOSITORY,
+        env=environment | {"PYTHONPATH": f"{REPOSITORY / 'lib'}:{REPOSITORY}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    result = json.loads((tmp_path / "benchmark.json").read_text())
+    for key in keys:
+        assert result[key]["64"]["m6rec"] == result["samples"][key]["64"]["m6rec"][0]
+        assert result["peak_bytes"][f"{key}/64"]["m6rec"] > 1e7
+    assert result["top_n_kernel_seconds"]["64"]["matrix_product"] > 0
+    assert (
+        result["checks"]["top_n_kernel_seconds"]["64"]["m6rec"]["users_equal_to_brute_force"] == 1
+    )
+    assert result["machine"]["blas"] and result["versions"]["m6rec"]
+    assert "als_iteration_seconds" in (tmp_path / "benchmark.html").read_text()
+
+
+def test_a_cost_in_proportion_has_the_exponent_one() -> None:
+    assert fitted_exponent({10: 2.0, 100: 20.0, 1000: 200.0}) == pytest.approx(1.0)
