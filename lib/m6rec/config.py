@@ -134,7 +134,7 @@ class SplitConfig(Section):
 class SvdConfig(Section):
     """Randomized SVD of D_u^-a P D_i^-b with spectral weighting f(s) = (s / s_0)^spectrum_power."""
 
-    rank: PositiveInt = 512
+    rank: PositiveInt = 256
     oversampling: Annotated[int, Field(ge=0)] = 32
     power_passes: Annotated[int, Field(ge=0)] = 5
     user_exponent: NonNegativeFloat = 0.5
@@ -145,7 +145,7 @@ class SvdConfig(Section):
 class AlsConfig(Section):
     """Implicit ALS; `unobserved_weight` times the number of items is kept within bounds."""
 
-    rank: PositiveInt = 256
+    rank: PositiveInt = 128
     iterations: PositiveInt = 16
     regularisation: NonNegativeFloat = 0.01
     frequency_exponent: NonNegativeFloat = 1.0

@@ -1,0 +1,108 @@
+"""A folder of data becomes a configuration; a run's lists become files that others can score."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from jobs.quality import CONFIG, export_lists
+from m6rec import columns as c
+from m6rec.config import Config
+from m6rec.errors import TableError
+from m6rec.fits import item_count, unlisted_items
+from m6rec.lakehouse import Lakehouse
+from m6rec.quality import Protocol, config_of_folder
+from m6rec.stages.item_counts import interaction_counts
+
+TOP = 100
+
+
+def write(folder: Path, name: str, **columns: list[object]) -> None:
+    pd.DataFrame(columns).to_parquet(folder / f"{name}.parquet", index=False)
+
+
+def config_for(folder: Path, top: int = TOP, protocol: Protocol = "all") -> Config:
+    return config_of_folder(CONFIG, folder, folder / "lake", top, protocol)
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Path:
+    """The least that a folder may hold."""
+    write(tmp_path, "train", user_id=[1, 2], item_id=[3, 4])
+    write(tmp_path, "test", user_id=[1], item_id=[4])
+    return tmp_path
+
+
+def test_ids_alone_are_enough(bare: Path) -> None:
+    config = config_for(bare)
+    assert config.interactions.columns.time is None
+    assert config.interactions.columns.weight is None
+    assert config.split.strategy == "provided"
+    assert config.features.items is None
+    assert config.evaluate.ks == (10, 20, 50, 100)
+
+
+def test_times_ratings_attributes_and_validation_are_found(bare: Path) -> None:
+    times = pd.to_datetime(["2026-01-01", "2026-01-02"])
+    write(bare, "train", user_id=[1, 2], item_id=[3, 4], rating=[5.0, 1.0], event_time=list(times))
+    write(bare, "validation", user_id=[2], item_id=[3])
+    write(bare, "items", item_id=[3, 4], title=["a", "b"])
+    config = config_for(bare)
+    assert config.interactions.columns.time == "event_time"
+    assert config.interactions.columns.weight == "rating"
+    assert config.split.validation is not None
+    assert config.features.items is not None
+    assert config.features.items.title == "title"
+
+
+def test_longer_lists_are_measured_to_their_end_and_shorter_ones_no_further(bare: Path) -> None:
+    assert config_for(bare, top=300).evaluate.ks == (10, 20, 50, 100, 300)
+    assert config_for(bare, top=20).evaluate.ks == (10, 20)
+
+
+def test_the_cold_item_protocol_holds_out_whole_items_for_validation_too(bare: Path) -> None:
+    config = config_for(bare, protocol="cold_items")
+    assert config.evaluate.candidates == "cold_items"
+    assert config.split.validation_strategy == "cold_items"
+
+
+def test_a_folder_without_a_test_table_is_refused_by_name(bare: Path) -> None:
+    (bare / "test.parquet").unlink()
+    with pytest.raises(TableError, match=r"test\.parquet does not exist"):
+        config_for(bare)
+
+
+def test_a_table_without_its_ids_is_refused_by_name(bare: Path) -> None:
+    write(bare, "train", user_id=[1], product=[3])
+    with pytest.raises(TableError, match=r"train\.parquet has no column \['item_id'\]"):
+        config_for(bare)
+
+
+def test_cold_item_lists_hold_nothing_that_training_saw(
+    lakehouse: Lakehouse, config: Config
+) -> None:
+    cold = config.evaluate.model_copy(update={"candidates": "cold_items"})
+    unlisted = unlisted_items(lakehouse, config.model_copy(update={"evaluate": cold}), c.FINAL)
+    matrix = lakehouse.read("user_item_matrix", fit=c.FINAL)
+    counts = interaction_counts(matrix, item_count(lakehouse))
+    assert unlisted[counts > 0].all()
+    listed = unlisted_items(lakehouse, config, c.FINAL)
+    assert (unlisted[counts == 0] == listed[counts == 0]).all()
+    assert not listed[counts > 0].all()
+
+
+def test_exported_lists_are_those_of_the_table(
+    lakehouse: Lakehouse, config: Config, tmp_path: Path
+) -> None:
+    export_lists(lakehouse, config, "hybrid", tmp_path / "hybrid.parquet")
+    exported = pd.read_parquet(tmp_path / "hybrid.parquet")
+    assert list(exported.columns) == [c.USER_ID, c.ITEM_ID, c.RANK, c.SCORE]
+    ids = {row[c.ITEM_INDEX]: row[c.ITEM_ID] for row in lakehouse.read("item_index").collect()}
+    users = {row[c.USER_INDEX]: row[c.USER_ID] for row in lakehouse.read("user_index").collect()}
+    lists = lakehouse.read("lists", fit=c.FINAL, model="hybrid").collect()
+    expected = {
+        users[row[c.USER_INDEX]]: [ids[item] for item in row[c.ITEM_INDICES]] for row in lists
+    }
+    ordered = exported.sort_values([c.USER_ID, c.RANK])
+    found = {user: list(part[c.ITEM_ID]) for user, part in ordered.groupby(c.USER_ID)}
+    assert {str(user): [str(i) for i in items] for user, items in found.items()} == expected
