@@ -136,7 +136,7 @@ class SvdConfig(Section):
 
     rank: PositiveInt = 256
     oversampling: Annotated[int, Field(ge=0)] = 32
-    power_passes: Annotated[int, Field(ge=0)] = 5
+    power_passes: Annotated[int, Field(ge=0)] = 7
     user_exponent: NonNegativeFloat = 0.5
     item_exponent: NonNegativeFloat = 0.3
     spectrum_power: NonNegativeFloat = 0.25

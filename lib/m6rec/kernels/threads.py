@@ -20,8 +20,7 @@ Result = TypeVar("Result")
 class Threads:
     """As many threads as BLAS is set to; inside the `with` block BLAS itself has one.
 
-    Work and matrix products do not take turns in using the threads, because those of OpenBLAS spin
-    for some milliseconds after a product and keep the cores from everybody else.
+    Each thread does its own products, so that threads of BLAS and ours never compete for the cores.
     """
 
     def __init__(self) -> None:
