@@ -3,8 +3,8 @@
 A = D_u^-a P D_i^-b. A random basis of M x r is multiplied by A^T A, orthonormalised, and so on
 (Halko, Martinsson, Tropp 2011, algorithm 4.4 on the item side); at the end Rayleigh-Ritz in the
 basis gives singular values and right singular vectors. After the first passes a Chebyshev
-polynomial of A^T A takes the place of its power (Zhou, Saad, Tiago, Chelikowsky 2006, algorithm
-4.1): small on what lies below the basis, it separates the rest far faster for the same passes.
+polynomial of A^T A takes the place of its power (Zhou, Saad, Tiago, Chelikowsky 2006): small on
+what lies below the basis, it separates the rest far faster for the same passes.
 Users never leave their rank: one sweep over the rows yields A^T (A Q), and only M x r numbers are
 reduced.
 """
