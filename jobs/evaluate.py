@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
@@ -17,6 +15,7 @@ from m6rec.fits import item_count
 from m6rec.lakehouse import Lakehouse
 from m6rec.schemas import TABLES
 from m6rec.stages.evaluation import compare_runs, evaluate_lists
+from m6rec.stages.features import item_matrix
 from m6rec.stages.item_counts import interaction_counts
 from m6rec.stages.matrix import target_rows
 
@@ -54,13 +53,16 @@ def _evaluate_fold(
     matrix = lakehouse.read("user_item_matrix", fit=fit)
     n_items = item_count(lakehouse)
     lists = lakehouse.read("lists", fit=fit)
+    content = None
+    if lakehouse.exists("item_features"):
+        content = item_matrix(lakehouse.read("item_features", fit=fit), c.CONTENT, n_items)
     evaluation = evaluate_lists(
         lists,
         targets,
         matrix.select(c.USER_INDEX, F.size(c.ITEM_INDICES).alias(c.INTERACTION_COUNT)),
         interaction_counts(matrix, n_items),
         lakehouse.read("catalogue").count(),
-        _content_vectors(lakehouse, fit, n_items),
+        content,
         config.evaluate,
         config.seed,
         fold,
@@ -77,26 +79,6 @@ def _evaluate_fold(
 def _lists_of_run(lakehouse: Lakehouse, run_id: str, fit: str) -> DataFrame:
     other = Lakehouse(lakehouse.spark, lakehouse.location, run_id, lakehouse.artifacts)
     return other.read("lists", fit=fit)
-
-
-def _content_vectors(
-    lakehouse: Lakehouse, fit: str, n_items: int
-) -> npt.NDArray[np.float32] | None:
-    """float32 [n_items, d]: content vectors of the items, or None where there are no attributes."""
-    if not lakehouse.exists("item_features"):
-        return None
-    rows = (
-        lakehouse.read("item_features", fit=fit)
-        .where(F.size(c.CONTENT) > 0)
-        .select(c.ITEM_INDEX, c.CONTENT)
-        .toPandas()
-    )
-    if rows.empty:
-        return None
-    content = np.array(rows[c.CONTENT].to_list(), dtype=np.float32)
-    vectors = np.zeros((n_items, content.shape[1]), dtype=np.float32)
-    vectors[rows[c.ITEM_INDEX].to_numpy(np.int64)] = content
-    return vectors
 
 
 def _frame(lakehouse: Lakehouse, table: str, rows: Sequence[dict[str, Any]]) -> DataFrame:

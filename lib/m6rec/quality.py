@@ -10,14 +10,12 @@ from typing import Any, Literal
 import pyarrow.parquet as pq
 import yaml
 
+from m6rec import columns as c
 from m6rec.config import Config, parse_config
 from m6rec.errors import TableError
 
 Protocol = Literal["all", "cold_items"]
 
-USER = "user_id"
-ITEM = "item_id"
-TIME = "event_time"
 RATING = "rating"
 TITLE = "title"
 
@@ -36,19 +34,19 @@ def config_of_folder(base: Path, data: Path, lake: Path, top: int, protocol: Pro
         TableError: the folder lacks train.parquet or test.parquet, or one lacks its ids.
     """
     settings: dict[str, Any] = yaml.safe_load(base.read_text())
-    train = _columns(data / "train.parquet", (USER, ITEM))
-    _columns(data / "test.parquet", (USER, ITEM))
+    train = _columns(data / "train.parquet", (c.USER_ID, c.ITEM_ID))
+    _columns(data / "test.parquet", (c.USER_ID, c.ITEM_ID))
     interactions = settings["interactions"]
     interactions["source"] = _source(data / "train.parquet")
     settings["split"]["test"] = _source(data / "test.parquet")
-    if TIME in train:
-        interactions["columns"]["time"] = TIME
+    if c.EVENT_TIME in train:
+        interactions["columns"]["time"] = c.EVENT_TIME
     if RATING in train:
         interactions["columns"]["weight"] = RATING
     if (data / "validation.parquet").exists():
         settings["split"]["validation"] = _source(data / "validation.parquet")
     features = settings.setdefault("features", {})
-    for side, key in (("users", USER), ("items", ITEM)):
+    for side, key in (("users", c.USER_ID), ("items", c.ITEM_ID)):
         file = data / f"{side}.parquet"
         if file.exists():
             names = _columns(file, (key,))

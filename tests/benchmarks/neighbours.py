@@ -1,11 +1,14 @@
 """Item neighbours and local ridge, against implicit's item-item model and a dense EASE."""
 
 import os
+from collections.abc import Callable
 
 import numpy as np
 import scipy.linalg as sl
+from pyspark.sql import DataFrame
 
 from m6rec.config import NeighboursConfig
+from m6rec.kernels.item_neighbours import ItemWeights
 from m6rec.stages.neighbours import train_item_neighbours, train_ridge
 from tests.benchmarks.measure import CannotRunError, Contender, Measure, Workspace, time_of
 from tests.benchmarks.spark import open_session
@@ -19,10 +22,7 @@ EASE_ITEMS = 12_000
 
 def prepare_neighbours(workspace: Workspace) -> Measure:
     """Ours, top 100, warm."""
-    matrix = workspace.dataset.frame(open_session(workspace)).cache()
-    config, n_items = NeighboursConfig(), workspace.dataset.n_items
-    train_item_neighbours(matrix, n_items, config)
-    return lambda: time_of(lambda: train_item_neighbours(matrix, n_items, config))
+    return _prepare(workspace, train_item_neighbours)
 
 
 def prepare_implicit(workspace: Workspace) -> Measure:
@@ -36,10 +36,16 @@ def prepare_implicit(workspace: Workspace) -> Measure:
 
 def prepare_ridge(workspace: Workspace) -> Measure:
     """Ours, 200 candidates, warm."""
+    return _prepare(workspace, train_ridge)
+
+
+def _prepare(
+    workspace: Workspace, train: Callable[[DataFrame, int, NeighboursConfig], ItemWeights]
+) -> Measure:
     matrix = workspace.dataset.frame(open_session(workspace)).cache()
     config, n_items = NeighboursConfig(), workspace.dataset.n_items
-    train_ridge(matrix, n_items, config)
-    return lambda: time_of(lambda: train_ridge(matrix, n_items, config))
+    train(matrix, n_items, config)
+    return lambda: time_of(lambda: train(matrix, n_items, config))
 
 
 def prepare_ease(workspace: Workspace) -> Measure:
