@@ -18,6 +18,7 @@ from m6rec.fits import (
     item_count,
     member_names,
     read_blends,
+    read_item_counts,
     read_members,
     unlisted_items,
 )
@@ -28,7 +29,7 @@ from m6rec.stages.catalogue import catalogue_words, forbidden_items
 from m6rec.stages.embeddings import item_embeddings, user_embeddings
 from m6rec.stages.matrix import target_rows
 from m6rec.stages.neighbours import item_weights_from_frame
-from m6rec.stages.ranking import Explaining, Scoring, rank, recommend, user_inputs
+from m6rec.stages.ranking import Explaining, make_scoring, rank, recommend, user_inputs
 
 
 def run(lakehouse: Lakehouse, config: Config) -> None:
@@ -52,9 +53,10 @@ def rank_for_evaluation(
     """
     names = tuple(dict.fromkeys(name for blend in blends for name in blend.members))
     members = read_members(lakehouse, config, fit, names)
-    scoring = Scoring(
-        members=members,
-        blends=tuple(blend for blend in blends if blend.name in config.evaluate.rankers),
+    scoring = make_scoring(
+        members,
+        tuple(blend for blend in blends if blend.name in config.evaluate.rankers),
+        read_item_counts(lakehouse, fit),
         forbidden=unlisted_items(lakehouse, config, fit),
         mask_seen=True,
         n=max(config.evaluate.ks),
@@ -81,9 +83,10 @@ def publishable(
         None if source is None else read_source(spark, source, (c.ITEM_ID,))
         for source in (rules.allowed_items, rules.excluded_items)
     )
-    scoring = Scoring(
-        members={name: members[name] for name in names},
-        blends=(blend,),
+    scoring = make_scoring(
+        members,
+        (blend,),
+        read_item_counts(lakehouse, c.FINAL),
         forbidden=forbidden_items(catalogue, n_items, allowed, excluded),
         mask_seen=rules.mask_seen,
         n=config.recommend.top_n,

@@ -15,21 +15,28 @@ from m6rec.fits import (
     given_vectors,
     member_names,
     model_row,
+    read_item_counts,
     read_members,
     unlisted_items,
 )
-from m6rec.kernels.blending import choose_weights
+from m6rec.kernels.blending import Blend, choose_weights
 from m6rec.lakehouse import Lakehouse
 from m6rec.stages.matrix import target_rows
-from m6rec.stages.ranking import Scoring, collect_candidates, user_inputs
+from m6rec.stages.ranking import collect_candidates, make_scoring, user_inputs
+
+POPULARITY = "popularity"
+# So little changes no order that any other member sees; a user of whom nothing is known gets the
+# popular list by it.
+LEAST_POPULARITY = 1e-3
 
 
 def run(lakehouse: Lakehouse, config: Config) -> None:
     """Score a sample of validation users by every member and search the weights on NDCG."""
     names = member_names(HYBRID, config)
-    scoring = Scoring(
-        members=read_members(lakehouse, config, c.SELECTION, names),
-        blends=(),
+    scoring = make_scoring(
+        read_members(lakehouse, config, c.SELECTION, names),
+        tuple(Blend(name, (name,), (1.0,), (1.0,)) for name in names),
+        read_item_counts(lakehouse, c.SELECTION),
         forbidden=unlisted_items(lakehouse, config, c.SELECTION),
         mask_seen=True,
         n=config.hybrid.candidates_per_member,
@@ -42,19 +49,23 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
         given_vectors(lakehouse, c.SELECTION, names),
         None,
     )
-    candidates, deviations = collect_candidates(
-        users, sample, scoring, config.hybrid.candidates_per_member
-    )
-    weights, ndcg = choose_weights(candidates, config.hybrid.k, config.hybrid.rounds)
+    candidates, deviations = collect_candidates(users, sample, scoring)
+    choice = choose_weights(candidates, config.hybrid.k, config.hybrid.rounds)
+    weights = choice.weights
+    if POPULARITY in names and not weights[names.index(POPULARITY)]:
+        weights[names.index(POPULARITY)] = LEAST_POPULARITY
     parameters = {
         "members": list(names),
         "weights": weights.tolist(),
         "deviations": [deviations[name] for name in names],
-        f"validation_ndcg@{config.hybrid.k}": ndcg,
+        "item_factors": choice.item_factors.tolist(),
+        "user_factors": choice.user_factors.tolist(),
+        f"validation_ndcg@{config.hybrid.k}": choice.ndcg,
+        "validation_trials": choice.trials,
         "users": len(candidates.relevant_counts),
     }
     chosen = ", ".join(f"{n} {w:.2f}" for n, w in zip(names, weights, strict=True) if w)
-    print(f"hybrid: {chosen}; validation NDCG@{config.hybrid.k} {ndcg:.4f}", flush=True)
+    print(f"hybrid: {chosen}; validation NDCG@{config.hybrid.k} {choice.ndcg:.4f}", flush=True)
     row = model_row(lakehouse, HYBRID, parameters).drop("name")
     lakehouse.write("models", row, fit=c.SELECTION, kind=HYBRID, name=HYBRID)
 

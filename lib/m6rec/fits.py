@@ -123,6 +123,11 @@ def read_blends(
     )
 
 
+def read_item_counts(lakehouse: Lakehouse, fit: str) -> Int64:
+    """int64 [items]: interactions of each item in a fit."""
+    return interaction_counts(lakehouse.read("user_item_matrix", fit=fit), item_count(lakehouse))
+
+
 def read_members(
     lakehouse: Lakehouse, config: Config, fit: str, names: tuple[str, ...]
 ) -> dict[str, Member]:
@@ -151,6 +156,8 @@ def _hybrid_blend(lakehouse: Lakehouse) -> Blend:
         tuple(chosen["members"]),
         tuple(chosen["weights"]),
         tuple(chosen["deviations"]),
+        tuple(map(tuple, chosen["item_factors"])),
+        tuple(map(tuple, chosen["user_factors"])),
     )
 
 
@@ -206,9 +213,7 @@ class _MemberReader:
         return DotMember(name, encoder, _scored_factors(model))
 
     def _history(self, name: str, method: str, recency_scale: float | None) -> Member:
-        return HistoryMember(
-            name, self._item_weights(method), self._n_items, "square_root", recency_scale
-        )
+        return HistoryMember(name, self._item_weights(method), "square_root", recency_scale)
 
     def _factor_model(self, method: str) -> FactorModel:
         if method not in self._factor_models:

@@ -1,52 +1,81 @@
 import numpy as np
 import pytest
 
-from m6rec.kernels.blending import Blend, Candidates, choose_weights, mean_ndcg
+from m6rec.kernels.blending import Blend, Candidates, choose_weights, evidence_bins, mean_ndcg
+
+
+def two_users(
+    scores: list[list[float]],
+    item_bins: tuple[int, ...] = (3,) * 6,
+    user_bins: tuple[int, ...] = (3, 3),
+) -> Candidates:
+    """Two users with three candidates each, of which the first is relevant."""
+    return Candidates(
+        offsets=np.array([0, 3, 6]),
+        scores=np.array(scores, dtype=np.float32),
+        relevant=np.array([True, False, False, True, False, False]),
+        relevant_counts=np.array([1, 1]),
+        item_bins=np.array(item_bins),
+        user_bins=np.array(user_bins),
+    )
 
 
 def two_members() -> Candidates:
-    """Two users with three candidates; member 0 is right for the first, member 1 for both."""
-    return Candidates(
-        offsets=np.array([0, 3, 6]),
-        scores=np.array(
-            [[3, 3], [2, 2], [1, 1], [1, 3], [2, 2], [3, 1]],
-            dtype=np.float32,
-        ),
-        relevant=np.array([True, False, False, True, False, False]),
-        relevant_counts=np.array([1, 1]),
-    )
+    """Member 0 is right for the first user, member 1 for both."""
+    return two_users([[3, 2, 1, 1, 2, 3], [3, 2, 1, 3, 2, 1]])
 
 
 def test_ndcg_of_a_known_ranking() -> None:
     worst_for_the_second = (1.0 + 1.0 / np.log2(4.0)) / 2.0
-    assert mean_ndcg(two_members(), np.array([1.0, 0.0]), 3) == pytest.approx(worst_for_the_second)
-    assert mean_ndcg(two_members(), np.array([0.0, 1.0]), 3) == pytest.approx(1.0)
+    first, second = two_members().scores
+    assert mean_ndcg(two_members(), first, 3) == pytest.approx(worst_for_the_second)
+    assert mean_ndcg(two_members(), second, 3) == pytest.approx(1.0)
 
 
 def test_the_ideal_counts_held_out_items_that_are_no_candidates() -> None:
-    one = Candidates(np.array([0, 1]), np.ones((1, 1), np.float32), np.array([True]), np.array([2]))
-    assert mean_ndcg(one, np.array([1.0]), 2) == pytest.approx(1.0 / (1.0 + 1.0 / np.log2(3.0)))
+    one = Candidates(
+        np.array([0, 1]),
+        np.ones((1, 1), np.float32),
+        np.array([True]),
+        np.array([2]),
+        np.array([3]),
+        np.array([3]),
+    )
+    assert mean_ndcg(one, one.scores[0], 2) == pytest.approx(1.0 / (1.0 + 1.0 / np.log2(3.0)))
 
 
 def test_a_member_that_adds_nothing_keeps_weight_zero() -> None:
-    weights, ndcg = choose_weights(two_members(), k=3, rounds=3)
-    assert weights.tolist() == [0.0, 1.0]
-    assert ndcg == pytest.approx(1.0)
+    choice = choose_weights(two_members(), k=3, rounds=3)
+    assert choice.weights.tolist() == [0.0, 1.0]
+    assert choice.ndcg == pytest.approx(1.0)
 
 
 def test_members_that_complement_each_other_are_both_kept() -> None:
-    candidates = Candidates(
-        offsets=np.array([0, 3, 6]),
-        scores=np.array(
-            [[9, 5], [0, 6], [1, 0], [5, 9], [6, 0], [0, 1]],
-            dtype=np.float32,
-        ),
-        relevant=np.array([True, False, False, True, False, False]),
-        relevant_counts=np.array([1, 1]),
-    )
-    weights, ndcg = choose_weights(candidates, k=3, rounds=3)
-    assert (weights > 0).all()
-    assert ndcg == pytest.approx(1.0)
+    choice = choose_weights(two_users([[9, 0, 1, 5, 6, 0], [5, 6, 0, 9, 0, 1]]), k=3, rounds=3)
+    assert (choice.weights > 0).all()
+    assert choice.ndcg == pytest.approx(1.0)
+
+
+def test_items_without_history_get_factors_of_their_own() -> None:
+    # Whatever the weight of the one member, it misleads about the items without history.
+    candidates = two_users([[2, 3, 1, 2, 3, 1]], item_bins=(3, 0, 3, 3, 0, 3))
+    choice = choose_weights(candidates, k=3, rounds=3)
+    assert choice.item_factors[0, 0] < 1.0
+    assert choice.item_factors[0, 1:].tolist() == [1.0, 1.0, 1.0]
+    assert choice.ndcg == pytest.approx(1.0)
+
+
+def test_users_with_little_history_get_factors_of_their_own() -> None:
+    # Member 0 is strong and right for the second user only, member 1 for the first only.
+    scores: list[list[float]] = [[0, 9, 5, 9, 0, 1], [3, 0, 1, 0, 4, 1]]
+    choice = choose_weights(two_users(scores, user_bins=(1, 3)), k=3, rounds=1)
+    assert choice.ndcg == pytest.approx(1.0)
+    together = choose_weights(two_users(scores, user_bins=(3, 3)), k=3, rounds=1)
+    assert together.ndcg < 1.0
+
+
+def test_bins_of_evidence_start_at_their_bounds() -> None:
+    assert evidence_bins(np.array([0, 1, 2, 3, 9, 10, 99])).tolist() == [0, 1, 1, 2, 2, 3, 3]
 
 
 def test_coefficients_leave_out_members_without_weight() -> None:

@@ -4,14 +4,15 @@ import pytest
 from m6rec.kernels.explanation import (
     ATTRIBUTE,
     HISTORY,
+    KINDS,
     MODEL,
     POPULAR,
-    attribute_profile,
+    Reasons,
     explain,
-    history_evidence,
     item_attributes,
 )
 from m6rec.kernels.item_neighbours import ItemWeights
+from m6rec.kernels.rows import Rows
 
 # Item 0 speaks for 2 with 3, item 1 for 2 with 1 and against 3.
 WEIGHTS = ItemWeights(
@@ -21,45 +22,82 @@ WEIGHTS = ItemWeights(
 )
 # Attribute 0 is on items 0, 1 and 2, attribute 1 on item 3.
 ATTRIBUTES = item_attributes([[0], [0], [0], [1]], 2)
-HISTORY_ITEMS = np.array([0, 1], dtype=np.int32)
-ONES = np.ones(2, dtype=np.float32)
+OWN = (0, 1)
 
 
-def reasons_for(item: int, history: np.ndarray, limit: int = 3) -> list[tuple[str, int]]:
-    profile = attribute_profile(ATTRIBUTES, history)
-    weights = np.ones(len(history), dtype=np.float32)
-    found = explain(WEIGHTS, ATTRIBUTES, profile, history, weights, item, limit)
-    return [(reason.kind, reason.index) for reason in found]
+def explained(item: int, history: tuple[int, ...], limit: int = 3) -> Reasons:
+    """The reasons of one user's only listed item."""
+    rows = Rows(
+        np.array([0]),
+        np.array([0, len(history)]),
+        np.array(history, dtype=np.int32),
+        np.ones(len(history), dtype=np.float32),
+    )
+    listed = np.array([item], dtype=np.int32)
+    return explain(WEIGHTS, ATTRIBUTES, rows, np.array([0, 1]), listed, limit)
+
+
+def reasons_for(item: int, history: tuple[int, ...], limit: int = 3) -> list[tuple[str, int]]:
+    found = explained(item, history, limit)
+    kinds = (KINDS[kind] for kind in found.kinds)
+    return list(zip(kinds, found.indices.tolist(), strict=True))
 
 
 def test_history_items_are_named_by_how_much_they_speak_for_the_item() -> None:
-    assert history_evidence(WEIGHTS, HISTORY_ITEMS, ONES, 2).tolist() == [3.0, 1.0]
-    assert reasons_for(2, HISTORY_ITEMS) == [(HISTORY, 0), (HISTORY, 1), (ATTRIBUTE, 0)]
+    assert reasons_for(2, OWN) == [(HISTORY, 0), (HISTORY, 1), (ATTRIBUTE, 0)]
 
 
 def test_one_place_is_kept_for_an_attribute() -> None:
-    assert reasons_for(2, HISTORY_ITEMS, limit=2) == [(HISTORY, 0), (ATTRIBUTE, 0)]
+    assert reasons_for(2, OWN, limit=2) == [(HISTORY, 0), (ATTRIBUTE, 0)]
 
 
 def test_evidence_against_an_item_is_no_reason_for_it() -> None:
-    assert history_evidence(WEIGHTS, HISTORY_ITEMS, ONES, 3).tolist() == [0.0, 0.0]
-    assert reasons_for(3, HISTORY_ITEMS) == [(MODEL, -1)]
+    assert reasons_for(3, OWN) == [(MODEL, -1)]
 
 
 def test_an_attribute_counts_where_the_user_has_it_more_often_than_the_catalogue() -> None:
-    profile = attribute_profile(ATTRIBUTES, HISTORY_ITEMS)
-    assert profile.tolist() == pytest.approx([np.log(1.0 / 0.75), 0.0])
+    everywhere = item_attributes([[0], [0], [0], [0]], 1)
+    rows = Rows(
+        np.array([0]), np.array([0, 1]), np.array([1], np.int32), np.ones(1, dtype=np.float32)
+    )
+    listed = np.array([3], dtype=np.int32)
+    found = explain(WEIGHTS, everywhere, rows, np.array([0, 1]), listed, 3)
+    assert [KINDS[kind] for kind in found.kinds] == [MODEL]
+    assert reasons_for(0, (2,)) == [(ATTRIBUTE, 0)]
+
+
+def test_the_attribute_with_most_evidence_is_named_with_its_share() -> None:
+    # The history has attribute 0 twice and 1 once; shares of the catalogue are a half and a third.
+    attributes = item_attributes([[0, 1], [0], [0, 1], [], [], []], 2)
+    nothing = ItemWeights(np.zeros(7, np.int64), np.empty(0, np.int32), np.empty(0, np.float32))
+    rows = Rows(
+        np.array([0]), np.array([0, 2]), np.array([0, 1], np.int32), np.ones(2, dtype=np.float32)
+    )
+    found = explain(nothing, attributes, rows, np.array([0, 1]), np.array([2], np.int32), 3)
+    evidence = np.array([np.log(2.0), 0.5 * np.log(1.5)])
+    assert found.indices.tolist() == [0]
+    assert found.shares.tolist() == pytest.approx([evidence[0] / evidence.sum()])
 
 
 def test_a_user_without_history_is_told_that_the_item_is_popular() -> None:
-    assert reasons_for(2, np.empty(0, dtype=np.int32)) == [(POPULAR, -1)]
+    assert reasons_for(2, ()) == [(POPULAR, -1)]
 
 
 def test_shares_of_a_kind_are_of_all_its_evidence() -> None:
-    profile = attribute_profile(ATTRIBUTES, HISTORY_ITEMS)
-    found = explain(WEIGHTS, ATTRIBUTES, profile, HISTORY_ITEMS, ONES, 2, 3)
-    assert [reason.share for reason in found] == pytest.approx([0.75, 0.25, 1.0])
+    assert explained(2, OWN).shares.tolist() == pytest.approx([0.75, 0.25, 1.0])
+
+
+def test_what_one_user_has_is_no_reason_for_the_next() -> None:
+    rows = Rows(
+        np.array([0, 1]), np.array([0, 2, 3]), np.array([0, 1, 3], np.int32), np.ones(3, np.float32)
+    )
+    listed = np.array([2, 2], dtype=np.int32)
+    found = explain(WEIGHTS, ATTRIBUTES, rows, np.array([0, 1, 2]), listed, 3)
+    assert found.offsets.tolist() == [0, 3, 4]
+    assert KINDS[found.kinds[3]] == MODEL
 
 
 def test_no_reasons_are_given_where_none_are_asked_for() -> None:
-    assert reasons_for(2, HISTORY_ITEMS, limit=0) == []
+    found = explained(2, OWN, limit=0)
+    assert found.offsets.tolist() == [0, 0]
+    assert len(found.kinds) == 0

@@ -1,15 +1,17 @@
 import numpy as np
+import pytest
 
 from m6rec.kernels.item_neighbours import ItemWeights
 from m6rec.kernels.members import (
     DotMember,
     GivenEncoder,
     HistoryMember,
+    Member,
     UserBlock,
     popularity_member,
-    transformed_scores,
 )
 from m6rec.kernels.rows import Rows, concatenate_rows
+from m6rec.kernels.scoring import represent, scores_and_moments
 
 NOTHING = np.zeros((2, 0), dtype=np.float32)
 ROWS = Rows(
@@ -24,35 +26,54 @@ def block(**given: np.ndarray) -> UserBlock:
     return UserBlock(ROWS, NOTHING, NOTHING, given, np.array([1.0, 0.0], dtype=np.float32))
 
 
-def test_history_scores_are_weighted_sums_of_the_historys_rows() -> None:
-    weights = ItemWeights(
+def scores_of(member: Member, users: UserBlock, n_items: int) -> np.ndarray:
+    """All scores of all users, as the hybrid would blend them."""
+    n_users = len(users.rows)
+    offsets = np.arange(n_users + 1, dtype=np.int64) * n_items
+    items = np.tile(np.arange(n_items, dtype=np.int32), n_users)
+    represented = represent({member.name: member}, users)
+    scores, moments = scores_and_moments(member, represented, offsets, items, n_items)
+    table = scores.reshape(n_users, n_items)
+    assert moments[:, 0] == pytest.approx(table.mean(axis=1), rel=1e-5)
+    assert moments[:, 1] == pytest.approx(np.square(table).mean(axis=1), rel=1e-5)
+    return table
+
+
+def weights_to_item_2(first: float, second: float) -> ItemWeights:
+    """What items 0 and 1 say for item 2."""
+    return ItemWeights(
         offsets=np.array([0, 1, 2, 2]),
         neighbour_indices=np.array([2, 2], dtype=np.int32),
-        weights=np.array([0.5, 0.25], dtype=np.float32),
+        weights=np.array([first, second], dtype=np.float32),
     )
-    member = HistoryMember("ridge", weights, n_items=3)
-    assert member.scores(block()).tolist() == [[0.0, 0.0, 1.0], [0.0, 0.0, 0.0]]
+
+
+def test_history_scores_are_weighted_sums_of_the_historys_rows() -> None:
+    member = HistoryMember("ridge", weights_to_item_2(0.5, 0.25))
+    assert scores_of(member, block(), 3).tolist() == [[0.0, 0.0, 1.0], [0.0, 0.0, 0.0]]
 
 
 def test_a_recency_scale_lets_older_history_count_less() -> None:
-    weights = ItemWeights(
-        offsets=np.array([0, 1, 2, 2]),
-        neighbour_indices=np.array([2, 2], dtype=np.int32),
-        weights=np.array([1.0, 1.0], dtype=np.float32),
-    )
-    member = HistoryMember("recent_ridge", weights, n_items=3, recency_scale=1.0)
-    assert member.scores(block())[0, 2] == np.float32(np.exp(-1.0) + 2.0)
+    member = HistoryMember("recent_ridge", weights_to_item_2(1.0, 1.0), recency_scale=1.0)
+    assert scores_of(member, block(), 3)[0, 2] == np.float32(np.exp(-1.0) + 2.0)
 
 
 def test_the_square_root_treats_negative_scores_as_none() -> None:
+    against = HistoryMember("ridge", weights_to_item_2(-8.0, 1.0), "square_root")
+    assert scores_of(against, block(), 3)[0, 2] == 0.0
+    both = HistoryMember("ridge", weights_to_item_2(2.0, 1.0), "square_root")
+    assert scores_of(both, block(), 3)[0, 2] == 2.0
+
+
+def test_given_vectors_score_by_dot_products() -> None:
     vectors = np.array([[4.0], [-4.0]], dtype=np.float32)
-    member = DotMember("given", GivenEncoder("given"), vectors, "square_root")
-    users = np.ones((2, 1), dtype=np.float32)
-    assert transformed_scores(member, block(given=users)).tolist() == [[2.0, 0.0]] * 2
+    member = DotMember("given", GivenEncoder("given"), vectors)
+    users = np.array([[1.0], [0.5]], dtype=np.float32)
+    assert scores_of(member, block(given=users), 2).tolist() == [[4.0, -4.0], [2.0, -2.0]]
 
 
 def test_popularity_is_the_same_for_every_user() -> None:
-    scores = popularity_member(np.array([0, 3])).scores(block())
+    scores = scores_of(popularity_member(np.array([0, 3])), block(), 2)
     assert np.array_equal(scores, np.tile(np.log1p([0, 3]).astype(np.float32), (2, 1)))
 
 

@@ -7,12 +7,13 @@ from pyspark.sql import DataFrame, SparkSession
 from m6rec.kernels.blending import Blend
 from m6rec.kernels.explanation import item_attributes
 from m6rec.kernels.item_neighbours import ItemWeights
-from m6rec.kernels.members import HistoryMember, PopularityMember
+from m6rec.kernels.members import HistoryMember, popularity_member
 from m6rec.kernels.strings import pack_strings
 from m6rec.stages.ranking import (
     Explaining,
     Scoring,
     collect_candidates,
+    make_scoring,
     rank,
     recommend,
     user_inputs,
@@ -24,18 +25,25 @@ WEIGHTS = ItemWeights(
     neighbour_indices=np.array([3, 2], dtype=np.int32),
     weights=np.array([1.0, 1.0], dtype=np.float32),
 )
+COUNTS = np.array([4, 3, 2, 1])
 MEMBERS = {
-    "ridge": HistoryMember("ridge", WEIGHTS, n_items=4),
-    "popularity": PopularityMember(np.array([0.4, 0.3, 0.2, 0.1], dtype=np.float32)),
+    "ridge": HistoryMember("ridge", WEIGHTS),
+    "popularity": popularity_member(COUNTS),
 }
 BOTH = Blend("hybrid", ("ridge", "popularity"), (1.0, 1.0), (1.0, 1.0))
+RIDGE = Blend("ridge", ("ridge",), (1.0,), (1.0,))
 POPULAR = Blend("popularity", ("popularity",), (1.0,), (1.0,))
 
 
-def scoring(forbidden: tuple[int, ...] = (), mask_seen: bool = True, n: int = 3) -> Scoring:
+def scoring(
+    forbidden: tuple[int, ...] = (),
+    mask_seen: bool = True,
+    n: int = 3,
+    blends: tuple[Blend, ...] = (BOTH, POPULAR),
+) -> Scoring:
     mask = np.zeros(4, dtype=np.bool_)
     mask[list(forbidden)] = True
-    return Scoring(MEMBERS, (BOTH, POPULAR), mask, mask_seen, n)
+    return make_scoring(MEMBERS, blends, COUNTS, mask, mask_seen, n)
 
 
 @pytest.fixture(scope="module")
@@ -91,14 +99,18 @@ def test_candidates_hold_each_members_standardised_scores(
     targets = spark.createDataFrame(
         [(0, [3]), (1, [2, 3])], "user_index long, item_indices array<int>"
     )
-    candidates, deviations = collect_candidates(users, targets, scoring(), per_member=2)
+    candidates, deviations = collect_candidates(
+        users, targets, scoring(n=2, blends=(RIDGE, POPULAR))
+    )
     assert candidates.relevant_counts.tolist() == [1, 2]
     assert candidates.offsets.tolist() == [0, 3, 5]
     assert candidates.relevant.tolist() == [False, False, True, True, True]
-    assert deviations["popularity"] == pytest.approx(np.std([0.4, 0.3, 0.2, 0.1]), rel=1e-5)
+    assert deviations["popularity"] == pytest.approx(np.std(np.log1p(COUNTS)), rel=1e-5)
     assert deviations["ridge"] == pytest.approx(np.std([0, 0, 0, 1.0]), rel=1e-5)
-    expected = [1.0 / deviations["ridge"], 0.1 / deviations["popularity"]]
-    assert candidates.scores[2].tolist() == pytest.approx(expected, rel=1e-5)
+    expected = [1.0 / deviations["ridge"], np.log1p(1) / deviations["popularity"]]
+    assert candidates.item_bins[:3].tolist() == [2, 1, 1]
+    assert candidates.user_bins.tolist() == [1, 1]
+    assert candidates.scores[:, 2].tolist() == pytest.approx(expected, rel=1e-5)
 
 
 def test_published_lists_tell_parts_and_reasons(spark: SparkSession, users: DataFrame) -> None:

@@ -1,13 +1,15 @@
 """The hybrid: members' standardised scores, added with weights chosen on validation.
 
-score = sum over members m of beta_m t_m(score_m) / sigma_m, where sigma_m is the standard
-deviation of the member's transformed scores over a sample of users and all items. The weights are
-chosen by validation NDCG: likelihood over all items is ruled by the tail, not by the top of the
-list.
+score_uj = sum over members m of beta_m a_m(n_u) b_m(n_j) t_m(s_m(u, j)) / sigma_m, where sigma_m is
+the standard deviation of the member's transformed scores over a sample of users and all items, and
+the factors a and b depend on the evidence: how many interactions the user and the item have. So
+content carries a new item, and behaviour takes over as it comes. All are chosen by validation NDCG:
+likelihood over all items is ruled by the tail, not by the top of the list.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numba
 import numpy as np
@@ -15,8 +17,20 @@ import numpy.typing as npt
 
 from m6rec.kernels.rows import Float32, Float64, Int64
 
+# Bins of evidence: no interaction, 1 or 2, 3 to 9, 10 and more.
+EVIDENCE_BOUNDS = (1, 3, 10)
+BINS = len(EVIDENCE_BOUNDS) + 1
+
 STEPS = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
+FACTOR_STEPS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0)
 LEAST_GAIN = 2e-4
+
+Factors = tuple[tuple[float, ...], ...]
+
+
+def evidence_bins(counts: npt.NDArray[Any]) -> Int64:
+    """int64: the bin of each number of interactions."""
+    return np.searchsorted(np.array(EVIDENCE_BOUNDS), counts, side="right").astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -26,17 +40,21 @@ class Blend:
     Attributes:
         name: the ranker's name.
         members: names of the members with a weight.
-        weights: float64 [members], non-negative.
-        deviations: float64 [members]: sigma of each member.
+        weights: [members], non-negative.
+        deviations: [members]: sigma of each member.
+        item_factors: [members][bins]: b of each bin of an item's interactions; empty means 1.
+        user_factors: [members][bins]: a of each bin of a user's interactions; empty means 1.
     """
 
     name: str
     members: tuple[str, ...]
     weights: tuple[float, ...]
     deviations: tuple[float, ...]
+    item_factors: Factors = ()
+    user_factors: Factors = ()
 
     def coefficients(self) -> dict[str, float]:
-        """The factor of each member's transformed score: weight / deviation."""
+        """The factor of each member's transformed score, but for evidence: weight / deviation."""
         return {
             member: weight / deviation
             for member, weight, deviation in zip(
@@ -45,6 +63,17 @@ class Blend:
             if weight > 0.0
         }
 
+    def item_factors_of(self, member: str) -> Float64:
+        """float64 [bins]."""
+        return self._factors(self.item_factors, member)
+
+    def user_factors_of(self, member: str) -> Float64:
+        """float64 [bins]."""
+        return self._factors(self.user_factors, member)
+
+    def _factors(self, factors: Factors, member: str) -> Float64:
+        return np.array(factors[self.members.index(member)]) if factors else np.ones(BINS)
+
 
 @dataclass(frozen=True)
 class Candidates:
@@ -52,71 +81,159 @@ class Candidates:
 
     Attributes:
         offsets: int64 [users + 1] into the candidates.
-        scores: float32 [candidates, members], transformed and divided by the deviations.
+        scores: float32 [members, candidates], transformed and divided by the deviations.
         relevant: bool [candidates]: whether the user's held-out items hold the candidate.
         relevant_counts: int64 [users]: held-out items of each user, candidates or not.
+        item_bins: int64 [candidates]: the bin of each candidate's evidence.
+        user_bins: int64 [users]: the bin of each user's evidence.
     """
 
     offsets: Int64
     scores: Float32
     relevant: npt.NDArray[np.bool_]
     relevant_counts: Int64
+    item_bins: Int64
+    user_bins: Int64
 
-    def subset(self, columns: Sequence[int]) -> "Candidates":
+    @property
+    def bins_of_users(self) -> Int64:
+        """int64 [candidates]: the bin of the user of each candidate."""
+        return np.repeat(self.user_bins, np.diff(self.offsets))
+
+    def subset(self, members: Sequence[int]) -> "Candidates":
         """The same candidates with some of the members only."""
-        return Candidates(
-            self.offsets,
-            np.ascontiguousarray(self.scores[:, list(columns)]),
-            self.relevant,
-            self.relevant_counts,
-        )
+        return replace(self, scores=np.ascontiguousarray(self.scores[list(members)]))
 
 
-def mean_ndcg(candidates: Candidates, weights: Float64, k: int) -> float:
-    """NDCG@k over users of the weighted sum of members; the ideal is over min(k, relevant)."""
-    blended = candidates.scores @ weights.astype(np.float32)
-    return float(
-        _mean_ndcg(
-            candidates.offsets,
-            blended,
-            candidates.relevant,
-            candidates.relevant_counts,
-            1.0 / np.log2(np.arange(k) + 2.0),
-        )
-    )
+@dataclass(frozen=True)
+class Choice:
+    """Weights as they were chosen.
+
+    Attributes:
+        weights: float64 [members]; the largest is 1.
+        item_factors, user_factors: float64 [members, bins].
+        ndcg: NDCG@k on validation.
+        trials: how many combinations were scored on validation.
+    """
+
+    weights: Float64
+    item_factors: Float64
+    user_factors: Float64
+    ndcg: float
+    trials: int
 
 
-def choose_weights(candidates: Candidates, k: int, rounds: int) -> tuple[Float64, float]:
+def mean_ndcg(candidates: Candidates, blended: Float32, k: int) -> float:
+    """NDCG@k over users; blended: float32 [candidates]; the ideal is over min(k, relevant)."""
+    nothing = np.zeros(1, np.float32)
+    return _Search(candidates, k).ndcg(blended, nothing, 0.0)
+
+
+def choose_weights(candidates: Candidates, k: int, rounds: int) -> Choice:
     """Non-negative weights by coordinate search on NDCG@k, from the best single member.
 
-    A step that gains less than 0.0002 is not taken, so that members which add nothing stay at
-    zero.
-
-    Returns:
-        float64 [members] weights, largest 1, and the NDCG@k that they reach.
+    Weights first, then the items' factors, then the users'. A step that gains less than 0.0002 is
+    not taken, so that members which add nothing stay at zero.
     """
-    n_members = candidates.scores.shape[1]
-    singles = [mean_ndcg(candidates, np.eye(n_members)[m], k) for m in range(n_members)]
-    weights = np.eye(n_members)[int(np.argmax(singles))]
+    search = _Search(candidates, k)
+    members = len(candidates.scores)
+    singles = [search.ndcg(scores, scores, 0.0) for scores in candidates.scores]
+    weights = np.eye(members)[int(np.argmax(singles))]
+    blended = candidates.scores[int(np.argmax(singles))].copy()
     best = max(singles)
-    for _ in range(rounds):
-        before = best
-        for member in np.argsort(singles)[::-1]:
-            for step in STEPS:
-                trial = weights.copy()
-                trial[member] = step
-                if not trial.any():
-                    continue
-                value = mean_ndcg(candidates, trial, k)
-                if value > best + LEAST_GAIN:
-                    weights, best = trial, value
-        if best <= before:
-            break
-    return weights / weights.max(), best
+    order = np.argsort(singles)[::-1]
+    cells = [_Cell(weights, (int(member),), candidates.scores[member]) for member in order]
+    best = search.improve(cells, STEPS, blended, best, rounds)
+    # Factors multiply a member's scores, of whole items or of whole users.
+    item_factors, user_factors = np.ones((members, BINS)), np.ones((members, BINS))
+    chosen = [int(member) for member in order if weights[member] > 0.0]
+    for factors, bins in (
+        (item_factors, candidates.item_bins),
+        (user_factors, candidates.bins_of_users),
+    ):
+        present = [one for one in range(BINS) if (bins == one).any()]
+        if len(present) < 2:
+            continue
+        for member in chosen:
+            base = item_factors[member][candidates.item_bins]
+            if factors is user_factors:
+                base = base * user_factors[member][candidates.bins_of_users]
+            scores = (weights[member] * base * candidates.scores[member]).astype(np.float32)
+            cells = [
+                _Cell(factors, (member, one), np.where(bins == one, scores, np.float32(0.0)))
+                for one in present
+            ]
+            best = search.improve(cells, FACTOR_STEPS, blended, best, 1)
+    return Choice(weights / weights.max(), item_factors, user_factors, best, search.trials)
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """One number of an array that is searched, and the scores that it multiplies."""
+
+    array: Float64
+    place: tuple[int, ...]
+    scores: Float32
+
+
+class _Search:
+    """Scores combinations on the candidates and counts them."""
+
+    def __init__(self, candidates: Candidates, k: int) -> None:
+        self._candidates = candidates
+        self._discounts = 1.0 / np.log2(np.arange(k) + 2.0)
+        self.trials = 0
+
+    def ndcg(self, blended: Float32, scores: Float32, step: float) -> float:
+        """NDCG of blended + step * scores."""
+        self.trials += 1
+        one = self._candidates
+        return float(
+            _mean_ndcg(
+                one.offsets,
+                blended,
+                scores,
+                np.float32(step),
+                one.relevant,
+                one.relevant_counts,
+                self._discounts,
+            )
+        )
+
+    def improve(
+        self,
+        cells: Sequence[_Cell],
+        steps: Sequence[float],
+        blended: Float32,
+        best: float,
+        rounds: int,
+    ) -> float:
+        """Set each cell to the step that is best; `blended` and the arrays change in place.
+
+        Returns:
+            The NDCG that was reached.
+        """
+        for _ in range(rounds):
+            before = best
+            for cell in cells:
+                current = cell.array[cell.place]
+                values = [self.ndcg(blended, cell.scores, step - current) for step in steps]
+                chosen = int(np.argmax(values))
+                trial = cell.array.copy()
+                trial[cell.place] = steps[chosen]
+                if values[chosen] > best + LEAST_GAIN and trial.any():
+                    blended += np.float32(steps[chosen] - current) * cell.scores
+                    cell.array[cell.place] = steps[chosen]
+                    best = values[chosen]
+            if best <= before:
+                break
+        return best
 
 
 @numba.njit(cache=True, nogil=True)
-def _mean_ndcg(offsets, scores, relevant, relevant_counts, discounts):  # type: ignore[no-untyped-def]
+def _mean_ndcg(  # type: ignore[no-untyped-def]
+    offsets, blended, added, step, relevant, relevant_counts, discounts
+):
     k = len(discounts)
     total = 0.0
     users = 0
@@ -128,7 +245,9 @@ def _mean_ndcg(offsets, scores, relevant, relevant_counts, discounts):  # type: 
         users += 1
         size = 0
         for position in range(offsets[user], offsets[user + 1]):
-            score = scores[position]
+            score = blended[position]
+            if step != 0.0:
+                score += step * added[position]
             if size == k and score <= top_scores[k - 1]:
                 continue
             slot = min(size, k - 1)

@@ -7,10 +7,12 @@ often the user's items have it, where that is more often than items in general.
 
 from dataclasses import dataclass
 
+import numba
 import numpy as np
+import numpy.typing as npt
 
 from m6rec.kernels.item_neighbours import ItemWeights
-from m6rec.kernels.rows import Float32, Float64, Int32, Int64
+from m6rec.kernels.rows import Float64, Int32, Int64, Rows
 
 HISTORY = "history"
 ATTRIBUTE = "attribute"
@@ -18,6 +20,9 @@ POPULAR = "popular"
 POPULAR_WITH_ALL = "popular with all users"
 MODEL = "model"
 TASTE_OF_ALL = "the taste that your whole history shows"
+
+KINDS = (HISTORY, ATTRIBUTE, POPULAR, MODEL)
+_HISTORY, _ATTRIBUTE, _POPULAR, _MODEL = range(len(KINDS))
 
 
 @dataclass(frozen=True)
@@ -36,12 +41,20 @@ class ItemAttributes:
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """One reason: its kind, the index of the item or attribute, and its share of its kind."""
+class Reasons:
+    """The reasons of many listed items, one after the other.
 
-    kind: str
-    index: int
-    share: float
+    Attributes:
+        offsets: int64 [entries + 1]; entry e has the reasons offsets[e] to offsets[e + 1].
+        kinds: int8; position in KINDS.
+        indices: int32; the history item or attribute, -1 for the other kinds.
+        shares: float64; share of all evidence of its kind for the item.
+    """
+
+    offsets: Int64
+    kinds: npt.NDArray[np.int8]
+    indices: Int32
+    shares: Float64
 
 
 def item_attributes(lists: list[list[int]], n_attributes: int) -> ItemAttributes:
@@ -52,65 +65,160 @@ def item_attributes(lists: list[list[int]], n_attributes: int) -> ItemAttributes
     return ItemAttributes(offsets, flat, shares)
 
 
-def history_evidence(
-    weights: ItemWeights, history: Int32, history_weights: Float32, item: int
-) -> Float64:
-    """float64 [history]: each history item's evidence for `item`."""
-    evidence = np.zeros(len(history))
-    for position, history_item in enumerate(history):
-        low, high = weights.offsets[history_item], weights.offsets[history_item + 1]
-        found = low + np.searchsorted(weights.neighbour_indices[low:high], item)
-        if found < high and weights.neighbour_indices[found] == item:
-            evidence[position] = history_weights[position] * max(weights.weights[found], 0.0)
-    return evidence
-
-
-def attribute_profile(attributes: ItemAttributes, history: Int32) -> Float64:
-    """float64 [attributes]: evidence of each attribute for items that have it."""
-    counts = np.zeros(len(attributes.shares))
-    for item in history:
-        low, high = attributes.offsets[item], attributes.offsets[item + 1]
-        counts[attributes.attribute_indices[low:high]] += 1.0
-    own = counts / max(len(history), 1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        evidence = own * np.log(own / attributes.shares)
-    return np.where(own > attributes.shares, evidence, 0.0)
-
-
 def explain(
     weights: ItemWeights,
     attributes: ItemAttributes,
-    profile: Float64,
-    history: Int32,
-    history_weights: Float32,
-    item: int,
+    rows: Rows,
+    offsets: Int64,
+    items: Int32,
     limit: int,
-) -> list[Evidence]:
-    """At most `limit` reasons for one item: history items first, one place kept for an attribute.
+) -> Reasons:
+    """At most `limit` reasons an item: history items first, one place kept for an attribute.
 
-    Without any evidence the list holds one reason of kind `popular` for a user without history
-    and of kind `model` otherwise.
+    Without any evidence an item has one reason, of kind `popular` for a user without history and
+    of kind `model` otherwise.
+
+    Args:
+        weights: item-item weights, neighbours ascending within a row.
+        attributes: of all items.
+        rows: the users' histories.
+        offsets: int64 [n + 1] into items: each user's listed items.
+        items: int32 [entries].
+        limit: how many reasons; 0 gives none.
     """
-    if limit == 0:
-        return []
-    own = history_evidence(weights, history, history_weights, item)
-    low, high = attributes.offsets[item], attributes.offsets[item + 1]
-    its_attributes = attributes.attribute_indices[low:high]
-    by_attribute = _strongest(ATTRIBUTE, its_attributes, profile[its_attributes], 1)
-    by_history = _strongest(HISTORY, history, own, limit - min(len(by_attribute), limit - 1))
-    found = (by_history + by_attribute)[:limit]
-    if found:
-        return found
-    return [Evidence(POPULAR if len(history) == 0 else MODEL, -1, 1.0)]
+    counts = np.zeros(len(items), np.int64)
+    shape = (len(items), limit)
+    kinds, indices = np.empty(shape, np.int8), np.empty(shape, np.int32)
+    shares = np.empty(shape)
+    if limit:
+        _explain(
+            weights.offsets,
+            weights.neighbour_indices,
+            weights.weights,
+            attributes.offsets,
+            attributes.attribute_indices,
+            attributes.shares,
+            rows.offsets,
+            rows.item_indices,
+            rows.weights,
+            offsets,
+            items,
+            counts,
+            kinds,
+            indices,
+            shares,
+        )
+    given = np.arange(limit) < counts[:, None]
+    ends = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    return Reasons(ends, kinds[given], indices[given], shares[given])
 
 
-def _strongest(kind: str, indices: Int32, evidence: Float64, limit: int) -> list[Evidence]:
-    total = evidence.sum()
-    if total <= 0.0:
-        return []
-    order = np.lexsort((indices, -evidence))[:limit]
-    return [
-        Evidence(kind, int(indices[position]), float(evidence[position] / total))
-        for position in order
-        if evidence[position] > 0.0
-    ]
+@numba.njit(cache=True, nogil=True)
+def _explain(  # type: ignore[no-untyped-def]
+    weight_offsets,
+    neighbours,
+    weights,
+    attribute_offsets,
+    attribute_indices,
+    attribute_shares,
+    row_offsets,
+    history,
+    history_weights,
+    list_offsets,
+    items,
+    counts,
+    kinds,
+    indices,
+    shares,
+):
+    limit = kinds.shape[1]
+    profile = np.zeros(len(attribute_shares))
+    for user in range(len(row_offsets) - 1):
+        low, high = row_offsets[user], row_offsets[user + 1]
+        own = history[low:high]
+        _add_profile(own, attribute_offsets, attribute_indices, attribute_shares, profile)
+        evidence = np.zeros(len(own))
+        for entry in range(list_offsets[user], list_offsets[user + 1]):
+            item = items[entry]
+            total = 0.0
+            for position in range(len(own)):
+                weight = _weight_of(own[position], item, weight_offsets, neighbours, weights)
+                evidence[position] = history_weights[low + position] * max(weight, 0.0)
+                total += evidence[position]
+            attribute, attribute_share = _strongest_attribute(
+                item, attribute_offsets, attribute_indices, profile
+            )
+            places = limit - 1 if attribute >= 0 and limit > 1 else limit
+            found = 0
+            while found < places:
+                best = -1
+                for position in range(len(own)):
+                    if evidence[position] > 0.0 and (
+                        best < 0 or evidence[position] > evidence[best]
+                    ):
+                        best = position
+                if best < 0:
+                    break
+                kinds[entry, found] = _HISTORY
+                indices[entry, found] = own[best]
+                shares[entry, found] = evidence[best] / total
+                evidence[best] = 0.0
+                found += 1
+            if attribute >= 0 and found < limit:
+                kinds[entry, found] = _ATTRIBUTE
+                indices[entry, found] = attribute
+                shares[entry, found] = attribute_share
+                found += 1
+            if found == 0:
+                kinds[entry, 0] = _MODEL if len(own) else _POPULAR
+                indices[entry, 0] = -1
+                shares[entry, 0] = 1.0
+                found = 1
+            counts[entry] = found
+        for item in own:
+            for place in range(attribute_offsets[item], attribute_offsets[item + 1]):
+                profile[attribute_indices[place]] = 0.0
+
+
+@numba.njit(cache=True, nogil=True)
+def _add_profile(own, attribute_offsets, attribute_indices, shares, profile):  # type: ignore[no-untyped-def]
+    """Evidence of each attribute of the history; `profile` comes and goes as zeros."""
+    for item in own:
+        for place in range(attribute_offsets[item], attribute_offsets[item + 1]):
+            profile[attribute_indices[place]] += 1.0
+    # Counts are turned into evidence once each: evidence is stored negative until all are done,
+    # so that an attribute met again is known.
+    for item in own:
+        for place in range(attribute_offsets[item], attribute_offsets[item + 1]):
+            attribute = attribute_indices[place]
+            if profile[attribute] > 0.0:
+                share = profile[attribute] / len(own)
+                gain = share * np.log(share / shares[attribute])
+                profile[attribute] = -max(gain, 0.0)
+    for item in own:
+        for place in range(attribute_offsets[item], attribute_offsets[item + 1]):
+            attribute = attribute_indices[place]
+            profile[attribute] = abs(profile[attribute])
+
+
+@numba.njit(cache=True, nogil=True)
+def _weight_of(history_item, item, offsets, neighbours, weights):  # type: ignore[no-untyped-def]
+    low, high = offsets[history_item], offsets[history_item + 1]
+    place = low + np.searchsorted(neighbours[low:high], item)
+    return weights[place] if place < high and neighbours[place] == item else np.float32(0.0)
+
+
+@numba.njit(cache=True, nogil=True)
+def _strongest_attribute(item, offsets, attribute_indices, profile):  # type: ignore[no-untyped-def]
+    """The attribute with the most evidence and its share of the item's; -1 where none has any."""
+    best, total = -1, 0.0
+    for place in range(offsets[item], offsets[item + 1]):
+        attribute = attribute_indices[place]
+        total += profile[attribute]
+        if profile[attribute] > 0.0 and (
+            best < 0
+            or profile[attribute] > profile[best]
+            or (profile[attribute] == profile[best] and attribute < best)
+        ):
+            best = attribute
+    return best, (profile[best] / total if best >= 0 else 0.0)

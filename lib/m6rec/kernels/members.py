@@ -1,19 +1,20 @@
-"""The members of the hybrid: each scores all items for a block of users.
+"""The members of the hybrid, of two kinds: dot products, and sums of sparse rows.
 
 A user's representation is a function of the user's row (and attributes) and of item-side arrays,
-so a member holds item-side arrays only and serves training rows, new users and streams alike.
+so a member holds item-side arrays only and serves training rows, new users and streams alike. A
+score is never stored by a member: `kernels.scoring` makes it where it is selected.
 """
 
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-import numba
 import numpy as np
 
 from m6rec.kernels.item_neighbours import ItemWeights
 from m6rec.kernels.projection import FactorModel, project
 from m6rec.kernels.recency import recent_weights
-from m6rec.kernels.rows import Float32, Int64, Rows
+from m6rec.kernels.rows import Float32, Int32, Int64, Rows
+from m6rec.kernels.user_neighbours import UserNeighbourSearch
 
 Transform = Literal["identity", "square_root"]
 
@@ -44,21 +45,6 @@ class UserEncoder(Protocol):
         """float32 [n, k]: the users' vectors."""
 
 
-class Member(Protocol):
-    """One way to score all items."""
-
-    @property
-    def name(self) -> str:
-        """The member's name in configuration and tables."""
-
-    @property
-    def transform(self) -> Transform:
-        """What is done to its scores before they are blended."""
-
-    def scores(self, block: UserBlock) -> Float32:
-        """float32 [n, items]: a fresh array of scores."""
-
-
 @dataclass(frozen=True)
 class FactorEncoder:
     """User factors by projection of the row."""
@@ -82,8 +68,17 @@ class GivenEncoder:
 
 
 @dataclass(frozen=True)
+class SameForAll:
+    """One number, so that every user gets the same scores."""
+
+    def encode(self, block: UserBlock) -> Float32:
+        """float32 [n, 1] of ones."""
+        return np.ones((len(block.rows), 1), np.float32)
+
+
+@dataclass(frozen=True)
 class DotMember:
-    """Scores are dot products of user and item vectors.
+    """Scores are dot products of user and item vectors: s_uj = u . v_j.
 
     Attributes:
         item_vectors: float32 [items, k].
@@ -92,106 +87,110 @@ class DotMember:
     name: str
     encoder: UserEncoder
     item_vectors: Float32
-    transform: Transform = "identity"
 
-    def scores(self, block: UserBlock) -> Float32:
-        """float32 [n, items]: U V^T."""
-        return self.encoder.encode(block) @ self.item_vectors.T
+
+@dataclass(frozen=True)
+class SparseRows:
+    """A sparse matrix whose rows are added up to scores.
+
+    Attributes:
+        offsets: int64 [rows + 1].
+        item_indices: int32 [entries], ascending within a row.
+        values: float32 [entries].
+    """
+
+    offsets: Int64
+    item_indices: Int32
+    values: Float32
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Which sparse rows make up each user's scores, and with which factors.
+
+    Attributes:
+        offsets: int64 [n + 1].
+        row_indices: int32 [terms] into the member's rows.
+        factors: float32 [terms].
+    """
+
+    offsets: Int64
+    row_indices: Int32
+    factors: Float32
+
+
+class SparseMember(Protocol):
+    """Scores are sums of sparse rows: s_uj = t(sum over terms of factor * row_j)."""
+
+    @property
+    def name(self) -> str:
+        """The member's name in configuration and tables."""
+
+    @property
+    def transform(self) -> Transform:
+        """What is done to each sum; `square_root` takes negative sums as 0."""
+
+    @property
+    def rows(self) -> SparseRows:
+        """The rows that are added up."""
+
+    def terms(self, block: UserBlock) -> Terms:
+        """What each user adds up."""
+
+
+Member = DotMember | SparseMember
 
 
 @dataclass(frozen=True)
 class HistoryMember:
-    """Scores are sums of item-item weights over the user's history.
+    """Sums of item-item weights over the user's history.
 
     Attributes:
         weights: row i holds what history item i says for other items.
-        n_items: number of items.
         recency_scale: after so many later interactions a history item counts 1/e; None: all
             count alike.
     """
 
     name: str
     weights: ItemWeights
-    n_items: int
     transform: Transform = "identity"
     recency_scale: float | None = None
 
-    def scores(self, block: UserBlock) -> Float32:
-        """float32 [n, items]: score_uj = sum over i in history of w_ui exp(-r_ui / scale) B_ij."""
-        row_weights = block.rows.weights
+    @property
+    def rows(self) -> SparseRows:
+        """The item-item weights."""
+        weights = self.weights
+        return SparseRows(weights.offsets, weights.neighbour_indices, weights.weights)
+
+    def terms(self, block: UserBlock) -> Terms:
+        """sum over i in history of w_ui exp(-r_ui / scale) B_ij."""
+        factors = block.rows.weights
         if self.recency_scale is not None:
-            row_weights = row_weights * recent_weights(block.recency, self.recency_scale)
-        scores = np.zeros((len(block.rows), self.n_items), dtype=np.float32)
-        _add_history(
-            block.rows.offsets,
-            block.rows.item_indices,
-            row_weights,
-            self.weights.offsets,
-            self.weights.neighbour_indices,
-            self.weights.weights,
-            scores,
-        )
-        return scores
-
-
-class NeighbourSearch(Protocol):
-    """Finds and weighs the candidate users nearest to each row of a block."""
-
-    def scores(self, rows: Rows) -> Float32:
-        """float32 [n, items]: sum over neighbours of similarity times the neighbour's row."""
+            factors = factors * recent_weights(block.recency, self.recency_scale)
+        return Terms(block.rows.offsets, block.rows.item_indices, factors)
 
 
 @dataclass(frozen=True)
 class UserNeighboursMember:
-    """Scores are the neighbours' rows, weighted by their similarity."""
+    """Sums of the neighbours' rows, weighted by their similarity."""
 
-    search: NeighbourSearch
+    search: UserNeighbourSearch
     name: str = "user_neighbours"
     transform: Transform = "identity"
 
-    def scores(self, block: UserBlock) -> Float32:
-        """float32 [n, items]."""
-        return self.search.scores(block.rows)
+    @property
+    def rows(self) -> SparseRows:
+        """The candidates' rows."""
+        rows = self.search.candidates.rows
+        return SparseRows(rows.offsets, rows.item_indices, rows.weights)
+
+    def terms(self, block: UserBlock) -> Terms:
+        """sum over neighbours v of sim(u, v) r_vj."""
+        found = self.search.find(block.rows)
+        return Terms(found.offsets, found.positions, found.weights)
 
 
-@dataclass(frozen=True)
-class PopularityMember:
-    """Every user gets the items with the most interactions.
-
-    Attributes:
-        item_scores: float32 [items]: log(1 + interactions).
-    """
-
-    item_scores: Float32
-    name: str = "popularity"
-    transform: Transform = "identity"
-
-    def scores(self, block: UserBlock) -> Float32:
-        """float32 [n, items]: one row, repeated."""
-        return np.tile(self.item_scores, (len(block.rows), 1))
-
-
-def popularity_member(interaction_counts: Int64) -> PopularityMember:
-    """The popularity of items in the training fold; counts are int64 [items]."""
-    return PopularityMember(np.log1p(interaction_counts).astype(np.float32))
-
-
-def transformed_scores(member: Member, block: UserBlock) -> Float32:
-    """float32 [n, items]: the member's scores as they enter a blend."""
-    scores = member.scores(block)
-    if member.transform == "square_root":
-        np.maximum(scores, 0.0, out=scores)
-        np.sqrt(scores, out=scores)
-    return scores
-
-
-@numba.njit(cache=True, nogil=True)
-def _add_history(  # type: ignore[no-untyped-def]
-    offsets, items, row_weights, weight_offsets, neighbours, weights, scores
-):
-    for row in range(len(offsets) - 1):
-        for entry in range(offsets[row], offsets[row + 1]):
-            history_item = items[entry]
-            factor = row_weights[entry]
-            for position in range(weight_offsets[history_item], weight_offsets[history_item + 1]):
-                scores[row, neighbours[position]] += factor * weights[position]
+def popularity_member(interaction_counts: Int64) -> DotMember:
+    """Every user gets the items with the most interactions; counts are int64 [items]."""
+    scores = np.log1p(interaction_counts).astype(np.float32)
+    return DotMember("popularity", SameForAll(), np.ascontiguousarray(scores[:, None]))

@@ -1,13 +1,15 @@
 """Top-N lists: item-side arrays are shipped to the executors, user rows stay where they are.
 
-Each block of users is scored by the members once; every ranker is a weighted sum of those scores;
-seen items and rules are masked before the best N are selected.
+Each batch of users is represented once by every member; every ranker is a weighted sum of members,
+whose scores are made block by block where the best N are selected, with seen items and rules
+masked.
 """
 
 import datetime
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,23 +20,32 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from m6rec import columns as c
-from m6rec.kernels.blending import Blend, Candidates
+from m6rec.kernels.blending import Blend, Candidates, evidence_bins
 from m6rec.kernels.explanation import (
     ATTRIBUTE,
     HISTORY,
+    KINDS,
     POPULAR,
     POPULAR_WITH_ALL,
     TASTE_OF_ALL,
-    Evidence,
     ItemAttributes,
-    attribute_profile,
+    Reasons,
     explain,
 )
 from m6rec.kernels.item_neighbours import ItemWeights
-from m6rec.kernels.members import Member, UserBlock, transformed_scores
+from m6rec.kernels.members import Member, UserBlock
 from m6rec.kernels.rows import Float32, Float64, Int32, Int64
+from m6rec.kernels.scoring import (
+    Hidden,
+    Ranker,
+    hidden_items,
+    make_ranker,
+    part_scores,
+    ranker_top_n,
+    represent,
+    scores_and_moments,
+)
 from m6rec.kernels.strings import Strings
-from m6rec.kernels.top_n import mask_items, top_n
 from m6rec.schemas import LISTS, RECOMMENDATIONS
 from m6rec.stages.arrow_rows import (
     batches_of,
@@ -46,47 +57,51 @@ from m6rec.stages.arrow_rows import (
 )
 from m6rec.stages.shipping import Shipped, ship
 
-SCORES_PER_BLOCK = 4_000_000
+# Bounds what a worker holds of users: their vectors, terms and lists.
+USERS_PER_BLOCK = 4096
 RULE_INDICES = "rule_indices"
 TARGET_INDICES = "target_indices"
 
 _CANDIDATE_SCHEMA = (
-    "user_index long, relevant_count long, relevant array<boolean>, scores array<float>,"
-    " moments array<double>"
-)
-_CANDIDATE_ARROW_SCHEMA = pa.schema(
-    [
-        (c.USER_INDEX, pa.int64()),
-        ("relevant_count", pa.int64()),
-        ("relevant", pa.list_(pa.bool_())),
-        (c.SCORES, pa.list_(pa.float32())),
-        ("moments", pa.list_(pa.float64())),
-    ]
+    "user_index long, interaction_count long, relevant_count long, item_indices array<int>,"
+    " relevant array<boolean>, scores array<float>, moments array<double>"
 )
 
 
 @dataclass(frozen=True)
 class Scoring:
-    """What every partition needs to score its users.
+    """What every partition needs to score its users; make it by `make_scoring`.
 
     Attributes:
         members: the members, by name.
-        blends: the rankers.
+        rankers: the rankers.
+        item_counts: int64 [items]: interactions of each item in the fit.
         forbidden: bool [items]: items that no list may hold.
         mask_seen: whether a user's own items are left out.
         n: length of the lists.
     """
 
     members: dict[str, Member]
-    blends: tuple[Blend, ...]
+    rankers: tuple[Ranker, ...]
+    item_counts: Int64
     forbidden: npt.NDArray[np.bool_]
     mask_seen: bool
     n: int
 
-    @property
-    def users_per_block(self) -> int:
-        """How many users are scored at once, so that a block of scores has a bounded size."""
-        return max(8, min(512, SCORES_PER_BLOCK // max(len(self.forbidden), 1)))
+
+def make_scoring(
+    members: Mapping[str, Member],
+    blends: tuple[Blend, ...],
+    item_counts: Int64,
+    forbidden: npt.NDArray[np.bool_],
+    mask_seen: bool,
+    n: int,
+) -> Scoring:
+    """The blends made ready, with the members that they need."""
+    needed = sorted({name for blend in blends for name in blend.coefficients()})
+    rankers = tuple(make_ranker(blend, members, item_counts) for blend in blends)
+    kept = {name: members[name] for name in needed}
+    return Scoring(kept, rankers, item_counts, forbidden, mask_seen, n)
 
 
 @dataclass(frozen=True)
@@ -141,42 +156,39 @@ def user_inputs(
 
 
 def rank(users: DataFrame, scoring: Scoring) -> DataFrame:
-    """The lists of every blend for every user: columns of table `lists` without run_id and fit."""
+    """The lists of every ranker for every user: columns of table `lists` without run_id and fit."""
     schema = T.StructType([f for f in LISTS.schema.fields if f.name not in (c.RUN_ID, c.FIT)])
     shipped = ship(users.sparkSession, scoring)
     return users.mapInArrow(partial(_rank_partition, shipped=shipped), schema)
 
 
 def collect_candidates(
-    users: DataFrame, targets: DataFrame, scoring: Scoring, per_member: int
+    users: DataFrame, targets: DataFrame, scoring: Scoring
 ) -> tuple[Candidates, dict[str, float]]:
     """Candidates of validation users with every member's score, and the members' deviations.
 
     Args:
         users: `user_inputs` of the users to collect; a bounded sample.
         targets: columns user_index, item_indices: the held-out items.
-        scoring: its members are scored, in the order of its dictionary; blends are not used.
-        per_member: candidates are the union of each member's best so many.
+        scoring: a ranker for each member alone; candidates are the union of their lists.
     """
     renamed = targets.select(c.USER_INDEX, F.col(c.ITEM_INDICES).alias(TARGET_INDICES))
     shipped = ship(users.sparkSession, scoring)
     joined = users.join(renamed, c.USER_INDEX, how="inner")
     collected = (
-        joined.mapInArrow(
-            partial(_candidates_partition, shipped=shipped, per_member=per_member),
-            _CANDIDATE_SCHEMA,
-        )
+        joined.mapInArrow(partial(_candidates_partition, shipped=shipped), _CANDIDATE_SCHEMA)
         .orderBy(c.USER_INDEX)
         .toArrow()
         .combine_chunks()
     )
-    return _assemble_candidates(collected, list(scoring.members))
+    names = [ranker.blend.name for ranker in scoring.rankers]
+    return _assemble_candidates(collected, names, scoring.item_counts)
 
 
 def recommend(
     users: DataFrame, user_ids: DataFrame, scoring: Scoring, explaining: Explaining
 ) -> DataFrame:
-    """Explained lists of the first blend: columns of table `recommendations` without run_id.
+    """Explained lists of the first ranker: columns of table `recommendations` without run_id.
 
     Args:
         users: as `user_inputs` gives them.
@@ -229,198 +241,231 @@ def _vectors(batch: pa.RecordBatch, name: str) -> Float32:
     return vectors
 
 
-def _mask(scores: Float32, batch: pa.RecordBatch, scoring: Scoring) -> None:
-    scores[:, scoring.forbidden] = -np.inf
-    hidden = [RULE_INDICES]
+def _hidden(batch: pa.RecordBatch, scoring: Scoring) -> Hidden:
+    names = [RULE_INDICES]
     if scoring.mask_seen:
-        hidden += [c.ITEM_INDICES, c.EXCLUDED_INDICES]
-    for name in hidden:
-        offsets, items = list_column(batch, name)
-        mask_items(scores, offsets, items)
-
-
-def _needed(blends: Sequence[Blend]) -> list[str]:
-    return sorted({member for blend in blends for member in blend.coefficients()})
-
-
-def _blend(blend: Blend, parts: dict[str, Float32]) -> Float32:
-    total: Float32 | None = None
-    for member, coefficient in blend.coefficients().items():
-        share = parts[member] * np.float32(coefficient)
-        total = share if total is None else total.__iadd__(share)
-    if total is None:
-        raise ValueError(f"blend {blend.name} has no member with a weight")
-    return total
+        names += [c.ITEM_INDICES, c.EXCLUDED_INDICES]
+    lists = [list_column(batch, name) for name in names]
+    return hidden_items(lists, batch.num_rows, scoring.forbidden)
 
 
 def _rank_partition(
     batches: Iterator[pa.RecordBatch], shipped: Shipped
 ) -> Iterator[pa.RecordBatch]:
     scoring: Scoring = shipped.load()
-    needed = _needed(scoring.blends)
-    for block, batch in blocks(batches, scoring.users_per_block):
-        parts = {name: transformed_scores(scoring.members[name], block) for name in needed}
-        for blend in scoring.blends:
-            scores = _blend(blend, parts)
-            _mask(scores, batch, scoring)
-            items, values = top_n(scores, scoring.n)
-            yield _list_batch(blend.name, block.rows.user_index, items, values)
+    for block, batch in blocks(batches, USERS_PER_BLOCK):
+        users = represent(scoring.members, block)
+        hidden = _hidden(batch, scoring)
+        for ranker in scoring.rankers:
+            found = ranker_top_n(ranker, users, hidden, scoring.n)
+            offsets, items, values = _listed(*found)
+            yield pa.RecordBatch.from_arrays(
+                [
+                    pa.array([ranker.blend.name] * len(block.rows), pa.string()),
+                    pa.array(block.rows.user_index),
+                    list_array(offsets, items),
+                    list_array(offsets, values),
+                ],
+                names=[c.MODEL, c.USER_INDEX, c.ITEM_INDICES, c.SCORES],
+            )
 
 
-def _list_batch(model: str, user_index: Int64, items: Int32, values: Float32) -> pa.RecordBatch:
+def _listed(items: Int32, values: Float32) -> tuple[Int64, Int32, Float32]:
+    """The lists without their padding: offsets int64 [n + 1], items and scores."""
     listed = items >= 0
     offsets = np.concatenate([[0], np.cumsum(listed.sum(axis=1))]).astype(np.int64)
-    return pa.RecordBatch.from_arrays(
-        [
-            pa.array([model] * len(user_index), pa.string()),
-            pa.array(user_index),
-            list_array(offsets, items[listed]),
-            list_array(offsets, values[listed]),
-        ],
-        names=[c.MODEL, c.USER_INDEX, c.ITEM_INDICES, c.SCORES],
-    )
+    return offsets, items[listed], values[listed]
 
 
 def _candidates_partition(
-    batches: Iterator[pa.RecordBatch], shipped: Shipped, per_member: int
+    batches: Iterator[pa.RecordBatch], shipped: Shipped
 ) -> Iterator[pa.RecordBatch]:
     scoring: Scoring = shipped.load()
-    for block, batch in blocks(batches, scoring.users_per_block):
-        parts = [transformed_scores(member, block) for member in scoring.members.values()]
-        moments = np.stack([_moments(part) for part in parts], axis=1)
-        best = []
-        for part in parts:
-            _mask(part, batch, scoring)
-            best.append(top_n(part, per_member)[0])
-        offsets, targets = list_column(batch, TARGET_INDICES)
-        records = []
-        for user, user_index in enumerate(block.rows.user_index):
-            own = targets[offsets[user] : offsets[user + 1]]
-            union = np.unique(np.concatenate([items[user] for items in best]))
-            union = union[union >= 0]
-            records.append(
-                {
-                    c.USER_INDEX: int(user_index),
-                    "relevant_count": len(own),
-                    "relevant": np.isin(union, own),
-                    c.SCORES: np.stack([part[user, union] for part in parts], axis=1).ravel(),
-                    "moments": moments[user].ravel(),
-                }
-            )
-        yield pa.RecordBatch.from_pylist(records, schema=_CANDIDATE_ARROW_SCHEMA)
+    n_items = len(scoring.forbidden)
+    for block, batch in blocks(batches, USERS_PER_BLOCK):
+        users = represent(scoring.members, block)
+        hidden = _hidden(batch, scoring)
+        best = [ranker_top_n(ranker, users, hidden, scoring.n)[0] for ranker in scoring.rankers]
+        offsets, items = _union(np.hstack(best), n_items)
+        scored = [
+            scores_and_moments(scoring.members[name], users, offsets, items, n_items)
+            for name in (ranker.blend.name for ranker in scoring.rankers)
+        ]
+        targets = list_column(batch, TARGET_INDICES)
+        members = len(scored)
+        scores = np.stack([one for one, _ in scored], axis=1)
+        moments = np.stack([one for _, one in scored], axis=1)
+        yield pa.RecordBatch.from_arrays(
+            [
+                pa.array(block.rows.user_index),
+                pa.array(users.counts),
+                pa.array(np.diff(targets[0])),
+                list_array(offsets, items),
+                list_array(offsets, _held_by(offsets, items, *targets, n_items)),
+                list_array(offsets * members, scores.ravel()),
+                list_array(np.arange(len(users.counts) + 1) * members * 2, moments.ravel()),
+            ],
+            names=[
+                c.USER_INDEX,
+                c.INTERACTION_COUNT,
+                "relevant_count",
+                c.ITEM_INDICES,
+                "relevant",
+                c.SCORES,
+                "moments",
+            ],
+        )
 
 
-def _moments(scores: Float32) -> Float64:
-    """float64 [n, 2]: mean and mean square of each user's scores."""
-    exact = scores.astype(np.float64)
-    return np.stack([exact.mean(axis=1), np.square(exact).mean(axis=1)], axis=1)
+def _union(items: Int32, n_items: int) -> tuple[Int64, Int32]:
+    """The distinct items of each row, ascending, without padding: offsets and items."""
+    cells = items + np.arange(len(items), dtype=np.int64)[:, None] * n_items
+    distinct = np.unique(cells[items >= 0])
+    offsets = np.searchsorted(distinct, np.arange(len(items) + 1, dtype=np.int64) * n_items)
+    return offsets.astype(np.int64), (distinct % n_items).astype(np.int32)
+
+
+def _held_by(
+    offsets: Int64, items: Int32, target_offsets: Int64, targets: Int32, n_items: int
+) -> npt.NDArray[np.bool_]:
+    """bool [entries]: whether each item is among its user's targets."""
+    cells = _cells(offsets, items, n_items)
+    return np.isin(cells, _cells(target_offsets, targets, n_items))
+
+
+def _cells(offsets: Int64, items: Int32, n_items: int) -> Int64:
+    users = np.repeat(np.arange(len(offsets) - 1, dtype=np.int64), np.diff(offsets))
+    return users * n_items + items
 
 
 def _assemble_candidates(
-    table: pa.Table, members: list[str]
+    table: pa.Table, members: list[str], item_counts: Int64
 ) -> tuple[Candidates, dict[str, float]]:
-    counts = table.column("relevant_count").to_numpy()
     lengths = pc.list_value_length(table.column("relevant")).to_numpy()
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     relevant = pc.list_flatten(table.column("relevant")).to_numpy(zero_copy_only=False)
-    scores = pc.list_flatten(table.column(c.SCORES)).to_numpy()
-    moments = pc.list_flatten(table.column("moments")).to_numpy()
-    mean, square = moments.reshape(len(counts), len(members), 2).mean(axis=0).T
-    deviations = np.sqrt(np.maximum(square - mean**2, 0.0))
-    deviations = np.where(deviations > 0.0, deviations, 1.0)
-    standardised = scores.reshape(-1, len(members)) / deviations.astype(np.float32)
-    return (
-        Candidates(offsets, standardised.astype(np.float32), relevant, counts),
-        dict(zip(members, deviations.tolist(), strict=True)),
+    items = pc.list_flatten(table.column(c.ITEM_INDICES)).to_numpy()
+    scores = pc.list_flatten(table.column(c.SCORES)).to_numpy().reshape(-1, len(members))
+    deviations = _deviations(pc.list_flatten(table.column("moments")).to_numpy(), len(members))
+    candidates = Candidates(
+        offsets,
+        np.ascontiguousarray(scores.T) / deviations.astype(np.float32)[:, None],
+        relevant,
+        table.column("relevant_count").to_numpy(),
+        evidence_bins(item_counts)[items],
+        evidence_bins(table.column(c.INTERACTION_COUNT).to_numpy()),
     )
+    return candidates, dict(zip(members, deviations.tolist(), strict=True))
+
+
+def _deviations(moments: Float64, members: int) -> Float64:
+    """float64 [members] from mean and mean square of each user; 1 where all scores are equal."""
+    mean, square = moments.reshape(-1, members, 2).mean(axis=0).T
+    variance = np.maximum(square - mean**2, 0.0)
+    return np.where(variance > 0.0, np.sqrt(variance), 1.0)
 
 
 def _recommend_partition(
     batches: Iterator[pa.RecordBatch], shipped: Shipped
 ) -> Iterator[pa.RecordBatch]:
     scoring, explaining = shipped.load()
-    blend = scoring.blends[0]
-    coefficients = blend.coefficients()
-    schema = _arrow_schema()
-    for block, batch in blocks(batches, scoring.users_per_block):
-        parts = {name: transformed_scores(scoring.members[name], block) for name in coefficients}
-        scores = _blend(blend, parts)
-        _mask(scores, batch, scoring)
-        items, values = top_n(scores, scoring.n)
-        user_ids = batch.column(c.USER_ID).to_pylist()
-        records = [
-            record
-            for user, user_id in enumerate(user_ids)
-            for record in _records(
-                block, user, user_id, items[user], values[user], parts, blend, explaining
-            )
-        ]
-        yield pa.RecordBatch.from_pylist(records, schema=schema)
-
-
-def _records(
-    block: UserBlock,
-    user: int,
-    user_id: str,
-    items: Int32,
-    values: Float32,
-    parts: dict[str, Float32],
-    blend: Blend,
-    explaining: Explaining,
-) -> Iterator[dict[str, object]]:
-    low, high = block.rows.offsets[user], block.rows.offsets[user + 1]
-    history = block.rows.item_indices[low:high]
-    history_weights = block.rows.weights[low:high]
-    profile = attribute_profile(explaining.attributes, history)
-    coefficients = blend.coefficients()
-    for position, item in enumerate(items[items >= 0]):
-        evidence = explain(
+    ranker = scoring.rankers[0]
+    words = _Words.of(explaining)
+    for block, batch in blocks(batches, USERS_PER_BLOCK):
+        users = represent(scoring.members, block)
+        found = ranker_top_n(ranker, users, _hidden(batch, scoring), scoring.n)
+        offsets, items, values = _listed(*found)
+        parts = part_scores(ranker, users, offsets, items)
+        reasons = explain(
             explaining.item_weights,
             explaining.attributes,
-            profile,
-            history,
-            history_weights,
-            int(item),
+            block.rows,
+            offsets,
+            items,
             explaining.reasons,
         )
-        yield {
-            c.USER_ID: user_id,
-            c.RANK: position + 1,
-            c.ITEM_ID: explaining.item_ids[item],
-            "title": explaining.titles[item] or None,
-            c.SCORE: float(values[position]),
-            c.PARTS: [
-                (name, float(parts[name][user, item]) * coefficient)
-                for name, coefficient in coefficients.items()
+        lengths = np.diff(offsets)
+        listed_users = np.repeat(np.arange(len(lengths)), lengths)
+        ranks = np.arange(len(items)) - np.repeat(offsets[:-1], lengths) + 1
+        yield pa.RecordBatch.from_arrays(
+            [
+                batch.column(c.USER_ID).take(pa.array(listed_users)),
+                pa.array(ranks.astype(np.int32)),
+                words.item_ids.take(pa.array(items)),
+                words.titles.take(pa.array(items)),
+                pa.array(values.astype(np.float64)),
+                _parts_column(parts, len(items)),
+                _reasons_column(reasons, words),
+                pa.array([ranker.blend.name] * len(items), pa.string()),
+                pa.array([explaining.generated_at] * len(items), pa.timestamp("us", tz="UTC")),
             ],
-            c.REASONS: [_reason(one, explaining) for one in evidence],
-            c.MODEL: blend.name,
-            c.GENERATED_AT: explaining.generated_at,
-        }
+            names=[
+                c.USER_ID,
+                c.RANK,
+                c.ITEM_ID,
+                "title",
+                c.SCORE,
+                c.PARTS,
+                c.REASONS,
+                c.MODEL,
+                c.GENERATED_AT,
+            ],
+        )
 
 
-def _reason(evidence: Evidence, explaining: Explaining) -> dict[str, object]:
-    if evidence.kind == HISTORY:
-        value = explaining.titles[evidence.index] or explaining.item_ids[evidence.index]
-    elif evidence.kind == ATTRIBUTE:
-        value = explaining.attribute_names[evidence.index]
-    else:
-        value = POPULAR_WITH_ALL if evidence.kind == POPULAR else TASTE_OF_ALL
-    return {"kind": evidence.kind, "value": value, "share": evidence.share}
+@dataclass(frozen=True)
+class _Words:
+    """The words of published lists as Arrow columns.
+
+    Attributes:
+        item_ids, titles: by item index; an item without a title has null.
+        values: what a reason may name: the items' titles or ids, the attributes, then the two
+            phrases of reasons that name nothing.
+    """
+
+    item_ids: pa.Array
+    titles: pa.Array
+    values: pa.Array
+    attributes_from: int
+
+    @staticmethod
+    def of(explaining: Explaining) -> "_Words":
+        item_ids, titles = _string_array(explaining.item_ids), _string_array(explaining.titles)
+        titles = pc.if_else(pc.equal(titles, ""), pa.scalar(None, pa.string()), titles)
+        attributes = _string_array(explaining.attribute_names)
+        phrases = pa.array([POPULAR_WITH_ALL, TASTE_OF_ALL], pa.string())
+        values = pa.concat_arrays([pc.coalesce(titles, item_ids), attributes, phrases])
+        return _Words(item_ids, titles, values, len(item_ids))
 
 
-def _arrow_schema() -> pa.Schema:
-    reason = pa.struct([("kind", pa.string()), ("value", pa.string()), ("share", pa.float64())])
-    return pa.schema(
-        [
-            (c.USER_ID, pa.string()),
-            (c.RANK, pa.int32()),
-            (c.ITEM_ID, pa.string()),
-            ("title", pa.string()),
-            (c.SCORE, pa.float64()),
-            (c.PARTS, pa.map_(pa.string(), pa.float64())),
-            (c.REASONS, pa.list_(reason)),
-            (c.MODEL, pa.string()),
-            (c.GENERATED_AT, pa.timestamp("us", tz="UTC")),
-        ]
+def _string_array(strings: Strings) -> pa.Array:
+    array = pa.LargeStringArray.from_buffers(
+        len(strings), pa.py_buffer(strings.offsets), pa.py_buffer(strings.characters)
     )
+    return array.cast(pa.string())
+
+
+def _parts_column(parts: dict[str, Float32], entries: int) -> pa.Array:
+    names = pa.array(list(parts) * entries, pa.string())
+    values = np.stack(list(parts.values()), axis=1).astype(np.float64).ravel()
+    offsets = np.arange(entries + 1, dtype=np.int32) * len(parts)
+    return pa.MapArray.from_arrays(pa.array(offsets), names, pa.array(values))
+
+
+def _reasons_column(reasons: Reasons, words: _Words) -> pa.Array:
+    kinds = np.array(KINDS)[reasons.kinds]
+    phrases_from = len(words.values) - 2
+    places: npt.NDArray[Any] = np.select(
+        [kinds == HISTORY, kinds == ATTRIBUTE, kinds == POPULAR],
+        [reasons.indices, words.attributes_from + reasons.indices, phrases_from],
+        phrases_from + 1,
+    )
+    struct = pa.StructArray.from_arrays(
+        [
+            pa.array(KINDS, pa.string()).take(pa.array(reasons.kinds)),
+            words.values.take(pa.array(places)),
+            pa.array(reasons.shares),
+        ],
+        names=["kind", "value", "share"],
+    )
+    return pa.ListArray.from_arrays(pa.array(reasons.offsets.astype(np.int32)), struct)

@@ -1,0 +1,126 @@
+"""A ranker's lists against scores that are made whole, for any mix of members and evidence."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from m6rec.kernels.blending import BINS, Blend, evidence_bins
+from m6rec.kernels.item_neighbours import ItemWeights
+from m6rec.kernels.members import (
+    DotMember,
+    GivenEncoder,
+    HistoryMember,
+    Member,
+    UserBlock,
+    popularity_member,
+)
+from m6rec.kernels.rows import Float32, Rows, rows_from_scipy
+from m6rec.kernels.scoring import (
+    hidden_items,
+    make_ranker,
+    part_scores,
+    ranker_top_n,
+    represent,
+)
+from m6rec.kernels.top_n import top_n
+
+N_USERS, N_ITEMS = 1100, 2300
+NAMES = ("vectors", "ridge", "neighbours", "popularity")
+
+
+@pytest.fixture(scope="module")
+def block() -> UserBlock:
+    matrix = sp.random(N_USERS, N_ITEMS, 0.003, random_state=1, format="csr", dtype=np.float32)
+    rows = rows_from_scipy(matrix)
+    nothing = np.zeros((N_USERS, 0), np.float32)
+    vectors = np.random.default_rng(2).standard_normal((N_USERS, 5)).astype(np.float32)
+    return UserBlock(rows, nothing, nothing, {"vectors": vectors}, np.zeros(rows.entries, "f4"))
+
+
+def item_weights(seed: int) -> ItemWeights:
+    rows = rows_from_scipy(
+        sp.random(N_ITEMS, N_ITEMS, 0.01, random_state=seed, format="csr", dtype=np.float32)
+    )
+    return ItemWeights(rows.offsets, rows.item_indices, rows.weights - np.float32(0.2))
+
+
+@pytest.fixture(scope="module")
+def members(block: UserBlock) -> dict[str, Member]:
+    vectors = np.random.default_rng(3).standard_normal((N_ITEMS, 5)).astype(np.float32)
+    return {
+        "vectors": DotMember("vectors", GivenEncoder("vectors"), vectors),
+        "ridge": HistoryMember("ridge", item_weights(4), "square_root"),
+        "neighbours": HistoryMember("neighbours", item_weights(5)),
+        "popularity": popularity_member(counts(block.rows)),
+    }
+
+
+def counts(rows: Rows) -> np.ndarray:
+    return np.bincount(rows.item_indices, minlength=N_ITEMS)
+
+
+def dense(block: UserBlock, members: dict[str, Member]) -> dict[str, Float32]:
+    """Each member's scores of all items, by dense algebra."""
+    history = block.rows.to_scipy(N_ITEMS)
+    ridge, neighbours = (
+        np.asarray((history @ members[name].weights.to_scipy()).todense())
+        for name in ("ridge", "neighbours")
+    )
+    return {
+        "vectors": block.given["vectors"] @ members["vectors"].item_vectors.T,
+        "ridge": np.sqrt(np.maximum(ridge, 0.0)),
+        "neighbours": neighbours,
+        "popularity": np.tile(np.log1p(counts(block.rows)), (N_USERS, 1)),
+    }
+
+
+def factors(seed: int) -> tuple[tuple[float, ...], ...]:
+    return tuple(map(tuple, np.random.default_rng(seed).random((len(NAMES), BINS)).tolist()))
+
+
+@pytest.mark.parametrize(
+    "blend",
+    [
+        Blend("one", ("vectors",), (1.0,), (1.0,)),
+        Blend("sparse", ("ridge", "neighbours"), (1.0, 0.5), (2.0, 1.0)),
+        Blend("all", NAMES, (1.0, 0.7, 0.3, 0.1), (1.5, 0.4, 0.3, 0.9)),
+        Blend(
+            "evidence", NAMES, (1.0, 0.7, 0.3, 0.1), (1.5, 0.4, 0.3, 0.9), factors(6), factors(7)
+        ),
+    ],
+    ids=lambda blend: blend.name,
+)
+def test_lists_and_parts_are_those_of_the_whole_score_matrix(
+    block: UserBlock, members: dict[str, Member], blend: Blend
+) -> None:
+    item_counts = counts(block.rows)
+    ranker = make_ranker(blend, members, item_counts)
+    users = represent({name: members[name] for name in blend.members}, block)
+    forbidden = np.random.default_rng(8).random(N_ITEMS) < 0.1
+    seen = (block.rows.offsets, block.rows.item_indices)
+    items, values = ranker_top_n(ranker, users, hidden_items([seen], N_USERS, forbidden), 20)
+
+    of_items, of_users = evidence_bins(item_counts), evidence_bins(block.rows.counts)
+    scores = np.zeros((N_USERS, N_ITEMS))
+    for name, one in dense(block, members).items():
+        if name in blend.members:
+            own = blend.coefficients()[name] * blend.item_factors_of(name)[of_items]
+            scores += blend.user_factors_of(name)[of_users][:, None] * own * one
+    scores[:, forbidden] = -np.inf
+    scores[block.rows.to_scipy(N_ITEMS).nonzero()] = -np.inf
+    expected, best = top_n(scores.astype(np.float32), 20)
+    assert (items == expected).mean() > 0.999
+    np.testing.assert_allclose(values, best, rtol=1e-4, atol=1e-5)
+
+    offsets = np.arange(N_USERS + 1, dtype=np.int64) * 20
+    parts = part_scores(ranker, users, offsets, items.ravel())
+    np.testing.assert_allclose(sum(parts.values()), values.ravel(), rtol=1e-4, atol=1e-5)
+
+
+def test_a_users_hidden_items_are_one_ascending_list() -> None:
+    offsets = np.array([0, 2, 2, 3])
+    seen = (offsets, np.array([4, 7, 1], dtype=np.int32))
+    rules = (np.array([0, 1, 2, 2]), np.array([5, 3], dtype=np.int32))
+    hidden = hidden_items([seen, rules], 3, np.zeros(9, np.bool_))
+    assert hidden.offsets.tolist() == [0, 3, 4, 5]
+    assert hidden.items.tolist() == [4, 5, 7, 3, 1]
