@@ -27,11 +27,14 @@ RankerName = Literal[
     "recent_item_neighbours",
     "user_neighbours",
     "content",
+    "content_neighbours",
     "popularity",
     "mllib_als",
 ]
 # They weigh the history by recency, so they are left out where interactions have no time.
 RECENT_RANKERS = frozenset({"recent_ridge", "recent_item_neighbours"})
+# They speak of attributes, so they are left out where items have none.
+CONTENT_RANKERS = frozenset({"content_neighbours"})
 
 
 class Section(BaseModel):
@@ -184,8 +187,20 @@ class RidgeConfig(Section):
     kept: PositiveInt = 100
 
 
+class ContentNeighboursConfig(Section):
+    """Item neighbours by content; `expansion` is the share of items that the ridge adds to a
+    history, its `expanded` best."""
+
+    candidates: PositiveInt = 100
+    regularisation: PositiveFloat = 3.0
+    expansion: NonNegativeFloat = 10.0
+    expanded: PositiveInt = 100
+    half_count: PositiveFloat = 2.0
+    longest_posting: PositiveInt = 5_000
+
+
 class NeighboursConfig(Section):
-    """Item neighbours by co-occurrence, the local ridge, and user neighbours."""
+    """Item neighbours by co-occurrence, by ridge and by content, and user neighbours."""
 
     neighbours: PositiveInt = 100
     item_exponent: NonNegativeFloat = 0.5
@@ -195,6 +210,7 @@ class NeighboursConfig(Section):
     maximum_candidate_users: PositiveInt = 20_000
     maximum_history: PositiveInt = 2_000
     ridge: RidgeConfig = RidgeConfig()
+    content: ContentNeighboursConfig = ContentNeighboursConfig()
 
 
 class AttributesSource(Section):
@@ -260,6 +276,7 @@ class HybridConfig(Section):
         "recent_item_neighbours",
         "user_neighbours",
         "content",
+        "content_neighbours",
         "popularity",
     )
     k: PositiveInt = 20
@@ -307,6 +324,7 @@ class EvaluateConfig(Section):
         "recent_item_neighbours",
         "user_neighbours",
         "content",
+        "content_neighbours",
         "popularity",
         "mllib_als",
     )
@@ -347,9 +365,13 @@ class Config(Section):
         return self
 
     def usable(self, rankers: tuple[RankerName, ...]) -> tuple[RankerName, ...]:
-        """The rankers that these interactions can feed."""
-        has_time = self.interactions.columns.time is not None
-        return tuple(name for name in rankers if has_time or name not in RECENT_RANKERS)
+        """The rankers that these interactions and attributes can feed."""
+        unusable: frozenset[str] = frozenset()
+        if self.interactions.columns.time is None:
+            unusable |= RECENT_RANKERS
+        if self.features.items is None:
+            unusable |= CONTENT_RANKERS
+        return tuple(name for name in rankers if name not in unusable)
 
     def fingerprint(self) -> str:
         """SHA-256 of the configuration in canonical JSON."""

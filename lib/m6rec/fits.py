@@ -13,7 +13,8 @@ from m6rec import columns as c
 from m6rec.config import Config
 from m6rec.errors import TableError
 from m6rec.kernels.blending import Blend
-from m6rec.kernels.item_neighbours import ItemWeights
+from m6rec.kernels.content_neighbours import represent_by_neighbours
+from m6rec.kernels.item_neighbours import ItemWeights, transpose
 from m6rec.kernels.members import (
     DotMember,
     FactorEncoder,
@@ -25,6 +26,7 @@ from m6rec.kernels.members import (
 )
 from m6rec.kernels.projection import FactorModel
 from m6rec.kernels.rows import Float32, Int64
+from m6rec.kernels.scoring import ExpandedHistoryMember
 from m6rec.kernels.user_neighbours import user_neighbour_search
 from m6rec.lakehouse import Lakehouse
 from m6rec.stages.catalogue import forbidden_items
@@ -187,6 +189,7 @@ class _MemberReader:
             "recent_item_neighbours": lambda: self._history(name, "item_neighbours", scale),
             "user_neighbours": self._user_neighbours,
             "content": self._content,
+            "content_neighbours": self._content_neighbours,
             "popularity": lambda: popularity_member(self._counts),
         }
         return readers[name]()
@@ -205,12 +208,32 @@ class _MemberReader:
         if self._lakehouse.exists("item_images"):
             images = image_array(self._lakehouse.read("item_images"), self._n_items)
         vectors = towers.encode_items(features if features.shape[1] else None, images)
-        return DotMember(name, TowerUserEncoder(towers), vectors)
+        return DotMember(name, TowerUserEncoder(towers), self._with_content(vectors))
 
     def _factors(self, name: str, projected: bool) -> Member:
         model = self._factor_model(name)
-        encoder = FactorEncoder(model) if projected else GivenEncoder(name)
-        return DotMember(name, encoder, _scored_factors(model))
+        vectors = _scored_factors(model)
+        if not projected:
+            return DotMember(name, GivenEncoder(name), vectors)
+        return DotMember(name, FactorEncoder(model), self._with_content(vectors))
+
+    def _with_content(self, vectors: Float32) -> Float32:
+        """Item vectors in which the content neighbours speak for items of few interactions."""
+        if self._config.features.items is None:
+            return vectors
+        by_target = transpose(self._item_weights("content_neighbours"))
+        half_count = self._config.neighbours.content.half_count
+        return represent_by_neighbours(vectors, by_target, self._counts, half_count)
+
+    def _content_neighbours(self) -> Member:
+        settings = self._config.neighbours.content
+        return ExpandedHistoryMember(
+            "content_neighbours",
+            self._item_weights("content_neighbours"),
+            HistoryMember("ridge", self._item_weights("ridge")),
+            settings.expansion,
+            settings.expanded,
+        )
 
     def _history(self, name: str, method: str, recency_scale: float | None) -> Member:
         return HistoryMember(name, self._item_weights(method), "square_root", recency_scale)
