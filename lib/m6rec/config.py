@@ -109,8 +109,9 @@ class InteractionsConfig(Section):
 class SplitConfig(Section):
     """How interactions are divided into train, validation and test.
 
-    `auto` is `last` where interactions have a time, else `random`; for the validation, without
-    times, `mixed`.
+    `auto` is `last` where interactions have a time, else `random`. For the validation it is the
+    strategy of the test; with a test of the owner's, `last` where most of it comes after training,
+    `random` where times say otherwise, and `mixed` without times.
     """
 
     strategy: Literal[
@@ -308,7 +309,7 @@ class EvaluateConfig(Section):
     """Which rankers are measured, at which depths.
 
     `candidates` is what lists are made of: all items of the catalogue that the user has not seen,
-    or only items that training never saw.
+    or only items that training never saw. On test all users are measured, on validation a sample.
     """
 
     candidates: Literal["all", "cold_items"] = "all"
@@ -329,6 +330,7 @@ class EvaluateConfig(Section):
         "mllib_als",
     )
     ks: tuple[PositiveInt, ...] = (10, 20)
+    maximum_validation_users: PositiveInt = 10_000
     bootstrap_replicates: PositiveInt = 1_000
     confidence: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.95
     compare_with_run: str | None = None

@@ -34,6 +34,7 @@ from m6rec.stages.encoders import ContentUserEncoder, TowerUserEncoder
 from m6rec.stages.factors import model_from_frame
 from m6rec.stages.features import item_matrix, read_content_encoder
 from m6rec.stages.item_counts import interaction_counts
+from m6rec.stages.matrix import sample_users, target_rows
 from m6rec.stages.neighbours import candidate_users, item_weights_from_frame
 from m6rec.stages.tower_inputs import image_array
 from m6rec.towers.artifact import load_towers
@@ -58,6 +59,17 @@ def unlisted_items(lakehouse: Lakehouse, config: Config, fit: str) -> npt.NDArra
     if config.evaluate.candidates == "cold_items":
         unlisted |= interaction_counts(lakehouse.read("user_item_matrix", fit=fit), n_items) > 0
     return unlisted
+
+
+def measured_users(lakehouse: Lakehouse, config: Config, fit: str) -> DataFrame:
+    """The users whose lists are measured, with their held-out items: user_index, item_indices.
+
+    All users with items in the test fold; of the validation fold a sample.
+    """
+    targets = target_rows(lakehouse.read("splits"), c.TARGET_FOLD_OF_FIT[fit])
+    if fit == c.FINAL:
+        return targets
+    return sample_users(targets, config.evaluate.maximum_validation_users, config.seed)
 
 
 def read_factor_model(lakehouse: Lakehouse, fit: str, method: str, counts: Int64) -> FactorModel:
