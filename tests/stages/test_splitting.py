@@ -200,7 +200,7 @@ def test_with_times_the_validation_of_a_provided_split_is_like_its_test(
         if row.fold == "validation":
             held[row.user_index].add(row.item_index)
     latest_of_training = sorted(row[1] for row in training if row[0] == 0)[-3:]
-    assert all((held[user] == set(latest_of_training)) == later for user in users)
+    assert all(held[user] == set(latest_of_training) for user in users) == later
 
 
 def test_provided_without_its_table_is_refused(spark: SparkSession) -> None:
