@@ -111,7 +111,9 @@ class SplitConfig(Section):
 
     `auto` is `last` where interactions have a time, else `random`. For the validation it is the
     strategy of the test; with a test of the owner's, `last` where most of it comes after training,
-    `random` where times say otherwise, and `mixed` without times.
+    `random` where times say otherwise, and `mixed` without times. Unless `validation_share` is
+    given, it is a fifth for `mixed`, which holds out items together with those most like them,
+    and a tenth for the others.
     """
 
     strategy: Literal[
@@ -124,7 +126,7 @@ class SplitConfig(Section):
     validation_strategy: Literal["auto", "temporal", "last", "random", "mixed", "cold_items"] = (
         "auto"
     )
-    validation_share: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
+    validation_share: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
 
     @model_validator(mode="after")
     def _provided_has_test(self) -> "SplitConfig":

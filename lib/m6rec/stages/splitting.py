@@ -40,6 +40,8 @@ _USERS_PER_PRODUCT = 512
 # Salts keep the draws of test, validation and sample independent under one seed.
 _TEST_SALT, _VALIDATION_SALT, _SAMPLE_SALT = 1, 2, 3
 _TIES_SALT = 100
+_VALIDATION_SHARE = 0.1
+_VALIDATION_SHARES = {"mixed": 0.2}
 
 _Marker = Callable[[DataFrame], DataFrame]
 
@@ -86,7 +88,8 @@ def split_pairs(
     if validation_pairs is not None:
         return folded
     kind = _validation_strategy(config, strategy, has_time, folded)
-    holdout = _Holdout(kind, config.validation_share, None, seed, _VALIDATION_SALT)
+    share = config.validation_share or _VALIDATION_SHARES.get(kind, _VALIDATION_SHARE)
+    holdout = _Holdout(kind, share, None, seed, _VALIDATION_SALT)
     return _hold_out(folded, c.VALIDATION, holdout)
 
 
