@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 
 from jobs.pipeline import run_pipeline
 from m6rec import columns as c
-from m6rec.config import RECENT_RANKERS, parse_config
+from m6rec.config import CONTENT_RANKERS, RECENT_RANKERS, parse_config
 
 
 def write_pairs(folder: Path) -> None:
@@ -50,7 +50,9 @@ def test_pairs_and_a_test_table_are_enough(spark: SparkSession, tmp_path: Path) 
     )
     lakehouse = run_pipeline(spark, config, "pairs", tmp_path / "out")
     rows = json.loads((tmp_path / "out" / "metrics.json").read_text())
-    assert {row["model"] for row in rows} == set(config.evaluate.rankers) - RECENT_RANKERS
+    assert {row["model"] for row in rows} == set(config.evaluate.rankers) - (
+        RECENT_RANKERS | CONTENT_RANKERS
+    )
     test_users = {row["users"] for row in rows if (row["fold"], row["segment"]) == ("test", "all")}
     assert test_users == {61}
     lists = lakehouse.read("recommendations").where(F.col(c.USER_ID) == "stranger")
