@@ -125,10 +125,13 @@ def svd_payload(items: float, config: SvdConfig) -> float:
 
 
 def svd(matrix: Matrix, config: SvdConfig, cluster: Cluster) -> Cost:
-    """A decomposition, with what it takes to bring the rows into the program."""
+    """A decomposition, with what it takes to bring the rows into the program.
+
+    Sweeps and loading have one thread an executor; products have all its cores.
+    """
     width, executors = svd_width(config), cluster.executors
     sweeps, triangles = config.power_passes + 1, config.power_passes + 2
-    swept = sweeps * _OPERATIONS_OF_ENTRY * width * matrix.interactions / cluster.cores
+    swept = sweeps * _OPERATIONS_OF_ENTRY * width * matrix.interactions / executors
     square = 2 * matrix.items * width**2
     # Gram matrices are divided, half of each by symmetry; the products with triangles (two a pass:
     # the image and the basis before it) and Rayleigh-Ritz are on every executor.
@@ -139,7 +142,7 @@ def svd(matrix: Matrix, config: SvdConfig, cluster: Cluster) -> Cost:
         {
             "svd_sweep_operations": swept,
             "svd_product_operations": (gram + products) / cluster.cores_of_each,
-            "loaded_interactions": matrix.interactions / cluster.cores,
+            "loaded_interactions": matrix.interactions / executors,
             "barrier_starts": 1.0,
         },
         ring(svd_payload(matrix.items, config), executors),
@@ -152,7 +155,9 @@ def top_n(matrix: Matrix, rank: int, cluster: Cluster) -> Cost:
     items = WORD * rank * matrix.items
     block = WORD * top_n_kernel._USERS_PER_BLOCK * top_n_kernel._ITEMS_PER_BLOCK
     operations = 2 * rank * matrix.users * matrix.items / cluster.cores
-    return Cost({"top_n_operations": operations}, items, items + cluster.cores_of_each * block)
+    sent = items if cluster.executors > 1 else 0.0
+    memory = items + cluster.cores_of_each * block
+    return Cost({"top_n_operations": operations}, sent, memory)
 
 
 def prepare(matrix: Matrix, bytes_of_interaction: float, cluster: Cluster) -> Cost:
