@@ -51,7 +51,7 @@ def main(
         str, typer.Option(help="Interactions of the scaling's matrices, by commas.")
     ] = "",
     only: Annotated[
-        list[str] | None, typer.Option(help="Measure this key alone; repeatable.")
+        list[str] | None, typer.Option(help="Measure this KEY, or KEY/CASE, alone; repeatable.")
     ] = None,
     rounds: Annotated[int, typer.Option(help="Samples of each contender.", min=1)] = 3,
     seed: Annotated[int, typer.Option(help="Of everything drawn.")] = 1,
@@ -75,7 +75,7 @@ def main(
         entrants = [one for part in PARTS for one in part.contenders()]
         entrants += table_jobs.contenders(scratch, seed)
         entrants += scaling.contenders(steps, sizes.items, scratch / "scaling", seed)
-        groups = _by_key_and_case([one for one in entrants if not only or one.key in only])
+        groups = _by_key_and_case([one for one in entrants if _is_chosen(one, only)])
         if quick:
             groups, rounds = _first_case_of_each_key(groups), 1
         outcomes = []
@@ -138,6 +138,11 @@ def _dataset(data: Path | None, sizes: Sizes, folder: Path, seed: int) -> Datase
         return generated(sizes, seed, folder)
     rows, n_items = load_interactions(data)
     return save(rows, n_items, folder)
+
+
+def _is_chosen(contender: Contender, only: list[str] | None) -> bool:
+    place = f"{contender.key}/{contender.case}"
+    return not only or contender.key in only or place in only
 
 
 def _by_key_and_case(contenders: list[Contender]) -> dict[tuple[str, str], list[Contender]]:
