@@ -72,26 +72,29 @@ def main(
         sizes = _sizes(users, items, interactions, quick)
         dataset = _dataset(data, sizes, scratch / "data", seed)
         steps = _numbers(scaling_sizes) or (QUICK_SCALING if quick else FULL_SCALING)
-        entrants = [one for part in PARTS for one in part.contenders()]
+        entrants = scaling.contenders(steps, sizes.items, scratch / "scaling", seed)
         entrants += table_jobs.contenders(scratch, seed)
-        entrants += scaling.contenders(steps, sizes.items, scratch / "scaling", seed)
+        entrants += [one for part in PARTS for one in part.contenders()]
         groups = _by_key_and_case([one for one in entrants if _is_chosen(one, only)])
         if quick:
             groups, rounds = _first_case_of_each_key(groups), 1
-        outcomes = []
+        about = machine(blas) | {"data": str(data or "generated"), **dataset.sizes()}
+        outcomes: list[tuple[Contender, Outcome]] = []
         for (key, case), group in groups.items():
             print(f"{key} {case}: {time.perf_counter() - start:.0f} s so far", flush=True)
             outcomes += run_contenders(group, dataset, scratch, rounds, seed)
-        result = assemble(outcomes) | {
-            "machine": machine(blas) | {"data": str(data or "generated"), **dataset.sizes()},
-            "versions": versions(),
-            "seconds": time.perf_counter() - start,
-        }
+            # After each, so that who stops it keeps what has been measured.
+            seconds = time.perf_counter() - start
+            facts = {"machine": about, "versions": versions(), "seconds": seconds}
+            _write(assemble(outcomes) | facts, output)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+    print(f"total: {time.perf_counter() - start:.0f} s; {output / 'benchmark.html'}", flush=True)
+
+
+def _write(result: dict[str, Any], output: Path) -> None:
     (output / "benchmark.json").write_text(json.dumps(result, indent=1))
     write_report(result, output / "benchmark.html")
-    print(f"total: {result['seconds']:.0f} s; {output / 'benchmark.html'}", flush=True)
 
 
 def assemble(outcomes: list[tuple[Contender, Outcome]]) -> dict[str, Any]:
