@@ -27,6 +27,7 @@ INTERACTIONS_PER_USER = 30
 SCORED_SHARE = 4
 # No iteration of the span starts users anew, so that few are like all.
 SPAN = (1, 4)
+WARM_UP_USERS = 1_000
 SKEW = ("even", "skewed")
 # Spark's shuffles of more take the disk of a larger machine.
 PREPARED_UP_TO = 3_000_000
@@ -53,6 +54,7 @@ def prepare_svd(workspace: Workspace) -> Measure:
     dataset = workspace.dataset
     matrix = dataset.frame(open_session(workspace))
     settings = SvdConfig(rank=RANK)
+    train_svd(matrix.limit(WARM_UP_USERS), dataset.n_items, settings, workspace.seed)
     _note_sizes(workspace)
     return lambda: time_of(lambda: train_svd(matrix, dataset.n_items, settings, workspace.seed))
 
