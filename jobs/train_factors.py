@@ -41,32 +41,34 @@ def _train_fit(
         train_svd(matrix, n_items, config.factors.svd, config.seed),
         train_als(matrix, n_items, config.factors.als, config.seed, checkpoint),
     ]
-    users = []
+    users = {}
     if fit == c.FINAL:
-        users = [_of(model.method, project_users(matrix, model)) for model in models]
+        users = {model.method: project_users(matrix, model) for model in models}
     if MLLIB_ALS in config.evaluate.rankers:
         folder = lakehouse.artifact_path("checkpoints", fit, MLLIB_ALS)
         reference, its_users = train_mllib_als(
             matrix, n_items, config.factors.mllib_als, config.seed, folder
         )
         models.append(reference)
-        users.append(_of(MLLIB_ALS, its_users))
-    _write(lakehouse, fit, models)
-    if users:
-        lakehouse.write("user_factors", reduce(DataFrame.union, users), fit=fit)
+        users[MLLIB_ALS] = its_users
+    write_models(lakehouse, fit, models, users)
 
 
-def _of(method: str, users: DataFrame) -> DataFrame:
-    return users.withColumn(c.METHOD, F.lit(method))
+def write_models(
+    lakehouse: Lakehouse, fit: str, models: list[FactorModel], users: dict[str, DataFrame]
+) -> None:
+    """Write models and, by method, the factors of users.
 
-
-def _write(lakehouse: Lakehouse, fit: str, models: list[FactorModel]) -> None:
-    """One commit a table: a commit costs more than the rows of a model."""
+    One commit a table: a commit costs more than the rows of a model.
+    """
     frames = [model_to_frame(lakehouse.spark, model) for model in models]
     lakehouse.write("item_factors", reduce(DataFrame.union, frames), fit=fit)
     rows = [(model.method, json.dumps(dict(model.parameters)), None) for model in models]
     frame = lakehouse.spark.createDataFrame(rows, "name string, parameters string, artifact string")
     lakehouse.write("models", frame.coalesce(1), fit=fit, kind="factors")
+    if users:
+        named = [frame.withColumn(c.METHOD, F.lit(method)) for method, frame in users.items()]
+        lakehouse.write("user_factors", reduce(DataFrame.union, named), fit=fit)
 
 
 if __name__ == "__main__":

@@ -20,15 +20,21 @@ import typer
 from threadpoolctl import threadpool_info
 
 from m6rec.lineage import code_version
-from tests.benchmarks import als, loader, neighbours, scaling, svd, top_n
-from tests.benchmarks.dataset import Dataset, load_interactions, save
-from tests.benchmarks.generator import Sizes, generate
+from tests.benchmarks import als, constants, loader, neighbours, scaling, svd, table_jobs, top_n
+from tests.benchmarks.dataset import Dataset, generated, load_interactions, save
+from tests.benchmarks.generator import Sizes
 from tests.benchmarks.measure import THREADS, Contender, Outcome, run_contenders
 from tests.benchmarks.report import write_report
 
+PARTS = (als, svd, neighbours, top_n, loader)
 PACKAGES = (
     "numpy scipy numba torch pyspark delta-spark petastorm pyarrow implicit faiss-cpu scikit-learn"
 )
+FULL = Sizes(users=200_000, items=50_000, interactions=5_000_000)
+QUICK = Sizes(users=2_000, items=1_500, interactions=60_000, tastes=8)
+FULL_SCALING = (1_000_000, 3_000_000, 10_000_000, 30_000_000)
+QUICK_SCALING = (20_000, 60_000)
+_OF_QUICK = "Its default depends on --quick."
 BLAS_SETTINGS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 
 
@@ -38,18 +44,20 @@ def main(
         Path | None,
         typer.Option(help="Parquet with user_id, item_id and optionally weight; else generated."),
     ] = None,
-    users: Annotated[int, typer.Option(help="Users of the generated matrix.")] = 200_000,
-    items: Annotated[int, typer.Option(help="Items of the generated matrix.")] = 50_000,
-    interactions: Annotated[int, typer.Option(help="Interactions of it.")] = 5_000_000,
+    users: Annotated[int, typer.Option(help=f"Users of the generated matrix. {_OF_QUICK}")] = 0,
+    items: Annotated[int, typer.Option(help=f"Items of it, and of the scaling. {_OF_QUICK}")] = 0,
+    interactions: Annotated[int, typer.Option(help=f"Interactions of it. {_OF_QUICK}")] = 0,
     scaling_sizes: Annotated[
         str, typer.Option(help="Interactions of the scaling's matrices, by commas.")
-    ] = "1000000,3000000,10000000,30000000",
+    ] = "",
     only: Annotated[
-        list[str] | None, typer.Option(help="Measure this key alone; repeatable.")
+        list[str] | None, typer.Option(help="Measure this KEY, or KEY/CASE, alone; repeatable.")
     ] = None,
     rounds: Annotated[int, typer.Option(help="Samples of each contender.", min=1)] = 3,
     seed: Annotated[int, typer.Option(help="Of everything drawn.")] = 1,
-    quick: Annotated[bool, typer.Option(help="One round of one case a key; for tests.")] = False,
+    quick: Annotated[
+        bool, typer.Option(help="Small matrices, and one round of a case a key; to try it.")
+    ] = False,
 ) -> None:
     """Measure, in turns, every contender of every key."""
     start = time.perf_counter()
@@ -61,31 +69,32 @@ def main(
     output.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix="scratch-", dir=output.absolute()))
     try:
-        dataset = _dataset(data, Sizes(users, items, interactions), scratch / "data", seed)
-        parts = (als, svd, neighbours, top_n, loader)
-        entrants = [one for part in parts for one in part.contenders()]
-        if not only or scaling.KEY in only:
-            sizes = tuple(int(size) for size in scaling_sizes.split(","))
-            entrants += scaling.contenders(sizes, items, scratch / "scaling", seed)
-        chosen = [one for one in entrants if not only or one.key in only]
-        groups = _by_key_and_case(chosen)
+        sizes = _sizes(users, items, interactions, quick)
+        dataset = _dataset(data, sizes, scratch / "data", seed)
+        steps = _numbers(scaling_sizes) or (QUICK_SCALING if quick else FULL_SCALING)
+        entrants = scaling.contenders(steps, sizes.items, scratch / "scaling", seed)
+        entrants += table_jobs.contenders(scratch, seed)
+        entrants += [one for part in PARTS for one in part.contenders()]
+        groups = _by_key_and_case([one for one in entrants if _is_chosen(one, only)])
         if quick:
             groups, rounds = _first_case_of_each_key(groups), 1
-        outcomes = []
+        about = machine(blas) | {"data": str(data or "generated"), **dataset.sizes()}
+        outcomes: list[tuple[Contender, Outcome]] = []
         for (key, case), group in groups.items():
             print(f"{key} {case}: {time.perf_counter() - start:.0f} s so far", flush=True)
             outcomes += run_contenders(group, dataset, scratch, rounds, seed)
-        sizes_of_data = json.loads((dataset.folder / "sizes.json").read_text())
-        result = assemble(outcomes) | {
-            "machine": machine(blas) | {"data": str(data or "generated"), **sizes_of_data},
-            "versions": versions(),
-            "seconds": time.perf_counter() - start,
-        }
+            # After each, so that who stops it keeps what has been measured.
+            seconds = time.perf_counter() - start
+            facts = {"machine": about, "versions": versions(), "seconds": seconds}
+            _write(assemble(outcomes) | facts, output)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+    print(f"total: {time.perf_counter() - start:.0f} s; {output / 'benchmark.html'}", flush=True)
+
+
+def _write(result: dict[str, Any], output: Path) -> None:
     (output / "benchmark.json").write_text(json.dumps(result, indent=1))
     write_report(result, output / "benchmark.html")
-    print(f"total: {result['seconds']:.0f} s; {output / 'benchmark.html'}", flush=True)
 
 
 def assemble(outcomes: list[tuple[Contender, Outcome]]) -> dict[str, Any]:
@@ -104,7 +113,8 @@ def assemble(outcomes: list[tuple[Contender, Outcome]]) -> dict[str, Any]:
         _put(result["checks"], key, case, name, facts)
     if scaling.KEY in result:
         medians = {case: one["m6rec"] for case, one in result[scaling.KEY].items()}
-        result[scaling.KEY] |= scaling.summary(medians)
+        facts = {case: one["m6rec"] for case, one in result["checks"][scaling.KEY].items()}
+        result[scaling.KEY] |= scaling.summary(medians, facts)
     return result
 
 
@@ -112,11 +122,30 @@ def _put(table: dict[str, Any], key: str, case: str, name: str, value: Any) -> N
     table.setdefault(key, {}).setdefault(case, {})[name] = value
 
 
+def _sizes(users: int, items: int, interactions: int, quick: bool) -> Sizes:
+    default = QUICK if quick else FULL
+    return Sizes(
+        users or default.users,
+        items or default.items,
+        interactions or default.interactions,
+        default.tastes,
+    )
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in text.split(",")) if text else ()
+
+
 def _dataset(data: Path | None, sizes: Sizes, folder: Path, seed: int) -> Dataset:
     if data is None:
-        return save(generate(sizes, seed), sizes.items, folder)
+        return generated(sizes, seed, folder)
     rows, n_items = load_interactions(data)
     return save(rows, n_items, folder)
+
+
+def _is_chosen(contender: Contender, only: list[str] | None) -> bool:
+    place = f"{contender.key}/{contender.case}"
+    return not only or contender.key in only or place in only
 
 
 def _by_key_and_case(contenders: list[Contender]) -> dict[tuple[str, str], list[Contender]]:
@@ -129,10 +158,16 @@ def _by_key_and_case(contenders: list[Contender]) -> dict[tuple[str, str], list[
 def _first_case_of_each_key(
     groups: dict[tuple[str, str], list[Contender]],
 ) -> dict[tuple[str, str], list[Contender]]:
+    """Of scaling and constants all: each case is another program."""
     first: dict[str, tuple[str, str]] = {}
     for place in groups:
         first.setdefault(place[0], place)
-    return {place: groups[place] for place in first.values()}
+    whole = {scaling.KEY, constants.KEY}
+    return {
+        place: group
+        for place, group in groups.items()
+        if place[0] in whole or place in first.values()
+    }
 
 
 def _check_blas_settings() -> None:

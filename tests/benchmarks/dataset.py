@@ -1,6 +1,7 @@
 """The matrix that all contenders read: arrays to map, and the same rows as Parquet for Spark."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -16,8 +17,11 @@ from m6rec import columns as c
 from m6rec.errors import DataError
 from m6rec.kernels.rows import Rows
 from m6rec.stages.arrow_rows import list_array
+from tests.benchmarks.generator import Sizes, generate
 
 _FILES = 4
+# Written last.
+_SIZES = "sizes.json"
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,11 @@ class Dataset:
     def scipy(self) -> sp.csr_matrix:
         """The matrix as SciPy has it."""
         return self.rows().to_scipy(self.n_items)
+
+    def sizes(self) -> dict[str, int]:
+        """users, items, interactions; pairs, the sum of the squared lengths of histories."""
+        sizes: dict[str, int] = json.loads((self.folder / _SIZES).read_text())
+        return sizes
 
     def frame(self, spark: SparkSession) -> DataFrame:
         """Columns user_index, item_indices, weights."""
@@ -56,9 +65,26 @@ def save(rows: Rows, n_items: int, folder: Path) -> Dataset:
             }
         )
         pq.write_table(table, folder / "rows" / f"part-{number}.parquet")
-    sizes = {"users": len(rows), "items": n_items, "interactions": rows.entries}
-    (folder / "sizes.json").write_text(json.dumps(sizes))
+    sizes = {
+        "users": len(rows),
+        "items": n_items,
+        "interactions": rows.entries,
+        "pairs": int(np.square(rows.counts).sum()),
+    }
+    (folder / _SIZES).write_text(json.dumps(sizes))
     return Dataset(folder, n_items)
+
+
+def generated(sizes: Sizes, seed: int, folder: Path) -> Dataset:
+    """The generator's matrix, kept in `folder` for who asks again."""
+    return kept(lambda: generate(sizes, seed), sizes.items, folder)
+
+
+def kept(make: Callable[[], Rows], n_items: int, folder: Path) -> Dataset:
+    """The matrix that lies in `folder`, or else what `make` gives, written there."""
+    if (folder / _SIZES).exists():
+        return Dataset(folder, n_items)
+    return save(make(), n_items, folder)
 
 
 def load_interactions(path: Path) -> tuple[Rows, int]:

@@ -16,6 +16,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from threadpoolctl import threadpool_limits
+
 from tests.benchmarks.dataset import Dataset
 
 Measure = Callable[[], float]
@@ -56,7 +58,8 @@ class Contender:
         prepare: gets ready and returns the function that gives one sample.
         needs: a module that must be installed.
         fresh: whether each round starts a new process, so that fixed costs count.
-        dataset, workers: other than the common ones.
+        dataset: gives another matrix than the common one; called when its turn has come.
+        workers: other than the common number.
     """
 
     key: str
@@ -65,7 +68,7 @@ class Contender:
     prepare: Callable[[Workspace], Measure]
     needs: str | None = None
     fresh: bool = False
-    dataset: Dataset | None = None
+    dataset: Callable[[], Dataset] | None = None
     workers: int = THREADS
 
     @property
@@ -133,9 +136,8 @@ class _Host:
     def __init__(self, contender: Contender, dataset: Dataset, scratch: Path, seed: int) -> None:
         self._contender = contender
         folder = scratch / contender.label.replace("/", "-")
-        self._workspace = Workspace(
-            contender.dataset or dataset, contender.case, folder, seed, contender.workers
-        )
+        own = contender.dataset() if contender.dataset else dataset
+        self._workspace = Workspace(own, contender.case, folder, seed, contender.workers)
         self._process: Any = None
         self._pipe: Connection | None = None
 
@@ -179,9 +181,24 @@ class _Host:
         self._process = self._pipe = None
 
 
+def run_apart(function: Callable[[Workspace], None], workspace: Workspace) -> None:
+    """Call it in a process of its own, so that it warms up nothing here.
+
+    Raises:
+        CannotRunError: it failed; its traceback is on stderr.
+    """
+    process = multiprocessing.get_context("spawn").Process(target=function, args=(workspace,))
+    process.start()
+    process.join()
+    if process.exitcode:
+        raise CannotRunError(f"{function.__name__} ended with code {process.exitcode}; see above")
+
+
 def _serve(pipe: Connection, contender: Contender, workspace: Workspace) -> None:
     """The life of a contender's process: prepare once, then a sample each time that it is asked."""
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: contender.workers])
+    # BLAS was loaded before, with as many threads as there were cores.
+    threadpool_limits(contender.workers)
     workspace.scratch.mkdir(parents=True, exist_ok=True)
     measure: Measure | None = None
     while True:
@@ -191,7 +208,9 @@ def _serve(pipe: Connection, contender: Contender, workspace: Workspace) -> None
             return
         try:
             measure = measure or contender.prepare(workspace)
+            before = processor_seconds_of_family()
             value = measure()
+            workspace.facts["processor_seconds"] = processor_seconds_of_family() - before
             answer = {"value": value, "peaks": peaks_of_family(), "facts": dict(workspace.facts)}
         except CannotRunError as reason:
             answer = {"failure": str(reason)}
@@ -204,21 +223,46 @@ def _serve(pipe: Connection, contender: Contender, workspace: Workspace) -> None
 def peaks_of_family() -> dict[str, int]:
     """VmHWM in bytes of this process and all its descendants, by pid and command."""
     peaks = {}
-    waiting = [os.getpid()]
-    while waiting:
-        pid = waiting.pop()
+    for pid in _family():
         try:
             status = Path(f"/proc/{pid}/status").read_text()
-            children = [
-                int(child)
-                for task in Path(f"/proc/{pid}/task").iterdir()
-                for child in (task / "children").read_text().split()
-            ]
         except OSError:
             continue
         values = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
         if "VmHWM" in values:
             name = f"{values['Name'].strip()} {pid}"
             peaks[name] = int(values["VmHWM"].split()[0]) * 1024
-        waiting += children
     return peaks
+
+
+def processor_seconds_of_family() -> float:
+    """What this process, its descendants and those that have ended took of all cores.
+
+    Other load on the machine lengthens wall time, and leaves this nearly alone.
+    """
+    ticks = 0
+    for pid in _family():
+        try:
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        # utime, stime, and those of children that were waited for (proc(5), 14 to 17).
+        ticks += sum(int(field) for field in fields[11:15])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _family() -> list[int]:
+    """This process and all its descendants."""
+    found, waiting = [], [os.getpid()]
+    while waiting:
+        pid = waiting.pop()
+        try:
+            waiting += [
+                int(child)
+                for task in Path(f"/proc/{pid}/task").iterdir()
+                for child in (task / "children").read_text().split()
+            ]
+        except OSError:
+            continue
+        found.append(pid)
+    return found

@@ -6,13 +6,16 @@ every fourth user.
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from m6rec.config import AlsConfig, SvdConfig
 from m6rec.kernels.top_n import top_n_products
 from m6rec.stages.factors import train_als, train_svd
+from tests.benchmarks import constants, preparation
 from tests.benchmarks.als import config as als_config
-from tests.benchmarks.dataset import Dataset, save
+from tests.benchmarks.dataset import Dataset, generated, kept
 from tests.benchmarks.generator import Sizes, generate, with_heavy_user_and_item
 from tests.benchmarks.measure import Contender, Measure, Workspace, marginal, time_of
 from tests.benchmarks.spark import open_session
@@ -24,6 +27,10 @@ INTERACTIONS_PER_USER = 30
 SCORED_SHARE = 4
 # No iteration of the span starts users anew, so that few are like all.
 SPAN = (1, 4)
+WARM_UP_USERS = 1_000
+SKEW = ("even", "skewed")
+# Spark's shuffles of more take the disk of a larger machine.
+PREPARED_UP_TO = 3_000_000
 
 
 def prepare_als(workspace: Workspace) -> Measure:
@@ -38,6 +45,7 @@ def prepare_als(workspace: Workspace) -> Measure:
         train_als(matrix, dataset.n_items, settings, workspace.seed, None)
 
     fit(1)
+    _note_sizes(workspace)
     return lambda: marginal(fit, *SPAN)
 
 
@@ -46,6 +54,8 @@ def prepare_svd(workspace: Workspace) -> Measure:
     dataset = workspace.dataset
     matrix = dataset.frame(open_session(workspace))
     settings = SvdConfig(rank=RANK)
+    train_svd(matrix.limit(WARM_UP_USERS), dataset.n_items, settings, workspace.seed)
+    _note_sizes(workspace)
     return lambda: time_of(lambda: train_svd(matrix, dataset.n_items, settings, workspace.seed))
 
 
@@ -54,6 +64,8 @@ def prepare_top_n(workspace: Workspace) -> Measure:
     users, items = vectors(workspace, RANK)
     rows = workspace.dataset.rows()
     part = rows.slice(0, max(len(rows) // SCORED_SHARE, 1))
+    _note_sizes(workspace)
+    workspace.facts["users"] = len(part)
 
     def work() -> None:
         top_n_products(users[: len(part)], items, LISTED, part.offsets, part.item_indices)
@@ -61,6 +73,18 @@ def prepare_top_n(workspace: Workspace) -> Measure:
     return lambda: time_of(work)
 
 
+def prepare_preparation(workspace: Workspace) -> Measure:
+    """Job `prepare_interactions`, warm."""
+    run = preparation.runner(workspace)
+    _note_sizes(workspace)
+    return lambda: time_of(run)
+
+
+def _note_sizes(workspace: Workspace) -> None:
+    workspace.facts.update(workspace.dataset.sizes(), workers=workspace.workers)
+
+
+PREPARATION = "prepare_seconds"
 PROGRAMS = {
     "als_iteration_seconds": prepare_als,
     "svd_seconds": prepare_svd,
@@ -69,47 +93,66 @@ PROGRAMS = {
 
 
 def contenders(sizes: tuple[int, ...], items: int, folder: Path, seed: int) -> list[Contender]:
-    """Each program at each number of interactions, on one worker, and on skewed rows."""
-    even = {size: _dataset(folder / str(size), size, items, seed) for size in sizes}
-    found = [
-        Contender(KEY, f"{program}/{size}", "m6rec", prepare, dataset=dataset)
-        for size, dataset in even.items()
-        for program, prepare in PROGRAMS.items()
-    ]
-    middle = sizes[len(sizes) // 2]
+    """Each program at each number of interactions, on one worker, and on skewed rows.
+
+    Matrices are made when their turn comes. The cost model's rates are measured on the middle one.
+    """
+    found = []
+    for size in sizes:
+        dataset = partial(_dataset, folder / str(size), size, items, seed)
+        programs = dict(PROGRAMS)
+        if size <= PREPARED_UP_TO:
+            programs[PREPARATION] = prepare_preparation
+        found += [
+            Contender(KEY, f"{program}/{size}", "m6rec", prepare, dataset=dataset)
+            for program, prepare in programs.items()
+        ]
+    middle = sizes[(len(sizes) - 1) // 2]
+    dataset = partial(_dataset, folder / str(middle), middle, items, seed)
     found += [
         Contender(
             KEY,
             f"{program}/{middle}/{workers}_workers",
             "m6rec",
             prepare,
-            dataset=even[middle],
+            dataset=dataset,
             workers=workers,
         )
         for program, prepare in PROGRAMS.items()
         for workers in (1, 2)
     ]
-    heavy = _skewed(folder, sizes[0], seed)
-    return found + [
-        Contender(KEY, f"als_iteration_seconds/{name}", "m6rec", prepare_als, dataset=dataset)
-        for name, dataset in heavy.items()
+    found += [
+        Contender(
+            KEY,
+            f"{program}/{name}",
+            "m6rec",
+            PROGRAMS[program],
+            dataset=partial(_skewed, name, folder / name, sizes[0], seed),
+        )
+        for program in ("als_iteration_seconds", "svd_seconds")
+        for name in SKEW
     ]
+    return constants.contenders(dataset) + found
 
 
 def _dataset(folder: Path, interactions: int, items: int, seed: int) -> Dataset:
-    users = max(interactions // INTERACTIONS_PER_USER, 2)
-    return save(generate(Sizes(users, items, interactions), seed), items, folder)
+    return generated(_sizes(interactions, items), seed, folder)
 
 
-def _skewed(folder: Path, interactions: int, seed: int) -> dict[str, Dataset]:
-    """A matrix with as many items as interactions, and it with a user and an item that have all."""
+def _skewed(name: str, folder: Path, interactions: int, seed: int) -> Dataset:
+    """A matrix with as many items as interactions; skewed, a user and an item that have all.
+
+    The even one has as many interactions as the skewed one has with the heavy user's.
+    """
     items = interactions
-    users = max(interactions // INTERACTIONS_PER_USER, 2)
-    rows = generate(Sizes(users, items, interactions), seed)
-    return {
-        "even": save(rows, items, folder / "even"),
-        "skewed": save(with_heavy_user_and_item(rows, items), items, folder / "skewed"),
-    }
+    if name == SKEW[0]:
+        return generated(_sizes(2 * interactions, items), seed, folder)
+    sizes = _sizes(interactions, items)
+    return kept(lambda: with_heavy_user_and_item(generate(sizes, seed), items), items, folder)
+
+
+def _sizes(interactions: int, items: int) -> Sizes:
+    return Sizes(max(interactions // INTERACTIONS_PER_USER, 2), items, interactions)
 
 
 def fitted_exponent(seconds: Mapping[int, float]) -> float:
@@ -121,19 +164,48 @@ def fitted_exponent(seconds: Mapping[int, float]) -> float:
     return above / sum((a - mean_x) ** 2 for a in x)
 
 
-def summary(medians: Mapping[str, float]) -> dict[str, dict[str, float]]:
-    """Cases `exponent` and `speed_up_of_two_workers`, by program, from the medians of all cases."""
-    exponents, speed_ups = {}, {}
-    for program in PROGRAMS:
+def summary(
+    medians: Mapping[str, float], facts: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, float]]:
+    """Exponents, the speed-up of two workers and the slow-down by skew, by program.
+
+    Args:
+        medians: of all cases.
+        facts: of all cases; `interactions` among them.
+
+    Returns:
+        Cases `exponent`; `speed_up_of_two_workers`; `slow_down_by_skew`: seconds an interaction of
+        the skewed matrix over those of the even one.
+    """
+    found: dict[str, dict[str, float]] = {
+        "exponent": {},
+        "speed_up_of_two_workers": {},
+        "slow_down_by_skew": {},
+    }
+    for program in (*PROGRAMS, PREPARATION):
         cases = {
-            case.removeprefix(f"{program}/"): value
-            for case, value in medians.items()
+            case.removeprefix(f"{program}/"): case
+            for case in medians
             if case.startswith(f"{program}/")
         }
-        by_size = {int(case): value for case, value in cases.items() if case.isdigit()}
+        by_size = {
+            facts[case]["interactions"]: medians[case]
+            for name, case in cases.items()
+            # A difference of two times is below zero where they are all noise.
+            if name.isdigit() and medians[case] > 0.0
+        }
         if len(by_size) > 1:
-            exponents[program] = fitted_exponent(by_size)
-        by_workers = {case[-9]: value for case, value in cases.items() if case.endswith("_workers")}
-        if set(by_workers) == {"1", "2"}:
-            speed_ups[program] = by_workers["1"] / by_workers["2"]
-    return {"exponent": exponents, "speed_up_of_two_workers": speed_ups}
+            found["exponent"][program] = fitted_exponent(by_size)
+        by_workers = {
+            facts[case]["workers"]: medians[case]
+            for name, case in cases.items()
+            if name.endswith("_workers")
+        }
+        if set(by_workers) == {1, 2}:
+            found["speed_up_of_two_workers"][program] = by_workers[1] / by_workers[2]
+        if set(SKEW) <= set(cases):
+            even, skewed = (
+                medians[cases[name]] / facts[cases[name]]["interactions"] for name in SKEW
+            )
+            found["slow_down_by_skew"][program] = skewed / even
+    return found

@@ -10,9 +10,10 @@ from tests.benchmarks.measure import Workspace
 REPOSITORY = Path(__file__).parent.parent.parent
 
 
-def open_session(workspace: Workspace) -> SparkSession:
-    """`local[workers]`, warmed up by one job."""
+def open_session(workspace: Workspace, more: dict[str, str] | None = None) -> SparkSession:
+    """`local[workers]`, warmed up by one job, with `more` properties."""
     properties = read_properties(REPOSITORY / "conf" / "spark-local.conf")
+    properties |= more or {}
     properties["spark.local.dir"] = str(workspace.scratch / "spark")
     properties["spark.sql.warehouse.dir"] = str(workspace.scratch / "warehouse")
     spark = get_session("m6rec benchmark", properties, master=f"local[{workspace.workers}]")

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks.scaling import fitted_exponent
+from tests.benchmarks.scaling import fitted_exponent, summary
 
 REPOSITORY = Path(__file__).parent.parent.parent
 
 
 def test_the_command_writes_medians_samples_and_peaks_of_each_contender(tmp_path: Path) -> None:
-    keys = ["als_iteration_seconds", "top_n_kernel_seconds"]
+    keys = ["als_loss", "top_n_kernel_seconds"]
     sizes = ["--users", "300", "--items", "400", "--interactions", "6000"]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("OPENBLAS_")}
     command = [sys.executable, "-m", "tests.benchmarks", "--output", str(tmp_path), "--quick"]
@@ -37,8 +37,26 @@ def test_the_command_writes_medians_samples_and_peaks_of_each_contender(tmp_path
         result["checks"]["top_n_kernel_seconds"]["64"]["m6rec"]["users_equal_to_brute_force"] == 1
     )
     assert result["machine"]["blas"] and result["versions"]["m6rec"]
-    assert "als_iteration_seconds" in (tmp_path / "benchmark.html").read_text()
+    assert "als_loss" in (tmp_path / "benchmark.html").read_text()
 
 
 def test_a_cost_in_proportion_has_the_exponent_one() -> None:
     assert fitted_exponent({10: 2.0, 100: 20.0, 1000: 200.0}) == pytest.approx(1.0)
+
+
+def test_skew_slows_down_by_seconds_an_interaction_not_by_seconds() -> None:
+    medians = {"svd_seconds/even": 1.0, "svd_seconds/skewed": 3.0}
+    facts = {
+        "svd_seconds/even": {"interactions": 100, "workers": 2},
+        "svd_seconds/skewed": {"interactions": 200, "workers": 2},
+    }
+    assert summary(medians, facts)["slow_down_by_skew"] == {"svd_seconds": pytest.approx(1.5)}
+
+
+def test_two_workers_are_compared_with_one_on_the_same_matrix() -> None:
+    medians = {f"svd_seconds/100/{workers}_workers": 8.0 / workers for workers in (1, 2)}
+    medians["svd_seconds/100"] = 7.0
+    facts = {case: {"interactions": 100, "workers": int(case[-9])} for case in list(medians)[:2]}
+    facts["svd_seconds/100"] = {"interactions": 100, "workers": 2}
+    found = summary(medians, facts)
+    assert found["speed_up_of_two_workers"] == {"svd_seconds": 2.0}

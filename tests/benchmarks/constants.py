@@ -1,0 +1,211 @@
+"""The rates of the cost model, each of one core: operations, interactions or bytes a second."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pyarrow as pa
+from pyspark.sql import types as T
+
+from m6rec.cluster import run_program
+from m6rec.config import SvdConfig
+from m6rec.kernels.communicator import Communicator
+from m6rec.kernels.least_squares import add_sparse_terms, solve_rows
+from m6rec.kernels.rows import Float32, Rows
+from m6rec.kernels.sparse_products import (
+    add_gram_product,
+    count_items,
+    entries_by_item,
+    popularity_order,
+)
+from m6rec.kernels.svd import _COLUMNS_PER_SWEEP
+from m6rec.kernels.top_n import top_n_products
+from tests.benchmarks import cost_model, preparation
+from tests.benchmarks.als import config as als_config
+from tests.benchmarks.dataset import Dataset
+from tests.benchmarks.measure import Contender, Measure, Workspace, time_of
+from tests.benchmarks.spark import open_session
+
+KEY = "constants"
+RANK = 64
+_SCORED_USERS = 2048
+_REDUCED_NUMBERS = 4_000_000
+_REDUCTIONS = 10
+_SECONDS = T.StructType([T.StructField("seconds", T.DoubleType(), False)])
+
+
+def prepare_user_sweep(workspace: Workspace) -> Measure:
+    """ALS: users' entries against item factors, popular items together."""
+    rows = _by_popularity(workspace.dataset)
+    return _sweep(rows.offsets, rows.item_indices, workspace.dataset.n_items)
+
+
+def prepare_item_sweep(workspace: Workspace) -> Measure:
+    """ALS: items' entries against user factors."""
+    rows = _by_popularity(workspace.dataset)
+    offsets, indices, _ = entries_by_item(rows, workspace.dataset.n_items)
+    return _sweep(offsets, indices, len(rows))
+
+
+def _sweep(offsets: np.ndarray, indices: np.ndarray, others: int) -> Measure:
+    ones = np.ones(len(indices), np.float32)
+    vectors, inputs = _random(others, RANK), _random(len(offsets) - 1, RANK)
+    outputs, penalty = np.zeros_like(inputs), np.zeros(len(inputs), np.float32)
+    one = np.float32(1.0)
+
+    def work() -> None:
+        add_sparse_terms(offsets, indices, ones, ones, penalty, one, one, vectors, inputs, outputs)
+
+    work()
+    return lambda: 4 * RANK * len(indices) / time_of(work)
+
+
+def prepare_als_product(workspace: Workspace) -> Measure:
+    """ALS: blocks of rows times the Gram matrix, in the solver on rows of one entry."""
+    users = min(workspace.dataset.sizes()["users"], 100_000)
+    offsets, indices = np.arange(users + 1), np.zeros(users, np.int32)
+    ones, solutions = np.ones(users, np.float32), _random(users, RANK)
+    gram, items = np.eye(RANK, dtype=np.float32), _random(1, RANK)
+    settings = als_config(RANK, 1)
+    steps = settings.conjugate_gradient_steps
+
+    def work() -> None:
+        solve_rows(offsets, indices, ones, ones, ones, gram, items, steps, solutions)
+
+    work()
+    return lambda: (steps + 1) * 2 * RANK**2 * users / time_of(work)
+
+
+def prepare_svd_sweep(workspace: Workspace) -> Measure:
+    """SVD: A^T (A X) of one tile of columns."""
+    rows, width = _by_popularity(workspace.dataset), _COLUMNS_PER_SWEEP
+    vectors = _random(workspace.dataset.n_items, width)
+    output = np.zeros_like(vectors)
+
+    def work() -> None:
+        add_gram_product(rows.offsets, rows.item_indices, rows.weights, vectors, output)
+
+    work()
+    return lambda: 4 * width * rows.entries / time_of(work)
+
+
+def prepare_svd_product(workspace: Workspace) -> Measure:
+    """SVD: the basis times a triangle."""
+    width = cost_model.svd_width(SvdConfig(rank=RANK))
+    basis, triangle = _random(workspace.dataset.n_items, width), _random(width, width)
+    _ = basis @ triangle
+    return lambda: 2 * basis.shape[0] * width**2 / time_of(lambda: basis @ triangle)
+
+
+def prepare_top_n(workspace: Workspace) -> Measure:
+    """The list kernel, with the masks and the selection."""
+    rows = workspace.dataset.rows()
+    part = rows.slice(0, min(_SCORED_USERS, len(rows)))
+    users, items = _random(len(part), RANK), _random(workspace.dataset.n_items, RANK)
+
+    def work() -> None:
+        top_n_products(users, items, 20, part.offsets, part.item_indices)
+
+    work()
+    return lambda: 2 * RANK * len(users) * len(items) / time_of(work)
+
+
+def prepare_load(workspace: Workspace) -> Measure:
+    """Interactions from Parquet into a barrier program, less what an empty one takes."""
+    full, empty = _barrier(workspace)
+    interactions = workspace.dataset.sizes()["interactions"]
+    return lambda: interactions / max(time_of(full) - time_of(empty), 1e-3)
+
+
+def prepare_barrier(workspace: Workspace) -> Measure:
+    """Barrier programs that start and end in a second."""
+    _, empty = _barrier(workspace)
+    return lambda: 1.0 / time_of(empty)
+
+
+def _barrier(workspace: Workspace) -> tuple[Callable[[], object], Callable[[], object]]:
+    matrix = workspace.dataset.frame(open_session(workspace))
+    few = matrix.limit(100).cache()
+    full, empty = (run_program(frame, _no_program, _SECONDS).collect for frame in (matrix, few))
+    empty()
+    return full, empty
+
+
+def _no_program(rows: Rows, communicator: Communicator) -> Iterator[pa.RecordBatch]:
+    yield from ()
+
+
+def prepare_network(workspace: Workspace) -> Measure:
+    """All-reduce between two ranks on this machine: bytes that each sends."""
+    matrix = workspace.dataset.frame(open_session(workspace)).limit(100).cache()
+    reduced = run_program(matrix, _reduce_program, _SECONDS)
+
+    def rate() -> float:
+        seconds = max(row["seconds"] for row in reduced.collect())
+        return cost_model.ring(4.0 * _REDUCED_NUMBERS * _REDUCTIONS, workspace.workers) / seconds
+
+    rate()
+    return rate
+
+
+def _reduce_program(rows: Rows, communicator: Communicator) -> Iterator[pa.RecordBatch]:
+    array = np.zeros(_REDUCED_NUMBERS, np.float32)
+    communicator.all_reduce(array)
+    seconds = time_of(lambda: [communicator.all_reduce(array) for _ in range(_REDUCTIONS)])
+    yield pa.RecordBatch.from_pydict({"seconds": [seconds]})
+
+
+def prepare_preparation(workspace: Workspace) -> Measure:
+    """Interactions that job `prepare_interactions` takes a second and core."""
+    run = preparation.runner(workspace)
+    interactions = workspace.dataset.sizes()["interactions"]
+
+    def rate() -> float:
+        more = time_of(run) - time_of(lambda: run(preparation.FEW))
+        workspace.facts["shuffled_bytes_of_interaction"] = (
+            preparation.shuffled_bytes(workspace, run) / interactions
+        )
+        return interactions / max(more, 1e-3) / workspace.workers
+
+    return rate
+
+
+def prepare_preparation_start(workspace: Workspace) -> Measure:
+    """Runs of it on next to nothing in a second."""
+    run = preparation.runner(workspace)
+    return lambda: 1.0 / time_of(lambda: run(preparation.FEW))
+
+
+def _by_popularity(dataset: Dataset) -> Rows:
+    rows = dataset.rows()
+    place = popularity_order(count_items(rows, dataset.n_items))[1]
+    return Rows(rows.user_index, rows.offsets, place[rows.item_indices], rows.weights)
+
+
+def _random(rows: int, columns: int) -> Float32:
+    return np.random.default_rng(1).standard_normal((rows, columns), np.float32)
+
+
+ONE_CORE = {
+    "als_user_operations": prepare_user_sweep,
+    "als_item_operations": prepare_item_sweep,
+    "als_product_operations": prepare_als_product,
+    "svd_sweep_operations": prepare_svd_sweep,
+    "svd_product_operations": prepare_svd_product,
+    "top_n_operations": prepare_top_n,
+    "loaded_interactions": prepare_load,
+    "barrier_starts": prepare_barrier,
+}
+TWO_CORES = {
+    cost_model.NETWORK: prepare_network,
+    "prepared_interactions": prepare_preparation,
+    "prepare_starts": prepare_preparation_start,
+}
+
+
+def contenders(dataset: Callable[[], Dataset]) -> list[Contender]:
+    """Each rate, on the same matrix."""
+    return [
+        Contender(KEY, name, "m6rec", prepare, dataset=dataset, workers=workers)
+        for workers, programs in ((1, ONE_CORE), (2, TWO_CORES))
+        for name, prepare in programs.items()
+    ]
