@@ -18,7 +18,7 @@ from m6rec.fits import (
     read_members,
     unlisted_items,
 )
-from m6rec.kernels.blending import choose_weights
+from m6rec.kernels.blending import Candidates, choose_weights
 from m6rec.lakehouse import Lakehouse
 from m6rec.stages.matrix import target_rows
 from m6rec.stages.ranking import Scoring, collect_candidates, user_inputs
@@ -27,6 +27,29 @@ from m6rec.stages.ranking import Scoring, collect_candidates, user_inputs
 def run(lakehouse: Lakehouse, config: Config) -> None:
     """Score a sample of validation users by every member and search the weights on NDCG."""
     names = member_names(HYBRID, config)
+    candidates, deviations = validation_candidates(lakehouse, config, names)
+    weights, ndcg = choose_weights(candidates, config.hybrid.k, config.hybrid.rounds)
+    parameters = {
+        "members": list(names),
+        "weights": weights.tolist(),
+        "deviations": [deviations[name] for name in names],
+        f"validation_ndcg@{config.hybrid.k}": ndcg,
+        "users": len(candidates.relevant_counts),
+    }
+    chosen = ", ".join(f"{n} {w:.2f}" for n, w in zip(names, weights, strict=True) if w)
+    print(f"hybrid: {chosen}; validation NDCG@{config.hybrid.k} {ndcg:.4f}", flush=True)
+    row = model_row(lakehouse, HYBRID, parameters).drop("name")
+    lakehouse.write("models", row, fit=c.SELECTION, kind=HYBRID, name=HYBRID)
+
+
+def validation_candidates(
+    lakehouse: Lakehouse, config: Config, names: tuple[str, ...]
+) -> tuple[Candidates, dict[str, float]]:
+    """What the named members of the selection fit offer a sample of validation users.
+
+    Returns:
+        The candidates, members in the order of the names, and the deviation of each member.
+    """
     scoring = Scoring(
         members=read_members(lakehouse, config, c.SELECTION, names),
         blends=(),
@@ -42,21 +65,7 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
         given_vectors(lakehouse, c.SELECTION, names),
         None,
     )
-    candidates, deviations = collect_candidates(
-        users, sample, scoring, config.hybrid.candidates_per_member
-    )
-    weights, ndcg = choose_weights(candidates, config.hybrid.k, config.hybrid.rounds)
-    parameters = {
-        "members": list(names),
-        "weights": weights.tolist(),
-        "deviations": [deviations[name] for name in names],
-        f"validation_ndcg@{config.hybrid.k}": ndcg,
-        "users": len(candidates.relevant_counts),
-    }
-    chosen = ", ".join(f"{n} {w:.2f}" for n, w in zip(names, weights, strict=True) if w)
-    print(f"hybrid: {chosen}; validation NDCG@{config.hybrid.k} {ndcg:.4f}", flush=True)
-    row = model_row(lakehouse, HYBRID, parameters).drop("name")
-    lakehouse.write("models", row, fit=c.SELECTION, kind=HYBRID, name=HYBRID)
+    return collect_candidates(users, sample, scoring, config.hybrid.candidates_per_member)
 
 
 def sample_users(targets: DataFrame, maximum: int, seed: int) -> DataFrame:
