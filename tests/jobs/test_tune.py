@@ -240,9 +240,13 @@ def tuned(shop: Shop, tmp_path: Path) -> Callable[[int], Config]:
     """A config of the shop, by the number of trials."""
 
     def make(trials: int) -> Config:
-        towers = {"inputs": ["svd"], "hidden": 16, "feature_hidden": 4, "epochs": 1}
-        tune = {"trials": trials, "search": {RIDGE: SEARCH[RIDGE]}}
-        return parse_config(shop.config(tmp_path / "lake", towers=towers, tune=tune), "test")
+        sections = shop.config(tmp_path / "lake") | {
+            "features": {},
+            "towers": {"inputs": ["svd"], "hidden": 16, "feature_hidden": 4, "epochs": 1},
+            "hybrid": {"members": ["fusion", "als", "recent_ridge", "popularity"]},
+            "tune": {"trials": trials, "search": {RIDGE: SEARCH[RIDGE]}},
+        }
+        return parse_config(sections, "test")
 
     return make
 
