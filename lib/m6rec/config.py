@@ -479,8 +479,8 @@ class Config(Section):
         return tuple(name for name in rankers if has_time or name not in RECENT_RANKERS)
 
     def fingerprint(self) -> str:
-        """SHA-256 of the configuration in canonical JSON."""
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        """SHA-256 of all that a run follows from, in canonical JSON."""
+        canonical = json.dumps(self.model_dump(mode="json", exclude={"tune"}), sort_keys=True)
         return hashlib.sha256(canonical.encode()).hexdigest()
 
 
@@ -517,7 +517,7 @@ def parse_config(data: dict[str, Any], origin: str) -> Config:
 def _describe(problem: Any) -> str:
     place = ".".join(str(part) for part in problem["loc"])
     if not place:
-        return str(problem["msg"])
+        return str(problem["msg"]).removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
         return f"{place}: unknown key; remove it or correct its spelling"
     if problem["type"] == "missing":
