@@ -189,9 +189,9 @@ def _run_trial(
 def write_best(study: optuna.Study, config: Config, file: Path) -> None:
     """Write the config of the best trial as a file that `pipeline` takes."""
     best = study.best_trial
-    given = "the given config itself" if best.params == given_values(config) else "found by search"
+    given = ", the given config itself" if best.params == given_values(config) else ""
     header = (
-        f"# Written by job tune: trial {best.number} of {len(ended(study))}, {given}.\n"
+        f"# Written by job tune: trial {best.number}{given}, is the best of {len(ended(study))}.\n"
         f"# Validation NDCG@{config.tune.k} of the hybrid: {best.value:.4f}.\n"
     )
     chosen = config.replaced(best.params)

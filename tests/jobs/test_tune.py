@@ -225,7 +225,7 @@ def test_the_best_config_is_the_owners_file_with_the_best_values(tmp_path: Path)
     write_best(study, config, tmp_path / "best.yaml")
     assert load_config(tmp_path / "best.yaml") == config.replaced(study.best_params)
     text = (tmp_path / "best.yaml").read_text()
-    assert f"trial {study.best_trial.number} of 8" in text
+    assert f"trial {study.best_trial.number}, is the best of 8" in text
     assert f"{study.best_value:.4f}" in text
     written = yaml.safe_load(text)
     assert written["neighbours"] == {"ridge": {"regularisation": study.best_params[RIDGE]}}
