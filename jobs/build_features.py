@@ -35,7 +35,7 @@ class _Attributes:
     kinds: dict[str, FeatureKind]
 
 
-def run(lakehouse: Lakehouse, config: Config) -> None:
+def run(lakehouse: Lakehouse, config: Config, fits: tuple[str, ...] = c.FITS) -> None:
     """Build the features of a run.
 
     Raises:
@@ -50,7 +50,7 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
         )
         _write_images(lakehouse, config, items)
         n_items = item_count(lakehouse)
-        for fit in (c.SELECTION, c.FINAL):
+        for fit in fits:
             _build(lakehouse, config, fit, users, items, n_items)
     finally:
         lakehouse.spark.catalog.clearCache()

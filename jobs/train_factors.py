@@ -24,10 +24,10 @@ from m6rec.stages.factors import (
 )
 
 
-def run(lakehouse: Lakehouse, config: Config) -> None:
-    """Train every configured factor model for the selection and the final fit."""
+def run(lakehouse: Lakehouse, config: Config, fits: tuple[str, ...] = c.FITS) -> None:
+    """Train every configured factor model for each fit."""
     n_items = item_count(lakehouse)
-    for fit in (c.SELECTION, c.FINAL):
+    for fit in fits:
         matrix = lakehouse.read("user_item_matrix", fit=fit).cache()
         _train_fit(lakehouse, config, fit, matrix, n_items)
         matrix.unpersist()

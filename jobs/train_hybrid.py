@@ -16,7 +16,7 @@ from m6rec.fits import (
     read_members,
     unlisted_items,
 )
-from m6rec.kernels.blending import Blend, choose_weights
+from m6rec.kernels.blending import Blend, Candidates, choose_weights
 from m6rec.lakehouse import Lakehouse
 from m6rec.stages.matrix import sample_users, target_rows
 from m6rec.stages.ranking import collect_candidates, make_scoring, user_inputs
@@ -30,6 +30,35 @@ LEAST_POPULARITY = 1e-3
 def run(lakehouse: Lakehouse, config: Config) -> None:
     """Score a sample of validation users by every member and search the weights on NDCG."""
     names = member_names(HYBRID, config)
+    candidates, deviations = validation_candidates(lakehouse, config, names)
+    chosen = choose_weights(candidates, config.hybrid.k, config.hybrid.rounds)
+    weights = chosen.weights
+    if POPULARITY in names and not weights[names.index(POPULARITY)]:
+        weights[names.index(POPULARITY)] = LEAST_POPULARITY
+    parameters = {
+        "members": list(names),
+        "weights": weights.tolist(),
+        "deviations": [deviations[name] for name in names],
+        "item_factors": chosen.item_factors.tolist(),
+        "user_factors": chosen.user_factors.tolist(),
+        f"validation_ndcg@{config.hybrid.k}": chosen.ndcg,
+        "validation_trials": chosen.trials,
+        "users": len(candidates.relevant_counts),
+    }
+    named = ", ".join(f"{n} {w:.2f}" for n, w in zip(names, weights, strict=True) if w)
+    print(f"hybrid: {named}; validation NDCG@{config.hybrid.k} {chosen.ndcg:.4f}", flush=True)
+    row = model_row(lakehouse, HYBRID, parameters).drop("name")
+    lakehouse.write("models", row, fit=c.SELECTION, kind=HYBRID, name=HYBRID)
+
+
+def validation_candidates(
+    lakehouse: Lakehouse, config: Config, names: tuple[str, ...]
+) -> tuple[Candidates, dict[str, float]]:
+    """What the named members of the selection fit offer a sample of validation users.
+
+    Returns:
+        The candidates, members in the order of the names, and the deviation of each member.
+    """
     scoring = make_scoring(
         read_members(lakehouse, config, c.SELECTION, names),
         tuple(Blend(name, (name,), (1.0,), (1.0,)) for name in names),
@@ -46,25 +75,7 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
         given_vectors(lakehouse, c.SELECTION, names),
         None,
     )
-    candidates, deviations = collect_candidates(users, sample, scoring)
-    choice = choose_weights(candidates, config.hybrid.k, config.hybrid.rounds)
-    weights = choice.weights
-    if POPULARITY in names and not weights[names.index(POPULARITY)]:
-        weights[names.index(POPULARITY)] = LEAST_POPULARITY
-    parameters = {
-        "members": list(names),
-        "weights": weights.tolist(),
-        "deviations": [deviations[name] for name in names],
-        "item_factors": choice.item_factors.tolist(),
-        "user_factors": choice.user_factors.tolist(),
-        f"validation_ndcg@{config.hybrid.k}": choice.ndcg,
-        "validation_trials": choice.trials,
-        "users": len(candidates.relevant_counts),
-    }
-    chosen = ", ".join(f"{n} {w:.2f}" for n, w in zip(names, weights, strict=True) if w)
-    print(f"hybrid: {chosen}; validation NDCG@{config.hybrid.k} {choice.ndcg:.4f}", flush=True)
-    row = model_row(lakehouse, HYBRID, parameters).drop("name")
-    lakehouse.write("models", row, fit=c.SELECTION, kind=HYBRID, name=HYBRID)
+    return collect_candidates(users, sample, scoring)
 
 
 if __name__ == "__main__":

@@ -27,10 +27,10 @@ from m6rec.stages.neighbours import (
 ITEM_METHODS = {"item_neighbours": train_item_neighbours, "ridge": train_ridge}
 
 
-def run(lakehouse: Lakehouse, config: Config) -> None:
-    """Train all neighbour models of the selection and the final fit."""
+def run(lakehouse: Lakehouse, config: Config, fits: tuple[str, ...] = c.FITS) -> None:
+    """Train all neighbour models of each fit."""
     n_items = item_count(lakehouse)
-    for fit in (c.SELECTION, c.FINAL):
+    for fit in fits:
         _train_fit(lakehouse, config, fit, n_items)
 
 

@@ -37,12 +37,15 @@ ROWS_PER_FILE = 32_768
 Images = npt.NDArray[np.uint8]
 
 
-def run(lakehouse: Lakehouse, config: Config) -> None:
-    """Train every configured pair of towers, and record how."""
+def run(lakehouse: Lakehouse, config: Config, fits: tuple[str, ...] = c.FITS) -> None:
+    """Train every configured pair of towers, and record how.
+
+    The final fit takes its epochs from the selection fit, so it is trained after it.
+    """
     best_epochs: dict[str, int | None] = dict.fromkeys(config.towers.inputs)
     n_items = item_count(lakehouse)
     images = _images(lakehouse, n_items)
-    for fit in (c.SELECTION, c.FINAL):
+    for fit in fits:
         matrix = lakehouse.read("user_item_matrix", fit=fit).cache()
         user_features = lakehouse.read("user_features", fit=fit).cache()
         manifest = _write_rows(lakehouse, config, fit, matrix, user_features)

@@ -63,5 +63,6 @@ TEST = "test"
 # `final` trains on `train` and `validation` with those choices and is scored on `test`.
 SELECTION = "selection"
 FINAL = "final"
+FITS = (SELECTION, FINAL)
 FOLDS_OF_FIT = {SELECTION: (TRAIN,), FINAL: (TRAIN, VALIDATION)}
 TARGET_FOLD_OF_FIT = {SELECTION: VALIDATION, FINAL: TEST}

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,6 +14,7 @@ from m6rec.errors import ConfigError
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 PositiveInt = Annotated[int, Field(ge=1)]
 NonNegativeFloat = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
 PositiveFloat = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 
 FeatureKind = Literal["numeric", "categorical", "multi_valued", "text", "image", "ignore"]
@@ -338,6 +340,72 @@ class EvaluateConfig(Section):
     compare_with_run: str | None = None
 
 
+class Range(Section):
+    """Numbers from `low` to `high`, both included; even in their logarithm where `log`.
+
+    The numbers are whole where the config's own value is.
+    """
+
+    low: FiniteFloat
+    high: FiniteFloat
+    log: bool = False
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> "Range":
+        if self.low >= self.high:
+            raise ValueError(f"low {self.low:g} is not below high {self.high:g}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"log needs low above 0, found {self.low:g}")
+        return self
+
+    def extremes(self) -> tuple[float, ...]:
+        """If the config takes these, it takes all between them."""
+        return tuple(int(end) if end.is_integer() else end for end in (self.low, self.high))
+
+
+class Choice(Section):
+    """One of `values`."""
+
+    values: Annotated[tuple[int | float | str | bool, ...], Field(min_length=1)]
+
+    def extremes(self) -> tuple[int | float | str | bool, ...]:
+        """All of the values."""
+        return self.values
+
+
+# What a trial can change without changing what it is measured on.
+TUNABLE = ("factors.", "neighbours.", "features.", "towers.", "hybrid.")
+
+DEFAULT_SEARCH: dict[str, Range | Choice] = {
+    "neighbours.ridge.user_exponent": Range(low=0.0, high=0.5),
+    "neighbours.ridge.item_exponent": Range(low=0.0, high=0.6),
+    "neighbours.ridge.regularisation": Range(low=20.0, high=1000.0, log=True),
+    "neighbours.recency_scale": Range(low=2.0, high=50.0, log=True),
+    "factors.svd.rank": Choice(values=(128, 256, 512)),
+    "factors.svd.item_exponent": Range(low=0.0, high=0.6),
+    "factors.svd.spectrum_power": Range(low=0.0, high=0.5),
+    "factors.als.rank": Choice(values=(64, 128, 256)),
+    "factors.als.unobserved_total": Range(low=50.0, high=2000.0, log=True),
+    "towers.temperature": Range(low=0.05, high=0.3, log=True),
+    "towers.learning_rate": Range(low=5e-4, high=5e-3, log=True),
+    "towers.input_dropout": Range(low=0.0, high=0.4),
+    "towers.epochs": Range(low=5, high=20),
+}
+
+
+class TuneConfig(Section):
+    """The search of job `tune` for better values, by the hybrid's NDCG@k on validation.
+
+    `search` maps dotted keys of the config to what is tried; one that is given replaces the
+    default whole. `seconds` bounds one call: a trial that has begun is finished.
+    """
+
+    trials: PositiveInt = 50
+    seconds: PositiveFloat | None = None
+    k: PositiveInt = 20
+    search: dict[str, Range | Choice] = DEFAULT_SEARCH
+
+
 class Config(Section):
     """The whole configuration of a run.
 
@@ -354,6 +422,7 @@ class Config(Section):
     hybrid: HybridConfig = HybridConfig()
     recommend: RecommendConfig = RecommendConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+    tune: TuneConfig = TuneConfig()
     lake: str = "m6rec-lake"
     artifacts: str | None = None
     seed: int = 42
@@ -368,6 +437,64 @@ class Config(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _search_fits(self) -> "Config":
+        problems = [
+            f"tune.search: {problem}"
+            for key, dimension in self.tune.search.items()
+            for problem in self._search_problems(key, dimension)
+        ]
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    def _search_problems(self, key: str, dimension: Range | Choice) -> Iterator[str]:
+        """What stands against trying the dimension's values at `key`."""
+        try:
+            current = self.value(key)
+        except KeyError:
+            yield f"{key}: unknown key; remove it or correct its spelling"
+            return
+        if isinstance(current, Section) or not key.startswith(TUNABLE):
+            yield f"{key} cannot be tuned; give a key that starts with {', '.join(TUNABLE)}"
+            return
+        for value in dimension.extremes():
+            # Without a search of its own, or its check would come here again.
+            data = self.model_dump(mode="json") | {"tune": {"search": {}}}
+            _put(data, key, value)
+            try:
+                Config.model_validate(data)
+            except ValidationError as error:
+                yield f"{key}: the config does not take {value!r}: {error.errors()[0]['msg']}"
+
+    def value(self, key: str) -> Any:
+        """What stands at a dotted key.
+
+        Raises:
+            KeyError: there is no such key.
+        """
+        found: Any = self
+        for name in key.split("."):
+            if not isinstance(found, Section) or name not in type(found).model_fields:
+                raise KeyError(key)
+            found = getattr(found, name)
+        return found
+
+    def replaced(self, values: Mapping[str, Any]) -> "Config":
+        """The configuration with other values at dotted keys.
+
+        Raises:
+            ConfigError: a key or value is wrong.
+        """
+        data = self.given()
+        for key, value in values.items():
+            _put(data, key, value)
+        return parse_config(data, f"with {dict(values)}")
+
+    def given(self) -> dict[str, Any]:
+        """What has been set, without the defaults, as plain data."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
     def usable(self, rankers: tuple[RankerName, ...]) -> tuple[RankerName, ...]:
         """The rankers that these interactions and attributes can feed."""
         unusable: frozenset[str] = frozenset()
@@ -378,8 +505,8 @@ class Config(Section):
         return tuple(name for name in rankers if name not in unusable)
 
     def fingerprint(self) -> str:
-        """SHA-256 of the configuration in canonical JSON."""
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        """SHA-256 of all that a run follows from, in canonical JSON."""
+        canonical = json.dumps(self.model_dump(mode="json", exclude={"tune"}), sort_keys=True)
         return hashlib.sha256(canonical.encode()).hexdigest()
 
 
@@ -414,7 +541,9 @@ def parse_config(data: dict[str, Any], origin: str) -> Config:
 
 
 def _describe(problem: Any) -> str:
-    place = ".".join(str(part) for part in problem["loc"]) or "(whole file)"
+    place = ".".join(str(part) for part in problem["loc"])
+    if not place:
+        return str(problem["msg"]).removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
         return f"{place}: unknown key; remove it or correct its spelling"
     if problem["type"] == "missing":
@@ -426,10 +555,15 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
     if not separator or not key:
         raise ConfigError(f"--set {override!r} is not of the form section.key=value")
+    _put(data, key, yaml.safe_load(text))
+
+
+def _put(data: dict[str, Any], key: str, value: Any) -> None:
+    """Set the value at a dotted key of plain data."""
     *sections, last = key.split(".")
     target = data
     for section in sections:
         target = target.setdefault(section, {})
         if not isinstance(target, dict):
-            raise ConfigError(f"--set {key}: {section} is a value, not a section")
-    target[last] = yaml.safe_load(text)
+            raise ConfigError(f"{key}: {section} is a value, not a section")
+    target[last] = value

@@ -1,7 +1,7 @@
 """The one place where tables and artifacts are read and written."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,10 @@ class Lakehouse:
     pinned: bool = False
     _written: dict[str, int] = field(default_factory=dict)
     _read: dict[str, int] = field(default_factory=dict)
+
+    def for_one_job(self) -> "Lakehouse":
+        """The same tables pinned, with inputs and outputs of their own."""
+        return replace(self, pinned=True, _written={}, _read={})
 
     @property
     def by_path(self) -> bool:

@@ -7,7 +7,7 @@ which changes by one commit.
 
 import subprocess
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -46,8 +46,7 @@ def run_job(lakehouse: Lakehouse, config: Config, job: str, run: Job) -> bool:
         return False
     record = _Record(lakehouse, config, job, datetime.now(UTC))
     record.save(STARTED)
-    # A lakehouse of its own, so that inputs and outputs are those of this job alone.
-    own = replace(lakehouse, pinned=True, _written={}, _read={})
+    own = lakehouse.for_one_job()
     try:
         run(own, config)
     except Exception:

@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from m6rec.kernels.blending import Blend, Candidates, choose_weights, evidence_bins, mean_ndcg
+from m6rec.kernels.blending import (
+    Blend,
+    Candidates,
+    blended_scores,
+    choose_weights,
+    evidence_bins,
+    mean_ndcg,
+)
 
 
 def two_users(
@@ -63,6 +70,8 @@ def test_items_without_history_get_factors_of_their_own() -> None:
     assert choice.item_factors[0, 0] < 1.0
     assert choice.item_factors[0, 1:].tolist() == [1.0, 1.0, 1.0]
     assert choice.ndcg == pytest.approx(1.0)
+    blended = blended_scores(candidates, choice)
+    assert mean_ndcg(candidates, blended, 3) == pytest.approx(choice.ndcg)
 
 
 def test_users_with_little_history_get_factors_of_their_own() -> None:

@@ -109,7 +109,7 @@ class Candidates:
 
 
 @dataclass(frozen=True)
-class Choice:
+class ChosenWeights:
     """Weights as they were chosen.
 
     Attributes:
@@ -132,7 +132,18 @@ def mean_ndcg(candidates: Candidates, blended: Float32, k: int) -> float:
     return _Search(candidates, k).ndcg(blended, nothing, 0.0)
 
 
-def choose_weights(candidates: Candidates, k: int, rounds: int) -> Choice:
+def blended_scores(candidates: Candidates, chosen: ChosenWeights) -> Float32:
+    """float32 [candidates]: the sum of the members with their weights and factors."""
+    factors = (
+        chosen.item_factors[:, candidates.item_bins]
+        * chosen.user_factors[:, candidates.bins_of_users]
+    )
+    weighted = (chosen.weights[:, None] * factors).astype(np.float32) * candidates.scores
+    blended: Float32 = weighted.sum(axis=0)
+    return blended
+
+
+def choose_weights(candidates: Candidates, k: int, rounds: int) -> ChosenWeights:
     """Non-negative weights by coordinate search on NDCG@k, from the best single member.
 
     Weights first, then the items' factors, then the users'. A step that gains less than a
@@ -168,7 +179,7 @@ def choose_weights(candidates: Candidates, k: int, rounds: int) -> Choice:
                 for one in present
             ]
             best = search.improve(cells, FACTOR_STEPS, blended, best, 1)
-    return Choice(weights / weights.max(), item_factors, user_factors, best, search.trials)
+    return ChosenWeights(weights / weights.max(), item_factors, user_factors, best, search.trials)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from m6rec.report.wording import METRIC_NAMES, model_name, number_text, reason_t
 
 _ITEMS_SHOWN = 10
 _USERS_SHOWN = 3
+_TRIALS_SHOWN = 10
 # What fits beside the names and the interval in a narrow terminal.
 _WIDE_ENOUGH = 125
 _NARROW_METRICS = ("ndcg", "recall", "map", "mrr", "coverage")
@@ -83,3 +84,53 @@ def _list_table(example: Mapping[str, Any]) -> Table:
         title = str(item["title"] or item[c.ITEM_ID])
         table.add_row(str(item[c.RANK]), escape(title), escape(reasons))
     return table
+
+
+def print_trials(
+    console: Console,
+    trials: Sequence[Mapping[str, Any]],
+    given: Mapping[str, Any],
+    best: Mapping[str, Any],
+    k: int,
+) -> None:
+    """Print the best trials of a search, and the values of the best one beside the given ones.
+
+    `trials` are rows of `tuning.trial_rows`; `given` and `best` map keys of the config to values.
+    """
+    console.print(_trials_table(trials, k))
+    changes = Table(title="Best values", box=box.SIMPLE_HEAD, pad_edge=False)
+    changes.add_column("Key", no_wrap=True)
+    changes.add_column("Given", justify="right", no_wrap=True)
+    changes.add_column("Best", justify="right", no_wrap=True)
+    for key, value in given.items():
+        style = None if best[key] == value else "bold"
+        changes.add_row(key, _value_text(value), _value_text(best[key]), style=style)
+    console.print(changes)
+
+
+def _trials_table(trials: Sequence[Mapping[str, Any]], k: int) -> Table:
+    pruned = sum(row["ndcg"] is None for row in trials)
+    table = Table(
+        title=f"Best of {len(trials)} trials, of which {pruned} were pruned",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    table.add_column("Trial", justify="right", no_wrap=True)
+    table.add_column(f"Validation NDCG@{k}", justify="right", no_wrap=True)
+    table.add_column("Without towers", justify="right", no_wrap=True)
+    table.add_column("Seconds", justify="right", no_wrap=True)
+    complete = [row for row in trials if row["ndcg"] is not None]
+    ranked = sorted(complete, key=lambda row: (-row["ndcg"], row["trial"]))
+    for place, row in enumerate(ranked[:_TRIALS_SHOWN]):
+        table.add_row(
+            str(row["trial"]),
+            number_text(row["ndcg"], 4),
+            number_text(row["ndcg_before_towers"], 4),
+            number_text(row["seconds"], 0),
+            style=None if place else "bold",
+        )
+    return table
+
+
+def _value_text(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

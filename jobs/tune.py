@@ -1,0 +1,230 @@
+"""Search the config for better values, by the hybrid's NDCG on validation.
+
+Trains the selection fit alone and never looks at test. A trial that is poor before its towers are
+trained ends there. Started again with the same output and run id, the search goes on. Leaves
+best.yaml, which pipeline takes, trials.csv and study.sqlite (Optuna's) in the output folder.
+"""
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import optuna
+import typer
+from optuna.trial import FrozenTrial, TrialState
+from pyspark.sql import SparkSession
+from rich.console import Console
+
+from jobs import (
+    build_features,
+    prepare_interactions,
+    train_factors,
+    train_neighbours,
+    train_towers,
+)
+from jobs.train_hybrid import validation_candidates
+from m6rec import columns as c
+from m6rec.command_line import (
+    ConfigOption,
+    OutputOption,
+    RunIdOption,
+    SetOption,
+    check_sources,
+    errors_as_messages,
+    open_lakehouse,
+    read_config,
+)
+from m6rec.config import Config
+from m6rec.fits import FUSION, HYBRID, member_names
+from m6rec.kernels.blending import blended_scores, choose_weights, mean_ndcg
+from m6rec.lakehouse import Lakehouse
+from m6rec.lineage import Job
+from m6rec.report.console import print_trials
+from m6rec.session import get_session
+from m6rec.tuning import (
+    Report,
+    distributions,
+    ended,
+    given_values,
+    open_study,
+    search,
+    trial_rows,
+    write_best,
+    write_trials,
+)
+
+RUN_ID = "tune"
+STUDY_FILE = "study.sqlite"
+BEST_FILE = "best.yaml"
+TRIALS_FILE = "trials.csv"
+
+# Files of a training under way or past; those of other values are of no use to the next.
+LEFT_BY_TRAINING = ("checkpoints", "tensorboard")
+
+PREPARED = ("interactions", "split", "features", "seed")
+SELECTION_ONLY = (c.SELECTION,)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A job of a trial, and the sections of the config that its tables follow from."""
+
+    name: str
+    run: Job
+    sections: tuple[str, ...]
+
+    def fingerprint(self, config: Config) -> str:
+        """SHA-256 of those sections."""
+        sections = config.model_dump(mode="json", include=set(self.sections))
+        return hashlib.sha256(json.dumps(sections, sort_keys=True).encode()).hexdigest()
+
+
+BEFORE_TOWERS = (
+    Stage("prepare_interactions", prepare_interactions.run, PREPARED),
+    Stage("build_features", partial(build_features.run, fits=SELECTION_ONLY), PREPARED),
+    Stage(
+        "train_neighbours",
+        partial(train_neighbours.run, fits=SELECTION_ONLY),
+        (*PREPARED, "neighbours"),
+    ),
+    Stage(
+        "train_factors",
+        partial(train_factors.run, fits=SELECTION_ONLY),
+        (*PREPARED, "factors", "evaluate"),
+    ),
+)
+TOWERS = Stage(
+    "train_towers",
+    partial(train_towers.run, fits=SELECTION_ONLY),
+    (*PREPARED, "factors", "towers"),
+)
+
+
+class LatestTables:
+    """The tables of the latest trial: a stage is run where its part of the config has changed."""
+
+    def __init__(self, lakehouse: Lakehouse) -> None:
+        self.lakehouse = lakehouse
+        self._file = Path(lakehouse.artifact_path("tune_stages.json"))
+
+    def bring_up_to_date(self, stage: Stage, config: Config) -> bool:
+        """Run the stage unless its tables are those of this config; return whether it ran."""
+        fingerprint = stage.fingerprint(config)
+        made = json.loads(self._file.read_text()) if self._file.exists() else {}
+        if made.get(stage.name) == fingerprint:
+            return False
+        # Half-written tables are nobody's.
+        self._record({name: made[name] for name in made if name != stage.name})
+        for folder in LEFT_BY_TRAINING:
+            place = self.lakehouse.artifact_path(folder, c.SELECTION)
+            shutil.rmtree(place, ignore_errors=True)
+        stage.run(self.lakehouse.for_one_job(), config)
+        self._record({**made, stage.name: fingerprint})
+        return True
+
+    def _record(self, made: Mapping[str, str]) -> None:
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = self._file.with_suffix(".unfinished")
+        unfinished.write_text(json.dumps(made))
+        unfinished.replace(self._file)
+
+
+def run_tuning(spark: SparkSession, config: Config, run_id: str, output: Path) -> optuna.Study:
+    """Run the trials that are missing, and write the best config and the table of trials.
+
+    Both are written after every trial, so a search that was killed leaves the best so far.
+
+    Raises:
+        ConfigError: the search space cannot be searched, or the study is of another config.
+    """
+    deadline = None if config.tune.seconds is None else time.monotonic() + config.tune.seconds
+    distributions(config)
+    check_sources(spark, config)
+    study = open_study(config, output / STUDY_FILE)
+    tables = LatestTables(open_lakehouse(spark, config, run_id))
+
+    def after_trial(trial: FrozenTrial) -> None:
+        write_trials(study, output / TRIALS_FILE)
+        write_best(study, config, output / BEST_FILE)
+        print(_progress(study, trial, config), flush=True)
+
+    search(study, config, partial(measure_trial, tables), deadline, after_trial)
+    best = study.best_trial
+    print_trials(Console(), trial_rows(study), given_values(config), best.params, config.tune.k)
+    print(f"best config: {output / BEST_FILE}\ntrials: {output / TRIALS_FILE}", flush=True)
+    return study
+
+
+def measure_trial(tables: LatestTables, config: Config, report: Report) -> float:
+    """NDCG of the hybrid on validation; what it reaches without the towers is reported first."""
+    trained = _for_validation(config)
+    for stage in BEFORE_TOWERS:
+        tables.bring_up_to_date(stage, trained)
+    names = member_names(HYBRID, config)
+    towers = member_names(FUSION, config)
+    before_towers = tuple(name for name in names if name not in towers)
+    if FUSION not in config.hybrid.members:
+        return _ndcg(tables.lakehouse, trained, names)
+    if before_towers:
+        report(_ndcg(tables.lakehouse, trained, before_towers))
+    tables.bring_up_to_date(TOWERS, trained)
+    return _ndcg(tables.lakehouse, trained, names)
+
+
+def _for_validation(config: Config) -> Config:
+    """The config without rankers that are only measured: they do not change what is blended."""
+    evaluate = config.evaluate.model_copy(update={"rankers": config.hybrid.members})
+    return config.model_copy(update={"evaluate": evaluate})
+
+
+def _ndcg(lakehouse: Lakehouse, config: Config, names: tuple[str, ...]) -> float:
+    candidates, _ = validation_candidates(lakehouse.for_one_job(), config, names)
+    chosen = choose_weights(candidates, config.hybrid.k, config.hybrid.rounds)
+    return mean_ndcg(candidates, blended_scores(candidates, chosen), config.tune.k)
+
+
+def _progress(study: optuna.Study, trial: FrozenTrial, config: Config) -> str:
+    done = f"[{len(ended(study))}/{config.tune.trials}] trial {trial.number}"
+    best = f"best {study.best_value:.4f} (trial {study.best_trial.number})"
+    if trial.state == TrialState.PRUNED:
+        return f"{done}: pruned before its towers; {best}"
+    return f"{done}: validation NDCG@{config.tune.k} {trial.value:.4f}; {best}"
+
+
+def main(
+    config: ConfigOption,
+    overrides: SetOption = None,
+    trials: Annotated[
+        int | None, typer.Option("--trials", min=1, help="Trials in all. Without it: tune.trials.")
+    ] = None,
+    seconds: Annotated[
+        float | None,
+        typer.Option("--seconds", help="No trial begins later. Without it: tune.seconds."),
+    ] = None,
+    run_id: RunIdOption = None,
+    output: OutputOption = None,
+) -> None:
+    """Tune."""
+    with errors_as_messages():
+        limits: dict[str, Any] = {"tune.trials": trials, "tune.seconds": seconds}
+        given = tuple(f"{key}={value}" for key, value in limits.items() if value is not None)
+        checked = read_config(config, (*(overrides or ()), *given), output)
+        chosen = run_id or RUN_ID
+        print(f"run id {chosen}", flush=True)
+        spark = get_session("m6rec tune")
+        try:
+            run_tuning(spark, checked, chosen, output if output is not None else Path("output"))
+        finally:
+            spark.stop()
+
+
+main.__doc__ = __doc__
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,238 @@
+"""A search for better values of the config: Optuna's study of it, and what it leaves to read.
+
+The study is a file, so that a search which was killed goes on: trials that had begun are begun
+again. The given config is itself a trial, so the best one is never worse on validation.
+"""
+
+import csv
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+import yaml
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.trial import FrozenTrial, TrialState
+
+from m6rec.config import Choice, Config, Range
+from m6rec.errors import ConfigError
+
+STUDY = "m6rec"
+# Optuna's key of the values that a queued trial has been promised.
+_PROMISED = "fixed_params"
+_FINGERPRINT = "fingerprint"
+_SECONDS = "seconds"
+
+Values = Mapping[str, Any]
+Report = Callable[[float], None]
+# Measures a config. It may report a measure that comes earlier, which may end the trial there.
+Measure = Callable[[Config, Report], float]
+
+
+def given_values(config: Config) -> dict[str, Any]:
+    """The config's own value of each key that is searched."""
+    return {key: config.value(key) for key in config.tune.search}
+
+
+def distributions(config: Config) -> dict[str, BaseDistribution]:
+    """The search space as Optuna's, widened where the config's own values lie outside.
+
+    Raises:
+        ConfigError: there is nothing to search, or a range cannot hold the config's own value.
+    """
+    if not config.tune.search:
+        raise ConfigError("tune.search is empty; give a key of the config and what to try")
+    return {
+        key: _distribution(key, dimension, config.value(key))
+        for key, dimension in config.tune.search.items()
+    }
+
+
+def _distribution(key: str, dimension: Range | Choice, given: Any) -> BaseDistribution:
+    if isinstance(dimension, Choice):
+        if given is not None and not isinstance(given, int | float | str):
+            raise ConfigError(f"tune.search: {key} is {given!r}, and only single values are tuned")
+        values = dimension.values
+        return CategoricalDistribution(values if given in values else (*values, given))
+    if isinstance(given, bool) or not isinstance(given, int | float):
+        raise ConfigError(
+            f"tune.search: {key} has a range, and the config's own value is {given!r}; set a number"
+            f" to start from, or give values instead of a range"
+        )
+    low, high = min(dimension.low, given), max(dimension.high, given)
+    if dimension.log and low <= 0:
+        raise ConfigError(
+            f"tune.search: {key} is searched by its logarithm, and the config's own value is"
+            f" {given!r}; set one above 0"
+        )
+    if isinstance(given, int):
+        return IntDistribution(int(low), int(high), log=dimension.log)
+    return FloatDistribution(low, high, log=dimension.log)
+
+
+def open_study(config: Config, file: Path) -> optuna.Study:
+    """The study in an SQLite file, made where there is none, with what is due at the head.
+
+    Due are the trials that a killed process left, and the config's own values if no trial has
+    measured them.
+
+    Raises:
+        ConfigError: the file is of a study of another config.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    study = optuna.create_study(
+        storage=f"sqlite:///{file.resolve()}",
+        study_name=STUDY,
+        direction="maximize",
+        load_if_exists=True,
+        pruner=optuna.pruners.MedianPruner(),
+    )
+    _check_same_config(study, config, file)
+    # A sampler of one seed would propose the first trials of an earlier process again.
+    study.sampler = optuna.samplers.TPESampler(seed=config.seed + len(study.trials))
+    for killed in study.get_trials(states=(TrialState.RUNNING,)):
+        study.enqueue_trial(killed.params)
+        study.tell(killed.number, state=TrialState.FAIL)
+    given = given_values(config)
+    if given not in _promised(study) and given not in [t.params for t in _complete(study)]:
+        study.enqueue_trial(given)
+    return study
+
+
+def _check_same_config(study: optuna.Study, config: Config, file: Path) -> None:
+    fingerprint = _fingerprint(config)
+    found = study.user_attrs.get(_FINGERPRINT)
+    if found is None:
+        study.set_user_attr(_FINGERPRINT, fingerprint)
+    elif found != fingerprint:
+        raise ConfigError(
+            f"study {file} was begun with config {found[:12]}, and is now given config"
+            f" {fingerprint[:12]} (only trials and seconds of section tune may change); give the"
+            " first config again, or another --output"
+        )
+
+
+def _fingerprint(config: Config) -> str:
+    """SHA-256 of all that trials have in common."""
+    shared = config.model_dump(mode="json", exclude={"tune": {"trials", "seconds"}})
+    return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()
+
+
+def _promised(study: optuna.Study) -> list[dict[str, Any]]:
+    waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+    return [trial.system_attrs[_PROMISED] for trial in waiting]
+
+
+def _complete(study: optuna.Study) -> list[FrozenTrial]:
+    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+
+
+def ended(study: optuna.Study) -> list[FrozenTrial]:
+    """The trials that were measured to their end or pruned, in order."""
+    return study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED))
+
+
+def search(
+    study: optuna.Study,
+    config: Config,
+    measure: Measure,
+    deadline: float | None,
+    after_trial: Callable[[FrozenTrial], None],
+) -> None:
+    """Run the trials that are missing from `config.tune.trials`.
+
+    Args:
+        study: of `open_study`.
+        config: what trials change.
+        measure: of a trial's config; larger is better.
+        deadline: in seconds of `time.monotonic`; no trial begins after it once one is complete.
+        after_trial: called with each trial as it ends.
+    """
+    space = distributions(config)
+    while len(ended(study)) < config.tune.trials:
+        if deadline is not None and time.monotonic() >= deadline and _complete(study):
+            return
+        trial = study.ask(space)
+        after_trial(_run_trial(study, trial, config, measure))
+
+
+def _run_trial(
+    study: optuna.Study, trial: optuna.Trial, config: Config, measure: Measure
+) -> FrozenTrial:
+    def report(value: float) -> None:
+        trial.report(value, step=0)
+        if trial.should_prune():
+            raise optuna.TrialPruned
+
+    started = time.monotonic()
+    value, state = None, TrialState.COMPLETE
+    try:
+        value = measure(config.replaced(trial.params), report)
+    except optuna.TrialPruned:
+        state = TrialState.PRUNED
+    except Exception:
+        study.tell(trial, state=TrialState.FAIL)
+        raise
+    trial.set_user_attr(_SECONDS, time.monotonic() - started)
+    return study.tell(trial, value, state=state)
+
+
+def write_best(study: optuna.Study, config: Config, file: Path) -> None:
+    """Write the config of the best trial as a file that `pipeline` takes."""
+    best = study.best_trial
+    given = ", the given config itself" if best.params == given_values(config) else ""
+    header = (
+        f"# Written by job tune: trial {best.number}{given}, is the best of {len(ended(study))}.\n"
+        f"# Validation NDCG@{config.tune.k} of the hybrid: {best.value:.4f}.\n"
+    )
+    chosen = config.replaced(best.params)
+    _replace(file, header + yaml.safe_dump(chosen.given(), sort_keys=False, allow_unicode=True))
+
+
+def trial_rows(study: optuna.Study) -> list[dict[str, Any]]:
+    """The trials as rows: trial, state, ndcg, ndcg_before_towers, seconds, and the searched keys.
+
+    `ndcg` is None for a trial that was pruned.
+    """
+    return [
+        {
+            "trial": trial.number,
+            "state": trial.state.name.lower(),
+            "ndcg": trial.value if trial.state == TrialState.COMPLETE else None,
+            "ndcg_before_towers": trial.intermediate_values.get(0),
+            "seconds": trial.user_attrs.get(_SECONDS),
+            **trial.params,
+        }
+        for trial in ended(study)
+    ]
+
+
+def write_trials(study: optuna.Study, file: Path) -> None:
+    """Write the rows of all trials as CSV."""
+    rows = trial_rows(study)
+    unfinished = _unfinished(file)
+    with unfinished.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    unfinished.replace(file)
+
+
+def _replace(file: Path, text: str) -> None:
+    """Write a file that is whole whenever it is seen."""
+    unfinished = _unfinished(file)
+    unfinished.write_text(text)
+    unfinished.replace(file)
+
+
+def _unfinished(file: Path) -> Path:
+    return file.with_name(f".{file.name}.unfinished")

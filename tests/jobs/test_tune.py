@@ -1,0 +1,281 @@
+"""The search for a better config: its space, its study, and the job on a small shop."""
+
+import csv
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial
+from pyspark.sql import SparkSession
+
+from jobs.tune import BEST_FILE, TRIALS_FILE, run_tuning
+from m6rec import columns as c
+from m6rec.command_line import check_sources, read_config
+from m6rec.config import Config, load_config, parse_config
+from m6rec.errors import ConfigError, DataError
+from m6rec.lakehouse import Lakehouse
+from m6rec.tuning import (
+    Measure,
+    Report,
+    distributions,
+    ended,
+    open_study,
+    search,
+    trial_rows,
+    write_best,
+)
+from tests.synthetic_shop import Shop
+
+RIDGE = "neighbours.ridge.regularisation"
+RANK = "factors.svd.rank"
+SEARCH = {
+    RIDGE: {"low": 1.0, "high": 1000.0, "log": True},
+    RANK: {"values": [64, 128]},
+}
+
+
+def config_with(tune: dict[str, Any], **sections: Any) -> Config:
+    source = {"path": "events.csv", "format": "csv"}
+    return parse_config({"interactions": {"source": source}, "tune": tune, **sections}, "test")
+
+
+def closeness_to_ten(config: Config, report: Report) -> float:
+    return 1.0 - abs(math.log10(config.neighbours.ridge.regularisation) - 1.0)
+
+
+def run_search(
+    config: Config,
+    file: Path,
+    measure: Measure = closeness_to_ten,
+    deadline: float | None = None,
+) -> list[FrozenTrial]:
+    """The trials that this call has added."""
+    added: list[FrozenTrial] = []
+    search(open_study(config, file), config, measure, deadline, added.append)
+    return added
+
+
+# --- the search space -------------------------------------------------------------------------
+
+
+def test_the_default_space_fits_the_default_config() -> None:
+    space = distributions(config_with({}))
+    assert isinstance(space["towers.epochs"], IntDistribution)
+    assert isinstance(space["towers.temperature"], FloatDistribution)
+    assert space[RANK] == CategoricalDistribution((128, 256, 512))
+
+
+@pytest.mark.parametrize(
+    ("key", "dimension", "message"),
+    [
+        ("neighbours.ridge.lambda", {"low": 1, "high": 2}, "ridge.lambda: unknown key"),
+        ("factors.svd", {"low": 1, "high": 2}, "factors.svd cannot be tuned"),
+        ("split.test_share", {"low": 0.1, "high": 0.2}, "split.test_share cannot be tuned"),
+        (RANK, {"low": 0, "high": 8}, "svd.rank: the config does not take 0"),
+        (RANK, {"low": 1.5, "high": 8}, "svd.rank: the config does not take 1.5"),
+        ("towers.loss", {"values": ["hinge"]}, "towers.loss: the config does not take 'hinge'"),
+        (RIDGE, {"low": 0, "high": 8, "log": True}, "log needs low above 0"),
+        (RIDGE, {"low": 8, "high": 2}, "low 8 is not below high 2"),
+    ],
+)
+def test_what_cannot_be_searched_is_named_when_the_config_is_read(
+    key: str, dimension: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError) as raised:
+        config_with({"search": {key: dimension}})
+    assert message in str(raised.value)
+    assert key in str(raised.value)
+
+
+def test_the_space_is_widened_to_hold_the_configs_own_values() -> None:
+    config = config_with(
+        {"search": {RIDGE: {"low": 200, "high": 300}, RANK: {"values": [64]}}},
+        factors={"svd": {"rank": 17}},
+    )
+    assert distributions(config) == {
+        RIDGE: FloatDistribution(150.0, 300.0),
+        RANK: CategoricalDistribution((64, 17)),
+    }
+
+
+@pytest.mark.parametrize(
+    ("key", "dimension", "given", "message"),
+    [
+        ("factors.als.regularisation", {"low": 0.1, "high": 1, "log": True}, 0, "logarithm"),
+        ("factors.als.unobserved_weight", {"low": 0.1, "high": 1}, None, "own value is None"),
+        ("towers.inputs", {"values": ["svd"]}, ["svd"], "does not take 'svd'"),
+    ],
+)
+def test_a_range_needs_a_value_of_the_config_to_start_from(
+    key: str, dimension: dict[str, Any], given: Any, message: str
+) -> None:
+    section, *path = key.split(".")
+    sections = {section: given if not path else nested(path, given)}
+    with pytest.raises(ConfigError, match=message):
+        distributions(config_with({"search": {key: dimension}}, **sections))
+
+
+def nested(path: list[str], value: Any) -> dict[str, Any]:
+    first, *rest = path
+    return {first: nested(rest, value) if rest else value}
+
+
+def test_an_empty_space_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"tune\.search is empty"):
+        distributions(config_with({"search": {}}))
+
+
+# --- the study --------------------------------------------------------------------------------
+
+
+def test_the_given_config_is_the_first_trial_and_others_are_better(tmp_path: Path) -> None:
+    config = config_with({"search": SEARCH, "trials": 12})
+    trials = run_search(config, tmp_path / "study")
+    assert trials[0].params == {RIDGE: 150.0, RANK: 256}
+    assert len(trials) == 12
+    assert max(trial.value or 0.0 for trial in trials) > 0.5 > (trials[0].value or 0.0) > -0.2
+
+
+def test_a_second_call_adds_only_the_missing_trials(tmp_path: Path) -> None:
+    tune = {"search": SEARCH}
+    first = run_search(config_with({**tune, "trials": 3}), tmp_path / "study")
+    second = run_search(config_with({**tune, "trials": 5}), tmp_path / "study")
+    third = run_search(config_with({**tune, "trials": 5}), tmp_path / "study")
+    assert [trial.number for trial in first + second + third] == [0, 1, 2, 3, 4]
+    # The sampler does not propose again what it proposed before.
+    assert len({trial.params[RIDGE] for trial in first + second}) == 5
+
+
+def test_a_trial_that_was_killed_is_begun_again_with_its_values(tmp_path: Path) -> None:
+    config = config_with({"search": SEARCH, "trials": 3})
+    begun: list[float] = []
+
+    def killed_in_the_second(config: Config, report: Report) -> float:
+        begun.append(config.neighbours.ridge.regularisation)
+        if len(begun) == 2:
+            raise KeyboardInterrupt
+        return closeness_to_ten(config, report)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_search(config, tmp_path / "study", killed_in_the_second)
+    rest = run_search(config, tmp_path / "study")
+    assert rest[0].params[RIDGE] == begun[1]
+    assert len(rest) == 2
+
+
+def test_a_failure_is_raised_and_the_given_config_is_measured_by_the_next_call(
+    tmp_path: Path,
+) -> None:
+    config = config_with({"search": SEARCH, "trials": 2})
+
+    def fail(config: Config, report: Report) -> float:
+        raise DataError("no validation")
+
+    with pytest.raises(DataError, match="no validation"):
+        run_search(config, tmp_path / "study", fail)
+    trials = run_search(config, tmp_path / "study")
+    assert trials[0].params == {RIDGE: 150.0, RANK: 256}
+    assert len(trials) == 2
+
+
+def test_a_trial_whose_early_measure_is_poor_ends_there(tmp_path: Path) -> None:
+    config = config_with({"search": SEARCH, "trials": 12})
+    early: list[float] = []
+    late: list[float] = []
+
+    def in_two_steps(config: Config, report: Report) -> float:
+        value = closeness_to_ten(config, report)
+        early.append(value)
+        report(value)
+        late.append(value)
+        return value
+
+    trials = run_search(config, tmp_path / "study", in_two_steps)
+    assert len(early) == len(trials) == 12
+    assert 0 < len(set(early) - set(late)) < 7
+    assert max(early) in late
+    rows = trial_rows(open_study(config, tmp_path / "study"))
+    assert {row["state"] for row in rows} == {"complete", "pruned"}
+    pruned = [row for row in rows if row["state"] == "pruned"]
+    assert all(row["ndcg"] is None for row in pruned)
+    assert {row["ndcg_before_towers"] for row in pruned} == set(early) - set(late)
+
+
+def test_past_the_deadline_only_the_given_config_is_measured(tmp_path: Path) -> None:
+    config = config_with({"search": SEARCH, "trials": 4})
+    trials = run_search(config, tmp_path / "study", deadline=time.monotonic())
+    assert [trial.params[RIDGE] for trial in trials] == [150.0]
+
+
+def test_a_study_of_another_config_is_refused(tmp_path: Path) -> None:
+    run_search(config_with({"search": SEARCH, "trials": 1}), tmp_path / "study")
+    with pytest.raises(ConfigError, match="begun with config"):
+        open_study(config_with({"search": SEARCH}, seed=7), tmp_path / "study")
+
+
+def test_the_best_config_is_the_owners_file_with_the_best_values(tmp_path: Path) -> None:
+    config = config_with({"search": SEARCH, "trials": 8}, towers={"epochs": 3})
+    run_search(config, tmp_path / "study")
+    study = open_study(config, tmp_path / "study")
+    write_best(study, config, tmp_path / "best.yaml")
+    assert load_config(tmp_path / "best.yaml") == config.replaced(study.best_params)
+    text = (tmp_path / "best.yaml").read_text()
+    assert f"trial {study.best_trial.number}, is the best of 8" in text
+    assert f"{study.best_value:.4f}" in text
+    written = yaml.safe_load(text)
+    assert written["neighbours"] == {"ridge": {"regularisation": study.best_params[RIDGE]}}
+    assert written["towers"] == {"epochs": 3}
+
+
+# --- the job ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tuned(shop: Shop, tmp_path: Path) -> Callable[[int], Config]:
+    """A config of the shop, by the number of trials."""
+
+    def make(trials: int) -> Config:
+        sections = shop.config(tmp_path / "lake") | {
+            "features": {},
+            "towers": {"inputs": ["svd"], "hidden": 16, "feature_hidden": 4, "epochs": 1},
+            "hybrid": {"members": ["fusion", "als", "recent_ridge", "popularity"]},
+            "tune": {"trials": trials, "search": {RIDGE: SEARCH[RIDGE]}},
+        }
+        return parse_config(sections, "test")
+
+    return make
+
+
+def test_the_job_trains_what_a_trial_changes_and_leaves_a_config_for_the_pipeline(
+    spark: SparkSession, tuned: Callable[[int], Config], tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    run_tuning(spark, tuned(1), "study", output)
+    tables = Lakehouse(spark, str(tmp_path / "lake"), "study")
+    before = {name: tables.version(name) for name in ("splits", "item_factors", "item_neighbours")}
+
+    study = run_tuning(spark, tuned(2), "study", output)
+
+    assert [trial.number for trial in ended(study)] == [0, 1]
+    after = {name: tables.version(name) for name in before}
+    assert after["splits"] == before["splits"]
+    assert after["item_factors"] == before["item_factors"]
+    assert after["item_neighbours"] > before["item_neighbours"]
+    # Neither the final fit nor a list for the test users has been made.
+    assert {row[c.FIT] for row in tables.read("models").collect()} == {c.SELECTION}
+    assert not tables.exists("lists")
+
+    rows = list(csv.DictReader((output / TRIALS_FILE).open()))
+    assert [float(row[RIDGE]) for row in rows] == [t.params[RIDGE] for t in ended(study)]
+    assert all(0.0 < float(row["ndcg"]) <= 1.0 for row in rows)
+    assert all(0.0 < float(row["ndcg_before_towers"]) <= 1.0 for row in rows)
+
+    best = read_config(output / BEST_FILE, (), None)
+    assert best.neighbours.ridge.regularisation == study.best_params[RIDGE]
+    assert best.factors == tuned(2).factors
+    check_sources(spark, best)
