@@ -139,9 +139,8 @@ def sources_of(config: Config) -> Iterator[tuple[str, TableSource, tuple[str, ..
     """Each table of the owner's: the config's key, the source, the columns that it must have."""
     columns = config.interactions.columns
     pair = (columns.user, columns.item)
-    held_out = pair
-    if config.ratings.enabled and columns.weight is not None:
-        held_out = (*pair, columns.weight)
+    rated = config.ratings.enabled and columns.weight is not None
+    held_out = (*pair, columns.weight or "") if rated else pair
     named = (*pair, columns.time, columns.weight, columns.event_type, *columns.context)
     required = tuple(column for column in named if column is not None)
     yield "interactions.source", config.interactions.source, required

@@ -7,7 +7,7 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from jobs.pipeline import JOBS, run_pipeline
+from jobs.pipeline import jobs_of, run_pipeline
 from m6rec import columns as c
 from m6rec.config import Config
 from m6rec.lakehouse import Lakehouse
@@ -114,9 +114,11 @@ def test_the_same_run_id_again_does_nothing(
     assert {name: lakehouse.version(name) for name in before} == before
 
 
-def test_the_jobs_of_a_run_are_recorded_with_what_they_read_and_wrote(lakehouse: Lakehouse) -> None:
+def test_the_jobs_of_a_run_are_recorded_with_what_they_read_and_wrote(
+    lakehouse: Lakehouse, config: Config
+) -> None:
     rows = lakehouse.read("runs").where(F.col(c.RUN_ID) == "first").collect()
-    assert {row["job"] for row in rows} == {*JOBS, "publish"}
+    assert {row["job"] for row in rows} == {*jobs_of(config), "publish"}
     assert {row["status"] for row in rows} == {"finished"}
     recommend = next(row for row in rows if row["job"] == "recommend")
     assert "recommendations" in recommend["outputs"]

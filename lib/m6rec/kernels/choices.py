@@ -1,9 +1,10 @@
 """What users and items have in common by who rates what, whatever the ratings.
 
 People rate what they choose to see, so that the binary matrix tells more about a pair than the few
-ratings that two items share (Koren 2008, "Factorization meets the neighborhood", section 3). Its
-leading singular vectors place items and users; regressions of ratings on these places are small,
-convex problems: a user's *taste* over the items' places, and an item's *audience* over the users'.
+ratings that two items share (Koren 2008, "Factorization meets the neighborhood", on implicit
+feedback). Its leading singular vectors place items and users; regressions of ratings on these
+places are small, convex problems: a user's *taste* over the items' places, and an item's *audience*
+over the users'.
 """
 
 from dataclasses import dataclass
@@ -124,7 +125,9 @@ def item_audiences(
     # Lambda counts once over all ranks.
     own = regularisation if communicator.rank == 0 else 0.0
     penalty = np.full(n_items, own, np.float32)
-    audiences, left, directions, products = np.zeros((4, n_items, width), np.float32)
+    audiences: Float32 = np.zeros((n_items, width), np.float32)
+    work: Float32 = np.zeros((3, n_items, width), np.float32)
+    left, directions, products = work
     lengths = np.zeros(n_items, np.float32)
 
     def apply(scales: tuple[float, float], inputs: Float32, outputs: Float32) -> None:

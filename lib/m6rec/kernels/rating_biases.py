@@ -1,8 +1,8 @@
 """Ratings as a mean and two biases: r_ui = mean + b_u + b_i.
 
-The biases minimise the squared errors and lambda_u b_u^2 + lambda_i b_i^2 by turns (Koren 2009, "The
-BellKor solution to the Netflix grand prize", section 3). A user's bias is a function of the user's
-row and the item biases, so that training and prediction share it.
+(Koren, Bell, Volinsky 2009, "Matrix factorization techniques for recommender systems", eq. 3.) By
+turns the biases minimise the squared errors and lambda_u |b_u|^2 + lambda_i |b_i|^2. A user's bias
+is a function of the user's row and the item biases, so that training and prediction share it.
 """
 
 from dataclasses import dataclass

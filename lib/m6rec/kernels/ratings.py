@@ -100,16 +100,17 @@ def rating_parts(
     user_biases = model.biases.of_users(rows)
     residuals = model.biases.residuals(rows, user_biases)
     tastes = user_tastes(residuals, model.choices.items, model.taste_regularisation)
-    pairs = (
+    vectors: tuple[tuple[Float32, Float32], ...] = (
         (project(model.factors, residuals), model.factors.factors),
         (tastes, model.choices.items),
         (model.choices.of_users(rows), model.audiences),
     )
     base = model.biases.mean + user_biases[owners] + model.biases.items[target_items]
-    added = [
+    added: list[Float64] = [
         np.einsum("nk,nk->n", users[owners], items[target_items], dtype=np.float64)
-        for users, items in pairs
+        for users, items in vectors
     ]
+    added[0] += model.factors.parameters["mean_rating"]
     return np.stack([base, *added], axis=1)
 
 
@@ -123,7 +124,7 @@ def blend_weights(gram: Float64, moment: Float64) -> Float64:
         gram: float64 [members, members]; X^T X.
         moment: float64 [members]; X^T y.
     """
-    prior = np.array(_PRIOR_WEIGHTS)
+    prior: Float64 = np.array(_PRIOR_WEIGHTS)
     damped = gram + _PRIOR_STRENGTH * np.eye(len(prior))
     weights: Float64 = prior + np.linalg.solve(damped, moment - gram @ prior)
     return weights
