@@ -250,8 +250,9 @@ class TowersConfig(Section):
 class RatingsConfig(Section):
     """Prediction of ratings: biases, explicit ALS, and regressions on who rates what, blended.
 
-    `enabled` says that `interactions.columns.weight` holds ratings. A regularisation is in ratings:
-    as many as make the data count as much as the prior.
+    `enabled` says that `interactions.columns.weight` holds ratings. `rank` to `frequency_exponent`
+    are of ALS. The regularisations of biases, tastes and audiences are in numbers of ratings: with
+    so many, a coefficient goes half the way from 0.
     """
 
     enabled: bool = False
