@@ -14,13 +14,12 @@ from m6rec import columns as c
 from m6rec.command_line import command_line
 from m6rec.config import Config
 from m6rec.errors import DataError
-from m6rec.fits import item_count
+from m6rec.fits import item_count, measured_users
 from m6rec.lakehouse import Lakehouse
 from m6rec.schemas import TABLES
 from m6rec.stages.evaluation import compare_runs, evaluate_lists
 from m6rec.stages.features import item_matrix
 from m6rec.stages.item_counts import interaction_counts
-from m6rec.stages.matrix import target_rows
 from m6rec.stages.rating_evaluation import evaluate_ratings
 
 
@@ -37,7 +36,7 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
     metrics: list[dict[str, Any]] = []
     comparisons: list[dict[str, Any]] = []
     for fit, fold in c.TARGET_FOLD_OF_FIT.items():
-        targets = target_rows(lakehouse.read("splits"), fold).cache()
+        targets = measured_users(lakehouse, config, fit).cache()
         if not targets.isEmpty():
             fold_metrics, fold_comparisons = _evaluate_fold(lakehouse, config, fit, fold, targets)
             metrics += fold_metrics

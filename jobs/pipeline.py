@@ -35,8 +35,8 @@ NARROWEST = 110
 JOBS: dict[str, Job] = {
     "prepare_interactions": prepare_interactions.run,
     "train_factors": train_factors.run,
-    "train_neighbours": train_neighbours.run,
     "build_features": build_features.run,
+    "train_neighbours": train_neighbours.run,
     "train_towers": train_towers.run,
     "train_hybrid": train_hybrid.run,
     "train_ratings": train_ratings.run,

@@ -16,6 +16,7 @@ from m6rec.fits import (
     FUSION,
     given_vectors,
     item_count,
+    measured_users,
     member_names,
     read_blends,
     read_item_counts,
@@ -27,7 +28,6 @@ from m6rec.kernels.members import Member
 from m6rec.lakehouse import Lakehouse, read_source
 from m6rec.stages.catalogue import catalogue_words, forbidden_items
 from m6rec.stages.embeddings import item_embeddings, user_embeddings
-from m6rec.stages.matrix import target_rows
 from m6rec.stages.neighbours import item_weights_from_frame
 from m6rec.stages.ranking import Explaining, make_scoring, rank, recommend, user_inputs
 
@@ -61,7 +61,7 @@ def rank_for_evaluation(
         mask_seen=True,
         n=max(config.evaluate.ks),
     )
-    targets = target_rows(lakehouse.read("splits"), c.TARGET_FOLD_OF_FIT[fit])
+    targets = measured_users(lakehouse, config, fit)
     users = _users(lakehouse, fit, names, None).join(
         targets.select(c.USER_INDEX), c.USER_INDEX, how="left_semi"
     )

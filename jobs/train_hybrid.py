@@ -4,9 +4,6 @@ Reads what the selection fit has learned and the validation fold; writes models.
 the final fit too: nothing is ever chosen on test.
 """
 
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
-
 from m6rec import columns as c
 from m6rec.command_line import command_line
 from m6rec.config import Config
@@ -21,7 +18,7 @@ from m6rec.fits import (
 )
 from m6rec.kernels.blending import Blend, choose_weights
 from m6rec.lakehouse import Lakehouse
-from m6rec.stages.matrix import target_rows
+from m6rec.stages.matrix import sample_users, target_rows
 from m6rec.stages.ranking import collect_candidates, make_scoring, user_inputs
 
 POPULARITY = "popularity"
@@ -68,11 +65,6 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
     print(f"hybrid: {chosen}; validation NDCG@{config.hybrid.k} {choice.ndcg:.4f}", flush=True)
     row = model_row(lakehouse, HYBRID, parameters).drop("name")
     lakehouse.write("models", row, fit=c.SELECTION, kind=HYBRID, name=HYBRID)
-
-
-def sample_users(targets: DataFrame, maximum: int, seed: int) -> DataFrame:
-    """At most `maximum` users, the same ones whatever the partitioning."""
-    return targets.orderBy(F.xxhash64(F.lit(seed), c.USER_INDEX), c.USER_INDEX).limit(maximum)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""Train item neighbours, the local ridge and user neighbours for both fits.
+"""Train item neighbours, the local ridge, content and user neighbours for both fits.
 
-Reads user_item_matrix and item_index; writes item_neighbours and user_neighbours.
+Reads user_item_matrix, item_index and item_features (where items have attributes); writes
+item_neighbours and user_neighbours.
 """
 
 from functools import reduce
@@ -12,11 +13,13 @@ from m6rec.command_line import command_line
 from m6rec.config import Config
 from m6rec.fits import item_count
 from m6rec.lakehouse import Lakehouse
+from m6rec.stages.features import item_terms
 from m6rec.stages.neighbours import (
     candidate_users,
     find_user_neighbours,
     item_weights_to_frame,
     matrix_statistics,
+    train_content_neighbours,
     train_item_neighbours,
     train_ridge,
 )
@@ -35,11 +38,18 @@ def _train_fit(lakehouse: Lakehouse, config: Config, fit: str, n_items: int) -> 
     matrix = lakehouse.read("user_item_matrix", fit=fit).cache()
     settings = config.neighbours
     statistics = matrix_statistics(matrix, n_items, settings.maximum_history)
-    # One commit for both methods: a commit costs more than the rows.
+    spark = lakehouse.spark
+    # One commit for all methods: a commit costs more than the rows.
     frames = [
-        item_weights_to_frame(lakehouse.spark, train(matrix, n_items, settings, statistics), method)
+        item_weights_to_frame(spark, train(matrix, n_items, settings, statistics), method)
         for method, train in ITEM_METHODS.items()
     ]
+    if config.features.items is not None:
+        terms = item_terms(lakehouse.read("item_features", fit=fit), n_items)
+        weights = train_content_neighbours(
+            spark, terms, statistics.counts, settings.content, config.seed
+        )
+        frames.append(item_weights_to_frame(spark, weights, "content_neighbours"))
     lakehouse.write("item_neighbours", reduce(DataFrame.union, frames), fit=fit)
     candidates = candidate_users(matrix, settings, config.seed)
     neighbours = find_user_neighbours(matrix, candidates, settings, n_items)

@@ -47,7 +47,8 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
         user_features = lakehouse.read("user_features", fit=fit).cache()
         manifest = _write_rows(lakehouse, config, fit, matrix, user_features)
         validate = None
-        if fit == c.SELECTION:
+        # Cold items have no factors of their own: how they rank says nothing of the training.
+        if fit == c.SELECTION and config.evaluate.candidates == "all":
             validate = _validation(lakehouse, config, matrix, user_features)
         inputs = _item_inputs(lakehouse, config, fit, matrix, images, n_items)
         matrix.unpersist()

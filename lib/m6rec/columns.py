@@ -33,6 +33,8 @@ NEIGHBOUR_INDICES = "neighbour_indices"
 FEATURES = "features"
 CONTENT = "content"
 ATTRIBUTES = "attributes"
+TERM_INDICES = "term_indices"
+TERM_WEIGHTS = "term_weights"
 
 EMBEDDING = "embedding"
 INTERACTION_COUNT = "interaction_count"

@@ -27,11 +27,14 @@ RankerName = Literal[
     "recent_item_neighbours",
     "user_neighbours",
     "content",
+    "content_neighbours",
     "popularity",
     "mllib_als",
 ]
 # They weigh the history by recency, so they are left out where interactions have no time.
 RECENT_RANKERS = frozenset({"recent_ridge", "recent_item_neighbours"})
+# They speak of attributes, so they are left out where items have none.
+CONTENT_RANKERS = frozenset({"content_neighbours"})
 
 
 class Section(BaseModel):
@@ -106,8 +109,11 @@ class InteractionsConfig(Section):
 class SplitConfig(Section):
     """How interactions are divided into train, validation and test.
 
-    `auto` is `last` where interactions have a time, else `random`; for the validation, without
-    times, `mixed`.
+    `auto` is `last` where interactions have a time, else `random`. For the validation it is the
+    strategy of the test; with a test of the owner's, `last` where most of it comes after training,
+    `random` where times say otherwise, and `mixed` without times. Unless `validation_share` is
+    given, it is a fifth for `mixed`, which holds out items together with those most like them,
+    and a tenth for the others.
     """
 
     strategy: Literal[
@@ -120,7 +126,7 @@ class SplitConfig(Section):
     validation_strategy: Literal["auto", "temporal", "last", "random", "mixed", "cold_items"] = (
         "auto"
     )
-    validation_share: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
+    validation_share: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
 
     @model_validator(mode="after")
     def _provided_has_test(self) -> "SplitConfig":
@@ -184,8 +190,20 @@ class RidgeConfig(Section):
     kept: PositiveInt = 100
 
 
+class ContentNeighboursConfig(Section):
+    """Item neighbours by content; `expansion` is the share of items that the ridge adds to a
+    history, its `expanded` best."""
+
+    candidates: PositiveInt = 100
+    regularisation: PositiveFloat = 3.0
+    expansion: NonNegativeFloat = 10.0
+    expanded: PositiveInt = 100
+    half_count: PositiveFloat = 2.0
+    longest_posting: PositiveInt = 5_000
+
+
 class NeighboursConfig(Section):
-    """Item neighbours by co-occurrence, the local ridge, and user neighbours."""
+    """Item neighbours by co-occurrence, by ridge and by content, and user neighbours."""
 
     neighbours: PositiveInt = 100
     item_exponent: NonNegativeFloat = 0.5
@@ -195,6 +213,7 @@ class NeighboursConfig(Section):
     maximum_candidate_users: PositiveInt = 20_000
     maximum_history: PositiveInt = 2_000
     ridge: RidgeConfig = RidgeConfig()
+    content: ContentNeighboursConfig = ContentNeighboursConfig()
 
 
 class AttributesSource(Section):
@@ -301,6 +320,7 @@ class HybridConfig(Section):
         "recent_item_neighbours",
         "user_neighbours",
         "content",
+        "content_neighbours",
         "popularity",
     )
     k: PositiveInt = 20
@@ -332,7 +352,7 @@ class EvaluateConfig(Section):
     """Which rankers are measured, at which depths.
 
     `candidates` is what lists are made of: all items of the catalogue that the user has not seen,
-    or only items that training never saw.
+    or only items that training never saw. On test all users are measured, on validation a sample.
     """
 
     candidates: Literal["all", "cold_items"] = "all"
@@ -348,10 +368,12 @@ class EvaluateConfig(Section):
         "recent_item_neighbours",
         "user_neighbours",
         "content",
+        "content_neighbours",
         "popularity",
         "mllib_als",
     )
     ks: tuple[PositiveInt, ...] = (10, 20)
+    maximum_validation_users: PositiveInt = 10_000
     bootstrap_replicates: PositiveInt = 1_000
     confidence: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.95
     compare_with_run: str | None = None
@@ -411,9 +433,13 @@ class Config(Section):
         return self
 
     def usable(self, rankers: tuple[RankerName, ...]) -> tuple[RankerName, ...]:
-        """The rankers that these interactions can feed."""
-        has_time = self.interactions.columns.time is not None
-        return tuple(name for name in rankers if has_time or name not in RECENT_RANKERS)
+        """The rankers that these interactions and attributes can feed."""
+        unusable: frozenset[str] = frozenset()
+        if self.interactions.columns.time is None:
+            unusable |= RECENT_RANKERS
+        if self.features.items is None:
+            unusable |= CONTENT_RANKERS
+        return tuple(name for name in rankers if name not in unusable)
 
     def fingerprint(self) -> str:
         """SHA-256 of the configuration in canonical JSON."""

@@ -13,7 +13,8 @@ from m6rec import columns as c
 from m6rec.config import Config
 from m6rec.errors import TableError
 from m6rec.kernels.blending import Blend
-from m6rec.kernels.item_neighbours import ItemWeights
+from m6rec.kernels.content_neighbours import represent_by_neighbours
+from m6rec.kernels.item_neighbours import ItemWeights, transpose
 from m6rec.kernels.members import (
     DotMember,
     FactorEncoder,
@@ -25,6 +26,7 @@ from m6rec.kernels.members import (
 )
 from m6rec.kernels.projection import FactorModel
 from m6rec.kernels.rows import Float32, Int64
+from m6rec.kernels.scoring import ExpandedHistoryMember
 from m6rec.kernels.user_neighbours import user_neighbour_search
 from m6rec.lakehouse import Lakehouse
 from m6rec.stages.catalogue import forbidden_items
@@ -32,6 +34,7 @@ from m6rec.stages.encoders import ContentUserEncoder, TowerUserEncoder
 from m6rec.stages.factors import model_from_frame
 from m6rec.stages.features import item_matrix, read_content_encoder
 from m6rec.stages.item_counts import interaction_counts
+from m6rec.stages.matrix import sample_users, target_rows
 from m6rec.stages.neighbours import candidate_users, item_weights_from_frame
 from m6rec.stages.tower_inputs import image_array
 from m6rec.towers.artifact import load_towers
@@ -56,6 +59,17 @@ def unlisted_items(lakehouse: Lakehouse, config: Config, fit: str) -> npt.NDArra
     if config.evaluate.candidates == "cold_items":
         unlisted |= interaction_counts(lakehouse.read("user_item_matrix", fit=fit), n_items) > 0
     return unlisted
+
+
+def measured_users(lakehouse: Lakehouse, config: Config, fit: str) -> DataFrame:
+    """The users whose lists are measured, with their held-out items: user_index, item_indices.
+
+    All users with items in the test fold; of the validation fold a sample.
+    """
+    targets = target_rows(lakehouse.read("splits"), c.TARGET_FOLD_OF_FIT[fit])
+    if fit == c.FINAL:
+        return targets
+    return sample_users(targets, config.evaluate.maximum_validation_users, config.seed)
 
 
 def read_factor_model(lakehouse: Lakehouse, fit: str, method: str, counts: Int64) -> FactorModel:
@@ -187,6 +201,7 @@ class _MemberReader:
             "recent_item_neighbours": lambda: self._history(name, "item_neighbours", scale),
             "user_neighbours": self._user_neighbours,
             "content": self._content,
+            "content_neighbours": self._content_neighbours,
             "popularity": lambda: popularity_member(self._counts),
         }
         return readers[name]()
@@ -205,12 +220,32 @@ class _MemberReader:
         if self._lakehouse.exists("item_images"):
             images = image_array(self._lakehouse.read("item_images"), self._n_items)
         vectors = towers.encode_items(features if features.shape[1] else None, images)
-        return DotMember(name, TowerUserEncoder(towers), vectors)
+        return DotMember(name, TowerUserEncoder(towers), self._with_content(vectors))
 
     def _factors(self, name: str, projected: bool) -> Member:
         model = self._factor_model(name)
-        encoder = FactorEncoder(model) if projected else GivenEncoder(name)
-        return DotMember(name, encoder, _scored_factors(model))
+        vectors = _scored_factors(model)
+        if not projected:
+            return DotMember(name, GivenEncoder(name), vectors)
+        return DotMember(name, FactorEncoder(model), self._with_content(vectors))
+
+    def _with_content(self, vectors: Float32) -> Float32:
+        """Item vectors in which the content neighbours speak for items of few interactions."""
+        if self._config.features.items is None:
+            return vectors
+        by_target = transpose(self._item_weights("content_neighbours"))
+        half_count = self._config.neighbours.content.half_count
+        return represent_by_neighbours(vectors, by_target, self._counts, half_count)
+
+    def _content_neighbours(self) -> Member:
+        settings = self._config.neighbours.content
+        return ExpandedHistoryMember(
+            "content_neighbours",
+            self._item_weights("content_neighbours"),
+            HistoryMember("ridge", self._item_weights("ridge")),
+            settings.expansion,
+            settings.expanded,
+        )
 
     def _history(self, name: str, method: str, recency_scale: float | None) -> Member:
         return HistoryMember(name, self._item_weights(method), "square_root", recency_scale)

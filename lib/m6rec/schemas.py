@@ -182,12 +182,14 @@ _FEATURE_COLUMNS: dict[str, T.DataType] = {
     c.FEATURES: _FLOATS,
     c.CONTENT: _FLOATS,
     c.ATTRIBUTES: T.ArrayType(T.StringType()),
+    c.TERM_INDICES: _INDICES,
+    c.TERM_WEIGHTS: _FLOATS,
 }
 
 USER_FEATURES = _table(
     "user_features",
     "A user's features (attributes and behaviour), content vector (attributes alone, unit length"
-    " or zero) and attributes in words.",
+    " or zero), attributes in words, and the terms of all attributes with their weights.",
     (c.FIT, c.USER_INDEX),
     {c.FIT: T.StringType(), c.USER_INDEX: _INDEX, **_FEATURE_COLUMNS},
 )

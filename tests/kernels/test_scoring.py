@@ -16,11 +16,13 @@ from m6rec.kernels.members import (
 )
 from m6rec.kernels.rows import Float32, Rows, rows_from_scipy
 from m6rec.kernels.scoring import (
+    ExpandedHistoryMember,
     hidden_items,
     make_ranker,
     part_scores,
     ranker_top_n,
     represent,
+    scores_and_moments,
 )
 from m6rec.kernels.top_n import top_n
 
@@ -124,3 +126,18 @@ def test_a_users_hidden_items_are_one_ascending_list() -> None:
     hidden = hidden_items([seen, rules], 3, np.zeros(9, np.bool_))
     assert hidden.offsets.tolist() == [0, 3, 4, 5]
     assert hidden.items.tolist() == [4, 5, 7, 3, 1]
+
+
+def test_an_expanded_history_also_counts_what_the_other_member_recommends() -> None:
+    # Item 0 speaks for item 1 (the ridge); item 2 is like item 1 and like item 0 half as much.
+    ridge = ItemWeights(np.array([0, 1, 1, 1]), np.array([1], np.int32), np.array([0.25], "f4"))
+    content = ItemWeights(
+        np.array([0, 1, 2, 2]), np.array([2, 2], np.int32), np.array([0.5, 1.0], "f4")
+    )
+    member = ExpandedHistoryMember("content", content, HistoryMember("ridge", ridge), 4.0, 2)
+    rows = Rows(np.array([0, 1]), np.array([0, 1, 1]), np.array([0], np.int32), np.ones(1, "f4"))
+    nothing = np.zeros((2, 0), np.float32)
+    users = represent({"content": member}, UserBlock(rows, nothing, nothing, {}, np.zeros(1, "f4")))
+    offsets, items = np.array([0, 3, 3]), np.array([0, 1, 2], np.int32)
+    scores, _ = scores_and_moments(member, users, offsets, items, 3)
+    assert scores.tolist() == pytest.approx([0.0, 0.0, np.sqrt(0.5 + 4.0 * 0.25 * 1.0)])

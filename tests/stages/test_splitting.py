@@ -182,6 +182,27 @@ def test_without_times_the_validation_of_a_provided_split_is_mixed_and_from_trai
         assert held == expected_share(user + 1, 0.4)
 
 
+@pytest.mark.parametrize("later", [True, False])
+def test_with_times_the_validation_of_a_provided_split_is_like_its_test(
+    spark: SparkSession, later: bool
+) -> None:
+    """Every fourth step of a user is tested, or the last quarter of the steps."""
+    users, steps = range(12), range(16)
+    rows = [
+        (user, step, 1.0, START + timedelta(hours=step), True) for user in users for step in steps
+    ]
+    tested = [row for row in rows if (row[1] >= 12 if later else row[1] % 4 == 1)]
+    training = [row for row in rows if row not in tested]
+    config = SplitConfig(strategy="provided", test=TABLE, validation_share=0.25)
+    found = split_pairs(frame(spark, training), config, 1, True, frame(spark, tested)).collect()
+    held = defaultdict(set)
+    for row in found:
+        if row.fold == "validation":
+            held[row.user_index].add(row.item_index)
+    latest_of_training = sorted(row[1] for row in training if row[0] == 0)[-3:]
+    assert all(held[user] == set(latest_of_training) for user in users) == later
+
+
 def test_provided_without_its_table_is_refused(spark: SparkSession) -> None:
     config = SplitConfig(strategy="provided", test=TABLE)
     with pytest.raises(ConfigError, match="test table"):

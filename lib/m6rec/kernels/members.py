@@ -159,8 +159,7 @@ class HistoryMember:
     @property
     def rows(self) -> SparseRows:
         """The item-item weights."""
-        weights = self.weights
-        return SparseRows(weights.offsets, weights.neighbour_indices, weights.weights)
+        return sparse_rows(self.weights)
 
     def terms(self, block: UserBlock) -> Terms:
         """sum over i in history of w_ui exp(-r_ui / scale) B_ij."""
@@ -188,6 +187,11 @@ class UserNeighboursMember:
         """sum over neighbours v of sim(u, v) r_vj."""
         found = self.search.find(block.rows)
         return Terms(found.offsets, found.positions, found.weights)
+
+
+def sparse_rows(weights: ItemWeights) -> SparseRows:
+    """Item-item weights as rows to add up."""
+    return SparseRows(weights.offsets, weights.neighbour_indices, weights.weights)
 
 
 def popularity_member(interaction_counts: Int64) -> DotMember:

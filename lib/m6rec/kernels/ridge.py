@@ -225,7 +225,7 @@ def _solve(
     for t in range(len(targets)):
         n = _choose(offsets, indices, values, targets[t], candidates, ranking_scales, chosen, right)
         _fill_system(offsets, indices, values, chosen[:n], place, system, penalty)
-        betas = _conjugate_gradient(system, right[:n])
+        betas = conjugate_gradient(system, right[:n])
         counts[t] = n
         out_indices[filled : filled + n] = chosen[:n]
         out_betas[filled : filled + n] = betas
@@ -301,7 +301,7 @@ def _fill_system(
 
 
 @numba.njit(cache=True, fastmath=True)
-def _conjugate_gradient(system: Float32, right: Float32) -> Float32:
+def conjugate_gradient(system: Float32, right: Float32) -> Float32:
     """Solve by conjugate gradient (Hestenes and Stiefel 1952) to a relative residual of 1e-4."""
     n = len(right)
     solution = np.zeros(n, np.float32)

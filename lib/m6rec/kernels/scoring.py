@@ -12,7 +12,17 @@ import numpy as np
 import numpy.typing as npt
 
 from m6rec.kernels.blending import Blend, evidence_bins
-from m6rec.kernels.members import DotMember, Member, SparseRows, Terms, UserBlock
+from m6rec.kernels.item_neighbours import ItemWeights
+from m6rec.kernels.members import (
+    DotMember,
+    HistoryMember,
+    Member,
+    SparseRows,
+    Terms,
+    Transform,
+    UserBlock,
+    sparse_rows,
+)
 from m6rec.kernels.rows import Float32, Float64, Int32, Int64
 from m6rec.kernels.top_n import AddScores, AddToItems, top_n_products
 
@@ -117,6 +127,57 @@ def represent(members: Mapping[str, Member], block: UserBlock) -> RepresentedUse
         else:
             terms[name] = member.terms(block)
     return RepresentedUsers(vectors, terms, block.rows.counts)
+
+
+@dataclass(frozen=True)
+class ExpandedHistoryMember:
+    """Sums of item-item weights over the history and over what another member adds to it.
+
+    An item that nobody has yet is like items of which the user has none, but would like some:
+    those count too, with `expansion` times the other member's score.
+
+    Attributes:
+        weights: row i holds what item i says for other items.
+        added_by: scores the items that are added.
+        expansion: factor of those scores; 0 adds nothing.
+        expanded: how many items are added at most.
+    """
+
+    name: str
+    weights: ItemWeights
+    added_by: HistoryMember
+    expansion: float
+    expanded: int
+    transform: Transform = "square_root"
+
+    @property
+    def rows(self) -> SparseRows:
+        """The item-item weights."""
+        return sparse_rows(self.weights)
+
+    def terms(self, block: UserBlock) -> Terms:
+        """The history with its weights, then the added items with theirs."""
+        history = self.added_by.terms(block)
+        n_items = len(self.weights)
+        blend = Blend(self.added_by.name, (self.added_by.name,), (1.0,), (1.0,))
+        ranker = make_ranker(blend, {blend.name: self.added_by}, np.zeros(n_items, np.int64))
+        users = represent({blend.name: self.added_by}, block)
+        nothing = hidden_items([], len(block.rows), np.zeros(n_items, np.bool_))
+        items, scores = ranker_top_n(ranker, users, nothing, self.expanded)
+        user = np.repeat(np.arange(len(block.rows)), self.expanded)
+        added = (items.ravel() >= 0) & (scores.ravel() > 0.0)
+        users_of_history = np.repeat(np.arange(len(block.rows)), np.diff(history.offsets))
+        owners = np.concatenate([users_of_history, user[added]])
+        order = np.argsort(owners, kind="stable")
+        factors = np.concatenate(
+            [history.factors, np.float32(self.expansion) * scores.ravel()[added]]
+        )
+        counts = np.bincount(owners, minlength=len(block.rows))
+        return Terms(
+            np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            np.concatenate([history.row_indices, items.ravel()[added]])[order],
+            factors[order],
+        )
 
 
 def ranker_top_n(

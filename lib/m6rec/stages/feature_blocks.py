@@ -15,7 +15,7 @@ import scipy.sparse as sp
 from m6rec import columns as c
 from m6rec.kernels.content import tf_idf, truncated_svd, unit_rows
 from m6rec.kernels.rows import Float32, Int64
-from m6rec.stages.arrow_rows import list_array_from_matrix, matrix_column
+from m6rec.stages.arrow_rows import list_array, list_array_from_matrix, matrix_column
 
 KNOWN = "known"
 NUMERIC = "numeric"
@@ -141,7 +141,7 @@ def list_counts(batches: Iterator[pa.RecordBatch], index_column: str) -> Iterato
 def encode_batches(
     batches: Iterator[pa.RecordBatch], index_column: str, blocks: Sequence[TokenBlock]
 ) -> Iterator[pa.RecordBatch]:
-    """Batches of counts and numbers as batches of index, known, raw, content, attributes."""
+    """Batches of counts and numbers as batches of index, known, raw, content, words and terms."""
     for batch in batches:
         if batch.num_rows:
             yield _encode(batch, index_column, blocks)
@@ -176,6 +176,7 @@ def _encode(
         raw += [values, _unknown_share(counts, sizes)]
         content.append(np.float32(CONTENT_WEIGHTS[block.kind]) * values)
     raw.append(matrix_column(batch, BEHAVIOUR))
+    terms = _terms(counted, blocks) if blocks else sp.csr_matrix((batch.num_rows, 0), dtype="f4")
     empty = np.zeros((batch.num_rows, 0), dtype=np.float32)
     return pa.RecordBatch.from_arrays(
         [
@@ -184,9 +185,33 @@ def _encode(
             list_array_from_matrix(np.hstack(raw).astype(np.float32)),
             list_array_from_matrix(unit_rows(np.hstack([empty, *content]))),
             pa.array(_words(counted, blocks, batch.num_rows), pa.list_(pa.string())),
+            list_array(terms.indptr, terms.indices),
+            list_array(terms.indptr, terms.data),
         ],
-        names=[index_column, KNOWN, RAW, c.CONTENT, c.ATTRIBUTES],
+        names=[
+            index_column,
+            KNOWN,
+            RAW,
+            c.CONTENT,
+            c.ATTRIBUTES,
+            c.TERM_INDICES,
+            c.TERM_WEIGHTS,
+        ],
     )
+
+
+def _terms(counted: Sequence[sp.csr_matrix], blocks: Sequence[TokenBlock]) -> sp.csr_matrix:
+    """The TF-IDF weights of all blocks side by side, float32 [n, sum of v], rows of length 1."""
+    weighted = [
+        np.float32(CONTENT_WEIGHTS[block.kind]) * tf_idf(counts, block.weights)
+        for block, counts in zip(blocks, counted, strict=True)
+    ]
+    joined = sp.csr_matrix(sp.hstack(weighted, format="csr"), dtype=np.float32)
+    lengths = np.sqrt(np.asarray(joined.multiply(joined).sum(axis=1)).ravel())
+    scale = np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > 0)
+    unit = sp.csr_matrix(sp.diags(scale) @ joined, dtype=np.float32)
+    unit.sort_indices()
+    return unit
 
 
 def _unknown_share(counts: sp.csr_matrix, sizes: Int64) -> Float32:

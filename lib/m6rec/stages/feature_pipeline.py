@@ -114,7 +114,8 @@ class FeaturePipeline:
         Returns:
             index_column; features array<float>, standardised and clipped, 0 where attributes or
             behaviour are unknown; content array<float>, of length 1 or zero; attributes
-            array<string>, such as `genre: Drama`, rarest first.
+            array<string>, such as `genre: Drama`, rarest first; term_indices array<int> and
+            term_weights array<float>, the TF-IDF weights of all tokens, of length 1 or empty.
 
         Raises:
             TableError: a column that the pipeline was fitted with is missing.
@@ -134,7 +135,12 @@ class FeaturePipeline:
         if self.selection is not None:
             encoded = _select(encoded, self.selection, self.attribute_width, self.clip)
         return encoded.select(
-            self.index_column, features.alias(c.FEATURES), c.CONTENT, c.ATTRIBUTES
+            self.index_column,
+            features.alias(c.FEATURES),
+            c.CONTENT,
+            c.ATTRIBUTES,
+            c.TERM_INDICES,
+            c.TERM_WEIGHTS,
         )
 
     def save(self, path: str) -> None:
@@ -232,7 +238,7 @@ class FeaturePipeline:
         }
 
     def encode(self, joined: DataFrame) -> DataFrame:
-        """Inputs of `join_inputs` as index, known, raw (unscaled features), content, words."""
+        """Inputs of `join_inputs` as index, known, raw (unscaled), content, words, terms."""
         prepared = joined if self.preparation is None else self.preparation.transform(joined)
         positions = {name: k for k, (name, _) in enumerate(self.columns.tokens)}
         tokens = [tokens_name(positions[block.name]) for block in self.blocks]
@@ -256,7 +262,8 @@ class FeaturePipeline:
         return inputs.mapInArrow(
             encode,
             f"{self.index_column} {index_type}, {KNOWN} boolean, {RAW} array<float>,"
-            f" {c.CONTENT} array<float>, {c.ATTRIBUTES} array<string>",
+            f" {c.CONTENT} array<float>, {c.ATTRIBUTES} array<string>,"
+            f" {c.TERM_INDICES} array<int>, {c.TERM_WEIGHTS} array<float>",
         )
 
 

@@ -36,7 +36,12 @@ from m6rec.kernels.content import (
     profile_sums,
 )
 from m6rec.kernels.rows import Float32
-from m6rec.stages.arrow_rows import list_array_from_matrix, matrix_column, rows_from_batch
+from m6rec.stages.arrow_rows import (
+    list_array_from_matrix,
+    list_column,
+    matrix_column,
+    rows_from_batch,
+)
 from m6rec.stages.feature_blocks import (
     BEHAVIOUR,
     KNOWN,
@@ -304,6 +309,19 @@ def item_matrix(frame: DataFrame, column: str, n_items: int) -> Float32:
     if width:
         matrix[rows[c.ITEM_INDEX].to_numpy(np.int64)] = np.stack(rows[column].to_list())
     return matrix
+
+
+def item_terms(frame: DataFrame, n_items: int) -> sp.csr_matrix:
+    """The terms of `item_features` as float32 [n_items, V]; items without a row are empty."""
+    rows = frame.select(c.ITEM_INDEX, c.TERM_INDICES, c.TERM_WEIGHTS).toArrow().combine_chunks()
+    batches = rows.to_batches()
+    if not batches:
+        return sp.csr_matrix((n_items, 0), dtype=np.float32)
+    offsets, terms = list_column(batches[0], c.TERM_INDICES)
+    _, weights = list_column(batches[0], c.TERM_WEIGHTS)
+    items = np.repeat(rows.column(c.ITEM_INDEX).to_numpy(), np.diff(offsets))
+    width = int(terms.max()) + 1 if len(terms) else 0
+    return sp.csr_matrix((weights, (items, terms)), shape=(n_items, width), dtype=np.float32)
 
 
 def read_content_encoder(

@@ -38,6 +38,11 @@ def target_rows(splits: DataFrame, fold: str) -> DataFrame:
     return held.groupBy(c.USER_INDEX).agg(items.alias(c.ITEM_INDICES))
 
 
+def sample_users(targets: DataFrame, maximum: int, seed: int) -> DataFrame:
+    """At most `maximum` rows, of the same users whatever the partitioning."""
+    return targets.orderBy(F.xxhash64(F.lit(seed), c.USER_INDEX), c.USER_INDEX).limit(maximum)
+
+
 def _gather(splits: DataFrame, user_indices: DataFrame) -> DataFrame:
     """user_index and all its trainable pairs by ascending item, in one shuffle without a join."""
     trainable = F.col(c.FOLD).isin(c.TRAIN, c.VALIDATION)

@@ -18,13 +18,15 @@ from functools import lru_cache, partial
 
 import numpy as np
 import pyarrow as pa
+import scipy.sparse as sp
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from m6rec import columns as c
-from m6rec.config import NeighboursConfig
+from m6rec.config import ContentNeighboursConfig, NeighboursConfig
 from m6rec.errors import DataError
+from m6rec.kernels.content_neighbours import content_weights, warm_postings
 from m6rec.kernels.item_neighbours import (
     GramBlock,
     ItemWeights,
@@ -189,11 +191,31 @@ def train_ridge(
         penalty=penalty,
         item_exponent=settings.item_exponent,
     )
-    # Interleaved, so that neighbouring (often equally popular) items spread over the tasks.
-    tasks = min(n_items, 4 * _tasks(spark))
-    numbers = spark.range(0, tasks, 1, tasks).withColumn("tasks", F.lit(tasks))
-    solved = numbers.mapInArrow(solve, _PACKED)
+    solved = _numbered_tasks(spark, n_items).mapInArrow(solve, _PACKED)
     return prune_rows(transpose(_item_weights(_collect(solved), n_items)), settings.kept)
+
+
+def train_content_neighbours(
+    spark: SparkSession,
+    terms: sp.csr_matrix,
+    interaction_counts: Int64,
+    config: ContentNeighboursConfig,
+    seed: int,
+) -> ItemWeights:
+    """Content weights (see kernels.content_neighbours): rows are history items.
+
+    Args:
+        spark: whose executors solve the systems.
+        terms: float32 [M, V]; the items' terms.
+        interaction_counts: int64 [M].
+        config: of the content neighbours.
+        seed: of the sample of a term that very many items have.
+    """
+    n_items = terms.shape[0]
+    postings = warm_postings(terms, interaction_counts, config.longest_posting, seed)
+    solve = partial(_solve_content_partition, shipped=ship(spark, (terms, postings)), config=config)
+    solved = _numbered_tasks(spark, n_items).mapInArrow(solve, _PACKED)
+    return transpose(_item_weights(_collect(solved), n_items))
 
 
 def candidate_users(matrix: DataFrame, config: NeighboursConfig, seed: int) -> Candidates:
@@ -494,21 +516,40 @@ def _solve_partition(
     item_exponent: float,
 ) -> Iterator[pa.RecordBatch]:
     shared: Gram = gram.load()
+    for targets in _targets_of(batches, len(shared)):
+        solved = solve_targets(shared, targets, candidates, penalty, item_exponent)
+        yield from _packed_weights(targets, solved)
+
+
+def _solve_content_partition(
+    batches: Iterable[pa.RecordBatch], shipped: Shipped, config: ContentNeighboursConfig
+) -> Iterator[pa.RecordBatch]:
+    terms, postings = shipped.load()
+    for targets in _targets_of(batches, terms.shape[0]):
+        solved = content_weights(terms, postings, targets, config.candidates, config.regularisation)
+        yield from _packed_weights(targets, solved)
+
+
+def _numbered_tasks(spark: SparkSession, n_items: int) -> DataFrame:
+    """A row a task: its number and how many there are."""
+    tasks = min(n_items, 4 * _tasks(spark))
+    return spark.range(0, tasks, 1, tasks).withColumn("tasks", F.lit(tasks))
+
+
+def _targets_of(batches: Iterable[pa.RecordBatch], n_items: int) -> Iterator[Int32]:
+    """Each task's items: interleaved, so that neighbouring (often equally popular) ones spread."""
     for batch in batches:
         numbers = zip(
             batch.column("id").to_pylist(), batch.column("tasks").to_pylist(), strict=True
         )
         for number, tasks in numbers:
-            targets = np.arange(number, len(shared), tasks, dtype=np.int32)
-            solved = solve_targets(shared, targets, candidates, penalty, item_exponent)
-            yield from _packed_pieces(
-                Pieces(
-                    targets.astype(np.int64),
-                    solved.offsets,
-                    solved.neighbour_indices,
-                    solved.weights,
-                )
-            )
+            yield np.arange(number, n_items, tasks, dtype=np.int32)
+
+
+def _packed_weights(targets: Int32, solved: ItemWeights) -> Iterator[pa.RecordBatch]:
+    yield from _packed_pieces(
+        Pieces(targets.astype(np.int64), solved.offsets, solved.neighbour_indices, solved.weights)
+    )
 
 
 def _find_partition(
@@ -684,6 +725,7 @@ __all__ = [
     "item_weights_from_frame",
     "item_weights_to_frame",
     "matrix_statistics",
+    "train_content_neighbours",
     "train_item_neighbours",
     "train_ridge",
 ]

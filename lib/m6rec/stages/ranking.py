@@ -159,7 +159,7 @@ def rank(users: DataFrame, scoring: Scoring) -> DataFrame:
     """The lists of every ranker for every user: columns of table `lists` without run_id and fit."""
     schema = T.StructType([f for f in LISTS.schema.fields if f.name not in (c.RUN_ID, c.FIT)])
     shipped = ship(users.sparkSession, scoring)
-    return users.mapInArrow(partial(_rank_partition, shipped=shipped), schema)
+    return _spread(users).mapInArrow(partial(_rank_partition, shipped=shipped), schema)
 
 
 def collect_candidates(
@@ -176,7 +176,8 @@ def collect_candidates(
     shipped = ship(users.sparkSession, scoring)
     joined = users.join(renamed, c.USER_INDEX, how="inner")
     collected = (
-        joined.mapInArrow(partial(_candidates_partition, shipped=shipped), _CANDIDATE_SCHEMA)
+        _spread(joined)
+        .mapInArrow(partial(_candidates_partition, shipped=shipped), _CANDIDATE_SCHEMA)
         .orderBy(c.USER_INDEX)
         .toArrow()
         .combine_chunks()
@@ -197,7 +198,13 @@ def recommend(
     schema = T.StructType([f for f in RECOMMENDATIONS.schema.fields if f.name != c.RUN_ID])
     shipped = ship(users.sparkSession, (scoring, explaining))
     named = users.join(user_ids, c.USER_INDEX, how="inner")
-    return named.mapInArrow(partial(_recommend_partition, shipped=shipped), schema)
+    return _spread(named).mapInArrow(partial(_recommend_partition, shipped=shipped), schema)
+
+
+def _spread(users: DataFrame) -> DataFrame:
+    """The users in equal shares: scoring costs the same a user, whatever files they came from."""
+    tasks = 2 * users.sparkSession.sparkContext.defaultParallelism
+    return users.repartition(tasks, c.USER_INDEX)
 
 
 def _given_column(name: str) -> str:

@@ -39,6 +39,8 @@ _USERS_PER_PRODUCT = 512
 # Salts keep the draws of test, validation and sample independent under one seed.
 _TEST_SALT, _VALIDATION_SALT, _SAMPLE_SALT = 1, 2, 3
 _TIES_SALT = 100
+_VALIDATION_SHARE = 0.1
+_VALIDATION_SHARES = {"mixed": 0.2}
 
 _Marker = Callable[[DataFrame], DataFrame]
 
@@ -84,8 +86,9 @@ def split_pairs(
         folded = _hold_out(folded, c.TEST, holdout)
     if validation_pairs is not None:
         return folded
-    kind = _validation_strategy(config, strategy, has_time)
-    holdout = _Holdout(kind, config.validation_share, None, seed, _VALIDATION_SALT)
+    kind = _validation_strategy(config, strategy, has_time, folded)
+    share = config.validation_share or _VALIDATION_SHARES.get(kind, _VALIDATION_SHARE)
+    holdout = _Holdout(kind, share, None, seed, _VALIDATION_SALT)
     return _hold_out(folded, c.VALIDATION, holdout)
 
 
@@ -106,12 +109,35 @@ def _test_strategy(config: SplitConfig, has_time: bool) -> str:
     return config.strategy
 
 
-def _validation_strategy(config: SplitConfig, test_strategy: str, has_time: bool) -> str:
+def _validation_strategy(
+    config: SplitConfig, test_strategy: str, has_time: bool, folded: DataFrame
+) -> str:
+    """The strategy by which validation resembles the test most."""
     if config.validation_strategy != "auto":
         return config.validation_strategy
     if test_strategy not in {"provided", "none"}:
         return test_strategy
-    return "last" if has_time else "mixed"
+    if not has_time:
+        return "mixed"
+    return "last" if test_strategy == "none" or _test_is_later(folded) else "random"
+
+
+def _test_is_later(folded: DataFrame) -> bool:
+    """Whether most test pairs come after all that their user has in training."""
+    time_in = {
+        fold: F.when(F.col(c.FOLD) == fold, F.col(c.EVENT_TIME)) for fold in (c.TRAIN, c.TEST)
+    }
+    users = folded.groupBy(c.USER_INDEX).agg(
+        F.max(time_in[c.TRAIN]).alias("latest"), F.collect_list(time_in[c.TEST]).alias("tested")
+    )
+    later = F.size(F.filter("tested", lambda time: time >= F.col("latest")))
+    row = (
+        users.where(F.col("latest").isNotNull())
+        .agg(F.sum(later).alias("later"), F.sum(F.size("tested")).alias("tested"))
+        .first()
+    )
+    # Without a tested user that has a history, nothing speaks against the order of time.
+    return row is None or not row["tested"] or 2 * row["later"] > row["tested"]
 
 
 def _provide(

@@ -423,14 +423,17 @@ class _ExampleDraw:
         self.user_dropout = config.input_dropout if shape.user_features else 0.0
         has_content = bool(shape.item_features or shape.image_size)
         self.item_dropout = config.input_dropout if has_content else 0.0
-        self.negatives = min(config.negatives, self.n_items)
+        # An item that nobody has is no evidence of what users leave.
+        warm = np.flatnonzero(items.counts > 0)
+        self._warm = warm if len(warm) else np.arange(self.n_items)
+        self.negatives = min(config.negatives, len(self._warm))
         self._place = np.full(self.n_items, -1, dtype=np.int64)
 
     def __call__(self, batch: TrainingRows, generator: np.random.Generator) -> _Example:
         usable, rest, targets = split_targets(batch.rows, self.config.target_share, generator)
         whole = take_rows(batch.rows, usable)
         # Without replacement; in a small catalogue these are all items, and the loss is exact.
-        negatives = generator.choice(self.n_items, self.negatives, replace=False, shuffle=False)
+        negatives = generator.choice(self._warm, self.negatives, replace=False, shuffle=False)
         items, pair_item = self._place_items(negatives, targets.item_indices)
         return _Example(
             user_factors=user_inputs(self.factor_model, rest),
@@ -443,7 +446,7 @@ class _ExampleDraw:
             pair_user=np.repeat(np.arange(len(targets)), targets.counts),
             pair_item=pair_item,
             own=self._own(whole, negatives),
-            log_correction=math.log(self.n_items / self.negatives),
+            log_correction=math.log(len(self._warm) / self.negatives),
         )
 
     def _place_items(self, negatives: Int64, targets: npt.NDArray[np.int32]) -> tuple[Int64, Int64]:

@@ -1,0 +1,202 @@
+"""Item-item weights from content: what the items of a history say for items like them.
+
+Each target item j, with or without interactions, gets the candidates S_j: the items with
+interactions whose content is nearest to its own by the cosine K of their terms. The weights of the
+candidates solve a kernel ridge regression on the target's content,
+
+    (K_SS + lambda I) beta = K_Sj,
+
+so that five near copies of one item count as one witness and not as five (Saunders, Gammerman and
+Vovk 1998, "Ridge regression learning algorithm in dual variables"). With few interactions of its
+own an item is represented by its content neighbours: v_j becomes
+g(n_j) v_j + (1 - g(n_j)) sum_i beta_ij v_i, with the gate g(n) = n / (n + half_count).
+"""
+
+import numba
+import numpy as np
+import scipy.sparse as sp
+
+from m6rec.kernels.item_neighbours import ItemWeights, kth_largest, offsets_of
+from m6rec.kernels.ridge import conjugate_gradient
+from m6rec.kernels.rows import Float32, Int32, Int64
+
+
+def content_weights(
+    terms: sp.csr_matrix,
+    postings: sp.csr_matrix,
+    targets: Int32,
+    candidates: int,
+    regularisation: float,
+) -> ItemWeights:
+    """Weights of some targets; row t is target targets[t], its entries the candidates, ascending.
+
+    Args:
+        terms: float32 [M, V]; each item's terms, rows of length 1 or empty.
+        postings: float32 [V, M]; each term's items, those that may be candidates alone.
+        targets: int32 [B].
+        candidates: |S_j| at most.
+        regularisation: lambda, in units of an item's likeness to itself, which is 1.
+    """
+    counts, indices, weights = _content_weights(
+        terms.indptr.astype(np.int64),
+        terms.indices.astype(np.int32),
+        terms.data.astype(np.float32),
+        postings.indptr.astype(np.int64),
+        postings.indices.astype(np.int32),
+        postings.data.astype(np.float32),
+        targets,
+        candidates,
+        terms.shape,
+        np.float32(regularisation),
+    )
+    return ItemWeights(offsets_of(counts), indices, weights)
+
+
+def warm_postings(
+    terms: sp.csr_matrix, interaction_counts: Int64, longest: int, seed: int
+) -> sp.csr_matrix:
+    """The items with interactions of each term, float32 [V, M].
+
+    Args:
+        terms: float32 [M, V].
+        interaction_counts: int64 [M].
+        longest: a term's items beyond so many are cut to a seeded sample, so that a term that
+            every item has doesn't cost the square of the catalogue.
+        seed: of the samples.
+    """
+    warm = sp.diags((interaction_counts > 0).astype(np.float32)) @ terms
+    by_term = sp.csr_matrix(warm.T.tocsr(), dtype=np.float32)
+    by_term.eliminate_zeros()
+    by_term.sort_indices()
+    if not by_term.nnz or int(np.diff(by_term.indptr).max()) <= longest:
+        return by_term
+    order = np.random.default_rng(seed).random(by_term.nnz)
+    term = np.repeat(np.arange(by_term.shape[0]), np.diff(by_term.indptr))
+    by_chance = np.lexsort((order, term))
+    places = np.arange(by_term.nnz) - by_term.indptr[term]
+    kept = np.sort(by_chance[places < longest])
+    counts = np.minimum(np.diff(by_term.indptr), longest)
+    return sp.csr_matrix(
+        (by_term.data[kept], by_term.indices[kept], offsets_of(counts)), shape=by_term.shape
+    )
+
+
+def represent_by_neighbours(
+    item_vectors: Float32, by_target: ItemWeights, interaction_counts: Int64, half_count: float
+) -> Float32:
+    """Vectors in which content speaks for items of few interactions, float32 [M, k].
+
+    The neighbours' sum is scaled to the neighbours' mean length, weighted alike. Items without
+    content neighbours keep their vectors.
+
+    Args:
+        item_vectors: float32 [M, k].
+        by_target: row j holds the content neighbours of item j.
+        interaction_counts: int64 [M].
+        half_count: so many interactions count as much as the neighbours.
+    """
+    weights = by_target.to_scipy()
+    sums = np.asarray(weights @ item_vectors, dtype=np.float32)
+    # Each length weighs as much as its vector does.
+    absolute = abs(weights)
+    totals = np.asarray(absolute.sum(axis=1)).ravel()
+    lengths = np.linalg.norm(item_vectors, axis=1)
+    length = np.divide(absolute @ lengths, totals, out=np.zeros_like(totals), where=totals > 0)
+    own_length = np.linalg.norm(sums, axis=1)
+    scale = np.divide(length, own_length, out=np.zeros_like(own_length), where=own_length > 0)
+    known = own_length > 0
+    gate = (interaction_counts / (interaction_counts + half_count)).astype(np.float32)
+    gate[~known] = 1.0
+    mixed: Float32 = (
+        gate[:, None] * item_vectors + ((1.0 - gate) * scale.astype(np.float32))[:, None] * sums
+    )
+    return mixed.astype(np.float32)
+
+
+@numba.njit(cache=True, nogil=True)
+def _content_weights(
+    offsets: Int64,
+    terms: Int32,
+    values: Float32,
+    term_offsets: Int64,
+    term_items: Int32,
+    term_values: Float32,
+    targets: Int32,
+    candidates: int,
+    shape: tuple[int, int],
+    penalty: np.float32,
+) -> tuple[Int64, Int32, Float32]:
+    n_items, n_terms = shape
+    likeness = np.zeros(n_items, np.float32)
+    touched = np.empty(n_items, np.int32)
+    dense = np.zeros(n_terms, np.float32)
+    system = np.empty((candidates, candidates), np.float32)
+    counts = np.zeros(len(targets), np.int64)
+    out_indices = np.empty(len(targets) * candidates, np.int32)
+    out_weights = np.empty(len(targets) * candidates, np.float32)
+    filled = 0
+    for t in range(len(targets)):
+        target = targets[t]
+        n_touched = 0
+        for p in range(offsets[target], offsets[target + 1]):
+            for q in range(term_offsets[terms[p]], term_offsets[terms[p] + 1]):
+                item = term_items[q]
+                if item == target:
+                    continue
+                if likeness[item] == 0.0:
+                    touched[n_touched] = item
+                    n_touched += 1
+                likeness[item] += values[p] * term_values[q]
+        chosen, right = _nearest(touched[:n_touched], likeness, candidates)
+        for place in range(n_touched):
+            likeness[touched[place]] = 0.0
+        n = len(chosen)
+        for a in range(n):
+            _scatter(chosen[a], offsets, terms, values, dense)
+            for b in range(a + 1):
+                total = np.float32(0.0)
+                for p in range(offsets[chosen[b]], offsets[chosen[b] + 1]):
+                    total += values[p] * dense[terms[p]]
+                system[a, b] = total
+                system[b, a] = total
+            system[a, a] += penalty
+            for p in range(offsets[chosen[a]], offsets[chosen[a] + 1]):
+                dense[terms[p]] = 0.0
+        counts[t] = n
+        out_indices[filled : filled + n] = chosen
+        out_weights[filled : filled + n] = conjugate_gradient(system, right)
+        filled += n
+    return counts, out_indices[:filled].copy(), out_weights[:filled].copy()
+
+
+@numba.njit(cache=True, nogil=True)
+def _scatter(item: int, offsets: Int64, terms: Int32, values: Float32, dense: Float32) -> None:
+    for p in range(offsets[item], offsets[item + 1]):
+        dense[terms[p]] = values[p]
+
+
+@numba.njit(cache=True, nogil=True)
+def _nearest(touched: Int32, likeness: Float32, candidates: int) -> tuple[Int32, Float32]:
+    """The items of largest likeness, ascending, and their likeness; ties by lower index."""
+    order = np.sort(touched)
+    values = likeness[order]
+    if len(order) <= candidates:
+        return order, values
+    threshold = kth_largest(values, candidates)
+    bits = values.view(np.uint32)
+    ties = candidates
+    for value in bits:
+        if value > threshold:
+            ties -= 1
+    chosen = np.empty(candidates, np.int32)
+    right = np.empty(candidates, np.float32)
+    n = 0
+    for place in range(len(order)):
+        if bits[place] < threshold or (bits[place] == threshold and ties == 0):
+            continue
+        if bits[place] == threshold:
+            ties -= 1
+        chosen[n] = order[place]
+        right[n] = values[place]
+        n += 1
+    return chosen, right

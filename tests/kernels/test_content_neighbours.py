@@ -1,0 +1,67 @@
+"""Content neighbours against dense kernel ridge regression."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from m6rec.kernels.content_neighbours import (
+    content_weights,
+    represent_by_neighbours,
+    warm_postings,
+)
+from m6rec.kernels.item_neighbours import ItemWeights
+
+N_ITEMS, N_TERMS, PENALTY = 40, 25, 0.7
+
+
+@pytest.fixture(scope="module")
+def terms() -> sp.csr_matrix:
+    drawn = sp.random(N_ITEMS, N_TERMS, 0.2, random_state=3, format="csr", dtype=np.float32)
+    lengths = np.sqrt(np.asarray(drawn.multiply(drawn).sum(axis=1)).ravel())
+    unit = sp.diags(1.0 / np.maximum(lengths, 1e-9)) @ drawn
+    return sp.csr_matrix(unit, dtype=np.float32)
+
+
+def every_target() -> np.ndarray:
+    return np.arange(N_ITEMS, dtype=np.int32)
+
+
+@pytest.mark.parametrize("candidates", [5, N_ITEMS])
+def test_weights_solve_the_kernel_ridge_of_the_nearest_warm_items(
+    terms: sp.csr_matrix, candidates: int
+) -> None:
+    counts = np.arange(N_ITEMS) % 3  # A third of the items have no interactions.
+    postings = warm_postings(terms, counts, longest=N_ITEMS, seed=1)
+    found = content_weights(terms, postings, every_target(), candidates, PENALTY).to_scipy()
+    likeness = np.asarray((terms @ terms.T).todense())
+    for target in range(N_ITEMS):
+        eligible = [i for i in range(N_ITEMS) if i != target and counts[i] and likeness[i, target]]
+        nearest = sorted(eligible, key=lambda i: (-likeness[i, target], i))[:candidates]
+        system = likeness[np.ix_(nearest, nearest)] + PENALTY * np.eye(len(nearest))
+        expected = np.zeros(N_ITEMS)
+        expected[nearest] = np.linalg.solve(system, likeness[nearest, target])
+        np.testing.assert_allclose(found[target].toarray().ravel(), expected, atol=2e-4)
+
+
+def test_a_term_that_very_many_items_have_is_cut_to_a_sample() -> None:
+    everywhere = sp.csr_matrix(np.ones((50, 1), dtype=np.float32))
+    postings = warm_postings(everywhere, np.ones(50, np.int64), longest=7, seed=2)
+    assert postings.shape == (1, 50)
+    assert postings.nnz == 7
+    assert len(np.unique(postings.indices)) == 7
+    again = warm_postings(everywhere, np.ones(50, np.int64), longest=7, seed=2)
+    assert postings.indices.tolist() == again.indices.tolist()
+
+
+def test_an_item_without_interactions_is_represented_by_its_neighbours() -> None:
+    vectors = np.array([[3.0, 0.0], [0.0, 5.0], [9.0, 9.0], [1.0, 1.0]], dtype=np.float32)
+    # Item 2 is like items 0 and 1 alike; item 3 is like nothing.
+    by_target = ItemWeights(
+        np.array([0, 0, 0, 2, 2]), np.array([0, 1], np.int32), np.array([0.5, 0.5], np.float32)
+    )
+    cold = represent_by_neighbours(vectors, by_target, np.array([4, 4, 0, 0]), 2.0)
+    direction = np.array([3.0, 5.0]) / np.sqrt(34.0)
+    np.testing.assert_allclose(cold[2], 4.0 * direction, rtol=1e-6)
+    np.testing.assert_array_equal(cold[[0, 1, 3]], vectors[[0, 1, 3]])
+    half = represent_by_neighbours(vectors, by_target, np.array([4, 4, 2, 0]), 2.0)
+    np.testing.assert_allclose(half[2], (vectors[2] + cold[2]) / 2.0, rtol=1e-6)
