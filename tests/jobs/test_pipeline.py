@@ -10,6 +10,7 @@ from pyspark.sql import functions as F
 from jobs.pipeline import jobs_of, run_pipeline
 from m6rec import columns as c
 from m6rec.config import Config
+from m6rec.kernels.ratings import RATING_MODELS
 from m6rec.lakehouse import Lakehouse
 from m6rec.lineage import published_run, read_published
 from m6rec.schemas import TABLES
@@ -34,6 +35,22 @@ def test_metrics_hold_every_ranker_at_every_depth_on_both_folds(
     assert {"accuracy", "precision", "recall", "f1", "ndcg", "map", "mrr"} <= {
         r["metric"] for r in rows
     }
+
+
+def test_metrics_hold_the_errors_of_every_model_that_predicts_ratings(
+    lakehouse: Lakehouse, output: Path
+) -> None:
+    rows = json.loads((output / "metrics.json").read_text())
+    errors = [r for r in rows if r["metric"] in ("rmse", "mae")]
+    assert {(r["model"], r["fold"], r["metric"]) for r in errors} == {
+        (model, fold, metric)
+        for model in RATING_MODELS
+        for fold in (c.VALIDATION, c.TEST)
+        for metric in ("rmse", "mae")
+    }
+    assert all(r["ci_low"] <= r["value"] <= r["ci_high"] for r in errors)
+    assert {r["k"] for r in errors} == {0}
+    assert "Predicted ratings" in (output / "report.html").read_text()
 
 
 def test_taste_is_learned_better_than_popularity(lakehouse: Lakehouse, output: Path) -> None:
