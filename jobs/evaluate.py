@@ -1,4 +1,7 @@
-"""Measure every ranker's lists on validation and test, and compare them over users."""
+"""Measure every ranker's lists on validation and test, and compare them over users.
+
+Where ratings are predicted, measure their errors too.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,12 +20,14 @@ from m6rec.schemas import TABLES
 from m6rec.stages.evaluation import compare_runs, evaluate_lists
 from m6rec.stages.features import item_matrix
 from m6rec.stages.item_counts import interaction_counts
+from m6rec.stages.rating_evaluation import evaluate_ratings
 
 
 def run(lakehouse: Lakehouse, config: Config) -> None:
     """Write `metrics` and `comparisons` of both fits from `lists` and the held-out pairs.
 
-    Reads: lists, splits, user_item_matrix, item_index, catalogue, item_features (where made).
+    Reads: lists, splits, user_item_matrix, item_index, catalogue, item_features (where made),
+    rating_predictions (where ratings are enabled).
     Writes: metrics, comparisons.
 
     Raises:
@@ -36,6 +41,9 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
             fold_metrics, fold_comparisons = _evaluate_fold(lakehouse, config, fit, fold, targets)
             metrics += fold_metrics
             comparisons += fold_comparisons
+            if config.ratings.enabled:
+                predictions = lakehouse.read("rating_predictions", fit=fit)
+                metrics += evaluate_ratings(predictions, config.evaluate, config.seed, fold)
         targets.unpersist()
     if not metrics:
         raise DataError(

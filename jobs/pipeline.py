@@ -17,6 +17,7 @@ from jobs import (
     train_factors,
     train_hybrid,
     train_neighbours,
+    train_ratings,
     train_towers,
 )
 from m6rec.command_line import check_sources, command, open_lakehouse
@@ -38,9 +39,16 @@ JOBS: dict[str, Job] = {
     "train_neighbours": train_neighbours.run,
     "train_towers": train_towers.run,
     "train_hybrid": train_hybrid.run,
+    "train_ratings": train_ratings.run,
     "recommend": recommend.run,
     "evaluate": evaluate.run,
 }
+
+
+def jobs_of(config: Config) -> dict[str, Job]:
+    """The jobs of a run, in order: ratings are predicted only where there are ratings."""
+    left_out = set() if config.ratings.enabled else {"train_ratings"}
+    return {name: job for name, job in JOBS.items() if name not in left_out}
 
 
 def run_pipeline(spark: SparkSession, config: Config, run_id: str, output: Path) -> Lakehouse:
@@ -50,8 +58,9 @@ def run_pipeline(spark: SparkSession, config: Config, run_id: str, output: Path)
     """
     lakehouse = open_lakehouse(spark, config, run_id)
     check_sources(spark, config)
-    for number, (name, job) in enumerate(JOBS.items(), start=1):
-        print(f"[{number}/{len(JOBS)}] {name}", flush=True)
+    jobs = jobs_of(config)
+    for number, (name, job) in enumerate(jobs.items(), start=1):
+        print(f"[{number}/{len(jobs)}] {name}", flush=True)
         run_job(lakehouse, config, name, job)
     publish(lakehouse, config)
     output.mkdir(parents=True, exist_ok=True)

@@ -280,7 +280,7 @@ def _indexed(lakehouse: Lakehouse, pairs: DataFrame) -> DataFrame:
     users = lakehouse.read("user_index").select(c.USER_ID, c.USER_INDEX)
     items = lakehouse.read("item_index").select(c.ITEM_ID, c.ITEM_INDEX)
     joined = pairs.join(items, on=c.ITEM_ID, how="inner").join(users, on=c.USER_ID, how="inner")
-    return joined.select(c.USER_INDEX, c.ITEM_INDEX, c.WEIGHT, c.EVENT_TIME, c.POSITIVE).persist()
+    return joined.drop(c.USER_ID, c.ITEM_ID).persist()
 
 
 def _write_catalogue(lakehouse: Lakehouse, sources: _Sources) -> None:

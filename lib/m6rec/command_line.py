@@ -139,13 +139,15 @@ def sources_of(config: Config) -> Iterator[tuple[str, TableSource, tuple[str, ..
     """Each table of the owner's: the config's key, the source, the columns that it must have."""
     columns = config.interactions.columns
     pair = (columns.user, columns.item)
+    rated = config.ratings.enabled and columns.weight is not None
+    held_out = (*pair, columns.weight or "") if rated else pair
     named = (*pair, columns.time, columns.weight, columns.event_type, *columns.context)
     required = tuple(column for column in named if column is not None)
     yield "interactions.source", config.interactions.source, required
     if config.split.test is not None:
-        yield "split.test", config.split.test, pair
+        yield "split.test", config.split.test, held_out
     if config.split.validation is not None:
-        yield "split.validation", config.split.validation, pair
+        yield "split.validation", config.split.validation, held_out
     if config.features.users is not None:
         yield "features.users", config.features.users.source, _named(config.features.users)
     if config.features.items is not None:

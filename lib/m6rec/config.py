@@ -268,6 +268,47 @@ class TowersConfig(Section):
     processes: PositiveInt = 1
 
 
+class RatingsConfig(Section):
+    """Prediction of ratings: biases, explicit ALS, and regressions on who rates what, blended.
+
+    `enabled` says that `interactions.columns.weight` holds ratings. `rank` to `frequency_exponent`
+    are of ALS. The regularisations of biases, tastes and audiences are in numbers of ratings: with
+    so many, a coefficient goes half the way from 0.
+    """
+
+    enabled: bool = False
+    bias_iterations: PositiveInt = 15
+    user_bias_regularisation: PositiveFloat = 5.0
+    item_bias_regularisation: PositiveFloat = 2.0
+    rank: PositiveInt = 20
+    iterations: PositiveInt = 10
+    regularisation: PositiveFloat = 0.6
+    frequency_exponent: NonNegativeFloat = 0.7
+    choice_rank: PositiveInt = 20
+    choice_user_exponent: NonNegativeFloat = 0.25
+    choice_item_exponent: NonNegativeFloat = 0.3
+    taste_regularisation: PositiveFloat = 5.0
+    audience_regularisation: PositiveFloat = 15.0
+
+    def als(self) -> AlsConfig:
+        """Explicit ALS on what the biases leave."""
+        return AlsConfig(
+            rank=self.rank,
+            iterations=self.iterations,
+            regularisation=self.regularisation,
+            frequency_exponent=self.frequency_exponent,
+            feedback="explicit",
+        )
+
+    def choices(self) -> SvdConfig:
+        """The SVD of who rates what."""
+        return SvdConfig(
+            rank=self.choice_rank,
+            user_exponent=self.choice_user_exponent,
+            item_exponent=self.choice_item_exponent,
+        )
+
+
 class HybridConfig(Section):
     """Which members the hybrid may blend and how their weights are chosen on validation."""
 
@@ -419,6 +460,7 @@ class Config(Section):
     neighbours: NeighboursConfig = NeighboursConfig()
     features: FeaturesConfig = FeaturesConfig()
     towers: TowersConfig = TowersConfig()
+    ratings: RatingsConfig = RatingsConfig()
     hybrid: HybridConfig = HybridConfig()
     recommend: RecommendConfig = RecommendConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
@@ -494,6 +536,28 @@ class Config(Section):
     def given(self) -> dict[str, Any]:
         """What has been set, without the defaults, as plain data."""
         return self.model_dump(mode="json", exclude_unset=True)
+
+    @model_validator(mode="after")
+    def _ratings_are_as_given(self) -> "Config":
+        if not self.ratings.enabled:
+            return self
+        interactions = self.interactions
+        if interactions.columns.weight is None:
+            raise ValueError("ratings.enabled needs interactions.columns.weight, which is not set")
+        # Only positives are held out: errors would be measured on what was liked alone.
+        changed = {
+            "positive_minimum": interactions.positive_minimum is not None,
+            "half_life_days": interactions.half_life_days is not None,
+            "event_weights": bool(interactions.event_weights),
+            "duplicates: sum": interactions.duplicates == "sum",
+        }
+        found = [key for key, is_set in changed.items() if is_set]
+        if found:
+            raise ValueError(
+                f"ratings.enabled predicts all ratings as they are, and interactions.{found[0]}"
+                " changes or leaves out some; remove one of both"
+            )
+        return self
 
     def usable(self, rankers: tuple[RankerName, ...]) -> tuple[RankerName, ...]:
         """The rankers that these interactions and attributes can feed."""

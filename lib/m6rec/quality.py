@@ -16,7 +16,6 @@ from m6rec.errors import TableError
 
 Protocol = Literal["all", "cold_items"]
 
-RATING = "rating"
 TITLE = "title"
 
 
@@ -35,16 +34,19 @@ def config_of_folder(base: Path, data: Path, lake: Path, top: int, protocol: Pro
     """
     settings: dict[str, Any] = yaml.safe_load(base.read_text())
     train = _columns(data / "train.parquet", (c.USER_ID, c.ITEM_ID))
-    _columns(data / "test.parquet", (c.USER_ID, c.ITEM_ID))
+    held_out = [_columns(data / "test.parquet", (c.USER_ID, c.ITEM_ID))]
     interactions = settings["interactions"]
     interactions["source"] = _source(data / "train.parquet")
     settings["split"]["test"] = _source(data / "test.parquet")
     if c.EVENT_TIME in train:
         interactions["columns"]["time"] = c.EVENT_TIME
-    if RATING in train:
-        interactions["columns"]["weight"] = RATING
     if (data / "validation.parquet").exists():
         settings["split"]["validation"] = _source(data / "validation.parquet")
+        held_out.append(_columns(data / "validation.parquet", (c.USER_ID, c.ITEM_ID)))
+    if c.RATING in train:
+        interactions["columns"]["weight"] = c.RATING
+        if all(c.RATING in names for names in held_out):
+            settings.setdefault("ratings", {})["enabled"] = True
     features = settings.setdefault("features", {})
     for side, key in (("users", c.USER_ID), ("items", c.ITEM_ID)):
         file = data / f"{side}.parquet"

@@ -86,13 +86,15 @@ ITEM_INDEX = _table(
 
 SPLITS = _table(
     "splits",
-    "A user-item pair, its aggregated weight, and the fold that it belongs to. `positive` is"
-    " false where the pair was seen but does not count as a positive.",
+    "A user-item pair, its aggregated weight, and the fold that it belongs to. `rating` is the"
+    " combined weight before weighting. `positive` is false where the pair was seen but does not"
+    " count as a positive.",
     (c.USER_INDEX, c.ITEM_INDEX),
     {
         c.USER_INDEX: _INDEX,
         c.ITEM_INDEX: _INDEX,
         c.WEIGHT: T.DoubleType(),
+        c.RATING: T.DoubleType(),
         c.EVENT_TIME: T.TimestampType(),
         c.POSITIVE: T.BooleanType(),
         c.FOLD: T.StringType(),
@@ -244,6 +246,21 @@ LISTS = _table(
     },
 )
 
+RATING_PREDICTIONS = _table(
+    "rating_predictions",
+    "What a model says that a user gives an item, for a pair of the fit's target fold, beside the"
+    " rating that the user gave.",
+    (c.FIT, c.MODEL, c.USER_INDEX, c.ITEM_INDEX),
+    {
+        c.FIT: T.StringType(),
+        c.MODEL: T.StringType(),
+        c.USER_INDEX: _INDEX,
+        c.ITEM_INDEX: _INDEX,
+        c.RATING: T.DoubleType(),
+        c.PREDICTED: T.DoubleType(),
+    },
+)
+
 RECOMMENDATIONS = _table(
     "recommendations",
     "One recommended item of a user's published list.",
@@ -264,7 +281,8 @@ RECOMMENDATIONS = _table(
 
 METRICS = _table(
     "metrics",
-    "A metric of a ranker over the users of a segment, with a bootstrap confidence interval.",
+    "A metric of a ranker over the users of a segment, with a bootstrap confidence interval; `rmse`"
+    " and `mae` are of models that predict ratings, over all held-out ratings, with `k` 0.",
     (c.MODEL, c.FOLD, c.SEGMENT, c.METRIC, c.K),
     {
         c.MODEL: T.StringType(),
@@ -357,6 +375,7 @@ TABLES: dict[str, TableSchema] = {
         USER_EMBEDDINGS,
         ITEM_EMBEDDINGS,
         LISTS,
+        RATING_PREDICTIONS,
         RECOMMENDATIONS,
         METRICS,
         COMPARISONS,

@@ -7,9 +7,10 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from jobs.pipeline import JOBS, run_pipeline
+from jobs.pipeline import jobs_of, run_pipeline
 from m6rec import columns as c
 from m6rec.config import Config
+from m6rec.kernels.ratings import RATING_MODELS
 from m6rec.lakehouse import Lakehouse
 from m6rec.lineage import published_run, read_published
 from m6rec.schemas import TABLES
@@ -34,6 +35,22 @@ def test_metrics_hold_every_ranker_at_every_depth_on_both_folds(
     assert {"accuracy", "precision", "recall", "f1", "ndcg", "map", "mrr"} <= {
         r["metric"] for r in rows
     }
+
+
+def test_metrics_hold_the_errors_of_every_model_that_predicts_ratings(
+    lakehouse: Lakehouse, output: Path
+) -> None:
+    rows = json.loads((output / "metrics.json").read_text())
+    errors = [r for r in rows if r["metric"] in ("rmse", "mae")]
+    assert {(r["model"], r["fold"], r["metric"]) for r in errors} == {
+        (model, fold, metric)
+        for model in RATING_MODELS
+        for fold in (c.VALIDATION, c.TEST)
+        for metric in ("rmse", "mae")
+    }
+    assert all(r["ci_low"] <= r["value"] <= r["ci_high"] for r in errors)
+    assert {r["k"] for r in errors} == {0}
+    assert "Predicted ratings" in (output / "report.html").read_text()
 
 
 def test_taste_is_learned_better_than_popularity(lakehouse: Lakehouse, output: Path) -> None:
@@ -114,9 +131,11 @@ def test_the_same_run_id_again_does_nothing(
     assert {name: lakehouse.version(name) for name in before} == before
 
 
-def test_the_jobs_of_a_run_are_recorded_with_what_they_read_and_wrote(lakehouse: Lakehouse) -> None:
+def test_the_jobs_of_a_run_are_recorded_with_what_they_read_and_wrote(
+    lakehouse: Lakehouse, config: Config
+) -> None:
     rows = lakehouse.read("runs").where(F.col(c.RUN_ID) == "first").collect()
-    assert {row["job"] for row in rows} == {*JOBS, "publish"}
+    assert {row["job"] for row in rows} == {*jobs_of(config), "publish"}
     assert {row["status"] for row in rows} == {"finished"}
     recommend = next(row for row in rows if row["job"] == "recommend")
     assert "recommendations" in recommend["outputs"]

@@ -55,6 +55,15 @@ def test_times_ratings_attributes_and_validation_are_found(bare: Path) -> None:
     assert config.features.items.title == "title"
 
 
+def test_ratings_are_predicted_where_every_table_has_them(bare: Path) -> None:
+    write(bare, "train", user_id=[1, 2], item_id=[3, 4], rating=[5.0, 1.0])
+    assert not config_for(bare).ratings.enabled
+    write(bare, "test", user_id=[1], item_id=[4], rating=[3.0])
+    assert config_for(bare).ratings.enabled
+    write(bare, "validation", user_id=[2], item_id=[3])
+    assert not config_for(bare).ratings.enabled
+
+
 def test_longer_lists_are_measured_to_their_end_and_shorter_ones_no_further(bare: Path) -> None:
     assert config_for(bare, top=300).evaluate.ks == (10, 20, 50, 100, 300)
     assert config_for(bare, top=20).evaluate.ks == (10, 20)

@@ -183,6 +183,24 @@ def test_parts_without_data_are_left_out() -> None:
     assert "None" not in page
 
 
+def test_errors_of_predicted_ratings_stand_least_first() -> None:
+    errors = [
+        _metric(model, fold, "all", metric, 0, value + shift)
+        for fold, shift in (("validation", 0.01), ("test", 0.0))
+        for model, value in {"rating_bias": 0.94, "rating_hybrid": 0.88}.items()
+        for metric in ("rmse", "mae")
+    ]
+    page = render_report(dataclasses.replace(DATA, metrics=METRICS + errors))
+    section = page[page.index("Predicted ratings, test") :]
+    rows = re.findall(r"<td>(Rating [^<]+)</td>\s*<td>([\d.]+)</td>", section)
+    assert rows == [("Rating hybrid", "0.8800"), ("Rating bias", "0.9400")]
+    assert "Predicted ratings" not in render_report(DATA)
+    terminal = Console(file=io.StringIO(), width=110)
+    print_results(terminal, METRICS + errors, [])
+    printed = terminal.file.getvalue()
+    assert printed.index("Rating hybrid") < printed.index("Rating bias")
+
+
 def test_one_fold_alone_is_reported_as_it_is() -> None:
     rows = [row for row in METRICS if row["fold"] == "validation"]
     page = render_report(dataclasses.replace(DATA, metrics=rows, comparisons=[]))

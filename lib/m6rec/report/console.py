@@ -9,8 +9,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from m6rec import columns as c
-from m6rec.report.page import best_first, main_fold
-from m6rec.report.wording import METRIC_NAMES, model_name, number_text, reason_text
+from m6rec.report.page import best_first, main_fold, rating_errors
+from m6rec.report.wording import ERROR_NAMES, METRIC_NAMES, model_name, number_text, reason_text
 
 _ITEMS_SHOWN = 10
 _USERS_SHOWN = 3
@@ -34,6 +34,9 @@ def print_results(
     """
     shown = tuple(METRIC_NAMES) if console.width >= _WIDE_ENOUGH else _NARROW_METRICS
     console.print(_metrics_table(metrics, metric, k, highlighted, shown))
+    ratings = rating_errors(metrics, main_fold(metrics))
+    if ratings:
+        console.print(_ratings_table(ratings))
     for example in examples[:_USERS_SHOWN]:
         console.print(_list_table(example))
 
@@ -69,6 +72,17 @@ def _metrics_table(
         interval = f"{number_text(row[c.CI_LOW], 3)} to {number_text(row[c.CI_HIGH], 3)}"
         style = "bold" if model == highlighted else None
         table.add_row(model_name(model), *values, interval, style=style)
+    return table
+
+
+def _ratings_table(models: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Table:
+    table = Table(title="Predicted ratings", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("Model", no_wrap=True)
+    for name in ERROR_NAMES.values():
+        table.add_column(name, justify="right", no_wrap=True)
+    for model, errors in models.items():
+        values = [number_text(errors[metric][c.VALUE]) for metric in ERROR_NAMES]
+        table.add_row(model_name(model), *values)
     return table
 
 

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from m6rec import columns as c
 from m6rec.report import plots
 from m6rec.report.wording import (
+    ERROR_NAMES,
     METRIC_NAMES,
     count_text,
     duration_text,
@@ -104,6 +105,7 @@ def render_report(data: ReportData) -> str:
         tables=_metric_tables(data, fold),
         segments=_segment_table(data, fold),
         comparisons=_comparisons(data, fold),
+        ratings=rating_errors(data.metrics, fold),
         total_seconds=sum(data.step_seconds.values()),
     )
 
@@ -124,6 +126,17 @@ def best_first(
         if (row[c.FOLD], row[c.SEGMENT], row[c.METRIC], row[c.K]) == (fold, "all", metric, k)
     ]
     return sorted(rows, key=lambda row: (-row[c.VALUE], row[c.MODEL]))
+
+
+def rating_errors(
+    metrics: Sequence[Mapping[str, Any]], fold: str
+) -> dict[str, dict[str, Mapping[str, Any]]]:
+    """The rows `rmse` and `mae` of each model that predicts ratings, least error first."""
+    models: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for row in metrics:
+        if row[c.FOLD] == fold and row[c.METRIC] in ERROR_NAMES:
+            models.setdefault(row[c.MODEL], {})[row[c.METRIC]] = row
+    return dict(sorted(models.items(), key=lambda model: model[1]["rmse"][c.VALUE]))
 
 
 def _figures(data: ReportData, fold: str) -> dict[str, Figure]:

@@ -19,8 +19,16 @@ METRIC_NAMES: Mapping[str, str] = MappingProxyType(
         "diversity": "Diversity",
     }
 )
+# Of predicted ratings: the less, the better.
+ERROR_NAMES: Mapping[str, str] = MappingProxyType({"rmse": "RMSE", "mae": "MAE"})
 _MODEL_NAMES = MappingProxyType(
-    {"svd": "SVD", "als": "ALS", "mllib_als": "MLlib ALS", "ridge": "Local ridge"}
+    {
+        "svd": "SVD",
+        "als": "ALS",
+        "mllib_als": "MLlib ALS",
+        "ridge": "Local ridge",
+        "rating_als": "Rating ALS",
+    }
 )
 
 # Kinds whose value does not speak for itself.

@@ -113,7 +113,8 @@ def aggregate_pairs(interactions: DataFrame, config: InteractionsConfig) -> Data
     users and items below them are dropped in turn until none is left (at most ten rounds).
 
     Returns:
-        user_id, item_id, weight double, event_time (the latest), positive boolean.
+        user_id, item_id, weight double, rating double (the combined weight before weighting),
+        event_time (the latest), positive boolean.
     """
     events = _with_strength(interactions, config)
     pairs = events.groupBy(c.USER_ID, c.ITEM_ID).agg(
@@ -125,6 +126,7 @@ def aggregate_pairs(interactions: DataFrame, config: InteractionsConfig) -> Data
         c.USER_ID,
         c.ITEM_ID,
         _weighting(config).alias(c.WEIGHT),
+        F.col(c.WEIGHT).alias(c.RATING),
         c.EVENT_TIME,
         _is_positive(config).alias(c.POSITIVE),
     )

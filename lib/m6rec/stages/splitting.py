@@ -28,7 +28,6 @@ from m6rec.stages.arrow_rows import list_array, list_column
 _HELD = "_held"
 _ENTRIES = "_entries"
 _HELD_FLAGS = "_held_flags"
-_PAIR_COLUMNS = (c.USER_INDEX, c.ITEM_INDEX, c.WEIGHT, c.EVENT_TIME, c.POSITIVE)
 _SECONDS_PER_DAY = 86_400
 _HASH_BITS = 40
 _HASH_BUCKET = 1 << 24
@@ -62,8 +61,8 @@ def split_pairs(
     of train and validation, a provided validation pair out of train.
 
     Args:
-        pairs: user_index long, item_index long, weight double, event_time timestamp, positive
-            boolean; one row a pair.
+        pairs: user_index long, item_index long, event_time timestamp, positive boolean and any
+            other columns; one row a pair.
         config: strategy and shares.
         seed: decides every random choice.
         has_time: whether event_time is filled.
@@ -77,7 +76,7 @@ def split_pairs(
         ConfigError: strategy provided without `test_pairs`.
     """
     strategy = _test_strategy(config, has_time)
-    folded = pairs.select(*_PAIR_COLUMNS).withColumn(c.FOLD, F.lit(c.TRAIN))
+    folded = pairs.withColumn(c.FOLD, F.lit(c.TRAIN))
     if strategy == "provided":
         if test_pairs is None:
             raise ConfigError("split strategy provided needs the pairs of the owner's test table")
@@ -149,7 +148,7 @@ def _provide(
     provided = {c.VALIDATION: validation_pairs, c.TEST: test_pairs}
     for precedence, (fold, frame) in enumerate(provided.items(), start=1):
         if frame is not None:
-            positives = frame.where(c.POSITIVE).select(*_PAIR_COLUMNS)
+            positives = frame.where(c.POSITIVE)
             together = together.unionByName(
                 positives.withColumn(c.FOLD, F.lit(fold)).withColumn(
                     "_precedence", F.lit(precedence)
@@ -180,9 +179,8 @@ def _hold_out(pairs: DataFrame, fold: str, holdout: _Holdout) -> DataFrame:
         "mixed": partial(_mark_mixed, holdout=holdout),
     }
     marked = markers[holdout.strategy](pairs)
-    return marked.withColumn(c.FOLD, F.when(F.col(_HELD), fold).otherwise(F.col(c.FOLD))).select(
-        *_PAIR_COLUMNS, c.FOLD
-    )
+    moved = marked.withColumn(c.FOLD, F.when(F.col(_HELD), fold).otherwise(F.col(c.FOLD)))
+    return moved.select(*pairs.columns)
 
 
 def _eligible() -> Column:
@@ -284,7 +282,9 @@ def _mark_mixed(pairs: DataFrame, holdout: _Holdout) -> DataFrame:
     so validation by random pairs alone flatters neighbour models.
     """
     pairs = pairs.persist()
-    entry = F.struct(c.ITEM_INDEX, c.WEIGHT, c.EVENT_TIME)
+    # The item comes first, so that entries are sorted by it.
+    others = [name for name in pairs.columns if name not in (c.USER_INDEX, c.ITEM_INDEX)]
+    entry = F.struct(c.ITEM_INDEX, *others)
     rows = (
         pairs.where(_eligible())
         .groupBy(c.USER_INDEX)
@@ -297,22 +297,18 @@ def _mark_mixed(pairs: DataFrame, holdout: _Holdout) -> DataFrame:
         share=holdout.share,
         seed=(holdout.seed % (1 << 63), holdout.salt),
     )
-    schema = (
-        f"{c.USER_INDEX} long, {_HELD_FLAGS} array<boolean>, {_ENTRIES} array<struct<"
-        f"{c.ITEM_INDEX}: long, {c.WEIGHT}: double, {c.EVENT_TIME}: timestamp>>"
-    )
+    entries_type = rows.schema[_ENTRIES].dataType.simpleString()
+    schema = f"{c.USER_INDEX} long, {_HELD_FLAGS} array<boolean>, {_ENTRIES} {entries_type}"
     flagged = rows.mapInArrow(choose, schema)
     entries = F.arrays_zip(F.col(_ENTRIES), F.col(_HELD_FLAGS))
     exploded = flagged.select(c.USER_INDEX, F.explode(entries).alias("_entry"))
     marked = exploded.select(
         c.USER_INDEX,
         f"_entry.{_ENTRIES}.*",
-        F.lit(True).alias(c.POSITIVE),
-        F.lit(c.TRAIN).alias(c.FOLD),
         F.col(f"_entry.{_HELD_FLAGS}").alias(_HELD),
     )
-    others = pairs.where(~_eligible()).withColumn(_HELD, F.lit(False))
-    return marked.unionByName(others)
+    ineligible = pairs.where(~_eligible()).withColumn(_HELD, F.lit(False))
+    return marked.unionByName(ineligible)
 
 
 @dataclass(frozen=True)
