@@ -146,10 +146,11 @@ def steps_of_shop(result: dict[str, Any]) -> Iterator[Step]:
     unevenness = machine["pairs"] * machine["users"] / machine["interactions"] ** 2
     pairs = unevenness * SHOP.interactions**2 / SHOP.users
     shop = Matrix(SHOP.users, SHOP.items, SHOP.interactions, pairs)
-    preparation = result["checks"]["constants"]["prepared_interactions"]["m6rec"]
-    shuffled = preparation["shuffled_bytes_of_interaction"]
+    preparation = result["checks"]["constants"].get("prepared_interactions", {}).get("m6rec", {})
+    shuffled = preparation.get("shuffled_bytes_of_interaction")
     als = als_config(RANK, ALS_ITERATIONS)
-    yield Step("prepare", cost_model.prepare(shop, shuffled, EXECUTORS))
+    if shuffled is not None:
+        yield Step("prepare", cost_model.prepare(shop, shuffled, EXECUTORS))
     yield Step("ALS", cost_model.als_iteration(shop, als, EXECUTORS), ALS_ITERATIONS)
     yield Step("SVD", cost_model.svd(shop, SvdConfig(rank=RANK), EXECUTORS))
     yield Step("item neighbours", cost_model.neighbours(shop, NeighboursConfig(), EXECUTORS))
