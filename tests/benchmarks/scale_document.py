@@ -30,6 +30,8 @@ USABLE_MEMORY = 0.6
 # 10 Gbit/s; what the benchmark measures between two ranks is a machine's loopback.
 NETWORK_OF_EXECUTOR = 1.25e9
 DOLLARS_OF_CORE_HOUR = 0.05
+# Of each core, from which on times are of the other load too.
+DISTURBED_LOAD = 0.5
 ALS_ITERATIONS, TOWER_EPOCHS = 16, 10
 RANK = scaling.RANK
 
@@ -77,6 +79,12 @@ def measured_part(result: dict[str, Any]) -> str:
         f" {machine['cores_used']} cores, load {machine['load_before']:.1f} before it began,"
         f" BLAS {', '.join(machine['blas'])}."
     )
+    if machine["load_before"] > machine["cores_used"] * DISTURBED_LOAD:
+        run += (
+            " **Other programs had the cores:** rates come from short calls and programs take longer"
+            " than on a quiet machine, so that the errors below are of the load more than of the"
+            " model. Run it again on a quiet one."
+        )
     parts = [[run], table_of_rates(result), table_of_predictions(result), table_of_shop(result)]
     return "\n\n".join("\n".join(part) for part in parts)
 
