@@ -81,7 +81,7 @@ def measured_part(result: dict[str, Any]) -> str:
     )
     if machine["load_before"] > machine["cores_used"] * DISTURBED_LOAD:
         run += (
-            " **Other programs had the cores:** rates come from short calls and programs take longer"
+            " **Other programs had the cores:** rates come from short calls, programs take longer"
             " than on a quiet machine, so that the errors below are of the load more than of the"
             " model. Run it again on a quiet one."
         )
