@@ -81,9 +81,8 @@ def measured_part(result: dict[str, Any]) -> str:
     )
     if machine["load_before"] > machine["cores_used"] * DISTURBED_LOAD:
         run += (
-            " **Other programs had the cores:** rates come from short calls, programs take longer"
-            " than on a quiet machine, so that the errors below are of the load more than of the"
-            " model. Run it again on a quiet one."
+            " **Other programs had the cores:** programs take longer than on a quiet machine, rates"
+            " come from short calls, and the errors below tell little of the model, either way."
         )
     parts = [[run], table_of_rates(result), table_of_predictions(result), table_of_shop(result)]
     return "\n\n".join("\n".join(part) for part in parts)
