@@ -19,7 +19,7 @@ text-align:left;border-bottom:1px solid #ddd}</style>
 <table><tr><th>case<th>contender<th>median<th>against m6rec<th>peak, GB</tr>
 {% for case, values in cases.items() %}{% for name, value in values.items() %}
 <tr><td>{{ case }}<td>{{ name }}<td>{{ "%.4g"|format(value) }}
-<td>{% if values.m6rec %}{{ "%.2f"|format(value / values.m6rec) }}{% endif %}
+<td>{% if values.get("m6rec") %}{{ "%.2f"|format(value / values.m6rec) }}{% endif %}
 {% set peak = result.peak_bytes.get(key ~ "/" ~ case, {}).get(name) %}
 <td>{% if peak %}{{ "%.2f"|format(peak / 1e9) }}{% endif %}</tr>
 {% endfor %}{% endfor %}</table>{% endfor %}

@@ -30,6 +30,8 @@ USABLE_MEMORY = 0.6
 # 10 Gbit/s; what the benchmark measures between two ranks is a machine's loopback.
 NETWORK_OF_EXECUTOR = 1.25e9
 DOLLARS_OF_CORE_HOUR = 0.05
+# Of each core, from which on times are of the other load too.
+DISTURBED_LOAD = 0.5
 ALS_ITERATIONS, TOWER_EPOCHS = 16, 10
 RANK = scaling.RANK
 
@@ -77,6 +79,11 @@ def measured_part(result: dict[str, Any]) -> str:
         f" {machine['cores_used']} cores, load {machine['load_before']:.1f} before it began,"
         f" BLAS {', '.join(machine['blas'])}."
     )
+    if machine["load_before"] > machine["cores_used"] * DISTURBED_LOAD:
+        run += (
+            " **Other programs had the cores:** programs take longer than on a quiet machine, rates"
+            " come from short calls, and the errors below tell little of the model, either way."
+        )
     parts = [[run], table_of_rates(result), table_of_predictions(result), table_of_shop(result)]
     return "\n\n".join("\n".join(part) for part in parts)
 
@@ -146,10 +153,11 @@ def steps_of_shop(result: dict[str, Any]) -> Iterator[Step]:
     unevenness = machine["pairs"] * machine["users"] / machine["interactions"] ** 2
     pairs = unevenness * SHOP.interactions**2 / SHOP.users
     shop = Matrix(SHOP.users, SHOP.items, SHOP.interactions, pairs)
-    preparation = result["checks"]["constants"]["prepared_interactions"]["m6rec"]
-    shuffled = preparation["shuffled_bytes_of_interaction"]
+    preparation = result["checks"]["constants"].get("prepared_interactions", {}).get("m6rec", {})
+    shuffled = preparation.get("shuffled_bytes_of_interaction")
     als = als_config(RANK, ALS_ITERATIONS)
-    yield Step("prepare", cost_model.prepare(shop, shuffled, EXECUTORS))
+    if shuffled is not None:
+        yield Step("prepare", cost_model.prepare(shop, shuffled, EXECUTORS))
     yield Step("ALS", cost_model.als_iteration(shop, als, EXECUTORS), ALS_ITERATIONS)
     yield Step("SVD", cost_model.svd(shop, SvdConfig(rank=RANK), EXECUTORS))
     yield Step("item neighbours", cost_model.neighbours(shop, NeighboursConfig(), EXECUTORS))

@@ -64,6 +64,8 @@ def prepare_top_n(workspace: Workspace) -> Measure:
     users, items = vectors(workspace, RANK)
     rows = workspace.dataset.rows()
     part = rows.slice(0, max(len(rows) // SCORED_SHARE, 1))
+    few = rows.slice(0, 1)
+    top_n_products(users[:1], items, LISTED, few.offsets, few.item_indices)
     _note_sizes(workspace)
     workspace.facts["users"] = len(part)
 
