@@ -16,19 +16,39 @@ from tests.synthetic_shop import Shop, make_shop
 REPOSITORY = Path(__file__).parent.parent
 
 
-@pytest.fixture(scope="session")
-def spark() -> Iterator[SparkSession]:
-    """`local[2]`: two partitions run side by side, as few cores as show a distribution bug."""
-    properties = read_properties(REPOSITORY / "conf" / "spark-local.conf")
-    properties["spark.driver.memory"] = "2g"
-    properties["spark.sql.shuffle.partitions"] = "2"
-    # Tests run each query a few times at most: compiling it well costs more than it saves. The
-    # simple compiler alone has 48 MiB for its code, which a run of the pipeline fills; then all
-    # that follows is interpreted.
-    properties["spark.driver.extraJavaOptions"] = (
+# Tests run each query a few times at most: compiling it well costs more than it saves. The simple
+# compiler alone has 48 MiB for its code, which a run of the pipeline fills; then all that follows
+# is interpreted.
+QUICK_TO_START = {
+    "spark.driver.memory": "2g",
+    "spark.sql.shuffle.partitions": "2",
+    "spark.driver.extraJavaOptions": (
         "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m -XX:+UseParallelGC"
-    )
-    properties["spark.sql.codegen.factoryMode"] = "NO_CODEGEN"
+    ),
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+}
+
+
+@pytest.fixture(scope="session")
+def local_properties() -> dict[str, str]:
+    """conf/spark-local.conf, made quick to start."""
+    return read_properties(REPOSITORY / "conf" / "spark-local.conf") | QUICK_TO_START
+
+
+@pytest.fixture(scope="session")
+def properties_file(
+    local_properties: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The same as a file, for jobs that start Spark themselves."""
+    file = tmp_path_factory.mktemp("properties") / "spark.conf"
+    file.write_text("".join(f"{key} {value}\n" for key, value in local_properties.items()))
+    return file
+
+
+@pytest.fixture(scope="session")
+def spark(local_properties: dict[str, str]) -> Iterator[SparkSession]:
+    """`local[2]`: two partitions run side by side, as few cores as show a distribution bug."""
+    properties = dict(local_properties)
     if coverage.Coverage.current() is not None:
         os.environ["M6REC_COVERAGE_FILE"] = str(REPOSITORY / ".coverage")
         properties["spark.python.daemon.module"] = "tests.coverage_daemon"
