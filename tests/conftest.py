@@ -11,22 +11,10 @@ from pyspark.sql import SparkSession
 from m6rec.config import Config, parse_config
 from m6rec.lakehouse import Lakehouse
 from m6rec.session import get_session, read_properties
+from tests.quick_spark import QUICK_TO_START
 from tests.synthetic_shop import Shop, make_shop
 
 REPOSITORY = Path(__file__).parent.parent
-
-
-# Tests run each query a few times at most: compiling it well costs more than it saves. The simple
-# compiler alone has 48 MiB for its code, which a run of the pipeline fills; then all that follows
-# is interpreted.
-QUICK_TO_START = {
-    "spark.driver.memory": "2g",
-    "spark.sql.shuffle.partitions": "2",
-    "spark.driver.extraJavaOptions": (
-        "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m -XX:+UseParallelGC"
-    ),
-    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
-}
 
 
 @pytest.fixture(scope="session")

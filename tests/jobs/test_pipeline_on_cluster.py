@@ -24,10 +24,11 @@ from m6rec.lakehouse import Lakehouse
 from m6rec.stages.arrow_rows import ROW_COLUMNS, rows_from_batches
 from m6rec.stages.item_counts import interaction_counts
 from tests.jobs.standalone_cluster import standalone_cluster
+from tests.quick_spark import QUICK_TO_START
 from tests.synthetic_shop import Shop
 
 REPOSITORY = Path(__file__).parent.parent.parent
-PROPERTIES = {
+PROPERTIES = QUICK_TO_START | {
     "spark.sql.shuffle.partitions": "4",
     "spark.databricks.delta.snapshotPartitions": "1",
     "spark.executor.memory": "1g",
