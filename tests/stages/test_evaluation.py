@@ -350,7 +350,9 @@ def _lake(spark: SparkSession, folder: Path, run_id: str, model: str) -> Lakehou
     folds = [(0, "train", True), (1, "validation", True), (2, "test", True), (3, "test", False)]
     splits = spark.createDataFrame(
         folds, "item_index long, fold string, positive boolean"
-    ).selectExpr("0L user_index", "*", "1.0 weight", "timestamp'2024-01-01' event_time")
+    ).selectExpr(
+        "0L user_index", "*", "1.0 weight", "1.0 rating", "timestamp'2024-01-01' event_time"
+    )
     lake.write("splits", splits)
     for fit, history in (("selection", "array(0)"), ("final", "array(0, 1)")):
         row = spark.range(1).selectExpr("0L user_index", f"{history} item_indices")
