@@ -200,7 +200,6 @@ class ContentNeighboursConfig(Section):
     regularisation: PositiveFloat = 3.0
     expansion: NonNegativeFloat = 10.0
     expanded: PositiveInt = 100
-    half_count: PositiveFloat = 2.0
     longest_posting: PositiveInt = 5_000
 
 

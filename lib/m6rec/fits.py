@@ -220,7 +220,9 @@ class _MemberReader:
         if self._lakehouse.exists("item_images"):
             images = image_array(self._lakehouse.read("item_images"), self._n_items)
         vectors = towers.encode_items(features if features.shape[1] else None, images)
-        return DotMember(name, TowerUserEncoder(towers), self._with_content(vectors))
+        # The last coordinate is the item's own popularity, which no neighbour lends.
+        represented = np.hstack([self._with_content(vectors[:, :-1]), vectors[:, -1:]])
+        return DotMember(name, TowerUserEncoder(towers), represented)
 
     def _factors(self, name: str, projected: bool) -> Member:
         model = self._factor_model(name)
@@ -230,12 +232,11 @@ class _MemberReader:
         return DotMember(name, FactorEncoder(model), self._with_content(vectors))
 
     def _with_content(self, vectors: Float32) -> Float32:
-        """Item vectors in which the content neighbours speak for items of few interactions."""
+        """Item vectors in which content neighbours speak for items without interactions."""
         if self._config.features.items is None:
             return vectors
         by_target = transpose(self._item_weights("content_neighbours"))
-        half_count = self._config.neighbours.content.half_count
-        return represent_by_neighbours(vectors, by_target, self._counts, half_count)
+        return represent_by_neighbours(vectors, by_target, self._counts)
 
     def _content_neighbours(self) -> Member:
         settings = self._config.neighbours.content

@@ -54,14 +54,25 @@ def test_a_term_that_very_many_items_have_is_cut_to_a_sample() -> None:
 
 
 def test_an_item_without_interactions_is_represented_by_its_neighbours() -> None:
-    vectors = np.array([[3.0, 0.0], [0.0, 5.0], [9.0, 9.0], [1.0, 1.0]], dtype=np.float32)
-    # Item 2 is like items 0 and 1 alike; item 3 is like nothing.
-    by_target = ItemWeights(
-        np.array([0, 0, 0, 2, 2]), np.array([0, 1], np.int32), np.array([0.5, 0.5], np.float32)
+    vectors = np.array(
+        [[3.0, 0.0], [0.0, 5.0], [9.0, 9.0], [1.0, 1.0], [0.0, 1.0]], dtype=np.float32
     )
-    cold = represent_by_neighbours(vectors, by_target, np.array([4, 4, 0, 0]), 2.0)
+    # Items 2 and 4 are like items 0 and 1 alike; item 3 is like nothing; item 4 is no news.
+    by_target = ItemWeights(
+        np.array([0, 0, 0, 2, 2, 4]),
+        np.array([0, 1, 0, 1], np.int32),
+        np.full(4, 0.5, np.float32),
+    )
+    found = represent_by_neighbours(vectors, by_target, np.array([4, 4, 0, 0, 1]))
+    # As long as item 4, which has the fewest interactions, against a mean of all of 3; the
+    # neighbours have a mean length of 4.
     direction = np.array([3.0, 5.0]) / np.sqrt(34.0)
-    np.testing.assert_allclose(cold[2], 4.0 * direction, rtol=1e-6)
-    np.testing.assert_array_equal(cold[[0, 1, 3]], vectors[[0, 1, 3]])
-    half = represent_by_neighbours(vectors, by_target, np.array([4, 4, 2, 0]), 2.0)
-    np.testing.assert_allclose(half[2], (vectors[2] + cold[2]) / 2.0, rtol=1e-6)
+    np.testing.assert_allclose(found[2], (1.0 / 3.0) * 4.0 * direction, rtol=1e-6)
+    np.testing.assert_array_equal(found[[0, 1, 3, 4]], vectors[[0, 1, 3, 4]])
+
+
+def test_without_any_interactions_all_vectors_stay() -> None:
+    vectors = np.ones((2, 2), dtype=np.float32)
+    alike = ItemWeights(np.array([0, 1, 1]), np.array([1], np.int32), np.ones(1, np.float32))
+    found = represent_by_neighbours(vectors, alike, np.zeros(2, np.int64))
+    np.testing.assert_array_equal(found, vectors)

@@ -7,9 +7,8 @@ candidates solve a kernel ridge regression on the target's content,
     (K_SS + lambda I) beta = K_Sj,
 
 so that five near copies of one item count as one witness and not as five (Saunders, Gammerman and
-Vovk 1998, "Ridge regression learning algorithm in dual variables"). With few interactions of its
-own an item is represented by its content neighbours: v_j becomes
-g(n_j) v_j + (1 - g(n_j)) sum_i beta_ij v_i, with the gate g(n) = n / (n + half_count).
+Vovk 1998, "Ridge regression learning algorithm in dual variables"). The same weights represent an
+item without interactions in any vector space of items.
 """
 
 import numba
@@ -19,6 +18,8 @@ import scipy.sparse as sp
 from m6rec.kernels.item_neighbours import ItemWeights, kth_largest, offsets_of
 from m6rec.kernels.ridge import conjugate_gradient
 from m6rec.kernels.rows import Float32, Int32, Int64
+
+_LEAST_LENGTH = 1e-12
 
 
 def content_weights(
@@ -82,35 +83,35 @@ def warm_postings(
 
 
 def represent_by_neighbours(
-    item_vectors: Float32, by_target: ItemWeights, interaction_counts: Int64, half_count: float
+    item_vectors: Float32, by_target: ItemWeights, interaction_counts: Int64
 ) -> Float32:
-    """Vectors in which content speaks for items of few interactions, float32 [M, k].
+    """Vectors in which content neighbours speak for items without interactions, float32 [M, k].
 
-    The neighbours' sum is scaled to the neighbours' mean length, weighted alike. Items without
-    content neighbours keep their vectors.
+    v_j has the direction of sum_i beta_ij v_i. Its length is that of the items with the fewest
+    interactions, times how the neighbours' mean length compares with that of all items: what
+    nobody has yet must not crowd out what many have. Other items, and items without content
+    neighbours, keep their vectors.
 
     Args:
         item_vectors: float32 [M, k].
         by_target: row j holds the content neighbours of item j.
         interaction_counts: int64 [M].
-        half_count: so many interactions count as much as the neighbours.
     """
+    warm = interaction_counts > 0
     weights = by_target.to_scipy()
-    sums = np.asarray(weights @ item_vectors, dtype=np.float32)
-    # Each length weighs as much as its vector does.
-    absolute = abs(weights)
-    totals = np.asarray(absolute.sum(axis=1)).ravel()
+    cold = np.flatnonzero(~warm & (np.diff(weights.indptr) > 0))
+    if not len(cold) or not warm.any():
+        return item_vectors
     lengths = np.linalg.norm(item_vectors, axis=1)
-    length = np.divide(absolute @ lengths, totals, out=np.zeros_like(totals), where=totals > 0)
-    own_length = np.linalg.norm(sums, axis=1)
-    scale = np.divide(length, own_length, out=np.zeros_like(own_length), where=own_length > 0)
-    known = own_length > 0
-    gate = (interaction_counts / (interaction_counts + half_count)).astype(np.float32)
-    gate[~known] = 1.0
-    mixed: Float32 = (
-        gate[:, None] * item_vectors + ((1.0 - gate) * scale.astype(np.float32))[:, None] * sums
-    )
-    return mixed.astype(np.float32)
+    fewest = interaction_counts == interaction_counts[warm].min()
+    unit = float(lengths[fewest].mean() / max(lengths[warm].mean(), _LEAST_LENGTH))
+    sums = np.asarray(weights[cold] @ item_vectors, dtype=np.float32)
+    absolute = abs(weights[cold])
+    neighbour_lengths = (absolute @ lengths) / np.asarray(absolute.sum(axis=1)).ravel()
+    scales = unit * neighbour_lengths / np.maximum(np.linalg.norm(sums, axis=1), _LEAST_LENGTH)
+    represented: Float32 = item_vectors.copy()
+    represented[cold] = scales[:, None] * sums
+    return represented
 
 
 @numba.njit(cache=True, nogil=True)
