@@ -13,7 +13,7 @@ from jobs.pipeline import run_pipeline
 from m6rec.command_line import RunIdOption, errors_as_messages, new_run_id, read_config
 from m6rec.config import Config
 from m6rec.demo_data import fetch_movielens, write_owner_tables
-from m6rec.session import get_session
+from m6rec.session import session_of_job
 
 CONFIG = Path(__file__).parent.parent / "conf" / "demo.yaml"
 
@@ -44,11 +44,8 @@ def main(
         config = prepare(output.resolve(), data)
         chosen = run_id or new_run_id()
         print(f"run id {chosen}", flush=True)
-        spark = get_session("m6rec demo")
-        try:
+        with session_of_job("m6rec demo") as spark:
             run_pipeline(spark, config, chosen, output)
-        finally:
-            spark.stop()
 
 
 main.__doc__ = __doc__

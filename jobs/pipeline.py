@@ -28,7 +28,7 @@ from m6rec.report.collect import collect_report
 from m6rec.report.console import print_results
 from m6rec.report.export import metrics_json
 from m6rec.report.page import write_report
-from m6rec.session import get_session
+from m6rec.session import session_of_job
 
 NARROWEST = 110
 
@@ -75,11 +75,8 @@ def run_pipeline(spark: SparkSession, config: Config, run_id: str, output: Path)
 
 
 def _body(config: Config, run_id: str, output: Path | None) -> None:
-    spark = get_session("m6rec pipeline")
-    try:
+    with session_of_job("m6rec pipeline") as spark:
         run_pipeline(spark, config, run_id, output if output is not None else Path("output"))
-    finally:
-        spark.stop()
 
 
 if __name__ == "__main__":

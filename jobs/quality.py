@@ -21,7 +21,7 @@ from m6rec.fits import FUSION, HYBRID
 from m6rec.lakehouse import Lakehouse, read_source
 from m6rec.lineage import step_seconds
 from m6rec.quality import Protocol, config_of_folder
-from m6rec.session import get_session
+from m6rec.session import session_of_job
 
 CONFIG = Path(__file__).parent.parent / "conf" / "quality.yaml"
 EXPORTED = (HYBRID, FUSION)
@@ -70,16 +70,13 @@ def main(
         config = config_of_folder(CONFIG, data.resolve(), lake, top, protocol)
         chosen = run_id or new_run_id()
         print(f"run id {chosen}", flush=True)
-        spark = get_session("m6rec quality")
-        try:
+        with session_of_job("m6rec quality") as spark:
             lakehouse = run_pipeline(spark, config, chosen, output)
             (output / "lists").mkdir(exist_ok=True)
             for ranker in EXPORTED:
                 export_lists(lakehouse, config, ranker, output / "lists" / f"{ranker}.parquet")
             seconds = step_seconds(lakehouse)
             (output / "steps.json").write_text(json.dumps(seconds, indent=2) + "\n")
-        finally:
-            spark.stop()
 
 
 main.__doc__ = __doc__

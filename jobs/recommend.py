@@ -53,11 +53,12 @@ def rank_for_evaluation(
     """
     names = tuple(dict.fromkeys(name for blend in blends for name in blend.members))
     members = read_members(lakehouse, config, fit, names)
+    item_counts = read_item_counts(lakehouse, fit)
     scoring = make_scoring(
         members,
         tuple(blend for blend in blends if blend.name in config.evaluate.rankers),
-        read_item_counts(lakehouse, fit),
-        forbidden=unlisted_items(lakehouse, config, fit),
+        item_counts,
+        forbidden=unlisted_items(lakehouse, config, item_counts),
         mask_seen=True,
         n=max(config.evaluate.ks),
     )

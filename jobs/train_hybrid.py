@@ -59,11 +59,12 @@ def validation_candidates(
     Returns:
         The candidates, members in the order of the names, and the deviation of each member.
     """
+    item_counts = read_item_counts(lakehouse, c.SELECTION)
     scoring = make_scoring(
         read_members(lakehouse, config, c.SELECTION, names),
         tuple(Blend(name, (name,), (1.0,), (1.0,)) for name in names),
-        read_item_counts(lakehouse, c.SELECTION),
-        forbidden=unlisted_items(lakehouse, config, c.SELECTION),
+        item_counts,
+        forbidden=unlisted_items(lakehouse, config, item_counts),
         mask_seen=True,
         n=config.hybrid.candidates_per_member,
     )

@@ -46,7 +46,7 @@ from m6rec.kernels.blending import blended_scores, choose_weights, mean_ndcg
 from m6rec.lakehouse import Lakehouse
 from m6rec.lineage import Job
 from m6rec.report.console import print_trials
-from m6rec.session import get_session
+from m6rec.session import session_of_job
 from m6rec.tuning import (
     Report,
     distributions,
@@ -217,11 +217,8 @@ def main(
         checked = read_config(config, (*(overrides or ()), *given), output)
         chosen = run_id or RUN_ID
         print(f"run id {chosen}", flush=True)
-        spark = get_session("m6rec tune")
-        try:
+        with session_of_job("m6rec tune") as spark:
             run_tuning(spark, checked, chosen, output if output is not None else Path("output"))
-        finally:
-            spark.stop()
 
 
 main.__doc__ = __doc__

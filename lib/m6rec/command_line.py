@@ -30,7 +30,7 @@ from m6rec.config import AttributesSource, Config, TableSource, load_config
 from m6rec.errors import M6RecError, TableError
 from m6rec.lakehouse import Lakehouse, read_source
 from m6rec.lineage import Job, run_job
-from m6rec.session import get_session
+from m6rec.session import session_of_job
 
 WRONG_USE = 2
 
@@ -67,13 +67,10 @@ def command_line(job: str, run: Job, doc: str | None) -> None:
     """
 
     def body(config: Config, run_id: str, output: Path | None) -> None:
-        spark = get_session(f"m6rec {job}")
-        try:
+        with session_of_job(f"m6rec {job}") as spark:
             if job == "prepare_interactions":
                 check_sources(spark, config)
             run_job(open_lakehouse(spark, config, run_id), config, job, run)
-        finally:
-            spark.stop()
 
     command(doc, body)
 

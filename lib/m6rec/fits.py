@@ -52,12 +52,19 @@ def item_count(lakehouse: Lakehouse) -> int:
     return int(row[0]) + 1
 
 
-def unlisted_items(lakehouse: Lakehouse, config: Config, fit: str) -> npt.NDArray[np.bool_]:
-    """bool [items]: items that no measured list may hold, as `evaluate.candidates` says."""
-    n_items = item_count(lakehouse)
-    unlisted = forbidden_items(lakehouse.read("catalogue"), n_items)
+def unlisted_items(
+    lakehouse: Lakehouse, config: Config, item_counts: Int64
+) -> npt.NDArray[np.bool_]:
+    """bool [items]: items that no measured list may hold, as `evaluate.candidates` says.
+
+    Args:
+        lakehouse: the tables of the run.
+        config: of the run.
+        item_counts: int64 [items]; interactions of each item in the fit that is measured.
+    """
+    unlisted = forbidden_items(lakehouse.read("catalogue"), len(item_counts))
     if config.evaluate.candidates == "cold_items":
-        unlisted |= interaction_counts(lakehouse.read("user_item_matrix", fit=fit), n_items) > 0
+        unlisted |= item_counts > 0
     return unlisted
 
 
@@ -185,6 +192,7 @@ class _MemberReader:
         self._n_items = item_count(lakehouse)
         self._factor_models: dict[str, FactorModel] = {}
         self._weights: dict[str, ItemWeights] = {}
+        self._content_by_target: ItemWeights | None = None
         self._counts = interaction_counts(self._matrix(), self._n_items)
 
     def read(self, name: str) -> Member:
@@ -235,8 +243,9 @@ class _MemberReader:
         """Item vectors in which content neighbours speak for items without interactions."""
         if self._config.features.items is None:
             return vectors
-        by_target = transpose(self._item_weights("content_neighbours"))
-        return represent_by_neighbours(vectors, by_target, self._counts)
+        if self._content_by_target is None:
+            self._content_by_target = transpose(self._item_weights("content_neighbours"))
+        return represent_by_neighbours(vectors, self._content_by_target, self._counts)
 
     def _content_neighbours(self) -> Member:
         settings = self._config.neighbours.content

@@ -2,6 +2,8 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pyspark.sql import SparkSession
@@ -31,3 +33,13 @@ def get_session(
     for key, value in (properties or {}).items():
         builder = builder.config(key, value)
     return builder.getOrCreate()
+
+
+@contextmanager
+def session_of_job(application: str) -> Iterator[SparkSession]:
+    """The session of a job that was started from the command line, stopped when the job ends."""
+    spark = get_session(application)
+    try:
+        yield spark
+    finally:
+        spark.stop()

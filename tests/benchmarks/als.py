@@ -46,15 +46,19 @@ def config(rank: int, iterations: int) -> AlsConfig:
 
 def prepare_m6rec(workspace: Workspace) -> Measure:
     """The barrier program."""
-    fit = _fit_of_m6rec(workspace)
-    fit(1)
-    return lambda: marginal(fit, *SPAN)
+    return _marginal_iteration(_fit_of_m6rec(workspace), SPAN)
 
 
 def prepare_loss_of_m6rec(workspace: Workspace) -> Measure:
     """The loss that it reaches."""
     fit = _fit_of_m6rec(workspace)
     return lambda: loss(workspace, fit(ITERATIONS).factors)
+
+
+def _marginal_iteration(fit: Callable[[int], Any], span: tuple[int, int]) -> Measure:
+    """Measures one more iteration of a fit that has been compiled and has its data."""
+    fit(1)
+    return lambda: marginal(fit, *span)
 
 
 def _fit_of_m6rec(workspace: Workspace) -> Callable[[int], FactorModel]:
@@ -77,15 +81,12 @@ def prepare_mllib(workspace: Workspace) -> Measure:
     def fit(iterations: int) -> Any:
         return mllib_estimator(rank, iterations, workspace.seed).fit(ratings)
 
-    fit(1)
-    return lambda: marginal(fit, *MLLIB_SPAN)
+    return _marginal_iteration(fit, MLLIB_SPAN)
 
 
 def prepare_implicit(workspace: Workspace) -> Measure:
     """The package implicit: conjugate gradient on all threads."""
-    fit = _fit_of_implicit(workspace)
-    fit(1)
-    return lambda: marginal(fit, *SPAN)
+    return _marginal_iteration(_fit_of_implicit(workspace), SPAN)
 
 
 def prepare_loss_of_implicit(workspace: Workspace) -> Measure:

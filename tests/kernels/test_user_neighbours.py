@@ -6,11 +6,13 @@ import pytest
 import scipy.sparse as sp
 
 from m6rec.errors import DataError
-from m6rec.kernels.rows import Rows, rows_from_scipy
+from m6rec.kernels.members import SparseRows, Terms
+from m6rec.kernels.rows import Float32, Rows, rows_from_scipy
+from m6rec.kernels.scoring import sums_at
 from m6rec.kernels.user_neighbours import (
     Candidates,
+    UserNeighbours,
     neighbours_by_user_index,
-    user_neighbour_scores,
     user_neighbour_search,
 )
 
@@ -19,6 +21,16 @@ MATRIX = np.array([[1, 1, 0, 0], [1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 0, 1]], dtyp
 
 def _rows(dense: np.ndarray) -> Rows:
     return rows_from_scipy(sp.csr_matrix(dense.astype(np.float32)))
+
+
+def _scores(found: UserNeighbours, rows: Rows, n_items: int) -> Float32:
+    """All scores of all users: the neighbours' rows, added up."""
+    n_users = len(found.offsets) - 1
+    items = np.tile(np.arange(n_items, dtype=np.int32), n_users)
+    offsets = np.arange(n_users + 1, dtype=np.int64) * n_items
+    terms = Terms(found.offsets, found.positions, found.weights)
+    candidates = SparseRows(rows.offsets, rows.item_indices, rows.weights)
+    return sums_at(terms, candidates, False, offsets, items, n_items)[0].reshape(-1, n_items)
 
 
 def test_similarities_are_the_damped_cosines_computed_by_hand() -> None:
@@ -41,7 +53,7 @@ def test_ties_go_to_the_lower_index_and_the_user_itself_is_left_out() -> None:
 def test_scores_add_the_neighbours_rows_by_similarity() -> None:
     rows = _rows(MATRIX)
     search = user_neighbour_search(Candidates(rows), 4, 1, 0.5)
-    scores = search.scores(rows)
+    scores = _scores(search.find(rows), rows, 4)
     npt.assert_allclose(scores[0], [1, 1, 0, 0], rtol=1e-6)
     npt.assert_allclose(scores[3], [0, 0, 0, 0])
     similarity = search.find(rows).weights[2]
@@ -74,7 +86,7 @@ def test_neighbours_of_the_table_become_positions_and_strangers_are_refused() ->
         offsets, np.array([40, 10], dtype=np.int32), weights, Candidates(rows)
     )
     assert named.positions.tolist() == [1, 0]
-    scores = user_neighbour_scores(named, Candidates(rows), 4)
+    scores = _scores(named, rows, 4)
     npt.assert_allclose(scores, [[0.5, 0.5, 0, 0], [2, 2, 0, 0]])
     with pytest.raises(DataError, match="not among the 2 candidates"):
         neighbours_by_user_index(

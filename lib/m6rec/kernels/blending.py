@@ -8,7 +8,7 @@ likelihood over all items is ruled by the tail, not by the top of the list.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numba
@@ -103,10 +103,6 @@ class Candidates:
         """int64 [candidates]: the bin of the user of each candidate."""
         return np.repeat(self.user_bins, np.diff(self.offsets))
 
-    def subset(self, members: Sequence[int]) -> "Candidates":
-        """The same candidates with some of the members only."""
-        return replace(self, scores=np.ascontiguousarray(self.scores[list(members)]))
-
 
 @dataclass(frozen=True)
 class ChosenWeights:
@@ -162,18 +158,19 @@ def choose_weights(candidates: Candidates, k: int, rounds: int) -> ChosenWeights
     # Factors multiply a member's scores, of whole items or of whole users.
     item_factors, user_factors = np.ones((members, BINS)), np.ones((members, BINS))
     chosen = [int(member) for member in order if weights[member] > 0.0]
+    bins_of_users = candidates.bins_of_users
     for factors, bins in (
         (item_factors, candidates.item_bins),
-        (user_factors, candidates.bins_of_users),
+        (user_factors, bins_of_users),
     ):
         present = [one for one in range(BINS) if (bins == one).any()]
         if len(present) < 2:
             continue
         for member in chosen:
-            base = item_factors[member][candidates.item_bins]
-            if factors is user_factors:
-                base = base * user_factors[member][candidates.bins_of_users]
-            scores = (weights[member] * base * candidates.scores[member]).astype(np.float32)
+            of_items = item_factors[member][candidates.item_bins]
+            of_users = user_factors[member][bins_of_users]
+            scores = weights[member] * of_items * of_users * candidates.scores[member]
+            scores = scores.astype(np.float32)
             cells = [
                 _Cell(factors, (member, one), np.where(bins == one, scores, np.float32(0.0)))
                 for one in present

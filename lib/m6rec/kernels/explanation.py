@@ -132,11 +132,11 @@ def _explain(  # type: ignore[no-untyped-def]
     shares,
 ):
     limit = kinds.shape[1]
-    profile = np.zeros(len(attribute_shares))
+    attribute_counts = np.zeros(len(attribute_shares))
     for user in range(len(row_offsets) - 1):
         low, high = row_offsets[user], row_offsets[user + 1]
         own = history[low:high]
-        _add_profile(own, attribute_offsets, attribute_indices, attribute_shares, profile)
+        _count_attributes(own, 1.0, attribute_offsets, attribute_indices, attribute_counts)
         evidence = np.zeros(len(own))
         for entry in range(list_offsets[user], list_offsets[user + 1]):
             item = items[entry]
@@ -146,7 +146,12 @@ def _explain(  # type: ignore[no-untyped-def]
                 evidence[position] = history_weights[low + position] * max(weight, 0.0)
                 total += evidence[position]
             attribute, attribute_share = _strongest_attribute(
-                item, attribute_offsets, attribute_indices, profile
+                item,
+                attribute_offsets,
+                attribute_indices,
+                attribute_counts,
+                attribute_shares,
+                len(own),
             )
             places = limit - 1 if attribute >= 0 and limit > 1 else limit
             found = 0
@@ -175,30 +180,15 @@ def _explain(  # type: ignore[no-untyped-def]
                 shares[entry, 0] = 1.0
                 found = 1
             counts[entry] = found
-        for item in own:
-            for place in range(attribute_offsets[item], attribute_offsets[item + 1]):
-                profile[attribute_indices[place]] = 0.0
+        _count_attributes(own, -1.0, attribute_offsets, attribute_indices, attribute_counts)
 
 
 @numba.njit(cache=True, nogil=True)
-def _add_profile(own, attribute_offsets, attribute_indices, shares, profile):  # type: ignore[no-untyped-def]
-    """Evidence of each attribute of the history; `profile` comes and goes as zeros."""
+def _count_attributes(own, step, attribute_offsets, attribute_indices, counts):  # type: ignore[no-untyped-def]
+    """Add `step` for each attribute of each item of a history."""
     for item in own:
         for place in range(attribute_offsets[item], attribute_offsets[item + 1]):
-            profile[attribute_indices[place]] += 1.0
-    # Counts are turned into evidence once each: evidence is stored negative until all are done,
-    # so that an attribute met again is known.
-    for item in own:
-        for place in range(attribute_offsets[item], attribute_offsets[item + 1]):
-            attribute = attribute_indices[place]
-            if profile[attribute] > 0.0:
-                share = profile[attribute] / len(own)
-                gain = share * np.log(share / shares[attribute])
-                profile[attribute] = -max(gain, 0.0)
-    for item in own:
-        for place in range(attribute_offsets[item], attribute_offsets[item + 1]):
-            attribute = attribute_indices[place]
-            profile[attribute] = abs(profile[attribute])
+            counts[attribute_indices[place]] += step
 
 
 @numba.njit(cache=True, nogil=True)
@@ -209,16 +199,19 @@ def _weight_of(history_item, item, offsets, neighbours, weights):  # type: ignor
 
 
 @numba.njit(cache=True, nogil=True)
-def _strongest_attribute(item, offsets, attribute_indices, profile):  # type: ignore[no-untyped-def]
-    """The attribute with the most evidence and its share of the item's; -1 where none has any."""
-    best, total = -1, 0.0
+def _strongest_attribute(item, offsets, attribute_indices, counts, shares, size):  # type: ignore[no-untyped-def]
+    """The attribute with the most evidence and its share of the item's; -1 where none has any.
+
+    `counts` are over a history of `size` items.
+    """
+    best, strongest, total = -1, 0.0, 0.0
     for place in range(offsets[item], offsets[item + 1]):
         attribute = attribute_indices[place]
-        total += profile[attribute]
-        if profile[attribute] > 0.0 and (
-            best < 0
-            or profile[attribute] > profile[best]
-            or (profile[attribute] == profile[best] and attribute < best)
-        ):
-            best = attribute
-    return best, (profile[best] / total if best >= 0 else 0.0)
+        if counts[attribute] == 0.0:
+            continue
+        own = counts[attribute] / size
+        evidence = max(own * np.log(own / shares[attribute]), 0.0)
+        total += evidence
+        if evidence > strongest or (0.0 < evidence == strongest and attribute < best):
+            best, strongest = attribute, evidence
+    return best, (strongest / total if best >= 0 else 0.0)

@@ -161,7 +161,7 @@ class ExpandedHistoryMember:
         n_items = len(self.weights)
         blend = Blend(self.added_by.name, (self.added_by.name,), (1.0,), (1.0,))
         ranker = make_ranker(blend, {blend.name: self.added_by}, np.zeros(n_items, np.int64))
-        users = represent({blend.name: self.added_by}, block)
+        users = RepresentedUsers({}, {blend.name: history}, block.rows.counts)
         nothing = hidden_items([], len(block.rows), np.zeros(n_items, np.bool_))
         items, scores = ranker_top_n(ranker, users, nothing, self.expanded)
         user = np.repeat(np.arange(len(block.rows)), self.expanded)

@@ -117,18 +117,6 @@ def top_n_products(
     return items, values
 
 
-def mask_items(scores: Float32, offsets: Int64, item_indices: Int32) -> None:
-    """Set the scores of each row's listed items to -inf, in place.
-
-    Args:
-        scores: float32 [users, items].
-        offsets: int64 [users + 1] into item_indices.
-        item_indices: int32 [entries].
-    """
-    users = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-    scores[users, item_indices] = -np.inf
-
-
 def _empty_lists(n_users: int, n: int) -> tuple[Int32, Float32]:
     return np.full((n_users, n), NO_ITEM, np.int32), np.full((n_users, n), -np.inf, np.float32)
 

@@ -54,7 +54,7 @@ class UserNeighbours:
 
 @dataclass(frozen=True)
 class UserNeighbourSearch:
-    """Finds the neighbours of rows and scores items by them.
+    """Finds the neighbours of rows.
 
     Attributes:
         candidates: who may be a neighbour.
@@ -105,10 +105,6 @@ class UserNeighbourSearch:
         kept, counts = largest_in_rows(offsets, values, self.neighbours)
         return UserNeighbours(offsets_of(counts), positions[kept], values[kept])
 
-    def scores(self, rows: Rows) -> Float32:
-        """float32 [n, M]: sum over neighbours of similarity times the neighbour's row."""
-        return user_neighbour_scores(self.find(rows), self.candidates, self.n_items)
-
 
 def user_neighbour_search(
     candidates: Candidates, n_items: int, neighbours: int, item_exponent: float
@@ -131,24 +127,6 @@ def user_neighbour_search(
         damping.astype(np.float32),
         neighbours,
     )
-
-
-def user_neighbour_scores(
-    neighbours: UserNeighbours, candidates: Candidates, n_items: int
-) -> Float32:
-    """float32 [n, M]: score_uj = sum over neighbours v of sim(u, v) r_vj."""
-    scores = np.zeros((len(neighbours.offsets) - 1, n_items), dtype=np.float32)
-    rows = candidates.rows
-    _add_neighbour_rows(
-        neighbours.offsets,
-        neighbours.positions,
-        neighbours.weights,
-        rows.offsets,
-        rows.item_indices,
-        rows.weights,
-        scores,
-    )
-    return scores
 
 
 def neighbours_by_user_index(
@@ -217,20 +195,3 @@ def _grown(array, capacity):  # type: ignore[no-untyped-def]
     larger = np.empty(capacity, array.dtype)
     larger[: len(array)] = array
     return larger
-
-
-@numba.njit(cache=True, nogil=True)
-def _add_neighbour_rows(
-    neighbour_offsets: Int64,
-    neighbour_positions: Int32,
-    neighbour_weights: Float32,
-    offsets: Int64,
-    items: Int32,
-    weights: Float32,
-    scores: Float32,
-) -> None:
-    for row in range(len(neighbour_offsets) - 1):
-        for q in range(neighbour_offsets[row], neighbour_offsets[row + 1]):
-            candidate = neighbour_positions[q]
-            for p in range(offsets[candidate], offsets[candidate + 1]):
-                scores[row, items[p]] += neighbour_weights[q] * weights[p]
