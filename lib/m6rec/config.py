@@ -242,13 +242,17 @@ class FeaturesConfig(Section):
 
 
 class TowersConfig(Section):
-    """The deep towers and their training."""
+    """The deep towers and their training.
+
+    `precision` is of the matrix products while training: `auto` is bfloat16 where the processor
+    multiplies it, else float32. Weights, logits, losses and the trained towers are float32.
+    """
 
     inputs: tuple[Literal["svd", "als"], ...] = ("svd", "als")
     hidden: PositiveInt = 512
     feature_hidden: PositiveInt = 128
     epochs: PositiveInt = 10
-    patience: PositiveInt = 3
+    patience: PositiveInt = 10
     users_per_batch: PositiveInt = 256
     minimum_steps_per_epoch: PositiveInt = 16
     negatives: PositiveInt = 2048
@@ -263,6 +267,7 @@ class TowersConfig(Section):
     input_dropout: Share = 0.1
     gate_half_count: PositiveFloat = 2.0
     maximum_history: PositiveInt = 1024
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
     reader: Literal["petastorm", "arrow"] = "petastorm"
     processes: PositiveInt = 1
 

@@ -153,4 +153,5 @@ class ImageBranch(nn.Module):
 
 def normalise(rows: Tensor) -> Tensor:
     """Rows at length 1 (to within NORM_FLOOR); a row of zeros stays zero."""
+    rows = rows.float()
     return rows * torch.rsqrt((rows * rows).sum(dim=1, keepdim=True) + NORM_FLOOR)

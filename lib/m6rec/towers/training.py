@@ -45,6 +45,8 @@ CHECKPOINT_FILE = "last.safetensors"
 FINAL_LEARNING_RATE_SHARE = 0.05
 ADAM_BETAS = (0.9, 0.98)
 STAND_IN_RIDGE = 1.0
+CPU_FLAGS = Path("/proc/cpuinfo")
+BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 
 
 @dataclass(frozen=True)
@@ -203,6 +205,7 @@ class _Training:
         self.seed = seed
         self.validate = validate
         self.group = _Group()
+        self.reduced = reduced_precision(config.precision)
         _check_finite(items.features)
         self.steps = batches.manifest.steps_per_epoch(
             config.users_per_batch, config.minimum_steps_per_epoch
@@ -295,14 +298,15 @@ class _Training:
 
     def _loss(self, example: "_Example") -> Tensor:
         config = self.config
-        users = self.model.embed_users(
-            torch.from_numpy(example.user_factors),
-            torch.from_numpy(example.user_gates),
-            torch.from_numpy(example.user_features),
-        )
-        items = self.item_tensors.embed(
-            self.model, torch.from_numpy(example.items), torch.from_numpy(example.item_kept)
-        )
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.reduced):
+            users = self.model.embed_users(
+                torch.from_numpy(example.user_factors),
+                torch.from_numpy(example.user_gates),
+                torch.from_numpy(example.user_features),
+            )
+            items = self.item_tensors.embed(
+                self.model, torch.from_numpy(example.items), torch.from_numpy(example.item_kept)
+            )
         if config.loss == "cosine_contrastive":
             # The loss is on cosines: without the popularity coordinate and the temperature.
             users, items = users[:, :-1] * config.temperature, items[:, :-1]
@@ -333,6 +337,14 @@ class _Training:
             "method": self.items.factor_model.method,
         }
         return json.dumps(values, sort_keys=True)
+
+
+def reduced_precision(precision: str) -> bool:
+    """Whether matrix products of the training are in bfloat16."""
+    if precision == "auto":
+        flags = set(CPU_FLAGS.read_text().split()) if CPU_FLAGS.is_file() else set[str]()
+        return bool(flags & BFLOAT16_FLAGS)
+    return precision == "bfloat16"
 
 
 def learning_rate(step: int, total_steps: int, warmup_steps: int) -> float:
