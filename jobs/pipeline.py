@@ -10,6 +10,7 @@ from pyspark.sql import SparkSession
 from rich.console import Console
 
 from jobs import (
+    ablate,
     build_features,
     evaluate,
     prepare_interactions,
@@ -42,6 +43,7 @@ JOBS: dict[str, Job] = {
     "train_ratings": train_ratings.run,
     "recommend": recommend.run,
     "evaluate": evaluate.run,
+    "ablate": ablate.run,
 }
 
 

@@ -1,7 +1,7 @@
 """Choose the hybrid's weights on validation.
 
-Reads what the selection fit has learned and the validation fold; writes models. The weights serve
-the final fit too: nothing is ever chosen on test.
+Reads what the selection fit has learned and the validation fold; writes models and ablations. The
+weights serve the final fit too: nothing is ever chosen on test.
 """
 
 from m6rec import columns as c
@@ -9,6 +9,7 @@ from m6rec.command_line import command_line
 from m6rec.config import Config
 from m6rec.fits import (
     HYBRID,
+    ablation_frame,
     given_vectors,
     member_names,
     model_row,
@@ -16,6 +17,7 @@ from m6rec.fits import (
     read_members,
     unlisted_items,
 )
+from m6rec.kernels.ablation import Ablation, ablate_members, compare_with_whole
 from m6rec.kernels.blending import Blend, Candidates, choose_weights
 from m6rec.lakehouse import Lakehouse
 from m6rec.stages.matrix import sample_users, target_rows
@@ -49,6 +51,19 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
     print(f"hybrid: {named}; validation NDCG@{config.hybrid.k} {chosen.ndcg:.4f}", flush=True)
     row = model_row(lakehouse, HYBRID, parameters).drop("name")
     lakehouse.write("models", row, fit=c.SELECTION, kind=HYBRID, name=HYBRID)
+    lines = _ablation(candidates, names, config)
+    lakehouse.write("ablations", ablation_frame(lakehouse, lines, config.hybrid.k), model=HYBRID)
+
+
+def _ablation(candidates: Candidates, names: tuple[str, ...], config: Config) -> list[Ablation]:
+    evaluate = config.evaluate
+    whole, by_part = ablate_members(candidates, names, config.hybrid.k, config.hybrid.rounds)
+    return [
+        compare_with_whole(
+            part, without, whole, evaluate.confidence, evaluate.bootstrap_replicates, config.seed
+        )
+        for part, without in by_part.items()
+    ]
 
 
 def validation_candidates(

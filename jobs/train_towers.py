@@ -7,7 +7,7 @@ many epochs, on the same schedule.
 
 import json
 import os
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -37,30 +37,35 @@ ROWS_PER_FILE = 32_768
 Images = npt.NDArray[np.uint8]
 
 
+@dataclass(frozen=True)
+class FitInputs:
+    """What all pairs of towers of a fit are trained on.
+
+    Attributes:
+        fit: its name.
+        manifest: of the training rows.
+        items: the item side by method.
+        validate: a sample of validation users, or None where there is nothing to choose.
+    """
+
+    fit: str
+    manifest: Manifest
+    items: dict[str, ItemInputs]
+    validate: ValidationSample | None
+
+
 def run(lakehouse: Lakehouse, config: Config, fits: tuple[str, ...] = c.FITS) -> None:
     """Train every configured pair of towers, and record how.
 
     The final fit takes its epochs from the selection fit, so it is trained after it.
     """
     best_epochs: dict[str, int | None] = dict.fromkeys(config.towers.inputs)
-    n_items = item_count(lakehouse)
-    images = _images(lakehouse, n_items)
     for fit in fits:
-        matrix = lakehouse.read("user_item_matrix", fit=fit).cache()
-        user_features = lakehouse.read("user_features", fit=fit).cache()
-        manifest = _write_rows(lakehouse, config, fit, matrix, user_features)
-        validate = None
-        # Cold items have no factors of their own: how they rank says nothing of the training.
-        if fit == c.SELECTION and config.evaluate.candidates == "all":
-            validate = _validation(lakehouse, config, matrix, user_features)
-        inputs = _item_inputs(lakehouse, config, fit, matrix, images, n_items)
-        matrix.unpersist()
-        user_features.unpersist()
+        inputs = fit_inputs(lakehouse, config, fit)
         records = []
         for method in config.towers.inputs:
             epochs = None if fit == c.SELECTION else best_epochs[method]
-            task = _task(lakehouse, config, fit, method, manifest, inputs[method], validate, epochs)
-            result = _train(task)
+            result = train_pair(lakehouse, config, inputs, method, epochs)
             if fit == c.SELECTION:
                 best_epochs[method] = result.best_epoch
             _report(fit, method, result)
@@ -69,6 +74,50 @@ def run(lakehouse: Lakehouse, config: Config, fits: tuple[str, ...] = c.FITS) ->
             records, "name string, parameters string, artifact string"
         )
         lakehouse.write("models", frame.coalesce(1), fit=fit, kind="towers")
+
+
+def fit_inputs(lakehouse: Lakehouse, config: Config, fit: str) -> FitInputs:
+    """Write the training rows of a fit, and read what else its towers need."""
+    n_items = item_count(lakehouse)
+    matrix = lakehouse.read("user_item_matrix", fit=fit).cache()
+    user_features = lakehouse.read("user_features", fit=fit).cache()
+    manifest = _write_rows(lakehouse, config, fit, matrix, user_features)
+    validate = None
+    # Cold items have no factors of their own: how they rank says nothing of the training.
+    if fit == c.SELECTION and config.evaluate.candidates == "all":
+        validate = _validation(lakehouse, config, matrix, user_features)
+    items = _item_inputs(lakehouse, config, fit, matrix, _images(lakehouse, n_items), n_items)
+    matrix.unpersist()
+    user_features.unpersist()
+    return FitInputs(fit, manifest, items, validate)
+
+
+def train_pair(
+    lakehouse: Lakehouse, config: Config, inputs: FitInputs, method: str, epochs: int | None
+) -> TrainingResult:
+    """Train the pair of towers on one kind of factors; `epochs` as in `train_towers`."""
+    name = "_without_".join([f"towers_{method}", *config.towers.without])
+    task = TrainingTask(
+        manifest=inputs.manifest,
+        items=inputs.items[method],
+        config=config.towers,
+        seed=config.seed,
+        validate=inputs.validate,
+        log_folder=lakehouse.artifact_path("tensorboard", inputs.fit, name),
+        checkpoint_folder=lakehouse.artifact_path("checkpoints", inputs.fit, name),
+        epochs=epochs,
+        threads=max(1, len(os.sched_getaffinity(0)) // config.towers.processes),
+    )
+    if config.towers.processes == 1:
+        return train_alone(task)
+    distributor = TorchDistributor(config.towers.processes, local_mode=True, use_gpu=False)
+    result = distributor.run(train_as_rank, task)
+    if not isinstance(result, TrainingResult):
+        raise ClusterError(
+            f"training of the towers in {config.towers.processes} processes gave {result!r},"
+            " expected the result of rank 0; see the log of the launcher above"
+        )
+    return result
 
 
 def _images(lakehouse: Lakehouse, n_items: int) -> Images | None:
@@ -118,42 +167,6 @@ def _item_inputs(
         )
         for method in config.towers.inputs
     }
-
-
-def _task(
-    lakehouse: Lakehouse,
-    config: Config,
-    fit: str,
-    method: str,
-    manifest: Manifest,
-    items: ItemInputs,
-    validate: ValidationSample | None,
-    epochs: int | None,
-) -> TrainingTask:
-    return TrainingTask(
-        manifest=manifest,
-        items=items,
-        config=config.towers,
-        seed=config.seed,
-        validate=validate,
-        log_folder=lakehouse.artifact_path("tensorboard", fit, method),
-        checkpoint_folder=lakehouse.artifact_path("checkpoints", fit, f"towers_{method}"),
-        epochs=epochs,
-        threads=max(1, len(os.sched_getaffinity(0)) // config.towers.processes),
-    )
-
-
-def _train(task: TrainingTask) -> TrainingResult:
-    if task.config.processes == 1:
-        return train_alone(task)
-    distributor = TorchDistributor(task.config.processes, local_mode=True, use_gpu=False)
-    result = distributor.run(train_as_rank, task)
-    if not isinstance(result, TrainingResult):
-        raise ClusterError(
-            f"training of the towers in {task.config.processes} processes gave {result!r}, expected"
-            " the result of rank 0; see the log of the launcher above"
-        )
-    return result
 
 
 def _report(fit: str, method: str, result: TrainingResult) -> None:

@@ -42,7 +42,7 @@ from m6rec.command_line import (
 )
 from m6rec.config import Config
 from m6rec.fits import FUSION, HYBRID, member_names
-from m6rec.kernels.blending import blended_scores, choose_weights, mean_ndcg
+from m6rec.kernels.blending import blended_scores, choose_weights, ndcg_of_users
 from m6rec.lakehouse import Lakehouse
 from m6rec.lineage import Job
 from m6rec.report.console import print_trials
@@ -186,7 +186,9 @@ def _for_validation(config: Config) -> Config:
 def _ndcg(lakehouse: Lakehouse, config: Config, names: tuple[str, ...]) -> float:
     candidates, _ = validation_candidates(lakehouse.for_one_job(), config, names)
     chosen = choose_weights(candidates, config.hybrid.k, config.hybrid.rounds)
-    return mean_ndcg(candidates, blended_scores(candidates, chosen), config.tune.k)
+    return float(
+        ndcg_of_users(candidates, blended_scores(candidates, chosen), config.tune.k).mean()
+    )
 
 
 def _progress(study: optuna.Study, trial: FrozenTrial, config: Config) -> str:

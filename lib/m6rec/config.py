@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -241,11 +241,16 @@ class FeaturesConfig(Section):
     image_size: PositiveInt = 32
 
 
+TowerPart = Literal["mlp", "shared", "features", "gate", "popularity"]
+TOWER_PARTS: tuple[TowerPart, ...] = get_args(TowerPart)
+
+
 class TowersConfig(Section):
     """The deep towers and their training.
 
     `precision` is of the matrix products while training: `auto` is bfloat16 where the processor
     multiplies it, else float32. Weights, logits, losses and the trained towers are float32.
+    `without` takes parts of the model out, to see what they are worth.
     """
 
     inputs: tuple[Literal["svd", "als"], ...] = ("svd", "als")
@@ -268,6 +273,7 @@ class TowersConfig(Section):
     gate_half_count: PositiveFloat = 2.0
     maximum_history: PositiveInt = 1024
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    without: tuple[TowerPart, ...] = ()
     reader: Literal["petastorm", "arrow"] = "petastorm"
     processes: PositiveInt = 1
 
@@ -333,6 +339,16 @@ class HybridConfig(Section):
     maximum_users: PositiveInt = 10_000
     candidates_per_member: PositiveInt = 200
     rounds: PositiveInt = 3
+
+
+class AblationConfig(Section):
+    """What each part is worth, measured on validation by taking it out.
+
+    Parts of the towers need a training each: those that `seconds` do not suffice for are left out.
+    """
+
+    tower_parts: tuple[TowerPart, ...] = TOWER_PARTS
+    seconds: NonNegativeFloat = 60.0
 
 
 class RulesConfig(Section):
@@ -466,6 +482,7 @@ class Config(Section):
     towers: TowersConfig = TowersConfig()
     ratings: RatingsConfig = RatingsConfig()
     hybrid: HybridConfig = HybridConfig()
+    ablation: AblationConfig = AblationConfig()
     recommend: RecommendConfig = RecommendConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     tune: TuneConfig = TuneConfig()

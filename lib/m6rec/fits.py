@@ -1,17 +1,19 @@
 """What a fit has learned, read back from its tables as the members of the hybrid."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql import types as T
 
 from m6rec import columns as c
 from m6rec.config import Config
 from m6rec.errors import TableError
+from m6rec.kernels.ablation import Ablation
 from m6rec.kernels.blending import Blend
 from m6rec.kernels.content_neighbours import represent_by_neighbours
 from m6rec.kernels.item_neighbours import ItemWeights, transpose
@@ -29,6 +31,7 @@ from m6rec.kernels.rows import Float32, Int64
 from m6rec.kernels.scoring import ExpandedHistoryMember
 from m6rec.kernels.user_neighbours import user_neighbour_search
 from m6rec.lakehouse import Lakehouse
+from m6rec.schemas import ABLATIONS
 from m6rec.stages.catalogue import forbidden_items
 from m6rec.stages.encoders import ContentUserEncoder, TowerUserEncoder
 from m6rec.stages.factors import model_from_frame
@@ -116,6 +119,13 @@ def model_row(lakehouse: Lakehouse, name: str, parameters: dict[str, Any]) -> Da
     return lakehouse.spark.createDataFrame(
         [(name, json.dumps(parameters), None)], "name string, parameters string, artifact string"
     )
+
+
+def ablation_frame(lakehouse: Lakehouse, lines: Sequence[Ablation], k: int) -> DataFrame:
+    """Rows for table `ablations` of one ranker, measured by NDCG@k on validation."""
+    fields = [f for f in ABLATIONS.schema.fields if f.name not in (c.RUN_ID, c.MODEL)]
+    rows = [(*(getattr(line, f.name) for f in fields[:-1]), k) for line in lines]
+    return lakehouse.spark.createDataFrame(rows, T.StructType(fields)).coalesce(1)
 
 
 def member_names(ranker: str, config: Config) -> tuple[str, ...]:

@@ -111,6 +111,12 @@ def step_seconds(lakehouse: Lakehouse) -> dict[str, float]:
     }
 
 
+def configurations_evaluated(lakehouse: Lakehouse) -> int:
+    """How many configurations have been evaluated in this lake, in whatever run."""
+    finished = (F.col("job") == "evaluate") & (F.col("status") == FINISHED)
+    return _read_runs(lakehouse).where(finished).select("config_hash").distinct().count()
+
+
 @lru_cache
 def code_version() -> str:
     """The package's version, with the git commit where it runs from a working tree."""

@@ -318,6 +318,24 @@ COMPARISONS = _table(
     },
 )
 
+ABLATIONS = _table(
+    "ablations",
+    "NDCG@k of a ranker on validation without one of its parts, its difference from the whole"
+    " ranker (negative where the part helps), and a paired test over users.",
+    (c.MODEL, "part"),
+    {
+        c.MODEL: T.StringType(),
+        "part": T.StringType(),
+        c.VALUE: T.DoubleType(),
+        "difference": T.DoubleType(),
+        c.CI_LOW: T.DoubleType(),
+        c.CI_HIGH: T.DoubleType(),
+        "p_value": T.DoubleType(),
+        c.USERS: T.LongType(),
+        c.K: T.IntegerType(),
+    },
+)
+
 MODELS = _table(
     "models",
     "What a fit learned beside its tables, by kind and name: parameters as JSON, and the folder"
@@ -379,6 +397,7 @@ TABLES: dict[str, TableSchema] = {
         RECOMMENDATIONS,
         METRICS,
         COMPARISONS,
+        ABLATIONS,
         MODELS,
         RUNS,
     )

@@ -7,7 +7,7 @@ from m6rec.kernels.blending import (
     blended_scores,
     choose_weights,
     evidence_bins,
-    mean_ndcg,
+    ndcg_of_users,
 )
 
 
@@ -33,10 +33,9 @@ def two_members() -> Candidates:
 
 
 def test_ndcg_of_a_known_ranking() -> None:
-    worst_for_the_second = (1.0 + 1.0 / np.log2(4.0)) / 2.0
     first, second = two_members().scores
-    assert mean_ndcg(two_members(), first, 3) == pytest.approx(worst_for_the_second)
-    assert mean_ndcg(two_members(), second, 3) == pytest.approx(1.0)
+    assert ndcg_of_users(two_members(), first, 3) == pytest.approx([1.0, 0.5])
+    assert ndcg_of_users(two_members(), second, 3) == pytest.approx([1.0, 1.0])
 
 
 def test_the_ideal_counts_held_out_items_that_are_no_candidates() -> None:
@@ -48,7 +47,7 @@ def test_the_ideal_counts_held_out_items_that_are_no_candidates() -> None:
         np.array([3]),
         np.array([3]),
     )
-    assert mean_ndcg(one, one.scores[0], 2) == pytest.approx(1.0 / (1.0 + 1.0 / np.log2(3.0)))
+    assert ndcg_of_users(one, one.scores[0], 2) == pytest.approx([1.0 / (1.0 + 1.0 / np.log2(3.0))])
 
 
 def test_a_member_that_adds_nothing_keeps_weight_zero() -> None:
@@ -71,7 +70,7 @@ def test_items_without_history_get_factors_of_their_own() -> None:
     assert choice.item_factors[0, 1:].tolist() == [1.0, 1.0, 1.0]
     assert choice.ndcg == pytest.approx(1.0)
     blended = blended_scores(candidates, choice)
-    assert mean_ndcg(candidates, blended, 3) == pytest.approx(choice.ndcg)
+    assert ndcg_of_users(candidates, blended, 3).mean() == pytest.approx(choice.ndcg)
 
 
 def test_users_with_little_history_get_factors_of_their_own() -> None:

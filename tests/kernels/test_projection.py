@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from m6rec.kernels.projection import FactorModel, build_factor_model, project
+from m6rec.kernels.projection import (
+    FactorModel,
+    along_principal_axes,
+    build_factor_model,
+    project,
+)
 from m6rec.kernels.rows import Rows, rows_from_scipy
 
 ITEMS, RANK = 30, 7
@@ -64,6 +69,25 @@ def test_explicit_least_squares_fits_observed_ratings_less_the_mean() -> None:
     right = seen.T @ (rows.weights[start:stop].astype(np.float64) - 0.4)
     expected = np.linalg.solve(seen.T @ seen + penalty * np.eye(RANK), right)
     np.testing.assert_allclose(users[5], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("rank", [3, 7, 70])
+def test_along_principal_axes_the_solution_is_the_same_turned(rank: int) -> None:
+    rows, base = _rows(), _least_squares()
+    factors = np.random.default_rng(2).standard_normal((ITEMS, rank)).astype(np.float32)
+    turned = along_principal_axes(factors)
+    made = [
+        build_factor_model("als", one, None, base.scales, base.parameters, base.interaction_counts)
+        for one in (factors, turned)
+    ]
+    scores = [project(model, rows) @ model.factors.T for model in made]
+    assert [model.scaled_gram.shape for model in made if model.scaled_gram is not None] == [
+        (rank, rank),
+        (rank,),
+    ]
+    np.testing.assert_allclose(scores[1], scores[0], atol=5e-5)
+    # Turning what lies along its axes changes nothing.
+    np.testing.assert_allclose(along_principal_axes(turned), turned, atol=1e-5)
 
 
 @pytest.mark.parametrize("rank", [1, 31, 32, 33, 70])

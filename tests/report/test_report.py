@@ -98,6 +98,26 @@ DATA = ReportData(
     },
     hybrid_weights={"fusion": 1.0, "ridge": 0.5},
     examples=EXAMPLES,
+    ablations=[
+        {
+            "model": model,
+            "part": part,
+            "k": 20,
+            "value": 0.35 + difference,
+            "difference": difference,
+            "ci_low": difference - 0.01,
+            "ci_high": difference + 0.01,
+            "p_value": 0.0004,
+            "users": 900,
+        }
+        for model, part, difference in (
+            ("fusion", "mlp", -0.02),
+            ("hybrid", "towers_svd", 0.001),
+            ("hybrid", "ridge", -0.03),
+        )
+    ],
+    configurations_on_test=3,
+    validation_trials=1234,
     step_seconds={"prepare_interactions": 20.0, "train_factors": 75.0},
 )
 
@@ -123,6 +143,8 @@ def test_the_report_tells_every_part(page: str) -> None:
         "Popularity against coverage",
         "Training of the towers",
         "Members of the hybrid",
+        "1\u202f234 weightings",
+        "3 configurations of this lake were scored",
         "User anna",
         "Has had: Fargo (1996)",
         "you had Fargo (1996) (40%)",
@@ -142,6 +164,18 @@ def test_rankers_stand_best_first_and_the_best_value_is_marked(page: str) -> Non
     assert names == ["Hybrid", "Fusion", "MLlib ALS", "Popularity"]
     best = re.findall(r'class="best"\s+title="[^"]*">([\d.]+)<', table)
     assert best == ["0.3600"] * 4
+
+
+def test_parts_stand_by_what_they_are_worth_the_hybrids_first(page: str) -> None:
+    table = page.split("What each part is worth")[1].split("</table>", maxsplit=1)[0]
+    lines = re.findall(r"<tr><td>([^<]+)</td><td class=\"text\">([^<]+)</td>", table)
+    assert lines == [
+        ("Hybrid@20", "Local ridge"),
+        ("Hybrid@20", "Towers on SVD"),
+        ("Fusion@20", "MLP"),
+    ]
+    assert "-0.0300" in table
+    assert "+0.0010" in table
 
 
 def test_reasons_of_the_quarantine_stand_most_frequent_first(page: str) -> None:

@@ -12,7 +12,7 @@ from m6rec.errors import ArtifactError, DataError
 from m6rec.kernels.projection import FactorModel
 from m6rec.kernels.rows import Float32, Rows
 from m6rec.towers.batches import ArrowRowBatches
-from m6rec.towers.encoder import TowerEncoder
+from m6rec.towers.encoder import TowerEncoder, gate
 from m6rec.towers.row_files import Manifest
 from m6rec.towers.training import (
     ItemInputs,
@@ -236,3 +236,50 @@ def test_validation_does_not_rank_what_the_user_has_seen(
     features = np.zeros((len(rows), 3), np.float32)
     seen_again = ValidationSample(rows, rows, features)
     assert seen_again(encoder, items) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("part", "fixed"),
+    [
+        ("mlp", {"user.first", "user.last", "item.first", "item.last"}),
+        ("shared", {"shared"}),
+        ("features", {"user.feature", "user.stand_in", "item.feature", "item.stand_in"}),
+        ("popularity", {"popularity_weight"}),
+    ],
+)
+def test_a_part_that_is_taken_out_learns_nothing(
+    manifest: Manifest, items: ItemInputs, part: str, fixed: set[str]
+) -> None:
+    config = CONFIG.model_copy(update={"without": (part,), "epochs": 2})
+    weights = train(manifest, items, config).encoder.weights
+    whole = train(manifest, items, CONFIG.model_copy(update={"epochs": 2})).encoder.weights
+    held = {name for name in weights if name.removesuffix(".weight").removesuffix(".bias") in fixed}
+    assert {name for name in weights if untrained(weights[name])} == held
+    assert not any(untrained(whole[name]) for name in held)
+
+
+def untrained(weights: Float32) -> bool:
+    """Whether they are those that add nothing: zeros, or the identity."""
+    identity = np.eye(len(weights)) if weights.ndim == 2 else None
+    return not weights.any() or bool(identity is not None and np.array_equal(weights, identity))
+
+
+def test_without_the_gate_one_interaction_counts_as_many(
+    manifest: Manifest, items: ItemInputs
+) -> None:
+    config = CONFIG.model_copy(update={"without": ("gate",), "epochs": 1})
+    half_count = train(manifest, items, config).encoder.shape["gate_half_count"]
+    assert gate(np.array([0, 1, 100]), half_count) == pytest.approx([0, 1, 1], abs=1e-5)
+
+
+def test_products_in_bfloat16_learn_what_products_in_float32_do(
+    manifest: Manifest, items: ItemInputs
+) -> None:
+    losses = {
+        precision: train(manifest, items, CONFIG.model_copy(update={"precision": precision}))
+        .history[-1]
+        .loss
+        for precision in ("float32", "bfloat16")
+    }
+    assert losses["bfloat16"] != losses["float32"]
+    assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.01)

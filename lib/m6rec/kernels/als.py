@@ -28,6 +28,7 @@ from m6rec.kernels.least_squares import (
 )
 from m6rec.kernels.projection import (
     FactorModel,
+    along_principal_axes,
     build_factor_model,
     entry_terms,
     frequency_regularisation,
@@ -136,8 +137,9 @@ def train_als(
                 continue
             if checkpoint is not None and communicator.rank == 0:
                 checkpoint(finished, item_factors[place])
+    factors = along_principal_axes(item_factors[place])
     return build_factor_model(
-        "als", item_factors[place], None, np.ones(n_items, np.float32), parameters, counts
+        "als", factors, None, np.ones(n_items, np.float32), parameters, counts
     )
 
 

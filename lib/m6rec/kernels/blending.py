@@ -122,10 +122,22 @@ class ChosenWeights:
     trials: int
 
 
-def mean_ndcg(candidates: Candidates, blended: Float32, k: int) -> float:
-    """NDCG@k over users; blended: float32 [candidates]; the ideal is over min(k, relevant)."""
-    nothing = np.zeros(1, np.float32)
-    return _Search(candidates, k).ndcg(blended, nothing, 0.0)
+def ndcg_of_users(candidates: Candidates, blended: Float32, k: int) -> Float64:
+    """float64 [users with held-out items]: NDCG@k; the ideal is over min(k, relevant).
+
+    Args:
+        blended: float32 [candidates].
+    """
+    of_users: Float64 = _ndcg_of_users(
+        candidates.offsets,
+        blended,
+        np.zeros(1, np.float32),
+        np.float32(0.0),
+        candidates.relevant,
+        candidates.relevant_counts,
+        _discounts(k),
+    )
+    return of_users
 
 
 def blended_scores(candidates: Candidates, chosen: ChosenWeights) -> Float32:
@@ -193,7 +205,7 @@ class _Search:
 
     def __init__(self, candidates: Candidates, k: int) -> None:
         self._candidates = candidates
-        self._discounts = 1.0 / np.log2(np.arange(k) + 2.0)
+        self._discounts = _discounts(k)
         self.trials = 0
 
     def ndcg(self, blended: Float32, scores: Float32, step: float) -> float:
@@ -201,7 +213,7 @@ class _Search:
         self.trials += 1
         one = self._candidates
         return float(
-            _mean_ndcg(
+            _ndcg_of_users(
                 one.offsets,
                 blended,
                 scores,
@@ -209,7 +221,7 @@ class _Search:
                 one.relevant,
                 one.relevant_counts,
                 self._discounts,
-            )
+            ).mean()
         )
 
     def improve(
@@ -243,19 +255,23 @@ class _Search:
         return best
 
 
+def _discounts(k: int) -> Float64:
+    discounts: Float64 = 1.0 / np.log2(np.arange(k) + 2.0)
+    return discounts
+
+
 @numba.njit(cache=True, nogil=True)
-def _mean_ndcg(  # type: ignore[no-untyped-def]
+def _ndcg_of_users(  # type: ignore[no-untyped-def]
     offsets, blended, added, step, relevant, relevant_counts, discounts
 ):
     k = len(discounts)
-    total = 0.0
-    users = 0
+    of_users = np.empty(np.count_nonzero(relevant_counts))
+    place = 0
     top_scores = np.empty(k, dtype=np.float32)
     top_relevant = np.empty(k, dtype=np.bool_)
     for user in range(len(offsets) - 1):
         if relevant_counts[user] == 0:
             continue
-        users += 1
         size = 0
         for position in range(offsets[user], offsets[user + 1]):
             score = blended[position]
@@ -278,5 +294,6 @@ def _mean_ndcg(  # type: ignore[no-untyped-def]
         ideal = 0.0
         for rank in range(min(k, relevant_counts[user])):
             ideal += discounts[rank]
-        total += gain / ideal
-    return total / max(users, 1)
+        of_users[place] = gain / ideal
+        place += 1
+    return of_users

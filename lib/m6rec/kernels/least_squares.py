@@ -278,3 +278,70 @@ def solve_rows(
             solutions[row],
             workspace,
         )
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def solve_rows_on_axes(
+    offsets: Int64,
+    item_indices: Int32,
+    curvature: Float32,
+    pull: Float32,
+    regularisation: Float32,
+    axis_gram: Float32,
+    item_factors: Float32,
+    solutions: Float32,
+) -> None:
+    """Solve the normal equations of each row directly where a0 V^T V is diagonal.
+
+    With D = a0 diag(V^T V) + lambda I and B the entries' vectors times sqrt(c), a row of n entries
+    needs a system of size n in place of k (Woodbury 1950):
+
+        u = D^-1 (b - B^T (I + B D^-1 B^T)^-1 B D^-1 b),    b = sum_e t_e v_e.
+
+    Args:
+        axis_gram: float32 [k]; a0 diag(V^T V).
+        others: as for `solve_rows`.
+    """
+    width = item_factors.shape[1]
+    gram = np.diag(axis_gram)
+    workspace = np.empty((2 * (_ENTRIES_PER_BLOCK + width), width), np.float32)
+    inverse = np.empty(width, np.float32)
+    for row in range(len(offsets) - 1):
+        start, size = offsets[row], offsets[row + 1] - offsets[row]
+        solution = solutions[row]
+        if size == 0:
+            solution[:] = 0.0
+            continue
+        if size >= min(width, _ENTRIES_PER_BLOCK):
+            entries = slice(offsets[row], offsets[row + 1])
+            _solve_exactly(
+                gram,
+                regularisation[row],
+                item_indices[entries],
+                curvature[entries],
+                pull[entries],
+                item_factors,
+                solution,
+                workspace,
+            )
+            continue
+        diagonal = max(regularisation[row], _SMALLEST_REGULARISATION)
+        for column in range(width):
+            inverse[column] = np.float32(1.0) / (axis_gram[column] + diagonal)
+            solution[column] = 0.0
+        rooted = workspace[:size]
+        scaled = workspace[_ENTRIES_PER_BLOCK : _ENTRIES_PER_BLOCK + size]
+        for entry in range(size):
+            factor = item_factors[item_indices[start + entry]]
+            root, value = np.sqrt(curvature[start + entry]), pull[start + entry]
+            for column in range(width):
+                rooted[entry, column] = root * factor[column]
+                scaled[entry, column] = root * factor[column] * inverse[column]
+                solution[column] += value * factor[column] * inverse[column]
+        system = np.dot(scaled, rooted.T)
+        for entry in range(size):
+            system[entry, entry] += np.float32(1.0)
+        correction = np.linalg.solve(system, np.dot(rooted, solution))
+        for entry in range(size):
+            for column in range(width):
+                solution[column] -= correction[entry] * scaled[entry, column]

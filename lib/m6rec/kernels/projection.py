@@ -8,11 +8,15 @@ from typing import Literal
 
 import numpy as np
 
-from m6rec.kernels.least_squares import solve_rows
+from m6rec.kernels.least_squares import solve_rows, solve_rows_on_axes
 from m6rec.kernels.rows import Float32, Int64, Rows
 from m6rec.kernels.sparse_products import gather_rows
 
 FactorMethod = Literal["svd", "als", "mllib_als"]
+
+
+# Of sqrt(g_ii g_jj): factors in float32 leave some 1e-6 of it beside the diagonal.
+ROUNDING_OF_GRAM = 1e-4
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,8 @@ class FactorModel:
             Least squares: unobserved_weight a0, weight_scale, regularisation, frequency_exponent,
             frequency_offset, explicit (0 or 1), mean_rating.
         interaction_counts: int64 [M]; rows that held the item in training.
-        scaled_gram: float32 [k, k]; a0 V^T V, or None where projection is given.
+        scaled_gram: a0 V^T V: float32 [k, k], or its diagonal, float32 [k], where the factors lie
+            along their principal axes; None where projection is given.
     """
 
     method: FactorMethod
@@ -65,7 +70,7 @@ def build_factor_model(
     gram = None
     if projection is None:
         exact = factors.astype(np.float64)
-        gram = (parameters["unobserved_weight"] * (exact.T @ exact)).astype(np.float32)
+        gram = _short((parameters["unobserved_weight"] * (exact.T @ exact)).astype(np.float32))
     return FactorModel(
         method,
         np.ascontiguousarray(factors, np.float32),
@@ -75,6 +80,26 @@ def build_factor_model(
         np.ascontiguousarray(interaction_counts, np.int64),
         gram,
     )
+
+
+def along_principal_axes(factors: Float32) -> Float32:
+    """The factors turned so that V^T V is diagonal, the largest first; no score changes."""
+    exact = factors.astype(np.float64)
+    _, axes = np.linalg.eigh(exact.T @ exact)
+    axes = axes[:, ::-1]
+    # An axis has two directions: the one in which its largest component is positive.
+    signs = np.sign(np.take_along_axis(axes, np.abs(axes).argmax(axis=0)[None, :], axis=0))
+    turned: Float32 = (exact @ (axes * signs)).astype(np.float32)
+    return turned
+
+
+def _short(gram: Float32) -> Float32:
+    """The diagonal where nothing but rounding stands beside it, else the whole."""
+    diagonal = np.diag(gram)
+    rounding = ROUNDING_OF_GRAM * np.sqrt(np.outer(diagonal, diagonal))
+    rounding += np.finfo(np.float32).eps * diagonal.max(initial=0.0)
+    beside = np.abs(gram - np.diag(diagonal))
+    return diagonal.copy() if (beside <= rounding).all() else gram
 
 
 def project(model: FactorModel, rows: Rows) -> Float32:
@@ -90,17 +115,11 @@ def project(model: FactorModel, rows: Rows) -> Float32:
     assert model.scaled_gram is not None
     curvature, pull = entry_terms(rows, model.parameters)
     regularisation = frequency_regularisation(rows.counts, model.parameters)
-    solve_rows(
-        rows.offsets,
-        rows.item_indices,
-        curvature,
-        pull,
-        regularisation,
-        model.scaled_gram,
-        model.factors,
-        0,
-        users,
-    )
+    system = rows.offsets, rows.item_indices, curvature, pull, regularisation, model.scaled_gram
+    if model.scaled_gram.ndim == 1:
+        solve_rows_on_axes(*system, model.factors, users)
+    else:
+        solve_rows(*system, model.factors, 0, users)
     return users
 
 

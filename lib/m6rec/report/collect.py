@@ -9,7 +9,7 @@ from pyspark.sql import functions as F
 from m6rec import columns as c
 from m6rec.config import Config
 from m6rec.lakehouse import Lakehouse
-from m6rec.lineage import step_seconds
+from m6rec.lineage import configurations_evaluated, step_seconds
 from m6rec.report.page import ReportData
 
 EXAMPLE_USERS = 3
@@ -37,6 +37,9 @@ def collect_report(lakehouse: Lakehouse, config: Config) -> ReportData:
         },
         hybrid_weights=dict(zip(hybrid["members"], hybrid["weights"], strict=True)),
         examples=_examples(lakehouse),
+        ablations=[row.asDict() for row in lakehouse.read("ablations").collect()],
+        configurations_on_test=configurations_evaluated(lakehouse),
+        validation_trials=hybrid["validation_trials"],
         step_seconds=step_seconds(lakehouse),
         k=min(config.evaluate.ks),
     )

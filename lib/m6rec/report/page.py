@@ -53,6 +53,9 @@ class ReportData:
         hybrid_weights: weight of each member of the hybrid.
         examples: users with their lists: dicts of user_id, history (titles), model, and items:
             dicts of rank, item_id, title, score, reasons (dicts of kind, value, share).
+        ablations: rows of the table `ablations`.
+        configurations_on_test: how many configurations of this lake were scored on test.
+        validation_trials: how many weightings of the hybrid were scored on validation.
         step_seconds: wall time of each step, in order.
         hybrid: the ranker that the others are compared with.
         metric, k: what the plots show.
@@ -67,6 +70,9 @@ class ReportData:
     histories: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     hybrid_weights: Mapping[str, float] = field(default_factory=dict)
     examples: Sequence[Mapping[str, Any]] = ()
+    ablations: Sequence[Mapping[str, Any]] = ()
+    configurations_on_test: int = 1
+    validation_trials: int = 0
     step_seconds: Mapping[str, float] = field(default_factory=dict)
     hybrid: str = "hybrid"
     metric: str = "ndcg"
@@ -106,6 +112,8 @@ def render_report(data: ReportData) -> str:
         segments=_segment_table(data, fold),
         comparisons=_comparisons(data, fold),
         ratings=rating_errors(data.metrics, fold),
+        folds=_validation_and_test(data),
+        ablations=_ablations(data),
         total_seconds=sum(data.step_seconds.values()),
     )
 
@@ -203,6 +211,25 @@ def _segment_table(data: ReportData, fold: str) -> dict[str, Any]:
         for segment in known
     }
     return {"segments": known, "models": models, "cells": cells, "users": users, "best": best}
+
+
+def _validation_and_test(data: ReportData) -> list[dict[str, Any]]:
+    """Each ranker's main metric on both folds, best on test first; empty where one is missing."""
+    values = {
+        (row[c.MODEL], row[c.FOLD]): row
+        for row in data.metrics
+        if (row[c.SEGMENT], row[c.METRIC], row[c.K]) == ("all", data.metric, data.k)
+    }
+    return [
+        {c.MODEL: row[c.MODEL], c.VALIDATION: values[row[c.MODEL], c.VALIDATION], c.TEST: row}
+        for row in best_first(data.metrics, c.TEST, data.metric, data.k)
+        if (row[c.MODEL], c.VALIDATION) in values
+    ]
+
+
+def _ablations(data: ReportData) -> list[Mapping[str, Any]]:
+    """The hybrid's parts, then those of other rankers; what is missed most first."""
+    return sorted(data.ablations, key=lambda row: (row[c.MODEL] != data.hybrid, row["difference"]))
 
 
 def _comparisons(data: ReportData, fold: str) -> list[Mapping[str, Any]]:

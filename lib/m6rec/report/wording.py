@@ -28,6 +28,10 @@ _MODEL_NAMES = MappingProxyType(
         "mllib_als": "MLlib ALS",
         "ridge": "Local ridge",
         "rating_als": "Rating ALS",
+        "towers_svd": "Towers on SVD",
+        "towers_als": "Towers on ALS",
+        "mlp": "MLP",
+        "shared": "Shared layer W",
     }
 )
 

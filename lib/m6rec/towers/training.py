@@ -26,7 +26,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from m6rec.config import TowersConfig
+from m6rec.config import TowerPart, TowersConfig
 from m6rec.errors import ArtifactError, DataError
 from m6rec.kernels.projection import FactorModel
 from m6rec.kernels.rows import Float32, Int64, Rows
@@ -45,6 +45,17 @@ CHECKPOINT_FILE = "last.safetensors"
 FINAL_LEARNING_RATE_SHARE = 0.05
 ADAM_BETAS = (0.9, 0.98)
 STAND_IN_RIDGE = 1.0
+LEAST_HALF_COUNT = 1e-6
+"""A gate that is 1 from the first interaction on, which is no gate."""
+
+# What is held fixed where a part is taken out: zeros add nothing, and W stays the identity.
+PARAMETERS_OF_PART: dict[TowerPart, tuple[str, ...]] = {
+    "mlp": ("user.first", "user.last", "item.first", "item.last"),
+    "shared": ("shared",),
+    "features": ("user.feature", "user.stand_in", "item.feature", "item.stand_in", "item.image"),
+    "gate": (),
+    "popularity": ("popularity_weight",),
+}
 CPU_FLAGS = Path("/proc/cpuinfo")
 BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 
@@ -153,7 +164,7 @@ def shape_of(items: ItemInputs, user_features: int, config: TowersConfig) -> Tow
         hidden=config.hidden,
         feature_hidden=config.feature_hidden,
         temperature=config.temperature,
-        gate_half_count=config.gate_half_count,
+        gate_half_count=LEAST_HALF_COUNT if "gate" in config.without else config.gate_half_count,
     )
 
 
@@ -374,11 +385,26 @@ def _start_model(
         # Popularity has no part in a loss on cosines and would enter the scores untrained.
         popularity = 0.0 if config.loss == "cosine_contrastive" else 1.0
         model = TowerModel(shape, popularity)
+    if "features" not in config.without:
+        _start_stand_in(model, items, shape)
+    for part in config.without:
+        _take_out(model, part)
+    return model
+
+
+def _take_out(model: TowerModel, part: TowerPart) -> None:
+    for name, parameter in model.named_parameters():
+        if name.startswith(PARAMETERS_OF_PART[part]):
+            parameter.requires_grad_(False)
+            if part != "shared":
+                parameter.zero_()
+
+
+def _start_stand_in(model: TowerModel, items: ItemInputs, shape: TowerShape) -> None:
     if items.features is not None and model.item.stand_in is not None:
         fitted = _ridge_stand_in(items, items.features, shape.gate_half_count)
         with torch.no_grad():
             model.item.stand_in.weight.copy_(torch.from_numpy(fitted.T))
-    return model
 
 
 def _ridge_stand_in(items: ItemInputs, features: Float32, gate_half_count: float) -> Float32:
@@ -432,9 +458,10 @@ class _ExampleDraw:
         self.factor_model = items.factor_model
         self.n_items = len(items.counts)
         self.config = config
-        self.user_dropout = config.input_dropout if shape.user_features else 0.0
-        has_content = bool(shape.item_features or shape.image_size)
-        self.item_dropout = config.input_dropout if has_content else 0.0
+        # Only features can stand in for a factor that is dropped.
+        dropout = 0.0 if {"features", "gate"} & set(config.without) else config.input_dropout
+        self.user_dropout = dropout if shape.user_features else 0.0
+        self.item_dropout = dropout if shape.item_features or shape.image_size else 0.0
         # An item that nobody has is no evidence of what users leave.
         warm = np.flatnonzero(items.counts > 0)
         self._warm = warm if len(warm) else np.arange(self.n_items)

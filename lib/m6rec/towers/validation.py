@@ -1,12 +1,13 @@
 """The ranking metric that chooses the best epoch, on a bounded sample of users."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from m6rec.kernels.metrics import hit_matrix, ndcg
-from m6rec.kernels.rows import Float32, Int32, Rows
+from m6rec.kernels.rows import Float32, Float64, Int32, Rows
 from m6rec.towers.encoder import TowerEncoder
 from m6rec.towers.training import ItemInputs
 
@@ -31,10 +32,19 @@ class ValidationSample:
 
     def __call__(self, encoder: TowerEncoder, items: ItemInputs) -> float:
         """Mean NDCG@k over the users, of lists over all items that they have not seen."""
+        of_users = self.ndcg_of_users([(encoder, items)])
+        return float(of_users.mean()) if len(of_users) else 0.0
+
+    def ndcg_of_users(self, towers: Sequence[tuple[TowerEncoder, ItemInputs]]) -> Float64:
+        """float64 [n]: NDCG@k of lists by the sum of the scores of some pairs of towers."""
         if len(self.rows) == 0:
-            return 0.0
-        item_embeddings = torch.from_numpy(encoder.encode_items(items.features, items.images))
-        users = encoder.encode_users(self.rows, self.user_features)
+            return np.zeros(0)
+        item_embeddings = torch.from_numpy(
+            np.hstack([encoder.encode_items(own.features, own.images) for encoder, own in towers])
+        )
+        users = np.hstack(
+            [encoder.encode_users(self.rows, self.user_features) for encoder, _ in towers]
+        )
         ranked = np.concatenate(
             [
                 self._rank(users, item_embeddings, start)
@@ -42,7 +52,7 @@ class ValidationSample:
             ]
         )
         hits = hit_matrix(ranked, self.targets.offsets, self.targets.item_indices)
-        return float(ndcg(hits, self.targets.counts, self.k).mean())
+        return ndcg(hits, self.targets.counts, self.k)
 
     def _rank(self, users: Float32, item_embeddings: torch.Tensor, start: int) -> Int32:
         block = self.rows.slice(start, min(start + USERS_PER_BLOCK, len(users)))

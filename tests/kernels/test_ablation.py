@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+
+from m6rec.kernels.ablation import EVIDENCE, ablate_members, compare_with_whole, every_nth_user
+from m6rec.kernels.blending import Candidates
+
+
+def users_like(scores: list[list[float]], users: int, item_bins: tuple[int, ...]) -> Candidates:
+    """Users with three candidates each, of which the first is relevant; scores: [members][3]."""
+    return Candidates(
+        offsets=np.arange(users + 1) * 3,
+        scores=np.tile(np.array(scores, np.float32), users),
+        relevant=np.tile([True, False, False], users),
+        relevant_counts=np.ones(users, np.int64),
+        item_bins=np.tile(np.array(item_bins), users),
+        user_bins=np.full(users, 3),
+    )
+
+
+def test_without_the_only_member_that_knows_ndcg_is_that_of_the_next_best() -> None:
+    candidates = users_like([[3, 2, 1], [2, 3, 1], [1, 2, 3]], 4, (3, 3, 3))
+    whole, without = ablate_members(candidates, ("svd", "als", "popularity"), k=3, rounds=2)
+    assert whole.tolist() == pytest.approx([1.0] * 4)
+    second_place = 1.0 / np.log2(3.0)
+    # Members without a weight are not taken out: nothing would change.
+    assert set(without) == {"svd", "factors"}
+    assert without["svd"].tolist() == pytest.approx([second_place] * 4)
+    assert without["factors"].tolist() == pytest.approx([0.5] * 4)
+
+
+def test_the_factors_by_evidence_are_a_part() -> None:
+    candidates = users_like([[2, 3, 1], [1, 2, 3]], 2, (3, 0, 3))
+    whole, without = ablate_members(candidates, ("svd", "als"), k=3, rounds=2)
+    assert whole.mean() == pytest.approx(1.0)
+    assert without[EVIDENCE].mean() < 1.0
+
+
+def test_a_part_that_helps_has_a_negative_difference_with_its_interval() -> None:
+    whole = np.linspace(0.4, 0.6, 50)
+    without = whole - 0.1 + np.tile([0.01, -0.01], 25)
+    line = compare_with_whole("svd", without, whole, 0.95, replicates=200, seed=1)
+    assert line.difference == pytest.approx(-0.1)
+    assert line.value == pytest.approx(0.4)
+    assert line.ci_low < -0.1 < line.ci_high < -0.09
+    assert line.p_value < 1e-6
+    assert line.users == 50
+
+
+def test_a_part_that_changes_nothing_is_not_significant() -> None:
+    same = np.linspace(0, 1, 10)
+    line = compare_with_whole("svd", same, same, 0.95, replicates=50, seed=1)
+    assert (line.difference, line.ci_low, line.ci_high, line.p_value) == (0.0, 0.0, 0.0, 1.0)
+
+
+def test_evenly_spaced_users_keep_their_candidates() -> None:
+    candidates = users_like([[3, 2, 1]], 6, (3, 3, 3))
+    three = every_nth_user(candidates, 3)
+    assert three.offsets.tolist() == [0, 3, 6, 9]
+    assert three.scores.tolist() == [[3, 2, 1] * 3]
+    assert every_nth_user(candidates, 6) is candidates
