@@ -94,7 +94,7 @@ def _fit_and_write(
     training: DataFrame,
 ) -> FeaturePipeline:
     index_column = f"{side}_index"
-    acts = behaviour.persist() if config.features.behaviour else None
+    acts = behaviour.persist() if config.has_behaviour else None
     frame = None if attributes is None else attributes.frame
     kinds = {} if attributes is None else attributes.kinds
     pipeline = fit_features(
@@ -164,7 +164,7 @@ def _training_events(lakehouse: Lakehouse, config: Config, fit: str) -> DataFram
     """The events behind the fit's training pairs; None where the source has neither types
     nor context."""
     names = config.interactions.columns
-    if not config.features.behaviour or (names.event_type is None and not names.context):
+    if not config.has_behaviour or (names.event_type is None and not names.context):
         return None
     folds = list(c.FOLDS_OF_FIT[fit])
     pairs = lakehouse.read("splits").where(F.col(c.FOLD).isin(folds))

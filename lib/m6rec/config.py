@@ -227,7 +227,11 @@ class AttributesSource(Section):
 
 
 class FeaturesConfig(Section):
-    """Attribute tables and how columns become features."""
+    """Attribute tables and how columns become features.
+
+    `behaviour` features (activity, breadth, popularity, event mix) are, unless given, made where
+    there are attributes, times, event types or context: of mere pairs the rows tell it better.
+    """
 
     users: AttributesSource | None = None
     items: AttributesSource | None = None
@@ -237,7 +241,7 @@ class FeaturesConfig(Section):
     minimum_variance: NonNegativeFloat = 1e-6
     maximum_features: PositiveInt = 512
     clip: PositiveFloat = 5.0
-    behaviour: bool = True
+    behaviour: bool | None = None
     image_size: PositiveInt = 32
 
 
@@ -269,7 +273,7 @@ class TowersConfig(Section):
     learning_rate: PositiveFloat = 2e-3
     weight_decay: NonNegativeFloat = 0.01
     warmup_steps: Annotated[int, Field(ge=0)] = 30
-    input_dropout: Share = 0.1
+    input_dropout: Share = 0.0
     gate_half_count: PositiveFloat = 2.0
     maximum_history: PositiveInt = 1024
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -579,6 +583,15 @@ class Config(Section):
                 " changes or leaves out some; remove one of both"
             )
         return self
+
+    @property
+    def has_behaviour(self) -> bool:
+        """Whether features of behaviour are made."""
+        if self.features.behaviour is not None:
+            return self.features.behaviour
+        columns = self.interactions.columns
+        attributes = self.features.users or self.features.items
+        return bool(attributes or columns.time or columns.event_type or columns.context)
 
     def usable(self, rankers: tuple[RankerName, ...]) -> tuple[RankerName, ...]:
         """The rankers that these interactions and attributes can feed."""

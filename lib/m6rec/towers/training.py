@@ -156,15 +156,19 @@ def train_towers(
 
 def shape_of(items: ItemInputs, user_features: int, config: TowersConfig) -> TowerShape:
     """The sizes of the towers for these inputs."""
+    item_features = 0 if items.features is None else items.features.shape[1]
+    image_size = 0 if items.images is None else items.images.shape[-1]
+    # A gate decides between factors and features.
+    gated = "gate" not in config.without and bool(user_features or item_features or image_size)
     return TowerShape(
         rank=items.factor_model.factors.shape[1],
         user_features=user_features,
-        item_features=0 if items.features is None else items.features.shape[1],
-        image_size=0 if items.images is None else items.images.shape[-1],
+        item_features=item_features,
+        image_size=image_size,
         hidden=config.hidden,
         feature_hidden=config.feature_hidden,
         temperature=config.temperature,
-        gate_half_count=LEAST_HALF_COUNT if "gate" in config.without else config.gate_half_count,
+        gate_half_count=config.gate_half_count if gated else LEAST_HALF_COUNT,
     )
 
 
@@ -458,6 +462,7 @@ class _ExampleDraw:
         self.factor_model = items.factor_model
         self.n_items = len(items.counts)
         self.config = config
+        self.gate_half_count = shape.gate_half_count
         # Only features can stand in for a factor that is dropped.
         dropout = 0.0 if {"features", "gate"} & set(config.without) else config.input_dropout
         self.user_dropout = dropout if shape.user_features else 0.0
@@ -476,7 +481,7 @@ class _ExampleDraw:
         items, pair_item = self._place_items(negatives, targets.item_indices)
         return _Example(
             user_factors=user_inputs(self.factor_model, rest),
-            user_gates=gate(rest.counts, self.config.gate_half_count)
+            user_gates=gate(rest.counts, self.gate_half_count)
             * _kept(generator, len(rest), self.user_dropout),
             user_features=batch.features[usable],
             items=items,
