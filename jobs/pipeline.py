@@ -12,6 +12,7 @@ from rich.console import Console
 from jobs import (
     ablate,
     build_features,
+    choose_settings,
     evaluate,
     prepare_interactions,
     recommend,
@@ -35,6 +36,7 @@ NARROWEST = 110
 
 JOBS: dict[str, Job] = {
     "prepare_interactions": prepare_interactions.run,
+    "choose_settings": choose_settings.run,
     "train_factors": train_factors.run,
     "build_features": build_features.run,
     "train_neighbours": train_neighbours.run,

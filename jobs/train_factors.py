@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 from m6rec import columns as c
 from m6rec.command_line import command_line
 from m6rec.config import Config
-from m6rec.fits import MLLIB_ALS, item_count
+from m6rec.fits import MLLIB_ALS, item_count, with_chosen_settings
 from m6rec.kernels.projection import FactorModel
 from m6rec.lakehouse import Lakehouse
 from m6rec.stages.factors import (
@@ -26,6 +26,7 @@ from m6rec.stages.factors import (
 
 def run(lakehouse: Lakehouse, config: Config, fits: tuple[str, ...] = c.FITS) -> None:
     """Train every configured factor model for each fit."""
+    config = with_chosen_settings(lakehouse, config)
     n_items = item_count(lakehouse)
     for fit in fits:
         matrix = lakehouse.read("user_item_matrix", fit=fit).cache()

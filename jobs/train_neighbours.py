@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame
 from m6rec import columns as c
 from m6rec.command_line import command_line
 from m6rec.config import Config
-from m6rec.fits import item_count
+from m6rec.fits import item_count, with_chosen_settings
 from m6rec.lakehouse import Lakehouse
 from m6rec.stages.features import item_terms
 from m6rec.stages.neighbours import (
@@ -29,6 +29,7 @@ ITEM_METHODS = {"item_neighbours": train_item_neighbours, "ridge": train_ridge}
 
 def run(lakehouse: Lakehouse, config: Config, fits: tuple[str, ...] = c.FITS) -> None:
     """Train all neighbour models of each fit."""
+    config = with_chosen_settings(lakehouse, config)
     n_items = item_count(lakehouse)
     for fit in fits:
         _train_fit(lakehouse, config, fit, n_items)

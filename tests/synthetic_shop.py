@@ -99,6 +99,7 @@ def small_config(shop: Shop, lake: Path) -> dict[str, Any]:
         },
         "towers": {"hidden": 32, "feature_hidden": 8, "epochs": 2, "negatives": 64},
         "ratings": {"enabled": True, "rank": 4, "choice_rank": 4},
+        "settings": {"seconds": 7},
         "ablation": {"tower_parts": ["mlp", "gate"]},
         "evaluate": {"bootstrap_replicates": 100},
         "recommend": {"top_n": 10},

@@ -139,6 +139,17 @@ class SplitConfig(Section):
         return self
 
 
+class SettingsConfig(Section):
+    """The search for the settings that matter most: the ridge's exponents and penalty, the scale of
+    recency, and ALS's weight of the unobserved.
+
+    `seconds` is what the trials may take by a model of their cost on two cores; 0 tries nothing.
+    """
+
+    seconds: NonNegativeFloat = 90.0
+    users: PositiveInt = 3_000
+
+
 class SvdConfig(Section):
     """Randomized SVD of D_u^-a P D_i^-b with spectral weighting f(s) = (s / s_0)^spectrum_power."""
 
@@ -480,6 +491,7 @@ class Config(Section):
 
     interactions: InteractionsConfig
     split: SplitConfig = SplitConfig()
+    settings: SettingsConfig = SettingsConfig()
     factors: FactorsConfig = FactorsConfig()
     neighbours: NeighboursConfig = NeighboursConfig()
     features: FeaturesConfig = FeaturesConfig()

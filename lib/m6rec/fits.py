@@ -121,6 +121,19 @@ def model_row(lakehouse: Lakehouse, name: str, parameters: dict[str, Any]) -> Da
     )
 
 
+def settings_row(lakehouse: Lakehouse, parameters: dict[str, Any]) -> DataFrame:
+    """The row of table `models` that `with_chosen_settings` reads."""
+    return model_row(lakehouse, "settings", parameters).drop("name")
+
+
+def with_chosen_settings(lakehouse: Lakehouse, config: Config) -> Config:
+    """The config with what job choose_settings has chosen in this run, if it has run."""
+    if not lakehouse.exists("models"):
+        return config
+    row = lakehouse.read("models", fit=c.SELECTION, kind="settings").first()
+    return config if row is None else config.replaced(json.loads(row["parameters"])["chosen"])
+
+
 def ablation_frame(lakehouse: Lakehouse, lines: Sequence[Ablation], k: int) -> DataFrame:
     """Rows for table `ablations` of one ranker, measured by NDCG@k on validation."""
     fields = [f for f in ABLATIONS.schema.fields if f.name not in (c.RUN_ID, c.MODEL)]
@@ -197,7 +210,7 @@ class _MemberReader:
 
     def __init__(self, lakehouse: Lakehouse, config: Config, fit: str) -> None:
         self._lakehouse = lakehouse
-        self._config = config
+        self._config = with_chosen_settings(lakehouse, config)
         self._fit = fit
         self._n_items = item_count(lakehouse)
         self._factor_models: dict[str, FactorModel] = {}

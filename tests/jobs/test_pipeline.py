@@ -123,6 +123,25 @@ def test_the_run_is_published_and_read_at_its_versions(
     assert published.count() == lakehouse.read("recommendations").count()
 
 
+def test_settings_are_tried_on_validation_within_the_budget(lakehouse: Lakehouse) -> None:
+    row = lakehouse.read("models", fit=c.SELECTION, kind="settings").first()
+    assert row is not None
+    trials = json.loads(row["parameters"])["trials"]
+    # Seven seconds by the cost model are the config's own ridge and one other.
+    assert [list(trial["values"]) for trial in trials] == [
+        ["neighbours.ridge.user_exponent", "neighbours.ridge.item_exponent"]
+    ]
+    assert all(0.0 < trial["ndcg"] < 1.0 for trial in trials)
+
+
+def test_what_each_part_is_worth_is_measured(lakehouse: Lakehouse) -> None:
+    rows = lakehouse.read("ablations").collect()
+    parts = {(row[c.MODEL], row["part"]) for row in rows}
+    assert {("fusion", "mlp"), ("fusion", "gate")} <= parts
+    assert {model for model, _ in parts} == {"fusion", "hybrid"}
+    assert all(row[c.CI_LOW] <= row["difference"] <= row[c.CI_HIGH] for row in rows)
+
+
 def test_the_same_run_id_again_does_nothing(
     spark: SparkSession, lakehouse: Lakehouse, config: Config, output: Path
 ) -> None:

@@ -99,6 +99,7 @@ def test_all_users_equal_the_answer_by_hand(
 @pytest.mark.parametrize(
     ("segment", "users", "recall_at_2"),
     [
+        ("warm", 4, (1 + 1 + 0 + 0) / 4),
         ("cold_users", 1, 1.0),
         # Counts of warm users, also those without held-out items: 1, 2, 3, 5, 6.
         ("activity_low", 2, (1 + 1) / 2),

@@ -26,6 +26,7 @@ from m6rec.report.wording import (
 
 _SEGMENT_ORDER = (
     "all",
+    "warm",
     "cold_users",
     "activity_low",
     "activity_middle",

@@ -6,6 +6,7 @@ and no list counts as 0. Nothing that has a row a user leaves its partition.
 
 Segments:
     all: every user with held-out items.
+    warm: users with training interactions; only held-out items that have some count as relevant.
     cold_users: users without an interaction in training.
     activity_low, activity_middle, activity_high: thirds of the users with training interactions,
         by their number; users with equally many stay together.
@@ -52,6 +53,7 @@ from m6rec.stages.arrow_rows import list_column
 from m6rec.stages.shipping import Shipped, ship
 
 ALL = "all"
+WARM = "warm"
 COLD_USERS = "cold_users"
 ACTIVITY = ("activity_low", "activity_middle", "activity_high")
 COLD_ITEMS = "cold_items"
@@ -59,7 +61,7 @@ POPULARITY = ("popularity_head", "popularity_torso", "popularity_tail")
 USER_SEGMENTS = (ALL, COLD_USERS, *ACTIVITY)
 # The place of a segment here is the class of an item in `ItemSide.classes`.
 ITEM_SEGMENTS = (COLD_ITEMS, *POPULARITY)
-SEGMENTS = USER_SEGMENTS + ITEM_SEGMENTS
+SEGMENTS = (*USER_SEGMENTS, WARM, *ITEM_SEGMENTS)
 
 COMPARED_METRICS = ("ndcg", "recall")
 _OTHER_RUN = "other run: "
@@ -293,9 +295,11 @@ def tally_block(block: UserBlock, items: ItemSide | None, plan: Plan) -> Tally:
 
     means = []
     for segment in plan.segments:
-        if segment in ITEM_SEGMENTS:
-            of_segment = _required(items).classes == ITEM_SEGMENTS.index(segment)
+        if segment not in USER_SEGMENTS:
+            of_segment = _items_of_segment(segment, _required(items))
             chosen, segment_relevant = _users_with_targets(block, of_segment)
+            if segment == WARM:
+                chosen = chosen[block.training_counts[chosen] > 0]
             segment_hits = [
                 hit[chosen] & of_segment[ranked[chosen]]
                 for hit, ranked in zip(hits, block.ranked, strict=True)
@@ -564,6 +568,11 @@ def _required(items: ItemSide | None) -> ItemSide:
     if items is None:
         raise DataError("the plan has list metrics or item segments, which need the item side")
     return items
+
+
+def _items_of_segment(segment: str, items: ItemSide) -> npt.NDArray[np.bool_]:
+    cold: npt.NDArray[np.bool_] = items.classes == ITEM_SEGMENTS.index(COLD_ITEMS)
+    return ~cold if segment == WARM else items.classes == ITEM_SEGMENTS.index(segment)
 
 
 def _users_with_targets(block: UserBlock, of_segment: npt.NDArray[np.bool_]) -> tuple[Int64, Int64]:

@@ -1,0 +1,162 @@
+"""Choose the few settings that matter most, by validation, before any model is trained.
+
+Tried are the ridge's exponents and penalty, the scale of recency, and the weight that ALS gives to
+what was not observed. Reads user_item_matrix and splits; writes models of kind `settings`, which
+the later jobs follow. What the config sets stays as it is set. How many trials there are follows
+from `settings.seconds` and the size of the data, not from the clock, so that a run can be repeated.
+"""
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from m6rec import columns as c
+from m6rec.command_line import command_line
+from m6rec.config import Config
+from m6rec.fits import item_count, read_item_counts, settings_row, unlisted_items
+from m6rec.kernels.members import DotMember, FactorEncoder, HistoryMember, Member
+from m6rec.lakehouse import Lakehouse
+from m6rec.stages.factors import train_als
+from m6rec.stages.matrix import sample_users, target_rows
+from m6rec.stages.neighbours import matrix_statistics, train_ridge
+from m6rec.stages.settings import ValidationUsers, collect_validation_users
+
+RIDGE = "neighbours.ridge"
+RECENCY = "neighbours.recency_scale"
+UNOBSERVED = "factors.als.unobserved_total"
+EXPONENTS = ({"user_exponent": 0.1, "item_exponent": 0.2},)
+# Times the config's own value.
+PENALTIES = (0.5, 2.0)
+UNOBSERVED_TOTALS = (1 / 3, 3.0)
+RECENCIES = (0.5, 2.0, 4.0)
+# ALS is tried at a rank and for a number of iterations that tell the weights apart.
+TRIED_RANK, TRIED_ITERATIONS = 64, 8
+# Of two cores: what a trial takes beside its fixed cost, by item and by interaction.
+SECONDS_A_TRIAL = 3.0
+RIDGE_SECONDS_AN_ITEM = 2.5e-4
+ALS_SECONDS_AN_INTERACTION = 4e-6
+# Relative; a smaller one is noise of the sample.
+LEAST_GAIN = 2e-3
+
+Values = dict[str, Any]
+Measure = Callable[[Values], float]
+
+
+def run(lakehouse: Lakehouse, config: Config) -> None:
+    """Try values by turns on a sample of validation users, and record the best."""
+    users = _validation_users(lakehouse, config)
+    search = Search(config.settings.seconds)
+    if users is not None and config.evaluate.candidates == "all":
+        _try_all(lakehouse, config, users, search)
+    for key, value in search.chosen.items():
+        print(f"settings: {key} = {value}", flush=True)
+    parameters = {"chosen": search.chosen, "trials": search.trials}
+    row = settings_row(lakehouse, parameters)
+    lakehouse.write("models", row, fit=c.SELECTION, kind="settings", name="settings")
+
+
+@dataclass
+class Search:
+    """Trials so far, what they chose, and the expected seconds that are left."""
+
+    seconds: float
+    chosen: Values = field(default_factory=dict)
+    trials: list[dict[str, Any]] = field(default_factory=list)
+
+    def try_in_turn(
+        self, measure: Measure, alternatives: Iterable[Values], best: float, cost: float
+    ) -> float:
+        """Measure each alternative, changed from the best so far; return the best NDCG."""
+        for values in alternatives:
+            if cost > self.seconds:
+                break
+            self.seconds -= cost
+            found = measure({**self.chosen, **values})
+            self.trials.append({"values": values, "ndcg": found})
+            if found > best * (1.0 + LEAST_GAIN):
+                self.chosen |= values
+                best = found
+        return best
+
+
+def _try_all(lakehouse: Lakehouse, config: Config, users: ValidationUsers, search: Search) -> None:
+    matrix = lakehouse.read("user_item_matrix", fit=c.SELECTION).cache()
+    n_items = item_count(lakehouse)
+    k = config.hybrid.k
+    statistics = matrix_statistics(matrix, n_items, config.neighbours.maximum_history)
+    ridges: dict[str, HistoryMember] = {}
+
+    def ridge(values: Values) -> HistoryMember:
+        key = json.dumps({name: values[name] for name in values if name.startswith(RIDGE)})
+        if key not in ridges:
+            settings = config.replaced(values).neighbours
+            weights = train_ridge(matrix, n_items, settings, statistics)
+            ridges[key] = HistoryMember("ridge", weights, "square_root")
+        return ridges[key]
+
+    def als(values: Values) -> Member:
+        settings = config.replaced(values).factors.als
+        update = {"rank": min(TRIED_RANK, settings.rank), "iterations": TRIED_ITERATIONS}
+        model = train_als(matrix, n_items, settings.model_copy(update=update), config.seed, None)
+        vectors = np.ascontiguousarray(model.factors * model.scales[:, None])
+        return DotMember("als", FactorEncoder(model), vectors)
+
+    def recent(values: Values) -> Member:
+        scale = config.replaced(values).neighbours.recency_scale
+        return HistoryMember("recent_ridge", ridge(values).weights, "square_root", scale)
+
+    def ndcg(member: Callable[[Values], Member]) -> Measure:
+        return lambda values: users.ndcg(member(values), k)
+
+    interactions = int(statistics.counts.sum())
+    for member, alternatives, cost in (
+        (ridge, _ridge_values(config), SECONDS_A_TRIAL + RIDGE_SECONDS_AN_ITEM * n_items),
+        (als, _als_values(config), SECONDS_A_TRIAL + ALS_SECONDS_AN_INTERACTION * interactions),
+        (recent, _recency_values(config), 1.0),
+    ):
+        if alternatives and 2 * cost <= search.seconds:
+            search.seconds -= cost
+            search.try_in_turn(ndcg(member), alternatives, ndcg(member)(search.chosen), cost)
+    matrix.unpersist()
+
+
+def _ridge_values(config: Config) -> list[Values]:
+    ridge = config.neighbours.ridge
+    given = ridge.model_fields_set
+    values: list[Values] = []
+    if not given & {"user_exponent", "item_exponent"}:
+        values += [{f"{RIDGE}.{name}": one[name] for name in one} for one in EXPONENTS]
+    if "regularisation" not in given:
+        values += [{f"{RIDGE}.regularisation": ridge.regularisation * f} for f in PENALTIES]
+    return values
+
+
+def _als_values(config: Config) -> list[Values]:
+    als = config.factors.als
+    if als.model_fields_set & {"unobserved_total", "unobserved_weight"}:
+        return []
+    return [{UNOBSERVED: als.unobserved_total * factor} for factor in UNOBSERVED_TOTALS]
+
+
+def _recency_values(config: Config) -> list[Values]:
+    neighbours = config.neighbours
+    has_times = config.interactions.columns.time is not None
+    if not has_times or "recency_scale" in neighbours.model_fields_set:
+        return []
+    return [{RECENCY: neighbours.recency_scale * factor} for factor in RECENCIES]
+
+
+def _validation_users(lakehouse: Lakehouse, config: Config) -> ValidationUsers | None:
+    targets = target_rows(lakehouse.read("splits"), c.VALIDATION)
+    return collect_validation_users(
+        lakehouse.read("user_item_matrix", fit=c.SELECTION),
+        sample_users(targets, config.settings.users, config.seed),
+        unlisted_items(lakehouse, config, read_item_counts(lakehouse, c.SELECTION)),
+    )
+
+
+if __name__ == "__main__":
+    command_line("choose_settings", run, __doc__)
