@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from m6rec.config import SvdConfig
+from m6rec.config import EXACT_PASSES, SvdConfig
 from m6rec.kernels.communicator import LocalCommunicator
 from m6rec.kernels.projection import project
 from m6rec.kernels.rows import Rows, rows_from_scipy
@@ -40,13 +40,17 @@ def test_singular_values_and_subspace_equal_a_dense_decomposition() -> None:
 
 
 def test_item_vectors_are_orthonormal_with_their_largest_entry_positive() -> None:
-    vectors = randomized_svd(_rows(), ITEMS, SvdConfig(rank=12), 1, LOCAL).item_vectors
+    vectors = randomized_svd(
+        _rows(), ITEMS, SvdConfig(rank=12, power_passes=EXACT_PASSES), 1, LOCAL
+    ).item_vectors
     np.testing.assert_allclose(vectors.T @ vectors, np.eye(12), atol=1e-5)
     assert (vectors[np.abs(vectors).argmax(axis=0), np.arange(12)] > 0).all()
 
 
 def test_the_rank_is_lowered_to_what_small_data_has() -> None:
-    result = randomized_svd(_rows(), ITEMS, SvdConfig(rank=500), 1, LOCAL)
+    result = randomized_svd(
+        _rows(), ITEMS, SvdConfig(rank=500, power_passes=EXACT_PASSES), 1, LOCAL
+    )
     assert result.item_vectors.shape == (ITEMS, ITEMS - 1)
     assert np.isfinite(result.item_vectors).all()
 
@@ -54,14 +58,14 @@ def test_the_rank_is_lowered_to_what_small_data_has() -> None:
 @pytest.mark.parametrize("users", [1, 3])
 def test_a_single_item_has_a_model(users: int) -> None:
     rows = rows_from_scipy(sp.csr_matrix(np.ones((users, 1), np.float32)))
-    config = SvdConfig(rank=8)
+    config = SvdConfig(rank=8, power_passes=EXACT_PASSES)
     model = svd_factor_model(randomized_svd(rows, 1, config, 1, LOCAL), config)
     assert model.factors.shape == (1, 1)
     assert (project(model, rows) @ model.factors.T > 0).all()
 
 
 def test_no_rows_at_all_give_zero_factors() -> None:
-    rows, config = _rows().slice(0, 0), SvdConfig(rank=8)
+    rows, config = _rows().slice(0, 0), SvdConfig(rank=8, power_passes=EXACT_PASSES)
     model = svd_factor_model(randomized_svd(rows, ITEMS, config, 1, LOCAL), config)
     assert not model.factors.any()
     assert np.isfinite(model.factors).all()
@@ -69,7 +73,13 @@ def test_no_rows_at_all_give_zero_factors() -> None:
 
 def test_dependent_columns_fall_back_to_householder() -> None:
     one = np.ones((40, 1), np.float32) @ np.ones((1, 30), np.float32)
-    result = randomized_svd(rows_from_scipy(sp.csr_matrix(one)), 30, SvdConfig(rank=4), 1, LOCAL)
+    result = randomized_svd(
+        rows_from_scipy(sp.csr_matrix(one)),
+        30,
+        SvdConfig(rank=4, power_passes=EXACT_PASSES),
+        1,
+        LOCAL,
+    )
     expected = np.linalg.norm(one * 30.0**-0.5 * 40.0**-0.3)
     np.testing.assert_allclose(result.singular_values[0], expected, rtol=1e-5)
     assert (result.singular_values[1:] < 1e-2 * expected).all()
@@ -77,7 +87,7 @@ def test_dependent_columns_fall_back_to_householder() -> None:
 
 def test_scores_are_the_spectrally_weighted_filter() -> None:
     rows = _rows()
-    config = SvdConfig(rank=20, spectrum_power=0.5)
+    config = SvdConfig(rank=20, spectrum_power=0.5, power_passes=EXACT_PASSES)
     result = randomized_svd(rows, ITEMS, config, 1, LOCAL)
     model = svd_factor_model(result, config)
     scores = project(model, rows) @ model.factors.T * model.scales
@@ -89,7 +99,7 @@ def test_scores_are_the_spectrally_weighted_filter() -> None:
 
 
 def test_items_that_nobody_has_get_zero_factors_and_scale_one() -> None:
-    config = SvdConfig(rank=10)
+    config = SvdConfig(rank=10, power_passes=EXACT_PASSES)
     model = svd_factor_model(randomized_svd(_rows(), ITEMS, config, 1, LOCAL), config)
     assert model.interaction_counts[5] == 0
     assert not model.factors[5].any()
@@ -108,4 +118,4 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_the_same_answer() ->
 
 def test_all_zero_spectrum_does_not_divide_by_zero() -> None:
     result = SvdResult(np.zeros(2), np.eye(4, 2, dtype=np.float32), np.ones(4, np.int64))
-    assert not svd_factor_model(result, SvdConfig(rank=2)).factors.any()
+    assert not svd_factor_model(result, SvdConfig(rank=2, power_passes=EXACT_PASSES)).factors.any()
