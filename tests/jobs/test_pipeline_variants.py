@@ -43,6 +43,8 @@ def test_pairs_and_a_test_table_are_enough(spark: SparkSession, tmp_path: Path) 
             },
             "factors": {"svd": {"rank": 8}, "als": {"rank": 8}, "mllib_als": {"rank": 8}},
             "towers": {"hidden": 16, "epochs": 1, "negatives": 16, "inputs": ["svd"]},
+            "settings": {"seconds": 0},
+            "ablation": {"tower_parts": []},
             "evaluate": {"bootstrap_replicates": 50},
             "recommend": {"top_n": 5},
         },
