@@ -8,7 +8,7 @@ out, and all are where only cold items are ranked: there the towers are not vali
 import time
 from collections.abc import Iterable, Sequence
 
-from jobs.train_towers import FitInputs, fit_inputs, train_pair
+from jobs.train_towers import FitInputs, fit_inputs, read_images, train_pair
 from m6rec import columns as c
 from m6rec.command_line import command_line
 from m6rec.config import Config, TowerPart
@@ -23,19 +23,20 @@ from m6rec.towers.validation import ValidationSample
 
 def run(lakehouse: Lakehouse, config: Config) -> None:
     """Train the selection fit once a part, and compare NDCG over a sample of validation users."""
+    if config.evaluate.candidates != "all":
+        print("ablate: this protocol does not validate the towers", flush=True)
+        return
     deadline = time.monotonic() + config.ablation.seconds
     expected = _seconds_of_training(lakehouse, config)
     parts = config.ablation.tower_parts
     affordable = parts[: int(config.ablation.seconds // max(expected, 1e-3))]
     left_out = parts[len(affordable) :]
     if affordable:
-        inputs = fit_inputs(lakehouse, config, c.SELECTION)
-        sample = inputs.validate
-        if sample is None or len(sample.rows) == 0:
-            print("ablate: this protocol does not validate the towers", flush=True)
-            return
-        lines = _measure(lakehouse, config, inputs, sample, affordable, deadline)
-        lakehouse.write("ablations", ablation_frame(lakehouse, lines, sample.k), model=FUSION)
+        inputs = fit_inputs(lakehouse, config, c.SELECTION, read_images(lakehouse))
+        if inputs.validate is not None:
+            lines = _measure(lakehouse, config, inputs, inputs.validate, affordable, deadline)
+            frame = ablation_frame(lakehouse, lines, inputs.validate.k)
+            lakehouse.write("ablations", frame, model=FUSION)
     if left_out:
         print(
             f"ablate: without measure of {', '.join(left_out)}: a training takes {expected:.0f} s,"
@@ -53,8 +54,8 @@ def _measure(
     deadline: float,
 ) -> list[Ablation]:
     def ndcg_of_users(encoders: Iterable[TowerEncoder]) -> Float64:
-        pairs = zip(encoders, map(inputs.items.__getitem__, methods), strict=True)
-        return sample.ndcg_of_users(list(pairs))
+        items = [inputs.items[method] for method in methods]
+        return sample.ndcg_of_users(list(zip(encoders, items, strict=True)))
 
     methods, evaluate = config.towers.inputs, config.evaluate
     whole = ndcg_of_users([_trained(lakehouse, inputs, method) for method in methods])

@@ -11,12 +11,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from m6rec import columns as c
 from m6rec.command_line import command_line
 from m6rec.config import Config
-from m6rec.fits import item_count, read_item_counts, settings_row, unlisted_items
+from m6rec.fits import SETTINGS, item_count, model_row, read_item_counts, unlisted_items
 from m6rec.kernels.members import DotMember, FactorEncoder, HistoryMember, Member
 from m6rec.lakehouse import Lakehouse
 from m6rec.stages.factors import train_als
@@ -47,15 +45,17 @@ Measure = Callable[[Values], float]
 
 def run(lakehouse: Lakehouse, config: Config) -> None:
     """Try values by turns on a sample of validation users, and record the best."""
-    users = _validation_users(lakehouse, config)
     search = Search(config.settings.seconds)
-    if users is not None and config.evaluate.candidates == "all":
-        _try_all(lakehouse, config, users, search)
+    # Where only cold items are ranked, these rankers say nothing of their settings.
+    if search.seconds > 0.0 and config.evaluate.candidates == "all":
+        users = _validation_users(lakehouse, config)
+        if users is not None:
+            _try_all(lakehouse, config, users, search)
     for key, value in search.chosen.items():
         print(f"settings: {key} = {value}", flush=True)
     parameters = {"chosen": search.chosen, "trials": search.trials}
-    row = settings_row(lakehouse, parameters)
-    lakehouse.write("models", row, fit=c.SELECTION, kind="settings", name="settings")
+    row = model_row(lakehouse, SETTINGS, parameters).drop("name")
+    lakehouse.write("models", row, fit=c.SELECTION, kind=SETTINGS, name=SETTINGS)
 
 
 @dataclass
@@ -101,8 +101,7 @@ def _try_all(lakehouse: Lakehouse, config: Config, users: ValidationUsers, searc
         settings = config.replaced(values).factors.als
         update = {"rank": min(TRIED_RANK, settings.rank), "iterations": TRIED_ITERATIONS}
         model = train_als(matrix, n_items, settings.model_copy(update=update), config.seed, None)
-        vectors = np.ascontiguousarray(model.factors * model.scales[:, None])
-        return DotMember("als", FactorEncoder(model), vectors)
+        return DotMember("als", FactorEncoder(model), model.scored_factors)
 
     def recent(values: Values) -> Member:
         scale = config.replaced(values).neighbours.recency_scale

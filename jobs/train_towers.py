@@ -60,8 +60,9 @@ def run(lakehouse: Lakehouse, config: Config, fits: tuple[str, ...] = c.FITS) ->
     The final fit takes its epochs from the selection fit, so it is trained after it.
     """
     best_epochs: dict[str, int | None] = dict.fromkeys(config.towers.inputs)
+    images = read_images(lakehouse)
     for fit in fits:
-        inputs = fit_inputs(lakehouse, config, fit)
+        inputs = fit_inputs(lakehouse, config, fit, images)
         records = []
         for method in config.towers.inputs:
             epochs = None if fit == c.SELECTION else best_epochs[method]
@@ -76,7 +77,7 @@ def run(lakehouse: Lakehouse, config: Config, fits: tuple[str, ...] = c.FITS) ->
         lakehouse.write("models", frame.coalesce(1), fit=fit, kind="towers")
 
 
-def fit_inputs(lakehouse: Lakehouse, config: Config, fit: str) -> FitInputs:
+def fit_inputs(lakehouse: Lakehouse, config: Config, fit: str, images: Images | None) -> FitInputs:
     """Write the training rows of a fit, and read what else its towers need."""
     n_items = item_count(lakehouse)
     matrix = lakehouse.read("user_item_matrix", fit=fit).cache()
@@ -86,7 +87,7 @@ def fit_inputs(lakehouse: Lakehouse, config: Config, fit: str) -> FitInputs:
     # Cold items have no factors of their own: how they rank says nothing of the training.
     if fit == c.SELECTION and config.evaluate.candidates == "all":
         validate = _validation(lakehouse, config, matrix, user_features)
-    items = _item_inputs(lakehouse, config, fit, matrix, _images(lakehouse, n_items), n_items)
+    items = _item_inputs(lakehouse, config, fit, matrix, images, n_items)
     matrix.unpersist()
     user_features.unpersist()
     return FitInputs(fit, manifest, items, validate)
@@ -120,10 +121,11 @@ def train_pair(
     return result
 
 
-def _images(lakehouse: Lakehouse, n_items: int) -> Images | None:
+def read_images(lakehouse: Lakehouse) -> Images | None:
+    """uint8 [M, 3, size, size]: the items' images, or None where there are none."""
     if not lakehouse.exists("item_images"):
         return None
-    return image_array(lakehouse.read("item_images"), n_items)
+    return image_array(lakehouse.read("item_images"), item_count(lakehouse))
 
 
 def _write_rows(

@@ -44,6 +44,7 @@ from m6rec.towers.artifact import load_towers
 
 FUSION = "fusion"
 HYBRID = "hybrid"
+SETTINGS = "settings"
 MLLIB_ALS = "mllib_als"
 
 
@@ -121,16 +122,11 @@ def model_row(lakehouse: Lakehouse, name: str, parameters: dict[str, Any]) -> Da
     )
 
 
-def settings_row(lakehouse: Lakehouse, parameters: dict[str, Any]) -> DataFrame:
-    """The row of table `models` that `with_chosen_settings` reads."""
-    return model_row(lakehouse, "settings", parameters).drop("name")
-
-
 def with_chosen_settings(lakehouse: Lakehouse, config: Config) -> Config:
     """The config with what job choose_settings has chosen in this run, if it has run."""
     if not lakehouse.exists("models"):
         return config
-    row = lakehouse.read("models", fit=c.SELECTION, kind="settings").first()
+    row = lakehouse.read("models", fit=c.SELECTION, kind=SETTINGS).first()
     return config if row is None else config.replaced(json.loads(row["parameters"])["chosen"])
 
 
@@ -257,7 +253,7 @@ class _MemberReader:
 
     def _factors(self, name: str, projected: bool) -> Member:
         model = self._factor_model(name)
-        vectors = _scored_factors(model)
+        vectors = model.scored_factors
         if not projected:
             return DotMember(name, GivenEncoder(name), vectors)
         return DotMember(name, FactorEncoder(model), self._with_content(vectors))
@@ -310,7 +306,3 @@ class _MemberReader:
         users = self._lakehouse.read("user_features", fit=self._fit)
         encoder = read_content_encoder(self._matrix(), users, content)
         return DotMember("content", ContentUserEncoder(encoder), content)
-
-
-def _scored_factors(model: FactorModel) -> Float32:
-    return np.ascontiguousarray(model.factors * model.scales[:, None])

@@ -5,7 +5,7 @@ what is left may make up for it. What a part is worth is what cannot be made up.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -148,12 +148,5 @@ def _ndcg_without(
     candidates: Candidates, names: tuple[str, ...], part: frozenset[str], k: int, rounds: int
 ) -> Float64:
     kept = [place for place, name in enumerate(names) if name not in part]
-    rest = Candidates(
-        candidates.offsets,
-        candidates.scores[kept],
-        candidates.relevant,
-        candidates.relevant_counts,
-        candidates.item_bins,
-        candidates.user_bins,
-    )
+    rest = replace(candidates, scores=candidates.scores[kept])
     return ndcg_of_users(rest, blended_scores(rest, choose_weights(rest, k, rounds)), k)

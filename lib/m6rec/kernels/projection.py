@@ -53,6 +53,11 @@ class FactorModel:
         return int(self.factors.shape[1])
 
     @property
+    def scored_factors(self) -> Float32:
+        """float32 [M, k]: factors[j] * scales[j], whose dot product with a user factor scores."""
+        return np.ascontiguousarray(self.factors * self.scales[:, None])
+
+    @property
     def n_items(self) -> int:
         """How many items there are."""
         return int(self.factors.shape[0])

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -70,7 +69,7 @@ def collect_validation_users(
     table = matrix.select(*columns).join(held_out, c.USER_INDEX).orderBy(c.USER_INDEX).toArrow()
     if table.num_rows == 0:
         return None
-    batch = _one_batch(table)
+    batch = table.combine_chunks().to_batches()[0]
     offsets, items = list_column(batch, _TARGETS)
     return ValidationUsers(
         rows_from_batch(batch),
@@ -79,7 +78,3 @@ def collect_validation_users(
         items.astype(np.int32, copy=False),
         forbidden,
     )
-
-
-def _one_batch(table: pa.Table) -> pa.RecordBatch:
-    return table.combine_chunks().to_batches()[0]
