@@ -12,7 +12,7 @@ from jobs.train_towers import FitInputs, fit_inputs, read_images, train_pair
 from m6rec import columns as c
 from m6rec.command_line import command_line
 from m6rec.config import Config, TowerPart
-from m6rec.fits import FUSION, ablation_frame, read_model
+from m6rec.fits import FUSION, ablation_rows, read_model
 from m6rec.kernels.ablation import Ablation, compare_with_whole
 from m6rec.kernels.rows import Float64
 from m6rec.lakehouse import Lakehouse
@@ -35,8 +35,8 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
         inputs = fit_inputs(lakehouse, config, c.SELECTION, read_images(lakehouse))
         if inputs.validate is not None:
             lines = _measure(lakehouse, config, inputs, inputs.validate, affordable, deadline)
-            frame = ablation_frame(lakehouse, lines, inputs.validate.k)
-            lakehouse.write("ablations", frame, model=FUSION)
+            rows = ablation_rows(lines, inputs.validate.k)
+            lakehouse.write_rows("ablations", rows, model=FUSION)
     if left_out:
         print(
             f"ablate: without measure of {', '.join(left_out)}: a training takes {expected:.0f} s,"

@@ -5,7 +5,6 @@ interactions; writes user_features, item_features, item_images (where there is a
 and models, and saves each pipeline for scoring. Everything is fitted on the fit's training fold.
 """
 
-import json
 from dataclasses import dataclass
 
 from pyspark.sql import DataFrame
@@ -15,7 +14,7 @@ from pyspark.sql.window import Window
 from m6rec import columns as c
 from m6rec.command_line import command_line
 from m6rec.config import AttributesSource, Config, FeatureKind
-from m6rec.fits import item_count
+from m6rec.fits import item_count, model_row
 from m6rec.lakehouse import Lakehouse, read_source
 from m6rec.stages.behaviour import event_mix, item_behaviour, user_behaviour
 from m6rec.stages.feature_kinds import infer_kinds
@@ -108,22 +107,19 @@ def _fit_and_write(
 
 def _record(lakehouse: Lakehouse, fit: str, pipelines: dict[str, FeaturePipeline]) -> None:
     rows = [
-        (
+        model_row(
             name,
-            json.dumps(
-                {
-                    "feature_names": pipeline.feature_names,
-                    "attribute_names": pipeline.attribute_names,
-                    "features": len(pipeline.feature_names),
-                    "content": pipeline.content_width,
-                }
-            ),
+            {
+                "feature_names": pipeline.feature_names,
+                "attribute_names": pipeline.attribute_names,
+                "features": len(pipeline.feature_names),
+                "content": pipeline.content_width,
+            },
             lakehouse.artifact_path("features", fit, name),
         )
         for name, pipeline in pipelines.items()
     ]
-    frame = lakehouse.spark.createDataFrame(rows, "name string, parameters string, artifact string")
-    lakehouse.write("models", frame.coalesce(1), fit=fit, kind="features")
+    lakehouse.write_rows("models", rows, fit=fit, kind="features")
 
 
 def _read_attributes(

@@ -54,8 +54,8 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
     for key, value in search.chosen.items():
         print(f"settings: {key} = {value}", flush=True)
     parameters = {"chosen": search.chosen, "trials": search.trials}
-    row = model_row(lakehouse, SETTINGS, parameters).drop("name")
-    lakehouse.write("models", row, fit=c.SELECTION, kind=SETTINGS, name=SETTINGS)
+    row = model_row(SETTINGS, parameters)
+    lakehouse.write_rows("models", [row], fit=c.SELECTION, kind=SETTINGS, name=SETTINGS)
 
 
 @dataclass

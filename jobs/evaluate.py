@@ -3,12 +3,10 @@
 Where ratings are predicted, measure their errors too.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql import types as T
 
 from m6rec import columns as c
 from m6rec.command_line import command_line
@@ -16,7 +14,6 @@ from m6rec.config import Config
 from m6rec.errors import DataError
 from m6rec.fits import item_count, measured_users
 from m6rec.lakehouse import Lakehouse
-from m6rec.schemas import TABLES
 from m6rec.stages.evaluation import compare_runs, evaluate_lists
 from m6rec.stages.features import item_matrix
 from m6rec.stages.item_counts import interaction_counts
@@ -50,8 +47,8 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
             "neither validation nor test holds out a positive pair, so there is nothing to"
             " measure; choose a split strategy other than none, or larger shares"
         )
-    lakehouse.write("metrics", _frame(lakehouse, "metrics", metrics))
-    lakehouse.write("comparisons", _frame(lakehouse, "comparisons", comparisons))
+    lakehouse.write_rows("metrics", metrics)
+    lakehouse.write_rows("comparisons", comparisons)
 
 
 def _evaluate_fold(
@@ -86,12 +83,6 @@ def _evaluate_fold(
 def _lists_of_run(lakehouse: Lakehouse, run_id: str, fit: str) -> DataFrame:
     other = Lakehouse(lakehouse.spark, lakehouse.location, run_id, lakehouse.artifacts)
     return other.read("lists", fit=fit)
-
-
-def _frame(lakehouse: Lakehouse, table: str, rows: Sequence[dict[str, Any]]) -> DataFrame:
-    fields = [field for field in TABLES[table].schema.fields if field.name != c.RUN_ID]
-    values = [tuple(row[field.name] for field in fields) for row in rows]
-    return lakehouse.spark.createDataFrame(values, T.StructType(fields))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 Reads user_item_matrix and item_index; writes item_factors, user_factors and models, for both fits.
 """
 
-import json
 from functools import reduce
 
 from pyspark.sql import DataFrame
@@ -12,7 +11,7 @@ from pyspark.sql import functions as F
 from m6rec import columns as c
 from m6rec.command_line import command_line
 from m6rec.config import Config
-from m6rec.fits import MLLIB_ALS, item_count, with_chosen_settings
+from m6rec.fits import MLLIB_ALS, item_count, model_row, with_chosen_settings
 from m6rec.kernels.projection import FactorModel
 from m6rec.lakehouse import Lakehouse
 from m6rec.stages.factors import (
@@ -64,9 +63,8 @@ def write_models(
     """
     frames = [model_to_frame(lakehouse.spark, model) for model in models]
     lakehouse.write("item_factors", reduce(DataFrame.union, frames), fit=fit)
-    rows = [(model.method, json.dumps(dict(model.parameters)), None) for model in models]
-    frame = lakehouse.spark.createDataFrame(rows, "name string, parameters string, artifact string")
-    lakehouse.write("models", frame.coalesce(1), fit=fit, kind="factors")
+    rows = [model_row(model.method, model.parameters) for model in models]
+    lakehouse.write_rows("models", rows, fit=fit, kind="factors")
     if users:
         named = [frame.withColumn(c.METHOD, F.lit(method)) for method, frame in users.items()]
         lakehouse.write("user_factors", reduce(DataFrame.union, named), fit=fit)

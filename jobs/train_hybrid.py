@@ -9,7 +9,7 @@ from m6rec.command_line import command_line
 from m6rec.config import Config
 from m6rec.fits import (
     HYBRID,
-    ablation_frame,
+    ablation_rows,
     given_vectors,
     member_names,
     model_row,
@@ -49,10 +49,10 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
     }
     named = ", ".join(f"{n} {w:.2f}" for n, w in zip(names, weights, strict=True) if w)
     print(f"hybrid: {named}; validation NDCG@{config.hybrid.k} {chosen.ndcg:.4f}", flush=True)
-    row = model_row(lakehouse, HYBRID, parameters).drop("name")
-    lakehouse.write("models", row, fit=c.SELECTION, kind=HYBRID, name=HYBRID)
+    row = model_row(HYBRID, parameters)
+    lakehouse.write_rows("models", [row], fit=c.SELECTION, kind=HYBRID, name=HYBRID)
     lines = _ablation(candidates, names, config)
-    lakehouse.write("ablations", ablation_frame(lakehouse, lines, config.hybrid.k), model=HYBRID)
+    lakehouse.write_rows("ablations", ablation_rows(lines, config.hybrid.k), model=HYBRID)
 
 
 def _ablation(candidates: Candidates, names: tuple[str, ...], config: Config) -> list[Ablation]:

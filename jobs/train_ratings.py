@@ -48,8 +48,8 @@ def _predict_fit(
         weights = choose_weights(parts)
     lakehouse.write("rating_predictions", predictions(parts, rows, weights), fit=fit)
     chosen = {"members": RATING_MEMBERS, "weights": weights.tolist()}
-    row = model_row(lakehouse, RATING_HYBRID, chosen)
-    lakehouse.write("models", row, fit=fit, kind="ratings")
+    row = model_row(RATING_HYBRID, chosen)
+    lakehouse.write_rows("models", [row], fit=fit, kind="ratings")
     parts.unpersist()
     rows.unpersist()
     return weights

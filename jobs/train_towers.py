@@ -5,9 +5,9 @@ writes artifacts and models. The selection fit stops early on validation; the fi
 many epochs, on the same schedule.
 """
 
-import json
 import os
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from m6rec import columns as c
 from m6rec.command_line import command_line
 from m6rec.config import Config
 from m6rec.errors import ClusterError
-from m6rec.fits import item_count, read_factor_model
+from m6rec.fits import item_count, model_row, read_factor_model
 from m6rec.lakehouse import Lakehouse
 from m6rec.stages.features import item_matrix
 from m6rec.stages.item_counts import interaction_counts
@@ -71,10 +71,7 @@ def run(lakehouse: Lakehouse, config: Config, fits: tuple[str, ...] = c.FITS) ->
                 best_epochs[method] = result.best_epoch
             _report(fit, method, result)
             records.append(_save(lakehouse, config, fit, method, result))
-        frame = lakehouse.spark.createDataFrame(
-            records, "name string, parameters string, artifact string"
-        )
-        lakehouse.write("models", frame.coalesce(1), fit=fit, kind="towers")
+        lakehouse.write_rows("models", records, fit=fit, kind="towers")
 
 
 def fit_inputs(lakehouse: Lakehouse, config: Config, fit: str, images: Images | None) -> FitInputs:
@@ -186,8 +183,8 @@ def _line(record: EpochRecord) -> str:
 
 def _save(
     lakehouse: Lakehouse, config: Config, fit: str, method: str, result: TrainingResult
-) -> tuple[str, str, str]:
-    """Save the artifact; return the row of table models: name, parameters, artifact."""
+) -> dict[str, Any]:
+    """Save the artifact; return the row of table `models`."""
     folder = lakehouse.artifact_path("towers", fit, method)
     shape = result.encoder.shape
     has_features = bool(shape["user_features"] or shape["item_features"])
@@ -206,7 +203,7 @@ def _save(
         "start_ndcg": result.start_ndcg,
         "history": [asdict(record) for record in result.history],
     }
-    return method, json.dumps(parameters), folder
+    return model_row(method, parameters, folder)
 
 
 if __name__ == "__main__":

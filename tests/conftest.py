@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import coverage
@@ -11,10 +12,53 @@ from pyspark.sql import SparkSession
 from m6rec.config import Config, parse_config
 from m6rec.lakehouse import Lakehouse
 from m6rec.session import get_session, read_properties
+from tests.process_runs import ClusterRun, KilledRun, run_killed_and_again, run_on_cluster
 from tests.quick_spark import QUICK_TO_START
 from tests.synthetic_shop import Shop, make_shop
 
 REPOSITORY = Path(__file__).parent.parent
+
+
+# Fixtures of pipelines in processes of their own, and what makes each.
+PROCESS_RUNS = {"killed_run": run_killed_and_again, "cluster_run": run_on_cluster}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of process runs come last: the runs go on beside all the others."""
+    items.sort(key=lambda item: any(name in _fixtures(item) for name in PROCESS_RUNS))
+
+
+def _fixtures(item: pytest.Item) -> tuple[str, ...]:
+    return tuple(getattr(item, "fixturenames", ()))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def process_runs(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Future[KilledRun | ClusterRun]]]:
+    """The process runs that selected tests ask for, begun at once, one after the other."""
+    asked = {name for item in request.session.items for name in _fixtures(item)}
+    runs = {name: run for name, run in PROCESS_RUNS.items() if name in asked}
+    with ThreadPoolExecutor(1) as pool:
+        yield {
+            name: pool.submit(
+                run,
+                request.getfixturevalue("shop"),
+                tmp_path_factory.mktemp(name),
+                request.getfixturevalue("properties_file"),
+            )
+            for name, run in runs.items()
+        }
+
+
+@pytest.fixture(scope="session")
+def killed_run(process_runs: dict[str, Future[KilledRun]]) -> KilledRun:
+    return process_runs["killed_run"].result()
+
+
+@pytest.fixture(scope="session")
+def cluster_run(process_runs: dict[str, Future[ClusterRun]]) -> ClusterRun:
+    return process_runs["cluster_run"].result()
 
 
 @pytest.fixture(scope="session")

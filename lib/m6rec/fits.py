@@ -1,14 +1,14 @@
 """What a fit has learned, read back from its tables as the members of the hybrid."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql import types as T
 
 from m6rec import columns as c
 from m6rec.config import Config
@@ -31,7 +31,6 @@ from m6rec.kernels.rows import Float32, Int64
 from m6rec.kernels.scoring import ExpandedHistoryMember
 from m6rec.kernels.user_neighbours import user_neighbour_search
 from m6rec.lakehouse import Lakehouse
-from m6rec.schemas import ABLATIONS
 from m6rec.stages.catalogue import forbidden_items
 from m6rec.stages.encoders import ContentUserEncoder, TowerUserEncoder
 from m6rec.stages.factors import model_from_frame
@@ -115,11 +114,11 @@ def read_model(lakehouse: Lakehouse, fit: str, kind: str, name: str) -> dict[str
     return parameters
 
 
-def model_row(lakehouse: Lakehouse, name: str, parameters: dict[str, Any]) -> DataFrame:
-    """One row for table `models`, without an artifact."""
-    return lakehouse.spark.createDataFrame(
-        [(name, json.dumps(parameters), None)], "name string, parameters string, artifact string"
-    )
+def model_row(
+    name: str, parameters: Mapping[str, Any], artifact: str | None = None
+) -> dict[str, Any]:
+    """A row of table `models`."""
+    return {"name": name, "parameters": json.dumps(dict(parameters)), "artifact": artifact}
 
 
 def with_chosen_settings(lakehouse: Lakehouse, config: Config) -> Config:
@@ -130,11 +129,9 @@ def with_chosen_settings(lakehouse: Lakehouse, config: Config) -> Config:
     return config if row is None else config.replaced(json.loads(row["parameters"])["chosen"])
 
 
-def ablation_frame(lakehouse: Lakehouse, lines: Sequence[Ablation], k: int) -> DataFrame:
-    """Rows for table `ablations` of one ranker, measured by NDCG@k on validation."""
-    fields = [f for f in ABLATIONS.schema.fields if f.name not in (c.RUN_ID, c.MODEL)]
-    rows = [(*(getattr(line, f.name) for f in fields[:-1]), k) for line in lines]
-    return lakehouse.spark.createDataFrame(rows, T.StructType(fields)).coalesce(1)
+def ablation_rows(lines: Sequence[Ablation], k: int) -> list[dict[str, Any]]:
+    """Rows of table `ablations` of one ranker, measured by NDCG@k on validation."""
+    return [{**asdict(line), "k": k} for line in lines]
 
 
 def member_names(ranker: str, config: Config) -> tuple[str, ...]:

@@ -1,15 +1,18 @@
 """The one place where tables and artifacts are read and written."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 from delta.tables import DeltaTable
 from py4j.protocol import Py4JError
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql import types as T
+from pyspark.sql.pandas.types import to_arrow_schema
 
 from m6rec import columns as c
 from m6rec.config import TableSource
@@ -117,6 +120,16 @@ class Lakehouse:
         else:
             writer.saveAsTable(self.address(name))
         return self._record(name)
+
+    def write_rows(self, name: str, rows: Sequence[Mapping[str, Any]], /, **part: str) -> int:
+        """`write` a few rows that the driver holds, each a value by column."""
+        given = {c.RUN_ID, *part}
+        fields = [item for item in TABLES[name].schema.fields if item.name not in given]
+        schema = T.StructType(fields)
+        columns = {item.name: [row[item.name] for row in rows] for item in fields}
+        # From Arrow, no Python worker is needed to read them.
+        frame = self.spark.createDataFrame(pa.table(columns, to_arrow_schema(schema)), schema)
+        return self.write(name, frame.coalesce(1), **part)
 
     def append_new(self, name: str, frame: DataFrame, key: tuple[str, ...]) -> int:
         """Insert the rows of a shared table whose key is new; leave the others as they are."""

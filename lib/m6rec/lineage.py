@@ -14,7 +14,6 @@ from pathlib import Path
 
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql import types as T
 
 from m6rec import __version__
 from m6rec import columns as c
@@ -153,9 +152,6 @@ class _Record:
         outputs: Mapping[str, int] | None = None,
     ) -> None:
         """Replace the job's row in one commit."""
-        schema = T.StructType(
-            [field for field in RUNS.schema.fields if field.name not in (c.RUN_ID, "job")]
-        )
         row = {
             "status": status,
             "config": self.config.model_dump_json(),
@@ -167,9 +163,7 @@ class _Record:
             "started_at": self.started_at,
             "finished_at": None if status == STARTED else datetime.now(UTC),
         }
-        values = tuple(row[name] for name in schema.names)
-        frame = self.lakehouse.spark.createDataFrame([values], schema).coalesce(1)
-        self.lakehouse.write(RUNS.name, frame, job=self.job)
+        self.lakehouse.write_rows(RUNS.name, [row], job=self.job)
 
 
 def _jobs_of_run(lakehouse: Lakehouse) -> list[Row]:

@@ -243,7 +243,7 @@ def model_to_frame(spark: SparkSession, model: FactorModel) -> DataFrame:
             c.SCALE: model.scales,
         }
     )
-    return spark.createDataFrame(table.to_pandas(), MODEL_SCHEMA).coalesce(1)
+    return spark.createDataFrame(table, MODEL_SCHEMA).coalesce(1)
 
 
 def model_from_frame(

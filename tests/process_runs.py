@@ -1,0 +1,115 @@
+"""Runs of the pipeline by `spark-submit.sh`: one killed and started again, one on a cluster.
+
+They take minutes and leave a core idle half of the time, so `conftest.py` starts them beside the
+other tests. They skip what does not touch the lists: ratings and ablation.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.jobs.standalone_cluster import standalone_cluster
+from tests.quick_spark import QUICK_TO_START
+from tests.synthetic_shop import Shop
+
+REPOSITORY = Path(__file__).parent.parent
+KILL_AFTER = "train_factors: finished"
+WITHOUT_EXTRAS: dict[str, Any] = {"ratings": {"enabled": False}, "ablation": {"seconds": 0}}
+CLUSTER_PROPERTIES = QUICK_TO_START | {
+    "spark.sql.shuffle.partitions": "4",
+    "spark.databricks.delta.snapshotPartitions": "1",
+    "spark.executor.memory": "1g",
+    "spark.driver.memory": "1g",
+}
+
+
+@dataclass(frozen=True)
+class KilledRun:
+    """A run that was killed after its factors, and what it printed when it was started again.
+
+    Attributes:
+        killed: return code and output of the first process.
+        again: of the second.
+        lake: the root of its tables.
+    """
+
+    killed: tuple[int, str]
+    again: tuple[int, str]
+    lake: Path
+
+
+@dataclass(frozen=True)
+class ClusterRun:
+    """A run on a standalone cluster of two workers.
+
+    Attributes:
+        result: return code and output.
+        output: the folder with metrics.json and the lake.
+        workers: the workers' folders.
+    """
+
+    result: tuple[int, str]
+    output: Path
+    workers: tuple[Path, ...]
+
+
+def run_killed_and_again(shop: Shop, folder: Path, properties: Path) -> KilledRun:
+    """Kill the pipeline, with all its processes, and give its run id again."""
+    start = _pipeline(shop, folder, "killed")
+    environment = {"MASTER": "local[2]", "PROPERTIES": str(properties)}
+    process = _start(start, environment)
+    assert process.stdout is not None
+    printed = []
+    for line in process.stdout:
+        printed.append(line)
+        if KILL_AFTER in line:
+            os.killpg(process.pid, signal.SIGKILL)
+            break
+    killed = (process.wait(), "".join(printed))
+    process = _start(start, environment)
+    output, _ = process.communicate()
+    return KilledRun(killed, (process.returncode, output), folder / "out" / "lake")
+
+
+def run_on_cluster(shop: Shop, folder: Path, properties: Path) -> ClusterRun:
+    """Run the pipeline with conf/spark-cluster.conf on a master and two workers."""
+    properties = folder / "spark.conf"
+    cluster_lines = (REPOSITORY / "conf" / "spark-cluster.conf").read_text().splitlines()
+    kept = [line for line in cluster_lines if line.split(" ")[0] not in CLUSTER_PROPERTIES]
+    kept += [f"{key} {value}" for key, value in CLUSTER_PROPERTIES.items()]
+    properties.write_text("\n".join(kept) + "\n")
+    with standalone_cluster(folder) as cluster:
+        environment = {
+            "MASTER": cluster.master,
+            "PROPERTIES": str(properties),
+            "SPARK_LOCAL_IP": "127.0.0.1",
+        }
+        process = _start(_pipeline(shop, folder, "cluster"), environment)
+        output, _ = process.communicate()
+    workers = tuple(folder / f"worker-{number}" for number in range(2))
+    return ClusterRun((process.returncode, output), folder / "out", workers)
+
+
+def _pipeline(shop: Shop, folder: Path, run_id: str) -> list[str]:
+    config, output = folder / "config.yaml", folder / "out"
+    config.write_text(yaml.safe_dump(shop.config(output / "lake", **WITHOUT_EXTRAS)))
+    command = [str(REPOSITORY / "spark-submit.sh"), "pipeline", "--config", str(config)]
+    return [*command, "--output", str(output), "--run-id", run_id]
+
+
+def _start(command: list[str], environment: dict[str, str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "M6REC_VENV": sys.prefix, **environment},
+        # A group of its own, so that the JVM and its workers die with the script.
+        start_new_session=True,
+    )
