@@ -218,7 +218,7 @@ class ContentNeighboursConfig(Section):
     candidates: PositiveInt = 100
     regularisation: PositiveFloat = 3.0
     expansion: NonNegativeFloat = 10.0
-    expanded: PositiveInt = 100
+    expanded: PositiveInt = 500
     longest_posting: PositiveInt = 5_000
 
 
