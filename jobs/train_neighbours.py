@@ -13,7 +13,7 @@ from m6rec.command_line import command_line
 from m6rec.config import Config
 from m6rec.fits import item_count, with_chosen_settings
 from m6rec.lakehouse import Lakehouse
-from m6rec.stages.features import item_terms
+from m6rec.stages.features import item_matrix, item_terms
 from m6rec.stages.neighbours import (
     candidate_users,
     find_user_neighbours,
@@ -46,9 +46,10 @@ def _train_fit(lakehouse: Lakehouse, config: Config, fit: str, n_items: int) -> 
         for method, train in ITEM_METHODS.items()
     ]
     if config.features.items is not None:
-        terms = item_terms(lakehouse.read("item_features", fit=fit), n_items)
+        features = lakehouse.read("item_features", fit=fit)
+        terms, vectors = item_terms(features, n_items), item_matrix(features, c.CONTENT, n_items)
         weights = train_content_neighbours(
-            spark, terms, statistics.counts, settings.content, config.seed
+            spark, terms, vectors, statistics.counts, settings.content, config.seed
         )
         frames.append(item_weights_to_frame(spark, weights, "content_neighbours"))
     lakehouse.write("item_neighbours", reduce(DataFrame.union, frames), fit=fit)

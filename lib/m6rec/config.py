@@ -212,12 +212,15 @@ class RidgeConfig(Section):
 
 
 class ContentNeighboursConfig(Section):
-    """Item neighbours by content; `expansion` is the share of items that the ridge adds to a
-    history, its `expanded` best."""
+    """Item neighbours by content: likeness is by terms, and by vectors with `vector_share`.
 
-    candidates: PositiveInt = 100
-    regularisation: PositiveFloat = 3.0
-    expansion: NonNegativeFloat = 10.0
+    `expansion` is the share of items that the ridge adds to a history, its `expanded` best.
+    """
+
+    candidates: PositiveInt = 200
+    vector_share: Share = 0.25
+    regularisation: PositiveFloat = 2.0
+    expansion: NonNegativeFloat = 20.0
     expanded: PositiveInt = 500
     longest_posting: PositiveInt = 5_000
 

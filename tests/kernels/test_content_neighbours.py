@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from m6rec.kernels.content import unit_rows
 from m6rec.kernels.content_neighbours import (
     content_weights,
     represent_by_neighbours,
@@ -26,17 +27,23 @@ def every_target() -> np.ndarray:
     return np.arange(N_ITEMS, dtype=np.int32)
 
 
+@pytest.mark.parametrize("vector_share", [0.0, 0.4])
 @pytest.mark.parametrize("candidates", [5, N_ITEMS])
 def test_weights_solve_the_kernel_ridge_of_the_nearest_warm_items(
-    terms: sp.csr_matrix, candidates: int
+    terms: sp.csr_matrix, candidates: int, vector_share: float
 ) -> None:
+    vectors = unit_rows(np.random.default_rng(5).standard_normal((N_ITEMS, 6)).astype(np.float32))
     counts = np.arange(N_ITEMS) % 3  # A third of the items have no interactions.
     postings = warm_postings(terms, counts, longest=N_ITEMS, seed=1)
-    found = content_weights(terms, postings, every_target(), candidates, PENALTY).to_scipy()
-    likeness = np.asarray((terms @ terms.T).todense())
+    solved = content_weights(
+        terms, vectors, postings, every_target(), candidates, vector_share, PENALTY
+    )
+    found = solved.to_scipy()
+    by_terms = np.asarray((terms @ terms.T).todense())
+    likeness = (1.0 - vector_share) * by_terms + vector_share * vectors @ vectors.T
     for target in range(N_ITEMS):
-        eligible = [i for i in range(N_ITEMS) if i != target and counts[i] and likeness[i, target]]
-        nearest = sorted(eligible, key=lambda i: (-likeness[i, target], i))[:candidates]
+        eligible = [i for i in range(N_ITEMS) if i != target and counts[i] and by_terms[i, target]]
+        nearest = sorted(eligible, key=lambda i: (-by_terms[i, target], i))[:candidates]
         system = likeness[np.ix_(nearest, nearest)] + PENALTY * np.eye(len(nearest))
         expected = np.zeros(N_ITEMS)
         expected[nearest] = np.linalg.solve(system, likeness[nearest, target])

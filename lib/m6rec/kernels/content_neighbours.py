@@ -1,11 +1,13 @@
 """Item-item weights from content: what the items of a history say for items like them.
 
 Each target item j, with or without interactions, gets the candidates S_j: the items with
-interactions whose content is nearest to its own by the cosine K of their terms. The weights of the
-candidates solve a kernel ridge regression on the target's content,
+interactions whose terms t are nearest to its own by cosine. The weights of the candidates solve a
+kernel ridge regression on the target's content,
 
-    (K_SS + lambda I) beta = K_Sj,
+    (K_SS + lambda I) beta = K_Sj    with    K_ij = (1 - s) t_i . t_j + s c_i . c_j,
 
+where the vectors c are the content after dimension reduction: two items without a common term may
+be alike there,
 so that five near copies of one item count as one witness and not as five (Saunders, Gammerman and
 Vovk 1998, "Ridge regression learning algorithm in dual variables"). The same weights represent an
 item without interactions in any vector space of items.
@@ -24,30 +26,36 @@ _LEAST_LENGTH = 1e-12
 
 def content_weights(
     terms: sp.csr_matrix,
+    vectors: Float32,
     postings: sp.csr_matrix,
     targets: Int32,
     candidates: int,
+    vector_share: float,
     regularisation: float,
 ) -> ItemWeights:
     """Weights of some targets; row t is target targets[t], its entries the candidates, ascending.
 
     Args:
         terms: float32 [M, V]; each item's terms, rows of length 1 or empty.
+        vectors: float32 [M, c]; each item's content vector, of length 1 or zero.
         postings: float32 [V, M]; each term's items, those that may be candidates alone.
         targets: int32 [B].
         candidates: |S_j| at most.
+        vector_share: s.
         regularisation: lambda, in units of an item's likeness to itself, which is 1.
     """
     counts, indices, weights = _content_weights(
         terms.indptr.astype(np.int64),
         terms.indices.astype(np.int32),
         terms.data.astype(np.float32),
+        np.ascontiguousarray(vectors),
         postings.indptr.astype(np.int64),
         postings.indices.astype(np.int32),
         postings.data.astype(np.float32),
         targets,
         candidates,
         terms.shape,
+        np.float32(vector_share),
         np.float32(regularisation),
     )
     return ItemWeights(offsets_of(counts), indices, weights)
@@ -119,19 +127,21 @@ def _content_weights(
     offsets: Int64,
     terms: Int32,
     values: Float32,
+    vectors: Float32,
     term_offsets: Int64,
     term_items: Int32,
     term_values: Float32,
     targets: Int32,
     candidates: int,
     shape: tuple[int, int],
+    vector_share: np.float32,
     penalty: np.float32,
 ) -> tuple[Int64, Int32, Float32]:
     n_items, n_terms = shape
     likeness = np.zeros(n_items, np.float32)
     touched = np.empty(n_items, np.int32)
     dense = np.zeros(n_terms, np.float32)
-    system = np.empty((candidates, candidates), np.float32)
+    term_share = np.float32(1.0) - vector_share
     counts = np.zeros(len(targets), np.int64)
     out_indices = np.empty(len(targets) * candidates, np.int32)
     out_weights = np.empty(len(targets) * candidates, np.float32)
@@ -152,14 +162,18 @@ def _content_weights(
         for place in range(n_touched):
             likeness[touched[place]] = 0.0
         n = len(chosen)
+        own = vectors[chosen]
+        system = vector_share * (own @ own.T)
+        right = term_share * right + vector_share * (own @ vectors[target])
         for a in range(n):
             _scatter(chosen[a], offsets, terms, values, dense)
             for b in range(a + 1):
                 total = np.float32(0.0)
                 for p in range(offsets[chosen[b]], offsets[chosen[b] + 1]):
                     total += values[p] * dense[terms[p]]
-                system[a, b] = total
-                system[b, a] = total
+                system[a, b] += term_share * total
+                if a != b:
+                    system[b, a] += term_share * total
             system[a, a] += penalty
             for p in range(offsets[chosen[a]], offsets[chosen[a] + 1]):
                 dense[terms[p]] = 0.0

@@ -198,6 +198,7 @@ def train_ridge(
 def train_content_neighbours(
     spark: SparkSession,
     terms: sp.csr_matrix,
+    vectors: Float32,
     interaction_counts: Int64,
     config: ContentNeighboursConfig,
     seed: int,
@@ -207,13 +208,15 @@ def train_content_neighbours(
     Args:
         spark: whose executors solve the systems.
         terms: float32 [M, V]; the items' terms.
+        vectors: float32 [M, c]; the items' content vectors.
         interaction_counts: int64 [M].
         config: of the content neighbours.
         seed: of the sample of a term that very many items have.
     """
     n_items = terms.shape[0]
     postings = warm_postings(terms, interaction_counts, config.longest_posting, seed)
-    solve = partial(_solve_content_partition, shipped=ship(spark, (terms, postings)), config=config)
+    shipped = ship(spark, (terms, vectors, postings))
+    solve = partial(_solve_content_partition, shipped=shipped, config=config)
     solved = _numbered_tasks(spark, n_items).mapInArrow(solve, _PACKED)
     return transpose(_item_weights(_collect(solved), n_items))
 
@@ -524,9 +527,17 @@ def _solve_partition(
 def _solve_content_partition(
     batches: Iterable[pa.RecordBatch], shipped: Shipped, config: ContentNeighboursConfig
 ) -> Iterator[pa.RecordBatch]:
-    terms, postings = shipped.load()
+    terms, vectors, postings = shipped.load()
     for targets in _targets_of(batches, terms.shape[0]):
-        solved = content_weights(terms, postings, targets, config.candidates, config.regularisation)
+        solved = content_weights(
+            terms,
+            vectors,
+            postings,
+            targets,
+            config.candidates,
+            config.vector_share,
+            config.regularisation,
+        )
         yield from _packed_weights(targets, solved)
 
 
