@@ -394,7 +394,6 @@ class RecommendConfig(Section):
     top_n: PositiveInt = 20
     reasons: Annotated[int, Field(ge=0)] = 3
     rules: RulesConfig = RulesConfig()
-    users_per_block: PositiveInt = 256
 
 
 class EvaluateConfig(Section):

@@ -60,6 +60,8 @@ def config_of_folder(base: Path, data: Path, lake: Path, top: int, protocol: Pro
     if protocol == "cold_items":
         evaluate["candidates"] = "cold_items"
         settings["split"]["validation_strategy"] = "cold_items"
+        # Attributes place an item roughly: what the whole list holds tells rankers apart.
+        settings.setdefault("hybrid", {}).setdefault("k", top)
     settings["lake"] = str(lake)
     return parse_config(settings, str(base))
 

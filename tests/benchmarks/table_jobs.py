@@ -183,10 +183,15 @@ def _numbers(spark: SparkSession, n: int, index: str, name: str) -> DataFrame:
 
 
 def _without_attributes(index: DataFrame) -> DataFrame:
-    floats, words = F.array().cast("array<float>"), F.array().cast("array<string>")
-    return index.select(
-        "*", floats.alias(c.FEATURES), floats.alias(c.CONTENT), words.alias(c.ATTRIBUTES)
-    )
+    types = {
+        c.FEATURES: "array<float>",
+        c.CONTENT: "array<float>",
+        c.ATTRIBUTES: "array<string>",
+        c.TERM_INDICES: "array<int>",
+        c.TERM_WEIGHTS: "array<float>",
+    }
+    nothing = [F.array().cast(kind).alias(name) for name, kind in types.items()]
+    return index.select("*", *nothing)
 
 
 def _prepare_job(workspace: Workspace, config: Config, job: Job, run_id: str) -> Measure:

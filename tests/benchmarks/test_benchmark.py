@@ -7,7 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from pyspark.sql import SparkSession
 
+from m6rec.lakehouse import Lakehouse
+from tests.benchmarks import table_jobs
+from tests.benchmarks.dataset import generated
+from tests.benchmarks.generator import Sizes
+from tests.benchmarks.measure import Workspace
 from tests.benchmarks.scaling import fitted_exponent, summary
 
 REPOSITORY = Path(__file__).parent.parent.parent
@@ -38,6 +44,19 @@ def test_the_command_writes_medians_samples_and_peaks_of_each_contender(tmp_path
     )
     assert result["machine"]["blas"] and result["versions"]["m6rec"]
     assert "als_loss" in (tmp_path / "benchmark.html").read_text()
+
+
+def test_the_job_that_is_measured_lists_items_for_every_user(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    sizes = Sizes(users=30, items=130, interactions=300, tastes=2)
+    workspace = Workspace(generated(sizes, 1, tmp_path / "data"), "default", tmp_path)
+    table_jobs.write_tables(workspace)
+    assert table_jobs.prepare_top_n_of_m6rec(workspace)() > 0.0
+    lake = str(workspace.dataset.folder / "lake")
+    lists = Lakehouse(spark, lake, table_jobs.RUN_ID).read("recommendations").toPandas()
+    users = workspace.dataset.sizes()["users"]
+    assert len(lists) == users * table_jobs.LISTED
 
 
 def test_a_cost_in_proportion_has_the_exponent_one() -> None:
