@@ -77,7 +77,7 @@ def run_killed_and_again(shop: Shop, folder: Path, properties: Path) -> KilledRu
     return KilledRun(killed, (process.returncode, output), folder / "out" / "lake")
 
 
-def run_on_cluster(shop: Shop, folder: Path, properties: Path) -> ClusterRun:
+def run_on_cluster(shop: Shop, folder: Path, _: Path) -> ClusterRun:
     """Run the pipeline with conf/spark-cluster.conf on a master and two workers."""
     properties = folder / "spark.conf"
     cluster_lines = (REPOSITORY / "conf" / "spark-cluster.conf").read_text().splitlines()
