@@ -61,12 +61,11 @@ def prepare_product(workspace: Workspace) -> Measure:
 
 def prepare_implicit(workspace: Workspace) -> Measure:
     """implicit's `recommend` with seen items masked."""
-    from implicit.cpu.matrix_factorization_base import (  # noqa: PLC0415 - may be absent
-        MatrixFactorizationBase,
-    )
+    from implicit.cpu.als import AlternatingLeastSquares  # noqa: PLC0415 - may be absent
 
-    model = MatrixFactorizationBase(num_threads=workspace.workers)
-    model.user_factors, model.item_factors = vectors(workspace, int(workspace.case))
+    rank = int(workspace.case)
+    model = AlternatingLeastSquares(factors=rank, num_threads=workspace.workers)
+    model.user_factors, model.item_factors = vectors(workspace, rank)
     seen, everyone = workspace.dataset.scipy(), np.arange(len(model.user_factors))
     return lambda: time_of(lambda: model.recommend(everyone, seen, N=LISTED))
 
