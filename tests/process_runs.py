@@ -5,6 +5,7 @@ other tests. They skip what does not touch the lists: ratings and ablation.
 """
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from m6rec.schemas import RUNS
 from tests.jobs.standalone_cluster import standalone_cluster
 from tests.quick_spark import QUICK_TO_START
 from tests.synthetic_shop import Shop
@@ -36,11 +38,13 @@ class KilledRun:
     Attributes:
         killed: return code and output of the first process.
         again: of the second.
+        lake_when_killed: a copy of its lineage before it was started again.
         lake: the root of its tables.
     """
 
     killed: tuple[int, str]
     again: tuple[int, str]
+    lake_when_killed: Path
     lake: Path
 
 
@@ -72,9 +76,11 @@ def run_killed_and_again(shop: Shop, folder: Path, properties: Path) -> KilledRu
             os.killpg(process.pid, signal.SIGKILL)
             break
     killed = (process.wait(), "".join(printed))
+    lake, lake_when_killed = folder / "out" / "lake", folder / "lake-when-killed"
+    shutil.copytree(lake / RUNS.name, lake_when_killed / RUNS.name)
     process = _start(start, environment)
     output, _ = process.communicate()
-    return KilledRun(killed, (process.returncode, output), folder / "out" / "lake")
+    return KilledRun(killed, (process.returncode, output), lake_when_killed, lake)
 
 
 def run_on_cluster(shop: Shop, folder: Path, _: Path) -> ClusterRun:

@@ -19,6 +19,10 @@ def test_killed_and_started_again_it_gives_the_lists_of_a_run_that_was_not(
 ) -> None:
     code, printed = killed_run.killed
     assert code == -signal.SIGKILL, printed
+    killed = Lakehouse(spark, str(killed_run.lake_when_killed), "killed")
+    assert killed.exists("runs")
+    assert published_run(killed) is None
+
     code, printed = killed_run.again
     assert code == 0, printed
     assert "train_factors: skipped (finished)" in printed

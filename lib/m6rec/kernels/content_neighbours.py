@@ -6,11 +6,10 @@ kernel ridge regression on the target's content,
 
     (K_SS + lambda I) beta = K_Sj    with    K_ij = (1 - s) t_i . t_j + s c_i . c_j,
 
-where the vectors c are the content after dimension reduction: two items without a common term may
-be alike there,
 so that five near copies of one item count as one witness and not as five (Saunders, Gammerman and
-Vovk 1998, "Ridge regression learning algorithm in dual variables"). The same weights represent an
-item without interactions in any vector space of items.
+Vovk 1998, "Ridge regression learning algorithm in dual variables"). The vectors c are the content
+after dimension reduction, where two items without a common term may be alike. The same weights
+represent an item without interactions in any vector space of items.
 """
 
 import numba
@@ -172,8 +171,7 @@ def _content_weights(
                 for p in range(offsets[chosen[b]], offsets[chosen[b] + 1]):
                     total += values[p] * dense[terms[p]]
                 system[a, b] += term_share * total
-                if a != b:
-                    system[b, a] += term_share * total
+                system[b, a] = system[a, b]
             system[a, a] += penalty
             for p in range(offsets[chosen[a]], offsets[chosen[a] + 1]):
                 dense[terms[p]] = 0.0
