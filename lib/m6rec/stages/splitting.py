@@ -22,6 +22,7 @@ from pyspark.sql import functions as F
 from m6rec import columns as c
 from m6rec.config import SplitConfig
 from m6rec.errors import ConfigError
+from m6rec.kernels.blending import BINS, evidence_bins
 from m6rec.kernels.rows import Int32, Int64
 from m6rec.stages.arrow_rows import list_array, list_column
 
@@ -42,6 +43,9 @@ _TIES_SALT = 100
 _VALIDATION_SHARE = 0.1
 _VALIDATION_SHARES = {"mixed": 0.2}
 
+# Where items are equally common both draws are alike, and one pair an item is a small fold.
+_CLEARLY_NEARER = 0.1
+
 _Marker = Callable[[DataFrame], DataFrame]
 
 
@@ -55,9 +59,9 @@ def split_pairs(
 ) -> DataFrame:
     """Add `fold` to the pairs.
 
-    Only positive pairs are held out. `last`, `random` and `mixed` leave each user with two or
-    more positives at least one in train; `temporal`, `cold_items` and `cold_users` do not, for
-    new users and unseen items are what they are to measure. A provided test pair is taken out
+    Only positive pairs are held out. `last`, `random`, `mixed` and `each_item` leave each user with
+    two or more positives at least one in train; `temporal`, `cold_items` and `cold_users` do not,
+    for new users and unseen items are what they are to measure. A provided test pair is taken out
     of train and validation, a provided validation pair out of train.
 
     Args:
@@ -118,7 +122,8 @@ def _validation_strategy(
     if test_strategy not in {"provided", "none"}:
         return test_strategy
     if not has_time:
-        return "mixed"
+        rare = test_strategy == "provided" and _test_is_of_rare_items(folded)
+        return "each_item" if rare else "mixed"
     return "last" if test_strategy == "none" or _test_is_later(folded) else "random"
 
 
@@ -138,6 +143,40 @@ def _test_is_later(folded: DataFrame) -> bool:
     )
     # Without a tested user that has a history, nothing speaks against the order of time.
     return row is None or not row["tested"] or 2 * row["later"] > row["tested"]
+
+
+def _test_is_of_rare_items(folded: DataFrame) -> bool:
+    """Whether the test's items are as rare in training as one pair of each item would be.
+
+    A pair held out by chance is of an item with n training pairs n times as often; of one pair an
+    item, all n are as frequent. Whichever resembles the test more, by the share of pairs in each
+    bin of evidence. Nothing else of the test is looked at: not who has which item.
+    """
+    in_fold = {fold: F.sum((F.col(c.FOLD) == fold).cast("long")) for fold in (c.TRAIN, c.TEST)}
+    items = (
+        folded.where(c.POSITIVE)
+        .groupBy(c.ITEM_INDEX)
+        .agg(in_fold[c.TRAIN].alias("trained"), in_fold[c.TEST].alias("tested"))
+    )
+    by_count = items.groupBy("trained").agg(
+        F.count("*").alias("items"), F.sum("tested").alias("tested")
+    )
+    table = by_count.toPandas().astype("int64")
+    trained = table[table["trained"] > 0]
+    if trained.empty or not table["tested"].sum():
+        return False
+    left = trained["trained"].to_numpy() - 1
+    tested = _share_of_bins(table["trained"].to_numpy(), table["tested"].to_numpy())
+    by_chance = _share_of_bins(left, trained["items"].to_numpy() * trained["trained"].to_numpy())
+    of_each_item = _share_of_bins(left, trained["items"].to_numpy())
+    nearer = abs(tested - by_chance).sum() - abs(tested - of_each_item).sum()
+    return bool(nearer > _CLEARLY_NEARER)
+
+
+def _share_of_bins(counts: Int64, pairs: Int64) -> npt.NDArray[np.float64]:
+    shares = np.bincount(evidence_bins(counts), pairs, BINS)
+    result: npt.NDArray[np.float64] = shares / shares.sum()
+    return result
 
 
 def _provide(
@@ -177,6 +216,7 @@ def _hold_out(pairs: DataFrame, fold: str, holdout: _Holdout) -> DataFrame:
         "cold_items": partial(_mark_cold, holdout=holdout, key=c.ITEM_INDEX),
         "cold_users": partial(_mark_cold, holdout=holdout, key=c.USER_INDEX),
         "mixed": partial(_mark_mixed, holdout=holdout),
+        "each_item": partial(_mark_each_item, holdout=holdout),
     }
     marked = markers[holdout.strategy](pairs)
     moved = marked.withColumn(c.FOLD, F.when(F.col(_HELD), fold).otherwise(F.col(c.FOLD)))
@@ -213,6 +253,18 @@ def _mark_per_user(pairs: DataFrame, holdout: _Holdout, order: tuple[Column, ...
         .withColumn("_place", F.row_number().over(user.orderBy(_eligible().desc(), *order)))
         .withColumn(_HELD, _eligible() & (F.col("_place") <= held))
     )
+
+
+def _mark_each_item(pairs: DataFrame, holdout: _Holdout) -> DataFrame:
+    """Mark one eligible pair of each item, drawn by chance; a user keeps at least one."""
+    item = Window.partitionBy(c.ITEM_INDEX).orderBy(_eligible().desc(), *_shuffled(holdout))
+    user = Window.partitionBy(c.USER_INDEX)
+    drawn = pairs.withColumn("_drawn", _eligible() & (F.row_number().over(item) == 1))
+    kept = F.row_number().over(user.orderBy(F.col("_drawn").desc(), *_shuffled(holdout))) == 1
+    all_drawn = F.sum(_eligible().cast("long")).over(user) == F.sum(
+        F.col("_drawn").cast("long")
+    ).over(user)
+    return drawn.withColumn(_HELD, F.col("_drawn") & ~(all_drawn & kept))
 
 
 def _mark_latest(pairs: DataFrame, holdout: _Holdout) -> DataFrame:
