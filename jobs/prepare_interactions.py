@@ -247,8 +247,12 @@ def _extend_indices(lakehouse: Lakehouse, pairs: _Pairs, sources: _Sources) -> N
 
 
 def _counted_ids(pairs: _Pairs, attributes: DataFrame | None, id_name: str) -> DataFrame:
-    """Each id of this run with its number of pairs, 0 where only an attribute table has it."""
-    counted = [frame.select(id_name, F.lit(1).alias("n")) for frame in pairs.all()]
+    """Each id of this run with its number of pairs, in the owner's interactions alone.
+
+    Ties in lists go by index: what is held out must not decide them.
+    """
+    held_out = [frame.select(id_name, F.lit(0).alias("n")) for frame in pairs.all()[1:]]
+    counted = [pairs.interactions.select(id_name, F.lit(1).alias("n")), *held_out]
     if attributes is not None:
         counted.append(attributes.select(id_name, F.lit(0).alias("n")))
     together = counted[0]
@@ -276,9 +280,10 @@ def _split(lakehouse: Lakehouse, pairs: _Pairs, config: Config) -> None:
 
 
 def _indexed(lakehouse: Lakehouse, pairs: DataFrame) -> DataFrame:
-    """Pairs with indices in place of ids, persisted."""
+    """Pairs with indices in place of ids, and the items' ids as numbers, persisted."""
     users = lakehouse.read("user_index").select(c.USER_ID, c.USER_INDEX)
-    items = lakehouse.read("item_index").select(c.ITEM_ID, c.ITEM_INDEX)
+    number = F.col(c.ITEM_ID).try_cast("long").alias(c.ITEM_NUMBER)
+    items = lakehouse.read("item_index").select(c.ITEM_ID, c.ITEM_INDEX, number)
     joined = pairs.join(items, on=c.ITEM_ID, how="inner").join(users, on=c.USER_ID, how="inner")
     return joined.drop(c.USER_ID, c.ITEM_ID).persist()
 

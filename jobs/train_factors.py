@@ -3,6 +3,7 @@
 Reads user_item_matrix and item_index; writes item_factors, user_factors and models, for both fits.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from functools import reduce
 
 from pyspark.sql import DataFrame
@@ -59,15 +60,22 @@ def write_models(
 ) -> None:
     """Write models and, by method, the factors of users.
 
-    One commit a table: a commit costs more than the rows of a model.
+    One commit a table, side by side: a commit costs more than the rows of a model, and most of it
+    is the driver's.
     """
     frames = [model_to_frame(lakehouse.spark, model) for model in models]
-    lakehouse.write("item_factors", reduce(DataFrame.union, frames), fit=fit)
     rows = [model_row(model.method, model.parameters) for model in models]
-    lakehouse.write_rows("models", rows, fit=fit, kind="factors")
-    if users:
-        named = [frame.withColumn(c.METHOD, F.lit(method)) for method, frame in users.items()]
-        lakehouse.write("user_factors", reduce(DataFrame.union, named), fit=fit)
+    with ThreadPoolExecutor() as pool:
+        commits = [
+            pool.submit(lakehouse.write, "item_factors", reduce(DataFrame.union, frames), fit=fit),
+            pool.submit(lakehouse.write_rows, "models", rows, fit=fit, kind="factors"),
+        ]
+        if users:
+            named = [frame.withColumn(c.METHOD, F.lit(method)) for method, frame in users.items()]
+            whole = reduce(DataFrame.union, named)
+            commits.append(pool.submit(lakehouse.write, "user_factors", whole, fit=fit))
+    for commit in commits:
+        commit.result()
 
 
 if __name__ == "__main__":

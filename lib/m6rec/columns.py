@@ -6,6 +6,7 @@ USER_ID = "user_id"
 ITEM_ID = "item_id"
 USER_INDEX = "user_index"
 ITEM_INDEX = "item_index"
+ITEM_NUMBER = "item_number"
 
 EVENT_TIME = "event_time"
 EVENT_TYPE = "event_type"

@@ -113,10 +113,11 @@ class SplitConfig(Section):
 
     `auto` is `last` where interactions have a time, else `random`. For the validation it is the
     strategy of the test; with a test of the owner's, `last` where most of it comes after training,
-    `random` where times say otherwise, and without times `mixed`, or `each_item` where the test
-    is of items as rare in training as one pair of each item would be. Unless `validation_share` is
-    given, it is a fifth for `mixed`, which holds out items together with those most like them,
-    and a tenth for the others; `each_item` holds out one pair of each item, whatever the share.
+    `random` where times say otherwise, and without times `highest_ids` where nearly all of it has
+    higher item numbers than the user's training items, as where ids are given in order of arrival
+    and each list is cut in two, else `mixed`. Unless `validation_share` is given, it is a fifth
+    for `mixed`, which holds out items together with those most like them, and a tenth for the
+    others.
     """
 
     strategy: Literal[
@@ -127,7 +128,7 @@ class SplitConfig(Section):
     test: TableSource | None = None
     validation: TableSource | None = None
     validation_strategy: Literal[
-        "auto", "temporal", "last", "random", "mixed", "each_item", "cold_items"
+        "auto", "temporal", "last", "highest_ids", "random", "mixed", "cold_items"
     ] = "auto"
     validation_share: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
 

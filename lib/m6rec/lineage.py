@@ -21,6 +21,7 @@ from m6rec.config import Config
 from m6rec.errors import ConfigError, DataError
 from m6rec.lakehouse import Lakehouse
 from m6rec.schemas import RUNS
+from m6rec.session import starting_workers
 
 Job = Callable[[Lakehouse, Config], None]
 
@@ -38,7 +39,8 @@ def run_job(lakehouse: Lakehouse, config: Config, job: str, run: Job) -> bool:
     Raises:
         ConfigError: the run was begun with another configuration.
     """
-    earlier = _jobs_of_run(lakehouse)
+    with starting_workers(lakehouse.spark):
+        earlier = _jobs_of_run(lakehouse)
     _check_same_config(earlier, config, lakehouse.run_id)
     if any(row["job"] == job and row["status"] == FINISHED for row in earlier):
         print(f"{job}: skipped (finished)", flush=True)

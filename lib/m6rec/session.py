@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -33,6 +34,27 @@ def get_session(
     for key, value in (properties or {}).items():
         builder = builder.config(key, value)
     return builder.getOrCreate()
+
+
+@contextmanager
+def starting_workers(spark: SparkSession) -> Iterator[None]:
+    """Start the Python workers of local mode beside what the driver does meanwhile.
+
+    A first table takes the driver seconds on one core, and the first Python workers as much.
+    """
+    if not str(spark.conf.get("spark.master", "")).startswith("local"):
+        yield
+        return
+    context = spark.sparkContext
+    slots = context.defaultParallelism
+    with ThreadPoolExecutor(1) as pool:
+        started = pool.submit(context.parallelize(range(slots), slots).foreach, _nothing)
+        yield
+        started.result()
+
+
+def _nothing(_: int) -> None:
+    """What the first task of a Python worker does."""
 
 
 @contextmanager

@@ -1,8 +1,7 @@
 """Each strategy holds out what it names, and leaves the rest in train."""
 
 import math
-from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections import defaultdict
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from m6rec.config import SplitConfig, TableSource
 from m6rec.errors import ConfigError
@@ -30,7 +30,8 @@ Folds = dict[tuple[int, int], str]
 
 
 def frame(spark: SparkSession, rows: list[tuple[Any, ...]], partitions: int = 2) -> DataFrame:
-    return spark.createDataFrame(rows, SCHEMA).repartition(partitions)
+    named = spark.createDataFrame(rows, SCHEMA).withColumn("item_number", F.lit(None).cast("long"))
+    return named.repartition(partitions)
 
 
 def split(
@@ -172,16 +173,15 @@ def test_provided_pairs_leave_train_and_may_hold_unknown_users_and_items(
 def test_without_times_the_validation_of_a_provided_split_is_mixed_and_from_train_alone(
     spark: SparkSession,
 ) -> None:
-    common = Counter(item for _, item, *_ in ROWS).most_common(1)[0][0]
-    test = [(user, common, 1.0, None, True) for user in range(12, 24)]
+    test = [(user, 30, 1.0, None, True) for user in range(12)]
     config = SplitConfig(strategy="provided", test=TABLE, validation_share=0.4)
     rows = [(user, item, weight, None, True) for user, item, weight, *_ in ROWS]
     result = split_pairs(frame(spark, rows), config, 1, False, frame(spark, test)).collect()
     folds = {(row.user_index, row.item_index): row.fold for row in result}
     assert len(result) == len(ROWS) + 12
-    held = of_users(folds, "validation")
-    for user in range(12):
-        assert held[user] == expected_share(user + 1, 0.4)
+    assert of_users(folds, "test") == dict.fromkeys(range(12), 1)
+    for user, held in of_users(folds, "validation").items():
+        assert held == expected_share(user + 1, 0.4)
 
 
 @pytest.mark.parametrize("later", [True, False])
@@ -205,6 +205,26 @@ def test_with_times_the_validation_of_a_provided_split_is_like_its_test(
     assert all(held[user] == set(latest_of_training) for user in users) == later
 
 
+@pytest.mark.parametrize("cut", [True, False], ids=["lists cut in two", "every third item"])
+def test_without_times_item_numbers_tell_that_lists_were_cut_in_two(
+    spark: SparkSession, cut: bool
+) -> None:
+    items = [(user, 5 * step + user % 5, step) for user in range(12) for step in range(15)]
+    tested = [(user, item) for user, item, step in items if (step >= 10 if cut else step % 3 == 1)]
+    training = [(user, item) for user, item, _ in items if (user, item) not in tested]
+    numbered = [
+        frame(spark, [(*pair, 1.0, None, True) for pair in pairs]).withColumn(
+            "item_number", F.col("item_index")
+        )
+        for pairs in (training, tested)
+    ]
+    config = SplitConfig(strategy="provided", test=TABLE)
+    found = split_pairs(numbered[0], config, 1, False, numbered[1]).where("fold = 'validation'")
+    held = {(row.user_index, row.item_index) for row in found.collect()}
+    highest = {(user, max(item for one, item in training if one == user)) for user in range(12)}
+    assert (held == highest) == cut
+
+
 def test_provided_without_its_table_is_refused(spark: SparkSession) -> None:
     config = SplitConfig(strategy="provided", test=TABLE)
     with pytest.raises(ConfigError, match="test table"):
@@ -215,46 +235,6 @@ def sample(dense: Any) -> ItemSample:
     rows = sp.csr_matrix(np.asarray(dense, dtype=np.float32))
     counts = np.asarray(rows.sum(axis=0), dtype=np.float64).ravel()
     return ItemSample(rows, rows.T.tocsr(), counts)
-
-
-def pairs_of_new_users(spark: SparkSession, item_of: Callable[[int], int]) -> DataFrame:
-    """A test pair each of users 100 and up, who are in no other fold."""
-    rows = [(100 + n, item_of(n), 1.0, None, True) for n in range(60)]
-    return spark.createDataFrame(rows, SCHEMA)
-
-
-# Items 0 to 2 have 20 users each, items 10 to 69 one: half of the pairs each.
-HEAD_AND_TAIL = [(user, item, 1.0, None, True) for user in range(20) for item in range(3)] + [
-    (user, 10 + 3 * user + step, 1.0, None, True) for user in range(20) for step in range(3)
-]
-
-
-def test_where_the_test_is_of_rare_items_validation_takes_one_pair_of_each_item(
-    spark: SparkSession,
-) -> None:
-    held = validation_items(spark, pairs_of_new_users(spark, lambda n: 200 + n))
-    assert sorted(held) == [0, 1, 2, *range(10, 70)]
-
-
-def test_where_the_test_is_of_items_as_common_as_any_validation_is_drawn_from_each_user(
-    spark: SparkSession,
-) -> None:
-    held = validation_items(spark, pairs_of_new_users(spark, lambda n: n % 3 if n % 2 else 10 + n))
-    assert len(held) == 20
-    assert len(set(held)) < 20
-
-
-def validation_items(spark: SparkSession, test_pairs: DataFrame) -> list[int]:
-    settings = SplitConfig(strategy="provided", test=TABLE)
-    folds = split_pairs(frame(spark, HEAD_AND_TAIL), settings, 1, False, test_pairs)
-    return [row.item_index for row in folds.where("fold = 'validation'").collect()]
-
-
-def test_one_pair_of_each_item_leaves_every_user_one(spark: SparkSession) -> None:
-    alone = [(user, 3 * user + step, 1.0, None, True) for user in range(9) for step in range(3)]
-    folds = split(spark, False, rows=alone, strategy="none", validation_strategy="each_item")
-    assert set(of_users(folds, "train").values()) == {1}
-    assert set(of_users(folds, "validation").values()) == {2}
 
 
 def test_mixed_takes_an_item_together_with_those_most_like_it() -> None:

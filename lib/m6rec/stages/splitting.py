@@ -22,7 +22,6 @@ from pyspark.sql import functions as F
 from m6rec import columns as c
 from m6rec.config import SplitConfig
 from m6rec.errors import ConfigError
-from m6rec.kernels.blending import BINS, evidence_bins
 from m6rec.kernels.rows import Int32, Int64
 from m6rec.stages.arrow_rows import list_array, list_column
 
@@ -42,9 +41,8 @@ _TEST_SALT, _VALIDATION_SALT, _SAMPLE_SALT = 1, 2, 3
 _TIES_SALT = 100
 _VALIDATION_SHARE = 0.1
 _VALIDATION_SHARES = {"mixed": 0.2}
-
-# Where items are equally common both draws are alike, and one pair an item is a small fold.
-_CLEARLY_NEARER = 0.1
+# Of the test's pairs, for their order to count as that of time, or of numbers, which say less.
+_MOSTLY, _NEARLY_ALL = 0.5, 0.9
 
 _Marker = Callable[[DataFrame], DataFrame]
 
@@ -59,14 +57,14 @@ def split_pairs(
 ) -> DataFrame:
     """Add `fold` to the pairs.
 
-    Only positive pairs are held out. `last`, `random`, `mixed` and `each_item` leave each user with
-    two or more positives at least one in train; `temporal`, `cold_items` and `cold_users` do not,
-    for new users and unseen items are what they are to measure. A provided test pair is taken out
-    of train and validation, a provided validation pair out of train.
+    Only positive pairs are held out. `last`, `highest_ids`, `random` and `mixed` leave each user
+    with two or more positives at least one in train; `temporal`, `cold_items` and `cold_users` do
+    not, for new users and unseen items are what they are to measure. A provided test pair is taken
+    out of train and validation, a provided validation pair out of train.
 
     Args:
-        pairs: user_index long, item_index long, event_time timestamp, positive boolean and any
-            other columns; one row a pair.
+        pairs: user_index long, item_index long, item_number long, event_time timestamp, positive
+            boolean and any other columns; one row a pair.
         config: strategy and shares.
         seed: decides every random choice.
         has_time: whether event_time is filled.
@@ -74,7 +72,7 @@ def split_pairs(
         validation_pairs: columns of `pairs`; optional, for strategy provided.
 
     Returns:
-        The columns of `pairs` and fold string (train, validation, test).
+        The columns of `pairs`, and fold string (train, validation, test).
 
     Raises:
         ConfigError: strategy provided without `test_pairs`.
@@ -121,62 +119,32 @@ def _validation_strategy(
         return config.validation_strategy
     if test_strategy not in {"provided", "none"}:
         return test_strategy
-    if not has_time:
-        rare = test_strategy == "provided" and _test_is_of_rare_items(folded)
-        return "each_item" if rare else "mixed"
-    return "last" if test_strategy == "none" or _test_is_later(folded) else "random"
+    if test_strategy == "none":
+        return "last" if has_time else "mixed"
+    if has_time:
+        # Without a tested user that has a history, nothing speaks against the order of time.
+        share = _share_after_training(folded, c.EVENT_TIME)
+        return "last" if share is None or share > _MOSTLY else "random"
+    share = _share_after_training(folded, c.ITEM_NUMBER)
+    return "highest_ids" if share is not None and share > _NEARLY_ALL else "mixed"
 
 
-def _test_is_later(folded: DataFrame) -> bool:
-    """Whether most test pairs come after all that their user has in training."""
-    time_in = {
-        fold: F.when(F.col(c.FOLD) == fold, F.col(c.EVENT_TIME)) for fold in (c.TRAIN, c.TEST)
-    }
+def _share_after_training(folded: DataFrame, column: str) -> float | None:
+    """The share of test pairs whose value is no less than any that their user has in training.
+
+    None without a test pair of a user with a history. Of the test nothing else is looked at.
+    """
+    value_in = {fold: F.when(F.col(c.FOLD) == fold, F.col(column)) for fold in (c.TRAIN, c.TEST)}
     users = folded.groupBy(c.USER_INDEX).agg(
-        F.max(time_in[c.TRAIN]).alias("latest"), F.collect_list(time_in[c.TEST]).alias("tested")
+        F.max(value_in[c.TRAIN]).alias("latest"), F.collect_list(value_in[c.TEST]).alias("tested")
     )
-    later = F.size(F.filter("tested", lambda time: time >= F.col("latest")))
+    later = F.size(F.filter("tested", lambda value: value >= F.col("latest")))
     row = (
         users.where(F.col("latest").isNotNull())
         .agg(F.sum(later).alias("later"), F.sum(F.size("tested")).alias("tested"))
         .first()
     )
-    # Without a tested user that has a history, nothing speaks against the order of time.
-    return row is None or not row["tested"] or 2 * row["later"] > row["tested"]
-
-
-def _test_is_of_rare_items(folded: DataFrame) -> bool:
-    """Whether the test's items are as rare in training as one pair of each item would be.
-
-    A pair held out by chance is of an item with n training pairs n times as often; of one pair an
-    item, all n are as frequent. Whichever resembles the test more, by the share of pairs in each
-    bin of evidence. Nothing else of the test is looked at: not who has which item.
-    """
-    in_fold = {fold: F.sum((F.col(c.FOLD) == fold).cast("long")) for fold in (c.TRAIN, c.TEST)}
-    items = (
-        folded.where(c.POSITIVE)
-        .groupBy(c.ITEM_INDEX)
-        .agg(in_fold[c.TRAIN].alias("trained"), in_fold[c.TEST].alias("tested"))
-    )
-    by_count = items.groupBy("trained").agg(
-        F.count("*").alias("items"), F.sum("tested").alias("tested")
-    )
-    table = by_count.toPandas().astype("int64")
-    trained = table[table["trained"] > 0]
-    if trained.empty or not table["tested"].sum():
-        return False
-    left = trained["trained"].to_numpy() - 1
-    tested = _share_of_bins(table["trained"].to_numpy(), table["tested"].to_numpy())
-    by_chance = _share_of_bins(left, trained["items"].to_numpy() * trained["trained"].to_numpy())
-    of_each_item = _share_of_bins(left, trained["items"].to_numpy())
-    nearer = abs(tested - by_chance).sum() - abs(tested - of_each_item).sum()
-    return bool(nearer > _CLEARLY_NEARER)
-
-
-def _share_of_bins(counts: Int64, pairs: Int64) -> npt.NDArray[np.float64]:
-    shares = np.bincount(evidence_bins(counts), pairs, BINS)
-    result: npt.NDArray[np.float64] = shares / shares.sum()
-    return result
+    return None if row is None or not row["tested"] else float(row["later"] / row["tested"])
 
 
 def _provide(
@@ -211,12 +179,12 @@ def _hold_out(pairs: DataFrame, fold: str, holdout: _Holdout) -> DataFrame:
     """Move the share of the positive training pairs that `holdout` marks to `fold`."""
     markers: dict[str, _Marker] = {
         "last": partial(_mark_per_user, holdout=holdout, order=_latest_first()),
+        "highest_ids": partial(_mark_per_user, holdout=holdout, order=_highest_number_first()),
         "random": partial(_mark_per_user, holdout=holdout, order=_shuffled(holdout)),
         "temporal": partial(_mark_latest, holdout=holdout),
         "cold_items": partial(_mark_cold, holdout=holdout, key=c.ITEM_INDEX),
         "cold_users": partial(_mark_cold, holdout=holdout, key=c.USER_INDEX),
         "mixed": partial(_mark_mixed, holdout=holdout),
-        "each_item": partial(_mark_each_item, holdout=holdout),
     }
     marked = markers[holdout.strategy](pairs)
     moved = marked.withColumn(c.FOLD, F.when(F.col(_HELD), fold).otherwise(F.col(c.FOLD)))
@@ -229,6 +197,10 @@ def _eligible() -> Column:
 
 def _latest_first() -> tuple[Column, ...]:
     return F.col(c.EVENT_TIME).desc(), F.col(c.ITEM_INDEX).desc()
+
+
+def _highest_number_first() -> tuple[Column, ...]:
+    return F.col(c.ITEM_NUMBER).desc(), F.col(c.ITEM_INDEX).desc()
 
 
 def _shuffled(holdout: _Holdout) -> tuple[Column, ...]:
@@ -253,18 +225,6 @@ def _mark_per_user(pairs: DataFrame, holdout: _Holdout, order: tuple[Column, ...
         .withColumn("_place", F.row_number().over(user.orderBy(_eligible().desc(), *order)))
         .withColumn(_HELD, _eligible() & (F.col("_place") <= held))
     )
-
-
-def _mark_each_item(pairs: DataFrame, holdout: _Holdout) -> DataFrame:
-    """Mark one eligible pair of each item, drawn by chance; a user keeps at least one."""
-    item = Window.partitionBy(c.ITEM_INDEX).orderBy(_eligible().desc(), *_shuffled(holdout))
-    user = Window.partitionBy(c.USER_INDEX)
-    drawn = pairs.withColumn("_drawn", _eligible() & (F.row_number().over(item) == 1))
-    kept = F.row_number().over(user.orderBy(F.col("_drawn").desc(), *_shuffled(holdout))) == 1
-    all_drawn = F.sum(_eligible().cast("long")).over(user) == F.sum(
-        F.col("_drawn").cast("long")
-    ).over(user)
-    return drawn.withColumn(_HELD, F.col("_drawn") & ~(all_drawn & kept))
 
 
 def _mark_latest(pairs: DataFrame, holdout: _Holdout) -> DataFrame:
