@@ -152,20 +152,19 @@ class SettingsConfig(Section):
     users: PositiveInt = 3_000
 
 
-EXACT_PASSES = 7
-
-
 class SvdConfig(Section):
     """Randomized SVD of D_u^-a P D_i^-b with spectral weighting f(s) = (s / s_0)^spectrum_power.
 
     By default few `power_passes`: the basis then keeps a share of what lies below the leading
     singular values, and the towers rank better on it (Gowalla, validation NDCG@20 of the untrained
-    start .130 after 2 passes, .106 after 7). With EXACT_PASSES singular values are exact to 1e-3.
+    start .130 after 2 passes, .106 after 7). Where `exact`, the leading half of the singular values
+    is right to 1e-3, and passes and oversampling are not used.
     """
 
     rank: PositiveInt = 256
     oversampling: Annotated[int, Field(ge=0)] = 32
     power_passes: Annotated[int, Field(ge=0)] = 2
+    exact: bool = False
     user_exponent: NonNegativeFloat = 0.5
     item_exponent: NonNegativeFloat = 0.3
     spectrum_power: NonNegativeFloat = 0.25
@@ -344,7 +343,7 @@ class RatingsConfig(Section):
             rank=self.choice_rank,
             user_exponent=self.choice_user_exponent,
             item_exponent=self.choice_item_exponent,
-            power_passes=EXACT_PASSES,
+            exact=True,
         )
 
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 from pyspark.sql import types as T
 
 from m6rec.cluster import run_program
-from m6rec.config import EXACT_PASSES, SvdConfig
+from m6rec.config import SvdConfig
 from m6rec.kernels.communicator import Communicator
 from m6rec.kernels.least_squares import add_sparse_terms, solve_rows
 from m6rec.kernels.rows import Float32, Rows
@@ -91,7 +91,7 @@ def prepare_svd_sweep(workspace: Workspace) -> Measure:
 
 def prepare_svd_product(workspace: Workspace) -> Measure:
     """SVD: the basis times a triangle."""
-    width = cost_model.svd_width(SvdConfig(rank=RANK, power_passes=EXACT_PASSES))
+    width = cost_model.svd_width(SvdConfig(rank=RANK))
     basis, triangle = _random(workspace.dataset.n_items, width), _random(width, width)
     _ = basis @ triangle
     return lambda: 2 * basis.shape[0] * width**2 / _best_time(lambda: basis @ triangle)

@@ -133,10 +133,10 @@ def svd(matrix: Matrix, config: SvdConfig, cluster: Cluster) -> Cost:
     sweeps, triangles = config.power_passes + 1, config.power_passes + 2
     swept = sweeps * _OPERATIONS_OF_ENTRY * width * matrix.interactions / executors
     square = 2 * matrix.items * width**2
-    # Gram matrices are divided, half of each by symmetry; the products with triangles (two a pass:
-    # the image and the basis before it) and Rayleigh-Ritz are on every executor.
+    # Gram matrices are divided, half of each by symmetry; the products with triangles and
+    # Rayleigh-Ritz are on every executor.
     gram = triangles * square / 2 / executors
-    products = (2 * config.power_passes + 2 + 2 + config.rank / width) * square
+    products = (triangles + 1 + config.rank / width) * square
     entries = WORD * _SVD_WORDS_OF_ENTRY * matrix.interactions / executors
     return Cost(
         {

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from m6rec.config import EXACT_PASSES, NeighboursConfig, SvdConfig, TowersConfig
+from m6rec.config import NeighboursConfig, SvdConfig, TowersConfig
 from tests.benchmarks import cost_model, loader, neighbours, scaling
 from tests.benchmarks.als import config as als_config
 from tests.benchmarks.cost_model import NETWORK, Cluster, Cost, Matrix
@@ -52,7 +52,7 @@ PREDICTORS: dict[str, Predictor] = {
         matrix, als_config(RANK, 1), Cluster(workers)
     ),
     "svd_seconds": lambda matrix, workers: cost_model.svd(
-        matrix, SvdConfig(rank=RANK, power_passes=EXACT_PASSES), Cluster(workers)
+        matrix, SvdConfig(rank=RANK), Cluster(workers)
     ),
     "top_n_kernel_seconds": lambda matrix, workers: cost_model.top_n(
         matrix, RANK, Cluster(1, workers)
@@ -159,9 +159,7 @@ def steps_of_shop(result: dict[str, Any]) -> Iterator[Step]:
     if shuffled is not None:
         yield Step("prepare", cost_model.prepare(shop, shuffled, EXECUTORS))
     yield Step("ALS", cost_model.als_iteration(shop, als, EXECUTORS), ALS_ITERATIONS)
-    yield Step(
-        "SVD", cost_model.svd(shop, SvdConfig(rank=RANK, power_passes=EXACT_PASSES), EXECUTORS)
-    )
+    yield Step("SVD", cost_model.svd(shop, SvdConfig(rank=RANK), EXECUTORS))
     yield Step("item neighbours", cost_model.neighbours(shop, NeighboursConfig(), EXECUTORS))
     yield Step("local ridge", cost_model.ridge(shop, NeighboursConfig(), EXECUTORS))
     epoch = cost_model.tower_epoch(shop, RANK, TowersConfig(), EXECUTORS)
@@ -203,11 +201,11 @@ def limits() -> list[str]:
     usable = USABLE_MEMORY * MEMORY_OF_EXECUTOR
     many = 1e6
     als = cost_model.als_iteration(Matrix(0, many, 0), als_config(128, 1), EXECUTORS)
-    svd = cost_model.svd(Matrix(1, many, 0), SvdConfig(power_passes=EXACT_PASSES), EXECUTORS)
+    svd = cost_model.svd(Matrix(1, many, 0), SvdConfig(), EXECUTORS)
     return [
         f"Item arrays fill an executor at {usable / als.memory_bytes * many:.2g} items with ALS of"
         f" rank 128, and at {usable / svd.memory_bytes * many:.2g} with SVD of rank"
-        f" {SvdConfig(power_passes=EXACT_PASSES).rank}."
+        f" {SvdConfig().rank}."
     ]
 
 

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from m6rec.config import EXACT_PASSES, AlsConfig, SvdConfig
+from m6rec.config import AlsConfig, SvdConfig
 from m6rec.kernels.top_n import top_n_products
 from m6rec.stages.factors import train_als, train_svd
 from tests.benchmarks import constants, preparation
@@ -53,7 +53,7 @@ def prepare_svd(workspace: Workspace) -> Measure:
     """The barrier program, with what it takes to bring the rows into it."""
     dataset = workspace.dataset
     matrix = dataset.frame(open_session(workspace))
-    settings = SvdConfig(rank=RANK, power_passes=EXACT_PASSES)
+    settings = SvdConfig(rank=RANK)
     train_svd(matrix.limit(WARM_UP_USERS), dataset.n_items, settings, workspace.seed)
     _note_sizes(workspace)
     return lambda: time_of(lambda: train_svd(matrix, dataset.n_items, settings, workspace.seed))

@@ -5,7 +5,7 @@ import scipy.sparse as sp
 from pyspark.mllib.linalg import Vectors
 from pyspark.mllib.linalg.distributed import RowMatrix
 
-from m6rec.config import EXACT_PASSES, SvdConfig
+from m6rec.config import SvdConfig
 from m6rec.kernels.projection import FactorModel
 from m6rec.stages.factors import train_svd
 from tests.benchmarks.measure import Contender, Measure, Workspace, time_of
@@ -18,7 +18,7 @@ ROW_MATRIX_RANKS = (64,)
 
 def prepare_m6rec(workspace: Workspace) -> Measure:
     """The barrier program."""
-    config = SvdConfig(rank=int(workspace.case), power_passes=EXACT_PASSES)
+    config = SvdConfig(rank=int(workspace.case), exact=True)
     matrix = workspace.dataset.frame(open_session(workspace)).cache()
     matrix.count()
 
@@ -51,7 +51,7 @@ def prepare_randomized_svd(workspace: Workspace) -> Measure:
     """scikit-learn with our oversampling and as many passes over the matrix."""
     from sklearn.utils.extmath import randomized_svd  # noqa: PLC0415 - may be absent
 
-    matrix, defaults = normalised(workspace), SvdConfig(power_passes=EXACT_PASSES)
+    matrix, defaults = normalised(workspace), SvdConfig(exact=True)
 
     def fit() -> None:
         values = randomized_svd(
@@ -90,7 +90,7 @@ def prepare_row_matrix(workspace: Workspace) -> Measure:
 
 def normalised(workspace: Workspace) -> sp.csr_matrix:
     """The matrix that our program decomposes, float32."""
-    matrix, defaults = workspace.dataset.scipy(), SvdConfig(power_passes=EXACT_PASSES)
+    matrix, defaults = workspace.dataset.scipy(), SvdConfig(exact=True)
     users = np.maximum(np.diff(matrix.indptr), 1) ** -defaults.user_exponent
     items = np.maximum(np.bincount(matrix.indices, minlength=matrix.shape[1]), 1)
     scale = np.repeat(users, np.diff(matrix.indptr))

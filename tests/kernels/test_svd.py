@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from m6rec.config import EXACT_PASSES, SvdConfig
+from m6rec.config import SvdConfig
 from m6rec.kernels.communicator import LocalCommunicator
 from m6rec.kernels.projection import project
 from m6rec.kernels.rows import Rows, rows_from_scipy
@@ -39,18 +39,39 @@ def test_singular_values_and_subspace_equal_a_dense_decomposition() -> None:
     np.testing.assert_allclose(cosines, 1.0, atol=2e-3)
 
 
+def test_exact_values_of_the_leading_half_equal_a_dense_decomposition() -> None:
+    rows = rows_from_scipy(sp.random(400, 300, 0.05, "csr", np.float32, random_state=2))
+    config = SvdConfig(rank=64, exact=True)
+    dense = (rows.to_scipy(300).toarray() > 0) * rows.to_scipy(300).toarray().astype(np.float64)
+    left = np.maximum((dense > 0).sum(axis=1), 1.0) ** -config.user_exponent
+    right = np.maximum((dense > 0).sum(axis=0), 1.0) ** -config.item_exponent
+    expected = np.linalg.svd(left[:, None] * dense * right, compute_uv=False)
+    found = randomized_svd(rows, 300, config, 1, LOCAL)
+    np.testing.assert_allclose(found.singular_values[:32], expected[:32], rtol=1e-3)
+    assert (found.singular_values[32:] <= expected[32:64] * (1 + 1e-5)).all()
+    assert (found.singular_values[32:] > 0.8 * expected[32:64]).all()
+
+
+def test_a_matrix_of_lower_rank_than_asked_for_has_zeros_beyond_it() -> None:
+    dense = np.kron(np.eye(5), np.ones((12, 30))).astype(np.float32)
+    found = randomized_svd(
+        rows_from_scipy(sp.csr_matrix(dense)), 150, SvdConfig(rank=50, exact=True), 1, LOCAL
+    )
+    block = np.linalg.norm(np.ones((12, 30)) * 30.0**-0.5 * 12.0**-0.3)
+    np.testing.assert_allclose(found.singular_values[:5], block, rtol=1e-5)
+    assert (found.singular_values[5:] < 1e-3 * block).all()
+    vectors = found.item_vectors
+    np.testing.assert_allclose(vectors.T @ vectors, np.eye(50), atol=1e-4)
+
+
 def test_item_vectors_are_orthonormal_with_their_largest_entry_positive() -> None:
-    vectors = randomized_svd(
-        _rows(), ITEMS, SvdConfig(rank=12, power_passes=EXACT_PASSES), 1, LOCAL
-    ).item_vectors
+    vectors = randomized_svd(_rows(), ITEMS, SvdConfig(rank=12, exact=True), 1, LOCAL).item_vectors
     np.testing.assert_allclose(vectors.T @ vectors, np.eye(12), atol=1e-5)
     assert (vectors[np.abs(vectors).argmax(axis=0), np.arange(12)] > 0).all()
 
 
 def test_the_rank_is_lowered_to_what_small_data_has() -> None:
-    result = randomized_svd(
-        _rows(), ITEMS, SvdConfig(rank=500, power_passes=EXACT_PASSES), 1, LOCAL
-    )
+    result = randomized_svd(_rows(), ITEMS, SvdConfig(rank=500, exact=True), 1, LOCAL)
     assert result.item_vectors.shape == (ITEMS, ITEMS - 1)
     assert np.isfinite(result.item_vectors).all()
 
@@ -58,14 +79,14 @@ def test_the_rank_is_lowered_to_what_small_data_has() -> None:
 @pytest.mark.parametrize("users", [1, 3])
 def test_a_single_item_has_a_model(users: int) -> None:
     rows = rows_from_scipy(sp.csr_matrix(np.ones((users, 1), np.float32)))
-    config = SvdConfig(rank=8, power_passes=EXACT_PASSES)
+    config = SvdConfig(rank=8, exact=True)
     model = svd_factor_model(randomized_svd(rows, 1, config, 1, LOCAL), config)
     assert model.factors.shape == (1, 1)
     assert (project(model, rows) @ model.factors.T > 0).all()
 
 
 def test_no_rows_at_all_give_zero_factors() -> None:
-    rows, config = _rows().slice(0, 0), SvdConfig(rank=8, power_passes=EXACT_PASSES)
+    rows, config = _rows().slice(0, 0), SvdConfig(rank=8, exact=True)
     model = svd_factor_model(randomized_svd(rows, ITEMS, config, 1, LOCAL), config)
     assert not model.factors.any()
     assert np.isfinite(model.factors).all()
@@ -76,7 +97,7 @@ def test_dependent_columns_fall_back_to_householder() -> None:
     result = randomized_svd(
         rows_from_scipy(sp.csr_matrix(one)),
         30,
-        SvdConfig(rank=4, power_passes=EXACT_PASSES),
+        SvdConfig(rank=4, exact=True),
         1,
         LOCAL,
     )
@@ -87,7 +108,7 @@ def test_dependent_columns_fall_back_to_householder() -> None:
 
 def test_scores_are_the_spectrally_weighted_filter() -> None:
     rows = _rows()
-    config = SvdConfig(rank=20, spectrum_power=0.5, power_passes=EXACT_PASSES)
+    config = SvdConfig(rank=20, spectrum_power=0.5, oversampling=60)
     result = randomized_svd(rows, ITEMS, config, 1, LOCAL)
     model = svd_factor_model(result, config)
     scores = project(model, rows) @ model.factors.T * model.scales
@@ -99,7 +120,7 @@ def test_scores_are_the_spectrally_weighted_filter() -> None:
 
 
 def test_items_that_nobody_has_get_zero_factors_and_scale_one() -> None:
-    config = SvdConfig(rank=10, power_passes=EXACT_PASSES)
+    config = SvdConfig(rank=10, exact=True)
     model = svd_factor_model(randomized_svd(_rows(), ITEMS, config, 1, LOCAL), config)
     assert model.interaction_counts[5] == 0
     assert not model.factors[5].any()
@@ -118,4 +139,4 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_the_same_answer() ->
 
 def test_all_zero_spectrum_does_not_divide_by_zero() -> None:
     result = SvdResult(np.zeros(2), np.eye(4, 2, dtype=np.float32), np.ones(4, np.int64))
-    assert not svd_factor_model(result, SvdConfig(rank=2, power_passes=EXACT_PASSES)).factors.any()
+    assert not svd_factor_model(result, SvdConfig(rank=2, exact=True)).factors.any()
