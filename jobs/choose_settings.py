@@ -1,9 +1,10 @@
 """Choose the few settings that matter most, by validation, before any model is trained.
 
-Tried are the ridge's exponents and penalty, the scale of recency, and the weight that ALS gives to
-what was not observed. Reads user_item_matrix and splits; writes models of kind `settings`, which
-the later jobs follow. What the config sets stays as it is set. How many trials there are follows
-from `settings.seconds` and the size of the data, not from the clock, so that a run can be repeated.
+Tried are the ridge's exponents and penalty, the scale of recency, and the weights that ALS gives to
+the items' attributes and to what was not observed. Reads user_item_matrix, item_features and
+splits; writes models of kind `settings`, which the later jobs follow. What the config sets stays as
+it is set. How many trials there are follows from `settings.seconds` and the size of the data, not
+from the clock, so that a run can be repeated.
 """
 
 import json
@@ -18,6 +19,7 @@ from m6rec.fits import SETTINGS, item_count, model_row, read_item_counts, unlist
 from m6rec.kernels.members import DotMember, FactorEncoder, HistoryMember, Member
 from m6rec.lakehouse import Lakehouse
 from m6rec.stages.factors import train_als
+from m6rec.stages.features import item_terms
 from m6rec.stages.matrix import sample_users, target_rows
 from m6rec.stages.neighbours import matrix_statistics, train_ridge
 from m6rec.stages.settings import ValidationUsers, collect_validation_users
@@ -25,10 +27,14 @@ from m6rec.stages.settings import ValidationUsers, collect_validation_users
 RIDGE = "neighbours.ridge"
 RECENCY = "neighbours.recency_scale"
 UNOBSERVED = "factors.als.unobserved_total"
+ATTRIBUTES = "factors.als.attribute_weight"
 EXPONENTS = ({"user_exponent": 0.1, "item_exponent": 0.2},)
 # Times the config's own value.
 PENALTIES = (0.5, 2.0)
 UNOBSERVED_TOTALS = (1 / 3, 3.0)
+ATTRIBUTE_WEIGHTS = (1.0,)
+# Terms take up some of what the factors can tell.
+RANK, RANK_WITH_ATTRIBUTES = "factors.als.rank", 256
 RECENCIES = (0.5, 2.0, 4.0)
 # ALS is tried at a rank and for a number of iterations that tell the weights apart.
 TRIED_RANK, TRIED_ITERATIONS = 64, 8
@@ -46,8 +52,7 @@ Measure = Callable[[Values], float]
 def run(lakehouse: Lakehouse, config: Config) -> None:
     """Try values by turns on a sample of validation users, and record the best."""
     search = Search(config.settings.seconds)
-    # Where only cold items are ranked, these rankers say nothing of their settings.
-    if search.seconds > 0.0 and config.evaluate.candidates == "all":
+    if search.seconds > 0.0:
         users = _validation_users(lakehouse, config)
         if users is not None:
             _try_all(lakehouse, config, users, search)
@@ -87,6 +92,9 @@ def _try_all(lakehouse: Lakehouse, config: Config, users: ValidationUsers, searc
     n_items = item_count(lakehouse)
     k = config.hybrid.k
     statistics = matrix_statistics(matrix, n_items, config.neighbours.maximum_history)
+    terms = None
+    if config.features.items is not None:
+        terms = item_terms(lakehouse.read("item_features", fit=c.SELECTION), n_items)
     ridges: dict[str, HistoryMember] = {}
 
     def ridge(values: Values) -> HistoryMember:
@@ -100,7 +108,8 @@ def _try_all(lakehouse: Lakehouse, config: Config, users: ValidationUsers, searc
     def als(values: Values) -> Member:
         settings = config.replaced(values).factors.als
         update = {"rank": min(TRIED_RANK, settings.rank), "iterations": TRIED_ITERATIONS}
-        model = train_als(matrix, n_items, settings.model_copy(update=update), config.seed, None)
+        settings = settings.model_copy(update=update)
+        model = train_als(matrix, n_items, settings, config.seed, None, terms)
         return DotMember("als", FactorEncoder(model), model.scored_factors)
 
     def recent(values: Values) -> Member:
@@ -110,12 +119,17 @@ def _try_all(lakehouse: Lakehouse, config: Config, users: ValidationUsers, searc
     def ndcg(member: Callable[[Values], Member]) -> Measure:
         return lambda values: users.ndcg(member(values), k)
 
-    interactions = int(statistics.counts.sum())
-    for member, alternatives, cost in (
-        (ridge, _ridge_values(config), SECONDS_A_TRIAL + RIDGE_SECONDS_AN_ITEM * n_items),
-        (als, _als_values(config), SECONDS_A_TRIAL + ALS_SECONDS_AN_INTERACTION * interactions),
-        (recent, _recency_values(config), 1.0),
-    ):
+    entries = int(statistics.counts.sum()) + (0 if terms is None else terms.nnz)
+    searches = [(als, _als_values(config), SECONDS_A_TRIAL + ALS_SECONDS_AN_INTERACTION * entries)]
+    # Where only cold items are ranked, the others say nothing of their settings.
+    if config.evaluate.candidates == "all":
+        of_ridge = SECONDS_A_TRIAL + RIDGE_SECONDS_AN_ITEM * n_items
+        searches = [
+            (ridge, _ridge_values(config), of_ridge),
+            *searches,
+            (recent, _recency_values(config), 1.0),
+        ]
+    for member, alternatives, cost in searches:
         if alternatives and 2 * cost <= search.seconds:
             search.seconds -= cost
             search.try_in_turn(ndcg(member), alternatives, ndcg(member)(search.chosen), cost)
@@ -135,9 +149,13 @@ def _ridge_values(config: Config) -> list[Values]:
 
 def _als_values(config: Config) -> list[Values]:
     als = config.factors.als
-    if als.model_fields_set & {"unobserved_total", "unobserved_weight"}:
-        return []
-    return [{UNOBSERVED: als.unobserved_total * factor} for factor in UNOBSERVED_TOTALS]
+    values: list[Values] = []
+    if config.features.items is not None and "attribute_weight" not in als.model_fields_set:
+        wider = {} if "rank" in als.model_fields_set else {RANK: RANK_WITH_ATTRIBUTES}
+        values += [{ATTRIBUTES: weight, **wider} for weight in ATTRIBUTE_WEIGHTS]
+    if not als.model_fields_set & {"unobserved_total", "unobserved_weight"}:
+        values += [{UNOBSERVED: als.unobserved_total * factor} for factor in UNOBSERVED_TOTALS]
+    return values
 
 
 def _recency_values(config: Config) -> list[Values]:

@@ -36,9 +36,9 @@ NARROWEST = 110
 
 JOBS: dict[str, Job] = {
     "prepare_interactions": prepare_interactions.run,
+    "build_features": build_features.run,
     "choose_settings": choose_settings.run,
     "train_factors": train_factors.run,
-    "build_features": build_features.run,
     "train_neighbours": train_neighbours.run,
     "train_towers": train_towers.run,
     "train_hybrid": train_hybrid.run,

@@ -1,6 +1,7 @@
 """Train the factor models: randomized SVD, implicit ALS, and MLlib's ALS as a reference.
 
-Reads user_item_matrix and item_index; writes item_factors, user_factors and models, for both fits.
+Reads user_item_matrix, item_index and item_features; writes item_factors, user_factors and models,
+for both fits.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ from m6rec.stages.factors import (
     train_mllib_als,
     train_svd,
 )
+from m6rec.stages.features import item_terms
 
 
 def run(lakehouse: Lakehouse, config: Config, fits: tuple[str, ...] = c.FITS) -> None:
@@ -38,9 +40,12 @@ def _train_fit(
     lakehouse: Lakehouse, config: Config, fit: str, matrix: DataFrame, n_items: int
 ) -> None:
     checkpoint = lakehouse.artifact_path("checkpoints", fit, "als")
+    settings, terms = config.factors.als, None
+    if settings.attribute_weight > 0.0:
+        terms = item_terms(lakehouse.read("item_features", fit=fit), n_items)
     models = [
         train_svd(matrix, n_items, config.factors.svd, config.seed),
-        train_als(matrix, n_items, config.factors.als, config.seed, checkpoint),
+        train_als(matrix, n_items, settings, config.seed, checkpoint, terms),
     ]
     users = {}
     if fit == c.FINAL:

@@ -171,7 +171,13 @@ class SvdConfig(Section):
 
 
 class AlsConfig(Section):
-    """Implicit ALS; `unobserved_weight` times the number of items is kept within bounds."""
+    """Implicit ALS.
+
+    `unobserved_total` is the weight of the unobserved times the number of items. With an
+    `attribute_weight` each term of the items is one more row of the matrix, whose entries are the
+    items' term weights times it: items with like attributes get like factors, and items without
+    interactions get factors at all.
+    """
 
     rank: PositiveInt = 128
     iterations: PositiveInt = 16
@@ -179,6 +185,7 @@ class AlsConfig(Section):
     frequency_exponent: NonNegativeFloat = 1.0
     unobserved_weight: PositiveFloat | None = None
     unobserved_total: PositiveFloat = 300.0
+    attribute_weight: NonNegativeFloat = 0.0
     solver: Literal["conjugate_gradient", "cholesky"] = "conjugate_gradient"
     conjugate_gradient_steps: PositiveInt = 3
     feedback: Literal["implicit", "explicit"] = "implicit"

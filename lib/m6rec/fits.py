@@ -244,16 +244,19 @@ class _MemberReader:
         if self._lakehouse.exists("item_images"):
             images = image_array(self._lakehouse.read("item_images"), self._n_items)
         vectors = towers.encode_items(features if features.shape[1] else None, images)
-        # The last coordinate is the item's own popularity, which no neighbour lends.
-        represented = np.hstack([self._with_content(vectors[:, :-1]), vectors[:, -1:]])
-        return DotMember(name, TowerUserEncoder(towers), represented)
+        if not self._factor_model(method).knows_attributes:
+            # The last coordinate is the item's own popularity, which no neighbour lends.
+            vectors = np.hstack([self._with_content(vectors[:, :-1]), vectors[:, -1:]])
+        return DotMember(name, TowerUserEncoder(towers), vectors)
 
     def _factors(self, name: str, projected: bool) -> Member:
         model = self._factor_model(name)
         vectors = model.scored_factors
         if not projected:
             return DotMember(name, GivenEncoder(name), vectors)
-        return DotMember(name, FactorEncoder(model), self._with_content(vectors))
+        if not model.knows_attributes:
+            vectors = self._with_content(vectors)
+        return DotMember(name, FactorEncoder(model), vectors)
 
     def _with_content(self, vectors: Float32) -> Float32:
         """Item vectors in which content neighbours speak for items without interactions."""

@@ -63,7 +63,7 @@ def test_als_on_two_ranks_equals_one_process(matrix: DataFrame) -> None:
     found = stage.train_als(matrix, ITEMS, ALS, 1, None)
     expected = als.train_als(_rows(), ITEMS, ALS, 1, LocalCommunicator())
     np.testing.assert_allclose(found.factors, expected.factors, atol=1e-4)
-    assert found.parameters == expected.parameters
+    assert found.parameters == expected.parameters | {"attribute_weight": 0.0}
     np.testing.assert_allclose(project(found, _rows()), project(expected, _rows()), atol=1e-3)
 
 
@@ -154,3 +154,43 @@ def test_mllib_users_are_what_project_gives(matrix: DataFrame, tmp_path: Path) -
     projected = project(model, _rows())
     scores = np.array([found[user] for user in sorted(found)]) @ model.factors.T
     np.testing.assert_allclose(scores, np.delete(projected, 7, axis=0) @ model.factors.T, atol=0.05)
+
+
+def test_terms_give_items_without_interactions_the_factors_of_items_like_them(
+    spark: SparkSession, matrix: DataFrame
+) -> None:
+    """Items 0 to 3 and three new ones share term 0 or 1 with the known ones; one has nothing."""
+    known = ITEMS
+    term_of = {0: 0, 1: 0, 2: 1, 3: 1, known: 0, known + 1: 1}
+    rows, columns = list(term_of), list(term_of.values())
+    terms = sp.csr_matrix(
+        (np.ones(len(rows), np.float32), (rows, columns)), shape=(known + 3, 3), dtype=np.float32
+    )
+    config = ALS.model_copy(update={"attribute_weight": 2.0})
+    model = stage.train_als(matrix, known + 3, config, 1, None, terms)
+    plain = stage.train_als(matrix, known + 3, ALS, 1, None, terms)
+    assert model.knows_attributes and not plain.knows_attributes
+    assert not plain.factors[known:].any()
+    assert model.factors[known : known + 2].any(axis=1).all()
+    assert not model.factors[known + 2].any()
+    cosines = model.factors @ model.factors.T
+    assert cosines[known, 0] > cosines[known, 2]
+    assert cosines[known + 1, 2] > cosines[known + 1, 0]
+    np.testing.assert_array_equal(model.interaction_counts, plain.interaction_counts)
+    assert not model.interaction_counts[known:].any()
+
+
+def test_rows_of_terms_hold_each_items_heaviest_terms_and_no_term_of_one_item(
+    spark: SparkSession,
+) -> None:
+    dense = np.zeros((3, 60), np.float32)
+    dense[0] = np.arange(1, 61)
+    dense[1, :12] = 1.0
+    dense[2, [3, 59]] = 0.5
+    rows = stage.attribute_rows(spark, sp.csr_matrix(dense), 2.0).collect()
+    found = {-1 - row.user_index: (row.item_indices, row.weights) for row in rows}
+    assert found[59] == ([0, 2], [120.0, 1.0])
+    assert found[10] == ([0, 1], [22.0, 2.0])
+    # Beyond the fifty heaviest terms of item 0.
+    assert found[3] == ([1, 2], [2.0, 1.0])
+    assert set(found) == {3, 10, 11, 59}

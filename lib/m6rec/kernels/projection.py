@@ -15,6 +15,7 @@ from m6rec.kernels.sparse_products import gather_rows
 FactorMethod = Literal["svd", "als", "mllib_als"]
 
 
+ATTRIBUTE_WEIGHT = "attribute_weight"
 # Of sqrt(g_ii g_jj): factors in float32 leave some 1e-6 of it beside the diagonal.
 ROUNDING_OF_GRAM = 1e-4
 
@@ -34,6 +35,7 @@ class FactorModel:
         parameters: numbers that the projection needs, and others that tell how it was trained.
             Least squares: unobserved_weight a0, weight_scale, regularisation, frequency_exponent,
             frequency_offset, explicit (0 or 1), mean_rating.
+            Where attributes took part in the training: attribute_weight.
         interaction_counts: int64 [M]; rows that held the item in training.
         scaled_gram: a0 V^T V: float32 [k, k], or its diagonal, float32 [k], where the factors lie
             along their principal axes; None where projection is given.
@@ -46,6 +48,11 @@ class FactorModel:
     parameters: dict[str, float]
     interaction_counts: Int64
     scaled_gram: Float32 | None = field(default=None, repr=False)
+
+    @property
+    def knows_attributes(self) -> bool:
+        """Whether the factors rest on the items' attributes, too."""
+        return self.parameters.get(ATTRIBUTE_WEIGHT, 0.0) > 0.0
 
     @property
     def rank(self) -> int:

@@ -8,6 +8,7 @@ import io
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.fs as pafs
+import scipy.sparse as sp
 from pyspark.ml.recommendation import ALS
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -26,12 +28,20 @@ from m6rec.config import AlsConfig, MllibAlsConfig, SvdConfig
 from m6rec.errors import ArtifactError, DataError
 from m6rec.kernels.als import train_als as train_als_on_rows
 from m6rec.kernels.communicator import Communicator, all_sum
-from m6rec.kernels.projection import FactorMethod, FactorModel, build_factor_model, project
+from m6rec.kernels.projection import (
+    ATTRIBUTE_WEIGHT,
+    FactorMethod,
+    FactorModel,
+    build_factor_model,
+    project,
+)
 from m6rec.kernels.rows import Float32, Int64, Rows
+from m6rec.kernels.sparse_products import count_items
 from m6rec.kernels.svd import randomized_svd, svd_factor_model
 from m6rec.stages.arrow_rows import (
     ROW_COLUMNS,
     batches_of,
+    list_array,
     list_array_from_matrix,
     matrix_column,
     rows_from_batch,
@@ -42,6 +52,7 @@ from m6rec.stages.item_side import ShippedArrays, ship_arrays
 _ITEMS_PER_BATCH = 4096
 _INTERACTIONS_PER_BLOCK = 1_000_000
 _MOST_BLOCKS = 200
+_TERMS_OF_ITEM = 50
 _PARAMETERS = "parameters"
 
 USER_FACTOR_SCHEMA = T.StructType(
@@ -57,6 +68,13 @@ MODEL_SCHEMA = T.StructType(
         T.StructField(c.FACTOR, T.ArrayType(T.FloatType(), False), False),
         T.StructField(c.PROJECTION, T.ArrayType(T.FloatType(), False), True),
         T.StructField(c.SCALE, T.FloatType(), False),
+    ]
+)
+_ROW_SCHEMA = T.StructType(
+    [
+        T.StructField(c.USER_INDEX, T.LongType(), False),
+        T.StructField(c.ITEM_INDICES, T.ArrayType(T.IntegerType(), False), False),
+        T.StructField(c.WEIGHTS, T.ArrayType(T.FloatType(), False), False),
     ]
 )
 # What rank 0 hands to the driver; the model's parameters travel as JSON on the first row.
@@ -82,7 +100,12 @@ def train_svd(matrix: DataFrame, n_items: int, config: SvdConfig, seed: int) -> 
 
 
 def train_als(
-    matrix: DataFrame, n_items: int, config: AlsConfig, seed: int, checkpoint_path: str | None
+    matrix: DataFrame,
+    n_items: int,
+    config: AlsConfig,
+    seed: int,
+    checkpoint_path: str | None,
+    terms: sp.csr_matrix | None = None,
 ) -> FactorModel:
     """Alternating least squares over all task slots; see m6rec.kernels.als.
 
@@ -94,6 +117,7 @@ def train_als(
         checkpoint_path: a file (local path or URI) that rank 0 writes each
             `config.checkpoint_every` iterations and a later run with the same rows, config and
             seed resumes from; the caller removes it when the model is safe. None writes none.
+        terms: float32 [M, V]; of the items, for `config.attribute_weight`.
 
     Raises:
         ClusterError: the cluster cannot run a barrier stage.
@@ -101,7 +125,54 @@ def train_als(
     program = partial(
         _als_program, n_items=n_items, config=config, seed=seed, checkpoint_path=checkpoint_path
     )
-    return _collect_model("als", run_program(matrix, program, _TRAINED_SCHEMA))
+    rows = matrix.select(*ROW_COLUMNS)
+    if terms is not None and config.attribute_weight > 0.0:
+        rows = rows.unionByName(attribute_rows(matrix.sparkSession, terms, config.attribute_weight))
+    return _collect_model("als", run_program(rows, program, _TRAINED_SCHEMA))
+
+
+def attribute_rows(spark: SparkSession, terms: sp.csr_matrix, weight: float) -> DataFrame:
+    """Rows of the user-item matrix that stand for terms: their items, and weights.
+
+    A user and a term are factorised alike (Singh and Gordon 2008, "Relational learning via
+    collective matrix factorization", with shared item factors).
+
+    Args:
+        spark: the session.
+        terms: float32 [M, V]; an item's rows beyond its heaviest terms are left out, and terms of
+            one item, which relate it to no other.
+        weight: times a term's weight, the weight of an entry.
+
+    Returns:
+        Columns user_index (below zero), item_indices, weights.
+    """
+    by_term = sp.csr_matrix(_heaviest_terms(terms).T)
+    by_term.sort_indices()
+    counts = np.diff(by_term.indptr)
+    shared = np.flatnonzero(counts > 1)
+    by_term = by_term[shared]
+    table = pa.table(
+        {
+            c.USER_INDEX: -1 - shared.astype(np.int64),
+            c.ITEM_INDICES: list_array(by_term.indptr, by_term.indices.astype(np.int32)),
+            c.WEIGHTS: list_array(by_term.indptr, (weight * by_term.data).astype(np.float32)),
+        }
+    )
+    return spark.createDataFrame(table, _ROW_SCHEMA)
+
+
+def _heaviest_terms(terms: sp.csr_matrix) -> sp.csr_matrix:
+    """Each item's heaviest terms, so that long texts do not outgrow the interactions."""
+    counts = np.diff(terms.indptr)
+    if not len(counts) or int(counts.max()) <= _TERMS_OF_ITEM:
+        return terms
+    rows = np.repeat(np.arange(len(counts)), counts)
+    order = np.lexsort((terms.indices, -terms.data, rows))
+    places = np.empty(terms.nnz, np.int64)
+    places[order] = np.arange(terms.nnz) - np.repeat(terms.indptr[:-1], counts)
+    kept = places < _TERMS_OF_ITEM
+    indptr = np.concatenate([[0], np.cumsum(np.minimum(counts, _TERMS_OF_ITEM))])
+    return sp.csr_matrix((terms.data[kept], terms.indices[kept], indptr), shape=terms.shape)
 
 
 def train_mllib_als(
@@ -299,6 +370,11 @@ def _als_program(
         start = _resume(checkpoint_path, fingerprint, (n_items, config.rank), communicator)
         write = partial(_write_checkpoint, checkpoint_path, fingerprint)
         model = train_als_on_rows(rows, n_items, config, seed, communicator, write, start)
+    # Terms are no users.
+    counts = count_items(rows.slice(int(np.searchsorted(rows.user_index, 0)), len(rows)), n_items)
+    communicator.all_reduce(counts)
+    parameters = model.parameters | {ATTRIBUTE_WEIGHT: config.attribute_weight}
+    model = replace(model, interaction_counts=counts, parameters=parameters)
     if communicator.rank == 0:
         yield from _model_batches(model)
 

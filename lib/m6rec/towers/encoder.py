@@ -87,7 +87,7 @@ class TowerEncoder:
                 f" (0: none), found {'none' if images is None else images.shape}"
             )
         factors = item_inputs(self.factor_model)
-        gates = gate(counts, self.shape["gate_half_count"])
+        gates = item_gates(self.factor_model, self.shape["gate_half_count"])
         embeddings = np.empty((len(counts), self.width), np.float32)
         for start, stop in _blocks(len(counts)):
             embeddings[start:stop, :-1] = self._direction(
@@ -201,6 +201,14 @@ def gate(counts: Int64, half_count: float) -> Float32:
     """g(n) = n / (n + half_count): 0 for a row never seen, rising to 1 with evidence."""
     result: Float32 = (counts / (counts + half_count)).astype(np.float32)
     return result
+
+
+def item_gates(factor_model: FactorModel, half_count: float) -> Float32:
+    """The gate of each item: 1 where attributes speak in its factor as well; float32 [M]."""
+    if factor_model.knows_attributes:
+        known: Float32 = factor_model.factors.any(axis=1).astype(np.float32)
+        return known
+    return gate(factor_model.interaction_counts, half_count)
 
 
 def popularity_inputs(interaction_counts: npt.NDArray[Any]) -> Float32:

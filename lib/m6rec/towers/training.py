@@ -34,6 +34,7 @@ from m6rec.towers.batches import RowBatches, TrainingRows, take_rows
 from m6rec.towers.encoder import (
     TowerEncoder,
     gate,
+    item_gates,
     item_inputs,
     popularity_inputs,
     user_inputs,
@@ -416,7 +417,7 @@ def _ridge_stand_in(items: ItemInputs, features: Float32, gate_half_count: float
 
     float32 [features, rank]. The penalty is in units of the mean squared length of a feature.
     """
-    weight = gate(items.counts, gate_half_count).astype(np.float64)[:, None]
+    weight = item_gates(items.factor_model, gate_half_count).astype(np.float64)[:, None]
     x = features.astype(np.float64)
     gram = x.T @ (weight * x)
     penalty = STAND_IN_RIDGE * (np.trace(gram) / len(gram) + 1e-6)
@@ -566,7 +567,7 @@ class _ItemTensors:
         n_items = len(items.counts)
         features = np.zeros((n_items, 0), np.float32) if items.features is None else items.features
         self.factors = torch.from_numpy(item_inputs(items.factor_model))
-        self.gates = torch.from_numpy(gate(items.counts, shape.gate_half_count))
+        self.gates = torch.from_numpy(item_gates(items.factor_model, shape.gate_half_count))
         self.features = torch.from_numpy(features)
         self.images = None if items.images is None else torch.from_numpy(items.images)
         self.popularity = torch.from_numpy(popularity_inputs(items.counts))
