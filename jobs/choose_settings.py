@@ -17,12 +17,14 @@ from m6rec.command_line import command_line
 from m6rec.config import Config
 from m6rec.fits import SETTINGS, item_count, model_row, read_item_counts, unlisted_items
 from m6rec.kernels.members import DotMember, FactorEncoder, HistoryMember, Member
+from m6rec.kernels.projection import FactorModel
 from m6rec.lakehouse import Lakehouse
 from m6rec.stages.factors import train_als
 from m6rec.stages.features import item_terms
 from m6rec.stages.matrix import sample_users, target_rows
 from m6rec.stages.neighbours import matrix_statistics, train_ridge
 from m6rec.stages.settings import ValidationUsers, collect_validation_users
+from m6rec.towers.encoder import normalise
 
 RIDGE = "neighbours.ridge"
 RECENCY = "neighbours.recency_scale"
@@ -33,8 +35,6 @@ EXPONENTS = ({"user_exponent": 0.1, "item_exponent": 0.2},)
 PENALTIES = (0.5, 2.0)
 UNOBSERVED_TOTALS = (1 / 3, 3.0)
 ATTRIBUTE_WEIGHTS = (1.0,)
-# Terms take up some of what the factors can tell.
-RANK, RANK_WITH_ATTRIBUTES = "factors.als.rank", 256
 RECENCIES = (0.5, 2.0, 4.0)
 # ALS is tried at a rank and for a number of iterations that tell the weights apart.
 TRIED_RANK, TRIED_ITERATIONS = 64, 8
@@ -105,12 +105,20 @@ def _try_all(lakehouse: Lakehouse, config: Config, users: ValidationUsers, searc
             ridges[key] = HistoryMember("ridge", weights, "square_root")
         return ridges[key]
 
-    def als(values: Values) -> Member:
+    def factors(values: Values) -> FactorModel:
         settings = config.replaced(values).factors.als
         update = {"rank": min(TRIED_RANK, settings.rank), "iterations": TRIED_ITERATIONS}
         settings = settings.model_copy(update=update)
-        model = train_als(matrix, n_items, settings, config.seed, None, terms)
+        return train_als(matrix, n_items, settings, config.seed, None, terms)
+
+    def als(values: Values) -> Member:
+        model = factors(values)
         return DotMember("als", FactorEncoder(model), model.scored_factors)
+
+    def directions(values: Values) -> Member:
+        # What the towers see; it lets items that few or none have so far compete with the others.
+        model = factors(values)
+        return DotMember("als", FactorEncoder(model), normalise(model.factors))
 
     def recent(values: Values) -> Member:
         scale = config.replaced(values).neighbours.recency_scale
@@ -120,15 +128,13 @@ def _try_all(lakehouse: Lakehouse, config: Config, users: ValidationUsers, searc
         return lambda values: users.ndcg(member(values), k)
 
     entries = int(statistics.counts.sum()) + (0 if terms is None else terms.nnz)
-    searches = [(als, _als_values(config), SECONDS_A_TRIAL + ALS_SECONDS_AN_INTERACTION * entries)]
+    of_als = SECONDS_A_TRIAL + ALS_SECONDS_AN_INTERACTION * entries
+    searches = [(directions, _attribute_values(config), of_als), (als, _als_values(config), of_als)]
     # Where only cold items are ranked, the others say nothing of their settings.
     if config.evaluate.candidates == "all":
         of_ridge = SECONDS_A_TRIAL + RIDGE_SECONDS_AN_ITEM * n_items
-        searches = [
-            (ridge, _ridge_values(config), of_ridge),
-            *searches,
-            (recent, _recency_values(config), 1.0),
-        ]
+        searches.insert(0, (ridge, _ridge_values(config), of_ridge))
+        searches.append((recent, _recency_values(config), 1.0))
     for member, alternatives, cost in searches:
         if alternatives and 2 * cost <= search.seconds:
             search.seconds -= cost
@@ -147,15 +153,18 @@ def _ridge_values(config: Config) -> list[Values]:
     return values
 
 
+def _attribute_values(config: Config) -> list[Values]:
+    als = config.factors.als
+    if config.features.items is None or "attribute_weight" in als.model_fields_set:
+        return []
+    return [{ATTRIBUTES: weight} for weight in ATTRIBUTE_WEIGHTS]
+
+
 def _als_values(config: Config) -> list[Values]:
     als = config.factors.als
-    values: list[Values] = []
-    if config.features.items is not None and "attribute_weight" not in als.model_fields_set:
-        wider = {} if "rank" in als.model_fields_set else {RANK: RANK_WITH_ATTRIBUTES}
-        values += [{ATTRIBUTES: weight, **wider} for weight in ATTRIBUTE_WEIGHTS]
-    if not als.model_fields_set & {"unobserved_total", "unobserved_weight"}:
-        values += [{UNOBSERVED: als.unobserved_total * factor} for factor in UNOBSERVED_TOTALS]
-    return values
+    if als.model_fields_set & {"unobserved_total", "unobserved_weight"}:
+        return []
+    return [{UNOBSERVED: als.unobserved_total * factor} for factor in UNOBSERVED_TOTALS]
 
 
 def _recency_values(config: Config) -> list[Values]:

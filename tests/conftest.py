@@ -13,7 +13,6 @@ from m6rec.config import Config, parse_config
 from m6rec.lakehouse import Lakehouse
 from m6rec.session import get_session, read_properties
 from tests.process_runs import ClusterRun, KilledRun, run_killed_and_again, run_on_cluster
-from tests.quick_spark import QUICK_TO_START
 from tests.synthetic_shop import Shop, make_shop
 
 REPOSITORY = Path(__file__).parent.parent
@@ -63,8 +62,9 @@ def cluster_run(process_runs: dict[str, Future[ClusterRun]]) -> ClusterRun:
 
 @pytest.fixture(scope="session")
 def local_properties() -> dict[str, str]:
-    """conf/spark-local.conf, made quick to start."""
-    return read_properties(REPOSITORY / "conf" / "spark-local.conf") | QUICK_TO_START
+    """conf/spark-local.conf for a few rows."""
+    few = {"spark.driver.memory": "2g", "spark.sql.shuffle.partitions": "2"}
+    return read_properties(REPOSITORY / "conf" / "spark-local.conf") | few
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ Without this the line coverage of lib/ would not see what partitions run. Used a
 `spark.python.daemon.module` when coverage is on.
 """
 
+import gc
 import os
 import signal
 from types import FrameType
@@ -11,6 +12,8 @@ from typing import IO
 
 import coverage
 import pyspark.daemon
+
+import m6rec.worker_daemon  # noqa: F401 - imports what it does
 
 original_main = pyspark.daemon.worker_main
 measured: coverage.Coverage | None = None
@@ -38,4 +41,5 @@ def _stop(_signal: int, _frame: FrameType | None) -> None:
 
 if __name__ == "__main__":
     pyspark.daemon.worker_main = measured_main
+    gc.freeze()
     pyspark.daemon.manager()

@@ -21,7 +21,7 @@ from m6rec.kernels.rows import Float32
 from m6rec.kernels.sparse_products import count_items
 from m6rec.stages.factors import train_als
 from tests.benchmarks.measure import Contender, Measure, Workspace, marginal
-from tests.benchmarks.spark import open_session
+from tests.benchmarks.spark import STOCK, open_session
 
 KEY = "als_iteration_seconds"
 LOSS = "als_loss"
@@ -75,7 +75,7 @@ def _fit_of_m6rec(workspace: Workspace) -> Callable[[int], FactorModel]:
 def prepare_mllib(workspace: Workspace) -> Measure:
     """Spark MLlib."""
     rank = int(workspace.case)
-    ratings = long_ratings(workspace.dataset.frame(open_session(workspace))).cache()
+    ratings = long_ratings(workspace.dataset.frame(open_session(workspace, STOCK))).cache()
     ratings.count()
 
     def fit(iterations: int) -> Any:

@@ -10,6 +10,14 @@ from tests.benchmarks.measure import Workspace
 REPOSITORY = Path(__file__).parent.parent.parent
 
 
+# For what is not ours: the JVM and the queries as Spark has them, not made to start quickly.
+STOCK = {
+    "spark.driver.extraJavaOptions": "-Xss4m",
+    "spark.sql.codegen.factoryMode": "FALLBACK",
+    "spark.sql.codegen.wholeStage": "true",
+}
+
+
 def open_session(workspace: Workspace, more: dict[str, str] | None = None) -> SparkSession:
     """`local[workers]`, warmed up by one job, with `more` properties."""
     properties = read_properties(REPOSITORY / "conf" / "spark-local.conf")

@@ -9,7 +9,7 @@ from m6rec.config import SvdConfig
 from m6rec.kernels.projection import FactorModel
 from m6rec.stages.factors import train_svd
 from tests.benchmarks.measure import Contender, Measure, Workspace, time_of
-from tests.benchmarks.spark import open_session
+from tests.benchmarks.spark import STOCK, open_session
 
 KEY = "svd_seconds"
 RANKS = (64, 256)
@@ -69,7 +69,7 @@ def prepare_randomized_svd(workspace: Workspace) -> Measure:
 def prepare_row_matrix(workspace: Workspace) -> Measure:
     """RowMatrix.computeSVD on a cached RDD of sparse vectors."""
     matrix = normalised(workspace)
-    spark = open_session(workspace)
+    spark = open_session(workspace, STOCK)
     vectors = [
         Vectors.sparse(
             matrix.shape[1],

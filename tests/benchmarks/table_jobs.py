@@ -26,7 +26,7 @@ from tests.benchmarks import als
 from tests.benchmarks.dataset import Dataset, generated
 from tests.benchmarks.generator import Sizes
 from tests.benchmarks.measure import Contender, Measure, Workspace, run_apart, time_of
-from tests.benchmarks.spark import open_session
+from tests.benchmarks.spark import STOCK, open_session
 
 ALS = "als_job_seconds"
 TOP_N = "top_n_job_seconds"
@@ -58,7 +58,7 @@ def prepare_als_of_m6rec(workspace: Workspace, rank: int) -> Measure:
 
 def prepare_als_of_mllib(workspace: Workspace, rank: int) -> Measure:
     """MLlib's ALS: matrix in; item and user factors out."""
-    lakehouse = open_tables(workspace)
+    lakehouse = open_tables(workspace, properties=STOCK)
 
     def job() -> None:
         ratings = als.long_ratings(lakehouse.read("user_item_matrix", fit=c.FINAL))
@@ -87,7 +87,7 @@ def prepare_top_n_of_mllib(workspace: Workspace) -> Measure:
 
     Asked for as many items as are listed and a user has on average, it fills most users' lists.
     """
-    lakehouse = open_tables(workspace)
+    lakehouse = open_tables(workspace, properties=STOCK)
     rows = workspace.dataset.rows()
     asked = min(LISTED + -(-rows.entries // len(rows)), workspace.dataset.n_items)
 
@@ -132,12 +132,14 @@ def job_config(workspace: Workspace, rank: int) -> Config:
     return config.model_copy(update={"factors": factors})
 
 
-def open_tables(workspace: Workspace, run_id: str = RUN_ID) -> Lakehouse:
+def open_tables(
+    workspace: Workspace, run_id: str = RUN_ID, properties: dict[str, str] | None = None
+) -> Lakehouse:
     """The tables, written if they are not; then a session that has done nothing yet."""
     folder = _folder(workspace.dataset)
     if not (folder / _WRITTEN).exists():
         run_apart(write_tables, workspace)
-    return Lakehouse(open_session(workspace), str(folder), run_id)
+    return Lakehouse(open_session(workspace, properties), str(folder), run_id)
 
 
 def write_tables(workspace: Workspace) -> None:
