@@ -16,7 +16,14 @@ from m6rec import columns as c
 from m6rec.command_line import command_line
 from m6rec.config import Config
 from m6rec.fits import SETTINGS, item_count, model_row, read_item_counts, unlisted_items
-from m6rec.kernels.members import DotMember, FactorEncoder, HistoryMember, Member
+from m6rec.kernels.members import (
+    DirectionEncoder,
+    DotMember,
+    FactorEncoder,
+    HistoryMember,
+    Member,
+    directions,
+)
 from m6rec.kernels.projection import FactorModel
 from m6rec.lakehouse import Lakehouse
 from m6rec.stages.factors import train_als
@@ -24,7 +31,6 @@ from m6rec.stages.features import item_terms
 from m6rec.stages.matrix import sample_users, target_rows
 from m6rec.stages.neighbours import matrix_statistics, train_ridge
 from m6rec.stages.settings import ValidationUsers, collect_validation_users
-from m6rec.towers.encoder import normalise
 
 RIDGE = "neighbours.ridge"
 RECENCY = "neighbours.recency_scale"
@@ -115,10 +121,9 @@ def _try_all(lakehouse: Lakehouse, config: Config, users: ValidationUsers, searc
         model = factors(values)
         return DotMember("als", FactorEncoder(model), model.scored_factors)
 
-    def directions(values: Values) -> Member:
-        # What the towers see; it lets items that few or none have so far compete with the others.
+    def als_cosine(values: Values) -> Member:
         model = factors(values)
-        return DotMember("als", FactorEncoder(model), normalise(model.factors))
+        return DotMember("als_cosine", DirectionEncoder(model), directions(model.scored_factors))
 
     def recent(values: Values) -> Member:
         scale = config.replaced(values).neighbours.recency_scale
@@ -129,7 +134,7 @@ def _try_all(lakehouse: Lakehouse, config: Config, users: ValidationUsers, searc
 
     entries = int(statistics.counts.sum()) + (0 if terms is None else terms.nnz)
     of_als = SECONDS_A_TRIAL + ALS_SECONDS_AN_INTERACTION * entries
-    searches = [(directions, _attribute_values(config), of_als), (als, _als_values(config), of_als)]
+    searches = [(als_cosine, _attribute_values(config), of_als), (als, _als_values(config), of_als)]
     # Where only cold items are ranked, the others say nothing of their settings.
     if config.evaluate.candidates == "all":
         of_ridge = SECONDS_A_TRIAL + RIDGE_SECONDS_AN_ITEM * n_items

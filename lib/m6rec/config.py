@@ -23,6 +23,7 @@ RankerName = Literal[
     "fusion",
     "svd",
     "als",
+    "als_cosine",
     "ridge",
     "recent_ridge",
     "item_neighbours",
@@ -36,7 +37,7 @@ RankerName = Literal[
 # They weigh the history by recency, so they are left out where interactions have no time.
 RECENT_RANKERS = frozenset({"recent_ridge", "recent_item_neighbours"})
 # They speak of attributes, so they are left out where items have none.
-CONTENT_RANKERS = frozenset({"content_neighbours"})
+CONTENT_RANKERS = frozenset({"content_neighbours", "als_cosine"})
 
 
 class Section(BaseModel):
@@ -361,6 +362,7 @@ class HybridConfig(Section):
         "fusion",
         "svd",
         "als",
+        "als_cosine",
         "ridge",
         "recent_ridge",
         "item_neighbours",
@@ -418,6 +420,7 @@ class EvaluateConfig(Section):
         "fusion",
         "svd",
         "als",
+        "als_cosine",
         "ridge",
         "recent_ridge",
         "item_neighbours",

@@ -18,12 +18,14 @@ from m6rec.kernels.blending import Blend
 from m6rec.kernels.content_neighbours import represent_by_neighbours
 from m6rec.kernels.item_neighbours import ItemWeights, transpose
 from m6rec.kernels.members import (
+    DirectionEncoder,
     DotMember,
     FactorEncoder,
     GivenEncoder,
     HistoryMember,
     Member,
     UserNeighboursMember,
+    directions,
     popularity_member,
 )
 from m6rec.kernels.projection import FactorModel
@@ -218,6 +220,7 @@ class _MemberReader:
         readers: dict[str, Callable[[], Member]] = {
             "svd": lambda: self._factors("svd", projected=True),
             "als": lambda: self._factors("als", projected=True),
+            "als_cosine": self._als_cosine,
             MLLIB_ALS: lambda: self._factors(MLLIB_ALS, projected=False),
             "ridge": lambda: self._history(name, "ridge", None),
             "recent_ridge": lambda: self._history(name, "ridge", scale),
@@ -257,6 +260,14 @@ class _MemberReader:
         if not model.knows_attributes:
             vectors = self._with_content(vectors)
         return DotMember(name, FactorEncoder(model), vectors)
+
+    def _als_cosine(self) -> Member:
+        """Without the length by which a factor tells of popularity, which the new have not yet."""
+        model = self._factor_model("als")
+        vectors = model.scored_factors
+        if not model.knows_attributes:
+            vectors = self._with_content(vectors)
+        return DotMember("als_cosine", DirectionEncoder(model), directions(vectors))
 
     def _with_content(self, vectors: Float32) -> Float32:
         """Item vectors in which content neighbours speak for items without interactions."""

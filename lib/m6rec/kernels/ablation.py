@@ -30,7 +30,7 @@ EVIDENCE = "weights by evidence"
 MAXIMUM_USERS = 3_000
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
-    "factors": ("svd", "als", "towers_svd", "towers_als"),
+    "factors": ("svd", "als", "als_cosine", "towers_svd", "towers_als"),
     "towers": ("towers_svd", "towers_als"),
     "neighbours": (
         "ridge",

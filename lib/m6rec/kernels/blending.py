@@ -266,30 +266,27 @@ def _ndcg_of_users(  # type: ignore[no-untyped-def]
 ):
     k = len(discounts)
     of_users = np.empty(np.count_nonzero(relevant_counts))
+    scores = np.empty(np.diff(offsets).max() if len(offsets) > 1 else 0, dtype=np.float32)
     place = 0
-    top_scores = np.empty(k, dtype=np.float32)
-    top_relevant = np.empty(k, dtype=np.bool_)
     for user in range(len(offsets) - 1):
         if relevant_counts[user] == 0:
             continue
-        size = 0
-        for position in range(offsets[user], offsets[user + 1]):
-            score = blended[position]
+        start, size = offsets[user], offsets[user + 1] - offsets[user]
+        for candidate in range(size):
+            scores[candidate] = blended[start + candidate]
             if step != 0.0:
-                score += step * added[position]
-            if size == k and score <= top_scores[k - 1]:
-                continue
-            slot = min(size, k - 1)
-            while slot > 0 and top_scores[slot - 1] < score:
-                top_scores[slot] = top_scores[slot - 1]
-                top_relevant[slot] = top_relevant[slot - 1]
-                slot -= 1
-            top_scores[slot] = score
-            top_relevant[slot] = relevant[position]
-            size = min(size + 1, k)
+                scores[candidate] += step * added[start + candidate]
         gain = 0.0
-        for rank in range(size):
-            if top_relevant[rank]:
+        for candidate in range(size):
+            if not relevant[start + candidate]:
+                continue
+            # The candidate's rank from 0; of equal scores the first is better.
+            score, rank = scores[candidate], 0
+            for other in range(candidate):
+                rank += scores[other] >= score
+            for other in range(candidate + 1, size):
+                rank += scores[other] > score
+            if rank < k:
                 gain += discounts[rank]
         ideal = 0.0
         for rank in range(min(k, relevant_counts[user])):

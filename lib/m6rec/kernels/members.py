@@ -57,6 +57,17 @@ class FactorEncoder:
 
 
 @dataclass(frozen=True)
+class DirectionEncoder:
+    """User factors by projection of the row, at length 1."""
+
+    model: FactorModel
+
+    def encode(self, block: UserBlock) -> Float32:
+        """float32 [n, rank]; a row without entries stays zero."""
+        return directions(project(self.model, block.rows))
+
+
+@dataclass(frozen=True)
 class GivenEncoder:
     """User vectors that a table holds."""
 
@@ -192,6 +203,13 @@ class UserNeighboursMember:
 def sparse_rows(weights: ItemWeights) -> SparseRows:
     """Item-item weights as rows to add up."""
     return SparseRows(weights.offsets, weights.neighbour_indices, weights.weights)
+
+
+def directions(vectors: Float32) -> Float32:
+    """The rows at length 1; rows of zeros stay zero."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    result: Float32 = vectors / np.where(lengths > 0.0, lengths, 1.0).astype(np.float32)
+    return result
 
 
 def popularity_member(interaction_counts: Int64) -> DotMember:
