@@ -2,11 +2,12 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+import pyarrow as pa
 from pyspark.sql import SparkSession
 
 from m6rec.errors import ConfigError
@@ -45,16 +46,16 @@ def starting_workers(spark: SparkSession) -> Iterator[None]:
     if not str(spark.conf.get("spark.master", "")).startswith("local"):
         yield
         return
-    context = spark.sparkContext
-    slots = context.defaultParallelism
+    slots = spark.sparkContext.defaultParallelism
+    first_tasks = spark.range(0, slots, 1, slots).mapInArrow(_unchanged, "id long")
     with ThreadPoolExecutor(1) as pool:
-        started = pool.submit(context.parallelize(range(slots), slots).foreach, _nothing)
+        started = pool.submit(first_tasks.count)
         yield
         started.result()
 
 
-def _nothing(_: int) -> None:
-    """What the first task of a Python worker does."""
+def _unchanged(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    yield from batches
 
 
 @contextmanager
