@@ -14,6 +14,8 @@ from tests.benchmarks.spark import STOCK, open_session
 KEY = "svd_seconds"
 RANKS = (64, 256)
 ROW_MATRIX_RANKS = (64,)
+# With which plain power passes leave an error of some 1e-3 there.
+EXACT_PASSES = 7
 
 
 def prepare_m6rec(workspace: Workspace) -> Measure:
@@ -48,7 +50,7 @@ def prepare_svds(workspace: Workspace) -> Measure:
 
 
 def prepare_randomized_svd(workspace: Workspace) -> Measure:
-    """scikit-learn with our oversampling and as many passes over the matrix."""
+    """scikit-learn with our oversampling, and passes enough for the first half of the values."""
     from sklearn.utils.extmath import randomized_svd  # noqa: PLC0415 - may be absent
 
     matrix, defaults = normalised(workspace), SvdConfig(exact=True)
@@ -58,7 +60,7 @@ def prepare_randomized_svd(workspace: Workspace) -> Measure:
             matrix,
             int(workspace.case),
             n_oversamples=defaults.oversampling,
-            n_iter=defaults.power_passes,
+            n_iter=EXACT_PASSES,
             random_state=workspace.seed,
         )[1]
         workspace.facts["first_singular_values"] = _first_half(values)
