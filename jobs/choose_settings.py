@@ -16,13 +16,13 @@ from m6rec import columns as c
 from m6rec.command_line import command_line
 from m6rec.config import Config
 from m6rec.fits import SETTINGS, item_count, model_row, read_item_counts, unlisted_items
+from m6rec.kernels.content import unit_rows
 from m6rec.kernels.members import (
     DirectionEncoder,
     DotMember,
     FactorEncoder,
     HistoryMember,
     Member,
-    directions,
 )
 from m6rec.kernels.projection import FactorModel
 from m6rec.lakehouse import Lakehouse
@@ -123,7 +123,7 @@ def _try_all(lakehouse: Lakehouse, config: Config, users: ValidationUsers, searc
 
     def als_cosine(values: Values) -> Member:
         model = factors(values)
-        return DotMember("als_cosine", DirectionEncoder(model), directions(model.scored_factors))
+        return DotMember("als_cosine", DirectionEncoder(model), unit_rows(model.scored_factors))
 
     def recent(values: Values) -> Member:
         scale = config.replaced(values).neighbours.recency_scale

@@ -15,6 +15,7 @@ from m6rec.config import Config
 from m6rec.errors import TableError
 from m6rec.kernels.ablation import Ablation
 from m6rec.kernels.blending import Blend
+from m6rec.kernels.content import unit_rows
 from m6rec.kernels.content_neighbours import represent_by_neighbours
 from m6rec.kernels.item_neighbours import ItemWeights, transpose
 from m6rec.kernels.members import (
@@ -25,7 +26,6 @@ from m6rec.kernels.members import (
     HistoryMember,
     Member,
     UserNeighboursMember,
-    directions,
     popularity_member,
 )
 from m6rec.kernels.projection import FactorModel
@@ -247,31 +247,30 @@ class _MemberReader:
         if self._lakehouse.exists("item_images"):
             images = image_array(self._lakehouse.read("item_images"), self._n_items)
         vectors = towers.encode_items(features if features.shape[1] else None, images)
-        if not self._factor_model(method).knows_attributes:
-            # The last coordinate is the item's own popularity, which no neighbour lends.
-            vectors = np.hstack([self._with_content(vectors[:, :-1]), vectors[:, -1:]])
-        return DotMember(name, TowerUserEncoder(towers), vectors)
+        # The last coordinate is the item's own popularity, which no neighbour lends.
+        directions = self._with_content(self._factor_model(method), vectors[:, :-1])
+        represented = np.hstack([directions, vectors[:, -1:]])
+        return DotMember(name, TowerUserEncoder(towers), represented)
 
     def _factors(self, name: str, projected: bool) -> Member:
         model = self._factor_model(name)
         vectors = model.scored_factors
         if not projected:
             return DotMember(name, GivenEncoder(name), vectors)
-        if not model.knows_attributes:
-            vectors = self._with_content(vectors)
-        return DotMember(name, FactorEncoder(model), vectors)
+        return DotMember(name, FactorEncoder(model), self._with_content(model, vectors))
 
     def _als_cosine(self) -> Member:
         """Without the length by which a factor tells of popularity, which the new have not yet."""
         model = self._factor_model("als")
-        vectors = model.scored_factors
-        if not model.knows_attributes:
-            vectors = self._with_content(vectors)
-        return DotMember("als_cosine", DirectionEncoder(model), directions(vectors))
+        vectors = self._with_content(model, model.scored_factors)
+        return DotMember("als_cosine", DirectionEncoder(model), unit_rows(vectors))
 
-    def _with_content(self, vectors: Float32) -> Float32:
-        """Item vectors in which content neighbours speak for items without interactions."""
-        if self._config.features.items is None:
+    def _with_content(self, model: FactorModel, vectors: Float32) -> Float32:
+        """Item vectors in which content neighbours speak for items without interactions.
+
+        Where the model's factors know attributes, those items have vectors of their own.
+        """
+        if self._config.features.items is None or model.knows_attributes:
             return vectors
         if self._content_by_target is None:
             self._content_by_target = transpose(self._item_weights("content_neighbours"))

@@ -53,7 +53,7 @@ def prepare_randomized_svd(workspace: Workspace) -> Measure:
     """scikit-learn with our oversampling, and passes enough for the first half of the values."""
     from sklearn.utils.extmath import randomized_svd  # noqa: PLC0415 - may be absent
 
-    matrix, defaults = normalised(workspace), SvdConfig(exact=True)
+    matrix, defaults = normalised(workspace), SvdConfig()
 
     def fit() -> None:
         values = randomized_svd(
@@ -92,7 +92,7 @@ def prepare_row_matrix(workspace: Workspace) -> Measure:
 
 def normalised(workspace: Workspace) -> sp.csr_matrix:
     """The matrix that our program decomposes, float32."""
-    matrix, defaults = workspace.dataset.scipy(), SvdConfig(exact=True)
+    matrix, defaults = workspace.dataset.scipy(), SvdConfig()
     users = np.maximum(np.diff(matrix.indptr), 1) ** -defaults.user_exponent
     items = np.maximum(np.bincount(matrix.indices, minlength=matrix.shape[1]), 1)
     scale = np.repeat(users, np.diff(matrix.indptr))

@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
+from m6rec.kernels.content import unit_rows
 from m6rec.kernels.item_neighbours import ItemWeights
 from m6rec.kernels.projection import FactorModel, project
 from m6rec.kernels.recency import recent_weights
@@ -64,7 +65,7 @@ class DirectionEncoder:
 
     def encode(self, block: UserBlock) -> Float32:
         """float32 [n, rank]; a row without entries stays zero."""
-        return directions(project(self.model, block.rows))
+        return unit_rows(project(self.model, block.rows))
 
 
 @dataclass(frozen=True)
@@ -203,13 +204,6 @@ class UserNeighboursMember:
 def sparse_rows(weights: ItemWeights) -> SparseRows:
     """Item-item weights as rows to add up."""
     return SparseRows(weights.offsets, weights.neighbour_indices, weights.weights)
-
-
-def directions(vectors: Float32) -> Float32:
-    """The rows at length 1; rows of zeros stay zero."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    result: Float32 = vectors / np.where(lengths > 0.0, lengths, 1.0).astype(np.float32)
-    return result
 
 
 def popularity_member(interaction_counts: Int64) -> DotMember:

@@ -28,6 +28,7 @@ from m6rec.config import AlsConfig, MllibAlsConfig, SvdConfig
 from m6rec.errors import ArtifactError, DataError
 from m6rec.kernels.als import train_als as train_als_on_rows
 from m6rec.kernels.communicator import Communicator, all_sum
+from m6rec.kernels.item_neighbours import largest_in_rows, offsets_of
 from m6rec.kernels.projection import (
     ATTRIBUTE_WEIGHT,
     FactorMethod,
@@ -163,16 +164,9 @@ def attribute_rows(spark: SparkSession, terms: sp.csr_matrix, weight: float) -> 
 
 def _heaviest_terms(terms: sp.csr_matrix) -> sp.csr_matrix:
     """Each item's heaviest terms, so that long texts do not outgrow the interactions."""
-    counts = np.diff(terms.indptr)
-    if not len(counts) or int(counts.max()) <= _TERMS_OF_ITEM:
-        return terms
-    rows = np.repeat(np.arange(len(counts)), counts)
-    order = np.lexsort((terms.indices, -terms.data, rows))
-    places = np.empty(terms.nnz, np.int64)
-    places[order] = np.arange(terms.nnz) - np.repeat(terms.indptr[:-1], counts)
-    kept = places < _TERMS_OF_ITEM
-    indptr = np.concatenate([[0], np.cumsum(np.minimum(counts, _TERMS_OF_ITEM))])
-    return sp.csr_matrix((terms.data[kept], terms.indices[kept], indptr), shape=terms.shape)
+    kept, counts = largest_in_rows(terms.indptr, terms.data, _TERMS_OF_ITEM)
+    parts = (terms.data[kept], terms.indices[kept], offsets_of(counts))
+    return sp.csr_matrix(parts, shape=terms.shape)
 
 
 def train_mllib_als(
