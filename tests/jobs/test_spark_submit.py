@@ -1,5 +1,6 @@
 """spark-submit.sh: what a newcomer with something missing is told, and a job run by it."""
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -116,3 +117,23 @@ def test_a_missing_column_ends_with_code_2_and_its_name(tmp_path: Path) -> None:
     assert result.returncode == 2
     assert "has no column ['sku']" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.slow
+def test_pack_makes_an_archive_whose_python_has_the_packages(tmp_path: Path) -> None:
+    environment = tmp_path / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
+    site = next(environment.glob("lib/python*/site-packages"))
+    (site / "packed.py").write_text("WORD = 'here'\n")
+    # A small environment that counts as set up stands for the real one of 6 GB.
+    lock = (REPOSITORY / "requirements/lock.txt").read_bytes()
+    (environment / ".m6rec-lock").write_text(hashlib.sha256(lock).hexdigest())
+    result = submit("pack", M6REC_VENV=str(environment), M6REC_CACHE=str(tmp_path / "cache"))
+    assert result.returncode == 0, result.stderr
+    archive = tmp_path / "cache/environment.tar.gz"
+    assert f"ARCHIVES={archive}" in result.stderr
+    shutil.unpack_archive(archive, tmp_path / "unpacked")
+    python = tmp_path / "unpacked/bin/python"
+    command = [python, "-c", "import packed; print(packed.WORD)"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert printed.stdout == "here\n"
