@@ -1,10 +1,11 @@
 """Choose the few settings that matter most, by validation, before any model is trained.
 
-Tried are the ridge's exponents and penalty, the scale of recency, and the weights that ALS gives to
-the items' attributes and to what was not observed. Reads user_item_matrix, item_features and
-splits; writes models of kind `settings`, which the later jobs follow. What the config sets stays as
-it is set. How many trials there are follows from `settings.seconds` and the size of the data, not
-from the clock, so that a run can be repeated.
+Tried are the ridge's exponents and penalty, the scale of recency, the weights that ALS gives to
+the items' attributes and to what was not observed, and its rank. Reads user_item_matrix,
+item_features and splits; writes models of kind `settings`, which the later jobs follow. What the
+config sets stays as it is set, but for ranks that `settings.als_ranks` names. How many trials there
+are follows from `settings.seconds` and the size of the data, not from the clock, so that a run can
+be repeated.
 """
 
 import json
@@ -14,7 +15,7 @@ from typing import Any
 
 from m6rec import columns as c
 from m6rec.command_line import command_line
-from m6rec.config import Config
+from m6rec.config import AlsConfig, Config
 from m6rec.fits import SETTINGS, item_count, model_row, read_item_counts, unlisted_items
 from m6rec.kernels.content import unit_rows
 from m6rec.kernels.members import (
@@ -36,6 +37,7 @@ RIDGE = "neighbours.ridge"
 RECENCY = "neighbours.recency_scale"
 UNOBSERVED = "factors.als.unobserved_total"
 ATTRIBUTES = "factors.als.attribute_weight"
+RANK = "factors.als.rank"
 EXPONENTS = ({"user_exponent": 0.1, "item_exponent": 0.2},)
 # Times the config's own value.
 PENALTIES = (0.5, 2.0)
@@ -44,12 +46,14 @@ ATTRIBUTE_WEIGHTS = (1.0,)
 RECENCIES = (0.5, 2.0, 4.0)
 # ALS is tried at a rank and for a number of iterations that tell the weights apart.
 TRIED_RANK, TRIED_ITERATIONS = 64, 8
-# Of two cores: what a trial takes beside its fixed cost, by item and by interaction.
+# Of two cores: what a trial takes beside its fixed cost, by item, by interaction, and by row and
+# item times the square of the rank.
 SECONDS_A_TRIAL = 3.0
 RIDGE_SECONDS_AN_ITEM = 2.5e-4
 ALS_SECONDS_AN_INTERACTION = 4e-6
-# Relative; a smaller one is noise of the sample.
-LEAST_GAIN = 2e-3
+ALS_SECONDS_A_PRODUCT = 1e-10
+# Relative; a smaller one is noise of the sample, or not worth the time of a larger rank.
+LEAST_GAIN, LEAST_GAIN_OF_RANK = 2e-3, 1e-2
 
 Values = dict[str, Any]
 Measure = Callable[[Values], float]
@@ -78,7 +82,12 @@ class Search:
     trials: list[dict[str, Any]] = field(default_factory=list)
 
     def try_in_turn(
-        self, measure: Measure, alternatives: Iterable[Values], best: float, cost: float
+        self,
+        measure: Measure,
+        alternatives: Iterable[Values],
+        best: float,
+        cost: float,
+        least_gain: float = LEAST_GAIN,
     ) -> float:
         """Measure each alternative, changed from the best so far; return the best NDCG."""
         for values in alternatives:
@@ -87,7 +96,7 @@ class Search:
             self.seconds -= cost
             found = measure({**self.chosen, **values})
             self.trials.append({"values": values, "ndcg": found})
-            if found > best * (1.0 + LEAST_GAIN):
+            if found > best * (1.0 + least_gain):
                 self.chosen |= values
                 best = found
         return best
@@ -111,19 +120,23 @@ def _try_all(lakehouse: Lakehouse, config: Config, users: ValidationUsers, searc
             ridges[key] = HistoryMember("ridge", weights, "square_root")
         return ridges[key]
 
-    def factors(values: Values) -> FactorModel:
-        settings = config.replaced(values).factors.als
-        update = {"rank": min(TRIED_RANK, settings.rank), "iterations": TRIED_ITERATIONS}
-        settings = settings.model_copy(update=update)
+    def factors(settings: AlsConfig) -> FactorModel:
         return train_als(matrix, n_items, settings, config.seed, None, terms)
 
+    def small(values: Values) -> AlsConfig:
+        settings = config.replaced(values).factors.als
+        update = {"rank": min(TRIED_RANK, settings.rank), "iterations": TRIED_ITERATIONS}
+        return settings.model_copy(update=update)
+
     def als(values: Values) -> Member:
-        model = factors(values)
+        model = factors(small(values))
         return DotMember("als", FactorEncoder(model), model.scored_factors)
 
     def als_cosine(values: Values) -> Member:
-        model = factors(values)
-        return DotMember("als_cosine", DirectionEncoder(model), unit_rows(model.scored_factors))
+        return _directions(factors(small(values)))
+
+    def whole_als_cosine(values: Values) -> Member:
+        return _directions(factors(config.replaced(values).factors.als))
 
     def recent(values: Values) -> Member:
         scale = config.replaced(values).neighbours.recency_scale
@@ -144,7 +157,41 @@ def _try_all(lakehouse: Lakehouse, config: Config, users: ValidationUsers, searc
         if alternatives and 2 * cost <= search.seconds:
             search.seconds -= cost
             search.try_in_turn(ndcg(member), alternatives, ndcg(member)(search.chosen), cost)
+    if terms is not None and config.replaced(search.chosen).factors.als.attribute_weight > 0.0:
+        rows = int(statistics.users_by_count.sum()) + n_items + terms.shape[1]
+        _try_ranks(config, search, ndcg(whole_als_cosine), rows)
     matrix.unpersist()
+
+
+def _try_ranks(config: Config, search: Search, measure: Measure, rows: int) -> None:
+    """Try ALS's ranks as it will be trained, for a shorter training says nothing of a large one.
+
+    Args:
+        config: of the run.
+        search: so far.
+        measure: NDCG with chosen values.
+        rows: of users, items and terms together.
+    """
+    als = config.factors.als
+
+    def cost(rank: int) -> float:
+        return SECONDS_A_TRIAL + ALS_SECONDS_A_PRODUCT * als.iterations * rows * rank**2
+
+    affordable = [
+        rank
+        for rank in config.settings.als_ranks
+        if rank != als.rank and cost(als.rank) + cost(rank) <= search.seconds
+    ]
+    if not affordable:
+        return
+    search.seconds -= cost(als.rank)
+    best = measure(search.chosen)
+    for rank in affordable:
+        best = search.try_in_turn(measure, [{RANK: rank}], best, cost(rank), LEAST_GAIN_OF_RANK)
+
+
+def _directions(model: FactorModel) -> Member:
+    return DotMember("als_cosine", DirectionEncoder(model), unit_rows(model.scored_factors))
 
 
 def _ridge_values(config: Config) -> list[Values]:

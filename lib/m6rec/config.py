@@ -144,13 +144,16 @@ class SplitConfig(Section):
 
 class SettingsConfig(Section):
     """The search for the settings that matter most: the ridge's exponents and penalty, the scale of
-    recency, and ALS's weight of the unobserved.
+    recency, and ALS's weights of attributes and of the unobserved, and its rank.
 
     `seconds` is what the trials may take by a model of their cost on two cores; 0 tries nothing.
+    `als_ranks` are tried in place of `factors.als.rank` where items have attributes: those fill
+    more dimensions than interactions alone.
     """
 
     seconds: NonNegativeFloat = 90.0
     users: PositiveInt = 3_000
+    als_ranks: tuple[PositiveInt, ...] = ()
 
 
 class SvdConfig(Section):
