@@ -34,6 +34,9 @@ RankerName = Literal[
     "popularity",
     "mllib_als",
 ]
+RANKERS: tuple[RankerName, ...] = get_args(RankerName)
+# The hybrid is no member of itself, and MLlib's ALS is a reference.
+MEMBERS = tuple(name for name in RANKERS if name not in {"hybrid", "mllib_als"})
 # They weigh the history by recency, so they are left out where interactions have no time.
 RECENT_RANKERS = frozenset({"recent_ridge", "recent_item_neighbours"})
 # They speak of attributes, so they are left out where items have none.
@@ -361,20 +364,7 @@ class RatingsConfig(Section):
 class HybridConfig(Section):
     """Which members the hybrid may blend and how their weights are chosen on validation."""
 
-    members: tuple[RankerName, ...] = (
-        "fusion",
-        "svd",
-        "als",
-        "als_cosine",
-        "ridge",
-        "recent_ridge",
-        "item_neighbours",
-        "recent_item_neighbours",
-        "user_neighbours",
-        "content",
-        "content_neighbours",
-        "popularity",
-    )
+    members: tuple[RankerName, ...] = MEMBERS
     k: PositiveInt = 20
     maximum_users: PositiveInt = 10_000
     candidates_per_member: PositiveInt = 200
@@ -417,23 +407,7 @@ class EvaluateConfig(Section):
     """
 
     candidates: Literal["all", "cold_items"] = "all"
-
-    rankers: tuple[RankerName, ...] = (
-        "hybrid",
-        "fusion",
-        "svd",
-        "als",
-        "als_cosine",
-        "ridge",
-        "recent_ridge",
-        "item_neighbours",
-        "recent_item_neighbours",
-        "user_neighbours",
-        "content",
-        "content_neighbours",
-        "popularity",
-        "mllib_als",
-    )
+    rankers: tuple[RankerName, ...] = RANKERS
     ks: tuple[PositiveInt, ...] = (10, 20)
     maximum_validation_users: PositiveInt = 10_000
     bootstrap_replicates: PositiveInt = 1_000
