@@ -119,9 +119,9 @@ class SplitConfig(Section):
     strategy of the test; with a test of the owner's, `last` where most of it comes after training,
     `random` where times say otherwise, and without times `highest_ids` where nearly all of it has
     higher item numbers than the user's training items, as where ids are given in order of arrival
-    and each list is cut in two, else `mixed`. Unless `validation_share` is given, it is a fifth
-    for `mixed`, which holds out items together with those most like them, and for `highest_ids`,
-    and a tenth for the others.
+    and each list is cut in two, else `mixed`. Unless `validation_share` is given, it is
+    the test's own share, at most a fifth, for `mixed`, which holds out items together with those
+    most like them, and for `highest_ids`, and a tenth for the others.
     """
 
     strategy: Literal[

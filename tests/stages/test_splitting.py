@@ -221,9 +221,24 @@ def test_without_times_item_numbers_tell_that_lists_were_cut_in_two(
     config = SplitConfig(strategy="provided", test=TABLE)
     found = split_pairs(numbered[0], config, 1, False, numbered[1]).where("fold = 'validation'")
     held = {(row.user_index, row.item_index) for row in found.collect()}
-    # A third is tested, and so a third of the other ten of each user validates.
-    highest = {(user, 5 * step + user % 5) for user in range(12) for step in (7, 8, 9)}
+    # A third is tested, more than validation takes: a fifth of the other ten of each user.
+    highest = {(user, 5 * step + user % 5) for user in range(12) for step in (8, 9)}
     assert (held == highest) == cut
+
+
+def test_validation_takes_no_more_of_each_list_than_a_small_test_does(
+    spark: SparkSession,
+) -> None:
+    pairs = [(user, item, 1.0, None, True) for user in range(12) for item in range(20)]
+    tested = [pair for pair in pairs if pair[1] == pair[0]]
+    training = [pair for pair in pairs if pair not in tested]
+    numbered = [
+        frame(spark, rows).withColumn("item_number", F.col("item_index"))
+        for rows in (training, tested)
+    ]
+    config = SplitConfig(strategy="provided", test=TABLE)
+    found = split_pairs(numbered[0], config, 1, False, numbered[1]).where("fold = 'validation'")
+    assert sorted(row.user_index for row in found.collect()) == list(range(12))
 
 
 def test_provided_without_its_table_is_refused(spark: SparkSession) -> None:

@@ -40,10 +40,9 @@ _USERS_PER_PRODUCT = 512
 _TEST_SALT, _VALIDATION_SALT, _SAMPLE_SALT = 1, 2, 3
 _TIES_SALT = 100
 _VALIDATION_SHARE = 0.1
-# Of most users a tenth is one item, which tells nothing of items that go together. Not more than a
-# fifth either: the selection fit must have nearly as much to learn from as the final one, or other
-# members are good in it.
-_VALIDATION_SHARES = {"mixed": 0.2, "highest_ids": 0.2}
+# Validation holds out as much of each list as the test does, but no more than this: the selection
+# fit must have nearly as much to learn from as the final one, or other members are good in it.
+_LARGEST_SHARE = 0.2
 # Of the test's pairs, for their order to count as that of time, or of numbers, which say less.
 _MOSTLY, _NEARLY_ALL = 0.5, 0.9
 
@@ -92,7 +91,7 @@ def split_pairs(
     if validation_pairs is not None:
         return folded
     kind = _validation_strategy(config, strategy, has_time, folded)
-    share = config.validation_share or _VALIDATION_SHARES.get(kind, _VALIDATION_SHARE)
+    share = config.validation_share or _validation_share(kind, folded)
     holdout = _Holdout(kind, share, None, seed, _VALIDATION_SALT)
     return _hold_out(folded, c.VALIDATION, holdout)
 
@@ -130,6 +129,15 @@ def _validation_strategy(
         return "last" if share is None or share > _MOSTLY else "random"
     share = _share_after_training(folded, c.ITEM_NUMBER)
     return "highest_ids" if share is not None and share > _NEARLY_ALL else "mixed"
+
+
+def _validation_share(strategy: str, folded: DataFrame) -> float:
+    if strategy not in {"mixed", "highest_ids"}:
+        return _VALIDATION_SHARE
+    in_test = F.avg((F.col(c.FOLD) == c.TEST).cast("double"))
+    row = folded.where(c.POSITIVE).agg(in_test.alias("share")).first()
+    tested = 0.0 if row is None else float(row["share"] or 0.0)
+    return min(tested, _LARGEST_SHARE) if tested else _LARGEST_SHARE
 
 
 def _share_after_training(folded: DataFrame, column: str) -> float | None:
