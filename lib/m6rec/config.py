@@ -234,9 +234,9 @@ class ContentNeighboursConfig(Section):
 
     candidates: PositiveInt = 200
     vector_share: Share = 0.25
-    regularisation: PositiveFloat = 2.0
+    regularisation: PositiveFloat = 3.0
     expansion: NonNegativeFloat = 20.0
-    expanded: PositiveInt = 500
+    expanded: PositiveInt = 1_000
     longest_posting: PositiveInt = 5_000
 
 
