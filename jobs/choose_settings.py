@@ -16,7 +16,7 @@ from typing import Any
 from m6rec import columns as c
 from m6rec.command_line import command_line
 from m6rec.config import AlsConfig, Config
-from m6rec.fits import SETTINGS, item_count, model_row, read_item_counts, unlisted_items
+from m6rec.fits import SETTINGS, item_count, model_row, unlisted_items
 from m6rec.kernels.content import unit_rows
 from m6rec.kernels.members import (
     DirectionEncoder,
@@ -232,7 +232,7 @@ def _validation_users(lakehouse: Lakehouse, config: Config) -> ValidationUsers |
     return collect_validation_users(
         lakehouse.read("user_item_matrix", fit=c.SELECTION),
         sample_users(targets, config.settings.users, config.seed),
-        unlisted_items(lakehouse, config, read_item_counts(lakehouse, c.SELECTION)),
+        unlisted_items(lakehouse, config, c.SELECTION),
     )
 
 

@@ -58,7 +58,7 @@ def rank_for_evaluation(
         members,
         tuple(blend for blend in blends if blend.name in config.evaluate.rankers),
         item_counts,
-        forbidden=unlisted_items(lakehouse, config, item_counts),
+        forbidden=unlisted_items(lakehouse, config, fit),
         mask_seen=True,
         n=max(config.evaluate.ks),
     )

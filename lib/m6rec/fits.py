@@ -57,19 +57,17 @@ def item_count(lakehouse: Lakehouse) -> int:
     return int(row[0]) + 1
 
 
-def unlisted_items(
-    lakehouse: Lakehouse, config: Config, item_counts: Int64
-) -> npt.NDArray[np.bool_]:
-    """bool [items]: items that no measured list may hold, as `evaluate.candidates` says.
+def unlisted_items(lakehouse: Lakehouse, config: Config, fit: str) -> npt.NDArray[np.bool_]:
+    """bool [items]: items that no measured list of a fit may hold, as `evaluate.candidates` says.
 
-    Args:
-        lakehouse: the tables of the run.
-        config: of the run.
-        item_counts: int64 [items]; interactions of each item in the fit that is measured.
+    Of cold items the selection fit ranks those that validation has held out, and not those of the
+    test: among so many more, lists of one length would reach less deep than on test.
     """
-    unlisted = forbidden_items(lakehouse.read("catalogue"), len(item_counts))
+    unlisted = forbidden_items(lakehouse.read("catalogue"), item_count(lakehouse))
     if config.evaluate.candidates == "cold_items":
-        unlisted |= item_counts > 0
+        unlisted |= read_item_counts(lakehouse, fit) > 0
+        if fit == c.SELECTION:
+            unlisted |= read_item_counts(lakehouse, c.FINAL) == 0
     return unlisted
 
 
