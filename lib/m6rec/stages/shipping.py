@@ -110,12 +110,16 @@ def collect_value(frame: DataFrame, kind: type[Value]) -> Value:
             part = np.frombuffer(content.as_buffer(), np.uint8)
             arrays[name].reshape(-1).view(np.uint8)[position : position + len(part)] = part
             missing[name] -= len(part)
-    if _SKELETON not in arrays or any(missing.values()):
-        raise DataError(
-            f"{kind.__name__} was not handed over whole: bytes missing of its arrays {missing};"
-            " exactly one task of the stage must hand it over"
-        )
-    value = _ArrayUnpickler(io.BytesIO(arrays[_SKELETON].tobytes()), arrays).load()
+    incomplete = DataError(
+        f"{kind.__name__} was not handed over whole: bytes missing of its arrays {missing};"
+        " exactly one task of the stage must hand it over"
+    )
+    if any(missing.values()):
+        raise incomplete
+    try:
+        value = _ArrayUnpickler(io.BytesIO(arrays[_SKELETON].tobytes()), arrays).load()
+    except KeyError as error:
+        raise incomplete from error
     assert isinstance(value, kind)
     return value
 
