@@ -7,11 +7,13 @@ and a SparkContext, which Spark Connect has not.
 """
 
 import json
+import re
 import socket
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numba
@@ -39,6 +41,7 @@ Program = Callable[[Rows, Communicator], Iterator[pa.RecordBatch]]
 # Longer than the slowest rank may lag behind the fastest between two collectives.
 _COLLECTIVE_TIMEOUT = timedelta(minutes=10)
 _JOIN_TIMEOUT = timedelta(minutes=2)
+_THIS_MACHINE = "127.0.0.1"
 
 
 def run_program(
@@ -66,7 +69,7 @@ def run_program(
         .sortWithinPartitions(c.USER_INDEX)
     )
     threads = int(spark.sparkContext.getConf().get("spark.task.cpus", "1") or 1)
-    task = partial(_run_rank, program=program, threads=threads)
+    task = partial(_run_rank, program=program, threads=threads, meeting=_meeting(spark))
     return divided.mapInArrow(task, schema, barrier=True)
 
 
@@ -107,11 +110,41 @@ def _slots(spark: SparkSession) -> int:
     return int(context.maxNumConcurrentTasks(profile))
 
 
+@dataclass(frozen=True)
+class Meeting:
+    """Where the ranks of an application in local mode find each other.
+
+    Attributes:
+        port: of the driver's store, on this machine.
+        application: its id.
+    """
+
+    port: int
+    application: str
+
+
+def _meeting(spark: SparkSession) -> Meeting | None:
+    """Where all ranks run on the driver's machine, and a stage is tried once.
+
+    Elsewhere the ranks tell each other by Spark, which looks once a second whether they have: no
+    less than that, and in local mode as long as the program itself may take.
+    """
+    context = spark.sparkContext
+    if re.fullmatch(r"local(\[[^,]*\])?", str(context.master)) is None:
+        return None
+    return Meeting(_drivers_store().port, context.applicationId)
+
+
+@cache
+def _drivers_store() -> Any:
+    return dist.TCPStore(_THIS_MACHINE, 0, None, True, _JOIN_TIMEOUT, wait_for_workers=False)
+
+
 def _run_rank(
-    batches: Iterable[pa.RecordBatch], program: Program, threads: int
+    batches: Iterable[pa.RecordBatch], program: Program, threads: int, meeting: Meeting | None
 ) -> Iterator[pa.RecordBatch]:
     rows = rows_from_batches(batches)
-    with _thread_pools(threads), joined_group(BarrierTaskContext.get()) as communicator:
+    with _thread_pools(threads), joined_group(BarrierTaskContext.get(), meeting) as communicator:
         yield from program(rows, communicator)
 
 
@@ -130,20 +163,18 @@ def _thread_pools(threads: int) -> Iterator[None]:
 
 
 @contextmanager
-def joined_group(context: BarrierTaskContext) -> Iterator["GlooCommunicator"]:
+def joined_group(
+    context: BarrierTaskContext, meeting: Meeting | None
+) -> Iterator["GlooCommunicator"]:
     """A communicator over the tasks of a barrier stage, closed at the end whatever happens."""
     rank = context.partitionId()
     hosts = [info.address.split(":")[0] for info in context.getTaskInfos()]
     address = _own_address(hosts[rank], hosts)
-    store = (
-        dist.TCPStore(address, 0, len(hosts), True, _JOIN_TIMEOUT, wait_for_workers=False)
-        if rank == 0
-        else None
-    )
-    message = json.dumps([address, store.port]) if store is not None else ""
-    host, port = json.loads(context.allGather(message)[0])
-    if store is None:
-        store = dist.TCPStore(host, port, len(hosts), False, _JOIN_TIMEOUT)
+    if meeting is None:
+        store = _store_of_rank_zero(context, address, len(hosts))
+    else:
+        common = dist.TCPStore(_THIS_MACHINE, meeting.port, None, False, _JOIN_TIMEOUT)
+        store = dist.PrefixStore(f"{meeting.application}/{context.stageId()}", common)
     group = _gloo_group(store, rank, len(hosts), address)
     try:
         yield GlooCommunicator(group)
@@ -152,11 +183,20 @@ def joined_group(context: BarrierTaskContext) -> Iterator["GlooCommunicator"]:
         del group, store
 
 
+def _store_of_rank_zero(context: BarrierTaskContext, address: str, ranks: int) -> Any:
+    if context.partitionId() == 0:
+        store = dist.TCPStore(address, 0, ranks, True, _JOIN_TIMEOUT, wait_for_workers=False)
+        context.allGather(json.dumps([address, store.port]))
+        return store
+    host, port = json.loads(context.allGather()[0])
+    return dist.TCPStore(host, port, ranks, False, _JOIN_TIMEOUT)
+
+
 def _own_address(own_host: str, hosts: list[str]) -> str:
     """An address of this machine that the others can reach."""
     others = [host for host in hosts if host != own_host]
     if not others:
-        return "127.0.0.1"
+        return _THIS_MACHINE
     # Connecting a datagram socket sends nothing; it picks the interface that leads there. A
     # machine's own name often means a loopback address (Debian's 127.0.1.1).
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:

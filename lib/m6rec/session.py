@@ -41,13 +41,15 @@ def get_session(
 def starting_workers(spark: SparkSession) -> Iterator[None]:
     """Start the Python workers of local mode beside what the driver does meanwhile.
 
-    A first table takes the driver seconds on one core, and the first Python workers as much.
+    A first table takes the driver seconds on one core, and the first Python worker as much: others
+    are forked from the same process.
     """
     if not str(spark.conf.get("spark.master", "")).startswith("local"):
         yield
         return
-    slots = spark.sparkContext.defaultParallelism
-    first_tasks = spark.range(0, slots, 1, slots).mapInArrow(_unchanged, "id long")
+    # One slot stays free: Delta reads the table's log by a task, too.
+    workers = max(spark.sparkContext.defaultParallelism - 1, 1)
+    first_tasks = spark.range(0, workers, 1, workers).mapInArrow(_unchanged, "id long")
     with ThreadPoolExecutor(1) as pool:
         started = pool.submit(first_tasks.count)
         yield

@@ -18,12 +18,12 @@ from m6rec.kernels.projection import FactorModel
 from m6rec.kernels.svd import randomized_svd, svd_factor_model
 from m6rec.stages.tower_rows import write_tower_rows
 from m6rec.towers.batches import (
-    READ_ROWS,
+    READ_PACKS,
     ArrowRowBatches,
     PetastormRowBatches,
     RowBatches,
     TrainingRows,
-    unpad,
+    unpack,
 )
 from m6rec.towers.row_files import Manifest
 from m6rec.towers.training import ItemInputs, train_towers
@@ -49,7 +49,7 @@ class MemoryRowBatches(RowBatches):
 
 
 class RowLoaderBatches(RowBatches):
-    """Petastorm's row `DataLoader`, which takes batches apart into rows."""
+    """Petastorm's row `DataLoader`, which takes batches of packs apart."""
 
     def _read(self) -> Iterator[TrainingRows]:
         from petastorm import make_batch_reader  # noqa: PLC0415 - slow to import
@@ -59,10 +59,10 @@ class RowLoaderBatches(RowBatches):
         reader = make_batch_reader(
             urls, reader_pool_type="thread", workers_count=1, shuffle_row_groups=False
         )
-        with DataLoader(reader, batch_size=READ_ROWS) as batches:
+        with DataLoader(reader, batch_size=READ_PACKS) as batches:
             for batch in batches:
-                names = ("user_index", "item_indices", "weights")
-                yield unpad(*(batch[name].numpy() for name in names), None)
+                packs = {name: values.numpy() for name, values in batch.items()}
+                yield unpack(packs, len(packs["user_index"]), 0)
 
 
 def _write_rows(workspace: Workspace, spark: SparkSession) -> Manifest:

@@ -58,13 +58,13 @@ def manifest(
 def write_files(
     folder: Path, rows: Rows, features: Float32 | None, files: int, world_size: int
 ) -> Manifest:
-    """Neighbouring rows to one file; lists as long as the longest row."""
-    width = int(rows.counts.max())
+    """Neighbouring rows to one file; packs that the longest row does not fill."""
+    width = int(rows.counts.max()) + 7
     bounds = np.linspace(0, len(rows), files + 1).astype(int)
     names = tuple(f"rows-{number:05d}.parquet" for number in range(files))
     for name, start, stop in zip(names, bounds[:-1], bounds[1:], strict=True):
         part = None if features is None else features[start:stop]
-        write_row_file(folder / name, rows.slice(start, stop), part, width, seed=0)
+        write_row_file(folder / name, rows.slice(start, stop), part, width)
     manifest = Manifest(
         folder=str(folder),
         files=names,

@@ -4,12 +4,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
+import scipy.sparse as sp
 
 from m6rec.errors import DataError
-from m6rec.kernels.rows import Float32, Rows
+from m6rec.kernels.rows import Float32, Rows, rows_from_scipy
 from m6rec.towers.batches import READERS, TrainingRows, concatenate_training_rows
-from m6rec.towers.row_files import Manifest, load_manifest, pad
+from m6rec.towers.row_files import Manifest, cut_rows, load_manifest, write_row_file
 from tests.towers.conftest import write_files
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
@@ -104,17 +106,26 @@ def test_both_readers_give_the_same_batches(manifest: Manifest) -> None:
     assert petastorm == arrow
 
 
+def test_packs_end_with_their_users_or_their_room(reader: str, rows: Rows, tmp_path: Path) -> None:
+    few = rows_from_scipy(sp.csr_matrix(np.ones((130, 2), np.float32)))
+    for number, (block, width, packs) in enumerate([(few, 200, 3), (rows, 10_000, 2)]):
+        file = tmp_path / f"{number}.parquet"
+        write_row_file(file, block, None, width)
+        assert pq.read_metadata(file).num_rows == packs
+        manifest = Manifest(str(tmp_path), (file.name,), (len(block),), width, 0, world_size=1)
+        together = in_order(list(READERS[reader](manifest).epoch(0, 1)))
+        assert by_user(together) == by_user(TrainingRows(block, np.zeros((len(block), 0))))
+
+
 def test_a_long_row_is_cut_to_an_ascending_choice_of_its_items(rows: Rows) -> None:
-    items, weights = pad(rows, 5, seed=1)
-    again, _ = pad(rows.slice(30, 40), 5, seed=1)
-    np.testing.assert_array_equal(items[30:40], again)
-    for row, (low, high) in enumerate(zip(rows.offsets[:-1], rows.offsets[1:], strict=True)):
-        kept = items[row][items[row] >= 0]
-        assert len(kept) == min(5, high - low)
+    cut = cut_rows(rows, 5, seed=1)
+    again = cut_rows(rows.slice(30, 40), 5, seed=1)
+    np.testing.assert_array_equal(cut.slice(30, 40).item_indices, again.item_indices)
+    np.testing.assert_array_equal(cut.counts, np.minimum(rows.counts, 5))
+    for row in range(len(rows)):
+        kept = cut.slice(row, row + 1).item_indices
         assert (np.diff(kept) > 0).all()
-        assert np.isin(kept, rows.item_indices[low:high]).all()
-    assert (weights[items >= 0] == 1).all()
-    assert (weights[items < 0] == 0).all()
+        assert np.isin(kept, rows.slice(row, row + 1).item_indices).all()
 
 
 def test_small_data_gets_the_minimum_of_steps_and_no_step_without_a_row() -> None:

@@ -41,7 +41,6 @@ from m6rec.kernels.sparse_products import count_items
 from m6rec.kernels.svd import randomized_svd, svd_factor_model
 from m6rec.stages.arrow_rows import (
     ROW_COLUMNS,
-    batches_of,
     list_array,
     list_array_from_matrix,
     matrix_column,
@@ -49,12 +48,11 @@ from m6rec.stages.arrow_rows import (
 )
 from m6rec.stages.item_counts import interaction_counts
 from m6rec.stages.item_side import ShippedArrays, ship_arrays
+from m6rec.stages.shipping import HANDED_OVER, collect_value, hand_over
 
-_ITEMS_PER_BATCH = 4096
 _INTERACTIONS_PER_BLOCK = 1_000_000
 _MOST_BLOCKS = 200
 _TERMS_OF_ITEM = 50
-_PARAMETERS = "parameters"
 
 USER_FACTOR_SCHEMA = T.StructType(
     [
@@ -78,16 +76,6 @@ _ROW_SCHEMA = T.StructType(
         T.StructField(c.WEIGHTS, T.ArrayType(T.FloatType(), False), False),
     ]
 )
-# What rank 0 hands to the driver; the model's parameters travel as JSON on the first row.
-_TRAINED_SCHEMA = T.StructType(
-    [
-        T.StructField(c.ITEM_INDEX, T.LongType(), False),
-        T.StructField(c.FACTOR, T.ArrayType(T.FloatType(), False), False),
-        T.StructField(c.SCALE, T.FloatType(), False),
-        T.StructField(c.INTERACTION_COUNT, T.LongType(), False),
-        T.StructField(_PARAMETERS, T.StringType(), True),
-    ]
-)
 
 
 def train_svd(matrix: DataFrame, n_items: int, config: SvdConfig, seed: int) -> FactorModel:
@@ -97,7 +85,8 @@ def train_svd(matrix: DataFrame, n_items: int, config: SvdConfig, seed: int) -> 
         ClusterError: the cluster cannot run a barrier stage.
     """
     program = partial(_svd_program, n_items=n_items, config=config, seed=seed)
-    return _collect_model("svd", run_program(matrix, program, _TRAINED_SCHEMA))
+    model = collect_value(run_program(matrix, program, HANDED_OVER), FactorModel)
+    return replace(model, projection=model.factors / model.scales[:, None])
 
 
 def train_als(
@@ -129,7 +118,7 @@ def train_als(
     rows = matrix.select(*ROW_COLUMNS)
     if terms is not None and config.attribute_weight > 0.0:
         rows = rows.unionByName(attribute_rows(matrix.sparkSession, terms, config.attribute_weight))
-    return _collect_model("als", run_program(rows, program, _TRAINED_SCHEMA))
+    return collect_value(run_program(rows, program, HANDED_OVER), FactorModel)
 
 
 def attribute_rows(spark: SparkSession, terms: sp.csr_matrix, weight: float) -> DataFrame:
@@ -346,7 +335,8 @@ def _svd_program(
 ) -> Iterator[pa.RecordBatch]:
     result = randomized_svd(rows, n_items, config, seed, communicator)
     if communicator.rank == 0:
-        yield from _model_batches(svd_factor_model(result, config))
+        # The projection D_i^-b V f is the factors over the scales, so it need not travel.
+        yield from hand_over(replace(svd_factor_model(result, config), projection=None))
 
 
 def _als_program(
@@ -370,7 +360,7 @@ def _als_program(
     parameters = model.parameters | {ATTRIBUTE_WEIGHT: config.attribute_weight}
     model = replace(model, interaction_counts=counts, parameters=parameters)
     if communicator.rank == 0:
-        yield from _model_batches(model)
+        yield from hand_over(model)
 
 
 def _fingerprint(
@@ -451,44 +441,14 @@ def _project_batches(
         )
 
 
-def _model_batches(model: FactorModel) -> Iterator[pa.RecordBatch]:
-    for start, stop in batches_of(model.n_items, _ITEMS_PER_BATCH):
-        texts = [json.dumps(model.parameters) if item == 0 else None for item in range(start, stop)]
-        yield pa.RecordBatch.from_arrays(
-            [
-                pa.array(np.arange(start, stop, dtype=np.int64)),
-                list_array_from_matrix(model.factors[start:stop]),
-                pa.array(model.scales[start:stop]),
-                pa.array(model.interaction_counts[start:stop]),
-                pa.array(texts, pa.string()),
-            ],
-            names=_TRAINED_SCHEMA.names,
-        )
-
-
-def _collect_model(method: FactorMethod, trained: DataFrame) -> FactorModel:
-    batch = _single_batch(_collect_table(trained, None))
-    factors, scales = matrix_column(batch, c.FACTOR), batch.column(c.SCALE).to_numpy()
-    return build_factor_model(
-        method,
-        factors,
-        # The projection D_i^-b V f is the factors over the scales, so it need not travel.
-        factors / scales[:, None] if method == "svd" else None,
-        scales,
-        json.loads(batch.column(_PARAMETERS)[0].as_py()),
-        batch.column(c.INTERACTION_COUNT).to_numpy(),
-    )
-
-
-def _collect_table(frame: DataFrame, n_items: int | None) -> pa.Table:
+def _collect_table(frame: DataFrame, n_items: int) -> pa.Table:
     """Rows by ascending item_index, checked to be the items 0, 1, ... each once."""
     table = frame.toArrow().sort_by(c.ITEM_INDEX)
     found = table.column(c.ITEM_INDEX).to_numpy()
-    expected = len(found) if n_items is None else n_items
-    if not np.array_equal(found, np.arange(expected)):
+    if not np.array_equal(found, np.arange(n_items)):
         raise DataError(
             f"{len(found)} rows of item factors, expected one for each item index from 0 to"
-            f" {expected - 1}; read the rows of one run, fit and method"
+            f" {n_items - 1}; read the rows of one run, fit and method"
         )
     return table
 

@@ -5,7 +5,6 @@ prediction is a function of the user's row and the shipped item side, so that a 
 training gets one as well.
 """
 
-import json
 from collections.abc import Iterator
 from functools import partial
 from itertools import product
@@ -20,43 +19,15 @@ from m6rec import columns as c
 from m6rec.cluster import run_program
 from m6rec.config import RatingsConfig
 from m6rec.kernels import ratings as kernel
-from m6rec.kernels.choices import ChoiceVectors
 from m6rec.kernels.communicator import Communicator
-from m6rec.kernels.projection import build_factor_model
-from m6rec.kernels.rating_biases import RatingBiases
 from m6rec.kernels.ratings import RATING_BIAS, RATING_HYBRID, RATING_MEMBERS, RatingModel
 from m6rec.kernels.rows import Float64, Rows
-from m6rec.stages.arrow_rows import (
-    batches_of,
-    list_array_from_matrix,
-    list_column,
-    matrix_column,
-    rows_from_batch,
-)
-from m6rec.stages.shipping import Shipped, ship
+from m6rec.stages.arrow_rows import list_column, rows_from_batch
+from m6rec.stages.shipping import HANDED_OVER, Shipped, collect_value, hand_over, ship
 
-_ITEMS_PER_BATCH = 4096
-_BIAS = "bias"
-_CHOICE = "choice"
-_AUDIENCE = "audience"
-_PARAMETERS = "parameters"
 _TARGET_INDICES = "target_indices"
 _RATINGS = "ratings"
 
-_FLOATS = T.ArrayType(T.FloatType(), False)
-# What rank 0 hands to the driver; numbers of the whole model travel as JSON on the first row.
-_TRAINED_SCHEMA = T.StructType(
-    [
-        T.StructField(c.ITEM_INDEX, T.LongType(), False),
-        T.StructField(_BIAS, T.DoubleType(), False),
-        T.StructField(c.FACTOR, _FLOATS, False),
-        T.StructField(_CHOICE, _FLOATS, False),
-        T.StructField(c.PROJECTION, _FLOATS, False),
-        T.StructField(_AUDIENCE, _FLOATS, False),
-        T.StructField(c.INTERACTION_COUNT, T.LongType(), False),
-        T.StructField(_PARAMETERS, T.StringType(), True),
-    ]
-)
 _PARTS_SCHEMA = T.StructType(
     [
         T.StructField(c.USER_INDEX, T.LongType(), False),
@@ -97,30 +68,7 @@ def train_ratings(rows: DataFrame, n_items: int, config: RatingsConfig, seed: in
         ClusterError: the cluster cannot run a barrier stage.
     """
     program = partial(_program, n_items=n_items, config=config, seed=seed)
-    trained = run_program(rows, program, _TRAINED_SCHEMA).toArrow()
-    batch = trained.sort_by(c.ITEM_INDEX).combine_chunks().to_batches()[0]
-    parameters = json.loads(batch.column(_PARAMETERS)[0].as_py())
-    counts = batch.column(c.INTERACTION_COUNT).to_numpy()
-    factors = build_factor_model(
-        "als",
-        matrix_column(batch, c.FACTOR),
-        None,
-        np.ones(n_items, np.float32),
-        parameters["factors"],
-        counts,
-    )
-    biases = batch.column(_BIAS).to_numpy()
-    return RatingModel(
-        RatingBiases(parameters["mean"], biases, config.user_bias_regularisation),
-        factors,
-        ChoiceVectors(
-            matrix_column(batch, _CHOICE),
-            matrix_column(batch, c.PROJECTION),
-            config.choice_user_exponent,
-        ),
-        matrix_column(batch, _AUDIENCE),
-        config.taste_regularisation,
-    )
+    return collect_value(run_program(rows, program, HANDED_OVER), RatingModel)
 
 
 def predict_parts(rows: DataFrame, targets: DataFrame, model: RatingModel) -> DataFrame:
@@ -211,27 +159,7 @@ def _program(
 ) -> Iterator[pa.RecordBatch]:
     model = kernel.train_ratings(rows, n_items, config, seed, communicator)
     if communicator.rank == 0:
-        yield from _model_batches(model, n_items)
-
-
-def _model_batches(model: RatingModel, n_items: int) -> Iterator[pa.RecordBatch]:
-    parameters = json.dumps({"mean": model.biases.mean, "factors": model.factors.parameters})
-    for start, stop in batches_of(n_items, _ITEMS_PER_BATCH):
-        part = slice(start, stop)
-        texts = [parameters if item == 0 else None for item in range(start, stop)]
-        yield pa.RecordBatch.from_arrays(
-            [
-                pa.array(np.arange(start, stop, dtype=np.int64)),
-                pa.array(model.biases.items[part]),
-                list_array_from_matrix(model.factors.factors[part]),
-                list_array_from_matrix(model.choices.items[part]),
-                list_array_from_matrix(model.choices.projection[part]),
-                list_array_from_matrix(model.audiences[part]),
-                pa.array(model.factors.interaction_counts[part]),
-                pa.array(texts, pa.string()),
-            ],
-            names=_TRAINED_SCHEMA.names,
-        )
+        yield from hand_over(model)
 
 
 def _parts_partition(

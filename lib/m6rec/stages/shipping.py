@@ -1,22 +1,48 @@
-"""Ship an object that holds large arrays to the executors: once each, mapped into memory.
+"""Objects that hold large arrays on their way between the driver and the executors.
 
-Large arrays travel as files that the Python workers of an executor share; what remains of the
-object is small and travels with the task.
+To the executors, large arrays travel as files that the Python workers of an executor map and share;
+what remains of the object is small and travels with the task. To the driver, a task hands an object
+over as rows of bytes: Spark copies them whole, where it would take a list number by number.
 """
 
 import functools
 import io
 import pickle
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from pyspark.sql import SparkSession
+import pyarrow as pa
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import types as T
+from pyspark.sql.pandas.types import to_arrow_schema
 
+from m6rec.errors import DataError
 from m6rec.stages.item_side import ShippedArrays, ship_arrays
 
 SMALLEST_FILE_BYTES = 4096
+# Of a row of bytes. Spark collects batches of some thousand rows, which may hold 2 GiB at most.
+_BYTES_OF_ROW = 65_536
+_ROWS_OF_BATCH = 64
+
+_NAME, _DTYPE, _SHAPE, _POSITION, _CONTENT = "name", "dtype", "shape", "position", "content"
+# The object without its large arrays is the array of no name.
+_SKELETON = ""
+HANDED_OVER = T.StructType(
+    [
+        T.StructField(_NAME, T.StringType(), False),
+        T.StructField(_DTYPE, T.StringType(), False),
+        T.StructField(_SHAPE, T.ArrayType(T.LongType(), False), False),
+        T.StructField(_POSITION, T.LongType(), False),
+        T.StructField(_CONTENT, T.BinaryType(), False),
+    ]
+)
+
+_ARROW_SCHEMA = to_arrow_schema(HANDED_OVER)
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -36,15 +62,74 @@ class Shipped:
 
 def ship(spark: SparkSession, value: Any) -> Shipped:
     """Send `value` to where tasks will run."""
-    arrays: dict[str, npt.NDArray[Any]] = {}
-    buffer = io.BytesIO()
-    _ArrayPickler(buffer, arrays).dump(value)
-    return Shipped(buffer.getvalue(), ship_arrays(spark, arrays))
+    skeleton, arrays = _apart(value)
+    return Shipped(skeleton, ship_arrays(spark, arrays))
 
 
 @functools.lru_cache(maxsize=4)
 def _load(shipped: Shipped) -> Any:
     return _ArrayUnpickler(io.BytesIO(shipped.skeleton), shipped.arrays.load()).load()
+
+
+def hand_over(value: object) -> Iterator[pa.RecordBatch]:
+    """The rows, of schema HANDED_OVER, from which `collect_value` makes `value` again."""
+    skeleton, arrays = _apart(value)
+    for name, array in {_SKELETON: np.frombuffer(skeleton, np.uint8), **arrays}.items():
+        content = array.reshape(-1).view(np.uint8)
+        starts = range(0, max(len(content), 1), _BYTES_OF_ROW)
+        rows = [
+            {
+                _NAME: name,
+                _DTYPE: array.dtype.str,
+                _SHAPE: list(array.shape),
+                _POSITION: start,
+                _CONTENT: content[start : start + _BYTES_OF_ROW].data,
+            }
+            for start in starts
+        ]
+        for first in range(0, len(rows), _ROWS_OF_BATCH):
+            yield pa.RecordBatch.from_pylist(rows[first : first + _ROWS_OF_BATCH], _ARROW_SCHEMA)
+
+
+def collect_value(frame: DataFrame, kind: type[Value]) -> Value:
+    """The object, of class `kind`, that one task of `frame` has handed over.
+
+    Raises:
+        DataError: there is none, or not all of it.
+    """
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    missing: dict[str, int] = {}
+    for batch in frame.toArrow().to_batches():
+        columns = [batch.column(name).to_pylist() for name in (_NAME, _DTYPE, _SHAPE, _POSITION)]
+        for name, dtype, shape, position, content in zip(
+            *columns, batch.column(_CONTENT), strict=True
+        ):
+            if name not in arrays:
+                arrays[name] = np.empty(shape, dtype)
+                missing[name] = arrays[name].nbytes
+            part = np.frombuffer(content.as_buffer(), np.uint8)
+            arrays[name].reshape(-1).view(np.uint8)[position : position + len(part)] = part
+            missing[name] -= len(part)
+    incomplete = DataError(
+        f"{kind.__name__} was not handed over whole: bytes missing of its arrays {missing};"
+        " exactly one task of the stage must hand it over"
+    )
+    if any(missing.values()):
+        raise incomplete
+    try:
+        value = _ArrayUnpickler(io.BytesIO(arrays[_SKELETON].tobytes()), arrays).load()
+    except KeyError as error:
+        raise incomplete from error
+    assert isinstance(value, kind)
+    return value
+
+
+def _apart(value: object) -> tuple[bytes, dict[str, npt.NDArray[Any]]]:
+    """An object without its large arrays, and these by name."""
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    buffer = io.BytesIO()
+    _ArrayPickler(buffer, arrays).dump(value)
+    return buffer.getvalue(), arrays
 
 
 class _ArrayPickler(pickle.Pickler):

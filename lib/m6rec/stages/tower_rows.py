@@ -15,8 +15,9 @@ from pyspark.sql import functions as F
 
 from m6rec import columns as c
 from m6rec.errors import DataError
+from m6rec.kernels.rows import Int64
 from m6rec.stages.arrow_rows import matrix_column, rows_from_batch
-from m6rec.towers.row_files import Manifest, write_row_file
+from m6rec.towers.row_files import Manifest, cut_rows, pack_width, write_row_file
 
 MINIMUM_ITEMS = 2
 """An item for the input and one for a target."""
@@ -56,13 +57,13 @@ def write_tower_rows(
         F.size(c.ITEM_INDICES) >= MINIMUM_ITEMS
     )
     keyed = _with_hash(rows, seed)
-    starts, longest = _buckets(keyed)
+    sizes, items, longest = _buckets(keyed, maximum_history)
     if not longest:
         raise DataError(
             "no user has two items to train the towers on; they need an item for the input and one"
             " for a target: lower interactions.minimum_* or give more interactions"
         )
-    width = min(longest, maximum_history)
+    width = pack_width(items, int(sizes.sum()), longest)
     features = 0 if user_features is None else feature_width(user_features)
     if features and user_features is not None:
         keyed = join_features(keyed, user_features, features)
@@ -73,10 +74,11 @@ def write_tower_rows(
         folder=folder,
         width=width,
         features=features,
+        maximum_history=maximum_history,
         seed=seed,
     )
     written = (
-        _dealt(keyed, starts, files)
+        _dealt(keyed, (np.cumsum(sizes) - sizes).tolist(), files)
         .repartition(files, _FILE)
         .sortWithinPartitions(_FILE, _POSITION)
         .mapInArrow(write, f"{_FILE} int, name string, rows long")
@@ -114,16 +116,18 @@ def _with_hash(rows: DataFrame, seed: int) -> DataFrame:
     return keyed.withColumn(_BUCKET, F.pmod(_HASH, F.lit(_BUCKETS)).cast("int"))
 
 
-def _buckets(keyed: DataFrame) -> tuple[list[int], int]:
-    """How many rows come before each bucket of the hash, and the items of the longest row."""
-    sizes, longest = np.zeros(_BUCKETS, dtype=np.int64), 0
+def _buckets(keyed: DataFrame, maximum_history: int) -> tuple[Int64, int, int]:
+    """How many rows each bucket of the hash has; items of all rows and of the longest, when cut."""
+    sizes, items, longest = np.zeros(_BUCKETS, dtype=np.int64), 0, 0
+    length = F.least(F.size(c.ITEM_INDICES), F.lit(maximum_history))
     counted = keyed.groupBy(_BUCKET).agg(
-        F.count("*").alias("rows"), F.max(F.size(c.ITEM_INDICES)).alias("longest")
+        F.count("*").alias("rows"), F.sum(length).alias("items"), F.max(length).alias("longest")
     )
     for row in counted.collect():
         sizes[row[_BUCKET]] = row["rows"]
+        items += row["items"]
         longest = max(longest, row["longest"])
-    return (np.cumsum(sizes) - sizes).tolist(), longest
+    return sizes, items, longest
 
 
 def _dealt(keyed: DataFrame, starts: list[int], files: int) -> DataFrame:
@@ -141,7 +145,12 @@ def _dealt(keyed: DataFrame, starts: list[int], files: int) -> DataFrame:
 
 
 def _write_files(
-    batches: Iterator[pa.RecordBatch], folder: str, width: int, features: int, seed: int
+    batches: Iterator[pa.RecordBatch],
+    folder: str,
+    width: int,
+    features: int,
+    maximum_history: int,
+    seed: int,
 ) -> Iterator[pa.RecordBatch]:
     """Write a partition's rows, a file each value of `file`; yield what was written."""
     blocks = [batch for batch in batches if batch.num_rows]
@@ -151,10 +160,10 @@ def _write_files(
     numbers = table.column(_FILE).to_numpy()
     for number in np.unique(numbers):
         part = table.filter(pa.array(numbers == number)).combine_chunks().to_batches()[0]
-        rows = rows_from_batch(part)
+        rows = cut_rows(rows_from_batch(part), maximum_history, seed)
         name = f"rows-{number:05d}.parquet"
         values = matrix_column(part, c.FEATURES) if features else None
-        write_row_file(Path(folder) / name, rows, values, width, seed)
+        write_row_file(Path(folder) / name, rows, values, width)
         yield pa.RecordBatch.from_pydict(
             {
                 _FILE: pa.array([number], pa.int32()),

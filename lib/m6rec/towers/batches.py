@@ -7,7 +7,7 @@ that any epoch can be drawn again. The rows are counted against the manifest.
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,10 @@ import torch
 from m6rec import columns as c
 from m6rec.errors import DataError
 from m6rec.kernels.rows import Float32, Rows, concatenate_rows
-from m6rec.towers.row_files import Manifest
+from m6rec.towers.row_files import COUNTS, NO_USER, Manifest
 
 POOL_ROWS = 65_536
-READ_ROWS = 4_096
+READ_PACKS = 64
 
 
 @dataclass(frozen=True)
@@ -113,13 +113,10 @@ class ArrowRowBatches(RowBatches):
 
     def _from_table(self, table: pa.Table) -> TrainingRows:
         columns = {name: table.column(name).combine_chunks() for name in table.column_names}
-        return unpad(
-            columns[c.USER_INDEX].to_numpy(),
-            _matrix(columns[c.ITEM_INDICES], self.manifest.width),
-            _matrix(columns[c.WEIGHTS], self.manifest.width),
-            _matrix(columns[c.FEATURES], self.manifest.features)
-            if self.manifest.features
-            else None,
+        return unpack(
+            {name: column.flatten().to_numpy() for name, column in columns.items()},
+            table.num_rows,
+            self.manifest.features,
         )
 
 
@@ -138,17 +135,10 @@ class PetastormRowBatches(RowBatches):
         reader = make_batch_reader(
             urls, reader_pool_type="thread", workers_count=1, shuffle_row_groups=False
         )
-        with BatchedDataLoader(reader, batch_size=READ_ROWS, transform_fn=_owned_tensor) as loader:
+        with BatchedDataLoader(reader, batch_size=READ_PACKS, transform_fn=_owned_tensor) as loader:
             for batch in loader:
-                yield self._from_tensors(batch)
-
-    def _from_tensors(self, batch: dict[str, Any]) -> TrainingRows:
-        return unpad(
-            batch[c.USER_INDEX].numpy(),
-            batch[c.ITEM_INDICES].numpy(),
-            batch[c.WEIGHTS].numpy(),
-            batch[c.FEATURES].numpy() if self.manifest.features else None,
-        )
+                packs = {name: values.numpy() for name, values in batch.items()}
+                yield unpack(packs, len(packs[c.USER_INDEX]), self.manifest.features)
 
 
 READERS: dict[str, type[RowBatches]] = {
@@ -157,19 +147,26 @@ READERS: dict[str, type[RowBatches]] = {
 }
 
 
-def unpad(
-    user_index: npt.NDArray[np.int64],
-    items: npt.NDArray[np.int32],
-    weights: Float32,
-    features: Float32 | None,
-) -> TrainingRows:
-    """Padded lists [n, width] (NO_ITEM fills) as rows."""
-    present = items >= 0
-    offsets = np.zeros(len(items) + 1, dtype=np.int64)
-    np.cumsum(present.sum(axis=1), out=offsets[1:])
-    rows = Rows(user_index.astype(np.int64), offsets, items[present], weights[present])
-    empty = np.zeros((len(items), 0), dtype=np.float32)
-    return TrainingRows(rows, empty if features is None else features)
+def unpack(columns: Mapping[str, npt.NDArray[Any]], packs: int, features: int) -> TrainingRows:
+    """The users of packs, as `write_row_file` lays them out, in order.
+
+    Args:
+        columns: the lists of all packs by name, of any shape.
+        packs: how many.
+        features: of a user.
+    """
+    users, counts, items, weights = (
+        columns[name].reshape(packs, -1)
+        for name in (c.USER_INDEX, COUNTS, c.ITEM_INDICES, c.WEIGHTS)
+    )
+    present = users != NO_USER
+    filled = np.arange(items.shape[1]) < counts.sum(axis=1)[:, None]
+    offsets = np.zeros(np.count_nonzero(present) + 1, dtype=np.int64)
+    np.cumsum(counts[present], out=offsets[1:])
+    rows = Rows(users[present], offsets, items[filled], weights[filled])
+    if not features:
+        return TrainingRows(rows, np.zeros((len(rows), 0), dtype=np.float32))
+    return TrainingRows(rows, columns[c.FEATURES].reshape(*users.shape, features)[present])
 
 
 def empty_rows(features: int) -> TrainingRows:
@@ -212,8 +209,3 @@ def _shuffled(pool: list[TrainingRows], generator: np.random.Generator) -> Train
 def _owned_tensor(values: npt.NDArray[Any]) -> torch.Tensor:
     # Arrow's memory is read-only, which torch cannot express.
     return torch.from_numpy(values.copy())
-
-
-def _matrix(column: pa.ListArray, width: int) -> npt.NDArray[Any]:
-    values: npt.NDArray[Any] = column.flatten().to_numpy()
-    return values.reshape(len(column), width)

@@ -1,4 +1,9 @@
-"""Training rows as Parquet files, and a manifest that every epoch is counted against."""
+"""Training rows as Parquet files, and a manifest that every epoch is counted against.
+
+Petastorm reads lists of one length alone, and histories differ: padded to the longest, they would
+be nearly all padding. So a row of the files is a pack of neighbouring users, whose items lie one
+after the other.
+"""
 
 import json
 from dataclasses import asdict, dataclass
@@ -12,11 +17,13 @@ import pyarrow.parquet as pq
 
 from m6rec import columns as c
 from m6rec.errors import DataError
-from m6rec.kernels.rows import Float32, Int32, Rows
+from m6rec.kernels.rows import Float32, Int64, Rows
 
 MANIFEST_FILE = "manifest.json"
-NO_ITEM = -1
-"""Fills the item lists up to the common width."""
+USERS_OF_PACK = 64
+COUNTS = "counts"
+NO_USER = -1
+"""Fills the users of a pack that has fewer."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +34,8 @@ class Manifest:
         folder: where the files are.
         files: names within the folder, in reading order; each is one row group.
         rows: rows of each file.
-        width: length of the padded lists `item_indices` and `weights`.
-        features: length of the list `features`.
+        width: most items of a pack, the length of its lists `item_indices` and `weights`.
+        features: of a user.
         world_size: ranks that the rows were divided for.
     """
 
@@ -80,50 +87,83 @@ def load_manifest(folder: str) -> Manifest:
     )
 
 
-def write_row_file(path: Path, rows: Rows, features: Float32 | None, width: int, seed: int) -> None:
-    """Write rows as one row group: non-null int64 user_index and lists of one length.
+def pack_width(items: int, users: int, longest: int) -> int:
+    """Room for the items of as many users as a pack may have, and for the longest row."""
+    return max(longest, -(-USERS_OF_PACK * items // users))
+
+
+def write_row_file(path: Path, rows: Rows, features: Float32 | None, width: int) -> None:
+    """Write rows as one row group of packs.
+
+    A pack has non-null lists: user_index int64 [USERS_OF_PACK] and counts int32 [USERS_OF_PACK],
+    item_indices int32 [width] and weights float32 [width], features float32 [USERS_OF_PACK *
+    features].
 
     Args:
         path: the file; it appears whole or not at all.
-        rows: the rows, in the order in which they are to be read.
+        rows: the rows, none longer than `width`, in the order in which they are to be read.
         features: float32 [n, features], or None where users have none.
-        width: length of the item lists; see `pad`.
-        seed: see `pad`.
+        width: most items of a pack.
     """
-    items, weights = pad(rows, width, seed)
+    bounds = _pack_bounds(rows.offsets, width)
+    sizes = np.diff(bounds)
+    pack = np.repeat(np.arange(len(sizes)), sizes)
+    user = pack, np.arange(len(rows)) - bounds[pack]
+    entry_pack = np.repeat(pack, rows.counts)
+    entry = entry_pack, np.arange(rows.entries) - rows.offsets[bounds[entry_pack]]
+    users, entries = (len(sizes), USERS_OF_PACK), (len(sizes), width)
     columns = {
-        c.USER_INDEX: pa.array(rows.user_index),
-        c.ITEM_INDICES: _lists(items),
-        c.WEIGHTS: _lists(weights),
+        c.USER_INDEX: _spread(rows.user_index, user, users, NO_USER),
+        COUNTS: _spread(rows.counts.astype(np.int32), user, users),
+        c.ITEM_INDICES: _spread(rows.item_indices, entry, entries),
+        c.WEIGHTS: _spread(rows.weights, entry, entries),
     }
     if features is not None:
-        columns[c.FEATURES] = _lists(features)
-    fields = [pa.field(name, column.type, nullable=False) for name, column in columns.items()]
-    table = pa.table(list(columns.values()), schema=pa.schema(fields))
+        columns[c.FEATURES] = _spread(features, user, (*users, features.shape[1]))
+    arrays = [_lists(column.reshape(len(sizes), -1)) for column in columns.values()]
+    fields = [
+        pa.field(name, array.type, nullable=False)
+        for name, array in zip(columns, arrays, strict=True)
+    ]
+    table = pa.table(arrays, schema=pa.schema(fields))
     # A retried task must never leave half a file under the final name.
     unfinished = path.with_name(f".{path.name}.unfinished")
-    pq.write_table(table, unfinished, row_group_size=max(len(rows), 1))
+    pq.write_table(table, unfinished, row_group_size=max(len(sizes), 1))
     unfinished.replace(path)
 
 
-def pad(rows: Rows, width: int, seed: int) -> tuple[Int32, Float32]:
-    """Rows as lists of one length: items int32 [n, width] (NO_ITEM fills), weights float32.
+def _pack_bounds(offsets: Int64, width: int) -> Int64:
+    """int64 [packs + 1]: the rows at which packs begin, each with as many as fit."""
+    bounds, n = [0], len(offsets) - 1
+    while bounds[-1] < n:
+        start = bounds[-1]
+        fitting = int(np.searchsorted(offsets, offsets[start] + width, side="right")) - 1
+        bounds.append(min(fitting, start + USERS_OF_PACK))
+    return np.array(bounds, np.int64)
 
-    Rows longer than `width` keep a random choice of so many items, by the seed and the user.
-    """
-    items = np.full((len(rows), width), NO_ITEM, dtype=np.int32)
-    weights = np.zeros((len(rows), width), dtype=np.float32)
-    place = np.arange(rows.entries) - np.repeat(rows.offsets[:-1], rows.counts)
-    row = np.repeat(np.arange(len(rows)), rows.counts)
-    short = np.repeat(rows.counts <= width, rows.counts)
-    items[row[short], place[short]] = rows.item_indices[short]
-    weights[row[short], place[short]] = rows.weights[short]
-    for long in np.flatnonzero(rows.counts > width):
+
+def _spread(
+    values: npt.NDArray[Any],
+    places: tuple[Int64, Int64],
+    shape: tuple[int, ...],
+    filler: int = 0,
+) -> npt.NDArray[Any]:
+    spread = np.full(shape, filler, values.dtype)
+    spread[places] = values
+    return spread
+
+
+def cut_rows(rows: Rows, longest: int, seed: int) -> Rows:
+    """Rows of at most `longest` items; of longer ones a random choice, by the seed and the user."""
+    kept = np.ones(rows.entries, bool)
+    for long in np.flatnonzero(rows.counts > longest):
         generator = np.random.default_rng([seed, int(rows.user_index[long])])
-        kept = np.sort(generator.choice(int(rows.counts[long]), width, replace=False))
-        items[long] = rows.item_indices[rows.offsets[long] + kept]
-        weights[long] = rows.weights[rows.offsets[long] + kept]
-    return items, weights
+        count = int(rows.counts[long])
+        choice = generator.choice(count, longest, replace=False)
+        kept[rows.offsets[long] : rows.offsets[long + 1]] = np.isin(np.arange(count), choice)
+    offsets = np.zeros(len(rows) + 1, np.int64)
+    np.cumsum(np.minimum(rows.counts, longest), out=offsets[1:])
+    return Rows(rows.user_index, offsets, rows.item_indices[kept], rows.weights[kept])
 
 
 def _lists(matrix: npt.NDArray[Any]) -> pa.ListArray:
