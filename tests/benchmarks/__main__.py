@@ -72,9 +72,10 @@ def main(
         sizes = _sizes(users, items, interactions, quick)
         dataset = _dataset(data, sizes, scratch / "data", seed)
         steps = _numbers(scaling_sizes) or (QUICK_SCALING if quick else FULL_SCALING)
-        entrants = scaling.contenders(steps, sizes.items, scratch / "scaling", seed)
+        entrants = [one for part in PARTS for one in part.contenders()]
         entrants += table_jobs.contenders(scratch, seed)
-        entrants += [one for part in PARTS for one in part.contenders()]
+        # Last, for its largest matrices take longer than all else together.
+        entrants += scaling.contenders(steps, sizes.items, scratch / "scaling", seed)
         groups = _by_key_and_case([one for one in entrants if _is_chosen(one, only)])
         if quick:
             groups, rounds = _first_case_of_each_key(groups), 1
