@@ -140,9 +140,7 @@ def member_names(ranker: str, config: Config) -> tuple[str, ...]:
         return tuple(f"towers_{method}" for method in config.towers.inputs)
     if ranker == HYBRID:
         return tuple(
-            name
-            for member in config.usable(config.hybrid.members)
-            for name in member_names(member, config)
+            name for member in config.hybrid_members for name in member_names(member, config)
         )
     return (ranker,)
 

@@ -26,7 +26,7 @@ FACTOR_STEPS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0)
 # Relative gains of NDCG below which a step is not taken. A member enters by more than what
 # validation can tell: an imitation of validation flatters some members over others.
 LEAST_GAIN = 1e-3
-LEAST_GAIN_OF_ENTRY = 1e-2
+LEAST_GAIN_OF_ENTRY = 5e-3
 
 Factors = tuple[tuple[float, ...], ...]
 
@@ -155,7 +155,7 @@ def choose_weights(candidates: Candidates, k: int, rounds: int) -> ChosenWeights
     """Non-negative weights by coordinate search on NDCG@k, from the best single member.
 
     Weights first, then the items' factors, then the users'. A step that gains less than a
-    thousandth is not taken, nor one by which a member enters for less than a hundredth, so that
+    thousandth is not taken, nor one by which a member enters for less than five of them, so that
     members which add nothing stay at zero.
     """
     search = _Search(candidates, k)
