@@ -16,7 +16,7 @@ from pyspark.sql import SparkSession
 from jobs.tune import BEST_FILE, TRIALS_FILE, run_tuning
 from m6rec import columns as c
 from m6rec.command_line import check_sources, read_config
-from m6rec.config import Config, load_config, parse_config
+from m6rec.config import Config, RidgeConfig, load_config, parse_config
 from m6rec.errors import ConfigError, DataError
 from m6rec.lakehouse import Lakehouse
 from m6rec.tuning import (
@@ -98,7 +98,7 @@ def test_the_space_is_widened_to_hold_the_configs_own_values() -> None:
         factors={"svd": {"rank": 17}},
     )
     assert distributions(config) == {
-        RIDGE: FloatDistribution(150.0, 300.0),
+        RIDGE: FloatDistribution(RidgeConfig().regularisation, 300.0),
         RANK: CategoricalDistribution((64, 17)),
     }
 
@@ -136,7 +136,7 @@ def test_an_empty_space_is_refused() -> None:
 def test_the_given_config_is_the_first_trial_and_others_are_better(tmp_path: Path) -> None:
     config = config_with({"search": SEARCH, "trials": 12})
     trials = run_search(config, tmp_path / "study")
-    assert trials[0].params == {RIDGE: 150.0, RANK: 256}
+    assert trials[0].params == {RIDGE: RidgeConfig().regularisation, RANK: 256}
     assert len(trials) == 12
     assert max(trial.value or 0.0 for trial in trials) > 0.5 > (trials[0].value or 0.0) > -0.2
 
@@ -179,7 +179,7 @@ def test_a_failure_is_raised_and_the_given_config_is_measured_by_the_next_call(
     with pytest.raises(DataError, match="no validation"):
         run_search(config, tmp_path / "study", fail)
     trials = run_search(config, tmp_path / "study")
-    assert trials[0].params == {RIDGE: 150.0, RANK: 256}
+    assert trials[0].params == {RIDGE: RidgeConfig().regularisation, RANK: 256}
     assert len(trials) == 2
 
 
@@ -209,7 +209,7 @@ def test_a_trial_whose_early_measure_is_poor_ends_there(tmp_path: Path) -> None:
 def test_past_the_deadline_only_the_given_config_is_measured(tmp_path: Path) -> None:
     config = config_with({"search": SEARCH, "trials": 4})
     trials = run_search(config, tmp_path / "study", deadline=time.monotonic())
-    assert [trial.params[RIDGE] for trial in trials] == [150.0]
+    assert [trial.params[RIDGE] for trial in trials] == [RidgeConfig().regularisation]
 
 
 def test_a_study_of_another_config_is_refused(tmp_path: Path) -> None:
