@@ -63,14 +63,15 @@ def cluster_run(process_runs: dict[str, Future[ClusterRun]]) -> ClusterRun:
 @pytest.fixture(scope="session")
 def local_properties() -> dict[str, str]:
     """conf/spark-local.conf for a few rows."""
+    properties = read_properties(REPOSITORY / "conf" / "spark-local.conf")
+    java = "spark.driver.extraJavaOptions"
     few = {
         "spark.driver.memory": "2g",
         "spark.sql.shuffle.partitions": "2",
         # Nothing here runs so often that the optimising compiler would earn its time.
-        "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m"
-        " -XX:+UseParallelGC -Xss4m",
+        java: f"{properties[java]} -XX:TieredStopAtLevel=1",
     }
-    return read_properties(REPOSITORY / "conf" / "spark-local.conf") | few
+    return properties | few
 
 
 @pytest.fixture(scope="session")

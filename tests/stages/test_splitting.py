@@ -205,13 +205,10 @@ def test_with_times_the_validation_of_a_provided_split_is_like_its_test(
     assert all(held[user] == set(latest_of_training) for user in users) == later
 
 
-@pytest.mark.parametrize("cut", [True, False], ids=["lists cut in two", "every third item"])
-def test_without_times_item_numbers_tell_that_lists_were_cut_in_two(
-    spark: SparkSession, cut: bool
-) -> None:
-    items = [(user, 5 * step + user % 5, step) for user in range(12) for step in range(15)]
-    tested = [(user, item) for user, item, step in items if (step >= 10 if cut else step % 3 == 1)]
-    training = [(user, item) for user, item, _ in items if (user, item) not in tested]
+def validation_of_numbered(
+    spark: SparkSession, training: list[tuple[int, int]], tested: list[tuple[int, int]]
+) -> list[tuple[int, int]]:
+    """The pairs that validate where the test is provided, items are numbered and times unknown."""
     numbered = [
         frame(spark, [(*pair, 1.0, None, True) for pair in pairs]).withColumn(
             "item_number", F.col("item_index")
@@ -220,7 +217,17 @@ def test_without_times_item_numbers_tell_that_lists_were_cut_in_two(
     ]
     config = SplitConfig(strategy="provided", test=TABLE)
     found = split_pairs(numbered[0], config, 1, False, numbered[1]).where("fold = 'validation'")
-    held = {(row.user_index, row.item_index) for row in found.collect()}
+    return [(row.user_index, row.item_index) for row in found.collect()]
+
+
+@pytest.mark.parametrize("cut", [True, False], ids=["lists cut in two", "every third item"])
+def test_without_times_item_numbers_tell_that_lists_were_cut_in_two(
+    spark: SparkSession, cut: bool
+) -> None:
+    items = [(user, 5 * step + user % 5, step) for user in range(12) for step in range(15)]
+    tested = [(user, item) for user, item, step in items if (step >= 10 if cut else step % 3 == 1)]
+    training = [(user, item) for user, item, _ in items if (user, item) not in tested]
+    held = set(validation_of_numbered(spark, training, tested))
     # A third is tested, more than validation takes: a fifth of the other ten of each user.
     highest = {(user, 5 * step + user % 5) for user in range(12) for step in (8, 9)}
     assert (held == highest) == cut
@@ -229,16 +236,11 @@ def test_without_times_item_numbers_tell_that_lists_were_cut_in_two(
 def test_validation_takes_no_more_of_each_list_than_a_small_test_does(
     spark: SparkSession,
 ) -> None:
-    pairs = [(user, item, 1.0, None, True) for user in range(12) for item in range(20)]
+    pairs = [(user, item) for user in range(12) for item in range(20)]
     tested = [pair for pair in pairs if pair[1] == pair[0]]
     training = [pair for pair in pairs if pair not in tested]
-    numbered = [
-        frame(spark, rows).withColumn("item_number", F.col("item_index"))
-        for rows in (training, tested)
-    ]
-    config = SplitConfig(strategy="provided", test=TABLE)
-    found = split_pairs(numbered[0], config, 1, False, numbered[1]).where("fold = 'validation'")
-    assert sorted(row.user_index for row in found.collect()) == list(range(12))
+    held = validation_of_numbered(spark, training, tested)
+    assert sorted(user for user, _ in held) == list(range(12))
 
 
 def test_provided_without_its_table_is_refused(spark: SparkSession) -> None:
