@@ -236,12 +236,22 @@ submit() {
     if is_local; then
         export PYSPARK_PYTHON="$VENV/bin/python"
         options+=(--properties-file "$(properties_file spark-local.conf)")
+        choose_compiler "$(basename "$file" .py)"
     else
         options+=(--properties-file "$(properties_file spark-cluster.conf)")
         options+=(--py-files "$(zip_package)")
         ship_environment
     fi
     run_quietly "$VENV/bin/spark-submit" "${options[@]}" "$file" "$@"
+}
+
+# A single job starts queries more than it runs them, and is over before the JVM's optimising compiler
+# has earned its time. Runs of all jobs keep it, and MLlib's loops.
+choose_compiler() {
+    case "$1" in
+        pipeline | demo | quality | tune | train_factors) ;;
+        *) export SPARK_SUBMIT_OPTS="-XX:TieredStopAtLevel=1 ${SPARK_SUBMIT_OPTS:-}" ;;
+    esac
 }
 
 properties_file() {

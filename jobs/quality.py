@@ -62,12 +62,15 @@ def main(
     protocol: Annotated[
         Protocol, typer.Option("--protocol", help="cold_items ranks only items never trained on.")
     ] = "all",
+    seed: Annotated[int | None, typer.Option("--seed", help="Other than the config's.")] = None,
     run_id: RunIdOption = None,
 ) -> None:
     """Run."""
     with errors_as_messages():
         lake = output.resolve() / "lake"
         config = config_of_folder(CONFIG, data.resolve(), lake, top, protocol)
+        if seed is not None:
+            config = config.replaced({"seed": seed})
         chosen = run_id or new_run_id()
         print(f"run id {chosen}", flush=True)
         with session_of_job("m6rec quality") as spark:

@@ -17,8 +17,6 @@ from m6rec.errors import TableError
 Protocol = Literal["all", "cold_items"]
 
 TITLE = "title"
-# Who asks for longer lists looks deeper into them than the hybrid's usual k.
-USUAL_TOP, DEEP_K = 100, 100
 
 
 def config_of_folder(base: Path, data: Path, lake: Path, top: int, protocol: Protocol) -> Config:
@@ -62,10 +60,6 @@ def config_of_folder(base: Path, data: Path, lake: Path, top: int, protocol: Pro
     if protocol == "cold_items":
         evaluate["candidates"] = "cold_items"
         settings["split"]["validation_strategy"] = "cold_items"
-        # Attributes place an item roughly: what the whole list holds tells rankers apart.
-        settings.setdefault("hybrid", {}).setdefault("k", top)
-    elif top > USUAL_TOP:
-        settings.setdefault("hybrid", {}).setdefault("k", DEEP_K)
     settings["lake"] = str(lake)
     return parse_config(settings, str(base))
 

@@ -8,11 +8,14 @@ from m6rec.session import get_session, read_properties
 from tests.benchmarks.measure import Workspace
 
 REPOSITORY = Path(__file__).parent.parent.parent
+PROPERTIES = read_properties(REPOSITORY / "conf" / "spark-local.conf")
+JAVA_OPTIONS = "spark.driver.extraJavaOptions"
 
-
+# As spark-submit.sh runs a single job.
+SINGLE_JOB = {JAVA_OPTIONS: f"{PROPERTIES[JAVA_OPTIONS]} -XX:TieredStopAtLevel=1"}
 # For what is not ours: the JVM and the queries as Spark has them, not made to start quickly.
 STOCK = {
-    "spark.driver.extraJavaOptions": "-Xss4m",
+    JAVA_OPTIONS: "-Xss4m",
     "spark.sql.codegen.factoryMode": "FALLBACK",
     "spark.sql.codegen.wholeStage": "true",
 }
@@ -20,8 +23,7 @@ STOCK = {
 
 def open_session(workspace: Workspace, more: dict[str, str] | None = None) -> SparkSession:
     """`local[workers]`, warmed up by one job, with `more` properties."""
-    properties = read_properties(REPOSITORY / "conf" / "spark-local.conf")
-    properties |= more or {}
+    properties = PROPERTIES | (more or {})
     properties["spark.local.dir"] = str(workspace.scratch / "spark")
     properties["spark.sql.warehouse.dir"] = str(workspace.scratch / "warehouse")
     spark = get_session("m6rec benchmark", properties, master=f"local[{workspace.workers}]")

@@ -26,7 +26,7 @@ from tests.benchmarks import als
 from tests.benchmarks.dataset import Dataset, generated
 from tests.benchmarks.generator import Sizes
 from tests.benchmarks.measure import Contender, Measure, Workspace, run_apart, time_of
-from tests.benchmarks.spark import STOCK, open_session
+from tests.benchmarks.spark import SINGLE_JOB, STOCK, open_session
 
 ALS = "als_job_seconds"
 TOP_N = "top_n_job_seconds"
@@ -197,7 +197,7 @@ def _without_attributes(index: DataFrame) -> DataFrame:
 
 
 def _prepare_job(workspace: Workspace, config: Config, job: Job, run_id: str) -> Measure:
-    lakehouse = open_tables(workspace, run_id)
+    lakehouse = open_tables(workspace, run_id, SINGLE_JOB)
     # A job that has finished is not run again under its name.
     name = f"{workspace.case}_{os.getpid()}"
     return lambda: time_of(lambda: run_job(lakehouse, config, name, job))

@@ -72,7 +72,6 @@ def test_the_cold_item_protocol_holds_out_whole_items_for_validation_too(bare: P
     config = config_for(bare, protocol="cold_items")
     assert config.evaluate.candidates == "cold_items"
     assert config.split.validation_strategy == "cold_items"
-    assert config.hybrid.k == TOP
 
 
 def test_a_folder_without_a_test_table_is_refused_by_name(bare: Path) -> None:
