@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from m6rec.kernels import metrics
+from m6rec.kernels.content import unit_rows
 from m6rec.kernels.rows import Float64, Int32, Int64
 
 # Three users: hits at ranks 2 and 4 of 3 relevant; at rank 1 of 1 relevant; no list, 1 relevant.
@@ -84,7 +85,7 @@ def test_novelty_is_the_mean_surprise_in_bits() -> None:
 
 def test_diversity_is_one_minus_the_mean_cosine_of_pairs() -> None:
     generator = np.random.default_rng(3)
-    vectors = metrics.unit_vectors(generator.normal(size=(20, 5)))
+    vectors = unit_rows(generator.normal(size=(20, 5)))
     ranked = np.stack([generator.permutation(20)[:6] for _ in range(4)]).astype(np.int32)
     ranked[1, 4:] = -1
     expected = []

@@ -14,6 +14,7 @@ from m6rec.config import Config, EvaluateConfig, InteractionsConfig, TableSource
 from m6rec.errors import DataError
 from m6rec.kernels import metrics as kernel
 from m6rec.kernels.bootstrap import poisson_weights
+from m6rec.kernels.content import unit_rows
 from m6rec.lakehouse import Lakehouse
 from m6rec.stages import evaluation
 from m6rec.stages.evaluation import Evaluation, compare_runs, evaluate_lists, item_classes
@@ -231,7 +232,7 @@ def test_spark_equals_numpy_whatever_the_partitioning(spark: SparkSession) -> No
             ranked[user] = listed[:10]
         hits = kernel.hit_matrix(ranked, offsets, indices)
         information = kernel.information_content(item_counts)
-        unit = kernel.unit_vectors(vectors)
+        unit = unit_rows(vectors)
         for k in (5, 10):
             expected = {
                 name: function(hits, np.diff(offsets), k)

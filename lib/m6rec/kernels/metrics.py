@@ -178,13 +178,6 @@ def novelty(ranked: Int32, information: Float64, k: int) -> Float64:
     return _ratio((information[top] * listed).sum(axis=1), listed.sum(axis=1))
 
 
-def unit_vectors(vectors: npt.NDArray[Any]) -> Float32:
-    """Rows of float [M, d] scaled to length 1 as float32; rows of zeros stay zeros."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    scaled: Float32 = (vectors / np.where(lengths > 0, lengths, 1.0)).astype(np.float32)
-    return scaled
-
-
 def diversity(ranked: Int32, vectors: Float32, k: int) -> Float64:
     """1 - mean cosine of all pairs among the first K items; 0 for lists of fewer than two.
 
@@ -193,7 +186,7 @@ def diversity(ranked: Int32, vectors: Float32, k: int) -> Float64:
 
     Args:
         ranked: int32 [n, N], padded with -1.
-        vectors: float32 [M, d], rows of length 1 or 0, from `unit_vectors`.
+        vectors: float32 [M, d], rows of length 1 or 0, from `unit_rows`.
         k: how many items of each list count.
 
     Returns:

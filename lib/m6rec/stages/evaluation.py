@@ -48,6 +48,7 @@ from m6rec.kernels.bootstrap import (
     percentile_interval,
     poisson_weights,
 )
+from m6rec.kernels.content import unit_rows
 from m6rec.kernels.rows import Float32, Float64, Int32, Int64
 from m6rec.stages.arrow_rows import list_column
 from m6rec.stages.shipping import Shipped, ship
@@ -335,7 +336,7 @@ def _item_side(counts: npt.NDArray[Any], vectors: npt.NDArray[Any] | None) -> It
     return ItemSide(
         kernel.information_content(counts),
         item_classes(counts),
-        kernel.unit_vectors(vectors) if usable and vectors is not None else None,
+        unit_rows(vectors) if usable and vectors is not None else None,
     )
 
 

@@ -84,7 +84,8 @@ def split_pairs(
     if strategy == "provided":
         if test_pairs is None:
             raise ConfigError("split strategy provided needs the pairs of the owner's test table")
-        folded = _provide(folded, test_pairs, validation_pairs)
+        # Persisted, for the choice of a validation like the test looks at it again.
+        folded = _provide(folded, test_pairs, validation_pairs).persist()
     elif strategy != "none":
         holdout = _Holdout(strategy, config.test_share, config.test_items, seed, _TEST_SALT)
         folded = _hold_out(folded, c.TEST, holdout)
