@@ -220,13 +220,17 @@ class FactorsConfig(Section):
 
 
 class RidgeConfig(Section):
-    """Local ridge item-item weights: one small regularised system an item."""
+    """Local ridge item-item weights: one small regularised system an item.
+
+    `kept` is how many weights of a history item are kept; unless given, 100 and, of a small
+    catalogue, as many as make 1.5 million of all items.
+    """
 
     candidates: PositiveInt = 200
     user_exponent: NonNegativeFloat = 0.25
     item_exponent: NonNegativeFloat = 0.3
     regularisation: PositiveFloat = 100.0
-    kept: PositiveInt = 100
+    kept: PositiveInt | None = None
 
 
 class ContentNeighboursConfig(Section):

@@ -102,6 +102,16 @@ def test_a_small_catalogue_gets_the_ridge_with_all_candidates(
     _assert_equal(stage.train_ridge(matrix, N_ITEMS, CONFIG), expected)
 
 
+def test_unless_told_a_small_catalogue_keeps_all_weights_of_the_ridge(
+    matrix: DataFrame, rows: Rows
+) -> None:
+    ridge = RidgeConfig(candidates=8, regularisation=20.0)
+    config = CONFIG.model_copy(update={"ridge": ridge})
+    expected = ridge_kernel.ridge(kernel.binary_rows(rows), N_ITEMS, 8, 0.25, 0.3, 20.0, N_ITEMS)
+    _assert_equal(stage.train_ridge(matrix, N_ITEMS, config), expected)
+    assert [stage.kept_entries(n_items) for n_items in (5_000, 40_000)] == [300, 100]
+
+
 @pytest.mark.usefixtures("small_blocks")
 def test_a_large_catalogue_gets_the_local_ridge_solved_by_target(
     matrix: DataFrame, rows: Rows, monkeypatch: pytest.MonkeyPatch

