@@ -24,9 +24,11 @@ BINS = len(EVIDENCE_BOUNDS) + 1
 STEPS = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 FACTOR_STEPS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0)
 # Relative gains of NDCG below which a step is not taken. A member enters by more than what
-# validation can tell: an imitation of validation flatters some members over others.
+# validation can tell, for an imitation of validation flatters some members over others; but for one
+# that is alone nearly as good as the best: what two such have in common is not what they err in.
 LEAST_GAIN = 1e-3
 LEAST_GAIN_OF_ENTRY = 5e-3
+NEARLY_BEST = 0.9
 
 Factors = tuple[tuple[float, ...], ...]
 
@@ -155,8 +157,8 @@ def choose_weights(candidates: Candidates, k: int, rounds: int) -> ChosenWeights
     """Non-negative weights by coordinate search on NDCG@k, from the best single member.
 
     Weights first, then the items' factors, then the users'. A step that gains less than a
-    thousandth is not taken, nor one by which a member enters for less than five of them, so that
-    members which add nothing stay at zero.
+    thousandth is not taken, nor one by which a member that is alone not nearly the best enters for
+    less than five of them, so that members which add nothing stay at zero.
     """
     search = _Search(candidates, k)
     members = len(candidates.scores)
@@ -165,7 +167,13 @@ def choose_weights(candidates: Candidates, k: int, rounds: int) -> ChosenWeights
     blended = candidates.scores[int(np.argmax(singles))].copy()
     best = max(singles)
     order = np.argsort(singles)[::-1]
-    cells = [_Cell(weights, (int(member),), candidates.scores[member]) for member in order]
+    entries = [
+        LEAST_GAIN if single >= NEARLY_BEST * best else LEAST_GAIN_OF_ENTRY for single in singles
+    ]
+    cells = [
+        _Cell(weights, (int(member),), candidates.scores[member], entries[member])
+        for member in order
+    ]
     best = search.improve(cells, STEPS, blended, best, rounds)
     # Factors multiply a member's scores, of whole items or of whole users.
     item_factors, user_factors = np.ones((members, BINS)), np.ones((members, BINS))
@@ -193,11 +201,13 @@ def choose_weights(candidates: Candidates, k: int, rounds: int) -> ChosenWeights
 
 @dataclass(frozen=True)
 class _Cell:
-    """One number of an array that is searched, and the scores that it multiplies."""
+    """One number of an array that is searched, the scores that it multiplies, and the relative
+    gain for which it leaves zero."""
 
     array: Float64
     place: tuple[int, ...]
     scores: Float32
+    entry: float = LEAST_GAIN_OF_ENTRY
 
 
 class _Search:
@@ -245,7 +255,7 @@ class _Search:
                 chosen = int(np.argmax(values))
                 trial = cell.array.copy()
                 trial[cell.place] = steps[chosen]
-                least = LEAST_GAIN if current > 0.0 else LEAST_GAIN_OF_ENTRY
+                least = LEAST_GAIN if current > 0.0 else cell.entry
                 if values[chosen] > best * (1.0 + least) and trial.any():
                     blended += np.float32(steps[chosen] - current) * cell.scores
                     cell.array[cell.place] = steps[chosen]
