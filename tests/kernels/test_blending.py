@@ -62,6 +62,33 @@ def test_members_that_complement_each_other_are_both_kept() -> None:
     assert choice.ndcg == pytest.approx(1.0)
 
 
+def by_margins(*margins: np.ndarray) -> Candidates:
+    """Users with two candidates each, and by how much each member prefers the relevant one."""
+    users = len(margins[0])
+    scores = np.zeros((len(margins), 2 * users), np.float32)
+    scores[:, ::2] = margins
+    bins = np.full(2 * users, 3)
+    return Candidates(
+        offsets=2 * np.arange(users + 1),
+        scores=scores,
+        relevant=np.tile([True, False], users),
+        relevant_counts=np.ones(users, np.int64),
+        item_bins=bins,
+        user_bins=bins[::2],
+    )
+
+
+def test_for_a_small_gain_only_a_member_that_is_nearly_the_best_enters() -> None:
+    best, near = np.full(150, 1.0), np.full(150, 0.2)
+    best[:2] = -0.1, -5.0
+    # It puts the first user right, a gain of a quarter of a per cent, and is alone wrong for three.
+    near[0], near[2:5] = 2.0, -0.2
+    far = np.full(150, -0.2)
+    far[0] = 2.0
+    assert (choose_weights(by_margins(best, near), k=2, rounds=1).weights > 0).all()
+    assert choose_weights(by_margins(best, far), k=2, rounds=1).weights.tolist() == [1.0, 0.0]
+
+
 def test_items_without_history_get_factors_of_their_own() -> None:
     # Whatever the weight of the one member, it misleads about the items without history.
     candidates = two_users([[2, 3, 1, 2, 3, 1]], item_bins=(3, 0, 3, 3, 0, 3))
