@@ -84,7 +84,13 @@ def measured_part(result: dict[str, Any]) -> str:
             " **Other programs had the cores:** programs take longer than on a quiet machine, rates"
             " come from short calls, and the errors below tell little of the model, either way."
         )
-    parts = [[run], table_of_rates(result), table_of_predictions(result), table_of_shop(result)]
+    parts = [
+        [run],
+        table_of_rates(result),
+        table_of_predictions(result),
+        table_of_scaling(result),
+        table_of_shop(result),
+    ]
     return "\n\n".join("\n".join(part) for part in parts)
 
 
@@ -144,6 +150,21 @@ def table_of_predictions(result: dict[str, Any]) -> list[str]:
                 f"| {program} | {fact['interactions']:,} | {fact['workers']} | {predicted:.3g} |"
                 f" {measured:.3g} | {predicted / measured - 1:+.0%} |"
             )
+    return lines
+
+
+def table_of_scaling(result: dict[str, Any]) -> list[str]:
+    """Each program: the fitted exponent, the speed-up of two workers, the slow-down by skew."""
+    columns = ("exponent", "speed_up_of_two_workers", "slow_down_by_skew")
+    measured = [result[scaling.KEY].get(column, {}) for column in columns]
+    lines = [
+        "| program | exponent of time by interactions | two workers are faster by"
+        " | an interaction of skewed rows takes longer by |",
+        "|---|---|---|---|",
+    ]
+    for program in PREDICTORS:
+        values = [f"{of[program]:.2f}" if program in of else "" for of in measured]
+        lines.append(f"| {program} | {' | '.join(values)} |")
     return lines
 
 
