@@ -372,8 +372,8 @@ class HybridConfig(Section):
     """Which members the hybrid may blend and how their weights are chosen on validation.
 
     By NDCG@`k`, deeper than most lists are shown: validation holds out less than the test, and few
-    hits say little. On four data sets, three of them without times, weights by NDCG@50 were better
-    on test at 20 than weights by NDCG@20 or @100.
+    hits say little. On four data sets weights by NDCG@50 ranked the test better than those by
+    NDCG@20 or @100.
     """
 
     members: tuple[RankerName, ...] = MEMBERS

@@ -154,12 +154,12 @@ def table_of_predictions(result: dict[str, Any]) -> list[str]:
 
 
 def table_of_scaling(result: dict[str, Any]) -> list[str]:
-    """Each program: the fitted exponent, the speed-up of two workers, the slow-down by skew."""
+    """Of each program the fitted exponent, the speed-up of two workers, the slow-down by skew."""
     columns = ("exponent", "speed_up_of_two_workers", "slow_down_by_skew")
     measured = [result[scaling.KEY].get(column, {}) for column in columns]
     lines = [
-        "| program | exponent of time by interactions | two workers are faster by"
-        " | an interaction of skewed rows takes longer by |",
+        "| program | exponent of time by interactions | time of one worker over that of two"
+        " | time of an interaction, skewed over even |",
         "|---|---|---|---|",
     ]
     for program in PREDICTORS:
