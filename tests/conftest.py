@@ -11,7 +11,8 @@ from pyspark.sql import SparkSession
 
 from m6rec.config import Config, parse_config
 from m6rec.lakehouse import Lakehouse
-from m6rec.session import get_session, read_properties
+from m6rec.session import get_session
+from tests.local_properties import LOCAL_PROPERTIES, SINGLE_JOB
 from tests.process_runs import ClusterRun, KilledRun, run_killed_and_again, run_on_cluster
 from tests.synthetic_shop import Shop, make_shop
 
@@ -63,15 +64,8 @@ def cluster_run(process_runs: dict[str, Future[ClusterRun]]) -> ClusterRun:
 @pytest.fixture(scope="session")
 def local_properties() -> dict[str, str]:
     """conf/spark-local.conf for a few rows."""
-    properties = read_properties(REPOSITORY / "conf" / "spark-local.conf")
-    java = "spark.driver.extraJavaOptions"
-    few = {
-        "spark.driver.memory": "2g",
-        "spark.sql.shuffle.partitions": "2",
-        # Nothing here runs so often that the optimising compiler would earn its time.
-        java: f"{properties[java]} -XX:TieredStopAtLevel=1",
-    }
-    return properties | few
+    few = {"spark.driver.memory": "2g", "spark.sql.shuffle.partitions": "2"}
+    return LOCAL_PROPERTIES | SINGLE_JOB | few
 
 
 @pytest.fixture(scope="session")

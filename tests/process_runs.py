@@ -16,8 +16,8 @@ from typing import Any
 import yaml
 
 from m6rec.schemas import RUNS
-from m6rec.session import read_properties
 from tests.jobs.standalone_cluster import standalone_cluster
+from tests.local_properties import JAVA_OPTIONS, LOCAL_PROPERTIES
 from tests.synthetic_shop import Shop
 
 REPOSITORY = Path(__file__).parent.parent
@@ -25,11 +25,10 @@ KILL_AFTER = "train_factors: finished"
 WITHOUT_EXTRAS: dict[str, Any] = {"ratings": {"enabled": False}, "ablation": {"seconds": 0}}
 # Of conf/spark-local.conf: what makes a driver start quickly, wherever its executors are.
 QUICK_DRIVER = (
-    "spark.driver.extraJavaOptions",
+    JAVA_OPTIONS,
     "spark.sql.codegen.factoryMode",
     "spark.databricks.delta.writeChecksumFile.enabled",
 )
-LOCAL_PROPERTIES = read_properties(REPOSITORY / "conf" / "spark-local.conf")
 CLUSTER_PROPERTIES = {key: LOCAL_PROPERTIES[key] for key in QUICK_DRIVER} | {
     "spark.sql.shuffle.partitions": "4",
     "spark.databricks.delta.snapshotPartitions": "1",

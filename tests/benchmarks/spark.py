@@ -4,15 +4,11 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
-from m6rec.session import get_session, read_properties
+from m6rec.session import get_session
 from tests.benchmarks.measure import Workspace
+from tests.local_properties import JAVA_OPTIONS, LOCAL_PROPERTIES
 
 REPOSITORY = Path(__file__).parent.parent.parent
-PROPERTIES = read_properties(REPOSITORY / "conf" / "spark-local.conf")
-JAVA_OPTIONS = "spark.driver.extraJavaOptions"
-
-# As spark-submit.sh runs a single job.
-SINGLE_JOB = {JAVA_OPTIONS: f"{PROPERTIES[JAVA_OPTIONS]} -XX:TieredStopAtLevel=1"}
 # For what is not ours: the JVM and the queries as Spark has them, not made to start quickly.
 STOCK = {
     JAVA_OPTIONS: "-Xss4m",
@@ -23,7 +19,7 @@ STOCK = {
 
 def open_session(workspace: Workspace, more: dict[str, str] | None = None) -> SparkSession:
     """`local[workers]`, warmed up by one job, with `more` properties."""
-    properties = PROPERTIES | (more or {})
+    properties = LOCAL_PROPERTIES | (more or {})
     properties["spark.local.dir"] = str(workspace.scratch / "spark")
     properties["spark.sql.warehouse.dir"] = str(workspace.scratch / "warehouse")
     spark = get_session("m6rec benchmark", properties, master=f"local[{workspace.workers}]")

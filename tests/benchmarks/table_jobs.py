@@ -26,7 +26,8 @@ from tests.benchmarks import als
 from tests.benchmarks.dataset import Dataset, generated
 from tests.benchmarks.generator import Sizes
 from tests.benchmarks.measure import Contender, Measure, Workspace, run_apart, time_of
-from tests.benchmarks.spark import SINGLE_JOB, STOCK, open_session
+from tests.benchmarks.spark import STOCK, open_session
+from tests.local_properties import SINGLE_JOB
 
 ALS = "als_job_seconds"
 TOP_N = "top_n_job_seconds"

@@ -28,6 +28,7 @@ ALS_GRID = tuple(product((32, 64, 128), (0.01, 1.0, 10.0), (1.0, 5.0, 20.0)))
 
 # Scores of all items for some users' rows.
 Scorer = Callable[[sp.csr_matrix], npt.NDArray[np.float32]]
+Fit = Callable[[sp.csr_matrix], Scorer]
 
 
 def ease(matrix: sp.csr_matrix, penalty: float) -> Scorer:
@@ -81,7 +82,7 @@ def ndcg(lists: npt.NDArray[np.int64], held_out: sp.csr_matrix) -> npt.NDArray[n
     return measured
 
 
-def settings() -> Iterator[tuple[str, dict[str, Any], Callable[[sp.csr_matrix], Scorer]]]:
+def settings() -> Iterator[tuple[str, dict[str, Any], Fit]]:
     """Each peer's name, settings and training."""
     for penalty in EASE_PENALTIES:
         yield "ease", {"penalty": penalty}, lambda matrix, p=penalty: ease(matrix, p)
@@ -108,7 +109,7 @@ def main(
 
     held = held_out_rows(train, one_of_each=len(test) == test["user_id"].nunique())
     fitted, validation = matrix_of(train[~held]), matrix_of(train[held])
-    best: dict[str, tuple[float, dict[str, Any], Callable[[sp.csr_matrix], Scorer]]] = {}
+    best: dict[str, tuple[float, dict[str, Any], Fit]] = {}
     for name, values, fit in settings():
         found = float(ndcg(lists_of(fit(fitted), fitted), validation).mean())
         if name not in best or found > best[name][0]:

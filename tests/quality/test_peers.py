@@ -23,7 +23,7 @@ def test_ease_is_the_ridge_regression_of_each_item_on_the_others() -> None:
 
 def test_lists_leave_out_what_the_row_holds() -> None:
     rows = sp.csr_matrix(([1.0], ([0], [2])), (1, K + 1), np.float32)
-    lists = lists_of(lambda part: np.tile(np.arange(K + 1, dtype=np.float32), (1, 1)), rows)
+    lists = lists_of(lambda part: np.arange(K + 1, dtype=np.float32)[None], rows)
     assert lists.tolist() == [[item for item in range(K, -1, -1) if item != 2]]
 
 

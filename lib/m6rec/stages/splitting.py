@@ -84,13 +84,15 @@ def split_pairs(
     if strategy == "provided":
         if test_pairs is None:
             raise ConfigError("split strategy provided needs the pairs of the owner's test table")
-        # Persisted, for the choice of a validation like the test looks at it again.
-        folded = _provide(folded, test_pairs, validation_pairs).persist()
+        folded = _provide(folded, test_pairs, validation_pairs)
     elif strategy != "none":
         holdout = _Holdout(strategy, config.test_share, config.test_items, seed, _TEST_SALT)
         folded = _hold_out(folded, c.TEST, holdout)
     if validation_pairs is not None:
         return folded
+    if strategy == "provided":
+        # The choice of a validation like the test looks at them again.
+        folded = folded.persist()
     kind = _validation_strategy(config, strategy, has_time, folded)
     share = config.validation_share or _validation_share(kind, folded)
     holdout = _Holdout(kind, share, None, seed, _VALIDATION_SALT)

@@ -1,0 +1,11 @@
+"""conf/spark-local.conf, as all that starts a session of its own reads it."""
+
+from pathlib import Path
+
+from m6rec.session import read_properties
+
+JAVA_OPTIONS = "spark.driver.extraJavaOptions"
+LOCAL_PROPERTIES = read_properties(Path(__file__).parent.parent / "conf" / "spark-local.conf")
+# With the JVM's simple compiler alone, as spark-submit.sh runs a single job: nothing runs so often
+# that the optimising one would earn its time.
+SINGLE_JOB = {JAVA_OPTIONS: f"{LOCAL_PROPERTIES[JAVA_OPTIONS]} -XX:TieredStopAtLevel=1"}
