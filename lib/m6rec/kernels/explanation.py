@@ -79,7 +79,7 @@ def explain(
     of kind `model` otherwise.
 
     Args:
-        weights: item-item weights, neighbours ascending within a row.
+        weights: item-item weights.
         attributes: of all items.
         rows: the users' histories.
         offsets: int64 [n + 1] into items: each user's listed items.
@@ -133,18 +133,29 @@ def _explain(  # type: ignore[no-untyped-def]
 ):
     limit = kinds.shape[1]
     attribute_counts = np.zeros(len(attribute_shares))
+    # Each item's entry in the user's list; -1 for an item that is not in it.
+    entry_of = np.full(len(weight_offsets) - 1, -1, np.int64)
+    strongest = np.empty((len(items), limit))
+    totals = np.zeros(len(items))
     for user in range(len(row_offsets) - 1):
         low, high = row_offsets[user], row_offsets[user + 1]
         own = history[low:high]
+        for entry in range(list_offsets[user], list_offsets[user + 1]):
+            entry_of[items[entry]] = entry
+        for position in range(low, high):
+            item = history[position]
+            for place in range(weight_offsets[item], weight_offsets[item + 1]):
+                entry = entry_of[neighbours[place]]
+                evidence = history_weights[position] * max(weights[place], 0.0)
+                if entry >= 0 and evidence > 0.0:
+                    totals[entry] += evidence
+                    counts[entry] = _keep_strongest(
+                        strongest[entry], indices[entry], counts[entry], evidence, item
+                    )
         _count_attributes(own, 1.0, attribute_offsets, attribute_indices, attribute_counts)
-        evidence = np.zeros(len(own))
         for entry in range(list_offsets[user], list_offsets[user + 1]):
             item = items[entry]
-            total = 0.0
-            for position in range(len(own)):
-                weight = _weight_of(own[position], item, weight_offsets, neighbours, weights)
-                evidence[position] = history_weights[low + position] * max(weight, 0.0)
-                total += evidence[position]
+            entry_of[item] = -1
             attribute, attribute_share = _strongest_attribute(
                 item,
                 attribute_offsets,
@@ -154,21 +165,10 @@ def _explain(  # type: ignore[no-untyped-def]
                 len(own),
             )
             places = limit - 1 if attribute >= 0 and limit > 1 else limit
-            found = 0
-            while found < places:
-                best = -1
-                for position in range(len(own)):
-                    if evidence[position] > 0.0 and (
-                        best < 0 or evidence[position] > evidence[best]
-                    ):
-                        best = position
-                if best < 0:
-                    break
-                kinds[entry, found] = _HISTORY
-                indices[entry, found] = own[best]
-                shares[entry, found] = evidence[best] / total
-                evidence[best] = 0.0
-                found += 1
+            found = min(counts[entry], places)
+            for reason in range(found):
+                kinds[entry, reason] = _HISTORY
+                shares[entry, reason] = strongest[entry, reason] / totals[entry]
             if attribute >= 0 and found < limit:
                 kinds[entry, found] = _ATTRIBUTE
                 indices[entry, found] = attribute
@@ -184,18 +184,29 @@ def _explain(  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
+def _keep_strongest(strongest, indices, count, evidence, item):  # type: ignore[no-untyped-def]
+    """Insert into the descending evidence, of which `count` are known, and return how many now are.
+
+    Of equal evidence the first to come stands first.
+    """
+    if count == len(strongest):
+        if evidence <= strongest[count - 1]:
+            return count
+        count -= 1
+    place = count
+    while place > 0 and strongest[place - 1] < evidence:
+        strongest[place], indices[place] = strongest[place - 1], indices[place - 1]
+        place -= 1
+    strongest[place], indices[place] = evidence, item
+    return count + 1
+
+
+@numba.njit(cache=True, nogil=True)
 def _count_attributes(own, step, attribute_offsets, attribute_indices, counts):  # type: ignore[no-untyped-def]
     """Add `step` for each attribute of each item of a history."""
     for item in own:
         for place in range(attribute_offsets[item], attribute_offsets[item + 1]):
             counts[attribute_indices[place]] += step
-
-
-@numba.njit(cache=True, nogil=True)
-def _weight_of(history_item, item, offsets, neighbours, weights):  # type: ignore[no-untyped-def]
-    low, high = offsets[history_item], offsets[history_item + 1]
-    place = low + np.searchsorted(neighbours[low:high], item)
-    return weights[place] if place < high and neighbours[place] == item else np.float32(0.0)
 
 
 @numba.njit(cache=True, nogil=True)
