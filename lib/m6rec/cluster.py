@@ -227,8 +227,14 @@ class GlooCommunicator:
 
     def all_reduce(self, array: npt.NDArray[Any]) -> None:
         """Sum over ranks, in place; float32, float64 or int64, contiguous."""
-        if self.size > 1 and array.size:
-            self._group.allreduce([_tensor(array)]).wait()
+        self.start_all_reduce(array)()
+
+    def start_all_reduce(self, array: npt.NDArray[Any]) -> Callable[[], None]:
+        """`all_reduce` on gloo's own threads; the array must be left alone until it is called."""
+        if self.size == 1 or not array.size:
+            return lambda: None
+        work = self._group.allreduce([_tensor(array)])
+        return lambda: work.wait()  # noqa: PLW0108 - the work must live until then
 
     def broadcast(self, array: npt.NDArray[Any]) -> None:
         """Rank 0's array on all ranks, in place; float32, float64 or int64, contiguous."""

@@ -9,12 +9,13 @@ Implicit feedback minimises, with a0 the weight of the unobserved,
 (Rendle et al. 2021, "Revisiting the performance of iALS", eq. 7). Every rank holds its own users
 and the whole of V. An iteration solves the rank's users; then items descend by conjugate gradient:
 the first residual and each step are one sweep over the rank's entries, sorted by item, and one
-all-reduce of M x k.
+all-reduce of M x k, in pieces: a piece of the items is reduced while the next ones are swept.
 Explicit feedback has a0 = 0 and fits ratings less their mean.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -46,6 +47,7 @@ from m6rec.kernels.threads import Threads
 Checkpoint = Callable[[int, Float32], None]
 
 _INITIAL_DEVIATION = 0.1
+_PIECES = 4
 
 
 @dataclass(frozen=True)
@@ -77,12 +79,13 @@ class _Problem:
     """Both sides' equations with items numbered by frequency.
 
     Each rank has lambda and the dense terms of its own part of the items, and zeros for the rest:
-    the all-reduce puts the parts together.
+    the all-reduce puts the parts together. It goes by `pieces` of the items, the same on all ranks.
     """
 
     users: _Equations
     items: _Equations
     items_part: slice
+    pieces: list[slice]
     unobserved_weight: float
     communicator: Communicator
     threads: Threads
@@ -126,7 +129,10 @@ def train_als(
     order, place = popularity_order(counts)
     done, factors = start or (0, _initial_factors(n_items, config.rank, seed, counts))
     item_factors = np.ascontiguousarray(factors[order])
-    user_factors = np.zeros((len(rows), config.rank), np.float32)
+    # Of an empty array NumPy asks for huge pages, of one of zeros it does not; reads at random from
+    # small pages take half as long again.
+    user_factors = np.empty((len(rows), config.rank), np.float32)
+    user_factors[:] = 0.0
     with Threads() as threads:
         problem = _problem(rows, counts[order], place, n_users, parameters, communicator, threads)
         for iteration in range(done, config.iterations):
@@ -200,7 +206,19 @@ def _problem(
     items = _Equations(
         offsets, row_indices, curvature[positions], pull[positions], item_regularisation
     )
-    return _Problem(users, items, part, unobserved, communicator, threads)
+    pieces = _pieces(ordered_counts)
+    return _Problem(users, items, part, pieces, unobserved, communicator, threads)
+
+
+def _pieces(counts: Int64) -> list[slice]:
+    """Pieces of the items, about equal in entries, the rarest items first.
+
+    The last piece to be reduced has nothing to hide behind: the most frequent items are few bytes.
+    """
+    before = np.concatenate([[0], np.cumsum(counts)])
+    ends = np.searchsorted(before, np.linspace(0, before[-1], _PIECES + 1))
+    ends[-1] = len(counts)
+    return [slice(low, high) for low, high in pairwise(ends.tolist())][::-1]
 
 
 def _initial_factors(n_items: int, rank: int, seed: int, counts: Int64) -> Float32:
@@ -287,8 +305,12 @@ def _apply_to_items(
         equations = problem.items.of_rows(items)
         add_sparse_terms(*equations, *scales, user_factors, vectors[items], output[items])
 
-    problem.threads.run(apply, problem.item_parts)
-    problem.communicator.all_reduce(output)
+    reduced = []
+    for piece in problem.pieces:
+        problem.threads.run(apply, problem.threads.parts_of_rows(problem.items.offsets, piece))
+        reduced.append(problem.communicator.start_all_reduce(output[piece]))
+    for wait in reduced:
+        wait()
 
 
 def als_objective(model: FactorModel, rows: Rows, communicator: Communicator) -> float:

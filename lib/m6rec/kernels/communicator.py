@@ -1,5 +1,6 @@
 """How the ranks of a matrix program add up what each has computed on its own rows."""
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,6 +21,9 @@ class Communicator(Protocol):
     def all_reduce(self, array: npt.NDArray[Any]) -> None:
         """Replace `array` on every rank by the sum over ranks, in place."""
 
+    def start_all_reduce(self, array: npt.NDArray[Any]) -> Callable[[], None]:
+        """Begin `all_reduce`; calling the result waits until the array is the sum."""
+
     def broadcast(self, array: npt.NDArray[Any]) -> None:
         """Replace `array` on every rank by that of rank 0, in place."""
 
@@ -32,6 +36,10 @@ class LocalCommunicator:
 
     def all_reduce(self, array: npt.NDArray[Any]) -> None:
         """The sum over one rank."""
+
+    def start_all_reduce(self, array: npt.NDArray[Any]) -> Callable[[], None]:
+        """The sum over one rank."""
+        return lambda: None
 
     def broadcast(self, array: npt.NDArray[Any]) -> None:
         """What rank 0 has, on rank 0."""

@@ -14,6 +14,7 @@ direction, is one matrix product, and the rest reads each row's entries.
 import numpy as np
 from numba import njit
 
+from m6rec.kernels.prefetch import VECTORS_AHEAD, prefetch_row
 from m6rec.kernels.rows import Float32, Int32, Int64
 
 # Keeps an unregularised, deficient system solvable.
@@ -57,12 +58,14 @@ def add_sparse_terms(
         outputs: float32 [n, k].
     """
     width = inputs.shape[1]
+    last = len(indices) - 1
     for row in range(len(offsets) - 1):
         given, output = inputs[row], outputs[row]
         scale = curvature_scale * regularisation[row]
         for column in range(width):
             output[column] += scale * given[column]
         for entry in range(offsets[row], offsets[row + 1]):
+            prefetch_row(vectors, indices[min(entry + VECTORS_AHEAD, last)])
             vector = vectors[indices[entry]]
             product = np.float32(0.0)
             for column in range(width):
