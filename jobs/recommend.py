@@ -5,6 +5,7 @@ items.
 """
 
 import datetime
+from concurrent.futures import ThreadPoolExecutor
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -36,10 +37,12 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
     """Write the lists that `evaluate` measures, then the lists that are published."""
     evaluated = config.usable(config.evaluate.rankers)
     rankers = tuple(dict.fromkeys((*evaluated, config.recommend.ranker)))
-    blends = read_blends(lakehouse, config, rankers)
-    rank_for_evaluation(lakehouse, config, c.SELECTION, blends)
-    members = rank_for_evaluation(lakehouse, config, c.FINAL, blends)
-    publishable(lakehouse, config, members, blends)
+    with ThreadPoolExecutor(1) as beside:
+        explaining = beside.submit(read_explaining, lakehouse, config)
+        blends = read_blends(lakehouse, config, rankers)
+        rank_for_evaluation(lakehouse, config, c.SELECTION, blends)
+        members = rank_for_evaluation(lakehouse, config, c.FINAL, blends)
+        publishable(lakehouse, config, members, blends, explaining.result())
     embed(lakehouse, config, members)
 
 
@@ -70,14 +73,33 @@ def rank_for_evaluation(
     return members
 
 
+def read_explaining(lakehouse: Lakehouse, config: Config) -> Explaining:
+    """What published lists say beside their scores: words, and weights that give reasons."""
+    n_items = item_count(lakehouse)
+    features = lakehouse.read("item_features", fit=c.FINAL)
+    words = catalogue_words(lakehouse.read("catalogue"), features, n_items)
+    weights = lakehouse.read("item_neighbours", fit=c.FINAL, method="ridge")
+    return Explaining(
+        item_weights=item_weights_from_frame(weights, n_items),
+        attributes=words.attributes,
+        attribute_names=words.attribute_names,
+        item_ids=words.item_ids,
+        titles=words.titles,
+        reasons=config.recommend.reasons,
+        generated_at=datetime.datetime.now(datetime.UTC),
+    )
+
+
 def publishable(
-    lakehouse: Lakehouse, config: Config, members: dict[str, Member], blends: tuple[Blend, ...]
+    lakehouse: Lakehouse,
+    config: Config,
+    members: dict[str, Member],
+    blends: tuple[Blend, ...],
+    explaining: Explaining,
 ) -> None:
     """The explained lists of the configured ranker for every user, under the rules."""
     rules = config.recommend.rules
     spark = lakehouse.spark
-    n_items = item_count(lakehouse)
-    catalogue = lakehouse.read("catalogue")
     blend = next(one for one in blends if one.name == config.recommend.ranker)
     names = tuple(blend.coefficients())
     allowed, excluded = (
@@ -88,20 +110,11 @@ def publishable(
         members,
         (blend,),
         read_item_counts(lakehouse, c.FINAL),
-        forbidden=forbidden_items(catalogue, n_items, allowed, excluded),
+        forbidden=forbidden_items(
+            lakehouse.read("catalogue"), item_count(lakehouse), allowed, excluded
+        ),
         mask_seen=rules.mask_seen,
         n=config.recommend.top_n,
-    )
-    words = catalogue_words(catalogue, lakehouse.read("item_features", fit=c.FINAL), n_items)
-    weights = lakehouse.read("item_neighbours", fit=c.FINAL, method="ridge")
-    explaining = Explaining(
-        item_weights=item_weights_from_frame(weights, n_items),
-        attributes=words.attributes,
-        attribute_names=words.attribute_names,
-        item_ids=words.item_ids,
-        titles=words.titles,
-        reasons=config.recommend.reasons,
-        generated_at=datetime.datetime.now(datetime.UTC),
     )
     users = _users(lakehouse, c.FINAL, names, _excluded_pairs(lakehouse, config))
     user_ids = lakehouse.read("user_index").select(c.USER_INDEX, c.USER_ID)

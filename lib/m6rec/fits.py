@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from m6rec import columns as c
@@ -51,10 +51,14 @@ MLLIB_ALS = "mllib_als"
 
 def item_count(lakehouse: Lakehouse) -> int:
     """How many dense item indices there are."""
-    row = lakehouse.read("item_index").agg(F.max(c.ITEM_INDEX)).first()
-    if row is None or row[0] is None:
-        raise TableError("table item_index is empty; run prepare_interactions first")
-    return int(row[0]) + 1
+
+    def count() -> int:
+        row = lakehouse.read("item_index").agg(F.max(c.ITEM_INDEX)).first()
+        if row is None or row[0] is None:
+            raise TableError("table item_index is empty; run prepare_interactions first")
+        return int(row[0]) + 1
+
+    return lakehouse.once("item_index", "count", count)
 
 
 def unlisted_items(lakehouse: Lakehouse, config: Config, fit: str) -> npt.NDArray[np.bool_]:
@@ -102,15 +106,15 @@ def read_model(lakehouse: Lakehouse, fit: str, kind: str, name: str) -> dict[str
     Raises:
         TableError: the model has not been trained in this run.
     """
-    row = lakehouse.read("models", fit=fit, kind=kind, name=name).first()
-    if row is None:
+    found = [row for row in _models(lakehouse, fit, kind) if row["name"] == name]
+    if not found:
         raise TableError(
             f"table models has no {kind} {name} of fit {fit} in run {lakehouse.run_id};"
             f" run the job that trains it"
         )
-    parameters: dict[str, Any] = json.loads(row["parameters"])
-    if row["artifact"] is not None:
-        parameters["artifact"] = row["artifact"]
+    parameters: dict[str, Any] = json.loads(found[0]["parameters"])
+    if found[0]["artifact"] is not None:
+        parameters["artifact"] = found[0]["artifact"]
     return parameters
 
 
@@ -125,8 +129,13 @@ def with_chosen_settings(lakehouse: Lakehouse, config: Config) -> Config:
     """The config with what job choose_settings has chosen in this run, if it has run."""
     if not lakehouse.exists("models"):
         return config
-    row = lakehouse.read("models", fit=c.SELECTION, kind=SETTINGS).first()
-    return config if row is None else config.replaced(json.loads(row["parameters"])["chosen"])
+    rows = _models(lakehouse, c.SELECTION, SETTINGS)
+    return config.replaced(json.loads(rows[0]["parameters"])["chosen"]) if rows else config
+
+
+def _models(lakehouse: Lakehouse, fit: str, kind: str) -> list[Row]:
+    rows = lakehouse.once("models", "rows", lambda: lakehouse.read("models").collect())
+    return [row for row in rows if row[c.FIT] == fit and row["kind"] == kind]
 
 
 def ablation_rows(lines: Sequence[Ablation], k: int) -> list[dict[str, Any]]:
@@ -160,7 +169,12 @@ def read_blends(
 
 def read_item_counts(lakehouse: Lakehouse, fit: str) -> Int64:
     """int64 [items]: interactions of each item in a fit."""
-    return interaction_counts(lakehouse.read("user_item_matrix", fit=fit), item_count(lakehouse))
+
+    def count() -> Int64:
+        matrix = lakehouse.read("user_item_matrix", fit=fit)
+        return interaction_counts(matrix, item_count(lakehouse))
+
+    return lakehouse.once("user_item_matrix", fit, count)
 
 
 def read_members(
@@ -207,7 +221,7 @@ class _MemberReader:
         self._factor_models: dict[str, FactorModel] = {}
         self._weights: dict[str, ItemWeights] = {}
         self._content_by_target: ItemWeights | None = None
-        self._counts = interaction_counts(self._matrix(), self._n_items)
+        self._counts = read_item_counts(lakehouse, fit)
 
     def read(self, name: str) -> Member:
         if name.startswith("towers_"):

@@ -7,6 +7,7 @@ which changes by one commit.
 
 import subprocess
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -46,10 +47,12 @@ def run_job(lakehouse: Lakehouse, config: Config, job: str, run: Job) -> bool:
         print(f"{job}: skipped (finished)", flush=True)
         return False
     record = _Record(lakehouse, config, job, datetime.now(UTC))
-    record.save(STARTED)
     own = lakehouse.for_one_job()
     try:
-        run(own, config)
+        with ThreadPoolExecutor(1) as beside:
+            started = beside.submit(record.save, STARTED)
+            run(own, config)
+            started.result()
     except Exception:
         record.save(FAILED, own.inputs, own.outputs)
         raise

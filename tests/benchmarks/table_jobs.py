@@ -6,6 +6,7 @@ itself in table `runs`. On a tiny matrix nothing but the fixed cost is left.
 
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from pyspark.ml.recommendation import ALSModel
 from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
-from jobs.recommend import publishable
+from jobs.recommend import publishable, read_explaining
 from jobs.train_factors import write_models
 from m6rec import columns as c
 from m6rec.config import Config, InteractionsConfig, NeighboursConfig, RecommendConfig, TableSource
@@ -116,9 +117,12 @@ def prepare_top_n_of_mllib(workspace: Workspace) -> Measure:
 
 def list_items(lakehouse: Lakehouse, config: Config) -> None:
     """The part of job `recommend` that makes the published lists."""
-    blends = read_blends(lakehouse, config, (config.recommend.ranker,))
-    names = tuple(dict.fromkeys(name for blend in blends for name in blend.members))
-    publishable(lakehouse, config, read_members(lakehouse, config, c.FINAL, names), blends)
+    with ThreadPoolExecutor(1) as beside:
+        explaining = beside.submit(read_explaining, lakehouse, config)
+        blends = read_blends(lakehouse, config, (config.recommend.ranker,))
+        names = tuple(dict.fromkeys(name for blend in blends for name in blend.members))
+        members = read_members(lakehouse, config, c.FINAL, names)
+        publishable(lakehouse, config, members, blends, explaining.result())
 
 
 def job_config(workspace: Workspace, rank: int) -> Config:

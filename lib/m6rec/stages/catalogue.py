@@ -55,14 +55,15 @@ def catalogue_words(catalogue: DataFrame, item_features: DataFrame, n_items: int
         item_features: columns item_index, attributes.
         n_items: number of dense item indices.
     """
-    words = catalogue.select(c.ITEM_INDEX, c.ITEM_ID, "title").collect()
     ids, titles = [""] * n_items, [""] * n_items
-    for row in words:
-        ids[row[c.ITEM_INDEX]] = row[c.ITEM_ID]
-        titles[row[c.ITEM_INDEX]] = row["title"] or ""
+    words = catalogue.select(c.ITEM_INDEX, c.ITEM_ID, "title").toArrow().to_pydict()
+    for item, item_id, title in zip(*words.values(), strict=True):
+        ids[item], titles[item] = item_id, title or ""
     attributes: list[list[str]] = [[] for _ in range(n_items)]
-    for row in item_features.select(c.ITEM_INDEX, c.ATTRIBUTES).collect():
-        attributes[row[c.ITEM_INDEX]] = row[c.ATTRIBUTES]
+    described = item_features.where(F.size(c.ATTRIBUTES) > 0)
+    held = described.select(c.ITEM_INDEX, c.ATTRIBUTES).toArrow().to_pydict()
+    for item, names_of_item in zip(*held.values(), strict=True):
+        attributes[item] = names_of_item
     names = sorted({name for one in attributes for name in one})
     position = {name: index for index, name in enumerate(names)}
     indices = [[position[name] for name in one] for one in attributes]

@@ -57,6 +57,7 @@ from m6rec.stages.arrow_rows import (
     ROW_COLUMNS,
     list_array,
     rows_from_batch,
+    rows_from_batches,
 )
 from m6rec.stages.item_side import ShippedArrays, ship_arrays
 from m6rec.stages.shipping import Shipped, ship
@@ -287,7 +288,9 @@ def item_weights_from_frame(frame: DataFrame, n_items: int) -> ItemWeights:
         F.col(c.NEIGHBOUR_INDICES).alias(c.ITEM_INDICES),
         c.WEIGHTS,
     )
-    return _item_weights(_collect(rows.mapInArrow(_pack_rows_partition, _PACKED)), n_items)
+    found = rows_from_batches(rows.toArrow().to_batches())
+    pieces = Pieces(found.user_index, found.offsets, found.item_indices, found.weights)
+    return _item_weights(pieces, n_items)
 
 
 def gram_entries(n_items: int, candidates: int) -> int:
