@@ -8,7 +8,8 @@ from pyspark.sql import types as T
 
 from m6rec.cluster import run_program
 from m6rec.config import SvdConfig
-from m6rec.kernels.communicator import Communicator
+from m6rec.kernels.als import train_als
+from m6rec.kernels.communicator import Communicator, LocalCommunicator
 from m6rec.kernels.least_squares import add_sparse_terms, solve_rows
 from m6rec.kernels.rows import Float32, Rows
 from m6rec.kernels.sparse_products import (
@@ -17,12 +18,13 @@ from m6rec.kernels.sparse_products import (
     entries_by_item,
     popularity_order,
 )
-from m6rec.kernels.svd import _COLUMNS_PER_SWEEP
+from m6rec.kernels.svd import _COLUMNS_PER_SWEEP, randomized_svd
 from m6rec.kernels.top_n import top_n_products
 from tests.benchmarks import cost_model, preparation
 from tests.benchmarks.als import config as als_config
+from tests.benchmarks.cost_model import Cluster, Matrix
 from tests.benchmarks.dataset import Dataset
-from tests.benchmarks.measure import Contender, Measure, Workspace, time_of
+from tests.benchmarks.measure import Contender, Measure, Workspace, marginal, time_of
 from tests.benchmarks.spark import open_session
 
 KEY = "constants"
@@ -41,10 +43,22 @@ def prepare_user_sweep(workspace: Workspace) -> Measure:
 
 
 def prepare_item_sweep(workspace: Workspace) -> Measure:
-    """ALS: items' entries against user factors."""
+    """ALS: items' entries against user factors that are close."""
+    return _item_sweep(workspace, cost_model.CLOSE_BYTES)
+
+
+def prepare_far_item_sweep(workspace: Workspace) -> Measure:
+    """ALS: items' entries against user factors in memory."""
+    return _item_sweep(workspace, cost_model.FAR_BYTES)
+
+
+def _item_sweep(workspace: Workspace, bytes_of_vectors: float) -> Measure:
     rows = _by_popularity(workspace.dataset)
     offsets, indices, _ = entries_by_item(rows, workspace.dataset.n_items)
-    return _sweep(offsets, indices, len(rows))
+    users = int(bytes_of_vectors / (cost_model.WORD * RANK))
+    # The same users, as far from each other as so many vectors lie.
+    spread = (indices.astype(np.int64) * users // len(rows)).astype(np.int32)
+    return _sweep(offsets, spread, users)
 
 
 def _sweep(offsets: np.ndarray, indices: np.ndarray, others: int) -> Measure:
@@ -74,6 +88,52 @@ def prepare_als_product(workspace: Workspace) -> Measure:
 
     work()
     return lambda: (steps + 1) * 2 * RANK**2 * users / _best_time(work)
+
+
+def prepare_als_item_arrays(workspace: Workspace) -> Measure:
+    """ALS: numbers of whole item arrays in a sweep, on a matrix that has nothing else."""
+    n_items = workspace.dataset.n_items
+    rows, product_rate = _one_item_each(n_items), prepare_als_product(workspace)
+
+    def fit(iterations: int) -> None:
+        settings = als_config(RANK, iterations)
+        train_als(rows, n_items, settings, workspace.seed, LocalCommunicator())
+
+    fit(1)
+    work = cost_model.als_iteration(
+        Matrix(n_items, n_items, n_items), als_config(RANK, 1), Cluster(1)
+    ).work
+
+    def rate() -> float:
+        seconds = marginal(fit, 1, 1 + _CALLS)
+        seconds -= work["als_product_operations"] / product_rate()
+        return work["als_item_numbers"] / max(seconds, 1e-3)
+
+    return rate
+
+
+def prepare_svd_item_arrays(workspace: Workspace) -> Measure:
+    """SVD: numbers of whole item arrays, on a matrix that has nothing else."""
+    n_items = workspace.dataset.n_items
+    rows, product_rate = _one_item_each(n_items), prepare_svd_product(workspace)
+    settings = SvdConfig(rank=RANK)
+
+    def fit() -> None:
+        randomized_svd(rows, n_items, settings, workspace.seed, LocalCommunicator())
+
+    fit()
+    work = cost_model.svd(Matrix(n_items, n_items, n_items), settings, Cluster(1)).work
+
+    def rate() -> float:
+        seconds = _best_time(fit) - work["svd_product_operations"] / product_rate()
+        return work["svd_item_numbers"] / max(seconds, 1e-3)
+
+    return rate
+
+
+def _one_item_each(n_items: int) -> Rows:
+    users = np.arange(n_items, dtype=np.int64)
+    return Rows(users, np.arange(n_items + 1), users.astype(np.int32), np.ones(n_items, np.float32))
 
 
 def prepare_svd_sweep(workspace: Workspace) -> Measure:
@@ -194,9 +254,12 @@ def _random(rows: int, columns: int) -> Float32:
 ONE_CORE = {
     "als_user_operations": prepare_user_sweep,
     "als_item_operations": prepare_item_sweep,
+    "als_far_item_operations": prepare_far_item_sweep,
     "als_product_operations": prepare_als_product,
+    "als_item_numbers": prepare_als_item_arrays,
     "svd_sweep_operations": prepare_svd_sweep,
     "svd_product_operations": prepare_svd_product,
+    "svd_item_numbers": prepare_svd_item_arrays,
     "top_n_operations": prepare_top_n,
     "loaded_interactions": prepare_load,
     "barrier_starts": prepare_barrier,

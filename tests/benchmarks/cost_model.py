@@ -5,6 +5,7 @@ Rates are of one core; work is of the core that has most. Arrays are float32 and
 otherwise.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -22,6 +23,9 @@ _OPERATIONS_OF_ENTRY = 4
 _ALS_WORDS_OF_ENTRY = 2 + 3 + 3
 # Item factors, residuals, directions and products.
 _ALS_ITEM_ARRAYS = 4
+# User vectors of up to so many bytes are close to a rank, those of so many or more far, in memory;
+# in between it goes by the logarithm.
+CLOSE_BYTES, FAR_BYTES = 32e6, 256e6
 # Indices and weights as read and normalised.
 _SVD_WORDS_OF_ENTRY = 4
 # The basis, the one before, the image and a product in the making.
@@ -91,7 +95,10 @@ def als_payload(items: float, config: AlsConfig) -> float:
 
 
 def als_iteration(matrix: Matrix, config: AlsConfig, cluster: Cluster) -> Cost:
-    """An iteration of conjugate gradient on both sides."""
+    """An iteration of conjugate gradient on both sides.
+
+    What is done to whole arrays of the items (their sums, their steps) every executor does itself.
+    """
     rank, cores, executors = config.rank, cluster.cores, cluster.executors
     sweeps = config.conjugate_gradient_steps + 1
     swept = sweeps * _OPERATIONS_OF_ENTRY * rank * matrix.interactions / cores
@@ -99,16 +106,27 @@ def als_iteration(matrix: Matrix, config: AlsConfig, cluster: Cluster) -> Cost:
     dense = (sweeps + 1) * 2 * rank**2 * (matrix.users + matrix.items) / cores
     entries = WORD * _ALS_WORDS_OF_ENTRY * matrix.interactions / executors
     users = WORD * rank * matrix.users / executors
+    far = far_share(users)
     items = WORD * rank * _ALS_ITEM_ARRAYS * matrix.items
     return Cost(
         {
             "als_user_operations": swept,
-            "als_item_operations": swept,
+            "als_item_operations": swept * (1.0 - far),
+            "als_far_item_operations": swept * far,
             "als_product_operations": dense,
+            "als_item_numbers": sweeps * matrix.items * rank / cluster.cores_of_each,
         },
         ring(als_payload(matrix.items, config), executors),
         entries + users + items,
     )
+
+
+def far_share(bytes_of_vectors: float) -> float:
+    """The share of reads at random that have to wait for memory."""
+    if bytes_of_vectors <= CLOSE_BYTES:
+        return 0.0
+    beyond = math.log(bytes_of_vectors / CLOSE_BYTES) / math.log(FAR_BYTES / CLOSE_BYTES)
+    return min(beyond, 1.0)
 
 
 def svd_width(config: SvdConfig) -> int:
@@ -127,7 +145,8 @@ def svd_payload(items: float, config: SvdConfig) -> float:
 def svd(matrix: Matrix, config: SvdConfig, cluster: Cluster) -> Cost:
     """A decomposition, with what it takes to bring the rows into the program.
 
-    Sweeps and loading have one thread an executor; products have all its cores.
+    Sweeps, loading and what is done to whole arrays of the items (drawing, ordering and copying
+    them) have one thread an executor; products have all its cores.
     """
     width, executors = svd_width(config), cluster.executors
     sweeps, triangles = config.power_passes + 1, config.power_passes + 2
@@ -142,6 +161,7 @@ def svd(matrix: Matrix, config: SvdConfig, cluster: Cluster) -> Cost:
         {
             "svd_sweep_operations": swept,
             "svd_product_operations": (gram + products) / cluster.cores_of_each,
+            "svd_item_numbers": matrix.items * width,
             "loaded_interactions": matrix.interactions / executors,
             "barrier_starts": 1.0,
         },

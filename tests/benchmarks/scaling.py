@@ -27,7 +27,6 @@ INTERACTIONS_PER_USER = 30
 SCORED_SHARE = 4
 # No iteration of the span starts users anew, so that few are like all.
 SPAN = (1, 4)
-WARM_UP_USERS = 1_000
 SKEW = ("even", "skewed")
 # Spark's shuffles of more take the disk of a larger machine.
 PREPARED_UP_TO = 3_000_000
@@ -54,9 +53,13 @@ def prepare_svd(workspace: Workspace) -> Measure:
     dataset = workspace.dataset
     matrix = dataset.frame(open_session(workspace))
     settings = SvdConfig(rank=RANK)
-    train_svd(matrix.limit(WARM_UP_USERS), dataset.n_items, settings, workspace.seed)
+
+    def fit() -> None:
+        train_svd(matrix, dataset.n_items, settings, workspace.seed)
+
+    fit()
     _note_sizes(workspace)
-    return lambda: time_of(lambda: train_svd(matrix, dataset.n_items, settings, workspace.seed))
+    return lambda: time_of(fit)
 
 
 def prepare_top_n(workspace: Workspace) -> Measure:
@@ -109,15 +112,15 @@ def contenders(sizes: tuple[int, ...], items: int, folder: Path, seed: int) -> l
             Contender(KEY, f"{program}/{size}", "m6rec", prepare, dataset=dataset)
             for program, prepare in programs.items()
         ]
-    middle = sizes[(len(sizes) - 1) // 2]
-    dataset = partial(_dataset, folder / str(middle), middle, items, seed)
+    # Few interactions are no work for two.
+    shared = sizes[len(sizes) // 2]
     found += [
         Contender(
             KEY,
-            f"{program}/{middle}/{workers}_workers",
+            f"{program}/{shared}/{workers}_workers",
             "m6rec",
             prepare,
-            dataset=dataset,
+            dataset=partial(_dataset, folder / str(shared), shared, items, seed),
             workers=workers,
         )
         for program, prepare in PROGRAMS.items()
@@ -134,7 +137,10 @@ def contenders(sizes: tuple[int, ...], items: int, folder: Path, seed: int) -> l
         for program in ("als_iteration_seconds", "svd_seconds")
         for name in SKEW
     ]
-    return constants.contenders(dataset) + found
+    middle = sizes[(len(sizes) - 1) // 2]
+    return (
+        constants.contenders(partial(_dataset, folder / str(middle), middle, items, seed)) + found
+    )
 
 
 def _dataset(folder: Path, interactions: int, items: int, seed: int) -> Dataset:

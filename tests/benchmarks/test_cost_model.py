@@ -1,5 +1,7 @@
 """The formulae against the programs: what they reduce is counted, byte by byte."""
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,8 @@ from tests.benchmarks.cost_model import Cluster, Matrix
 from tests.benchmarks.scale_document import table_of_predictions
 
 ITEMS = 50
+# Work that every executor does itself.
+WHOLE_ITEM_ARRAYS = {"als_item_numbers"}
 MATRIX = Matrix(users=1e5, items=1e4, interactions=3e6, pairs=3e8)
 
 
@@ -32,6 +36,10 @@ class CountingCommunicator:
 
     def all_reduce(self, array: npt.NDArray[Any]) -> None:
         self.reduced += array.nbytes
+
+    def start_all_reduce(self, array: npt.NDArray[Any]) -> Callable[[], None]:
+        self.all_reduce(array)
+        return lambda: None
 
     def broadcast(self, array: npt.NDArray[Any]) -> None:
         raise AssertionError("training does not broadcast")
@@ -87,7 +95,7 @@ def test_a_worker_of_top_n_holds_the_items_and_a_block_of_scores_a_core() -> Non
 @pytest.mark.parametrize(
     "cost",
     [
-        lambda cluster: model.als_iteration(MATRIX, AlsConfig(), cluster),
+        lambda cluster: model.als_iteration(MATRIX, AlsConfig(rank=64), cluster),
         lambda cluster: model.top_n(MATRIX, 64, cluster),
         lambda cluster: model.neighbours(MATRIX, NeighboursConfig(), cluster),
         lambda cluster: model.ridge(MATRIX, NeighboursConfig(), cluster),
@@ -99,9 +107,24 @@ def test_twice_the_executors_halve_the_work_of_each_and_one_alone_reduces_nothin
 ) -> None:
     one, two = cost(Cluster(1)), cost(Cluster(2))
     for name, work in two.work.items():
-        assert work == pytest.approx(one.work[name] / 2)
+        shared = 1 if name in WHOLE_ITEM_ARRAYS else 2
+        assert work == pytest.approx(one.work[name] / shared)
     assert model.ring(1e9, 1) == 0.0
     assert model.ring(1e9, 2) == 1e9
+
+
+def test_user_vectors_are_far_where_they_do_not_fit_what_is_close() -> None:
+    def work(users: float) -> dict[str, float]:
+        matrix = Matrix(users, MATRIX.items, MATRIX.interactions)
+        return dict(model.als_iteration(matrix, AlsConfig(rank=64), Cluster(1)).work)
+
+    bytes_of_user = 4 * 64
+    close, far = (work(size / bytes_of_user) for size in (model.CLOSE_BYTES, model.FAR_BYTES))
+    between = work(math.sqrt(model.CLOSE_BYTES * model.FAR_BYTES) / bytes_of_user)
+    assert close["als_far_item_operations"] == 0.0
+    assert far["als_item_operations"] == 0.0
+    assert far["als_far_item_operations"] == close["als_item_operations"]
+    assert between["als_item_operations"] == pytest.approx(close["als_item_operations"] / 2)
 
 
 def test_the_document_tells_the_error_of_a_prediction() -> None:
