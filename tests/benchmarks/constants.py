@@ -1,9 +1,12 @@
 """The rates of the cost model, each of one core: operations, interactions or bytes a second."""
 
+import statistics
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
+from pyspark.sql import DataFrame
 from pyspark.sql import types as T
 
 from m6rec.cluster import run_program
@@ -20,6 +23,7 @@ from m6rec.kernels.sparse_products import (
 )
 from m6rec.kernels.svd import _COLUMNS_PER_SWEEP, randomized_svd
 from m6rec.kernels.top_n import top_n_products
+from m6rec.stages.shipping import HANDED_OVER, collect_value, hand_over
 from tests.benchmarks import cost_model, preparation
 from tests.benchmarks.als import config as als_config
 from tests.benchmarks.cost_model import Cluster, Matrix
@@ -172,15 +176,38 @@ def prepare_top_n(workspace: Workspace) -> Measure:
 
 def prepare_load(workspace: Workspace) -> Measure:
     """Interactions from Parquet into a barrier program, less what an empty one takes."""
-    full, empty = _barrier(workspace)
+    full, _, empty = _barrier(workspace)
     interactions = workspace.dataset.sizes()["interactions"]
-    return lambda: interactions / max(_best_time(full) - _best_time(empty), 1e-3)
+    return lambda: interactions / max(_usual_time(full) - _usual_time(empty), 1e-3)
 
 
 def prepare_barrier(workspace: Workspace) -> Measure:
     """Barrier programs that start and end in a second."""
-    _, empty = _barrier(workspace)
-    return lambda: 1.0 / _best_time(empty)
+    empty = _barrier(workspace)[-1]
+    return lambda: 1.0 / _usual_time(empty)
+
+
+def prepare_hand_over(workspace: Workspace) -> Measure:
+    """Bytes of item factors that a rank hands over to the driver, less what an empty one takes."""
+    n_items = workspace.dataset.n_items
+    few, empty = _barrier(workspace)[1:]
+    program = partial(_hand_over_program, n_items=n_items)
+    handed_over = run_program(few, program, HANDED_OVER)
+
+    def work() -> None:
+        collect_value(handed_over, np.ndarray)
+
+    work()
+    return lambda: (
+        cost_model.WORD * n_items * RANK / max(_usual_time(work) - _usual_time(empty), 1e-3)
+    )
+
+
+def _hand_over_program(
+    rows: Rows, communicator: Communicator, n_items: int
+) -> Iterator[pa.RecordBatch]:
+    if communicator.rank == 0:
+        yield from hand_over(_random(n_items, RANK))
 
 
 def _best_time(work: Callable[[], object]) -> float:
@@ -188,12 +215,21 @@ def _best_time(work: Callable[[], object]) -> float:
     return min(time_of(work) for _ in range(_CALLS))
 
 
-def _barrier(workspace: Workspace) -> tuple[Callable[[], object], Callable[[], object]]:
+def _usual_time(work: Callable[[], object]) -> float:
+    """Seconds of a call of a Spark job, whose start takes now more and now less."""
+    return statistics.median(time_of(work) for _ in range(_CALLS))
+
+
+def _barrier(
+    workspace: Workspace,
+) -> tuple[Callable[[], object], DataFrame, Callable[[], object]]:
+    """A program that does nothing on all rows; a few rows, and the program on them."""
     matrix = workspace.dataset.frame(open_session(workspace))
     few = matrix.limit(100).cache()
     full, empty = (run_program(frame, _no_program, _SECONDS).collect for frame in (matrix, few))
+    full()
     empty()
-    return full, empty
+    return full, few, empty
 
 
 def _no_program(rows: Rows, communicator: Communicator) -> Iterator[pa.RecordBatch]:
@@ -263,6 +299,7 @@ ONE_CORE = {
     "top_n_operations": prepare_top_n,
     "loaded_interactions": prepare_load,
     "barrier_starts": prepare_barrier,
+    "handed_over_bytes": prepare_hand_over,
 }
 TWO_CORES = {
     cost_model.NETWORK: prepare_network,

@@ -164,6 +164,7 @@ def svd(matrix: Matrix, config: SvdConfig, cluster: Cluster) -> Cost:
             "svd_item_numbers": matrix.items * width,
             "loaded_interactions": matrix.interactions / executors,
             "barrier_starts": 1.0,
+            "handed_over_bytes": WORD * matrix.items * config.rank,
         },
         ring(svd_payload(matrix.items, config), executors),
         entries + WORD * width * _SVD_ITEM_ARRAYS * matrix.items,

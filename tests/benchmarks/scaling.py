@@ -26,7 +26,7 @@ RANK = 64
 INTERACTIONS_PER_USER = 30
 SCORED_SHARE = 4
 # No iteration of the span starts users anew, so that few are like all.
-SPAN = (1, 4)
+SPAN = (1, 7)
 SKEW = ("even", "skewed")
 # Spark's shuffles of more take the disk of a larger machine.
 PREPARED_UP_TO = 3_000_000

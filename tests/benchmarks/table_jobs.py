@@ -55,7 +55,7 @@ def prepare_als_of_m6rec(workspace: Workspace, rank: int) -> Measure:
         write_models(lakehouse, c.FINAL, [model], {model.method: project_users(matrix, model)})
 
     # In a run of its own: the run that top-N lists are made from keeps its model.
-    return _prepare_job(workspace, job_config(workspace, rank), job, f"als_{rank}")
+    return _prepare_job(workspace, job_config(workspace, rank), job, f"als_{rank}", SINGLE_JOB)
 
 
 def prepare_als_of_mllib(workspace: Workspace, rank: int) -> Measure:
@@ -201,8 +201,14 @@ def _without_attributes(index: DataFrame) -> DataFrame:
     return index.select("*", *nothing)
 
 
-def _prepare_job(workspace: Workspace, config: Config, job: Job, run_id: str) -> Measure:
-    lakehouse = open_tables(workspace, run_id, SINGLE_JOB)
+def _prepare_job(
+    workspace: Workspace,
+    config: Config,
+    job: Job,
+    run_id: str,
+    properties: dict[str, str] | None = None,
+) -> Measure:
+    lakehouse = open_tables(workspace, run_id, properties)
     # A job that has finished is not run again under its name.
     name = f"{workspace.case}_{os.getpid()}"
     return lambda: time_of(lambda: run_job(lakehouse, config, name, job))

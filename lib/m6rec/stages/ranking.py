@@ -195,10 +195,17 @@ def recommend(
         users: as `user_inputs` gives them.
         user_ids: columns user_index, user_id.
     """
-    schema = T.StructType([f for f in RECOMMENDATIONS.schema.fields if f.name != c.RUN_ID])
+    # What is the same in all rows need not come from Python.
+    constants = {
+        c.MODEL: F.lit(scoring.rankers[0].blend.name),
+        c.GENERATED_AT: F.lit(explaining.generated_at),
+    }
+    apart = {c.RUN_ID, *constants}
+    schema = T.StructType([f for f in RECOMMENDATIONS.schema.fields if f.name not in apart])
     shipped = ship(users.sparkSession, (scoring, explaining))
     named = users.join(user_ids, c.USER_INDEX, how="inner")
-    return _spread(named).mapInArrow(partial(_recommend_partition, shipped=shipped), schema)
+    lists = _spread(named).mapInArrow(partial(_recommend_partition, shipped=shipped), schema)
+    return lists.withColumns(constants)
 
 
 def _spread(users: DataFrame) -> DataFrame:
@@ -268,7 +275,7 @@ def _rank_partition(
             offsets, items, values = _listed(*found)
             yield pa.RecordBatch.from_arrays(
                 [
-                    pa.array([ranker.blend.name] * len(block.rows), pa.string()),
+                    pa.repeat(ranker.blend.name, len(block.rows)),
                     pa.array(block.rows.user_index),
                     list_array(offsets, items),
                     list_array(offsets, values),
@@ -403,20 +410,8 @@ def _recommend_partition(
                 pa.array(values.astype(np.float64)),
                 _parts_column(parts, len(items)),
                 _reasons_column(reasons, words),
-                pa.array([ranker.blend.name] * len(items), pa.string()),
-                pa.array([explaining.generated_at] * len(items), pa.timestamp("us", tz="UTC")),
             ],
-            names=[
-                c.USER_ID,
-                c.RANK,
-                c.ITEM_ID,
-                "title",
-                c.SCORE,
-                c.PARTS,
-                c.REASONS,
-                c.MODEL,
-                c.GENERATED_AT,
-            ],
+            names=[c.USER_ID, c.RANK, c.ITEM_ID, "title", c.SCORE, c.PARTS, c.REASONS],
         )
 
 
@@ -453,7 +448,7 @@ def _string_array(strings: Strings) -> pa.Array:
 
 
 def _parts_column(parts: dict[str, Float32], entries: int) -> pa.Array:
-    names = pa.array(list(parts) * entries, pa.string())
+    names = pa.array(list(parts)).take(pa.array(np.tile(np.arange(len(parts)), entries)))
     values = np.stack(list(parts.values()), axis=1).astype(np.float64).ravel()
     offsets = np.arange(entries + 1, dtype=np.int32) * len(parts)
     return pa.MapArray.from_arrays(pa.array(offsets), names, pa.array(values))
