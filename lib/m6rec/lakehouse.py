@@ -96,8 +96,12 @@ class Lakehouse:
             TableError: the table does not exist; the message names the job that makes it.
         """
         table = TABLES[name]
-        self._read[name] = self._version_to_read(name, version)
-        reader = self.spark.read.format("delta").option("versionAsOf", self._read[name])
+        found = self._version_to_read(name, version)
+        if self.pinned and version is None and name not in self._written:
+            # Another thread may have read it meanwhile.
+            found = self._read.setdefault(name, found)
+        self._read[name] = found
+        reader = self.spark.read.format("delta").option("versionAsOf", found)
         address = self.address(name)
         frame = reader.load(address) if self.by_path else reader.table(address)
         if not table.shared:

@@ -1,5 +1,6 @@
 """Lineage on real Delta tables: skipping, resuming, and what a reader sees."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,28 @@ def test_a_finished_job_is_skipped_and_its_versions_are_recorded(
     assert row["config"] == config.model_dump_json()
     assert row["code_version"] == code_version()
     assert row["finished_at"] >= row["started_at"]
+
+
+def test_a_job_is_recorded_while_it_runs_and_where_it_fails(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    lakehouse = Lakehouse(spark, str(tmp_path), "run-1")
+
+    def recorded() -> list[str]:
+        if not lakehouse.exists("runs"):
+            return []
+        return [row["status"] for row in lakehouse.read("runs").collect()]
+
+    def fail_once_recorded(own: Lakehouse, _: Config) -> None:
+        deadline = time.monotonic() + 60.0
+        while not recorded() and time.monotonic() < deadline:
+            pass
+        assert recorded() == ["started"]
+        raise DataError("no rows")
+
+    with pytest.raises(DataError, match="no rows"):
+        run_job(lakehouse, config_of(tmp_path), "recommend", fail_once_recorded)
+    assert recorded() == ["failed"]
 
 
 def test_a_run_id_begun_with_another_config_is_refused_with_both_hashes(
