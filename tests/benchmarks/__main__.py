@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import psutil
 import scipy.linalg  # noqa: F401 - loads its BLAS, so that it can be told
 import typer
 from threadpoolctl import threadpool_info
@@ -35,6 +36,7 @@ QUICK = Sizes(users=2_000, items=1_500, interactions=60_000, tastes=8)
 FULL_SCALING = (1_000_000, 3_000_000, 10_000_000, 30_000_000)
 QUICK_SCALING = (20_000, 60_000)
 _OF_QUICK = "Its default depends on --quick."
+_SECONDS_OF_LOAD = 1.0
 BLAS_SETTINGS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 
 
@@ -201,7 +203,8 @@ def machine(blas: list[str]) -> dict[str, Any]:
         "cpu": cpu[0] if cpu else platform.processor(),
         "cores_used": len(os.sched_getaffinity(0)),
         "memory_bytes": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
-        "load_before": os.getloadavg()[0],
+        # The load average would still hold what has just ended.
+        "load_before": psutil.cpu_percent(_SECONDS_OF_LOAD) / 100.0 * (os.cpu_count() or 1),
         "blas": blas,
         "system": platform.platform(),
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),

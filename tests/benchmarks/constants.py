@@ -21,7 +21,7 @@ from m6rec.kernels.sparse_products import (
     entries_by_item,
     popularity_order,
 )
-from m6rec.kernels.svd import _COLUMNS_PER_SWEEP, randomized_svd
+from m6rec.kernels.svd import _COLUMNS_PER_SWEEP, _normalise, randomized_svd
 from m6rec.kernels.top_n import top_n_products
 from m6rec.stages.shipping import HANDED_OVER, collect_value, hand_over
 from tests.benchmarks import cost_model, preparation
@@ -151,6 +151,18 @@ def prepare_svd_sweep(workspace: Workspace) -> Measure:
 
     work()
     return lambda: 4 * width * rows.entries / _best_time(work)
+
+
+def prepare_svd_normalisation(workspace: Workspace) -> Measure:
+    """SVD: counting and scaling the entries before the first sweep."""
+    rows, n_items = workspace.dataset.rows(), workspace.dataset.n_items
+
+    def work() -> None:
+        counts = count_items(rows, n_items)
+        _normalise(rows, counts, popularity_order(counts)[1], SvdConfig(rank=RANK))
+
+    work()
+    return lambda: rows.entries / _best_time(work)
 
 
 def prepare_svd_product(workspace: Workspace) -> Measure:
@@ -293,6 +305,7 @@ ONE_CORE = {
     "als_far_item_operations": prepare_far_item_sweep,
     "als_product_operations": prepare_als_product,
     "als_item_numbers": prepare_als_item_arrays,
+    "svd_normalised_interactions": prepare_svd_normalisation,
     "svd_sweep_operations": prepare_svd_sweep,
     "svd_product_operations": prepare_svd_product,
     "svd_item_numbers": prepare_svd_item_arrays,

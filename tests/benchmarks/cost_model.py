@@ -145,8 +145,8 @@ def svd_payload(items: float, config: SvdConfig) -> float:
 def svd(matrix: Matrix, config: SvdConfig, cluster: Cluster) -> Cost:
     """A decomposition, with what it takes to bring the rows into the program.
 
-    Sweeps, loading and what is done to whole arrays of the items (drawing, ordering and copying
-    them) have one thread an executor; products have all its cores.
+    Sweeps, loading, scaling and what is done to whole arrays of the items (drawing, ordering and
+    copying them) have one thread an executor; products have all its cores.
     """
     width, executors = svd_width(config), cluster.executors
     sweeps, triangles = config.power_passes + 1, config.power_passes + 2
@@ -159,6 +159,7 @@ def svd(matrix: Matrix, config: SvdConfig, cluster: Cluster) -> Cost:
     entries = WORD * _SVD_WORDS_OF_ENTRY * matrix.interactions / executors
     return Cost(
         {
+            "svd_normalised_interactions": matrix.interactions / executors,
             "svd_sweep_operations": swept,
             "svd_product_operations": (gram + products) / cluster.cores_of_each,
             "svd_item_numbers": matrix.items * width,
