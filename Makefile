@@ -26,7 +26,8 @@ notebook: setup ## Execute the notebook
 benchmark: setup ## Measure against peers: make benchmark DATA=FILE OUTPUT=DIR (QUICK=1 tries it)
 	@tests/benchmarks/install.sh $(VENV) .venv-benchmark $(M6REC_BOOTSTRAP)/uv
 	@env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE .venv-benchmark/bin/python -m tests.benchmarks \
-		$(if $(DATA),--data $(DATA)) $(if $(QUICK),--quick) $(if $(ROUNDS),--rounds $(ROUNDS)) --output $(or $(OUTPUT),output/benchmark)
+		$(if $(DATA),--data $(DATA)) $(if $(QUICK),--quick) $(if $(ROUNDS),--rounds $(ROUNDS)) \
+		--output $(or $(OUTPUT),output/benchmark)
 
 lint: setup ## Style: ruff
 	$(VENV)/bin/ruff check $(SOURCES)

@@ -12,11 +12,10 @@ from m6rec import columns as c
 from m6rec.command_line import command_line
 from m6rec.config import Config
 from m6rec.errors import DataError
-from m6rec.fits import item_count, measured_users
+from m6rec.fits import item_count, measured_users, read_item_counts
 from m6rec.lakehouse import Lakehouse
 from m6rec.stages.evaluation import compare_runs, evaluate_lists
 from m6rec.stages.features import item_matrix
-from m6rec.stages.item_counts import interaction_counts
 from m6rec.stages.rating_evaluation import evaluate_ratings
 
 
@@ -64,7 +63,7 @@ def _evaluate_fold(
         lists,
         targets,
         matrix.select(c.USER_INDEX, F.size(c.ITEM_INDICES).alias(c.INTERACTION_COUNT)),
-        interaction_counts(matrix, n_items),
+        read_item_counts(lakehouse, fit),
         lakehouse.read("catalogue").count(),
         content,
         config.evaluate,

@@ -126,9 +126,9 @@ def embed(lakehouse: Lakehouse, config: Config, members: dict[str, Member]) -> N
     parts = [members[name] for name in member_names(FUSION, config) if name in members]
     if not parts:
         return
-    matrix = lakehouse.read("user_item_matrix", fit=c.FINAL)
     users = _users(lakehouse, c.FINAL, (), None)
-    lakehouse.write("item_embeddings", item_embeddings(matrix, parts), fit=c.FINAL)
+    items = item_embeddings(lakehouse.spark, parts, read_item_counts(lakehouse, c.FINAL))
+    lakehouse.write("item_embeddings", items, fit=c.FINAL)
     lakehouse.write("user_embeddings", user_embeddings(users, parts), fit=c.FINAL)
 
 

@@ -233,8 +233,8 @@ class GlooCommunicator:
         """`all_reduce` on gloo's own threads; the array must be left alone until it is called."""
         if self.size == 1 or not array.size:
             return lambda: None
-        work = self._group.allreduce([_tensor(array)])
-        return lambda: work.wait()  # noqa: PLW0108 - the work must live until then
+        wait: Callable[[], None] = self._group.allreduce([_tensor(array)]).wait
+        return wait
 
     def broadcast(self, array: npt.NDArray[Any]) -> None:
         """Rank 0's array on all ranks, in place; float32, float64 or int64, contiguous."""

@@ -5,7 +5,7 @@ every fourth user.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -102,14 +102,17 @@ def contenders(sizes: tuple[int, ...], items: int, folder: Path, seed: int) -> l
 
     Matrices are made when their turn comes. The cost model's rates are measured on the middle one.
     """
+
+    def of_size(size: int) -> Callable[[], Dataset]:
+        return partial(_dataset, folder / str(size), size, items, seed)
+
     found = []
     for size in sizes:
-        dataset = partial(_dataset, folder / str(size), size, items, seed)
         programs = dict(PROGRAMS)
         if size <= PREPARED_UP_TO:
             programs[PREPARATION] = prepare_preparation
         found += [
-            Contender(KEY, f"{program}/{size}", "m6rec", prepare, dataset=dataset)
+            Contender(KEY, f"{program}/{size}", "m6rec", prepare, dataset=of_size(size))
             for program, prepare in programs.items()
         ]
     # Few interactions are no work for two.
@@ -120,7 +123,7 @@ def contenders(sizes: tuple[int, ...], items: int, folder: Path, seed: int) -> l
             f"{program}/{shared}/{workers}_workers",
             "m6rec",
             prepare,
-            dataset=partial(_dataset, folder / str(shared), shared, items, seed),
+            dataset=of_size(shared),
             workers=workers,
         )
         for program, prepare in PROGRAMS.items()
@@ -138,9 +141,7 @@ def contenders(sizes: tuple[int, ...], items: int, folder: Path, seed: int) -> l
         for name in SKEW
     ]
     middle = sizes[(len(sizes) - 1) // 2]
-    return (
-        constants.contenders(partial(_dataset, folder / str(middle), middle, items, seed)) + found
-    )
+    return constants.contenders(of_size(middle)) + found
 
 
 def _dataset(folder: Path, interactions: int, items: int, seed: int) -> Dataset:

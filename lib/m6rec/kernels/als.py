@@ -15,6 +15,7 @@ Explicit feedback has a0 = 0 and fits ratings less their mean.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -90,15 +91,20 @@ class _Problem:
     communicator: Communicator
     threads: Threads
 
-    @property
+    @cached_property
     def user_parts(self) -> list[slice]:
         """The users of each thread."""
         return self.threads.parts_of_rows(self.users.offsets)
 
-    @property
+    @cached_property
     def item_parts(self) -> list[slice]:
         """The items of each thread."""
         return self.threads.parts_of_rows(self.items.offsets)
+
+    @cached_property
+    def parts_of_pieces(self) -> list[list[slice]]:
+        """Of each piece, the items of each thread."""
+        return [self.threads.parts_of_rows(self.items.offsets, piece) for piece in self.pieces]
 
 
 def train_als(
@@ -306,8 +312,8 @@ def _apply_to_items(
         add_sparse_terms(*equations, *scales, user_factors, vectors[items], output[items])
 
     reduced = []
-    for piece in problem.pieces:
-        problem.threads.run(apply, problem.threads.parts_of_rows(problem.items.offsets, piece))
+    for piece, parts in zip(problem.pieces, problem.parts_of_pieces, strict=True):
+        problem.threads.run(apply, parts)
         reduced.append(problem.communicator.start_all_reduce(output[piece]))
     for wait in reduced:
         wait()

@@ -55,7 +55,6 @@ class Threads:
             rows: a range of them; all unless given.
         """
         first, last = (0, len(offsets) - 1) if rows is None else (rows.start, rows.stop)
-        places = np.arange(first, last + 1)
-        work = offsets[places] + _ENTRIES_OF_A_ROW * places
+        work = offsets[first : last + 1] + _ENTRIES_OF_A_ROW * np.arange(last + 1 - first)
         ends = np.searchsorted(work, np.linspace(work[0], work[-1], self.count + 1))
         return [slice(low, high) for low, high in pairwise((first + ends).tolist())]

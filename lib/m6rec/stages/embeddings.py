@@ -8,12 +8,12 @@ from functools import partial
 
 import numpy as np
 import pyarrow as pa
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 
 from m6rec import columns as c
 from m6rec.kernels.members import DotMember
+from m6rec.kernels.rows import Int64
 from m6rec.stages.arrow_rows import list_array_from_matrix
-from m6rec.stages.item_counts import interaction_counts
 from m6rec.stages.ranking import blocks
 from m6rec.stages.shipping import Shipped, ship
 
@@ -32,17 +32,23 @@ def user_embeddings(users: DataFrame, members: list[DotMember]) -> DataFrame:
     return users.mapInArrow(partial(_embed_partition, shipped=shipped), _USER_SCHEMA)
 
 
-def item_embeddings(matrix: DataFrame, members: list[DotMember]) -> DataFrame:
-    """Columns item_index, embedding, interaction_count; counts are those of the matrix."""
+def item_embeddings(spark: SparkSession, members: list[DotMember], item_counts: Int64) -> DataFrame:
+    """Columns item_index, embedding, interaction_count.
+
+    Args:
+        spark: the session.
+        members: the members whose item vectors are put side by side.
+        item_counts: int64 [items]: interactions of each item.
+    """
     vectors = np.hstack([member.item_vectors for member in members]).astype(np.float32)
     table = pa.table(
         {
             c.ITEM_INDEX: pa.array(np.arange(len(vectors), dtype=np.int64)),
             c.EMBEDDING: list_array_from_matrix(vectors),
-            c.INTERACTION_COUNT: pa.array(interaction_counts(matrix, len(vectors))),
+            c.INTERACTION_COUNT: pa.array(item_counts),
         }
     )
-    return matrix.sparkSession.createDataFrame(table)
+    return spark.createDataFrame(table)
 
 
 def _embed_partition(

@@ -626,12 +626,10 @@ def _weights_batch(weights: ItemWeights, items: Int64, method: str) -> pa.Record
 
 
 def _pack_rows_partition(
-    batches: Iterable[pa.RecordBatch], maximum_history: int | None = None
+    batches: Iterable[pa.RecordBatch], maximum_history: int
 ) -> Iterator[pa.RecordBatch]:
     for batch in batches:
-        rows = rows_from_batch(batch)
-        if maximum_history is not None:
-            rows = sample_long_rows(rows, maximum_history)
+        rows = sample_long_rows(rows_from_batch(batch), maximum_history)
         yield from _packed_pieces(
             Pieces(rows.user_index, rows.offsets, rows.item_indices, rows.weights)
         )
