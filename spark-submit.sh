@@ -8,6 +8,7 @@ readonly CACHE="${M6REC_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/m6rec}"
 readonly VENV="${M6REC_VENV:-$ROOT/.venv}"
 readonly BOOTSTRAP="$CACHE/bootstrap"
 readonly LOCK="$ROOT/requirements/lock.txt"
+readonly CLASSES="$VENV/jvm-classes.jsa"
 readonly UV_VERSION=0.13.9
 readonly VENV_PACK_VERSION=0.2.0
 readonly NEEDED_GIB="${M6REC_DISK_GIB:-12}"
@@ -18,7 +19,7 @@ readonly ARCHIVES="${ARCHIVES:-}"
 main() {
     case "${1:-}" in
         "" | -h | --help | help) print_help ;;
-        setup) set_up ;;
+        setup) set_up && archive_classes ;;
         pack) set_up && pack_environment ;;
         *) run_job "$@" ;;
     esac
@@ -28,7 +29,7 @@ print_help() {
     cat <<HELP
 Usage: ./spark-submit.sh JOB [options of the job]
        ./spark-submit.sh JOB --help       explain a job
-       ./spark-submit.sh setup            only make the virtual environment
+       ./spark-submit.sh setup            only set up, with an archive by which jobs start faster
        ./spark-submit.sh pack             pack the environment for a cluster (\$ARCHIVES)
 
 Every call sets up what is missing: a virtual environment from requirements/lock.txt. It needs
@@ -156,13 +157,43 @@ checksum() {
 }
 
 check_java() {
-    local java="${JAVA_HOME:+$JAVA_HOME/bin/}java"
     local found
-    found="$("$java" -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p;' | head -n 1)" || true
+    found="$(java_version | sed -n 's/.*version "\([0-9]*\).*/\1/p;')"
     [[ "$found" == 17 || "$found" == 21 ]] || fail \
-        "Java 17 or 21 is needed; found ${found:-none} (looked at $java)." \
+        "Java 17 or 21 is needed; found ${found:-none} (looked at $(java_command))." \
         "Install it (Debian/Ubuntu: apt install openjdk-17-jre-headless; macOS: brew install openjdk@17;" \
         "any: https://adoptium.net) and set JAVA_HOME to its folder, and start again."
+}
+
+java_command() {
+    printf '%s' "${JAVA_HOME:+$JAVA_HOME/bin/}java"
+}
+
+# The first line of what Java says of itself; nothing without Java.
+java_version() {
+    { "$(java_command)" -version 2>&1 || true; } | sed -n '/version "/{p;q;}'
+}
+
+# A job's JVM reads some ten thousand classes; from an archive of them that takes it four seconds less.
+# Made for the JVM and the packages that are there; jobs run without it, too.
+archive_classes() {
+    local stamp="$VENV/.m6rec-classes" wanted partial="$CLASSES.$$"
+    wanted="$(java_version) $(checksum "$LOCK")"
+    [[ "$wanted" == *version* ]] || return 0
+    [[ -f "$stamp" && "$(cat "$stamp")" == "$wanted" ]] && return
+    say "archiving the JVM's classes, for jobs to start faster (half a minute, once)"
+    rm -f "$CLASSES"
+    mkdir -p "$CACHE/logs"
+    SPARK_SUBMIT_OPTS="-XX:ArchiveClassesAtExit=\"$partial\" -XX:TieredStopAtLevel=1" \
+        PYSPARK_PYTHON="$VENV/bin/python" PYSPARK_DRIVER_PYTHON="$VENV/bin/python" \
+        "$VENV/bin/spark-submit" --master 'local[2]' --properties-file "$ROOT/conf/spark-local.conf" \
+        "$ROOT/lib/m6rec/class_archive.py" >"$CACHE/logs/class-archive.log" 2>&1 || true
+    if [[ -f "$partial" ]]; then
+        mv -f "$partial" "$CLASSES"
+        printf '%s' "$wanted" >"$stamp"
+    else
+        say "could not ($CACHE/logs/class-archive.log says why): jobs start slower, nothing else"
+    fi
 }
 
 # --- running ----------------------------------------------------------------------------------
@@ -237,6 +268,7 @@ submit() {
         export PYSPARK_PYTHON="$VENV/bin/python"
         options+=(--properties-file "$(properties_file spark-local.conf)")
         choose_compiler "$(basename "$file" .py)"
+        use_archived_classes
     else
         options+=(--properties-file "$(properties_file spark-cluster.conf)")
         options+=(--py-files "$(zip_package)")
@@ -253,6 +285,12 @@ choose_compiler() {
         pipeline | demo | quality | tune | train_factors | recommend) ;;
         *) export SPARK_SUBMIT_OPTS="-XX:TieredStopAtLevel=1 ${SPARK_SUBMIT_OPTS:-}" ;;
     esac
+}
+
+# An archive that does not fit the JVM is passed over without a word.
+use_archived_classes() {
+    [[ ! -f "$CLASSES" ]] ||
+        export SPARK_SUBMIT_OPTS="-XX:SharedArchiveFile=\"$CLASSES\" -Xlog:cds*=off ${SPARK_SUBMIT_OPTS:-}"
 }
 
 properties_file() {
@@ -298,7 +336,7 @@ pack_environment() {
     "$BOOTSTRAP/bin/python" -m pip install --quiet "venv-pack==$VENV_PACK_VERSION" "setuptools<81" ||
         fail_registry "venv-pack"
     say "packing $VENV (some minutes)"
-    "$BOOTSTRAP/bin/venv-pack" --force --prefix "$VENV" --output "$target"
+    "$BOOTSTRAP/bin/venv-pack" --force --prefix "$VENV" --output "$target" --exclude "$(basename "$CLASSES")"
     say "packed. Run jobs with ARCHIVES=$target"
 }
 

@@ -16,13 +16,8 @@ from m6rec.config import Config
 from m6rec.fits import MLLIB_ALS, item_count, model_row, with_chosen_settings
 from m6rec.kernels.projection import FactorModel
 from m6rec.lakehouse import Lakehouse
-from m6rec.stages.factors import (
-    model_to_frame,
-    project_users,
-    train_als,
-    train_mllib_als,
-    train_svd,
-)
+from m6rec.stages.factor_models import model_to_frame, project_users
+from m6rec.stages.factors import train_als, train_mllib_als, train_svd
 from m6rec.stages.features import item_terms
 
 

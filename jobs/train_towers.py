@@ -21,9 +21,10 @@ from m6rec.errors import ClusterError
 from m6rec.fits import item_count, model_row, read_factor_model
 from m6rec.lakehouse import Lakehouse
 from m6rec.stages.features import item_matrix
+from m6rec.stages.images import image_array
 from m6rec.stages.item_counts import interaction_counts
 from m6rec.stages.matrix import target_rows
-from m6rec.stages.tower_inputs import image_array, validation_sample
+from m6rec.stages.tower_inputs import validation_sample
 from m6rec.stages.tower_rows import write_tower_rows
 from m6rec.towers.artifact import TowerProvenance, save_towers
 from m6rec.towers.ranks import TrainingTask, train_alone, train_as_rank

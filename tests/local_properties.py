@@ -2,10 +2,17 @@
 
 from pathlib import Path
 
+import pyspark
+
 from m6rec.session import read_properties
 
 JAVA_OPTIONS = "spark.driver.extraJavaOptions"
 LOCAL_PROPERTIES = read_properties(Path(__file__).parent.parent / "conf" / "spark-local.conf")
+# Of the environment that Spark is in: the benchmark's own has none.
+CLASS_ARCHIVE = Path(pyspark.__file__).parents[4] / "jvm-classes.jsa"
+if CLASS_ARCHIVE.exists():
+    # As spark-submit.sh runs jobs after `./spark-submit.sh setup`.
+    LOCAL_PROPERTIES[JAVA_OPTIONS] += f" -XX:SharedArchiveFile={CLASS_ARCHIVE} -Xlog:cds*=off"
 # With the JVM's simple compiler alone, as spark-submit.sh runs a single job: nothing runs so often
 # that the optimising one would earn its time.
 SINGLE_JOB = {JAVA_OPTIONS: f"{LOCAL_PROPERTIES[JAVA_OPTIONS]} -XX:TieredStopAtLevel=1"}

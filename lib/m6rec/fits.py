@@ -35,12 +35,12 @@ from m6rec.kernels.user_neighbours import user_neighbour_search
 from m6rec.lakehouse import Lakehouse
 from m6rec.stages.catalogue import forbidden_items
 from m6rec.stages.encoders import ContentUserEncoder, TowerUserEncoder
-from m6rec.stages.factors import model_from_frame
+from m6rec.stages.factor_models import model_from_frame
 from m6rec.stages.features import item_matrix, read_content_encoder
+from m6rec.stages.images import image_array
 from m6rec.stages.item_counts import interaction_counts
 from m6rec.stages.matrix import sample_users, target_rows
 from m6rec.stages.neighbours import candidate_users, item_weights_from_frame
-from m6rec.stages.tower_inputs import image_array
 from m6rec.towers.artifact import load_towers
 
 FUSION = "fusion"

@@ -12,6 +12,9 @@ from pyspark.sql import SparkSession
 
 from m6rec.errors import ConfigError
 
+# Set in the environment of Python workers whose programs use torch.
+WITH_TORCH = "M6REC_WITH_TORCH"
+
 
 def read_properties(path: str | Path) -> dict[str, str]:
     """Read a Spark properties file: `key value` a line, `#` starts a comment line."""
@@ -47,11 +50,14 @@ def starting_workers(spark: SparkSession) -> Iterator[None]:
     if not str(spark.conf.get("spark.master", "")).startswith("local"):
         yield
         return
+    if "torch" in sys.modules:
+        # Programs that need it here need it in the workers, too.
+        spark.sparkContext.environment.setdefault(WITH_TORCH, "1")
     # One slot stays free: Delta reads the table's log by a task, too.
     workers = max(spark.sparkContext.defaultParallelism - 1, 1)
     first_tasks = spark.range(0, workers, 1, workers).mapInArrow(_unchanged, "id long")
     with ThreadPoolExecutor(1) as pool:
-        started = pool.submit(first_tasks.count)
+        started = pool.submit(first_tasks.collect)
         yield
         started.result()
 

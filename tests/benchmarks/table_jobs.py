@@ -21,7 +21,8 @@ from m6rec.config import Config, InteractionsConfig, NeighboursConfig, Recommend
 from m6rec.fits import item_count, read_blends, read_members
 from m6rec.lakehouse import Lakehouse
 from m6rec.lineage import Job, run_job
-from m6rec.stages.factors import project_users, train_als
+from m6rec.stages.factor_models import project_users
+from m6rec.stages.factors import train_als
 from m6rec.stages.neighbours import item_weights_to_frame, train_item_neighbours
 from tests.benchmarks import als
 from tests.benchmarks.dataset import Dataset, generated

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.local_properties import CLASS_ARCHIVE
+
 REPOSITORY = Path(__file__).parent.parent.parent
 SCRIPT = REPOSITORY / "spark-submit.sh"
 SHELL_TOOLS = ("bash", "sed", "awk", "df", "dirname", "basename", "cut", "cat", "head", "sha256sum")
@@ -109,14 +111,42 @@ def test_a_missing_properties_file_is_named(tmp_path: Path) -> None:
     assert "/no/such.conf does not exist" in result.stderr
 
 
+@pytest.fixture(scope="module")
+def job_without_column(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[subprocess.CompletedProcess[str], str]:
+    """A job whose table lacks a column: how it ended, and where its JVM found its classes."""
+    folder = tmp_path_factory.mktemp("job")
+    loaded = folder / "classes.log"
+    result = submit(
+        "prepare_interactions",
+        *("--config", str(write_config(folder)), "--set", "interactions.columns.item=sku"),
+        cwd=folder,
+        MASTER="local[2]",
+        SPARK_SUBMIT_OPTS=f"-Xlog:class+load:file={loaded}",
+    )
+    return result, loaded.read_text()
+
+
 @pytest.mark.slow
-def test_a_missing_column_ends_with_code_2_and_its_name(tmp_path: Path) -> None:
-    config = str(write_config(tmp_path))
-    options = ["--config", config, "--set", "interactions.columns.item=sku"]
-    result = submit("prepare_interactions", *options, cwd=tmp_path, MASTER="local[2]")
+def test_a_missing_column_ends_with_code_2_and_its_name(
+    job_without_column: tuple[subprocess.CompletedProcess[str], str],
+) -> None:
+    result, _ = job_without_column
     assert result.returncode == 2
     assert "has no column ['sku']" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not CLASS_ARCHIVE.exists(), reason="no Java when this environment was set up")
+def test_a_job_finds_most_classes_in_the_archive_of_the_set_up(
+    job_without_column: tuple[subprocess.CompletedProcess[str], str],
+) -> None:
+    _, loaded = job_without_column
+    # "top" is the archive of the set-up; below it lies the JVM's own.
+    archived, from_jars = loaded.count("source: shared objects file (top)"), loaded.count(".jar\n")
+    assert archived > 4 * from_jars
 
 
 @pytest.mark.slow

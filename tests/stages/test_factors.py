@@ -18,6 +18,7 @@ from m6rec.kernels.rows import Rows, rows_from_scipy
 from m6rec.kernels.svd import randomized_svd, svd_factor_model
 from m6rec.stages import factors as stage
 from m6rec.stages.arrow_rows import list_array
+from m6rec.stages.factor_models import model_from_frame, model_to_frame, project_users
 
 USERS, ITEMS = 90, 50
 ALS = AlsConfig(rank=5, iterations=6, checkpoint_every=2, unobserved_total=10.0)
@@ -119,7 +120,7 @@ def test_users_projected_on_executors_equal_the_function_on_rows(
             SvdConfig(rank=4),
         ),
     ):
-        collected = stage.project_users(matrix, model).orderBy("user_index").collect()
+        collected = project_users(matrix, model).orderBy("user_index").collect()
         found = np.array([row["factor"] for row in collected], np.float32)
         np.testing.assert_array_equal(found, project(model, _rows()))
         assert not found[7].any()
@@ -133,14 +134,14 @@ def test_a_model_survives_its_table(spark: SparkSession) -> None:
             SvdConfig(rank=4),
         ),
     ):
-        frame = stage.model_to_frame(spark, model)
+        frame = model_to_frame(spark, model)
         parameters = json.loads(json.dumps(model.parameters))
-        back = stage.model_from_frame(frame.repartition(3), parameters, model.interaction_counts)
+        back = model_from_frame(frame.repartition(3), parameters, model.interaction_counts)
         assert (back.method, back.parameters) == (model.method, model.parameters)
         np.testing.assert_array_equal(back.factors, model.factors)
         np.testing.assert_array_equal(project(back, _rows()), project(model, _rows()))
     with pytest.raises(DataError, match="expected one for each item index"):
-        stage.model_from_frame(frame.union(frame), parameters, model.interaction_counts)
+        model_from_frame(frame.union(frame), parameters, model.interaction_counts)
 
 
 def test_mllib_users_are_what_project_gives(matrix: DataFrame, tmp_path: Path) -> None:

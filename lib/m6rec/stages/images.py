@@ -2,12 +2,14 @@
 
 import io
 import logging
+import math
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from PIL import Image, UnidentifiedImageError
 from pyspark.sql import DataFrame
@@ -18,6 +20,8 @@ from m6rec import columns as c
 from m6rec.errors import TableError
 
 PIXELS = "pixels"
+
+_COLOURS = 3
 
 _log = logging.getLogger(__name__)
 
@@ -54,6 +58,22 @@ def load_images(frame: DataFrame, image_column: str, size: int) -> DataFrame:
     if failed:
         _log.warning("%d images of column %s could not be decoded", failed, image_column)
     return decoded.where(F.col(PIXELS).isNotNull())
+
+
+def image_array(images: DataFrame, n_items: int) -> npt.NDArray[np.uint8] | None:
+    """Table item_images as uint8 [n_items, 3, size, size]; grey where an item has no image.
+
+    None where the table has no rows.
+    """
+    table = images.select(c.ITEM_INDEX, "pixels").toArrow()
+    if table.num_rows == 0:
+        return None
+    pixels = [np.frombuffer(value, np.uint8) for value in table.column("pixels").to_pylist()]
+    size = math.isqrt(len(pixels[0]) // _COLOURS)
+    array = np.full((n_items, _COLOURS, size, size), 128, dtype=np.uint8)
+    rows = np.stack(pixels).reshape(-1, size, size, _COLOURS)
+    array[table.column(c.ITEM_INDEX).to_numpy()] = rows.transpose(0, 3, 1, 2)
+    return array
 
 
 def decode_image(source: bytes | str, size: int) -> bytes | None:

@@ -1,9 +1,6 @@
-"""What a training of towers gets from tables besides its rows: a validation sample, item images."""
-
-import math
+"""What a training of towers gets from tables besides its rows: a validation sample."""
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -16,7 +13,6 @@ from m6rec.stages.tower_rows import feature_width, join_features
 from m6rec.towers.validation import ValidationSample
 
 _TARGETS = "targets"
-_COLOURS = 3
 
 
 def validation_sample(
@@ -52,22 +48,6 @@ def validation_sample(
     batch = table.to_batches()[0]
     features = matrix_column(batch, c.FEATURES) if width else None
     return ValidationSample(rows_from_batch(batch), _target_rows(batch), features)
-
-
-def image_array(images: DataFrame, n_items: int) -> npt.NDArray[np.uint8] | None:
-    """Table item_images as uint8 [n_items, 3, size, size]; grey where an item has no image.
-
-    None where the table has no rows.
-    """
-    table = images.select(c.ITEM_INDEX, "pixels").toArrow()
-    if table.num_rows == 0:
-        return None
-    pixels = [np.frombuffer(value, np.uint8) for value in table.column("pixels").to_pylist()]
-    size = math.isqrt(len(pixels[0]) // _COLOURS)
-    array = np.full((n_items, _COLOURS, size, size), 128, dtype=np.uint8)
-    rows = np.stack(pixels).reshape(-1, size, size, _COLOURS)
-    array[table.column(c.ITEM_INDEX).to_numpy()] = rows.transpose(0, 3, 1, 2)
-    return array
 
 
 def _target_rows(batch: pa.RecordBatch) -> Rows:
