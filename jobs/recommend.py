@@ -15,9 +15,9 @@ from m6rec.command_line import command_line
 from m6rec.config import Config
 from m6rec.fits import (
     FUSION,
-    given_vectors,
     item_count,
     measured_users,
+    member_inputs,
     member_names,
     read_blends,
     read_item_counts,
@@ -30,7 +30,7 @@ from m6rec.lakehouse import Lakehouse, read_source
 from m6rec.stages.catalogue import catalogue_words, forbidden_items
 from m6rec.stages.embeddings import item_embeddings, user_embeddings
 from m6rec.stages.neighbours import item_weights_from_frame
-from m6rec.stages.ranking import Explaining, make_scoring, rank, recommend, user_inputs
+from m6rec.stages.ranking import Explaining, make_scoring, rank, recommend
 
 
 def run(lakehouse: Lakehouse, config: Config) -> None:
@@ -66,7 +66,7 @@ def rank_for_evaluation(
         n=max(config.evaluate.ks),
     )
     targets = measured_users(lakehouse, config, fit)
-    users = _users(lakehouse, fit, names, None).join(
+    users = member_inputs(lakehouse, fit, names).join(
         targets.select(c.USER_INDEX), c.USER_INDEX, how="left_semi"
     )
     lakehouse.write("lists", rank(users, scoring), fit=fit)
@@ -116,31 +116,21 @@ def publishable(
         mask_seen=rules.mask_seen,
         n=config.recommend.top_n,
     )
-    users = _users(lakehouse, c.FINAL, names, _excluded_pairs(lakehouse, config))
+    users = member_inputs(lakehouse, c.FINAL, names, _excluded_pairs(lakehouse, config))
     user_ids = lakehouse.read("user_index").select(c.USER_INDEX, c.USER_ID)
     lakehouse.write("recommendations", recommend(users, user_ids, scoring, explaining))
 
 
 def embed(lakehouse: Lakehouse, config: Config, members: dict[str, Member]) -> None:
     """The embeddings of the fusion model, for readers of the tables."""
-    parts = [members[name] for name in member_names(FUSION, config) if name in members]
-    if not parts:
+    names = [name for name in member_names(FUSION, config) if name in members]
+    if not names:
         return
-    users = _users(lakehouse, c.FINAL, (), None)
+    parts = [members[name] for name in names]
+    users = member_inputs(lakehouse, c.FINAL, names)
     items = item_embeddings(lakehouse.spark, parts, read_item_counts(lakehouse, c.FINAL))
     lakehouse.write("item_embeddings", items, fit=c.FINAL)
     lakehouse.write("user_embeddings", user_embeddings(users, parts), fit=c.FINAL)
-
-
-def _users(
-    lakehouse: Lakehouse, fit: str, names: tuple[str, ...], excluded_pairs: DataFrame | None
-) -> DataFrame:
-    return user_inputs(
-        lakehouse.read("user_item_matrix", fit=fit),
-        lakehouse.read("user_features", fit=fit),
-        given_vectors(lakehouse, fit, names),
-        excluded_pairs,
-    )
 
 
 def _excluded_pairs(lakehouse: Lakehouse, config: Config) -> DataFrame | None:

@@ -10,7 +10,7 @@ from m6rec.config import Config
 from m6rec.fits import (
     HYBRID,
     ablation_rows,
-    given_vectors,
+    member_inputs,
     member_names,
     model_row,
     read_item_counts,
@@ -21,7 +21,7 @@ from m6rec.kernels.ablation import Ablation, ablate_members, compare_with_whole
 from m6rec.kernels.blending import Blend, Candidates, choose_weights
 from m6rec.lakehouse import Lakehouse
 from m6rec.stages.matrix import sample_users, target_rows
-from m6rec.stages.ranking import collect_candidates, make_scoring, user_inputs
+from m6rec.stages.ranking import collect_candidates, make_scoring
 
 POPULARITY = "popularity"
 # So little changes no order that any other member sees; a user of whom nothing is known gets the
@@ -85,12 +85,7 @@ def validation_candidates(
     )
     targets = target_rows(lakehouse.read("splits"), c.VALIDATION)
     sample = sample_users(targets, config.hybrid.maximum_users, config.seed)
-    users = user_inputs(
-        lakehouse.read("user_item_matrix", fit=c.SELECTION),
-        lakehouse.read("user_features", fit=c.SELECTION),
-        given_vectors(lakehouse, c.SELECTION, names),
-        None,
-    )
+    users = member_inputs(lakehouse, c.SELECTION, names)
     return collect_candidates(users, sample, scoring)
 
 

@@ -24,11 +24,7 @@ REPOSITORY = Path(__file__).parent.parent
 KILL_AFTER = "train_factors: finished"
 WITHOUT_EXTRAS: dict[str, Any] = {"ratings": {"enabled": False}, "ablation": {"seconds": 0}}
 # Of conf/spark-local.conf: what makes a driver start quickly, wherever its executors are.
-QUICK_DRIVER = (
-    JAVA_OPTIONS,
-    "spark.sql.codegen.factoryMode",
-    "spark.databricks.delta.writeChecksumFile.enabled",
-)
+QUICK_DRIVER = (JAVA_OPTIONS, "spark.sql.codegen.factoryMode")
 CLUSTER_PROPERTIES = {key: LOCAL_PROPERTIES[key] for key in QUICK_DRIVER} | {
     "spark.sql.shuffle.partitions": "4",
     "spark.databricks.delta.snapshotPartitions": "1",

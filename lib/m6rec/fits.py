@@ -41,12 +41,15 @@ from m6rec.stages.images import image_array
 from m6rec.stages.item_counts import interaction_counts
 from m6rec.stages.matrix import sample_users, target_rows
 from m6rec.stages.neighbours import candidate_users, item_weights_from_frame
+from m6rec.stages.ranking import user_inputs
 from m6rec.towers.artifact import load_towers
 
 FUSION = "fusion"
 HYBRID = "hybrid"
 SETTINGS = "settings"
 MLLIB_ALS = "mllib_als"
+
+_TOWERS = "towers_"
 
 
 def item_count(lakehouse: Lakehouse) -> int:
@@ -146,7 +149,7 @@ def ablation_rows(lines: Sequence[Ablation], k: int) -> list[dict[str, Any]]:
 def member_names(ranker: str, config: Config) -> tuple[str, ...]:
     """The members that a ranker's name stands for."""
     if ranker == FUSION:
-        return tuple(f"towers_{method}" for method in config.towers.inputs)
+        return tuple(f"{_TOWERS}{method}" for method in config.towers.inputs)
     if ranker == HYBRID:
         return tuple(
             name for member in config.hybrid_members for name in member_names(member, config)
@@ -185,11 +188,22 @@ def read_members(
     return {name: reader.read(name) for name in dict.fromkeys(names)}
 
 
-def given_vectors(lakehouse: Lakehouse, fit: str, names: tuple[str, ...]) -> dict[str, DataFrame]:
-    """User vectors that members read from a table: only MLlib's factors are not projections."""
-    if MLLIB_ALS not in names:
-        return {}
-    return {MLLIB_ALS: lakehouse.read("user_factors", fit=fit, method=MLLIB_ALS)}
+def member_inputs(
+    lakehouse: Lakehouse, fit: str, names: Sequence[str], excluded_pairs: DataFrame | None = None
+) -> DataFrame:
+    """What the named members score users by: the rows of `ranking.user_inputs`.
+
+    Tables that no member looks at are not opened, which takes the driver half a second each.
+    """
+    described = any(name == "content" or name.startswith(_TOWERS) for name in names)
+    # Only MLlib's user factors are not projections.
+    given = (MLLIB_ALS,) if MLLIB_ALS in names else ()
+    return user_inputs(
+        lakehouse.read("user_item_matrix", fit=fit),
+        lakehouse.read("user_features", fit=fit) if described else None,
+        {name: lakehouse.read("user_factors", fit=fit, method=name) for name in given},
+        excluded_pairs,
+    )
 
 
 def _plain_blend(ranker: str, config: Config) -> Blend:
@@ -224,8 +238,8 @@ class _MemberReader:
         self._counts = read_item_counts(lakehouse, fit)
 
     def read(self, name: str) -> Member:
-        if name.startswith("towers_"):
-            return self._towers(name, name.removeprefix("towers_"))
+        if name.startswith(_TOWERS):
+            return self._towers(name, name.removeprefix(_TOWERS))
         scale = self._config.neighbours.recency_scale
         readers: dict[str, Callable[[], Member]] = {
             "svd": lambda: self._factors("svd", projected=True),

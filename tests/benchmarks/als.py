@@ -1,47 +1,30 @@
-"""Implicit ALS of one objective: a marginal iteration of ours, MLlib's and implicit's; the loss.
-
-All minimise sum (1 + w)(1 - u.v)^2 over observed, (u.v)^2 over other pairs, and the norms times
-lambda; only MLlib scales lambda by the counts, which does not change the work, but leaves it out of
-the comparison of losses. implicit takes 1 + w for its confidence.
-"""
+"""Implicit ALS: a marginal iteration of ours, MLlib's and implicit's; the loss."""
 
 from collections.abc import Callable
 from typing import Any
 
-from pyspark.ml.recommendation import ALS
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
-
-from m6rec import columns as c
-from m6rec.config import AlsConfig
 from m6rec.kernels.als import als_objective
 from m6rec.kernels.communicator import LocalCommunicator
 from m6rec.kernels.projection import FactorModel, build_factor_model
 from m6rec.kernels.rows import Float32
 from m6rec.kernels.sparse_products import count_items
 from m6rec.stages.factors import train_als
+from tests.benchmarks.als_objective import (
+    ITERATIONS,
+    REGULARISATION,
+    als_config,
+    long_ratings,
+    mllib_estimator,
+)
 from tests.benchmarks.measure import Contender, Measure, Workspace, marginal
 from tests.benchmarks.spark import STOCK, open_session
 
 KEY = "als_iteration_seconds"
 LOSS = "als_loss"
-ITERATIONS = 10
 RANKS = (64, 128)
-REGULARISATION = 0.01
 # Our iterations differ: each `checkpoint_every` starts users anew. Ten have as many as a fit has.
 SPAN = (4, 14)
 MLLIB_SPAN = (2, 6)
-
-
-def config(rank: int, iterations: int) -> AlsConfig:
-    """Our ALS with the objective that all share."""
-    return AlsConfig(
-        rank=rank,
-        iterations=iterations,
-        regularisation=REGULARISATION,
-        frequency_exponent=0.0,
-        unobserved_weight=1.0,
-    )
 
 
 def prepare_m6rec(workspace: Workspace) -> Measure:
@@ -67,7 +50,9 @@ def _fit_of_m6rec(workspace: Workspace) -> Callable[[int], FactorModel]:
     matrix.count()
 
     def fit(iterations: int) -> FactorModel:
-        return train_als(matrix, dataset.n_items, config(rank, iterations), workspace.seed, None)
+        return train_als(
+            matrix, dataset.n_items, als_config(rank, iterations), workspace.seed, None
+        )
 
     return fit
 
@@ -114,29 +99,6 @@ def _fit_of_implicit(workspace: Workspace) -> Callable[[int], Any]:
         return model
 
     return fit
-
-
-def long_ratings(matrix: DataFrame) -> DataFrame:
-    """The matrix as MLlib takes it: user, item, rating."""
-    pair = F.explode(F.arrays_zip(c.ITEM_INDICES, c.WEIGHTS)).alias("pair")
-    return matrix.select(F.col(c.USER_INDEX).cast("int").alias("user"), pair).select(
-        "user", F.col("pair.item_indices").alias("item"), F.col("pair.weights").alias("rating")
-    )
-
-
-def mllib_estimator(rank: int, iterations: int, seed: int) -> ALS:
-    """MLlib's implicit ALS with its default blocks."""
-    return ALS(
-        rank=rank,
-        maxIter=iterations,
-        regParam=REGULARISATION,
-        implicitPrefs=True,
-        alpha=1.0,
-        seed=seed,
-        userCol="user",
-        itemCol="item",
-        ratingCol="rating",
-    )
 
 
 def loss(workspace: Workspace, item_factors: Float32) -> float:

@@ -25,7 +25,7 @@ from m6rec.kernels.svd import _COLUMNS_PER_SWEEP, _normalise, randomized_svd
 from m6rec.kernels.top_n import top_n_products
 from m6rec.stages.shipping import HANDED_OVER, collect_value, hand_over
 from tests.benchmarks import cost_model, preparation
-from tests.benchmarks.als import config as als_config
+from tests.benchmarks.als_objective import als_config
 from tests.benchmarks.cost_model import Cluster, Matrix
 from tests.benchmarks.dataset import Dataset
 from tests.benchmarks.measure import Contender, Measure, Workspace, marginal, time_of

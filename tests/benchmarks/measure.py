@@ -4,6 +4,7 @@ A contender is a function of a `Workspace` that gets ready (loads, compiles, war
 the function to measure. Its process stays between rounds, idle, unless it asks for a fresh one.
 """
 
+import importlib
 import importlib.util
 import multiprocessing
 import os
@@ -181,17 +182,23 @@ class _Host:
         self._process = self._pipe = None
 
 
-def run_apart(function: Callable[[Workspace], None], workspace: Workspace) -> None:
-    """Call it in a process of its own, so that it warms up nothing here.
+def run_apart(module: str, function: str, workspace: Workspace) -> None:
+    """Call a module's function in a process of its own: here nothing is imported nor warmed up.
 
     Raises:
         CannotRunError: it failed; its traceback is on stderr.
     """
-    process = multiprocessing.get_context("spawn").Process(target=function, args=(workspace,))
+    process = multiprocessing.get_context("spawn").Process(
+        target=_call, args=(module, function, workspace)
+    )
     process.start()
     process.join()
     if process.exitcode:
-        raise CannotRunError(f"{function.__name__} ended with code {process.exitcode}; see above")
+        raise CannotRunError(f"{function} ended with code {process.exitcode}; see above")
+
+
+def _call(module: str, function: str, workspace: Workspace) -> None:
+    getattr(importlib.import_module(module), function)(workspace)
 
 
 def _serve(pipe: Connection, contender: Contender, workspace: Workspace) -> None:

@@ -13,7 +13,7 @@ import typer
 
 from m6rec.config import NeighboursConfig, SvdConfig, TowersConfig
 from tests.benchmarks import cost_model, loader, neighbours, scaling
-from tests.benchmarks.als import config as als_config
+from tests.benchmarks.als_objective import als_config
 from tests.benchmarks.cost_model import NETWORK, Cluster, Cost, Matrix
 from tests.benchmarks.spark import REPOSITORY
 

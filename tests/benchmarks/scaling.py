@@ -14,7 +14,7 @@ from m6rec.config import AlsConfig, SvdConfig
 from m6rec.kernels.top_n import top_n_products
 from m6rec.stages.factors import train_als, train_svd
 from tests.benchmarks import constants, preparation
-from tests.benchmarks.als import config as als_config
+from tests.benchmarks.als_objective import als_config
 from tests.benchmarks.dataset import Dataset, generated, kept
 from tests.benchmarks.generator import Sizes, generate, with_heavy_user_and_item
 from tests.benchmarks.measure import Contender, Measure, Workspace, marginal, time_of

@@ -10,11 +10,13 @@ import pytest
 from pyspark.sql import SparkSession
 
 from m6rec.lakehouse import Lakehouse
-from tests.benchmarks import table_jobs
 from tests.benchmarks.dataset import generated
 from tests.benchmarks.generator import Sizes
 from tests.benchmarks.measure import Workspace
 from tests.benchmarks.scaling import fitted_exponent, summary
+from tests.benchmarks.tables import LISTED, RUN_ID
+from tests.benchmarks.top_n_job import prepare_top_n_of_m6rec
+from tests.benchmarks.written_tables import write_tables
 
 REPOSITORY = Path(__file__).parent.parent.parent
 
@@ -51,12 +53,12 @@ def test_the_job_that_is_measured_lists_items_for_every_user(
 ) -> None:
     sizes = Sizes(users=30, items=130, interactions=300, tastes=2)
     workspace = Workspace(generated(sizes, 1, tmp_path / "data"), "default", tmp_path)
-    table_jobs.write_tables(workspace)
-    assert table_jobs.prepare_top_n_of_m6rec(workspace)() > 0.0
+    write_tables(workspace)
+    assert prepare_top_n_of_m6rec(workspace)() > 0.0
     lake = str(workspace.dataset.folder / "lake")
-    lists = Lakehouse(spark, lake, table_jobs.RUN_ID).read("recommendations").toPandas()
+    lists = Lakehouse(spark, lake, RUN_ID).read("recommendations").toPandas()
     users = workspace.dataset.sizes()["users"]
-    assert len(lists) == users * table_jobs.LISTED
+    assert len(lists) == users * LISTED
 
 
 def test_a_cost_in_proportion_has_the_exponent_one() -> None:

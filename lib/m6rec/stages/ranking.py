@@ -127,7 +127,7 @@ class Explaining:
 
 def user_inputs(
     matrix: DataFrame,
-    user_features: DataFrame,
+    user_features: DataFrame | None,
     given: dict[str, DataFrame],
     excluded_pairs: DataFrame | None,
 ) -> DataFrame:
@@ -135,13 +135,17 @@ def user_inputs(
 
     Args:
         matrix: columns of `user_item_matrix` for one fit.
-        user_features: columns user_index, features, content.
+        user_features: columns user_index, features, content; None gives empty ones.
         given: member name to columns user_index, factor.
         excluded_pairs: columns user_index, item_index; may be None.
     """
     rows = matrix.select(c.USER_INDEX, c.ITEM_INDICES, c.WEIGHTS, c.TIMES, c.EXCLUDED_INDICES)
-    features = user_features.select(c.USER_INDEX, c.FEATURES, c.CONTENT)
-    rows = rows.join(features, c.USER_INDEX, how="left")
+    if user_features is None:
+        nothing = F.array().cast("array<float>")
+        rows = rows.withColumns({c.FEATURES: nothing, c.CONTENT: nothing})
+    else:
+        features = user_features.select(c.USER_INDEX, c.FEATURES, c.CONTENT)
+        rows = rows.join(features, c.USER_INDEX, how="left")
     for name, vectors in given.items():
         renamed = vectors.select(c.USER_INDEX, F.col(c.FACTOR).alias(_given_column(name)))
         rows = rows.join(renamed, c.USER_INDEX, how="left")
