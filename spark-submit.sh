@@ -15,6 +15,7 @@ readonly NEEDED_GIB="${M6REC_DISK_GIB:-12}"
 readonly MASTER="${MASTER:-local[*]}"
 readonly DEPLOY_MODE="${DEPLOY_MODE:-client}"
 readonly ARCHIVES="${ARCHIVES:-}"
+COMPILER_OPTIONS=""
 
 main() {
     case "${1:-}" in
@@ -211,7 +212,7 @@ run_job() {
     fi
     check_java
     set_up
-    check_config "$@"
+    check_config "$job" "$@"
     submit "$file" "$@"
 }
 
@@ -232,9 +233,11 @@ set_up_environment() {
     unset SPARK_HOME
 }
 
-# A wrong configuration stops here, in a second, before a JVM starts.
+# A wrong configuration stops here, in a second, before a JVM starts. Of a right one it follows which of
+# the JVM's compilers the job starts with.
 check_config() {
-    local arguments=() has_config=no
+    local arguments=(--job "$1") has_config=no
+    shift
     while (($#)); do
         case "$1" in
             --config | --set | --output)
@@ -252,7 +255,7 @@ check_config() {
         esac
     done
     [[ "$has_config" == no ]] ||
-        "$VENV/bin/python" -m m6rec.command_line "${arguments[@]}" >/dev/null || exit $?
+        COMPILER_OPTIONS="$("$VENV/bin/python" -m m6rec.command_line "${arguments[@]}")" || exit $?
 }
 
 is_local() {
@@ -267,8 +270,7 @@ submit() {
     if is_local; then
         export PYSPARK_PYTHON="$VENV/bin/python"
         options+=(--properties-file "$(properties_file spark-local.conf)")
-        choose_compiler "$(basename "$file" .py)"
-        use_archived_classes
+        set_jvm_options
     else
         options+=(--properties-file "$(properties_file spark-cluster.conf)")
         options+=(--py-files "$(zip_package)")
@@ -277,20 +279,11 @@ submit() {
     run_quietly "$VENV/bin/spark-submit" "${options[@]}" "$file" "$@"
 }
 
-# A single job starts queries more than it runs them, and is over before the JVM's optimising compiler
-# has earned its time. Runs of all jobs keep it, MLlib's loops, and lists of more users than some ten
-# thousand, whose rows it writes in half the time.
-choose_compiler() {
-    case "$1" in
-        pipeline | demo | quality | tune | train_factors | recommend) ;;
-        *) export SPARK_SUBMIT_OPTS="-XX:TieredStopAtLevel=1 ${SPARK_SUBMIT_OPTS:-}" ;;
-    esac
-}
-
 # An archive that does not fit the JVM is passed over without a word.
-use_archived_classes() {
-    [[ ! -f "$CLASSES" ]] ||
-        export SPARK_SUBMIT_OPTS="-XX:SharedArchiveFile=\"$CLASSES\" -Xlog:cds*=off ${SPARK_SUBMIT_OPTS:-}"
+set_jvm_options() {
+    local archive=""
+    [[ ! -f "$CLASSES" ]] || archive="-XX:SharedArchiveFile=\"$CLASSES\" -Xlog:cds*=off"
+    export SPARK_SUBMIT_OPTS="$archive $COMPILER_OPTIONS ${SPARK_SUBMIT_OPTS:-}"
 }
 
 properties_file() {

@@ -10,9 +10,10 @@ import pytest
 from pyspark.sql import SparkSession
 
 from m6rec.config import Config, parse_config
+from m6rec.jvm import SIMPLE_COMPILER
 from m6rec.lakehouse import Lakehouse
 from m6rec.session import get_session
-from tests.local_properties import LOCAL_PROPERTIES, SINGLE_JOB
+from tests.local_properties import with_java_options
 from tests.process_runs import ClusterRun, KilledRun, run_killed_and_again, run_on_cluster
 from tests.synthetic_shop import Shop, make_shop
 
@@ -65,7 +66,7 @@ def cluster_run(process_runs: dict[str, Future[ClusterRun]]) -> ClusterRun:
 def local_properties() -> dict[str, str]:
     """conf/spark-local.conf for a few rows."""
     few = {"spark.driver.memory": "2g", "spark.sql.shuffle.partitions": "2"}
-    return LOCAL_PROPERTIES | SINGLE_JOB | few
+    return with_java_options(SIMPLE_COMPILER) | few
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,8 @@ CLASS_ARCHIVE = Path(pyspark.__file__).parents[4] / "jvm-classes.jsa"
 if CLASS_ARCHIVE.exists():
     # As spark-submit.sh runs jobs after `./spark-submit.sh setup`.
     LOCAL_PROPERTIES[JAVA_OPTIONS] += f" -XX:SharedArchiveFile={CLASS_ARCHIVE} -Xlog:cds*=off"
-# With the JVM's simple compiler alone, as spark-submit.sh runs a single job: nothing runs so often
-# that the optimising one would earn its time.
-SINGLE_JOB = {JAVA_OPTIONS: f"{LOCAL_PROPERTIES[JAVA_OPTIONS]} -XX:TieredStopAtLevel=1"}
+
+
+def with_java_options(options: str) -> dict[str, str]:
+    """The properties with more options of the JVM."""
+    return LOCAL_PROPERTIES | {JAVA_OPTIONS: f"{LOCAL_PROPERTIES[JAVA_OPTIONS]} {options}"}

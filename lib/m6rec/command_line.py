@@ -28,6 +28,7 @@ from rich.console import Console
 
 from m6rec.config import AttributesSource, Config, TableSource, load_config
 from m6rec.errors import M6RecError, TableError
+from m6rec.jvm import compiler_options
 from m6rec.lakehouse import Lakehouse, read_source
 from m6rec.lineage import Job, run_job
 from m6rec.session import session_of_job
@@ -217,11 +218,21 @@ def _raised_by_a_worker(error: PySparkException) -> str | None:
     return ours[-1].partition(": ")[2] if ours else None
 
 
-def _check(config: ConfigOption, overrides: SetOption = None, output: OutputOption = None) -> None:
+def _check(
+    config: ConfigOption,
+    overrides: SetOption = None,
+    output: OutputOption = None,
+    job: Annotated[
+        str | None, typer.Option(help="Print the JVM options that this job is to start with.")
+    ] = None,
+) -> None:
     """Check a configuration without starting Spark."""
     with errors_as_messages():
         checked = read_config(config, tuple(overrides or ()), output)
-    print(f"config {config} is valid ({checked.fingerprint()[:12]})")
+    if job is None:
+        print(f"config {config} is valid ({checked.fingerprint()[:12]})")
+    else:
+        print(compiler_options(job, checked))
 
 
 if __name__ == "__main__":

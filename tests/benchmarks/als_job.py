@@ -13,7 +13,6 @@ from tests.benchmarks.als_objective import ITERATIONS, long_ratings, mllib_estim
 from tests.benchmarks.measure import Measure, Workspace, time_of
 from tests.benchmarks.spark import STOCK
 from tests.benchmarks.tables import job_config, open_tables, prepare_job, write_delta
-from tests.local_properties import SINGLE_JOB
 
 
 def prepare_als_of_m6rec(workspace: Workspace, rank: int) -> Measure:
@@ -27,7 +26,7 @@ def prepare_als_of_m6rec(workspace: Workspace, rank: int) -> Measure:
         write_models(lakehouse, c.FINAL, [model], {model.method: project_users(matrix, model)})
 
     # In a run of its own: the run that top-N lists are made from keeps its model.
-    return prepare_job(workspace, job_config(workspace, rank), job, f"als_{rank}", SINGLE_JOB)
+    return prepare_job(workspace, job_config(workspace, rank), "train_factors", job, f"als_{rank}")
 
 
 def prepare_als_of_mllib(workspace: Workspace, rank: int) -> Measure:

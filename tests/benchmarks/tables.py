@@ -8,13 +8,15 @@ from pathlib import Path
 
 from pyspark.sql import DataFrame
 
-from m6rec.config import Config, InteractionsConfig, RecommendConfig, TableSource
+from m6rec.config import Config, EvaluateConfig, InteractionsConfig, RecommendConfig, TableSource
+from m6rec.jvm import compiler_options
 from m6rec.lakehouse import Lakehouse
 from m6rec.lineage import Job, run_job
 from tests.benchmarks.als_objective import ITERATIONS, als_config
 from tests.benchmarks.dataset import Dataset
 from tests.benchmarks.measure import Measure, Workspace, run_apart, time_of
 from tests.benchmarks.spark import open_session
+from tests.local_properties import with_java_options
 
 RUN_ID = "benchmark"
 ALS_RANKS = (64, 128)
@@ -24,9 +26,10 @@ WRITTEN = "_WRITTEN"
 
 
 def job_config(workspace: Workspace, rank: int) -> Config:
-    """Defaults but for ALS, which has the objective that all share, and the ranker."""
+    """Defaults but for ALS, which has the objective that all share, and the one ranker."""
     config = Config(
         interactions=InteractionsConfig(source=TableSource(path="tables are written beforehand")),
+        evaluate=EvaluateConfig(rankers=("als",)),
         recommend=RecommendConfig(ranker="als", top_n=LISTED),
         lake=str(tables_folder(workspace.dataset)),
         seed=workspace.seed,
@@ -39,28 +42,34 @@ def open_tables(
     workspace: Workspace, run_id: str = RUN_ID, properties: dict[str, str] | None = None
 ) -> Lakehouse:
     """The tables, written if they are not; then a session that has done nothing yet."""
-    folder = tables_folder(workspace.dataset)
-    if not (folder / WRITTEN).exists():
+    ensure_written(workspace)
+    folder = str(tables_folder(workspace.dataset))
+    return Lakehouse(open_session(workspace, properties), folder, run_id)
+
+
+def ensure_written(workspace: Workspace) -> None:
+    """Write the tables of the workspace's matrix, if that has not been done."""
+    if not (tables_folder(workspace.dataset) / WRITTEN).exists():
         run_apart("tests.benchmarks.written_tables", "write_tables", workspace)
-    return Lakehouse(open_session(workspace, properties), str(folder), run_id)
 
 
 def prepare_job(
-    workspace: Workspace,
-    config: Config,
-    job: Job,
-    run_id: str,
-    properties: dict[str, str] | None = None,
+    workspace: Workspace, config: Config, job: str, run: Job, run_id: str = RUN_ID
 ) -> Measure:
+    """Measures `run`, which is what job `job` does, in a JVM with that job's options."""
+    ensure_written(workspace)
+    properties = with_java_options(compiler_options(job, config))
     lakehouse = open_tables(workspace, run_id, properties)
     # A job that has finished is not run again under its name.
     name = f"{workspace.case}_{os.getpid()}"
-    return lambda: time_of(lambda: run_job(lakehouse, config, name, job))
+    return lambda: time_of(lambda: run_job(lakehouse, config, name, run))
 
 
 def write_delta(frame: DataFrame, workspace: Workspace, name: str) -> None:
+    """Write a Delta table that only the workspace has."""
     frame.write.format("delta").mode("overwrite").save(str(workspace.scratch / name))
 
 
 def tables_folder(dataset: Dataset) -> Path:
+    """Where the tables of a matrix lie."""
     return dataset.folder / "lake"

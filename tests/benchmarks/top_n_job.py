@@ -16,7 +16,6 @@ from tests.benchmarks.measure import Measure, Workspace, time_of
 from tests.benchmarks.spark import STOCK
 from tests.benchmarks.tables import (
     LISTED,
-    RUN_ID,
     TOP_N_RANK,
     job_config,
     open_tables,
@@ -36,7 +35,7 @@ def prepare_top_n_of_m6rec(workspace: Workspace, reasons: int | None = None) -> 
         # The run's own configuration must stay as it was.
         list_items(lakehouse, given.model_copy(update={"recommend": changed}))
 
-    return prepare_job(workspace, config, job, RUN_ID)
+    return prepare_job(workspace, config, "recommend", job)
 
 
 def prepare_top_n_of_mllib(workspace: Workspace) -> Measure:

@@ -1,0 +1,44 @@
+"""Which of the JVM's compilers a job starts with."""
+
+from pathlib import Path
+
+import pytest
+
+from m6rec.config import Config, EvaluateConfig, InteractionsConfig, TableSource
+from m6rec.jvm import SIMPLE_COMPILER, compiler_options
+
+
+def config(lake: str = "somewhere", rankers: tuple[str, ...] = ("als",)) -> Config:
+    source = InteractionsConfig(source=TableSource(path="events"))
+    measured = EvaluateConfig.model_validate({"rankers": rankers})
+    return Config(interactions=source, lake=lake, evaluate=measured)
+
+
+@pytest.mark.parametrize("job", ["pipeline", "demo", "quality", "tune"])
+def test_a_run_of_all_jobs_keeps_the_optimising_compiler(job: str) -> None:
+    assert compiler_options(job, config()) == ""
+
+
+def test_a_single_job_starts_with_the_simple_one() -> None:
+    assert compiler_options("evaluate", config()) == SIMPLE_COMPILER
+
+
+def test_factors_need_the_optimising_one_for_mllib_alone() -> None:
+    assert compiler_options("train_factors", config()) == SIMPLE_COMPILER
+    assert compiler_options("train_factors", config(rankers=("als", "mllib_als"))) == ""
+
+
+@pytest.mark.parametrize(
+    ("size", "options"), [(10_000, SIMPLE_COMPILER), (10_000_000, "")], ids=["few", "many"]
+)
+def test_lists_of_many_users_need_the_optimising_one(
+    tmp_path: Path, size: int, options: str
+) -> None:
+    part = tmp_path / "user_index" / "part-0.parquet"
+    part.parent.mkdir()
+    part.write_bytes(bytes(size))
+    assert compiler_options("recommend", config(str(tmp_path))) == options
+
+
+def test_of_users_that_it_cannot_see_it_expects_many() -> None:
+    assert compiler_options("recommend", config("s3a://bucket/lake")) == ""
