@@ -22,7 +22,7 @@ from m6rec.kernels.sparse_products import (
     popularity_order,
 )
 from m6rec.kernels.svd import _COLUMNS_PER_SWEEP, _normalise, randomized_svd
-from m6rec.kernels.top_n import top_n_products
+from m6rec.kernels.top_n import by_length, top_n_products
 from m6rec.stages.shipping import HANDED_OVER, collect_value, hand_over
 from tests.benchmarks import cost_model, preparation
 from tests.benchmarks.als_objective import als_config
@@ -180,7 +180,7 @@ def prepare_top_n(workspace: Workspace) -> Measure:
     users, items = _random(len(part), RANK), _random(workspace.dataset.n_items, RANK)
 
     def work() -> None:
-        top_n_products(users, items, 20, part.offsets, part.item_indices)
+        top_n_products(users, by_length(items), 20, part.offsets, part.item_indices)
 
     work()
     return lambda: 2 * RANK * len(users) * len(items) / _best_time(work)

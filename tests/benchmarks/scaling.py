@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from m6rec.config import AlsConfig, SvdConfig
-from m6rec.kernels.top_n import top_n_products
+from m6rec.kernels.top_n import by_length, top_n_products
 from m6rec.stages.factors import train_als, train_svd
 from tests.benchmarks import constants, preparation
 from tests.benchmarks.als_objective import als_config
@@ -68,12 +68,14 @@ def prepare_top_n(workspace: Workspace) -> Measure:
     rows = workspace.dataset.rows()
     part = rows.slice(0, max(len(rows) // SCORED_SHARE, 1))
     few = rows.slice(0, 1)
-    top_n_products(users[:1], items, LISTED, few.offsets, few.item_indices)
+    top_n_products(users[:1], by_length(items), LISTED, few.offsets, few.item_indices)
     _note_sizes(workspace)
     workspace.facts["users"] = len(part)
 
     def work() -> None:
-        top_n_products(users[: len(part)], items, LISTED, part.offsets, part.item_indices)
+        top_n_products(
+            users[: len(part)], by_length(items), LISTED, part.offsets, part.item_indices
+        )
 
     return lambda: time_of(work)
 

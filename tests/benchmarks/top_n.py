@@ -4,7 +4,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from m6rec.kernels.rows import Float32, Int32
-from m6rec.kernels.top_n import top_n, top_n_products
+from m6rec.kernels.top_n import by_length, top_n, top_n_products
 from tests.benchmarks.measure import Contender, Measure, Workspace, time_of
 
 KEY = "top_n_kernel_seconds"
@@ -29,11 +29,13 @@ def prepare_m6rec(workspace: Workspace) -> Measure:
     users, items = vectors(workspace, int(workspace.case))
     rows = workspace.dataset.rows()
     few = rows.slice(0, min(CHECKED_USERS, len(rows)))
-    found = top_n_products(users[: len(few)], items, LISTED, few.offsets, few.item_indices)[0]
+    found = top_n_products(
+        users[: len(few)], by_length(items), LISTED, few.offsets, few.item_indices
+    )[0]
     workspace.facts["users_equal_to_brute_force"] = _share_equal(found, users, items, few)
 
     def work() -> None:
-        top_n_products(users, items, LISTED, rows.offsets, rows.item_indices)
+        top_n_products(users, by_length(items), LISTED, rows.offsets, rows.item_indices)
 
     return lambda: time_of(work)
 

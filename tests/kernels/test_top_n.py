@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
 from m6rec.kernels.rows import Float32, Int32, Int64
-from m6rec.kernels.top_n import top_n, top_n_products
+from m6rec.kernels.top_n import OrderedItems, by_index, by_length, top_n, top_n_products
 
 
 def mask_items(scores: np.ndarray, offsets: np.ndarray, items: np.ndarray) -> None:
@@ -67,17 +67,22 @@ def seen_by(seed: int, n_users: int, n_items: int) -> tuple[Int64, Int32]:
 
 
 @pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("ordered", [by_index, by_length])
 @pytest.mark.parametrize(
     ("n_users", "n_items", "n"), [(0, 5, 2), (1, 1, 1), (7, 63, 70), (30, 2500, 20), (1100, 65, 5)]
 )
 def test_products_are_listed_as_a_full_sort_lists_them(
-    n_users: int, n_items: int, n: int, threads: int
+    n_users: int,
+    n_items: int,
+    n: int,
+    ordered: Callable[[Float32], OrderedItems],
+    threads: int,
 ) -> None:
     users, vectors = small_integers(1, n_users, 6), small_integers(2, n_items, 6)
     offsets, seen = seen_by(3, n_users, n_items)
     forbidden = np.random.default_rng(4).random(n_items) < 0.2
     with threadpool_limits(threads, user_api="blas"):
-        items, values = top_n_products(users, vectors, n, offsets, seen, forbidden)
+        items, values = top_n_products(users, ordered(vectors), n, offsets, seen, forbidden)
     scores = users @ vectors.T
     scores[:, forbidden] = -np.inf
     mask_items(scores, offsets, seen)
@@ -107,7 +112,9 @@ def test_other_members_add_to_the_scores_before_selection() -> None:
 
         return add_to_items
 
-    items, values = top_n_products(users, vectors, 20, offsets, np.empty(0, np.int32), added=added)
+    items, values = top_n_products(
+        users, by_index(vectors), 20, offsets, np.empty(0, np.int32), added=added
+    )
     expected_items, expected_values = top_n(users @ vectors.T + other, 20)
     np.testing.assert_array_equal(items, expected_items)
     np.testing.assert_array_equal(values, expected_values)
@@ -118,5 +125,36 @@ def test_an_error_of_another_member_is_raised() -> None:
         raise ValueError(f"no history of users {rows.start} to {rows.stop}")
 
     users, vectors = small_integers(1, 3, 4), small_integers(2, 5, 4)
+    nothing = np.zeros(4, np.int64), np.empty(0, np.int32)
     with pytest.raises(ValueError, match="no history of users 0 to 3"):
-        top_n_products(users, vectors, 2, np.zeros(4, np.int64), np.empty(0, np.int32), added=added)
+        top_n_products(users, by_index(vectors), 2, *nothing, added=added)
+    with pytest.raises(ValueError, match="these are by length"):
+        top_n_products(users, by_length(vectors), 2, *nothing, added=added)
+
+
+def test_items_too_short_for_any_list_are_not_looked_at() -> None:
+    items = by_length(np.ones((3000, 4), np.float32))
+    assert items.lengths is not None
+    # Told to be short, the items of the second block would win if their scores were computed.
+    items.vectors[1024:2048] = 10.0
+    items.lengths[1024:] = 0.1
+    listed, values = top_n_products(
+        np.ones((2, 4), np.float32), items, 3, np.zeros(3, np.int64), np.empty(0, np.int32)
+    )
+    assert listed.tolist() == [[0, 1, 2]] * 2
+    assert values.tolist() == [[4.0, 4.0, 4.0]] * 2
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 5), st.floats(0.0, 2.0))
+def test_lengths_leave_out_no_item_that_a_full_sort_lists(seed: int, k: int, spread: float) -> None:
+    generator = np.random.default_rng(seed)
+    # Whole numbers, for sums that are exact; parallel to the users' vectors, to reach the bound.
+    scales = np.minimum(np.exp(spread * generator.standard_normal((2500, 1))) * 10, 1000)
+    vectors = np.floor(scales * np.ones(k)).astype(np.float32)
+    users = (generator.integers(-3, 4, (40, 1)) * np.ones(k)).astype(np.float32)
+    nothing = np.zeros(41, np.int64), np.empty(0, np.int32)
+    items, values = top_n_products(users, by_length(vectors), 10, *nothing)
+    expected, expected_values = top_n_products(users, by_index(vectors), 10, *nothing)
+    np.testing.assert_array_equal(items, expected)
+    np.testing.assert_array_equal(values, expected_values)

@@ -24,7 +24,14 @@ from m6rec.kernels.members import (
     sparse_rows,
 )
 from m6rec.kernels.rows import Float32, Float64, Int32, Int64
-from m6rec.kernels.top_n import AddScores, AddToItems, top_n_products
+from m6rec.kernels.top_n import (
+    AddScores,
+    AddToItems,
+    OrderedItems,
+    by_index,
+    by_length,
+    top_n_products,
+)
 
 
 @dataclass(frozen=True)
@@ -63,13 +70,13 @@ class Ranker:
     Attributes:
         blend: the weights.
         dot_members: the members whose vectors lie side by side.
-        item_vectors: float32 [items, k]; scaled by the members' coefficients.
+        items: with vectors [items, k], scaled by the members' coefficients.
         sparse: the sparse members.
     """
 
     blend: Blend
     dot_members: tuple[str, ...]
-    item_vectors: Float32
+    items: OrderedItems
     sparse: tuple[SparsePart, ...]
 
 
@@ -114,7 +121,8 @@ def make_ranker(blend: Blend, members: Mapping[str, Member], item_counts: Int64)
         joined = parts[0]
     else:
         joined = np.hstack([np.zeros((len(item_counts), 0), np.float32), *parts])
-    return Ranker(blend, tuple(dot_members), joined, tuple(sparse))
+    items = by_index(joined) if sparse else by_length(joined)
+    return Ranker(blend, tuple(dot_members), items, tuple(sparse))
 
 
 def represent(members: Mapping[str, Member], block: UserBlock) -> RepresentedUsers:
@@ -188,7 +196,7 @@ def ranker_top_n(
     scaled = [users.vectors[name] * factors[name][:, None] for name in ranker.dot_members]
     return top_n_products(
         np.hstack([np.zeros((len(users.counts), 0), np.float32), *scaled]),
-        ranker.item_vectors,
+        ranker.items,
         n_best,
         hidden.offsets,
         hidden.items,
@@ -208,12 +216,13 @@ def part_scores(
     """
     factors = _user_factors(ranker.blend, users.counts)
     user = np.repeat(np.arange(len(users.counts)), np.diff(offsets))
+    places = ranker.items.places[items]
     parts: dict[str, Float32] = {}
     start = 0
     for name in ranker.dot_members:
         vectors = users.vectors[name]
         stop = start + vectors.shape[1]
-        scores = dots_at(vectors, ranker.item_vectors[:, start:stop], offsets, items)
+        scores = dots_at(vectors, ranker.items.vectors[:, start:stop], offsets, places)
         parts[name] = scores * factors[name][user]
         start = stop
     for part in ranker.sparse:
@@ -295,13 +304,20 @@ def hidden_items(
     Args:
         lists: offsets int64 [n + 1] and items int32, each.
     """
+    n_items = len(forbidden)
     users = [np.repeat(np.arange(n_users), np.diff(offsets)) for offsets, _ in lists]
-    user = np.concatenate([np.empty(0, np.int64), *users])
-    item = np.concatenate([np.empty(0, np.int32), *(items for _, items in lists)])
-    order = np.lexsort((item, user))
+    cells = np.concatenate(
+        [
+            np.empty(0, np.int64),
+            *(user * n_items + items for user, (_, items) in zip(users, lists, strict=True)),
+        ]
+    )
+    # Lists come in order: of one alone nothing has to be moved, and of several runs are merged.
+    cells.sort(kind="stable")
+    user, item = np.divmod(cells, n_items)
     counts = np.bincount(user, minlength=n_users)
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    return Hidden(offsets, item[order].astype(np.int32), forbidden)
+    return Hidden(offsets, item.astype(np.int32), forbidden)
 
 
 def _user_factors(blend: Blend, user_counts: Int64) -> dict[str, Float32]:
