@@ -1,21 +1,39 @@
-"""Top 20 of all items for all users: the kernel against the product alone, implicit and faiss."""
+"""Top 20 of all items for all users: the kernel against the product alone, implicit and faiss.
+
+Cases: a rank alone has random vectors, all about as long, of which every product has to be
+computed; `64_als` has factors that ALS has learned; `_hybrid` adds item neighbours to each score.
+"""
 
 import numpy as np
 import scipy.sparse as sp
 
+from m6rec.config import NeighboursConfig
+from m6rec.kernels.als import train_als
+from m6rec.kernels.blending import Blend
+from m6rec.kernels.communicator import LocalCommunicator
+from m6rec.kernels.members import DotMember, GivenEncoder, HistoryMember, Terms
+from m6rec.kernels.projection import project
 from m6rec.kernels.rows import Float32, Int32
+from m6rec.kernels.scoring import Hidden, RepresentedUsers, make_ranker, ranker_top_n
+from m6rec.kernels.sparse_products import count_items
 from m6rec.kernels.top_n import by_length, top_n, top_n_products
+from m6rec.stages.neighbours import train_item_neighbours
+from tests.benchmarks.als_objective import als_config
 from tests.benchmarks.measure import Contender, Measure, Workspace, time_of
+from tests.benchmarks.spark import open_session
 
 KEY = "top_n_kernel_seconds"
 RANKS = (64, 128, 512)
 LISTED = 20
 CHECKED_USERS = 200
+_LEARNED = "_als"
+_HYBRID = "_hybrid"
+_ITERATIONS = 5
 _PRODUCT_USERS = 1024
 
 
 def vectors(workspace: Workspace, rank: int) -> tuple[Float32, Float32]:
-    """Random user and item vectors, float32 [n, rank]: what they hold does not change the work."""
+    """Random user and item vectors, float32 [n, rank]: no list can leave out any of them."""
     generator = np.random.default_rng(workspace.seed)
     users = len(np.load(workspace.dataset.folder / "user_index.npy", mmap_mode="r"))
     return (
@@ -24,9 +42,23 @@ def vectors(workspace: Workspace, rank: int) -> tuple[Float32, Float32]:
     )
 
 
+def _vectors_of_case(workspace: Workspace) -> tuple[Float32, Float32]:
+    rank = _rank(workspace)
+    if not workspace.case.endswith(_LEARNED):
+        return vectors(workspace, rank)
+    rows, n_items = workspace.dataset.rows(), workspace.dataset.n_items
+    settings = als_config(rank, _ITERATIONS)
+    model = train_als(rows, n_items, settings, workspace.seed, LocalCommunicator())
+    return project(model, rows), model.scored_factors
+
+
+def _rank(workspace: Workspace) -> int:
+    return int(workspace.case.partition("_")[0])
+
+
 def prepare_m6rec(workspace: Workspace) -> Measure:
     """Ours, on as many threads as BLAS has here."""
-    users, items = vectors(workspace, int(workspace.case))
+    users, items = _vectors_of_case(workspace)
     rows = workspace.dataset.rows()
     few = rows.slice(0, min(CHECKED_USERS, len(rows)))
     found = top_n_products(
@@ -40,6 +72,25 @@ def prepare_m6rec(workspace: Workspace) -> Measure:
     return lambda: time_of(work)
 
 
+def prepare_hybrid(workspace: Workspace) -> Measure:
+    """Ours with a sparse member, which adds to each block of scores while it is in cache."""
+    users, items = _vectors_of_case(workspace)
+    rows, n_items = workspace.dataset.rows(), workspace.dataset.n_items
+    matrix = workspace.dataset.frame(open_session(workspace))
+    weights = train_item_neighbours(matrix, n_items, NeighboursConfig())
+    dot, sparse = "vectors", "item_neighbours"
+    blend = Blend("hybrid", (dot, sparse), (1.0, 1.0), (1.0, 1.0))
+    members = {
+        dot: DotMember(dot, GivenEncoder(dot), items),
+        sparse: HistoryMember(sparse, weights),
+    }
+    ranker = make_ranker(blend, members, count_items(rows, n_items))
+    terms = Terms(rows.offsets, rows.item_indices, rows.weights)
+    represented = RepresentedUsers({dot: users}, {sparse: terms}, rows.counts)
+    hidden = Hidden(rows.offsets, rows.item_indices, np.zeros(n_items, np.bool_))
+    return lambda: time_of(lambda: ranker_top_n(ranker, represented, hidden, LISTED))
+
+
 def _share_equal(found: Int32, users: Float32, items: Float32, rows: object) -> float:
     scores = users[: len(found)] @ items.T
     matrix: sp.csr_matrix = rows.to_scipy(len(items))  # type: ignore[attr-defined]
@@ -50,7 +101,7 @@ def _share_equal(found: Int32, users: Float32, items: Float32, rows: object) -> 
 
 def prepare_product(workspace: Workspace) -> Measure:
     """The matrix product alone, by blocks of users, scores thrown away: the limit."""
-    users, items = vectors(workspace, int(workspace.case))
+    users, items = _vectors_of_case(workspace)
     scores = np.empty((_PRODUCT_USERS, len(items)), np.float32)
 
     def work() -> None:
@@ -65,9 +116,8 @@ def prepare_implicit(workspace: Workspace) -> Measure:
     """implicit's `recommend` with seen items masked."""
     from implicit.cpu.als import AlternatingLeastSquares  # noqa: PLC0415 - may be absent
 
-    rank = int(workspace.case)
-    model = AlternatingLeastSquares(factors=rank, num_threads=workspace.workers)
-    model.user_factors, model.item_factors = vectors(workspace, rank)
+    model = AlternatingLeastSquares(factors=_rank(workspace), num_threads=workspace.workers)
+    model.user_factors, model.item_factors = _vectors_of_case(workspace)
     seen, everyone = workspace.dataset.scipy(), np.arange(len(model.user_factors))
     return lambda: time_of(lambda: model.recommend(everyone, seen, N=LISTED))
 
@@ -77,21 +127,28 @@ def prepare_faiss(workspace: Workspace) -> Measure:
     import faiss  # noqa: PLC0415 - may be absent
 
     faiss.omp_set_num_threads(workspace.workers)
-    users, items = vectors(workspace, int(workspace.case))
+    users, items = _vectors_of_case(workspace)
     index = faiss.IndexFlatIP(items.shape[1])
     index.add(items)
     return lambda: time_of(lambda: index.search(users, LISTED))
 
 
 def contenders() -> list[Contender]:
-    """All, by rank."""
-    return [
+    """All, by case."""
+    alone = [str(rank) for rank in RANKS]
+    found = [
         contender
-        for rank in map(str, RANKS)
+        for case in (*alone, f"{RANKS[0]}{_LEARNED}")
         for contender in (
-            Contender(KEY, rank, "m6rec", prepare_m6rec),
-            Contender(KEY, rank, "matrix_product", prepare_product),
-            Contender(KEY, rank, "implicit", prepare_implicit, needs="implicit"),
-            Contender(KEY, rank, "faiss", prepare_faiss, needs="faiss"),
+            Contender(KEY, case, "m6rec", prepare_m6rec),
+            Contender(KEY, case, "matrix_product", prepare_product),
+            Contender(KEY, case, "implicit", prepare_implicit, needs="implicit"),
+            Contender(KEY, case, "faiss", prepare_faiss, needs="faiss"),
         )
     ]
+    for case in (f"{rank}{_HYBRID}" for rank in alone):
+        found += [
+            Contender(KEY, case, "m6rec", prepare_hybrid),
+            Contender(KEY, case, "matrix_product", prepare_product),
+        ]
+    return found
