@@ -20,7 +20,7 @@ COMPILER_OPTIONS=""
 main() {
     case "${1:-}" in
         "" | -h | --help | help) print_help ;;
-        setup) set_up && archive_classes ;;
+        setup) set_up_environment; set_up; archive_classes ;;
         pack) set_up && pack_environment ;;
         *) run_job "$@" ;;
     esac

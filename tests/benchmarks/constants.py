@@ -121,21 +121,20 @@ def prepare_als_item_arrays(workspace: Workspace) -> Measure:
 
 
 def prepare_svd_item_arrays(workspace: Workspace) -> Measure:
-    """SVD: numbers of whole item arrays, on a matrix that has nothing else, by all ranks at once.
-
-    They share the memory's bandwidth.
-    """
-    n_items, product_rate = workspace.dataset.n_items, prepare_svd_product(workspace)
-    settings = SvdConfig(rank=RANK)
+    """SVD: numbers of whole item arrays, by all ranks at once on a matrix that has nothing else."""
+    n_items, settings = workspace.dataset.n_items, SvdConfig(rank=RANK)
+    product_rate, network_rate = prepare_svd_product(workspace), prepare_network(workspace)
     few = workspace.dataset.frame(open_session(workspace)).limit(100).cache()
     program = partial(_svd_program, n_items=n_items, settings=settings, seed=workspace.seed)
     decomposed = run_program(few, program, _SECONDS)
-    work = cost_model.svd(Matrix(n_items, n_items, n_items), settings, Cluster(1)).work
+    empty = Matrix(n_items, n_items, n_items)
+    cost = cost_model.svd(empty, settings, Cluster(workspace.workers))
 
     def rate() -> float:
         seconds = max(row["seconds"] for row in decomposed.collect())
-        seconds -= work["svd_product_operations"] / product_rate()
-        return work["svd_item_numbers"] / max(seconds, 1e-3)
+        seconds -= cost.work["svd_product_operations"] / product_rate()
+        seconds -= cost.network_bytes / network_rate()
+        return cost.work["svd_item_numbers"] / max(seconds, 1e-3)
 
     rate()
     return rate
@@ -144,9 +143,9 @@ def prepare_svd_item_arrays(workspace: Workspace) -> Measure:
 def _svd_program(
     rows: Rows, communicator: Communicator, n_items: int, settings: SvdConfig, seed: int
 ) -> Iterator[pa.RecordBatch]:
-    own, alone = _one_item_each(n_items), LocalCommunicator()
+    own = _one_item_each(n_items)
     # Once, as a job does it: a second call would find its memory at hand.
-    seconds = time_of(lambda: randomized_svd(own, n_items, settings, seed, alone))
+    seconds = time_of(lambda: randomized_svd(own, n_items, settings, seed, communicator))
     yield pa.RecordBatch.from_pydict({"seconds": [seconds]})
 
 
@@ -194,7 +193,7 @@ def prepare_top_n(workspace: Workspace) -> Measure:
         top_n_products(users, items, 20, part.offsets, part.item_indices)
 
     work()
-    return lambda: 2 * RANK * len(users) * len(items) / _best_time(work)
+    return lambda: 2 * RANK * len(users) * len(items.vectors) / _best_time(work)
 
 
 def prepare_load(workspace: Workspace) -> Measure:
@@ -329,15 +328,18 @@ TWO_CORES = {
     "loaded_interactions": prepare_load,
     "barrier_starts": prepare_barrier,
     cost_model.NETWORK: prepare_network,
+}
+PREPARATION = {
     "prepared_interactions": prepare_preparation,
     "prepare_starts": prepare_preparation_start,
 }
 
 
-def contenders(dataset: Callable[[], Dataset]) -> list[Contender]:
-    """Each rate, on the same matrix."""
+def contenders(dataset: Callable[[], Dataset], prepared: Callable[[], Dataset]) -> list[Contender]:
+    """Each rate on the same matrix, but for those of the preparation, which takes a smaller one."""
+    parts = ((1, dataset, ONE_CORE), (2, dataset, TWO_CORES), (2, prepared, PREPARATION))
     return [
-        Contender(KEY, name, "m6rec", prepare, dataset=dataset, workers=workers)
-        for workers, programs in ((1, ONE_CORE), (2, TWO_CORES))
+        Contender(KEY, name, "m6rec", prepare, dataset=of_part, workers=workers)
+        for workers, of_part, programs in parts
         for name, prepare in programs.items()
     ]

@@ -104,7 +104,7 @@ PROGRAMS = {
 def contenders(sizes: tuple[int, ...], items: int, folder: Path, seed: int) -> list[Contender]:
     """Each program at each number of interactions, on one worker, and on skewed rows.
 
-    Matrices are made when their turn comes. The cost model's rates are measured on the middle one.
+    Matrices are made when their turn comes. Rates of the cost model are measured on one in between.
     """
 
     def of_size(size: int) -> Callable[[], Dataset]:
@@ -144,8 +144,9 @@ def contenders(sizes: tuple[int, ...], items: int, folder: Path, seed: int) -> l
         for program in ("als_iteration_seconds", "svd_seconds")
         for name in SKEW
     ]
-    middle = sizes[(len(sizes) - 1) // 2]
-    return constants.contenders(of_size(middle)) + found
+    # Of a matrix on which each rate is told from the noise.
+    large, prepared = sizes[len(sizes) // 2], sizes[(len(sizes) - 1) // 2]
+    return constants.contenders(of_size(large), of_size(prepared)) + found
 
 
 def _dataset(folder: Path, interactions: int, items: int, seed: int) -> Dataset:

@@ -108,6 +108,12 @@ def test_the_command_line_imports_neither_torch_nor_numba() -> None:
     assert run_python("-c", code).stdout.strip() == "set()"
 
 
+def test_jobs_without_a_program_that_needs_torch_do_not_import_it() -> None:
+    jobs = ("prepare_interactions", "train_neighbours", "train_hybrid", "recommend", "evaluate")
+    code = f"import sys, {', '.join(f'jobs.{job}' for job in jobs)}; print('torch' in sys.modules)"
+    assert run_python("-c", code).stdout.strip() == "False"
+
+
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
 def test_every_example_config_loads(file: Path) -> None:
     config = load_config(file)
