@@ -61,7 +61,7 @@ def prepare_far_item_sweep(workspace: Workspace) -> Measure:
 def _item_sweep(workspace: Workspace, bytes_of_vectors: float) -> Measure:
     rows = _by_popularity(workspace.dataset)
     offsets, indices, _ = entries_by_item(rows, workspace.dataset.n_items)
-    users = max(int(bytes_of_vectors / (cost_model.WORD * RANK)), len(rows))
+    users = int(bytes_of_vectors / (cost_model.WORD * RANK))
     # In the order of the real users, but anywhere among so many: else few of them would be read.
     stride = users / len(rows)
     within = np.random.default_rng(workspace.seed).random(len(indices))
