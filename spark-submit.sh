@@ -21,7 +21,7 @@ main() {
     case "${1:-}" in
         "" | -h | --help | help) print_help ;;
         setup) set_up_environment; set_up; archive_classes ;;
-        pack) set_up && pack_environment ;;
+        pack) set_up; pack_environment ;;
         *) run_job "$@" ;;
     esac
 }

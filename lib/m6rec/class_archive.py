@@ -5,16 +5,14 @@ end: a job that finds its classes there starts and reads its first tables in hal
 """
 
 import tempfile
-from collections.abc import Iterable, Iterator
 
-import pyarrow as pa
 from pyspark.sql import functions as F
 
 from m6rec import columns as c
 from m6rec.config import Config, InteractionsConfig, TableSource
 from m6rec.lakehouse import Lakehouse
 from m6rec.lineage import run_job
-from m6rec.session import session_of_job
+from m6rec.session import session_of_job, unchanged
 
 _USERS = 100
 
@@ -37,16 +35,12 @@ def touch(lakehouse: Lakehouse, config: Config) -> None:
         F.lit("als").alias(c.MODEL),
         F.current_timestamp().alias(c.GENERATED_AT),
     )
-    through_python = lists.repartition(2, c.USER_ID).mapInArrow(_unchanged, lists.schema)
+    through_python = lists.repartition(2, c.USER_ID).mapInArrow(unchanged, lists.schema)
     for _ in range(2):
         lakehouse.write("recommendations", through_python)
     written = lakehouse.read("recommendations")
     written.groupBy(c.USER_ID).agg(F.count("*"), F.max(c.SCORE)).toArrow()
     written.where(F.col(c.SCORE) > config.seed).collect()
-
-
-def _unchanged(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    yield from batches
 
 
 def main() -> None:

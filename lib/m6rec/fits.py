@@ -197,11 +197,13 @@ def member_inputs(
     """
     described = any(name == "content" or name.startswith(_TOWERS) for name in names)
     # Only MLlib's user factors are not projections.
-    given = (MLLIB_ALS,) if MLLIB_ALS in names else ()
+    given = {}
+    if MLLIB_ALS in names:
+        given[MLLIB_ALS] = lakehouse.read("user_factors", fit=fit, method=MLLIB_ALS)
     return user_inputs(
         lakehouse.read("user_item_matrix", fit=fit),
         lakehouse.read("user_features", fit=fit) if described else None,
-        {name: lakehouse.read("user_factors", fit=fit, method=name) for name in given},
+        given,
         excluded_pairs,
     )
 

@@ -55,14 +55,15 @@ def starting_workers(spark: SparkSession) -> Iterator[None]:
         spark.sparkContext.environment.setdefault(WITH_TORCH, "1")
     # One slot stays free: Delta reads the table's log by a task, too.
     workers = max(spark.sparkContext.defaultParallelism - 1, 1)
-    first_tasks = spark.range(0, workers, 1, workers).mapInArrow(_unchanged, "id long")
+    first_tasks = spark.range(0, workers, 1, workers).mapInArrow(unchanged, "id long")
     with ThreadPoolExecutor(1) as pool:
         started = pool.submit(first_tasks.collect)
         yield
         started.result()
 
 
-def _unchanged(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+def unchanged(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """For `mapInArrow`: sends rows through a Python worker as they are."""
     yield from batches
 
 

@@ -135,7 +135,7 @@ def test_an_error_of_another_member_is_raised() -> None:
 def test_items_too_short_for_any_list_are_not_looked_at() -> None:
     items = by_length(np.ones((3000, 4), np.float32))
     assert items.lengths is not None
-    # Told to be short, the items of the second block would win if their scores were computed.
+    # Told to be short, items of later blocks would win if their scores were computed.
     items.vectors[1024:2048] = 10.0
     items.lengths[1024:] = 0.1
     listed, values = top_n_products(

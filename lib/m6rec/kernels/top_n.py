@@ -233,7 +233,7 @@ def _keep_best(  # type: ignore[no-untyped-def]
         best_items, best_values = listed[user], values[user]
         seen = seen_items[seen_offsets[user] : seen_offsets[user + 1]]
         threshold = best_values[-1]
-        passed_by = threshold if ascending else np.nextafter(threshold, np.float32(-np.inf))
+        passed_by = _passed_by(threshold, ascending)
         for start in range(0, scores.shape[1], _SCORES_PER_COMPARISON):
             # A slice indexed from 0: numba then leaves out what wraps negative indices, and the
             # comparison of all is vectorised.
@@ -250,9 +250,13 @@ def _keep_best(  # type: ignore[no-untyped-def]
                         continue
                     _insert(item, score, best_items, best_values)
                     threshold = best_values[-1]
-                    passed_by = (
-                        threshold if ascending else np.nextafter(threshold, np.float32(-np.inf))
-                    )
+                    passed_by = _passed_by(threshold, ascending)
+
+
+@numba.njit(cache=True, nogil=True)
+def _passed_by(threshold, ascending):  # type: ignore[no-untyped-def]
+    """The highest score that is surely not listed; one at the threshold may be, by its index."""
+    return threshold if ascending else np.nextafter(threshold, np.float32(-np.inf))
 
 
 @numba.njit(cache=True, nogil=True)

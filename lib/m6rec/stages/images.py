@@ -65,10 +65,10 @@ def image_array(images: DataFrame, n_items: int) -> npt.NDArray[np.uint8] | None
 
     None where the table has no rows.
     """
-    table = images.select(c.ITEM_INDEX, "pixels").toArrow()
+    table = images.select(c.ITEM_INDEX, PIXELS).toArrow()
     if table.num_rows == 0:
         return None
-    pixels = [np.frombuffer(value, np.uint8) for value in table.column("pixels").to_pylist()]
+    pixels = [np.frombuffer(value, np.uint8) for value in table.column(PIXELS).to_pylist()]
     size = math.isqrt(len(pixels[0]) // _COLOURS)
     array = np.full((n_items, _COLOURS, size, size), 128, dtype=np.uint8)
     rows = np.stack(pixels).reshape(-1, size, size, _COLOURS)
