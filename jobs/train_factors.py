@@ -16,7 +16,7 @@ from m6rec.config import Config
 from m6rec.fits import MLLIB_ALS, item_count, model_row, with_chosen_settings
 from m6rec.kernels.projection import FactorModel
 from m6rec.lakehouse import Lakehouse
-from m6rec.stages.factor_models import model_to_frame, project_users
+from m6rec.stages.factor_models import model_to_frame
 from m6rec.stages.factors import train_als, train_mllib_als, train_svd
 from m6rec.stages.features import item_terms
 
@@ -43,8 +43,6 @@ def _train_fit(
         train_als(matrix, n_items, settings, config.seed, checkpoint, terms),
     ]
     users = {}
-    if fit == c.FINAL:
-        users = {model.method: project_users(matrix, model) for model in models}
     if MLLIB_ALS in config.evaluate.rankers:
         folder = lakehouse.artifact_path("checkpoints", fit, MLLIB_ALS)
         reference, its_users = train_mllib_als(

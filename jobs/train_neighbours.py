@@ -1,7 +1,7 @@
-"""Train item neighbours, the local ridge, content and user neighbours for both fits.
+"""Train item neighbours, the local ridge and content neighbours for both fits.
 
 Reads user_item_matrix, item_index and item_features (where items have attributes); writes
-item_neighbours and user_neighbours.
+item_neighbours. User neighbours are found where lists are made: nothing is trained for them.
 """
 
 from functools import reduce
@@ -15,8 +15,6 @@ from m6rec.fits import item_count, with_chosen_settings
 from m6rec.lakehouse import Lakehouse
 from m6rec.stages.features import item_matrix, item_terms
 from m6rec.stages.neighbours import (
-    candidate_users,
-    find_user_neighbours,
     item_weights_to_frame,
     matrix_statistics,
     train_content_neighbours,
@@ -53,9 +51,6 @@ def _train_fit(lakehouse: Lakehouse, config: Config, fit: str, n_items: int) -> 
         )
         frames.append(item_weights_to_frame(spark, weights, "content_neighbours"))
     lakehouse.write("item_neighbours", reduce(DataFrame.union, frames), fit=fit)
-    candidates = candidate_users(matrix, settings, config.seed)
-    neighbours = find_user_neighbours(matrix, candidates, settings, n_items)
-    lakehouse.write("user_neighbours", neighbours, fit=fit)
     matrix.unpersist()
 
 

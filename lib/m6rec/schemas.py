@@ -143,7 +143,7 @@ ITEM_FACTORS = _table(
 
 USER_FACTORS = _table(
     "user_factors",
-    "A user's factor, projected from the user's row.",
+    "A user's factor of a method whose user factors are no projection of the user's row.",
     (c.FIT, c.METHOD, c.USER_INDEX),
     {
         c.FIT: T.StringType(),
@@ -161,18 +161,6 @@ ITEM_NEIGHBOURS = _table(
         c.FIT: T.StringType(),
         c.METHOD: T.StringType(),
         c.ITEM_INDEX: _INDEX,
-        c.NEIGHBOUR_INDICES: _INDICES,
-        c.WEIGHTS: _FLOATS,
-    },
-)
-
-USER_NEIGHBOURS = _table(
-    "user_neighbours",
-    "For a user, the most similar candidate users and how similar they are.",
-    (c.FIT, c.USER_INDEX),
-    {
-        c.FIT: T.StringType(),
-        c.USER_INDEX: _INDEX,
         c.NEIGHBOUR_INDICES: _INDICES,
         c.WEIGHTS: _FLOATS,
     },
@@ -386,7 +374,6 @@ TABLES: dict[str, TableSchema] = {
         ITEM_FACTORS,
         USER_FACTORS,
         ITEM_NEIGHBOURS,
-        USER_NEIGHBOURS,
         USER_FEATURES,
         ITEM_FEATURES,
         ITEM_IMAGES,

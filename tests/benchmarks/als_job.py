@@ -7,12 +7,12 @@ from m6rec import columns as c
 from m6rec.config import Config
 from m6rec.fits import item_count
 from m6rec.lakehouse import Lakehouse
-from m6rec.stages.factor_models import project_users
 from m6rec.stages.factors import train_als
 from tests.benchmarks.als_objective import ITERATIONS, long_ratings, mllib_estimator
 from tests.benchmarks.measure import Measure, Workspace, time_of
 from tests.benchmarks.spark import STOCK
 from tests.benchmarks.tables import job_config, open_tables, prepare_job, write_delta
+from tests.benchmarks.user_factors import project_users
 
 
 def prepare_als_of_m6rec(workspace: Workspace, rank: int) -> Measure:

@@ -2,17 +2,14 @@
 
 import numpy as np
 import numpy.testing as npt
-import pytest
 import scipy.sparse as sp
 
-from m6rec.errors import DataError
 from m6rec.kernels.members import SparseRows, Terms
 from m6rec.kernels.rows import Float32, Rows, rows_from_scipy
 from m6rec.kernels.scoring import sums_at
 from m6rec.kernels.user_neighbours import (
     Candidates,
     UserNeighbours,
-    neighbours_by_user_index,
     user_neighbour_search,
 )
 
@@ -77,18 +74,3 @@ def test_a_new_user_finds_neighbours_by_its_row_alone() -> None:
     search = user_neighbour_search(Candidates(_rows(MATRIX)), 4, 10, 0.5)
     new = rows_from_scipy(sp.csr_matrix(MATRIX[:1]), np.array([99]))
     assert search.find(new).positions.tolist() == [0, 1, 2]
-
-
-def test_neighbours_of_the_table_become_positions_and_strangers_are_refused() -> None:
-    rows = rows_from_scipy(sp.csr_matrix(MATRIX[:2]), np.array([10, 40]))
-    offsets, weights = np.array([0, 1, 2]), np.array([0.5, 2.0], dtype=np.float32)
-    named = neighbours_by_user_index(
-        offsets, np.array([40, 10], dtype=np.int32), weights, Candidates(rows)
-    )
-    assert named.positions.tolist() == [1, 0]
-    scores = _scores(named, rows, 4)
-    npt.assert_allclose(scores, [[0.5, 0.5, 0, 0], [2, 2, 0, 0]])
-    with pytest.raises(DataError, match="not among the 2 candidates"):
-        neighbours_by_user_index(
-            offsets, np.array([40, 11], dtype=np.int32), weights, Candidates(rows)
-        )

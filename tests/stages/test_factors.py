@@ -18,7 +18,7 @@ from m6rec.kernels.rows import Rows, rows_from_scipy
 from m6rec.kernels.svd import randomized_svd, svd_factor_model
 from m6rec.stages import factors as stage
 from m6rec.stages.arrow_rows import list_array
-from m6rec.stages.factor_models import model_from_frame, model_to_frame, project_users
+from m6rec.stages.factor_models import model_from_frame, model_to_frame
 
 USERS, ITEMS = 90, 50
 ALS = AlsConfig(rank=5, iterations=6, checkpoint_every=2, unobserved_total=10.0)
@@ -108,22 +108,6 @@ def test_a_broken_checkpoint_says_what_to_do(tmp_path: Path) -> None:
     path.write_bytes(b"half a file")
     with pytest.raises(ArtifactError, match="remove it"):
         stage._read_checkpoint(str(path), "any")
-
-
-def test_users_projected_on_executors_equal_the_function_on_rows(
-    spark: SparkSession, matrix: DataFrame
-) -> None:
-    for model in (
-        als.train_als(_rows(), ITEMS, ALS, 1, LocalCommunicator()),
-        svd_factor_model(
-            randomized_svd(_rows(), ITEMS, SvdConfig(rank=4), 1, LocalCommunicator()),
-            SvdConfig(rank=4),
-        ),
-    ):
-        collected = project_users(matrix, model).orderBy("user_index").collect()
-        found = np.array([row["factor"] for row in collected], np.float32)
-        np.testing.assert_array_equal(found, project(model, _rows()))
-        assert not found[7].any()
 
 
 def test_a_model_survives_its_table(spark: SparkSession) -> None:

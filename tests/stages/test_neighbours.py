@@ -143,18 +143,9 @@ def test_statistics_are_the_counts_of_the_matrix(matrix: DataFrame) -> None:
     assert found.mean_scale(0.5) == pytest.approx((counts[counts > 0] ** -0.5).mean())
 
 
-def test_user_neighbours_equal_the_kernel_and_name_users(matrix: DataFrame, rows: Rows) -> None:
+def test_candidates_are_all_users_with_a_history(matrix: DataFrame) -> None:
     candidates = stage.candidate_users(matrix, CONFIG, seed=1)
     assert candidates.rows.user_index.tolist() == [u for u in range(N_USERS) if u != 7]
-    found = stage.find_user_neighbours(matrix, candidates, CONFIG, N_ITEMS).collect()
-    expected = user_neighbour_search(candidates, N_ITEMS, 5, 0.5).find(rows)
-    for row in found:
-        low, high = expected.offsets[row[c.USER_INDEX] : row[c.USER_INDEX] + 2]
-        named = candidates.rows.user_index[expected.positions[low:high]]
-        assert row[c.NEIGHBOUR_INDICES] == named.tolist()
-        assert row[c.USER_INDEX] not in row[c.NEIGHBOUR_INDICES]
-        npt.assert_allclose(row[c.WEIGHTS], expected.weights[low:high], rtol=1e-6)
-    assert len(found) == N_USERS
 
 
 def test_candidates_are_bounded_and_chosen_by_seed_alone(
@@ -171,11 +162,11 @@ def test_candidates_are_bounded_and_chosen_by_seed_alone(
 
 
 def test_no_candidates_give_every_user_an_empty_list(spark: SparkSession) -> None:
-    empty = _frame(spark, rows_from_scipy(sp.csr_matrix((4, N_ITEMS))), 1)
-    candidates = stage.candidate_users(empty, CONFIG, seed=1)
+    empty = rows_from_scipy(sp.csr_matrix((4, N_ITEMS)))
+    candidates = stage.candidate_users(_frame(spark, empty, 1), CONFIG, seed=1)
     assert isinstance(candidates, Candidates)
-    found = stage.find_user_neighbours(empty, candidates, CONFIG, N_ITEMS).collect()
-    assert [row[c.NEIGHBOUR_INDICES] for row in found] == [[]] * 4
+    found = user_neighbour_search(candidates, N_ITEMS, 5, 0.5).find(empty)
+    assert found.offsets.tolist() == [0] * 5
 
 
 def test_an_empty_matrix_has_no_item_neighbours_and_no_ridge(spark: SparkSession) -> None:
@@ -245,7 +236,6 @@ def test_the_job_writes_both_methods_and_user_neighbours_of_both_fits(
     )
     parts = lakehouse.read("item_neighbours").select(c.FIT, c.METHOD).distinct().count()
     assert parts == 4
-    assert lakehouse.read("user_neighbours", fit=c.SELECTION).count() == N_USERS
 
 
 def test_the_job_names_an_empty_item_index(spark: SparkSession, tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-from m6rec.errors import DataError
 from m6rec.kernels.item_neighbours import largest_in_rows, offsets_of
 from m6rec.kernels.rows import Float32, Int32, Int64, Rows
 
@@ -127,25 +126,6 @@ def user_neighbour_search(
         damping.astype(np.float32),
         neighbours,
     )
-
-
-def neighbours_by_user_index(
-    offsets: Int64, neighbour_indices: Int32, weights: Float32, candidates: Candidates
-) -> UserNeighbours:
-    """Neighbours whose user_index is given (as in the table) as positions into the candidates.
-
-    Raises:
-        DataError: a neighbour is not among the candidates.
-    """
-    known = candidates.rows.user_index
-    places = np.searchsorted(known, neighbour_indices)
-    found = known[np.minimum(places, len(known) - 1)] == neighbour_indices if len(known) else False
-    if not np.all(found):
-        raise DataError(
-            f"user_neighbours names users that are not among the {len(known)} candidates;"
-            " they were chosen with another seed or matrix: run train_neighbours again"
-        )
-    return UserNeighbours(offsets, places.astype(np.int32), weights)
 
 
 @numba.njit(cache=True, nogil=True)

@@ -1,32 +1,19 @@
-"""Factor models as rows of tables and as arrays of the executors, and the users' side of them."""
-
-from collections.abc import Iterator
-from functools import partial
+"""Factor models as rows of table `item_factors`, and back."""
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import types as T
 
 from m6rec import columns as c
 from m6rec.errors import DataError
-from m6rec.kernels.projection import FactorMethod, FactorModel, build_factor_model, project
+from m6rec.kernels.projection import FactorModel, build_factor_model
 from m6rec.kernels.rows import Int64
 from m6rec.stages.arrow_rows import (
-    ROW_COLUMNS,
     list_array_from_matrix,
     matrix_column,
-    rows_from_batch,
 )
-from m6rec.stages.item_side import ShippedArrays, ship_arrays
 
-USER_FACTOR_SCHEMA = T.StructType(
-    [
-        T.StructField(c.USER_INDEX, T.LongType(), False),
-        T.StructField(c.FACTOR, T.ArrayType(T.FloatType(), False), False),
-    ]
-)
 MODEL_SCHEMA = T.StructType(
     [
         T.StructField(c.METHOD, T.StringType(), False),
@@ -36,51 +23,6 @@ MODEL_SCHEMA = T.StructType(
         T.StructField(c.SCALE, T.FloatType(), False),
     ]
 )
-
-
-def project_users(matrix: DataFrame, model: FactorModel) -> DataFrame:
-    """Each user's factor: user_index, factor array<float>; zeros for users without history."""
-    shipped = ship_model(matrix.sparkSession, model)
-    task = partial(_project_batches, shipped=shipped)
-    return matrix.select(*ROW_COLUMNS).mapInArrow(task, USER_FACTOR_SCHEMA)
-
-
-class ShippedModel:
-    """A factor model whose arrays every executor can map; pickles to some hundred bytes."""
-
-    def __init__(
-        self, method: FactorMethod, parameters: dict[str, float], arrays: ShippedArrays
-    ) -> None:
-        self._method = method
-        self._parameters = parameters
-        self._arrays = arrays
-
-    def load(self) -> FactorModel:
-        """The model over mapped arrays, for use on the driver or an executor."""
-        arrays = self._arrays.load()
-        return FactorModel(
-            self._method,
-            arrays["factors"],
-            arrays.get("projection"),
-            arrays["scales"],
-            self._parameters,
-            arrays["interaction_counts"],
-            arrays.get("scaled_gram"),
-        )
-
-
-def ship_model(spark: SparkSession, model: FactorModel) -> ShippedModel:
-    """Send a factor model's arrays to all executors, once each."""
-    arrays: dict[str, npt.NDArray[np.generic]] = {
-        "factors": model.factors,
-        "scales": model.scales,
-        "interaction_counts": model.interaction_counts,
-    }
-    if model.projection is not None:
-        arrays["projection"] = model.projection
-    if model.scaled_gram is not None:
-        arrays["scaled_gram"] = model.scaled_gram
-    return ShippedModel(model.method, model.parameters, ship_arrays(spark, arrays))
 
 
 def model_to_frame(spark: SparkSession, model: FactorModel) -> DataFrame:
@@ -129,18 +71,6 @@ def model_from_frame(
         parameters,
         interaction_counts,
     )
-
-
-def _project_batches(
-    batches: Iterator[pa.RecordBatch], shipped: ShippedModel
-) -> Iterator[pa.RecordBatch]:
-    model = shipped.load()
-    for batch in batches:
-        rows = rows_from_batch(batch)
-        factors = list_array_from_matrix(project(model, rows))
-        yield pa.RecordBatch.from_arrays(
-            [pa.array(rows.user_index), factors], names=USER_FACTOR_SCHEMA.names
-        )
 
 
 def _collect_table(frame: DataFrame, n_items: int) -> pa.Table:

@@ -50,8 +50,6 @@ from m6rec.kernels.ridge import (
 from m6rec.kernels.rows import Float32, Float64, Int32, Int64, Rows, concatenate_rows
 from m6rec.kernels.user_neighbours import (
     Candidates,
-    UserNeighbourSearch,
-    user_neighbour_search,
 )
 from m6rec.stages.arrow_rows import (
     ROW_COLUMNS,
@@ -240,26 +238,6 @@ def candidate_users(matrix: DataFrame, config: NeighboursConfig, seed: int) -> C
     pack = partial(_pack_rows_partition, maximum_history=config.maximum_history)
     pieces = _sorted_by_key(_collect(chosen.mapInArrow(pack, _PACKED)))
     return Candidates(Rows(pieces.keys, pieces.offsets, pieces.indices, pieces.values))
-
-
-def find_user_neighbours(
-    matrix: DataFrame, candidates: Candidates, config: NeighboursConfig, n_items: int
-) -> DataFrame:
-    """For each user its most similar candidates: user_index, neighbour_indices, weights.
-
-    `neighbour_indices` are the neighbours' user_index, ascending. Users without neighbours have
-    empty lists.
-    """
-    search = user_neighbour_search(
-        candidates, n_items, config.user_neighbours, config.item_exponent
-    )
-    find = partial(
-        _find_partition,
-        shipped=ship(matrix.sparkSession, search),
-        maximum_history=config.maximum_history,
-    )
-    schema = T.StructType([T.StructField(c.USER_INDEX, T.LongType(), False), *_LISTS])
-    return matrix.select(*ROW_COLUMNS).mapInArrow(find, schema)
 
 
 def item_weights_to_frame(spark: SparkSession, weights: ItemWeights, method: str) -> DataFrame:
@@ -577,24 +555,6 @@ def _packed_weights(targets: Int32, solved: ItemWeights) -> Iterator[pa.RecordBa
     )
 
 
-def _find_partition(
-    batches: Iterable[pa.RecordBatch], shipped: Shipped, maximum_history: int
-) -> Iterator[pa.RecordBatch]:
-    search: UserNeighbourSearch = shipped.load()
-    candidates = search.candidates.rows.user_index.astype(np.int32)
-    for batch in batches:
-        rows = sample_long_rows(rows_from_batch(batch), maximum_history)
-        found = search.find(rows)
-        yield pa.RecordBatch.from_arrays(
-            [
-                pa.array(rows.user_index),
-                list_array(found.offsets, candidates[found.positions]),
-                list_array(found.offsets, found.weights),
-            ],
-            names=[c.USER_INDEX, c.NEIGHBOUR_INDICES, c.WEIGHTS],
-        )
-
-
 def _weights_partition(
     batches: Iterable[pa.RecordBatch], shipped: Shipped, method: str
 ) -> Iterator[pa.RecordBatch]:
@@ -744,7 +704,6 @@ def _tasks(spark: SparkSession) -> int:
 __all__ = [
     "MatrixStatistics",
     "candidate_users",
-    "find_user_neighbours",
     "item_weights_from_frame",
     "item_weights_to_frame",
     "matrix_statistics",
