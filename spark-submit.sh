@@ -188,7 +188,7 @@ archive_classes() {
     SPARK_SUBMIT_OPTS="-XX:ArchiveClassesAtExit=\"$partial\" -XX:TieredStopAtLevel=1" \
         PYSPARK_PYTHON="$VENV/bin/python" PYSPARK_DRIVER_PYTHON="$VENV/bin/python" \
         "$VENV/bin/spark-submit" --master 'local[2]' --properties-file "$ROOT/conf/spark-local.conf" \
-        "$ROOT/lib/m6rec/class_archive.py" >"$CACHE/logs/class-archive.log" 2>&1 || true
+        "$ROOT/lib/m6rec/startup/class_archive.py" >"$CACHE/logs/class-archive.log" 2>&1 || true
     if [[ -f "$partial" ]]; then
         mv -f "$partial" "$CLASSES"
         printf '%s' "$wanted" >"$stamp"

@@ -8,14 +8,16 @@ out, and all are where only cold items are ranked: there the towers are not vali
 import time
 from collections.abc import Iterable, Sequence
 
-from jobs.train_towers import FitInputs, fit_inputs, read_images, train_pair
 from m6rec import columns as c
 from m6rec.command_line import command_line
-from m6rec.config import Config, TowerPart
-from m6rec.fits import FUSION, ablation_rows, read_model
-from m6rec.kernels.ablation import Ablation, compare_with_whole
-from m6rec.kernels.rows import Float64
+from m6rec.config.models import TowerPart
+from m6rec.config.run import Config
+from m6rec.fits.models import ablation_rows, read_model
+from m6rec.fits.towers import FitInputs, fit_inputs, read_images, train_pair
+from m6rec.kernels.arrays.rows import Float64
+from m6rec.kernels.evaluation.ablation import Ablation, compare_with_whole
 from m6rec.lakehouse import Lakehouse
+from m6rec.rankers import FUSION
 from m6rec.towers.artifact import load_towers
 from m6rec.towers.encoder import TowerEncoder
 from m6rec.towers.validation import ValidationSample

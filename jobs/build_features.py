@@ -13,14 +13,18 @@ from pyspark.sql.window import Window
 
 from m6rec import columns as c
 from m6rec.command_line import command_line
-from m6rec.config import AttributesSource, Config, FeatureKind
-from m6rec.fits import item_count, model_row
-from m6rec.lakehouse import Lakehouse, read_source
-from m6rec.stages.behaviour import event_mix, item_behaviour, user_behaviour
-from m6rec.stages.feature_kinds import infer_kinds
-from m6rec.stages.feature_pipeline import FeaturePipeline
-from m6rec.stages.features import fit_features, item_matrix
-from m6rec.stages.images import load_images
+from m6rec.config.data import AttributesSource, FeatureKind
+from m6rec.config.run import Config
+from m6rec.fits.fit import item_count
+from m6rec.fits.models import model_row
+from m6rec.lakehouse import Lakehouse
+from m6rec.spark.sources import read_source
+from m6rec.stages.features.behaviour import event_mix, item_behaviour, user_behaviour
+from m6rec.stages.features.fitting import fit_features
+from m6rec.stages.features.images import load_images
+from m6rec.stages.features.kinds import infer_kinds
+from m6rec.stages.features.pipeline import FeaturePipeline
+from m6rec.stages.features.reading import item_matrix
 
 # Breadth of taste looks at the items' content, which then goes to every worker: only while small.
 _LARGEST_SHIPPED_CONTENT = 50_000_000

@@ -11,9 +11,9 @@ import typer
 
 from jobs.pipeline import run_pipeline
 from m6rec.command_line import RunIdOption, errors_as_messages, new_run_id, read_config
-from m6rec.config import Config
-from m6rec.demo_data import fetch_movielens, write_owner_tables
-from m6rec.session import session_of_job
+from m6rec.config.run import Config
+from m6rec.datasets.movielens import fetch_movielens, write_owner_tables
+from m6rec.spark.session import session_of_job
 
 CONFIG = Path(__file__).parent.parent / "conf" / "demo.yaml"
 

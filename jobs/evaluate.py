@@ -10,13 +10,13 @@ from pyspark.sql import functions as F
 
 from m6rec import columns as c
 from m6rec.command_line import command_line
-from m6rec.config import Config
+from m6rec.config.run import Config
 from m6rec.errors import DataError
-from m6rec.fits import item_count, measured_users, read_item_counts
+from m6rec.fits.fit import item_count, measured_users, read_item_counts
 from m6rec.lakehouse import Lakehouse
-from m6rec.stages.evaluation import compare_runs, evaluate_lists
-from m6rec.stages.features import item_matrix
-from m6rec.stages.rating_evaluation import evaluate_ratings
+from m6rec.stages.evaluation.lists import compare_runs, evaluate_lists
+from m6rec.stages.evaluation.ratings import evaluate_ratings
+from m6rec.stages.features.reading import item_matrix
 
 
 def run(lakehouse: Lakehouse, config: Config) -> None:

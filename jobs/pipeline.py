@@ -22,15 +22,16 @@ from jobs import (
     train_ratings,
     train_towers,
 )
-from m6rec.command_line import check_sources, command, open_lakehouse
-from m6rec.config import Config
+from m6rec.command_line import command, open_lakehouse
+from m6rec.config.run import Config
 from m6rec.lakehouse import Lakehouse
-from m6rec.lineage import Job, publish, run_job
 from m6rec.report.collect import collect_report
 from m6rec.report.console import print_results
 from m6rec.report.export import metrics_json
 from m6rec.report.page import write_report
-from m6rec.session import session_of_job
+from m6rec.runs import Job, publish, run_job
+from m6rec.spark.session import session_of_job
+from m6rec.spark.sources import check_sources
 
 NARROWEST = 110
 

@@ -16,12 +16,13 @@ from pyspark.sql import functions as F
 from jobs.pipeline import run_pipeline
 from m6rec import columns as c
 from m6rec.command_line import RunIdOption, errors_as_messages, new_run_id
-from m6rec.config import Config
-from m6rec.fits import FUSION, HYBRID
-from m6rec.lakehouse import Lakehouse, read_source
-from m6rec.lineage import step_seconds
-from m6rec.quality import Protocol, config_of_folder
-from m6rec.session import session_of_job
+from m6rec.config.run import Config
+from m6rec.datasets.folder import Protocol, config_of_folder
+from m6rec.lakehouse import Lakehouse
+from m6rec.rankers import FUSION, HYBRID
+from m6rec.runs import step_seconds
+from m6rec.spark.session import session_of_job
+from m6rec.spark.sources import read_source
 
 CONFIG = Path(__file__).parent.parent / "conf" / "quality.yaml"
 EXPORTED = (HYBRID, FUSION)

@@ -12,25 +12,19 @@ from pyspark.sql import functions as F
 
 from m6rec import columns as c
 from m6rec.command_line import command_line
-from m6rec.config import Config
-from m6rec.fits import (
-    FUSION,
-    item_count,
-    measured_users,
-    member_inputs,
-    member_names,
-    read_blends,
-    read_item_counts,
-    read_members,
-    unlisted_items,
-)
-from m6rec.kernels.blending import Blend
-from m6rec.kernels.members import Member
-from m6rec.lakehouse import Lakehouse, read_source
-from m6rec.stages.catalogue import catalogue_words, forbidden_items
-from m6rec.stages.embeddings import item_embeddings, user_embeddings
-from m6rec.stages.neighbours import item_weights_from_frame
-from m6rec.stages.ranking import Explaining, make_scoring, rank, recommend
+from m6rec.config.run import Config
+from m6rec.fits.fit import item_count, measured_users, read_item_counts, unlisted_items
+from m6rec.fits.members import member_inputs, member_names, read_blends, read_members
+from m6rec.kernels.ranking.blending import Blend
+from m6rec.kernels.ranking.members import Member
+from m6rec.lakehouse import Lakehouse
+from m6rec.rankers import FUSION
+from m6rec.spark.sources import read_source
+from m6rec.stages.pairs.catalogue import catalogue_words, forbidden_items
+from m6rec.stages.ranking.embeddings import item_embeddings, user_embeddings
+from m6rec.stages.ranking.lists import make_scoring, rank
+from m6rec.stages.ranking.recommendations import Explaining, recommend
+from m6rec.stages.training.item_weights import item_weights_from_frame
 
 
 def run(lakehouse: Lakehouse, config: Config) -> None:

@@ -12,13 +12,16 @@ from pyspark.sql import functions as F
 
 from m6rec import columns as c
 from m6rec.command_line import command_line
-from m6rec.config import Config
-from m6rec.fits import MLLIB_ALS, item_count, model_row, with_chosen_settings
-from m6rec.kernels.projection import FactorModel
+from m6rec.config.run import Config
+from m6rec.fits.fit import item_count
+from m6rec.fits.models import model_row, with_chosen_settings
+from m6rec.kernels.factors.projection import FactorModel
 from m6rec.lakehouse import Lakehouse
-from m6rec.stages.factor_models import model_to_frame
-from m6rec.stages.factors import train_als, train_mllib_als, train_svd
-from m6rec.stages.features import item_terms
+from m6rec.rankers import MLLIB_ALS
+from m6rec.stages.features.reading import item_terms
+from m6rec.stages.training.factor_models import model_to_frame
+from m6rec.stages.training.factors import train_als, train_svd
+from m6rec.stages.training.mllib import train_mllib_als
 
 
 def run(lakehouse: Lakehouse, config: Config, fits: tuple[str, ...] = c.FITS) -> None:

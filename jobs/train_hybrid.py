@@ -6,22 +6,13 @@ weights serve the final fit too: nothing is ever chosen on test.
 
 from m6rec import columns as c
 from m6rec.command_line import command_line
-from m6rec.config import Config
-from m6rec.fits import (
-    HYBRID,
-    ablation_rows,
-    member_inputs,
-    member_names,
-    model_row,
-    read_item_counts,
-    read_members,
-    unlisted_items,
-)
-from m6rec.kernels.ablation import Ablation, ablate_members, compare_with_whole
-from m6rec.kernels.blending import Blend, Candidates, choose_weights
+from m6rec.config.run import Config
+from m6rec.fits.members import member_names, validation_candidates
+from m6rec.fits.models import ablation_rows, model_row
+from m6rec.kernels.evaluation.ablation import Ablation, ablate_members, compare_with_whole
+from m6rec.kernels.ranking.blending import Candidates, choose_weights
 from m6rec.lakehouse import Lakehouse
-from m6rec.stages.matrix import sample_users, target_rows
-from m6rec.stages.ranking import collect_candidates, make_scoring
+from m6rec.rankers import HYBRID
 
 POPULARITY = "popularity"
 # So little changes no order that any other member sees; a user of whom nothing is known gets the
@@ -64,29 +55,6 @@ def _ablation(candidates: Candidates, names: tuple[str, ...], config: Config) ->
         )
         for part, without in by_part.items()
     ]
-
-
-def validation_candidates(
-    lakehouse: Lakehouse, config: Config, names: tuple[str, ...]
-) -> tuple[Candidates, dict[str, float]]:
-    """What the named members of the selection fit offer a sample of validation users.
-
-    Returns:
-        The candidates, members in the order of the names, and the deviation of each member.
-    """
-    item_counts = read_item_counts(lakehouse, c.SELECTION)
-    scoring = make_scoring(
-        read_members(lakehouse, config, c.SELECTION, names),
-        tuple(Blend(name, (name,), (1.0,), (1.0,)) for name in names),
-        item_counts,
-        forbidden=unlisted_items(lakehouse, config, c.SELECTION),
-        mask_seen=True,
-        n=config.hybrid.candidates_per_member,
-    )
-    targets = target_rows(lakehouse.read("splits"), c.VALIDATION)
-    sample = sample_users(targets, config.hybrid.maximum_users, config.seed)
-    users = member_inputs(lakehouse, c.SELECTION, names)
-    return collect_candidates(users, sample, scoring)
 
 
 if __name__ == "__main__":

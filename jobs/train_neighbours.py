@@ -10,13 +10,14 @@ from pyspark.sql import DataFrame
 
 from m6rec import columns as c
 from m6rec.command_line import command_line
-from m6rec.config import Config
-from m6rec.fits import item_count, with_chosen_settings
+from m6rec.config.run import Config
+from m6rec.fits.fit import item_count
+from m6rec.fits.models import with_chosen_settings
 from m6rec.lakehouse import Lakehouse
-from m6rec.stages.features import item_matrix, item_terms
-from m6rec.stages.neighbours import (
-    item_weights_to_frame,
-    matrix_statistics,
+from m6rec.stages.features.reading import item_matrix, item_terms
+from m6rec.stages.training.gram import matrix_statistics
+from m6rec.stages.training.item_weights import item_weights_to_frame
+from m6rec.stages.training.neighbours import (
     train_content_neighbours,
     train_item_neighbours,
     train_ridge,

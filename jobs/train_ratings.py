@@ -6,13 +6,14 @@ weights are chosen on validation and serve the final fit unchanged.
 
 from m6rec import columns as c
 from m6rec.command_line import command_line
-from m6rec.config import Config
+from m6rec.config.run import Config
 from m6rec.errors import ConfigError
-from m6rec.fits import item_count, model_row
-from m6rec.kernels.ratings import RATING_HYBRID, RATING_MEMBERS
-from m6rec.kernels.rows import Float64
+from m6rec.fits.fit import item_count
+from m6rec.fits.models import model_row
+from m6rec.kernels.arrays.rows import Float64
+from m6rec.kernels.ratings.ratings import RATING_HYBRID, RATING_MEMBERS
 from m6rec.lakehouse import Lakehouse
-from m6rec.stages.ratings import (
+from m6rec.stages.training.ratings import (
     choose_weights,
     predict_parts,
     predictions,

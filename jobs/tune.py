@@ -28,25 +28,25 @@ from jobs import (
     train_neighbours,
     train_towers,
 )
-from jobs.train_hybrid import validation_candidates
 from m6rec import columns as c
 from m6rec.command_line import (
     ConfigOption,
     OutputOption,
     RunIdOption,
     SetOption,
-    check_sources,
     errors_as_messages,
     open_lakehouse,
     read_config,
 )
-from m6rec.config import Config
-from m6rec.fits import FUSION, HYBRID, member_names
-from m6rec.kernels.blending import blended_scores, choose_weights, ndcg_of_users
+from m6rec.config.run import Config
+from m6rec.fits.members import member_names, validation_candidates
+from m6rec.kernels.ranking.blending import blended_scores, choose_weights, ndcg_of_users
 from m6rec.lakehouse import Lakehouse
-from m6rec.lineage import Job
+from m6rec.rankers import FUSION, HYBRID
 from m6rec.report.console import print_trials
-from m6rec.session import session_of_job
+from m6rec.runs import Job
+from m6rec.spark.session import session_of_job
+from m6rec.spark.sources import check_sources
 from m6rec.tuning import (
     Report,
     distributions,

@@ -9,10 +9,10 @@ import coverage
 import pytest
 from pyspark.sql import SparkSession
 
-from m6rec.config import Config, parse_config
-from m6rec.jvm import SIMPLE_COMPILER
+from m6rec.config.run import Config, parse_config
 from m6rec.lakehouse import Lakehouse
-from m6rec.session import get_session
+from m6rec.spark.session import get_session
+from m6rec.startup.jvm import SIMPLE_COMPILER
 from tests.local_properties import with_java_options
 from tests.process_runs import ClusterRun, KilledRun, run_killed_and_again, run_on_cluster
 from tests.synthetic_shop import Shop, make_shop

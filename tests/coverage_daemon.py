@@ -13,7 +13,7 @@ from typing import IO
 import coverage
 import pyspark.daemon
 
-import m6rec.worker_daemon  # noqa: F401 - imports what it does
+import m6rec.startup.worker_daemon  # noqa: F401 - imports what it does
 
 original_main = pyspark.daemon.worker_main
 measured: coverage.Coverage | None = None

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pyspark
 
-from m6rec.session import read_properties
+from m6rec.spark.session import read_properties
 
 JAVA_OPTIONS = "spark.driver.extraJavaOptions"
 LOCAL_PROPERTIES = read_properties(Path(__file__).parent.parent / "conf" / "spark-local.conf")

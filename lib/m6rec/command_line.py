@@ -26,16 +26,18 @@ from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 from rich.console import Console
 
-from m6rec.config import AttributesSource, Config, TableSource, load_config
+from m6rec.config.base import TableSource
+from m6rec.config.run import Config, load_config, sources_of
 from m6rec.errors import M6RecError, TableError
-from m6rec.jvm import compiler_options
-from m6rec.lakehouse import Lakehouse, read_source
-from m6rec.lineage import Job, run_job
-from m6rec.session import session_of_job
+from m6rec.lakehouse import Lakehouse
+from m6rec.runs import Job, run_job
+from m6rec.spark.session import session_of_job
+from m6rec.spark.sources import check_sources
+from m6rec.startup.jvm import compiler_options
 
 WRONG_USE = 2
-
 ConfigOption = Annotated[Path, typer.Option("--config", help="The configuration, a YAML file.")]
+
 SetOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -44,6 +46,7 @@ SetOption = Annotated[
         help="Replace a value of the config; repeatable. The value is read as YAML.",
     ),
 ]
+
 RunIdOption = Annotated[
     str | None,
     typer.Option(
@@ -51,6 +54,7 @@ RunIdOption = Annotated[
         help="The run. Given again, it resumes: finished jobs are skipped. Without it: a new id.",
     ),
 ]
+
 OutputOption = Annotated[
     Path | None,
     typer.Option(
@@ -118,50 +122,6 @@ def open_lakehouse(spark: SparkSession, config: Config, run_id: str) -> Lakehous
 def new_run_id() -> str:
     """An id that sorts by time, such as 20261124T063801-ab12cd."""
     return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
-
-
-def check_sources(spark: SparkSession, config: Config) -> None:
-    """Open every source of the config and check its columns, before any compute.
-
-    Raises:
-        TableError: a table does not exist or lacks a column; the message names the config's key.
-    """
-    for key, source, required in sources_of(config):
-        try:
-            read_source(spark, source, required)
-        except TableError as error:
-            raise TableError(f"{key}: {error}") from error
-
-
-def sources_of(config: Config) -> Iterator[tuple[str, TableSource, tuple[str, ...]]]:
-    """Each table of the owner's: the config's key, the source, the columns that it must have."""
-    columns = config.interactions.columns
-    pair = (columns.user, columns.item)
-    rated = config.ratings.enabled and columns.weight is not None
-    held_out = (*pair, columns.weight or "") if rated else pair
-    named = (*pair, columns.time, columns.weight, columns.event_type, *columns.context)
-    required = tuple(column for column in named if column is not None)
-    yield "interactions.source", config.interactions.source, required
-    if config.split.test is not None:
-        yield "split.test", config.split.test, held_out
-    if config.split.validation is not None:
-        yield "split.validation", config.split.validation, held_out
-    if config.features.users is not None:
-        yield "features.users", config.features.users.source, _named(config.features.users)
-    if config.features.items is not None:
-        yield "features.items", config.features.items.source, _named(config.features.items)
-    rules = config.recommend.rules
-    if rules.allowed_items is not None:
-        yield "recommend.rules.allowed_items", rules.allowed_items, ()
-    if rules.excluded_items is not None:
-        yield "recommend.rules.excluded_items", rules.excluded_items, ()
-    if rules.excluded_pairs is not None:
-        yield "recommend.rules.excluded_pairs", rules.excluded_pairs, ()
-
-
-def _named(attributes: AttributesSource) -> tuple[str, ...]:
-    title = () if attributes.title is None else (attributes.title,)
-    return (attributes.id, *title, *attributes.kinds)
 
 
 def _check_local_path(source: TableSource) -> None:

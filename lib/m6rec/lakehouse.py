@@ -2,26 +2,22 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from threading import RLock
 from typing import Any, TypeVar
 
 import pyarrow as pa
 from delta.tables import DeltaTable
-from py4j.protocol import Py4JError
-from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from pyspark.sql.pandas.types import to_arrow_schema
 
 from m6rec import columns as c
-from m6rec.config import TableSource
 from m6rec.errors import TableError
 from m6rec.schemas import TABLES, TableSchema
+from m6rec.spark.sources import latest_version
 
 Value = TypeVar("Value")
-
 # Columns that name a part of a run's rows, beside the run itself.
 _PARTS = (c.FIT, "kind", "job")
 
@@ -84,7 +80,7 @@ class Lakehouse:
 
     def version(self, name: str) -> int:
         """The latest version of the table."""
-        version = _latest_version(self.spark, self._delta(name))
+        version = latest_version(self.spark, self._delta(name))
         if version is None:
             raise TableError(f"table {self.address(name)} has no history; was it vacuumed away?")
         return version
@@ -222,73 +218,5 @@ def _partition_columns(table: TableSchema) -> list[str]:
     return [c.RUN_ID, *(name for name in _PARTS if name in table.schema.names)]
 
 
-def _latest_version(spark: SparkSession, table: DeltaTable) -> int | None:
-    """The latest version of a Delta table, or None where its history is empty.
-
-    Open-source Delta's log answers in milliseconds; `history` is a query over the log's files.
-    """
-    try:
-        jvm: Any = spark._jvm
-        nothing = getattr(getattr(jvm.scala, "None$"), "MODULE$")
-        return int(table._jdt.deltaLog().update(False, nothing, nothing).version())
-    except Py4JError:
-        # Databricks' own Delta has other classes behind the same table.
-        return _version_in_history(table)
-
-
-def _version_in_history(table: DeltaTable) -> int | None:
-    row = table.history(1).select("version").first()
-    return None if row is None else int(row["version"])
-
-
 def _matches(key: tuple[str, ...]) -> str:
     return " AND ".join(f"target.{column} = source.{column}" for column in key)
-
-
-def read_source(spark: SparkSession, source: TableSource, required: tuple[str, ...]) -> DataFrame:
-    """Read a table of the owner's and check that it has the `required` columns.
-
-    Raises:
-        TableError: it does not exist, cannot be read, or lacks a column.
-    """
-    try:
-        frame = _load(spark, source)
-    except AnalysisException as error:
-        reason = str(error).splitlines()[0]
-        raise TableError(f"cannot read {source.format} table {source.name}: {reason}") from error
-    missing = [column for column in required if column not in frame.columns]
-    if missing:
-        raise TableError(
-            f"table {source.name} has no column {missing}; it has {frame.columns};"
-            " correct the column names in the config"
-        )
-    return frame
-
-
-def source_version(spark: SparkSession, source: TableSource) -> int | None:
-    """The Delta version that reading `source` gives, or None for other formats."""
-    if source.format != "delta":
-        return None
-    if source.version is not None:
-        return source.version
-    table = (
-        DeltaTable.forPath(spark, source.path)
-        if source.path is not None
-        else DeltaTable.forName(spark, source.name)
-    )
-    return _latest_version(spark, table)
-
-
-def _load(spark: SparkSession, source: TableSource) -> DataFrame:
-    reader = spark.read.options(**source.options)
-    if source.version is not None:
-        reader = reader.option("versionAsOf", source.version)
-    if source.table is not None:
-        return reader.table(source.table)
-    if source.format == "csv" and "header" not in source.options:
-        reader = reader.option("header", "true")
-    if source.path is not None and "://" not in source.path and not Path(source.path).exists():
-        raise TableError(
-            f"{source.format} table {source.path} does not exist; correct the path in the config"
-        )
-    return reader.format(source.format).load(source.path)

@@ -22,7 +22,8 @@ from optuna.distributions import (
 )
 from optuna.trial import FrozenTrial, TrialState
 
-from m6rec.config import Choice, Config, Range
+from m6rec.config.run import Config
+from m6rec.config.search import Choice, Range
 from m6rec.errors import ConfigError
 
 STUDY = "m6rec"

@@ -20,7 +20,7 @@ import scipy.linalg  # noqa: F401 - loads its BLAS, so that it can be told
 import typer
 from threadpoolctl import threadpool_info
 
-from m6rec.lineage import code_version
+from m6rec.runs import code_version
 from tests.benchmarks import als, constants, loader, neighbours, scaling, svd, table_jobs, top_n
 from tests.benchmarks.dataset import Dataset, generated, load_interactions, save
 from tests.benchmarks.generator import Sizes

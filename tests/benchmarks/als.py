@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
-from m6rec.kernels.als import als_objective
-from m6rec.kernels.communicator import LocalCommunicator
-from m6rec.kernels.projection import FactorModel, build_factor_model
-from m6rec.kernels.rows import Float32
-from m6rec.kernels.sparse_products import count_items
-from m6rec.stages.factors import train_als
+from m6rec.kernels.arrays.communicator import LocalCommunicator
+from m6rec.kernels.arrays.rows import Float32
+from m6rec.kernels.arrays.sparse_products import count_items
+from m6rec.kernels.factors.als import als_objective
+from m6rec.kernels.factors.projection import FactorModel, build_factor_model
+from m6rec.stages.training.factors import train_als
 from tests.benchmarks.als_objective import (
     ITERATIONS,
     REGULARISATION,

@@ -4,10 +4,10 @@ import os
 
 from jobs.train_factors import write_models
 from m6rec import columns as c
-from m6rec.config import Config
-from m6rec.fits import item_count
+from m6rec.config.run import Config
+from m6rec.fits.fit import item_count
 from m6rec.lakehouse import Lakehouse
-from m6rec.stages.factors import train_als
+from m6rec.stages.training.factors import train_als
 from tests.benchmarks.als_objective import ITERATIONS, long_ratings, mllib_estimator
 from tests.benchmarks.measure import Measure, Workspace, time_of
 from tests.benchmarks.spark import STOCK

@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from m6rec import columns as c
-from m6rec.config import AlsConfig
+from m6rec.config.models import AlsConfig
 
 ITERATIONS = 10
 REGULARISATION = 0.01

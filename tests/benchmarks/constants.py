@@ -9,21 +9,17 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import types as T
 
-from m6rec.cluster import run_program
-from m6rec.config import SvdConfig
-from m6rec.kernels.als import train_als
-from m6rec.kernels.communicator import Communicator, LocalCommunicator
-from m6rec.kernels.least_squares import add_sparse_terms, solve_rows
-from m6rec.kernels.rows import Float32, Rows
-from m6rec.kernels.sparse_products import (
-    count_items,
-    entries_by_item,
-    popularity_order,
-)
-from m6rec.kernels.svd import _normalise, randomized_svd
-from m6rec.kernels.svd import _sweep as _svd_sweep
-from m6rec.kernels.top_n import by_length, top_n_products
-from m6rec.stages.shipping import HANDED_OVER, collect_value, hand_over
+from m6rec.config.models import SvdConfig
+from m6rec.kernels.arrays.communicator import Communicator, LocalCommunicator
+from m6rec.kernels.arrays.rows import Float32, Rows
+from m6rec.kernels.arrays.sparse_products import count_items, entries_by_item, popularity_order
+from m6rec.kernels.factors.als import train_als
+from m6rec.kernels.factors.least_squares import add_sparse_terms, solve_rows
+from m6rec.kernels.factors.svd import _normalise, randomized_svd
+from m6rec.kernels.factors.svd import _sweep as _svd_sweep
+from m6rec.kernels.ranking.top_n import by_length, top_n_products
+from m6rec.spark.barrier import run_program
+from m6rec.spark.shipping import HANDED_OVER, collect_value, hand_over
 from tests.benchmarks import cost_model, preparation
 from tests.benchmarks.als_objective import als_config
 from tests.benchmarks.cost_model import Cluster, Matrix

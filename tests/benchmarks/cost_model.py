@@ -9,9 +9,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from m6rec.config import AlsConfig, NeighboursConfig, SvdConfig, TowersConfig
-from m6rec.kernels import top_n as top_n_kernel
-from m6rec.stages.neighbours import BLOCK_ENTRIES, GRAM_BUDGET
+from m6rec.config.models import AlsConfig, NeighboursConfig, SvdConfig, TowersConfig
+from m6rec.kernels.ranking import top_n as top_n_kernel
+from m6rec.stages.training.gram import BLOCK_ENTRIES
+from m6rec.stages.training.neighbours import GRAM_BUDGET
 from m6rec.towers.batches import POOL_ROWS
 
 WORD = 4

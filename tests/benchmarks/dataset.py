@@ -15,8 +15,8 @@ from pyspark.sql import DataFrame, SparkSession
 
 from m6rec import columns as c
 from m6rec.errors import DataError
-from m6rec.kernels.rows import Rows
-from m6rec.stages.arrow_rows import list_array
+from m6rec.kernels.arrays.rows import Rows
+from m6rec.spark.arrow_rows import list_array
 from tests.benchmarks.generator import Sizes, generate
 
 _FILES = 4

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from m6rec.kernels.rows import Int64, Rows
+from m6rec.kernels.arrays.rows import Int64, Rows
 
 _DRAWS_AT_ONCE = 4_000_000
 _ACTIVITY_EXPONENT = 1.6

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 import numpy as np
 from pyspark.sql import SparkSession
 
-from m6rec.config import SvdConfig, TowersConfig
-from m6rec.kernels.communicator import LocalCommunicator
-from m6rec.kernels.projection import FactorModel
-from m6rec.kernels.svd import randomized_svd, svd_factor_model
-from m6rec.stages.tower_rows import write_tower_rows
+from m6rec.config.models import SvdConfig, TowersConfig
+from m6rec.kernels.arrays.communicator import LocalCommunicator
+from m6rec.kernels.factors.projection import FactorModel
+from m6rec.kernels.factors.svd import randomized_svd, svd_factor_model
+from m6rec.stages.training.tower_rows import write_tower_rows
 from m6rec.towers.batches import (
     READ_PACKS,
     ArrowRowBatches,
@@ -25,8 +25,9 @@ from m6rec.towers.batches import (
     TrainingRows,
     unpack,
 )
+from m6rec.towers.encoder import ItemInputs
 from m6rec.towers.row_files import Manifest
-from m6rec.towers.training import ItemInputs, train_towers
+from m6rec.towers.training import train_towers
 from tests.benchmarks.measure import Contender, Measure, Workspace
 from tests.benchmarks.spark import open_session
 

@@ -7,9 +7,9 @@ import numpy as np
 import scipy.linalg as sl
 from pyspark.sql import DataFrame
 
-from m6rec.config import NeighboursConfig
-from m6rec.kernels.item_neighbours import ItemWeights
-from m6rec.stages.neighbours import train_item_neighbours, train_ridge
+from m6rec.config.models import NeighboursConfig
+from m6rec.kernels.neighbours.item_neighbours import ItemWeights
+from m6rec.stages.training.neighbours import train_item_neighbours, train_ridge
 from tests.benchmarks.measure import CannotRunError, Contender, Measure, Workspace, time_of
 from tests.benchmarks.spark import open_session
 

@@ -9,7 +9,9 @@ from pyspark.sql import functions as F
 from jobs.prepare_interactions import run as prepare_interactions
 from m6rec import columns as c
 from m6rec.command_line import new_run_id, open_lakehouse
-from m6rec.config import Config, InteractionsConfig, TableSource
+from m6rec.config.base import TableSource
+from m6rec.config.data import InteractionsConfig
+from m6rec.config.run import Config
 from tests.benchmarks.measure import Workspace
 from tests.benchmarks.spark import open_session
 

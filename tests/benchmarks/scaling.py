@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from m6rec.config import AlsConfig, SvdConfig
-from m6rec.kernels.top_n import by_length, top_n_products
-from m6rec.stages.factors import train_als, train_svd
+from m6rec.config.models import AlsConfig, SvdConfig
+from m6rec.kernels.ranking.top_n import by_length, top_n_products
+from m6rec.stages.training.factors import train_als, train_svd
 from tests.benchmarks import constants, preparation
 from tests.benchmarks.als_objective import als_config
 from tests.benchmarks.dataset import Dataset, generated, kept

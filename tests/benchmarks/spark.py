@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
-from m6rec.session import get_session
+from m6rec.spark.session import get_session
 from tests.benchmarks.measure import Workspace
 from tests.local_properties import JAVA_OPTIONS, LOCAL_PROPERTIES
 

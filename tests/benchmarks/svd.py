@@ -5,9 +5,9 @@ import scipy.sparse as sp
 from pyspark.mllib.linalg import Vectors
 from pyspark.mllib.linalg.distributed import RowMatrix
 
-from m6rec.config import SvdConfig
-from m6rec.kernels.projection import FactorModel
-from m6rec.stages.factors import train_svd
+from m6rec.config.models import SvdConfig
+from m6rec.kernels.factors.projection import FactorModel
+from m6rec.stages.training.factors import train_svd
 from tests.benchmarks.measure import Contender, Measure, Workspace, time_of
 from tests.benchmarks.spark import STOCK, open_session
 

@@ -8,10 +8,13 @@ from pathlib import Path
 
 from pyspark.sql import DataFrame
 
-from m6rec.config import Config, EvaluateConfig, InteractionsConfig, RecommendConfig, TableSource
-from m6rec.jvm import compiler_options
+from m6rec.config.base import TableSource
+from m6rec.config.data import InteractionsConfig
+from m6rec.config.outputs import EvaluateConfig, RecommendConfig
+from m6rec.config.run import Config
 from m6rec.lakehouse import Lakehouse
-from m6rec.lineage import Job, run_job
+from m6rec.runs import Job, run_job
+from m6rec.startup.jvm import compiler_options
 from tests.benchmarks.als_objective import ITERATIONS, als_config
 from tests.benchmarks.dataset import Dataset
 from tests.benchmarks.measure import Measure, Workspace, run_apart, time_of

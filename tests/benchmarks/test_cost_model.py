@@ -10,11 +10,11 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from m6rec.config import AlsConfig, NeighboursConfig, SvdConfig, TowersConfig
-from m6rec.kernels.als import train_als
-from m6rec.kernels.rows import Rows, rows_from_scipy
-from m6rec.kernels.svd import randomized_svd
-from m6rec.kernels.top_n import _ITEMS_PER_BLOCK, _USERS_PER_BLOCK
+from m6rec.config.models import AlsConfig, NeighboursConfig, SvdConfig, TowersConfig
+from m6rec.kernels.arrays.rows import Rows, rows_from_scipy
+from m6rec.kernels.factors.als import train_als
+from m6rec.kernels.factors.svd import randomized_svd
+from m6rec.kernels.ranking.top_n import _ITEMS_PER_BLOCK, _USERS_PER_BLOCK
 from m6rec.towers.model import TowerModel, TowerShape
 from tests.benchmarks import cost_model as model
 from tests.benchmarks.cost_model import Cluster, Matrix

@@ -7,17 +7,17 @@ computed; `64_als` has factors that ALS has learned; `_hybrid` adds item neighbo
 import numpy as np
 import scipy.sparse as sp
 
-from m6rec.config import NeighboursConfig
-from m6rec.kernels.als import train_als
-from m6rec.kernels.blending import Blend
-from m6rec.kernels.communicator import LocalCommunicator
-from m6rec.kernels.members import DotMember, GivenEncoder, HistoryMember, Terms
-from m6rec.kernels.projection import project
-from m6rec.kernels.rows import Float32, Int32
-from m6rec.kernels.scoring import Hidden, RepresentedUsers, make_ranker, ranker_top_n
-from m6rec.kernels.sparse_products import count_items
-from m6rec.kernels.top_n import by_length, top_n, top_n_products
-from m6rec.stages.neighbours import train_item_neighbours
+from m6rec.config.models import NeighboursConfig
+from m6rec.kernels.arrays.communicator import LocalCommunicator
+from m6rec.kernels.arrays.rows import Float32, Int32
+from m6rec.kernels.arrays.sparse_products import count_items
+from m6rec.kernels.factors.als import train_als
+from m6rec.kernels.factors.projection import project
+from m6rec.kernels.ranking.blending import Blend
+from m6rec.kernels.ranking.members import DotMember, GivenEncoder, HistoryMember, Terms
+from m6rec.kernels.ranking.scoring import Hidden, RepresentedUsers, make_ranker, ranker_top_n
+from m6rec.kernels.ranking.top_n import by_length, top_n, top_n_products
+from m6rec.stages.training.neighbours import train_item_neighbours
 from tests.benchmarks.als_objective import als_config
 from tests.benchmarks.measure import Contender, Measure, Workspace, time_of
 from tests.benchmarks.spark import open_session

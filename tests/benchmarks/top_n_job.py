@@ -8,8 +8,8 @@ from pyspark.sql import functions as F
 
 from jobs.recommend import publishable, read_explaining
 from m6rec import columns as c
-from m6rec.config import Config
-from m6rec.fits import read_blends, read_members
+from m6rec.config.run import Config
+from m6rec.fits.members import read_blends, read_members
 from m6rec.lakehouse import Lakehouse
 from tests.benchmarks.als_objective import long_ratings
 from tests.benchmarks.measure import Measure, Workspace, time_of

@@ -7,9 +7,9 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 
 from m6rec import columns as c
-from m6rec.kernels.projection import FactorModel, project
-from m6rec.stages.arrow_rows import ROW_COLUMNS, list_array_from_matrix, rows_from_batch
-from m6rec.stages.shipping import Shipped, ship
+from m6rec.kernels.factors.projection import FactorModel, project
+from m6rec.spark.arrow_rows import ROW_COLUMNS, list_array_from_matrix, rows_from_batch
+from m6rec.spark.shipping import Shipped, ship
 
 
 def project_users(matrix: DataFrame, model: FactorModel) -> DataFrame:

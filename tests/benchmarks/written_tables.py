@@ -5,10 +5,11 @@ from pyspark.sql import functions as F
 
 from jobs.train_factors import write_models
 from m6rec import columns as c
-from m6rec.config import NeighboursConfig
+from m6rec.config.models import NeighboursConfig
 from m6rec.lakehouse import Lakehouse
-from m6rec.stages.factors import train_als
-from m6rec.stages.neighbours import item_weights_to_frame, train_item_neighbours
+from m6rec.stages.training.factors import train_als
+from m6rec.stages.training.item_weights import item_weights_to_frame
+from m6rec.stages.training.neighbours import train_item_neighbours
 from tests.benchmarks.als_objective import long_ratings, mllib_estimator
 from tests.benchmarks.measure import Workspace
 from tests.benchmarks.spark import open_session

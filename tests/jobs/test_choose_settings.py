@@ -1,6 +1,6 @@
 import pytest
 
-from jobs.choose_settings import Search
+from m6rec.fits.settings_search import Search
 
 
 def test_values_are_kept_where_they_gain_and_the_next_build_on_them() -> None:

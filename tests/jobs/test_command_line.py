@@ -13,16 +13,10 @@ import pytest
 from pyspark.sql import SparkSession
 from typer import Exit
 
-from m6rec.command_line import (
-    check_sources,
-    errors_as_messages,
-    new_run_id,
-    open_lakehouse,
-    read_config,
-    sources_of,
-)
-from m6rec.config import load_config, parse_config
+from m6rec.command_line import errors_as_messages, new_run_id, open_lakehouse, read_config
+from m6rec.config.run import load_config, parse_config, sources_of
 from m6rec.errors import ConfigError, DataError, TableError
+from m6rec.spark.sources import check_sources
 
 REPOSITORY = Path(__file__).parent.parent.parent
 EXAMPLES = sorted((REPOSITORY / "conf").glob("*.yaml"))

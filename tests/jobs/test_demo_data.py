@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from m6rec.demo_data import (
+from m6rec.datasets.movielens import (
     FILES,
     cache_folder,
     fetch_movielens,

@@ -4,8 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from m6rec.config import Config, EvaluateConfig, InteractionsConfig, TableSource
-from m6rec.jvm import SIMPLE_COMPILER, compiler_options
+from m6rec.config.base import TableSource
+from m6rec.config.data import InteractionsConfig
+from m6rec.config.outputs import EvaluateConfig
+from m6rec.config.run import Config
+from m6rec.startup.jvm import SIMPLE_COMPILER, compiler_options
 
 
 def config(lake: str = "somewhere", rankers: tuple[str, ...] = ("als",)) -> Config:

@@ -5,7 +5,8 @@ from pathlib import Path
 from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 
-from m6rec.lakehouse import Lakehouse, _version_in_history
+from m6rec.lakehouse import Lakehouse
+from m6rec.spark.sources import _version_in_history
 
 
 def catalogue(spark: SparkSession, *items: str) -> DataFrame:

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from m6rec.config import Config, parse_config
+from m6rec.config.run import Config, parse_config
 from m6rec.errors import ConfigError, DataError
 from m6rec.lakehouse import Lakehouse
-from m6rec.lineage import code_version, publish, published_run, read_published, run_job
+from m6rec.runs import code_version, publish, published_run, read_published, run_job
 
 
 def config_of(lake: Path, seed: int = 1) -> Config:

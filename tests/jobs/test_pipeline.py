@@ -9,10 +9,10 @@ from pyspark.sql import functions as F
 
 from jobs.pipeline import jobs_of, run_pipeline
 from m6rec import columns as c
-from m6rec.config import Config
-from m6rec.kernels.ratings import RATING_MODELS
+from m6rec.config.run import Config
+from m6rec.kernels.ratings.ratings import RATING_MODELS
 from m6rec.lakehouse import Lakehouse
-from m6rec.lineage import published_run, read_published
+from m6rec.runs import published_run, read_published
 from m6rec.schemas import TABLES
 from tests.synthetic_shop import Shop
 

@@ -13,12 +13,13 @@ import pytest
 from pyspark.sql import SparkSession
 
 from m6rec import columns as c
-from m6rec.fits import item_count, read_factor_model
-from m6rec.kernels.projection import project
-from m6rec.kernels.rows import Float32
+from m6rec.fits.fit import item_count
+from m6rec.fits.members import read_factor_model
+from m6rec.kernels.arrays.rows import Float32
+from m6rec.kernels.factors.projection import project
 from m6rec.lakehouse import Lakehouse
-from m6rec.stages.arrow_rows import ROW_COLUMNS, rows_from_batches
-from m6rec.stages.item_counts import interaction_counts
+from m6rec.spark.arrow_rows import ROW_COLUMNS, rows_from_batches
+from m6rec.stages.pairs.matrix import interaction_counts
 from tests.process_runs import ClusterRun
 
 

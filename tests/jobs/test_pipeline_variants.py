@@ -10,7 +10,8 @@ from pyspark.sql import functions as F
 
 from jobs.pipeline import run_pipeline
 from m6rec import columns as c
-from m6rec.config import CONTENT_RANKERS, RECENT_RANKERS, parse_config
+from m6rec.config.run import parse_config
+from m6rec.rankers import CONTENT_RANKERS, RECENT_RANKERS
 
 
 def write_pairs(folder: Path) -> None:

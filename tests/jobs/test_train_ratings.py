@@ -10,13 +10,13 @@ from pyspark.sql import SparkSession
 from jobs import prepare_interactions, train_ratings
 from jobs.quality import CONFIG
 from m6rec import columns as c
-from m6rec.config import Config, parse_config
+from m6rec.config.run import Config, parse_config
+from m6rec.datasets.folder import config_of_folder
 from m6rec.errors import ConfigError
-from m6rec.fits import read_model
-from m6rec.kernels.ratings import RATING_MEMBERS, RATING_MODELS
+from m6rec.fits.models import read_model
+from m6rec.kernels.ratings.ratings import RATING_MEMBERS, RATING_MODELS
 from m6rec.lakehouse import Lakehouse
-from m6rec.quality import config_of_folder
-from m6rec.stages.rating_evaluation import evaluate_ratings
+from m6rec.stages.evaluation.ratings import evaluate_ratings
 
 
 def write_ratings(folder: Path) -> pd.DataFrame:

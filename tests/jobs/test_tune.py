@@ -15,10 +15,12 @@ from pyspark.sql import SparkSession
 
 from jobs.tune import BEST_FILE, TRIALS_FILE, run_tuning
 from m6rec import columns as c
-from m6rec.command_line import check_sources, read_config
-from m6rec.config import Config, RidgeConfig, load_config, parse_config
+from m6rec.command_line import read_config
+from m6rec.config.models import RidgeConfig
+from m6rec.config.run import Config, load_config, parse_config
 from m6rec.errors import ConfigError, DataError
 from m6rec.lakehouse import Lakehouse
+from m6rec.spark.sources import check_sources
 from m6rec.tuning import (
     Measure,
     Report,

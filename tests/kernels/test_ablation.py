@@ -1,8 +1,13 @@
 import numpy as np
 import pytest
 
-from m6rec.kernels.ablation import EVIDENCE, ablate_members, compare_with_whole, every_nth_user
-from m6rec.kernels.blending import Candidates
+from m6rec.kernels.evaluation.ablation import (
+    EVIDENCE,
+    ablate_members,
+    compare_with_whole,
+    every_nth_user,
+)
+from m6rec.kernels.ranking.blending import Candidates
 
 
 def users_like(scores: list[list[float]], users: int, item_bins: tuple[int, ...]) -> Candidates:

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from m6rec.config import AlsConfig
-from m6rec.kernels.als import als_objective, train_als
-from m6rec.kernels.communicator import LocalCommunicator
-from m6rec.kernels.projection import FactorModel, project
-from m6rec.kernels.rows import Float32, Rows, rows_from_scipy
+from m6rec.config.models import AlsConfig
+from m6rec.kernels.arrays.communicator import LocalCommunicator
+from m6rec.kernels.arrays.rows import Float32, Rows, rows_from_scipy
+from m6rec.kernels.factors.als import als_objective, train_als
+from m6rec.kernels.factors.projection import FactorModel, project
 
 USERS, ITEMS = 60, 40
 LOCAL = LocalCommunicator()

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from m6rec.kernels.blending import (
+from m6rec.kernels.ranking.blending import (
     Blend,
     Candidates,
     blended_scores,

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import stats
 
-from m6rec.kernels.bootstrap import (
+from m6rec.kernels.evaluation.bootstrap import (
     mean_sums,
     no_means,
     no_pairs,

@@ -3,7 +3,8 @@ import pytest
 import scipy.sparse as sp
 
 from m6rec.errors import DataError
-from m6rec.kernels.content import (
+from m6rec.kernels.arrays.rows import rows_from_scipy
+from m6rec.kernels.neighbours.content import (
     ContentEncoder,
     content_profiles,
     fit_profile_regression,
@@ -13,7 +14,6 @@ from m6rec.kernels.content import (
     truncated_svd,
     unit_rows,
 )
-from m6rec.kernels.rows import rows_from_scipy
 
 
 def test_truncated_svd_finds_the_singular_vectors_of_numpy() -> None:

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from m6rec.kernels.content import unit_rows
-from m6rec.kernels.content_neighbours import (
+from m6rec.kernels.neighbours.content import unit_rows
+from m6rec.kernels.neighbours.content_neighbours import (
     content_weights,
     represent_by_neighbours,
     warm_postings,
 )
-from m6rec.kernels.item_neighbours import ItemWeights
+from m6rec.kernels.neighbours.item_neighbours import ItemWeights
 
 N_ITEMS, N_TERMS, PENALTY = 40, 25, 0.7
 

@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 
-from m6rec.kernels.explanation import (
+from m6rec.kernels.arrays.rows import Rows
+from m6rec.kernels.neighbours.item_neighbours import ItemWeights
+from m6rec.kernels.ranking.explanation import (
     ATTRIBUTE,
     HISTORY,
     KINDS,
@@ -11,8 +13,6 @@ from m6rec.kernels.explanation import (
     explain,
     item_attributes,
 )
-from m6rec.kernels.item_neighbours import ItemWeights
-from m6rec.kernels.rows import Rows
 
 # Item 0 speaks for 2 with 3, item 1 for 2 with 1 and against 3.
 WEIGHTS = ItemWeights(

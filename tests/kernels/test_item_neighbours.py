@@ -8,7 +8,8 @@ import pytest
 import scipy.sparse as sp
 
 from m6rec.errors import DataError
-from m6rec.kernels.item_neighbours import (
+from m6rec.kernels.arrays.rows import Rows, rows_from_scipy
+from m6rec.kernels.neighbours.item_neighbours import (
     ItemWeights,
     gram_block,
     item_neighbours,
@@ -19,7 +20,6 @@ from m6rec.kernels.item_neighbours import (
     transpose,
     user_scales,
 )
-from m6rec.kernels.rows import Rows, rows_from_scipy
 
 MATRIX = np.array([[1, 1, 0], [1, 1, 1], [0, 1, 1]], dtype=np.float32)
 

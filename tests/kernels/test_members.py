@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from m6rec.kernels.item_neighbours import ItemWeights
-from m6rec.kernels.members import (
+from m6rec.kernels.arrays.rows import Rows, concatenate_rows
+from m6rec.kernels.neighbours.item_neighbours import ItemWeights
+from m6rec.kernels.ranking.members import (
     DotMember,
     GivenEncoder,
     HistoryMember,
@@ -10,8 +11,7 @@ from m6rec.kernels.members import (
     UserBlock,
     popularity_member,
 )
-from m6rec.kernels.rows import Rows, concatenate_rows
-from m6rec.kernels.scoring import represent, scores_and_moments
+from m6rec.kernels.ranking.scoring import represent, scores_and_moments
 
 NOTHING = np.zeros((2, 0), dtype=np.float32)
 ROWS = Rows(

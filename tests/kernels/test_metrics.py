@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from m6rec.kernels import metrics
-from m6rec.kernels.content import unit_rows
-from m6rec.kernels.rows import Float64, Int32, Int64
+from m6rec.kernels.arrays.rows import Float64, Int32, Int64
+from m6rec.kernels.evaluation import metrics
+from m6rec.kernels.neighbours.content import unit_rows
 
 # Three users: hits at ranks 2 and 4 of 3 relevant; at rank 1 of 1 relevant; no list, 1 relevant.
 RANKED = np.array([[5, 3, 9, 1], [2, 4, -1, -1], [-1, -1, -1, -1]], dtype=np.int32)

@@ -3,7 +3,7 @@
 import numpy as np
 from numba import njit
 
-from m6rec.kernels.prefetch import _prefetch, prefetch_row
+from m6rec.kernels.arrays.prefetch import _prefetch, prefetch_row
 
 
 @njit

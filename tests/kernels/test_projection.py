@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from m6rec.kernels.projection import (
+from m6rec.kernels.arrays.rows import Rows, rows_from_scipy
+from m6rec.kernels.factors.projection import (
     FactorModel,
     along_principal_axes,
     build_factor_model,
     project,
 )
-from m6rec.kernels.rows import Rows, rows_from_scipy
 
 ITEMS, RANK = 30, 7
 

@@ -4,12 +4,17 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from m6rec.config import RatingsConfig, SvdConfig
-from m6rec.kernels.choices import choice_vectors, item_audiences, user_tastes
-from m6rec.kernels.communicator import LocalCommunicator
-from m6rec.kernels.rating_biases import fit_biases
-from m6rec.kernels.ratings import RATING_MEMBERS, blend_weights, rating_parts, train_ratings
-from m6rec.kernels.rows import Rows, rows_from_scipy
+from m6rec.config.models import RatingsConfig, SvdConfig
+from m6rec.kernels.arrays.communicator import LocalCommunicator
+from m6rec.kernels.arrays.rows import Rows, rows_from_scipy
+from m6rec.kernels.ratings.choices import choice_vectors, item_audiences, user_tastes
+from m6rec.kernels.ratings.rating_biases import fit_biases
+from m6rec.kernels.ratings.ratings import (
+    RATING_MEMBERS,
+    blend_weights,
+    rating_parts,
+    train_ratings,
+)
 
 LOCAL = LocalCommunicator()
 USERS, ITEMS = 60, 40

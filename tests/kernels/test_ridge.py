@@ -6,8 +6,9 @@ import pytest
 import scipy.sparse as sp
 
 from m6rec.errors import DataError
-from m6rec.kernels.item_neighbours import gram_block, item_degrees, power, transpose
-from m6rec.kernels.ridge import (
+from m6rec.kernels.arrays.rows import Rows, rows_from_scipy
+from m6rec.kernels.neighbours.item_neighbours import gram_block, item_degrees, power, transpose
+from m6rec.kernels.neighbours.ridge import (
     Gram,
     pruned_gram_rows,
     ridge,
@@ -15,7 +16,6 @@ from m6rec.kernels.ridge import (
     solve_all,
     solve_targets,
 )
-from m6rec.kernels.rows import Rows, rows_from_scipy
 
 N_USERS, N_ITEMS, A, B = 200, 30, 0.25, 0.3
 

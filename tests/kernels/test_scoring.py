@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from m6rec.kernels.blending import BINS, Blend, evidence_bins
-from m6rec.kernels.item_neighbours import ItemWeights
-from m6rec.kernels.members import (
+from m6rec.kernels.arrays.rows import Float32, Rows, rows_from_scipy
+from m6rec.kernels.neighbours.item_neighbours import ItemWeights
+from m6rec.kernels.ranking.blending import BINS, Blend, evidence_bins
+from m6rec.kernels.ranking.members import (
     DotMember,
     GivenEncoder,
     HistoryMember,
@@ -14,8 +15,7 @@ from m6rec.kernels.members import (
     UserBlock,
     popularity_member,
 )
-from m6rec.kernels.rows import Float32, Rows, rows_from_scipy
-from m6rec.kernels.scoring import (
+from m6rec.kernels.ranking.scoring import (
     ExpandedHistoryMember,
     hidden_items,
     make_ranker,
@@ -24,7 +24,7 @@ from m6rec.kernels.scoring import (
     represent,
     scores_and_moments,
 )
-from m6rec.kernels.top_n import top_n
+from m6rec.kernels.ranking.top_n import top_n
 
 N_USERS, N_ITEMS = 1100, 2300
 NAMES = ("vectors", "ridge", "neighbours", "popularity")

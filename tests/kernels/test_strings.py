@@ -1,4 +1,4 @@
-from m6rec.kernels.strings import pack_strings
+from m6rec.kernels.arrays.strings import pack_strings
 
 
 def test_strings_come_back_in_order_whatever_their_alphabet() -> None:

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from m6rec.config import SvdConfig
-from m6rec.kernels.communicator import LocalCommunicator
-from m6rec.kernels.projection import project
-from m6rec.kernels.rows import Rows, rows_from_scipy
-from m6rec.kernels.svd import SvdResult, randomized_svd, svd_factor_model
+from m6rec.config.models import SvdConfig
+from m6rec.kernels.arrays.communicator import LocalCommunicator
+from m6rec.kernels.arrays.rows import Rows, rows_from_scipy
+from m6rec.kernels.factors.projection import project
+from m6rec.kernels.factors.svd import SvdResult, randomized_svd, svd_factor_model
 
 USERS, ITEMS = 120, 80
 LOCAL = LocalCommunicator()

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
-from m6rec.kernels.rows import Float32, Int32, Int64
-from m6rec.kernels.top_n import OrderedItems, by_index, by_length, top_n, top_n_products
+from m6rec.kernels.arrays.rows import Float32, Int32, Int64
+from m6rec.kernels.ranking.top_n import OrderedItems, by_index, by_length, top_n, top_n_products
 
 
 def mask_items(scores: np.ndarray, offsets: np.ndarray, items: np.ndarray) -> None:

@@ -4,14 +4,14 @@ import numpy as np
 import numpy.testing as npt
 import scipy.sparse as sp
 
-from m6rec.kernels.members import SparseRows, Terms
-from m6rec.kernels.rows import Float32, Rows, rows_from_scipy
-from m6rec.kernels.scoring import sums_at
-from m6rec.kernels.user_neighbours import (
+from m6rec.kernels.arrays.rows import Float32, Rows, rows_from_scipy
+from m6rec.kernels.neighbours.user_neighbours import (
     Candidates,
     UserNeighbours,
     user_neighbour_search,
 )
+from m6rec.kernels.ranking.members import SparseRows, Terms
+from m6rec.kernels.ranking.scoring import sums_at
 
 MATRIX = np.array([[1, 1, 0, 0], [1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 0, 1]], dtype=np.float32)
 

@@ -7,11 +7,11 @@ import pytest
 
 from jobs.quality import CONFIG, export_lists
 from m6rec import columns as c
-from m6rec.config import Config
+from m6rec.config.run import Config
+from m6rec.datasets.folder import Protocol, config_of_folder
 from m6rec.errors import TableError
-from m6rec.fits import read_item_counts, unlisted_items
+from m6rec.fits.fit import read_item_counts, unlisted_items
 from m6rec.lakehouse import Lakehouse
-from m6rec.quality import Protocol, config_of_folder
 
 TOP = 100
 

@@ -5,7 +5,7 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from m6rec import columns as c
-from m6rec.stages.behaviour import (
+from m6rec.stages.features.behaviour import (
     ITEM_BEHAVIOUR,
     USER_BEHAVIOUR,
     event_mix,

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
-from m6rec.config import InteractionColumns, InteractionsConfig, TableSource
+from m6rec.config.base import TableSource
+from m6rec.config.data import InteractionColumns, InteractionsConfig
 from m6rec.errors import DataError, TableError
-from m6rec.stages import cleaning
-from m6rec.stages.cleaning import aggregate_pairs, check_counts, clean_interactions
+from m6rec.stages.pairs import cleaning
+from m6rec.stages.pairs.cleaning import aggregate_pairs, check_counts, clean_interactions
 
 NOW = datetime(2024, 6, 1, tzinfo=UTC)
 DAY = datetime(2024, 5, 1)

@@ -8,10 +8,10 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import types as T
 
-from m6rec.cluster import check_barrier, run_program
 from m6rec.errors import ClusterError
-from m6rec.kernels.communicator import Communicator
-from m6rec.kernels.rows import Rows
+from m6rec.kernels.arrays.communicator import Communicator
+from m6rec.kernels.arrays.rows import Rows
+from m6rec.spark.barrier import check_barrier, run_program
 
 SCHEMA = T.StructType().add("rank", "long").add("size", "long").add("value", "binary")
 

@@ -10,14 +10,17 @@ from pyspark.sql import functions as F
 from scipy import stats
 
 from jobs import evaluate
-from m6rec.config import Config, EvaluateConfig, InteractionsConfig, TableSource
+from m6rec.config.base import TableSource
+from m6rec.config.data import InteractionsConfig
+from m6rec.config.outputs import EvaluateConfig
+from m6rec.config.run import Config
 from m6rec.errors import DataError
-from m6rec.kernels import metrics as kernel
-from m6rec.kernels.bootstrap import poisson_weights
-from m6rec.kernels.content import unit_rows
+from m6rec.kernels.evaluation import metrics as kernel
+from m6rec.kernels.evaluation.bootstrap import poisson_weights
+from m6rec.kernels.evaluation.tally import ITEM_SEGMENTS, item_classes
+from m6rec.kernels.neighbours.content import unit_rows
 from m6rec.lakehouse import Lakehouse
-from m6rec.stages import evaluation
-from m6rec.stages.evaluation import Evaluation, compare_runs, evaluate_lists, item_classes
+from m6rec.stages.evaluation.lists import Evaluation, compare_runs, evaluate_lists
 
 CONFIG = EvaluateConfig(rankers=("als", "popularity"), ks=(1, 2), bootstrap_replicates=200)
 LOG3 = np.log2(3)
@@ -120,7 +123,7 @@ def test_segments_equal_the_answer_by_hand(
 
 
 def test_items_fall_into_thirds_of_the_interactions() -> None:
-    names = [evaluation.ITEM_SEGMENTS[place] for place in item_classes(np.array([1, 0, 5, 3, 3]))]
+    names = [ITEM_SEGMENTS[place] for place in item_classes(np.array([1, 0, 5, 3, 3]))]
     assert names == [
         "popularity_tail",
         "cold_items",

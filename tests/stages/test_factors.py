@@ -9,16 +9,22 @@ import pytest
 import scipy.sparse as sp
 from pyspark.sql import DataFrame, SparkSession
 
-from m6rec.config import AlsConfig, MllibAlsConfig, SvdConfig
+from m6rec.config.models import AlsConfig, MllibAlsConfig, SvdConfig
 from m6rec.errors import ArtifactError, DataError
-from m6rec.kernels import als
-from m6rec.kernels.communicator import LocalCommunicator
-from m6rec.kernels.projection import project
-from m6rec.kernels.rows import Rows, rows_from_scipy
-from m6rec.kernels.svd import randomized_svd, svd_factor_model
-from m6rec.stages import factors as stage
-from m6rec.stages.arrow_rows import list_array
-from m6rec.stages.factor_models import model_from_frame, model_to_frame
+from m6rec.kernels.arrays.communicator import LocalCommunicator
+from m6rec.kernels.arrays.rows import Rows, rows_from_scipy
+from m6rec.kernels.factors import als
+from m6rec.kernels.factors.projection import project
+from m6rec.kernels.factors.svd import randomized_svd, svd_factor_model
+from m6rec.spark.arrow_rows import list_array
+from m6rec.stages.training import factors as stage
+from m6rec.stages.training.als_checkpoint import (
+    checkpoint_fingerprint,
+    read_checkpoint,
+    write_checkpoint,
+)
+from m6rec.stages.training.factor_models import model_from_frame, model_to_frame
+from m6rec.stages.training.mllib import train_mllib_als
 
 USERS, ITEMS = 90, 50
 ALS = AlsConfig(rank=5, iterations=6, checkpoint_every=2, unobserved_total=10.0)
@@ -73,11 +79,11 @@ def test_als_stopped_after_a_checkpoint_resumes_to_the_same_model(
 ) -> None:
     path = str(tmp_path / "new" / "als.npz")
     local = LocalCommunicator()
-    fingerprint = stage._fingerprint(_rows(), ITEMS, ALS, 1, local)
+    fingerprint = checkpoint_fingerprint(_rows(), ITEMS, ALS, 1, local)
     iterations = []
 
     def write_and_stop(iteration: int, factors: np.ndarray) -> None:
-        stage._write_checkpoint(path, fingerprint, iteration, factors)
+        write_checkpoint(path, fingerprint, iteration, factors)
         iterations.append(iteration)
         if iteration == 4:
             raise KeyboardInterrupt
@@ -95,11 +101,11 @@ def test_a_checkpoint_is_used_only_for_the_same_rows_config_and_seed(
 ) -> None:
     path = str(tmp_path / "als.npz")
     stage.train_als(matrix, ITEMS, ALS, 1, path)
-    fingerprint = stage._fingerprint(_rows(), ITEMS, ALS, 1, LocalCommunicator())
-    found = stage._read_checkpoint(path, fingerprint)
+    fingerprint = checkpoint_fingerprint(_rows(), ITEMS, ALS, 1, LocalCommunicator())
+    found = read_checkpoint(path, fingerprint)
     assert found is not None and found[0] == 4
-    other = stage._fingerprint(_rows(), ITEMS, ALS, 2, LocalCommunicator())
-    assert stage._read_checkpoint(path, other) is None
+    other = checkpoint_fingerprint(_rows(), ITEMS, ALS, 2, LocalCommunicator())
+    assert read_checkpoint(path, other) is None
     assert [file.name for file in tmp_path.iterdir()] == ["als.npz"]
 
 
@@ -107,7 +113,7 @@ def test_a_broken_checkpoint_says_what_to_do(tmp_path: Path) -> None:
     path = tmp_path / "als.npz"
     path.write_bytes(b"half a file")
     with pytest.raises(ArtifactError, match="remove it"):
-        stage._read_checkpoint(str(path), "any")
+        read_checkpoint(str(path), "any")
 
 
 def test_a_model_survives_its_table(spark: SparkSession) -> None:
@@ -131,7 +137,7 @@ def test_a_model_survives_its_table(spark: SparkSession) -> None:
 def test_mllib_users_are_what_project_gives(matrix: DataFrame, tmp_path: Path) -> None:
     # So many iterations overflow the stack of a JVM that keeps no checkpoints.
     config = MllibAlsConfig(rank=4, iterations=25)
-    model, users = stage.train_mllib_als(matrix, ITEMS, config, 1, str(tmp_path))
+    model, users = train_mllib_als(matrix, ITEMS, config, 1, str(tmp_path))
     assert not model.factors[5].any()
     found = {row["user_index"]: row["factor"] for row in users.collect()}
     assert 7 not in found

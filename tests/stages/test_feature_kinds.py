@@ -2,7 +2,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from m6rec.errors import TableError
-from m6rec.stages.feature_kinds import infer_kinds, kind_of_strings
+from m6rec.stages.features.kinds import infer_kinds, kind_of_strings
 
 GENRES = ("Drama", "Comedy", "Action", "Horror")
 

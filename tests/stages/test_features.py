@@ -5,10 +5,11 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from m6rec import columns as c
-from m6rec.config import FeatureKind, FeaturesConfig
+from m6rec.config.data import FeatureKind, FeaturesConfig
 from m6rec.errors import ArtifactError, TableError
-from m6rec.stages.feature_pipeline import FeaturePipeline
-from m6rec.stages.features import fit_features, item_matrix, read_content_encoder
+from m6rec.stages.features.fitting import fit_features
+from m6rec.stages.features.pipeline import FeaturePipeline
+from m6rec.stages.features.reading import item_matrix, read_content_encoder
 
 KINDS: dict[str, FeatureKind] = {
     "year:float": "numeric",

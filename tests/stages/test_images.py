@@ -9,7 +9,7 @@ from pyspark.sql import SparkSession
 
 from m6rec import columns as c
 from m6rec.errors import TableError
-from m6rec.stages.images import PIXELS, load_images
+from m6rec.stages.features.images import PIXELS, load_images
 
 
 def _encoded(colour: tuple[int, int, int], kind: str) -> bytes:

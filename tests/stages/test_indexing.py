@@ -2,7 +2,7 @@
 
 from pyspark.sql import DataFrame, SparkSession
 
-from m6rec.stages.indexing import extend_index
+from m6rec.stages.pairs.indexing import extend_index
 
 COUNTS = {f"item{n:02d}": n % 4 for n in range(40)}
 EXPECTED = sorted(COUNTS, key=lambda item: (-COUNTS[item], item))

@@ -10,7 +10,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from m6rec.errors import ClusterError
-from m6rec.stages.item_side import ShippedArrays, ship_arrays
+from m6rec.spark.shipping import ShippedArrays, ship_arrays
 
 
 def test_executors_map_the_arrays_that_the_driver_sent(spark: SparkSession) -> None:

@@ -7,7 +7,7 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from m6rec.schemas import USER_ITEM_MATRIX
-from m6rec.stages.matrix import target_rows, user_item_matrix
+from m6rec.stages.pairs.matrix import target_rows, user_item_matrix
 
 EARLY, LATE = datetime(2024, 1, 1), datetime(2024, 2, 1)
 ROWS = [

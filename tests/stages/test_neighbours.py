@@ -12,14 +12,18 @@ from pyspark.sql import types as T
 
 from jobs import train_neighbours
 from m6rec import columns as c
-from m6rec.config import Config, NeighboursConfig, RidgeConfig, parse_config
+from m6rec.config.models import NeighboursConfig, RidgeConfig
+from m6rec.config.run import Config, parse_config
 from m6rec.errors import DataError, M6RecError
-from m6rec.kernels import item_neighbours as kernel
-from m6rec.kernels import ridge as ridge_kernel
-from m6rec.kernels.rows import Rows, rows_from_scipy
-from m6rec.kernels.user_neighbours import Candidates, user_neighbour_search
+from m6rec.kernels.arrays.rows import Rows, rows_from_scipy
+from m6rec.kernels.neighbours import item_neighbours as kernel
+from m6rec.kernels.neighbours import ridge as ridge_kernel
+from m6rec.kernels.neighbours.user_neighbours import Candidates, user_neighbour_search
 from m6rec.lakehouse import Lakehouse
-from m6rec.stages import neighbours as stage
+from m6rec.stages.training import gram
+from m6rec.stages.training import neighbours as stage
+from m6rec.stages.training.gram import MatrixStatistics, assign_blocks, matrix_statistics
+from m6rec.stages.training.item_weights import item_weights_from_frame, item_weights_to_frame
 
 N_USERS, N_ITEMS = 120, 40
 CONFIG = NeighboursConfig(
@@ -68,7 +72,7 @@ def matrix(spark: SparkSession, rows: Rows) -> DataFrame:
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage, "BLOCK_ENTRIES", 300)
+    monkeypatch.setattr(gram, "BLOCK_ENTRIES", 300)
 
 
 def _assert_equal(found: kernel.ItemWeights, expected: kernel.ItemWeights) -> None:
@@ -87,7 +91,7 @@ def test_many_blocks_give_what_one_gives_to_the_last_bit(
     spark: SparkSession, rows: Rows, matrix: DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     many = stage.train_item_neighbours(matrix, N_ITEMS, CONFIG)
-    monkeypatch.setattr(stage, "BLOCK_ENTRIES", 10**9)
+    monkeypatch.setattr(gram, "BLOCK_ENTRIES", 10**9)
     shuffled = rows.to_scipy(N_ITEMS)[::-1].tocsr()
     other = _frame(spark, rows_from_scipy(shuffled, rows.user_index[::-1].copy()), 1)
     one = stage.train_item_neighbours(other, N_ITEMS, CONFIG)
@@ -128,13 +132,13 @@ def test_long_histories_are_cut_before_they_cost_their_square(
     cut = kernel.sample_long_rows(rows, 5)
     expected = kernel.item_neighbours(cut, N_ITEMS, 6, 0.5, 0.5)
     _assert_equal(stage.train_item_neighbours(_frame(spark, rows, 2), N_ITEMS, config), expected)
-    statistics = stage.matrix_statistics(_frame(spark, rows, 2), N_ITEMS, 5)
+    statistics = matrix_statistics(_frame(spark, rows, 2), N_ITEMS, 5)
     assert statistics.costs.sum() == (cut.counts**2).sum()
 
 
 def test_statistics_are_the_counts_of_the_matrix(matrix: DataFrame) -> None:
     dense = _dense()
-    found = stage.matrix_statistics(matrix, N_ITEMS, 2000)
+    found = matrix_statistics(matrix, N_ITEMS, 2000)
     npt.assert_array_equal(found.counts, (dense > 0).sum(axis=0))
     npt.assert_allclose(found.degrees, dense.sum(axis=0))
     npt.assert_array_equal(found.costs, ((dense > 0).sum(axis=1)[:, None] * (dense > 0)).sum(0))
@@ -178,14 +182,14 @@ def test_an_empty_matrix_has_no_item_neighbours_and_no_ridge(spark: SparkSession
 
 def test_weights_survive_the_table(spark: SparkSession) -> None:
     weights = kernel.item_weights_from_scipy(sp.random(50, 50, 0.1, "csr", random_state=4))
-    frame = stage.item_weights_to_frame(spark, weights, "ridge")
+    frame = item_weights_to_frame(spark, weights, "ridge")
     assert frame.count() == np.count_nonzero(np.diff(weights.offsets))
-    again = stage.item_weights_from_frame(frame.orderBy(F.rand(1)), 50)
+    again = item_weights_from_frame(frame.orderBy(F.rand(1)), 50)
     npt.assert_array_equal(again.offsets, weights.offsets)
     npt.assert_array_equal(again.neighbour_indices, weights.neighbour_indices)
     npt.assert_array_equal(again.weights, weights.weights)
     with pytest.raises(DataError, match="once at most"):
-        stage.item_weights_from_frame(frame.union(frame), 50)
+        item_weights_from_frame(frame.union(frame), 50)
 
 
 def test_items_beyond_the_index_are_named(matrix: DataFrame) -> None:
@@ -196,8 +200,8 @@ def test_items_beyond_the_index_are_named(matrix: DataFrame) -> None:
 def test_blocks_share_the_cost_about_equally() -> None:
     costs = np.random.default_rng(2).zipf(1.7, 5000).clip(max=2000) * 1000
     nothing = np.zeros(5000)
-    statistics = stage.MatrixStatistics(costs, nothing, costs, 1.0, np.zeros(3, np.int64))
-    blocks, n_blocks = stage.assign_blocks(statistics, 4)
+    statistics = MatrixStatistics(costs, nothing, costs, 1.0, np.zeros(3, np.int64))
+    blocks, n_blocks = assign_blocks(statistics, 4)
     shares = np.bincount(blocks, weights=costs) / costs.sum()
     assert n_blocks == len(shares) == 4
     assert shares.max() < 1.3 / n_blocks
@@ -232,7 +236,7 @@ def test_the_job_writes_both_methods_and_user_neighbours_of_both_fits(
     train_neighbours.run(lakehouse, _config())
     ridge = lakehouse.read("item_neighbours", fit=c.FINAL, method="ridge")
     _assert_equal(
-        stage.item_weights_from_frame(ridge, N_ITEMS), stage.train_ridge(matrix, N_ITEMS, CONFIG)
+        item_weights_from_frame(ridge, N_ITEMS), stage.train_ridge(matrix, N_ITEMS, CONFIG)
     )
     parts = lakehouse.read("item_neighbours").select(c.FIT, c.METHOD).distinct().count()
     assert parts == 4

@@ -4,20 +4,14 @@ import numpy as np
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
-from m6rec.kernels.blending import Blend
-from m6rec.kernels.explanation import item_attributes
-from m6rec.kernels.item_neighbours import ItemWeights
-from m6rec.kernels.members import HistoryMember, popularity_member
-from m6rec.kernels.strings import pack_strings
-from m6rec.stages.ranking import (
-    Explaining,
-    Scoring,
-    collect_candidates,
-    make_scoring,
-    rank,
-    recommend,
-    user_inputs,
-)
+from m6rec.kernels.arrays.strings import pack_strings
+from m6rec.kernels.neighbours.item_neighbours import ItemWeights
+from m6rec.kernels.ranking.blending import Blend
+from m6rec.kernels.ranking.explanation import item_attributes
+from m6rec.kernels.ranking.members import HistoryMember, popularity_member
+from m6rec.stages.ranking.candidates import collect_candidates
+from m6rec.stages.ranking.lists import Scoring, make_scoring, rank, user_inputs
+from m6rec.stages.ranking.recommendations import Explaining, recommend
 
 # Item 0 speaks for item 3, item 1 for item 2.
 WEIGHTS = ItemWeights(

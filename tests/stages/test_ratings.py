@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
-from m6rec.config import EvaluateConfig, RatingsConfig
+from m6rec.config.models import RatingsConfig
+from m6rec.config.outputs import EvaluateConfig
 from m6rec.errors import DataError
-from m6rec.kernels import ratings as kernel
-from m6rec.kernels.communicator import LocalCommunicator
-from m6rec.kernels.rows import Rows
-from m6rec.stages import ratings as stage
-from m6rec.stages.rating_evaluation import evaluate_ratings
+from m6rec.kernels.arrays.communicator import LocalCommunicator
+from m6rec.kernels.arrays.rows import Rows
+from m6rec.kernels.ratings import ratings as kernel
+from m6rec.stages.evaluation.ratings import evaluate_ratings
+from m6rec.stages.training import ratings as stage
 
 USERS, ITEMS = 50, 30
 CONFIG = RatingsConfig(rank=3, iterations=4, choice_rank=3)

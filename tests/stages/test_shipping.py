@@ -6,7 +6,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from m6rec.errors import DataError
-from m6rec.stages.shipping import HANDED_OVER, collect_value, hand_over, ship
+from m6rec.spark.shipping import HANDED_OVER, collect_value, hand_over, ship
 
 
 def test_an_object_reaches_the_workers_with_its_large_arrays_mapped(spark: SparkSession) -> None:

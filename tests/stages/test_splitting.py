@@ -11,9 +11,11 @@ import scipy.sparse as sp
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from m6rec.config import SplitConfig, TableSource
+from m6rec.config.base import TableSource
+from m6rec.config.data import SplitConfig
 from m6rec.errors import ConfigError
-from m6rec.stages.splitting import ItemSample, choose_mixed, split_pairs
+from m6rec.kernels.evaluation.mixed_split import ItemSample, choose_mixed
+from m6rec.stages.pairs.splitting import split_pairs
 
 START = datetime(2024, 1, 1)
 SCHEMA = "user_index long, item_index long, weight double, event_time timestamp, positive boolean"

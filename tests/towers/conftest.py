@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from m6rec.kernels.projection import FactorModel, build_factor_model
-from m6rec.kernels.rows import Float32, Rows, rows_from_scipy
+from m6rec.kernels.arrays.rows import Float32, Rows, rows_from_scipy
+from m6rec.kernels.factors.projection import FactorModel, build_factor_model
 from m6rec.towers.row_files import Manifest, write_row_file
 
 N_USERS, N_ITEMS, RANK = 120, 60, 8

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from m6rec.errors import ArtifactError
-from m6rec.kernels.projection import FactorModel
-from m6rec.kernels.rows import Rows
+from m6rec.kernels.arrays.rows import Rows
+from m6rec.kernels.factors.projection import FactorModel
 from m6rec.towers.artifact import TowerProvenance, load_towers, save_towers
 from m6rec.towers.encoder import TowerEncoder
 from m6rec.towers.model import TowerModel, TowerShape

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from m6rec.errors import DataError
-from m6rec.kernels.projection import FactorModel
-from m6rec.kernels.rows import Float32, Rows, concatenate_rows
+from m6rec.kernels.arrays.rows import Float32, Rows, concatenate_rows
+from m6rec.kernels.factors.projection import FactorModel
 from m6rec.towers.encoder import (
     TowerEncoder,
     gate,

@@ -7,11 +7,11 @@ import pytest
 from pyspark.ml.torch.distributor import TorchDistributor
 from pyspark.sql import SparkSession
 
-from m6rec.config import TowersConfig
-from m6rec.kernels.projection import FactorModel
-from m6rec.kernels.rows import Float32, Rows
-from m6rec.towers.ranks import TrainingTask, train_alone, train_as_rank
-from m6rec.towers.training import ItemInputs
+from m6rec.config.models import TowersConfig
+from m6rec.kernels.arrays.rows import Float32, Rows
+from m6rec.kernels.factors.projection import FactorModel
+from m6rec.towers.encoder import ItemInputs
+from m6rec.towers.launch import TrainingTask, train_alone, train_as_rank
 from m6rec.towers.validation import ValidationSample
 from tests.towers.conftest import N_ITEMS, write_files
 

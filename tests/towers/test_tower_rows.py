@@ -7,10 +7,10 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from m6rec.errors import DataError
-from m6rec.kernels.rows import Rows
-from m6rec.stages.images import image_array
-from m6rec.stages.tower_inputs import validation_sample
-from m6rec.stages.tower_rows import write_tower_rows
+from m6rec.kernels.arrays.rows import Rows
+from m6rec.stages.features.images import image_array
+from m6rec.stages.ranking.validation import validation_sample
+from m6rec.stages.training.tower_rows import write_tower_rows
 from m6rec.towers.batches import ArrowRowBatches, concatenate_training_rows
 from m6rec.towers.row_files import Manifest, load_manifest
 

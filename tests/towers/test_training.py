@@ -7,21 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from m6rec.config import TowersConfig
+from m6rec.config.models import TowersConfig
 from m6rec.errors import ArtifactError, DataError
-from m6rec.kernels.projection import FactorModel
-from m6rec.kernels.rows import Float32, Rows
+from m6rec.kernels.arrays.rows import Float32, Rows
+from m6rec.kernels.factors.projection import FactorModel
 from m6rec.towers.batches import ArrowRowBatches
-from m6rec.towers.encoder import TowerEncoder, gate
+from m6rec.towers.encoder import ItemInputs, TowerEncoder, gate
+from m6rec.towers.examples import split_targets
 from m6rec.towers.row_files import Manifest
-from m6rec.towers.training import (
-    ItemInputs,
-    TrainingResult,
-    Validate,
-    learning_rate,
-    split_targets,
-    train_towers,
-)
+from m6rec.towers.training import TrainingResult, Validate, learning_rate, train_towers
 from m6rec.towers.validation import ValidationSample
 from tests.towers.conftest import COLOURS, N_ITEMS, write_files
 

@@ -7,10 +7,10 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from m6rec import columns as c
-from m6rec.config import Config
+from m6rec.config.run import Config
 from m6rec.lakehouse import Lakehouse
-from m6rec.lineage import configurations_evaluated, step_seconds
 from m6rec.report.page import ReportData
+from m6rec.runs import configurations_evaluated, step_seconds
 
 EXAMPLE_USERS = 3
 HISTORY_SHOWN = 10

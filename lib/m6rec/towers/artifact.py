@@ -15,8 +15,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from m6rec.errors import ArtifactError
-from m6rec.kernels.projection import FactorModel
-from m6rec.kernels.rows import Float32
+from m6rec.kernels.arrays.rows import Float32
+from m6rec.kernels.factors.projection import FactorModel
 from m6rec.towers.encoder import TowerEncoder
 
 WEIGHTS_FILE = "towers.safetensors"

@@ -20,7 +20,7 @@ import torch
 
 from m6rec import columns as c
 from m6rec.errors import DataError
-from m6rec.kernels.rows import Float32, Rows, concatenate_rows
+from m6rec.kernels.arrays.rows import Float32, Rows, concatenate_rows
 from m6rec.towers.row_files import COUNTS, NO_USER, Manifest
 
 POOL_ROWS = 65_536

@@ -14,12 +14,12 @@ from numpy.lib.stride_tricks import sliding_window_view
 from scipy.special import erf
 
 from m6rec.errors import DataError
-from m6rec.kernels.projection import FactorModel, build_factor_model, project
-from m6rec.kernels.rows import Float32, Int64, Rows
+from m6rec.kernels.arrays.rows import Float32, Int64, Rows
+from m6rec.kernels.factors.projection import FactorModel, build_factor_model, project
+from m6rec.kernels.ranking.members import UserBlock
 
 NORM_FLOOR = np.float32(1e-2)
 ROWS_PER_BLOCK = 4096
-
 _WEIGHTS = "weights."
 _FACTORS = "factors."
 
@@ -240,3 +240,35 @@ def _at_root_length(rows: npt.NDArray[Any]) -> Float32:
 
 def _blocks(rows: int) -> list[tuple[int, int]]:
     return [(start, min(start + ROWS_PER_BLOCK, rows)) for start in range(0, rows, ROWS_PER_BLOCK)]
+
+
+@dataclass(frozen=True)
+class TowerUserEncoder:
+    """User embeddings of one pair of towers."""
+
+    towers: TowerEncoder
+
+    def encode(self, block: UserBlock) -> Float32:
+        """float32 [n, rank + 1]."""
+        features = block.features if block.features.shape[1] else None
+        return self.towers.encode_users(block.rows, features)
+
+
+@dataclass(frozen=True)
+class ItemInputs:
+    """The item side of a training.
+
+    Attributes:
+        factor_model: factors of M items, and the projection of rows onto them.
+        features: float32 [M, features], or None.
+        images: uint8 [M, 3, size, size], or None.
+    """
+
+    factor_model: FactorModel
+    features: Float32 | None = None
+    images: npt.NDArray[np.uint8] | None = None
+
+    @property
+    def counts(self) -> Int64:
+        """int64 [M]: interactions of each item."""
+        return self.factor_model.interaction_counts

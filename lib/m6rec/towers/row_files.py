@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from m6rec import columns as c
 from m6rec.errors import DataError
-from m6rec.kernels.rows import Float32, Int64, Rows
+from m6rec.kernels.arrays.rows import Float32, Int64, Rows
 
 MANIFEST_FILE = "manifest.json"
 USERS_OF_PACK = 64

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from m6rec.kernels.metrics import hit_matrix, ndcg
-from m6rec.kernels.rows import Float32, Float64, Int32, Rows
-from m6rec.towers.encoder import TowerEncoder
-from m6rec.towers.training import ItemInputs
+from m6rec.kernels.arrays.rows import Float32, Float64, Int32, Rows
+from m6rec.kernels.evaluation.metrics import hit_matrix, ndcg
+from m6rec.towers.encoder import ItemInputs, TowerEncoder
 
 USERS_PER_BLOCK = 512
 

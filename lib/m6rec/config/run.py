@@ -1,0 +1,268 @@
+"""The configuration of a run as a whole: how it is read, checked and changed."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError, model_validator
+
+from m6rec.config.base import Section, TableSource
+from m6rec.config.data import AttributesSource, FeaturesConfig, InteractionsConfig, SplitConfig
+from m6rec.config.models import (
+    FactorsConfig,
+    HybridConfig,
+    NeighboursConfig,
+    RatingsConfig,
+    SettingsConfig,
+    TowersConfig,
+)
+from m6rec.config.outputs import AblationConfig, EvaluateConfig, RecommendConfig
+from m6rec.config.search import TUNABLE, Choice, Range, TuneConfig
+from m6rec.errors import ConfigError
+from m6rec.rankers import CO_OCCURRENCE_RANKERS, CONTENT_RANKERS, RECENT_RANKERS, RankerName
+
+
+class Config(Section):
+    """The whole configuration of a run.
+
+    `lake` is the root path of the tables, or `catalog.schema`. `artifacts` is a folder of a mounted
+    file system for what is no table (models, checkpoints); by default it lies within `lake`.
+    """
+
+    interactions: InteractionsConfig
+    split: SplitConfig = SplitConfig()
+    settings: SettingsConfig = SettingsConfig()
+    factors: FactorsConfig = FactorsConfig()
+    neighbours: NeighboursConfig = NeighboursConfig()
+    features: FeaturesConfig = FeaturesConfig()
+    towers: TowersConfig = TowersConfig()
+    ratings: RatingsConfig = RatingsConfig()
+    hybrid: HybridConfig = HybridConfig()
+    ablation: AblationConfig = AblationConfig()
+    recommend: RecommendConfig = RecommendConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    tune: TuneConfig = TuneConfig()
+    lake: str = "m6rec-lake"
+    artifacts: str | None = None
+    seed: int = 42
+
+    @model_validator(mode="after")
+    def _last_needs_time(self) -> "Config":
+        needs_time = {"temporal", "last"}
+        asked = {self.split.strategy, self.split.validation_strategy} & needs_time
+        if asked and self.interactions.columns.time is None:
+            raise ValueError(
+                f"split by {sorted(asked)[0]} needs interactions.columns.time, which is not set"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _search_fits(self) -> "Config":
+        problems = [
+            f"tune.search: {problem}"
+            for key, dimension in self.tune.search.items()
+            for problem in self._search_problems(key, dimension)
+        ]
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    def _search_problems(self, key: str, dimension: Range | Choice) -> Iterator[str]:
+        """What stands against trying the dimension's values at `key`."""
+        try:
+            current = self.value(key)
+        except KeyError:
+            yield f"{key}: unknown key; remove it or correct its spelling"
+            return
+        if isinstance(current, Section) or not key.startswith(TUNABLE):
+            yield f"{key} cannot be tuned; give a key that starts with {', '.join(TUNABLE)}"
+            return
+        for value in dimension.extremes():
+            # Without a search of its own, or its check would come here again.
+            data = self.model_dump(mode="json") | {"tune": {"search": {}}}
+            _put(data, key, value)
+            try:
+                Config.model_validate(data)
+            except ValidationError as error:
+                yield f"{key}: the config does not take {value!r}: {error.errors()[0]['msg']}"
+
+    def value(self, key: str) -> Any:
+        """What stands at a dotted key.
+
+        Raises:
+            KeyError: there is no such key.
+        """
+        found: Any = self
+        for name in key.split("."):
+            if not isinstance(found, Section) or name not in type(found).model_fields:
+                raise KeyError(key)
+            found = getattr(found, name)
+        return found
+
+    def replaced(self, values: Mapping[str, Any]) -> "Config":
+        """The configuration with other values at dotted keys.
+
+        Raises:
+            ConfigError: a key or value is wrong.
+        """
+        data = self.given()
+        for key, value in values.items():
+            _put(data, key, value)
+        return parse_config(data, f"with {dict(values)}")
+
+    def given(self) -> dict[str, Any]:
+        """What has been set, without the defaults, as plain data."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
+    @model_validator(mode="after")
+    def _ratings_are_as_given(self) -> "Config":
+        if not self.ratings.enabled:
+            return self
+        interactions = self.interactions
+        if interactions.columns.weight is None:
+            raise ValueError("ratings.enabled needs interactions.columns.weight, which is not set")
+        # Only positives are held out: errors would be measured on what was liked alone.
+        changed = {
+            "positive_minimum": interactions.positive_minimum is not None,
+            "half_life_days": interactions.half_life_days is not None,
+            "event_weights": bool(interactions.event_weights),
+            "duplicates: sum": interactions.duplicates == "sum",
+        }
+        found = [key for key, is_set in changed.items() if is_set]
+        if found:
+            raise ValueError(
+                f"ratings.enabled predicts all ratings as they are, and interactions.{found[0]}"
+                " changes or leaves out some; remove one of both"
+            )
+        return self
+
+    @property
+    def has_behaviour(self) -> bool:
+        """Whether features of behaviour are made."""
+        if self.features.behaviour is not None:
+            return self.features.behaviour
+        columns = self.interactions.columns
+        attributes = self.features.users or self.features.items
+        return bool(attributes or columns.time or columns.event_type or columns.context)
+
+    def usable(self, rankers: tuple[RankerName, ...]) -> tuple[RankerName, ...]:
+        """The rankers that these interactions and attributes can feed."""
+        unusable: frozenset[str] = frozenset()
+        if self.interactions.columns.time is None:
+            unusable |= RECENT_RANKERS
+        if self.features.items is None:
+            unusable |= CONTENT_RANKERS
+        return tuple(name for name in rankers if name not in unusable)
+
+    @property
+    def hybrid_members(self) -> tuple[RankerName, ...]:
+        """The members that the hybrid may blend: as given, or those that validation can judge."""
+        members = self.usable(self.hybrid.members)
+        if "members" in self.hybrid.model_fields_set or not self._may_validate_by_likeness:
+            return members
+        return tuple(name for name in members if name not in CO_OCCURRENCE_RANKERS)
+
+    @property
+    def _may_validate_by_likeness(self) -> bool:
+        split = self.split
+        if split.validation is not None or split.validation_strategy != "auto":
+            return split.validation_strategy == "mixed"
+        return self.interactions.columns.time is None and split.strategy in {"provided", "none"}
+
+    def fingerprint(self) -> str:
+        """SHA-256 of all that a run follows from, in canonical JSON."""
+        canonical = json.dumps(self.model_dump(mode="json", exclude={"tune"}), sort_keys=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def load_config(path: str | Path, overrides: tuple[str, ...] = ()) -> Config:
+    """Read a YAML file, apply `section.key=value` overrides, and validate the whole.
+
+    Raises:
+        ConfigError: the file is missing or not YAML, or a key or value is wrong; the message
+            names each.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise ConfigError(f"config file {file} does not exist; give an existing file to --config")
+    try:
+        data = yaml.safe_load(file.read_text()) or {}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"config file {file} is not valid YAML: {error}") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"config file {file} holds a {type(data).__name__}, expected sections")
+    for override in overrides:
+        _apply_override(data, override)
+    return parse_config(data, str(file))
+
+
+def parse_config(data: dict[str, Any], origin: str) -> Config:
+    """Validate plain data as a Config; `origin` is named in the error."""
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        problems = "\n".join(f"  {_describe(problem)}" for problem in error.errors())
+        raise ConfigError(f"config {origin} is not valid:\n{problems}") from error
+
+
+def _describe(problem: Any) -> str:
+    place = ".".join(str(part) for part in problem["loc"])
+    if not place:
+        return str(problem["msg"]).removeprefix("Value error, ")
+    if problem["type"] == "extra_forbidden":
+        return f"{place}: unknown key; remove it or correct its spelling"
+    if problem["type"] == "missing":
+        return f"{place}: missing; add it"
+    return f"{place}: {problem['msg']}, found {problem['input']!r}"
+
+
+def _apply_override(data: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise ConfigError(f"--set {override!r} is not of the form section.key=value")
+    _put(data, key, yaml.safe_load(text))
+
+
+def _put(data: dict[str, Any], key: str, value: Any) -> None:
+    """Set the value at a dotted key of plain data."""
+    *sections, last = key.split(".")
+    target = data
+    for section in sections:
+        target = target.setdefault(section, {})
+        if not isinstance(target, dict):
+            raise ConfigError(f"{key}: {section} is a value, not a section")
+    target[last] = value
+
+
+def sources_of(config: Config) -> Iterator[tuple[str, TableSource, tuple[str, ...]]]:
+    """Each table of the owner's: the config's key, the source, the columns that it must have."""
+    columns = config.interactions.columns
+    pair = (columns.user, columns.item)
+    rated = config.ratings.enabled and columns.weight is not None
+    held_out = (*pair, columns.weight or "") if rated else pair
+    named = (*pair, columns.time, columns.weight, columns.event_type, *columns.context)
+    required = tuple(column for column in named if column is not None)
+    yield "interactions.source", config.interactions.source, required
+    if config.split.test is not None:
+        yield "split.test", config.split.test, held_out
+    if config.split.validation is not None:
+        yield "split.validation", config.split.validation, held_out
+    if config.features.users is not None:
+        yield "features.users", config.features.users.source, _named(config.features.users)
+    if config.features.items is not None:
+        yield "features.items", config.features.items.source, _named(config.features.items)
+    rules = config.recommend.rules
+    if rules.allowed_items is not None:
+        yield "recommend.rules.allowed_items", rules.allowed_items, ()
+    if rules.excluded_items is not None:
+        yield "recommend.rules.excluded_items", rules.excluded_items, ()
+    if rules.excluded_pairs is not None:
+        yield "recommend.rules.excluded_pairs", rules.excluded_pairs, ()
+
+
+def _named(attributes: AttributesSource) -> tuple[str, ...]:
+    title = () if attributes.title is None else (attributes.title,)
+    return (attributes.id, *title, *attributes.kinds)

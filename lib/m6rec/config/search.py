@@ -1,0 +1,73 @@
+"""The search space of job `tune`."""
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from m6rec.config.base import FiniteFloat, PositiveFloat, PositiveInt, Section
+
+
+class Range(Section):
+    """Numbers from `low` to `high`, both included; even in their logarithm where `log`.
+
+    The numbers are whole where the config's own value is.
+    """
+
+    low: FiniteFloat
+    high: FiniteFloat
+    log: bool = False
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> "Range":
+        if self.low >= self.high:
+            raise ValueError(f"low {self.low:g} is not below high {self.high:g}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"log needs low above 0, found {self.low:g}")
+        return self
+
+    def extremes(self) -> tuple[float, ...]:
+        """If the config takes these, it takes all between them."""
+        return tuple(int(end) if end.is_integer() else end for end in (self.low, self.high))
+
+
+class Choice(Section):
+    """One of `values`."""
+
+    values: Annotated[tuple[int | float | str | bool, ...], Field(min_length=1)]
+
+    def extremes(self) -> tuple[int | float | str | bool, ...]:
+        """All of the values."""
+        return self.values
+
+
+# What a trial can change without changing what it is measured on.
+TUNABLE = ("factors.", "neighbours.", "features.", "towers.", "hybrid.")
+
+DEFAULT_SEARCH: dict[str, Range | Choice] = {
+    "neighbours.ridge.user_exponent": Range(low=0.0, high=0.5),
+    "neighbours.ridge.item_exponent": Range(low=0.0, high=0.6),
+    "neighbours.ridge.regularisation": Range(low=20.0, high=1000.0, log=True),
+    "neighbours.recency_scale": Range(low=2.0, high=50.0, log=True),
+    "factors.svd.rank": Choice(values=(128, 256, 512)),
+    "factors.svd.item_exponent": Range(low=0.0, high=0.6),
+    "factors.svd.spectrum_power": Range(low=0.0, high=0.5),
+    "factors.als.rank": Choice(values=(64, 128, 256)),
+    "factors.als.unobserved_total": Range(low=50.0, high=2000.0, log=True),
+    "towers.temperature": Range(low=0.05, high=0.3, log=True),
+    "towers.learning_rate": Range(low=5e-4, high=5e-3, log=True),
+    "towers.input_dropout": Range(low=0.0, high=0.4),
+    "towers.epochs": Range(low=5, high=20),
+}
+
+
+class TuneConfig(Section):
+    """The search of job `tune` for better values, by the hybrid's NDCG@k on validation.
+
+    `search` maps dotted keys of the config to what is tried; one that is given replaces the
+    default whole. `seconds` bounds one call: a trial that has begun is finished.
+    """
+
+    trials: PositiveInt = 50
+    seconds: PositiveFloat | None = None
+    k: PositiveInt = 20
+    search: dict[str, Range | Choice] = DEFAULT_SEARCH

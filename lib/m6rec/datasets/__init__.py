@@ -1,0 +1,1 @@
+"""Public data and folders of files as configurations that the pipeline runs."""

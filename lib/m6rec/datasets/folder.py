@@ -1,0 +1,80 @@
+"""A folder of data as a configuration: what `make quality` runs with defaults.
+
+The folder holds train.parquet and test.parquet (user_id, item_id, optional rating and event_time),
+and optionally validation.parquet, items.parquet and users.parquet.
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow.parquet as pq
+import yaml
+
+from m6rec import columns as c
+from m6rec.config.run import Config, parse_config
+from m6rec.errors import TableError
+
+Protocol = Literal["all", "cold_items"]
+
+TITLE = "title"
+
+
+def config_of_folder(base: Path, data: Path, lake: Path, top: int, protocol: Protocol) -> Config:
+    """The settings of file `base` with the tables that the folder `data` holds.
+
+    Args:
+        base: YAML with all settings that the data does not decide.
+        data: the folder.
+        lake: where the run's tables go.
+        top: length of the longest lists.
+        protocol: cold_items ranks only items that training never saw.
+
+    Raises:
+        TableError: the folder lacks train.parquet or test.parquet, or one lacks its ids.
+    """
+    settings: dict[str, Any] = yaml.safe_load(base.read_text())
+    train = _columns(data / "train.parquet", (c.USER_ID, c.ITEM_ID))
+    held_out = [_columns(data / "test.parquet", (c.USER_ID, c.ITEM_ID))]
+    interactions = settings["interactions"]
+    interactions["source"] = _source(data / "train.parquet")
+    settings["split"]["test"] = _source(data / "test.parquet")
+    if c.EVENT_TIME in train:
+        interactions["columns"]["time"] = c.EVENT_TIME
+    if (data / "validation.parquet").exists():
+        settings["split"]["validation"] = _source(data / "validation.parquet")
+        held_out.append(_columns(data / "validation.parquet", (c.USER_ID, c.ITEM_ID)))
+    if c.RATING in train:
+        interactions["columns"]["weight"] = c.RATING
+        if all(c.RATING in names for names in held_out):
+            settings.setdefault("ratings", {})["enabled"] = True
+    features = settings.setdefault("features", {})
+    for side, key in (("users", c.USER_ID), ("items", c.ITEM_ID)):
+        file = data / f"{side}.parquet"
+        if file.exists():
+            names = _columns(file, (key,))
+            features[side] = {"source": _source(file), "id": key, **features.get(side, {})}
+            if TITLE in names:
+                features[side].setdefault("title", TITLE)
+    evaluate = settings["evaluate"]
+    evaluate["ks"] = sorted({k for k in evaluate["ks"] if k <= top} | {top})
+    if protocol == "cold_items":
+        evaluate["candidates"] = "cold_items"
+        settings["split"]["validation_strategy"] = "cold_items"
+    settings["lake"] = str(lake)
+    return parse_config(settings, str(base))
+
+
+def _source(file: Path) -> dict[str, str]:
+    return {"path": str(file), "format": "parquet"}
+
+
+def _columns(file: Path, required: tuple[str, ...]) -> set[str]:
+    """The columns of a Parquet file, or of a folder of them."""
+    if not file.exists():
+        raise TableError(f"{file} does not exist; the folder of data needs it")
+    part = next(iter(sorted(file.glob("*.parquet"))), file) if file.is_dir() else file
+    names = set(pq.read_schema(part).names)
+    missing = sorted(set(required) - names)
+    if missing:
+        raise TableError(f"{file} has no column {missing}; it has {sorted(names)}")
+    return names

@@ -1,0 +1,124 @@
+"""The owner's tables as a run reads them: each at one version, with the columns that it needs."""
+
+from dataclasses import dataclass
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from m6rec import columns as c
+from m6rec.config.base import TableSource
+from m6rec.config.data import AttributesSource, InteractionsConfig
+from m6rec.config.run import Config
+from m6rec.spark.sources import check_sources, read_source, source_version
+from m6rec.stages.pairs.cleaning import (
+    id_column,
+)
+
+INTERACTIONS = "interactions"
+
+
+@dataclass(frozen=True)
+class Events:
+    """A table of events as the owner has it, at the version that this run reads."""
+
+    label: str
+    frame: DataFrame
+    config: InteractionsConfig
+    version: int | None
+
+
+@dataclass(frozen=True)
+class Sources:
+    """All tables of the owner's, found to exist and to have their columns."""
+
+    interactions: Events
+    test: Events | None
+    validation: Events | None
+    users: DataFrame | None
+    items: DataFrame | None
+
+    def events(self) -> list[Events]:
+        """The tables of events that there are."""
+        tables = (self.interactions, self.test, self.validation)
+        return [table for table in tables if table is not None]
+
+
+def open_sources(spark: SparkSession, config: Config) -> Sources:
+    check_sources(spark, config)
+    mapped = config.interactions
+    names = mapped.columns
+    optional = (names.time, names.weight, names.event_type)
+    present = tuple(name for name in optional if name is not None)
+    version, frame = _at_version(
+        spark, mapped.source, (names.user, names.item, *present, *names.context)
+    )
+    return Sources(
+        Events(INTERACTIONS, frame, mapped, version),
+        _open_held_out(spark, "split.test", config.split.test, mapped),
+        _open_held_out(spark, "split.validation", config.split.validation, mapped),
+        _open_attributes(spark, config.features.users, c.USER_ID),
+        _open_attributes(spark, config.features.items, c.ITEM_ID),
+    )
+
+
+def _at_version(
+    spark: SparkSession, source: TableSource, required: tuple[str, ...]
+) -> tuple[int | None, DataFrame]:
+    """Read a source pinned to one version, so that all passes see the same rows."""
+    read_source(spark, source, required)
+    version = source_version(spark, source)
+    pinned = source.model_copy(update={"version": version})
+    return version, read_source(spark, pinned, required)
+
+
+def _open_held_out(
+    spark: SparkSession, label: str, source: TableSource | None, config: InteractionsConfig
+) -> Events | None:
+    if source is None:
+        return None
+    names = config.columns
+    version, frame = _at_version(spark, source, (names.user, names.item))
+    return Events(label, frame, _held_out_config(config, frame.columns), version)
+
+
+def _held_out_config(config: InteractionsConfig, found: list[str]) -> InteractionsConfig:
+    """The mapping for a held-out table, in which all columns but the ids are optional.
+
+    Its events are judged alone: no minimum of interactions, no decay, and where it has no
+    weights each pair is positive.
+    """
+    names = config.columns
+    kept = {
+        "time": names.time if names.time in found else None,
+        "weight": names.weight if names.weight in found else None,
+        "event_type": names.event_type if names.event_type in found else None,
+        "context": tuple(name for name in names.context if name in found),
+    }
+    weighed = kept["weight"] is not None or kept["event_type"] is not None
+    return config.model_copy(
+        update={
+            "columns": names.model_copy(update=kept),
+            "event_weights": config.event_weights if kept["event_type"] else {},
+            "half_life_days": None,
+            "positive_minimum": config.positive_minimum if weighed else None,
+            "minimum_user_interactions": 1,
+            "minimum_item_interactions": 1,
+            "maximum_events_per_user_per_day": None,
+        }
+    )
+
+
+def _open_attributes(
+    spark: SparkSession, attributes: AttributesSource | None, name: str
+) -> DataFrame | None:
+    """The ids (as `name`, string) and titles of an attribute table."""
+    if attributes is None:
+        return None
+    title = () if attributes.title is None else (attributes.title,)
+    _, frame = _at_version(spark, attributes.source, (attributes.id, *title, *attributes.kinds))
+    titles = F.lit(None) if attributes.title is None else frame[f"`{attributes.title}`"]
+    named = frame.select(
+        id_column(frame, attributes.id).alias(name), titles.cast("string").alias("title")
+    )
+    # An id that stands twice gets one of its titles, the same in each run.
+    return named.where(F.trim(name) != "").groupBy(name).agg(F.max("title").alias("title"))

@@ -1,0 +1,1 @@
+"""Arrays that all kernels share: rows, strings, threads, collectives, sparse products."""

@@ -1,0 +1,1 @@
+"""What lists are worth: metrics, sums over users, intervals, tests, ablation."""

@@ -1,0 +1,152 @@
+"""What each part of the hybrid is worth: NDCG with the part taken out, paired over users.
+
+Weights are chosen anew without the part, by the same search on the same validation users, so that
+what is left may make up for it. What a part is worth is what cannot be made up.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from m6rec.kernels.arrays.rows import Float64, Int64
+from m6rec.kernels.evaluation.bootstrap import (
+    mean_sums,
+    paired_sums,
+    paired_t_test,
+    percentile_interval,
+    poisson_weights,
+)
+from m6rec.kernels.ranking.blending import (
+    Candidates,
+    ChosenWeights,
+    blended_scores,
+    choose_weights,
+    ndcg_of_users,
+)
+
+EVIDENCE = "weights by evidence"
+# The search runs once a part, so on fewer users than the weights themselves are chosen on.
+MAXIMUM_USERS = 3_000
+
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "factors": ("svd", "als", "als_cosine", "towers_svd", "towers_als"),
+    "towers": ("towers_svd", "towers_als"),
+    "neighbours": (
+        "ridge",
+        "recent_ridge",
+        "item_neighbours",
+        "recent_item_neighbours",
+        "user_neighbours",
+    ),
+    "features": ("content", "content_neighbours"),
+    "recency": ("recent_ridge", "recent_item_neighbours"),
+}
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """The mean over users without a part, less that of the whole.
+
+    Attributes:
+        part: what is taken out.
+        value: the mean without it.
+        difference: value less that of the whole; negative where the part helps.
+        ci_low, ci_high: of the difference, by bootstrap over users.
+        p_value: of the paired t-test.
+        users: how many.
+    """
+
+    part: str
+    value: float
+    difference: float
+    ci_low: float
+    ci_high: float
+    p_value: float
+    users: int
+
+
+def ablate_members(
+    candidates: Candidates, names: tuple[str, ...], k: int, rounds: int
+) -> tuple[Float64, dict[str, Float64]]:
+    """NDCG@k of the users with all members, and by part without it.
+
+    Parts: each member that has a weight, groups of members of which one has, and the factors by
+    evidence.
+
+    Args:
+        candidates: of the named members; some `MAXIMUM_USERS` of their users are measured.
+        names: of the members.
+        k, rounds: of the search.
+
+    Returns:
+        float64 [users], and the same by part.
+    """
+    sample = every_nth_user(candidates, MAXIMUM_USERS)
+    whole = choose_weights(sample, k, rounds)
+    used = {name for name, weight in zip(names, whole.weights, strict=True) if weight > 0.0}
+    groups = {part: frozenset(names) & frozenset(of) for part, of in GROUPS.items()}
+    parts = {name: frozenset({name}) for name in names if name in used}
+    parts |= {part: of for part, of in groups.items() if of & used and len(of) > 1}
+    without = {
+        part: _ndcg_without(sample, names, of, k, rounds)
+        for part, of in parts.items()
+        if len(of) < len(names)
+    }
+    ones = np.ones_like(whole.item_factors)
+    if (whole.item_factors != ones).any() or (whole.user_factors != ones).any():
+        plain = ChosenWeights(whole.weights, ones, ones, whole.ndcg, 0)
+        without[EVIDENCE] = ndcg_of_users(sample, blended_scores(sample, plain), k)
+    return ndcg_of_users(sample, blended_scores(sample, whole), k), without
+
+
+def compare_with_whole(
+    part: str, without: Float64, whole: Float64, confidence: float, replicates: int, seed: int
+) -> Ablation:
+    """One line of an ablation table.
+
+    Args:
+        part: what was taken out.
+        without, whole: float64 [users]; a metric of the same users.
+        confidence, replicates, seed: of the bootstrap.
+    """
+    differences = (without - whole)[:, None]
+    weights = poisson_weights(seed, np.arange(len(whole)), replicates)
+    low, high = percentile_interval(mean_sums(differences, weights).replicate_means(), confidence)
+    return Ablation(
+        part,
+        float(without.mean()),
+        float(differences.mean()),
+        float(low[0]),
+        float(high[0]),
+        float(paired_t_test(paired_sums(differences))[0]),
+        len(whole),
+    )
+
+
+def every_nth_user(candidates: Candidates, maximum: int) -> Candidates:
+    """The candidates of at most `maximum` users, evenly spaced."""
+    n_users = len(candidates.relevant_counts)
+    if n_users <= maximum:
+        return candidates
+    chosen: Int64 = np.arange(maximum, dtype=np.int64) * n_users // maximum
+    lengths = np.diff(candidates.offsets)
+    taken = np.zeros(n_users, np.bool_)
+    taken[chosen] = True
+    entries = np.repeat(taken, lengths)
+    return Candidates(
+        np.concatenate([[0], np.cumsum(lengths[chosen])]).astype(np.int64),
+        np.ascontiguousarray(candidates.scores[:, entries]),
+        candidates.relevant[entries],
+        candidates.relevant_counts[chosen],
+        candidates.item_bins[entries],
+        candidates.user_bins[chosen],
+    )
+
+
+def _ndcg_without(
+    candidates: Candidates, names: tuple[str, ...], part: frozenset[str], k: int, rounds: int
+) -> Float64:
+    kept = [place for place, name in enumerate(names) if name not in part]
+    rest = replace(candidates, scores=candidates.scores[kept])
+    return ndcg_of_users(rest, blended_scores(rest, choose_weights(rest, k, rounds)), k)

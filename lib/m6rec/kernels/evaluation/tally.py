@@ -1,0 +1,335 @@
+"""Sums over users from which every metric, interval and paired test of an evaluation follows."""
+
+import io
+import math
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from m6rec.errors import DataError
+from m6rec.kernels.arrays.rows import Float32, Float64, Int32, Int64
+from m6rec.kernels.evaluation import metrics as kernel
+from m6rec.kernels.evaluation.bootstrap import (
+    MeanSums,
+    PairedSums,
+    mean_sums,
+    no_means,
+    no_pairs,
+    paired_sums,
+    poisson_weights,
+)
+from m6rec.kernels.neighbours.content import unit_rows
+
+ALL = "all"
+WARM = "warm"
+COLD_USERS = "cold_users"
+ACTIVITY = ("activity_low", "activity_middle", "activity_high")
+COLD_ITEMS = "cold_items"
+POPULARITY = ("popularity_head", "popularity_torso", "popularity_tail")
+USER_SEGMENTS = (ALL, COLD_USERS, *ACTIVITY)
+# The place of a segment here is the class of an item in `ItemSide.classes`.
+ITEM_SEGMENTS = (COLD_ITEMS, *POPULARITY)
+SEGMENTS = (*USER_SEGMENTS, WARM, *ITEM_SEGMENTS)
+COMPARED_METRICS = ("ndcg", "recall")
+
+
+@dataclass(frozen=True)
+class ItemSide:
+    """What every partition needs to know of the items.
+
+    Attributes:
+        information: float64 [M]; surprise of each item in bits.
+        classes: int8 [M]; place of the item's segment in ITEM_SEGMENTS.
+        vectors: float32 [M, d], rows of length 1 or 0, or None.
+    """
+
+    information: Float64
+    classes: npt.NDArray[np.int8]
+    vectors: Float32 | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is measured.
+
+    Attributes:
+        models: labels of the rankers, in the order of all arrays.
+        ks: depths.
+        metrics: names of the metrics that have a value a user.
+        segments: names.
+        pairs: places in `models` of the rankers compared, (model, other model).
+        activity_limits: the highest training counts of the lower and of the middle third.
+        n_items: M.
+        replicates: of the bootstrap.
+        seed: of the bootstrap.
+    """
+
+    models: tuple[str, ...]
+    ks: tuple[int, ...]
+    metrics: tuple[str, ...]
+    segments: tuple[str, ...]
+    pairs: tuple[tuple[int, int], ...]
+    activity_limits: tuple[int, int]
+    n_items: int
+    replicates: int
+    seed: int
+
+    @property
+    def values_shape(self) -> tuple[int, int, int]:
+        """Models, metrics, depths: the axes of a user's values."""
+        return len(self.models), len(self.metrics), len(self.ks)
+
+    @property
+    def covered_segments(self) -> tuple[str, ...]:
+        """The segments that have a coverage."""
+        return tuple(segment for segment in self.segments if segment in USER_SEGMENTS)
+
+
+@dataclass(frozen=True)
+class MeasuredUsers:
+    """Users with held-out items and their lists.
+
+    Attributes:
+        user_index: int64 [n].
+        offsets, indices: int64 [n + 1], int32; held-out items.
+        training_counts: int64 [n].
+        ranked: int32 [models, n, N], padded with -1.
+    """
+
+    user_index: Int64
+    offsets: Int64
+    indices: Int32
+    training_counts: Int64
+    ranked: Int32
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Sums over users, which add up over blocks and partitions.
+
+    Attributes:
+        means: sums of each segment, in the order of `Plan.segments`.
+        pairs: sums of differences over all users, [pairs x compared metrics x ks].
+        recommended: bool [covered segments, models, ks, M].
+    """
+
+    means: tuple[MeanSums, ...]
+    pairs: PairedSums
+    recommended: npt.NDArray[np.bool_]
+
+    def plus(self, other: "Tally") -> "Tally":
+        """The sums over the users of both."""
+        return Tally(
+            tuple(a.plus(b) for a, b in zip(self.means, other.means, strict=True)),
+            self.pairs.plus(other.pairs),
+            self.recommended | other.recommended,
+        )
+
+
+def tally_block(block: MeasuredUsers, items: ItemSide | None, plan: Plan) -> Tally:
+    """The sums of one block of users, by the kernels alone.
+
+    `items` may be None where the plan has neither list metrics nor segments but `all`.
+    """
+    relevant = np.diff(block.offsets)
+    hits = [kernel.hit_matrix(ranked, block.offsets, block.indices) for ranked in block.ranked]
+    values = _relevance_values(hits, relevant, plan)
+    listwise = _listwise_values(block, items, plan)
+    weights = poisson_weights(plan.seed, block.user_index, plan.replicates)
+
+    means = []
+    for segment in plan.segments:
+        if segment not in USER_SEGMENTS:
+            of_segment = _items_of_segment(segment, _required(items))
+            chosen, segment_relevant = _users_with_targets(block, of_segment)
+            if segment == WARM:
+                chosen = chosen[block.training_counts[chosen] > 0]
+            segment_hits = [
+                hit[chosen] & of_segment[ranked[chosen]]
+                for hit, ranked in zip(hits, block.ranked, strict=True)
+            ]
+            segment_values = _relevance_values(segment_hits, segment_relevant[chosen], plan)
+        else:
+            chosen = np.flatnonzero(_in_user_segment(segment, block.training_counts, plan))
+            segment_values = values[chosen]
+        everything = np.concatenate([segment_values, listwise[chosen]], axis=2)
+        width = math.prod(everything.shape[1:])
+        means.append(mean_sums(everything.reshape(len(chosen), width), weights[chosen]))
+    return Tally(
+        tuple(means), paired_sums(paired_differences(values, plan)), _recommended(block, plan)
+    )
+
+
+def item_side(counts: npt.NDArray[Any], vectors: npt.NDArray[Any] | None) -> ItemSide:
+    usable = vectors is not None and vectors.size > 0 and bool(np.any(vectors))
+    return ItemSide(
+        kernel.information_content(counts),
+        item_classes(counts),
+        unit_rows(vectors) if usable and vectors is not None else None,
+    )
+
+
+def item_classes(counts: npt.NDArray[Any]) -> npt.NDArray[np.int8]:
+    """int8 [M]: the place in ITEM_SEGMENTS of each item's segment, from its training count."""
+    order = np.lexsort((np.arange(len(counts)), -counts))
+    before = np.concatenate(([0], np.cumsum(counts[order])[:-1])) if len(counts) else counts
+    thirds = np.minimum(3 * before // max(int(np.sum(counts)), 1), 2)
+    classes = np.zeros(len(counts), dtype=np.int8)
+    classes[order] = 1 + thirds
+    classes[counts == 0] = ITEM_SEGMENTS.index(COLD_ITEMS)
+    return classes
+
+
+def sum_tallies(tallies: Iterable[Tally], plan: Plan) -> Tally:
+    total = _empty_tally(plan)
+    for tally in tallies:
+        total = total.plus(tally)
+    return total
+
+
+def _empty_tally(plan: Plan) -> Tally:
+    models, metrics, depths = plan.values_shape
+    return Tally(
+        tuple(no_means(models * metrics * depths, plan.replicates) for _ in plan.segments),
+        no_pairs(len(plan.pairs) * len(COMPARED_METRICS) * depths),
+        np.zeros((len(plan.covered_segments), models, depths, plan.n_items), dtype=np.bool_),
+    )
+
+
+def pack_tally(tally: Tally) -> bytes:
+    """The sums as an npz archive (plain arrays, no pickle)."""
+    file = io.BytesIO()
+    # Of millions of items a partition recommends few: compressed, their bits take little room.
+    recommended = zlib.compress(np.packbits(tally.recommended, axis=-1).tobytes(), level=1)
+    np.savez(
+        file,
+        users=np.array([means.users for means in tally.means], dtype=np.int64),
+        totals=np.stack([means.totals for means in tally.means]),
+        replicate_weights=np.stack([means.replicate_weights for means in tally.means]),
+        replicate_totals=np.stack([means.replicate_totals for means in tally.means]),
+        pair_users=np.array(tally.pairs.users, dtype=np.int64),
+        differences=tally.pairs.differences,
+        squares=tally.pairs.squares,
+        recommended=np.frombuffer(recommended, dtype=np.uint8),
+    )
+    return file.getvalue()
+
+
+def unpack_tally(payload: bytes, plan: Plan) -> Tally:
+    with np.load(io.BytesIO(payload), allow_pickle=False) as stored:
+        arrays = {name: stored[name] for name in stored.files}
+    means = zip(
+        arrays["users"],
+        arrays["totals"],
+        arrays["replicate_weights"],
+        arrays["replicate_totals"],
+        strict=True,
+    )
+    return Tally(
+        tuple(MeanSums(int(users), *sums) for users, *sums in means),
+        PairedSums(int(arrays["pair_users"]), arrays["differences"], arrays["squares"]),
+        _unpack_recommended(arrays["recommended"].tobytes(), plan),
+    )
+
+
+def _unpack_recommended(compressed: bytes, plan: Plan) -> npt.NDArray[np.bool_]:
+    models, _, depths = plan.values_shape
+    packed = np.frombuffer(zlib.decompress(compressed), dtype=np.uint8)
+    shape = (len(plan.covered_segments), models, depths, -(-plan.n_items // 8))
+    bits = np.unpackbits(packed.reshape(shape), axis=-1, count=plan.n_items)
+    return bits.astype(np.bool_)
+
+
+def _relevance_values(
+    hits: Sequence[npt.NDArray[np.bool_]], relevant: Int64, plan: Plan
+) -> Float64:
+    """float64 [n, models, relevance metrics of the plan, ks]."""
+    functions = [
+        kernel.RELEVANCE_METRICS[name] for name in plan.metrics if name in kernel.RELEVANCE_METRICS
+    ]
+    values = np.empty((len(relevant), len(plan.models), len(functions), len(plan.ks)))
+    for model, hit in enumerate(hits):
+        for place, function in enumerate(functions):
+            for depth, k in enumerate(plan.ks):
+                values[:, model, place, depth] = function(hit, relevant, k)
+    return values
+
+
+def _listwise_values(block: MeasuredUsers, items: ItemSide | None, plan: Plan) -> Float64:
+    """float64 [n, models, list metrics of the plan, ks]."""
+    names = [name for name in plan.metrics if name not in kernel.RELEVANCE_METRICS]
+    values = np.empty((len(block.user_index), len(plan.models), len(names), len(plan.ks)))
+    for model, ranked in enumerate(block.ranked):
+        for place, name in enumerate(names):
+            for depth, k in enumerate(plan.ks):
+                values[:, model, place, depth] = _listwise(name, ranked, _required(items), k)
+    return values
+
+
+def _listwise(name: str, ranked: Int32, items: ItemSide, k: int) -> Float64:
+    if name == kernel.NOVELTY:
+        return kernel.novelty(ranked, items.information, k)
+    if items.vectors is None:
+        raise DataError("diversity needs item vectors, and there are none; leave the metric out")
+    return kernel.diversity(ranked, items.vectors, k)
+
+
+def _required(items: ItemSide | None) -> ItemSide:
+    if items is None:
+        raise DataError("the plan has list metrics or item segments, which need the item side")
+    return items
+
+
+def _items_of_segment(segment: str, items: ItemSide) -> npt.NDArray[np.bool_]:
+    cold: npt.NDArray[np.bool_] = items.classes == ITEM_SEGMENTS.index(COLD_ITEMS)
+    return ~cold if segment == WARM else items.classes == ITEM_SEGMENTS.index(segment)
+
+
+def _users_with_targets(
+    block: MeasuredUsers, of_segment: npt.NDArray[np.bool_]
+) -> tuple[Int64, Int64]:
+    """Places of the users who hold out an item of the segment, and how many each user does."""
+    owners = np.repeat(np.arange(len(block.user_index)), np.diff(block.offsets))
+    counts = np.bincount(owners[of_segment[block.indices]], minlength=len(block.user_index))
+    return np.flatnonzero(counts), counts
+
+
+def _in_user_segment(segment: str, counts: Int64, plan: Plan) -> npt.NDArray[np.bool_]:
+    low, middle = plan.activity_limits
+    bounds = {
+        ALL: (0, np.inf),
+        COLD_USERS: (0, 0),
+        ACTIVITY[0]: (1, low),
+        ACTIVITY[1]: (low + 1, middle),
+        ACTIVITY[2]: (middle + 1, np.inf),
+    }
+    lowest, highest = bounds[segment]
+    inside: npt.NDArray[np.bool_] = (counts >= lowest) & (counts <= highest)
+    return inside
+
+
+def paired_differences(values: Float64, plan: Plan) -> Float64:
+    """float64 [n, pairs x compared metrics x ks]: model minus other model."""
+    compared = values[:, :, [plan.metrics.index(name) for name in COMPARED_METRICS], :]
+    pairs = np.array(plan.pairs, dtype=np.int64).reshape(-1, 2)
+    return (compared[:, pairs[:, 0]] - compared[:, pairs[:, 1]]).reshape(len(values), -1)
+
+
+def _recommended(block: MeasuredUsers, plan: Plan) -> npt.NDArray[np.bool_]:
+    models, _, depths = plan.values_shape
+    segments = plan.covered_segments
+    recommended = np.zeros((len(segments), models, depths, plan.n_items), dtype=np.bool_)
+    if plan.n_items == 0:
+        return recommended
+    for place, segment in enumerate(segments):
+        chosen = _in_user_segment(segment, block.training_counts, plan)
+        for model, ranked in enumerate(block.ranked):
+            for depth, k in enumerate(plan.ks):
+                recommended[place, model, depth] = kernel.recommended_items(
+                    ranked[chosen], k, plan.n_items
+                )
+    return recommended

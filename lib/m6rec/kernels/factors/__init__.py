@@ -1,0 +1,1 @@
+"""Factor models: randomized SVD, implicit and explicit ALS, and projection of rows."""

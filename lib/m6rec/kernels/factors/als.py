@@ -1,0 +1,354 @@
+"""Alternating least squares over distributed user rows (Hu, Koren, Volinsky 2008).
+
+Implicit feedback minimises, with a0 the weight of the unobserved,
+
+    sum_{(u,i) observed} (w_ui + a0) (1 - u.v_i)^2 + a0 sum_{others} (u.v_i)^2
+        + sum_u lambda_u |u|^2 + sum_i lambda_i |v_i|^2,
+    lambda_u = regularisation (|I_u| + a0 M)^nu,  lambda_i = regularisation (|U_i| + a0 N)^nu
+
+(Rendle et al. 2021, "Revisiting the performance of iALS", eq. 7). Every rank holds its own users
+and the whole of V. An iteration solves the rank's users; then items descend by conjugate gradient:
+the first residual and each step are one sweep over the rank's entries, sorted by item, and one
+all-reduce of M x k, in pieces: a piece of the items is reduced while the next ones are swept.
+Explicit feedback has a0 = 0 and fits ratings less their mean.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+
+import numpy as np
+
+from m6rec.config.models import AlsConfig
+from m6rec.kernels.arrays.communicator import Communicator, all_sum
+from m6rec.kernels.arrays.rows import Float32, Float64, Int32, Int64, Rows
+from m6rec.kernels.arrays.sparse_products import (
+    count_items,
+    entries_by_item,
+    popularity_order,
+    share_of,
+)
+from m6rec.kernels.arrays.threads import Threads
+from m6rec.kernels.factors.least_squares import add_sparse_terms, descend, solve_rows, start_descent
+from m6rec.kernels.factors.projection import (
+    FactorModel,
+    along_principal_axes,
+    build_factor_model,
+    entry_terms,
+    frequency_regularisation,
+    project,
+)
+
+Checkpoint = Callable[[int, Float32], None]
+
+_INITIAL_DEVIATION = 0.1
+_PIECES = 4
+
+
+@dataclass(frozen=True)
+class _Equations:
+    """What the entries of a rank and lambda contribute to one side's normal equations.
+
+    Attributes:
+        offsets: int64 [n + 1].
+        indices: int32 [entries] into the other side's vectors.
+        curvature: float32 [entries].
+        pull: float32 [entries].
+        regularisation: float32 [n].
+    """
+
+    offsets: Int64
+    indices: Int32
+    curvature: Float32
+    pull: Float32
+    regularisation: Float32
+
+    def of_rows(self, rows: slice) -> tuple[Int64, Int32, Float32, Float32, Float32]:
+        """Those of a range of rows, in the order in which the kernels take them."""
+        offsets = self.offsets[rows.start : rows.stop + 1]
+        return offsets, self.indices, self.curvature, self.pull, self.regularisation[rows]
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """Both sides' equations with items numbered by frequency.
+
+    Each rank has lambda and the dense terms of its own part of the items, and zeros for the rest:
+    the all-reduce puts the parts together. It goes by `pieces` of the items, the same on all ranks.
+    """
+
+    users: _Equations
+    items: _Equations
+    items_part: slice
+    pieces: list[slice]
+    unobserved_weight: float
+    communicator: Communicator
+    threads: Threads
+
+    @cached_property
+    def user_parts(self) -> list[slice]:
+        """The users of each thread."""
+        return self.threads.parts_of_rows(self.users.offsets)
+
+    @cached_property
+    def item_parts(self) -> list[slice]:
+        """The items of each thread."""
+        return self.threads.parts_of_rows(self.items.offsets)
+
+    @cached_property
+    def parts_of_pieces(self) -> list[list[slice]]:
+        """Of each piece, the items of each thread."""
+        return [self.threads.parts_of_rows(self.items.offsets, piece) for piece in self.pieces]
+
+
+def train_als(
+    rows: Rows,
+    n_items: int,
+    config: AlsConfig,
+    seed: int,
+    communicator: Communicator,
+    checkpoint: Checkpoint | None = None,
+    start: tuple[int, Float32] | None = None,
+) -> FactorModel:
+    """Factorise the rows of all ranks; every rank returns the same model.
+
+    Args:
+        rows: this rank's users.
+        n_items: M, the same on all ranks.
+        config: rank, iterations, weights and solver.
+        seed: of the initial item factors, which do not depend on the number of ranks.
+        communicator: the group; all ranks call this together.
+        checkpoint: called on rank 0 each `config.checkpoint_every` iterations, but for the last,
+            with the number of iterations done and the item factors, float32 [M, k].
+        start: what a checkpoint was given, on all ranks: iterations go on from there, and end as
+            if they had never stopped.
+    """
+    counts = _all_counts(rows, n_items, communicator)
+    n_users = int(all_sum(communicator, np.count_nonzero(rows.counts)))
+    parameters = _parameters(rows, n_items, config, communicator)
+    order, place = popularity_order(counts)
+    done, factors = start or (0, _initial_factors(n_items, config.rank, seed, counts))
+    item_factors = np.ascontiguousarray(factors[order])
+    # Of an empty array NumPy asks for huge pages, of one of zeros it does not; reads at random from
+    # small pages take half as long again.
+    user_factors = np.empty((len(rows), config.rank), np.float32)
+    user_factors[:] = 0.0
+    with Threads() as threads:
+        problem = _problem(rows, counts[order], place, n_users, parameters, communicator, threads)
+        for iteration in range(done, config.iterations):
+            fresh = iteration % config.checkpoint_every == 0
+            _iterate(problem, config, fresh, user_factors, item_factors)
+            finished = iteration + 1
+            if finished % config.checkpoint_every or finished == config.iterations:
+                continue
+            if checkpoint is not None and communicator.rank == 0:
+                checkpoint(finished, item_factors[place])
+    factors = along_principal_axes(item_factors[place])
+    return build_factor_model(
+        "als", factors, None, np.ones(n_items, np.float32), parameters, counts
+    )
+
+
+def _all_counts(rows: Rows, n_items: int, communicator: Communicator) -> Int64:
+    counts = count_items(rows, n_items)
+    communicator.all_reduce(counts)
+    return counts
+
+
+def _parameters(
+    rows: Rows, n_items: int, config: AlsConfig, communicator: Communicator
+) -> dict[str, float]:
+    explicit = config.feedback == "explicit"
+    unobserved = 0.0
+    mean = 0.0
+    if explicit:
+        total = all_sum(communicator, float(rows.weights.sum(dtype=np.float64)))
+        mean = total / max(all_sum(communicator, rows.entries), 1.0)
+    elif config.unobserved_weight is not None:
+        unobserved = config.unobserved_weight
+    else:
+        unobserved = config.unobserved_total / n_items
+    return {
+        "unobserved_weight": unobserved,
+        "weight_scale": 1.0,
+        "regularisation": config.regularisation,
+        "frequency_exponent": config.frequency_exponent,
+        "frequency_offset": unobserved * n_items,
+        "explicit": float(explicit),
+        "mean_rating": mean,
+    }
+
+
+def _problem(
+    rows: Rows,
+    ordered_counts: Int64,
+    place: Int32,
+    n_users: int,
+    parameters: dict[str, float],
+    communicator: Communicator,
+    threads: Threads,
+) -> _Problem:
+    curvature, pull = entry_terms(rows, parameters)
+    unobserved = parameters["unobserved_weight"]
+    users = _Equations(
+        rows.offsets,
+        place[rows.item_indices],
+        curvature,
+        pull,
+        frequency_regularisation(rows.counts, parameters),
+    )
+    part = share_of(len(ordered_counts), communicator.rank, communicator.size)
+    item_side = {**parameters, "frequency_offset": unobserved * n_users}
+    item_regularisation = np.zeros(len(ordered_counts), np.float32)
+    item_regularisation[part] = frequency_regularisation(ordered_counts[part], item_side)
+    numbered = Rows(rows.user_index, rows.offsets, users.indices, rows.weights)
+    offsets, row_indices, positions = entries_by_item(numbered, len(ordered_counts))
+    items = _Equations(
+        offsets, row_indices, curvature[positions], pull[positions], item_regularisation
+    )
+    pieces = _pieces(ordered_counts)
+    return _Problem(users, items, part, pieces, unobserved, communicator, threads)
+
+
+def _pieces(counts: Int64) -> list[slice]:
+    """Pieces of the items, about equal in entries, the rarest items first.
+
+    The last piece to be reduced has nothing to hide behind: the most frequent items are few bytes.
+    """
+    before = np.concatenate([[0], np.cumsum(counts)])
+    ends = np.searchsorted(before, np.linspace(0, before[-1], _PIECES + 1))
+    ends[-1] = len(counts)
+    return [slice(low, high) for low, high in pairwise(ends.tolist())][::-1]
+
+
+def _initial_factors(n_items: int, rank: int, seed: int, counts: Int64) -> Float32:
+    generator = np.random.default_rng(seed)
+    factors = generator.standard_normal((n_items, rank), dtype=np.float32)
+    factors *= np.float32(_INITIAL_DEVIATION / np.sqrt(rank))
+    # The solution of an item that nobody has is zero; starting there, it stays.
+    factors[counts == 0] = 0.0
+    return factors
+
+
+def _iterate(
+    problem: _Problem, config: AlsConfig, fresh: bool, user_factors: Float32, item_factors: Float32
+) -> None:
+    steps = config.conjugate_gradient_steps if config.solver == "conjugate_gradient" else 0
+    if fresh:
+        # A checkpoint holds no users. Solving them from zero where one is or could be written
+        # lets a run that resumes take the same path as one that was never stopped; twice the
+        # steps make up for the cold start.
+        user_factors[:] = 0.0
+        steps *= 2
+    own_items = [_within(part, problem.items_part) for part in problem.item_parts]
+    item_gram = _scaled_gram(problem, item_factors, own_items)
+
+    def solve(users: slice) -> None:
+        equations = problem.users.of_rows(users)
+        solve_rows(*equations, item_gram, item_factors, steps, user_factors[users])
+
+    problem.threads.run(solve, problem.user_parts)
+    _descend_items(problem, config.conjugate_gradient_steps, user_factors, item_factors)
+
+
+def _within(part: slice, whole: slice) -> slice:
+    start = min(max(part.start, whole.start), whole.stop)
+    return slice(start, max(start, min(part.stop, whole.stop)))
+
+
+def _scaled_gram(problem: _Problem, factors: Float32, parts: list[slice]) -> Float32:
+    """a0 F^T F over the parts of all ranks, float32 [k, k]."""
+    grams = problem.threads.run(lambda part: factors[part].T @ factors[part], parts)
+    gram: Float32 = np.sum(grams, axis=0)
+    problem.communicator.all_reduce(gram)
+    return gram * np.float32(problem.unobserved_weight)
+
+
+def _descend_items(
+    problem: _Problem, steps: int, user_factors: Float32, item_factors: Float32
+) -> None:
+    """Conjugate gradient on every item's own system at once, in place."""
+    user_gram = _scaled_gram(problem, user_factors, problem.user_parts)
+    residuals, directions = np.empty_like(item_factors), np.empty_like(item_factors)
+    products, lengths = np.empty_like(item_factors), np.empty(len(item_factors), np.float32)
+    state = item_factors, residuals, directions, lengths
+
+    def start(items: slice) -> None:
+        start_descent(residuals[items], directions[items], lengths[items])
+
+    def step(items: slice) -> None:
+        descend(products[items], *(array[items] for array in state))
+
+    _apply_to_items(problem, -user_gram, 1.0, -1.0, user_factors, item_factors, residuals)
+    problem.threads.run(start, problem.item_parts)
+    for _ in range(steps):
+        _apply_to_items(problem, user_gram, 0.0, 1.0, user_factors, directions, products)
+        problem.threads.run(step, problem.item_parts)
+
+
+def _apply_to_items(
+    problem: _Problem,
+    gram: Float32,
+    pull_scale: float,
+    curvature_scale: float,
+    user_factors: Float32,
+    vectors: Float32,
+    output: Float32,
+) -> None:
+    # The terms of `add_sparse_terms` and those in a0, over all ranks.
+    scales = np.float32(pull_scale), np.float32(curvature_scale)
+
+    def apply(items: slice) -> None:
+        output[items] = 0.0
+        own = _within(items, problem.items_part)
+        np.matmul(vectors[own], gram, out=output[own])
+        equations = problem.items.of_rows(items)
+        add_sparse_terms(*equations, *scales, user_factors, vectors[items], output[items])
+
+    reduced = []
+    for piece, parts in zip(problem.pieces, problem.parts_of_pieces, strict=True):
+        problem.threads.run(apply, parts)
+        reduced.append(problem.communicator.start_all_reduce(output[piece]))
+    for wait in reduced:
+        wait()
+
+
+def als_objective(model: FactorModel, rows: Rows, communicator: Communicator) -> float:
+    """The training loss over the rows of all ranks, each user at its exact optimum.
+
+    The module's formula, in float64; for explicit feedback the squared errors of the ratings less
+    their mean, with the same penalties.
+    """
+    parameters = model.parameters
+    users = project(model, rows).astype(np.float64)
+    items = model.factors.astype(np.float64)
+    curvature, pull = entry_terms(rows, parameters)
+    # (w + a0) (1 - s)^2 - a0 s^2 = c s^2 - 2 t s + t; (t - s)^2 = s^2 - 2 t s + t^2.
+    constants = pull.astype(np.float64) ** (2.0 if parameters["explicit"] else 1.0)
+    local = float(constants.sum()) + _observed_loss(rows, curvature, pull, users, items)
+    user_penalty = frequency_regularisation(rows.counts, parameters).astype(np.float64)
+    local += float(user_penalty @ np.einsum("ij,ij->i", users, users))
+    user_gram = users.T @ users
+    communicator.all_reduce(user_gram)
+    n_users = all_sum(communicator, np.count_nonzero(rows.counts))
+    unobserved = parameters["unobserved_weight"]
+    item_penalty = frequency_regularisation(
+        model.interaction_counts, {**parameters, "frequency_offset": unobserved * n_users}
+    ).astype(np.float64)
+    shared = float(item_penalty @ np.einsum("ij,ij->i", items, items))
+    shared += unobserved * float(np.sum(user_gram * (items.T @ items)))
+    return all_sum(communicator, local) + shared
+
+
+def _observed_loss(
+    rows: Rows, curvature: Float32, pull: Float32, users: Float64, items: Float64
+) -> float:
+    # c s^2 - 2 t s: each observed term of the loss but for its constant.
+    total = 0.0
+    for row in range(len(rows)):
+        entries = slice(rows.offsets[row], rows.offsets[row + 1])
+        scores = items[rows.item_indices[entries]] @ users[row]
+        bends, pulls = curvature[entries].astype(np.float64), pull[entries].astype(np.float64)
+        total += float(bends @ scores**2 - 2.0 * pulls @ scores)
+    return total

@@ -1,0 +1,155 @@
+"""A factor model, and the one function from a user's row to the user's factor.
+
+Training, fold-in of a new user and batch scoring all call `project`, so they agree.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from m6rec.kernels.arrays.rows import Float32, Int64, Rows
+from m6rec.kernels.arrays.sparse_products import gather_rows
+from m6rec.kernels.factors.least_squares import solve_rows, solve_rows_on_axes
+
+FactorMethod = Literal["svd", "als", "mllib_als"]
+
+
+ATTRIBUTE_WEIGHT = "attribute_weight"
+# Of sqrt(g_ii g_jj): factors in float32 leave some 1e-6 of it beside the diagonal.
+ROUNDING_OF_GRAM = 1e-4
+
+
+@dataclass(frozen=True)
+class FactorModel:
+    """What the item side of a factor model holds; make it by `build_factor_model`.
+
+    The score of item j for a user is `user_factor . factors[j] * scales[j]`.
+
+    Attributes:
+        method: the program that made it.
+        factors: float32 [M, k]; each item's representation.
+        projection: float32 [M, k], the linear map from a row to the user's factor (SVD), or None
+            where the user's factor is a least-squares solution.
+        scales: float32 [M]; multiplies the item's score.
+        parameters: numbers that the projection needs, and others that tell how it was trained.
+            Least squares: unobserved_weight a0, weight_scale, regularisation, frequency_exponent,
+            frequency_offset, explicit (0 or 1), mean_rating.
+            Where attributes took part in the training: attribute_weight.
+        interaction_counts: int64 [M]; rows that held the item in training.
+        scaled_gram: a0 V^T V: float32 [k, k], or its diagonal, float32 [k], where the factors lie
+            along their principal axes; None where projection is given.
+    """
+
+    method: FactorMethod
+    factors: Float32
+    projection: Float32 | None
+    scales: Float32
+    parameters: dict[str, float]
+    interaction_counts: Int64
+    scaled_gram: Float32 | None = field(default=None, repr=False)
+
+    @property
+    def knows_attributes(self) -> bool:
+        """Whether the factors rest on the items' attributes, too."""
+        return self.parameters.get(ATTRIBUTE_WEIGHT, 0.0) > 0.0
+
+    @property
+    def rank(self) -> int:
+        """The length of a factor."""
+        return int(self.factors.shape[1])
+
+    @property
+    def scored_factors(self) -> Float32:
+        """float32 [M, k]: factors[j] * scales[j], whose dot product with a user factor scores."""
+        return np.ascontiguousarray(self.factors * self.scales[:, None])
+
+    @property
+    def n_items(self) -> int:
+        """How many items there are."""
+        return int(self.factors.shape[0])
+
+
+def build_factor_model(
+    method: FactorMethod,
+    factors: Float32,
+    projection: Float32 | None,
+    scales: Float32,
+    parameters: dict[str, float],
+    interaction_counts: Int64,
+) -> FactorModel:
+    """A FactorModel with what `project` needs computed once. Shapes as in FactorModel."""
+    gram = None
+    if projection is None:
+        exact = factors.astype(np.float64)
+        gram = _short((parameters["unobserved_weight"] * (exact.T @ exact)).astype(np.float32))
+    return FactorModel(
+        method,
+        np.ascontiguousarray(factors, np.float32),
+        None if projection is None else np.ascontiguousarray(projection, np.float32),
+        np.ascontiguousarray(scales, np.float32),
+        dict(parameters),
+        np.ascontiguousarray(interaction_counts, np.int64),
+        gram,
+    )
+
+
+def along_principal_axes(factors: Float32) -> Float32:
+    """The factors turned so that V^T V is diagonal, the largest first; no score changes."""
+    exact = factors.astype(np.float64)
+    _, axes = np.linalg.eigh(exact.T @ exact)
+    axes = axes[:, ::-1]
+    # An axis has two directions: the one in which its largest component is positive.
+    signs = np.sign(np.take_along_axis(axes, np.abs(axes).argmax(axis=0)[None, :], axis=0))
+    turned: Float32 = (exact @ (axes * signs)).astype(np.float32)
+    return turned
+
+
+def _short(gram: Float32) -> Float32:
+    """The diagonal where nothing but rounding stands beside it, else the whole."""
+    diagonal = np.diag(gram)
+    rounding = ROUNDING_OF_GRAM * np.sqrt(np.outer(diagonal, diagonal))
+    rounding += np.finfo(np.float32).eps * diagonal.max(initial=0.0)
+    beside = np.abs(gram - np.diag(diagonal))
+    return diagonal.copy() if (beside <= rounding).all() else gram
+
+
+def project(model: FactorModel, rows: Rows) -> Float32:
+    """The user factor of each row, float32 [n, k]; rows without entries give zeros.
+
+    SVD: u = sum_i w_ui projection_i. ALS: u minimises the training loss of the row given the item
+    factors (Hu, Koren, Volinsky 2008, eq. 4), solved directly.
+    """
+    users = np.zeros((len(rows), model.rank), np.float32)
+    if model.projection is not None:
+        gather_rows(rows.offsets, rows.item_indices, rows.weights, model.projection, users)
+        return users
+    assert model.scaled_gram is not None
+    curvature, pull = entry_terms(rows, model.parameters)
+    regularisation = frequency_regularisation(rows.counts, model.parameters)
+    system = rows.offsets, rows.item_indices, curvature, pull, regularisation, model.scaled_gram
+    if model.scaled_gram.ndim == 1:
+        solve_rows_on_axes(*system, model.factors, users)
+    else:
+        solve_rows(*system, model.factors, 0, users)
+    return users
+
+
+def entry_terms(rows: Rows, parameters: dict[str, float]) -> tuple[Float32, Float32]:
+    """Curvature c and pull t of each entry in the normal equations, float32 [entries] each.
+
+    Implicit feedback: c = s w and t = s w + a0 with weight_scale s. Explicit: c = 1 and
+    t = w - mean_rating.
+    """
+    if parameters["explicit"]:
+        pull = rows.weights - np.float32(parameters["mean_rating"])
+        return np.ones(rows.entries, np.float32), pull
+    curvature = rows.weights * np.float32(parameters["weight_scale"])
+    return curvature, curvature + np.float32(parameters["unobserved_weight"])
+
+
+def frequency_regularisation(counts: Int64, parameters: dict[str, float]) -> Float32:
+    """lambda (|I_u| + a0 M)^nu of each row, float32 [n] (Rendle et al. 2021, eq. 7)."""
+    base = counts + parameters["frequency_offset"]
+    scaled = parameters["regularisation"] * base ** parameters["frequency_exponent"]
+    return scaled.astype(np.float32)

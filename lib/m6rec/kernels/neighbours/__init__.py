@@ -1,0 +1,1 @@
+"""Item-item weights, user neighbours and content."""

@@ -1,0 +1,215 @@
+"""Item-item weights from content: what the items of a history say for items like them.
+
+Each target item j, with or without interactions, gets the candidates S_j: the items with
+interactions whose terms t are nearest to its own by cosine. The weights of the candidates solve a
+kernel ridge regression on the target's content,
+
+    (K_SS + lambda I) beta = K_Sj    with    K_ij = (1 - s) t_i . t_j + s c_i . c_j,
+
+so that five near copies of one item count as one witness and not as five (Saunders, Gammerman and
+Vovk 1998, "Ridge regression learning algorithm in dual variables"). The vectors c are the content
+after dimension reduction, where two items without a common term may be alike. The same weights
+represent an item without interactions in any vector space of items.
+"""
+
+import numba
+import numpy as np
+import scipy.sparse as sp
+
+from m6rec.kernels.arrays.rows import Float32, Int32, Int64
+from m6rec.kernels.neighbours.item_neighbours import ItemWeights, kth_largest, offsets_of
+from m6rec.kernels.neighbours.ridge import conjugate_gradient
+
+_LEAST_LENGTH = 1e-12
+
+
+def content_weights(
+    terms: sp.csr_matrix,
+    vectors: Float32,
+    postings: sp.csr_matrix,
+    targets: Int32,
+    candidates: int,
+    vector_share: float,
+    regularisation: float,
+) -> ItemWeights:
+    """Weights of some targets; row t is target targets[t], its entries the candidates, ascending.
+
+    Args:
+        terms: float32 [M, V]; each item's terms, rows of length 1 or empty.
+        vectors: float32 [M, c]; each item's content vector, of length 1 or zero.
+        postings: float32 [V, M]; each term's items, those that may be candidates alone.
+        targets: int32 [B].
+        candidates: |S_j| at most.
+        vector_share: s.
+        regularisation: lambda, in units of an item's likeness to itself, which is 1.
+    """
+    counts, indices, weights = _content_weights(
+        terms.indptr.astype(np.int64),
+        terms.indices.astype(np.int32),
+        terms.data.astype(np.float32),
+        np.ascontiguousarray(vectors),
+        postings.indptr.astype(np.int64),
+        postings.indices.astype(np.int32),
+        postings.data.astype(np.float32),
+        targets,
+        candidates,
+        terms.shape,
+        np.float32(vector_share),
+        np.float32(regularisation),
+    )
+    return ItemWeights(offsets_of(counts), indices, weights)
+
+
+def warm_postings(
+    terms: sp.csr_matrix, interaction_counts: Int64, longest: int, seed: int
+) -> sp.csr_matrix:
+    """The items with interactions of each term, float32 [V, M].
+
+    Args:
+        terms: float32 [M, V].
+        interaction_counts: int64 [M].
+        longest: a term's items beyond so many are cut to a seeded sample, so that a term that
+            every item has doesn't cost the square of the catalogue.
+        seed: of the samples.
+    """
+    warm = sp.diags((interaction_counts > 0).astype(np.float32)) @ terms
+    by_term = sp.csr_matrix(warm.T.tocsr(), dtype=np.float32)
+    by_term.eliminate_zeros()
+    by_term.sort_indices()
+    if not by_term.nnz or int(np.diff(by_term.indptr).max()) <= longest:
+        return by_term
+    order = np.random.default_rng(seed).random(by_term.nnz)
+    term = np.repeat(np.arange(by_term.shape[0]), np.diff(by_term.indptr))
+    by_chance = np.lexsort((order, term))
+    places = np.arange(by_term.nnz) - by_term.indptr[term]
+    kept = np.sort(by_chance[places < longest])
+    counts = np.minimum(np.diff(by_term.indptr), longest)
+    return sp.csr_matrix(
+        (by_term.data[kept], by_term.indices[kept], offsets_of(counts)), shape=by_term.shape
+    )
+
+
+def represent_by_neighbours(
+    item_vectors: Float32, by_target: ItemWeights, interaction_counts: Int64
+) -> Float32:
+    """Vectors in which content neighbours speak for items without interactions, float32 [M, k].
+
+    v_j has the direction of sum_i beta_ij v_i. Its length is that of the items with the fewest
+    interactions, times how the neighbours' mean length compares with that of all items: what
+    nobody has yet must not crowd out what many have. Other items, and items without content
+    neighbours, keep their vectors.
+
+    Args:
+        item_vectors: float32 [M, k].
+        by_target: row j holds the content neighbours of item j.
+        interaction_counts: int64 [M].
+    """
+    warm = interaction_counts > 0
+    weights = by_target.to_scipy()
+    cold = np.flatnonzero(~warm & (np.diff(weights.indptr) > 0))
+    if not len(cold) or not warm.any():
+        return item_vectors
+    lengths = np.linalg.norm(item_vectors, axis=1)
+    fewest = interaction_counts == interaction_counts[warm].min()
+    unit = float(lengths[fewest].mean() / max(lengths[warm].mean(), _LEAST_LENGTH))
+    sums = np.asarray(weights[cold] @ item_vectors, dtype=np.float32)
+    absolute = abs(weights[cold])
+    neighbour_lengths = (absolute @ lengths) / np.asarray(absolute.sum(axis=1)).ravel()
+    scales = unit * neighbour_lengths / np.maximum(np.linalg.norm(sums, axis=1), _LEAST_LENGTH)
+    represented: Float32 = item_vectors.copy()
+    represented[cold] = scales[:, None] * sums
+    return represented
+
+
+@numba.njit(cache=True, nogil=True)
+def _content_weights(
+    offsets: Int64,
+    terms: Int32,
+    values: Float32,
+    vectors: Float32,
+    term_offsets: Int64,
+    term_items: Int32,
+    term_values: Float32,
+    targets: Int32,
+    candidates: int,
+    shape: tuple[int, int],
+    vector_share: np.float32,
+    penalty: np.float32,
+) -> tuple[Int64, Int32, Float32]:
+    n_items, n_terms = shape
+    likeness = np.zeros(n_items, np.float32)
+    touched = np.empty(n_items, np.int32)
+    dense = np.zeros(n_terms, np.float32)
+    term_share = np.float32(1.0) - vector_share
+    counts = np.zeros(len(targets), np.int64)
+    out_indices = np.empty(len(targets) * candidates, np.int32)
+    out_weights = np.empty(len(targets) * candidates, np.float32)
+    filled = 0
+    for t in range(len(targets)):
+        target = targets[t]
+        n_touched = 0
+        for p in range(offsets[target], offsets[target + 1]):
+            for q in range(term_offsets[terms[p]], term_offsets[terms[p] + 1]):
+                item = term_items[q]
+                if item == target:
+                    continue
+                if likeness[item] == 0.0:
+                    touched[n_touched] = item
+                    n_touched += 1
+                likeness[item] += values[p] * term_values[q]
+        chosen, right = _nearest(touched[:n_touched], likeness, candidates)
+        for place in range(n_touched):
+            likeness[touched[place]] = 0.0
+        n = len(chosen)
+        own = vectors[chosen]
+        system = vector_share * (own @ own.T)
+        right = term_share * right + vector_share * (own @ vectors[target])
+        for a in range(n):
+            _scatter(chosen[a], offsets, terms, values, dense)
+            for b in range(a + 1):
+                total = np.float32(0.0)
+                for p in range(offsets[chosen[b]], offsets[chosen[b] + 1]):
+                    total += values[p] * dense[terms[p]]
+                system[a, b] += term_share * total
+                system[b, a] = system[a, b]
+            system[a, a] += penalty
+            for p in range(offsets[chosen[a]], offsets[chosen[a] + 1]):
+                dense[terms[p]] = 0.0
+        counts[t] = n
+        out_indices[filled : filled + n] = chosen
+        out_weights[filled : filled + n] = conjugate_gradient(system, right)
+        filled += n
+    return counts, out_indices[:filled].copy(), out_weights[:filled].copy()
+
+
+@numba.njit(cache=True, nogil=True)
+def _scatter(item: int, offsets: Int64, terms: Int32, values: Float32, dense: Float32) -> None:
+    for p in range(offsets[item], offsets[item + 1]):
+        dense[terms[p]] = values[p]
+
+
+@numba.njit(cache=True, nogil=True)
+def _nearest(touched: Int32, likeness: Float32, candidates: int) -> tuple[Int32, Float32]:
+    """The items of largest likeness, ascending, and their likeness; ties by lower index."""
+    order = np.sort(touched)
+    values = likeness[order]
+    if len(order) <= candidates:
+        return order, values
+    threshold = kth_largest(values, candidates)
+    bits = values.view(np.uint32)
+    ties = candidates
+    for value in bits:
+        if value > threshold:
+            ties -= 1
+    chosen = np.empty(candidates, np.int32)
+    right = np.empty(candidates, np.float32)
+    n = 0
+    for place in range(len(order)):
+        if bits[place] < threshold or (bits[place] == threshold and ties == 0):
+            continue
+        if bits[place] == threshold:
+            ties -= 1
+        chosen[n] = order[place]
+        right[n] = values[place]
+        n += 1
+    return chosen, right

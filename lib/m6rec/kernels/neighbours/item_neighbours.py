@@ -1,0 +1,411 @@
+"""Item-item weights from co-occurrence, by blocks of target items.
+
+The gram row of a target item j is G_ij = sum_u c_u r_ui r_uj over the users u of j. A block of
+targets needs the rows of the users that touch the block and nothing else, so that the cost is
+proportional to interactions x history, and the memory to one dense row and the entries found.
+
+Sums are fixed-point integers: exact whatever the order of the rows, so that neither partitioning
+nor row order can change a neighbour.
+"""
+
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+import scipy.sparse as sp
+
+from m6rec.errors import DataError
+from m6rec.kernels.arrays.rows import Float32, Float64, Int32, Int64, Rows
+
+# One unit of the largest possible contribution in fixed point: 2^31 of them fit an int64.
+FIXED_POINT = float(2**32)
+
+
+@dataclass(frozen=True)
+class ItemWeights:
+    """A sparse item-item matrix: row = HISTORY item i, entries = target items j and B_ij.
+
+    A user's score is a scatter over the rows of the user's history:
+    member(u, j) = sum over i in history of w_ui B_ij.
+
+    Attributes:
+        offsets: int64 [M + 1]; row i holds the entries offsets[i] to offsets[i + 1].
+        neighbour_indices: int32 [entries]; targets, ascending within a row.
+        weights: float32 [entries]; may be negative.
+    """
+
+    offsets: Int64
+    neighbour_indices: Int32
+    weights: Float32
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def to_scipy(self) -> sp.csr_matrix:
+        """The matrix B of shape [M, M]."""
+        shape = (len(self), len(self))
+        return sp.csr_matrix((self.weights, self.neighbour_indices, self.offsets), shape=shape)
+
+
+@dataclass(frozen=True)
+class GramBlock:
+    """Gram rows of some target items in fixed point; the diagonal is kept in its own array.
+
+    Attributes:
+        targets: int32 [B]; ascending.
+        diagonal: int64 [B]; G_jj.
+        entries: int64 [B, M] sparse; G_ij for i != j, columns ascending.
+    """
+
+    targets: Int32
+    diagonal: Int64
+    entries: sp.csr_matrix
+
+    def __add__(self, other: "GramBlock") -> "GramBlock":
+        """The sum of the shares of two sets of rows."""
+        return GramBlock(
+            self.targets, self.diagonal + other.diagonal, (self.entries + other.entries).tocsr()
+        )
+
+
+def prune_rows(weights: ItemWeights, kept: int) -> ItemWeights:
+    """Keep each row's `kept` entries of largest absolute weight, ties by lower index."""
+    positions, counts = largest_in_rows(weights.offsets, np.abs(weights.weights), kept)
+    return ItemWeights(
+        offsets_of(counts), weights.neighbour_indices[positions], weights.weights[positions]
+    )
+
+
+def transpose(weights: ItemWeights) -> ItemWeights:
+    """Rows become columns: by target instead of by history item, and back."""
+    return item_weights_from_scipy(weights.to_scipy().T.tocsr())
+
+
+def item_weights_from_scipy(matrix: sp.csr_matrix) -> ItemWeights:
+    """ItemWeights of a square SciPy matrix whose rows are history items."""
+    ordered = matrix.tocsr().sorted_indices()
+    return ItemWeights(
+        ordered.indptr.astype(np.int64),
+        ordered.indices.astype(np.int32),
+        ordered.data.astype(np.float32),
+    )
+
+
+def item_neighbours(
+    rows: Rows, n_items: int, neighbours: int, user_exponent: float, item_exponent: float
+) -> ItemWeights:
+    """Top-K normalised co-occurrence on one machine; the stage does the same by blocks.
+
+    sim_ij = G_ij / (d_i d_j)^item_exponent with G = (diag(d_u^-user_exponent) R)^T R; d_u is a
+    user's count, d_i an item's sum of weights (Deshpande and Karypis 2004, section 4.1.1, is the
+    cosine of exponents 0 and .5). The K largest a target are kept, then arranged by history item.
+    """
+    degrees = item_degrees(rows, n_items)
+    unit = largest_contribution(rows)
+    targets = np.arange(n_items, dtype=np.int32)
+    block = gram_block(rows, user_scales(rows, user_exponent), targets, n_items, unit)
+    by_target = similar_items(block, degrees, unit, neighbours, item_exponent)
+    return transpose(by_target)
+
+
+def similar_items(
+    block: GramBlock, degrees: Float64, unit: float, neighbours: int, item_exponent: float
+) -> ItemWeights:
+    """The block's rows of sim, top-K each; row b of the result is target block.targets[b].
+
+    Args:
+        degrees: float64 [M].
+        unit: the contribution that is one in fixed point, as given to `gram_block`.
+    """
+    normalised = normalised_entries(block, degrees, unit, item_exponent)
+    positions, counts = largest_in_rows(block.entries.indptr, normalised, neighbours)
+    return ItemWeights(
+        offsets_of(counts),
+        block.entries.indices[positions].astype(np.int32),
+        normalised[positions],
+    )
+
+
+def normalised_entries(
+    block: GramBlock, degrees: Float64, unit: float, item_exponent: float
+) -> Float32:
+    """float32 [entries]: G_ij / (d_i d_j)^item_exponent in the order of block.entries."""
+    scales = power(degrees, -item_exponent)
+    of_target = np.repeat(scales[block.targets], np.diff(block.entries.indptr))
+    values = block.entries.data * (unit / FIXED_POINT)
+    normalised: Float32 = (values * scales[block.entries.indices] * of_target).astype(np.float32)
+    return normalised
+
+
+def gram_block(rows: Rows, scales: Float64, targets: Int32, n_items: int, unit: float) -> GramBlock:
+    """Gram rows of `targets`: G_ij = sum_u scales[u] r_ui r_uj, in fixed point.
+
+    Args:
+        rows: rows of users; those that touch no target add nothing.
+        scales: float64 [n]; c_u of each row.
+        targets: int32 [B]; ascending.
+        unit: an upper bound of c_u r_ui r_uj over all rows of the whole matrix.
+
+    Raises:
+        DataError: `unit` is not positive and finite.
+    """
+    if not (np.isfinite(unit) and unit > 0.0):
+        raise DataError(
+            f"largest contribution of an interaction is {unit}, expected a positive finite number;"
+            " check the weights of user_item_matrix"
+        )
+    place = np.full(n_items, -1, dtype=np.int32)
+    place[targets] = np.arange(len(targets), dtype=np.int32)
+    starts, users, weights = _users_of_targets(
+        rows.offsets, rows.item_indices, rows.weights, place, len(targets)
+    )
+    diagonal, offsets, indices, data = _gram_rows(
+        starts,
+        users,
+        weights,
+        rows.offsets,
+        rows.item_indices,
+        rows.weights,
+        scales * (FIXED_POINT / unit),
+        targets,
+        n_items,
+    )
+    entries = sp.csr_matrix((data, indices, offsets), shape=(len(targets), n_items))
+    entries.has_sorted_indices = True
+    return GramBlock(targets, diagonal, entries)
+
+
+def sample_long_rows(rows: Rows, maximum: int) -> Rows:
+    """Cut rows of more than `maximum` interactions to a sample of that size.
+
+    The items with the smallest hash of (user, item) stay: the same ones wherever the row is, and
+    none favoured for being popular. Without the cut, one user with n items would cost n squared.
+    """
+    if not len(rows) or int(rows.counts.max()) <= maximum:
+        return rows
+    keep = _sampled(rows.user_index, rows.offsets, rows.item_indices, maximum)
+    counts = np.minimum(rows.counts, maximum)
+    return Rows(rows.user_index, offsets_of(counts), rows.item_indices[keep], rows.weights[keep])
+
+
+def binary_rows(rows: Rows) -> Rows:
+    """The same rows with every weight 1."""
+    return Rows(rows.user_index, rows.offsets, rows.item_indices, np.ones_like(rows.weights))
+
+
+def user_scales(rows: Rows, exponent: float) -> Float64:
+    """float64 [n]: d_u^-exponent, d_u the number of interactions of a row."""
+    return power(rows.counts.astype(np.float64), -exponent)
+
+
+def item_degrees(rows: Rows, n_items: int) -> Float64:
+    """float64 [M]: the sum of each item's weights."""
+    degrees = np.bincount(rows.item_indices, weights=rows.weights, minlength=n_items)
+    return degrees.astype(np.float64)
+
+
+def largest_contribution(rows: Rows) -> float:
+    """An upper bound of c_u r_ui r_uj for c_u <= 1: the square of the largest weight."""
+    return float(rows.weights.max(initial=0.0)) ** 2 or 1.0
+
+
+def power(values: Float64, exponent: float) -> Float64:
+    """values^exponent, and 0 where the value is 0: an item that nobody has takes no part."""
+    positive = values > 0.0
+    result: Float64 = np.where(positive, np.where(positive, values, 1.0) ** exponent, 0.0)
+    return result
+
+
+def offsets_of(counts: Int64) -> Int64:
+    """int64 [n + 1]: where rows of these lengths start and end."""
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
+
+
+def largest_in_rows(offsets: Int64, values: Float32, kept: int) -> tuple[Int64, Int64]:
+    """Positions of each row's `kept` largest values, in order of position; ties by lower position.
+
+    Args:
+        values: float32 [entries]; non-negative.
+
+    Returns:
+        positions: int64 [entries kept], and counts: int64 [n] of each row.
+    """
+    lengths = np.diff(offsets).astype(np.int64)
+    counts = np.minimum(lengths, kept)
+    positions = _largest_positions(
+        offsets.astype(np.int64), np.ascontiguousarray(values, dtype=np.float32), kept, counts.sum()
+    )
+    return positions, counts
+
+
+@numba.njit(cache=True)
+def kth_largest(values: Float32, k: int) -> np.uint32:
+    """The bits of the k-th largest of non-negative floats, by radix selection: linear always."""
+    bits = values.view(np.uint32)
+    prefix = np.uint32(0)
+    mask = np.uint32(0)
+    remaining = k
+    for shift in (24, 16, 8, 0):
+        histogram = np.zeros(256, np.int64)
+        for value in bits:
+            if (value & mask) == prefix:
+                histogram[(value >> np.uint32(shift)) & np.uint32(255)] += 1
+        digit = 255
+        while histogram[digit] < remaining:
+            remaining -= histogram[digit]
+            digit -= 1
+        prefix |= np.uint32(digit) << np.uint32(shift)
+        mask |= np.uint32(255) << np.uint32(shift)
+    return prefix
+
+
+@numba.njit(cache=True)
+def _largest_positions(offsets: Int64, values: Float32, kept: int, total: int) -> Int64:
+    positions = np.empty(total, np.int64)
+    filled = 0
+    for row in range(len(offsets) - 1):
+        start, stop = offsets[row], offsets[row + 1]
+        if stop - start <= kept:
+            for p in range(start, stop):
+                positions[filled] = p
+                filled += 1
+            continue
+        row_values = values[start:stop]
+        threshold = kth_largest(row_values, kept)
+        bits = row_values.view(np.uint32)
+        above = 0
+        for value in bits:
+            if value > threshold:
+                above += 1
+        ties = kept - above
+        for p in range(start, stop):
+            value = bits[p - start]
+            if value > threshold:
+                positions[filled] = p
+                filled += 1
+            elif value == threshold and ties > 0:
+                positions[filled] = p
+                filled += 1
+                ties -= 1
+    return positions
+
+
+@numba.njit(cache=True)
+def _users_of_targets(
+    offsets: Int64, items: Int32, weights: Float32, place: Int32, n_targets: int
+) -> tuple[Int64, Int64, Float32]:
+    """The block's columns of the rows: for each target the rows that have it, in their order."""
+    starts = np.zeros(n_targets + 1, np.int64)
+    for item in items:
+        if place[item] >= 0:
+            starts[place[item] + 1] += 1
+    for target in range(n_targets):
+        starts[target + 1] += starts[target]
+    cursor = starts[:-1].copy()
+    users = np.empty(starts[-1], np.int64)
+    column_weights = np.empty(starts[-1], np.float32)
+    for row in range(len(offsets) - 1):
+        for p in range(offsets[row], offsets[row + 1]):
+            target = place[items[p]]
+            if target >= 0:
+                users[cursor[target]] = row
+                column_weights[cursor[target]] = weights[p]
+                cursor[target] += 1
+    return starts, users, column_weights
+
+
+@numba.njit(cache=True)
+def _gram_rows(
+    starts: Int64,
+    users: Int64,
+    column_weights: Float32,
+    offsets: Int64,
+    items: Int32,
+    weights: Float32,
+    scales: Float64,
+    targets: Int32,
+    n_items: int,
+) -> tuple[Int64, Int64, Int32, Int64]:
+    n_targets = len(targets)
+    capacity = 0
+    for target in range(n_targets):
+        cost = 0
+        for q in range(starts[target], starts[target + 1]):
+            cost += offsets[users[q] + 1] - offsets[users[q]]
+        capacity += min(cost, n_items)
+    row_sums = np.zeros(n_items, np.int64)
+    touched = np.empty(n_items, np.int32)
+    diagonal = np.zeros(n_targets, np.int64)
+    ends = np.zeros(n_targets + 1, np.int64)
+    indices = np.empty(capacity, np.int32)
+    data = np.empty(capacity, np.int64)
+    filled = 0
+    for target in range(n_targets):
+        n_touched = 0
+        for q in range(starts[target], starts[target + 1]):
+            row = users[q]
+            scale = scales[row] * column_weights[q]
+            for p in range(offsets[row], offsets[row + 1]):
+                item = items[p]
+                addend = np.int64(scale * weights[p] + 0.5)
+                if addend > 0:
+                    if row_sums[item] == 0:
+                        touched[n_touched] = item
+                        n_touched += 1
+                    row_sums[item] += addend
+        _sort_touched(touched, n_touched, row_sums)
+        for t in range(n_touched):
+            item = touched[t]
+            if item == targets[target]:
+                diagonal[target] = row_sums[item]
+            else:
+                indices[filled] = item
+                data[filled] = row_sums[item]
+                filled += 1
+            row_sums[item] = 0
+        ends[target + 1] = filled
+    return diagonal, ends, indices[:filled].copy(), data[:filled].copy()
+
+
+@numba.njit(cache=True)
+def _sort_touched(touched: Int32, n_touched: int, row_sums: Int64) -> None:
+    """Walking all items beats sorting where much of the row is touched."""
+    if n_touched * 16 <= len(row_sums):
+        touched[:n_touched].sort()
+        return
+    filled = 0
+    for item in range(len(row_sums)):
+        if row_sums[item] > 0:
+            touched[filled] = item
+            filled += 1
+
+
+@numba.njit(cache=True)
+def _hash(user: int, item: int) -> np.uint64:
+    """SplitMix64 of the pair (Steele, Lea and Flood 2014)."""
+    x = np.uint64(user) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(item)
+    x += np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+@numba.njit(cache=True)
+def _sampled(user_index: Int64, offsets: Int64, items: Int32, maximum: int) -> Int64:
+    keep = np.empty(len(items), np.int64)
+    filled = 0
+    for row in range(len(user_index)):
+        start, stop = offsets[row], offsets[row + 1]
+        if stop - start <= maximum:
+            for p in range(start, stop):
+                keep[filled] = p
+                filled += 1
+            continue
+        hashes = np.empty(stop - start, np.uint64)
+        for p in range(start, stop):
+            hashes[p - start] = _hash(user_index[row], items[p])
+        chosen = np.sort(np.argsort(hashes)[:maximum])
+        for p in chosen:
+            keep[filled] = start + p
+            filled += 1
+    return keep[:filled]

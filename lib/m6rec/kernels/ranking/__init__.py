@@ -1,0 +1,1 @@
+"""From members to lists: scores, weights of the hybrid, top-N, reasons."""

@@ -1,0 +1,306 @@
+"""The hybrid: members' standardised scores, added with weights chosen on validation.
+
+score_uj = sum over members m of beta_m a_m(n_u) b_m(n_j) t_m(s_m(u, j)) / sigma_m, where sigma_m is
+the standard deviation of the member's transformed scores over a sample of users and all items, and
+the factors a and b depend on the evidence: how many interactions the user and the item have. So
+content carries a new item, and behaviour takes over as it comes. All are chosen by validation NDCG:
+likelihood over all items is ruled by the tail, not by the top of the list.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from m6rec.kernels.arrays.rows import Float32, Float64, Int64
+
+# Bins of evidence: no interaction, 1 or 2, 3 to 9, 10 and more.
+EVIDENCE_BOUNDS = (1, 3, 10)
+BINS = len(EVIDENCE_BOUNDS) + 1
+
+STEPS = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
+FACTOR_STEPS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0)
+# Relative gains of NDCG below which a step is not taken. A member enters by more than what
+# validation can tell, for an imitation of validation flatters some members over others; but for one
+# that is alone nearly as good as the best: what two such have in common is not what they err in.
+LEAST_GAIN = 1e-3
+LEAST_GAIN_OF_ENTRY = 5e-3
+NEARLY_BEST = 0.9
+
+Factors = tuple[tuple[float, ...], ...]
+
+
+def evidence_bins(counts: npt.NDArray[Any]) -> Int64:
+    """int64: the bin of each number of interactions."""
+    return np.searchsorted(np.array(EVIDENCE_BOUNDS), counts, side="right").astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Blend:
+    """A ranker as a weighted sum of members.
+
+    Attributes:
+        name: the ranker's name.
+        members: names of the members with a weight.
+        weights: [members], non-negative.
+        deviations: [members]: sigma of each member.
+        item_factors: [members][bins]: b of each bin of an item's interactions; empty means 1.
+        user_factors: [members][bins]: a of each bin of a user's interactions; empty means 1.
+    """
+
+    name: str
+    members: tuple[str, ...]
+    weights: tuple[float, ...]
+    deviations: tuple[float, ...]
+    item_factors: Factors = ()
+    user_factors: Factors = ()
+
+    def coefficients(self) -> dict[str, float]:
+        """The factor of each member's transformed score, but for evidence: weight / deviation."""
+        return {
+            member: weight / deviation
+            for member, weight, deviation in zip(
+                self.members, self.weights, self.deviations, strict=True
+            )
+            if weight > 0.0
+        }
+
+    def item_factors_of(self, member: str) -> Float64:
+        """float64 [bins]."""
+        return self._factors(self.item_factors, member)
+
+    def user_factors_of(self, member: str) -> Float64:
+        """float64 [bins]."""
+        return self._factors(self.user_factors, member)
+
+    def _factors(self, factors: Factors, member: str) -> Float64:
+        return np.array(factors[self.members.index(member)]) if factors else np.ones(BINS)
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Candidate items of some validation users with every member's score.
+
+    Attributes:
+        offsets: int64 [users + 1] into the candidates.
+        scores: float32 [members, candidates], transformed and divided by the deviations.
+        relevant: bool [candidates]: whether the user's held-out items hold the candidate.
+        relevant_counts: int64 [users]: held-out items of each user, candidates or not.
+        item_bins: int64 [candidates]: the bin of each candidate's evidence.
+        user_bins: int64 [users]: the bin of each user's evidence.
+    """
+
+    offsets: Int64
+    scores: Float32
+    relevant: npt.NDArray[np.bool_]
+    relevant_counts: Int64
+    item_bins: Int64
+    user_bins: Int64
+
+    @property
+    def bins_of_users(self) -> Int64:
+        """int64 [candidates]: the bin of the user of each candidate."""
+        return np.repeat(self.user_bins, np.diff(self.offsets))
+
+
+@dataclass(frozen=True)
+class ChosenWeights:
+    """Weights as they were chosen.
+
+    Attributes:
+        weights: float64 [members]; the largest is 1.
+        item_factors, user_factors: float64 [members, bins].
+        ndcg: NDCG@k on validation.
+        trials: how many combinations were scored on validation.
+    """
+
+    weights: Float64
+    item_factors: Float64
+    user_factors: Float64
+    ndcg: float
+    trials: int
+
+
+def ndcg_of_users(candidates: Candidates, blended: Float32, k: int) -> Float64:
+    """float64 [users with held-out items]: NDCG@k; the ideal is over min(k, relevant).
+
+    Args:
+        blended: float32 [candidates].
+    """
+    of_users: Float64 = _ndcg_of_users(
+        candidates.offsets,
+        blended,
+        np.zeros(1, np.float32),
+        np.float32(0.0),
+        candidates.relevant,
+        candidates.relevant_counts,
+        _discounts(k),
+    )
+    return of_users
+
+
+def blended_scores(candidates: Candidates, chosen: ChosenWeights) -> Float32:
+    """float32 [candidates]: the sum of the members with their weights and factors."""
+    factors = (
+        chosen.item_factors[:, candidates.item_bins]
+        * chosen.user_factors[:, candidates.bins_of_users]
+    )
+    weighted = (chosen.weights[:, None] * factors).astype(np.float32) * candidates.scores
+    blended: Float32 = weighted.sum(axis=0)
+    return blended
+
+
+def choose_weights(candidates: Candidates, k: int, rounds: int) -> ChosenWeights:
+    """Non-negative weights by coordinate search on NDCG@k, from the best single member.
+
+    Weights first, then the items' factors, then the users'. A step that gains less than a
+    thousandth is not taken, nor one by which a member that is alone not nearly the best enters for
+    less than five of them, so that members which add nothing stay at zero.
+    """
+    search = _Search(candidates, k)
+    members = len(candidates.scores)
+    singles = [search.ndcg(scores, scores, 0.0) for scores in candidates.scores]
+    weights = np.eye(members)[int(np.argmax(singles))]
+    blended = candidates.scores[int(np.argmax(singles))].copy()
+    best = max(singles)
+    order = np.argsort(singles)[::-1]
+    entries = [
+        LEAST_GAIN if single >= NEARLY_BEST * best else LEAST_GAIN_OF_ENTRY for single in singles
+    ]
+    cells = [
+        _Cell(weights, (int(member),), candidates.scores[member], entries[member])
+        for member in order
+    ]
+    best = search.improve(cells, STEPS, blended, best, rounds)
+    # Factors multiply a member's scores, of whole items or of whole users.
+    item_factors, user_factors = np.ones((members, BINS)), np.ones((members, BINS))
+    chosen = [int(member) for member in order if weights[member] > 0.0]
+    bins_of_users = candidates.bins_of_users
+    for factors, bins in (
+        (item_factors, candidates.item_bins),
+        (user_factors, bins_of_users),
+    ):
+        present = [one for one in range(BINS) if (bins == one).any()]
+        if len(present) < 2:
+            continue
+        for member in chosen:
+            of_items = item_factors[member][candidates.item_bins]
+            of_users = user_factors[member][bins_of_users]
+            scores = weights[member] * of_items * of_users * candidates.scores[member]
+            scores = scores.astype(np.float32)
+            cells = [
+                _Cell(factors, (member, one), np.where(bins == one, scores, np.float32(0.0)))
+                for one in present
+            ]
+            best = search.improve(cells, FACTOR_STEPS, blended, best, 1)
+    return ChosenWeights(weights / weights.max(), item_factors, user_factors, best, search.trials)
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """One number of an array that is searched, the scores that it multiplies, and the relative
+    gain for which it leaves zero."""
+
+    array: Float64
+    place: tuple[int, ...]
+    scores: Float32
+    entry: float = LEAST_GAIN_OF_ENTRY
+
+
+class _Search:
+    """Scores combinations on the candidates and counts them."""
+
+    def __init__(self, candidates: Candidates, k: int) -> None:
+        self._candidates = candidates
+        self._discounts = _discounts(k)
+        self.trials = 0
+
+    def ndcg(self, blended: Float32, scores: Float32, step: float) -> float:
+        """NDCG of blended + step * scores."""
+        self.trials += 1
+        one = self._candidates
+        return float(
+            _ndcg_of_users(
+                one.offsets,
+                blended,
+                scores,
+                np.float32(step),
+                one.relevant,
+                one.relevant_counts,
+                self._discounts,
+            ).mean()
+        )
+
+    def improve(
+        self,
+        cells: Sequence[_Cell],
+        steps: Sequence[float],
+        blended: Float32,
+        best: float,
+        rounds: int,
+    ) -> float:
+        """Set each cell to the step that is best; `blended` and the arrays change in place.
+
+        Returns:
+            The NDCG that was reached.
+        """
+        for _ in range(rounds):
+            before = best
+            for cell in cells:
+                current = cell.array[cell.place]
+                values = [self.ndcg(blended, cell.scores, step - current) for step in steps]
+                chosen = int(np.argmax(values))
+                trial = cell.array.copy()
+                trial[cell.place] = steps[chosen]
+                least = LEAST_GAIN if current > 0.0 else cell.entry
+                if values[chosen] > best * (1.0 + least) and trial.any():
+                    blended += np.float32(steps[chosen] - current) * cell.scores
+                    cell.array[cell.place] = steps[chosen]
+                    best = values[chosen]
+            if best <= before:
+                break
+        return best
+
+
+def _discounts(k: int) -> Float64:
+    discounts: Float64 = 1.0 / np.log2(np.arange(k) + 2.0)
+    return discounts
+
+
+@numba.njit(cache=True, nogil=True)
+def _ndcg_of_users(  # type: ignore[no-untyped-def]
+    offsets, blended, added, step, relevant, relevant_counts, discounts
+):
+    k = len(discounts)
+    of_users = np.empty(np.count_nonzero(relevant_counts))
+    scores = np.empty(np.diff(offsets).max() if len(offsets) > 1 else 0, dtype=np.float32)
+    place = 0
+    for user in range(len(offsets) - 1):
+        if relevant_counts[user] == 0:
+            continue
+        start, size = offsets[user], offsets[user + 1] - offsets[user]
+        for candidate in range(size):
+            scores[candidate] = blended[start + candidate]
+            if step != 0.0:
+                scores[candidate] += step * added[start + candidate]
+        gain = 0.0
+        for candidate in range(size):
+            if not relevant[start + candidate]:
+                continue
+            # The candidate's rank from 0; of equal scores the first is better.
+            score, rank = scores[candidate], 0
+            for other in range(candidate):
+                rank += scores[other] >= score
+            for other in range(candidate + 1, size):
+                rank += scores[other] > score
+            if rank < k:
+                gain += discounts[rank]
+        ideal = 0.0
+        for rank in range(min(k, relevant_counts[user])):
+            ideal += discounts[rank]
+        of_users[place] = gain / ideal
+        place += 1
+    return of_users

@@ -1,0 +1,228 @@
+"""Why an item is in a user's list: which of the user's own items and which attributes speak for it.
+
+Evidence of a history item h for item j is w_uh max(B_hj, 0), with B the item-item weights.
+Evidence of an attribute a of item j is p(a | history) log(p(a | history) / p(a | catalogue)): how
+often the user's items have it, where that is more often than items in general.
+"""
+
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from m6rec.kernels.arrays.rows import Float64, Int32, Int64, Rows
+from m6rec.kernels.neighbours.item_neighbours import ItemWeights
+
+HISTORY = "history"
+ATTRIBUTE = "attribute"
+POPULAR = "popular"
+POPULAR_WITH_ALL = "popular with all users"
+MODEL = "model"
+TASTE_OF_ALL = "the taste that your whole history shows"
+
+KINDS = (HISTORY, ATTRIBUTE, POPULAR, MODEL)
+_HISTORY, _ATTRIBUTE, _POPULAR, _MODEL = range(len(KINDS))
+
+
+@dataclass(frozen=True)
+class ItemAttributes:
+    """The attributes of items as a sparse binary matrix.
+
+    Attributes:
+        offsets: int64 [items + 1] into attribute_indices.
+        attribute_indices: int32.
+        shares: float64 [attributes]: share of the items that have each.
+    """
+
+    offsets: Int64
+    attribute_indices: Int32
+    shares: Float64
+
+
+@dataclass(frozen=True)
+class Reasons:
+    """The reasons of many listed items, one after the other.
+
+    Attributes:
+        offsets: int64 [entries + 1]; entry e has the reasons offsets[e] to offsets[e + 1].
+        kinds: int8; position in KINDS.
+        indices: int32; the history item or attribute, -1 for the other kinds.
+        shares: float64; share of all evidence of its kind for the item.
+    """
+
+    offsets: Int64
+    kinds: npt.NDArray[np.int8]
+    indices: Int32
+    shares: Float64
+
+
+def item_attributes(lists: list[list[int]], n_attributes: int) -> ItemAttributes:
+    """Attribute indices of each item, as one sparse matrix."""
+    offsets = np.cumsum([0] + [len(one) for one in lists]).astype(np.int64)
+    flat = np.array([a for one in lists for a in one], dtype=np.int32)
+    shares = np.bincount(flat, minlength=n_attributes) / max(len(lists), 1)
+    return ItemAttributes(offsets, flat, shares)
+
+
+def explain(
+    weights: ItemWeights,
+    attributes: ItemAttributes,
+    rows: Rows,
+    offsets: Int64,
+    items: Int32,
+    limit: int,
+) -> Reasons:
+    """At most `limit` reasons an item: history items first, one place kept for an attribute.
+
+    Without any evidence an item has one reason, of kind `popular` for a user without history and
+    of kind `model` otherwise.
+
+    Args:
+        weights: item-item weights.
+        attributes: of all items.
+        rows: the users' histories.
+        offsets: int64 [n + 1] into items: each user's listed items.
+        items: int32 [entries].
+        limit: how many reasons; 0 gives none.
+    """
+    counts = np.zeros(len(items), np.int64)
+    shape = (len(items), limit)
+    kinds, indices = np.empty(shape, np.int8), np.empty(shape, np.int32)
+    shares = np.empty(shape)
+    if limit:
+        _explain(
+            weights.offsets,
+            weights.neighbour_indices,
+            weights.weights,
+            attributes.offsets,
+            attributes.attribute_indices,
+            attributes.shares,
+            rows.offsets,
+            rows.item_indices,
+            rows.weights,
+            offsets,
+            items,
+            counts,
+            kinds,
+            indices,
+            shares,
+        )
+    given = np.arange(limit) < counts[:, None]
+    ends = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    return Reasons(ends, kinds[given], indices[given], shares[given])
+
+
+@numba.njit(cache=True, nogil=True)
+def _explain(  # type: ignore[no-untyped-def]
+    weight_offsets,
+    neighbours,
+    weights,
+    attribute_offsets,
+    attribute_indices,
+    attribute_shares,
+    row_offsets,
+    history,
+    history_weights,
+    list_offsets,
+    items,
+    counts,
+    kinds,
+    indices,
+    shares,
+):
+    limit = kinds.shape[1]
+    attribute_counts = np.zeros(len(attribute_shares))
+    # Each item's entry in the user's list; -1 for an item that is not in it.
+    entry_of = np.full(len(weight_offsets) - 1, -1, np.int64)
+    strongest = np.empty((len(items), limit))
+    totals = np.zeros(len(items))
+    for user in range(len(row_offsets) - 1):
+        low, high = row_offsets[user], row_offsets[user + 1]
+        own = history[low:high]
+        for entry in range(list_offsets[user], list_offsets[user + 1]):
+            entry_of[items[entry]] = entry
+        for position in range(low, high):
+            item = history[position]
+            for place in range(weight_offsets[item], weight_offsets[item + 1]):
+                entry = entry_of[neighbours[place]]
+                evidence = history_weights[position] * max(weights[place], 0.0)
+                if entry >= 0 and evidence > 0.0:
+                    totals[entry] += evidence
+                    counts[entry] = _keep_strongest(
+                        strongest[entry], indices[entry], counts[entry], evidence, item
+                    )
+        _count_attributes(own, 1.0, attribute_offsets, attribute_indices, attribute_counts)
+        for entry in range(list_offsets[user], list_offsets[user + 1]):
+            item = items[entry]
+            entry_of[item] = -1
+            attribute, attribute_share = _strongest_attribute(
+                item,
+                attribute_offsets,
+                attribute_indices,
+                attribute_counts,
+                attribute_shares,
+                len(own),
+            )
+            places = limit - 1 if attribute >= 0 and limit > 1 else limit
+            found = min(counts[entry], places)
+            for reason in range(found):
+                kinds[entry, reason] = _HISTORY
+                shares[entry, reason] = strongest[entry, reason] / totals[entry]
+            if attribute >= 0 and found < limit:
+                kinds[entry, found] = _ATTRIBUTE
+                indices[entry, found] = attribute
+                shares[entry, found] = attribute_share
+                found += 1
+            if found == 0:
+                kinds[entry, 0] = _MODEL if len(own) else _POPULAR
+                indices[entry, 0] = -1
+                shares[entry, 0] = 1.0
+                found = 1
+            counts[entry] = found
+        _count_attributes(own, -1.0, attribute_offsets, attribute_indices, attribute_counts)
+
+
+@numba.njit(cache=True, nogil=True)
+def _keep_strongest(strongest, indices, count, evidence, item):  # type: ignore[no-untyped-def]
+    """Insert into the descending evidence, of which `count` are known, and return how many now are.
+
+    Of equal evidence the first to come stands first.
+    """
+    if count == len(strongest):
+        if evidence <= strongest[count - 1]:
+            return count
+        count -= 1
+    place = count
+    while place > 0 and strongest[place - 1] < evidence:
+        strongest[place], indices[place] = strongest[place - 1], indices[place - 1]
+        place -= 1
+    strongest[place], indices[place] = evidence, item
+    return count + 1
+
+
+@numba.njit(cache=True, nogil=True)
+def _count_attributes(own, step, attribute_offsets, attribute_indices, counts):  # type: ignore[no-untyped-def]
+    """Add `step` for each attribute of each item of a history."""
+    for item in own:
+        for place in range(attribute_offsets[item], attribute_offsets[item + 1]):
+            counts[attribute_indices[place]] += step
+
+
+@numba.njit(cache=True, nogil=True)
+def _strongest_attribute(item, offsets, attribute_indices, counts, shares, size):  # type: ignore[no-untyped-def]
+    """The attribute with the most evidence and its share of the item's; -1 where none has any.
+
+    `counts` are over a history of `size` items.
+    """
+    best, strongest, total = -1, 0.0, 0.0
+    for place in range(offsets[item], offsets[item + 1]):
+        attribute = attribute_indices[place]
+        if counts[attribute] == 0.0:
+            continue
+        own = counts[attribute] / size
+        evidence = max(own * np.log(own / shares[attribute]), 0.0)
+        total += evidence
+        if evidence > strongest or (0.0 < evidence == strongest and attribute < best):
+            best, strongest = attribute, evidence
+    return best, (strongest / total if best >= 0 else 0.0)

@@ -1,0 +1,281 @@
+"""The best N of a row of scores, exactly: equal scores are ordered by item index.
+
+`top_n` selects from scores that exist. `top_n_products` computes scores by blocks of users x items
+that stay in cache and selects inside each block, so that scores never go to memory. A row keeps its
+best N sorted; the N-th is the threshold that most scores fail, a vector of them in one comparison.
+
+Looked at by descending length, most items need no score at all: u.v <= |u| |v| (Cauchy-Schwarz), so
+that a user is done with at the first item whose length leaves no score above the user's threshold
+(Teflioudi, Gemulla and Mykytiuk 2015, "LEMP: Fast retrieval of large entries in a matrix product").
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from m6rec.kernels.arrays.rows import Float32, Int32, Int64
+from m6rec.kernels.arrays.threads import Threads
+
+NO_ITEM = -1
+
+# Scores of one block: 2048 x 512 float32 are 4 MiB, where the matrix product is near its best rate
+# and what it wrote is still in the shared cache when the selection reads it.
+_USERS_PER_BLOCK = 2048
+_ITEMS_PER_BLOCK = 512
+# A bound of how far float32 sums of k products, and lengths, are from exact: k times this.
+_ROUNDING = float(np.finfo(np.float32).eps)
+# Scores compared with the threshold at once; shorter runs are not vectorised.
+_SCORES_PER_COMPARISON = 64
+
+AddToItems = Callable[[slice, Float32], None]
+"""Adds to the scores of a range of items in place: float32 [users of the block, items]."""
+
+AddScores = Callable[[slice], AddToItems]
+"""Other members of a hybrid: called once a block of users, with their range of rows.
+
+What it returns is called for ranges of items that ascend from 0 without gaps, so that it may keep
+its place in sorted lists between calls. Blocks of users run on several threads: what a block needs
+belongs to what is returned.
+"""
+
+
+@dataclass(frozen=True)
+class OrderedItems:
+    """Item vectors in the order in which lists look at them.
+
+    Attributes:
+        vectors: float32 [M, k].
+        indices: int32 [M]; the item that each is of.
+        places: int32 [M]; where each item's vector is.
+        lengths: float32 [M], descending, none below that of its vector; None where items come by
+            index.
+    """
+
+    vectors: Float32
+    indices: Int32
+    places: Int32
+    lengths: Float32 | None
+
+
+def by_index(item_vectors: Float32) -> OrderedItems:
+    """The items by ascending index, of which none is left out."""
+    indices = np.arange(len(item_vectors), dtype=np.int32)
+    return OrderedItems(np.ascontiguousarray(item_vectors, np.float32), indices, indices, None)
+
+
+def by_length(item_vectors: Float32) -> OrderedItems:
+    """The items by descending length of their vectors, those of one length by index."""
+    lengths = _lengths(item_vectors)
+    order = np.argsort(-lengths, kind="stable")
+    places = np.empty(len(order), np.int32)
+    places[order] = np.arange(len(order), dtype=np.int32)
+    vectors = np.ascontiguousarray(item_vectors[order], np.float32)
+    return OrderedItems(vectors, order.astype(np.int32), places, lengths[order])
+
+
+def _lengths(vectors: Float32) -> Float32:
+    """float32 [n]: the vectors' lengths, enough above them for products of two to be bounds."""
+    squares = np.einsum("nk,nk->n", vectors, vectors, dtype=np.float64)
+    slack = 1.0 + (vectors.shape[1] + 4) * _ROUNDING
+    lengths: Float32 = (slack * np.sqrt(squares)).astype(np.float32)
+    return lengths
+
+
+@dataclass(frozen=True)
+class _Task:
+    """The arguments of `top_n_products` and its result, which blocks of users fill."""
+
+    user_vectors: Float32
+    user_lengths: Float32
+    items: OrderedItems
+    seen_offsets: Int64
+    seen_items: Int32
+    forbidden: npt.NDArray[np.bool_]
+    added: AddScores | None
+    listed: Int32
+    values: Float32
+
+
+def top_n(scores: Float32, n: int) -> tuple[Int32, Float32]:
+    """The n best finite scores of each row, best first, ties by the lower item index.
+
+    Args:
+        scores: float32 [users, items]; -inf marks an item that may not be listed.
+        n: length of the lists.
+
+    Returns:
+        int32 [users, n] item indices and float32 [users, n] scores; a row with fewer than n
+        items allowed ends in item -1 and score -inf.
+    """
+    items, values = _empty_lists(scores.shape[0], n)
+    n_rows, n_items = scores.shape
+    if n:
+        _keep_best(
+            np.ascontiguousarray(scores),
+            np.arange(n_rows),
+            np.arange(n_items, dtype=np.int32),
+            True,
+            np.zeros(n_items, np.bool_),
+            np.zeros(n_rows + 1, np.int64),
+            np.empty(0, np.int32),
+            items,
+            values,
+        )
+    return items, values
+
+
+def top_n_products(
+    user_vectors: Float32,
+    items: OrderedItems,
+    n_best: int,
+    seen_offsets: Int64,
+    seen_items: Int32,
+    forbidden: npt.NDArray[np.bool_] | None = None,
+    added: AddScores | None = None,
+) -> tuple[Int32, Float32]:
+    """The n best items of each user by dot product, as `top_n` of all scores would list them.
+
+    Uses as many threads as BLAS is set to, each with blocks of users of its own; memory beside the
+    arguments and the result is a block of scores a thread.
+
+    Args:
+        user_vectors: float32 [n, k].
+        items: M of them; by index where there is `added`.
+        n_best: length of the lists.
+        seen_offsets: int64 [n + 1] into seen_items.
+        seen_items: int32 [entries]; items never listed for that user, ascending within a user.
+        forbidden: bool [M]; items never listed.
+        added: adds the scores of other members before selection.
+
+    Returns:
+        int32 [n, n_best] item indices and float32 [n, n_best] scores, padded as in `top_n`.
+
+    Raises:
+        ValueError: items by length and `added`, whose scores no length bounds.
+    """
+    if added is not None and items.lengths is not None:
+        raise ValueError("other members add to items by index; these are by length")
+    listed, values = _empty_lists(len(user_vectors), n_best)
+    if not n_best or not len(items.vectors):
+        return listed, values
+    vectors = np.ascontiguousarray(user_vectors, np.float32)
+    task = _Task(
+        vectors,
+        _lengths(vectors),
+        items,
+        seen_offsets,
+        seen_items,
+        np.zeros(len(items.vectors), np.bool_) if forbidden is None else forbidden,
+        added,
+        listed,
+        values,
+    )
+    blocks = (
+        slice(start, min(start + _USERS_PER_BLOCK, len(user_vectors)))
+        for start in range(0, len(user_vectors), _USERS_PER_BLOCK)
+    )
+    with Threads() as threads:
+        threads.run(partial(_rank_block, task), blocks)
+    return listed, values
+
+
+def _empty_lists(n_users: int, n: int) -> tuple[Int32, Float32]:
+    return np.full((n_users, n), NO_ITEM, np.int32), np.full((n_users, n), -np.inf, np.float32)
+
+
+def _rank_block(task: _Task, users: slice) -> None:
+    rows = np.arange(users.start, users.stop)
+    vectors = task.user_vectors[users]
+    items = task.items
+    cells = np.empty(len(vectors) * min(_ITEMS_PER_BLOCK, len(items.vectors)), np.float32)
+    add_to_items = task.added(users) if task.added else None
+    for start in range(0, len(items.vectors), _ITEMS_PER_BLOCK):
+        block = slice(start, min(start + _ITEMS_PER_BLOCK, len(items.vectors)))
+        if items.lengths is not None:
+            reached = task.user_lengths[rows] * items.lengths[start] >= task.values[rows, -1]
+            if not reached.any():
+                return
+            if not reached.all():
+                rows, vectors = rows[reached], vectors[reached]
+        width = block.stop - block.start
+        scores = cells[: len(vectors) * width].reshape(len(vectors), width)
+        np.matmul(vectors, items.vectors[block].T, out=scores)
+        if add_to_items is not None:
+            add_to_items(block, scores)
+        _keep_best(
+            scores,
+            rows,
+            items.indices[block],
+            items.lengths is None,
+            task.forbidden,
+            task.seen_offsets,
+            task.seen_items,
+            task.listed,
+            task.values,
+        )
+
+
+@numba.njit(cache=True, nogil=True)
+def _keep_best(  # type: ignore[no-untyped-def]
+    scores, rows, indices, ascending, forbidden, seen_offsets, seen_items, listed, values
+):
+    """Put what passes each row's threshold into its sorted list.
+
+    Scores are of the lists `rows` and the items `indices`, which may come in ascending order over
+    all calls; then what is as good as a list's last is behind it.
+    """
+    for row in range(scores.shape[0]):
+        user = rows[row]
+        best_items, best_values = listed[user], values[user]
+        seen = seen_items[seen_offsets[user] : seen_offsets[user + 1]]
+        threshold = best_values[-1]
+        passed_by = _passed_by(threshold, ascending)
+        for start in range(0, scores.shape[1], _SCORES_PER_COMPARISON):
+            # A slice indexed from 0: numba then leaves out what wraps negative indices, and the
+            # comparison of all is vectorised.
+            run = scores[row, start : start + _SCORES_PER_COMPARISON]
+            passing = np.int32(0)
+            for column in range(len(run)):
+                passing += np.int32(run[column] > passed_by)
+            if passing == 0:
+                continue
+            for column in range(len(run)):
+                score, item = run[column], indices[start + column]
+                if score > threshold or (score == threshold and item < best_items[-1]):
+                    if forbidden[item] or _holds(seen, item):
+                        continue
+                    _insert(item, score, best_items, best_values)
+                    threshold = best_values[-1]
+                    passed_by = _passed_by(threshold, ascending)
+
+
+@numba.njit(cache=True, nogil=True)
+def _passed_by(threshold, ascending):  # type: ignore[no-untyped-def]
+    """The highest score that is surely not listed; one at the threshold may be, by its index."""
+    return threshold if ascending else np.nextafter(threshold, np.float32(-np.inf))
+
+
+@numba.njit(cache=True, nogil=True)
+def _holds(ascending, item):  # type: ignore[no-untyped-def]
+    """Whether an ascending array holds an item."""
+    place = np.searchsorted(ascending, item)
+    return place < len(ascending) and ascending[place] == item
+
+
+@numba.njit(cache=True, nogil=True)
+def _insert(item, value, best_items, best_values):  # type: ignore[no-untyped-def]
+    """Before all that are worse: of a lower score, or of the same and a higher index."""
+    place = len(best_values) - 1
+    while place > 0 and (
+        best_values[place - 1] < value
+        or (best_values[place - 1] == value and best_items[place - 1] > item)
+    ):
+        best_values[place] = best_values[place - 1]
+        best_items[place] = best_items[place - 1]
+        place -= 1
+    best_values[place] = value
+    best_items[place] = item

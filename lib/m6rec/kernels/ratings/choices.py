@@ -1,0 +1,161 @@
+"""What users and items have in common by who rates what, whatever the ratings.
+
+People rate what they choose to see, so that the binary matrix tells more about a pair than the few
+ratings that two items share (Koren 2008, "Factorization meets the neighborhood", on implicit
+feedback). Its leading singular vectors place items and users; regressions of ratings on these
+places are small, convex problems: a user's *taste* over the items' places, and an item's *audience*
+over the users'.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from m6rec.config.models import SvdConfig
+from m6rec.kernels.arrays.communicator import Communicator
+from m6rec.kernels.arrays.rows import Float32, Float64, Int64, Rows
+from m6rec.kernels.arrays.sparse_products import entries_by_item, gather_rows
+from m6rec.kernels.factors.least_squares import add_sparse_terms, descend, solve_rows, start_descent
+from m6rec.kernels.factors.svd import randomized_svd
+
+# A singular value this much below the largest is rounding.
+_NEGLIGIBLE = 1e-5
+
+
+@dataclass(frozen=True)
+class ChoiceVectors:
+    """Places of items and users by the binary matrix A = D_u^-a P D_i^-b = U S V^T.
+
+    Coordinate k of V, and of U, is scaled so that its mean square over all ratings is
+    (s_k / s_0)^2: regularisations then mean the same whatever the number of items and users.
+
+    Attributes:
+        items: float32 [M, k].
+        projection: float32 [M, k]; a user's place is |I_u|^-a times the sum over the user's items.
+        user_exponent: a.
+    """
+
+    items: Float32
+    projection: Float32
+    user_exponent: float
+
+    def of_users(self, rows: Rows) -> Float32:
+        """float32 [n, k]: each user's place; zeros for a row without ratings."""
+        return _gathered(rows, self.projection, self.user_exponent)
+
+
+def choice_vectors(
+    rows: Rows, n_items: int, config: SvdConfig, seed: int, communicator: Communicator
+) -> ChoiceVectors:
+    """The choice vectors of the rows of all ranks; every rank returns the same.
+
+    Args:
+        rows: this rank's users; the weights are not read.
+        n_items: M, the same on all ranks.
+        config: of the SVD.
+        seed: of the SVD.
+        communicator: the group; all ranks call this together.
+    """
+    ones = np.ones(rows.entries, np.float32)
+    binary = Rows(rows.user_index, rows.offsets, rows.item_indices, ones)
+    result = randomized_svd(binary, n_items, config, seed, communicator)
+    values = result.singular_values
+    kept = values > _NEGLIGIBLE * values[0]
+    relative = np.where(kept, values, 0.0) / (values[0] if kept.any() else 1.0)
+    inverse = np.where(kept, 1.0, 0.0) / np.where(kept, values, 1.0)
+    vectors = result.item_vectors.astype(np.float64)
+    items = vectors * _scale(result.item_counts @ vectors**2, result.item_counts.sum(), relative)
+    scaled = vectors * inverse * np.maximum(result.item_counts, 1)[:, None] ** -config.item_exponent
+    users = _gathered(rows, scaled.astype(np.float32), config.user_exponent).astype(np.float64)
+    squares = rows.counts @ users**2
+    communicator.all_reduce(squares)
+    projection = scaled * _scale(squares, result.item_counts.sum(), relative)
+    return ChoiceVectors(
+        items.astype(np.float32), projection.astype(np.float32), config.user_exponent
+    )
+
+
+def user_tastes(residuals: Rows, items: Float32, regularisation: float) -> Float32:
+    """float32 [n, k]: t_u minimises sum_i (e_ui - t_u . v_i)^2 + lambda |t_u|^2 over the row.
+
+    Args:
+        residuals: ratings less their biases.
+        items: float32 [M, k]; v.
+        regularisation: lambda, positive.
+    """
+    width = items.shape[1]
+    tastes = np.zeros((len(residuals), width), np.float32)
+    solve_rows(
+        residuals.offsets,
+        residuals.item_indices,
+        np.ones(residuals.entries, np.float32),
+        residuals.weights,
+        np.full(len(residuals), regularisation, np.float32),
+        np.zeros((width, width), np.float32),
+        items,
+        0,
+        tastes,
+    )
+    return tastes
+
+
+def item_audiences(
+    residuals: Rows,
+    n_items: int,
+    users: Float32,
+    regularisation: float,
+    communicator: Communicator,
+) -> Float32:
+    """float32 [M, k]: a_i minimises sum_u (e_ui - a_i . q_u)^2 + lambda |a_i|^2 over all ranks.
+
+    All items descend at once by conjugate gradient, k steps, after which each is solved: only M x k
+    numbers are reduced a step.
+
+    Args:
+        residuals: ratings less their biases, of this rank's users.
+        n_items: M.
+        users: float32 [n, k]; q.
+        regularisation: lambda, positive.
+        communicator: the group; all ranks call this together.
+    """
+    width = users.shape[1]
+    offsets, rows, positions = entries_by_item(residuals, n_items)
+    pull = residuals.weights[positions]
+    curvature = np.ones(residuals.entries, np.float32)
+    # Lambda counts once over all ranks.
+    own = regularisation if communicator.rank == 0 else 0.0
+    penalty = np.full(n_items, own, np.float32)
+    audiences: Float32 = np.zeros((n_items, width), np.float32)
+    work: Float32 = np.zeros((3, n_items, width), np.float32)
+    left, directions, products = work
+    lengths = np.zeros(n_items, np.float32)
+
+    def apply(scales: tuple[float, float], inputs: Float32, outputs: Float32) -> None:
+        outputs[:] = 0.0
+        pulled, curved = np.float32(scales[0]), np.float32(scales[1])
+        add_sparse_terms(
+            offsets, rows, curvature, pull, penalty, pulled, curved, users, inputs, outputs
+        )
+        communicator.all_reduce(outputs)
+
+    apply((1.0, -1.0), audiences, left)
+    start_descent(left, directions, lengths)
+    for _ in range(width):
+        apply((0.0, 1.0), directions, products)
+        descend(products, audiences, left, directions, lengths)
+    return audiences
+
+
+def _gathered(rows: Rows, vectors: Float32, exponent: float) -> Float32:
+    scales = np.maximum(rows.counts, 1).astype(np.float64) ** -exponent
+    values = np.repeat(scales, rows.counts).astype(np.float32)
+    places = np.zeros((len(rows), vectors.shape[1]), np.float32)
+    gather_rows(rows.offsets, rows.item_indices, values, vectors, places)
+    return places
+
+
+def _scale(squares: Float64, ratings: Int64, relative: Float64) -> Float64:
+    """What gives coordinates whose squares sum to `squares` the mean square relative^2."""
+    mean_squares = squares / np.maximum(ratings, 1)
+    roots: Float64 = np.sqrt(np.where(mean_squares > 0.0, mean_squares, 1.0))
+    return relative / roots

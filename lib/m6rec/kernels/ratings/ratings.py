@@ -1,0 +1,130 @@
+"""Prediction of ratings: four members over the user's row, and the weights that blend them.
+
+rating_bias is the mean with both biases. On what it leaves stand rating_als (explicit ALS),
+rating_taste (the user's regression over what kind of items these are by who rates them) and
+rating_audience (the item's regression over who rates it); see kernels.choices. rating_hybrid is
+their weighted sum, by least squares on validation.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from m6rec.config.models import RatingsConfig
+from m6rec.kernels.arrays.communicator import Communicator
+from m6rec.kernels.arrays.rows import Float32, Float64, Int64, Rows
+from m6rec.kernels.factors.als import train_als
+from m6rec.kernels.factors.projection import FactorModel, project
+from m6rec.kernels.ratings.choices import (
+    ChoiceVectors,
+    choice_vectors,
+    item_audiences,
+    user_tastes,
+)
+from m6rec.kernels.ratings.rating_biases import RatingBiases, fit_biases
+
+RATING_BIAS = "rating_bias"
+RATING_MEMBERS = (RATING_BIAS, "rating_als", "rating_taste", "rating_audience")
+RATING_HYBRID = "rating_hybrid"
+RATING_MODELS = (*RATING_MEMBERS, RATING_HYBRID)
+
+# The bias as it is and the mean of the three that stand on it: what weights are drawn to, as if by
+# a rating whose parts are all 1.
+_PRIOR_WEIGHTS = (1.0, 1 / 3, 1 / 3, 1 / 3)
+_PRIOR_STRENGTH = 1.0
+
+
+@dataclass(frozen=True)
+class RatingModel:
+    """The item side of all members.
+
+    Attributes:
+        biases: mean and item biases.
+        factors: explicit ALS on the residuals.
+        choices: places of items and users by who rates what.
+        audiences: float32 [M, k]; each item's regression over the users' places.
+        taste_regularisation: lambda of a user's regression over the items' places.
+    """
+
+    biases: RatingBiases
+    factors: FactorModel
+    choices: ChoiceVectors
+    audiences: Float32
+    taste_regularisation: float
+
+
+def train_ratings(
+    rows: Rows, n_items: int, config: RatingsConfig, seed: int, communicator: Communicator
+) -> RatingModel:
+    """Fit all members on the rows of all ranks; every rank returns the same model.
+
+    Args:
+        rows: this rank's users; the weights are ratings.
+        n_items: M, the same on all ranks.
+        config: of the members.
+        seed: of ALS and SVD.
+        communicator: the group; all ranks call this together.
+    """
+    biases = fit_biases(
+        rows,
+        n_items,
+        config.user_bias_regularisation,
+        config.item_bias_regularisation,
+        config.bias_iterations,
+        communicator,
+    )
+    residuals = biases.residuals(rows, biases.of_users(rows))
+    choices = choice_vectors(rows, n_items, config.choices(), seed, communicator)
+    places = choices.of_users(rows)
+    audiences = item_audiences(
+        residuals, n_items, places, config.audience_regularisation, communicator
+    )
+    factors = train_als(residuals, n_items, config.als(), seed, communicator)
+    return RatingModel(biases, factors, choices, audiences, config.taste_regularisation)
+
+
+def rating_parts(
+    model: RatingModel, rows: Rows, target_offsets: Int64, target_items: Int64
+) -> Float64:
+    """What each member says of each target: float64 [targets, members], as in RATING_MEMBERS.
+
+    The first column is a rating, the others are what the members add to it.
+
+    Args:
+        model: of the rows' fit.
+        rows: the users; the weights are ratings.
+        target_offsets: int64 [n + 1]; row r has the targets target_offsets[r] to [r + 1].
+        target_items: int64 [targets].
+    """
+    owners = np.repeat(np.arange(len(rows)), np.diff(target_offsets))
+    user_biases = model.biases.of_users(rows)
+    residuals = model.biases.residuals(rows, user_biases)
+    tastes = user_tastes(residuals, model.choices.items, model.taste_regularisation)
+    vectors: tuple[tuple[Float32, Float32], ...] = (
+        (project(model.factors, residuals), model.factors.factors),
+        (tastes, model.choices.items),
+        (model.choices.of_users(rows), model.audiences),
+    )
+    base = model.biases.mean + user_biases[owners] + model.biases.items[target_items]
+    added: list[Float64] = [
+        np.einsum("nk,nk->n", users[owners], items[target_items], dtype=np.float64)
+        for users, items in vectors
+    ]
+    added[0] += model.factors.parameters["mean_rating"]
+    return np.stack([base, *added], axis=1)
+
+
+def blend_weights(gram: Float64, moment: Float64) -> Float64:
+    """Weights w of the parts X for ratings y: float64 [members].
+
+    w = w0 + (X^T X + lambda I)^-1 (X^T y - X^T X w0), ridge regression towards prior weights w0,
+    which remain where there is nothing to learn from.
+
+    Args:
+        gram: float64 [members, members]; X^T X.
+        moment: float64 [members]; X^T y.
+    """
+    prior: Float64 = np.array(_PRIOR_WEIGHTS)
+    damped = gram + _PRIOR_STRENGTH * np.eye(len(prior))
+    weights: Float64 = prior + np.linalg.solve(damped, moment - gram @ prior)
+    return weights

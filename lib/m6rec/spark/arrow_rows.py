@@ -1,0 +1,85 @@
+"""Arrow record batches of the user-item matrix to and from arrays, without a copy a row."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from m6rec import columns as c
+from m6rec.kernels.arrays.recency import UNKNOWN_TIME, recency_ranks
+from m6rec.kernels.arrays.rows import Float32, Int64, Rows, concatenate_rows
+
+ROW_COLUMNS = (c.USER_INDEX, c.ITEM_INDICES, c.WEIGHTS)
+
+
+def rows_from_batch(batch: pa.RecordBatch) -> Rows:
+    """The columns user_index, item_indices, weights of one batch as Rows."""
+    offsets, items = list_column(batch, c.ITEM_INDICES)
+    _, weights = list_column(batch, c.WEIGHTS)
+    return Rows(
+        batch.column(c.USER_INDEX).to_numpy(zero_copy_only=False).astype(np.int64, copy=False),
+        offsets,
+        items.astype(np.int32, copy=False),
+        weights.astype(np.float32, copy=False),
+    )
+
+
+def rows_from_batches(batches: Iterable[pa.RecordBatch]) -> Rows:
+    """All rows of a partition."""
+    return concatenate_rows([rows_from_batch(batch) for batch in batches if batch.num_rows])
+
+
+def list_column(batch: pa.RecordBatch, name: str) -> tuple[Int64, npt.NDArray[Any]]:
+    """The offsets (int64 [n + 1], from 0) and flat values of a list column without nulls."""
+    column = batch.column(name)
+    offsets = column.offsets.to_numpy().astype(np.int64)
+    values = column.values.slice(offsets[0], offsets[-1] - offsets[0])
+    return offsets - offsets[0], values.to_numpy(zero_copy_only=False)
+
+
+def recency_column(batch: pa.RecordBatch) -> Float32:
+    """How many interactions of the same row came later: float32 [entries], from the times."""
+    times = batch.column(c.TIMES)
+    offsets = times.offsets.to_numpy().astype(np.int64)
+    values = times.values.slice(offsets[0], offsets[-1] - offsets[0]).cast(pa.int64())
+    known = values.fill_null(int(UNKNOWN_TIME)).to_numpy(zero_copy_only=False)
+    return recency_ranks(offsets - offsets[0], known)
+
+
+def matrix_column(batch: pa.RecordBatch, name: str) -> npt.NDArray[np.float32]:
+    """A list column whose lists all have one length, as float32 [n, length]."""
+    offsets, values = list_column(batch, name)
+    width = int(offsets[1]) if batch.num_rows else 0
+    return values.astype(np.float32, copy=False).reshape(batch.num_rows, width)
+
+
+def list_array(offsets: Int64, values: npt.NDArray[Any]) -> pa.ListArray:
+    """Offsets and flat values as an Arrow list column."""
+    return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), pa.array(values))
+
+
+def list_array_from_matrix(matrix: npt.NDArray[Any]) -> pa.ListArray:
+    """The rows of a matrix as an Arrow list column."""
+    n, width = matrix.shape
+    return list_array(np.arange(n + 1, dtype=np.int64) * width, matrix.reshape(-1))
+
+
+def batches_of(rows: int, size: int) -> Iterator[tuple[int, int]]:
+    """Start and stop of blocks of at most `size` rows."""
+    for start in range(0, rows, size):
+        yield start, min(start + size, rows)
+
+
+__all__ = [
+    "ROW_COLUMNS",
+    "batches_of",
+    "list_array",
+    "list_array_from_matrix",
+    "list_column",
+    "matrix_column",
+    "recency_column",
+    "rows_from_batch",
+    "rows_from_batches",
+]

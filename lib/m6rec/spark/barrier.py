@@ -1,0 +1,251 @@
+"""Iterative programs over user rows as one Spark barrier stage with all-reduce between its tasks.
+
+`run_program` divides the rows over ranks, one a task. Each turns its Arrow batches into arrays
+once, joins the others in a gloo group, and runs the program, which iterates on its own rows and
+adds up item-side arrays with its communicator. This is the only module that needs barrier stages
+and a SparkContext, which Spark Connect has not.
+"""
+
+import json
+import re
+import socket
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cache, partial
+from typing import Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import torch
+from pyspark import BarrierTaskContext
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import types as T
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from torch import distributed
+
+from m6rec import columns as c
+from m6rec.errors import ClusterError
+from m6rec.kernels.arrays.communicator import Communicator
+from m6rec.kernels.arrays.rows import Rows
+from m6rec.spark.arrow_rows import ROW_COLUMNS, rows_from_batches
+
+# torch exports these without declaring it to type checkers.
+dist: Any = distributed
+
+Program = Callable[[Rows, Communicator], Iterator[pa.RecordBatch]]
+
+# Longer than the slowest rank may lag behind the fastest between two collectives.
+_COLLECTIVE_TIMEOUT = timedelta(minutes=10)
+_JOIN_TIMEOUT = timedelta(minutes=2)
+_THIS_MACHINE = "127.0.0.1"
+
+
+def run_program(
+    frame: DataFrame, program: Program, schema: T.StructType, ranks: int | None = None
+) -> DataFrame:
+    """Run `program(rows, communicator)` on all ranks at once; the rows that they yield, together.
+
+    Lazy, as DataFrames are: the stage runs with the action on the result.
+
+    Args:
+        frame: columns user_index, item_indices, weights; others are left out. A user is one row.
+        program: called once on each rank with its users by ascending user_index; it must pickle.
+            All ranks must call the communicator's collectives in the same order.
+        schema: of the batches that the program yields.
+        ranks: how many tasks; as many as there are free slots unless given.
+
+    Raises:
+        ClusterError: the cluster cannot run a barrier stage of that many tasks.
+    """
+    spark = frame.sparkSession
+    ranks = check_barrier(spark, ranks)
+    divided = (
+        frame.select(*ROW_COLUMNS)
+        .repartition(ranks, c.USER_INDEX)
+        .sortWithinPartitions(c.USER_INDEX)
+    )
+    threads = int(spark.sparkContext.getConf().get("spark.task.cpus", "1") or 1)
+    task = partial(_run_rank, program=program, threads=threads, meeting=_meeting(spark))
+    return divided.mapInArrow(task, schema, barrier=True)
+
+
+def check_barrier(spark: SparkSession, ranks: int | None = None) -> int:
+    """How many ranks a barrier stage gets: `ranks`, or all slots of the cluster.
+
+    Raises:
+        ClusterError: the session is Spark Connect, dynamic allocation is on, or the cluster has
+            fewer slots than `ranks`; the message names the setting.
+    """
+    if type(spark).__module__.startswith("pyspark.sql.connect"):
+        raise ClusterError(
+            "the matrix programs run as a Spark barrier stage, and this session is Spark Connect,"
+            " which has none; use a cluster with a classic session (Databricks: single-user"
+            " access mode, not serverless or shared)"
+        )
+    context = spark.sparkContext
+    if context.getConf().get("spark.dynamicAllocation.enabled", "false") == "true":
+        raise ClusterError(
+            "spark.dynamicAllocation.enabled is true, and a barrier stage needs its executors from"
+            " the start; set spark.dynamicAllocation.enabled=false and spark.executor.instances"
+        )
+    slots = _slots(spark)
+    if ranks is None:
+        ranks = slots
+    if not 1 <= ranks <= slots:
+        raise ClusterError(
+            f"{ranks} ranks were asked of a cluster with {slots} task slots (cores of its executors"
+            " divided by spark.task.cpus); ask for 1 to that many, or raise"
+            " spark.executor.instances or spark.executor.cores, or in local mode the N of local[N]"
+        )
+    return ranks
+
+
+def _slots(spark: SparkSession) -> int:
+    context: Any = spark.sparkContext._jsc.sc()
+    profile = context.resourceProfileManager().defaultResourceProfile()
+    return int(context.maxNumConcurrentTasks(profile))
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """Where the ranks of an application in local mode find each other.
+
+    Attributes:
+        port: of the driver's store, on this machine.
+        application: its id.
+    """
+
+    port: int
+    application: str
+
+
+def _meeting(spark: SparkSession) -> Meeting | None:
+    """Where all ranks run on the driver's machine, and a stage is tried once.
+
+    Elsewhere the ranks tell each other by Spark, which looks once a second whether they have: no
+    less than that, and in local mode as long as the program itself may take.
+    """
+    context = spark.sparkContext
+    if re.fullmatch(r"local(\[[^,]*\])?", str(context.master)) is None:
+        return None
+    return Meeting(_drivers_store().port, context.applicationId)
+
+
+@cache
+def _drivers_store() -> Any:
+    return dist.TCPStore(_THIS_MACHINE, 0, None, True, _JOIN_TIMEOUT, wait_for_workers=False)
+
+
+def _run_rank(
+    batches: Iterable[pa.RecordBatch], program: Program, threads: int, meeting: Meeting | None
+) -> Iterator[pa.RecordBatch]:
+    rows = rows_from_batches(batches)
+    with _thread_pools(threads), joined_group(BarrierTaskContext.get(), meeting) as communicator:
+        yield from program(rows, communicator)
+
+
+@contextmanager
+def _thread_pools(threads: int) -> Iterator[None]:
+    """BLAS, OpenMP, torch and numba use `threads` threads, as Spark has reserved cores."""
+    before, numba_before = torch.get_num_threads(), numba.get_num_threads()
+    torch.set_num_threads(threads)
+    numba.set_num_threads(min(threads, numba_before))
+    try:
+        with threadpool_limits(limits=threads):
+            yield
+    finally:
+        torch.set_num_threads(before)
+        numba.set_num_threads(numba_before)
+
+
+@contextmanager
+def joined_group(
+    context: BarrierTaskContext, meeting: Meeting | None
+) -> Iterator["GlooCommunicator"]:
+    """A communicator over the tasks of a barrier stage, closed at the end whatever happens."""
+    rank = context.partitionId()
+    hosts = [info.address.split(":")[0] for info in context.getTaskInfos()]
+    address = _own_address(hosts[rank], hosts)
+    if meeting is None:
+        store = _store_of_rank_zero(context, address, len(hosts))
+    else:
+        common = dist.TCPStore(_THIS_MACHINE, meeting.port, None, False, _JOIN_TIMEOUT)
+        store = dist.PrefixStore(f"{meeting.application}/{context.stageId()}", common)
+    group = _gloo_group(store, rank, len(hosts), address)
+    try:
+        yield GlooCommunicator(group)
+    finally:
+        # Frees the sockets and threads: the worker process may live on for other tasks.
+        del group, store
+
+
+def _store_of_rank_zero(context: BarrierTaskContext, address: str, ranks: int) -> Any:
+    if context.partitionId() == 0:
+        store = dist.TCPStore(address, 0, ranks, True, _JOIN_TIMEOUT, wait_for_workers=False)
+        context.allGather(json.dumps([address, store.port]))
+        return store
+    host, port = json.loads(context.allGather()[0])
+    return dist.TCPStore(host, port, ranks, False, _JOIN_TIMEOUT)
+
+
+def _own_address(own_host: str, hosts: list[str]) -> str:
+    """An address of this machine that the others can reach."""
+    others = [host for host in hosts if host != own_host]
+    if not others:
+        return _THIS_MACHINE
+    # Connecting a datagram socket sends nothing; it picks the interface that leads there. A
+    # machine's own name often means a loopback address (Debian's 127.0.1.1).
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((others[0], 9))
+        return str(probe.getsockname()[0])
+
+
+def _gloo_group(store: Any, rank: int, size: int, address: str) -> Any:
+    # Not the process-wide default group of torch: that belongs to whoever trains towers in this
+    # process.
+    options = dist.ProcessGroupGloo._Options()
+    options._devices = [dist.ProcessGroupGloo.create_device(hostname=address)]
+    options._timeout = _COLLECTIVE_TIMEOUT
+    return dist.ProcessGroupGloo(store, rank, size, options)
+
+
+class GlooCommunicator:
+    """A Communicator over a gloo group; arrays are reduced where they lie, without a copy.
+
+    Gloo's ring adds each piece of an array in one order and hands it round, so that all ranks get
+    the same bits.
+    """
+
+    def __init__(self, group: Any) -> None:
+        self._group = group
+        self.rank: int = group.rank()
+        self.size: int = group.size()
+
+    def all_reduce(self, array: npt.NDArray[Any]) -> None:
+        """Sum over ranks, in place; float32, float64 or int64, contiguous."""
+        self.start_all_reduce(array)()
+
+    def start_all_reduce(self, array: npt.NDArray[Any]) -> Callable[[], None]:
+        """`all_reduce` on gloo's own threads; the array must be left alone until it is called."""
+        if self.size == 1 or not array.size:
+            return lambda: None
+        wait: Callable[[], None] = self._group.allreduce([_tensor(array)]).wait
+        return wait
+
+    def broadcast(self, array: npt.NDArray[Any]) -> None:
+        """Rank 0's array on all ranks, in place; float32, float64 or int64, contiguous."""
+        if self.size > 1 and array.size:
+            self._group.broadcast(_tensor(array), 0).wait()
+
+
+def _tensor(array: npt.NDArray[Any]) -> torch.Tensor:
+    if not array.flags.c_contiguous or array.dtype not in (np.float32, np.float64, np.int64):
+        raise ClusterError(
+            f"a collective was given a {array.dtype} array of shape {array.shape} and strides"
+            f" {array.strides}; it takes contiguous float32, float64 or int64 arrays"
+        )
+    return torch.from_numpy(array)

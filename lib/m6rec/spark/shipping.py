@@ -1,0 +1,234 @@
+"""Objects that hold large arrays on their way between the driver and the executors.
+
+To the executors, large arrays travel as files that the Python workers of an executor map and share;
+what remains of the object is small and travels with the task. To the driver, a task hands an object
+over as rows of bytes: Spark copies them whole, where it would take a list number by number.
+"""
+
+import functools
+import hashlib
+import io
+import pickle
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pyspark import SparkFiles
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import types as T
+from pyspark.sql.pandas.types import to_arrow_schema
+
+from m6rec.errors import ClusterError, DataError
+
+_MAPPED_FILES = 128
+SMALLEST_FILE_BYTES = 4096
+# Of a row of bytes. Spark collects batches of some thousand rows, which may hold 2 GiB at most.
+_BYTES_OF_ROW = 65_536
+_ROWS_OF_BATCH = 64
+_NAME, _DTYPE, _SHAPE, _POSITION, _CONTENT = "name", "dtype", "shape", "position", "content"
+# The object without its large arrays is the array of no name.
+_SKELETON = ""
+
+HANDED_OVER = T.StructType(
+    [
+        T.StructField(_NAME, T.StringType(), False),
+        T.StructField(_DTYPE, T.StringType(), False),
+        T.StructField(_SHAPE, T.ArrayType(T.LongType(), False), False),
+        T.StructField(_POSITION, T.LongType(), False),
+        T.StructField(_CONTENT, T.BinaryType(), False),
+    ]
+)
+
+_ARROW_SCHEMA = to_arrow_schema(HANDED_OVER)
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class ShippedArrays:
+    """A handle to arrays that every executor can map; it pickles to some hundred bytes.
+
+    Attributes:
+        files: pairs of the array's name and its file's name, unique by content.
+    """
+
+    files: tuple[tuple[str, str], ...]
+
+    def load(self) -> dict[str, npt.NDArray[Any]]:
+        """The arrays by name, read-only and mapped, the same objects at each call in a process.
+
+        Raises:
+            ClusterError: a file did not reach this executor.
+        """
+        return {name: _map_file(SparkFiles.get(file)) for name, file in self.files}
+
+
+def ship_arrays(spark: SparkSession, arrays: Mapping[str, npt.NDArray[Any]]) -> ShippedArrays:
+    """Send each array to all executors, present and future; equal arrays are sent once.
+
+    Args:
+        spark: a classic session; Spark Connect has no SparkContext to send files with.
+        arrays: arrays of numbers by name, any shape; empty ones too.
+
+    Raises:
+        ClusterError: the session is Spark Connect.
+    """
+    if type(spark).__module__.startswith("pyspark.sql.connect"):
+        raise ClusterError(
+            "item-side arrays are sent by SparkContext.addFile, and this session is Spark"
+            " Connect, which has none; run the job on a cluster with a classic session"
+        )
+    return ShippedArrays(tuple((name, _ship(spark, array)) for name, array in arrays.items()))
+
+
+def _ship(spark: SparkSession, array: npt.NDArray[Any]) -> str:
+    contiguous = np.ascontiguousarray(array).reshape(array.shape)
+    file = f"m6rec-{_digest(contiguous)}.npy"
+    path = Path(_outbox().name) / file
+    if not path.exists():
+        np.save(path, contiguous, allow_pickle=False)
+    # Spark ignores a file that it has been given before, but a new session needs it again.
+    spark.sparkContext.addFile(str(path))
+    return file
+
+
+def _digest(array: npt.NDArray[Any]) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(f"{array.dtype.str}{array.shape}".encode())
+    digest.update(array.reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+@cache
+def _outbox() -> "tempfile.TemporaryDirectory[str]":
+    # The driver serves the files from here for as long as it lives; removed when it exits.
+    return tempfile.TemporaryDirectory(prefix="m6rec-arrays-")
+
+
+@lru_cache(maxsize=_MAPPED_FILES)
+def _map_file(path: str) -> npt.NDArray[Any]:
+    if not Path(path).is_file():
+        raise ClusterError(
+            f"the array file {path} is not on this executor; it is sent by ship_arrays in the"
+            " session that runs the stage: call it again in this session"
+        )
+    array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    return array
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """A handle that tasks carry; `load` gives the object back, once a worker process."""
+
+    skeleton: bytes
+    arrays: ShippedArrays
+
+    def load(self) -> Any:
+        """The object, its large arrays read-only and shared between the workers of a machine."""
+        return _load(self)
+
+    def __hash__(self) -> int:
+        return hash(self.skeleton)
+
+
+def ship(spark: SparkSession, value: Any) -> Shipped:
+    """Send `value` to where tasks will run."""
+    skeleton, arrays = _apart(value)
+    return Shipped(skeleton, ship_arrays(spark, arrays))
+
+
+@functools.lru_cache(maxsize=4)
+def _load(shipped: Shipped) -> Any:
+    return _ArrayUnpickler(io.BytesIO(shipped.skeleton), shipped.arrays.load()).load()
+
+
+def hand_over(value: object) -> Iterator[pa.RecordBatch]:
+    """The rows, of schema HANDED_OVER, from which `collect_value` makes `value` again."""
+    skeleton, arrays = _apart(value)
+    for name, array in {_SKELETON: np.frombuffer(skeleton, np.uint8), **arrays}.items():
+        content = array.reshape(-1).view(np.uint8)
+        starts = range(0, max(len(content), 1), _BYTES_OF_ROW)
+        rows = [
+            {
+                _NAME: name,
+                _DTYPE: array.dtype.str,
+                _SHAPE: list(array.shape),
+                _POSITION: start,
+                _CONTENT: content[start : start + _BYTES_OF_ROW].data,
+            }
+            for start in starts
+        ]
+        for first in range(0, len(rows), _ROWS_OF_BATCH):
+            yield pa.RecordBatch.from_pylist(rows[first : first + _ROWS_OF_BATCH], _ARROW_SCHEMA)
+
+
+def collect_value(frame: DataFrame, kind: type[Value]) -> Value:
+    """The object, of class `kind`, that one task of `frame` has handed over.
+
+    Raises:
+        DataError: there is none, or not all of it.
+    """
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    missing: dict[str, int] = {}
+    for batch in frame.toArrow().to_batches():
+        columns = [batch.column(name).to_pylist() for name in (_NAME, _DTYPE, _SHAPE, _POSITION)]
+        for name, dtype, shape, position, content in zip(
+            *columns, batch.column(_CONTENT), strict=True
+        ):
+            if name not in arrays:
+                arrays[name] = np.empty(shape, dtype)
+                missing[name] = arrays[name].nbytes
+            part = np.frombuffer(content.as_buffer(), np.uint8)
+            arrays[name].reshape(-1).view(np.uint8)[position : position + len(part)] = part
+            missing[name] -= len(part)
+    incomplete = DataError(
+        f"{kind.__name__} was not handed over whole: bytes missing of its arrays {missing};"
+        " exactly one task of the stage must hand it over"
+    )
+    if any(missing.values()):
+        raise incomplete
+    try:
+        value = _ArrayUnpickler(io.BytesIO(arrays[_SKELETON].tobytes()), arrays).load()
+    except KeyError as error:
+        raise incomplete from error
+    assert isinstance(value, kind)
+    return value
+
+
+def _apart(value: object) -> tuple[bytes, dict[str, npt.NDArray[Any]]]:
+    """An object without its large arrays, and these by name."""
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    buffer = io.BytesIO()
+    _ArrayPickler(buffer, arrays).dump(value)
+    return buffer.getvalue(), arrays
+
+
+class _ArrayPickler(pickle.Pickler):
+    def __init__(self, buffer: io.BytesIO, arrays: dict[str, npt.NDArray[Any]]) -> None:
+        super().__init__(buffer, protocol=pickle.HIGHEST_PROTOCOL)
+        self._arrays = arrays
+        self._names: dict[int, str] = {}
+
+    def persistent_id(self, value: Any) -> str | None:
+        """A name for a large array, which is then stored apart; None for all else."""
+        if not isinstance(value, np.ndarray) or value.nbytes < SMALLEST_FILE_BYTES:
+            return None
+        if id(value) not in self._names:
+            self._names[id(value)] = f"array_{len(self._arrays)}"
+            self._arrays[self._names[id(value)]] = np.ascontiguousarray(value)
+        return self._names[id(value)]
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    def __init__(self, buffer: io.BytesIO, arrays: dict[str, npt.NDArray[Any]]) -> None:
+        super().__init__(buffer)
+        self._arrays = arrays
+
+    def persistent_load(self, name: str) -> npt.NDArray[Any]:
+        """The array that was stored apart under `name`."""
+        return self._arrays[name]

@@ -1,0 +1,1 @@
+"""Metrics of lists and errors of ratings as tables."""

@@ -1,0 +1,439 @@
+"""Metrics of every ranker by segment, with bootstrap intervals and paired tests over users.
+
+One pass: held-out items are joined with all rankers' lists of the same user, each partition turns
+its users into sums (`Tally`), and the sums of all partitions are added. A user with held-out items
+and no list counts as 0. Nothing that has a row a user leaves its partition.
+
+Segments:
+    all: every user with held-out items.
+    warm: users with training interactions; only held-out items that have some count as relevant.
+    cold_users: users without an interaction in training.
+    activity_low, activity_middle, activity_high: thirds of the users with training interactions,
+        by their number; users with equally many stay together.
+    cold_items: only held-out items without an interaction in training count as relevant, over
+        users who hold out such an item.
+    popularity_head, popularity_torso, popularity_tail: likewise with items of training. Items by
+        falling count (ties by index): the head are the first items, which together hold a third of
+        all training interactions, the torso those up to two thirds, the tail the rest.
+Coverage is a property of a set of lists, so it is given for the segments of users alone.
+"""
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from m6rec import columns as c
+from m6rec.config.outputs import EvaluateConfig
+from m6rec.errors import DataError
+from m6rec.kernels.arrays.rows import Int32
+from m6rec.kernels.evaluation import metrics as kernel
+from m6rec.kernels.evaluation.bootstrap import (
+    paired_t_test,
+    percentile_interval,
+)
+from m6rec.kernels.evaluation.tally import (
+    ALL,
+    COMPARED_METRICS,
+    SEGMENTS,
+    ItemSide,
+    MeasuredUsers,
+    Plan,
+    Tally,
+    item_side,
+    pack_tally,
+    paired_differences,
+    sum_tallies,
+    tally_block,
+    unpack_tally,
+)
+from m6rec.spark.arrow_rows import list_column
+from m6rec.spark.shipping import Shipped, ship
+
+_OTHER_RUN = "other run: "
+_LISTS = "lists"
+_PAYLOAD = "payload"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Rows of the tables `metrics` and `comparisons`, without `run_id`."""
+
+    metrics: list[dict[str, Any]]
+    comparisons: list[dict[str, Any]]
+
+
+def evaluate_lists(
+    lists: DataFrame,
+    targets: DataFrame,
+    user_counts: DataFrame,
+    item_counts: npt.NDArray[Any],
+    catalogue_size: int,
+    item_vectors: npt.NDArray[Any] | None,
+    config: EvaluateConfig,
+    seed: int,
+    fold: str,
+    run_id: str = "",
+) -> Evaluation:
+    """Measure every ranker of `config.rankers` that has lists, and compare each with each.
+
+    Args:
+        lists: model, user_index, item_indices (best first).
+        targets: user_index, item_indices (held out, any order); one row a user.
+        user_counts: user_index, interaction_count; of the training of this fit.
+        item_counts: [M]; training interactions of each item.
+        catalogue_size: how many items may be recommended.
+        item_vectors: float [M, d] for the diversity, or None, which leaves it out.
+        config: depths, replicates, confidence.
+        seed: of the bootstrap.
+        fold: written to the rows.
+        run_id: written to `other_run_id` of the comparisons, which are within the run.
+
+    Raises:
+        DataError: no ranker of the config has a list, or no user holds out an item.
+    """
+    models = _models_in(lists, config)
+    items = item_side(item_counts, item_vectors)
+    listwise = (kernel.NOVELTY,) + (() if items.vectors is None else (kernel.DIVERSITY,))
+    plan = Plan(
+        models=models,
+        ks=tuple(sorted(set(config.ks))),
+        metrics=(*kernel.RELEVANCE_METRICS, *listwise),
+        segments=SEGMENTS,
+        pairs=tuple((a, b) for a in range(len(models)) for b in range(a + 1, len(models))),
+        activity_limits=_activity_limits(user_counts),
+        n_items=len(item_counts),
+        replicates=config.bootstrap_replicates,
+        seed=seed,
+    )
+    tally = _measure(lists, targets, user_counts, items, plan)
+    _require_users(tally, fold)
+    return Evaluation(
+        _metric_rows(tally, plan, config.confidence, catalogue_size, fold),
+        _both_ways(_comparison_rows(tally, plan, config.confidence, fold, run_id)),
+    )
+
+
+def compare_runs(
+    lists: DataFrame,
+    other_lists: DataFrame,
+    other_run_id: str,
+    targets: DataFrame,
+    config: EvaluateConfig,
+    seed: int,
+    fold: str,
+) -> list[dict[str, Any]]:
+    """Compare this run's lists with another run's on this run's held-out items.
+
+    Each ranker meets the other run's of the same name, and `hybrid` meets all of the other run's.
+
+    Args:
+        lists, other_lists: model, user_index, item_indices (best first). Dense indices mean the
+            same in all runs of one lake.
+        other_run_id: written to the rows.
+        targets: user_index, item_indices (held out).
+        config, seed, fold: as in `evaluate_lists`.
+
+    Returns:
+        Rows of `comparisons` without `run_id`.
+
+    Raises:
+        DataError: a run has no list of the config's rankers, or they share no ranker.
+    """
+    models = _models_in(lists, config)
+    others = _models_in(other_lists, config)
+    pairs = tuple(
+        (models.index(model), len(models) + others.index(other))
+        for model in models
+        for other in others
+        if model in (other, "hybrid")
+    )
+    if not pairs:
+        raise DataError(
+            f"runs have no ranker in common: this run has {list(models)}, run {other_run_id} has"
+            f" {list(others)}; give evaluate.compare_with_run a run with the same rankers"
+        )
+    plan = Plan(
+        models=models + tuple(_OTHER_RUN + other for other in others),
+        ks=tuple(sorted(set(config.ks))),
+        metrics=COMPARED_METRICS,
+        segments=(ALL,),
+        pairs=pairs,
+        activity_limits=(0, 0),
+        n_items=0,
+        replicates=config.bootstrap_replicates,
+        seed=seed,
+    )
+    both = lists.select(c.MODEL, c.USER_INDEX, c.ITEM_INDICES).unionByName(
+        other_lists.select(
+            F.concat(F.lit(_OTHER_RUN), c.MODEL).alias(c.MODEL), c.USER_INDEX, c.ITEM_INDICES
+        )
+    )
+    nobody = targets.select(c.USER_INDEX, F.lit(0).alias(c.INTERACTION_COUNT)).limit(0)
+    tally = _measure(both, targets, nobody, None, plan)
+    _require_users(tally, fold)
+    return _comparison_rows(tally, plan, config.confidence, fold, other_run_id)
+
+
+def _models_in(lists: DataFrame, config: EvaluateConfig) -> tuple[str, ...]:
+    present = {str(row[c.MODEL]) for row in lists.select(c.MODEL).distinct().collect()}
+    models = tuple(name for name in config.rankers if name in present)
+    if not models:
+        raise DataError(
+            f"table lists has no list of the rankers {list(config.rankers)}, it has"
+            f" {sorted(present)}; run recommend before evaluate, or correct evaluate.rankers"
+        )
+    return models
+
+
+def _require_users(tally: Tally, fold: str) -> None:
+    if tally.pairs.users == 0:
+        raise DataError(f"no user holds out an item in fold {fold}; give the split a larger share")
+
+
+def _activity_limits(user_counts: DataFrame) -> tuple[int, int]:
+    """The smallest counts that a third and two thirds of the warm users do not exceed."""
+    histogram = (
+        user_counts.where(F.col(c.INTERACTION_COUNT) > 0)
+        .groupBy(c.INTERACTION_COUNT)
+        .agg(F.count("*").alias(c.USERS))
+        .orderBy(c.INTERACTION_COUNT)
+        .collect()
+    )
+    if not histogram:
+        return 0, 0
+    counts = np.array([row[c.INTERACTION_COUNT] for row in histogram])
+    users = np.cumsum([row[c.USERS] for row in histogram])
+    low, middle = (int(counts[np.searchsorted(users, users[-1] * q / 3)]) for q in (1, 2))
+    return low, middle
+
+
+def _measure(
+    lists: DataFrame,
+    targets: DataFrame,
+    user_counts: DataFrame,
+    items: ItemSide | None,
+    plan: Plan,
+) -> Tally:
+    joined = _users_with_lists(lists, targets, user_counts, plan)
+    shipped = ship(targets.sparkSession, items)
+    partials = joined.mapInArrow(
+        partial(_tally_partition, items=shipped, plan=plan), f"{_PAYLOAD} binary"
+    )
+    payloads = _merged(partials, plan).collect()
+    return sum_tallies((unpack_tally(bytes(row[_PAYLOAD]), plan) for row in payloads), plan)
+
+
+def _users_with_lists(
+    lists: DataFrame, targets: DataFrame, user_counts: DataFrame, plan: Plan
+) -> DataFrame:
+    """user_index, item_indices (held out), interaction_count, lists: array of (model, items)."""
+    cut = F.slice(F.col(c.ITEM_INDICES).cast("array<int>"), 1, max(plan.ks))
+    of_user = (
+        lists.where(F.col(c.MODEL).isin(*plan.models))
+        .select(c.USER_INDEX, F.struct(c.MODEL, cut.alias(c.ITEM_INDICES)).alias(_LISTS))
+        .groupBy(c.USER_INDEX)
+        .agg(F.collect_list(_LISTS).alias(_LISTS))
+    )
+    return (
+        targets.where(F.size(c.ITEM_INDICES) > 0)
+        .join(user_counts, c.USER_INDEX, "left")
+        .join(of_user, c.USER_INDEX, "left")
+        .select(
+            F.col(c.USER_INDEX).cast("long"),
+            F.col(c.ITEM_INDICES).cast("array<int>"),
+            F.coalesce(F.col(c.INTERACTION_COUNT), F.lit(0))
+            .cast("long")
+            .alias(c.INTERACTION_COUNT),
+            F.coalesce(F.col(_LISTS), _no_lists()).alias(_LISTS),
+        )
+    )
+
+
+def _no_lists() -> Column:
+    return F.array().cast(f"array<struct<{c.MODEL}:string,{c.ITEM_INDICES}:array<int>>>")
+
+
+def _merged(partials: DataFrame, plan: Plan) -> DataFrame:
+    """About √partitions payloads in place of one a partition, so that the driver gets few."""
+    partitions = partials.sparkSession.conf.get("spark.sql.shuffle.partitions", "200")
+    groups = math.isqrt(int(partitions or "200"))
+    if groups <= 3:
+        return partials
+    return partials.repartition(groups).mapInArrow(
+        partial(_merge_partition, plan=plan), f"{_PAYLOAD} binary"
+    )
+
+
+def _tally_partition(
+    batches: Iterable[pa.RecordBatch], items: Shipped, plan: Plan
+) -> Iterator[pa.RecordBatch]:
+    item_side: ItemSide | None = items.load()
+    blocks = (_block_of(batch, plan) for batch in batches if batch.num_rows)
+    yield _payload_batch(
+        sum_tallies((tally_block(block, item_side, plan) for block in blocks), plan)
+    )
+
+
+def _merge_partition(batches: Iterable[pa.RecordBatch], plan: Plan) -> Iterator[pa.RecordBatch]:
+    payloads = (value.as_py() for batch in batches for value in batch.column(_PAYLOAD))
+    yield _payload_batch(sum_tallies((unpack_tally(payload, plan) for payload in payloads), plan))
+
+
+def _payload_batch(tally: Tally) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays([pa.array([pack_tally(tally)], pa.binary())], [_PAYLOAD])
+
+
+def _block_of(batch: pa.RecordBatch, plan: Plan) -> MeasuredUsers:
+    offsets, indices = list_column(batch, c.ITEM_INDICES)
+    return MeasuredUsers(
+        batch.column(c.USER_INDEX).to_numpy(zero_copy_only=False).astype(np.int64),
+        offsets,
+        indices.astype(np.int32, copy=False),
+        batch.column(c.INTERACTION_COUNT).to_numpy(zero_copy_only=False).astype(np.int64),
+        _ranked_of(batch, plan),
+    )
+
+
+def _ranked_of(batch: pa.RecordBatch, plan: Plan) -> Int32:
+    """int32 [models, n, max K]; a model's last list of a user counts where there are several."""
+    depth = max(plan.ks)
+    ranked = np.full((len(plan.models), batch.num_rows, depth), -1, dtype=np.int32)
+    per_user = batch.column(_LISTS).value_lengths().to_numpy(zero_copy_only=False)
+    users = np.repeat(np.arange(batch.num_rows), per_user)
+    structs = pa.RecordBatch.from_struct_array(batch.column(_LISTS).flatten())
+    models = pc.index_in(structs.column(c.MODEL), pa.array(plan.models)).to_numpy(
+        zero_copy_only=False
+    )
+    offsets, items = list_column(structs, c.ITEM_INDICES)
+    lengths = np.diff(offsets)
+    owners = np.repeat(np.arange(len(lengths)), lengths)
+    places = np.arange(len(items)) - offsets[owners]
+    ranked[models[owners], users[owners], places] = items
+    return ranked
+
+
+def _metric_rows(
+    tally: Tally, plan: Plan, confidence: float, catalogue_size: int, fold: str
+) -> list[dict[str, Any]]:
+    rows = []
+    for segment, sums in zip(plan.segments, tally.means, strict=True):
+        if sums.users == 0:
+            continue
+        means = sums.means().reshape(plan.values_shape)
+        low, high = (
+            end.reshape(plan.values_shape)
+            for end in percentile_interval(sums.replicate_means(), confidence)
+        )
+        for m, model in enumerate(plan.models):
+            for d, k in enumerate(plan.ks):
+                for j, metric in enumerate(plan.metrics):
+                    cell = (m, j, d)
+                    ends = (_number(low[cell]), _number(high[cell]))
+                    rows.append(
+                        _metric_row(
+                            model, fold, segment, metric, k, float(means[cell]), ends, sums.users
+                        )
+                    )
+                if segment in plan.covered_segments:
+                    listed = tally.recommended[plan.covered_segments.index(segment), m, d]
+                    share = kernel.coverage(listed, catalogue_size)
+                    rows.append(
+                        _metric_row(
+                            model,
+                            fold,
+                            segment,
+                            kernel.COVERAGE,
+                            k,
+                            share,
+                            (None, None),
+                            sums.users,
+                        )
+                    )
+    return rows
+
+
+def _metric_row(
+    model: str,
+    fold: str,
+    segment: str,
+    metric: str,
+    k: int,
+    value: float,
+    ends: tuple[float | None, float | None],
+    users: int,
+) -> dict[str, Any]:
+    return {
+        c.MODEL: model,
+        c.FOLD: fold,
+        c.SEGMENT: segment,
+        c.METRIC: metric,
+        c.K: k,
+        c.VALUE: value,
+        c.CI_LOW: ends[0],
+        c.CI_HIGH: ends[1],
+        c.USERS: users,
+    }
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
+
+
+def _comparison_rows(
+    tally: Tally, plan: Plan, confidence: float, fold: str, other_run_id: str
+) -> list[dict[str, Any]]:
+    if not plan.pairs:
+        return []
+    shape = (len(plan.pairs), len(COMPARED_METRICS), len(plan.ks))
+    differences = (tally.pairs.differences / tally.pairs.users).reshape(shape)
+    p_values = paired_t_test(tally.pairs).reshape(shape)
+    # A user has the same weight for both rankers, so the difference of their replicates' means is
+    # the replicate's mean difference.
+    replicates = tally.means[plan.segments.index(ALL)].replicate_means()
+    replicate_differences = paired_differences(replicates.reshape(-1, *plan.values_shape), plan)
+    low, high = (
+        end.reshape(shape) for end in percentile_interval(replicate_differences, confidence)
+    )
+    return [
+        {
+            c.MODEL: plan.models[a],
+            "other_run_id": other_run_id,
+            "other_model": plan.models[b].removeprefix(_OTHER_RUN),
+            c.FOLD: fold,
+            c.METRIC: metric,
+            c.K: k,
+            "difference": float(differences[p, j, d]),
+            c.CI_LOW: float(low[p, j, d]),
+            c.CI_HIGH: float(high[p, j, d]),
+            "p_value": float(p_values[p, j, d]),
+            c.USERS: tally.pairs.users,
+        }
+        for p, (a, b) in enumerate(plan.pairs)
+        for j, metric in enumerate(COMPARED_METRICS)
+        for d, k in enumerate(plan.ks)
+    ]
+
+
+def _both_ways(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each comparison and its mirror, so that any ranker can be looked up as the first."""
+    mirrored = [
+        {
+            **row,
+            c.MODEL: row["other_model"],
+            "other_model": row[c.MODEL],
+            "difference": -row["difference"],
+            c.CI_LOW: -row[c.CI_HIGH],
+            c.CI_HIGH: -row[c.CI_LOW],
+        }
+        for row in rows
+    ]
+    return rows + mirrored

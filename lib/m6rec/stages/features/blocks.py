@@ -1,0 +1,235 @@
+"""Attribute columns as blocks of numbers: from token counts to dense features and content.
+
+A block is a column of tokens with its vocabulary. A large vocabulary is projected to `text_rank`
+dimensions by the right singular vectors of the training rows' TF-IDF matrix; a small one stays
+as it is. Content puts the blocks side by side, each with length 1 times the weight of its kind.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import scipy.sparse as sp
+
+from m6rec import columns as c
+from m6rec.kernels.arrays.rows import Float32, Int64
+from m6rec.kernels.neighbours.content import tf_idf, truncated_svd, unit_rows
+from m6rec.spark.arrow_rows import list_array, list_array_from_matrix, matrix_column
+
+KNOWN = "known"
+NUMERIC = "numeric"
+BEHAVIOUR = "behaviour"
+RAW = "raw"
+
+# Numbers say little about likeness beside words: a year apart is not a genre apart.
+CONTENT_WEIGHTS = {"multi_valued": 1.0, "text": 1.0, "categorical": 0.7, "numeric": 0.3}
+MAXIMUM_WORDS = 12
+_LONGEST_WORD = 60
+
+
+@dataclass(frozen=True)
+class TokenBlock:
+    """A fitted token column.
+
+    Attributes:
+        name: the owner's column name.
+        kind: categorical, multi_valued or text.
+        vocabulary: the known tokens; all others count as unknown.
+        weights: float32 [v]; inverse document frequencies.
+        projection: float32 [v, r], or None where the vocabulary stays as it is.
+    """
+
+    name: str
+    kind: str
+    vocabulary: tuple[str, ...]
+    weights: Float32
+    projection: Float32 | None = None
+
+    @property
+    def width(self) -> int:
+        """Dimensions of the block's values, without the unknown bucket."""
+        return len(self.vocabulary) if self.projection is None else self.projection.shape[1]
+
+    @property
+    def label(self) -> str:
+        """The column as words: `genre:token_seq` reads `genre`, `home_town` reads `home town`."""
+        return readable(self.name)
+
+    @property
+    def feature_names(self) -> list[str]:
+        """A name for each feature: the block's values, then the share of unknown tokens."""
+        if self.projection is None:
+            names = [f"{self.label}: {token}" for token in self.vocabulary]
+        else:
+            names = [f"{self.label} direction {k + 1}" for k in range(self.width)]
+        return [*names, f"{self.label}: (unknown)"]
+
+    def values(self, counts: sp.csr_matrix) -> Float32:
+        """Token counts [n, v] as dense vectors, float32 [n, width].
+
+        Text and multi-valued rows have length 1 (or 0); a categorical row is one-hot times
+        idf / max idf, so that sharing a rare category says more than sharing a common one.
+        """
+        if self.kind == "categorical":
+            peak = float(self.weights.max(initial=0.0))
+            scale = self.weights / peak if peak > 0 else np.ones_like(self.weights)
+            return np.asarray((counts @ sp.diags(scale)).todense(), dtype=np.float32)
+        weighted = tf_idf(counts, self.weights)
+        if self.projection is None:
+            return np.asarray(weighted.todense(), dtype=np.float32)
+        return unit_rows(np.asarray(weighted @ self.projection, dtype=np.float32))
+
+
+def readable(column: str) -> str:
+    """A column name as words."""
+    return column.partition(":")[0].replace("_", " ")
+
+
+def counts_column(block: int) -> str:
+    """The name of a block's column of token counts (a Spark ML vector)."""
+    return f"counts_{block}"
+
+
+def size_column(block: int) -> str:
+    """The name of a block's column that holds how many tokens the row has."""
+    return f"size_{block}"
+
+
+def fit_projection(counts: sp.csr_matrix, weights: Float32, rank: int, seed: int) -> Float32:
+    """The directions of a large vocabulary: right singular vectors of the rows' TF-IDF matrix.
+
+    Args:
+        counts: csr [n, v]; token counts of the training rows, in an order that doesn't change.
+        weights: float32 [v]; inverse document frequencies.
+        rank: how many directions.
+        seed: of the random start.
+
+    Returns:
+        float32 [v, rank].
+    """
+    _, vectors = truncated_svd(tf_idf(counts, weights), rank, seed)
+    return vectors
+
+
+def vectors_to_csr(column: pa.StructArray, width: int) -> sp.csr_matrix:
+    """A column of Spark ML sparse vectors without nulls as csr [n, width]."""
+    indices, values = column.field("indices"), column.field("values")
+    offsets = indices.offsets.to_numpy().astype(np.int64)
+    low, high = int(offsets[0]), int(offsets[-1])
+    value_offsets = values.offsets.to_numpy()
+    return sp.csr_matrix(
+        (
+            values.values.to_numpy(zero_copy_only=False)[value_offsets[0] : value_offsets[-1]],
+            indices.values.to_numpy(zero_copy_only=False)[low:high],
+            offsets - low,
+        ),
+        shape=(len(column), width),
+    )
+
+
+def list_counts(batches: Iterator[pa.RecordBatch], index_column: str) -> Iterator[pa.RecordBatch]:
+    """Batches of an index and a sparse vector `counts` as index, positions, values."""
+    for batch in batches:
+        vectors = batch.column("counts")
+        yield pa.RecordBatch.from_arrays(
+            [batch.column(index_column), vectors.field("indices"), vectors.field("values")],
+            names=[index_column, "positions", "values"],
+        )
+
+
+def encode_batches(
+    batches: Iterator[pa.RecordBatch], index_column: str, blocks: Sequence[TokenBlock]
+) -> Iterator[pa.RecordBatch]:
+    """Batches of counts and numbers as batches of index, known, raw, content, words and terms."""
+    for batch in batches:
+        if batch.num_rows:
+            yield _encode(batch, index_column, blocks)
+
+
+def raw_names(
+    blocks: Sequence[TokenBlock], numeric: Sequence[str], behaviour: Sequence[str]
+) -> tuple[str, ...]:
+    """The names of the columns of `raw`, in order: numbers, blocks, behaviour."""
+    names = [readable(name) for name in numeric]
+    for block in blocks:
+        names += block.feature_names
+    return (*names, *(readable(name) for name in behaviour))
+
+
+def _encode(
+    batch: pa.RecordBatch, index_column: str, blocks: Sequence[TokenBlock]
+) -> pa.RecordBatch:
+    numeric = matrix_column(batch, NUMERIC)
+    known = batch.column(KNOWN).to_numpy(zero_copy_only=False).astype(np.float32)[:, None]
+    raw, content = [numeric], []
+    if numeric.shape[1]:
+        scale = CONTENT_WEIGHTS["numeric"] / np.sqrt(numeric.shape[1])
+        content.append(np.float32(scale) * known * np.clip(numeric, -3, 3))
+    counted = [
+        vectors_to_csr(batch.column(counts_column(position)), len(block.vocabulary))
+        for position, block in enumerate(blocks)
+    ]
+    for position, (block, counts) in enumerate(zip(blocks, counted, strict=True)):
+        values = block.values(counts)
+        sizes = batch.column(size_column(position)).to_numpy(zero_copy_only=False)
+        raw += [values, _unknown_share(counts, sizes)]
+        content.append(np.float32(CONTENT_WEIGHTS[block.kind]) * values)
+    raw.append(matrix_column(batch, BEHAVIOUR))
+    terms = _terms(counted, blocks) if blocks else sp.csr_matrix((batch.num_rows, 0), dtype="f4")
+    empty = np.zeros((batch.num_rows, 0), dtype=np.float32)
+    return pa.RecordBatch.from_arrays(
+        [
+            batch.column(index_column),
+            batch.column(KNOWN),
+            list_array_from_matrix(np.hstack(raw).astype(np.float32)),
+            list_array_from_matrix(unit_rows(np.hstack([empty, *content]))),
+            pa.array(_words(counted, blocks, batch.num_rows), pa.list_(pa.string())),
+            list_array(terms.indptr, terms.indices),
+            list_array(terms.indptr, terms.data),
+        ],
+        names=[
+            index_column,
+            KNOWN,
+            RAW,
+            c.CONTENT,
+            c.ATTRIBUTES,
+            c.TERM_INDICES,
+            c.TERM_WEIGHTS,
+        ],
+    )
+
+
+def _terms(counted: Sequence[sp.csr_matrix], blocks: Sequence[TokenBlock]) -> sp.csr_matrix:
+    """The TF-IDF weights of all blocks side by side, float32 [n, sum of v], rows of length 1."""
+    weighted = [
+        np.float32(CONTENT_WEIGHTS[block.kind]) * tf_idf(counts, block.weights)
+        for block, counts in zip(blocks, counted, strict=True)
+    ]
+    joined = sp.csr_matrix(sp.hstack(weighted, format="csr"), dtype=np.float32)
+    lengths = np.sqrt(np.asarray(joined.multiply(joined).sum(axis=1)).ravel())
+    scale = np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > 0)
+    unit = sp.csr_matrix(sp.diags(scale) @ joined, dtype=np.float32)
+    unit.sort_indices()
+    return unit
+
+
+def _unknown_share(counts: sp.csr_matrix, sizes: Int64) -> Float32:
+    tokens = np.asarray(counts.sum(axis=1)).reshape(-1)
+    share = 1.0 - np.divide(tokens, sizes, out=np.ones_like(tokens), where=sizes > 0)
+    return share.astype(np.float32)[:, None]
+
+
+def _words(
+    counted: Sequence[sp.csr_matrix], blocks: Sequence[TokenBlock], rows: int
+) -> list[list[str]]:
+    words: list[list[tuple[float, str]]] = [[] for _ in range(rows)]
+    for counts, block in zip(counted, blocks, strict=True):
+        if block.kind == "text":
+            continue
+        for row in range(rows):
+            for token in counts.indices[counts.indptr[row] : counts.indptr[row + 1]]:
+                if len(block.vocabulary[token]) <= _LONGEST_WORD:
+                    word = f"{block.label}: {block.vocabulary[token]}"
+                    words[row].append((-float(block.weights[token]), word))
+    return [[word for _, word in sorted(each)[:MAXIMUM_WORDS]] for each in words]

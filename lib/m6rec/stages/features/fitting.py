@@ -1,0 +1,286 @@
+"""Features of users or items: fitted on the training fold, saved, and reused for scoring.
+
+Attributes become blocks (`feature_blocks`), behaviour comes as numeric columns (`behaviour`).
+The pipeline is Imputer, StandardScaler and CountVectorizer for the columns, the blocks' own
+projections, then VarianceThresholdSelector, StandardScaler and, where there are too many, PCA.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import scipy.sparse as sp
+from pyspark.ml import PipelineModel, Transformer
+from pyspark.ml.feature import (
+    PCA,
+    Imputer,
+    StandardScaler,
+    VarianceThresholdSelector,
+    VectorAssembler,
+)
+from pyspark.ml.functions import array_to_vector
+from pyspark.sql import DataFrame, Row
+from pyspark.sql import functions as F
+
+from m6rec.config.data import FeatureKind, FeaturesConfig
+from m6rec.errors import TableError
+from m6rec.kernels.neighbours.content import (
+    inverse_document_frequency,
+)
+from m6rec.stages.features.blocks import (
+    BEHAVIOUR,
+    KNOWN,
+    NUMERIC,
+    RAW,
+    TokenBlock,
+    fit_projection,
+    list_counts,
+    raw_names,
+)
+from m6rec.stages.features.pipeline import (
+    AttributeColumns,
+    FeaturePipeline,
+    behaviour_name,
+    check_columns,
+    clip_known,
+    count_tokens,
+    join_inputs,
+    number_column,
+    numeric_name,
+    read_attributes,
+    tokens_name,
+)
+from m6rec.stages.features.vocabularies import (
+    NO_SEPARATOR,
+    TOKEN_KINDS,
+    Vocabulary,
+    fit_vocabularies,
+    separator_votes,
+)
+
+# Rows from which the projection of a large vocabulary is learned: enough for some hundred
+# directions, and few enough for the driver whatever the number of users.
+PROJECTION_ROWS = 200_000
+
+
+def fit_features(
+    attributes: DataFrame | None,
+    behaviour: DataFrame | None,
+    index_column: str,
+    kinds: Mapping[str, FeatureKind],
+    config: FeaturesConfig,
+    training_indices: DataFrame,
+    seed: int,
+) -> "FeaturePipeline":
+    """Fit a pipeline on the rows whose index is in `training_indices`.
+
+    Args:
+        attributes: index_column and attribute columns, a row an index; None without attributes.
+        behaviour: index_column and double columns, made from the training fold; or None.
+        index_column: user_index or item_index.
+        kinds: the kind of each attribute column (`infer_kinds`).
+        config: the features section.
+        training_indices: index_column; the training fold.
+        seed: of the randomized projections.
+
+    Raises:
+        TableError: a column of `kinds` is missing, or no attribute row is a training row.
+    """
+    training = training_indices.select(index_column).distinct().persist()
+    columns = _fit_columns(attributes, index_column, kinds, training)
+    behaviour_columns = () if behaviour is None else _other_columns(behaviour, index_column)
+    known = read_attributes(attributes, columns, index_column)
+    if known is not None:
+        known = known.join(training, index_column, "semi").persist()
+    blocks = _fit_blocks(known, columns, index_column, config, seed)
+    joined = join_inputs(
+        training, known, behaviour, index_column, columns.numeric, behaviour_columns
+    ).persist()
+    preparation = _fit_preparation(joined, columns.numeric, behaviour_columns)
+    pipeline = FeaturePipeline(
+        index_column=index_column,
+        columns=columns,
+        behaviour_columns=behaviour_columns,
+        blocks=blocks,
+        preparation=preparation,
+        selection=None,
+        names=(),
+        attribute_width=0,
+        clip=config.clip,
+    )
+    fitted = _fit_selection(pipeline, joined, config)
+    joined.unpersist()
+    if known is not None:
+        known.unpersist()
+    training.unpersist()
+    return fitted
+
+
+def _fit_columns(
+    attributes: DataFrame | None,
+    index_column: str,
+    kinds: Mapping[str, FeatureKind],
+    training: DataFrame,
+) -> AttributeColumns:
+    """The usable columns, judged in one job: a column without training values is left out."""
+    if attributes is None:
+        return AttributeColumns()
+    check_columns(attributes, list(kinds))
+    fields = {name: attributes.schema[name].dataType for name in kinds}
+    numeric = [name for name, kind in kinds.items() if kind == "numeric"]
+    tokens = [(name, str(kind)) for name, kind in kinds.items() if kind in TOKEN_KINDS]
+    facts = _first(
+        attributes.join(training, index_column, "semi").agg(
+            F.count(F.lit(1)).alias("documents"),
+            *(
+                F.count(number_column(name, fields[name])).alias(f"n_{k}")
+                for k, name in enumerate(numeric)
+            ),
+            *(
+                (
+                    separator_votes(name, fields[name])
+                    if kind == "multi_valued"
+                    else F.lit(NO_SEPARATOR)
+                ).alias(f"s_{k}")
+                for k, (name, kind) in enumerate(tokens)
+            ),
+        )
+    )
+    if facts["documents"] == 0:
+        raise TableError(
+            f"no row of the attribute table has an {index_column} of the training fold; check"
+            " that features.*.id names the column with the ids that interactions use"
+        )
+    return AttributeColumns(
+        tuple(name for k, name in enumerate(numeric) if facts[f"n_{k}"] > 0),
+        tuple(tokens),
+        tuple(facts[f"s_{k}"] for k in range(len(tokens))),
+        facts["documents"],
+    )
+
+
+def _fit_blocks(
+    known: DataFrame | None,
+    columns: AttributeColumns,
+    index_column: str,
+    config: FeaturesConfig,
+    seed: int,
+) -> tuple[TokenBlock, ...]:
+    if known is None or not columns.tokens:
+        return ()
+    # A category has no likeness to learn, so beyond text_rank it goes to the unknown bucket.
+    limits = {
+        tokens_name(k): min(config.vocabulary_size, config.text_rank)
+        if kind == "categorical"
+        else config.vocabulary_size
+        for k, (_, kind) in enumerate(columns.tokens)
+    }
+    vocabularies = fit_vocabularies(known, limits, config.minimum_count, columns.documents)
+    blocks = []
+    for k, (name, kind) in enumerate(columns.tokens):
+        vocabulary = vocabularies[tokens_name(k)]
+        if not vocabulary.tokens:
+            continue
+        weights = inverse_document_frequency(vocabulary.document_counts, vocabulary.documents)
+        projection = None
+        if len(vocabulary.tokens) > config.text_rank:
+            counts = _collect_counts(known, tokens_name(k), vocabulary, index_column)
+            projection = fit_projection(counts, weights, config.text_rank, seed + k)
+        blocks.append(TokenBlock(name, kind, vocabulary.tokens, weights, projection))
+    return tuple(blocks)
+
+
+def _collect_counts(
+    known: DataFrame, tokens: str, vocabulary: Vocabulary, index_column: str
+) -> sp.csr_matrix:
+    counted = count_tokens(known, tokens, "counts", vocabulary.tokens).select(
+        index_column, "counts"
+    )
+    sample = counted.orderBy(F.xxhash64(index_column), index_column).limit(PROJECTION_ROWS)
+    rows = (
+        sample.mapInArrow(
+            partial(list_counts, index_column=index_column),
+            f"{index_column} long, positions array<int>, values array<double>",
+        )
+        .toPandas()
+        .sort_values(index_column)
+    )
+    lengths = rows["positions"].map(len).to_numpy(np.int64)
+    return sp.csr_matrix(
+        (
+            np.concatenate(rows["values"].to_list()),
+            np.concatenate(rows["positions"].to_list()),
+            np.concatenate([[0], np.cumsum(lengths)]),
+        ),
+        shape=(len(rows), len(vocabulary.tokens)),
+    )
+
+
+def _fit_preparation(
+    joined: DataFrame, numeric: Sequence[str], behaviour: Sequence[str]
+) -> PipelineModel | None:
+    """Imputer (mean) and assemblers; attribute numbers are also standardised, for content."""
+    names = [numeric_name(k) for k in range(len(numeric))]
+    names += [behaviour_name(k) for k in range(len(behaviour))]
+    if not names:
+        return None
+    imputer = Imputer(inputCols=names, outputCols=names, strategy="mean").fit(joined)
+    stages: list[Transformer] = [imputer]
+    if numeric:
+        assembler = VectorAssembler(inputCols=names[: len(numeric)], outputCol="numbers")
+        assembled = assembler.transform(imputer.transform(joined))
+        scaler = StandardScaler(inputCol="numbers", outputCol=NUMERIC, withMean=True, withStd=True)
+        stages += [assembler, scaler.fit(assembled)]
+    if behaviour:
+        stages.append(VectorAssembler(inputCols=names[len(numeric) :], outputCol=BEHAVIOUR))
+    return PipelineModel(stages)
+
+
+def _fit_selection(
+    pipeline: FeaturePipeline, joined: DataFrame, config: FeaturesConfig
+) -> FeaturePipeline:
+    names = raw_names(pipeline.blocks, pipeline.columns.numeric, pipeline.behaviour_columns)
+    if not names:
+        return pipeline
+    encoded = (
+        pipeline.encode(joined).select(KNOWN, array_to_vector(F.col(RAW)).alias(RAW)).persist()
+    )
+    selector = VarianceThresholdSelector(
+        featuresCol=RAW, outputCol="selected", varianceThreshold=config.minimum_variance
+    ).fit(encoded)
+    kept = list(selector.selectedFeatures)
+    if not kept:
+        encoded.unpersist()
+        return pipeline
+    selected = selector.transform(encoded)
+    scaler = StandardScaler(
+        inputCol="selected", outputCol="scaled", withMean=True, withStd=True
+    ).fit(selected)
+    stages: tuple[Transformer, ...] = (selector, scaler)
+    attribute_width = sum(k < len(names) - len(pipeline.behaviour_columns) for k in kept)
+    if len(kept) > config.maximum_features:
+        scaled = clip_known(scaler.transform(selected), "scaled", attribute_width, config.clip)
+        pca = PCA(k=config.maximum_features, inputCol="scaled", outputCol="reduced").fit(scaled)
+        rescaler = StandardScaler(
+            inputCol="reduced", outputCol="rescaled", withMean=True, withStd=True
+        ).fit(pca.transform(scaled))
+        stages = (*stages, pca, rescaler)
+    encoded.unpersist()
+    return replace(
+        pipeline,
+        selection=stages,
+        names=tuple(names[k] for k in kept),
+        attribute_width=attribute_width,
+    )
+
+
+def _first(frame: DataFrame) -> Row:
+    row = frame.first()
+    if row is None:
+        raise TableError("an aggregate over the attribute table gave no row")
+    return row
+
+
+def _other_columns(frame: DataFrame, index_column: str) -> tuple[str, ...]:
+    return tuple(name for name in frame.columns if name != index_column)

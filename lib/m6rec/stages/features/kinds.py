@@ -1,0 +1,125 @@
+"""What kind of feature each attribute column is, from its type and a sample of its values."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from m6rec.config.data import FeatureKind
+from m6rec.errors import TableError
+
+SAMPLE_ROWS = 4_000
+SEPARATOR = "|"
+
+# A code such as a zip code keeps its leading zero, which no number does.
+_NUMBER = re.compile(r"[+-]?(0|[1-9]\d*|\d*\.\d+|\d+\.\d*)([eE][+-]?\d+)?")
+_SEPARATED_SHARE = 0.1
+_TEXT_WORDS = 4.0
+_TEXT_DISTINCT = 0.5
+_ID_DISTINCT = 0.9
+_TOKEN_REPEATS = 5.0
+_MINIMUM_FOR_ID = 20
+
+
+def infer_kinds(
+    frame: DataFrame, id_column: str, overrides: Mapping[str, FeatureKind]
+) -> dict[str, FeatureKind]:
+    """The kind of every column but the id; `overrides` win.
+
+    By type: numbers, booleans, dates and timestamps are numeric, array<string> is multi_valued,
+    binary is image; other types are ignored. Strings are judged by `kind_of_strings` on the
+    sample of rows with the smallest hash of the id, which doesn't depend on partitioning.
+
+    Raises:
+        TableError: an override names a column that the table doesn't have.
+    """
+    unknown = sorted(set(overrides) - set(frame.columns))
+    if unknown:
+        raise TableError(
+            f"kinds names the columns {unknown}, which the attribute table doesn't have; it has"
+            f" {frame.columns}; correct features.*.kinds in the config"
+        )
+    fields = [field for field in frame.schema.fields if field.name != id_column]
+    strings = [
+        field.name
+        for field in fields
+        if isinstance(field.dataType, T.StringType) and field.name not in overrides
+    ]
+    sampled = _sample(frame, id_column, strings) if strings else {}
+    kinds: dict[str, FeatureKind] = {}
+    for field in fields:
+        if field.name in overrides:
+            kinds[field.name] = overrides[field.name]
+        elif field.name in sampled:
+            kinds[field.name] = kind_of_strings(sampled[field.name])
+        else:
+            kinds[field.name] = _kind_of_type(field.dataType)
+    return kinds
+
+
+def kind_of_strings(values: Sequence[str | None]) -> FeatureKind:
+    """Judge a column of strings, by the first of these that holds.
+
+    - ignore: no value at all.
+    - numeric: every value is a number (without a leading zero).
+    - multi_valued: a tenth of the values hold `|`; or values are lists of words out of a small
+      vocabulary (each word is used 5 times or more, and there are more values than words).
+    - text: 4 words or more on average, and half of the values or more are distinct.
+    - ignore: nearly all values are distinct, as ids and names are.
+    - categorical: anything else.
+    """
+    present = [value.strip() for value in values if value is not None and value.strip()]
+    if not present:
+        return "ignore"
+    if all(_NUMBER.fullmatch(value) for value in present):
+        return "numeric"
+    if _has_separator(present) or _lists_words(present):
+        return "multi_valued"
+    return _kind_of_single_values(present)
+
+
+def _has_separator(values: list[str]) -> bool:
+    return sum(SEPARATOR in value for value in values) >= _SEPARATED_SHARE * len(values)
+
+
+def _lists_words(values: list[str]) -> bool:
+    words = [word for value in values for word in value.split()]
+    vocabulary = len(set(words))
+    distinct = len(set(values))
+    combined = len(words) > len(values) and distinct > vocabulary
+    # Many words out of a small vocabulary are prose when hardly any value comes twice.
+    short = len(words) < _TEXT_WORDS * len(values) or distinct < _TEXT_DISTINCT * len(values)
+    return combined and short and len(words) >= _TOKEN_REPEATS * vocabulary
+
+
+def _kind_of_single_values(values: list[str]) -> FeatureKind:
+    words = sum(len(value.split()) for value in values)
+    distinct = len(set(values))
+    if words >= _TEXT_WORDS * len(values) and distinct >= _TEXT_DISTINCT * len(values):
+        return "text"
+    if len(values) >= _MINIMUM_FOR_ID and distinct >= _ID_DISTINCT * len(values):
+        return "ignore"
+    return "categorical"
+
+
+def _sample(frame: DataFrame, id_column: str, columns: list[str]) -> dict[str, list[str | None]]:
+    identity = F.col(f"`{id_column}`").cast("string")
+    rows = (
+        frame.select(identity.alias("id"), *(F.col(f"`{name}`") for name in columns))
+        .orderBy(F.xxhash64("id"), "id")
+        .limit(SAMPLE_ROWS)
+        .collect()
+    )
+    return {name: [row[name] for row in rows] for name in columns}
+
+
+def _kind_of_type(kind: T.DataType) -> FeatureKind:
+    if isinstance(kind, T.NumericType | T.BooleanType | T.DateType | T.TimestampType):
+        return "numeric"
+    if isinstance(kind, T.ArrayType) and isinstance(kind.elementType, T.StringType):
+        return "multi_valued"
+    if isinstance(kind, T.BinaryType):
+        return "image"
+    return "ignore"

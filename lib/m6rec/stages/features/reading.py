@@ -1,0 +1,98 @@
+"""Feature tables as arrays: features, content and terms of items, and the content encoder."""
+
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+import scipy.sparse as sp
+from pyspark.sql import DataFrame
+
+from m6rec import columns as c
+from m6rec.kernels.arrays.rows import Float32
+from m6rec.kernels.neighbours.content import (
+    ContentEncoder,
+    ProfileSums,
+    content_profiles,
+    fit_profile_regression,
+    profile_sums,
+)
+from m6rec.spark.arrow_rows import (
+    list_array_from_matrix,
+    list_column,
+    matrix_column,
+    rows_from_batch,
+)
+from m6rec.spark.shipping import ShippedArrays, ship_arrays
+
+
+def item_matrix(frame: DataFrame, column: str, n_items: int) -> Float32:
+    """A column of `item_features` as float32 [n_items, width]; items without a row are zero."""
+    rows = frame.select(c.ITEM_INDEX, column).toPandas()
+    width = len(rows[column].iloc[0]) if len(rows) else 0
+    matrix = np.zeros((n_items, width), dtype=np.float32)
+    if width:
+        matrix[rows[c.ITEM_INDEX].to_numpy(np.int64)] = np.stack(rows[column].to_list())
+    return matrix
+
+
+def item_terms(frame: DataFrame, n_items: int) -> sp.csr_matrix:
+    """The terms of `item_features` as float32 [n_items, V]; items without a row are empty."""
+    rows = frame.select(c.ITEM_INDEX, c.TERM_INDICES, c.TERM_WEIGHTS).toArrow().combine_chunks()
+    batches = rows.to_batches()
+    if not batches:
+        return sp.csr_matrix((n_items, 0), dtype=np.float32)
+    offsets, terms = list_column(batches[0], c.TERM_INDICES)
+    _, weights = list_column(batches[0], c.TERM_WEIGHTS)
+    items = np.repeat(rows.column(c.ITEM_INDEX).to_numpy(), np.diff(offsets))
+    width = int(terms.max()) + 1 if len(terms) else 0
+    return sp.csr_matrix((weights, (items, terms)), shape=(n_items, width), dtype=np.float32)
+
+
+def read_content_encoder(
+    matrix: DataFrame, user_features: DataFrame, item_content: Float32
+) -> ContentEncoder:
+    """The content encoder of a fit: its regression is summed over the users' partitions.
+
+    Args:
+        matrix: user_index, item_indices, weights of the fit.
+        user_features: user_index, content.
+        item_content: float32 [M, c]; from `item_matrix`.
+    """
+    first = user_features.select(c.CONTENT).first()
+    width = 0 if first is None else len(first[c.CONTENT])
+    if width == 0 or item_content.shape[1] == 0:
+        return ContentEncoder(item_content)
+    items = ship_arrays(matrix.sparkSession, {c.CONTENT: item_content})
+    joined = matrix.select(c.USER_INDEX, c.ITEM_INDICES, c.WEIGHTS).join(
+        user_features.select(c.USER_INDEX, c.CONTENT), c.USER_INDEX, "inner"
+    )
+    sums = joined.mapInArrow(
+        partial(_profile_sums, items=items, width=width),
+        "gram array<double>, cross array<double>, users long",
+    ).toPandas()
+    shape = (width, item_content.shape[1])
+    total = ProfileSums(np.zeros((width, width)), np.zeros(shape), 0)
+    for gram, cross, users in sums.itertuples(index=False):
+        total += ProfileSums(gram.reshape(width, width), cross.reshape(shape), users)
+    return ContentEncoder(item_content, fit_profile_regression(total))
+
+
+def _profile_sums(
+    batches: Iterator[pa.RecordBatch], items: ShippedArrays, width: int
+) -> Iterator[pa.RecordBatch]:
+    item_content = items.load()[c.CONTENT]
+    shape = (width, item_content.shape[1])
+    total = ProfileSums(np.zeros((width, width)), np.zeros(shape), 0)
+    for batch in batches:
+        if batch.num_rows:
+            profiles = content_profiles(rows_from_batch(batch), item_content)
+            total += profile_sums(profiles, matrix_column(batch, c.CONTENT))
+    yield pa.RecordBatch.from_arrays(
+        [
+            list_array_from_matrix(total.gram.reshape(1, -1)),
+            list_array_from_matrix(total.cross.reshape(1, -1)),
+            pa.array([total.users], pa.int64()),
+        ],
+        names=["gram", "cross", "users"],
+    )

@@ -1,0 +1,1 @@
+"""From events to the user-item matrix: cleaning, indexing, splitting."""

@@ -1,0 +1,383 @@
+"""Cleaning: from the owner's events to trusted interactions and user-item pairs.
+
+A row is kept or quarantined with the first reason that applies, never lost: what a row alone
+shows (ids, weight, time, event type) is judged first, then what only its neighbours show
+(exact duplicates, users with inhuman rates). `aggregate_pairs` then folds the kept events of a
+user with an item into one weighted pair.
+"""
+
+import logging
+from dataclasses import dataclass
+from datetime import datetime
+
+from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from m6rec import columns as c
+from m6rec.config.data import InteractionColumns, InteractionsConfig
+from m6rec.errors import DataError, TableError
+
+NO_USER = "null or empty user id"
+NO_ITEM = "null or empty item id"
+BAD_WEIGHT = "weight missing or not a number"
+INFINITE_WEIGHT = "weight NaN or infinite"
+NEGATIVE_WEIGHT = "weight negative"
+BAD_TIME = "time missing or unparsable"
+FUTURE_TIME = "time in the future"
+UNKNOWN_EVENT_TYPE = "unknown event type"
+DUPLICATE = "exact duplicate"
+INHUMAN_RATE = "user with an inhuman rate"
+
+# Parquet readers disagree about the calendar before 1900, and no event log is that old.
+_EARLIEST_SECONDS = -2_208_988_800
+_LATEST_SECONDS = 253_402_300_799
+_SECONDS_PER_DAY = 86_400
+# Beyond 1,000 half-lives a double underflows, and the decay could not be undone.
+_MAXIMUM_HALF_LIVES = 1_000.0
+_CORE_ROUNDS = 10
+_OWNER = "_owner"
+_INTERACTION_COLUMNS = (
+    c.USER_ID,
+    c.ITEM_ID,
+    c.EVENT_TIME,
+    c.EVENT_TYPE,
+    c.WEIGHT,
+    c.CONTEXT,
+)
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """What cleaning made of a source.
+
+    Attributes:
+        interactions: user_id, item_id, event_time, event_type, weight, context.
+        quarantine: raw (the row as JSON), reason, source_version.
+        labelled: all rows with their reason (null where kept), from which both are selected;
+            persist it to read the source once.
+    """
+
+    interactions: DataFrame
+    quarantine: DataFrame
+    labelled: DataFrame
+
+
+def clean_interactions(
+    source: DataFrame, config: InteractionsConfig, now: datetime, source_version: int | None
+) -> Cleaned:
+    """Divide the rows of `source` into interactions and quarantine.
+
+    A weight is weight column x event_weights[event type], each 1 where not configured, and
+    halves with each `half_life_days` before the latest event kept (not before the wall clock,
+    so that a rerun agrees). Equal rows without a time are repeated events where the duplicates
+    policy is `sum`; everywhere else one of them is kept.
+
+    Raises:
+        TableError: an id column is neither string nor integer, or a numeric time has no unit.
+    """
+    _check_types(source, config)
+    judged = _judge_rows(_map_columns(source, config), config, now)
+    owned = _with_owner(judged)
+    labelled = _judge_rates(_judge_duplicates(owned, config), config).drop(_OWNER)
+    kept = labelled.where(F.col(c.REASON).isNull())
+    interactions = _decay(kept, config).select(*_INTERACTION_COLUMNS)
+    quarantine = labelled.where(F.col(c.REASON).isNotNull()).select(
+        c.RAW, c.REASON, F.lit(source_version).cast("long").alias(c.SOURCE_VERSION)
+    )
+    return Cleaned(interactions, quarantine, labelled)
+
+
+def check_counts(rows_in: int, kept: int, quarantined: int) -> None:
+    """Check that rows in = rows kept + rows quarantined.
+
+    Raises:
+        DataError: they differ.
+    """
+    if rows_in != kept + quarantined:
+        raise DataError(
+            f"cleaning read {rows_in} rows but kept {kept} and quarantined {quarantined},"
+            f" {kept + quarantined} together; did the source change while it was read?"
+            " Give it at a version, or run again"
+        )
+
+
+def aggregate_pairs(interactions: DataFrame, config: InteractionsConfig) -> DataFrame:
+    """One row a user-item pair, from the events of table `interactions`.
+
+    Events are combined by the duplicates policy; then `weighting` gives 1, the weight, or
+    log(1 + weight). A pair is positive where its combined weight, before decay and weighting,
+    reaches `positive_minimum` (always where none is set). Where minimum interactions are set,
+    users and items below them are dropped in turn until none is left (at most ten rounds).
+
+    Returns:
+        user_id, item_id, weight double, rating double (the combined weight before weighting),
+        event_time (the latest), positive boolean.
+    """
+    events = _with_strength(interactions, config)
+    pairs = events.groupBy(c.USER_ID, c.ITEM_ID).agg(
+        _combine(c.WEIGHT, config).alias(c.WEIGHT),
+        F.max(c.EVENT_TIME).alias(c.EVENT_TIME),
+        _combine("_strength", config).alias("_strength"),
+    )
+    weighted = pairs.select(
+        c.USER_ID,
+        c.ITEM_ID,
+        _weighting(config).alias(c.WEIGHT),
+        F.col(c.WEIGHT).alias(c.RATING),
+        c.EVENT_TIME,
+        _is_positive(config).alias(c.POSITIVE),
+    )
+    return _core(weighted, config)
+
+
+def id_column(frame: DataFrame, name: str) -> Column:
+    """The id column `name` of an owner's table as string.
+
+    Raises:
+        TableError: its type is neither string nor integer.
+    """
+    kind = frame.schema[name].dataType
+    if not isinstance(kind, T.StringType | T.IntegralType):
+        raise TableError(
+            f"id column {name} has type {kind.simpleString()}, expected string or integer;"
+            " cast it in the source"
+        )
+    return _column(name).cast("string")
+
+
+def _column(name: str) -> Column:
+    return F.col(_quoted(name))
+
+
+def _quoted(name: str) -> str:
+    return "`" + name.replace("`", "``") + "`"
+
+
+def _try_cast(name: str, kind: str) -> Column:
+    return F.expr(f"try_cast({_quoted(name)} AS {kind})")
+
+
+def _check_types(source: DataFrame, config: InteractionsConfig) -> None:
+    id_column(source, config.columns.user)
+    id_column(source, config.columns.item)
+    time = config.columns.time
+    if time is None:
+        return
+    numeric = isinstance(source.schema[time].dataType, T.NumericType)
+    textual = isinstance(source.schema[time].dataType, T.StringType)
+    if numeric and config.time_unit == "timestamp":
+        raise TableError(
+            f"time column {time} is a number, expected a timestamp; set interactions.time_unit"
+            " to seconds or milliseconds"
+        )
+    if not (numeric or textual) and config.time_unit != "timestamp":
+        raise TableError(
+            f"time column {time} has type {source.schema[time].dataType.simpleString()}, expected"
+            f" {config.time_unit}; set interactions.time_unit to timestamp"
+        )
+
+
+def _map_columns(source: DataFrame, config: InteractionsConfig) -> DataFrame:
+    """The owner's columns under our names, with the row as JSON."""
+    names = config.columns
+    event_type = F.lit(None) if names.event_type is None else _column(names.event_type)
+    return source.select(
+        id_column(source, names.user).alias(c.USER_ID),
+        id_column(source, names.item).alias(c.ITEM_ID),
+        _time(config).alias(c.EVENT_TIME),
+        event_type.cast("string").alias(c.EVENT_TYPE),
+        _raw_weight(names).alias(c.WEIGHT),
+        _context(names).alias(c.CONTEXT),
+        F.to_json(F.struct("*"), {"ignoreNullFields": "false"}).alias(c.RAW),
+    )
+
+
+def _time(config: InteractionsConfig) -> Column:
+    time = config.columns.time
+    if time is None:
+        return F.lit(None).cast("timestamp")
+    if config.time_unit == "timestamp":
+        parsed = _try_cast(time, "TIMESTAMP")
+        seconds = F.unix_timestamp(parsed)
+    else:
+        seconds = _try_cast(time, "DOUBLE") / (1.0 if config.time_unit == "seconds" else 1e3)
+        # ANSI casts fail the job on a number out of range, so it is bounded before.
+        bounded = F.when(seconds.between(_EARLIEST_SECONDS, _LATEST_SECONDS), seconds)
+        parsed = F.timestamp_micros(F.round(bounded * 1e6).cast("long"))
+    return F.when(seconds.between(_EARLIEST_SECONDS, _LATEST_SECONDS), parsed)
+
+
+def _raw_weight(names: InteractionColumns) -> Column:
+    if names.weight is None:
+        return F.lit(1.0)
+    return _try_cast(names.weight, "DOUBLE")
+
+
+def _context(names: InteractionColumns) -> Column:
+    if not names.context:
+        return F.lit(None).cast("map<string,string>")
+    entries: list[Column] = []
+    for name in names.context:
+        entries += [F.lit(name), _column(name).cast("string")]
+    return F.create_map(*entries)
+
+
+def _event_factor(config: InteractionsConfig) -> Column:
+    """The event type's weight; null where it is unknown."""
+    entries: list[Column] = []
+    for name, weight in config.event_weights.items():
+        entries += [F.lit(name), F.lit(float(weight))]
+    # try_element_at: indexing a map fails on an unknown key where ANSI mode is on.
+    return F.try_element_at(F.create_map(*entries), F.col(c.EVENT_TYPE))
+
+
+def _judge_rows(rows: DataFrame, config: InteractionsConfig, now: datetime) -> DataFrame:
+    """Add `reason` for what a row alone shows, and apply the event weights."""
+    weight = F.col(c.WEIGHT)
+    infinite = F.isnan(weight) | (F.abs(weight) == float("inf"))
+    reason = (
+        F.when(_blank(c.USER_ID), NO_USER)
+        .when(_blank(c.ITEM_ID), NO_ITEM)
+        .when(weight.isNull(), BAD_WEIGHT)
+        .when(infinite, INFINITE_WEIGHT)
+        .when(weight < 0, NEGATIVE_WEIGHT)
+    )
+    if config.columns.time is not None:
+        time = F.col(c.EVENT_TIME)
+        reason = reason.when(time.isNull(), BAD_TIME).when(time > F.lit(now), FUTURE_TIME)
+    factor = F.lit(1.0)
+    if config.event_weights:
+        factor = _event_factor(config)
+        known = F.coalesce(F.col(c.EVENT_TYPE).isin(*config.event_weights), F.lit(False))
+        reason = reason.when(~known, UNKNOWN_EVENT_TYPE)
+    return rows.withColumn(c.REASON, reason).withColumn(c.WEIGHT, weight * factor)
+
+
+def _blank(name: str) -> Column:
+    return F.col(name).isNull() | (F.trim(F.regexp_replace(name, r"\s", " ")) == "")
+
+
+def _with_owner(rows: DataFrame) -> DataFrame:
+    """Add the key of the one shuffle that all windows share: the user of an accepted row.
+
+    Refused rows are spread, so that a million null ids do not meet in one task.
+    """
+    accepted = F.col(c.REASON).isNull()
+    owner = F.when(accepted, F.xxhash64(c.USER_ID)).otherwise(F.xxhash64(c.RAW))
+    return rows.withColumn(_OWNER, owner)
+
+
+def _judge_duplicates(rows: DataFrame, config: InteractionsConfig) -> DataFrame:
+    """Give all rows but one of each set of equal accepted rows a reason."""
+    if config.columns.time is None and config.duplicates == "sum":
+        return rows
+    accepted = F.col(c.REASON).isNull()
+    mapped = (c.USER_ID, c.ITEM_ID, c.EVENT_TIME, c.EVENT_TYPE, c.WEIGHT, c.REASON)
+    same = Window.partitionBy(_OWNER, *mapped, F.map_values(c.CONTEXT)).orderBy(c.RAW)
+    return (
+        rows.repartition(F.col(_OWNER))
+        .withColumn("_repeated", accepted & (F.row_number().over(same) > 1))
+        .withColumn(c.REASON, F.when(F.col("_repeated"), DUPLICATE).otherwise(F.col(c.REASON)))
+        .drop("_repeated")
+    )
+
+
+def _judge_rates(rows: DataFrame, config: InteractionsConfig) -> DataFrame:
+    """Give all accepted rows of users with too many events on any day a reason."""
+    maximum = config.maximum_events_per_user_per_day
+    if maximum is None:
+        return rows
+    accepted = F.col(c.REASON).isNull()
+    user = Window.partitionBy(_OWNER, c.USER_ID)
+    day = Window.partitionBy(_OWNER, c.USER_ID, F.to_date(c.EVENT_TIME))
+    inhuman = accepted & (F.col("_busiest") > maximum)
+    return (
+        rows.withColumn("_daily", F.sum(accepted.cast("long")).over(day))
+        .withColumn("_busiest", F.max("_daily").over(user))
+        .withColumn(c.REASON, F.when(inhuman, INHUMAN_RATE).otherwise(F.col(c.REASON)))
+        .drop("_daily", "_busiest")
+    )
+
+
+def _decay(rows: DataFrame, config: InteractionsConfig) -> DataFrame:
+    if config.half_life_days is None:
+        return rows
+    half_lives = _half_lives(config.half_life_days)
+    return _with_latest(rows).withColumn(c.WEIGHT, F.col(c.WEIGHT) * F.pow(2.0, -half_lives))
+
+
+def _with_strength(interactions: DataFrame, config: InteractionsConfig) -> DataFrame:
+    """Add `_strength`, the weight as it was before decay."""
+    weight = F.col(c.WEIGHT)
+    if config.half_life_days is None or config.positive_minimum is None:
+        return interactions.withColumn("_strength", weight)
+    half_lives = _half_lives(config.half_life_days)
+    return _with_latest(interactions).withColumn("_strength", weight * F.pow(2.0, half_lives))
+
+
+def _with_latest(rows: DataFrame) -> DataFrame:
+    latest = rows.agg(F.max(c.EVENT_TIME).alias("_latest"))
+    return rows.crossJoin(F.broadcast(latest))
+
+
+def _half_lives(half_life_days: float) -> Column:
+    seconds = F.col("_latest").cast("double") - F.col(c.EVENT_TIME).cast("double")
+    return F.least(seconds / (half_life_days * _SECONDS_PER_DAY), F.lit(_MAXIMUM_HALF_LIVES))
+
+
+def _combine(value: str, config: InteractionsConfig) -> Column:
+    if config.duplicates == "sum":
+        return F.sum(value)
+    if config.duplicates == "max":
+        return F.max(value)
+    # Of events at one time the larger counts, so that the row order does not.
+    return F.max(F.struct(c.EVENT_TIME, value))[value]
+
+
+def _weighting(config: InteractionsConfig) -> Column:
+    if config.weighting == "binary":
+        return F.lit(1.0)
+    return F.log1p(c.WEIGHT) if config.weighting == "log" else F.col(c.WEIGHT)
+
+
+def _is_positive(config: InteractionsConfig) -> Column:
+    if config.positive_minimum is None:
+        return F.lit(True)
+    # The strength went through a decay and back, so it may be an ulp below the owner's number.
+    tolerance = 1e-9 * max(1.0, abs(config.positive_minimum))
+    return F.col("_strength") >= config.positive_minimum - tolerance
+
+
+def _core(pairs: DataFrame, config: InteractionsConfig) -> DataFrame:
+    """Drop users and items below their minimum until all that are left reach it."""
+    minima = {
+        c.USER_ID: config.minimum_user_interactions,
+        c.ITEM_ID: config.minimum_item_interactions,
+    }
+    if max(minima.values()) == 1:
+        return pairs
+    current = pairs.persist()
+    before = total = current.count()
+    for _ in range(_CORE_ROUNDS):
+        smaller = current
+        for key, minimum in minima.items():
+            smaller = _with_minimum(smaller, key, minimum)
+        smaller = smaller.persist()
+        left = smaller.count()
+        current.unpersist()
+        current = smaller
+        if left == before:
+            break
+        before = left
+    _log.info("minimum interactions %s: dropped %d of %d pairs", minima, total - before, total)
+    return current
+
+
+def _with_minimum(pairs: DataFrame, key: str, minimum: int) -> DataFrame:
+    if minimum == 1:
+        return pairs
+    frequent = pairs.groupBy(key).count().where(F.col("count") >= minimum).select(key)
+    return pairs.join(frequent, on=key, how="left_semi").select(*pairs.columns)

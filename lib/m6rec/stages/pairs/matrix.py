@@ -1,0 +1,99 @@
+"""The user-item matrix: a row of arrays a user, for each fit."""
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from m6rec import columns as c
+from m6rec.kernels.arrays.rows import Int64
+from m6rec.spark.arrow_rows import list_column
+
+_PAIRS = "_pairs"
+
+
+def user_item_matrix(splits: DataFrame, user_indices: DataFrame) -> DataFrame:
+    """Gather each user's pairs into one row a fit.
+
+    Args:
+        splits: user_index, item_index, weight, event_time, positive, fold.
+        user_indices: user_index; users that get a row whether or not they have a pair.
+
+    Returns:
+        fit, user_index long, item_indices array<int> (the positives of the fit's folds,
+        ascending), weights array<float>, times array<timestamp>, excluded_indices array<int>
+        (seen in the fit's folds but not positive, ascending). Each user of either input has a
+        row in both fits, with empty arrays where there is no history.
+    """
+    gathered = _gather(splits, user_indices)
+    fits = F.array(*(_fit_row(fit, folds) for fit, folds in c.FOLDS_OF_FIT.items()))
+    return gathered.select(c.USER_INDEX, F.inline(fits)).select(
+        c.FIT, c.USER_INDEX, c.ITEM_INDICES, c.WEIGHTS, c.TIMES, c.EXCLUDED_INDICES
+    )
+
+
+def target_rows(splits: DataFrame, fold: str) -> DataFrame:
+    """The held-out items of `fold`: user_index long, item_indices array<int>, ascending.
+
+    Users without a positive pair in the fold have no row.
+    """
+    held = splits.where((F.col(c.FOLD) == fold) & F.col(c.POSITIVE))
+    items = F.sort_array(F.collect_list(F.col(c.ITEM_INDEX).cast("int")))
+    return held.groupBy(c.USER_INDEX).agg(items.alias(c.ITEM_INDICES))
+
+
+def sample_users(targets: DataFrame, maximum: int, seed: int) -> DataFrame:
+    """At most `maximum` rows, of the same users whatever the partitioning."""
+    return targets.orderBy(F.xxhash64(F.lit(seed), c.USER_INDEX), c.USER_INDEX).limit(maximum)
+
+
+def _gather(splits: DataFrame, user_indices: DataFrame) -> DataFrame:
+    """user_index and all its trainable pairs by ascending item, in one shuffle without a join."""
+    trainable = F.col(c.FOLD).isin(c.TRAIN, c.VALIDATION)
+    pair = F.struct(
+        F.col(c.ITEM_INDEX).cast("int").alias(c.ITEM_INDEX),
+        F.col(c.WEIGHT).cast("float").alias(c.WEIGHT),
+        F.col(c.EVENT_TIME).alias(c.EVENT_TIME),
+        F.col(c.POSITIVE).alias(c.POSITIVE),
+        F.col(c.FOLD).alias(c.FOLD),
+    )
+    seen = splits.select(c.USER_INDEX, F.when(trainable, pair).alias(_PAIRS))
+    bare = user_indices.select(c.USER_INDEX)
+    rows = seen.unionByName(bare, allowMissingColumns=True)
+    return rows.groupBy(c.USER_INDEX).agg(F.sort_array(F.collect_list(_PAIRS)).alias(_PAIRS))
+
+
+def _fit_row(fit: str, folds: tuple[str, ...]) -> Column:
+    positive = F.filter(_PAIRS, lambda pair: pair[c.FOLD].isin(*folds) & pair[c.POSITIVE])
+    excluded = F.filter(_PAIRS, lambda pair: pair[c.FOLD].isin(*folds) & ~pair[c.POSITIVE])
+    return F.struct(
+        F.lit(fit).alias(c.FIT),
+        positive[c.ITEM_INDEX].alias(c.ITEM_INDICES),
+        positive[c.WEIGHT].alias(c.WEIGHTS),
+        positive[c.EVENT_TIME].alias(c.TIMES),
+        excluded[c.ITEM_INDEX].alias(c.EXCLUDED_INDICES),
+    )
+
+
+def interaction_counts(matrix: DataFrame, n_items: int) -> Int64:
+    """int64 [n_items]: users that have each item; `matrix` has a column item_indices."""
+    count = partial(_count_partition, n_items=n_items)
+    parts = matrix.select(c.ITEM_INDICES).mapInArrow(count, f"{c.ITEM_INDEX} long, users long")
+    table = parts.groupBy(c.ITEM_INDEX).agg(F.sum("users").alias("users")).toArrow()
+    counts = np.zeros(n_items, dtype=np.int64)
+    counts[table.column(c.ITEM_INDEX).to_numpy()] = table.column("users").to_numpy()
+    return counts
+
+
+def _count_partition(batches: Iterable[pa.RecordBatch], n_items: int) -> Iterator[pa.RecordBatch]:
+    """A partition counts its own rows, and sends only the items that it has."""
+    users = np.zeros(n_items, np.int64)
+    for batch in batches:
+        users += np.bincount(list_column(batch, c.ITEM_INDICES)[1], minlength=n_items)
+    held = np.flatnonzero(users)
+    yield pa.RecordBatch.from_arrays(
+        [pa.array(held), pa.array(users[held])], names=[c.ITEM_INDEX, "users"]
+    )

@@ -1,0 +1,359 @@
+"""Dividing pairs into train, validation and test.
+
+The test fold is held out first, by the configured strategy, and validation is then carved out
+of what is left by the same means: a strategy is a function that marks a share of the positive
+training pairs. Every choice rests on times, ids and seeded hashes, never on row order or
+partitioning.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+import scipy.sparse as sp
+from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import functions as F
+
+from m6rec import columns as c
+from m6rec.config.data import SplitConfig
+from m6rec.errors import ConfigError
+from m6rec.kernels.evaluation.mixed_split import ItemSample, choose_mixed
+from m6rec.spark.arrow_rows import list_array, list_column
+
+_HELD = "_held"
+_ENTRIES = "_entries"
+_HELD_FLAGS = "_held_flags"
+_SECONDS_PER_DAY = 86_400
+_HASH_BITS = 40
+_HASH_BUCKET = 1 << 24
+# The sample that tells which items go together is collected: 8 bytes an entry, twice.
+_SAMPLE_ENTRIES = 2_000_000
+# Salts keep the draws of test, validation and sample independent under one seed.
+_TEST_SALT, _VALIDATION_SALT, _SAMPLE_SALT = 1, 2, 3
+_VALIDATION_SHARE = 0.1
+# Validation holds out as much of each list as the test does, but no more than this: the selection
+# fit must have nearly as much to learn from as the final one, or other members are good in it.
+_LARGEST_SHARE = 0.2
+# Of the test's pairs, for their order to count as that of time, or of numbers, which say less.
+_MOSTLY, _NEARLY_ALL = 0.5, 0.9
+_Marker = Callable[[DataFrame], DataFrame]
+
+
+def split_pairs(
+    pairs: DataFrame,
+    config: SplitConfig,
+    seed: int,
+    has_time: bool,
+    test_pairs: DataFrame | None = None,
+    validation_pairs: DataFrame | None = None,
+) -> DataFrame:
+    """Add `fold` to the pairs.
+
+    Only positive pairs are held out. `last`, `highest_ids`, `random` and `mixed` leave each user
+    with two or more positives at least one in train; `temporal`, `cold_items` and `cold_users` do
+    not, for new users and unseen items are what they are to measure. A provided test pair is taken
+    out of train and validation, a provided validation pair out of train.
+
+    Args:
+        pairs: user_index long, item_index long, item_number long, event_time timestamp, positive
+            boolean and any other columns; one row a pair.
+        config: strategy and shares.
+        seed: decides every random choice.
+        has_time: whether event_time is filled.
+        test_pairs: columns of `pairs`; for strategy provided.
+        validation_pairs: columns of `pairs`; optional, for strategy provided.
+
+    Returns:
+        The columns of `pairs`, and fold string (train, validation, test).
+
+    Raises:
+        ConfigError: strategy provided without `test_pairs`.
+    """
+    strategy = _test_strategy(config, has_time)
+    folded = pairs.withColumn(c.FOLD, F.lit(c.TRAIN))
+    if strategy == "provided":
+        if test_pairs is None:
+            raise ConfigError("split strategy provided needs the pairs of the owner's test table")
+        folded = _provide(folded, test_pairs, validation_pairs)
+    elif strategy != "none":
+        holdout = _Holdout(strategy, config.test_share, config.test_items, seed, _TEST_SALT)
+        folded = _hold_out(folded, c.TEST, holdout)
+    if validation_pairs is not None:
+        return folded
+    if strategy == "provided":
+        # The choice of a validation like the test looks at them again.
+        folded = folded.persist()
+    kind = _validation_strategy(config, strategy, has_time, folded)
+    share = config.validation_share or _validation_share(kind, folded)
+    holdout = _Holdout(kind, share, None, seed, _VALIDATION_SALT)
+    return _hold_out(folded, c.VALIDATION, holdout)
+
+
+@dataclass(frozen=True)
+class _Holdout:
+    """Which pairs to hold out: a share, or a number a user, by a strategy."""
+
+    strategy: str
+    share: float
+    items: int | None
+    seed: int
+    salt: int
+
+
+def _test_strategy(config: SplitConfig, has_time: bool) -> str:
+    if config.strategy == "auto":
+        return "last" if has_time else "random"
+    return config.strategy
+
+
+def _validation_strategy(
+    config: SplitConfig, test_strategy: str, has_time: bool, folded: DataFrame
+) -> str:
+    """The strategy by which validation resembles the test most."""
+    if config.validation_strategy != "auto":
+        return config.validation_strategy
+    if test_strategy not in {"provided", "none"}:
+        return test_strategy
+    if test_strategy == "none":
+        return "last" if has_time else "mixed"
+    if has_time:
+        # Without a tested user that has a history, nothing speaks against the order of time.
+        share = _share_after_training(folded, c.EVENT_TIME)
+        return "last" if share is None or share > _MOSTLY else "random"
+    share = _share_after_training(folded, c.ITEM_NUMBER)
+    return "highest_ids" if share is not None and share > _NEARLY_ALL else "mixed"
+
+
+def _validation_share(strategy: str, folded: DataFrame) -> float:
+    if strategy not in {"mixed", "highest_ids"}:
+        return _VALIDATION_SHARE
+    in_test = F.avg((F.col(c.FOLD) == c.TEST).cast("double"))
+    row = folded.where(c.POSITIVE).agg(in_test.alias("share")).first()
+    tested = 0.0 if row is None else float(row["share"] or 0.0)
+    return min(tested, _LARGEST_SHARE) if tested else _LARGEST_SHARE
+
+
+def _share_after_training(folded: DataFrame, column: str) -> float | None:
+    """The share of test pairs whose value is no less than any that their user has in training.
+
+    None without a test pair of a user with a history. Of the test nothing else is looked at.
+    """
+    value_in = {fold: F.when(F.col(c.FOLD) == fold, F.col(column)) for fold in (c.TRAIN, c.TEST)}
+    users = folded.groupBy(c.USER_INDEX).agg(
+        F.max(value_in[c.TRAIN]).alias("latest"), F.collect_list(value_in[c.TEST]).alias("tested")
+    )
+    later = F.size(F.filter("tested", lambda value: value >= F.col("latest")))
+    row = (
+        users.where(F.col("latest").isNotNull())
+        .agg(F.sum(later).alias("later"), F.sum(F.size("tested")).alias("tested"))
+        .first()
+    )
+    return None if row is None or not row["tested"] else float(row["later"] / row["tested"])
+
+
+def _provide(
+    pairs: DataFrame, test_pairs: DataFrame, validation_pairs: DataFrame | None
+) -> DataFrame:
+    """Union of the tables, in which a pair belongs to the last of train, validation, test."""
+    together = pairs.withColumn("_precedence", F.lit(0))
+    provided = {c.VALIDATION: validation_pairs, c.TEST: test_pairs}
+    for precedence, (fold, frame) in enumerate(provided.items(), start=1):
+        if frame is not None:
+            positives = frame.where(c.POSITIVE)
+            together = together.unionByName(
+                positives.withColumn(c.FOLD, F.lit(fold)).withColumn(
+                    "_precedence", F.lit(precedence)
+                )
+            )
+    same = Window.partitionBy(c.USER_INDEX, c.ITEM_INDEX).orderBy(F.desc("_precedence"))
+    return (
+        _by_user(together)
+        .withColumn("_order", F.row_number().over(same))
+        .where(F.col("_order") == 1)
+        .drop("_order", "_precedence")
+    )
+
+
+def _by_user(frame: DataFrame) -> DataFrame:
+    """Bring each user's rows together once: windows by user and by user and item rest on it."""
+    return frame.repartition(F.col(c.USER_INDEX))
+
+
+def _hold_out(pairs: DataFrame, fold: str, holdout: _Holdout) -> DataFrame:
+    """Move the share of the positive training pairs that `holdout` marks to `fold`."""
+    markers: dict[str, _Marker] = {
+        "last": partial(_mark_per_user, holdout=holdout, order=_latest_first()),
+        "highest_ids": partial(_mark_per_user, holdout=holdout, order=_highest_number_first()),
+        "random": partial(_mark_per_user, holdout=holdout, order=_shuffled(holdout)),
+        "temporal": partial(_mark_latest, holdout=holdout),
+        "cold_items": partial(_mark_cold, holdout=holdout, key=c.ITEM_INDEX),
+        "cold_users": partial(_mark_cold, holdout=holdout, key=c.USER_INDEX),
+        "mixed": partial(_mark_mixed, holdout=holdout),
+    }
+    marked = markers[holdout.strategy](pairs)
+    moved = marked.withColumn(c.FOLD, F.when(F.col(_HELD), fold).otherwise(F.col(c.FOLD)))
+    return moved.select(*pairs.columns)
+
+
+def _eligible() -> Column:
+    return F.col(c.POSITIVE) & (F.col(c.FOLD) == c.TRAIN)
+
+
+def _latest_first() -> tuple[Column, ...]:
+    return F.col(c.EVENT_TIME).desc(), F.col(c.ITEM_INDEX).desc()
+
+
+def _highest_number_first() -> tuple[Column, ...]:
+    return F.col(c.ITEM_NUMBER).desc(), F.col(c.ITEM_INDEX).desc()
+
+
+def _shuffled(holdout: _Holdout) -> tuple[Column, ...]:
+    drawn = F.xxhash64(F.lit(holdout.seed), F.lit(holdout.salt), c.USER_INDEX, c.ITEM_INDEX)
+    return drawn.asc(), F.col(c.ITEM_INDEX).asc()
+
+
+def _mark_per_user(pairs: DataFrame, holdout: _Holdout, order: tuple[Column, ...]) -> DataFrame:
+    """Mark the first of each user's eligible pairs in `order`.
+
+    floor(share n) of n, at least 1 where n is 2 or more; or `items`, at most n - 1.
+    """
+    user = Window.partitionBy(c.USER_INDEX)
+    n = F.col("_eligible_count")
+    share_of_n = F.greatest(F.floor(n * holdout.share), F.lit(1))
+    held_of_n = share_of_n if holdout.items is None else F.lit(holdout.items)
+    held = F.when(n >= 2, F.least(held_of_n, n - 1)).otherwise(0)
+    if holdout.share == 0.0 and holdout.items is None:
+        held = F.lit(0)
+    return (
+        pairs.withColumn("_eligible_count", F.sum(_eligible().cast("long")).over(user))
+        .withColumn("_place", F.row_number().over(user.orderBy(_eligible().desc(), *order)))
+        .withColumn(_HELD, _eligible() & (F.col("_place") <= held))
+    )
+
+
+def _mark_latest(pairs: DataFrame, holdout: _Holdout) -> DataFrame:
+    """Mark all eligible pairs from one cut in time on."""
+    seconds = F.unix_timestamp(c.EVENT_TIME)
+    eligible = pairs.where(_eligible()).select(seconds.alias("_value"))
+    cut = _upper_threshold(eligible, _SECONDS_PER_DAY, holdout.share)
+    held = F.lit(False) if cut is None else _eligible() & (seconds >= cut)
+    return pairs.withColumn(_HELD, F.coalesce(held, F.lit(False)))
+
+
+def _mark_cold(pairs: DataFrame, holdout: _Holdout, key: str) -> DataFrame:
+    """Mark all eligible pairs of a share of the items or users that have one."""
+    drawn = F.shiftrightunsigned(
+        F.xxhash64(F.lit(holdout.seed), F.lit(holdout.salt), key), 64 - _HASH_BITS
+    )
+    entities = pairs.where(_eligible()).select(key).distinct().select(drawn.alias("_value"))
+    cut = _upper_threshold(entities, _HASH_BUCKET, holdout.share)
+    held = F.lit(False) if cut is None else _eligible() & (drawn >= cut)
+    return pairs.withColumn(_HELD, held)
+
+
+def _upper_threshold(frame: DataFrame, bucket: int, share: float) -> int | None:
+    """The smallest t such that at most a share of the rows (but one value) have _value >= t.
+
+    Exact, and free of the partition-dependent error of a quantile sketch: rows are counted by
+    bucket, then by value in the one bucket that holds the threshold; only counts are collected.
+    """
+    by_bucket = frame.groupBy(F.floor(F.col("_value") / bucket).alias("_value")).count()
+    buckets = _descending_counts(by_bucket)
+    total = sum(count for _, count in buckets)
+    if total == 0 or share == 0.0:
+        return None
+    allowed = math.floor(share * total + 1e-9)
+    above = 0
+    for value, count in buckets:
+        if above + count > allowed:
+            inside = F.floor(F.col("_value") / bucket) == value
+            counts = _descending_counts(frame.where(inside).groupBy("_value").count())
+            return _threshold(counts, above, allowed, (value + 1) * bucket)
+        above += count
+    return buckets[-1][0] * bucket
+
+
+def _threshold(
+    counts: list[tuple[int, int]], above: int, allowed: int, everything_above: int
+) -> int:
+    threshold = everything_above
+    for value, count in counts:
+        if above + count > allowed:
+            break
+        above += count
+        threshold = value
+    # One value alone may exceed the share; an empty fold would measure nothing.
+    return threshold if above > 0 else counts[0][0]
+
+
+def _descending_counts(grouped: DataFrame) -> list[tuple[int, int]]:
+    rows = grouped.where(F.col("_value").isNotNull()).collect()
+    return sorted(((int(row[0]), int(row[1])) for row in rows), reverse=True)
+
+
+def _mark_mixed(pairs: DataFrame, holdout: _Holdout) -> DataFrame:
+    """Mark a share of each user's items: half a random one with its likes, half random.
+
+    A user who moves on to new items takes up some that belong together and some that do not,
+    so validation by random pairs alone flatters neighbour models.
+    """
+    pairs = pairs.persist()
+    # The item comes first, so that entries are sorted by it.
+    others = [name for name in pairs.columns if name not in (c.USER_INDEX, c.ITEM_INDEX)]
+    entry = F.struct(c.ITEM_INDEX, *others)
+    rows = (
+        pairs.where(_eligible())
+        .groupBy(c.USER_INDEX)
+        .agg(F.sort_array(F.collect_list(entry)).alias(_ENTRIES))
+        .select(c.USER_INDEX, F.col(_ENTRIES)[c.ITEM_INDEX].alias(c.ITEM_INDICES), _ENTRIES)
+    )
+    choose = partial(
+        _flag_batches,
+        sample=_sample(pairs.where(_eligible()), holdout.seed),
+        share=holdout.share,
+        seed=(holdout.seed % (1 << 63), holdout.salt),
+    )
+    entries_type = rows.schema[_ENTRIES].dataType.simpleString()
+    schema = f"{c.USER_INDEX} long, {_HELD_FLAGS} array<boolean>, {_ENTRIES} {entries_type}"
+    flagged = rows.mapInArrow(choose, schema)
+    entries = F.arrays_zip(F.col(_ENTRIES), F.col(_HELD_FLAGS))
+    exploded = flagged.select(c.USER_INDEX, F.explode(entries).alias("_entry"))
+    marked = exploded.select(
+        c.USER_INDEX,
+        f"_entry.{_ENTRIES}.*",
+        F.col(f"_entry.{_HELD_FLAGS}").alias(_HELD),
+    )
+    ineligible = pairs.where(~_eligible()).withColumn(_HELD, F.lit(False))
+    return marked.unionByName(ineligible)
+
+
+def _sample(pairs: DataFrame, seed: int) -> ItemSample:
+    """Collect the rows of as many users, chosen by hash, as make about _SAMPLE_ENTRIES."""
+    extent = pairs.agg(F.count("*"), F.max(c.ITEM_INDEX)).first()
+    total, largest = (0, None) if extent is None else extent
+    drawn = F.pmod(F.xxhash64(F.lit(seed), F.lit(_SAMPLE_SALT), c.USER_INDEX), F.lit(1_000_000))
+    kept = math.ceil(1_000_000 * min(1.0, _SAMPLE_ENTRIES / max(total, 1)))
+    table = pairs.where(drawn < kept).select(c.USER_INDEX, c.ITEM_INDEX).toPandas()
+    _, users = np.unique(table[c.USER_INDEX].to_numpy(np.int64), return_inverse=True)
+    items = table[c.ITEM_INDEX].to_numpy(np.int64)
+    shape = (int(users.max(initial=-1)) + 1, 1 + (-1 if largest is None else int(largest)))
+    ones = np.ones(len(items), dtype=np.float32)
+    rows = sp.csr_matrix((ones, (users, items)), shape=shape)
+    counts = np.asarray(rows.sum(axis=0), dtype=np.float64).ravel()
+    return ItemSample(rows, rows.T.tocsr(), counts)
+
+
+def _flag_batches(
+    batches: Iterable[pa.RecordBatch], sample: ItemSample, share: float, seed: tuple[int, int]
+) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        offsets, items = list_column(batch, c.ITEM_INDICES)
+        users = batch.column(c.USER_INDEX).to_numpy(zero_copy_only=False)
+        flags = choose_mixed(users, offsets, items.astype(np.int32), sample, share, seed)
+        yield pa.RecordBatch.from_arrays(
+            [batch.column(c.USER_INDEX), list_array(offsets, flags), batch.column(_ENTRIES)],
+            names=[c.USER_INDEX, _HELD_FLAGS, _ENTRIES],
+        )

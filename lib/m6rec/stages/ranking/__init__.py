@@ -1,0 +1,1 @@
+"""Lists, recommendations, embeddings, and the validation of what ranks."""

@@ -1,0 +1,151 @@
+"""Candidate items of validation users with every member's score, from which weights are chosen."""
+
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from m6rec import columns as c
+from m6rec.kernels.arrays.rows import Float64, Int32, Int64
+from m6rec.kernels.ranking.blending import Candidates, evidence_bins
+from m6rec.kernels.ranking.scoring import (
+    ranker_top_n,
+    represent,
+    scores_and_moments,
+)
+from m6rec.spark.arrow_rows import (
+    list_array,
+    list_column,
+)
+from m6rec.spark.shipping import Shipped, ship
+from m6rec.stages.ranking.lists import (
+    USERS_PER_BLOCK,
+    Scoring,
+    blocks,
+    hidden_of_batch,
+    spread,
+)
+
+TARGET_INDICES = "target_indices"
+
+_CANDIDATE_SCHEMA = (
+    "user_index long, interaction_count long, relevant_count long, item_indices array<int>,"
+    " relevant array<boolean>, scores array<float>, moments array<double>"
+)
+
+
+def collect_candidates(
+    users: DataFrame, targets: DataFrame, scoring: Scoring
+) -> tuple[Candidates, dict[str, float]]:
+    """Candidates of validation users with every member's score, and the members' deviations.
+
+    Args:
+        users: `user_inputs` of the users to collect; a bounded sample.
+        targets: columns user_index, item_indices: the held-out items.
+        scoring: a ranker for each member alone; candidates are the union of their lists.
+    """
+    renamed = targets.select(c.USER_INDEX, F.col(c.ITEM_INDICES).alias(TARGET_INDICES))
+    shipped = ship(users.sparkSession, scoring)
+    joined = users.join(renamed, c.USER_INDEX, how="inner")
+    collected = (
+        spread(joined)
+        .mapInArrow(partial(_candidates_partition, shipped=shipped), _CANDIDATE_SCHEMA)
+        .orderBy(c.USER_INDEX)
+        .toArrow()
+        .combine_chunks()
+    )
+    names = [ranker.blend.name for ranker in scoring.rankers]
+    return _assemble_candidates(collected, names, scoring.item_counts)
+
+
+def _candidates_partition(
+    batches: Iterator[pa.RecordBatch], shipped: Shipped
+) -> Iterator[pa.RecordBatch]:
+    scoring: Scoring = shipped.load()
+    n_items = len(scoring.forbidden)
+    for block, batch in blocks(batches, USERS_PER_BLOCK):
+        users = represent(scoring.members, block)
+        hidden = hidden_of_batch(batch, scoring)
+        best = [ranker_top_n(ranker, users, hidden, scoring.n)[0] for ranker in scoring.rankers]
+        offsets, items = _union(np.hstack(best), n_items)
+        scored = [
+            scores_and_moments(scoring.members[name], users, offsets, items, n_items)
+            for name in (ranker.blend.name for ranker in scoring.rankers)
+        ]
+        targets = list_column(batch, TARGET_INDICES)
+        members = len(scored)
+        scores = np.stack([one for one, _ in scored], axis=1)
+        moments = np.stack([one for _, one in scored], axis=1)
+        yield pa.RecordBatch.from_arrays(
+            [
+                pa.array(block.rows.user_index),
+                pa.array(users.counts),
+                pa.array(np.diff(targets[0])),
+                list_array(offsets, items),
+                list_array(offsets, _held_by(offsets, items, *targets, n_items)),
+                list_array(offsets * members, scores.ravel()),
+                list_array(np.arange(len(users.counts) + 1) * members * 2, moments.ravel()),
+            ],
+            names=[
+                c.USER_INDEX,
+                c.INTERACTION_COUNT,
+                "relevant_count",
+                c.ITEM_INDICES,
+                "relevant",
+                c.SCORES,
+                "moments",
+            ],
+        )
+
+
+def _union(items: Int32, n_items: int) -> tuple[Int64, Int32]:
+    """The distinct items of each row, ascending, without padding: offsets and items."""
+    cells = items + np.arange(len(items), dtype=np.int64)[:, None] * n_items
+    distinct = np.unique(cells[items >= 0])
+    offsets = np.searchsorted(distinct, np.arange(len(items) + 1, dtype=np.int64) * n_items)
+    return offsets.astype(np.int64), (distinct % n_items).astype(np.int32)
+
+
+def _held_by(
+    offsets: Int64, items: Int32, target_offsets: Int64, targets: Int32, n_items: int
+) -> npt.NDArray[np.bool_]:
+    """bool [entries]: whether each item is among its user's targets."""
+    cells = _cells(offsets, items, n_items)
+    return np.isin(cells, _cells(target_offsets, targets, n_items))
+
+
+def _cells(offsets: Int64, items: Int32, n_items: int) -> Int64:
+    users = np.repeat(np.arange(len(offsets) - 1, dtype=np.int64), np.diff(offsets))
+    return users * n_items + items
+
+
+def _assemble_candidates(
+    table: pa.Table, members: list[str], item_counts: Int64
+) -> tuple[Candidates, dict[str, float]]:
+    lengths = pc.list_value_length(table.column("relevant")).to_numpy()
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    relevant = pc.list_flatten(table.column("relevant")).to_numpy(zero_copy_only=False)
+    items = pc.list_flatten(table.column(c.ITEM_INDICES)).to_numpy()
+    scores = pc.list_flatten(table.column(c.SCORES)).to_numpy().reshape(-1, len(members))
+    deviations = _deviations(pc.list_flatten(table.column("moments")).to_numpy(), len(members))
+    candidates = Candidates(
+        offsets,
+        np.ascontiguousarray(scores.T) / deviations.astype(np.float32)[:, None],
+        relevant,
+        table.column("relevant_count").to_numpy(),
+        evidence_bins(item_counts)[items],
+        evidence_bins(table.column(c.INTERACTION_COUNT).to_numpy()),
+    )
+    return candidates, dict(zip(members, deviations.tolist(), strict=True))
+
+
+def _deviations(moments: Float64, members: int) -> Float64:
+    """float64 [members] from mean and mean square of each user; 1 where all scores are equal."""
+    mean, square = moments.reshape(-1, members, 2).mean(axis=0).T
+    variance = np.maximum(square - mean**2, 0.0)
+    return np.where(variance > 0.0, np.sqrt(variance), 1.0)

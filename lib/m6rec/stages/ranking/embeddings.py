@@ -1,0 +1,67 @@
+"""Embeddings of users and items as tables: the fusion model's members side by side.
+
+The dot product of a user's and an item's embedding is the score of `fusion`.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+from pyspark.sql import DataFrame, SparkSession
+
+from m6rec import columns as c
+from m6rec.kernels.arrays.rows import Int64
+from m6rec.kernels.ranking.members import DotMember
+from m6rec.spark.arrow_rows import list_array_from_matrix
+from m6rec.spark.shipping import Shipped, ship
+from m6rec.stages.ranking.lists import blocks
+
+USERS_PER_BLOCK = 512
+_USER_SCHEMA = "user_index long, embedding array<float>, interaction_count long"
+
+
+def user_embeddings(users: DataFrame, members: list[DotMember]) -> DataFrame:
+    """Columns user_index, embedding, interaction_count.
+
+    Args:
+        users: as `ranking.user_inputs` gives them.
+        members: the members whose user vectors are put side by side.
+    """
+    shipped = ship(users.sparkSession, [member.encoder for member in members])
+    return users.mapInArrow(partial(_embed_partition, shipped=shipped), _USER_SCHEMA)
+
+
+def item_embeddings(spark: SparkSession, members: list[DotMember], item_counts: Int64) -> DataFrame:
+    """Columns item_index, embedding, interaction_count.
+
+    Args:
+        spark: the session.
+        members: the members whose item vectors are put side by side.
+        item_counts: int64 [items]: interactions of each item.
+    """
+    vectors = np.hstack([member.item_vectors for member in members]).astype(np.float32)
+    table = pa.table(
+        {
+            c.ITEM_INDEX: pa.array(np.arange(len(vectors), dtype=np.int64)),
+            c.EMBEDDING: list_array_from_matrix(vectors),
+            c.INTERACTION_COUNT: pa.array(item_counts),
+        }
+    )
+    return spark.createDataFrame(table)
+
+
+def _embed_partition(
+    batches: Iterator[pa.RecordBatch], shipped: Shipped
+) -> Iterator[pa.RecordBatch]:
+    encoders = shipped.load()
+    for block, _ in blocks(batches, USERS_PER_BLOCK):
+        vectors = np.hstack([encoder.encode(block) for encoder in encoders]).astype(np.float32)
+        yield pa.RecordBatch.from_arrays(
+            [
+                pa.array(block.rows.user_index),
+                list_array_from_matrix(vectors),
+                pa.array(block.rows.counts),
+            ],
+            names=[c.USER_INDEX, c.EMBEDDING, c.INTERACTION_COUNT],
+        )

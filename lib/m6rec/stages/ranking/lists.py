@@ -1,0 +1,204 @@
+"""Top-N lists: item-side arrays are shipped to the executors, user rows stay where they are.
+
+Each batch of users is represented once by every member; every ranker is a weighted sum of members,
+whose scores are made block by block where the best N are selected, with seen items and rules
+masked.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from m6rec import columns as c
+from m6rec.kernels.arrays.rows import Float32, Int32, Int64
+from m6rec.kernels.ranking.blending import Blend
+from m6rec.kernels.ranking.members import Member, UserBlock
+from m6rec.kernels.ranking.scoring import (
+    Hidden,
+    Ranker,
+    hidden_items,
+    make_ranker,
+    ranker_top_n,
+    represent,
+)
+from m6rec.schemas import LISTS
+from m6rec.spark.arrow_rows import (
+    batches_of,
+    list_array,
+    list_column,
+    matrix_column,
+    recency_column,
+    rows_from_batch,
+)
+from m6rec.spark.shipping import Shipped, ship
+
+# Bounds what a worker holds of users: their vectors, terms and lists.
+USERS_PER_BLOCK = 4096
+RULE_INDICES = "rule_indices"
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """What every partition needs to score its users; make it by `make_scoring`.
+
+    Attributes:
+        members: the members, by name.
+        rankers: the rankers.
+        item_counts: int64 [items]: interactions of each item in the fit.
+        forbidden: bool [items]: items that no list may hold.
+        mask_seen: whether a user's own items are left out.
+        n: length of the lists.
+    """
+
+    members: dict[str, Member]
+    rankers: tuple[Ranker, ...]
+    item_counts: Int64
+    forbidden: npt.NDArray[np.bool_]
+    mask_seen: bool
+    n: int
+
+
+def make_scoring(
+    members: Mapping[str, Member],
+    blends: tuple[Blend, ...],
+    item_counts: Int64,
+    forbidden: npt.NDArray[np.bool_],
+    mask_seen: bool,
+    n: int,
+) -> Scoring:
+    """The blends made ready, with the members that they need."""
+    needed = sorted({name for blend in blends for name in blend.coefficients()})
+    rankers = tuple(make_ranker(blend, members, item_counts) for blend in blends)
+    kept = {name: members[name] for name in needed}
+    return Scoring(kept, rankers, item_counts, forbidden, mask_seen, n)
+
+
+def user_inputs(
+    matrix: DataFrame,
+    user_features: DataFrame | None,
+    given: dict[str, DataFrame],
+    excluded_pairs: DataFrame | None,
+) -> DataFrame:
+    """The rows that ranking reads: a user's row, features, given vectors and exclusions.
+
+    Args:
+        matrix: columns of `user_item_matrix` for one fit.
+        user_features: columns user_index, features, content; None gives empty ones.
+        given: member name to columns user_index, factor.
+        excluded_pairs: columns user_index, item_index; may be None.
+    """
+    rows = matrix.select(c.USER_INDEX, c.ITEM_INDICES, c.WEIGHTS, c.TIMES, c.EXCLUDED_INDICES)
+    if user_features is None:
+        nothing = F.array().cast("array<float>")
+        rows = rows.withColumns({c.FEATURES: nothing, c.CONTENT: nothing})
+    else:
+        features = user_features.select(c.USER_INDEX, c.FEATURES, c.CONTENT)
+        rows = rows.join(features, c.USER_INDEX, how="left")
+    for name, vectors in given.items():
+        renamed = vectors.select(c.USER_INDEX, F.col(c.FACTOR).alias(_given_column(name)))
+        rows = rows.join(renamed, c.USER_INDEX, how="left")
+    if excluded_pairs is None:
+        return rows.withColumn(RULE_INDICES, F.array().cast("array<int>"))
+    rules = excluded_pairs.groupBy(c.USER_INDEX).agg(
+        F.collect_set(F.col(c.ITEM_INDEX).cast("int")).alias(RULE_INDICES)
+    )
+    return rows.join(rules, c.USER_INDEX, how="left").withColumn(
+        RULE_INDICES, F.coalesce(RULE_INDICES, F.array().cast("array<int>"))
+    )
+
+
+def rank(users: DataFrame, scoring: Scoring) -> DataFrame:
+    """The lists of every ranker for every user: columns of table `lists` without run_id and fit."""
+    schema = T.StructType([f for f in LISTS.schema.fields if f.name not in (c.RUN_ID, c.FIT)])
+    shipped = ship(users.sparkSession, scoring)
+    return spread(users).mapInArrow(partial(_rank_partition, shipped=shipped), schema)
+
+
+def spread(users: DataFrame) -> DataFrame:
+    """The users in equal shares: scoring costs the same a user, whatever files they came from."""
+    tasks = 2 * users.sparkSession.sparkContext.defaultParallelism
+    return users.repartition(tasks, c.USER_INDEX)
+
+
+def _given_column(name: str) -> str:
+    return f"given_{name}"
+
+
+def blocks(
+    batches: Iterator[pa.RecordBatch], size: int
+) -> Iterator[tuple[UserBlock, pa.RecordBatch]]:
+    """Blocks of at most `size` users of `user_inputs`, with the batch that each came from."""
+    for batch in batches:
+        for start, stop in batches_of(batch.num_rows, size):
+            part = batch.slice(start, stop - start)
+            given = {
+                name.removeprefix("given_"): _vectors(part, name)
+                for name in part.schema.names
+                if name.startswith("given_")
+            }
+            yield (
+                UserBlock(
+                    rows_from_batch(part),
+                    _vectors(part, c.FEATURES),
+                    _vectors(part, c.CONTENT),
+                    given,
+                    recency_column(part),
+                ),
+                part,
+            )
+
+
+def _vectors(batch: pa.RecordBatch, name: str) -> Float32:
+    """A vector column as a matrix; a user whom the table does not hold gets zeros."""
+    column = batch.column(name)
+    if column.null_count == 0:
+        return matrix_column(batch, name)
+    known = column.drop_null()
+    width = len(known[0]) if len(known) else 0
+    vectors = np.zeros((batch.num_rows, width), dtype=np.float32)
+    present = column.is_valid().to_numpy(zero_copy_only=False)
+    vectors[present] = known.flatten().to_numpy().reshape(len(known), width)
+    return vectors
+
+
+def hidden_of_batch(batch: pa.RecordBatch, scoring: Scoring) -> Hidden:
+    names = [RULE_INDICES]
+    if scoring.mask_seen:
+        names += [c.ITEM_INDICES, c.EXCLUDED_INDICES]
+    lists = [list_column(batch, name) for name in names]
+    return hidden_items(lists, batch.num_rows, scoring.forbidden)
+
+
+def _rank_partition(
+    batches: Iterator[pa.RecordBatch], shipped: Shipped
+) -> Iterator[pa.RecordBatch]:
+    scoring: Scoring = shipped.load()
+    for block, batch in blocks(batches, USERS_PER_BLOCK):
+        users = represent(scoring.members, block)
+        hidden = hidden_of_batch(batch, scoring)
+        for ranker in scoring.rankers:
+            found = ranker_top_n(ranker, users, hidden, scoring.n)
+            offsets, items, values = listed_entries(*found)
+            yield pa.RecordBatch.from_arrays(
+                [
+                    pa.repeat(ranker.blend.name, len(block.rows)),
+                    pa.array(block.rows.user_index),
+                    list_array(offsets, items),
+                    list_array(offsets, values),
+                ],
+                names=[c.MODEL, c.USER_INDEX, c.ITEM_INDICES, c.SCORES],
+            )
+
+
+def listed_entries(items: Int32, values: Float32) -> tuple[Int64, Int32, Float32]:
+    """The lists without their padding: offsets int64 [n + 1], items and scores."""
+    listed = items >= 0
+    offsets = np.concatenate([[0], np.cumsum(listed.sum(axis=1))]).astype(np.int64)
+    return offsets, items[listed], values[listed]

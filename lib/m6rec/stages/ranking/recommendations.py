@@ -1,0 +1,183 @@
+"""The published lists: explained, with titles and reasons."""
+
+import datetime
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from m6rec import columns as c
+from m6rec.kernels.arrays.rows import Float32
+from m6rec.kernels.arrays.strings import Strings
+from m6rec.kernels.neighbours.item_neighbours import ItemWeights
+from m6rec.kernels.ranking.explanation import (
+    ATTRIBUTE,
+    HISTORY,
+    KINDS,
+    POPULAR,
+    POPULAR_WITH_ALL,
+    TASTE_OF_ALL,
+    ItemAttributes,
+    Reasons,
+    explain,
+)
+from m6rec.kernels.ranking.scoring import (
+    part_scores,
+    ranker_top_n,
+    represent,
+)
+from m6rec.schemas import RECOMMENDATIONS
+from m6rec.spark.shipping import Shipped, ship
+from m6rec.stages.ranking.lists import (
+    USERS_PER_BLOCK,
+    Scoring,
+    blocks,
+    hidden_of_batch,
+    listed_entries,
+    spread,
+)
+
+
+@dataclass(frozen=True)
+class Explaining:
+    """What a published list needs beside its scores.
+
+    Attributes:
+        item_weights: item-item weights that tell which history items speak for an item.
+        attributes: the items' attributes.
+        attribute_names, item_ids, titles: words for the indices.
+        reasons: at most so many reasons an item.
+        generated_at: time of the run.
+    """
+
+    item_weights: ItemWeights
+    attributes: ItemAttributes
+    attribute_names: Strings
+    item_ids: Strings
+    titles: Strings
+    reasons: int
+    generated_at: datetime.datetime
+
+
+def recommend(
+    users: DataFrame, user_ids: DataFrame, scoring: Scoring, explaining: Explaining
+) -> DataFrame:
+    """Explained lists of the first ranker: columns of table `recommendations` without run_id.
+
+    Args:
+        users: as `user_inputs` gives them.
+        user_ids: columns user_index, user_id.
+    """
+    # What is the same in all rows need not come from Python.
+    constants = {
+        c.MODEL: F.lit(scoring.rankers[0].blend.name),
+        c.GENERATED_AT: F.lit(explaining.generated_at),
+    }
+    apart = {c.RUN_ID, *constants}
+    schema = T.StructType([f for f in RECOMMENDATIONS.schema.fields if f.name not in apart])
+    shipped = ship(users.sparkSession, (scoring, explaining))
+    named = users.join(user_ids, c.USER_INDEX, how="inner")
+    lists = spread(named).mapInArrow(partial(_recommend_partition, shipped=shipped), schema)
+    return lists.withColumns(constants)
+
+
+def _recommend_partition(
+    batches: Iterator[pa.RecordBatch], shipped: Shipped
+) -> Iterator[pa.RecordBatch]:
+    scoring, explaining = shipped.load()
+    ranker = scoring.rankers[0]
+    words = _Words.of(explaining)
+    for block, batch in blocks(batches, USERS_PER_BLOCK):
+        users = represent(scoring.members, block)
+        found = ranker_top_n(ranker, users, hidden_of_batch(batch, scoring), scoring.n)
+        offsets, items, values = listed_entries(*found)
+        parts = part_scores(ranker, users, offsets, items)
+        reasons = explain(
+            explaining.item_weights,
+            explaining.attributes,
+            block.rows,
+            offsets,
+            items,
+            explaining.reasons,
+        )
+        lengths = np.diff(offsets)
+        listed_users = np.repeat(np.arange(len(lengths)), lengths)
+        ranks = np.arange(len(items)) - np.repeat(offsets[:-1], lengths) + 1
+        yield pa.RecordBatch.from_arrays(
+            [
+                batch.column(c.USER_ID).take(pa.array(listed_users)),
+                pa.array(ranks.astype(np.int32)),
+                words.item_ids.take(pa.array(items)),
+                words.titles.take(pa.array(items)),
+                pa.array(values.astype(np.float64)),
+                _parts_column(parts, len(items)),
+                _reasons_column(reasons, words),
+            ],
+            names=[c.USER_ID, c.RANK, c.ITEM_ID, "title", c.SCORE, c.PARTS, c.REASONS],
+        )
+
+
+@dataclass(frozen=True)
+class _Words:
+    """The words of published lists as Arrow columns.
+
+    Attributes:
+        item_ids, titles: by item index; an item without a title has null.
+        values: what a reason may name: the items' titles or ids, the attributes, then the two
+            phrases of reasons that name nothing.
+    """
+
+    item_ids: pa.Array
+    titles: pa.Array
+    values: pa.Array
+    attributes_from: int
+
+    @staticmethod
+    def of(explaining: Explaining) -> "_Words":
+        item_ids, titles = _string_array(explaining.item_ids), _string_array(explaining.titles)
+        titles = pc.if_else(pc.equal(titles, ""), pa.scalar(None, pa.string()), titles)
+        attributes = _string_array(explaining.attribute_names)
+        phrases = pa.array([POPULAR_WITH_ALL, TASTE_OF_ALL], pa.string())
+        values = pa.concat_arrays([pc.coalesce(titles, item_ids), attributes, phrases])
+        return _Words(item_ids, titles, values, len(item_ids))
+
+
+def _string_array(strings: Strings) -> pa.Array:
+    array = pa.LargeStringArray.from_buffers(
+        len(strings), pa.py_buffer(strings.offsets), pa.py_buffer(strings.characters)
+    )
+    return array.cast(pa.string())
+
+
+def _parts_column(parts: dict[str, Float32], entries: int) -> pa.Array:
+    names = pa.array(list(parts)).take(pa.array(np.tile(np.arange(len(parts)), entries)))
+    values = np.stack(list(parts.values()), axis=1).astype(np.float64).ravel()
+    offsets = np.arange(entries + 1, dtype=np.int32) * len(parts)
+    return pa.MapArray.from_arrays(pa.array(offsets), names, pa.array(values))
+
+
+def _reasons_column(reasons: Reasons, words: _Words) -> pa.Array:
+    kinds = np.array(KINDS)[reasons.kinds]
+    phrases_from = len(words.values) - 2
+    places: npt.NDArray[Any] = np.select(
+        [kinds == HISTORY, kinds == ATTRIBUTE, kinds == POPULAR],
+        [reasons.indices, words.attributes_from + reasons.indices, phrases_from],
+        phrases_from + 1,
+    )
+    struct = pa.StructArray.from_arrays(
+        [
+            pa.array(KINDS, pa.string()).take(pa.array(reasons.kinds)),
+            words.values.take(pa.array(places)),
+            pa.array(reasons.shares),
+        ],
+        names=["kind", "value", "share"],
+    )
+    return pa.ListArray.from_arrays(pa.array(reasons.offsets.astype(np.int32)), struct)

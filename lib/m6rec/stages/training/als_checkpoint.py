@@ -1,0 +1,81 @@
+"""The checkpoint of ALS: item factors after some iterations, in one file of any file system."""
+
+import hashlib
+import io
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pyarrow.fs as pafs
+
+from m6rec.config.models import AlsConfig
+from m6rec.errors import ArtifactError
+from m6rec.kernels.arrays.communicator import Communicator, all_sum
+from m6rec.kernels.arrays.rows import Float32, Rows
+
+
+def checkpoint_fingerprint(
+    rows: Rows, n_items: int, config: AlsConfig, seed: int, communicator: Communicator
+) -> str:
+    """Says whether a checkpoint was made from the same rows, config and seed."""
+    # Sums of whole numbers do not depend on how rows are divided among ranks.
+    spread = np.repeat(rows.user_index + 1, rows.counts) * (rows.item_indices.astype(np.int64) + 1)
+    sums = np.array(
+        [len(rows), rows.entries, spread.sum(), rows.weights.view(np.int32).sum(dtype=np.int64)]
+    )
+    communicator.all_reduce(sums)
+    parts = [n_items, config.model_dump(mode="json"), seed, sums.tolist()]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def resume_from_checkpoint(
+    path: str, fingerprint: str, shape: tuple[int, int], communicator: Communicator
+) -> tuple[int, Float32] | None:
+    iteration, factors = 0, np.zeros(shape, np.float32)
+    if communicator.rank == 0:
+        found = read_checkpoint(path, fingerprint)
+        if found is not None:
+            iteration, factors = found
+    done = int(all_sum(communicator, iteration))
+    if done == 0:
+        return None
+    communicator.broadcast(factors)
+    return done, factors
+
+
+def write_checkpoint(path: str, fingerprint: str, iteration: int, factors: Float32) -> None:
+    buffer = io.BytesIO()
+    np.savez(buffer, fingerprint=np.array(fingerprint), iteration=iteration, factors=factors)
+    files, place = _filesystem(path)
+    files.create_dir(os.path.dirname(place), recursive=True)  # noqa: PTH120 - may be a URI's path
+    # Written aside and moved, so that a reader never finds half of one.
+    aside = f"{place}.writing"
+    with files.open_output_stream(aside) as stream:
+        stream.write(buffer.getvalue())
+    files.move(aside, place)
+
+
+def read_checkpoint(path: str, fingerprint: str) -> tuple[int, Float32] | None:
+    files, place = _filesystem(path)
+    if files.get_file_info(place).type != pafs.FileType.File:
+        return None
+    with files.open_input_stream(place) as stream:
+        content = io.BytesIO(stream.read())
+    try:
+        with np.load(content, allow_pickle=False) as saved:
+            if str(saved["fingerprint"]) != fingerprint:
+                return None
+            return int(saved["iteration"]), np.ascontiguousarray(saved["factors"], np.float32)
+    except (ValueError, KeyError, OSError, EOFError) as error:
+        raise ArtifactError(
+            f"the ALS checkpoint {path} cannot be read ({error}); remove it to start anew"
+        ) from error
+
+
+def _filesystem(path: str) -> tuple[pafs.FileSystem, str]:
+    if "://" in path:
+        files, place = pafs.FileSystem.from_uri(path)
+        return files, place
+    local = path.removeprefix("file:")
+    return pafs.LocalFileSystem(), str(Path(local).absolute())

@@ -1,0 +1,277 @@
+"""Gram rows of all items, added up by blocks of target items."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache, partial
+
+import numpy as np
+import pyarrow as pa
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from m6rec.errors import DataError
+from m6rec.kernels.arrays.rows import Float64, Int32, Int64, Rows, concatenate_rows
+from m6rec.kernels.neighbours.item_neighbours import (
+    GramBlock,
+    binary_rows,
+    gram_block,
+    power,
+    sample_long_rows,
+)
+from m6rec.spark.arrow_rows import ROW_COLUMNS, rows_from_batch
+from m6rec.spark.shipping import ShippedArrays, ship_arrays
+from m6rec.stages.training.pieces import (
+    COST_PER_TASK,
+    PACKED_SCHEMA,
+    Pieces,
+    collect_pieces,
+    pack_pieces,
+    packed_pieces,
+    select_rows,
+    task_count,
+    unpack_pieces,
+)
+
+ROWS_AT_ONCE = 20_000_000
+BLOCK_ENTRIES = 16_000_000
+_KEY = "key"
+
+
+@dataclass(frozen=True)
+class MatrixStatistics:
+    """What the blocks and penalties need to know of one fit's matrix, after rows are cut.
+
+    Attributes:
+        counts: int64 [M]; users of each item.
+        degrees: float64 [M]; sum of each item's weights.
+        costs: int64 [M]; sum over an item's users of their number of interactions.
+        largest_weight: the largest weight.
+        users_by_count: int64 [maximum_history + 1]; users with so many interactions.
+    """
+
+    counts: Int64
+    degrees: Float64
+    costs: Int64
+    largest_weight: float
+    users_by_count: Int64
+
+    def mean_scale(self, exponent: float) -> float:
+        """The mean of d_u^-exponent over users with interactions."""
+        users = self.users_by_count[1:]
+        scales = power(np.arange(1, len(users) + 1, dtype=np.float64), -exponent)
+        return float(users @ scales / max(users.sum(), 1))
+
+
+def matrix_statistics(matrix: DataFrame, n_items: int, maximum_history: int) -> MatrixStatistics:
+    """One aggregated pass over the rows: a partition sends only the items that it has."""
+    count = partial(_count_partition, n_items=n_items, maximum_history=maximum_history)
+    counted = (
+        matrix.select(*ROW_COLUMNS)
+        .mapInArrow(count, f"{_KEY} long, users long, cost long, degree double, largest double")
+        .groupBy(_KEY)
+        .agg(
+            F.sum("users").alias("users"),
+            F.sum("cost").alias("cost"),
+            F.sum("degree").alias("degree"),
+            F.max("largest").alias("largest"),
+        )
+    )
+    table = _collect_numbers(counted)
+    of_items = table[:, 0] >= 0
+    items = table[of_items]
+    of_users = table[~of_items]
+    places = items[:, 0].astype(np.int64)
+    counts, costs = np.zeros(n_items, np.int64), np.zeros(n_items, np.int64)
+    degrees = np.zeros(n_items)
+    users_by_count = np.zeros(maximum_history + 1, np.int64)
+    counts[places], costs[places], degrees[places] = items[:, 1], items[:, 2], items[:, 3]
+    users_by_count[(-1 - of_users[:, 0]).astype(np.int64)] = of_users[:, 1]
+    largest = float(items[:, 4].max(initial=0.0))
+    return MatrixStatistics(counts, degrees, costs, largest, users_by_count)
+
+
+def _count_partition(
+    batches: Iterable[pa.RecordBatch], n_items: int, maximum_history: int
+) -> Iterator[pa.RecordBatch]:
+    """Counts by item_index; and, as key -1 - d, the number of users with d interactions."""
+    users, cost = np.zeros(n_items, np.int64), np.zeros(n_items)
+    degree, largest = np.zeros(n_items), np.zeros(n_items)
+    by_count = np.zeros(maximum_history + 1, np.int64)
+    for batch in batches:
+        rows = sample_long_rows(rows_from_batch(batch), maximum_history)
+        _check_items(rows, n_items)
+        items = rows.item_indices
+        users += np.bincount(items, minlength=n_items)
+        cost += np.bincount(items, np.repeat(rows.counts, rows.counts), n_items)
+        degree += np.bincount(items, rows.weights, n_items)
+        np.maximum.at(largest, items, rows.weights)
+        by_count += np.bincount(rows.counts, minlength=len(by_count))
+    used, filled = np.flatnonzero(users), np.flatnonzero(by_count)
+    nothing = np.zeros(len(filled))
+    yield pa.RecordBatch.from_arrays(
+        [
+            pa.array(np.concatenate([used, -1 - filled])),
+            pa.array(np.concatenate([users[used], by_count[filled]])),
+            pa.array(np.concatenate([cost[used], nothing]).astype(np.int64)),
+            pa.array(np.concatenate([degree[used], nothing])),
+            pa.array(np.concatenate([largest[used], nothing])),
+        ],
+        names=[_KEY, "users", "cost", "degree", "largest"],
+    )
+
+
+def _check_items(rows: Rows, n_items: int) -> None:
+    if rows.entries and int(rows.item_indices.max()) >= n_items:
+        raise DataError(
+            f"user_item_matrix holds item_index {int(rows.item_indices.max())}, expected less than"
+            f" the {n_items} items of item_index; the tables are of different runs: run"
+            " prepare_interactions again"
+        )
+
+
+def gram_pieces(
+    matrix: DataFrame,
+    n_items: int,
+    maximum_history: int,
+    statistics: MatrixStatistics,
+    binary: bool,
+    user_exponent: float,
+    prune: "partial[Pieces]",
+) -> Pieces:
+    """The gram rows of all items as `prune(block, degrees, unit)` leaves them."""
+    spark = matrix.sparkSession
+    block_of_item, n_blocks = assign_blocks(statistics, task_count(spark))
+    degrees = statistics.counts.astype(np.float64) if binary else statistics.degrees
+    unit = 1.0 if binary else statistics.largest_weight**2 or 1.0
+    shipped = ship_arrays(spark, {"block_of_item": block_of_item, "degrees": degrees})
+    send = partial(
+        _send_partition,
+        shipped=shipped,
+        keys=_partition_keys(spark, n_blocks),
+        maximum_history=maximum_history,
+        binary=binary,
+    )
+    add = partial(
+        _add_partition,
+        shipped=shipped,
+        n_items=n_items,
+        user_exponent=user_exponent,
+        unit=unit,
+        prune=prune,
+    )
+    sent = matrix.select(*ROW_COLUMNS).mapInArrow(send, f"{_KEY} long, block int, {PACKED_SCHEMA}")
+    placed = sent.repartition(n_blocks, F.col(_KEY)).drop(_KEY)
+    return collect_pieces(placed.mapInArrow(add, PACKED_SCHEMA))
+
+
+def assign_blocks(statistics: MatrixStatistics, tasks: int) -> tuple[Int32, int]:
+    """The block of each item (int32 [M]) and the number of blocks, of about equal cost each.
+
+    Few blocks, so that a row travels few times; enough for the cores and for a task's memory.
+    """
+    entries = np.minimum(statistics.costs, len(statistics.costs)).sum()
+    for_memory = -(-int(entries) // BLOCK_ENTRIES)
+    for_cores = min(tasks, -(-int(statistics.costs.sum()) // COST_PER_TASK))
+    n_blocks = max(1, for_memory, for_cores)
+    # Dealt out by falling cost, there and back, each block gets its share of the costly items.
+    order = np.argsort(-statistics.costs, kind="stable")
+    turn = np.arange(len(order)) % (2 * n_blocks)
+    blocks = np.empty(len(order), np.int32)
+    blocks[order] = np.minimum(turn, 2 * n_blocks - 1 - turn)
+    return blocks, n_blocks
+
+
+@lru_cache(maxsize=64)
+def _partition_keys(spark: SparkSession, n_blocks: int) -> tuple[int, ...]:
+    """For each block a key that Spark's hash partitioning sends to a partition of its own."""
+    numbers = np.arange(max(64, 32 * n_blocks))
+    expression = F.pmod(F.hash(F.col("id")), F.lit(n_blocks)).alias("partition")
+    rows = spark.range(0, len(numbers), 1, 1).select("id", expression).collect()
+    first: dict[int, int] = {}
+    for row in rows:
+        first.setdefault(int(row["partition"]), int(row["id"]))
+    # A partition that no number reaches shares its block with another; the result is the same.
+    return tuple(first.get(block, block) for block in range(n_blocks))
+
+
+def _send_partition(
+    batches: Iterable[pa.RecordBatch],
+    shipped: ShippedArrays,
+    keys: tuple[int, ...],
+    maximum_history: int,
+    binary: bool,
+) -> Iterator[pa.RecordBatch]:
+    """Each batch's rows, packed once for each block that they touch."""
+    block_of_item = np.asarray(shipped.load()["block_of_item"])
+    for batch in batches:
+        rows = sample_long_rows(rows_from_batch(batch), maximum_history)
+        rows = binary_rows(rows) if binary else rows
+        row_of_entry = np.repeat(np.arange(len(rows)), rows.counts)
+        block_of_entry = block_of_item[rows.item_indices]
+        for block, key in enumerate(keys):
+            touching = np.unique(row_of_entry[block_of_entry == block])
+            if not len(touching):
+                continue
+            part = select_rows(rows, touching)
+            packed = pack_pieces(
+                Pieces(part.user_index, part.offsets, part.item_indices, part.weights)
+            )
+            yield pa.RecordBatch.from_arrays(
+                [pa.array([key], pa.int64()), pa.array([block], pa.int32()), *packed.columns],
+                names=[_KEY, "block", *packed.schema.names],
+            )
+
+
+def _add_partition(
+    batches: Iterable[pa.RecordBatch],
+    shipped: ShippedArrays,
+    n_items: int,
+    user_exponent: float,
+    unit: float,
+    prune: "partial[Pieces]",
+) -> Iterator[pa.RecordBatch]:
+    """Add up the gram rows of the blocks of this partition, a bounded number of rows at once."""
+    arrays = shipped.load()
+    block_of_item, degrees = np.asarray(arrays["block_of_item"]), np.asarray(arrays["degrees"])
+    waiting: dict[int, list[Rows]] = {}
+    sums: dict[int, GramBlock] = {}
+
+    def add(block: int) -> None:
+        rows = concatenate_rows(waiting.pop(block))
+        targets = np.flatnonzero(block_of_item == block).astype(np.int32)
+        scales = power(rows.counts.astype(np.float64), -user_exponent)
+        share = gram_block(rows, scales, targets, n_items, unit)
+        sums[block] = sums[block] + share if block in sums else share
+
+    for batch in batches:
+        blocks = batch.column("block").to_pylist()
+        for row, block in enumerate(blocks):
+            pieces = unpack_pieces(batch, row)
+            waiting.setdefault(block, []).append(
+                Rows(pieces.keys, pieces.offsets, pieces.indices, pieces.values)
+            )
+            if sum(rows.entries for rows in waiting[block]) > ROWS_AT_ONCE:
+                add(block)
+    for block in list(waiting):
+        add(block)
+    for block in sorted(sums):
+        yield from packed_pieces(prune(sums.pop(block), degrees, unit))
+
+
+def _collect_numbers(frame: DataFrame) -> Float64:
+    """A small item-side table of numbers as float64 [rows, columns]; exact below 2^53."""
+    schema = "cells binary"
+    rows = frame.mapInArrow(_cells_partition, schema).collect()
+    width = len(frame.columns)
+    parts = [np.frombuffer(row["cells"], np.float64).reshape(-1, width) for row in rows]
+    return np.concatenate([np.empty((0, width)), *parts])
+
+
+def _cells_partition(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        columns = [column.to_numpy(zero_copy_only=False) for column in batch.columns]
+        cells = np.column_stack(columns).astype(np.float64)
+        yield pa.RecordBatch.from_arrays(
+            [pa.array([cells.tobytes()], pa.binary())],
+            names=["cells"],
+        )

@@ -1,0 +1,93 @@
+"""Spark MLlib's own implicit ALS, as a reference."""
+
+import numpy as np
+from pyspark.ml.recommendation import ALS
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from m6rec import columns as c
+from m6rec.config.models import MllibAlsConfig
+from m6rec.kernels.factors.projection import FactorModel, build_factor_model
+from m6rec.stages.pairs.matrix import interaction_counts
+
+_INTERACTIONS_PER_BLOCK = 1_000_000
+_MOST_BLOCKS = 200
+
+
+def train_mllib_als(
+    matrix: DataFrame,
+    n_items: int,
+    config: MllibAlsConfig,
+    seed: int,
+    checkpoint_folder: str | None = None,
+) -> tuple[FactorModel, DataFrame]:
+    """Spark MLlib's implicit ALS, as a reference.
+
+    Args:
+        matrix: columns user_index, item_indices, weights.
+        n_items: M.
+        config: of the program.
+        seed: of the initial factors, which MLlib draws a block of users or items.
+        checkpoint_folder: where the session keeps checkpoints from here on; the executors share
+            it. More than some 20 iterations need one: without, the plan of the last iteration
+            holds all before it, and overflows the JVM's stack.
+
+    Returns:
+        The model, whose items without interactions have zero factors, and MLlib's own user
+        factors: user_index, factor, of the users that have interactions.
+    """
+    counts = interaction_counts(matrix, n_items)
+    if checkpoint_folder is not None:
+        matrix.sparkSession.sparkContext.setCheckpointDir(checkpoint_folder)
+    ratings = matrix.select(
+        F.col(c.USER_INDEX).cast("int").alias("user"),
+        F.explode(F.arrays_zip(c.ITEM_INDICES, c.WEIGHTS)).alias("entry"),
+    ).select(
+        "user",
+        F.col(f"entry.{c.ITEM_INDICES}").alias("item"),
+        F.col(f"entry.{c.WEIGHTS}").alias("rating"),
+    )
+    blocks = _mllib_blocks(int(counts.sum()))
+    estimator = ALS(
+        rank=config.rank,
+        maxIter=config.iterations,
+        regParam=config.regularisation,
+        numUserBlocks=blocks,
+        numItemBlocks=blocks,
+        implicitPrefs=True,
+        alpha=config.alpha,
+        seed=seed,
+        userCol="user",
+        itemCol="item",
+        ratingCol="rating",
+    )
+    fitted = estimator.fit(ratings)
+    factors = np.zeros((n_items, config.rank), np.float32)
+    items = fitted.itemFactors.toPandas()
+    if len(items):
+        factors[items["id"].to_numpy()] = np.stack(items["features"].to_list())
+    # MLlib weighs the unobserved by 1, scales weights by alpha and lambda by the count.
+    parameters = {
+        "unobserved_weight": 1.0,
+        "weight_scale": config.alpha,
+        "regularisation": config.regularisation,
+        "frequency_exponent": 1.0,
+        "frequency_offset": 0.0,
+        "explicit": 0.0,
+        "mean_rating": 0.0,
+    }
+    model = build_factor_model(
+        "mllib_als", factors, None, np.ones(n_items, np.float32), parameters, counts
+    )
+    users = fitted.userFactors.select(
+        F.col("id").cast("long").alias(c.USER_INDEX), F.col("features").alias(c.FACTOR)
+    )
+    return model, users
+
+
+def _mllib_blocks(interactions: int) -> int:
+    """Blocks of users and of items: a task each an iteration, by the data alone.
+
+    The number of cores must not decide, for the initial factors depend on the blocks.
+    """
+    return min(max(2, -(-interactions // _INTERACTIONS_PER_BLOCK)), _MOST_BLOCKS)

@@ -1,0 +1,119 @@
+"""Sparse rows on their way between tasks and the driver, as a few rows of bytes.
+
+Spark copies bytes whole, where it would take lists number by number.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from pyspark.sql import DataFrame, SparkSession
+
+from m6rec.kernels.arrays.rows import Float32, Int32, Int64, Rows
+from m6rec.kernels.neighbours.item_neighbours import (
+    offsets_of,
+)
+
+COST_PER_TASK = 1_000_000
+PIECE_ENTRIES = 2_000_000
+PACKED_SCHEMA = "keys binary, offsets binary, indices binary, values binary"
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """Sparse rows with their keys, in the form in which they travel: as bytes.
+
+    Attributes:
+        keys: int64 [n].
+        offsets: int64 [n + 1].
+        indices: int32 [entries].
+        values: float32 [entries].
+    """
+
+    keys: Int64
+    offsets: Int64
+    indices: Int32
+    values: Float32
+
+
+def select_rows(rows: Rows, chosen: Int64) -> Rows:
+    counts = rows.counts[chosen]
+    offsets = offsets_of(counts)
+    positions = np.arange(offsets[-1]) + np.repeat(rows.offsets[chosen] - offsets[:-1], counts)
+    return Rows(
+        rows.user_index[chosen], offsets, rows.item_indices[positions], rows.weights[positions]
+    )
+
+
+def packed_pieces(pieces: Pieces) -> Iterator[pa.RecordBatch]:
+    """Batches of one row each, of some `PIECE_ENTRIES` entries."""
+    start = 0
+    while start < len(pieces.keys):
+        limit = pieces.offsets[start] + PIECE_ENTRIES
+        stop = max(start + 1, int(np.searchsorted(pieces.offsets, limit, side="right")) - 1)
+        low, high = pieces.offsets[start], pieces.offsets[stop]
+        yield pack_pieces(
+            Pieces(
+                pieces.keys[start:stop],
+                pieces.offsets[start : stop + 1] - low,
+                pieces.indices[low:high],
+                pieces.values[low:high],
+            )
+        )
+        start = stop
+
+
+def pack_pieces(pieces: Pieces) -> pa.RecordBatch:
+    arrays = (
+        pieces.keys.astype(np.int64, copy=False),
+        pieces.offsets.astype(np.int64, copy=False),
+        pieces.indices.astype(np.int32, copy=False),
+        pieces.values.astype(np.float32, copy=False),
+    )
+    return pa.RecordBatch.from_arrays(
+        [pa.array([array.tobytes()], pa.binary()) for array in arrays],
+        names=["keys", "offsets", "indices", "values"],
+    )
+
+
+def unpack_pieces(batch: pa.RecordBatch, row: int) -> Pieces:
+    return _from_bytes(
+        *(batch.column(name)[row].as_buffer() for name in ("keys", "offsets", "indices", "values"))
+    )
+
+
+def _from_bytes(keys: object, offsets: object, indices: object, values: object) -> Pieces:
+    return Pieces(
+        np.frombuffer(keys, np.int64),  # type: ignore[call-overload]
+        np.frombuffer(offsets, np.int64),  # type: ignore[call-overload]
+        np.frombuffer(indices, np.int32),  # type: ignore[call-overload]
+        np.frombuffer(values, np.float32),  # type: ignore[call-overload]
+    )
+
+
+def collect_pieces(packed: DataFrame) -> Pieces:
+    """The packed item-side rows of a frame, in the order in which they come."""
+    parts = [
+        _from_bytes(row["keys"], row["offsets"], row["indices"], row["values"])
+        for row in packed.collect()
+    ]
+    counts = [np.diff(part.offsets) for part in parts]
+    return Pieces(
+        np.concatenate([np.empty(0, np.int64), *(part.keys for part in parts)]),
+        offsets_of(np.concatenate([np.empty(0, np.int64), *counts])),
+        np.concatenate([np.empty(0, np.int32), *(part.indices for part in parts)]),
+        np.concatenate([np.empty(0, np.float32), *(part.values for part in parts)]),
+    )
+
+
+def sorted_by_key(pieces: Pieces) -> Pieces:
+    order = np.argsort(pieces.keys, kind="stable")
+    rows = Rows(pieces.keys, pieces.offsets, pieces.indices, pieces.values)
+    part = select_rows(rows, order)
+    return Pieces(part.user_index, part.offsets, part.item_indices, part.weights)
+
+
+def task_count(spark: SparkSession) -> int:
+    """How many tasks keep the cluster busy."""
+    return max(2, spark.sparkContext.defaultParallelism)

@@ -1,0 +1,181 @@
+"""The training rows of the towers as plain Parquet files that torch can read.
+
+Rows are put in the order of a hash and dealt to the files in turn, so that the ranks' rows differ
+by at most one and no file is a sample of some part of the users.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from pyspark.sql import DataFrame, Window
+from pyspark.sql import functions as F
+
+from m6rec import columns as c
+from m6rec.errors import DataError
+from m6rec.kernels.arrays.rows import Int64
+from m6rec.spark.arrow_rows import matrix_column, rows_from_batch
+from m6rec.towers.row_files import Manifest, cut_rows, pack_width, write_row_file
+
+MINIMUM_ITEMS = 2
+"""An item for the input and one for a target."""
+
+_BUCKETS = 64
+_HASH = "hash"
+_BUCKET = "bucket"
+_FILE = "file"
+_POSITION = "position"
+
+
+def write_tower_rows(
+    matrix: DataFrame,
+    user_features: DataFrame | None,
+    folder: str,
+    world_size: int,
+    row_groups: int,
+    maximum_history: int,
+    seed: int,
+) -> Manifest:
+    """Write one fit's rows as `world_size * row_groups` Parquet files of equal rows.
+
+    Args:
+        matrix: user_index, item_indices, weights; rows with fewer than two items are left out.
+        user_features: user_index, features (of one length for all); users of the matrix without
+            features get zeros.
+        folder: a path that the driver, the executors and the ranks share.
+        world_size: ranks that will train.
+        row_groups: files of each rank.
+        maximum_history: longer rows are cut to a random choice of so many items.
+        seed: for the order and the cuts.
+
+    Raises:
+        DataError: no row has two items.
+    """
+    rows = matrix.select(c.USER_INDEX, c.ITEM_INDICES, c.WEIGHTS).where(
+        F.size(c.ITEM_INDICES) >= MINIMUM_ITEMS
+    )
+    keyed = _with_hash(rows, seed)
+    sizes, items, longest = _buckets(keyed, maximum_history)
+    if not longest:
+        raise DataError(
+            "no user has two items to train the towers on; they need an item for the input and one"
+            " for a target: lower interactions.minimum_* or give more interactions"
+        )
+    width = pack_width(items, int(sizes.sum()), longest)
+    features = 0 if user_features is None else feature_width(user_features)
+    if features and user_features is not None:
+        keyed = join_features(keyed, user_features, features)
+    files = world_size * row_groups
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    write = partial(
+        _write_files,
+        folder=folder,
+        width=width,
+        features=features,
+        maximum_history=maximum_history,
+        seed=seed,
+    )
+    written = (
+        _dealt(keyed, (np.cumsum(sizes) - sizes).tolist(), files)
+        .repartition(files, _FILE)
+        .sortWithinPartitions(_FILE, _POSITION)
+        .mapInArrow(write, f"{_FILE} int, name string, rows long")
+        .toPandas()
+        .sort_values(_FILE)
+    )
+    manifest = Manifest(
+        folder=folder,
+        files=tuple(written["name"]),
+        rows=tuple(int(count) for count in written["rows"]),
+        width=width,
+        features=features,
+        world_size=world_size,
+    )
+    _check_files(manifest, files)
+    manifest.save()
+    return manifest
+
+
+def feature_width(user_features: DataFrame) -> int:
+    """Length of the lists in column features; 0 where there is no row."""
+    row = user_features.select(F.size(c.FEATURES)).first()
+    return 0 if row is None else int(row[0])
+
+
+def join_features(rows: DataFrame, user_features: DataFrame, width: int) -> DataFrame:
+    """The rows with column features; zeros where the user has none."""
+    joined = rows.join(user_features.select(c.USER_INDEX, c.FEATURES), c.USER_INDEX, "left")
+    zeros = F.array_repeat(F.lit(0.0).cast("float"), width)
+    return joined.withColumn(c.FEATURES, F.coalesce(c.FEATURES, zeros))
+
+
+def _with_hash(rows: DataFrame, seed: int) -> DataFrame:
+    keyed = rows.withColumn(_HASH, F.xxhash64(F.col(c.USER_INDEX), F.lit(seed)))
+    return keyed.withColumn(_BUCKET, F.pmod(_HASH, F.lit(_BUCKETS)).cast("int"))
+
+
+def _buckets(keyed: DataFrame, maximum_history: int) -> tuple[Int64, int, int]:
+    """How many rows each bucket of the hash has; items of all rows and of the longest, when cut."""
+    sizes, items, longest = np.zeros(_BUCKETS, dtype=np.int64), 0, 0
+    length = F.least(F.size(c.ITEM_INDICES), F.lit(maximum_history))
+    counted = keyed.groupBy(_BUCKET).agg(
+        F.count("*").alias("rows"), F.sum(length).alias("items"), F.max(length).alias("longest")
+    )
+    for row in counted.collect():
+        sizes[row[_BUCKET]] = row["rows"]
+        items += row["items"]
+        longest = max(longest, row["longest"])
+    return sizes, items, longest
+
+
+def _dealt(keyed: DataFrame, starts: list[int], files: int) -> DataFrame:
+    """The rows with `position` in the order of the hash and `file` = position mod files.
+
+    Positions are counted within a bucket of the hash and shifted by the rows before the bucket, so
+    that no single task sorts all rows.
+    """
+    start = F.element_at(F.array(*map(F.lit, starts)), F.col(_BUCKET) + 1)
+    within = F.row_number().over(Window.partitionBy(_BUCKET).orderBy(_HASH, c.USER_INDEX))
+    placed = keyed.withColumn(_POSITION, (start + within - 1).cast("long"))
+    return placed.withColumn(_FILE, F.pmod(_POSITION, F.lit(files)).cast("int")).drop(
+        _HASH, _BUCKET
+    )
+
+
+def _write_files(
+    batches: Iterator[pa.RecordBatch],
+    folder: str,
+    width: int,
+    features: int,
+    maximum_history: int,
+    seed: int,
+) -> Iterator[pa.RecordBatch]:
+    """Write a partition's rows, a file each value of `file`; yield what was written."""
+    blocks = [batch for batch in batches if batch.num_rows]
+    if not blocks:
+        return
+    table = pa.Table.from_batches(blocks)
+    numbers = table.column(_FILE).to_numpy()
+    for number in np.unique(numbers):
+        part = table.filter(pa.array(numbers == number)).combine_chunks().to_batches()[0]
+        rows = cut_rows(rows_from_batch(part), maximum_history, seed)
+        name = f"rows-{number:05d}.parquet"
+        values = matrix_column(part, c.FEATURES) if features else None
+        write_row_file(Path(folder) / name, rows, values, width)
+        yield pa.RecordBatch.from_pydict(
+            {
+                _FILE: pa.array([number], pa.int32()),
+                "name": pa.array([name]),
+                "rows": pa.array([len(rows)], pa.int64()),
+            }
+        )
+
+
+def _check_files(manifest: Manifest, expected: int) -> None:
+    if len(manifest.files) != min(expected, sum(manifest.rows)):
+        raise DataError(
+            f"{len(manifest.files)} files of tower rows were written to {manifest.folder},"
+            f" expected {expected}"
+        )

@@ -1,0 +1,112 @@
+"""The state of a training after its last whole epoch."""
+
+import json
+import math
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from m6rec.errors import ArtifactError
+from m6rec.towers.model import TowerModel
+
+CHECKPOINT_FILE = "last.safetensors"
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """What an epoch cost and gave; `validation_ndcg` is None where nothing was validated."""
+
+    epoch: int
+    loss: float
+    validation_ndcg: float | None
+    seconds: float
+
+
+@dataclass
+class TrainingProgress:
+    """What a checkpoint keeps beside the model and the optimiser."""
+
+    history: list[EpochRecord] = field(default_factory=list)
+    start_score: float | None = None
+    best_epoch: int = 0
+    best_score: float = -math.inf
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
+
+    def keep_best(self, epoch: int, score: float | None, model: TowerModel) -> None:
+        if score is not None and score <= self.best_score:
+            return
+        self.best_epoch = epoch
+        self.best_score = -math.inf if score is None else score
+        self.best_weights = {
+            name: value.detach().clone() for name, value in model.state_dict().items()
+        }
+
+    def stopped(self, patience: int) -> bool:
+        return len(self.history) - self.best_epoch >= patience
+
+
+class TrainingCheckpoint:
+    """The state after the last whole epoch: one safetensors file with JSON in its header."""
+
+    def __init__(self, folder: Path, fingerprint: str) -> None:
+        self._file = folder / CHECKPOINT_FILE
+        self._fingerprint = fingerprint
+
+    def save(
+        self, model: TowerModel, optimizer: torch.optim.Optimizer, progress: TrainingProgress
+    ) -> None:
+        tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+        tensors |= {f"best.{name}": value for name, value in progress.best_weights.items()}
+        for place, state in optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{place}.{name}": value for name, value in state.items()}
+        metadata = {
+            "fingerprint": self._fingerprint,
+            "history": json.dumps([asdict(record) for record in progress.history]),
+            "start_score": json.dumps(progress.start_score),
+            "best_epoch": str(progress.best_epoch),
+            "best_score": repr(progress.best_score),
+        }
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = self._file.with_suffix(".unfinished")
+        save_file({k: v.contiguous() for k, v in tensors.items()}, unfinished, metadata)
+        unfinished.replace(self._file)
+
+    def restore(
+        self, model: TowerModel, optimizer: torch.optim.Optimizer, progress: TrainingProgress
+    ) -> None:
+        """Continue from the saved state, where there is one."""
+        if not self._file.is_file():
+            return
+        with safe_open(str(self._file), "pt") as file:
+            metadata = file.metadata()
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if metadata["fingerprint"] != self._fingerprint:
+            raise ArtifactError(
+                f"checkpoint {self._file} is of a training with other settings or rows:"
+                f" {metadata['fingerprint']}, expected {self._fingerprint}; use a new run id or"
+                " delete the folder"
+            )
+        model.load_state_dict(_with_prefix(tensors, "model."))
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in _with_prefix(tensors, "optimizer.").items():
+            place, key = name.split(".", 1)
+            state.setdefault(int(place), {})[key] = value
+        groups = optimizer.state_dict()["param_groups"]
+        optimizer.load_state_dict({"state": state, "param_groups": groups})
+        progress.history = [EpochRecord(**record) for record in json.loads(metadata["history"])]
+        progress.start_score = json.loads(metadata["start_score"])
+        progress.best_epoch = int(metadata["best_epoch"])
+        progress.best_score = float(metadata["best_score"])
+        progress.best_weights = _with_prefix(tensors, "best.")
+
+
+def _with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(prefix): value
+        for name, value in tensors.items()
+        if name.startswith(prefix)
+    }

@@ -1,0 +1,153 @@
+"""The examples of a step: targets, what is left of the rows, negatives and dropout."""
+
+import math
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from m6rec.config.models import TowersConfig
+from m6rec.kernels.arrays.rows import Float32, Int64, Rows
+from m6rec.towers.batches import TrainingRows, take_rows
+from m6rec.towers.encoder import (
+    ItemInputs,
+    gate,
+    user_inputs,
+)
+from m6rec.towers.model import TowerShape
+
+
+@dataclass(frozen=True)
+class Example:
+    """The arrays of one step.
+
+    Attributes:
+        user_factors, user_gates, user_features: the users' inputs from what is left of their rows.
+        items: int64; the items embedded in this step, the negatives first.
+        item_kept: float32; 0 where an item's factor is dropped, else 1.
+        negatives: how many of `items` are negatives.
+        pair_user, pair_item: int64 [pairs]; row of the user, and place in `items`.
+        own: bool [users, negatives].
+        log_correction: log(M / negatives).
+    """
+
+    user_factors: Float32
+    user_gates: Float32
+    user_features: Float32
+    items: Int64
+    item_kept: Float32
+    negatives: int
+    pair_user: Int64
+    pair_item: Int64
+    own: npt.NDArray[np.bool_]
+    log_correction: float
+
+    @property
+    def pairs(self) -> int:
+        return len(self.pair_user)
+
+
+class ExampleDraw:
+    """Draws targets, negatives and dropout for a batch of rows."""
+
+    def __init__(self, items: ItemInputs, shape: TowerShape, config: TowersConfig) -> None:
+        self.factor_model = items.factor_model
+        self.n_items = len(items.counts)
+        self.config = config
+        self.gate_half_count = shape.gate_half_count
+        # Only features can stand in for a factor that is dropped.
+        dropout = 0.0 if {"features", "gate"} & set(config.without) else config.input_dropout
+        self.user_dropout = dropout if shape.user_features else 0.0
+        self.item_dropout = dropout if shape.item_features or shape.image_size else 0.0
+        # An item that nobody has is no evidence of what users leave.
+        warm = np.flatnonzero(items.counts > 0)
+        self._warm = warm if len(warm) else np.arange(self.n_items)
+        self.negatives = min(config.negatives, len(self._warm))
+        self._place = np.full(self.n_items, -1, dtype=np.int64)
+
+    def __call__(self, batch: TrainingRows, generator: np.random.Generator) -> Example:
+        usable, rest, targets = split_targets(batch.rows, self.config.target_share, generator)
+        whole = take_rows(batch.rows, usable)
+        # Without replacement; in a small catalogue these are all items, and the loss is exact.
+        negatives = generator.choice(self._warm, self.negatives, replace=False, shuffle=False)
+        items, pair_item = self._place_items(negatives, targets.item_indices)
+        return Example(
+            user_factors=user_inputs(self.factor_model, rest),
+            user_gates=gate(rest.counts, self.gate_half_count)
+            * _kept(generator, len(rest), self.user_dropout),
+            user_features=batch.features[usable],
+            items=items,
+            item_kept=_kept(generator, len(items), self.item_dropout),
+            negatives=self.negatives,
+            pair_user=np.repeat(np.arange(len(targets)), targets.counts),
+            pair_item=pair_item,
+            own=self._own(whole, negatives),
+            log_correction=math.log(len(self._warm) / self.negatives),
+        )
+
+    def _place_items(self, negatives: Int64, targets: npt.NDArray[np.int32]) -> tuple[Int64, Int64]:
+        """The negatives and then the other targets, and each target's place among them."""
+        self._place[negatives] = np.arange(len(negatives))
+        others = np.unique(targets[self._place[targets] < 0]).astype(np.int64)
+        self._place[others] = len(negatives) + np.arange(len(others))
+        places = self._place[targets]
+        items = np.concatenate([negatives, others])
+        self._place[items] = -1
+        return items, places
+
+    def _own(self, rows: Rows, negatives: Int64) -> npt.NDArray[np.bool_]:
+        self._place[negatives] = np.arange(len(negatives))
+        places = self._place[rows.item_indices]
+        self._place[negatives] = -1
+        own = np.zeros((len(rows), len(negatives)), dtype=np.bool_)
+        users = np.repeat(np.arange(len(rows)), rows.counts)
+        own[users[places >= 0], places[places >= 0]] = True
+        return own
+
+
+def split_targets(
+    rows: Rows, target_share: float, generator: np.random.Generator
+) -> tuple[Int64, Rows, Rows]:
+    """Make each interaction a target with probability `target_share`.
+
+    Returns:
+        int64 [n]: the places of the rows that have both a target and something left over;
+        of those rows, what is left over; and the targets.
+    """
+    is_target = generator.random(rows.entries) < target_share
+    row = np.repeat(np.arange(len(rows)), rows.counts)
+    targets = np.bincount(row[is_target], minlength=len(rows))
+    usable = (targets > 0) & (targets < rows.counts)
+    kept = usable[row]
+    return (
+        np.flatnonzero(usable),
+        _entries(rows, usable, row, kept & ~is_target),
+        _entries(rows, usable, row, kept & is_target),
+    )
+
+
+def _entries(
+    rows: Rows,
+    usable: npt.NDArray[np.bool_],
+    row: Int64,
+    chosen: npt.NDArray[np.bool_],
+) -> Rows:
+    counts = np.bincount(row[chosen], minlength=len(rows))[usable]
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    return Rows(rows.user_index[usable], offsets, rows.item_indices[chosen], rows.weights[chosen])
+
+
+def _kept(generator: np.random.Generator, n: int, dropout: float) -> Float32:
+    """1 with probability 1 - dropout, else 0 (DropoutNet, Volkovs et al. 2017)."""
+    return (generator.random(n) >= dropout).astype(np.float32)
+
+
+def one_ahead(examples: Iterator[Example]) -> Iterator[Example]:
+    """The same examples, the next drawn on a thread while the caller works on this one."""
+    with ThreadPoolExecutor(1) as pool:
+        pending = pool.submit(next, examples, None)
+        while (example := pending.result()) is not None:
+            pending = pool.submit(next, examples, None)
+            yield example

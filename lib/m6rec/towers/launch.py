@@ -1,0 +1,54 @@
+"""One rank of a training of several processes, as TorchDistributor starts it."""
+
+from dataclasses import dataclass
+
+import torch.distributed as dist
+
+from m6rec.config.models import TowersConfig
+from m6rec.towers.batches import READERS
+from m6rec.towers.encoder import ItemInputs
+from m6rec.towers.row_files import Manifest
+from m6rec.towers.training import TrainingResult, Validate, train_towers
+
+
+@dataclass(frozen=True)
+class TrainingTask:
+    """All that a rank needs; the arguments of `train_towers`."""
+
+    manifest: Manifest
+    items: ItemInputs
+    config: TowersConfig
+    seed: int
+    validate: Validate | None
+    log_folder: str | None
+    checkpoint_folder: str | None
+    epochs: int | None
+    threads: int
+
+
+def train_alone(task: TrainingTask) -> TrainingResult:
+    """Train in this process."""
+    return _train(task, rank=0)
+
+
+def train_as_rank(task: TrainingTask) -> TrainingResult:
+    """Train as one of the processes of a torch launcher, which has set the environment."""
+    dist.init_process_group("gloo")
+    try:
+        return _train(task, dist.get_rank())
+    finally:
+        dist.destroy_process_group()
+
+
+def _train(task: TrainingTask, rank: int) -> TrainingResult:
+    return train_towers(
+        READERS[task.config.reader](task.manifest, rank, task.seed),
+        task.items,
+        task.config,
+        task.seed,
+        task.validate,
+        task.log_folder,
+        task.checkpoint_folder,
+        task.epochs,
+        task.threads,
+    )

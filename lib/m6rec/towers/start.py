@@ -1,0 +1,88 @@
+"""The towers before training: their sizes, and weights that rank as the factors do."""
+
+import numpy as np
+import torch
+
+from m6rec.config.models import TowerPart, TowersConfig
+from m6rec.kernels.arrays.rows import Float32
+from m6rec.towers.encoder import (
+    ItemInputs,
+    item_gates,
+    item_inputs,
+)
+from m6rec.towers.model import TowerModel, TowerShape
+
+STAND_IN_RIDGE = 1.0
+LEAST_HALF_COUNT = 1e-6
+"""A gate that is 1 from the first interaction on, which is no gate."""
+
+# What is held fixed where a part is taken out: zeros add nothing, and W stays the identity.
+PARAMETERS_OF_PART: dict[TowerPart, tuple[str, ...]] = {
+    "mlp": ("user.first", "user.last", "item.first", "item.last"),
+    "shared": ("shared",),
+    "features": ("user.feature", "user.stand_in", "item.feature", "item.stand_in", "item.image"),
+    "gate": (),
+    "popularity": ("popularity_weight",),
+}
+
+
+def shape_of(items: ItemInputs, user_features: int, config: TowersConfig) -> TowerShape:
+    """The sizes of the towers for these inputs."""
+    item_features = 0 if items.features is None else items.features.shape[1]
+    image_size = 0 if items.images is None else items.images.shape[-1]
+    # A gate decides between factors and features.
+    gated = "gate" not in config.without and bool(user_features or item_features or image_size)
+    return TowerShape(
+        rank=items.factor_model.factors.shape[1],
+        user_features=user_features,
+        item_features=item_features,
+        image_size=image_size,
+        hidden=config.hidden,
+        feature_hidden=config.feature_hidden,
+        temperature=config.temperature,
+        gate_half_count=config.gate_half_count if gated else LEAST_HALF_COUNT,
+    )
+
+
+def start_model(
+    shape: TowerShape, items: ItemInputs, config: TowersConfig, seed: int
+) -> TowerModel:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        # Popularity has no part in a loss on cosines and would enter the scores untrained.
+        popularity = 0.0 if config.loss == "cosine_contrastive" else 1.0
+        model = TowerModel(shape, popularity)
+    if "features" not in config.without:
+        _start_stand_in(model, items, shape)
+    for part in config.without:
+        _take_out(model, part)
+    return model
+
+
+def _take_out(model: TowerModel, part: TowerPart) -> None:
+    for name, parameter in model.named_parameters():
+        if name.startswith(PARAMETERS_OF_PART[part]):
+            parameter.requires_grad_(False)
+            if part != "shared":
+                parameter.zero_()
+
+
+def _start_stand_in(model: TowerModel, items: ItemInputs, shape: TowerShape) -> None:
+    if items.features is not None and model.item.stand_in is not None:
+        fitted = _ridge_stand_in(items, items.features, shape.gate_half_count)
+        with torch.no_grad():
+            model.item.stand_in.weight.copy_(torch.from_numpy(fitted.T))
+
+
+def _ridge_stand_in(items: ItemInputs, features: Float32, gate_half_count: float) -> Float32:
+    """The linear map from features to factors by ridge regression over items, weighted by the gate.
+
+    float32 [features, rank]. The penalty is in units of the mean squared length of a feature.
+    """
+    weight = item_gates(items.factor_model, gate_half_count).astype(np.float64)[:, None]
+    x = features.astype(np.float64)
+    gram = x.T @ (weight * x)
+    penalty = STAND_IN_RIDGE * (np.trace(gram) / len(gram) + 1e-6)
+    np.fill_diagonal(gram, gram.diagonal() + penalty)
+    moments = x.T @ (weight * item_inputs(items.factor_model))
+    return np.linalg.solve(gram, moments).astype(np.float32)
