@@ -13,6 +13,7 @@ LIBRARY = REPOSITORY / "lib"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("m6rec", "m6rec.columns", "m6rec.errors", "m6rec.schemas", "m6rec.rankers"),
     ("m6rec.config",),
+    ("m6rec.job_records",),
     ("m6rec.kernels",),
     ("m6rec.spark",),
     ("m6rec.towers",),

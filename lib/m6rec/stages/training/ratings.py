@@ -1,6 +1,6 @@
 """Rating prediction on the cluster: users' ratings stay where they are, the item side travels.
 
-The members are fitted by one barrier program over user rows (see kernels.ratings.ratings), and every
+The members are fitted by one barrier program over user rows (see kernels.ratings.ratings). Every
 prediction is a function of the user's row and the shipped item side, so that a user who came after
 training gets one as well.
 """
