@@ -102,7 +102,7 @@ class Config(Section):
             return
         for value in dimension.extremes():
             # Without a search of its own, or its check would come here again.
-            data = self.model_dump(mode="json") | {"tune": {"search": {}}}
+            data = self.given() | {"tune": {"search": {}}}
             _put(data, key, value)
             try:
                 Config.model_validate(data)
