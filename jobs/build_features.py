@@ -120,7 +120,7 @@ def _read_attributes(
     id_column: str,
     index_column: str,
 ) -> _Attributes | None:
-    """The owner's table by dense index; where an id has several rows, the one with the least hash."""
+    """The owner's table by dense index; of several rows of an id, the one with the least hash."""
     if source is None:
         return None
     titles = () if source.title is None else (source.title,)

@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Pairs:
-    """The user-item pairs of each source, by user_id and item_id or by the indices in their place."""
+    """The user-item pairs of each source, by user_id and item_id or by their dense indices."""
 
     interactions: DataFrame
     test: DataFrame | None

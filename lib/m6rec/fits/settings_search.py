@@ -40,8 +40,8 @@ ATTRIBUTE_WEIGHTS = (1.0,)
 RECENCIES = (0.5, 2.0, 4.0)
 # ALS is tried at a rank and for a number of iterations that suffice to tell its weights apart.
 TRIED_RANK, TRIED_ITERATIONS = 64, 8
-# What a trial takes on two cores: a fixed cost and, by kind, a cost for each item, each interaction,
-# or each row of either side times the square of the rank.
+# What a trial takes on two cores: a fixed cost and, by its kind, a cost for each item, for each
+# interaction, or for each row of either side times the square of the rank.
 SECONDS_A_TRIAL = 3.0
 RIDGE_SECONDS_AN_ITEM = 2.5e-4
 ALS_SECONDS_AN_INTERACTION = 4e-6
