@@ -62,12 +62,12 @@ def prepare_m6rec(workspace: Workspace) -> Measure:
     rows = workspace.dataset.rows()
     few = rows.slice(0, min(CHECKED_USERS, len(rows)))
     found = top_n_products(
-        users[: len(few)], by_length(items), LISTED, few.offsets, few.item_indices
+        users[: len(few)], by_length(items), LISTED, few.indptr, few.item_indices
     )[0]
     workspace.facts["users_equal_to_brute_force"] = _share_equal(found, users, items, few)
 
     def work() -> None:
-        top_n_products(users, by_length(items), LISTED, rows.offsets, rows.item_indices)
+        top_n_products(users, by_length(items), LISTED, rows.indptr, rows.item_indices)
 
     return lambda: time_of(work)
 
@@ -85,9 +85,9 @@ def prepare_hybrid(workspace: Workspace) -> Measure:
         sparse: HistoryMember(sparse, weights),
     }
     ranker = make_ranker(blend, members, count_items(rows, n_items))
-    terms = Terms(rows.offsets, rows.item_indices, rows.weights)
+    terms = Terms(rows.indptr, rows.item_indices, rows.weights)
     represented = RepresentedUsers({dot: users}, {sparse: terms}, rows.counts)
-    hidden = Hidden(rows.offsets, rows.item_indices, np.zeros(n_items, np.bool_))
+    hidden = Hidden(rows.indptr, rows.item_indices, np.zeros(n_items, np.bool_))
     return lambda: time_of(lambda: ranker_top_n(ranker, represented, hidden, LISTED))
 
 

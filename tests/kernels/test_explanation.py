@@ -16,7 +16,7 @@ from m6rec.kernels.ranking.explanation import (
 
 # Item 0 speaks for 2 with 3, item 1 for 2 with 1 and against 3.
 WEIGHTS = ItemWeights(
-    offsets=np.array([0, 1, 3, 3, 3]),
+    indptr=np.array([0, 1, 3, 3, 3]),
     neighbour_indices=np.array([2, 2, 3], dtype=np.int32),
     weights=np.array([3.0, 1.0, -2.0], dtype=np.float32),
 )
@@ -93,11 +93,11 @@ def test_what_one_user_has_is_no_reason_for_the_next() -> None:
     )
     listed = np.array([2, 2], dtype=np.int32)
     found = explain(WEIGHTS, ATTRIBUTES, rows, np.array([0, 1, 2]), listed, 3)
-    assert found.offsets.tolist() == [0, 3, 4]
+    assert found.indptr.tolist() == [0, 3, 4]
     assert KINDS[found.kinds[3]] == MODEL
 
 
 def test_no_reasons_are_given_where_none_are_asked_for() -> None:
     found = explained(2, OWN, limit=0)
-    assert found.offsets.tolist() == [0, 0]
+    assert found.indptr.tolist() == [0, 0]
     assert len(found.kinds) == 0

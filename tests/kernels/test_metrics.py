@@ -121,8 +121,8 @@ def blocks(draw: st.DrawFn) -> tuple[Int32, Int64, Int32]:
         length = generator.integers(0, depth + 1)
         row[:length] = generator.permutation(items)[:length]
         targets.append(generator.permutation(items)[: generator.integers(1, 6)])
-    offsets = np.cumsum([0] + [len(target) for target in targets])
-    return ranked, offsets.astype(np.int64), np.concatenate(targets).astype(np.int32)
+    indptr = np.cumsum([0] + [len(target) for target in targets])
+    return ranked, indptr.astype(np.int64), np.concatenate(targets).astype(np.int32)
 
 
 def _one_user(  # noqa: PLR0911 - one return a metric reads as the list of definitions
@@ -154,13 +154,13 @@ def _one_user(  # noqa: PLR0911 - one return a metric reads as the list of defin
 def test_blocks_equal_the_definition_a_user_at_a_time(
     block: tuple[Int32, Int64, Int32], k: int
 ) -> None:
-    ranked, offsets, indices = block
-    hits = metrics.hit_matrix(ranked, offsets, indices)
+    ranked, indptr, indices = block
+    hits = metrics.hit_matrix(ranked, indptr, indices)
     users = [
         ([int(i) for i in row if i >= 0], set(indices[a:b].tolist()))
-        for row, a, b in zip(ranked, offsets[:-1], offsets[1:], strict=True)
+        for row, a, b in zip(ranked, indptr[:-1], indptr[1:], strict=True)
     ]
     for name, function in metrics.RELEVANCE_METRICS.items():
-        values: Float64 = function(hits, np.diff(offsets), k)
+        values: Float64 = function(hits, np.diff(indptr), k)
         expected = [_one_user(name, listed, targets, k) for listed, targets in users]
         np.testing.assert_allclose(values, expected, rtol=1e-12, err_msg=name)

@@ -22,9 +22,9 @@ USERS, ITEMS = 60, 40
 
 def rows_of(ratings: np.ndarray, known: np.ndarray) -> Rows:
     """Rows of the known entries, zeros among them kept."""
-    offsets = np.concatenate([[0], np.cumsum(known.sum(axis=1))]).astype(np.int64)
+    indptr = np.concatenate([[0], np.cumsum(known.sum(axis=1))]).astype(np.int64)
     items = np.nonzero(known)[1].astype(np.int32)
-    return Rows(np.arange(len(known)), offsets, items, ratings[known].astype(np.float32))
+    return Rows(np.arange(len(known)), indptr, items, ratings[known].astype(np.float32))
 
 
 def known_entries(seed: int = 1, share: float = 0.5) -> np.ndarray:
@@ -107,8 +107,8 @@ def test_low_rank_ratings_are_recovered_where_they_were_not_seen() -> None:
     )
     model = train_ratings(rows, ITEMS, config, 1, LOCAL)
     unseen = ~known
-    offsets = np.concatenate([[0], np.cumsum(unseen.sum(axis=1))])
-    parts = rating_parts(model, rows, offsets, np.nonzero(unseen)[1])
+    indptr = np.concatenate([[0], np.cumsum(unseen.sum(axis=1))])
+    parts = rating_parts(model, rows, indptr, np.nonzero(unseen)[1])
     assert parts.shape == (unseen.sum(), len(RATING_MEMBERS))
     by_bias = np.sqrt(np.mean((parts[:, 0] - ratings[unseen]) ** 2))
     by_als = np.sqrt(np.mean((parts[:, 0] + parts[:, 1] - ratings[unseen]) ** 2))

@@ -44,8 +44,8 @@ def matrix(spark: SparkSession) -> DataFrame:
     table = pa.table(
         {
             "user_index": rows.user_index,
-            "item_indices": list_array(rows.offsets, rows.item_indices),
-            "weights": list_array(rows.offsets, rows.weights),
+            "item_indices": list_array(rows.indptr, rows.item_indices),
+            "weights": list_array(rows.indptr, rows.weights),
         }
     )
     frame = spark.createDataFrame(

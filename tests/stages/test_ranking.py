@@ -15,7 +15,7 @@ from m6rec.stages.ranking.recommendations import Explaining, recommend
 
 # Item 0 speaks for item 3, item 1 for item 2.
 WEIGHTS = ItemWeights(
-    offsets=np.array([0, 1, 2, 2, 2]),
+    indptr=np.array([0, 1, 2, 2, 2]),
     neighbour_indices=np.array([3, 2], dtype=np.int32),
     weights=np.array([1.0, 1.0], dtype=np.float32),
 )
@@ -97,7 +97,7 @@ def test_candidates_hold_each_members_standardised_scores(
         users, targets, scoring(n=2, blends=(RIDGE, POPULAR))
     )
     assert candidates.relevant_counts.tolist() == [1, 2]
-    assert candidates.offsets.tolist() == [0, 3, 5]
+    assert candidates.indptr.tolist() == [0, 3, 5]
     assert candidates.relevant.tolist() == [False, False, True, True, True]
     assert deviations["popularity"] == pytest.approx(np.std(np.log1p(COUNTS)), rel=1e-5)
     assert deviations["ridge"] == pytest.approx(np.std([0, 0, 0, 1.0]), rel=1e-5)

@@ -59,8 +59,8 @@ def test_parts_on_two_ranks_equal_one_process(parts: DataFrame) -> None:
     )
     model = kernel.train_ratings(rows, ITEMS, CONFIG, 1, LocalCommunicator())
     targets = sorted(t for t in triples() if t[3] == "test")
-    offsets = np.searchsorted([t[0] for t in targets], np.arange(USERS + 1))
-    expected = kernel.rating_parts(model, rows, offsets, np.array([t[1] for t in targets]))
+    indptr = np.searchsorted([t[0] for t in targets], np.arange(USERS + 1))
+    expected = kernel.rating_parts(model, rows, indptr, np.array([t[1] for t in targets]))
     found = parts.toPandas().sort_values(["user_index", "item_index"])
     assert list(zip(found["user_index"], found["item_index"], strict=True)) == [
         t[:2] for t in targets

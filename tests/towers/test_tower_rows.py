@@ -20,9 +20,7 @@ MATRIX = "user_index long, item_indices array<int>, weights array<float>"
 def matrix_of(spark: SparkSession, rows: Rows) -> DataFrame:
     values = [
         (int(user), rows.item_indices[low:high].tolist(), rows.weights[low:high].tolist())
-        for user, low, high in zip(
-            rows.user_index, rows.offsets[:-1], rows.offsets[1:], strict=True
-        )
+        for user, low, high in zip(rows.user_index, rows.indptr[:-1], rows.indptr[1:], strict=True)
     ]
     return spark.createDataFrame(values, MATRIX)
 
@@ -112,8 +110,8 @@ def test_the_validation_sample_joins_rows_and_targets_of_the_same_users(
     np.testing.assert_array_equal(sample.targets.item_indices[::2], sample.rows.user_index % 7)
     first = int(sample.rows.user_index[0])
     np.testing.assert_array_equal(
-        sample.rows.item_indices[: sample.rows.offsets[1]],
-        rows.item_indices[rows.offsets[first] : rows.offsets[first + 1]],
+        sample.rows.item_indices[: sample.rows.indptr[1]],
+        rows.item_indices[rows.indptr[first] : rows.indptr[first + 1]],
     )
 
 

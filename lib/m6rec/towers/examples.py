@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from m6rec.config.models import TowersConfig
-from m6rec.kernels.arrays.rows import Float32, Int64, Rows
+from m6rec.kernels.arrays.rows import Float32, Int64, Rows, indptr_of
 from m6rec.towers.batches import TrainingRows, take_rows
 from m6rec.towers.encoder import (
     ItemInputs,
@@ -135,8 +135,12 @@ def _entries(
     chosen: npt.NDArray[np.bool_],
 ) -> Rows:
     counts = np.bincount(row[chosen], minlength=len(rows))[usable]
-    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    return Rows(rows.user_index[usable], offsets, rows.item_indices[chosen], rows.weights[chosen])
+    return Rows(
+        rows.user_index[usable],
+        indptr_of(counts),
+        rows.item_indices[chosen],
+        rows.weights[chosen],
+    )
 
 
 def _kept(generator: np.random.Generator, n: int, dropout: float) -> Float32:

@@ -50,7 +50,7 @@ class ValidationSample:
                 for start in range(0, len(users), USERS_PER_BLOCK)
             ]
         )
-        hits = hit_matrix(ranked, self.targets.offsets, self.targets.item_indices)
+        hits = hit_matrix(ranked, self.targets.indptr, self.targets.item_indices)
         return ndcg(hits, self.targets.counts, self.k)
 
     def _rank(self, users: Float32, item_embeddings: torch.Tensor, start: int) -> Int32:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from m6rec.kernels.arrays.rows import Float64, Int64
+from m6rec.kernels.arrays.rows import Float64, Int64, indptr_of
 from m6rec.kernels.evaluation.bootstrap import (
     mean_sums,
     paired_sums,
@@ -130,12 +130,12 @@ def every_nth_user(candidates: Candidates, maximum: int) -> Candidates:
     if n_users <= maximum:
         return candidates
     chosen: Int64 = np.arange(maximum, dtype=np.int64) * n_users // maximum
-    lengths = np.diff(candidates.offsets)
+    lengths = np.diff(candidates.indptr)
     taken = np.zeros(n_users, np.bool_)
     taken[chosen] = True
     entries = np.repeat(taken, lengths)
     return Candidates(
-        np.concatenate([[0], np.cumsum(lengths[chosen])]).astype(np.int64),
+        indptr_of(lengths[chosen]),
         np.ascontiguousarray(candidates.scores[:, entries]),
         candidates.relevant[entries],
         candidates.relevant_counts[chosen],

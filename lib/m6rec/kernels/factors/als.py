@@ -22,7 +22,7 @@ import numpy as np
 
 from m6rec.config.models import AlsConfig
 from m6rec.kernels.arrays.communicator import Communicator, all_sum
-from m6rec.kernels.arrays.rows import Float32, Float64, Int32, Int64, Rows
+from m6rec.kernels.arrays.rows import Float32, Float64, Int32, Int64, Rows, indptr_of
 from m6rec.kernels.arrays.sparse_products import (
     count_items,
     entries_by_item,
@@ -51,14 +51,14 @@ class _Equations:
     """What the entries of a rank and lambda contribute to one side's normal equations.
 
     Attributes:
-        offsets: int64 [n + 1].
+        indptr: int64 [n + 1].
         indices: int32 [entries] into the other side's vectors.
         curvature: float32 [entries].
         pull: float32 [entries].
         regularisation: float32 [n].
     """
 
-    offsets: Int64
+    indptr: Int64
     indices: Int32
     curvature: Float32
     pull: Float32
@@ -66,8 +66,8 @@ class _Equations:
 
     def of_rows(self, rows: slice) -> tuple[Int64, Int32, Float32, Float32, Float32]:
         """Those of a range of rows, in the order in which the kernels take them."""
-        offsets = self.offsets[rows.start : rows.stop + 1]
-        return offsets, self.indices, self.curvature, self.pull, self.regularisation[rows]
+        indptr = self.indptr[rows.start : rows.stop + 1]
+        return indptr, self.indices, self.curvature, self.pull, self.regularisation[rows]
 
 
 @dataclass(frozen=True)
@@ -89,17 +89,17 @@ class _Problem:
     @cached_property
     def user_parts(self) -> list[slice]:
         """The users of each thread."""
-        return self.threads.parts_of_rows(self.users.offsets)
+        return self.threads.parts_of_rows(self.users.indptr)
 
     @cached_property
     def item_parts(self) -> list[slice]:
         """The items of each thread."""
-        return self.threads.parts_of_rows(self.items.offsets)
+        return self.threads.parts_of_rows(self.items.indptr)
 
     @cached_property
     def parts_of_pieces(self) -> list[list[slice]]:
         """Of each piece, the items of each thread."""
-        return [self.threads.parts_of_rows(self.items.offsets, piece) for piece in self.pieces]
+        return [self.threads.parts_of_rows(self.items.indptr, piece) for piece in self.pieces]
 
 
 def train_als(
@@ -192,7 +192,7 @@ def _problem(
     curvature, pull = entry_terms(rows, parameters)
     unobserved = parameters["unobserved_weight"]
     users = _Equations(
-        rows.offsets,
+        rows.indptr,
         place[rows.item_indices],
         curvature,
         pull,
@@ -202,10 +202,10 @@ def _problem(
     item_side = {**parameters, "frequency_offset": unobserved * n_users}
     item_regularisation = np.zeros(len(ordered_counts), np.float32)
     item_regularisation[part] = frequency_regularisation(ordered_counts[part], item_side)
-    numbered = Rows(rows.user_index, rows.offsets, users.indices, rows.weights)
-    offsets, row_indices, positions = entries_by_item(numbered, len(ordered_counts))
+    numbered = Rows(rows.user_index, rows.indptr, users.indices, rows.weights)
+    indptr, row_indices, positions = entries_by_item(numbered, len(ordered_counts))
     items = _Equations(
-        offsets, row_indices, curvature[positions], pull[positions], item_regularisation
+        indptr, row_indices, curvature[positions], pull[positions], item_regularisation
     )
     pieces = _pieces(ordered_counts)
     return _Problem(users, items, part, pieces, unobserved, communicator, threads)
@@ -216,7 +216,7 @@ def _pieces(counts: Int64) -> list[slice]:
 
     The last piece to be reduced has nothing to hide behind: the most frequent items are few bytes.
     """
-    before = np.concatenate([[0], np.cumsum(counts)])
+    before = indptr_of(counts)
     ends = np.searchsorted(before, np.linspace(0, before[-1], _PIECES + 1))
     ends[-1] = len(counts)
     return [slice(low, high) for low, high in pairwise(ends.tolist())][::-1]
@@ -347,7 +347,7 @@ def _observed_loss(
     # c s^2 - 2 t s: each observed term of the loss but for its constant.
     total = 0.0
     for row in range(len(rows)):
-        entries = slice(rows.offsets[row], rows.offsets[row + 1])
+        entries = slice(rows.indptr[row], rows.indptr[row + 1])
         scores = items[rows.item_indices[entries]] @ users[row]
         bends, pulls = curvature[entries].astype(np.float64), pull[entries].astype(np.float64)
         total += float(bends @ scores**2 - 2.0 * pulls @ scores)

@@ -29,7 +29,7 @@ _ROWS_PER_BLOCK = 32
 
 @njit(cache=True, nogil=True, fastmath=True)
 def add_sparse_terms(
-    offsets: Int64,
+    indptr: Int64,
     indices: Int32,
     curvature: Float32,
     pull: Float32,
@@ -46,7 +46,7 @@ def add_sparse_terms(
     and s `curvature_scale`: 1 and -1 give the residual, 0 and 1 the product with the matrix.
 
     Args:
-        offsets: int64 [n + 1].
+        indptr: int64 [n + 1].
         indices: int32 [entries] into `vectors`.
         curvature: float32 [entries]; c.
         pull: float32 [entries]; t.
@@ -59,12 +59,12 @@ def add_sparse_terms(
     """
     width = inputs.shape[1]
     last = len(indices) - 1
-    for row in range(len(offsets) - 1):
+    for row in range(len(indptr) - 1):
         given, output = inputs[row], outputs[row]
         scale = curvature_scale * regularisation[row]
         for column in range(width):
             output[column] += scale * given[column]
-        for entry in range(offsets[row], offsets[row + 1]):
+        for entry in range(indptr[row], indptr[row + 1]):
             prefetch_row(vectors, indices[min(entry + VECTORS_AHEAD, last)])
             vector = vectors[indices[entry]]
             product = np.float32(0.0)
@@ -129,7 +129,7 @@ def descend(
 
 @njit(cache=True, nogil=True, fastmath=True)
 def _descend_rows(
-    offsets: Int64,
+    indptr: Int64,
     indices: Int32,
     curvature: Float32,
     pull: Float32,
@@ -142,10 +142,10 @@ def _descend_rows(
     width = vectors.shape[1]
     work = np.empty((3, _ROWS_PER_BLOCK, width), np.float32)
     lengths = np.empty(_ROWS_PER_BLOCK, np.float32)
-    n_rows = len(offsets) - 1
+    n_rows = len(indptr) - 1
     for start in range(0, n_rows, _ROWS_PER_BLOCK):
         stop = min(start + _ROWS_PER_BLOCK, n_rows)
-        bounds, penalty = offsets[start : stop + 1], regularisation[start:stop]
+        bounds, penalty = indptr[start : stop + 1], regularisation[start:stop]
         residuals, directions = work[0, : stop - start], work[1, : stop - start]
         products, block = work[2, : stop - start], solutions[start:stop]
         for row in range(stop - start):
@@ -228,7 +228,7 @@ def _solve_exactly(
 
 @njit(cache=True, nogil=True, fastmath=True)
 def solve_rows(
-    offsets: Int64,
+    indptr: Int64,
     item_indices: Int32,
     curvature: Float32,
     pull: Float32,
@@ -241,7 +241,7 @@ def solve_rows(
     """Solve the normal equations of each row in place; rows without entries become zero.
 
     Args:
-        offsets: int64 [n + 1].
+        indptr: int64 [n + 1].
         item_indices: int32 [entries].
         curvature: float32 [entries]; c.
         pull: float32 [entries]; t.
@@ -253,7 +253,7 @@ def solve_rows(
     """
     if steps:
         _descend_rows(
-            offsets,
+            indptr,
             item_indices,
             curvature,
             pull,
@@ -266,9 +266,9 @@ def solve_rows(
         return
     width = item_factors.shape[1]
     workspace = np.empty((2 * (_ENTRIES_PER_BLOCK + width), width), np.float32)
-    for row in range(len(offsets) - 1):
-        entries = slice(offsets[row], offsets[row + 1])
-        if offsets[row] == offsets[row + 1]:
+    for row in range(len(indptr) - 1):
+        entries = slice(indptr[row], indptr[row + 1])
+        if indptr[row] == indptr[row + 1]:
             solutions[row, :] = 0.0
             continue
         _solve_exactly(
@@ -285,7 +285,7 @@ def solve_rows(
 
 @njit(cache=True, nogil=True, fastmath=True)
 def solve_rows_on_axes(
-    offsets: Int64,
+    indptr: Int64,
     item_indices: Int32,
     curvature: Float32,
     pull: Float32,
@@ -309,14 +309,14 @@ def solve_rows_on_axes(
     gram = np.diag(axis_gram)
     workspace = np.empty((2 * (_ENTRIES_PER_BLOCK + width), width), np.float32)
     inverse = np.empty(width, np.float32)
-    for row in range(len(offsets) - 1):
-        start, size = offsets[row], offsets[row + 1] - offsets[row]
+    for row in range(len(indptr) - 1):
+        start, size = indptr[row], indptr[row + 1] - indptr[row]
         solution = solutions[row]
         if size == 0:
             solution[:] = 0.0
             continue
         if size >= min(width, _ENTRIES_PER_BLOCK):
-            entries = slice(offsets[row], offsets[row + 1])
+            entries = slice(indptr[row], indptr[row + 1])
             _solve_exactly(
                 gram,
                 regularisation[row],

@@ -122,12 +122,12 @@ def project(model: FactorModel, rows: Rows) -> Float32:
     """
     users = np.zeros((len(rows), model.rank), np.float32)
     if model.projection is not None:
-        gather_rows(rows.offsets, rows.item_indices, rows.weights, model.projection, users)
+        gather_rows(rows.indptr, rows.item_indices, rows.weights, model.projection, users)
         return users
     assert model.scaled_gram is not None
     curvature, pull = entry_terms(rows, model.parameters)
     regularisation = frequency_regularisation(rows.counts, model.parameters)
-    system = rows.offsets, rows.item_indices, curvature, pull, regularisation, model.scaled_gram
+    system = rows.indptr, rows.item_indices, curvature, pull, regularisation, model.scaled_gram
     if model.scaled_gram.ndim == 1:
         solve_rows_on_axes(*system, model.factors, users)
     else:

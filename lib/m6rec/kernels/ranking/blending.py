@@ -85,7 +85,7 @@ class Candidates:
     """Candidate items of some validation users with every member's score.
 
     Attributes:
-        offsets: int64 [users + 1] into the candidates.
+        indptr: int64 [users + 1] into the candidates.
         scores: float32 [members, candidates], transformed and divided by the deviations.
         relevant: bool [candidates]: whether the user's held-out items hold the candidate.
         relevant_counts: int64 [users]: held-out items of each user, candidates or not.
@@ -93,7 +93,7 @@ class Candidates:
         user_bins: int64 [users]: the bin of each user's evidence.
     """
 
-    offsets: Int64
+    indptr: Int64
     scores: Float32
     relevant: npt.NDArray[np.bool_]
     relevant_counts: Int64
@@ -103,7 +103,7 @@ class Candidates:
     @property
     def bins_of_users(self) -> Int64:
         """int64 [candidates]: the bin of the user of each candidate."""
-        return np.repeat(self.user_bins, np.diff(self.offsets))
+        return np.repeat(self.user_bins, np.diff(self.indptr))
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def ndcg_of_users(candidates: Candidates, blended: Float32, k: int) -> Float64:
         blended: float32 [candidates].
     """
     of_users: Float64 = _ndcg_of_users(
-        candidates.offsets,
+        candidates.indptr,
         blended,
         np.zeros(1, np.float32),
         np.float32(0.0),
@@ -224,7 +224,7 @@ class _Search:
         one = self._candidates
         return float(
             _ndcg_of_users(
-                one.offsets,
+                one.indptr,
                 blended,
                 scores,
                 np.float32(step),
@@ -272,16 +272,16 @@ def _discounts(k: int) -> Float64:
 
 @numba.njit(cache=True, nogil=True)
 def _ndcg_of_users(  # type: ignore[no-untyped-def]
-    offsets, blended, added, step, relevant, relevant_counts, discounts
+    indptr, blended, added, step, relevant, relevant_counts, discounts
 ):
     k = len(discounts)
     of_users = np.empty(np.count_nonzero(relevant_counts))
-    scores = np.empty(np.diff(offsets).max() if len(offsets) > 1 else 0, dtype=np.float32)
+    scores = np.empty(np.diff(indptr).max() if len(indptr) > 1 else 0, dtype=np.float32)
     place = 0
-    for user in range(len(offsets) - 1):
+    for user in range(len(indptr) - 1):
         if relevant_counts[user] == 0:
             continue
-        start, size = offsets[user], offsets[user + 1] - offsets[user]
+        start, size = indptr[user], indptr[user + 1] - indptr[user]
         for candidate in range(size):
             scores[candidate] = blended[start + candidate]
             if step != 0.0:

@@ -11,7 +11,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from m6rec.kernels.arrays.rows import Float32, Float64, Int32, Int64
+from m6rec.kernels.arrays.rows import Float32, Float64, Int32, Int64, indptr_of
 from m6rec.kernels.neighbours.item_neighbours import ItemWeights
 from m6rec.kernels.ranking.blending import Blend, evidence_bins
 from m6rec.kernels.ranking.members import (
@@ -85,12 +85,12 @@ class Hidden:
     """Items that a list may not hold.
 
     Attributes:
-        offsets: int64 [n + 1] into items.
+        indptr: int64 [n + 1] into items.
         items: int32; of each user, ascending.
         forbidden: bool [items]; for all users.
     """
 
-    offsets: Int64
+    indptr: Int64
     items: Int32
     forbidden: npt.NDArray[np.bool_]
 
@@ -174,7 +174,7 @@ class ExpandedHistoryMember:
         items, scores = ranker_top_n(ranker, users, nothing, self.expanded)
         user = np.repeat(np.arange(len(block.rows)), self.expanded)
         added = (items.ravel() >= 0) & (scores.ravel() > 0.0)
-        users_of_history = np.repeat(np.arange(len(block.rows)), np.diff(history.offsets))
+        users_of_history = np.repeat(np.arange(len(block.rows)), np.diff(history.indptr))
         owners = np.concatenate([users_of_history, user[added]])
         order = np.argsort(owners, kind="stable")
         factors = np.concatenate(
@@ -182,7 +182,7 @@ class ExpandedHistoryMember:
         )
         counts = np.bincount(owners, minlength=len(block.rows))
         return Terms(
-            np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            indptr_of(counts),
             np.concatenate([history.row_indices, items.ravel()[added]])[order],
             factors[order],
         )
@@ -198,7 +198,7 @@ def ranker_top_n(
         np.hstack([np.zeros((len(users.counts), 0), np.float32), *scaled]),
         ranker.items,
         n_best,
-        hidden.offsets,
+        hidden.indptr,
         hidden.items,
         hidden.forbidden,
         _sparse_adder(ranker, users, factors) if ranker.sparse else None,
@@ -206,40 +206,40 @@ def ranker_top_n(
 
 
 def part_scores(
-    ranker: Ranker, users: RepresentedUsers, offsets: Int64, items: Int32
+    ranker: Ranker, users: RepresentedUsers, indptr: Int64, items: Int32
 ) -> dict[str, Float32]:
     """What each member adds to the scores of chosen items: float32 [entries] by member.
 
     Args:
-        offsets: int64 [n + 1] into items.
+        indptr: int64 [n + 1] into items.
         items: int32 [entries].
     """
     factors = _user_factors(ranker.blend, users.counts)
-    user = np.repeat(np.arange(len(users.counts)), np.diff(offsets))
+    user = np.repeat(np.arange(len(users.counts)), np.diff(indptr))
     places = ranker.items.places[items]
     parts: dict[str, Float32] = {}
     start = 0
     for name in ranker.dot_members:
         vectors = users.vectors[name]
         stop = start + vectors.shape[1]
-        scores = dots_at(vectors, ranker.items.vectors[:, start:stop], offsets, places)
+        scores = dots_at(vectors, ranker.items.vectors[:, start:stop], indptr, places)
         parts[name] = scores * factors[name][user]
         start = stop
     for part in ranker.sparse:
         terms = users.terms[part.member]
         n_items = len(part.coefficients)
-        sums, _ = sums_at(terms, part.rows, part.square_root, offsets, items, n_items)
+        sums, _ = sums_at(terms, part.rows, part.square_root, indptr, items, n_items)
         parts[part.member] = sums * part.coefficients[items] * factors[part.member][user]
     return parts
 
 
 def scores_and_moments(
-    member: Member, users: RepresentedUsers, offsets: Int64, items: Int32, n_items: int
+    member: Member, users: RepresentedUsers, indptr: Int64, items: Int32, n_items: int
 ) -> tuple[Float32, Float64]:
     """A member's scores of chosen items, and the moments of its scores of all items.
 
     Args:
-        offsets: int64 [n + 1] into items.
+        indptr: int64 [n + 1] into items.
         items: int32 [entries].
 
     Returns:
@@ -248,19 +248,19 @@ def scores_and_moments(
     if not isinstance(member, DotMember):
         square_root = member.transform == "square_root"
         terms = users.terms[member.name]
-        return sums_at(terms, member.rows, square_root, offsets, items, n_items)
+        return sums_at(terms, member.rows, square_root, indptr, items, n_items)
     vectors, item_vectors = users.vectors[member.name], member.item_vectors
     mean = vectors.astype(np.float64) @ item_vectors.mean(axis=0, dtype=np.float64)
     # The mean of (u . v)^2 over items is u^T (V^T V / M) u.
     gram = (item_vectors.T @ item_vectors).astype(np.float64) / n_items
     square = np.einsum("nk,nk->n", vectors @ gram, vectors)
-    return dots_at(vectors, item_vectors, offsets, items), np.stack([mean, square], axis=1)
+    return dots_at(vectors, item_vectors, indptr, items), np.stack([mean, square], axis=1)
 
 
-def dots_at(users: Float32, item_vectors: Float32, offsets: Int64, items: Int32) -> Float32:
+def dots_at(users: Float32, item_vectors: Float32, indptr: Int64, items: Int32) -> Float32:
     """float32 [entries]: the dot product of each user with each of the user's chosen items."""
     scores = np.empty(len(items), np.float32)
-    _dots_at(np.ascontiguousarray(users), item_vectors, offsets, items, scores)
+    _dots_at(np.ascontiguousarray(users), item_vectors, indptr, items, scores)
     return scores
 
 
@@ -268,7 +268,7 @@ def sums_at(
     terms: Terms,
     rows: SparseRows,
     square_root: bool,
-    offsets: Int64,
+    indptr: Int64,
     items: Int32,
     n_items: int,
 ) -> tuple[Float32, Float64]:
@@ -278,16 +278,16 @@ def sums_at(
         float32 [entries] and float64 [n, 2], both after the transform.
     """
     scores = np.empty(len(items), np.float32)
-    moments = np.zeros((len(offsets) - 1, 2))
+    moments = np.zeros((len(indptr) - 1, 2))
     _sums_at(
-        terms.offsets,
+        terms.indptr,
         terms.row_indices,
         terms.factors,
-        rows.offsets,
+        rows.indptr,
         rows.item_indices,
         rows.values,
         square_root,
-        offsets,
+        indptr,
         items,
         n_items,
         scores,
@@ -302,10 +302,10 @@ def hidden_items(
     """All lists of a user's items as one, ascending.
 
     Args:
-        lists: offsets int64 [n + 1] and items int32, each.
+        lists: indptr int64 [n + 1] and items int32, each.
     """
     n_items = len(forbidden)
-    users = [np.repeat(np.arange(n_users), np.diff(offsets)) for offsets, _ in lists]
+    users = [np.repeat(np.arange(n_users), np.diff(indptr)) for indptr, _ in lists]
     cells = np.concatenate(
         [
             np.empty(0, np.int64),
@@ -316,8 +316,7 @@ def hidden_items(
     cells.sort(kind="stable")
     user, item = np.divmod(cells, n_items)
     counts = np.bincount(user, minlength=n_users)
-    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    return Hidden(offsets, item.astype(np.int32), forbidden)
+    return Hidden(indptr_of(counts), item.astype(np.int32), forbidden)
 
 
 def _user_factors(blend: Blend, user_counts: Int64) -> dict[str, Float32]:
@@ -334,16 +333,16 @@ def _sparse_adder(
         started = [_start(part, represented.terms[part.member], users) for part in ranker.sparse]
 
         def add_to_items(items: slice, scores: Float32) -> None:
-            for part, (offsets, row_indices, row_factors, positions) in zip(
+            for part, (indptr, row_indices, row_factors, positions) in zip(
                 ranker.sparse, started, strict=True
             ):
                 _add_sums(
                     items.start,
-                    offsets,
+                    indptr,
                     row_indices,
                     row_factors,
                     positions,
-                    part.rows.offsets,
+                    part.rows.indptr,
                     part.rows.item_indices,
                     part.rows.values,
                     part.square_root,
@@ -359,20 +358,20 @@ def _sparse_adder(
 
 def _start(part: SparsePart, terms: Terms, users: slice) -> tuple[Int64, Int32, Float32, Int64]:
     """A block's terms, and for each the place in its sparse row from which items come next."""
-    low, high = terms.offsets[users.start], terms.offsets[users.stop]
+    low, high = terms.indptr[users.start], terms.indptr[users.stop]
     row_indices = terms.row_indices[low:high]
-    offsets = terms.offsets[users.start : users.stop + 1] - low
-    return offsets, row_indices, terms.factors[low:high], part.rows.offsets[row_indices]
+    indptr = terms.indptr[users.start : users.stop + 1] - low
+    return indptr, row_indices, terms.factors[low:high], part.rows.indptr[row_indices]
 
 
 @numba.njit(cache=True, nogil=True)
 def _add_sums(  # type: ignore[no-untyped-def]
     first,
-    offsets,
+    indptr,
     row_indices,
     factors,
     positions,
-    row_offsets,
+    row_indptr,
     item_indices,
     values,
     square_root,
@@ -385,9 +384,9 @@ def _add_sums(  # type: ignore[no-untyped-def]
     sums = np.zeros(width, np.float32)
     for user in range(scores.shape[0]):
         touched = False
-        for term in range(offsets[user], offsets[user + 1]):
+        for term in range(indptr[user], indptr[user + 1]):
             position = positions[term]
-            end = row_offsets[row_indices[term] + 1]
+            end = row_indptr[row_indices[term] + 1]
             factor = factors[term]
             while position < end and item_indices[position] < stop:
                 sums[item_indices[position] - first] += factor * values[position]
@@ -406,10 +405,10 @@ def _add_sums(  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
-def _dots_at(users, item_vectors, offsets, items, scores):  # type: ignore[no-untyped-def]
-    for user in range(len(offsets) - 1):
+def _dots_at(users, item_vectors, indptr, items, scores):  # type: ignore[no-untyped-def]
+    for user in range(len(indptr) - 1):
         vector = users[user]
-        for entry in range(offsets[user], offsets[user + 1]):
+        for entry in range(indptr[user], indptr[user + 1]):
             item_vector = item_vectors[items[entry]]
             total = np.float32(0.0)
             for column in range(len(vector)):
@@ -419,24 +418,24 @@ def _dots_at(users, item_vectors, offsets, items, scores):  # type: ignore[no-un
 
 @numba.njit(cache=True, nogil=True)
 def _sums_at(  # type: ignore[no-untyped-def]
-    offsets,
+    indptr,
     row_indices,
     factors,
-    row_offsets,
+    row_indptr,
     item_indices,
     values,
     square_root,
-    list_offsets,
+    list_indptr,
     list_items,
     n_items,
     scores,
     moments,
 ):
     sums = np.zeros(n_items, np.float32)
-    for user in range(len(offsets) - 1):
-        for term in range(offsets[user], offsets[user + 1]):
+    for user in range(len(indptr) - 1):
+        for term in range(indptr[user], indptr[user + 1]):
             row = row_indices[term]
-            for position in range(row_offsets[row], row_offsets[row + 1]):
+            for position in range(row_indptr[row], row_indptr[row + 1]):
                 sums[item_indices[position]] += factors[term] * values[position]
         total = 0.0
         square = 0.0
@@ -450,6 +449,6 @@ def _sums_at(  # type: ignore[no-untyped-def]
                 square += np.float64(value) * value
         moments[user, 0] = total / n_items
         moments[user, 1] = square / n_items
-        for entry in range(list_offsets[user], list_offsets[user + 1]):
+        for entry in range(list_indptr[user], list_indptr[user + 1]):
             scores[entry] = sums[list_items[entry]]
         sums[:] = 0.0

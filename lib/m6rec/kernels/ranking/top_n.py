@@ -92,7 +92,7 @@ class _Task:
     user_vectors: Float32
     user_lengths: Float32
     items: OrderedItems
-    seen_offsets: Int64
+    seen_indptr: Int64
     seen_items: Int32
     forbidden: npt.NDArray[np.bool_]
     added: AddScores | None
@@ -132,7 +132,7 @@ def top_n_products(
     user_vectors: Float32,
     items: OrderedItems,
     n_best: int,
-    seen_offsets: Int64,
+    seen_indptr: Int64,
     seen_items: Int32,
     forbidden: npt.NDArray[np.bool_] | None = None,
     added: AddScores | None = None,
@@ -146,7 +146,7 @@ def top_n_products(
         user_vectors: float32 [n, k].
         items: M of them; by index where there is `added`.
         n_best: length of the lists.
-        seen_offsets: int64 [n + 1] into seen_items.
+        seen_indptr: int64 [n + 1] into seen_items.
         seen_items: int32 [entries]; items never listed for that user, ascending within a user.
         forbidden: bool [M]; items never listed.
         added: adds the scores of other members before selection.
@@ -167,7 +167,7 @@ def top_n_products(
         vectors,
         _lengths(vectors),
         items,
-        seen_offsets,
+        seen_indptr,
         seen_items,
         np.zeros(len(items.vectors), np.bool_) if forbidden is None else forbidden,
         added,
@@ -212,7 +212,7 @@ def _rank_block(task: _Task, users: slice) -> None:
             items.indices[block],
             items.lengths is None,
             task.forbidden,
-            task.seen_offsets,
+            task.seen_indptr,
             task.seen_items,
             task.listed,
             task.values,
@@ -221,7 +221,7 @@ def _rank_block(task: _Task, users: slice) -> None:
 
 @numba.njit(cache=True, nogil=True)
 def _keep_best(  # type: ignore[no-untyped-def]
-    scores, rows, indices, ascending, forbidden, seen_offsets, seen_items, listed, values
+    scores, rows, indices, ascending, forbidden, seen_indptr, seen_items, listed, values
 ):
     """Put what passes each row's threshold into its sorted list.
 
@@ -231,7 +231,7 @@ def _keep_best(  # type: ignore[no-untyped-def]
     for row in range(scores.shape[0]):
         user = rows[row]
         best_items, best_values = listed[user], values[user]
-        seen = seen_items[seen_offsets[user] : seen_offsets[user + 1]]
+        seen = seen_items[seen_indptr[user] : seen_indptr[user + 1]]
         threshold = best_values[-1]
         passed_by = _passed_by(threshold, ascending)
         for start in range(0, scores.shape[1], _SCORES_PER_COMPARISON):

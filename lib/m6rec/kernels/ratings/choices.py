@@ -57,7 +57,7 @@ def choice_vectors(
         communicator: the group; all ranks call this together.
     """
     ones = np.ones(rows.entries, np.float32)
-    binary = Rows(rows.user_index, rows.offsets, rows.item_indices, ones)
+    binary = Rows(rows.user_index, rows.indptr, rows.item_indices, ones)
     result = randomized_svd(binary, n_items, config, seed, communicator)
     values = result.singular_values
     kept = values > _NEGLIGIBLE * values[0]
@@ -86,7 +86,7 @@ def user_tastes(residuals: Rows, items: Float32, regularisation: float) -> Float
     width = items.shape[1]
     tastes = np.zeros((len(residuals), width), np.float32)
     solve_rows(
-        residuals.offsets,
+        residuals.indptr,
         residuals.item_indices,
         np.ones(residuals.entries, np.float32),
         residuals.weights,
@@ -119,7 +119,7 @@ def item_audiences(
         communicator: the group; all ranks call this together.
     """
     width = users.shape[1]
-    offsets, rows, positions = entries_by_item(residuals, n_items)
+    indptr, rows, positions = entries_by_item(residuals, n_items)
     pull = residuals.weights[positions]
     curvature = np.ones(residuals.entries, np.float32)
     # Lambda counts once over all ranks.
@@ -134,7 +134,7 @@ def item_audiences(
         outputs[:] = 0.0
         pulled, curved = np.float32(scales[0]), np.float32(scales[1])
         add_sparse_terms(
-            offsets, rows, curvature, pull, penalty, pulled, curved, users, inputs, outputs
+            indptr, rows, curvature, pull, penalty, pulled, curved, users, inputs, outputs
         )
         communicator.all_reduce(outputs)
 
@@ -150,7 +150,7 @@ def _gathered(rows: Rows, vectors: Float32, exponent: float) -> Float32:
     scales = np.maximum(rows.counts, 1).astype(np.float64) ** -exponent
     values = np.repeat(scales, rows.counts).astype(np.float32)
     places = np.zeros((len(rows), vectors.shape[1]), np.float32)
-    gather_rows(rows.offsets, rows.item_indices, values, vectors, places)
+    gather_rows(rows.indptr, rows.item_indices, values, vectors, places)
     return places
 
 

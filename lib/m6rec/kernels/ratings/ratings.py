@@ -84,7 +84,7 @@ def train_ratings(
 
 
 def rating_parts(
-    model: RatingModel, rows: Rows, target_offsets: Int64, target_items: Int64
+    model: RatingModel, rows: Rows, target_indptr: Int64, target_items: Int64
 ) -> Float64:
     """What each member says of each target: float64 [targets, members], as in RATING_MEMBERS.
 
@@ -93,10 +93,10 @@ def rating_parts(
     Args:
         model: of the rows' fit.
         rows: the users; the weights are ratings.
-        target_offsets: int64 [n + 1]; row r has the targets target_offsets[r] to [r + 1].
+        target_indptr: int64 [n + 1]; row r has the targets target_indptr[r] to [r + 1].
         target_items: int64 [targets].
     """
-    owners = np.repeat(np.arange(len(rows)), np.diff(target_offsets))
+    owners = np.repeat(np.arange(len(rows)), np.diff(target_indptr))
     user_biases = model.biases.of_users(rows)
     residuals = model.biases.residuals(rows, user_biases)
     tastes = user_tastes(residuals, model.choices.items, model.taste_regularisation)

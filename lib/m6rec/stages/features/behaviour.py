@@ -195,13 +195,13 @@ def _describe_users(
         if batch.num_rows == 0:
             continue
         rows = rows_from_batch(batch)
-        offsets, times = list_column(_microseconds(batch), c.TIMES)
+        indptr, times = list_column(_microseconds(batch), c.TIMES)
         described = np.column_stack(
             [
                 np.log1p(rows.counts),
                 *_popularity(rows, log_popularity),
                 _breadth(rows, item_content),
-                *_rhythm(offsets, times, latest),
+                *_rhythm(indptr, times, latest),
             ]
         )
         yield pa.RecordBatch.from_arrays(
@@ -243,10 +243,10 @@ def _breadth(rows: Rows, item_content: Float32 | None) -> Float64:
     return np.asarray(entropy / np.log(np.maximum(rows.counts, 2)), dtype=np.float64)
 
 
-def _rhythm(offsets: Int64, times: Int64, latest: int) -> list[Float64]:
-    rows = len(offsets) - 1
+def _rhythm(indptr: Int64, times: Int64, latest: int) -> list[Float64]:
+    rows = len(indptr) - 1
     present = times != np.iinfo(np.int64).min
-    owner = np.repeat(np.arange(rows), np.diff(offsets))[present]
+    owner = np.repeat(np.arange(rows), np.diff(indptr))[present]
     moments = times[present]
     last = np.full(rows, np.iinfo(np.int64).min)
     np.maximum.at(last, owner, moments)

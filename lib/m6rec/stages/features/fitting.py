@@ -25,6 +25,7 @@ from pyspark.sql import functions as F
 
 from m6rec.config.data import FeatureKind, FeaturesConfig
 from m6rec.errors import TableError
+from m6rec.kernels.arrays.rows import indptr_of
 from m6rec.kernels.neighbours.content import (
     inverse_document_frequency,
 )
@@ -211,7 +212,7 @@ def _collect_counts(
         (
             np.concatenate(rows["values"].to_list()),
             np.concatenate(rows["positions"].to_list()),
-            np.concatenate([[0], np.cumsum(lengths)]),
+            indptr_of(lengths),
         ),
         shape=(len(rows), len(vocabulary.tokens)),
     )

@@ -350,10 +350,10 @@ def _flag_batches(
     batches: Iterable[pa.RecordBatch], sample: ItemSample, share: float, seed: tuple[int, int]
 ) -> Iterator[pa.RecordBatch]:
     for batch in batches:
-        offsets, items = list_column(batch, c.ITEM_INDICES)
+        indptr, items = list_column(batch, c.ITEM_INDICES)
         users = batch.column(c.USER_INDEX).to_numpy(zero_copy_only=False)
-        flags = choose_mixed(users, offsets, items.astype(np.int32), sample, share, seed)
+        flags = choose_mixed(users, indptr, items.astype(np.int32), sample, share, seed)
         yield pa.RecordBatch.from_arrays(
-            [batch.column(c.USER_INDEX), list_array(offsets, flags), batch.column(_ENTRIES)],
+            [batch.column(c.USER_INDEX), list_array(indptr, flags), batch.column(_ENTRIES)],
             names=[c.USER_INDEX, _HELD_FLAGS, _ENTRIES],
         )

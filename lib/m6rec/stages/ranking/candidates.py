@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from m6rec import columns as c
-from m6rec.kernels.arrays.rows import Float64, Int32, Int64
+from m6rec.kernels.arrays.rows import Float64, Int32, Int64, indptr_of
 from m6rec.kernels.ranking.blending import Candidates, evidence_bins
 from m6rec.kernels.ranking.scoring import (
     ranker_top_n,
@@ -72,9 +72,9 @@ def _candidates_partition(
         users = represent(scoring.members, block)
         hidden = hidden_of_batch(batch, scoring)
         best = [ranker_top_n(ranker, users, hidden, scoring.n)[0] for ranker in scoring.rankers]
-        offsets, items = _union(np.hstack(best), n_items)
+        indptr, items = _union(np.hstack(best), n_items)
         scored = [
-            scores_and_moments(scoring.members[name], users, offsets, items, n_items)
+            scores_and_moments(scoring.members[name], users, indptr, items, n_items)
             for name in (ranker.blend.name for ranker in scoring.rankers)
         ]
         targets = list_column(batch, TARGET_INDICES)
@@ -86,9 +86,9 @@ def _candidates_partition(
                 pa.array(block.rows.user_index),
                 pa.array(users.counts),
                 pa.array(np.diff(targets[0])),
-                list_array(offsets, items),
-                list_array(offsets, _held_by(offsets, items, *targets, n_items)),
-                list_array(offsets * members, scores.ravel()),
+                list_array(indptr, items),
+                list_array(indptr, _held_by(indptr, items, *targets, n_items)),
+                list_array(indptr * members, scores.ravel()),
                 list_array(np.arange(len(users.counts) + 1) * members * 2, moments.ravel()),
             ],
             names=[
@@ -104,23 +104,23 @@ def _candidates_partition(
 
 
 def _union(items: Int32, n_items: int) -> tuple[Int64, Int32]:
-    """The distinct items of each row, ascending, without padding: offsets and items."""
+    """The distinct items of each row, ascending, without padding: indptr and items."""
     cells = items + np.arange(len(items), dtype=np.int64)[:, None] * n_items
     distinct = np.unique(cells[items >= 0])
-    offsets = np.searchsorted(distinct, np.arange(len(items) + 1, dtype=np.int64) * n_items)
-    return offsets.astype(np.int64), (distinct % n_items).astype(np.int32)
+    indptr = np.searchsorted(distinct, np.arange(len(items) + 1, dtype=np.int64) * n_items)
+    return indptr.astype(np.int64), (distinct % n_items).astype(np.int32)
 
 
 def _held_by(
-    offsets: Int64, items: Int32, target_offsets: Int64, targets: Int32, n_items: int
+    indptr: Int64, items: Int32, target_indptr: Int64, targets: Int32, n_items: int
 ) -> npt.NDArray[np.bool_]:
     """bool [entries]: whether each item is among its user's targets."""
-    cells = _cells(offsets, items, n_items)
-    return np.isin(cells, _cells(target_offsets, targets, n_items))
+    cells = _cells(indptr, items, n_items)
+    return np.isin(cells, _cells(target_indptr, targets, n_items))
 
 
-def _cells(offsets: Int64, items: Int32, n_items: int) -> Int64:
-    users = np.repeat(np.arange(len(offsets) - 1, dtype=np.int64), np.diff(offsets))
+def _cells(indptr: Int64, items: Int32, n_items: int) -> Int64:
+    users = np.repeat(np.arange(len(indptr) - 1, dtype=np.int64), np.diff(indptr))
     return users * n_items + items
 
 
@@ -128,13 +128,13 @@ def _assemble_candidates(
     table: pa.Table, members: list[str], item_counts: Int64
 ) -> tuple[Candidates, dict[str, float]]:
     lengths = pc.list_value_length(table.column("relevant")).to_numpy()
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    indptr = indptr_of(lengths)
     relevant = pc.list_flatten(table.column("relevant")).to_numpy(zero_copy_only=False)
     items = pc.list_flatten(table.column(c.ITEM_INDICES)).to_numpy()
     scores = pc.list_flatten(table.column(c.SCORES)).to_numpy().reshape(-1, len(members))
     deviations = _deviations(pc.list_flatten(table.column("moments")).to_numpy(), len(members))
     candidates = Candidates(
-        offsets,
+        indptr,
         np.ascontiguousarray(scores.T) / deviations.astype(np.float32)[:, None],
         relevant,
         table.column("relevant_count").to_numpy(),

@@ -17,7 +17,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from m6rec import columns as c
-from m6rec.kernels.arrays.rows import Float32, Int32, Int64
+from m6rec.kernels.arrays.rows import Float32, Int32, Int64, indptr_of
 from m6rec.kernels.ranking.blending import Blend
 from m6rec.kernels.ranking.members import Member, UserBlock
 from m6rec.kernels.ranking.scoring import (
@@ -185,20 +185,20 @@ def _rank_partition(
         hidden = hidden_of_batch(batch, scoring)
         for ranker in scoring.rankers:
             found = ranker_top_n(ranker, users, hidden, scoring.n)
-            offsets, items, values = listed_entries(*found)
+            indptr, items, values = listed_entries(*found)
             yield pa.RecordBatch.from_arrays(
                 [
                     pa.repeat(ranker.blend.name, len(block.rows)),
                     pa.array(block.rows.user_index),
-                    list_array(offsets, items),
-                    list_array(offsets, values),
+                    list_array(indptr, items),
+                    list_array(indptr, values),
                 ],
                 names=[c.MODEL, c.USER_INDEX, c.ITEM_INDICES, c.SCORES],
             )
 
 
 def listed_entries(items: Int32, values: Float32) -> tuple[Int64, Int32, Float32]:
-    """The lists without their padding: offsets int64 [n + 1], items and scores."""
+    """The lists without their padding: indptr int64 [n + 1], items and scores."""
     listed = items >= 0
-    offsets = np.concatenate([[0], np.cumsum(listed.sum(axis=1))]).astype(np.int64)
-    return offsets, items[listed], values[listed]
+    indptr = indptr_of(listed.sum(axis=1))
+    return indptr, items[listed], values[listed]

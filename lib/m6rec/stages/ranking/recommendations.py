@@ -98,19 +98,19 @@ def _recommend_partition(
     for block, batch in blocks(batches, USERS_PER_BLOCK):
         users = represent(scoring.members, block)
         found = ranker_top_n(ranker, users, hidden_of_batch(batch, scoring), scoring.n)
-        offsets, items, values = listed_entries(*found)
-        parts = part_scores(ranker, users, offsets, items)
+        indptr, items, values = listed_entries(*found)
+        parts = part_scores(ranker, users, indptr, items)
         reasons = explain(
             explaining.item_weights,
             explaining.attributes,
             block.rows,
-            offsets,
+            indptr,
             items,
             explaining.reasons,
         )
-        lengths = np.diff(offsets)
+        lengths = np.diff(indptr)
         listed_users = np.repeat(np.arange(len(lengths)), lengths)
-        ranks = np.arange(len(items)) - np.repeat(offsets[:-1], lengths) + 1
+        ranks = np.arange(len(items)) - np.repeat(indptr[:-1], lengths) + 1
         yield pa.RecordBatch.from_arrays(
             [
                 batch.column(c.USER_ID).take(pa.array(listed_users)),
@@ -180,4 +180,4 @@ def _reasons_column(reasons: Reasons, words: _Words) -> pa.Array:
         ],
         names=["kind", "value", "share"],
     )
-    return pa.ListArray.from_arrays(pa.array(reasons.offsets.astype(np.int32)), struct)
+    return pa.ListArray.from_arrays(pa.array(reasons.indptr.astype(np.int32)), struct)

@@ -35,14 +35,14 @@ class ValidationUsers:
     Attributes:
         rows: their training rows.
         recency: float32 [entries of rows]; how many of the user's interactions came later.
-        target_offsets: int64 [n + 1] into targets.
+        target_indptr: int64 [n + 1] into targets.
         targets: int32; the held-out items.
         forbidden: bool [items]; in no list.
     """
 
     rows: Rows
     recency: npt.NDArray[np.float32]
-    target_offsets: Int64
+    target_indptr: Int64
     targets: Int32
     forbidden: npt.NDArray[np.bool_]
 
@@ -57,11 +57,11 @@ class ValidationUsers:
         blend = Blend(member.name, (member.name,), (1.0,), (1.0,))
         members = {member.name: member}
         counts = np.zeros(len(self.forbidden), np.int64)
-        hidden = hidden_items([(self.rows.offsets, self.rows.item_indices)], n, self.forbidden)
+        hidden = hidden_items([(self.rows.indptr, self.rows.item_indices)], n, self.forbidden)
         ranker = make_ranker(blend, members, counts)
         ranked, _ = ranker_top_n(ranker, represent(members, block), hidden, k)
-        hits = hit_matrix(ranked, self.target_offsets, self.targets)
-        return float(ndcg(hits, np.diff(self.target_offsets), k).mean())
+        hits = hit_matrix(ranked, self.target_indptr, self.targets)
+        return float(ndcg(hits, np.diff(self.target_indptr), k).mean())
 
 
 def collect_validation_users(
@@ -80,11 +80,11 @@ def collect_validation_users(
     if table.num_rows == 0:
         return None
     batch = table.combine_chunks().to_batches()[0]
-    offsets, items = list_column(batch, _TARGETS)
+    indptr, items = list_column(batch, _TARGETS)
     return ValidationUsers(
         rows_from_batch(batch),
         recency_column(batch),
-        offsets,
+        indptr,
         items.astype(np.int32, copy=False),
         forbidden,
     )
@@ -129,10 +129,10 @@ def validation_sample(
 
 
 def _target_rows(batch: pa.RecordBatch) -> Rows:
-    offsets, items = list_column(batch, _TARGETS)
+    indptr, items = list_column(batch, _TARGETS)
     return Rows(
         batch.column(c.USER_INDEX).to_numpy().astype(np.int64),
-        offsets,
+        indptr,
         items.astype(np.int32),
         np.ones(len(items), dtype=np.float32),
     )

@@ -214,7 +214,7 @@ def _send_partition(
                 continue
             part = select_rows(rows, touching)
             packed = pack_pieces(
-                Pieces(part.user_index, part.offsets, part.item_indices, part.weights)
+                Pieces(part.user_index, part.indptr, part.item_indices, part.weights)
             )
             yield pa.RecordBatch.from_arrays(
                 [pa.array([key], pa.int64()), pa.array([block], pa.int32()), *packed.columns],
@@ -248,7 +248,7 @@ def _add_partition(
         for row, block in enumerate(blocks):
             pieces = unpack_pieces(batch, row)
             waiting.setdefault(block, []).append(
-                Rows(pieces.keys, pieces.offsets, pieces.indices, pieces.values)
+                Rows(pieces.keys, pieces.indptr, pieces.indices, pieces.values)
             )
             if sum(rows.entries for rows in waiting[block]) > ROWS_AT_ONCE:
                 add(block)

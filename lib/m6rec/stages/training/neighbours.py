@@ -122,7 +122,7 @@ def train_ridge(
         prune,
     )
     rows = item_weights_of_pieces(pieces, n_items)
-    gram = Gram(rows.offsets, rows.neighbour_indices, rows.weights, degrees)
+    gram = Gram(rows.indptr, rows.neighbour_indices, rows.weights, degrees)
     kept = settings.kept or kept_entries(n_items)
     if everything:
         return prune_rows(solve_all(gram, penalty, settings.item_exponent), kept)
@@ -178,7 +178,7 @@ def candidate_users(matrix: DataFrame, config: NeighboursConfig, seed: int) -> C
     )
     pack = partial(_pack_rows_partition, maximum_history=config.maximum_history)
     pieces = sorted_by_key(collect_pieces(chosen.mapInArrow(pack, PACKED_SCHEMA)))
-    return Candidates(Rows(pieces.keys, pieces.offsets, pieces.indices, pieces.values))
+    return Candidates(Rows(pieces.keys, pieces.indptr, pieces.indices, pieces.values))
 
 
 def gram_entries(n_items: int, candidates: int) -> int:
@@ -198,9 +198,7 @@ def _similar_pieces(
     block: GramBlock, degrees: Float64, unit: float, neighbours: int, item_exponent: float
 ) -> Pieces:
     rows = similar_items(block, degrees, unit, neighbours, item_exponent)
-    return Pieces(
-        block.targets.astype(np.int64), rows.offsets, rows.neighbour_indices, rows.weights
-    )
+    return Pieces(block.targets.astype(np.int64), rows.indptr, rows.neighbour_indices, rows.weights)
 
 
 def _pruned_gram_pieces(
@@ -258,7 +256,7 @@ def _targets_of(batches: Iterable[pa.RecordBatch], n_items: int) -> Iterator[Int
 
 def _packed_weights(targets: Int32, solved: ItemWeights) -> Iterator[pa.RecordBatch]:
     yield from packed_pieces(
-        Pieces(targets.astype(np.int64), solved.offsets, solved.neighbour_indices, solved.weights)
+        Pieces(targets.astype(np.int64), solved.indptr, solved.neighbour_indices, solved.weights)
     )
 
 
@@ -268,5 +266,5 @@ def _pack_rows_partition(
     for batch in batches:
         rows = sample_long_rows(rows_from_batch(batch), maximum_history)
         yield from packed_pieces(
-            Pieces(rows.user_index, rows.offsets, rows.item_indices, rows.weights)
+            Pieces(rows.user_index, rows.indptr, rows.item_indices, rows.weights)
         )

@@ -173,12 +173,12 @@ def _parts_partition(
     model: RatingModel = shipped.load()
     for batch in batches:
         rows = rows_from_batch(batch)
-        offsets, items = list_column(batch, _TARGET_INDICES)
+        indptr, items = list_column(batch, _TARGET_INDICES)
         _, ratings = list_column(batch, _RATINGS)
-        parts = kernel.rating_parts(model, rows, offsets, items)
+        parts = kernel.rating_parts(model, rows, indptr, items)
         yield pa.RecordBatch.from_arrays(
             [
-                pa.array(np.repeat(rows.user_index, np.diff(offsets))),
+                pa.array(np.repeat(rows.user_index, np.diff(indptr))),
                 pa.array(items),
                 pa.array(ratings),
                 *(pa.array(np.ascontiguousarray(column)) for column in parts.T),
