@@ -19,8 +19,8 @@ RELEVANT = np.diff(OFFSETS)
 
 LOG3, LOG5 = np.log2(3), np.log2(5)
 BY_HAND = {
-    ("accuracy", 2): [1, 1, 0],
-    ("accuracy", 4): [1, 1, 0],
+    ("hit_rate", 2): [1, 1, 0],
+    ("hit_rate", 4): [1, 1, 0],
     ("precision", 2): [1 / 2, 1 / 2, 0],
     ("precision", 4): [2 / 4, 1 / 4, 0],
     ("recall", 2): [1 / 3, 1, 0],
@@ -131,7 +131,7 @@ def _one_user(  # noqa: PLR0911 - one return a metric reads as the list of defin
     """The textbook's definition, a user and a place at a time."""
     top = ranked[:k]
     hits = [item in targets for item in top]
-    if metric == "accuracy":
+    if metric == "hit_rate":
         return float(any(hits))
     if metric == "precision":
         return sum(hits) / k

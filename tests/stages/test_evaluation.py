@@ -75,8 +75,8 @@ def _row(found: Evaluation, model: str, segment: str, metric: str, k: int) -> di
 @pytest.mark.parametrize(
     ("metric", "k", "expected"),
     [
-        ("accuracy", 1, (1 + 0 + 0 + 1 + 0) / 5),
-        ("accuracy", 2, (1 + 1 + 0 + 1 + 0) / 5),
+        ("hit_rate", 1, (1 + 0 + 0 + 1 + 0) / 5),
+        ("hit_rate", 2, (1 + 1 + 0 + 1 + 0) / 5),
         ("precision", 2, (1 + 1 / 2 + 0 + 1 / 2 + 0) / 5),
         ("recall", 1, (1 / 2 + 0 + 0 + 1 + 0) / 5),
         ("recall", 2, (1 + 1 + 0 + 1 + 0) / 5),

@@ -53,7 +53,7 @@ def hit_matrix(ranked: Int32, indptr: Int64, indices: Int32) -> Booleans:
 
 
 def hit_rate(hits: Booleans, relevant: Int64, k: int) -> Float64:
-    """1 where the first K hold a relevant item, else 0 (the metric `accuracy`).
+    """1 where the first K hold a relevant item, else 0; its mean over users is the hit rate@K.
 
     >>> hits = np.array([[0, 1, 0, 1], [1, 0, 0, 0], [0, 0, 0, 0]], dtype=bool)
     >>> hit_rate(hits, np.array([3, 1, 1]), 1).tolist()
@@ -136,7 +136,7 @@ RelevanceMetric = Callable[[Booleans, Int64, int], Float64]
 
 RELEVANCE_METRICS: Mapping[str, RelevanceMetric] = MappingProxyType(
     {
-        "accuracy": hit_rate,
+        "hit_rate": hit_rate,
         "precision": precision,
         "recall": recall,
         "f1": f1,
