@@ -20,7 +20,7 @@ from m6rec.kernels.ranking.members import Member
 from m6rec.lakehouse import Lakehouse
 from m6rec.rankers import FUSION
 from m6rec.spark.sources import read_source
-from m6rec.stages.pairs.catalogue import catalogue_words, forbidden_items
+from m6rec.stages.pairs.catalogue import catalogue_words, masked_by_rules
 from m6rec.stages.ranking.embeddings import item_embeddings, user_embeddings
 from m6rec.stages.ranking.lists import make_scoring, rank
 from m6rec.stages.ranking.recommendations import Explaining, recommend
@@ -55,7 +55,7 @@ def rank_for_evaluation(
         members,
         tuple(blend for blend in blends if blend.name in config.evaluate.rankers),
         item_counts,
-        forbidden=unlisted_items(lakehouse, config, fit),
+        masked_items=unlisted_items(lakehouse, config, fit),
         mask_seen=True,
         n=max(config.evaluate.ks),
     )
@@ -104,7 +104,7 @@ def publishable(
         members,
         (blend,),
         read_item_counts(lakehouse, c.FINAL),
-        forbidden=forbidden_items(
+        masked_items=masked_by_rules(
             lakehouse.read("catalogue"), item_count(lakehouse), allowed, excluded
         ),
         mask_seen=rules.mask_seen,

@@ -15,7 +15,7 @@ from m6rec.kernels.factors.als import train_als
 from m6rec.kernels.factors.projection import project
 from m6rec.kernels.ranking.blending import Blend
 from m6rec.kernels.ranking.members import DotMember, GivenEncoder, HistoryMember, Terms
-from m6rec.kernels.ranking.scoring import Hidden, RepresentedUsers, make_ranker, ranker_top_n
+from m6rec.kernels.ranking.scoring import Masked, RepresentedUsers, blend_top_n, prepare_blend
 from m6rec.kernels.ranking.top_n import by_length, top_n, top_n_products
 from m6rec.stages.training.neighbours import train_item_neighbours
 from tests.benchmarks.als_objective import als_config
@@ -84,11 +84,11 @@ def prepare_hybrid(workspace: Workspace) -> Measure:
         dot: DotMember(dot, GivenEncoder(dot), items),
         sparse: HistoryMember(sparse, weights),
     }
-    ranker = make_ranker(blend, members, count_items(rows, n_items))
+    prepared = prepare_blend(blend, members, count_items(rows, n_items))
     terms = Terms(rows.indptr, rows.item_indices, rows.weights)
     represented = RepresentedUsers({dot: users}, {sparse: terms}, rows.counts)
-    hidden = Hidden(rows.indptr, rows.item_indices, np.zeros(n_items, np.bool_))
-    return lambda: time_of(lambda: ranker_top_n(ranker, represented, hidden, LISTED))
+    masked = Masked(rows.indptr, rows.item_indices, np.zeros(n_items, np.bool_))
+    return lambda: time_of(lambda: blend_top_n(prepared, represented, masked, LISTED))
 
 
 def _share_equal(found: Int32, users: Float32, items: Float32, rows: object) -> float:

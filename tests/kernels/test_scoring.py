@@ -1,4 +1,4 @@
-"""A ranker's lists against scores that are made whole, for any mix of members and evidence."""
+"""A blend's lists against scores that are made whole, for any mix of members and evidence."""
 
 import numpy as np
 import pytest
@@ -17,10 +17,10 @@ from m6rec.kernels.ranking.members import (
 )
 from m6rec.kernels.ranking.scoring import (
     ExpandedHistoryMember,
-    hidden_items,
-    make_ranker,
+    blend_top_n,
+    masked_for_users,
     part_scores,
-    ranker_top_n,
+    prepare_blend,
     represent,
     scores_and_moments,
 )
@@ -96,11 +96,13 @@ def test_lists_and_parts_are_those_of_the_whole_score_matrix(
     block: UserBlock, members: dict[str, Member], blend: Blend
 ) -> None:
     item_counts = counts(block.rows)
-    ranker = make_ranker(blend, members, item_counts)
+    prepared = prepare_blend(blend, members, item_counts)
     users = represent({name: members[name] for name in blend.members}, block)
-    forbidden = np.random.default_rng(8).random(N_ITEMS) < 0.1
+    masked_items = np.random.default_rng(8).random(N_ITEMS) < 0.1
     seen = (block.rows.indptr, block.rows.item_indices)
-    items, values = ranker_top_n(ranker, users, hidden_items([seen], N_USERS, forbidden), 20)
+    items, values = blend_top_n(
+        prepared, users, masked_for_users([seen], N_USERS, masked_items), 20
+    )
 
     of_items, of_users = evidence_bins(item_counts), evidence_bins(block.rows.counts)
     scores = np.zeros((N_USERS, N_ITEMS))
@@ -108,24 +110,24 @@ def test_lists_and_parts_are_those_of_the_whole_score_matrix(
         if name in blend.members:
             own = blend.coefficients()[name] * blend.item_factors_of(name)[of_items]
             scores += blend.user_factors_of(name)[of_users][:, None] * own * one
-    scores[:, forbidden] = -np.inf
+    scores[:, masked_items] = -np.inf
     scores[block.rows.to_scipy(N_ITEMS).nonzero()] = -np.inf
     expected, best = top_n(scores.astype(np.float32), 20)
     assert (items == expected).mean() > 0.999
     np.testing.assert_allclose(values, best, rtol=1e-4, atol=1e-5)
 
     indptr = np.arange(N_USERS + 1, dtype=np.int64) * 20
-    parts = part_scores(ranker, users, indptr, items.ravel())
+    parts = part_scores(prepared, users, indptr, items.ravel())
     np.testing.assert_allclose(sum(parts.values()), values.ravel(), rtol=1e-4, atol=1e-5)
 
 
-def test_a_users_hidden_items_are_one_ascending_list() -> None:
+def test_what_is_masked_for_a_user_is_one_ascending_list() -> None:
     indptr = np.array([0, 2, 2, 3])
     seen = (indptr, np.array([4, 7, 1], dtype=np.int32))
     rules = (np.array([0, 1, 2, 2]), np.array([5, 3], dtype=np.int32))
-    hidden = hidden_items([seen, rules], 3, np.zeros(9, np.bool_))
-    assert hidden.indptr.tolist() == [0, 3, 4, 5]
-    assert hidden.items.tolist() == [4, 5, 7, 3, 1]
+    masked = masked_for_users([seen, rules], 3, np.zeros(9, np.bool_))
+    assert masked.indptr.tolist() == [0, 3, 4, 5]
+    assert masked.item_indices.tolist() == [4, 5, 7, 3, 1]
 
 
 def test_an_expanded_history_also_counts_what_the_other_member_recommends() -> None:

@@ -80,11 +80,11 @@ def test_products_are_listed_as_a_full_sort_lists_them(
 ) -> None:
     users, vectors = small_integers(1, n_users, 6), small_integers(2, n_items, 6)
     indptr, seen = seen_by(3, n_users, n_items)
-    forbidden = np.random.default_rng(4).random(n_items) < 0.2
+    masked_items = np.random.default_rng(4).random(n_items) < 0.2
     with threadpool_limits(threads, user_api="blas"):
-        items, values = top_n_products(users, ordered(vectors), n, indptr, seen, forbidden)
+        items, values = top_n_products(users, ordered(vectors), n, indptr, seen, masked_items)
     scores = users @ vectors.T
-    scores[:, forbidden] = -np.inf
+    scores[:, masked_items] = -np.inf
     mask_items(scores, indptr, seen)
     assert items.dtype == np.int32
     assert values.dtype == np.float32

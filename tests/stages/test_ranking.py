@@ -30,13 +30,13 @@ POPULAR = Blend("popularity", ("popularity",), (1.0,), (1.0,))
 
 
 def scoring(
-    forbidden: tuple[int, ...] = (),
+    masked_items: tuple[int, ...] = (),
     mask_seen: bool = True,
     n: int = 3,
     blends: tuple[Blend, ...] = (BOTH, POPULAR),
 ) -> Scoring:
     mask = np.zeros(4, dtype=np.bool_)
-    mask[list(forbidden)] = True
+    mask[list(masked_items)] = True
     return make_scoring(MEMBERS, blends, COUNTS, mask, mask_seen, n)
 
 
@@ -74,8 +74,8 @@ def test_every_ranker_lists_for_every_user_without_seen_items(users: DataFrame) 
     }
 
 
-def test_forbidden_items_are_in_no_list_and_seen_ones_only_where_asked(users: DataFrame) -> None:
-    found = lists(rank(users, scoring(forbidden=(3,), mask_seen=False)))
+def test_masked_items_are_in_no_list_and_seen_ones_only_where_asked(users: DataFrame) -> None:
+    found = lists(rank(users, scoring(masked_items=(3,), mask_seen=False)))
     assert found["hybrid", 0] == [0, 1, 2]
     assert found["hybrid", 1] == [2, 0, 1]
 

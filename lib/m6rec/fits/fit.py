@@ -10,7 +10,7 @@ from m6rec.config.run import Config
 from m6rec.errors import TableError
 from m6rec.kernels.arrays.rows import Int64
 from m6rec.lakehouse import Lakehouse
-from m6rec.stages.pairs.catalogue import forbidden_items
+from m6rec.stages.pairs.catalogue import masked_by_rules
 from m6rec.stages.pairs.matrix import interaction_counts, sample_users, target_rows
 
 
@@ -32,7 +32,7 @@ def unlisted_items(lakehouse: Lakehouse, config: Config, fit: str) -> npt.NDArra
     Of cold items the selection fit ranks those that validation has held out, and not those of the
     test: among so many more, lists of one length would reach less deep than on test.
     """
-    unlisted = forbidden_items(lakehouse.read("catalogue"), item_count(lakehouse))
+    unlisted = masked_by_rules(lakehouse.read("catalogue"), item_count(lakehouse))
     if config.evaluate.candidates == "cold_items":
         unlisted |= read_item_counts(lakehouse, fit) > 0
         if fit == c.SELECTION:

@@ -259,7 +259,7 @@ def validation_candidates(
         read_members(lakehouse, config, c.SELECTION, names),
         tuple(Blend(name, (name,), (1.0,), (1.0,)) for name in names),
         item_counts,
-        forbidden=unlisted_items(lakehouse, config, c.SELECTION),
+        masked_items=unlisted_items(lakehouse, config, c.SELECTION),
         mask_seen=True,
         n=config.hybrid.candidates_per_member,
     )

@@ -1,4 +1,4 @@
-"""Candidate items of validation users with every member's score, from which weights are chosen."""
+"""Collect candidate items of validation users with every member's scores, to choose weights by."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -14,7 +14,7 @@ from m6rec import columns as c
 from m6rec.kernels.arrays.rows import Float64, Int32, Int64, indptr_of
 from m6rec.kernels.ranking.blending import Candidates, evidence_bins
 from m6rec.kernels.ranking.scoring import (
-    ranker_top_n,
+    blend_top_n,
     represent,
     scores_and_moments,
 )
@@ -27,7 +27,7 @@ from m6rec.stages.ranking.lists import (
     USERS_PER_BLOCK,
     Scoring,
     blocks,
-    hidden_of_batch,
+    masked_of_batch,
     spread,
 )
 
@@ -42,12 +42,13 @@ _CANDIDATE_SCHEMA = (
 def collect_candidates(
     users: DataFrame, targets: DataFrame, scoring: Scoring
 ) -> tuple[Candidates, dict[str, float]]:
-    """Candidates of validation users with every member's score, and the members' deviations.
+    """Candidates of validation users with every member's scores, and the members' deviations.
 
     Args:
-        users: `user_inputs` of the users to collect; a bounded sample.
+        users: `user_inputs` of the users to collect, a bounded sample.
         targets: columns user_index, item_indices: the held-out items.
-        scoring: a ranker for each member alone; candidates are the union of their lists.
+        scoring: one blend for each member alone; the candidates of a user are the union of the
+            lists of these blends.
     """
     renamed = targets.select(c.USER_INDEX, F.col(c.ITEM_INDICES).alias(TARGET_INDICES))
     shipped = ship(users.sparkSession, scoring)
@@ -59,7 +60,7 @@ def collect_candidates(
         .toArrow()
         .combine_chunks()
     )
-    names = [ranker.blend.name for ranker in scoring.rankers]
+    names = [prepared.blend.name for prepared in scoring.blends]
     return _assemble_candidates(collected, names, scoring.item_counts)
 
 
@@ -67,15 +68,15 @@ def _candidates_partition(
     batches: Iterator[pa.RecordBatch], shipped: Shipped
 ) -> Iterator[pa.RecordBatch]:
     scoring: Scoring = shipped.load()
-    n_items = len(scoring.forbidden)
+    n_items = len(scoring.masked_items)
     for block, batch in blocks(batches, USERS_PER_BLOCK):
         users = represent(scoring.members, block)
-        hidden = hidden_of_batch(batch, scoring)
-        best = [ranker_top_n(ranker, users, hidden, scoring.n)[0] for ranker in scoring.rankers]
+        masked = masked_of_batch(batch, scoring)
+        best = [blend_top_n(prepared, users, masked, scoring.n)[0] for prepared in scoring.blends]
         indptr, items = _union(np.hstack(best), n_items)
         scored = [
             scores_and_moments(scoring.members[name], users, indptr, items, n_items)
-            for name in (ranker.blend.name for ranker in scoring.rankers)
+            for name in (prepared.blend.name for prepared in scoring.blends)
         ]
         targets = list_column(batch, TARGET_INDICES)
         members = len(scored)
@@ -145,7 +146,7 @@ def _assemble_candidates(
 
 
 def _deviations(moments: Float64, members: int) -> Float64:
-    """float64 [members] from mean and mean square of each user; 1 where all scores are equal."""
+    """float64 [members], from each user's mean and mean square; 1 where all scores are equal."""
     mean, square = moments.reshape(-1, members, 2).mean(axis=0).T
     variance = np.maximum(square - mean**2, 0.0)
     return np.where(variance > 0.0, np.sqrt(variance), 1.0)

@@ -1,4 +1,4 @@
-"""A sample of validation users, and how well members and towers rank for them."""
+"""Collect validation users, and measure on them how well members and towers rank."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from m6rec.kernels.arrays.rows import Int32, Int64, Rows
 from m6rec.kernels.evaluation.metrics import hit_matrix, ndcg
 from m6rec.kernels.ranking.blending import Blend
 from m6rec.kernels.ranking.members import Member, UserBlock
-from m6rec.kernels.ranking.scoring import hidden_items, make_ranker, ranker_top_n, represent
+from m6rec.kernels.ranking.scoring import blend_top_n, masked_for_users, prepare_blend, represent
 from m6rec.spark.arrow_rows import (
     ROW_COLUMNS,
     list_column,
@@ -30,49 +30,50 @@ _TARGETS = "targets"
 
 @dataclass(frozen=True)
 class ValidationUsers:
-    """Users with held-out items.
+    """Users with held-out items, on whom members are measured.
 
     Attributes:
-        rows: their training rows.
+        rows: the users' training rows.
         recency: float32 [entries of rows]; how many of the user's interactions came later.
         target_indptr: int64 [n + 1] into targets.
         targets: int32; the held-out items.
-        forbidden: bool [items]; in no list.
+        masked_items: bool [items]; items that no list may hold.
     """
 
     rows: Rows
     recency: npt.NDArray[np.float32]
     target_indptr: Int64
     targets: Int32
-    forbidden: npt.NDArray[np.bool_]
+    masked_items: npt.NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def ndcg(self, member: Member, k: int) -> float:
-        """Mean NDCG@k of the member's lists, without items that the user has."""
+        """Mean NDCG@k of the member's lists; the users' own items are masked."""
         n = len(self)
         nothing = np.zeros((n, 0), np.float32)
         block = UserBlock(self.rows, nothing, nothing, {}, self.recency)
         blend = Blend(member.name, (member.name,), (1.0,), (1.0,))
         members = {member.name: member}
-        counts = np.zeros(len(self.forbidden), np.int64)
-        hidden = hidden_items([(self.rows.indptr, self.rows.item_indices)], n, self.forbidden)
-        ranker = make_ranker(blend, members, counts)
-        ranked, _ = ranker_top_n(ranker, represent(members, block), hidden, k)
+        counts = np.zeros(len(self.masked_items), np.int64)
+        seen = self.rows.indptr, self.rows.item_indices
+        masked = masked_for_users([seen], n, self.masked_items)
+        prepared = prepare_blend(blend, members, counts)
+        ranked, _ = blend_top_n(prepared, represent(members, block), masked, k)
         hits = hit_matrix(ranked, self.target_indptr, self.targets)
         return float(ndcg(hits, np.diff(self.target_indptr), k).mean())
 
 
 def collect_validation_users(
-    matrix: DataFrame, targets: DataFrame, forbidden: npt.NDArray[np.bool_]
+    matrix: DataFrame, targets: DataFrame, masked_items: npt.NDArray[np.bool_]
 ) -> ValidationUsers | None:
-    """The users of `targets` with their rows; None where there are none.
+    """Collect the users of `targets` with their rows; None where there are none.
 
     Args:
         matrix: columns of `user_item_matrix` for one fit.
-        targets: user_index, item_indices (held out); few enough to be collected.
-        forbidden: bool [items].
+        targets: user_index, item_indices (held out); few enough rows to collect.
+        masked_items: bool [items]; items that no list may hold.
     """
     held_out = targets.select(c.USER_INDEX, F.col(c.ITEM_INDICES).alias(_TARGETS))
     columns = (c.USER_INDEX, c.ITEM_INDICES, c.WEIGHTS, c.TIMES)
@@ -86,11 +87,8 @@ def collect_validation_users(
         recency_column(batch),
         indptr,
         items.astype(np.int32, copy=False),
-        forbidden,
+        masked_items,
     )
-
-
-_TARGETS = "targets"
 
 
 def validation_sample(
@@ -100,14 +98,17 @@ def validation_sample(
     maximum_users: int,
     seed: int,
 ) -> ValidationSample:
-    """Collect at most `maximum_users` users with held-out items, chosen by a hash.
+    """Collect at most `maximum_users` users with held-out items, chosen by a hash, for the towers.
 
     Args:
         matrix: user_index, item_indices, weights of the selection fit.
         targets: user_index, item_indices (held out).
         user_features: user_index, features; None where the towers have none.
-        maximum_users: bound of what is collected.
+        maximum_users: how many users are collected at most.
         seed: of the choice.
+
+    Raises:
+        DataError: no user has a held-out item.
     """
     order = F.xxhash64(F.col(c.USER_INDEX), F.lit(seed))
     chosen = targets.orderBy(order, c.USER_INDEX).limit(maximum_users)
