@@ -14,7 +14,7 @@ from m6rec.kernels.arrays.rows import Float64
 from m6rec.kernels.ratings.ratings import RATING_HYBRID, RATING_MEMBERS
 from m6rec.lakehouse import Lakehouse
 from m6rec.stages.training.ratings import (
-    choose_weights,
+    choose_rating_weights,
     predict_parts,
     predictions,
     rating_rows,
@@ -46,7 +46,7 @@ def _predict_fit(
     targets = rating_targets(splits, c.TARGET_FOLD_OF_FIT[fit])
     parts = predict_parts(rows, targets, model).cache()
     if weights is None:
-        weights = choose_weights(parts)
+        weights = choose_rating_weights(parts)
     lakehouse.write("rating_predictions", predictions(parts, rows, weights), fit=fit)
     chosen = {"members": RATING_MEMBERS, "weights": weights.tolist()}
     row = model_row(RATING_HYBRID, chosen)

@@ -59,7 +59,7 @@ from m6rec.tuning import (
     write_trials,
 )
 
-RUN_ID = "tune"
+TUNE_RUN_ID = "tune"
 STUDY_FILE = "study.sqlite"
 BEST_FILE = "best.yaml"
 TRIALS_FILE = "trials.csv"
@@ -217,7 +217,7 @@ def main(
         limits: dict[str, Any] = {"tune.trials": trials, "tune.seconds": seconds}
         given = tuple(f"{key}={value}" for key, value in limits.items() if value is not None)
         checked = read_config(config, (*(overrides or ()), *given), output)
-        chosen = run_id or RUN_ID
+        chosen = run_id or TUNE_RUN_ID
         print(f"run id {chosen}", flush=True)
         with session_of_job("m6rec tune") as spark:
             run_tuning(spark, checked, chosen, output if output is not None else Path("output"))

@@ -8,7 +8,7 @@ import csv
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +32,9 @@ _PROMISED = "fixed_params"
 _FINGERPRINT = "fingerprint"
 _SECONDS = "seconds"
 
-Values = Mapping[str, Any]
 Report = Callable[[float], None]
 # Measures a config. It may report a measure that comes earlier, which may end the trial there.
-Measure = Callable[[Config, Report], float]
+MeasureConfig = Callable[[Config, Report], float]
 
 
 def given_values(config: Config) -> dict[str, Any]:
@@ -97,7 +96,7 @@ def open_study(config: Config, file: Path) -> optuna.Study:
         load_if_exists=True,
         pruner=optuna.pruners.MedianPruner(),
     )
-    _check_same_config(study, config, file)
+    _check_same_study(study, config, file)
     # A sampler of one seed would propose the first trials of an earlier process again.
     study.sampler = optuna.samplers.TPESampler(seed=config.seed + len(study.trials))
     for killed in study.get_trials(states=(TrialState.RUNNING,)):
@@ -109,7 +108,7 @@ def open_study(config: Config, file: Path) -> optuna.Study:
     return study
 
 
-def _check_same_config(study: optuna.Study, config: Config, file: Path) -> None:
+def _check_same_study(study: optuna.Study, config: Config, file: Path) -> None:
     fingerprint = _fingerprint(config)
     found = study.user_attrs.get(_FINGERPRINT)
     if found is None:
@@ -145,7 +144,7 @@ def ended(study: optuna.Study) -> list[FrozenTrial]:
 def search(
     study: optuna.Study,
     config: Config,
-    measure: Measure,
+    measure: MeasureConfig,
     deadline: float | None,
     after_trial: Callable[[FrozenTrial], None],
 ) -> None:
@@ -167,7 +166,7 @@ def search(
 
 
 def _run_trial(
-    study: optuna.Study, trial: optuna.Trial, config: Config, measure: Measure
+    study: optuna.Study, trial: optuna.Trial, config: Config, measure: MeasureConfig
 ) -> FrozenTrial:
     def report(value: float) -> None:
         trial.report(value, step=0)

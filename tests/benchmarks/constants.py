@@ -13,7 +13,7 @@ from m6rec.config.models import SvdConfig
 from m6rec.kernels.arrays.communicator import Communicator, LocalCommunicator
 from m6rec.kernels.arrays.rows import Float32, Rows
 from m6rec.kernels.arrays.sparse_products import count_items, entries_by_item, popularity_order
-from m6rec.kernels.factors.als import train_als
+from m6rec.kernels.factors.als import alternating_least_squares
 from m6rec.kernels.factors.least_squares import add_sparse_terms, solve_rows
 from m6rec.kernels.factors.svd import _normalise, randomized_svd
 from m6rec.kernels.factors.svd import _sweep as _svd_sweep
@@ -101,7 +101,7 @@ def prepare_als_item_arrays(workspace: Workspace) -> Measure:
 
     def fit(iterations: int) -> None:
         settings = als_config(RANK, iterations)
-        train_als(rows, n_items, settings, workspace.seed, LocalCommunicator())
+        alternating_least_squares(rows, n_items, settings, workspace.seed, LocalCommunicator())
 
     fit(1)
     work = cost_model.als_iteration(

@@ -11,7 +11,7 @@ from m6rec.config.models import NeighboursConfig
 from m6rec.kernels.arrays.communicator import LocalCommunicator
 from m6rec.kernels.arrays.rows import Float32, Int32
 from m6rec.kernels.arrays.sparse_products import count_items
-from m6rec.kernels.factors.als import train_als
+from m6rec.kernels.factors.als import alternating_least_squares
 from m6rec.kernels.factors.projection import project
 from m6rec.kernels.ranking.blending import Blend
 from m6rec.kernels.ranking.members import DotMember, GivenEncoder, HistoryMember, Terms
@@ -48,7 +48,7 @@ def _vectors_of_case(workspace: Workspace) -> tuple[Float32, Float32]:
         return vectors(workspace, rank)
     rows, n_items = workspace.dataset.rows(), workspace.dataset.n_items
     settings = als_config(rank, _ITERATIONS)
-    model = train_als(rows, n_items, settings, workspace.seed, LocalCommunicator())
+    model = alternating_least_squares(rows, n_items, settings, workspace.seed, LocalCommunicator())
     return project(model, rows), model.scored_factors
 
 

@@ -12,8 +12,8 @@ from m6rec.kernels.ratings.rating_biases import fit_biases
 from m6rec.kernels.ratings.ratings import (
     RATING_MEMBERS,
     blend_weights,
+    fit_ratings,
     rating_parts,
-    train_ratings,
 )
 
 LOCAL = LocalCommunicator()
@@ -105,7 +105,7 @@ def test_low_rank_ratings_are_recovered_where_they_were_not_seen() -> None:
     config = RatingsConfig(
         rank=4, iterations=60, regularisation=1e-3, bias_iterations=30, choice_rank=2
     )
-    model = train_ratings(rows, ITEMS, config, 1, LOCAL)
+    model = fit_ratings(rows, ITEMS, config, 1, LOCAL)
     unseen = ~known
     indptr = np.concatenate([[0], np.cumsum(unseen.sum(axis=1))])
     parts = rating_parts(model, rows, indptr, np.nonzero(unseen)[1])
@@ -121,7 +121,7 @@ def test_a_user_and_an_item_without_ratings_get_the_mean() -> None:
     known[0], known[:, 0] = False, False
     rows = rows_of(np.full((USERS, ITEMS), 4.0), known)
     config = RatingsConfig(rank=2, choice_rank=2)
-    model = train_ratings(rows, ITEMS, config, 1, LOCAL)
+    model = fit_ratings(rows, ITEMS, config, 1, LOCAL)
     targets = np.zeros(USERS + 1, np.int64)
     targets[1:] = 1
     parts = rating_parts(model, rows, targets, np.zeros(1, np.int64))

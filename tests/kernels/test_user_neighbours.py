@@ -6,7 +6,7 @@ import scipy.sparse as sp
 
 from m6rec.kernels.arrays.rows import Float32, Rows, rows_from_scipy
 from m6rec.kernels.neighbours.user_neighbours import (
-    Candidates,
+    CandidateUsers,
     UserNeighbours,
     user_neighbour_search,
 )
@@ -32,7 +32,7 @@ def _scores(found: UserNeighbours, rows: Rows, n_items: int) -> Float32:
 
 def test_similarities_are_the_damped_cosines_computed_by_hand() -> None:
     rows = _rows(MATRIX)
-    found = user_neighbour_search(Candidates(rows), 4, 10, 0.5).find(rows)
+    found = user_neighbour_search(CandidateUsers(rows), 4, 10, 0.5).find(rows)
     # d = 2, 3, 1, 1: |u0|^2 = 2^-.5 + 3^-.5, |u2|^2 = 3^-.5 + 1, and they share item 1.
     shared = 3**-0.5
     other = shared / np.sqrt((2**-0.5 + shared) * (shared + 1))
@@ -43,13 +43,13 @@ def test_similarities_are_the_damped_cosines_computed_by_hand() -> None:
 
 def test_ties_go_to_the_lower_index_and_the_user_itself_is_left_out() -> None:
     rows = _rows(np.ones((4, 2)))
-    found = user_neighbour_search(Candidates(rows), 2, 2, 0.5).find(rows)
+    found = user_neighbour_search(CandidateUsers(rows), 2, 2, 0.5).find(rows)
     assert found.candidate_indices.reshape(4, 2).tolist() == [[1, 2], [0, 2], [0, 1], [0, 1]]
 
 
 def test_scores_add_the_neighbours_rows_by_similarity() -> None:
     rows = _rows(MATRIX)
-    search = user_neighbour_search(Candidates(rows), 4, 1, 0.5)
+    search = user_neighbour_search(CandidateUsers(rows), 4, 1, 0.5)
     scores = _scores(search.find(rows), rows, 4)
     npt.assert_allclose(scores[0], [1, 1, 0, 0], rtol=1e-6)
     npt.assert_allclose(scores[3], [0, 0, 0, 0])
@@ -60,7 +60,7 @@ def test_scores_add_the_neighbours_rows_by_similarity() -> None:
 def test_weighted_blocks_agree_with_the_dense_cosine_for_many_users() -> None:
     generator = np.random.default_rng(5)
     dense = np.where(generator.random((600, 20)) < 0.3, generator.integers(1, 4, (600, 20)), 0)
-    rows, candidates = _rows(dense), Candidates(_rows(dense).slice(0, 50))
+    rows, candidates = _rows(dense), CandidateUsers(_rows(dense).slice(0, 50))
     damping = np.maximum((dense[:50] > 0).sum(axis=0), 1) ** -0.3
     norms = np.maximum(np.sqrt((dense**2) @ damping), 1e-9)
     cosine = (dense * damping) @ dense[:50].T / np.outer(norms, norms[:50])
@@ -73,6 +73,6 @@ def test_weighted_blocks_agree_with_the_dense_cosine_for_many_users() -> None:
 
 
 def test_a_new_user_finds_neighbours_by_its_row_alone() -> None:
-    search = user_neighbour_search(Candidates(_rows(MATRIX)), 4, 10, 0.5)
+    search = user_neighbour_search(CandidateUsers(_rows(MATRIX)), 4, 10, 0.5)
     new = rows_from_scipy(sp.csr_matrix(MATRIX[:1]), np.array([99]))
     assert search.find(new).candidate_indices.tolist() == [0, 1, 2]

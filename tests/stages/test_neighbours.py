@@ -18,7 +18,7 @@ from m6rec.errors import DataError, M6RecError
 from m6rec.kernels.arrays.rows import Rows, rows_from_scipy
 from m6rec.kernels.neighbours import item_neighbours as kernel
 from m6rec.kernels.neighbours import ridge as ridge_kernel
-from m6rec.kernels.neighbours.user_neighbours import Candidates, user_neighbour_search
+from m6rec.kernels.neighbours.user_neighbours import CandidateUsers, user_neighbour_search
 from m6rec.lakehouse import Lakehouse
 from m6rec.stages.training import gram
 from m6rec.stages.training import neighbours as stage
@@ -168,7 +168,7 @@ def test_candidates_are_bounded_and_chosen_by_seed_alone(
 def test_no_candidates_give_every_user_an_empty_list(spark: SparkSession) -> None:
     empty = rows_from_scipy(sp.csr_matrix((4, N_ITEMS)))
     candidates = stage.candidate_users(_frame(spark, empty, 1), CONFIG, seed=1)
-    assert isinstance(candidates, Candidates)
+    assert isinstance(candidates, CandidateUsers)
     found = user_neighbour_search(candidates, N_ITEMS, 5, 0.5).find(empty)
     assert found.indptr.tolist() == [0] * 5
 

@@ -14,7 +14,7 @@ from m6rec.towers.batches import TrainingRows, take_rows
 from m6rec.towers.encoder import (
     ItemInputs,
     gate,
-    user_inputs,
+    user_factor_inputs,
 )
 from m6rec.towers.model import TowerShape
 
@@ -74,7 +74,7 @@ class ExampleDraw:
         negatives = generator.choice(self._warm, self.negatives, replace=False, shuffle=False)
         items, pair_item = self._place_items(negatives, targets.item_indices)
         return Example(
-            user_factors=user_inputs(self.factor_model, rest),
+            user_factors=user_factor_inputs(self.factor_model, rest),
             user_gates=gate(rest.counts, self.gate_half_count)
             * _kept(generator, len(rest), self.user_dropout),
             user_features=batch.features[usable],

@@ -10,7 +10,7 @@ from m6rec.kernels.arrays.rows import Float32, Float64, Int32, Rows
 from m6rec.kernels.evaluation.metrics import hit_matrix, ndcg
 from m6rec.towers.encoder import ItemInputs, TowerEncoder
 
-USERS_PER_BLOCK = 512
+USERS_RANKED_AT_ONCE = 512
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,14 @@ class ValidationSample:
         ranked = np.concatenate(
             [
                 self._rank(users, item_embeddings, start)
-                for start in range(0, len(users), USERS_PER_BLOCK)
+                for start in range(0, len(users), USERS_RANKED_AT_ONCE)
             ]
         )
         hits = hit_matrix(ranked, self.targets.indptr, self.targets.item_indices)
         return ndcg(hits, self.targets.counts, self.k)
 
     def _rank(self, users: Float32, item_embeddings: torch.Tensor, start: int) -> Int32:
-        block = self.rows.slice(start, min(start + USERS_PER_BLOCK, len(users)))
+        block = self.rows.slice(start, min(start + USERS_RANKED_AT_ONCE, len(users)))
         scores = torch.from_numpy(users[start : start + len(block)]) @ item_embeddings.T
         seen = np.repeat(np.arange(len(block)), block.counts), block.item_indices.astype(np.int64)
         scores[torch.from_numpy(seen[0]), torch.from_numpy(seen[1])] = -torch.inf

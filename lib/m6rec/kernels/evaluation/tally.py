@@ -27,12 +27,12 @@ from m6rec.kernels.neighbours.content import unit_rows
 ALL = "all"
 WARM = "warm"
 COLD_USERS = "cold_users"
-ACTIVITY = ("activity_low", "activity_middle", "activity_high")
+ACTIVITY_SEGMENTS = ("activity_low", "activity_middle", "activity_high")
 COLD_ITEMS = "cold_items"
-POPULARITY = ("popularity_head", "popularity_torso", "popularity_tail")
-USER_SEGMENTS = (ALL, COLD_USERS, *ACTIVITY)
+POPULARITY_SEGMENTS = ("popularity_head", "popularity_torso", "popularity_tail")
+USER_SEGMENTS = (ALL, COLD_USERS, *ACTIVITY_SEGMENTS)
 # The place of a segment here is the class of an item in `ItemSide.classes`.
-ITEM_SEGMENTS = (COLD_ITEMS, *POPULARITY)
+ITEM_SEGMENTS = (COLD_ITEMS, *POPULARITY_SEGMENTS)
 SEGMENTS = (*USER_SEGMENTS, WARM, *ITEM_SEGMENTS)
 COMPARED_METRICS = ("ndcg", "recall")
 
@@ -303,9 +303,9 @@ def _in_user_segment(segment: str, counts: Int64, plan: Plan) -> npt.NDArray[np.
     bounds = {
         ALL: (0, np.inf),
         COLD_USERS: (0, 0),
-        ACTIVITY[0]: (1, low),
-        ACTIVITY[1]: (low + 1, middle),
-        ACTIVITY[2]: (middle + 1, np.inf),
+        ACTIVITY_SEGMENTS[0]: (1, low),
+        ACTIVITY_SEGMENTS[1]: (low + 1, middle),
+        ACTIVITY_SEGMENTS[2]: (middle + 1, np.inf),
     }
     lowest, highest = bounds[segment]
     inside: npt.NDArray[np.bool_] = (counts >= lowest) & (counts <= highest)

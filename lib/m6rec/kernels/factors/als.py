@@ -105,7 +105,7 @@ class _Problem:
         return [self.threads.parts_of_rows(self.items.indptr, piece) for piece in self.pieces]
 
 
-def train_als(
+def alternating_least_squares(
     rows: Rows,
     n_items: int,
     config: AlsConfig,

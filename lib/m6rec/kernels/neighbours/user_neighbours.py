@@ -1,6 +1,6 @@
 """User neighbours among candidate users, whose rows travel like any item-side matrix.
 
-Candidates ("landmarks") are all users in small data and a bounded sample else, so that finding
+CandidateUsers ("landmarks") are all users in small data and a bounded sample else, so that finding
 the neighbours of any user, known or new, is a product of the user's row and one sparse matrix.
 The similarity is the cosine with damped popular items:
 
@@ -23,7 +23,7 @@ _USERS_PER_BLOCK = 256
 
 
 @dataclass(frozen=True)
-class Candidates:
+class CandidateUsers:
     """The rows of the users that may be neighbours.
 
     Attributes:
@@ -65,7 +65,7 @@ class UserNeighbourSearch:
         neighbours: how many to find.
     """
 
-    candidates: Candidates
+    candidates: CandidateUsers
     by_item_indptr: Int64
     by_item_indices: Int32
     by_item_values: Float32
@@ -107,7 +107,7 @@ class UserNeighbourSearch:
 
 
 def user_neighbour_search(
-    candidates: Candidates, n_items: int, neighbours: int, item_exponent: float
+    candidates: CandidateUsers, n_items: int, neighbours: int, item_exponent: float
 ) -> UserNeighbourSearch:
     """Arrange the candidates' rows by item, so that a user's search walks its own items only."""
     rows = candidates.rows

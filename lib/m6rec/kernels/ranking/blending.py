@@ -26,7 +26,7 @@ FACTOR_STEPS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0)
 # Relative gains of NDCG below which a step is not taken. A member enters by more than what
 # validation can tell, for an imitation of validation flatters some members over others; but for one
 # that is alone nearly as good as the best: what two such have in common is not what they err in.
-LEAST_GAIN = 1e-3
+LEAST_GAIN_OF_STEP = 1e-3
 LEAST_GAIN_OF_ENTRY = 5e-3
 NEARLY_BEST = 0.9
 
@@ -168,7 +168,8 @@ def choose_weights(candidates: Candidates, k: int, rounds: int) -> ChosenWeights
     best = max(singles)
     order = np.argsort(singles)[::-1]
     entries = [
-        LEAST_GAIN if single >= NEARLY_BEST * best else LEAST_GAIN_OF_ENTRY for single in singles
+        LEAST_GAIN_OF_STEP if single >= NEARLY_BEST * best else LEAST_GAIN_OF_ENTRY
+        for single in singles
     ]
     cells = [
         _Cell(weights, (int(member),), candidates.scores[member], entries[member])
@@ -255,7 +256,7 @@ class _Search:
                 chosen = int(np.argmax(values))
                 trial = cell.array.copy()
                 trial[cell.place] = steps[chosen]
-                least = LEAST_GAIN if current > 0.0 else cell.entry
+                least = LEAST_GAIN_OF_STEP if current > 0.0 else cell.entry
                 if values[chosen] > best * (1.0 + least) and trial.any():
                     blended += np.float32(steps[chosen] - current) * cell.scores
                     cell.array[cell.place] = steps[chosen]

@@ -14,14 +14,14 @@ import numpy.typing as npt
 from m6rec.kernels.arrays.rows import Float64, Int32, Int64, Rows, indptr_of
 from m6rec.kernels.neighbours.item_neighbours import ItemWeights
 
-HISTORY = "history"
-ATTRIBUTE = "attribute"
-POPULAR = "popular"
+HISTORY_REASON = "history"
+ATTRIBUTE_REASON = "attribute"
+POPULAR_REASON = "popular"
 POPULAR_WITH_ALL = "popular with all users"
-MODEL = "model"
+MODEL_REASON = "model"
 TASTE_OF_ALL = "the taste that your whole history shows"
 
-KINDS = (HISTORY, ATTRIBUTE, POPULAR, MODEL)
+KINDS = (HISTORY_REASON, ATTRIBUTE_REASON, POPULAR_REASON, MODEL_REASON)
 _HISTORY, _ATTRIBUTE, _POPULAR, _MODEL = range(len(KINDS))
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from m6rec.config.models import RatingsConfig
 from m6rec.kernels.arrays.communicator import Communicator
 from m6rec.kernels.arrays.rows import Float32, Float64, Int64, Rows
-from m6rec.kernels.factors.als import train_als
+from m6rec.kernels.factors.als import alternating_least_squares
 from m6rec.kernels.factors.projection import FactorModel, project
 from m6rec.kernels.ratings.choices import (
     ChoiceVectors,
@@ -53,7 +53,7 @@ class RatingModel:
     taste_regularisation: float
 
 
-def train_ratings(
+def fit_ratings(
     rows: Rows, n_items: int, config: RatingsConfig, seed: int, communicator: Communicator
 ) -> RatingModel:
     """Fit all members on the rows of all ranks; every rank returns the same model.
@@ -79,7 +79,7 @@ def train_ratings(
     audiences = item_audiences(
         residuals, n_items, places, config.audience_regularisation, communicator
     )
-    factors = train_als(residuals, n_items, config.als(), seed, communicator)
+    factors = alternating_least_squares(residuals, n_items, config.als(), seed, communicator)
     return RatingModel(biases, factors, choices, audiences, config.taste_regularisation)
 
 

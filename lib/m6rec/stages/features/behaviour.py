@@ -122,7 +122,7 @@ def event_mix(
     Returns:
         index_column and a double for each name `mix key=value`: the share of the row's events.
     """
-    pairs = _pairs(events, index_column)
+    pairs = _key_value_pairs(events, index_column)
     chosen = names or frequent_values(events, maximum_values)
     totals = events.groupBy(index_column).agg(F.count(F.lit(1)).alias("events"))
     counted = (
@@ -143,7 +143,12 @@ def frequent_values(events: DataFrame, maximum_values: int = 8) -> tuple[str, ..
 
     A key with one value only says nothing and is left out.
     """
-    counts = _pairs(events).groupBy("key", "name").count().orderBy("key", F.desc("count"), "name")
+    counts = (
+        _key_value_pairs(events)
+        .groupBy("key", "name")
+        .count()
+        .orderBy("key", F.desc("count"), "name")
+    )
     rows = counts.limit(10_000).collect()
     names: dict[str, list[str]] = {}
     for row in rows:
@@ -151,7 +156,7 @@ def frequent_values(events: DataFrame, maximum_values: int = 8) -> tuple[str, ..
     return tuple(name for each in names.values() if len(each) > 1 for name in each[:maximum_values])
 
 
-def _pairs(events: DataFrame, *kept: str) -> DataFrame:
+def _key_value_pairs(events: DataFrame, *kept: str) -> DataFrame:
     typed = F.struct(F.lit("event").alias("key"), F.col(c.EVENT_TYPE).alias("value"))
     context = F.transform(
         F.map_entries(F.coalesce(c.CONTEXT, F.create_map().cast("map<string,string>"))),

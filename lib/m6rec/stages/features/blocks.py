@@ -20,7 +20,7 @@ from m6rec.spark.arrow_rows import list_array, list_array_from_matrix, matrix_co
 KNOWN = "known"
 NUMERIC = "numeric"
 BEHAVIOUR = "behaviour"
-RAW = "raw"
+RAW_FEATURES = "raw"
 
 # Numbers say little about likeness beside words: a year apart is not a genre apart.
 CONTENT_WEIGHTS = {"multi_valued": 1.0, "text": 1.0, "categorical": 0.7, "numeric": 0.3}
@@ -191,7 +191,7 @@ def _encode(
         names=[
             index_column,
             KNOWN,
-            RAW,
+            RAW_FEATURES,
             c.CONTENT,
             c.ATTRIBUTES,
             c.TERM_INDICES,

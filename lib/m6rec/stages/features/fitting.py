@@ -33,7 +33,7 @@ from m6rec.stages.features.blocks import (
     BEHAVIOUR,
     KNOWN,
     NUMERIC,
-    RAW,
+    RAW_FEATURES,
     TokenBlock,
     fit_projection,
     list_counts,
@@ -245,10 +245,12 @@ def _fit_selection(
     if not names:
         return pipeline
     encoded = (
-        pipeline.encode(joined).select(KNOWN, array_to_vector(F.col(RAW)).alias(RAW)).persist()
+        pipeline.encode(joined)
+        .select(KNOWN, array_to_vector(F.col(RAW_FEATURES)).alias(RAW_FEATURES))
+        .persist()
     )
     selector = VarianceThresholdSelector(
-        featuresCol=RAW, outputCol="selected", varianceThreshold=config.minimum_variance
+        featuresCol=RAW_FEATURES, outputCol="selected", varianceThreshold=config.minimum_variance
     ).fit(encoded)
     kept = list(selector.selectedFeatures)
     if not kept:

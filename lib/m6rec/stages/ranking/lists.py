@@ -28,7 +28,7 @@ from m6rec.kernels.ranking.scoring import (
     prepare_blend,
     represent,
 )
-from m6rec.schemas import LISTS
+from m6rec.schemas import LISTS_TABLE
 from m6rec.spark.arrow_rows import (
     batches_of,
     list_array,
@@ -116,7 +116,7 @@ def user_inputs(
 
 def rank(users: DataFrame, scoring: Scoring) -> DataFrame:
     """The lists of every blend for every user: columns of table `lists` without run_id and fit."""
-    schema = T.StructType([f for f in LISTS.schema.fields if f.name not in (c.RUN_ID, c.FIT)])
+    schema = T.StructType([f for f in LISTS_TABLE.schema.fields if f.name not in (c.RUN_ID, c.FIT)])
     shipped = ship(users.sparkSession, scoring)
     return spread(users).mapInArrow(partial(_rank_partition, shipped=shipped), schema)
 

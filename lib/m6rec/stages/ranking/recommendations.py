@@ -19,10 +19,10 @@ from m6rec.kernels.arrays.rows import Float32
 from m6rec.kernels.arrays.strings import Strings
 from m6rec.kernels.neighbours.item_neighbours import ItemWeights
 from m6rec.kernels.ranking.explanation import (
-    ATTRIBUTE,
-    HISTORY,
+    ATTRIBUTE_REASON,
+    HISTORY_REASON,
     KINDS,
-    POPULAR,
+    POPULAR_REASON,
     POPULAR_WITH_ALL,
     TASTE_OF_ALL,
     ItemAttributes,
@@ -34,7 +34,7 @@ from m6rec.kernels.ranking.scoring import (
     part_scores,
     represent,
 )
-from m6rec.schemas import RECOMMENDATIONS
+from m6rec.schemas import RECOMMENDATIONS_TABLE
 from m6rec.spark.shipping import Shipped, ship
 from m6rec.stages.ranking.lists import (
     USERS_PER_BLOCK,
@@ -84,7 +84,7 @@ def recommend(
         c.GENERATED_AT: F.lit(explaining.generated_at),
     }
     apart = {c.RUN_ID, *constants}
-    schema = T.StructType([f for f in RECOMMENDATIONS.schema.fields if f.name not in apart])
+    schema = T.StructType([f for f in RECOMMENDATIONS_TABLE.schema.fields if f.name not in apart])
     shipped = ship(users.sparkSession, (scoring, explaining))
     named = users.join(user_ids, c.USER_INDEX, how="inner")
     lists = spread(named).mapInArrow(partial(_recommend_partition, shipped=shipped), schema)
@@ -171,7 +171,7 @@ def _reasons_column(reasons: Reasons, words: _Words) -> pa.Array:
     kinds = np.array(KINDS)[reasons.kinds]
     phrases_from = len(words.values) - 2
     places: npt.NDArray[Any] = np.select(
-        [kinds == HISTORY, kinds == ATTRIBUTE, kinds == POPULAR],
+        [kinds == HISTORY_REASON, kinds == ATTRIBUTE_REASON, kinds == POPULAR_REASON],
         [reasons.indices, words.attributes_from + reasons.indices, phrases_from],
         phrases_from + 1,
     )

@@ -18,7 +18,7 @@ from m6rec.config.models import AlsConfig, SvdConfig
 from m6rec.kernels.arrays.communicator import Communicator
 from m6rec.kernels.arrays.rows import Rows, indptr_of
 from m6rec.kernels.arrays.sparse_products import count_items
-from m6rec.kernels.factors.als import train_als as train_als_on_rows
+from m6rec.kernels.factors.als import alternating_least_squares
 from m6rec.kernels.factors.projection import ATTRIBUTE_WEIGHT, FactorModel
 from m6rec.kernels.factors.svd import randomized_svd, svd_factor_model
 from m6rec.kernels.neighbours.item_neighbours import largest_in_rows
@@ -140,14 +140,14 @@ def _als_program(
     checkpoint_path: str | None,
 ) -> Iterator[pa.RecordBatch]:
     if checkpoint_path is None:
-        model = train_als_on_rows(rows, n_items, config, seed, communicator)
+        model = alternating_least_squares(rows, n_items, config, seed, communicator)
     else:
         fingerprint = checkpoint_fingerprint(rows, n_items, config, seed, communicator)
         start = resume_from_checkpoint(
             checkpoint_path, fingerprint, (n_items, config.rank), communicator
         )
         write = partial(write_checkpoint, checkpoint_path, fingerprint)
-        model = train_als_on_rows(rows, n_items, config, seed, communicator, write, start)
+        model = alternating_least_squares(rows, n_items, config, seed, communicator, write, start)
     # Terms are no users.
     counts = count_items(rows.slice(int(np.searchsorted(rows.user_index, 0)), len(rows)), n_items)
     communicator.all_reduce(counts)

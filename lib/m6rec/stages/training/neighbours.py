@@ -41,7 +41,7 @@ from m6rec.kernels.neighbours.ridge import (
     solve_targets,
     uses_all_candidates,
 )
-from m6rec.kernels.neighbours.user_neighbours import Candidates
+from m6rec.kernels.neighbours.user_neighbours import CandidateUsers
 from m6rec.spark.arrow_rows import ROW_COLUMNS, rows_from_batch
 from m6rec.spark.shipping import Shipped, ship
 from m6rec.stages.training.gram import MatrixStatistics, gram_pieces, matrix_statistics
@@ -164,7 +164,7 @@ def train_content_neighbours(
     return transpose(item_weights_of_pieces(collect_pieces(solved), n_items))
 
 
-def candidate_users(matrix: DataFrame, config: NeighboursConfig, seed: int) -> Candidates:
+def candidate_users(matrix: DataFrame, config: NeighboursConfig, seed: int) -> CandidateUsers:
     """At most `maximum_candidate_users` users with history, by smallest seeded hash; collected.
 
     Args:
@@ -178,7 +178,7 @@ def candidate_users(matrix: DataFrame, config: NeighboursConfig, seed: int) -> C
     )
     pack = partial(_pack_rows_partition, maximum_history=config.maximum_history)
     pieces = sorted_by_key(collect_pieces(chosen.mapInArrow(pack, PACKED_SCHEMA)))
-    return Candidates(Rows(pieces.keys, pieces.indptr, pieces.indices, pieces.values))
+    return CandidateUsers(Rows(pieces.keys, pieces.indptr, pieces.indices, pieces.values))
 
 
 def gram_entries(n_items: int, candidates: int) -> int:

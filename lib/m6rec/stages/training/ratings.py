@@ -98,7 +98,7 @@ def predict_parts(rows: DataFrame, targets: DataFrame, model: RatingModel) -> Da
     return joined.mapInArrow(partial(_parts_partition, shipped=shipped), _PARTS_SCHEMA)
 
 
-def choose_weights(parts: DataFrame) -> Float64:
+def choose_rating_weights(parts: DataFrame) -> Float64:
     """The blend's weights by least squares on validation: float64 [members].
 
     Args:
@@ -162,7 +162,7 @@ def _gathered(
 def _program(
     rows: Rows, communicator: Communicator, n_items: int, config: RatingsConfig, seed: int
 ) -> Iterator[pa.RecordBatch]:
-    model = kernel.train_ratings(rows, n_items, config, seed, communicator)
+    model = kernel.fit_ratings(rows, n_items, config, seed, communicator)
     if communicator.rank == 0:
         yield from hand_over(model)
 
