@@ -5,7 +5,6 @@ trained ends there. Started again with the same output and run id, the search go
 best.yaml, which pipeline takes, trials.csv and study.sqlite (Optuna's) in the output folder.
 """
 
-import hashlib
 import json
 import shutil
 import time
@@ -39,6 +38,8 @@ from m6rec.command_line import (
     read_config,
 )
 from m6rec.config.run import Config
+from m6rec.files import written_whole
+from m6rec.fingerprints import fingerprint_of
 from m6rec.fits.members import member_names, validation_candidates
 from m6rec.kernels.ranking.blending import blended_scores, choose_weights, ndcg_of_users
 from m6rec.lakehouse import Lakehouse
@@ -82,7 +83,7 @@ class Stage:
     def fingerprint(self, config: Config) -> str:
         """SHA-256 of those sections."""
         sections = config.model_dump(mode="json", include=set(self.sections))
-        return hashlib.sha256(json.dumps(sections, sort_keys=True).encode()).hexdigest()
+        return fingerprint_of(sections)
 
 
 BEFORE_TOWERS = (
@@ -129,10 +130,8 @@ class LatestTables:
         return True
 
     def _record(self, made: Mapping[str, str]) -> None:
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = self._file.with_suffix(".unfinished")
-        unfinished.write_text(json.dumps(made))
-        unfinished.replace(self._file)
+        with written_whole(self._file) as unfinished:
+            unfinished.write_text(json.dumps(made))
 
 
 def run_tuning(spark: SparkSession, config: Config, run_id: str, output: Path) -> optuna.Study:

@@ -188,19 +188,10 @@ def slice_training_rows(block: TrainingRows, start: int, stop: int) -> TrainingR
     return TrainingRows(block.rows.slice(start, stop), block.features[start:stop])
 
 
-def take_rows(rows: Rows, order: npt.NDArray[np.int64]) -> Rows:
-    """The rows at the places `order` int64 [n], in that order."""
-    counts = rows.counts[order]
-    indptr = indptr_of(counts)
-    shifts = np.repeat(rows.indptr[order] - indptr[:-1], counts)
-    entries = np.arange(indptr[-1], dtype=np.int64) + shifts
-    return Rows(rows.user_index[order], indptr, rows.item_indices[entries], rows.weights[entries])
-
-
 def _shuffled(pool: list[TrainingRows], generator: np.random.Generator) -> TrainingRows:
     together = concatenate_training_rows(pool)
     order = generator.permutation(len(together)).astype(np.int64)
-    return TrainingRows(take_rows(together.rows, order), together.features[order])
+    return TrainingRows(together.rows.take(order), together.features[order])
 
 
 def _owned_tensor(values: npt.NDArray[Any]) -> torch.Tensor:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from m6rec.config.models import TowersConfig
 from m6rec.kernels.arrays.rows import Float32, Int64, Rows, indptr_of
-from m6rec.towers.batches import TrainingRows, take_rows
+from m6rec.towers.batches import TrainingRows
 from m6rec.towers.encoder import (
     ItemInputs,
     gate,
@@ -69,7 +69,7 @@ class ExampleDraw:
 
     def __call__(self, batch: TrainingRows, generator: np.random.Generator) -> Example:
         usable, rest, targets = split_targets(batch.rows, self.config.target_share, generator)
-        whole = take_rows(batch.rows, usable)
+        whole = batch.rows.take(usable)
         # Without replacement; in a small catalogue these are all items, and the loss is exact.
         negatives = generator.choice(self._warm, self.negatives, replace=False, shuffle=False)
         items, pair_item = self._place_items(negatives, targets.item_indices)

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from m6rec import columns as c
 from m6rec.errors import DataError
+from m6rec.files import written_whole
 from m6rec.kernels.arrays.rows import Float32, Int64, Rows, indptr_of
 
 MANIFEST_FILE = "manifest.json"
@@ -126,10 +127,8 @@ def write_row_file(path: Path, rows: Rows, features: Float32 | None, width: int)
         for name, array in zip(columns, arrays, strict=True)
     ]
     table = pa.table(arrays, schema=pa.schema(fields))
-    # A retried task must never leave half a file under the final name.
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    pq.write_table(table, unfinished, row_group_size=max(len(sizes), 1))
-    unfinished.replace(path)
+    with written_whole(path) as unfinished:
+        pq.write_table(table, unfinished, row_group_size=max(len(sizes), 1))
 
 
 def _pack_bounds(indptr: Int64, width: int) -> Int64:

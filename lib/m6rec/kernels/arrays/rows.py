@@ -17,6 +17,21 @@ def indptr_of(counts: npt.ArrayLike) -> Int64:
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(np.asarray(counts, dtype=np.int64))])
 
 
+def entries_of_rows(indptr: Int64, rows: Int64) -> tuple[Int64, Int64]:
+    """Where the entries of chosen rows are, row by row.
+
+    Args:
+        indptr: int64 [n + 1].
+        rows: int64 [m]; the chosen rows, in any order.
+
+    Returns:
+        The chosen rows' own indptr, int64 [m + 1], and the positions of their entries, int64.
+    """
+    counts = np.diff(indptr)[rows]
+    own = indptr_of(counts)
+    return own, np.arange(own[-1]) + np.repeat(indptr[rows] - own[:-1], counts)
+
+
 @dataclass(frozen=True)
 class Rows:
     """A block of rows of the user-item matrix in compressed sparse row form.
@@ -54,6 +69,13 @@ class Rows:
             self.indptr[start : stop + 1] - low,
             self.item_indices[low:high],
             self.weights[low:high],
+        )
+
+    def take(self, places: Int64) -> "Rows":
+        """The rows at `places`, int64 [m], in that order."""
+        indptr, entries = entries_of_rows(self.indptr, places)
+        return Rows(
+            self.user_index[places], indptr, self.item_indices[entries], self.weights[entries]
         )
 
     def to_scipy(self, n_items: int) -> sp.csr_matrix:

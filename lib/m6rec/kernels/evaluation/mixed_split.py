@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from m6rec.kernels.arrays.hashing import hash_of_columns
 from m6rec.kernels.arrays.rows import Int32, Int64, indptr_of
 
 # Enough peers of an item to rank a history by; a popular item has as many as the sample has users.
@@ -58,13 +59,13 @@ def choose_mixed(
     counts = np.diff(indptr)
     rows = np.repeat(np.arange(len(users)), counts)
     held = np.where(counts >= 2, np.maximum(1, np.floor(share * counts)), 0).astype(np.int64)
-    drawn = draw(users[rows], items, seed)
+    drawn = hash_of_columns(*seed, users[rows], items)
     chosen = _place_in_row(rows, indptr, (drawn,)) == 0
     likeness = _likeness(indptr, items, items[chosen], sample)
     likeness[chosen] = np.inf
     # Ties go by a draw of their own: by index they would go to the popular, whose indices are
     # small, and by the first draw they would lean on the chance part.
-    ties = draw(users[rows], items, (seed[0], seed[1] + _TIES_SALT))
+    ties = hash_of_columns(seed[0], seed[1] + _TIES_SALT, users[rows], items)
     alike = _place_in_row(rows, indptr, (ties, -likeness)) < ((held + 1) // 2)[rows]
     chance = _place_in_row(rows, indptr, (drawn, alike)) < (held // 2)[rows]
     flags: npt.NDArray[np.bool_] = alike | chance
@@ -77,17 +78,6 @@ def _place_in_row(rows: Int64, indptr: Int64, keys: tuple[npt.NDArray[Any], ...]
     places = np.empty(len(rows), dtype=np.int64)
     places[order] = np.arange(len(rows)) - indptr[rows]
     return places
-
-
-def draw(users: Int64, items: Int32, seed: tuple[int, int]) -> npt.NDArray[np.uint64]:
-    """uint64 [entries]: a hash of seed, user and item (the finaliser of splitmix64, chained)."""
-    state = np.zeros(len(users), dtype=np.uint64)
-    for part in (*(np.uint64(value) for value in seed), users, items):
-        state = state + np.asarray(part).astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
-        state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        state = state ^ (state >> np.uint64(31))
-    return state
 
 
 def _likeness(

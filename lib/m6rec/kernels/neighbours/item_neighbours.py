@@ -15,6 +15,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from m6rec.errors import DataError
+from m6rec.kernels.arrays.hashing import hash_of_pair
 from m6rec.kernels.arrays.rows import Float32, Float64, Int32, Int64, Rows, indptr_of
 
 # One unit of the largest possible contribution in fixed point: 2^31 of them fit an int64.
@@ -376,16 +377,6 @@ def _sort_touched(touched: Int32, n_touched: int, row_sums: Int64) -> None:
 
 
 @numba.njit(cache=True)
-def _hash(user: int, item: int) -> np.uint64:
-    """SplitMix64 of the pair (Steele, Lea and Flood 2014)."""
-    x = np.uint64(user) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(item)
-    x += np.uint64(0x9E3779B97F4A7C15)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
-
-
-@numba.njit(cache=True)
 def _sampled(user_index: Int64, indptr: Int64, items: Int32, maximum: int) -> Int64:
     keep = np.empty(len(items), np.int64)
     filled = 0
@@ -398,7 +389,7 @@ def _sampled(user_index: Int64, indptr: Int64, items: Int32, maximum: int) -> In
             continue
         hashes = np.empty(stop - start, np.uint64)
         for p in range(start, stop):
-            hashes[p - start] = _hash(user_index[row], items[p])
+            hashes[p - start] = hash_of_pair(user_index[row], items[p])
         chosen = np.sort(np.argsort(hashes)[:maximum])
         for p in chosen:
             keep[filled] = start + p

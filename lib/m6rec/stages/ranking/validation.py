@@ -22,6 +22,7 @@ from m6rec.spark.arrow_rows import (
     recency_column,
     rows_from_batch,
 )
+from m6rec.stages.pairs.matrix import sample_users
 from m6rec.stages.training.tower_rows import feature_width, join_features
 from m6rec.towers.validation import ValidationSample
 
@@ -110,8 +111,7 @@ def validation_sample(
     Raises:
         DataError: no user has a held-out item.
     """
-    order = F.xxhash64(F.col(c.USER_INDEX), F.lit(seed))
-    chosen = targets.orderBy(order, c.USER_INDEX).limit(maximum_users)
+    chosen = sample_users(targets, maximum_users, seed, second_draw=True)
     held_out = chosen.select(c.USER_INDEX, F.col(c.ITEM_INDICES).alias(_TARGETS))
     frame = held_out.join(matrix.select(*ROW_COLUMNS), c.USER_INDEX)
     width = 0

@@ -27,7 +27,6 @@ from m6rec.stages.training.pieces import (
     collect_pieces,
     pack_pieces,
     packed_pieces,
-    select_rows,
     task_count,
     unpack_pieces,
 )
@@ -212,7 +211,7 @@ def _send_partition(
             touching = np.unique(row_of_entry[block_of_entry == block])
             if not len(touching):
                 continue
-            part = select_rows(rows, touching)
+            part = rows.take(touching)
             packed = pack_pieces(
                 Pieces(part.user_index, part.indptr, part.item_indices, part.weights)
             )

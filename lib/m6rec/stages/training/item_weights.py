@@ -11,14 +11,13 @@ from pyspark.sql import types as T
 
 from m6rec import columns as c
 from m6rec.errors import DataError
-from m6rec.kernels.arrays.rows import Int64, Rows, indptr_of
+from m6rec.kernels.arrays.rows import Int64, entries_of_rows, indptr_of
 from m6rec.kernels.neighbours.item_neighbours import ItemWeights
 from m6rec.spark.arrow_rows import list_array, rows_from_batches
 from m6rec.spark.shipping import Shipped, ship
 from m6rec.stages.training.pieces import (
     COST_PER_TASK,
     Pieces,
-    select_rows,
     sorted_by_key,
     task_count,
 )
@@ -76,14 +75,13 @@ def _weights_partition(
 
 
 def _weights_batch(weights: ItemWeights, items: Int64, method: str) -> pa.RecordBatch:
-    rows = Rows(np.arange(len(weights)), weights.indptr, weights.neighbour_indices, weights.weights)
-    part = select_rows(rows, items)
+    indptr, entries = entries_of_rows(weights.indptr, items)
     return pa.RecordBatch.from_arrays(
         [
             pa.array([method] * len(items), pa.string()),
-            pa.array(part.user_index),
-            list_array(part.indptr, part.item_indices),
-            list_array(part.indptr, part.weights),
+            pa.array(items),
+            list_array(indptr, weights.neighbour_indices[entries]),
+            list_array(indptr, weights.weights[entries]),
         ],
         names=[c.METHOD, c.ITEM_INDEX, c.NEIGHBOUR_INDICES, c.WEIGHTS],
     )

@@ -44,6 +44,7 @@ from m6rec.kernels.neighbours.ridge import (
 from m6rec.kernels.neighbours.user_neighbours import CandidateUsers
 from m6rec.spark.arrow_rows import ROW_COLUMNS, rows_from_batch
 from m6rec.spark.shipping import Shipped, ship
+from m6rec.stages.pairs.matrix import sample_users
 from m6rec.stages.training.gram import MatrixStatistics, gram_pieces, matrix_statistics
 from m6rec.stages.training.item_weights import item_weights_of_pieces
 from m6rec.stages.training.pieces import (
@@ -170,12 +171,8 @@ def candidate_users(matrix: DataFrame, config: NeighboursConfig, seed: int) -> C
     Args:
         matrix: user_index, item_indices, weights of one fit.
     """
-    chosen = (
-        matrix.where(F.size(c.ITEM_INDICES) > 0)
-        .select(*ROW_COLUMNS)
-        .orderBy(F.xxhash64(F.col(c.USER_INDEX), F.lit(seed)), F.col(c.USER_INDEX))
-        .limit(config.maximum_candidate_users)
-    )
+    with_history = matrix.where(F.size(c.ITEM_INDICES) > 0).select(*ROW_COLUMNS)
+    chosen = sample_users(with_history, config.maximum_candidate_users, seed, second_draw=True)
     pack = partial(_pack_rows_partition, maximum_history=config.maximum_history)
     pieces = sorted_by_key(collect_pieces(chosen.mapInArrow(pack, PACKED_SCHEMA)))
     return CandidateUsers(Rows(pieces.keys, pieces.indptr, pieces.indices, pieces.values))

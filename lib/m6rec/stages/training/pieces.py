@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
-from m6rec.kernels.arrays.rows import Float32, Int32, Int64, Rows, indptr_of
+from m6rec.kernels.arrays.rows import Float32, Int32, Int64, entries_of_rows, indptr_of
 
 COST_PER_TASK = 1_000_000
 PIECE_ENTRIES = 2_000_000
@@ -32,15 +32,6 @@ class Pieces:
     indptr: Int64
     indices: Int32
     values: Float32
-
-
-def select_rows(rows: Rows, chosen: Int64) -> Rows:
-    counts = rows.counts[chosen]
-    indptr = indptr_of(counts)
-    positions = np.arange(indptr[-1]) + np.repeat(rows.indptr[chosen] - indptr[:-1], counts)
-    return Rows(
-        rows.user_index[chosen], indptr, rows.item_indices[positions], rows.weights[positions]
-    )
 
 
 def packed_pieces(pieces: Pieces) -> Iterator[pa.RecordBatch]:
@@ -106,9 +97,8 @@ def collect_pieces(packed: DataFrame) -> Pieces:
 
 def sorted_by_key(pieces: Pieces) -> Pieces:
     order = np.argsort(pieces.keys, kind="stable")
-    rows = Rows(pieces.keys, pieces.indptr, pieces.indices, pieces.values)
-    part = select_rows(rows, order)
-    return Pieces(part.user_index, part.indptr, part.item_indices, part.weights)
+    indptr, entries = entries_of_rows(pieces.indptr, order)
+    return Pieces(pieces.keys[order], indptr, pieces.indices[entries], pieces.values[entries])
 
 
 def task_count(spark: SparkSession) -> int:
