@@ -89,7 +89,7 @@ def _trained(inputs: TowerInputs, method: str) -> TowerEncoder:
 def _seconds_of_training(fit: Fit) -> float:
     """What the fit of all pairs took, by its own record."""
     return sum(
-        epoch["seconds"]
+        float(epoch["seconds"])
         for method in fit.config.towers.inputs
         for epoch in fit.model("towers", method)["history"]
     )

@@ -30,8 +30,8 @@ from m6rec.stages.training.neighbours import train_ridge
 RIDGE = "neighbours.ridge"
 RECENCY = "neighbours.recency_scale"
 UNOBSERVED = "factors.als.unobserved_total"
-ATTRIBUTES = "factors.als.attribute_weight"
-RANK = "factors.als.rank"
+ALS_ATTRIBUTE_WEIGHT = "factors.als.attribute_weight"
+ALS_RANK = "factors.als.rank"
 EXPONENTS = ({"user_exponent": 0.1, "item_exponent": 0.2},)
 # The values that are tried, as multiples of the config's own.
 PENALTIES = (0.5, 2.0)
@@ -83,7 +83,7 @@ def search_settings(fit: Fit, search: Search) -> None:
     users = collect_validation_users(
         member_inputs(fit, ("ridge",)),
         fit.sample_targets(fit.config.settings.users),
-        fit.unlisted_items,
+        fit.masked_items,
     )
     if users is None:
         return
@@ -190,7 +190,7 @@ def _try_ranks(config: Config, search: Search, measure: Measure, rows: int) -> N
     search.seconds -= cost(als.rank)
     best = measure(search.chosen)
     for rank in affordable:
-        best = search.try_in_turn(measure, [{RANK: rank}], best, cost(rank))
+        best = search.try_in_turn(measure, [{ALS_RANK: rank}], best, cost(rank))
 
 
 def _directions(model: FactorModel) -> Member:
@@ -212,7 +212,7 @@ def _attribute_values(config: Config) -> list[Values]:
     als = config.factors.als
     if config.features.items is None or "attribute_weight" in als.model_fields_set:
         return []
-    return [{ATTRIBUTES: weight} for weight in ATTRIBUTE_WEIGHTS]
+    return [{ALS_ATTRIBUTE_WEIGHT: weight} for weight in ATTRIBUTE_WEIGHTS]
 
 
 def _als_values(config: Config) -> list[Values]:

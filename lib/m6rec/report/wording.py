@@ -15,7 +15,7 @@ METRIC_NAMES: Mapping[str, str] = MappingProxyType(
         "f1": "F1",
         "map": "MAP",
         "mrr": "MRR",
-        "accuracy": "Accuracy",
+        "hit_rate": "Hit rate (accuracy)",
         "coverage": "Coverage",
         "novelty": "Novelty",
         "diversity": "Diversity",
