@@ -95,7 +95,10 @@ def _write_tables(folder: Path) -> dict[str, str]:
     names = [f"{colour}-{item}" for colour in COLOURS for item in range(ITEMS_OF_COLOUR)]
     items = [(name, name.partition("-")[0]) for name in (*names, NEW_ITEM)]
     _write(pd.DataFrame(items, columns=[c.ITEM_ID, "colour"]), folder / "items.parquet")
-    _write(pd.DataFrame({c.USER_ID: [STRANGER], "age": [30]}), folder / "users.parquet")
+    users = [f"{colour}-{user}" for colour in COLOURS for user in range(USERS_OF_COLOUR[colour])]
+    ages = [20 + number % 7 for number in range(len(users) + 1)]
+    frame = pd.DataFrame({c.USER_ID: [*users, STRANGER], "age": ages})
+    _write(frame, folder / "users.parquet")
     return withheld
 
 
