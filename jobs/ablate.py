@@ -1,8 +1,8 @@
 """Measure on validation what each part of the towers is worth, by training without it.
 
-Job `train_hybrid` measures the members of the hybrid, whose scores it has. Parts that
-`ablation.seconds` do not suffice for are left out, and all are where only cold items are ranked:
-there the towers are not validated.
+Each part costs a training. Parts for which `ablation.seconds` do not suffice are left out. Where
+only cold items are ranked, the towers are not validated, and no part is measured. (The members of
+the hybrid are measured by job `train_hybrid`, which has their scores.)
 """
 
 import time
@@ -44,7 +44,7 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
             lakehouse.write_rows("ablations", rows, model=FUSION)
     if left_out:
         print(
-            f"ablate: without measure of {', '.join(left_out)}: a training takes {expected:.0f} s,"
+            f"ablate: {', '.join(left_out)} not measured: a training takes {expected:.0f} s and"
             f" ablation.seconds is {config.ablation.seconds:.0f}",
             flush=True,
         )
@@ -89,7 +89,7 @@ def _trained(inputs: TowerInputs, method: str) -> TowerEncoder:
 def _seconds_of_training(fit: Fit) -> float:
     """What the fit of all pairs took, by its own record."""
     return sum(
-        epoch["seconds"]
+        float(epoch["seconds"])
         for method in fit.config.towers.inputs
         for epoch in fit.model("towers", method)["history"]
     )

@@ -25,7 +25,8 @@ from m6rec.stages.features.kinds import infer_kinds
 from m6rec.stages.features.pipeline import FeaturePipeline
 from m6rec.stages.features.reading import item_matrix
 
-# Breadth of taste looks at the items' content, which then goes to every worker: only while small.
+# A user's breadth of taste is computed from the items' content, which every worker then holds: it
+# is left out where that content has more numbers than this.
 _LARGEST_SHIPPED_CONTENT = 50_000_000
 
 
@@ -119,12 +120,12 @@ def _read_attributes(
     id_column: str,
     index_column: str,
 ) -> _Attributes | None:
-    """The owner's table by dense index; of several rows with one id the one of least hash."""
+    """The owner's table by dense index; of several rows of an id, the one with the least hash."""
     if source is None:
         return None
     titles = () if source.title is None else (source.title,)
     frame = read_source(lakehouse.spark, source.source, (source.id, *titles))
-    # A title is read as text, though all titles are distinct as ids are.
+    # A title is text: without this, its values would look like ids, since no two are equal.
     overrides: dict[str, FeatureKind] = dict.fromkeys(titles, "text")
     kinds = infer_kinds(frame, source.id, {**overrides, **source.kinds})
     owner_columns = [name for name in frame.columns if name != source.id]

@@ -1,10 +1,10 @@
 """Choose the few settings that matter most, by validation, before any model is trained.
 
-Tried are the ridge's exponents and penalty, the scale of recency, the weights that ALS gives to
-the items' attributes and to what was not observed, and its rank. The later jobs follow what is
-chosen. What the config sets stays as it is set, except for the ranks that `settings.als_ranks`
-names. How many trials there are follows from `settings.seconds` and the size of the data, not from
-the clock, so that a run can be repeated.
+The job tries exponents and penalties of the ridge, scales of recency, and for ALS its rank and the
+weights that it gives to the items' attributes and to what was not observed. The later jobs use what
+is chosen. A key that the config sets keeps its value, except for the ranks that
+`settings.als_ranks` names. The number of trials follows from `settings.seconds` and the size of the
+data, not from the clock, so that a run can be repeated.
 """
 
 from m6rec import columns as c
@@ -18,7 +18,7 @@ from m6rec.runs import Job
 
 
 def run(lakehouse: Lakehouse, config: Config) -> None:
-    """Try values by turns on a sample of validation users, and record the best."""
+    """Try values in turn on a sample of validation users, and record the best."""
     fit = Fit(lakehouse, config, c.SELECTION)
     search = Search(config.settings.seconds)
     if search.seconds > 0.0:

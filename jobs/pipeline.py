@@ -36,7 +36,7 @@ from m6rec.spark.sources import check_sources
 
 NARROWEST = 110
 
-JOBS: tuple[Job, ...] = (
+JOBS_IN_ORDER: tuple[Job, ...] = (
     prepare_interactions.JOB,
     build_features.JOB,
     choose_settings.JOB,
@@ -54,7 +54,7 @@ JOBS: tuple[Job, ...] = (
 def jobs_of(config: Config) -> tuple[Job, ...]:
     """The jobs of a run, in order: ratings are predicted only where there are ratings."""
     left_out = None if config.ratings.enabled else train_ratings.JOB
-    return tuple(job for job in JOBS if job is not left_out)
+    return tuple(job for job in JOBS_IN_ORDER if job is not left_out)
 
 
 def run_pipeline(spark: SparkSession, config: Config, run_id: str, output: Path) -> Lakehouse:

@@ -34,14 +34,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Pairs:
-    """User-item pairs of the sources; user_id and item_id, or the indices in their place."""
+    """The user-item pairs of each source, by user_id and item_id or by their dense indices."""
 
     interactions: DataFrame
     test: DataFrame | None
     validation: DataFrame | None
 
     def all(self) -> list[DataFrame]:
-        """Those that there are."""
+        """The tables of pairs that the owner gave."""
         frames = (self.interactions, self.test, self.validation)
         return [frame for frame in frames if frame is not None]
 

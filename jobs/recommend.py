@@ -13,12 +13,12 @@ from m6rec.fits.fit import Fit, fits_of
 from m6rec.fits.members import member_inputs, member_names, read_blends, read_members
 from m6rec.job_records import RECOMMEND
 from m6rec.kernels.ranking.blending import Blend
-from m6rec.kernels.ranking.members import Member
+from m6rec.kernels.ranking.members import DotMember, Member
 from m6rec.lakehouse import Lakehouse
 from m6rec.rankers import FUSION
 from m6rec.runs import Job
 from m6rec.spark.sources import read_source
-from m6rec.stages.pairs.catalogue import catalogue_words, forbidden_items
+from m6rec.stages.pairs.catalogue import catalogue_words, masked_by_rules
 from m6rec.stages.ranking.embeddings import item_embeddings, user_embeddings
 from m6rec.stages.ranking.lists import make_scoring, rank
 from m6rec.stages.ranking.recommendations import Explaining, recommend
@@ -51,7 +51,7 @@ def rank_for_evaluation(fit: Fit, blends: tuple[Blend, ...]) -> dict[str, Member
         members,
         tuple(blend for blend in blends if blend.name in evaluate.rankers),
         fit.item_counts,
-        forbidden=fit.unlisted_items,
+        masked_items=fit.masked_items,
         mask_seen=True,
         n=max(evaluate.ks),
     )
@@ -90,7 +90,7 @@ def publishable(
         members,
         (blend,),
         fit.item_counts,
-        forbidden=forbidden_items(lakehouse.read("catalogue"), fit.n_items, allowed, excluded),
+        masked_items=masked_by_rules(lakehouse.read("catalogue"), fit.n_items, allowed, excluded),
         mask_seen=rules.mask_seen,
         n=settings.top_n,
     )
@@ -101,10 +101,11 @@ def publishable(
 
 def embed(fit: Fit, members: dict[str, Member]) -> None:
     """The embeddings of the fusion model, for readers of the tables."""
-    names = [name for name in member_names(FUSION, fit.config) if name in members]
-    if not names:
+    named = {name: members.get(name) for name in member_names(FUSION, fit.config)}
+    parts = [member for member in named.values() if isinstance(member, DotMember)]
+    if not parts:
         return
-    parts = [members[name] for name in names]
+    names = tuple(part.name for part in parts)
     fit.write("item_embeddings", item_embeddings(fit.spark, parts, fit.item_counts))
     fit.write("user_embeddings", user_embeddings(member_inputs(fit, names), parts))
 

@@ -52,8 +52,8 @@ def _train_fit(fit: Fit, matrix: DataFrame) -> None:
 def write_models(fit: Fit, models: list[FactorModel], users: dict[str, DataFrame]) -> None:
     """Write models and, by method, the factors of users.
 
-    One commit a table, side by side: a commit costs more than the rows of a model, and most of it
-    is the driver's.
+    The tables are written side by side, each by one commit: a commit costs more than the rows of a
+    model, and the driver does most of it.
     """
     frames = [model_to_frame(fit.spark, model) for model in models]
     rows = [model_row(model.method, model.parameters) for model in models]

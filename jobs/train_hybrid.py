@@ -20,8 +20,8 @@ from m6rec.lakehouse import Lakehouse
 from m6rec.rankers import HYBRID, POPULARITY
 from m6rec.runs import Job
 
-# So little changes no order that any other member sees; a user of whom nothing is known gets the
-# popular list by it.
+# The least weight of popularity. It is too small to change an order that another member makes, and
+# it gives users of whom nothing is known the popular list.
 LEAST_POPULARITY = 1e-3
 
 

@@ -31,7 +31,7 @@ def run(lakehouse: Lakehouse, config: Config, fits: tuple[str, ...] = c.FITS) ->
 def _train_fit(fit: Fit, models: tuple[str, ...]) -> None:
     matrix = fit.matrix.cache()
     inputs = _inputs(fit, matrix)
-    # One commit for all methods: a commit costs more than the rows.
+    # All methods are written by one commit, which costs more than the rows themselves.
     frames = [item_weights_to_frame(fit.spark, TRAINERS[model](inputs), model) for model in models]
     fit.write("item_neighbours", reduce(DataFrame.union, frames))
     matrix.unpersist()

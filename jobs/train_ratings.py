@@ -14,7 +14,7 @@ from m6rec.kernels.ratings.ratings import RATING_HYBRID, RATING_MEMBERS
 from m6rec.lakehouse import Lakehouse
 from m6rec.runs import Job
 from m6rec.stages.training.ratings import (
-    choose_weights,
+    choose_rating_weights,
     predict_parts,
     predictions,
     rating_rows,
@@ -45,7 +45,7 @@ def _predict_fit(fit: Fit, weights: Float64 | None) -> Float64:
     targets = rating_targets(splits, c.TARGET_FOLD_OF_FIT[fit.name])
     parts = predict_parts(rows, targets, model).cache()
     if weights is None:
-        weights = choose_weights(parts)
+        weights = choose_rating_weights(parts)
     fit.write("rating_predictions", predictions(parts, rows, weights))
     chosen = {"members": RATING_MEMBERS, "weights": weights.tolist()}
     fit.write_models("ratings", [model_row(RATING_HYBRID, chosen)])

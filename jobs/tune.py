@@ -5,7 +5,6 @@ trained ends there. Started again with the same output and run id, the search go
 best.yaml, which pipeline takes, trials.csv and study.sqlite (Optuna's) in the output folder.
 """
 
-import hashlib
 import json
 import shutil
 import time
@@ -38,6 +37,8 @@ from m6rec.command_line import (
     read_config,
 )
 from m6rec.config.run import Config
+from m6rec.files import written_whole
+from m6rec.fingerprints import fingerprint_of
 from m6rec.fits.fit import Fit
 from m6rec.fits.members import member_names, validation_candidates
 from m6rec.kernels.ranking.blending import blended_scores, choose_weights, ndcg_of_users
@@ -59,7 +60,7 @@ from m6rec.tuning import (
     write_trials,
 )
 
-RUN_ID = "tune"
+TUNE_RUN_ID = "tune"
 STUDY_FILE = "study.sqlite"
 BEST_FILE = "best.yaml"
 TRIALS_FILE = "trials.csv"
@@ -85,7 +86,7 @@ class LatestTables:
 
     def bring_up_to_date(self, job: Job, config: Config) -> bool:
         """Train the selection fit unless its tables are of this config; return whether it ran."""
-        fingerprint = _fingerprint(job, config)
+        fingerprint = _sections_fingerprint(job, config)
         made = json.loads(self._file.read_text()) if self._file.exists() else {}
         if made.get(job.name) == fingerprint:
             return False
@@ -103,16 +104,14 @@ class LatestTables:
         return True
 
     def _record(self, made: Mapping[str, str]) -> None:
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = self._file.with_suffix(".unfinished")
-        unfinished.write_text(json.dumps(made))
-        unfinished.replace(self._file)
+        with written_whole(self._file) as unfinished:
+            unfinished.write_text(json.dumps(made))
 
 
-def _fingerprint(job: Job, config: Config) -> str:
+def _sections_fingerprint(job: Job, config: Config) -> str:
     """SHA-256 of the sections of the config that the job's tables follow from."""
     sections = config.model_dump(mode="json", include=set(job.record.sections))
-    return hashlib.sha256(json.dumps(sections, sort_keys=True).encode()).hexdigest()
+    return fingerprint_of(sections)
 
 
 def run_tuning(spark: SparkSession, config: Config, run_id: str, output: Path) -> optuna.Study:
@@ -198,7 +197,7 @@ def main(
         limits: dict[str, Any] = {"tune.trials": trials, "tune.seconds": seconds}
         given = tuple(f"{key}={value}" for key, value in limits.items() if value is not None)
         checked = read_config(config, (*(overrides or ()), *given), output)
-        chosen = run_id or RUN_ID
+        chosen = run_id or TUNE_RUN_ID
         print(f"run id {chosen}", flush=True)
         with session_of_job("m6rec tune") as spark:
             run_tuning(spark, checked, chosen, output if output is not None else Path("output"))

@@ -81,7 +81,7 @@ def command_line(job: Job, doc: str | None) -> None:
                 check_sources(spark, config)
             run_job(open_lakehouse(spark, config, run_id), config, job)
 
-    command(f"{doc}\n{tables_text(job.record)}", body)
+    command(f"{(doc or '').rstrip()}\n\n{tables_text(job.record)}", body)
 
 
 def tables_text(record: JobRecord) -> str:

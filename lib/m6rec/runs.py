@@ -22,7 +22,7 @@ from m6rec.config.run import Config
 from m6rec.errors import ConfigError, DataError
 from m6rec.job_records import EVALUATE, PUBLISH, JobRecord
 from m6rec.lakehouse import Lakehouse
-from m6rec.schemas import RUNS
+from m6rec.schemas import RUNS_TABLE
 from m6rec.spark.session import starting_workers
 
 STARTED = "started"
@@ -185,18 +185,18 @@ class _Record:
             "started_at": self.started_at,
             "finished_at": None if status == STARTED else datetime.now(UTC),
         }
-        self.lakehouse.write_rows(RUNS.name, [row], job=self.job)
+        self.lakehouse.write_rows(RUNS_TABLE.name, [row], job=self.job)
 
 
 def _jobs_of_run(lakehouse: Lakehouse) -> list[Row]:
-    if not lakehouse.exists(RUNS.name):
+    if not lakehouse.exists(RUNS_TABLE.name):
         return []
     runs = _read_runs(lakehouse)
     return runs.where(F.col(c.RUN_ID) == lakehouse.run_id).collect()
 
 
 def _latest_publish(lakehouse: Lakehouse) -> Row | None:
-    if not lakehouse.exists(RUNS.name):
+    if not lakehouse.exists(RUNS_TABLE.name):
         return None
     publishes = _read_runs(lakehouse).where(
         (F.col("job") == PUBLISH.name) & (F.col("status") == FINISHED)
@@ -206,7 +206,7 @@ def _latest_publish(lakehouse: Lakehouse) -> Row | None:
 
 def _read_runs(lakehouse: Lakehouse) -> DataFrame:
     # Through another Lakehouse: the run's own bookkeeping is not an input of its jobs.
-    return Lakehouse(lakehouse.spark, lakehouse.location, lakehouse.run_id).read(RUNS.name)
+    return Lakehouse(lakehouse.spark, lakehouse.location, lakehouse.run_id).read(RUNS_TABLE.name)
 
 
 def _check_same_config(jobs: list[Row], config: Config, run_id: str) -> None:

@@ -34,7 +34,7 @@ def test_metrics_hold_every_ranker_at_every_depth_on_both_folds(
         for k in config.evaluate.ks
     }
     assert expected <= found
-    assert {"accuracy", "precision", "recall", "f1", "ndcg", "map", "mrr"} <= {
+    assert {"hit_rate", "precision", "recall", "f1", "ndcg", "map", "mrr"} <= {
         r["metric"] for r in rows
     }
 

@@ -92,12 +92,12 @@ def test_cold_item_lists_hold_nothing_that_training_saw(
     cold = config.evaluate.model_copy(update={"candidates": "cold_items"})
     of_cold = config.model_copy(update={"evaluate": cold})
     learned = {name: Fit(lakehouse, config, name).item_counts > 0 for name in c.FITS}
-    listed = Fit(lakehouse, config, c.FINAL).unlisted_items
+    listed = Fit(lakehouse, config, c.FINAL).masked_items
     final = Fit(lakehouse, of_cold, c.FINAL)
     assert not listed[learned[c.FINAL]].all()
-    assert (final.unlisted_items == listed | learned[c.FINAL]).all()
+    assert (final.masked_items == listed | learned[c.FINAL]).all()
     held_out = learned[c.FINAL] & ~learned[c.SELECTION]
-    assert (final.other(c.SELECTION).unlisted_items == listed | ~held_out).all()
+    assert (final.other(c.SELECTION).masked_items == listed | ~held_out).all()
 
 
 def test_exported_lists_are_those_of_the_table(

@@ -86,4 +86,4 @@ def validation_of(rows: Rows, targets: Rows, features: Float32, k: int = 20) -> 
     recency = np.zeros(rows.entries, np.float32)
     users = UserBlock(rows, features, nothing, {}, recency)
     masked = np.zeros(N_ITEMS, np.bool_)
-    return TowerValidation(ValidationUsers(users, targets.offsets, targets.item_indices, masked), k)
+    return TowerValidation(ValidationUsers(users, targets.indptr, targets.item_indices, masked), k)

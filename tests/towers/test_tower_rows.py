@@ -24,7 +24,7 @@ def matrix_of(spark: SparkSession, rows: Rows) -> DataFrame:
     values = [
         (int(user), rows.item_indices[low:high].tolist(), rows.weights[low:high].tolist())
         for user, low, high in zip(
-            rows.user_index, rows.offsets[:-1], rows.offsets[1:], strict=True
+            rows.user_index, rows.indptr[:-1], rows.indptr[1:], strict=True
         )
     ]
     return spark.createDataFrame(values, MATRIX)
@@ -124,8 +124,8 @@ def test_validation_users_are_collected_with_their_rows_and_targets(
     np.testing.assert_array_equal(sample.targets[::2], found.user_index % 7)
     first = int(found.user_index[0])
     np.testing.assert_array_equal(
-        found.item_indices[: found.offsets[1]],
-        rows.item_indices[rows.offsets[first] : rows.offsets[first + 1]],
+        found.item_indices[: found.indptr[1]],
+        rows.item_indices[rows.indptr[first] : rows.indptr[first + 1]],
     )
     assert collect_validation_users(inputs, chosen.limit(0), nothing) is None
 

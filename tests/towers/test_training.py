@@ -207,9 +207,9 @@ def test_targets_and_what_is_left_over_make_up_the_row(rows: Rows) -> None:
     usable, rest, targets = split_targets(rows, 0.5, np.random.default_rng(0))
     assert len(usable) > 100
     for place, row in enumerate(usable):
-        whole = rows.item_indices[rows.offsets[row] : rows.offsets[row + 1]]
-        left = rest.item_indices[rest.offsets[place] : rest.offsets[place + 1]]
-        aimed = targets.item_indices[targets.offsets[place] : targets.offsets[place + 1]]
+        whole = rows.item_indices[rows.indptr[row] : rows.indptr[row + 1]]
+        left = rest.item_indices[rest.indptr[place] : rest.indptr[place + 1]]
+        aimed = targets.item_indices[targets.indptr[place] : targets.indptr[place + 1]]
         assert len(left) and len(aimed)
         np.testing.assert_array_equal(np.sort(np.concatenate([left, aimed])), whole)
 

@@ -1,7 +1,5 @@
 """The configuration of a run as a whole: how it is read, checked and changed."""
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from m6rec.config.models import (
 from m6rec.config.outputs import AblationConfig, EvaluateConfig, RecommendConfig
 from m6rec.config.search import TUNABLE, Choice, Range, TuneConfig
 from m6rec.errors import ConfigError
+from m6rec.fingerprints import fingerprint_of
 from m6rec.rankers import MLLIB_ALS, Need, ranker_named
 
 
@@ -102,7 +101,7 @@ class Config(Section):
             return
         for value in dimension.extremes():
             # Without a search of its own, or its check would come here again.
-            data = self.model_dump(mode="json") | {"tune": {"search": {}}}
+            data = self.given() | {"tune": {"search": {}}}
             _put(data, key, value)
             try:
                 Config.model_validate(data)
@@ -198,8 +197,7 @@ class Config(Section):
 
     def fingerprint(self) -> str:
         """SHA-256 of all that a run follows from, in canonical JSON."""
-        canonical = json.dumps(self.model_dump(mode="json", exclude={"tune"}), sort_keys=True)
-        return hashlib.sha256(canonical.encode()).hexdigest()
+        return fingerprint_of(self.model_dump(mode="json", exclude={"tune"}))
 
 
 def load_config(path: str | Path, overrides: tuple[str, ...] = ()) -> Config:

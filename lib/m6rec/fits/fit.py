@@ -22,7 +22,7 @@ from m6rec.kernels.factors.projection import FactorModel
 from m6rec.kernels.neighbours.item_neighbours import ItemWeights
 from m6rec.lakehouse import Lakehouse
 from m6rec.stages.features.images import image_array
-from m6rec.stages.pairs.catalogue import forbidden_items
+from m6rec.stages.pairs.catalogue import masked_by_rules
 from m6rec.stages.pairs.matrix import interaction_counts, sample_users, target_rows
 from m6rec.stages.training.factor_models import model_from_frame
 from m6rec.stages.training.item_weights import item_weights_from_frame
@@ -130,19 +130,19 @@ class Fit:
         return self.sample_targets(self.config.evaluate.maximum_validation_users)
 
     @cached_property
-    def unlisted_items(self) -> npt.NDArray[np.bool_]:
+    def masked_items(self) -> npt.NDArray[np.bool_]:
         """bool [items]: items that no measured list may hold, as `evaluate.candidates` says.
 
         Where only cold items are ranked, the selection fit ranks those that validation has held
         out and not those of the test: among so many more items, lists of one length would not
         reach as deep as they do on the test.
         """
-        unlisted = forbidden_items(self.lakehouse.read("catalogue"), self.n_items)
+        masked = masked_by_rules(self.lakehouse.read("catalogue"), self.n_items)
         if self.config.evaluate.candidates == "cold_items":
-            unlisted |= self.item_counts > 0
+            masked |= self.item_counts > 0
             if self.name == c.SELECTION:
-                unlisted |= self.other(c.FINAL).item_counts == 0
-        return unlisted
+                masked |= self.other(c.FINAL).item_counts == 0
+        return masked
 
     def factor_model(self, method: str) -> FactorModel:
         """The factor model of a method, from `item_factors` and its row of `models`."""

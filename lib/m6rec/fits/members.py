@@ -99,7 +99,7 @@ def validation_candidates(fit: Fit, names: Sequence[str]) -> tuple[Candidates, d
         read_members(fit, names),
         tuple(_equal_weights(name, (name,)) for name in names),
         fit.item_counts,
-        forbidden=fit.unlisted_items,
+        masked_items=fit.masked_items,
         mask_seen=True,
         n=hybrid.candidates_per_member,
     )

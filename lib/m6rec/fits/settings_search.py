@@ -30,24 +30,25 @@ from m6rec.stages.training.neighbours import train_ridge
 RIDGE = "neighbours.ridge"
 RECENCY = "neighbours.recency_scale"
 UNOBSERVED = "factors.als.unobserved_total"
-ATTRIBUTES = "factors.als.attribute_weight"
-RANK = "factors.als.rank"
+ALS_ATTRIBUTE_WEIGHT = "factors.als.attribute_weight"
+ALS_RANK = "factors.als.rank"
 EXPONENTS = ({"user_exponent": 0.1, "item_exponent": 0.2},)
-# Times the config's own value.
+# The values that are tried, as multiples of the config's own.
 PENALTIES = (0.5, 2.0)
 UNOBSERVED_TOTALS = (1 / 3, 3.0)
 ATTRIBUTE_WEIGHTS = (1.0,)
 RECENCIES = (0.5, 2.0, 4.0)
-# ALS is tried at a rank and for a number of iterations that tell the weights apart.
+# ALS is tried at a rank and for a number of iterations that suffice to tell its weights apart.
 TRIED_RANK, TRIED_ITERATIONS = 64, 8
-# Of two cores: what a trial takes beside its fixed cost, by item, by interaction, and by row and
-# item times the square of the rank.
+# What a trial takes on two cores: a fixed cost and, by its kind, a cost for each item, for each
+# interaction, or for each row of either side times the square of the rank.
 SECONDS_A_TRIAL = 3.0
 RIDGE_SECONDS_AN_ITEM = 2.5e-4
 ALS_SECONDS_AN_INTERACTION = 4e-6
 ALS_SECONDS_A_PRODUCT = 1e-10
-# Relative. The defaults held on several data sets, and smaller gains of a sample do not come back:
-# on Gowalla, exponents that gained half a hundredth on validation cost the ridge two on test.
+# A value is taken only if it raises NDCG by this share. The defaults are good on several data sets,
+# and a smaller gain on a sample of users is not found again on the test: on Gowalla, exponents that
+# gained half a per cent on validation cost the ridge two per cent on the test.
 LEAST_GAIN = 1e-2
 Values = dict[str, Any]
 Measure = Callable[[Values], float]
@@ -82,7 +83,7 @@ def search_settings(fit: Fit, search: Search) -> None:
     users = collect_validation_users(
         member_inputs(fit, ("ridge",)),
         fit.sample_targets(fit.config.settings.users),
-        fit.unlisted_items,
+        fit.masked_items,
     )
     if users is None:
         return
@@ -150,7 +151,7 @@ def _try_all(trials: _Trials, search: Search) -> None:
         (trials.als_cosine, _attribute_values(config), of_als),
         (trials.als, _als_values(config), of_als),
     ]
-    # Where only cold items are ranked, the others say nothing of their settings.
+    # Where only cold items are ranked, the ridge and recency have no say: they know no such items.
     if config.evaluate.candidates == "all":
         of_ridge = SECONDS_A_TRIAL + RIDGE_SECONDS_AN_ITEM * trials.n_items
         searches.insert(0, (trials.ridge, _ridge_values(config), of_ridge))
@@ -166,7 +167,7 @@ def _try_all(trials: _Trials, search: Search) -> None:
 
 
 def _try_ranks(config: Config, search: Search, measure: Measure, rows: int) -> None:
-    """Try ALS's ranks as it will be trained, for a shorter training says nothing of a large one.
+    """Try ranks of ALS with the full number of iterations: fewer would not tell large ranks apart.
 
     Args:
         config: of the run.
@@ -189,7 +190,7 @@ def _try_ranks(config: Config, search: Search, measure: Measure, rows: int) -> N
     search.seconds -= cost(als.rank)
     best = measure(search.chosen)
     for rank in affordable:
-        best = search.try_in_turn(measure, [{RANK: rank}], best, cost(rank))
+        best = search.try_in_turn(measure, [{ALS_RANK: rank}], best, cost(rank))
 
 
 def _directions(model: FactorModel) -> Member:
@@ -211,7 +212,7 @@ def _attribute_values(config: Config) -> list[Values]:
     als = config.factors.als
     if config.features.items is None or "attribute_weight" in als.model_fields_set:
         return []
-    return [{ATTRIBUTES: weight} for weight in ATTRIBUTE_WEIGHTS]
+    return [{ALS_ATTRIBUTE_WEIGHT: weight} for weight in ATTRIBUTE_WEIGHTS]
 
 
 def _als_values(config: Config) -> list[Values]:

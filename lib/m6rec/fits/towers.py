@@ -106,7 +106,7 @@ def _validation(fit: Fit) -> TowerValidation:
     users = collect_validation_users(
         member_inputs(fit, member_names(FUSION, fit.config)),
         fit.sample_targets(VALIDATION_USERS),
-        fit.unlisted_items,
+        fit.masked_items,
     )
     if users is None:
         raise DataError(

@@ -13,7 +13,7 @@ from m6rec.kernels.arrays.rows import Float64, Int32, Int64
 from m6rec.kernels.evaluation.metrics import hit_matrix, ndcg
 from m6rec.kernels.ranking.blending import Blend
 from m6rec.kernels.ranking.members import Member, UserBlock
-from m6rec.kernels.ranking.scoring import hidden_items, make_ranker, ranker_top_n, represent
+from m6rec.kernels.ranking.scoring import blend_top_n, masked_for_users, prepare_blend, represent
 
 
 @dataclass(frozen=True)
@@ -22,15 +22,15 @@ class ValidationUsers:
 
     Attributes:
         users: what members may know of them.
-        target_offsets: int64 [n + 1] into targets.
+        target_indptr: int64 [n + 1] into targets.
         targets: int32; the held-out items of each user.
-        forbidden: bool [items]; items that are in no list.
+        masked_items: bool [items]; items that no list may hold.
     """
 
     users: UserBlock
-    target_offsets: Int64
+    target_indptr: Int64
     targets: Int32
-    forbidden: npt.NDArray[np.bool_]
+    masked_items: npt.NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.users.rows)
@@ -44,8 +44,9 @@ class ValidationUsers:
         rows = self.users.rows
         names, ones = tuple(members), (1.0,) * len(members)
         blend = Blend(" + ".join(names), names, ones, ones)
-        ranker = make_ranker(blend, members, np.zeros(len(self.forbidden), np.int64))
-        hidden = hidden_items([(rows.offsets, rows.item_indices)], len(rows), self.forbidden)
-        ranked, _ = ranker_top_n(ranker, represent(members, self.users), hidden, k)
-        hits = hit_matrix(ranked, self.target_offsets, self.targets)
-        return ndcg(hits, np.diff(self.target_offsets), k)
+        prepared = prepare_blend(blend, members, np.zeros(len(self.masked_items), np.int64))
+        seen = rows.indptr, rows.item_indices
+        masked = masked_for_users([seen], len(rows), self.masked_items)
+        ranked, _ = blend_top_n(prepared, represent(members, self.users), masked, k)
+        hits = hit_matrix(ranked, self.target_indptr, self.targets)
+        return ndcg(hits, np.diff(self.target_indptr), k)

@@ -25,6 +25,7 @@ from pyspark.sql import functions as F
 
 from m6rec.config.data import FeatureKind, FeaturesConfig
 from m6rec.errors import TableError
+from m6rec.kernels.arrays.rows import indptr_of
 from m6rec.kernels.neighbours.content import (
     inverse_document_frequency,
 )
@@ -32,7 +33,7 @@ from m6rec.stages.features.blocks import (
     BEHAVIOUR,
     KNOWN,
     NUMERIC,
-    RAW,
+    RAW_FEATURES,
     TokenBlock,
     fit_projection,
     list_counts,
@@ -211,7 +212,7 @@ def _collect_counts(
         (
             np.concatenate(rows["values"].to_list()),
             np.concatenate(rows["positions"].to_list()),
-            np.concatenate([[0], np.cumsum(lengths)]),
+            indptr_of(lengths),
         ),
         shape=(len(rows), len(vocabulary.tokens)),
     )
@@ -244,10 +245,12 @@ def _fit_selection(
     if not names:
         return pipeline
     encoded = (
-        pipeline.encode(joined).select(KNOWN, array_to_vector(F.col(RAW)).alias(RAW)).persist()
+        pipeline.encode(joined)
+        .select(KNOWN, array_to_vector(F.col(RAW_FEATURES)).alias(RAW_FEATURES))
+        .persist()
     )
     selector = VarianceThresholdSelector(
-        featuresCol=RAW, outputCol="selected", varianceThreshold=config.minimum_variance
+        featuresCol=RAW_FEATURES, outputCol="selected", varianceThreshold=config.minimum_variance
     ).fit(encoded)
     kept = list(selector.selectedFeatures)
     if not kept:

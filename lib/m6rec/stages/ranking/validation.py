@@ -14,14 +14,14 @@ _TARGETS = "targets"
 
 
 def collect_validation_users(
-    users: DataFrame, targets: DataFrame, forbidden: npt.NDArray[np.bool_]
+    users: DataFrame, targets: DataFrame, masked_items: npt.NDArray[np.bool_]
 ) -> ValidationUsers | None:
     """The users of `targets` with their rows; None where there are none.
 
     Args:
         users: rows as `lists.user_inputs` gives them.
         targets: user_index, item_indices (held out); few enough to be collected.
-        forbidden: bool [items]; items that are in no list.
+        masked_items: bool [items]; items that no list may hold.
     """
     held_out = targets.select(c.USER_INDEX, F.col(c.ITEM_INDICES).alias(_TARGETS))
     table = users.join(held_out, c.USER_INDEX).orderBy(c.USER_INDEX).toArrow()
@@ -29,5 +29,5 @@ def collect_validation_users(
         return None
     batches = table.combine_chunks().to_batches()
     block, batch = next(blocks(iter(batches), table.num_rows))
-    offsets, items = list_column(batch, _TARGETS)
-    return ValidationUsers(block, offsets, items.astype(np.int32, copy=False), forbidden)
+    indptr, items = list_column(batch, _TARGETS)
+    return ValidationUsers(block, indptr, items.astype(np.int32, copy=False), masked_items)
