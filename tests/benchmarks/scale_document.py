@@ -20,8 +20,8 @@ from tests.benchmarks.spark import REPOSITORY
 DOCUMENT = REPOSITORY / "docs" / "scale.md"
 START, END = "<!-- from benchmark.json -->", "<!-- end -->"
 
-# A year of a large shop. The mean of users' squared histories is as many times the square of the mean
-# history as in the measured matrix.
+# A year of a large shop. The mean of users' squared histories is as many times the square of the
+# mean history as in the measured matrix.
 SHOP = Matrix(users=1e9, items=1e7, interactions=1e11)
 EXECUTORS = Cluster(executors=64, cores_of_each=16)
 MEMORY_OF_EXECUTOR = 128e9
@@ -76,15 +76,15 @@ def measured_part(result: dict[str, Any]) -> str:
     machine = result["machine"]
     run = (
         f"The figures are of the run of {machine['measured_at']} with m6rec"
-        f" {result['versions']['m6rec']} on {machine['cores_used']} cores of an {machine['cpu']}. The"
-        f" load was {machine['load_before']:.1f} before it began; BLAS was"
+        f" {result['versions']['m6rec']} on {machine['cores_used']} cores of an {machine['cpu']}."
+        f" The load was {machine['load_before']:.1f} before it began; BLAS was"
         f" {', '.join(machine['blas'])}."
     )
     if machine["load_before"] > machine["cores_used"] * DISTURBED_LOAD:
         run += (
-            " **Other programs used the cores at the same time.** The programs therefore took longer"
-            " than on a quiet machine, while the rates come from short calls, so that the errors"
-            " below say little about the model."
+            " **Other programs used the cores at the same time.** The programs therefore took"
+            " longer than on a quiet machine, while the rates come from short calls, so that the"
+            " errors below say little about the model."
         )
     parts = [
         [run],
@@ -228,8 +228,8 @@ def limits() -> list[str]:
     svd = cost_model.svd(Matrix(1, many, 0), SvdConfig(), EXECUTORS)
     return [
         f"The item arrays alone fill an executor from {usable / als.memory_bytes * many:.2g} items"
-        f" on with ALS of rank 128, and from {usable / svd.memory_bytes * many:.2g} items on with SVD"
-        f" of rank {SvdConfig().rank}."
+        f" on with ALS of rank 128, and from {usable / svd.memory_bytes * many:.2g} items on with"
+        f" SVD of rank {SvdConfig().rank}."
     ]
 
 
