@@ -1,5 +1,6 @@
 """Train the factor models of both fits: randomized SVD, implicit ALS, and MLlib's to compare."""
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import reduce
 
@@ -11,60 +12,53 @@ from m6rec.command_line import command_line
 from m6rec.config.run import Config
 from m6rec.fits.fit import Fit, fits_of, model_row
 from m6rec.job_records import TRAIN_FACTORS
-from m6rec.kernels.factors.projection import FactorModel
 from m6rec.lakehouse import Lakehouse
-from m6rec.rankers import MLLIB_ALS
+from m6rec.rankers import models_trained_by
 from m6rec.runs import Job
 from m6rec.stages.features.reading import item_terms
 from m6rec.stages.training.factor_models import model_to_frame
-from m6rec.stages.training.factors import train_als, train_svd
-from m6rec.stages.training.mllib import train_mllib_als
+from m6rec.stages.training.factor_trainers import FACTOR_TRAINERS, FactorInputs, TrainedFactors
 
 
 def run(lakehouse: Lakehouse, config: Config, fits: tuple[str, ...] = c.FITS) -> None:
-    """Train every configured factor model for each fit."""
+    """Train the factor models of each fit that any ranker needs."""
+    models = models_trained_by(TRAIN_FACTORS.name, config.trained_rankers)
     for fit in fits_of(lakehouse, config, fits):
         matrix = fit.matrix.cache()
-        _train_fit(fit, matrix)
+        inputs = _inputs(fit, matrix)
+        write_factors(fit, [FACTOR_TRAINERS[model](inputs) for model in models])
         matrix.unpersist()
 
 
-def _train_fit(fit: Fit, matrix: DataFrame) -> None:
-    config, n_items = fit.settings, fit.n_items
+def _inputs(fit: Fit, matrix: DataFrame) -> FactorInputs:
+    config = fit.settings
     terms = None
     if config.factors.als.attribute_weight > 0.0:
-        terms = item_terms(fit.item_features, n_items)
-    checkpoint = fit.artifact_path("checkpoints", "als")
-    models = [
-        train_svd(matrix, n_items, config.factors.svd, config.seed),
-        train_als(matrix, n_items, config.factors.als, config.seed, checkpoint, terms),
-    ]
-    users = {}
-    if MLLIB_ALS in config.evaluate.rankers:
-        folder = fit.artifact_path("checkpoints", MLLIB_ALS)
-        reference, users[MLLIB_ALS] = train_mllib_als(
-            matrix, n_items, config.factors.mllib_als, config.seed, folder
-        )
-        models.append(reference)
-    write_models(fit, models, users)
+        terms = item_terms(fit.item_features, fit.n_items)
+    checkpoints = fit.artifact_path("checkpoints")
+    return FactorInputs(matrix, fit.n_items, config.factors, config.seed, checkpoints, terms)
 
 
-def write_models(fit: Fit, models: list[FactorModel], users: dict[str, DataFrame]) -> None:
-    """Write models and, by method, the factors of users.
+def write_factors(fit: Fit, trained: Sequence[TrainedFactors]) -> None:
+    """Write models and the factors of users that come with them.
 
     The tables are written side by side, each by one commit: a commit costs more than the rows of a
     model, and the driver does most of it.
     """
-    frames = [model_to_frame(fit.spark, model) for model in models]
-    rows = [model_row(model.method, model.parameters) for model in models]
+    frames = [model_to_frame(fit.spark, one.model) for one in trained]
+    rows = [model_row(one.model.method, one.model.parameters) for one in trained]
+    users = [
+        one.user_factors.withColumn(c.METHOD, F.lit(one.model.method))
+        for one in trained
+        if one.user_factors is not None
+    ]
     with ThreadPoolExecutor() as pool:
         commits = [
             pool.submit(fit.write, "item_factors", reduce(DataFrame.union, frames)),
             pool.submit(fit.write_models, "factors", rows),
         ]
         if users:
-            named = [frame.withColumn(c.METHOD, F.lit(method)) for method, frame in users.items()]
-            commits.append(pool.submit(fit.write, "user_factors", reduce(DataFrame.union, named)))
+            commits.append(pool.submit(fit.write, "user_factors", reduce(DataFrame.union, users)))
     for commit in commits:
         commit.result()
 

@@ -13,17 +13,17 @@ from m6rec.config.run import Config
 from m6rec.fits.fit import Fit, fits_of
 from m6rec.job_records import TRAIN_NEIGHBOURS
 from m6rec.lakehouse import Lakehouse
-from m6rec.rankers import MEMBER_NAMES, models_trained_by
+from m6rec.rankers import models_trained_by
 from m6rec.runs import Job
 from m6rec.stages.features.reading import item_matrix, item_terms
 from m6rec.stages.training.gram import matrix_statistics
 from m6rec.stages.training.item_weights import item_weights_to_frame
-from m6rec.stages.training.neighbours import TRAINERS, NeighbourInputs
+from m6rec.stages.training.neighbours import NEIGHBOUR_TRAINERS, NeighbourInputs
 
 
 def run(lakehouse: Lakehouse, config: Config, fits: tuple[str, ...] = c.FITS) -> None:
-    """Train the item-item weights of each fit, for all members that the data can feed."""
-    models = models_trained_by(TRAIN_NEIGHBOURS.name, config.usable(MEMBER_NAMES))
+    """Train the item-item weights of each fit that any ranker needs."""
+    models = models_trained_by(TRAIN_NEIGHBOURS.name, config.trained_rankers)
     for fit in fits_of(lakehouse, config, fits):
         _train_fit(fit, models)
 
@@ -32,7 +32,10 @@ def _train_fit(fit: Fit, models: tuple[str, ...]) -> None:
     matrix = fit.matrix.cache()
     inputs = _inputs(fit, matrix)
     # All methods are written by one commit, which costs more than the rows themselves.
-    frames = [item_weights_to_frame(fit.spark, TRAINERS[model](inputs), model) for model in models]
+    frames = [
+        item_weights_to_frame(fit.spark, NEIGHBOUR_TRAINERS[model](inputs), model)
+        for model in models
+    ]
     fit.write("item_neighbours", reduce(DataFrame.union, frames))
     matrix.unpersist()
 

@@ -48,7 +48,7 @@ class JobRecord:
         sections: the sections of the config that its tables follow from.
         has_long_loops: whether, with a config, the JVM runs loops for so long that its optimising
             compiler pays for itself.
-        reads_sources: whether it reads all of the owner's tables that the config names.
+        reads_sources: whether it reads tables of the owner's, beside those of the run.
     """
 
     name: str
@@ -82,6 +82,7 @@ BUILD_FEATURES = JobRecord(
     writes=("user_features", "item_features", "models"),
     writes_if_asked=("item_images",),
     sections=_PREPARED,
+    reads_sources=True,
 )
 CHOOSE_SETTINGS = JobRecord(
     "choose_settings",
@@ -163,6 +164,7 @@ RECOMMEND = JobRecord(
     writes=("lists", "recommendations", "user_embeddings", "item_embeddings"),
     sections=(*TRAIN_HYBRID.sections, "recommend"),
     has_long_loops=_writes_many_lists,
+    reads_sources=True,
 )
 EVALUATE = JobRecord(
     "evaluate",

@@ -8,7 +8,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 import jobs
-from jobs.pipeline import jobs_of, run_pipeline
+from jobs.pipeline import JOBS_IN_ORDER, jobs_of, run_pipeline
 from m6rec import columns as c
 from m6rec.config.run import Config
 from m6rec.job_records import JOBS, JOBS_OF_A_RUN, JobRecord
@@ -176,6 +176,10 @@ def test_a_job_reads_and_writes_what_its_record_says(
 def test_every_table_is_written_by_a_job_whose_record_names_it() -> None:
     named = {name for record in JOBS for name in (*record.writes, *record.writes_if_asked)}
     assert named == set(TABLES)
+
+
+def test_the_pipeline_runs_the_jobs_in_the_order_of_their_records() -> None:
+    assert tuple(job.record for job in JOBS_IN_ORDER) == JOBS_OF_A_RUN
 
 
 def test_every_file_of_jobs_has_a_record() -> None:

@@ -23,9 +23,7 @@ MATRIX = "user_index long, item_indices array<int>, weights array<float>"
 def matrix_of(spark: SparkSession, rows: Rows) -> DataFrame:
     values = [
         (int(user), rows.item_indices[low:high].tolist(), rows.weights[low:high].tolist())
-        for user, low, high in zip(
-            rows.user_index, rows.indptr[:-1], rows.indptr[1:], strict=True
-        )
+        for user, low, high in zip(rows.user_index, rows.indptr[:-1], rows.indptr[1:], strict=True)
     ]
     return spark.createDataFrame(values, MATRIX)
 

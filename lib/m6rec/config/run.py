@@ -21,7 +21,7 @@ from m6rec.config.outputs import AblationConfig, EvaluateConfig, RecommendConfig
 from m6rec.config.search import TUNABLE, Choice, Range, TuneConfig
 from m6rec.errors import ConfigError
 from m6rec.fingerprints import fingerprint_of
-from m6rec.rankers import MLLIB_ALS, Need, ranker_named
+from m6rec.rankers import MEMBER_NAMES, MLLIB_ALS, Need, ranker_named
 
 
 class Config(Section):
@@ -179,6 +179,11 @@ class Config(Section):
         if self.features.items is None:
             keys["item_attributes"] = "features.items"
         return [keys[need] for need in sorted(ranker_named(ranker).needs) if need in keys]
+
+    @property
+    def trained_rankers(self) -> tuple[str, ...]:
+        """The rankers whose models a run trains: all possible members, and the evaluated ones."""
+        return self.usable(tuple(dict.fromkeys((*MEMBER_NAMES, *self.evaluate.rankers))))
 
     @property
     def hybrid_members(self) -> tuple[str, ...]:

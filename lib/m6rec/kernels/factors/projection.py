@@ -4,16 +4,12 @@ Training, the fold-in of a new user and batch scoring all call `project`, so the
 """
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 
 from m6rec.kernels.arrays.rows import Float32, Int64, Rows
 from m6rec.kernels.arrays.sparse_products import gather_rows
 from m6rec.kernels.factors.least_squares import solve_rows, solve_rows_on_axes
-
-FactorMethod = Literal["svd", "als", "mllib_als"]
-
 
 ATTRIBUTE_WEIGHT = "attribute_weight"
 # A gram counts as diagonal where each entry beside the diagonal is below this share of
@@ -28,7 +24,7 @@ class FactorModel:
     The score of item j for a user is `user_factor . factors[j] * scales[j]`.
 
     Attributes:
-        method: the program that trained it.
+        method: the name of the model in `rankers.py`, which says what trained it.
         factors: float32 [M, k]; each item's factor.
         projection: float32 [M, k], the linear map from a row to the user's factor (SVD), or None
             where the user's factor is a least-squares solution.
@@ -42,7 +38,7 @@ class FactorModel:
             factors lie along their principal axes; None where there is a projection.
     """
 
-    method: FactorMethod
+    method: str
     factors: Float32
     projection: Float32 | None
     scales: Float32
@@ -72,7 +68,7 @@ class FactorModel:
 
 
 def build_factor_model(
-    method: FactorMethod,
+    method: str,
     factors: Float32,
     projection: Float32 | None,
     scales: Float32,

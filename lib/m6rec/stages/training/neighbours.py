@@ -223,7 +223,7 @@ def _content_neighbours_of(inputs: NeighbourInputs) -> ItemWeights:
 
 
 # By the name of the model in `rankers.py` and in table `item_neighbours`.
-TRAINERS: Mapping[str, Callable[[NeighbourInputs], ItemWeights]] = {
+NEIGHBOUR_TRAINERS: Mapping[str, Callable[[NeighbourInputs], ItemWeights]] = {
     "item_neighbours": _item_neighbours_of,
     "ridge": _ridge_of,
     "content_neighbours": _content_neighbours_of,
