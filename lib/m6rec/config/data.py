@@ -1,6 +1,6 @@
 """The owner's data: interactions, their split into folds, attributes and features."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -8,39 +8,103 @@ from m6rec.config.base import (
     NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
+    ProperShare,
     Section,
     Share,
     TableSource,
 )
 
 FeatureKind = Literal["numeric", "categorical", "multi_valued", "text", "image", "ignore"]
+TimeUnit = Literal["timestamp", "seconds", "milliseconds"]
+Duplicates = Literal["sum", "max", "last"]
+Weighting = Literal["binary", "weight", "log"]
+TestStrategy = Literal[
+    "auto", "provided", "temporal", "last", "random", "cold_items", "cold_users", "none"
+]
+ValidationStrategy = Literal[
+    "auto", "temporal", "last", "highest_ids", "random", "mixed", "cold_items"
+]
 
 
 class InteractionColumns(Section):
-    """The owner's column names."""
+    """The owner's names for the columns of the interaction table."""
 
-    user: str = "user_id"
-    item: str = "item_id"
-    time: str | None = None
-    weight: str | None = None
-    event_type: str | None = None
-    context: tuple[str, ...] = ()
+    user: str = Field(
+        default="user_id",
+        description="The column with the user's id, which is text or a whole number.",
+    )
+    item: str = Field(
+        default="item_id",
+        description="The column with the item's id, which is text or a whole number.",
+    )
+    time: str | None = Field(
+        default=None,
+        description="The column with the time of the event, in `interactions.time_unit`.",
+    )
+    weight: str | None = Field(
+        default=None,
+        description="The column with the weight of the event, such as a rating or a quantity.",
+    )
+    event_type: str | None = Field(
+        default=None,
+        description="The column with the type of the event, such as view or purchase.",
+    )
+    context: tuple[str, ...] = Field(
+        default=(),
+        description="Columns with the circumstances of the event, such as the device, which are"
+        " kept beside it and become features of behaviour.",
+    )
 
 
 class InteractionsConfig(Section):
-    """The interaction table and how an event becomes a weight."""
+    """The interaction table, and how events become weighted pairs of a user and an item."""
 
-    source: TableSource
-    columns: InteractionColumns = InteractionColumns()
-    time_unit: Literal["timestamp", "seconds", "milliseconds"] = "timestamp"
-    event_weights: dict[str, NonNegativeFloat] = {}
-    half_life_days: PositiveFloat | None = None
-    duplicates: Literal["sum", "max", "last"] = "last"
-    weighting: Literal["binary", "weight", "log"] = "binary"
-    positive_minimum: float | None = None
-    minimum_user_interactions: PositiveInt = 1
-    minimum_item_interactions: PositiveInt = 1
-    maximum_events_per_user_per_day: PositiveInt | None = None
+    source: TableSource = Field(description="The table of interactions, one event a row.")
+    columns: InteractionColumns = Field(
+        default=InteractionColumns(), description="The names of its columns."
+    )
+    time_unit: TimeUnit = Field(
+        default="timestamp",
+        description="How the time column is written: as a timestamp, or as a number of seconds or"
+        " milliseconds since 1970 in UTC.",
+    )
+    event_weights: dict[str, NonNegativeFloat] = Field(
+        default_factory=dict,
+        description="The factor by which each event type multiplies an event's weight; events of"
+        " a type that is not listed go to the table `quarantine`.",
+    )
+    half_life_days: PositiveFloat | None = Field(
+        default=None,
+        description="The age, in days before the latest event, at which an event counts half.",
+    )
+    duplicates: Duplicates = Field(
+        default="last",
+        description="How several events of a user with an item become one weight: their sum, the"
+        " largest, or that of the last event.",
+    )
+    weighting: Weighting = Field(
+        default="binary",
+        description="What the models see of a pair's weight: 1 whatever the weight is (`binary`),"
+        " the weight itself, or log(1 + weight).",
+    )
+    positive_minimum: float | None = Field(
+        default=None,
+        description="The least weight, before `half_life_days` and `weighting`, with which a pair"
+        " counts as liked; a pair below it is seen, but is neither learned from nor held out.",
+    )
+    minimum_user_interactions: PositiveInt = Field(
+        default=1,
+        description="The least number of items of a user; users with fewer are left out.",
+    )
+    minimum_item_interactions: PositiveInt = Field(
+        default=1,
+        description="The least number of users of an item; items with fewer are left out.",
+    )
+    maximum_events_per_user_per_day: PositiveInt | None = Field(
+        default=None,
+        description="The most events a day of a user who is a person; all events of a user with"
+        " more on any day go to the table `quarantine`.",
+    )
 
     @model_validator(mode="after")
     def _has_the_columns_it_needs(self) -> "InteractionsConfig":
@@ -57,28 +121,49 @@ class InteractionsConfig(Section):
 
 
 class SplitConfig(Section):
-    """How interactions are divided into train, validation and test.
+    """How the pairs are divided into train, validation and test."""
 
-    `auto` is `last` where interactions have a time, else `random`. For the validation it is the
-    strategy of the test; with a test of the owner's, `last` where most of it comes after training,
-    `random` where times say otherwise, and without times `highest_ids` where nearly all of it has
-    higher item numbers than the user's training items, as where ids are given in order of arrival
-    and each list is cut in two, else `mixed`. Unless `validation_share` is given, it is
-    the test's own share, at most a fifth, for `mixed`, which holds out items together with those
-    most like them, and for `highest_ids`, and a tenth for the others.
-    """
-
-    strategy: Literal[
-        "auto", "provided", "temporal", "last", "random", "cold_items", "cold_users", "none"
-    ] = "auto"
-    test_share: Share = 0.2
-    test_items: PositiveInt | None = None
-    test: TableSource | None = None
-    validation: TableSource | None = None
-    validation_strategy: Literal[
-        "auto", "temporal", "last", "highest_ids", "random", "mixed", "cold_items"
-    ] = "auto"
-    validation_share: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
+    strategy: TestStrategy = Field(
+        default="auto",
+        description="Which pairs are held out for the test: the owner's own (`provided`), those"
+        " after one moment for all users (`temporal`), the latest or a random share of each user's"
+        " (`last`, `random`), all pairs of a share of the items or users (`cold_items`,"
+        " `cold_users`), or none; `auto` is `last` where interactions have a time, else `random`.",
+    )
+    test_share: Share = Field(
+        default=0.2,
+        description="The share that the test holds out: of each user's pairs, of all pairs, of the"
+        " items or of the users, as `strategy` says.",
+    )
+    test_items: PositiveInt | None = Field(
+        default=None,
+        description="The number of each user's items that strategies `last` and `random` hold out"
+        " for the test, in place of `test_share`.",
+    )
+    test: TableSource | None = Field(
+        default=None,
+        description="The owner's table of test pairs, for strategy `provided`.",
+    )
+    validation: TableSource | None = Field(
+        default=None,
+        description="The owner's table of validation pairs, for strategy `provided`; without it,"
+        " validation is held out of the training pairs.",
+    )
+    validation_strategy: ValidationStrategy = Field(
+        default="auto",
+        description="Which of the training pairs are held out for validation: by the strategies of"
+        " the test, each user's items with the highest ids (`highest_ids`), or of each user half"
+        " random items and half items most like one another (`mixed`). `auto` is the strategy of"
+        " the test. For a provided test with times it is `last` where most of the test comes after"
+        " training, else `random`; without times it is `highest_ids` where nearly all tested items"
+        " have higher ids than the user's training items, else `mixed`. Without a test it is"
+        " `last` where interactions have a time, else `mixed`.",
+    )
+    validation_share: ProperShare | None = Field(
+        default=None,
+        description="The share that validation holds out; without it, a tenth, but for `mixed` and"
+        " `highest_ids` the share of all pairs that the test has, at most a fifth.",
+    )
 
     @model_validator(mode="after")
     def _provided_has_test(self) -> "SplitConfig":
@@ -90,28 +175,67 @@ class SplitConfig(Section):
 
 
 class AttributesSource(Section):
-    """A table of users or items with attribute columns."""
+    """A table of users or items with a row each and attributes as columns."""
 
-    source: TableSource
-    id: str
-    title: str | None = None
-    kinds: dict[str, FeatureKind] = {}
+    source: TableSource = Field(description="The table.")
+    id: str = Field(description="The column with the user's or item's id.")
+    title: str | None = Field(
+        default=None,
+        description="The column with the name that people know an item by; it is also read as"
+        " text unless `kinds` says otherwise.",
+    )
+    kinds: dict[str, FeatureKind] = Field(
+        default_factory=dict,
+        description="How columns are read; the kind of a column that is not listed is inferred"
+        " from its type and values.",
+    )
 
 
 class FeaturesConfig(Section):
-    """Attribute tables and how columns become features.
+    """The attributes of users and items, and how they become features."""
 
-    `behaviour` features (activity, breadth, popularity, event mix) are, unless given, made where
-    there are attributes, times, event types or context: of mere pairs the rows tell it better.
-    """
-
-    users: AttributesSource | None = None
-    items: AttributesSource | None = None
-    vocabulary_size: PositiveInt = 50_000
-    minimum_count: PositiveInt = 2
-    text_rank: PositiveInt = 256
-    minimum_variance: NonNegativeFloat = 1e-6
-    maximum_features: PositiveInt = 512
-    clip: PositiveFloat = 5.0
-    behaviour: bool | None = None
-    image_size: PositiveInt = 32
+    users: AttributesSource | None = Field(
+        default=None, description="The table of the users' attributes."
+    )
+    items: AttributesSource | None = Field(
+        default=None, description="The table of the items' attributes."
+    )
+    vocabulary_size: PositiveInt = Field(
+        default=50_000,
+        description="The most words or values of a text or multi-valued column that are told"
+        " apart, the most frequent first; of a categorical column, `text_rank` bounds them as"
+        " well.",
+    )
+    minimum_count: PositiveInt = Field(
+        default=2,
+        description="The number of rows in which a word or value must stand to be told apart from"
+        " the unknown ones.",
+    )
+    text_rank: PositiveInt = Field(
+        default=256,
+        description="The number of dimensions to which a text or multi-valued column with more"
+        " words is reduced, and the most values of a categorical column that are told apart.",
+    )
+    minimum_variance: NonNegativeFloat = Field(
+        default=1e-6,
+        description="The variance over users or items that a feature must exceed to be kept.",
+    )
+    maximum_features: PositiveInt = Field(
+        default=512,
+        description="The number of principal components to which the features of users, or of"
+        " items, are reduced where there are more of them.",
+    )
+    clip: PositiveFloat = Field(
+        default=5.0,
+        description="The bound, in standard deviations, to which features are clipped.",
+    )
+    behaviour: bool | None = Field(
+        default=None,
+        description="Whether features are made of what users do and items undergo (activity,"
+        " popularity, breadth of taste, times, event types); without it, they are made where there"
+        " are attributes, times, event types or context.",
+    )
+    image_size: PositiveInt = Field(
+        default=32,
+        description="The height and width, in pixels, to which images are scaled.",
+    )

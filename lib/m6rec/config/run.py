@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from m6rec.config.base import Section, TableSource
 from m6rec.config.data import AttributesSource, FeaturesConfig, InteractionsConfig, SplitConfig
@@ -26,28 +26,51 @@ from m6rec.rankers import CO_OCCURRENCE_RANKERS, CONTENT_RANKERS, RECENT_RANKERS
 
 
 class Config(Section):
-    """The whole configuration of a run.
+    """The whole configuration of a run."""
 
-    `lake` is the root path of the tables, or `catalog.schema`. `artifacts` is a folder of a mounted
-    file system for what is no table (models, checkpoints); by default it lies within `lake`.
-    """
-
-    interactions: InteractionsConfig
-    split: SplitConfig = SplitConfig()
-    settings: SettingsConfig = SettingsConfig()
-    factors: FactorsConfig = FactorsConfig()
-    neighbours: NeighboursConfig = NeighboursConfig()
-    features: FeaturesConfig = FeaturesConfig()
-    towers: TowersConfig = TowersConfig()
-    ratings: RatingsConfig = RatingsConfig()
-    hybrid: HybridConfig = HybridConfig()
-    ablation: AblationConfig = AblationConfig()
-    recommend: RecommendConfig = RecommendConfig()
-    evaluate: EvaluateConfig = EvaluateConfig()
-    tune: TuneConfig = TuneConfig()
-    lake: str = "m6rec-lake"
-    artifacts: str | None = None
-    seed: int = 42
+    interactions: InteractionsConfig = Field(
+        description="The interaction table and how events become pairs."
+    )
+    split: SplitConfig = Field(
+        default=SplitConfig(), description="The division into train, validation and test."
+    )
+    settings: SettingsConfig = Field(
+        default=SettingsConfig(), description="The search for the settings that matter most."
+    )
+    factors: FactorsConfig = Field(default=FactorsConfig(), description="The factor models.")
+    neighbours: NeighboursConfig = Field(
+        default=NeighboursConfig(), description="The neighbour models."
+    )
+    features: FeaturesConfig = Field(
+        default=FeaturesConfig(), description="The attributes of users and items."
+    )
+    towers: TowersConfig = Field(default=TowersConfig(), description="The deep towers.")
+    ratings: RatingsConfig = Field(
+        default=RatingsConfig(), description="The prediction of ratings."
+    )
+    hybrid: HybridConfig = Field(default=HybridConfig(), description="The blend of rankers.")
+    ablation: AblationConfig = Field(
+        default=AblationConfig(), description="The measure of what parts are worth."
+    )
+    recommend: RecommendConfig = Field(
+        default=RecommendConfig(), description="The published lists."
+    )
+    evaluate: EvaluateConfig = Field(default=EvaluateConfig(), description="The measurement.")
+    tune: TuneConfig = Field(default=TuneConfig(), description="The search of job `tune`.")
+    lake: str = Field(
+        default="m6rec-lake",
+        description="Where the run's tables are: a path, or a schema of the catalogue such as"
+        " `catalog.schema`.",
+    )
+    artifacts: str | None = Field(
+        default=None,
+        description="The folder, of a file system that driver and executors mount, for models and"
+        " checkpoints; without it, a folder within `lake`, which then must be a path.",
+    )
+    seed: int = Field(
+        default=42,
+        description="The number that decides every random choice; two runs of one seed agree.",
+    )
 
     @model_validator(mode="after")
     def _last_needs_time(self) -> "Config":
