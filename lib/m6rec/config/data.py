@@ -102,7 +102,7 @@ class InteractionsConfig(Section):
     )
     maximum_events_per_user_per_day: PositiveInt | None = Field(
         default=None,
-        description="The most events a day of a user who is a person; all events of a user with"
+        description="The most events that a user may have on a day; all events of a user with"
         " more on any day go to the table `quarantine`.",
     )
 
@@ -186,8 +186,10 @@ class AttributesSource(Section):
     )
     kinds: dict[str, FeatureKind] = Field(
         default_factory=dict,
-        description="How columns are read; the kind of a column that is not listed is inferred"
-        " from its type and values.",
+        description="How columns are read: as a number, as one value (`categorical`), as several"
+        " values in an array or a text with separators (`multi_valued`), as words (`text`), as an"
+        " item's picture in bytes or under a path (`image`), or not at all (`ignore`). The kind of"
+        " a column that is not listed is inferred from its type and values.",
     )
 
 

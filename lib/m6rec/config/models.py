@@ -48,10 +48,10 @@ class SettingsConfig(Section):
 
 
 class SvdConfig(Section):
-    """Randomized SVD of D_u^-a P D_i^-b, where P holds the weights of the pairs.
+    """Randomized SVD of `D_u^-a P D_i^-b`, where P holds the weights of the pairs.
 
-    D_u and D_i hold the number of items of each user and of users of each item; the singular values
-    s are weighted by f(s) = (s / s_0)^spectrum_power.
+    `D_u` and `D_i` hold the number of items of each user and of users of each item. The singular
+    values s are weighted by `f(s) = (s / s_0)^spectrum_power`.
     """
 
     rank: PositiveInt = Field(
@@ -59,12 +59,11 @@ class SvdConfig(Section):
     )
     oversampling: NonNegativeInt = Field(
         default=32,
-        description="The number of columns beyond `rank` with which the random basis starts;"
-        " `exact` does without.",
+        description="The number of columns that the random basis has beyond `rank`.",
     )
     power_passes: NonNegativeInt = Field(
         default=2,
-        description="How often the random basis is multiplied by the matrix; `exact` does without."
+        description="How often the random basis is multiplied by the matrix."
         " After few passes the basis keeps a share of what lies below the leading singular values,"
         " and the towers rank better on it (Gowalla, validation NDCG@20 of the untrained start:"
         " .130 after 2 passes, .106 after 7).",
@@ -103,12 +102,13 @@ class AlsConfig(Section):
     )
     unobserved_weight: PositiveFloat | None = Field(
         default=None,
-        description="The weight of a pair that was not observed, beside a weight of 1 of one that"
-        " was; without it, `unobserved_total` over the number of items.",
+        description="The weight of a pair that was not observed; without it, `unobserved_total`"
+        " divided by the number of items.",
     )
     unobserved_total: PositiveFloat = Field(
         default=300.0,
-        description="The weight of a pair that was not observed, times the number of items.",
+        description="The weight of a pair that was not observed, multiplied by the number of"
+        " items.",
     )
     attribute_weight: NonNegativeFloat = Field(
         default=0.0,
@@ -149,7 +149,8 @@ class MllibAlsConfig(Section):
     )
     alpha: PositiveFloat = Field(
         default=10.0,
-        description="The factor of an interaction's weight beside the weight 1 of the unobserved.",
+        description="The factor by which weights are multiplied; a pair that was not observed"
+        " weighs 1.",
     )
 
 
@@ -177,8 +178,8 @@ class RidgeConfig(Section):
     )
     regularisation: PositiveFloat = Field(
         default=100.0,
-        description="The penalty on squared weights, relative to the mean scale of users and"
-        " items.",
+        description="The penalty on squared weights, in units of the mean scale that the exponents"
+        " give to users and items.",
     )
     kept: PositiveInt | None = Field(
         default=None,
@@ -269,7 +270,8 @@ class TowersConfig(Section):
         description="The number of units of the layers that read side features and images.",
     )
     epochs: PositiveInt = Field(
-        default=10, description="The most epochs of training, for which the learning rate is laid."
+        default=10,
+        description="The most epochs of training; the learning rate falls over all of them.",
     )
     patience: PositiveInt = Field(
         default=10,
@@ -279,8 +281,8 @@ class TowersConfig(Section):
     users_per_batch: PositiveInt = Field(default=256, description="The most users of a step.")
     minimum_steps_per_epoch: PositiveInt = Field(
         default=16,
-        description="The least number of steps of an epoch, for which batches become smaller where"
-        " users are few.",
+        description="The least number of steps of an epoch; where users are few, batches become"
+        " smaller.",
     )
     negatives: PositiveInt = Field(
         default=2048,
