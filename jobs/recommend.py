@@ -8,7 +8,6 @@ import datetime
 from concurrent.futures import ThreadPoolExecutor
 
 from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 
 from m6rec import columns as c
 from m6rec.command_line import command_line
@@ -19,7 +18,7 @@ from m6rec.kernels.ranking.blending import Blend
 from m6rec.kernels.ranking.members import Member
 from m6rec.lakehouse import Lakehouse
 from m6rec.rankers import FUSION
-from m6rec.spark.sources import read_source
+from m6rec.spark.sources import read_ids
 from m6rec.stages.pairs.catalogue import catalogue_words, forbidden_items
 from m6rec.stages.ranking.embeddings import item_embeddings, user_embeddings
 from m6rec.stages.ranking.lists import make_scoring, rank
@@ -97,8 +96,8 @@ def publishable(
     blend = next(one for one in blends if one.name == config.recommend.ranker)
     names = tuple(blend.coefficients())
     allowed, excluded = (
-        None if source is None else read_source(spark, source, (c.ITEM_ID,))
-        for source in (rules.allowed_items, rules.excluded_items)
+        None if table is None else read_ids(spark, table, {c.ITEM_ID: table.item})
+        for table in (rules.allowed_items, rules.excluded_items)
     )
     scoring = make_scoring(
         members,
@@ -128,13 +127,10 @@ def embed(lakehouse: Lakehouse, config: Config, members: dict[str, Member]) -> N
 
 
 def _excluded_pairs(lakehouse: Lakehouse, config: Config) -> DataFrame | None:
-    source = config.recommend.rules.excluded_pairs
-    if source is None:
+    table = config.recommend.rules.excluded_pairs
+    if table is None:
         return None
-    pairs = read_source(lakehouse.spark, source, (c.USER_ID, c.ITEM_ID)).select(
-        F.col(c.USER_ID).cast("string").alias(c.USER_ID),
-        F.col(c.ITEM_ID).cast("string").alias(c.ITEM_ID),
-    )
+    pairs = read_ids(lakehouse.spark, table, {c.USER_ID: table.user, c.ITEM_ID: table.item})
     users = lakehouse.read("user_index").select(c.USER_ID, c.USER_INDEX)
     items = lakehouse.read("item_index").select(c.ITEM_ID, c.ITEM_INDEX)
     return pairs.join(users, c.USER_ID, how="inner").join(items, c.ITEM_ID, how="inner")

@@ -13,10 +13,12 @@ import pytest
 from pyspark.sql import SparkSession
 from typer import Exit
 
+from m6rec import columns as c
 from m6rec.command_line import errors_as_messages, new_run_id, open_lakehouse, read_config
+from m6rec.config.base import TableSource
 from m6rec.config.run import load_config, parse_config, sources_of
 from m6rec.errors import ConfigError, DataError, TableError
-from m6rec.spark.sources import check_sources
+from m6rec.spark.sources import check_sources, read_ids
 
 REPOSITORY = Path(__file__).parent.parent.parent
 EXAMPLES = sorted((REPOSITORY / "conf").glob("*.yaml"))
@@ -123,7 +125,7 @@ def test_sources_name_every_table_and_the_columns_that_it_must_have() -> None:
     shop = {key: columns for key, _, columns in sources_of(load_config(EXAMPLES_BY["shop-events"]))}
     assert shop["interactions.source"] == ("customer_id", "sku", "occurred_at", "event", "device")
     assert shop["features.items"][:2] == ("sku", "name")
-    assert "recommend.rules.allowed_items" in shop
+    assert shop["recommend.rules.allowed_items"] == ("sku",)
     provided = {key for key, _, _ in sources_of(load_config(EXAMPLES_BY["provided-split"]))}
     assert "split.test" in provided
 
@@ -134,6 +136,26 @@ def test_a_missing_column_is_named_with_its_key_before_any_compute(
     config = load_config(write_config(tmp_path), ("interactions.columns.item=sku",))
     with pytest.raises(TableError, match=r"interactions\.source.*sku.*user_id"):
         check_sources(spark, config)
+
+
+def test_a_rule_table_without_its_column_is_named_with_its_key_before_any_compute(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    (tmp_path / "stock.csv").write_text("sku\ntea\n")
+    rule = f"{{path: {tmp_path / 'stock.csv'}, format: csv}}"
+    file = write_config(tmp_path)
+    config = load_config(file, (f"recommend.rules.allowed_items={rule}",))
+    with pytest.raises(TableError, match=r"recommend\.rules\.allowed_items.*item_id.*sku"):
+        check_sources(spark, config)
+    named = ("recommend.rules.allowed_items.item=sku",)
+    check_sources(spark, load_config(file, (f"recommend.rules.allowed_items={rule}", *named)))
+
+
+def test_ids_are_read_under_our_names_as_strings(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "pairs.json").write_text('{"who.is": 7, "sku": "tea", "why": "returned"}\n')
+    source = TableSource(path=str(tmp_path / "pairs.json"), format="json")
+    ids = read_ids(spark, source, {c.USER_ID: "who.is", c.ITEM_ID: "sku"})
+    assert [row.asDict() for row in ids.collect()] == [{c.USER_ID: "7", c.ITEM_ID: "tea"}]
 
 
 def test_a_missing_table_is_named(spark: SparkSession, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """The owner's data: interactions, their split into folds, attributes and features."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -56,6 +56,11 @@ class InteractionColumns(Section):
     )
 
 
+def _default_weighting(given: dict[str, Any]) -> Weighting:
+    """Whoever gives weights to events or lets them age wants them to count."""
+    return "weight" if given.get("event_weights") or given.get("half_life_days") else "binary"
+
+
 class InteractionsConfig(Section):
     """The interaction table, and how events become weighted pairs of a user and an item."""
 
@@ -83,9 +88,10 @@ class InteractionsConfig(Section):
         " largest, or that of the last event.",
     )
     weighting: Weighting = Field(
-        default="binary",
+        default_factory=_default_weighting,
         description="What the models see of a pair's weight: 1 whatever the weight is (`binary`),"
-        " the weight itself, or log(1 + weight).",
+        " the weight itself, or log(1 + weight); without it, `weight` where `event_weights` or"
+        " `half_life_days` is set, else `binary`.",
     )
     positive_minimum: float | None = Field(
         default=None,
@@ -118,6 +124,32 @@ class InteractionsConfig(Section):
         if self.event_weights and self.columns.event_type is None:
             raise ValueError("event_weights needs columns.event_type, which is not set")
         return self
+
+    @model_validator(mode="after")
+    def _weights_that_are_given_count(self) -> "InteractionsConfig":
+        without_effect = {
+            # By them a pair reaches positive_minimum or not; age has no part in that.
+            "event_weights": bool(self.event_weights) and self.positive_minimum is None,
+            "half_life_days": self.half_life_days is not None,
+        }
+        found = [key for key, is_without in without_effect.items() if is_without]
+        if self.weighting == "binary" and found:
+            raise ValueError(
+                f"{' and '.join(found)} cannot have an effect under weighting: binary, which makes"
+                f" every weight 1; set weighting to weight or log, or remove {' and '.join(found)}"
+            )
+        return self
+
+    @property
+    def weights_differ(self) -> bool:
+        """Whether the models can see pairs of different weights."""
+        return self.weighting != "binary" and (self.events_differ or self.duplicates == "sum")
+
+    @property
+    def events_differ(self) -> bool:
+        """Whether events can have different weights."""
+        given = self.columns.weight, self.event_weights, self.half_life_days
+        return any(given)
 
 
 class SplitConfig(Section):

@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 
 from m6rec.config.base import Section, TableSource
 from m6rec.config.data import AttributesSource
+from m6rec.config.outputs import ItemTable, PairTable
 from m6rec.config.run import Config
 from m6rec.config.search import Choice, Range
 
@@ -22,6 +23,8 @@ from m6rec.config.search import Choice, Range
 TYPES: Mapping[type[Section], str] = {
     TableSource: "table",
     AttributesSource: "table of attributes",
+    ItemTable: "table of items",
+    PairTable: "table of pairs",
     Range: "range",
     Choice: "choice",
 }
@@ -82,8 +85,18 @@ def _words_of(section: type[Section]) -> str:
 
 
 def _rows(section: type[Section], key: str) -> str:
-    """The table of a section's keys."""
-    rows = (_row(name, field, key) for name, field in section.model_fields.items())
+    """The table of a section's keys, without those of a type that it extends."""
+    inherited = {
+        name
+        for base in section.__bases__
+        if issubclass(base, Section)
+        for name in base.model_fields
+    }
+    rows = (
+        _row(name, field, key)
+        for name, field in section.model_fields.items()
+        if name not in inherited
+    )
     return "\n".join([HEADER, *rows])
 
 

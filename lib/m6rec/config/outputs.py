@@ -32,16 +32,31 @@ class AblationConfig(Section):
     )
 
 
+class ItemTable(TableSource):
+    """A [table](#table) with the following column as well; each row names an item."""
+
+    item: str = Field(default="item_id", description="The column with the item's id.")
+
+
+class PairTable(ItemTable):
+    """A [table of items](#table-of-items) with the following column as well.
+
+    Each row names a user and an item.
+    """
+
+    user: str = Field(default="user_id", description="The column with the user's id.")
+
+
 class RulesConfig(Section):
     """Business rules that published lists obey."""
 
-    allowed_items: TableSource | None = Field(
+    allowed_items: ItemTable | None = Field(
         default=None, description="The items that lists may hold; without it, all of the catalogue."
     )
-    excluded_items: TableSource | None = Field(
+    excluded_items: ItemTable | None = Field(
         default=None, description="The items that no list may hold."
     )
-    excluded_pairs: TableSource | None = Field(
+    excluded_pairs: PairTable | None = Field(
         default=None, description="The items that a user's own list may not hold."
     )
     mask_seen: bool = Field(

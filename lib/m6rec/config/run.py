@@ -162,6 +162,20 @@ class Config(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _explicit_feedback_has_weights(self) -> "Config":
+        if self.factors.als.feedback == "implicit" or self.interactions.weights_differ:
+            return self
+        found, remedy = "interactions.weighting is binary", "set it to weight or log"
+        if self.interactions.weighting != "binary":
+            found = "interactions has neither columns.weight nor event_weights nor half_life_days"
+            remedy = "name the column with the ratings in interactions.columns.weight"
+        raise ValueError(
+            f"factors.als.feedback: explicit fits weights less their mean, and {found}, so that"
+            f" all weights are equal and every target is 0; {remedy}, or set factors.als.feedback"
+            " to implicit"
+        )
+
     @property
     def has_behaviour(self) -> bool:
         """Whether features of behaviour are made."""
@@ -239,6 +253,8 @@ def _describe(problem: Any) -> str:
         return f"{place}: unknown key; remove it or correct its spelling"
     if problem["type"] == "missing":
         return f"{place}: missing; add it"
+    if problem["type"] == "value_error":
+        return f"{place}: {str(problem['msg']).removeprefix('Value error, ')}"
     return f"{place}: {problem['msg']}, found {problem['input']!r}"
 
 
@@ -279,11 +295,12 @@ def sources_of(config: Config) -> Iterator[tuple[str, TableSource, tuple[str, ..
         yield "features.items", config.features.items.source, _named(config.features.items)
     rules = config.recommend.rules
     if rules.allowed_items is not None:
-        yield "recommend.rules.allowed_items", rules.allowed_items, ()
+        yield "recommend.rules.allowed_items", rules.allowed_items, (rules.allowed_items.item,)
     if rules.excluded_items is not None:
-        yield "recommend.rules.excluded_items", rules.excluded_items, ()
+        yield "recommend.rules.excluded_items", rules.excluded_items, (rules.excluded_items.item,)
     if rules.excluded_pairs is not None:
-        yield "recommend.rules.excluded_pairs", rules.excluded_pairs, ()
+        ids = (rules.excluded_pairs.user, rules.excluded_pairs.item)
+        yield "recommend.rules.excluded_pairs", rules.excluded_pairs, ids
 
 
 def _named(attributes: AttributesSource) -> tuple[str, ...]:
