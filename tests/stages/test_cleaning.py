@@ -184,6 +184,14 @@ def test_events_of_a_pair_are_combined_by_the_policy_and_then_weighted(
     assert pair.event_time == DAY + timedelta(days=1)
 
 
+@pytest.mark.parametrize("key", ["duplicates", "weighting"])
+def test_a_policy_that_is_not_known_is_not_taken_for_another(spark: SparkSession, key: str) -> None:
+    rows = [("ann", "tea", DAY, 3.0)]
+    settings = config(weighting="weight").model_copy(update={key: "median"})
+    with pytest.raises(AssertionError, match="median"):
+        aggregate_pairs(interactions(spark, rows), settings)
+
+
 def test_a_pair_is_positive_by_its_rating_before_decay_and_weighting(spark: SparkSession) -> None:
     source = events(
         spark,

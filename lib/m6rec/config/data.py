@@ -14,12 +14,18 @@ from m6rec.config.base import (
     TableSource,
 )
 
-FeatureKind = Literal["numeric", "categorical", "multi_valued", "text", "image", "ignore"]
+# Kinds of columns whose values are words.
+TokenKind = Literal["categorical", "multi_valued", "text"]
+FeatureKind = Literal["numeric", TokenKind, "image", "ignore"]
 TimeUnit = Literal["timestamp", "seconds", "milliseconds"]
 Duplicates = Literal["sum", "max", "last"]
 Weighting = Literal["binary", "weight", "log"]
 TestStrategy = Literal[
     "auto", "provided", "temporal", "last", "random", "cold_items", "cold_users", "none"
+]
+# What a fold is held out by once `auto` is resolved.
+HoldoutStrategy = Literal[
+    "temporal", "last", "highest_ids", "random", "mixed", "cold_items", "cold_users"
 ]
 ValidationStrategy = Literal[
     "auto", "temporal", "last", "highest_ids", "random", "mixed", "cold_items"
@@ -273,3 +279,20 @@ class FeaturesConfig(Section):
         default=32,
         description="The height and width, in pixels, to which images are scaled.",
     )
+
+    @model_validator(mode="after")
+    def _items_have_one_image(self) -> "FeaturesConfig":
+        for side, source in (("users", self.users), ("items", self.items)):
+            kinds = {} if source is None else source.kinds
+            images = [name for name, kind in kinds.items() if kind == "image"]
+            if side == "users" and images:
+                raise ValueError(
+                    f"users.kinds: column {images[0]} is of kind image, which only items have;"
+                    " give it another kind, such as ignore"
+                )
+            if len(images) > 1:
+                raise ValueError(
+                    f"items.kinds: the columns {images} are of kind image, and an item has one;"
+                    " give all but one the kind ignore"
+                )
+        return self

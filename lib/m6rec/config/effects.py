@@ -316,13 +316,13 @@ RULES: tuple[Idle, ...] = (
     ),
     Idle(
         ("towers.patience",),
-        lambda config: config.evaluate.candidates == "cold_items",
+        lambda config: config.evaluate.ranks_cold_items,
         "training does not look at validation where evaluate.candidates is cold_items",
     ),
     Idle(
         ("towers.patience",),
         lambda config: (
-            config.evaluate.candidates == "all" and config.towers.patience >= config.towers.epochs
+            not config.evaluate.ranks_cold_items and config.towers.patience >= config.towers.epochs
         ),
         "training ends after towers.epochs before",
     ),
@@ -340,13 +340,13 @@ RULES: tuple[Idle, ...] = (
     # ablation
     Idle(
         ("ablation",),
-        lambda config: config.evaluate.candidates == "cold_items",
+        lambda config: config.evaluate.ranks_cold_items,
         "the towers are not validated where evaluate.candidates is cold_items",
     ),
     Idle(
         ("ablation.tower_parts",),
         lambda config: (
-            config.evaluate.candidates == "all"
+            not config.evaluate.ranks_cold_items
             and config.ablation.seconds == 0.0
             and bool(config.ablation.tower_parts)
         ),
@@ -354,7 +354,7 @@ RULES: tuple[Idle, ...] = (
     ),
     Idle(
         ("ablation.seconds",),
-        lambda config: config.evaluate.candidates == "all" and not config.ablation.tower_parts,
+        lambda config: not config.evaluate.ranks_cold_items and not config.ablation.tower_parts,
         "ablation.tower_parts is empty",
     ),
     # ratings

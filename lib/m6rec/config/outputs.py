@@ -1,6 +1,6 @@
 """What is published and what is measured: lists, rules, evaluation, ablation."""
 
-from typing import Literal
+from typing import Literal, assert_never
 
 from pydantic import Field
 
@@ -111,3 +111,14 @@ class EvaluateConfig(Section):
         default=None,
         description="The id of another run in the same lake whose lists this run is compared with.",
     )
+
+    @property
+    def ranks_cold_items(self) -> bool:
+        """Whether lists hold only items that training never saw."""
+        match self.candidates:
+            case "cold_items":
+                return True
+            case "all":
+                return False
+            case _:
+                assert_never(self.candidates)

@@ -33,7 +33,7 @@ def unlisted_items(lakehouse: Lakehouse, config: Config, fit: str) -> npt.NDArra
     test: among so many more, lists of one length would reach less deep than on test.
     """
     unlisted = forbidden_items(lakehouse.read("catalogue"), item_count(lakehouse))
-    if config.evaluate.candidates == "cold_items":
+    if config.evaluate.ranks_cold_items:
         unlisted |= read_item_counts(lakehouse, fit) > 0
         if fit == c.SELECTION:
             unlisted |= read_item_counts(lakehouse, c.FINAL) == 0

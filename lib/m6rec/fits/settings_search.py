@@ -123,7 +123,7 @@ def try_all(lakehouse: Lakehouse, config: Config, users: ValidationUsers, search
     of_als = SECONDS_A_TRIAL + ALS_SECONDS_AN_INTERACTION * entries
     searches = [(als_cosine, _attribute_values(config), of_als), (als, _als_values(config), of_als)]
     # Where only cold items are ranked, the others say nothing of their settings.
-    if config.evaluate.candidates == "all":
+    if not config.evaluate.ranks_cold_items:
         of_ridge = SECONDS_A_TRIAL + RIDGE_SECONDS_AN_ITEM * n_items
         searches.insert(0, (ridge, _ridge_values(config), of_ridge))
         searches.append((recent, _recency_values(config), 1.0))

@@ -55,7 +55,7 @@ def fit_inputs(lakehouse: Lakehouse, config: Config, fit: str, images: Images | 
     manifest = _write_rows(lakehouse, config, fit, matrix, user_features)
     validate = None
     # Cold items have no factors of their own: how they rank says nothing of the training.
-    if fit == c.SELECTION and config.evaluate.candidates == "all":
+    if fit == c.SELECTION and not config.evaluate.ranks_cold_items:
         validate = _validation(lakehouse, config, matrix, user_features)
     items = _item_inputs(lakehouse, config, fit, matrix, images, n_items)
     matrix.unpersist()

@@ -23,6 +23,7 @@ from m6rec.kernels.ranking.members import (
     Transform,
     UserBlock,
     sparse_rows,
+    takes_square_root,
 )
 from m6rec.kernels.ranking.top_n import (
     AddScores,
@@ -115,7 +116,7 @@ def make_ranker(blend: Blend, members: Mapping[str, Member], item_counts: Int64)
             vectors = member.item_vectors
             parts.append(vectors if one else vectors * coefficients[:, None])
         else:
-            square_root = member.transform == "square_root"
+            square_root = takes_square_root(member.transform)
             sparse.append(SparsePart(name, member.rows, square_root, coefficients))
     if len(parts) == 1:
         joined = parts[0]
@@ -246,7 +247,7 @@ def scores_and_moments(
         float32 [entries] transformed scores, and float64 [n, 2]: mean and mean square over items.
     """
     if not isinstance(member, DotMember):
-        square_root = member.transform == "square_root"
+        square_root = takes_square_root(member.transform)
         terms = users.terms[member.name]
         return sums_at(terms, member.rows, square_root, offsets, items, n_items)
     vectors, item_vectors = users.vectors[member.name], member.item_vectors
