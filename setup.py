@@ -1,4 +1,4 @@
-"""Packaging of M6-Rec."""
+"""Packaging of M6-Rec: what pyproject.toml leaves to be found in other files."""
 
 import re
 from pathlib import Path
@@ -16,11 +16,7 @@ def requirements(name: str) -> list[str]:
 
 
 setup(
-    name="m6rec",
     version=version,
-    description="A hybrid recommender as Spark jobs over Delta tables",
-    license="Apache-2.0",
-    python_requires=">=3.10,<3.12",
     package_dir={"": "lib"},
     packages=find_packages("lib"),
     package_data={"m6rec": ["py.typed", "report/*.html"]},

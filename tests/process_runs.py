@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from m6rec.schemas import RUNS
+from m6rec.schemas import RUNS_TABLE
 from tests.jobs.standalone_cluster import standalone_cluster
 from tests.local_properties import JAVA_OPTIONS, LOCAL_PROPERTIES
 from tests.synthetic_shop import Shop
@@ -79,7 +79,7 @@ def run_killed_and_again(shop: Shop, folder: Path, properties: Path) -> KilledRu
             break
     killed = (process.wait(), "".join(printed))
     lake, lake_when_killed = folder / "out" / "lake", folder / "lake-when-killed"
-    shutil.copytree(lake / RUNS.name, lake_when_killed / RUNS.name)
+    shutil.copytree(lake / RUNS_TABLE.name, lake_when_killed / RUNS_TABLE.name)
     process = _start(start, environment)
     output, _ = process.communicate()
     return KilledRun(killed, (process.returncode, output), lake_when_killed, lake)

@@ -11,8 +11,17 @@ LIBRARY = REPOSITORY / "lib"
 
 # From the bottom. A module may import its own layer and those below; of one line, only its own.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("m6rec", "m6rec.columns", "m6rec.errors", "m6rec.schemas", "m6rec.rankers"),
+    (
+        "m6rec",
+        "m6rec.columns",
+        "m6rec.errors",
+        "m6rec.files",
+        "m6rec.fingerprints",
+        "m6rec.schemas",
+        "m6rec.rankers",
+    ),
     ("m6rec.config",),
+    ("m6rec.job_records",),
     ("m6rec.kernels",),
     ("m6rec.spark",),
     ("m6rec.towers",),

@@ -45,7 +45,7 @@ def _table(
     return TableSchema(name, meaning, key, T.StructType(columns), shared)
 
 
-INTERACTIONS = _table(
+INTERACTIONS_TABLE = _table(
     "interactions",
     "One cleaned event of a user with an item.",
     (c.USER_ID, c.ITEM_ID, c.EVENT_TIME, c.EVENT_TYPE),
@@ -60,7 +60,7 @@ INTERACTIONS = _table(
     nullable=(c.EVENT_TIME, c.EVENT_TYPE, c.CONTEXT),
 )
 
-QUARANTINE = _table(
+QUARANTINE_TABLE = _table(
     "quarantine",
     "One input row that cleaning refused: the row as it came (JSON) and why.",
     (),
@@ -68,7 +68,7 @@ QUARANTINE = _table(
     nullable=(c.SOURCE_VERSION,),
 )
 
-USER_INDEX = _table(
+USER_INDEX_TABLE = _table(
     "user_index",
     "A user's outside id and dense index; append-only across runs.",
     (c.USER_ID,),
@@ -76,7 +76,7 @@ USER_INDEX = _table(
     shared=True,
 )
 
-ITEM_INDEX = _table(
+ITEM_INDEX_TABLE = _table(
     "item_index",
     "An item's outside id and dense index; append-only across runs.",
     (c.ITEM_ID,),
@@ -84,7 +84,7 @@ ITEM_INDEX = _table(
     shared=True,
 )
 
-SPLITS = _table(
+SPLITS_TABLE = _table(
     "splits",
     "A user-item pair, its aggregated weight, and the fold that it belongs to. `rating` is the"
     " combined weight before weighting. `positive` is false where the pair was seen but does not"
@@ -102,7 +102,7 @@ SPLITS = _table(
     nullable=(c.EVENT_TIME,),
 )
 
-CATALOGUE = _table(
+CATALOGUE_TABLE = _table(
     "catalogue",
     "An item that may be recommended in this run, with its title.",
     (c.ITEM_INDEX,),
@@ -110,7 +110,7 @@ CATALOGUE = _table(
     nullable=("title",),
 )
 
-USER_ITEM_MATRIX = _table(
+USER_ITEM_MATRIX_TABLE = _table(
     "user_item_matrix",
     "A row of P for one fit: positives by ascending item_index, their weights and times, and"
     " the items seen but not positive. Users without history have empty arrays.",
@@ -125,7 +125,7 @@ USER_ITEM_MATRIX = _table(
     },
 )
 
-ITEM_FACTORS = _table(
+ITEM_FACTORS_TABLE = _table(
     "item_factors",
     "An item's factor; `projection` is its row of the linear map from histories to user factors"
     " (null for least squares); `scale` multiplies its score.",
@@ -141,7 +141,7 @@ ITEM_FACTORS = _table(
     nullable=(c.PROJECTION,),
 )
 
-USER_FACTORS = _table(
+USER_FACTORS_TABLE = _table(
     "user_factors",
     "A user's factor of a method whose user factors are no projection of the user's row.",
     (c.FIT, c.METHOD, c.USER_INDEX),
@@ -153,7 +153,7 @@ USER_FACTORS = _table(
     },
 )
 
-ITEM_NEIGHBOURS = _table(
+ITEM_NEIGHBOURS_TABLE = _table(
     "item_neighbours",
     "For a history item, the items that it speaks for and how much.",
     (c.FIT, c.METHOD, c.ITEM_INDEX),
@@ -174,7 +174,7 @@ _FEATURE_COLUMNS: dict[str, T.DataType] = {
     c.TERM_WEIGHTS: _FLOATS,
 }
 
-USER_FEATURES = _table(
+USER_FEATURES_TABLE = _table(
     "user_features",
     "A user's features (attributes and behaviour), content vector (attributes alone, unit length"
     " or zero), attributes in words, and the terms of all attributes with their weights.",
@@ -182,7 +182,7 @@ USER_FEATURES = _table(
     {c.FIT: T.StringType(), c.USER_INDEX: _INDEX, **_FEATURE_COLUMNS},
 )
 
-ITEM_FEATURES = _table(
+ITEM_FEATURES_TABLE = _table(
     "item_features",
     "An item's features (attributes and behaviour), content vector (attributes alone, unit length"
     " or zero) and attributes in words.",
@@ -190,14 +190,14 @@ ITEM_FEATURES = _table(
     {c.FIT: T.StringType(), c.ITEM_INDEX: _INDEX, **_FEATURE_COLUMNS},
 )
 
-ITEM_IMAGES = _table(
+ITEM_IMAGES_TABLE = _table(
     "item_images",
     "An item's image as height x width x 3 bytes, scaled to the configured size.",
     (c.ITEM_INDEX,),
     {c.ITEM_INDEX: _INDEX, "pixels": T.BinaryType()},
 )
 
-USER_EMBEDDINGS = _table(
+USER_EMBEDDINGS_TABLE = _table(
     "user_embeddings",
     "A user's embedding of the fusion model.",
     (c.FIT, c.USER_INDEX),
@@ -209,7 +209,7 @@ USER_EMBEDDINGS = _table(
     },
 )
 
-ITEM_EMBEDDINGS = _table(
+ITEM_EMBEDDINGS_TABLE = _table(
     "item_embeddings",
     "An item's embedding of the fusion model.",
     (c.FIT, c.ITEM_INDEX),
@@ -221,7 +221,7 @@ ITEM_EMBEDDINGS = _table(
     },
 )
 
-LISTS = _table(
+LISTS_TABLE = _table(
     "lists",
     "A ranker's top-N for a user, best first, as dense indices; what `evaluate` measures.",
     (c.FIT, c.MODEL, c.USER_INDEX),
@@ -234,7 +234,7 @@ LISTS = _table(
     },
 )
 
-RATING_PREDICTIONS = _table(
+RATING_PREDICTIONS_TABLE = _table(
     "rating_predictions",
     "What a model says that a user gives an item, for a pair of the fit's target fold, beside the"
     " rating that the user gave.",
@@ -249,7 +249,7 @@ RATING_PREDICTIONS = _table(
     },
 )
 
-RECOMMENDATIONS = _table(
+RECOMMENDATIONS_TABLE = _table(
     "recommendations",
     "One recommended item of a user's published list.",
     (c.USER_ID, c.RANK),
@@ -267,7 +267,7 @@ RECOMMENDATIONS = _table(
     nullable=("title",),
 )
 
-METRICS = _table(
+METRICS_TABLE = _table(
     "metrics",
     "A metric of a ranker over the users of a segment, with a bootstrap confidence interval; `rmse`"
     " and `mae` are of models that predict ratings, over all held-out ratings, with `k` 0.",
@@ -286,7 +286,7 @@ METRICS = _table(
     nullable=(c.CI_LOW, c.CI_HIGH),
 )
 
-COMPARISONS = _table(
+COMPARISONS_TABLE = _table(
     "comparisons",
     "A paired test over users: mean of (model - other_model), its interval and p-value."
     " `other_run_id` differs from `run_id` where another run is compared.",
@@ -306,7 +306,7 @@ COMPARISONS = _table(
     },
 )
 
-ABLATIONS = _table(
+ABLATIONS_TABLE = _table(
     "ablations",
     "NDCG@k of a ranker on validation without one of its parts, its difference from the whole"
     " ranker (negative where the part helps), and a paired test over users.",
@@ -324,7 +324,7 @@ ABLATIONS = _table(
     },
 )
 
-MODELS = _table(
+MODELS_TABLE = _table(
     "models",
     "What a fit learned beside its tables, by kind and name: parameters as JSON, and the folder"
     " of the saved artifact where there is one.",
@@ -340,7 +340,7 @@ MODELS = _table(
 )
 
 _VERSIONS = T.MapType(T.StringType(), T.LongType())
-RUNS = _table(
+RUNS_TABLE = _table(
     "runs",
     "A job of a run: what it read, with which configuration and code, what it wrote. The row of"
     " job `publish` is the one commit by which a run becomes the published one.",
@@ -364,28 +364,28 @@ RUNS = _table(
 TABLES: dict[str, TableSchema] = {
     table.name: table
     for table in (
-        INTERACTIONS,
-        QUARANTINE,
-        USER_INDEX,
-        ITEM_INDEX,
-        SPLITS,
-        CATALOGUE,
-        USER_ITEM_MATRIX,
-        ITEM_FACTORS,
-        USER_FACTORS,
-        ITEM_NEIGHBOURS,
-        USER_FEATURES,
-        ITEM_FEATURES,
-        ITEM_IMAGES,
-        USER_EMBEDDINGS,
-        ITEM_EMBEDDINGS,
-        LISTS,
-        RATING_PREDICTIONS,
-        RECOMMENDATIONS,
-        METRICS,
-        COMPARISONS,
-        ABLATIONS,
-        MODELS,
-        RUNS,
+        INTERACTIONS_TABLE,
+        QUARANTINE_TABLE,
+        USER_INDEX_TABLE,
+        ITEM_INDEX_TABLE,
+        SPLITS_TABLE,
+        CATALOGUE_TABLE,
+        USER_ITEM_MATRIX_TABLE,
+        ITEM_FACTORS_TABLE,
+        USER_FACTORS_TABLE,
+        ITEM_NEIGHBOURS_TABLE,
+        USER_FEATURES_TABLE,
+        ITEM_FEATURES_TABLE,
+        ITEM_IMAGES_TABLE,
+        USER_EMBEDDINGS_TABLE,
+        ITEM_EMBEDDINGS_TABLE,
+        LISTS_TABLE,
+        RATING_PREDICTIONS_TABLE,
+        RECOMMENDATIONS_TABLE,
+        METRICS_TABLE,
+        COMPARISONS_TABLE,
+        ABLATIONS_TABLE,
+        MODELS_TABLE,
+        RUNS_TABLE,
     )
 }

@@ -5,10 +5,8 @@ again. The given config is itself a trial, so the best one is never worse on val
 """
 
 import csv
-import hashlib
-import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +23,8 @@ from optuna.trial import FrozenTrial, TrialState
 from m6rec.config.run import Config
 from m6rec.config.search import Choice, Range
 from m6rec.errors import ConfigError
+from m6rec.files import written_whole
+from m6rec.fingerprints import fingerprint_of
 
 STUDY = "m6rec"
 # Optuna's key of the values that a queued trial has been promised.
@@ -32,10 +32,9 @@ _PROMISED = "fixed_params"
 _FINGERPRINT = "fingerprint"
 _SECONDS = "seconds"
 
-Values = Mapping[str, Any]
 Report = Callable[[float], None]
 # Measures a config. It may report a measure that comes earlier, which may end the trial there.
-Measure = Callable[[Config, Report], float]
+MeasureConfig = Callable[[Config, Report], float]
 
 
 def given_values(config: Config) -> dict[str, Any]:
@@ -97,7 +96,7 @@ def open_study(config: Config, file: Path) -> optuna.Study:
         load_if_exists=True,
         pruner=optuna.pruners.MedianPruner(),
     )
-    _check_same_config(study, config, file)
+    _check_same_study(study, config, file)
     # A sampler of one seed would propose the first trials of an earlier process again.
     study.sampler = optuna.samplers.TPESampler(seed=config.seed + len(study.trials))
     for killed in study.get_trials(states=(TrialState.RUNNING,)):
@@ -109,8 +108,9 @@ def open_study(config: Config, file: Path) -> optuna.Study:
     return study
 
 
-def _check_same_config(study: optuna.Study, config: Config, file: Path) -> None:
-    fingerprint = _fingerprint(config)
+def _check_same_study(study: optuna.Study, config: Config, file: Path) -> None:
+    shared = config.model_dump(mode="json", exclude={"tune": {"trials", "seconds"}})
+    fingerprint = fingerprint_of(shared)
     found = study.user_attrs.get(_FINGERPRINT)
     if found is None:
         study.set_user_attr(_FINGERPRINT, fingerprint)
@@ -120,12 +120,6 @@ def _check_same_config(study: optuna.Study, config: Config, file: Path) -> None:
             f" {fingerprint[:12]} (only trials and seconds of section tune may change); give the"
             " first config again, or another --output"
         )
-
-
-def _fingerprint(config: Config) -> str:
-    """SHA-256 of all that trials have in common."""
-    shared = config.model_dump(mode="json", exclude={"tune": {"trials", "seconds"}})
-    return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()
 
 
 def _promised(study: optuna.Study) -> list[dict[str, Any]]:
@@ -145,7 +139,7 @@ def ended(study: optuna.Study) -> list[FrozenTrial]:
 def search(
     study: optuna.Study,
     config: Config,
-    measure: Measure,
+    measure: MeasureConfig,
     deadline: float | None,
     after_trial: Callable[[FrozenTrial], None],
 ) -> None:
@@ -167,7 +161,7 @@ def search(
 
 
 def _run_trial(
-    study: optuna.Study, trial: optuna.Trial, config: Config, measure: Measure
+    study: optuna.Study, trial: optuna.Trial, config: Config, measure: MeasureConfig
 ) -> FrozenTrial:
     def report(value: float) -> None:
         trial.report(value, step=0)
@@ -196,7 +190,9 @@ def write_best(study: optuna.Study, config: Config, file: Path) -> None:
         f"# Validation NDCG@{config.tune.k} of the hybrid: {best.value:.4f}.\n"
     )
     chosen = config.replaced(best.params)
-    _replace(file, header + yaml.safe_dump(chosen.given(), sort_keys=False, allow_unicode=True))
+    text = yaml.safe_dump(chosen.given(), sort_keys=False, allow_unicode=True)
+    with written_whole(file) as unfinished:
+        unfinished.write_text(header + text)
 
 
 def trial_rows(study: optuna.Study) -> list[dict[str, Any]]:
@@ -220,20 +216,7 @@ def trial_rows(study: optuna.Study) -> list[dict[str, Any]]:
 def write_trials(study: optuna.Study, file: Path) -> None:
     """Write the rows of all trials as CSV."""
     rows = trial_rows(study)
-    unfinished = _unfinished(file)
-    with unfinished.open("w", newline="") as stream:
+    with written_whole(file) as unfinished, unfinished.open("w", newline="") as stream:
         writer = csv.DictWriter(stream, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    unfinished.replace(file)
-
-
-def _replace(file: Path, text: str) -> None:
-    """Write a file that is whole whenever it is seen."""
-    unfinished = _unfinished(file)
-    unfinished.write_text(text)
-    unfinished.replace(file)
-
-
-def _unfinished(file: Path) -> Path:
-    return file.with_name(f".{file.name}.unfinished")

@@ -13,7 +13,7 @@ from m6rec.config.models import SvdConfig
 from m6rec.kernels.arrays.communicator import Communicator, LocalCommunicator
 from m6rec.kernels.arrays.rows import Float32, Rows
 from m6rec.kernels.arrays.sparse_products import count_items, entries_by_item, popularity_order
-from m6rec.kernels.factors.als import train_als
+from m6rec.kernels.factors.als import alternating_least_squares
 from m6rec.kernels.factors.least_squares import add_sparse_terms, solve_rows
 from m6rec.kernels.factors.svd import _normalise, randomized_svd
 from m6rec.kernels.factors.svd import _sweep as _svd_sweep
@@ -41,7 +41,7 @@ _SECONDS = T.StructType([T.StructField("seconds", T.DoubleType(), False)])
 def prepare_user_sweep(workspace: Workspace) -> Measure:
     """ALS: users' entries against item factors, popular items together."""
     rows = _by_popularity(workspace.dataset)
-    return _sweep(rows.offsets, rows.item_indices, workspace.dataset.n_items)
+    return _sweep(rows.indptr, rows.item_indices, workspace.dataset.n_items)
 
 
 def prepare_item_sweep(workspace: Workspace) -> Measure:
@@ -56,23 +56,23 @@ def prepare_far_item_sweep(workspace: Workspace) -> Measure:
 
 def _item_sweep(workspace: Workspace, bytes_of_vectors: float) -> Measure:
     rows = _by_popularity(workspace.dataset)
-    offsets, indices, _ = entries_by_item(rows, workspace.dataset.n_items)
+    indptr, indices, _ = entries_by_item(rows, workspace.dataset.n_items)
     users = int(bytes_of_vectors / (cost_model.WORD * RANK))
     # In the order of the real users, but anywhere among so many: else few of them would be read.
     stride = users / len(rows)
     within = np.random.default_rng(workspace.seed).random(len(indices))
     spread = ((indices + within) * stride).astype(np.int32)
-    return _sweep(offsets, spread, users)
+    return _sweep(indptr, spread, users)
 
 
-def _sweep(offsets: np.ndarray, indices: np.ndarray, others: int) -> Measure:
+def _sweep(indptr: np.ndarray, indices: np.ndarray, others: int) -> Measure:
     ones = np.ones(len(indices), np.float32)
-    vectors, inputs = _random(others, RANK), _random(len(offsets) - 1, RANK)
+    vectors, inputs = _random(others, RANK), _random(len(indptr) - 1, RANK)
     outputs, penalty = np.zeros_like(inputs), np.zeros(len(inputs), np.float32)
     one = np.float32(1.0)
 
     def work() -> None:
-        add_sparse_terms(offsets, indices, ones, ones, penalty, one, one, vectors, inputs, outputs)
+        add_sparse_terms(indptr, indices, ones, ones, penalty, one, one, vectors, inputs, outputs)
 
     work()
     return lambda: 4 * RANK * len(indices) / _best_time(work)
@@ -81,14 +81,14 @@ def _sweep(offsets: np.ndarray, indices: np.ndarray, others: int) -> Measure:
 def prepare_als_product(workspace: Workspace) -> Measure:
     """ALS: blocks of rows times the Gram matrix, in the solver on rows of one entry."""
     users = min(workspace.dataset.sizes()["users"], 100_000)
-    offsets, indices = np.arange(users + 1), np.zeros(users, np.int32)
+    indptr, indices = np.arange(users + 1), np.zeros(users, np.int32)
     ones, solutions = np.ones(users, np.float32), _random(users, RANK)
     gram, items = np.eye(RANK, dtype=np.float32), _random(1, RANK)
     settings = als_config(RANK, 1)
     steps = settings.conjugate_gradient_steps
 
     def work() -> None:
-        solve_rows(offsets, indices, ones, ones, ones, gram, items, steps, solutions)
+        solve_rows(indptr, indices, ones, ones, ones, gram, items, steps, solutions)
 
     work()
     return lambda: (steps + 1) * 2 * RANK**2 * users / _best_time(work)
@@ -101,7 +101,7 @@ def prepare_als_item_arrays(workspace: Workspace) -> Measure:
 
     def fit(iterations: int) -> None:
         settings = als_config(RANK, iterations)
-        train_als(rows, n_items, settings, workspace.seed, LocalCommunicator())
+        alternating_least_squares(rows, n_items, settings, workspace.seed, LocalCommunicator())
 
     fit(1)
     work = cost_model.als_iteration(
@@ -186,7 +186,7 @@ def prepare_top_n(workspace: Workspace) -> Measure:
     items = by_length(_random(workspace.dataset.n_items, RANK))
 
     def work() -> None:
-        top_n_products(users, items, 20, part.offsets, part.item_indices)
+        top_n_products(users, items, 20, part.indptr, part.item_indices)
 
     work()
     return lambda: 2 * RANK * len(users) * len(items.vectors) / _best_time(work)
@@ -300,7 +300,7 @@ def prepare_preparation_start(workspace: Workspace) -> Measure:
 def _by_popularity(dataset: Dataset) -> Rows:
     rows = dataset.rows()
     place = popularity_order(count_items(rows, dataset.n_items))[1]
-    return Rows(rows.user_index, rows.offsets, place[rows.item_indices], rows.weights)
+    return Rows(rows.user_index, rows.indptr, place[rows.item_indices], rows.weights)
 
 
 def _random(rows: int, columns: int) -> Float32:

@@ -20,7 +20,7 @@ DOUBLE = 8
 NETWORK = "network_bytes_per_second"
 # An entry of a row beside a vector of k: multiply and add for the dot product and for the sum.
 _OPERATIONS_OF_ENTRY = 4
-# Indices and weights as read, then index, curvature and pull by user and by item.
+# Indices and weights as read, then index, confidence and right-hand side by user and by item.
 _ALS_WORDS_OF_ENTRY = 2 + 3 + 3
 # Item factors, residuals, directions and products.
 _ALS_ITEM_ARRAYS = 4

@@ -60,8 +60,8 @@ def save(rows: Rows, n_items: int, folder: Path) -> Dataset:
         table = pa.table(
             {
                 c.USER_INDEX: pa.array(part.user_index),
-                c.ITEM_INDICES: list_array(part.offsets, part.item_indices),
-                c.WEIGHTS: list_array(part.offsets, part.weights),
+                c.ITEM_INDICES: list_array(part.indptr, part.item_indices),
+                c.WEIGHTS: list_array(part.indptr, part.weights),
             }
         )
         pq.write_table(table, folder / "rows" / f"part-{number}.parquet")

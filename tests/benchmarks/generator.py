@@ -45,10 +45,10 @@ def generate(sizes: Sizes, seed: int) -> Rows:
 
 def rows_of_keys(keys: Int64, users: int, items: int) -> Rows:
     """Rows of weight 1 from ascending keys user * items + item, int64 [entries]."""
-    offsets = np.searchsorted(keys, np.arange(users + 1, dtype=np.int64) * items)
+    indptr = np.searchsorted(keys, np.arange(users + 1, dtype=np.int64) * items)
     return Rows(
         np.arange(users, dtype=np.int64),
-        offsets.astype(np.int64),
+        indptr.astype(np.int64),
         (keys % items).astype(np.int32),
         np.ones(len(keys), np.float32),
     )

@@ -20,8 +20,8 @@ from tests.benchmarks.spark import REPOSITORY
 DOCUMENT = REPOSITORY / "docs" / "scale.md"
 START, END = "<!-- from benchmark.json -->", "<!-- end -->"
 
-# A year of a large shop. A user's squared history is on average as many times the square of the
-# mean as in the measured matrix.
+# A year of a large shop. The mean of users' squared histories is as many times the square of the
+# mean history as in the measured matrix.
 SHOP = Matrix(users=1e9, items=1e7, interactions=1e11)
 EXECUTORS = Cluster(executors=64, cores_of_each=16)
 MEMORY_OF_EXECUTOR = 128e9
@@ -30,7 +30,7 @@ USABLE_MEMORY = 0.6
 # 10 Gbit/s; what the benchmark measures between two ranks is a machine's loopback.
 NETWORK_OF_EXECUTOR = 1.25e9
 DOLLARS_OF_CORE_HOUR = 0.05
-# Of each core, from which on times are of the other load too.
+# The load of each core from which on the times measure other programs as well.
 DISTURBED_LOAD = 0.5
 ALS_ITERATIONS, TOWER_EPOCHS = 16, 10
 RANK = scaling.RANK
@@ -75,14 +75,16 @@ def measured_part(result: dict[str, Any]) -> str:
     """Markdown: the run, the rates, predictions against what was measured, and the shop."""
     machine = result["machine"]
     run = (
-        f"Run of {machine['measured_at']}, m6rec {result['versions']['m6rec']}: {machine['cpu']},"
-        f" {machine['cores_used']} cores, load {machine['load_before']:.1f} before it began,"
-        f" BLAS {', '.join(machine['blas'])}."
+        f"The figures are of the run of {machine['measured_at']} with m6rec"
+        f" {result['versions']['m6rec']} on {machine['cores_used']} cores of an {machine['cpu']}."
+        f" The load was {machine['load_before']:.1f} before it began; BLAS was"
+        f" {', '.join(machine['blas'])}."
     )
     if machine["load_before"] > machine["cores_used"] * DISTURBED_LOAD:
         run += (
-            " **Other programs had the cores:** programs take longer than on a quiet machine, rates"
-            " come from short calls, and the errors below tell little of the model, either way."
+            " **Other programs used the cores at the same time.** The programs therefore took"
+            " longer than on a quiet machine, while the rates come from short calls, so that the"
+            " errors below say little about the model."
         )
     parts = [
         [run],
@@ -128,7 +130,7 @@ def table_of_rates(result: dict[str, Any]) -> list[str]:
     """Each rate, of one core."""
     rates = rates_of(result)
     rows = [f"| {name} | {rate:.3g} |" for name, rate in rates.items()]
-    return ["| rate | a second, of one core |", "|---|---|", *rows]
+    return ["| rate | per second, on one core |", "|---|---|", *rows]
 
 
 def table_of_predictions(result: dict[str, Any]) -> list[str]:
@@ -154,12 +156,12 @@ def table_of_predictions(result: dict[str, Any]) -> list[str]:
 
 
 def table_of_scaling(result: dict[str, Any]) -> list[str]:
-    """Of each program the fitted exponent, the speed-up of two workers, the slow-down by skew."""
+    """The fitted exponent of each program, its speed-up by two workers, its slow-down by skew."""
     columns = ("exponent", "speed_up_of_two_workers", "slow_down_by_skew")
     measured = [result[scaling.KEY].get(column, {}) for column in columns]
     lines = [
-        "| program | exponent of time by interactions | time of one worker over that of two"
-        " | time of an interaction, skewed over even |",
+        "| program | exponent of time by interactions | time of one worker / time of two"
+        " | time of an interaction, skewed / even |",
         "|---|---|---|---|",
     ]
     for program in PREDICTORS:
@@ -192,10 +194,11 @@ def table_of_shop(result: dict[str, Any]) -> list[str]:
     """Each step of the year: memory and network an executor, hours, dollars; and what is short."""
     rates = rates_of(result) | {NETWORK: NETWORK_OF_EXECUTOR}
     lines = [
-        f"{SHOP.users:.0e} users, {SHOP.items:.0e} items, {SHOP.interactions:.0e} interactions,"
-        f" rank {RANK}, on {EXECUTORS.executors} executors of {EXECUTORS.cores_of_each} cores,"
-        f" {MEMORY_OF_EXECUTOR / 1e9:.0f} GB and {NETWORK_OF_EXECUTOR * 8e-9:.0f} Gbit/s, at"
-        f" {DOLLARS_OF_CORE_HOUR} dollars a core and hour (an assumption).",
+        f"The large shop has {SHOP.users:.0e} users, {SHOP.items:.0e} items and"
+        f" {SHOP.interactions:.0e} interactions in a year; the rank is {RANK}. The cluster has"
+        f" {EXECUTORS.executors} executors, each with {EXECUTORS.cores_of_each} cores,"
+        f" {MEMORY_OF_EXECUTOR / 1e9:.0f} GB and {NETWORK_OF_EXECUTOR * 8e-9:.0f} Gbit/s. It is"
+        f" assumed that a core costs {DOLLARS_OF_CORE_HOUR} dollars an hour.",
         "",
         "| step | times | memory of an executor, GB | sent by an executor, GB | hours | dollars |"
         " fits |",
@@ -224,9 +227,9 @@ def limits() -> list[str]:
     als = cost_model.als_iteration(Matrix(0, many, 0), als_config(128, 1), EXECUTORS)
     svd = cost_model.svd(Matrix(1, many, 0), SvdConfig(), EXECUTORS)
     return [
-        f"Item arrays fill an executor at {usable / als.memory_bytes * many:.2g} items with ALS of"
-        f" rank 128, and at {usable / svd.memory_bytes * many:.2g} with SVD of rank"
-        f" {SvdConfig().rank}."
+        f"The item arrays alone fill an executor from {usable / als.memory_bytes * many:.2g} items"
+        f" on with ALS of rank 128, and from {usable / svd.memory_bytes * many:.2g} items on with"
+        f" SVD of rank {SvdConfig().rank}."
     ]
 
 

@@ -70,14 +70,12 @@ def prepare_top_n(workspace: Workspace) -> Measure:
     rows = workspace.dataset.rows()
     part = rows.slice(0, max(len(rows) // SCORED_SHARE, 1))
     few = rows.slice(0, 1)
-    top_n_products(users[:1], by_length(items), LISTED, few.offsets, few.item_indices)
+    top_n_products(users[:1], by_length(items), LISTED, few.indptr, few.item_indices)
     _note_sizes(workspace)
     workspace.facts["users"] = len(part)
 
     def work() -> None:
-        top_n_products(
-            users[: len(part)], by_length(items), LISTED, part.offsets, part.item_indices
-        )
+        top_n_products(users[: len(part)], by_length(items), LISTED, part.indptr, part.item_indices)
 
     return lambda: time_of(work)
 

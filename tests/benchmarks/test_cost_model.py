@@ -12,7 +12,7 @@ import torch
 
 from m6rec.config.models import AlsConfig, NeighboursConfig, SvdConfig, TowersConfig
 from m6rec.kernels.arrays.rows import Rows, rows_from_scipy
-from m6rec.kernels.factors.als import train_als
+from m6rec.kernels.factors.als import alternating_least_squares
 from m6rec.kernels.factors.svd import randomized_svd
 from m6rec.kernels.ranking.top_n import _ITEMS_PER_BLOCK, _USERS_PER_BLOCK
 from m6rec.towers.model import TowerModel, TowerShape
@@ -51,7 +51,7 @@ def _rows() -> Rows:
 
 def _reduced_by_als(config: AlsConfig) -> int:
     communicator = CountingCommunicator()
-    train_als(_rows(), ITEMS, config, 1, communicator)
+    alternating_least_squares(_rows(), ITEMS, config, 1, communicator)
     return communicator.reduced
 
 

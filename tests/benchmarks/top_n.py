@@ -11,11 +11,11 @@ from m6rec.config.models import NeighboursConfig
 from m6rec.kernels.arrays.communicator import LocalCommunicator
 from m6rec.kernels.arrays.rows import Float32, Int32
 from m6rec.kernels.arrays.sparse_products import count_items
-from m6rec.kernels.factors.als import train_als
+from m6rec.kernels.factors.als import alternating_least_squares
 from m6rec.kernels.factors.projection import project
 from m6rec.kernels.ranking.blending import Blend
 from m6rec.kernels.ranking.members import DotMember, GivenEncoder, HistoryMember, Terms
-from m6rec.kernels.ranking.scoring import Hidden, RepresentedUsers, make_ranker, ranker_top_n
+from m6rec.kernels.ranking.scoring import Masked, RepresentedUsers, blend_top_n, prepare_blend
 from m6rec.kernels.ranking.top_n import by_length, top_n, top_n_products
 from m6rec.stages.training.neighbours import train_item_neighbours
 from tests.benchmarks.als_objective import als_config
@@ -48,7 +48,7 @@ def _vectors_of_case(workspace: Workspace) -> tuple[Float32, Float32]:
         return vectors(workspace, rank)
     rows, n_items = workspace.dataset.rows(), workspace.dataset.n_items
     settings = als_config(rank, _ITERATIONS)
-    model = train_als(rows, n_items, settings, workspace.seed, LocalCommunicator())
+    model = alternating_least_squares(rows, n_items, settings, workspace.seed, LocalCommunicator())
     return project(model, rows), model.scored_factors
 
 
@@ -62,12 +62,12 @@ def prepare_m6rec(workspace: Workspace) -> Measure:
     rows = workspace.dataset.rows()
     few = rows.slice(0, min(CHECKED_USERS, len(rows)))
     found = top_n_products(
-        users[: len(few)], by_length(items), LISTED, few.offsets, few.item_indices
+        users[: len(few)], by_length(items), LISTED, few.indptr, few.item_indices
     )[0]
     workspace.facts["users_equal_to_brute_force"] = _share_equal(found, users, items, few)
 
     def work() -> None:
-        top_n_products(users, by_length(items), LISTED, rows.offsets, rows.item_indices)
+        top_n_products(users, by_length(items), LISTED, rows.indptr, rows.item_indices)
 
     return lambda: time_of(work)
 
@@ -84,11 +84,11 @@ def prepare_hybrid(workspace: Workspace) -> Measure:
         dot: DotMember(dot, GivenEncoder(dot), items),
         sparse: HistoryMember(sparse, weights),
     }
-    ranker = make_ranker(blend, members, count_items(rows, n_items))
-    terms = Terms(rows.offsets, rows.item_indices, rows.weights)
+    prepared = prepare_blend(blend, members, count_items(rows, n_items))
+    terms = Terms(rows.indptr, rows.item_indices, rows.weights)
     represented = RepresentedUsers({dot: users}, {sparse: terms}, rows.counts)
-    hidden = Hidden(rows.offsets, rows.item_indices, np.zeros(n_items, np.bool_))
-    return lambda: time_of(lambda: ranker_top_n(ranker, represented, hidden, LISTED))
+    masked = Masked(rows.indptr, rows.item_indices, np.zeros(n_items, np.bool_))
+    return lambda: time_of(lambda: blend_top_n(prepared, represented, masked, LISTED))
 
 
 def _share_equal(found: Int32, users: Float32, items: Float32, rows: object) -> float:

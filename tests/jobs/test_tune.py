@@ -22,7 +22,7 @@ from m6rec.errors import ConfigError, DataError
 from m6rec.lakehouse import Lakehouse
 from m6rec.spark.sources import check_sources
 from m6rec.tuning import (
-    Measure,
+    MeasureConfig,
     Report,
     distributions,
     ended,
@@ -53,7 +53,7 @@ def closeness_to_ten(config: Config, report: Report) -> float:
 def run_search(
     config: Config,
     file: Path,
-    measure: Measure = closeness_to_ten,
+    measure: MeasureConfig = closeness_to_ten,
     deadline: float | None = None,
 ) -> list[FrozenTrial]:
     """The trials that this call has added."""

@@ -13,7 +13,7 @@ from m6rec.kernels.ranking.blending import Candidates
 def users_like(scores: list[list[float]], users: int, item_bins: tuple[int, ...]) -> Candidates:
     """Users with three candidates each, of which the first is relevant; scores: [members][3]."""
     return Candidates(
-        offsets=np.arange(users + 1) * 3,
+        indptr=np.arange(users + 1) * 3,
         scores=np.tile(np.array(scores, np.float32), users),
         relevant=np.tile([True, False, False], users),
         relevant_counts=np.ones(users, np.int64),
@@ -60,6 +60,6 @@ def test_a_part_that_changes_nothing_is_not_significant() -> None:
 def test_evenly_spaced_users_keep_their_candidates() -> None:
     candidates = users_like([[3, 2, 1]], 6, (3, 3, 3))
     three = every_nth_user(candidates, 3)
-    assert three.offsets.tolist() == [0, 3, 6, 9]
+    assert three.indptr.tolist() == [0, 3, 6, 9]
     assert three.scores.tolist() == [[3, 2, 1] * 3]
     assert every_nth_user(candidates, 6) is candidates

@@ -7,7 +7,7 @@ import scipy.sparse as sp
 from m6rec.config.models import AlsConfig
 from m6rec.kernels.arrays.communicator import LocalCommunicator
 from m6rec.kernels.arrays.rows import Float32, Rows, rows_from_scipy
-from m6rec.kernels.factors.als import als_objective, train_als
+from m6rec.kernels.factors.als import als_objective, alternating_least_squares
 from m6rec.kernels.factors.projection import FactorModel, project
 
 USERS, ITEMS = 60, 40
@@ -44,7 +44,9 @@ def test_the_objective_falls_with_every_iteration(solver: str) -> None:
     objectives = []
     for iterations in (1, 2, 4, 8):
         config = AlsConfig(rank=6, iterations=iterations, unobserved_total=10.0, solver=solver)
-        objectives.append(als_objective(train_als(rows, ITEMS, config, 1, LOCAL), rows, LOCAL))
+        objectives.append(
+            als_objective(alternating_least_squares(rows, ITEMS, config, 1, LOCAL), rows, LOCAL)
+        )
     assert objectives == sorted(objectives, reverse=True)
     assert objectives[-1] < 0.9 * objectives[0]
 
@@ -52,7 +54,7 @@ def test_the_objective_falls_with_every_iteration(solver: str) -> None:
 def test_the_objective_equals_the_dense_formula() -> None:
     rows = _rows()
     config = AlsConfig(rank=6, iterations=3, unobserved_weight=0.2, frequency_exponent=0.7)
-    model = train_als(rows, ITEMS, config, 1, LOCAL)
+    model = alternating_least_squares(rows, ITEMS, config, 1, LOCAL)
     expected = _dense_objective(model, rows, config)
     np.testing.assert_allclose(als_objective(model, rows, LOCAL), expected, rtol=1e-5)
 
@@ -67,7 +69,7 @@ def test_items_reach_the_solution_of_their_normal_equations() -> None:
         solver="cholesky",
         conjugate_gradient_steps=8,
     )
-    model = train_als(rows, ITEMS, config, 1, LOCAL)
+    model = alternating_least_squares(rows, ITEMS, config, 1, LOCAL)
     users = project(model, rows).astype(np.float64)
     weights = rows.to_scipy(ITEMS).toarray().astype(np.float64)
     active = (weights.sum(axis=1) > 0).sum()
@@ -88,7 +90,7 @@ def test_explicit_ratings_of_low_rank_are_recovered() -> None:
     config = AlsConfig(
         rank=4, iterations=40, feedback="explicit", regularisation=0.01, solver="cholesky"
     )
-    model = train_als(rows, ITEMS, config, 1, LOCAL)
+    model = alternating_least_squares(rows, ITEMS, config, 1, LOCAL)
     predicted = project(model, rows) @ model.factors.T + model.parameters["mean_rating"]
     hidden = ~observed & (ratings > 0.5)
     assert np.sqrt(np.mean((predicted - ratings)[hidden] ** 2)) < 0.4 * ratings[hidden].std()
@@ -96,11 +98,14 @@ def test_explicit_ratings_of_low_rank_are_recovered() -> None:
 
 def test_the_weight_of_the_unobserved_falls_with_the_number_of_items() -> None:
     config = AlsConfig(rank=2, iterations=1, unobserved_total=80.0)
-    assert train_als(_rows(), ITEMS, config, 1, LOCAL).parameters["unobserved_weight"] == 2.0
+    assert (
+        alternating_least_squares(_rows(), ITEMS, config, 1, LOCAL).parameters["unobserved_weight"]
+        == 2.0
+    )
 
 
 def test_items_that_nobody_has_get_zero_factors() -> None:
-    model = train_als(_rows(), ITEMS, AlsConfig(rank=4, iterations=2), 1, LOCAL)
+    model = alternating_least_squares(_rows(), ITEMS, AlsConfig(rank=4, iterations=2), 1, LOCAL)
     assert model.interaction_counts[5] == 0
     assert not model.factors[5].any()
     assert np.isfinite(model.factors).all()
@@ -109,7 +114,9 @@ def test_items_that_nobody_has_get_zero_factors() -> None:
 @pytest.mark.parametrize("users", [0, 1, 3])
 def test_a_single_item_has_a_model(users: int) -> None:
     rows = rows_from_scipy(sp.csr_matrix(np.ones((users, 1), np.float32)))
-    model = train_als(rows, 1, AlsConfig(rank=3, iterations=3, unobserved_total=1.0), 1, LOCAL)
+    model = alternating_least_squares(
+        rows, 1, AlsConfig(rank=3, iterations=3, unobserved_total=1.0), 1, LOCAL
+    )
     assert model.factors.shape == (1, 3)
     assert np.isfinite(model.factors).all()
     assert (project(model, rows) @ model.factors.T > 0).all()
@@ -126,8 +133,8 @@ def test_a_run_that_is_stopped_resumes_as_if_it_never_had_been() -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train_als(rows, ITEMS, config, 1, LOCAL, stop_at_the_second)
+        alternating_least_squares(rows, ITEMS, config, 1, LOCAL, stop_at_the_second)
     assert saved[-1][0] == 4
-    resumed = train_als(rows, ITEMS, config, 1, LOCAL, start=saved[-1])
-    whole = train_als(rows, ITEMS, config, 1, LOCAL)
+    resumed = alternating_least_squares(rows, ITEMS, config, 1, LOCAL, start=saved[-1])
+    whole = alternating_least_squares(rows, ITEMS, config, 1, LOCAL)
     np.testing.assert_allclose(resumed.factors, whole.factors, atol=1e-6)

@@ -18,7 +18,7 @@ def two_users(
 ) -> Candidates:
     """Two users with three candidates each, of which the first is relevant."""
     return Candidates(
-        offsets=np.array([0, 3, 6]),
+        indptr=np.array([0, 3, 6]),
         scores=np.array(scores, dtype=np.float32),
         relevant=np.array([True, False, False, True, False, False]),
         relevant_counts=np.array([1, 1]),
@@ -69,7 +69,7 @@ def by_margins(*margins: np.ndarray) -> Candidates:
     scores[:, ::2] = margins
     bins = np.full(2 * users, 3)
     return Candidates(
-        offsets=2 * np.arange(users + 1),
+        indptr=2 * np.arange(users + 1),
         scores=scores,
         relevant=np.tile([True, False], users),
         relevant_counts=np.ones(users, np.int64),

@@ -4,11 +4,11 @@ import pytest
 from m6rec.kernels.arrays.rows import Rows
 from m6rec.kernels.neighbours.item_neighbours import ItemWeights
 from m6rec.kernels.ranking.explanation import (
-    ATTRIBUTE,
-    HISTORY,
+    ATTRIBUTE_REASON,
+    HISTORY_REASON,
     KINDS,
-    MODEL,
-    POPULAR,
+    MODEL_REASON,
+    POPULAR_REASON,
     Reasons,
     explain,
     item_attributes,
@@ -16,7 +16,7 @@ from m6rec.kernels.ranking.explanation import (
 
 # Item 0 speaks for 2 with 3, item 1 for 2 with 1 and against 3.
 WEIGHTS = ItemWeights(
-    offsets=np.array([0, 1, 3, 3, 3]),
+    indptr=np.array([0, 1, 3, 3, 3]),
     neighbour_indices=np.array([2, 2, 3], dtype=np.int32),
     weights=np.array([3.0, 1.0, -2.0], dtype=np.float32),
 )
@@ -44,15 +44,15 @@ def reasons_for(item: int, history: tuple[int, ...], limit: int = 3) -> list[tup
 
 
 def test_history_items_are_named_by_how_much_they_speak_for_the_item() -> None:
-    assert reasons_for(2, OWN) == [(HISTORY, 0), (HISTORY, 1), (ATTRIBUTE, 0)]
+    assert reasons_for(2, OWN) == [(HISTORY_REASON, 0), (HISTORY_REASON, 1), (ATTRIBUTE_REASON, 0)]
 
 
 def test_one_place_is_kept_for_an_attribute() -> None:
-    assert reasons_for(2, OWN, limit=2) == [(HISTORY, 0), (ATTRIBUTE, 0)]
+    assert reasons_for(2, OWN, limit=2) == [(HISTORY_REASON, 0), (ATTRIBUTE_REASON, 0)]
 
 
 def test_evidence_against_an_item_is_no_reason_for_it() -> None:
-    assert reasons_for(3, OWN) == [(MODEL, -1)]
+    assert reasons_for(3, OWN) == [(MODEL_REASON, -1)]
 
 
 def test_an_attribute_counts_where_the_user_has_it_more_often_than_the_catalogue() -> None:
@@ -62,8 +62,8 @@ def test_an_attribute_counts_where_the_user_has_it_more_often_than_the_catalogue
     )
     listed = np.array([3], dtype=np.int32)
     found = explain(WEIGHTS, everywhere, rows, np.array([0, 1]), listed, 3)
-    assert [KINDS[kind] for kind in found.kinds] == [MODEL]
-    assert reasons_for(0, (2,)) == [(ATTRIBUTE, 0)]
+    assert [KINDS[kind] for kind in found.kinds] == [MODEL_REASON]
+    assert reasons_for(0, (2,)) == [(ATTRIBUTE_REASON, 0)]
 
 
 def test_the_attribute_with_most_evidence_is_named_with_its_share() -> None:
@@ -80,7 +80,7 @@ def test_the_attribute_with_most_evidence_is_named_with_its_share() -> None:
 
 
 def test_a_user_without_history_is_told_that_the_item_is_popular() -> None:
-    assert reasons_for(2, ()) == [(POPULAR, -1)]
+    assert reasons_for(2, ()) == [(POPULAR_REASON, -1)]
 
 
 def test_shares_of_a_kind_are_of_all_its_evidence() -> None:
@@ -93,11 +93,11 @@ def test_what_one_user_has_is_no_reason_for_the_next() -> None:
     )
     listed = np.array([2, 2], dtype=np.int32)
     found = explain(WEIGHTS, ATTRIBUTES, rows, np.array([0, 1, 2]), listed, 3)
-    assert found.offsets.tolist() == [0, 3, 4]
-    assert KINDS[found.kinds[3]] == MODEL
+    assert found.indptr.tolist() == [0, 3, 4]
+    assert KINDS[found.kinds[3]] == MODEL_REASON
 
 
 def test_no_reasons_are_given_where_none_are_asked_for() -> None:
     found = explained(2, OWN, limit=0)
-    assert found.offsets.tolist() == [0, 0]
+    assert found.indptr.tolist() == [0, 0]
     assert len(found.kinds) == 0

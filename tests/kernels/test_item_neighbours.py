@@ -85,7 +85,7 @@ def test_pruning_keeps_the_largest_absolute_weights_and_breaks_ties_by_lower_ind
         np.array([0.5, -2.0, 0.5, 0.1, 3.0], dtype=np.float32),
     )
     pruned = prune_rows(weights, 2)
-    assert pruned.offsets.tolist() == [0, 2, 2, 3]
+    assert pruned.indptr.tolist() == [0, 2, 2, 3]
     assert pruned.neighbour_indices.tolist() == [0, 1, 2]
     assert pruned.weights.tolist() == [0.5, -2.0, 3.0]
 

@@ -16,7 +16,7 @@ from m6rec.kernels.ranking.scoring import represent, scores_and_moments
 NOTHING = np.zeros((2, 0), dtype=np.float32)
 ROWS = Rows(
     user_index=np.array([0, 1]),
-    offsets=np.array([0, 2, 2]),
+    indptr=np.array([0, 2, 2]),
     item_indices=np.array([0, 1], dtype=np.int32),
     weights=np.array([1.0, 2.0], dtype=np.float32),
 )
@@ -29,10 +29,10 @@ def block(**given: np.ndarray) -> UserBlock:
 def scores_of(member: Member, users: UserBlock, n_items: int) -> np.ndarray:
     """All scores of all users, as the hybrid would blend them."""
     n_users = len(users.rows)
-    offsets = np.arange(n_users + 1, dtype=np.int64) * n_items
+    indptr = np.arange(n_users + 1, dtype=np.int64) * n_items
     items = np.tile(np.arange(n_items, dtype=np.int32), n_users)
     represented = represent({member.name: member}, users)
-    scores, moments = scores_and_moments(member, represented, offsets, items, n_items)
+    scores, moments = scores_and_moments(member, represented, indptr, items, n_items)
     table = scores.reshape(n_users, n_items)
     assert moments[:, 0] == pytest.approx(table.mean(axis=1), rel=1e-5)
     assert moments[:, 1] == pytest.approx(np.square(table).mean(axis=1), rel=1e-5)
@@ -42,7 +42,7 @@ def scores_of(member: Member, users: UserBlock, n_items: int) -> np.ndarray:
 def weights_to_item_2(first: float, second: float) -> ItemWeights:
     """What items 0 and 1 say for item 2."""
     return ItemWeights(
-        offsets=np.array([0, 1, 2, 2]),
+        indptr=np.array([0, 1, 2, 2]),
         neighbour_indices=np.array([2, 2], dtype=np.int32),
         weights=np.array([first, second], dtype=np.float32),
     )
@@ -79,6 +79,6 @@ def test_popularity_is_the_same_for_every_user() -> None:
 
 def test_rows_slice_and_concatenate_to_themselves() -> None:
     again = concatenate_rows([ROWS.slice(0, 1), ROWS.slice(1, 2)])
-    assert np.array_equal(again.offsets, ROWS.offsets)
+    assert np.array_equal(again.indptr, ROWS.indptr)
     assert np.array_equal(again.item_indices, ROWS.item_indices)
     assert np.array_equal(again.user_index, ROWS.user_index)

@@ -19,8 +19,8 @@ RELEVANT = np.diff(OFFSETS)
 
 LOG3, LOG5 = np.log2(3), np.log2(5)
 BY_HAND = {
-    ("accuracy", 2): [1, 1, 0],
-    ("accuracy", 4): [1, 1, 0],
+    ("hit_rate", 2): [1, 1, 0],
+    ("hit_rate", 4): [1, 1, 0],
     ("precision", 2): [1 / 2, 1 / 2, 0],
     ("precision", 4): [2 / 4, 1 / 4, 0],
     ("recall", 2): [1 / 3, 1, 0],
@@ -121,8 +121,8 @@ def blocks(draw: st.DrawFn) -> tuple[Int32, Int64, Int32]:
         length = generator.integers(0, depth + 1)
         row[:length] = generator.permutation(items)[:length]
         targets.append(generator.permutation(items)[: generator.integers(1, 6)])
-    offsets = np.cumsum([0] + [len(target) for target in targets])
-    return ranked, offsets.astype(np.int64), np.concatenate(targets).astype(np.int32)
+    indptr = np.cumsum([0] + [len(target) for target in targets])
+    return ranked, indptr.astype(np.int64), np.concatenate(targets).astype(np.int32)
 
 
 def _one_user(  # noqa: PLR0911 - one return a metric reads as the list of definitions
@@ -131,7 +131,7 @@ def _one_user(  # noqa: PLR0911 - one return a metric reads as the list of defin
     """The textbook's definition, a user and a place at a time."""
     top = ranked[:k]
     hits = [item in targets for item in top]
-    if metric == "accuracy":
+    if metric == "hit_rate":
         return float(any(hits))
     if metric == "precision":
         return sum(hits) / k
@@ -154,13 +154,13 @@ def _one_user(  # noqa: PLR0911 - one return a metric reads as the list of defin
 def test_blocks_equal_the_definition_a_user_at_a_time(
     block: tuple[Int32, Int64, Int32], k: int
 ) -> None:
-    ranked, offsets, indices = block
-    hits = metrics.hit_matrix(ranked, offsets, indices)
+    ranked, indptr, indices = block
+    hits = metrics.hit_matrix(ranked, indptr, indices)
     users = [
         ([int(i) for i in row if i >= 0], set(indices[a:b].tolist()))
-        for row, a, b in zip(ranked, offsets[:-1], offsets[1:], strict=True)
+        for row, a, b in zip(ranked, indptr[:-1], indptr[1:], strict=True)
     ]
     for name, function in metrics.RELEVANCE_METRICS.items():
-        values: Float64 = function(hits, np.diff(offsets), k)
+        values: Float64 = function(hits, np.diff(indptr), k)
         expected = [_one_user(name, listed, targets, k) for listed, targets in users]
         np.testing.assert_allclose(values, expected, rtol=1e-12, err_msg=name)

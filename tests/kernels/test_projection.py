@@ -63,7 +63,7 @@ def test_explicit_least_squares_fits_observed_ratings_less_the_mean() -> None:
     )
     items = model.factors.astype(np.float64)
     users = project(model, rows)
-    start, stop = rows.offsets[5], rows.offsets[6]
+    start, stop = rows.indptr[5], rows.indptr[6]
     seen = items[rows.item_indices[start:stop]]
     penalty = 0.05 * (stop - start) ** 0.5
     right = seen.T @ (rows.weights[start:stop].astype(np.float64) - 0.4)

@@ -12,8 +12,8 @@ from m6rec.kernels.ratings.rating_biases import fit_biases
 from m6rec.kernels.ratings.ratings import (
     RATING_MEMBERS,
     blend_weights,
+    fit_ratings,
     rating_parts,
-    train_ratings,
 )
 
 LOCAL = LocalCommunicator()
@@ -22,9 +22,9 @@ USERS, ITEMS = 60, 40
 
 def rows_of(ratings: np.ndarray, known: np.ndarray) -> Rows:
     """Rows of the known entries, zeros among them kept."""
-    offsets = np.concatenate([[0], np.cumsum(known.sum(axis=1))]).astype(np.int64)
+    indptr = np.concatenate([[0], np.cumsum(known.sum(axis=1))]).astype(np.int64)
     items = np.nonzero(known)[1].astype(np.int32)
-    return Rows(np.arange(len(known)), offsets, items, ratings[known].astype(np.float32))
+    return Rows(np.arange(len(known)), indptr, items, ratings[known].astype(np.float32))
 
 
 def known_entries(seed: int = 1, share: float = 0.5) -> np.ndarray:
@@ -105,10 +105,10 @@ def test_low_rank_ratings_are_recovered_where_they_were_not_seen() -> None:
     config = RatingsConfig(
         rank=4, iterations=60, regularisation=1e-3, bias_iterations=30, choice_rank=2
     )
-    model = train_ratings(rows, ITEMS, config, 1, LOCAL)
+    model = fit_ratings(rows, ITEMS, config, 1, LOCAL)
     unseen = ~known
-    offsets = np.concatenate([[0], np.cumsum(unseen.sum(axis=1))])
-    parts = rating_parts(model, rows, offsets, np.nonzero(unseen)[1])
+    indptr = np.concatenate([[0], np.cumsum(unseen.sum(axis=1))])
+    parts = rating_parts(model, rows, indptr, np.nonzero(unseen)[1])
     assert parts.shape == (unseen.sum(), len(RATING_MEMBERS))
     by_bias = np.sqrt(np.mean((parts[:, 0] - ratings[unseen]) ** 2))
     by_als = np.sqrt(np.mean((parts[:, 0] + parts[:, 1] - ratings[unseen]) ** 2))
@@ -121,7 +121,7 @@ def test_a_user_and_an_item_without_ratings_get_the_mean() -> None:
     known[0], known[:, 0] = False, False
     rows = rows_of(np.full((USERS, ITEMS), 4.0), known)
     config = RatingsConfig(rank=2, choice_rank=2)
-    model = train_ratings(rows, ITEMS, config, 1, LOCAL)
+    model = fit_ratings(rows, ITEMS, config, 1, LOCAL)
     targets = np.zeros(USERS + 1, np.int64)
     targets[1:] = 1
     parts = rating_parts(model, rows, targets, np.zeros(1, np.int64))

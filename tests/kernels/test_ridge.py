@@ -97,7 +97,7 @@ def test_the_penalty_is_c_times_the_two_means_by_hand() -> None:
 
 def test_the_whole_function_prunes_each_history_row(rows: Rows) -> None:
     weights = ridge(rows, N_ITEMS, 200, A, B, 20.0, kept=4)
-    assert np.diff(weights.offsets).tolist() == [4] * N_ITEMS
+    assert np.diff(weights.indptr).tolist() == [4] * N_ITEMS
     scales = rows.counts[rows.counts > 0] ** (-2 * A)
     penalty = ridge_penalty(20.0, scales.mean(), item_degrees(rows, N_ITEMS), B)
     expected = _dense_local(rows, N_ITEMS, penalty)

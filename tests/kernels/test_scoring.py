@@ -1,4 +1,4 @@
-"""A ranker's lists against scores that are made whole, for any mix of members and evidence."""
+"""A blend's lists against scores that are made whole, for any mix of members and evidence."""
 
 import numpy as np
 import pytest
@@ -17,10 +17,10 @@ from m6rec.kernels.ranking.members import (
 )
 from m6rec.kernels.ranking.scoring import (
     ExpandedHistoryMember,
-    hidden_items,
-    make_ranker,
+    blend_top_n,
+    masked_for_users,
     part_scores,
-    ranker_top_n,
+    prepare_blend,
     represent,
     scores_and_moments,
 )
@@ -43,7 +43,7 @@ def item_weights(seed: int) -> ItemWeights:
     rows = rows_from_scipy(
         sp.random(N_ITEMS, N_ITEMS, 0.01, random_state=seed, format="csr", dtype=np.float32)
     )
-    return ItemWeights(rows.offsets, rows.item_indices, rows.weights - np.float32(0.2))
+    return ItemWeights(rows.indptr, rows.item_indices, rows.weights - np.float32(0.2))
 
 
 @pytest.fixture(scope="module")
@@ -96,11 +96,13 @@ def test_lists_and_parts_are_those_of_the_whole_score_matrix(
     block: UserBlock, members: dict[str, Member], blend: Blend
 ) -> None:
     item_counts = counts(block.rows)
-    ranker = make_ranker(blend, members, item_counts)
+    prepared = prepare_blend(blend, members, item_counts)
     users = represent({name: members[name] for name in blend.members}, block)
-    forbidden = np.random.default_rng(8).random(N_ITEMS) < 0.1
-    seen = (block.rows.offsets, block.rows.item_indices)
-    items, values = ranker_top_n(ranker, users, hidden_items([seen], N_USERS, forbidden), 20)
+    masked_items = np.random.default_rng(8).random(N_ITEMS) < 0.1
+    seen = (block.rows.indptr, block.rows.item_indices)
+    items, values = blend_top_n(
+        prepared, users, masked_for_users([seen], N_USERS, masked_items), 20
+    )
 
     of_items, of_users = evidence_bins(item_counts), evidence_bins(block.rows.counts)
     scores = np.zeros((N_USERS, N_ITEMS))
@@ -108,24 +110,24 @@ def test_lists_and_parts_are_those_of_the_whole_score_matrix(
         if name in blend.members:
             own = blend.coefficients()[name] * blend.item_factors_of(name)[of_items]
             scores += blend.user_factors_of(name)[of_users][:, None] * own * one
-    scores[:, forbidden] = -np.inf
+    scores[:, masked_items] = -np.inf
     scores[block.rows.to_scipy(N_ITEMS).nonzero()] = -np.inf
     expected, best = top_n(scores.astype(np.float32), 20)
     assert (items == expected).mean() > 0.999
     np.testing.assert_allclose(values, best, rtol=1e-4, atol=1e-5)
 
-    offsets = np.arange(N_USERS + 1, dtype=np.int64) * 20
-    parts = part_scores(ranker, users, offsets, items.ravel())
+    indptr = np.arange(N_USERS + 1, dtype=np.int64) * 20
+    parts = part_scores(prepared, users, indptr, items.ravel())
     np.testing.assert_allclose(sum(parts.values()), values.ravel(), rtol=1e-4, atol=1e-5)
 
 
-def test_a_users_hidden_items_are_one_ascending_list() -> None:
-    offsets = np.array([0, 2, 2, 3])
-    seen = (offsets, np.array([4, 7, 1], dtype=np.int32))
+def test_what_is_masked_for_a_user_is_one_ascending_list() -> None:
+    indptr = np.array([0, 2, 2, 3])
+    seen = (indptr, np.array([4, 7, 1], dtype=np.int32))
     rules = (np.array([0, 1, 2, 2]), np.array([5, 3], dtype=np.int32))
-    hidden = hidden_items([seen, rules], 3, np.zeros(9, np.bool_))
-    assert hidden.offsets.tolist() == [0, 3, 4, 5]
-    assert hidden.items.tolist() == [4, 5, 7, 3, 1]
+    masked = masked_for_users([seen, rules], 3, np.zeros(9, np.bool_))
+    assert masked.indptr.tolist() == [0, 3, 4, 5]
+    assert masked.item_indices.tolist() == [4, 5, 7, 3, 1]
 
 
 def test_an_expanded_history_also_counts_what_the_other_member_recommends() -> None:
@@ -138,6 +140,6 @@ def test_an_expanded_history_also_counts_what_the_other_member_recommends() -> N
     rows = Rows(np.array([0, 1]), np.array([0, 1, 1]), np.array([0], np.int32), np.ones(1, "f4"))
     nothing = np.zeros((2, 0), np.float32)
     users = represent({"content": member}, UserBlock(rows, nothing, nothing, {}, np.zeros(1, "f4")))
-    offsets, items = np.array([0, 3, 3]), np.array([0, 1, 2], np.int32)
-    scores, _ = scores_and_moments(member, users, offsets, items, 3)
+    indptr, items = np.array([0, 3, 3]), np.array([0, 1, 2], np.int32)
+    scores, _ = scores_and_moments(member, users, indptr, items, 3)
     assert scores.tolist() == pytest.approx([0.0, 0.0, np.sqrt(0.5 + 4.0 * 0.25 * 1.0)])

@@ -10,9 +10,9 @@ from m6rec.kernels.arrays.rows import Float32, Int32, Int64
 from m6rec.kernels.ranking.top_n import OrderedItems, by_index, by_length, top_n, top_n_products
 
 
-def mask_items(scores: np.ndarray, offsets: np.ndarray, items: np.ndarray) -> None:
+def mask_items(scores: np.ndarray, indptr: np.ndarray, items: np.ndarray) -> None:
     """Set the scores of each row's listed items to -inf, in place."""
-    users = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    users = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
     scores[users, items] = -np.inf
 
 
@@ -62,8 +62,8 @@ def seen_by(seed: int, n_users: int, n_items: int) -> tuple[Int64, Int32]:
         np.flatnonzero(generator.random(n_items) < share)
         for share in generator.choice([0.0, 0.01, 0.5, 1.0], n_users)
     ]
-    offsets = np.concatenate([[0], np.cumsum([len(items) for items in seen])]).astype(np.int64)
-    return offsets, np.concatenate([*seen, np.empty(0)]).astype(np.int32)
+    indptr = np.concatenate([[0], np.cumsum([len(items) for items in seen])]).astype(np.int64)
+    return indptr, np.concatenate([*seen, np.empty(0)]).astype(np.int32)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -79,13 +79,13 @@ def test_products_are_listed_as_a_full_sort_lists_them(
     threads: int,
 ) -> None:
     users, vectors = small_integers(1, n_users, 6), small_integers(2, n_items, 6)
-    offsets, seen = seen_by(3, n_users, n_items)
-    forbidden = np.random.default_rng(4).random(n_items) < 0.2
+    indptr, seen = seen_by(3, n_users, n_items)
+    masked_items = np.random.default_rng(4).random(n_items) < 0.2
     with threadpool_limits(threads, user_api="blas"):
-        items, values = top_n_products(users, ordered(vectors), n, offsets, seen, forbidden)
+        items, values = top_n_products(users, ordered(vectors), n, indptr, seen, masked_items)
     scores = users @ vectors.T
-    scores[:, forbidden] = -np.inf
-    mask_items(scores, offsets, seen)
+    scores[:, masked_items] = -np.inf
+    mask_items(scores, indptr, seen)
     assert items.dtype == np.int32
     assert values.dtype == np.float32
     for row in range(n_users):
@@ -99,7 +99,7 @@ def test_products_are_listed_as_a_full_sort_lists_them(
 def test_other_members_add_to_the_scores_before_selection() -> None:
     users, vectors = small_integers(1, 1500, 4), small_integers(2, 2100, 4)
     other = small_integers(3, 1500, 2100)
-    offsets = np.zeros(1501, np.int64)
+    indptr = np.zeros(1501, np.int64)
 
     def added(rows: slice) -> Callable[[slice, Float32], None]:
         reached = 0
@@ -113,7 +113,7 @@ def test_other_members_add_to_the_scores_before_selection() -> None:
         return add_to_items
 
     items, values = top_n_products(
-        users, by_index(vectors), 20, offsets, np.empty(0, np.int32), added=added
+        users, by_index(vectors), 20, indptr, np.empty(0, np.int32), added=added
     )
     expected_items, expected_values = top_n(users @ vectors.T + other, 20)
     np.testing.assert_array_equal(items, expected_items)

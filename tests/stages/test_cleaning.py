@@ -44,10 +44,10 @@ def pairs_of(frame: DataFrame) -> dict[tuple[str, str], tuple[float, bool]]:
 
 
 BAD_ROWS = [
-    ({"u": None}, cleaning.NO_USER),
-    ({"u": " \t"}, cleaning.NO_USER),
-    ({"i": ""}, cleaning.NO_ITEM),
-    ({"u": "", "i": "", "w": "-1"}, cleaning.NO_USER),
+    ({"u": None}, cleaning.NO_USER_ID),
+    ({"u": " \t"}, cleaning.NO_USER_ID),
+    ({"i": ""}, cleaning.NO_ITEM_ID),
+    ({"u": "", "i": "", "w": "-1"}, cleaning.NO_USER_ID),
     ({"w": "many"}, cleaning.BAD_WEIGHT),
     ({"w": None}, cleaning.BAD_WEIGHT),
     ({"w": "NaN"}, cleaning.INFINITE_WEIGHT),
@@ -126,7 +126,7 @@ def test_of_exact_duplicates_one_is_kept(spark: SparkSession) -> None:
     cleaned = clean_interactions(source, config(), NOW, None)
     assert cleaned.interactions.count() == 2
     reasons = sorted(row.reason for row in cleaned.quarantine.collect())
-    assert reasons == [cleaning.DUPLICATE, cleaning.DUPLICATE, cleaning.NO_USER]
+    assert reasons == [cleaning.DUPLICATE, cleaning.DUPLICATE, cleaning.NO_USER_ID]
 
 
 def test_rows_that_differ_in_a_context_column_are_not_duplicates(spark: SparkSession) -> None:
@@ -154,7 +154,7 @@ def test_all_rows_of_a_user_with_an_inhuman_rate_are_quarantined(spark: SparkSes
     assert {row.user_id for row in cleaned.interactions.collect()} == {"ann"}
     reasons = [row.reason for row in cleaned.quarantine.collect()]
     assert reasons.count(cleaning.INHUMAN_RATE) == 5
-    assert reasons.count(cleaning.NO_ITEM) == 1
+    assert reasons.count(cleaning.NO_ITEM_ID) == 1
 
 
 def test_a_lost_row_stops_the_job() -> None:

@@ -75,8 +75,8 @@ def _row(found: Evaluation, model: str, segment: str, metric: str, k: int) -> di
 @pytest.mark.parametrize(
     ("metric", "k", "expected"),
     [
-        ("accuracy", 1, (1 + 0 + 0 + 1 + 0) / 5),
-        ("accuracy", 2, (1 + 1 + 0 + 1 + 0) / 5),
+        ("hit_rate", 1, (1 + 0 + 0 + 1 + 0) / 5),
+        ("hit_rate", 2, (1 + 1 + 0 + 1 + 0) / 5),
         ("precision", 2, (1 + 1 / 2 + 0 + 1 / 2 + 0) / 5),
         ("recall", 1, (1 / 2 + 0 + 0 + 1 + 0) / 5),
         ("recall", 2, (1 + 1 + 0 + 1 + 0) / 5),
@@ -227,18 +227,18 @@ def test_spark_equals_numpy_whatever_the_partitioning(spark: SparkSession) -> No
         for row in one.metrics
         if row["segment"] == "all"
     }
-    offsets = np.cumsum([0] + [len(targets[user]) for user in range(n)])
+    indptr = np.cumsum([0] + [len(targets[user]) for user in range(n)])
     indices = np.concatenate([targets[user] for user in range(n)]).astype(np.int32)
     for model, of_user in lists.items():
         ranked = np.full((n, 10), -1, dtype=np.int32)
         for user, listed in of_user.items():
             ranked[user] = listed[:10]
-        hits = kernel.hit_matrix(ranked, offsets, indices)
+        hits = kernel.hit_matrix(ranked, indptr, indices)
         information = kernel.information_content(item_counts)
         unit = unit_rows(vectors)
         for k in (5, 10):
             expected = {
-                name: function(hits, np.diff(offsets), k)
+                name: function(hits, np.diff(indptr), k)
                 for name, function in kernel.RELEVANCE_METRICS.items()
             }
             expected["novelty"] = kernel.novelty(ranked, information, k)

@@ -44,8 +44,8 @@ def matrix(spark: SparkSession) -> DataFrame:
     table = pa.table(
         {
             "user_index": rows.user_index,
-            "item_indices": list_array(rows.offsets, rows.item_indices),
-            "weights": list_array(rows.offsets, rows.weights),
+            "item_indices": list_array(rows.indptr, rows.item_indices),
+            "weights": list_array(rows.indptr, rows.weights),
         }
     )
     frame = spark.createDataFrame(
@@ -68,7 +68,7 @@ def test_svd_on_two_ranks_equals_one_process(matrix: DataFrame) -> None:
 
 def test_als_on_two_ranks_equals_one_process(matrix: DataFrame) -> None:
     found = stage.train_als(matrix, ITEMS, ALS, 1, None)
-    expected = als.train_als(_rows(), ITEMS, ALS, 1, LocalCommunicator())
+    expected = als.alternating_least_squares(_rows(), ITEMS, ALS, 1, LocalCommunicator())
     np.testing.assert_allclose(found.factors, expected.factors, atol=1e-4)
     assert found.parameters == expected.parameters | {"attribute_weight": 0.0}
     np.testing.assert_allclose(project(found, _rows()), project(expected, _rows()), atol=1e-3)
@@ -89,7 +89,7 @@ def test_als_stopped_after_a_checkpoint_resumes_to_the_same_model(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        als.train_als(_rows(), ITEMS, ALS, 1, local, write_and_stop)
+        als.alternating_least_squares(_rows(), ITEMS, ALS, 1, local, write_and_stop)
     assert iterations == [2, 4]
     resumed = stage.train_als(matrix, ITEMS, ALS, 1, path)
     whole = stage.train_als(matrix, ITEMS, ALS, 1, None)
@@ -118,7 +118,7 @@ def test_a_broken_checkpoint_says_what_to_do(tmp_path: Path) -> None:
 
 def test_a_model_survives_its_table(spark: SparkSession) -> None:
     for model in (
-        als.train_als(_rows(), ITEMS, ALS, 1, LocalCommunicator()),
+        als.alternating_least_squares(_rows(), ITEMS, ALS, 1, LocalCommunicator()),
         svd_factor_model(
             randomized_svd(_rows(), ITEMS, SvdConfig(rank=4), 1, LocalCommunicator()),
             SvdConfig(rank=4),

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
-from m6rec.schemas import USER_ITEM_MATRIX
+from m6rec.schemas import USER_ITEM_MATRIX_TABLE
 from m6rec.stages.pairs.matrix import target_rows, user_item_matrix
 
 EARLY, LATE = datetime(2024, 1, 1), datetime(2024, 2, 1)
@@ -64,7 +64,7 @@ def test_users_without_history_have_empty_arrays_in_both_fits(
 
 def test_the_columns_are_those_of_the_table(spark: SparkSession) -> None:
     found = user_item_matrix(splits(spark), spark.range(1).toDF("user_index")).schema
-    for field in USER_ITEM_MATRIX.schema.fields[1:]:
+    for field in USER_ITEM_MATRIX_TABLE.schema.fields[1:]:
         # Whether an array may hold nulls is the writer's business: a cast is enough.
         assert found[field.name].dataType.simpleString() == field.dataType.simpleString()
 

@@ -18,7 +18,7 @@ from m6rec.errors import DataError, M6RecError
 from m6rec.kernels.arrays.rows import Rows, rows_from_scipy
 from m6rec.kernels.neighbours import item_neighbours as kernel
 from m6rec.kernels.neighbours import ridge as ridge_kernel
-from m6rec.kernels.neighbours.user_neighbours import Candidates, user_neighbour_search
+from m6rec.kernels.neighbours.user_neighbours import CandidateUsers, user_neighbour_search
 from m6rec.lakehouse import Lakehouse
 from m6rec.stages.training import gram
 from m6rec.stages.training import neighbours as stage
@@ -54,7 +54,7 @@ def _frame(spark: SparkSession, rows: Rows, partitions: int) -> DataFrame:
     )
     data = []
     for position, user in enumerate(rows.user_index):
-        low, high = rows.offsets[position], rows.offsets[position + 1]
+        low, high = rows.indptr[position], rows.indptr[position + 1]
         items, weights = rows.item_indices[low:high], rows.weights[low:high]
         data.append((int(user), items.tolist(), weights.tolist()))
     return spark.createDataFrame(data, schema).repartition(partitions, c.USER_INDEX)
@@ -76,7 +76,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _assert_equal(found: kernel.ItemWeights, expected: kernel.ItemWeights) -> None:
-    npt.assert_array_equal(found.offsets, expected.offsets)
+    npt.assert_array_equal(found.indptr, expected.indptr)
     npt.assert_array_equal(found.neighbour_indices, expected.neighbour_indices)
     npt.assert_allclose(found.weights, expected.weights, rtol=1e-5)
 
@@ -168,9 +168,9 @@ def test_candidates_are_bounded_and_chosen_by_seed_alone(
 def test_no_candidates_give_every_user_an_empty_list(spark: SparkSession) -> None:
     empty = rows_from_scipy(sp.csr_matrix((4, N_ITEMS)))
     candidates = stage.candidate_users(_frame(spark, empty, 1), CONFIG, seed=1)
-    assert isinstance(candidates, Candidates)
+    assert isinstance(candidates, CandidateUsers)
     found = user_neighbour_search(candidates, N_ITEMS, 5, 0.5).find(empty)
-    assert found.offsets.tolist() == [0] * 5
+    assert found.indptr.tolist() == [0] * 5
 
 
 def test_an_empty_matrix_has_no_item_neighbours_and_no_ridge(spark: SparkSession) -> None:
@@ -183,9 +183,9 @@ def test_an_empty_matrix_has_no_item_neighbours_and_no_ridge(spark: SparkSession
 def test_weights_survive_the_table(spark: SparkSession) -> None:
     weights = kernel.item_weights_from_scipy(sp.random(50, 50, 0.1, "csr", random_state=4))
     frame = item_weights_to_frame(spark, weights, "ridge")
-    assert frame.count() == np.count_nonzero(np.diff(weights.offsets))
+    assert frame.count() == np.count_nonzero(np.diff(weights.indptr))
     again = item_weights_from_frame(frame.orderBy(F.rand(1)), 50)
-    npt.assert_array_equal(again.offsets, weights.offsets)
+    npt.assert_array_equal(again.indptr, weights.indptr)
     npt.assert_array_equal(again.neighbour_indices, weights.neighbour_indices)
     npt.assert_array_equal(again.weights, weights.weights)
     with pytest.raises(DataError, match="once at most"):

@@ -15,7 +15,7 @@ from m6rec.stages.ranking.recommendations import Explaining, recommend
 
 # Item 0 speaks for item 3, item 1 for item 2.
 WEIGHTS = ItemWeights(
-    offsets=np.array([0, 1, 2, 2, 2]),
+    indptr=np.array([0, 1, 2, 2, 2]),
     neighbour_indices=np.array([3, 2], dtype=np.int32),
     weights=np.array([1.0, 1.0], dtype=np.float32),
 )
@@ -30,13 +30,13 @@ POPULAR = Blend("popularity", ("popularity",), (1.0,), (1.0,))
 
 
 def scoring(
-    forbidden: tuple[int, ...] = (),
+    masked_items: tuple[int, ...] = (),
     mask_seen: bool = True,
     n: int = 3,
     blends: tuple[Blend, ...] = (BOTH, POPULAR),
 ) -> Scoring:
     mask = np.zeros(4, dtype=np.bool_)
-    mask[list(forbidden)] = True
+    mask[list(masked_items)] = True
     return make_scoring(MEMBERS, blends, COUNTS, mask, mask_seen, n)
 
 
@@ -74,8 +74,8 @@ def test_every_ranker_lists_for_every_user_without_seen_items(users: DataFrame) 
     }
 
 
-def test_forbidden_items_are_in_no_list_and_seen_ones_only_where_asked(users: DataFrame) -> None:
-    found = lists(rank(users, scoring(forbidden=(3,), mask_seen=False)))
+def test_masked_items_are_in_no_list_and_seen_ones_only_where_asked(users: DataFrame) -> None:
+    found = lists(rank(users, scoring(masked_items=(3,), mask_seen=False)))
     assert found["hybrid", 0] == [0, 1, 2]
     assert found["hybrid", 1] == [2, 0, 1]
 
@@ -97,7 +97,7 @@ def test_candidates_hold_each_members_standardised_scores(
         users, targets, scoring(n=2, blends=(RIDGE, POPULAR))
     )
     assert candidates.relevant_counts.tolist() == [1, 2]
-    assert candidates.offsets.tolist() == [0, 3, 5]
+    assert candidates.indptr.tolist() == [0, 3, 5]
     assert candidates.relevant.tolist() == [False, False, True, True, True]
     assert deviations["popularity"] == pytest.approx(np.std(np.log1p(COUNTS)), rel=1e-5)
     assert deviations["ridge"] == pytest.approx(np.std([0, 0, 0, 1.0]), rel=1e-5)

@@ -57,10 +57,10 @@ def test_parts_on_two_ranks_equal_one_process(parts: DataFrame) -> None:
         np.array([t[1] for t in known], np.int32),
         np.array([t[2] for t in known], np.float32),
     )
-    model = kernel.train_ratings(rows, ITEMS, CONFIG, 1, LocalCommunicator())
+    model = kernel.fit_ratings(rows, ITEMS, CONFIG, 1, LocalCommunicator())
     targets = sorted(t for t in triples() if t[3] == "test")
-    offsets = np.searchsorted([t[0] for t in targets], np.arange(USERS + 1))
-    expected = kernel.rating_parts(model, rows, offsets, np.array([t[1] for t in targets]))
+    indptr = np.searchsorted([t[0] for t in targets], np.arange(USERS + 1))
+    expected = kernel.rating_parts(model, rows, indptr, np.array([t[1] for t in targets]))
     found = parts.toPandas().sort_values(["user_index", "item_index"])
     assert list(zip(found["user_index"], found["item_index"], strict=True)) == [
         t[:2] for t in targets
@@ -73,7 +73,7 @@ def test_weights_are_those_of_the_collected_parts(parts: DataFrame) -> None:
     table = parts.toPandas()
     members = table[list(kernel.RATING_MEMBERS)].to_numpy()
     expected = kernel.blend_weights(members.T @ members, members.T @ table["rating"].to_numpy())
-    np.testing.assert_allclose(stage.choose_weights(parts), expected, rtol=1e-6)
+    np.testing.assert_allclose(stage.choose_rating_weights(parts), expected, rtol=1e-6)
 
 
 def test_predictions_stay_within_the_ratings_that_were_given(
@@ -94,7 +94,7 @@ def test_predictions_stay_within_the_ratings_that_were_given(
 def test_errors_are_pooled_over_ratings_with_an_interval_around_them(
     splits: DataFrame, parts: DataFrame
 ) -> None:
-    weights = stage.choose_weights(parts)
+    weights = stage.choose_rating_weights(parts)
     frame = stage.predictions(parts, stage.rating_rows(splits, "final"), weights)
     config = EvaluateConfig(bootstrap_replicates=200)
     found = evaluate_ratings(frame, config, 1, "test")

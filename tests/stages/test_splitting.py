@@ -262,9 +262,9 @@ def test_mixed_takes_an_item_together_with_those_most_like_it() -> None:
     blocks = np.kron(np.eye(2), np.ones((10, 4)))
     together = sample(np.vstack([blocks, np.ones((1, 8))]))
     users = np.arange(2000, dtype=np.int64)
-    offsets = np.arange(2001, dtype=np.int64) * 8
+    indptr = np.arange(2001, dtype=np.int64) * 8
     items = np.tile(np.arange(8, dtype=np.int32), 2000)
-    flags = choose_mixed(users, offsets, items, together, 0.5, (3, 2)).reshape(2000, 8)
+    flags = choose_mixed(users, indptr, items, together, 0.5, (3, 2)).reshape(2000, 8)
     assert (flags.sum(axis=1) == 4).all()
     in_first = flags[:, :4].sum(axis=1)
     # Two of one block, and of the other six items two at random: both of the other block in
@@ -275,9 +275,9 @@ def test_mixed_takes_an_item_together_with_those_most_like_it() -> None:
 
 def test_mixed_leaves_a_single_item_and_an_empty_row_alone() -> None:
     together = sample(np.ones((3, 4)))
-    offsets = np.array([0, 1, 1, 3], dtype=np.int64)
+    indptr = np.array([0, 1, 1, 3], dtype=np.int64)
     items = np.array([2, 0, 3], dtype=np.int32)
     users = np.array([5, 6, 7], dtype=np.int64)
-    flags = choose_mixed(users, offsets, items, together, 0.9, (1, 2))
+    flags = choose_mixed(users, indptr, items, together, 0.9, (1, 2))
     assert list(flags[:1]) == [False]
     assert flags[1:].sum() == 1

@@ -37,7 +37,7 @@ def by_user(block: TrainingRows) -> dict[int, tuple[list[int], list[float], list
             features.tolist(),
         )
         for user, start, stop, features in zip(
-            rows.user_index, rows.offsets[:-1], rows.offsets[1:], block.features, strict=True
+            rows.user_index, rows.indptr[:-1], rows.indptr[1:], block.features, strict=True
         )
     }
 

@@ -10,9 +10,9 @@ from m6rec.kernels.factors.projection import FactorModel
 from m6rec.towers.encoder import (
     TowerEncoder,
     gate,
-    item_inputs,
+    item_factor_inputs,
     popularity_inputs,
-    user_inputs,
+    user_factor_inputs,
 )
 from m6rec.towers.model import TowerModel, TowerShape
 from m6rec.towers.training import freeze
@@ -56,7 +56,7 @@ def test_the_user_vector_in_training_with_no_target_removed_is_that_of_encode_us
 ) -> None:
     with torch.no_grad():
         in_training = model.embed_users(
-            torch.from_numpy(user_inputs(factor_model, rows)),
+            torch.from_numpy(user_factor_inputs(factor_model, rows)),
             torch.from_numpy(gate(rows.counts, model.shape.gate_half_count)),
             torch.from_numpy(user_features),
         )
@@ -75,7 +75,7 @@ def test_the_item_vectors_in_training_are_those_of_encode_items(
     counts = factor_model.interaction_counts
     with torch.no_grad():
         in_training = model.embed_items(
-            torch.from_numpy(item_inputs(factor_model)),
+            torch.from_numpy(item_factor_inputs(factor_model)),
             torch.from_numpy(gate(counts, model.shape.gate_half_count)),
             torch.from_numpy(item_features),
             torch.from_numpy(images),

@@ -16,8 +16,7 @@ from m6rec.towers.encoder import ItemInputs, TowerEncoder, gate
 from m6rec.towers.examples import split_targets
 from m6rec.towers.row_files import Manifest
 from m6rec.towers.training import TrainingResult, Validate, learning_rate, train_towers
-from m6rec.towers.validation import ValidationSample
-from tests.towers.conftest import COLOURS, N_ITEMS, write_files
+from tests.towers.conftest import COLOURS, N_ITEMS, validation_of, write_files
 
 CONFIG = TowersConfig(
     hidden=16,
@@ -81,7 +80,7 @@ def test_training_beats_the_factor_model_that_it_starts_from(
     generator = np.random.default_rng(1)
     usable, kept, held = split_targets(rows, 0.2, generator)
     manifest = write_files(tmp_path, kept, user_features[usable], files=2, world_size=1)
-    validate = ValidationSample(kept, held, user_features[usable], k=5)
+    validate = validation_of(kept, held, user_features[usable], k=5)
     result = train(manifest, items, validate=validate)
     best = max(record.validation_ndcg or 0.0 for record in result.history)
     assert result.start_ndcg is not None
@@ -215,9 +214,9 @@ def test_targets_and_what_is_left_over_make_up_the_row(rows: Rows) -> None:
     usable, rest, targets = split_targets(rows, 0.5, np.random.default_rng(0))
     assert len(usable) > 100
     for place, row in enumerate(usable):
-        whole = rows.item_indices[rows.offsets[row] : rows.offsets[row + 1]]
-        left = rest.item_indices[rest.offsets[place] : rest.offsets[place + 1]]
-        aimed = targets.item_indices[targets.offsets[place] : targets.offsets[place + 1]]
+        whole = rows.item_indices[rows.indptr[row] : rows.indptr[row + 1]]
+        left = rest.item_indices[rest.indptr[place] : rest.indptr[place + 1]]
+        aimed = targets.item_indices[targets.indptr[place] : targets.indptr[place + 1]]
         assert len(left) and len(aimed)
         np.testing.assert_array_equal(np.sort(np.concatenate([left, aimed])), whole)
 
@@ -235,7 +234,7 @@ def test_validation_does_not_rank_what_the_user_has_seen(
 ) -> None:
     encoder = train(manifest, items, epochs=0).encoder
     features = np.zeros((len(rows), 3), np.float32)
-    seen_again = ValidationSample(rows, rows, features)
+    seen_again = validation_of(rows, rows, features)
     assert seen_again(encoder, items) == 0.0
 
 

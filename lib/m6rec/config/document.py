@@ -11,6 +11,7 @@ from inspect import getdoc
 from typing import Any, TypeGuard, get_args, get_origin
 
 import annotated_types
+from pydantic import WithJsonSchema
 from pydantic.fields import FieldInfo
 
 from m6rec.config.base import Section, TableSource
@@ -133,18 +134,30 @@ def type_in_words(annotation: Any, constraints: Sequence[Any] = (), plural: bool
             kinds = [one for one in arguments if one is not types.NoneType]
             words = " or ".join(type_in_words(one, constraints, plural) for one in kinds)
         case typing.Literal:
-            words = f"{'' if plural else 'one '}of: {', '.join(f'`{one}`' for one in arguments)}"
+            words = _choice(arguments, plural)
         case builtins.tuple:
             words = f"list of {type_in_words(arguments[0], plural=True)}".replace("of of", "of")
         case builtins.dict:
             words = f"mapping from {' to '.join(type_in_words(one) for one in arguments)}"
         case _ if annotation in TYPES:
             words = _link(TYPES[annotation], TYPES[annotation])
+        case _ if names := _names(constraints):
+            words = _choice(names, plural)
         case _:
             bounds = " and ".join(_bounds(constraints))
             each = "each " if plural and bounds else ""
             words = ", ".join(filter(None, [WORDS[annotation][plural], each + bounds]))
     return words
+
+
+def _choice(values: Sequence[str], plural: bool) -> str:
+    return f"{'' if plural else 'one '}of: {', '.join(f'`{one}`' for one in values)}"
+
+
+def _names(constraints: Sequence[Any]) -> list[str]:
+    """The only values that a text may have; empty where it may be any."""
+    schemas = (one.json_schema for one in constraints if isinstance(one, WithJsonSchema))
+    return [name for schema in schemas if schema for name in schema.get("enum", [])]
 
 
 def _bounds(constraints: Sequence[Any]) -> Iterator[str]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from m6rec.config.base import Section
 from m6rec.config.models import RatingsConfig, TowerPart
 from m6rec.config.run import Config
-from m6rec.rankers import FUSION, HYBRID, MLLIB_ALS, RECENT_RANKERS
+from m6rec.rankers import FUSION, HYBRID, MLLIB_ALS, ranker_named
 
 
 @dataclass(frozen=True)
@@ -252,7 +252,10 @@ RULES: tuple[Idle, ...] = (
     Idle(("neighbours.recency_scale",), lambda config: not _has_time(config), _NO_TIME),
     Idle(
         ("neighbours.recency_scale",),
-        lambda config: _has_time(config) and not RECENT_RANKERS & _listed_rankers(config),
+        lambda config: (
+            _has_time(config)
+            and not any("times" in ranker_named(name).needs for name in _listed_rankers(config))
+        ),
         "no ranker that looks at recency is evaluated, recommended or a member of the hybrid",
     ),
     Idle(

@@ -5,6 +5,7 @@ from typing import Literal, get_args
 from pydantic import Field
 
 from m6rec.config.base import (
+    MemberName,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
@@ -13,7 +14,7 @@ from m6rec.config.base import (
     Section,
     Share,
 )
-from m6rec.rankers import MEMBERS, RankerName
+from m6rec.rankers import MEMBER_NAMES
 
 Solver = Literal["conjugate_gradient", "cholesky"]
 Feedback = Literal["implicit", "explicit"]
@@ -420,10 +421,10 @@ class RatingsConfig(Section):
 class HybridConfig(Section):
     """The blend of rankers, whose weights are chosen on validation."""
 
-    members: tuple[RankerName, ...] = Field(
-        default=MEMBERS,
-        description="The rankers that the hybrid may blend; those that the data cannot feed are"
-        " left out and, unless members are given, those that validation would flatter.",
+    members: tuple[MemberName, ...] = Field(
+        default=MEMBER_NAMES,
+        description="The rankers that the hybrid may blend; the default leaves out those that the"
+        " data cannot feed and those that validation would flatter.",
     )
     k: PositiveInt = Field(
         default=50,

@@ -9,11 +9,12 @@ from m6rec.config.base import (
     NonNegativeInt,
     PositiveInt,
     ProperShare,
+    RankerName,
     Section,
     TableSource,
 )
 from m6rec.config.models import TOWER_PARTS, TowerPart
-from m6rec.rankers import RANKERS, RankerName
+from m6rec.rankers import HYBRID, RANKER_NAMES
 
 
 class AblationConfig(Section):
@@ -68,9 +69,7 @@ class RulesConfig(Section):
 class RecommendConfig(Section):
     """The published lists."""
 
-    ranker: RankerName = Field(
-        default="hybrid", description="The ranker whose lists are published."
-    )
+    ranker: RankerName = Field(default=HYBRID, description="The ranker whose lists are published.")
     top_n: PositiveInt = Field(default=20, description="The number of items in a list.")
     reasons: NonNegativeInt = Field(
         default=3, description="The most reasons that are given for an item of a list."
@@ -89,7 +88,7 @@ class EvaluateConfig(Section):
         " not seen, or only the items that training never saw (`cold_items`).",
     )
     rankers: tuple[RankerName, ...] = Field(
-        default=RANKERS,
+        default=RANKER_NAMES,
         description="The rankers that are measured; those that the data cannot feed are left out.",
     )
     ks: tuple[PositiveInt, ...] = Field(

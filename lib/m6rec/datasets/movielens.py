@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from pyarrow import csv
 
 from m6rec.errors import DataError
+from m6rec.files import written_whole
 
 WHEEL = "recbole==1.2.1"
 WHEEL_SHA256 = "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407"
@@ -52,7 +53,7 @@ def fetch_movielens(folder: Path | None = None) -> Path:
         with tempfile.TemporaryDirectory(dir=cached) as scratch:
             wheel = _download_wheel(Path(scratch))
             verify_checksum(wheel, WHEEL_SHA256)
-            _extract(wheel, Path(scratch), cached)
+            _extract(wheel, cached)
     return cached
 
 
@@ -123,13 +124,11 @@ def _python_with_pip() -> str:
     return str(Path(sys.base_prefix) / "bin" / f"python3.{sys.version_info.minor}")
 
 
-def _extract(wheel: Path, scratch: Path, target: Path) -> None:
+def _extract(wheel: Path, target: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         for name in FILES:
-            partial = scratch / name
-            partial.write_bytes(archive.read(f"{INSIDE_WHEEL}/{name}"))
-            # Renamed when complete, so that a killed extraction leaves no half file.
-            partial.replace(target / name)
+            with written_whole(target / name) as unfinished:
+                unfinished.write_bytes(archive.read(f"{INSIDE_WHEEL}/{name}"))
 
 
 def _read(file: Path, columns: tuple[str, ...]) -> pa.Table:

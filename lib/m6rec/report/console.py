@@ -16,7 +16,7 @@ _ITEMS_SHOWN = 10
 _USERS_SHOWN = 3
 _TRIALS_SHOWN = 10
 # What fits beside the names and the interval in a narrow terminal.
-_WIDE_ENOUGH = 125
+_WIDE_ENOUGH = 136
 _NARROW_METRICS = ("ndcg", "recall", "map", "mrr", "coverage")
 
 

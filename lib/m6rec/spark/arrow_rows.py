@@ -16,11 +16,11 @@ ROW_COLUMNS = (c.USER_INDEX, c.ITEM_INDICES, c.WEIGHTS)
 
 def rows_from_batch(batch: pa.RecordBatch) -> Rows:
     """The columns user_index, item_indices, weights of one batch as Rows."""
-    offsets, items = list_column(batch, c.ITEM_INDICES)
+    indptr, items = list_column(batch, c.ITEM_INDICES)
     _, weights = list_column(batch, c.WEIGHTS)
     return Rows(
         batch.column(c.USER_INDEX).to_numpy(zero_copy_only=False).astype(np.int64, copy=False),
-        offsets,
+        indptr,
         items.astype(np.int32, copy=False),
         weights.astype(np.float32, copy=False),
     )
@@ -32,32 +32,32 @@ def rows_from_batches(batches: Iterable[pa.RecordBatch]) -> Rows:
 
 
 def list_column(batch: pa.RecordBatch, name: str) -> tuple[Int64, npt.NDArray[Any]]:
-    """The offsets (int64 [n + 1], from 0) and flat values of a list column without nulls."""
+    """The indptr (int64 [n + 1], from 0) and flat values of a list column without nulls."""
     column = batch.column(name)
-    offsets = column.offsets.to_numpy().astype(np.int64)
-    values = column.values.slice(offsets[0], offsets[-1] - offsets[0])
-    return offsets - offsets[0], values.to_numpy(zero_copy_only=False)
+    indptr = column.offsets.to_numpy().astype(np.int64)
+    values = column.values.slice(indptr[0], indptr[-1] - indptr[0])
+    return indptr - indptr[0], values.to_numpy(zero_copy_only=False)
 
 
 def recency_column(batch: pa.RecordBatch) -> Float32:
     """How many interactions of the same row came later: float32 [entries], from the times."""
     times = batch.column(c.TIMES)
-    offsets = times.offsets.to_numpy().astype(np.int64)
-    values = times.values.slice(offsets[0], offsets[-1] - offsets[0]).cast(pa.int64())
+    indptr = times.offsets.to_numpy().astype(np.int64)
+    values = times.values.slice(indptr[0], indptr[-1] - indptr[0]).cast(pa.int64())
     known = values.fill_null(int(UNKNOWN_TIME)).to_numpy(zero_copy_only=False)
-    return recency_ranks(offsets - offsets[0], known)
+    return recency_ranks(indptr - indptr[0], known)
 
 
 def matrix_column(batch: pa.RecordBatch, name: str) -> npt.NDArray[np.float32]:
     """A list column whose lists all have one length, as float32 [n, length]."""
-    offsets, values = list_column(batch, name)
-    width = int(offsets[1]) if batch.num_rows else 0
+    indptr, values = list_column(batch, name)
+    width = int(indptr[1]) if batch.num_rows else 0
     return values.astype(np.float32, copy=False).reshape(batch.num_rows, width)
 
 
-def list_array(offsets: Int64, values: npt.NDArray[Any]) -> pa.ListArray:
+def list_array(indptr: Int64, values: npt.NDArray[Any]) -> pa.ListArray:
     """Offsets and flat values as an Arrow list column."""
-    return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), pa.array(values))
+    return pa.ListArray.from_arrays(pa.array(indptr.astype(np.int32)), pa.array(values))
 
 
 def list_array_from_matrix(matrix: npt.NDArray[Any]) -> pa.ListArray:

@@ -46,7 +46,7 @@ HANDED_OVER = T.StructType(
 )
 
 _ARROW_SCHEMA = to_arrow_schema(HANDED_OVER)
-Value = TypeVar("Value")
+Handed = TypeVar("Handed")
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class Shipped:
 
     def load(self) -> Any:
         """The object, its large arrays read-only and shared between the workers of a machine."""
-        return _load(self)
+        return _load_shipped(self)
 
     def __hash__(self) -> int:
         return hash(self.skeleton)
@@ -143,7 +143,7 @@ def ship(spark: SparkSession, value: Any) -> Shipped:
 
 
 @functools.lru_cache(maxsize=4)
-def _load(shipped: Shipped) -> Any:
+def _load_shipped(shipped: Shipped) -> Any:
     return _ArrayUnpickler(io.BytesIO(shipped.skeleton), shipped.arrays.load()).load()
 
 
@@ -167,7 +167,7 @@ def hand_over(value: object) -> Iterator[pa.RecordBatch]:
             yield pa.RecordBatch.from_pylist(rows[first : first + _ROWS_OF_BATCH], _ARROW_SCHEMA)
 
 
-def collect_value(frame: DataFrame, kind: type[Value]) -> Value:
+def collect_value(frame: DataFrame, kind: type[Handed]) -> Handed:
     """The object, of class `kind`, that one task of `frame` has handed over.
 
     Raises:

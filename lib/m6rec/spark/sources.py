@@ -40,7 +40,7 @@ def read_source(spark: SparkSession, source: TableSource, required: tuple[str, .
         TableError: it does not exist, cannot be read, or lacks a column.
     """
     try:
-        frame = _load(spark, source)
+        frame = _load_source(spark, source)
     except AnalysisException as error:
         reason = str(error).splitlines()[0]
         raise TableError(f"cannot read {source.format} table {source.name}: {reason}") from error
@@ -84,7 +84,7 @@ def source_version(spark: SparkSession, source: TableSource) -> int | None:
     return latest_version(spark, table)
 
 
-def _load(spark: SparkSession, source: TableSource) -> DataFrame:
+def _load_source(spark: SparkSession, source: TableSource) -> DataFrame:
     reader = spark.read.options(**source.options)
     if source.version is not None:
         reader = reader.option("versionAsOf", source.version)

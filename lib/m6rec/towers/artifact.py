@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from m6rec.errors import ArtifactError
+from m6rec.files import written_whole
 from m6rec.kernels.arrays.rows import Float32
 from m6rec.kernels.factors.projection import FactorModel
 from m6rec.towers.encoder import TowerEncoder
@@ -93,9 +94,8 @@ def save_towers(folder: str, encoder: TowerEncoder, provenance: TowerProvenance)
         "factors_digest": factors_digest(encoder.factor_model),
         "weights_digest": _file_digest(place / WEIGHTS_FILE),
     }
-    unfinished = place / f".{DESCRIPTION_FILE}.unfinished"
-    unfinished.write_text(json.dumps(description, indent=1, sort_keys=True))
-    unfinished.replace(place / DESCRIPTION_FILE)
+    with written_whole(place / DESCRIPTION_FILE) as unfinished:
+        unfinished.write_text(json.dumps(description, indent=1, sort_keys=True))
 
 
 def load_towers(folder: str) -> TowerArtifact:

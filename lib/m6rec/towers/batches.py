@@ -21,7 +21,7 @@ import torch
 from m6rec import columns as c
 from m6rec.config.models import RowReader
 from m6rec.errors import DataError
-from m6rec.kernels.arrays.rows import Float32, Rows, concatenate_rows
+from m6rec.kernels.arrays.rows import Float32, Rows, concatenate_rows, indptr_of
 from m6rec.towers.row_files import COUNTS, NO_USER, Manifest
 
 POOL_ROWS = 65_536
@@ -162,9 +162,7 @@ def unpack(columns: Mapping[str, npt.NDArray[Any]], packs: int, features: int) -
     )
     present = users != NO_USER
     filled = np.arange(items.shape[1]) < counts.sum(axis=1)[:, None]
-    offsets = np.zeros(np.count_nonzero(present) + 1, dtype=np.int64)
-    np.cumsum(counts[present], out=offsets[1:])
-    rows = Rows(users[present], offsets, items[filled], weights[filled])
+    rows = Rows(users[present], indptr_of(counts[present]), items[filled], weights[filled])
     if not features:
         return TrainingRows(rows, np.zeros((len(rows), 0), dtype=np.float32))
     return TrainingRows(rows, columns[c.FEATURES].reshape(*users.shape, features)[present])
@@ -191,20 +189,10 @@ def slice_training_rows(block: TrainingRows, start: int, stop: int) -> TrainingR
     return TrainingRows(block.rows.slice(start, stop), block.features[start:stop])
 
 
-def take_rows(rows: Rows, order: npt.NDArray[np.int64]) -> Rows:
-    """The rows at the places `order` int64 [n], in that order."""
-    counts = rows.counts[order]
-    offsets = np.zeros(len(order) + 1, dtype=np.int64)
-    np.cumsum(counts, out=offsets[1:])
-    shifts = np.repeat(rows.offsets[order] - offsets[:-1], counts)
-    entries = np.arange(offsets[-1], dtype=np.int64) + shifts
-    return Rows(rows.user_index[order], offsets, rows.item_indices[entries], rows.weights[entries])
-
-
 def _shuffled(pool: list[TrainingRows], generator: np.random.Generator) -> TrainingRows:
     together = concatenate_training_rows(pool)
     order = generator.permutation(len(together)).astype(np.int64)
-    return TrainingRows(take_rows(together.rows, order), together.features[order])
+    return TrainingRows(together.rows.take(order), together.features[order])
 
 
 def _owned_tensor(values: npt.NDArray[Any]) -> torch.Tensor:

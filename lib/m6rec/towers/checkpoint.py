@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from m6rec.errors import ArtifactError
+from m6rec.files import written_whole
 from m6rec.towers.model import TowerModel
 
 CHECKPOINT_FILE = "last.safetensors"
@@ -70,10 +71,8 @@ class TrainingCheckpoint:
             "best_epoch": str(progress.best_epoch),
             "best_score": repr(progress.best_score),
         }
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = self._file.with_suffix(".unfinished")
-        save_file({k: v.contiguous() for k, v in tensors.items()}, unfinished, metadata)
-        unfinished.replace(self._file)
+        with written_whole(self._file) as unfinished:
+            save_file({k: v.contiguous() for k, v in tensors.items()}, unfinished, metadata)
 
     def restore(
         self, model: TowerModel, optimizer: torch.optim.Optimizer, progress: TrainingProgress

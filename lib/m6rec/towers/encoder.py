@@ -18,7 +18,9 @@ from m6rec.kernels.arrays.rows import Float32, Int64, Rows
 from m6rec.kernels.factors.projection import FactorModel, build_factor_model, project
 from m6rec.kernels.ranking.members import UserBlock
 
-NORM_FLOOR = np.float32(1e-2)
+# Added to squared lengths, which are of the order of the rank: a row of zeros stays zero and has a
+# bounded gradient.
+NORM_FLOOR = 1e-2
 ROWS_PER_BLOCK = 4096
 _WEIGHTS = "weights."
 _FACTORS = "factors."
@@ -61,7 +63,7 @@ class TowerEncoder:
         return np.concatenate(blocks) if blocks else np.zeros((0, self.width), np.float32)
 
     def _encode_user_block(self, rows: Rows, features: Float32) -> Float32:
-        factors = user_inputs(self.factor_model, rows)
+        factors = user_factor_inputs(self.factor_model, rows)
         gates = gate(rows.counts, self.shape["gate_half_count"])
         direction = self._direction("user", factors, gates, features, None)
         popularity = np.full((len(rows), 1), self.weights["popularity_weight"], np.float32)
@@ -86,7 +88,7 @@ class TowerEncoder:
                 f"the towers were trained with images of size {self.shape['image_size']:g}"
                 f" (0: none), found {'none' if images is None else images.shape}"
             )
-        factors = item_inputs(self.factor_model)
+        factors = item_factor_inputs(self.factor_model)
         gates = item_gates(self.factor_model, self.shape["gate_half_count"])
         embeddings = np.empty((len(counts), self.width), np.float32)
         for start, stop in _blocks(len(counts)):
@@ -166,7 +168,7 @@ class TowerEncoder:
             parts.append(self._image_branch(f"{side}.image", images))
         hidden = gelu(self._linear(f"{side}.first", np.hstack(parts)))
         tower = base + self._linear(f"{side}.last", hidden)
-        return normalise(tower @ w["shared.weight"].T)
+        return normalise_rows(tower @ w["shared.weight"].T)
 
     def _linear(self, name: str, rows: Float32) -> Float32:
         return rows @ self.weights[f"{name}.weight"].T + self.weights[f"{name}.bias"]
@@ -187,12 +189,12 @@ class TowerEncoder:
         return result
 
 
-def user_inputs(factor_model: FactorModel, rows: Rows) -> Float32:
+def user_factor_inputs(factor_model: FactorModel, rows: Rows) -> Float32:
     """What the user tower gets of each row: its projection at length sqrt(k); float32 [n, k]."""
     return _at_root_length(project(factor_model, rows))
 
 
-def item_inputs(factor_model: FactorModel) -> Float32:
+def item_factor_inputs(factor_model: FactorModel) -> Float32:
     """What the item tower gets of each item: its factor at length sqrt(k); float32 [M, k]."""
     return _at_root_length(factor_model.factors)
 
@@ -224,10 +226,10 @@ def gelu(x: Float32) -> Float32:
     return result
 
 
-def normalise(rows: Float32) -> Float32:
+def normalise_rows(rows: Float32) -> Float32:
     """Rows at length 1 (to within NORM_FLOOR); a row of zeros stays zero."""
     squares = np.einsum("nk,nk->n", rows, rows)
-    result: Float32 = rows / np.sqrt(squares + NORM_FLOOR)[:, None]
+    result: Float32 = rows / np.sqrt(squares + np.float32(NORM_FLOOR))[:, None]
     return result
 
 

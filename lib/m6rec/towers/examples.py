@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from m6rec.config.models import TowersConfig
-from m6rec.kernels.arrays.rows import Float32, Int64, Rows
-from m6rec.towers.batches import TrainingRows, take_rows
+from m6rec.kernels.arrays.rows import Float32, Int64, Rows, indptr_of
+from m6rec.towers.batches import TrainingRows
 from m6rec.towers.encoder import (
     ItemInputs,
     gate,
-    user_inputs,
+    user_factor_inputs,
 )
 from m6rec.towers.model import TowerShape
 
@@ -69,12 +69,12 @@ class ExampleDraw:
 
     def __call__(self, batch: TrainingRows, generator: np.random.Generator) -> Example:
         usable, rest, targets = split_targets(batch.rows, self.config.target_share, generator)
-        whole = take_rows(batch.rows, usable)
+        whole = batch.rows.take(usable)
         # Without replacement; in a small catalogue these are all items, and the loss is exact.
         negatives = generator.choice(self._warm, self.negatives, replace=False, shuffle=False)
         items, pair_item = self._place_items(negatives, targets.item_indices)
         return Example(
-            user_factors=user_inputs(self.factor_model, rest),
+            user_factors=user_factor_inputs(self.factor_model, rest),
             user_gates=gate(rest.counts, self.gate_half_count)
             * _kept(generator, len(rest), self.user_dropout),
             user_features=batch.features[usable],
@@ -135,8 +135,12 @@ def _entries(
     chosen: npt.NDArray[np.bool_],
 ) -> Rows:
     counts = np.bincount(row[chosen], minlength=len(rows))[usable]
-    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    return Rows(rows.user_index[usable], offsets, rows.item_indices[chosen], rows.weights[chosen])
+    return Rows(
+        rows.user_index[usable],
+        indptr_of(counts),
+        rows.item_indices[chosen],
+        rows.weights[chosen],
+    )
 
 
 def _kept(generator: np.random.Generator, n: int, dropout: float) -> Float32:

@@ -15,9 +15,7 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor, nn
 
-NORM_FLOOR = 1e-2
-"""Added to squared lengths (which are of the order of the rank), so that a row of zeros stays
-zero and has a bounded gradient."""
+from m6rec.towers.encoder import NORM_FLOOR
 
 IMAGE_CHANNELS = (3, 16, 32)
 

@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 
 from m6rec import columns as c
 from m6rec.errors import DataError
-from m6rec.kernels.arrays.rows import Float32, Int64, Rows
+from m6rec.files import written_whole
+from m6rec.kernels.arrays.rows import Float32, Int64, Rows, indptr_of
 
 MANIFEST_FILE = "manifest.json"
 USERS_OF_PACK = 64
@@ -105,12 +106,12 @@ def write_row_file(path: Path, rows: Rows, features: Float32 | None, width: int)
         features: float32 [n, features], or None where users have none.
         width: most items of a pack.
     """
-    bounds = _pack_bounds(rows.offsets, width)
+    bounds = _pack_bounds(rows.indptr, width)
     sizes = np.diff(bounds)
     pack = np.repeat(np.arange(len(sizes)), sizes)
     user = pack, np.arange(len(rows)) - bounds[pack]
     entry_pack = np.repeat(pack, rows.counts)
-    entry = entry_pack, np.arange(rows.entries) - rows.offsets[bounds[entry_pack]]
+    entry = entry_pack, np.arange(rows.entries) - rows.indptr[bounds[entry_pack]]
     users, entries = (len(sizes), USERS_OF_PACK), (len(sizes), width)
     columns = {
         c.USER_INDEX: _spread(rows.user_index, user, users, NO_USER),
@@ -126,18 +127,16 @@ def write_row_file(path: Path, rows: Rows, features: Float32 | None, width: int)
         for name, array in zip(columns, arrays, strict=True)
     ]
     table = pa.table(arrays, schema=pa.schema(fields))
-    # A retried task must never leave half a file under the final name.
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    pq.write_table(table, unfinished, row_group_size=max(len(sizes), 1))
-    unfinished.replace(path)
+    with written_whole(path) as unfinished:
+        pq.write_table(table, unfinished, row_group_size=max(len(sizes), 1))
 
 
-def _pack_bounds(offsets: Int64, width: int) -> Int64:
+def _pack_bounds(indptr: Int64, width: int) -> Int64:
     """int64 [packs + 1]: the rows at which packs begin, each with as many as fit."""
-    bounds, n = [0], len(offsets) - 1
+    bounds, n = [0], len(indptr) - 1
     while bounds[-1] < n:
         start = bounds[-1]
-        fitting = int(np.searchsorted(offsets, offsets[start] + width, side="right")) - 1
+        fitting = int(np.searchsorted(indptr, indptr[start] + width, side="right")) - 1
         bounds.append(min(fitting, start + USERS_OF_PACK))
     return np.array(bounds, np.int64)
 
@@ -160,10 +159,9 @@ def cut_rows(rows: Rows, longest: int, seed: int) -> Rows:
         generator = np.random.default_rng([seed, int(rows.user_index[long])])
         count = int(rows.counts[long])
         choice = generator.choice(count, longest, replace=False)
-        kept[rows.offsets[long] : rows.offsets[long + 1]] = np.isin(np.arange(count), choice)
-    offsets = np.zeros(len(rows) + 1, np.int64)
-    np.cumsum(np.minimum(rows.counts, longest), out=offsets[1:])
-    return Rows(rows.user_index, offsets, rows.item_indices[kept], rows.weights[kept])
+        kept[rows.indptr[long] : rows.indptr[long + 1]] = np.isin(np.arange(count), choice)
+    indptr = indptr_of(np.minimum(rows.counts, longest))
+    return Rows(rows.user_index, indptr, rows.item_indices[kept], rows.weights[kept])
 
 
 def _lists(matrix: npt.NDArray[Any]) -> pa.ListArray:

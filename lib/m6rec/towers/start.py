@@ -7,8 +7,8 @@ from m6rec.config.models import TowerPart, TowersConfig
 from m6rec.kernels.arrays.rows import Float32
 from m6rec.towers.encoder import (
     ItemInputs,
+    item_factor_inputs,
     item_gates,
-    item_inputs,
 )
 from m6rec.towers.losses import is_of_cosines
 from m6rec.towers.model import TowerModel, TowerShape
@@ -85,5 +85,5 @@ def _ridge_stand_in(items: ItemInputs, features: Float32, gate_half_count: float
     gram = x.T @ (weight * x)
     penalty = STAND_IN_RIDGE * (np.trace(gram) / len(gram) + 1e-6)
     np.fill_diagonal(gram, gram.diagonal() + penalty)
-    moments = x.T @ (weight * item_inputs(items.factor_model))
+    moments = x.T @ (weight * item_factor_inputs(items.factor_model))
     return np.linalg.solve(gram, moments).astype(np.float32)

@@ -30,8 +30,8 @@ from m6rec.towers.checkpoint import EpochRecord, TrainingCheckpoint, TrainingPro
 from m6rec.towers.encoder import (
     ItemInputs,
     TowerEncoder,
+    item_factor_inputs,
     item_gates,
-    item_inputs,
     popularity_inputs,
 )
 from m6rec.towers.examples import Example, ExampleDraw, one_ahead
@@ -316,7 +316,7 @@ class _ItemTensors:
     def __init__(self, items: ItemInputs, shape: TowerShape) -> None:
         n_items = len(items.counts)
         features = np.zeros((n_items, 0), np.float32) if items.features is None else items.features
-        self.factors = torch.from_numpy(item_inputs(items.factor_model))
+        self.factors = torch.from_numpy(item_factor_inputs(items.factor_model))
         self.gates = torch.from_numpy(item_gates(items.factor_model, shape.gate_half_count))
         self.features = torch.from_numpy(features)
         self.images = None if items.images is None else torch.from_numpy(items.images)

@@ -13,17 +13,17 @@ from m6rec.kernels.arrays.rows import Float32, Int64
 UNKNOWN_TIME = np.iinfo(np.int64).min
 
 
-def recency_ranks(offsets: Int64, times: Int64) -> Float32:
+def recency_ranks(indptr: Int64, times: Int64) -> Float32:
     """How many interactions of the same row came later; float32 [entries].
 
     Interactions at the same time share their mean rank, so the order of a row does not matter.
 
     Args:
-        offsets: int64 [n + 1] into times.
+        indptr: int64 [n + 1] into times.
         times: int64 [entries] in any unit; `UNKNOWN_TIME` counts as the oldest.
     """
     ranks = np.empty(len(times), dtype=np.float32)
-    _fill_ranks(offsets, times, ranks)
+    _fill_ranks(indptr, times, ranks)
     return ranks
 
 
@@ -34,9 +34,9 @@ def recent_weights(ranks: Float32, scale: float) -> Float32:
 
 
 @numba.njit(cache=True, nogil=True)
-def _fill_ranks(offsets, times, ranks):  # type: ignore[no-untyped-def]
-    for row in range(len(offsets) - 1):
-        low, high = offsets[row], offsets[row + 1]
+def _fill_ranks(indptr, times, ranks):  # type: ignore[no-untyped-def]
+    for row in range(len(indptr) - 1):
+        low, high = indptr[row], indptr[row + 1]
         order = np.argsort(times[low:high])
         size = high - low
         start = 0

@@ -1,6 +1,6 @@
 """The sweeps over user rows: each reads a row's item vectors once, while they are in cache.
 
-All kernels run without the GIL on one thread, and take rows as plain arrays: offsets int64 [n + 1],
+All kernels run without the GIL on one thread, and take rows as plain arrays: indptr int64 [n + 1],
 item_indices int32 [entries] and one float32 value an entry.
 """
 
@@ -13,29 +13,29 @@ from m6rec.kernels.arrays.rows import Float32, Int32, Int64, Rows
 
 @njit(cache=True, nogil=True, fastmath=True)
 def gather_rows(
-    offsets: Int64, item_indices: Int32, values: Float32, item_vectors: Float32, output: Float32
+    indptr: Int64, item_indices: Int32, values: Float32, item_vectors: Float32, output: Float32
 ) -> None:
     """Set output[u] = sum_i values_ui item_vectors[i]: float32 [n, k] from [M, k]."""
-    for row in range(len(offsets) - 1):
-        entries = slice(offsets[row], offsets[row + 1])
+    for row in range(len(indptr) - 1):
+        entries = slice(indptr[row], indptr[row + 1])
         output[row, :] = 0.0
         _add_weighted_sum(item_indices[entries], values[entries], item_vectors, output[row])
 
 
 @njit(cache=True, nogil=True, fastmath=True)
 def add_gram_product(
-    offsets: Int64, item_indices: Int32, values: Float32, item_vectors: Float32, output: Float32
+    indptr: Int64, item_indices: Int32, values: Float32, item_vectors: Float32, output: Float32
 ) -> None:
     """Add A^T (A X) to `output`, both float32 [M, k], for rows A in one sweep.
 
     y = sum_i a_ui X_i, then output_i += a_ui y, while the row's vectors are in cache.
     """
     total = np.empty(item_vectors.shape[1], np.float32)
-    for row in range(len(offsets) - 1):
-        entries = slice(offsets[row], offsets[row + 1])
+    for row in range(len(indptr) - 1):
+        entries = slice(indptr[row], indptr[row + 1])
         total[:] = 0.0
         _add_weighted_sum(item_indices[entries], values[entries], item_vectors, total)
-        for entry in range(offsets[row], offsets[row + 1]):
+        for entry in range(indptr[row], indptr[row + 1]):
             target = output[item_indices[entry]]
             value = values[entry]
             for column in range(len(total)):
@@ -60,13 +60,13 @@ def entries_by_item(rows: Rows, n_items: int) -> tuple[Int64, Int32, Int64]:
     """The entries of all rows sorted by item, and by row within an item.
 
     Returns:
-        offsets: int64 [M + 1]; item i has the entries offsets[i] to offsets[i + 1].
+        indptr: int64 [M + 1]; item i has the entries indptr[i] to indptr[i + 1].
         row_indices: int32 [entries]; the row of each entry.
         positions: int64 [entries]; where each entry stands in `rows`.
     """
     positions = np.arange(rows.entries, dtype=np.int64)
     shape = (len(rows), n_items)
-    columns = sp.csr_matrix((positions, rows.item_indices, rows.offsets), shape=shape).tocsc()
+    columns = sp.csr_matrix((positions, rows.item_indices, rows.indptr), shape=shape).tocsc()
     return columns.indptr.astype(np.int64), columns.indices.astype(np.int32), columns.data
 
 

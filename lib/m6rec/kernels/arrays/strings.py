@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from m6rec.kernels.arrays.rows import Int64
+from m6rec.kernels.arrays.rows import Int64, indptr_of
 
 
 @dataclass(frozen=True)
@@ -32,5 +32,5 @@ class Strings:
 def pack_strings(values: Sequence[str]) -> Strings:
     """The strings in order."""
     encoded = [value.encode() for value in values]
-    offsets = np.cumsum([0] + [len(value) for value in encoded]).astype(np.int64)
+    offsets = indptr_of([len(value) for value in encoded])
     return Strings(offsets, np.frombuffer(b"".join(encoded), dtype=np.uint8))

@@ -47,14 +47,14 @@ class Threads:
             return [work(part) for part in parts]
         return list(self._executor.map(work, parts))
 
-    def parts_of_rows(self, offsets: Int64, rows: slice | None = None) -> list[slice]:
+    def parts_of_rows(self, indptr: Int64, rows: slice | None = None) -> list[slice]:
         """A part of the rows a thread, about equal in work.
 
         Args:
-            offsets: int64 [n + 1]; row r holds the entries offsets[r] to offsets[r + 1].
+            indptr: int64 [n + 1]; row r holds the entries indptr[r] to indptr[r + 1].
             rows: a range of them; all unless given.
         """
-        first, last = (0, len(offsets) - 1) if rows is None else (rows.start, rows.stop)
-        work = offsets[first : last + 1] + _ENTRIES_OF_A_ROW * np.arange(last + 1 - first)
+        first, last = (0, len(indptr) - 1) if rows is None else (rows.start, rows.stop)
+        work = indptr[first : last + 1] + _ENTRIES_OF_A_ROW * np.arange(last + 1 - first)
         ends = np.searchsorted(work, np.linspace(work[0], work[-1], self.count + 1))
         return [slice(low, high) for low, high in pairwise((first + ends).tolist())]

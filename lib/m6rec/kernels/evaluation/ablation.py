@@ -4,12 +4,13 @@ Weights are chosen anew without the part, by the same search on the same validat
 what is left may make up for it. What a part is worth is what cannot be made up.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from m6rec.kernels.arrays.rows import Float64, Int64
+from m6rec.kernels.arrays.rows import Float64, Int64, entries_of_rows
 from m6rec.kernels.evaluation.bootstrap import (
     mean_sums,
     paired_sums,
@@ -24,24 +25,11 @@ from m6rec.kernels.ranking.blending import (
     choose_weights,
     ndcg_of_users,
 )
+from m6rec.rankers import GROUPS, members_of_group
 
 EVIDENCE = "weights by evidence"
 # The search runs once a part, so on fewer users than the weights themselves are chosen on.
 MAXIMUM_USERS = 3_000
-
-GROUPS: Mapping[str, tuple[str, ...]] = {
-    "factors": ("svd", "als", "als_cosine", "towers_svd", "towers_als"),
-    "towers": ("towers_svd", "towers_als"),
-    "neighbours": (
-        "ridge",
-        "recent_ridge",
-        "item_neighbours",
-        "recent_item_neighbours",
-        "user_neighbours",
-    ),
-    "features": ("content", "content_neighbours"),
-    "recency": ("recent_ridge", "recent_item_neighbours"),
-}
 
 
 @dataclass(frozen=True)
@@ -85,7 +73,7 @@ def ablate_members(
     sample = every_nth_user(candidates, MAXIMUM_USERS)
     whole = choose_weights(sample, k, rounds)
     used = {name for name, weight in zip(names, whole.weights, strict=True) if weight > 0.0}
-    groups = {part: frozenset(names) & frozenset(of) for part, of in GROUPS.items()}
+    groups = {part: frozenset(names) & members_of_group(part) for part in GROUPS}
     parts = {name: frozenset({name}) for name in names if name in used}
     parts |= {part: of for part, of in groups.items() if of & used and len(of) > 1}
     without = {
@@ -124,18 +112,20 @@ def compare_with_whole(
     )
 
 
+def ablation_rows(lines: Sequence[Ablation], k: int) -> list[dict[str, Any]]:
+    """Rows of table `ablations` of one ranker, measured by NDCG@k on validation."""
+    return [{**asdict(line), "k": k} for line in lines]
+
+
 def every_nth_user(candidates: Candidates, maximum: int) -> Candidates:
     """The candidates of at most `maximum` users, evenly spaced."""
     n_users = len(candidates.relevant_counts)
     if n_users <= maximum:
         return candidates
     chosen: Int64 = np.arange(maximum, dtype=np.int64) * n_users // maximum
-    lengths = np.diff(candidates.offsets)
-    taken = np.zeros(n_users, np.bool_)
-    taken[chosen] = True
-    entries = np.repeat(taken, lengths)
+    indptr, entries = entries_of_rows(candidates.indptr, chosen)
     return Candidates(
-        np.concatenate([[0], np.cumsum(lengths[chosen])]).astype(np.int64),
+        indptr,
         np.ascontiguousarray(candidates.scores[:, entries]),
         candidates.relevant[entries],
         candidates.relevant_counts[chosen],

@@ -12,15 +12,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from m6rec.kernels.arrays.hashing import INCREMENT, mix_bits
 from m6rec.kernels.arrays.rows import Float64, Int64
 
 UInt8 = npt.NDArray[np.uint8]
-UInt64 = npt.NDArray[np.uint64]
 
-# Constants of the SplitMix64 generator (Steele, Lea, Flood 2014).
-_INCREMENT = np.uint64(0x9E3779B97F4A7C15)
-_FIRST_FACTOR = np.uint64(0xBF58476D1CE4E5B9)
-_SECOND_FACTOR = np.uint64(0x94D049BB133111EB)
 _DRAWS_PER_HASH = 4
 
 
@@ -84,10 +80,9 @@ def poisson_weights(seed: int, user_index: Int64, replicates: int) -> UInt8:
     """
     hashes_per_user = -(-replicates // _DRAWS_PER_HASH)
     counters = np.arange(1, hashes_per_user + 1, dtype=np.uint64)
-    with np.errstate(over="ignore"):
-        stream = _mix(np.array([seed & 0xFFFFFFFFFFFFFFFF], dtype=np.uint64) + _INCREMENT)
-        keys = _mix(stream ^ (user_index.astype(np.uint64) * _INCREMENT))
-        hashes = _mix(keys[:, None] + counters[None, :] * _INCREMENT)
+    stream = mix_bits(np.array([seed & 0xFFFFFFFFFFFFFFFF], dtype=np.uint64) + INCREMENT)
+    keys = mix_bits(stream ^ (user_index.astype(np.uint64) * INCREMENT))
+    hashes = mix_bits(keys[:, None] + counters[None, :] * INCREMENT)
     # A fixed byte order keeps the draws the same on every machine.
     draws = np.ascontiguousarray(hashes.astype("<u8", copy=False)).view("<u2")
     weights: UInt8 = _POISSON_OF_DRAW[draws[:, :replicates]]
@@ -147,13 +142,6 @@ def paired_t_test(sums: PairedSums) -> Float64:
     certain = np.where(sums.differences == 0, 1.0, 0.0)
     chosen: Float64 = np.where(alike, certain, p_values)
     return chosen
-
-
-def _mix(state: UInt64) -> UInt64:
-    mixed = (state ^ (state >> np.uint64(30))) * _FIRST_FACTOR
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * _SECOND_FACTOR
-    finished: UInt64 = mixed ^ (mixed >> np.uint64(31))
-    return finished
 
 
 def _poisson_table() -> UInt8:

@@ -1,7 +1,7 @@
 """Ranking metrics of a block of users, one value a user.
 
 A block has `ranked`, int32 [n, N]: each user's list, best first, no item twice, padded with -1 at
-the end; and the held-out items of each user as `offsets` (int64 [n + 1]) and `indices`. A user
+the end; and the held-out items of each user as `indptr` (int64 [n + 1]) and `indices`. A user
 without a list is a row of -1 and has 0 in every metric.
 
 `hit_matrix` says which places of the lists are held-out items. The relevance metrics are functions
@@ -13,8 +13,8 @@ Examples below have three users: the first has the list 5, 3, 9, 1 and holds out
 second has the list 2, 4 and holds out 2; the third has no list and holds out 6.
 
 >>> ranked = np.array([[5, 3, 9, 1], [2, 4, -1, -1], [-1, -1, -1, -1]], dtype=np.int32)
->>> offsets, indices = np.array([0, 3, 4, 5]), np.array([1, 3, 7, 2, 6], dtype=np.int32)
->>> hit_matrix(ranked, offsets, indices).astype(int).tolist()
+>>> indptr, indices = np.array([0, 3, 4, 5]), np.array([1, 3, 7, 2, 6], dtype=np.int32)
+>>> hit_matrix(ranked, indptr, indices).astype(int).tolist()
 [[0, 1, 0, 1], [1, 0, 0, 0], [0, 0, 0, 0]]
 """
 
@@ -30,12 +30,12 @@ from m6rec.kernels.arrays.rows import Float32, Float64, Int32, Int64
 Booleans = npt.NDArray[np.bool_]
 
 
-def hit_matrix(ranked: Int32, offsets: Int64, indices: Int32) -> Booleans:
+def hit_matrix(ranked: Int32, indptr: Int64, indices: Int32) -> Booleans:
     """Whether the item at each place of each list is one of the user's held-out items.
 
     Args:
         ranked: int32 [n, N], padded with -1.
-        offsets: int64 [n + 1]; user u holds out indices[offsets[u] : offsets[u + 1]].
+        indptr: int64 [n + 1]; user u holds out indices[indptr[u] : indptr[u + 1]].
         indices: int32 [held-out pairs], in any order.
 
     Returns:
@@ -45,7 +45,7 @@ def hit_matrix(ranked: Int32, offsets: Int64, indices: Int32) -> Booleans:
         return np.zeros(ranked.shape, dtype=np.bool_)
     users = np.arange(len(ranked), dtype=np.int64)
     span = np.int64(1 + max(ranked.max(), indices.max()))
-    held_out = np.sort(np.repeat(users, np.diff(offsets)) * span + indices)
+    held_out = np.sort(np.repeat(users, np.diff(indptr)) * span + indices)
     wanted = users[:, None] * span + ranked
     place = np.minimum(np.searchsorted(held_out, wanted), len(held_out) - 1)
     found: Booleans = (held_out[place] == wanted) & (ranked >= 0)
@@ -53,7 +53,7 @@ def hit_matrix(ranked: Int32, offsets: Int64, indices: Int32) -> Booleans:
 
 
 def hit_rate(hits: Booleans, relevant: Int64, k: int) -> Float64:
-    """1 where the first K hold a relevant item, else 0 (the metric `accuracy`).
+    """1 where the first K hold a relevant item, else 0; its mean over users is the hit rate@K.
 
     >>> hits = np.array([[0, 1, 0, 1], [1, 0, 0, 0], [0, 0, 0, 0]], dtype=bool)
     >>> hit_rate(hits, np.array([3, 1, 1]), 1).tolist()
@@ -136,7 +136,7 @@ RelevanceMetric = Callable[[Booleans, Int64, int], Float64]
 
 RELEVANCE_METRICS: Mapping[str, RelevanceMetric] = MappingProxyType(
     {
-        "accuracy": hit_rate,
+        "hit_rate": hit_rate,
         "precision": precision,
         "recall": recall,
         "f1": f1,

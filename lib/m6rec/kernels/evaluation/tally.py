@@ -27,12 +27,12 @@ from m6rec.kernels.neighbours.content import unit_rows
 ALL = "all"
 WARM = "warm"
 COLD_USERS = "cold_users"
-ACTIVITY = ("activity_low", "activity_middle", "activity_high")
+ACTIVITY_SEGMENTS = ("activity_low", "activity_middle", "activity_high")
 COLD_ITEMS = "cold_items"
-POPULARITY = ("popularity_head", "popularity_torso", "popularity_tail")
-USER_SEGMENTS = (ALL, COLD_USERS, *ACTIVITY)
+POPULARITY_SEGMENTS = ("popularity_head", "popularity_torso", "popularity_tail")
+USER_SEGMENTS = (ALL, COLD_USERS, *ACTIVITY_SEGMENTS)
 # The place of a segment here is the class of an item in `ItemSide.classes`.
-ITEM_SEGMENTS = (COLD_ITEMS, *POPULARITY)
+ITEM_SEGMENTS = (COLD_ITEMS, *POPULARITY_SEGMENTS)
 SEGMENTS = (*USER_SEGMENTS, WARM, *ITEM_SEGMENTS)
 COMPARED_METRICS = ("ndcg", "recall")
 
@@ -95,13 +95,13 @@ class MeasuredUsers:
 
     Attributes:
         user_index: int64 [n].
-        offsets, indices: int64 [n + 1], int32; held-out items.
+        indptr, indices: int64 [n + 1], int32; held-out items.
         training_counts: int64 [n].
         ranked: int32 [models, n, N], padded with -1.
     """
 
     user_index: Int64
-    offsets: Int64
+    indptr: Int64
     indices: Int32
     training_counts: Int64
     ranked: Int32
@@ -135,8 +135,8 @@ def tally_block(block: MeasuredUsers, items: ItemSide | None, plan: Plan) -> Tal
 
     `items` may be None where the plan has neither list metrics nor segments but `all`.
     """
-    relevant = np.diff(block.offsets)
-    hits = [kernel.hit_matrix(ranked, block.offsets, block.indices) for ranked in block.ranked]
+    relevant = np.diff(block.indptr)
+    hits = [kernel.hit_matrix(ranked, block.indptr, block.indices) for ranked in block.ranked]
     values = _relevance_values(hits, relevant, plan)
     listwise = _listwise_values(block, items, plan)
     weights = poisson_weights(plan.seed, block.user_index, plan.replicates)
@@ -293,7 +293,7 @@ def _users_with_targets(
     block: MeasuredUsers, of_segment: npt.NDArray[np.bool_]
 ) -> tuple[Int64, Int64]:
     """Places of the users who hold out an item of the segment, and how many each user does."""
-    owners = np.repeat(np.arange(len(block.user_index)), np.diff(block.offsets))
+    owners = np.repeat(np.arange(len(block.user_index)), np.diff(block.indptr))
     counts = np.bincount(owners[of_segment[block.indices]], minlength=len(block.user_index))
     return np.flatnonzero(counts), counts
 
@@ -303,9 +303,9 @@ def _in_user_segment(segment: str, counts: Int64, plan: Plan) -> npt.NDArray[np.
     bounds = {
         ALL: (0, np.inf),
         COLD_USERS: (0, 0),
-        ACTIVITY[0]: (1, low),
-        ACTIVITY[1]: (low + 1, middle),
-        ACTIVITY[2]: (middle + 1, np.inf),
+        ACTIVITY_SEGMENTS[0]: (1, low),
+        ACTIVITY_SEGMENTS[1]: (low + 1, middle),
+        ACTIVITY_SEGMENTS[2]: (middle + 1, np.inf),
     }
     lowest, highest = bounds[segment]
     inside: npt.NDArray[np.bool_] = (counts >= lowest) & (counts <= highest)

@@ -1,16 +1,18 @@
 """Alternating least squares over distributed user rows (Hu, Koren, Volinsky 2008).
 
-Implicit feedback minimises, with a0 the weight of the unobserved,
+For implicit feedback it minimises the following loss, where a0 is the weight of pairs that were
+not observed:
 
     sum_{(u,i) observed} (w_ui + a0) (1 - u.v_i)^2 + a0 sum_{others} (u.v_i)^2
         + sum_u lambda_u |u|^2 + sum_i lambda_i |v_i|^2,
     lambda_u = regularisation (|I_u| + a0 M)^nu,  lambda_i = regularisation (|U_i| + a0 N)^nu
 
 (Rendle et al. 2021, "Revisiting the performance of iALS", eq. 7). Every rank holds its own users
-and the whole of V. An iteration solves the rank's users; then items descend by conjugate gradient:
-the first residual and each step are one sweep over the rank's entries, sorted by item, and one
-all-reduce of M x k, in pieces: a piece of the items is reduced while the next ones are swept.
-Explicit feedback has a0 = 0 and fits ratings less their mean.
+and all item factors V. An iteration first solves the rank's users. Then it improves all items
+together by steps of conjugate gradient. The first residual and each step take one sweep over the
+rank's entries, sorted by item, and one all-reduce of M x k numbers. The all-reduce goes by pieces:
+one piece of the items is reduced while the next one is swept. Explicit feedback sets a0 = 0 and
+fits the ratings less their mean.
 """
 
 from collections.abc import Callable
@@ -23,7 +25,7 @@ import numpy as np
 
 from m6rec.config.models import AlsConfig
 from m6rec.kernels.arrays.communicator import Communicator, all_sum
-from m6rec.kernels.arrays.rows import Float32, Float64, Int32, Int64, Rows
+from m6rec.kernels.arrays.rows import Float32, Float64, Int32, Int64, Rows, indptr_of
 from m6rec.kernels.arrays.sparse_products import (
     count_items,
     entries_by_item,
@@ -36,8 +38,8 @@ from m6rec.kernels.factors.projection import (
     FactorModel,
     along_principal_axes,
     build_factor_model,
-    entry_terms,
     frequency_regularisation,
+    normal_equation_terms,
     project,
 )
 
@@ -48,39 +50,40 @@ _PIECES = 4
 
 
 @dataclass(frozen=True)
-class _Equations:
-    """What the entries of a rank and lambda contribute to one side's normal equations.
+class _NormalEquations:
+    """What one side's normal equations get from the entries of this rank and from lambda.
 
     Attributes:
-        offsets: int64 [n + 1].
+        indptr: int64 [n + 1].
         indices: int32 [entries] into the other side's vectors.
-        curvature: float32 [entries].
-        pull: float32 [entries].
-        regularisation: float32 [n].
+        confidence: float32 [entries]; c of `normal_equation_terms`.
+        right_hand_side: float32 [entries]; t of `normal_equation_terms`.
+        regularisation: float32 [n]; lambda of each row.
     """
 
-    offsets: Int64
+    indptr: Int64
     indices: Int32
-    curvature: Float32
-    pull: Float32
+    confidence: Float32
+    right_hand_side: Float32
     regularisation: Float32
 
     def of_rows(self, rows: slice) -> tuple[Int64, Int32, Float32, Float32, Float32]:
-        """Those of a range of rows, in the order in which the kernels take them."""
-        offsets = self.offsets[rows.start : rows.stop + 1]
-        return offsets, self.indices, self.curvature, self.pull, self.regularisation[rows]
+        """The equations of a range of rows, in the order in which the kernels take them."""
+        indptr, regularisation = self.indptr[rows.start : rows.stop + 1], self.regularisation[rows]
+        return indptr, self.indices, self.confidence, self.right_hand_side, regularisation
 
 
 @dataclass(frozen=True)
 class _Problem:
-    """Both sides' equations with items numbered by frequency.
+    """The equations of both sides, with items numbered by frequency.
 
-    Each rank has lambda and the dense terms of its own part of the items, and zeros for the rest:
-    the all-reduce puts the parts together. It goes by `pieces` of the items, the same on all ranks.
+    Each rank adds lambda and the dense terms for its own part of the items and zeros for the
+    others; the all-reduce puts the parts together. It goes by `pieces` of the items, which are the
+    same on all ranks.
     """
 
-    users: _Equations
-    items: _Equations
+    users: _NormalEquations
+    items: _NormalEquations
     items_part: slice
     pieces: list[slice]
     unobserved_weight: float
@@ -90,20 +93,20 @@ class _Problem:
     @cached_property
     def user_parts(self) -> list[slice]:
         """The users of each thread."""
-        return self.threads.parts_of_rows(self.users.offsets)
+        return self.threads.parts_of_rows(self.users.indptr)
 
     @cached_property
     def item_parts(self) -> list[slice]:
         """The items of each thread."""
-        return self.threads.parts_of_rows(self.items.offsets)
+        return self.threads.parts_of_rows(self.items.indptr)
 
     @cached_property
     def parts_of_pieces(self) -> list[list[slice]]:
-        """Of each piece, the items of each thread."""
-        return [self.threads.parts_of_rows(self.items.offsets, piece) for piece in self.pieces]
+        """The items of each thread, for each piece."""
+        return [self.threads.parts_of_rows(self.items.indptr, piece) for piece in self.pieces]
 
 
-def train_als(
+def alternating_least_squares(
     rows: Rows,
     n_items: int,
     config: AlsConfig,
@@ -112,18 +115,18 @@ def train_als(
     checkpoint: Checkpoint | None = None,
     start: tuple[int, Float32] | None = None,
 ) -> FactorModel:
-    """Factorise the rows of all ranks; every rank returns the same model.
+    """Factorise the rows of all ranks by ALS; every rank returns the same model.
 
     Args:
         rows: this rank's users.
         n_items: M, the same on all ranks.
         config: rank, iterations, weights and solver.
         seed: of the initial item factors, which do not depend on the number of ranks.
-        communicator: the group; all ranks call this together.
-        checkpoint: called on rank 0 each `config.checkpoint_every` iterations, but for the last,
-            with the number of iterations done and the item factors, float32 [M, k].
-        start: what a checkpoint was given, on all ranks: iterations go on from there, and end as
-            if they had never stopped.
+        communicator: the group; all ranks call this function together.
+        checkpoint: rank 0 calls it after every `config.checkpoint_every` iterations except the
+            last, with the number of iterations done and the item factors, float32 [M, k].
+        start: what `checkpoint` was called with, given on all ranks. Training goes on from there
+            and ends with the same model as a training that was never stopped.
     """
     counts = _all_counts(rows, n_items, communicator)
     n_users = int(all_sum(communicator, np.count_nonzero(rows.counts)))
@@ -131,8 +134,8 @@ def train_als(
     order, place = popularity_order(counts)
     done, factors = start or (0, _initial_factors(n_items, config.rank, seed, counts))
     item_factors = np.ascontiguousarray(factors[order])
-    # Of an empty array NumPy asks for huge pages, of one of zeros it does not; reads at random from
-    # small pages take half as long again.
+    # NumPy asks for huge pages where it makes an empty array, but not where it makes zeros. Random
+    # reads from small pages take half as long again.
     user_factors = np.empty((len(rows), config.rank), np.float32)
     user_factors[:] = 0.0
     with Threads() as threads:
@@ -192,34 +195,35 @@ def _problem(
     communicator: Communicator,
     threads: Threads,
 ) -> _Problem:
-    curvature, pull = entry_terms(rows, parameters)
+    confidence, right_hand_side = normal_equation_terms(rows, parameters)
     unobserved = parameters["unobserved_weight"]
-    users = _Equations(
-        rows.offsets,
+    users = _NormalEquations(
+        rows.indptr,
         place[rows.item_indices],
-        curvature,
-        pull,
+        confidence,
+        right_hand_side,
         frequency_regularisation(rows.counts, parameters),
     )
     part = share_of(len(ordered_counts), communicator.rank, communicator.size)
     item_side = {**parameters, "frequency_offset": unobserved * n_users}
     item_regularisation = np.zeros(len(ordered_counts), np.float32)
     item_regularisation[part] = frequency_regularisation(ordered_counts[part], item_side)
-    numbered = Rows(rows.user_index, rows.offsets, users.indices, rows.weights)
-    offsets, row_indices, positions = entries_by_item(numbered, len(ordered_counts))
-    items = _Equations(
-        offsets, row_indices, curvature[positions], pull[positions], item_regularisation
+    numbered = Rows(rows.user_index, rows.indptr, users.indices, rows.weights)
+    indptr, row_indices, positions = entries_by_item(numbered, len(ordered_counts))
+    items = _NormalEquations(
+        indptr, row_indices, confidence[positions], right_hand_side[positions], item_regularisation
     )
     pieces = _pieces(ordered_counts)
     return _Problem(users, items, part, pieces, unobserved, communicator, threads)
 
 
 def _pieces(counts: Int64) -> list[slice]:
-    """Pieces of the items, about equal in entries, the rarest items first.
+    """Pieces of the items with about equally many entries, the rarest items first.
 
-    The last piece to be reduced has nothing to hide behind: the most frequent items are few bytes.
+    No sweep runs while the last piece is reduced. It holds the most frequent items, which are few
+    and therefore quickly reduced.
     """
-    before = np.concatenate([[0], np.cumsum(counts)])
+    before = indptr_of(counts)
     ends = np.searchsorted(before, np.linspace(0, before[-1], _PIECES + 1))
     ends[-1] = len(counts)
     return [slice(low, high) for low, high in pairwise(ends.tolist())][::-1]
@@ -239,9 +243,9 @@ def _iterate(
 ) -> None:
     steps = _steps_of_users(config)
     if fresh:
-        # A checkpoint holds no users. Solving them from zero where one is or could be written
-        # lets a run that resumes take the same path as one that was never stopped; twice the
-        # steps make up for the cold start.
+        # A checkpoint holds no user factors. Solving them from zero wherever a checkpoint may be
+        # written makes a resumed run equal to one that was never stopped. Twice the steps make up
+        # for the cold start.
         user_factors[:] = 0.0
         steps *= 2
     own_items = [_within(part, problem.items_part) for part in problem.item_parts]
@@ -282,7 +286,7 @@ def _scaled_gram(problem: _Problem, factors: Float32, parts: list[slice]) -> Flo
 def _descend_items(
     problem: _Problem, steps: int, user_factors: Float32, item_factors: Float32
 ) -> None:
-    """Conjugate gradient on every item's own system at once, in place."""
+    """Take steps of conjugate gradient on the systems of all items at once, in place."""
     user_gram = _scaled_gram(problem, user_factors, problem.user_parts)
     residuals, directions = np.empty_like(item_factors), np.empty_like(item_factors)
     products, lengths = np.empty_like(item_factors), np.empty(len(item_factors), np.float32)
@@ -304,14 +308,14 @@ def _descend_items(
 def _apply_to_items(
     problem: _Problem,
     gram: Float32,
-    pull_scale: float,
-    curvature_scale: float,
+    right_hand_side_scale: float,
+    matrix_scale: float,
     user_factors: Float32,
     vectors: Float32,
     output: Float32,
 ) -> None:
-    # The terms of `add_sparse_terms` and those in a0, over all ranks.
-    scales = np.float32(pull_scale), np.float32(curvature_scale)
+    # Adds up the sparse terms of `add_sparse_terms` and the dense terms in a0 over all ranks.
+    scales = np.float32(right_hand_side_scale), np.float32(matrix_scale)
 
     def apply(items: slice) -> None:
         output[items] = 0.0
@@ -329,18 +333,18 @@ def _apply_to_items(
 
 
 def als_objective(model: FactorModel, rows: Rows, communicator: Communicator) -> float:
-    """The training loss over the rows of all ranks, each user at its exact optimum.
+    """The training loss over the rows of all ranks, with each user's factor at its exact optimum.
 
-    The module's formula, in float64; for explicit feedback the squared errors of the ratings less
-    their mean, with the same penalties.
+    This is the module's formula, in float64. For explicit feedback it is the sum of the squared
+    errors of the ratings less their mean, with the same penalties.
     """
     parameters = model.parameters
     users = project(model, rows).astype(np.float64)
     items = model.factors.astype(np.float64)
-    curvature, pull = entry_terms(rows, parameters)
+    confidence, right_hand_side = normal_equation_terms(rows, parameters)
     # (w + a0) (1 - s)^2 - a0 s^2 = c s^2 - 2 t s + t; (t - s)^2 = s^2 - 2 t s + t^2.
-    constants = pull.astype(np.float64) ** (2.0 if parameters["explicit"] else 1.0)
-    local = float(constants.sum()) + _observed_loss(rows, curvature, pull, users, items)
+    constants = right_hand_side.astype(np.float64) ** (2.0 if parameters["explicit"] else 1.0)
+    local = float(constants.sum()) + _observed_loss(rows, confidence, right_hand_side, users, items)
     user_penalty = frequency_regularisation(rows.counts, parameters).astype(np.float64)
     local += float(user_penalty @ np.einsum("ij,ij->i", users, users))
     user_gram = users.T @ users
@@ -356,13 +360,14 @@ def als_objective(model: FactorModel, rows: Rows, communicator: Communicator) ->
 
 
 def _observed_loss(
-    rows: Rows, curvature: Float32, pull: Float32, users: Float64, items: Float64
+    rows: Rows, confidence: Float32, right_hand_side: Float32, users: Float64, items: Float64
 ) -> float:
-    # c s^2 - 2 t s: each observed term of the loss but for its constant.
+    # The observed terms of the loss without their constants: c s^2 - 2 t s.
     total = 0.0
     for row in range(len(rows)):
-        entries = slice(rows.offsets[row], rows.offsets[row + 1])
+        entries = slice(rows.indptr[row], rows.indptr[row + 1])
         scores = items[rows.item_indices[entries]] @ users[row]
-        bends, pulls = curvature[entries].astype(np.float64), pull[entries].astype(np.float64)
-        total += float(bends @ scores**2 - 2.0 * pulls @ scores)
+        quadratic = confidence[entries].astype(np.float64)
+        linear = right_hand_side[entries].astype(np.float64)
+        total += float(quadratic @ scores**2 - 2.0 * linear @ scores)
     return total

@@ -1,14 +1,16 @@
-"""The normal equations of rows against the other side's vectors (Hu, Koren, Volinsky 2008, eq. 4).
+"""Solve the normal equations of rows for given vectors of the other side, directly or by steps.
 
-For a row with entries e over items i, curvature c_e and pull t_e,
+A row with entries e on items i has the confidence c_e beyond a0, the weight of the unobserved, and
+the right-hand side t_e (Hu, Koren, Volinsky 2008, eq. 4, where c_e = c_ui - a0, t_e = c_ui p_ui):
 
     (a0 V^T V + lambda I + sum_e c_e v_i v_i^T) u = sum_e t_e v_i.
 
-Implicit feedback: c = w, t = w + a0. Explicit ratings: a0 = 0, c = 1, t = rating - mean. With the
-entries sorted by item the same equations are an item's, against user factors.
+Implicit feedback has c = w and t = w + a0. Explicit ratings have a0 = 0, c = 1 and
+t = rating - mean. With entries sorted by item, the same equations give an item's factor from the
+user factors.
 
-Conjugate gradient takes many rows a step at a time: what is dense, a0 V^T V times every row's
-direction, is one matrix product, and the rest reads each row's entries.
+Conjugate gradient advances many rows by one step together. The dense part, a0 V^T V times the
+direction of every row, is one matrix product; the sparse part reads the entries of each row.
 """
 
 import numpy as np
@@ -19,7 +21,7 @@ from m6rec.kernels.arrays.rows import Float32, Int32, Int64
 
 # Keeps an unregularised, deficient system solvable.
 _SMALLEST_REGULARISATION = np.float32(1e-6)
-# A residual whose square is smaller is solved.
+# A row counts as solved where the square of its residual is below this.
 _SOLVED = np.float32(1e-20)
 _ENTRIES_PER_BLOCK = 256
 # Enough for a fast matrix product, few enough that the vectors of the rows' items stay in cache
@@ -29,55 +31,58 @@ _ROWS_PER_BLOCK = 32
 
 @njit(cache=True, nogil=True, fastmath=True)
 def add_sparse_terms(
-    offsets: Int64,
+    indptr: Int64,
     indices: Int32,
-    curvature: Float32,
-    pull: Float32,
+    confidence: Float32,
+    right_hand_side: Float32,
     regularisation: Float32,
-    pull_scale: np.float32,
-    curvature_scale: np.float32,
+    right_hand_side_scale: np.float32,
+    matrix_scale: np.float32,
     vectors: Float32,
     inputs: Float32,
     outputs: Float32,
 ) -> None:
     """Add to each row what its entries and lambda contribute to the normal equations.
 
-    outputs_r += p sum_e t_e v_e + s (lambda_r x_r + sum_e c_e (v_e . x_r) v_e) with p `pull_scale`
-    and s `curvature_scale`: 1 and -1 give the residual, 0 and 1 the product with the matrix.
+    outputs_r += p sum_e t_e v_e + s (lambda_r x_r + sum_e c_e (v_e . x_r) v_e). The scales p = 1
+    and s = -1 give the residual, p = 0 and s = 1 the product with the matrix.
 
     Args:
-        offsets: int64 [n + 1].
+        indptr: int64 [n + 1].
         indices: int32 [entries] into `vectors`.
-        curvature: float32 [entries]; c.
-        pull: float32 [entries]; t.
+        confidence: float32 [entries]; c.
+        right_hand_side: float32 [entries]; t.
         regularisation: float32 [n]; lambda.
-        pull_scale: p.
-        curvature_scale: s.
+        right_hand_side_scale: p.
+        matrix_scale: s.
         vectors: float32 [M, k]; v.
         inputs: float32 [n, k]; x.
         outputs: float32 [n, k].
     """
     width = inputs.shape[1]
     last = len(indices) - 1
-    for row in range(len(offsets) - 1):
+    for row in range(len(indptr) - 1):
         given, output = inputs[row], outputs[row]
-        scale = curvature_scale * regularisation[row]
+        scale = matrix_scale * regularisation[row]
         for column in range(width):
             output[column] += scale * given[column]
-        for entry in range(offsets[row], offsets[row + 1]):
+        for entry in range(indptr[row], indptr[row + 1]):
             prefetch_row(vectors, indices[min(entry + VECTORS_AHEAD, last)])
             vector = vectors[indices[entry]]
             product = np.float32(0.0)
             for column in range(width):
                 product += vector[column] * given[column]
-            value = pull_scale * pull[entry] + curvature_scale * curvature[entry] * product
+            value = (
+                right_hand_side_scale * right_hand_side[entry]
+                + matrix_scale * confidence[entry] * product
+            )
             for column in range(width):
                 output[column] += value * vector[column]
 
 
 @njit(cache=True, nogil=True, fastmath=True)
 def start_descent(residuals: Float32, directions: Float32, lengths: Float32) -> None:
-    """The first directions of conjugate gradient, float32 [n, k], and |r|^2, float32 [n]."""
+    """Set the first directions of conjugate gradient, float32 [n, k], and |r|^2, float32 [n]."""
     for row in range(len(residuals)):
         length = np.float32(0.0)
         for column in range(residuals.shape[1]):
@@ -95,7 +100,9 @@ def descend(
     directions: Float32,
     lengths: Float32,
 ) -> None:
-    """A step of conjugate gradient on each row's own system, in place (Hestenes, Stiefel 1952).
+    """Take one step of conjugate gradient on each row's system (Hestenes, Stiefel 1952).
+
+    All arrays but `products` change in place.
 
     Args:
         products: float32 [n, k]; each row's matrix times its direction.
@@ -110,12 +117,12 @@ def descend(
             continue
         product, solution = products[row], solutions[row]
         residual, direction = residuals[row], directions[row]
-        bend = np.float32(0.0)
+        curvature = np.float32(0.0)
         for column in range(len(product)):
-            bend += direction[column] * product[column]
-        if bend <= 0:
+            curvature += direction[column] * product[column]
+        if curvature <= 0:
             continue
-        step = length / bend
+        step = length / curvature
         shrunk = np.float32(0.0)
         for column in range(len(product)):
             solution[column] += step * direction[column]
@@ -129,10 +136,10 @@ def descend(
 
 @njit(cache=True, nogil=True, fastmath=True)
 def _descend_rows(
-    offsets: Int64,
+    indptr: Int64,
     indices: Int32,
-    curvature: Float32,
-    pull: Float32,
+    confidence: Float32,
+    right_hand_side: Float32,
     regularisation: Float32,
     scaled_gram: Float32,
     vectors: Float32,
@@ -142,10 +149,10 @@ def _descend_rows(
     width = vectors.shape[1]
     work = np.empty((3, _ROWS_PER_BLOCK, width), np.float32)
     lengths = np.empty(_ROWS_PER_BLOCK, np.float32)
-    n_rows = len(offsets) - 1
+    n_rows = len(indptr) - 1
     for start in range(0, n_rows, _ROWS_PER_BLOCK):
         stop = min(start + _ROWS_PER_BLOCK, n_rows)
-        bounds, penalty = offsets[start : stop + 1], regularisation[start:stop]
+        bounds, penalty = indptr[start : stop + 1], regularisation[start:stop]
         residuals, directions = work[0, : stop - start], work[1, : stop - start]
         products, block = work[2, : stop - start], solutions[start:stop]
         for row in range(stop - start):
@@ -158,8 +165,8 @@ def _descend_rows(
         add_sparse_terms(
             bounds,
             indices,
-            curvature,
-            pull,
+            confidence,
+            right_hand_side,
             penalty,
             np.float32(1.0),
             np.float32(-1.0),
@@ -173,8 +180,8 @@ def _descend_rows(
             add_sparse_terms(
                 bounds,
                 indices,
-                curvature,
-                pull,
+                confidence,
+                right_hand_side,
                 penalty,
                 np.float32(0.0),
                 np.float32(1.0),
@@ -190,15 +197,15 @@ def _solve_exactly(
     scaled_gram: Float32,
     regularisation: np.float32,
     items: Int32,
-    curvature: Float32,
-    pull: Float32,
+    confidence: Float32,
+    right_hand_side: Float32,
     item_factors: Float32,
     solution: Float32,
     workspace: Float32,
 ) -> None:
-    # The matrix is summed by BLAS over bounded blocks of entries and factorised by LAPACK, which
-    # at these sizes are ten times and twice as fast as loops here. Workspace holds the block, the
-    # block times its curvature, and two matrices.
+    # BLAS sums the matrix over bounded blocks of entries, which is ten times as fast as loops here;
+    # LAPACK factorises it, which is twice as fast. The workspace holds the block, the block times
+    # its confidence, and two matrices.
     width = len(solution)
     matrix = workspace[2 * _ENTRIES_PER_BLOCK : 2 * _ENTRIES_PER_BLOCK + width]
     product = workspace[2 * _ENTRIES_PER_BLOCK + width :]
@@ -214,10 +221,10 @@ def _solve_exactly(
         scaled = workspace[_ENTRIES_PER_BLOCK : _ENTRIES_PER_BLOCK + size]
         for entry in range(size):
             factor = item_factors[items[start + entry]]
-            bend, value = curvature[start + entry], pull[start + entry]
+            weight, value = confidence[start + entry], right_hand_side[start + entry]
             for column in range(width):
                 block[entry, column] = factor[column]
-                scaled[entry, column] = bend * factor[column]
+                scaled[entry, column] = weight * factor[column]
                 solution[column] += value * factor[column]
         np.dot(scaled.T, block, product)
         for row in range(width):
@@ -228,10 +235,10 @@ def _solve_exactly(
 
 @njit(cache=True, nogil=True, fastmath=True)
 def solve_rows(
-    offsets: Int64,
+    indptr: Int64,
     item_indices: Int32,
-    curvature: Float32,
-    pull: Float32,
+    confidence: Float32,
+    right_hand_side: Float32,
     regularisation: Float32,
     scaled_gram: Float32,
     item_factors: Float32,
@@ -241,22 +248,23 @@ def solve_rows(
     """Solve the normal equations of each row in place; rows without entries become zero.
 
     Args:
-        offsets: int64 [n + 1].
+        indptr: int64 [n + 1].
         item_indices: int32 [entries].
-        curvature: float32 [entries]; c.
-        pull: float32 [entries]; t.
+        confidence: float32 [entries]; c.
+        right_hand_side: float32 [entries]; t.
         regularisation: float32 [n]; lambda of each row, positive where it has entries.
         scaled_gram: float32 [k, k]; a0 V^T V.
         item_factors: float32 [M, k]; V.
-        steps: steps of conjugate gradient from what `solutions` holds; 0 solves directly (LAPACK).
+        steps: how many steps of conjugate gradient to take from what `solutions` holds; 0 solves
+            directly (LAPACK).
         solutions: float32 [n, k]; overwritten.
     """
     if steps:
         _descend_rows(
-            offsets,
+            indptr,
             item_indices,
-            curvature,
-            pull,
+            confidence,
+            right_hand_side,
             regularisation,
             scaled_gram,
             item_factors,
@@ -266,17 +274,17 @@ def solve_rows(
         return
     width = item_factors.shape[1]
     workspace = np.empty((2 * (_ENTRIES_PER_BLOCK + width), width), np.float32)
-    for row in range(len(offsets) - 1):
-        entries = slice(offsets[row], offsets[row + 1])
-        if offsets[row] == offsets[row + 1]:
+    for row in range(len(indptr) - 1):
+        entries = slice(indptr[row], indptr[row + 1])
+        if indptr[row] == indptr[row + 1]:
             solutions[row, :] = 0.0
             continue
         _solve_exactly(
             scaled_gram,
             regularisation[row],
             item_indices[entries],
-            curvature[entries],
-            pull[entries],
+            confidence[entries],
+            right_hand_side[entries],
             item_factors,
             solutions[row],
             workspace,
@@ -285,44 +293,44 @@ def solve_rows(
 
 @njit(cache=True, nogil=True, fastmath=True)
 def solve_rows_on_axes(
-    offsets: Int64,
+    indptr: Int64,
     item_indices: Int32,
-    curvature: Float32,
-    pull: Float32,
+    confidence: Float32,
+    right_hand_side: Float32,
     regularisation: Float32,
-    axis_gram: Float32,
+    gram_diagonal: Float32,
     item_factors: Float32,
     solutions: Float32,
 ) -> None:
     """Solve the normal equations of each row directly where a0 V^T V is diagonal.
 
-    With D = a0 diag(V^T V) + lambda I and B the entries' vectors times sqrt(c), a row of n entries
-    needs a system of size n in place of k (Woodbury 1950):
+    Let D = a0 diag(V^T V) + lambda I, and let B hold the entries' vectors times sqrt(c). Then a row
+    of n entries needs a system of size n instead of k (Woodbury 1950):
 
         u = D^-1 (b - B^T (I + B D^-1 B^T)^-1 B D^-1 b),    b = sum_e t_e v_e.
 
     Args:
-        axis_gram: float32 [k]; a0 diag(V^T V).
-        others: as for `solve_rows`.
+        gram_diagonal: float32 [k]; a0 diag(V^T V).
+        others: as in `solve_rows`.
     """
     width = item_factors.shape[1]
-    gram = np.diag(axis_gram)
+    gram = np.diag(gram_diagonal)
     workspace = np.empty((2 * (_ENTRIES_PER_BLOCK + width), width), np.float32)
     inverse = np.empty(width, np.float32)
-    for row in range(len(offsets) - 1):
-        start, size = offsets[row], offsets[row + 1] - offsets[row]
+    for row in range(len(indptr) - 1):
+        start, size = indptr[row], indptr[row + 1] - indptr[row]
         solution = solutions[row]
         if size == 0:
             solution[:] = 0.0
             continue
         if size >= min(width, _ENTRIES_PER_BLOCK):
-            entries = slice(offsets[row], offsets[row + 1])
+            entries = slice(indptr[row], indptr[row + 1])
             _solve_exactly(
                 gram,
                 regularisation[row],
                 item_indices[entries],
-                curvature[entries],
-                pull[entries],
+                confidence[entries],
+                right_hand_side[entries],
                 item_factors,
                 solution,
                 workspace,
@@ -330,13 +338,13 @@ def solve_rows_on_axes(
             continue
         diagonal = max(regularisation[row], _SMALLEST_REGULARISATION)
         for column in range(width):
-            inverse[column] = np.float32(1.0) / (axis_gram[column] + diagonal)
+            inverse[column] = np.float32(1.0) / (gram_diagonal[column] + diagonal)
             solution[column] = 0.0
         rooted = workspace[:size]
         scaled = workspace[_ENTRIES_PER_BLOCK : _ENTRIES_PER_BLOCK + size]
         for entry in range(size):
             factor = item_factors[item_indices[start + entry]]
-            root, value = np.sqrt(curvature[start + entry]), pull[start + entry]
+            root, value = np.sqrt(confidence[start + entry]), right_hand_side[start + entry]
             for column in range(width):
                 rooted[entry, column] = root * factor[column]
                 scaled[entry, column] = root * factor[column] * inverse[column]

@@ -1,10 +1,9 @@
-"""A factor model, and the one function from a user's row to the user's factor.
+"""Factor models, and the one function that makes a user's factor from the user's row.
 
-Training, fold-in of a new user and batch scoring all call `project`, so they agree.
+Training, the fold-in of a new user and batch scoring all call `project`, so they agree.
 """
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 
@@ -12,36 +11,34 @@ from m6rec.kernels.arrays.rows import Float32, Int64, Rows
 from m6rec.kernels.arrays.sparse_products import gather_rows
 from m6rec.kernels.factors.least_squares import solve_rows, solve_rows_on_axes
 
-FactorMethod = Literal["svd", "als", "mllib_als"]
-
-
 ATTRIBUTE_WEIGHT = "attribute_weight"
-# Of sqrt(g_ii g_jj): factors in float32 leave some 1e-6 of it beside the diagonal.
+# A gram counts as diagonal where each entry beside the diagonal is below this share of
+# sqrt(g_ii g_jj). Rounding of factors in float32 leaves about 1e-6.
 ROUNDING_OF_GRAM = 1e-4
 
 
 @dataclass(frozen=True)
 class FactorModel:
-    """What the item side of a factor model holds; make it by `build_factor_model`.
+    """The item side of a factor model; `build_factor_model` makes it.
 
     The score of item j for a user is `user_factor . factors[j] * scales[j]`.
 
     Attributes:
-        method: the program that made it.
-        factors: float32 [M, k]; each item's representation.
+        method: the name of the model in `rankers.py`, which says what trained it.
+        factors: float32 [M, k]; each item's factor.
         projection: float32 [M, k], the linear map from a row to the user's factor (SVD), or None
             where the user's factor is a least-squares solution.
-        scales: float32 [M]; multiplies the item's score.
-        parameters: numbers that the projection needs, and others that tell how it was trained.
-            Least squares: unobserved_weight a0, weight_scale, regularisation, frequency_exponent,
-            frequency_offset, explicit (0 or 1), mean_rating.
-            Where attributes took part in the training: attribute_weight.
-        interaction_counts: int64 [M]; rows that held the item in training.
-        scaled_gram: a0 V^T V: float32 [k, k], or its diagonal, float32 [k], where the factors lie
-            along their principal axes; None where projection is given.
+        scales: float32 [M]; each multiplies the scores of its item.
+        parameters: numbers that `project` needs, and others that record how the model was trained.
+            Least squares needs unobserved_weight (a0), weight_scale, regularisation,
+            frequency_exponent, frequency_offset, explicit (0 or 1) and mean_rating.
+            attribute_weight is above 0 where attributes took part in the training.
+        interaction_counts: int64 [M]; how many rows held each item in training.
+        scaled_gram: a0 V^T V as float32 [k, k], or only its diagonal as float32 [k] where the
+            factors lie along their principal axes; None where there is a projection.
     """
 
-    method: FactorMethod
+    method: str
     factors: Float32
     projection: Float32 | None
     scales: Float32
@@ -51,7 +48,7 @@ class FactorModel:
 
     @property
     def knows_attributes(self) -> bool:
-        """Whether the factors rest on the items' attributes, too."""
+        """Whether the factors were trained on the items' attributes as well."""
         return self.parameters.get(ATTRIBUTE_WEIGHT, 0.0) > 0.0
 
     @property
@@ -71,18 +68,19 @@ class FactorModel:
 
 
 def build_factor_model(
-    method: FactorMethod,
+    method: str,
     factors: Float32,
     projection: Float32 | None,
     scales: Float32,
     parameters: dict[str, float],
     interaction_counts: Int64,
 ) -> FactorModel:
-    """A FactorModel with what `project` needs computed once. Shapes as in FactorModel."""
+    """Make a FactorModel, and compute once what `project` needs. Shapes are as in FactorModel."""
     gram = None
     if projection is None:
         exact = factors.astype(np.float64)
-        gram = _short((parameters["unobserved_weight"] * (exact.T @ exact)).astype(np.float32))
+        whole = (parameters["unobserved_weight"] * (exact.T @ exact)).astype(np.float32)
+        gram = _diagonal_or_whole(whole)
     return FactorModel(
         method,
         np.ascontiguousarray(factors, np.float32),
@@ -95,18 +93,18 @@ def build_factor_model(
 
 
 def along_principal_axes(factors: Float32) -> Float32:
-    """The factors turned so that V^T V is diagonal, the largest first; no score changes."""
+    """Turn the factors so that V^T V is diagonal, largest first; no score changes."""
     exact = factors.astype(np.float64)
     _, axes = np.linalg.eigh(exact.T @ exact)
     axes = axes[:, ::-1]
-    # An axis has two directions: the one in which its largest component is positive.
+    # Of an axis's two directions, take the one in which its largest component is positive.
     signs = np.sign(np.take_along_axis(axes, np.abs(axes).argmax(axis=0)[None, :], axis=0))
     turned: Float32 = (exact @ (axes * signs)).astype(np.float32)
     return turned
 
 
-def _short(gram: Float32) -> Float32:
-    """The diagonal where nothing but rounding stands beside it, else the whole."""
+def _diagonal_or_whole(gram: Float32) -> Float32:
+    """Only the diagonal where all other entries are rounding errors, else the whole gram."""
     diagonal = np.diag(gram)
     rounding = ROUNDING_OF_GRAM * np.sqrt(np.outer(diagonal, diagonal))
     rounding += np.finfo(np.float32).eps * diagonal.max(initial=0.0)
@@ -122,12 +120,13 @@ def project(model: FactorModel, rows: Rows) -> Float32:
     """
     users = np.zeros((len(rows), model.rank), np.float32)
     if model.projection is not None:
-        gather_rows(rows.offsets, rows.item_indices, rows.weights, model.projection, users)
+        gather_rows(rows.indptr, rows.item_indices, rows.weights, model.projection, users)
         return users
     assert model.scaled_gram is not None
-    curvature, pull = entry_terms(rows, model.parameters)
+    confidence, right_hand_side = normal_equation_terms(rows, model.parameters)
     regularisation = frequency_regularisation(rows.counts, model.parameters)
-    system = rows.offsets, rows.item_indices, curvature, pull, regularisation, model.scaled_gram
+    equations = rows.indptr, rows.item_indices, confidence, right_hand_side, regularisation
+    system = *equations, model.scaled_gram
     if model.scaled_gram.ndim == 1:
         solve_rows_on_axes(*system, model.factors, users)
     else:
@@ -135,17 +134,17 @@ def project(model: FactorModel, rows: Rows) -> Float32:
     return users
 
 
-def entry_terms(rows: Rows, parameters: dict[str, float]) -> tuple[Float32, Float32]:
-    """Curvature c and pull t of each entry in the normal equations, float32 [entries] each.
+def normal_equation_terms(rows: Rows, parameters: dict[str, float]) -> tuple[Float32, Float32]:
+    """Confidence c beyond a0 and right-hand side t of each entry, float32 [entries] each.
 
-    Implicit feedback: c = s w and t = s w + a0 with weight_scale s. Explicit: c = 1 and
-    t = w - mean_rating.
+    Implicit feedback has c = s w and t = s w + a0, where s is the weight_scale. Explicit feedback
+    has c = 1 and t = w - mean_rating.
     """
     if parameters["explicit"]:
-        pull = rows.weights - np.float32(parameters["mean_rating"])
-        return np.ones(rows.entries, np.float32), pull
-    curvature = rows.weights * np.float32(parameters["weight_scale"])
-    return curvature, curvature + np.float32(parameters["unobserved_weight"])
+        right_hand_side = rows.weights - np.float32(parameters["mean_rating"])
+        return np.ones(rows.entries, np.float32), right_hand_side
+    confidence = rows.weights * np.float32(parameters["weight_scale"])
+    return confidence, confidence + np.float32(parameters["unobserved_weight"])
 
 
 def frequency_regularisation(counts: Int64, parameters: dict[str, float]) -> Float32:

@@ -128,7 +128,7 @@ def _normalise(rows: Rows, counts: Int64, place: npt.NDArray[np.int32], config: 
     scale = np.repeat(user_scale, rows.counts) * item_scale[rows.item_indices]
     return Rows(
         rows.user_index,
-        rows.offsets,
+        rows.indptr,
         place[rows.item_indices],
         (rows.weights * scale).astype(np.float32),
     )
@@ -141,7 +141,7 @@ def _sweep(matrix: Rows, basis: Float32, communicator: Communicator) -> Float32:
         columns = slice(start, start + _COLUMNS_PER_SWEEP)
         tile = np.ascontiguousarray(basis[:, columns])
         product = np.zeros_like(tile)
-        add_gram_product(matrix.offsets, matrix.item_indices, matrix.weights, tile, product)
+        add_gram_product(matrix.indptr, matrix.item_indices, matrix.weights, tile, product)
         communicator.all_reduce(product)
         output[:, columns] = product
     return output

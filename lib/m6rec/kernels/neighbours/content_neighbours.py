@@ -16,8 +16,8 @@ import numba
 import numpy as np
 import scipy.sparse as sp
 
-from m6rec.kernels.arrays.rows import Float32, Int32, Int64
-from m6rec.kernels.neighbours.item_neighbours import ItemWeights, kth_largest, offsets_of
+from m6rec.kernels.arrays.rows import Float32, Int32, Int64, indptr_of
+from m6rec.kernels.neighbours.item_neighbours import ItemWeights, kth_largest
 from m6rec.kernels.neighbours.ridge import conjugate_gradient
 
 _LEAST_LENGTH = 1e-12
@@ -57,7 +57,7 @@ def content_weights(
         np.float32(vector_share),
         np.float32(regularisation),
     )
-    return ItemWeights(offsets_of(counts), indices, weights)
+    return ItemWeights(indptr_of(counts), indices, weights)
 
 
 def warm_postings(
@@ -85,7 +85,7 @@ def warm_postings(
     kept = np.sort(by_chance[places < longest])
     counts = np.minimum(np.diff(by_term.indptr), longest)
     return sp.csr_matrix(
-        (by_term.data[kept], by_term.indices[kept], offsets_of(counts)), shape=by_term.shape
+        (by_term.data[kept], by_term.indices[kept], indptr_of(counts)), shape=by_term.shape
     )
 
 
@@ -123,11 +123,11 @@ def represent_by_neighbours(
 
 @numba.njit(cache=True, nogil=True)
 def _content_weights(
-    offsets: Int64,
+    indptr: Int64,
     terms: Int32,
     values: Float32,
     vectors: Float32,
-    term_offsets: Int64,
+    term_indptr: Int64,
     term_items: Int32,
     term_values: Float32,
     targets: Int32,
@@ -148,8 +148,8 @@ def _content_weights(
     for t in range(len(targets)):
         target = targets[t]
         n_touched = 0
-        for p in range(offsets[target], offsets[target + 1]):
-            for q in range(term_offsets[terms[p]], term_offsets[terms[p] + 1]):
+        for p in range(indptr[target], indptr[target + 1]):
+            for q in range(term_indptr[terms[p]], term_indptr[terms[p] + 1]):
                 item = term_items[q]
                 if item == target:
                     continue
@@ -165,15 +165,15 @@ def _content_weights(
         system = vector_share * (own @ own.T)
         right = term_share * right + vector_share * (own @ vectors[target])
         for a in range(n):
-            _scatter(chosen[a], offsets, terms, values, dense)
+            _scatter(chosen[a], indptr, terms, values, dense)
             for b in range(a + 1):
                 total = np.float32(0.0)
-                for p in range(offsets[chosen[b]], offsets[chosen[b] + 1]):
+                for p in range(indptr[chosen[b]], indptr[chosen[b] + 1]):
                     total += values[p] * dense[terms[p]]
                 system[a, b] += term_share * total
                 system[b, a] = system[a, b]
             system[a, a] += penalty
-            for p in range(offsets[chosen[a]], offsets[chosen[a] + 1]):
+            for p in range(indptr[chosen[a]], indptr[chosen[a] + 1]):
                 dense[terms[p]] = 0.0
         counts[t] = n
         out_indices[filled : filled + n] = chosen
@@ -183,8 +183,8 @@ def _content_weights(
 
 
 @numba.njit(cache=True, nogil=True)
-def _scatter(item: int, offsets: Int64, terms: Int32, values: Float32, dense: Float32) -> None:
-    for p in range(offsets[item], offsets[item + 1]):
+def _scatter(item: int, indptr: Int64, terms: Int32, values: Float32, dense: Float32) -> None:
+    for p in range(indptr[item], indptr[item + 1]):
         dense[terms[p]] = values[p]
 
 

@@ -15,7 +15,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from m6rec.errors import DataError
-from m6rec.kernels.arrays.rows import Float32, Float64, Int32, Int64, Rows
+from m6rec.kernels.arrays.hashing import hash_of_pair
+from m6rec.kernels.arrays.rows import Float32, Float64, Int32, Int64, Rows, indptr_of
 
 # One unit of the largest possible contribution in fixed point: 2^31 of them fit an int64.
 FIXED_POINT = float(2**32)
@@ -29,22 +30,22 @@ class ItemWeights:
     member(u, j) = sum over i in history of w_ui B_ij.
 
     Attributes:
-        offsets: int64 [M + 1]; row i holds the entries offsets[i] to offsets[i + 1].
+        indptr: int64 [M + 1]; row i holds the entries indptr[i] to indptr[i + 1].
         neighbour_indices: int32 [entries]; targets, ascending within a row.
         weights: float32 [entries]; may be negative.
     """
 
-    offsets: Int64
+    indptr: Int64
     neighbour_indices: Int32
     weights: Float32
 
     def __len__(self) -> int:
-        return len(self.offsets) - 1
+        return len(self.indptr) - 1
 
     def to_scipy(self) -> sp.csr_matrix:
         """The matrix B of shape [M, M]."""
         shape = (len(self), len(self))
-        return sp.csr_matrix((self.weights, self.neighbour_indices, self.offsets), shape=shape)
+        return sp.csr_matrix((self.weights, self.neighbour_indices, self.indptr), shape=shape)
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,9 @@ class GramBlock:
 
 def prune_rows(weights: ItemWeights, kept: int) -> ItemWeights:
     """Keep each row's `kept` entries of largest absolute weight, ties by lower index."""
-    positions, counts = largest_in_rows(weights.offsets, np.abs(weights.weights), kept)
+    positions, counts = largest_in_rows(weights.indptr, np.abs(weights.weights), kept)
     return ItemWeights(
-        offsets_of(counts), weights.neighbour_indices[positions], weights.weights[positions]
+        indptr_of(counts), weights.neighbour_indices[positions], weights.weights[positions]
     )
 
 
@@ -120,7 +121,7 @@ def similar_items(
     normalised = normalised_entries(block, degrees, unit, item_exponent)
     positions, counts = largest_in_rows(block.entries.indptr, normalised, neighbours)
     return ItemWeights(
-        offsets_of(counts),
+        indptr_of(counts),
         block.entries.indices[positions].astype(np.int32),
         normalised[positions],
     )
@@ -157,20 +158,20 @@ def gram_block(rows: Rows, scales: Float64, targets: Int32, n_items: int, unit: 
     place = np.full(n_items, -1, dtype=np.int32)
     place[targets] = np.arange(len(targets), dtype=np.int32)
     starts, users, weights = _users_of_targets(
-        rows.offsets, rows.item_indices, rows.weights, place, len(targets)
+        rows.indptr, rows.item_indices, rows.weights, place, len(targets)
     )
-    diagonal, offsets, indices, data = _gram_rows(
+    diagonal, indptr, indices, data = _gram_rows(
         starts,
         users,
         weights,
-        rows.offsets,
+        rows.indptr,
         rows.item_indices,
         rows.weights,
         scales * (FIXED_POINT / unit),
         targets,
         n_items,
     )
-    entries = sp.csr_matrix((data, indices, offsets), shape=(len(targets), n_items))
+    entries = sp.csr_matrix((data, indices, indptr), shape=(len(targets), n_items))
     entries.has_sorted_indices = True
     return GramBlock(targets, diagonal, entries)
 
@@ -183,14 +184,14 @@ def sample_long_rows(rows: Rows, maximum: int) -> Rows:
     """
     if not len(rows) or int(rows.counts.max()) <= maximum:
         return rows
-    keep = _sampled(rows.user_index, rows.offsets, rows.item_indices, maximum)
+    keep = _sampled(rows.user_index, rows.indptr, rows.item_indices, maximum)
     counts = np.minimum(rows.counts, maximum)
-    return Rows(rows.user_index, offsets_of(counts), rows.item_indices[keep], rows.weights[keep])
+    return Rows(rows.user_index, indptr_of(counts), rows.item_indices[keep], rows.weights[keep])
 
 
 def binary_rows(rows: Rows) -> Rows:
     """The same rows with every weight 1."""
-    return Rows(rows.user_index, rows.offsets, rows.item_indices, np.ones_like(rows.weights))
+    return Rows(rows.user_index, rows.indptr, rows.item_indices, np.ones_like(rows.weights))
 
 
 def user_scales(rows: Rows, exponent: float) -> Float64:
@@ -216,12 +217,7 @@ def power(values: Float64, exponent: float) -> Float64:
     return result
 
 
-def offsets_of(counts: Int64) -> Int64:
-    """int64 [n + 1]: where rows of these lengths start and end."""
-    return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
-
-
-def largest_in_rows(offsets: Int64, values: Float32, kept: int) -> tuple[Int64, Int64]:
+def largest_in_rows(indptr: Int64, values: Float32, kept: int) -> tuple[Int64, Int64]:
     """Positions of each row's `kept` largest values, in order of position; ties by lower position.
 
     Args:
@@ -230,10 +226,10 @@ def largest_in_rows(offsets: Int64, values: Float32, kept: int) -> tuple[Int64, 
     Returns:
         positions: int64 [entries kept], and counts: int64 [n] of each row.
     """
-    lengths = np.diff(offsets).astype(np.int64)
+    lengths = np.diff(indptr).astype(np.int64)
     counts = np.minimum(lengths, kept)
     positions = _largest_positions(
-        offsets.astype(np.int64), np.ascontiguousarray(values, dtype=np.float32), kept, counts.sum()
+        indptr.astype(np.int64), np.ascontiguousarray(values, dtype=np.float32), kept, counts.sum()
     )
     return positions, counts
 
@@ -260,11 +256,11 @@ def kth_largest(values: Float32, k: int) -> np.uint32:
 
 
 @numba.njit(cache=True)
-def _largest_positions(offsets: Int64, values: Float32, kept: int, total: int) -> Int64:
+def _largest_positions(indptr: Int64, values: Float32, kept: int, total: int) -> Int64:
     positions = np.empty(total, np.int64)
     filled = 0
-    for row in range(len(offsets) - 1):
-        start, stop = offsets[row], offsets[row + 1]
+    for row in range(len(indptr) - 1):
+        start, stop = indptr[row], indptr[row + 1]
         if stop - start <= kept:
             for p in range(start, stop):
                 positions[filled] = p
@@ -292,7 +288,7 @@ def _largest_positions(offsets: Int64, values: Float32, kept: int, total: int) -
 
 @numba.njit(cache=True)
 def _users_of_targets(
-    offsets: Int64, items: Int32, weights: Float32, place: Int32, n_targets: int
+    indptr: Int64, items: Int32, weights: Float32, place: Int32, n_targets: int
 ) -> tuple[Int64, Int64, Float32]:
     """The block's columns of the rows: for each target the rows that have it, in their order."""
     starts = np.zeros(n_targets + 1, np.int64)
@@ -304,8 +300,8 @@ def _users_of_targets(
     cursor = starts[:-1].copy()
     users = np.empty(starts[-1], np.int64)
     column_weights = np.empty(starts[-1], np.float32)
-    for row in range(len(offsets) - 1):
-        for p in range(offsets[row], offsets[row + 1]):
+    for row in range(len(indptr) - 1):
+        for p in range(indptr[row], indptr[row + 1]):
             target = place[items[p]]
             if target >= 0:
                 users[cursor[target]] = row
@@ -319,7 +315,7 @@ def _gram_rows(
     starts: Int64,
     users: Int64,
     column_weights: Float32,
-    offsets: Int64,
+    indptr: Int64,
     items: Int32,
     weights: Float32,
     scales: Float64,
@@ -331,7 +327,7 @@ def _gram_rows(
     for target in range(n_targets):
         cost = 0
         for q in range(starts[target], starts[target + 1]):
-            cost += offsets[users[q] + 1] - offsets[users[q]]
+            cost += indptr[users[q] + 1] - indptr[users[q]]
         capacity += min(cost, n_items)
     row_sums = np.zeros(n_items, np.int64)
     touched = np.empty(n_items, np.int32)
@@ -345,7 +341,7 @@ def _gram_rows(
         for q in range(starts[target], starts[target + 1]):
             row = users[q]
             scale = scales[row] * column_weights[q]
-            for p in range(offsets[row], offsets[row + 1]):
+            for p in range(indptr[row], indptr[row + 1]):
                 item = items[p]
                 addend = np.int64(scale * weights[p] + 0.5)
                 if addend > 0:
@@ -381,21 +377,11 @@ def _sort_touched(touched: Int32, n_touched: int, row_sums: Int64) -> None:
 
 
 @numba.njit(cache=True)
-def _hash(user: int, item: int) -> np.uint64:
-    """SplitMix64 of the pair (Steele, Lea and Flood 2014)."""
-    x = np.uint64(user) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(item)
-    x += np.uint64(0x9E3779B97F4A7C15)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
-
-
-@numba.njit(cache=True)
-def _sampled(user_index: Int64, offsets: Int64, items: Int32, maximum: int) -> Int64:
+def _sampled(user_index: Int64, indptr: Int64, items: Int32, maximum: int) -> Int64:
     keep = np.empty(len(items), np.int64)
     filled = 0
     for row in range(len(user_index)):
-        start, stop = offsets[row], offsets[row + 1]
+        start, stop = indptr[row], indptr[row + 1]
         if stop - start <= maximum:
             for p in range(start, stop):
                 keep[filled] = p
@@ -403,7 +389,7 @@ def _sampled(user_index: Int64, offsets: Int64, items: Int32, maximum: int) -> I
             continue
         hashes = np.empty(stop - start, np.uint64)
         for p in range(start, stop):
-            hashes[p - start] = _hash(user_index[row], items[p])
+            hashes[p - start] = hash_of_pair(user_index[row], items[p])
         chosen = np.sort(np.argsort(hashes)[:maximum])
         for p in chosen:
             keep[filled] = start + p

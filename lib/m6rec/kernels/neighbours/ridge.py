@@ -19,7 +19,7 @@ import scipy.linalg
 import scipy.sparse as sp
 
 from m6rec.errors import DataError
-from m6rec.kernels.arrays.rows import Float32, Float64, Int32, Int64, Rows
+from m6rec.kernels.arrays.rows import Float32, Float64, Int32, Int64, Rows, indptr_of
 from m6rec.kernels.neighbours.item_neighbours import (
     FIXED_POINT,
     GramBlock,
@@ -30,7 +30,6 @@ from m6rec.kernels.neighbours.item_neighbours import (
     kth_largest,
     largest_in_rows,
     normalised_entries,
-    offsets_of,
     power,
     prune_rows,
     transpose,
@@ -45,13 +44,13 @@ class Gram:
     """G = D^-b G0 D^-b with its diagonal, rows pruned: what the systems of all targets share.
 
     Attributes:
-        offsets: int64 [M + 1].
+        indptr: int64 [M + 1].
         indices: int32 [entries]; ascending within a row.
         values: float32 [entries].
         degrees: float64 [M]; d_i.
     """
 
-    offsets: Int64
+    indptr: Int64
     indices: Int32
     values: Float32
     degrees: Float64
@@ -61,7 +60,7 @@ class Gram:
 
     def dense(self) -> Float64:
         """float64 [M, M]."""
-        parts = (self.values.astype(np.float64), self.indices, self.offsets)
+        parts = (self.values.astype(np.float64), self.indices, self.indptr)
         result: Float64 = sp.csr_matrix(parts, shape=(len(self), len(self))).toarray()
         return result
 
@@ -80,8 +79,8 @@ def ridge(
     scales = power(rows.counts.astype(np.float64), -2.0 * user_exponent)
     targets = np.arange(n_items, dtype=np.int32)
     block = gram_block(rows, scales, targets, n_items, unit=1.0)
-    offsets, indices, values = pruned_gram_rows(block, degrees, item_exponent, n_items)
-    gram = Gram(offsets, indices, values, degrees)
+    indptr, indices, values = pruned_gram_rows(block, degrees, item_exponent, n_items)
+    gram = Gram(indptr, indices, values, degrees)
     mean_scale = float(scales[rows.counts > 0].mean()) if rows.entries else 0.0
     penalty = ridge_penalty(regularisation, mean_scale, degrees, item_exponent)
     if uses_all_candidates(n_items, candidates):
@@ -120,21 +119,21 @@ def pruned_gram_rows(
     """The block's rows of G: the diagonal and the `entries` largest by G0_ij / sqrt(d_i d_j).
 
     Returns:
-        offsets int64 [B + 1], indices int32, values float32; ascending within a row.
+        indptr int64 [B + 1], indices int32, values float32; ascending within a row.
     """
     ranking = normalised_entries(block, degrees, 1.0, 0.5)
     positions, counts = largest_in_rows(block.entries.indptr, ranking, entries)
-    offsets, indices, data = _insert_diagonal(
+    indptr, indices, data = _insert_diagonal(
         block.targets,
         block.diagonal,
-        offsets_of(counts),
+        indptr_of(counts),
         block.entries.indices[positions],
         block.entries.data[positions],
     )
     scales = power(degrees, -item_exponent)
-    of_target = np.repeat(scales[block.targets], np.diff(offsets))
+    of_target = np.repeat(scales[block.targets], np.diff(indptr))
     values = data / FIXED_POINT * scales[indices] * of_target
-    return offsets, indices, values.astype(np.float32)
+    return indptr, indices, values.astype(np.float32)
 
 
 def solve_all(gram: Gram, penalty: float, item_exponent: float) -> ItemWeights:
@@ -163,7 +162,7 @@ def solve_targets(
 ) -> ItemWeights:
     """Weights of some targets; row t of the result is target targets[t], entries history items."""
     counts, indices, betas = _solve(
-        gram.offsets,
+        gram.indptr,
         gram.indices,
         gram.values,
         np.ascontiguousarray(targets, dtype=np.int32),
@@ -174,21 +173,21 @@ def solve_targets(
     scales = power(gram.degrees, -item_exponent)
     of_target = np.repeat(power(gram.degrees, item_exponent)[targets], counts)
     weights = (betas * scales[indices] * of_target).astype(np.float32)
-    return ItemWeights(offsets_of(counts), indices, weights)
+    return ItemWeights(indptr_of(counts), indices, weights)
 
 
 @numba.njit(cache=True)
 def _insert_diagonal(
-    targets: Int32, diagonal: Int64, offsets: Int64, indices: Int32, data: Int64
+    targets: Int32, diagonal: Int64, indptr: Int64, indices: Int32, data: Int64
 ) -> tuple[Int64, Int32, Int64]:
     n = len(targets)
-    new_offsets = offsets + np.arange(n + 1)
+    new_indptr = indptr + np.arange(n + 1)
     new_indices = np.empty(len(indices) + n, np.int32)
     new_data = np.empty(len(indices) + n, np.int64)
     for row in range(n):
-        out = new_offsets[row]
+        out = new_indptr[row]
         inserted = False
-        for p in range(offsets[row], offsets[row + 1]):
+        for p in range(indptr[row], indptr[row + 1]):
             if not inserted and indices[p] > targets[row]:
                 new_indices[out] = targets[row]
                 new_data[out] = diagonal[row]
@@ -200,12 +199,12 @@ def _insert_diagonal(
         if not inserted:
             new_indices[out] = targets[row]
             new_data[out] = diagonal[row]
-    return new_offsets, new_indices, new_data
+    return new_indptr, new_indices, new_data
 
 
 @numba.njit(cache=True)
 def _solve(
-    offsets: Int64,
+    indptr: Int64,
     indices: Int32,
     values: Float32,
     targets: Int32,
@@ -213,7 +212,7 @@ def _solve(
     ranking_scales: Float32,
     penalty: np.float32,
 ) -> tuple[Int64, Int32, Float32]:
-    n_items = len(offsets) - 1
+    n_items = len(indptr) - 1
     place = np.full(n_items, -1, np.int32)
     system = np.empty((candidates, candidates), np.float32)
     right = np.empty(candidates, np.float32)
@@ -223,8 +222,8 @@ def _solve(
     out_betas = np.empty(len(targets) * candidates, np.float32)
     filled = 0
     for t in range(len(targets)):
-        n = _choose(offsets, indices, values, targets[t], candidates, ranking_scales, chosen, right)
-        _fill_system(offsets, indices, values, chosen[:n], place, system, penalty)
+        n = _choose(indptr, indices, values, targets[t], candidates, ranking_scales, chosen, right)
+        _fill_system(indptr, indices, values, chosen[:n], place, system, penalty)
         betas = conjugate_gradient(system, right[:n])
         counts[t] = n
         out_indices[filled : filled + n] = chosen[:n]
@@ -235,7 +234,7 @@ def _solve(
 
 @numba.njit(cache=True)
 def _choose(
-    offsets: Int64,
+    indptr: Int64,
     indices: Int32,
     values: Float32,
     target: int,
@@ -245,7 +244,7 @@ def _choose(
     right: Float32,
 ) -> int:
     """S_j and G_Sj, ascending. G_ij d_i^(b - 1/2) ranks as G0_ij / sqrt(d_i d_j) for one j."""
-    start, stop = offsets[target], offsets[target + 1]
+    start, stop = indptr[target], indptr[target + 1]
     ranking = np.empty(stop - start, np.float32)
     for p in range(start, stop):
         item = indices[p]
@@ -276,7 +275,7 @@ def _choose(
 
 @numba.njit(cache=True)
 def _fill_system(
-    offsets: Int64,
+    indptr: Int64,
     indices: Int32,
     values: Float32,
     chosen: Int32,
@@ -290,7 +289,7 @@ def _fill_system(
         place[chosen[a]] = a
         system[a, :n] = 0.0
     for a in range(n):
-        for p in range(offsets[chosen[a]], offsets[chosen[a] + 1]):
+        for p in range(indptr[chosen[a]], indptr[chosen[a] + 1]):
             b = place[indices[p]]
             if b >= 0:
                 system[a, b] = values[p]

@@ -1,6 +1,6 @@
 """User neighbours among candidate users, whose rows travel like any item-side matrix.
 
-Candidates ("landmarks") are all users in small data and a bounded sample else, so that finding
+CandidateUsers ("landmarks") are all users in small data and a bounded sample else, so that finding
 the neighbours of any user, known or new, is a product of the user's row and one sparse matrix.
 The similarity is the cosine with damped popular items:
 
@@ -15,15 +15,15 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-from m6rec.kernels.arrays.rows import Float32, Int32, Int64, Rows
-from m6rec.kernels.neighbours.item_neighbours import largest_in_rows, offsets_of
+from m6rec.kernels.arrays.rows import Float32, Int32, Int64, Rows, indptr_of
+from m6rec.kernels.neighbours.item_neighbours import largest_in_rows
 
 # Bounds the similarities that are held at once: this many rows of one value a candidate.
 _USERS_PER_BLOCK = 256
 
 
 @dataclass(frozen=True)
-class Candidates:
+class CandidateUsers:
     """The rows of the users that may be neighbours.
 
     Attributes:
@@ -41,13 +41,13 @@ class UserNeighbours:
     """The neighbours of a block of users.
 
     Attributes:
-        offsets: int64 [n + 1].
-        positions: int32 [entries]; into the candidates, ascending within a row.
+        indptr: int64 [n + 1].
+        candidate_indices: int32 [entries]; places among the candidates, ascending within a row.
         weights: float32 [entries]; similarities, positive.
     """
 
-    offsets: Int64
-    positions: Int32
+    indptr: Int64
+    candidate_indices: Int32
     weights: Float32
 
 
@@ -57,16 +57,17 @@ class UserNeighbourSearch:
 
     Attributes:
         candidates: who may be a neighbour.
-        by_item_offsets: int64 [M + 1]; item i is held by entries by_item_offsets[i] and on.
-        by_item_positions: int32 [entries]; candidates, ascending within an item.
+        by_item_indptr: int64 [M + 1]; the candidates' rows transposed: item i holds the entries
+            by_item_indptr[i] up to by_item_indptr[i + 1].
+        by_item_indices: int32 [entries]; candidates, ascending within an item.
         by_item_values: float32 [entries]; r_vi d_i^-e / |v|.
         item_damping: float32 [M]; d_i^-e.
         neighbours: how many to find.
     """
 
-    candidates: Candidates
-    by_item_offsets: Int64
-    by_item_positions: Int32
+    candidates: CandidateUsers
+    by_item_indptr: Int64
+    by_item_indices: Int32
     by_item_values: Float32
     item_damping: Float32
     neighbours: int
@@ -74,7 +75,7 @@ class UserNeighbourSearch:
     @property
     def n_items(self) -> int:
         """M."""
-        return len(self.by_item_offsets) - 1
+        return len(self.by_item_indptr) - 1
 
     def find(self, rows: Rows) -> UserNeighbours:
         """The most similar candidates of each row, never the user itself; ties by lower index."""
@@ -82,31 +83,31 @@ class UserNeighbourSearch:
             self._find_block(rows.slice(start, min(start + _USERS_PER_BLOCK, len(rows))))
             for start in range(0, len(rows), _USERS_PER_BLOCK)
         ]
-        counts = [np.diff(block.offsets) for block in blocks]
+        counts = [np.diff(block.indptr) for block in blocks]
         return UserNeighbours(
-            offsets_of(np.concatenate([np.empty(0, np.int64), *counts])),
-            np.concatenate([np.empty(0, np.int32), *(block.positions for block in blocks)]),
+            indptr_of(np.concatenate([np.empty(0, np.int64), *counts])),
+            np.concatenate([np.empty(0, np.int32), *(block.candidate_indices for block in blocks)]),
             np.concatenate([np.empty(0, np.float32), *(block.weights for block in blocks)]),
         )
 
     def _find_block(self, rows: Rows) -> UserNeighbours:
-        offsets, positions, values = _similarities(
+        indptr, positions, values = _similarities(
             rows.user_index,
-            rows.offsets,
+            rows.indptr,
             rows.item_indices,
             rows.weights,
             self.item_damping,
             self.candidates.rows.user_index,
-            self.by_item_offsets,
-            self.by_item_positions,
+            self.by_item_indptr,
+            self.by_item_indices,
             self.by_item_values,
         )
-        kept, counts = largest_in_rows(offsets, values, self.neighbours)
-        return UserNeighbours(offsets_of(counts), positions[kept], values[kept])
+        kept, counts = largest_in_rows(indptr, values, self.neighbours)
+        return UserNeighbours(indptr_of(counts), positions[kept], values[kept])
 
 
 def user_neighbour_search(
-    candidates: Candidates, n_items: int, neighbours: int, item_exponent: float
+    candidates: CandidateUsers, n_items: int, neighbours: int, item_exponent: float
 ) -> UserNeighbourSearch:
     """Arrange the candidates' rows by item, so that a user's search walks its own items only."""
     rows = candidates.rows
@@ -131,13 +132,13 @@ def user_neighbour_search(
 @numba.njit(cache=True, nogil=True)
 def _similarities(
     user_index: Int64,
-    offsets: Int64,
+    indptr: Int64,
     items: Int32,
     weights: Float32,
     item_damping: Float32,
     candidate_users: Int64,
-    by_item_offsets: Int64,
-    by_item_positions: Int32,
+    by_item_indptr: Int64,
+    by_item_indices: Int32,
     by_item_values: Float32,
 ) -> tuple[Int64, Int32, Float32]:
     n = len(user_index)
@@ -150,11 +151,11 @@ def _similarities(
     filled = 0
     for row in range(n):
         squared_norm = 0.0
-        for p in range(offsets[row], offsets[row + 1]):
+        for p in range(indptr[row], indptr[row + 1]):
             item = items[p]
             squared_norm += np.float64(weights[p]) * weights[p] * item_damping[item]
-            for q in range(by_item_offsets[item], by_item_offsets[item + 1]):
-                sums[by_item_positions[q]] += weights[p] * by_item_values[q]
+            for q in range(by_item_indptr[item], by_item_indptr[item + 1]):
+                sums[by_item_indices[q]] += weights[p] * by_item_values[q]
         if filled + n_candidates > capacity:
             capacity = 2 * capacity + n_candidates
             positions = _grown(positions, capacity)

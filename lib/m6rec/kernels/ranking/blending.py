@@ -26,7 +26,7 @@ FACTOR_STEPS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0)
 # Relative gains of NDCG below which a step is not taken. A member enters by more than what
 # validation can tell, for an imitation of validation flatters some members over others; but for one
 # that is alone nearly as good as the best: what two such have in common is not what they err in.
-LEAST_GAIN = 1e-3
+LEAST_GAIN_OF_STEP = 1e-3
 LEAST_GAIN_OF_ENTRY = 5e-3
 NEARLY_BEST = 0.9
 
@@ -85,7 +85,7 @@ class Candidates:
     """Candidate items of some validation users with every member's score.
 
     Attributes:
-        offsets: int64 [users + 1] into the candidates.
+        indptr: int64 [users + 1] into the candidates.
         scores: float32 [members, candidates], transformed and divided by the deviations.
         relevant: bool [candidates]: whether the user's held-out items hold the candidate.
         relevant_counts: int64 [users]: held-out items of each user, candidates or not.
@@ -93,7 +93,7 @@ class Candidates:
         user_bins: int64 [users]: the bin of each user's evidence.
     """
 
-    offsets: Int64
+    indptr: Int64
     scores: Float32
     relevant: npt.NDArray[np.bool_]
     relevant_counts: Int64
@@ -103,7 +103,7 @@ class Candidates:
     @property
     def bins_of_users(self) -> Int64:
         """int64 [candidates]: the bin of the user of each candidate."""
-        return np.repeat(self.user_bins, np.diff(self.offsets))
+        return np.repeat(self.user_bins, np.diff(self.indptr))
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def ndcg_of_users(candidates: Candidates, blended: Float32, k: int) -> Float64:
         blended: float32 [candidates].
     """
     of_users: Float64 = _ndcg_of_users(
-        candidates.offsets,
+        candidates.indptr,
         blended,
         np.zeros(1, np.float32),
         np.float32(0.0),
@@ -168,7 +168,8 @@ def choose_weights(candidates: Candidates, k: int, rounds: int) -> ChosenWeights
     best = max(singles)
     order = np.argsort(singles)[::-1]
     entries = [
-        LEAST_GAIN if single >= NEARLY_BEST * best else LEAST_GAIN_OF_ENTRY for single in singles
+        LEAST_GAIN_OF_STEP if single >= NEARLY_BEST * best else LEAST_GAIN_OF_ENTRY
+        for single in singles
     ]
     cells = [
         _Cell(weights, (int(member),), candidates.scores[member], entries[member])
@@ -224,7 +225,7 @@ class _Search:
         one = self._candidates
         return float(
             _ndcg_of_users(
-                one.offsets,
+                one.indptr,
                 blended,
                 scores,
                 np.float32(step),
@@ -255,7 +256,7 @@ class _Search:
                 chosen = int(np.argmax(values))
                 trial = cell.array.copy()
                 trial[cell.place] = steps[chosen]
-                least = LEAST_GAIN if current > 0.0 else cell.entry
+                least = LEAST_GAIN_OF_STEP if current > 0.0 else cell.entry
                 if values[chosen] > best * (1.0 + least) and trial.any():
                     blended += np.float32(steps[chosen] - current) * cell.scores
                     cell.array[cell.place] = steps[chosen]
@@ -272,16 +273,16 @@ def _discounts(k: int) -> Float64:
 
 @numba.njit(cache=True, nogil=True)
 def _ndcg_of_users(  # type: ignore[no-untyped-def]
-    offsets, blended, added, step, relevant, relevant_counts, discounts
+    indptr, blended, added, step, relevant, relevant_counts, discounts
 ):
     k = len(discounts)
     of_users = np.empty(np.count_nonzero(relevant_counts))
-    scores = np.empty(np.diff(offsets).max() if len(offsets) > 1 else 0, dtype=np.float32)
+    scores = np.empty(np.diff(indptr).max() if len(indptr) > 1 else 0, dtype=np.float32)
     place = 0
-    for user in range(len(offsets) - 1):
+    for user in range(len(indptr) - 1):
         if relevant_counts[user] == 0:
             continue
-        start, size = offsets[user], offsets[user + 1] - offsets[user]
+        start, size = indptr[user], indptr[user + 1] - indptr[user]
         for candidate in range(size):
             scores[candidate] = blended[start + candidate]
             if step != 0.0:

@@ -11,17 +11,17 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from m6rec.kernels.arrays.rows import Float64, Int32, Int64, Rows
+from m6rec.kernels.arrays.rows import Float64, Int32, Int64, Rows, indptr_of
 from m6rec.kernels.neighbours.item_neighbours import ItemWeights
 
-HISTORY = "history"
-ATTRIBUTE = "attribute"
-POPULAR = "popular"
+HISTORY_REASON = "history"
+ATTRIBUTE_REASON = "attribute"
+POPULAR_REASON = "popular"
 POPULAR_WITH_ALL = "popular with all users"
-MODEL = "model"
+MODEL_REASON = "model"
 TASTE_OF_ALL = "the taste that your whole history shows"
 
-KINDS = (HISTORY, ATTRIBUTE, POPULAR, MODEL)
+KINDS = (HISTORY_REASON, ATTRIBUTE_REASON, POPULAR_REASON, MODEL_REASON)
 _HISTORY, _ATTRIBUTE, _POPULAR, _MODEL = range(len(KINDS))
 
 
@@ -30,12 +30,12 @@ class ItemAttributes:
     """The attributes of items as a sparse binary matrix.
 
     Attributes:
-        offsets: int64 [items + 1] into attribute_indices.
+        indptr: int64 [items + 1] into attribute_indices.
         attribute_indices: int32.
         shares: float64 [attributes]: share of the items that have each.
     """
 
-    offsets: Int64
+    indptr: Int64
     attribute_indices: Int32
     shares: Float64
 
@@ -45,13 +45,13 @@ class Reasons:
     """The reasons of many listed items, one after the other.
 
     Attributes:
-        offsets: int64 [entries + 1]; entry e has the reasons offsets[e] to offsets[e + 1].
+        indptr: int64 [entries + 1]; entry e has the reasons indptr[e] to indptr[e + 1].
         kinds: int8; position in KINDS.
         indices: int32; the history item or attribute, -1 for the other kinds.
         shares: float64; share of all evidence of its kind for the item.
     """
 
-    offsets: Int64
+    indptr: Int64
     kinds: npt.NDArray[np.int8]
     indices: Int32
     shares: Float64
@@ -59,17 +59,17 @@ class Reasons:
 
 def item_attributes(lists: list[list[int]], n_attributes: int) -> ItemAttributes:
     """Attribute indices of each item, as one sparse matrix."""
-    offsets = np.cumsum([0] + [len(one) for one in lists]).astype(np.int64)
+    indptr = indptr_of([len(one) for one in lists])
     flat = np.array([a for one in lists for a in one], dtype=np.int32)
     shares = np.bincount(flat, minlength=n_attributes) / max(len(lists), 1)
-    return ItemAttributes(offsets, flat, shares)
+    return ItemAttributes(indptr, flat, shares)
 
 
 def explain(
     weights: ItemWeights,
     attributes: ItemAttributes,
     rows: Rows,
-    offsets: Int64,
+    indptr: Int64,
     items: Int32,
     limit: int,
 ) -> Reasons:
@@ -82,7 +82,7 @@ def explain(
         weights: item-item weights.
         attributes: of all items.
         rows: the users' histories.
-        offsets: int64 [n + 1] into items: each user's listed items.
+        indptr: int64 [n + 1] into items: each user's listed items.
         items: int32 [entries].
         limit: how many reasons; 0 gives none.
     """
@@ -92,16 +92,16 @@ def explain(
     shares = np.empty(shape)
     if limit:
         _explain(
-            weights.offsets,
+            weights.indptr,
             weights.neighbour_indices,
             weights.weights,
-            attributes.offsets,
+            attributes.indptr,
             attributes.attribute_indices,
             attributes.shares,
-            rows.offsets,
+            rows.indptr,
             rows.item_indices,
             rows.weights,
-            offsets,
+            indptr,
             items,
             counts,
             kinds,
@@ -109,22 +109,21 @@ def explain(
             shares,
         )
     given = np.arange(limit) < counts[:, None]
-    ends = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    return Reasons(ends, kinds[given], indices[given], shares[given])
+    return Reasons(indptr_of(counts), kinds[given], indices[given], shares[given])
 
 
 @numba.njit(cache=True, nogil=True)
 def _explain(  # type: ignore[no-untyped-def]
-    weight_offsets,
+    weight_indptr,
     neighbours,
     weights,
-    attribute_offsets,
+    attribute_indptr,
     attribute_indices,
     attribute_shares,
-    row_offsets,
+    row_indptr,
     history,
     history_weights,
-    list_offsets,
+    list_indptr,
     items,
     counts,
     kinds,
@@ -134,17 +133,17 @@ def _explain(  # type: ignore[no-untyped-def]
     limit = kinds.shape[1]
     attribute_counts = np.zeros(len(attribute_shares))
     # Each item's entry in the user's list; -1 for an item that is not in it.
-    entry_of = np.full(len(weight_offsets) - 1, -1, np.int64)
+    entry_of = np.full(len(weight_indptr) - 1, -1, np.int64)
     strongest = np.empty((len(items), limit))
     totals = np.zeros(len(items))
-    for user in range(len(row_offsets) - 1):
-        low, high = row_offsets[user], row_offsets[user + 1]
+    for user in range(len(row_indptr) - 1):
+        low, high = row_indptr[user], row_indptr[user + 1]
         own = history[low:high]
-        for entry in range(list_offsets[user], list_offsets[user + 1]):
+        for entry in range(list_indptr[user], list_indptr[user + 1]):
             entry_of[items[entry]] = entry
         for position in range(low, high):
             item = history[position]
-            for place in range(weight_offsets[item], weight_offsets[item + 1]):
+            for place in range(weight_indptr[item], weight_indptr[item + 1]):
                 entry = entry_of[neighbours[place]]
                 evidence = history_weights[position] * max(weights[place], 0.0)
                 if entry >= 0 and evidence > 0.0:
@@ -152,13 +151,13 @@ def _explain(  # type: ignore[no-untyped-def]
                     counts[entry] = _keep_strongest(
                         strongest[entry], indices[entry], counts[entry], evidence, item
                     )
-        _count_attributes(own, 1.0, attribute_offsets, attribute_indices, attribute_counts)
-        for entry in range(list_offsets[user], list_offsets[user + 1]):
+        _count_attributes(own, 1.0, attribute_indptr, attribute_indices, attribute_counts)
+        for entry in range(list_indptr[user], list_indptr[user + 1]):
             item = items[entry]
             entry_of[item] = -1
             attribute, attribute_share = _strongest_attribute(
                 item,
-                attribute_offsets,
+                attribute_indptr,
                 attribute_indices,
                 attribute_counts,
                 attribute_shares,
@@ -180,7 +179,7 @@ def _explain(  # type: ignore[no-untyped-def]
                 shares[entry, 0] = 1.0
                 found = 1
             counts[entry] = found
-        _count_attributes(own, -1.0, attribute_offsets, attribute_indices, attribute_counts)
+        _count_attributes(own, -1.0, attribute_indptr, attribute_indices, attribute_counts)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -202,21 +201,21 @@ def _keep_strongest(strongest, indices, count, evidence, item):  # type: ignore[
 
 
 @numba.njit(cache=True, nogil=True)
-def _count_attributes(own, step, attribute_offsets, attribute_indices, counts):  # type: ignore[no-untyped-def]
+def _count_attributes(own, step, attribute_indptr, attribute_indices, counts):  # type: ignore[no-untyped-def]
     """Add `step` for each attribute of each item of a history."""
     for item in own:
-        for place in range(attribute_offsets[item], attribute_offsets[item + 1]):
+        for place in range(attribute_indptr[item], attribute_indptr[item + 1]):
             counts[attribute_indices[place]] += step
 
 
 @numba.njit(cache=True, nogil=True)
-def _strongest_attribute(item, offsets, attribute_indices, counts, shares, size):  # type: ignore[no-untyped-def]
+def _strongest_attribute(item, indptr, attribute_indices, counts, shares, size):  # type: ignore[no-untyped-def]
     """The attribute with the most evidence and its share of the item's; -1 where none has any.
 
     `counts` are over a history of `size` items.
     """
     best, strongest, total = -1, 0.0, 0.0
-    for place in range(offsets[item], offsets[item + 1]):
+    for place in range(indptr[item], indptr[item + 1]):
         attribute = attribute_indices[place]
         if counts[attribute] == 0.0:
             continue

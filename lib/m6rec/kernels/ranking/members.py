@@ -117,12 +117,12 @@ class SparseRows:
     """A sparse matrix whose rows are added up to scores.
 
     Attributes:
-        offsets: int64 [rows + 1].
+        indptr: int64 [rows + 1].
         item_indices: int32 [entries], ascending within a row.
         values: float32 [entries].
     """
 
-    offsets: Int64
+    indptr: Int64
     item_indices: Int32
     values: Float32
 
@@ -132,12 +132,12 @@ class Terms:
     """Which sparse rows make up each user's scores, and with which factors.
 
     Attributes:
-        offsets: int64 [n + 1].
+        indptr: int64 [n + 1].
         row_indices: int32 [terms] into the member's rows.
         factors: float32 [terms].
     """
 
-    offsets: Int64
+    indptr: Int64
     row_indices: Int32
     factors: Float32
 
@@ -189,7 +189,7 @@ class HistoryMember:
         factors = block.rows.weights
         if self.recency_scale is not None:
             factors = factors * recent_weights(block.recency, self.recency_scale)
-        return Terms(block.rows.offsets, block.rows.item_indices, factors)
+        return Terms(block.rows.indptr, block.rows.item_indices, factors)
 
 
 @dataclass(frozen=True)
@@ -204,17 +204,17 @@ class UserNeighboursMember:
     def rows(self) -> SparseRows:
         """The candidates' rows."""
         rows = self.search.candidates.rows
-        return SparseRows(rows.offsets, rows.item_indices, rows.weights)
+        return SparseRows(rows.indptr, rows.item_indices, rows.weights)
 
     def terms(self, block: UserBlock) -> Terms:
         """sum over neighbours v of sim(u, v) r_vj."""
         found = self.search.find(block.rows)
-        return Terms(found.offsets, found.positions, found.weights)
+        return Terms(found.indptr, found.candidate_indices, found.weights)
 
 
 def sparse_rows(weights: ItemWeights) -> SparseRows:
     """Item-item weights as rows to add up."""
-    return SparseRows(weights.offsets, weights.neighbour_indices, weights.weights)
+    return SparseRows(weights.indptr, weights.neighbour_indices, weights.weights)
 
 
 def popularity_member(interaction_counts: Int64) -> DotMember:

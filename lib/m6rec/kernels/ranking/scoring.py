@@ -1,7 +1,15 @@
-"""Scores of blends where they are needed: at the top of a list, or at chosen items.
+"""Score blends of members: the best items of each user, or chosen items.
 
-Dot members of a blend are put side by side, each scaled by its coefficient, so that any number of
-them is one matrix product; sparse members add to each block of scores while it is in cache.
+The vectors of a blend's dot members stand side by side, each scaled by its coefficient, so that
+any number of them costs one matrix product. The sparse members add to each block of scores while
+it is in cache.
+
+Words for what lists leave out:
+    seen: a user's own items of the fit.
+    excluded: what the owner's tables of rules, and the columns made from them, name.
+    masked: what a list may not hold, for whatever reason: seen items, excluded items, and items
+        outside the catalogue or outside the protocol of a measurement. Kernels know this word
+        alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +19,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from m6rec.kernels.arrays.rows import Float32, Float64, Int32, Int64
+from m6rec.kernels.arrays.rows import Float32, Float64, Int32, Int64, indptr_of
 from m6rec.kernels.neighbours.item_neighbours import ItemWeights
 from m6rec.kernels.ranking.blending import Blend, evidence_bins
 from m6rec.kernels.ranking.members import (
@@ -37,11 +45,11 @@ from m6rec.kernels.ranking.top_n import (
 
 @dataclass(frozen=True)
 class RepresentedUsers:
-    """A block of users as the members see them, by member name.
+    """A block of users as each member represents them, by member name.
 
     Attributes:
-        vectors: float32 [n, k], of dot members.
-        terms: of sparse members.
+        vectors: float32 [n, k] for each dot member.
+        terms: which rows each sparse member adds up.
         counts: int64 [n]; interactions of each user, which choose the bin of evidence.
     """
 
@@ -55,7 +63,10 @@ class SparsePart:
     """A sparse member in a blend.
 
     Attributes:
-        coefficients: float32 [items]; the factor of the member's score of each item.
+        member: its name.
+        rows: the rows that it adds up.
+        square_root: whether each sum is replaced by its square root.
+        coefficients: float32 [items]; multiplies the member's score of each item.
     """
 
     member: str
@@ -65,13 +76,13 @@ class SparsePart:
 
 
 @dataclass(frozen=True)
-class Ranker:
-    """A blend made ready to score.
+class PreparedBlend:
+    """A blend whose item side is scaled and joined, ready to score.
 
     Attributes:
-        blend: the weights.
-        dot_members: the members whose vectors lie side by side.
-        items: with vectors [items, k], scaled by the members' coefficients.
+        blend: the members and their weights.
+        dot_members: names of the members whose vectors lie side by side, in that order.
+        items: the joined item vectors, scaled by the members' coefficients.
         sparse: the sparse members.
     """
 
@@ -82,26 +93,28 @@ class Ranker:
 
 
 @dataclass(frozen=True)
-class Hidden:
-    """Items that a list may not hold.
+class Masked:
+    """Items that the lists of a block of users may not hold.
 
     Attributes:
-        offsets: int64 [n + 1] into items.
-        items: int32; of each user, ascending.
-        forbidden: bool [items]; for all users.
+        indptr: int64 [n + 1] into item_indices.
+        item_indices: int32; the items masked for each user, ascending.
+        masked_items: bool [items]; the items masked for all users.
     """
 
-    offsets: Int64
-    items: Int32
-    forbidden: npt.NDArray[np.bool_]
+    indptr: Int64
+    item_indices: Int32
+    masked_items: npt.NDArray[np.bool_]
 
 
-def make_ranker(blend: Blend, members: Mapping[str, Member], item_counts: Int64) -> Ranker:
+def prepare_blend(blend: Blend, members: Mapping[str, Member], item_counts: Int64) -> PreparedBlend:
     """Scale and join the item side of the blend's members.
 
     Args:
-        members: the blend's members at least, by name.
-        item_counts: int64 [items]; interactions of each item in the fit, which choose its bin.
+        blend: the members' weights.
+        members: at least the blend's members, by name.
+        item_counts: int64 [items]; interactions of each item in the fit, which choose the bin of
+            evidence.
     """
     bins = evidence_bins(item_counts)
     parts: list[Float32] = []
@@ -123,11 +136,11 @@ def make_ranker(blend: Blend, members: Mapping[str, Member], item_counts: Int64)
     else:
         joined = np.hstack([np.zeros((len(item_counts), 0), np.float32), *parts])
     items = by_index(joined) if sparse else by_length(joined)
-    return Ranker(blend, tuple(dot_members), items, tuple(sparse))
+    return PreparedBlend(blend, tuple(dot_members), items, tuple(sparse))
 
 
 def represent(members: Mapping[str, Member], block: UserBlock) -> RepresentedUsers:
-    """The users as each of the members sees them."""
+    """Represent a block of users as each member does."""
     vectors: dict[str, Float32] = {}
     terms: dict[str, Terms] = {}
     for name, member in members.items():
@@ -140,16 +153,18 @@ def represent(members: Mapping[str, Member], block: UserBlock) -> RepresentedUse
 
 @dataclass(frozen=True)
 class ExpandedHistoryMember:
-    """Sums of item-item weights over the history and over what another member adds to it.
+    """A member that sums item-item weights over the history and over items added to it.
 
-    An item that nobody has yet is like items of which the user has none, but would like some:
-    those count too, with `expansion` times the other member's score.
+    The items most like a new item may be items that the user would like but does not have. So the
+    best items of another member count as history too, each with `expansion` times its score.
 
     Attributes:
+        name: the member's name.
         weights: row i holds what item i says for other items.
-        added_by: scores the items that are added.
-        expansion: factor of those scores; 0 adds nothing.
+        added_by: the member that scores the items to add.
+        expansion: multiplies those scores; 0 adds nothing.
         expanded: how many items are added at most.
+        transform: applied to each sum.
     """
 
     name: str
@@ -165,17 +180,18 @@ class ExpandedHistoryMember:
         return sparse_rows(self.weights)
 
     def terms(self, block: UserBlock) -> Terms:
-        """The history with its weights, then the added items with theirs."""
+        """For each user, the history with its weights, then the added items with theirs."""
         history = self.added_by.terms(block)
         n_items = len(self.weights)
         blend = Blend(self.added_by.name, (self.added_by.name,), (1.0,), (1.0,))
-        ranker = make_ranker(blend, {blend.name: self.added_by}, np.zeros(n_items, np.int64))
+        no_evidence = np.zeros(n_items, np.int64)
+        prepared = prepare_blend(blend, {blend.name: self.added_by}, no_evidence)
         users = RepresentedUsers({}, {blend.name: history}, block.rows.counts)
-        nothing = hidden_items([], len(block.rows), np.zeros(n_items, np.bool_))
-        items, scores = ranker_top_n(ranker, users, nothing, self.expanded)
+        nothing = masked_for_users([], len(block.rows), np.zeros(n_items, np.bool_))
+        items, scores = blend_top_n(prepared, users, nothing, self.expanded)
         user = np.repeat(np.arange(len(block.rows)), self.expanded)
         added = (items.ravel() >= 0) & (scores.ravel() > 0.0)
-        users_of_history = np.repeat(np.arange(len(block.rows)), np.diff(history.offsets))
+        users_of_history = np.repeat(np.arange(len(block.rows)), np.diff(history.indptr))
         owners = np.concatenate([users_of_history, user[added]])
         order = np.argsort(owners, kind="stable")
         factors = np.concatenate(
@@ -183,85 +199,86 @@ class ExpandedHistoryMember:
         )
         counts = np.bincount(owners, minlength=len(block.rows))
         return Terms(
-            np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            indptr_of(counts),
             np.concatenate([history.row_indices, items.ravel()[added]])[order],
             factors[order],
         )
 
 
-def ranker_top_n(
-    ranker: Ranker, users: RepresentedUsers, hidden: Hidden, n_best: int
+def blend_top_n(
+    prepared: PreparedBlend, users: RepresentedUsers, masked: Masked, n_best: int
 ) -> tuple[Int32, Float32]:
-    """The best items of a block of users, as `top_n_products` gives them."""
-    factors = _user_factors(ranker.blend, users.counts)
-    scaled = [users.vectors[name] * factors[name][:, None] for name in ranker.dot_members]
+    """The best items of each user of a block and their scores, as `top_n_products` returns them."""
+    factors = _user_factors(prepared.blend, users.counts)
+    scaled = [users.vectors[name] * factors[name][:, None] for name in prepared.dot_members]
     return top_n_products(
         np.hstack([np.zeros((len(users.counts), 0), np.float32), *scaled]),
-        ranker.items,
+        prepared.items,
         n_best,
-        hidden.offsets,
-        hidden.items,
-        hidden.forbidden,
-        _sparse_adder(ranker, users, factors) if ranker.sparse else None,
+        masked.indptr,
+        masked.item_indices,
+        masked.masked_items,
+        _sparse_adder(prepared, users, factors) if prepared.sparse else None,
     )
 
 
 def part_scores(
-    ranker: Ranker, users: RepresentedUsers, offsets: Int64, items: Int32
+    prepared: PreparedBlend, users: RepresentedUsers, indptr: Int64, items: Int32
 ) -> dict[str, Float32]:
-    """What each member adds to the scores of chosen items: float32 [entries] by member.
+    """What each member adds to the scores of chosen items: float32 [entries] by member name.
 
     Args:
-        offsets: int64 [n + 1] into items.
+        indptr: int64 [n + 1] into items.
         items: int32 [entries].
     """
-    factors = _user_factors(ranker.blend, users.counts)
-    user = np.repeat(np.arange(len(users.counts)), np.diff(offsets))
-    places = ranker.items.places[items]
+    factors = _user_factors(prepared.blend, users.counts)
+    user = np.repeat(np.arange(len(users.counts)), np.diff(indptr))
+    places = prepared.items.places[items]
     parts: dict[str, Float32] = {}
     start = 0
-    for name in ranker.dot_members:
+    for name in prepared.dot_members:
         vectors = users.vectors[name]
         stop = start + vectors.shape[1]
-        scores = dots_at(vectors, ranker.items.vectors[:, start:stop], offsets, places)
+        scores = dots_at(vectors, prepared.items.vectors[:, start:stop], indptr, places)
         parts[name] = scores * factors[name][user]
         start = stop
-    for part in ranker.sparse:
+    for part in prepared.sparse:
         terms = users.terms[part.member]
         n_items = len(part.coefficients)
-        sums, _ = sums_at(terms, part.rows, part.square_root, offsets, items, n_items)
+        sums, _ = sums_at(terms, part.rows, part.square_root, indptr, items, n_items)
         parts[part.member] = sums * part.coefficients[items] * factors[part.member][user]
     return parts
 
 
 def scores_and_moments(
-    member: Member, users: RepresentedUsers, offsets: Int64, items: Int32, n_items: int
+    member: Member, users: RepresentedUsers, indptr: Int64, items: Int32, n_items: int
 ) -> tuple[Float32, Float64]:
-    """A member's scores of chosen items, and the moments of its scores of all items.
+    """A member's scores of chosen items, and the moments of its scores over all items.
 
     Args:
-        offsets: int64 [n + 1] into items.
+        indptr: int64 [n + 1] into items.
         items: int32 [entries].
 
     Returns:
-        float32 [entries] transformed scores, and float64 [n, 2]: mean and mean square over items.
+        The transformed scores, float32 [entries], and their mean and mean square over all items,
+        float64 [n, 2].
     """
     if not isinstance(member, DotMember):
         square_root = takes_square_root(member.transform)
         terms = users.terms[member.name]
-        return sums_at(terms, member.rows, square_root, offsets, items, n_items)
+        return sums_at(terms, member.rows, square_root, indptr, items, n_items)
     vectors, item_vectors = users.vectors[member.name], member.item_vectors
     mean = vectors.astype(np.float64) @ item_vectors.mean(axis=0, dtype=np.float64)
     # The mean of (u . v)^2 over items is u^T (V^T V / M) u.
     gram = (item_vectors.T @ item_vectors).astype(np.float64) / n_items
     square = np.einsum("nk,nk->n", vectors @ gram, vectors)
-    return dots_at(vectors, item_vectors, offsets, items), np.stack([mean, square], axis=1)
+    return dots_at(vectors, item_vectors, indptr, items), np.stack([mean, square], axis=1)
 
 
-def dots_at(users: Float32, item_vectors: Float32, offsets: Int64, items: Int32) -> Float32:
+def dots_at(users: Float32, item_vectors: Float32, indptr: Int64, items: Int32) -> Float32:
     """float32 [entries]: the dot product of each user with each of the user's chosen items."""
     scores = np.empty(len(items), np.float32)
-    _dots_at(np.ascontiguousarray(users), item_vectors, offsets, items, scores)
+    _dots_at(np.ascontiguousarray(users), item_vectors, indptr, items, scores)
     return scores
 
 
@@ -269,26 +286,26 @@ def sums_at(
     terms: Terms,
     rows: SparseRows,
     square_root: bool,
-    offsets: Int64,
+    indptr: Int64,
     items: Int32,
     n_items: int,
 ) -> tuple[Float32, Float64]:
     """Sums of sparse rows at chosen items, and their mean and mean square over all items.
 
     Returns:
-        float32 [entries] and float64 [n, 2], both after the transform.
+        Scores float32 [entries] and moments float64 [n, 2], both after the transform.
     """
     scores = np.empty(len(items), np.float32)
-    moments = np.zeros((len(offsets) - 1, 2))
+    moments = np.zeros((len(indptr) - 1, 2))
     _sums_at(
-        terms.offsets,
+        terms.indptr,
         terms.row_indices,
         terms.factors,
-        rows.offsets,
+        rows.indptr,
         rows.item_indices,
         rows.values,
         square_root,
-        offsets,
+        indptr,
         items,
         n_items,
         scores,
@@ -297,28 +314,29 @@ def sums_at(
     return scores, moments
 
 
-def hidden_items(
-    lists: Sequence[tuple[Int64, Int32]], n_users: int, forbidden: npt.NDArray[np.bool_]
-) -> Hidden:
-    """All lists of a user's items as one, ascending.
+def masked_for_users(
+    lists: Sequence[tuple[Int64, Int32]], n_users: int, masked_items: npt.NDArray[np.bool_]
+) -> Masked:
+    """Join the lists of what is masked for each user, such as seen and excluded items.
 
     Args:
-        lists: offsets int64 [n + 1] and items int32, each.
+        lists: indptr int64 [n + 1] and item indices int32 of each list.
+        n_users: n.
+        masked_items: bool [items]; what is masked for all users.
     """
-    n_items = len(forbidden)
-    users = [np.repeat(np.arange(n_users), np.diff(offsets)) for offsets, _ in lists]
+    n_items = len(masked_items)
+    users = [np.repeat(np.arange(n_users), np.diff(indptr)) for indptr, _ in lists]
     cells = np.concatenate(
         [
             np.empty(0, np.int64),
             *(user * n_items + items for user, (_, items) in zip(users, lists, strict=True)),
         ]
     )
-    # Lists come in order: of one alone nothing has to be moved, and of several runs are merged.
+    # Each list is sorted already: a stable sort leaves a single list as it is and merges several.
     cells.sort(kind="stable")
     user, item = np.divmod(cells, n_items)
     counts = np.bincount(user, minlength=n_users)
-    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    return Hidden(offsets, item.astype(np.int32), forbidden)
+    return Masked(indptr_of(counts), item.astype(np.int32), masked_items)
 
 
 def _user_factors(blend: Blend, user_counts: Int64) -> dict[str, Float32]:
@@ -329,22 +347,22 @@ def _user_factors(blend: Blend, user_counts: Int64) -> dict[str, Float32]:
 
 
 def _sparse_adder(
-    ranker: Ranker, represented: RepresentedUsers, factors: Mapping[str, Float32]
+    prepared: PreparedBlend, represented: RepresentedUsers, factors: Mapping[str, Float32]
 ) -> AddScores:
     def added(users: slice) -> AddToItems:
-        started = [_start(part, represented.terms[part.member], users) for part in ranker.sparse]
+        started = [_start(part, represented.terms[part.member], users) for part in prepared.sparse]
 
         def add_to_items(items: slice, scores: Float32) -> None:
-            for part, (offsets, row_indices, row_factors, positions) in zip(
-                ranker.sparse, started, strict=True
+            for part, (indptr, row_indices, row_factors, positions) in zip(
+                prepared.sparse, started, strict=True
             ):
                 _add_sums(
                     items.start,
-                    offsets,
+                    indptr,
                     row_indices,
                     row_factors,
                     positions,
-                    part.rows.offsets,
+                    part.rows.indptr,
                     part.rows.item_indices,
                     part.rows.values,
                     part.square_root,
@@ -359,21 +377,21 @@ def _sparse_adder(
 
 
 def _start(part: SparsePart, terms: Terms, users: slice) -> tuple[Int64, Int32, Float32, Int64]:
-    """A block's terms, and for each the place in its sparse row from which items come next."""
-    low, high = terms.offsets[users.start], terms.offsets[users.stop]
+    """A block's terms, and for each term the position of the next entry in its sparse row."""
+    low, high = terms.indptr[users.start], terms.indptr[users.stop]
     row_indices = terms.row_indices[low:high]
-    offsets = terms.offsets[users.start : users.stop + 1] - low
-    return offsets, row_indices, terms.factors[low:high], part.rows.offsets[row_indices]
+    indptr = terms.indptr[users.start : users.stop + 1] - low
+    return indptr, row_indices, terms.factors[low:high], part.rows.indptr[row_indices]
 
 
 @numba.njit(cache=True, nogil=True)
 def _add_sums(  # type: ignore[no-untyped-def]
     first,
-    offsets,
+    indptr,
     row_indices,
     factors,
     positions,
-    row_offsets,
+    row_indptr,
     item_indices,
     values,
     square_root,
@@ -386,9 +404,9 @@ def _add_sums(  # type: ignore[no-untyped-def]
     sums = np.zeros(width, np.float32)
     for user in range(scores.shape[0]):
         touched = False
-        for term in range(offsets[user], offsets[user + 1]):
+        for term in range(indptr[user], indptr[user + 1]):
             position = positions[term]
-            end = row_offsets[row_indices[term] + 1]
+            end = row_indptr[row_indices[term] + 1]
             factor = factors[term]
             while position < end and item_indices[position] < stop:
                 sums[item_indices[position] - first] += factor * values[position]
@@ -407,10 +425,10 @@ def _add_sums(  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
-def _dots_at(users, item_vectors, offsets, items, scores):  # type: ignore[no-untyped-def]
-    for user in range(len(offsets) - 1):
+def _dots_at(users, item_vectors, indptr, items, scores):  # type: ignore[no-untyped-def]
+    for user in range(len(indptr) - 1):
         vector = users[user]
-        for entry in range(offsets[user], offsets[user + 1]):
+        for entry in range(indptr[user], indptr[user + 1]):
             item_vector = item_vectors[items[entry]]
             total = np.float32(0.0)
             for column in range(len(vector)):
@@ -420,24 +438,24 @@ def _dots_at(users, item_vectors, offsets, items, scores):  # type: ignore[no-un
 
 @numba.njit(cache=True, nogil=True)
 def _sums_at(  # type: ignore[no-untyped-def]
-    offsets,
+    indptr,
     row_indices,
     factors,
-    row_offsets,
+    row_indptr,
     item_indices,
     values,
     square_root,
-    list_offsets,
+    list_indptr,
     list_items,
     n_items,
     scores,
     moments,
 ):
     sums = np.zeros(n_items, np.float32)
-    for user in range(len(offsets) - 1):
-        for term in range(offsets[user], offsets[user + 1]):
+    for user in range(len(indptr) - 1):
+        for term in range(indptr[user], indptr[user + 1]):
             row = row_indices[term]
-            for position in range(row_offsets[row], row_offsets[row + 1]):
+            for position in range(row_indptr[row], row_indptr[row + 1]):
                 sums[item_indices[position]] += factors[term] * values[position]
         total = 0.0
         square = 0.0
@@ -451,6 +469,6 @@ def _sums_at(  # type: ignore[no-untyped-def]
                 square += np.float64(value) * value
         moments[user, 0] = total / n_items
         moments[user, 1] = square / n_items
-        for entry in range(list_offsets[user], list_offsets[user + 1]):
+        for entry in range(list_indptr[user], list_indptr[user + 1]):
             scores[entry] = sums[list_items[entry]]
         sums[:] = 0.0

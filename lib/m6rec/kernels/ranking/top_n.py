@@ -1,12 +1,14 @@
-"""The best N of a row of scores, exactly: equal scores are ordered by item index.
+"""Find the exact N best items of each user; equal scores are ordered by item index.
 
 `top_n` selects from scores that exist. `top_n_products` computes scores by blocks of users x items
-that stay in cache and selects inside each block, so that scores never go to memory. A row keeps its
-best N sorted; the N-th is the threshold that most scores fail, a vector of them in one comparison.
+and selects inside each block while it is in cache, so that scores never go to memory. Each user
+keeps a sorted list of the best N. The N-th score is a threshold that most scores fail, and one
+vector comparison dismisses many of them.
 
-Looked at by descending length, most items need no score at all: u.v <= |u| |v| (Cauchy-Schwarz), so
-that a user is done with at the first item whose length leaves no score above the user's threshold
-(Teflioudi, Gemulla and Mykytiuk 2015, "LEMP: Fast retrieval of large entries in a matrix product").
+Where items are ordered by descending length of their vectors, most need no score at all: as
+u.v <= |u| |v| (Cauchy-Schwarz), a user is finished at the first item whose length allows no score
+above the user's threshold (Teflioudi, Gemulla and Mykytiuk 2015, "LEMP: Fast retrieval of large
+entries in a matrix product").
 """
 
 from collections.abc import Callable
@@ -22,37 +24,37 @@ from m6rec.kernels.arrays.threads import Threads
 
 NO_ITEM = -1
 
-# Scores of one block: 2048 x 512 float32 are 4 MiB, where the matrix product is near its best rate
-# and what it wrote is still in the shared cache when the selection reads it.
+# The scores of one block, 2048 x 512 float32, take 4 MiB. At this size the matrix product is near
+# its best rate, and its result is still in the shared cache when the selection reads it.
 _USERS_PER_BLOCK = 2048
 _ITEMS_PER_BLOCK = 512
-# A bound of how far float32 sums of k products, and lengths, are from exact: k times this.
+# Float32 sums of k products, and lengths, are at most k times this share from the exact ones.
 _ROUNDING = float(np.finfo(np.float32).eps)
-# Scores compared with the threshold at once; shorter runs are not vectorised.
+# How many scores are compared with the threshold at once; shorter runs are not vectorised.
 _SCORES_PER_COMPARISON = 64
 
 AddToItems = Callable[[slice, Float32], None]
 """Adds to the scores of a range of items in place: float32 [users of the block, items]."""
 
 AddScores = Callable[[slice], AddToItems]
-"""Other members of a hybrid: called once a block of users, with their range of rows.
+"""Begins to add the scores of sparse members: called once for each block of users, with its rows.
 
-What it returns is called for ranges of items that ascend from 0 without gaps, so that it may keep
-its place in sorted lists between calls. Blocks of users run on several threads: what a block needs
-belongs to what is returned.
+The function that it returns is called for ranges of items that ascend from 0 without gaps, so it
+may keep its place in sorted rows between calls. Blocks run on several threads, so whatever changes
+from call to call must belong to the returned function.
 """
 
 
 @dataclass(frozen=True)
 class OrderedItems:
-    """Item vectors in the order in which lists look at them.
+    """Item vectors in the order in which they are scored.
 
     Attributes:
         vectors: float32 [M, k].
-        indices: int32 [M]; the item that each is of.
-        places: int32 [M]; where each item's vector is.
-        lengths: float32 [M], descending, none below that of its vector; None where items come by
-            index.
+        indices: int32 [M]; the item of each vector.
+        places: int32 [M]; the place of each item's vector.
+        lengths: float32 [M], descending; each is at least the length of its vector. None where the
+            order is by index.
     """
 
     vectors: Float32
@@ -62,13 +64,13 @@ class OrderedItems:
 
 
 def by_index(item_vectors: Float32) -> OrderedItems:
-    """The items by ascending index, of which none is left out."""
+    """The items by ascending index; every item is scored."""
     indices = np.arange(len(item_vectors), dtype=np.int32)
     return OrderedItems(np.ascontiguousarray(item_vectors, np.float32), indices, indices, None)
 
 
 def by_length(item_vectors: Float32) -> OrderedItems:
-    """The items by descending length of their vectors, those of one length by index."""
+    """The items by descending length of their vectors, equal lengths by index."""
     lengths = _lengths(item_vectors)
     order = np.argsort(-lengths, kind="stable")
     places = np.empty(len(order), np.int32)
@@ -78,7 +80,7 @@ def by_length(item_vectors: Float32) -> OrderedItems:
 
 
 def _lengths(vectors: Float32) -> Float32:
-    """float32 [n]: the vectors' lengths, enough above them for products of two to be bounds."""
+    """float32 [n]: the vectors' lengths, rounded up so that their products bound dot products."""
     squares = np.einsum("nk,nk->n", vectors, vectors, dtype=np.float64)
     slack = 1.0 + (vectors.shape[1] + 4) * _ROUNDING
     lengths: Float32 = (slack * np.sqrt(squares)).astype(np.float32)
@@ -87,14 +89,14 @@ def _lengths(vectors: Float32) -> Float32:
 
 @dataclass(frozen=True)
 class _Task:
-    """The arguments of `top_n_products` and its result, which blocks of users fill."""
+    """The arguments of `top_n_products` and its result, which the blocks of users fill."""
 
     user_vectors: Float32
     user_lengths: Float32
     items: OrderedItems
-    seen_offsets: Int64
-    seen_items: Int32
-    forbidden: npt.NDArray[np.bool_]
+    masked_indptr: Int64
+    masked_indices: Int32
+    masked_items: npt.NDArray[np.bool_]
     added: AddScores | None
     listed: Int32
     values: Float32
@@ -104,12 +106,12 @@ def top_n(scores: Float32, n: int) -> tuple[Int32, Float32]:
     """The n best finite scores of each row, best first, ties by the lower item index.
 
     Args:
-        scores: float32 [users, items]; -inf marks an item that may not be listed.
+        scores: float32 [users, items]; -inf marks a masked item.
         n: length of the lists.
 
     Returns:
         int32 [users, n] item indices and float32 [users, n] scores; a row with fewer than n
-        items allowed ends in item -1 and score -inf.
+        unmasked items ends in item -1 and score -inf.
     """
     items, values = _empty_lists(scores.shape[0], n)
     n_rows, n_items = scores.shape
@@ -132,30 +134,30 @@ def top_n_products(
     user_vectors: Float32,
     items: OrderedItems,
     n_best: int,
-    seen_offsets: Int64,
-    seen_items: Int32,
-    forbidden: npt.NDArray[np.bool_] | None = None,
+    masked_indptr: Int64,
+    masked_indices: Int32,
+    masked_items: npt.NDArray[np.bool_] | None = None,
     added: AddScores | None = None,
 ) -> tuple[Int32, Float32]:
     """The n best items of each user by dot product, as `top_n` of all scores would list them.
 
-    Uses as many threads as BLAS is set to, each with blocks of users of its own; memory beside the
-    arguments and the result is a block of scores a thread.
+    It uses as many threads as BLAS is set to, and each thread takes its own blocks of users. Beside
+    the arguments and the result, it needs memory for one block of scores on each thread.
 
     Args:
         user_vectors: float32 [n, k].
-        items: M of them; by index where there is `added`.
+        items: the M items; they must be by index where `added` is given.
         n_best: length of the lists.
-        seen_offsets: int64 [n + 1] into seen_items.
-        seen_items: int32 [entries]; items never listed for that user, ascending within a user.
-        forbidden: bool [M]; items never listed.
-        added: adds the scores of other members before selection.
+        masked_indptr: int64 [n + 1] into masked_indices.
+        masked_indices: int32 [entries]; the items masked for each user, ascending within a user.
+        masked_items: bool [M]; the items masked for all users; None masks none.
+        added: adds the scores of other members before the selection.
 
     Returns:
         int32 [n, n_best] item indices and float32 [n, n_best] scores, padded as in `top_n`.
 
     Raises:
-        ValueError: items by length and `added`, whose scores no length bounds.
+        ValueError: the items are by length and `added` is given, whose scores no length bounds.
     """
     if added is not None and items.lengths is not None:
         raise ValueError("other members add to items by index; these are by length")
@@ -167,9 +169,9 @@ def top_n_products(
         vectors,
         _lengths(vectors),
         items,
-        seen_offsets,
-        seen_items,
-        np.zeros(len(items.vectors), np.bool_) if forbidden is None else forbidden,
+        masked_indptr,
+        masked_indices,
+        np.zeros(len(items.vectors), np.bool_) if masked_items is None else masked_items,
         added,
         listed,
         values,
@@ -211,9 +213,9 @@ def _rank_block(task: _Task, users: slice) -> None:
             rows,
             items.indices[block],
             items.lengths is None,
-            task.forbidden,
-            task.seen_offsets,
-            task.seen_items,
+            task.masked_items,
+            task.masked_indptr,
+            task.masked_indices,
             task.listed,
             task.values,
         )
@@ -221,22 +223,23 @@ def _rank_block(task: _Task, users: slice) -> None:
 
 @numba.njit(cache=True, nogil=True)
 def _keep_best(  # type: ignore[no-untyped-def]
-    scores, rows, indices, ascending, forbidden, seen_offsets, seen_items, listed, values
+    scores, rows, indices, ascending, masked_items, masked_indptr, masked_indices, listed, values
 ):
-    """Put what passes each row's threshold into its sorted list.
+    """Insert the scores that pass a list's threshold into that sorted list.
 
-    Scores are of the lists `rows` and the items `indices`, which may come in ascending order over
-    all calls; then what is as good as a list's last is behind it.
+    Row r of `scores` belongs to list rows[r], and its columns to the items `indices`. Where the
+    items come in ascending order over all calls (`ascending`), a score equal to a list's last never
+    enters, because its item has the higher index.
     """
     for row in range(scores.shape[0]):
         user = rows[row]
         best_items, best_values = listed[user], values[user]
-        seen = seen_items[seen_offsets[user] : seen_offsets[user + 1]]
+        masked = masked_indices[masked_indptr[user] : masked_indptr[user + 1]]
         threshold = best_values[-1]
         passed_by = _passed_by(threshold, ascending)
         for start in range(0, scores.shape[1], _SCORES_PER_COMPARISON):
-            # A slice indexed from 0: numba then leaves out what wraps negative indices, and the
-            # comparison of all is vectorised.
+            # In a slice that is indexed from 0, numba need not handle negative indices and can
+            # vectorise the comparison.
             run = scores[row, start : start + _SCORES_PER_COMPARISON]
             passing = np.int32(0)
             for column in range(len(run)):
@@ -246,7 +249,7 @@ def _keep_best(  # type: ignore[no-untyped-def]
             for column in range(len(run)):
                 score, item = run[column], indices[start + column]
                 if score > threshold or (score == threshold and item < best_items[-1]):
-                    if forbidden[item] or _holds(seen, item):
+                    if masked_items[item] or _holds(masked, item):
                         continue
                     _insert(item, score, best_items, best_values)
                     threshold = best_values[-1]
@@ -255,7 +258,7 @@ def _keep_best(  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, nogil=True)
 def _passed_by(threshold, ascending):  # type: ignore[no-untyped-def]
-    """The highest score that is surely not listed; one at the threshold may be, by its index."""
+    """The highest score that is surely not listed; at the threshold the index decides."""
     return threshold if ascending else np.nextafter(threshold, np.float32(-np.inf))
 
 
@@ -268,7 +271,7 @@ def _holds(ascending, item):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, nogil=True)
 def _insert(item, value, best_items, best_values):  # type: ignore[no-untyped-def]
-    """Before all that are worse: of a lower score, or of the same and a higher index."""
+    """Insert an item before all with a lower score, or with the same score and a higher index."""
     place = len(best_values) - 1
     while place > 0 and (
         best_values[place - 1] < value

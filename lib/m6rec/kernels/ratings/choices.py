@@ -1,10 +1,10 @@
-"""What users and items have in common by who rates what, whatever the ratings.
+"""Describe users and items by who rates what, whatever the ratings are.
 
-People rate what they choose to see, so that the binary matrix tells more about a pair than the few
-ratings that two items share (Koren 2008, "Factorization meets the neighborhood", on implicit
-feedback). Its leading singular vectors place items and users; regressions of ratings on these
-places are small, convex problems: a user's *taste* over the items' places, and an item's *audience*
-over the users'.
+People rate what they choose to see. So the binary matrix tells more about a pair of items than the
+few ratings that they share (Koren 2008, "Factorization meets the neighborhood", on implicit
+feedback). The matrix's leading singular vectors give each item and each user a place. Regressions
+of ratings on these places are small convex problems: a user's *taste* is a regression over the
+places of items, and an item's *audience* is one over the places of users.
 """
 
 from dataclasses import dataclass
@@ -18,16 +18,16 @@ from m6rec.kernels.arrays.sparse_products import entries_by_item, gather_rows
 from m6rec.kernels.factors.least_squares import add_sparse_terms, descend, solve_rows, start_descent
 from m6rec.kernels.factors.svd import randomized_svd
 
-# A singular value this much below the largest is rounding.
+# A singular value below this share of the largest is a rounding error.
 _NEGLIGIBLE = 1e-5
 
 
 @dataclass(frozen=True)
 class ChoiceVectors:
-    """Places of items and users by the binary matrix A = D_u^-a P D_i^-b = U S V^T.
+    """The places of items and users in the binary matrix A = D_u^-a P D_i^-b = U S V^T.
 
     Coordinate k of V, and of U, is scaled so that its mean square over all ratings is
-    (s_k / s_0)^2: regularisations then mean the same whatever the number of items and users.
+    (s_k / s_0)^2. So a regularisation means the same for any number of items and users.
 
     Attributes:
         items: float32 [M, k].
@@ -47,7 +47,7 @@ class ChoiceVectors:
 def choice_vectors(
     rows: Rows, n_items: int, config: SvdConfig, seed: int, communicator: Communicator
 ) -> ChoiceVectors:
-    """The choice vectors of the rows of all ranks; every rank returns the same.
+    """Compute the choice vectors from the rows of all ranks; every rank returns the same.
 
     Args:
         rows: this rank's users; the weights are not read.
@@ -57,7 +57,7 @@ def choice_vectors(
         communicator: the group; all ranks call this together.
     """
     ones = np.ones(rows.entries, np.float32)
-    binary = Rows(rows.user_index, rows.offsets, rows.item_indices, ones)
+    binary = Rows(rows.user_index, rows.indptr, rows.item_indices, ones)
     result = randomized_svd(binary, n_items, config, seed, communicator)
     values = result.singular_values
     kept = values > _NEGLIGIBLE * values[0]
@@ -86,7 +86,7 @@ def user_tastes(residuals: Rows, items: Float32, regularisation: float) -> Float
     width = items.shape[1]
     tastes = np.zeros((len(residuals), width), np.float32)
     solve_rows(
-        residuals.offsets,
+        residuals.indptr,
         residuals.item_indices,
         np.ones(residuals.entries, np.float32),
         residuals.weights,
@@ -108,8 +108,8 @@ def item_audiences(
 ) -> Float32:
     """float32 [M, k]: a_i minimises sum_u (e_ui - a_i . q_u)^2 + lambda |a_i|^2 over all ranks.
 
-    All items descend at once by conjugate gradient, k steps, after which each is solved: only M x k
-    numbers are reduced a step.
+    Conjugate gradient advances all items together. After k steps each is solved, and each step
+    reduces only M x k numbers over the ranks.
 
     Args:
         residuals: ratings less their biases, of this rank's users.
@@ -119,30 +119,29 @@ def item_audiences(
         communicator: the group; all ranks call this together.
     """
     width = users.shape[1]
-    offsets, rows, positions = entries_by_item(residuals, n_items)
-    pull = residuals.weights[positions]
-    curvature = np.ones(residuals.entries, np.float32)
-    # Lambda counts once over all ranks.
+    indptr, rows, positions = entries_by_item(residuals, n_items)
+    right_hand_side = residuals.weights[positions]
+    confidence = np.ones(residuals.entries, np.float32)
+    # Lambda must enter once over all ranks, so only rank 0 adds it.
     own = regularisation if communicator.rank == 0 else 0.0
     penalty = np.full(n_items, own, np.float32)
     audiences: Float32 = np.zeros((n_items, width), np.float32)
     work: Float32 = np.zeros((3, n_items, width), np.float32)
-    left, directions, products = work
+    residual, directions, products = work
     lengths = np.zeros(n_items, np.float32)
 
     def apply(scales: tuple[float, float], inputs: Float32, outputs: Float32) -> None:
         outputs[:] = 0.0
-        pulled, curved = np.float32(scales[0]), np.float32(scales[1])
-        add_sparse_terms(
-            offsets, rows, curvature, pull, penalty, pulled, curved, users, inputs, outputs
-        )
+        equations = indptr, rows, confidence, right_hand_side, penalty
+        right_hand_side_scale, matrix_scale = np.float32(scales[0]), np.float32(scales[1])
+        add_sparse_terms(*equations, right_hand_side_scale, matrix_scale, users, inputs, outputs)
         communicator.all_reduce(outputs)
 
-    apply((1.0, -1.0), audiences, left)
-    start_descent(left, directions, lengths)
+    apply((1.0, -1.0), audiences, residual)
+    start_descent(residual, directions, lengths)
     for _ in range(width):
         apply((0.0, 1.0), directions, products)
-        descend(products, audiences, left, directions, lengths)
+        descend(products, audiences, residual, directions, lengths)
     return audiences
 
 
@@ -150,12 +149,12 @@ def _gathered(rows: Rows, vectors: Float32, exponent: float) -> Float32:
     scales = np.maximum(rows.counts, 1).astype(np.float64) ** -exponent
     values = np.repeat(scales, rows.counts).astype(np.float32)
     places = np.zeros((len(rows), vectors.shape[1]), np.float32)
-    gather_rows(rows.offsets, rows.item_indices, values, vectors, places)
+    gather_rows(rows.indptr, rows.item_indices, values, vectors, places)
     return places
 
 
 def _scale(squares: Float64, ratings: Int64, relative: Float64) -> Float64:
-    """What gives coordinates whose squares sum to `squares` the mean square relative^2."""
+    """The factors that give coordinates with these sums of squares the mean square relative^2."""
     mean_squares = squares / np.maximum(ratings, 1)
     roots: Float64 = np.sqrt(np.where(mean_squares > 0.0, mean_squares, 1.0))
     return relative / roots

@@ -44,7 +44,7 @@ class RatingBiases:
         explained = self.mean + self.items[rows.item_indices]
         explained += np.repeat(user_biases, rows.counts)
         left: Float32 = (rows.weights - explained).astype(np.float32)
-        return Rows(rows.user_index, rows.offsets, rows.item_indices, left)
+        return Rows(rows.user_index, rows.indptr, rows.item_indices, left)
 
 
 def fit_biases(

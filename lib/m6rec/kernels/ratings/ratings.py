@@ -13,7 +13,7 @@ import numpy as np
 from m6rec.config.models import RatingsConfig
 from m6rec.kernels.arrays.communicator import Communicator
 from m6rec.kernels.arrays.rows import Float32, Float64, Int64, Rows
-from m6rec.kernels.factors.als import train_als
+from m6rec.kernels.factors.als import alternating_least_squares
 from m6rec.kernels.factors.projection import FactorModel, project
 from m6rec.kernels.ratings.choices import (
     ChoiceVectors,
@@ -53,7 +53,7 @@ class RatingModel:
     taste_regularisation: float
 
 
-def train_ratings(
+def fit_ratings(
     rows: Rows, n_items: int, config: RatingsConfig, seed: int, communicator: Communicator
 ) -> RatingModel:
     """Fit all members on the rows of all ranks; every rank returns the same model.
@@ -79,12 +79,12 @@ def train_ratings(
     audiences = item_audiences(
         residuals, n_items, places, config.audience_regularisation, communicator
     )
-    factors = train_als(residuals, n_items, config.als(), seed, communicator)
+    factors = alternating_least_squares(residuals, n_items, config.als(), seed, communicator)
     return RatingModel(biases, factors, choices, audiences, config.taste_regularisation)
 
 
 def rating_parts(
-    model: RatingModel, rows: Rows, target_offsets: Int64, target_items: Int64
+    model: RatingModel, rows: Rows, target_indptr: Int64, target_items: Int64
 ) -> Float64:
     """What each member says of each target: float64 [targets, members], as in RATING_MEMBERS.
 
@@ -93,10 +93,10 @@ def rating_parts(
     Args:
         model: of the rows' fit.
         rows: the users; the weights are ratings.
-        target_offsets: int64 [n + 1]; row r has the targets target_offsets[r] to [r + 1].
+        target_indptr: int64 [n + 1]; row r has the targets target_indptr[r] to [r + 1].
         target_items: int64 [targets].
     """
-    owners = np.repeat(np.arange(len(rows)), np.diff(target_offsets))
+    owners = np.repeat(np.arange(len(rows)), np.diff(target_indptr))
     user_biases = model.biases.of_users(rows)
     residuals = model.biases.residuals(rows, user_biases)
     tastes = user_tastes(residuals, model.choices.items, model.taste_regularisation)

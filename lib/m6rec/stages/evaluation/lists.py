@@ -293,10 +293,10 @@ def _payload_batch(tally: Tally) -> pa.RecordBatch:
 
 
 def _block_of(batch: pa.RecordBatch, plan: Plan) -> MeasuredUsers:
-    offsets, indices = list_column(batch, c.ITEM_INDICES)
+    indptr, indices = list_column(batch, c.ITEM_INDICES)
     return MeasuredUsers(
         batch.column(c.USER_INDEX).to_numpy(zero_copy_only=False).astype(np.int64),
-        offsets,
+        indptr,
         indices.astype(np.int32, copy=False),
         batch.column(c.INTERACTION_COUNT).to_numpy(zero_copy_only=False).astype(np.int64),
         _ranked_of(batch, plan),
@@ -313,10 +313,10 @@ def _ranked_of(batch: pa.RecordBatch, plan: Plan) -> Int32:
     models = pc.index_in(structs.column(c.MODEL), pa.array(plan.models)).to_numpy(
         zero_copy_only=False
     )
-    offsets, items = list_column(structs, c.ITEM_INDICES)
-    lengths = np.diff(offsets)
+    indptr, items = list_column(structs, c.ITEM_INDICES)
+    lengths = np.diff(indptr)
     owners = np.repeat(np.arange(len(lengths)), lengths)
-    places = np.arange(len(items)) - offsets[owners]
+    places = np.arange(len(items)) - indptr[owners]
     ranked[models[owners], users[owners], places] = items
     return ranked
 

@@ -122,7 +122,7 @@ def event_mix(
     Returns:
         index_column and a double for each name `mix key=value`: the share of the row's events.
     """
-    pairs = _pairs(events, index_column)
+    pairs = _key_value_pairs(events, index_column)
     chosen = names or frequent_values(events, maximum_values)
     totals = events.groupBy(index_column).agg(F.count(F.lit(1)).alias("events"))
     counted = (
@@ -143,7 +143,12 @@ def frequent_values(events: DataFrame, maximum_values: int = 8) -> tuple[str, ..
 
     A key with one value only says nothing and is left out.
     """
-    counts = _pairs(events).groupBy("key", "name").count().orderBy("key", F.desc("count"), "name")
+    counts = (
+        _key_value_pairs(events)
+        .groupBy("key", "name")
+        .count()
+        .orderBy("key", F.desc("count"), "name")
+    )
     rows = counts.limit(10_000).collect()
     names: dict[str, list[str]] = {}
     for row in rows:
@@ -151,7 +156,7 @@ def frequent_values(events: DataFrame, maximum_values: int = 8) -> tuple[str, ..
     return tuple(name for each in names.values() if len(each) > 1 for name in each[:maximum_values])
 
 
-def _pairs(events: DataFrame, *kept: str) -> DataFrame:
+def _key_value_pairs(events: DataFrame, *kept: str) -> DataFrame:
     typed = F.struct(F.lit("event").alias("key"), F.col(c.EVENT_TYPE).alias("value"))
     context = F.transform(
         F.map_entries(F.coalesce(c.CONTEXT, F.create_map().cast("map<string,string>"))),
@@ -195,13 +200,13 @@ def _describe_users(
         if batch.num_rows == 0:
             continue
         rows = rows_from_batch(batch)
-        offsets, times = list_column(_microseconds(batch), c.TIMES)
+        indptr, times = list_column(_microseconds(batch), c.TIMES)
         described = np.column_stack(
             [
                 np.log1p(rows.counts),
                 *_popularity(rows, log_popularity),
                 _breadth(rows, item_content),
-                *_rhythm(offsets, times, latest),
+                *_rhythm(indptr, times, latest),
             ]
         )
         yield pa.RecordBatch.from_arrays(
@@ -243,10 +248,10 @@ def _breadth(rows: Rows, item_content: Float32 | None) -> Float64:
     return np.asarray(entropy / np.log(np.maximum(rows.counts, 2)), dtype=np.float64)
 
 
-def _rhythm(offsets: Int64, times: Int64, latest: int) -> list[Float64]:
-    rows = len(offsets) - 1
+def _rhythm(indptr: Int64, times: Int64, latest: int) -> list[Float64]:
+    rows = len(indptr) - 1
     present = times != np.iinfo(np.int64).min
-    owner = np.repeat(np.arange(rows), np.diff(offsets))[present]
+    owner = np.repeat(np.arange(rows), np.diff(indptr))[present]
     moments = times[present]
     last = np.full(rows, np.iinfo(np.int64).min)
     np.maximum.at(last, owner, moments)

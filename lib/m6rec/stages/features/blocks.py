@@ -22,7 +22,7 @@ from m6rec.spark.arrow_rows import list_array, list_array_from_matrix, matrix_co
 KNOWN = "known"
 NUMERIC = "numeric"
 BEHAVIOUR = "behaviour"
-RAW = "raw"
+RAW_FEATURES = "raw"
 
 # Numbers say little about likeness beside words: a year apart is not a genre apart.
 CONTENT_WEIGHTS: Mapping[TokenKind | Literal["numeric"], float] = {
@@ -129,14 +129,14 @@ def fit_projection(counts: sp.csr_matrix, weights: Float32, rank: int, seed: int
 def vectors_to_csr(column: pa.StructArray, width: int) -> sp.csr_matrix:
     """A column of Spark ML sparse vectors without nulls as csr [n, width]."""
     indices, values = column.field("indices"), column.field("values")
-    offsets = indices.offsets.to_numpy().astype(np.int64)
-    low, high = int(offsets[0]), int(offsets[-1])
+    indptr = indices.offsets.to_numpy().astype(np.int64)
+    low, high = int(indptr[0]), int(indptr[-1])
     value_offsets = values.offsets.to_numpy()
     return sp.csr_matrix(
         (
             values.values.to_numpy(zero_copy_only=False)[value_offsets[0] : value_offsets[-1]],
             indices.values.to_numpy(zero_copy_only=False)[low:high],
-            offsets - low,
+            indptr - low,
         ),
         shape=(len(column), width),
     )
@@ -205,7 +205,7 @@ def _encode(
         names=[
             index_column,
             KNOWN,
-            RAW,
+            RAW_FEATURES,
             c.CONTENT,
             c.ATTRIBUTES,
             c.TERM_INDICES,

@@ -27,6 +27,7 @@ from pyspark.sql import functions as F
 
 from m6rec.config.data import FeatureKind, FeaturesConfig, TokenKind
 from m6rec.errors import TableError
+from m6rec.kernels.arrays.rows import indptr_of
 from m6rec.kernels.neighbours.content import (
     inverse_document_frequency,
 )
@@ -34,7 +35,7 @@ from m6rec.stages.features.blocks import (
     BEHAVIOUR,
     KNOWN,
     NUMERIC,
-    RAW,
+    RAW_FEATURES,
     TokenBlock,
     fit_projection,
     list_counts,
@@ -63,8 +64,6 @@ from m6rec.stages.features.vocabularies import (
 # Rows from which the projection of a large vocabulary is learned: enough for some hundred
 # directions, and few enough for the driver whatever the number of users.
 PROJECTION_ROWS = 200_000
-
-_log = logging.getLogger(__name__)
 
 
 def fit_features(
@@ -202,7 +201,7 @@ def _fit_blocks(
         found = vocabularies[tokens_name(k)]
         vocabulary = found.first(limit)
         if len(found.tokens) > limit:
-            _log.warning(
+            logging.getLogger(__name__).warning(
                 "column %s has more than features.text_rank = %d values; the rarer ones count as"
                 " unknown, whatever features.vocabulary_size is",
                 name,
@@ -251,7 +250,7 @@ def _collect_counts(
         (
             np.concatenate(rows["values"].to_list()),
             np.concatenate(rows["positions"].to_list()),
-            np.concatenate([[0], np.cumsum(lengths)]),
+            indptr_of(lengths),
         ),
         shape=(len(rows), len(vocabulary.tokens)),
     )
@@ -284,10 +283,12 @@ def _fit_selection(
     if not names:
         return pipeline
     encoded = (
-        pipeline.encode(joined).select(KNOWN, array_to_vector(F.col(RAW)).alias(RAW)).persist()
+        pipeline.encode(joined)
+        .select(KNOWN, array_to_vector(F.col(RAW_FEATURES)).alias(RAW_FEATURES))
+        .persist()
     )
     selector = VarianceThresholdSelector(
-        featuresCol=RAW, outputCol="selected", varianceThreshold=config.minimum_variance
+        featuresCol=RAW_FEATURES, outputCol="selected", varianceThreshold=config.minimum_variance
     ).fit(encoded)
     kept = list(selector.selectedFeatures)
     if not kept:

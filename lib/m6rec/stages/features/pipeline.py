@@ -24,7 +24,7 @@ from m6rec.stages.features.blocks import (
     BEHAVIOUR,
     KNOWN,
     NUMERIC,
-    RAW,
+    RAW_FEATURES,
     TokenBlock,
     counts_column,
     encode_batches,
@@ -259,7 +259,7 @@ class FeaturePipeline:
         encode = partial(encode_batches, index_column=self.index_column, blocks=self.blocks)
         return inputs.mapInArrow(
             encode,
-            f"{self.index_column} {index_type}, {KNOWN} boolean, {RAW} array<float>,"
+            f"{self.index_column} {index_type}, {KNOWN} boolean, {RAW_FEATURES} array<float>,"
             f" {c.CONTENT} array<float>, {c.ATTRIBUTES} array<string>,"
             f" {c.TERM_INDICES} array<int>, {c.TERM_WEIGHTS} array<float>",
         )
@@ -295,7 +295,7 @@ def read_attributes(
 def _select(
     encoded: DataFrame, stages: Sequence[Transformer], attribute_width: int, clip: float
 ) -> DataFrame:
-    frame = encoded.withColumn(RAW, array_to_vector(F.col(RAW)))
+    frame = encoded.withColumn(RAW_FEATURES, array_to_vector(F.col(RAW_FEATURES)))
     frame = stages[1].transform(stages[0].transform(frame))
     frame = clip_known(frame, "scaled", attribute_width, clip)
     output = "scaled"

@@ -42,9 +42,9 @@ def item_terms(frame: DataFrame, n_items: int) -> sp.csr_matrix:
     batches = rows.to_batches()
     if not batches:
         return sp.csr_matrix((n_items, 0), dtype=np.float32)
-    offsets, terms = list_column(batches[0], c.TERM_INDICES)
+    indptr, terms = list_column(batches[0], c.TERM_INDICES)
     _, weights = list_column(batches[0], c.TERM_WEIGHTS)
-    items = np.repeat(rows.column(c.ITEM_INDEX).to_numpy(), np.diff(offsets))
+    items = np.repeat(rows.column(c.ITEM_INDEX).to_numpy(), np.diff(indptr))
     width = int(terms.max()) + 1 if len(terms) else 0
     return sp.csr_matrix((weights, (items, terms)), shape=(n_items, width), dtype=np.float32)
 

@@ -107,7 +107,7 @@ def fit_vocabularies(
     """
     if not limits:
         return {}
-    pairs = F.concat(*(_pairs(name, limit) for name, limit in limits.items()))
+    pairs = F.concat(*(_token_pairs(name, limit) for name, limit in limits.items()))
     counts = (
         frame.select(F.explode(pairs).alias("pair"))
         .groupBy("pair.column", "pair.limit", "pair.token")
@@ -132,7 +132,7 @@ def fit_vocabularies(
     }
 
 
-def _pairs(name: str, limit: int) -> Column:
+def _token_pairs(name: str, limit: int) -> Column:
     return F.transform(
         F.array_distinct(F.col(name)),
         lambda token: F.struct(

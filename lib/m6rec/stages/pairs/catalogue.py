@@ -1,4 +1,4 @@
-"""The catalogue of a run: which items may be listed, and the words for them."""
+"""Read the catalogue of a run: which of its items are masked, and the words for items."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,13 @@ from m6rec.kernels.ranking.explanation import ItemAttributes, item_attributes
 
 @dataclass(frozen=True)
 class CatalogueWords:
-    """Outside ids, titles and attributes of all items, by item index."""
+    """Outside ids, titles and attributes of all items, by item index.
+
+    Attributes:
+        item_ids, titles: a string for each item, empty where there is none.
+        attributes: the attributes of each item.
+        attribute_names: the words for attribute indices.
+    """
 
     item_ids: Strings
     titles: Strings
@@ -22,19 +28,19 @@ class CatalogueWords:
     attribute_names: Strings
 
 
-def forbidden_items(
+def masked_by_rules(
     catalogue: DataFrame,
     n_items: int,
     allowed: DataFrame | None = None,
     excluded: DataFrame | None = None,
 ) -> npt.NDArray[np.bool_]:
-    """bool [n_items]: items outside the catalogue or the allowed ones, and the excluded ones.
+    """bool [n_items]: items that no list may hold by the catalogue and the owner's rules.
 
     Args:
-        catalogue: columns item_index, item_id.
+        catalogue: columns item_index, item_id; items outside it are masked.
         n_items: number of dense item indices.
-        allowed: column item_id; only these may be listed, where given.
-        excluded: column item_id; these may not.
+        allowed: column item_id; where given, all other items are masked.
+        excluded: column item_id; where given, these items are masked.
     """
     items = catalogue.select(c.ITEM_INDEX, c.ITEM_ID)
     if allowed is not None:
@@ -42,13 +48,13 @@ def forbidden_items(
     if excluded is not None:
         items = items.join(_ids(excluded), c.ITEM_ID, how="left_anti")
     listed = items.select(c.ITEM_INDEX).toArrow().column(0).to_numpy()
-    forbidden = np.ones(n_items, dtype=np.bool_)
-    forbidden[listed] = False
-    return forbidden
+    masked_items = np.ones(n_items, dtype=np.bool_)
+    masked_items[listed] = False
+    return masked_items
 
 
 def catalogue_words(catalogue: DataFrame, item_features: DataFrame, n_items: int) -> CatalogueWords:
-    """Collect ids, titles and attributes.
+    """Collect the ids, titles and attributes of all items.
 
     Args:
         catalogue: columns item_index, item_id, title.

@@ -19,8 +19,8 @@ from m6rec import columns as c
 from m6rec.config.data import Duplicates, InteractionColumns, InteractionsConfig, TimeUnit
 from m6rec.errors import DataError, TableError
 
-NO_USER = "null or empty user id"
-NO_ITEM = "null or empty item id"
+NO_USER_ID = "null or empty user id"
+NO_ITEM_ID = "null or empty item id"
 BAD_WEIGHT = "weight missing or not a number"
 INFINITE_WEIGHT = "weight NaN or infinite"
 NEGATIVE_WEIGHT = "weight negative"
@@ -33,7 +33,7 @@ INHUMAN_RATE = "user with an inhuman rate"
 # Parquet readers disagree about the calendar before 1900, and no event log is that old.
 _EARLIEST_SECONDS = -2_208_988_800
 _LATEST_SECONDS = 253_402_300_799
-_SECONDS_PER_DAY = 86_400
+SECONDS_PER_DAY = 86_400
 # Beyond 1,000 half-lives a double underflows, and the decay could not be undone.
 _MAXIMUM_HALF_LIVES = 1_000.0
 _CORE_ROUNDS = 10
@@ -255,8 +255,8 @@ def _judge_rows(rows: DataFrame, config: InteractionsConfig, now: datetime) -> D
     weight = F.col(c.WEIGHT)
     infinite = F.isnan(weight) | (F.abs(weight) == float("inf"))
     reason = (
-        F.when(_blank(c.USER_ID), NO_USER)
-        .when(_blank(c.ITEM_ID), NO_ITEM)
+        F.when(_blank(c.USER_ID), NO_USER_ID)
+        .when(_blank(c.ITEM_ID), NO_ITEM_ID)
         .when(weight.isNull(), BAD_WEIGHT)
         .when(infinite, INFINITE_WEIGHT)
         .when(weight < 0, NEGATIVE_WEIGHT)
@@ -352,7 +352,7 @@ def _with_latest(rows: DataFrame) -> DataFrame:
 
 def _half_lives(half_life_days: float) -> Column:
     seconds = F.col("_latest").cast("double") - F.col(c.EVENT_TIME).cast("double")
-    return F.least(seconds / (half_life_days * _SECONDS_PER_DAY), F.lit(_MAXIMUM_HALF_LIVES))
+    return F.least(seconds / (half_life_days * SECONDS_PER_DAY), F.lit(_MAXIMUM_HALF_LIVES))
 
 
 def _combine(value: str, config: InteractionsConfig) -> Column:

@@ -45,9 +45,20 @@ def target_rows(splits: DataFrame, fold: str) -> DataFrame:
     return held.groupBy(c.USER_INDEX).agg(items.alias(c.ITEM_INDICES))
 
 
-def sample_users(targets: DataFrame, maximum: int, seed: int) -> DataFrame:
-    """At most `maximum` rows, of the same users whatever the partitioning."""
-    return targets.orderBy(F.xxhash64(F.lit(seed), c.USER_INDEX), c.USER_INDEX).limit(maximum)
+def sample_users(rows: DataFrame, maximum: int, seed: int, second_draw: bool = False) -> DataFrame:
+    """At most `maximum` rows, those of smallest hash of seed and user_index.
+
+    The same users are drawn whatever the partitioning is, and a larger sample holds a smaller one.
+
+    Args:
+        rows: a row for each user, with a column user_index.
+        maximum: how many rows to keep.
+        seed: of the hash.
+        second_draw: draw independently of the sample that the same seed gives without this.
+    """
+    parts = (F.lit(seed), F.col(c.USER_INDEX))
+    order = F.xxhash64(*(reversed(parts) if second_draw else parts))
+    return rows.orderBy(order, c.USER_INDEX).limit(maximum)
 
 
 def _gather(splits: DataFrame, user_indices: DataFrame) -> DataFrame:

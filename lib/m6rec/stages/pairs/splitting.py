@@ -23,11 +23,11 @@ from m6rec.config.data import HoldoutStrategy, SplitConfig
 from m6rec.errors import ConfigError
 from m6rec.kernels.evaluation.mixed_split import ItemSample, choose_mixed
 from m6rec.spark.arrow_rows import list_array, list_column
+from m6rec.stages.pairs.cleaning import SECONDS_PER_DAY
 
 _HELD = "_held"
 _ENTRIES = "_entries"
 _HELD_FLAGS = "_held_flags"
-_SECONDS_PER_DAY = 86_400
 _HASH_BITS = 40
 _HASH_BUCKET = 1 << 24
 # The sample that tells which items go together is collected: 8 bytes an entry, twice.
@@ -272,7 +272,7 @@ def _mark_latest(pairs: DataFrame, holdout: _Holdout) -> DataFrame:
     """Mark all eligible pairs from one cut in time on."""
     seconds = F.unix_timestamp(c.EVENT_TIME)
     eligible = pairs.where(_eligible()).select(seconds.alias("_value"))
-    cut = _upper_threshold(eligible, _SECONDS_PER_DAY, holdout.share)
+    cut = _upper_threshold(eligible, SECONDS_PER_DAY, holdout.share)
     held = F.lit(False) if cut is None else _eligible() & (seconds >= cut)
     return pairs.withColumn(_HELD, F.coalesce(held, F.lit(False)))
 
@@ -384,10 +384,10 @@ def _flag_batches(
     batches: Iterable[pa.RecordBatch], sample: ItemSample, share: float, seed: tuple[int, int]
 ) -> Iterator[pa.RecordBatch]:
     for batch in batches:
-        offsets, items = list_column(batch, c.ITEM_INDICES)
+        indptr, items = list_column(batch, c.ITEM_INDICES)
         users = batch.column(c.USER_INDEX).to_numpy(zero_copy_only=False)
-        flags = choose_mixed(users, offsets, items.astype(np.int32), sample, share, seed)
+        flags = choose_mixed(users, indptr, items.astype(np.int32), sample, share, seed)
         yield pa.RecordBatch.from_arrays(
-            [batch.column(c.USER_INDEX), list_array(offsets, flags), batch.column(_ENTRIES)],
+            [batch.column(c.USER_INDEX), list_array(indptr, flags), batch.column(_ENTRIES)],
             names=[c.USER_INDEX, _HELD_FLAGS, _ENTRIES],
         )

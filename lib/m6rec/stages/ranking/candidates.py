@@ -1,4 +1,4 @@
-"""Candidate items of validation users with every member's score, from which weights are chosen."""
+"""Collect candidate items of validation users with every member's scores, to choose weights by."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -11,10 +11,10 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from m6rec import columns as c
-from m6rec.kernels.arrays.rows import Float64, Int32, Int64
+from m6rec.kernels.arrays.rows import Float64, Int32, Int64, indptr_of
 from m6rec.kernels.ranking.blending import Candidates, evidence_bins
 from m6rec.kernels.ranking.scoring import (
-    ranker_top_n,
+    blend_top_n,
     represent,
     scores_and_moments,
 )
@@ -27,7 +27,7 @@ from m6rec.stages.ranking.lists import (
     USERS_PER_BLOCK,
     Scoring,
     blocks,
-    hidden_of_batch,
+    masked_of_batch,
     spread,
 )
 
@@ -42,12 +42,13 @@ _CANDIDATE_SCHEMA = (
 def collect_candidates(
     users: DataFrame, targets: DataFrame, scoring: Scoring
 ) -> tuple[Candidates, dict[str, float]]:
-    """Candidates of validation users with every member's score, and the members' deviations.
+    """Candidates of validation users with every member's scores, and the members' deviations.
 
     Args:
-        users: `user_inputs` of the users to collect; a bounded sample.
+        users: `user_inputs` of the users to collect, a bounded sample.
         targets: columns user_index, item_indices: the held-out items.
-        scoring: a ranker for each member alone; candidates are the union of their lists.
+        scoring: one blend for each member alone; the candidates of a user are the union of the
+            lists of these blends.
     """
     renamed = targets.select(c.USER_INDEX, F.col(c.ITEM_INDICES).alias(TARGET_INDICES))
     shipped = ship(users.sparkSession, scoring)
@@ -59,7 +60,7 @@ def collect_candidates(
         .toArrow()
         .combine_chunks()
     )
-    names = [ranker.blend.name for ranker in scoring.rankers]
+    names = [prepared.blend.name for prepared in scoring.blends]
     return _assemble_candidates(collected, names, scoring.item_counts)
 
 
@@ -67,15 +68,15 @@ def _candidates_partition(
     batches: Iterator[pa.RecordBatch], shipped: Shipped
 ) -> Iterator[pa.RecordBatch]:
     scoring: Scoring = shipped.load()
-    n_items = len(scoring.forbidden)
+    n_items = len(scoring.masked_items)
     for block, batch in blocks(batches, USERS_PER_BLOCK):
         users = represent(scoring.members, block)
-        hidden = hidden_of_batch(batch, scoring)
-        best = [ranker_top_n(ranker, users, hidden, scoring.n)[0] for ranker in scoring.rankers]
-        offsets, items = _union(np.hstack(best), n_items)
+        masked = masked_of_batch(batch, scoring)
+        best = [blend_top_n(prepared, users, masked, scoring.n)[0] for prepared in scoring.blends]
+        indptr, items = _union(np.hstack(best), n_items)
         scored = [
-            scores_and_moments(scoring.members[name], users, offsets, items, n_items)
-            for name in (ranker.blend.name for ranker in scoring.rankers)
+            scores_and_moments(scoring.members[name], users, indptr, items, n_items)
+            for name in (prepared.blend.name for prepared in scoring.blends)
         ]
         targets = list_column(batch, TARGET_INDICES)
         members = len(scored)
@@ -86,9 +87,9 @@ def _candidates_partition(
                 pa.array(block.rows.user_index),
                 pa.array(users.counts),
                 pa.array(np.diff(targets[0])),
-                list_array(offsets, items),
-                list_array(offsets, _held_by(offsets, items, *targets, n_items)),
-                list_array(offsets * members, scores.ravel()),
+                list_array(indptr, items),
+                list_array(indptr, _held_by(indptr, items, *targets, n_items)),
+                list_array(indptr * members, scores.ravel()),
                 list_array(np.arange(len(users.counts) + 1) * members * 2, moments.ravel()),
             ],
             names=[
@@ -104,23 +105,23 @@ def _candidates_partition(
 
 
 def _union(items: Int32, n_items: int) -> tuple[Int64, Int32]:
-    """The distinct items of each row, ascending, without padding: offsets and items."""
+    """The distinct items of each row, ascending, without padding: indptr and items."""
     cells = items + np.arange(len(items), dtype=np.int64)[:, None] * n_items
     distinct = np.unique(cells[items >= 0])
-    offsets = np.searchsorted(distinct, np.arange(len(items) + 1, dtype=np.int64) * n_items)
-    return offsets.astype(np.int64), (distinct % n_items).astype(np.int32)
+    indptr = np.searchsorted(distinct, np.arange(len(items) + 1, dtype=np.int64) * n_items)
+    return indptr.astype(np.int64), (distinct % n_items).astype(np.int32)
 
 
 def _held_by(
-    offsets: Int64, items: Int32, target_offsets: Int64, targets: Int32, n_items: int
+    indptr: Int64, items: Int32, target_indptr: Int64, targets: Int32, n_items: int
 ) -> npt.NDArray[np.bool_]:
     """bool [entries]: whether each item is among its user's targets."""
-    cells = _cells(offsets, items, n_items)
-    return np.isin(cells, _cells(target_offsets, targets, n_items))
+    cells = _cells(indptr, items, n_items)
+    return np.isin(cells, _cells(target_indptr, targets, n_items))
 
 
-def _cells(offsets: Int64, items: Int32, n_items: int) -> Int64:
-    users = np.repeat(np.arange(len(offsets) - 1, dtype=np.int64), np.diff(offsets))
+def _cells(indptr: Int64, items: Int32, n_items: int) -> Int64:
+    users = np.repeat(np.arange(len(indptr) - 1, dtype=np.int64), np.diff(indptr))
     return users * n_items + items
 
 
@@ -128,13 +129,13 @@ def _assemble_candidates(
     table: pa.Table, members: list[str], item_counts: Int64
 ) -> tuple[Candidates, dict[str, float]]:
     lengths = pc.list_value_length(table.column("relevant")).to_numpy()
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    indptr = indptr_of(lengths)
     relevant = pc.list_flatten(table.column("relevant")).to_numpy(zero_copy_only=False)
     items = pc.list_flatten(table.column(c.ITEM_INDICES)).to_numpy()
     scores = pc.list_flatten(table.column(c.SCORES)).to_numpy().reshape(-1, len(members))
     deviations = _deviations(pc.list_flatten(table.column("moments")).to_numpy(), len(members))
     candidates = Candidates(
-        offsets,
+        indptr,
         np.ascontiguousarray(scores.T) / deviations.astype(np.float32)[:, None],
         relevant,
         table.column("relevant_count").to_numpy(),
@@ -145,7 +146,7 @@ def _assemble_candidates(
 
 
 def _deviations(moments: Float64, members: int) -> Float64:
-    """float64 [members] from mean and mean square of each user; 1 where all scores are equal."""
+    """float64 [members], from each user's mean and mean square; 1 where all scores are equal."""
     mean, square = moments.reshape(-1, members, 2).mean(axis=0).T
     variance = np.maximum(square - mean**2, 0.0)
     return np.where(variance > 0.0, np.sqrt(variance), 1.0)

@@ -17,7 +17,7 @@ from m6rec.spark.arrow_rows import list_array_from_matrix
 from m6rec.spark.shipping import Shipped, ship
 from m6rec.stages.ranking.lists import blocks
 
-USERS_PER_BLOCK = 512
+_USERS_PER_BLOCK = 512
 _USER_SCHEMA = "user_index long, embedding array<float>, interaction_count long"
 
 
@@ -55,7 +55,7 @@ def _embed_partition(
     batches: Iterator[pa.RecordBatch], shipped: Shipped
 ) -> Iterator[pa.RecordBatch]:
     encoders = shipped.load()
-    for block, _ in blocks(batches, USERS_PER_BLOCK):
+    for block, _ in blocks(batches, _USERS_PER_BLOCK):
         vectors = np.hstack([encoder.encode(block) for encoder in encoders]).astype(np.float32)
         yield pa.RecordBatch.from_arrays(
             [

@@ -1,8 +1,8 @@
-"""Top-N lists: item-side arrays are shipped to the executors, user rows stay where they are.
+"""Make top-N lists: item-side arrays are shipped to the executors, user rows stay in place.
 
-Each batch of users is represented once by every member; every ranker is a weighted sum of members,
-whose scores are made block by block where the best N are selected, with seen items and rules
-masked.
+Every member represents each batch of users once. A ranker is a blend, a weighted sum of members.
+Its scores are computed block by block where the best N are selected; seen items and what rules
+exclude are masked.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,18 +17,18 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from m6rec import columns as c
-from m6rec.kernels.arrays.rows import Float32, Int32, Int64
+from m6rec.kernels.arrays.rows import Float32, Int32, Int64, indptr_of
 from m6rec.kernels.ranking.blending import Blend
 from m6rec.kernels.ranking.members import Member, UserBlock
 from m6rec.kernels.ranking.scoring import (
-    Hidden,
-    Ranker,
-    hidden_items,
-    make_ranker,
-    ranker_top_n,
+    Masked,
+    PreparedBlend,
+    blend_top_n,
+    masked_for_users,
+    prepare_blend,
     represent,
 )
-from m6rec.schemas import LISTS
+from m6rec.schemas import LISTS_TABLE
 from m6rec.spark.arrow_rows import (
     batches_of,
     list_array,
@@ -39,9 +39,9 @@ from m6rec.spark.arrow_rows import (
 )
 from m6rec.spark.shipping import Shipped, ship
 
-# Bounds what a worker holds of users: their vectors, terms and lists.
+# Bounds the vectors, terms and lists of users that a worker holds at once.
 USERS_PER_BLOCK = 4096
-RULE_INDICES = "rule_indices"
+EXCLUDED_BY_RULE = "excluded_by_rule"
 
 
 @dataclass(frozen=True)
@@ -50,17 +50,17 @@ class Scoring:
 
     Attributes:
         members: the members, by name.
-        rankers: the rankers.
+        blends: the rankers, prepared.
         item_counts: int64 [items]: interactions of each item in the fit.
-        forbidden: bool [items]: items that no list may hold.
-        mask_seen: whether a user's own items are left out.
+        masked_items: bool [items]: items that no list may hold.
+        mask_seen: whether the user's own items are masked as well.
         n: length of the lists.
     """
 
     members: dict[str, Member]
-    rankers: tuple[Ranker, ...]
+    blends: tuple[PreparedBlend, ...]
     item_counts: Int64
-    forbidden: npt.NDArray[np.bool_]
+    masked_items: npt.NDArray[np.bool_]
     mask_seen: bool
     n: int
 
@@ -69,15 +69,15 @@ def make_scoring(
     members: Mapping[str, Member],
     blends: tuple[Blend, ...],
     item_counts: Int64,
-    forbidden: npt.NDArray[np.bool_],
+    masked_items: npt.NDArray[np.bool_],
     mask_seen: bool,
     n: int,
 ) -> Scoring:
-    """The blends made ready, with the members that they need."""
+    """Prepare the blends, and keep only the members that they need. Arguments as in `Scoring`."""
     needed = sorted({name for blend in blends for name in blend.coefficients()})
-    rankers = tuple(make_ranker(blend, members, item_counts) for blend in blends)
+    prepared = tuple(prepare_blend(blend, members, item_counts) for blend in blends)
     kept = {name: members[name] for name in needed}
-    return Scoring(kept, rankers, item_counts, forbidden, mask_seen, n)
+    return Scoring(kept, prepared, item_counts, masked_items, mask_seen, n)
 
 
 def user_inputs(
@@ -86,13 +86,13 @@ def user_inputs(
     given: dict[str, DataFrame],
     excluded_pairs: DataFrame | None,
 ) -> DataFrame:
-    """The rows that ranking reads: a user's row, features, given vectors and exclusions.
+    """Join what ranking reads of each user: row, features, given vectors and excluded items.
 
     Args:
         matrix: columns of `user_item_matrix` for one fit.
         user_features: columns user_index, features, content; None gives empty ones.
-        given: member name to columns user_index, factor.
-        excluded_pairs: columns user_index, item_index; may be None.
+        given: columns user_index, factor by member name.
+        excluded_pairs: columns user_index, item_index; None excludes none.
     """
     rows = matrix.select(c.USER_INDEX, c.ITEM_INDICES, c.WEIGHTS, c.TIMES, c.EXCLUDED_INDICES)
     if user_features is None:
@@ -105,24 +105,24 @@ def user_inputs(
         renamed = vectors.select(c.USER_INDEX, F.col(c.FACTOR).alias(_given_column(name)))
         rows = rows.join(renamed, c.USER_INDEX, how="left")
     if excluded_pairs is None:
-        return rows.withColumn(RULE_INDICES, F.array().cast("array<int>"))
+        return rows.withColumn(EXCLUDED_BY_RULE, F.array().cast("array<int>"))
     rules = excluded_pairs.groupBy(c.USER_INDEX).agg(
-        F.collect_set(F.col(c.ITEM_INDEX).cast("int")).alias(RULE_INDICES)
+        F.collect_set(F.col(c.ITEM_INDEX).cast("int")).alias(EXCLUDED_BY_RULE)
     )
     return rows.join(rules, c.USER_INDEX, how="left").withColumn(
-        RULE_INDICES, F.coalesce(RULE_INDICES, F.array().cast("array<int>"))
+        EXCLUDED_BY_RULE, F.coalesce(EXCLUDED_BY_RULE, F.array().cast("array<int>"))
     )
 
 
 def rank(users: DataFrame, scoring: Scoring) -> DataFrame:
-    """The lists of every ranker for every user: columns of table `lists` without run_id and fit."""
-    schema = T.StructType([f for f in LISTS.schema.fields if f.name not in (c.RUN_ID, c.FIT)])
+    """The lists of every blend for every user: columns of table `lists` without run_id and fit."""
+    schema = T.StructType([f for f in LISTS_TABLE.schema.fields if f.name not in (c.RUN_ID, c.FIT)])
     shipped = ship(users.sparkSession, scoring)
     return spread(users).mapInArrow(partial(_rank_partition, shipped=shipped), schema)
 
 
 def spread(users: DataFrame) -> DataFrame:
-    """The users in equal shares: scoring costs the same a user, whatever files they came from."""
+    """Spread the users evenly over tasks, because scoring costs the same for each of them."""
     tasks = 2 * users.sparkSession.sparkContext.defaultParallelism
     return users.repartition(tasks, c.USER_INDEX)
 
@@ -134,7 +134,7 @@ def _given_column(name: str) -> str:
 def blocks(
     batches: Iterator[pa.RecordBatch], size: int
 ) -> Iterator[tuple[UserBlock, pa.RecordBatch]]:
-    """Blocks of at most `size` users of `user_inputs`, with the batch that each came from."""
+    """Blocks of at most `size` users of `user_inputs`, each with its part of the batch."""
     for batch in batches:
         for start, stop in batches_of(batch.num_rows, size):
             part = batch.slice(start, stop - start)
@@ -156,7 +156,7 @@ def blocks(
 
 
 def _vectors(batch: pa.RecordBatch, name: str) -> Float32:
-    """A vector column as a matrix; a user whom the table does not hold gets zeros."""
+    """A vector column as float32 [n, k]; a user without a vector gets zeros."""
     column = batch.column(name)
     if column.null_count == 0:
         return matrix_column(batch, name)
@@ -168,12 +168,13 @@ def _vectors(batch: pa.RecordBatch, name: str) -> Float32:
     return vectors
 
 
-def hidden_of_batch(batch: pa.RecordBatch, scoring: Scoring) -> Hidden:
-    names = [RULE_INDICES]
+def masked_of_batch(batch: pa.RecordBatch, scoring: Scoring) -> Masked:
+    """What is masked for each user of a batch of `user_inputs`."""
+    names = [EXCLUDED_BY_RULE]
     if scoring.mask_seen:
         names += [c.ITEM_INDICES, c.EXCLUDED_INDICES]
     lists = [list_column(batch, name) for name in names]
-    return hidden_items(lists, batch.num_rows, scoring.forbidden)
+    return masked_for_users(lists, batch.num_rows, scoring.masked_items)
 
 
 def _rank_partition(
@@ -182,23 +183,23 @@ def _rank_partition(
     scoring: Scoring = shipped.load()
     for block, batch in blocks(batches, USERS_PER_BLOCK):
         users = represent(scoring.members, block)
-        hidden = hidden_of_batch(batch, scoring)
-        for ranker in scoring.rankers:
-            found = ranker_top_n(ranker, users, hidden, scoring.n)
-            offsets, items, values = listed_entries(*found)
+        masked = masked_of_batch(batch, scoring)
+        for prepared in scoring.blends:
+            found = blend_top_n(prepared, users, masked, scoring.n)
+            indptr, items, values = listed_entries(*found)
             yield pa.RecordBatch.from_arrays(
                 [
-                    pa.repeat(ranker.blend.name, len(block.rows)),
+                    pa.repeat(prepared.blend.name, len(block.rows)),
                     pa.array(block.rows.user_index),
-                    list_array(offsets, items),
-                    list_array(offsets, values),
+                    list_array(indptr, items),
+                    list_array(indptr, values),
                 ],
                 names=[c.MODEL, c.USER_INDEX, c.ITEM_INDICES, c.SCORES],
             )
 
 
 def listed_entries(items: Int32, values: Float32) -> tuple[Int64, Int32, Float32]:
-    """The lists without their padding: offsets int64 [n + 1], items and scores."""
+    """The lists without padding: indptr int64 [n + 1], items int32 and scores float32."""
     listed = items >= 0
-    offsets = np.concatenate([[0], np.cumsum(listed.sum(axis=1))]).astype(np.int64)
-    return offsets, items[listed], values[listed]
+    indptr = indptr_of(listed.sum(axis=1))
+    return indptr, items[listed], values[listed]

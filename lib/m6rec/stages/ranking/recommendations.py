@@ -1,4 +1,4 @@
-"""The published lists: explained, with titles and reasons."""
+"""Make the published lists: the best items of every user with titles, parts and reasons."""
 
 import datetime
 from collections.abc import Iterator
@@ -19,10 +19,10 @@ from m6rec.kernels.arrays.rows import Float32
 from m6rec.kernels.arrays.strings import Strings
 from m6rec.kernels.neighbours.item_neighbours import ItemWeights
 from m6rec.kernels.ranking.explanation import (
-    ATTRIBUTE,
-    HISTORY,
+    ATTRIBUTE_REASON,
+    HISTORY_REASON,
     KINDS,
-    POPULAR,
+    POPULAR_REASON,
     POPULAR_WITH_ALL,
     TASTE_OF_ALL,
     ItemAttributes,
@@ -30,32 +30,32 @@ from m6rec.kernels.ranking.explanation import (
     explain,
 )
 from m6rec.kernels.ranking.scoring import (
+    blend_top_n,
     part_scores,
-    ranker_top_n,
     represent,
 )
-from m6rec.schemas import RECOMMENDATIONS
+from m6rec.schemas import RECOMMENDATIONS_TABLE
 from m6rec.spark.shipping import Shipped, ship
 from m6rec.stages.ranking.lists import (
     USERS_PER_BLOCK,
     Scoring,
     blocks,
-    hidden_of_batch,
     listed_entries,
+    masked_of_batch,
     spread,
 )
 
 
 @dataclass(frozen=True)
 class Explaining:
-    """What a published list needs beside its scores.
+    """What published lists show beside their scores.
 
     Attributes:
-        item_weights: item-item weights that tell which history items speak for an item.
+        item_weights: item-item weights, which tell how much each history item speaks for an item.
         attributes: the items' attributes.
-        attribute_names, item_ids, titles: words for the indices.
-        reasons: at most so many reasons an item.
-        generated_at: time of the run.
+        attribute_names, item_ids, titles: the words for attribute and item indices.
+        reasons: how many reasons an item gets at most.
+        generated_at: the time of the run.
     """
 
     item_weights: ItemWeights
@@ -70,19 +70,21 @@ class Explaining:
 def recommend(
     users: DataFrame, user_ids: DataFrame, scoring: Scoring, explaining: Explaining
 ) -> DataFrame:
-    """Explained lists of the first ranker: columns of table `recommendations` without run_id.
+    """Explained lists of the first blend: columns of table `recommendations` without run_id.
 
     Args:
         users: as `user_inputs` gives them.
         user_ids: columns user_index, user_id.
+        scoring: its first blend is published.
+        explaining: words, attributes and weights for the reasons.
     """
-    # What is the same in all rows need not come from Python.
+    # Columns that have one value in all rows need not pass through Python.
     constants = {
-        c.MODEL: F.lit(scoring.rankers[0].blend.name),
+        c.MODEL: F.lit(scoring.blends[0].blend.name),
         c.GENERATED_AT: F.lit(explaining.generated_at),
     }
     apart = {c.RUN_ID, *constants}
-    schema = T.StructType([f for f in RECOMMENDATIONS.schema.fields if f.name not in apart])
+    schema = T.StructType([f for f in RECOMMENDATIONS_TABLE.schema.fields if f.name not in apart])
     shipped = ship(users.sparkSession, (scoring, explaining))
     named = users.join(user_ids, c.USER_INDEX, how="inner")
     lists = spread(named).mapInArrow(partial(_recommend_partition, shipped=shipped), schema)
@@ -93,24 +95,24 @@ def _recommend_partition(
     batches: Iterator[pa.RecordBatch], shipped: Shipped
 ) -> Iterator[pa.RecordBatch]:
     scoring, explaining = shipped.load()
-    ranker = scoring.rankers[0]
+    prepared = scoring.blends[0]
     words = _Words.of(explaining)
     for block, batch in blocks(batches, USERS_PER_BLOCK):
         users = represent(scoring.members, block)
-        found = ranker_top_n(ranker, users, hidden_of_batch(batch, scoring), scoring.n)
-        offsets, items, values = listed_entries(*found)
-        parts = part_scores(ranker, users, offsets, items)
+        found = blend_top_n(prepared, users, masked_of_batch(batch, scoring), scoring.n)
+        indptr, items, values = listed_entries(*found)
+        parts = part_scores(prepared, users, indptr, items)
         reasons = explain(
             explaining.item_weights,
             explaining.attributes,
             block.rows,
-            offsets,
+            indptr,
             items,
             explaining.reasons,
         )
-        lengths = np.diff(offsets)
+        lengths = np.diff(indptr)
         listed_users = np.repeat(np.arange(len(lengths)), lengths)
-        ranks = np.arange(len(items)) - np.repeat(offsets[:-1], lengths) + 1
+        ranks = np.arange(len(items)) - np.repeat(indptr[:-1], lengths) + 1
         yield pa.RecordBatch.from_arrays(
             [
                 batch.column(c.USER_ID).take(pa.array(listed_users)),
@@ -130,9 +132,10 @@ class _Words:
     """The words of published lists as Arrow columns.
 
     Attributes:
-        item_ids, titles: by item index; an item without a title has null.
-        values: what a reason may name: the items' titles or ids, the attributes, then the two
-            phrases of reasons that name nothing.
+        item_ids, titles: by item index; the title is null where an item has none.
+        values: what a reason may name: first each item's title or id, then the attributes, then
+            the two phrases for reasons that name nothing.
+        attributes_from: the place in `values` of the first attribute.
     """
 
     item_ids: pa.Array
@@ -168,7 +171,7 @@ def _reasons_column(reasons: Reasons, words: _Words) -> pa.Array:
     kinds = np.array(KINDS)[reasons.kinds]
     phrases_from = len(words.values) - 2
     places: npt.NDArray[Any] = np.select(
-        [kinds == HISTORY, kinds == ATTRIBUTE, kinds == POPULAR],
+        [kinds == HISTORY_REASON, kinds == ATTRIBUTE_REASON, kinds == POPULAR_REASON],
         [reasons.indices, words.attributes_from + reasons.indices, phrases_from],
         phrases_from + 1,
     )
@@ -180,4 +183,4 @@ def _reasons_column(reasons: Reasons, words: _Words) -> pa.Array:
         ],
         names=["kind", "value", "share"],
     )
-    return pa.ListArray.from_arrays(pa.array(reasons.offsets.astype(np.int32)), struct)
+    return pa.ListArray.from_arrays(pa.array(reasons.indptr.astype(np.int32)), struct)

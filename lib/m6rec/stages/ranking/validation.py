@@ -1,138 +1,33 @@
-"""A sample of validation users, and how well members and towers rank for them."""
-
-from dataclasses import dataclass
+"""Validation users from tables: a bounded sample is collected, with what members know of it."""
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from m6rec import columns as c
-from m6rec.errors import DataError
-from m6rec.kernels.arrays.rows import Int32, Int64, Rows
-from m6rec.kernels.evaluation.metrics import hit_matrix, ndcg
-from m6rec.kernels.ranking.blending import Blend
-from m6rec.kernels.ranking.members import Member, UserBlock
-from m6rec.kernels.ranking.scoring import hidden_items, make_ranker, ranker_top_n, represent
-from m6rec.spark.arrow_rows import (
-    ROW_COLUMNS,
-    list_column,
-    matrix_column,
-    recency_column,
-    rows_from_batch,
-)
-from m6rec.stages.training.tower_rows import feature_width, join_features
-from m6rec.towers.validation import ValidationSample
+from m6rec.kernels.ranking.validation import ValidationUsers
+from m6rec.spark.arrow_rows import list_column
+from m6rec.stages.ranking.lists import blocks
 
 _TARGETS = "targets"
 
 
-@dataclass(frozen=True)
-class ValidationUsers:
-    """Users with held-out items.
-
-    Attributes:
-        rows: their training rows.
-        recency: float32 [entries of rows]; how many of the user's interactions came later.
-        target_offsets: int64 [n + 1] into targets.
-        targets: int32; the held-out items.
-        forbidden: bool [items]; in no list.
-    """
-
-    rows: Rows
-    recency: npt.NDArray[np.float32]
-    target_offsets: Int64
-    targets: Int32
-    forbidden: npt.NDArray[np.bool_]
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def ndcg(self, member: Member, k: int) -> float:
-        """Mean NDCG@k of the member's lists, without items that the user has."""
-        n = len(self)
-        nothing = np.zeros((n, 0), np.float32)
-        block = UserBlock(self.rows, nothing, nothing, {}, self.recency)
-        blend = Blend(member.name, (member.name,), (1.0,), (1.0,))
-        members = {member.name: member}
-        counts = np.zeros(len(self.forbidden), np.int64)
-        hidden = hidden_items([(self.rows.offsets, self.rows.item_indices)], n, self.forbidden)
-        ranker = make_ranker(blend, members, counts)
-        ranked, _ = ranker_top_n(ranker, represent(members, block), hidden, k)
-        hits = hit_matrix(ranked, self.target_offsets, self.targets)
-        return float(ndcg(hits, np.diff(self.target_offsets), k).mean())
-
-
 def collect_validation_users(
-    matrix: DataFrame, targets: DataFrame, forbidden: npt.NDArray[np.bool_]
+    users: DataFrame, targets: DataFrame, masked_items: npt.NDArray[np.bool_]
 ) -> ValidationUsers | None:
     """The users of `targets` with their rows; None where there are none.
 
     Args:
-        matrix: columns of `user_item_matrix` for one fit.
+        users: rows as `lists.user_inputs` gives them.
         targets: user_index, item_indices (held out); few enough to be collected.
-        forbidden: bool [items].
+        masked_items: bool [items]; items that no list may hold.
     """
     held_out = targets.select(c.USER_INDEX, F.col(c.ITEM_INDICES).alias(_TARGETS))
-    columns = (c.USER_INDEX, c.ITEM_INDICES, c.WEIGHTS, c.TIMES)
-    table = matrix.select(*columns).join(held_out, c.USER_INDEX).orderBy(c.USER_INDEX).toArrow()
+    table = users.join(held_out, c.USER_INDEX).orderBy(c.USER_INDEX).toArrow()
     if table.num_rows == 0:
         return None
-    batch = table.combine_chunks().to_batches()[0]
-    offsets, items = list_column(batch, _TARGETS)
-    return ValidationUsers(
-        rows_from_batch(batch),
-        recency_column(batch),
-        offsets,
-        items.astype(np.int32, copy=False),
-        forbidden,
-    )
-
-
-_TARGETS = "targets"
-
-
-def validation_sample(
-    matrix: DataFrame,
-    targets: DataFrame,
-    user_features: DataFrame | None,
-    maximum_users: int,
-    seed: int,
-) -> ValidationSample:
-    """Collect at most `maximum_users` users with held-out items, chosen by a hash.
-
-    Args:
-        matrix: user_index, item_indices, weights of the selection fit.
-        targets: user_index, item_indices (held out).
-        user_features: user_index, features; None where the towers have none.
-        maximum_users: bound of what is collected.
-        seed: of the choice.
-    """
-    order = F.xxhash64(F.col(c.USER_INDEX), F.lit(seed))
-    chosen = targets.orderBy(order, c.USER_INDEX).limit(maximum_users)
-    held_out = chosen.select(c.USER_INDEX, F.col(c.ITEM_INDICES).alias(_TARGETS))
-    frame = held_out.join(matrix.select(*ROW_COLUMNS), c.USER_INDEX)
-    width = 0
-    if user_features is not None:
-        width = feature_width(user_features)
-        frame = join_features(frame, user_features, width)
-    table = frame.orderBy(c.USER_INDEX).toArrow().combine_chunks()
-    if table.num_rows == 0:
-        raise DataError(
-            "no user has a held-out item in fold validation, so no epoch can be chosen; give a"
-            " larger split.validation_share"
-        )
-    batch = table.to_batches()[0]
-    features = matrix_column(batch, c.FEATURES) if width else None
-    return ValidationSample(rows_from_batch(batch), _target_rows(batch), features)
-
-
-def _target_rows(batch: pa.RecordBatch) -> Rows:
-    offsets, items = list_column(batch, _TARGETS)
-    return Rows(
-        batch.column(c.USER_INDEX).to_numpy().astype(np.int64),
-        offsets,
-        items.astype(np.int32),
-        np.ones(len(items), dtype=np.float32),
-    )
+    batches = table.combine_chunks().to_batches()
+    block, batch = next(blocks(iter(batches), table.num_rows))
+    indptr, items = list_column(batch, _TARGETS)
+    return ValidationUsers(block, indptr, items.astype(np.int32, copy=False), masked_items)

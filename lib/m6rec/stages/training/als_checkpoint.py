@@ -1,8 +1,6 @@
 """The checkpoint of ALS: item factors after some iterations, in one file of any file system."""
 
-import hashlib
 import io
-import json
 import os
 from pathlib import Path
 
@@ -11,6 +9,7 @@ import pyarrow.fs as pafs
 
 from m6rec.config.models import AlsConfig
 from m6rec.errors import ArtifactError
+from m6rec.fingerprints import fingerprint_of
 from m6rec.kernels.arrays.communicator import Communicator, all_sum
 from m6rec.kernels.arrays.rows import Float32, Rows
 
@@ -26,7 +25,7 @@ def checkpoint_fingerprint(
     )
     communicator.all_reduce(sums)
     parts = [n_items, config.model_dump(mode="json"), seed, sums.tolist()]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    return fingerprint_of(parts)
 
 
 def resume_from_checkpoint(

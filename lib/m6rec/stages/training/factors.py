@@ -16,12 +16,12 @@ from pyspark.sql import types as T
 from m6rec import columns as c
 from m6rec.config.models import AlsConfig, SvdConfig
 from m6rec.kernels.arrays.communicator import Communicator
-from m6rec.kernels.arrays.rows import Rows
+from m6rec.kernels.arrays.rows import Rows, indptr_of
 from m6rec.kernels.arrays.sparse_products import count_items
-from m6rec.kernels.factors.als import train_als as train_als_on_rows
+from m6rec.kernels.factors.als import alternating_least_squares
 from m6rec.kernels.factors.projection import ATTRIBUTE_WEIGHT, FactorModel
 from m6rec.kernels.factors.svd import randomized_svd, svd_factor_model
-from m6rec.kernels.neighbours.item_neighbours import largest_in_rows, offsets_of
+from m6rec.kernels.neighbours.item_neighbours import largest_in_rows
 from m6rec.spark.arrow_rows import ROW_COLUMNS, list_array
 from m6rec.spark.barrier import run_program
 from m6rec.spark.shipping import HANDED_OVER, collect_value, hand_over
@@ -118,7 +118,7 @@ def attribute_rows(spark: SparkSession, terms: sp.csr_matrix, weight: float) -> 
 def _heaviest_terms(terms: sp.csr_matrix) -> sp.csr_matrix:
     """Each item's heaviest terms, so that long texts do not outgrow the interactions."""
     kept, counts = largest_in_rows(terms.indptr, terms.data, _TERMS_OF_ITEM)
-    parts = (terms.data[kept], terms.indices[kept], offsets_of(counts))
+    parts = (terms.data[kept], terms.indices[kept], indptr_of(counts))
     return sp.csr_matrix(parts, shape=terms.shape)
 
 
@@ -140,14 +140,14 @@ def _als_program(
     checkpoint_path: str | None,
 ) -> Iterator[pa.RecordBatch]:
     if checkpoint_path is None:
-        model = train_als_on_rows(rows, n_items, config, seed, communicator)
+        model = alternating_least_squares(rows, n_items, config, seed, communicator)
     else:
         fingerprint = checkpoint_fingerprint(rows, n_items, config, seed, communicator)
         start = resume_from_checkpoint(
             checkpoint_path, fingerprint, (n_items, config.rank), communicator
         )
         write = partial(write_checkpoint, checkpoint_path, fingerprint)
-        model = train_als_on_rows(rows, n_items, config, seed, communicator, write, start)
+        model = alternating_least_squares(rows, n_items, config, seed, communicator, write, start)
     # Terms are no users.
     counts = count_items(rows.slice(int(np.searchsorted(rows.user_index, 0)), len(rows)), n_items)
     communicator.all_reduce(counts)

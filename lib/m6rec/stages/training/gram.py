@@ -27,7 +27,6 @@ from m6rec.stages.training.pieces import (
     collect_pieces,
     pack_pieces,
     packed_pieces,
-    select_rows,
     task_count,
     unpack_pieces,
 )
@@ -212,9 +211,9 @@ def _send_partition(
             touching = np.unique(row_of_entry[block_of_entry == block])
             if not len(touching):
                 continue
-            part = select_rows(rows, touching)
+            part = rows.take(touching)
             packed = pack_pieces(
-                Pieces(part.user_index, part.offsets, part.item_indices, part.weights)
+                Pieces(part.user_index, part.indptr, part.item_indices, part.weights)
             )
             yield pa.RecordBatch.from_arrays(
                 [pa.array([key], pa.int64()), pa.array([block], pa.int32()), *packed.columns],
@@ -248,7 +247,7 @@ def _add_partition(
         for row, block in enumerate(blocks):
             pieces = unpack_pieces(batch, row)
             waiting.setdefault(block, []).append(
-                Rows(pieces.keys, pieces.offsets, pieces.indices, pieces.values)
+                Rows(pieces.keys, pieces.indptr, pieces.indices, pieces.values)
             )
             if sum(rows.entries for rows in waiting[block]) > ROWS_AT_ONCE:
                 add(block)

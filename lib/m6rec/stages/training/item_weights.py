@@ -11,17 +11,13 @@ from pyspark.sql import types as T
 
 from m6rec import columns as c
 from m6rec.errors import DataError
-from m6rec.kernels.arrays.rows import Int64, Rows
-from m6rec.kernels.neighbours.item_neighbours import (
-    ItemWeights,
-    offsets_of,
-)
+from m6rec.kernels.arrays.rows import Int64, entries_of_rows, indptr_of
+from m6rec.kernels.neighbours.item_neighbours import ItemWeights
 from m6rec.spark.arrow_rows import list_array, rows_from_batches
 from m6rec.spark.shipping import Shipped, ship
 from m6rec.stages.training.pieces import (
     COST_PER_TASK,
     Pieces,
-    select_rows,
     sorted_by_key,
     task_count,
 )
@@ -60,7 +56,7 @@ def item_weights_from_frame(frame: DataFrame, n_items: int) -> ItemWeights:
         c.WEIGHTS,
     )
     found = rows_from_batches(rows.toArrow().to_batches())
-    pieces = Pieces(found.user_index, found.offsets, found.item_indices, found.weights)
+    pieces = Pieces(found.user_index, found.indptr, found.item_indices, found.weights)
     return item_weights_of_pieces(pieces, n_items)
 
 
@@ -68,7 +64,7 @@ def _weights_partition(
     batches: Iterable[pa.RecordBatch], shipped: Shipped, method: str
 ) -> Iterator[pa.RecordBatch]:
     weights: ItemWeights = shipped.load()
-    filled = np.flatnonzero(np.diff(weights.offsets))
+    filled = np.flatnonzero(np.diff(weights.indptr))
     for batch in batches:
         numbers = zip(
             batch.column("id").to_pylist(), batch.column("tasks").to_pylist(), strict=True
@@ -79,16 +75,13 @@ def _weights_partition(
 
 
 def _weights_batch(weights: ItemWeights, items: Int64, method: str) -> pa.RecordBatch:
-    rows = Rows(
-        np.arange(len(weights)), weights.offsets, weights.neighbour_indices, weights.weights
-    )
-    part = select_rows(rows, items)
+    indptr, entries = entries_of_rows(weights.indptr, items)
     return pa.RecordBatch.from_arrays(
         [
             pa.array([method] * len(items), pa.string()),
-            pa.array(part.user_index),
-            list_array(part.offsets, part.item_indices),
-            list_array(part.offsets, part.weights),
+            pa.array(items),
+            list_array(indptr, weights.neighbour_indices[entries]),
+            list_array(indptr, weights.weights[entries]),
         ],
         names=[c.METHOD, c.ITEM_INDEX, c.NEIGHBOUR_INDICES, c.WEIGHTS],
     )
@@ -104,5 +97,5 @@ def item_weights_of_pieces(pieces: Pieces, n_items: int) -> ItemWeights:
             f" {n_items} once at most; select one run, fit and method of item_neighbours"
         )
     counts = np.zeros(n_items, np.int64)
-    counts[keys] = np.diff(ordered.offsets)
-    return ItemWeights(offsets_of(counts), ordered.indices, ordered.values)
+    counts[keys] = np.diff(ordered.indptr)
+    return ItemWeights(indptr_of(counts), ordered.indices, ordered.values)

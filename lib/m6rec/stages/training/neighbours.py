@@ -12,7 +12,8 @@ so many items have fewer than the ridge's candidates each. A user's row is cut t
 `maximum_history` interactions, so that no user costs the square of an unbounded number.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -41,9 +42,10 @@ from m6rec.kernels.neighbours.ridge import (
     solve_targets,
     uses_all_candidates,
 )
-from m6rec.kernels.neighbours.user_neighbours import Candidates
+from m6rec.kernels.neighbours.user_neighbours import CandidateUsers
 from m6rec.spark.arrow_rows import ROW_COLUMNS, rows_from_batch
 from m6rec.spark.shipping import Shipped, ship
+from m6rec.stages.pairs.matrix import sample_users
 from m6rec.stages.training.gram import MatrixStatistics, gram_pieces, matrix_statistics
 from m6rec.stages.training.item_weights import item_weights_of_pieces
 from m6rec.stages.training.pieces import (
@@ -122,7 +124,7 @@ def train_ridge(
         prune,
     )
     rows = item_weights_of_pieces(pieces, n_items)
-    gram = Gram(rows.offsets, rows.neighbour_indices, rows.weights, degrees)
+    gram = Gram(rows.indptr, rows.neighbour_indices, rows.weights, degrees)
     kept = settings.kept or kept_entries(n_items)
     if everything:
         return prune_rows(solve_all(gram, penalty, settings.item_exponent), kept)
@@ -164,21 +166,68 @@ def train_content_neighbours(
     return transpose(item_weights_of_pieces(collect_pieces(solved), n_items))
 
 
-def candidate_users(matrix: DataFrame, config: NeighboursConfig, seed: int) -> Candidates:
+def candidate_users(matrix: DataFrame, config: NeighboursConfig, seed: int) -> CandidateUsers:
     """At most `maximum_candidate_users` users with history, by smallest seeded hash; collected.
 
     Args:
         matrix: user_index, item_indices, weights of one fit.
     """
-    chosen = (
-        matrix.where(F.size(c.ITEM_INDICES) > 0)
-        .select(*ROW_COLUMNS)
-        .orderBy(F.xxhash64(F.col(c.USER_INDEX), F.lit(seed)), F.col(c.USER_INDEX))
-        .limit(config.maximum_candidate_users)
-    )
+    with_history = matrix.where(F.size(c.ITEM_INDICES) > 0).select(*ROW_COLUMNS)
+    chosen = sample_users(with_history, config.maximum_candidate_users, seed, second_draw=True)
     pack = partial(_pack_rows_partition, maximum_history=config.maximum_history)
     pieces = sorted_by_key(collect_pieces(chosen.mapInArrow(pack, PACKED_SCHEMA)))
-    return Candidates(Rows(pieces.keys, pieces.offsets, pieces.indices, pieces.values))
+    return CandidateUsers(Rows(pieces.keys, pieces.indptr, pieces.indices, pieces.values))
+
+
+@dataclass(frozen=True)
+class NeighbourInputs:
+    """What item-item weights of a fit are trained on.
+
+    Attributes:
+        matrix: user_index, item_indices, weights.
+        n_items: M.
+        statistics: what `matrix_statistics` says of the matrix.
+        config: of the neighbours.
+        seed: of samples.
+        terms: float32 [M, V]; the items' terms, or None where items have no attributes.
+        vectors: float32 [M, c]; the items' content vectors, or None likewise.
+    """
+
+    matrix: DataFrame
+    n_items: int
+    statistics: MatrixStatistics
+    config: NeighboursConfig
+    seed: int
+    terms: sp.csr_matrix | None
+    vectors: Float32 | None
+
+
+def _item_neighbours_of(inputs: NeighbourInputs) -> ItemWeights:
+    return train_item_neighbours(inputs.matrix, inputs.n_items, inputs.config, inputs.statistics)
+
+
+def _ridge_of(inputs: NeighbourInputs) -> ItemWeights:
+    return train_ridge(inputs.matrix, inputs.n_items, inputs.config, inputs.statistics)
+
+
+def _content_neighbours_of(inputs: NeighbourInputs) -> ItemWeights:
+    assert inputs.terms is not None and inputs.vectors is not None
+    return train_content_neighbours(
+        inputs.matrix.sparkSession,
+        inputs.terms,
+        inputs.vectors,
+        inputs.statistics.counts,
+        inputs.config.content,
+        inputs.seed,
+    )
+
+
+# By the name of the model in `rankers.py` and in table `item_neighbours`.
+NEIGHBOUR_TRAINERS: Mapping[str, Callable[[NeighbourInputs], ItemWeights]] = {
+    "item_neighbours": _item_neighbours_of,
+    "ridge": _ridge_of,
+    "content_neighbours": _content_neighbours_of,
+}
 
 
 def gram_entries(n_items: int, candidates: int) -> int:
@@ -198,9 +247,7 @@ def _similar_pieces(
     block: GramBlock, degrees: Float64, unit: float, neighbours: int, item_exponent: float
 ) -> Pieces:
     rows = similar_items(block, degrees, unit, neighbours, item_exponent)
-    return Pieces(
-        block.targets.astype(np.int64), rows.offsets, rows.neighbour_indices, rows.weights
-    )
+    return Pieces(block.targets.astype(np.int64), rows.indptr, rows.neighbour_indices, rows.weights)
 
 
 def _pruned_gram_pieces(
@@ -258,7 +305,7 @@ def _targets_of(batches: Iterable[pa.RecordBatch], n_items: int) -> Iterator[Int
 
 def _packed_weights(targets: Int32, solved: ItemWeights) -> Iterator[pa.RecordBatch]:
     yield from packed_pieces(
-        Pieces(targets.astype(np.int64), solved.offsets, solved.neighbour_indices, solved.weights)
+        Pieces(targets.astype(np.int64), solved.indptr, solved.neighbour_indices, solved.weights)
     )
 
 
@@ -268,5 +315,5 @@ def _pack_rows_partition(
     for batch in batches:
         rows = sample_long_rows(rows_from_batch(batch), maximum_history)
         yield from packed_pieces(
-            Pieces(rows.user_index, rows.offsets, rows.item_indices, rows.weights)
+            Pieces(rows.user_index, rows.indptr, rows.item_indices, rows.weights)
         )

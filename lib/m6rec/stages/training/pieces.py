@@ -10,14 +10,11 @@ import numpy as np
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
-from m6rec.kernels.arrays.rows import Float32, Int32, Int64, Rows
-from m6rec.kernels.neighbours.item_neighbours import (
-    offsets_of,
-)
+from m6rec.kernels.arrays.rows import Float32, Int32, Int64, entries_of_rows, indptr_of
 
 COST_PER_TASK = 1_000_000
 PIECE_ENTRIES = 2_000_000
-PACKED_SCHEMA = "keys binary, offsets binary, indices binary, values binary"
+PACKED_SCHEMA = "keys binary, indptr binary, indices binary, values binary"
 
 
 @dataclass(frozen=True)
@@ -26,37 +23,28 @@ class Pieces:
 
     Attributes:
         keys: int64 [n].
-        offsets: int64 [n + 1].
+        indptr: int64 [n + 1].
         indices: int32 [entries].
         values: float32 [entries].
     """
 
     keys: Int64
-    offsets: Int64
+    indptr: Int64
     indices: Int32
     values: Float32
-
-
-def select_rows(rows: Rows, chosen: Int64) -> Rows:
-    counts = rows.counts[chosen]
-    offsets = offsets_of(counts)
-    positions = np.arange(offsets[-1]) + np.repeat(rows.offsets[chosen] - offsets[:-1], counts)
-    return Rows(
-        rows.user_index[chosen], offsets, rows.item_indices[positions], rows.weights[positions]
-    )
 
 
 def packed_pieces(pieces: Pieces) -> Iterator[pa.RecordBatch]:
     """Batches of one row each, of some `PIECE_ENTRIES` entries."""
     start = 0
     while start < len(pieces.keys):
-        limit = pieces.offsets[start] + PIECE_ENTRIES
-        stop = max(start + 1, int(np.searchsorted(pieces.offsets, limit, side="right")) - 1)
-        low, high = pieces.offsets[start], pieces.offsets[stop]
+        limit = pieces.indptr[start] + PIECE_ENTRIES
+        stop = max(start + 1, int(np.searchsorted(pieces.indptr, limit, side="right")) - 1)
+        low, high = pieces.indptr[start], pieces.indptr[stop]
         yield pack_pieces(
             Pieces(
                 pieces.keys[start:stop],
-                pieces.offsets[start : stop + 1] - low,
+                pieces.indptr[start : stop + 1] - low,
                 pieces.indices[low:high],
                 pieces.values[low:high],
             )
@@ -67,26 +55,26 @@ def packed_pieces(pieces: Pieces) -> Iterator[pa.RecordBatch]:
 def pack_pieces(pieces: Pieces) -> pa.RecordBatch:
     arrays = (
         pieces.keys.astype(np.int64, copy=False),
-        pieces.offsets.astype(np.int64, copy=False),
+        pieces.indptr.astype(np.int64, copy=False),
         pieces.indices.astype(np.int32, copy=False),
         pieces.values.astype(np.float32, copy=False),
     )
     return pa.RecordBatch.from_arrays(
         [pa.array([array.tobytes()], pa.binary()) for array in arrays],
-        names=["keys", "offsets", "indices", "values"],
+        names=["keys", "indptr", "indices", "values"],
     )
 
 
 def unpack_pieces(batch: pa.RecordBatch, row: int) -> Pieces:
     return _from_bytes(
-        *(batch.column(name)[row].as_buffer() for name in ("keys", "offsets", "indices", "values"))
+        *(batch.column(name)[row].as_buffer() for name in ("keys", "indptr", "indices", "values"))
     )
 
 
-def _from_bytes(keys: object, offsets: object, indices: object, values: object) -> Pieces:
+def _from_bytes(keys: object, indptr: object, indices: object, values: object) -> Pieces:
     return Pieces(
         np.frombuffer(keys, np.int64),  # type: ignore[call-overload]
-        np.frombuffer(offsets, np.int64),  # type: ignore[call-overload]
+        np.frombuffer(indptr, np.int64),  # type: ignore[call-overload]
         np.frombuffer(indices, np.int32),  # type: ignore[call-overload]
         np.frombuffer(values, np.float32),  # type: ignore[call-overload]
     )
@@ -95,13 +83,13 @@ def _from_bytes(keys: object, offsets: object, indices: object, values: object) 
 def collect_pieces(packed: DataFrame) -> Pieces:
     """The packed item-side rows of a frame, in the order in which they come."""
     parts = [
-        _from_bytes(row["keys"], row["offsets"], row["indices"], row["values"])
+        _from_bytes(row["keys"], row["indptr"], row["indices"], row["values"])
         for row in packed.collect()
     ]
-    counts = [np.diff(part.offsets) for part in parts]
+    counts = [np.diff(part.indptr) for part in parts]
     return Pieces(
         np.concatenate([np.empty(0, np.int64), *(part.keys for part in parts)]),
-        offsets_of(np.concatenate([np.empty(0, np.int64), *counts])),
+        indptr_of(np.concatenate([np.empty(0, np.int64), *counts])),
         np.concatenate([np.empty(0, np.int32), *(part.indices for part in parts)]),
         np.concatenate([np.empty(0, np.float32), *(part.values for part in parts)]),
     )
@@ -109,9 +97,8 @@ def collect_pieces(packed: DataFrame) -> Pieces:
 
 def sorted_by_key(pieces: Pieces) -> Pieces:
     order = np.argsort(pieces.keys, kind="stable")
-    rows = Rows(pieces.keys, pieces.offsets, pieces.indices, pieces.values)
-    part = select_rows(rows, order)
-    return Pieces(part.user_index, part.offsets, part.item_indices, part.weights)
+    indptr, entries = entries_of_rows(pieces.indptr, order)
+    return Pieces(pieces.keys[order], indptr, pieces.indices[entries], pieces.values[entries])
 
 
 def task_count(spark: SparkSession) -> int:

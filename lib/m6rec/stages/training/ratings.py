@@ -1,6 +1,6 @@
 """Rating prediction on the cluster: users' ratings stay where they are, the item side travels.
 
-The members are fitted by one barrier program over user rows (see kernels.ratings.ratings), and every
+The members are fitted by one barrier program over user rows (see kernels.ratings.ratings). Every
 prediction is a function of the user's row and the shipped item side, so that a user who came after
 training gets one as well.
 """
@@ -98,7 +98,7 @@ def predict_parts(rows: DataFrame, targets: DataFrame, model: RatingModel) -> Da
     return joined.mapInArrow(partial(_parts_partition, shipped=shipped), _PARTS_SCHEMA)
 
 
-def choose_weights(parts: DataFrame) -> Float64:
+def choose_rating_weights(parts: DataFrame) -> Float64:
     """The blend's weights by least squares on validation: float64 [members].
 
     Args:
@@ -162,7 +162,7 @@ def _gathered(
 def _program(
     rows: Rows, communicator: Communicator, n_items: int, config: RatingsConfig, seed: int
 ) -> Iterator[pa.RecordBatch]:
-    model = kernel.train_ratings(rows, n_items, config, seed, communicator)
+    model = kernel.fit_ratings(rows, n_items, config, seed, communicator)
     if communicator.rank == 0:
         yield from hand_over(model)
 
@@ -173,12 +173,12 @@ def _parts_partition(
     model: RatingModel = shipped.load()
     for batch in batches:
         rows = rows_from_batch(batch)
-        offsets, items = list_column(batch, _TARGET_INDICES)
+        indptr, items = list_column(batch, _TARGET_INDICES)
         _, ratings = list_column(batch, _RATINGS)
-        parts = kernel.rating_parts(model, rows, offsets, items)
+        parts = kernel.rating_parts(model, rows, indptr, items)
         yield pa.RecordBatch.from_arrays(
             [
-                pa.array(np.repeat(rows.user_index, np.diff(offsets))),
+                pa.array(np.repeat(rows.user_index, np.diff(indptr))),
                 pa.array(items),
                 pa.array(ratings),
                 *(pa.array(np.ascontiguousarray(column)) for column in parts.T),

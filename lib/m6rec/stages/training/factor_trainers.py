@@ -1,0 +1,74 @@
+"""How each factor model is trained, by the model's name in `rankers.py`."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import scipy.sparse as sp
+from pyspark.sql import DataFrame
+
+from m6rec.config.models import FactorsConfig
+from m6rec.kernels.factors.projection import FactorModel
+from m6rec.stages.training.factors import train_als, train_svd
+from m6rec.stages.training.mllib import train_mllib_als
+
+
+@dataclass(frozen=True)
+class FactorInputs:
+    """What the factor models of a fit are trained on.
+
+    Attributes:
+        matrix: user_index, item_indices, weights.
+        n_items: M.
+        config: of the factor models.
+        seed: of everything that is drawn.
+        checkpoints: a folder for checkpoints; each model uses a part of it named like the model.
+        terms: float32 [M, V]; the items' terms, or None where ALS does not use attributes.
+    """
+
+    matrix: DataFrame
+    n_items: int
+    config: FactorsConfig
+    seed: int
+    checkpoints: str
+    terms: sp.csr_matrix | None
+
+
+@dataclass(frozen=True)
+class TrainedFactors:
+    """A factor model.
+
+    Attributes:
+        model: its item side.
+        user_factors: user_index, factor; None where a user's factor follows from the user's row.
+    """
+
+    model: FactorModel
+    user_factors: DataFrame | None = None
+
+
+def _svd(inputs: FactorInputs) -> TrainedFactors:
+    config = inputs.config.svd
+    return TrainedFactors(train_svd(inputs.matrix, inputs.n_items, config, inputs.seed))
+
+
+def _als(inputs: FactorInputs) -> TrainedFactors:
+    checkpoint = f"{inputs.checkpoints}/als"
+    model = train_als(
+        inputs.matrix, inputs.n_items, inputs.config.als, inputs.seed, checkpoint, inputs.terms
+    )
+    return TrainedFactors(model)
+
+
+def _mllib_als(inputs: FactorInputs) -> TrainedFactors:
+    folder = f"{inputs.checkpoints}/mllib_als"
+    model, users = train_mllib_als(
+        inputs.matrix, inputs.n_items, inputs.config.mllib_als, inputs.seed, folder
+    )
+    return TrainedFactors(model, users)
+
+
+FACTOR_TRAINERS: Mapping[str, Callable[[FactorInputs], TrainedFactors]] = {
+    "svd": _svd,
+    "als": _als,
+    "mllib_als": _mllib_als,
+}

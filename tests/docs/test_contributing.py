@@ -1,0 +1,44 @@
+"""The recipes of CONTRIBUTING.md are short, and the files and names in them are there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parent.parent.parent
+CONTRIBUTING = REPOSITORY / "CONTRIBUTING.md"
+MOST_LINES_OF_A_RECIPE = 8
+
+
+def recipes() -> dict[str, str]:
+    """The recipes of CONTRIBUTING.md by their headings."""
+    text = CONTRIBUTING.read_text().partition("## Recipes")[2].partition("\nBy contributing")[0]
+    parts = re.split(r"^### (.+)$", text, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def test_there_is_a_recipe_for_every_common_change() -> None:
+    words = ("ranker", "metric", "loss", "split strategy", "feature", "job", "table")
+    found = list(recipes())
+    assert len(found) == len(words)
+    assert all(word in heading for word, heading in zip(words, found, strict=True))
+
+
+@pytest.mark.parametrize("heading", recipes())
+def test_a_recipe_is_short_and_names_files_that_are_there(heading: str) -> None:
+    recipe = recipes()[heading]
+    assert len(recipe.strip().splitlines()) <= MOST_LINES_OF_A_RECIPE
+    files = re.findall(r"`((?:lib|jobs|tests)/[^`]*)`", recipe)
+    assert files
+    assert [name for name in files if not (REPOSITORY / name).exists()] == []
+
+
+@pytest.mark.parametrize("heading", recipes())
+def test_what_a_recipe_names_in_a_file_stands_in_it(heading: str) -> None:
+    """Each step begins with its file; names in capitals and calls stand in that file's text."""
+    for step in re.split(r"^\d\. ", recipes()[heading], flags=re.MULTILINE)[1:]:
+        file = re.match(r"`([^`]+\.py)`", step)
+        if file:
+            text = (REPOSITORY / file[1]).read_text()
+            names = re.findall(r"`(_?[A-Z][A-Za-z_]+|_[a-z_]+)`", step.partition(".\n")[0])
+            assert [name for name in names if name not in text] == []
