@@ -233,20 +233,20 @@ set_up_environment() {
     unset SPARK_HOME
 }
 
-# A wrong configuration stops here, in a second, before a JVM starts. Of a right one it follows which of
-# the JVM's compilers the job starts with.
+# A wrong configuration or run id stops here, in a second, before a JVM starts. Of a right one it
+# follows which of the JVM's compilers the job starts with.
 check_config() {
     local arguments=(--job "$1") has_config=no
     shift
     while (($#)); do
         case "$1" in
-            --config | --set | --output)
+            --config | --set | --output | --run-id)
                 [[ "$1" == --config ]] && has_config=yes
                 (($# > 1)) || return 0
                 arguments+=("$1" "$2")
                 shift 2
                 ;;
-            --config=* | --set=* | --output=*)
+            --config=* | --set=* | --output=* | --run-id=*)
                 [[ "$1" == --config=* ]] && has_config=yes
                 arguments+=("$1")
                 shift

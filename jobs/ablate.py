@@ -27,7 +27,7 @@ from m6rec.towers.validation import TowerValidation
 
 def run(lakehouse: Lakehouse, config: Config) -> None:
     """Train the selection fit once a part, and compare NDCG over a sample of validation users."""
-    if config.evaluate.candidates != "all":
+    if config.evaluate.ranks_cold_items:
         print("ablate: this protocol does not validate the towers", flush=True)
         return
     deadline = time.monotonic() + config.ablation.seconds

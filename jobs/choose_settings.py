@@ -25,6 +25,13 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
         search_settings(fit, search)
     for key, value in search.chosen.items():
         print(f"settings: {key} = {value}", flush=True)
+    left_out = [f"{key} = {value:g}" for one in search.left_out for key, value in one.items()]
+    if left_out:
+        print(
+            f"settings: without a trial of {', '.join(left_out)}:"
+            f" settings.seconds is {config.settings.seconds:g}",
+            flush=True,
+        )
     parameters = {"chosen": search.chosen, "trials": search.trials}
     fit.write_models(SETTINGS, [model_row(SETTINGS, parameters)])
 

@@ -10,7 +10,13 @@ from typing import Annotated
 import typer
 
 from jobs.pipeline import run_pipeline
-from m6rec.command_line import RunIdOption, errors_as_messages, new_run_id, read_config
+from m6rec.command_line import (
+    RunIdOption,
+    check_run_id,
+    errors_as_messages,
+    new_run_id,
+    read_config,
+)
 from m6rec.config.run import Config
 from m6rec.datasets.movielens import fetch_movielens, write_owner_tables
 from m6rec.spark.session import session_of_job
@@ -41,8 +47,8 @@ def main(
 ) -> None:
     """Run the demo."""
     with errors_as_messages():
+        chosen = check_run_id(run_id or new_run_id())
         config = prepare(output.resolve(), data)
-        chosen = run_id or new_run_id()
         print(f"run id {chosen}", flush=True)
         with session_of_job("m6rec demo") as spark:
             run_pipeline(spark, config, chosen, output)

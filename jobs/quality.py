@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 
 from jobs.pipeline import run_pipeline
 from m6rec import columns as c
-from m6rec.command_line import RunIdOption, errors_as_messages, new_run_id
+from m6rec.command_line import RunIdOption, check_run_id, errors_as_messages, new_run_id
 from m6rec.config.run import Config
 from m6rec.datasets.folder import Protocol, config_of_folder
 from m6rec.lakehouse import Lakehouse
@@ -68,11 +68,11 @@ def main(
 ) -> None:
     """Run."""
     with errors_as_messages():
+        chosen = check_run_id(run_id or new_run_id())
         lake = output.resolve() / "lake"
         config = config_of_folder(CONFIG, data.resolve(), lake, top, protocol)
         if seed is not None:
             config = config.replaced({"seed": seed})
-        chosen = run_id or new_run_id()
         print(f"run id {chosen}", flush=True)
         with session_of_job("m6rec quality") as spark:
             lakehouse = run_pipeline(spark, config, chosen, output)

@@ -4,7 +4,6 @@ import datetime
 from concurrent.futures import ThreadPoolExecutor
 
 from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 
 from m6rec import columns as c
 from m6rec.command_line import command_line
@@ -17,7 +16,7 @@ from m6rec.kernels.ranking.members import DotMember, Member
 from m6rec.lakehouse import Lakehouse
 from m6rec.rankers import FUSION
 from m6rec.runs import Job
-from m6rec.spark.sources import read_source
+from m6rec.spark.sources import read_ids
 from m6rec.stages.pairs.catalogue import catalogue_words, masked_by_rules
 from m6rec.stages.ranking.embeddings import item_embeddings, user_embeddings
 from m6rec.stages.ranking.lists import make_scoring, rank
@@ -83,8 +82,8 @@ def publishable(
     rules = settings.rules
     blend = next(one for one in blends if one.name == settings.ranker)
     allowed, excluded = (
-        None if source is None else read_source(lakehouse.spark, source, (c.ITEM_ID,))
-        for source in (rules.allowed_items, rules.excluded_items)
+        None if table is None else read_ids(lakehouse.spark, table, {c.ITEM_ID: table.item})
+        for table in (rules.allowed_items, rules.excluded_items)
     )
     scoring = make_scoring(
         members,
@@ -111,14 +110,11 @@ def embed(fit: Fit, members: dict[str, Member]) -> None:
 
 
 def _excluded_pairs(fit: Fit) -> DataFrame | None:
-    source = fit.config.recommend.rules.excluded_pairs
-    if source is None:
+    table = fit.config.recommend.rules.excluded_pairs
+    if table is None:
         return None
     lakehouse = fit.lakehouse
-    pairs = read_source(lakehouse.spark, source, (c.USER_ID, c.ITEM_ID)).select(
-        F.col(c.USER_ID).cast("string").alias(c.USER_ID),
-        F.col(c.ITEM_ID).cast("string").alias(c.ITEM_ID),
-    )
+    pairs = read_ids(lakehouse.spark, table, {c.USER_ID: table.user, c.ITEM_ID: table.item})
     users = lakehouse.read("user_index").select(c.USER_ID, c.USER_INDEX)
     items = lakehouse.read("item_index").select(c.ITEM_ID, c.ITEM_INDEX)
     return pairs.join(users, c.USER_ID, how="inner").join(items, c.ITEM_ID, how="inner")

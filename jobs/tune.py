@@ -32,6 +32,7 @@ from m6rec.command_line import (
     OutputOption,
     RunIdOption,
     SetOption,
+    check_run_id,
     errors_as_messages,
     open_lakehouse,
     read_config,
@@ -194,10 +195,10 @@ def main(
 ) -> None:
     """Tune."""
     with errors_as_messages():
+        chosen = check_run_id(run_id or TUNE_RUN_ID)
         limits: dict[str, Any] = {"tune.trials": trials, "tune.seconds": seconds}
         given = tuple(f"{key}={value}" for key, value in limits.items() if value is not None)
         checked = read_config(config, (*(overrides or ()), *given), output)
-        chosen = run_id or TUNE_RUN_ID
         print(f"run id {chosen}", flush=True)
         with session_of_job("m6rec tune") as spark:
             run_tuning(spark, checked, chosen, output if output is not None else Path("output"))

@@ -15,6 +15,7 @@ This module imports neither torch nor numba, so that `--help` and a wrong config
 
 import os
 import secrets
+import string
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,8 +29,9 @@ from pyspark.sql import SparkSession
 from rich.console import Console
 
 from m6rec.config.base import TableSource
+from m6rec.config.effects import warnings_of
 from m6rec.config.run import Config, load_config, sources_of
-from m6rec.errors import M6RecError, TableError
+from m6rec.errors import ConfigError, M6RecError, TableError
 from m6rec.job_records import JobRecord
 from m6rec.lakehouse import Lakehouse
 from m6rec.runs import Job, run_job
@@ -38,6 +40,7 @@ from m6rec.spark.sources import check_sources
 from m6rec.startup.jvm import compiler_options
 
 WRONG_USE = 2
+RUN_ID_CHARACTERS = frozenset(f"{string.ascii_letters}{string.digits}-_.")
 ConfigOption = Annotated[Path, typer.Option("--config", help="The configuration, a YAML file.")]
 
 SetOption = Annotated[
@@ -108,8 +111,8 @@ def command(doc: str | None, body: Callable[[Config, str, Path | None], None]) -
         output: OutputOption = None,
     ) -> None:
         with errors_as_messages():
+            chosen = check_run_id(run_id or new_run_id())
             checked = read_config(config, tuple(overrides or ()), output)
-            chosen = run_id or new_run_id()
             print(f"run id {chosen}", flush=True)
             body(checked, chosen, output)
 
@@ -119,10 +122,19 @@ def command(doc: str | None, body: Callable[[Config, str, Path | None], None]) -
 def read_config(path: Path, overrides: tuple[str, ...], output: Path | None) -> Config:
     """Load and check a config; with `output` the lake lies in `output`/lake.
 
+    What is set without effect is said on stderr.
+
     Raises:
         ConfigError: a key or value is wrong.
         TableError: a source is a local path that does not exist.
     """
+    config = _checked_config(path, overrides, output)
+    for line in warnings_of(config):
+        _print_line("warning", "bold yellow", line)
+    return config
+
+
+def _checked_config(path: Path, overrides: tuple[str, ...], output: Path | None) -> Config:
     place = () if output is None else (f"lake={output.resolve() / 'lake'}",)
     config = load_config(path, overrides + place)
     for _, source, _ in sources_of(config):
@@ -131,13 +143,35 @@ def read_config(path: Path, overrides: tuple[str, ...], output: Path | None) -> 
 
 
 def open_lakehouse(spark: SparkSession, config: Config, run_id: str) -> Lakehouse:
-    """The tables of one run, where the config says that they lie."""
+    """The tables of one run, where the config says that they lie.
+
+    Raises:
+        ConfigError: the run id holds a character that it may not.
+    """
+    check_run_id(run_id)
     return Lakehouse(spark, config.lake, run_id, config.artifacts or "")
 
 
 def new_run_id() -> str:
     """An id that sorts by time, such as 20261124T063801-ab12cd."""
     return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+
+
+def check_run_id(run_id: str) -> str:
+    """The run id, which stands in conditions and paths: letters, digits, `-`, `_` and `.`.
+
+    Raises:
+        ConfigError: it holds another character, starts with `.`, or is empty.
+    """
+    expected = "expected letters, digits, -, _ and ., and no . at the start; give another --run-id"
+    wrong = next((one for one in run_id if one not in RUN_ID_CHARACTERS), None)
+    if wrong is not None:
+        raise ConfigError(f"run id {run_id!r} holds {wrong!r}; {expected}")
+    if not run_id or run_id.startswith("."):
+        raise ConfigError(
+            f"run id {run_id!r} {'starts with .' if run_id else 'is empty'}; {expected}"
+        )
+    return run_id
 
 
 def _check_local_path(source: TableSource) -> None:
@@ -156,20 +190,21 @@ def errors_as_messages() -> Iterator[None]:
     try:
         yield
     except M6RecError as error:
-        _print_error(str(error))
+        _print_line("error", "bold red", str(error))
         raise typer.Exit(WRONG_USE) from None
     except PySparkException as error:
         message = _raised_by_a_worker(error)
         if message is None:
             raise
-        _print_error(message)
+        _print_line("error", "bold red", message)
         raise typer.Exit(WRONG_USE) from None
 
 
-def _print_error(message: str) -> None:
+def _print_line(kind: str, style: str, message: str) -> None:
+    """Print `kind: message` on stderr."""
     with _error_stream() as stream:
         console = Console(file=stream, highlight=False, soft_wrap=True)
-        console.print("error: ", style="bold red", end="")
+        console.print(f"{kind}: ", style=style, end="")
         console.print(message, markup=False)
 
 
@@ -201,14 +236,19 @@ def _check(
     job: Annotated[
         str | None, typer.Option(help="Print the JVM options that this job is to start with.")
     ] = None,
+    run_id: RunIdOption = None,
 ) -> None:
     """Check a configuration without starting Spark."""
     with errors_as_messages():
-        checked = read_config(config, tuple(overrides or ()), output)
-    if job is None:
-        print(f"config {config} is valid ({checked.fingerprint()[:12]})")
-    else:
-        print(compiler_options(job, checked))
+        if run_id is not None:
+            check_run_id(run_id)
+        if job is None:
+            checked = read_config(config, tuple(overrides or ()), output)
+            print(f"config {config} is valid ({checked.fingerprint()[:12]})")
+        else:
+            # The job itself says what is set without effect.
+            checked = _checked_config(config, tuple(overrides or ()), output)
+            print(compiler_options(job, checked))
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ def test_trials_end_with_the_expected_seconds() -> None:
     search.try_in_turn(lambda _: 1.0, [{"a": one} for one in range(5)], 2.0, 1.0)
     assert len(search.trials) == 2
     assert search.chosen == {}
+    assert search.left_out == [{"a": 2}, {"a": 3}, {"a": 4}]
 
 
 def test_a_gain_within_the_noise_changes_nothing() -> None:

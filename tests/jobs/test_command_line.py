@@ -13,10 +13,18 @@ import pytest
 from pyspark.sql import SparkSession
 from typer import Exit
 
-from m6rec.command_line import errors_as_messages, new_run_id, open_lakehouse, read_config
+from m6rec import columns as c
+from m6rec.command_line import (
+    check_run_id,
+    errors_as_messages,
+    new_run_id,
+    open_lakehouse,
+    read_config,
+)
+from m6rec.config.base import TableSource
 from m6rec.config.run import load_config, parse_config, sources_of
 from m6rec.errors import ConfigError, DataError, TableError
-from m6rec.spark.sources import check_sources
+from m6rec.spark.sources import check_sources, read_ids
 
 REPOSITORY = Path(__file__).parent.parent.parent
 EXAMPLES = sorted((REPOSITORY / "conf").glob("*.yaml"))
@@ -90,6 +98,58 @@ def test_a_wrong_config_stops_with_exit_code_2_and_a_message_that_names_it(
     assert result.stdout == ""
 
 
+@pytest.mark.parametrize(
+    ("run_id", "named"),
+    [
+        ("to'day", 'holds "\'"'),
+        ("a b", "holds ' '"),
+        ("../other", "holds '/'"),
+        ("d\u00e9j\u00e0", "holds '\u00e9'"),
+        (".hidden", "starts with ."),
+        ("", "is empty"),
+    ],
+)
+def test_a_run_id_with_another_character_is_refused_before_anything_starts(
+    spark: SparkSession, tmp_path: Path, run_id: str, named: str
+) -> None:
+    with pytest.raises(ConfigError) as refused:
+        check_run_id(run_id)
+    assert named in str(refused.value)
+    with pytest.raises(ConfigError, match="run id"):
+        open_lakehouse(spark, load_config(write_config(tmp_path)), run_id)
+
+
+def test_run_ids_of_letters_digits_and_signs_pass() -> None:
+    for run_id in (new_run_id(), "2026-11-24_nightly.2", "tune"):
+        assert check_run_id(run_id) == run_id
+
+
+@pytest.mark.parametrize("job", ["demo", "quality", "tune", "recommend"])
+def test_each_job_refuses_a_wrong_run_id(job: str, tmp_path: Path) -> None:
+    options = {
+        "demo": ["--data", str(tmp_path)],
+        "quality": ["--data", str(tmp_path)],
+    }.get(job, ["--config", str(write_config(tmp_path))])
+    arguments = [*options, "--output", str(tmp_path / "out"), "--run-id", "to'day"]
+    result = run_python(str(REPOSITORY / "jobs" / f"{job}.py"), *arguments)
+    assert result.returncode == 2
+    assert 'run id "to\'day" holds "\'"' in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_set_without_effect_is_said_on_stderr_and_the_config_is_valid(
+    tmp_path: Path,
+) -> None:
+    config = write_config(tmp_path, "ratings: {rank: 9}\n")
+    check = ["-m", "m6rec.command_line", "--config", str(config)]
+    result = run_python(*check)
+    assert result.returncode == 0, result.stderr
+    assert "warning: ratings.rank has no effect: ratings.enabled is false\n" in result.stderr
+    assert "is valid" in result.stdout
+    # Before a job that says it itself, the check does not.
+    assert run_python(*check, "--job", "recommend").stderr == ""
+
+
 def test_the_check_says_that_a_config_is_valid(tmp_path: Path) -> None:
     config = write_config(tmp_path)
     result = run_python("-m", "m6rec.command_line", "--config", str(config))
@@ -123,7 +183,7 @@ def test_sources_name_every_table_and_the_columns_that_it_must_have() -> None:
     shop = {key: columns for key, _, columns in sources_of(load_config(EXAMPLES_BY["shop-events"]))}
     assert shop["interactions.source"] == ("customer_id", "sku", "occurred_at", "event", "device")
     assert shop["features.items"][:2] == ("sku", "name")
-    assert "recommend.rules.allowed_items" in shop
+    assert shop["recommend.rules.allowed_items"] == ("sku",)
     provided = {key for key, _, _ in sources_of(load_config(EXAMPLES_BY["provided-split"]))}
     assert "split.test" in provided
 
@@ -134,6 +194,26 @@ def test_a_missing_column_is_named_with_its_key_before_any_compute(
     config = load_config(write_config(tmp_path), ("interactions.columns.item=sku",))
     with pytest.raises(TableError, match=r"interactions\.source.*sku.*user_id"):
         check_sources(spark, config)
+
+
+def test_a_rule_table_without_its_column_is_named_with_its_key_before_any_compute(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    (tmp_path / "stock.csv").write_text("sku\ntea\n")
+    rule = f"{{path: {tmp_path / 'stock.csv'}, format: csv}}"
+    file = write_config(tmp_path)
+    config = load_config(file, (f"recommend.rules.allowed_items={rule}",))
+    with pytest.raises(TableError, match=r"recommend\.rules\.allowed_items.*item_id.*sku"):
+        check_sources(spark, config)
+    named = ("recommend.rules.allowed_items.item=sku",)
+    check_sources(spark, load_config(file, (f"recommend.rules.allowed_items={rule}", *named)))
+
+
+def test_ids_are_read_under_our_names_as_strings(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "pairs.json").write_text('{"who.is": 7, "sku": "tea", "why": "returned"}\n')
+    source = TableSource(path=str(tmp_path / "pairs.json"), format="json")
+    ids = read_ids(spark, source, {c.USER_ID: "who.is", c.ITEM_ID: "sku"})
+    assert [row.asDict() for row in ids.collect()] == [{c.USER_ID: "7", c.ITEM_ID: "tea"}]
 
 
 def test_a_missing_table_is_named(spark: SparkSession, tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from pyspark.sql import SparkSession
-from pyspark.sql import functions as F
 
 from jobs.pipeline import run_pipeline
 from m6rec import columns as c
@@ -27,6 +26,9 @@ def write_pairs(folder: Path) -> None:
     table.drop(held_out.index).to_parquet(folder / "train.parquet", index=False)
     unseen = pd.DataFrame([("stranger", "sku/1"), ("customer 1", "sku/new")], columns=table.columns)
     pd.concat([held_out, unseen]).to_parquet(folder / "test.parquet", index=False)
+    pd.DataFrame({"sold out": ["sku/1"]}).to_parquet(folder / "sold_out.parquet", index=False)
+    refused = pd.DataFrame([("stranger", "sku/2")], columns=["person", "thing"])
+    refused.to_parquet(folder / "refused.parquet", index=False)
 
 
 def test_pairs_and_a_test_table_are_enough(spark: SparkSession, tmp_path: Path) -> None:
@@ -47,7 +49,22 @@ def test_pairs_and_a_test_table_are_enough(spark: SparkSession, tmp_path: Path) 
             "settings": {"seconds": 0},
             "ablation": {"tower_parts": []},
             "evaluate": {"bootstrap_replicates": 50},
-            "recommend": {"top_n": 5},
+            "recommend": {
+                "top_n": 5,
+                "rules": {
+                    "excluded_items": {
+                        "path": str(tmp_path / "sold_out.parquet"),
+                        "format": "parquet",
+                        "item": "sold out",
+                    },
+                    "excluded_pairs": {
+                        "path": str(tmp_path / "refused.parquet"),
+                        "format": "parquet",
+                        "user": "person",
+                        "item": "thing",
+                    },
+                },
+            },
         },
         "test",
     )
@@ -57,5 +74,9 @@ def test_pairs_and_a_test_table_are_enough(spark: SparkSession, tmp_path: Path) 
     assert {row["model"] for row in rows} == set(config.evaluate.rankers) - without
     test_users = {row["users"] for row in rows if (row["fold"], row["segment"]) == ("test", "all")}
     assert test_users == {61}
-    lists = lakehouse.read("recommendations").where(F.col(c.USER_ID) == "stranger")
-    assert lists.count() == 5
+    rows_of_lists = lakehouse.read("recommendations").collect()
+    listed = {(row[c.USER_ID], row[c.ITEM_ID]) for row in rows_of_lists}
+    assert len([item for user, item in listed if user == "stranger"]) == 5
+    assert "sku/1" not in {item for _, item in listed}
+    assert ("stranger", "sku/2") not in listed
+    assert any(item == "sku/2" for _, item in listed)

@@ -184,17 +184,26 @@ def test_events_of_a_pair_are_combined_by_the_policy_and_then_weighted(
     assert pair.event_time == DAY + timedelta(days=1)
 
 
+@pytest.mark.parametrize("key", ["duplicates", "weighting"])
+def test_a_policy_that_is_not_known_is_not_taken_for_another(spark: SparkSession, key: str) -> None:
+    rows = [("ann", "tea", DAY, 3.0)]
+    settings = config(weighting="weight").model_copy(update={key: "median"})
+    with pytest.raises(AssertionError, match="median"):
+        aggregate_pairs(interactions(spark, rows), settings)
+
+
 def test_a_pair_is_positive_by_its_rating_before_decay_and_weighting(spark: SparkSession) -> None:
     source = events(
         spark,
         event(i="loved", w="4", t="2023-01-01"),
         event(i="loathed", w="3.5", t="2024-05-01"),
     )
-    settings = config(half_life_days=7, positive_minimum=4.0)
+    settings = config(half_life_days=7, positive_minimum=4.0, weighting="log")
     kept = clean_interactions(source, settings, NOW, None).interactions
-    assert pairs_of(aggregate_pairs(kept, settings)) == {
-        ("ann", "loved"): (1.0, True),
-        ("ann", "loathed"): (1.0, False),
+    pairs = pairs_of(aggregate_pairs(kept, settings))
+    assert {item: positive for (_, item), (_, positive) in pairs.items()} == {
+        "loved": True,
+        "loathed": False,
     }
 
 

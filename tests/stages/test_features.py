@@ -1,3 +1,4 @@
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +101,29 @@ def test_behaviour_alone_makes_features_but_no_content(spark: SparkSession) -> N
     assert rows[0][c.CONTENT] == []
     with pytest.raises(TableError, match="behaviour"):
         pipeline.transform(None, None, _indices(spark, 3))
+
+
+@pytest.mark.parametrize(
+    ("text_rank", "vocabulary_size", "values", "is_said"),
+    [(2, 100, 2, True), (3, 100, 3, False), (4, 2, 2, False)],
+)
+def test_categories_beyond_the_text_rank_are_unknown_and_that_is_said(
+    spark: SparkSession,
+    caplog: pytest.LogCaptureFixture,
+    text_rank: int,
+    vocabulary_size: int,
+    values: int,
+    is_said: bool,
+) -> None:
+    rows = [(k, label) for k, label in enumerate("aaabbc")]
+    frame = spark.createDataFrame(rows, f"{c.ITEM_INDEX} long, label string")
+    update = {"text_rank": text_rank, "vocabulary_size": vocabulary_size}
+    settings = CONFIG.model_copy(update=update)
+    kinds: dict[str, FeatureKind] = {"label": "categorical"}
+    with caplog.at_level(logging.WARNING):
+        pipeline = fit_features(frame, None, c.ITEM_INDEX, kinds, settings, _indices(spark, 6), 7)
+    assert pipeline.blocks[0].vocabulary == ("a", "b", "c")[:values]
+    assert ("column label has more than features.text_rank = 2 values" in caplog.text) == is_said
 
 
 def test_attributes_that_match_no_training_row_are_refused(spark: SparkSession) -> None:

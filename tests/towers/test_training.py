@@ -67,6 +67,13 @@ def test_each_loss_falls(manifest: Manifest, items: ItemInputs, loss: str) -> No
     assert history[-1].loss < history[0].loss
 
 
+def test_a_loss_that_is_not_known_is_not_trained_as_another(
+    manifest: Manifest, items: ItemInputs
+) -> None:
+    with pytest.raises(AssertionError, match="hinge"):
+        train(manifest, items, CONFIG.model_copy(update={"loss": "hinge"}))
+
+
 def test_training_beats_the_factor_model_that_it_starts_from(
     rows: Rows, user_features: Float32, items: ItemInputs, tmp_path: Path
 ) -> None:

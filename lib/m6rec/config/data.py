@@ -1,6 +1,6 @@
 """The owner's data: interactions, their split into folds, attributes and features."""
 
-from typing import Annotated, Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -8,39 +8,115 @@ from m6rec.config.base import (
     NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
+    ProperShare,
     Section,
     Share,
     TableSource,
 )
 
-FeatureKind = Literal["numeric", "categorical", "multi_valued", "text", "image", "ignore"]
+# Kinds of columns whose values are words.
+TokenKind = Literal["categorical", "multi_valued", "text"]
+FeatureKind = Literal["numeric", TokenKind, "image", "ignore"]
+TimeUnit = Literal["timestamp", "seconds", "milliseconds"]
+Duplicates = Literal["sum", "max", "last"]
+Weighting = Literal["binary", "weight", "log"]
+TestStrategy = Literal[
+    "auto", "provided", "temporal", "last", "random", "cold_items", "cold_users", "none"
+]
+# What a fold is held out by once `auto` is resolved.
+HoldoutStrategy = Literal[
+    "temporal", "last", "highest_ids", "random", "mixed", "cold_items", "cold_users"
+]
+ValidationStrategy = Literal[
+    "auto", "temporal", "last", "highest_ids", "random", "mixed", "cold_items"
+]
 
 
 class InteractionColumns(Section):
-    """The owner's column names."""
+    """The owner's names for the columns of the interaction table."""
 
-    user: str = "user_id"
-    item: str = "item_id"
-    time: str | None = None
-    weight: str | None = None
-    event_type: str | None = None
-    context: tuple[str, ...] = ()
+    user: str = Field(
+        default="user_id",
+        description="The column with the user's id, which is text or a whole number.",
+    )
+    item: str = Field(
+        default="item_id",
+        description="The column with the item's id, which is text or a whole number.",
+    )
+    time: str | None = Field(
+        default=None,
+        description="The column with the time of the event, in `interactions.time_unit`.",
+    )
+    weight: str | None = Field(
+        default=None,
+        description="The column with the weight of the event, such as a rating or a quantity.",
+    )
+    event_type: str | None = Field(
+        default=None,
+        description="The column with the type of the event, such as view or purchase.",
+    )
+    context: tuple[str, ...] = Field(
+        default=(),
+        description="Columns with the circumstances of the event, such as the device, which are"
+        " kept beside it and become features of behaviour.",
+    )
+
+
+def _default_weighting(given: dict[str, Any]) -> Weighting:
+    """Whoever gives weights to events or lets them age wants them to count."""
+    return "weight" if given.get("event_weights") or given.get("half_life_days") else "binary"
 
 
 class InteractionsConfig(Section):
-    """The interaction table and how an event becomes a weight."""
+    """The interaction table, and how events become weighted pairs of a user and an item."""
 
-    source: TableSource
-    columns: InteractionColumns = InteractionColumns()
-    time_unit: Literal["timestamp", "seconds", "milliseconds"] = "timestamp"
-    event_weights: dict[str, NonNegativeFloat] = {}
-    half_life_days: PositiveFloat | None = None
-    duplicates: Literal["sum", "max", "last"] = "last"
-    weighting: Literal["binary", "weight", "log"] = "binary"
-    positive_minimum: float | None = None
-    minimum_user_interactions: PositiveInt = 1
-    minimum_item_interactions: PositiveInt = 1
-    maximum_events_per_user_per_day: PositiveInt | None = None
+    source: TableSource = Field(description="The table of interactions, one event a row.")
+    columns: InteractionColumns = Field(
+        default=InteractionColumns(), description="The names of its columns."
+    )
+    time_unit: TimeUnit = Field(
+        default="timestamp",
+        description="How the time column is written: as a timestamp, or as a number of seconds or"
+        " milliseconds since 1970 in UTC.",
+    )
+    event_weights: dict[str, NonNegativeFloat] = Field(
+        default_factory=dict,
+        description="The factor by which each event type multiplies an event's weight; events of"
+        " a type that is not listed go to the table `quarantine`.",
+    )
+    half_life_days: PositiveFloat | None = Field(
+        default=None,
+        description="The age, in days before the latest event, at which an event counts half.",
+    )
+    duplicates: Duplicates = Field(
+        default="last",
+        description="How several events of a user with an item become one weight: their sum, the"
+        " largest, or that of the last event.",
+    )
+    weighting: Weighting = Field(
+        default_factory=_default_weighting,
+        description="What the models see of a pair's weight: 1 whatever the weight is (`binary`),"
+        " the weight itself, or log(1 + weight); without it, `weight` where `event_weights` or"
+        " `half_life_days` is set, else `binary`.",
+    )
+    positive_minimum: float | None = Field(
+        default=None,
+        description="The least weight, before `half_life_days` and `weighting`, with which a pair"
+        " counts as liked; a pair below it is seen, but is neither learned from nor held out.",
+    )
+    minimum_user_interactions: PositiveInt = Field(
+        default=1,
+        description="The least number of items of a user; users with fewer are left out.",
+    )
+    minimum_item_interactions: PositiveInt = Field(
+        default=1,
+        description="The least number of users of an item; items with fewer are left out.",
+    )
+    maximum_events_per_user_per_day: PositiveInt | None = Field(
+        default=None,
+        description="The most events that a user may have on a day; all events of a user with"
+        " more on any day go to the table `quarantine`.",
+    )
 
     @model_validator(mode="after")
     def _has_the_columns_it_needs(self) -> "InteractionsConfig":
@@ -55,30 +131,77 @@ class InteractionsConfig(Section):
             raise ValueError("event_weights needs columns.event_type, which is not set")
         return self
 
+    @model_validator(mode="after")
+    def _weights_that_are_given_count(self) -> "InteractionsConfig":
+        without_effect = {
+            # By them a pair reaches positive_minimum or not; age has no part in that.
+            "event_weights": bool(self.event_weights) and self.positive_minimum is None,
+            "half_life_days": self.half_life_days is not None,
+        }
+        found = [key for key, is_without in without_effect.items() if is_without]
+        if self.weighting == "binary" and found:
+            raise ValueError(
+                f"{' and '.join(found)} cannot have an effect under weighting: binary, which makes"
+                f" every weight 1; set weighting to weight or log, or remove {' and '.join(found)}"
+            )
+        return self
+
+    @property
+    def weights_differ(self) -> bool:
+        """Whether the models can see pairs of different weights."""
+        return self.weighting != "binary" and (self.events_differ or self.duplicates == "sum")
+
+    @property
+    def events_differ(self) -> bool:
+        """Whether events can have different weights."""
+        given = self.columns.weight, self.event_weights, self.half_life_days
+        return any(given)
+
 
 class SplitConfig(Section):
-    """How interactions are divided into train, validation and test.
+    """How the pairs are divided into train, validation and test."""
 
-    `auto` is `last` where interactions have a time, else `random`. For the validation it is the
-    strategy of the test; with a test of the owner's, `last` where most of it comes after training,
-    `random` where times say otherwise, and without times `highest_ids` where nearly all of it has
-    higher item numbers than the user's training items, as where ids are given in order of arrival
-    and each list is cut in two, else `mixed`. Unless `validation_share` is given, it is
-    the test's own share, at most a fifth, for `mixed`, which holds out items together with those
-    most like them, and for `highest_ids`, and a tenth for the others.
-    """
-
-    strategy: Literal[
-        "auto", "provided", "temporal", "last", "random", "cold_items", "cold_users", "none"
-    ] = "auto"
-    test_share: Share = 0.2
-    test_items: PositiveInt | None = None
-    test: TableSource | None = None
-    validation: TableSource | None = None
-    validation_strategy: Literal[
-        "auto", "temporal", "last", "highest_ids", "random", "mixed", "cold_items"
-    ] = "auto"
-    validation_share: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
+    strategy: TestStrategy = Field(
+        default="auto",
+        description="Which pairs are held out for the test: the owner's own (`provided`), those"
+        " after one moment for all users (`temporal`), the latest or a random share of each user's"
+        " (`last`, `random`), all pairs of a share of the items or users (`cold_items`,"
+        " `cold_users`), or none; `auto` is `last` where interactions have a time, else `random`.",
+    )
+    test_share: Share = Field(
+        default=0.2,
+        description="The share that the test holds out: of each user's pairs, of all pairs, of the"
+        " items or of the users, as `strategy` says.",
+    )
+    test_items: PositiveInt | None = Field(
+        default=None,
+        description="The number of each user's items that strategies `last` and `random` hold out"
+        " for the test, in place of `test_share`.",
+    )
+    test: TableSource | None = Field(
+        default=None,
+        description="The owner's table of test pairs, for strategy `provided`.",
+    )
+    validation: TableSource | None = Field(
+        default=None,
+        description="The owner's table of validation pairs, for strategy `provided`; without it,"
+        " validation is held out of the training pairs.",
+    )
+    validation_strategy: ValidationStrategy = Field(
+        default="auto",
+        description="Which of the training pairs are held out for validation: by the strategies of"
+        " the test, each user's items with the highest ids (`highest_ids`), or of each user half"
+        " random items and half items most like one another (`mixed`). `auto` is the strategy of"
+        " the test. For a provided test with times it is `last` where most of the test comes after"
+        " training, else `random`; without times it is `highest_ids` where nearly all tested items"
+        " have higher ids than the user's training items, else `mixed`. Without a test it is"
+        " `last` where interactions have a time, else `mixed`.",
+    )
+    validation_share: ProperShare | None = Field(
+        default=None,
+        description="The share that validation holds out; without it, a tenth, but for `mixed` and"
+        " `highest_ids` the share of all pairs that the test has, at most a fifth.",
+    )
 
     @model_validator(mode="after")
     def _provided_has_test(self) -> "SplitConfig":
@@ -90,28 +213,86 @@ class SplitConfig(Section):
 
 
 class AttributesSource(Section):
-    """A table of users or items with attribute columns."""
+    """A table of users or items with a row each and attributes as columns."""
 
-    source: TableSource
-    id: str
-    title: str | None = None
-    kinds: dict[str, FeatureKind] = {}
+    source: TableSource = Field(description="The table.")
+    id: str = Field(description="The column with the user's or item's id.")
+    title: str | None = Field(
+        default=None,
+        description="The column with the name that people know an item by; it is also read as"
+        " text unless `kinds` says otherwise.",
+    )
+    kinds: dict[str, FeatureKind] = Field(
+        default_factory=dict,
+        description="How columns are read: as a number, as one value (`categorical`), as several"
+        " values in an array or a text with separators (`multi_valued`), as words (`text`), as an"
+        " item's picture in bytes or under a path (`image`), or not at all (`ignore`). The kind of"
+        " a column that is not listed is inferred from its type and values.",
+    )
 
 
 class FeaturesConfig(Section):
-    """Attribute tables and how columns become features.
+    """The attributes of users and items, and how they become features."""
 
-    `behaviour` features (activity, breadth, popularity, event mix) are, unless given, made where
-    there are attributes, times, event types or context: of mere pairs the rows tell it better.
-    """
+    users: AttributesSource | None = Field(
+        default=None, description="The table of the users' attributes."
+    )
+    items: AttributesSource | None = Field(
+        default=None, description="The table of the items' attributes."
+    )
+    vocabulary_size: PositiveInt = Field(
+        default=50_000,
+        description="The most words or values of a text or multi-valued column that are told"
+        " apart, the most frequent first; of a categorical column, `text_rank` bounds them as"
+        " well.",
+    )
+    minimum_count: PositiveInt = Field(
+        default=2,
+        description="The number of rows in which a word or value must stand to be told apart from"
+        " the unknown ones.",
+    )
+    text_rank: PositiveInt = Field(
+        default=256,
+        description="The number of dimensions to which a text or multi-valued column with more"
+        " words is reduced, and the most values of a categorical column that are told apart.",
+    )
+    minimum_variance: NonNegativeFloat = Field(
+        default=1e-6,
+        description="The variance over users or items that a feature must exceed to be kept.",
+    )
+    maximum_features: PositiveInt = Field(
+        default=512,
+        description="The number of principal components to which the features of users, or of"
+        " items, are reduced where there are more of them.",
+    )
+    clip: PositiveFloat = Field(
+        default=5.0,
+        description="The bound, in standard deviations, to which features are clipped.",
+    )
+    behaviour: bool | None = Field(
+        default=None,
+        description="Whether features are made of what users do and items undergo (activity,"
+        " popularity, breadth of taste, times, event types); without it, they are made where there"
+        " are attributes, times, event types or context.",
+    )
+    image_size: PositiveInt = Field(
+        default=32,
+        description="The height and width, in pixels, to which images are scaled.",
+    )
 
-    users: AttributesSource | None = None
-    items: AttributesSource | None = None
-    vocabulary_size: PositiveInt = 50_000
-    minimum_count: PositiveInt = 2
-    text_rank: PositiveInt = 256
-    minimum_variance: NonNegativeFloat = 1e-6
-    maximum_features: PositiveInt = 512
-    clip: PositiveFloat = 5.0
-    behaviour: bool | None = None
-    image_size: PositiveInt = 32
+    @model_validator(mode="after")
+    def _items_have_one_image(self) -> "FeaturesConfig":
+        for side, source in (("users", self.users), ("items", self.items)):
+            kinds = {} if source is None else source.kinds
+            images = [name for name, kind in kinds.items() if kind == "image"]
+            if side == "users" and images:
+                raise ValueError(
+                    f"users.kinds: column {images[0]} is of kind image, which only items have;"
+                    " give it another kind, such as ignore"
+                )
+            if len(images) > 1:
+                raise ValueError(
+                    f"items.kinds: the columns {images} are of kind image, and an item has one;"
+                    " give all but one the kind ignore"
+                )
+        return self

@@ -1,191 +1,402 @@
 """The models and their hyperparameters."""
 
-from typing import Annotated, Literal, get_args
+from typing import Literal, get_args
 
 from pydantic import Field
 
 from m6rec.config.base import (
     MemberName,
     NonNegativeFloat,
+    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    ProperShare,
     Section,
     Share,
 )
 from m6rec.rankers import MEMBER_NAMES
 
+Solver = Literal["conjugate_gradient", "cholesky"]
+Feedback = Literal["implicit", "explicit"]
+TowerInput = Literal["svd", "als"]
+TowerLoss = Literal["sampled_softmax", "binary_cross_entropy", "cosine_contrastive"]
+TowerPart = Literal["mlp", "shared", "features", "gate", "popularity"]
+Precision = Literal["auto", "float32", "bfloat16"]
+RowReader = Literal["petastorm", "arrow"]
+TOWER_PARTS: tuple[TowerPart, ...] = get_args(TowerPart)
+
 
 class SettingsConfig(Section):
-    """The search for the settings that matter most: the ridge's exponents and penalty, the scale of
-    recency, and ALS's weights of attributes and of the unobserved, and its rank.
+    """The search, before any model is trained, for the settings that matter most.
 
-    `seconds` is what the trials may take by a model of their cost on two cores; 0 tries nothing.
-    `als_ranks` are tried in place of `factors.als.rank` where items have attributes: those fill
-    more dimensions than interactions alone.
+    These are the ridge's exponents and penalty, the scale of recency, and the rank of ALS and its
+    weights of attributes and of the unobserved. What the config sets stays as it is set.
     """
 
-    seconds: NonNegativeFloat = 90.0
-    users: PositiveInt = 3_000
-    als_ranks: tuple[PositiveInt, ...] = ()
+    seconds: NonNegativeFloat = Field(
+        default=90.0,
+        description="The seconds that the trials may take by a model of their cost on two cores; 0"
+        " tries nothing.",
+    )
+    users: PositiveInt = Field(
+        default=3_000, description="The most validation users on whom a trial is measured."
+    )
+    als_ranks: tuple[PositiveInt, ...] = Field(
+        default=(),
+        description="Ranks that are tried in place of `factors.als.rank` where items have"
+        " attributes, which fill more dimensions than interactions alone.",
+    )
 
 
 class SvdConfig(Section):
-    """Randomized SVD of D_u^-a P D_i^-b with spectral weighting f(s) = (s / s_0)^spectrum_power.
+    """Randomized SVD of `D_u^-a P D_i^-b`, where P holds the weights of the pairs.
 
-    By default few `power_passes`: the basis then keeps a share of what lies below the leading
-    singular values, and the towers rank better on it (Gowalla, validation NDCG@20 of the untrained
-    start .130 after 2 passes, .106 after 7). Where `exact`, the leading half of the singular values
-    is right to 1e-3, and passes and oversampling are not used.
+    `D_u` and `D_i` hold the number of items of each user and of users of each item. The singular
+    values s are weighted by `f(s) = (s / s_0)^spectrum_power`.
     """
 
-    rank: PositiveInt = 256
-    oversampling: Annotated[int, Field(ge=0)] = 32
-    power_passes: Annotated[int, Field(ge=0)] = 2
-    exact: bool = False
-    user_exponent: NonNegativeFloat = 0.5
-    item_exponent: NonNegativeFloat = 0.3
-    spectrum_power: NonNegativeFloat = 0.25
+    rank: PositiveInt = Field(
+        default=256, description="The number of singular vectors, which is the length of a factor."
+    )
+    oversampling: NonNegativeInt = Field(
+        default=32,
+        description="The number of columns that the random basis has beyond `rank`.",
+    )
+    power_passes: NonNegativeInt = Field(
+        default=2,
+        description="How often the random basis is multiplied by the matrix."
+        " After few passes the basis keeps a share of what lies below the leading singular values,"
+        " and the towers rank better on it (Gowalla, validation NDCG@20 of the untrained start:"
+        " .130 after 2 passes, .106 after 7).",
+    )
+    exact: bool = Field(
+        default=False,
+        description="Whether the leading half of the singular values must be right to 1e-3, which"
+        " takes longer.",
+    )
+    user_exponent: NonNegativeFloat = Field(
+        default=0.5, description="The exponent a, which damps users with many items."
+    )
+    item_exponent: NonNegativeFloat = Field(
+        default=0.3, description="The exponent b, which damps items with many users."
+    )
+    spectrum_power: NonNegativeFloat = Field(
+        default=0.25,
+        description="The exponent of the singular values: at 0 all dimensions count alike.",
+    )
 
 
 class AlsConfig(Section):
-    """Implicit ALS.
+    """Alternating least squares on implicit feedback, or on ratings."""
 
-    `unobserved_total` is the weight of the unobserved times the number of items. With an
-    `attribute_weight` each term of the items is one more row of the matrix, whose entries are the
-    items' term weights times it: items with like attributes get like factors, and items without
-    interactions get factors at all.
-    """
-
-    rank: PositiveInt = 128
-    iterations: PositiveInt = 16
-    regularisation: NonNegativeFloat = 0.01
-    frequency_exponent: NonNegativeFloat = 1.0
-    unobserved_weight: PositiveFloat | None = None
-    unobserved_total: PositiveFloat = 300.0
-    attribute_weight: NonNegativeFloat = 0.0
-    solver: Literal["conjugate_gradient", "cholesky"] = "conjugate_gradient"
-    conjugate_gradient_steps: PositiveInt = 3
-    feedback: Literal["implicit", "explicit"] = "implicit"
-    checkpoint_every: PositiveInt = 5
+    rank: PositiveInt = Field(default=128, description="The length of a factor.")
+    iterations: PositiveInt = Field(
+        default=16, description="How often users and items are solved in turn."
+    )
+    regularisation: NonNegativeFloat = Field(
+        default=0.01, description="The penalty on squared lengths of factors."
+    )
+    frequency_exponent: NonNegativeFloat = Field(
+        default=1.0,
+        description="The exponent by which the penalty of a user or item grows with its number of"
+        " interactions.",
+    )
+    unobserved_weight: PositiveFloat | None = Field(
+        default=None,
+        description="The weight of a pair that was not observed; without it, `unobserved_total`"
+        " divided by the number of items.",
+    )
+    unobserved_total: PositiveFloat = Field(
+        default=300.0,
+        description="The weight of a pair that was not observed, multiplied by the number of"
+        " items.",
+    )
+    attribute_weight: NonNegativeFloat = Field(
+        default=0.0,
+        description="The weight of the items' attributes: each term becomes one more row of the"
+        " matrix, whose entries are the items' term weights times this, so that items with like"
+        " attributes get like factors and items without interactions get factors at all.",
+    )
+    solver: Solver = Field(
+        default="conjugate_gradient",
+        description="How users are solved: by some steps of conjugate gradient, or exactly.",
+    )
+    conjugate_gradient_steps: PositiveInt = Field(
+        default=3,
+        description="The number of steps of conjugate gradient an iteration, for items and, unless"
+        " `solver` is `cholesky`, for users.",
+    )
+    feedback: Feedback = Field(
+        default="implicit",
+        description="Whether weights are evidence of interest (`implicit`) or ratings to be"
+        " predicted, without regard to what was not observed (`explicit`).",
+    )
+    checkpoint_every: PositiveInt = Field(
+        default=5,
+        description="The number of iterations after which the factors are saved, for a run that is"
+        " started again to resume from.",
+    )
 
 
 class MllibAlsConfig(Section):
     """Spark MLlib's own implicit ALS, a reference."""
 
-    rank: PositiveInt = 64
-    iterations: PositiveInt = 10
-    regularisation: NonNegativeFloat = 0.05
-    alpha: PositiveFloat = 10.0
+    rank: PositiveInt = Field(default=64, description="The length of a factor.")
+    iterations: PositiveInt = Field(
+        default=10, description="How often users and items are solved in turn."
+    )
+    regularisation: NonNegativeFloat = Field(
+        default=0.05, description="The penalty on squared lengths of factors."
+    )
+    alpha: PositiveFloat = Field(
+        default=10.0,
+        description="The factor by which weights are multiplied; a pair that was not observed"
+        " weighs 1.",
+    )
 
 
 class FactorsConfig(Section):
     """The factor models."""
 
-    svd: SvdConfig = SvdConfig()
-    als: AlsConfig = AlsConfig()
-    mllib_als: MllibAlsConfig = MllibAlsConfig()
+    svd: SvdConfig = Field(default=SvdConfig(), description="Randomized SVD.")
+    als: AlsConfig = Field(default=AlsConfig(), description="Alternating least squares.")
+    mllib_als: MllibAlsConfig = Field(default=MllibAlsConfig(), description="Spark MLlib's ALS.")
 
 
 class RidgeConfig(Section):
-    """Local ridge item-item weights: one small regularised system an item.
+    """Local ridge regression: each item's weights on other items, by one small system an item."""
 
-    `kept` is how many weights of a history item are kept; unless given, 100 and, of a small
-    catalogue, as many as make 1.5 million of all items.
-    """
-
-    candidates: PositiveInt = 200
-    user_exponent: NonNegativeFloat = 0.25
-    item_exponent: NonNegativeFloat = 0.3
-    regularisation: PositiveFloat = 100.0
-    kept: PositiveInt | None = None
+    candidates: PositiveInt = Field(
+        default=200,
+        description="The number of items, those that co-occur most, on which an item has weights;"
+        " a catalogue that is small enough takes all.",
+    )
+    user_exponent: NonNegativeFloat = Field(
+        default=0.25, description="The exponent that damps users with many items."
+    )
+    item_exponent: NonNegativeFloat = Field(
+        default=0.3, description="The exponent that damps items with many users."
+    )
+    regularisation: PositiveFloat = Field(
+        default=100.0,
+        description="The penalty on squared weights, in units of the mean scale that the exponents"
+        " give to users and items.",
+    )
+    kept: PositiveInt | None = Field(
+        default=None,
+        description="The number of weights of a history item that are kept, the largest first;"
+        " without it, 100, and in a small catalogue as many as make 1.5 million of all items.",
+    )
 
 
 class ContentNeighboursConfig(Section):
-    """Item neighbours by content: likeness is by terms, and by vectors with `vector_share`.
+    """Item neighbours by content, which speak for items without interactions."""
 
-    `expansion` is the share of items that the ridge adds to a history, its `expanded` best.
-    """
-
-    candidates: PositiveInt = 200
-    vector_share: Share = 0.25
-    regularisation: PositiveFloat = 3.0
-    expansion: NonNegativeFloat = 20.0
-    expanded: PositiveInt = 1_000
-    longest_posting: PositiveInt = 5_000
+    candidates: PositiveInt = Field(
+        default=200,
+        description="The number of items, those with the most like terms, on which an item has"
+        " weights.",
+    )
+    vector_share: Share = Field(
+        default=0.25,
+        description="The share of likeness that is by content vectors; the rest is by terms.",
+    )
+    regularisation: PositiveFloat = Field(
+        default=3.0,
+        description="The penalty on squared weights, in units of an item's likeness to itself.",
+    )
+    expansion: NonNegativeFloat = Field(
+        default=20.0,
+        description="The factor of the ridge's scores with which its best items are added to a"
+        " user's history; 0 adds nothing.",
+    )
+    expanded: PositiveInt = Field(
+        default=1_000, description="The most items that are added to a user's history."
+    )
+    longest_posting: PositiveInt = Field(
+        default=5_000,
+        description="The most items of a term that are compared; of a term that more items have,"
+        " a sample is.",
+    )
 
 
 class NeighboursConfig(Section):
     """Item neighbours by co-occurrence, by ridge and by content, and user neighbours."""
 
-    neighbours: PositiveInt = 100
-    item_exponent: NonNegativeFloat = 0.5
-    user_exponent: NonNegativeFloat = 0.5
-    user_neighbours: PositiveInt = 100
-    recency_scale: PositiveFloat = 8.0
-    maximum_candidate_users: PositiveInt = 20_000
-    maximum_history: PositiveInt = 2_000
-    ridge: RidgeConfig = RidgeConfig()
-    content: ContentNeighboursConfig = ContentNeighboursConfig()
-
-
-TowerPart = Literal["mlp", "shared", "features", "gate", "popularity"]
-TOWER_PARTS: tuple[TowerPart, ...] = get_args(TowerPart)
+    neighbours: PositiveInt = Field(
+        default=100, description="The number of neighbours of an item by co-occurrence."
+    )
+    item_exponent: NonNegativeFloat = Field(
+        default=0.5,
+        description="The exponent that damps items with many users, among the neighbours of items"
+        " and of users.",
+    )
+    user_exponent: NonNegativeFloat = Field(
+        default=0.5,
+        description="The exponent that damps users with many items, among the neighbours of items.",
+    )
+    user_neighbours: PositiveInt = Field(
+        default=100, description="The number of neighbours of a user."
+    )
+    recency_scale: PositiveFloat = Field(
+        default=8.0,
+        description="The number of a user's later interactions by which the weight of an earlier"
+        " one falls to 1/e, for the rankers recent_ridge and recent_item_neighbours.",
+    )
+    maximum_candidate_users: PositiveInt = Field(
+        default=20_000,
+        description="The most users among whom the neighbours of a user are sought; of more, a"
+        " sample.",
+    )
+    maximum_history: PositiveInt = Field(
+        default=2_000,
+        description="The most items of a user that are looked at; a longer history is sampled.",
+    )
+    ridge: RidgeConfig = Field(default=RidgeConfig(), description="The local ridge regression.")
+    content: ContentNeighboursConfig = Field(
+        default=ContentNeighboursConfig(), description="Item neighbours by content."
+    )
 
 
 class TowersConfig(Section):
-    """The deep towers and their training.
+    """The deep towers and their training."""
 
-    `precision` is of the matrix products while training: `auto` is bfloat16 where the processor
-    multiplies it, else float32. Weights, logits, losses and the trained towers are float32.
-    `without` takes parts of the model out, to see what they are worth.
-    """
-
-    inputs: tuple[Literal["svd", "als"], ...] = ("svd", "als")
-    hidden: PositiveInt = 512
-    feature_hidden: PositiveInt = 128
-    epochs: PositiveInt = 10
-    patience: PositiveInt = 10
-    users_per_batch: PositiveInt = 256
-    minimum_steps_per_epoch: PositiveInt = 16
-    negatives: PositiveInt = 2048
-    target_share: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
-    loss: Literal["sampled_softmax", "binary_cross_entropy", "cosine_contrastive"] = (
-        "sampled_softmax"
+    inputs: tuple[TowerInput, ...] = Field(
+        default=("svd", "als"),
+        description="The factor models on which a pair of towers is trained, one pair each.",
     )
-    temperature: PositiveFloat = 0.1
-    learning_rate: PositiveFloat = 2e-3
-    weight_decay: NonNegativeFloat = 0.01
-    warmup_steps: Annotated[int, Field(ge=0)] = 30
-    input_dropout: Share = 0.0
-    gate_half_count: PositiveFloat = 2.0
-    maximum_history: PositiveInt = 1024
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    without: tuple[TowerPart, ...] = ()
-    reader: Literal["petastorm", "arrow"] = "petastorm"
-    processes: PositiveInt = 1
+    hidden: PositiveInt = Field(default=512, description="The number of units of the hidden layer.")
+    feature_hidden: PositiveInt = Field(
+        default=128,
+        description="The number of units of the layers that read side features and images.",
+    )
+    epochs: PositiveInt = Field(
+        default=10,
+        description="The most epochs of training; the learning rate falls over all of them.",
+    )
+    patience: PositiveInt = Field(
+        default=10,
+        description="The number of epochs without a better validation NDCG after which training"
+        " stops.",
+    )
+    users_per_batch: PositiveInt = Field(default=256, description="The most users of a step.")
+    minimum_steps_per_epoch: PositiveInt = Field(
+        default=16,
+        description="The least number of steps of an epoch; where users are few, batches become"
+        " smaller.",
+    )
+    negatives: PositiveInt = Field(
+        default=2048,
+        description="The number of random items against which the targets of a step are ranked.",
+    )
+    target_share: ProperShare = Field(
+        default=0.5,
+        description="The share of a user's interactions that are targets in an epoch; the rest is"
+        " the input.",
+    )
+    loss: TowerLoss = Field(
+        default="sampled_softmax",
+        description="What training minimises: the cross-entropy of each target against the"
+        " negatives, the binary cross-entropy of both, or the contrastive loss on cosines of"
+        " SimpleX.",
+    )
+    temperature: PositiveFloat = Field(
+        default=0.1, description="The number by which cosines are divided to become logits."
+    )
+    learning_rate: PositiveFloat = Field(
+        default=2e-3,
+        description="The highest learning rate of AdamW, from which it falls to a twentieth.",
+    )
+    weight_decay: NonNegativeFloat = Field(default=0.01, description="The weight decay of AdamW.")
+    warmup_steps: NonNegativeInt = Field(
+        default=30,
+        description="The number of steps in which the learning rate rises from 0, at most a tenth"
+        " of all.",
+    )
+    input_dropout: Share = Field(
+        default=0.0,
+        description="The probability with which a factor is left out of the input in training, for"
+        " side features to stand in for it.",
+    )
+    gate_half_count: PositiveFloat = Field(
+        default=2.0,
+        description="The number of interactions at which factors and side features count alike.",
+    )
+    maximum_history: PositiveInt = Field(
+        default=1024,
+        description="The most items of a user that training looks at; a longer history is sampled.",
+    )
+    precision: Precision = Field(
+        default="auto",
+        description="The precision of matrix products in training: `auto` is bfloat16 where the"
+        " processor multiplies it, else float32. Weights, logits, losses and the trained towers are"
+        " float32.",
+    )
+    without: tuple[TowerPart, ...] = Field(
+        default=(),
+        description="Parts that are taken out of the towers, to see what they are worth.",
+    )
+    reader: RowReader = Field(
+        default="petastorm", description="The program that reads the training rows."
+    )
+    processes: PositiveInt = Field(
+        default=1, description="The number of processes that train together on the driver."
+    )
 
 
 class RatingsConfig(Section):
-    """Prediction of ratings: biases, explicit ALS, and regressions on who rates what, blended.
+    """The prediction of ratings: biases, explicit ALS, and regressions on who rates what, blended.
 
-    `enabled` says that `interactions.columns.weight` holds ratings. `rank` to `frequency_exponent`
-    are of ALS. The regularisations of biases, tastes and audiences are in numbers of ratings: with
-    so many, a coefficient goes half the way from 0.
+    The regularisations of biases, tastes and audiences are in numbers of ratings: with so many, a
+    coefficient goes half the way from 0.
     """
 
-    enabled: bool = False
-    bias_iterations: PositiveInt = 15
-    user_bias_regularisation: PositiveFloat = 5.0
-    item_bias_regularisation: PositiveFloat = 2.0
-    rank: PositiveInt = 20
-    iterations: PositiveInt = 10
-    regularisation: PositiveFloat = 0.6
-    frequency_exponent: NonNegativeFloat = 0.7
-    choice_rank: PositiveInt = 20
-    choice_user_exponent: NonNegativeFloat = 0.25
-    choice_item_exponent: NonNegativeFloat = 0.3
-    taste_regularisation: PositiveFloat = 5.0
-    audience_regularisation: PositiveFloat = 15.0
+    enabled: bool = Field(
+        default=False,
+        description="Whether `interactions.columns.weight` holds ratings that are to be predicted.",
+    )
+    bias_iterations: PositiveInt = Field(
+        default=15, description="How often the biases of users and items are solved in turn."
+    )
+    user_bias_regularisation: PositiveFloat = Field(
+        default=5.0, description="The regularisation of a user's bias, in ratings."
+    )
+    item_bias_regularisation: PositiveFloat = Field(
+        default=2.0, description="The regularisation of an item's bias, in ratings."
+    )
+    rank: PositiveInt = Field(default=20, description="The length of a factor of ALS.")
+    iterations: PositiveInt = Field(
+        default=10, description="How often ALS solves users and items in turn."
+    )
+    regularisation: PositiveFloat = Field(
+        default=0.6, description="The penalty of ALS on squared lengths of factors."
+    )
+    frequency_exponent: NonNegativeFloat = Field(
+        default=0.7,
+        description="The exponent by which the penalty of ALS on a user or item grows with its"
+        " number of ratings.",
+    )
+    choice_rank: PositiveInt = Field(
+        default=20, description="The number of singular vectors of the matrix of who rates what."
+    )
+    choice_user_exponent: NonNegativeFloat = Field(
+        default=0.25,
+        description="The exponent that damps users with many ratings in that matrix.",
+    )
+    choice_item_exponent: NonNegativeFloat = Field(
+        default=0.3,
+        description="The exponent that damps items with many ratings in that matrix.",
+    )
+    taste_regularisation: PositiveFloat = Field(
+        default=5.0,
+        description="The regularisation, in ratings, of a user's taste: the regression of the"
+        " user's ratings on what kind of items they are.",
+    )
+    audience_regularisation: PositiveFloat = Field(
+        default=15.0,
+        description="The regularisation, in ratings, of an item's audience: the regression of the"
+        " item's ratings on what kind of users give them.",
+    )
 
     def als(self) -> AlsConfig:
         """Explicit ALS on what the biases leave."""
@@ -208,15 +419,26 @@ class RatingsConfig(Section):
 
 
 class HybridConfig(Section):
-    """Which members the hybrid may blend and how their weights are chosen on validation.
+    """The blend of rankers, whose weights are chosen on validation."""
 
-    By NDCG@`k`, deeper than most lists are shown: validation holds out less than the test, and few
-    hits say little. On four data sets weights by NDCG@50 ranked the test better than those by
-    NDCG@20 or @100.
-    """
-
-    members: tuple[MemberName, ...] = MEMBER_NAMES
-    k: PositiveInt = 50
-    maximum_users: PositiveInt = 10_000
-    candidates_per_member: PositiveInt = 200
-    rounds: PositiveInt = 3
+    members: tuple[MemberName, ...] = Field(
+        default=MEMBER_NAMES,
+        description="The rankers that the hybrid may blend; the default leaves out those that the"
+        " data cannot feed and those that validation would flatter.",
+    )
+    k: PositiveInt = Field(
+        default=50,
+        description="The list length of the NDCG that weights are chosen by. It is deeper than most"
+        " lists that are shown, because validation holds out less than the test and few hits say"
+        " little: on four data sets weights by NDCG@50 ranked the test better than those by NDCG@20"
+        " or NDCG@100.",
+    )
+    maximum_users: PositiveInt = Field(
+        default=10_000, description="The most validation users on whom weights are chosen."
+    )
+    candidates_per_member: PositiveInt = Field(
+        default=200, description="The number of items of each member's list that are blended."
+    )
+    rounds: PositiveInt = Field(
+        default=3, description="How often the search goes over all members' weights."
+    )

@@ -1,53 +1,123 @@
 """What is published and what is measured: lists, rules, evaluation, ablation."""
 
-from typing import Annotated, Literal
+from typing import Literal, assert_never
 
 from pydantic import Field
 
-from m6rec.config.base import NonNegativeFloat, PositiveInt, RankerName, Section, TableSource
+from m6rec.config.base import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    ProperShare,
+    RankerName,
+    Section,
+    TableSource,
+)
 from m6rec.config.models import TOWER_PARTS, TowerPart
 from m6rec.rankers import HYBRID, RANKER_NAMES
 
 
 class AblationConfig(Section):
-    """What each part is worth, measured on validation by taking it out.
+    """What each part of the towers is worth, measured on validation by training without it."""
 
-    Parts of the towers need a training each: those that `seconds` do not suffice for are left out.
+    tower_parts: tuple[TowerPart, ...] = Field(
+        default=TOWER_PARTS,
+        description="The parts of the towers that are taken out in turn: the hidden layers"
+        " (`mlp`), the linear map that both towers share, the side features, the gate between"
+        " factors and features, and the popularity term.",
+    )
+    seconds: NonNegativeFloat = Field(
+        default=60.0,
+        description="The most seconds that these trainings may take together; parts for which the"
+        " time does not suffice are left out.",
+    )
+
+
+class ItemTable(TableSource):
+    """A [table](#table) with the following column as well; each row names an item."""
+
+    item: str = Field(default="item_id", description="The column with the item's id.")
+
+
+class PairTable(ItemTable):
+    """A [table of items](#table-of-items) with the following column as well.
+
+    Each row names a user and an item.
     """
 
-    tower_parts: tuple[TowerPart, ...] = TOWER_PARTS
-    seconds: NonNegativeFloat = 60.0
+    user: str = Field(default="user_id", description="The column with the user's id.")
 
 
 class RulesConfig(Section):
-    """Business rules, applied inside the ranking kernel."""
+    """Business rules that published lists obey."""
 
-    allowed_items: TableSource | None = None
-    excluded_items: TableSource | None = None
-    excluded_pairs: TableSource | None = None
-    mask_seen: bool = True
+    allowed_items: ItemTable | None = Field(
+        default=None, description="The items that lists may hold; without it, all of the catalogue."
+    )
+    excluded_items: ItemTable | None = Field(
+        default=None, description="The items that no list may hold."
+    )
+    excluded_pairs: PairTable | None = Field(
+        default=None, description="The items that a user's own list may not hold."
+    )
+    mask_seen: bool = Field(
+        default=True,
+        description="Whether a user's list leaves out the items that the user already has.",
+    )
 
 
 class RecommendConfig(Section):
     """The published lists."""
 
-    ranker: RankerName = HYBRID
-    top_n: PositiveInt = 20
-    reasons: Annotated[int, Field(ge=0)] = 3
-    rules: RulesConfig = RulesConfig()
+    ranker: RankerName = Field(default=HYBRID, description="The ranker whose lists are published.")
+    top_n: PositiveInt = Field(default=20, description="The number of items in a list.")
+    reasons: NonNegativeInt = Field(
+        default=3, description="The most reasons that are given for an item of a list."
+    )
+    rules: RulesConfig = Field(
+        default=RulesConfig(), description="The business rules that lists obey."
+    )
 
 
 class EvaluateConfig(Section):
-    """Which rankers are measured, at which depths.
+    """Which rankers are measured, and how."""
 
-    `candidates` is what lists are made of: all items of the catalogue that the user has not seen,
-    or only items that training never saw. On test all users are measured, on validation a sample.
-    """
+    candidates: Literal["all", "cold_items"] = Field(
+        default="all",
+        description="What measured lists are made of: all items of the catalogue that the user has"
+        " not seen, or only the items that training never saw (`cold_items`).",
+    )
+    rankers: tuple[RankerName, ...] = Field(
+        default=RANKER_NAMES,
+        description="The rankers that are measured; those that the data cannot feed are left out.",
+    )
+    ks: tuple[PositiveInt, ...] = Field(
+        default=(10, 20), description="The list lengths at which metrics are measured."
+    )
+    maximum_validation_users: PositiveInt = Field(
+        default=10_000,
+        description="The most users who are measured on validation; on test, all users are.",
+    )
+    bootstrap_replicates: PositiveInt = Field(
+        default=1_000,
+        description="The number of resamples of the users from which intervals are estimated.",
+    )
+    confidence: ProperShare = Field(
+        default=0.95,
+        description="The confidence level of the intervals and comparisons.",
+    )
+    compare_with_run: str | None = Field(
+        default=None,
+        description="The id of another run in the same lake whose lists this run is compared with.",
+    )
 
-    candidates: Literal["all", "cold_items"] = "all"
-    rankers: tuple[RankerName, ...] = RANKER_NAMES
-    ks: tuple[PositiveInt, ...] = (10, 20)
-    maximum_validation_users: PositiveInt = 10_000
-    bootstrap_replicates: PositiveInt = 1_000
-    confidence: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.95
-    compare_with_run: str | None = None
+    @property
+    def ranks_cold_items(self) -> bool:
+        """Whether lists hold only items that training never saw."""
+        match self.candidates:
+            case "cold_items":
+                return True
+            case "all":
+                return False
+            case _:
+                assert_never(self.candidates)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from m6rec.config.base import Section, TableSource
 from m6rec.config.data import AttributesSource, FeaturesConfig, InteractionsConfig, SplitConfig
@@ -25,28 +25,51 @@ from m6rec.rankers import MEMBER_NAMES, MLLIB_ALS, Need, ranker_named
 
 
 class Config(Section):
-    """The whole configuration of a run.
+    """The whole configuration of a run."""
 
-    `lake` is the root path of the tables, or `catalog.schema`. `artifacts` is a folder of a mounted
-    file system for what is no table (models, checkpoints); by default it lies within `lake`.
-    """
-
-    interactions: InteractionsConfig
-    split: SplitConfig = SplitConfig()
-    settings: SettingsConfig = SettingsConfig()
-    factors: FactorsConfig = FactorsConfig()
-    neighbours: NeighboursConfig = NeighboursConfig()
-    features: FeaturesConfig = FeaturesConfig()
-    towers: TowersConfig = TowersConfig()
-    ratings: RatingsConfig = RatingsConfig()
-    hybrid: HybridConfig = HybridConfig()
-    ablation: AblationConfig = AblationConfig()
-    recommend: RecommendConfig = RecommendConfig()
-    evaluate: EvaluateConfig = EvaluateConfig()
-    tune: TuneConfig = TuneConfig()
-    lake: str = "m6rec-lake"
-    artifacts: str | None = None
-    seed: int = 42
+    interactions: InteractionsConfig = Field(
+        description="The interaction table and how events become pairs."
+    )
+    split: SplitConfig = Field(
+        default=SplitConfig(), description="The division into train, validation and test."
+    )
+    settings: SettingsConfig = Field(
+        default=SettingsConfig(), description="The search for the settings that matter most."
+    )
+    factors: FactorsConfig = Field(default=FactorsConfig(), description="The factor models.")
+    neighbours: NeighboursConfig = Field(
+        default=NeighboursConfig(), description="The neighbour models."
+    )
+    features: FeaturesConfig = Field(
+        default=FeaturesConfig(), description="The attributes of users and items."
+    )
+    towers: TowersConfig = Field(default=TowersConfig(), description="The deep towers.")
+    ratings: RatingsConfig = Field(
+        default=RatingsConfig(), description="The prediction of ratings."
+    )
+    hybrid: HybridConfig = Field(default=HybridConfig(), description="The blend of rankers.")
+    ablation: AblationConfig = Field(
+        default=AblationConfig(), description="The measure of what parts are worth."
+    )
+    recommend: RecommendConfig = Field(
+        default=RecommendConfig(), description="The published lists."
+    )
+    evaluate: EvaluateConfig = Field(default=EvaluateConfig(), description="The measurement.")
+    tune: TuneConfig = Field(default=TuneConfig(), description="The search of job `tune`.")
+    lake: str = Field(
+        default="m6rec-lake",
+        description="Where the run's tables are: a path, or a schema of the catalogue such as"
+        " `catalog.schema`.",
+    )
+    artifacts: str | None = Field(
+        default=None,
+        description="The folder, of a file system that driver and executors mount, for models and"
+        " checkpoints; without it, a folder within `lake`, which then must be a path.",
+    )
+    seed: int = Field(
+        default=42,
+        description="The number that decides every random choice; two runs of one seed agree.",
+    )
 
     @model_validator(mode="after")
     def _last_needs_time(self) -> "Config":
@@ -158,6 +181,20 @@ class Config(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _explicit_feedback_has_weights(self) -> "Config":
+        if self.factors.als.feedback == "implicit" or self.interactions.weights_differ:
+            return self
+        found, remedy = "interactions.weighting is binary", "set it to weight or log"
+        if self.interactions.weighting != "binary":
+            found = "interactions has neither columns.weight nor event_weights nor half_life_days"
+            remedy = "name the column with the ratings in interactions.columns.weight"
+        raise ValueError(
+            f"factors.als.feedback: explicit fits weights less their mean, and {found}, so that"
+            f" all weights are equal and every target is 0; {remedy}, or set factors.als.feedback"
+            " to implicit"
+        )
+
     @property
     def has_behaviour(self) -> bool:
         """Whether features of behaviour are made."""
@@ -243,6 +280,8 @@ def _describe(problem: Any) -> str:
         return f"{place}: unknown key; remove it or correct its spelling"
     if problem["type"] == "missing":
         return f"{place}: missing; add it"
+    if problem["type"] == "value_error":
+        return f"{place}: {str(problem['msg']).removeprefix('Value error, ')}"
     return f"{place}: {problem['msg']}, found {problem['input']!r}"
 
 
@@ -283,11 +322,12 @@ def sources_of(config: Config) -> Iterator[tuple[str, TableSource, tuple[str, ..
         yield "features.items", config.features.items.source, _named(config.features.items)
     rules = config.recommend.rules
     if rules.allowed_items is not None:
-        yield "recommend.rules.allowed_items", rules.allowed_items, ()
+        yield "recommend.rules.allowed_items", rules.allowed_items, (rules.allowed_items.item,)
     if rules.excluded_items is not None:
-        yield "recommend.rules.excluded_items", rules.excluded_items, ()
+        yield "recommend.rules.excluded_items", rules.excluded_items, (rules.excluded_items.item,)
     if rules.excluded_pairs is not None:
-        yield "recommend.rules.excluded_pairs", rules.excluded_pairs, ()
+        ids = (rules.excluded_pairs.user, rules.excluded_pairs.item)
+        yield "recommend.rules.excluded_pairs", rules.excluded_pairs, ids
 
 
 def _named(attributes: AttributesSource) -> tuple[str, ...]:

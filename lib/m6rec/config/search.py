@@ -1,21 +1,19 @@
 """The search space of job `tune`."""
 
-from typing import Annotated
-
 from pydantic import Field, model_validator
 
 from m6rec.config.base import FiniteFloat, PositiveFloat, PositiveInt, Section
 
 
 class Range(Section):
-    """Numbers from `low` to `high`, both included; even in their logarithm where `log`.
+    """Numbers between two ends, which are whole where the config's own value is."""
 
-    The numbers are whole where the config's own value is.
-    """
-
-    low: FiniteFloat
-    high: FiniteFloat
-    log: bool = False
+    low: FiniteFloat = Field(description="The lowest number that is tried.")
+    high: FiniteFloat = Field(description="The highest number that is tried.")
+    log: bool = Field(
+        default=False,
+        description="Whether numbers are drawn evenly in their logarithm, as for a penalty.",
+    )
 
     @model_validator(mode="after")
     def _is_a_range(self) -> "Range":
@@ -31,9 +29,11 @@ class Range(Section):
 
 
 class Choice(Section):
-    """One of `values`."""
+    """One of some values."""
 
-    values: Annotated[tuple[int | float | str | bool, ...], Field(min_length=1)]
+    values: tuple[int | float | str | bool, ...] = Field(
+        min_length=1, description="The values that are tried."
+    )
 
     def extremes(self) -> tuple[int | float | str | bool, ...]:
         """All of the values."""
@@ -61,13 +61,19 @@ DEFAULT_SEARCH: dict[str, Range | Choice] = {
 
 
 class TuneConfig(Section):
-    """The search of job `tune` for better values, by the hybrid's NDCG@k on validation.
+    """The search of job `tune` for better values, by the hybrid's NDCG on validation."""
 
-    `search` maps dotted keys of the config to what is tried; one that is given replaces the
-    default whole. `seconds` bounds one call: a trial that has begun is finished.
-    """
-
-    trials: PositiveInt = 50
-    seconds: PositiveFloat | None = None
-    k: PositiveInt = 20
-    search: dict[str, Range | Choice] = DEFAULT_SEARCH
+    trials: PositiveInt = Field(
+        default=50, description="The number of trials in all, over all calls."
+    )
+    seconds: PositiveFloat | None = Field(
+        default=None,
+        description="The seconds of one call after which no trial begins; one that has begun is"
+        " finished.",
+    )
+    k: PositiveInt = Field(default=20, description="The list length of the NDCG.")
+    search: dict[str, Range | Choice] = Field(
+        default=DEFAULT_SEARCH,
+        description="What is tried for each dotted key of the config; it replaces the default"
+        " search as a whole.",
+    )

@@ -5,7 +5,7 @@ and optionally validation.parquet, items.parquet and users.parquet.
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, assert_never
 
 import pyarrow.parquet as pq
 import yaml
@@ -57,9 +57,14 @@ def config_of_folder(base: Path, data: Path, lake: Path, top: int, protocol: Pro
                 features[side].setdefault("title", TITLE)
     evaluate = settings["evaluate"]
     evaluate["ks"] = sorted({k for k in evaluate["ks"] if k <= top} | {top})
-    if protocol == "cold_items":
-        evaluate["candidates"] = "cold_items"
-        settings["split"]["validation_strategy"] = "cold_items"
+    match protocol:
+        case "cold_items":
+            evaluate["candidates"] = "cold_items"
+            settings["split"]["validation_strategy"] = "cold_items"
+        case "all":
+            pass
+        case _:
+            assert_never(protocol)
     settings["lake"] = str(lake)
     return parse_config(settings, str(base))
 

@@ -138,7 +138,7 @@ class Fit:
         reach as deep as they do on the test.
         """
         masked = masked_by_rules(self.lakehouse.read("catalogue"), self.n_items)
-        if self.config.evaluate.candidates == "cold_items":
+        if self.config.evaluate.ranks_cold_items:
             masked |= self.item_counts > 0
             if self.name == c.SELECTION:
                 masked |= self.other(c.FINAL).item_counts == 0

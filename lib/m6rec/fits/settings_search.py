@@ -56,11 +56,13 @@ Measure = Callable[[Values], float]
 
 @dataclass
 class Search:
-    """Trials so far, what they chose, and the expected seconds that are left."""
+    """Trials so far, what they chose, the expected seconds that are left, and what these did not
+    suffice to try."""
 
     seconds: float
     chosen: Values = field(default_factory=dict)
     trials: list[dict[str, Any]] = field(default_factory=list)
+    left_out: list[Values] = field(default_factory=list)
 
     def try_in_turn(
         self, measure: Measure, alternatives: Iterable[Values], best: float, cost: float
@@ -68,7 +70,8 @@ class Search:
         """Measure each alternative, changed from the best so far; return the best NDCG."""
         for values in alternatives:
             if cost > self.seconds:
-                break
+                self.left_out.append(values)
+                continue
             self.seconds -= cost
             found = measure({**self.chosen, **values})
             self.trials.append({"values": values, "ndcg": found})
@@ -152,12 +155,14 @@ def _try_all(trials: _Trials, search: Search) -> None:
         (trials.als, _als_values(config), of_als),
     ]
     # Where only cold items are ranked, the ridge and recency have no say: they know no such items.
-    if config.evaluate.candidates == "all":
+    if not config.evaluate.ranks_cold_items:
         of_ridge = SECONDS_A_TRIAL + RIDGE_SECONDS_AN_ITEM * trials.n_items
         searches.insert(0, (trials.ridge, _ridge_values(config), of_ridge))
         searches.append((trials.recent_ridge, _recency_values(config), 1.0))
     for member, alternatives, cost in searches:
-        if alternatives and 2 * cost <= search.seconds:
+        if 2 * cost > search.seconds:
+            search.left_out += alternatives
+        elif alternatives:
             search.seconds -= cost
             measure = trials.measure(member)
             search.try_in_turn(measure, alternatives, measure(search.chosen), cost)
@@ -180,11 +185,9 @@ def _try_ranks(config: Config, search: Search, measure: Measure, rows: int) -> N
     def cost(rank: int) -> float:
         return SECONDS_A_TRIAL + ALS_SECONDS_A_PRODUCT * als.iterations * rows * rank**2
 
-    affordable = [
-        rank
-        for rank in config.settings.als_ranks
-        if rank != als.rank and cost(als.rank) + cost(rank) <= search.seconds
-    ]
+    ranks = [rank for rank in config.settings.als_ranks if rank != als.rank]
+    affordable = [rank for rank in ranks if cost(als.rank) + cost(rank) <= search.seconds]
+    search.left_out += [{ALS_RANK: rank} for rank in ranks if rank not in affordable]
     if not affordable:
         return
     search.seconds -= cost(als.rank)

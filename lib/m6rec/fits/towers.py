@@ -48,7 +48,7 @@ def tower_inputs(fit: Fit) -> TowerInputs:
     manifest = _write_rows(fit, matrix, user_features)
     validate = None
     # Cold items have no factors of their own: how they rank says nothing of the training.
-    if fit.name == c.SELECTION and fit.config.evaluate.candidates == "all":
+    if fit.name == c.SELECTION and not fit.config.evaluate.ranks_cold_items:
         validate = _validation(fit)
     items = _item_inputs(fit)
     matrix.unpersist()

@@ -1,5 +1,6 @@
 """The tables of the owner's: how they are read, checked, and pinned to a version."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,23 @@ def read_source(spark: SparkSession, source: TableSource, required: tuple[str, .
             " correct the column names in the config"
         )
     return frame
+
+
+def read_ids(spark: SparkSession, source: TableSource, names: Mapping[str, str]) -> DataFrame:
+    """The id columns of a table of the owner's as strings, and nothing else.
+
+    Args:
+        spark: the session.
+        source: the table.
+        names: the owner's column for each of ours.
+
+    Raises:
+        TableError: the table does not exist, cannot be read, or lacks a column.
+    """
+    frame = read_source(spark, source, tuple(names.values()))
+    return frame.select(
+        *(frame[f"`{theirs}`"].cast("string").alias(ours) for ours, theirs in names.items())
+    )
 
 
 def source_version(spark: SparkSession, source: TableSource) -> int | None:

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import torch
 
 from m6rec import columns as c
+from m6rec.config.models import RowReader
 from m6rec.errors import DataError
 from m6rec.kernels.arrays.rows import Float32, Rows, concatenate_rows, indptr_of
 from m6rec.towers.row_files import COUNTS, NO_USER, Manifest
@@ -141,7 +142,7 @@ class PetastormRowBatches(RowBatches):
                 yield unpack(packs, len(packs[c.USER_INDEX]), self.manifest.features)
 
 
-READERS: dict[str, type[RowBatches]] = {
+READERS: dict[RowReader, type[RowBatches]] = {
     "petastorm": PetastormRowBatches,
     "arrow": ArrowRowBatches,
 }

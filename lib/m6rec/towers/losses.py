@@ -4,9 +4,24 @@ Pairs: a user (row of the negatives' logits) with a target item. `pair_user` int
 row. `own` bool [users, negatives] marks negatives that are the user's own items.
 """
 
+from typing import assert_never
+
 import torch
 from torch import Tensor
 from torch.nn.functional import relu, softplus
+
+from m6rec.config.models import TowerLoss
+
+
+def is_of_cosines(loss: TowerLoss) -> bool:
+    """Whether a loss is of cosines, without the temperature and the popularity of the logits."""
+    match loss:
+        case "sampled_softmax" | "binary_cross_entropy":
+            return False
+        case "cosine_contrastive":
+            return True
+        case _:
+            assert_never(loss)
 
 
 def sampled_softmax(

@@ -10,6 +10,7 @@ from m6rec.towers.encoder import (
     item_factor_inputs,
     item_gates,
 )
+from m6rec.towers.losses import is_of_cosines
 from m6rec.towers.model import TowerModel, TowerShape
 
 STAND_IN_RIDGE = 1.0
@@ -50,7 +51,7 @@ def start_model(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         # Popularity has no part in a loss on cosines and would enter the scores untrained.
-        popularity = 0.0 if config.loss == "cosine_contrastive" else 1.0
+        popularity = 0.0 if is_of_cosines(config.loss) else 1.0
         model = TowerModel(shape, popularity)
     if "features" not in config.without:
         _start_stand_in(model, items, shape)

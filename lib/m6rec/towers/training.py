@@ -14,14 +14,14 @@ import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, assert_never
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from m6rec.config.models import TowersConfig
+from m6rec.config.models import Precision, TowersConfig
 from m6rec.errors import DataError
 from m6rec.kernels.arrays.rows import Float32
 from m6rec.kernels.factors.projection import FactorModel
@@ -35,7 +35,12 @@ from m6rec.towers.encoder import (
     popularity_inputs,
 )
 from m6rec.towers.examples import Example, ExampleDraw, one_ahead
-from m6rec.towers.losses import binary_cross_entropy, cosine_contrastive, sampled_softmax
+from m6rec.towers.losses import (
+    binary_cross_entropy,
+    cosine_contrastive,
+    is_of_cosines,
+    sampled_softmax,
+)
 from m6rec.towers.model import TowerModel, TowerShape
 from m6rec.towers.start import shape_of, start_model
 
@@ -236,7 +241,7 @@ class _Training:
             items = self.item_tensors.embed(
                 self.model, torch.from_numpy(example.items), torch.from_numpy(example.item_kept)
             )
-        if config.loss == "cosine_contrastive":
+        if is_of_cosines(config.loss):
             # The loss is on cosines: without the popularity coordinate and the temperature.
             users, items = users[:, :-1] * config.temperature, items[:, :-1]
         negative = users @ items[: example.negatives].T
@@ -244,12 +249,16 @@ class _Training:
         targets = items.index_select(0, torch.from_numpy(example.pair_item))
         positive = (users.index_select(0, pair_user) * targets).sum(dim=1)
         own = torch.from_numpy(example.own)
-        if config.loss == "sampled_softmax":
-            correction = torch.full((example.negatives,), example.log_correction)
-            return sampled_softmax(positive, pair_user, negative, own, correction)
-        if config.loss == "binary_cross_entropy":
-            return binary_cross_entropy(positive, pair_user, negative, own)
-        return cosine_contrastive(positive, pair_user, negative, own)
+        match config.loss:
+            case "sampled_softmax":
+                correction = torch.full((example.negatives,), example.log_correction)
+                return sampled_softmax(positive, pair_user, negative, own, correction)
+            case "binary_cross_entropy":
+                return binary_cross_entropy(positive, pair_user, negative, own)
+            case "cosine_contrastive":
+                return cosine_contrastive(positive, pair_user, negative, own)
+            case _:
+                assert_never(config.loss)
 
     def _set_learning_rate(self, step: int) -> None:
         rate = learning_rate(step, self.config.epochs * self.steps, self.config.warmup_steps)
@@ -268,12 +277,18 @@ class _Training:
         return json.dumps(values, sort_keys=True)
 
 
-def reduced_precision(precision: str) -> bool:
+def reduced_precision(precision: Precision) -> bool:
     """Whether matrix products of the training are in bfloat16."""
-    if precision == "auto":
-        flags = set(CPU_FLAGS.read_text().split()) if CPU_FLAGS.is_file() else set[str]()
-        return bool(flags & BFLOAT16_FLAGS)
-    return precision == "bfloat16"
+    match precision:
+        case "auto":
+            flags = set(CPU_FLAGS.read_text().split()) if CPU_FLAGS.is_file() else set[str]()
+            return bool(flags & BFLOAT16_FLAGS)
+        case "bfloat16":
+            return True
+        case "float32":
+            return False
+        case _:
+            assert_never(precision)
 
 
 def learning_rate(step: int, total_steps: int, warmup_steps: int) -> float:

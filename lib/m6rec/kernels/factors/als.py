@@ -19,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from typing import assert_never
 
 import numpy as np
 
@@ -162,16 +163,18 @@ def _all_counts(rows: Rows, n_items: int, communicator: Communicator) -> Int64:
 def _parameters(
     rows: Rows, n_items: int, config: AlsConfig, communicator: Communicator
 ) -> dict[str, float]:
-    explicit = config.feedback == "explicit"
-    unobserved = 0.0
-    mean = 0.0
-    if explicit:
-        total = all_sum(communicator, float(rows.weights.sum(dtype=np.float64)))
-        mean = total / max(all_sum(communicator, rows.entries), 1.0)
-    elif config.unobserved_weight is not None:
-        unobserved = config.unobserved_weight
-    else:
-        unobserved = config.unobserved_total / n_items
+    unobserved, mean, explicit = 0.0, 0.0, False
+    match config.feedback:
+        case "explicit":
+            explicit = True
+            total = all_sum(communicator, float(rows.weights.sum(dtype=np.float64)))
+            mean = total / max(all_sum(communicator, rows.entries), 1.0)
+        case "implicit" if config.unobserved_weight is not None:
+            unobserved = config.unobserved_weight
+        case "implicit":
+            unobserved = config.unobserved_total / n_items
+        case _:
+            assert_never(config.feedback)
     return {
         "unobserved_weight": unobserved,
         "weight_scale": 1.0,
@@ -238,7 +241,7 @@ def _initial_factors(n_items: int, rank: int, seed: int, counts: Int64) -> Float
 def _iterate(
     problem: _Problem, config: AlsConfig, fresh: bool, user_factors: Float32, item_factors: Float32
 ) -> None:
-    steps = config.conjugate_gradient_steps if config.solver == "conjugate_gradient" else 0
+    steps = _steps_of_users(config)
     if fresh:
         # A checkpoint holds no user factors. Solving them from zero wherever a checkpoint may be
         # written makes a resumed run equal to one that was never stopped. Twice the steps make up
@@ -254,6 +257,17 @@ def _iterate(
 
     problem.threads.run(solve, problem.user_parts)
     _descend_items(problem, config.conjugate_gradient_steps, user_factors, item_factors)
+
+
+def _steps_of_users(config: AlsConfig) -> int:
+    """Steps of conjugate gradient for a user; 0 solves exactly."""
+    match config.solver:
+        case "conjugate_gradient":
+            return config.conjugate_gradient_steps
+        case "cholesky":
+            return 0
+        case _:
+            assert_never(config.solver)
 
 
 def _within(part: slice, whole: slice) -> slice:

@@ -6,7 +6,7 @@ score is never stored by a member: `kernels.scoring` makes it where it is select
 """
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, assert_never
 
 import numpy as np
 
@@ -18,6 +18,17 @@ from m6rec.kernels.neighbours.item_neighbours import ItemWeights
 from m6rec.kernels.neighbours.user_neighbours import UserNeighbourSearch
 
 Transform = Literal["identity", "square_root"]
+
+
+def takes_square_root(transform: Transform) -> bool:
+    """Whether a sum is scored by its square root, or as it is."""
+    match transform:
+        case "square_root":
+            return True
+        case "identity":
+            return False
+        case _:
+            assert_never(transform)
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from m6rec.kernels.ranking.members import (
     Transform,
     UserBlock,
     sparse_rows,
+    takes_square_root,
 )
 from m6rec.kernels.ranking.top_n import (
     AddScores,
@@ -128,7 +129,7 @@ def prepare_blend(blend: Blend, members: Mapping[str, Member], item_counts: Int6
             vectors = member.item_vectors
             parts.append(vectors if one else vectors * coefficients[:, None])
         else:
-            square_root = member.transform == "square_root"
+            square_root = takes_square_root(member.transform)
             sparse.append(SparsePart(name, member.rows, square_root, coefficients))
     if len(parts) == 1:
         joined = parts[0]
@@ -263,7 +264,7 @@ def scores_and_moments(
         float64 [n, 2].
     """
     if not isinstance(member, DotMember):
-        square_root = member.transform == "square_root"
+        square_root = takes_square_root(member.transform)
         terms = users.terms[member.name]
         return sums_at(terms, member.rows, square_root, indptr, items, n_items)
     vectors, item_vectors = users.vectors[member.name], member.item_vectors

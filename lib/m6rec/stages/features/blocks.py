@@ -5,14 +5,16 @@ dimensions by the right singular vectors of the training rows' TF-IDF matrix; a 
 as it is. Content puts the blocks side by side, each with length 1 times the weight of its kind.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal, assert_never
 
 import numpy as np
 import pyarrow as pa
 import scipy.sparse as sp
 
 from m6rec import columns as c
+from m6rec.config.data import TokenKind
 from m6rec.kernels.arrays.rows import Float32, Int64
 from m6rec.kernels.neighbours.content import tf_idf, truncated_svd, unit_rows
 from m6rec.spark.arrow_rows import list_array, list_array_from_matrix, matrix_column
@@ -23,7 +25,12 @@ BEHAVIOUR = "behaviour"
 RAW_FEATURES = "raw"
 
 # Numbers say little about likeness beside words: a year apart is not a genre apart.
-CONTENT_WEIGHTS = {"multi_valued": 1.0, "text": 1.0, "categorical": 0.7, "numeric": 0.3}
+CONTENT_WEIGHTS: Mapping[TokenKind | Literal["numeric"], float] = {
+    "multi_valued": 1.0,
+    "text": 1.0,
+    "categorical": 0.7,
+    "numeric": 0.3,
+}
 MAXIMUM_WORDS = 12
 _LONGEST_WORD = 60
 
@@ -41,7 +48,7 @@ class TokenBlock:
     """
 
     name: str
-    kind: str
+    kind: TokenKind
     vocabulary: tuple[str, ...]
     weights: Float32
     projection: Float32 | None = None
@@ -71,10 +78,17 @@ class TokenBlock:
         Text and multi-valued rows have length 1 (or 0); a categorical row is one-hot times
         idf / max idf, so that sharing a rare category says more than sharing a common one.
         """
-        if self.kind == "categorical":
-            peak = float(self.weights.max(initial=0.0))
-            scale = self.weights / peak if peak > 0 else np.ones_like(self.weights)
-            return np.asarray((counts @ sp.diags(scale)).todense(), dtype=np.float32)
+        match self.kind:
+            case "categorical":
+                peak = float(self.weights.max(initial=0.0))
+                scale = self.weights / peak if peak > 0 else np.ones_like(self.weights)
+                return np.asarray((counts @ sp.diags(scale)).todense(), dtype=np.float32)
+            case "multi_valued" | "text":
+                return self._directions(counts)
+            case _:
+                assert_never(self.kind)
+
+    def _directions(self, counts: sp.csr_matrix) -> Float32:
         weighted = tf_idf(counts, self.weights)
         if self.projection is None:
             return np.asarray(weighted.todense(), dtype=np.float32)

@@ -5,9 +5,11 @@ The pipeline is Imputer, StandardScaler and CountVectorizer for the columns, the
 projections, then VarianceThresholdSelector, StandardScaler and, where there are too many, PCA.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import assert_never
 
 import numpy as np
 import scipy.sparse as sp
@@ -23,7 +25,7 @@ from pyspark.ml.functions import array_to_vector
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
-from m6rec.config.data import FeatureKind, FeaturesConfig
+from m6rec.config.data import FeatureKind, FeaturesConfig, TokenKind
 from m6rec.errors import TableError
 from m6rec.kernels.arrays.rows import indptr_of
 from m6rec.kernels.neighbours.content import (
@@ -54,7 +56,6 @@ from m6rec.stages.features.pipeline import (
 )
 from m6rec.stages.features.vocabularies import (
     NO_SEPARATOR,
-    TOKEN_KINDS,
     Vocabulary,
     fit_vocabularies,
     separator_votes,
@@ -129,8 +130,7 @@ def _fit_columns(
         return AttributeColumns()
     check_columns(attributes, list(kinds))
     fields = {name: attributes.schema[name].dataType for name in kinds}
-    numeric = [name for name, kind in kinds.items() if kind == "numeric"]
-    tokens = [(name, str(kind)) for name, kind in kinds.items() if kind in TOKEN_KINDS]
+    numeric, tokens = _used_columns(kinds)
     facts = _first(
         attributes.join(training, index_column, "semi").agg(
             F.count(F.lit(1)).alias("documents"),
@@ -161,6 +161,25 @@ def _fit_columns(
     )
 
 
+def _used_columns(
+    kinds: Mapping[str, FeatureKind],
+) -> tuple[list[str], list[tuple[str, TokenKind]]]:
+    """The columns that are numbers, and those that are words with their kinds."""
+    numeric: list[str] = []
+    tokens: list[tuple[str, TokenKind]] = []
+    for name, kind in kinds.items():
+        match kind:
+            case "numeric":
+                numeric.append(name)
+            case "categorical" | "multi_valued" | "text":
+                tokens.append((name, kind))
+            case "image" | "ignore":
+                pass
+            case _:
+                assert_never(kind)
+    return numeric, tokens
+
+
 def _fit_blocks(
     known: DataFrame | None,
     columns: AttributeColumns,
@@ -170,17 +189,24 @@ def _fit_blocks(
 ) -> tuple[TokenBlock, ...]:
     if known is None or not columns.tokens:
         return ()
-    # A category has no likeness to learn, so beyond text_rank it goes to the unknown bucket.
+    # One more of a category's values tells whether there are more.
     limits = {
-        tokens_name(k): min(config.vocabulary_size, config.text_rank)
-        if kind == "categorical"
-        else config.vocabulary_size
+        tokens_name(k): min(config.vocabulary_size, _vocabulary_limit(kind, config) + 1)
         for k, (_, kind) in enumerate(columns.tokens)
     }
     vocabularies = fit_vocabularies(known, limits, config.minimum_count, columns.documents)
     blocks = []
     for k, (name, kind) in enumerate(columns.tokens):
-        vocabulary = vocabularies[tokens_name(k)]
+        limit = _vocabulary_limit(kind, config)
+        found = vocabularies[tokens_name(k)]
+        vocabulary = found.first(limit)
+        if len(found.tokens) > limit:
+            logging.getLogger(__name__).warning(
+                "column %s has more than features.text_rank = %d values; the rarer ones count as"
+                " unknown, whatever features.vocabulary_size is",
+                name,
+                config.text_rank,
+            )
         if not vocabulary.tokens:
             continue
         weights = inverse_document_frequency(vocabulary.document_counts, vocabulary.documents)
@@ -190,6 +216,18 @@ def _fit_blocks(
             projection = fit_projection(counts, weights, config.text_rank, seed + k)
         blocks.append(TokenBlock(name, kind, vocabulary.tokens, weights, projection))
     return tuple(blocks)
+
+
+def _vocabulary_limit(kind: TokenKind, config: FeaturesConfig) -> int:
+    """The most tokens of a column that are told apart."""
+    match kind:
+        case "categorical":
+            # A category has no likeness to learn, so beyond text_rank it is unknown.
+            return min(config.vocabulary_size, config.text_rank)
+        case "multi_valued" | "text":
+            return config.vocabulary_size
+        case _:
+            assert_never(kind)
 
 
 def _collect_counts(

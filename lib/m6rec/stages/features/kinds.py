@@ -33,7 +33,8 @@ def infer_kinds(
     sample of rows with the smallest hash of the id, which doesn't depend on partitioning.
 
     Raises:
-        TableError: an override names a column that the table doesn't have.
+        TableError: an override names a column that the table doesn't have, or several columns are
+            images.
     """
     unknown = sorted(set(overrides) - set(frame.columns))
     if unknown:
@@ -56,7 +57,22 @@ def infer_kinds(
             kinds[field.name] = kind_of_strings(sampled[field.name])
         else:
             kinds[field.name] = _kind_of_type(field.dataType)
-    return kinds
+    return _with_one_image(kinds, overrides)
+
+
+def _with_one_image(
+    kinds: dict[str, FeatureKind], overrides: Mapping[str, FeatureKind]
+) -> dict[str, FeatureKind]:
+    """The kinds where an image that is given leaves no other column one."""
+    images = [name for name, kind in kinds.items() if kind == "image"]
+    given = [name for name in images if name in overrides]
+    if len(images) > 1 and len(given) != 1:
+        raise TableError(
+            f"the attribute table has the image columns {images}, and a row has one image; set the"
+            " kind of all but one to ignore in features.*.kinds"
+        )
+    others = [name for name in images if given and name not in given]
+    return kinds | dict.fromkeys(others, "ignore")
 
 
 def kind_of_strings(values: Sequence[str | None]) -> FeatureKind:

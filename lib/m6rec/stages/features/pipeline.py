@@ -18,6 +18,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from m6rec import columns as c
+from m6rec.config.data import TokenKind
 from m6rec.errors import ArtifactError, TableError
 from m6rec.stages.features.blocks import (
     BEHAVIOUR,
@@ -48,7 +49,7 @@ class AttributeColumns:
     """
 
     numeric: tuple[str, ...] = ()
-    tokens: tuple[tuple[str, str], ...] = ()
+    tokens: tuple[tuple[str, TokenKind], ...] = ()
     separators: tuple[str, ...] = ()
     documents: int = 0
 

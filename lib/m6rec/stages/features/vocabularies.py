@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import assert_never
 
 import numpy as np
 from pyspark.ml.feature import RegexTokenizer, StopWordsRemover
@@ -10,9 +11,9 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from pyspark.sql.window import Window
 
+from m6rec.config.data import TokenKind
 from m6rec.kernels.arrays.rows import Float64
 
-TOKEN_KINDS = ("categorical", "multi_valued", "text")
 NO_SEPARATOR = ""
 WHITESPACE = " "
 
@@ -33,15 +34,27 @@ class Vocabulary:
     document_counts: Float64
     documents: int
 
+    def first(self, limit: int) -> "Vocabulary":
+        """The `limit` most frequent tokens."""
+        return Vocabulary(self.tokens[:limit], self.document_counts[:limit], self.documents)
 
-def token_column(name: str, kind: str, data_type: T.DataType, separator: str) -> Column:
+
+def token_column(name: str, kind: TokenKind, data_type: T.DataType, separator: str) -> Column:
     """The values of a column as array<string> without nulls and empty strings.
 
     Text stays one string here and is split by `split_text`.
     """
     column = F.col(f"`{name}`")
-    if kind == "text":
-        return F.coalesce(_as_string(column, data_type), F.lit(""))
+    match kind:
+        case "text":
+            return F.coalesce(_as_string(column, data_type), F.lit(""))
+        case "categorical" | "multi_valued":
+            return _value_tokens(column, data_type, separator)
+        case _:
+            assert_never(kind)
+
+
+def _value_tokens(column: Column, data_type: T.DataType, separator: str) -> Column:
     if isinstance(data_type, T.ArrayType):
         values = column.cast(_NO_TOKENS)
     elif separator == NO_SEPARATOR:

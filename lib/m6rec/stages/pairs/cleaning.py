@@ -9,13 +9,14 @@ user with an item into one weighted pair.
 import logging
 from dataclasses import dataclass
 from datetime import datetime
+from typing import assert_never
 
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from m6rec import columns as c
-from m6rec.config.data import InteractionColumns, InteractionsConfig
+from m6rec.config.data import Duplicates, InteractionColumns, InteractionsConfig, TimeUnit
 from m6rec.errors import DataError, TableError
 
 NO_USER_ID = "null or empty user id"
@@ -168,12 +169,13 @@ def _check_types(source: DataFrame, config: InteractionsConfig) -> None:
         return
     numeric = isinstance(source.schema[time].dataType, T.NumericType)
     textual = isinstance(source.schema[time].dataType, T.StringType)
-    if numeric and config.time_unit == "timestamp":
+    written_as_number = _parts_of_a_second(config.time_unit) is not None
+    if numeric and not written_as_number:
         raise TableError(
             f"time column {time} is a number, expected a timestamp; set interactions.time_unit"
             " to seconds or milliseconds"
         )
-    if not (numeric or textual) and config.time_unit != "timestamp":
+    if not (numeric or textual) and written_as_number:
         raise TableError(
             f"time column {time} has type {source.schema[time].dataType.simpleString()}, expected"
             f" {config.time_unit}; set interactions.time_unit to timestamp"
@@ -199,15 +201,29 @@ def _time(config: InteractionsConfig) -> Column:
     time = config.columns.time
     if time is None:
         return F.lit(None).cast("timestamp")
-    if config.time_unit == "timestamp":
+    parts_of_a_second = _parts_of_a_second(config.time_unit)
+    if parts_of_a_second is None:
         parsed = _try_cast(time, "TIMESTAMP")
         seconds = F.unix_timestamp(parsed)
     else:
-        seconds = _try_cast(time, "DOUBLE") / (1.0 if config.time_unit == "seconds" else 1e3)
+        seconds = _try_cast(time, "DOUBLE") / parts_of_a_second
         # ANSI casts fail the job on a number out of range, so it is bounded before.
         bounded = F.when(seconds.between(_EARLIEST_SECONDS, _LATEST_SECONDS), seconds)
         parsed = F.timestamp_micros(F.round(bounded * 1e6).cast("long"))
     return F.when(seconds.between(_EARLIEST_SECONDS, _LATEST_SECONDS), parsed)
+
+
+def _parts_of_a_second(unit: TimeUnit) -> float | None:
+    """How many of the unit make a second; None where times are not numbers."""
+    match unit:
+        case "timestamp":
+            return None
+        case "seconds":
+            return 1.0
+        case "milliseconds":
+            return 1e3
+        case _:
+            assert_never(unit)
 
 
 def _raw_weight(names: InteractionColumns) -> Column:
@@ -272,7 +288,7 @@ def _with_owner(rows: DataFrame) -> DataFrame:
 
 def _judge_duplicates(rows: DataFrame, config: InteractionsConfig) -> DataFrame:
     """Give all rows but one of each set of equal accepted rows a reason."""
-    if config.columns.time is None and config.duplicates == "sum":
+    if config.columns.time is None and _repetition_counts(config.duplicates):
         return rows
     accepted = F.col(c.REASON).isNull()
     mapped = (c.USER_ID, c.ITEM_ID, c.EVENT_TIME, c.EVENT_TYPE, c.WEIGHT, c.REASON)
@@ -283,6 +299,17 @@ def _judge_duplicates(rows: DataFrame, config: InteractionsConfig) -> DataFrame:
         .withColumn(c.REASON, F.when(F.col("_repeated"), DUPLICATE).otherwise(F.col(c.REASON)))
         .drop("_repeated")
     )
+
+
+def _repetition_counts(duplicates: Duplicates) -> bool:
+    """Whether an event that comes twice says more than one that comes once."""
+    match duplicates:
+        case "sum":
+            return True
+        case "max" | "last":
+            return False
+        case _:
+            assert_never(duplicates)
 
 
 def _judge_rates(rows: DataFrame, config: InteractionsConfig) -> DataFrame:
@@ -329,18 +356,28 @@ def _half_lives(half_life_days: float) -> Column:
 
 
 def _combine(value: str, config: InteractionsConfig) -> Column:
-    if config.duplicates == "sum":
-        return F.sum(value)
-    if config.duplicates == "max":
-        return F.max(value)
-    # Of events at one time the larger counts, so that the row order does not.
-    return F.max(F.struct(c.EVENT_TIME, value))[value]
+    match config.duplicates:
+        case "sum":
+            return F.sum(value)
+        case "max":
+            return F.max(value)
+        case "last":
+            # Of events at one time the larger counts, so that the row order does not.
+            return F.max(F.struct(c.EVENT_TIME, value))[value]
+        case _:
+            assert_never(config.duplicates)
 
 
 def _weighting(config: InteractionsConfig) -> Column:
-    if config.weighting == "binary":
-        return F.lit(1.0)
-    return F.log1p(c.WEIGHT) if config.weighting == "log" else F.col(c.WEIGHT)
+    match config.weighting:
+        case "binary":
+            return F.lit(1.0)
+        case "weight":
+            return F.col(c.WEIGHT)
+        case "log":
+            return F.log1p(c.WEIGHT)
+        case _:
+            assert_never(config.weighting)
 
 
 def _is_positive(config: InteractionsConfig) -> Column:

@@ -7,9 +7,10 @@ partitioning.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal, assert_never
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +19,7 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from m6rec import columns as c
-from m6rec.config.data import SplitConfig
+from m6rec.config.data import HoldoutStrategy, SplitConfig
 from m6rec.errors import ConfigError
 from m6rec.kernels.evaluation.mixed_split import ItemSample, choose_mixed
 from m6rec.spark.arrow_rows import list_array, list_column
@@ -39,7 +40,9 @@ _VALIDATION_SHARE = 0.1
 _LARGEST_SHARE = 0.2
 # Of the test's pairs, for their order to count as that of time, or of numbers, which say less.
 _MOSTLY, _NEARLY_ALL = 0.5, 0.9
-_Marker = Callable[[DataFrame], DataFrame]
+_TestStrategy = Literal[
+    "provided", "none", "temporal", "last", "random", "cold_items", "cold_users"
+]
 
 
 def split_pairs(
@@ -74,13 +77,16 @@ def split_pairs(
     """
     strategy = _test_strategy(config, has_time)
     folded = pairs.withColumn(c.FOLD, F.lit(c.TRAIN))
-    if strategy == "provided":
-        if test_pairs is None:
-            raise ConfigError("split strategy provided needs the pairs of the owner's test table")
-        folded = _provide(folded, test_pairs, validation_pairs)
-    elif strategy != "none":
-        holdout = _Holdout(strategy, config.test_share, config.test_items, seed, _TEST_SALT)
-        folded = _hold_out(folded, c.TEST, holdout)
+    match strategy:
+        case "provided":
+            if test_pairs is None:
+                raise ConfigError("split strategy provided needs the owner's table of test pairs")
+            folded = _provide(folded, test_pairs, validation_pairs)
+        case "none":
+            pass
+        case _:
+            holdout = _Holdout(strategy, config.test_share, config.test_items, seed, _TEST_SALT)
+            folded = _hold_out(folded, c.TEST, holdout)
     if validation_pairs is not None:
         return folded
     if strategy == "provided":
@@ -96,29 +102,35 @@ def split_pairs(
 class _Holdout:
     """Which pairs to hold out: a share, or a number a user, by a strategy."""
 
-    strategy: str
+    strategy: HoldoutStrategy
     share: float
     items: int | None
     seed: int
     salt: int
 
 
-def _test_strategy(config: SplitConfig, has_time: bool) -> str:
+def _test_strategy(config: SplitConfig, has_time: bool) -> _TestStrategy:
     if config.strategy == "auto":
         return "last" if has_time else "random"
     return config.strategy
 
 
 def _validation_strategy(
-    config: SplitConfig, test_strategy: str, has_time: bool, folded: DataFrame
-) -> str:
+    config: SplitConfig, test_strategy: _TestStrategy, has_time: bool, folded: DataFrame
+) -> HoldoutStrategy:
     """The strategy by which validation resembles the test most."""
     if config.validation_strategy != "auto":
         return config.validation_strategy
-    if test_strategy not in {"provided", "none"}:
-        return test_strategy
-    if test_strategy == "none":
-        return "last" if has_time else "mixed"
+    match test_strategy:
+        case "none":
+            return "last" if has_time else "mixed"
+        case "provided":
+            return _strategy_like_the_test(has_time, folded)
+        case _:
+            return test_strategy
+
+
+def _strategy_like_the_test(has_time: bool, folded: DataFrame) -> HoldoutStrategy:
     if has_time:
         # Without a tested user that has a history, nothing speaks against the order of time.
         share = _share_after_training(folded, c.EVENT_TIME)
@@ -127,9 +139,17 @@ def _validation_strategy(
     return "highest_ids" if share is not None and share > _NEARLY_ALL else "mixed"
 
 
-def _validation_share(strategy: str, folded: DataFrame) -> float:
-    if strategy not in {"mixed", "highest_ids"}:
-        return _VALIDATION_SHARE
+def _validation_share(strategy: HoldoutStrategy, folded: DataFrame) -> float:
+    match strategy:
+        case "temporal" | "last" | "random" | "cold_items" | "cold_users":
+            return _VALIDATION_SHARE
+        case "mixed" | "highest_ids":
+            return _share_like_the_test(folded)
+        case _:
+            assert_never(strategy)
+
+
+def _share_like_the_test(folded: DataFrame) -> float:
     in_test = F.avg((F.col(c.FOLD) == c.TEST).cast("double"))
     row = folded.where(c.POSITIVE).agg(in_test.alias("share")).first()
     tested = 0.0 if row is None else float(row["share"] or 0.0)
@@ -184,18 +204,32 @@ def _by_user(frame: DataFrame) -> DataFrame:
 
 def _hold_out(pairs: DataFrame, fold: str, holdout: _Holdout) -> DataFrame:
     """Move the share of the positive training pairs that `holdout` marks to `fold`."""
-    markers: dict[str, _Marker] = {
-        "last": partial(_mark_per_user, holdout=holdout, order=_latest_first()),
-        "highest_ids": partial(_mark_per_user, holdout=holdout, order=_highest_number_first()),
-        "random": partial(_mark_per_user, holdout=holdout, order=_shuffled(holdout)),
-        "temporal": partial(_mark_latest, holdout=holdout),
-        "cold_items": partial(_mark_cold, holdout=holdout, key=c.ITEM_INDEX),
-        "cold_users": partial(_mark_cold, holdout=holdout, key=c.USER_INDEX),
-        "mixed": partial(_mark_mixed, holdout=holdout),
-    }
-    marked = markers[holdout.strategy](pairs)
-    moved = marked.withColumn(c.FOLD, F.when(F.col(_HELD), fold).otherwise(F.col(c.FOLD)))
+    moved = _mark(pairs, holdout).withColumn(
+        c.FOLD, F.when(F.col(_HELD), fold).otherwise(F.col(c.FOLD))
+    )
     return moved.select(*pairs.columns)
+
+
+def _mark(pairs: DataFrame, holdout: _Holdout) -> DataFrame:
+    """Add a column that says which pairs are held out."""
+    match holdout.strategy:
+        case "last":
+            marked = _mark_per_user(pairs, holdout, _latest_first())
+        case "highest_ids":
+            marked = _mark_per_user(pairs, holdout, _highest_number_first())
+        case "random":
+            marked = _mark_per_user(pairs, holdout, _shuffled(holdout))
+        case "temporal":
+            marked = _mark_latest(pairs, holdout)
+        case "cold_items":
+            marked = _mark_cold(pairs, holdout, c.ITEM_INDEX)
+        case "cold_users":
+            marked = _mark_cold(pairs, holdout, c.USER_INDEX)
+        case "mixed":
+            marked = _mark_mixed(pairs, holdout)
+        case _:
+            assert_never(holdout.strategy)
+    return marked
 
 
 def _eligible() -> Column:

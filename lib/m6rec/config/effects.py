@@ -1,0 +1,382 @@
+"""What is set in a configuration and can have no effect beside the rest of it.
+
+What contradicts itself is refused by the models; here stands what a run can do without, and what
+its owner should know before it starts.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from m6rec.config.base import Section
+from m6rec.config.models import RatingsConfig, TowerPart
+from m6rec.config.run import Config
+from m6rec.rankers import FUSION, HYBRID, MLLIB_ALS, ranker_named
+
+
+@dataclass(frozen=True)
+class Idle:
+    """Keys that have no effect under a condition.
+
+    Attributes:
+        keys: dotted keys; a section stands for all keys within it.
+        when: the condition.
+        reason: why, and what to do where the keys themselves do not say it.
+        on: what there is no effect on; empty for anything.
+    """
+
+    keys: tuple[str, ...]
+    when: Callable[[Config], bool]
+    reason: str
+    on: str = ""
+
+
+def warnings_of(config: Config) -> list[str]:
+    """A line for each reason why values other than the defaults have no effect."""
+    lines = []
+    for rule in RULES:
+        if rule.when(config):
+            keys = [key for top in rule.keys for key in _keys_within(config, top)]
+            changed = [key for key in keys if _is_changed(config, key)]
+            searched = [f"tune.search.{key}" for key in keys if _is_searched(config, key)]
+            named = [*changed, *searched]
+            if named:
+                have = "has" if len(named) == 1 else "have"
+                on = f" on {rule.on}" if rule.on else ""
+                lines.append(f"{', '.join(named)} {have} no effect{on}: {rule.reason}")
+    return lines
+
+
+def _keys_within(config: Config, key: str) -> Iterator[str]:
+    value = config.value(key)
+    if not isinstance(value, Section):
+        yield key
+        return
+    for name in type(value).model_fields:
+        yield from _keys_within(config, f"{key}.{name}")
+
+
+def _is_changed(config: Config, key: str) -> bool:
+    """Whether the value is another than the default."""
+    section, _, name = key.rpartition(".")
+    owner = config.value(section)
+    field = type(owner).model_fields[name]
+    default = field.get_default(call_default_factory=True, validated_data={})
+    return bool(getattr(owner, name) != default)
+
+
+def _is_searched(config: Config, key: str) -> bool:
+    return "search" in config.tune.model_fields_set and key in config.tune.search
+
+
+def _has_time(config: Config) -> bool:
+    return config.interactions.columns.time is not None
+
+
+def _has_attributes(config: Config) -> bool:
+    return config.features.users is not None or config.features.items is not None
+
+
+def _has_features(config: Config) -> bool:
+    return _has_attributes(config) or config.has_behaviour
+
+
+def _has_item_attributes(config: Config) -> bool:
+    return config.features.items is not None
+
+
+def _is_explicit(config: Config) -> bool:
+    return config.factors.als.feedback == "explicit"
+
+
+def _pairs_weigh_one(config: Config) -> bool:
+    """Whether nothing looks at the weights of events."""
+    interactions = config.interactions
+    looked_at = config.ratings.enabled or interactions.positive_minimum is not None
+    return interactions.weighting == "binary" and not looked_at
+
+
+def _listed_rankers(config: Config) -> set[str]:
+    """Rankers with lists of their own, and what the hybrid may blend."""
+    return {*config.evaluate.rankers, config.recommend.ranker, *config.hybrid.members}
+
+
+def _absent_parts(config: Config) -> set[TowerPart]:
+    """Parts that the towers do not have anyway."""
+    parts: set[TowerPart] = set()
+    if not _has_features(config):
+        parts |= {"features", "gate"}
+    if config.towers.loss == "cosine_contrastive":
+        parts.add("popularity")
+    return parts
+
+
+_NO_TIME = "interactions.columns.time is not set"
+_NO_ITEMS = "features.items is not set"
+_NO_FEATURES = "there are neither attributes nor features of behaviour"
+
+RULES: tuple[Idle, ...] = (
+    # interactions
+    Idle(("interactions.time_unit",), lambda config: not _has_time(config), _NO_TIME),
+    Idle(
+        ("interactions.columns.weight",),
+        lambda config: (
+            _pairs_weigh_one(config) and "weighting" not in config.interactions.model_fields_set
+        ),
+        "every pair weighs 1 under interactions.weighting: binary, the default; set it to weight or"
+        " log, or to binary where this is meant",
+        on="the models",
+    ),
+    Idle(
+        ("interactions.duplicates",),
+        # Without times, sum also says that equal rows are events of their own.
+        lambda config: (
+            _pairs_weigh_one(config)
+            and (_has_time(config) or config.interactions.duplicates != "sum")
+        ),
+        "every pair weighs 1 under interactions.weighting: binary",
+    ),
+    Idle(
+        ("interactions.duplicates",),
+        lambda config: (
+            not _pairs_weigh_one(config)
+            and config.interactions.duplicates == "max"
+            and not (config.interactions.columns.weight or config.interactions.event_weights)
+        ),
+        "the last event of a pair weighs most without interactions.columns.weight and"
+        " event_weights",
+    ),
+    Idle(
+        ("interactions.weighting",),
+        lambda config: (
+            config.interactions.weighting == "weight" and not config.interactions.weights_differ
+        ),
+        "every event weighs 1 without interactions.columns.weight, event_weights and"
+        " half_life_days, and duplicates are not summed",
+    ),
+    Idle(
+        ("interactions.positive_minimum",),
+        lambda config: (
+            config.interactions.positive_minimum is not None
+            and config.interactions.positive_minimum <= 0.0
+        ),
+        "no weight is below 0",
+    ),
+    # split
+    Idle(
+        ("split.test_share", "split.test_items"),
+        lambda config: config.split.strategy == "provided",
+        "the test is split.test",
+    ),
+    Idle(
+        ("split.test_share", "split.test_items"),
+        lambda config: config.split.strategy == "none",
+        "split.strategy is none",
+    ),
+    Idle(
+        ("split.test_share",),
+        lambda config: (
+            config.split.test_items is not None
+            and config.split.strategy in {"auto", "last", "random"}
+        ),
+        "split.test_items takes its place",
+    ),
+    Idle(
+        ("split.test_items",),
+        lambda config: config.split.strategy in {"temporal", "cold_items", "cold_users"},
+        "only the split strategies last and random hold out a number of items of each user; set"
+        " split.test_share",
+    ),
+    Idle(
+        ("split.validation_share",),
+        lambda config: config.split.validation is not None,
+        "validation is split.validation",
+    ),
+    Idle(
+        ("split.validation_strategy",),
+        # Of mixed it follows which members the hybrid may have.
+        lambda config: (
+            config.split.validation is not None and config.split.validation_strategy != "mixed"
+        ),
+        "validation is split.validation",
+    ),
+    # settings
+    Idle(
+        ("settings.users", "settings.als_ranks"),
+        lambda config: config.settings.seconds == 0.0,
+        "settings.seconds is 0",
+    ),
+    Idle(
+        ("settings.als_ranks",),
+        lambda config: config.settings.seconds > 0.0 and not _has_item_attributes(config),
+        _NO_ITEMS,
+    ),
+    Idle(
+        ("settings.als_ranks",),
+        lambda config: (
+            config.settings.seconds > 0.0
+            and _has_item_attributes(config)
+            and "attribute_weight" in config.factors.als.model_fields_set
+            and config.factors.als.attribute_weight == 0.0
+        ),
+        "factors.als.attribute_weight is 0",
+    ),
+    # factors
+    Idle(
+        ("factors.svd.oversampling", "factors.svd.power_passes"),
+        lambda config: config.factors.svd.exact,
+        "factors.svd.exact has a method of its own",
+    ),
+    Idle(
+        ("factors.als.unobserved_total",),
+        lambda config: (
+            config.factors.als.unobserved_weight is not None and not _is_explicit(config)
+        ),
+        "factors.als.unobserved_weight takes its place",
+    ),
+    Idle(
+        ("factors.als.unobserved_weight", "factors.als.unobserved_total"),
+        _is_explicit,
+        "factors.als.feedback: explicit looks at what was observed alone",
+    ),
+    Idle(
+        ("factors.als.attribute_weight",),
+        lambda config: not _has_item_attributes(config),
+        _NO_ITEMS,
+    ),
+    Idle(
+        ("factors.mllib_als",),
+        lambda config: MLLIB_ALS not in _listed_rankers(config),
+        "ranker mllib_als is not in evaluate.rankers",
+    ),
+    # neighbours
+    Idle(("neighbours.recency_scale",), lambda config: not _has_time(config), _NO_TIME),
+    Idle(
+        ("neighbours.recency_scale",),
+        lambda config: (
+            _has_time(config)
+            and not any("times" in ranker_named(name).needs for name in _listed_rankers(config))
+        ),
+        "no ranker that looks at recency is evaluated, recommended or a member of the hybrid",
+    ),
+    Idle(
+        ("neighbours.user_neighbours", "neighbours.maximum_candidate_users"),
+        lambda config: "user_neighbours" not in _listed_rankers(config),
+        "ranker user_neighbours is neither evaluated nor recommended nor a member of the hybrid",
+    ),
+    Idle(("neighbours.content",), lambda config: not _has_item_attributes(config), _NO_ITEMS),
+    Idle(
+        ("neighbours.content.expanded",),
+        lambda config: _has_item_attributes(config) and config.neighbours.content.expansion == 0.0,
+        "neighbours.content.expansion is 0",
+    ),
+    Idle(
+        ("neighbours.content.expansion", "neighbours.content.expanded"),
+        lambda config: (
+            _has_item_attributes(config) and "content_neighbours" not in _listed_rankers(config)
+        ),
+        "ranker content_neighbours is neither evaluated nor recommended nor a member of the hybrid",
+    ),
+    # features
+    Idle(
+        ("features.vocabulary_size", "features.minimum_count", "features.text_rank"),
+        lambda config: not _has_attributes(config),
+        "neither features.users nor features.items is set",
+    ),
+    Idle(
+        ("features.minimum_variance", "features.maximum_features", "features.clip"),
+        lambda config: not _has_features(config),
+        _NO_FEATURES,
+    ),
+    Idle(("features.image_size",), lambda config: not _has_item_attributes(config), _NO_ITEMS),
+    # towers
+    Idle(
+        ("towers",),
+        lambda config: FUSION not in _listed_rankers(config),
+        "ranker fusion is neither evaluated nor recommended nor a member of the hybrid",
+        on="lists",
+    ),
+    Idle(
+        ("towers.hidden", "towers.feature_hidden"),
+        lambda config: "mlp" in config.towers.without,
+        "towers.without takes out the hidden layers",
+    ),
+    Idle(
+        ("towers.feature_hidden", "towers.gate_half_count", "towers.input_dropout"),
+        lambda config: not _has_features(config),
+        _NO_FEATURES,
+    ),
+    Idle(
+        ("towers.gate_half_count",),
+        lambda config: _has_features(config) and "gate" in config.towers.without,
+        "towers.without takes out the gate",
+    ),
+    Idle(
+        ("towers.input_dropout",),
+        lambda config: (
+            _has_features(config) and not {"features", "gate"}.isdisjoint(config.towers.without)
+        ),
+        "towers.without takes out the side features that would stand in, or the gate to them",
+    ),
+    Idle(
+        ("towers.patience",),
+        lambda config: config.evaluate.ranks_cold_items,
+        "training does not look at validation where evaluate.candidates is cold_items",
+    ),
+    Idle(
+        ("towers.patience",),
+        lambda config: (
+            not config.evaluate.ranks_cold_items and config.towers.patience >= config.towers.epochs
+        ),
+        "training ends after towers.epochs before",
+    ),
+    Idle(
+        ("towers.temperature",),
+        lambda config: config.towers.loss == "cosine_contrastive",
+        "towers.loss: cosine_contrastive is a loss of cosines",
+        on="the order of lists",
+    ),
+    Idle(
+        ("towers.without",),
+        lambda config: _absent_parts(config).issuperset(config.towers.without),
+        "the towers of this config do not have these parts",
+    ),
+    # ablation
+    Idle(
+        ("ablation",),
+        lambda config: config.evaluate.ranks_cold_items,
+        "the towers are not validated where evaluate.candidates is cold_items",
+    ),
+    Idle(
+        ("ablation.tower_parts",),
+        lambda config: (
+            not config.evaluate.ranks_cold_items
+            and config.ablation.seconds == 0.0
+            and bool(config.ablation.tower_parts)
+        ),
+        "ablation.seconds is 0",
+    ),
+    Idle(
+        ("ablation.seconds",),
+        lambda config: not config.evaluate.ranks_cold_items and not config.ablation.tower_parts,
+        "ablation.tower_parts is empty",
+    ),
+    # ratings
+    Idle(
+        tuple(f"ratings.{name}" for name in RatingsConfig.model_fields if name != "enabled"),
+        lambda config: not config.ratings.enabled,
+        "ratings.enabled is false",
+    ),
+    # hybrid
+    Idle(
+        # The other settings are measured at hybrid.k as well.
+        (
+            "hybrid.members",
+            "hybrid.maximum_users",
+            "hybrid.candidates_per_member",
+            "hybrid.rounds",
+        ),
+        lambda config: HYBRID not in {*config.evaluate.rankers, config.recommend.ranker},
+        "ranker hybrid is neither evaluated nor recommended",
+        on="lists",
+    ),
+)

@@ -1,0 +1,26 @@
+"""Attributes of which a part would be ignored are refused."""
+
+from typing import Any
+
+import pytest
+
+from m6rec.config.run import Config, parse_config
+from m6rec.errors import ConfigError
+
+TABLE = {"path": "table.csv", "format": "csv"}
+
+
+def config(side: str, kinds: dict[str, str]) -> Config:
+    attributes: dict[str, Any] = {"source": TABLE, "id": "id", "kinds": kinds}
+    return parse_config({"interactions": {"source": TABLE}, "features": {side: attributes}}, "test")
+
+
+def test_items_have_one_image_column() -> None:
+    assert config("items", {"cover": "image", "back": "ignore"}).features.items is not None
+    with pytest.raises(ConfigError, match=r"items\.kinds: the columns \['cover', 'back'\]"):
+        config("items", {"cover": "image", "back": "image"})
+
+
+def test_users_have_no_images() -> None:
+    with pytest.raises(ConfigError, match=r"users\.kinds: column photo is of kind image"):
+        config("users", {"photo": "image"})

@@ -1,0 +1,34 @@
+"""The owner's tables, and the columns that each must have before any compute."""
+
+from typing import Any
+
+import pytest
+
+from m6rec.config.run import parse_config, sources_of
+from m6rec.errors import ConfigError
+
+SOURCE = {"path": "events.csv", "format": "csv"}
+
+
+def required_columns(**rules: Any) -> dict[str, tuple[str, ...]]:
+    data = {"interactions": {"source": SOURCE}, "recommend": {"rules": rules}}
+    return {key: columns for key, _, columns in sources_of(parse_config(data, "test"))}
+
+
+@pytest.mark.parametrize("rule", ["allowed_items", "excluded_items"])
+def test_a_table_of_items_must_have_the_column_that_the_rule_names(rule: str) -> None:
+    key = f"recommend.rules.{rule}"
+    assert required_columns(**{rule: SOURCE})[key] == ("item_id",)
+    assert required_columns(**{rule: SOURCE | {"item": "sku"}})[key] == ("sku",)
+
+
+def test_a_table_of_pairs_must_have_both_columns_that_the_rule_names() -> None:
+    key = "recommend.rules.excluded_pairs"
+    assert required_columns(excluded_pairs=SOURCE)[key] == ("user_id", "item_id")
+    named = SOURCE | {"user": "customer", "item": "sku"}
+    assert required_columns(excluded_pairs=named)[key] == ("customer", "sku")
+
+
+def test_a_table_of_items_has_no_column_of_users() -> None:
+    with pytest.raises(ConfigError, match=r"recommend\.rules\.allowed_items\.user: unknown key"):
+        required_columns(allowed_items=SOURCE | {"user": "customer"})
