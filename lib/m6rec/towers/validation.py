@@ -1,4 +1,4 @@
-"""The ranking metric that chooses the best epoch, on a bounded sample of users."""
+"""Measure how well towers rank for a sample of users, to choose the best epoch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ USERS_RANKED_AT_ONCE = 512
 
 @dataclass(frozen=True)
 class ValidationSample:
-    """Users with held-out items; called, it gives their mean NDCG@k.
+    """Users with held-out items; calling it gives their mean NDCG@k.
 
     Attributes:
-        rows: the users' training rows, whose items are not ranked.
-        targets: their held-out items, row by row.
+        rows: the users' training rows, whose items are masked.
+        targets: the users' held-out items.
         user_features: float32 [n, features], or None.
         k: depth of the lists.
     """
@@ -30,12 +30,12 @@ class ValidationSample:
     k: int = 20
 
     def __call__(self, encoder: TowerEncoder, items: ItemInputs) -> float:
-        """Mean NDCG@k over the users, of lists over all items that they have not seen."""
+        """The mean NDCG@k over the users; their lists rank all items that they have not seen."""
         of_users = self.ndcg_of_users([(encoder, items)])
         return float(of_users.mean()) if len(of_users) else 0.0
 
     def ndcg_of_users(self, towers: Sequence[tuple[TowerEncoder, ItemInputs]]) -> Float64:
-        """float64 [n]: NDCG@k of lists by the sum of the scores of some pairs of towers."""
+        """float64 [n]: NDCG@k of lists that rank by the summed scores of some pairs of towers."""
         if len(self.rows) == 0:
             return np.zeros(0)
         item_embeddings = torch.from_numpy(
