@@ -1,8 +1,8 @@
 """Measure on validation what each part of the towers is worth, by training without it.
 
-Reads what train_towers reads, and models; writes ablations of fusion (train_hybrid writes those of
-the hybrid, whose members' scores it has). Parts that ablation.seconds do not suffice for are left
-out, and all are where only cold items are ranked: there the towers are not validated.
+Each part costs a training. Parts for which `ablation.seconds` do not suffice are left out. Where
+only cold items are ranked, the towers are not validated, and no part is measured. (The members of
+the hybrid are measured by job `train_hybrid`, which has their scores.)
 """
 
 import time
@@ -12,15 +12,17 @@ from m6rec import columns as c
 from m6rec.command_line import command_line
 from m6rec.config.models import TowerPart
 from m6rec.config.run import Config
-from m6rec.fits.models import ablation_rows, read_model
-from m6rec.fits.towers import FitInputs, fit_inputs, read_images, train_pair
+from m6rec.fits.fit import Fit
+from m6rec.fits.towers import TowerInputs, tower_inputs, train_pair
+from m6rec.job_records import ABLATE
 from m6rec.kernels.arrays.rows import Float64
-from m6rec.kernels.evaluation.ablation import Ablation, compare_with_whole
+from m6rec.kernels.evaluation.ablation import Ablation, ablation_rows, compare_with_whole
 from m6rec.lakehouse import Lakehouse
 from m6rec.rankers import FUSION
+from m6rec.runs import Job
 from m6rec.towers.artifact import load_towers
 from m6rec.towers.encoder import TowerEncoder
-from m6rec.towers.validation import ValidationSample
+from m6rec.towers.validation import TowerValidation
 
 
 def run(lakehouse: Lakehouse, config: Config) -> None:
@@ -29,46 +31,43 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
         print("ablate: this protocol does not validate the towers", flush=True)
         return
     deadline = time.monotonic() + config.ablation.seconds
-    expected = _seconds_of_training(lakehouse, config)
+    fit = Fit(lakehouse, config, c.SELECTION)
+    expected = _seconds_of_training(fit)
     parts = config.ablation.tower_parts
     affordable = parts[: int(config.ablation.seconds // max(expected, 1e-3))]
     left_out = parts[len(affordable) :]
     if affordable:
-        inputs = fit_inputs(lakehouse, config, c.SELECTION, read_images(lakehouse))
+        inputs = tower_inputs(fit)
         if inputs.validate is not None:
-            lines = _measure(lakehouse, config, inputs, inputs.validate, affordable, deadline)
+            lines = _measure(inputs, inputs.validate, affordable, deadline)
             rows = ablation_rows(lines, inputs.validate.k)
             lakehouse.write_rows("ablations", rows, model=FUSION)
     if left_out:
         print(
-            f"ablate: without measure of {', '.join(left_out)}: a training takes {expected:.0f} s,"
+            f"ablate: {', '.join(left_out)} not measured: a training takes {expected:.0f} s and"
             f" ablation.seconds is {config.ablation.seconds:.0f}",
             flush=True,
         )
 
 
 def _measure(
-    lakehouse: Lakehouse,
-    config: Config,
-    inputs: FitInputs,
-    sample: ValidationSample,
-    parts: Sequence[TowerPart],
-    deadline: float,
+    inputs: TowerInputs, validate: TowerValidation, parts: Sequence[TowerPart], deadline: float
 ) -> list[Ablation]:
+    config = inputs.fit.config
+    methods, evaluate = config.towers.inputs, config.evaluate
+
     def ndcg_of_users(encoders: Iterable[TowerEncoder]) -> Float64:
         items = [inputs.items[method] for method in methods]
-        return sample.ndcg_of_users(list(zip(encoders, items, strict=True)))
+        return validate.ndcg_of_users(list(zip(encoders, items, strict=True)))
 
-    methods, evaluate = config.towers.inputs, config.evaluate
-    whole = ndcg_of_users([_trained(lakehouse, inputs, method) for method in methods])
+    whole = ndcg_of_users([_trained(inputs, method) for method in methods])
     lines: list[Ablation] = []
     for part in parts:
         if time.monotonic() > deadline:
             print(f"ablate: no time left for {part}", flush=True)
             continue
         towers = config.towers.model_copy(update={"without": (*config.towers.without, part)})
-        variant = config.model_copy(update={"towers": towers})
-        encoders = [train_pair(lakehouse, variant, inputs, m, None).encoder for m in methods]
+        encoders = [train_pair(inputs, towers, method, None).encoder for method in methods]
         line = compare_with_whole(
             part,
             ndcg_of_users(encoders),
@@ -82,19 +81,21 @@ def _measure(
     return lines
 
 
-def _trained(lakehouse: Lakehouse, inputs: FitInputs, method: str) -> TowerEncoder:
-    folder = read_model(lakehouse, inputs.fit, "towers", method)["artifact"]
+def _trained(inputs: TowerInputs, method: str) -> TowerEncoder:
+    folder = inputs.fit.model("towers", method)["artifact"]
     return load_towers(folder).encoder(inputs.items[method].factor_model)
 
 
-def _seconds_of_training(lakehouse: Lakehouse, config: Config) -> float:
-    """What the selection fit of all pairs took, by its own record."""
+def _seconds_of_training(fit: Fit) -> float:
+    """What the fit of all pairs took, by its own record."""
     return sum(
-        epoch["seconds"]
-        for method in config.towers.inputs
-        for epoch in read_model(lakehouse, c.SELECTION, "towers", method)["history"]
+        float(epoch["seconds"])
+        for method in fit.config.towers.inputs
+        for epoch in fit.model("towers", method)["history"]
     )
 
 
+JOB = Job(ABLATE, run)
+
 if __name__ == "__main__":
-    command_line("ablate", run, __doc__)
+    command_line(JOB, __doc__)

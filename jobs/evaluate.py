@@ -1,6 +1,6 @@
 """Measure every ranker's lists on validation and test, and compare them over users.
 
-Where ratings are predicted, measure their errors too.
+Where ratings are predicted, their errors are measured too.
 """
 
 from typing import Any
@@ -12,9 +12,11 @@ from m6rec import columns as c
 from m6rec.command_line import command_line
 from m6rec.config.run import Config
 from m6rec.errors import DataError
-from m6rec.fits.fit import item_count, measured_users, read_item_counts
+from m6rec.fits.fit import Fit, fits_of
+from m6rec.job_records import EVALUATE
 from m6rec.lakehouse import Lakehouse
-from m6rec.stages.evaluation.lists import compare_runs, evaluate_lists
+from m6rec.runs import Job
+from m6rec.stages.evaluation.lists import Evaluation, compare_runs, evaluate_lists
 from m6rec.stages.evaluation.ratings import evaluate_ratings
 from m6rec.stages.features.reading import item_matrix
 
@@ -22,24 +24,17 @@ from m6rec.stages.features.reading import item_matrix
 def run(lakehouse: Lakehouse, config: Config) -> None:
     """Write `metrics` and `comparisons` of both fits from `lists` and the held-out pairs.
 
-    Reads: lists, splits, user_item_matrix, item_index, catalogue, item_features (where made),
-    rating_predictions (where ratings are enabled).
-    Writes: metrics, comparisons.
-
     Raises:
         DataError: no fold holds out a positive pair, or no ranker has a list.
     """
     metrics: list[dict[str, Any]] = []
     comparisons: list[dict[str, Any]] = []
-    for fit, fold in c.TARGET_FOLD_OF_FIT.items():
-        targets = measured_users(lakehouse, config, fit).cache()
+    for fit in fits_of(lakehouse, config):
+        targets = fit.measured_users.cache()
         if not targets.isEmpty():
-            fold_metrics, fold_comparisons = _evaluate_fold(lakehouse, config, fit, fold, targets)
-            metrics += fold_metrics
-            comparisons += fold_comparisons
-            if config.ratings.enabled:
-                predictions = lakehouse.read("rating_predictions", fit=fit)
-                metrics += evaluate_ratings(predictions, config.evaluate, config.seed, fold)
+            evaluation = _evaluate_fit(fit, targets)
+            metrics += evaluation.metrics
+            comparisons += evaluation.comparisons
         targets.unpersist()
     if not metrics:
         raise DataError(
@@ -50,20 +45,18 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
     lakehouse.write_rows("comparisons", comparisons)
 
 
-def _evaluate_fold(
-    lakehouse: Lakehouse, config: Config, fit: str, fold: str, targets: DataFrame
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    matrix = lakehouse.read("user_item_matrix", fit=fit)
-    n_items = item_count(lakehouse)
-    lists = lakehouse.read("lists", fit=fit)
+def _evaluate_fit(fit: Fit, targets: DataFrame) -> Evaluation:
+    lakehouse, config = fit.lakehouse, fit.config
+    fold = c.TARGET_FOLD_OF_FIT[fit.name]
+    lists = lakehouse.read("lists", fit=fit.name)
     content = None
     if lakehouse.exists("item_features"):
-        content = item_matrix(lakehouse.read("item_features", fit=fit), c.CONTENT, n_items)
+        content = item_matrix(fit.item_features, c.CONTENT, fit.n_items)
     evaluation = evaluate_lists(
         lists,
         targets,
-        matrix.select(c.USER_INDEX, F.size(c.ITEM_INDICES).alias(c.INTERACTION_COUNT)),
-        read_item_counts(lakehouse, fit),
+        fit.matrix.select(c.USER_INDEX, F.size(c.ITEM_INDICES).alias(c.INTERACTION_COUNT)),
+        fit.item_counts,
         lakehouse.read("catalogue").count(),
         content,
         config.evaluate,
@@ -71,12 +64,17 @@ def _evaluate_fold(
         fold,
         lakehouse.run_id,
     )
+    metrics, comparisons = evaluation.metrics, evaluation.comparisons
     other = config.evaluate.compare_with_run
-    if other is None:
-        return evaluation.metrics, evaluation.comparisons
-    other_lists = _lists_of_run(lakehouse, other, fit)
-    rows = compare_runs(lists, other_lists, other, targets, config.evaluate, config.seed, fold)
-    return evaluation.metrics, evaluation.comparisons + rows
+    if other is not None:
+        other_lists = _lists_of_run(lakehouse, other, fit.name)
+        comparisons += compare_runs(
+            lists, other_lists, other, targets, config.evaluate, config.seed, fold
+        )
+    if config.ratings.enabled:
+        predictions = lakehouse.read("rating_predictions", fit=fit.name)
+        metrics += evaluate_ratings(predictions, config.evaluate, config.seed, fold)
+    return Evaluation(metrics, comparisons)
 
 
 def _lists_of_run(lakehouse: Lakehouse, run_id: str, fit: str) -> DataFrame:
@@ -84,5 +82,7 @@ def _lists_of_run(lakehouse: Lakehouse, run_id: str, fit: str) -> DataFrame:
     return other.read("lists", fit=fit)
 
 
+JOB = Job(EVALUATE, run)
+
 if __name__ == "__main__":
-    command_line("evaluate", run, __doc__)
+    command_line(JOB, __doc__)

@@ -15,6 +15,7 @@ from jobs import (
     choose_settings,
     evaluate,
     prepare_interactions,
+    publish,
     recommend,
     train_factors,
     train_hybrid,
@@ -29,31 +30,31 @@ from m6rec.report.collect import collect_report
 from m6rec.report.console import print_results
 from m6rec.report.export import metrics_json
 from m6rec.report.page import write_report
-from m6rec.runs import Job, publish, run_job
+from m6rec.runs import Job, run_job
 from m6rec.spark.session import session_of_job
 from m6rec.spark.sources import check_sources
 
 NARROWEST = 110
 
-JOBS: dict[str, Job] = {
-    "prepare_interactions": prepare_interactions.run,
-    "build_features": build_features.run,
-    "choose_settings": choose_settings.run,
-    "train_factors": train_factors.run,
-    "train_neighbours": train_neighbours.run,
-    "train_towers": train_towers.run,
-    "train_hybrid": train_hybrid.run,
-    "train_ratings": train_ratings.run,
-    "recommend": recommend.run,
-    "evaluate": evaluate.run,
-    "ablate": ablate.run,
-}
+JOBS_IN_ORDER: tuple[Job, ...] = (
+    prepare_interactions.JOB,
+    build_features.JOB,
+    choose_settings.JOB,
+    train_factors.JOB,
+    train_neighbours.JOB,
+    train_towers.JOB,
+    train_hybrid.JOB,
+    train_ratings.JOB,
+    recommend.JOB,
+    evaluate.JOB,
+    ablate.JOB,
+)
 
 
-def jobs_of(config: Config) -> dict[str, Job]:
+def jobs_of(config: Config) -> tuple[Job, ...]:
     """The jobs of a run, in order: ratings are predicted only where there are ratings."""
-    left_out = set() if config.ratings.enabled else {"train_ratings"}
-    return {name: job for name, job in JOBS.items() if name not in left_out}
+    left_out = None if config.ratings.enabled else train_ratings.JOB
+    return tuple(job for job in JOBS_IN_ORDER if job is not left_out)
 
 
 def run_pipeline(spark: SparkSession, config: Config, run_id: str, output: Path) -> Lakehouse:
@@ -64,10 +65,10 @@ def run_pipeline(spark: SparkSession, config: Config, run_id: str, output: Path)
     lakehouse = open_lakehouse(spark, config, run_id)
     check_sources(spark, config)
     jobs = jobs_of(config)
-    for number, (name, job) in enumerate(jobs.items(), start=1):
-        print(f"[{number}/{len(jobs)}] {name}", flush=True)
-        run_job(lakehouse, config, name, job)
-    publish(lakehouse, config)
+    for number, job in enumerate(jobs, start=1):
+        print(f"[{number}/{len(jobs)}] {job.name}", flush=True)
+        run_job(lakehouse, config, job)
+    publish.run(lakehouse, config)
     output.mkdir(parents=True, exist_ok=True)
     report = collect_report(lakehouse, config)
     metrics_json(report.metrics, output / "metrics.json")

@@ -1,7 +1,6 @@
 """Clean the owner's interactions, number users and items, split, and write the matrix.
 
-Reads the tables of sections interactions, split and features. Writes interactions, quarantine,
-user_index, item_index, splits, catalogue and user_item_matrix.
+The owner's tables are those that the sections interactions, split and features of the config name.
 """
 
 import logging
@@ -17,7 +16,9 @@ from m6rec.command_line import command_line
 from m6rec.config.run import Config
 from m6rec.errors import DataError
 from m6rec.fits.sources import INTERACTIONS, Events, Sources, open_sources
+from m6rec.job_records import PREPARE_INTERACTIONS
 from m6rec.lakehouse import Lakehouse
+from m6rec.runs import Job
 from m6rec.stages.pairs.cleaning import (
     Cleaned,
     aggregate_pairs,
@@ -33,14 +34,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Pairs:
-    """User-item pairs of the sources; user_id and item_id, or the indices in their place."""
+    """The user-item pairs of each source, by user_id and item_id or by their dense indices."""
 
     interactions: DataFrame
     test: DataFrame | None
     validation: DataFrame | None
 
     def all(self) -> list[DataFrame]:
-        """Those that there are."""
+        """The tables of pairs that the owner gave."""
         frames = (self.interactions, self.test, self.validation)
         return [frame for frame in frames if frame is not None]
 
@@ -207,5 +208,7 @@ def _write_matrix(lakehouse: Lakehouse, sources: Sources) -> None:
     lakehouse.write("user_item_matrix", user_item_matrix(splits, users))
 
 
+JOB = Job(PREPARE_INTERACTIONS, run)
+
 if __name__ == "__main__":
-    command_line("prepare_interactions", run, __doc__)
+    command_line(JOB, __doc__)

@@ -1,8 +1,4 @@
-"""Rank: lists of every evaluated ranker for users with held-out items, and the published lists.
-
-Reads what the fits have learned; writes lists, recommendations, and the embeddings of users and
-items.
-"""
+"""Rank: lists of every evaluated ranker for users with held-out items, and the published lists."""
 
 import datetime
 from concurrent.futures import ThreadPoolExecutor
@@ -13,124 +9,112 @@ from pyspark.sql import functions as F
 from m6rec import columns as c
 from m6rec.command_line import command_line
 from m6rec.config.run import Config
-from m6rec.fits.fit import item_count, measured_users, read_item_counts, unlisted_items
+from m6rec.fits.fit import Fit, fits_of
 from m6rec.fits.members import member_inputs, member_names, read_blends, read_members
+from m6rec.job_records import RECOMMEND
 from m6rec.kernels.ranking.blending import Blend
-from m6rec.kernels.ranking.members import Member
+from m6rec.kernels.ranking.members import DotMember, Member
 from m6rec.lakehouse import Lakehouse
 from m6rec.rankers import FUSION
+from m6rec.runs import Job
 from m6rec.spark.sources import read_source
 from m6rec.stages.pairs.catalogue import catalogue_words, masked_by_rules
 from m6rec.stages.ranking.embeddings import item_embeddings, user_embeddings
 from m6rec.stages.ranking.lists import make_scoring, rank
 from m6rec.stages.ranking.recommendations import Explaining, recommend
-from m6rec.stages.training.item_weights import item_weights_from_frame
 
 
 def run(lakehouse: Lakehouse, config: Config) -> None:
     """Write the lists that `evaluate` measures, then the lists that are published."""
+    selection, final = fits_of(lakehouse, config)
     evaluated = config.usable(config.evaluate.rankers)
     rankers = tuple(dict.fromkeys((*evaluated, config.recommend.ranker)))
     with ThreadPoolExecutor(1) as beside:
-        explaining = beside.submit(read_explaining, lakehouse, config)
-        blends = read_blends(lakehouse, config, rankers)
-        rank_for_evaluation(lakehouse, config, c.SELECTION, blends)
-        members = rank_for_evaluation(lakehouse, config, c.FINAL, blends)
-        publishable(lakehouse, config, members, blends, explaining.result())
-    embed(lakehouse, config, members)
+        explaining = beside.submit(read_explaining, final)
+        blends = read_blends(final, rankers)
+        rank_for_evaluation(selection, blends)
+        members = rank_for_evaluation(final, blends)
+        publishable(final, members, blends, explaining.result())
+    embed(final, members)
 
 
-def rank_for_evaluation(
-    lakehouse: Lakehouse, config: Config, fit: str, blends: tuple[Blend, ...]
-) -> dict[str, Member]:
+def rank_for_evaluation(fit: Fit, blends: tuple[Blend, ...]) -> dict[str, Member]:
     """Lists of all evaluated rankers for the users with items in the fit's target fold.
 
     Returns:
         The members of all `blends`.
     """
+    evaluate = fit.config.evaluate
     names = tuple(dict.fromkeys(name for blend in blends for name in blend.members))
-    members = read_members(lakehouse, config, fit, names)
-    item_counts = read_item_counts(lakehouse, fit)
+    members = read_members(fit, names)
     scoring = make_scoring(
         members,
-        tuple(blend for blend in blends if blend.name in config.evaluate.rankers),
-        item_counts,
-        masked_items=unlisted_items(lakehouse, config, fit),
+        tuple(blend for blend in blends if blend.name in evaluate.rankers),
+        fit.item_counts,
+        masked_items=fit.masked_items,
         mask_seen=True,
-        n=max(config.evaluate.ks),
+        n=max(evaluate.ks),
     )
-    targets = measured_users(lakehouse, config, fit)
-    users = member_inputs(lakehouse, fit, names).join(
-        targets.select(c.USER_INDEX), c.USER_INDEX, how="left_semi"
-    )
-    lakehouse.write("lists", rank(users, scoring), fit=fit)
+    measured = fit.measured_users.select(c.USER_INDEX)
+    users = member_inputs(fit, names).join(measured, c.USER_INDEX, how="left_semi")
+    fit.write("lists", rank(users, scoring))
     return members
 
 
-def read_explaining(lakehouse: Lakehouse, config: Config) -> Explaining:
+def read_explaining(fit: Fit) -> Explaining:
     """What published lists say beside their scores: words, and weights that give reasons."""
-    n_items = item_count(lakehouse)
-    features = lakehouse.read("item_features", fit=c.FINAL)
-    words = catalogue_words(lakehouse.read("catalogue"), features, n_items)
-    weights = lakehouse.read("item_neighbours", fit=c.FINAL, method="ridge")
+    words = catalogue_words(fit.lakehouse.read("catalogue"), fit.item_features, fit.n_items)
     return Explaining(
-        item_weights=item_weights_from_frame(weights, n_items),
+        item_weights=fit.item_weights("ridge"),
         attributes=words.attributes,
         attribute_names=words.attribute_names,
         item_ids=words.item_ids,
         titles=words.titles,
-        reasons=config.recommend.reasons,
+        reasons=fit.config.recommend.reasons,
         generated_at=datetime.datetime.now(datetime.UTC),
     )
 
 
 def publishable(
-    lakehouse: Lakehouse,
-    config: Config,
-    members: dict[str, Member],
-    blends: tuple[Blend, ...],
-    explaining: Explaining,
+    fit: Fit, members: dict[str, Member], blends: tuple[Blend, ...], explaining: Explaining
 ) -> None:
     """The explained lists of the configured ranker for every user, under the rules."""
-    rules = config.recommend.rules
-    spark = lakehouse.spark
-    blend = next(one for one in blends if one.name == config.recommend.ranker)
-    names = tuple(blend.coefficients())
+    lakehouse, settings = fit.lakehouse, fit.config.recommend
+    rules = settings.rules
+    blend = next(one for one in blends if one.name == settings.ranker)
     allowed, excluded = (
-        None if source is None else read_source(spark, source, (c.ITEM_ID,))
+        None if source is None else read_source(lakehouse.spark, source, (c.ITEM_ID,))
         for source in (rules.allowed_items, rules.excluded_items)
     )
     scoring = make_scoring(
         members,
         (blend,),
-        read_item_counts(lakehouse, c.FINAL),
-        masked_items=masked_by_rules(
-            lakehouse.read("catalogue"), item_count(lakehouse), allowed, excluded
-        ),
+        fit.item_counts,
+        masked_items=masked_by_rules(lakehouse.read("catalogue"), fit.n_items, allowed, excluded),
         mask_seen=rules.mask_seen,
-        n=config.recommend.top_n,
+        n=settings.top_n,
     )
-    users = member_inputs(lakehouse, c.FINAL, names, _excluded_pairs(lakehouse, config))
+    users = member_inputs(fit, tuple(blend.coefficients()), _excluded_pairs(fit))
     user_ids = lakehouse.read("user_index").select(c.USER_INDEX, c.USER_ID)
     lakehouse.write("recommendations", recommend(users, user_ids, scoring, explaining))
 
 
-def embed(lakehouse: Lakehouse, config: Config, members: dict[str, Member]) -> None:
+def embed(fit: Fit, members: dict[str, Member]) -> None:
     """The embeddings of the fusion model, for readers of the tables."""
-    names = [name for name in member_names(FUSION, config) if name in members]
-    if not names:
+    named = {name: members.get(name) for name in member_names(FUSION, fit.config)}
+    parts = [member for member in named.values() if isinstance(member, DotMember)]
+    if not parts:
         return
-    parts = [members[name] for name in names]
-    users = member_inputs(lakehouse, c.FINAL, names)
-    items = item_embeddings(lakehouse.spark, parts, read_item_counts(lakehouse, c.FINAL))
-    lakehouse.write("item_embeddings", items, fit=c.FINAL)
-    lakehouse.write("user_embeddings", user_embeddings(users, parts), fit=c.FINAL)
+    names = tuple(part.name for part in parts)
+    fit.write("item_embeddings", item_embeddings(fit.spark, parts, fit.item_counts))
+    fit.write("user_embeddings", user_embeddings(member_inputs(fit, names), parts))
 
 
-def _excluded_pairs(lakehouse: Lakehouse, config: Config) -> DataFrame | None:
-    source = config.recommend.rules.excluded_pairs
+def _excluded_pairs(fit: Fit) -> DataFrame | None:
+    source = fit.config.recommend.rules.excluded_pairs
     if source is None:
         return None
+    lakehouse = fit.lakehouse
     pairs = read_source(lakehouse.spark, source, (c.USER_ID, c.ITEM_ID)).select(
         F.col(c.USER_ID).cast("string").alias(c.USER_ID),
         F.col(c.ITEM_ID).cast("string").alias(c.ITEM_ID),
@@ -140,5 +124,7 @@ def _excluded_pairs(lakehouse: Lakehouse, config: Config) -> DataFrame | None:
     return pairs.join(users, c.USER_ID, how="inner").join(items, c.ITEM_ID, how="inner")
 
 
+JOB = Job(RECOMMEND, run)
+
 if __name__ == "__main__":
-    command_line("recommend", run, __doc__)
+    command_line(JOB, __doc__)

@@ -1,29 +1,35 @@
-"""Choose the hybrid's weights on validation.
+"""Choose the hybrid's weights on validation, and measure what each member is worth.
 
-Reads what the selection fit has learned and the validation fold; writes models and ablations. The
-weights serve the final fit too: nothing is ever chosen on test.
+The weights serve the final fit too: nothing is ever chosen on the test fold.
 """
 
 from m6rec import columns as c
 from m6rec.command_line import command_line
 from m6rec.config.run import Config
+from m6rec.fits.fit import Fit, model_row
 from m6rec.fits.members import member_names, validation_candidates
-from m6rec.fits.models import ablation_rows, model_row
-from m6rec.kernels.evaluation.ablation import Ablation, ablate_members, compare_with_whole
+from m6rec.job_records import TRAIN_HYBRID
+from m6rec.kernels.evaluation.ablation import (
+    Ablation,
+    ablate_members,
+    ablation_rows,
+    compare_with_whole,
+)
 from m6rec.kernels.ranking.blending import Candidates, choose_weights
 from m6rec.lakehouse import Lakehouse
-from m6rec.rankers import HYBRID
+from m6rec.rankers import HYBRID, POPULARITY
+from m6rec.runs import Job
 
-POPULARITY = "popularity"
-# So little changes no order that any other member sees; a user of whom nothing is known gets the
-# popular list by it.
+# The least weight of popularity. It is too small to change an order that another member makes, and
+# it gives users of whom nothing is known the popular list.
 LEAST_POPULARITY = 1e-3
 
 
 def run(lakehouse: Lakehouse, config: Config) -> None:
     """Score a sample of validation users by every member and search the weights on NDCG."""
+    fit = Fit(lakehouse, config, c.SELECTION)
     names = member_names(HYBRID, config)
-    candidates, deviations = validation_candidates(lakehouse, config, names)
+    candidates, deviations = validation_candidates(fit, names)
     chosen = choose_weights(candidates, config.hybrid.k, config.hybrid.rounds)
     weights = chosen.weights
     if POPULARITY in names and not weights[names.index(POPULARITY)]:
@@ -40,8 +46,7 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
     }
     named = ", ".join(f"{n} {w:.2f}" for n, w in zip(names, weights, strict=True) if w)
     print(f"hybrid: {named}; validation NDCG@{config.hybrid.k} {chosen.ndcg:.4f}", flush=True)
-    row = model_row(HYBRID, parameters)
-    lakehouse.write_rows("models", [row], fit=c.SELECTION, kind=HYBRID, name=HYBRID)
+    fit.write_models(HYBRID, [model_row(HYBRID, parameters)])
     lines = _ablation(candidates, names, config)
     lakehouse.write_rows("ablations", ablation_rows(lines, config.hybrid.k), model=HYBRID)
 
@@ -57,5 +62,7 @@ def _ablation(candidates: Candidates, names: tuple[str, ...], config: Config) ->
     ]
 
 
+JOB = Job(TRAIN_HYBRID, run)
+
 if __name__ == "__main__":
-    command_line("train_hybrid", run, __doc__)
+    command_line(JOB, __doc__)

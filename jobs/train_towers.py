@@ -1,8 +1,7 @@
 """Train a pair of towers on each kind of factors, for the selection and the final fit.
 
-Reads user_item_matrix, splits, item_factors, models, user_features, item_features and item_images;
-writes artifacts and models. The selection fit stops early on validation; the final fit takes as
-many epochs, on the same schedule.
+The selection fit stops early on validation; the final fit takes as many epochs, on the same
+schedule.
 """
 
 from dataclasses import asdict
@@ -11,9 +10,11 @@ from typing import Any
 from m6rec import columns as c
 from m6rec.command_line import command_line
 from m6rec.config.run import Config
-from m6rec.fits.models import model_row
-from m6rec.fits.towers import fit_inputs, read_images, train_pair
+from m6rec.fits.fit import Fit, fits_of, model_row
+from m6rec.fits.towers import tower_inputs, train_pair
+from m6rec.job_records import TRAIN_TOWERS
 from m6rec.lakehouse import Lakehouse
+from m6rec.runs import Job
 from m6rec.towers.artifact import TowerProvenance, save_towers
 from m6rec.towers.checkpoint import EpochRecord
 from m6rec.towers.training import TrainingResult
@@ -25,18 +26,17 @@ def run(lakehouse: Lakehouse, config: Config, fits: tuple[str, ...] = c.FITS) ->
     The final fit takes its epochs from the selection fit, so it is trained after it.
     """
     best_epochs: dict[str, int | None] = dict.fromkeys(config.towers.inputs)
-    images = read_images(lakehouse)
-    for fit in fits:
-        inputs = fit_inputs(lakehouse, config, fit, images)
+    for fit in fits_of(lakehouse, config, fits):
+        inputs = tower_inputs(fit)
         records = []
         for method in config.towers.inputs:
-            epochs = None if fit == c.SELECTION else best_epochs[method]
-            result = train_pair(lakehouse, config, inputs, method, epochs)
-            if fit == c.SELECTION:
+            epochs = None if fit.name == c.SELECTION else best_epochs[method]
+            result = train_pair(inputs, config.towers, method, epochs)
+            if fit.name == c.SELECTION:
                 best_epochs[method] = result.best_epoch
-            _report(fit, method, result)
-            records.append(_save(lakehouse, config, fit, method, result))
-        lakehouse.write_rows("models", records, fit=fit, kind="towers")
+            _report(fit.name, method, result)
+            records.append(_save(fit, method, result))
+        fit.write_models("towers", records)
 
 
 def _report(fit: str, method: str, result: TrainingResult) -> None:
@@ -52,21 +52,19 @@ def _line(record: EpochRecord) -> str:
     return f"epoch {record.epoch}: loss {record.loss:.4f}{ndcg}, {record.seconds:.1f} s"
 
 
-def _save(
-    lakehouse: Lakehouse, config: Config, fit: str, method: str, result: TrainingResult
-) -> dict[str, Any]:
+def _save(fit: Fit, method: str, result: TrainingResult) -> dict[str, Any]:
     """Save the artifact; return the row of table `models`."""
-    folder = lakehouse.artifact_path("towers", fit, method)
-    shape = result.encoder.shape
+    folder = fit.artifact_path("towers", method)
+    lakehouse, shape = fit.lakehouse, result.encoder.shape
     has_features = bool(shape["user_features"] or shape["item_features"])
     provenance = TowerProvenance(
-        fit=fit,
+        fit=fit.name,
         method=method,
         item_factors_version=lakehouse.inputs["item_factors"],
-        feature_pipeline=lakehouse.artifact_path("features", fit) if has_features else None,
+        feature_pipeline=fit.artifact_path("features") if has_features else None,
         index_versions={name: lakehouse.version(name) for name in ("user_index", "item_index")},
-        config=config.towers.model_dump(mode="json"),
-        seed=config.seed,
+        config=fit.config.towers.model_dump(mode="json"),
+        seed=fit.config.seed,
     )
     save_towers(folder, result.encoder, provenance)
     parameters = {
@@ -77,5 +75,7 @@ def _save(
     return model_row(method, parameters, folder)
 
 
+JOB = Job(TRAIN_TOWERS, run)
+
 if __name__ == "__main__":
-    command_line("train_towers", run, __doc__)
+    command_line(JOB, __doc__)

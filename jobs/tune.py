@@ -9,7 +9,6 @@ import json
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -40,6 +39,7 @@ from m6rec.command_line import (
 from m6rec.config.run import Config
 from m6rec.files import written_whole
 from m6rec.fingerprints import fingerprint_of
+from m6rec.fits.fit import Fit
 from m6rec.fits.members import member_names, validation_candidates
 from m6rec.kernels.ranking.blending import blended_scores, choose_weights, ndcg_of_users
 from m6rec.lakehouse import Lakehouse
@@ -68,70 +68,50 @@ TRIALS_FILE = "trials.csv"
 # Files of a training under way or past; those of other values are of no use to the next.
 LEFT_BY_TRAINING = ("checkpoints", "tensorboard")
 
-PREPARED = ("interactions", "split", "features", "seed")
-SELECTION_ONLY = (c.SELECTION,)
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A job of a trial, and the sections of the config that its tables follow from."""
-
-    name: str
-    run: Job
-    sections: tuple[str, ...]
-
-    def fingerprint(self, config: Config) -> str:
-        """SHA-256 of those sections."""
-        sections = config.model_dump(mode="json", include=set(self.sections))
-        return fingerprint_of(sections)
-
-
 BEFORE_TOWERS = (
-    Stage("prepare_interactions", prepare_interactions.run, PREPARED),
-    Stage("build_features", partial(build_features.run, fits=SELECTION_ONLY), PREPARED),
-    Stage(
-        "train_neighbours",
-        partial(train_neighbours.run, fits=SELECTION_ONLY),
-        (*PREPARED, "neighbours"),
-    ),
-    Stage(
-        "train_factors",
-        partial(train_factors.run, fits=SELECTION_ONLY),
-        (*PREPARED, "factors", "evaluate"),
-    ),
+    prepare_interactions.JOB,
+    build_features.JOB,
+    train_neighbours.JOB,
+    train_factors.JOB,
 )
-TOWERS = Stage(
-    "train_towers",
-    partial(train_towers.run, fits=SELECTION_ONLY),
-    (*PREPARED, "factors", "towers"),
-)
+TOWERS = train_towers.JOB
 
 
 class LatestTables:
-    """The tables of the latest trial: a stage is run where its part of the config has changed."""
+    """The tables of the latest trial: a job is run where its sections of the config changed."""
 
     def __init__(self, lakehouse: Lakehouse) -> None:
         self.lakehouse = lakehouse
-        self._file = Path(lakehouse.artifact_path("tune_stages.json"))
+        self._file = Path(lakehouse.artifact_path("tune_jobs.json"))
 
-    def bring_up_to_date(self, stage: Stage, config: Config) -> bool:
-        """Run the stage unless its tables are those of this config; return whether it ran."""
-        fingerprint = stage.fingerprint(config)
+    def bring_up_to_date(self, job: Job, config: Config) -> bool:
+        """Train the selection fit unless its tables are of this config; return whether it ran."""
+        fingerprint = _sections_fingerprint(job, config)
         made = json.loads(self._file.read_text()) if self._file.exists() else {}
-        if made.get(stage.name) == fingerprint:
+        if made.get(job.name) == fingerprint:
             return False
         # Half-written tables are nobody's.
-        self._record({name: made[name] for name in made if name != stage.name})
+        self._record({name: made[name] for name in made if name != job.name})
         for folder in LEFT_BY_TRAINING:
             place = self.lakehouse.artifact_path(folder, c.SELECTION)
             shutil.rmtree(place, ignore_errors=True)
-        stage.run(self.lakehouse.for_one_job(), config)
-        self._record({**made, stage.name: fingerprint})
+        tables = self.lakehouse.for_one_job()
+        if job is prepare_interactions.JOB:
+            job.run(tables, config)
+        else:
+            job.run(tables, config, (c.SELECTION,))
+        self._record({**made, job.name: fingerprint})
         return True
 
     def _record(self, made: Mapping[str, str]) -> None:
         with written_whole(self._file) as unfinished:
             unfinished.write_text(json.dumps(made))
+
+
+def _sections_fingerprint(job: Job, config: Config) -> str:
+    """SHA-256 of the sections of the config that the job's tables follow from."""
+    sections = config.model_dump(mode="json", include=set(job.record.sections))
+    return fingerprint_of(sections)
 
 
 def run_tuning(spark: SparkSession, config: Config, run_id: str, output: Path) -> optuna.Study:
@@ -163,8 +143,8 @@ def run_tuning(spark: SparkSession, config: Config, run_id: str, output: Path) -
 def measure_trial(tables: LatestTables, config: Config, report: Report) -> float:
     """NDCG of the hybrid on validation; what it reaches without the towers is reported first."""
     trained = _for_validation(config)
-    for stage in BEFORE_TOWERS:
-        tables.bring_up_to_date(stage, trained)
+    for job in BEFORE_TOWERS:
+        tables.bring_up_to_date(job, trained)
     names = member_names(HYBRID, config)
     towers = member_names(FUSION, config)
     before_towers = tuple(name for name in names if name not in towers)
@@ -183,7 +163,8 @@ def _for_validation(config: Config) -> Config:
 
 
 def _ndcg(lakehouse: Lakehouse, config: Config, names: tuple[str, ...]) -> float:
-    candidates, _ = validation_candidates(lakehouse.for_one_job(), config, names)
+    fit = Fit(lakehouse.for_one_job(), config, c.SELECTION)
+    candidates, _ = validation_candidates(fit, names)
     chosen = choose_weights(candidates, config.hybrid.k, config.hybrid.rounds)
     return float(
         ndcg_of_users(candidates, blended_scores(candidates, chosen), config.tune.k).mean()

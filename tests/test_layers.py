@@ -21,6 +21,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "m6rec.rankers",
     ),
     ("m6rec.config",),
+    ("m6rec.job_records",),
     ("m6rec.kernels",),
     ("m6rec.spark",),
     ("m6rec.towers",),

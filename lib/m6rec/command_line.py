@@ -1,13 +1,14 @@
 """The command line that all jobs share.
 
-A job is a function `run(lakehouse, config)` in a file of `jobs/`; `command_line` gives it options.
+A job is a function `run(lakehouse, config)` in a file of `jobs/`, and its record in
+`job_records.py`; `command_line` gives it options.
 From a notebook the same function is called without any of this:
 
     spark = get_session("notebook", read_properties("conf/spark-local.conf"))
     config = load_config("conf/minimal.yaml")
     lakehouse = open_lakehouse(spark, config, new_run_id())
-    run_job(lakehouse, config, "train_factors", jobs.train_factors.run)   # recorded in `runs`
-    jobs.train_factors.run(lakehouse, config)                             # not recorded
+    run_job(lakehouse, config, jobs.train_factors.JOB)   # recorded in `runs`
+    jobs.train_factors.run(lakehouse, config)            # not recorded
 
 This module imports neither torch nor numba, so that `--help` and a wrong config answer at once.
 """
@@ -29,6 +30,7 @@ from rich.console import Console
 from m6rec.config.base import TableSource
 from m6rec.config.run import Config, load_config, sources_of
 from m6rec.errors import M6RecError, TableError
+from m6rec.job_records import JobRecord
 from m6rec.lakehouse import Lakehouse
 from m6rec.runs import Job, run_job
 from m6rec.spark.session import session_of_job
@@ -65,19 +67,33 @@ OutputOption = Annotated[
 ]
 
 
-def command_line(job: str, run: Job, doc: str | None) -> None:
+def command_line(job: Job, doc: str | None) -> None:
     """Run a job from the command line: the config is checked first, the job is recorded in `runs`.
+
+    `--help` shows `doc` and what the job's record says of its tables.
 
     Exits with 2 and one message on stderr for anything that the user can put right.
     """
 
     def body(config: Config, run_id: str, output: Path | None) -> None:
-        with session_of_job(f"m6rec {job}") as spark:
-            if job == "prepare_interactions":
+        with session_of_job(f"m6rec {job.name}") as spark:
+            if job.record.reads_sources:
                 check_sources(spark, config)
-            run_job(open_lakehouse(spark, config, run_id), config, job, run)
+            run_job(open_lakehouse(spark, config, run_id), config, job)
 
-    command(doc, body)
+    command(f"{(doc or '').rstrip()}\n\n{tables_text(job.record)}", body)
+
+
+def tables_text(record: JobRecord) -> str:
+    """What a job reads and writes, in words."""
+    lines = {
+        "Reads": record.reads,
+        "Reads where they were made": record.reads_if_made,
+        "Writes": record.writes,
+        "Writes where the config asks for them": record.writes_if_asked,
+    }
+    named = [f"{words}: {', '.join(tables)}." for words, tables in lines.items() if tables]
+    return "\n\n".join(named)
 
 
 def command(doc: str | None, body: Callable[[Config, str, Path | None], None]) -> None:

@@ -1,9 +1,8 @@
 """The one place where tables and artifacts are read and written."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from threading import RLock
-from typing import Any, TypeVar
+from typing import Any
 
 import pyarrow as pa
 from delta.tables import DeltaTable
@@ -17,7 +16,6 @@ from m6rec.errors import TableError
 from m6rec.schemas import TABLES, TableSchema
 from m6rec.spark.sources import latest_version
 
-Value = TypeVar("Value")
 # Columns that name a part of a run's rows, beside the run itself.
 _PARTS = (c.FIT, "kind", "job")
 
@@ -38,13 +36,10 @@ class Lakehouse:
     pinned: bool = False
     _written: dict[str, int] = field(default_factory=dict)
     _read: dict[str, int] = field(default_factory=dict)
-    _derived: dict[tuple[str, str], Any] = field(default_factory=dict)
-    # What one thread derives the others wait for, and do not derive beside it.
-    _deriving: RLock = field(default_factory=RLock)
 
     def for_one_job(self) -> "Lakehouse":
         """The same tables pinned, with inputs and outputs of their own."""
-        return replace(self, pinned=True, _written={}, _read={}, _derived={})
+        return replace(self, pinned=True, _written={}, _read={})
 
     @property
     def by_path(self) -> bool:
@@ -105,19 +100,6 @@ class Lakehouse:
         for column, value in part.items():
             frame = frame.where(F.col(column) == value)
         return frame
-
-    def once(self, name: str, what: str, derive: Callable[[], Value]) -> Value:
-        """What `derive` makes of a table; of a pinned one only once, until the table is written.
-
-        A small query costs the driver as much as a large one.
-        """
-        if not self.pinned:
-            return derive()
-        with self._deriving:
-            if (name, what) not in self._derived:
-                self._derived[name, what] = derive()
-            value: Value = self._derived[name, what]
-        return value
 
     def write(self, name: str, frame: DataFrame, /, **part: str) -> int:
         """Replace this run's rows (of `part`, where given) in one commit; return the version.
@@ -205,8 +187,6 @@ class Lakehouse:
 
     def _record(self, name: str) -> int:
         self._written[name] = self.version(name)
-        for key in [key for key in self._derived if key[0] == name]:
-            del self._derived[key]
         return self._written[name]
 
 

@@ -1,34 +1,184 @@
-"""The only list of rankers."""
+"""The only list of rankers: what each is called, what it needs, and which job trains it.
 
-from typing import Literal, get_args
+A ranker puts all items in an order for each user. A new one is a row of RANKERS, a kernel that
+computes its model or its scores, and its member in `fits/members.py`; nothing else has to know.
+"""
 
-RankerName = Literal[
-    "hybrid",
-    "fusion",
-    "svd",
-    "als",
-    "als_cosine",
-    "ridge",
-    "recent_ridge",
-    "item_neighbours",
-    "recent_item_neighbours",
-    "user_neighbours",
-    "content",
-    "content_neighbours",
-    "popularity",
-    "mllib_als",
-]
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
 
-RANKERS: tuple[RankerName, ...] = get_args(RankerName)
-# The hybrid is no member of itself, and MLlib's ALS is a reference.
-MEMBERS = tuple(name for name in RANKERS if name not in {"hybrid", "mllib_als"})
-# They weigh the history by recency, so they are left out where interactions have no time.
-RECENT_RANKERS = frozenset({"recent_ridge", "recent_item_neighbours"})
-# Validation by strategy mixed holds out items by the very likeness that these rank by, and flatters
-# them: on Gowalla .115 where the test says .110, with others at .138 and .155.
-CO_OCCURRENCE_RANKERS = frozenset({"item_neighbours"})
-# They speak of attributes, so they are left out where items have none.
-CONTENT_RANKERS = frozenset({"content_neighbours", "als_cosine"})
-FUSION = "fusion"
 HYBRID = "hybrid"
+FUSION = "fusion"
 MLLIB_ALS = "mllib_als"
+POPULARITY = "popularity"
+
+Need = Literal["times", "item_attributes"]
+UserInput = Literal["features", "factors"]
+Role = Literal["member", "part", "blend", "reference"]
+
+
+@dataclass(frozen=True)
+class Ranker:
+    """One ranker.
+
+    Attributes:
+        name: what the configuration and the tables call it.
+        label: what reports call it.
+        role: a `member` can be part of the hybrid; a `part` is one of the pairs of towers, whose
+            scores `fusion` adds up, and is no ranker of its own in the configuration; the `blend`
+            is the hybrid itself; a `reference` is only measured.
+        trained_by: the job that trains its model; None where its scores follow from other tables.
+        model: the name of its trained model in the tables `item_factors`, `item_neighbours` and
+            `models`; rankers may share one.
+        needs: what it cannot do without; it is left out where the data does not have it.
+        user_inputs: what it looks at beside the user's row of the matrix: the table
+            `user_features` or `user_factors`.
+        groups: the parts of the ablation that it is taken out with.
+        by_co_occurrence: whether it ranks by how often items occur together. The validation
+            strategy `mixed` holds out items by that very likeness and so flatters it: on Gowalla
+            it reached .115 on such a validation and .110 on the test, where rankers with .138 and
+            .155 on the test reached no more.
+    """
+
+    name: str
+    label: str
+    role: Role = "member"
+    trained_by: str | None = None
+    model: str | None = None
+    needs: frozenset[Need] = frozenset()
+    user_inputs: frozenset[UserInput] = frozenset()
+    groups: tuple[str, ...] = ()
+    by_co_occurrence: bool = False
+
+
+_TIMES: frozenset[Need] = frozenset({"times"})
+_ITEM_ATTRIBUTES: frozenset[Need] = frozenset({"item_attributes"})
+_FEATURES: frozenset[UserInput] = frozenset({"features"})
+_FACTORS: frozenset[UserInput] = frozenset({"factors"})
+
+RANKERS: tuple[Ranker, ...] = (
+    Ranker(HYBRID, "Hybrid", role="blend", trained_by="train_hybrid"),
+    Ranker(FUSION, "Fusion", trained_by="train_towers"),
+    Ranker(
+        "towers_svd",
+        "Towers on SVD",
+        role="part",
+        trained_by="train_towers",
+        model="svd",
+        user_inputs=_FEATURES,
+        groups=("factors", "towers"),
+    ),
+    Ranker(
+        "towers_als",
+        "Towers on ALS",
+        role="part",
+        trained_by="train_towers",
+        model="als",
+        user_inputs=_FEATURES,
+        groups=("factors", "towers"),
+    ),
+    Ranker("svd", "SVD", trained_by="train_factors", model="svd", groups=("factors",)),
+    Ranker("als", "ALS", trained_by="train_factors", model="als", groups=("factors",)),
+    Ranker(
+        "als_cosine",
+        "ALS by cosine",
+        trained_by="train_factors",
+        model="als",
+        needs=_ITEM_ATTRIBUTES,
+        groups=("factors",),
+    ),
+    Ranker(
+        "ridge", "Local ridge", trained_by="train_neighbours", model="ridge", groups=("neighbours",)
+    ),
+    Ranker(
+        "recent_ridge",
+        "Recent ridge",
+        trained_by="train_neighbours",
+        model="ridge",
+        needs=_TIMES,
+        groups=("neighbours", "recency"),
+    ),
+    Ranker(
+        "item_neighbours",
+        "Item neighbours",
+        trained_by="train_neighbours",
+        model="item_neighbours",
+        groups=("neighbours",),
+        by_co_occurrence=True,
+    ),
+    Ranker(
+        "recent_item_neighbours",
+        "Recent item neighbours",
+        trained_by="train_neighbours",
+        model="item_neighbours",
+        needs=_TIMES,
+        groups=("neighbours", "recency"),
+    ),
+    Ranker("user_neighbours", "User neighbours", groups=("neighbours",)),
+    Ranker(
+        "content",
+        "Content",
+        trained_by="build_features",
+        needs=_ITEM_ATTRIBUTES,
+        user_inputs=_FEATURES,
+        groups=("features",),
+    ),
+    Ranker(
+        "content_neighbours",
+        "Content neighbours",
+        trained_by="train_neighbours",
+        model="content_neighbours",
+        needs=_ITEM_ATTRIBUTES,
+        groups=("features",),
+    ),
+    Ranker(POPULARITY, "Popularity"),
+    Ranker(
+        MLLIB_ALS,
+        "MLlib ALS",
+        role="reference",
+        trained_by="train_factors",
+        model=MLLIB_ALS,
+        user_inputs=_FACTORS,
+    ),
+)
+
+# In the order in which groups appear in the ablation.
+GROUPS = ("factors", "towers", "neighbours", "features", "recency")
+
+_BY_NAME: Mapping[str, Ranker] = {ranker.name: ranker for ranker in RANKERS}
+
+# What the configuration may name, and what the hybrid may be made of.
+RANKER_NAMES = tuple(ranker.name for ranker in RANKERS if ranker.role != "part")
+MEMBER_NAMES = tuple(ranker.name for ranker in RANKERS if ranker.role == "member")
+
+
+def ranker_named(name: str) -> Ranker:
+    """The ranker of that name.
+
+    Raises:
+        KeyError: there is none.
+    """
+    return _BY_NAME[name]
+
+
+def members_of_group(group: str) -> frozenset[str]:
+    """The names of the rankers that the ablation takes out together under this name."""
+    return frozenset(ranker.name for ranker in RANKERS if group in ranker.groups)
+
+
+def models_trained_by(job: str, names: Iterable[str]) -> tuple[str, ...]:
+    """The models that a job has to train for the named rankers, each once, in the list's order."""
+    wanted = set(names)
+    models = (
+        ranker.model
+        for ranker in RANKERS
+        if ranker.name in wanted and ranker.trained_by == job and ranker.model is not None
+    )
+    return tuple(dict.fromkeys(models))
+
+
+def label_of(name: str) -> str:
+    """What reports call a ranker; another name is written with spaces and a capital letter."""
+    ranker = _BY_NAME.get(name)
+    return name.replace("_", " ").capitalize() if ranker is None else ranker.label

@@ -20,22 +20,39 @@ from m6rec import __version__
 from m6rec import columns as c
 from m6rec.config.run import Config
 from m6rec.errors import ConfigError, DataError
+from m6rec.job_records import EVALUATE, PUBLISH, JobRecord
 from m6rec.lakehouse import Lakehouse
 from m6rec.schemas import RUNS_TABLE
 from m6rec.spark.session import starting_workers
 
-Job = Callable[[Lakehouse, Config], None]
-
-PUBLISH = "publish"
 STARTED = "started"
 FINISHED = "finished"
 FAILED = "failed"
 
 
-def run_job(lakehouse: Lakehouse, config: Config, job: str, run: Job) -> bool:
+@dataclass(frozen=True)
+class Job:
+    """A job: its record, and its function.
+
+    Attributes:
+        record: what it reads, writes and rests on.
+        run: called with the run's tables and the configuration. Jobs that train take a third
+            argument, `fits`, the names of the fits to train; all unless given.
+    """
+
+    record: JobRecord
+    run: Callable[..., None]
+
+    @property
+    def name(self) -> str:
+        """The job's name."""
+        return self.record.name
+
+
+def run_job(lakehouse: Lakehouse, config: Config, job: Job) -> bool:
     """Run a job of `lakehouse.run_id` unless it has finished, and record it; return whether it ran.
 
-    From a notebook: `run_job(lakehouse, config, "train_factors", jobs.train_factors.run)`.
+    From a notebook: `run_job(lakehouse, config, jobs.train_factors.JOB)`.
 
     Raises:
         ConfigError: the run was begun with another configuration.
@@ -43,22 +60,22 @@ def run_job(lakehouse: Lakehouse, config: Config, job: str, run: Job) -> bool:
     with starting_workers(lakehouse.spark):
         earlier = _jobs_of_run(lakehouse)
     _check_same_config(earlier, config, lakehouse.run_id)
-    if any(row["job"] == job and row["status"] == FINISHED for row in earlier):
-        print(f"{job}: skipped (finished)", flush=True)
+    if any(row["job"] == job.name and row["status"] == FINISHED for row in earlier):
+        print(f"{job.name}: skipped (finished)", flush=True)
         return False
-    record = _Record(lakehouse, config, job, datetime.now(UTC))
+    record = _Record(lakehouse, config, job.name, datetime.now(UTC))
     own = lakehouse.for_one_job()
     try:
         with ThreadPoolExecutor(1) as beside:
             started = beside.submit(record.save, STARTED)
-            run(own, config)
+            job.run(own, config)
             started.result()
     except Exception:
         record.save(FAILED, own.inputs, own.outputs)
         raise
     record.save(FINISHED, own.inputs, own.outputs)
     seconds = (datetime.now(UTC) - record.started_at).total_seconds()
-    print(f"{job}: finished in {seconds:.1f} s", flush=True)
+    print(f"{job.name}: finished in {seconds:.1f} s", flush=True)
     return True
 
 
@@ -74,11 +91,11 @@ def publish(lakehouse: Lakehouse, config: Config, again: bool = False) -> bool:
     """
     jobs = _jobs_of_run(lakehouse)
     _check_same_config(jobs, config, lakehouse.run_id)
-    published = any(row["job"] == PUBLISH and row["status"] == FINISHED for row in jobs)
+    published = any(row["job"] == PUBLISH.name and row["status"] == FINISHED for row in jobs)
     if published and not again:
         return False
     outputs = _outputs_of_finished(jobs, lakehouse.run_id)
-    _Record(lakehouse, config, PUBLISH, datetime.now(UTC)).save(FINISHED, {}, outputs)
+    _Record(lakehouse, config, PUBLISH.name, datetime.now(UTC)).save(FINISHED, {}, outputs)
     return True
 
 
@@ -111,13 +128,13 @@ def step_seconds(lakehouse: Lakehouse) -> dict[str, float]:
     return {
         row["job"]: (row["finished_at"] - row["started_at"]).total_seconds()
         for row in rows
-        if row["job"] != PUBLISH and row["finished_at"] is not None
+        if row["job"] != PUBLISH.name and row["finished_at"] is not None
     }
 
 
 def configurations_evaluated(lakehouse: Lakehouse) -> int:
     """How many configurations have been evaluated in this lake, in whatever run."""
-    finished = (F.col("job") == "evaluate") & (F.col("status") == FINISHED)
+    finished = (F.col("job") == EVALUATE.name) & (F.col("status") == FINISHED)
     return _read_runs(lakehouse).where(finished).select("config_hash").distinct().count()
 
 
@@ -182,7 +199,7 @@ def _latest_publish(lakehouse: Lakehouse) -> Row | None:
     if not lakehouse.exists(RUNS_TABLE.name):
         return None
     publishes = _read_runs(lakehouse).where(
-        (F.col("job") == PUBLISH) & (F.col("status") == FINISHED)
+        (F.col("job") == PUBLISH.name) & (F.col("status") == FINISHED)
     )
     return publishes.orderBy(F.desc("finished_at"), F.desc(c.RUN_ID)).first()
 
@@ -204,7 +221,7 @@ def _check_same_config(jobs: list[Row], config: Config, run_id: str) -> None:
 
 
 def _outputs_of_finished(jobs: list[Row], run_id: str) -> dict[str, int]:
-    work = [row for row in jobs if row["job"] != PUBLISH]
+    work = [row for row in jobs if row["job"] != PUBLISH.name]
     unfinished = sorted(row["job"] for row in work if row["status"] != FINISHED)
     if unfinished:
         raise DataError(

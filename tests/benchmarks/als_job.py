@@ -5,7 +5,7 @@ import os
 from jobs.train_factors import write_models
 from m6rec import columns as c
 from m6rec.config.run import Config
-from m6rec.fits.fit import item_count
+from m6rec.fits.fit import Fit
 from m6rec.lakehouse import Lakehouse
 from m6rec.stages.training.factors import train_als
 from tests.benchmarks.als_objective import ITERATIONS, long_ratings, mllib_estimator
@@ -19,11 +19,11 @@ def prepare_als_of_m6rec(workspace: Workspace, rank: int) -> Measure:
     """Our ALS: matrix in; item factors, model and user factors out."""
 
     def job(lakehouse: Lakehouse, config: Config) -> None:
-        matrix = lakehouse.read("user_item_matrix", fit=c.FINAL).cache()
-        checkpoint = lakehouse.artifact_path("checkpoints", c.FINAL, str(os.getpid()))
-        settings, n_items = config.factors.als, item_count(lakehouse)
-        model = train_als(matrix, n_items, settings, config.seed, checkpoint)
-        write_models(lakehouse, c.FINAL, [model], {model.method: project_users(matrix, model)})
+        fit = Fit(lakehouse, config, c.FINAL)
+        matrix = fit.matrix.cache()
+        checkpoint = fit.artifact_path("checkpoints", str(os.getpid()))
+        model = train_als(matrix, fit.n_items, config.factors.als, config.seed, checkpoint)
+        write_models(fit, [model], {model.method: project_users(matrix, model)})
 
     # In a run of its own: the run that top-N lists are made from keeps its model.
     return prepare_job(workspace, job_config(workspace, rank), "train_factors", job, f"als_{rank}")

@@ -4,6 +4,7 @@ Imports no torch: a job of ours that uses none starts faster without.
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from pyspark.sql import DataFrame
@@ -12,6 +13,7 @@ from m6rec.config.base import TableSource
 from m6rec.config.data import InteractionsConfig
 from m6rec.config.outputs import EvaluateConfig, RecommendConfig
 from m6rec.config.run import Config
+from m6rec.job_records import JobRecord
 from m6rec.lakehouse import Lakehouse
 from m6rec.runs import Job, run_job
 from m6rec.startup.jvm import compiler_options
@@ -57,15 +59,19 @@ def ensure_written(workspace: Workspace) -> None:
 
 
 def prepare_job(
-    workspace: Workspace, config: Config, job: str, run: Job, run_id: str = RUN_ID
+    workspace: Workspace,
+    config: Config,
+    name: str,
+    run: Callable[[Lakehouse, Config], None],
+    run_id: str = RUN_ID,
 ) -> Measure:
-    """Measures `run`, which is what job `job` does, in a JVM with that job's options."""
+    """Measures `run`, which is what the named job does, in a JVM with that job's options."""
     ensure_written(workspace)
-    properties = with_java_options(compiler_options(job, config))
+    properties = with_java_options(compiler_options(name, config))
     lakehouse = open_tables(workspace, run_id, properties)
     # A job that has finished is not run again under its name.
-    name = f"{workspace.case}_{os.getpid()}"
-    return lambda: time_of(lambda: run_job(lakehouse, config, name, run))
+    job = Job(JobRecord(f"{workspace.case}_{os.getpid()}"), run)
+    return lambda: time_of(lambda: run_job(lakehouse, config, job))
 
 
 def write_delta(frame: DataFrame, workspace: Workspace, name: str) -> None:

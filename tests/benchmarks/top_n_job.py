@@ -9,6 +9,7 @@ from pyspark.sql import functions as F
 from jobs.recommend import publishable, read_explaining
 from m6rec import columns as c
 from m6rec.config.run import Config
+from m6rec.fits.fit import Fit
 from m6rec.fits.members import read_blends, read_members
 from m6rec.lakehouse import Lakehouse
 from tests.benchmarks.als_objective import long_ratings
@@ -71,9 +72,9 @@ def prepare_top_n_of_mllib(workspace: Workspace) -> Measure:
 
 def list_items(lakehouse: Lakehouse, config: Config) -> None:
     """The part of job `recommend` that makes the published lists."""
+    fit = Fit(lakehouse, config, c.FINAL)
     with ThreadPoolExecutor(1) as beside:
-        explaining = beside.submit(read_explaining, lakehouse, config)
-        blends = read_blends(lakehouse, config, (config.recommend.ranker,))
+        explaining = beside.submit(read_explaining, fit)
+        blends = read_blends(fit, (config.recommend.ranker,))
         names = tuple(dict.fromkeys(name for blend in blends for name in blend.members))
-        members = read_members(lakehouse, config, c.FINAL, names)
-        publishable(lakehouse, config, members, blends, explaining.result())
+        publishable(fit, read_members(fit, names), blends, explaining.result())

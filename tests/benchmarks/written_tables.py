@@ -6,6 +6,7 @@ from pyspark.sql import functions as F
 from jobs.train_factors import write_models
 from m6rec import columns as c
 from m6rec.config.models import NeighboursConfig
+from m6rec.fits.fit import Fit
 from m6rec.lakehouse import Lakehouse
 from m6rec.stages.training.factors import train_als
 from m6rec.stages.training.item_weights import item_weights_to_frame
@@ -45,7 +46,7 @@ def write_tables(workspace: Workspace) -> None:
     lakehouse.write("item_neighbours", item_weights_to_frame(spark, weights, "ridge"), fit=c.FINAL)
     settings = config.factors.als.model_copy(update={"iterations": _ITERATIONS_OF_LISTED})
     model = train_als(matrix, dataset.n_items, settings, config.seed, None)
-    write_models(lakehouse, c.FINAL, [model], {})
+    write_models(Fit(lakehouse, config, c.FINAL), [model], {})
     estimator = mllib_estimator(TOP_N_RANK, _ITERATIONS_OF_LISTED, config.seed)
     fitted = estimator.fit(long_ratings(matrix))
     fitted.write().overwrite().save(str(folder / "mllib_als"))

@@ -47,30 +47,6 @@ def test_pinned_tables_stay_as_first_read_until_they_are_written(
     assert pinned.outputs == {"catalogue": written}
 
 
-def test_what_is_derived_of_a_pinned_table_is_derived_once_until_it_is_written(
-    spark: SparkSession, tmp_path: Path
-) -> None:
-    asked: list[str] = []
-
-    def items_of(lakehouse: Lakehouse) -> set[str]:
-        asked.append(lakehouse.location)
-        return item_ids(lakehouse)
-
-    pinned = Lakehouse(spark, str(tmp_path), "run", pinned=True)
-    pinned.write("catalogue", catalogue(spark, "a"))
-    for _ in range(2):
-        assert pinned.once("catalogue", "items", lambda: items_of(pinned)) == {"a"}
-    assert len(asked) == 1
-    pinned.write("catalogue", catalogue(spark, "b"))
-    assert pinned.once("catalogue", "items", lambda: items_of(pinned)) == {"b"}
-
-    free = Lakehouse(spark, str(tmp_path), "run")
-    free.write("catalogue", catalogue(spark, "c"))
-    assert free.once("catalogue", "items", lambda: items_of(free)) == {"c"}
-    pinned.write("catalogue", catalogue(spark, "d"))
-    assert free.once("catalogue", "items", lambda: items_of(free)) == {"d"}
-
-
 def test_the_latest_version_is_that_of_the_history_whoever_wrote(
     spark: SparkSession, tmp_path: Path
 ) -> None:

@@ -1,6 +1,7 @@
 """Lineage on real Delta tables: skipping, resuming, and what a reader sees."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,9 @@ from pyspark.sql import SparkSession
 
 from m6rec.config.run import Config, parse_config
 from m6rec.errors import ConfigError, DataError
+from m6rec.job_records import JobRecord
 from m6rec.lakehouse import Lakehouse
-from m6rec.runs import code_version, publish, published_run, read_published, run_job
+from m6rec.runs import Job, code_version, publish, published_run, read_published, run_job
 
 
 def config_of(lake: Path, seed: int = 1) -> Config:
@@ -19,6 +21,10 @@ def config_of(lake: Path, seed: int = 1) -> Config:
         "seed": seed,
     }
     return parse_config(data, "test")
+
+
+def job(name: str, run: Callable[[Lakehouse, Config], None]) -> Job:
+    return Job(JobRecord(name), run)
 
 
 def write_list(lakehouse: Lakehouse, item: str) -> None:
@@ -46,8 +52,8 @@ def test_a_finished_job_is_skipped_and_its_versions_are_recorded(
         calls.append(own.run_id)
         write_list(own, "a")
 
-    assert run_job(lakehouse, config, "recommend", recommend)
-    assert not run_job(lakehouse, config, "recommend", recommend)
+    assert run_job(lakehouse, config, job("recommend", recommend))
+    assert not run_job(lakehouse, config, job("recommend", recommend))
 
     assert calls == ["run-1"]
     assert "recommend: skipped (finished)" in capsys.readouterr().out
@@ -79,7 +85,7 @@ def test_a_job_is_recorded_while_it_runs_and_where_it_fails(
         raise DataError("no rows")
 
     with pytest.raises(DataError, match="no rows"):
-        run_job(lakehouse, config_of(tmp_path), "recommend", fail_once_recorded)
+        run_job(lakehouse, config_of(tmp_path), job("recommend", fail_once_recorded))
     assert recorded() == ["failed"]
 
 
@@ -88,10 +94,10 @@ def test_a_run_id_begun_with_another_config_is_refused_with_both_hashes(
 ) -> None:
     lakehouse = Lakehouse(spark, str(tmp_path), "run-1")
     first, second = config_of(tmp_path), config_of(tmp_path, seed=2)
-    run_job(lakehouse, first, "recommend", lambda own, _: write_list(own, "a"))
+    run_job(lakehouse, first, job("recommend", lambda own, _: write_list(own, "a")))
 
     with pytest.raises(ConfigError) as refusal:
-        run_job(lakehouse, second, "evaluate", lambda own, _: None)
+        run_job(lakehouse, second, job("evaluate", lambda own, _: None))
 
     message = str(refusal.value)
     assert first.fingerprint()[:12] in message
@@ -105,13 +111,13 @@ def test_a_reader_sees_the_previous_run_until_the_next_one_is_published(
     config = config_of(tmp_path)
     first = Lakehouse(spark, str(tmp_path), "run-1")
     second = Lakehouse(spark, str(tmp_path), "run-2")
-    run_job(first, config, "recommend", lambda own, _: write_list(own, "a"))
+    run_job(first, config, job("recommend", lambda own, _: write_list(own, "a")))
     with pytest.raises(DataError, match="no run has been published"):
         read_published(spark, str(tmp_path), "recommendations")
     assert publish(first, config)
     assert listed_items(spark, tmp_path) == ["a"]
 
-    run_job(second, config, "recommend", lambda own, _: write_list(own, "b"))
+    run_job(second, config, job("recommend", lambda own, _: write_list(own, "b")))
     assert published_run(second) == "run-1"
     assert listed_items(spark, tmp_path) == ["a"]
 
@@ -135,13 +141,13 @@ def test_a_killed_job_blocks_publication_and_ends_the_same_when_started_again(
         raise RuntimeError("killed half way")
 
     with pytest.raises(RuntimeError, match="killed half way"):
-        run_job(lakehouse, config, "recommend", half)
+        run_job(lakehouse, config, job("recommend", half))
     [row] = lakehouse.read("runs").collect()
     assert row["status"] == "failed"
     with pytest.raises(DataError, match="recommend"):
         publish(lakehouse, config)
 
-    assert run_job(lakehouse, config, "recommend", lambda own, _: write_list(own, "whole"))
+    assert run_job(lakehouse, config, job("recommend", lambda own, _: write_list(own, "whole")))
     publish(lakehouse, config)
     assert listed_items(spark, tmp_path) == ["whole"]
 
@@ -150,6 +156,6 @@ def test_a_run_without_recommendations_is_not_published(
     spark: SparkSession, tmp_path: Path
 ) -> None:
     lakehouse = Lakehouse(spark, str(tmp_path), "run-1")
-    run_job(lakehouse, config_of(tmp_path), "prepare_interactions", lambda own, _: None)
+    run_job(lakehouse, config_of(tmp_path), job("prepare_interactions", lambda own, _: None))
     with pytest.raises(DataError, match="run job recommend first"):
         publish(lakehouse, config_of(tmp_path))

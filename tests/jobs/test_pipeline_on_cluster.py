@@ -13,13 +13,12 @@ import pytest
 from pyspark.sql import SparkSession
 
 from m6rec import columns as c
-from m6rec.fits.fit import item_count
-from m6rec.fits.members import read_factor_model
+from m6rec.config.run import Config
+from m6rec.fits.fit import Fit
 from m6rec.kernels.arrays.rows import Float32
 from m6rec.kernels.factors.projection import project
 from m6rec.lakehouse import Lakehouse
 from m6rec.spark.arrow_rows import ROW_COLUMNS, rows_from_batches
-from m6rec.stages.pairs.matrix import interaction_counts
 from tests.process_runs import ClusterRun
 
 
@@ -32,22 +31,20 @@ def on_cluster(spark: SparkSession, cluster_run: ClusterRun) -> Lakehouse:
     return Lakehouse(spark, str(cluster_run.output / "lake"), "cluster")
 
 
-def score_matrix(lakehouse: Lakehouse, method: str) -> Float32:
-    n_items = item_count(lakehouse)
-    matrix = lakehouse.read("user_item_matrix", fit=c.FINAL)
-    counts = interaction_counts(matrix, n_items)
-    model = read_factor_model(lakehouse, c.FINAL, method, counts)
-    table = matrix.select(*ROW_COLUMNS).orderBy(c.USER_INDEX).toArrow()
+def score_matrix(lakehouse: Lakehouse, config: Config, method: str) -> Float32:
+    fit = Fit(lakehouse, config, c.FINAL)
+    model = fit.factor_model(method)
+    table = fit.matrix.select(*ROW_COLUMNS).orderBy(c.USER_INDEX).toArrow()
     rows = rows_from_batches(table.to_batches())
     return project(model, rows) @ (model.factors * model.scales[:, None]).T
 
 
 @pytest.mark.parametrize(("method", "tolerance"), [("svd", 1e-3), ("als", 1e-2)])
 def test_factors_are_the_same_up_to_rotation(
-    on_cluster: Lakehouse, lakehouse: Lakehouse, method: str, tolerance: float
+    on_cluster: Lakehouse, lakehouse: Lakehouse, config: Config, method: str, tolerance: float
 ) -> None:
-    local = score_matrix(lakehouse, method)
-    remote = score_matrix(on_cluster, method)
+    local = score_matrix(lakehouse, config, method)
+    remote = score_matrix(on_cluster, config, method)
     assert np.linalg.norm(local - remote) < tolerance * np.linalg.norm(local)
 
 

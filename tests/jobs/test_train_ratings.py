@@ -13,7 +13,7 @@ from m6rec import columns as c
 from m6rec.config.run import Config, parse_config
 from m6rec.datasets.folder import config_of_folder
 from m6rec.errors import ConfigError
-from m6rec.fits.models import read_model
+from m6rec.fits.fit import fits_of
 from m6rec.kernels.ratings.ratings import RATING_MEMBERS, RATING_MODELS
 from m6rec.lakehouse import Lakehouse
 from m6rec.stages.evaluation.ratings import evaluate_ratings
@@ -56,8 +56,9 @@ def test_the_hybrid_of_the_job_beats_the_biases(spark: SparkSession, tmp_path: P
         errors = {(row[c.MODEL], row[c.METRIC]): row[c.VALUE] for row in rows}
         for metric in ("rmse", "mae"):
             assert errors["rating_hybrid", metric] < 0.85 * errors["rating_bias", metric]
-    chosen = read_model(lakehouse, c.FINAL, "ratings", "rating_hybrid")
-    assert chosen == read_model(lakehouse, c.SELECTION, "ratings", "rating_hybrid")
+    selection, final = fits_of(lakehouse, config)
+    chosen = final.model("ratings", "rating_hybrid")
+    assert chosen == selection.model("ratings", "rating_hybrid")
     assert chosen["members"] == list(RATING_MEMBERS)
 
 

@@ -10,7 +10,7 @@ from m6rec import columns as c
 from m6rec.config.run import Config
 from m6rec.datasets.folder import Protocol, config_of_folder
 from m6rec.errors import TableError
-from m6rec.fits.fit import read_item_counts, unlisted_items
+from m6rec.fits.fit import Fit
 from m6rec.lakehouse import Lakehouse
 
 TOP = 100
@@ -91,12 +91,13 @@ def test_cold_item_lists_hold_nothing_that_training_saw(
 ) -> None:
     cold = config.evaluate.model_copy(update={"candidates": "cold_items"})
     of_cold = config.model_copy(update={"evaluate": cold})
-    learned = {fit: read_item_counts(lakehouse, fit) > 0 for fit in c.FITS}
-    listed = unlisted_items(lakehouse, config, c.FINAL)
+    learned = {name: Fit(lakehouse, config, name).item_counts > 0 for name in c.FITS}
+    listed = Fit(lakehouse, config, c.FINAL).masked_items
+    final = Fit(lakehouse, of_cold, c.FINAL)
     assert not listed[learned[c.FINAL]].all()
-    assert (unlisted_items(lakehouse, of_cold, c.FINAL) == listed | learned[c.FINAL]).all()
+    assert (final.masked_items == listed | learned[c.FINAL]).all()
     held_out = learned[c.FINAL] & ~learned[c.SELECTION]
-    assert (unlisted_items(lakehouse, of_cold, c.SELECTION) == listed | ~held_out).all()
+    assert (final.other(c.SELECTION).masked_items == listed | ~held_out).all()
 
 
 def test_exported_lists_are_those_of_the_table(

@@ -8,7 +8,10 @@ import scipy.sparse as sp
 
 from m6rec.kernels.arrays.rows import Float32, Rows, rows_from_scipy
 from m6rec.kernels.factors.projection import FactorModel, build_factor_model
+from m6rec.kernels.ranking.members import UserBlock
+from m6rec.kernels.ranking.validation import ValidationUsers
 from m6rec.towers.row_files import Manifest, write_row_file
+from m6rec.towers.validation import TowerValidation
 
 N_USERS, N_ITEMS, RANK = 120, 60, 8
 COLOURS = 4
@@ -75,3 +78,12 @@ def write_files(
     )
     manifest.save()
     return manifest
+
+
+def validation_of(rows: Rows, targets: Rows, features: Float32, k: int = 20) -> TowerValidation:
+    """A validation of towers on these users, who may be offered every item."""
+    nothing = np.zeros((len(rows), 0), np.float32)
+    recency = np.zeros(rows.entries, np.float32)
+    users = UserBlock(rows, features, nothing, {}, recency)
+    masked = np.zeros(N_ITEMS, np.bool_)
+    return TowerValidation(ValidationUsers(users, targets.indptr, targets.item_indices, masked), k)

@@ -5,11 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from m6rec.errors import DataError
 from m6rec.kernels.arrays.rows import Rows
 from m6rec.stages.features.images import image_array
-from m6rec.stages.ranking.validation import validation_sample
+from m6rec.stages.pairs.matrix import sample_users
+from m6rec.stages.ranking.lists import user_inputs
+from m6rec.stages.ranking.validation import collect_validation_users
 from m6rec.stages.training.tower_rows import write_tower_rows
 from m6rec.towers.batches import ArrowRowBatches, concatenate_training_rows
 from m6rec.towers.row_files import Manifest, load_manifest
@@ -95,24 +98,34 @@ def test_without_a_row_of_two_items_there_is_nothing_to_train_on(
         write(spark.createDataFrame([(0, [3], [1.0])], MATRIX), tmp_path)
 
 
-def test_the_validation_sample_joins_rows_and_targets_of_the_same_users(
+def test_validation_users_are_collected_with_their_rows_and_targets(
     spark: SparkSession, rows: Rows
 ) -> None:
     targets = spark.createDataFrame(
         [(user, [user % 7, 50]) for user in range(0, 120, 3)],
         "user_index long, item_indices array<int>",
     )
-    sample = validation_sample(matrix_of(spark, rows), targets, None, 10, seed=1)
-    again = validation_sample(matrix_of(spark, rows), targets.repartition(3), None, 10, seed=1)
-    assert len(sample.rows) == 10
-    np.testing.assert_array_equal(sample.rows.user_index, again.rows.user_index)
-    np.testing.assert_array_equal(sample.rows.user_index, sample.targets.user_index)
-    np.testing.assert_array_equal(sample.targets.item_indices[::2], sample.rows.user_index % 7)
-    first = int(sample.rows.user_index[0])
+    matrix = matrix_of(spark, rows).withColumns(
+        {
+            "times": F.transform("item_indices", lambda _: F.lit(None).cast("timestamp")),
+            "excluded_indices": F.array().cast("array<int>"),
+        }
+    )
+    inputs = user_inputs(matrix, None, {}, None)
+    nothing = np.zeros(60, np.bool_)
+    chosen = sample_users(targets, 10, seed=1)
+    sample = collect_validation_users(inputs, chosen, nothing)
+    again = collect_validation_users(inputs.repartition(3), chosen.repartition(3), nothing)
+    assert sample is not None and again is not None and len(sample) == 10
+    found = sample.users.rows
+    np.testing.assert_array_equal(found.user_index, again.users.rows.user_index)
+    np.testing.assert_array_equal(sample.targets[::2], found.user_index % 7)
+    first = int(found.user_index[0])
     np.testing.assert_array_equal(
-        sample.rows.item_indices[: sample.rows.indptr[1]],
+        found.item_indices[: found.indptr[1]],
         rows.item_indices[rows.indptr[first] : rows.indptr[first + 1]],
     )
+    assert collect_validation_users(inputs, chosen.limit(0), nothing) is None
 
 
 def test_images_are_laid_out_by_channel_and_grey_where_missing(spark: SparkSession) -> None:

@@ -16,8 +16,7 @@ from m6rec.towers.encoder import ItemInputs, TowerEncoder, gate
 from m6rec.towers.examples import split_targets
 from m6rec.towers.row_files import Manifest
 from m6rec.towers.training import TrainingResult, Validate, learning_rate, train_towers
-from m6rec.towers.validation import ValidationSample
-from tests.towers.conftest import COLOURS, N_ITEMS, write_files
+from tests.towers.conftest import COLOURS, N_ITEMS, validation_of, write_files
 
 CONFIG = TowersConfig(
     hidden=16,
@@ -74,7 +73,7 @@ def test_training_beats_the_factor_model_that_it_starts_from(
     generator = np.random.default_rng(1)
     usable, kept, held = split_targets(rows, 0.2, generator)
     manifest = write_files(tmp_path, kept, user_features[usable], files=2, world_size=1)
-    validate = ValidationSample(kept, held, user_features[usable], k=5)
+    validate = validation_of(kept, held, user_features[usable], k=5)
     result = train(manifest, items, validate=validate)
     best = max(record.validation_ndcg or 0.0 for record in result.history)
     assert result.start_ndcg is not None
@@ -228,7 +227,7 @@ def test_validation_does_not_rank_what_the_user_has_seen(
 ) -> None:
     encoder = train(manifest, items, epochs=0).encoder
     features = np.zeros((len(rows), 3), np.float32)
-    seen_again = ValidationSample(rows, rows, features)
+    seen_again = validation_of(rows, rows, features)
     assert seen_again(encoder, items) == 0.0
 
 

@@ -2,13 +2,31 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from m6rec.rankers import MEMBER_NAMES, RANKER_NAMES
 
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 PositiveInt = Annotated[int, Field(ge=1)]
 NonNegativeFloat = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
 PositiveFloat = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+
+
+def _known_ranker(name: str) -> str:
+    if name not in RANKER_NAMES:
+        raise ValueError(f"{name} is no ranker; give one of {', '.join(RANKER_NAMES)}")
+    return name
+
+
+def _known_member(name: str) -> str:
+    if name not in MEMBER_NAMES:
+        raise ValueError(f"{name} cannot be part of the hybrid; give {', '.join(MEMBER_NAMES)}")
+    return name
+
+
+RankerName = Annotated[str, AfterValidator(_known_ranker)]
+MemberName = Annotated[str, AfterValidator(_known_member)]
 
 
 class Section(BaseModel):

@@ -4,8 +4,15 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
-from m6rec.config.base import NonNegativeFloat, PositiveFloat, PositiveInt, Section, Share
-from m6rec.rankers import MEMBERS, RankerName
+from m6rec.config.base import (
+    MemberName,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    Section,
+    Share,
+)
+from m6rec.rankers import MEMBER_NAMES
 
 
 class SettingsConfig(Section):
@@ -208,7 +215,7 @@ class HybridConfig(Section):
     NDCG@20 or @100.
     """
 
-    members: tuple[RankerName, ...] = MEMBERS
+    members: tuple[MemberName, ...] = MEMBER_NAMES
     k: PositiveInt = 50
     maximum_users: PositiveInt = 10_000
     candidates_per_member: PositiveInt = 200

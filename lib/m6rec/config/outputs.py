@@ -4,9 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from m6rec.config.base import NonNegativeFloat, PositiveInt, Section, TableSource
+from m6rec.config.base import NonNegativeFloat, PositiveInt, RankerName, Section, TableSource
 from m6rec.config.models import TOWER_PARTS, TowerPart
-from m6rec.rankers import RANKERS, RankerName
+from m6rec.rankers import HYBRID, RANKER_NAMES
 
 
 class AblationConfig(Section):
@@ -31,7 +31,7 @@ class RulesConfig(Section):
 class RecommendConfig(Section):
     """The published lists."""
 
-    ranker: RankerName = "hybrid"
+    ranker: RankerName = HYBRID
     top_n: PositiveInt = 20
     reasons: Annotated[int, Field(ge=0)] = 3
     rules: RulesConfig = RulesConfig()
@@ -45,7 +45,7 @@ class EvaluateConfig(Section):
     """
 
     candidates: Literal["all", "cold_items"] = "all"
-    rankers: tuple[RankerName, ...] = RANKERS
+    rankers: tuple[RankerName, ...] = RANKER_NAMES
     ks: tuple[PositiveInt, ...] = (10, 20)
     maximum_validation_users: PositiveInt = 10_000
     bootstrap_replicates: PositiveInt = 1_000

@@ -21,7 +21,7 @@ from m6rec.config.outputs import AblationConfig, EvaluateConfig, RecommendConfig
 from m6rec.config.search import TUNABLE, Choice, Range, TuneConfig
 from m6rec.errors import ConfigError
 from m6rec.fingerprints import fingerprint_of
-from m6rec.rankers import CO_OCCURRENCE_RANKERS, CONTENT_RANKERS, RECENT_RANKERS, RankerName
+from m6rec.rankers import MLLIB_ALS, Need, ranker_named
 
 
 class Config(Section):
@@ -59,6 +59,26 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _rankers_can_be_fed(self) -> "Config":
+        asked: dict[str, tuple[str, ...]] = {"recommend.ranker": (self.recommend.ranker,)}
+        if "members" in self.hybrid.model_fields_set:
+            asked["hybrid.members"] = self.hybrid.members
+        problems = [
+            f"{key} names {name}, which needs {' and '.join(missing)}; set it or name another"
+            for key, names in asked.items()
+            for name in names
+            if (missing := self._missing(name))
+        ]
+        if self.recommend.ranker == MLLIB_ALS and MLLIB_ALS not in self.evaluate.rankers:
+            problems.append(
+                f"recommend.ranker is {MLLIB_ALS}, which is trained only where evaluate.rankers"
+                " names it; add it there"
+            )
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    @model_validator(mode="after")
     def _search_fits(self) -> "Config":
         problems = [
             f"tune.search: {problem}"
@@ -81,7 +101,7 @@ class Config(Section):
             return
         for value in dimension.extremes():
             # Without a search of its own, or its check would come here again.
-            data = self.model_dump(mode="json") | {"tune": {"search": {}}}
+            data = self.given() | {"tune": {"search": {}}}
             _put(data, key, value)
             try:
                 Config.model_validate(data)
@@ -147,22 +167,26 @@ class Config(Section):
         attributes = self.features.users or self.features.items
         return bool(attributes or columns.time or columns.event_type or columns.context)
 
-    def usable(self, rankers: tuple[RankerName, ...]) -> tuple[RankerName, ...]:
+    def usable(self, rankers: tuple[str, ...]) -> tuple[str, ...]:
         """The rankers that these interactions and attributes can feed."""
-        unusable: frozenset[str] = frozenset()
+        return tuple(name for name in rankers if not self._missing(name))
+
+    def _missing(self, ranker: str) -> list[str]:
+        """The keys that would have to be set for a ranker, and are not."""
+        keys: dict[Need, str] = {}
         if self.interactions.columns.time is None:
-            unusable |= RECENT_RANKERS
+            keys["times"] = "interactions.columns.time"
         if self.features.items is None:
-            unusable |= CONTENT_RANKERS
-        return tuple(name for name in rankers if name not in unusable)
+            keys["item_attributes"] = "features.items"
+        return [keys[need] for need in sorted(ranker_named(ranker).needs) if need in keys]
 
     @property
-    def hybrid_members(self) -> tuple[RankerName, ...]:
+    def hybrid_members(self) -> tuple[str, ...]:
         """The members that the hybrid may blend: as given, or those that validation can judge."""
         members = self.usable(self.hybrid.members)
         if "members" in self.hybrid.model_fields_set or not self._may_validate_by_likeness:
             return members
-        return tuple(name for name in members if name not in CO_OCCURRENCE_RANKERS)
+        return tuple(name for name in members if not ranker_named(name).by_co_occurrence)
 
     @property
     def _may_validate_by_likeness(self) -> bool:

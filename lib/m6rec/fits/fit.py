@@ -1,61 +1,233 @@
-"""One fit of a run."""
+"""One fit of a run: its tables, and what follows from them, each read once.
+
+`selection` trains on the training fold and is measured on validation, where every choice is made;
+`final` trains on both with those choices and is measured on the test fold.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from m6rec import columns as c
 from m6rec.config.run import Config
 from m6rec.errors import TableError
 from m6rec.kernels.arrays.rows import Int64
+from m6rec.kernels.factors.projection import FactorModel
+from m6rec.kernels.neighbours.item_neighbours import ItemWeights
 from m6rec.lakehouse import Lakehouse
+from m6rec.stages.features.images import image_array
 from m6rec.stages.pairs.catalogue import masked_by_rules
 from m6rec.stages.pairs.matrix import interaction_counts, sample_users, target_rows
+from m6rec.stages.training.factor_models import model_from_frame
+from m6rec.stages.training.item_weights import item_weights_from_frame
+
+SETTINGS = "settings"
 
 
-def item_count(lakehouse: Lakehouse) -> int:
-    """How many dense item indices there are."""
+def fits_of(
+    lakehouse: Lakehouse, config: Config, names: Sequence[str] = c.FITS
+) -> tuple["Fit", ...]:
+    """The named fits of a run, in that order; what they have in common is read once."""
+    first = Fit(lakehouse, config, names[0])
+    return (first, *(first.other(name) for name in names[1:]))
 
-    def count() -> int:
-        row = lakehouse.read("item_index").agg(F.max(c.ITEM_INDEX)).first()
+
+class Fit:
+    """What the jobs of a run ask of one of its fits.
+
+    A job makes its fits when it starts, on tables pinned to one version, and keeps them for its
+    own duration: what has been read is not read again.
+
+    Attributes:
+        lakehouse: the tables of the run.
+        name: `selection` or `final`.
+    """
+
+    def __init__(
+        self, lakehouse: Lakehouse, config: Config, name: str, run: "_Run | None" = None
+    ) -> None:
+        self.lakehouse = lakehouse
+        self.name = name
+        self._run = _Run(lakehouse, config) if run is None else run
+        self._run.fits[name] = self
+
+    def other(self, name: str) -> "Fit":
+        """The run's fit of another name, which shares what does not differ between fits."""
+        return self._run.fits.get(name) or Fit(self.lakehouse, self.config, name, self._run)
+
+    @property
+    def spark(self) -> SparkSession:
+        """The session."""
+        return self.lakehouse.spark
+
+    @property
+    def config(self) -> Config:
+        """The configuration as the owner gave it."""
+        return self._run.given
+
+    @property
+    def settings(self) -> Config:
+        """The configuration with what job `choose_settings` has chosen, where it has run."""
+        return self._run.chosen
+
+    @property
+    def n_items(self) -> int:
+        """How many dense item indices there are.
+
+        Raises:
+            TableError: there are none.
+        """
+        return self._run.n_items
+
+    @cached_property
+    def item_counts(self) -> Int64:
+        """int64 [items]: interactions of each item in this fit."""
+        return interaction_counts(self.matrix, self.n_items)
+
+    @property
+    def matrix(self) -> DataFrame:
+        """The rows of `user_item_matrix`."""
+        return self.lakehouse.read("user_item_matrix", fit=self.name)
+
+    @property
+    def item_features(self) -> DataFrame:
+        """The rows of `item_features`."""
+        return self.lakehouse.read("item_features", fit=self.name)
+
+    @property
+    def user_features(self) -> DataFrame:
+        """The rows of `user_features`."""
+        return self.lakehouse.read("user_features", fit=self.name)
+
+    @property
+    def item_images(self) -> npt.NDArray[np.uint8] | None:
+        """uint8 [items, 3, size, size]: the items' images, or None where there are none."""
+        return self._run.item_images
+
+    @property
+    def targets(self) -> DataFrame:
+        """The held-out items that the fit is measured on: user_index, item_indices."""
+        return target_rows(self.lakehouse.read("splits"), c.TARGET_FOLD_OF_FIT[self.name])
+
+    def sample_targets(self, maximum_users: int) -> DataFrame:
+        """`targets` of at most so many users, chosen by a seeded hash."""
+        return sample_users(self.targets, maximum_users, self.config.seed)
+
+    @property
+    def measured_users(self) -> DataFrame:
+        """The users whose lists are measured, with their held-out items.
+
+        All users with items in the test fold; of the validation fold a sample.
+        """
+        if self.name == c.FINAL:
+            return self.targets
+        return self.sample_targets(self.config.evaluate.maximum_validation_users)
+
+    @cached_property
+    def masked_items(self) -> npt.NDArray[np.bool_]:
+        """bool [items]: items that no measured list may hold, as `evaluate.candidates` says.
+
+        Where only cold items are ranked, the selection fit ranks those that validation has held
+        out and not those of the test: among so many more items, lists of one length would not
+        reach as deep as they do on the test.
+        """
+        masked = masked_by_rules(self.lakehouse.read("catalogue"), self.n_items)
+        if self.config.evaluate.candidates == "cold_items":
+            masked |= self.item_counts > 0
+            if self.name == c.SELECTION:
+                masked |= self.other(c.FINAL).item_counts == 0
+        return masked
+
+    def factor_model(self, method: str) -> FactorModel:
+        """The factor model of a method, from `item_factors` and its row of `models`."""
+        rows = self.lakehouse.read("item_factors", fit=self.name, method=method)
+        return model_from_frame(rows, self.model("factors", method), self.item_counts)
+
+    def item_weights(self, method: str) -> ItemWeights:
+        """The item-item weights of a method, from `item_neighbours`."""
+        rows = self.lakehouse.read("item_neighbours", fit=self.name, method=method)
+        return item_weights_from_frame(rows, self.n_items)
+
+    def model(self, kind: str, name: str) -> dict[str, Any]:
+        """The parameters that table `models` records, with `artifact` where there is a folder.
+
+        Raises:
+            TableError: the model has not been trained in this run.
+        """
+        found = [row for row in self._run.models(self.name, kind) if row["name"] == name]
+        if not found:
+            raise TableError(
+                f"table models has no {kind} {name} of fit {self.name} in run"
+                f" {self.lakehouse.run_id}; run the job that trains it"
+            )
+        parameters: dict[str, Any] = json.loads(found[0]["parameters"])
+        if found[0]["artifact"] is not None:
+            parameters["artifact"] = found[0]["artifact"]
+        return parameters
+
+    def write(self, table: str, frame: DataFrame) -> None:
+        """Replace the fit's rows of a table."""
+        self.lakehouse.write(table, frame, fit=self.name)
+
+    def write_models(self, kind: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Replace the fit's rows of one kind in table `models`; `model_row` makes a row."""
+        self.lakehouse.write_rows("models", rows, fit=self.name, kind=kind)
+        self._run.forget_models()
+
+    def artifact_path(self, kind: str, *parts: str) -> str:
+        """A folder or file of this fit for what is not a table."""
+        return self.lakehouse.artifact_path(kind, self.name, *parts)
+
+
+def model_row(
+    name: str, parameters: Mapping[str, Any], artifact: str | None = None
+) -> dict[str, Any]:
+    """A row of table `models`: parameters as JSON, and the folder of the saved artifact."""
+    return {"name": name, "parameters": json.dumps(dict(parameters)), "artifact": artifact}
+
+
+class _Run:
+    """What the fits of a run have in common."""
+
+    def __init__(self, lakehouse: Lakehouse, config: Config) -> None:
+        self._lakehouse = lakehouse
+        self.given = config
+        self.fits: dict[str, Fit] = {}
+
+    @cached_property
+    def n_items(self) -> int:
+        row = self._lakehouse.read("item_index").agg(F.max(c.ITEM_INDEX)).first()
         if row is None or row[0] is None:
             raise TableError("table item_index is empty; run prepare_interactions first")
         return int(row[0]) + 1
 
-    return lakehouse.once("item_index", "count", count)
+    @cached_property
+    def item_images(self) -> npt.NDArray[np.uint8] | None:
+        if not self._lakehouse.exists("item_images"):
+            return None
+        return image_array(self._lakehouse.read("item_images"), self.n_items)
 
+    @cached_property
+    def chosen(self) -> Config:
+        if not self._lakehouse.exists("models"):
+            return self.given
+        rows = self.models(c.SELECTION, SETTINGS)
+        if not rows:
+            return self.given
+        return self.given.replaced(json.loads(rows[0]["parameters"])["chosen"])
 
-def unlisted_items(lakehouse: Lakehouse, config: Config, fit: str) -> npt.NDArray[np.bool_]:
-    """bool [items]: items that no measured list of a fit may hold, as `evaluate.candidates` says.
+    def models(self, fit: str, kind: str) -> list[Row]:
+        return [row for row in self._model_rows if row[c.FIT] == fit and row["kind"] == kind]
 
-    Of cold items the selection fit ranks those that validation has held out, and not those of the
-    test: among so many more, lists of one length would reach less deep than on test.
-    """
-    unlisted = masked_by_rules(lakehouse.read("catalogue"), item_count(lakehouse))
-    if config.evaluate.candidates == "cold_items":
-        unlisted |= read_item_counts(lakehouse, fit) > 0
-        if fit == c.SELECTION:
-            unlisted |= read_item_counts(lakehouse, c.FINAL) == 0
-    return unlisted
+    def forget_models(self) -> None:
+        self.__dict__.pop("_model_rows", None)
 
-
-def measured_users(lakehouse: Lakehouse, config: Config, fit: str) -> DataFrame:
-    """The users whose lists are measured, with their held-out items: user_index, item_indices.
-
-    All users with items in the test fold; of the validation fold a sample.
-    """
-    targets = target_rows(lakehouse.read("splits"), c.TARGET_FOLD_OF_FIT[fit])
-    if fit == c.FINAL:
-        return targets
-    return sample_users(targets, config.evaluate.maximum_validation_users, config.seed)
-
-
-def read_item_counts(lakehouse: Lakehouse, fit: str) -> Int64:
-    """int64 [items]: interactions of each item in a fit."""
-
-    def count() -> Int64:
-        matrix = lakehouse.read("user_item_matrix", fit=fit)
-        return interaction_counts(matrix, item_count(lakehouse))
-
-    return lakehouse.once("user_item_matrix", fit, count)
+    @cached_property
+    def _model_rows(self) -> list[Row]:
+        return self._lakehouse.read("models").collect()

@@ -5,10 +5,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from m6rec import columns as c
+from pyspark.sql import DataFrame
+
 from m6rec.config.models import AlsConfig
 from m6rec.config.run import Config
-from m6rec.fits.fit import item_count, unlisted_items
+from m6rec.fits.fit import Fit
+from m6rec.fits.members import member_inputs
 from m6rec.kernels.factors.projection import FactorModel
 from m6rec.kernels.neighbours.content import unit_rows
 from m6rec.kernels.ranking.members import (
@@ -18,10 +20,9 @@ from m6rec.kernels.ranking.members import (
     HistoryMember,
     Member,
 )
-from m6rec.lakehouse import Lakehouse
+from m6rec.kernels.ranking.validation import ValidationUsers
 from m6rec.stages.features.reading import item_terms
-from m6rec.stages.pairs.matrix import sample_users, target_rows
-from m6rec.stages.ranking.validation import ValidationUsers, collect_validation_users
+from m6rec.stages.ranking.validation import collect_validation_users
 from m6rec.stages.training.factors import train_als
 from m6rec.stages.training.gram import matrix_statistics
 from m6rec.stages.training.neighbours import train_ridge
@@ -32,21 +33,22 @@ UNOBSERVED = "factors.als.unobserved_total"
 ALS_ATTRIBUTE_WEIGHT = "factors.als.attribute_weight"
 ALS_RANK = "factors.als.rank"
 EXPONENTS = ({"user_exponent": 0.1, "item_exponent": 0.2},)
-# Times the config's own value.
+# The values that are tried, as multiples of the config's own.
 PENALTIES = (0.5, 2.0)
 UNOBSERVED_TOTALS = (1 / 3, 3.0)
 ATTRIBUTE_WEIGHTS = (1.0,)
 RECENCIES = (0.5, 2.0, 4.0)
-# ALS is tried at a rank and for a number of iterations that tell the weights apart.
+# ALS is tried at a rank and for a number of iterations that suffice to tell its weights apart.
 TRIED_RANK, TRIED_ITERATIONS = 64, 8
-# Of two cores: what a trial takes beside its fixed cost, by item, by interaction, and by row and
-# item times the square of the rank.
+# What a trial takes on two cores: a fixed cost and, by its kind, a cost for each item, for each
+# interaction, or for each row of either side times the square of the rank.
 SECONDS_A_TRIAL = 3.0
 RIDGE_SECONDS_AN_ITEM = 2.5e-4
 ALS_SECONDS_AN_INTERACTION = 4e-6
 ALS_SECONDS_A_PRODUCT = 1e-10
-# Relative. The defaults held on several data sets, and smaller gains of a sample do not come back:
-# on Gowalla, exponents that gained half a hundredth on validation cost the ridge two on test.
+# A value is taken only if it raises NDCG by this share. The defaults are good on several data sets,
+# and a smaller gain on a sample of users is not found again on the test: on Gowalla, exponents that
+# gained half a per cent on validation cost the ridge two per cent on the test.
 LEAST_GAIN = 1e-2
 Values = dict[str, Any]
 Measure = Callable[[Values], float]
@@ -76,69 +78,96 @@ class Search:
         return best
 
 
-def try_all(lakehouse: Lakehouse, config: Config, users: ValidationUsers, search: Search) -> None:
-    matrix = lakehouse.read("user_item_matrix", fit=c.SELECTION).cache()
-    n_items = item_count(lakehouse)
-    k = config.hybrid.k
-    statistics = matrix_statistics(matrix, n_items, config.neighbours.maximum_history)
-    terms = None
-    if config.features.items is not None:
-        terms = item_terms(lakehouse.read("item_features", fit=c.SELECTION), n_items)
-    ridges: dict[str, HistoryMember] = {}
-
-    def ridge(values: Values) -> HistoryMember:
-        key = json.dumps({name: values[name] for name in values if name.startswith(RIDGE)})
-        if key not in ridges:
-            settings = config.replaced(values).neighbours
-            weights = train_ridge(matrix, n_items, settings, statistics)
-            ridges[key] = HistoryMember("ridge", weights, "square_root")
-        return ridges[key]
-
-    def factors(settings: AlsConfig) -> FactorModel:
-        return train_als(matrix, n_items, settings, config.seed, None, terms)
-
-    def small(values: Values) -> AlsConfig:
-        settings = config.replaced(values).factors.als
-        update = {"rank": min(TRIED_RANK, settings.rank), "iterations": TRIED_ITERATIONS}
-        return settings.model_copy(update=update)
-
-    def als(values: Values) -> Member:
-        model = factors(small(values))
-        return DotMember("als", FactorEncoder(model), model.scored_factors)
-
-    def als_cosine(values: Values) -> Member:
-        return _directions(factors(small(values)))
-
-    def whole_als_cosine(values: Values) -> Member:
-        return _directions(factors(config.replaced(values).factors.als))
-
-    def recent(values: Values) -> Member:
-        scale = config.replaced(values).neighbours.recency_scale
-        return HistoryMember("recent_ridge", ridge(values).weights, "square_root", scale)
-
-    def ndcg(member: Callable[[Values], Member]) -> Measure:
-        return lambda values: users.ndcg(member(values), k)
-
-    entries = int(statistics.counts.sum()) + (0 if terms is None else terms.nnz)
-    of_als = SECONDS_A_TRIAL + ALS_SECONDS_AN_INTERACTION * entries
-    searches = [(als_cosine, _attribute_values(config), of_als), (als, _als_values(config), of_als)]
-    # Where only cold items are ranked, the others say nothing of their settings.
-    if config.evaluate.candidates == "all":
-        of_ridge = SECONDS_A_TRIAL + RIDGE_SECONDS_AN_ITEM * n_items
-        searches.insert(0, (ridge, _ridge_values(config), of_ridge))
-        searches.append((recent, _recency_values(config), 1.0))
-    for member, alternatives, cost in searches:
-        if alternatives and 2 * cost <= search.seconds:
-            search.seconds -= cost
-            search.try_in_turn(ndcg(member), alternatives, ndcg(member)(search.chosen), cost)
-    if terms is not None and config.replaced(search.chosen).factors.als.attribute_weight > 0.0:
-        rows = int(statistics.users_by_count.sum()) + n_items + terms.shape[1]
-        _try_ranks(config, search, ndcg(whole_als_cosine), rows)
+def search_settings(fit: Fit, search: Search) -> None:
+    """Try the values of each setting in turn, as far as the search's seconds suffice."""
+    users = collect_validation_users(
+        member_inputs(fit, ("ridge",)),
+        fit.sample_targets(fit.config.settings.users),
+        fit.masked_items,
+    )
+    if users is None:
+        return
+    matrix = fit.matrix.cache()
+    _try_all(_Trials(fit, matrix, users), search)
     matrix.unpersist()
 
 
+class _Trials:
+    """Members trained with values that are tried, and their NDCG on validation."""
+
+    def __init__(self, fit: Fit, matrix: DataFrame, users: ValidationUsers) -> None:
+        self.config = fit.config
+        self.n_items = fit.n_items
+        self._matrix = matrix
+        self._users = users
+        self.statistics = matrix_statistics(
+            matrix, self.n_items, self.config.neighbours.maximum_history
+        )
+        self.terms = None
+        if self.config.features.items is not None:
+            self.terms = item_terms(fit.item_features, self.n_items)
+        self._ridges: dict[str, HistoryMember] = {}
+
+    def measure(self, member: Callable[[Values], Member]) -> Measure:
+        """The NDCG of what `member` trains with chosen values."""
+        return lambda values: self._users.ndcg(member(values), self.config.hybrid.k)
+
+    def ridge(self, values: Values) -> HistoryMember:
+        key = json.dumps({name: values[name] for name in values if name.startswith(RIDGE)})
+        if key not in self._ridges:
+            settings = self.config.replaced(values).neighbours
+            weights = train_ridge(self._matrix, self.n_items, settings, self.statistics)
+            self._ridges[key] = HistoryMember("ridge", weights, "square_root")
+        return self._ridges[key]
+
+    def recent_ridge(self, values: Values) -> Member:
+        scale = self.config.replaced(values).neighbours.recency_scale
+        return HistoryMember("recent_ridge", self.ridge(values).weights, "square_root", scale)
+
+    def als(self, values: Values) -> Member:
+        model = self._factors(self._small(values))
+        return DotMember("als", FactorEncoder(model), model.scored_factors)
+
+    def als_cosine(self, values: Values) -> Member:
+        return _directions(self._factors(self._small(values)))
+
+    def whole_als_cosine(self, values: Values) -> Member:
+        return _directions(self._factors(self.config.replaced(values).factors.als))
+
+    def _small(self, values: Values) -> AlsConfig:
+        settings = self.config.replaced(values).factors.als
+        update = {"rank": min(TRIED_RANK, settings.rank), "iterations": TRIED_ITERATIONS}
+        return settings.model_copy(update=update)
+
+    def _factors(self, settings: AlsConfig) -> FactorModel:
+        return train_als(self._matrix, self.n_items, settings, self.config.seed, None, self.terms)
+
+
+def _try_all(trials: _Trials, search: Search) -> None:
+    config, terms, statistics = trials.config, trials.terms, trials.statistics
+    entries = int(statistics.counts.sum()) + (0 if terms is None else terms.nnz)
+    of_als = SECONDS_A_TRIAL + ALS_SECONDS_AN_INTERACTION * entries
+    searches = [
+        (trials.als_cosine, _attribute_values(config), of_als),
+        (trials.als, _als_values(config), of_als),
+    ]
+    # Where only cold items are ranked, the ridge and recency have no say: they know no such items.
+    if config.evaluate.candidates == "all":
+        of_ridge = SECONDS_A_TRIAL + RIDGE_SECONDS_AN_ITEM * trials.n_items
+        searches.insert(0, (trials.ridge, _ridge_values(config), of_ridge))
+        searches.append((trials.recent_ridge, _recency_values(config), 1.0))
+    for member, alternatives, cost in searches:
+        if alternatives and 2 * cost <= search.seconds:
+            search.seconds -= cost
+            measure = trials.measure(member)
+            search.try_in_turn(measure, alternatives, measure(search.chosen), cost)
+    if terms is not None and config.replaced(search.chosen).factors.als.attribute_weight > 0.0:
+        rows = int(statistics.users_by_count.sum()) + trials.n_items + terms.shape[1]
+        _try_ranks(config, search, trials.measure(trials.whole_als_cosine), rows)
+
+
 def _try_ranks(config: Config, search: Search, measure: Measure, rows: int) -> None:
-    """Try ALS's ranks as it will be trained, for a shorter training says nothing of a large one.
+    """Try ranks of ALS with the full number of iterations: fewer would not tell large ranks apart.
 
     Args:
         config: of the run.
@@ -199,12 +228,3 @@ def _recency_values(config: Config) -> list[Values]:
     if not has_times or "recency_scale" in neighbours.model_fields_set:
         return []
     return [{RECENCY: neighbours.recency_scale * factor} for factor in RECENCIES]
-
-
-def _validation_users(lakehouse: Lakehouse, config: Config) -> ValidationUsers | None:
-    targets = target_rows(lakehouse.read("splits"), c.VALIDATION)
-    return collect_validation_users(
-        lakehouse.read("user_item_matrix", fit=c.SELECTION),
-        sample_users(targets, config.settings.users, config.seed),
-        unlisted_items(lakehouse, config, c.SELECTION),
-    )

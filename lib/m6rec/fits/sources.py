@@ -38,12 +38,17 @@ class Sources:
     items: DataFrame | None
 
     def events(self) -> list[Events]:
-        """The tables of events that there are."""
+        """The tables of events that the owner gave."""
         tables = (self.interactions, self.test, self.validation)
         return [table for table in tables if table is not None]
 
 
 def open_sources(spark: SparkSession, config: Config) -> Sources:
+    """Open every table of the owner's at one version.
+
+    Raises:
+        TableError: a table does not exist or lacks a column; the message names the config's key.
+    """
     check_sources(spark, config)
     mapped = config.interactions
     names = mapped.columns
@@ -84,8 +89,8 @@ def _open_held_out(
 def _held_out_config(config: InteractionsConfig, found: list[str]) -> InteractionsConfig:
     """The mapping for a held-out table, in which all columns but the ids are optional.
 
-    Its events are judged alone: no minimum of interactions, no decay, and where it has no
-    weights each pair is positive.
+    Each of its events is judged by itself: there is no minimum of interactions and no decay, and
+    where the table has no weights, every pair is positive.
     """
     names = config.columns
     kept = {

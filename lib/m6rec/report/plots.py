@@ -72,39 +72,52 @@ def quality(metrics: Sequence[Mapping[str, Any]], metric: str, k: int, highlight
     figure = _figure(9.5, 1.1 + 0.38 * len(models))
     panels = figure.subplots(1, len(folds), sharey=True, squeeze=False)[0]
     for panel, fold in zip(panels, folds, strict=True):
-        found = [value.get((fold, model)) for model in models]
-        values = np.array([_value(row) for row in found])
-        colours = [ACCENT if model == highlighted else PALE for model in models]
-        places = np.arange(len(models))
-        panel.barh(places, values, color=colours, height=0.66)
-        panel.errorbar(
-            values,
-            places,
-            xerr=_errors(found, values),
-            fmt="none",
-            ecolor=INK,
-            elinewidth=1.2,
-            capsize=2.5,
-        )
-        for place, row in zip(places, found, strict=True):
-            if row is not None:
-                end = max(_value(row), row[c.CI_HIGH] or 0.0)
-                panel.annotate(
-                    f"{row[c.VALUE]:.4f}",
-                    (end, place),
-                    xytext=(5, 0),
-                    textcoords="offset points",
-                    va="center",
-                    fontsize=9,
-                    color=INK if row[c.MODEL] == highlighted else MUTED,
-                )
-        panel.set_yticks(places, [model_name(model) for model in models])
+        _quality_bars(panel, models, [value.get((fold, model)) for model in models], highlighted)
         panel.set_title(f"{METRIC_NAMES.get(metric, metric)}@{k}, {fold}", fontsize=11, loc="left")
-        panel.margins(x=0.18)
-        panel.set_xlim(left=0)
-        panel.locator_params(axis="x", nbins=5)
-        _clean(panel, "x")
     return figure
+
+
+def _quality_bars(
+    panel: Axes,
+    models: Sequence[str],
+    rows: Sequence[Mapping[str, Any] | None],
+    highlighted: str,
+) -> None:
+    values = np.array([_value(row) for row in rows])
+    places = np.arange(len(models))
+    colours = [ACCENT if model == highlighted else PALE for model in models]
+    panel.barh(places, values, color=colours, height=0.66)
+    panel.errorbar(
+        values,
+        places,
+        xerr=_errors(rows, values),
+        fmt="none",
+        ecolor=INK,
+        elinewidth=1.2,
+        capsize=2.5,
+    )
+    for place, row in zip(places, rows, strict=True):
+        if row is not None:
+            end = max(_value(row), row[c.CI_HIGH] or 0.0)
+            colour = INK if row[c.MODEL] == highlighted else MUTED
+            _annotate_bar(panel, f"{row[c.VALUE]:.4f}", end, place, colour)
+    panel.set_yticks(places, [model_name(model) for model in models])
+    panel.margins(x=0.18)
+    panel.set_xlim(left=0)
+    panel.locator_params(axis="x", nbins=5)
+    _clean(panel, "x")
+
+
+def _annotate_bar(panel: Axes, text: str, end: float, place: int, colour: str) -> None:
+    panel.annotate(
+        text,
+        (end, place),
+        xytext=(5, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=9,
+        color=colour,
+    )
 
 
 @_styled
@@ -204,15 +217,7 @@ def _bars(bars: Sequence[tuple[str, float, str]], colour: str, unit: str) -> Fig
     places = np.arange(len(bars))
     panel.barh(places, [value for _, value, _ in bars], color=colour, height=0.62)
     for place, (_, value, text) in zip(places, bars, strict=True):
-        panel.annotate(
-            text,
-            (max(value, 0.0), place),
-            xytext=(5, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=9,
-            color=MUTED,
-        )
+        _annotate_bar(panel, text, max(value, 0.0), place, MUTED)
     panel.set_yticks(places, [name for name, _, _ in bars])
     panel.margins(x=0.12)
     panel.set_xlabel(unit)

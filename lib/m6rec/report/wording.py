@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from m6rec.rankers import label_of
+
 METRIC_NAMES: Mapping[str, str] = MappingProxyType(
     {
         "ndcg": "NDCG",
@@ -21,18 +23,9 @@ METRIC_NAMES: Mapping[str, str] = MappingProxyType(
 )
 # Of predicted ratings: the less, the better.
 ERROR_NAMES: Mapping[str, str] = MappingProxyType({"rmse": "RMSE", "mae": "MAE"})
-_MODEL_NAMES = MappingProxyType(
-    {
-        "svd": "SVD",
-        "als": "ALS",
-        "mllib_als": "MLlib ALS",
-        "ridge": "Local ridge",
-        "rating_als": "Rating ALS",
-        "towers_svd": "Towers on SVD",
-        "towers_als": "Towers on ALS",
-        "mlp": "MLP",
-        "shared": "Shared layer W",
-    }
+# Of what is no ranker: members of the rating prediction, and parts of the towers.
+_OTHER_NAMES = MappingProxyType(
+    {"rating_als": "Rating ALS", "mlp": "MLP", "shared": "Shared layer W"}
 )
 
 # Kinds whose value does not speak for itself.
@@ -40,8 +33,8 @@ _REASON_WORDS = MappingProxyType({"history": "you had", "attribute": "you like"}
 
 
 def model_name(model: str) -> str:
-    """A ranker's name: `item_neighbours` is Item neighbours."""
-    return _MODEL_NAMES.get(model, model.replace("_", " ").capitalize())
+    """The name of a ranker, or of a part of one: `item_neighbours` is Item neighbours."""
+    return _OTHER_NAMES.get(model) or label_of(model)
 
 
 def segment_name(segment: str) -> str:

@@ -12,8 +12,9 @@ from m6rec import columns as c
 from m6rec.config.base import TableSource
 from m6rec.config.data import InteractionsConfig
 from m6rec.config.run import Config
+from m6rec.job_records import JobRecord
 from m6rec.lakehouse import Lakehouse
-from m6rec.runs import run_job
+from m6rec.runs import Job, run_job
 from m6rec.spark.session import session_of_job, unchanged
 
 _USERS = 100
@@ -50,7 +51,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as lake, session_of_job("m6rec class archive") as spark:
         source = TableSource(path="nothing is read from it")
         config = Config(interactions=InteractionsConfig(source=source), lake=lake)
-        run_job(Lakehouse(spark, lake, "archive"), config, "touch", touch)
+        run_job(Lakehouse(spark, lake, "archive"), config, Job(JobRecord("touch"), touch))
 
 
 if __name__ == "__main__":

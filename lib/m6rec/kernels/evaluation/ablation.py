@@ -4,8 +4,9 @@ Without a part, the weights are chosen anew by the same search on the same valid
 other parts may make up for it, and a part is worth as much as they cannot make up.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -24,24 +25,11 @@ from m6rec.kernels.ranking.blending import (
     choose_weights,
     ndcg_of_users,
 )
+from m6rec.rankers import GROUPS, members_of_group
 
 EVIDENCE = "weights by evidence"
 # The search runs once for each part, so it takes fewer users than the choice of the weights does.
 MAXIMUM_USERS = 3_000
-
-GROUPS: Mapping[str, tuple[str, ...]] = {
-    "factors": ("svd", "als", "als_cosine", "towers_svd", "towers_als"),
-    "towers": ("towers_svd", "towers_als"),
-    "neighbours": (
-        "ridge",
-        "recent_ridge",
-        "item_neighbours",
-        "recent_item_neighbours",
-        "user_neighbours",
-    ),
-    "features": ("content", "content_neighbours"),
-    "recency": ("recent_ridge", "recent_item_neighbours"),
-}
 
 
 @dataclass(frozen=True)
@@ -86,7 +74,7 @@ def ablate_members(
     sample = every_nth_user(candidates, MAXIMUM_USERS)
     whole = choose_weights(sample, k, rounds)
     used = {name for name, weight in zip(names, whole.weights, strict=True) if weight > 0.0}
-    groups = {part: frozenset(names) & frozenset(of) for part, of in GROUPS.items()}
+    groups = {part: frozenset(names) & members_of_group(part) for part in GROUPS}
     parts = {name: frozenset({name}) for name in names if name in used}
     parts |= {part: of for part, of in groups.items() if of & used and len(of) > 1}
     without = {
@@ -123,6 +111,11 @@ def compare_with_whole(
         float(paired_t_test(paired_sums(differences))[0]),
         len(whole),
     )
+
+
+def ablation_rows(lines: Sequence[Ablation], k: int) -> list[dict[str, Any]]:
+    """Rows of table `ablations` of one ranker, measured by NDCG@k on validation."""
+    return [{**asdict(line), "k": k} for line in lines]
 
 
 def every_nth_user(candidates: Candidates, maximum: int) -> Candidates:

@@ -13,7 +13,8 @@ has candidates. A user's row is cut to `maximum_history` interactions, so that n
 square of an unbounded number.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -179,6 +180,57 @@ def candidate_users(matrix: DataFrame, config: NeighboursConfig, seed: int) -> C
     pack = partial(_pack_rows_partition, maximum_history=config.maximum_history)
     pieces = sorted_by_key(collect_pieces(chosen.mapInArrow(pack, PACKED_SCHEMA)))
     return CandidateUsers(Rows(pieces.keys, pieces.indptr, pieces.indices, pieces.values))
+
+
+@dataclass(frozen=True)
+class NeighbourInputs:
+    """What item-item weights of a fit are trained on.
+
+    Attributes:
+        matrix: user_index, item_indices, weights.
+        n_items: M.
+        statistics: what `matrix_statistics` says of the matrix.
+        config: of the neighbours.
+        seed: of samples.
+        terms: float32 [M, V]; the items' terms, or None where items have no attributes.
+        vectors: float32 [M, c]; the items' content vectors, or None likewise.
+    """
+
+    matrix: DataFrame
+    n_items: int
+    statistics: MatrixStatistics
+    config: NeighboursConfig
+    seed: int
+    terms: sp.csr_matrix | None
+    vectors: Float32 | None
+
+
+def _item_neighbours_of(inputs: NeighbourInputs) -> ItemWeights:
+    return train_item_neighbours(inputs.matrix, inputs.n_items, inputs.config, inputs.statistics)
+
+
+def _ridge_of(inputs: NeighbourInputs) -> ItemWeights:
+    return train_ridge(inputs.matrix, inputs.n_items, inputs.config, inputs.statistics)
+
+
+def _content_neighbours_of(inputs: NeighbourInputs) -> ItemWeights:
+    assert inputs.terms is not None and inputs.vectors is not None
+    return train_content_neighbours(
+        inputs.matrix.sparkSession,
+        inputs.terms,
+        inputs.vectors,
+        inputs.statistics.counts,
+        inputs.config.content,
+        inputs.seed,
+    )
+
+
+# By the name of the model in `rankers.py` and in table `item_neighbours`.
+TRAINERS: Mapping[str, Callable[[NeighbourInputs], ItemWeights]] = {
+    "item_neighbours": _item_neighbours_of,
+    "ridge": _ridge_of,
+    "content_neighbours": _content_neighbours_of,
+}
 
 
 def gram_entries(n_items: int, candidates: int) -> int:

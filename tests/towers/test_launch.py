@@ -12,8 +12,7 @@ from m6rec.kernels.arrays.rows import Float32, Rows
 from m6rec.kernels.factors.projection import FactorModel
 from m6rec.towers.encoder import ItemInputs
 from m6rec.towers.launch import TrainingTask, train_alone, train_as_rank
-from m6rec.towers.validation import ValidationSample
-from tests.towers.conftest import N_ITEMS, write_files
+from tests.towers.conftest import N_ITEMS, validation_of, write_files
 
 
 @pytest.mark.slow
@@ -35,7 +34,7 @@ def test_two_processes_train_what_one_process_trains(
         items=ItemInputs(factor_model, item_features),
         config=config,
         seed=3,
-        validate=ValidationSample(rows.slice(0, 0), rows.slice(0, 0), None),
+        validate=validation_of(rows.slice(0, 0), rows.slice(0, 0), user_features[:0]),
         log_folder=None,
         checkpoint_folder=str(tmp_path / "checkpoint"),
         epochs=None,

@@ -1,0 +1,207 @@
+"""The only list of jobs: what each reads and writes, and which sections of the config it rests on.
+
+The functions are in `jobs/`, a file each. What needs to know jobs without running them reads them
+here: the choice of the JVM's compiler, `--help`, the documentation, and the tests.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from m6rec.config.run import Config
+from m6rec.rankers import MLLIB_ALS
+
+# What the tables of every fit follow from.
+_PREPARED = ("interactions", "split", "features", "seed")
+# Of table user_index: some 50,000 users, whose lists are a million rows.
+_BYTES_OF_FEW_USERS = 500_000
+
+
+def _never(_: Config) -> bool:
+    return False
+
+
+def _always(_: Config) -> bool:
+    return True
+
+
+def _trains_mllib(config: Config) -> bool:
+    return MLLIB_ALS in config.evaluate.rankers
+
+
+def _writes_many_lists(config: Config) -> bool:
+    """Whether the lake has many users, or lies where this machine cannot see them."""
+    files = Path(config.lake, "user_index").rglob("*.parquet")
+    return not 0 < sum(file.stat().st_size for file in files) <= _BYTES_OF_FEW_USERS
+
+
+@dataclass(frozen=True)
+class JobRecord:
+    """One job.
+
+    Attributes:
+        name: of the job, of its file in `jobs/`, and in table `runs`.
+        reads: the tables that it reads of what other jobs wrote.
+        reads_if_made: tables that it reads where the config had them made.
+        writes: the tables that it writes.
+        writes_if_asked: tables that it writes where the config asks for them.
+        sections: the sections of the config that its tables follow from.
+        has_long_loops: whether, with a config, the JVM runs loops for so long that its optimising
+            compiler pays for itself.
+        reads_sources: whether it reads all of the owner's tables that the config names.
+    """
+
+    name: str
+    reads: tuple[str, ...] = ()
+    reads_if_made: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
+    writes_if_asked: tuple[str, ...] = ()
+    sections: tuple[str, ...] = ()
+    has_long_loops: Callable[[Config], bool] = _never
+    reads_sources: bool = False
+
+
+PREPARE_INTERACTIONS = JobRecord(
+    "prepare_interactions",
+    writes=(
+        "interactions",
+        "quarantine",
+        "user_index",
+        "item_index",
+        "splits",
+        "catalogue",
+        "user_item_matrix",
+    ),
+    sections=_PREPARED,
+    reads_sources=True,
+)
+BUILD_FEATURES = JobRecord(
+    "build_features",
+    reads=("user_item_matrix", "user_index", "item_index"),
+    reads_if_made=("splits", "interactions"),
+    writes=("user_features", "item_features", "models"),
+    writes_if_asked=("item_images",),
+    sections=_PREPARED,
+)
+CHOOSE_SETTINGS = JobRecord(
+    "choose_settings",
+    reads=("user_item_matrix", "splits", "catalogue", "item_index"),
+    reads_if_made=("item_features",),
+    writes=("models",),
+    sections=(*_PREPARED, "settings", "neighbours", "factors", "hybrid", "evaluate"),
+)
+TRAIN_FACTORS = JobRecord(
+    "train_factors",
+    reads=("user_item_matrix", "item_index"),
+    reads_if_made=("models", "item_features"),
+    writes=("item_factors", "models"),
+    writes_if_asked=("user_factors",),
+    sections=(*_PREPARED, "settings", "factors", "evaluate"),
+    has_long_loops=_trains_mllib,
+)
+TRAIN_NEIGHBOURS = JobRecord(
+    "train_neighbours",
+    reads=("user_item_matrix", "item_index"),
+    reads_if_made=("models", "item_features"),
+    writes=("item_neighbours",),
+    sections=(*_PREPARED, "settings", "neighbours"),
+)
+TRAIN_TOWERS = JobRecord(
+    "train_towers",
+    reads=(
+        "user_item_matrix",
+        "splits",
+        "catalogue",
+        "item_index",
+        "item_factors",
+        "models",
+        "user_features",
+        "item_features",
+    ),
+    reads_if_made=("item_images",),
+    writes=("models",),
+    sections=(*_PREPARED, "settings", "factors", "towers"),
+)
+TRAIN_HYBRID = JobRecord(
+    "train_hybrid",
+    reads=(
+        "user_item_matrix",
+        "splits",
+        "catalogue",
+        "item_index",
+        "item_factors",
+        "item_neighbours",
+        "models",
+        "user_features",
+        "item_features",
+    ),
+    reads_if_made=("item_images",),
+    writes=("models", "ablations"),
+    sections=(*_PREPARED, "settings", "factors", "neighbours", "towers", "hybrid", "evaluate"),
+)
+TRAIN_RATINGS = JobRecord(
+    "train_ratings",
+    reads=("splits", "item_index"),
+    writes=("rating_predictions", "models"),
+    sections=(*_PREPARED, "ratings"),
+)
+RECOMMEND = JobRecord(
+    "recommend",
+    reads=(
+        "user_item_matrix",
+        "splits",
+        "catalogue",
+        "user_index",
+        "item_index",
+        "item_factors",
+        "item_neighbours",
+        "models",
+        "user_features",
+        "item_features",
+    ),
+    reads_if_made=("user_factors", "item_images"),
+    writes=("lists", "recommendations", "user_embeddings", "item_embeddings"),
+    sections=(*TRAIN_HYBRID.sections, "recommend"),
+    has_long_loops=_writes_many_lists,
+)
+EVALUATE = JobRecord(
+    "evaluate",
+    reads=("lists", "splits", "user_item_matrix", "item_index", "catalogue"),
+    reads_if_made=("item_features", "rating_predictions"),
+    writes=("metrics", "comparisons"),
+    sections=(*RECOMMEND.sections, "ratings"),
+)
+ABLATE = JobRecord(
+    "ablate",
+    reads=TRAIN_TOWERS.reads,
+    reads_if_made=TRAIN_TOWERS.reads_if_made,
+    writes=("ablations",),
+    sections=(*TRAIN_TOWERS.sections, "ablation", "evaluate"),
+)
+PUBLISH = JobRecord("publish", reads=("runs",), writes=("runs",))
+
+# The jobs of a run, in order; then those that run them.
+JOBS_OF_A_RUN = (
+    PREPARE_INTERACTIONS,
+    BUILD_FEATURES,
+    CHOOSE_SETTINGS,
+    TRAIN_FACTORS,
+    TRAIN_NEIGHBOURS,
+    TRAIN_TOWERS,
+    TRAIN_HYBRID,
+    TRAIN_RATINGS,
+    RECOMMEND,
+    EVALUATE,
+    ABLATE,
+)
+PIPELINE = JobRecord("pipeline", has_long_loops=_always, reads_sources=True)
+DEMO = JobRecord("demo", has_long_loops=_always, reads_sources=True)
+QUALITY = JobRecord("quality", has_long_loops=_always, reads_sources=True)
+TUNE = JobRecord("tune", has_long_loops=_always, reads_sources=True)
+
+JOBS = (*JOBS_OF_A_RUN, PUBLISH, PIPELINE, DEMO, QUALITY, TUNE)
+
+
+def job_named(name: str) -> JobRecord | None:
+    """The record of that name, or None."""
+    return next((job for job in JOBS if job.name == name), None)

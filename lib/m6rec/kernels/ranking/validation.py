@@ -1,0 +1,53 @@
+"""Measure how well members rank for a sample of validation users, who are held in memory.
+
+Settings, the epochs of towers and ablations are all measured here, by the same NDCG of the same
+kind of lists.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from m6rec.kernels.arrays.rows import Float64, Int32, Int64
+from m6rec.kernels.evaluation.metrics import hit_matrix, ndcg
+from m6rec.kernels.ranking.blending import Blend
+from m6rec.kernels.ranking.members import Member, UserBlock
+from m6rec.kernels.ranking.scoring import blend_top_n, masked_for_users, prepare_blend, represent
+
+
+@dataclass(frozen=True)
+class ValidationUsers:
+    """Users with held-out items, on whom members are measured.
+
+    Attributes:
+        users: all that members may know of them.
+        target_indptr: int64 [n + 1] into targets.
+        targets: int32; the held-out items of each user.
+        masked_items: bool [items]; items that no list may hold.
+    """
+
+    users: UserBlock
+    target_indptr: Int64
+    targets: Int32
+    masked_items: npt.NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.users.rows)
+
+    def ndcg(self, member: Member, k: int) -> float:
+        """The mean NDCG@k of the member's lists, in which the users' own items are masked."""
+        return float(self.ndcg_of_users({member.name: member}, k).mean())
+
+    def ndcg_of_users(self, members: Mapping[str, Member], k: int) -> Float64:
+        """float64 [n]: NDCG@k of the lists that rank by the sum of the members' scores."""
+        rows = self.users.rows
+        names, ones = tuple(members), (1.0,) * len(members)
+        blend = Blend(" + ".join(names), names, ones, ones)
+        prepared = prepare_blend(blend, members, np.zeros(len(self.masked_items), np.int64))
+        seen = rows.indptr, rows.item_indices
+        masked = masked_for_users([seen], len(rows), self.masked_items)
+        ranked, _ = blend_top_n(prepared, represent(members, self.users), masked, k)
+        hits = hit_matrix(ranked, self.target_indptr, self.targets)
+        return ndcg(hits, np.diff(self.target_indptr), k)
