@@ -1,4 +1,4 @@
-"""A fitted feature pipeline: how attributes and behaviour become features, saved and loaded."""
+"""Turn attributes and behaviour into features by a fitted pipeline, which is saved and loaded."""
 
 import json
 from collections.abc import Sequence
@@ -43,9 +43,10 @@ class AttributeColumns:
     """The attribute columns that a pipeline uses.
 
     Attributes:
-        numeric: numbers, booleans, dates (as seconds).
-        tokens: categorical, multi-valued and text columns, with their kind.
-        separators: what separates the values of a multi-valued string column.
+        numeric: columns of numbers, booleans and dates (as seconds).
+        tokens: categorical, multi-valued and text columns, each with its kind.
+        separators: for each of `tokens`, what separates the values of a multi-valued string.
+        documents: how many training rows have attributes.
     """
 
     numeric: tuple[str, ...] = ()
@@ -61,19 +62,19 @@ class AttributeColumns:
 
 @dataclass(frozen=True)
 class FeaturePipeline:
-    """Fitted features of users or items.
+    """A fitted pipeline from attributes and behaviour to the features of users or items.
 
     Attributes:
         index_column: user_index or item_index.
         columns: the attribute columns.
         behaviour_columns: the behaviour columns.
         blocks: the fitted token columns.
-        preparation: Imputer and StandardScaler of the numeric columns; None without any.
-        selection: VarianceThresholdSelector and StandardScaler, then PCA and StandardScaler
-            where asked; None where there are no features.
-        names: a name for each feature after selection.
+        preparation: Imputer and StandardScaler of the numeric columns; None where there are none.
+        selection: VarianceThresholdSelector and StandardScaler, then PCA and StandardScaler where
+            there were too many features; None where there are no features.
+        names: the name of each selected feature.
         attribute_width: how many of the selected features come from attributes.
-        clip: features are kept within ±clip standard deviations.
+        clip: features are clipped to ±clip standard deviations.
     """
 
     index_column: str
@@ -88,7 +89,7 @@ class FeaturePipeline:
 
     @property
     def feature_names(self) -> tuple[str, ...]:
-        """What each position of `features` means; PCA components are numbered."""
+        """The name of each position of `features`; PCA components are numbered."""
         if self.selection is not None and len(self.selection) == _STAGES_WITH_PCA:
             components = self.selection[2].getOrDefault("k")
             return tuple(f"component {k + 1}" for k in range(components))
@@ -107,7 +108,7 @@ class FeaturePipeline:
     def transform(
         self, attributes: DataFrame | None, behaviour: DataFrame | None, all_indices: DataFrame
     ) -> DataFrame:
-        """Features of every index of `all_indices`.
+        """The features of every index in `all_indices`.
 
         Returns:
             index_column; features array<float>, standardised and clipped, 0 where attributes or
@@ -142,7 +143,7 @@ class FeaturePipeline:
         )
 
     def save(self, path: str) -> None:
-        """Write the pipeline as a folder: Spark ML models, JSON and npz.
+        """Write the pipeline to a folder: Spark ML models, JSON and npz.
 
         Raises:
             ArtifactError: the folder cannot be written.
@@ -169,7 +170,7 @@ class FeaturePipeline:
 
     @staticmethod
     def load(spark: SparkSession, path: str) -> "FeaturePipeline":
-        """Read what `save` has written.
+        """Read a pipeline that `save` has written.
 
         Raises:
             ArtifactError: the folder holds no complete pipeline.
@@ -236,7 +237,7 @@ class FeaturePipeline:
         }
 
     def encode(self, joined: DataFrame) -> DataFrame:
-        """Inputs of `join_inputs` as index, known, raw (unscaled), content, words, terms."""
+        """Turn rows of `join_inputs` into index, known, raw (unscaled), content, words, terms."""
         prepared = joined if self.preparation is None else self.preparation.transform(joined)
         positions = {name: k for k, (name, _) in enumerate(self.columns.tokens)}
         tokens = [tokens_name(positions[block.name]) for block in self.blocks]
@@ -268,7 +269,7 @@ class FeaturePipeline:
 def read_attributes(
     attributes: DataFrame | None, columns: AttributeColumns, index_column: str
 ) -> DataFrame | None:
-    """index_column, known, numeric columns as doubles, token columns as array<string>."""
+    """The attributes as index_column, known, doubles, and array<string> for token columns."""
     if attributes is None:
         return None
     check_columns(attributes, columns.names)
@@ -307,8 +308,7 @@ def _select(
 
 
 def clip_known(frame: DataFrame, column: str, attribute_width: int, clip: float) -> DataFrame:
-    """Clip a standardised vector; its attribute part is 0 (the mean) where there is no row."""
-
+    """Clip a standardised vector; without attributes, their part is 0, which is the mean."""
     values = F.expr(
         f"transform(standardised, (value, position) -> IF({KNOWN} OR position >="
         f" {attribute_width}, greatest(least(value, {clip}D), -{clip}D), 0D))"
@@ -328,7 +328,7 @@ def join_inputs(
     numeric: Sequence[str],
     behaviour_columns: Sequence[str],
 ) -> DataFrame:
-    """A row an index: attributes and behaviour where there are any, nulls where not."""
+    """One row for each index with its attributes and behaviour, and null where there is none."""
     joined = indices
     if known is None:
         joined = joined.withColumn(KNOWN, F.lit(False))
@@ -362,13 +362,13 @@ def join_inputs(
 def count_tokens(
     frame: DataFrame, tokens: str, output: str, vocabulary: Sequence[str]
 ) -> DataFrame:
-    """Add the sparse counts of an array<string> column (CountVectorizer, given vocabulary)."""
+    """Add the sparse token counts of an array<string> column, for a given vocabulary."""
     model = CountVectorizerModel.from_vocabulary(list(vocabulary), tokens, output, minTF=1.0)
     return model.transform(frame)
 
 
 def number_column(name: str, data_type: T.DataType) -> Column:
-    """A column as a finite double; null for what is not a number, seconds for dates."""
+    """A column as a finite double; dates become seconds, and what is no number becomes null."""
     column = F.col(f"`{name}`")
     if isinstance(data_type, T.StringType):
         value = F.expr(f"try_cast(`{name}` AS DOUBLE)")
@@ -384,7 +384,7 @@ def check_columns(frame: DataFrame, names: list[str]) -> None:
     """Refuse a table that lacks a column.
 
     Raises:
-        TableError: naming the missing columns.
+        TableError: columns are missing; the message names them.
     """
     missing = [name for name in names if name not in frame.columns]
     if missing:
@@ -399,7 +399,7 @@ def _address(path: Path) -> str:
 
 
 def numeric_name(position: int) -> str:
-    """The pipeline's own name of a numeric column: the owner's may hold any character."""
+    """The pipeline's own name of a numeric column; the owner's name may hold any character."""
     return f"number_{position}"
 
 

@@ -1,4 +1,4 @@
-"""Spark MLlib's own implicit ALS, as a reference."""
+"""Train Spark MLlib's own implicit ALS, with which the other models are compared."""
 
 import numpy as np
 from pyspark.ml.recommendation import ALS
@@ -21,16 +21,16 @@ def train_mllib_als(
     seed: int,
     checkpoint_folder: str | None = None,
 ) -> tuple[FactorModel, DataFrame]:
-    """Spark MLlib's implicit ALS, as a reference.
+    """Train Spark MLlib's implicit ALS.
 
     Args:
         matrix: columns user_index, item_indices, weights.
         n_items: M.
-        config: of the program.
-        seed: of the initial factors, which MLlib draws a block of users or items.
-        checkpoint_folder: where the session keeps checkpoints from here on; the executors share
-            it. More than some 20 iterations need one: without, the plan of the last iteration
-            holds all before it, and overflows the JVM's stack.
+        config: rank, iterations, regularisation and alpha.
+        seed: of the initial factors, which MLlib draws for each block of users or items.
+        checkpoint_folder: where the session keeps checkpoints from now on; the executors share
+            it. More than about 20 iterations need one. Without it the plan of the last iteration
+            holds those of all others, and overflows the JVM's stack.
 
     Returns:
         The model, whose items without interactions have zero factors, and MLlib's own user
@@ -66,7 +66,8 @@ def train_mllib_als(
     items = fitted.itemFactors.toPandas()
     if len(items):
         factors[items["id"].to_numpy()] = np.stack(items["features"].to_list())
-    # MLlib weighs the unobserved by 1, scales weights by alpha and lambda by the count.
+    # MLlib gives the unobserved the weight 1, and multiplies weights by alpha and lambda by the
+    # count.
     parameters = {
         "unobserved_weight": 1.0,
         "weight_scale": config.alpha,
@@ -86,8 +87,9 @@ def train_mllib_als(
 
 
 def _mllib_blocks(interactions: int) -> int:
-    """Blocks of users and of items: a task each an iteration, by the data alone.
+    """The number of blocks of users, and of items; in an iteration each block is one task.
 
-    The number of cores must not decide, for the initial factors depend on the blocks.
+    It depends only on the data and not on the number of cores, because the initial factors depend
+    on the blocks.
     """
     return min(max(2, -(-interactions // _INTERACTIONS_PER_BLOCK)), _MOST_BLOCKS)
