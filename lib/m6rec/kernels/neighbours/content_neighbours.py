@@ -17,7 +17,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from m6rec.kernels.arrays.rows import Float32, Int32, Int64, indptr_of
-from m6rec.kernels.neighbours.item_neighbours import ItemWeights, kth_largest
+from m6rec.kernels.arrays.selection import kth_largest
+from m6rec.kernels.neighbours.item_neighbours import ItemWeights
 from m6rec.kernels.neighbours.ridge import conjugate_gradient
 
 _LEAST_LENGTH = 1e-12

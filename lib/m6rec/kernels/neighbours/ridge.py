@@ -21,6 +21,7 @@ import scipy.sparse as sp
 
 from m6rec.errors import DataError
 from m6rec.kernels.arrays.rows import Float32, Float64, Int32, Int64, Rows, indptr_of
+from m6rec.kernels.arrays.selection import kth_largest, largest_in_rows
 from m6rec.kernels.neighbours.item_neighbours import (
     FIXED_POINT,
     GramBlock,
@@ -28,8 +29,6 @@ from m6rec.kernels.neighbours.item_neighbours import (
     gram_block,
     item_degrees,
     item_weights_from_scipy,
-    kth_largest,
-    largest_in_rows,
     normalised_entries,
     power,
     prune_rows,

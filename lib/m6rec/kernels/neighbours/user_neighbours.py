@@ -17,7 +17,7 @@ import numba
 import numpy as np
 
 from m6rec.kernels.arrays.rows import Float32, Int32, Int64, Rows, indptr_of
-from m6rec.kernels.neighbours.item_neighbours import largest_in_rows
+from m6rec.kernels.arrays.selection import largest_in_rows
 
 # Bounds the similarities held at once: this many users times the number of candidates.
 _USERS_PER_BLOCK = 256

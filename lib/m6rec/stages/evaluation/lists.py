@@ -36,10 +36,6 @@ from m6rec.config.outputs import EvaluateConfig
 from m6rec.errors import DataError
 from m6rec.kernels.arrays.rows import Int32
 from m6rec.kernels.evaluation import metrics as kernel
-from m6rec.kernels.evaluation.bootstrap import (
-    paired_t_test,
-    percentile_interval,
-)
 from m6rec.kernels.evaluation.tally import (
     ALL,
     COMPARED_METRICS,
@@ -50,15 +46,14 @@ from m6rec.kernels.evaluation.tally import (
     Tally,
     item_side,
     pack_tally,
-    paired_differences,
     sum_tallies,
     tally_block,
     unpack_tally,
 )
 from m6rec.spark.arrow_rows import list_column
 from m6rec.spark.shipping import Shipped, ship
+from m6rec.stages.evaluation.rows import OTHER_RUN, both_ways, comparison_rows, metric_rows
 
-_OTHER_RUN = "other run: "
 _LISTS = "lists"
 _PAYLOAD = "payload"
 
@@ -117,8 +112,8 @@ def evaluate_lists(
     tally = _measure(lists, targets, user_counts, items, plan)
     _require_users(tally, fold)
     return Evaluation(
-        _metric_rows(tally, plan, config.confidence, catalogue_size, fold),
-        _both_ways(_comparison_rows(tally, plan, config.confidence, fold, run_id)),
+        metric_rows(tally, plan, config.confidence, catalogue_size, fold),
+        both_ways(comparison_rows(tally, plan, config.confidence, fold, run_id)),
     )
 
 
@@ -163,7 +158,7 @@ def compare_runs(
             f" {list(others)}; give evaluate.compare_with_run a run with the same rankers"
         )
     plan = Plan(
-        models=models + tuple(_OTHER_RUN + other for other in others),
+        models=models + tuple(OTHER_RUN + other for other in others),
         ks=tuple(sorted(set(config.ks))),
         metrics=COMPARED_METRICS,
         segments=(ALL,),
@@ -175,13 +170,13 @@ def compare_runs(
     )
     both = lists.select(c.MODEL, c.USER_INDEX, c.ITEM_INDICES).unionByName(
         other_lists.select(
-            F.concat(F.lit(_OTHER_RUN), c.MODEL).alias(c.MODEL), c.USER_INDEX, c.ITEM_INDICES
+            F.concat(F.lit(OTHER_RUN), c.MODEL).alias(c.MODEL), c.USER_INDEX, c.ITEM_INDICES
         )
     )
     nobody = targets.select(c.USER_INDEX, F.lit(0).alias(c.INTERACTION_COUNT)).limit(0)
     tally = _measure(both, targets, nobody, None, plan)
     _require_users(tally, fold)
-    return _comparison_rows(tally, plan, config.confidence, fold, other_run_id)
+    return comparison_rows(tally, plan, config.confidence, fold, other_run_id)
 
 
 def _models_in(lists: DataFrame, config: EvaluateConfig) -> tuple[str, ...]:
@@ -320,121 +315,3 @@ def _ranked_of(batch: pa.RecordBatch, plan: Plan) -> Int32:
     places = np.arange(len(items)) - indptr[owners]
     ranked[models[owners], users[owners], places] = items
     return ranked
-
-
-def _metric_rows(
-    tally: Tally, plan: Plan, confidence: float, catalogue_size: int, fold: str
-) -> list[dict[str, Any]]:
-    rows = []
-    for segment, sums in zip(plan.segments, tally.means, strict=True):
-        if sums.users == 0:
-            continue
-        means = sums.means().reshape(plan.values_shape)
-        low, high = (
-            end.reshape(plan.values_shape)
-            for end in percentile_interval(sums.replicate_means(), confidence)
-        )
-        for m, model in enumerate(plan.models):
-            for d, k in enumerate(plan.ks):
-                for j, metric in enumerate(plan.metrics):
-                    cell = (m, j, d)
-                    ends = (_number(low[cell]), _number(high[cell]))
-                    rows.append(
-                        _metric_row(
-                            model, fold, segment, metric, k, float(means[cell]), ends, sums.users
-                        )
-                    )
-                if segment in plan.covered_segments:
-                    listed = tally.recommended[plan.covered_segments.index(segment), m, d]
-                    share = kernel.coverage(listed, catalogue_size)
-                    rows.append(
-                        _metric_row(
-                            model,
-                            fold,
-                            segment,
-                            kernel.COVERAGE,
-                            k,
-                            share,
-                            (None, None),
-                            sums.users,
-                        )
-                    )
-    return rows
-
-
-def _metric_row(
-    model: str,
-    fold: str,
-    segment: str,
-    metric: str,
-    k: int,
-    value: float,
-    ends: tuple[float | None, float | None],
-    users: int,
-) -> dict[str, Any]:
-    return {
-        c.MODEL: model,
-        c.FOLD: fold,
-        c.SEGMENT: segment,
-        c.METRIC: metric,
-        c.K: k,
-        c.VALUE: value,
-        c.CI_LOW: ends[0],
-        c.CI_HIGH: ends[1],
-        c.USERS: users,
-    }
-
-
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)
-
-
-def _comparison_rows(
-    tally: Tally, plan: Plan, confidence: float, fold: str, other_run_id: str
-) -> list[dict[str, Any]]:
-    if not plan.pairs:
-        return []
-    shape = (len(plan.pairs), len(COMPARED_METRICS), len(plan.ks))
-    differences = (tally.pairs.differences / tally.pairs.users).reshape(shape)
-    p_values = paired_t_test(tally.pairs).reshape(shape)
-    # A user has the same weight for both rankers, so the difference of two means of a replicate is
-    # the replicate's mean of differences.
-    replicates = tally.means[plan.segments.index(ALL)].replicate_means()
-    replicate_differences = paired_differences(replicates.reshape(-1, *plan.values_shape), plan)
-    low, high = (
-        end.reshape(shape) for end in percentile_interval(replicate_differences, confidence)
-    )
-    return [
-        {
-            c.MODEL: plan.models[a],
-            "other_run_id": other_run_id,
-            "other_model": plan.models[b].removeprefix(_OTHER_RUN),
-            c.FOLD: fold,
-            c.METRIC: metric,
-            c.K: k,
-            "difference": float(differences[p, j, d]),
-            c.CI_LOW: float(low[p, j, d]),
-            c.CI_HIGH: float(high[p, j, d]),
-            "p_value": float(p_values[p, j, d]),
-            c.USERS: tally.pairs.users,
-        }
-        for p, (a, b) in enumerate(plan.pairs)
-        for j, metric in enumerate(COMPARED_METRICS)
-        for d, k in enumerate(plan.ks)
-    ]
-
-
-def _both_ways(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Add the mirror of each comparison, so that every ranker can be looked up as the first."""
-    mirrored = [
-        {
-            **row,
-            c.MODEL: row["other_model"],
-            "other_model": row[c.MODEL],
-            "difference": -row["difference"],
-            c.CI_LOW: -row[c.CI_HIGH],
-            c.CI_HIGH: -row[c.CI_LOW],
-        }
-        for row in rows
-    ]
-    return rows + mirrored

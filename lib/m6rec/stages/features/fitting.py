@@ -42,9 +42,8 @@ from m6rec.stages.features.blocks import (
     list_counts,
     raw_names,
 )
-from m6rec.stages.features.pipeline import (
+from m6rec.stages.features.inputs import (
     AttributeColumns,
-    FeaturePipeline,
     behaviour_name,
     check_columns,
     clip_known,
@@ -55,6 +54,7 @@ from m6rec.stages.features.pipeline import (
     read_attributes,
     tokens_name,
 )
+from m6rec.stages.features.pipeline import FeaturePipeline
 from m6rec.stages.features.vocabularies import (
     NO_SEPARATOR,
     Vocabulary,

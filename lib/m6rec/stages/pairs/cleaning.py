@@ -6,7 +6,6 @@ others (exact duplicates, users with inhuman rates) is judged next. `aggregate_p
 the kept events of a user with an item to one weighted pair.
 """
 
-import logging
 from dataclasses import dataclass
 from datetime import datetime
 from typing import assert_never
@@ -18,6 +17,7 @@ from pyspark.sql import types as T
 from m6rec import columns as c
 from m6rec.config.data import Duplicates, InteractionColumns, InteractionsConfig, TimeUnit
 from m6rec.errors import DataError, TableError
+from m6rec.stages.pairs.aggregation import decay
 
 NO_USER_ID = "null or empty user id"
 NO_ITEM_ID = "null or empty item id"
@@ -29,15 +29,11 @@ FUTURE_TIME = "time in the future"
 UNKNOWN_EVENT_TYPE = "unknown event type"
 DUPLICATE = "exact duplicate"
 INHUMAN_RATE = "user with an inhuman rate"
-
 # Parquet readers disagree about the calendar before 1900, and no event log is that old.
 _EARLIEST_SECONDS = -2_208_988_800
 _LATEST_SECONDS = 253_402_300_799
-SECONDS_PER_DAY = 86_400
-# Beyond 1,000 half-lives a double underflows, and the decay could not be reverted.
-_MAXIMUM_HALF_LIVES = 1_000.0
-_CORE_ROUNDS = 10
 _OWNER = "_owner"
+
 _INTERACTION_COLUMNS = (
     c.USER_ID,
     c.ITEM_ID,
@@ -46,8 +42,6 @@ _INTERACTION_COLUMNS = (
     c.WEIGHT,
     c.CONTEXT,
 )
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -84,7 +78,7 @@ def clean_interactions(
     owned = _with_owner(judged)
     labelled = _judge_rates(_judge_duplicates(owned, config), config).drop(_OWNER)
     kept = labelled.where(F.col(c.REASON).isNull())
-    interactions = _decay(kept, config).select(*_INTERACTION_COLUMNS)
+    interactions = decay(kept, config).select(*_INTERACTION_COLUMNS)
     quarantine = labelled.where(F.col(c.REASON).isNotNull()).select(
         c.RAW, c.REASON, F.lit(source_version).cast("long").alias(c.SOURCE_VERSION)
     )
@@ -103,35 +97,6 @@ def check_counts(rows_in: int, kept: int, quarantined: int) -> None:
             f" {kept + quarantined} together; did the source change while it was read?"
             " Give it at a version, or run again"
         )
-
-
-def aggregate_pairs(interactions: DataFrame, config: InteractionsConfig) -> DataFrame:
-    """One row for each user-item pair of the events of table `interactions`.
-
-    The duplicates policy combines the events of a pair. Then `weighting` makes the weight 1, leaves
-    it, or makes it log(1 + weight). A pair is positive where its combined weight, before decay and
-    weighting, reaches `positive_minimum`, or where none is set. Where minimum interactions are set,
-    users and items with fewer are dropped by turns until none is left, in at most ten rounds.
-
-    Returns:
-        user_id, item_id, weight double, rating double (the combined weight before weighting),
-        event_time (the latest), positive boolean.
-    """
-    events = _with_strength(interactions, config)
-    pairs = events.groupBy(c.USER_ID, c.ITEM_ID).agg(
-        _combine(c.WEIGHT, config).alias(c.WEIGHT),
-        F.max(c.EVENT_TIME).alias(c.EVENT_TIME),
-        _combine("_strength", config).alias("_strength"),
-    )
-    weighted = pairs.select(
-        c.USER_ID,
-        c.ITEM_ID,
-        _weighting(config).alias(c.WEIGHT),
-        F.col(c.WEIGHT).alias(c.RATING),
-        c.EVENT_TIME,
-        _is_positive(config).alias(c.POSITIVE),
-    )
-    return _core(weighted, config)
 
 
 def id_column(frame: DataFrame, name: str) -> Column:
@@ -327,94 +292,3 @@ def _judge_rates(rows: DataFrame, config: InteractionsConfig) -> DataFrame:
         .withColumn(c.REASON, F.when(inhuman, INHUMAN_RATE).otherwise(F.col(c.REASON)))
         .drop("_daily", "_busiest")
     )
-
-
-def _decay(rows: DataFrame, config: InteractionsConfig) -> DataFrame:
-    if config.half_life_days is None:
-        return rows
-    half_lives = _half_lives(config.half_life_days)
-    return _with_latest(rows).withColumn(c.WEIGHT, F.col(c.WEIGHT) * F.pow(2.0, -half_lives))
-
-
-def _with_strength(interactions: DataFrame, config: InteractionsConfig) -> DataFrame:
-    """Add `_strength`, the weight as it was before decay."""
-    weight = F.col(c.WEIGHT)
-    if config.half_life_days is None or config.positive_minimum is None:
-        return interactions.withColumn("_strength", weight)
-    half_lives = _half_lives(config.half_life_days)
-    return _with_latest(interactions).withColumn("_strength", weight * F.pow(2.0, half_lives))
-
-
-def _with_latest(rows: DataFrame) -> DataFrame:
-    latest = rows.agg(F.max(c.EVENT_TIME).alias("_latest"))
-    return rows.crossJoin(F.broadcast(latest))
-
-
-def _half_lives(half_life_days: float) -> Column:
-    seconds = F.col("_latest").cast("double") - F.col(c.EVENT_TIME).cast("double")
-    return F.least(seconds / (half_life_days * SECONDS_PER_DAY), F.lit(_MAXIMUM_HALF_LIVES))
-
-
-def _combine(value: str, config: InteractionsConfig) -> Column:
-    match config.duplicates:
-        case "sum":
-            return F.sum(value)
-        case "max":
-            return F.max(value)
-        case "last":
-            # Of events at the same time the larger counts, so that row order does not matter.
-            return F.max(F.struct(c.EVENT_TIME, value))[value]
-        case _:
-            assert_never(config.duplicates)
-
-
-def _weighting(config: InteractionsConfig) -> Column:
-    match config.weighting:
-        case "binary":
-            return F.lit(1.0)
-        case "weight":
-            return F.col(c.WEIGHT)
-        case "log":
-            return F.log1p(c.WEIGHT)
-        case _:
-            assert_never(config.weighting)
-
-
-def _is_positive(config: InteractionsConfig) -> Column:
-    if config.positive_minimum is None:
-        return F.lit(True)
-    # Decay and its reversal may leave the strength a rounding error below the owner's number.
-    tolerance = 1e-9 * max(1.0, abs(config.positive_minimum))
-    return F.col("_strength") >= config.positive_minimum - tolerance
-
-
-def _core(pairs: DataFrame, config: InteractionsConfig) -> DataFrame:
-    """Drop users and items below their minimum until all that are left reach it."""
-    minima = {
-        c.USER_ID: config.minimum_user_interactions,
-        c.ITEM_ID: config.minimum_item_interactions,
-    }
-    if max(minima.values()) == 1:
-        return pairs
-    current = pairs.persist()
-    before = total = current.count()
-    for _ in range(_CORE_ROUNDS):
-        smaller = current
-        for key, minimum in minima.items():
-            smaller = _with_minimum(smaller, key, minimum)
-        smaller = smaller.persist()
-        left = smaller.count()
-        current.unpersist()
-        current = smaller
-        if left == before:
-            break
-        before = left
-    _log.info("minimum interactions %s: dropped %d of %d pairs", minima, total - before, total)
-    return current
-
-
-def _with_minimum(pairs: DataFrame, key: str, minimum: int) -> DataFrame:
-    if minimum == 1:
-        return pairs
-    frequent = pairs.groupBy(key).count().where(F.col("count") >= minimum).select(key)
-    return pairs.join(frequent, on=key, how="left_semi").select(*pairs.columns)

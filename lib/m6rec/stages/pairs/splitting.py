@@ -22,7 +22,7 @@ from m6rec.config.data import HoldoutStrategy, SplitConfig
 from m6rec.errors import ConfigError
 from m6rec.kernels.evaluation.mixed_split import ItemSample, choose_mixed
 from m6rec.spark.arrow_rows import list_array, list_column
-from m6rec.stages.pairs.cleaning import SECONDS_PER_DAY
+from m6rec.stages.pairs.aggregation import SECONDS_PER_DAY
 
 _HELD = "_held"
 _ENTRIES = "_entries"

@@ -17,11 +17,11 @@ from m6rec import columns as c
 from m6rec.config.models import AlsConfig, SvdConfig
 from m6rec.kernels.arrays.communicator import Communicator
 from m6rec.kernels.arrays.rows import Rows, indptr_of
+from m6rec.kernels.arrays.selection import largest_in_rows
 from m6rec.kernels.arrays.sparse_products import count_items
 from m6rec.kernels.factors.als import alternating_least_squares
 from m6rec.kernels.factors.projection import ATTRIBUTE_WEIGHT, FactorModel
 from m6rec.kernels.factors.svd import randomized_svd, svd_factor_model
-from m6rec.kernels.neighbours.item_neighbours import largest_in_rows
 from m6rec.spark.arrow_rows import ROW_COLUMNS, list_array
 from m6rec.spark.barrier import run_program
 from m6rec.spark.shipping import HANDED_OVER, collect_value, hand_over

@@ -39,29 +39,7 @@ def train_mllib_als(
     counts = interaction_counts(matrix, n_items)
     if checkpoint_folder is not None:
         matrix.sparkSession.sparkContext.setCheckpointDir(checkpoint_folder)
-    ratings = matrix.select(
-        F.col(c.USER_INDEX).cast("int").alias("user"),
-        F.explode(F.arrays_zip(c.ITEM_INDICES, c.WEIGHTS)).alias("entry"),
-    ).select(
-        "user",
-        F.col(f"entry.{c.ITEM_INDICES}").alias("item"),
-        F.col(f"entry.{c.WEIGHTS}").alias("rating"),
-    )
-    blocks = _mllib_blocks(int(counts.sum()))
-    estimator = ALS(
-        rank=config.rank,
-        maxIter=config.iterations,
-        regParam=config.regularisation,
-        numUserBlocks=blocks,
-        numItemBlocks=blocks,
-        implicitPrefs=True,
-        alpha=config.alpha,
-        seed=seed,
-        userCol="user",
-        itemCol="item",
-        ratingCol="rating",
-    )
-    fitted = estimator.fit(ratings)
+    fitted = _estimator(config, _mllib_blocks(int(counts.sum())), seed).fit(_ratings(matrix))
     factors = np.zeros((n_items, config.rank), np.float32)
     items = fitted.itemFactors.toPandas()
     if len(items):
@@ -84,6 +62,34 @@ def train_mllib_als(
         F.col("id").cast("long").alias(c.USER_INDEX), F.col("features").alias(c.FACTOR)
     )
     return model, users
+
+
+def _ratings(matrix: DataFrame) -> DataFrame:
+    """The entries of the matrix as rows: user, item, rating."""
+    return matrix.select(
+        F.col(c.USER_INDEX).cast("int").alias("user"),
+        F.explode(F.arrays_zip(c.ITEM_INDICES, c.WEIGHTS)).alias("entry"),
+    ).select(
+        "user",
+        F.col(f"entry.{c.ITEM_INDICES}").alias("item"),
+        F.col(f"entry.{c.WEIGHTS}").alias("rating"),
+    )
+
+
+def _estimator(config: MllibAlsConfig, blocks: int, seed: int) -> ALS:
+    return ALS(
+        rank=config.rank,
+        maxIter=config.iterations,
+        regParam=config.regularisation,
+        numUserBlocks=blocks,
+        numItemBlocks=blocks,
+        implicitPrefs=True,
+        alpha=config.alpha,
+        seed=seed,
+        userCol="user",
+        itemCol="item",
+        ratingCol="rating",
+    )
 
 
 def _mllib_blocks(interactions: int) -> int:

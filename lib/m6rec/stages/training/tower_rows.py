@@ -68,7 +68,7 @@ def write_tower_rows(
     if features and user_features is not None:
         keyed = join_features(keyed, user_features, features)
     files = world_size * row_groups
-    Path(folder).mkdir(parents=True, exist_ok=True)
+    dealt = _dealt(keyed, (np.cumsum(sizes) - sizes).tolist(), files)
     write = partial(
         _write_files,
         folder=folder,
@@ -77,25 +77,26 @@ def write_tower_rows(
         maximum_history=maximum_history,
         seed=seed,
     )
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    names, counts = _written(dealt, write, files)
+    manifest = Manifest(folder, names, counts, width, features, world_size)
+    _check_files(manifest, files)
+    manifest.save()
+    return manifest
+
+
+def _written(
+    dealt: DataFrame, write: "partial[Iterator[pa.RecordBatch]]", files: int
+) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Write all files by one task each; their names and numbers of rows, in order."""
     written = (
-        _dealt(keyed, (np.cumsum(sizes) - sizes).tolist(), files)
-        .repartition(files, _FILE)
+        dealt.repartition(files, _FILE)
         .sortWithinPartitions(_FILE, _POSITION)
         .mapInArrow(write, f"{_FILE} int, name string, rows long")
         .toPandas()
         .sort_values(_FILE)
     )
-    manifest = Manifest(
-        folder=folder,
-        files=tuple(written["name"]),
-        rows=tuple(int(count) for count in written["rows"]),
-        width=width,
-        features=features,
-        world_size=world_size,
-    )
-    _check_files(manifest, files)
-    manifest.save()
-    return manifest
+    return tuple(written["name"]), tuple(int(count) for count in written["rows"])
 
 
 def feature_width(user_features: DataFrame) -> int:
