@@ -12,6 +12,9 @@ HYBRID = "hybrid"
 FUSION = "fusion"
 MLLIB_ALS = "mllib_als"
 POPULARITY = "popularity"
+# The name of the model of the towers that know order.
+SEQUENCE = "sequence"
+TOWERS_ON_ORDER = "towers_sequence"
 
 Need = Literal["times", "item_attributes"]
 UserInput = Literal["features", "factors"]
@@ -77,6 +80,15 @@ RANKERS: tuple[Ranker, ...] = (
         model="als",
         user_inputs=_FEATURES,
         groups=("factors", "towers"),
+    ),
+    Ranker(
+        TOWERS_ON_ORDER,
+        "Towers on order",
+        role="part",
+        trained_by="train_towers",
+        model=SEQUENCE,
+        needs=_TIMES,
+        groups=("towers", "recency"),
     ),
     Ranker("svd", "SVD", trained_by="train_factors", model="svd", groups=("factors",)),
     Ranker("als", "ALS", trained_by="train_factors", model="als", groups=("factors",)),

@@ -128,6 +128,12 @@ def _config(folder: Path) -> Config:
             "mllib_als": {"rank": 4, "iterations": 4},
         },
         "neighbours": {"ridge": {"regularisation": 1.0}},
-        "towers": {"hidden": 8, "feature_hidden": 4, "epochs": 2, "negatives": 16},
+        "towers": {
+            "hidden": 8,
+            "feature_hidden": 4,
+            "epochs": 2,
+            "negatives": 16,
+            "sequence": {"width": 8, "feature_hidden": 4, "epochs": 20, "dropout": 0.0},
+        },
     }
     return parse_config(data, "checkerboard")

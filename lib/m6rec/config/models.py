@@ -2,7 +2,7 @@
 
 from typing import Literal, get_args
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from m6rec.config.base import (
     MemberName,
@@ -14,7 +14,7 @@ from m6rec.config.base import (
     Section,
     Share,
 )
-from m6rec.rankers import MEMBER_NAMES
+from m6rec.rankers import MEMBER_NAMES, SEQUENCE
 
 Solver = Literal["conjugate_gradient", "cholesky"]
 Feedback = Literal["implicit", "explicit"]
@@ -258,6 +258,73 @@ class NeighboursConfig(Section):
     )
 
 
+class SequenceConfig(Section):
+    """The towers that know order: a causal transformer over the last items of a history."""
+
+    enabled: bool | None = Field(
+        default=None,
+        description="Whether they are trained; without it, where interactions have times.",
+    )
+    factors: TowerInput = Field(
+        default="svd", description="The factor model that the items' embeddings start from."
+    )
+    length: PositiveInt = Field(
+        default=50, description="The number of a user's last items that the user tower reads."
+    )
+    width: PositiveInt = Field(
+        default=64, description="The number of coordinates of an embedding; a multiple of `heads`."
+    )
+    blocks: PositiveInt = Field(default=2, description="The number of the transformer's blocks.")
+    heads: PositiveInt = Field(default=2, description="The number of attention heads of a block.")
+    feature_hidden: PositiveInt = Field(
+        default=128, description="The number of units of the layer that reads side features."
+    )
+    dropout: Share = Field(
+        default=0.5, description="The probability with which an activation is dropped in training."
+    )
+    epochs: PositiveInt = Field(
+        default=30,
+        description="The most epochs of training; the learning rate falls over all of them.",
+    )
+    patience: PositiveInt = Field(
+        default=8,
+        description="The number of epochs without a better validation NDCG after which training"
+        " stops.",
+    )
+    users_per_batch: PositiveInt = Field(default=128, description="The most users of a step.")
+    minimum_steps_per_epoch: PositiveInt = Field(
+        default=16,
+        description="The least number of steps of an epoch; where users are few, batches become"
+        " smaller.",
+    )
+    negatives: PositiveInt = Field(
+        default=512,
+        description="The number of random items against which the targets of a step are ranked.",
+    )
+    learning_rate: PositiveFloat = Field(
+        default=2e-3, description="The highest learning rate, from which it falls to a twentieth."
+    )
+    weight_decay: NonNegativeFloat = Field(
+        default=0.01, description="The weight decay of AdamW, on all but single items' weights."
+    )
+    warmup_steps: NonNegativeInt = Field(
+        default=100,
+        description="The number of steps in which the learning rate rises from 0, at most a tenth"
+        " of all.",
+    )
+    precision: Precision = Field(
+        default="auto", description="The precision of matrix products in training, as in `towers`."
+    )
+
+    @model_validator(mode="after")
+    def _heads_divide_the_width(self) -> "SequenceConfig":
+        if self.width % self.heads:
+            raise ValueError(
+                f"width {self.width} is no multiple of heads {self.heads}; change one of both"
+            )
+        return self
+
+
 class TowersConfig(Section):
     """The deep towers and their training."""
 
@@ -342,6 +409,13 @@ class TowersConfig(Section):
     processes: PositiveInt = Field(
         default=1, description="The number of processes that train together on the driver."
     )
+    sequence: SequenceConfig = Field(
+        default=SequenceConfig(), description="The towers that know order."
+    )
+
+    def factors_of(self, model: str) -> str:
+        """The factor model that towers rest on: their own name, or that of the ones on order."""
+        return self.sequence.factors if model == SEQUENCE else model
 
 
 class RatingsConfig(Section):

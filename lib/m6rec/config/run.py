@@ -21,7 +21,7 @@ from m6rec.config.outputs import AblationConfig, EvaluateConfig, RecommendConfig
 from m6rec.config.search import TUNABLE, Choice, Range, TuneConfig
 from m6rec.errors import ConfigError
 from m6rec.fingerprints import fingerprint_of
-from m6rec.rankers import MEMBER_NAMES, MLLIB_ALS, Need, ranker_named
+from m6rec.rankers import MEMBER_NAMES, MLLIB_ALS, SEQUENCE, Need, ranker_named
 
 
 class Config(Section):
@@ -194,6 +194,25 @@ class Config(Section):
             f" all weights are equal and every target is 0; {remedy}, or set factors.als.feedback"
             " to implicit"
         )
+
+    @model_validator(mode="after")
+    def _order_needs_time(self) -> "Config":
+        if self.towers.sequence.enabled and self.interactions.columns.time is None:
+            raise ValueError(
+                "towers.sequence.enabled needs interactions.columns.time, which is not set"
+            )
+        return self
+
+    @property
+    def has_order(self) -> bool:
+        """Whether towers that know order are trained."""
+        enabled = self.towers.sequence.enabled
+        return self.interactions.columns.time is not None if enabled is None else enabled
+
+    @property
+    def trained_towers(self) -> tuple[str, ...]:
+        """The models of kind `towers` of a fit: on sets, by their factors, then those on order."""
+        return (*self.towers.inputs, SEQUENCE) if self.has_order else self.towers.inputs
 
     @property
     def has_behaviour(self) -> bool:

@@ -8,8 +8,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from m6rec import columns as c
-from m6rec.kernels.arrays.recency import UNKNOWN_TIME, recency_ranks
-from m6rec.kernels.arrays.rows import Float32, Int64, Rows, concatenate_rows
+from m6rec.kernels.arrays.recency import UNKNOWN_TIME
+from m6rec.kernels.arrays.rows import Int64, Rows, concatenate_rows
 
 ROW_COLUMNS = (c.USER_INDEX, c.ITEM_INDICES, c.WEIGHTS)
 
@@ -39,13 +39,13 @@ def list_column(batch: pa.RecordBatch, name: str) -> tuple[Int64, npt.NDArray[An
     return indptr - indptr[0], values.to_numpy(zero_copy_only=False)
 
 
-def recency_column(batch: pa.RecordBatch) -> Float32:
-    """How many interactions of the same row came later: float32 [entries], from the times."""
+def times_column(batch: pa.RecordBatch) -> Int64:
+    """The times of all rows' interactions in microseconds: int64 [entries]."""
     times = batch.column(c.TIMES)
     indptr = times.offsets.to_numpy().astype(np.int64)
     values = times.values.slice(indptr[0], indptr[-1] - indptr[0]).cast(pa.int64())
-    known = values.fill_null(int(UNKNOWN_TIME)).to_numpy(zero_copy_only=False)
-    return recency_ranks(indptr - indptr[0], known)
+    known: Int64 = values.fill_null(int(UNKNOWN_TIME)).to_numpy(zero_copy_only=False)
+    return known
 
 
 def matrix_column(batch: pa.RecordBatch, name: str) -> npt.NDArray[np.float32]:
@@ -70,16 +70,3 @@ def batches_of(rows: int, size: int) -> Iterator[tuple[int, int]]:
     """Start and stop of blocks of at most `size` rows."""
     for start in range(0, rows, size):
         yield start, min(start + size, rows)
-
-
-__all__ = [
-    "ROW_COLUMNS",
-    "batches_of",
-    "list_array",
-    "list_array_from_matrix",
-    "list_column",
-    "matrix_column",
-    "recency_column",
-    "rows_from_batch",
-    "rows_from_batches",
-]
