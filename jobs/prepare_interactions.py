@@ -19,12 +19,8 @@ from m6rec.fits.sources import INTERACTIONS, Events, Sources, open_sources
 from m6rec.job_records import PREPARE_INTERACTIONS
 from m6rec.lakehouse import Lakehouse
 from m6rec.runs import Job
-from m6rec.stages.pairs.cleaning import (
-    Cleaned,
-    aggregate_pairs,
-    check_counts,
-    clean_interactions,
-)
+from m6rec.stages.pairs.aggregation import aggregate_pairs
+from m6rec.stages.pairs.cleaning import Cleaned, check_counts, clean_interactions
 from m6rec.stages.pairs.indexing import extend_index
 from m6rec.stages.pairs.matrix import user_item_matrix
 from m6rec.stages.pairs.splitting import split_pairs

@@ -28,7 +28,7 @@ USERS_OF_COLOUR = {"black": 24, "white": 10}
 # They have all black items but one.
 MEASURED = 6
 STRANGER = "stranger"
-NEW_ITEM = "black-new"
+NEW_ITEM = "grey-new"
 START = pd.Timestamp("2025-01-01", tz="UTC")
 
 

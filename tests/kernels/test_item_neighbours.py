@@ -9,12 +9,12 @@ import scipy.sparse as sp
 
 from m6rec.errors import DataError
 from m6rec.kernels.arrays.rows import Rows, rows_from_scipy
+from m6rec.kernels.arrays.selection import largest_in_rows
 from m6rec.kernels.neighbours.item_neighbours import (
     ItemWeights,
     gram_block,
     item_neighbours,
     item_weights_from_scipy,
-    largest_in_rows,
     prune_rows,
     sample_long_rows,
     transpose,

@@ -7,6 +7,7 @@ import scipy.sparse as sp
 from m6rec.kernels.arrays.rows import Float32, Rows, rows_from_scipy
 from m6rec.kernels.neighbours.item_neighbours import ItemWeights
 from m6rec.kernels.ranking.blending import BINS, Blend, evidence_bins
+from m6rec.kernels.ranking.expanded_history import ExpandedHistoryMember
 from m6rec.kernels.ranking.members import (
     DotMember,
     GivenEncoder,
@@ -16,7 +17,6 @@ from m6rec.kernels.ranking.members import (
     popularity_member,
 )
 from m6rec.kernels.ranking.scoring import (
-    ExpandedHistoryMember,
     blend_top_n,
     masked_for_users,
     part_scores,

@@ -11,7 +11,7 @@ from m6rec.kernels.neighbours.user_neighbours import (
     user_neighbour_search,
 )
 from m6rec.kernels.ranking.members import SparseRows, Terms
-from m6rec.kernels.ranking.scoring import sums_at
+from m6rec.kernels.ranking.sparse_sums import sums_at
 
 MATRIX = np.array([[1, 1, 0, 0], [1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 0, 1]], dtype=np.float32)
 

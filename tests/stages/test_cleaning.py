@@ -11,7 +11,8 @@ from m6rec.config.base import TableSource
 from m6rec.config.data import InteractionColumns, InteractionsConfig
 from m6rec.errors import DataError, TableError
 from m6rec.stages.pairs import cleaning
-from m6rec.stages.pairs.cleaning import aggregate_pairs, check_counts, clean_interactions
+from m6rec.stages.pairs.aggregation import aggregate_pairs
+from m6rec.stages.pairs.cleaning import check_counts, clean_interactions
 
 NOW = datetime(2024, 6, 1, tzinfo=UTC)
 DAY = datetime(2024, 5, 1)

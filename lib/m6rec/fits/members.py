@@ -19,6 +19,7 @@ from m6rec.kernels.neighbours.content_neighbours import represent_by_neighbours
 from m6rec.kernels.neighbours.item_neighbours import ItemWeights, transpose
 from m6rec.kernels.neighbours.user_neighbours import user_neighbour_search
 from m6rec.kernels.ranking.blending import Blend, Candidates
+from m6rec.kernels.ranking.expanded_history import ExpandedHistoryMember
 from m6rec.kernels.ranking.members import (
     ContentUserEncoder,
     DirectionEncoder,
@@ -30,7 +31,6 @@ from m6rec.kernels.ranking.members import (
     UserNeighboursMember,
     popularity_member,
 )
-from m6rec.kernels.ranking.scoring import ExpandedHistoryMember
 from m6rec.rankers import FUSION, HYBRID, POPULARITY, RANKERS, Ranker, ranker_named
 from m6rec.stages.features.reading import item_matrix, read_content_encoder
 from m6rec.stages.ranking.candidates import collect_candidates

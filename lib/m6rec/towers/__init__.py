@@ -1,1 +1,1 @@
-"""The deep towers in torch: model, losses, batches, training, saved artifact."""
+"""The deep towers in torch: model, losses, batches, training and the saved artifact."""

@@ -1,7 +1,8 @@
-"""Saved towers: weights as safetensors, everything else as JSON; never pickle.
+"""Save and load towers: weights as safetensors, everything else as JSON, never as pickle.
 
-An artifact holds the towers and names what they rest on: the factors by their table's version and
-a digest, so that they are never put on other factors, the feature pipeline, and the indices.
+An artifact holds the towers and names what they were trained on: the factors, the feature pipeline
+and the indices. The factors are named by their table's version and a digest, so that the towers are
+never used with other factors.
 """
 
 import hashlib
@@ -27,15 +28,15 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class TowerProvenance:
-    """What a pair of towers was made from.
+    """What a pair of towers was trained on.
 
     Attributes:
         fit: selection or final.
-        method: kind of the factors.
-        item_factors_version: Delta version of the table.
-        feature_pipeline: folder of the fitted feature pipeline, or None where there are no
+        method: the kind of the factors.
+        item_factors_version: the Delta version of table item_factors.
+        feature_pipeline: the folder of the fitted feature pipeline, or None where there are no
             features.
-        index_versions: Delta versions of user_index and item_index.
+        index_versions: the Delta versions of user_index and item_index.
         config: the towers' section of the configuration.
         seed: of the training.
     """
@@ -51,7 +52,14 @@ class TowerProvenance:
 
 @dataclass(frozen=True)
 class TowerArtifact:
-    """Towers as loaded: without the factors that they rest on."""
+    """Towers as they were saved, without the factors that they need.
+
+    Attributes:
+        provenance: what they were trained on.
+        shape: the fields of `m6rec.towers.model.TowerShape`.
+        weights: float32 arrays by the names of the model's parameters.
+        factors_digest: SHA-256 of the item factors.
+    """
 
     provenance: TowerProvenance
     shape: dict[str, float]
@@ -59,7 +67,7 @@ class TowerArtifact:
     factors_digest: str
 
     def encoder(self, factor_model: FactorModel) -> TowerEncoder:
-        """The towers on their factors.
+        """Join the towers with their factors.
 
         Raises:
             ArtifactError: these are not the factors that the towers were trained on.
@@ -76,9 +84,9 @@ class TowerArtifact:
 
 
 def save_towers(folder: str, encoder: TowerEncoder, provenance: TowerProvenance) -> None:
-    """Write the towers to `folder`; what was there is replaced.
+    """Write the towers to `folder`, and replace what was there.
 
-    The description is written last and atomically: a folder with a description is complete.
+    The description is written last and atomically, so a folder with a description is complete.
     """
     place = Path(folder)
     place.mkdir(parents=True, exist_ok=True)

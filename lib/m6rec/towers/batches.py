@@ -1,8 +1,8 @@
-"""Training rows in batches, by Petastorm or by plain PyArrow, under one contract.
+"""Read training rows in batches, by Petastorm or by plain PyArrow, under one contract.
 
 An epoch of a rank is a fixed number of batches that together hold each of the rank's rows exactly
-once. Rows are read in file order and shuffled within a pool by the seed and the epoch's number, so
-that any epoch can be drawn again. The rows are counted against the manifest.
+once. Rows are read in the order of the files and shuffled within a pool by the seed and the epoch's
+number, so that any epoch can be drawn again. Their number is checked against the manifest.
 """
 
 import warnings
@@ -56,7 +56,7 @@ class RowBatches(ABC):
         self._pool_rows = pool_rows
 
     def epoch(self, number: int, steps: int) -> Iterator[TrainingRows]:
-        """`steps` batches, equal in rows to within one, that hold each row once.
+        """The epoch's `steps` batches, which hold each row once and differ by at most one row.
 
         Raises:
             DataError: the files do not hold the rows that the manifest counts.
@@ -122,17 +122,18 @@ class ArrowRowBatches(RowBatches):
 
 
 class PetastormRowBatches(RowBatches):
-    """Rows read by Petastorm's batch reader and batched loader."""
+    """Rows read by Petastorm's batch reader and its batched loader."""
 
     def _read(self) -> Iterator[TrainingRows]:
-        # Petastorm calls parts of PyArrow 14 that PyArrow has deprecated, at every file.
+        # For every file, Petastorm calls functions that PyArrow 14 has deprecated.
         warnings.filterwarnings("ignore", category=FutureWarning, module="petastorm")
-        # Petastorm takes seconds to import and only this reader needs it.
+        # Petastorm takes seconds to import, and only this reader needs it.
         from petastorm import make_batch_reader  # noqa: PLC0415
         from petastorm.pytorch import BatchedDataLoader  # noqa: PLC0415
 
         urls = [Path(path).absolute().as_uri() for path in self.manifest.files_of(self.rank)]
-        # One worker keeps the order of the files; sharding is by file, so the reader sees no shard.
+        # One worker keeps the order of the files. The rank's files are its shard, so the reader
+        # itself needs none.
         reader = make_batch_reader(
             urls, reader_pool_type="thread", workers_count=1, shuffle_row_groups=False
         )
@@ -149,12 +150,12 @@ READERS: dict[RowReader, type[RowBatches]] = {
 
 
 def unpack(columns: Mapping[str, npt.NDArray[Any]], packs: int, features: int) -> TrainingRows:
-    """The users of packs, as `write_row_file` lays them out, in order.
+    """The users of packs that `write_row_file` has written, in order.
 
     Args:
         columns: the lists of all packs by name, of any shape.
-        packs: how many.
-        features: of a user.
+        packs: how many packs there are.
+        features: how many features a user has.
     """
     users, counts, items, weights = (
         columns[name].reshape(packs, -1)
@@ -174,7 +175,7 @@ def empty_rows(features: int) -> TrainingRows:
 
 
 def concatenate_training_rows(blocks: list[TrainingRows]) -> TrainingRows:
-    """One block of all rows in order."""
+    """One block of the rows of all blocks, in order."""
     filled = [block for block in blocks if len(block)]
     if len(filled) == 1:
         return filled[0]
@@ -196,5 +197,5 @@ def _shuffled(pool: list[TrainingRows], generator: np.random.Generator) -> Train
 
 
 def _owned_tensor(values: npt.NDArray[Any]) -> torch.Tensor:
-    # Arrow's memory is read-only, which torch cannot express.
+    # Torch has no read-only tensors, and Arrow's memory is read-only.
     return torch.from_numpy(values.copy())

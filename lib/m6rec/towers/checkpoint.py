@@ -1,4 +1,4 @@
-"""The state of a training after its last whole epoch."""
+"""Save and restore the state of a training after its last whole epoch."""
 
 import json
 import math
@@ -19,7 +19,7 @@ CHECKPOINT_FILE = "last.safetensors"
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """What an epoch cost and gave; `validation_ndcg` is None where nothing was validated."""
+    """The loss, the validation and the seconds of an epoch; the NDCG is None without validation."""
 
     epoch: int
     loss: float
@@ -29,7 +29,15 @@ class EpochRecord:
 
 @dataclass
 class TrainingProgress:
-    """What a checkpoint keeps beside the model and the optimiser."""
+    """The course of a training, which a checkpoint keeps beside the model and the optimiser.
+
+    Attributes:
+        history: a record for each epoch.
+        start_score: the validation metric of the untrained start; None without validation.
+        best_epoch: how many epochs gave the best score.
+        best_score: the best validation metric.
+        best_weights: the model's state at that time.
+    """
 
     history: list[EpochRecord] = field(default_factory=list)
     start_score: float | None = None
@@ -38,6 +46,7 @@ class TrainingProgress:
     best_weights: dict[str, Tensor] = field(default_factory=dict)
 
     def keep_best(self, epoch: int, score: float | None, model: TowerModel) -> None:
+        """Remember the model where its score is the best so far, or where there is no score."""
         if score is not None and score <= self.best_score:
             return
         self.best_epoch = epoch
@@ -47,11 +56,12 @@ class TrainingProgress:
         }
 
     def stopped(self, patience: int) -> bool:
+        """Whether the last `patience` epochs brought no better score."""
         return len(self.history) - self.best_epoch >= patience
 
 
 class TrainingCheckpoint:
-    """The state after the last whole epoch: one safetensors file with JSON in its header."""
+    """The state after the last whole epoch, in one safetensors file with JSON in its header."""
 
     def __init__(self, folder: Path, fingerprint: str) -> None:
         self._file = folder / CHECKPOINT_FILE
@@ -60,6 +70,7 @@ class TrainingCheckpoint:
     def save(
         self, model: TowerModel, optimizer: torch.optim.Optimizer, progress: TrainingProgress
     ) -> None:
+        """Replace the saved state by this one."""
         tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
         tensors |= {f"best.{name}": value for name, value in progress.best_weights.items()}
         for place, state in optimizer.state_dict()["state"].items():
@@ -77,7 +88,11 @@ class TrainingCheckpoint:
     def restore(
         self, model: TowerModel, optimizer: torch.optim.Optimizer, progress: TrainingProgress
     ) -> None:
-        """Continue from the saved state, where there is one."""
+        """Load the saved state into the arguments, where there is one.
+
+        Raises:
+            ArtifactError: the state is of a training with other settings or rows.
+        """
         if not self._file.is_file():
             return
         with safe_open(str(self._file), "pt") as file:

@@ -1,7 +1,7 @@
-"""The frozen towers in NumPy: the one function for validation, fold-in and scoring.
+"""Encode users and items by frozen towers, the same way for validation, fold-in and scoring.
 
-The weights are those of `m6rec.towers.model.TowerModel`, by the same names; a test pins that both
-give the same embeddings. NumPy, so that a Spark worker needs no torch.
+The weights are those of `m6rec.towers.model.TowerModel`, by the same names, and a test checks that
+both give the same embeddings. The encoder uses NumPy, so that a Spark worker needs no torch.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ _FACTORS = "factors."
 
 @dataclass(frozen=True)
 class TowerEncoder:
-    """Towers and the factor model that they rest on.
+    """Towers together with the factor model that they were trained on.
 
     Attributes:
         shape: the fields of `m6rec.towers.model.TowerShape`.
@@ -42,18 +42,18 @@ class TowerEncoder:
 
     @property
     def width(self) -> int:
-        """Coordinates of an embedding."""
+        """How many coordinates an embedding has."""
         return int(self.shape["rank"]) + 1
 
     def encode_users(self, rows: Rows, user_features: Float32 | None) -> Float32:
-        """Embeddings of users from their rows: float32 [n, rank + 1].
+        """The embeddings of users, from their rows: float32 [n, rank + 1].
 
         Args:
             rows: the users' histories; a user without any has an empty row.
             user_features: float32 [n, user_features], or None where the towers have none.
 
         Raises:
-            DataError: the features are not of the width that the towers were trained on.
+            DataError: the features have another width than the towers were trained on.
         """
         features = self._checked(user_features, len(rows), "user")
         blocks = [
@@ -72,7 +72,7 @@ class TowerEncoder:
     def encode_items(
         self, item_features: Float32 | None, images: npt.NDArray[np.uint8] | None
     ) -> Float32:
-        """Embeddings of all items: float32 [M, rank + 1].
+        """The embeddings of all items: float32 [M, rank + 1].
 
         Args:
             item_features: float32 [M, item_features], or None where the towers have none.
@@ -190,23 +190,23 @@ class TowerEncoder:
 
 
 def user_factor_inputs(factor_model: FactorModel, rows: Rows) -> Float32:
-    """What the user tower gets of each row: its projection at length sqrt(k); float32 [n, k]."""
+    """The user tower's input, float32 [n, k]: each row's projection, scaled to length sqrt(k)."""
     return _at_root_length(project(factor_model, rows))
 
 
 def item_factor_inputs(factor_model: FactorModel) -> Float32:
-    """What the item tower gets of each item: its factor at length sqrt(k); float32 [M, k]."""
+    """The item tower's input, float32 [M, k]: each item's factor, scaled to length sqrt(k)."""
     return _at_root_length(factor_model.factors)
 
 
 def gate(counts: Int64, half_count: float) -> Float32:
-    """g(n) = n / (n + half_count): 0 for a row never seen, rising to 1 with evidence."""
+    """g(n) = n / (n + half_count): 0 for a row without interactions, and up to 1 with many."""
     result: Float32 = (counts / (counts + half_count)).astype(np.float32)
     return result
 
 
 def item_gates(factor_model: FactorModel, half_count: float) -> Float32:
-    """The gate of each item: 1 where attributes speak in its factor as well; float32 [M]."""
+    """The gate of each item, float32 [M]; 1 where its factor was trained on attributes as well."""
     if factor_model.knows_attributes:
         known: Float32 = factor_model.factors.any(axis=1).astype(np.float32)
         return known
@@ -214,7 +214,7 @@ def item_gates(factor_model: FactorModel, half_count: float) -> Float32:
 
 
 def popularity_inputs(interaction_counts: npt.NDArray[Any]) -> Float32:
-    """log(1 + count) less its mean over items: float32 [M]."""
+    """log(1 + count) less the mean over items: float32 [M]."""
     logarithms = np.log1p(interaction_counts.astype(np.float64))
     result: Float32 = (logarithms - logarithms.mean()).astype(np.float32)
     return result
@@ -227,7 +227,7 @@ def gelu(x: Float32) -> Float32:
 
 
 def normalise_rows(rows: Float32) -> Float32:
-    """Rows at length 1 (to within NORM_FLOOR); a row of zeros stays zero."""
+    """The rows scaled to length 1, up to NORM_FLOOR; a row of zeros stays zero."""
     squares = np.einsum("nk,nk->n", rows, rows)
     result: Float32 = rows / np.sqrt(squares + np.float32(NORM_FLOOR))[:, None]
     return result
@@ -246,7 +246,7 @@ def _blocks(rows: int) -> list[tuple[int, int]]:
 
 @dataclass(frozen=True)
 class TowerUserEncoder:
-    """User embeddings of one pair of towers."""
+    """Computes user embeddings by one pair of towers, as a member of the hybrid needs them."""
 
     towers: TowerEncoder
 
@@ -258,10 +258,10 @@ class TowerUserEncoder:
 
 @dataclass(frozen=True)
 class ItemInputs:
-    """The item side of a training.
+    """What a training knows of the items.
 
     Attributes:
-        factor_model: factors of M items, and the projection of rows onto them.
+        factor_model: the factors of M items, and the projection of rows onto them.
         features: float32 [M, features], or None.
         images: uint8 [M, 3, size, size], or None.
     """

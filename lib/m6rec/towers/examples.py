@@ -1,4 +1,4 @@
-"""The examples of a step: targets, what is left of the rows, negatives and dropout."""
+"""Draw the examples of a training step: targets, the rest of each row, negatives and dropout."""
 
 import math
 from collections.abc import Iterator
@@ -21,16 +21,16 @@ from m6rec.towers.model import TowerShape
 
 @dataclass(frozen=True)
 class Example:
-    """The arrays of one step.
+    """The arrays of one training step.
 
     Attributes:
-        user_factors, user_gates, user_features: the users' inputs from what is left of their rows.
-        items: int64; the items embedded in this step, the negatives first.
+        user_factors, user_gates, user_features: the users' inputs, from the rest of their rows.
+        items: int64; the items embedded in this step, with the negatives first.
         item_kept: float32; 0 where an item's factor is dropped, else 1.
         negatives: how many of `items` are negatives.
-        pair_user, pair_item: int64 [pairs]; row of the user, and place in `items`.
-        own: bool [users, negatives].
-        log_correction: log(M / negatives).
+        pair_user, pair_item: int64 [pairs]; each target's user, and its place in `items`.
+        own: bool [users, negatives]; whether the negative is one of the user's own items.
+        log_correction: log(M / negatives), where M counts the items with interactions.
     """
 
     user_factors: Float32
@@ -46,31 +46,34 @@ class Example:
 
     @property
     def pairs(self) -> int:
+        """How many pairs of a user and a target there are."""
         return len(self.pair_user)
 
 
 class ExampleDraw:
-    """Draws targets, negatives and dropout for a batch of rows."""
+    """Draws the targets, the negatives and the dropout of a batch of rows."""
 
     def __init__(self, items: ItemInputs, shape: TowerShape, config: TowersConfig) -> None:
         self.factor_model = items.factor_model
         self.n_items = len(items.counts)
         self.config = config
         self.gate_half_count = shape.gate_half_count
-        # Only features can stand in for a factor that is dropped.
+        # A factor can only be dropped where features stand in for it.
         dropout = 0.0 if {"features", "gate"} & set(config.without) else config.input_dropout
         self.user_dropout = dropout if shape.user_features else 0.0
         self.item_dropout = dropout if shape.item_features or shape.image_size else 0.0
-        # An item that nobody has is no evidence of what users leave.
+        # An item that nobody has tells nothing about what users pass over, so it is no negative.
         warm = np.flatnonzero(items.counts > 0)
         self._warm = warm if len(warm) else np.arange(self.n_items)
         self.negatives = min(config.negatives, len(self._warm))
         self._place = np.full(self.n_items, -1, dtype=np.int64)
 
     def __call__(self, batch: TrainingRows, generator: np.random.Generator) -> Example:
+        """The example of a batch."""
         usable, rest, targets = split_targets(batch.rows, self.config.target_share, generator)
         whole = batch.rows.take(usable)
-        # Without replacement; in a small catalogue these are all items, and the loss is exact.
+        # Negatives are drawn without replacement. In a small catalogue they are all items, and the
+        # loss is exact.
         negatives = generator.choice(self._warm, self.negatives, replace=False, shuffle=False)
         items, pair_item = self._place_items(negatives, targets.item_indices)
         return Example(
@@ -88,7 +91,7 @@ class ExampleDraw:
         )
 
     def _place_items(self, negatives: Int64, targets: npt.NDArray[np.int32]) -> tuple[Int64, Int64]:
-        """The negatives and then the other targets, and each target's place among them."""
+        """The negatives followed by the other targets, and each target's place among them."""
         self._place[negatives] = np.arange(len(negatives))
         others = np.unique(targets[self._place[targets] < 0]).astype(np.int64)
         self._place[others] = len(negatives) + np.arange(len(others))
@@ -113,8 +116,8 @@ def split_targets(
     """Make each interaction a target with probability `target_share`.
 
     Returns:
-        int64 [n]: the places of the rows that have both a target and something left over;
-        of those rows, what is left over; and the targets.
+        The places of the rows that have both a target and another interaction, int64 [n]; what is
+        left of these rows; and their targets.
     """
     is_target = generator.random(rows.entries) < target_share
     row = np.repeat(np.arange(len(rows)), rows.counts)
@@ -149,7 +152,7 @@ def _kept(generator: np.random.Generator, n: int, dropout: float) -> Float32:
 
 
 def one_ahead(examples: Iterator[Example]) -> Iterator[Example]:
-    """The same examples, the next drawn on a thread while the caller works on this one."""
+    """The same examples; a thread draws the next one while the caller works on this one."""
     with ThreadPoolExecutor(1) as pool:
         pending = pool.submit(next, examples, None)
         while (example := pending.result()) is not None:

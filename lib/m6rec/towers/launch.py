@@ -1,4 +1,4 @@
-"""One rank of a training of several processes, as TorchDistributor starts it."""
+"""Run a training in this process, or one rank of it in a process of TorchDistributor."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from m6rec.towers.training import TrainingResult, Validate, train_towers
 
 @dataclass(frozen=True)
 class TrainingTask:
-    """All that a rank needs; the arguments of `train_towers`."""
+    """All that a rank needs: the manifest of its rows and the arguments of `train_towers`."""
 
     manifest: Manifest
     items: ItemInputs
@@ -27,12 +27,12 @@ class TrainingTask:
 
 
 def train_alone(task: TrainingTask) -> TrainingResult:
-    """Train in this process."""
+    """Train in this process alone."""
     return _train(task, rank=0)
 
 
 def train_as_rank(task: TrainingTask) -> TrainingResult:
-    """Train as one of the processes of a torch launcher, which has set the environment."""
+    """Train as one process of a torch launcher, which has set the environment variables."""
     dist.init_process_group("gloo")
     try:
         return _train(task, dist.get_rank())

@@ -1,13 +1,14 @@
-"""A pair of towers on one kind of factors, in torch.
+"""Define a pair of towers on one kind of factors, in torch.
 
     T(x, g, f) = g x + (1 - g) A f + L2 GELU(L1 [g x; GELU(B f); CNN(image)])
     u^ = normalise(W T_user),  v^ = normalise(W T_item)
     score = u^ . v^ / temperature + beta (log(1 + d_item) - mean)
 
-x: the factor (of a user, the projection of the user's row), g: the gate, f: side features, d: the
-interaction count of an item. L2 starts at zero and W at the identity, so that training starts from
-the factor model. The popularity term is one more coordinate of the embeddings, so that a score is
-one dot product. A fills in for the factor of a row without history; the more history, the less.
+Here x is the factor (a user's factor is the projection of the user's row), g is the gate, f are the
+side features and d_item is the number of interactions of the item. L2 starts at zero and W at the
+identity, so training starts from the factor model. The popularity term is one more coordinate of
+the embeddings, so a score is one dot product. A f stands in for the factor of a row without
+history, and counts the less the more history there is.
 """
 
 from dataclasses import asdict, dataclass
@@ -25,14 +26,14 @@ class TowerShape:
     """The sizes and constants of a pair of towers.
 
     Attributes:
-        rank: factors of a user or item; the embeddings have one coordinate more.
-        user_features: side features of a user; 0 for none.
-        item_features: side features of an item; 0 for none.
-        image_size: height and width of an item's image; 0 for no images.
+        rank: the length of a factor; an embedding has one coordinate more.
+        user_features: how many side features a user has; 0 for none.
+        item_features: how many side features an item has; 0 for none.
+        image_size: height and width of an item's image in pixels; 0 for no images.
         hidden: units of the hidden layer.
         feature_hidden: units of the feature branch and of the image branch.
-        temperature: what the cosine is divided by.
-        gate_half_count: interactions at which the gate is one half.
+        temperature: the divisor of the cosine.
+        gate_half_count: the number of interactions at which the gate is one half.
     """
 
     rank: int
@@ -95,7 +96,7 @@ class TowerModel(nn.Module):
 
 
 class TowerSide(nn.Module):
-    """T of one side: the gated factor plus what the features and the MLP add to it."""
+    """The tower T of one side: the gated factor plus what the features and the MLP add to it."""
 
     def __init__(self, shape: TowerShape, features: int, image_size: int) -> None:
         super().__init__()
@@ -119,7 +120,7 @@ class TowerSide(nn.Module):
     def forward(
         self, factors: Tensor, gates: Tensor, features: Tensor, images: Tensor | None
     ) -> Tensor:
-        """T of n rows: float32 [n, rank]."""
+        """T of n users or items: float32 [n, rank]."""
         base = gates[:, None] * factors
         parts = [base]
         if self.feature is not None and self.stand_in is not None:
@@ -143,13 +144,13 @@ class ImageBranch(nn.Module):
         self.out = nn.Linear(high, units)
 
     def forward(self, images: Tensor) -> Tensor:
-        """uint8 [n, 3, size, size] to float32 [n, units]."""
+        """The units of images uint8 [n, 3, size, size]: float32 [n, units]."""
         centred = images.to(torch.float32) / 255 - 0.5
         maps = nn.functional.gelu(self.high(nn.functional.gelu(self.low(centred))))
         return nn.functional.gelu(self.out(maps.mean(dim=(2, 3))))
 
 
 def normalise(rows: Tensor) -> Tensor:
-    """Rows at length 1 (to within NORM_FLOOR); a row of zeros stays zero."""
+    """The rows scaled to length 1, up to NORM_FLOOR; a row of zeros stays zero."""
     rows = rows.float()
     return rows * torch.rsqrt((rows * rows).sum(dim=1, keepdim=True) + NORM_FLOOR)

@@ -1,8 +1,8 @@
-"""Training rows as Parquet files, and a manifest that every epoch is counted against.
+"""Write training rows as Parquet files, with a manifest against which every epoch is counted.
 
-Petastorm reads lists of one length alone, and histories differ: padded to the longest, they would
-be nearly all padding. So a row of the files is a pack of neighbouring users, whose items lie one
-after the other.
+Petastorm reads only lists of equal length, but histories differ in length. Padded to the longest
+history, they would consist almost only of padding. So a row of the files is a pack of neighbouring
+users, whose items lie one after the other.
 """
 
 import json
@@ -24,20 +24,20 @@ MANIFEST_FILE = "manifest.json"
 USERS_OF_PACK = 64
 COUNTS = "counts"
 NO_USER = -1
-"""Fills the users of a pack that has fewer."""
+"""Stands in a pack for each user that it has less than USERS_OF_PACK."""
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """Parquet files of training rows; rank r of `world_size` reads files r, r + world_size, ...
+    """The Parquet files of training rows; rank r reads the files r, r + world_size, and so on.
 
     Attributes:
         folder: where the files are.
-        files: names within the folder, in reading order; each is one row group.
-        rows: rows of each file.
-        width: most items of a pack, the length of its lists `item_indices` and `weights`.
-        features: of a user.
-        world_size: ranks that the rows were divided for.
+        files: the names within the folder, in reading order; each file is one row group.
+        rows: how many rows each file has.
+        width: the length of a pack's lists `item_indices` and `weights`.
+        features: how many features a user has.
+        world_size: for how many ranks the rows were divided.
     """
 
     folder: str
@@ -48,7 +48,7 @@ class Manifest:
     world_size: int
 
     def files_of(self, rank: int) -> tuple[str, ...]:
-        """Full paths of a rank's files."""
+        """The full paths of a rank's files."""
         names = self.files[rank :: self.world_size]
         return tuple(str(Path(self.folder) / name) for name in names)
 
@@ -57,7 +57,7 @@ class Manifest:
         return sum(self.rows[rank :: self.world_size])
 
     def steps_per_epoch(self, users_per_batch: int, minimum_steps: int) -> int:
-        """Steps that every rank takes: enough for the largest rank, and none without a row."""
+        """How many steps each rank takes: enough for the largest one, and none without a row."""
         counts = [self.rows_of(rank) for rank in range(self.world_size)]
         wanted = max(-(-max(counts) // users_per_batch), minimum_steps)
         return max(min(wanted, *counts), 1)
@@ -72,7 +72,7 @@ def load_manifest(folder: str) -> Manifest:
     """Read a folder's manifest.
 
     Raises:
-        DataError: there is none.
+        DataError: the folder has none.
     """
     file = Path(folder) / MANIFEST_FILE
     if not file.is_file():
@@ -89,22 +89,22 @@ def load_manifest(folder: str) -> Manifest:
 
 
 def pack_width(items: int, users: int, longest: int) -> int:
-    """Room for the items of as many users as a pack may have, and for the longest row."""
+    """How many items a pack has room for: those of USERS_OF_PACK mean users, or the longest row."""
     return max(longest, -(-USERS_OF_PACK * items // users))
 
 
 def write_row_file(path: Path, rows: Rows, features: Float32 | None, width: int) -> None:
     """Write rows as one row group of packs.
 
-    A pack has non-null lists: user_index int64 [USERS_OF_PACK] and counts int32 [USERS_OF_PACK],
-    item_indices int32 [width] and weights float32 [width], features float32 [USERS_OF_PACK *
-    features].
+    A pack consists of lists without nulls: user_index int64 [USERS_OF_PACK], counts int32
+    [USERS_OF_PACK], item_indices int32 [width], weights float32 [width] and features float32
+    [USERS_OF_PACK * features].
 
     Args:
-        path: the file; it appears whole or not at all.
-        rows: the rows, none longer than `width`, in the order in which they are to be read.
+        path: the file; it appears whole or not at all, also where a task is retried.
+        rows: the rows in the order in which they are to be read; none is longer than `width`.
         features: float32 [n, features], or None where users have none.
-        width: most items of a pack.
+        width: how many items a pack has room for.
     """
     bounds = _pack_bounds(rows.indptr, width)
     sizes = np.diff(bounds)
@@ -132,7 +132,7 @@ def write_row_file(path: Path, rows: Rows, features: Float32 | None, width: int)
 
 
 def _pack_bounds(indptr: Int64, width: int) -> Int64:
-    """int64 [packs + 1]: the rows at which packs begin, each with as many as fit."""
+    """int64 [packs + 1]: the rows at which packs begin; each pack takes as many rows as fit."""
     bounds, n = [0], len(indptr) - 1
     while bounds[-1] < n:
         start = bounds[-1]
@@ -153,7 +153,7 @@ def _spread(
 
 
 def cut_rows(rows: Rows, longest: int, seed: int) -> Rows:
-    """Rows of at most `longest` items; of longer ones a random choice, by the seed and the user."""
+    """Cut longer rows to `longest` items, chosen at random by the seed and the user."""
     kept = np.ones(rows.entries, bool)
     for long in np.flatnonzero(rows.counts > longest):
         generator = np.random.default_rng([seed, int(rows.user_index[long])])

@@ -1,4 +1,4 @@
-"""The towers before training: their sizes, and weights that rank as the factors do."""
+"""Make the towers before training: their sizes, and weights that rank as the factors do."""
 
 import numpy as np
 import torch
@@ -15,9 +15,10 @@ from m6rec.towers.model import TowerModel, TowerShape
 
 STAND_IN_RIDGE = 1.0
 LEAST_HALF_COUNT = 1e-6
-"""A gate that is 1 from the first interaction on, which is no gate."""
+"""With this half count the gate is 1 from the first interaction on, so there is no gate."""
 
-# What is held fixed where a part is taken out: zeros add nothing, and W stays the identity.
+# The parameters that are held fixed where a part is taken out: W at the identity, the others at
+# zero, where they add nothing.
 PARAMETERS_OF_PART: dict[TowerPart, tuple[str, ...]] = {
     "mlp": ("user.first", "user.last", "item.first", "item.last"),
     "shared": ("shared",),
@@ -31,7 +32,7 @@ def shape_of(items: ItemInputs, user_features: int, config: TowersConfig) -> Tow
     """The sizes of the towers for these inputs."""
     item_features = 0 if items.features is None else items.features.shape[1]
     image_size = 0 if items.images is None else items.images.shape[-1]
-    # A gate decides between factors and features.
+    # A gate decides between factors and features, so it needs features or images.
     gated = "gate" not in config.without and bool(user_features or item_features or image_size)
     return TowerShape(
         rank=items.factor_model.factors.shape[1],
@@ -48,9 +49,17 @@ def shape_of(items: ItemInputs, user_features: int, config: TowersConfig) -> Tow
 def start_model(
     shape: TowerShape, items: ItemInputs, config: TowersConfig, seed: int
 ) -> TowerModel:
+    """The untrained towers, which rank as the factor model does.
+
+    Args:
+        shape: the sizes.
+        items: their features and factors give the start of the items' stand-in.
+        config: the loss, and the parts that are taken out.
+        seed: of the random weights.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        # Popularity has no part in a loss on cosines and would enter the scores untrained.
+        # A loss on cosines does not train the weight of popularity, so it must not enter scores.
         popularity = 0.0 if is_of_cosines(config.loss) else 1.0
         model = TowerModel(shape, popularity)
     if "features" not in config.without:
@@ -76,9 +85,10 @@ def _start_stand_in(model: TowerModel, items: ItemInputs, shape: TowerShape) -> 
 
 
 def _ridge_stand_in(items: ItemInputs, features: Float32, gate_half_count: float) -> Float32:
-    """The linear map from features to factors by ridge regression over items, weighted by the gate.
+    """The linear map from features to factors: float32 [features, rank].
 
-    float32 [features, rank]. The penalty is in units of the mean squared length of a feature.
+    It is a ridge regression over items, weighted by their gates. The penalty is in units of the
+    mean squared length of a feature.
     """
     weight = item_gates(items.factor_model, gate_half_count).astype(np.float64)[:, None]
     x = features.astype(np.float64)

@@ -1,12 +1,12 @@
-"""Training of a pair of towers: histories left over after an epoch's targets give the input.
+"""Train a pair of towers to rank the interactions that are taken out of users' rows.
 
-Each epoch, each interaction becomes a target with some probability, and the user's input is the
+In each epoch, each interaction becomes a target with some probability, and the user's input is the
 projection of the rest of the row. So training, validation, fold-in and scoring all embed a user by
-the same function of a row. After each epoch the frozen encoder is validated; the best epoch is kept
-and training stops when it has not improved for some epochs.
+the same function of a row. After each epoch the frozen encoder is validated. The best epoch is
+kept, and training stops when some epochs have brought no better one.
 
-Every epoch's randomness comes from (seed, epoch, rank), and the state after each epoch is saved,
-so that a training that was killed ends as if it had not been.
+All random choices of an epoch follow from the seed, the epoch and the rank, and the state after
+each epoch is saved. So a training that was killed and started again ends with the same towers.
 """
 
 import json
@@ -51,10 +51,10 @@ BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 
 
 class Validate(Protocol):
-    """A ranking metric of frozen towers; higher is better."""
+    """A function that measures how well frozen towers rank; higher is better."""
 
     def __call__(self, encoder: TowerEncoder, items: ItemInputs) -> float:
-        """The metric."""
+        """The ranking metric of the towers."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,9 @@ class TrainingResult:
 
     Attributes:
         encoder: the towers of `best_epoch`.
-        history: a record an epoch.
-        best_epoch: how many epochs gave the best towers, from 1; 0 where the untrained start,
-            which is the factor model, was better than all.
+        history: a record for each epoch.
+        best_epoch: how many epochs gave the best towers; 0 where the untrained start, which ranks
+            as the factor model does, was better than all epochs.
         start_ndcg: the validation metric of the untrained start, or None without validation.
     """
 
@@ -95,18 +95,18 @@ def train_towers(
         batches: this rank's training rows.
         items: factors, features and images of all items.
         config: sizes, schedule and loss.
-        seed: for the start, the targets, the negatives and the order.
+        seed: of the start, the targets, the negatives and the order.
         validate: called after each epoch; None trains to the end and keeps the last epoch.
-        log_folder: for TensorBoard.
-        checkpoint_folder: where the state after each epoch is kept, and found again.
-        epochs: stop after so many, on the schedule of `config.epochs`; None: `config.epochs`.
-            A final fit takes the best epoch of the selection fit, and so follows the procedure
-            that validation chose.
-        threads: of torch in this process.
+        log_folder: where TensorBoard's log is written; None writes none.
+        checkpoint_folder: where the state after each epoch is kept and found again; None keeps
+            none.
+        epochs: stop after this many epochs of the schedule of `config.epochs`; None takes all of
+            them. A final fit takes the best epoch of the selection fit, as validation chose it.
+        threads: how many threads torch has in this process; None changes nothing.
 
     Raises:
         DataError: the rows are not those of the manifest, or the loss is not finite.
-        ArtifactError: the checkpoint is of another training.
+        ArtifactError: the checkpoint is that of another training.
     """
     if threads is not None:
         torch.set_num_threads(threads)
@@ -211,7 +211,7 @@ class _Training:
         self.group.wait()
 
     def _validated(self) -> float | None:
-        """The metric as rank 0 computes it, on every rank."""
+        """The metric that rank 0 computes, on every rank."""
         if self.validate is None:
             return None
         mine = 0.0
@@ -242,7 +242,7 @@ class _Training:
                 self.model, torch.from_numpy(example.items), torch.from_numpy(example.item_kept)
             )
         if is_of_cosines(config.loss):
-            # The loss is on cosines: without the popularity coordinate and the temperature.
+            # This loss takes cosines, without the popularity coordinate and the temperature.
             users, items = users[:, :-1] * config.temperature, items[:, :-1]
         negative = users @ items[: example.negatives].T
         pair_user = torch.from_numpy(example.pair_user)
@@ -278,7 +278,7 @@ class _Training:
 
 
 def reduced_precision(precision: Precision) -> bool:
-    """Whether matrix products of the training are in bfloat16."""
+    """Whether the training computes matrix products in bfloat16."""
     match precision:
         case "auto":
             flags = set(CPU_FLAGS.read_text().split()) if CPU_FLAGS.is_file() else set[str]()
@@ -292,7 +292,7 @@ def reduced_precision(precision: Precision) -> bool:
 
 
 def learning_rate(step: int, total_steps: int, warmup_steps: int) -> float:
-    """The share of the peak rate at a step (from 0): a linear rise, then a cosine fall to 5%."""
+    """The share of the peak learning rate at a step: a linear rise, then a cosine fall to 5%."""
     warmup = min(warmup_steps, total_steps // 10)
     if step < warmup:
         return (step + 1) / warmup
@@ -311,7 +311,7 @@ def _check_finite(features: Float32 | None) -> None:
 
 
 class _ItemTensors:
-    """The items' inputs as tensors, from which each step takes some rows."""
+    """The items' inputs as tensors, of which each step takes some rows."""
 
     def __init__(self, items: ItemInputs, shape: TowerShape) -> None:
         n_items = len(items.counts)
@@ -341,7 +341,7 @@ class _Group:
         self.size = dist.get_world_size() if self.together else 1
 
     def average_gradients(self, model: TowerModel, pairs: int) -> None:
-        """Replace the gradients of the mean over own pairs by those over all ranks' pairs."""
+        """Replace the gradients over this rank's pairs by the mean over the pairs of all ranks."""
         if not self.together:
             return
         parameters = list(model.parameters())
@@ -364,18 +364,18 @@ class _Group:
         return float(cell[0]), float(cell[1])
 
     def wait(self) -> None:
-        """Let no rank go on before all have come here."""
+        """Wait until all ranks have come here."""
         if self.together:
             dist.barrier()
 
 
 class _Log:
-    """The TensorBoard log; of nothing where there is no folder."""
+    """The TensorBoard log; without a folder nothing is logged."""
 
     def __init__(self, folder: str | None) -> None:
         self._writer: Any = None
         if folder is not None:
-            # TensorBoard takes seconds to import and not every training has a log.
+            # TensorBoard takes seconds to import, and not every training has a log.
             from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415
 
             self._writer = SummaryWriter(folder)

@@ -1,4 +1,4 @@
-"""The ranking metric that chooses the best epoch of the towers, on a sample of validation users."""
+"""Measure how well towers rank for a sample of validation users, to choose the best epoch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ from m6rec.towers.encoder import ItemInputs, TowerEncoder, TowerUserEncoder
 
 @dataclass(frozen=True)
 class TowerValidation:
-    """Called with a pair of towers, it gives their mean NDCG@k.
+    """A sample of validation users; called with a pair of towers, it gives their mean NDCG@k.
 
     Attributes:
-        users: with their features, where the towers have any.
+        users: the sample, with the users' features where the towers have any.
         k: depth of the lists.
     """
 
@@ -22,12 +22,12 @@ class TowerValidation:
     k: int = 20
 
     def __call__(self, encoder: TowerEncoder, items: ItemInputs) -> float:
-        """Mean NDCG@k over the users, of lists over all items that they have not seen."""
+        """The mean NDCG@k over the users; their lists rank all items that they have not seen."""
         of_users = self.ndcg_of_users([(encoder, items)])
         return float(of_users.mean()) if len(of_users) else 0.0
 
     def ndcg_of_users(self, towers: Sequence[tuple[TowerEncoder, ItemInputs]]) -> Float64:
-        """float64 [n]: NDCG@k of lists by the sum of the scores of some pairs of towers."""
+        """float64 [n]: NDCG@k of lists that rank by the summed scores of some pairs of towers."""
         members = {
             f"towers_{place}": DotMember(
                 f"towers_{place}",

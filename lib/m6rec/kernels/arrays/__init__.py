@@ -1,1 +1,1 @@
-"""Arrays that all kernels share: rows, strings, threads, collectives, sparse products."""
+"""What all kernels share: rows, strings, hashes, threads, collectives, sparse products."""

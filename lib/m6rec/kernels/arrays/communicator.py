@@ -1,4 +1,4 @@
-"""How the ranks of a matrix program add up what each has computed on its own rows."""
+"""Collectives by which the ranks of a matrix program add up what each has computed."""
 
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -12,7 +12,7 @@ class Communicator(Protocol):
 
     @property
     def rank(self) -> int:
-        """This rank, from 0."""
+        """The number of this rank, from 0."""
 
     @property
     def size(self) -> int:
@@ -25,24 +25,24 @@ class Communicator(Protocol):
         """Begin `all_reduce`; calling the result waits until the array is the sum."""
 
     def broadcast(self, array: npt.NDArray[Any]) -> None:
-        """Replace `array` on every rank by that of rank 0, in place."""
+        """Replace `array` on every rank by the array of rank 0, in place."""
 
 
 class LocalCommunicator:
-    """The group of one: every collective leaves its array as it is."""
+    """A group of one rank, whose collectives leave every array as it is."""
 
     rank = 0
     size = 1
 
     def all_reduce(self, array: npt.NDArray[Any]) -> None:
-        """The sum over one rank."""
+        """Leave the array as it is, for it is the sum over one rank."""
 
     def start_all_reduce(self, array: npt.NDArray[Any]) -> Callable[[], None]:
-        """The sum over one rank."""
+        """Leave the array as it is; there is nothing to wait for."""
         return lambda: None
 
     def broadcast(self, array: npt.NDArray[Any]) -> None:
-        """What rank 0 has, on rank 0."""
+        """Leave the array as it is, for it is rank 0's own."""
 
 
 def all_sum(communicator: Communicator, value: float) -> float:

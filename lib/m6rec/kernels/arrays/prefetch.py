@@ -1,8 +1,8 @@
-"""Asking for memory before it is needed, for kernels that go from vector to vector by an index.
+"""Load vectors ahead of their use, for kernels that go from vector to vector by an index.
 
-A processor sees a loop's next address only where it grows by even steps. With vectors of other
-rows, the load of each would begin when the one before has been used; where they lie beyond the
-cache, waiting takes most of the time.
+A processor foresees the next address of a loop only where addresses grow by even steps. Where an
+index decides, the load of a vector would begin only when the one before it has been used. If the
+vectors lie beyond the cache, a kernel would then wait most of the time.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-# Vectors that are on their way while one is used.
+# How many vectors are being loaded while one is used.
 VECTORS_AHEAD = 8
 
 _FLOATS_OF_LINE = 16
@@ -21,14 +21,14 @@ _READ, _KEEP_CLOSE, _DATA = 0, 3, 1
 
 @njit(cache=True, nogil=True)
 def prefetch_row(vectors, row):  # type: ignore[no-untyped-def]
-    """Begin to load vectors[row], of float32 [n, k]; it changes nothing but the time it takes."""
+    """Begin to load vectors[row] from float32 [n, k]; this changes only how long the use takes."""
     for column in range(0, vectors.shape[1], _FLOATS_OF_LINE):
         _prefetch(vectors, row, column)  # type: ignore[call-arg]
 
 
 @intrinsic
 def _prefetch(typing_context: Any, array: Any, row: Any, column: Any) -> Any:
-    """LLVM's prefetch of the cache line of array[row, column]."""
+    """Prefetch the cache line of array[row, column] by LLVM's intrinsic."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         kind, *index_kinds = signature.args

@@ -1,8 +1,8 @@
-"""How recent each interaction of a history is, counted in the user's own interactions.
+"""Weigh the interactions of a history by recency, counted in the user's own interactions.
 
 What a user did last says most about what comes next (Quadrana, Cremonesi, Jannach 2018, section
-3.2): a history item with r interactions after it weighs exp(-r / scale). Counting interactions and
-not days makes one scale serve users who come daily and users who come once a year.
+3.2). So a history item with r interactions after it weighs exp(-r / scale). As interactions are
+counted instead of days, one scale serves users who come daily and users who come once a year.
 """
 
 import numba
@@ -14,9 +14,9 @@ UNKNOWN_TIME = np.iinfo(np.int64).min
 
 
 def recency_ranks(indptr: Int64, times: Int64) -> Float32:
-    """How many interactions of the same row came later; float32 [entries].
+    """For each interaction, how many of the same row came later: float32 [entries].
 
-    Interactions at the same time share their mean rank, so the order of a row does not matter.
+    Interactions at the same time share their mean rank, so their order in the row does not matter.
 
     Args:
         indptr: int64 [n + 1] into times.

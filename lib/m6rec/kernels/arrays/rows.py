@@ -1,4 +1,4 @@
-"""Rows of the user-item matrix as arrays."""
+"""Hold rows of the user-item matrix as arrays, and cut, choose and join them."""
 
 from dataclasses import dataclass
 
@@ -86,7 +86,7 @@ class Rows:
 
 
 def rows_from_scipy(matrix: sp.csr_matrix, user_index: Int64 | None = None) -> Rows:
-    """Rows of a SciPy matrix; users are numbered from 0 unless `user_index` is given."""
+    """The rows of a SciPy matrix; users are numbered from 0 unless `user_index` is given."""
     ordered = matrix.tocsr().sorted_indices()
     index = np.arange(ordered.shape[0], dtype=np.int64) if user_index is None else user_index
     return Rows(
@@ -98,7 +98,7 @@ def rows_from_scipy(matrix: sp.csr_matrix, user_index: Int64 | None = None) -> R
 
 
 def concatenate_rows(blocks: list[Rows]) -> Rows:
-    """One block of all rows in order; an empty list gives an empty block."""
+    """One block of the rows of all blocks, in order; no blocks give an empty one."""
     if not blocks:
         return Rows(
             np.empty(0, np.int64),

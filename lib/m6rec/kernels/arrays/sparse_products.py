@@ -1,7 +1,7 @@
-"""The sweeps over user rows: each reads a row's item vectors once, while they are in cache.
+"""Multiply user rows by item vectors in sweeps that read each row's vectors once, from cache.
 
-All kernels run without the GIL on one thread, and take rows as plain arrays: indptr int64 [n + 1],
-item_indices int32 [entries] and one float32 value an entry.
+All kernels run on one thread without the GIL. They take rows as plain arrays: indptr int64 [n + 1],
+item_indices int32 [entries] and a float32 value for each entry.
 """
 
 import numpy as np
@@ -26,9 +26,10 @@ def gather_rows(
 def add_gram_product(
     indptr: Int64, item_indices: Int32, values: Float32, item_vectors: Float32, output: Float32
 ) -> None:
-    """Add A^T (A X) to `output`, both float32 [M, k], for rows A in one sweep.
+    """Add A^T (A X) to `output`, float32 [M, k], in one sweep over the rows A.
 
-    y = sum_i a_ui X_i, then output_i += a_ui y, while the row's vectors are in cache.
+    For each row it computes y = sum_i a_ui X_i and then adds a_ui y to each output_i, while the
+    row's vectors are in cache. X is `item_vectors`, float32 [M, k].
     """
     total = np.empty(item_vectors.shape[1], np.float32)
     for row in range(len(indptr) - 1):
@@ -57,12 +58,12 @@ def count_items(rows: Rows, n_items: int) -> Int64:
 
 
 def entries_by_item(rows: Rows, n_items: int) -> tuple[Int64, Int32, Int64]:
-    """The entries of all rows sorted by item, and by row within an item.
+    """The entries of all rows, sorted by item and then by row.
 
     Returns:
-        indptr: int64 [M + 1]; item i has the entries indptr[i] to indptr[i + 1].
+        indptr: int64 [M + 1]; item i has the entries indptr[i] up to indptr[i + 1].
         row_indices: int32 [entries]; the row of each entry.
-        positions: int64 [entries]; where each entry stands in `rows`.
+        positions: int64 [entries]; the position of each entry in `rows`.
     """
     positions = np.arange(rows.entries, dtype=np.int64)
     shape = (len(rows), n_items)
@@ -71,10 +72,10 @@ def entries_by_item(rows: Rows, n_items: int) -> tuple[Int64, Int32, Int64]:
 
 
 def popularity_order(counts: Int64) -> tuple[Int64, Int32]:
-    """Items from the most to the least frequent, ties by index, and each item's place in it.
+    """The items from the most to the least frequent, ties by index.
 
-    Sweeps touch vectors by frequency, so that numbering items this way keeps the frequent ones
-    together in cache.
+    Sweeps read the vectors of frequent items most often. Numbering items in this order keeps those
+    vectors together in cache.
 
     Returns:
         order: int64 [M]; the item at each place.
@@ -87,5 +88,5 @@ def popularity_order(counts: Int64) -> tuple[Int64, Int32]:
 
 
 def share_of(total: int, rank: int, size: int) -> slice:
-    """The part of `total` items whose dense algebra this rank does."""
+    """The part of `total` items for which this rank does the dense algebra."""
     return slice(total * rank // size, total * (rank + 1) // size)

@@ -1,4 +1,4 @@
-"""Many strings as two flat arrays, which can be mapped into memory from files."""
+"""Hold many strings as two flat arrays, which can be mapped into memory from files."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ class Strings:
     """An immutable sequence of strings.
 
     Attributes:
-        offsets: int64 [n + 1] into characters.
-        characters: uint8; UTF-8 of all strings one after the other.
+        offsets: int64 [n + 1]; string s has the characters offsets[s] up to offsets[s + 1].
+        characters: uint8; the UTF-8 of all strings, one after the other.
     """
 
     offsets: Int64
@@ -30,7 +30,7 @@ class Strings:
 
 
 def pack_strings(values: Sequence[str]) -> Strings:
-    """The strings in order."""
+    """Pack the strings, in order."""
     encoded = [value.encode() for value in values]
     offsets = indptr_of([len(value) for value in encoded])
     return Strings(offsets, np.frombuffer(b"".join(encoded), dtype=np.uint8))

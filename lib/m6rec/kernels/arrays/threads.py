@@ -1,4 +1,4 @@
-"""Threads for kernels that run without the GIL and call BLAS themselves."""
+"""Run kernels that call BLAS on several threads, each with a BLAS of one thread."""
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,16 +11,17 @@ from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from m6rec.kernels.arrays.rows import Int64
 
-# A row costs about as much as so many entries, however few it has.
+# Each row costs about as much as this many entries, in addition to its own.
 _ENTRIES_OF_A_ROW = 8
 
 Result = TypeVar("Result")
 
 
 class Threads:
-    """As many threads as BLAS is set to; inside the `with` block BLAS itself has one.
+    """As many threads as BLAS is set to; inside the `with` block BLAS itself uses one.
 
-    Each thread does its own products, so that threads of BLAS and ours never compete for the cores.
+    Each of these threads does its own products, so that threads of BLAS never compete with them for
+    the cores.
     """
 
     def __init__(self) -> None:
@@ -42,17 +43,17 @@ class Threads:
         self._limits.restore_original_limits()
 
     def run(self, work: Callable[[slice], Result], parts: Iterable[slice]) -> list[Result]:
-        """What `work` returns for each part, in order; an error of any of them is raised."""
+        """What `work` returns for each part, in order; the first error of a part is raised."""
         if self.count == 1:
             return [work(part) for part in parts]
         return list(self._executor.map(work, parts))
 
     def parts_of_rows(self, indptr: Int64, rows: slice | None = None) -> list[slice]:
-        """A part of the rows a thread, about equal in work.
+        """One part of the rows for each thread, with about equal work.
 
         Args:
-            indptr: int64 [n + 1]; row r holds the entries indptr[r] to indptr[r + 1].
-            rows: a range of them; all unless given.
+            indptr: int64 [n + 1]; row r holds the entries indptr[r] up to indptr[r + 1].
+            rows: the range of rows to divide; all rows unless given.
         """
         first, last = (0, len(indptr) - 1) if rows is None else (rows.start, rows.stop)
         work = indptr[first : last + 1] + _ENTRIES_OF_A_ROW * np.arange(last + 1 - first)

@@ -1,1 +1,1 @@
-"""What lists are worth: metrics, sums over users, intervals, tests, ablation."""
+"""How good lists are: metrics, sums over users, intervals, tests, ablation, the mixed split."""

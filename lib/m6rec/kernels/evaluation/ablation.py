@@ -1,7 +1,7 @@
-"""What each part of the hybrid is worth: NDCG with the part taken out, paired over users.
+"""Measure what each part of the hybrid is worth by the NDCG without it, paired over users.
 
-Weights are chosen anew without the part, by the same search on the same validation users, so that
-what is left may make up for it. What a part is worth is what cannot be made up.
+Without a part, the weights are chosen anew by the same search on the same validation users. So the
+other parts may make up for it, and a part is worth as much as they cannot make up.
 """
 
 from collections.abc import Sequence
@@ -28,21 +28,21 @@ from m6rec.kernels.ranking.blending import (
 from m6rec.rankers import GROUPS, members_of_group
 
 EVIDENCE = "weights by evidence"
-# The search runs once a part, so on fewer users than the weights themselves are chosen on.
+# The search runs once for each part, so it takes fewer users than the choice of the weights does.
 MAXIMUM_USERS = 3_000
 
 
 @dataclass(frozen=True)
 class Ablation:
-    """The mean over users without a part, less that of the whole.
+    """How a ranker's mean over users changes when a part is taken out.
 
     Attributes:
-        part: what is taken out.
+        part: the part that is taken out.
         value: the mean without it.
-        difference: value less that of the whole; negative where the part helps.
-        ci_low, ci_high: of the difference, by bootstrap over users.
+        difference: that mean less the mean of the whole; negative where the part helps.
+        ci_low, ci_high: the interval of the difference, by bootstrap over users.
         p_value: of the paired t-test.
-        users: how many.
+        users: how many users were measured.
     """
 
     part: str
@@ -57,18 +57,19 @@ class Ablation:
 def ablate_members(
     candidates: Candidates, names: tuple[str, ...], k: int, rounds: int
 ) -> tuple[Float64, dict[str, Float64]]:
-    """NDCG@k of the users with all members, and by part without it.
+    """NDCG@k of the users with all members, and without each part.
 
-    Parts: each member that has a weight, groups of members of which one has, and the factors by
-    evidence.
+    The parts are each member that has a weight, each group of members in which one has a weight,
+    and the factors by evidence.
 
     Args:
-        candidates: of the named members; some `MAXIMUM_USERS` of their users are measured.
-        names: of the members.
-        k, rounds: of the search.
+        candidates: with the scores of the named members; at most `MAXIMUM_USERS` of the users are
+            measured.
+        names: the members' names.
+        k, rounds: of the search for weights.
 
     Returns:
-        float64 [users], and the same by part.
+        float64 [users] of the whole, and the same for each part without it.
     """
     sample = every_nth_user(candidates, MAXIMUM_USERS)
     whole = choose_weights(sample, k, rounds)
@@ -91,10 +92,10 @@ def ablate_members(
 def compare_with_whole(
     part: str, without: Float64, whole: Float64, confidence: float, replicates: int, seed: int
 ) -> Ablation:
-    """One line of an ablation table.
+    """Compare the users' metric without a part with that of the whole.
 
     Args:
-        part: what was taken out.
+        part: the part that was taken out.
         without, whole: float64 [users]; a metric of the same users.
         confidence, replicates, seed: of the bootstrap.
     """
@@ -118,7 +119,7 @@ def ablation_rows(lines: Sequence[Ablation], k: int) -> list[dict[str, Any]]:
 
 
 def every_nth_user(candidates: Candidates, maximum: int) -> Candidates:
-    """The candidates of at most `maximum` users, evenly spaced."""
+    """The candidates of at most `maximum` users, who are spread evenly over all."""
     n_users = len(candidates.relevant_counts)
     if n_users <= maximum:
         return candidates

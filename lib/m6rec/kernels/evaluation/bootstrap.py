@@ -1,9 +1,10 @@
-"""Confidence intervals and paired tests over users, from sums that partitions add up.
+"""Compute confidence intervals and paired tests over users from sums that partitions add up.
 
 The Poisson bootstrap (Chamandy, Muralidharan, Najmi, Naidu 2012, "Estimating uncertainty for
-massive data streams") gives each user an independent Poisson(1) weight in each replicate in place
-of drawing n users with replacement. A weight depends on the seed, the user and the replicate alone,
-so it is the same wherever the user's row lies, and a replicate's mean is a ratio of two sums.
+massive data streams") does not draw n users with replacement. Instead it gives each user an
+independent Poisson(1) weight in each replicate. A weight depends only on the seed, the user and the
+replicate, so it is the same wherever the user's row lies, and a replicate's mean is a ratio of two
+sums.
 """
 
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ _DRAWS_PER_HASH = 4
 
 @dataclass(frozen=True)
 class MeanSums:
-    """What the means over users, and their replicates, are made of.
+    """The sums from which the means over users, and their replicates, follow.
 
     Attributes:
         users: how many users are in the sums.
@@ -58,7 +59,7 @@ class MeanSums:
 
 @dataclass(frozen=True)
 class PairedSums:
-    """What the paired test is made of: users, Σ d and Σ d² (float64 [P]) of differences d."""
+    """The sums of the paired test: users, Σ d and Σ d² (float64 [P]) of differences d."""
 
     users: int
     differences: Float64
@@ -76,7 +77,7 @@ class PairedSums:
 def poisson_weights(seed: int, user_index: Int64, replicates: int) -> UInt8:
     """Poisson(1) weights, uint8 [n, replicates], each a function of (seed, user, replicate).
 
-    Probabilities are those of Poisson(1) rounded to 2^-16. One 64-bit hash gives four weights.
+    The probabilities are those of Poisson(1), rounded to 2^-16. One 64-bit hash gives four weights.
     """
     hashes_per_user = -(-replicates // _DRAWS_PER_HASH)
     counters = np.arange(1, hashes_per_user + 1, dtype=np.uint64)
@@ -90,7 +91,7 @@ def poisson_weights(seed: int, user_index: Int64, replicates: int) -> UInt8:
 
 
 def mean_sums(values: Float64, weights: UInt8) -> MeanSums:
-    """Sums of a block: `values` float64 [n, J], `weights` uint8 [n, R]."""
+    """The sums over a block of users: `values` float64 [n, J], `weights` uint8 [n, R]."""
     weighting = weights.astype(np.float64)
     return MeanSums(len(values), values.sum(axis=0), weighting.sum(axis=0), weighting.T @ values)
 
@@ -101,7 +102,7 @@ def no_means(values: int, replicates: int) -> MeanSums:
 
 
 def paired_sums(differences: Float64) -> PairedSums:
-    """Sums of a block of differences, float64 [n, P]."""
+    """The sums over a block of users of their differences, float64 [n, P]."""
     return PairedSums(len(differences), differences.sum(axis=0), np.square(differences).sum(axis=0))
 
 
@@ -113,7 +114,7 @@ def no_pairs(pairs: int) -> PairedSums:
 def percentile_interval(replicates: Float64, confidence: float) -> tuple[Float64, Float64]:
     """Low and high end (float64 [J] each) of the central `confidence` of float64 [R, J].
 
-    Replicates that are NaN are left out; a column without any gives NaN.
+    Replicates that are NaN are left out; where all are NaN, so are the ends.
     """
     low, high = (1 - confidence) / 2, (1 + confidence) / 2
     drawn = ~np.isnan(replicates).all(axis=1)
@@ -128,13 +129,14 @@ def paired_t_test(sums: PairedSums) -> Float64:
     """Two-sided p-values (float64 [P]) of Student's paired t-test.
 
     t = mean(d) sqrt(n) / s with s² = (Σ d² - (Σ d)² / n) / (n - 1) and n - 1 degrees of freedom.
-    Differences that are all alike give 1 if they are 0, else 0. Fewer than two users give 1.
+    Where all differences are equal, the p-value is 1 if they are 0, else 0. With fewer than two
+    users it is 1.
     """
     n = sums.users
     if n < 2:
         return np.ones_like(sums.differences)
     scatter = sums.squares - np.square(sums.differences) / n
-    # What is left of equal differences is rounding, some n units in the last place of Σ d².
+    # Equal differences leave only a rounding error, of about n units in the last place of Σ d².
     alike = scatter <= sums.squares * n * np.finfo(np.float64).eps
     deviation = np.sqrt(np.where(alike, 1.0, scatter) / (n - 1))
     statistic = sums.differences / n * np.sqrt(n) / deviation

@@ -1,16 +1,17 @@
-"""Ranking metrics of a block of users, one value a user.
+"""Compute ranking metrics of a block of users, one value for each user.
 
-A block has `ranked`, int32 [n, N]: each user's list, best first, no item twice, padded with -1 at
-the end; and the held-out items of each user as `indptr` (int64 [n + 1]) and `indices`. A user
-without a list is a row of -1 and has 0 in every metric.
+A block has `ranked`, int32 [n, N]: each user's list, best first, with no item twice and padding of
+-1 at the end. It has the held-out items of each user as `indptr` (int64 [n + 1]) and `indices`. A
+user without a list has a row of -1 and the value 0 in every metric.
 
-`hit_matrix` says which places of the lists are held-out items. The relevance metrics are functions
-of it, of the number of relevant items of each user, and of K; `RELEVANCE_METRICS` names them. The
-formulas are those of Järvelin and Kekäläinen (2002, NDCG), Baeza-Yates and Ribeiro-Neto (1999,
-precision, recall, F1, average precision) and Vargas and Castells (2011, novelty, diversity).
+`hit_matrix` tells which places of the lists hold held-out items. The relevance metrics are
+functions of this matrix, of the number of relevant items of each user, and of K;
+`RELEVANCE_METRICS` names them. The formulas are those of Järvelin and Kekäläinen (2002, NDCG),
+Baeza-Yates and Ribeiro-Neto (1999, precision, recall, F1, average precision) and Vargas and
+Castells (2011, novelty, diversity).
 
-Examples below have three users: the first has the list 5, 3, 9, 1 and holds out 3, 1, 7; the
-second has the list 2, 4 and holds out 2; the third has no list and holds out 6.
+The examples below have three users. The first has the list 5, 3, 9, 1 and holds out 3, 1, 7. The
+second has the list 2, 4 and holds out 2. The third has no list and holds out 6.
 
 >>> ranked = np.array([[5, 3, 9, 1], [2, 4, -1, -1], [-1, -1, -1, -1]], dtype=np.int32)
 >>> indptr, indices = np.array([0, 3, 4, 5]), np.array([1, 3, 7, 2, 6], dtype=np.int32)
@@ -64,7 +65,7 @@ def hit_rate(hits: Booleans, relevant: Int64, k: int) -> Float64:
 
 
 def precision(hits: Booleans, relevant: Int64, k: int) -> Float64:
-    """hits@K / K, also for lists shorter than K.
+    """hits@K / K, where K is also the divisor for shorter lists.
 
     >>> hits = np.array([[0, 1, 0, 1], [1, 0, 0, 0], [0, 0, 0, 0]], dtype=bool)
     >>> precision(hits, np.array([3, 1, 1]), 4).tolist()
@@ -94,8 +95,9 @@ def f1(hits: Booleans, relevant: Int64, k: int) -> Float64:
 
 
 def ndcg(hits: Booleans, relevant: Int64, k: int) -> Float64:
-    """DCG@K / IDCG@K with DCG@K = Σ_{r <= K} hit_r / log2(r + 1) and the ideal of
-    min(K, |relevant|) hits at the top.
+    """DCG@K / IDCG@K with DCG@K = Σ_{r <= K} hit_r / log2(r + 1).
+
+    The ideal list has min(K, |relevant|) hits at the top.
 
     >>> hits = np.array([[0, 1, 0, 1], [1, 0, 0, 0], [0, 0, 0, 0]], dtype=bool)
     >>> ndcg(hits, np.array([3, 1, 1]), 2).round(4).tolist()
@@ -151,9 +153,9 @@ COVERAGE = "coverage"
 
 
 def information_content(counts: npt.NDArray[Any]) -> Float64:
-    """-log2(n_i / Σ n): how surprising each item is, in bits; float64 [M].
+    """How surprising each item is, in bits: -log2(n_i / Σ n), float64 [M].
 
-    An item that nobody has had counts as had once, so that its surprise stays finite.
+    An item that nobody has counts as if one user had it, so that its surprise stays finite.
 
     >>> information_content(np.array([4, 2, 1, 1, 0])).tolist()
     [1.0, 2.0, 3.0, 3.0, 3.0]
@@ -164,7 +166,7 @@ def information_content(counts: npt.NDArray[Any]) -> Float64:
 
 
 def novelty(ranked: Int32, information: Float64, k: int) -> Float64:
-    """Mean -log2(share of interactions) of the first K items; 0 for an empty list.
+    """The mean -log2(share of interactions) of the first K items; 0 for an empty list.
 
     `information` is float64 [M], from `information_content`.
 
@@ -179,10 +181,10 @@ def novelty(ranked: Int32, information: Float64, k: int) -> Float64:
 
 
 def diversity(ranked: Int32, vectors: Float32, k: int) -> Float64:
-    """1 - mean cosine of all pairs among the first K items; 0 for lists of fewer than two.
+    """1 - the mean cosine of all pairs of the first K items; 0 for lists of fewer than two items.
 
-    The sum over pairs is (|Σ v|² - Σ |v|²) / 2. Items without a vector (a row of zeros) are at
-    cosine 0 to all others.
+    The sum over pairs is (|Σ v|² - Σ |v|²) / 2. An item without a vector (a row of zeros) has
+    cosine 0 with all others.
 
     Args:
         ranked: int32 [n, N], padded with -1.
@@ -211,7 +213,7 @@ def diversity(ranked: Int32, vectors: Float32, k: int) -> Float64:
 
 
 def recommended_items(ranked: Int32, k: int, n_items: int) -> Booleans:
-    """Which items are among the first K of any list; bool [n_items]. Blocks combine by `or`.
+    """Which items are among the first K of any list: bool [n_items]. Blocks are joined by `or`.
 
     >>> recommended_items(np.array([[0, 2], [0, -1]]), 2, 4).tolist()
     [True, False, True, False]
@@ -223,7 +225,7 @@ def recommended_items(ranked: Int32, k: int, n_items: int) -> Booleans:
 
 
 def coverage(recommended: Booleans, catalogue_size: int) -> float:
-    """|items recommended to anyone at K| / |catalogue|.
+    """The share of the catalogue that is among the first K items of any list.
 
     >>> coverage(np.array([True, False, True, False]), 4)
     0.5

@@ -1,4 +1,4 @@
-"""The mixed split: a share of each history, half of it by likeness and half at random."""
+"""Choose what validation holds out in the mixed split: half similar items and half random ones."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +10,8 @@ import scipy.sparse as sp
 from m6rec.kernels.arrays.hashing import hash_of_columns
 from m6rec.kernels.arrays.rows import Int32, Int64, indptr_of
 
-# Enough peers of an item to rank a history by; a popular item has as many as the sample has users.
+# The users of an item by whom similar items are found; a popular item may have far more in the
+# sample.
 _MAXIMUM_PEERS = 1_000
 _USERS_PER_PRODUCT = 512
 _TIES_SALT = 100
@@ -18,12 +19,12 @@ _TIES_SALT = 100
 
 @dataclass(frozen=True)
 class ItemSample:
-    """A bounded sample of users' rows, which tells how often items go together.
+    """A bounded sample of users' rows, from which co-occurrence of items is counted.
 
     Attributes:
         rows: float32 [sampled users, items]; 1 where the user has the item.
         columns: its transpose in row form.
-        counts: float64 [items]; users of each item in the sample.
+        counts: float64 [items]; how many sampled users have each item.
     """
 
     rows: sp.csr_matrix
@@ -39,18 +40,19 @@ def choose_mixed(
     share: float,
     seed: tuple[int, int],
 ) -> npt.NDArray[np.bool_]:
-    """Flag the share of each user's items that validation takes.
+    """Flag the share of each user's items that validation holds out.
 
-    Of max(1, floor(share n)) items, the larger half is a random one and those of the history
-    with the highest cosine of co-occurrence with it, |U_i and U_j| / sqrt(|U_i| |U_j|) over the
-    sample's users; the rest are random. Users with one item keep it.
+    A user with n items holds out max(1, floor(share n)) of them. The larger half are a random item
+    and the items of the history that co-occur with it most by the cosine
+    |U_i and U_j| / sqrt(|U_i| |U_j|) over the sampled users. The rest are random. A user with one
+    item keeps it.
 
     Args:
-        users: int64 [n]; with the items what the draw rests on.
-        indptr: int64 [n + 1]; row r holds items indptr[r] to indptr[r + 1].
+        users: int64 [n]; each draw depends on the user, the item and the seed.
+        indptr: int64 [n + 1]; row r holds the items indptr[r] up to indptr[r + 1].
         items: int32 [entries]; ascending within a row.
-        sample: which items go together.
-        share: of each user's items.
+        sample: counts how often items occur together.
+        share: the share of each user's items to hold out.
         seed: seed and salt.
 
     Returns:
@@ -63,8 +65,8 @@ def choose_mixed(
     chosen = _place_in_row(rows, indptr, (drawn,)) == 0
     likeness = _likeness(indptr, items, items[chosen], sample)
     likeness[chosen] = np.inf
-    # Ties go by a draw of their own: by index they would go to the popular, whose indices are
-    # small, and by the first draw they would lean on the chance part.
+    # Ties are broken by a draw of their own. By index they would favour popular items, whose
+    # indices are small, and by the first draw they would depend on the random half.
     ties = hash_of_columns(seed[0], seed[1] + _TIES_SALT, users[rows], items)
     alike = _place_in_row(rows, indptr, (ties, -likeness)) < ((held + 1) // 2)[rows]
     chance = _place_in_row(rows, indptr, (drawn, alike)) < (held // 2)[rows]
@@ -83,16 +85,16 @@ def _place_in_row(rows: Int64, indptr: Int64, keys: tuple[npt.NDArray[Any], ...]
 def _likeness(
     indptr: Int64, items: Int32, chosen: Int32, sample: ItemSample
 ) -> npt.NDArray[np.float64]:
-    """float64 [entries]: likeness of each entry to the item chosen in its row.
+    """float64 [entries]: the similarity of each entry to the item chosen in its row.
 
-    The cosine up to the chosen item's own norm, which is the same for all of a row.
+    It is the cosine without the chosen item's own norm, which is the same for all items of a row.
     """
     likeness = np.zeros(len(items))
     filled = np.flatnonzero(np.diff(indptr))
     for start in range(0, len(filled), _USERS_PER_PRODUCT):
         block = filled[start : start + _USERS_PER_PRODUCT]
         together = _peers(sample, chosen[start : start + len(block)]) @ sample.rows
-        # SciPy looks entries up by bisection where rows are sorted, and by scanning elsewhere.
+        # SciPy finds entries by bisection in sorted rows, and by a scan in others.
         together.sort_indices()
         low, high = indptr[block[0]], indptr[block[-1] + 1]
         rows = np.repeat(np.arange(len(block)), np.diff(indptr)[block])
@@ -103,7 +105,7 @@ def _likeness(
 
 
 def _peers(sample: ItemSample, items: Int32) -> sp.csr_matrix:
-    """float32 [items given, sampled users]: 1 at some users of each item, spread evenly."""
+    """float32 [given items, sampled users]: 1 for some users of each item, spread evenly."""
     columns = [
         sample.columns.indices[sample.columns.indptr[item] : sample.columns.indptr[item + 1]]
         for item in items

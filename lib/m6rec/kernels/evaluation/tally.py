@@ -1,4 +1,4 @@
-"""Sums over users from which every metric, interval and paired test of an evaluation follows."""
+"""Add up over users the sums from which all metrics, intervals and paired tests follow."""
 
 import io
 import math
@@ -31,7 +31,7 @@ ACTIVITY_SEGMENTS = ("activity_low", "activity_middle", "activity_high")
 COLD_ITEMS = "cold_items"
 POPULARITY_SEGMENTS = ("popularity_head", "popularity_torso", "popularity_tail")
 USER_SEGMENTS = (ALL, COLD_USERS, *ACTIVITY_SEGMENTS)
-# The place of a segment here is the class of an item in `ItemSide.classes`.
+# `ItemSide.classes` holds the place of each item's segment in this tuple.
 ITEM_SEGMENTS = (COLD_ITEMS, *POPULARITY_SEGMENTS)
 SEGMENTS = (*USER_SEGMENTS, WARM, *ITEM_SEGMENTS)
 COMPARED_METRICS = ("ndcg", "recall")
@@ -42,9 +42,9 @@ class ItemSide:
     """What every partition needs to know of the items.
 
     Attributes:
-        information: float64 [M]; surprise of each item in bits.
-        classes: int8 [M]; place of the item's segment in ITEM_SEGMENTS.
-        vectors: float32 [M, d], rows of length 1 or 0, or None.
+        information: float64 [M]; how surprising each item is, in bits.
+        classes: int8 [M]; the place of the item's segment in ITEM_SEGMENTS.
+        vectors: float32 [M, d], rows of length 1 or 0; None where there are no vectors.
     """
 
     information: Float64
@@ -57,14 +57,14 @@ class Plan:
     """What is measured.
 
     Attributes:
-        models: labels of the rankers, in the order of all arrays.
-        ks: depths.
-        metrics: names of the metrics that have a value a user.
-        segments: names.
-        pairs: places in `models` of the rankers compared, (model, other model).
-        activity_limits: the highest training counts of the lower and of the middle third.
+        models: the rankers' labels, in the order of all arrays.
+        ks: the depths of lists that are measured.
+        metrics: names of the metrics that have a value for each user.
+        segments: names of the segments.
+        pairs: which rankers are compared, as places in `models`: (model, other model).
+        activity_limits: the highest training counts of the lower and of the middle third of users.
         n_items: M.
-        replicates: of the bootstrap.
+        replicates: how many replicates the bootstrap has.
         seed: of the bootstrap.
     """
 
@@ -80,12 +80,12 @@ class Plan:
 
     @property
     def values_shape(self) -> tuple[int, int, int]:
-        """Models, metrics, depths: the axes of a user's values."""
+        """The numbers of models, metrics and depths, which are the axes of a user's values."""
         return len(self.models), len(self.metrics), len(self.ks)
 
     @property
     def covered_segments(self) -> tuple[str, ...]:
-        """The segments that have a coverage."""
+        """The segments of users, which alone have a coverage."""
         return tuple(segment for segment in self.segments if segment in USER_SEGMENTS)
 
 
@@ -95,9 +95,9 @@ class MeasuredUsers:
 
     Attributes:
         user_index: int64 [n].
-        indptr, indices: int64 [n + 1], int32; held-out items.
-        training_counts: int64 [n].
-        ranked: int32 [models, n, N], padded with -1.
+        indptr, indices: int64 [n + 1] and int32; the held-out items of each user.
+        training_counts: int64 [n]; interactions of each user in training.
+        ranked: int32 [models, n, N]; the lists, padded with -1.
     """
 
     user_index: Int64
@@ -112,9 +112,9 @@ class Tally:
     """Sums over users, which add up over blocks and partitions.
 
     Attributes:
-        means: sums of each segment, in the order of `Plan.segments`.
-        pairs: sums of differences over all users, [pairs x compared metrics x ks].
-        recommended: bool [covered segments, models, ks, M].
+        means: the sums of each segment, in the order of `Plan.segments`.
+        pairs: the sums of differences over all users, [pairs x compared metrics x ks].
+        recommended: bool [covered segments, models, ks, M]; which items any list holds.
     """
 
     means: tuple[MeanSums, ...]
@@ -131,9 +131,9 @@ class Tally:
 
 
 def tally_block(block: MeasuredUsers, items: ItemSide | None, plan: Plan) -> Tally:
-    """The sums of one block of users, by the kernels alone.
+    """The sums over one block of users.
 
-    `items` may be None where the plan has neither list metrics nor segments but `all`.
+    `items` may be None where the plan has no list metrics and no segment but `all`.
     """
     relevant = np.diff(block.indptr)
     hits = [kernel.hit_matrix(ranked, block.indptr, block.indices) for ranked in block.ranked]
@@ -165,6 +165,12 @@ def tally_block(block: MeasuredUsers, items: ItemSide | None, plan: Plan) -> Tal
 
 
 def item_side(counts: npt.NDArray[Any], vectors: npt.NDArray[Any] | None) -> ItemSide:
+    """What partitions need to know of the items; vectors that are all zero count as none.
+
+    Args:
+        counts: [M]; training interactions of each item.
+        vectors: [M, d] or None.
+    """
     usable = vectors is not None and vectors.size > 0 and bool(np.any(vectors))
     return ItemSide(
         kernel.information_content(counts),
@@ -185,6 +191,7 @@ def item_classes(counts: npt.NDArray[Any]) -> npt.NDArray[np.int8]:
 
 
 def sum_tallies(tallies: Iterable[Tally], plan: Plan) -> Tally:
+    """The sum of all tallies; no tallies give the sums over no user."""
     total = _empty_tally(plan)
     for tally in tallies:
         total = total.plus(tally)
@@ -203,7 +210,7 @@ def _empty_tally(plan: Plan) -> Tally:
 def pack_tally(tally: Tally) -> bytes:
     """The sums as an npz archive (plain arrays, no pickle)."""
     file = io.BytesIO()
-    # Of millions of items a partition recommends few: compressed, their bits take little room.
+    # A partition recommends few of millions of items, so the bits take little room when compressed.
     recommended = zlib.compress(np.packbits(tally.recommended, axis=-1).tobytes(), level=1)
     np.savez(
         file,
@@ -220,6 +227,7 @@ def pack_tally(tally: Tally) -> bytes:
 
 
 def unpack_tally(payload: bytes, plan: Plan) -> Tally:
+    """The tally that `pack_tally` has made into bytes."""
     with np.load(io.BytesIO(payload), allow_pickle=False) as stored:
         arrays = {name: stored[name] for name in stored.files}
     means = zip(
@@ -292,7 +300,7 @@ def _items_of_segment(segment: str, items: ItemSide) -> npt.NDArray[np.bool_]:
 def _users_with_targets(
     block: MeasuredUsers, of_segment: npt.NDArray[np.bool_]
 ) -> tuple[Int64, Int64]:
-    """Places of the users who hold out an item of the segment, and how many each user does."""
+    """Which users hold out items of the segment, and how many of them each user holds out."""
     owners = np.repeat(np.arange(len(block.user_index)), np.diff(block.indptr))
     counts = np.bincount(owners[of_segment[block.indices]], minlength=len(block.user_index))
     return np.flatnonzero(counts), counts

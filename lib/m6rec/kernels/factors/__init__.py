@@ -1,1 +1,1 @@
-"""Factor models: randomized SVD, implicit and explicit ALS, and projection of rows."""
+"""Factor models: randomized SVD, implicit and explicit ALS, and the projection of rows."""

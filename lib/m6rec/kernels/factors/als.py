@@ -1,4 +1,4 @@
-"""Alternating least squares over distributed user rows (Hu, Koren, Volinsky 2008).
+"""Factorise distributed user rows by alternating least squares (Hu, Koren, Volinsky 2008).
 
 For implicit feedback it minimises the following loss, where a0 is the weight of pairs that were
 not observed:

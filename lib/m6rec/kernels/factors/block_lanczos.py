@@ -1,10 +1,11 @@
-"""Leading eigenvectors of a symmetric positive semidefinite operator by block Lanczos.
+"""Find leading eigenvectors of a symmetric positive semidefinite operator by block Lanczos.
 
-A Q_j = Q_j-1 B_j-1^T + Q_j A_j + Q_j+1 B_j (Golub and Underwood 1977, "The block Lanczos method for
-computing eigenvalues"): in the basis of all blocks Q the operator is block tridiagonal, T, and the
-leading eigenvalues of T are soon those of A. Rounding takes the blocks' orthogonality, so each new
-one is freed from all before it. Of the blocks each rank keeps its share of the items, and does its
-share of their products.
+The recurrence is A Q_j = Q_j-1 B_j-1^T + Q_j A_j + Q_j+1 B_j (Golub and Underwood 1977, "The block
+Lanczos method for computing eigenvalues"). In the basis of all blocks Q the operator is a block
+tridiagonal matrix T, and after few blocks the leading eigenvalues of T are close to those of A.
+Rounding errors spoil the orthogonality of the blocks, so each new block is made orthogonal to all
+blocks before it. Each rank keeps its share of the items of each block and does its share of the
+products.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,14 +17,14 @@ from m6rec.kernels.arrays.communicator import Communicator
 from m6rec.kernels.arrays.rows import Float32, Float64
 from m6rec.kernels.arrays.sparse_products import share_of
 
-# Columns of a block: fewer need fewer products in all, more make each faster.
+# Columns of a block: with fewer columns fewer products are needed, with more each is faster.
 LANCZOS_BLOCK = 32
-# |A v - l v| / l of the leading half, at which their l are right to some 1e-4: the error of an
-# eigenvalue goes with the square of its residual.
+# The leading half is settled where |A v - l v| / l is at most this. Its eigenvalues l are then
+# right to about 1e-4, because the error of an eigenvalue grows with the square of its residual.
 _RESIDUAL = 1e-2
-# Squared lengths, relative to the longest, below which a direction is rounding in float32.
+# Below this squared length, relative to the longest, a direction is a rounding error of float32.
 _DEPENDENT = 1e-6
-# Length of the rounding in a product, relative to the largest eigenvalue.
+# The length of the rounding error of a product, relative to the largest eigenvalue.
 _ROUNDING = 1e-6
 
 
@@ -34,18 +35,18 @@ def leading_eigenvectors(
     limit: int,
     communicator: Communicator,
 ) -> tuple[Float64, Float32]:
-    """The `rank` leading eigenvalues and vectors; of the values, the first half is settled.
+    """The `rank` leading eigenvalues and eigenvectors; the first half of the values is settled.
 
     Args:
-        multiply: float32 [M, w] to A times it, the same on all ranks.
-        starts: random blocks, float32 [M, w], the same on all ranks. The first one opens the
-            space; where it is closed under A before it is large enough, the next opens another.
-        rank: how many, at most `limit`.
-        limit: size of the whole space, at least 1.
-        communicator: the group; all ranks call this together.
+        multiply: returns A X for X, float32 [M, w], the same on all ranks.
+        starts: random blocks, float32 [M, w], the same on all ranks. The first one starts the
+            space; the next one extends it where the space is closed under A but too small.
+        rank: how many eigenvalues, at most `limit`.
+        limit: the size of the whole space, at least 1.
+        communicator: the group; all ranks call this function together.
 
     Returns:
-        eigenvalues float64 [rank], descending, and vectors float32 [M, rank].
+        Eigenvalues float64 [rank], descending, and vectors float32 [M, rank].
     """
     start = next(starts)
     n_items = len(start)
@@ -80,8 +81,8 @@ def leading_eigenvectors(
 
 
 def reduced_gram(part: Float32, communicator: Communicator) -> Float64:
-    """X^T X, float64 [r, r], where each rank gives its part of the items."""
-    # Half of it by symmetry.
+    """X^T X, float64 [r, r], where each rank passes its part of the items."""
+    # The gram is symmetric, so half of it is computed and mirrored.
     lower = sl.blas.ssyrk(1.0, part.T, lower=1) if part.size else np.zeros((part.shape[1],) * 2)
     gram = np.ascontiguousarray(lower, np.float64)
     gram += np.tril(gram, -1).T
@@ -92,14 +93,15 @@ def reduced_gram(part: Float32, communicator: Communicator) -> Float64:
 def _next_block(
     part: Float32, basis: Float32, largest: float, communicator: Communicator
 ) -> tuple[Float32, Float64]:
-    """Q and B with X = Q B but for what lies in the basis; each rank gives its part of the items.
+    """Q and B with X = Q B, apart from what of X lies in the basis; each rank passes its part of X.
 
-    Of w columns Q has as many as are independent: none, where X lies in the basis up to the
-    rounding of a product with an operator whose largest eigenvalue is `largest`.
+    Q has as many columns as X has independent ones outside the basis. It has none where X lies in
+    the basis up to the rounding error of a product with an operator whose largest eigenvalue is
+    `largest`.
     """
     total = np.eye(part.shape[1])
     part = part - basis @ _reduced_product(basis, part, communicator).astype(np.float32)
-    # Once leaves rounding times the square of the condition.
+    # One round leaves an error of rounding times the square of the condition, so there are two.
     for least in ((_ROUNDING * largest) ** 2, 0.0):
         # G = Z L Z^T; Q = X Z L^-1/2, B = L^1/2 Z^T.
         squares, vectors = np.linalg.eigh(reduced_gram(part, communicator))
@@ -111,7 +113,7 @@ def _next_block(
 
 
 def _bordered(tridiagonal: Float64, diagonal: Float64, below: Float64) -> Float64:
-    """The block tridiagonal matrix with one block row and column more."""
+    """The block tridiagonal matrix, extended by one block row and one block column."""
     old, last = len(tridiagonal), below.shape[1]
     bordered = np.zeros((old + len(diagonal), old + len(diagonal)))
     bordered[:old, :old] = tridiagonal
@@ -122,14 +124,14 @@ def _bordered(tridiagonal: Float64, diagonal: Float64, below: Float64) -> Float6
 
 
 def _reduced_product(left: Float32, right: Float32, communicator: Communicator) -> Float64:
-    """left^T right over the items of all ranks."""
+    """left^T right, summed over the items of all ranks."""
     product = (left.T @ right).astype(np.float64)
     communicator.all_reduce(product)
     return product
 
 
 def _gathered(part: Float32, share: slice, total: int, communicator: Communicator) -> Float32:
-    """The rows of all ranks, float32 [total, columns], on every rank."""
+    """The parts of all ranks put together, float32 [total, columns], on every rank."""
     whole = np.zeros((total, part.shape[1]), np.float32)
     whole[share] = part
     communicator.all_reduce(whole)

@@ -1,4 +1,4 @@
-"""Factor models, and the one function that makes a user's factor from the user's row.
+"""Hold factor models, and compute a user's factor from the user's row by one function.
 
 Training, the fold-in of a new user and batch scoring all call `project`, so they agree.
 """

@@ -1,11 +1,13 @@
-"""Randomized SVD of the degree-normalised matrix, distributed over user rows.
+"""Decompose the degree-normalised user-item matrix by randomized SVD, distributed over user rows.
 
-A = D_u^-a P D_i^-b. For factors, a random basis of M x r is multiplied by A^T A, orthonormalised,
-and so on (Halko, Martinsson, Tropp 2011, algorithm 4.4 on the item side); at the end Rayleigh-Ritz
-in the basis gives singular values and right singular vectors. For exact singular values, block
-Lanczos on A^T A takes its place: many cheap sweeps of few columns instead of few of all.
-Users never leave their rank: one sweep over the rows yields A^T (A Q), and only item-side numbers
-are reduced.
+The matrix is A = D_u^-a P D_i^-b. By default a random basis of M x r is multiplied by A^T A and
+made orthonormal by turns (Halko, Martinsson, Tropp 2011, algorithm 4.4 on the item side). At the
+end a Rayleigh-Ritz step in the basis gives the singular values and the right singular vectors.
+Where exact singular values are asked for, block Lanczos on A^T A is used instead: it makes many
+cheap sweeps with few columns, where the random basis takes few sweeps with all columns.
+
+User rows never leave their rank. One sweep over the rows yields A^T (A Q), and only item-side
+numbers are reduced over the ranks.
 """
 
 from dataclasses import dataclass
@@ -28,7 +30,7 @@ from m6rec.kernels.arrays.sparse_products import (
 from m6rec.kernels.factors.block_lanczos import LANCZOS_BLOCK, leading_eigenvectors, reduced_gram
 from m6rec.kernels.factors.projection import FactorModel, build_factor_model
 
-# Columns that a sweep takes at once: M x 64 float32 of some ten thousand items stay in cache.
+# How many columns a sweep takes at once: for ten thousand items, M x 64 float32 stay in cache.
 _COLUMNS_PER_SWEEP = 64
 
 
@@ -38,8 +40,8 @@ class SvdResult:
 
     Attributes:
         singular_values: float64 [k], descending.
-        item_vectors: float32 [M, k]; right singular vectors, the largest entry of each positive.
-        item_counts: int64 [M]; rows that hold each item.
+        item_vectors: float32 [M, k]; right singular vectors, each with a positive largest entry.
+        item_counts: int64 [M]; how many rows hold each item.
     """
 
     singular_values: Float64
@@ -52,16 +54,16 @@ def randomized_svd(
 ) -> SvdResult:
     """The leading singular values and item vectors of D_u^-a P D_i^-b over the rows of all ranks.
 
-    With `config.exact` the leading half of the values is right to 1e-3 or better, as long as the
-    spectrum does not lie level.
+    With `config.exact` the leading half of the values is right to 1e-3 or better, unless many
+    singular values are nearly equal.
 
     Args:
         rows: this rank's users.
         n_items: M, the same on all ranks.
-        config: rank, exactness or passes and oversampling, exponents. The rank is lowered to what
-            the matrix can have, min(M, N) - 1 and at least 1.
-        seed: of the starting basis, which does not depend on the number of ranks.
-        communicator: the group; all ranks call this together.
+        config: rank, exactness or passes and oversampling, and exponents. A rank above what the
+            matrix can have, min(M, N) - 1, is lowered to it, but never below 1.
+        seed: of the random basis, which does not depend on the number of ranks.
+        communicator: the group; all ranks call this function together.
     """
     counts = count_items(rows, n_items)
     communicator.all_reduce(counts)
@@ -92,11 +94,12 @@ def randomized_svd(
 
 
 def svd_factor_model(result: SvdResult, config: SvdConfig) -> FactorModel:
-    """The factor model of a decomposition.
+    """Make the factor model of a decomposition.
 
-    With f = diag((s / s_0)^spectrum_power): factors = V f, projection = D_i^-b V f and scales
-    d_i^b, so that score_uj = (P_u D_i^-b V f) . (V f)_j d_j^b. The row's own scaling D_u^-a would
-    not change a user's order and is left out. Items that nobody has get a zero factor and scale 1.
+    With f = diag((s / s_0)^spectrum_power), the factors are V f, the projection is D_i^-b V f and
+    the scales are d_i^b, so that score_uj = (P_u D_i^-b V f) . (V f)_j d_j^b. The row's own scale
+    D_u^-a is left out because it would not change the order of a user's scores. Items that nobody
+    has get a zero factor and scale 1.
     """
     values = result.singular_values
     relative = values / values[0] if values[0] > 0 else np.zeros_like(values)
@@ -135,7 +138,7 @@ def _normalise(rows: Rows, counts: Int64, place: npt.NDArray[np.int32], config: 
 
 
 def _sweep(matrix: Rows, basis: Float32, communicator: Communicator) -> Float32:
-    """A^T (A basis) over all ranks, float32 [M, r], a tile of columns at a time."""
+    """A^T (A basis) over all ranks, float32 [M, r], computed by tiles of columns."""
     output = np.empty_like(basis)
     for start in range(0, basis.shape[1], _COLUMNS_PER_SWEEP):
         columns = slice(start, start + _COLUMNS_PER_SWEEP)
@@ -148,10 +151,10 @@ def _sweep(matrix: Rows, basis: Float32, communicator: Communicator) -> Float32:
 
 
 def _orthonormalise(matrix: Float32, times: int, communicator: Communicator) -> Float32:
-    """An orthonormal basis of the columns.
+    """An orthonormal basis of the columns, by `times` rounds of Cholesky QR.
 
-    Cholesky QR once leaves rounding times the square of the condition, twice rounding alone
-    (Yamamoto et al. 2015).
+    One round leaves an error of rounding times the square of the condition; a second round leaves
+    only rounding errors (Yamamoto et al. 2015).
     """
     for _ in range(times):
         inverse = _inverse_triangle(matrix, communicator)
@@ -162,11 +165,11 @@ def _orthonormalise(matrix: Float32, times: int, communicator: Communicator) -> 
 
 
 def _inverse_triangle(matrix: Float32, communicator: Communicator) -> Float32 | None:
-    """R^-1 with X^T X = R^T R, so that X R^-1 is orthonormal; float32 [r, r].
+    """R^-1 with X^T X = R^T R, so that X R^-1 is orthonormal: float32 [r, r].
 
-    None, on all ranks, where columns depend on each other.
+    Where columns depend on each other, it is None on all ranks.
     """
-    # Each rank multiplies its part of the items.
+    # Each rank multiplies its own part of the items.
     part = share_of(len(matrix), communicator.rank, communicator.size)
     gram = reduced_gram(matrix[part], communicator)
     scale = np.sqrt(np.diag(gram))

@@ -1,1 +1,1 @@
-"""Item-item weights, user neighbours and content."""
+"""Neighbour models: item-item weights, user neighbours, content and content neighbours."""

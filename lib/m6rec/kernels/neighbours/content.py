@@ -1,7 +1,7 @@
-"""Content: items and users as vectors made from attributes, and what a history says about them.
+"""Represent items and users by content vectors, which are made from attributes.
 
-A user's profile is the weighted sum of the content vectors of the history. Where the history is
-short it is drawn toward the profile that the user's own attributes predict.
+A user's profile is the weighted sum of the content vectors of the user's items. Where the history
+is short, the profile is drawn towards the one that the user's own attributes predict.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ POWER_PASSES = 4
 
 
 def unit_rows(matrix: Float32) -> Float32:
-    """Rows scaled to length 1, float32 [n, d]; a zero row stays zero."""
+    """The rows scaled to length 1, float32 [n, d]; a zero row stays zero."""
     lengths = np.linalg.norm(matrix, axis=1, keepdims=True)
     scaled: Float32 = np.zeros(matrix.shape, dtype=np.float32)
     np.divide(matrix, lengths, out=scaled, where=lengths > 0)
@@ -32,7 +32,7 @@ def inverse_document_frequency(document_counts: Float64, documents: int) -> Floa
 
 
 def tf_idf(counts: sp.csr_matrix, weights: Float32) -> sp.csr_matrix:
-    """(1 + log count) * idf with rows of length 1 (Manning, Raghavan, Schuetze 2008, 6.4.1).
+    """(1 + log count) * idf, scaled to rows of length 1 (Manning, Raghavan, Schuetze 2008, 6.4.1).
 
     Args:
         counts: csr [n, v]; positive term counts.
@@ -52,9 +52,9 @@ def tf_idf(counts: sp.csr_matrix, weights: Float32) -> sp.csr_matrix:
 def truncated_svd(matrix: sp.csr_matrix, rank: int, seed: int) -> tuple[Float32, Float32]:
     """The leading singular values and right singular vectors of a sparse matrix.
 
-    Randomized range finder with power passes on the column side (Halko, Martinsson, Tropp 2011,
-    algorithm 4.4). The sign of each vector makes its largest entry positive, so that a seed gives
-    one answer.
+    This is the randomized range finder with power passes on the column side (Halko, Martinsson,
+    Tropp 2011, algorithm 4.4). The sign of each vector makes its largest entry positive, so that a
+    seed always gives the same answer.
 
     Returns:
         Singular values float32 [r], descending, and right vectors float32 [v, r] where
@@ -71,7 +71,7 @@ def truncated_svd(matrix: sp.csr_matrix, rank: int, seed: int) -> tuple[Float32,
     basis = _orthonormal(draws)
     for _ in range(POWER_PASSES):
         basis = _orthonormal(transposed @ (matrix @ basis))
-    # AᵀA restricted to the basis: its eigenvectors rotate the basis to the right vectors.
+    # The eigenvectors of AᵀA within the basis rotate it to the right singular vectors.
     image = (matrix @ basis).astype(np.float64)
     eigenvalues, rotation = np.linalg.eigh(image.T @ image)
     order = np.argsort(-eigenvalues, kind="stable")[:kept]
@@ -85,12 +85,12 @@ def truncated_svd(matrix: sp.csr_matrix, rank: int, seed: int) -> tuple[Float32,
 def content_profiles(
     rows: Rows, item_content: Float32, item_weights: Float32 | None = None
 ) -> Float32:
-    """normalise(Σ_i w_ui g_i c_i): what the items of each history have in common.
+    """What the items of each history have in common: normalise(Σ_i w_ui g_i c_i).
 
     Args:
         rows: the histories.
         item_content: float32 [M, c]; items' content vectors.
-        item_weights: float32 [M]; g, such as d_i^-b to damp popular items. None means 1.
+        item_weights: float32 [M]; g, such as d_i^-b, which damps popular items. None means 1.
 
     Returns:
         float32 [n, c]; length 1, or zero for a history without content.
@@ -104,7 +104,7 @@ def content_profiles(
 class ProfileSums:
     """The sums from which the regression of profiles on user attributes is solved.
 
-    They add up over blocks of users, so every partition can make its own.
+    Sums over blocks of users add up, so each partition can compute its own.
 
     Attributes:
         gram: float64 [c_u, c_u]; Σ x xᵀ over users with both content and history.
@@ -137,7 +137,7 @@ def fit_profile_regression(sums: ProfileSums, regularisation: float = 10.0) -> F
     """Ridge regression of profiles on user attributes: (Σ x xᵀ + λI)^-1 Σ x pᵀ, float32 [c_u, c].
 
     Raises:
-        DataError: the regularisation isn't positive, without which the system may be singular.
+        DataError: the regularisation is not positive, so the system may be singular.
     """
     if regularisation <= 0:
         raise DataError(f"profile regression needs regularisation > 0, found {regularisation}")
@@ -155,9 +155,9 @@ class ContentEncoder:
 
     Attributes:
         item_content: float32 [M, c]; unit length or zero.
-        regression: float32 [c_u, c] from `fit_profile_regression`; None predicts nothing.
-        prior_count: how many interactions the attributes' prediction is worth.
-        item_weights: float32 [M] factor of each history item, or None.
+        regression: float32 [c_u, c] from `fit_profile_regression`; None predicts no profile.
+        prior_count: how many interactions the prediction from attributes counts as.
+        item_weights: float32 [M]; multiplies each history item's weight. None means 1.
     """
 
     item_content: Float32
@@ -166,7 +166,7 @@ class ContentEncoder:
     item_weights: Float32 | None = None
 
     def encode(self, rows: Rows, user_content: Float32 | None = None) -> Float32:
-        """normalise((n h + κ p) / (n + κ)): h the history's profile, p the predicted one.
+        """normalise((n h + κ p) / (n + κ)), where h is the history's profile, p the predicted one.
 
         Args:
             rows: the histories; n is the number of interactions.

@@ -1,15 +1,15 @@
-"""Item-item weights from content: what the items of a history say for items like them.
+"""Compute item-item weights from content: how much the items of a history speak for similar items.
 
-Each target item j, with or without interactions, gets the candidates S_j: the items with
-interactions whose terms t are nearest to its own by cosine. The weights of the candidates solve a
-kernel ridge regression on the target's content,
+Each target item j, with or without interactions, gets candidates S_j: the items with interactions
+whose terms t are nearest to its own by cosine. The weights of the candidates solve a kernel ridge
+regression on the target's content,
 
-    (K_SS + lambda I) beta = K_Sj    with    K_ij = (1 - s) t_i . t_j + s c_i . c_j,
+    (K_SS + lambda I) beta = K_Sj    with    K_ij = (1 - s) t_i . t_j + s c_i . c_j
 
-so that five near copies of one item count as one witness and not as five (Saunders, Gammerman and
-Vovk 1998, "Ridge regression learning algorithm in dual variables"). The vectors c are the content
-after dimension reduction, where two items without a common term may be alike. The same weights
-represent an item without interactions in any vector space of items.
+(Saunders, Gammerman and Vovk 1998, "Ridge regression learning algorithm in dual variables"). Five
+near copies of one item then count as one witness and not as five. The vectors c are the content
+after dimension reduction, in which two items without a common term may still be similar. The same
+weights represent an item without interactions in any vector space of items.
 """
 
 import numba
@@ -17,7 +17,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from m6rec.kernels.arrays.rows import Float32, Int32, Int64, indptr_of
-from m6rec.kernels.neighbours.item_neighbours import ItemWeights, kth_largest
+from m6rec.kernels.arrays.selection import kth_largest
+from m6rec.kernels.neighbours.item_neighbours import ItemWeights
 from m6rec.kernels.neighbours.ridge import conjugate_gradient
 
 _LEAST_LENGTH = 1e-12
@@ -32,16 +33,16 @@ def content_weights(
     vector_share: float,
     regularisation: float,
 ) -> ItemWeights:
-    """Weights of some targets; row t is target targets[t], its entries the candidates, ascending.
+    """The weights of some targets: row t belongs to targets[t] and holds its candidates, ascending.
 
     Args:
         terms: float32 [M, V]; each item's terms, rows of length 1 or empty.
         vectors: float32 [M, c]; each item's content vector, of length 1 or zero.
-        postings: float32 [V, M]; each term's items, those that may be candidates alone.
+        postings: float32 [V, M]; for each term the items that have it and may be candidates.
         targets: int32 [B].
-        candidates: |S_j| at most.
+        candidates: how many candidates a target has at most.
         vector_share: s.
-        regularisation: lambda, in units of an item's likeness to itself, which is 1.
+        regularisation: lambda; an item's similarity to itself is 1.
     """
     counts, indices, weights = _content_weights(
         terms.indptr.astype(np.int64),
@@ -63,13 +64,13 @@ def content_weights(
 def warm_postings(
     terms: sp.csr_matrix, interaction_counts: Int64, longest: int, seed: int
 ) -> sp.csr_matrix:
-    """The items with interactions of each term, float32 [V, M].
+    """For each term, the items with interactions that have it: float32 [V, M].
 
     Args:
         terms: float32 [M, V].
         interaction_counts: int64 [M].
-        longest: a term's items beyond so many are cut to a seeded sample, so that a term that
-            every item has doesn't cost the square of the catalogue.
+        longest: the items of a term are cut to a random sample of this size. Without the cut, a
+            term that every item has would cost the square of the catalogue.
         seed: of the samples.
     """
     warm = sp.diags((interaction_counts > 0).astype(np.float32)) @ terms
@@ -92,12 +93,12 @@ def warm_postings(
 def represent_by_neighbours(
     item_vectors: Float32, by_target: ItemWeights, interaction_counts: Int64
 ) -> Float32:
-    """Vectors in which content neighbours speak for items without interactions, float32 [M, k].
+    """Item vectors float32 [M, k] in which content neighbours stand in for missing interactions.
 
-    v_j has the direction of sum_i beta_ij v_i. Its length is that of the items with the fewest
-    interactions, times how the neighbours' mean length compares with that of all items: what
-    nobody has yet must not crowd out what many have. Other items, and items without content
-    neighbours, keep their vectors.
+    An item without interactions gets a vector v_j in the direction of sum_i beta_ij v_i. Its length
+    is the mean length of the items with the fewest interactions, times the ratio of its neighbours'
+    mean length to that of all items: items that nobody has yet must not crowd out those that many
+    have. Items with interactions, and items without content neighbours, keep their vectors.
 
     Args:
         item_vectors: float32 [M, k].
@@ -190,7 +191,7 @@ def _scatter(item: int, indptr: Int64, terms: Int32, values: Float32, dense: Flo
 
 @numba.njit(cache=True, nogil=True)
 def _nearest(touched: Int32, likeness: Float32, candidates: int) -> tuple[Int32, Float32]:
-    """The items of largest likeness, ascending, and their likeness; ties by lower index."""
+    """The most similar items, ascending, and their similarities; ties by lower index."""
     order = np.sort(touched)
     values = likeness[order]
     if len(order) <= candidates:

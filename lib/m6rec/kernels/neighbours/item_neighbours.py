@@ -1,11 +1,11 @@
-"""Item-item weights from co-occurrence, by blocks of target items.
+"""Compute item-item weights from co-occurrence, by blocks of target items.
 
-The gram row of a target item j is G_ij = sum_u c_u r_ui r_uj over the users u of j. A block of
-targets needs the rows of the users that touch the block and nothing else, so that the cost is
-proportional to interactions x history, and the memory to one dense row and the entries found.
+The gram row of a target item j is G_ij = sum_u c_u r_ui r_uj over the users u who have j. A block
+of targets needs only the rows of users who have one of its items. So the cost is proportional to
+interactions times history length, and the memory to one dense row and the entries found.
 
-Sums are fixed-point integers: exact whatever the order of the rows, so that neither partitioning
-nor row order can change a neighbour.
+Sums are fixed-point integers, which are exact in any order. So neither the partitioning nor the
+order of rows can change a neighbour.
 """
 
 from dataclasses import dataclass
@@ -17,21 +17,22 @@ import scipy.sparse as sp
 from m6rec.errors import DataError
 from m6rec.kernels.arrays.hashing import hash_of_pair
 from m6rec.kernels.arrays.rows import Float32, Float64, Int32, Int64, Rows, indptr_of
+from m6rec.kernels.arrays.selection import largest_in_rows
 
-# One unit of the largest possible contribution in fixed point: 2^31 of them fit an int64.
+# The largest possible contribution as an integer; an int64 holds the sum of 2^31 of them.
 FIXED_POINT = float(2**32)
 
 
 @dataclass(frozen=True)
 class ItemWeights:
-    """A sparse item-item matrix: row = HISTORY item i, entries = target items j and B_ij.
+    """A sparse item-item matrix B: row i, of a HISTORY item, holds the target items j and B_ij.
 
-    A user's score is a scatter over the rows of the user's history:
+    A user's scores are a sum over the rows of the user's history:
     member(u, j) = sum over i in history of w_ui B_ij.
 
     Attributes:
-        indptr: int64 [M + 1]; row i holds the entries indptr[i] to indptr[i + 1].
-        neighbour_indices: int32 [entries]; targets, ascending within a row.
+        indptr: int64 [M + 1]; row i holds the entries indptr[i] up to indptr[i + 1].
+        neighbour_indices: int32 [entries]; target items, ascending within a row.
         weights: float32 [entries]; may be negative.
     """
 
@@ -50,7 +51,7 @@ class ItemWeights:
 
 @dataclass(frozen=True)
 class GramBlock:
-    """Gram rows of some target items in fixed point; the diagonal is kept in its own array.
+    """The gram rows of some target items in fixed point; the diagonal has an array of its own.
 
     Attributes:
         targets: int32 [B]; ascending.
@@ -63,7 +64,7 @@ class GramBlock:
     entries: sp.csr_matrix
 
     def __add__(self, other: "GramBlock") -> "GramBlock":
-        """The sum of the shares of two sets of rows."""
+        """The gram rows over both sets of user rows."""
         return GramBlock(
             self.targets, self.diagonal + other.diagonal, (self.entries + other.entries).tocsr()
         )
@@ -78,12 +79,12 @@ def prune_rows(weights: ItemWeights, kept: int) -> ItemWeights:
 
 
 def transpose(weights: ItemWeights) -> ItemWeights:
-    """Rows become columns: by target instead of by history item, and back."""
+    """Exchange rows and columns: rows of history items become rows of targets, and back."""
     return item_weights_from_scipy(weights.to_scipy().T.tocsr())
 
 
 def item_weights_from_scipy(matrix: sp.csr_matrix) -> ItemWeights:
-    """ItemWeights of a square SciPy matrix whose rows are history items."""
+    """The ItemWeights of a square SciPy matrix whose rows are history items."""
     ordered = matrix.tocsr().sorted_indices()
     return ItemWeights(
         ordered.indptr.astype(np.int64),
@@ -95,11 +96,12 @@ def item_weights_from_scipy(matrix: sp.csr_matrix) -> ItemWeights:
 def item_neighbours(
     rows: Rows, n_items: int, neighbours: int, user_exponent: float, item_exponent: float
 ) -> ItemWeights:
-    """Top-K normalised co-occurrence on one machine; the stage does the same by blocks.
+    """Top-K normalised co-occurrence on one machine; the stage computes the same by blocks.
 
-    sim_ij = G_ij / (d_i d_j)^item_exponent with G = (diag(d_u^-user_exponent) R)^T R; d_u is a
-    user's count, d_i an item's sum of weights (Deshpande and Karypis 2004, section 4.1.1, is the
-    cosine of exponents 0 and .5). The K largest a target are kept, then arranged by history item.
+    sim_ij = G_ij / (d_i d_j)^item_exponent with G = (diag(d_u^-user_exponent) R)^T R, where d_u is
+    a user's number of interactions and d_i an item's sum of weights. With exponents 0 and .5 this
+    is the cosine of Deshpande and Karypis (2004, section 4.1.1). Each target keeps its K largest;
+    the result is arranged by history item.
     """
     degrees = item_degrees(rows, n_items)
     unit = largest_contribution(rows)
@@ -112,11 +114,14 @@ def item_neighbours(
 def similar_items(
     block: GramBlock, degrees: Float64, unit: float, neighbours: int, item_exponent: float
 ) -> ItemWeights:
-    """The block's rows of sim, top-K each; row b of the result is target block.targets[b].
+    """The K largest sim_ij of each target of the block; row b belongs to block.targets[b].
 
     Args:
-        degrees: float64 [M].
-        unit: the contribution that is one in fixed point, as given to `gram_block`.
+        block: gram rows.
+        degrees: float64 [M]; d.
+        unit: the `unit` of `gram_block` that made the block.
+        neighbours: K.
+        item_exponent: exponent of the degrees.
     """
     normalised = normalised_entries(block, degrees, unit, item_exponent)
     positions, counts = largest_in_rows(block.entries.indptr, normalised, neighbours)
@@ -139,10 +144,10 @@ def normalised_entries(
 
 
 def gram_block(rows: Rows, scales: Float64, targets: Int32, n_items: int, unit: float) -> GramBlock:
-    """Gram rows of `targets`: G_ij = sum_u scales[u] r_ui r_uj, in fixed point.
+    """The gram rows of `targets` in fixed point: G_ij = sum_u scales[u] r_ui r_uj.
 
     Args:
-        rows: rows of users; those that touch no target add nothing.
+        rows: rows of users; those without a target add nothing.
         scales: float64 [n]; c_u of each row.
         targets: int32 [B]; ascending.
         unit: an upper bound of c_u r_ui r_uj over all rows of the whole matrix.
@@ -177,10 +182,10 @@ def gram_block(rows: Rows, scales: Float64, targets: Int32, n_items: int, unit: 
 
 
 def sample_long_rows(rows: Rows, maximum: int) -> Rows:
-    """Cut rows of more than `maximum` interactions to a sample of that size.
+    """Cut rows of more than `maximum` interactions to a random sample of that size.
 
-    The items with the smallest hash of (user, item) stay: the same ones wherever the row is, and
-    none favoured for being popular. Without the cut, one user with n items would cost n squared.
+    The items with the smallest hash of (user, item) stay. They are the same wherever the row lies,
+    and popular items are not favoured. Without the cut, a user with n items would cost n squared.
     """
     if not len(rows) or int(rows.counts.max()) <= maximum:
         return rows
@@ -195,7 +200,7 @@ def binary_rows(rows: Rows) -> Rows:
 
 
 def user_scales(rows: Rows, exponent: float) -> Float64:
-    """float64 [n]: d_u^-exponent, d_u the number of interactions of a row."""
+    """float64 [n]: d_u^-exponent, where d_u is the number of interactions of a row."""
     return power(rows.counts.astype(np.float64), -exponent)
 
 
@@ -217,80 +222,11 @@ def power(values: Float64, exponent: float) -> Float64:
     return result
 
 
-def largest_in_rows(indptr: Int64, values: Float32, kept: int) -> tuple[Int64, Int64]:
-    """Positions of each row's `kept` largest values, in order of position; ties by lower position.
-
-    Args:
-        values: float32 [entries]; non-negative.
-
-    Returns:
-        positions: int64 [entries kept], and counts: int64 [n] of each row.
-    """
-    lengths = np.diff(indptr).astype(np.int64)
-    counts = np.minimum(lengths, kept)
-    positions = _largest_positions(
-        indptr.astype(np.int64), np.ascontiguousarray(values, dtype=np.float32), kept, counts.sum()
-    )
-    return positions, counts
-
-
-@numba.njit(cache=True)
-def kth_largest(values: Float32, k: int) -> np.uint32:
-    """The bits of the k-th largest of non-negative floats, by radix selection: linear always."""
-    bits = values.view(np.uint32)
-    prefix = np.uint32(0)
-    mask = np.uint32(0)
-    remaining = k
-    for shift in (24, 16, 8, 0):
-        histogram = np.zeros(256, np.int64)
-        for value in bits:
-            if (value & mask) == prefix:
-                histogram[(value >> np.uint32(shift)) & np.uint32(255)] += 1
-        digit = 255
-        while histogram[digit] < remaining:
-            remaining -= histogram[digit]
-            digit -= 1
-        prefix |= np.uint32(digit) << np.uint32(shift)
-        mask |= np.uint32(255) << np.uint32(shift)
-    return prefix
-
-
-@numba.njit(cache=True)
-def _largest_positions(indptr: Int64, values: Float32, kept: int, total: int) -> Int64:
-    positions = np.empty(total, np.int64)
-    filled = 0
-    for row in range(len(indptr) - 1):
-        start, stop = indptr[row], indptr[row + 1]
-        if stop - start <= kept:
-            for p in range(start, stop):
-                positions[filled] = p
-                filled += 1
-            continue
-        row_values = values[start:stop]
-        threshold = kth_largest(row_values, kept)
-        bits = row_values.view(np.uint32)
-        above = 0
-        for value in bits:
-            if value > threshold:
-                above += 1
-        ties = kept - above
-        for p in range(start, stop):
-            value = bits[p - start]
-            if value > threshold:
-                positions[filled] = p
-                filled += 1
-            elif value == threshold and ties > 0:
-                positions[filled] = p
-                filled += 1
-                ties -= 1
-    return positions
-
-
 @numba.njit(cache=True)
 def _users_of_targets(
     indptr: Int64, items: Int32, weights: Float32, place: Int32, n_targets: int
 ) -> tuple[Int64, Int64, Float32]:
-    """The block's columns of the rows: for each target the rows that have it, in their order."""
+    """For each target, the rows that hold it and its weights there, in the order of the rows."""
     starts = np.zeros(n_targets + 1, np.int64)
     for item in items:
         if place[item] >= 0:
@@ -365,7 +301,7 @@ def _gram_rows(
 
 @numba.njit(cache=True)
 def _sort_touched(touched: Int32, n_touched: int, row_sums: Int64) -> None:
-    """Walking all items beats sorting where much of the row is touched."""
+    """Sort the touched items; where many are touched, a walk over all items is faster."""
     if n_touched * 16 <= len(row_sums):
         touched[:n_touched].sort()
         return

@@ -1,14 +1,15 @@
-"""Local ridge item-item weights: one small regularised system a target item.
+"""Compute local ridge item-item weights by one small regularised system for each target item.
 
-With w_u = d_u^-a and G0 = (diag(w) R)^T (diag(w) R) for the binary matrix R, each target item j
-gets the candidates S_j, the co-occurring items i != j with the largest G0_ij / sqrt(d_i d_j). With
+Let w_u = d_u^-a and G0 = (diag(w) R)^T (diag(w) R) for the binary matrix R. Each target item j gets
+candidates S_j: the co-occurring items i != j with the largest G0_ij / sqrt(d_i d_j). With
 G = D^-b G0 D^-b the weights of the candidates solve
 
     (G_SS + lambda I) beta = G_Sj,    lambda = c mean(w_u^2) mean(d_i^-2b),
 
-and B_ij = d_i^-b beta_i d_j^b; negative weights stay. With all items as candidates every target
-shares one matrix, and with P = (G + lambda I)^-1 the solution is beta_ij = -P_ij / P_jj for i != j
-(EASE: Steck 2019, "Embarrassingly Shallow Autoencoders", equation 8): one factorisation for all.
+and B_ij = d_i^-b beta_i d_j^b. Negative weights are kept. Where all items are candidates, all
+targets share one matrix, and one factorisation serves them all: with P = (G + lambda I)^-1 the
+solution is beta_ij = -P_ij / P_jj for i != j (EASE: Steck 2019, "Embarrassingly Shallow
+Autoencoders", equation 8).
 """
 
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ import scipy.sparse as sp
 
 from m6rec.errors import DataError
 from m6rec.kernels.arrays.rows import Float32, Float64, Int32, Int64, Rows, indptr_of
+from m6rec.kernels.arrays.selection import kth_largest, largest_in_rows
 from m6rec.kernels.neighbours.item_neighbours import (
     FIXED_POINT,
     GramBlock,
@@ -27,21 +29,20 @@ from m6rec.kernels.neighbours.item_neighbours import (
     gram_block,
     item_degrees,
     item_weights_from_scipy,
-    kth_largest,
-    largest_in_rows,
     normalised_entries,
     power,
     prune_rows,
     transpose,
 )
 
-# Up to here the dense gram (100 MB in float32) and its inverse cost less than the local systems.
+# Up to this many items, the dense gram (100 MB in float32) and its inverse cost less than the local
+# systems.
 ALL_CANDIDATES_LIMIT = 5_000
 
 
 @dataclass(frozen=True)
 class Gram:
-    """G = D^-b G0 D^-b with its diagonal, rows pruned: what the systems of all targets share.
+    """The pruned rows of G = D^-b G0 D^-b with their diagonal, which all targets' systems share.
 
     Attributes:
         indptr: int64 [M + 1].
@@ -74,7 +75,7 @@ def ridge(
     regularisation: float,
     kept: int,
 ) -> ItemWeights:
-    """The whole on one machine; the stage does the same by blocks. `rows` must be binary."""
+    """All weights on one machine; the stage computes the same by blocks. `rows` must be binary."""
     degrees = item_degrees(rows, n_items)
     scales = power(rows.counts.astype(np.float64), -2.0 * user_exponent)
     targets = np.arange(n_items, dtype=np.int32)
@@ -97,7 +98,7 @@ def uses_all_candidates(n_items: int, candidates: int) -> bool:
 def ridge_penalty(
     regularisation: float, mean_squared_user_weight: float, degrees: Float64, item_exponent: float
 ) -> float:
-    """lambda = c mean(w_u^2) mean(d_i^-2b), over users and items that have interactions.
+    """lambda = c mean(w_u^2) mean(d_i^-2b), with means over users and items with interactions.
 
     Raises:
         DataError: no item has an interaction.
@@ -119,7 +120,7 @@ def pruned_gram_rows(
     """The block's rows of G: the diagonal and the `entries` largest by G0_ij / sqrt(d_i d_j).
 
     Returns:
-        indptr int64 [B + 1], indices int32, values float32; ascending within a row.
+        indptr int64 [B + 1], indices int32 (ascending within a row) and values float32.
     """
     ranking = normalised_entries(block, degrees, 1.0, 0.5)
     positions, counts = largest_in_rows(block.entries.indptr, ranking, entries)
@@ -137,7 +138,11 @@ def pruned_gram_rows(
 
 
 def solve_all(gram: Gram, penalty: float, item_exponent: float) -> ItemWeights:
-    """Weights with all items as candidates: beta_ij = -P_ij / P_jj; rows are history items."""
+    """The weights with all items as candidates, beta_ij = -P_ij / P_jj, by history item.
+
+    Raises:
+        DataError: the system is not positive definite.
+    """
     system = gram.dense()
     system[np.diag_indices_from(system)] += penalty
     factor, failed = scipy.linalg.lapack.dpotrf(system, lower=1, overwrite_a=1)
@@ -160,7 +165,7 @@ def solve_all(gram: Gram, penalty: float, item_exponent: float) -> ItemWeights:
 def solve_targets(
     gram: Gram, targets: Int32, candidates: int, penalty: float, item_exponent: float
 ) -> ItemWeights:
-    """Weights of some targets; row t of the result is target targets[t], entries history items."""
+    """The weights of some targets: row t belongs to targets[t] and holds history items."""
     counts, indices, betas = _solve(
         gram.indptr,
         gram.indices,
@@ -243,7 +248,10 @@ def _choose(
     chosen: Int32,
     right: Float32,
 ) -> int:
-    """S_j and G_Sj, ascending. G_ij d_i^(b - 1/2) ranks as G0_ij / sqrt(d_i d_j) for one j."""
+    """Choose S_j and G_Sj, ascending by item, and return how many there are.
+
+    For one j, G_ij d_i^(b - 1/2) orders the candidates as G0_ij / sqrt(d_i d_j) does.
+    """
     start, stop = indptr[target], indptr[target + 1]
     ranking = np.empty(stop - start, np.float32)
     for p in range(start, stop):
@@ -283,7 +291,7 @@ def _fill_system(
     system: Float32,
     penalty: np.float32,
 ) -> None:
-    """G_SS + lambda I; an entry counts when either of its two rows has kept it."""
+    """Fill in G_SS + lambda I; an entry counts where at least one of its two rows has kept it."""
     n = len(chosen)
     for a in range(n):
         place[chosen[a]] = a

@@ -1,13 +1,14 @@
-"""User neighbours among candidate users, whose rows travel like any item-side matrix.
+"""Find each user's nearest neighbours among candidate users.
 
-CandidateUsers ("landmarks") are all users in small data and a bounded sample else, so that finding
-the neighbours of any user, known or new, is a product of the user's row and one sparse matrix.
-The similarity is the cosine with damped popular items:
+In small data all users are candidates ("landmarks"), in large data a bounded sample is. So the
+candidates' rows can be shipped as an item-side matrix, and the neighbours of any user, known or
+new, follow from a product of the user's row and that matrix. The similarity is a cosine in which
+popular items are damped:
 
     sim(u, v) = sum_i r_ui r_vi d_i^-e / (|u| |v|),  |u|^2 = sum_i r_ui^2 d_i^-e,
 
-with d_i the number of candidates that have i (Breese, Heckerman and Kadie 1998 damp by the
-logarithm, "inverse user frequency"; the power is the same idea with one parameter).
+where d_i is the number of candidates that have i. Breese, Heckerman and Kadie (1998) damp by the
+logarithm ("inverse user frequency"); the power is the same idea with one parameter.
 """
 
 from dataclasses import dataclass
@@ -16,9 +17,9 @@ import numba
 import numpy as np
 
 from m6rec.kernels.arrays.rows import Float32, Int32, Int64, Rows, indptr_of
-from m6rec.kernels.neighbours.item_neighbours import largest_in_rows
+from m6rec.kernels.arrays.selection import largest_in_rows
 
-# Bounds the similarities that are held at once: this many rows of one value a candidate.
+# Bounds the similarities held at once: this many users times the number of candidates.
 _USERS_PER_BLOCK = 256
 
 
@@ -53,10 +54,10 @@ class UserNeighbours:
 
 @dataclass(frozen=True)
 class UserNeighbourSearch:
-    """Finds the neighbours of rows.
+    """The candidates' rows, arranged for finding the neighbours of users.
 
     Attributes:
-        candidates: who may be a neighbour.
+        candidates: the users that may be neighbours.
         by_item_indptr: int64 [M + 1]; the candidates' rows transposed: item i holds the entries
             by_item_indptr[i] up to by_item_indptr[i + 1].
         by_item_indices: int32 [entries]; candidates, ascending within an item.
@@ -74,11 +75,11 @@ class UserNeighbourSearch:
 
     @property
     def n_items(self) -> int:
-        """M."""
+        """The number of items, M."""
         return len(self.by_item_indptr) - 1
 
     def find(self, rows: Rows) -> UserNeighbours:
-        """The most similar candidates of each row, never the user itself; ties by lower index."""
+        """The most similar candidates of each user, without the user; ties by lower index."""
         blocks = [
             self._find_block(rows.slice(start, min(start + _USERS_PER_BLOCK, len(rows))))
             for start in range(0, len(rows), _USERS_PER_BLOCK)
@@ -109,7 +110,7 @@ class UserNeighbourSearch:
 def user_neighbour_search(
     candidates: CandidateUsers, n_items: int, neighbours: int, item_exponent: float
 ) -> UserNeighbourSearch:
-    """Arrange the candidates' rows by item, so that a user's search walks its own items only."""
+    """Arrange the candidates' rows by item, so that a search reads only the user's own items."""
     rows = candidates.rows
     degrees = np.maximum(np.bincount(rows.item_indices, minlength=n_items), 1).astype(np.float64)
     damping = degrees**-item_exponent

@@ -1,1 +1,1 @@
-"""From members to lists: scores, weights of the hybrid, top-N, reasons."""
+"""From members to lists: scores, the weights of the hybrid, top-N selection, reasons."""

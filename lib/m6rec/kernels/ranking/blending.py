@@ -1,10 +1,12 @@
-"""The hybrid: members' standardised scores, added with weights chosen on validation.
+"""Choose the weights by which the hybrid adds the standardised scores of its members.
 
-score_uj = sum over members m of beta_m a_m(n_u) b_m(n_j) t_m(s_m(u, j)) / sigma_m, where sigma_m is
-the standard deviation of the member's transformed scores over a sample of users and all items, and
-the factors a and b depend on the evidence: how many interactions the user and the item have. So
-content carries a new item, and behaviour takes over as it comes. All are chosen by validation NDCG:
-likelihood over all items is ruled by the tail, not by the top of the list.
+score_uj = sum over members m of beta_m a_m(n_u) b_m(n_j) t_m(s_m(u, j)) / sigma_m
+
+Here sigma_m is the standard deviation of the member's transformed scores over a sample of users and
+all items. The factors a and b depend on the evidence, that is, on how many interactions the user
+and the item have. So content decides about a new item, and behaviour takes over as it arrives. All
+weights and factors are chosen by NDCG on validation, because a likelihood over all items would be
+ruled by the tail and not by the top of the list.
 """
 
 from collections.abc import Sequence
@@ -17,15 +19,16 @@ import numpy.typing as npt
 
 from m6rec.kernels.arrays.rows import Float32, Float64, Int64
 
-# Bins of evidence: no interaction, 1 or 2, 3 to 9, 10 and more.
+# The bins of evidence: no interaction, 1 or 2, 3 to 9, 10 and more.
 EVIDENCE_BOUNDS = (1, 3, 10)
 BINS = len(EVIDENCE_BOUNDS) + 1
 
 STEPS = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 FACTOR_STEPS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0)
-# Relative gains of NDCG below which a step is not taken. A member enters by more than what
-# validation can tell, for an imitation of validation flatters some members over others; but for one
-# that is alone nearly as good as the best: what two such have in common is not what they err in.
+# The least relative gain of NDCG for which a step is taken. A member whose weight is zero needs the
+# larger gain of an entry: a small gain may only mean that validation, which imitates the test,
+# suits that member better than the test does. A member that is alone nearly as good as the best one
+# needs only the smaller gain: two such members agree on what is right and err on different items.
 LEAST_GAIN_OF_STEP = 1e-3
 LEAST_GAIN_OF_ENTRY = 5e-3
 NEARLY_BEST = 0.9
@@ -34,7 +37,7 @@ Factors = tuple[tuple[float, ...], ...]
 
 
 def evidence_bins(counts: npt.NDArray[Any]) -> Int64:
-    """int64: the bin of each number of interactions."""
+    """int64: the bin of evidence for each number of interactions."""
     return np.searchsorted(np.array(EVIDENCE_BOUNDS), counts, side="right").astype(np.int64)
 
 
@@ -44,11 +47,11 @@ class Blend:
 
     Attributes:
         name: the ranker's name.
-        members: names of the members with a weight.
-        weights: [members], non-negative.
-        deviations: [members]: sigma of each member.
-        item_factors: [members][bins]: b of each bin of an item's interactions; empty means 1.
-        user_factors: [members][bins]: a of each bin of a user's interactions; empty means 1.
+        members: the members' names.
+        weights: [members], non-negative; beta.
+        deviations: [members]; sigma.
+        item_factors: [members][bins]; b for each bin of an item's evidence; empty means 1.
+        user_factors: [members][bins]; a for each bin of a user's evidence; empty means 1.
     """
 
     name: str
@@ -59,7 +62,7 @@ class Blend:
     user_factors: Factors = ()
 
     def coefficients(self) -> dict[str, float]:
-        """The factor of each member's transformed score, but for evidence: weight / deviation."""
+        """weight / deviation of each member with a weight, by name; evidence is left out."""
         return {
             member: weight / deviation
             for member, weight, deviation in zip(
@@ -69,11 +72,11 @@ class Blend:
         }
 
     def item_factors_of(self, member: str) -> Float64:
-        """float64 [bins]."""
+        """float64 [bins]: the member's factor for each bin of an item's evidence."""
         return self._factors(self.item_factors, member)
 
     def user_factors_of(self, member: str) -> Float64:
-        """float64 [bins]."""
+        """float64 [bins]: the member's factor for each bin of a user's evidence."""
         return self._factors(self.user_factors, member)
 
     def _factors(self, factors: Factors, member: str) -> Float64:
@@ -82,15 +85,15 @@ class Blend:
 
 @dataclass(frozen=True)
 class Candidates:
-    """Candidate items of some validation users with every member's score.
+    """Candidate items of some validation users with every member's scores.
 
     Attributes:
         indptr: int64 [users + 1] into the candidates.
-        scores: float32 [members, candidates], transformed and divided by the deviations.
-        relevant: bool [candidates]: whether the user's held-out items hold the candidate.
-        relevant_counts: int64 [users]: held-out items of each user, candidates or not.
-        item_bins: int64 [candidates]: the bin of each candidate's evidence.
-        user_bins: int64 [users]: the bin of each user's evidence.
+        scores: float32 [members, candidates]; transformed and divided by the deviations.
+        relevant: bool [candidates]; whether the candidate is one of the user's held-out items.
+        relevant_counts: int64 [users]; how many held-out items each user has, candidates or not.
+        item_bins: int64 [candidates]; the bin of each candidate's evidence.
+        user_bins: int64 [users]; the bin of each user's evidence.
     """
 
     indptr: Int64
@@ -102,18 +105,18 @@ class Candidates:
 
     @property
     def bins_of_users(self) -> Int64:
-        """int64 [candidates]: the bin of the user of each candidate."""
+        """int64 [candidates]: the bin of evidence of each candidate's user."""
         return np.repeat(self.user_bins, np.diff(self.indptr))
 
 
 @dataclass(frozen=True)
 class ChosenWeights:
-    """Weights as they were chosen.
+    """The weights and factors that a search has chosen.
 
     Attributes:
         weights: float64 [members]; the largest is 1.
         item_factors, user_factors: float64 [members, bins].
-        ndcg: NDCG@k on validation.
+        ndcg: the NDCG@k that they reach on validation.
         trials: how many combinations were scored on validation.
     """
 
@@ -125,10 +128,12 @@ class ChosenWeights:
 
 
 def ndcg_of_users(candidates: Candidates, blended: Float32, k: int) -> Float64:
-    """float64 [users with held-out items]: NDCG@k; the ideal is over min(k, relevant).
+    """float64 [users with held-out items]: NDCG@k, where the ideal has min(k, relevant) hits.
 
     Args:
-        blended: float32 [candidates].
+        candidates: the users' candidates.
+        blended: float32 [candidates]; the scores that order them.
+        k: depth of the lists.
     """
     of_users: Float64 = _ndcg_of_users(
         candidates.indptr,
@@ -143,7 +148,7 @@ def ndcg_of_users(candidates: Candidates, blended: Float32, k: int) -> Float64:
 
 
 def blended_scores(candidates: Candidates, chosen: ChosenWeights) -> Float32:
-    """float32 [candidates]: the sum of the members with their weights and factors."""
+    """float32 [candidates]: the members' scores, added with the chosen weights and factors."""
     factors = (
         chosen.item_factors[:, candidates.item_bins]
         * chosen.user_factors[:, candidates.bins_of_users]
@@ -154,11 +159,12 @@ def blended_scores(candidates: Candidates, chosen: ChosenWeights) -> Float32:
 
 
 def choose_weights(candidates: Candidates, k: int, rounds: int) -> ChosenWeights:
-    """Non-negative weights by coordinate search on NDCG@k, from the best single member.
+    """Choose non-negative weights by coordinate search on NDCG@k, starting from the best member.
 
-    Weights first, then the items' factors, then the users'. A step that gains less than a
-    thousandth is not taken, nor one by which a member that is alone not nearly the best enters for
-    less than five of them, so that members which add nothing stay at zero.
+    The search first chooses the weights, then the factors of the items, then those of the users. A
+    step is taken only where it gains at least `LEAST_GAIN_OF_STEP`, and a member enters only where
+    it gains at least `LEAST_GAIN_OF_ENTRY`, unless it is alone nearly the best. So members that
+    add nothing keep the weight zero.
     """
     search = _Search(candidates, k)
     members = len(candidates.scores)
@@ -176,7 +182,7 @@ def choose_weights(candidates: Candidates, k: int, rounds: int) -> ChosenWeights
         for member in order
     ]
     best = search.improve(cells, STEPS, blended, best, rounds)
-    # Factors multiply a member's scores, of whole items or of whole users.
+    # A factor multiplies a member's scores of all items, or of all users, of one bin.
     item_factors, user_factors = np.ones((members, BINS)), np.ones((members, BINS))
     chosen = [int(member) for member in order if weights[member] > 0.0]
     bins_of_users = candidates.bins_of_users
@@ -202,8 +208,13 @@ def choose_weights(candidates: Candidates, k: int, rounds: int) -> ChosenWeights
 
 @dataclass(frozen=True)
 class _Cell:
-    """One number of an array that is searched, the scores that it multiplies, and the relative
-    gain for which it leaves zero."""
+    """One number of the search: where it stands, what it multiplies, and what it must gain.
+
+    Attributes:
+        array, place: the number is array[place].
+        scores: float32 [candidates]; what the number multiplies.
+        entry: the relative gain of NDCG for which the number leaves zero.
+    """
 
     array: Float64
     place: tuple[int, ...]
@@ -212,7 +223,7 @@ class _Cell:
 
 
 class _Search:
-    """Scores combinations on the candidates and counts them."""
+    """Measures combinations on the candidates and counts how many were measured."""
 
     def __init__(self, candidates: Candidates, k: int) -> None:
         self._candidates = candidates
@@ -243,10 +254,10 @@ class _Search:
         best: float,
         rounds: int,
     ) -> float:
-        """Set each cell to the step that is best; `blended` and the arrays change in place.
+        """Set each cell in turn to its best step; `blended` and the arrays change in place.
 
         Returns:
-            The NDCG that was reached.
+            The NDCG that is reached.
         """
         for _ in range(rounds):
             before = best
@@ -291,7 +302,7 @@ def _ndcg_of_users(  # type: ignore[no-untyped-def]
         for candidate in range(size):
             if not relevant[start + candidate]:
                 continue
-            # The candidate's rank from 0; of equal scores the first is better.
+            # The candidate's rank from 0; of equal scores the first candidate ranks higher.
             score, rank = scores[candidate], 0
             for other in range(candidate):
                 rank += scores[other] >= score

@@ -1,8 +1,8 @@
-"""Why an item is in a user's list: which of the user's own items and which attributes speak for it.
+"""Explain why an item is in a user's list by the user's own items and the item's attributes.
 
-Evidence of a history item h for item j is w_uh max(B_hj, 0), with B the item-item weights.
-Evidence of an attribute a of item j is p(a | history) log(p(a | history) / p(a | catalogue)): how
-often the user's items have it, where that is more often than items in general.
+The evidence of a history item h for item j is w_uh max(B_hj, 0), where B are the item-item weights.
+The evidence of an attribute a of item j is p(a | history) log(p(a | history) / p(a | catalogue)),
+or 0 where the user's items have the attribute less often than the catalogue's items do.
 """
 
 from dataclasses import dataclass
@@ -31,8 +31,8 @@ class ItemAttributes:
 
     Attributes:
         indptr: int64 [items + 1] into attribute_indices.
-        attribute_indices: int32.
-        shares: float64 [attributes]: share of the items that have each.
+        attribute_indices: int32 [entries].
+        shares: float64 [attributes]; the share of the items that have each attribute.
     """
 
     indptr: Int64
@@ -45,10 +45,10 @@ class Reasons:
     """The reasons of many listed items, one after the other.
 
     Attributes:
-        indptr: int64 [entries + 1]; entry e has the reasons indptr[e] to indptr[e + 1].
-        kinds: int8; position in KINDS.
-        indices: int32; the history item or attribute, -1 for the other kinds.
-        shares: float64; share of all evidence of its kind for the item.
+        indptr: int64 [entries + 1]; entry e has the reasons indptr[e] up to indptr[e + 1].
+        kinds: int8 [reasons]; place in KINDS.
+        indices: int32 [reasons]; the history item or the attribute, -1 for the other kinds.
+        shares: float64 [reasons]; the reason's share of the item's evidence of its kind.
     """
 
     indptr: Int64
@@ -58,7 +58,7 @@ class Reasons:
 
 
 def item_attributes(lists: list[list[int]], n_attributes: int) -> ItemAttributes:
-    """Attribute indices of each item, as one sparse matrix."""
+    """Join the attribute indices of each item to one sparse matrix."""
     indptr = indptr_of([len(one) for one in lists])
     flat = np.array([a for one in lists for a in one], dtype=np.int32)
     shares = np.bincount(flat, minlength=n_attributes) / max(len(lists), 1)
@@ -73,18 +73,18 @@ def explain(
     items: Int32,
     limit: int,
 ) -> Reasons:
-    """At most `limit` reasons an item: history items first, one place kept for an attribute.
+    """At most `limit` reasons for each listed item: history items, then one attribute.
 
-    Without any evidence an item has one reason, of kind `popular` for a user without history and
-    of kind `model` otherwise.
+    An item without any evidence has one reason, of kind `popular` for a user without history and
+    of kind `model` for other users.
 
     Args:
         weights: item-item weights.
-        attributes: of all items.
+        attributes: the attributes of all items.
         rows: the users' histories.
-        indptr: int64 [n + 1] into items: each user's listed items.
-        items: int32 [entries].
-        limit: how many reasons; 0 gives none.
+        indptr: int64 [n + 1] into items; where each user's list starts and ends.
+        items: int32 [entries]; the listed items.
+        limit: how many reasons an item has at most; 0 gives none.
     """
     counts = np.zeros(len(items), np.int64)
     shape = (len(items), limit)
@@ -132,7 +132,7 @@ def _explain(  # type: ignore[no-untyped-def]
 ):
     limit = kinds.shape[1]
     attribute_counts = np.zeros(len(attribute_shares))
-    # Each item's entry in the user's list; -1 for an item that is not in it.
+    # The place of each item among all listed items; -1 for an item that this user's list lacks.
     entry_of = np.full(len(weight_indptr) - 1, -1, np.int64)
     strongest = np.empty((len(items), limit))
     totals = np.zeros(len(items))
@@ -184,9 +184,9 @@ def _explain(  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, nogil=True)
 def _keep_strongest(strongest, indices, count, evidence, item):  # type: ignore[no-untyped-def]
-    """Insert into the descending evidence, of which `count` are known, and return how many now are.
+    """Insert an item into the first `count` places, sorted by descending evidence.
 
-    Of equal evidence the first to come stands first.
+    It returns how many places are then in use. Of equal evidence the first inserted stays first.
     """
     if count == len(strongest):
         if evidence <= strongest[count - 1]:
@@ -202,7 +202,7 @@ def _keep_strongest(strongest, indices, count, evidence, item):  # type: ignore[
 
 @numba.njit(cache=True, nogil=True)
 def _count_attributes(own, step, attribute_indptr, attribute_indices, counts):  # type: ignore[no-untyped-def]
-    """Add `step` for each attribute of each item of a history."""
+    """Add `step` to the count of each attribute of each item of a history."""
     for item in own:
         for place in range(attribute_indptr[item], attribute_indptr[item + 1]):
             counts[attribute_indices[place]] += step
@@ -210,9 +210,9 @@ def _count_attributes(own, step, attribute_indptr, attribute_indices, counts):  
 
 @numba.njit(cache=True, nogil=True)
 def _strongest_attribute(item, indptr, attribute_indices, counts, shares, size):  # type: ignore[no-untyped-def]
-    """The attribute with the most evidence and its share of the item's; -1 where none has any.
+    """The item's attribute with the most evidence and its share of it; -1 where there is none.
 
-    `counts` are over a history of `size` items.
+    `counts` says how many of the history's `size` items have each attribute.
     """
     best, strongest, total = -1, 0.0, 0.0
     for place in range(indptr[item], indptr[item + 1]):

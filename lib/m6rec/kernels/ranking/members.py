@@ -1,8 +1,8 @@
-"""The members of the hybrid, of two kinds: dot products, and sums of sparse rows.
+"""Define the members of the hybrid, whose scores are dot products or sums of sparse rows.
 
-A user's representation is a function of the user's row (and attributes) and of item-side arrays,
-so a member holds item-side arrays only and serves training rows, new users and streams alike. A
-score is never stored by a member: `kernels.scoring` makes it where it is selected.
+A user's representation is a function of the user's row, the user's attributes and item-side arrays.
+So a member holds only item-side arrays, and it serves training rows, new users and streams alike.
+Members store no scores: `kernels.ranking.scoring` computes them where the best are selected.
 """
 
 from dataclasses import dataclass
@@ -33,14 +33,14 @@ def takes_square_root(transform: Transform) -> bool:
 
 @dataclass(frozen=True)
 class UserBlock:
-    """A block of users: what members may know of them.
+    """A block of users with all that members may know of them.
 
     Attributes:
-        rows: their rows of the user-item matrix.
+        rows: the users' rows of the user-item matrix.
         features: float32 [n, f]; f may be 0.
         content: float32 [n, c]; the users' own attributes as content; c may be 0.
-        given: float32 [n, k] user vectors that come from a table, by member name.
-        recency: float32 [entries of rows]: how many of the user's interactions came later.
+        given: float32 [n, k] by member name; user vectors that were read from a table.
+        recency: float32 [entries of rows]; how many of the user's interactions came later.
     """
 
     rows: Rows
@@ -59,7 +59,7 @@ class UserEncoder(Protocol):
 
 @dataclass(frozen=True)
 class FactorEncoder:
-    """User factors by projection of the row."""
+    """Computes user factors by projection of the row."""
 
     model: FactorModel
 
@@ -70,7 +70,7 @@ class FactorEncoder:
 
 @dataclass(frozen=True)
 class DirectionEncoder:
-    """User factors by projection of the row, at length 1."""
+    """Computes user factors by projection of the row, and scales them to length 1."""
 
     model: FactorModel
 
@@ -81,7 +81,7 @@ class DirectionEncoder:
 
 @dataclass(frozen=True)
 class GivenEncoder:
-    """User vectors that a table holds."""
+    """Returns the user vectors that were read from a table."""
 
     member: str
 
@@ -92,7 +92,7 @@ class GivenEncoder:
 
 @dataclass(frozen=True)
 class SameForAll:
-    """One number, so that every user gets the same scores."""
+    """Gives every user the same vector of one number, and so the same scores."""
 
     def encode(self, block: UserBlock) -> Float32:
         """float32 [n, 1] of ones."""
@@ -101,9 +101,11 @@ class SameForAll:
 
 @dataclass(frozen=True)
 class DotMember:
-    """Scores are dot products of user and item vectors: s_uj = u . v_j.
+    """A member whose scores are dot products of user and item vectors: s_uj = u . v_j.
 
     Attributes:
+        name: the member's name in configuration and tables.
+        encoder: makes the users' vectors.
         item_vectors: float32 [items, k].
     """
 
@@ -118,7 +120,7 @@ class SparseRows:
 
     Attributes:
         indptr: int64 [rows + 1].
-        item_indices: int32 [entries], ascending within a row.
+        item_indices: int32 [entries]; ascending within a row.
         values: float32 [entries].
     """
 
@@ -129,12 +131,12 @@ class SparseRows:
 
 @dataclass(frozen=True)
 class Terms:
-    """Which sparse rows make up each user's scores, and with which factors.
+    """Which sparse rows each user's scores add up, and with which factors.
 
     Attributes:
-        indptr: int64 [n + 1].
+        indptr: int64 [n + 1]; user u has the terms indptr[u] up to indptr[u + 1].
         row_indices: int32 [terms] into the member's rows.
-        factors: float32 [terms].
+        factors: float32 [terms]; multiplies the row.
     """
 
     indptr: Int64
@@ -143,7 +145,7 @@ class Terms:
 
 
 class SparseMember(Protocol):
-    """Scores are sums of sparse rows: s_uj = t(sum over terms of factor * row_j)."""
+    """A member whose scores are sums of sparse rows: s_uj = t(sum over terms of factor * row_j)."""
 
     @property
     def name(self) -> str:
@@ -151,14 +153,14 @@ class SparseMember(Protocol):
 
     @property
     def transform(self) -> Transform:
-        """What is done to each sum; `square_root` takes negative sums as 0."""
+        """The function t of each sum; `square_root` takes negative sums as 0."""
 
     @property
     def rows(self) -> SparseRows:
         """The rows that are added up."""
 
     def terms(self, block: UserBlock) -> Terms:
-        """What each user adds up."""
+        """The rows and factors that each user adds up."""
 
 
 Member = DotMember | SparseMember
@@ -166,12 +168,14 @@ Member = DotMember | SparseMember
 
 @dataclass(frozen=True)
 class HistoryMember:
-    """Sums of item-item weights over the user's history.
+    """A member that sums item-item weights over the user's history.
 
     Attributes:
-        weights: row i holds what history item i says for other items.
-        recency_scale: after so many later interactions a history item counts 1/e; None: all
-            count alike.
+        name: the member's name.
+        weights: row i holds how much history item i speaks for other items.
+        transform: the function of each sum.
+        recency_scale: a history item with this many later interactions counts 1/e; None counts
+            all alike.
     """
 
     name: str
@@ -185,7 +189,7 @@ class HistoryMember:
         return sparse_rows(self.weights)
 
     def terms(self, block: UserBlock) -> Terms:
-        """sum over i in history of w_ui exp(-r_ui / scale) B_ij."""
+        """The terms of sum over i in history of w_ui exp(-r_ui / scale) B_ij."""
         factors = block.rows.weights
         if self.recency_scale is not None:
             factors = factors * recent_weights(block.recency, self.recency_scale)
@@ -194,7 +198,7 @@ class HistoryMember:
 
 @dataclass(frozen=True)
 class UserNeighboursMember:
-    """Sums of the neighbours' rows, weighted by their similarity."""
+    """A member that sums the rows of the user's neighbours, weighted by their similarity."""
 
     search: UserNeighbourSearch
     name: str = "user_neighbours"
@@ -207,25 +211,25 @@ class UserNeighboursMember:
         return SparseRows(rows.indptr, rows.item_indices, rows.weights)
 
     def terms(self, block: UserBlock) -> Terms:
-        """sum over neighbours v of sim(u, v) r_vj."""
+        """The terms of sum over neighbours v of sim(u, v) r_vj."""
         found = self.search.find(block.rows)
         return Terms(found.indptr, found.candidate_indices, found.weights)
 
 
 def sparse_rows(weights: ItemWeights) -> SparseRows:
-    """Item-item weights as rows to add up."""
+    """Item-item weights as sparse rows to add up."""
     return SparseRows(weights.indptr, weights.neighbour_indices, weights.weights)
 
 
 def popularity_member(interaction_counts: Int64) -> DotMember:
-    """Every user gets the items with the most interactions; counts are int64 [items]."""
+    """A member that scores items by their interactions, int64 [items], the same for all users."""
     scores = np.log1p(interaction_counts).astype(np.float32)
     return DotMember("popularity", SameForAll(), np.ascontiguousarray(scores[:, None]))
 
 
 @dataclass(frozen=True)
 class ContentUserEncoder:
-    """Users' profiles of the content of their items."""
+    """Computes users' profiles from the content of their items and their own attributes."""
 
     content: ContentEncoder
 

@@ -15,24 +15,20 @@ Words for what lists leave out:
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from m6rec.kernels.arrays.rows import Float32, Float64, Int32, Int64, indptr_of
-from m6rec.kernels.neighbours.item_neighbours import ItemWeights
 from m6rec.kernels.ranking.blending import Blend, evidence_bins
 from m6rec.kernels.ranking.members import (
     DotMember,
-    HistoryMember,
     Member,
     SparseRows,
     Terms,
-    Transform,
     UserBlock,
-    sparse_rows,
     takes_square_root,
 )
+from m6rec.kernels.ranking.sparse_sums import add_sums, dots_at, sums_at
 from m6rec.kernels.ranking.top_n import (
     AddScores,
     AddToItems,
@@ -151,60 +147,6 @@ def represent(members: Mapping[str, Member], block: UserBlock) -> RepresentedUse
     return RepresentedUsers(vectors, terms, block.rows.counts)
 
 
-@dataclass(frozen=True)
-class ExpandedHistoryMember:
-    """A member that sums item-item weights over the history and over items added to it.
-
-    The items most like a new item may be items that the user would like but does not have. So the
-    best items of another member count as history too, each with `expansion` times its score.
-
-    Attributes:
-        name: the member's name.
-        weights: row i holds what item i says for other items.
-        added_by: the member that scores the items to add.
-        expansion: multiplies those scores; 0 adds nothing.
-        expanded: how many items are added at most.
-        transform: applied to each sum.
-    """
-
-    name: str
-    weights: ItemWeights
-    added_by: HistoryMember
-    expansion: float
-    expanded: int
-    transform: Transform = "square_root"
-
-    @property
-    def rows(self) -> SparseRows:
-        """The item-item weights."""
-        return sparse_rows(self.weights)
-
-    def terms(self, block: UserBlock) -> Terms:
-        """For each user, the history with its weights, then the added items with theirs."""
-        history = self.added_by.terms(block)
-        n_items = len(self.weights)
-        blend = Blend(self.added_by.name, (self.added_by.name,), (1.0,), (1.0,))
-        no_evidence = np.zeros(n_items, np.int64)
-        prepared = prepare_blend(blend, {blend.name: self.added_by}, no_evidence)
-        users = RepresentedUsers({}, {blend.name: history}, block.rows.counts)
-        nothing = masked_for_users([], len(block.rows), np.zeros(n_items, np.bool_))
-        items, scores = blend_top_n(prepared, users, nothing, self.expanded)
-        user = np.repeat(np.arange(len(block.rows)), self.expanded)
-        added = (items.ravel() >= 0) & (scores.ravel() > 0.0)
-        users_of_history = np.repeat(np.arange(len(block.rows)), np.diff(history.indptr))
-        owners = np.concatenate([users_of_history, user[added]])
-        order = np.argsort(owners, kind="stable")
-        factors = np.concatenate(
-            [history.factors, np.float32(self.expansion) * scores.ravel()[added]]
-        )
-        counts = np.bincount(owners, minlength=len(block.rows))
-        return Terms(
-            indptr_of(counts),
-            np.concatenate([history.row_indices, items.ravel()[added]])[order],
-            factors[order],
-        )
-
-
 def blend_top_n(
     prepared: PreparedBlend, users: RepresentedUsers, masked: Masked, n_best: int
 ) -> tuple[Int32, Float32]:
@@ -275,45 +217,6 @@ def scores_and_moments(
     return dots_at(vectors, item_vectors, indptr, items), np.stack([mean, square], axis=1)
 
 
-def dots_at(users: Float32, item_vectors: Float32, indptr: Int64, items: Int32) -> Float32:
-    """float32 [entries]: the dot product of each user with each of the user's chosen items."""
-    scores = np.empty(len(items), np.float32)
-    _dots_at(np.ascontiguousarray(users), item_vectors, indptr, items, scores)
-    return scores
-
-
-def sums_at(
-    terms: Terms,
-    rows: SparseRows,
-    square_root: bool,
-    indptr: Int64,
-    items: Int32,
-    n_items: int,
-) -> tuple[Float32, Float64]:
-    """Sums of sparse rows at chosen items, and their mean and mean square over all items.
-
-    Returns:
-        Scores float32 [entries] and moments float64 [n, 2], both after the transform.
-    """
-    scores = np.empty(len(items), np.float32)
-    moments = np.zeros((len(indptr) - 1, 2))
-    _sums_at(
-        terms.indptr,
-        terms.row_indices,
-        terms.factors,
-        rows.indptr,
-        rows.item_indices,
-        rows.values,
-        square_root,
-        indptr,
-        items,
-        n_items,
-        scores,
-        moments,
-    )
-    return scores, moments
-
-
 def masked_for_users(
     lists: Sequence[tuple[Int64, Int32]], n_users: int, masked_items: npt.NDArray[np.bool_]
 ) -> Masked:
@@ -356,7 +259,7 @@ def _sparse_adder(
             for part, (indptr, row_indices, row_factors, positions) in zip(
                 prepared.sparse, started, strict=True
             ):
-                _add_sums(
+                add_sums(
                     items.start,
                     indptr,
                     row_indices,
@@ -382,93 +285,3 @@ def _start(part: SparsePart, terms: Terms, users: slice) -> tuple[Int64, Int32, 
     row_indices = terms.row_indices[low:high]
     indptr = terms.indptr[users.start : users.stop + 1] - low
     return indptr, row_indices, terms.factors[low:high], part.rows.indptr[row_indices]
-
-
-@numba.njit(cache=True, nogil=True)
-def _add_sums(  # type: ignore[no-untyped-def]
-    first,
-    indptr,
-    row_indices,
-    factors,
-    positions,
-    row_indptr,
-    item_indices,
-    values,
-    square_root,
-    coefficients,
-    user_factors,
-    scores,
-):
-    width = scores.shape[1]
-    stop = first + width
-    sums = np.zeros(width, np.float32)
-    for user in range(scores.shape[0]):
-        touched = False
-        for term in range(indptr[user], indptr[user + 1]):
-            position = positions[term]
-            end = row_indptr[row_indices[term] + 1]
-            factor = factors[term]
-            while position < end and item_indices[position] < stop:
-                sums[item_indices[position] - first] += factor * values[position]
-                position += 1
-                touched = True
-            positions[term] = position
-        if not touched:
-            continue
-        own = scores[user]
-        for column in range(width):
-            total = sums[column]
-            if square_root:
-                total = np.sqrt(max(total, np.float32(0.0)))
-            own[column] += user_factors[user] * coefficients[first + column] * total
-            sums[column] = 0.0
-
-
-@numba.njit(cache=True, nogil=True, fastmath=True)
-def _dots_at(users, item_vectors, indptr, items, scores):  # type: ignore[no-untyped-def]
-    for user in range(len(indptr) - 1):
-        vector = users[user]
-        for entry in range(indptr[user], indptr[user + 1]):
-            item_vector = item_vectors[items[entry]]
-            total = np.float32(0.0)
-            for column in range(len(vector)):
-                total += vector[column] * item_vector[column]
-            scores[entry] = total
-
-
-@numba.njit(cache=True, nogil=True)
-def _sums_at(  # type: ignore[no-untyped-def]
-    indptr,
-    row_indices,
-    factors,
-    row_indptr,
-    item_indices,
-    values,
-    square_root,
-    list_indptr,
-    list_items,
-    n_items,
-    scores,
-    moments,
-):
-    sums = np.zeros(n_items, np.float32)
-    for user in range(len(indptr) - 1):
-        for term in range(indptr[user], indptr[user + 1]):
-            row = row_indices[term]
-            for position in range(row_indptr[row], row_indptr[row + 1]):
-                sums[item_indices[position]] += factors[term] * values[position]
-        total = 0.0
-        square = 0.0
-        for item in range(n_items):
-            value = sums[item]
-            if value != 0.0:
-                if square_root:
-                    value = np.sqrt(max(value, np.float32(0.0)))
-                    sums[item] = value
-                total += value
-                square += np.float64(value) * value
-        moments[user, 0] = total / n_items
-        moments[user, 1] = square / n_items
-        for entry in range(list_indptr[user], list_indptr[user + 1]):
-            scores[entry] = sums[list_items[entry]]
-        sums[:] = 0.0

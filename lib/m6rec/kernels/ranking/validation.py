@@ -1,6 +1,7 @@
-"""A sample of validation users in memory, and how well members rank for them.
+"""Measure how well members rank for a sample of validation users, who are held in memory.
 
-Settings, epochs of towers and ablations are all measured here, by one NDCG over one kind of list.
+Settings, the epochs of towers and ablations are all measured here, by the same NDCG of the same
+kind of lists.
 """
 
 from collections.abc import Mapping
@@ -18,10 +19,10 @@ from m6rec.kernels.ranking.scoring import blend_top_n, masked_for_users, prepare
 
 @dataclass(frozen=True)
 class ValidationUsers:
-    """Users with held-out items.
+    """Users with held-out items, on whom members are measured.
 
     Attributes:
-        users: what members may know of them.
+        users: all that members may know of them.
         target_indptr: int64 [n + 1] into targets.
         targets: int32; the held-out items of each user.
         masked_items: bool [items]; items that no list may hold.
@@ -36,11 +37,11 @@ class ValidationUsers:
         return len(self.users.rows)
 
     def ndcg(self, member: Member, k: int) -> float:
-        """Mean NDCG@k of the member's lists, which leave out the items that a user has."""
+        """The mean NDCG@k of the member's lists, in which the users' own items are masked."""
         return float(self.ndcg_of_users({member.name: member}, k).mean())
 
     def ndcg_of_users(self, members: Mapping[str, Member], k: int) -> Float64:
-        """float64 [n]: NDCG@k of the lists by the sum of the members' scores."""
+        """float64 [n]: NDCG@k of the lists that rank by the sum of the members' scores."""
         rows = self.users.rows
         names, ones = tuple(members), (1.0,) * len(members)
         blend = Blend(" + ".join(names), names, ones, ones)

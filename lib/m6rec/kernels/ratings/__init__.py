@@ -1,1 +1,1 @@
-"""Prediction of ratings."""
+"""Rating prediction: biases, regressions on who rates what, and their blend."""

@@ -1,8 +1,9 @@
-"""Ratings as a mean and two biases: r_ui = mean + b_u + b_i.
+"""Fit ratings by a mean and two biases: r_ui = mean + b_u + b_i.
 
-(Koren, Bell, Volinsky 2009, "Matrix factorization techniques for recommender systems", eq. 3.) By
-turns the biases minimise the squared errors and lambda_u |b_u|^2 + lambda_i |b_i|^2. A user's bias
-is a function of the user's row and the item biases, so that training and prediction share it.
+The model is that of Koren, Bell, Volinsky (2009, "Matrix factorization techniques for recommender
+systems", eq. 3). User and item biases by turns minimise the squared errors plus
+lambda_u |b_u|^2 + lambda_i |b_i|^2. A user's bias is a function of the user's row and the item
+biases, which training and prediction share.
 """
 
 from dataclasses import dataclass
@@ -40,7 +41,7 @@ class RatingBiases:
         return biases
 
     def residuals(self, rows: Rows, user_biases: Float64) -> Rows:
-        """The rows with what the biases leave of each rating in place of it."""
+        """The rows with each rating less its mean and biases."""
         explained = self.mean + self.items[rows.item_indices]
         explained += np.repeat(user_biases, rows.counts)
         left: Float32 = (rows.weights - explained).astype(np.float32)
@@ -55,14 +56,14 @@ def fit_biases(
     iterations: int,
     communicator: Communicator,
 ) -> RatingBiases:
-    """The biases of the rows of all ranks; every rank returns the same.
+    """Fit the biases of the rows of all ranks; every rank returns the same.
 
     Args:
         rows: this rank's users; the weights are ratings.
         n_items: M, the same on all ranks.
         user_regularisation, item_regularisation: lambda, positive, in ratings.
-        iterations: turns of item and user biases.
-        communicator: the group; all ranks call this together.
+        iterations: how often item and user biases are fitted in turn.
+        communicator: the group; all ranks call this function together.
     """
     counts = count_items(rows, n_items)
     communicator.all_reduce(counts)

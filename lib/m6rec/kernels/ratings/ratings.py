@@ -1,9 +1,9 @@
-"""Prediction of ratings: four members over the user's row, and the weights that blend them.
+"""Predict ratings by four members, each a function of the user's row, and blend them.
 
-rating_bias is the mean with both biases. On what it leaves stand rating_als (explicit ALS),
-rating_taste (the user's regression over what kind of items these are by who rates them) and
-rating_audience (the item's regression over who rates it); see kernels.choices. rating_hybrid is
-their weighted sum, by least squares on validation.
+rating_bias is the mean with both biases. Three members predict what it leaves of a rating:
+rating_als by explicit ALS, rating_taste by the user's regression over the items' places, and
+rating_audience by the item's regression over the users' places (see kernels.ratings.choices).
+rating_hybrid is the weighted sum of all four, with weights by least squares on validation.
 """
 
 from dataclasses import dataclass
@@ -28,8 +28,8 @@ RATING_MEMBERS = (RATING_BIAS, "rating_als", "rating_taste", "rating_audience")
 RATING_HYBRID = "rating_hybrid"
 RATING_MODELS = (*RATING_MEMBERS, RATING_HYBRID)
 
-# The bias as it is and the mean of the three that stand on it: what weights are drawn to, as if by
-# a rating whose parts are all 1.
+# Weights are drawn towards the bias as it is plus the mean of the other three, as strongly as by
+# one rating whose parts are all 1.
 _PRIOR_WEIGHTS = (1.0, 1 / 3, 1 / 3, 1 / 3)
 _PRIOR_STRENGTH = 1.0
 
@@ -41,9 +41,9 @@ class RatingModel:
     Attributes:
         biases: mean and item biases.
         factors: explicit ALS on the residuals.
-        choices: places of items and users by who rates what.
+        choices: the places of items and users by who rates what.
         audiences: float32 [M, k]; each item's regression over the users' places.
-        taste_regularisation: lambda of a user's regression over the items' places.
+        taste_regularisation: lambda of each user's regression over the items' places.
     """
 
     biases: RatingBiases
@@ -63,7 +63,7 @@ def fit_ratings(
         n_items: M, the same on all ranks.
         config: of the members.
         seed: of ALS and SVD.
-        communicator: the group; all ranks call this together.
+        communicator: the group; all ranks call this function together.
     """
     biases = fit_biases(
         rows,
@@ -86,14 +86,14 @@ def fit_ratings(
 def rating_parts(
     model: RatingModel, rows: Rows, target_indptr: Int64, target_items: Int64
 ) -> Float64:
-    """What each member says of each target: float64 [targets, members], as in RATING_MEMBERS.
+    """What each member predicts for each target: float64 [targets, members], as in RATING_MEMBERS.
 
-    The first column is a rating, the others are what the members add to it.
+    The first column is a rating; the others are what the members would add to it.
 
     Args:
-        model: of the rows' fit.
+        model: the item side, fitted on the same fit's ratings.
         rows: the users; the weights are ratings.
-        target_indptr: int64 [n + 1]; row r has the targets target_indptr[r] to [r + 1].
+        target_indptr: int64 [n + 1]; row r has the targets target_indptr[r] up to [r + 1].
         target_items: int64 [targets].
     """
     owners = np.repeat(np.arange(len(rows)), np.diff(target_indptr))
@@ -115,10 +115,10 @@ def rating_parts(
 
 
 def blend_weights(gram: Float64, moment: Float64) -> Float64:
-    """Weights w of the parts X for ratings y: float64 [members].
+    """The weights w of the parts X that predict the ratings y: float64 [members].
 
-    w = w0 + (X^T X + lambda I)^-1 (X^T y - X^T X w0), ridge regression towards prior weights w0,
-    which remain where there is nothing to learn from.
+    w = w0 + (X^T X + lambda I)^-1 (X^T y - X^T X w0) is a ridge regression towards the prior
+    weights w0, which remain where there are no ratings to learn from.
 
     Args:
         gram: float64 [members, members]; X^T X.

@@ -1,1 +1,1 @@
-"""Metrics of lists and errors of ratings as tables."""
+"""Metrics of lists and errors of predicted ratings, as rows of tables."""

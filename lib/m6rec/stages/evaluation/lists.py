@@ -1,8 +1,8 @@
-"""Metrics of every ranker by segment, with bootstrap intervals and paired tests over users.
+"""Measure every ranker's lists by segment, with bootstrap intervals and paired tests over users.
 
-One pass: held-out items are joined with all rankers' lists of the same user, each partition turns
-its users into sums (`Tally`), and the sums of all partitions are added. A user with held-out items
-and no list counts as 0. Nothing that has a row a user leaves its partition.
+One pass suffices: each user's held-out items are joined with the lists of all rankers, each
+partition turns its users into sums (`Tally`), and the sums of all partitions are added. A user with
+held-out items but without a list counts as 0. Rows of single users never leave their partition.
 
 Segments:
     all: every user with held-out items.
@@ -10,12 +10,12 @@ Segments:
     cold_users: users without an interaction in training.
     activity_low, activity_middle, activity_high: thirds of the users with training interactions,
         by their number; users with equally many stay together.
-    cold_items: only held-out items without an interaction in training count as relevant, over
-        users who hold out such an item.
-    popularity_head, popularity_torso, popularity_tail: likewise with items of training. Items by
-        falling count (ties by index): the head are the first items, which together hold a third of
-        all training interactions, the torso those up to two thirds, the tail the rest.
-Coverage is a property of a set of lists, so it is given for the segments of users alone.
+    cold_items: users who hold out an item without an interaction in training; only such items
+        count as relevant.
+    popularity_head, popularity_torso, popularity_tail: likewise for items of training. Of the items
+        by falling count (ties by index), the head are the first ones, which together have a third
+        of all training interactions, the torso are those up to two thirds, the tail are the rest.
+Coverage is a property of a set of lists, so it is given only for the segments of users.
 """
 
 import math
@@ -36,10 +36,6 @@ from m6rec.config.outputs import EvaluateConfig
 from m6rec.errors import DataError
 from m6rec.kernels.arrays.rows import Int32
 from m6rec.kernels.evaluation import metrics as kernel
-from m6rec.kernels.evaluation.bootstrap import (
-    paired_t_test,
-    percentile_interval,
-)
 from m6rec.kernels.evaluation.tally import (
     ALL,
     COMPARED_METRICS,
@@ -50,22 +46,21 @@ from m6rec.kernels.evaluation.tally import (
     Tally,
     item_side,
     pack_tally,
-    paired_differences,
     sum_tallies,
     tally_block,
     unpack_tally,
 )
 from m6rec.spark.arrow_rows import list_column
 from m6rec.spark.shipping import Shipped, ship
+from m6rec.stages.evaluation.rows import OTHER_RUN, both_ways, comparison_rows, metric_rows
 
-_OTHER_RUN = "other run: "
 _LISTS = "lists"
 _PAYLOAD = "payload"
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Rows of the tables `metrics` and `comparisons`, without `run_id`."""
+    """The rows of tables `metrics` and `comparisons`, without `run_id`."""
 
     metrics: list[dict[str, Any]]
     comparisons: list[dict[str, Any]]
@@ -83,19 +78,19 @@ def evaluate_lists(
     fold: str,
     run_id: str = "",
 ) -> Evaluation:
-    """Measure every ranker of `config.rankers` that has lists, and compare each with each.
+    """Measure every ranker of `config.rankers` that has lists, and compare each with all others.
 
     Args:
         lists: model, user_index, item_indices (best first).
-        targets: user_index, item_indices (held out, any order); one row a user.
-        user_counts: user_index, interaction_count; of the training of this fit.
+        targets: user_index, item_indices (held out, in any order); one row for each user.
+        user_counts: user_index, interaction_count in the training of this fit.
         item_counts: [M]; training interactions of each item.
         catalogue_size: how many items may be recommended.
-        item_vectors: float [M, d] for the diversity, or None, which leaves it out.
+        item_vectors: float [M, d], for diversity; None leaves diversity out.
         config: depths, replicates, confidence.
         seed: of the bootstrap.
         fold: written to the rows.
-        run_id: written to `other_run_id` of the comparisons, which are within the run.
+        run_id: written to `other_run_id`, because all comparisons are within the run.
 
     Raises:
         DataError: no ranker of the config has a list, or no user holds out an item.
@@ -117,8 +112,8 @@ def evaluate_lists(
     tally = _measure(lists, targets, user_counts, items, plan)
     _require_users(tally, fold)
     return Evaluation(
-        _metric_rows(tally, plan, config.confidence, catalogue_size, fold),
-        _both_ways(_comparison_rows(tally, plan, config.confidence, fold, run_id)),
+        metric_rows(tally, plan, config.confidence, catalogue_size, fold),
+        both_ways(comparison_rows(tally, plan, config.confidence, fold, run_id)),
     )
 
 
@@ -131,13 +126,14 @@ def compare_runs(
     seed: int,
     fold: str,
 ) -> list[dict[str, Any]]:
-    """Compare this run's lists with another run's on this run's held-out items.
+    """Compare this run's lists with those of another run, on this run's held-out items.
 
-    Each ranker meets the other run's of the same name, and `hybrid` meets all of the other run's.
+    Each ranker is compared with the other run's ranker of the same name, and `hybrid` with all
+    rankers of the other run.
 
     Args:
-        lists, other_lists: model, user_index, item_indices (best first). Dense indices mean the
-            same in all runs of one lake.
+        lists, other_lists: model, user_index, item_indices (best first). All runs of one lake give
+            an item the same index.
         other_run_id: written to the rows.
         targets: user_index, item_indices (held out).
         config, seed, fold: as in `evaluate_lists`.
@@ -146,7 +142,7 @@ def compare_runs(
         Rows of `comparisons` without `run_id`.
 
     Raises:
-        DataError: a run has no list of the config's rankers, or they share no ranker.
+        DataError: a run has no list of the config's rankers, or the runs have no common ranker.
     """
     models = _models_in(lists, config)
     others = _models_in(other_lists, config)
@@ -162,7 +158,7 @@ def compare_runs(
             f" {list(others)}; give evaluate.compare_with_run a run with the same rankers"
         )
     plan = Plan(
-        models=models + tuple(_OTHER_RUN + other for other in others),
+        models=models + tuple(OTHER_RUN + other for other in others),
         ks=tuple(sorted(set(config.ks))),
         metrics=COMPARED_METRICS,
         segments=(ALL,),
@@ -174,13 +170,13 @@ def compare_runs(
     )
     both = lists.select(c.MODEL, c.USER_INDEX, c.ITEM_INDICES).unionByName(
         other_lists.select(
-            F.concat(F.lit(_OTHER_RUN), c.MODEL).alias(c.MODEL), c.USER_INDEX, c.ITEM_INDICES
+            F.concat(F.lit(OTHER_RUN), c.MODEL).alias(c.MODEL), c.USER_INDEX, c.ITEM_INDICES
         )
     )
     nobody = targets.select(c.USER_INDEX, F.lit(0).alias(c.INTERACTION_COUNT)).limit(0)
     tally = _measure(both, targets, nobody, None, plan)
     _require_users(tally, fold)
-    return _comparison_rows(tally, plan, config.confidence, fold, other_run_id)
+    return comparison_rows(tally, plan, config.confidence, fold, other_run_id)
 
 
 def _models_in(lists: DataFrame, config: EvaluateConfig) -> tuple[str, ...]:
@@ -200,7 +196,7 @@ def _require_users(tally: Tally, fold: str) -> None:
 
 
 def _activity_limits(user_counts: DataFrame) -> tuple[int, int]:
-    """The smallest counts that a third and two thirds of the warm users do not exceed."""
+    """The smallest counts that a third, and two thirds, of the warm users do not exceed."""
     histogram = (
         user_counts.where(F.col(c.INTERACTION_COUNT) > 0)
         .groupBy(c.INTERACTION_COUNT)
@@ -263,7 +259,7 @@ def _no_lists() -> Column:
 
 
 def _merged(partials: DataFrame, plan: Plan) -> DataFrame:
-    """About √partitions payloads in place of one a partition, so that the driver gets few."""
+    """Merge the partitions' payloads to about √partitions, so that the driver collects few."""
     partitions = partials.sparkSession.conf.get("spark.sql.shuffle.partitions", "200")
     groups = math.isqrt(int(partitions or "200"))
     if groups <= 3:
@@ -304,7 +300,7 @@ def _block_of(batch: pa.RecordBatch, plan: Plan) -> MeasuredUsers:
 
 
 def _ranked_of(batch: pa.RecordBatch, plan: Plan) -> Int32:
-    """int32 [models, n, max K]; a model's last list of a user counts where there are several."""
+    """int32 [models, n, max K]; where a user has several lists of a model, the last one counts."""
     depth = max(plan.ks)
     ranked = np.full((len(plan.models), batch.num_rows, depth), -1, dtype=np.int32)
     per_user = batch.column(_LISTS).value_lengths().to_numpy(zero_copy_only=False)
@@ -319,121 +315,3 @@ def _ranked_of(batch: pa.RecordBatch, plan: Plan) -> Int32:
     places = np.arange(len(items)) - indptr[owners]
     ranked[models[owners], users[owners], places] = items
     return ranked
-
-
-def _metric_rows(
-    tally: Tally, plan: Plan, confidence: float, catalogue_size: int, fold: str
-) -> list[dict[str, Any]]:
-    rows = []
-    for segment, sums in zip(plan.segments, tally.means, strict=True):
-        if sums.users == 0:
-            continue
-        means = sums.means().reshape(plan.values_shape)
-        low, high = (
-            end.reshape(plan.values_shape)
-            for end in percentile_interval(sums.replicate_means(), confidence)
-        )
-        for m, model in enumerate(plan.models):
-            for d, k in enumerate(plan.ks):
-                for j, metric in enumerate(plan.metrics):
-                    cell = (m, j, d)
-                    ends = (_number(low[cell]), _number(high[cell]))
-                    rows.append(
-                        _metric_row(
-                            model, fold, segment, metric, k, float(means[cell]), ends, sums.users
-                        )
-                    )
-                if segment in plan.covered_segments:
-                    listed = tally.recommended[plan.covered_segments.index(segment), m, d]
-                    share = kernel.coverage(listed, catalogue_size)
-                    rows.append(
-                        _metric_row(
-                            model,
-                            fold,
-                            segment,
-                            kernel.COVERAGE,
-                            k,
-                            share,
-                            (None, None),
-                            sums.users,
-                        )
-                    )
-    return rows
-
-
-def _metric_row(
-    model: str,
-    fold: str,
-    segment: str,
-    metric: str,
-    k: int,
-    value: float,
-    ends: tuple[float | None, float | None],
-    users: int,
-) -> dict[str, Any]:
-    return {
-        c.MODEL: model,
-        c.FOLD: fold,
-        c.SEGMENT: segment,
-        c.METRIC: metric,
-        c.K: k,
-        c.VALUE: value,
-        c.CI_LOW: ends[0],
-        c.CI_HIGH: ends[1],
-        c.USERS: users,
-    }
-
-
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)
-
-
-def _comparison_rows(
-    tally: Tally, plan: Plan, confidence: float, fold: str, other_run_id: str
-) -> list[dict[str, Any]]:
-    if not plan.pairs:
-        return []
-    shape = (len(plan.pairs), len(COMPARED_METRICS), len(plan.ks))
-    differences = (tally.pairs.differences / tally.pairs.users).reshape(shape)
-    p_values = paired_t_test(tally.pairs).reshape(shape)
-    # A user has the same weight for both rankers, so the difference of their replicates' means is
-    # the replicate's mean difference.
-    replicates = tally.means[plan.segments.index(ALL)].replicate_means()
-    replicate_differences = paired_differences(replicates.reshape(-1, *plan.values_shape), plan)
-    low, high = (
-        end.reshape(shape) for end in percentile_interval(replicate_differences, confidence)
-    )
-    return [
-        {
-            c.MODEL: plan.models[a],
-            "other_run_id": other_run_id,
-            "other_model": plan.models[b].removeprefix(_OTHER_RUN),
-            c.FOLD: fold,
-            c.METRIC: metric,
-            c.K: k,
-            "difference": float(differences[p, j, d]),
-            c.CI_LOW: float(low[p, j, d]),
-            c.CI_HIGH: float(high[p, j, d]),
-            "p_value": float(p_values[p, j, d]),
-            c.USERS: tally.pairs.users,
-        }
-        for p, (a, b) in enumerate(plan.pairs)
-        for j, metric in enumerate(COMPARED_METRICS)
-        for d, k in enumerate(plan.ks)
-    ]
-
-
-def _both_ways(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Each comparison and its mirror, so that any ranker can be looked up as the first."""
-    mirrored = [
-        {
-            **row,
-            c.MODEL: row["other_model"],
-            "other_model": row[c.MODEL],
-            "difference": -row["difference"],
-            c.CI_LOW: -row[c.CI_HIGH],
-            c.CI_HIGH: -row[c.CI_LOW],
-        }
-        for row in rows
-    ]
-    return rows + mirrored

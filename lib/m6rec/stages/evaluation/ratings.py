@@ -1,7 +1,7 @@
-"""RMSE and MAE of predicted ratings, with bootstrap intervals over users.
+"""Measure RMSE and MAE of predicted ratings, with bootstrap intervals over users.
 
 Errors are pooled over all held-out ratings: RMSE = sqrt(sum e^2 / n), MAE = sum |e| / n. A
-replicate weighs whole users, as one user's errors are not independent.
+replicate of the bootstrap weighs whole users, because the errors of one user are not independent.
 """
 
 from collections.abc import Iterable, Iterator
@@ -42,7 +42,7 @@ _SUMS_SCHEMA = (
 def evaluate_ratings(
     predictions: DataFrame, config: EvaluateConfig, seed: int, fold: str
 ) -> list[dict[str, Any]]:
-    """Rows of table `metrics` without `run_id`: rmse and mae of every model, with k 0.
+    """The rows of table `metrics`, without `run_id`, for rmse and mae of every model; their k is 0.
 
     Args:
         predictions: model, user_index, item_index, rating, predicted.
@@ -83,7 +83,10 @@ def evaluate_ratings(
 
 
 def _errors_of_users(predictions: DataFrame) -> DataFrame:
-    """user_index, sums: how many ratings, then squared and absolute errors of every model."""
+    """user_index and sums: the number of ratings, then every model's squared, then absolute errors.
+
+    Each is summed over the user's held-out ratings.
+    """
     error = F.col(c.PREDICTED) - F.col(c.RATING)
     sums = [
         F.sum(F.when(F.col(c.MODEL) == model, value).otherwise(0.0))
@@ -111,9 +114,10 @@ def _sum_partition(
 
 
 def _metrics(totals: Float64) -> Float64:
-    """RMSE of every model, then MAE of every model; NaN where no rating was drawn.
+    """The RMSE of every model, then the MAE of every model: float64 [n, 2 models].
 
-    float64 [n, 2 models] from the sums of `_errors_of_users`, float64 [n, 1 + 2 models].
+    They are NaN where no rating was drawn. `totals`, float64 [n, 1 + 2 models], holds the sums of
+    `_errors_of_users`.
     """
     models = len(RATING_MODELS)
     ratings = np.where(totals[:, :1] > 0, totals[:, :1], np.nan)

@@ -1,1 +1,1 @@
-"""Attributes and behaviour as features."""
+"""Features of users and items from attributes, text, images and behaviour."""

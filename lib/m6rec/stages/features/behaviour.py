@@ -1,7 +1,7 @@
-"""What users and items do: counts, popularity, recency and rhythm, from the training rows of a fit.
+"""Describe the behaviour of users and items: counts, popularity, recency, rhythm, event types.
 
-Only the rows that are given are looked at, so nothing of a later fold can leak in. Where there
-are no times, what needs them is 0.
+Only the given training rows of a fit are read, so nothing of a later fold can leak in. Where there
+are no times, the features that need them are 0.
 """
 
 from collections.abc import Iterator
@@ -44,16 +44,16 @@ _SATURDAY = 5
 def user_behaviour(
     matrix: DataFrame, n_items: int, item_content: Float32 | None = None
 ) -> DataFrame:
-    """Behaviour of each user of a fit.
+    """Describe the behaviour of each user of a fit.
 
     Args:
         matrix: user_index, item_indices, weights, times of the fit's training rows.
         n_items: the size of the catalogue.
-        item_content: float32 [n_items, c], unit rows; with it breadth of taste is how little the
-            items of a history have in common, without it the entropy of the weights' spread.
+        item_content: float32 [n_items, c], unit rows. With it, breadth of taste is how little the
+            items of a history have in common; without it, the entropy of the weights.
 
     Returns:
-        user_index and the doubles USER_BEHAVIOUR; a user without history has 0 everywhere.
+        user_index and the doubles USER_BEHAVIOUR, which are all 0 for a user without history.
     """
     popularity = np.zeros(n_items, dtype=np.float64)
     latest_of_item = F.max(F.unix_micros(c.EVENT_TIME)).alias("latest")
@@ -74,7 +74,7 @@ def user_behaviour(
 
 
 def item_behaviour(matrix: DataFrame) -> DataFrame:
-    """Behaviour around each item that has an interaction in the fit.
+    """Describe the behaviour of the users of each item that has an interaction in the fit.
 
     Args:
         matrix: user_index, item_indices, weights, times of the fit's training rows.
@@ -110,17 +110,17 @@ def item_behaviour(matrix: DataFrame) -> DataFrame:
 def event_mix(
     events: DataFrame, index_column: str, maximum_values: int = 8, names: tuple[str, ...] = ()
 ) -> DataFrame:
-    """The mix of event types and context values of each user or item.
+    """The shares of event types and context values in the events of each user or item.
 
     Args:
         events: index_column, event_type, context (map) of the fit's training rows.
         index_column: user_index or item_index.
-        maximum_values: the most frequent values of the event type, and of each context key,
-            that get a column.
-        names: column names of an earlier call, which are used again; () chooses them here.
+        maximum_values: how many of the most frequent values get a column, for the event type and
+            for each context key.
+        names: the column names of an earlier call, to use again; () chooses names here.
 
     Returns:
-        index_column and a double for each name `mix key=value`: the share of the row's events.
+        index_column and a double for each name `mix key=value`: the value's share of the events.
     """
     pairs = _key_value_pairs(events, index_column)
     chosen = names or frequent_values(events, maximum_values)
@@ -141,7 +141,7 @@ def event_mix(
 def frequent_values(events: DataFrame, maximum_values: int = 8) -> tuple[str, ...]:
     """The most frequent values of the event type and of each context key, as `mix key=value`.
 
-    A key with one value only says nothing and is left out.
+    A key with only one value tells nothing and is left out.
     """
     counts = (
         _key_value_pairs(events)
@@ -216,7 +216,7 @@ def _describe_users(
 
 
 def _microseconds(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """The times as int64 microseconds, with the smallest int64 for null."""
+    """The times as int64 microseconds; null becomes the smallest int64."""
     column = batch.column(c.TIMES)
     missing = np.iinfo(np.int64).min
     values = column.values.cast(pa.timestamp("us")).cast(pa.int64()).fill_null(missing)
@@ -233,7 +233,7 @@ def _popularity(rows: Rows, log_popularity: Float64) -> tuple[Float64, Float64]:
 
 
 def _breadth(rows: Rows, item_content: Float32 | None) -> Float64:
-    """1 - |mean content vector|, or the entropy of the weights over its maximum log n."""
+    """1 - |mean content vector|, or the entropy of the weights divided by its maximum log n."""
     owner = np.repeat(np.arange(len(rows)), rows.counts)
     if item_content is not None:
         counts = np.maximum(rows.counts, 1)[:, None]

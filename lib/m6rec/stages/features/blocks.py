@@ -1,8 +1,8 @@
-"""Attribute columns as blocks of numbers: from token counts to dense features and content.
+"""Turn attribute columns into blocks of numbers: from token counts to dense features and content.
 
 A block is a column of tokens with its vocabulary. A large vocabulary is projected to `text_rank`
-dimensions by the right singular vectors of the training rows' TF-IDF matrix; a small one stays
-as it is. Content puts the blocks side by side, each with length 1 times the weight of its kind.
+dimensions by the right singular vectors of the training rows' TF-IDF matrix; a small one is left as
+it is. A content vector consists of all blocks side by side, each scaled to the weight of its kind.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +24,7 @@ NUMERIC = "numeric"
 BEHAVIOUR = "behaviour"
 RAW_FEATURES = "raw"
 
-# Numbers say little about likeness beside words: a year apart is not a genre apart.
+# Numbers tell less about similarity than words: a difference of a year is not one of genre.
 CONTENT_WEIGHTS: Mapping[TokenKind | Literal["numeric"], float] = {
     "multi_valued": 1.0,
     "text": 1.0,
@@ -60,12 +60,12 @@ class TokenBlock:
 
     @property
     def label(self) -> str:
-        """The column as words: `genre:token_seq` reads `genre`, `home_town` reads `home town`."""
+        """The column as words: `genre:token_seq` gives `genre`, `home_town` gives `home town`."""
         return readable(self.name)
 
     @property
     def feature_names(self) -> list[str]:
-        """A name for each feature: the block's values, then the share of unknown tokens."""
+        """The features' names: those of the block's values, then the share of unknown tokens."""
         if self.projection is None:
             names = [f"{self.label}: {token}" for token in self.vocabulary]
         else:
@@ -73,10 +73,10 @@ class TokenBlock:
         return [*names, f"{self.label}: (unknown)"]
 
     def values(self, counts: sp.csr_matrix) -> Float32:
-        """Token counts [n, v] as dense vectors, float32 [n, width].
+        """The values of token counts [n, v] as dense vectors, float32 [n, width].
 
-        Text and multi-valued rows have length 1 (or 0); a categorical row is one-hot times
-        idf / max idf, so that sharing a rare category says more than sharing a common one.
+        Text and multi-valued rows have length 1 or 0. A categorical row is one-hot times
+        idf / max idf, so that a shared rare category counts more than a shared common one.
         """
         match self.kind:
             case "categorical":
@@ -114,7 +114,7 @@ def fit_projection(counts: sp.csr_matrix, weights: Float32, rank: int, seed: int
     """The directions of a large vocabulary: right singular vectors of the rows' TF-IDF matrix.
 
     Args:
-        counts: csr [n, v]; token counts of the training rows, in an order that doesn't change.
+        counts: csr [n, v]; token counts of the training rows, always in the same order.
         weights: float32 [v]; inverse document frequencies.
         rank: how many directions.
         seed: of the random start.
@@ -143,7 +143,7 @@ def vectors_to_csr(column: pa.StructArray, width: int) -> sp.csr_matrix:
 
 
 def list_counts(batches: Iterator[pa.RecordBatch], index_column: str) -> Iterator[pa.RecordBatch]:
-    """Batches of an index and a sparse vector `counts` as index, positions, values."""
+    """Split the sparse vector `counts` of each batch into lists of positions and values."""
     for batch in batches:
         vectors = batch.column("counts")
         yield pa.RecordBatch.from_arrays(
@@ -155,7 +155,7 @@ def list_counts(batches: Iterator[pa.RecordBatch], index_column: str) -> Iterato
 def encode_batches(
     batches: Iterator[pa.RecordBatch], index_column: str, blocks: Sequence[TokenBlock]
 ) -> Iterator[pa.RecordBatch]:
-    """Batches of counts and numbers as batches of index, known, raw, content, words and terms."""
+    """Turn batches of counts and numbers into index, known, raw, content, words and terms."""
     for batch in batches:
         if batch.num_rows:
             yield _encode(batch, index_column, blocks)
@@ -164,7 +164,7 @@ def encode_batches(
 def raw_names(
     blocks: Sequence[TokenBlock], numeric: Sequence[str], behaviour: Sequence[str]
 ) -> tuple[str, ...]:
-    """The names of the columns of `raw`, in order: numbers, blocks, behaviour."""
+    """The names of the features in `raw`, in order: numbers, blocks, behaviour."""
     names = [readable(name) for name in numeric]
     for block in blocks:
         names += block.feature_names

@@ -1,8 +1,9 @@
-"""Features of users or items: fitted on the training fold, saved, and reused for scoring.
+"""Fit the feature pipeline of users or items on the training fold of a fit.
 
-Attributes become blocks (`feature_blocks`), behaviour comes as numeric columns (`behaviour`).
-The pipeline is Imputer, StandardScaler and CountVectorizer for the columns, the blocks' own
-projections, then VarianceThresholdSelector, StandardScaler and, where there are too many, PCA.
+Attributes become blocks of tokens (see `blocks`), and behaviour comes as numeric columns (see
+`behaviour`). The pipeline applies Imputer, StandardScaler and CountVectorizer to the columns, then
+the blocks' own projections, then VarianceThresholdSelector and StandardScaler, and PCA where there
+are too many features.
 """
 
 import logging
@@ -41,9 +42,8 @@ from m6rec.stages.features.blocks import (
     list_counts,
     raw_names,
 )
-from m6rec.stages.features.pipeline import (
+from m6rec.stages.features.inputs import (
     AttributeColumns,
-    FeaturePipeline,
     behaviour_name,
     check_columns,
     clip_known,
@@ -54,6 +54,7 @@ from m6rec.stages.features.pipeline import (
     read_attributes,
     tokens_name,
 )
+from m6rec.stages.features.pipeline import FeaturePipeline
 from m6rec.stages.features.vocabularies import (
     NO_SEPARATOR,
     Vocabulary,
@@ -61,8 +62,8 @@ from m6rec.stages.features.vocabularies import (
     separator_votes,
 )
 
-# Rows from which the projection of a large vocabulary is learned: enough for some hundred
-# directions, and few enough for the driver whatever the number of users.
+# How many rows the projection of a large vocabulary is learned from: enough for some hundred
+# directions, and few enough for the driver however many users there are.
 PROJECTION_ROWS = 200_000
 
 
@@ -78,12 +79,13 @@ def fit_features(
     """Fit a pipeline on the rows whose index is in `training_indices`.
 
     Args:
-        attributes: index_column and attribute columns, a row an index; None without attributes.
-        behaviour: index_column and double columns, made from the training fold; or None.
+        attributes: index_column and attribute columns, one row for each index; None without
+            attributes.
+        behaviour: index_column and double columns from the training fold; None without behaviour.
         index_column: user_index or item_index.
-        kinds: the kind of each attribute column (`infer_kinds`).
+        kinds: the kind of each attribute column, as `infer_kinds` gives it.
         config: the features section.
-        training_indices: index_column; the training fold.
+        training_indices: index_column; the users or items of the training fold.
         seed: of the randomized projections.
 
     Raises:
@@ -125,7 +127,7 @@ def _fit_columns(
     kinds: Mapping[str, FeatureKind],
     training: DataFrame,
 ) -> AttributeColumns:
-    """The usable columns, judged in one job: a column without training values is left out."""
+    """Choose the usable columns in one job; a column without training values is left out."""
     if attributes is None:
         return AttributeColumns()
     check_columns(attributes, list(kinds))
@@ -189,7 +191,7 @@ def _fit_blocks(
 ) -> tuple[TokenBlock, ...]:
     if known is None or not columns.tokens:
         return ()
-    # One more of a category's values tells whether there are more.
+    # One category more than are kept tells whether there are more.
     limits = {
         tokens_name(k): min(config.vocabulary_size, _vocabulary_limit(kind, config) + 1)
         for k, (_, kind) in enumerate(columns.tokens)
@@ -259,7 +261,7 @@ def _collect_counts(
 def _fit_preparation(
     joined: DataFrame, numeric: Sequence[str], behaviour: Sequence[str]
 ) -> PipelineModel | None:
-    """Imputer (mean) and assemblers; attribute numbers are also standardised, for content."""
+    """Fit the imputer of means and the assemblers; numeric attributes are standardised as well."""
     names = [numeric_name(k) for k in range(len(numeric))]
     names += [behaviour_name(k) for k in range(len(behaviour))]
     if not names:

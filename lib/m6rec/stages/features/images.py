@@ -1,4 +1,4 @@
-"""Item images: decoded, scaled to one size, and stored as plain bytes."""
+"""Decode item images, scale them to one size, and store them as plain bytes."""
 
 import io
 import logging
@@ -27,11 +27,11 @@ _log = logging.getLogger(__name__)
 
 
 def load_images(frame: DataFrame, image_column: str, size: int) -> DataFrame:
-    """Decode PNG, JPEG and what else Pillow reads, scaled to size x size RGB.
+    """Decode PNG, JPEG and whatever else Pillow reads, and scale it to size x size RGB.
 
     Args:
-        frame: item_index and `image_column`: the file's bytes, or its path (a path that every
-            executor can open).
+        frame: item_index and `image_column`, which holds the file's bytes, or a path that every
+            executor can open.
         image_column: the column of the image.
         size: height and width in pixels.
 
@@ -61,9 +61,9 @@ def load_images(frame: DataFrame, image_column: str, size: int) -> DataFrame:
 
 
 def image_array(images: DataFrame, n_items: int) -> npt.NDArray[np.uint8] | None:
-    """Table item_images as uint8 [n_items, 3, size, size]; grey where an item has no image.
+    """Table item_images as uint8 [n_items, 3, size, size]; an item without an image is grey.
 
-    None where the table has no rows.
+    The result is None where the table has no rows.
     """
     table = images.select(c.ITEM_INDEX, PIXELS).toArrow()
     if table.num_rows == 0:

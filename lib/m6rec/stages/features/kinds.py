@@ -1,4 +1,4 @@
-"""What kind of feature each attribute column is, from its type and a sample of its values."""
+"""Infer the kind of feature of each attribute column from its type and a sample of its values."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from m6rec.errors import TableError
 SAMPLE_ROWS = 4_000
 SEPARATOR = "|"
 
-# A code such as a zip code keeps its leading zero, which no number does.
+# A code, such as a zip code, may have a leading zero, but a number has none.
 _NUMBER = re.compile(r"[+-]?(0|[1-9]\d*|\d*\.\d+|\d+\.\d*)([eE][+-]?\d+)?")
 _SEPARATED_SHARE = 0.1
 _TEXT_WORDS = 4.0
@@ -26,15 +26,15 @@ _MINIMUM_FOR_ID = 20
 def infer_kinds(
     frame: DataFrame, id_column: str, overrides: Mapping[str, FeatureKind]
 ) -> dict[str, FeatureKind]:
-    """The kind of every column but the id; `overrides` win.
+    """The kind of every column but the id; `overrides` take precedence.
 
-    By type: numbers, booleans, dates and timestamps are numeric, array<string> is multi_valued,
-    binary is image; other types are ignored. Strings are judged by `kind_of_strings` on the
-    sample of rows with the smallest hash of the id, which doesn't depend on partitioning.
+    Numbers, booleans, dates and timestamps are numeric, array<string> is multi_valued and binary is
+    image. Strings are judged by `kind_of_strings` on the rows with the smallest hash of the id, a
+    sample that does not depend on the partitioning. Other types are ignored.
 
     Raises:
-        TableError: an override names a column that the table doesn't have, or several columns are
-            images.
+        TableError: an override names a column that the table does not have, or several columns
+            are images.
     """
     unknown = sorted(set(overrides) - set(frame.columns))
     if unknown:
@@ -76,15 +76,16 @@ def _with_one_image(
 
 
 def kind_of_strings(values: Sequence[str | None]) -> FeatureKind:
-    """Judge a column of strings, by the first of these that holds.
+    """Judge a column of strings by the first of these rules that holds.
 
-    - ignore: no value at all.
-    - numeric: every value is a number (without a leading zero).
-    - multi_valued: a tenth of the values hold `|`; or values are lists of words out of a small
-      vocabulary (each word is used 5 times or more, and there are more values than words).
-    - text: 4 words or more on average, and half of the values or more are distinct.
+    - ignore: there is no value at all.
+    - numeric: every value is a number without a leading zero.
+    - multi_valued: a tenth of the values contain `|`; or values are lists of words of a small
+      vocabulary, in which a word is used 5 times or more on average, and there are more distinct
+      values than words.
+    - text: values have 4 words or more on average, and at least half of them are distinct.
     - ignore: nearly all values are distinct, as ids and names are.
-    - categorical: anything else.
+    - categorical: none of the above.
     """
     present = [value.strip() for value in values if value is not None and value.strip()]
     if not present:
@@ -105,7 +106,7 @@ def _lists_words(values: list[str]) -> bool:
     vocabulary = len(set(words))
     distinct = len(set(values))
     combined = len(words) > len(values) and distinct > vocabulary
-    # Many words out of a small vocabulary are prose when hardly any value comes twice.
+    # Long values of a small vocabulary are prose where hardly any value occurs twice.
     short = len(words) < _TEXT_WORDS * len(values) or distinct < _TEXT_DISTINCT * len(values)
     return combined and short and len(words) >= _TOKEN_REPEATS * vocabulary
 

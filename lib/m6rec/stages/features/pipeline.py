@@ -1,4 +1,4 @@
-"""A fitted feature pipeline: how attributes and behaviour become features, saved and loaded."""
+"""Turn attributes and behaviour into features by a fitted pipeline, which is saved and loaded."""
 
 import json
 from collections.abc import Sequence
@@ -9,17 +9,12 @@ from typing import Any
 
 import numpy as np
 from pyspark.ml import PipelineModel, Transformer
-from pyspark.ml.feature import (
-    CountVectorizerModel,
-)
 from pyspark.ml.functions import array_to_vector, vector_to_array
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql import types as T
 
 from m6rec import columns as c
-from m6rec.config.data import TokenKind
-from m6rec.errors import ArtifactError, TableError
+from m6rec.errors import ArtifactError
 from m6rec.stages.features.blocks import (
     BEHAVIOUR,
     KNOWN,
@@ -30,7 +25,14 @@ from m6rec.stages.features.blocks import (
     encode_batches,
     size_column,
 )
-from m6rec.stages.features.vocabularies import split_text, token_column
+from m6rec.stages.features.inputs import (
+    AttributeColumns,
+    clip_known,
+    count_tokens,
+    join_inputs,
+    read_attributes,
+    tokens_name,
+)
 
 _MANIFEST = "pipeline.json"
 _ARRAYS = "blocks.npz"
@@ -39,41 +41,20 @@ _STAGES_WITH_PCA = 4
 
 
 @dataclass(frozen=True)
-class AttributeColumns:
-    """The attribute columns that a pipeline uses.
-
-    Attributes:
-        numeric: numbers, booleans, dates (as seconds).
-        tokens: categorical, multi-valued and text columns, with their kind.
-        separators: what separates the values of a multi-valued string column.
-    """
-
-    numeric: tuple[str, ...] = ()
-    tokens: tuple[tuple[str, TokenKind], ...] = ()
-    separators: tuple[str, ...] = ()
-    documents: int = 0
-
-    @property
-    def names(self) -> list[str]:
-        """All used columns."""
-        return [*self.numeric, *(name for name, _ in self.tokens)]
-
-
-@dataclass(frozen=True)
 class FeaturePipeline:
-    """Fitted features of users or items.
+    """A fitted pipeline from attributes and behaviour to the features of users or items.
 
     Attributes:
         index_column: user_index or item_index.
         columns: the attribute columns.
         behaviour_columns: the behaviour columns.
         blocks: the fitted token columns.
-        preparation: Imputer and StandardScaler of the numeric columns; None without any.
-        selection: VarianceThresholdSelector and StandardScaler, then PCA and StandardScaler
-            where asked; None where there are no features.
-        names: a name for each feature after selection.
+        preparation: Imputer and StandardScaler of the numeric columns; None where there are none.
+        selection: VarianceThresholdSelector and StandardScaler, then PCA and StandardScaler where
+            there were too many features; None where there are no features.
+        names: the name of each selected feature.
         attribute_width: how many of the selected features come from attributes.
-        clip: features are kept within ±clip standard deviations.
+        clip: features are clipped to ±clip standard deviations.
     """
 
     index_column: str
@@ -88,7 +69,7 @@ class FeaturePipeline:
 
     @property
     def feature_names(self) -> tuple[str, ...]:
-        """What each position of `features` means; PCA components are numbered."""
+        """The name of each position of `features`; PCA components are numbered."""
         if self.selection is not None and len(self.selection) == _STAGES_WITH_PCA:
             components = self.selection[2].getOrDefault("k")
             return tuple(f"component {k + 1}" for k in range(components))
@@ -107,7 +88,7 @@ class FeaturePipeline:
     def transform(
         self, attributes: DataFrame | None, behaviour: DataFrame | None, all_indices: DataFrame
     ) -> DataFrame:
-        """Features of every index of `all_indices`.
+        """The features of every index in `all_indices`.
 
         Returns:
             index_column; features array<float>, standardised and clipped, 0 where attributes or
@@ -142,7 +123,7 @@ class FeaturePipeline:
         )
 
     def save(self, path: str) -> None:
-        """Write the pipeline as a folder: Spark ML models, JSON and npz.
+        """Write the pipeline to a folder: Spark ML models, JSON and npz.
 
         Raises:
             ArtifactError: the folder cannot be written.
@@ -169,7 +150,7 @@ class FeaturePipeline:
 
     @staticmethod
     def load(spark: SparkSession, path: str) -> "FeaturePipeline":
-        """Read what `save` has written.
+        """Read a pipeline that `save` has written.
 
         Raises:
             ArtifactError: the folder holds no complete pipeline.
@@ -180,16 +161,11 @@ class FeaturePipeline:
                 f"{path} holds no feature pipeline ({_MANIFEST} is missing); run build_features"
             )
         manifest = json.loads((folder / _MANIFEST).read_text())
-        with np.load(folder / _ARRAYS) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-        preparation = (
-            PipelineModel.load(_address(folder / "preparation")) if manifest["prepared"] else None
-        )
-        selection = (
-            tuple(PipelineModel.load(_address(folder / "selection")).stages)
-            if manifest["selected"]
-            else None
-        )
+        preparation, selection = None, None
+        if manifest["prepared"]:
+            preparation = PipelineModel.load(_address(folder / "preparation"))
+        if manifest["selected"]:
+            selection = tuple(PipelineModel.load(_address(folder / "selection")).stages)
         return FeaturePipeline(
             index_column=manifest["index_column"],
             columns=AttributeColumns(
@@ -199,16 +175,7 @@ class FeaturePipeline:
                 manifest["documents"],
             ),
             behaviour_columns=tuple(manifest["behaviour_columns"]),
-            blocks=tuple(
-                TokenBlock(
-                    block["name"],
-                    block["kind"],
-                    tuple(block["vocabulary"]),
-                    arrays[f"weights_{k}"],
-                    arrays.get(f"projection_{k}"),
-                )
-                for k, block in enumerate(manifest["blocks"])
-            ),
+            blocks=_load_blocks(folder / _ARRAYS, manifest["blocks"]),
             preparation=preparation,
             selection=selection,
             names=tuple(manifest["names"]),
@@ -236,7 +203,7 @@ class FeaturePipeline:
         }
 
     def encode(self, joined: DataFrame) -> DataFrame:
-        """Inputs of `join_inputs` as index, known, raw (unscaled), content, words, terms."""
+        """Turn rows of `join_inputs` into index, known, raw (unscaled), content, words, terms."""
         prepared = joined if self.preparation is None else self.preparation.transform(joined)
         positions = {name: k for k, (name, _) in enumerate(self.columns.tokens)}
         tokens = [tokens_name(positions[block.name]) for block in self.blocks]
@@ -265,33 +232,6 @@ class FeaturePipeline:
         )
 
 
-def read_attributes(
-    attributes: DataFrame | None, columns: AttributeColumns, index_column: str
-) -> DataFrame | None:
-    """index_column, known, numeric columns as doubles, token columns as array<string>."""
-    if attributes is None:
-        return None
-    check_columns(attributes, columns.names)
-    fields = {name: attributes.schema[name].dataType for name in columns.names}
-    texts = {}
-    selected = []
-    for k, (name, kind) in enumerate(columns.tokens):
-        column = token_column(name, kind, fields[name], columns.separators[k])
-        if kind == "text":
-            texts[f"text_{k}"] = tokens_name(k)
-        selected.append(column.alias(f"text_{k}" if kind == "text" else tokens_name(k)))
-    frame = attributes.select(
-        F.col(index_column),
-        F.lit(True).alias(KNOWN),
-        *(
-            number_column(name, fields[name]).alias(numeric_name(k))
-            for k, name in enumerate(columns.numeric)
-        ),
-        *selected,
-    )
-    return split_text(frame, texts)
-
-
 def _select(
     encoded: DataFrame, stages: Sequence[Transformer], attribute_width: int, clip: float
 ) -> DataFrame:
@@ -306,108 +246,20 @@ def _select(
     return frame.withColumn(c.FEATURES, vector_to_array(F.col(output), "float32"))
 
 
-def clip_known(frame: DataFrame, column: str, attribute_width: int, clip: float) -> DataFrame:
-    """Clip a standardised vector; its attribute part is 0 (the mean) where there is no row."""
-
-    values = F.expr(
-        f"transform(standardised, (value, position) -> IF({KNOWN} OR position >="
-        f" {attribute_width}, greatest(least(value, {clip}D), -{clip}D), 0D))"
-    )
-    return (
-        frame.withColumn("standardised", vector_to_array(F.col(column)))
-        .withColumn(column, array_to_vector(values))
-        .drop("standardised")
-    )
-
-
-def join_inputs(
-    indices: DataFrame,
-    known: DataFrame | None,
-    behaviour: DataFrame | None,
-    index_column: str,
-    numeric: Sequence[str],
-    behaviour_columns: Sequence[str],
-) -> DataFrame:
-    """A row an index: attributes and behaviour where there are any, nulls where not."""
-    joined = indices
-    if known is None:
-        joined = joined.withColumn(KNOWN, F.lit(False))
-    else:
-        joined = joined.join(known, index_column, "left")
-        joined = joined.withColumn(KNOWN, F.coalesce(KNOWN, F.lit(False)))
-        arrays = {
-            field.name: F.coalesce(field.name, F.array().cast("array<string>"))
-            for field in known.schema.fields
-            if isinstance(field.dataType, T.ArrayType)
-        }
-        joined = joined.withColumns(arrays) if arrays else joined
-    if behaviour_columns:
-        if behaviour is None:
-            raise TableError(
-                f"the pipeline was fitted with the behaviour columns {behaviour_columns}; give"
-                " transform a behaviour table"
-            )
-        check_columns(behaviour, list(behaviour_columns))
-        renamed = behaviour.select(
-            index_column,
-            *(
-                F.col(f"`{name}`").cast("double").alias(behaviour_name(k))
-                for k, name in enumerate(behaviour_columns)
-            ),
-        )
-        joined = joined.join(renamed, index_column, "left")
-    return joined
-
-
-def count_tokens(
-    frame: DataFrame, tokens: str, output: str, vocabulary: Sequence[str]
-) -> DataFrame:
-    """Add the sparse counts of an array<string> column (CountVectorizer, given vocabulary)."""
-    model = CountVectorizerModel.from_vocabulary(list(vocabulary), tokens, output, minTF=1.0)
-    return model.transform(frame)
-
-
-def number_column(name: str, data_type: T.DataType) -> Column:
-    """A column as a finite double; null for what is not a number, seconds for dates."""
-    column = F.col(f"`{name}`")
-    if isinstance(data_type, T.StringType):
-        value = F.expr(f"try_cast(`{name}` AS DOUBLE)")
-    elif isinstance(data_type, T.DateType | T.TimestampType):
-        value = F.unix_seconds(column.cast("timestamp")).cast("double")
-    else:
-        value = column.cast("double")
-    finite = value.isNotNull() & ~F.isnan(value) & (F.abs(value) < F.lit(float("inf")))
-    return F.when(finite, value)
-
-
-def check_columns(frame: DataFrame, names: list[str]) -> None:
-    """Refuse a table that lacks a column.
-
-    Raises:
-        TableError: naming the missing columns.
-    """
-    missing = [name for name in names if name not in frame.columns]
-    if missing:
-        raise TableError(
-            f"the table for features lacks the columns {missing} that the pipeline uses; it has"
-            f" {frame.columns}"
-        )
-
-
 def _address(path: Path) -> str:
     return path.absolute().as_uri()
 
 
-def numeric_name(position: int) -> str:
-    """The pipeline's own name of a numeric column: the owner's may hold any character."""
-    return f"number_{position}"
-
-
-def behaviour_name(position: int) -> str:
-    """The pipeline's own name of a behaviour column."""
-    return f"behaviour_{position}"
-
-
-def tokens_name(position: int) -> str:
-    """The pipeline's own name of a token column."""
-    return f"tokens_{position}"
+def _load_blocks(file: Path, described: list[dict[str, Any]]) -> tuple[TokenBlock, ...]:
+    with np.load(file) as stored:
+        arrays = {name: stored[name] for name in stored.files}
+    return tuple(
+        TokenBlock(
+            block["name"],
+            block["kind"],
+            tuple(block["vocabulary"]),
+            arrays[f"weights_{k}"],
+            arrays.get(f"projection_{k}"),
+        )
+        for k, block in enumerate(described)
+    )

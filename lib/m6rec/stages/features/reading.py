@@ -1,4 +1,4 @@
-"""Feature tables as arrays: features, content and terms of items, and the content encoder."""
+"""Read feature tables as arrays: features, content and terms of items, and the content encoder."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -27,7 +27,7 @@ from m6rec.spark.shipping import ShippedArrays, ship_arrays
 
 
 def item_matrix(frame: DataFrame, column: str, n_items: int) -> Float32:
-    """A column of `item_features` as float32 [n_items, width]; items without a row are zero."""
+    """A column of `item_features` as float32 [n_items, width]; an item without a row is zero."""
     rows = frame.select(c.ITEM_INDEX, column).toPandas()
     width = len(rows[column].iloc[0]) if len(rows) else 0
     matrix = np.zeros((n_items, width), dtype=np.float32)
@@ -37,7 +37,7 @@ def item_matrix(frame: DataFrame, column: str, n_items: int) -> Float32:
 
 
 def item_terms(frame: DataFrame, n_items: int) -> sp.csr_matrix:
-    """The terms of `item_features` as float32 [n_items, V]; items without a row are empty."""
+    """The terms of `item_features` as float32 [n_items, V]; an item without a row has none."""
     rows = frame.select(c.ITEM_INDEX, c.TERM_INDICES, c.TERM_WEIGHTS).toArrow().combine_chunks()
     batches = rows.to_batches()
     if not batches:
@@ -52,7 +52,7 @@ def item_terms(frame: DataFrame, n_items: int) -> sp.csr_matrix:
 def read_content_encoder(
     matrix: DataFrame, user_features: DataFrame, item_content: Float32
 ) -> ContentEncoder:
-    """The content encoder of a fit: its regression is summed over the users' partitions.
+    """The content encoder of a fit, whose regression is summed over the users' partitions.
 
     Args:
         matrix: user_index, item_indices, weights of the fit.

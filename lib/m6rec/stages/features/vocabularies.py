@@ -1,4 +1,4 @@
-"""The words of attribute columns: how values become tokens, and which tokens are kept."""
+"""Split the values of attribute columns into tokens, and choose which tokens are kept."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,11 +22,11 @@ _NO_TOKENS = "array<string>"
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The kept tokens of a column, most frequent first.
+    """The kept tokens of a column, the most frequent first.
 
     Attributes:
         tokens: the tokens.
-        document_counts: float64 [v]; in how many training rows each occurs.
+        document_counts: float64 [v]; in how many training rows each token occurs.
         documents: how many training rows there were.
     """
 
@@ -42,7 +42,7 @@ class Vocabulary:
 def token_column(name: str, kind: TokenKind, data_type: T.DataType, separator: str) -> Column:
     """The values of a column as array<string> without nulls and empty strings.
 
-    Text stays one string here and is split by `split_text`.
+    Text stays one string here; `split_text` splits it.
     """
     column = F.col(f"`{name}`")
     match kind:
@@ -69,7 +69,10 @@ def _value_tokens(column: Column, data_type: T.DataType, separator: str) -> Colu
 
 
 def split_text(frame: DataFrame, columns: Mapping[str, str]) -> DataFrame:
-    """Add the words of text columns (keys) as arrays (values): lower case, no stop words."""
+    """Add the words of text columns as arrays, in lower case and without stop words.
+
+    `columns` maps the name of each text column to the name of its array.
+    """
     for text, tokens in columns.items():
         raw = f"{tokens}_all"
         tokenizer = RegexTokenizer(
@@ -86,7 +89,7 @@ def split_text(frame: DataFrame, columns: Mapping[str, str]) -> DataFrame:
 
 
 def separator_votes(name: str, data_type: T.DataType) -> Column:
-    """An aggregate: the separator of a multi-valued string column, `|`, `,` or white space."""
+    """An aggregate that gives a multi-valued string column's separator: `|`, `,` or white space."""
     if isinstance(data_type, T.ArrayType):
         return F.lit(NO_SEPARATOR)
     column = F.col(f"`{name}`").cast("string")
@@ -102,8 +105,8 @@ def fit_vocabularies(
 ) -> dict[str, Vocabulary]:
     """The `limits[column]` most frequent tokens of each token column, in one job.
 
-    A token counts once a row; tokens in fewer than `minimum_count` rows are left to the unknown
-    bucket. Equal counts are ordered by token, so the vocabulary doesn't depend on row order.
+    A token counts once in a row. Tokens in fewer than `minimum_count` rows count as unknown. Equal
+    counts are ordered by token, so the vocabulary does not depend on the order of rows.
     """
     if not limits:
         return {}

@@ -1,1 +1,1 @@
-"""From events to the user-item matrix: cleaning, indexing, splitting."""
+"""From events to the user-item matrix: cleaning, indexing, splitting, the catalogue."""

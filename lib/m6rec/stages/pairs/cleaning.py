@@ -1,12 +1,11 @@
-"""Cleaning: from the owner's events to trusted interactions and user-item pairs.
+"""Clean the owner's events to trusted interactions, and combine these to user-item pairs.
 
-A row is kept or quarantined with the first reason that applies, never lost: what a row alone
-shows (ids, weight, time, event type) is judged first, then what only its neighbours show
-(exact duplicates, users with inhuman rates). `aggregate_pairs` then folds the kept events of a
-user with an item into one weighted pair.
+No row is lost: each is either kept or put into quarantine with the first reason that applies. What
+a row shows by itself (ids, weight, time, event type) is judged first. What it shows only beside
+others (exact duplicates, users with inhuman rates) is judged next. `aggregate_pairs` then combines
+the kept events of a user with an item to one weighted pair.
 """
 
-import logging
 from dataclasses import dataclass
 from datetime import datetime
 from typing import assert_never
@@ -18,6 +17,7 @@ from pyspark.sql import types as T
 from m6rec import columns as c
 from m6rec.config.data import Duplicates, InteractionColumns, InteractionsConfig, TimeUnit
 from m6rec.errors import DataError, TableError
+from m6rec.stages.pairs.aggregation import decay
 
 NO_USER_ID = "null or empty user id"
 NO_ITEM_ID = "null or empty item id"
@@ -29,15 +29,11 @@ FUTURE_TIME = "time in the future"
 UNKNOWN_EVENT_TYPE = "unknown event type"
 DUPLICATE = "exact duplicate"
 INHUMAN_RATE = "user with an inhuman rate"
-
 # Parquet readers disagree about the calendar before 1900, and no event log is that old.
 _EARLIEST_SECONDS = -2_208_988_800
 _LATEST_SECONDS = 253_402_300_799
-SECONDS_PER_DAY = 86_400
-# Beyond 1,000 half-lives a double underflows, and the decay could not be undone.
-_MAXIMUM_HALF_LIVES = 1_000.0
-_CORE_ROUNDS = 10
 _OWNER = "_owner"
+
 _INTERACTION_COLUMNS = (
     c.USER_ID,
     c.ITEM_ID,
@@ -47,18 +43,16 @@ _INTERACTION_COLUMNS = (
     c.CONTEXT,
 )
 
-_log = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True)
 class Cleaned:
-    """What cleaning made of a source.
+    """What cleaning has made of a source.
 
     Attributes:
         interactions: user_id, item_id, event_time, event_type, weight, context.
         quarantine: raw (the row as JSON), reason, source_version.
-        labelled: all rows with their reason (null where kept), from which both are selected;
-            persist it to read the source once.
+        labelled: all rows with their reason, which is null where the row is kept. Both other
+            frames are selected from it; persist it to read the source only once.
     """
 
     interactions: DataFrame
@@ -71,10 +65,10 @@ def clean_interactions(
 ) -> Cleaned:
     """Divide the rows of `source` into interactions and quarantine.
 
-    A weight is weight column x event_weights[event type], each 1 where not configured, and
-    halves with each `half_life_days` before the latest event kept (not before the wall clock,
-    so that a rerun agrees). Equal rows without a time are repeated events where the duplicates
-    policy is `sum`; everywhere else one of them is kept.
+    A weight is the weight column times event_weights[event type], where each is 1 if it is not
+    configured. It halves with every `half_life_days` before the latest kept event. (The wall clock
+    plays no part, so a later run agrees.) Equal rows without a time count as repeated events where
+    the duplicates policy is `sum`; in all other cases only one of them is kept.
 
     Raises:
         TableError: an id column is neither string nor integer, or a numeric time has no unit.
@@ -84,7 +78,7 @@ def clean_interactions(
     owned = _with_owner(judged)
     labelled = _judge_rates(_judge_duplicates(owned, config), config).drop(_OWNER)
     kept = labelled.where(F.col(c.REASON).isNull())
-    interactions = _decay(kept, config).select(*_INTERACTION_COLUMNS)
+    interactions = decay(kept, config).select(*_INTERACTION_COLUMNS)
     quarantine = labelled.where(F.col(c.REASON).isNotNull()).select(
         c.RAW, c.REASON, F.lit(source_version).cast("long").alias(c.SOURCE_VERSION)
     )
@@ -105,37 +99,8 @@ def check_counts(rows_in: int, kept: int, quarantined: int) -> None:
         )
 
 
-def aggregate_pairs(interactions: DataFrame, config: InteractionsConfig) -> DataFrame:
-    """One row a user-item pair, from the events of table `interactions`.
-
-    Events are combined by the duplicates policy; then `weighting` gives 1, the weight, or
-    log(1 + weight). A pair is positive where its combined weight, before decay and weighting,
-    reaches `positive_minimum` (always where none is set). Where minimum interactions are set,
-    users and items below them are dropped in turn until none is left (at most ten rounds).
-
-    Returns:
-        user_id, item_id, weight double, rating double (the combined weight before weighting),
-        event_time (the latest), positive boolean.
-    """
-    events = _with_strength(interactions, config)
-    pairs = events.groupBy(c.USER_ID, c.ITEM_ID).agg(
-        _combine(c.WEIGHT, config).alias(c.WEIGHT),
-        F.max(c.EVENT_TIME).alias(c.EVENT_TIME),
-        _combine("_strength", config).alias("_strength"),
-    )
-    weighted = pairs.select(
-        c.USER_ID,
-        c.ITEM_ID,
-        _weighting(config).alias(c.WEIGHT),
-        F.col(c.WEIGHT).alias(c.RATING),
-        c.EVENT_TIME,
-        _is_positive(config).alias(c.POSITIVE),
-    )
-    return _core(weighted, config)
-
-
 def id_column(frame: DataFrame, name: str) -> Column:
-    """The id column `name` of an owner's table as string.
+    """The id column `name` of an owner's table, as string.
 
     Raises:
         TableError: its type is neither string nor integer.
@@ -183,7 +148,7 @@ def _check_types(source: DataFrame, config: InteractionsConfig) -> None:
 
 
 def _map_columns(source: DataFrame, config: InteractionsConfig) -> DataFrame:
-    """The owner's columns under our names, with the row as JSON."""
+    """The owner's columns under the names of `m6rec.columns`, and the row as JSON."""
     names = config.columns
     event_type = F.lit(None) if names.event_type is None else _column(names.event_type)
     return source.select(
@@ -207,7 +172,7 @@ def _time(config: InteractionsConfig) -> Column:
         seconds = F.unix_timestamp(parsed)
     else:
         seconds = _try_cast(time, "DOUBLE") / parts_of_a_second
-        # ANSI casts fail the job on a number out of range, so it is bounded before.
+        # An ANSI cast of a number out of range fails the job, so the number is bounded first.
         bounded = F.when(seconds.between(_EARLIEST_SECONDS, _LATEST_SECONDS), seconds)
         parsed = F.timestamp_micros(F.round(bounded * 1e6).cast("long"))
     return F.when(seconds.between(_EARLIEST_SECONDS, _LATEST_SECONDS), parsed)
@@ -246,12 +211,12 @@ def _event_factor(config: InteractionsConfig) -> Column:
     entries: list[Column] = []
     for name, weight in config.event_weights.items():
         entries += [F.lit(name), F.lit(float(weight))]
-    # try_element_at: indexing a map fails on an unknown key where ANSI mode is on.
+    # In ANSI mode, indexing a map by an unknown key would fail; try_element_at gives null.
     return F.try_element_at(F.create_map(*entries), F.col(c.EVENT_TYPE))
 
 
 def _judge_rows(rows: DataFrame, config: InteractionsConfig, now: datetime) -> DataFrame:
-    """Add `reason` for what a row alone shows, and apply the event weights."""
+    """Add `reason` for what a row shows by itself, and apply the event weights."""
     weight = F.col(c.WEIGHT)
     infinite = F.isnan(weight) | (F.abs(weight) == float("inf"))
     reason = (
@@ -277,9 +242,9 @@ def _blank(name: str) -> Column:
 
 
 def _with_owner(rows: DataFrame) -> DataFrame:
-    """Add the key of the one shuffle that all windows share: the user of an accepted row.
+    """Add the key of the one shuffle that all windows share, which is the user of an accepted row.
 
-    Refused rows are spread, so that a million null ids do not meet in one task.
+    Refused rows get a key of their own, so that a million null ids do not meet in one task.
     """
     accepted = F.col(c.REASON).isNull()
     owner = F.when(accepted, F.xxhash64(c.USER_ID)).otherwise(F.xxhash64(c.RAW))
@@ -327,94 +292,3 @@ def _judge_rates(rows: DataFrame, config: InteractionsConfig) -> DataFrame:
         .withColumn(c.REASON, F.when(inhuman, INHUMAN_RATE).otherwise(F.col(c.REASON)))
         .drop("_daily", "_busiest")
     )
-
-
-def _decay(rows: DataFrame, config: InteractionsConfig) -> DataFrame:
-    if config.half_life_days is None:
-        return rows
-    half_lives = _half_lives(config.half_life_days)
-    return _with_latest(rows).withColumn(c.WEIGHT, F.col(c.WEIGHT) * F.pow(2.0, -half_lives))
-
-
-def _with_strength(interactions: DataFrame, config: InteractionsConfig) -> DataFrame:
-    """Add `_strength`, the weight as it was before decay."""
-    weight = F.col(c.WEIGHT)
-    if config.half_life_days is None or config.positive_minimum is None:
-        return interactions.withColumn("_strength", weight)
-    half_lives = _half_lives(config.half_life_days)
-    return _with_latest(interactions).withColumn("_strength", weight * F.pow(2.0, half_lives))
-
-
-def _with_latest(rows: DataFrame) -> DataFrame:
-    latest = rows.agg(F.max(c.EVENT_TIME).alias("_latest"))
-    return rows.crossJoin(F.broadcast(latest))
-
-
-def _half_lives(half_life_days: float) -> Column:
-    seconds = F.col("_latest").cast("double") - F.col(c.EVENT_TIME).cast("double")
-    return F.least(seconds / (half_life_days * SECONDS_PER_DAY), F.lit(_MAXIMUM_HALF_LIVES))
-
-
-def _combine(value: str, config: InteractionsConfig) -> Column:
-    match config.duplicates:
-        case "sum":
-            return F.sum(value)
-        case "max":
-            return F.max(value)
-        case "last":
-            # Of events at one time the larger counts, so that the row order does not.
-            return F.max(F.struct(c.EVENT_TIME, value))[value]
-        case _:
-            assert_never(config.duplicates)
-
-
-def _weighting(config: InteractionsConfig) -> Column:
-    match config.weighting:
-        case "binary":
-            return F.lit(1.0)
-        case "weight":
-            return F.col(c.WEIGHT)
-        case "log":
-            return F.log1p(c.WEIGHT)
-        case _:
-            assert_never(config.weighting)
-
-
-def _is_positive(config: InteractionsConfig) -> Column:
-    if config.positive_minimum is None:
-        return F.lit(True)
-    # The strength went through a decay and back, so it may be an ulp below the owner's number.
-    tolerance = 1e-9 * max(1.0, abs(config.positive_minimum))
-    return F.col("_strength") >= config.positive_minimum - tolerance
-
-
-def _core(pairs: DataFrame, config: InteractionsConfig) -> DataFrame:
-    """Drop users and items below their minimum until all that are left reach it."""
-    minima = {
-        c.USER_ID: config.minimum_user_interactions,
-        c.ITEM_ID: config.minimum_item_interactions,
-    }
-    if max(minima.values()) == 1:
-        return pairs
-    current = pairs.persist()
-    before = total = current.count()
-    for _ in range(_CORE_ROUNDS):
-        smaller = current
-        for key, minimum in minima.items():
-            smaller = _with_minimum(smaller, key, minimum)
-        smaller = smaller.persist()
-        left = smaller.count()
-        current.unpersist()
-        current = smaller
-        if left == before:
-            break
-        before = left
-    _log.info("minimum interactions %s: dropped %d of %d pairs", minima, total - before, total)
-    return current
-
-
-def _with_minimum(pairs: DataFrame, key: str, minimum: int) -> DataFrame:
-    if minimum == 1:
-        return pairs
-    frequent = pairs.groupBy(key).count().where(F.col("count") >= minimum).select(key)
-    return pairs.join(frequent, on=key, how="left_semi").select(*pairs.columns)

@@ -1,4 +1,4 @@
-"""Dense indices for outside ids, append-only, so that factors of different runs stay aligned."""
+"""Give outside ids dense indices that never change, so that factors of all runs stay aligned."""
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -13,21 +13,21 @@ _POSITION_BITS = 33
 def extend_index(
     ids: DataFrame, existing: DataFrame | None, id_column: str, index_column: str
 ) -> DataFrame:
-    """Number the ids that `existing` does not know, the most frequent first.
+    """Number the ids that `existing` lacks, the most frequent first.
 
-    The order is total (interaction_count descending, then id), so that the numbers do not
-    depend on the partitioning, and popular items are neighbours in memory. Rows are range
-    partitioned and numbered from each partition's offset: no task sees all of them.
+    The order is total (by falling interaction_count, then by id), so the numbers do not depend on
+    the partitioning, and popular items are neighbours in memory. Rows are partitioned by range and
+    numbered from the offset of their partition, so no task sees all of them.
 
     Args:
-        ids: id_column string, interaction_count long; an id a row.
+        ids: id_column string, interaction_count long; a row for each id.
         existing: id_column, index_column; None where there is no index yet.
         id_column: the column of outside ids.
         index_column: the column of dense indices.
 
     Returns:
-        id_column, index_column long, for the new ids alone. Its rows rest on a persisted
-        frame, because a range partitioning drawn again may cut elsewhere.
+        id_column, index_column long, for the new ids only. The rows come from a persisted frame,
+        because a second range partitioning may cut elsewhere.
     """
     start = 0
     new = ids
@@ -45,7 +45,7 @@ def _next_index(existing: DataFrame, index_column: str) -> int:
 
 
 def _place(ids: DataFrame, id_column: str) -> DataFrame:
-    """Sort by range, and add each row's partition and position in it."""
+    """Sort the ids by range, and add each row's partition and its position there."""
     partitions = int(ids.sparkSession.conf.get("spark.sql.shuffle.partitions") or 1)
     order = (F.col(c.INTERACTION_COUNT).desc(), F.col(id_column).asc())
     ranged = ids.repartitionByRange(partitions, *order).sortWithinPartitions(*order)

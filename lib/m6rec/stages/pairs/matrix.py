@@ -1,4 +1,4 @@
-"""The user-item matrix: a row of arrays a user, for each fit."""
+"""Make the user-item matrix, a row of arrays for each user and fit, and count and sample it."""
 
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -16,14 +16,14 @@ _PAIRS = "_pairs"
 
 
 def user_item_matrix(splits: DataFrame, user_indices: DataFrame) -> DataFrame:
-    """Gather each user's pairs into one row a fit.
+    """Gather each user's pairs into one row for each fit.
 
     Args:
         splits: user_index, item_index, weight, event_time, positive, fold.
-        user_indices: user_index; users that get a row whether or not they have a pair.
+        user_indices: user_index; these users get a row whether or not they have a pair.
 
     Returns:
-        fit, user_index long, item_indices array<int> (the positives of the fit's folds,
+        fit, user_index long, item_indices array<int> (the positive pairs of the fit's folds,
         ascending), weights array<float>, times array<timestamp>, excluded_indices array<int>
         (seen in the fit's folds but not positive, ascending). Each user of either input has a
         row in both fits, with empty arrays where there is no history.
@@ -62,7 +62,7 @@ def sample_users(rows: DataFrame, maximum: int, seed: int, second_draw: bool = F
 
 
 def _gather(splits: DataFrame, user_indices: DataFrame) -> DataFrame:
-    """user_index and all its trainable pairs by ascending item, in one shuffle without a join."""
+    """Gather each user's trainable pairs, by ascending item, in one shuffle without a join."""
     trainable = F.col(c.FOLD).isin(c.TRAIN, c.VALIDATION)
     pair = F.struct(
         F.col(c.ITEM_INDEX).cast("int").alias(c.ITEM_INDEX),
@@ -90,7 +90,7 @@ def _fit_row(fit: str, folds: tuple[str, ...]) -> Column:
 
 
 def interaction_counts(matrix: DataFrame, n_items: int) -> Int64:
-    """int64 [n_items]: users that have each item; `matrix` has a column item_indices."""
+    """int64 [n_items]: how many users have each item; `matrix` has a column item_indices."""
     count = partial(_count_partition, n_items=n_items)
     parts = matrix.select(c.ITEM_INDICES).mapInArrow(count, f"{c.ITEM_INDEX} long, users long")
     table = parts.groupBy(c.ITEM_INDEX).agg(F.sum("users").alias("users")).toArrow()
@@ -100,7 +100,7 @@ def interaction_counts(matrix: DataFrame, n_items: int) -> Int64:
 
 
 def _count_partition(batches: Iterable[pa.RecordBatch], n_items: int) -> Iterator[pa.RecordBatch]:
-    """A partition counts its own rows, and sends only the items that it has."""
+    """Count a partition's rows, and send only the items that it has."""
     users = np.zeros(n_items, np.int64)
     for batch in batches:
         users += np.bincount(list_column(batch, c.ITEM_INDICES)[1], minlength=n_items)

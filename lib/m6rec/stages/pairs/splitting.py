@@ -1,9 +1,8 @@
-"""Dividing pairs into train, validation and test.
+"""Divide pairs into train, validation and test.
 
-The test fold is held out first, by the configured strategy, and validation is then carved out
-of what is left by the same means: a strategy is a function that marks a share of the positive
-training pairs. Every choice rests on times, ids and seeded hashes, never on row order or
-partitioning.
+A strategy is a function that marks a share of the positive training pairs. The configured strategy
+first marks the test fold, and then a strategy marks validation among the pairs that are left. All
+choices follow from times, ids and seeded hashes, never from the order or partitioning of rows.
 """
 
 import math
@@ -23,22 +22,24 @@ from m6rec.config.data import HoldoutStrategy, SplitConfig
 from m6rec.errors import ConfigError
 from m6rec.kernels.evaluation.mixed_split import ItemSample, choose_mixed
 from m6rec.spark.arrow_rows import list_array, list_column
-from m6rec.stages.pairs.cleaning import SECONDS_PER_DAY
+from m6rec.stages.pairs.aggregation import SECONDS_PER_DAY
 
 _HELD = "_held"
 _ENTRIES = "_entries"
 _HELD_FLAGS = "_held_flags"
 _HASH_BITS = 40
 _HASH_BUCKET = 1 << 24
-# The sample that tells which items go together is collected: 8 bytes an entry, twice.
+# The sample that counts co-occurrence of items is collected, and takes twice 8 bytes for an entry.
 _SAMPLE_ENTRIES = 2_000_000
 # Salts keep the draws of test, validation and sample independent under one seed.
 _TEST_SALT, _VALIDATION_SALT, _SAMPLE_SALT = 1, 2, 3
 _VALIDATION_SHARE = 0.1
-# Validation holds out as much of each list as the test does, but no more than this: the selection
-# fit must have nearly as much to learn from as the final one, or other members are good in it.
+# Validation holds out as much of each history as the test does, but no more than this. The
+# selection fit must learn from nearly as much as the final fit, or else other members are good in
+# it.
 _LARGEST_SHARE = 0.2
-# Of the test's pairs, for their order to count as that of time, or of numbers, which say less.
+# A test counts as ordered by time where more than the first share of its pairs are later than
+# training, and by item numbers, which are weaker evidence, where more than the second share are.
 _MOSTLY, _NEARLY_ALL = 0.5, 0.9
 _TestStrategy = Literal[
     "provided", "none", "temporal", "last", "random", "cold_items", "cold_users"
@@ -55,10 +56,11 @@ def split_pairs(
 ) -> DataFrame:
     """Add `fold` to the pairs.
 
-    Only positive pairs are held out. `last`, `highest_ids`, `random` and `mixed` leave each user
-    with two or more positives at least one in train; `temporal`, `cold_items` and `cold_users` do
-    not, for new users and unseen items are what they are to measure. A provided test pair is taken
-    out of train and validation, a provided validation pair out of train.
+    Only positive pairs are held out. The strategies `last`, `highest_ids`, `random` and `mixed`
+    leave at least one pair in train to each user who has two or more positive pairs. The strategies
+    `temporal`, `cold_items` and `cold_users` do not, because they measure new users and items. A
+    provided test pair is taken out of train and validation, a provided validation pair out of
+    train.
 
     Args:
         pairs: user_index long, item_index long, item_number long, event_time timestamp, positive
@@ -66,11 +68,11 @@ def split_pairs(
         config: strategy and shares.
         seed: decides every random choice.
         has_time: whether event_time is filled.
-        test_pairs: columns of `pairs`; for strategy provided.
-        validation_pairs: columns of `pairs`; optional, for strategy provided.
+        test_pairs: columns of `pairs`; strategy provided needs them.
+        validation_pairs: columns of `pairs`; strategy provided may have them.
 
     Returns:
-        The columns of `pairs`, and fold string (train, validation, test).
+        The columns of `pairs` and fold string (train, validation or test).
 
     Raises:
         ConfigError: strategy provided without `test_pairs`.
@@ -90,7 +92,7 @@ def split_pairs(
     if validation_pairs is not None:
         return folded
     if strategy == "provided":
-        # The choice of a validation like the test looks at them again.
+        # The choice of a validation that resembles the test reads the pairs again.
         folded = folded.persist()
     kind = _validation_strategy(config, strategy, has_time, folded)
     share = config.validation_share or _validation_share(kind, folded)
@@ -100,7 +102,7 @@ def split_pairs(
 
 @dataclass(frozen=True)
 class _Holdout:
-    """Which pairs to hold out: a share, or a number a user, by a strategy."""
+    """Which pairs to hold out: a share, or a number of items for each user, by a strategy."""
 
     strategy: HoldoutStrategy
     share: float
@@ -118,7 +120,7 @@ def _test_strategy(config: SplitConfig, has_time: bool) -> _TestStrategy:
 def _validation_strategy(
     config: SplitConfig, test_strategy: _TestStrategy, has_time: bool, folded: DataFrame
 ) -> HoldoutStrategy:
-    """The strategy by which validation resembles the test most."""
+    """The strategy that makes validation resemble the test most."""
     if config.validation_strategy != "auto":
         return config.validation_strategy
     match test_strategy:
@@ -132,7 +134,7 @@ def _validation_strategy(
 
 def _strategy_like_the_test(has_time: bool, folded: DataFrame) -> HoldoutStrategy:
     if has_time:
-        # Without a tested user that has a history, nothing speaks against the order of time.
+        # Where no tested user has a history, nothing contradicts an order by time.
         share = _share_after_training(folded, c.EVENT_TIME)
         return "last" if share is None or share > _MOSTLY else "random"
     share = _share_after_training(folded, c.ITEM_NUMBER)
@@ -157,9 +159,9 @@ def _share_like_the_test(folded: DataFrame) -> float:
 
 
 def _share_after_training(folded: DataFrame, column: str) -> float | None:
-    """The share of test pairs whose value is no less than any that their user has in training.
+    """The share of test pairs with a value at least as high as all of their user's in training.
 
-    None without a test pair of a user with a history. Of the test nothing else is looked at.
+    It is None where no user with a history has a test pair. Nothing else of the test is read.
     """
     value_in = {fold: F.when(F.col(c.FOLD) == fold, F.col(column)) for fold in (c.TRAIN, c.TEST)}
     users = folded.groupBy(c.USER_INDEX).agg(
@@ -177,7 +179,7 @@ def _share_after_training(folded: DataFrame, column: str) -> float | None:
 def _provide(
     pairs: DataFrame, test_pairs: DataFrame, validation_pairs: DataFrame | None
 ) -> DataFrame:
-    """Union of the tables, in which a pair belongs to the last of train, validation, test."""
+    """Join the tables; a pair of several tables belongs to the last of train, validation, test."""
     together = pairs.withColumn("_precedence", F.lit(0))
     provided = {c.VALIDATION: validation_pairs, c.TEST: test_pairs}
     for precedence, (fold, frame) in enumerate(provided.items(), start=1):
@@ -198,7 +200,7 @@ def _provide(
 
 
 def _by_user(frame: DataFrame) -> DataFrame:
-    """Bring each user's rows together once: windows by user and by user and item rest on it."""
+    """Bring each user's rows together once, for windows by user and by user and item."""
     return frame.repartition(F.col(c.USER_INDEX))
 
 
@@ -252,7 +254,8 @@ def _shuffled(holdout: _Holdout) -> tuple[Column, ...]:
 def _mark_per_user(pairs: DataFrame, holdout: _Holdout, order: tuple[Column, ...]) -> DataFrame:
     """Mark the first of each user's eligible pairs in `order`.
 
-    floor(share n) of n, at least 1 where n is 2 or more; or `items`, at most n - 1.
+    Of n pairs it marks floor(share n), but at least 1 where n is 2 or more. Where the holdout has a
+    number of items, it marks that many, but at most n - 1.
     """
     user = Window.partitionBy(c.USER_INDEX)
     n = F.col("_eligible_count")
@@ -269,7 +272,7 @@ def _mark_per_user(pairs: DataFrame, holdout: _Holdout, order: tuple[Column, ...
 
 
 def _mark_latest(pairs: DataFrame, holdout: _Holdout) -> DataFrame:
-    """Mark all eligible pairs from one cut in time on."""
+    """Mark all eligible pairs from a certain time on."""
     seconds = F.unix_timestamp(c.EVENT_TIME)
     eligible = pairs.where(_eligible()).select(seconds.alias("_value"))
     cut = _upper_threshold(eligible, SECONDS_PER_DAY, holdout.share)
@@ -278,7 +281,7 @@ def _mark_latest(pairs: DataFrame, holdout: _Holdout) -> DataFrame:
 
 
 def _mark_cold(pairs: DataFrame, holdout: _Holdout, key: str) -> DataFrame:
-    """Mark all eligible pairs of a share of the items or users that have one."""
+    """Mark all eligible pairs of a random share of the items or users that have such pairs."""
     drawn = F.shiftrightunsigned(
         F.xxhash64(F.lit(holdout.seed), F.lit(holdout.salt), key), 64 - _HASH_BITS
     )
@@ -289,10 +292,11 @@ def _mark_cold(pairs: DataFrame, holdout: _Holdout, key: str) -> DataFrame:
 
 
 def _upper_threshold(frame: DataFrame, bucket: int, share: float) -> int | None:
-    """The smallest t such that at most a share of the rows (but one value) have _value >= t.
+    """The smallest t such that at most a share of the rows have _value >= t.
 
-    Exact, and free of the partition-dependent error of a quantile sketch: rows are counted by
-    bucket, then by value in the one bucket that holds the threshold; only counts are collected.
+    If the rows of the highest value alone exceed the share, t is that value. The result is exact,
+    without the partition-dependent error of a quantile sketch: rows are counted by bucket, and then
+    by value in the one bucket that holds the threshold. Only counts are collected.
     """
     by_bucket = frame.groupBy(F.floor(F.col("_value") / bucket).alias("_value")).count()
     buckets = _descending_counts(by_bucket)
@@ -319,7 +323,7 @@ def _threshold(
             break
         above += count
         threshold = value
-    # One value alone may exceed the share; an empty fold would measure nothing.
+    # One value alone may exceed the share, because an empty fold would measure nothing.
     return threshold if above > 0 else counts[0][0]
 
 
@@ -329,10 +333,10 @@ def _descending_counts(grouped: DataFrame) -> list[tuple[int, int]]:
 
 
 def _mark_mixed(pairs: DataFrame, holdout: _Holdout) -> DataFrame:
-    """Mark a share of each user's items: half a random one with its likes, half random.
+    """Mark a share of each user's items: half a random one with similar items, half random ones.
 
-    A user who moves on to new items takes up some that belong together and some that do not,
-    so validation by random pairs alone flatters neighbour models.
+    Of the new items that a user takes up, some belong together and some do not. Validation by
+    random pairs alone would therefore flatter neighbour models.
     """
     pairs = pairs.persist()
     # The item comes first, so that entries are sorted by it.
@@ -365,7 +369,7 @@ def _mark_mixed(pairs: DataFrame, holdout: _Holdout) -> DataFrame:
 
 
 def _sample(pairs: DataFrame, seed: int) -> ItemSample:
-    """Collect the rows of as many users, chosen by hash, as make about _SAMPLE_ENTRIES."""
+    """Collect the rows of users, chosen by hash, that have about _SAMPLE_ENTRIES entries."""
     extent = pairs.agg(F.count("*"), F.max(c.ITEM_INDEX)).first()
     total, largest = (0, None) if extent is None else extent
     drawn = F.pmod(F.xxhash64(F.lit(seed), F.lit(_SAMPLE_SALT), c.USER_INDEX), F.lit(1_000_000))

@@ -1,1 +1,1 @@
-"""Lists, recommendations, embeddings, and the validation of what ranks."""
+"""Lists, recommendations and embeddings, and the users on whom members are validated."""

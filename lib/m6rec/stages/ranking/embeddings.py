@@ -1,6 +1,6 @@
-"""Embeddings of users and items as tables: the fusion model's members side by side.
+"""Make the tables of embeddings of users and items: the fusion model's members side by side.
 
-The dot product of a user's and an item's embedding is the score of `fusion`.
+The dot product of a user's and an item's embedding is the score of ranker `fusion`.
 """
 
 from collections.abc import Iterator
@@ -22,10 +22,10 @@ _USER_SCHEMA = "user_index long, embedding array<float>, interaction_count long"
 
 
 def user_embeddings(users: DataFrame, members: list[DotMember]) -> DataFrame:
-    """Columns user_index, embedding, interaction_count.
+    """The users' embeddings: columns user_index, embedding, interaction_count.
 
     Args:
-        users: as `ranking.user_inputs` gives them.
+        users: as `user_inputs` gives them.
         members: the members whose user vectors are put side by side.
     """
     shipped = ship(users.sparkSession, [member.encoder for member in members])
@@ -33,7 +33,7 @@ def user_embeddings(users: DataFrame, members: list[DotMember]) -> DataFrame:
 
 
 def item_embeddings(spark: SparkSession, members: list[DotMember], item_counts: Int64) -> DataFrame:
-    """Columns item_index, embedding, interaction_count.
+    """The items' embeddings: columns item_index, embedding, interaction_count.
 
     Args:
         spark: the session.

@@ -1,4 +1,4 @@
-"""Validation users from tables: a bounded sample is collected, with what members know of it."""
+"""Collect a bounded sample of validation users from tables, with all that members know of them."""
 
 import numpy as np
 import numpy.typing as npt
@@ -16,11 +16,11 @@ _TARGETS = "targets"
 def collect_validation_users(
     users: DataFrame, targets: DataFrame, masked_items: npt.NDArray[np.bool_]
 ) -> ValidationUsers | None:
-    """The users of `targets` with their rows; None where there are none.
+    """Collect the users of `targets` with their inputs; None where there are none.
 
     Args:
         users: rows as `lists.user_inputs` gives them.
-        targets: user_index, item_indices (held out); few enough to be collected.
+        targets: user_index, item_indices (held out); few enough rows to collect.
         masked_items: bool [items]; items that no list may hold.
     """
     held_out = targets.select(c.USER_INDEX, F.col(c.ITEM_INDICES).alias(_TARGETS))

@@ -1,1 +1,1 @@
-"""Models trained on the cluster."""
+"""Training on the cluster: factors, neighbours, rating models, and the rows for the towers."""

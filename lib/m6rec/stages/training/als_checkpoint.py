@@ -1,4 +1,4 @@
-"""The checkpoint of ALS: item factors after some iterations, in one file of any file system."""
+"""Save and restore the item factors of ALS after some iterations, in a file of any file system."""
 
 import io
 import os
@@ -17,8 +17,8 @@ from m6rec.kernels.arrays.rows import Float32, Rows
 def checkpoint_fingerprint(
     rows: Rows, n_items: int, config: AlsConfig, seed: int, communicator: Communicator
 ) -> str:
-    """Says whether a checkpoint was made from the same rows, config and seed."""
-    # Sums of whole numbers do not depend on how rows are divided among ranks.
+    """A text that is equal for checkpoints made from the same rows, config and seed."""
+    # Sums of whole numbers do not depend on how the rows are divided among ranks.
     spread = np.repeat(rows.user_index + 1, rows.counts) * (rows.item_indices.astype(np.int64) + 1)
     sums = np.array(
         [len(rows), rows.entries, spread.sum(), rows.weights.view(np.int32).sum(dtype=np.int64)]
@@ -31,6 +31,14 @@ def checkpoint_fingerprint(
 def resume_from_checkpoint(
     path: str, fingerprint: str, shape: tuple[int, int], communicator: Communicator
 ) -> tuple[int, Float32] | None:
+    """The iterations done and the item factors, on all ranks; None where training starts anew.
+
+    Args:
+        path: the file, which only rank 0 reads.
+        fingerprint: of this training; a checkpoint with another one is ignored.
+        shape: of the item factors.
+        communicator: the group; all ranks call this function together.
+    """
     iteration, factors = 0, np.zeros(shape, np.float32)
     if communicator.rank == 0:
         found = read_checkpoint(path, fingerprint)
@@ -44,11 +52,12 @@ def resume_from_checkpoint(
 
 
 def write_checkpoint(path: str, fingerprint: str, iteration: int, factors: Float32) -> None:
+    """Replace the checkpoint by the item factors after `iteration` iterations, float32 [M, k]."""
     buffer = io.BytesIO()
     np.savez(buffer, fingerprint=np.array(fingerprint), iteration=iteration, factors=factors)
     files, place = _filesystem(path)
     files.create_dir(os.path.dirname(place), recursive=True)  # noqa: PTH120 - may be a URI's path
-    # Written aside and moved, so that a reader never finds half of one.
+    # The file is written aside and moved, so that a reader never finds half of a checkpoint.
     aside = f"{place}.writing"
     with files.open_output_stream(aside) as stream:
         stream.write(buffer.getvalue())
@@ -56,6 +65,11 @@ def write_checkpoint(path: str, fingerprint: str, iteration: int, factors: Float
 
 
 def read_checkpoint(path: str, fingerprint: str) -> tuple[int, Float32] | None:
+    """The iterations done and the item factors; None without a checkpoint of this training.
+
+    Raises:
+        ArtifactError: the file is damaged.
+    """
     files, place = _filesystem(path)
     if files.get_file_info(place).type != pafs.FileType.File:
         return None

@@ -1,4 +1,4 @@
-"""Factor models as rows of table `item_factors`, and back."""
+"""Convert factor models to rows of table `item_factors` and back."""
 
 import numpy as np
 import pyarrow as pa
@@ -43,15 +43,15 @@ def model_to_frame(spark: SparkSession, model: FactorModel) -> DataFrame:
 def model_from_frame(
     frame: DataFrame, parameters: dict[str, float], interaction_counts: Int64
 ) -> FactorModel:
-    """The model of the rows that `model_to_frame` gave, of one method and fit.
+    """The model whose rows `model_to_frame` has made; all must be of one method and one fit.
 
     Args:
-        frame: method, item_index, factor, projection, scale, in any order.
-        parameters: the model's, as they were (JSON keeps them exactly).
+        frame: method, item_index, factor, projection, scale; the rows in any order.
+        parameters: the model's parameters; JSON has kept them exactly.
         interaction_counts: int64 [M].
 
     Raises:
-        DataError: rows are missing or double, or of more than one method.
+        DataError: an item's row is missing or stands twice, or there are several methods.
     """
     table = _collect_table(frame.select(*MODEL_SCHEMA.names), len(interaction_counts))
     methods = table.column(c.METHOD).unique().to_pylist()
@@ -71,7 +71,7 @@ def model_from_frame(
 
 
 def _collect_table(frame: DataFrame, n_items: int) -> pa.Table:
-    """Rows by ascending item_index, checked to be the items 0, 1, ... each once."""
+    """The rows by ascending item_index, after a check that each item from 0 has exactly one."""
     table = frame.toArrow().sort_by(c.ITEM_INDEX)
     found = table.column(c.ITEM_INDEX).to_numpy()
     if not np.array_equal(found, np.arange(n_items)):

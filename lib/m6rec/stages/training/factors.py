@@ -1,6 +1,6 @@
-"""Factor models trained on the cluster.
+"""Train the factor models, SVD and ALS, on the cluster.
 
-`matrix` is everywhere the user-item matrix of one fit: columns user_index, item_indices, weights.
+`matrix` always means the user-item matrix of one fit: columns user_index, item_indices, weights.
 """
 
 from collections.abc import Iterator
@@ -17,11 +17,11 @@ from m6rec import columns as c
 from m6rec.config.models import AlsConfig, SvdConfig
 from m6rec.kernels.arrays.communicator import Communicator
 from m6rec.kernels.arrays.rows import Rows, indptr_of
+from m6rec.kernels.arrays.selection import largest_in_rows
 from m6rec.kernels.arrays.sparse_products import count_items
 from m6rec.kernels.factors.als import alternating_least_squares
 from m6rec.kernels.factors.projection import ATTRIBUTE_WEIGHT, FactorModel
 from m6rec.kernels.factors.svd import randomized_svd, svd_factor_model
-from m6rec.kernels.neighbours.item_neighbours import largest_in_rows
 from m6rec.spark.arrow_rows import ROW_COLUMNS, list_array
 from m6rec.spark.barrier import run_program
 from m6rec.spark.shipping import HANDED_OVER, collect_value, hand_over
@@ -43,7 +43,7 @@ _ROW_SCHEMA = T.StructType(
 
 
 def train_svd(matrix: DataFrame, n_items: int, config: SvdConfig, seed: int) -> FactorModel:
-    """Randomized SVD over all task slots; see m6rec.kernels.factors.svd.
+    """Train a randomized SVD on all task slots; see m6rec.kernels.factors.svd.
 
     Raises:
         ClusterError: the cluster cannot run a barrier stage.
@@ -61,17 +61,18 @@ def train_als(
     checkpoint_path: str | None,
     terms: sp.csr_matrix | None = None,
 ) -> FactorModel:
-    """Alternating least squares over all task slots; see m6rec.kernels.factors.als.
+    """Train by alternating least squares on all task slots; see m6rec.kernels.factors.als.
 
     Args:
         matrix: columns user_index, item_indices, weights.
         n_items: M.
-        config: of the program.
+        config: rank, iterations, weights and solver.
         seed: of the initial item factors.
-        checkpoint_path: a file (local path or URI) that rank 0 writes each
-            `config.checkpoint_every` iterations and a later run with the same rows, config and
-            seed resumes from; the caller removes it when the model is safe. None writes none.
-        terms: float32 [M, V]; of the items, for `config.attribute_weight`.
+        checkpoint_path: a file (local path or URI) that rank 0 writes after every
+            `config.checkpoint_every` iterations. A later run with the same rows, config and seed
+            goes on from it. The caller removes it when the model is saved. None writes none.
+        terms: float32 [M, V]; the items' terms, which take part where `config.attribute_weight`
+            is above 0.
 
     Raises:
         ClusterError: the cluster cannot run a barrier stage.
@@ -86,19 +87,19 @@ def train_als(
 
 
 def attribute_rows(spark: SparkSession, terms: sp.csr_matrix, weight: float) -> DataFrame:
-    """Rows of the user-item matrix that stand for terms: their items, and weights.
+    """Rows for the user-item matrix that stand for terms instead of users, with the terms' items.
 
-    A user and a term are factorised alike (Singh and Gordon 2008, "Relational learning via
-    collective matrix factorization", with shared item factors).
+    ALS then factorises users and terms alike, with shared item factors (Singh and Gordon 2008,
+    "Relational learning via collective matrix factorization").
 
     Args:
         spark: the session.
-        terms: float32 [M, V]; an item's rows beyond its heaviest terms are left out, and terms of
-            one item, which relate it to no other.
-        weight: times a term's weight, the weight of an entry.
+        terms: float32 [M, V]; only the heaviest terms of each item are kept. A term that only one
+            item has is left out, because it relates that item to no other.
+        weight: the weight of an entry is this times the term's weight.
 
     Returns:
-        Columns user_index (below zero), item_indices, weights.
+        Columns user_index (below zero for a term), item_indices, weights.
     """
     by_term = sp.csr_matrix(_heaviest_terms(terms).T)
     by_term.sort_indices()
@@ -116,7 +117,7 @@ def attribute_rows(spark: SparkSession, terms: sp.csr_matrix, weight: float) -> 
 
 
 def _heaviest_terms(terms: sp.csr_matrix) -> sp.csr_matrix:
-    """Each item's heaviest terms, so that long texts do not outgrow the interactions."""
+    """Only the heaviest terms of each item, so that long texts do not outweigh interactions."""
     kept, counts = largest_in_rows(terms.indptr, terms.data, _TERMS_OF_ITEM)
     parts = (terms.data[kept], terms.indices[kept], indptr_of(counts))
     return sp.csr_matrix(parts, shape=terms.shape)
@@ -127,7 +128,7 @@ def _svd_program(
 ) -> Iterator[pa.RecordBatch]:
     result = randomized_svd(rows, n_items, config, seed, communicator)
     if communicator.rank == 0:
-        # The projection D_i^-b V f is the factors over the scales, so it need not travel.
+        # The projection D_i^-b V f equals the factors divided by the scales, so it is not sent.
         yield from hand_over(replace(svd_factor_model(result, config), projection=None))
 
 
@@ -148,7 +149,7 @@ def _als_program(
         )
         write = partial(write_checkpoint, checkpoint_path, fingerprint)
         model = alternating_least_squares(rows, n_items, config, seed, communicator, write, start)
-    # Terms are no users.
+    # Rows with a negative user_index stand for terms, so they count as no interaction.
     counts = count_items(rows.slice(int(np.searchsorted(rows.user_index, 0)), len(rows)), n_items)
     communicator.all_reduce(counts)
     parameters = model.parameters | {ATTRIBUTE_WEIGHT: config.attribute_weight}

@@ -1,4 +1,4 @@
-"""Gram rows of all items, added up by blocks of target items."""
+"""Add up the gram rows of all items on the cluster, by blocks of target items."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -38,14 +38,15 @@ _KEY = "key"
 
 @dataclass(frozen=True)
 class MatrixStatistics:
-    """What the blocks and penalties need to know of one fit's matrix, after rows are cut.
+    """What the blocks and the penalties need to know of one fit's matrix, after rows are cut.
 
     Attributes:
-        counts: int64 [M]; users of each item.
-        degrees: float64 [M]; sum of each item's weights.
-        costs: int64 [M]; sum over an item's users of their number of interactions.
+        counts: int64 [M]; how many users have each item.
+        degrees: float64 [M]; the sum of each item's weights.
+        costs: int64 [M]; the sum, over the users of an item, of their numbers of interactions.
         largest_weight: the largest weight.
-        users_by_count: int64 [maximum_history + 1]; users with so many interactions.
+        users_by_count: int64 [maximum_history + 1]; how many users have each number of
+            interactions.
     """
 
     counts: Int64
@@ -55,14 +56,14 @@ class MatrixStatistics:
     users_by_count: Int64
 
     def mean_scale(self, exponent: float) -> float:
-        """The mean of d_u^-exponent over users with interactions."""
+        """The mean of d_u^-exponent over the users with interactions."""
         users = self.users_by_count[1:]
         scales = power(np.arange(1, len(users) + 1, dtype=np.float64), -exponent)
         return float(users @ scales / max(users.sum(), 1))
 
 
 def matrix_statistics(matrix: DataFrame, n_items: int, maximum_history: int) -> MatrixStatistics:
-    """One aggregated pass over the rows: a partition sends only the items that it has."""
+    """Count the matrix in one pass, in which a partition sends only the items that it has."""
     count = partial(_count_partition, n_items=n_items, maximum_history=maximum_history)
     counted = (
         matrix.select(*ROW_COLUMNS)
@@ -92,7 +93,7 @@ def matrix_statistics(matrix: DataFrame, n_items: int, maximum_history: int) -> 
 def _count_partition(
     batches: Iterable[pa.RecordBatch], n_items: int, maximum_history: int
 ) -> Iterator[pa.RecordBatch]:
-    """Counts by item_index; and, as key -1 - d, the number of users with d interactions."""
+    """Counts by item_index; the key -1 - d holds the number of users with d interactions."""
     users, cost = np.zeros(n_items, np.int64), np.zeros(n_items)
     degree, largest = np.zeros(n_items), np.zeros(n_items)
     by_count = np.zeros(maximum_history + 1, np.int64)
@@ -137,7 +138,17 @@ def gram_pieces(
     user_exponent: float,
     prune: "partial[Pieces]",
 ) -> Pieces:
-    """The gram rows of all items as `prune(block, degrees, unit)` leaves them."""
+    """The gram rows of all items, as `prune(block, degrees, unit)` returns them for each block.
+
+    Args:
+        matrix: user_index, item_indices, weights of one fit.
+        n_items: M.
+        maximum_history: longer rows are cut to this number of interactions.
+        statistics: those of the matrix.
+        binary: whether every interaction counts as 1.
+        user_exponent: a user with d interactions counts d^-user_exponent.
+        prune: takes a `GramBlock`, the degrees and the fixed-point unit.
+    """
     spark = matrix.sparkSession
     block_of_item, n_blocks = assign_blocks(statistics, task_count(spark))
     degrees = statistics.counts.astype(np.float64) if binary else statistics.degrees
@@ -164,15 +175,17 @@ def gram_pieces(
 
 
 def assign_blocks(statistics: MatrixStatistics, tasks: int) -> tuple[Int32, int]:
-    """The block of each item (int32 [M]) and the number of blocks, of about equal cost each.
+    """The block of each item, int32 [M], and the number of blocks, which cost about the same.
 
-    Few blocks, so that a row travels few times; enough for the cores and for a task's memory.
+    Each row is sent once to each block that it touches, so there are only as many blocks as the
+    cores and the memory of a task need.
     """
     entries = np.minimum(statistics.costs, len(statistics.costs)).sum()
     for_memory = -(-int(entries) // BLOCK_ENTRIES)
     for_cores = min(tasks, -(-int(statistics.costs.sum()) // COST_PER_TASK))
     n_blocks = max(1, for_memory, for_cores)
-    # Dealt out by falling cost, there and back, each block gets its share of the costly items.
+    # Items are dealt out by falling cost, there and back, so each block gets its share of the
+    # costly ones.
     order = np.argsort(-statistics.costs, kind="stable")
     turn = np.arange(len(order)) % (2 * n_blocks)
     blocks = np.empty(len(order), np.int32)
@@ -182,14 +195,14 @@ def assign_blocks(statistics: MatrixStatistics, tasks: int) -> tuple[Int32, int]
 
 @lru_cache(maxsize=64)
 def _partition_keys(spark: SparkSession, n_blocks: int) -> tuple[int, ...]:
-    """For each block a key that Spark's hash partitioning sends to a partition of its own."""
+    """For each block, a key that Spark's hash partitioning sends to a partition of its own."""
     numbers = np.arange(max(64, 32 * n_blocks))
     expression = F.pmod(F.hash(F.col("id")), F.lit(n_blocks)).alias("partition")
     rows = spark.range(0, len(numbers), 1, 1).select("id", expression).collect()
     first: dict[int, int] = {}
     for row in rows:
         first.setdefault(int(row["partition"]), int(row["id"]))
-    # A partition that no number reaches shares its block with another; the result is the same.
+    # Where no number reaches a partition, its block shares another one; the result is the same.
     return tuple(first.get(block, block) for block in range(n_blocks))
 
 
@@ -258,7 +271,7 @@ def _add_partition(
 
 
 def _collect_numbers(frame: DataFrame) -> Float64:
-    """A small item-side table of numbers as float64 [rows, columns]; exact below 2^53."""
+    """Collect a small table of numbers as float64 [rows, columns], which is exact below 2^53."""
     schema = "cells binary"
     rows = frame.mapInArrow(_cells_partition, schema).collect()
     width = len(frame.columns)

@@ -1,4 +1,4 @@
-"""Item-item weights as rows of table `item_neighbours`, and back."""
+"""Convert item-item weights to rows of table `item_neighbours` and back."""
 
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -22,7 +22,7 @@ from m6rec.stages.training.pieces import (
     task_count,
 )
 
-# As types, for a schema in words cannot say that lists hold no nulls, which the tables demand.
+# The tables demand lists without nulls, which a schema given as a string cannot express.
 _LISTS = (
     T.StructField(c.NEIGHBOUR_INDICES, T.ArrayType(T.IntegerType(), False), False),
     T.StructField(c.WEIGHTS, T.ArrayType(T.FloatType(), False), False),
@@ -30,7 +30,7 @@ _LISTS = (
 
 
 def item_weights_to_frame(spark: SparkSession, weights: ItemWeights, method: str) -> DataFrame:
-    """Rows with entries: method, item_index, neighbour_indices, weights."""
+    """The rows that have entries, as method, item_index, neighbour_indices, weights."""
     shipped = ship(spark, weights)
     tasks = max(1, min(task_count(spark), len(weights.weights) // COST_PER_TASK))
     schema = T.StructType(
@@ -45,10 +45,10 @@ def item_weights_to_frame(spark: SparkSession, weights: ItemWeights, method: str
 
 
 def item_weights_from_frame(frame: DataFrame, n_items: int) -> ItemWeights:
-    """The rows of one method (item_index, neighbour_indices, weights) as ItemWeights.
+    """The ItemWeights of the rows of one method: item_index, neighbour_indices, weights.
 
     Raises:
-        DataError: an item has two rows, as when the methods are mixed, or lies beyond n_items.
+        DataError: an item has two rows, as where methods are mixed, or lies beyond n_items.
     """
     rows = frame.select(
         F.col(c.ITEM_INDEX).alias(c.USER_INDEX),
@@ -88,7 +88,11 @@ def _weights_batch(weights: ItemWeights, items: Int64, method: str) -> pa.Record
 
 
 def item_weights_of_pieces(pieces: Pieces, n_items: int) -> ItemWeights:
-    """Rows in any order as ItemWeights of all items; items without a row have an empty one."""
+    """The ItemWeights of rows in any order; an item without a row gets an empty one.
+
+    Raises:
+        DataError: a key stands twice or is no item index.
+    """
     ordered = sorted_by_key(pieces)
     keys = ordered.keys
     if len(keys) and (np.any(np.diff(keys) == 0) or keys[0] < 0 or keys[-1] >= n_items):

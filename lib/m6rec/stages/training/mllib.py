@@ -1,4 +1,4 @@
-"""Spark MLlib's own implicit ALS, as a reference."""
+"""Train Spark MLlib's own implicit ALS, with which the other models are compared."""
 
 import numpy as np
 from pyspark.ml.recommendation import ALS
@@ -21,16 +21,16 @@ def train_mllib_als(
     seed: int,
     checkpoint_folder: str | None = None,
 ) -> tuple[FactorModel, DataFrame]:
-    """Spark MLlib's implicit ALS, as a reference.
+    """Train Spark MLlib's implicit ALS.
 
     Args:
         matrix: columns user_index, item_indices, weights.
         n_items: M.
-        config: of the program.
-        seed: of the initial factors, which MLlib draws a block of users or items.
-        checkpoint_folder: where the session keeps checkpoints from here on; the executors share
-            it. More than some 20 iterations need one: without, the plan of the last iteration
-            holds all before it, and overflows the JVM's stack.
+        config: rank, iterations, regularisation and alpha.
+        seed: of the initial factors, which MLlib draws for each block of users or items.
+        checkpoint_folder: where the session keeps checkpoints from now on; the executors share
+            it. More than about 20 iterations need one. Without it the plan of the last iteration
+            holds those of all others, and overflows the JVM's stack.
 
     Returns:
         The model, whose items without interactions have zero factors, and MLlib's own user
@@ -39,34 +39,13 @@ def train_mllib_als(
     counts = interaction_counts(matrix, n_items)
     if checkpoint_folder is not None:
         matrix.sparkSession.sparkContext.setCheckpointDir(checkpoint_folder)
-    ratings = matrix.select(
-        F.col(c.USER_INDEX).cast("int").alias("user"),
-        F.explode(F.arrays_zip(c.ITEM_INDICES, c.WEIGHTS)).alias("entry"),
-    ).select(
-        "user",
-        F.col(f"entry.{c.ITEM_INDICES}").alias("item"),
-        F.col(f"entry.{c.WEIGHTS}").alias("rating"),
-    )
-    blocks = _mllib_blocks(int(counts.sum()))
-    estimator = ALS(
-        rank=config.rank,
-        maxIter=config.iterations,
-        regParam=config.regularisation,
-        numUserBlocks=blocks,
-        numItemBlocks=blocks,
-        implicitPrefs=True,
-        alpha=config.alpha,
-        seed=seed,
-        userCol="user",
-        itemCol="item",
-        ratingCol="rating",
-    )
-    fitted = estimator.fit(ratings)
+    fitted = _estimator(config, _mllib_blocks(int(counts.sum())), seed).fit(_ratings(matrix))
     factors = np.zeros((n_items, config.rank), np.float32)
     items = fitted.itemFactors.toPandas()
     if len(items):
         factors[items["id"].to_numpy()] = np.stack(items["features"].to_list())
-    # MLlib weighs the unobserved by 1, scales weights by alpha and lambda by the count.
+    # MLlib gives the unobserved the weight 1, and multiplies weights by alpha and lambda by the
+    # count.
     parameters = {
         "unobserved_weight": 1.0,
         "weight_scale": config.alpha,
@@ -85,9 +64,38 @@ def train_mllib_als(
     return model, users
 
 
-def _mllib_blocks(interactions: int) -> int:
-    """Blocks of users and of items: a task each an iteration, by the data alone.
+def _ratings(matrix: DataFrame) -> DataFrame:
+    """The entries of the matrix as rows: user, item, rating."""
+    return matrix.select(
+        F.col(c.USER_INDEX).cast("int").alias("user"),
+        F.explode(F.arrays_zip(c.ITEM_INDICES, c.WEIGHTS)).alias("entry"),
+    ).select(
+        "user",
+        F.col(f"entry.{c.ITEM_INDICES}").alias("item"),
+        F.col(f"entry.{c.WEIGHTS}").alias("rating"),
+    )
 
-    The number of cores must not decide, for the initial factors depend on the blocks.
+
+def _estimator(config: MllibAlsConfig, blocks: int, seed: int) -> ALS:
+    return ALS(
+        rank=config.rank,
+        maxIter=config.iterations,
+        regParam=config.regularisation,
+        numUserBlocks=blocks,
+        numItemBlocks=blocks,
+        implicitPrefs=True,
+        alpha=config.alpha,
+        seed=seed,
+        userCol="user",
+        itemCol="item",
+        ratingCol="rating",
+    )
+
+
+def _mllib_blocks(interactions: int) -> int:
+    """The number of blocks of users, and of items; in an iteration each block is one task.
+
+    It depends only on the data and not on the number of cores, because the initial factors depend
+    on the blocks.
     """
     return min(max(2, -(-interactions // _INTERACTIONS_PER_BLOCK)), _MOST_BLOCKS)

@@ -1,15 +1,16 @@
-"""Item neighbours, local ridge and user neighbours of one fit, distributed over Spark.
+"""Train item neighbours, the local ridge and content neighbours of one fit on the cluster.
 
-Both item methods start from gram rows. A block of target items needs only the rows of the users
-that touch it, so each partition of users sends a row once to each block that it touches; the task
-of a block adds up the gram rows of its targets, prunes them, and only what is kept is collected.
-The ridge systems are then solved by target item against the pruned gram, which every executor
-maps into memory.
+Item neighbours and the ridge start from gram rows. A block of target items needs only the rows of
+users who have one of its items, so each partition of users sends a row once to each block that it
+touches. The task of a block adds up the gram rows of its targets and prunes them, and only what is
+kept is collected. The ridge's systems are then solved for each target item with the pruned gram,
+which every executor maps into memory.
 
-Bounds: a task holds at most `ROWS_AT_ONCE` interactions and the gram entries of one block (some
-`BLOCK_ENTRIES`); the driver and each executor hold `GRAM_BUDGET` gram entries of 8 bytes, unless
-so many items have fewer than the ridge's candidates each. A user's row is cut to
-`maximum_history` interactions, so that no user costs the square of an unbounded number.
+The memory is bounded. A task holds at most `ROWS_AT_ONCE` interactions and the gram entries of one
+block (about `BLOCK_ENTRIES`). The driver and each executor hold `GRAM_BUDGET` gram entries of 8
+bytes, or more where there are so many items that this would leave each fewer entries than the ridge
+has candidates. A user's row is cut to `maximum_history` interactions, so that no user costs the
+square of an unbounded number.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -69,7 +70,7 @@ def train_item_neighbours(
     config: NeighboursConfig,
     statistics: MatrixStatistics | None = None,
 ) -> ItemWeights:
-    """Top-K normalised co-occurrence (see kernels.item_neighbours), K a target item.
+    """Train normalised co-occurrence, top K for each target (kernels.neighbours.item_neighbours).
 
     Args:
         matrix: user_index, item_indices, weights of one fit; the weights are R's values.
@@ -94,7 +95,7 @@ def train_ridge(
     config: NeighboursConfig,
     statistics: MatrixStatistics | None = None,
 ) -> ItemWeights:
-    """Local ridge weights (see kernels.ridge), the largest of each history item.
+    """Train local ridge weights, and keep the largest of each item (kernels.neighbours.ridge).
 
     Args:
         matrix: user_index, item_indices, weights of one fit; every interaction counts as 1.
@@ -148,15 +149,15 @@ def train_content_neighbours(
     config: ContentNeighboursConfig,
     seed: int,
 ) -> ItemWeights:
-    """Content weights (see kernels.content_neighbours): rows are history items.
+    """Train content weights, by history item (see kernels.neighbours.content_neighbours).
 
     Args:
-        spark: whose executors solve the systems.
+        spark: the session whose executors solve the systems.
         terms: float32 [M, V]; the items' terms.
         vectors: float32 [M, c]; the items' content vectors.
         interaction_counts: int64 [M].
         config: of the content neighbours.
-        seed: of the sample of a term that very many items have.
+        seed: of the samples of items for terms that very many items have.
     """
     n_items = terms.shape[0]
     postings = warm_postings(terms, interaction_counts, config.longest_posting, seed)
@@ -167,10 +168,12 @@ def train_content_neighbours(
 
 
 def candidate_users(matrix: DataFrame, config: NeighboursConfig, seed: int) -> CandidateUsers:
-    """At most `maximum_candidate_users` users with history, by smallest seeded hash; collected.
+    """Collect a sample of at most `maximum_candidate_users` users with history.
 
     Args:
         matrix: user_index, item_indices, weights of one fit.
+        config: the size of the sample, and the length to which rows are cut.
+        seed: of the sample.
     """
     with_history = matrix.where(F.size(c.ITEM_INDICES) > 0).select(*ROW_COLUMNS)
     chosen = sample_users(with_history, config.maximum_candidate_users, seed, second_draw=True)
@@ -231,14 +234,15 @@ NEIGHBOUR_TRAINERS: Mapping[str, Callable[[NeighbourInputs], ItemWeights]] = {
 
 
 def gram_entries(n_items: int, candidates: int) -> int:
-    """Entries kept of a gram row: bounded for the whole, and never fewer than the candidates."""
+    """How many entries of a gram row are kept: within the budget, but at least the candidates."""
     return max(candidates, min(GRAM_ENTRIES, GRAM_BUDGET // max(n_items, 1)))
 
 
 def kept_entries(n_items: int) -> int:
-    """Weights kept of a history item: the many small ones of a small catalogue tell something, too.
+    """How many weights of a history item are kept: more in a small catalogue.
 
-    On MovieLens-100K (1,682 items) 100 an item have an NDCG@10 of .434, and all of them .443.
+    Small weights help as well. On MovieLens-100K (1,682 items), 100 weights for each item reach an
+    NDCG@10 of .434, and all weights reach .443.
     """
     return max(KEPT_ENTRIES, KEPT_BUDGET // max(n_items, 1))
 
@@ -288,13 +292,13 @@ def _solve_content_partition(
 
 
 def _numbered_tasks(spark: SparkSession, n_items: int) -> DataFrame:
-    """A row a task: its number and how many there are."""
+    """A row for each task: its number, and how many tasks there are."""
     tasks = min(n_items, 4 * task_count(spark))
     return spark.range(0, tasks, 1, tasks).withColumn("tasks", F.lit(tasks))
 
 
 def _targets_of(batches: Iterable[pa.RecordBatch], n_items: int) -> Iterator[Int32]:
-    """Each task's items: interleaved, so that neighbouring (often equally popular) ones spread."""
+    """The items of each task, interleaved, because neighbouring items are often equally popular."""
     for batch in batches:
         numbers = zip(
             batch.column("id").to_pylist(), batch.column("tasks").to_pylist(), strict=True

@@ -1,6 +1,6 @@
-"""Sparse rows on their way between tasks and the driver, as a few rows of bytes.
+"""Send sparse rows between tasks and the driver as a few rows of bytes.
 
-Spark copies bytes whole, where it would take lists number by number.
+Spark copies a row of bytes whole, but a list number by number.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ PACKED_SCHEMA = "keys binary, indptr binary, indices binary, values binary"
 
 @dataclass(frozen=True)
 class Pieces:
-    """Sparse rows with their keys, in the form in which they travel: as bytes.
+    """Sparse rows with their keys, in the form in which they are packed into bytes.
 
     Attributes:
         keys: int64 [n].
@@ -35,7 +35,7 @@ class Pieces:
 
 
 def packed_pieces(pieces: Pieces) -> Iterator[pa.RecordBatch]:
-    """Batches of one row each, of some `PIECE_ENTRIES` entries."""
+    """The rows as batches of one row of bytes, each with about `PIECE_ENTRIES` entries."""
     start = 0
     while start < len(pieces.keys):
         limit = pieces.indptr[start] + PIECE_ENTRIES
@@ -53,6 +53,7 @@ def packed_pieces(pieces: Pieces) -> Iterator[pa.RecordBatch]:
 
 
 def pack_pieces(pieces: Pieces) -> pa.RecordBatch:
+    """All rows as one row of bytes, of schema PACKED_SCHEMA."""
     arrays = (
         pieces.keys.astype(np.int64, copy=False),
         pieces.indptr.astype(np.int64, copy=False),
@@ -66,6 +67,7 @@ def pack_pieces(pieces: Pieces) -> pa.RecordBatch:
 
 
 def unpack_pieces(batch: pa.RecordBatch, row: int) -> Pieces:
+    """The sparse rows that `pack_pieces` has packed into this row of a batch."""
     return _from_bytes(
         *(batch.column(name)[row].as_buffer() for name in ("keys", "indptr", "indices", "values"))
     )
@@ -81,7 +83,7 @@ def _from_bytes(keys: object, indptr: object, indices: object, values: object) -
 
 
 def collect_pieces(packed: DataFrame) -> Pieces:
-    """The packed item-side rows of a frame, in the order in which they come."""
+    """Collect the packed rows of a frame, in the order in which they come."""
     parts = [
         _from_bytes(row["keys"], row["indptr"], row["indices"], row["values"])
         for row in packed.collect()
@@ -96,11 +98,12 @@ def collect_pieces(packed: DataFrame) -> Pieces:
 
 
 def sorted_by_key(pieces: Pieces) -> Pieces:
+    """The rows by ascending key; rows of one key stay in their order."""
     order = np.argsort(pieces.keys, kind="stable")
     indptr, entries = entries_of_rows(pieces.indptr, order)
     return Pieces(pieces.keys[order], indptr, pieces.indices[entries], pieces.values[entries])
 
 
 def task_count(spark: SparkSession) -> int:
-    """How many tasks keep the cluster busy."""
+    """How many tasks it takes to keep the cluster busy."""
     return max(2, spark.sparkContext.defaultParallelism)

@@ -1,8 +1,8 @@
-"""Rating prediction on the cluster: users' ratings stay where they are, the item side travels.
+"""Fit rating models and predict ratings on the cluster, without moving users' ratings.
 
-The members are fitted by one barrier program over user rows (see kernels.ratings.ratings). Every
-prediction is a function of the user's row and the shipped item side, so that a user who came after
-training gets one as well.
+One barrier program over user rows fits the members (see kernels.ratings.ratings). A prediction is a
+function of the user's row and the shipped item side, so a user who came after the training gets
+predictions as well.
 """
 
 from collections.abc import Iterator
@@ -61,12 +61,12 @@ def rating_targets(splits: DataFrame, fold: str) -> DataFrame:
 
 
 def train_ratings(rows: DataFrame, n_items: int, config: RatingsConfig, seed: int) -> RatingModel:
-    """Fit all members over all task slots; see m6rec.kernels.ratings.ratings.
+    """Fit all members on all task slots; see m6rec.kernels.ratings.ratings.
 
     Args:
         rows: as `rating_rows` gives them.
         n_items: M.
-        config: of the members.
+        config: regularisations, ranks and iterations of the members.
         seed: of ALS and SVD.
 
     Raises:
@@ -77,15 +77,15 @@ def train_ratings(rows: DataFrame, n_items: int, config: RatingsConfig, seed: in
 
 
 def predict_parts(rows: DataFrame, targets: DataFrame, model: RatingModel) -> DataFrame:
-    """What each member says of each held-out pair.
+    """What each member predicts for each held-out pair.
 
     Args:
         rows: as `rating_rows` gives them; a user without a row has no ratings.
         targets: as `rating_targets` gives them.
-        model: of the rows' fit.
+        model: fitted on the same rows.
 
     Returns:
-        user_index, item_index, rating and a column a member (see kernels.ratings.rating_parts).
+        user_index, item_index, rating, and a column for each member (see `rating_parts`).
     """
     joined = targets.join(rows, c.USER_INDEX, how="left").select(
         c.USER_INDEX,
@@ -99,10 +99,10 @@ def predict_parts(rows: DataFrame, targets: DataFrame, model: RatingModel) -> Da
 
 
 def choose_rating_weights(parts: DataFrame) -> Float64:
-    """The blend's weights by least squares on validation: float64 [members].
+    """Choose the blend's weights by least squares on validation: float64 [members].
 
     Args:
-        parts: as `predict_parts` gives them; only sums over them are collected.
+        parts: as `predict_parts` gives them; only sums over the rows are collected.
     """
     names = (*RATING_MEMBERS, c.RATING)
     sums = [F.coalesce(F.sum(F.col(a) * F.col(b)), F.lit(0.0)) for a, b in product(names, names)]
@@ -111,12 +111,12 @@ def choose_rating_weights(parts: DataFrame) -> Float64:
 
 
 def predictions(parts: DataFrame, rows: DataFrame, weights: Float64) -> DataFrame:
-    """What every model predicts, kept within the range of the ratings in `rows`.
+    """What every model predicts, clipped to the range of the ratings in `rows`.
 
     Args:
         parts: as `predict_parts` gives them.
         rows: the ratings that the members were fitted on.
-        weights: float64 [members]; of the blend.
+        weights: float64 [members]; the blend's weights.
 
     Returns:
         model, user_index, item_index, rating, predicted.

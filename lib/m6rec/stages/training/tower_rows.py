@@ -1,7 +1,7 @@
-"""The training rows of the towers as plain Parquet files that torch can read.
+"""Write the training rows of the towers as plain Parquet files, which torch can read.
 
-Rows are put in the order of a hash and dealt to the files in turn, so that the ranks' rows differ
-by at most one and no file is a sample of some part of the users.
+Rows are put in the order of a hash and dealt to the files in turn. So the numbers of rows of the
+ranks differ by at most one, and every file is a random sample of all users.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from m6rec.spark.arrow_rows import matrix_column, rows_from_batch
 from m6rec.towers.row_files import Manifest, cut_rows, pack_width, write_row_file
 
 MINIMUM_ITEMS = 2
-"""An item for the input and one for a target."""
+"""One item for the input and one for a target."""
 
 _BUCKETS = 64
 _HASH = "hash"
@@ -38,17 +38,17 @@ def write_tower_rows(
     maximum_history: int,
     seed: int,
 ) -> Manifest:
-    """Write one fit's rows as `world_size * row_groups` Parquet files of equal rows.
+    """Write one fit's rows as `world_size * row_groups` Parquet files with equally many rows.
 
     Args:
         matrix: user_index, item_indices, weights; rows with fewer than two items are left out.
         user_features: user_index, features (of one length for all); users of the matrix without
             features get zeros.
         folder: a path that the driver, the executors and the ranks share.
-        world_size: ranks that will train.
-        row_groups: files of each rank.
-        maximum_history: longer rows are cut to a random choice of so many items.
-        seed: for the order and the cuts.
+        world_size: how many ranks will train.
+        row_groups: how many files each rank gets.
+        maximum_history: longer rows are cut to a random choice of this many items.
+        seed: of the order and the cuts.
 
     Raises:
         DataError: no row has two items.
@@ -68,7 +68,7 @@ def write_tower_rows(
     if features and user_features is not None:
         keyed = join_features(keyed, user_features, features)
     files = world_size * row_groups
-    Path(folder).mkdir(parents=True, exist_ok=True)
+    dealt = _dealt(keyed, (np.cumsum(sizes) - sizes).tolist(), files)
     write = partial(
         _write_files,
         folder=folder,
@@ -77,35 +77,36 @@ def write_tower_rows(
         maximum_history=maximum_history,
         seed=seed,
     )
-    written = (
-        _dealt(keyed, (np.cumsum(sizes) - sizes).tolist(), files)
-        .repartition(files, _FILE)
-        .sortWithinPartitions(_FILE, _POSITION)
-        .mapInArrow(write, f"{_FILE} int, name string, rows long")
-        .toPandas()
-        .sort_values(_FILE)
-    )
-    manifest = Manifest(
-        folder=folder,
-        files=tuple(written["name"]),
-        rows=tuple(int(count) for count in written["rows"]),
-        width=width,
-        features=features,
-        world_size=world_size,
-    )
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    names, counts = _written(dealt, write, files)
+    manifest = Manifest(folder, names, counts, width, features, world_size)
     _check_files(manifest, files)
     manifest.save()
     return manifest
 
 
+def _written(
+    dealt: DataFrame, write: "partial[Iterator[pa.RecordBatch]]", files: int
+) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Write all files by one task each; their names and numbers of rows, in order."""
+    written = (
+        dealt.repartition(files, _FILE)
+        .sortWithinPartitions(_FILE, _POSITION)
+        .mapInArrow(write, f"{_FILE} int, name string, rows long")
+        .toPandas()
+        .sort_values(_FILE)
+    )
+    return tuple(written["name"]), tuple(int(count) for count in written["rows"])
+
+
 def feature_width(user_features: DataFrame) -> int:
-    """Length of the lists in column features; 0 where there is no row."""
+    """The length of the lists in column features; 0 where there is no row."""
     row = user_features.select(F.size(c.FEATURES)).first()
     return 0 if row is None else int(row[0])
 
 
 def join_features(rows: DataFrame, user_features: DataFrame, width: int) -> DataFrame:
-    """The rows with column features; zeros where the user has none."""
+    """The rows with a column features; a user without features gets zeros."""
     joined = rows.join(user_features.select(c.USER_INDEX, c.FEATURES), c.USER_INDEX, "left")
     zeros = F.array_repeat(F.lit(0.0).cast("float"), width)
     return joined.withColumn(c.FEATURES, F.coalesce(c.FEATURES, zeros))
@@ -117,7 +118,7 @@ def _with_hash(rows: DataFrame, seed: int) -> DataFrame:
 
 
 def _buckets(keyed: DataFrame, maximum_history: int) -> tuple[Int64, int, int]:
-    """How many rows each bucket of the hash has; items of all rows and of the longest, when cut."""
+    """The rows of each bucket of the hash, and the items of all rows and of the longest, cut."""
     sizes, items, longest = np.zeros(_BUCKETS, dtype=np.int64), 0, 0
     length = F.least(F.size(c.ITEM_INDICES), F.lit(maximum_history))
     counted = keyed.groupBy(_BUCKET).agg(
@@ -131,10 +132,10 @@ def _buckets(keyed: DataFrame, maximum_history: int) -> tuple[Int64, int, int]:
 
 
 def _dealt(keyed: DataFrame, starts: list[int], files: int) -> DataFrame:
-    """The rows with `position` in the order of the hash and `file` = position mod files.
+    """Add `position`, the place in the order of the hash, and `file` = position mod files.
 
-    Positions are counted within a bucket of the hash and shifted by the rows before the bucket, so
-    that no single task sorts all rows.
+    Positions are counted within a bucket of the hash and shifted by the number of rows in earlier
+    buckets, so that no single task sorts all rows.
     """
     start = F.element_at(F.array(*map(F.lit, starts)), F.col(_BUCKET) + 1)
     within = F.row_number().over(Window.partitionBy(_BUCKET).orderBy(_HASH, c.USER_INDEX))
@@ -152,7 +153,7 @@ def _write_files(
     maximum_history: int,
     seed: int,
 ) -> Iterator[pa.RecordBatch]:
-    """Write a partition's rows, a file each value of `file`; yield what was written."""
+    """Write a partition's rows, one file for each value of `file`, and yield what was written."""
     blocks = [batch for batch in batches if batch.num_rows]
     if not blocks:
         return

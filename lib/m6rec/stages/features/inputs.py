@@ -1,0 +1,170 @@
+"""Read attributes and behaviour into the columns that feature pipelines are fitted on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pyspark.ml.feature import (
+    CountVectorizerModel,
+)
+from pyspark.ml.functions import array_to_vector, vector_to_array
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from m6rec.config.data import TokenKind
+from m6rec.errors import TableError
+from m6rec.stages.features.blocks import (
+    KNOWN,
+)
+from m6rec.stages.features.vocabularies import split_text, token_column
+
+
+@dataclass(frozen=True)
+class AttributeColumns:
+    """The attribute columns that a pipeline uses.
+
+    Attributes:
+        numeric: columns of numbers, booleans and dates (as seconds).
+        tokens: categorical, multi-valued and text columns, each with its kind.
+        separators: for each of `tokens`, what separates the values of a multi-valued string.
+        documents: how many training rows have attributes.
+    """
+
+    numeric: tuple[str, ...] = ()
+    tokens: tuple[tuple[str, TokenKind], ...] = ()
+    separators: tuple[str, ...] = ()
+    documents: int = 0
+
+    @property
+    def names(self) -> list[str]:
+        """All used columns."""
+        return [*self.numeric, *(name for name, _ in self.tokens)]
+
+
+def read_attributes(
+    attributes: DataFrame | None, columns: AttributeColumns, index_column: str
+) -> DataFrame | None:
+    """The attributes as index_column, known, doubles, and array<string> for token columns."""
+    if attributes is None:
+        return None
+    check_columns(attributes, columns.names)
+    fields = {name: attributes.schema[name].dataType for name in columns.names}
+    texts = {}
+    selected = []
+    for k, (name, kind) in enumerate(columns.tokens):
+        column = token_column(name, kind, fields[name], columns.separators[k])
+        if kind == "text":
+            texts[f"text_{k}"] = tokens_name(k)
+        selected.append(column.alias(f"text_{k}" if kind == "text" else tokens_name(k)))
+    frame = attributes.select(
+        F.col(index_column),
+        F.lit(True).alias(KNOWN),
+        *(
+            number_column(name, fields[name]).alias(numeric_name(k))
+            for k, name in enumerate(columns.numeric)
+        ),
+        *selected,
+    )
+    return split_text(frame, texts)
+
+
+def clip_known(frame: DataFrame, column: str, attribute_width: int, clip: float) -> DataFrame:
+    """Clip a standardised vector; without attributes, their part is 0, which is the mean."""
+    values = F.expr(
+        f"transform(standardised, (value, position) -> IF({KNOWN} OR position >="
+        f" {attribute_width}, greatest(least(value, {clip}D), -{clip}D), 0D))"
+    )
+    return (
+        frame.withColumn("standardised", vector_to_array(F.col(column)))
+        .withColumn(column, array_to_vector(values))
+        .drop("standardised")
+    )
+
+
+def join_inputs(
+    indices: DataFrame,
+    known: DataFrame | None,
+    behaviour: DataFrame | None,
+    index_column: str,
+    numeric: Sequence[str],
+    behaviour_columns: Sequence[str],
+) -> DataFrame:
+    """One row for each index with its attributes and behaviour, and null where there is none."""
+    joined = indices
+    if known is None:
+        joined = joined.withColumn(KNOWN, F.lit(False))
+    else:
+        joined = joined.join(known, index_column, "left")
+        joined = joined.withColumn(KNOWN, F.coalesce(KNOWN, F.lit(False)))
+        arrays = {
+            field.name: F.coalesce(field.name, F.array().cast("array<string>"))
+            for field in known.schema.fields
+            if isinstance(field.dataType, T.ArrayType)
+        }
+        joined = joined.withColumns(arrays) if arrays else joined
+    if behaviour_columns:
+        if behaviour is None:
+            raise TableError(
+                f"the pipeline was fitted with the behaviour columns {behaviour_columns}; give"
+                " transform a behaviour table"
+            )
+        check_columns(behaviour, list(behaviour_columns))
+        renamed = behaviour.select(
+            index_column,
+            *(
+                F.col(f"`{name}`").cast("double").alias(behaviour_name(k))
+                for k, name in enumerate(behaviour_columns)
+            ),
+        )
+        joined = joined.join(renamed, index_column, "left")
+    return joined
+
+
+def count_tokens(
+    frame: DataFrame, tokens: str, output: str, vocabulary: Sequence[str]
+) -> DataFrame:
+    """Add the sparse token counts of an array<string> column, for a given vocabulary."""
+    model = CountVectorizerModel.from_vocabulary(list(vocabulary), tokens, output, minTF=1.0)
+    return model.transform(frame)
+
+
+def number_column(name: str, data_type: T.DataType) -> Column:
+    """A column as a finite double; dates become seconds, and what is no number becomes null."""
+    column = F.col(f"`{name}`")
+    if isinstance(data_type, T.StringType):
+        value = F.expr(f"try_cast(`{name}` AS DOUBLE)")
+    elif isinstance(data_type, T.DateType | T.TimestampType):
+        value = F.unix_seconds(column.cast("timestamp")).cast("double")
+    else:
+        value = column.cast("double")
+    finite = value.isNotNull() & ~F.isnan(value) & (F.abs(value) < F.lit(float("inf")))
+    return F.when(finite, value)
+
+
+def check_columns(frame: DataFrame, names: list[str]) -> None:
+    """Refuse a table that lacks a column.
+
+    Raises:
+        TableError: columns are missing; the message names them.
+    """
+    missing = [name for name in names if name not in frame.columns]
+    if missing:
+        raise TableError(
+            f"the table for features lacks the columns {missing} that the pipeline uses; it has"
+            f" {frame.columns}"
+        )
+
+
+def numeric_name(position: int) -> str:
+    """The pipeline's own name of a numeric column; the owner's name may hold any character."""
+    return f"number_{position}"
+
+
+def behaviour_name(position: int) -> str:
+    """The pipeline's own name of a behaviour column."""
+    return f"behaviour_{position}"
+
+
+def tokens_name(position: int) -> str:
+    """The pipeline's own name of a token column."""
+    return f"tokens_{position}"
