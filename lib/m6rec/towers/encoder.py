@@ -93,6 +93,10 @@ class TowerEncoder:
         popularity = np.full((len(rows), 1), self.weights["popularity_weight"], np.float32)
         return np.hstack([direction / np.float32(self.shape["temperature"]), popularity])
 
+    def user_encoder(self, items: Float32) -> UserEncoder:
+        """The user side, as a member of the hybrid."""
+        return TowerUserEncoder(self)
+
     def encode_items(
         self, item_features: Float32 | None, images: npt.NDArray[np.uint8] | None
     ) -> Float32:

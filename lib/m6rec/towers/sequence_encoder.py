@@ -109,7 +109,8 @@ class SequenceEncoder:
     def _block(self, name: str, x: Float32, mask: npt.NDArray[np.bool_]) -> Float32:
         n, length, width = x.shape
         heads = int(self.shape["heads"])
-        split = self._linear(f"{name}.query_key_value", self._norm(f"{name}.attention_norm", x))
+        normed = self._norm(f"{name}.attention_norm", x)
+        split = normed @ self.weights[f"{name}.query_key_value.weight"].T
         split = split.reshape(n, length, 3, heads, width // heads).transpose(2, 0, 3, 1, 4)
         query, key, value = split
         scores = query @ key.transpose(0, 1, 3, 2) / np.float32(np.sqrt(width // heads))

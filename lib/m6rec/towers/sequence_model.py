@@ -123,7 +123,8 @@ class _Block(nn.Module):
         width = shape.width
         self.heads = shape.heads
         self.attention_norm = nn.LayerNorm(width)
-        self.query_key_value = nn.Linear(width, 3 * width)
+        # A bias of keys would change no attention, and one of queries hardly any.
+        self.query_key_value = nn.Linear(width, 3 * width, bias=False)
         self.attention_out = nn.Linear(width, width)
         self.hidden_norm = nn.LayerNorm(width)
         self.first = nn.Linear(width, 4 * width)
