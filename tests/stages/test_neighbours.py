@@ -243,5 +243,5 @@ def test_the_job_writes_both_methods_and_user_neighbours_of_both_fits(
 
 
 def test_the_job_names_the_table_that_is_missing(spark: SparkSession, tmp_path: Path) -> None:
-    with pytest.raises(M6RecError, match="user_item_matrix does not exist; run the job that writes"):
+    with pytest.raises(M6RecError, match="user_item_matrix does not exist; run the job"):
         train_neighbours.run(Lakehouse(spark, str(tmp_path / "lake"), "run"), _config())
