@@ -39,13 +39,19 @@ def list_column(batch: pa.RecordBatch, name: str) -> tuple[Int64, npt.NDArray[An
     return indptr - indptr[0], values.to_numpy(zero_copy_only=False)
 
 
-def recency_column(batch: pa.RecordBatch) -> Float32:
-    """How many interactions of the same row came later: float32 [entries], from the times."""
+def times_column(batch: pa.RecordBatch) -> Int64:
+    """When each interaction was, in microseconds or as `UNKNOWN_TIME`: int64 [entries]."""
     times = batch.column(c.TIMES)
     indptr = times.offsets.to_numpy().astype(np.int64)
     values = times.values.slice(indptr[0], indptr[-1] - indptr[0]).cast(pa.int64())
-    known = values.fill_null(int(UNKNOWN_TIME)).to_numpy(zero_copy_only=False)
-    return recency_ranks(indptr - indptr[0], known)
+    known: Int64 = values.fill_null(int(UNKNOWN_TIME)).to_numpy(zero_copy_only=False)
+    return known
+
+
+def recency_column(batch: pa.RecordBatch) -> Float32:
+    """How many interactions of the same row came later: float32 [entries], from the times."""
+    indptr = batch.column(c.TIMES).offsets.to_numpy().astype(np.int64)
+    return recency_ranks(indptr - indptr[0], times_column(batch))
 
 
 def matrix_column(batch: pa.RecordBatch, name: str) -> npt.NDArray[np.float32]:
@@ -82,4 +88,5 @@ __all__ = [
     "recency_column",
     "rows_from_batch",
     "rows_from_batches",
+    "times_column",
 ]
