@@ -12,6 +12,7 @@ HYBRID = "hybrid"
 FUSION = "fusion"
 MLLIB_ALS = "mllib_als"
 POPULARITY = "popularity"
+TRANSITIONS = "transitions"
 
 Need = Literal["times", "item_attributes"]
 UserInput = Literal["features", "factors"]
@@ -112,6 +113,14 @@ RANKERS: tuple[Ranker, ...] = (
         "Recent item neighbours",
         trained_by="train_neighbours",
         model="item_neighbours",
+        needs=_TIMES,
+        groups=("neighbours", "recency"),
+    ),
+    Ranker(
+        TRANSITIONS,
+        "Transitions",
+        trained_by="train_neighbours",
+        model="transitions",
         needs=_TIMES,
         groups=("neighbours", "recency"),
     ),
