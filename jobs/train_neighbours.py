@@ -1,4 +1,4 @@
-"""Train item neighbours, the local ridge and content neighbours, for both fits.
+"""Train item neighbours, the local ridge, transitions and content neighbours, for both fits.
 
 User neighbours are found where lists are made: nothing is trained for them.
 """

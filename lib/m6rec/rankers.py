@@ -15,6 +15,7 @@ POPULARITY = "popularity"
 # The name of the model of the towers that know order.
 SEQUENCE = "sequence"
 TOWERS_ON_ORDER = "towers_sequence"
+TRANSITIONS = "transitions"
 
 Need = Literal["times", "item_attributes"]
 UserInput = Literal["features", "factors"]
@@ -124,6 +125,14 @@ RANKERS: tuple[Ranker, ...] = (
         "Recent item neighbours",
         trained_by="train_neighbours",
         model="item_neighbours",
+        needs=_TIMES,
+        groups=("neighbours", "recency"),
+    ),
+    Ranker(
+        TRANSITIONS,
+        "Transitions",
+        trained_by="train_neighbours",
+        model="transitions",
         needs=_TIMES,
         groups=("neighbours", "recency"),
     ),

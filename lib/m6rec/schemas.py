@@ -251,7 +251,9 @@ RATING_PREDICTIONS_TABLE = _table(
 
 RECOMMENDATIONS_TABLE = _table(
     "recommendations",
-    "One recommended item of a user's published list.",
+    "One recommended item of a user's published list. The kind of a reason is `history` (the value"
+    " is an item of the user's that speaks for this one), `after` (an item of the user's that this"
+    " one often follows), `attribute`, `popular` or `model`.",
     (c.USER_ID, c.RANK),
     {
         c.USER_ID: T.StringType(),

@@ -146,6 +146,16 @@ CASES: list[tuple[str, Config, Config]] = [
         config(TIME, neighbours={"recency_scale": 3}, **FEW),
     ),
     (
+        "neighbours.transitions.window",
+        config(neighbours={"transitions": {"window": 3}}),
+        config(TIME, neighbours={"transitions": {"window": 3}}),
+    ),
+    (
+        "neighbours.transitions.window",
+        config(TIME, neighbours={"transitions": {"window": 3}}, **ONE_MEMBER),
+        config(TIME, neighbours={"transitions": {"window": 3}}, **FEW),
+    ),
+    (
         "neighbours.user_neighbours",
         config(neighbours={"user_neighbours": 7}, **ONE_MEMBER),
         config(neighbours={"user_neighbours": 7}, **FEW),

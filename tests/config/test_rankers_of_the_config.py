@@ -32,6 +32,7 @@ def test_a_ranker_that_does_not_exist_is_refused_with_those_that_do() -> None:
     [
         ("recent_ridge", r"interactions\.columns\.time"),
         ("recent_item_neighbours", r"interactions\.columns\.time"),
+        ("transitions", r"interactions\.columns\.time"),
         ("content", r"features\.items"),
         ("content_neighbours", r"features\.items"),
         ("als_cosine", r"features\.items"),
@@ -56,5 +57,5 @@ def test_without_times_and_attributes_the_default_hybrid_leaves_out_what_needs_t
     needy = {ranker.name for ranker in RANKERS if ranker.needs}
     assert set(config_with().usable(MEMBER_NAMES)) == set(MEMBER_NAMES) - needy
     timed = config_with({"time": "at"})
-    assert {"recent_ridge", "recent_item_neighbours"} <= set(timed.hybrid_members)
+    assert {"recent_ridge", "recent_item_neighbours", "transitions"} <= set(timed.hybrid_members)
     assert "content" not in timed.hybrid_members

@@ -4,11 +4,13 @@ import pytest
 from m6rec.kernels.arrays.rows import Rows
 from m6rec.kernels.neighbours.item_neighbours import ItemWeights
 from m6rec.kernels.ranking.explanation import (
+    AFTER_REASON,
     ATTRIBUTE_REASON,
     HISTORY_REASON,
     KINDS,
     MODEL_REASON,
     POPULAR_REASON,
+    AfterEvidence,
     Reasons,
     explain,
     item_attributes,
@@ -101,3 +103,52 @@ def test_no_reasons_are_given_where_none_are_asked_for() -> None:
     found = explained(2, OWN, limit=0)
     assert found.indptr.tolist() == [0, 0]
     assert len(found.kinds) == 0
+
+
+# Item 0 is followed by 2 as often as item 1 is, and by 3.
+AFTER = ItemWeights(
+    indptr=np.array([0, 2, 3, 3, 3]),
+    neighbour_indices=np.array([2, 3, 2], dtype=np.int32),
+    weights=np.array([0.5, 0.5, 0.5], dtype=np.float32),
+)
+
+
+def explained_with_order(share: float, factors: tuple[float, float]) -> Reasons:
+    """The reasons for items 2 and 3 of a user with items 0 and 1, and no attributes."""
+    rows = Rows(
+        np.array([0]), np.array([0, 2]), np.array(OWN, np.int32), np.ones(2, dtype=np.float32)
+    )
+    nothing = item_attributes([[], [], [], []], 0)
+    listed = np.array([2, 3], dtype=np.int32)
+    after = AfterEvidence(AFTER, np.array(factors, np.float32), np.full(2, share))
+    return explain(WEIGHTS, nothing, rows, np.array([0, 2]), listed, 3, after)
+
+
+def test_a_reason_is_of_the_order_where_its_larger_part_is() -> None:
+    # Weights give item 2 shares of .75 and .25, order gives a third and two thirds.
+    found = explained_with_order(share=0.5, factors=(0.5, 1.0))
+    kinds = [KINDS[kind] for kind in found.kinds]
+    assert kinds[:2] == [HISTORY_REASON, AFTER_REASON]
+    assert found.indices.tolist()[:2] == [0, 1]
+    expected = [0.5 * 0.75 + 0.5 / 3, 0.5 * 0.25 + 0.5 * 2 / 3]
+    assert found.shares.tolist()[:2] == pytest.approx(expected)
+
+
+def test_what_order_alone_speaks_for_is_explained_by_it_with_all_shares() -> None:
+    found = explained_with_order(share=0.25, factors=(0.5, 1.0))
+    low, high = found.indptr[1:]
+    assert [KINDS[kind] for kind in found.kinds[low:high]] == [AFTER_REASON]
+    assert found.shares[low:high].tolist() == [1.0]
+
+
+def test_order_without_a_part_in_the_score_changes_no_bit() -> None:
+    without, with_order = explained(2, OWN), explained_with_order(0.0, (0.5, 1.0))
+    assert with_order.indices[:2].tolist() == without.indices[:2].tolist()
+    assert with_order.shares[:2].tolist() == without.shares[:2].tolist()
+    assert [KINDS[kind] for kind in with_order.kinds] == [*[HISTORY_REASON] * 2, MODEL_REASON]
+
+
+def test_shares_add_up_to_one_where_all_history_items_are_named() -> None:
+    for share in (0.0, 0.3, 1.0):
+        found = explained_with_order(share, (0.25, 1.0))
+        assert sum(found.shares[: found.indptr[1]]) == pytest.approx(1.0)

@@ -22,7 +22,7 @@ from m6rec.kernels.neighbours.user_neighbours import CandidateUsers, user_neighb
 from m6rec.lakehouse import Lakehouse
 from m6rec.stages.training import gram
 from m6rec.stages.training import neighbours as stage
-from m6rec.stages.training.gram import MatrixStatistics, assign_blocks, matrix_statistics
+from m6rec.stages.training.gram import assign_blocks, matrix_statistics
 from m6rec.stages.training.item_weights import item_weights_from_frame, item_weights_to_frame
 
 N_USERS, N_ITEMS = 120, 40
@@ -199,9 +199,7 @@ def test_items_beyond_the_index_are_named(matrix: DataFrame) -> None:
 
 def test_blocks_share_the_cost_about_equally() -> None:
     costs = np.random.default_rng(2).zipf(1.7, 5000).clip(max=2000) * 1000
-    nothing = np.zeros(5000)
-    statistics = MatrixStatistics(costs, nothing, costs, 1.0, np.zeros(3, np.int64))
-    blocks, n_blocks = assign_blocks(statistics, 4)
+    blocks, n_blocks = assign_blocks(costs, 4)
     shares = np.bincount(blocks, weights=costs) / costs.sum()
     assert n_blocks == len(shares) == 4
     assert shares.max() < 1.3 / n_blocks

@@ -107,18 +107,21 @@ def test_candidates_hold_each_members_standardised_scores(
     assert candidates.scores[:, 2].tolist() == pytest.approx(expected, rel=1e-5)
 
 
-def test_published_lists_tell_parts_and_reasons(spark: SparkSession, users: DataFrame) -> None:
-    user_ids = spark.createDataFrame([(0, "anna"), (2, "new")], "user_index long, user_id string")
-    explaining = Explaining(
+def explaining(reasons: int = 2) -> Explaining:
+    return Explaining(
         item_weights=WEIGHTS,
         attributes=item_attributes([[0], [], [], [0]], 1),
         attribute_names=pack_strings(["genre: Drama"]),
         item_ids=pack_strings(["i0", "i1", "i2", "i3"]),
         titles=pack_strings(["Zero", "", "Two", "Three"]),
-        reasons=2,
+        reasons=reasons,
         generated_at=datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC),
     )
-    rows = recommend(users, user_ids, scoring(), explaining).orderBy("user_id", "rank").collect()
+
+
+def test_published_lists_tell_parts_and_reasons(spark: SparkSession, users: DataFrame) -> None:
+    user_ids = spark.createDataFrame([(0, "anna"), (2, "new")], "user_index long, user_id string")
+    rows = recommend(users, user_ids, scoring(), explaining()).orderBy("user_id", "rank").collect()
     first = rows[0]
     assert (first["user_id"], first["rank"], first["item_id"]) == ("anna", 1, "i3")
     assert first["title"] == "Three"
@@ -131,3 +134,34 @@ def test_published_lists_tell_parts_and_reasons(spark: SparkSession, users: Data
     assert (newcomer["user_id"], newcomer["item_id"]) == ("new", "i0")
     assert [reason["kind"] for reason in newcomer["reasons"]] == ["popular"]
     assert rows[1]["title"] is None
+
+
+def test_where_order_has_the_larger_part_the_reason_says_after(spark: SparkSession) -> None:
+    # The user had item 0, then item 1, which items 3 and 2 follow; the ridge says 0 for 3, 1 for 2.
+    first, second = (datetime.datetime(2026, 1, day, tzinfo=datetime.UTC) for day in (1, 2))
+    matrix = spark.createDataFrame(
+        [(0, [0, 1], [1.0, 1.0], [first, second], [])],
+        "user_index long, item_indices array<int>, weights array<float>,"
+        " times array<timestamp>, excluded_indices array<int>",
+    )
+    after = ItemWeights(
+        np.array([0, 0, 2, 2, 2]), np.array([2, 3], np.int32), np.array([0.5, 4.0], np.float32)
+    )
+    order = HistoryMember("transitions", after, recency_scale=1.44)
+    blend = Blend("hybrid", ("ridge", "transitions"), (1.0, 1.0), (1.0, 1.0))
+    both = make_scoring(
+        MEMBERS | {"transitions": order}, (blend,), COUNTS, np.zeros(4, np.bool_), True, 2
+    )
+    user_ids = spark.createDataFrame([(0, "anna")], "user_index long, user_id string")
+    users = user_inputs(matrix, None, {}, None)
+    rows = recommend(users, user_ids, both, explaining(3)).orderBy("rank").collect()
+    # Item 3 has 1 by the ridge and 4 by order, item 2 has 1 and .5.
+    found = [
+        [(reason["kind"], reason["value"], reason["share"]) for reason in row["reasons"]]
+        for row in rows
+    ]
+    assert found[0][:2] == [
+        ("after", "i1", pytest.approx(0.8)),
+        ("history", "Zero", pytest.approx(0.2)),
+    ]
+    assert found[1] == [("history", "i1", pytest.approx(1.0))]

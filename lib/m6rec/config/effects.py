@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from m6rec.config.base import Section
 from m6rec.config.models import RatingsConfig, TowerPart
 from m6rec.config.run import Config
-from m6rec.rankers import FUSION, HYBRID, MLLIB_ALS, ranker_named
+from m6rec.rankers import FUSION, HYBRID, MLLIB_ALS, TRANSITIONS
 
 
 @dataclass(frozen=True)
@@ -110,6 +110,7 @@ def _absent_parts(config: Config) -> set[TowerPart]:
     return parts
 
 
+_BY_THE_RECENCY_SCALE = {"recent_ridge", "recent_item_neighbours"}
 _NO_TIME = "interactions.columns.time is not set"
 _NO_ITEMS = "features.items is not set"
 _NO_FEATURES = "there are neither attributes nor features of behaviour"
@@ -253,10 +254,15 @@ RULES: tuple[Idle, ...] = (
     Idle(
         ("neighbours.recency_scale",),
         lambda config: (
-            _has_time(config)
-            and not any("times" in ranker_named(name).needs for name in _listed_rankers(config))
+            _has_time(config) and _listed_rankers(config).isdisjoint(_BY_THE_RECENCY_SCALE)
         ),
         "no ranker that looks at recency is evaluated, recommended or a member of the hybrid",
+    ),
+    Idle(("neighbours.transitions",), lambda config: not _has_time(config), _NO_TIME),
+    Idle(
+        ("neighbours.transitions",),
+        lambda config: _has_time(config) and TRANSITIONS not in _listed_rankers(config),
+        "ranker transitions is neither evaluated nor recommended nor a member of the hybrid",
     ),
     Idle(
         ("neighbours.user_neighbours", "neighbours.maximum_candidate_users"),

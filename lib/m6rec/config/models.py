@@ -220,8 +220,34 @@ class ContentNeighboursConfig(Section):
     )
 
 
+class TransitionsConfig(Section):
+    """Transitions: what users did next, for the ranker transitions."""
+
+    window: PositiveInt = Field(
+        default=5,
+        description="The most steps of a user's history between the two items of a transition; one"
+        " of d steps counts 1 / d.",
+    )
+    kept: PositiveInt = Field(
+        default=100,
+        description="The number of items that are kept as following an item, those of the largest"
+        " weight.",
+    )
+    history_exponent: NonNegativeFloat = Field(
+        default=0.5, description="The exponent that damps items after which much follows."
+    )
+    target_exponent: NonNegativeFloat = Field(
+        default=0.5, description="The exponent that damps items that follow many others."
+    )
+    recency_scale: PositiveFloat = Field(
+        default=1.44,
+        description="The number of a user's later interactions by which the weight of an earlier"
+        " one falls to 1/e; at 1.44, each step halves it.",
+    )
+
+
 class NeighboursConfig(Section):
-    """Item neighbours by co-occurrence, by ridge and by content, and user neighbours."""
+    """Item neighbours by co-occurrence, ridge, order and content, and user neighbours."""
 
     neighbours: PositiveInt = Field(
         default=100, description="The number of neighbours of an item by co-occurrence."
@@ -250,9 +276,13 @@ class NeighboursConfig(Section):
     )
     maximum_history: PositiveInt = Field(
         default=2_000,
-        description="The most items of a user that are looked at; a longer history is sampled.",
+        description="The most items of a user that are looked at; a longer history is sampled, and"
+        " transitions look at its latest items.",
     )
     ridge: RidgeConfig = Field(default=RidgeConfig(), description="The local ridge regression.")
+    transitions: TransitionsConfig = Field(
+        default=TransitionsConfig(), description="What users did next."
+    )
     content: ContentNeighboursConfig = Field(
         default=ContentNeighboursConfig(), description="Item neighbours by content."
     )

@@ -31,7 +31,15 @@ from m6rec.kernels.ranking.members import (
     UserNeighboursMember,
     popularity_member,
 )
-from m6rec.rankers import FUSION, HYBRID, POPULARITY, RANKERS, Ranker, ranker_named
+from m6rec.rankers import (
+    FUSION,
+    HYBRID,
+    POPULARITY,
+    RANKERS,
+    TRANSITIONS,
+    Ranker,
+    ranker_named,
+)
 from m6rec.stages.features.reading import item_matrix, read_content_encoder
 from m6rec.stages.ranking.candidates import collect_candidates
 from m6rec.stages.ranking.lists import make_scoring, user_inputs
@@ -218,6 +226,12 @@ def _recent_history(models: _Models, ranker: Ranker) -> Member:
     return HistoryMember(ranker.name, weights, "square_root", scale)
 
 
+def _transitions(models: _Models, ranker: Ranker) -> Member:
+    scale = models.fit.settings.neighbours.transitions.recency_scale
+    weights = models.item_weights(_model_of(ranker))
+    return HistoryMember(ranker.name, weights, "square_root", scale)
+
+
 def _user_neighbours(models: _Models, ranker: Ranker) -> Member:
     fit, settings = models.fit, models.fit.settings.neighbours
     candidates = candidate_users(fit.matrix, settings, fit.config.seed)
@@ -265,6 +279,7 @@ MEMBERS: Mapping[str, Callable[[_Models, Ranker], Member]] = {
     "recent_ridge": _recent_history,
     "item_neighbours": _history,
     "recent_item_neighbours": _recent_history,
+    TRANSITIONS: _transitions,
     "user_neighbours": _user_neighbours,
     "content": _content,
     "content_neighbours": _content_neighbours,

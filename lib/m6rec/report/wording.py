@@ -29,7 +29,7 @@ _OTHER_NAMES = MappingProxyType(
 )
 
 # Kinds whose value does not speak for itself.
-_REASON_WORDS = MappingProxyType({"history": "you had", "attribute": "you like"})
+_REASON_WORDS = MappingProxyType({"history": "you had", "after": "after", "attribute": "you like"})
 
 
 def model_name(model: str) -> str:
@@ -75,6 +75,8 @@ def reason_text(reason: Mapping[str, Any]) -> str:
 
     >>> reason_text({"kind": "history", "value": "Fargo", "share": 0.4})
     'you had Fargo (40%)'
+    >>> reason_text({"kind": "after", "value": "Fargo", "share": 0.4})
+    'after Fargo (40%)'
     """
     if reason["kind"] not in _REASON_WORDS:
         return str(reason["value"])

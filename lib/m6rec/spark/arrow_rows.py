@@ -40,7 +40,7 @@ def list_column(batch: pa.RecordBatch, name: str) -> tuple[Int64, npt.NDArray[An
 
 
 def times_column(batch: pa.RecordBatch) -> Int64:
-    """The times of all rows' interactions in microseconds: int64 [entries]."""
+    """When each interaction was, in microseconds or as `UNKNOWN_TIME`: int64 [entries]."""
     times = batch.column(c.TIMES)
     indptr = times.offsets.to_numpy().astype(np.int64)
     values = times.values.slice(indptr[0], indptr[-1] - indptr[0]).cast(pa.int64())
@@ -70,3 +70,16 @@ def batches_of(rows: int, size: int) -> Iterator[tuple[int, int]]:
     """Start and stop of blocks of at most `size` rows."""
     for start in range(0, rows, size):
         yield start, min(start + size, rows)
+
+
+__all__ = [
+    "ROW_COLUMNS",
+    "batches_of",
+    "list_array",
+    "list_array_from_matrix",
+    "list_column",
+    "matrix_column",
+    "rows_from_batch",
+    "rows_from_batches",
+    "times_column",
+]

@@ -1,5 +1,6 @@
 """Hold rows of the user-item matrix as arrays, and cut, choose and join them."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +31,21 @@ def entries_of_rows(indptr: Int64, rows: Int64) -> tuple[Int64, Int64]:
     counts = np.diff(indptr)[rows]
     own = indptr_of(counts)
     return own, np.arange(own[-1]) + np.repeat(indptr[rows] - own[:-1], counts)
+
+
+def slices_of_rows(indptr: Int64, entries: int) -> Iterator[tuple[int, int]]:
+    """Starts and stops of slices of at most `entries` entries, or of one row that has more.
+
+    Args:
+        indptr: int64 [n + 1].
+        entries: the most entries of a slice of several rows.
+    """
+    start = 0
+    while start < len(indptr) - 1:
+        limit = indptr[start] + entries
+        stop = max(start + 1, int(np.searchsorted(indptr, limit, side="right")) - 1)
+        yield start, stop
+        start = stop
 
 
 @dataclass(frozen=True)

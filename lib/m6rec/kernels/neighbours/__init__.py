@@ -1,1 +1,1 @@
-"""Neighbour models: item-item weights, user neighbours, content and content neighbours."""
+"""Neighbour models: item-item weights, transitions, user neighbours and content neighbours."""

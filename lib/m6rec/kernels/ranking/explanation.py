@@ -1,6 +1,14 @@
 """Explain why an item is in a user's list by the user's own items and the item's attributes.
 
-The evidence of a history item h for item j is w_uh max(B_hj, 0), where B are the item-item weights.
+The evidence of a history item h for item j is b_hj = w_uh max(B_hj, 0), where B are the item-item
+weights. Where transitions T, too, have a part in the item's score, the evidence is
+
+    (1 - s_j) b_hj / sum_h b_hj  +  s_j t_hj / sum_h t_hj    with    t_hj = f_uh T_hj
+
+where s_j is the share of their part in the score, and f_uh is what recency leaves of w_uh. Where
+one of the two has no evidence, all is left to the other. A reason says that the item comes after h
+where the larger part of the evidence of h is that of transitions.
+
 The evidence of an attribute a of item j is p(a | history) log(p(a | history) / p(a | catalogue)),
 or 0 where the user's items have the attribute less often than the catalogue's items do.
 """
@@ -11,18 +19,19 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from m6rec.kernels.arrays.rows import Float64, Int32, Int64, Rows, indptr_of
+from m6rec.kernels.arrays.rows import Float32, Float64, Int32, Int64, Rows, indptr_of
 from m6rec.kernels.neighbours.item_neighbours import ItemWeights
 
 HISTORY_REASON = "history"
+AFTER_REASON = "after"
 ATTRIBUTE_REASON = "attribute"
 POPULAR_REASON = "popular"
 POPULAR_WITH_ALL = "popular with all users"
 MODEL_REASON = "model"
 TASTE_OF_ALL = "the taste that your whole history shows"
 
-KINDS = (HISTORY_REASON, ATTRIBUTE_REASON, POPULAR_REASON, MODEL_REASON)
-_HISTORY, _ATTRIBUTE, _POPULAR, _MODEL = range(len(KINDS))
+KINDS = (HISTORY_REASON, AFTER_REASON, ATTRIBUTE_REASON, POPULAR_REASON, MODEL_REASON)
+_HISTORY, _AFTER, _ATTRIBUTE, _POPULAR, _MODEL = range(len(KINDS))
 
 
 @dataclass(frozen=True)
@@ -41,6 +50,29 @@ class ItemAttributes:
 
 
 @dataclass(frozen=True)
+class AfterEvidence:
+    """What transitions say for listed items.
+
+    Attributes:
+        weights: T.
+        factors: float32 [entries of the histories]; f.
+        shares: float64 [listed items]; s.
+    """
+
+    weights: ItemWeights
+    factors: Float32
+    shares: Float64
+
+    @staticmethod
+    def none(n_items: int, entries: int, listed: int) -> "AfterEvidence":
+        """That of transitions without any part in any score."""
+        nothing = ItemWeights(
+            np.zeros(n_items + 1, np.int64), np.empty(0, np.int32), np.empty(0, np.float32)
+        )
+        return AfterEvidence(nothing, np.zeros(entries, np.float32), np.zeros(listed))
+
+
+@dataclass(frozen=True)
 class Reasons:
     """The reasons of many listed items, one after the other.
 
@@ -48,7 +80,8 @@ class Reasons:
         indptr: int64 [entries + 1]; entry e has the reasons indptr[e] up to indptr[e + 1].
         kinds: int8 [reasons]; place in KINDS.
         indices: int32 [reasons]; the history item or the attribute, -1 for the other kinds.
-        shares: float64 [reasons]; the reason's share of the item's evidence of its kind.
+        shares: float64 [reasons]; the reason's share of the evidence of all history items for the
+            listed item, or of that of all its attributes.
     """
 
     indptr: Int64
@@ -72,6 +105,7 @@ def explain(
     indptr: Int64,
     items: Int32,
     limit: int,
+    after: AfterEvidence | None = None,
 ) -> Reasons:
     """At most `limit` reasons for each listed item: history items, then one attribute.
 
@@ -85,7 +119,9 @@ def explain(
         indptr: int64 [n + 1] into items; where each user's list starts and ends.
         items: int32 [entries]; the listed items.
         limit: how many reasons an item has at most; 0 gives none.
+        after: what transitions say, where they have a part in the scores.
     """
+    after = after or AfterEvidence.none(len(weights), rows.entries, len(items))
     counts = np.zeros(len(items), np.int64)
     shape = (len(items), limit)
     kinds, indices = np.empty(shape, np.int8), np.empty(shape, np.int32)
@@ -101,6 +137,11 @@ def explain(
             rows.indptr,
             rows.item_indices,
             rows.weights,
+            after.weights.indptr,
+            after.weights.neighbour_indices,
+            after.weights.weights,
+            after.factors,
+            after.shares,
             indptr,
             items,
             counts,
@@ -123,6 +164,11 @@ def _explain(  # type: ignore[no-untyped-def]
     row_indptr,
     history,
     history_weights,
+    after_indptr,
+    after_targets,
+    after_weights,
+    after_factors,
+    after_shares,
     list_indptr,
     items,
     counts,
@@ -134,27 +180,50 @@ def _explain(  # type: ignore[no-untyped-def]
     attribute_counts = np.zeros(len(attribute_shares))
     # The place of each item among all listed items; -1 for an item that this user's list lacks.
     entry_of = np.full(len(weight_indptr) - 1, -1, np.int64)
-    strongest = np.empty((len(items), limit))
-    totals = np.zeros(len(items))
+    strongest = np.empty(limit)
     for user in range(len(row_indptr) - 1):
         low, high = row_indptr[user], row_indptr[user + 1]
+        first, last = list_indptr[user], list_indptr[user + 1]
         own = history[low:high]
-        for entry in range(list_indptr[user], list_indptr[user + 1]):
+        for entry in range(first, last):
             entry_of[items[entry]] = entry
-        for position in range(low, high):
-            item = history[position]
-            for place in range(weight_indptr[item], weight_indptr[item + 1]):
-                entry = entry_of[neighbours[place]]
-                evidence = history_weights[position] * max(weights[place], 0.0)
-                if entry >= 0 and evidence > 0.0:
-                    totals[entry] += evidence
-                    counts[entry] = _keep_strongest(
-                        strongest[entry], indices[entry], counts[entry], evidence, item
-                    )
+        by_weights = np.zeros((last - first, high - low))
+        by_order = np.zeros((last - first, high - low))
+        _fill_evidence(
+            own,
+            history_weights[low:high],
+            weight_indptr,
+            neighbours,
+            weights,
+            entry_of,
+            first,
+            by_weights,
+        )
+        _fill_evidence(
+            own,
+            after_factors[low:high],
+            after_indptr,
+            after_targets,
+            after_weights,
+            entry_of,
+            first,
+            by_order,
+        )
         _count_attributes(own, 1.0, attribute_indptr, attribute_indices, attribute_counts)
-        for entry in range(list_indptr[user], list_indptr[user + 1]):
+        for entry in range(first, last):
             item = items[entry]
             entry_of[item] = -1
+            spoken, followed = by_weights[entry - first], by_order[entry - first]
+            total = _scale_to_one_sum(spoken, followed, after_shares[entry])
+            for place in range(len(own)):
+                if spoken[place] + followed[place] > 0.0:
+                    counts[entry] = _keep_strongest(
+                        strongest,
+                        indices[entry],
+                        counts[entry],
+                        spoken[place] + followed[place],
+                        place,
+                    )
             attribute, attribute_share = _strongest_attribute(
                 item,
                 attribute_indptr,
@@ -166,8 +235,10 @@ def _explain(  # type: ignore[no-untyped-def]
             places = limit - 1 if attribute >= 0 and limit > 1 else limit
             found = min(counts[entry], places)
             for reason in range(found):
-                kinds[entry, reason] = _HISTORY
-                shares[entry, reason] = strongest[entry, reason] / totals[entry]
+                place = indices[entry, reason]
+                kinds[entry, reason] = _AFTER if followed[place] > spoken[place] else _HISTORY
+                indices[entry, reason] = own[place]
+                shares[entry, reason] = strongest[reason] / total
             if attribute >= 0 and found < limit:
                 kinds[entry, found] = _ATTRIBUTE
                 indices[entry, found] = attribute
@@ -180,6 +251,39 @@ def _explain(  # type: ignore[no-untyped-def]
                 found = 1
             counts[entry] = found
         _count_attributes(own, -1.0, attribute_indptr, attribute_indices, attribute_counts)
+
+
+@numba.njit(cache=True, nogil=True)
+def _fill_evidence(own, factors, indptr, targets, weights, entry_of, first, evidence):  # type: ignore[no-untyped-def]
+    """Fill float64 [listed items, history items] with factor * max(weight, 0).
+
+    `entry_of` has the place of each listed item among those of all users, `first` that of the list.
+    """
+    for place in range(len(own)):
+        for position in range(indptr[own[place]], indptr[own[place] + 1]):
+            entry = entry_of[targets[position]]
+            if entry >= 0:
+                evidence[entry - first, place] = factors[place] * max(weights[position], 0.0)
+
+
+@numba.njit(cache=True, nogil=True)
+def _scale_to_one_sum(spoken, followed, share):  # type: ignore[no-untyped-def]
+    """Scale two kinds of evidence, in place, so that the second has this share of the sum of both.
+
+    It returns that sum, which is that of the first. Without the second the first stays as it is.
+    """
+    total, of_order = 0.0, 0.0
+    for place in range(len(spoken)):
+        total += spoken[place]
+        of_order += followed[place]
+    if of_order == 0.0 or share == 0.0:
+        followed[:] = 0.0
+        return total
+    if total == 0.0:
+        return of_order
+    spoken *= 1.0 - share
+    followed *= share * (total / of_order)
+    return total
 
 
 @numba.njit(cache=True, nogil=True)

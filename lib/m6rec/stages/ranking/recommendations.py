@@ -19,21 +19,26 @@ from m6rec.kernels.arrays.rows import Float32
 from m6rec.kernels.arrays.strings import Strings
 from m6rec.kernels.neighbours.item_neighbours import ItemWeights
 from m6rec.kernels.ranking.explanation import (
+    AFTER_REASON,
     ATTRIBUTE_REASON,
     HISTORY_REASON,
     KINDS,
     POPULAR_REASON,
     POPULAR_WITH_ALL,
     TASTE_OF_ALL,
+    AfterEvidence,
     ItemAttributes,
     Reasons,
     explain,
 )
+from m6rec.kernels.ranking.members import HistoryMember
 from m6rec.kernels.ranking.scoring import (
+    RepresentedUsers,
     blend_top_n,
     part_scores,
     represent,
 )
+from m6rec.rankers import TRANSITIONS
 from m6rec.schemas import RECOMMENDATIONS_TABLE
 from m6rec.spark.shipping import Shipped, ship
 from m6rec.stages.ranking.lists import (
@@ -51,7 +56,8 @@ class Explaining:
     """What published lists show beside their scores.
 
     Attributes:
-        item_weights: item-item weights, which tell how much each history item speaks for an item.
+        item_weights: item-item weights, which tell how much each history item speaks for an item;
+            transitions tell it too, where they have a part in the published scores.
         attributes: the items' attributes.
         attribute_names, item_ids, titles: the words for attribute and item indices.
         reasons: how many reasons an item gets at most.
@@ -109,6 +115,7 @@ def _recommend_partition(
             indptr,
             items,
             explaining.reasons,
+            _after_evidence(scoring, users, parts),
         )
         lengths = np.diff(indptr)
         listed_users = np.repeat(np.arange(len(lengths)), lengths)
@@ -125,6 +132,20 @@ def _recommend_partition(
             ],
             names=[c.USER_ID, c.RANK, c.ITEM_ID, "title", c.SCORE, c.PARTS, c.REASONS],
         )
+
+
+def _after_evidence(
+    scoring: Scoring, users: RepresentedUsers, parts: dict[str, Float32]
+) -> AfterEvidence | None:
+    """What transitions say for the listed items, if they are a part of the published blend."""
+    member = scoring.members.get(TRANSITIONS)
+    if TRANSITIONS not in parts or not isinstance(member, HistoryMember):
+        return None
+    own = parts[TRANSITIONS].astype(np.float64)
+    # What speaks against an item takes no share.
+    speaking = np.add.reduce([np.maximum(part, 0.0) for part in parts.values()], dtype=np.float64)
+    shares = np.divide(own, speaking, out=np.zeros(len(own)), where=own > 0.0)
+    return AfterEvidence(member.weights, users.terms[TRANSITIONS].factors, shares)
 
 
 @dataclass(frozen=True)
@@ -171,7 +192,11 @@ def _reasons_column(reasons: Reasons, words: _Words) -> pa.Array:
     kinds = np.array(KINDS)[reasons.kinds]
     phrases_from = len(words.values) - 2
     places: npt.NDArray[Any] = np.select(
-        [kinds == HISTORY_REASON, kinds == ATTRIBUTE_REASON, kinds == POPULAR_REASON],
+        [
+            (kinds == HISTORY_REASON) | (kinds == AFTER_REASON),
+            kinds == ATTRIBUTE_REASON,
+            kinds == POPULAR_REASON,
+        ],
         [reasons.indices, words.attributes_from + reasons.indices, phrases_from],
         phrases_from + 1,
     )

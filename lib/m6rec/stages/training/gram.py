@@ -99,7 +99,7 @@ def _count_partition(
     by_count = np.zeros(maximum_history + 1, np.int64)
     for batch in batches:
         rows = sample_long_rows(rows_from_batch(batch), maximum_history)
-        _check_items(rows, n_items)
+        check_items(rows, n_items)
         items = rows.item_indices
         users += np.bincount(items, minlength=n_items)
         cost += np.bincount(items, np.repeat(rows.counts, rows.counts), n_items)
@@ -120,7 +120,12 @@ def _count_partition(
     )
 
 
-def _check_items(rows: Rows, n_items: int) -> None:
+def check_items(rows: Rows, n_items: int) -> None:
+    """Refuse rows with an item beyond the index.
+
+    Raises:
+        DataError: an item is not below n_items.
+    """
     if rows.entries and int(rows.item_indices.max()) >= n_items:
         raise DataError(
             f"user_item_matrix holds item_index {int(rows.item_indices.max())}, expected less than"
@@ -150,14 +155,14 @@ def gram_pieces(
         prune: takes a `GramBlock`, the degrees and the fixed-point unit.
     """
     spark = matrix.sparkSession
-    block_of_item, n_blocks = assign_blocks(statistics, task_count(spark))
+    block_of_item, n_blocks = assign_blocks(statistics.costs, task_count(spark))
     degrees = statistics.counts.astype(np.float64) if binary else statistics.degrees
     unit = 1.0 if binary else statistics.largest_weight**2 or 1.0
     shipped = ship_arrays(spark, {"block_of_item": block_of_item, "degrees": degrees})
     send = partial(
         _send_partition,
         shipped=shipped,
-        keys=_partition_keys(spark, n_blocks),
+        keys=partition_keys(spark, n_blocks),
         maximum_history=maximum_history,
         binary=binary,
     )
@@ -174,19 +179,23 @@ def gram_pieces(
     return collect_pieces(placed.mapInArrow(add, PACKED_SCHEMA))
 
 
-def assign_blocks(statistics: MatrixStatistics, tasks: int) -> tuple[Int32, int]:
+def assign_blocks(costs: Int64, tasks: int) -> tuple[Int32, int]:
     """The block of each item, int32 [M], and the number of blocks, which cost about the same.
 
-    Each row is sent once to each block that it touches, so there are only as many blocks as the
-    cores and the memory of a task need.
+    What is added up is sent to each block apart, so there are only as many blocks as the cores and
+    the memory of a task need.
+
+    Args:
+        costs: int64 [M]; how many numbers are added up for each item.
+        tasks: how many tasks keep the cluster busy.
     """
-    entries = np.minimum(statistics.costs, len(statistics.costs)).sum()
+    entries = np.minimum(costs, len(costs)).sum()
     for_memory = -(-int(entries) // BLOCK_ENTRIES)
-    for_cores = min(tasks, -(-int(statistics.costs.sum()) // COST_PER_TASK))
+    for_cores = min(tasks, -(-int(costs.sum()) // COST_PER_TASK))
     n_blocks = max(1, for_memory, for_cores)
     # Items are dealt out by falling cost, there and back, so each block gets its share of the
     # costly ones.
-    order = np.argsort(-statistics.costs, kind="stable")
+    order = np.argsort(-costs, kind="stable")
     turn = np.arange(len(order)) % (2 * n_blocks)
     blocks = np.empty(len(order), np.int32)
     blocks[order] = np.minimum(turn, 2 * n_blocks - 1 - turn)
@@ -194,7 +203,7 @@ def assign_blocks(statistics: MatrixStatistics, tasks: int) -> tuple[Int32, int]
 
 
 @lru_cache(maxsize=64)
-def _partition_keys(spark: SparkSession, n_blocks: int) -> tuple[int, ...]:
+def partition_keys(spark: SparkSession, n_blocks: int) -> tuple[int, ...]:
     """For each block, a key that Spark's hash partitioning sends to a partition of its own."""
     numbers = np.arange(max(64, 32 * n_blocks))
     expression = F.pmod(F.hash(F.col("id")), F.lit(n_blocks)).alias("partition")

@@ -1,4 +1,4 @@
-"""Train item neighbours, the local ridge and content neighbours of one fit on the cluster.
+"""Train item neighbours, local ridge, transitions and content neighbours of one fit on the cluster.
 
 Item neighbours and the ridge start from gram rows. A block of target items needs only the rows of
 users who have one of its items, so each partition of users sends a row once to each block that it
@@ -57,6 +57,7 @@ from m6rec.stages.training.pieces import (
     sorted_by_key,
     task_count,
 )
+from m6rec.stages.training.transitions import train_transitions
 
 GRAM_BUDGET = 120_000_000
 GRAM_ENTRIES = 2_000
@@ -187,7 +188,7 @@ class NeighbourInputs:
     """What item-item weights of a fit are trained on.
 
     Attributes:
-        matrix: user_index, item_indices, weights.
+        matrix: user_index, item_indices, weights, and for transitions times.
         n_items: M.
         statistics: what `matrix_statistics` says of the matrix.
         config: of the neighbours.
@@ -213,6 +214,10 @@ def _ridge_of(inputs: NeighbourInputs) -> ItemWeights:
     return train_ridge(inputs.matrix, inputs.n_items, inputs.config, inputs.statistics)
 
 
+def _transitions_of(inputs: NeighbourInputs) -> ItemWeights:
+    return train_transitions(inputs.matrix, inputs.n_items, inputs.config)
+
+
 def _content_neighbours_of(inputs: NeighbourInputs) -> ItemWeights:
     assert inputs.terms is not None and inputs.vectors is not None
     return train_content_neighbours(
@@ -229,6 +234,7 @@ def _content_neighbours_of(inputs: NeighbourInputs) -> ItemWeights:
 NEIGHBOUR_TRAINERS: Mapping[str, Callable[[NeighbourInputs], ItemWeights]] = {
     "item_neighbours": _item_neighbours_of,
     "ridge": _ridge_of,
+    "transitions": _transitions_of,
     "content_neighbours": _content_neighbours_of,
 }
 

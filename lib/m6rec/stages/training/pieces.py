@@ -10,7 +10,14 @@ import numpy as np
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
-from m6rec.kernels.arrays.rows import Float32, Int32, Int64, entries_of_rows, indptr_of
+from m6rec.kernels.arrays.rows import (
+    Float32,
+    Int32,
+    Int64,
+    entries_of_rows,
+    indptr_of,
+    slices_of_rows,
+)
 
 COST_PER_TASK = 1_000_000
 PIECE_ENTRIES = 2_000_000
@@ -36,10 +43,7 @@ class Pieces:
 
 def packed_pieces(pieces: Pieces) -> Iterator[pa.RecordBatch]:
     """The rows as batches of one row of bytes, each with about `PIECE_ENTRIES` entries."""
-    start = 0
-    while start < len(pieces.keys):
-        limit = pieces.indptr[start] + PIECE_ENTRIES
-        stop = max(start + 1, int(np.searchsorted(pieces.indptr, limit, side="right")) - 1)
+    for start, stop in slices_of_rows(pieces.indptr, PIECE_ENTRIES):
         low, high = pieces.indptr[start], pieces.indptr[stop]
         yield pack_pieces(
             Pieces(
@@ -49,7 +53,6 @@ def packed_pieces(pieces: Pieces) -> Iterator[pa.RecordBatch]:
                 pieces.values[low:high],
             )
         )
-        start = stop
 
 
 def pack_pieces(pieces: Pieces) -> pa.RecordBatch:
