@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 
 from m6rec import columns as c
 from m6rec.command_line import command_line
-from m6rec.config.models import TowerPart
 from m6rec.config.run import Config
+from m6rec.config.towers import TowerPart
 from m6rec.fits.fit import Fit
 from m6rec.fits.towers import TowerInputs, tower_inputs, train_pair
 from m6rec.job_records import ABLATE

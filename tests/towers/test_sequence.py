@@ -8,7 +8,7 @@ import pytest
 import torch
 from pyspark.ml.torch.distributor import TorchDistributor
 
-from m6rec.config.models import SequenceConfig, TowersConfig
+from m6rec.config.towers import SequenceConfig, TowersConfig
 from m6rec.kernels.arrays.recency import UNKNOWN_TIME
 from m6rec.kernels.arrays.rows import Float32, Int64, Rows
 from m6rec.kernels.factors.projection import FactorModel, build_factor_model

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from m6rec.config.models import TowersConfig
+from m6rec.config.towers import TowersConfig
 from m6rec.errors import ArtifactError, DataError
 from m6rec.kernels.arrays.rows import Float32, Rows
 from m6rec.kernels.factors.projection import FactorModel

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from m6rec.config.base import Section
-from m6rec.config.models import RatingsConfig, TowerPart
+from m6rec.config.models import RatingsConfig
 from m6rec.config.run import Config
+from m6rec.config.towers import TowerPart
 from m6rec.rankers import FUSION, HYBRID, MLLIB_ALS, TRANSITIONS
 
 

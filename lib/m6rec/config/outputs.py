@@ -13,7 +13,7 @@ from m6rec.config.base import (
     Section,
     TableSource,
 )
-from m6rec.config.models import TOWER_PARTS, TowerPart
+from m6rec.config.towers import TOWER_PARTS, TowerPart
 from m6rec.rankers import HYBRID, RANKER_NAMES
 
 

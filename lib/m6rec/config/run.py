@@ -15,10 +15,10 @@ from m6rec.config.models import (
     NeighboursConfig,
     RatingsConfig,
     SettingsConfig,
-    TowersConfig,
 )
 from m6rec.config.outputs import AblationConfig, EvaluateConfig, RecommendConfig
 from m6rec.config.search import TUNABLE, Choice, Range, TuneConfig
+from m6rec.config.towers import TowersConfig
 from m6rec.errors import ConfigError
 from m6rec.fingerprints import fingerprint_of
 from m6rec.rankers import MEMBER_NAMES, MLLIB_ALS, SEQUENCE, Need, ranker_named

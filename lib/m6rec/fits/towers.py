@@ -7,7 +7,7 @@ from pyspark.ml.torch.distributor import TorchDistributor
 from pyspark.sql import DataFrame
 
 from m6rec import columns as c
-from m6rec.config.models import TowersConfig
+from m6rec.config.towers import TowersConfig
 from m6rec.errors import ClusterError, DataError
 from m6rec.fits.fit import Fit
 from m6rec.fits.members import member_inputs, member_names

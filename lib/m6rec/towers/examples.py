@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from m6rec.config.models import TowersConfig
+from m6rec.config.towers import TowersConfig
 from m6rec.kernels.arrays.rows import Float32, Int64, Rows, indptr_of
 from m6rec.towers.batches import TrainingRows
 from m6rec.towers.encoder import (

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch.distributed as dist
 
-from m6rec.config.models import TowersConfig
+from m6rec.config.towers import TowersConfig
 from m6rec.towers.batches import READERS
 from m6rec.towers.encoder import ItemInputs
 from m6rec.towers.loop import TrainingResult, Validate

@@ -21,7 +21,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from m6rec.config.models import Precision
+from m6rec.config.towers import Precision
 from m6rec.errors import DataError
 from m6rec.towers.checkpoint import EpochRecord, TrainingCheckpoint, TrainingProgress
 from m6rec.towers.encoder import ItemInputs, Towers

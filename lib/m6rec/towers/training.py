@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from m6rec.config.models import TowersConfig
+from m6rec.config.towers import TowersConfig
 from m6rec.errors import DataError
 from m6rec.kernels.arrays.rows import Float32
 from m6rec.kernels.factors.projection import FactorModel
