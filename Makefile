@@ -1,15 +1,18 @@
 # M6-Rec. `make` alone explains the targets.
 SHELL := /bin/bash
 VENV := $(or $(M6REC_VENV),.venv)
-PYTHON := $(VENV)/bin/python
-M6REC_BOOTSTRAP := $(or $(M6REC_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/m6rec)/bootstrap/bin
+CACHE := $(or $(M6REC_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/m6rec)
 SOURCES := lib jobs tests setup.py
+# What holds without a JVM.
+QUICK_TESTS := tests/kernels tests/config tests/docs $(wildcard tests/test_*.py)
 
 export PYTHONDONTWRITEBYTECODE := 1
 export PYTHONPATH := lib:.
+# Where spark-submit.sh has it; the same kernels are compiled once for all jobs and tests.
+export NUMBA_CACHE_DIR ?= $(CACHE)/numba/$(shell LC_ALL=C; cat lib/m6rec/kernels/*/*.py | cksum | cut -d' ' -f1)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test notebook lint types format demo quality benchmark clean
+.PHONY: help setup check test notebook lint types format demo quality benchmark clean
 
 help: ## Explain the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,14 +20,17 @@ help: ## Explain the targets
 setup: ## Make the virtual environment from the lock file
 	@./spark-submit.sh setup
 
+check: setup lint types ## For every save: style, types, and the tests that need no JVM
+	$(VENV)/bin/python -m pytest $(QUICK_TESTS)
+
 test: setup ## All tests with coverage of lib/
-	$(PYTHON) -m pytest --cov=lib/m6rec --cov-report=term --cov-fail-under=90
+	$(VENV)/bin/python -m pytest --cov=lib/m6rec --cov-report=term --cov-fail-under=90
 
 notebook: setup ## Execute the notebook
-	$(PYTHON) -m pytest --nbmake --nbmake-timeout=900 notebooks
+	$(VENV)/bin/python -m pytest --nbmake --nbmake-timeout=900 notebooks
 
 benchmark: setup ## Measure against peers: make benchmark DATA=FILE OUTPUT=DIR (QUICK=1 tries it)
-	@tests/benchmarks/install.sh $(VENV) .venv-benchmark $(M6REC_BOOTSTRAP)/uv
+	@tests/benchmarks/install.sh $(VENV) .venv-benchmark $(CACHE)/bootstrap/bin/uv
 	@env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE .venv-benchmark/bin/python -m tests.benchmarks \
 		$(if $(DATA),--data $(DATA)) $(if $(QUICK),--quick) $(if $(ROUNDS),--rounds $(ROUNDS)) \
 		--output $(or $(OUTPUT),output/benchmark)
@@ -51,5 +57,5 @@ quality: ## The default configuration on a folder of data: make quality DATA=DIR
 	@./spark-submit.sh quality --data "$(DATA)" --output "$(OUTPUT)" --top "$(TOP)" --protocol "$(PROTOCOL)" $(if $(SEED),--seed $(SEED))
 
 clean: ## Remove what runs and tests leave behind (not the virtual environment)
-	rm -rf output spark-warehouse metastore_db derby.log .coverage .pytest_cache .mypy_cache .ruff_cache
+	rm -rf "$(CACHE)/numba" output spark-warehouse metastore_db derby.log .coverage .pytest_cache .mypy_cache .ruff_cache
 	find lib jobs tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -2,7 +2,7 @@
 # Runs a job of M6-Rec with Spark, after setting up what it needs. See ./spark-submit.sh --help.
 set -euo pipefail
 
-ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+ROOT="$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)"
 readonly ROOT
 readonly CACHE="${M6REC_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/m6rec}"
 readonly VENV="${M6REC_VENV:-$ROOT/.venv}"
@@ -226,11 +226,17 @@ asks_for_help() {
 
 set_up_environment() {
     export PYTHONPATH="$ROOT/lib:$ROOT${PYTHONPATH:+:$PYTHONPATH}"
-    export NUMBA_CACHE_DIR="${NUMBA_CACHE_DIR:-$CACHE/numba}"
+    export NUMBA_CACHE_DIR="${NUMBA_CACHE_DIR:-$CACHE/numba/$(kernels_checksum)}"
     export M6REC_CACHE="$CACHE"
     export PYTHONDONTWRITEBYTECODE="${PYTHONDONTWRITEBYTECODE:-1}"
     # A pip-installed Spark finds its own home; another one in the environment would win over it.
     unset SPARK_HOME
+}
+
+# numba compiles a function anew when its file has changed, but not when a function that it calls, of
+# another file, has. So each state of all kernels has a cache of its own.
+kernels_checksum() {
+    (LC_ALL=C; cat "$ROOT"/lib/m6rec/kernels/*/*.py) | cksum | cut -d' ' -f1
 }
 
 # A wrong configuration or run id stops here, in a second, before a JVM starts. Of a right one it

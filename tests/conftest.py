@@ -82,6 +82,9 @@ def properties_file(
 @pytest.fixture(scope="session")
 def spark(local_properties: dict[str, str]) -> Iterator[SparkSession]:
     """`local[2]`: two partitions run side by side, as few cores as show a distribution bug."""
+    # What the developer has set for Spark would win over the properties.
+    for name in [name for name in os.environ if name.startswith(("SPARK_", "PYSPARK_"))]:
+        del os.environ[name]
     properties = dict(local_properties)
     if coverage.Coverage.current() is not None:
         os.environ["M6REC_COVERAGE_FILE"] = str(REPOSITORY / ".coverage")

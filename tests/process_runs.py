@@ -18,6 +18,7 @@ import yaml
 from m6rec.schemas import RUNS_TABLE
 from tests.jobs.standalone_cluster import standalone_cluster
 from tests.local_properties import JAVA_OPTIONS, LOCAL_PROPERTIES
+from tests.shell_environment import shell_environment
 from tests.synthetic_shop import Shop
 
 REPOSITORY = Path(__file__).parent.parent
@@ -97,6 +98,8 @@ def run_on_cluster(shop: Shop, folder: Path, _: Path) -> ClusterRun:
             "MASTER": cluster.master,
             "PROPERTIES": str(properties),
             "SPARK_LOCAL_IP": "127.0.0.1",
+            # Of the executors, which have the driver's machine.
+            "PYSPARK_PYTHON": sys.executable,
         }
         process = _start(_pipeline(shop, folder, "cluster"), environment)
         output, _ = process.communicate()
@@ -117,7 +120,7 @@ def _start(command: list[str], environment: dict[str, str]) -> subprocess.Popen[
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env={**os.environ, "M6REC_VENV": sys.prefix, **environment},
+        env=shell_environment(**environment),
         # A group of its own, so that the JVM and its workers die with the script.
         start_new_session=True,
     )

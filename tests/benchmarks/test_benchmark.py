@@ -1,7 +1,6 @@
 """The command on a tiny matrix: what benchmark.json must hold."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +16,7 @@ from tests.benchmarks.scaling import fitted_exponent, summary
 from tests.benchmarks.tables import LISTED, RUN_ID
 from tests.benchmarks.top_n_job import prepare_top_n_of_m6rec
 from tests.benchmarks.written_tables import write_tables
+from tests.shell_environment import shell_environment
 
 REPOSITORY = Path(__file__).parent.parent.parent
 
@@ -24,13 +24,12 @@ REPOSITORY = Path(__file__).parent.parent.parent
 def test_the_command_writes_medians_samples_and_peaks_of_each_contender(tmp_path: Path) -> None:
     keys = ["als_loss", "top_n_kernel_seconds"]
     sizes = ["--users", "300", "--items", "400", "--interactions", "6000"]
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("OPENBLAS_")}
     command = [sys.executable, "-m", "tests.benchmarks", "--output", str(tmp_path), "--quick"]
     only = [part for key in keys for part in ("--only", key)]
     done = subprocess.run(
         [*command, *sizes, *only],
         cwd=REPOSITORY,
-        env=environment | {"PYTHONPATH": f"{REPOSITORY / 'lib'}:{REPOSITORY}"},
+        env=shell_environment(PYTHONPATH=f"{REPOSITORY / 'lib'}:{REPOSITORY}"),
         capture_output=True,
         text=True,
         check=False,

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pyspark
 
+from tests.shell_environment import shell_environment
+
 SPARK_CLASS = Path(pyspark.__file__).parent / "bin" / "spark-class"
 MASTER = "org.apache.spark.deploy.master.Master"
 WORKER = "org.apache.spark.deploy.worker.Worker"
@@ -56,15 +58,9 @@ def standalone_cluster(
 
 
 def _start(folder: Path, name: str, *command: str) -> subprocess.Popen[bytes]:
-    environment = {
-        **os.environ,
-        "SPARK_LOCAL_IP": "127.0.0.1",
-        "SPARK_DAEMON_MEMORY": "512m",
-        "PYSPARK_PYTHON": sys.executable,
-    }
-    # Those of the session that runs the tests would reach the daemons and their executors.
-    for variable in ("PYSPARK_GATEWAY_PORT", "PYSPARK_GATEWAY_SECRET", "PYSPARK_SUBMIT_ARGS"):
-        environment.pop(variable, None)
+    environment = shell_environment(
+        SPARK_LOCAL_IP="127.0.0.1", SPARK_DAEMON_MEMORY="512m", PYSPARK_PYTHON=sys.executable
+    )
     with (folder / f"{name}.log").open("wb") as log:
         return subprocess.Popen(
             [str(SPARK_CLASS), *command],

@@ -1,6 +1,5 @@
 """The command line: what a wrong call says, before Spark starts."""
 
-import os
 import re
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from m6rec.config.base import TableSource
 from m6rec.config.run import load_config, parse_config, sources_of
 from m6rec.errors import ConfigError, DataError, TableError
 from m6rec.spark.sources import check_sources, read_ids
+from tests.shell_environment import shell_environment
 
 REPOSITORY = Path(__file__).parent.parent.parent
 EXAMPLES = sorted((REPOSITORY / "conf").glob("*.yaml"))
@@ -48,7 +48,7 @@ def write_config(folder: Path, extra: str = "") -> Path:
 
 
 def run_python(*arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": f"{REPOSITORY / 'lib'}:{REPOSITORY}"}
+    environment = shell_environment(PYTHONPATH=f"{REPOSITORY / 'lib'}:{REPOSITORY}")
     # A wide terminal, so that no message is wrapped.
     environment |= {"COLUMNS": "200", "NO_COLOR": "1"}
     return subprocess.run(

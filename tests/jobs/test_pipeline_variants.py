@@ -27,7 +27,7 @@ def write_pairs(folder: Path) -> None:
     unseen = pd.DataFrame([("stranger", "sku/1"), ("customer 1", "sku/new")], columns=table.columns)
     pd.concat([held_out, unseen]).to_parquet(folder / "test.parquet", index=False)
     pd.DataFrame({"sold out": ["sku/1"]}).to_parquet(folder / "sold_out.parquet", index=False)
-    refused = pd.DataFrame([("stranger", "sku/2")], columns=["person", "thing"])
+    refused = pd.DataFrame([("customer 0", "sku/18")], columns=["person", "thing"])
     refused.to_parquet(folder / "refused.parquet", index=False)
 
 
@@ -78,5 +78,5 @@ def test_pairs_and_a_test_table_are_enough(spark: SparkSession, tmp_path: Path) 
     listed = {(row[c.USER_ID], row[c.ITEM_ID]) for row in rows_of_lists}
     assert len([item for user, item in listed if user == "stranger"]) == 5
     assert "sku/1" not in {item for _, item in listed}
-    assert ("stranger", "sku/2") not in listed
-    assert any(item == "sku/2" for _, item in listed)
+    assert ("customer 0", "sku/18") not in listed
+    assert any(item == "sku/18" for _, item in listed)

@@ -1,7 +1,6 @@
 """spark-submit.sh: what a newcomer with something missing is told, and a job run by it."""
 
 import hashlib
-import os
 import shutil
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.local_properties import CLASS_ARCHIVE
+from tests.shell_environment import registry_variables, shell_environment
 
 REPOSITORY = Path(__file__).parent.parent.parent
 SCRIPT = REPOSITORY / "spark-submit.sh"
@@ -19,7 +19,8 @@ SHELL_TOOLS = ("bash", "sed", "awk", "df", "dirname", "basename", "cut", "cat", 
 def submit(
     *arguments: str, cwd: Path = REPOSITORY, **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "M6REC_VENV": sys.prefix, "COLUMNS": "200", **variables}
+    # A wide terminal, so that no message is wrapped.
+    environment = shell_environment(COLUMNS="200") | variables
     return subprocess.run(
         [str(SCRIPT), *arguments],
         capture_output=True,
@@ -111,6 +112,46 @@ def test_a_missing_properties_file_is_named(tmp_path: Path) -> None:
     assert "/no/such.conf does not exist" in result.stderr
 
 
+def test_compiled_kernels_are_kept_until_any_kernel_changes(tmp_path: Path) -> None:
+    kernel, other = tmp_path / "lib/m6rec/kernels/arrays/sums.py", tmp_path / "lib/m6rec/words.py"
+    job = tmp_path / "jobs/tell.py"
+    lock, stamp = tmp_path / "requirements/lock.txt", tmp_path / "venv/.m6rec-lock"
+    python = tmp_path / "venv/bin/python"
+    for file in (kernel, other, job, lock, python):
+        file.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(SCRIPT, tmp_path)
+    lock.touch()
+    stamp.write_text(hashlib.sha256(b"").hexdigest())
+    python.symlink_to(sys.executable)
+    job.write_text("import os; print(os.environ['NUMBA_CACHE_DIR'])")
+
+    def cache(kernel_text: str, other_text: str) -> str:
+        kernel.write_text(kernel_text)
+        other.write_text(other_text)
+        environment = shell_environment(M6REC_VENV=str(tmp_path / "venv"))
+        environment.pop("NUMBA_CACHE_DIR", None)
+        command = [str(tmp_path / SCRIPT.name), "tell", "--help"]
+        return subprocess.run(
+            command, capture_output=True, text=True, env=environment, check=True
+        ).stdout
+
+    first = cache("a", "a")
+    assert cache("a", "b") == first
+    assert cache("b", "a") != first
+
+
+def test_make_leaves_the_python_of_the_environment_to_the_set_up() -> None:
+    printed = subprocess.run(
+        ["make", "--eval=tell:; @printenv PYTHON", "tell"],
+        capture_output=True,
+        text=True,
+        env=shell_environment(PYTHON="/opt/python3.11"),
+        cwd=REPOSITORY,
+        check=True,
+    )
+    assert printed.stdout == "/opt/python3.11\n"
+
+
 @pytest.fixture(scope="module")
 def job_without_column(
     tmp_path_factory: pytest.TempPathFactory,
@@ -158,7 +199,8 @@ def test_pack_makes_an_archive_whose_python_has_the_packages(tmp_path: Path) -> 
     # A small environment that counts as set up stands for the real one of 6 GB.
     lock = (REPOSITORY / "requirements/lock.txt").read_bytes()
     (environment / ".m6rec-lock").write_text(hashlib.sha256(lock).hexdigest())
-    result = submit("pack", M6REC_VENV=str(environment), M6REC_CACHE=str(tmp_path / "cache"))
+    folders = {"M6REC_VENV": str(environment), "M6REC_CACHE": str(tmp_path / "cache")}
+    result = submit("pack", **registry_variables(), **folders)
     assert result.returncode == 0, result.stderr
     archive = tmp_path / "cache/environment.tar.gz"
     assert f"ARCHIVES={archive}" in result.stderr

@@ -240,6 +240,6 @@ def test_the_job_writes_both_methods_and_user_neighbours_of_both_fits(
     assert parts == 4
 
 
-def test_the_job_names_an_empty_item_index(spark: SparkSession, tmp_path: Path) -> None:
-    with pytest.raises(M6RecError, match="item_index does not exist"):
+def test_the_job_names_the_table_that_is_missing(spark: SparkSession, tmp_path: Path) -> None:
+    with pytest.raises(M6RecError, match="user_item_matrix does not exist; run the job"):
         train_neighbours.run(Lakehouse(spark, str(tmp_path / "lake"), "run"), _config())

@@ -82,7 +82,7 @@ def split_pairs(
     match strategy:
         case "provided":
             if test_pairs is None:
-                raise ConfigError("split strategy provided needs the owner's table of test pairs")
+                raise ConfigError("split strategy provided needs the pairs of the test table")
             folded = _provide(folded, test_pairs, validation_pairs)
         case "none":
             pass

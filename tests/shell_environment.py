@@ -1,0 +1,31 @@
+"""The environment of a shell that has just been opened, for what tests start as an owner would."""
+
+import os
+import sys
+from pathlib import Path
+
+# Besides a shell's own: where what Python and numba compile is kept, which tests need not do anew.
+_KEPT = ("PATH", "HOME", "PYTHONDONTWRITEBYTECODE", "NUMBA_CACHE_DIR")
+# How pip and uv reach a package registry: the machine's, not the shell's.
+_OF_REGISTRIES = ("PIP_", "UV_", "SSL_CERT_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+
+
+def shell_environment(**variables: str) -> dict[str, str]:
+    """PATH, HOME, the virtual environment that runs the tests, and `variables`: nothing else.
+
+    What the developer has set, such as PYTHON, MASTER or SPARK_HOME, does not reach a process that
+    starts with this.
+    """
+    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    # Some have their Java there alone.
+    java = os.environ.get("JAVA_HOME")
+    if java is not None and (Path(java) / "bin" / "java").exists():
+        kept["JAVA_HOME"] = java
+    return kept | {"M6REC_VENV": sys.prefix} | variables
+
+
+def registry_variables() -> dict[str, str]:
+    """What a process needs besides, if it is to install a package."""
+    return {
+        name: value for name, value in os.environ.items() if name.upper().startswith(_OF_REGISTRIES)
+    }
