@@ -229,6 +229,7 @@ def test_towers_survive_their_artifact(trained: SequenceEncoder, tmp_path: Path)
         npt.assert_array_equal(loaded.weights[name], value)
 
 
+@pytest.mark.usefixtures("spark")
 @pytest.mark.slow
 def test_two_ranks_train_what_one_trains(
     walks: tuple[Rows, Int64, Int64], factors: FactorModel, tmp_path: Path

@@ -40,7 +40,7 @@ class HasPairs(Protocol):
         """How many targets there are."""
 
 
-Example = TypeVar("Example", bound=HasPairs)
+Drawn = TypeVar("Drawn", bound=HasPairs)
 
 
 class Trainee(Protocol):
@@ -246,7 +246,7 @@ class TrainingLoop:
         return json.dumps(values, sort_keys=True)
 
 
-def one_ahead(examples: Iterator[Example]) -> Iterator[Example]:
+def one_ahead(examples: Iterator[Drawn]) -> Iterator[Drawn]:
     """The same examples; a thread draws the next one while the caller works on this one."""
     with ThreadPoolExecutor(1) as pool:
         pending = pool.submit(next, examples, None)

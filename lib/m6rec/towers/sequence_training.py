@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from m6rec.config.towers import SequenceConfig
-from m6rec.kernels.arrays.rows import Float32, Int32, Int64, Rows
-from m6rec.kernels.arrays.sequences import NO_ITEM, gap_bins, time_order
+from m6rec.kernels.arrays.rows import NO_ITEM, Float32, Int32, Int64, Rows
+from m6rec.kernels.arrays.sequences import gap_bins, time_order
 from m6rec.towers.batches import RowBatches, TrainingRows
 from m6rec.towers.encoder import ItemInputs
 from m6rec.towers.loop import (
