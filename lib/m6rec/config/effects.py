@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from m6rec.config.base import Section
 from m6rec.config.models import RatingsConfig
 from m6rec.config.run import Config
-from m6rec.config.towers import TowerPart
+from m6rec.config.towers import SequenceConfig, TowerPart
 from m6rec.rankers import FUSION, HYBRID, MLLIB_ALS, TRANSITIONS
 
 
@@ -112,6 +112,9 @@ def _absent_parts(config: Config) -> set[TowerPart]:
 
 
 _BY_THE_RECENCY_SCALE = {"recent_ridge", "recent_item_neighbours"}
+_OF_THE_SEQUENCE = tuple(
+    f"towers.sequence.{name}" for name in SequenceConfig.model_fields if name != "enabled"
+)
 _NO_TIME = "interactions.columns.time is not set"
 _NO_ITEMS = "features.items is not set"
 _NO_FEATURES = "there are neither attributes nor features of behaviour"
@@ -335,6 +338,19 @@ RULES: tuple[Idle, ...] = (
             not config.evaluate.ranks_cold_items and config.towers.patience >= config.towers.epochs
         ),
         "training ends after towers.epochs before",
+    ),
+    Idle(
+        _OF_THE_SEQUENCE,
+        lambda config: not config.has_order,
+        "towers that know order are trained where towers.sequence.enabled is not false and"
+        " interactions.columns.time is set",
+    ),
+    Idle(
+        ("towers.sequence.patience",),
+        lambda config: (
+            config.has_order and config.towers.sequence.patience >= config.towers.sequence.epochs
+        ),
+        "training ends after towers.sequence.epochs before",
     ),
     Idle(
         ("towers.temperature",),
