@@ -279,11 +279,20 @@ def _listwise_values(block: MeasuredUsers, items: ItemSide | None, plan: Plan) -
 
 
 def _listwise(name: str, ranked: Int32, items: ItemSide, k: int) -> Float64:
-    if name == kernel.NOVELTY:
-        return kernel.novelty(ranked, items.information, k)
-    if items.vectors is None:
-        raise DataError("diversity needs item vectors, and there are none; leave the metric out")
-    return kernel.diversity(ranked, items.vectors, k)
+    match name:
+        case kernel.NOVELTY:
+            return kernel.novelty(ranked, items.information, k)
+        case kernel.DIVERSITY:
+            if items.vectors is None:
+                raise DataError(
+                    "diversity needs item vectors, and there are none; leave the metric out"
+                )
+            return kernel.diversity(ranked, items.vectors, k)
+        case _:
+            raise DataError(
+                f"the plan has the metric {name}, which is neither in RELEVANCE_METRICS nor"
+                f" {kernel.NOVELTY} nor {kernel.DIVERSITY}; correct its name, or give it a case"
+            )
 
 
 def _required(items: ItemSide | None) -> ItemSide:
