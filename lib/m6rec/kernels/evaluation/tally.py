@@ -57,7 +57,8 @@ class Plan:
     """What is measured.
 
     Attributes:
-        models: the rankers' labels, in the order of all arrays.
+        models: the names of the rankers, in the order of all arrays; those of another run have a
+            prefix.
         ks: the depths of lists that are measured.
         metrics: names of the metrics that have a value for each user.
         segments: names of the segments.

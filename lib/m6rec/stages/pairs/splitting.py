@@ -34,9 +34,8 @@ _SAMPLE_ENTRIES = 2_000_000
 # Salts keep the draws of test, validation and sample independent under one seed.
 _TEST_SALT, _VALIDATION_SALT, _SAMPLE_SALT = 1, 2, 3
 _VALIDATION_SHARE = 0.1
-# Validation holds out as much of each history as the test does, but no more than this. The
-# selection fit must learn from nearly as much as the final fit, or else other members are good in
-# it.
+# Validation holds out as much of each history as the test does, but no more than this. If the
+# selection fit learned from much less than the final fit does, other members would be good in it.
 _LARGEST_SHARE = 0.2
 # A test counts as ordered by time where more than the first share of its pairs are later than
 # training, and by item numbers, which are weaker evidence, where more than the second share are.
