@@ -101,36 +101,6 @@ class Config(Section):
             raise ValueError("; ".join(problems))
         return self
 
-    @model_validator(mode="after")
-    def _search_fits(self) -> "Config":
-        problems = [
-            f"tune.search: {problem}"
-            for key, dimension in self.tune.search.items()
-            for problem in self._search_problems(key, dimension)
-        ]
-        if problems:
-            raise ValueError("; ".join(problems))
-        return self
-
-    def _search_problems(self, key: str, dimension: Range | Choice) -> Iterator[str]:
-        """What stands against trying the dimension's values at `key`."""
-        try:
-            current = self.value(key)
-        except KeyError:
-            yield f"{key}: unknown key; remove it or correct its spelling"
-            return
-        if isinstance(current, Section) or not key.startswith(TUNABLE):
-            yield f"{key} cannot be tuned; give a key that starts with {', '.join(TUNABLE)}"
-            return
-        for value in dimension.extremes():
-            # Without a search of its own, or its check would come here again.
-            data = self.given() | {"tune": {"search": {}}}
-            _put(data, key, value)
-            try:
-                Config.model_validate(data)
-            except ValidationError as error:
-                yield f"{key}: the config does not take {value!r}: {error.errors()[0]['msg']}"
-
     def value(self, key: str) -> Any:
         """What stands at a dotted key.
 
@@ -194,6 +164,37 @@ class Config(Section):
             f" all weights are equal and every target is 0; {remedy}, or set factors.als.feedback"
             " to implicit"
         )
+
+    # The last of the checks, since it tries values in a config that is valid without them.
+    @model_validator(mode="after")
+    def _search_fits(self) -> "Config":
+        problems = [
+            f"tune.search: {problem}"
+            for key, dimension in self.tune.search.items()
+            for problem in self._search_problems(key, dimension)
+        ]
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    def _search_problems(self, key: str, dimension: Range | Choice) -> Iterator[str]:
+        """What stands against trying the dimension's values at `key`."""
+        try:
+            current = self.value(key)
+        except KeyError:
+            yield f"{key}: unknown key; remove it or correct its spelling"
+            return
+        if isinstance(current, Section) or not key.startswith(TUNABLE):
+            yield f"{key} cannot be tuned; give a key that starts with {', '.join(TUNABLE)}"
+            return
+        for value in dimension.extremes():
+            # Without a search of its own, or its check would come here again.
+            data = self.given() | {"tune": {"search": {}}}
+            _put(data, key, value)
+            try:
+                Config.model_validate(data)
+            except ValidationError as error:
+                yield f"{key}: the config does not take {value!r}: {_reason(error.errors()[0])}"
 
     @property
     def has_behaviour(self) -> bool:
@@ -275,14 +276,19 @@ def parse_config(data: dict[str, Any], origin: str) -> Config:
 def _describe(problem: Any) -> str:
     place = ".".join(str(part) for part in problem["loc"])
     if not place:
-        return str(problem["msg"]).removeprefix("Value error, ")
+        return _reason(problem)
     if problem["type"] == "extra_forbidden":
         return f"{place}: unknown key; remove it or correct its spelling"
     if problem["type"] == "missing":
         return f"{place}: missing; add it"
     if problem["type"] == "value_error":
-        return f"{place}: {str(problem['msg']).removeprefix('Value error, ')}"
-    return f"{place}: {problem['msg']}, found {problem['input']!r}"
+        return f"{place}: {_reason(problem)}"
+    return f"{place}: {_reason(problem)}, found {problem['input']!r}"
+
+
+def _reason(problem: Any) -> str:
+    """What is wrong, in words that do not tell of Python."""
+    return str(problem["msg"]).removeprefix("Value error, ")
 
 
 def _apply_override(data: dict[str, Any], override: str) -> None:
