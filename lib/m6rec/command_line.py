@@ -13,6 +13,7 @@ From a notebook the same function is called without any of this:
 This module imports neither torch nor numba, so that `--help` and a wrong config answer at once.
 """
 
+import json
 import os
 import secrets
 import string
@@ -135,7 +136,9 @@ def read_config(path: Path, overrides: tuple[str, ...], output: Path | None) -> 
 
 
 def _checked_config(path: Path, overrides: tuple[str, ...], output: Path | None) -> Config:
-    place = () if output is None else (f"lake={output.resolve() / 'lake'}",)
+    # In quotes, for a path to be read as text whatever signs it holds.
+    lake = "" if output is None else json.dumps(str(output.resolve() / "lake"), ensure_ascii=False)
+    place = (f"lake={lake}",) if lake else ()
     config = load_config(path, overrides + place)
     for _, source, _ in sources_of(config):
         _check_local_path(source)

@@ -40,3 +40,21 @@ def test_a_search_that_the_config_does_not_take_is_named_with_its_value() -> Non
     search = {"factors.svd.rank": {"values": [0, 8]}}
     message = message_of(tune={"search": search})
     assert "tune.search: factors.svd.rank: the config does not take 0: Input should" in message
+
+
+def test_an_error_of_one_key_is_not_said_of_a_key_that_follows_from_it() -> None:
+    message = message_of({"time_unit": "weeks"})
+    assert "interactions.time_unit" in message
+    assert "interactions.weighting" not in message
+
+
+@pytest.mark.parametrize(
+    ("sections", "named"),
+    [
+        ({"evaluate": {"ks": 3}}, "evaluate.ks: Input should be a valid list, found 3"),
+        ({"split": 3}, "split: Input should be a section with keys, found 3"),
+        ({"tune": {"search": 3}}, "tune.search: Input should be keys with values, found 3"),
+    ],
+)
+def test_kinds_of_values_are_named_as_in_yaml(sections: dict[str, Any], named: str) -> None:
+    assert named in message_of(**sections)

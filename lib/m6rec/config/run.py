@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from m6rec.config.base import Section, TableSource
@@ -18,6 +17,7 @@ from m6rec.config.models import (
     TowersConfig,
 )
 from m6rec.config.outputs import AblationConfig, EvaluateConfig, RecommendConfig
+from m6rec.config.reading import apply_override, data_of_file, put
 from m6rec.config.search import TUNABLE, Choice, Range, TuneConfig
 from m6rec.errors import ConfigError
 from m6rec.fingerprints import fingerprint_of
@@ -122,7 +122,7 @@ class Config(Section):
         """
         data = self.given()
         for key, value in values.items():
-            _put(data, key, value)
+            put(data, key, value)
         return parse_config(data, f"with {dict(values)}")
 
     def given(self) -> dict[str, Any]:
@@ -190,7 +190,7 @@ class Config(Section):
         for value in dimension.extremes():
             # Without a search of its own, or its check would come here again.
             data = self.given() | {"tune": {"search": {}}}
-            _put(data, key, value)
+            put(data, key, value)
             try:
                 Config.model_validate(data)
             except ValidationError as error:
@@ -247,20 +247,13 @@ def load_config(path: str | Path, overrides: tuple[str, ...] = ()) -> Config:
     """Read a YAML file, apply `section.key=value` overrides, and validate the whole.
 
     Raises:
-        ConfigError: the file is missing or not YAML, or a key or value is wrong; the message
+        ConfigError: the file cannot be read as YAML, or a key or value is wrong; the message
             names each.
     """
     file = Path(path)
-    if not file.is_file():
-        raise ConfigError(f"config file {file} does not exist; give an existing file to --config")
-    try:
-        data = yaml.safe_load(file.read_text()) or {}
-    except yaml.YAMLError as error:
-        raise ConfigError(f"config file {file} is not valid YAML: {error}") from error
-    if not isinstance(data, dict):
-        raise ConfigError(f"config file {file} holds a {type(data).__name__}, expected sections")
+    data = data_of_file(file)
     for override in overrides:
-        _apply_override(data, override)
+        apply_override(data, override)
     return parse_config(data, str(file))
 
 
@@ -269,7 +262,12 @@ def parse_config(data: dict[str, Any], origin: str) -> Config:
     try:
         return Config.model_validate(data)
     except ValidationError as error:
-        problems = "\n".join(f"  {_describe(problem)}" for problem in error.errors())
+        problems = "\n".join(
+            f"  {_describe(problem)}"
+            for problem in error.errors()
+            # It follows from another error of the same section.
+            if problem["type"] != "default_factory_not_called"
+        )
         raise ConfigError(f"config {origin} is not valid:\n{problems}") from error
 
 
@@ -288,25 +286,12 @@ def _describe(problem: Any) -> str:
 
 def _reason(problem: Any) -> str:
     """What is wrong, in words that do not tell of Python."""
-    return str(problem["msg"]).removeprefix("Value error, ")
-
-
-def _apply_override(data: dict[str, Any], override: str) -> None:
-    key, separator, text = override.partition("=")
-    if not separator or not key:
-        raise ConfigError(f"--set {override!r} is not of the form section.key=value")
-    _put(data, key, yaml.safe_load(text))
-
-
-def _put(data: dict[str, Any], key: str, value: Any) -> None:
-    """Set the value at a dotted key of plain data."""
-    *sections, last = key.split(".")
-    target = data
-    for section in sections:
-        target = target.setdefault(section, {})
-        if not isinstance(target, dict):
-            raise ConfigError(f"{key}: {section} is a value, not a section")
-    target[last] = value
+    if problem["type"] in {"model_type", "model_attributes_type"}:
+        return "Input should be a section with keys"
+    words = str(problem["msg"]).removeprefix("Value error, ")
+    if problem["type"] in {"tuple_type", "too_short"}:
+        return words.replace("tuple", "list").replace("Tuple", "List")
+    return words.replace("a valid dictionary", "keys with values")
 
 
 def sources_of(config: Config) -> Iterator[tuple[str, TableSource, tuple[str, ...]]]:
