@@ -16,7 +16,6 @@ This module imports neither torch nor numba, so that `--help` and a wrong config
 import json
 import os
 import secrets
-import string
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,7 +28,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 from rich.console import Console
 
-from m6rec.config.base import TableSource
+from m6rec.config.base import TableSource, wrong_run_id
 from m6rec.config.effects import warnings_of
 from m6rec.config.run import Config, load_config, sources_of
 from m6rec.errors import ConfigError, M6RecError, TableError
@@ -41,7 +40,6 @@ from m6rec.spark.sources import check_sources
 from m6rec.startup.jvm import compiler_options
 
 WRONG_USE = 2
-RUN_ID_CHARACTERS = frozenset(f"{string.ascii_letters}{string.digits}-_.")
 ConfigOption = Annotated[Path, typer.Option("--config", help="The configuration, a YAML file.")]
 
 SetOption = Annotated[
@@ -166,14 +164,9 @@ def check_run_id(run_id: str) -> str:
     Raises:
         ConfigError: it holds another character, starts with `.`, or is empty.
     """
-    expected = "expected letters, digits, -, _ and ., and no . at the start; give another --run-id"
-    wrong = next((one for one in run_id if one not in RUN_ID_CHARACTERS), None)
+    wrong = wrong_run_id(run_id)
     if wrong is not None:
-        raise ConfigError(f"run id {run_id!r} holds {wrong!r}; {expected}")
-    if not run_id or run_id.startswith("."):
-        raise ConfigError(
-            f"run id {run_id!r} {'starts with .' if run_id else 'is empty'}; {expected}"
-        )
+        raise ConfigError(f"{wrong}; give another --run-id")
     return run_id
 
 

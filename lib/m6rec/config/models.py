@@ -13,6 +13,7 @@ from m6rec.config.base import (
     ProperShare,
     Section,
     Share,
+    SomeOnce,
 )
 from m6rec.rankers import MEMBER_NAMES
 
@@ -421,7 +422,7 @@ class RatingsConfig(Section):
 class HybridConfig(Section):
     """The blend of rankers, whose weights are chosen on validation."""
 
-    members: tuple[MemberName, ...] = Field(
+    members: SomeOnce[MemberName] = Field(
         default=MEMBER_NAMES,
         description="The rankers that the hybrid may blend; the default leaves out those that the"
         " data cannot feed and those that validation would flatter.",

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
 
-from m6rec.config.base import Section, TableSource
+from m6rec.config.base import Section, Seed, TableSource, is_path
 from m6rec.config.data import AttributesSource, FeaturesConfig, InteractionsConfig, SplitConfig
 from m6rec.config.models import (
     FactorsConfig,
@@ -66,7 +66,7 @@ class Config(Section):
         description="The folder, of a file system that driver and executors mount, for models and"
         " checkpoints; without it, a folder within `lake`, which then must be a path.",
     )
-    seed: int = Field(
+    seed: Seed = Field(
         default=42,
         description="The number that decides every random choice; two runs of one seed agree.",
     )
@@ -164,6 +164,16 @@ class Config(Section):
             f" all weights are equal and every target is 0; {remedy}, or set factors.als.feedback"
             " to implicit"
         )
+
+    @model_validator(mode="after")
+    def _models_have_a_folder(self) -> "Config":
+        if not self.artifacts and not is_path(self.lake):
+            raise ValueError(
+                f"lake {self.lake} is a schema of the catalogue, which holds no models; set"
+                " artifacts to a folder that driver and executors mount, or, for lake to be a"
+                f" path, write it with a slash, such as ./{self.lake}"
+            )
+        return self
 
     # The last of the checks, since it tries values in a config that is valid without them.
     @model_validator(mode="after")
