@@ -173,7 +173,9 @@ def check_run_id(run_id: str) -> str:
 def _check_local_path(source: TableSource) -> None:
     if source.path is None or "://" in source.path or any(sign in source.path for sign in "*?[{,"):
         return
-    if not source.path.startswith("dbfs:") and not Path(source.path).exists():
+    # Spark takes file:/folder for the folder itself.
+    local = source.path.removeprefix("file:")
+    if not source.path.startswith("dbfs:") and not Path(local).exists():
         raise TableError(
             f"{source.format} table {source.path} does not exist (seen from {Path.cwd()});"
             " correct the path in the config"
@@ -238,6 +240,11 @@ def _check(
     with errors_as_messages():
         if run_id is not None:
             check_run_id(run_id)
+        elif job == "publish":
+            raise ConfigError(
+                "publish has no --run-id, and it needs that of the run to be published; give"
+                " --run-id and the id that the run printed first"
+            )
         if job is None:
             checked = read_config(config, tuple(overrides or ()), output)
             print(f"config {config} is valid ({checked.fingerprint()[:12]})")
