@@ -52,9 +52,16 @@ def test_an_error_of_one_key_is_not_said_of_a_key_that_follows_from_it() -> None
     ("sections", "named"),
     [
         ({"evaluate": {"ks": 3}}, "evaluate.ks: Input should be a valid list, found 3"),
+        ({"lake": 2026.11}, "lake: Input should be text, in quotes where it looks like a number"),
         ({"split": 3}, "split: Input should be a section with keys, found 3"),
         ({"tune": {"search": 3}}, "tune.search: Input should be keys with values, found 3"),
     ],
 )
 def test_kinds_of_values_are_named_as_in_yaml(sections: dict[str, Any], named: str) -> None:
     assert named in message_of(**sections)
+
+
+def test_a_list_with_a_wrong_value_is_not_said_to_be_empty() -> None:
+    message = message_of(hybrid={"members": ["ridges"]})
+    assert "hybrid.members.0: ridges cannot be part of the hybrid" in message
+    assert len(message.splitlines()) == 2

@@ -16,7 +16,7 @@ def load(folder: Path, text: str, *overrides: str) -> Config:
     return load_config(file, overrides)
 
 
-@pytest.mark.parametrize("value", ["[", "{a", "'", "2026-13-45", "{a: 1, a: 2}"])
+@pytest.mark.parametrize("value", ["[", "{a", "'", "2026-13-45", "!!bool maybe", "{a: 1, a: 2}"])
 def test_a_value_that_is_not_yaml_is_refused_with_its_set(tmp_path: Path, value: str) -> None:
     with pytest.raises(ConfigError) as refused:
         load(tmp_path, EVENTS, f"seed={value}")

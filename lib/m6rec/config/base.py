@@ -60,7 +60,9 @@ def _as_written(value: Any) -> Any:
 RunId = Annotated[str, BeforeValidator(_as_written), AfterValidator(_right_run_id)]
 
 
-def _each_once(values: tuple[Any, ...]) -> tuple[Any, ...]:
+def _some_each_once(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if not values:
+        raise ValueError("the list is empty; give at least one value, or leave the key out")
     repeated = [value for value, times in Counter(values).items() if times > 1]
     if repeated:
         raise ValueError(f"{repeated[0]} stands there more than once; remove the others")
@@ -68,7 +70,7 @@ def _each_once(values: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 # Of a list: at least one value, and each once.
-SomeOnce = Annotated[tuple[Value, ...], Field(min_length=1), AfterValidator(_each_once)]
+SomeOnce = Annotated[tuple[Value, ...], AfterValidator(_some_each_once)]
 
 
 def _known_ranker(name: str) -> str:

@@ -48,7 +48,7 @@ def data_of_file(file: Path) -> dict[str, Any]:
             f"config file {file} is not text in UTF-8: found byte 0x{error.object[error.start]:02x}"
             f" at position {error.start}; save it in UTF-8"
         ) from error
-    except (yaml.YAMLError, ValueError) as error:
+    except yaml.YAMLError as error:
         raise ConfigError(f"config file {file} is not valid YAML: {error}") from error
     if not isinstance(data, dict):
         raise ConfigError(f"config file {file} holds a {type(data).__name__}, expected sections")
@@ -70,7 +70,7 @@ def apply_override(data: dict[str, Any], override: str) -> None:
         )
     try:
         value = _parsed(text)
-    except (yaml.YAMLError, ValueError) as error:
+    except yaml.YAMLError as error:
         reason = " ".join(str(error).split())
         raise ConfigError(
             f"--set {override!r}: the value is not valid YAML ({reason}); correct it, or quote it"
@@ -91,5 +91,9 @@ def put(data: dict[str, Any], key: str, value: Any) -> None:
 
 
 def _parsed(text: str) -> Any:
-    # The loader is a SafeLoader.
-    return yaml.load(text, Loader=_Loader)
+    try:
+        # The loader is a SafeLoader.
+        return yaml.load(text, Loader=_Loader)
+    except (ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
+        # PyYAML raises these for a 13th month, for text under the tag !!bool and the like.
+        raise yaml.YAMLError(f"a value is not of the type that it looks like: {error}") from error

@@ -298,6 +298,8 @@ def _reason(problem: Any) -> str:
     """What is wrong, in words that do not tell of Python."""
     if problem["type"] in {"model_type", "model_attributes_type"}:
         return "Input should be a section with keys"
+    if problem["type"] == "string_type":
+        return "Input should be text, in quotes where it looks like a number or a date"
     words = str(problem["msg"]).removeprefix("Value error, ")
     if problem["type"] in {"tuple_type", "too_short"}:
         return words.replace("tuple", "list").replace("Tuple", "List")
