@@ -33,7 +33,7 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
         blends = read_blends(final, rankers)
         rank_for_evaluation(selection, blends)
         members = rank_for_evaluation(final, blends)
-        publishable(final, members, blends, explaining.result())
+        write_recommendations(final, members, blends, explaining.result())
     embed(final, members)
 
 
@@ -74,10 +74,10 @@ def read_explaining(fit: Fit) -> Explaining:
     )
 
 
-def publishable(
+def write_recommendations(
     fit: Fit, members: dict[str, Member], blends: tuple[Blend, ...], explaining: Explaining
 ) -> None:
-    """The explained lists of the configured ranker for every user, under the rules."""
+    """Write the explained lists of the configured ranker for every user, under the rules."""
     lakehouse, settings = fit.lakehouse, fit.config.recommend
     rules = settings.rules
     blend = next(one for one in blends if one.name == settings.ranker)

@@ -1,7 +1,8 @@
 """The command line that all jobs share.
 
 A job is a function `run(lakehouse, config)` in a file of `jobs/`, and its record in
-`job_records.py`; `command_line` gives it options.
+`job_records.py`. Jobs that train take a third argument, `fits`, the names of the fits to train.
+`command_line` gives a job its options.
 From a notebook the same function is called without any of this:
 
     spark = get_session("notebook", read_properties("conf/spark-local.conf"))

@@ -1,4 +1,4 @@
-"""The one place where tables and artifacts are read and written."""
+"""Read and write the tables of a run, and say where its artifacts lie."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace

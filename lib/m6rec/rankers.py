@@ -1,7 +1,8 @@
 """The only list of rankers: what each is called, what it needs, and which job trains it.
 
 A ranker puts all items in an order for each user. A new one is a row of RANKERS, a kernel that
-computes its model or its scores, and its member in `fits/members.py`; nothing else has to know.
+computes its model or its scores, and its member in `fits/members.py`. A trained one also needs a
+row of NEIGHBOUR_TRAINERS or FACTOR_TRAINERS and its hyperparameters; see CONTRIBUTING.md.
 """
 
 from collections.abc import Iterable, Mapping

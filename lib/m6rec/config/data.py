@@ -21,9 +21,11 @@ FeatureKind = Literal["numeric", TokenKind, "image", "ignore"]
 TimeUnit = Literal["timestamp", "seconds", "milliseconds"]
 Duplicates = Literal["sum", "max", "last"]
 Weighting = Literal["binary", "weight", "log"]
-TestStrategy = Literal[
-    "auto", "provided", "temporal", "last", "random", "cold_items", "cold_users", "none"
+# How the test is held out once `auto` is resolved.
+ResolvedTestStrategy = Literal[
+    "provided", "temporal", "last", "random", "cold_items", "cold_users", "none"
 ]
+TestStrategy = Literal["auto", ResolvedTestStrategy]
 # What a fold is held out by once `auto` is resolved.
 HoldoutStrategy = Literal[
     "temporal", "last", "highest_ids", "random", "mixed", "cold_items", "cold_users"

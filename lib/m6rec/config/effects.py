@@ -1,7 +1,7 @@
 """What is set in a configuration and can have no effect beside the rest of it.
 
-What contradicts itself is refused by the models; here stands what a run can do without, and what
-its owner should know before it starts.
+The models refuse what contradicts itself. The rules of this module find what a run can do without,
+of which its owner should know before the run starts.
 """
 
 from collections.abc import Callable, Iterator
@@ -193,7 +193,7 @@ RULES: tuple[Idle, ...] = (
     ),
     Idle(
         ("split.validation_strategy",),
-        # Of mixed it follows which members the hybrid may have.
+        # Whether the strategy is mixed also decides which members the hybrid may have.
         lambda config: (
             config.split.validation is not None and config.split.validation_strategy != "mixed"
         ),

@@ -198,7 +198,7 @@ class Config(Section):
             yield f"{key} cannot be tuned; give a key that starts with {', '.join(TUNABLE)}"
             return
         for value in dimension.extremes():
-            # Without a search of its own, or its check would come here again.
+            # This config gets no search of its own, because its check would call this one again.
             data = self.given() | {"tune": {"search": {}}}
             put(data, key, value)
             try:
