@@ -99,7 +99,7 @@ def open_study(config: Config, file: Path) -> optuna.Study:
     )
     _check_same_study(study, config, file)
     # A sampler of one seed would propose the first trials of an earlier process again.
-    study.sampler = optuna.samplers.TPESampler(seed=config.seed + len(study.trials))
+    study.sampler = optuna.samplers.TPESampler(seed=(config.seed + len(study.trials)) % 2**32)
     for killed in study.get_trials(states=(TrialState.RUNNING,)):
         study.enqueue_trial(killed.params)
         study.tell(killed.number, state=TrialState.FAIL)

@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from m6rec.config.base import (
+    FiniteFloat,
     NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
@@ -101,7 +102,7 @@ class InteractionsConfig(Section):
         " the weight itself, or log(1 + weight); without it, `weight` where `event_weights` or"
         " `half_life_days` is set, else `binary`.",
     )
-    positive_minimum: float | None = Field(
+    positive_minimum: FiniteFloat | None = Field(
         default=None,
         description="The least weight, before `half_life_days` and `weighting`, with which a pair"
         " counts as liked; a pair below it is seen, but is neither learned from nor held out.",

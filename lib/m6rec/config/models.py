@@ -12,6 +12,7 @@ from m6rec.config.base import (
     PositiveInt,
     Section,
     Share,
+    SomeOnce,
 )
 from m6rec.rankers import MEMBER_NAMES
 
@@ -358,7 +359,7 @@ class RatingsConfig(Section):
 class HybridConfig(Section):
     """The blend of rankers, whose weights are chosen on validation."""
 
-    members: tuple[MemberName, ...] = Field(
+    members: SomeOnce[MemberName] = Field(
         default=MEMBER_NAMES,
         description="The rankers that the hybrid may blend; the default leaves out those that the"
         " data cannot feed and those that validation would flatter.",

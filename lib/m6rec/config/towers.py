@@ -12,6 +12,7 @@ from m6rec.config.base import (
     ProperShare,
     Section,
     Share,
+    SomeOnce,
 )
 from m6rec.rankers import SEQUENCE
 
@@ -93,7 +94,7 @@ class SequenceConfig(Section):
 class TowersConfig(Section):
     """The deep towers and their training."""
 
-    inputs: tuple[TowerInput, ...] = Field(
+    inputs: SomeOnce[TowerInput] = Field(
         default=("svd", "als"),
         description="The factor models on which a pair of towers is trained, one pair each.",
     )
