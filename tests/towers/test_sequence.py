@@ -220,6 +220,25 @@ def test_a_killed_training_ends_as_if_it_had_not_been_killed(
         npt.assert_allclose(again.weights[name], value, rtol=1e-5, atol=1e-6)
 
 
+def test_two_trainings_of_one_seed_are_equal_to_the_last_bit(
+    walks: tuple[Rows, Int64, Int64], factors: FactorModel, tmp_path: Path
+) -> None:
+    manifest = write_walks(tmp_path, *walks[:2], world_size=1)
+    # A step has more numbers than one thread takes at a time.
+    large = {"width": 128, "users_per_batch": N_USERS, "minimum_steps_per_epoch": 1, "epochs": 5}
+    config = CONFIG.model_copy(update=large)
+
+    def train() -> SequenceEncoder:
+        batches = ArrowRowBatches(manifest, 0, 1)
+        encoder = train_sequence_towers(batches, ItemInputs(factors), config, 1, threads=2).encoder
+        assert isinstance(encoder, SequenceEncoder)
+        return encoder
+
+    first, second = train(), train()
+    for name, value in first.weights.items():
+        npt.assert_array_equal(second.weights[name], value)
+
+
 def test_towers_survive_their_artifact(trained: SequenceEncoder, tmp_path: Path) -> None:
     provenance = TowerProvenance("final", "svd", 0, None, {}, {}, 1)
     save_towers(str(tmp_path), trained, provenance)

@@ -103,7 +103,9 @@ class SequenceModel(nn.Module):
         """
         length = embedded.shape[1]
         scaled = embedded * math.sqrt(self.shape.width)
-        x = (scaled + self.gap[gaps]) * real[..., None] + self.position[-length:]
+        # Its gradient is summed in one order, unlike that of `self.gap[gaps]`.
+        gap = nn.functional.embedding(gaps, self.gap)
+        x = (scaled + gap) * real[..., None] + self.position[-length:]
         x = self.dropout(x)
         causal = torch.ones(length, length, dtype=torch.bool).tril()
         # A padded place attends to itself, since a softmax over nothing is not a number.

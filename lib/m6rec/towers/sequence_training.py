@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding
 
 from m6rec.config.towers import SequenceConfig
 from m6rec.kernels.arrays.rows import NO_ITEM, Float32, Int32, Int64, Rows
@@ -146,11 +147,13 @@ class _SequenceTowers:
             )
             of_windows = places[: items.numel()].view(items.shape)
             gaps = torch.from_numpy(example.gaps[:, :-1].astype(np.int64))
-            read = self.model.read(embedded[of_windows[:, :-1]], gaps, real)
+            # The gradients of these lookups are summed in one order. Those of an index in brackets
+            # are summed in that of the threads, and two runs of one seed would differ.
+            read = self.model.read(embedding(of_windows[:, :-1], embedded), gaps, real)
         predicted = real & (after >= 0)
         users = read[predicted].float()
-        targets = embedded[of_windows[:, 1:][predicted]].float()
-        negatives = embedded[places[items.numel() :]].float()
+        targets = embedded.index_select(0, of_windows[:, 1:][predicted]).float()
+        negatives = embedded.index_select(0, places[items.numel() :]).float()
         own = after[predicted][:, None] == torch.from_numpy(example.negatives)[None]
         correction = torch.full(
             (len(example.negatives),), math.log(len(self.warm) / len(example.negatives))
