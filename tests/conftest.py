@@ -26,6 +26,7 @@ from tests.shell_environment import CORES_ARE_SHARED
 from tests.synthetic_shop import Shop, make_shop
 
 REPOSITORY = Path(__file__).parent.parent
+KERNEL_TESTS = Path(__file__).parent / "kernels"
 os.environ.update(CORES_ARE_SHARED)
 
 
@@ -39,8 +40,17 @@ ProcessRun = KilledRun | ClusterRun | BenchmarkRun
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of process runs come last: the runs go on beside all the others."""
-    items.sort(key=lambda item: any(name in _fixtures(item) for name in PROCESS_RUNS))
+    """Tests of kernels come first, and those of process runs, which go on beside all others, last.
+
+    What the kernels' tests compile, no pipeline has to compile in each of its Python workers.
+    """
+    items.sort(key=_place)
+
+
+def _place(item: pytest.Item) -> int:
+    if any(name in _fixtures(item) for name in PROCESS_RUNS):
+        return 2
+    return 0 if item.path.is_relative_to(KERNEL_TESTS) else 1
 
 
 def _fixtures(item: pytest.Item) -> tuple[str, ...]:
