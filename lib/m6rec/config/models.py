@@ -225,8 +225,9 @@ class TransitionsConfig(Section):
 
     window: PositiveInt = Field(
         default=5,
-        description="The most steps of a user's history between the two items of a transition; one"
-        " of d steps counts 1 / d.",
+        description="The most steps of a user's history from the one item of a transition to the"
+        " other; d steps count 1 / d. Each new time is a step, and items of the same time are one"
+        " step from each other.",
     )
     kept: PositiveInt = Field(
         default=100,
@@ -234,10 +235,10 @@ class TransitionsConfig(Section):
         " weight.",
     )
     history_exponent: NonNegativeFloat = Field(
-        default=0.5, description="The exponent that damps items after which much follows."
+        default=0.3, description="The exponent that damps items after which much follows."
     )
     target_exponent: NonNegativeFloat = Field(
-        default=0.5, description="The exponent that damps items that follow many others."
+        default=0.3, description="The exponent that damps items that follow many others."
     )
     recency_scale: PositiveFloat = Field(
         default=1.44,
