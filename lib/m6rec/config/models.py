@@ -235,10 +235,13 @@ class TransitionsConfig(Section):
         " weight.",
     )
     history_exponent: NonNegativeFloat = Field(
-        default=0.3, description="The exponent that damps items after which much follows."
+        default=0.2, description="The exponent that damps items after which much follows."
     )
     target_exponent: NonNegativeFloat = Field(
-        default=0.3, description="The exponent that damps items that follow many others."
+        default=0.2,
+        description="The exponent that damps items that follow many others. Stronger damping ranked"
+        " worse, alone and beside the recent ridge (Amazon Sports, validation NDCG@10 alone: .036 at"
+        " 0.2 for both exponents, .032 at 0.3, .024 at 0.5).",
     )
     recency_scale: PositiveFloat = Field(
         default=1.44,
