@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Runs a job of M6-Rec with Spark, after setting up what it needs. See ./spark-submit.sh --help.
 set -euo pipefail
+# They would give the environment's Python another standard library, or take out its assertions.
+unset PYTHONHOME PYTHONOPTIMIZE
 
 ROOT="$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)"
 readonly ROOT
@@ -39,10 +41,10 @@ Python 3.11 and Java 17 or 21 and, the first time, PyPI, Maven Central and $NEED
 Jobs:
 $(list_jobs)
 
-Options of all jobs but demo:
+Options of all jobs but demo and quality, which have others:
   --config FILE             the configuration (examples in conf/); required
   --set SECTION.KEY=VALUE   replace a value of it; repeatable
-  --run-id ID               the run; given again, the run resumes
+  --run-id ID               the run; given again, the run resumes (publish needs it)
   --output DIR              folder for tables and reports
 
 Environment:
@@ -203,7 +205,7 @@ run_job() {
     local job="$1"
     shift
     local file="$ROOT/jobs/$job.py"
-    [[ -f "$file" && "$job" != __init__ ]] || fail \
+    [[ "$job" =~ ^[A-Za-z_]+$ && -f "$file" && "$job" != __init__ ]] || fail \
         "there is no job $job." "Jobs: $(list_jobs | awk '{printf "%s ", $1}')"
     set_up_environment
     if asks_for_help "$@"; then
@@ -219,7 +221,7 @@ run_job() {
 asks_for_help() {
     local argument
     for argument in "$@"; do
-        [[ "$argument" == --help ]] && return 0
+        [[ "$argument" == --help || "$argument" == -h ]] && return 0
     done
     return 1
 }
@@ -242,13 +244,15 @@ kernels_checksum() {
 # A wrong configuration or run id stops here, in a second, before a JVM starts. Of a right one it
 # follows which of the JVM's compilers the job starts with.
 check_config() {
-    local arguments=(--job "$1") has_config=no
+    local job="$1" has_config=no
+    local arguments=(--job "$job")
     shift
     while (($#)); do
         case "$1" in
             --config | --set | --output | --run-id)
                 [[ "$1" == --config ]] && has_config=yes
-                (($# > 1)) || return 0
+                (($# > 1)) || fail "$1 has no value; give one after it." \
+                    "./spark-submit.sh $job --help explains the options."
                 arguments+=("$1" "$2")
                 shift 2
                 ;;
@@ -260,8 +264,9 @@ check_config() {
             *) shift ;;
         esac
     done
+    # With -P, a file of the caller's folder does not stand in for a module, such as yaml.py for yaml.
     [[ "$has_config" == no ]] ||
-        COMPILER_OPTIONS="$("$VENV/bin/python" -m m6rec.command_line "${arguments[@]}")" || exit $?
+        COMPILER_OPTIONS="$("$VENV/bin/python" -P -m m6rec.command_line "${arguments[@]}")" || exit $?
 }
 
 is_local() {
@@ -314,7 +319,7 @@ ship_environment() {
 
 zip_package() {
     local zip="$CACHE/m6rec-package.zip"
-    "$VENV/bin/python" - "$ROOT" "$zip" <<'PYTHON'
+    "$VENV/bin/python" -P - "$ROOT" "$zip" <<'PYTHON'
 import os, pathlib, sys, zipfile
 
 root, target = map(pathlib.Path, sys.argv[1:])

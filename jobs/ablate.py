@@ -10,18 +10,18 @@ from collections.abc import Iterable, Sequence
 
 from m6rec import columns as c
 from m6rec.command_line import command_line
-from m6rec.config.models import TowerPart
 from m6rec.config.run import Config
+from m6rec.config.towers import TowerPart
 from m6rec.fits.fit import Fit
 from m6rec.fits.towers import TowerInputs, tower_inputs, train_pair
 from m6rec.job_records import ABLATE
 from m6rec.kernels.arrays.rows import Float64
 from m6rec.kernels.evaluation.ablation import Ablation, ablation_rows, compare_with_whole
 from m6rec.lakehouse import Lakehouse
-from m6rec.rankers import FUSION
+from m6rec.rankers import FUSION, SEQUENCE, TOWERS_ON_ORDER
 from m6rec.runs import Job
 from m6rec.towers.artifact import load_towers
-from m6rec.towers.encoder import TowerEncoder
+from m6rec.towers.encoder import Towers
 from m6rec.towers.validation import TowerValidation
 
 
@@ -36,12 +36,10 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
     parts = config.ablation.tower_parts
     affordable = parts[: int(config.ablation.seconds // max(expected, 1e-3))]
     left_out = parts[len(affordable) :]
-    if affordable:
+    if affordable or config.has_order:
         inputs = tower_inputs(fit)
         if inputs.validate is not None:
-            lines = _measure(inputs, inputs.validate, affordable, deadline)
-            rows = ablation_rows(lines, inputs.validate.k)
-            lakehouse.write_rows("ablations", rows, model=FUSION)
+            _write(inputs, inputs.validate, affordable, deadline)
     if left_out:
         print(
             f"ablate: {', '.join(left_out)} not measured: a training takes {expected:.0f} s and"
@@ -50,13 +48,42 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
         )
 
 
+def _write(
+    inputs: TowerInputs, validate: TowerValidation, parts: Sequence[TowerPart], deadline: float
+) -> None:
+    lakehouse = inputs.fit.lakehouse
+    if parts:
+        lines = _measure(inputs, validate, parts, deadline)
+        lakehouse.write_rows("ablations", ablation_rows(lines, validate.k), model=FUSION)
+    if inputs.fit.config.has_order:
+        rows = ablation_rows([_order(inputs, validate)], validate.k)
+        lakehouse.write_rows("ablations", rows, model=TOWERS_ON_ORDER)
+
+
+def _order(inputs: TowerInputs, validate: TowerValidation) -> Ablation:
+    """What order is worth: the same towers on shuffled histories."""
+    config = inputs.fit.config
+    items = inputs.items[config.towers.factors_of(SEQUENCE)]
+    towers = [(_trained(inputs, SEQUENCE), items)]
+    line = compare_with_whole(
+        "order",
+        validate.with_shuffled_histories(config.seed).ndcg_of_users(towers),
+        validate.ndcg_of_users(towers),
+        config.evaluate.confidence,
+        config.evaluate.bootstrap_replicates,
+        config.seed,
+    )
+    print(f"towers without order: NDCG {line.value:.4f} ({line.difference:+.4f})", flush=True)
+    return line
+
+
 def _measure(
     inputs: TowerInputs, validate: TowerValidation, parts: Sequence[TowerPart], deadline: float
 ) -> list[Ablation]:
     config = inputs.fit.config
     methods, evaluate = config.towers.inputs, config.evaluate
 
-    def ndcg_of_users(encoders: Iterable[TowerEncoder]) -> Float64:
+    def ndcg_of_users(encoders: Iterable[Towers]) -> Float64:
         items = [inputs.items[method] for method in methods]
         return validate.ndcg_of_users(list(zip(encoders, items, strict=True)))
 
@@ -81,9 +108,10 @@ def _measure(
     return lines
 
 
-def _trained(inputs: TowerInputs, method: str) -> TowerEncoder:
-    folder = inputs.fit.model("towers", method)["artifact"]
-    return load_towers(folder).encoder(inputs.items[method].factor_model)
+def _trained(inputs: TowerInputs, model: str) -> Towers:
+    folder = inputs.fit.model("towers", model)["artifact"]
+    items = inputs.items[inputs.fit.config.towers.factors_of(model)]
+    return load_towers(folder).encoder(items.factor_model)
 
 
 def _seconds_of_training(fit: Fit) -> float:

@@ -4,9 +4,19 @@ Readers of the results follow the published run. To go back to a run that was pu
 publish it again.
 """
 
-from pathlib import Path
+from typing import Annotated
 
-from m6rec.command_line import command, open_lakehouse
+import typer
+
+from m6rec.command_line import (
+    ConfigOption,
+    OutputOption,
+    SetOption,
+    check_run_id,
+    errors_as_messages,
+    open_lakehouse,
+    read_config,
+)
 from m6rec.config.run import Config
 from m6rec.lakehouse import Lakehouse
 from m6rec.runs import publish
@@ -23,11 +33,25 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
     publish(lakehouse, config)
 
 
-def _body(config: Config, run_id: str, _: Path | None) -> None:
-    with session_of_job("m6rec publish") as spark:
-        publish(open_lakehouse(spark, config, run_id), config, again=True)
-        print(f"run {run_id} is the published one", flush=True)
+def main(
+    config: ConfigOption,
+    run_id: Annotated[
+        str, typer.Option("--run-id", help="The finished run that is to be published.")
+    ],
+    overrides: SetOption = None,
+    output: OutputOption = None,
+) -> None:
+    """Publish."""
+    with errors_as_messages():
+        chosen = check_run_id(run_id)
+        checked = read_config(config, tuple(overrides or ()), output)
+        print(f"run id {chosen}", flush=True)
+        with session_of_job("m6rec publish") as spark:
+            publish(open_lakehouse(spark, checked, chosen), checked, again=True)
+            print(f"run {chosen} is the published one", flush=True)
 
+
+main.__doc__ = __doc__
 
 if __name__ == "__main__":
-    command(__doc__, _body)
+    typer.run(main)

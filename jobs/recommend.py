@@ -33,7 +33,7 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
         blends = read_blends(final, rankers)
         rank_for_evaluation(selection, blends)
         members = rank_for_evaluation(final, blends)
-        publishable(final, members, blends, explaining.result())
+        write_recommendations(final, members, blends, explaining.result())
     embed(final, members)
 
 
@@ -74,10 +74,10 @@ def read_explaining(fit: Fit) -> Explaining:
     )
 
 
-def publishable(
+def write_recommendations(
     fit: Fit, members: dict[str, Member], blends: tuple[Blend, ...], explaining: Explaining
 ) -> None:
-    """The explained lists of the configured ranker for every user, under the rules."""
+    """Write the explained lists of the configured ranker for every user, under the rules."""
     lakehouse, settings = fit.lakehouse, fit.config.recommend
     rules = settings.rules
     blend = next(one for one in blends if one.name == settings.ranker)
@@ -100,13 +100,14 @@ def publishable(
 
 def embed(fit: Fit, members: dict[str, Member]) -> None:
     """The embeddings of the fusion model, for readers of the tables."""
-    named = {name: members.get(name) for name in member_names(FUSION, fit.config)}
-    parts = [member for member in named.values() if isinstance(member, DotMember)]
-    if not parts:
+    if not set(member_names(FUSION, fit.config)) <= members.keys():
         return
-    names = tuple(part.name for part in parts)
-    fit.write("item_embeddings", item_embeddings(fit.spark, parts, fit.item_counts))
-    fit.write("user_embeddings", user_embeddings(member_inputs(fit, names), parts))
+    [fusion] = read_blends(fit, (FUSION,))
+    names, coefficients = zip(*fusion.coefficients().items(), strict=True)
+    towers = [member for name in names if isinstance(member := members[name], DotMember)]
+    items = item_embeddings(fit.spark, towers, coefficients, fit.item_counts)
+    fit.write("item_embeddings", items)
+    fit.write("user_embeddings", user_embeddings(member_inputs(fit, names), towers))
 
 
 def _excluded_pairs(fit: Fit) -> DataFrame | None:

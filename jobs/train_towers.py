@@ -1,4 +1,4 @@
-"""Train a pair of towers on each kind of factors, for the selection and the final fit.
+"""Train towers on each kind of factors and, where there are times, on order; for both fits.
 
 The selection fit stops early on validation; the final fit takes as many epochs, on the same
 schedule.
@@ -17,7 +17,7 @@ from m6rec.lakehouse import Lakehouse
 from m6rec.runs import Job
 from m6rec.towers.artifact import TowerProvenance, save_towers
 from m6rec.towers.checkpoint import EpochRecord
-from m6rec.towers.training import TrainingResult
+from m6rec.towers.loop import TrainingResult
 
 
 def run(lakehouse: Lakehouse, config: Config, fits: tuple[str, ...] = c.FITS) -> None:
@@ -25,23 +25,23 @@ def run(lakehouse: Lakehouse, config: Config, fits: tuple[str, ...] = c.FITS) ->
 
     The final fit takes its epochs from the selection fit, so it is trained after it.
     """
-    best_epochs: dict[str, int | None] = dict.fromkeys(config.towers.inputs)
+    best_epochs: dict[str, int | None] = dict.fromkeys(config.trained_towers)
     for fit in fits_of(lakehouse, config, fits):
         inputs = tower_inputs(fit)
         records = []
-        for method in config.towers.inputs:
-            epochs = None if fit.name == c.SELECTION else best_epochs[method]
-            result = train_pair(inputs, config.towers, method, epochs)
+        for model in config.trained_towers:
+            epochs = None if fit.name == c.SELECTION else best_epochs[model]
+            result = train_pair(inputs, config.towers, model, epochs)
             if fit.name == c.SELECTION:
-                best_epochs[method] = result.best_epoch
-            _report(fit.name, method, result)
-            records.append(_save(fit, method, result))
+                best_epochs[model] = result.best_epoch
+            _report(fit.name, model, result)
+            records.append(_save(fit, model, result))
         fit.write_models("towers", records)
 
 
-def _report(fit: str, method: str, result: TrainingResult) -> None:
+def _report(fit: str, model: str, result: TrainingResult) -> None:
     start = "" if result.start_ndcg is None else f"; start: NDCG {result.start_ndcg:.4f}"
-    print(f"towers on {method}, fit {fit}{start}", flush=True)
+    print(f"towers on {model}, fit {fit}{start}", flush=True)
     for record in result.history:
         mark = " (best)" if record.epoch == result.best_epoch else ""
         print(f"  {_line(record)}{mark}", flush=True)
@@ -52,14 +52,14 @@ def _line(record: EpochRecord) -> str:
     return f"epoch {record.epoch}: loss {record.loss:.4f}{ndcg}, {record.seconds:.1f} s"
 
 
-def _save(fit: Fit, method: str, result: TrainingResult) -> dict[str, Any]:
+def _save(fit: Fit, model: str, result: TrainingResult) -> dict[str, Any]:
     """Save the artifact; return the row of table `models`."""
-    folder = fit.artifact_path("towers", method)
+    folder = fit.artifact_path("towers", model)
     lakehouse, shape = fit.lakehouse, result.encoder.shape
-    has_features = bool(shape["user_features"] or shape["item_features"])
+    has_features = bool(shape.get("user_features") or shape["item_features"])
     provenance = TowerProvenance(
         fit=fit.name,
-        method=method,
+        method=result.encoder.factor_model.method,
         item_factors_version=lakehouse.inputs["item_factors"],
         feature_pipeline=fit.artifact_path("features") if has_features else None,
         index_versions={name: lakehouse.version(name) for name in ("user_index", "item_index")},
@@ -72,7 +72,7 @@ def _save(fit: Fit, method: str, result: TrainingResult) -> dict[str, Any]:
         "start_ndcg": result.start_ndcg,
         "history": [asdict(record) for record in result.history],
     }
-    return model_row(method, parameters, folder)
+    return model_row(model, parameters, folder)
 
 
 JOB = Job(TRAIN_TOWERS, run)

@@ -69,6 +69,8 @@ TRIALS_FILE = "trials.csv"
 # Files of a training under way or past; those of other values are of no use to the next.
 LEFT_BY_TRAINING = ("checkpoints", "tensorboard")
 
+# Of the jobs before the towers, only `choose_settings` is left out, because a trial measures the
+# values of its own config.
 BEFORE_TOWERS = (
     prepare_interactions.JOB,
     build_features.JOB,

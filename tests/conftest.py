@@ -14,14 +14,28 @@ from m6rec.lakehouse import Lakehouse
 from m6rec.spark.session import get_session
 from m6rec.startup.jvm import SIMPLE_COMPILER
 from tests.local_properties import with_java_options
-from tests.process_runs import ClusterRun, KilledRun, run_killed_and_again, run_on_cluster
+from tests.process_runs import (
+    BenchmarkRun,
+    ClusterRun,
+    KilledRun,
+    run_benchmark,
+    run_killed_and_again,
+    run_on_cluster,
+)
+from tests.shell_environment import CORES_ARE_SHARED
 from tests.synthetic_shop import Shop, make_shop
 
 REPOSITORY = Path(__file__).parent.parent
+os.environ.update(CORES_ARE_SHARED)
 
 
-# Fixtures of pipelines in processes of their own, and what makes each.
-PROCESS_RUNS = {"killed_run": run_killed_and_again, "cluster_run": run_on_cluster}
+# Fixtures of what runs in processes of its own, and what makes each.
+PROCESS_RUNS = {
+    "killed_run": run_killed_and_again,
+    "cluster_run": run_on_cluster,
+    "benchmark_run": run_benchmark,
+}
+ProcessRun = KilledRun | ClusterRun | BenchmarkRun
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -36,7 +50,7 @@ def _fixtures(item: pytest.Item) -> tuple[str, ...]:
 @pytest.fixture(scope="session", autouse=True)
 def process_runs(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[str, Future[KilledRun | ClusterRun]]]:
+) -> Iterator[dict[str, Future[ProcessRun]]]:
     """The process runs that selected tests ask for, begun at once, one after the other."""
     asked = {name for item in request.session.items for name in _fixtures(item)}
     runs = {name: run for name, run in PROCESS_RUNS.items() if name in asked}
@@ -60,6 +74,11 @@ def killed_run(process_runs: dict[str, Future[KilledRun]]) -> KilledRun:
 @pytest.fixture(scope="session")
 def cluster_run(process_runs: dict[str, Future[ClusterRun]]) -> ClusterRun:
     return process_runs["cluster_run"].result()
+
+
+@pytest.fixture(scope="session")
+def benchmark_run(process_runs: dict[str, Future[BenchmarkRun]]) -> BenchmarkRun:
+    return process_runs["benchmark_run"].result()
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
-"""Runs of the pipeline by `spark-submit.sh`: one killed and started again, one on a cluster.
+"""Runs in processes of their own: the pipeline killed and again, on a cluster, and the benchmark.
 
 They take minutes and leave a core idle half of the time, so `conftest.py` starts them beside the
-other tests. They skip what does not touch the lists: ratings and ablation.
+other tests. The pipelines skip what does not touch the lists: ratings and ablation.
 """
 
 import os
@@ -16,17 +16,21 @@ from typing import Any
 import yaml
 
 from m6rec.schemas import RUNS_TABLE
+from m6rec.startup.jvm import SIMPLE_COMPILER
 from tests.jobs.standalone_cluster import standalone_cluster
-from tests.local_properties import JAVA_OPTIONS, LOCAL_PROPERTIES
-from tests.shell_environment import shell_environment
+from tests.local_properties import JAVA_OPTIONS, LOCAL_PROPERTIES, with_java_options
+from tests.shell_environment import CORES_ARE_SHARED, shell_environment
 from tests.synthetic_shop import Shop
 
 REPOSITORY = Path(__file__).parent.parent
 KILL_AFTER = "train_factors: finished"
+BENCHMARK_KEYS = ("als_loss", "top_n_kernel_seconds")
 WITHOUT_EXTRAS: dict[str, Any] = {"ratings": {"enabled": False}, "ablation": {"seconds": 0}}
-# Of conf/spark-local.conf: what makes a driver start quickly, wherever its executors are.
-QUICK_DRIVER = (JAVA_OPTIONS, "spark.sql.codegen.factoryMode")
-CLUSTER_PROPERTIES = {key: LOCAL_PROPERTIES[key] for key in QUICK_DRIVER} | {
+# Of conf/spark-local.conf: what makes a JVM and its queries start quickly, wherever they run.
+CLUSTER_PROPERTIES = {
+    JAVA_OPTIONS: with_java_options(SIMPLE_COMPILER)[JAVA_OPTIONS],
+    "spark.executor.extraJavaOptions": with_java_options(SIMPLE_COMPILER)[JAVA_OPTIONS],
+    "spark.sql.codegen.factoryMode": LOCAL_PROPERTIES["spark.sql.codegen.factoryMode"],
     "spark.sql.shuffle.partitions": "4",
     "spark.databricks.delta.snapshotPartitions": "1",
     "spark.executor.memory": "1g",
@@ -64,6 +68,19 @@ class ClusterRun:
     result: tuple[int, str]
     output: Path
     workers: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class BenchmarkRun:
+    """A run of the benchmark's command on a tiny matrix.
+
+    Attributes:
+        result: return code and output.
+        output: the folder with benchmark.json.
+    """
+
+    result: tuple[int, str]
+    output: Path
 
 
 def run_killed_and_again(shop: Shop, folder: Path, properties: Path) -> KilledRun:
@@ -107,6 +124,16 @@ def run_on_cluster(shop: Shop, folder: Path, _: Path) -> ClusterRun:
     return ClusterRun((process.returncode, output), folder / "out", workers)
 
 
+def run_benchmark(_: Shop, folder: Path, __: Path) -> BenchmarkRun:
+    """Measure two keys of the benchmark, each contender once."""
+    sizes = ["--users", "300", "--items", "400", "--interactions", "6000"]
+    command = [sys.executable, "-m", "tests.benchmarks", "--output", str(folder), "--quick", *sizes]
+    command += [part for key in BENCHMARK_KEYS for part in ("--only", key)]
+    process = _start(command, {"PYTHONPATH": f"{REPOSITORY / 'lib'}:{REPOSITORY}"})
+    output, _ = process.communicate()
+    return BenchmarkRun((process.returncode, output), folder)
+
+
 def _pipeline(shop: Shop, folder: Path, run_id: str) -> list[str]:
     config, output = folder / "config.yaml", folder / "out"
     config.write_text(yaml.safe_dump(shop.config(output / "lake", **WITHOUT_EXTRAS)))
@@ -120,7 +147,8 @@ def _start(command: list[str], environment: dict[str, str]) -> subprocess.Popen[
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env=shell_environment(**environment),
+        env=shell_environment(**CORES_ARE_SHARED, **environment),
+        cwd=REPOSITORY,
         # A group of its own, so that the JVM and its workers die with the script.
         start_new_session=True,
     )

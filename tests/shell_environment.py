@@ -4,6 +4,9 @@ import os
 import sys
 from pathlib import Path
 
+# By default a thread of OpenMP, such as one of torch, keeps its core busy while it waits for other
+# ones. Asleep it leaves the core to another process; no number depends on it.
+CORES_ARE_SHARED = {"OMP_WAIT_POLICY": "passive"}
 # Besides a shell's own: where what Python and numba compile is kept, which tests need not do anew.
 _KEPT = ("PATH", "HOME", "PYTHONDONTWRITEBYTECODE", "NUMBA_CACHE_DIR")
 # How pip and uv reach a package registry: the machine's, not the shell's.

@@ -9,7 +9,8 @@ import pytest
 REPOSITORY = Path(__file__).parent.parent
 LIBRARY = REPOSITORY / "lib"
 
-# From the bottom. A module may import its own layer and those below; of one line, only its own.
+# The lowest layer comes first. A module may import from its own entry and from lower layers, but
+# not from another entry of its layer; only the entries of the lowest layer may import each other.
 LAYERS: tuple[tuple[str, ...], ...] = (
     (
         "m6rec",

@@ -1,4 +1,4 @@
-"""The names of all columns and table-wide values, each said once."""
+"""The names of the columns that several modules use, and of folds and fits."""
 
 RUN_ID = "run_id"
 

@@ -1,7 +1,8 @@
 """The command line that all jobs share.
 
 A job is a function `run(lakehouse, config)` in a file of `jobs/`, and its record in
-`job_records.py`; `command_line` gives it options.
+`job_records.py`. Jobs that train take a third argument, `fits`, the names of the fits to train.
+`command_line` gives a job its options.
 From a notebook the same function is called without any of this:
 
     spark = get_session("notebook", read_properties("conf/spark-local.conf"))
@@ -13,9 +14,9 @@ From a notebook the same function is called without any of this:
 This module imports neither torch nor numba, so that `--help` and a wrong config answer at once.
 """
 
+import json
 import os
 import secrets
-import string
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,7 +29,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 from rich.console import Console
 
-from m6rec.config.base import TableSource
+from m6rec.config.base import TableSource, wrong_run_id
 from m6rec.config.effects import warnings_of
 from m6rec.config.run import Config, load_config, sources_of
 from m6rec.errors import ConfigError, M6RecError, TableError
@@ -40,7 +41,6 @@ from m6rec.spark.sources import check_sources
 from m6rec.startup.jvm import compiler_options
 
 WRONG_USE = 2
-RUN_ID_CHARACTERS = frozenset(f"{string.ascii_letters}{string.digits}-_.")
 ConfigOption = Annotated[Path, typer.Option("--config", help="The configuration, a YAML file.")]
 
 SetOption = Annotated[
@@ -135,7 +135,9 @@ def read_config(path: Path, overrides: tuple[str, ...], output: Path | None) -> 
 
 
 def _checked_config(path: Path, overrides: tuple[str, ...], output: Path | None) -> Config:
-    place = () if output is None else (f"lake={output.resolve() / 'lake'}",)
+    # In quotes, for a path to be read as text whatever signs it holds.
+    lake = "" if output is None else json.dumps(str(output.resolve() / "lake"), ensure_ascii=False)
+    place = (f"lake={lake}",) if lake else ()
     config = load_config(path, overrides + place)
     for _, source, _ in sources_of(config):
         _check_local_path(source)
@@ -163,21 +165,18 @@ def check_run_id(run_id: str) -> str:
     Raises:
         ConfigError: it holds another character, starts with `.`, or is empty.
     """
-    expected = "expected letters, digits, -, _ and ., and no . at the start; give another --run-id"
-    wrong = next((one for one in run_id if one not in RUN_ID_CHARACTERS), None)
+    wrong = wrong_run_id(run_id)
     if wrong is not None:
-        raise ConfigError(f"run id {run_id!r} holds {wrong!r}; {expected}")
-    if not run_id or run_id.startswith("."):
-        raise ConfigError(
-            f"run id {run_id!r} {'starts with .' if run_id else 'is empty'}; {expected}"
-        )
+        raise ConfigError(f"{wrong}; give another --run-id")
     return run_id
 
 
 def _check_local_path(source: TableSource) -> None:
     if source.path is None or "://" in source.path or any(sign in source.path for sign in "*?[{,"):
         return
-    if not source.path.startswith("dbfs:") and not Path(source.path).exists():
+    # Spark takes file:/folder for the folder itself.
+    local = source.path.removeprefix("file:")
+    if not source.path.startswith("dbfs:") and not Path(local).exists():
         raise TableError(
             f"{source.format} table {source.path} does not exist (seen from {Path.cwd()});"
             " correct the path in the config"
@@ -242,6 +241,11 @@ def _check(
     with errors_as_messages():
         if run_id is not None:
             check_run_id(run_id)
+        elif job == "publish":
+            raise ConfigError(
+                "publish has no --run-id, and it needs that of the run to be published; give"
+                " --run-id and the id that the run printed first"
+            )
         if job is None:
             checked = read_config(config, tuple(overrides or ()), output)
             print(f"config {config} is valid ({checked.fingerprint()[:12]})")

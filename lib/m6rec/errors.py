@@ -1,5 +1,7 @@
-"""Everything that M6-Rec raises on purpose. Each message says what was found, what was
-expected, where, and what to do."""
+"""The errors that a user of M6-Rec can act on.
+
+Each message says what was found, what was expected, where, and what to do.
+"""
 
 
 class M6RecError(Exception):

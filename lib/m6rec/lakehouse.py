@@ -1,4 +1,4 @@
-"""The one place where tables and artifacts are read and written."""
+"""Read and write the tables of a run, and say where its artifacts lie."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,6 +12,7 @@ from pyspark.sql import types as T
 from pyspark.sql.pandas.types import to_arrow_schema
 
 from m6rec import columns as c
+from m6rec.config.base import is_path
 from m6rec.errors import TableError
 from m6rec.schemas import TABLES, TableSchema
 from m6rec.spark.sources import latest_version
@@ -44,7 +45,7 @@ class Lakehouse:
     @property
     def by_path(self) -> bool:
         """Whether tables are addressed by path."""
-        return "/" in self.location or "." not in self.location
+        return is_path(self.location)
 
     @property
     def inputs(self) -> Mapping[str, int]:

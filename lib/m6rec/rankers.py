@@ -1,7 +1,8 @@
 """The only list of rankers: what each is called, what it needs, and which job trains it.
 
 A ranker puts all items in an order for each user. A new one is a row of RANKERS, a kernel that
-computes its model or its scores, and its member in `fits/members.py`; nothing else has to know.
+computes its model or its scores, and its member in `fits/members.py`. A trained one also needs a
+row of NEIGHBOUR_TRAINERS or FACTOR_TRAINERS and its hyperparameters; see CONTRIBUTING.md.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,6 +13,9 @@ HYBRID = "hybrid"
 FUSION = "fusion"
 MLLIB_ALS = "mllib_als"
 POPULARITY = "popularity"
+# The name of the model of the towers that know order.
+SEQUENCE = "sequence"
+TOWERS_ON_ORDER = "towers_sequence"
 TRANSITIONS = "transitions"
 
 Need = Literal["times", "item_attributes"]
@@ -78,6 +82,15 @@ RANKERS: tuple[Ranker, ...] = (
         model="als",
         user_inputs=_FEATURES,
         groups=("factors", "towers"),
+    ),
+    Ranker(
+        TOWERS_ON_ORDER,
+        "Towers on order",
+        role="part",
+        trained_by="train_towers",
+        model=SEQUENCE,
+        needs=_TIMES,
+        groups=("towers", "recency"),
     ),
     Ranker("svd", "SVD", trained_by="train_factors", model="svd", groups=("factors",)),
     Ranker("als", "ALS", trained_by="train_factors", model="als", groups=("factors",)),

@@ -251,9 +251,10 @@ RATING_PREDICTIONS_TABLE = _table(
 
 RECOMMENDATIONS_TABLE = _table(
     "recommendations",
-    "One recommended item of a user's published list. The kind of a reason is `history` (the value"
-    " is an item of the user's that speaks for this one), `after` (an item of the user's that this"
-    " one often follows), `attribute`, `popular` or `model`.",
+    "One recommended item of a user's published list. A reason is of kind `history` (an item that"
+    " the user had), `after` (an item that the user had, which the listed one often follows),"
+    " `attribute` (the item has it, as have more of the user's items than of all), `popular` (the"
+    " user has no history) or `model` (nothing in the history can be named).",
     (c.USER_ID, c.RANK),
     {
         c.USER_ID: T.StringType(),

@@ -27,13 +27,14 @@ from m6rec.files import written_whole
 from m6rec.fingerprints import fingerprint_of
 
 STUDY = "m6rec"
-# Optuna's key of the values that a queued trial has been promised.
+# Optuna keeps the values that a waiting trial will be given under this key.
 _PROMISED = "fixed_params"
 _FINGERPRINT = "fingerprint"
 _SECONDS = "seconds"
 
 Report = Callable[[float], None]
-# Measures a config. It may report a measure that comes earlier, which may end the trial there.
+# A function of this kind measures a config. It may first report an earlier measure, at which the
+# trial may end.
 MeasureConfig = Callable[[Config, Report], float]
 
 
@@ -98,7 +99,7 @@ def open_study(config: Config, file: Path) -> optuna.Study:
     )
     _check_same_study(study, config, file)
     # A sampler of one seed would propose the first trials of an earlier process again.
-    study.sampler = optuna.samplers.TPESampler(seed=config.seed + len(study.trials))
+    study.sampler = optuna.samplers.TPESampler(seed=(config.seed + len(study.trials)) % 2**32)
     for killed in study.get_trials(states=(TrialState.RUNNING,)):
         study.enqueue_trial(killed.params)
         study.tell(killed.number, state=TrialState.FAIL)

@@ -9,7 +9,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from m6rec.config.models import AlsConfig, NeighboursConfig, SvdConfig, TowersConfig
+from m6rec.config.models import AlsConfig, NeighboursConfig, SvdConfig
+from m6rec.config.towers import TowersConfig
 from m6rec.kernels.ranking import top_n as top_n_kernel
 from m6rec.stages.training.gram import BLOCK_ENTRIES
 from m6rec.stages.training.neighbours import GRAM_BUDGET

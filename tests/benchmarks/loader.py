@@ -12,7 +12,8 @@ from collections.abc import Iterator
 import numpy as np
 from pyspark.sql import SparkSession
 
-from m6rec.config.models import SvdConfig, TowersConfig
+from m6rec.config.models import SvdConfig
+from m6rec.config.towers import TowersConfig
 from m6rec.kernels.arrays.communicator import LocalCommunicator
 from m6rec.kernels.factors.projection import FactorModel
 from m6rec.kernels.factors.svd import randomized_svd, svd_factor_model

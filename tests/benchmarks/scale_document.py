@@ -11,7 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
-from m6rec.config.models import NeighboursConfig, SvdConfig, TowersConfig
+from m6rec.config.models import NeighboursConfig, SvdConfig
+from m6rec.config.towers import TowersConfig
 from tests.benchmarks import cost_model, loader, neighbours, scaling
 from tests.benchmarks.als_objective import als_config
 from tests.benchmarks.cost_model import NETWORK, Cluster, Cost, Matrix

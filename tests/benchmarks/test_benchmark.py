@@ -1,8 +1,7 @@
 """The command on a tiny matrix: what benchmark.json must hold."""
 
 import json
-import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,27 +15,18 @@ from tests.benchmarks.scaling import fitted_exponent, summary
 from tests.benchmarks.tables import LISTED, RUN_ID
 from tests.benchmarks.top_n_job import prepare_top_n_of_m6rec
 from tests.benchmarks.written_tables import write_tables
-from tests.shell_environment import shell_environment
+from tests.process_runs import BENCHMARK_KEYS, BenchmarkRun
 
-REPOSITORY = Path(__file__).parent.parent.parent
+SHUFFLE_PARTITIONS = "spark.sql.shuffle.partitions"
 
 
-def test_the_command_writes_medians_samples_and_peaks_of_each_contender(tmp_path: Path) -> None:
-    keys = ["als_loss", "top_n_kernel_seconds"]
-    sizes = ["--users", "300", "--items", "400", "--interactions", "6000"]
-    command = [sys.executable, "-m", "tests.benchmarks", "--output", str(tmp_path), "--quick"]
-    only = [part for key in keys for part in ("--only", key)]
-    done = subprocess.run(
-        [*command, *sizes, *only],
-        cwd=REPOSITORY,
-        env=shell_environment(PYTHONPATH=f"{REPOSITORY / 'lib'}:{REPOSITORY}"),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    result = json.loads((tmp_path / "benchmark.json").read_text())
-    for key in keys:
+def test_the_command_writes_medians_samples_and_peaks_of_each_contender(
+    benchmark_run: BenchmarkRun,
+) -> None:
+    code, printed = benchmark_run.result
+    assert code == 0, printed[-2000:]
+    result = json.loads((benchmark_run.output / "benchmark.json").read_text())
+    for key in BENCHMARK_KEYS:
         assert result[key]["64"]["m6rec"] == result["samples"][key]["64"]["m6rec"][0]
         assert result["peak_bytes"][f"{key}/64"]["m6rec"] > 1e7
     assert result["top_n_kernel_seconds"]["64"]["matrix_product"] > 0
@@ -44,9 +34,18 @@ def test_the_command_writes_medians_samples_and_peaks_of_each_contender(tmp_path
         result["checks"]["top_n_kernel_seconds"]["64"]["m6rec"]["users_equal_to_brute_force"] == 1
     )
     assert result["machine"]["blas"] and result["versions"]["m6rec"]
-    assert "als_loss" in (tmp_path / "benchmark.html").read_text()
+    assert "als_loss" in (benchmark_run.output / "benchmark.html").read_text()
 
 
+@pytest.fixture
+def settings_kept(spark: SparkSession) -> Iterator[None]:
+    """A session that is already open takes the benchmark's settings; here they are taken back."""
+    before = spark.conf.get(SHUFFLE_PARTITIONS)
+    yield
+    spark.conf.set(SHUFFLE_PARTITIONS, str(before))
+
+
+@pytest.mark.usefixtures("settings_kept")
 def test_the_job_that_is_measured_lists_items_for_every_user(
     spark: SparkSession, tmp_path: Path
 ) -> None:

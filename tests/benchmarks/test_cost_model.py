@@ -10,7 +10,8 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from m6rec.config.models import AlsConfig, NeighboursConfig, SvdConfig, TowersConfig
+from m6rec.config.models import AlsConfig, NeighboursConfig, SvdConfig
+from m6rec.config.towers import TowersConfig
 from m6rec.kernels.arrays.rows import Rows, rows_from_scipy
 from m6rec.kernels.factors.als import alternating_least_squares
 from m6rec.kernels.factors.svd import randomized_svd

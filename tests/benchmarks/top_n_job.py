@@ -6,7 +6,7 @@ from pyspark.ml.recommendation import ALSModel
 from pyspark.sql import Window
 from pyspark.sql import functions as F
 
-from jobs.recommend import publishable, read_explaining
+from jobs.recommend import read_explaining, write_recommendations
 from m6rec import columns as c
 from m6rec.config.run import Config
 from m6rec.fits.fit import Fit
@@ -77,4 +77,4 @@ def list_items(lakehouse: Lakehouse, config: Config) -> None:
         explaining = beside.submit(read_explaining, fit)
         blends = read_blends(fit, (config.recommend.ranker,))
         names = tuple(dict.fromkeys(name for blend in blends for name in blend.members))
-        publishable(fit, read_members(fit, names), blends, explaining.result())
+        write_recommendations(fit, read_members(fit, names), blends, explaining.result())

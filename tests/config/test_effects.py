@@ -226,6 +226,21 @@ CASES: list[tuple[str, Config, Config]] = [
         config(towers={"patience": 3, "epochs": 4}),
     ),
     (
+        "towers.sequence.length",
+        config(towers={"sequence": {"length": 20}}),
+        config(TIME, towers={"sequence": {"length": 20}}),
+    ),
+    (
+        "towers.sequence.length",
+        config(TIME, towers={"sequence": {"enabled": False, "length": 20}}),
+        config(TIME, towers={"sequence": {"length": 20}}),
+    ),
+    (
+        "towers.sequence.patience",
+        config(TIME, towers={"sequence": {"patience": 40}}),
+        config(TIME, towers={"sequence": {"patience": 10}}),
+    ),
+    (
         "towers.temperature",
         config(towers={"temperature": 1, "loss": "cosine_contrastive"}),
         config(towers={"temperature": 1, "loss": "binary_cross_entropy"}),

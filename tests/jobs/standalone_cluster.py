@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pyspark
 
+from m6rec.startup.jvm import SIMPLE_COMPILER
 from tests.shell_environment import shell_environment
 
 SPARK_CLASS = Path(pyspark.__file__).parent / "bin" / "spark-class"
@@ -59,7 +60,10 @@ def standalone_cluster(
 
 def _start(folder: Path, name: str, *command: str) -> subprocess.Popen[bytes]:
     environment = shell_environment(
-        SPARK_LOCAL_IP="127.0.0.1", SPARK_DAEMON_MEMORY="512m", PYSPARK_PYTHON=sys.executable
+        SPARK_LOCAL_IP="127.0.0.1",
+        SPARK_DAEMON_MEMORY="512m",
+        SPARK_DAEMON_JAVA_OPTS=SIMPLE_COMPILER,
+        PYSPARK_PYTHON=sys.executable,
     )
     with (folder / f"{name}.log").open("wb") as log:
         return subprocess.Popen(

@@ -137,6 +137,33 @@ def test_each_job_refuses_a_wrong_run_id(job: str, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_publish_needs_the_run_that_is_to_be_published(tmp_path: Path) -> None:
+    config = str(write_config(tmp_path))
+    check = ["-m", "m6rec.command_line", "--config", config, "--job", "publish"]
+    checked = run_python(*check)
+    assert checked.returncode == 2
+    assert "publish has no --run-id" in checked.stderr
+    assert run_python(*check, "--run-id", "r1").returncode == 0
+    asked = run_python(str(REPOSITORY / "jobs/publish.py"), "--config", config)
+    assert asked.returncode == 2
+    assert "Missing option '--run-id'" in asked.stderr
+
+
+@pytest.mark.parametrize("scheme", ["", "file:", "file://"])
+def test_a_local_table_is_looked_for_where_its_path_says(tmp_path: Path, scheme: str) -> None:
+    config = write_config(tmp_path)
+    there = f"interactions.source.path={scheme}{tmp_path / 'events.csv'}"
+    assert read_config(config, (there,), None)
+    if scheme != "file://":
+        with pytest.raises(TableError, match=r"gone\.csv does not exist"):
+            read_config(config, (f"interactions.source.path={scheme}{tmp_path}/gone.csv",), None)
+
+
+def test_the_lake_lies_in_an_output_of_any_name(tmp_path: Path) -> None:
+    output = tmp_path / "a: #b 'c' \u00e9"
+    assert read_config(write_config(tmp_path), (), output).lake == str(output / "lake")
+
+
 def test_what_is_set_without_effect_is_said_on_stderr_and_the_config_is_valid(
     tmp_path: Path,
 ) -> None:

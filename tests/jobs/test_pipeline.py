@@ -139,8 +139,8 @@ def test_settings_are_tried_on_validation_within_the_budget(lakehouse: Lakehouse
 def test_what_each_part_is_worth_is_measured(lakehouse: Lakehouse) -> None:
     rows = lakehouse.read("ablations").collect()
     parts = {(row[c.MODEL], row["part"]) for row in rows}
-    assert {("fusion", "mlp"), ("fusion", "gate")} <= parts
-    assert {model for model, _ in parts} == {"fusion", "hybrid"}
+    assert {("fusion", "mlp"), ("fusion", "gate"), ("towers_sequence", "order")} <= parts
+    assert {model for model, _ in parts} == {"fusion", "hybrid", "towers_sequence"}
     assert all(row[c.CI_LOW] <= row["difference"] <= row[c.CI_HIGH] for row in rows)
 
 

@@ -13,12 +13,13 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import FrozenTrial
 from pyspark.sql import SparkSession
 
-from jobs.tune import BEST_FILE, TRIALS_FILE, run_tuning
+from jobs.tune import BEFORE_TOWERS, BEST_FILE, TOWERS, TRIALS_FILE, run_tuning
 from m6rec import columns as c
 from m6rec.command_line import read_config
 from m6rec.config.models import RidgeConfig
 from m6rec.config.run import Config, load_config, parse_config
 from m6rec.errors import ConfigError, DataError
+from m6rec.job_records import CHOOSE_SETTINGS, JOBS_OF_A_RUN
 from m6rec.lakehouse import Lakehouse
 from m6rec.spark.sources import check_sources
 from m6rec.tuning import (
@@ -63,6 +64,11 @@ def run_search(
 
 
 # --- the search space -------------------------------------------------------------------------
+
+
+def test_a_trial_runs_every_job_before_the_towers_but_the_choice_of_settings() -> None:
+    before = set(JOBS_OF_A_RUN[: JOBS_OF_A_RUN.index(TOWERS.record)])
+    assert {job.record for job in BEFORE_TOWERS} == before - {CHOOSE_SETTINGS}
 
 
 def test_the_default_space_fits_the_default_config() -> None:

@@ -23,7 +23,9 @@ ROWS = Rows(
 
 
 def block(**given: np.ndarray) -> UserBlock:
-    return UserBlock(ROWS, NOTHING, NOTHING, given, np.array([1.0, 0.0], dtype=np.float32))
+    return UserBlock(
+        ROWS, NOTHING, NOTHING, given, np.array([1.0, 0.0], dtype=np.float32), np.array([1, 2])
+    )
 
 
 def scores_of(member: Member, users: UserBlock, n_items: int) -> np.ndarray:

@@ -7,8 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from m6rec.errors import DataError
 from m6rec.kernels.arrays.rows import Float64, Int32, Int64
 from m6rec.kernels.evaluation import metrics
+from m6rec.kernels.evaluation.tally import (
+    COMPARED_METRICS,
+    MeasuredUsers,
+    Plan,
+    item_side,
+    tally_block,
+)
 from m6rec.kernels.neighbours.content import unit_rows
 
 # Three users: hits at ranks 2 and 4 of 3 relevant; at rank 1 of 1 relevant; no list, 1 relevant.
@@ -164,3 +172,12 @@ def test_blocks_equal_the_definition_a_user_at_a_time(
         values: Float64 = function(hits, np.diff(indptr), k)
         expected = [_one_user(name, listed, targets, k) for listed, targets in users]
         np.testing.assert_allclose(values, expected, rtol=1e-12, err_msg=name)
+
+
+def test_a_metric_that_is_not_known_is_named() -> None:
+    lists, counts = np.zeros((1, 1, 2), np.int32), np.ones(1, np.int64)
+    block = MeasuredUsers(counts, np.array([0, 1]), np.zeros(1, np.int32), counts, lists)
+    metrics = (*COMPARED_METRICS, "serendipity")
+    plan = Plan(("svd",), (2,), metrics, ("all",), (), (0, 0), 1, 2, 7)
+    with pytest.raises(DataError, match="serendipity"):
+        tally_block(block, item_side(counts, None), plan)

@@ -36,7 +36,14 @@ def block() -> UserBlock:
     rows = rows_from_scipy(matrix)
     nothing = np.zeros((N_USERS, 0), np.float32)
     vectors = np.random.default_rng(2).standard_normal((N_USERS, 5)).astype(np.float32)
-    return UserBlock(rows, nothing, nothing, {"vectors": vectors}, np.zeros(rows.entries, "f4"))
+    return UserBlock(
+        rows,
+        nothing,
+        nothing,
+        {"vectors": vectors},
+        np.zeros(rows.entries, "f4"),
+        np.zeros(rows.entries, np.int64),
+    )
 
 
 def item_weights(seed: int) -> ItemWeights:
@@ -139,7 +146,10 @@ def test_an_expanded_history_also_counts_what_the_other_member_recommends() -> N
     member = ExpandedHistoryMember("content", content, HistoryMember("ridge", ridge), 4.0, 2)
     rows = Rows(np.array([0, 1]), np.array([0, 1, 1]), np.array([0], np.int32), np.ones(1, "f4"))
     nothing = np.zeros((2, 0), np.float32)
-    users = represent({"content": member}, UserBlock(rows, nothing, nothing, {}, np.zeros(1, "f4")))
+    users = represent(
+        {"content": member},
+        UserBlock(rows, nothing, nothing, {}, np.zeros(1, "f4"), np.zeros(1, np.int64)),
+    )
     indptr, items = np.array([0, 3, 3]), np.array([0, 1, 2], np.int32)
     scores, _ = scores_and_moments(member, users, indptr, items, 3)
     assert scores.tolist() == pytest.approx([0.0, 0.0, np.sqrt(0.5 + 4.0 * 0.25 * 1.0)])

@@ -1,3 +1,7 @@
+"""Arrays and objects reach the executors as they were, mapped, and come to the driver whole."""
+
+import functools
+import pickle
 from collections.abc import Iterator
 
 import numpy as np
@@ -5,8 +9,62 @@ import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
 
-from m6rec.errors import DataError
-from m6rec.spark.shipping import HANDED_OVER, collect_value, hand_over, ship
+from m6rec.errors import ClusterError, DataError
+from m6rec.spark.shipping import (
+    HANDED_OVER,
+    ShippedArrays,
+    collect_value,
+    hand_over,
+    ship,
+    ship_arrays,
+)
+
+
+def test_executors_map_the_arrays_that_the_driver_sent(spark: SparkSession) -> None:
+    numbers = np.arange(12, dtype=np.float32).reshape(3, 4)
+    shipped = ship_arrays(spark, {"numbers": numbers, "counts": np.array([5, 7], dtype=np.int64)})
+
+    def describe(
+        batches: Iterator[pa.RecordBatch], handle: ShippedArrays
+    ) -> Iterator[pa.RecordBatch]:
+        for _ in batches:
+            arrays = handle.load()
+            same = arrays["numbers"] is handle.load()["numbers"]
+            yield pa.RecordBatch.from_pydict(
+                {
+                    "sum": [float(arrays["numbers"].sum() + arrays["counts"].sum())],
+                    "kind": [
+                        f"{type(arrays['numbers']).__name__} {arrays['numbers'].shape} {same}"
+                    ],
+                }
+            )
+
+    frame = spark.range(4).repartition(2)
+    rows = frame.mapInArrow(
+        functools.partial(describe, handle=shipped), "sum double, kind string"
+    ).collect()
+    assert rows
+    assert {(row["sum"], row["kind"]) for row in rows} == {(78.0, "memmap (3, 4) True")}
+
+
+def test_the_driver_can_load_what_it_sent(spark: SparkSession) -> None:
+    shipped = ship_arrays(spark, {"empty": np.empty((0, 3), np.float32), "one": np.ones(1)})
+    arrays = shipped.load()
+    assert arrays["empty"].shape == (0, 3)
+    assert not arrays["one"].flags.writeable
+
+
+def test_equal_arrays_share_a_file_and_other_arrays_do_not(spark: SparkSession) -> None:
+    first = ship_arrays(spark, {"a": np.arange(4, dtype=np.int32)})
+    again = ship_arrays(spark, {"b": np.arange(4, dtype=np.int32)})
+    other = ship_arrays(spark, {"c": np.arange(4, dtype=np.int64)})
+    assert first.files[0][1] == again.files[0][1] != other.files[0][1]
+    assert len(pickle.dumps(first)) < 1000
+
+
+def test_a_file_that_did_not_arrive_is_named(spark: SparkSession) -> None:
+    with pytest.raises(ClusterError, match="m6rec-missing"):
+        ShippedArrays((("a", "m6rec-missing.npy"),)).load()
 
 
 def test_an_object_reaches_the_workers_with_its_large_arrays_mapped(spark: SparkSession) -> None:

@@ -84,6 +84,7 @@ def validation_of(rows: Rows, targets: Rows, features: Float32, k: int = 20) -> 
     """A validation of towers on these users, who may be offered every item."""
     nothing = np.zeros((len(rows), 0), np.float32)
     recency = np.zeros(rows.entries, np.float32)
-    users = UserBlock(rows, features, nothing, {}, recency)
+    times = np.arange(rows.entries)
+    users = UserBlock(rows, features, nothing, {}, recency, times)
     masked = np.zeros(N_ITEMS, np.bool_)
     return TowerValidation(ValidationUsers(users, targets.indptr, targets.item_indices, masked), k)

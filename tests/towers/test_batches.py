@@ -9,6 +9,7 @@ import pytest
 import scipy.sparse as sp
 
 from m6rec.errors import DataError
+from m6rec.kernels.arrays.recency import UNKNOWN_TIME
 from m6rec.kernels.arrays.rows import Float32, Rows, rows_from_scipy
 from m6rec.towers.batches import READERS, TrainingRows, concatenate_training_rows
 from m6rec.towers.row_files import Manifest, cut_rows, load_manifest, write_row_file
@@ -46,7 +47,9 @@ def test_an_epoch_holds_every_row_once_and_whole(
     reader: str, manifest: Manifest, rows: Rows, user_features: Float32
 ) -> None:
     batches = list(READERS[reader](manifest, seed=1).epoch(0, steps=7))
-    assert by_user(in_order(batches)) == by_user(TrainingRows(rows, user_features))
+    assert by_user(in_order(batches)) == by_user(
+        TrainingRows(rows, np.full(rows.entries, UNKNOWN_TIME), user_features)
+    )
 
 
 def test_an_epoch_has_the_asked_steps_of_equal_size(reader: str, manifest: Manifest) -> None:
@@ -114,12 +117,14 @@ def test_packs_end_with_their_users_or_their_room(reader: str, rows: Rows, tmp_p
         assert pq.read_metadata(file).num_rows == packs
         manifest = Manifest(str(tmp_path), (file.name,), (len(block),), width, 0, world_size=1)
         together = in_order(list(READERS[reader](manifest).epoch(0, 1)))
-        assert by_user(together) == by_user(TrainingRows(block, np.zeros((len(block), 0))))
+        assert by_user(together) == by_user(
+            TrainingRows(block, np.full(block.entries, UNKNOWN_TIME), np.zeros((len(block), 0)))
+        )
 
 
 def test_a_long_row_is_cut_to_an_ascending_choice_of_its_items(rows: Rows) -> None:
-    cut = cut_rows(rows, 5, seed=1)
-    again = cut_rows(rows.slice(30, 40), 5, seed=1)
+    cut, _ = cut_rows(rows, None, 5, seed=1)
+    again, _ = cut_rows(rows.slice(30, 40), None, 5, seed=1)
     np.testing.assert_array_equal(cut.slice(30, 40).item_indices, again.item_indices)
     np.testing.assert_array_equal(cut.counts, np.minimum(rows.counts, 5))
     for row in range(len(rows)):

@@ -7,7 +7,7 @@ import pytest
 from pyspark.ml.torch.distributor import TorchDistributor
 from pyspark.sql import SparkSession
 
-from m6rec.config.models import TowersConfig
+from m6rec.config.towers import TowersConfig
 from m6rec.kernels.arrays.rows import Float32, Rows
 from m6rec.kernels.factors.projection import FactorModel
 from m6rec.towers.encoder import ItemInputs

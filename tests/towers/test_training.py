@@ -7,15 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from m6rec.config.models import TowersConfig
+from m6rec.config.towers import TowersConfig
 from m6rec.errors import ArtifactError, DataError
 from m6rec.kernels.arrays.rows import Float32, Rows
 from m6rec.kernels.factors.projection import FactorModel
 from m6rec.towers.batches import ArrowRowBatches
 from m6rec.towers.encoder import ItemInputs, TowerEncoder, gate
 from m6rec.towers.examples import split_targets
+from m6rec.towers.loop import TrainingResult, Validate, learning_rate
 from m6rec.towers.row_files import Manifest
-from m6rec.towers.training import TrainingResult, Validate, learning_rate, train_towers
+from m6rec.towers.training import train_towers
 from tests.towers.conftest import COLOURS, N_ITEMS, validation_of, write_files
 
 CONFIG = TowersConfig(

@@ -1,10 +1,14 @@
 """The types that all sections of the configuration are made of."""
 
-from typing import Annotated, Literal
+import datetime
+import string
+from collections import Counter
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     WithJsonSchema,
@@ -21,6 +25,52 @@ FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
 PositiveFloat = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 # A share that is neither nothing nor everything.
 ProperShare = Annotated[float, Field(gt=0.0, lt=1.0)]
+Value = TypeVar("Value")
+# What every generator of random numbers takes.
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+
+RUN_ID_CHARACTERS = frozenset(f"{string.ascii_letters}{string.digits}-_.")
+
+
+def wrong_run_id(run_id: str) -> str | None:
+    """What is wrong with a run id, which stands in conditions and paths; None where nothing is."""
+    expected = "expected letters, digits, -, _ and ., and no . at the start"
+    wrong = next((one for one in run_id if one not in RUN_ID_CHARACTERS), None)
+    if wrong is not None:
+        return f"run id {run_id!r} holds {wrong!r}; {expected}"
+    if not run_id or run_id.startswith("."):
+        return f"run id {run_id!r} {'starts with .' if run_id else 'is empty'}; {expected}"
+    return None
+
+
+def _right_run_id(run_id: str) -> str:
+    wrong = wrong_run_id(run_id)
+    if wrong is not None:
+        raise ValueError(f"{wrong}; give the id of a run")
+    return run_id
+
+
+def _as_written(value: Any) -> Any:
+    """The text of an id that YAML takes for a date or a whole number."""
+    if type(value) in {int, datetime.date}:
+        return str(value)
+    return value
+
+
+RunId = Annotated[str, BeforeValidator(_as_written), AfterValidator(_right_run_id)]
+
+
+def _some_each_once(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if not values:
+        raise ValueError("the list is empty; give at least one value, or leave the key out")
+    repeated = [value for value, times in Counter(values).items() if times > 1]
+    if repeated:
+        raise ValueError(f"{repeated[0]} stands there more than once; remove the others")
+    return values
+
+
+# Of a list: at least one value, and each once.
+SomeOnce = Annotated[tuple[Value, ...], AfterValidator(_some_each_once)]
 
 
 def _known_ranker(name: str) -> str:
@@ -41,6 +91,11 @@ RankerName = Annotated[
 MemberName = Annotated[
     str, AfterValidator(_known_member), WithJsonSchema({"enum": list(MEMBER_NAMES)})
 ]
+
+
+def is_path(location: str) -> bool:
+    """Whether tables lie under a path; `a.b` is a schema of the catalogue."""
+    return "/" in location or "." not in location
 
 
 class Section(BaseModel):

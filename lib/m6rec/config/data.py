@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from m6rec.config.base import (
+    FiniteFloat,
     NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
@@ -20,9 +21,11 @@ FeatureKind = Literal["numeric", TokenKind, "image", "ignore"]
 TimeUnit = Literal["timestamp", "seconds", "milliseconds"]
 Duplicates = Literal["sum", "max", "last"]
 Weighting = Literal["binary", "weight", "log"]
-TestStrategy = Literal[
-    "auto", "provided", "temporal", "last", "random", "cold_items", "cold_users", "none"
+# How the test is held out once `auto` is resolved.
+ResolvedTestStrategy = Literal[
+    "provided", "temporal", "last", "random", "cold_items", "cold_users", "none"
 ]
+TestStrategy = Literal["auto", ResolvedTestStrategy]
 # What a fold is held out by once `auto` is resolved.
 HoldoutStrategy = Literal[
     "temporal", "last", "highest_ids", "random", "mixed", "cold_items", "cold_users"
@@ -99,7 +102,7 @@ class InteractionsConfig(Section):
         " the weight itself, or log(1 + weight); without it, `weight` where `event_weights` or"
         " `half_life_days` is set, else `binary`.",
     )
-    positive_minimum: float | None = Field(
+    positive_minimum: FiniteFloat | None = Field(
         default=None,
         description="The least weight, before `half_life_days` and `weighting`, with which a pair"
         " counts as liked; a pair below it is seen, but is neither learned from nor held out.",

@@ -167,6 +167,8 @@ def _bounds(constraints: Sequence[Any]) -> Iterator[str]:
                 yield f"at least {constraint.ge:g}"
             case annotated_types.Gt():
                 yield f"above {constraint.gt:g}"
+            case annotated_types.Le():
+                yield f"at most {constraint.le}"
             case annotated_types.Lt():
                 yield f"below {constraint.lt:g}"
 

@@ -1,15 +1,16 @@
 """What is set in a configuration and can have no effect beside the rest of it.
 
-What contradicts itself is refused by the models; here stands what a run can do without, and what
-its owner should know before it starts.
+The models refuse what contradicts itself. The rules of this module find what a run can do without,
+of which its owner should know before the run starts.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from m6rec.config.base import Section
-from m6rec.config.models import RatingsConfig, TowerPart
+from m6rec.config.models import RatingsConfig
 from m6rec.config.run import Config
+from m6rec.config.towers import SequenceConfig, TowerPart
 from m6rec.rankers import FUSION, HYBRID, MLLIB_ALS, TRANSITIONS
 
 
@@ -111,6 +112,9 @@ def _absent_parts(config: Config) -> set[TowerPart]:
 
 
 _BY_THE_RECENCY_SCALE = {"recent_ridge", "recent_item_neighbours"}
+_OF_THE_SEQUENCE = tuple(
+    f"towers.sequence.{name}" for name in SequenceConfig.model_fields if name != "enabled"
+)
 _NO_TIME = "interactions.columns.time is not set"
 _NO_ITEMS = "features.items is not set"
 _NO_FEATURES = "there are neither attributes nor features of behaviour"
@@ -194,7 +198,7 @@ RULES: tuple[Idle, ...] = (
     ),
     Idle(
         ("split.validation_strategy",),
-        # Of mixed it follows which members the hybrid may have.
+        # Whether the strategy is mixed also decides which members the hybrid may have.
         lambda config: (
             config.split.validation is not None and config.split.validation_strategy != "mixed"
         ),
@@ -334,6 +338,19 @@ RULES: tuple[Idle, ...] = (
             not config.evaluate.ranks_cold_items and config.towers.patience >= config.towers.epochs
         ),
         "training ends after towers.epochs before",
+    ),
+    Idle(
+        _OF_THE_SEQUENCE,
+        lambda config: not config.has_order,
+        "towers that know order are trained where towers.sequence.enabled is not false and"
+        " interactions.columns.time is set",
+    ),
+    Idle(
+        ("towers.sequence.patience",),
+        lambda config: (
+            config.has_order and config.towers.sequence.patience >= config.towers.sequence.epochs
+        ),
+        "training ends after towers.sequence.epochs before",
     ),
     Idle(
         ("towers.temperature",),

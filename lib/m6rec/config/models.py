@@ -1,6 +1,6 @@
 """The models and their hyperparameters."""
 
-from typing import Literal, get_args
+from typing import Literal
 
 from pydantic import Field
 
@@ -10,20 +10,14 @@ from m6rec.config.base import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
-    ProperShare,
     Section,
     Share,
+    SomeOnce,
 )
 from m6rec.rankers import MEMBER_NAMES
 
 Solver = Literal["conjugate_gradient", "cholesky"]
 Feedback = Literal["implicit", "explicit"]
-TowerInput = Literal["svd", "als"]
-TowerLoss = Literal["sampled_softmax", "binary_cross_entropy", "cosine_contrastive"]
-TowerPart = Literal["mlp", "shared", "features", "gate", "popularity"]
-Precision = Literal["auto", "float32", "bfloat16"]
-RowReader = Literal["petastorm", "arrow"]
-TOWER_PARTS: tuple[TowerPart, ...] = get_args(TowerPart)
 
 
 class SettingsConfig(Section):
@@ -292,92 +286,6 @@ class NeighboursConfig(Section):
     )
 
 
-class TowersConfig(Section):
-    """The deep towers and their training."""
-
-    inputs: tuple[TowerInput, ...] = Field(
-        default=("svd", "als"),
-        description="The factor models on which a pair of towers is trained, one pair each.",
-    )
-    hidden: PositiveInt = Field(default=512, description="The number of units of the hidden layer.")
-    feature_hidden: PositiveInt = Field(
-        default=128,
-        description="The number of units of the layers that read side features and images.",
-    )
-    epochs: PositiveInt = Field(
-        default=10,
-        description="The most epochs of training; the learning rate falls over all of them.",
-    )
-    patience: PositiveInt = Field(
-        default=10,
-        description="The number of epochs without a better validation NDCG after which training"
-        " stops.",
-    )
-    users_per_batch: PositiveInt = Field(default=256, description="The most users of a step.")
-    minimum_steps_per_epoch: PositiveInt = Field(
-        default=16,
-        description="The least number of steps of an epoch; where users are few, batches become"
-        " smaller.",
-    )
-    negatives: PositiveInt = Field(
-        default=2048,
-        description="The number of random items against which the targets of a step are ranked.",
-    )
-    target_share: ProperShare = Field(
-        default=0.5,
-        description="The share of a user's interactions that are targets in an epoch; the rest is"
-        " the input.",
-    )
-    loss: TowerLoss = Field(
-        default="sampled_softmax",
-        description="What training minimises: the cross-entropy of each target against the"
-        " negatives, the binary cross-entropy of both, or the contrastive loss on cosines of"
-        " SimpleX.",
-    )
-    temperature: PositiveFloat = Field(
-        default=0.1, description="The number by which cosines are divided to become logits."
-    )
-    learning_rate: PositiveFloat = Field(
-        default=2e-3,
-        description="The highest learning rate of AdamW, from which it falls to a twentieth.",
-    )
-    weight_decay: NonNegativeFloat = Field(default=0.01, description="The weight decay of AdamW.")
-    warmup_steps: NonNegativeInt = Field(
-        default=30,
-        description="The number of steps in which the learning rate rises from 0, at most a tenth"
-        " of all.",
-    )
-    input_dropout: Share = Field(
-        default=0.0,
-        description="The probability with which a factor is left out of the input in training, for"
-        " side features to stand in for it.",
-    )
-    gate_half_count: PositiveFloat = Field(
-        default=2.0,
-        description="The number of interactions at which factors and side features count alike.",
-    )
-    maximum_history: PositiveInt = Field(
-        default=1024,
-        description="The most items of a user that training looks at; a longer history is sampled.",
-    )
-    precision: Precision = Field(
-        default="auto",
-        description="The precision of matrix products in training: `auto` is bfloat16 where the"
-        " processor multiplies it, else float32. Weights, logits, losses and the trained towers are"
-        " float32.",
-    )
-    without: tuple[TowerPart, ...] = Field(
-        default=(),
-        description="Parts that are taken out of the towers, to see what they are worth.",
-    )
-    reader: RowReader = Field(
-        default="petastorm", description="The program that reads the training rows."
-    )
-    processes: PositiveInt = Field(
-        default=1, description="The number of processes that train together on the driver."
-    )
-
-
 class RatingsConfig(Section):
     """The prediction of ratings: biases, explicit ALS, and regressions on who rates what, blended.
 
@@ -455,7 +363,7 @@ class RatingsConfig(Section):
 class HybridConfig(Section):
     """The blend of rankers, whose weights are chosen on validation."""
 
-    members: tuple[MemberName, ...] = Field(
+    members: SomeOnce[MemberName] = Field(
         default=MEMBER_NAMES,
         description="The rankers that the hybrid may blend; the default leaves out those that the"
         " data cannot feed and those that validation would flatter.",

@@ -10,10 +10,12 @@ from m6rec.config.base import (
     PositiveInt,
     ProperShare,
     RankerName,
+    RunId,
     Section,
+    SomeOnce,
     TableSource,
 )
-from m6rec.config.models import TOWER_PARTS, TowerPart
+from m6rec.config.towers import TOWER_PARTS, TowerPart
 from m6rec.rankers import HYBRID, RANKER_NAMES
 
 
@@ -87,11 +89,11 @@ class EvaluateConfig(Section):
         description="What measured lists are made of: all items of the catalogue that the user has"
         " not seen, or only the items that training never saw (`cold_items`).",
     )
-    rankers: tuple[RankerName, ...] = Field(
+    rankers: SomeOnce[RankerName] = Field(
         default=RANKER_NAMES,
         description="The rankers that are measured; those that the data cannot feed are left out.",
     )
-    ks: tuple[PositiveInt, ...] = Field(
+    ks: SomeOnce[PositiveInt] = Field(
         default=(10, 20), description="The list lengths at which metrics are measured."
     )
     maximum_validation_users: PositiveInt = Field(
@@ -106,7 +108,7 @@ class EvaluateConfig(Section):
         default=0.95,
         description="The confidence level of the intervals and comparisons.",
     )
-    compare_with_run: str | None = Field(
+    compare_with_run: RunId | None = Field(
         default=None,
         description="The id of another run in the same lake whose lists this run is compared with.",
     )

@@ -4,10 +4,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from m6rec.config.base import Section, TableSource
+from m6rec.config.base import Section, Seed, TableSource, is_path
 from m6rec.config.data import AttributesSource, FeaturesConfig, InteractionsConfig, SplitConfig
 from m6rec.config.models import (
     FactorsConfig,
@@ -15,13 +14,14 @@ from m6rec.config.models import (
     NeighboursConfig,
     RatingsConfig,
     SettingsConfig,
-    TowersConfig,
 )
 from m6rec.config.outputs import AblationConfig, EvaluateConfig, RecommendConfig
+from m6rec.config.reading import apply_override, data_of_file, put
 from m6rec.config.search import TUNABLE, Choice, Range, TuneConfig
+from m6rec.config.towers import TowersConfig
 from m6rec.errors import ConfigError
 from m6rec.fingerprints import fingerprint_of
-from m6rec.rankers import MEMBER_NAMES, MLLIB_ALS, Need, ranker_named
+from m6rec.rankers import MEMBER_NAMES, MLLIB_ALS, SEQUENCE, Need, ranker_named
 
 
 class Config(Section):
@@ -66,7 +66,7 @@ class Config(Section):
         description="The folder, of a file system that driver and executors mount, for models and"
         " checkpoints; without it, a folder within `lake`, which then must be a path.",
     )
-    seed: int = Field(
+    seed: Seed = Field(
         default=42,
         description="The number that decides every random choice; two runs of one seed agree.",
     )
@@ -101,36 +101,6 @@ class Config(Section):
             raise ValueError("; ".join(problems))
         return self
 
-    @model_validator(mode="after")
-    def _search_fits(self) -> "Config":
-        problems = [
-            f"tune.search: {problem}"
-            for key, dimension in self.tune.search.items()
-            for problem in self._search_problems(key, dimension)
-        ]
-        if problems:
-            raise ValueError("; ".join(problems))
-        return self
-
-    def _search_problems(self, key: str, dimension: Range | Choice) -> Iterator[str]:
-        """What stands against trying the dimension's values at `key`."""
-        try:
-            current = self.value(key)
-        except KeyError:
-            yield f"{key}: unknown key; remove it or correct its spelling"
-            return
-        if isinstance(current, Section) or not key.startswith(TUNABLE):
-            yield f"{key} cannot be tuned; give a key that starts with {', '.join(TUNABLE)}"
-            return
-        for value in dimension.extremes():
-            # Without a search of its own, or its check would come here again.
-            data = self.given() | {"tune": {"search": {}}}
-            _put(data, key, value)
-            try:
-                Config.model_validate(data)
-            except ValidationError as error:
-                yield f"{key}: the config does not take {value!r}: {error.errors()[0]['msg']}"
-
     def value(self, key: str) -> Any:
         """What stands at a dotted key.
 
@@ -152,7 +122,7 @@ class Config(Section):
         """
         data = self.given()
         for key, value in values.items():
-            _put(data, key, value)
+            put(data, key, value)
         return parse_config(data, f"with {dict(values)}")
 
     def given(self) -> dict[str, Any]:
@@ -194,6 +164,66 @@ class Config(Section):
             f" all weights are equal and every target is 0; {remedy}, or set factors.als.feedback"
             " to implicit"
         )
+
+    @model_validator(mode="after")
+    def _order_needs_time(self) -> "Config":
+        if self.towers.sequence.enabled and self.interactions.columns.time is None:
+            raise ValueError(
+                "towers.sequence.enabled needs interactions.columns.time, which is not set"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _models_have_a_folder(self) -> "Config":
+        if not self.artifacts and not is_path(self.lake):
+            raise ValueError(
+                f"lake {self.lake} is a schema of the catalogue, which holds no models; set"
+                " artifacts to a folder that driver and executors mount, or, for lake to be a"
+                f" path, write it with a slash, such as ./{self.lake}"
+            )
+        return self
+
+    # The last of the checks, since it tries values in a config that is valid without them.
+    @model_validator(mode="after")
+    def _search_fits(self) -> "Config":
+        problems = [
+            f"tune.search: {problem}"
+            for key, dimension in self.tune.search.items()
+            for problem in self._search_problems(key, dimension)
+        ]
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    def _search_problems(self, key: str, dimension: Range | Choice) -> Iterator[str]:
+        """What stands against trying the dimension's values at `key`."""
+        try:
+            current = self.value(key)
+        except KeyError:
+            yield f"{key}: unknown key; remove it or correct its spelling"
+            return
+        if isinstance(current, Section) or not key.startswith(TUNABLE):
+            yield f"{key} cannot be tuned; give a key that starts with {', '.join(TUNABLE)}"
+            return
+        for value in dimension.extremes():
+            # This config gets no search of its own, because its check would call this one again.
+            data = self.given() | {"tune": {"search": {}}}
+            put(data, key, value)
+            try:
+                Config.model_validate(data)
+            except ValidationError as error:
+                yield f"{key}: the config does not take {value!r}: {_reason(error.errors()[0])}"
+
+    @property
+    def has_order(self) -> bool:
+        """Whether towers that know order are trained."""
+        enabled = self.towers.sequence.enabled
+        return self.interactions.columns.time is not None if enabled is None else enabled
+
+    @property
+    def trained_towers(self) -> tuple[str, ...]:
+        """The models of kind `towers` of a fit: on sets, by their factors, then those on order."""
+        return (*self.towers.inputs, SEQUENCE) if self.has_order else self.towers.inputs
 
     @property
     def has_behaviour(self) -> bool:
@@ -246,20 +276,13 @@ def load_config(path: str | Path, overrides: tuple[str, ...] = ()) -> Config:
     """Read a YAML file, apply `section.key=value` overrides, and validate the whole.
 
     Raises:
-        ConfigError: the file is missing or not YAML, or a key or value is wrong; the message
+        ConfigError: the file cannot be read as YAML, or a key or value is wrong; the message
             names each.
     """
     file = Path(path)
-    if not file.is_file():
-        raise ConfigError(f"config file {file} does not exist; give an existing file to --config")
-    try:
-        data = yaml.safe_load(file.read_text()) or {}
-    except yaml.YAMLError as error:
-        raise ConfigError(f"config file {file} is not valid YAML: {error}") from error
-    if not isinstance(data, dict):
-        raise ConfigError(f"config file {file} holds a {type(data).__name__}, expected sections")
+    data = data_of_file(file)
     for override in overrides:
-        _apply_override(data, override)
+        apply_override(data, override)
     return parse_config(data, str(file))
 
 
@@ -268,39 +291,38 @@ def parse_config(data: dict[str, Any], origin: str) -> Config:
     try:
         return Config.model_validate(data)
     except ValidationError as error:
-        problems = "\n".join(f"  {_describe(problem)}" for problem in error.errors())
+        problems = "\n".join(
+            f"  {_describe(problem)}"
+            for problem in error.errors()
+            # It follows from another error of the same section.
+            if problem["type"] != "default_factory_not_called"
+        )
         raise ConfigError(f"config {origin} is not valid:\n{problems}") from error
 
 
 def _describe(problem: Any) -> str:
     place = ".".join(str(part) for part in problem["loc"])
     if not place:
-        return str(problem["msg"]).removeprefix("Value error, ")
+        return _reason(problem)
     if problem["type"] == "extra_forbidden":
         return f"{place}: unknown key; remove it or correct its spelling"
     if problem["type"] == "missing":
         return f"{place}: missing; add it"
     if problem["type"] == "value_error":
-        return f"{place}: {str(problem['msg']).removeprefix('Value error, ')}"
-    return f"{place}: {problem['msg']}, found {problem['input']!r}"
+        return f"{place}: {_reason(problem)}"
+    return f"{place}: {_reason(problem)}, found {problem['input']!r}"
 
 
-def _apply_override(data: dict[str, Any], override: str) -> None:
-    key, separator, text = override.partition("=")
-    if not separator or not key:
-        raise ConfigError(f"--set {override!r} is not of the form section.key=value")
-    _put(data, key, yaml.safe_load(text))
-
-
-def _put(data: dict[str, Any], key: str, value: Any) -> None:
-    """Set the value at a dotted key of plain data."""
-    *sections, last = key.split(".")
-    target = data
-    for section in sections:
-        target = target.setdefault(section, {})
-        if not isinstance(target, dict):
-            raise ConfigError(f"{key}: {section} is a value, not a section")
-    target[last] = value
+def _reason(problem: Any) -> str:
+    """What is wrong, in words that do not tell of Python."""
+    if problem["type"] in {"model_type", "model_attributes_type"}:
+        return "Input should be a section with keys"
+    if problem["type"] == "string_type":
+        return "Input should be text, in quotes where it looks like a number or a date"
+    words = str(problem["msg"]).removeprefix("Value error, ")
+    if problem["type"] in {"tuple_type", "too_short"}:
+        return words.replace("tuple", "list").replace("Tuple", "List")
+    return words.replace("a valid dictionary", "keys with values")
 
 
 def sources_of(config: Config) -> Iterator[tuple[str, TableSource, tuple[str, ...]]]:

@@ -45,13 +45,12 @@ from m6rec.stages.ranking.candidates import collect_candidates
 from m6rec.stages.ranking.lists import make_scoring, user_inputs
 from m6rec.stages.training.neighbours import candidate_users
 from m6rec.towers.artifact import load_towers
-from m6rec.towers.encoder import TowerUserEncoder
 
 
 def member_names(ranker: str, config: Config) -> tuple[str, ...]:
     """The names of the members whose scores a ranker adds up."""
     if ranker == FUSION:
-        return tuple(_pair_of_towers(method) for method in config.towers.inputs)
+        return tuple(_pair_of_towers(model) for model in config.trained_towers)
     if ranker == HYBRID:
         return tuple(
             name for member in config.hybrid_members for name in member_names(member, config)
@@ -66,16 +65,25 @@ def read_members(fit: Fit, names: Iterable[str]) -> dict[str, Member]:
 
 
 def read_blends(fit: Fit, rankers: Iterable[str]) -> tuple[Blend, ...]:
-    """The rankers as weighted sums of members; only `hybrid` has weights of its own.
+    """The rankers as weighted sums of members.
 
-    The hybrid's weights are those of the selection fit: they serve the final fit unchanged.
+    Weights that were chosen on validation are those of the selection fit: they serve the final fit
+    unchanged.
     """
     return tuple(
-        _hybrid_blend(fit.other(c.SELECTION))
-        if ranker == HYBRID
+        _chosen_blend(fit.other(c.SELECTION), ranker)
+        if ranker == HYBRID or (ranker == FUSION and weighs_fusion(fit.config))
         else _equal_weights(ranker, member_names(ranker, fit.config))
         for ranker in rankers
     )
+
+
+def weighs_fusion(config: Config) -> bool:
+    """Whether the weights of the towers in `fusion` are chosen on validation.
+
+    Towers on sets are alike and count alike; those that know order are of another kind.
+    """
+    return config.has_order and FUSION in config.hybrid_members
 
 
 def member_inputs(
@@ -115,10 +123,10 @@ def validation_candidates(fit: Fit, names: Sequence[str]) -> tuple[Candidates, d
     return collect_candidates(member_inputs(fit, names), sample, scoring)
 
 
-def _pair_of_towers(method: str) -> str:
-    """The name of the pair of towers on one kind of factors."""
+def _pair_of_towers(model: str) -> str:
+    """The name of the ranker whose model is this pair of towers."""
     return next(
-        ranker.name for ranker in RANKERS if ranker.role == "part" and ranker.model == method
+        ranker.name for ranker in RANKERS if ranker.role == "part" and ranker.model == model
     )
 
 
@@ -127,10 +135,10 @@ def _equal_weights(name: str, members: tuple[str, ...]) -> Blend:
     return Blend(name, members, ones, ones)
 
 
-def _hybrid_blend(fit: Fit) -> Blend:
-    chosen = fit.model(HYBRID, HYBRID)
+def _chosen_blend(fit: Fit, ranker: str) -> Blend:
+    chosen = fit.model(ranker, ranker)
     return Blend(
-        HYBRID,
+        ranker,
         tuple(chosen["members"]),
         tuple(chosen["weights"]),
         tuple(chosen["deviations"]),
@@ -178,7 +186,16 @@ def _towers(models: _Models, ranker: Ranker) -> Member:
     # The last coordinate is the item's own popularity, which no neighbour lends.
     directions = models.with_content(model, vectors[:, :-1])
     represented = np.hstack([directions, vectors[:, -1:]])
-    return DotMember(ranker.name, TowerUserEncoder(towers), represented)
+    return DotMember(ranker.name, towers.user_encoder(represented), represented)
+
+
+def _sequence_towers(models: _Models, ranker: Ranker) -> Member:
+    fit = models.fit
+    model = models.factors(fit.config.towers.sequence.factors)
+    towers = load_towers(fit.model("towers", _model_of(ranker))["artifact"]).encoder(model)
+    features = item_matrix(fit.item_features, c.FEATURES, fit.n_items)
+    vectors = towers.encode_items(features if features.shape[1] else None, None)
+    return DotMember(ranker.name, towers.user_encoder(vectors), models.with_content(model, vectors))
 
 
 def _projected_factors(models: _Models, ranker: Ranker) -> Member:
@@ -254,6 +271,7 @@ def _model_of(ranker: Ranker) -> str:
 MEMBERS: Mapping[str, Callable[[_Models, Ranker], Member]] = {
     "towers_svd": _towers,
     "towers_als": _towers,
+    "towers_sequence": _sequence_towers,
     "svd": _projected_factors,
     "als": _projected_factors,
     "als_cosine": _factor_directions,

@@ -56,8 +56,14 @@ Measure = Callable[[Values], float]
 
 @dataclass
 class Search:
-    """Trials so far, what they chose, the expected seconds that are left, and what these did not
-    suffice to try."""
+    """A search within a number of seconds.
+
+    Attributes:
+        seconds: the seconds that are left, as far as they can be foreseen.
+        chosen: the values that the trials so far have chosen.
+        trials: the values and the NDCG of each trial so far.
+        left_out: the values that were not tried, because the seconds did not suffice.
+    """
 
     seconds: float
     chosen: Values = field(default_factory=dict)

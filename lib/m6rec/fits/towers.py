@@ -7,18 +7,18 @@ from pyspark.ml.torch.distributor import TorchDistributor
 from pyspark.sql import DataFrame
 
 from m6rec import columns as c
-from m6rec.config.models import TowersConfig
+from m6rec.config.towers import TowersConfig
 from m6rec.errors import ClusterError, DataError
 from m6rec.fits.fit import Fit
 from m6rec.fits.members import member_inputs, member_names
-from m6rec.rankers import FUSION
+from m6rec.rankers import FUSION, SEQUENCE
 from m6rec.stages.features.reading import item_matrix
 from m6rec.stages.ranking.validation import collect_validation_users
 from m6rec.stages.training.tower_rows import write_tower_rows
 from m6rec.towers.encoder import ItemInputs
 from m6rec.towers.launch import TrainingTask, train_alone, train_as_rank
+from m6rec.towers.loop import TrainingResult
 from m6rec.towers.row_files import Manifest
-from m6rec.towers.training import TrainingResult
 from m6rec.towers.validation import TowerValidation
 
 VALIDATION_USERS = 2_000
@@ -57,18 +57,18 @@ def tower_inputs(fit: Fit) -> TowerInputs:
 
 
 def train_pair(
-    inputs: TowerInputs, config: TowersConfig, method: str, epochs: int | None
+    inputs: TowerInputs, config: TowersConfig, model: str, epochs: int | None
 ) -> TrainingResult:
-    """Train the pair of towers on one kind of factors; `epochs` as in `train_towers`.
+    """Train a pair of towers, on one kind of factors or on order; `epochs` as in `train_towers`.
 
     Raises:
         ClusterError: several processes were to train, and rank 0 gave no result.
     """
     fit = inputs.fit
-    name = "_without_".join([f"towers_{method}", *config.without])
+    name = "_without_".join([f"towers_{model}", *config.without])
     task = TrainingTask(
         manifest=inputs.manifest,
-        items=inputs.items[method],
+        items=inputs.items[config.factors_of(model)],
         config=config,
         seed=fit.config.seed,
         validate=inputs.validate,
@@ -76,6 +76,7 @@ def train_pair(
         checkpoint_folder=fit.artifact_path("checkpoints", name),
         epochs=epochs,
         threads=max(1, len(os.sched_getaffinity(0)) // config.processes),
+        in_order=model == SEQUENCE,
     )
     if config.processes == 1:
         return train_alone(task)
@@ -92,7 +93,7 @@ def train_pair(
 def _write_rows(fit: Fit, matrix: DataFrame, user_features: DataFrame) -> Manifest:
     towers = fit.config.towers
     return write_tower_rows(
-        matrix,
+        matrix if fit.config.has_order else matrix.drop(c.TIMES),
         user_features,
         fit.artifact_path("tower_rows"),
         world_size=towers.processes,
@@ -118,10 +119,11 @@ def _validation(fit: Fit) -> TowerValidation:
 
 def _item_inputs(fit: Fit) -> dict[str, ItemInputs]:
     """The items by method: they differ in their factors alone."""
+    config = fit.config.towers
     features = item_matrix(fit.item_features, c.FEATURES, fit.n_items)
     return {
         method: ItemInputs(
             fit.factor_model(method), features if features.shape[1] else None, fit.item_images
         )
-        for method in fit.config.towers.inputs
+        for method in sorted({config.factors_of(model) for model in fit.config.trained_towers})
     }

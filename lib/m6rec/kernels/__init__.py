@@ -1,1 +1,1 @@
-"""Numerical kernels on arrays: numpy, numba and torch; nothing here imports Spark."""
+"""Numerical kernels on arrays, by NumPy, SciPy and numba; nothing here imports Spark."""

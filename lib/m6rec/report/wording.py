@@ -21,14 +21,14 @@ METRIC_NAMES: Mapping[str, str] = MappingProxyType(
         "diversity": "Diversity",
     }
 )
-# Of predicted ratings: the less, the better.
+# These are errors of predicted ratings, and less is better.
 ERROR_NAMES: Mapping[str, str] = MappingProxyType({"rmse": "RMSE", "mae": "MAE"})
-# Of what is no ranker: members of the rating prediction, and parts of the towers.
+# These are no rankers, but members of the rating prediction and parts of the towers.
 _OTHER_NAMES = MappingProxyType(
     {"rating_als": "Rating ALS", "mlp": "MLP", "shared": "Shared layer W"}
 )
 
-# Kinds whose value does not speak for itself.
+# These stand before the value of a reason. The values of the other kinds speak for themselves.
 _REASON_WORDS = MappingProxyType({"history": "you had", "after": "after", "attribute": "you like"})
 
 

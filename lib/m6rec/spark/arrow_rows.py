@@ -8,8 +8,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from m6rec import columns as c
-from m6rec.kernels.arrays.recency import UNKNOWN_TIME, recency_ranks
-from m6rec.kernels.arrays.rows import Float32, Int64, Rows, concatenate_rows
+from m6rec.kernels.arrays.recency import UNKNOWN_TIME
+from m6rec.kernels.arrays.rows import Int64, Rows, concatenate_rows
 
 ROW_COLUMNS = (c.USER_INDEX, c.ITEM_INDICES, c.WEIGHTS)
 
@@ -48,12 +48,6 @@ def times_column(batch: pa.RecordBatch) -> Int64:
     return known
 
 
-def recency_column(batch: pa.RecordBatch) -> Float32:
-    """How many interactions of the same row came later: float32 [entries], from the times."""
-    indptr = batch.column(c.TIMES).offsets.to_numpy().astype(np.int64)
-    return recency_ranks(indptr - indptr[0], times_column(batch))
-
-
 def matrix_column(batch: pa.RecordBatch, name: str) -> npt.NDArray[np.float32]:
     """A list column whose lists all have one length, as float32 [n, length]."""
     indptr, values = list_column(batch, name)
@@ -85,7 +79,6 @@ __all__ = [
     "list_array_from_matrix",
     "list_column",
     "matrix_column",
-    "recency_column",
     "rows_from_batch",
     "rows_from_batches",
     "times_column",

@@ -2,8 +2,8 @@
 
 `run_program` divides the rows over ranks, one a task. Each turns its Arrow batches into arrays
 once, joins the others in a gloo group, and runs the program, which iterates on its own rows and
-adds up item-side arrays with its communicator. This is the only module that needs barrier stages
-and a SparkContext, which Spark Connect has not.
+adds up item-side arrays with its communicator. Only this module uses barrier stages. They need a
+SparkContext, which Spark Connect does not have.
 """
 
 import json
@@ -47,9 +47,9 @@ _THIS_MACHINE = "127.0.0.1"
 def run_program(
     frame: DataFrame, program: Program, schema: T.StructType, ranks: int | None = None
 ) -> DataFrame:
-    """Run `program(rows, communicator)` on all ranks at once; the rows that they yield, together.
+    """Run `program(rows, communicator)` on all ranks at once, and return the rows that they yield.
 
-    Lazy, as DataFrames are: the stage runs with the action on the result.
+    The result is lazy, as all DataFrames are: the stage runs when an action on the result runs.
 
     Args:
         frame: columns user_index, item_indices, weights; others are left out. A user is one row.
@@ -124,10 +124,10 @@ class Meeting:
 
 
 def _meeting(spark: SparkSession) -> Meeting | None:
-    """Where all ranks run on the driver's machine, and a stage is tried once.
+    """Where the ranks meet if all run on the driver's machine and a stage is tried once, else None.
 
-    Elsewhere the ranks tell each other by Spark, which looks once a second whether they have: no
-    less than that, and in local mode as long as the program itself may take.
+    Without a meeting, rank zero tells the others its address through Spark, which looks only once a
+    second whether all have answered. In local mode a whole program may take no longer than that.
     """
     context = spark.sparkContext
     if re.fullmatch(r"local(\[[^,]*\])?", str(context.master)) is None:

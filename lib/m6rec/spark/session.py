@@ -42,16 +42,16 @@ def get_session(
 
 @contextmanager
 def starting_workers(spark: SparkSession) -> Iterator[None]:
-    """Start the Python workers of local mode beside what the driver does meanwhile.
+    """Start the Python workers of local mode while the driver does other work.
 
-    A first table takes the driver seconds on one core, and the first Python worker as much: others
-    are forked from the same process.
+    A first table keeps the driver busy for seconds on one core, and the first Python worker takes
+    as long to start. All others are forked from the same process.
     """
     if not str(spark.conf.get("spark.master", "")).startswith("local"):
         yield
         return
     if "torch" in sys.modules:
-        # Programs that need it here need it in the workers, too.
+        # Where the driver has imported torch, the programs that it sends need torch in the workers.
         spark.sparkContext.environment.setdefault(WITH_TORCH, "1")
     # One slot stays free: Delta reads the table's log by a task, too.
     workers = max(spark.sparkContext.defaultParallelism - 1, 1)

@@ -28,11 +28,12 @@ from m6rec.errors import ClusterError, DataError
 
 _MAPPED_FILES = 128
 SMALLEST_FILE_BYTES = 4096
-# Of a row of bytes. Spark collects batches of some thousand rows, which may hold 2 GiB at most.
+# A row holds at most this many bytes of an array, because Spark collects batches of some thousand
+# rows, and a batch may hold 2 GiB at most.
 _BYTES_OF_ROW = 65_536
 _ROWS_OF_BATCH = 64
 _NAME, _DTYPE, _SHAPE, _POSITION, _CONTENT = "name", "dtype", "shape", "position", "content"
-# The object without its large arrays is the array of no name.
+# What is left of an object without its large arrays travels as an array whose name is empty.
 _SKELETON = ""
 
 HANDED_OVER = T.StructType(

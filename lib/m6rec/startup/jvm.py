@@ -1,7 +1,7 @@
-"""Which of the JVM's compilers a job in local mode starts with; asked before Spark starts.
+"""Choose the JVM's compiler for a job in local mode, before Spark starts.
 
-The optimising compiler takes as much of the first ten seconds as the job itself, and earns it in
-loops that go on for longer: MLlib's, and the writing of millions of rows.
+The optimising compiler takes as much of the first ten seconds as the job itself. It pays for itself
+in loops that go on for longer, such as those of MLlib and of writing millions of rows.
 """
 
 from m6rec.config.run import Config

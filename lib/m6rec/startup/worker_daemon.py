@@ -1,8 +1,8 @@
 """PySpark's daemon, which has imported what tasks need before it forks the Python workers.
 
-numba and SciPy take half a second to import, torch a second and a half: once here, instead of once
-a worker. Named by `spark.python.daemon.module` in conf/spark-local.conf; the workers' Python must
-find this package when it starts, as it does in local mode.
+The import of numba and SciPy takes half a second, and that of torch a second and a half. The daemon
+does it once, so that no worker has to. `spark.python.daemon.module` in conf/spark-local.conf names
+this module. The workers' Python must find this package when it starts, as it does in local mode.
 """
 
 import gc
@@ -20,6 +20,6 @@ if WITH_TORCH in os.environ:
     import m6rec.spark.barrier  # noqa: F401
 
 if __name__ == "__main__":
-    # A worker collects garbage after each task: what was imported is never garbage.
+    # A worker collects garbage after each task, and need not look at what was imported before.
     gc.freeze()
     pyspark.daemon.manager()  # type: ignore[no-untyped-call]

@@ -7,6 +7,7 @@ never used with other factors.
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,16 @@ from m6rec.errors import ArtifactError
 from m6rec.files import written_whole
 from m6rec.kernels.arrays.rows import Float32
 from m6rec.kernels.factors.projection import FactorModel
-from m6rec.towers.encoder import TowerEncoder
+from m6rec.towers.encoder import TowerEncoder, Towers
+from m6rec.towers.sequence_encoder import SequenceEncoder
 
 WEIGHTS_FILE = "towers.safetensors"
 DESCRIPTION_FILE = "towers.json"
-FORMAT = 1
+FORMAT = 2
+ENCODERS: Mapping[str, type[TowerEncoder] | type[SequenceEncoder]] = {
+    "set": TowerEncoder,
+    "sequence": SequenceEncoder,
+}
 
 
 @dataclass(frozen=True)
@@ -55,18 +61,20 @@ class TowerArtifact:
     """Towers as they were saved, without the factors that they need.
 
     Attributes:
+        kind: set or sequence, a name of ENCODERS.
         provenance: what they were trained on.
-        shape: the fields of `m6rec.towers.model.TowerShape`.
+        shape: the fields of their TowerShape or SequenceShape.
         weights: float32 arrays by the names of the model's parameters.
         factors_digest: SHA-256 of the item factors.
     """
 
+    kind: str
     provenance: TowerProvenance
     shape: dict[str, float]
     weights: dict[str, Float32]
     factors_digest: str
 
-    def encoder(self, factor_model: FactorModel) -> TowerEncoder:
+    def encoder(self, factor_model: FactorModel) -> Towers:
         """Join the towers with their factors.
 
         Raises:
@@ -80,10 +88,10 @@ class TowerArtifact:
                 f" found {factor_model.method} factors with digest {found[:12]}; read item_factors"
                 " at that version or run train_towers again"
             )
-        return TowerEncoder(self.shape, self.weights, factor_model)
+        return ENCODERS[self.kind](self.shape, self.weights, factor_model)
 
 
-def save_towers(folder: str, encoder: TowerEncoder, provenance: TowerProvenance) -> None:
+def save_towers(folder: str, encoder: Towers, provenance: TowerProvenance) -> None:
     """Write the towers to `folder`, and replace what was there.
 
     The description is written last and atomically, so a folder with a description is complete.
@@ -97,6 +105,7 @@ def save_towers(folder: str, encoder: TowerEncoder, provenance: TowerProvenance)
     )
     description = {
         "format": FORMAT,
+        "kind": next(kind for kind, known in ENCODERS.items() if isinstance(encoder, known)),
         "provenance": asdict(provenance),
         "shape": dict(encoder.shape),
         "factors_digest": factors_digest(encoder.factor_model),
@@ -134,6 +143,7 @@ def load_towers(folder: str) -> TowerArtifact:
             " run train_towers again"
         )
     return TowerArtifact(
+        description["kind"],
         TowerProvenance(**description["provenance"]),
         description["shape"],
         weights,

@@ -19,9 +19,17 @@ import pyarrow.parquet as pq
 import torch
 
 from m6rec import columns as c
-from m6rec.config.models import RowReader
+from m6rec.config.towers import RowReader
 from m6rec.errors import DataError
-from m6rec.kernels.arrays.rows import Float32, Rows, concatenate_rows, indptr_of
+from m6rec.kernels.arrays.recency import UNKNOWN_TIME
+from m6rec.kernels.arrays.rows import (
+    Float32,
+    Int64,
+    Rows,
+    concatenate_rows,
+    entries_of_rows,
+    indptr_of,
+)
 from m6rec.towers.row_files import COUNTS, NO_USER, Manifest
 
 POOL_ROWS = 65_536
@@ -34,10 +42,12 @@ class TrainingRows:
 
     Attributes:
         rows: the histories.
+        times: int64 [entries] in microseconds; `UNKNOWN_TIME` where interactions have none.
         features: float32 [n, features]; of width 0 where users have none.
     """
 
     rows: Rows
+    times: Int64
     features: Float32
 
     def __len__(self) -> int:
@@ -164,14 +174,18 @@ def unpack(columns: Mapping[str, npt.NDArray[Any]], packs: int, features: int) -
     present = users != NO_USER
     filled = np.arange(items.shape[1]) < counts.sum(axis=1)[:, None]
     rows = Rows(users[present], indptr_of(counts[present]), items[filled], weights[filled])
+    times = np.full(rows.entries, UNKNOWN_TIME)
+    if c.TIMES in columns:
+        times = columns[c.TIMES].reshape(packs, -1)[filled]
     if not features:
-        return TrainingRows(rows, np.zeros((len(rows), 0), dtype=np.float32))
-    return TrainingRows(rows, columns[c.FEATURES].reshape(*users.shape, features)[present])
+        return TrainingRows(rows, times, np.zeros((len(rows), 0), dtype=np.float32))
+    return TrainingRows(rows, times, columns[c.FEATURES].reshape(*users.shape, features)[present])
 
 
 def empty_rows(features: int) -> TrainingRows:
     """No rows, with features of the given width."""
-    return TrainingRows(concatenate_rows([]), np.zeros((0, features), dtype=np.float32))
+    nothing = np.zeros((0, features), dtype=np.float32)
+    return TrainingRows(concatenate_rows([]), np.empty(0, np.int64), nothing)
 
 
 def concatenate_training_rows(blocks: list[TrainingRows]) -> TrainingRows:
@@ -181,19 +195,26 @@ def concatenate_training_rows(blocks: list[TrainingRows]) -> TrainingRows:
         return filled[0]
     return TrainingRows(
         concatenate_rows([block.rows for block in filled]),
+        np.concatenate([np.empty(0, np.int64), *(block.times for block in filled)]),
         np.concatenate([block.features for block in filled or blocks]),
     )
 
 
 def slice_training_rows(block: TrainingRows, start: int, stop: int) -> TrainingRows:
     """The rows from start up to stop."""
-    return TrainingRows(block.rows.slice(start, stop), block.features[start:stop])
+    low, high = block.rows.indptr[start], block.rows.indptr[stop]
+    return TrainingRows(
+        block.rows.slice(start, stop), block.times[low:high], block.features[start:stop]
+    )
 
 
 def _shuffled(pool: list[TrainingRows], generator: np.random.Generator) -> TrainingRows:
     together = concatenate_training_rows(pool)
     order = generator.permutation(len(together)).astype(np.int64)
-    return TrainingRows(together.rows.take(order), together.features[order])
+    _, entries = entries_of_rows(together.rows.indptr, order)
+    return TrainingRows(
+        together.rows.take(order), together.times[entries], together.features[order]
+    )
 
 
 def _owned_tensor(values: npt.NDArray[Any]) -> torch.Tensor:

@@ -2,17 +2,17 @@
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from m6rec.errors import ArtifactError
 from m6rec.files import written_whole
-from m6rec.towers.model import TowerModel
 
 CHECKPOINT_FILE = "last.safetensors"
 
@@ -45,7 +45,7 @@ class TrainingProgress:
     best_score: float = -math.inf
     best_weights: dict[str, Tensor] = field(default_factory=dict)
 
-    def keep_best(self, epoch: int, score: float | None, model: TowerModel) -> None:
+    def keep_best(self, epoch: int, score: float | None, model: nn.Module) -> None:
         """Remember the model where its score is the best so far, or where there is no score."""
         if score is not None and score <= self.best_score:
             return
@@ -68,13 +68,21 @@ class TrainingCheckpoint:
         self._fingerprint = fingerprint
 
     def save(
-        self, model: TowerModel, optimizer: torch.optim.Optimizer, progress: TrainingProgress
+        self,
+        model: nn.Module,
+        optimizers: Sequence[torch.optim.Optimizer],
+        progress: TrainingProgress,
     ) -> None:
         """Replace the saved state by this one."""
         tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
         tensors |= {f"best.{name}": value for name, value in progress.best_weights.items()}
-        for place, state in optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{place}.{name}": value for name, value in state.items()}
+        for number, optimizer in enumerate(optimizers):
+            for place, state in optimizer.state_dict()["state"].items():
+                # SparseAdam counts its steps by an integer, which here is a tensor as well.
+                tensors |= {
+                    f"optimizer.{number}.{place}.{name}": torch.as_tensor(value)
+                    for name, value in state.items()
+                }
         metadata = {
             "fingerprint": self._fingerprint,
             "history": json.dumps([asdict(record) for record in progress.history]),
@@ -86,7 +94,10 @@ class TrainingCheckpoint:
             save_file({k: v.contiguous() for k, v in tensors.items()}, unfinished, metadata)
 
     def restore(
-        self, model: TowerModel, optimizer: torch.optim.Optimizer, progress: TrainingProgress
+        self,
+        model: nn.Module,
+        optimizers: Sequence[torch.optim.Optimizer],
+        progress: TrainingProgress,
     ) -> None:
         """Load the saved state into the arguments, where there is one.
 
@@ -105,12 +116,13 @@ class TrainingCheckpoint:
                 " delete the folder"
             )
         model.load_state_dict(_with_prefix(tensors, "model."))
-        state: dict[int, dict[str, Tensor]] = {}
-        for name, value in _with_prefix(tensors, "optimizer.").items():
-            place, key = name.split(".", 1)
-            state.setdefault(int(place), {})[key] = value
-        groups = optimizer.state_dict()["param_groups"]
-        optimizer.load_state_dict({"state": state, "param_groups": groups})
+        for number, optimizer in enumerate(optimizers):
+            state: dict[int, dict[str, Tensor]] = {}
+            for name, value in _with_prefix(tensors, f"optimizer.{number}.").items():
+                place, key = name.split(".", 1)
+                state.setdefault(int(place), {})[key] = value
+            groups = optimizer.state_dict()["param_groups"]
+            optimizer.load_state_dict({"state": state, "param_groups": groups})
         progress.history = [EpochRecord(**record) for record in json.loads(metadata["history"])]
         progress.start_score = json.loads(metadata["start_score"])
         progress.best_epoch = int(metadata["best_epoch"])

@@ -6,7 +6,7 @@ both give the same embeddings. The encoder uses NumPy, so that a Spark worker ne
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ from scipy.special import erf
 from m6rec.errors import DataError
 from m6rec.kernels.arrays.rows import Float32, Int64, Rows
 from m6rec.kernels.factors.projection import FactorModel, build_factor_model, project
-from m6rec.kernels.ranking.members import UserBlock
+from m6rec.kernels.ranking.members import UserBlock, UserEncoder
 
 # Added to squared lengths, which are of the order of the rank: a row of zeros stays zero and has a
 # bounded gradient.
@@ -24,6 +24,30 @@ NORM_FLOOR = 1e-2
 ROWS_PER_BLOCK = 4096
 _WEIGHTS = "weights."
 _FACTORS = "factors."
+
+
+class Towers(Protocol):
+    """Frozen towers of any kind: what lists, validation and artifacts ask of them."""
+
+    @property
+    def shape(self) -> Mapping[str, float]:
+        """The sizes and constants that they were trained with."""
+
+    @property
+    def weights(self) -> Mapping[str, Float32]:
+        """Their arrays, by the names of the model's parameters."""
+
+    @property
+    def factor_model(self) -> FactorModel:
+        """The factors that they rest on."""
+
+    def encode_items(
+        self, item_features: Float32 | None, images: npt.NDArray[np.uint8] | None
+    ) -> Float32:
+        """Embeddings of all items: float32 [M, width]."""
+
+    def user_encoder(self, items: Float32) -> UserEncoder:
+        """The user side, as a member of the hybrid; `items` are what `encode_items` gives."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +92,10 @@ class TowerEncoder:
         direction = self._direction("user", factors, gates, features, None)
         popularity = np.full((len(rows), 1), self.weights["popularity_weight"], np.float32)
         return np.hstack([direction / np.float32(self.shape["temperature"]), popularity])
+
+    def user_encoder(self, items: Float32) -> UserEncoder:
+        """The user side, as a member of the hybrid."""
+        return TowerUserEncoder(self)
 
     def encode_items(
         self, item_features: Float32 | None, images: npt.NDArray[np.uint8] | None

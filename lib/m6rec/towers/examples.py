@@ -1,14 +1,12 @@
 """Draw the examples of a training step: targets, the rest of each row, negatives and dropout."""
 
 import math
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from m6rec.config.models import TowersConfig
+from m6rec.config.towers import TowersConfig
 from m6rec.kernels.arrays.rows import Float32, Int64, Rows, indptr_of
 from m6rec.towers.batches import TrainingRows
 from m6rec.towers.encoder import (
@@ -149,12 +147,3 @@ def _entries(
 def _kept(generator: np.random.Generator, n: int, dropout: float) -> Float32:
     """1 with probability 1 - dropout, else 0 (DropoutNet, Volkovs et al. 2017)."""
     return (generator.random(n) >= dropout).astype(np.float32)
-
-
-def one_ahead(examples: Iterator[Example]) -> Iterator[Example]:
-    """The same examples; a thread draws the next one while the caller works on this one."""
-    with ThreadPoolExecutor(1) as pool:
-        pending = pool.submit(next, examples, None)
-        while (example := pending.result()) is not None:
-            pending = pool.submit(next, examples, None)
-            yield example

@@ -4,16 +4,22 @@ from dataclasses import dataclass
 
 import torch.distributed as dist
 
-from m6rec.config.models import TowersConfig
+from m6rec.config.towers import TowersConfig
 from m6rec.towers.batches import READERS
 from m6rec.towers.encoder import ItemInputs
+from m6rec.towers.loop import TrainingResult, Validate
 from m6rec.towers.row_files import Manifest
-from m6rec.towers.training import TrainingResult, Validate, train_towers
+from m6rec.towers.sequence_training import train_sequence_towers
+from m6rec.towers.training import train_towers
 
 
 @dataclass(frozen=True)
 class TrainingTask:
-    """All that a rank needs: the manifest of its rows and the arguments of `train_towers`."""
+    """All that a rank needs: the manifest of its rows and the arguments of a training.
+
+    Attributes:
+        in_order: whether towers that know order are trained, and not those on sets.
+    """
 
     manifest: Manifest
     items: ItemInputs
@@ -24,6 +30,7 @@ class TrainingTask:
     checkpoint_folder: str | None
     epochs: int | None
     threads: int
+    in_order: bool = False
 
 
 def train_alone(task: TrainingTask) -> TrainingResult:
@@ -41,8 +48,21 @@ def train_as_rank(task: TrainingTask) -> TrainingResult:
 
 
 def _train(task: TrainingTask, rank: int) -> TrainingResult:
+    batches = READERS[task.config.reader](task.manifest, rank, task.seed)
+    if task.in_order:
+        return train_sequence_towers(
+            batches,
+            task.items,
+            task.config.sequence,
+            task.seed,
+            task.validate,
+            task.log_folder,
+            task.checkpoint_folder,
+            task.epochs,
+            task.threads,
+        )
     return train_towers(
-        READERS[task.config.reader](task.manifest, rank, task.seed),
+        batches,
         task.items,
         task.config,
         task.seed,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import relu, softplus
 
-from m6rec.config.models import TowerLoss
+from m6rec.config.towers import TowerLoss
 
 
 def is_of_cosines(loss: TowerLoss) -> bool:

@@ -38,6 +38,7 @@ class Manifest:
         width: the length of a pack's lists `item_indices` and `weights`.
         features: how many features a user has.
         world_size: for how many ranks the rows were divided.
+        timed: whether the files hold the times of interactions.
     """
 
     folder: str
@@ -46,6 +47,7 @@ class Manifest:
     width: int
     features: int
     world_size: int
+    timed: bool = False
 
     def files_of(self, rank: int) -> tuple[str, ...]:
         """The full paths of a rank's files."""
@@ -85,6 +87,7 @@ def load_manifest(folder: str) -> Manifest:
         width=values["width"],
         features=values["features"],
         world_size=values["world_size"],
+        timed=values["timed"],
     )
 
 
@@ -93,18 +96,21 @@ def pack_width(items: int, users: int, longest: int) -> int:
     return max(longest, -(-USERS_OF_PACK * items // users))
 
 
-def write_row_file(path: Path, rows: Rows, features: Float32 | None, width: int) -> None:
+def write_row_file(
+    path: Path, rows: Rows, features: Float32 | None, width: int, times: Int64 | None = None
+) -> None:
     """Write rows as one row group of packs.
 
     A pack consists of lists without nulls: user_index int64 [USERS_OF_PACK], counts int32
-    [USERS_OF_PACK], item_indices int32 [width], weights float32 [width] and features float32
-    [USERS_OF_PACK * features].
+    [USERS_OF_PACK], item_indices int32 [width], weights float32 [width], features float32
+    [USERS_OF_PACK * features] and, where there are times, times int64 [width].
 
     Args:
         path: the file; it appears whole or not at all, also where a task is retried.
         rows: the rows in the order in which they are to be read; none is longer than `width`.
         features: float32 [n, features], or None where users have none.
         width: how many items a pack has room for.
+        times: int64 [entries] in microseconds, or None where interactions have none.
     """
     bounds = _pack_bounds(rows.indptr, width)
     sizes = np.diff(bounds)
@@ -119,6 +125,8 @@ def write_row_file(path: Path, rows: Rows, features: Float32 | None, width: int)
         c.ITEM_INDICES: _spread(rows.item_indices, entry, entries),
         c.WEIGHTS: _spread(rows.weights, entry, entries),
     }
+    if times is not None:
+        columns[c.TIMES] = _spread(times, entry, entries)
     if features is not None:
         columns[c.FEATURES] = _spread(features, user, (*users, features.shape[1]))
     arrays = [_lists(column.reshape(len(sizes), -1)) for column in columns.values()]
@@ -152,16 +160,23 @@ def _spread(
     return spread
 
 
-def cut_rows(rows: Rows, longest: int, seed: int) -> Rows:
-    """Cut longer rows to `longest` items, chosen at random by the seed and the user."""
+def cut_rows(rows: Rows, times: Int64 | None, longest: int, seed: int) -> tuple[Rows, Int64 | None]:
+    """Cut longer rows to `longest` items, and their times with them.
+
+    The latest items stay or, where there are no times, a choice by the seed and the user.
+    """
     kept = np.ones(rows.entries, bool)
     for long in np.flatnonzero(rows.counts > longest):
-        generator = np.random.default_rng([seed, int(rows.user_index[long])])
-        count = int(rows.counts[long])
-        choice = generator.choice(count, longest, replace=False)
-        kept[rows.indptr[long] : rows.indptr[long + 1]] = np.isin(np.arange(count), choice)
+        low, high = rows.indptr[long], rows.indptr[long + 1]
+        if times is None:
+            generator = np.random.default_rng([seed, int(rows.user_index[long])])
+            choice = generator.choice(high - low, longest, replace=False)
+        else:
+            choice = np.argsort(times[low:high], kind="stable")[-longest:]
+        kept[low:high] = np.isin(np.arange(high - low), choice)
     indptr = indptr_of(np.minimum(rows.counts, longest))
-    return Rows(rows.user_index, indptr, rows.item_indices[kept], rows.weights[kept])
+    cut = Rows(rows.user_index, indptr, rows.item_indices[kept], rows.weights[kept])
+    return cut, None if times is None else times[kept]
 
 
 def _lists(matrix: npt.NDArray[Any]) -> pa.ListArray:

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from m6rec.config.models import TowerPart, TowersConfig
+from m6rec.config.towers import TowerPart, TowersConfig
 from m6rec.kernels.arrays.rows import Float32
 from m6rec.towers.encoder import (
     ItemInputs,

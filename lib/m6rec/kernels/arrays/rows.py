@@ -11,6 +11,8 @@ Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
+# Stands in a matrix of item indices where there is no item.
+NO_ITEM = -1
 
 
 def indptr_of(counts: npt.ArrayLike) -> Int64:

@@ -57,7 +57,8 @@ class Plan:
     """What is measured.
 
     Attributes:
-        models: the rankers' labels, in the order of all arrays.
+        models: the names of the rankers, in the order of all arrays; those of another run have a
+            prefix.
         ks: the depths of lists that are measured.
         metrics: names of the metrics that have a value for each user.
         segments: names of the segments.
@@ -279,11 +280,20 @@ def _listwise_values(block: MeasuredUsers, items: ItemSide | None, plan: Plan) -
 
 
 def _listwise(name: str, ranked: Int32, items: ItemSide, k: int) -> Float64:
-    if name == kernel.NOVELTY:
-        return kernel.novelty(ranked, items.information, k)
-    if items.vectors is None:
-        raise DataError("diversity needs item vectors, and there are none; leave the metric out")
-    return kernel.diversity(ranked, items.vectors, k)
+    match name:
+        case kernel.NOVELTY:
+            return kernel.novelty(ranked, items.information, k)
+        case kernel.DIVERSITY:
+            if items.vectors is None:
+                raise DataError(
+                    "diversity needs item vectors, and there are none; leave the metric out"
+                )
+            return kernel.diversity(ranked, items.vectors, k)
+        case _:
+            raise DataError(
+                f"the plan has the metric {name}, which is neither in RELEVANCE_METRICS nor"
+                f" {kernel.NOVELTY} nor {kernel.DIVERSITY}; correct its name, or give it a case"
+            )
 
 
 def _required(items: ItemSide | None) -> ItemSide:

@@ -93,8 +93,9 @@ def reduced_gram(part: Float32, communicator: Communicator) -> Float64:
 def _next_block(
     part: Float32, basis: Float32, largest: float, communicator: Communicator
 ) -> tuple[Float32, Float64]:
-    """Q and B with X = Q B, apart from what of X lies in the basis; each rank passes its part of X.
+    """Return Q and B whose product Q B is X without its projection on the basis.
 
+    Each rank passes its part of X and gets its part of Q.
     Q has as many columns as X has independent ones outside the basis. It has none where X lies in
     the basis up to the rounding error of a product with an operator whose largest eigenvalue is
     `largest`.

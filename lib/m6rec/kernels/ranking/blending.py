@@ -158,13 +158,15 @@ def blended_scores(candidates: Candidates, chosen: ChosenWeights) -> Float32:
     return blended
 
 
-def choose_weights(candidates: Candidates, k: int, rounds: int) -> ChosenWeights:
+def choose_weights(
+    candidates: Candidates, k: int, rounds: int, by_evidence: bool = True
+) -> ChosenWeights:
     """Choose non-negative weights by coordinate search on NDCG@k, starting from the best member.
 
     The search first chooses the weights, then the factors of the items, then those of the users. A
     step is taken only where it gains at least `LEAST_GAIN_OF_STEP`, and a member enters only where
     it gains at least `LEAST_GAIN_OF_ENTRY`, unless it is alone nearly the best. So members that
-    add nothing keep the weight zero.
+    add nothing keep the weight zero. Without `by_evidence` all factors stay 1.
     """
     search = _Search(candidates, k)
     members = len(candidates.scores)
@@ -182,8 +184,24 @@ def choose_weights(candidates: Candidates, k: int, rounds: int) -> ChosenWeights
         for member in order
     ]
     best = search.improve(cells, STEPS, blended, best, rounds)
-    # A factor multiplies a member's scores of all items, or of all users, of one bin.
     item_factors, user_factors = np.ones((members, BINS)), np.ones((members, BINS))
+    if by_evidence:
+        best = _choose_factors(search, weights, blended, best, order, item_factors, user_factors)
+    return ChosenWeights(weights / weights.max(), item_factors, user_factors, best, search.trials)
+
+
+def _choose_factors(
+    search: "_Search",
+    weights: Float64,
+    blended: Float32,
+    best: float,
+    order: Int64,
+    item_factors: Float64,
+    user_factors: Float64,
+) -> float:
+    """Choose the factors of the members with a weight, in place; return the NDCG."""
+    # A factor multiplies a member's scores of all items, or of all users, of one bin.
+    candidates = search.candidates
     chosen = [int(member) for member in order if weights[member] > 0.0]
     bins_of_users = candidates.bins_of_users
     for factors, bins in (
@@ -203,7 +221,7 @@ def choose_weights(candidates: Candidates, k: int, rounds: int) -> ChosenWeights
                 for one in present
             ]
             best = search.improve(cells, FACTOR_STEPS, blended, best, 1)
-    return ChosenWeights(weights / weights.max(), item_factors, user_factors, best, search.trials)
+    return best
 
 
 @dataclass(frozen=True)
@@ -226,14 +244,14 @@ class _Search:
     """Measures combinations on the candidates and counts how many were measured."""
 
     def __init__(self, candidates: Candidates, k: int) -> None:
-        self._candidates = candidates
+        self.candidates = candidates
         self._discounts = _discounts(k)
         self.trials = 0
 
     def ndcg(self, blended: Float32, scores: Float32, step: float) -> float:
         """NDCG of blended + step * scores."""
         self.trials += 1
-        one = self._candidates
+        one = self.candidates
         return float(
             _ndcg_of_users(
                 one.indptr,

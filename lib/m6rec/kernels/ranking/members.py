@@ -41,6 +41,7 @@ class UserBlock:
         content: float32 [n, c]; the users' own attributes as content; c may be 0.
         given: float32 [n, k] by member name; user vectors that were read from a table.
         recency: float32 [entries of rows]; how many of the user's interactions came later.
+        times: int64 [entries of rows] in microseconds; `UNKNOWN_TIME` where there is none.
     """
 
     rows: Rows
@@ -48,6 +49,7 @@ class UserBlock:
     content: Float32
     given: dict[str, Float32]
     recency: Float32
+    times: Int64
 
 
 class UserEncoder(Protocol):

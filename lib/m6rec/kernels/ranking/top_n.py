@@ -19,10 +19,8 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from m6rec.kernels.arrays.rows import Float32, Int32, Int64
+from m6rec.kernels.arrays.rows import NO_ITEM, Float32, Int32, Int64
 from m6rec.kernels.arrays.threads import Threads
-
-NO_ITEM = -1
 
 # The scores of one block, 2048 x 512 float32, take 4 MiB. At this size the matrix product is near
 # its best rate, and its result is still in the shared cache when the selection reads it.

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, assert_never
+from typing import assert_never
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +18,7 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from m6rec import columns as c
-from m6rec.config.data import HoldoutStrategy, SplitConfig
+from m6rec.config.data import HoldoutStrategy, ResolvedTestStrategy, SplitConfig
 from m6rec.errors import ConfigError
 from m6rec.kernels.evaluation.mixed_split import ItemSample, choose_mixed
 from m6rec.spark.arrow_rows import list_array, list_column
@@ -34,16 +34,12 @@ _SAMPLE_ENTRIES = 2_000_000
 # Salts keep the draws of test, validation and sample independent under one seed.
 _TEST_SALT, _VALIDATION_SALT, _SAMPLE_SALT = 1, 2, 3
 _VALIDATION_SHARE = 0.1
-# Validation holds out as much of each history as the test does, but no more than this. The
-# selection fit must learn from nearly as much as the final fit, or else other members are good in
-# it.
+# Validation holds out as much of each history as the test does, but no more than this. If the
+# selection fit learned from much less than the final fit does, other members would be good in it.
 _LARGEST_SHARE = 0.2
 # A test counts as ordered by time where more than the first share of its pairs are later than
 # training, and by item numbers, which are weaker evidence, where more than the second share are.
 _MOSTLY, _NEARLY_ALL = 0.5, 0.9
-_TestStrategy = Literal[
-    "provided", "none", "temporal", "last", "random", "cold_items", "cold_users"
-]
 
 
 def split_pairs(
@@ -111,14 +107,14 @@ class _Holdout:
     salt: int
 
 
-def _test_strategy(config: SplitConfig, has_time: bool) -> _TestStrategy:
+def _test_strategy(config: SplitConfig, has_time: bool) -> ResolvedTestStrategy:
     if config.strategy == "auto":
         return "last" if has_time else "random"
     return config.strategy
 
 
 def _validation_strategy(
-    config: SplitConfig, test_strategy: _TestStrategy, has_time: bool, folded: DataFrame
+    config: SplitConfig, test_strategy: ResolvedTestStrategy, has_time: bool, folded: DataFrame
 ) -> HoldoutStrategy:
     """The strategy that makes validation resemble the test most."""
     if config.validation_strategy != "auto":

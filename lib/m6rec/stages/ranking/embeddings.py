@@ -3,7 +3,7 @@
 The dot product of a user's and an item's embedding is the score of ranker `fusion`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -32,15 +32,23 @@ def user_embeddings(users: DataFrame, members: list[DotMember]) -> DataFrame:
     return users.mapInArrow(partial(_embed_partition, shipped=shipped), _USER_SCHEMA)
 
 
-def item_embeddings(spark: SparkSession, members: list[DotMember], item_counts: Int64) -> DataFrame:
+def item_embeddings(
+    spark: SparkSession,
+    members: list[DotMember],
+    coefficients: Sequence[float],
+    item_counts: Int64,
+) -> DataFrame:
     """The items' embeddings: columns item_index, embedding, interaction_count.
 
     Args:
         spark: the session.
         members: the members whose item vectors are put side by side.
+        coefficients: what the blend multiplies each member's score by.
         item_counts: int64 [items]: interactions of each item.
     """
-    vectors = np.hstack([member.item_vectors for member in members]).astype(np.float32)
+    scaled = zip(members, coefficients, strict=True)
+    vectors = np.hstack([coefficient * member.item_vectors for member, coefficient in scaled])
+    vectors = vectors.astype(np.float32)
     table = pa.table(
         {
             c.ITEM_INDEX: pa.array(np.arange(len(vectors), dtype=np.int64)),

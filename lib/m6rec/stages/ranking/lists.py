@@ -17,6 +17,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from m6rec import columns as c
+from m6rec.kernels.arrays.recency import recency_ranks
 from m6rec.kernels.arrays.rows import Float32, Int32, Int64, indptr_of
 from m6rec.kernels.ranking.blending import Blend
 from m6rec.kernels.ranking.members import Member, UserBlock
@@ -34,8 +35,8 @@ from m6rec.spark.arrow_rows import (
     list_array,
     list_column,
     matrix_column,
-    recency_column,
     rows_from_batch,
+    times_column,
 )
 from m6rec.spark.shipping import Shipped, ship
 
@@ -143,16 +144,10 @@ def blocks(
                 for name in part.schema.names
                 if name.startswith("given_")
             }
-            yield (
-                UserBlock(
-                    rows_from_batch(part),
-                    _vectors(part, c.FEATURES),
-                    _vectors(part, c.CONTENT),
-                    given,
-                    recency_column(part),
-                ),
-                part,
-            )
+            rows, times = rows_from_batch(part), times_column(part)
+            recency = recency_ranks(rows.indptr, times)
+            features, content = _vectors(part, c.FEATURES), _vectors(part, c.CONTENT)
+            yield UserBlock(rows, features, content, given, recency, times), part
 
 
 def _vectors(batch: pa.RecordBatch, name: str) -> Float32:

@@ -16,7 +16,7 @@ from pyspark.sql import functions as F
 from m6rec import columns as c
 from m6rec.errors import DataError
 from m6rec.kernels.arrays.rows import Int64
-from m6rec.spark.arrow_rows import matrix_column, rows_from_batch
+from m6rec.spark.arrow_rows import ROW_COLUMNS, matrix_column, rows_from_batch, times_column
 from m6rec.towers.row_files import Manifest, cut_rows, pack_width, write_row_file
 
 MINIMUM_ITEMS = 2
@@ -41,19 +41,22 @@ def write_tower_rows(
     """Write one fit's rows as `world_size * row_groups` Parquet files with equally many rows.
 
     Args:
-        matrix: user_index, item_indices, weights; rows with fewer than two items are left out.
+        matrix: user_index, item_indices, weights and, where they are to be trained in order,
+            times; rows with fewer than two items are left out.
         user_features: user_index, features (of one length for all); users of the matrix without
             features get zeros.
         folder: a path that the driver, the executors and the ranks share.
         world_size: how many ranks will train.
         row_groups: how many files each rank gets.
-        maximum_history: longer rows are cut to a random choice of this many items.
+        maximum_history: longer rows are cut to their latest items, or without times to a random
+            choice.
         seed: of the order and the cuts.
 
     Raises:
         DataError: no row has two items.
     """
-    rows = matrix.select(c.USER_INDEX, c.ITEM_INDICES, c.WEIGHTS).where(
+    timed = c.TIMES in matrix.columns
+    rows = matrix.select(*ROW_COLUMNS, *((c.TIMES,) if timed else ())).where(
         F.size(c.ITEM_INDICES) >= MINIMUM_ITEMS
     )
     keyed = _with_hash(rows, seed)
@@ -76,10 +79,11 @@ def write_tower_rows(
         features=features,
         maximum_history=maximum_history,
         seed=seed,
+        timed=timed,
     )
     Path(folder).mkdir(parents=True, exist_ok=True)
     names, counts = _written(dealt, write, files)
-    manifest = Manifest(folder, names, counts, width, features, world_size)
+    manifest = Manifest(folder, names, counts, width, features, world_size, timed)
     _check_files(manifest, files)
     manifest.save()
     return manifest
@@ -152,6 +156,7 @@ def _write_files(
     features: int,
     maximum_history: int,
     seed: int,
+    timed: bool,
 ) -> Iterator[pa.RecordBatch]:
     """Write a partition's rows, one file for each value of `file`, and yield what was written."""
     blocks = [batch for batch in batches if batch.num_rows]
@@ -161,10 +166,11 @@ def _write_files(
     numbers = table.column(_FILE).to_numpy()
     for number in np.unique(numbers):
         part = table.filter(pa.array(numbers == number)).combine_chunks().to_batches()[0]
-        rows = cut_rows(rows_from_batch(part), maximum_history, seed)
+        all_times = times_column(part) if timed else None
+        rows, times = cut_rows(rows_from_batch(part), all_times, maximum_history, seed)
         name = f"rows-{number:05d}.parquet"
         values = matrix_column(part, c.FEATURES) if features else None
-        write_row_file(Path(folder) / name, rows, values, width)
+        write_row_file(Path(folder) / name, rows, values, width, times)
         yield pa.RecordBatch.from_pydict(
             {
                 _FILE: pa.array([number], pa.int32()),

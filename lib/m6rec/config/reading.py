@@ -1,0 +1,99 @@
+"""YAML of a config file or of `--set`, read as plain data; what cannot be read is said in words."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from m6rec.errors import ConfigError
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without Python's own types, and without a key that stands twice in one section."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"key {key.value} stands twice; remove one", key.start_mark
+                    )
+                seen.add(key.value)
+        return node
+
+
+def data_of_file(file: Path) -> dict[str, Any]:
+    """The sections of a YAML file.
+
+    Raises:
+        ConfigError: the file is missing, cannot be read, or is not YAML with sections.
+    """
+    try:
+        data = _parsed(file.read_text(encoding="utf-8")) or {}
+    except FileNotFoundError:
+        raise ConfigError(
+            f"config file {file} does not exist; give an existing file to --config"
+        ) from None
+    except IsADirectoryError:
+        raise ConfigError(f"config file {file} is a folder; give a file to --config") from None
+    except OSError as error:
+        raise ConfigError(
+            f"config file {file} cannot be read ({error.strerror}); correct its path or its"
+            " permissions"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"config file {file} is not text in UTF-8: found byte 0x{error.object[error.start]:02x}"
+            f" at position {error.start}; save it in UTF-8"
+        ) from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"config file {file} is not valid YAML: {error}") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"config file {file} holds a {type(data).__name__}, expected sections")
+    return data
+
+
+def apply_override(data: dict[str, Any], override: str) -> None:
+    """Put the value of `section.key=value` into plain data.
+
+    Raises:
+        ConfigError: it is not of this form, or the value is not YAML.
+    """
+    key, separator, text = override.partition("=")
+    if not separator:
+        raise ConfigError(f"--set {override!r} is not of the form section.key=value")
+    if not all(key.split(".")):
+        raise ConfigError(
+            f"--set {override!r} names no key before or after a dot; expected section.key=value"
+        )
+    try:
+        value = _parsed(text)
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(
+            f"--set {override!r}: the value is not valid YAML ({reason}); correct it, or quote it"
+            f" where it is text: {key}='\"...\"'"
+        ) from error
+    put(data, key, value)
+
+
+def put(data: dict[str, Any], key: str, value: Any) -> None:
+    """Set the value at a dotted key of plain data."""
+    *sections, last = key.split(".")
+    target = data
+    for section in sections:
+        target = target.setdefault(section, {})
+        if not isinstance(target, dict):
+            raise ConfigError(f"{key}: {section} is a value, not a section")
+    target[last] = value
+
+
+def _parsed(text: str) -> Any:
+    try:
+        # The loader is a SafeLoader.
+        return yaml.load(text, Loader=_Loader)
+    except (ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
+        # PyYAML raises these for a 13th month, for text under the tag !!bool and the like.
+        raise yaml.YAMLError(f"a value is not of the type that it looks like: {error}") from error

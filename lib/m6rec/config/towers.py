@@ -1,0 +1,184 @@
+"""The towers and their hyperparameters."""
+
+from typing import Literal, get_args
+
+from pydantic import Field, model_validator
+
+from m6rec.config.base import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ProperShare,
+    Section,
+    Share,
+    SomeOnce,
+)
+from m6rec.rankers import SEQUENCE
+
+TowerInput = Literal["svd", "als"]
+TowerLoss = Literal["sampled_softmax", "binary_cross_entropy", "cosine_contrastive"]
+TowerPart = Literal["mlp", "shared", "features", "gate", "popularity"]
+Precision = Literal["auto", "float32", "bfloat16"]
+RowReader = Literal["petastorm", "arrow"]
+TOWER_PARTS: tuple[TowerPart, ...] = get_args(TowerPart)
+
+
+class SequenceConfig(Section):
+    """The towers that know order: a causal transformer over the last items of a history."""
+
+    enabled: bool | None = Field(
+        default=None,
+        description="Whether they are trained; without it, where interactions have times.",
+    )
+    factors: TowerInput = Field(
+        default="svd", description="The factor model that the items' embeddings start from."
+    )
+    length: PositiveInt = Field(
+        default=50, description="The number of a user's last items that the user tower reads."
+    )
+    width: PositiveInt = Field(
+        default=64, description="The number of coordinates of an embedding; a multiple of `heads`."
+    )
+    blocks: PositiveInt = Field(default=2, description="The number of the transformer's blocks.")
+    heads: PositiveInt = Field(default=2, description="The number of attention heads of a block.")
+    feature_hidden: PositiveInt = Field(
+        default=128, description="The number of units of the layer that reads side features."
+    )
+    dropout: Share = Field(
+        default=0.5, description="The probability with which an activation is dropped in training."
+    )
+    epochs: PositiveInt = Field(
+        default=30,
+        description="The most epochs of training; the learning rate falls over all of them.",
+    )
+    patience: PositiveInt = Field(
+        default=8,
+        description="The number of epochs without a better validation NDCG after which training"
+        " stops.",
+    )
+    users_per_batch: PositiveInt = Field(default=128, description="The most users of a step.")
+    minimum_steps_per_epoch: PositiveInt = Field(
+        default=16,
+        description="The least number of steps of an epoch; where users are few, batches become"
+        " smaller.",
+    )
+    negatives: PositiveInt = Field(
+        default=512,
+        description="The number of random items against which the targets of a step are ranked.",
+    )
+    learning_rate: PositiveFloat = Field(
+        default=2e-3, description="The highest learning rate, from which it falls to a twentieth."
+    )
+    weight_decay: NonNegativeFloat = Field(
+        default=0.01, description="The weight decay of AdamW, on all but single items' weights."
+    )
+    warmup_steps: NonNegativeInt = Field(
+        default=100,
+        description="The number of steps in which the learning rate rises from 0, at most a tenth"
+        " of all.",
+    )
+    precision: Precision = Field(
+        default="auto", description="The precision of matrix products in training, as in `towers`."
+    )
+
+    @model_validator(mode="after")
+    def _heads_divide_the_width(self) -> "SequenceConfig":
+        if self.width % self.heads:
+            raise ValueError(
+                f"width {self.width} is no multiple of heads {self.heads}; change one of both"
+            )
+        return self
+
+
+class TowersConfig(Section):
+    """The deep towers and their training."""
+
+    inputs: SomeOnce[TowerInput] = Field(
+        default=("svd", "als"),
+        description="The factor models on which a pair of towers is trained, one pair each.",
+    )
+    hidden: PositiveInt = Field(default=512, description="The number of units of the hidden layer.")
+    feature_hidden: PositiveInt = Field(
+        default=128,
+        description="The number of units of the layers that read side features and images.",
+    )
+    epochs: PositiveInt = Field(
+        default=10,
+        description="The most epochs of training; the learning rate falls over all of them.",
+    )
+    patience: PositiveInt = Field(
+        default=10,
+        description="The number of epochs without a better validation NDCG after which training"
+        " stops.",
+    )
+    users_per_batch: PositiveInt = Field(default=256, description="The most users of a step.")
+    minimum_steps_per_epoch: PositiveInt = Field(
+        default=16,
+        description="The least number of steps of an epoch; where users are few, batches become"
+        " smaller.",
+    )
+    negatives: PositiveInt = Field(
+        default=2048,
+        description="The number of random items against which the targets of a step are ranked.",
+    )
+    target_share: ProperShare = Field(
+        default=0.5,
+        description="The share of a user's interactions that are targets in an epoch; the rest is"
+        " the input.",
+    )
+    loss: TowerLoss = Field(
+        default="sampled_softmax",
+        description="What training minimises: the cross-entropy of each target against the"
+        " negatives, the binary cross-entropy of both, or the contrastive loss on cosines of"
+        " SimpleX.",
+    )
+    temperature: PositiveFloat = Field(
+        default=0.1, description="The number by which cosines are divided to become logits."
+    )
+    learning_rate: PositiveFloat = Field(
+        default=2e-3,
+        description="The highest learning rate of AdamW, from which it falls to a twentieth.",
+    )
+    weight_decay: NonNegativeFloat = Field(default=0.01, description="The weight decay of AdamW.")
+    warmup_steps: NonNegativeInt = Field(
+        default=30,
+        description="The number of steps in which the learning rate rises from 0, at most a tenth"
+        " of all.",
+    )
+    input_dropout: Share = Field(
+        default=0.0,
+        description="The probability with which a factor is left out of the input in training, for"
+        " side features to stand in for it.",
+    )
+    gate_half_count: PositiveFloat = Field(
+        default=2.0,
+        description="The number of interactions at which factors and side features count alike.",
+    )
+    maximum_history: PositiveInt = Field(
+        default=1024,
+        description="The most items of a user that training looks at; a longer history is sampled.",
+    )
+    precision: Precision = Field(
+        default="auto",
+        description="The precision of matrix products in training: `auto` is bfloat16 where the"
+        " processor multiplies it, else float32. Weights, logits, losses and the trained towers are"
+        " float32.",
+    )
+    without: tuple[TowerPart, ...] = Field(
+        default=(),
+        description="Parts that are taken out of the towers, to see what they are worth.",
+    )
+    reader: RowReader = Field(
+        default="petastorm", description="The program that reads the training rows."
+    )
+    processes: PositiveInt = Field(
+        default=1, description="The number of processes that train together on the driver."
+    )
+    sequence: SequenceConfig = Field(
+        default=SequenceConfig(), description="The towers that know order."
+    )
+
+    def factors_of(self, model: str) -> str:
+        """The factor model that towers rest on: their own name, or that of the ones on order."""
+        return self.sequence.factors if model == SEQUENCE else model

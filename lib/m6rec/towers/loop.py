@@ -1,0 +1,371 @@
+"""Train a model by epochs: validate each, keep the best, and go on where a killed training stopped.
+
+What is trained is a Trainee: it draws the examples of an epoch, and gives the loss of one. All
+random choices of an epoch follow from the seed, the epoch and the rank, and the state after each
+epoch is saved. So a training that was killed and started again ends with the same towers.
+
+Where `torch.distributed` has been initialised, every rank runs the loop with its own examples:
+gradients are averaged over the pairs of all ranks, and only rank 0 validates and saves.
+"""
+
+import json
+import math
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar, assert_never
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from m6rec.config.towers import Precision
+from m6rec.errors import DataError
+from m6rec.towers.checkpoint import EpochRecord, TrainingCheckpoint, TrainingProgress
+from m6rec.towers.encoder import ItemInputs, Towers
+
+FINAL_LEARNING_RATE_SHARE = 0.05
+ADAM_BETAS = (0.9, 0.98)
+CPU_FLAGS = Path("/proc/cpuinfo")
+BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
+
+
+class HasPairs(Protocol):
+    """The arrays of one training step."""
+
+    @property
+    def pairs(self) -> int:
+        """How many targets there are."""
+
+
+Drawn = TypeVar("Drawn", bound=HasPairs)
+
+
+class Trainee(Protocol):
+    """What the loop trains."""
+
+    @property
+    def model(self) -> nn.Module:
+        """The model."""
+
+    @property
+    def optimizers(self) -> Sequence[torch.optim.Optimizer]:
+        """The optimisers of all its parameters."""
+
+    @property
+    def steps(self) -> int:
+        """How many steps an epoch has, the same on every rank."""
+
+    @property
+    def clip(self) -> float | None:
+        """The largest length of the dense gradient; None leaves the gradient as it is."""
+
+    def examples(self, epoch: int, rank: int) -> Iterator[Any]:
+        """The examples of an epoch, counted from 0; each has `pairs`."""
+
+    def loss(self, example: Any) -> Tensor:
+        """The mean loss over the example's pairs."""
+
+    def freeze(self) -> Towers:
+        """The towers with a copy of the model's weights."""
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What a checkpoint must agree in."""
+
+
+class Validate(Protocol):
+    """A function that measures how well frozen towers rank; higher is better."""
+
+    def __call__(self, encoder: Towers, items: ItemInputs) -> float:
+        """The ranking metric of the towers."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long a training lasts and how fast it learns.
+
+    Attributes:
+        epochs: over which the learning rate falls.
+        stop_after: the epoch after which training ends; at most `epochs`.
+        patience: epochs without a better validation after which training ends.
+        learning_rate: the highest.
+        warmup_steps: in which the learning rate rises to it.
+    """
+
+    epochs: int
+    stop_after: int
+    patience: int
+    learning_rate: float
+    warmup_steps: int
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """The best epoch's towers, frozen, and the course of the training.
+
+    Attributes:
+        encoder: the towers of `best_epoch`.
+        history: a record for each epoch.
+        best_epoch: how many epochs gave the best towers; 0 where the untrained start was better
+            than all epochs.
+        start_ndcg: the validation metric of the untrained start, or None without validation.
+    """
+
+    encoder: Towers
+    history: tuple[EpochRecord, ...]
+    best_epoch: int
+    start_ndcg: float | None
+
+
+class TrainingLoop:
+    """One rank's training of a trainee."""
+
+    def __init__(
+        self,
+        trainee: Trainee,
+        items: ItemInputs,
+        schedule: Schedule,
+        validate: Validate | None,
+        log_folder: str | None,
+        checkpoint_folder: str | None,
+    ) -> None:
+        """Prepare the training.
+
+        Args:
+            trainee: what is trained.
+            items: the item side, for validation.
+            schedule: of the training.
+            validate: called after each epoch; None trains to the end and keeps the last epoch.
+            log_folder: where TensorBoard's log is written; None writes none.
+            checkpoint_folder: where the state after each epoch is kept and found again.
+        """
+        self.trainee = trainee
+        self.items = items
+        self.schedule = schedule
+        self.validate = validate
+        self.group = _Group()
+        self.progress = TrainingProgress()
+        self.log = _Log(log_folder if self.group.rank == 0 else None)
+        self.checkpoint = (
+            None
+            if checkpoint_folder is None
+            else TrainingCheckpoint(Path(checkpoint_folder), self._fingerprint())
+        )
+
+    def run(self) -> TrainingResult:
+        """Train to the end, or until patience is lost.
+
+        Raises:
+            DataError: the rows are not those of the manifest, or the loss is not finite.
+            ArtifactError: the checkpoint is that of another training.
+        """
+        model, progress = self.trainee.model, self.progress
+        if self.checkpoint is not None:
+            self.checkpoint.restore(model, self.trainee.optimizers, progress)
+        if not progress.history:
+            progress.start_score = self._validated()
+            progress.keep_best(0, progress.start_score, model)
+        while len(progress.history) < self.schedule.stop_after:
+            if self.validate is not None and progress.stopped(self.schedule.patience):
+                break
+            self._run_epoch(len(progress.history))
+        self.log.close()
+        model.load_state_dict(progress.best_weights)
+        return TrainingResult(
+            self.trainee.freeze(),
+            tuple(progress.history),
+            progress.best_epoch,
+            progress.start_score,
+        )
+
+    def _run_epoch(self, epoch: int) -> None:
+        start = time.perf_counter()
+        losses, pairs = 0.0, 0
+        examples = one_ahead(self.trainee.examples(epoch, self.group.rank))
+        for step, example in enumerate(examples):
+            self._set_learning_rate(epoch * self.trainee.steps + step)
+            loss = self._step(example)
+            if not math.isfinite(loss):
+                raise DataError(
+                    f"the loss of epoch {epoch + 1}, step {step + 1} is {loss}, expected a finite"
+                    " number; lower towers.learning_rate or features.clip"
+                )
+            losses += loss * example.pairs
+            pairs += example.pairs
+        losses, pairs_of_all = self.group.sums(losses, float(pairs))
+        self._finish_epoch(epoch + 1, losses / max(pairs_of_all, 1.0), start)
+
+    def _finish_epoch(self, epoch: int, loss: float, start: float) -> None:
+        model, progress = self.trainee.model, self.progress
+        score = self._validated()
+        record = EpochRecord(epoch, loss, score, time.perf_counter() - start)
+        progress.history.append(record)
+        progress.keep_best(epoch, score, model)
+        self.log.write(record)
+        if self.checkpoint is not None and self.group.rank == 0:
+            self.checkpoint.save(model, self.trainee.optimizers, progress)
+        self.group.wait()
+
+    def _validated(self) -> float | None:
+        """The metric that rank 0 computes, on every rank."""
+        if self.validate is None:
+            return None
+        mine = 0.0
+        if self.group.rank == 0:
+            mine = self.validate(self.trainee.freeze(), self.items)
+        return self.group.sums(mine, 0.0)[0]
+
+    def _step(self, example: HasPairs) -> float:
+        for optimizer in self.trainee.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        value = 0.0
+        if example.pairs:
+            loss = self.trainee.loss(example)
+            loss.backward()  # type: ignore[no-untyped-call]
+            value = loss.item()
+        trainee = self.trainee
+        self.group.average_gradients(trainee.model, trainee.optimizers, example.pairs)
+        if self.trainee.clip is not None:
+            nn.utils.clip_grad_norm_(_dense(self.trainee.model), self.trainee.clip)
+        for optimizer in self.trainee.optimizers:
+            optimizer.step()
+        return value
+
+    def _set_learning_rate(self, step: int) -> None:
+        schedule = self.schedule
+        total = schedule.epochs * self.trainee.steps
+        rate = learning_rate(step, total, schedule.warmup_steps)
+        for optimizer in self.trainee.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = schedule.learning_rate * rate
+
+    def _fingerprint(self) -> str:
+        values = {**self.trainee.fingerprint(), "world_size": self.group.size}
+        return json.dumps(values, sort_keys=True)
+
+
+def one_ahead(examples: Iterator[Drawn]) -> Iterator[Drawn]:
+    """The same examples; a thread draws the next one while the caller works on this one."""
+    with ThreadPoolExecutor(1) as pool:
+        pending = pool.submit(next, examples, None)
+        while (example := pending.result()) is not None:
+            pending = pool.submit(next, examples, None)
+            yield example
+
+
+def reduced_precision(precision: Precision) -> bool:
+    """Whether the training computes matrix products in bfloat16."""
+    match precision:
+        case "auto":
+            flags = set(CPU_FLAGS.read_text().split()) if CPU_FLAGS.is_file() else set[str]()
+            return bool(flags & BFLOAT16_FLAGS)
+        case "bfloat16":
+            return True
+        case "float32":
+            return False
+        case _:
+            assert_never(precision)
+
+
+def learning_rate(step: int, total_steps: int, warmup_steps: int) -> float:
+    """The share of the peak learning rate at a step: a linear rise, then a cosine fall to 5%."""
+    warmup = min(warmup_steps, total_steps // 10)
+    if step < warmup:
+        return (step + 1) / warmup
+    done = (step - warmup) / max(total_steps - warmup, 1)
+    fall = 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+    return FINAL_LEARNING_RATE_SHARE + (1 - FINAL_LEARNING_RATE_SHARE) * fall
+
+
+def _dense(model: nn.Module) -> list[nn.Parameter]:
+    """The parameters whose gradient is not that of a few rows."""
+    return [p for p in model.parameters() if p.grad is not None and not p.grad.is_sparse]
+
+
+class _Group:
+    """The ranks of this training; a group of one where torch.distributed was not initialised."""
+
+    def __init__(self) -> None:
+        self.together = dist.is_available() and dist.is_initialized()
+        self.rank = dist.get_rank() if self.together else 0
+        self.size = dist.get_world_size() if self.together else 1
+
+    def average_gradients(
+        self, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer], pairs: int
+    ) -> None:
+        """Replace the gradients over this rank's pairs by the mean over the pairs of all ranks."""
+        if not self.together:
+            return
+        of_all, _ = self.sums(float(pairs), 0.0)
+        share = pairs / max(of_all, 1.0)
+        by_rows = {
+            id(parameter)
+            for optimizer in optimizers
+            if isinstance(optimizer, torch.optim.SparseAdam)
+            for group in optimizer.param_groups
+            for parameter in group["params"]
+        }
+        dense = []
+        for parameter in model.parameters():
+            if id(parameter) not in by_rows:
+                dense.append(parameter)
+                continue
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter).to_sparse(1)
+            parameter.grad = self._sum_of_rows(parameter.grad * share)
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad * share for p in dense]
+        flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
+        dist.all_reduce(flat)
+        start = 0
+        for parameter in dense:
+            stop = start + parameter.numel()
+            parameter.grad = flat[start:stop].view_as(parameter).clone()
+            start = stop
+
+    def _sum_of_rows(self, gradient: Tensor) -> Tensor:
+        """The sum over ranks of gradients that are of a few rows each."""
+        gradient = gradient.coalesce()
+        shares: list[Any] = [None] * self.size
+        dist.all_gather_object(shares, (gradient.indices(), gradient.values()))
+        indices = torch.cat([rows for rows, _ in shares], dim=1)
+        values = torch.cat([values for _, values in shares])
+        return torch.sparse_coo_tensor(indices, values, gradient.shape).coalesce()
+
+    def sums(self, first: float, second: float) -> tuple[float, float]:
+        """Two numbers, each summed over ranks."""
+        if not self.together:
+            return first, second
+        cell = torch.tensor([first, second], dtype=torch.float64)
+        dist.all_reduce(cell)
+        return float(cell[0]), float(cell[1])
+
+    def wait(self) -> None:
+        """Wait until all ranks have come here."""
+        if self.together:
+            dist.barrier()
+
+
+class _Log:
+    """The TensorBoard log; without a folder nothing is logged."""
+
+    def __init__(self, folder: str | None) -> None:
+        self._writer: Any = None
+        if folder is not None:
+            # TensorBoard takes seconds to import, and not every training has a log.
+            from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415
+
+            self._writer = SummaryWriter(folder)
+
+    def write(self, record: EpochRecord) -> None:
+        if self._writer is None:
+            return
+        self._writer.add_scalar("loss", record.loss, record.epoch)
+        self._writer.add_scalar("seconds", record.seconds, record.epoch)
+        if record.validation_ndcg is not None:
+            self._writer.add_scalar("validation_ndcg", record.validation_ndcg, record.epoch)
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()

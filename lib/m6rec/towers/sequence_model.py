@@ -1,0 +1,149 @@
+"""The towers that know order, in torch: a causal transformer over the items of a history.
+
+    v_i = A f_i + r_i + B GELU(C x_i)
+    h = the transformer's output at the last item of (v_1 + p_1 + g_1, ..., v_t + p_t + g_t)
+    score = h . v_i
+
+f_i: the item's factor, x_i: its side features, r_i: what is learned of the item alone, which starts
+at zero, p: positions counted from the end, g: the bin of the time since the item before. A starts
+at the leading directions of the factors, so that training starts from what factors know of items,
+and an item without history has a place by its features. Blocks are pre-norm (Xiong et al. 2020) and
+attend to earlier items only (Kang and McAuley 2018, "Self-attentive sequential recommendation").
+"""
+
+import math
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor, nn
+
+from m6rec.kernels.arrays.sequences import GAP_BINS
+
+_DEVIATION = 0.02
+
+
+@dataclass(frozen=True)
+class SequenceShape:
+    """The sizes of the towers that know order.
+
+    Attributes:
+        rank: the length of an item's factor.
+        item_features: how many side features an item has; 0 for none.
+        n_items: M.
+        width: coordinates of an embedding.
+        blocks, heads: of the transformer.
+        length: how many items of a history it reads.
+        feature_hidden: units of the layer that reads side features.
+    """
+
+    rank: int
+    item_features: int
+    n_items: int
+    width: int
+    blocks: int
+    heads: int
+    length: int
+    feature_hidden: int
+
+    def to_json(self) -> dict[str, float]:
+        """The fields as plain values."""
+        return asdict(self)
+
+
+class SequenceModel(nn.Module):
+    """Both towers: the items' embeddings, and the transformer that reads a history of them."""
+
+    def __init__(self, shape: SequenceShape, directions: Tensor, dropout: float) -> None:
+        """Start the model.
+
+        Args:
+            shape: the sizes.
+            directions: float32 [width, rank]; what A starts at.
+            dropout: of embeddings, attention and hidden units.
+        """
+        super().__init__()
+        self.shape = shape
+        self.factor = nn.Linear(shape.rank, shape.width, bias=False)
+        with torch.no_grad():
+            self.factor.weight.copy_(directions)
+        self.own = nn.Embedding(shape.n_items, shape.width, sparse=True)
+        nn.init.zeros_(self.own.weight)
+        self.feature: nn.Linear | None = None
+        self.feature_out: nn.Linear | None = None
+        if shape.item_features:
+            self.feature = nn.Linear(shape.item_features, shape.feature_hidden)
+            self.feature_out = nn.Linear(shape.feature_hidden, shape.width, bias=False)
+            nn.init.zeros_(self.feature_out.weight)
+        self.position = nn.Parameter(torch.randn(shape.length, shape.width) * _DEVIATION)
+        self.gap = nn.Parameter(torch.zeros(GAP_BINS, shape.width))
+        self.blocks = nn.ModuleList(_Block(shape, dropout) for _ in range(shape.blocks))
+        self.norm = nn.LayerNorm(shape.width)
+        self.dropout = nn.Dropout(dropout)
+
+    def embed_items(self, items: Tensor, factors: Tensor, features: Tensor) -> Tensor:
+        """Item embeddings v, float32 [n, width].
+
+        Args:
+            items: int64 [n].
+            factors: float32 [n, rank].
+            features: float32 [n, item_features].
+        """
+        embedded: Tensor = self.factor(factors) + self.own(items)
+        if self.feature is not None and self.feature_out is not None:
+            embedded = embedded + self.feature_out(nn.functional.gelu(self.feature(features)))
+        return embedded
+
+    def read(self, embedded: Tensor, gaps: Tensor, real: Tensor) -> Tensor:
+        """h at each item of some histories, float32 [n, l, width].
+
+        Args:
+            embedded: float32 [n, l, width]; v of each item, padded on the left.
+            gaps: int64 [n, l]; bins of gaps.
+            real: bool [n, l]; where there is an item.
+        """
+        length = embedded.shape[1]
+        scaled = embedded * math.sqrt(self.shape.width)
+        # Its gradient is summed in one order, unlike that of `self.gap[gaps]`.
+        gap = nn.functional.embedding(gaps, self.gap)
+        x = (scaled + gap) * real[..., None] + self.position[-length:]
+        x = self.dropout(x)
+        causal = torch.ones(length, length, dtype=torch.bool).tril()
+        # A padded place attends to itself, since a softmax over nothing is not a number.
+        itself = torch.eye(length, dtype=torch.bool)
+        mask = ((causal & real[:, None, :]) | itself)[:, None]
+        for block in self.blocks:
+            x = block(x, mask)
+        read: Tensor = self.norm(x)
+        return read
+
+
+class _Block(nn.Module):
+    """One pre-norm block: attention to earlier items, and a layer of hidden units."""
+
+    def __init__(self, shape: SequenceShape, dropout: float) -> None:
+        super().__init__()
+        width = shape.width
+        self.heads = shape.heads
+        self.attention_norm = nn.LayerNorm(width)
+        # A bias of keys would change no attention, and one of queries hardly any.
+        self.query_key_value = nn.Linear(width, 3 * width, bias=False)
+        self.attention_out = nn.Linear(width, width)
+        self.hidden_norm = nn.LayerNorm(width)
+        self.first = nn.Linear(width, 4 * width)
+        self.last = nn.Linear(4 * width, width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """float32 [n, l, width] to the same shape; `mask` bool [n, 1, l, l] says what sees what."""
+        n, length, width = x.shape
+        split = self.query_key_value(self.attention_norm(x))
+        split = split.view(n, length, 3, self.heads, width // self.heads)
+        query, key, value = split.permute(2, 0, 3, 1, 4)
+        attended = nn.functional.scaled_dot_product_attention(
+            query, key, value, attn_mask=mask, dropout_p=self.dropout.p if self.training else 0.0
+        )
+        joined = attended.transpose(1, 2).reshape(n, length, width)
+        x = x + self.dropout(self.attention_out(joined))
+        hidden = self.dropout(nn.functional.gelu(self.first(self.hidden_norm(x))))
+        added: Tensor = x + self.dropout(self.last(hidden))
+        return added

@@ -1,0 +1,266 @@
+"""Train the towers that know order: each place of a history predicts the item that comes next.
+
+One causal pass over a history trains all of its prefixes. Histories longer than the towers read are
+cut into windows, at other places in each epoch, so that every interaction is a target. Batches hold
+windows of about equal length, since padding costs as much as items do.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn.functional import embedding
+
+from m6rec.config.towers import SequenceConfig
+from m6rec.kernels.arrays.rows import NO_ITEM, Float32, Int32, Int64, Rows
+from m6rec.kernels.arrays.sequences import gap_bins, time_order
+from m6rec.towers.batches import RowBatches, TrainingRows
+from m6rec.towers.encoder import ItemInputs
+from m6rec.towers.loop import (
+    ADAM_BETAS,
+    Schedule,
+    TrainingLoop,
+    TrainingResult,
+    Validate,
+    reduced_precision,
+)
+from m6rec.towers.losses import sampled_softmax
+from m6rec.towers.sequence_encoder import SequenceEncoder, sequence_factors
+from m6rec.towers.sequence_model import SequenceModel, SequenceShape
+
+# Batches of windows are cut from so many at once, by length.
+_BATCHES_SORTED_TOGETHER = 40
+_LARGEST_GRADIENT = 5.0
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Parts of histories, oldest item first, padded on the left: the arrays of one training step.
+
+    Attributes:
+        items: int32 [n, l + 1]; NO_ITEM where a window is shorter. The last l are the targets.
+        gaps: int8 [n, l + 1]; the bin of the time since the item before.
+        negatives: int64 [m]; items that every target is ranked against.
+    """
+
+    items: Int32
+    gaps: npt.NDArray[np.int8]
+    negatives: Int64
+
+    @property
+    def pairs(self) -> int:
+        """How many targets there are."""
+        return int(((self.items[:, :-1] >= 0) & (self.items[:, 1:] >= 0)).sum())
+
+
+def train_sequence_towers(
+    batches: RowBatches,
+    items: ItemInputs,
+    config: SequenceConfig,
+    seed: int,
+    validate: Validate | None = None,
+    log_folder: str | None = None,
+    checkpoint_folder: str | None = None,
+    epochs: int | None = None,
+    threads: int | None = None,
+) -> TrainingResult:
+    """Train the towers that know order; arguments and errors as for `train_towers`."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+    schedule = Schedule(
+        epochs=config.epochs,
+        stop_after=config.epochs if epochs is None else epochs,
+        patience=config.patience,
+        learning_rate=config.learning_rate,
+        warmup_steps=config.warmup_steps,
+    )
+    trainee = _SequenceTowers(batches, items, config, seed)
+    return TrainingLoop(trainee, items, schedule, validate, log_folder, checkpoint_folder).run()
+
+
+class _SequenceTowers:
+    """Towers that know order, while they are trained."""
+
+    clip: float | None = _LARGEST_GRADIENT
+
+    def __init__(
+        self, batches: RowBatches, items: ItemInputs, config: SequenceConfig, seed: int
+    ) -> None:
+        self.batches = batches
+        self.items = items
+        self.config = config
+        self.seed = seed
+        self.reduced = reduced_precision(config.precision)
+        manifest = batches.manifest
+        wanted = manifest.steps_per_epoch(config.users_per_batch, config.minimum_steps_per_epoch)
+        self.sorted_together = min(_BATCHES_SORTED_TOGETHER, wanted)
+        self.pools = max(wanted // self.sorted_together, 1)
+        self.steps = self.pools * self.sorted_together
+        factors = sequence_factors(items.factor_model)
+        features = items.features
+        if features is None:
+            features = np.zeros((len(factors), 0), np.float32)
+        self.factors = torch.from_numpy(factors)
+        self.features = torch.from_numpy(features)
+        warm = np.flatnonzero(items.counts > 0)
+        self.warm = warm if len(warm) else np.arange(len(factors))
+        self.model = _start(config, factors, features.shape[1], seed)
+        self.optimizers = _optimizers(self.model, config)
+
+    def examples(self, epoch: int, rank: int) -> Iterator[Windows]:
+        """The windows of an epoch, in batches of about equal length."""
+        generator = np.random.default_rng([self.seed, epoch, rank, 2])
+        # The model's dropout follows from the epoch as well, so that a resumed training agrees.
+        torch.manual_seed(int(generator.integers(1 << 62)))
+        for pool in self.batches.epoch(epoch, self.pools):
+            items, gaps, lengths = cut_windows(pool, self.config.length, generator)
+            order = np.argsort(lengths, kind="stable")
+            for part in generator.permutation(self.sorted_together):
+                chosen = np.array_split(order, self.sorted_together)[part]
+                width = int(lengths[chosen].max(initial=2))
+                yield Windows(
+                    items[chosen, -width:], gaps[chosen, -width:], self._negatives(generator)
+                )
+
+    def _negatives(self, generator: np.random.Generator) -> Int64:
+        count = min(self.config.negatives, len(self.warm))
+        drawn: Int64 = generator.choice(self.warm, count, replace=False, shuffle=False)
+        return drawn
+
+    def loss(self, example: Windows) -> Tensor:
+        """The sampled softmax of each item of the windows after the item before it."""
+        items = torch.from_numpy(example.items.astype(np.int64))
+        before, after = items[:, :-1], items[:, 1:]
+        real = before >= 0
+        distinct, places = torch.unique(
+            torch.cat([items.clamp_min(0).reshape(-1), torch.from_numpy(example.negatives)]),
+            return_inverse=True,
+        )
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.reduced):
+            embedded = self.model.embed_items(
+                distinct, self.factors[distinct], self.features[distinct]
+            )
+            of_windows = places[: items.numel()].view(items.shape)
+            gaps = torch.from_numpy(example.gaps[:, :-1].astype(np.int64))
+            # The gradients of these lookups are summed in one order. Those of an index in brackets
+            # are summed in that of the threads, and two runs of one seed would differ.
+            read = self.model.read(embedding(of_windows[:, :-1], embedded), gaps, real)
+        predicted = real & (after >= 0)
+        users = read[predicted].float()
+        targets = embedded.index_select(0, of_windows[:, 1:][predicted]).float()
+        negatives = embedded.index_select(0, places[items.numel() :]).float()
+        own = after[predicted][:, None] == torch.from_numpy(example.negatives)[None]
+        correction = torch.full(
+            (len(example.negatives),), math.log(len(self.warm) / len(example.negatives))
+        )
+        pairs = torch.arange(len(users))
+        return sampled_softmax(
+            (users * targets).sum(dim=1), pairs, users @ negatives.T, own, correction
+        )
+
+    def freeze(self) -> SequenceEncoder:
+        """The encoder with a copy of the model's weights."""
+        weights = {
+            name: value.detach().numpy().copy() for name, value in self.model.state_dict().items()
+        }
+        return SequenceEncoder(self.model.shape.to_json(), weights, self.items.factor_model)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What a checkpoint must agree in."""
+        return {
+            "config": self.config.model_dump(mode="json"),
+            "shape": self.model.shape.to_json(),
+            "seed": self.seed,
+            "rows": self.batches.manifest.rows,
+            "method": self.items.factor_model.method,
+        }
+
+
+def cut_windows(
+    pool: TrainingRows, length: int, generator: np.random.Generator
+) -> tuple[Int32, npt.NDArray[np.int8], Int64]:
+    """Cut histories into windows of at most `length` + 1 items that overlap by one.
+
+    The last window of a history longer than that ends at its last item and has at least half as
+    many items; the others follow before it. Histories of one item have no window.
+
+    Returns:
+        items int32 [windows, length + 1] and gaps int8 of the same shape, padded on the left, and
+        the length of each window, int64 [windows].
+    """
+    rows, order = pool.rows, time_order(pool.rows, pool.times)
+    items = rows.item_indices[order]
+    gaps = gap_bins(rows, pool.times[order])
+    starts, stops = _window_bounds(rows, length, generator)
+    lengths = stops - starts
+    columns = np.arange(length + 1) - (length + 1) + lengths[:, None]
+    real = columns >= 0
+    entries = np.where(real, starts[:, None] + columns, 0)
+    return (
+        np.where(real, items[entries], NO_ITEM).astype(np.int32),
+        np.where(real, gaps[entries], 0).astype(np.int8),
+        lengths,
+    )
+
+
+def _window_bounds(rows: Rows, length: int, generator: np.random.Generator) -> tuple[Int64, Int64]:
+    """The first entry of each window and the one after its last: int64 [windows] each."""
+    counts = rows.counts
+    # How many targets the last window has; the windows before it have `length` each.
+    last = np.where(
+        counts > length + 1,
+        generator.integers(max(length // 2, 1), length + 1, len(counts)),
+        counts - 1,
+    )
+    windows = np.where(counts > 1, 1 + -(-np.maximum(counts - 1 - last, 0) // length), 0)
+    row = np.repeat(np.arange(len(counts)), windows)
+    number = np.arange(len(row)) - np.repeat(np.cumsum(windows) - windows, windows)
+    stops = rows.indptr[row + 1] - np.where(number == 0, 0, last[row] + (number - 1) * length)
+    targets = np.where(number == 0, last[row], length)
+    starts = np.maximum(stops - targets - 1, rows.indptr[row])
+    return starts, stops
+
+
+def _start(
+    config: SequenceConfig, factors: Float32, item_features: int, seed: int
+) -> SequenceModel:
+    shape = SequenceShape(
+        rank=factors.shape[1],
+        item_features=item_features,
+        n_items=len(factors),
+        width=config.width,
+        blocks=config.blocks,
+        heads=config.heads,
+        length=config.length,
+        feature_hidden=config.feature_hidden,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return SequenceModel(shape, _leading_directions(factors, config.width), config.dropout)
+
+
+def _leading_directions(factors: Float32, width: int) -> Tensor:
+    """The principal directions of the factors with the largest variance: float32 [width, rank]."""
+    gram = factors.T.astype(np.float64) @ factors
+    _, vectors = np.linalg.eigh(gram)
+    leading = vectors[:, ::-1].T[:width]
+    directions = np.zeros((width, factors.shape[1]), np.float32)
+    directions[: len(leading)] = leading
+    return torch.from_numpy(directions)
+
+
+def _optimizers(model: SequenceModel, config: SequenceConfig) -> list[torch.optim.Optimizer]:
+    """Of all parameters but those of single items, and of these, of which a step changes a few."""
+    own = [model.own.weight]
+    dense = [parameter for parameter in model.parameters() if parameter is not own[0]]
+    return [
+        torch.optim.AdamW(
+            dense, lr=config.learning_rate, betas=ADAM_BETAS, weight_decay=config.weight_decay
+        ),
+        torch.optim.SparseAdam(own, lr=config.learning_rate, betas=ADAM_BETAS),
+    ]

@@ -1,0 +1,67 @@
+"""What a wrong configuration says: what was found, where, and what to do, and nothing else."""
+
+from typing import Any
+
+import pytest
+
+from m6rec.config.run import Config, parse_config
+from m6rec.errors import ConfigError
+
+INTERACTIONS = {"source": {"path": "events.csv", "format": "csv"}}
+
+
+def config_with(interactions: dict[str, Any] | None = None, **sections: Any) -> Config:
+    return parse_config({"interactions": INTERACTIONS | (interactions or {}), **sections}, "test")
+
+
+def message_of(interactions: dict[str, Any] | None = None, **sections: Any) -> str:
+    with pytest.raises(ConfigError) as refused:
+        config_with(interactions, **sections)
+    return str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("sections", "named"),
+    [
+        ({"factors": {"als": {"feedback": "explicit"}}}, "factors.als.feedback: explicit"),
+        ({"ratings": {"enabled": True}}, "ratings.enabled needs interactions.columns.weight"),
+    ],
+)
+def test_what_is_wrong_elsewhere_is_not_said_of_the_search(
+    sections: dict[str, Any], named: str
+) -> None:
+    message = message_of({"weighting": "binary"}, **sections)
+    assert named in message
+    assert "tune.search" not in message
+    assert len(message.splitlines()) == 2
+
+
+def test_a_search_that_the_config_does_not_take_is_named_with_its_value() -> None:
+    search = {"factors.svd.rank": {"values": [0, 8]}}
+    message = message_of(tune={"search": search})
+    assert "tune.search: factors.svd.rank: the config does not take 0: Input should" in message
+
+
+def test_an_error_of_one_key_is_not_said_of_a_key_that_follows_from_it() -> None:
+    message = message_of({"time_unit": "weeks"})
+    assert "interactions.time_unit" in message
+    assert "interactions.weighting" not in message
+
+
+@pytest.mark.parametrize(
+    ("sections", "named"),
+    [
+        ({"evaluate": {"ks": 3}}, "evaluate.ks: Input should be a valid list, found 3"),
+        ({"lake": 2026.11}, "lake: Input should be text, in quotes where it looks like a number"),
+        ({"split": 3}, "split: Input should be a section with keys, found 3"),
+        ({"tune": {"search": 3}}, "tune.search: Input should be keys with values, found 3"),
+    ],
+)
+def test_kinds_of_values_are_named_as_in_yaml(sections: dict[str, Any], named: str) -> None:
+    assert named in message_of(**sections)
+
+
+def test_a_list_with_a_wrong_value_is_not_said_to_be_empty() -> None:
+    message = message_of(hybrid={"members": ["ridges"]})
+    assert "hybrid.members.0: ridges cannot be part of the hybrid" in message
+    assert len(message.splitlines()) == 2

@@ -1,0 +1,275 @@
+"""Towers that know order: what they learn, and that NumPy and torch agree."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.testing as npt
+import pytest
+import torch
+from pyspark.ml.torch.distributor import TorchDistributor
+
+from m6rec.config.towers import SequenceConfig, TowersConfig
+from m6rec.kernels.arrays.recency import UNKNOWN_TIME
+from m6rec.kernels.arrays.rows import Float32, Int64, Rows
+from m6rec.kernels.factors.projection import FactorModel, build_factor_model
+from m6rec.kernels.ranking.members import UserBlock
+from m6rec.kernels.ranking.validation import ValidationUsers
+from m6rec.towers.artifact import TowerProvenance, load_towers, save_towers
+from m6rec.towers.batches import ArrowRowBatches, TrainingRows
+from m6rec.towers.encoder import ItemInputs
+from m6rec.towers.launch import TrainingTask, train_alone, train_as_rank
+from m6rec.towers.row_files import Manifest, write_row_file
+from m6rec.towers.sequence_encoder import SequenceEncoder, sequence_factors
+from m6rec.towers.sequence_training import cut_windows, train_sequence_towers
+from m6rec.towers.validation import TowerValidation
+
+N_USERS, N_ITEMS, LENGTH = 160, 24, 12
+CONFIG = SequenceConfig(
+    length=8, width=16, feature_hidden=8, epochs=25, negatives=24, users_per_batch=16, dropout=0.1,
+    learning_rate=0.01, precision="float32",
+)  # fmt: skip
+STRIDE = 5
+"""Every user goes from item i to item i + STRIDE: a set of items does not tell which is next."""
+
+
+def circle(n_users: int, seed: int = 1) -> tuple[Rows, Int64, Int64]:
+    """Walks around the items, by ascending item; their times, and the item that comes next."""
+    generator = np.random.default_rng(seed)
+    starts = generator.integers(0, N_ITEMS, n_users)
+    lengths = generator.integers(3, LENGTH, n_users)
+    items, times = [], []
+    for start, length in zip(starts, lengths, strict=True):
+        walk = (start + STRIDE * np.arange(length)) % N_ITEMS
+        order = np.argsort(walk)
+        items.append(walk[order])
+        times.append(np.arange(length)[order] * 86_400_000_000)
+    indptr = np.concatenate([[0], np.cumsum(lengths)])
+    flat = np.concatenate(items).astype(np.int32)
+    rows = Rows(np.arange(n_users), indptr, flat, np.ones(len(flat), np.float32))
+    following = (starts + STRIDE * lengths) % N_ITEMS
+    return rows, np.concatenate(times), following
+
+
+@pytest.fixture(scope="module")
+def walks() -> tuple[Rows, Int64, Int64]:
+    return circle(N_USERS)
+
+
+@pytest.fixture(scope="module")
+def factors(walks: tuple[Rows, Int64, Int64]) -> FactorModel:
+    rows = walks[0]
+    generator = np.random.default_rng(3)
+    vectors = generator.standard_normal((N_ITEMS, 6)).astype(np.float32)
+    counts = np.bincount(rows.item_indices, minlength=N_ITEMS)
+    ones = np.ones(N_ITEMS, np.float32)
+    return build_factor_model("svd", vectors, vectors, ones, {}, counts)
+
+
+@pytest.fixture(scope="module")
+def features() -> Float32:
+    return np.eye(4, dtype=np.float32)[np.arange(N_ITEMS) % 4]
+
+
+def write_walks(folder: Path, rows: Rows, times: Int64, world_size: int) -> Manifest:
+    width, half = 80, len(rows) // 2
+    names = ("rows-00000.parquet", "rows-00001.parquet")
+    for name, start, stop in zip(names, (0, half), (half, len(rows)), strict=True):
+        part = times[rows.indptr[start] : rows.indptr[stop]]
+        write_row_file(folder / name, rows.slice(start, stop), None, width, part)
+    return Manifest(str(folder), names, (half, len(rows) - half), width, 0, world_size, True)
+
+
+def validation(rows: Rows, times: Int64, following: Int64, k: int = 1) -> TowerValidation:
+    nothing = np.zeros((len(rows), 0), np.float32)
+    block = UserBlock(rows, nothing, nothing, {}, np.zeros(rows.entries, np.float32), times)
+    indptr = np.arange(len(rows) + 1)
+    targets = following.astype(np.int32)
+    return TowerValidation(ValidationUsers(block, indptr, targets, np.zeros(N_ITEMS, bool)), k)
+
+
+@pytest.fixture(scope="module")
+def trained(
+    walks: tuple[Rows, Int64, Int64],
+    factors: FactorModel,
+    features: Float32,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> SequenceEncoder:
+    manifest = write_walks(tmp_path_factory.mktemp("walks"), *walks[:2], world_size=1)
+    batches = ArrowRowBatches(manifest, 0, 1)
+    result = train_sequence_towers(
+        batches, ItemInputs(factors, features), CONFIG, seed=1, threads=1
+    )
+    assert isinstance(result.encoder, SequenceEncoder)
+    return result.encoder
+
+
+def test_the_towers_learn_what_comes_next(trained: SequenceEncoder, features: Float32) -> None:
+    rows, times, following = circle(200, seed=9)
+    items = ItemInputs(trained.factor_model, features)
+    assert validation(rows, times, following)(trained, items) > 0.9
+
+
+def test_with_another_order_they_rank_otherwise(
+    trained: SequenceEncoder, features: Float32
+) -> None:
+    rows, times, following = circle(200, seed=9)
+    items = ItemInputs(trained.factor_model, features)
+    shuffled = np.random.default_rng(2).permutation(len(times)) * 86_400_000_000
+    assert validation(rows, shuffled, following)(trained, items) < 0.5
+
+
+def test_numpy_embeds_as_torch_does(trained: SequenceEncoder, features: Float32) -> None:
+    from m6rec.towers.sequence_model import SequenceModel, SequenceShape  # noqa: PLC0415
+
+    shape = SequenceShape(**{name: int(value) for name, value in trained.shape.items()})
+    model = SequenceModel(shape, torch.zeros(shape.width, shape.rank), 0.5).eval()
+    model.load_state_dict({name: torch.tensor(value) for name, value in trained.weights.items()})
+    with torch.no_grad():
+        items = model.embed_items(
+            torch.arange(N_ITEMS),
+            torch.from_numpy(sequence_factors(trained.factor_model)),
+            torch.from_numpy(features),
+        )
+        found = trained.encode_items(features)
+        npt.assert_allclose(found, items.numpy(), rtol=1e-4, atol=1e-5)
+        history = torch.tensor([[3, 8, 13, 18]])
+        gaps = torch.tensor([[0, 7, 7, 7]])
+        read = model.read(items[history], gaps, torch.ones(1, 4, dtype=torch.bool))[0, -1]
+    rows = Rows(
+        np.array([0]), np.array([0, 4]), np.array([3, 8, 13, 18], np.int32), np.ones(4, "f4")
+    )
+    times = np.arange(4) * 86_400_000_000
+    npt.assert_allclose(
+        trained.encode_users(rows, times, found)[0], read.numpy(), rtol=1e-3, atol=1e-4
+    )
+
+
+def test_a_user_is_embedded_alike_alone_and_among_others(
+    trained: SequenceEncoder, features: Float32, walks: tuple[Rows, Int64, Int64]
+) -> None:
+    rows, times, _ = walks
+    items = trained.encode_items(features)
+    together = trained.encode_users(rows, times, items)
+    alone = trained.encode_users(rows.slice(7, 8), times[rows.indptr[7] : rows.indptr[8]], items)
+    npt.assert_allclose(alone[0], together[7], rtol=1e-4, atol=1e-5)
+
+
+def test_only_the_last_items_count_and_a_user_without_any_gets_zeros(
+    trained: SequenceEncoder, features: Float32
+) -> None:
+    items = trained.encode_items(features)
+    long = np.arange(12, dtype=np.int32)
+    rows = Rows(
+        np.arange(3), np.array([0, 12, 20, 20]), np.concatenate([long, long[4:]]), np.ones(20, "f4")
+    )
+    times = np.concatenate([np.arange(12), np.arange(4, 12)]) * 86_400_000_000
+    users = trained.encode_users(rows, times, items)
+    # The cut history begins with a gap to an item that the whole one still has.
+    npt.assert_allclose(users[0], users[1], atol=0.2)
+    assert not users[2].any()
+
+
+def test_an_item_without_history_has_a_place_by_its_features(
+    trained: SequenceEncoder, features: Float32
+) -> None:
+    assert (
+        np.abs(trained.encode_items(features) - trained.encode_items(features[::-1])).max() > 0.01
+    )
+
+
+def test_windows_make_every_interaction_but_the_first_a_target() -> None:
+    rows, times, _ = circle(50, seed=4)
+    pool = TrainingRows(rows, times, np.zeros((50, 0), np.float32))
+    items, gaps, lengths = cut_windows(pool, 4, np.random.default_rng(1))
+    assert items.shape == gaps.shape == (len(lengths), 5)
+    assert lengths.min() >= 2
+    assert (lengths - 1).sum() == rows.entries - 50
+    followed = items[:, 1:][items[:, :-1] >= 0] - items[:, :-1][items[:, :-1] >= 0]
+    assert set(followed % N_ITEMS) == {STRIDE}
+
+
+def test_a_history_of_one_item_has_no_window() -> None:
+    rows = Rows(np.arange(2), np.array([0, 1, 3]), np.array([5, 1, 2], np.int32), np.ones(3, "f4"))
+    times = np.array([UNKNOWN_TIME, 1, 2])
+    items, _, lengths = cut_windows(
+        TrainingRows(rows, times, np.zeros((2, 0), np.float32)), 4, np.random.default_rng(1)
+    )
+    npt.assert_array_equal(items[:, -2:], [[1, 2]])
+    npt.assert_array_equal(lengths, [2])
+
+
+def test_a_killed_training_ends_as_if_it_had_not_been_killed(
+    walks: tuple[Rows, Int64, Int64], factors: FactorModel, tmp_path: Path
+) -> None:
+    manifest = write_walks(tmp_path, *walks[:2], world_size=1)
+    config = CONFIG.model_copy(update={"epochs": 4, "dropout": 0.3})
+
+    def train(folder: str, epochs: int) -> SequenceEncoder:
+        batches = ArrowRowBatches(manifest, 0, 1)
+        items, place = ItemInputs(factors), str(tmp_path / folder)
+        result = train_sequence_towers(
+            batches, items, config, 1, checkpoint_folder=place, epochs=epochs, threads=1
+        )
+        assert isinstance(result.encoder, SequenceEncoder)
+        return result.encoder
+
+    whole = train("whole", 4)
+    train("killed", 2)
+    again = train("killed", 4)
+    for name, value in whole.weights.items():
+        npt.assert_allclose(again.weights[name], value, rtol=1e-5, atol=1e-6)
+
+
+def test_two_trainings_of_one_seed_are_equal_to_the_last_bit(
+    walks: tuple[Rows, Int64, Int64], factors: FactorModel, tmp_path: Path
+) -> None:
+    manifest = write_walks(tmp_path, *walks[:2], world_size=1)
+    # A step has more numbers than one thread takes at a time.
+    large = {"width": 128, "users_per_batch": N_USERS, "minimum_steps_per_epoch": 1, "epochs": 5}
+    config = CONFIG.model_copy(update=large)
+
+    def train() -> SequenceEncoder:
+        batches = ArrowRowBatches(manifest, 0, 1)
+        encoder = train_sequence_towers(batches, ItemInputs(factors), config, 1, threads=2).encoder
+        assert isinstance(encoder, SequenceEncoder)
+        return encoder
+
+    first, second = train(), train()
+    for name, value in first.weights.items():
+        npt.assert_array_equal(second.weights[name], value)
+
+
+def test_towers_survive_their_artifact(trained: SequenceEncoder, tmp_path: Path) -> None:
+    provenance = TowerProvenance("final", "svd", 0, None, {}, {}, 1)
+    save_towers(str(tmp_path), trained, provenance)
+    loaded = load_towers(str(tmp_path)).encoder(trained.factor_model)
+    assert isinstance(loaded, SequenceEncoder)
+    for name, value in trained.weights.items():
+        npt.assert_array_equal(loaded.weights[name], value)
+
+
+@pytest.mark.usefixtures("spark")
+@pytest.mark.slow
+def test_two_ranks_train_what_one_trains(
+    walks: tuple[Rows, Int64, Int64], factors: FactorModel, tmp_path: Path
+) -> None:
+    rows, times, following = circle(100, seed=5)
+    task = TrainingTask(
+        manifest=write_walks(tmp_path, *walks[:2], world_size=2),
+        items=ItemInputs(factors),
+        config=TowersConfig(sequence=CONFIG, reader="arrow"),
+        seed=1,
+        validate=validation(rows, times, following),
+        log_folder=None,
+        checkpoint_folder=None,
+        epochs=None,
+        threads=1,
+        in_order=True,
+    )
+    together = TorchDistributor(2, local_mode=True, use_gpu=False).run(train_as_rank, task)
+    (tmp_path / "alone").mkdir()
+    manifest = write_walks(tmp_path / "alone", *walks[:2], world_size=1)
+    alone = train_alone(TrainingTask(**{**vars(task), "manifest": manifest}))
+    best = [max(epoch.validation_ndcg or 0 for epoch in r.history) for r in (together, alone)]
+    assert min(best) > 0.85
+    assert abs(best[0] - best[1]) < 0.1
