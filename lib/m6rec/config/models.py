@@ -233,9 +233,9 @@ class TransitionsConfig(Section):
     )
     target_exponent: NonNegativeFloat = Field(
         default=0.2,
-        description="The exponent that damps items that follow many others. Stronger damping ranked"
-        " worse, alone and beside the recent ridge (Amazon Sports, validation NDCG@10 alone: .036 at"
-        " 0.2 for both exponents, .032 at 0.3, .024 at 0.5).",
+        description="The exponent that damps items that follow many others. More of it ranks worse"
+        " (Amazon Sports, validation NDCG@10: .036 where both exponents are 0.2, .032 at 0.3, .024"
+        " at 0.5).",
     )
     recency_scale: PositiveFloat = Field(
         default=1.44,
