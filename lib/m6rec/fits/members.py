@@ -229,7 +229,7 @@ def _recent_history(models: _Models, ranker: Ranker) -> Member:
 def _transitions(models: _Models, ranker: Ranker) -> Member:
     scale = models.fit.settings.neighbours.transitions.recency_scale
     weights = models.item_weights(_model_of(ranker))
-    return HistoryMember(ranker.name, weights, "square_root", scale)
+    return HistoryMember(ranker.name, weights, recency_scale=scale)
 
 
 def _user_neighbours(models: _Models, ranker: Ranker) -> Member:
