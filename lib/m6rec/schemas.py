@@ -254,6 +254,7 @@ RECOMMENDATIONS_TABLE = _table(
     "recommendations",
     "One recommended item of a user's published list. A reason is of kind `history` (an item that"
     " the user had), `after` (an item that the user had, which the listed one often follows),"
+    " `again` (the listed item itself, which the user had),"
     " `attribute` (the item has it, as have more of the user's items than of all), `popular` (the"
     " user has no history) or `model` (nothing in the history can be named).",
     (c.USER_ID, c.RANK),
