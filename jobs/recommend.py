@@ -51,7 +51,7 @@ def rank_for_evaluation(fit: Fit, blends: tuple[Blend, ...]) -> dict[str, Member
         tuple(blend for blend in blends if blend.name in evaluate.rankers),
         fit.item_counts,
         masked_items=fit.masked_items,
-        mask_seen=True,
+        mask_seen=not fit.config.ranks_repeats,
         n=max(evaluate.ks),
     )
     measured = fit.measured_users.select(c.USER_INDEX)
@@ -90,7 +90,7 @@ def write_recommendations(
         (blend,),
         fit.item_counts,
         masked_items=masked_by_rules(lakehouse.read("catalogue"), fit.n_items, allowed, excluded),
-        mask_seen=rules.mask_seen,
+        mask_seen=not fit.config.ranks_repeats,
         n=settings.top_n,
     )
     users = member_inputs(fit, tuple(blend.coefficients()), _excluded_pairs(fit))

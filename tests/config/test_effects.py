@@ -55,6 +55,13 @@ CASES: list[tuple[str, Config, Config]] = [
         config({"weighting": "weight", "duplicates": "sum"}),
     ),
     (
+        "recommend.rules.mask_seen",
+        config(recommend={"rules": {"mask_seen": False}}),
+        config(
+            {"duplicates": "sum", "weighting": "log"}, recommend={"rules": {"mask_seen": False}}
+        ),
+    ),
+    (
         "interactions.positive_minimum",
         config({"positive_minimum": 0.0}),
         config({"positive_minimum": 1.0}),

@@ -8,7 +8,7 @@ from m6rec.kernels.arrays.strings import pack_strings
 from m6rec.kernels.neighbours.item_neighbours import ItemWeights
 from m6rec.kernels.ranking.blending import Blend
 from m6rec.kernels.ranking.explanation import item_attributes
-from m6rec.kernels.ranking.members import HistoryMember, popularity_member
+from m6rec.kernels.ranking.members import HistoryMember, popularity_member, repeats_member
 from m6rec.stages.ranking.candidates import collect_candidates
 from m6rec.stages.ranking.lists import Scoring, make_scoring, rank, user_inputs
 from m6rec.stages.ranking.recommendations import Explaining, recommend
@@ -165,3 +165,18 @@ def test_where_order_has_the_larger_part_the_reason_says_after(spark: SparkSessi
         ("history", "Zero", pytest.approx(0.2)),
     ]
     assert found[1] == [("history", "i1", pytest.approx(1.0))]
+
+
+def test_where_repeats_have_a_part_the_reason_names_the_item_itself(
+    spark: SparkSession, users: DataFrame
+) -> None:
+    blend = Blend("hybrid", ("repeats", "popularity"), (1.0, 1.0), (1.0, 1.0))
+    members = MEMBERS | {"repeats": repeats_member(4, None)}
+    unmasked = make_scoring(members, (blend,), COUNTS, np.zeros(4, np.bool_), False, 4)
+    user_ids = spark.createDataFrame([(0, "anna")], "user_index long, user_id string")
+    rows = recommend(users, user_ids, unmasked, explaining()).collect()
+    named = {row["item_id"]: row["reasons"][0] for row in rows}
+    parts = next(row["parts"] for row in rows if row["item_id"] == "i0")
+    share = parts["repeats"] / (parts["repeats"] + parts["popularity"])
+    assert tuple(named["i0"]) == ("again", "Zero", pytest.approx(share))
+    assert {named[item]["kind"] for item in ("i2", "i3")} & {"again"} == set()

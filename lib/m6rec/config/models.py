@@ -262,7 +262,7 @@ class NeighboursConfig(Section):
     recency_scale: PositiveFloat = Field(
         default=8.0,
         description="The number of a user's later interactions by which the weight of an earlier"
-        " one falls to 1/e, for the rankers recent_ridge and recent_item_neighbours.",
+        " one falls to 1/e, for the rankers recent_ridge, recent_item_neighbours and repeats.",
     )
     maximum_candidate_users: PositiveInt = Field(
         default=20_000,

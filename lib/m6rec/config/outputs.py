@@ -64,7 +64,10 @@ class RulesConfig(Section):
     )
     mask_seen: bool = Field(
         default=True,
-        description="Whether a user's list leaves out the items that the user already has.",
+        description="Whether a user's list leaves out the items that the user already has. Where it"
+        " does not, repeats are ranked as well: measured lists hold them too, validation and test"
+        " hold out interactions whether or not the pair has earlier ones, and `interactions."
+        "duplicates` and `weighting` say how much an item that is taken often counts.",
     )
 
 
@@ -87,7 +90,8 @@ class EvaluateConfig(Section):
     candidates: Literal["all", "cold_items"] = Field(
         default="all",
         description="What measured lists are made of: all items of the catalogue that the user has"
-        " not seen, or only the items that training never saw (`cold_items`).",
+        " not seen (and those seen, where `recommend.rules.mask_seen` is false), or only the items"
+        " that training never saw (`cold_items`).",
     )
     rankers: SomeOnce[RankerName] = Field(
         default=RANKER_NAMES,

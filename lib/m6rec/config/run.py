@@ -82,6 +82,17 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _validation_has_repeats(self) -> "Config":
+        strategy = self.split.validation_strategy
+        if self.ranks_repeats and strategy in {"mixed", "highest_ids"}:
+            raise ValueError(
+                f"split.validation_strategy: {strategy} holds out items that are new to their user,"
+                " and with recommend.rules.mask_seen: false lists are to hold other items too; set"
+                " it to auto, last, random or temporal"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _rankers_can_be_fed(self) -> "Config":
         asked: dict[str, tuple[str, ...]] = {"recommend.ranker": (self.recommend.ranker,)}
         if "members" in self.hybrid.model_fields_set:
@@ -215,6 +226,11 @@ class Config(Section):
                 yield f"{key}: the config does not take {value!r}: {_reason(error.errors()[0])}"
 
     @property
+    def ranks_repeats(self) -> bool:
+        """Whether lists may hold what users have; then repeats are held out and measured too."""
+        return not self.recommend.rules.mask_seen
+
+    @property
     def has_order(self) -> bool:
         """Whether towers that know order are trained."""
         enabled = self.towers.sequence.enabled
@@ -245,6 +261,8 @@ class Config(Section):
             keys["times"] = "interactions.columns.time"
         if self.features.items is None:
             keys["item_attributes"] = "features.items"
+        if not self.ranks_repeats:
+            keys["repeats"] = "recommend.rules.mask_seen: false"
         return [keys[need] for need in sorted(ranker_named(ranker).needs) if need in keys]
 
     @property
@@ -263,6 +281,8 @@ class Config(Section):
     @property
     def _may_validate_by_likeness(self) -> bool:
         split = self.split
+        if self.ranks_repeats:
+            return False
         if split.validation is not None or split.validation_strategy != "auto":
             return split.validation_strategy == "mixed"
         return self.interactions.columns.time is None and split.strategy in {"provided", "none"}

@@ -108,6 +108,7 @@ def _validation(fit: Fit) -> TowerValidation:
         member_inputs(fit, member_names(FUSION, fit.config)),
         fit.sample_targets(VALIDATION_USERS),
         fit.masked_items,
+        mask_seen=not fit.config.ranks_repeats,
     )
     if users is None:
         raise DataError(

@@ -24,7 +24,7 @@ class TowerValidation:
     k: int = 20
 
     def __call__(self, encoder: Towers, items: ItemInputs) -> float:
-        """The mean NDCG@k over the users; their lists rank all items that they have not seen."""
+        """The mean NDCG@k over the users; their lists rank all items that are not masked."""
         of_users = self.ndcg_of_users([(encoder, items)])
         return float(of_users.mean()) if len(of_users) else 0.0
 

@@ -229,6 +229,18 @@ def popularity_member(interaction_counts: Int64) -> DotMember:
     return DotMember("popularity", SameForAll(), np.ascontiguousarray(scores[:, None]))
 
 
+def repeats_member(n_items: int, recency_scale: float | None) -> HistoryMember:
+    """A member that scores the user's own items by weight and recency, and all others 0.
+
+    s_uj = sqrt(w_uj exp(-r_uj / scale)): each history item speaks for itself alone.
+    """
+    items = np.arange(n_items + 1)
+    itself = ItemWeights(
+        items.astype(np.int64), items[:-1].astype(np.int32), np.ones(n_items, np.float32)
+    )
+    return HistoryMember("repeats", itself, "square_root", recency_scale)
+
+
 @dataclass(frozen=True)
 class ContentUserEncoder:
     """Computes users' profiles from the content of their items and their own attributes."""

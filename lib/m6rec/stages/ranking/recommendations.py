@@ -15,11 +15,12 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from m6rec import columns as c
-from m6rec.kernels.arrays.rows import Float32
+from m6rec.kernels.arrays.rows import Float32, Float64
 from m6rec.kernels.arrays.strings import Strings
 from m6rec.kernels.neighbours.item_neighbours import ItemWeights
 from m6rec.kernels.ranking.explanation import (
     AFTER_REASON,
+    AGAIN_REASON,
     ATTRIBUTE_REASON,
     HISTORY_REASON,
     KINDS,
@@ -38,7 +39,7 @@ from m6rec.kernels.ranking.scoring import (
     part_scores,
     represent,
 )
-from m6rec.rankers import TRANSITIONS
+from m6rec.rankers import REPEATS, TRANSITIONS
 from m6rec.schemas import RECOMMENDATIONS_TABLE
 from m6rec.spark.shipping import Shipped, ship
 from m6rec.stages.ranking.lists import (
@@ -116,6 +117,7 @@ def _recommend_partition(
             items,
             explaining.reasons,
             _after_evidence(scoring, users, parts),
+            _share_of(REPEATS, parts) if REPEATS in parts else None,
         )
         lengths = np.diff(indptr)
         listed_users = np.repeat(np.arange(len(lengths)), lengths)
@@ -141,11 +143,16 @@ def _after_evidence(
     member = scoring.members.get(TRANSITIONS)
     if TRANSITIONS not in parts or not isinstance(member, HistoryMember):
         return None
-    own = parts[TRANSITIONS].astype(np.float64)
+    factors = users.terms[TRANSITIONS].factors
+    return AfterEvidence(member.weights, factors, _share_of(TRANSITIONS, parts))
+
+
+def _share_of(member: str, parts: dict[str, Float32]) -> Float64:
+    """float64 [listed items]: the member's share of what speaks for each item."""
+    own = parts[member].astype(np.float64)
     # What speaks against an item takes no share.
     speaking = np.add.reduce([np.maximum(part, 0.0) for part in parts.values()], dtype=np.float64)
-    shares = np.divide(own, speaking, out=np.zeros(len(own)), where=own > 0.0)
-    return AfterEvidence(member.weights, users.terms[TRANSITIONS].factors, shares)
+    return np.divide(own, speaking, out=np.zeros(len(own)), where=own > 0.0)
 
 
 @dataclass(frozen=True)
@@ -193,7 +200,7 @@ def _reasons_column(reasons: Reasons, words: _Words) -> pa.Array:
     phrases_from = len(words.values) - 2
     places: npt.NDArray[Any] = np.select(
         [
-            (kinds == HISTORY_REASON) | (kinds == AFTER_REASON),
+            np.isin(kinds, (HISTORY_REASON, AFTER_REASON, AGAIN_REASON)),
             kinds == ATTRIBUTE_REASON,
             kinds == POPULAR_REASON,
         ],
