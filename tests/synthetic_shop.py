@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pyspark.sql import functions as F
 
 from m6rec import columns as c
 from m6rec.lakehouse import Lakehouse
@@ -67,8 +68,9 @@ def make_shop(folder: Path, n_users: int = 90, n_items: int = 60, seed: int = 1)
 
 
 def published_lists(lakehouse: Lakehouse) -> list[tuple[str, int, str]]:
-    """User, rank and item of all recommendations of a run, in order."""
-    rows = lakehouse.read("recommendations").select(c.USER_ID, c.RANK, c.ITEM_ID).collect()
+    """User, rank and item of all lists of a run that are without a context, in order."""
+    lists = lakehouse.read("recommendations").where(F.col(c.CONTEXT).isNull())
+    rows = lists.select(c.USER_ID, c.RANK, c.ITEM_ID).collect()
     return sorted((row[c.USER_ID], row[c.RANK], row[c.ITEM_ID]) for row in rows)
 
 

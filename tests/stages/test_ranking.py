@@ -121,7 +121,9 @@ def explaining(reasons: int = 2) -> Explaining:
 
 def test_published_lists_tell_parts_and_reasons(spark: SparkSession, users: DataFrame) -> None:
     user_ids = spark.createDataFrame([(0, "anna"), (2, "new")], "user_index long, user_id string")
-    rows = recommend(users, user_ids, scoring(), explaining()).orderBy("user_id", "rank").collect()
+    rows = (
+        recommend(users, user_ids, scoring(), explaining(), {}).orderBy("user_id", "rank").collect()
+    )
     first = rows[0]
     assert (first["user_id"], first["rank"], first["item_id"]) == ("anna", 1, "i3")
     assert first["title"] == "Three"
@@ -154,7 +156,7 @@ def test_where_order_has_the_larger_part_the_reason_says_after(spark: SparkSessi
     )
     user_ids = spark.createDataFrame([(0, "anna")], "user_index long, user_id string")
     users = user_inputs(matrix, None, {}, None)
-    rows = recommend(users, user_ids, both, explaining(3)).orderBy("rank").collect()
+    rows = recommend(users, user_ids, both, explaining(3), {}).orderBy("rank").collect()
     # Item 3 has 1 by the ridge and 4 by order, item 2 has 1 and .5.
     found = [
         [(reason["kind"], reason["value"], reason["share"]) for reason in row["reasons"]]

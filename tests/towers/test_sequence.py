@@ -79,6 +79,11 @@ def write_walks(folder: Path, rows: Rows, times: Int64, world_size: int) -> Mani
     return Manifest(str(folder), names, (half, len(rows) - half), width, 0, world_size, True)
 
 
+def pool_of(rows: Rows, times: Int64) -> TrainingRows:
+    no_features = np.zeros((len(rows), 0), np.float32)
+    return TrainingRows(rows, times, no_features, np.zeros((rows.entries, 0), np.int32))
+
+
 def validation(rows: Rows, times: Int64, following: Int64, k: int = 1) -> TowerValidation:
     nothing = np.zeros((len(rows), 0), np.float32)
     block = UserBlock(rows, nothing, nothing, {}, np.zeros(rows.entries, np.float32), times)
@@ -179,11 +184,11 @@ def test_an_item_without_history_has_a_place_by_its_features(
 
 def test_windows_make_every_interaction_but_the_first_a_target() -> None:
     rows, times, _ = circle(50, seed=4)
-    pool = TrainingRows(rows, times, np.zeros((50, 0), np.float32))
-    items, gaps, lengths = cut_windows(pool, 4, np.random.default_rng(1))
+    items, gaps, entries, lengths = cut_windows(pool_of(rows, times), 4, np.random.default_rng(1))
     assert items.shape == gaps.shape == (len(lengths), 5)
     assert lengths.min() >= 2
     assert (lengths - 1).sum() == rows.entries - 50
+    npt.assert_array_equal(rows.item_indices[entries][items >= 0], items[items >= 0])
     followed = items[:, 1:][items[:, :-1] >= 0] - items[:, :-1][items[:, :-1] >= 0]
     assert set(followed % N_ITEMS) == {STRIDE}
 
@@ -191,9 +196,7 @@ def test_windows_make_every_interaction_but_the_first_a_target() -> None:
 def test_a_history_of_one_item_has_no_window() -> None:
     rows = Rows(np.arange(2), np.array([0, 1, 3]), np.array([5, 1, 2], np.int32), np.ones(3, "f4"))
     times = np.array([UNKNOWN_TIME, 1, 2])
-    items, _, lengths = cut_windows(
-        TrainingRows(rows, times, np.zeros((2, 0), np.float32)), 4, np.random.default_rng(1)
-    )
+    items, _, _, lengths = cut_windows(pool_of(rows, times), 4, np.random.default_rng(1))
     npt.assert_array_equal(items[:, -2:], [[1, 2]])
     npt.assert_array_equal(lengths, [2])
 
