@@ -4,14 +4,19 @@ import numpy as np
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
+from m6rec.kernels.arrays.contexts import ContextVocabulary
+from m6rec.kernels.arrays.rows import Float32
+from m6rec.kernels.arrays.sequences import GAP_BINS
 from m6rec.kernels.arrays.strings import pack_strings
+from m6rec.kernels.factors.projection import build_factor_model
 from m6rec.kernels.neighbours.item_neighbours import ItemWeights
 from m6rec.kernels.ranking.blending import Blend
 from m6rec.kernels.ranking.explanation import item_attributes
-from m6rec.kernels.ranking.members import HistoryMember, popularity_member
+from m6rec.kernels.ranking.members import DotMember, HistoryMember, popularity_member
 from m6rec.stages.ranking.candidates import collect_candidates
 from m6rec.stages.ranking.lists import Scoring, make_scoring, rank, user_inputs
 from m6rec.stages.ranking.recommendations import Explaining, recommend
+from m6rec.towers.sequence_encoder import SequenceEncoder
 
 # Item 0 speaks for item 3, item 1 for item 2.
 WEIGHTS = ItemWeights(
@@ -167,3 +172,47 @@ def test_where_order_has_the_larger_part_the_reason_says_after(spark: SparkSessi
         ("history", "Zero", pytest.approx(0.2)),
     ]
     assert found[1] == [("history", "i1", pytest.approx(1.0))]
+
+
+def towers_that_turn_at_night() -> DotMember:
+    """Whoever has a history scores items by their number, and at 3 by its negative."""
+    vocabulary = ContextVocabulary(clock=True)
+
+    def zeros(rows: int) -> Float32:
+        return np.zeros((rows, 1), np.float32)
+
+    weights = {
+        "gap": zeros(GAP_BINS),
+        "position": zeros(4),
+        "norm.weight": np.zeros(1, np.float32),
+        "norm.bias": np.ones(1, np.float32),
+        "context_shift": zeros(vocabulary.size),
+        "context_scale": zeros(vocabulary.size),
+    }
+    weights["context_scale"][vocabulary.codes_of({"hour": "3"})[0]] = -2.0
+    vectors = np.arange(4, dtype=np.float32)[:, None]
+    factors = build_factor_model("svd", vectors, vectors, np.ones(4, np.float32), {}, COUNTS)
+    shape = {"width": 1, "blocks": 0, "length": 4}
+    towers = SequenceEncoder(shape, weights, factors, vocabulary)
+    return DotMember("towers_sequence", towers.user_encoder(vectors), vectors)
+
+
+def test_each_context_has_lists_of_its_own_beside_those_without_one(
+    spark: SparkSession, users: DataFrame
+) -> None:
+    blend = Blend("fusion", ("towers_sequence",), (1.0,), (1.0,))
+    members = {"towers_sequence": towers_that_turn_at_night()}
+    by_order = make_scoring(members, (blend,), COUNTS, np.zeros(4, np.bool_), True, 3)
+    user_ids = spark.createDataFrame([(0, "anna"), (2, "new")], "user_index long, user_id string")
+    contexts = {"night": {"hour": "3"}, "noon": {"hour": "12", "weekday": "7"}}
+    rows = recommend(users, user_ids, by_order, explaining(), contexts).orderBy("rank").collect()
+    found: dict[tuple[str, str | None], list[str]] = {}
+    for row in rows:
+        found.setdefault((row["user_id"], row["context"]), []).append(row["item_id"])
+        assert sum(row["parts"].values()) == pytest.approx(row["score"])
+    assert found == {
+        ("anna", None): ["i3", "i2", "i1"],
+        ("anna", "night"): ["i1", "i2", "i3"],
+        ("anna", "noon"): ["i3", "i2", "i1"],
+        **{("new", context): ["i0", "i1", "i2"] for context in (None, "night", "noon")},
+    }
