@@ -185,48 +185,45 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _contexts_can_be_ranked(self) -> "Config":
-        if self.recommend.contexts:
-            problems = [*self._reasons_against_contexts(), *self._wrong_contexts()]
-            if problems:
-                raise ValueError("; ".join(problems))
-        return self
-
-    def _reasons_against_contexts(self) -> Iterator[str]:
-        """Why no list could depend on a context."""
+        if not self.recommend.contexts:
+            return self
         if not self.has_order:
-            yield (
+            raise ValueError(
                 "recommend.contexts needs the towers that know order, which are trained where"
                 " interactions.columns.time is set and towers.sequence.enabled is not false"
             )
         ranker = self.recommend.ranker
         if ranker != FUSION and not (ranker == HYBRID and FUSION in self.hybrid_members):
-            yield (
+            raise ValueError(
                 f"recommend.contexts has lists of ranker {ranker}, which has no towers that know"
                 f" contexts; set recommend.ranker to {FUSION}, or to {HYBRID} with {FUSION} in"
                 " hybrid.members"
             )
+        problems = "; ".join(self._wrong_contexts())
+        if problems:
+            raise ValueError(f"recommend.contexts: {problems}")
+        return self
 
     def _wrong_contexts(self) -> Iterator[str]:
         """What is wrong with the contexts that are asked for, as far as the config can tell."""
         known = self.context_keys
+        hours_and_days = CLOCK if self.towers.sequence.context.clock else {}
         for name, context in self.recommend.contexts.items():
             if not context:
-                yield f"recommend.contexts: {name!r} is empty; give it a key, or remove it"
+                yield f"{name!r} is empty; give it a key, or remove it"
             for key, value in context.items():
-                if self.has_order and key not in known:
+                values = hours_and_days.get(key)
+                if key not in known:
                     yield (
-                        f"recommend.contexts: {name!r} has the key {key}, expected one of"
-                        f" {', '.join(known) or 'none'}; name the column in"
-                        " interactions.columns.context, or for hour and weekday set"
-                        " towers.sequence.context.clock to true"
+                        f"{name!r} has the key {key}, expected one of {', '.join(known) or 'none'};"
+                        " name the column in interactions.columns.context, or for hour and weekday"
+                        " set towers.sequence.context.clock to true"
                     )
-                elif key in CLOCK and key not in self.interactions.columns.context:
-                    values = CLOCK[key]
-                    if value not in values:
-                        yield (
-                            f"recommend.contexts: {name!r} has {key}: {value}, expected a whole"
-                            f" number from {values[0]} to {values[-1]}"
-                        )
+                elif values is not None and value not in values:
+                    yield (
+                        f"{name!r} has {key}: {value}, expected a whole number from {values[0]} to"
+                        f" {values[-1]}"
+                    )
 
     @model_validator(mode="after")
     def _models_have_a_folder(self) -> "Config":

@@ -76,14 +76,10 @@ def first_held_out(
         .toArrow()
         .combine_chunks()
     )
-    if table.num_rows == 0:
-        return np.empty(0, np.int32), np.empty((0, len(vocabulary.values)), np.int32)
     [batch] = table.to_batches()
     times = batch.column(c.EVENT_TIME).fill_null(pa.scalar(int(UNKNOWN_TIME))).to_numpy()
     _, flat = list_column(batch, c.CONTEXTS)
-    columns = flat.astype(np.int32, copy=False).reshape(-1, len(vocabulary.columns))
-    if not len(vocabulary.columns):
-        columns = np.empty((batch.num_rows, 0), np.int32)
+    columns = flat.astype(np.int32, copy=False).reshape(len(times), len(vocabulary.columns))
     return batch.column(c.ITEM_INDEX).to_numpy(), vocabulary.codes_of_interactions(times, columns)
 
 

@@ -1,4 +1,4 @@
-"""The contexts of user-item pairs, as words and as codes: each is that of the pair's last event."""
+"""The contexts of user-item pairs, as words and as codes."""
 
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
@@ -6,22 +6,22 @@ from pyspark.sql import functions as F
 from m6rec import columns as c
 from m6rec.kernels.arrays.contexts import NOT_KNOWN, ContextVocabulary, KeyCodes
 
-_VALUES = "_values"
-
 
 def with_contexts(pairs: DataFrame, events: DataFrame, columns: tuple[str, ...]) -> DataFrame:
     """Add `context_values` array<string>: a value for each column, null where it is not known.
 
+    A pair's context is that of the event that gave it its time, which is the last one.
+
     Args:
-        pairs: with user_index and item_index.
+        pairs: with user_index, item_index and event_time.
         events: user_index, item_index, event_time, context (map).
         columns: the keys of the map.
     """
     values = F.array(*(F.try_element_at(c.CONTEXT, F.lit(name)) for name in columns))
+    key = [c.USER_INDEX, c.ITEM_INDEX, c.EVENT_TIME]
     # Of events at the same time the larger counts, so that row order does not matter.
-    last = F.max(F.struct(F.col(c.EVENT_TIME), values.alias(_VALUES)))[_VALUES]
-    of_pairs = events.groupBy(c.USER_INDEX, c.ITEM_INDEX).agg(last.alias(c.CONTEXT_VALUES))
-    return pairs.join(of_pairs, [c.USER_INDEX, c.ITEM_INDEX], how="left")
+    of_events = events.groupBy(*key).agg(F.max(values).alias(c.CONTEXT_VALUES))
+    return pairs.join(of_events, key, how="left")
 
 
 def values_told_apart(
