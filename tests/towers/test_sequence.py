@@ -9,6 +9,7 @@ import torch
 from pyspark.ml.torch.distributor import TorchDistributor
 
 from m6rec.config.towers import SequenceConfig, TowersConfig
+from m6rec.kernels.arrays.contexts import ContextVocabulary
 from m6rec.kernels.arrays.recency import UNKNOWN_TIME
 from m6rec.kernels.arrays.rows import Float32, Int64, Rows
 from m6rec.kernels.factors.projection import FactorModel, build_factor_model
@@ -268,6 +269,7 @@ def test_two_ranks_train_what_one_trains(
         epochs=None,
         threads=1,
         in_order=True,
+        contexts=ContextVocabulary(clock=True),
     )
     together = TorchDistributor(2, local_mode=True, use_gpu=False).run(train_as_rank, task)
     (tmp_path / "alone").mkdir()
@@ -275,4 +277,5 @@ def test_two_ranks_train_what_one_trains(
     alone = train_alone(TrainingTask(**{**vars(task), "manifest": manifest}))
     best = [max(epoch.validation_ndcg or 0 for epoch in r.history) for r in (together, alone)]
     assert min(best) > 0.85
+    assert all(np.abs(r.encoder.weights["context_scale"]).max() > 0 for r in (together, alone))
     assert abs(best[0] - best[1]) < 0.1

@@ -79,6 +79,8 @@ class SequenceEncoder:
     def in_context(self, users: Float32, codes: Int32) -> Float32:
         """Embeddings u of users in a context: float32 [n, width].
 
+        Of a user without a history they say what the context alone says.
+
         Args:
             users: float32 [n, width]; `encode_users`.
             codes: int32 [keys], one context for all users, or [n, keys], one for each.
