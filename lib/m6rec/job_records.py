@@ -119,7 +119,7 @@ TRAIN_TOWERS = JobRecord(
         "user_features",
         "item_features",
     ),
-    reads_if_made=("item_images",),
+    reads_if_made=("item_images", "interactions", "user_index"),
     writes=("models",),
     sections=(*_PREPARED, "settings", "factors", "towers"),
 )

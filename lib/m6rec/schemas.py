@@ -252,14 +252,16 @@ RATING_PREDICTIONS_TABLE = _table(
 
 RECOMMENDATIONS_TABLE = _table(
     "recommendations",
-    "One recommended item of a user's published list. A reason is of kind `history` (an item that"
-    " the user had), `after` (an item that the user had, which the listed one often follows),"
-    " `again` (the listed item itself, which the user had),"
-    " `attribute` (the item has it, as have more of the user's items than of all), `popular` (the"
-    " user has no history) or `model` (nothing in the history can be named).",
-    (c.USER_ID, c.RANK),
+    "One recommended item of a user's published list. `context` is null in the list itself; the"
+    " other lists are those of the contexts that `recommend.contexts` names. A reason is of kind"
+    " `history` (an item that the user had), `after` (an item that the user had, which the listed"
+    " one often follows), `again` (the listed item itself, which the user had), `attribute` (the"
+    " item has it, as have more of the user's items than of all), `popular` (the user has no"
+    " history) or `model` (nothing in the history can be named).",
+    (c.USER_ID, c.CONTEXT, c.RANK),
     {
         c.USER_ID: T.StringType(),
+        c.CONTEXT: T.StringType(),
         c.RANK: T.IntegerType(),
         c.ITEM_ID: T.StringType(),
         "title": T.StringType(),
@@ -269,7 +271,7 @@ RECOMMENDATIONS_TABLE = _table(
         c.MODEL: T.StringType(),
         c.GENERATED_AT: T.TimestampType(),
     },
-    nullable=("title",),
+    nullable=("title", c.CONTEXT),
 )
 
 METRICS_TABLE = _table(

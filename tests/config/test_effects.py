@@ -248,6 +248,19 @@ CASES: list[tuple[str, Config, Config]] = [
         config(TIME, towers={"sequence": {"patience": 10}}),
     ),
     (
+        "towers.sequence.context.dropout",
+        config(TIME, towers={"sequence": {"context": {"dropout": 0.3}}}),
+        config(TIME, towers={"sequence": {"context": {"dropout": 0.3, "clock": True}}}),
+    ),
+    (
+        "towers.sequence.context.values",
+        config(TIME, towers={"sequence": {"context": {"values": 9, "clock": True}}}),
+        config(
+            {"columns": {"time": "at", "context": ["device"]}},
+            towers={"sequence": {"context": {"values": 9}}},
+        ),
+    ),
+    (
         "towers.temperature",
         config(towers={"temperature": 1, "loss": "cosine_contrastive"}),
         config(towers={"temperature": 1, "loss": "binary_cross_entropy"}),

@@ -61,7 +61,8 @@ class InteractionColumns(Section):
     context: tuple[str, ...] = Field(
         default=(),
         description="Columns with the circumstances of the event, such as the device, which are"
-        " kept beside it and become features of behaviour.",
+        " kept beside it, become features of behaviour and, where interactions have times, are the"
+        " context in which the towers that know order rank.",
     )
 
 

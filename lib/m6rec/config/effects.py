@@ -353,6 +353,16 @@ RULES: tuple[Idle, ...] = (
         "training ends after towers.sequence.epochs before",
     ),
     Idle(
+        ("towers.sequence.context.dropout", "towers.sequence.context.dropout_of_all"),
+        lambda config: config.has_order and not config.context_keys,
+        "interactions.columns.context is not set and towers.sequence.context.clock is false",
+    ),
+    Idle(
+        ("towers.sequence.context.values",),
+        lambda config: config.has_order and not config.interactions.columns.context,
+        "interactions.columns.context is not set",
+    ),
+    Idle(
         ("towers.temperature",),
         lambda config: config.towers.loss == "cosine_contrastive",
         "towers.loss: cosine_contrastive is a loss of cosines",

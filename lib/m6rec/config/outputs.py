@@ -5,6 +5,7 @@ from typing import Literal, assert_never
 from pydantic import Field
 
 from m6rec.config.base import (
+    ColumnValue,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveInt,
@@ -81,6 +82,13 @@ class RecommendConfig(Section):
     )
     rules: RulesConfig = Field(
         default=RulesConfig(), description="The business rules that lists obey."
+    )
+    contexts: dict[str, dict[str, ColumnValue]] = Field(
+        default_factory=dict,
+        description="Contexts by name, in each of which every user gets a list beside the one"
+        " without a context, such as `weekday morning: {hour: 8, weekday: 2}`. The keys are columns"
+        " of `interactions.columns.context` and, with `towers.sequence.context.clock`, `hour` and"
+        " `weekday`; a key that is left out is not known.",
     )
 
 

@@ -6,10 +6,11 @@ Members store no scores: `kernels.ranking.scoring` computes them where the best 
 """
 
 from dataclasses import dataclass
-from typing import Literal, Protocol, assert_never
+from typing import Literal, Protocol, assert_never, runtime_checkable
 
 import numpy as np
 
+from m6rec.kernels.arrays.contexts import Context
 from m6rec.kernels.arrays.recency import recent_weights
 from m6rec.kernels.arrays.rows import Float32, Int32, Int64, Rows
 from m6rec.kernels.factors.projection import FactorModel, project
@@ -57,6 +58,14 @@ class UserEncoder(Protocol):
 
     def encode(self, block: UserBlock) -> Float32:
         """float32 [n, k]: the users' vectors."""
+
+
+@runtime_checkable
+class ContextEncoder(UserEncoder, Protocol):
+    """A function to users' vectors that can also place users in a context, at little cost."""
+
+    def in_context(self, vectors: Float32, context: Context) -> Float32:
+        """float32 [n, k]: the users of vectors that `encode` gave, in a context."""
 
 
 @dataclass(frozen=True)

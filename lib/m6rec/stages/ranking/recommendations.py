@@ -1,7 +1,7 @@
 """Make the published lists: the best items of every user with titles, parts and reasons."""
 
 import datetime
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,6 +15,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from m6rec import columns as c
+from m6rec.kernels.arrays.contexts import Context
 from m6rec.kernels.arrays.rows import Float32, Float64
 from m6rec.kernels.arrays.strings import Strings
 from m6rec.kernels.neighbours.item_neighbours import ItemWeights
@@ -32,10 +33,11 @@ from m6rec.kernels.ranking.explanation import (
     Reasons,
     explain,
 )
-from m6rec.kernels.ranking.members import HistoryMember
+from m6rec.kernels.ranking.members import HistoryMember, UserBlock
 from m6rec.kernels.ranking.scoring import (
     RepresentedUsers,
     blend_top_n,
+    in_context,
     part_scores,
     represent,
 )
@@ -75,15 +77,23 @@ class Explaining:
 
 
 def recommend(
-    users: DataFrame, user_ids: DataFrame, scoring: Scoring, explaining: Explaining
+    users: DataFrame,
+    user_ids: DataFrame,
+    scoring: Scoring,
+    explaining: Explaining,
+    contexts: Mapping[str, Context],
 ) -> DataFrame:
     """Explained lists of the first blend: columns of table `recommendations` without run_id.
+
+    Each user gets a list without a context and one in each of `contexts`, and is encoded once for
+    all of them.
 
     Args:
         users: as `user_inputs` gives them.
         user_ids: columns user_index, user_id.
         scoring: its first blend is published.
         explaining: words, attributes and weights for the reasons.
+        contexts: by name.
     """
     # Columns that have one value in all rows need not pass through Python.
     constants = {
@@ -92,7 +102,7 @@ def recommend(
     }
     apart = {c.RUN_ID, *constants}
     schema = T.StructType([f for f in RECOMMENDATIONS_TABLE.schema.fields if f.name not in apart])
-    shipped = ship(users.sparkSession, (scoring, explaining))
+    shipped = ship(users.sparkSession, (scoring, explaining, contexts))
     named = users.join(user_ids, c.USER_INDEX, how="inner")
     lists = spread(named).mapInArrow(partial(_recommend_partition, shipped=shipped), schema)
     return lists.withColumns(constants)
@@ -101,39 +111,60 @@ def recommend(
 def _recommend_partition(
     batches: Iterator[pa.RecordBatch], shipped: Shipped
 ) -> Iterator[pa.RecordBatch]:
-    scoring, explaining = shipped.load()
+    scoring, explaining, contexts = shipped.load()
     prepared = scoring.blends[0]
     words = _Words.of(explaining)
     for block, batch in blocks(batches, USERS_PER_BLOCK):
-        users = represent(scoring.members, block)
-        found = blend_top_n(prepared, users, masked_of_batch(batch, scoring), scoring.n)
-        indptr, items, values = listed_entries(*found)
-        parts = part_scores(prepared, users, indptr, items)
-        reasons = explain(
-            explaining.item_weights,
-            explaining.attributes,
-            block.rows,
-            indptr,
-            items,
-            explaining.reasons,
-            _after_evidence(scoring, users, parts),
-            _share_of(REPEATS, parts) if REPEATS in parts else None,
-        )
-        lengths = np.diff(indptr)
-        listed_users = np.repeat(np.arange(len(lengths)), lengths)
-        ranks = np.arange(len(items)) - np.repeat(indptr[:-1], lengths) + 1
-        yield pa.RecordBatch.from_arrays(
-            [
-                batch.column(c.USER_ID).take(pa.array(listed_users)),
-                pa.array(ranks.astype(np.int32)),
-                words.item_ids.take(pa.array(items)),
-                words.titles.take(pa.array(items)),
-                pa.array(values.astype(np.float64)),
-                _parts_column(parts, len(items)),
-                _reasons_column(reasons, words),
-            ],
-            names=[c.USER_ID, c.RANK, c.ITEM_ID, "title", c.SCORE, c.PARTS, c.REASONS],
-        )
+        masked = masked_of_batch(batch, scoring)
+        for context, users in _in_each_context(scoring, block, contexts):
+            found = blend_top_n(prepared, users, masked, scoring.n)
+            indptr, items, values = listed_entries(*found)
+            parts = part_scores(prepared, users, indptr, items)
+            reasons = explain(
+                explaining.item_weights,
+                explaining.attributes,
+                block.rows,
+                indptr,
+                items,
+                explaining.reasons,
+                _after_evidence(scoring, users, parts),
+                _share_of(REPEATS, parts) if REPEATS in parts else None,
+            )
+            lengths = np.diff(indptr)
+            listed_users = np.repeat(np.arange(len(lengths)), lengths)
+            ranks = np.arange(len(items)) - np.repeat(indptr[:-1], lengths) + 1
+            yield pa.RecordBatch.from_arrays(
+                [
+                    batch.column(c.USER_ID).take(pa.array(listed_users)),
+                    pa.repeat(pa.scalar(context, pa.string()), len(items)),
+                    pa.array(ranks.astype(np.int32)),
+                    words.item_ids.take(pa.array(items)),
+                    words.titles.take(pa.array(items)),
+                    pa.array(values.astype(np.float64)),
+                    _parts_column(parts, len(items)),
+                    _reasons_column(reasons, words),
+                ],
+                names=[
+                    c.USER_ID,
+                    c.CONTEXT,
+                    c.RANK,
+                    c.ITEM_ID,
+                    "title",
+                    c.SCORE,
+                    c.PARTS,
+                    c.REASONS,
+                ],
+            )
+
+
+def _in_each_context(
+    scoring: Scoring, block: UserBlock, contexts: Mapping[str, Context]
+) -> Iterator[tuple[str | None, RepresentedUsers]]:
+    """A block of users without a context, and then in each, by its name."""
+    users = represent(scoring.members, block)
+    yield None, users
+    for name, context in contexts.items():
+        yield name, in_context(scoring.members, users, context)
 
 
 def _after_evidence(
