@@ -50,13 +50,12 @@ def prepare(workspace: Workspace) -> Measure:
 def _write_rows(workspace: Workspace) -> Manifest:
     rows, config = workspace.dataset.rows(), TowersConfig()
     times = np.random.default_rng(workspace.seed).permutation(rows.entries)
-    cut, cut_times = cut_rows(rows, times, config.maximum_history, workspace.seed)
+    cut, places = cut_rows(rows, times, config.maximum_history, workspace.seed)
     width = pack_width(cut.entries, len(cut), int(cut.counts.max()))
     names, counts = [], []
     for start in range(0, len(cut), ROWS_PER_FILE):
         stop = min(start + ROWS_PER_FILE, len(cut))
-        assert cut_times is not None
-        of_part = cut_times[cut.indptr[start] : cut.indptr[stop]]
+        of_part = times[places[cut.indptr[start] : cut.indptr[stop]]]
         part = cut.slice(start, stop)
         names.append(f"{start:010d}.parquet")
         counts.append(stop - start)
