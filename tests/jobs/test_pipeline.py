@@ -32,7 +32,7 @@ def test_metrics_hold_every_ranker_at_every_depth_on_both_folds(
     found = {(r["model"], r["fold"], r["k"]) for r in rows if r["segment"] == "all"}
     expected = {
         (model, fold, k)
-        for model in config.evaluate.rankers
+        for model in config.usable(config.evaluate.rankers)
         for fold in (c.VALIDATION, c.TEST)
         for k in config.evaluate.ks
     }
