@@ -29,7 +29,13 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("m6rec.lakehouse",),
     ("m6rec.stages",),
     ("m6rec.runs", "m6rec.fits"),
-    ("m6rec.report", "m6rec.startup", "m6rec.datasets", "m6rec.tuning"),
+    (
+        "m6rec.publication",
+        "m6rec.report",
+        "m6rec.startup",
+        "m6rec.datasets",
+        "m6rec.tuning",
+    ),
     ("m6rec.command_line",),
     ("jobs",),
 )

@@ -180,7 +180,8 @@ ABLATE = JobRecord(
     writes=("ablations",),
     sections=(*TRAIN_TOWERS.sections, "ablation", "evaluate"),
 )
-PUBLISH = JobRecord("publish", reads=("runs",), writes=("runs",))
+# What is done to finished runs.
+PUBLISH = JobRecord("publish", reads=("runs", *EVALUATE.reads), writes=("runs", "guard_results"))
 
 # The jobs of a run, in order; then those that run them.
 JOBS_OF_A_RUN = (

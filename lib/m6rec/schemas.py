@@ -342,12 +342,35 @@ MODELS_TABLE = _table(
     nullable=("artifact",),
 )
 
+GUARD_RESULTS_TABLE = _table(
+    "guard_results",
+    "What a guard measured before publication: `value` against `limit`. `measured` is the run's own"
+    " number and `reference` that of other runs, where `value` compares the two. `profile` is what"
+    " a later run compares its features with.",
+    ("guard",),
+    {
+        "guard": T.StringType(),
+        "action": T.StringType(),
+        "outcome": T.StringType(),
+        c.VALUE: T.DoubleType(),
+        "bound": T.StringType(),
+        "limit": T.DoubleType(),
+        "measured": T.DoubleType(),
+        "reference": T.DoubleType(),
+        "detail": T.StringType(),
+        "profile": T.StringType(),
+        "checked_at": T.TimestampType(),
+    },
+    nullable=(c.VALUE, "measured", "reference", "detail", "profile"),
+)
+
 _VERSIONS = T.MapType(T.StringType(), T.LongType())
 RUNS_TABLE = _table(
     "runs",
-    "A job of a run: what it read, with which configuration and code, what it wrote. The row of"
-    " job `publish` is the one commit by which a run becomes the published one.",
-    ("job",),
+    "A job of a run: who ran it when, what it read, with which configuration and code, what it"
+    " wrote. Each time that a run is published (`publish`, or `rollback` to it) has a row, and the"
+    " last of these rows names the published run.",
+    ("job", "started_at"),
     {
         "job": T.StringType(),
         "status": T.StringType(),
@@ -359,8 +382,9 @@ RUNS_TABLE = _table(
         "outputs": _VERSIONS,
         "started_at": T.TimestampType(),
         "finished_at": T.TimestampType(),
+        "who": T.StringType(),
     },
-    nullable=("finished_at", "inputs", "outputs"),
+    nullable=("finished_at", "inputs", "outputs", "who"),
     shared=True,
 )
 
@@ -389,6 +413,7 @@ TABLES: dict[str, TableSchema] = {
         COMPARISONS_TABLE,
         ABLATIONS_TABLE,
         MODELS_TABLE,
+        GUARD_RESULTS_TABLE,
         RUNS_TABLE,
     )
 }

@@ -14,7 +14,7 @@ from m6rec.config.run import Config
 from m6rec.job_records import JOBS, JOBS_OF_A_RUN, JobRecord
 from m6rec.kernels.ratings.ratings import RATING_MODELS
 from m6rec.lakehouse import Lakehouse
-from m6rec.runs import published_run, read_published
+from m6rec.publication.publishing import published_run, read_published
 from m6rec.schemas import TABLES
 from tests.synthetic_shop import Shop
 
