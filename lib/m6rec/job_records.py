@@ -182,6 +182,8 @@ ABLATE = JobRecord(
 )
 # What is done to finished runs.
 PUBLISH = JobRecord("publish", reads=("runs", *EVALUATE.reads), writes=("runs", "guard_results"))
+CLEAN = JobRecord("clean", reads=("runs",), writes=("runs",))
+FORGET = JobRecord("forget", reads=("user_index",), writes=("runs", "receipts"))
 
 # The jobs of a run, in order; then those that run them.
 JOBS_OF_A_RUN = (
@@ -201,8 +203,11 @@ PIPELINE = JobRecord("pipeline", has_long_loops=_always, reads_sources=True)
 DEMO = JobRecord("demo", has_long_loops=_always, reads_sources=True)
 QUALITY = JobRecord("quality", has_long_loops=_always, reads_sources=True)
 TUNE = JobRecord("tune", has_long_loops=_always, reads_sources=True)
+RERUN = JobRecord("rerun", has_long_loops=_always, reads_sources=True)
 
-JOBS = (*JOBS_OF_A_RUN, PUBLISH, PIPELINE, DEMO, QUALITY, TUNE)
+JOBS_ON_RUNS = (PUBLISH, CLEAN, FORGET)
+JOBS_OF_JOBS = (PIPELINE, RERUN, DEMO, QUALITY, TUNE)
+JOBS = (*JOBS_OF_A_RUN, *JOBS_ON_RUNS, *JOBS_OF_JOBS)
 
 
 def job_named(name: str) -> JobRecord | None:

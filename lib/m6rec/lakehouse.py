@@ -30,6 +30,7 @@ class Lakehouse:
     A location that holds a slash, or starts with a scheme, is a path; `a.b` is a schema of the
     catalogue. Artifacts (models, checkpoints) always need a path: `artifacts`. Where `pinned`, a
     table stays at the version that was first read, until it is written: a job sees one state.
+    A table in `fixed` is always read at the version that stands there.
     """
 
     spark: SparkSession
@@ -37,6 +38,7 @@ class Lakehouse:
     run_id: str
     artifacts: str = ""
     pinned: bool = False
+    fixed: Mapping[str, int] = field(default_factory=dict)
     _written: dict[str, int] = field(default_factory=dict)
     _read: dict[str, int] = field(default_factory=dict)
 
@@ -74,6 +76,10 @@ class Lakehouse:
         root = self.artifacts or f"{self.location.rstrip('/')}/_artifacts"
         return "/".join([root, self.run_id, *parts])
 
+    def sql_name(self, name: str) -> str:
+        """The table as SQL names it."""
+        return f"delta.`{self.address(name)}`" if self.by_path else self.address(name)
+
     def exists(self, name: str) -> bool:
         """Whether the table has been created."""
         if self.by_path:
@@ -82,7 +88,7 @@ class Lakehouse:
 
     def version(self, name: str) -> int:
         """The latest version of the table."""
-        version = latest_version(self.spark, self._delta(name))
+        version = latest_version(self.spark, self.delta_table(name))
         if version is None:
             raise TableError(f"table {self.address(name)} has no history; was it vacuumed away?")
         return version
@@ -107,12 +113,6 @@ class Lakehouse:
         for column, value in part.items():
             frame = frame.where(F.col(column) == value)
         return frame
-
-    def read_all_runs(self, name: str) -> DataFrame:
-        """The rows of all runs, as the table is now."""
-        address = self.address(name)
-        reader = self.spark.read.format("delta")
-        return reader.load(address) if self.by_path else reader.table(address)
 
     def write(self, name: str, frame: DataFrame, /, **part: str) -> int:
         """Replace this run's rows (of `part`, where given) in one commit; return the version.
@@ -166,7 +166,7 @@ class Lakehouse:
         if not self.exists(name):
             self._create_empty(table)
         rows = self._conform(table, frame, {c.RUN_ID: self.run_id})
-        target = self._delta(name).alias("target").merge(rows.alias("source"), _matches(key))
+        target = self.delta_table(name).alias("target").merge(rows.alias("source"), _matches(key))
         target.whenNotMatchedInsertAll().execute()
         return self._record(name)
 
@@ -213,6 +213,8 @@ class Lakehouse:
 
     def _version_to_read(self, name: str, asked: int | None) -> int:
         known = self._written.get(name, self._read.get(name)) if self.pinned else None
+        if asked is None and name in self.fixed:
+            return self.fixed[name]
         if asked is None and known is not None:
             return known
         if not self.exists(name):
@@ -221,7 +223,8 @@ class Lakehouse:
             )
         return self.version(name) if asked is None else asked
 
-    def _delta(self, name: str) -> DeltaTable:
+    def delta_table(self, name: str) -> DeltaTable:
+        """The table as Delta has it, with the rows of all runs."""
         address = self.address(name)
         if self.by_path:
             return DeltaTable.forPath(self.spark, address)

@@ -6,7 +6,7 @@ them, has a row for each time.
 """
 
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,17 +21,22 @@ from m6rec import __version__
 from m6rec import columns as c
 from m6rec.config.run import Config
 from m6rec.errors import ConfigError
-from m6rec.job_records import EVALUATE, PUBLISH, JobRecord
+from m6rec.job_records import CLEAN, EVALUATE, FORGET, PUBLISH, JobRecord
 from m6rec.lakehouse import Lakehouse
 from m6rec.schemas import RUNS_TABLE
 from m6rec.spark.session import starting_workers
+from m6rec.spark.sources import at_versions, source_versions
 
 STARTED = "started"
 FINISHED = "finished"
 FAILED = "failed"
+# The run's rows have been removed from all other tables.
+REMOVED = "removed"
 ROLLBACK = "rollback"
 # What makes a run the published one; each time has a row of its own.
 PUBLICATIONS = (PUBLISH.name, ROLLBACK)
+# What is done to the lake as a whole; each time has a run id of its own.
+UPKEEP = (CLEAN.name, FORGET.name)
 
 
 @dataclass(frozen=True)
@@ -67,12 +72,13 @@ def run_job(lakehouse: Lakehouse, config: Config, job: Job) -> bool:
     if any(row["job"] == job.name and row["status"] == FINISHED for row in earlier):
         print(f"{job.name}: skipped (finished)", flush=True)
         return False
-    record = Attempt(lakehouse, config, job.name)
-    own = lakehouse.for_one_job()
+    sources = sources_of_run(lakehouse, config, earlier)
+    record = Attempt(lakehouse, config, job.name, sources=sources)
+    own, pinned = lakehouse.for_one_job(), at_versions(config, sources)
     try:
         with ThreadPoolExecutor(1) as beside:
             started = beside.submit(record.save, STARTED)
-            job.run(own, config)
+            job.run(own, pinned)
             started.result()
     except Exception:
         record.save(FAILED, own.inputs, own.outputs)
@@ -127,6 +133,7 @@ class Attempt:
     config: Config
     job: str
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    sources: Mapping[str, int] = field(default_factory=dict)
 
     def save(
         self,
@@ -157,7 +164,20 @@ class Attempt:
             "started_at": self.started_at,
             "finished_at": None if status == STARTED else datetime.now(UTC),
             "who": self.lakehouse.spark.sparkContext.sparkUser(),
+            "sources": dict(self.sources),
         }
+
+
+def sources_of_run(lakehouse: Lakehouse, config: Config, jobs: Sequence[Row]) -> Mapping[str, int]:
+    """The versions at which all jobs of the run read the owner's tables.
+
+    The first job decides, as the tables are when it starts.
+    """
+    for row in sorted(jobs, key=lambda row: row["started_at"]):
+        if row["job"] not in PUBLICATIONS and row["sources"] is not None:
+            recorded: dict[str, int] = row["sources"]
+            return recorded
+    return source_versions(lakehouse.spark, config)
 
 
 def jobs_of_run(lakehouse: Lakehouse) -> list[Row]:

@@ -368,8 +368,9 @@ _VERSIONS = T.MapType(T.StringType(), T.LongType())
 RUNS_TABLE = _table(
     "runs",
     "A job of a run: who ran it when, what it read, with which configuration and code, what it"
-    " wrote. Each time that a run is published (`publish`, or `rollback` to it) has a row, and the"
-    " last of these rows names the published run.",
+    " wrote; `sources` has the versions of the owner's tables that the run reads, by key of the"
+    " configuration. Each time that a run is published (`publish`, or `rollback` to it) has a row,"
+    " and the last of these rows names the published run.",
     ("job", "started_at"),
     {
         "job": T.StringType(),
@@ -383,8 +384,25 @@ RUNS_TABLE = _table(
         "started_at": T.TimestampType(),
         "finished_at": T.TimestampType(),
         "who": T.StringType(),
+        "sources": _VERSIONS,
     },
-    nullable=("finished_at", "inputs", "outputs", "who"),
+    nullable=("finished_at", "inputs", "outputs", "who", "sources"),
+    shared=True,
+)
+
+RECEIPTS_TABLE = _table(
+    "receipts",
+    "What job `forget` has deleted from a table: rows of how many users, and the table's version"
+    " without them. It holds no id.",
+    ("table",),
+    {
+        "table": T.StringType(),
+        "rows": T.LongType(),
+        "version": T.LongType(),
+        c.USERS: T.LongType(),
+        "forgotten_at": T.TimestampType(),
+    },
+    nullable=("version",),
     shared=True,
 )
 
@@ -415,5 +433,6 @@ TABLES: dict[str, TableSchema] = {
         MODELS_TABLE,
         GUARD_RESULTS_TABLE,
         RUNS_TABLE,
+        RECEIPTS_TABLE,
     )
 }

@@ -1,17 +1,13 @@
 """What guards measure, on the finished run and on lists made by hand."""
 
-from dataclasses import replace
 
 import pytest
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
 
 from m6rec import columns as c
 from m6rec.config.publication import GuardsConfig
-from m6rec.config.run import Config
-from m6rec.errors import GuardError
 from m6rec.lakehouse import Lakehouse
-from m6rec.publication.guards import GUARDS, GuardResult, measure_guards, refuse_stopped
+from m6rec.publication.guards import GUARDS, GuardResult
 from m6rec.stages.publication.lists import ListCounts, count_lists, shared_places
 from m6rec.stages.publication.validation import ndcg_by_user, paired_change
 

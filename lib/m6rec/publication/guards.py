@@ -416,10 +416,14 @@ def _earlier_results(subject: _Subject, guard: str) -> list[Any]:
     lakehouse = subject.lakehouse
     if not lakehouse.exists(GUARD_RESULTS_TABLE.name):
         return []
-    rows = lakehouse.read_all_runs(GUARD_RESULTS_TABLE.name).where(
-        (F.col("guard") == guard)
-        & (F.col(c.RUN_ID) != lakehouse.run_id)
-        & F.col("measured").isNotNull()
+    rows = (
+        lakehouse.delta_table(GUARD_RESULTS_TABLE.name)
+        .toDF()
+        .where(
+            (F.col("guard") == guard)
+            & (F.col(c.RUN_ID) != lakehouse.run_id)
+            & F.col("measured").isNotNull()
+        )
     )
     return rows.orderBy(F.desc("checked_at")).limit(subject.config.guards.last_runs).collect()
 
