@@ -1,15 +1,22 @@
 """What guards measure, on the finished run and on lists made by hand."""
 
-
 import pytest
-from pyspark.sql import DataFrame, SparkSession
+import typer
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
 
+from jobs import publish
 from m6rec import columns as c
+from m6rec.command_line import errors_as_messages
 from m6rec.config.publication import GuardsConfig
-from m6rec.lakehouse import Lakehouse
-from m6rec.publication.guards import GUARDS, GuardResult
+from m6rec.config.run import Config
+from m6rec.errors import GuardError
+from m6rec.lakehouse import PUBLISHED, Lakehouse
+from m6rec.publication.guards import GUARDS
+from m6rec.publication.publishing import published_run, rollback
 from m6rec.stages.publication.lists import ListCounts, count_lists, shared_places
 from m6rec.stages.publication.validation import ndcg_by_user, paired_change
+from tests.finished_runs import copy_run
 
 
 def lists(spark: SparkSession, **items_of_users: str) -> DataFrame:
@@ -88,5 +95,52 @@ def test_the_finished_run_was_measured_before_it_was_published(lakehouse: Lakeho
     assert 0.05 < rows["effective_rank"][c.VALUE] <= 1.0
 
 
-def outcomes(results: list[GuardResult]) -> dict[str, str]:
-    return {result.record.name: result.outcome for result in results}
+def test_a_run_that_went_wrong_is_stopped_and_readers_keep_their_lists(
+    spark: SparkSession, copied: Lakehouse, config: Config
+) -> None:
+    collapsed = F.array_repeat(F.lit(1.0).cast("float"), F.size("embedding").cast("int"))
+    changes: dict[str, dict[str, Column]] = {
+        "lists": {"item_indices": F.reverse("item_indices")},
+        "item_embeddings": {"embedding": collapsed},
+        "interactions": {"weight": F.lit(1.0), "event_time": F.lit(None).cast("timestamp")},
+        "recommendations": {"item_id": F.when(F.col("rank") == 1, "?").otherwise(F.col("item_id"))},
+    }
+    same = ("catalogue", "user_item_matrix", "splits", "user_features", "item_features", "models")
+    for table in (*same, "quarantine", *changes):
+        copy_run(copied, table, "wrong", **changes.get(table, {}))
+    work = copied.delta_table("runs").toDF().where("run_id = 'first' and job != 'publish'")
+    rows = work.withColumn("run_id", F.lit("wrong"))
+    rows.write.format("delta").mode("append").save(copied.address("runs"))
+    wrong = copied.for_run("wrong")
+
+    with pytest.raises(GuardError) as stopped:
+        publish.run(wrong, config)
+
+    message = str(stopped.value)
+    assert "guard unknown_items: 91" in message
+    assert "expected at most 0; look at" in message
+    assert "guard effective_rank: 0.0" in message
+    assert published_run(wrong) == "first"
+    lists = spark.read.format("delta").load(copied.address(PUBLISHED))
+    assert {row["run_id"] for row in lists.select("run_id").distinct().collect()} == {"first"}
+    rows = {row["guard"]: row for row in wrong.read("guard_results").collect()}
+    outcomes = {name: row["outcome"] for name, row in rows.items()}
+    assert {name for name, outcome in outcomes.items() if outcome == "stopped"} >= {
+        "unknown_items", "effective_rank", "validation_ndcg",
+    }  # fmt: skip
+    assert outcomes["drift"] == "warned"
+    assert rows["drift"]["detail"] == "of weight of an event"
+    assert rows["overlap"]["value"] == pytest.approx(0.9)
+    assert (rows["rows_in"]["value"], rows["new_users"]["value"]) == (1.0, 0.0)
+
+    lenient = config.replaced({f"guards.{name}": "warn" for name in outcomes})
+    publish.run(wrong, lenient)
+    assert published_run(wrong) == "wrong"
+    rollback(wrong, config)
+
+
+def test_a_stop_is_exit_code_3(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit) as left, errors_as_messages():
+        raise GuardError("run r is not published")
+    assert left.value.exit_code == 3
+    assert "run r is not published" in capsys.readouterr().err

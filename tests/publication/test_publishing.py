@@ -2,48 +2,24 @@
 
 import json
 import threading
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from pyspark.sql import SparkSession
 
-from m6rec.config.run import Config, parse_config
 from m6rec.errors import DataError
-from m6rec.job_records import JobRecord
-from m6rec.lakehouse import PUBLISHED, Lakehouse
+from m6rec.lakehouse import PUBLISHED
 from m6rec.publication.publishing import (
+    Publication,
     publications,
     publish,
     published_run,
     read_published,
     rollback,
+    runs_followed,
 )
-from m6rec.runs import Job, run_job
-
-USERS = 4
-
-
-def config_of(lake: str, **sections: object) -> Config:
-    source = {"path": "interactions.csv", "format": "csv"}
-    return parse_config({"interactions": {"source": source}, "lake": lake, **sections}, "test")
-
-
-def write_lists(lakehouse: Lakehouse) -> None:
-    """A list of two items for each user; each place says of which run it is."""
-    frame = lakehouse.spark.sql(
-        f"select concat('user-', id % {USERS}) user_id, cast(id / {USERS} as int) + 1 rank,"
-        f" '{lakehouse.run_id}' item_id, null title, 0.5D score, map('svd', 1.0D) parts,"
-        " array(named_struct('kind', 'item', 'value', 'x', 'share', 1.0D)) reasons,"
-        " 'hybrid' model, timestamp '2026-01-01 00:00:00' generated_at"
-        f" from range(0, {2 * USERS}, 1, 2)"
-    )
-    lakehouse.write("recommendations", frame)
-
-
-def finished_run(spark: SparkSession, config: Config, run_id: str) -> Lakehouse:
-    lakehouse = Lakehouse(spark, config.lake, run_id, config.artifacts or "")
-    run_job(lakehouse, config, Job(JobRecord("recommend"), lambda own, _: write_lists(own)))
-    return lakehouse
+from tests.finished_runs import PLACES, config_of, finished_runs
 
 
 class Reader(threading.Thread):
@@ -51,16 +27,15 @@ class Reader(threading.Thread):
 
     def __init__(self, spark: SparkSession, path: str) -> None:
         super().__init__()
-        self.seen: list[tuple[str, int]] = []
+        self.seen: list[tuple[frozenset[str], int]] = []
         self._spark, self._path = spark, path
         self._stopped = threading.Event()
 
     def run(self) -> None:
         while not self._stopped.is_set():
             rows = self._spark.read.format("delta").load(self._path).collect()
-            [run_id] = {row["item_id"] for row in rows}
-            assert {row["run_id"] for row in rows} == {run_id}
-            self.seen.append((run_id, len(rows)))
+            runs = {row["run_id"] for row in rows} | {row["item_id"] for row in rows}
+            self.seen.append((frozenset(runs), len(rows)))
 
     def stop(self) -> None:
         self._stopped.set()
@@ -71,54 +46,69 @@ def test_a_reader_sees_whole_lists_of_one_run_while_ten_are_published_and_two_ta
     spark: SparkSession, tmp_path: Path
 ) -> None:
     config = config_of(str(tmp_path))
-    runs = [finished_run(spark, config, f"run-{number}") for number in range(10)]
+    runs = finished_runs(spark, config, *(f"run-{number}" for number in range(10)))
     publish(runs[0], config)
     reader = Reader(spark, f"{tmp_path}/{PUBLISHED}")
     reader.start()
-    for run in runs[1:]:
-        assert publish(run, config)
-    assert [rollback(runs[0], config) for _ in range(2)] == ["run-8", "run-7"]
-    reader.stop()
+    try:
+        for run in runs[1:]:
+            assert publish(run, config)
+        assert [rollback(runs[0], config) for _ in range(2)] == ["run-8", "run-7"]
+    finally:
+        reader.stop()
 
-    assert {places for _, places in reader.seen} == {2 * USERS}
-    order = [f"run-{number}" for number in (*range(10), 8, 7)]
-    changes = [run for run, before in zip(reader.seen, [("", 0), *reader.seen]) if run != before]
+    assert {places for _, places in reader.seen} == {PLACES}
+    assert {len(run_ids) for run_ids, _ in reader.seen} == {1}
+    in_order = [next(iter(run_ids)) for run_ids, _ in reader.seen]
+    changes = [in_order[0], *(after for before, after in pairwise(in_order) if after != before)]
     assert len(changes) > 3
-    positions = iter(order)
-    # What the reader saw came in the order of the publications.
-    assert all(run_id in positions for run_id, _ in changes)
+    published = iter([f"run-{number}" for number in (*range(10), 8, 7)])
+    assert all(run_id in published for run_id in changes)
     lists = spark.read.format("delta").option("versionAsOf", 4).load(f"{tmp_path}/{PUBLISHED}")
     assert {row["run_id"] for row in lists.collect()} == {"run-4"}
 
 
-def test_rollbacks_lead_further_back_and_the_history_tells_who_did_what(
+def test_the_way_back_and_the_history_tells_who_did_what(
     spark: SparkSession, tmp_path: Path
 ) -> None:
     config = config_of(str(tmp_path))
-    one, two, three = (finished_run(spark, config, name) for name in ("one", "two", "three"))
+    one, two = finished_runs(spark, config, "one", "two")
     with pytest.raises(DataError, match="no run has been published"):
         rollback(one, config)
     publish(one, config)
     with pytest.raises(DataError, match="only run one has been"):
         rollback(one, config)
     publish(two, config)
-    publish(three, config)
-
-    assert rollback(one, config, dry_run=True) == "two"
-    assert published_run(one) == "three"
-    assert rollback(one, config) == "two"
-    publish(three, config, again=True)
-    assert rollback(one, config) == "two"
-    assert rollback(one, config) == "one"
+    assert rollback(two, config, dry_run=True) == "one"
+    assert published_run(one) == "two"
+    assert rollback(two, config) == "one"
 
     found = [(row.action, row.run_id, row.version) for row in publications(one)]
-    names = ["one", "two", "three", "two", "three", "two", "one"]
-    assert [run_id for _, run_id, _ in found] == names
-    assert [version for _, _, version in found] == list(range(7))
-    assert [action for action, _, _ in found][3:] == ["rollback", "publish", "rollback", "rollback"]
+    assert found == [("publish", "one", 0), ("publish", "two", 1), ("rollback", "one", 2)]
     assert {row.who for row in publications(one)} == {spark.sparkContext.sparkUser()}
     history = spark.sql(f"describe history delta.`{tmp_path}/{PUBLISHED}`").collect()
     assert json.loads(history[0]["userMetadata"]) == {"run_id": "one", "action": "rollback"}
+
+
+@pytest.mark.parametrize(
+    ("actions", "followed"),
+    [
+        ("+a +b +c", "a b c"),
+        ("+a +b +c <b", "a b"),
+        ("+a +b +c <b <a", "a"),
+        ("+a +b +c <b +d", "a b d"),
+        ("+a +b +a", "a b a"),
+        ("+a +b +a <b", "a b"),
+        ("+a +a", "a"),
+        ("", ""),
+    ],
+)
+def test_rollbacks_lead_further_back_and_not_forth_again(actions: str, followed: str) -> None:
+    history = [
+        Publication(word[1:], "publish" if word[0] == "+" else "rollback", None, None, None)
+        for word in actions.split()
+    ]
+    assert runs_followed(history) == followed.split()
 
 
 def test_views_of_a_catalogue_follow_the_published_run(spark: SparkSession, tmp_path: Path) -> None:
@@ -126,16 +116,18 @@ def test_views_of_a_catalogue_follow_the_published_run(spark: SparkSession, tmp_
     spark.sql(f"create schema {schema} location '{tmp_path}/schema'")
     try:
         config = config_of(schema, artifacts=str(tmp_path / "artifacts"))
-        one, two = (finished_run(spark, config, name) for name in ("one", "two"))
+        one, two = finished_runs(spark, config, "one", "two")
+
+        def listed() -> set[str]:
+            view = spark.table(f"{schema}.recommendations_published")
+            return {row["item_id"] for row in view.collect()}
+
         publish(one, config)
-        view = spark.table(f"{schema}.recommendations_published")
-        assert {row["item_id"] for row in view.collect()} == {"one"}
+        assert listed() == {"one"}
         publish(two, config)
-        view = spark.table(f"{schema}.recommendations_published")
-        assert {row["item_id"] for row in view.collect()} == {"two"}
+        assert listed() == {"two"}
         rollback(two, config)
-        view = spark.table(f"{schema}.recommendations_published")
-        assert {row["item_id"] for row in view.collect()} == {"one"}
-        assert read_published(spark, schema, "recommendations").count() == 2 * USERS
+        assert listed() == {"one"}
+        assert read_published(spark, schema, "recommendations").count() == PLACES
     finally:
         spark.sql(f"drop schema {schema} cascade")

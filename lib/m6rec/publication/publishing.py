@@ -21,6 +21,7 @@ from m6rec.lakehouse import PUBLISHED, Lakehouse
 from m6rec.runs import (
     FINISHED,
     PUBLICATIONS,
+    REMOVED,
     ROLLBACK,
     Attempt,
     check_same_config,
@@ -203,6 +204,11 @@ def _create_views(lakehouse: Lakehouse, names: Mapping[str, int]) -> None:
 
 
 def _outputs_of(work: Sequence[Row], run_id: str) -> dict[str, int]:
+    if any(row["status"] == REMOVED for row in work):
+        raise DataError(
+            f"run {run_id} cannot be published: clean has removed it; see retention in the config,"
+            " and rerun, which makes a run again"
+        )
     unfinished = sorted(row["job"] for row in work if row["status"] != FINISHED)
     if unfinished:
         raise DataError(
