@@ -161,8 +161,9 @@ RECOMMEND = JobRecord(
         "item_features",
     ),
     reads_if_made=("user_factors", "item_images"),
-    writes=("lists", "recommendations", "user_embeddings", "item_embeddings"),
-    sections=(*TRAIN_HYBRID.sections, "recommend"),
+    writes=("lists", "recommendations", "item_embeddings"),
+    writes_if_asked=("user_embeddings",),
+    sections=(*TRAIN_HYBRID.sections, "recommend", "outputs"),
     has_long_loops=_writes_many_lists,
     reads_sources=True,
 )
@@ -171,7 +172,7 @@ EVALUATE = JobRecord(
     reads=("lists", "splits", "user_item_matrix", "item_index", "catalogue"),
     reads_if_made=("item_features", "rating_predictions"),
     writes=("metrics", "comparisons"),
-    sections=(*RECOMMEND.sections, "ratings"),
+    sections=(*TRAIN_HYBRID.sections, "recommend", "ratings"),
 )
 ABLATE = JobRecord(
     "ablate",
