@@ -5,8 +5,9 @@ where they come from and what to look at where one is beyond its limit.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -21,9 +22,9 @@ from m6rec.kernels.arrays.rows import Float32, Float64
 from m6rec.kernels.publication.comparison import effective_rank, finite_rows, middle
 from m6rec.lakehouse import Lakehouse
 from m6rec.publication.publishing import published_run
-from m6rec.runs import work_of_run
+from m6rec.runs import sources_of_run, work_of_run
 from m6rec.schemas import GUARD_RESULTS_TABLE
-from m6rec.spark.sources import read_ids, read_source
+from m6rec.spark.sources import at_versions, read_ids, read_source
 from m6rec.stages.publication.lists import ALLOWED, HELD_BACK, count_lists, shared_places
 from m6rec.stages.publication.profiles import (
     largest_drift,
@@ -38,6 +39,8 @@ OFF, PASSED, WARNED, STOPPED = "off", "passed", "warned", "stopped"
 NOT_MEASURED = "not measured"
 AT_LEAST, AT_MOST = "at least", "at most"
 _SIGNIFICANT = 0.05
+_AT_ONCE = 4
+_VERSIONS_LAST = timedelta(days=7)
 
 
 @dataclass(frozen=True)
@@ -163,6 +166,7 @@ class _Subject:
 
     lakehouse: Lakehouse
     config: Config
+    begun_at: datetime
     selection: Fit
     final: Fit
     published: Lakehouse | None
@@ -170,14 +174,16 @@ class _Subject:
 
 def measure_guards(lakehouse: Lakehouse, config: Config) -> list[GuardResult]:
     """Measured every guard of a finished run that is not off."""
-    selection, final = fits_of(lakehouse, config)
-    published = published_run(lakehouse)
-    other = None if published in {None, lakehouse.run_id} else lakehouse.for_run(str(published))
-    subject = _Subject(lakehouse, config, selection, final, other)
-    measures: dict[str, Measured] = {}
-    for names, measure in _GROUPS.items():
-        if any(config.guards.named(name).action != OFF for name in names):
-            measures |= measure(subject)
+    subject = _subject(lakehouse, config)
+    asked = [
+        measure
+        for names, measure in _GROUPS.items()
+        if any(config.guards.named(name).action != OFF for name in names)
+    ]
+    # At once, because each of them waits for small tables most of the time.
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        groups = list(pool.map(lambda measure: measure(subject), asked))
+    measures = {name: measured for group in groups for name, measured in group.items()}
     return [_judged(record, config, measures.get(record.name, Measured())) for record in GUARDS]
 
 
@@ -203,6 +209,18 @@ def refuse_stopped(run_id: str, results: Sequence[GuardResult]) -> None:
             f"{lines}\ndocs/operations.md says what to do; to publish the run all the same, give"
             f" publish --run-id {run_id} {off}"
         )
+
+
+def _subject(lakehouse: Lakehouse, config: Config) -> _Subject:
+    work = work_of_run(lakehouse)
+    begun_at = min((row["started_at"] for row in work), default=datetime.now()).astimezone(UTC)
+    # The owner may have vacuumed away what an older run has read.
+    if datetime.now(UTC) - begun_at < _VERSIONS_LAST:
+        config = at_versions(config, sources_of_run(lakehouse, config, work))
+    selection, final = fits_of(lakehouse, config)
+    published = published_run(lakehouse)
+    other = None if published in {None, lakehouse.run_id} else lakehouse.for_run(str(published))
+    return _Subject(lakehouse, config, begun_at, selection, final, other)
 
 
 def _judged(record: GuardRecord, config: Config, measure: Measured) -> GuardResult:
@@ -371,7 +389,7 @@ def _of_rows(subject: _Subject) -> dict[str, Measured]:
         "quarantine": _share(refused, rows, f"{refused} of {rows} rows"),
     }
     if read["newest"] is not None:
-        hours = (_begun_at(lakehouse).timestamp() - read["newest"]) / 3600
+        hours = (subject.begun_at.timestamp() - read["newest"]) / 3600
         measures["freshness"] = _against_last_runs(
             subject, "freshness", hours, lambda ours, theirs: ours - theirs
         )
@@ -426,11 +444,6 @@ def _earlier_results(subject: _Subject, guard: str) -> list[Any]:
         )
     )
     return rows.orderBy(F.desc("checked_at")).limit(subject.config.guards.last_runs).collect()
-
-
-def _begun_at(lakehouse: Lakehouse) -> datetime:
-    begun = [row["started_at"] for row in work_of_run(lakehouse)]
-    return min(begun, default=datetime.now(UTC))
 
 
 # --- drift ------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ show the rows of the run that table `runs` names last.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
@@ -117,7 +117,7 @@ def publications(lakehouse: Lakehouse) -> list[Publication]:
             row[c.RUN_ID],
             row["job"],
             row["who"],
-            row["finished_at"],
+            row["finished_at"].astimezone(UTC),
             (row["outputs"] or {}).get(PUBLISHED),
         )
         for row in rows.orderBy("finished_at", c.RUN_ID).collect()

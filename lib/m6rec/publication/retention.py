@@ -75,7 +75,7 @@ def runs_to_remove(lakehouse: Lakehouse, retention: RetentionConfig, now: dateti
         ~F.col("job").isin(*PUBLICATIONS, *UPKEEP) & (F.col("status") != REMOVED)
     )
     rows = work.groupBy(c.RUN_ID).agg(last).orderBy("last", c.RUN_ID).collect()
-    ages = {row[c.RUN_ID]: now - row["last"].replace(tzinfo=UTC) for row in rows}
+    ages = {row[c.RUN_ID]: now - row["last"].astimezone(UTC) for row in rows}
     return removable(ages, runs_followed(publications(lakehouse)), retention)
 
 
