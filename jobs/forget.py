@@ -35,8 +35,8 @@ def run(lakehouse: Lakehouse, config: Config, ids: DataFrame, retain_hours: int 
     known, receipt = forget(lakehouse, config, ids, retain_hours)
     print(f"receipt {lakehouse.run_id}: {known} users forgotten", flush=True)
     for one in receipt:
-        version = "" if one.version is None else f", gone since version {one.version}"
-        print(f"{one.table}: {one.rows} rows{version}", flush=True)
+        what = "folders" if one.version is None else f"rows, gone since version {one.version}"
+        print(f"{one.table}: {one.rows} {what}", flush=True)
     source = config.interactions.source
     column = config.interactions.columns.user
     left = users_in(read_source(lakehouse.spark, source, (column,)), ids, column)

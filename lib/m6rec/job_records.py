@@ -182,9 +182,40 @@ ABLATE = JobRecord(
     sections=(*TRAIN_TOWERS.sections, "ablation", "evaluate"),
 )
 # What is done to finished runs.
-PUBLISH = JobRecord("publish", reads=("runs", *EVALUATE.reads), writes=("runs", "guard_results"))
-CLEAN = JobRecord("clean", reads=("runs",), writes=("runs",))
-FORGET = JobRecord("forget", reads=("user_index",), writes=("runs", "receipts"))
+PUBLISH = JobRecord(
+    "publish",
+    reads=(
+        "runs",
+        "recommendations",
+        "user_index",
+        "catalogue",
+        "user_item_matrix",
+        "interactions",
+        "quarantine",
+        "lists",
+        "splits",
+        "user_features",
+        "item_features",
+    ),
+    reads_if_made=(
+        "item_index",
+        "item_embeddings",
+        "user_embeddings",
+        "item_factors",
+        "guard_results",
+    ),
+    writes=("runs", "guard_results"),
+    sections=("guards",),
+    has_long_loops=_writes_many_lists,
+    reads_sources=True,
+)
+CLEAN = JobRecord("clean", reads=("runs",), writes=("runs",), sections=("retention",))
+FORGET = JobRecord(
+    "forget",
+    reads=("runs", "user_index"),
+    writes=("runs", "receipts"),
+    has_long_loops=_writes_many_lists,
+)
 
 # The jobs of a run, in order; then those that run them.
 JOBS_OF_A_RUN = (

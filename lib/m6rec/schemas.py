@@ -392,8 +392,8 @@ RUNS_TABLE = _table(
 
 RECEIPTS_TABLE = _table(
     "receipts",
-    "What job `forget` has deleted from a table: rows of how many users, and the table's version"
-    " without them. It holds no id.",
+    "What job `forget` has deleted from a table: how many rows of how many users, and the table's"
+    " version without them. It holds no id.",
     ("table",),
     {
         "table": T.StringType(),

@@ -6,7 +6,7 @@ forgotten user who is still in the owner's tables comes back with the next run.
 
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,13 @@ SAFE_HOURS = 168
 
 @dataclass(frozen=True)
 class Deletion:
-    """What has been deleted from a table, or with the folders of `table`; a row of the receipt."""
+    """What has been deleted: a row of the receipt.
+
+    Attributes:
+        table: the table; or a kind of artifacts, whose folders are deleted as a whole.
+        rows: how many rows, or folders.
+        version: of the table without them; None for artifacts.
+    """
 
     table: str
     rows: int
@@ -78,13 +84,13 @@ def forget(
     for group in _in_order(tables):
         found = for_each(group, lambda name: _delete(lakehouse, name, users, column))
         deletions += [one for one in found if one is not None]
-    deletions.append(_delete_rows_of_towers(lakehouse))
+    deletions += _delete_rows_of_towers(lakehouse)
     changed = [one.table for one in deletions if one.version is not None]
     for_each(changed, lambda name: _purge(lakehouse, name))
     with any_retention(spark):
         vacuum(lakehouse, tables, retain_hours)
     receipt = [
-        Deletion(one.table, one.rows, lakehouse.version(one.table) if one.version else None)
+        one if one.version is None else replace(one, version=lakehouse.version(one.table))
         for one in deletions
     ]
     _write_receipt(lakehouse, known, receipt)
@@ -130,13 +136,13 @@ def _delete(lakehouse: Lakehouse, name: str, users: DataFrame, user_column: str)
     return Deletion(name, rows, lakehouse.version(name))
 
 
-def _delete_rows_of_towers(lakehouse: Lakehouse) -> Deletion:
+def _delete_rows_of_towers(lakehouse: Lakehouse) -> list[Deletion]:
     """Delete the rows that towers were trained on; those of all users, since no run needs them."""
     root = Path(lakehouse.for_run("").artifact_path())
     folders = [folder for folder in root.glob(f"*/{_ROWS_OF_USERS}") if folder.is_dir()]
     for folder in folders:
         shutil.rmtree(folder)
-    return Deletion(f"artifacts/{_ROWS_OF_USERS}", 0, None)
+    return [Deletion(f"artifacts/{_ROWS_OF_USERS}", len(folders), None)] if folders else []
 
 
 def _purge(lakehouse: Lakehouse, name: str) -> None:
