@@ -91,9 +91,9 @@ class GuardsConfig(Section):
         description="At most: the number of embeddings that hold a number that is not finite.",
     )
     effective_rank: Guard = Field(
-        default=_stop(0.05),
-        description="At least: the effective rank of the items' embeddings as a share of their"
-        " length; it is next to 0 where they have collapsed to a few directions.",
+        default=_stop(2.0),
+        description="At least: the effective rank of the items' embeddings, which is how many"
+        " directions they spread over; it is next to 1 where they have collapsed.",
     )
     rows_in: Guard = Field(
         default=_stop(0.7),

@@ -173,7 +173,7 @@ class _Subject:
 
 
 def measure_guards(lakehouse: Lakehouse, config: Config) -> list[GuardResult]:
-    """Measured every guard of a finished run that is not off."""
+    """Measure every guard of a finished run that is not off."""
     subject = _subject(lakehouse, config)
     asked = [
         measure
@@ -310,13 +310,9 @@ def _of_validation(subject: _Subject) -> dict[str, Measured]:
     published = subject.published
     if published is None or not _wrote(published, "lists"):
         return {}
-    config = subject.config
-    ranker, k = config.recommend.ranker, max(config.evaluate.ks)
-    theirs = Fit(published, config, c.SELECTION)
-    earlier, now = (
-        ndcg_by_user(fit.lakehouse.read("lists", fit=c.SELECTION, model=ranker), fit.targets, k)
-        for fit in (theirs, subject.selection)
-    )
+    k = max(subject.config.evaluate.ks)
+    earlier = _validation(Fit(published, subject.config, c.SELECTION), k)
+    now = _validation(subject.selection, k)
     change = paired_change(earlier, now)
     if change.users == 0:
         return {}
@@ -325,6 +321,13 @@ def _of_validation(subject: _Subject) -> dict[str, Measured]:
     detail = f"NDCG@{k} {before:.4f} to {after:.4f}, {change.users} users, p {change.p_value:.3g}"
     value = change.relative if certain else max(change.relative, 0.0)
     return {"validation_ndcg": Measured(value, after, before, detail)}
+
+
+def _validation(fit: Fit, k: int) -> DataFrame:
+    """NDCG of each validation user by the ranker that made the run's recommendations."""
+    ranker = fit.lakehouse.read("recommendations").select(c.MODEL).limit(1)
+    lists = fit.lakehouse.read("lists", fit=c.SELECTION).join(ranker, c.MODEL, how="left_semi")
+    return ndcg_by_user(lists, fit.targets, k)
 
 
 # --- embeddings -------------------------------------------------------------------------------
@@ -336,11 +339,10 @@ def _of_embeddings(subject: _Subject) -> dict[str, Measured]:
         return {}
     finite = finite_rows(items)
     broken = int((~finite).sum()) + _broken_users(subject.lakehouse)
-    rank = effective_rank(items[finite])
-    detail = f"{rank:.1f} of {items.shape[1]} directions"
+    detail = f"of {items.shape[1]} directions"
     return {
         "finite_embeddings": Measured(float(broken)),
-        "effective_rank": Measured(rank / items.shape[1], detail=detail),
+        "effective_rank": Measured(effective_rank(items[finite]), detail=detail),
     }
 
 
