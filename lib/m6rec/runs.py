@@ -67,7 +67,7 @@ def run_job(lakehouse: Lakehouse, config: Config, job: Job) -> bool:
         ConfigError: the run was begun with another configuration.
     """
     with starting_workers(lakehouse.spark):
-        earlier = jobs_of_run(lakehouse)
+        earlier = work_of_run(lakehouse)
     check_same_config(earlier, config, lakehouse.run_id)
     if any(row["job"] == job.name and row["status"] == FINISHED for row in earlier):
         print(f"{job.name}: skipped (finished)", flush=True)
@@ -174,7 +174,7 @@ def sources_of_run(lakehouse: Lakehouse, config: Config, jobs: Sequence[Row]) ->
     The first job decides, as the tables are when it starts.
     """
     for row in sorted(jobs, key=lambda row: row["started_at"]):
-        if row["job"] not in PUBLICATIONS and row["sources"] is not None:
+        if row["sources"] is not None:
             recorded: dict[str, int] = row["sources"]
             return recorded
     return source_versions(lakehouse.spark, config)
