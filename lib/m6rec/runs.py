@@ -101,7 +101,7 @@ def step_seconds(lakehouse: Lakehouse) -> dict[str, float]:
 
 def configurations_evaluated(lakehouse: Lakehouse) -> int:
     """How many configurations have been evaluated in this lake, in whatever run."""
-    finished = (F.col("job") == EVALUATE.name) & (F.col("status") == FINISHED)
+    finished = (F.col("job") == EVALUATE.name) & F.col("status").isin(FINISHED, REMOVED)
     return read_runs(lakehouse).where(finished).select("config_hash").distinct().count()
 
 

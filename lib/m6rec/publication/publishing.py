@@ -206,8 +206,8 @@ def _create_views(lakehouse: Lakehouse, names: Mapping[str, int]) -> None:
 def _outputs_of(work: Sequence[Row], run_id: str) -> dict[str, int]:
     if any(row["status"] == REMOVED for row in work):
         raise DataError(
-            f"run {run_id} cannot be published: clean has removed it; see retention in the config,"
-            " and rerun, which makes a run again"
+            f"run {run_id} cannot be published: clean has removed it; publish another run, or start"
+            " a new one (retention in the config says which runs are kept)"
         )
     unfinished = sorted(row["job"] for row in work if row["status"] != FINISHED)
     if unfinished:
