@@ -8,12 +8,13 @@ from pyspark.sql import SparkSession
 
 from m6rec import columns as c
 from m6rec.config.run import Config
-from m6rec.errors import DataError
+from m6rec.errors import DataError, TableError
 from m6rec.lakehouse import PUBLISHED, Lakehouse
 from m6rec.publication.forgetting import forget
 from m6rec.publication.publishing import read_published
 from m6rec.runs import STARTED, Attempt
 from m6rec.schemas import TABLES
+from m6rec.spark.sources import read_ids, table_of_ids
 
 # user-1 has refused rows, too, and user-90 has no history.
 FORGOTTEN = ("user-1", "user-90")
@@ -86,3 +87,17 @@ def test_nobody_is_forgotten_beside_a_run_that_is_going_on(
     ids = spark.createDataFrame([("user-1",)], "user_id string")
     with pytest.raises(DataError, match="train_towers of run tonight"):
         forget(lakehouse.for_run("receipt"), config, ids)
+
+
+def test_a_table_of_ids_is_read_by_its_name_and_its_column_found(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    names = ("customer", "user_id")
+    for text, column in (("customer,at\nann,1\n", "customer"), ("who\nann\n", "who")):
+        file = tmp_path / f"{column}.csv"
+        file.write_text(text)
+        source, found = table_of_ids(spark, str(file), names)
+        assert (found, read_ids(spark, source, {c.USER_ID: found}).first()) == (column, ("ann",))
+    file.write_text("who,at\nann,1\n")
+    with pytest.raises(TableError, match="none of them is customer or user_id"):
+        table_of_ids(spark, str(file), names)
