@@ -5,6 +5,7 @@ same run id; a job that was killed or failed is. What is done to finished runs, 
 them, has a row for each time.
 """
 
+import json
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -165,6 +166,7 @@ class Attempt:
             "finished_at": None if status == STARTED else datetime.now(UTC),
             "who": self.lakehouse.spark.sparkContext.sparkUser(),
             "sources": dict(self.sources),
+            "given": json.dumps(self.config.given()),
         }
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
@@ -28,7 +29,7 @@ def places_of_users(lake: Path, ids: set[str], indices: set[int]) -> set[str]:
             continue
         table = pq.ParquetFile(file).read()
         values = {
-            name: set(table.column(name).to_pylist())
+            name: set(np.ravel(table.column(name).to_pylist()))
             for name in (c.USER_ID, c.USER_INDEX, c.RAW)
             if name in table.column_names
         }

@@ -19,7 +19,7 @@ from m6rec.config.run import Config
 from m6rec.errors import DataError
 from m6rec.job_records import FORGET
 from m6rec.lakehouse import PUBLISHED, Lakehouse
-from m6rec.publication.upkeep import any_retention, existing_tables, for_each, vacuum
+from m6rec.publication.upkeep import existing_tables, for_each, vacuum
 from m6rec.runs import STARTED, Attempt, read_runs
 from m6rec.schemas import RECEIPTS_TABLE, RUNS_TABLE, TABLES
 
@@ -65,7 +65,7 @@ def forget(
     """
     if retain_hours < SAFE_HOURS:
         _refuse_beside_a_run(lakehouse)
-    spark, attempt = lakehouse.spark, Attempt(lakehouse, config, FORGET.name)
+    attempt = Attempt(lakehouse, config, FORGET.name)
     named = ids.select(F.trim(F.col(c.USER_ID).cast("string")).alias(c.USER_ID)).distinct()
     tables = existing_tables(lakehouse)
     if "user_index" not in tables:
@@ -87,8 +87,7 @@ def forget(
     deletions += _delete_rows_of_towers(lakehouse)
     changed = [one.table for one in deletions if one.version is not None]
     for_each(changed, lambda name: _purge(lakehouse, name))
-    with any_retention(spark):
-        vacuum(lakehouse, tables, retain_hours)
+    vacuum(lakehouse, tables, retain_hours)
     receipt = [
         one if one.version is None else replace(one, version=lakehouse.version(one.table))
         for one in deletions

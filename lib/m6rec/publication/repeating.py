@@ -74,7 +74,12 @@ def repetition_of(original: Lakehouse, run_id: str) -> Repetition:
             f" of a finished run that clean has not removed{f' ({known})' if known else ''}"
         )
     first = min(work, key=lambda row: row["started_at"])
-    given = parse_config(json.loads(first["config"]), f"of run {original.run_id}")
+    if first["given"] is None:
+        raise DataError(
+            f"run {original.run_id} was made by an earlier release, which did not record its"
+            " configuration as it was given; give --run-id of a later run"
+        )
+    given = parse_config(json.loads(first["given"]), f"of run {original.run_id}")
     versions = sources_of_run(original, given, work)
     forgotten = _was_followed_by_forgetting(original, first["started_at"])
     # Later runs have numbered users and items of their own.

@@ -56,7 +56,9 @@ def clean(lakehouse: Lakehouse, config: Config, now: datetime, dry_run: bool = F
     """
     runs = runs_to_remove(lakehouse, config.retention, now)
     tables = existing_tables(lakehouse)
-    removals = for_each(tables, lambda name: _removal(lakehouse, name, runs))
+    sizes = for_each(tables, lambda name: _bytes_of(lakehouse, name, runs))
+    unused = vacuumed_bytes(lakehouse, tables)
+    removals = [Removal(*one) for one in zip(tables, sizes, unused, strict=True)]
     folders = [Path(lakehouse.for_run(run_id).artifact_path()) for run_id in runs]
     removals.append(Removal("artifacts", sum(map(_bytes_in, folders)), 0))
     if not dry_run:
@@ -94,10 +96,6 @@ def removable(
     kept = {*followed[-2:], *latest}
     young = timedelta(days=retention.days)
     return [run_id for run_id in oldest_first if run_id not in kept and ages[run_id] > young]
-
-
-def _removal(lakehouse: Lakehouse, name: str, runs: Sequence[str]) -> Removal:
-    return Removal(name, _bytes_of(lakehouse, name, runs), vacuumed_bytes(lakehouse, name))
 
 
 def _bytes_of(lakehouse: Lakehouse, name: str, runs: Sequence[str]) -> int:

@@ -1,6 +1,6 @@
 """What cleaning and forgetting have in common: all tables of a lake, and the files behind them."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -11,6 +11,7 @@ from m6rec.lakehouse import PUBLISHED, Lakehouse
 from m6rec.schemas import TABLES
 
 _AT_ONCE = 4
+_LISTING_TASKS = "spark.sql.sources.parallelPartitionDiscovery.parallelism"
 _CHECK = "spark.databricks.delta.retentionDurationCheck.enabled"
 FromTable = TypeVar("FromTable")
 
@@ -30,24 +31,46 @@ def for_each(names: Sequence[str], function: Callable[[str], FromTable]) -> list
 def vacuum(lakehouse: Lakehouse, names: Sequence[str], retain_hours: int | None = None) -> None:
     """Delete the files that no version of the last hours needs; Delta's safe period by default."""
     retain = "" if retain_hours is None else f" RETAIN {retain_hours} HOURS"
-    for_each(names, lambda name: lakehouse.spark.sql(f"VACUUM {lakehouse.sql_name(name)}{retain}"))
+    spark = lakehouse.spark
+    # Delta keeps from deleting files within its safe period unless it is told otherwise.
+    check = str(spark.conf.get(_CHECK, "true")) if retain_hours is None else "false"
+    with _with_settings(spark, {_CHECK: check, **_few_tasks(spark)}):
+        for_each(names, lambda name: spark.sql(f"VACUUM {lakehouse.sql_name(name)}{retain}"))
 
 
-def vacuumed_bytes(lakehouse: Lakehouse, name: str) -> int:
-    """The bytes of the files that `vacuum` would delete now, of at most a thousand files."""
-    rows = lakehouse.spark.sql(f"VACUUM {lakehouse.sql_name(name)} DRY RUN").collect()
-    return sum(_size_of(lakehouse.spark, row[0]) for row in rows)
+def vacuumed_bytes(lakehouse: Lakehouse, names: Sequence[str]) -> list[int]:
+    """For each table, the bytes of the files that `vacuum` would delete now.
+
+    Delta tells of at most a thousand files of a table.
+    """
+    spark = lakehouse.spark
+
+    def measure(name: str) -> int:
+        rows = spark.sql(f"VACUUM {lakehouse.sql_name(name)} DRY RUN").collect()
+        return sum(_size_of(spark, row[0]) for row in rows)
+
+    with _with_settings(spark, _few_tasks(spark)):
+        return for_each(names, measure)
+
+
+def _few_tasks(spark: SparkSession) -> dict[str, str]:
+    """To list folders, Spark starts ten thousand tasks unless it is told otherwise."""
+    return {_LISTING_TASKS: str(4 * spark.sparkContext.defaultParallelism)}
 
 
 @contextmanager
-def any_retention(spark: SparkSession) -> Iterator[None]:
-    """Delta keeps from deleting files within its safe period unless it is told otherwise."""
-    before = spark.conf.get(_CHECK, "true")
-    spark.conf.set(_CHECK, "false")
+def _with_settings(spark: SparkSession, settings: Mapping[str, str]) -> Iterator[None]:
+    before = {name: spark.conf.get(name, None) for name in settings}
+    for name, value in settings.items():
+        spark.conf.set(name, value)
     try:
         yield
     finally:
-        spark.conf.set(_CHECK, str(before))
+        for name, earlier in before.items():
+            if earlier is None:
+                spark.conf.unset(name)
+            else:
+                spark.conf.set(name, earlier)
 
 
 def _size_of(spark: SparkSession, path: str) -> int:
