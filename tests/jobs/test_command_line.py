@@ -143,10 +143,11 @@ def test_publish_needs_the_run_that_is_to_be_published(tmp_path: Path) -> None:
     checked = run_python(*check)
     assert checked.returncode == 2
     assert "publish has no --run-id" in checked.stderr
-    assert run_python(*check, "--run-id", "r1").returncode == 0
-    asked = run_python(str(REPOSITORY / "jobs/publish.py"), "--config", config)
-    assert asked.returncode == 2
-    assert "Missing option '--run-id'" in asked.stderr
+    for asked in (["--run-id", "r1"], ["--rollback"], ["--history"]):
+        assert run_python(*check, *asked).returncode == 0
+    both = run_python(str(REPOSITORY / "jobs/publish.py"), *check[2:4], "--rollback", "--history")
+    assert both.returncode == 2
+    assert "either --run-id or --rollback or --history" in both.stderr
 
 
 @pytest.mark.parametrize("scheme", ["", "file:", "file://"])

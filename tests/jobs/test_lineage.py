@@ -11,7 +11,8 @@ from m6rec.config.run import Config, parse_config
 from m6rec.errors import ConfigError, DataError
 from m6rec.job_records import JobRecord
 from m6rec.lakehouse import Lakehouse
-from m6rec.runs import Job, code_version, publish, published_run, read_published, run_job
+from m6rec.publication.publishing import publish, published_run, read_published
+from m6rec.runs import Job, code_version, run_job
 
 
 def config_of(lake: Path, seed: int = 1) -> Config:
