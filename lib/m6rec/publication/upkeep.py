@@ -10,7 +10,7 @@ from pyspark.sql import SparkSession
 from m6rec.lakehouse import PUBLISHED, Lakehouse
 from m6rec.schemas import TABLES
 
-_AT_ONCE = 4
+_TABLES_AT_ONCE = 4
 _LISTING_TASKS = "spark.sql.sources.parallelPartitionDiscovery.parallelism"
 _CHECK = "spark.databricks.delta.retentionDurationCheck.enabled"
 FromTable = TypeVar("FromTable")
@@ -24,7 +24,7 @@ def existing_tables(lakehouse: Lakehouse) -> list[str]:
 
 def for_each(names: Sequence[str], function: Callable[[str], FromTable]) -> list[FromTable]:
     """Call a function for several tables at once, since each call waits more than it computes."""
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
+    with ThreadPoolExecutor(_TABLES_AT_ONCE) as pool:
         return list(pool.map(function, names))
 
 
