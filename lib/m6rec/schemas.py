@@ -369,8 +369,9 @@ RUNS_TABLE = _table(
     "runs",
     "A job of a run: who ran it when, what it read, with which configuration and code, what it"
     " wrote; `sources` has the versions of the owner's tables that the run reads, by key of the"
-    " configuration, and `given` that configuration without defaults. Each time that a run is published (`publish`, or `rollback` to it) has a row,"
-    " and the last of these rows names the published run.",
+    " configuration, and `given` that configuration without defaults. Each time that a run is"
+    " published (`publish`, or `rollback` to it) has a row, and the last of these rows names the"
+    " published run.",
     ("job", "started_at"),
     {
         "job": T.StringType(),
