@@ -44,7 +44,7 @@ $(list_jobs)
 Options of all jobs but demo and quality, which have others:
   --config FILE             the configuration (examples in conf/); required
   --set SECTION.KEY=VALUE   replace a value of it; repeatable
-  --run-id ID               the run; given again, the run resumes (publish needs it)
+  --run-id ID               the run; given again, the run resumes (publish and rerun need it)
   --output DIR              folder for tables and reports
 
 Environment:

@@ -39,7 +39,7 @@ OFF, PASSED, WARNED, STOPPED = "off", "passed", "warned", "stopped"
 NOT_MEASURED = "not measured"
 AT_LEAST, AT_MOST = "at least", "at most"
 _SIGNIFICANT = 0.05
-_AT_ONCE = 4
+_GROUPS_AT_ONCE = 4
 _VERSIONS_LAST = timedelta(days=7)
 
 
@@ -181,7 +181,7 @@ def measure_guards(lakehouse: Lakehouse, config: Config) -> list[GuardResult]:
         if any(config.guards.named(name).action != OFF for name in names)
     ]
     # At once, because each of them waits for small tables most of the time.
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
+    with ThreadPoolExecutor(_GROUPS_AT_ONCE) as pool:
         groups = list(pool.map(lambda measure: measure(subject), asked))
     measures = {name: measured for group in groups for name, measured in group.items()}
     return [_judged(record, config, measures.get(record.name, Measured())) for record in GUARDS]

@@ -60,8 +60,9 @@ def publish(lakehouse: Lakehouse, config: Config, again: bool = False) -> bool:
         ConfigError: the run was begun with another configuration.
         DataError: the run has no recommendations, or a job that has not finished.
     """
-    outputs = outputs_to_publish(lakehouse, config)
-    published = any(one.run_id == lakehouse.run_id for one in publications(lakehouse))
+    rows = _rows_of_run_and_publications(lakehouse)
+    outputs = _checked_outputs(_work_among(rows, lakehouse.run_id), lakehouse, config)
+    published = any(one.run_id == lakehouse.run_id for one in _publications_among(rows))
     if published and not again:
         return False
     _commit(lakehouse, config, PUBLISH.name, outputs)
@@ -100,28 +101,12 @@ def outputs_to_publish(lakehouse: Lakehouse, config: Config) -> dict[str, int]:
         ConfigError: the run was begun with another configuration.
         DataError: the run has no recommendations, or a job that has not finished.
     """
-    work = work_of_run(lakehouse)
-    check_same_config(work, config, lakehouse.run_id)
-    return _outputs_of(work, lakehouse.run_id)
+    return _checked_outputs(work_of_run(lakehouse), lakehouse, config)
 
 
 def publications(lakehouse: Lakehouse) -> list[Publication]:
     """Each time that a run of this lake became the published one, in order."""
-    if not lakehouse.exists(RUNS_TABLE.name):
-        return []
-    rows = read_runs(lakehouse).where(
-        F.col("job").isin(*PUBLICATIONS) & (F.col("status") == FINISHED)
-    )
-    return [
-        Publication(
-            row[c.RUN_ID],
-            row["job"],
-            row["who"],
-            row["finished_at"].astimezone(UTC),
-            (row["outputs"] or {}).get(PUBLISHED),
-        )
-        for row in rows.orderBy("finished_at", c.RUN_ID).collect()
-    ]
+    return _publications_among(_rows_of_run_and_publications(lakehouse))
 
 
 def runs_followed(history: Sequence[Publication]) -> list[str]:
@@ -162,6 +147,39 @@ def read_published(spark: SparkSession, location: str, name: str) -> DataFrame:
             f"the published run {run_id} did not write {name}; it wrote {sorted(written)}"
         )
     return own.read(name)
+
+
+def _rows_of_run_and_publications(lakehouse: Lakehouse) -> list[Row]:
+    """The rows of `runs` of this run, and those of all publications, by one query."""
+    if not lakehouse.exists(RUNS_TABLE.name):
+        return []
+    of_run = F.col(c.RUN_ID) == lakehouse.run_id
+    rows = read_runs(lakehouse).where(of_run | F.col("job").isin(*PUBLICATIONS))
+    return rows.drop("config", "given").collect()
+
+
+def _work_among(rows: Sequence[Row], run_id: str) -> list[Row]:
+    return [row for row in rows if row[c.RUN_ID] == run_id and row["job"] not in PUBLICATIONS]
+
+
+def _publications_among(rows: Sequence[Row]) -> list[Publication]:
+    found = [
+        Publication(
+            row[c.RUN_ID],
+            row["job"],
+            row["who"],
+            row["finished_at"].astimezone(UTC),
+            (row["outputs"] or {}).get(PUBLISHED),
+        )
+        for row in rows
+        if row["job"] in PUBLICATIONS and row["status"] == FINISHED
+    ]
+    return sorted(found, key=lambda one: (one.at, one.run_id))
+
+
+def _checked_outputs(work: list[Row], lakehouse: Lakehouse, config: Config) -> dict[str, int]:
+    check_same_config(work, config, lakehouse.run_id)
+    return _outputs_of(work, lakehouse.run_id)
 
 
 def _commit(lakehouse: Lakehouse, config: Config, action: str, outputs: Mapping[str, int]) -> None:
