@@ -31,13 +31,10 @@ def run(lakehouse: Lakehouse, config: Config, dry_run: bool = False) -> Cleaning
     would = "would be removed" if dry_run else "removed"
     print(f"{len(cleaning.runs)} runs {would}: {', '.join(cleaning.runs) or 'none'}", flush=True)
     for one in cleaning.removals:
-        if one.bytes or one.vacuumed:
-            print(
-                f"{one.place}: {one.bytes} bytes of these runs, {one.vacuumed} bytes of files"
-                " without a use",
-                flush=True,
-            )
-    total = sum(one.bytes + one.vacuumed for one in cleaning.removals)
+        if one.bytes or one.unused:
+            unused = f", {one.unused} bytes of files without a use" if dry_run else ""
+            print(f"{one.place}: {one.bytes} bytes of these runs{unused}", flush=True)
+    total = sum(one.bytes + one.unused for one in cleaning.removals)
     print(f"{total} bytes in all", flush=True)
     return cleaning
 

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 
 from m6rec import columns as c
 from m6rec.config.run import Config
@@ -47,12 +48,12 @@ def test_a_forgotten_user_is_in_no_table_no_file_and_no_receipt(
     spark: SparkSession, copied: Lakehouse, config: Config
 ) -> None:
     lake = Path(copied.location)
-    index = copied.read("user_index")
-    found = index.where(index[c.USER_ID].isin(*FORGOTTEN)).collect()
+    is_forgotten = F.col(c.USER_ID).isin(*FORGOTTEN)
+    found = copied.read("user_index").where(is_forgotten).collect()
     ids, indices = set(FORGOTTEN), {row[c.USER_INDEX] for row in found}
     before = places_of_users(lake, ids, indices)
     assert {"published", "recommendations", "user_index", "quarantine", "lists"} <= before
-    others = copied.read("recommendations").where(~index[c.USER_ID].isin(*FORGOTTEN)).count()
+    others = copied.read("recommendations").where(~is_forgotten).count()
     ids_table = spark.createDataFrame(
         [(user,) for user in (*FORGOTTEN, "nobody")], "user_id string"
     )

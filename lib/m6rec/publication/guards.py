@@ -249,7 +249,7 @@ def _of_lists(subject: _Subject) -> dict[str, Measured]:
     missing = counts.eligible - counts.full
     return {
         "full_lists": _share(
-            counts.full, counts.eligible, f"{missing} of {counts.eligible} users have none"
+            counts.full, counts.eligible, f"{missing} of {counts.eligible} users lack one"
         ),
         "unknown_items": Measured(float(counts.unknown)),
         "forbidden_items": Measured(float(counts.forbidden)),

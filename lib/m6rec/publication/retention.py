@@ -26,12 +26,13 @@ class Removal:
     Attributes:
         place: a table, or `artifacts`.
         bytes: of the files that hold nothing but removed rows.
-        vacuumed: of the files that no version within Delta's safe period needs.
+        unused: of the files that no version within Delta's safe period needs. To list them takes
+            as long as to delete them, so only a dry run does; else 0.
     """
 
     place: str
     bytes: int
-    vacuumed: int
+    unused: int
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def clean(lakehouse: Lakehouse, config: Config, now: datetime, dry_run: bool = F
     runs = runs_to_remove(lakehouse, config.retention, now)
     tables = existing_tables(lakehouse)
     sizes = for_each(tables, lambda name: _bytes_of(lakehouse, name, runs))
-    unused = vacuumed_bytes(lakehouse, tables)
+    unused = vacuumed_bytes(lakehouse, tables) if dry_run else [0] * len(tables)
     removals = [Removal(*one) for one in zip(tables, sizes, unused, strict=True)]
     folders = [Path(lakehouse.for_run(run_id).artifact_path()) for run_id in runs]
     removals.append(Removal("artifacts", sum(map(_bytes_in, folders)), 0))
