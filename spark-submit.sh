@@ -359,9 +359,13 @@ run_quietly() {
     exec "$@" 2> >(tee "$log" | hide_noise >&2)
 }
 
+# What Spark logs of a failed task is a trace, which the log keeps: the job says it in one line.
 hide_noise() {
     local tab=$'\t'
-    grep --line-buffered -v -E \
+    local failed='ERROR (Executor|TaskSetManager|Utils|FileFormatWriter|TaskResultGetter)'
+    local next='^([0-9]{2}/[0-9]{2}/[0-9]{2} |Traceback |(error|warning|note): )'
+    sed -u -E "/$failed/{:h;\$d;N;s/^.*\n//;/$failed/bh;\#$next#!bh}" |
+        grep --line-buffered -v -E \
         -e '^([0-9]{2}/[0-9]{2}/[0-9]{2} )?[0-9:]* ?(INFO|WARN) ' \
         -e '^WARNING: (Using incubator|package |A |Use |Please consider|All illegal)' \
         -e '^(Setting |To adjust logging level|Using Spark.s default log4j|Picked up )' \

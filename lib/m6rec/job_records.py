@@ -196,12 +196,13 @@ JOBS_OF_A_RUN = (
     EVALUATE,
     ABLATE,
 )
+CHECK = JobRecord("check", reads_sources=True)
 PIPELINE = JobRecord("pipeline", has_long_loops=_always, reads_sources=True)
 DEMO = JobRecord("demo", has_long_loops=_always, reads_sources=True)
 QUALITY = JobRecord("quality", has_long_loops=_always, reads_sources=True)
 TUNE = JobRecord("tune", has_long_loops=_always, reads_sources=True)
 
-JOBS = (*JOBS_OF_A_RUN, PUBLISH, PIPELINE, DEMO, QUALITY, TUNE)
+JOBS = (*JOBS_OF_A_RUN, PUBLISH, CHECK, PIPELINE, DEMO, QUALITY, TUNE)
 
 
 def job_named(name: str) -> JobRecord | None:

@@ -37,10 +37,11 @@ class Lakehouse:
     pinned: bool = False
     _written: dict[str, int] = field(default_factory=dict)
     _read: dict[str, int] = field(default_factory=dict)
+    _sources: dict[str, int | None] = field(default_factory=dict)
 
     def for_one_job(self) -> "Lakehouse":
         """The same tables pinned, with inputs and outputs of their own."""
-        return replace(self, pinned=True, _written={}, _read={})
+        return replace(self, pinned=True, _written={}, _read={}, _sources={})
 
     @property
     def by_path(self) -> bool:
@@ -53,9 +54,18 @@ class Lakehouse:
         return dict(self._read)
 
     @property
+    def sources(self) -> Mapping[str, int | None]:
+        """Versions of the owner's tables read so far, by their keys of the config."""
+        return dict(self._sources)
+
+    @property
     def outputs(self) -> Mapping[str, int]:
         """Versions of the tables written so far."""
         return dict(self._written)
+
+    def note_source(self, key: str, version: int | None) -> None:
+        """Record the version at which an owner's table was read; None where it has none."""
+        self._sources[key] = version
 
     def address(self, name: str) -> str:
         """The table's path, or its name in the catalogue."""

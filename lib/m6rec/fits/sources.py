@@ -6,13 +6,14 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from m6rec import columns as c
+from m6rec.check.events import EventReading, read_events
+from m6rec.check.names import find_columns
 from m6rec.config.base import TableSource
 from m6rec.config.data import AttributesSource, InteractionsConfig
 from m6rec.config.run import Config
+from m6rec.spark.samples import first_rows
 from m6rec.spark.sources import check_sources, read_source, source_version
-from m6rec.stages.pairs.cleaning import (
-    id_column,
-)
+from m6rec.spark.values import id_column, owner_column
 
 INTERACTIONS = "interactions"
 
@@ -25,17 +26,33 @@ class Events:
     frame: DataFrame
     config: InteractionsConfig
     version: int | None
+    reading: EventReading
+
+
+@dataclass(frozen=True)
+class _Described:
+    """An attribute table at one version: ids and titles."""
+
+    version: int | None
+    frame: DataFrame
 
 
 @dataclass(frozen=True)
 class Sources:
-    """All tables of the owner's, found to exist and to have their columns."""
+    """All tables of the owner's, found to exist and to have their columns.
+
+    Attributes:
+        interactions, test, validation: tables of events.
+        users, items: ids and titles.
+        versions: the version of each table by its key of the config; None where it has none.
+    """
 
     interactions: Events
     test: Events | None
     validation: Events | None
     users: DataFrame | None
     items: DataFrame | None
+    versions: dict[str, int | None]
 
     def events(self) -> list[Events]:
         """The tables of events that the owner gave."""
@@ -57,13 +74,47 @@ def open_sources(spark: SparkSession, config: Config) -> Sources:
     version, frame = _at_version(
         spark, mapped.source, (names.user, names.item, *present, *names.context)
     )
-    return Sources(
-        Events(INTERACTIONS, frame, mapped, version),
+    reading = _reading(INTERACTIONS, mapped.source, frame, mapped)
+    held_out = (
         _open_held_out(spark, "split.test", config.split.test, mapped),
         _open_held_out(spark, "split.validation", config.split.validation, mapped),
-        _open_attributes(spark, config.features.users, c.USER_ID),
-        _open_attributes(spark, config.features.items, c.ITEM_ID),
     )
+    versions = {"interactions.source": version}
+    versions |= {events.label: events.version for events in held_out if events is not None}
+    users = _open_attributes(spark, config.features.users, c.USER_ID, mapped)
+    items = _open_attributes(spark, config.features.items, c.ITEM_ID, mapped)
+    versions |= {
+        key: described.version
+        for key, described in (("features.users", users), ("features.items", items))
+        if described is not None
+    }
+    return Sources(
+        Events(INTERACTIONS, frame, mapped, version, reading),
+        *held_out,
+        None if users is None else users.frame,
+        None if items is None else items.frame,
+        versions,
+    )
+
+
+def _reading(
+    label: str, source: TableSource, frame: DataFrame, config: InteractionsConfig
+) -> EventReading:
+    """How times and weights are written, told from the first rows where they are text."""
+    names = config.columns
+    types = dict(frame.dtypes)
+    told = [names.time] if config.time_format is None and config.time_unit == "timestamp" else []
+    told.append(names.weight)
+    # Numbers can be dates such as 20240301; of other types nothing has to be told.
+    looked_at = [
+        name
+        for name in told
+        if name is not None
+        and (types[name] == "string" or (name == names.time and types[name] in {"int", "bigint"}))
+    ]
+    if not looked_at:
+        return EventReading()
+    return read_events(first_rows(frame, label, source, looked_at).columns, config)
 
 
 def _at_version(
@@ -72,7 +123,7 @@ def _at_version(
     """Read a source pinned to one version, so that all passes see the same rows."""
     read_source(spark, source, required)
     version = source_version(spark, source)
-    pinned = source.model_copy(update={"version": version})
+    pinned = source.model_copy(update={"version": version, "timestamp": None})
     return version, read_source(spark, pinned, required)
 
 
@@ -83,7 +134,12 @@ def _open_held_out(
         return None
     names = config.columns
     version, frame = _at_version(spark, source, (names.user, names.item))
-    return Events(label, frame, _held_out_config(config, frame.columns), version)
+    optional = (names.time, names.weight, names.event_type, *names.context)
+    there = find_columns(frame.columns, [name for name in optional if name is not None]).found
+    frame = frame.withColumnsRenamed({found: asked for asked, found in there.items()})
+    held_out = _held_out_config(config, frame.columns)
+    reading = _reading(label, source, frame, held_out)
+    return Events(label, frame, held_out, version, reading)
 
 
 def _held_out_config(config: InteractionsConfig, found: list[str]) -> InteractionsConfig:
@@ -114,16 +170,22 @@ def _held_out_config(config: InteractionsConfig, found: list[str]) -> Interactio
 
 
 def _open_attributes(
-    spark: SparkSession, attributes: AttributesSource | None, name: str
-) -> DataFrame | None:
+    spark: SparkSession,
+    attributes: AttributesSource | None,
+    name: str,
+    config: InteractionsConfig,
+) -> _Described | None:
     """The ids (as `name`, string) and titles of an attribute table."""
     if attributes is None:
         return None
     title = () if attributes.title is None else (attributes.title,)
-    _, frame = _at_version(spark, attributes.source, (attributes.id, *title, *attributes.kinds))
-    titles = F.lit(None) if attributes.title is None else frame[f"`{attributes.title}`"]
+    version, frame = _at_version(
+        spark, attributes.source, (attributes.id, *title, *attributes.kinds)
+    )
+    titles = F.lit(None) if attributes.title is None else owner_column(attributes.title)
     named = frame.select(
-        id_column(frame, attributes.id).alias(name), titles.cast("string").alias("title")
+        id_column(frame, attributes.id, config).alias(name), titles.cast("string").alias("title")
     )
     # An id that stands twice gets one of its titles, the same in each run.
-    return named.where(F.trim(name) != "").groupBy(name).agg(F.max("title").alias("title"))
+    single = named.where(F.trim(name) != "").groupBy(name).agg(F.max("title").alias("title"))
+    return _Described(version, single)

@@ -17,13 +17,16 @@ _CORE_ROUNDS = 10
 _log = logging.getLogger(__name__)
 
 
-def aggregate_pairs(interactions: DataFrame, config: InteractionsConfig) -> DataFrame:
+def aggregate_pairs(
+    interactions: DataFrame, config: InteractionsConfig, are_ratings: bool = False
+) -> DataFrame:
     """One row for each user-item pair of the events of table `interactions`.
 
     The duplicates policy combines the events of a pair. Then `weighting` makes the weight 1, leaves
     it, or makes it log(1 + weight). A pair is positive where its combined weight, before decay and
-    weighting, reaches `positive_minimum`, or where none is set. Where minimum interactions are set,
-    users and items with fewer are dropped by turns until none is left, in at most ten rounds.
+    weighting, reaches `positive_minimum`, or where none is set. Of weights that are no ratings it
+    has to be above 0 as well, with all cancellations. Where minimum interactions are set, users and
+    items with fewer are dropped by turns until none is left, in at most ten rounds.
 
     Returns:
         user_id, item_id, weight double, rating double (the combined weight before weighting),
@@ -34,14 +37,17 @@ def aggregate_pairs(interactions: DataFrame, config: InteractionsConfig) -> Data
         _combine(c.WEIGHT, config).alias(c.WEIGHT),
         F.max(c.EVENT_TIME).alias(c.EVENT_TIME),
         _combine("_strength", config).alias("_strength"),
+        F.sum(c.WEIGHT).alias("_net"),
     )
+    # A rating may be 0 or less and is one all the same.
+    counts = F.lit(True) if are_ratings else (F.col("_net") > 0) & (F.col(c.WEIGHT) > 0)
     weighted = pairs.select(
         c.USER_ID,
         c.ITEM_ID,
         _weighting(config).alias(c.WEIGHT),
         F.col(c.WEIGHT).alias(c.RATING),
         c.EVENT_TIME,
-        _is_positive(config).alias(c.POSITIVE),
+        (_is_positive(config) & counts).alias(c.POSITIVE),
     )
     return _core(weighted, config)
 
@@ -80,8 +86,12 @@ def _combine(value: str, config: InteractionsConfig) -> Column:
         case "max":
             return F.max(value)
         case "last":
+            last = F.struct(c.EVENT_TIME, value)
+            if config.cancellations == "cancel":
+                # A cancellation is not the last order.
+                last = F.when(F.col(value) > 0, last)
             # Of events at the same time the larger counts, so that row order does not matter.
-            return F.max(F.struct(c.EVENT_TIME, value))[value]
+            return F.coalesce(F.max(last)[value], F.max(value))
         case _:
             assert_never(config.duplicates)
 
@@ -91,9 +101,9 @@ def _weighting(config: InteractionsConfig) -> Column:
         case "binary":
             return F.lit(1.0)
         case "weight":
-            return F.col(c.WEIGHT)
+            return F.greatest(F.col(c.WEIGHT), F.lit(0.0))
         case "log":
-            return F.log1p(c.WEIGHT)
+            return F.log1p(F.greatest(F.col(c.WEIGHT), F.lit(0.0)))
         case _:
             assert_never(config.weighting)
 

@@ -1,0 +1,607 @@
+"""Look at every table of the owner's before any compute, and say all that is wrong at once."""
+
+import math
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from m6rec.check.events import read_events
+from m6rec.check.findings import ColumnView, Finding, Place, Severity, TableView, of_severity
+from m6rec.check.ids import (
+    dominant_user,
+    equal_as_numbers,
+    first_fraction,
+    id_text,
+    look_alikes,
+    loses_digits,
+)
+from m6rec.check.names import find_columns
+from m6rec.check.numbers import numbers_as_text
+from m6rec.check.samples import ColumnSample, TableSample, shown
+from m6rec.check.times import read_times
+from m6rec.check.types import COLUMN_TYPES
+from m6rec.check.weights import LARGEST_WEIGHT, outside_the_run
+from m6rec.config.base import TableSource
+from m6rec.config.data import AttributesSource, InteractionsConfig
+from m6rec.config.run import Config, sources_of
+from m6rec.errors import TableError
+from m6rec.spark.readings import readings_of
+from m6rec.spark.samples import first_rows
+from m6rec.spark.sources import load_source, source_version, told_format, with_columns
+from m6rec.spark.values import id_column, owner_column, time_column
+from m6rec.stages.features.kinds import kinds_of_sample
+
+_FARTHEST_ZONE = timedelta(hours=14)
+# Of the ids of the interactions, the share that a table of attributes should have.
+_FEW_MATCH = 0.5
+_DOMINANT_SHARE = 1 / 3
+_EARLY_SECONDS = 3.2e8
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was seen of all tables."""
+
+    tables: tuple[TableView, ...]
+    between: tuple[Finding, ...]
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """All that was found."""
+        return (*(one for table in self.tables for one in table.findings), *self.between)
+
+    def lines(self, severity: Severity) -> list[str]:
+        """The findings of one severity, a line each."""
+        return of_severity(self.findings, severity)
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A table and its first rows, as they could be read."""
+
+    place: Place
+    source: TableSource
+    required: tuple[str, ...]
+    frame: DataFrame
+    sample: TableSample
+    notes: tuple[Finding, ...]
+
+
+def inspect_sources(spark: SparkSession, config: Config) -> Inspection:
+    """Look at the schema and the first rows of every table, and at the config beside them."""
+    tables: list[TableView] = []
+    opened: dict[str, _Opened] = {}
+    for key, source, required in sources_of(config):
+        place = Place(key, source.name)
+        try:
+            table = _open(spark, place, source, required)
+        except TableError as error:
+            words = str(error).removeprefix(f"{key}: ")
+            broken = Finding("problem", Place(key, source.name), _without_place(words, source))
+            tables.append(
+                TableView(place, findings=(broken, *readings_of(spark, place, source, required)))
+            )
+            continue
+        opened[key] = table
+        tables.append(_view(spark, table, config))
+    return Inspection(tuple(tables), tuple(_between(opened, config)))
+
+
+def check_tables(spark: SparkSession, config: Config) -> Inspection:
+    """Inspect all tables, say warnings and notes on stderr, and stop where there is a problem.
+
+    Raises:
+        TableError: all problems, a line each.
+    """
+    inspection = inspect_sources(spark, config)
+    shown_by_jobs: tuple[Severity, ...] = ("warning", "note")
+    for severity in shown_by_jobs:
+        for line in inspection.lines(severity):
+            print(f"{severity}: {line}", file=sys.stderr, flush=True)
+    stop_at_problems(inspection)
+    return inspection
+
+
+def stop_at_problems(inspection: Inspection) -> None:
+    """Raise what stops a run.
+
+    Raises:
+        TableError: all problems, a line each.
+    """
+    problems = inspection.lines("problem")
+    if problems:
+        raise TableError("\n".join(problems))
+
+
+def _without_place(words: str, source: TableSource) -> str:
+    return words.removeprefix(f"table {source.name} ")
+
+
+def _open(
+    spark: SparkSession, place: Place, source: TableSource, required: tuple[str, ...]
+) -> _Opened:
+    loaded = load_source(spark, source, place.key)
+    frame = with_columns(loaded, source, required, place.key)
+    renamed = find_columns(loaded.columns, required).renamed
+    notes = [
+        Finding("note", place.of(asked), f"is the column {there!r} of the table")
+        for asked, there in renamed.items()
+    ]
+    if source.format == "auto" and source.path is not None:
+        kind = told_format(spark, source)
+        if kind != "delta":
+            words = f"is read as {kind}, as its files show"
+            notes.append(Finding("note", place, words, f"to be sure, set format: {kind}"))
+    return _Opened(
+        place, source, required, frame, first_rows(frame, place.key, source), tuple(notes)
+    )
+
+
+def _view(spark: SparkSession, table: _Opened, config: Config) -> TableView:
+    key, findings = table.place.key, [*table.notes]
+    if table.sample.rows == 0:
+        findings.append(Finding("problem", table.place, "has no row", "give a table with rows"))
+    columns: dict[str, ColumnView] = {}
+    if key in {"interactions.source", "split.test", "split.validation"}:
+        findings += _of_events(table, config)
+        columns = _event_views(table, config)
+    elif key in {"features.users", "features.items"}:
+        attributes = config.features.users if key.endswith("users") else config.features.items
+        if attributes is not None:
+            findings += _of_attributes(table, attributes, config)
+            columns = _attribute_views(table, attributes)
+    else:
+        for name in table.required:
+            findings += _of_ids(table, name, config)
+            columns[name] = _column_view(table.sample.columns[name], "id", "compared with ids")
+        if key.endswith("allowed_items") and table.sample.rows == 0:
+            findings = [one for one in findings if one.severity != "problem"]
+            findings.append(Finding("warning", table.place, "allows no item: all lists are empty"))
+        elif table.sample.rows == 0:
+            findings = [one for one in findings if one.severity != "problem"]
+    views = [
+        columns.get(name) or _column_view(column, "not used", "is not read")
+        for name, column in table.sample.columns.items()
+    ]
+    return TableView(
+        table.place,
+        "view or table" if table.source.table else told_format(spark, table.source),
+        source_version(spark, table.source),
+        table.sample.rows,
+        table.sample.whole,
+        tuple(views),
+        tuple(findings),
+    )
+
+
+def _column_view(column: ColumnSample, kind: str, fate: str) -> ColumnView:
+    return ColumnView(column.name, column.type, kind, column.nulls, column.examples, fate)
+
+
+# --- events -----------------------------------------------------------------------------------
+
+
+def _of_events(table: _Opened, config: Config) -> Iterator[Finding]:
+    names = config.interactions.columns
+    held_out = table.place.key != "interactions.source"
+    columns = table.sample.columns
+    yield from _of_ids(table, names.user, config)
+    yield from _of_ids(table, names.item, config)
+    if not held_out:
+        yield from _of_users(table, config)
+    if names.time is not None and names.time in columns:
+        yield from _of_times(table, columns[names.time], config)
+    if names.weight is not None and names.weight in columns:
+        yield from _of_weights(table, columns[names.weight], config)
+    if names.event_type is not None and names.event_type in columns:
+        yield from _of_event_types(table, columns[names.event_type], config)
+
+
+def _of_ids(table: _Opened, name: str, config: Config) -> Iterator[Finding]:
+    column, place = table.sample.columns[name], table.place.of(name)
+    if COLUMN_TYPES[column.group].user_or_item is None:
+        yield Finding(
+            "problem",
+            place,
+            f"has type {column.type}, such as {_first(column)}, expected text or whole numbers as"
+            " ids",
+            "name another column, or cast it in the source",
+        )
+        return
+    fraction = first_fraction(column.present)
+    if fraction is not None:
+        yield Finding(
+            "problem",
+            place,
+            f"holds {fraction}, and ids are whole numbers or text",
+            "name another column, or cast it in the source",
+        )
+    inexact = loses_digits(column.present)
+    if inexact is not None:
+        yield Finding(
+            "warning",
+            place,
+            f"holds {inexact:.0f} as {column.type}, whose last digits may be lost",
+            "write ids as text or bigint in the source",
+        )
+    if column.values and not column.texts:
+        yield Finding("problem", place, "is empty in all of the first rows", "name another column")
+    ids = [text for value in column.present if (text := id_text(value, config.interactions))]
+    alike = look_alikes(ids) if column.group == "text" else None
+    if alike is not None:
+        # What normalise_ids has made equal is equal here.
+        trim = "" if config.interactions.trim_ids else "set interactions.trim_ids: true for spaces"
+        counted = [
+            f"{alike.padded} ids with spaces around them" if alike.padded else "",
+            f"{alike.alike} ids that differ only in spaces, case or Unicode form"
+            if alike.alike
+            else "",
+        ]
+        example = " and ".join(shown(text) for text in alike.example)
+        words = " and ".join(part for part in counted if part)
+        yield Finding("warning", place, f"has {words}, such as {example}", trim)
+    pair = equal_as_numbers(ids) if column.group == "text" else None
+    if pair is not None:
+        yield _equal_numbers(place, pair)
+
+
+def _equal_numbers(place: Place, pair: tuple[str, str], other: str = "") -> Finding:
+    where = f", of {other}," if other else ""
+    return Finding(
+        "problem",
+        place,
+        f"holds {shown(pair[1])}, which is the same number as {shown(pair[0])}{where} and another"
+        " id",
+        "set interactions.normalise_ids: integer",
+    )
+
+
+def _of_users(table: _Opened, config: Config) -> Iterator[Finding]:
+    name = config.interactions.columns.user
+    texts = (id_text(value, config.interactions) for value in table.sample.columns[name].values)
+    users = [text for text in texts if text and text not in config.interactions.not_a_user]
+    found = dominant_user(users)
+    if found is None:
+        return
+    user, share, by_name = found
+    if not by_name and not table.sample.whole:
+        # The first rows may be sorted by user, so that all rows have to say it.
+        ids = id_column(table.frame, name, config.interactions)
+        row = table.frame.select(F.avg((ids == user).cast("int")).alias("share")).first()
+        share = float(row["share"] or 0.0) if row is not None else 0.0
+        if share < _DOMINANT_SHARE:
+            return
+    where = "all rows" if table.sample.whole or not by_name else "the first rows"
+    yield Finding(
+        "warning",
+        table.place.of(name),
+        f"user {shown(user)} holds {share:.0%} of {where}, as an id that stands for nobody does",
+        f'if it does, set interactions.not_a_user: ["{user}"]',
+    )
+
+
+def _of_times(table: _Opened, column: ColumnSample, config: Config) -> Iterator[Finding]:
+    place, settings = table.place.of(column.name), config.interactions
+    reading = read_times(column, settings)
+    if reading.problem:
+        yield Finding("problem", place, reading.problem, reading.mend)
+        return
+    if reading.said:
+        yield Finding("note", place, reading.said, reading.mend)
+    now = datetime.now(UTC)
+    time = time_column(table.frame, _with_time(config, column.name), reading.format)
+    seconds = F.unix_timestamp(time).alias("t")
+    given = owner_column(column.name).cast("string").alias("g")
+    rows = table.frame.select(seconds, given).limit(table.sample.rows).collect()
+    present = [row for row in rows if row["g"] is not None and row["g"].strip()]
+    read = [row["t"] for row in present if row["t"] is not None]
+    if present and not read:
+        yield Finding(
+            "problem",
+            place,
+            f"holds {shown(present[0]['g'])}, which "
+            + (
+                f"interactions.time_format {settings.time_format} does not read"
+                if settings.time_format
+                else "is no time after 1900"
+            ),
+            "correct interactions.time_format or time_unit",
+        )
+    elif len(read) < len(present):
+        other = next(row["g"] for row in present if row["t"] is None)
+        yield Finding(
+            "warning",
+            place,
+            f"{len(present) - len(read)} of {len(present)} times cannot be read, such as"
+            f" {shown(other)}, and go to quarantine",
+        )
+    future = [moment for moment in read if moment > now.timestamp()]
+    if future:
+        ahead = timedelta(seconds=max(future) - now.timestamp())
+        explained = ahead <= _FARTHEST_ZONE and column.group in {"text", "local timestamp", "date"}
+        yield Finding(
+            "warning",
+            place,
+            f"{len(future)} of the first rows lie in the future, up to {_hours(ahead)} ahead, and"
+            " go to quarantine",
+            "where the times have no zone, set interactions.time_zone to theirs, such as Asia/Tokyo"
+            if explained
+            else "",
+        )
+    if read and sorted(read)[len(read) // 2] < _EARLY_SECONDS:
+        year = datetime.fromtimestamp(sorted(read)[len(read) // 2], UTC).year
+        yield Finding(
+            "warning",
+            place,
+            f"is read as times of the year {year}, such as {_first(column)}",
+            "check interactions.time_unit and time_format",
+        )
+
+
+def _hours(ahead: timedelta) -> str:
+    hours = ahead.total_seconds() / 3600
+    return f"{hours:.1f} hours" if hours < 48 else f"{hours / 24:.0f} days"
+
+
+def _with_time(config: Config, name: str) -> InteractionsConfig:
+    columns = config.interactions.columns.model_copy(update={"time": name})
+    return config.interactions.model_copy(update={"columns": columns})
+
+
+def _of_weights(table: _Opened, column: ColumnSample, config: Config) -> Iterator[Finding]:
+    place, settings = table.place.of(column.name), config.interactions
+    role = COLUMN_TYPES[column.group].weight
+    if role is None:
+        yield Finding(
+            "problem",
+            place,
+            f"has type {column.type}, such as {_first(column)}, expected numbers as weights",
+            "name another column in interactions.columns.weight",
+        )
+        return
+    numbers = _numbers(column)
+    if column.group == "text" and column.texts:
+        found = numbers_as_text(column.texts)
+        if found is None and len(numbers) < len(column.texts) / 2:
+            yield Finding(
+                "problem",
+                place,
+                f"holds {_first(column)}, expected numbers as weights",
+                "name another column in interactions.columns.weight",
+            )
+            return
+        if found is not None and found.decimal_sign:
+            yield Finding(
+                "note",
+                place,
+                f"holds numbers such as {_first(column)}, with {found.decimal_sign!r} before the"
+                f" fraction{f' and the unit {found.unit}' if found.unit else ''}",
+            )
+    apart = outside_the_run(numbers)
+    if apart is not None:
+        value = f"{apart:g}"
+        yield Finding(
+            "warning",
+            place,
+            f"{numbers.count(apart)} of {len(numbers)} values are {value}, outside the run of the"
+            f" others ({_run(numbers, apart)}), as a value that stands for none is",
+            f"if it does, set source.missing_values: {{{column.name}: [{value}]}}",
+        )
+    negative = [number for number in numbers if number < 0 and number != apart]
+    if negative and not config.ratings.enabled and settings.cancellations == "quarantine":
+        yield Finding(
+            "warning",
+            place,
+            f"{len(negative)} of {len(numbers)} weights are negative, such as {negative[0]:g}, and"
+            " go to quarantine",
+            "where they are ratings, set ratings.enabled: true; where they cancel orders, set"
+            " interactions.cancellations: cancel",
+        )
+    if negative and config.ratings.enabled and settings.weighting != "binary":
+        yield Finding(
+            "warning",
+            place,
+            f"ratings such as {negative[0]:g} weigh 0 under interactions.weighting:"
+            f" {settings.weighting}",
+            "set interactions.weighting: binary",
+        )
+    large = next((number for number in numbers if abs(number) > LARGEST_WEIGHT), None)
+    if large is not None:
+        yield Finding(
+            "warning",
+            place,
+            f"holds {large:g}, too large to compute with ({LARGEST_WEIGHT:g} at most); such rows go"
+            " to quarantine",
+        )
+    zero = sum(number == 0 for number in numbers) if apart != 0 else 0
+    if zero and not config.ratings.enabled:
+        yield Finding(
+            "note",
+            place,
+            f"{zero} of {len(numbers)} weights are 0: such items are seen, and no interactions",
+        )
+
+
+def _run(numbers: list[float], apart: float) -> str:
+    others = [number for number in numbers if number != apart]
+    return f"{min(others):g} to {max(others):g}"
+
+
+def _numbers(column: ColumnSample) -> list[float]:
+    numbers = []
+    for value in column.values:
+        if value is None:
+            continue
+        try:
+            number = float(value)
+        except ValueError:
+            continue
+        if math.isfinite(number):
+            numbers.append(number)
+    return numbers
+
+
+def _of_event_types(table: _Opened, column: ColumnSample, config: Config) -> Iterator[Finding]:
+    weights = config.interactions.event_weights
+    if not weights:
+        return
+    unknown = list(dict.fromkeys(text for text in map(str, column.present) if text not in weights))
+    known = any(str(value) in weights for value in column.present)
+    if unknown and table.sample.rows:
+        yield Finding(
+            "warning" if known else "problem",
+            table.place.of(column.name),
+            f"has event types that interactions.event_weights does not list, such as"
+            f" {', '.join(map(shown, unknown[:3]))}; they go to quarantine",
+            "list them in interactions.event_weights, with 0 for what is no interaction",
+        )
+
+
+def _event_views(table: _Opened, config: Config) -> dict[str, ColumnView]:
+    names, columns = config.interactions.columns, table.sample.columns
+    reading = read_events(columns, config.interactions)
+    views = {}
+    roles = {names.user: ("user", "the user's id"), names.item: ("item", "the item's id")}
+    if names.time is not None:
+        how = (
+            config.interactions.time_format or reading.time_format or config.interactions.time_unit
+        )
+        zone = config.interactions.time_zone
+        roles[names.time] = ("time", f"a time by {how}, in {zone} where it has no zone")
+    if names.weight is not None:
+        roles[names.weight] = (
+            "rating" if config.ratings.enabled else "weight",
+            f"under weighting: {config.interactions.weighting}",
+        )
+    if names.event_type is not None:
+        roles[names.event_type] = ("event type", "weighs what event_weights says")
+    roles |= dict.fromkeys(names.context, ("context", "is kept beside the event"))
+    for name, (kind, fate) in roles.items():
+        if name in columns:
+            views[name] = _column_view(columns[name], kind, fate)
+    return views
+
+
+# --- attributes -------------------------------------------------------------------------------
+
+
+def _of_attributes(
+    table: _Opened, attributes: AttributesSource, config: Config
+) -> Iterator[Finding]:
+    yield from _of_ids(table, attributes.id, config)
+    values = table.sample.columns[attributes.id].present
+    ids = [text for value in values if (text := id_text(value, config.interactions))]
+    repeated = len(ids) - len(set(ids))
+    if repeated:
+        example = next(text for text in ids if ids.count(text) > 1)
+        yield Finding(
+            "warning",
+            table.place.of(attributes.id),
+            f"{repeated} of the first rows repeat an id, such as {shown(example)}; one row of each"
+            " id is used, the same in each run",
+        )
+
+
+def _attribute_views(table: _Opened, attributes: AttributesSource) -> dict[str, ColumnView]:
+    kinds = kinds_of_sample(table.sample, attributes)
+    views = {}
+    for name, column in table.sample.columns.items():
+        if name == attributes.id:
+            views[name] = _column_view(column, "id", "joins the interactions")
+        else:
+            kind, why = kinds[name]
+            views[name] = _column_view(column, kind, why)
+    return views
+
+
+# --- between tables ---------------------------------------------------------------------------
+
+
+def _between(opened: dict[str, _Opened], config: Config) -> Iterator[Finding]:
+    main = opened.get("interactions.source")
+    if main is None:
+        return
+    names = config.interactions.columns
+    for side, column in (("user", names.user), ("item", names.item)):
+        own = _ids(main, column, config)
+        for key, table in opened.items():
+            other = _id_name(key, side, config)
+            if table is main or other is None or other not in table.sample.columns:
+                continue
+            theirs = _ids(table, other, config)
+            place = table.place.of(other)
+            pair = equal_as_numbers(own, theirs)
+            if (
+                pair is not None
+                and equal_as_numbers(own) is None
+                and equal_as_numbers(theirs) is None
+            ):
+                yield _equal_numbers(place, pair, f"column {column} of the interactions")
+            elif key.startswith("features."):
+                yield from _of_matches(main, table, side, (own, theirs), place, config)
+
+
+def _id_name(key: str, side: str, config: Config) -> str | None:
+    names, rules = config.interactions.columns, config.recommend.rules
+    if key in {"split.test", "split.validation"}:
+        return names.user if side == "user" else names.item
+    if key == f"features.{side}s":
+        attributes = config.features.users if side == "user" else config.features.items
+        return None if attributes is None else attributes.id
+    if key.endswith("_items") and side == "item":
+        table = rules.allowed_items if key.endswith("allowed_items") else rules.excluded_items
+        return None if table is None else table.item
+    if key.endswith("excluded_pairs") and rules.excluded_pairs is not None:
+        return rules.excluded_pairs.user if side == "user" else rules.excluded_pairs.item
+    return None
+
+
+def _ids(table: _Opened, name: str, config: Config) -> list[str]:
+    values = table.sample.columns[name].present
+    return list(
+        dict.fromkeys(text for value in values if (text := id_text(value, config.interactions)))
+    )
+
+
+def _of_matches(
+    main: _Opened,
+    table: _Opened,
+    side: str,
+    ids: tuple[list[str], list[str]],
+    place: Place,
+    config: Config,
+) -> Iterator[Finding]:
+    own, theirs = ids
+    if not own or not theirs:
+        return
+    found = set(theirs)
+    if not table.sample.whole and len(found & set(own)) < _FEW_MATCH * len(own):
+        # The first rows of two large tables need not meet, so that all ids have to say it.
+        column = id_column(table.frame, place.column or "", config.interactions)
+        matching = table.frame.select(column.alias("id")).where(F.col("id").isin(own))
+        found = {str(row["id"]) for row in matching.distinct().collect()}
+    share = len(found & set(own)) / len(own)
+    back = len(found & set(own)) / len(set(theirs)) if main.sample.whole else None
+    both = "" if back is None else f", and {back:.0%} of its ids are in the interactions"
+    words = f"has {share:.0%} of the {len(own)} {side} ids of the interactions' first rows{both}"
+    if share == 0:
+        missing = f"{shown(theirs[0])} here, {shown(own[0])} there"
+        yield Finding(
+            "problem",
+            place,
+            f"{words}: {missing}",
+            f"name in features.{side}s.id the column with the ids that interactions use",
+        )
+    elif share < _FEW_MATCH:
+        missing = next(text for text in own if text not in found)
+        yield Finding("warning", place, f"{words}; it lacks {shown(missing)}, for example")
+    else:
+        yield Finding("fact", place, words)
+
+
+def _first(column: ColumnSample) -> str:
+    return column.examples[0] if column.examples else "null"
