@@ -5,14 +5,10 @@ right first.
 """
 
 import typer
+from pyspark.sql import SparkSession
 from rich.console import Console
 
-from m6rec.command_line import (
-    ConfigOption,
-    SetOption,
-    errors_as_messages,
-    read_config,
-)
+from m6rec.command_line import ConfigOption, SetOption, errors_as_messages, read_config
 from m6rec.config.run import Config
 from m6rec.fits.inspection import inspect_sources, stop_at_problems
 from m6rec.report.tables import print_inspection
@@ -21,24 +17,25 @@ from m6rec.spark.session import session_of_job
 NARROWEST = 140
 
 
-def check(config: Config) -> None:
+def check(spark: SparkSession, config: Config) -> None:
     """Print how every table is understood.
 
     Raises:
         TableError: all problems, a line each.
     """
-    with session_of_job("m6rec check") as spark:
-        inspection = inspect_sources(spark, config)
-        console = Console(width=max(Console().width, NARROWEST))
-        print_inspection(console, inspection.tables, inspection.findings)
-        stop_at_problems(inspection)
-        print("all tables can be read; a run can start", flush=True)
+    inspection = inspect_sources(spark, config)
+    console = Console(width=max(Console().width, NARROWEST))
+    print_inspection(console, inspection.tables, inspection.findings)
+    stop_at_problems(inspection)
+    print("every table can be read, and a run can start", flush=True)
 
 
 def main(config: ConfigOption, overrides: SetOption = None) -> None:
     """Check."""
     with errors_as_messages():
-        check(read_config(config, tuple(overrides or ()), None))
+        checked = read_config(config, tuple(overrides or ()), None)
+        with session_of_job("m6rec check") as spark:
+            check(spark, checked)
 
 
 main.__doc__ = __doc__

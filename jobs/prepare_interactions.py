@@ -14,7 +14,6 @@ from pyspark.sql import functions as F
 from m6rec import columns as c
 from m6rec.command_line import command_line
 from m6rec.config.run import Config
-from m6rec.errors import DataError
 from m6rec.fits.sources import INTERACTIONS, Events, Sources, open_sources
 from m6rec.job_records import PREPARE_INTERACTIONS
 from m6rec.lakehouse import Lakehouse
@@ -28,12 +27,16 @@ from m6rec.stages.pairs.cleaning import (
 )
 from m6rec.stages.pairs.indexing import extend_index
 from m6rec.stages.pairs.matrix import user_item_matrix
+from m6rec.stages.pairs.outcome import (
+    check_split,
+    counts_by_reason,
+    hours_ahead,
+    in_a_line,
+    refuse_empty,
+)
 from m6rec.stages.pairs.splitting import split_pairs
 
 _log = logging.getLogger(__name__)
-# In seconds, of what a zone can be ahead of UTC.
-_FARTHEST_ZONE = 14 * 3600
-_EXAMPLES = 3
 
 
 @dataclass(frozen=True)
@@ -126,53 +129,21 @@ def _check_cleaning(lakehouse: Lakehouse, sources: Sources, cleaned: dict[str, C
     held_out = sum(
         table.interactions.count() for label, table in cleaned.items() if label != INTERACTIONS
     )
-    reasons = _reasons(lakehouse)
+    reasons = counts_by_reason(lakehouse.read("quarantine"))
     quarantined = sum(reasons.values())
     _log.info("%d rows in, %d kept, %d quarantined", rows_in, written + held_out, quarantined)
     check_counts(rows_in, written + held_out, quarantined)
-    if FUTURE_TIME in reasons:
-        _say_future(cleaned[INTERACTIONS])
-    if written == 0:
-        raise DataError(
-            f"no row of {sources.interactions.frame.count()} interactions was kept:"
-            f" {_counted(reasons)}. {_examples(lakehouse, reasons)} are in table"
-            f" {lakehouse.address('quarantine')}; correct the mapping in the config"
-        )
     if reasons:
-        print(f"{quarantined} rows went to quarantine: {_counted(reasons)}", flush=True)
-
-
-def _reasons(lakehouse: Lakehouse) -> dict[str, int]:
-    """How many rows went to quarantine for each reason, the most frequent first."""
-    rows = lakehouse.read("quarantine").groupBy(c.REASON).count().collect()
-    return {row[c.REASON]: row["count"] for row in sorted(rows, key=lambda row: -row["count"])}
-
-
-def _counted(reasons: dict[str, int]) -> str:
-    return (
-        ", ".join(f"{count} {reason}" for reason, count in reasons.items()) or "the table is empty"
-    )
-
-
-def _examples(lakehouse: Lakehouse, reasons: dict[str, int]) -> str:
-    if not reasons:
-        return "No rows"
-    reason = next(iter(reasons))
-    rows = lakehouse.read("quarantine").where(F.col(c.REASON) == reason)
-    raw = [row[c.RAW] for row in rows.select(c.RAW).limit(_EXAMPLES).collect()]
-    return f"Rows with {reason}: {' '.join(raw)}; all"
-
-
-def _say_future(cleaned: Cleaned) -> None:
-    """Name the setting of the time zone where some hours explain times in the future."""
-    ahead = F.max(c.EVENT_TIME).cast("double") - F.current_timestamp().cast("double")
-    row = cleaned.labelled.where(F.col(c.REASON) == FUTURE_TIME).agg(ahead.alias("ahead")).first()
-    if row is not None and row["ahead"] is not None and row["ahead"] <= _FARTHEST_ZONE:
+        print(f"{quarantined} rows went to quarantine: {in_a_line(reasons)}", flush=True)
+    hours = hours_ahead(cleaned[INTERACTIONS].labelled) if FUTURE_TIME in reasons else None
+    if hours is not None:
         _log.warning(
             "times lie up to %.1f hours in the future; where they have no zone, set"
             " interactions.time_zone to theirs, such as Asia/Tokyo",
-            row["ahead"] / 3600,
+            hours,
         )
+    if written == 0:
+        refuse_empty(lakehouse.read("quarantine"), reasons, lakehouse.address("quarantine"))
 
 
 def _held_out_pairs(
@@ -219,54 +190,12 @@ def _split(lakehouse: Lakehouse, pairs: _Pairs, config: Config) -> None:
         indexed.validation,
     )
     lakehouse.write("splits", splits)
-    _check_split(lakehouse, config)
+    check_split(lakehouse.read("splits"), config.interactions, config.split)
     if indexed.test is not None:
         offered = sum(frame.where(c.POSITIVE).count() for frame in indexed.all()[1:])
         offered += pairs.interactions.count()
         removed = offered - lakehouse.read("splits").count()
         _log.info("%d pairs stood in more than one of train, validation and test", removed)
-
-
-def _check_split(lakehouse: Lakehouse, config: Config) -> None:
-    """Check that there is something to learn from.
-
-    Raises:
-        DataError: the fold train has no liked pair, or these are all of one user or one item.
-    """
-    splits, settings = lakehouse.read("splits"), config.interactions
-    positive = F.col(c.POSITIVE)
-    train = positive & (F.col(c.FOLD) == c.TRAIN)
-    row = splits.agg(
-        F.count(F.lit(1)).alias("pairs"),
-        F.count(F.when(positive, 1)).alias("positive"),
-        F.count(F.when(train, 1)).alias("train"),
-        F.count_distinct(F.when(positive, F.col(c.USER_INDEX))).alias("users"),
-        F.count_distinct(F.when(positive, F.col(c.ITEM_INDEX))).alias("items"),
-    ).first()
-    if row is None or row["pairs"] == 0:
-        raise DataError(
-            "no pair of a user and an item is left under interactions.minimum_user_interactions:"
-            f" {settings.minimum_user_interactions} and minimum_item_interactions:"
-            f" {settings.minimum_item_interactions}; lower them"
-        )
-    if row["positive"] == 0:
-        raise DataError(
-            f"none of {row['pairs']} pairs counts as liked under interactions.positive_minimum:"
-            f" {settings.positive_minimum}, or all weights are 0; correct"
-            " positive_minimum, event_weights or columns.weight"
-        )
-    if row["users"] == 1 or row["items"] == 1:
-        which = "user" if row["users"] == 1 else "item"
-        raise DataError(
-            f"all {row['positive']} pairs are of one {which}, and what is liked together is learned"
-            f" from several; give a table with more {which}s, or check interactions.columns.{which}"
-        )
-    if row["train"] == 0:
-        raise DataError(
-            f"split.strategy: {config.split.strategy} leaves none of {row['positive']} pairs to"
-            " train on, as where all events are of one day; set split.strategy to random, or lower"
-            " test_share"
-        )
 
 
 def _indexed(lakehouse: Lakehouse, pairs: DataFrame) -> DataFrame:

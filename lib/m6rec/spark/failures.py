@@ -75,7 +75,7 @@ _RULES: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
         lambda _: "there is no file of that format; correct path or format in the config",
     ),
     (
-        r"\[(TABLE_OR_VIEW_NOT_FOUND|SCHEMA_NOT_FOUND|REQUIRES_SINGLE_PART_NAMESPACE)[^\]]*\]",
+        r"\[(TABLE_OR_VIEW_NOT_FOUND|SCHEMA_NOT_FOUND|REQUIRES_SINGLE_PART_NAMESPACE|CATALOG_NOT_FOUND)[^\]]*\]",
         lambda _: "the catalogue has no such table; correct its name in the config",
     ),
     (
@@ -136,6 +136,10 @@ def reading(key: str, source: TableSource) -> Iterator[None]:
     """
     try:
         yield
+    except TableError as error:
+        if source.name in str(error):
+            raise
+        raise TableError(f"{key}: table {source.name}: {error}".removeprefix(": ")) from error
     except THROWN as error:
         keep_trace(error)
         place = f"{key}: " if key else ""
