@@ -124,7 +124,7 @@ def _quarantine(cleaned: dict[str, Cleaned]) -> DataFrame:
 
 def _check_cleaning(lakehouse: Lakehouse, sources: Sources, cleaned: dict[str, Cleaned]) -> None:
     """Check that no row was lost between the sources and what has been written."""
-    rows_in = sum(events.frame.count() for events in sources.events())
+    rows_in = sum(_rows_in(events, cleaned[events.label]) for events in sources.events())
     written = lakehouse.read("interactions").count()
     held_out = sum(
         table.interactions.count() for label, table in cleaned.items() if label != INTERACTIONS
@@ -144,6 +144,21 @@ def _check_cleaning(lakehouse: Lakehouse, sources: Sources, cleaned: dict[str, C
         )
     if written == 0:
         refuse_empty(lakehouse.read("quarantine"), reasons, lakehouse.address("quarantine"))
+
+
+def _rows_in(events: Events, cleaned: Cleaned) -> int:
+    """How many rows a source has, without malformed ones where the owner has these dropped."""
+    rows = events.frame.count()
+    if not events.drops_malformed:
+        return rows
+    # Spark counts a row that it does not parse, and then drops it where its values are needed.
+    parsed = cleaned.labelled.count()
+    print(
+        f"{events.label}: {rows - parsed} malformed rows were dropped, as options.mode"
+        " DROPMALFORMED says",
+        flush=True,
+    )
+    return parsed
 
 
 def _held_out_pairs(

@@ -428,9 +428,16 @@ PLACES = (
     ),
     Case(
         "failfast.csv",
-        rows("user_id,item_id", 'ann,"tea', "bob,rum,gin"),
+        rows("user_id,item_id", "ann", "bob,rum,gin"),
         source={"options": {"mode": "FAILFAST"}},
-        problems=("malformed rows.*FAILFAST",),
+        problems=("malformed rows.*FAILFAST", "2 of the first 2 rows are malformed.*mode FAILFAST"),
+    ),
+    Case(
+        "dropmalformed.csv",
+        rows("user_id,item_id", "ann,tea", "bob,rum,gin"),
+        source={"options": {"mode": "DROPMALFORMED"}},
+        warnings=("1 of the first 2 rows are malformed, such as 'bob,rum,gin'; they are dropped",),
+        kept=ONE,
     ),
     Case("no-parquet.parquet", text("this is text"), problems=("it is no Parquet",)),
     Case("empty.csv", rows("user_id,item_id"), problems=("has no row",)),

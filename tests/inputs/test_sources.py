@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
@@ -13,6 +15,7 @@ from m6rec.errors import TableError
 from m6rec.fits.sources import open_sources
 from m6rec.spark.failures import in_words, saying_what_failed
 from m6rec.spark.sources import read_source, source_version
+from m6rec.stages.features.kinds import infer_kinds
 
 
 def source(**settings: Any) -> TableSource:
@@ -100,6 +103,16 @@ def test_what_is_missing_is_said_with_what_mends_it(
 ) -> None:
     with pytest.raises(TableError, match=words):
         read_source(spark, source(**settings), (), "features.items")
+
+
+def test_columns_that_differ_in_case_alone_are_two(spark: SparkSession, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"id": ["a"], "Price": [1.0], "price": [2.0]}), tmp_path / "i.parquet")
+    try:
+        frame = read_source(spark, source(path=str(tmp_path / "i.parquet")), ("id", "price"))
+        assert [tuple(row) for row in frame.collect()] == [("a", 1.0, 2.0)]
+        assert infer_kinds(frame, "id", {}) == {"Price": "numeric", "price": "numeric"}
+    finally:
+        spark.conf.unset("spark.sql.caseSensitive")
 
 
 def test_a_file_that_is_no_delta_table_is_told(spark: SparkSession, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from m6rec.config.base import TableSource
 from m6rec.config.data import AttributesSource, InteractionsConfig
 from m6rec.config.run import Config, sources_of
 from m6rec.errors import TableError
-from m6rec.spark.readings import readings_of
+from m6rec.spark.readings import malformed_rows, readings_of
 from m6rec.spark.samples import first_rows
 from m6rec.spark.sources import load_source, source_version, told_format, with_columns
 from m6rec.spark.values import id_column, owner_column, time_column
@@ -143,6 +143,7 @@ def _open(
 
 def _view(spark: SparkSession, table: _Opened, config: Config) -> TableView:
     key, findings = table.place.key, [*table.notes]
+    findings += malformed_rows(spark, table.place, table.source)
     if table.sample.rows == 0:
         findings.append(Finding("problem", table.place, "has no row", "give a table with rows"))
     columns: dict[str, ColumnView] = {}
@@ -163,6 +164,12 @@ def _view(spark: SparkSession, table: _Opened, config: Config) -> TableView:
             findings.append(Finding("warning", table.place, "allows no item: all lists are empty"))
         elif table.sample.rows == 0:
             findings = [one for one in findings if one.severity != "problem"]
+    version = source_version(spark, table.source)
+    if table.source.table is not None and version is None:
+        words = (
+            "is a view or no Delta table: it has no version, and a later run may read other rows"
+        )
+        findings.append(Finding("fact", table.place, words))
     views = [
         columns.get(name) or _column_view(column, "not used", "is not read")
         for name, column in table.sample.columns.items()
@@ -170,7 +177,7 @@ def _view(spark: SparkSession, table: _Opened, config: Config) -> TableView:
     return TableView(
         table.place,
         "view or table" if table.source.table else told_format(spark, table.source),
-        source_version(spark, table.source),
+        version,
         table.sample.rows,
         table.sample.whole,
         tuple(views),
@@ -541,8 +548,18 @@ def _between(opened: dict[str, _Opened], config: Config) -> Iterator[Finding]:
                 and equal_as_numbers(theirs) is None
             ):
                 yield _equal_numbers(place, pair, f"column {column} of the interactions")
+            elif key.endswith("allowed_items"):
+                yield from _of_allowed(own, theirs, place, main)
             elif key.startswith("features."):
                 yield from _of_matches(main, table, side, (own, theirs), place, config)
+
+
+def _of_allowed(
+    own: list[str], theirs: list[str], place: Place, main: _Opened
+) -> Iterator[Finding]:
+    if theirs and main.sample.whole and not set(own) & set(theirs):
+        words = f"allows {shown(theirs[0])} and others, none of which is in the interactions"
+        yield Finding("warning", place, f"{words}: lists hold at most new items")
 
 
 def _id_name(key: str, side: str, config: Config) -> str | None:

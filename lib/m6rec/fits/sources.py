@@ -20,13 +20,23 @@ INTERACTIONS = "interactions"
 
 @dataclass(frozen=True)
 class Events:
-    """A table of events as the owner has it, at the version that this run reads."""
+    """A table of events as the owner has it, at the version that this run reads.
+
+    Attributes:
+        label: the name of the table in reasons and messages.
+        frame: its rows.
+        config: how they are read.
+        version: the version; None for what has none.
+        reading: what of that was told from its first rows.
+        drops_malformed: whether Spark leaves out rows that it cannot parse.
+    """
 
     label: str
     frame: DataFrame
     config: InteractionsConfig
     version: int | None
     reading: EventReading
+    drops_malformed: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,7 +99,7 @@ def open_sources(spark: SparkSession, config: Config) -> Sources:
         if described is not None
     }
     return Sources(
-        Events(INTERACTIONS, frame, mapped, version, reading),
+        Events(INTERACTIONS, frame, mapped, version, reading, _drops_malformed(mapped.source)),
         *held_out,
         None if users is None else users.frame,
         None if items is None else items.frame,
@@ -139,7 +149,12 @@ def _open_held_out(
     frame = frame.withColumnsRenamed({found: asked for asked, found in there.items()})
     held_out = _held_out_config(config, frame.columns)
     reading = _reading(label, source, frame, held_out)
-    return Events(label, frame, held_out, version, reading)
+    return Events(label, frame, held_out, version, reading, _drops_malformed(source))
+
+
+def _drops_malformed(source: TableSource) -> bool:
+    options = {name.lower(): value for name, value in source.options.items()}
+    return options.get("mode", "").upper() == "DROPMALFORMED"
 
 
 def _held_out_config(config: InteractionsConfig, found: list[str]) -> InteractionsConfig:

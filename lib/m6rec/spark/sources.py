@@ -57,14 +57,23 @@ def read_source(
     return with_columns(load_source(spark, source, key), source, required, key)
 
 
-def load_source(spark: SparkSession, source: TableSource, key: str = "") -> DataFrame:
-    """A table of the owner's as it is.
+def load_source(
+    spark: SparkSession, source: TableSource, key: str = "", schema: T.StructType | None = None
+) -> DataFrame:
+    """A table of the owner's as it is, or as a schema has it.
 
     Raises:
         TableError: the table does not exist or cannot be read; the message begins with `key`.
     """
     with reading(key, source):
-        return _load(spark, source)
+        try:
+            return _load(spark, source, schema)
+        except AnalysisException as error:
+            if "COLUMN_ALREADY_EXISTS" not in str(error):
+                raise
+            # Columns that differ only in case are told apart by Spark from here on.
+            spark.conf.set("spark.sql.caseSensitive", "true")
+            return _load(spark, source, schema)
 
 
 def with_columns(
@@ -212,8 +221,12 @@ def told_format(spark: SparkSession, source: TableSource) -> str:
         return format_of_files(spark, source.path)
 
 
-def _load(spark: SparkSession, source: TableSource) -> DataFrame:
+def _load(
+    spark: SparkSession, source: TableSource, schema: T.StructType | None = None
+) -> DataFrame:
     reader = spark.read.options(**source.options)
+    if schema is not None:
+        reader = reader.schema(schema)
     version = source.version
     if version is None and source.timestamp is not None:
         version = source_version(spark, source)
