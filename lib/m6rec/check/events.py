@@ -1,5 +1,6 @@
 """How the first rows of a table of events are to be read."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from m6rec.check.numbers import DecimalSign, numbers_as_text
@@ -21,7 +22,7 @@ class EventReading:
     decimal_sign: DecimalSign = ""
 
 
-def read_events(columns: dict[str, ColumnSample], config: InteractionsConfig) -> EventReading:
+def read_events(columns: Mapping[str, ColumnSample], config: InteractionsConfig) -> EventReading:
     """How times and weights are written, as far as the first rows show it."""
     names = config.columns
     time = TimeReading()

@@ -1,6 +1,5 @@
 """Look at every table of the owner's before any compute, and say all that is wrong at once."""
 
-import math
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,22 +8,25 @@ from datetime import UTC, datetime, timedelta
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from m6rec.check.events import read_events
 from m6rec.check.findings import ColumnView, Finding, Place, Severity, TableView, of_severity
 from m6rec.check.ids import (
     dominant_user,
     equal_as_numbers,
-    first_fraction,
     id_text,
-    look_alikes,
-    loses_digits,
+)
+from m6rec.check.judging import (
+    equal_numbers,
+    findings_of_event_types,
+    findings_of_ids,
+    findings_of_repeats,
+    findings_of_weights,
+    first_example,
+    view_of_column,
+    views_of_events,
 )
 from m6rec.check.names import find_columns
-from m6rec.check.numbers import numbers_as_text
 from m6rec.check.samples import ColumnSample, TableSample, shown
 from m6rec.check.times import read_times
-from m6rec.check.types import COLUMN_TYPES
-from m6rec.check.weights import LARGEST_WEIGHT, outside_the_run
 from m6rec.config.base import TableSource
 from m6rec.config.data import AttributesSource, InteractionsConfig
 from m6rec.config.run import Config, sources_of
@@ -36,6 +38,7 @@ from m6rec.spark.values import id_column, owner_column, time_column
 from m6rec.stages.features.kinds import kinds_of_sample
 
 _FARTHEST_ZONE = timedelta(hours=14)
+_EVENT_TABLES = frozenset(("interactions.source", "split.test", "split.validation"))
 # Of the ids of the interactions, the share that a table of attributes should have.
 _FEW_MATCH = 0.5
 _DOMINANT_SHARE = 1 / 3
@@ -142,37 +145,17 @@ def _open(
 
 
 def _view(spark: SparkSession, table: _Opened, config: Config) -> TableView:
-    key, findings = table.place.key, [*table.notes]
-    findings += malformed_rows(spark, table.place, table.source)
-    if table.sample.rows == 0:
-        findings.append(Finding("problem", table.place, "has no row", "give a table with rows"))
-    columns: dict[str, ColumnView] = {}
-    if key in {"interactions.source", "split.test", "split.validation"}:
-        findings += _of_events(table, config)
-        columns = _event_views(table, config)
-    elif key in {"features.users", "features.items"}:
-        attributes = config.features.users if key.endswith("users") else config.features.items
-        if attributes is not None:
-            findings += _of_attributes(table, attributes, config)
-            columns = _attribute_views(table, attributes)
-    else:
-        for name in table.required:
-            findings += _of_ids(table, name, config)
-            columns[name] = _column_view(table.sample.columns[name], "id", "compared with ids")
-        if key.endswith("allowed_items") and table.sample.rows == 0:
-            findings = [one for one in findings if one.severity != "problem"]
-            findings.append(Finding("warning", table.place, "allows no item: all lists are empty"))
-        elif table.sample.rows == 0:
-            findings = [one for one in findings if one.severity != "problem"]
     version = source_version(spark, table.source)
-    if table.source.table is not None and version is None:
-        words = (
-            "is a view or no Delta table: it has no version, and a later run may read other rows"
-        )
-        findings.append(Finding("fact", table.place, words))
+    known = _known_columns(table, config)
     views = [
-        columns.get(name) or _column_view(column, "not used", "is not read")
+        known.get(name) or view_of_column(column, "not used", "is not read")
         for name, column in table.sample.columns.items()
+    ]
+    findings = [
+        *table.notes,
+        *malformed_rows(spark, table.place, table.source),
+        *_of_table(table, version),
+        *_of_columns(table, config),
     ]
     return TableView(
         table.place,
@@ -185,8 +168,50 @@ def _view(spark: SparkSession, table: _Opened, config: Config) -> TableView:
     )
 
 
-def _column_view(column: ColumnSample, kind: str, fate: str) -> ColumnView:
-    return ColumnView(column.name, column.type, kind, column.nulls, column.examples, fate)
+def _of_table(table: _Opened, version: int | None) -> Iterator[Finding]:
+    key = table.place.key
+    if table.sample.rows == 0 and key.endswith("allowed_items"):
+        yield Finding("warning", table.place, "allows no item: all lists are empty")
+    elif table.sample.rows == 0 and not key.startswith("recommend."):
+        yield Finding("problem", table.place, "has no row", "give a table with rows")
+    if table.source.table is not None and version is None:
+        words = "is a view or no Delta table: it has no version, and later rows may differ"
+        yield Finding("fact", table.place, words)
+
+
+def _of_columns(table: _Opened, config: Config) -> Iterator[Finding]:
+    attributes = _attributes_of(table.place.key, config)
+    settings, columns = config.interactions, table.sample.columns
+    if table.place.key in _EVENT_TABLES:
+        yield from _of_events(table, config)
+    elif attributes is not None:
+        yield from findings_of_ids(columns[attributes.id], table.place, settings)
+        yield from findings_of_repeats(columns[attributes.id], table.place, settings)
+    else:
+        for name in table.required:
+            yield from findings_of_ids(columns[name], table.place, settings)
+
+
+def _known_columns(table: _Opened, config: Config) -> dict[str, ColumnView]:
+    """How the columns are understood that a run reads."""
+    attributes, columns = _attributes_of(table.place.key, config), table.sample.columns
+    if table.place.key in _EVENT_TABLES:
+        return views_of_events(columns, config)
+    if attributes is None:
+        return {
+            name: view_of_column(columns[name], "id", "compared with ids")
+            for name in table.required
+        }
+    kinds = kinds_of_sample(table.sample, attributes)
+    views = {name: view_of_column(columns[name], *kind) for name, kind in kinds.items()}
+    views[attributes.id] = view_of_column(columns[attributes.id], "id", "joins the interactions")
+    return views
+
+
+def _attributes_of(key: str, config: Config) -> AttributesSource | None:
+    return {"features.users": config.features.users, "features.items": config.features.items}.get(
+        key
+    )
 
 
 # --- events -----------------------------------------------------------------------------------
@@ -196,75 +221,17 @@ def _of_events(table: _Opened, config: Config) -> Iterator[Finding]:
     names = config.interactions.columns
     held_out = table.place.key != "interactions.source"
     columns = table.sample.columns
-    yield from _of_ids(table, names.user, config)
-    yield from _of_ids(table, names.item, config)
+    for name in (names.user, names.item):
+        yield from findings_of_ids(columns[name], table.place, config.interactions)
     if not held_out:
         yield from _of_users(table, config)
     if names.time is not None and names.time in columns:
         yield from _of_times(table, columns[names.time], config)
     if names.weight is not None and names.weight in columns:
-        yield from _of_weights(table, columns[names.weight], config)
+        yield from findings_of_weights(columns[names.weight], table.place, config)
     if names.event_type is not None and names.event_type in columns:
-        yield from _of_event_types(table, columns[names.event_type], config)
-
-
-def _of_ids(table: _Opened, name: str, config: Config) -> Iterator[Finding]:
-    column, place = table.sample.columns[name], table.place.of(name)
-    if COLUMN_TYPES[column.group].user_or_item is None:
-        yield Finding(
-            "problem",
-            place,
-            f"has type {column.type}, such as {_first(column)}, expected text or whole numbers as"
-            " ids",
-            "name another column, or cast it in the source",
-        )
-        return
-    fraction = first_fraction(column.present)
-    if fraction is not None:
-        yield Finding(
-            "problem",
-            place,
-            f"holds {fraction}, and ids are whole numbers or text",
-            "name another column, or cast it in the source",
-        )
-    inexact = loses_digits(column.present)
-    if inexact is not None:
-        yield Finding(
-            "warning",
-            place,
-            f"holds {inexact:.0f} as {column.type}, whose last digits may be lost",
-            "write ids as text or bigint in the source",
-        )
-    if column.values and not column.texts:
-        yield Finding("problem", place, "is empty in all of the first rows", "name another column")
-    ids = [text for value in column.present if (text := id_text(value, config.interactions))]
-    alike = look_alikes(ids) if column.group == "text" else None
-    if alike is not None:
-        # What normalise_ids has made equal is equal here.
-        trim = "" if config.interactions.trim_ids else "set interactions.trim_ids: true for spaces"
-        counted = [
-            f"{alike.padded} ids with spaces around them" if alike.padded else "",
-            f"{alike.alike} ids that differ only in spaces, case or Unicode form"
-            if alike.alike
-            else "",
-        ]
-        example = " and ".join(shown(text) for text in alike.example)
-        words = " and ".join(part for part in counted if part)
-        yield Finding("warning", place, f"has {words}, such as {example}", trim)
-    pair = equal_as_numbers(ids) if column.group == "text" else None
-    if pair is not None:
-        yield _equal_numbers(place, pair)
-
-
-def _equal_numbers(place: Place, pair: tuple[str, str], other: str = "") -> Finding:
-    where = f", of {other}," if other else ""
-    return Finding(
-        "problem",
-        place,
-        f"holds {shown(pair[1])}, which is the same number as {shown(pair[0])}{where} and another"
-        " id",
-        "set interactions.normalise_ids: integer",
-    )
+        event_type = columns[names.event_type]
+        yield from findings_of_event_types(event_type, table.place, config.interactions)
 
 
 def _of_users(table: _Opened, config: Config) -> Iterator[Finding]:
@@ -344,7 +311,7 @@ def _of_times(table: _Opened, column: ColumnSample, config: Config) -> Iterator[
         yield Finding(
             "warning",
             place,
-            f"is read as times of the year {year}, such as {_first(column)}",
+            f"is read as times of the year {year}, such as {first_example(column)}",
             "check interactions.time_unit and time_format",
         )
 
@@ -357,172 +324,6 @@ def _hours(ahead: timedelta) -> str:
 def _with_time(config: Config, name: str) -> InteractionsConfig:
     columns = config.interactions.columns.model_copy(update={"time": name})
     return config.interactions.model_copy(update={"columns": columns})
-
-
-def _of_weights(table: _Opened, column: ColumnSample, config: Config) -> Iterator[Finding]:
-    place, settings = table.place.of(column.name), config.interactions
-    role = COLUMN_TYPES[column.group].weight
-    if role is None:
-        yield Finding(
-            "problem",
-            place,
-            f"has type {column.type}, such as {_first(column)}, expected numbers as weights",
-            "name another column in interactions.columns.weight",
-        )
-        return
-    numbers = _numbers(column)
-    if column.group == "text" and column.texts:
-        found = numbers_as_text(column.texts)
-        if found is None and len(numbers) < len(column.texts) / 2:
-            yield Finding(
-                "problem",
-                place,
-                f"holds {_first(column)}, expected numbers as weights",
-                "name another column in interactions.columns.weight",
-            )
-            return
-        if found is not None and found.decimal_sign:
-            yield Finding(
-                "note",
-                place,
-                f"holds numbers such as {_first(column)}, with {found.decimal_sign!r} before the"
-                f" fraction{f' and the unit {found.unit}' if found.unit else ''}",
-            )
-    apart = outside_the_run(numbers)
-    if apart is not None:
-        value = f"{apart:g}"
-        yield Finding(
-            "warning",
-            place,
-            f"{numbers.count(apart)} of {len(numbers)} values are {value}, outside the run of the"
-            f" others ({_run(numbers, apart)}), as a value that stands for none is",
-            f"if it does, set source.missing_values: {{{column.name}: [{value}]}}",
-        )
-    negative = [number for number in numbers if number < 0 and number != apart]
-    if negative and not config.ratings.enabled and settings.cancellations == "quarantine":
-        yield Finding(
-            "warning",
-            place,
-            f"{len(negative)} of {len(numbers)} weights are negative, such as {negative[0]:g}, and"
-            " go to quarantine",
-            "where they are ratings, set ratings.enabled: true; where they cancel orders, set"
-            " interactions.cancellations: cancel",
-        )
-    if negative and config.ratings.enabled and settings.weighting != "binary":
-        yield Finding(
-            "warning",
-            place,
-            f"ratings such as {negative[0]:g} weigh 0 under interactions.weighting:"
-            f" {settings.weighting}",
-            "set interactions.weighting: binary",
-        )
-    large = next((number for number in numbers if abs(number) > LARGEST_WEIGHT), None)
-    if large is not None:
-        yield Finding(
-            "warning",
-            place,
-            f"holds {large:g}, too large to compute with ({LARGEST_WEIGHT:g} at most); such rows go"
-            " to quarantine",
-        )
-    zero = sum(number == 0 for number in numbers) if apart != 0 else 0
-    if zero and not config.ratings.enabled:
-        yield Finding(
-            "note",
-            place,
-            f"{zero} of {len(numbers)} weights are 0: such items are seen, and no interactions",
-        )
-
-
-def _run(numbers: list[float], apart: float) -> str:
-    others = [number for number in numbers if number != apart]
-    return f"{min(others):g} to {max(others):g}"
-
-
-def _numbers(column: ColumnSample) -> list[float]:
-    numbers = []
-    for value in column.values:
-        if value is None:
-            continue
-        try:
-            number = float(value)
-        except ValueError:
-            continue
-        if math.isfinite(number):
-            numbers.append(number)
-    return numbers
-
-
-def _of_event_types(table: _Opened, column: ColumnSample, config: Config) -> Iterator[Finding]:
-    weights = config.interactions.event_weights
-    if not weights:
-        return
-    unknown = list(dict.fromkeys(text for text in map(str, column.present) if text not in weights))
-    known = any(str(value) in weights for value in column.present)
-    if unknown and table.sample.rows:
-        yield Finding(
-            "warning" if known else "problem",
-            table.place.of(column.name),
-            f"has event types that interactions.event_weights does not list, such as"
-            f" {', '.join(map(shown, unknown[:3]))}; they go to quarantine",
-            "list them in interactions.event_weights, with 0 for what is no interaction",
-        )
-
-
-def _event_views(table: _Opened, config: Config) -> dict[str, ColumnView]:
-    names, columns = config.interactions.columns, table.sample.columns
-    reading = read_events(columns, config.interactions)
-    views = {}
-    roles = {names.user: ("user", "the user's id"), names.item: ("item", "the item's id")}
-    if names.time is not None:
-        how = (
-            config.interactions.time_format or reading.time_format or config.interactions.time_unit
-        )
-        zone = config.interactions.time_zone
-        roles[names.time] = ("time", f"a time by {how}, in {zone} where it has no zone")
-    if names.weight is not None:
-        roles[names.weight] = (
-            "rating" if config.ratings.enabled else "weight",
-            f"under weighting: {config.interactions.weighting}",
-        )
-    if names.event_type is not None:
-        roles[names.event_type] = ("event type", "weighs what event_weights says")
-    roles |= dict.fromkeys(names.context, ("context", "is kept beside the event"))
-    for name, (kind, fate) in roles.items():
-        if name in columns:
-            views[name] = _column_view(columns[name], kind, fate)
-    return views
-
-
-# --- attributes -------------------------------------------------------------------------------
-
-
-def _of_attributes(
-    table: _Opened, attributes: AttributesSource, config: Config
-) -> Iterator[Finding]:
-    yield from _of_ids(table, attributes.id, config)
-    values = table.sample.columns[attributes.id].present
-    ids = [text for value in values if (text := id_text(value, config.interactions))]
-    repeated = len(ids) - len(set(ids))
-    if repeated:
-        example = next(text for text in ids if ids.count(text) > 1)
-        yield Finding(
-            "warning",
-            table.place.of(attributes.id),
-            f"{repeated} of the first rows repeat an id, such as {shown(example)}; one row of each"
-            " id is used, the same in each run",
-        )
-
-
-def _attribute_views(table: _Opened, attributes: AttributesSource) -> dict[str, ColumnView]:
-    kinds = kinds_of_sample(table.sample, attributes)
-    views = {}
-    for name, column in table.sample.columns.items():
-        if name == attributes.id:
-            views[name] = _column_view(column, "id", "joins the interactions")
-        else:
-            kind, why = kinds[name]
-            views[name] = _column_view(column, kind, why)
-    return views
 
 
 # --- between tables ---------------------------------------------------------------------------
@@ -547,7 +348,7 @@ def _between(opened: dict[str, _Opened], config: Config) -> Iterator[Finding]:
                 and equal_as_numbers(own) is None
                 and equal_as_numbers(theirs) is None
             ):
-                yield _equal_numbers(place, pair, f"column {column} of the interactions")
+                yield equal_numbers(place, pair, f"column {column} of the interactions")
             elif key.endswith("allowed_items"):
                 yield from _of_allowed(own, theirs, place, main)
             elif key.startswith("features."):
@@ -618,7 +419,3 @@ def _of_matches(
         yield Finding("warning", place, f"{words}; it lacks {shown(missing)}, for example")
     else:
         yield Finding("fact", place, words)
-
-
-def _first(column: ColumnSample) -> str:
-    return column.examples[0] if column.examples else "null"
