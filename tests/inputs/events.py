@@ -224,9 +224,16 @@ IDS = (
     ),
     Case(
         "floats-as-text-normalised.csv",
-        _users("17850.0", "17850", "017850", "-0", "abc"),
+        _users("17850.0", "017850", "-0", "abc"),
         {"normalise_ids": "integer"},
-        kept=[("17850", "i0"), ("17850", "i1"), ("17850", "i2"), ("0", "i3"), ("abc", "i4")],
+        kept=[
+            ("17850", "i0"),
+            ("17850", "i1"),
+            ("17850", "i2"),
+            ("0", "i3"),
+            ("abc", "i4"),
+            ("b", "i5"),
+        ],
     ),
     Case(
         "whole-doubles.parquet",

@@ -6,15 +6,12 @@ from typing import Any
 
 import pytest
 from pyspark.sql import SparkSession
-from pyspark.sql import functions as F
 
 from m6rec.config.base import TableSource
-from m6rec.config.data import FeaturesConfig
 from m6rec.config.run import parse_config
 from m6rec.fits.inspection import Inspection, inspect_sources
 from m6rec.spark.sources import read_source
-from m6rec.stages.features.fitting import fit_features
-from m6rec.stages.features.inputs import number_column
+from m6rec.stages.features.inputs import AttributeColumns, number_column, read_attributes
 from m6rec.stages.features.kinds import decimal_signs, infer_kinds
 from tests.inputs.attributes import KINDS, write_items
 
@@ -72,25 +69,20 @@ def test_every_column_is_understood_as_the_pipeline_reads_it(
     assert tuple(row) == (3000.5, 3.0, 1_704_067_200.0)
 
 
-def test_features_are_made_of_columns_of_any_name(spark: SparkSession) -> None:
+def test_columns_of_any_name_are_read(spark: SparkSession) -> None:
     name = "a `b`.c 'd\""
-    frame = spark.createDataFrame(
-        [(k, "pq"[k % 2], f"{k},5 kg") for k in range(6)], ["k", "x", "y"]
+    rows = [(k, "pq"[k % 2], f"{k},5 kg", f"{k} words") for k in range(3)]
+    named = spark.createDataFrame(rows, ["k", "x", "y", "z"]).toDF("item_index", name, "x.y", "`z")
+    columns = AttributeColumns(
+        ("x.y",), ((name, "categorical"), ("`z", "text")), ("", ""), 3, (",",)
     )
-    named = frame.toDF("item_index", name, "x.y")
-    indices = named.select(F.col("item_index"))
-    pipeline = fit_features(
-        named,
-        None,
-        "item_index",
-        {name: "categorical", "x.y": "numeric"},
-        FeaturesConfig(),
-        indices,
-        1,
-        {"x.y": ","},
-    )
-    assert pipeline.attribute_names == ("x.y", name)
-    assert pipeline.transform(named, None, indices).count() == 6
+    read = read_attributes(named, columns, "item_index")
+    assert read is not None
+    assert [tuple(row)[2:] for row in read.sort("item_index").collect()] == [
+        (0.5, ["p"], ["words"]),
+        (1.5, ["q"], ["words"]),
+        (2.5, ["p"], ["words"]),
+    ]
 
 
 def test_ids_are_compared_between_tables(spark: SparkSession, tmp_path: Path) -> None:

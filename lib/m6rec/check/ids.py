@@ -18,9 +18,10 @@ NOBODY = frozenset(
 _INTEGER = re.compile(r"\s*([+-]?)0*(\d+)(?:\.0*)?\s*")
 # Beyond it not every whole number is a double.
 _LARGEST_EXACT = 2**53
-_DOMINANT_SHARE = 1 / 3
+DOMINANT_SHARE = 1 / 3
 # How often an id must stand that is known to stand for nobody.
 _NOTABLE_SHARE = 0.01
+_FEWEST_USERS, _FEWEST_ROWS = 3, 3
 
 
 def integer_form(text: str) -> str:
@@ -104,13 +105,14 @@ def look_alikes(ids: Iterable[str]) -> LookAlikes | None:
 
 def dominant_user(users: list[str]) -> tuple[str, float, bool] | None:
     """The user that may be nobody: the id, its share of the rows, and whether its name says so."""
-    if not users:
+    counted = Counter(users).most_common()
+    if len(counted) < _FEWEST_USERS:
         return None
-    counted = Counter(users)
-    for user, count in counted.most_common():
+    for user, count in counted:
         share = count / len(users)
-        if user.strip().lower() in NOBODY and share >= _NOTABLE_SHARE and len(counted) > 2:
+        if user.strip().lower() in NOBODY and count > 1 and share >= _NOTABLE_SHARE:
             return user, share, True
-    user, count = counted.most_common(1)[0]
+    (user, count), (_, next_count) = counted[:2]
     share = count / len(users)
-    return (user, share, False) if share >= _DOMINANT_SHARE and len(counted) > 2 else None
+    apart = count >= 2 * next_count and count >= _FEWEST_ROWS
+    return (user, share, False) if apart and share >= DOMINANT_SHARE else None

@@ -10,6 +10,7 @@ from pyspark.sql import functions as F
 
 from m6rec.check.findings import ColumnView, Finding, Place, Severity, TableView, of_severity
 from m6rec.check.ids import (
+    DOMINANT_SHARE,
     dominant_user,
     equal_as_numbers,
     id_text,
@@ -41,7 +42,6 @@ _FARTHEST_ZONE = timedelta(hours=14)
 _EVENT_TABLES = frozenset(("interactions.source", "split.test", "split.validation"))
 # Of the ids of the interactions, the share that a table of attributes should have.
 _FEW_MATCH = 0.5
-_DOMINANT_SHARE = 1 / 3
 _EARLY_SECONDS = 3.2e8
 
 
@@ -247,7 +247,7 @@ def _of_users(table: _Opened, config: Config) -> Iterator[Finding]:
         ids = id_column(table.frame, name, config.interactions)
         row = table.frame.select(F.avg((ids == user).cast("int")).alias("share")).first()
         share = float(row["share"] or 0.0) if row is not None else 0.0
-        if share < _DOMINANT_SHARE:
+        if share < DOMINANT_SHARE:
             return
     where = "all rows" if table.sample.whole or not by_name else "the first rows"
     yield Finding(

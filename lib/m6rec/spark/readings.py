@@ -38,7 +38,7 @@ def readings_of(
     return found + [
         Finding("problem", place, f"may be meant so: {one.words()}", "set these options if it is")
         for one in likely_readings(start, required)
-        if one.options != source.options
+        if one.options and one.options != source.options
     ]
 
 
