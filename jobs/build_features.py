@@ -144,6 +144,7 @@ def _read_attributes(
         id_column_of(frame, source.id, config.interactions).alias(_ID),
         *(owner_column(name).alias(other) for name, other in ours.items()),
     )
+    _say_repeats(renamed, source)
     comparable = [field.name for field in renamed.schema.fields if _is_hashable(field.dataType)]
     order = Window.partitionBy(_ID).orderBy(F.xxhash64(*map(owner_column, comparable)))
     single = renamed.withColumn(_COPY, F.row_number().over(order)).where(F.col(_COPY) == 1)
@@ -154,6 +155,16 @@ def _read_attributes(
         {ours[name]: kind for name, kind in kinds.items()},
         {ours[name]: sign for name, sign in signs.items()},
     )
+
+
+def _say_repeats(named: DataFrame, source: AttributesSource) -> None:
+    row = named.agg(F.count(_ID).alias("rows"), F.count_distinct(_ID).alias("ids")).first()
+    if row is not None and row["rows"] > row["ids"]:
+        print(
+            f"{source.source.name}: {row['rows'] - row['ids']} rows repeat an id in column"
+            f" {source.id}; one row of each id is used",
+            flush=True,
+        )
 
 
 def _other_name(name: str, index_column: str) -> str:

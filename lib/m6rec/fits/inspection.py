@@ -116,6 +116,8 @@ def stop_at_problems(inspection: Inspection) -> None:
         TableError: all problems, a line each.
     """
     problems = inspection.lines("problem")
+    if len(problems) > 1:
+        problems = [f"{len(problems)} problems:", *(f"  {line}" for line in problems)]
     if problems:
         raise TableError("\n".join(problems))
 

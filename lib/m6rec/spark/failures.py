@@ -206,7 +206,9 @@ def text_of(error: BaseException) -> str:
 
 
 def keep_trace(error: BaseException) -> None:
-    """Write an error's trace into the log: the lines of a trace are not shown on the terminal."""
+    """Write an error's trace into the log, whose lines of traces spark-submit.sh does not show."""
+    if sys.stderr.isatty():
+        return
     for line in "".join(traceback.format_exception(error)).splitlines():
         print(f"\t{line}", file=sys.stderr)
 
