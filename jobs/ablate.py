@@ -12,8 +12,9 @@ from m6rec import columns as c
 from m6rec.command_line import command_line
 from m6rec.config.run import Config
 from m6rec.config.towers import TowerPart
+from m6rec.fits.contexts import context_vocabulary, first_held_out
 from m6rec.fits.fit import Fit
-from m6rec.fits.towers import TowerInputs, tower_inputs, train_pair
+from m6rec.fits.towers import VALIDATION_USERS, TowerInputs, tower_inputs, train_pair
 from m6rec.job_records import ABLATE
 from m6rec.kernels.arrays.rows import Float64
 from m6rec.kernels.evaluation.ablation import Ablation, ablation_rows, compare_with_whole
@@ -22,6 +23,7 @@ from m6rec.rankers import FUSION, SEQUENCE, TOWERS_ON_ORDER
 from m6rec.runs import Job
 from m6rec.towers.artifact import load_towers
 from m6rec.towers.encoder import Towers
+from m6rec.towers.sequence_encoder import SequenceEncoder
 from m6rec.towers.validation import TowerValidation
 
 
@@ -37,7 +39,7 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
     affordable = parts[: int(config.ablation.seconds // max(expected, 1e-3))]
     left_out = parts[len(affordable) :]
     if affordable or config.has_order:
-        inputs = tower_inputs(fit)
+        inputs = tower_inputs(fit, context_vocabulary(fit))
         if inputs.validate is not None:
             _write(inputs, inputs.validate, affordable, deadline)
     if left_out:
@@ -56,7 +58,10 @@ def _write(
         lines = _measure(inputs, validate, parts, deadline)
         lakehouse.write_rows("ablations", ablation_rows(lines, validate.k), model=FUSION)
     if inputs.fit.config.has_order:
-        rows = ablation_rows([_order(inputs, validate)], validate.k)
+        lines = [_order(inputs, validate)]
+        if inputs.contexts.values:
+            lines.append(_context(inputs, validate))
+        rows = ablation_rows(lines, validate.k)
         lakehouse.write_rows("ablations", rows, model=TOWERS_ON_ORDER)
 
 
@@ -65,15 +70,29 @@ def _order(inputs: TowerInputs, validate: TowerValidation) -> Ablation:
     config = inputs.fit.config
     items = inputs.items[config.towers.factors_of(SEQUENCE)]
     towers = [(_trained(inputs, SEQUENCE), items)]
+    shuffled = validate.with_shuffled_histories(config.seed)
+    without, whole = shuffled.ndcg_of_users(towers), validate.ndcg_of_users(towers)
+    return _compared(config, "towers", "order", without, whole)
+
+
+def _context(inputs: TowerInputs, validate: TowerValidation) -> Ablation:
+    """What context is worth for each user's first held-out item: the same towers without it."""
+    fit = inputs.fit
+    towers = _trained(inputs, SEQUENCE)
+    assert isinstance(towers, SequenceEncoder)
+    sample = fit.sample_targets(VALIDATION_USERS)
+    first, codes = first_held_out(fit, towers.contexts, sample)
+    items = inputs.items[fit.config.towers.factors_of(SEQUENCE)]
+    without, whole = validate.of_items(first).ndcg_in_contexts(towers, items, codes)
+    return _compared(fit.config, "towers", "context", without, whole)
+
+
+def _compared(config: Config, ranker: str, part: str, without: Float64, whole: Float64) -> Ablation:
+    evaluate = config.evaluate
     line = compare_with_whole(
-        "order",
-        validate.with_shuffled_histories(config.seed).ndcg_of_users(towers),
-        validate.ndcg_of_users(towers),
-        config.evaluate.confidence,
-        config.evaluate.bootstrap_replicates,
-        config.seed,
+        part, without, whole, evaluate.confidence, evaluate.bootstrap_replicates, config.seed
     )
-    print(f"towers without order: NDCG {line.value:.4f} ({line.difference:+.4f})", flush=True)
+    print(f"{ranker} without {part}: NDCG {line.value:.4f} ({line.difference:+.4f})", flush=True)
     return line
 
 
@@ -81,7 +100,7 @@ def _measure(
     inputs: TowerInputs, validate: TowerValidation, parts: Sequence[TowerPart], deadline: float
 ) -> list[Ablation]:
     config = inputs.fit.config
-    methods, evaluate = config.towers.inputs, config.evaluate
+    methods = config.towers.inputs
 
     def ndcg_of_users(encoders: Iterable[Towers]) -> Float64:
         items = [inputs.items[method] for method in methods]
@@ -95,16 +114,7 @@ def _measure(
             continue
         towers = config.towers.model_copy(update={"without": (*config.towers.without, part)})
         encoders = [train_pair(inputs, towers, method, None).encoder for method in methods]
-        line = compare_with_whole(
-            part,
-            ndcg_of_users(encoders),
-            whole,
-            evaluate.confidence,
-            evaluate.bootstrap_replicates,
-            config.seed,
-        )
-        print(f"fusion without {part}: NDCG {line.value:.4f} ({line.difference:+.4f})", flush=True)
-        lines.append(line)
+        lines.append(_compared(config, FUSION, part, ndcg_of_users(encoders), whole))
     return lines
 
 

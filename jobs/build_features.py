@@ -22,7 +22,12 @@ from m6rec.runs import Job
 from m6rec.spark.sources import read_source
 from m6rec.spark.values import id_column as id_column_of
 from m6rec.spark.values import owner_column
-from m6rec.stages.features.behaviour import event_mix, item_behaviour, user_behaviour
+from m6rec.stages.features.behaviour import (
+    event_mix,
+    events_before_holdout,
+    item_behaviour,
+    user_behaviour,
+)
 from m6rec.stages.features.fitting import fit_features
 from m6rec.stages.features.images import load_images
 from m6rec.stages.features.kinds import decimal_signs, infer_kinds
@@ -194,13 +199,15 @@ def _training_events(fit: Fit) -> DataFrame | None:
     if not fit.config.has_behaviour or (names.event_type is None and not names.context):
         return None
     folds = list(c.FOLDS_OF_FIT[fit.name])
-    pairs = lakehouse.read("splits").where(F.col(c.FOLD).isin(folds))
+    splits = lakehouse.read("splits")
     users = lakehouse.read("user_index").select(c.USER_ID, c.USER_INDEX)
     items = lakehouse.read("item_index").select(c.ITEM_ID, c.ITEM_INDEX)
     events = lakehouse.read("interactions").join(users, c.USER_ID).join(items, c.ITEM_ID)
-    training = events.join(
-        pairs.select(c.USER_INDEX, c.ITEM_INDEX), [c.USER_INDEX, c.ITEM_INDEX], "semi"
-    )
+    if fit.config.ranks_repeats:
+        training = events_before_holdout(events, splits, folds, names.time is not None)
+    else:
+        keys = [c.USER_INDEX, c.ITEM_INDEX]
+        training = events.join(splits.where(F.col(c.FOLD).isin(folds)), keys, "semi")
     return training.select(c.USER_INDEX, c.ITEM_INDEX, c.EVENT_TYPE, c.CONTEXT).persist()
 
 

@@ -5,7 +5,7 @@ The owner's tables are those that the sections interactions, split and features 
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from pyspark.sql import DataFrame
@@ -18,7 +18,11 @@ from m6rec.fits.sources import INTERACTIONS, Events, Sources, open_sources
 from m6rec.job_records import PREPARE_INTERACTIONS
 from m6rec.lakehouse import Lakehouse
 from m6rec.runs import Job
-from m6rec.stages.pairs.aggregation import aggregate_pairs
+from m6rec.stages.pairs.aggregation import (
+    aggregate_folds,
+    aggregate_pairs,
+    occasions_of_pairs,
+)
 from m6rec.stages.pairs.cleaning import (
     FUTURE_TIME,
     Cleaned,
@@ -77,7 +81,7 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
         _extend_indices(lakehouse, pairs, sources)
         _split(lakehouse, pairs, config)
         _write_catalogue(lakehouse, sources)
-        _write_matrix(lakehouse, sources)
+        _write_matrix(lakehouse, sources, config.ranks_repeats)
     finally:
         # The stages persist what they read twice.
         lakehouse.spark.catalog.clearCache()
@@ -195,6 +199,11 @@ def _counted_ids(pairs: _Pairs, attributes: DataFrame | None, id_name: str) -> D
 
 
 def _split(lakehouse: Lakehouse, pairs: _Pairs, config: Config) -> None:
+    repeats = config.ranks_repeats
+    if repeats:
+        events = lakehouse.read("interactions")
+        occasions = occasions_of_pairs(events, pairs.interactions, config.interactions)
+        pairs = replace(pairs, interactions=occasions)
     indexed = pairs.map(lambda frame: _indexed(lakehouse, frame))
     splits = split_pairs(
         indexed.interactions,
@@ -203,10 +212,13 @@ def _split(lakehouse: Lakehouse, pairs: _Pairs, config: Config) -> None:
         config.interactions.columns.time is not None,
         indexed.test,
         indexed.validation,
+        repeats,
     )
+    if repeats:
+        splits = aggregate_folds(splits, config.interactions, config.ratings.enabled)
     lakehouse.write("splits", splits)
     check_split(lakehouse.read("splits"), config.interactions, config.split)
-    if indexed.test is not None:
+    if indexed.test is not None and not repeats:
         offered = sum(frame.where(c.POSITIVE).count() for frame in indexed.all()[1:])
         offered += pairs.interactions.count()
         removed = offered - lakehouse.read("splits").count()
@@ -239,7 +251,7 @@ def _write_catalogue(lakehouse: Lakehouse, sources: Sources) -> None:
     lakehouse.write("catalogue", items)
 
 
-def _write_matrix(lakehouse: Lakehouse, sources: Sources) -> None:
+def _write_matrix(lakehouse: Lakehouse, sources: Sources, repeats: bool) -> None:
     splits = lakehouse.read("splits")
     users = splits.select(c.USER_INDEX)
     if sources.users is not None:
@@ -247,7 +259,7 @@ def _write_matrix(lakehouse: Lakehouse, sources: Sources) -> None:
         users = index.join(sources.users, on=c.USER_ID, how="inner").select(c.USER_INDEX)
     else:
         users = users.limit(0)
-    lakehouse.write("user_item_matrix", user_item_matrix(splits, users))
+    lakehouse.write("user_item_matrix", user_item_matrix(splits, users, repeats))
 
 
 JOB = Job(PREPARE_INTERACTIONS, run)

@@ -13,6 +13,7 @@ from m6rec.fits.members import member_inputs, member_names, read_blends, read_me
 from m6rec.job_records import RECOMMEND
 from m6rec.kernels.ranking.blending import Blend
 from m6rec.kernels.ranking.members import DotMember, Member
+from m6rec.kernels.ranking.scoring import knows_contexts
 from m6rec.lakehouse import Lakehouse
 from m6rec.rankers import FUSION
 from m6rec.runs import Job
@@ -51,7 +52,7 @@ def rank_for_evaluation(fit: Fit, blends: tuple[Blend, ...]) -> dict[str, Member
         tuple(blend for blend in blends if blend.name in evaluate.rankers),
         fit.item_counts,
         masked_items=fit.masked_items,
-        mask_seen=True,
+        mask_seen=not fit.config.ranks_repeats,
         n=max(evaluate.ks),
     )
     measured = fit.measured_users.select(c.USER_INDEX)
@@ -92,13 +93,20 @@ def write_recommendations(
         (blend,),
         fit.item_counts,
         masked_items=masked_by_rules(lakehouse.read("catalogue"), fit.n_items, allowed, excluded),
-        mask_seen=rules.masks_liked,
+        mask_seen=not fit.config.ranks_repeats,
         n=settings.top_n,
         mask_disliked=rules.masks_disliked,
     )
+    if settings.contexts and not any(map(knows_contexts, scoring.members.values())):
+        print(
+            f"recommend: {blend.name} gives the towers that know contexts no weight, so that a"
+            " user's lists are the same in all of recommend.contexts",
+            flush=True,
+        )
     users = member_inputs(fit, tuple(blend.coefficients()), _excluded_pairs(fit))
     user_ids = lakehouse.read("user_index").select(c.USER_INDEX, c.USER_ID)
-    lakehouse.write("recommendations", recommend(users, user_ids, scoring, explaining))
+    lists = recommend(users, user_ids, scoring, explaining, settings.contexts)
+    lakehouse.write("recommendations", lists)
 
 
 def embed(fit: Fit, members: dict[str, Member]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from m6rec import columns as c
 from m6rec.command_line import command_line
 from m6rec.config.run import Config
+from m6rec.fits.contexts import context_vocabulary
 from m6rec.fits.fit import Fit, fits_of, model_row
 from m6rec.fits.towers import tower_inputs, train_pair
 from m6rec.job_records import TRAIN_TOWERS
@@ -26,8 +27,10 @@ def run(lakehouse: Lakehouse, config: Config, fits: tuple[str, ...] = c.FITS) ->
     The final fit takes its epochs from the selection fit, so it is trained after it.
     """
     best_epochs: dict[str, int | None] = dict.fromkeys(config.trained_towers)
-    for fit in fits_of(lakehouse, config, fits):
-        inputs = tower_inputs(fit)
+    trained = fits_of(lakehouse, config, fits)
+    contexts = context_vocabulary(trained[0])
+    for fit in trained:
+        inputs = tower_inputs(fit, contexts)
         records = []
         for model in config.trained_towers:
             epochs = None if fit.name == c.SELECTION else best_epochs[model]

@@ -13,7 +13,7 @@ from typing import IO
 import coverage
 import pyspark.daemon
 
-import m6rec.startup.worker_daemon  # noqa: F401 - imports what it does
+from m6rec.startup.worker_daemon import keep_archive_directories
 
 original_main = pyspark.daemon.worker_main
 measured: coverage.Coverage | None = None
@@ -41,5 +41,6 @@ def _stop(_signal: int, _frame: FrameType | None) -> None:
 
 if __name__ == "__main__":
     pyspark.daemon.worker_main = measured_main
+    keep_archive_directories()
     gc.freeze()
     pyspark.daemon.manager()

@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pyspark.sql import functions as F
 
 from m6rec import columns as c
 from m6rec.lakehouse import Lakehouse
 
 TASTES = ("drama", "comedy", "horror")
+CONTEXTS = {"by phone": {"device": "phone"}, "monday morning": {"hour": 8, "weekday": 1}}
 START = pd.Timestamp("2025-01-01", tz="UTC")
 
 
@@ -33,14 +35,14 @@ def make_shop(folder: Path, n_users: int = 90, n_items: int = 60, seed: int = 1)
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
     events = [event for user in range(n_users) for event in _history(user, n_items, rng)]
-    frame = pd.DataFrame(events, columns=["customer", "product", "stars", "at"])
+    frame = pd.DataFrame(events, columns=["customer", "product", "stars", "at", "device"])
     broken = pd.DataFrame(
         [
-            ("", "item-1", 3.0, START),
-            (None, "item-1", 3.0, START),
-            ("user-1", "item-2", float("nan"), START),
-            ("user-1", "item-2", -1.0, START),
-            ("user-1", "item-3", 2.0, START + pd.Timedelta(days=365_0)),
+            ("", "item-1", 3.0, START, None),
+            (None, "item-1", 3.0, START, None),
+            ("user-1", "item-2", float("nan"), START, None),
+            ("user-1", "item-2", -1.0, START, None),
+            ("user-1", "item-3", 2.0, START + pd.Timedelta(days=365_0), None),
         ],
         columns=frame.columns,
     )
@@ -66,10 +68,11 @@ def make_shop(folder: Path, n_users: int = 90, n_items: int = 60, seed: int = 1)
     )
 
 
-def published_lists(lakehouse: Lakehouse) -> list[tuple[str, int, str]]:
-    """User, rank and item of all recommendations of a run, in order."""
-    rows = lakehouse.read("recommendations").select(c.USER_ID, c.RANK, c.ITEM_ID).collect()
-    return sorted((row[c.USER_ID], row[c.RANK], row[c.ITEM_ID]) for row in rows)
+def published_lists(lakehouse: Lakehouse) -> list[tuple[str, str, int, str]]:
+    """User, context, rank and item of all recommendations of a run, in order."""
+    columns = (c.USER_ID, F.coalesce(c.CONTEXT, F.lit("none")), c.RANK, c.ITEM_ID)
+    rows = lakehouse.read("recommendations").select(*columns).collect()
+    return sorted((row[0], row[1], row[2], row[3]) for row in rows)
 
 
 def small_config(shop: Shop, lake: Path) -> dict[str, Any]:
@@ -78,7 +81,13 @@ def small_config(shop: Shop, lake: Path) -> dict[str, Any]:
         "lake": str(lake),
         "interactions": {
             "source": {"path": str(shop.interactions), "format": "parquet"},
-            "columns": {"user": "customer", "item": "product", "time": "at", "weight": "stars"},
+            "columns": {
+                "user": "customer",
+                "item": "product",
+                "time": "at",
+                "weight": "stars",
+                "context": ["device"],
+            },
         },
         "split": {"strategy": "last", "test_share": 0.2},
         "factors": {
@@ -109,13 +118,14 @@ def small_config(shop: Shop, lake: Path) -> dict[str, Any]:
                 "epochs": 2,
                 "length": 8,
                 "minimum_steps_per_epoch": 4,
+                "context": {"clock": True},
             },
         },
         "ratings": {"enabled": True, "rank": 4, "choice_rank": 4},
         "settings": {"seconds": 7},
         "ablation": {"tower_parts": ["mlp", "gate"]},
         "evaluate": {"bootstrap_replicates": 100},
-        "recommend": {"top_n": 10},
+        "recommend": {"top_n": 10, "contexts": CONTEXTS},
     }
 
 
@@ -133,6 +143,7 @@ def _history(user: int, n_items: int, rng: np.random.Generator) -> list[tuple[An
             f"item-{item}",
             float(rng.integers(1, 6)),
             START + pd.Timedelta(seconds=int(time)),
+            (None, "desk", "phone")[item % 3],
         )
         for item, time in zip(chosen, times, strict=True)
     ]

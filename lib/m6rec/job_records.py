@@ -12,7 +12,7 @@ from m6rec.config.run import Config
 from m6rec.rankers import MLLIB_ALS
 
 # What the tables of every fit follow from.
-_PREPARED = ("interactions", "split", "features", "seed")
+_PREPARED = ("interactions", "split", "features", "seed", "recommend.rules.mask_seen")
 # Of table user_index: some 50,000 users, whose lists are a million rows.
 _BYTES_OF_FEW_USERS = 500_000
 
@@ -45,7 +45,7 @@ class JobRecord:
         reads_if_made: tables that it reads where the config had them made.
         writes: the tables that it writes.
         writes_if_asked: tables that it writes where the config asks for them.
-        sections: the sections of the config that its tables follow from.
+        sections: the sections and single keys of the config that its tables follow from.
         has_long_loops: whether, with a config, the JVM runs loops for so long that its optimising
             compiler pays for itself.
         reads_sources: whether it reads tables of the owner's, beside those of the run.
@@ -119,7 +119,7 @@ TRAIN_TOWERS = JobRecord(
         "user_features",
         "item_features",
     ),
-    reads_if_made=("item_images",),
+    reads_if_made=("item_images", "interactions", "user_index"),
     writes=("models",),
     sections=(*_PREPARED, "settings", "factors", "towers"),
 )

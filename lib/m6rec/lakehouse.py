@@ -124,7 +124,8 @@ class Lakehouse:
         condition = " AND ".join(f"{key} = '{value}'" for key, value in constants.items())
         writer = rows.write.format("delta").mode("overwrite")
         if name in self._written or self.exists(name):
-            writer = writer.option("replaceWhere", condition)
+            # A table may be of a version of M6-Rec that had fewer columns.
+            writer = writer.option("replaceWhere", condition).option("mergeSchema", "true")
         else:
             writer = writer.partitionBy(*_partition_columns(table))
         if self.by_path:

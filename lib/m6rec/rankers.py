@@ -13,12 +13,13 @@ HYBRID = "hybrid"
 FUSION = "fusion"
 MLLIB_ALS = "mllib_als"
 POPULARITY = "popularity"
+REPEATS = "repeats"
 # The name of the model of the towers that know order.
 SEQUENCE = "sequence"
 TOWERS_ON_ORDER = "towers_sequence"
 TRANSITIONS = "transitions"
 
-Need = Literal["times", "item_attributes"]
+Need = Literal["times", "item_attributes", "repeats"]
 UserInput = Literal["features", "factors"]
 Role = Literal["member", "part", "blend", "reference"]
 
@@ -36,7 +37,8 @@ class Ranker:
         trained_by: the job that trains its model; None where its scores follow from other tables.
         model: the name of its trained model in the tables `item_factors`, `item_neighbours` and
             `models`; rankers may share one.
-        needs: what it cannot do without; it is left out where the data does not have it.
+        needs: what it cannot do without; it is left out where the data does not have it, or where
+            lists may not hold what users have (`repeats`).
         user_inputs: what it looks at beside the user's row of the matrix: the table
             `user_features` or `user_factors`.
         groups: the parts of the ablation that it is taken out with.
@@ -59,6 +61,7 @@ class Ranker:
 
 _TIMES: frozenset[Need] = frozenset({"times"})
 _ITEM_ATTRIBUTES: frozenset[Need] = frozenset({"item_attributes"})
+_REPEATS: frozenset[Need] = frozenset({"repeats"})
 _FEATURES: frozenset[UserInput] = frozenset({"features"})
 _FACTORS: frozenset[UserInput] = frozenset({"factors"})
 
@@ -137,6 +140,7 @@ RANKERS: tuple[Ranker, ...] = (
         needs=_TIMES,
         groups=("neighbours", "recency"),
     ),
+    Ranker(REPEATS, "Repeats", needs=_REPEATS),
     Ranker("user_neighbours", "User neighbours", groups=("neighbours",)),
     Ranker(
         "content",

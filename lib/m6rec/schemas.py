@@ -88,8 +88,9 @@ SPLITS_TABLE = _table(
     "splits",
     "A user-item pair, its aggregated weight, and the fold that it belongs to. `rating` is the"
     " combined weight before weighting. `positive` is false where the pair was seen but does not"
-    " count as a positive.",
-    (c.USER_INDEX, c.ITEM_INDEX),
+    " count as a positive. Where repeats are ranked, a pair has a row in each fold that has one of"
+    " its interactions, which combines these with those of the folds before.",
+    (c.USER_INDEX, c.ITEM_INDEX, c.FOLD),
     {
         c.USER_INDEX: _INDEX,
         c.ITEM_INDEX: _INDEX,
@@ -251,13 +252,16 @@ RATING_PREDICTIONS_TABLE = _table(
 
 RECOMMENDATIONS_TABLE = _table(
     "recommendations",
-    "One recommended item of a user's published list. A reason is of kind `history` (an item that"
-    " the user had), `after` (an item that the user had, which the listed one often follows),"
-    " `attribute` (the item has it, as have more of the user's items than of all), `popular` (the"
-    " user has no history) or `model` (nothing in the history can be named).",
-    (c.USER_ID, c.RANK),
+    "One recommended item of a user's published list. `context` is null in the list itself; the"
+    " other lists are those of the contexts that `recommend.contexts` names. A reason is of kind"
+    " `history` (an item that the user had), `after` (an item that the user had, which the listed"
+    " one often follows), `again` (the listed item itself, which the user had), `attribute` (the"
+    " item has it, as have more of the user's items than of all), `popular` (the user has no"
+    " history) or `model` (nothing in the history can be named).",
+    (c.USER_ID, c.CONTEXT, c.RANK),
     {
         c.USER_ID: T.StringType(),
+        c.CONTEXT: T.StringType(),
         c.RANK: T.IntegerType(),
         c.ITEM_ID: T.StringType(),
         "title": T.StringType(),
@@ -267,7 +271,7 @@ RECOMMENDATIONS_TABLE = _table(
         c.MODEL: T.StringType(),
         c.GENERATED_AT: T.TimestampType(),
     },
-    nullable=("title",),
+    nullable=("title", c.CONTEXT),
 )
 
 METRICS_TABLE = _table(

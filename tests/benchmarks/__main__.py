@@ -21,7 +21,17 @@ import typer
 from threadpoolctl import threadpool_info
 
 from m6rec.runs import code_version
-from tests.benchmarks import als, constants, loader, neighbours, scaling, svd, table_jobs, top_n
+from tests.benchmarks import (
+    als,
+    constants,
+    loader,
+    neighbours,
+    scaling,
+    sequence_towers,
+    svd,
+    table_jobs,
+    top_n,
+)
 from tests.benchmarks.dataset import Dataset, generated, load_interactions, save
 from tests.benchmarks.generator import Sizes
 from tests.benchmarks.measure import THREADS, Contender, Outcome, run_contenders
@@ -76,8 +86,11 @@ def main(
         steps = _numbers(scaling_sizes) or (QUICK_SCALING if quick else FULL_SCALING)
         entrants = [one for part in PARTS for one in part.contenders()]
         entrants += table_jobs.contenders(scratch, seed)
+        trained = sequence_towers.QUICK if quick else sequence_towers.FULL
+        folder = scratch / "scaling"
+        entrants += sequence_towers.contenders(trained, sizes.items, folder, seed)
         # Last, for its largest matrices take longer than all else together.
-        entrants += scaling.contenders(steps, sizes.items, scratch / "scaling", seed)
+        entrants += scaling.contenders(steps, sizes.items, folder, seed)
         groups = _by_key_and_case([one for one in entrants if _is_chosen(one, only)])
         if quick:
             groups, rounds = _first_case_of_each_key(groups), 1
@@ -112,12 +125,13 @@ def assemble(outcomes: list[tuple[Contender, Outcome]]) -> dict[str, Any]:
         _put(result, key, case, name, outcome.median)
         _put(result["samples"], key, case, name, outcome.samples)
         result["peak_bytes"].setdefault(f"{key}/{case}", {})[name] = outcome.peak_bytes
-        facts = outcome.facts | {"processes": outcome.peaks}
+        facts = outcome.facts | {"processes": outcome.peaks, "peak_bytes": outcome.peak_bytes}
         _put(result["checks"], key, case, name, facts)
-    if scaling.KEY in result:
-        medians = {case: one["m6rec"] for case, one in result[scaling.KEY].items()}
-        facts = {case: one["m6rec"] for case, one in result["checks"][scaling.KEY].items()}
-        result[scaling.KEY] |= scaling.summary(medians, facts)
+    for part in (scaling, sequence_towers):
+        if part.KEY in result:
+            medians = {case: one["m6rec"] for case, one in result[part.KEY].items()}
+            facts = {case: one["m6rec"] for case, one in result["checks"][part.KEY].items()}
+            result[part.KEY] |= part.summary(medians, facts)
     return result
 
 

@@ -64,7 +64,7 @@ class RowLoaderBatches(RowBatches):
         with DataLoader(reader, batch_size=READ_PACKS) as batches:
             for batch in batches:
                 packs = {name: values.numpy() for name, values in batch.items()}
-                yield unpack(packs, len(packs["user_index"]), 0)
+                yield unpack(packs, len(packs["user_index"]), self.manifest)
 
 
 def _write_rows(workspace: Workspace, spark: SparkSession) -> Manifest:

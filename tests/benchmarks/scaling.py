@@ -106,7 +106,7 @@ def contenders(sizes: tuple[int, ...], items: int, folder: Path, seed: int) -> l
     """
 
     def of_size(size: int) -> Callable[[], Dataset]:
-        return partial(_dataset, folder / str(size), size, items, seed)
+        return partial(dataset_of_size, folder / str(size), size, items, seed)
 
     found = []
     for size in sizes:
@@ -147,7 +147,8 @@ def contenders(sizes: tuple[int, ...], items: int, folder: Path, seed: int) -> l
     return constants.contenders(of_size(large), of_size(prepared)) + found
 
 
-def _dataset(folder: Path, interactions: int, items: int, seed: int) -> Dataset:
+def dataset_of_size(folder: Path, interactions: int, items: int, seed: int) -> Dataset:
+    """The generator's matrix with so many interactions and items."""
     return generated(_sizes(interactions, items), seed, folder)
 
 

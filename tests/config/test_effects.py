@@ -70,6 +70,13 @@ CASES: list[tuple[str, Config, Config]] = [
         config({"weighting": "weight", "duplicates": "sum"}),
     ),
     (
+        "recommend.rules.mask_seen",
+        config(recommend={"rules": {"mask_seen": False}}),
+        config(
+            {"duplicates": "sum", "weighting": "log"}, recommend={"rules": {"mask_seen": False}}
+        ),
+    ),
+    (
         "interactions.positive_minimum",
         config({"positive_minimum": 0.0}),
         config({"positive_minimum": 1.0}),
@@ -254,6 +261,19 @@ CASES: list[tuple[str, Config, Config]] = [
         "towers.sequence.patience",
         config(TIME, towers={"sequence": {"patience": 40}}),
         config(TIME, towers={"sequence": {"patience": 10}}),
+    ),
+    (
+        "towers.sequence.context.dropout",
+        config(TIME, towers={"sequence": {"context": {"dropout": 0.3}}}),
+        config(TIME, towers={"sequence": {"context": {"dropout": 0.3, "clock": True}}}),
+    ),
+    (
+        "towers.sequence.context.values",
+        config(TIME, towers={"sequence": {"context": {"values": 9, "clock": True}}}),
+        config(
+            {"columns": {"time": "at", "context": ["device"]}},
+            towers={"sequence": {"context": {"values": 9}}},
+        ),
     ),
     (
         "towers.temperature",

@@ -36,6 +36,7 @@ def test_a_ranker_that_does_not_exist_is_refused_with_those_that_do() -> None:
         ("content", r"features\.items"),
         ("content_neighbours", r"features\.items"),
         ("als_cosine", r"features\.items"),
+        ("repeats", r"recommend\.rules\.mask_seen: false"),
     ],
 )
 def test_a_ranker_that_the_data_cannot_feed_is_refused_by_name(name: str, missing: str) -> None:
@@ -59,3 +60,24 @@ def test_without_times_and_attributes_the_default_hybrid_leaves_out_what_needs_t
     timed = config_with({"time": "at"})
     assert {"recent_ridge", "recent_item_neighbours", "transitions"} <= set(timed.hybrid_members)
     assert "content" not in timed.hybrid_members
+
+
+def test_repeats_are_a_member_where_lists_may_hold_what_users_have() -> None:
+    repeating = config_with(recommend={"rules": {"mask_seen": False}})
+    assert repeating.ranks_repeats
+    assert "repeats" in repeating.hybrid_members
+    # Validation then never holds out by likeness, so no member is left out for that.
+    untested = {"split": {"strategy": "none"}}
+    assert "item_neighbours" not in config_with(**untested).hybrid_members
+    assert (
+        "item_neighbours"
+        in config_with(**untested, recommend={"rules": {"mask_seen": False}}).hybrid_members
+    )
+
+
+@pytest.mark.parametrize("strategy", ["mixed", "highest_ids"])
+def test_a_validation_of_new_items_alone_is_refused_where_repeats_are_ranked(strategy: str) -> None:
+    with pytest.raises(ConfigError, match=rf"validation_strategy: {strategy} holds out items"):
+        config_with(
+            split={"validation_strategy": strategy}, recommend={"rules": {"mask_seen": False}}
+        )

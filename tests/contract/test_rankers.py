@@ -1,6 +1,6 @@
 """What every ranker of `rankers.py` must do, from its trained tables to its lists."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -12,12 +12,14 @@ from m6rec import columns as c
 from m6rec.fits.fit import Fit
 from m6rec.fits.members import MEMBERS, member_inputs, member_names, read_blends, read_members
 from m6rec.kernels.ranking.members import Member
-from m6rec.rankers import FUSION, HYBRID, RANKERS
+from m6rec.rankers import FUSION, HYBRID, RANKERS, REPEATS
 from m6rec.stages.ranking.lists import make_scoring, rank
 from tests.contract.conftest import ITEMS_OF_COLOUR, Checkerboard
 
 N = 2 * ITEMS_OF_COLOUR
 NAMES = [ranker.name for ranker in RANKERS]
+# The others put in order what their user has, and know nothing of what is new.
+RANKERS_OF_NEW_ITEMS = [ranker.name for ranker in RANKERS if "repeats" not in ranker.needs]
 
 Lists = dict[int, tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]]
 
@@ -33,14 +35,18 @@ def lists(checkerboard: Checkerboard, members: dict[str, Member]) -> dict[str, L
 
 
 def _lists(
-    fit: Fit, members: Mapping[str, Member], users: DataFrame | None = None
+    fit: Fit,
+    members: Mapping[str, Member],
+    users: DataFrame | None = None,
+    rankers: Sequence[str] = NAMES,
+    mask_seen: bool = True,
 ) -> dict[str, Lists]:
     """Items and scores by ranker and user, ranked on the executors."""
     nothing = np.zeros(fit.n_items, np.bool_)
-    blends = read_blends(fit, NAMES)
-    scoring = make_scoring(members, blends, fit.item_counts, nothing, True, N)
+    blends = read_blends(fit, rankers)
+    scoring = make_scoring(members, blends, fit.item_counts, nothing, mask_seen, N)
     inputs = member_inputs(fit, MEMBERS) if users is None else users
-    found: dict[str, Lists] = {name: {} for name in NAMES}
+    found: dict[str, Lists] = {name: {} for name in rankers}
     for row in rank(inputs, scoring).collect():
         items = np.array(row[c.ITEM_INDICES], np.int64)
         found[row[c.MODEL]][row[c.USER_INDEX]] = items, np.array(row[c.SCORES], np.float32)
@@ -53,12 +59,24 @@ def test_every_ranker_has_a_member_or_is_made_of_some(checkerboard: Checkerboard
     assert set(MEMBERS) == set(NAMES) - composed
 
 
-@pytest.mark.parametrize("ranker", NAMES)
+@pytest.mark.parametrize("ranker", RANKERS_OF_NEW_ITEMS)
 def test_the_withheld_item_comes_first(
     checkerboard: Checkerboard, lists: dict[str, Lists], ranker: str
 ) -> None:
     first = {user: lists[ranker][user][0][0] for user in checkerboard.withheld}
     assert first == checkerboard.withheld
+
+
+def test_where_repeats_are_ranked_what_a_user_has_comes_first_the_latest_before_all(
+    checkerboard: Checkerboard, members: dict[str, Member]
+) -> None:
+    fit = checkerboard.fit
+    [lists] = _lists(fit, members, rankers=[REPEATS], mask_seen=False).values()
+    for row in fit.matrix.where(F.size(c.ITEM_INDICES) > 0).collect():
+        by_time = sorted(zip(row[c.TIMES], row[c.ITEM_INDICES], strict=True), reverse=True)
+        items, scores = lists[row[c.USER_INDEX]]
+        assert items[: len(by_time)].tolist() == [item for _, item in by_time]
+        assert (scores[len(by_time) :] == 0.0).all()
 
 
 @pytest.mark.parametrize("ranker", NAMES)

@@ -114,8 +114,8 @@ def table_of_jobs() -> str:
         if all(section in job.sections for job in JOBS_OF_A_RUN)
     ]
     lines = [
-        f"Every job of a run rests on the sections {_listed(_code(common))} of the configuration;"
-        " the last column has the others.",
+        f"Every job of a run rests on the sections and keys {_listed(_code(common))} of the"
+        " configuration; the last column has the others.",
         "",
         "| job | what it does | reads | writes | other sections |",
         "|---|---|---|---|---|",

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from m6rec.lakehouse import Lakehouse
 from m6rec.spark.sources import _version_in_history
@@ -45,6 +46,22 @@ def test_pinned_tables_stay_as_first_read_until_they_are_written(
     other.write("catalogue", catalogue(spark, "d"))
     assert item_ids(pinned) == {"c"}
     assert pinned.outputs == {"catalogue": written}
+
+
+def test_a_table_of_an_earlier_version_gets_the_columns_that_it_lacks(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    earlier = spark.createDataFrame(
+        [("old", 0, "a")], "run_id string, item_index long, item_id string"
+    )
+    writer = earlier.write.format("delta").partitionBy("run_id")
+    writer.save(str(tmp_path / "catalogue"))
+    new = Lakehouse(spark, str(tmp_path), "new")
+    new.write("catalogue", catalogue(spark, "b").withColumn("title", F.lit("B")))
+    titles = {row["item_id"]: row["title"] for row in new.read("catalogue").collect()}
+    assert titles == {"b": "B"}
+    old = Lakehouse(spark, str(tmp_path), "old").read("catalogue").collect()
+    assert [(row["item_id"], row["title"]) for row in old] == [("a", None)]
 
 
 def test_the_latest_version_is_that_of_the_history_whoever_wrote(

@@ -11,12 +11,15 @@ import jobs
 from jobs.pipeline import JOBS_IN_ORDER, jobs_of, run_pipeline
 from m6rec import columns as c
 from m6rec.config.run import Config
+from m6rec.errors import ConfigError
+from m6rec.fits.contexts import context_vocabulary
+from m6rec.fits.fit import Fit
 from m6rec.job_records import JOBS, JOBS_OF_A_RUN, JobRecord
 from m6rec.kernels.ratings.ratings import RATING_MODELS
 from m6rec.lakehouse import Lakehouse
 from m6rec.runs import published_run, read_published
 from m6rec.schemas import TABLES
-from tests.synthetic_shop import Shop
+from tests.synthetic_shop import CONTEXTS, Shop
 
 
 def test_metrics_hold_every_ranker_at_every_depth_on_both_folds(
@@ -29,7 +32,7 @@ def test_metrics_hold_every_ranker_at_every_depth_on_both_folds(
     found = {(r["model"], r["fold"], r["k"]) for r in rows if r["segment"] == "all"}
     expected = {
         (model, fold, k)
-        for model in config.evaluate.rankers
+        for model in config.usable(config.evaluate.rankers)
         for fold in (c.VALIDATION, c.TEST)
         for k in config.evaluate.ks
     }
@@ -75,10 +78,14 @@ def test_rows_in_are_rows_kept_and_rows_quarantined(
 
 
 def test_every_user_gets_a_full_list_even_without_any_history(lakehouse: Lakehouse) -> None:
+    """And in every context, too."""
     lists = lakehouse.read("recommendations")
-    users = lakehouse.read("user_index")
-    counts = {row[c.USER_ID]: row["count"] for row in lists.groupBy(c.USER_ID).count().collect()}
-    assert set(counts) == {row[c.USER_ID] for row in users.collect()}
+    users = {row[c.USER_ID] for row in lakehouse.read("user_index").collect()}
+    counts = {
+        (row[c.USER_ID], row[c.CONTEXT]): row["count"]
+        for row in lists.groupBy(c.USER_ID, c.CONTEXT).count().collect()
+    }
+    assert set(counts) == {(user, context) for user in users for context in (None, *CONTEXTS)}
     assert set(counts.values()) == {10}
     newcomer = lists.where(F.col(c.USER_ID) == "user-90").collect()
     assert {reason["kind"] for row in newcomer for reason in row[c.REASONS]} == {"popular"}
@@ -139,9 +146,18 @@ def test_settings_are_tried_on_validation_within_the_budget(lakehouse: Lakehouse
 def test_what_each_part_is_worth_is_measured(lakehouse: Lakehouse) -> None:
     rows = lakehouse.read("ablations").collect()
     parts = {(row[c.MODEL], row["part"]) for row in rows}
-    assert {("fusion", "mlp"), ("fusion", "gate"), ("towers_sequence", "order")} <= parts
+    of_sequences = {("towers_sequence", "order"), ("towers_sequence", "context")}
+    assert {("fusion", "mlp"), ("fusion", "gate")} | of_sequences <= parts
     assert {model for model, _ in parts} == {"fusion", "hybrid", "towers_sequence"}
     assert all(row[c.CI_LOW] <= row["difference"] <= row[c.CI_HIGH] for row in rows)
+
+
+def test_a_context_with_a_value_that_no_interaction_has_is_refused(
+    lakehouse: Lakehouse, config: Config
+) -> None:
+    asked = config.replaced({"recommend.contexts": {"by fax": {"device": "fax"}}})
+    with pytest.raises(ConfigError, match=r"'by fax' has device: fax, .* apart: phone, desk;"):
+        context_vocabulary(Fit(lakehouse, asked, c.SELECTION))
 
 
 def test_the_same_run_id_again_does_nothing(

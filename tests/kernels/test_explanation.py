@@ -5,6 +5,7 @@ from m6rec.kernels.arrays.rows import Rows
 from m6rec.kernels.neighbours.item_neighbours import ItemWeights
 from m6rec.kernels.ranking.explanation import (
     AFTER_REASON,
+    AGAIN_REASON,
     ATTRIBUTE_REASON,
     HISTORY_REASON,
     KINDS,
@@ -152,3 +153,21 @@ def test_shares_add_up_to_one_where_all_history_items_are_named() -> None:
     for share in (0.0, 0.3, 1.0):
         found = explained_with_order(share, (0.25, 1.0))
         assert sum(found.shares[: found.indptr[1]]) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3])
+def test_what_a_user_comes_back_to_is_explained_by_itself_first(limit: int) -> None:
+    # The user has items 0, 1 and 2; item 0 and 1 speak for 2 with 3 and 1.
+    rows = Rows(
+        np.array([0]), np.array([0, 3]), np.arange(3, dtype=np.int32), np.ones(3, np.float32)
+    )
+    nothing = item_attributes([[], [], [], []], 0)
+    listed = np.array([2, 3], dtype=np.int32)
+    repeats = np.array([0.6, 0.0])
+    found = explain(
+        WEIGHTS, nothing, rows, np.array([0, 2]), listed, limit, after=None, repeats=repeats
+    )
+    again = [(KINDS[kind], index) for kind, index in zip(found.kinds, found.indices, strict=True)]
+    expected = [(AGAIN_REASON, 2), (HISTORY_REASON, 0), (HISTORY_REASON, 1)][:limit]
+    assert again == [*expected, (MODEL_REASON, -1)]
+    assert found.shares[:limit].tolist() == pytest.approx([0.6, 0.4 * 0.75, 0.4 * 0.25][:limit])

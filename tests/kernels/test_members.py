@@ -10,6 +10,7 @@ from m6rec.kernels.ranking.members import (
     Member,
     UserBlock,
     popularity_member,
+    repeats_member,
 )
 from m6rec.kernels.ranking.scoring import represent, scores_and_moments
 
@@ -84,3 +85,11 @@ def test_rows_slice_and_concatenate_to_themselves() -> None:
     assert np.array_equal(again.indptr, ROWS.indptr)
     assert np.array_equal(again.item_indices, ROWS.item_indices)
     assert np.array_equal(again.user_index, ROWS.user_index)
+
+
+def test_repeats_are_scored_by_weight_and_recency_and_new_items_are_not() -> None:
+    timed = scores_of(repeats_member(3, recency_scale=1.0), block(), 3)
+    assert timed[0] == pytest.approx([np.exp(-0.5), np.sqrt(2.0), 0.0])
+    assert timed[1].tolist() == [0.0, 0.0, 0.0]
+    untimed = scores_of(repeats_member(3, recency_scale=None), block(), 3)
+    assert untimed[0] == pytest.approx([1.0, np.sqrt(2.0), 0.0])

@@ -10,8 +10,10 @@ from m6rec.kernels.arrays.recency import UNKNOWN_TIME
 from m6rec.kernels.arrays.rows import Int64, Rows, concatenate_rows, indptr_of
 from m6rec.kernels.neighbours.item_neighbours import FIXED_POINT
 from m6rec.kernels.neighbours.transitions import (
+    AT_ONE_TIME,
     TransitionTotals,
     concatenate_transitions,
+    most_transitions,
     transition_weights,
     transitions,
     transitions_of,
@@ -90,13 +92,26 @@ def test_the_best_of_each_history_item_are_kept_and_ties_by_lower_index() -> Non
     assert np.argwhere(tied > 0).tolist() == [[0, 2]]
 
 
-def test_what_happened_at_the_same_time_is_no_transition_and_shares_its_place() -> None:
-    # Items 1 and 2 came together: from 0 to each, and from each to 3, it is a step and a half.
-    found = _sums({0: 1, 1: 2, 2: 2, 3: 3})
+def test_what_shares_a_time_is_one_step_from_each_other_and_from_what_is_next() -> None:
+    # Items 1 and 2 came together, between 0 and 3.
     expected = np.zeros((4, 4))
-    expected[0, 1] = expected[0, 2] = expected[1, 3] = expected[2, 3] = 1 / 1.5
-    expected[0, 3] = 1 / 3
-    npt.assert_allclose(found, expected, rtol=1e-9)
+    expected[0, 1] = expected[0, 2] = expected[1, 3] = expected[2, 3] = 1.0
+    expected[1, 2] = expected[2, 1] = 1.0
+    expected[0, 3] = 0.5
+    npt.assert_array_equal(_sums({0: 1, 1: 2, 2: 2, 3: 3}), expected)
+    assert np.argwhere(_sums({1: 7, 2: 7})).tolist() == [[1, 2], [2, 1]]
+
+
+def test_of_very_many_at_one_time_the_same_few_take_part_in_any_order() -> None:
+    history = dict.fromkeys(range(60), 5) | {60: 6}
+    found = transitions_of(*_users(history), 5, MANY)
+    assert len(found) == AT_ONE_TIME * (AT_ONE_TIME - 1) + AT_ONE_TIME
+    followed = set(found.history_items[found.targets == 60].tolist())
+    assert len(followed) == AT_ONE_TIME
+    assert followed != set(range(AT_ONE_TIME))
+    fewer = {item: at for item, at in history.items() if item in followed or item == 60}
+    again = transitions_of(*_users(fewer), 5, MANY)
+    npt.assert_array_equal(again.sums(61).toarray(), found.sums(61).toarray())
 
 
 def test_the_numbers_of_items_do_not_matter() -> None:
@@ -161,12 +176,12 @@ def test_neither_order_nor_parts_change_a_bit() -> None:
         npt.assert_array_equal(found.weights, expected.weights)
 
 
-@pytest.mark.parametrize("shared_times", [1, 100_000])
-def test_the_cost_is_linear_whether_or_not_times_are_shared(shared_times: int) -> None:
+@pytest.mark.parametrize("sharing", [1, AT_ONE_TIME, 100_000])
+def test_the_cost_is_linear_however_many_share_a_time(sharing: int) -> None:
     transitions_of(*_users({0: 1, 1: 2}), 5, MANY)
     items = np.arange(100_000, dtype=np.int32)
     rows = Rows(np.array([0]), np.array([0, len(items)]), items, np.ones(len(items), np.float32))
     started = time.perf_counter()
-    found = transitions_of(rows, items.astype(np.int64) // shared_times, 5, 10**6)
+    found = transitions_of(rows, items.astype(np.int64) // sharing, 5, 10**6)
     assert time.perf_counter() - started < 2.0
-    assert len(found) <= 2 * 5 * len(items)
+    assert len(found) <= most_transitions(5) * len(items)

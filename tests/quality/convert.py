@@ -4,6 +4,7 @@
     python -m tests.quality.convert citeulike    SOURCE TARGET              (P = 10)
     python -m tests.quality.convert cold-items   SOURCE TARGET --seed 1     (CiteULike-a)
     python -m tests.quality.convert movielens    SOURCE TARGET --fold 1     (0: the latest item)
+    python -m tests.quality.convert sequences    SOURCE TARGET              (the latest item)
 
 A folder holds train.parquet and test.parquet (user_id, item_id, and rating and event_time where
 the source has them) and, where there are attributes, items.parquet and users.parquet.
@@ -18,6 +19,7 @@ import typer
 
 COLD_SHARE = 0.1
 FOLDS = 5
+FIRST_DAY = pd.Timestamp("2020-01-01")
 
 application = typer.Typer(add_completion=False, help=__doc__)
 SeedOption = Annotated[int, typer.Option("--seed", help="Chooses what is held out.")]
@@ -71,6 +73,20 @@ def movielens(
         items=_recbole(source / "ml-100k.item"),
         users=_recbole(source / "ml-100k.user"),
     )
+
+
+@application.command()
+def sequences(source: Path, target: Path) -> None:
+    """A file of lines `user item item ...`, oldest first; each user's last item is the test.
+
+    The file holds an order and no times, so an item's position stands for its day.
+    """
+    rows = _lines_of_users(source)
+    position = rows.groupby("user_id").cumcount()
+    rows["event_time"] = FIRST_DAY + pd.to_timedelta(position, unit="D")
+    rows["event_time"] = rows["event_time"].astype("datetime64[us]")
+    last = ~rows.duplicated("user_id", keep="last")
+    _write(target, rows[~last], rows[last])
 
 
 def _lines_of_users(file: Path) -> pd.DataFrame:

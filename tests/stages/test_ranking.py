@@ -4,14 +4,24 @@ import numpy as np
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
+from m6rec.kernels.arrays.contexts import ContextVocabulary
+from m6rec.kernels.arrays.rows import Float32
+from m6rec.kernels.arrays.sequences import GAP_BINS
 from m6rec.kernels.arrays.strings import pack_strings
+from m6rec.kernels.factors.projection import build_factor_model
 from m6rec.kernels.neighbours.item_neighbours import ItemWeights
 from m6rec.kernels.ranking.blending import Blend
 from m6rec.kernels.ranking.explanation import item_attributes
-from m6rec.kernels.ranking.members import HistoryMember, popularity_member
+from m6rec.kernels.ranking.members import (
+    DotMember,
+    HistoryMember,
+    popularity_member,
+    repeats_member,
+)
 from m6rec.stages.ranking.candidates import collect_candidates
 from m6rec.stages.ranking.lists import Scoring, make_scoring, rank, user_inputs
 from m6rec.stages.ranking.recommendations import Explaining, recommend
+from m6rec.towers.sequence_encoder import SequenceEncoder
 
 # Item 0 speaks for item 3, item 1 for item 2.
 WEIGHTS = ItemWeights(
@@ -127,7 +137,9 @@ def explaining(reasons: int = 2) -> Explaining:
 
 def test_published_lists_tell_parts_and_reasons(spark: SparkSession, users: DataFrame) -> None:
     user_ids = spark.createDataFrame([(0, "anna"), (2, "new")], "user_index long, user_id string")
-    rows = recommend(users, user_ids, scoring(), explaining()).orderBy("user_id", "rank").collect()
+    rows = (
+        recommend(users, user_ids, scoring(), explaining(), {}).orderBy("user_id", "rank").collect()
+    )
     first = rows[0]
     assert (first["user_id"], first["rank"], first["item_id"]) == ("anna", 1, "i3")
     assert first["title"] == "Three"
@@ -160,7 +172,7 @@ def test_where_order_has_the_larger_part_the_reason_says_after(spark: SparkSessi
     )
     user_ids = spark.createDataFrame([(0, "anna")], "user_index long, user_id string")
     users = user_inputs(matrix, None, {}, None)
-    rows = recommend(users, user_ids, both, explaining(3)).orderBy("rank").collect()
+    rows = recommend(users, user_ids, both, explaining(3), {}).orderBy("rank").collect()
     # Item 3 has 1 by the ridge and 4 by order, item 2 has 1 and .5.
     found = [
         [(reason["kind"], reason["value"], reason["share"]) for reason in row["reasons"]]
@@ -171,3 +183,62 @@ def test_where_order_has_the_larger_part_the_reason_says_after(spark: SparkSessi
         ("history", "Zero", pytest.approx(0.2)),
     ]
     assert found[1] == [("history", "i1", pytest.approx(1.0))]
+
+
+def test_where_repeats_have_a_part_the_reason_names_the_item_itself(
+    spark: SparkSession, users: DataFrame
+) -> None:
+    blend = Blend("hybrid", ("repeats", "popularity"), (1.0, 1.0), (1.0, 1.0))
+    members = MEMBERS | {"repeats": repeats_member(4, None)}
+    unmasked = make_scoring(members, (blend,), COUNTS, np.zeros(4, np.bool_), False, 4)
+    user_ids = spark.createDataFrame([(0, "anna")], "user_index long, user_id string")
+    rows = recommend(users, user_ids, unmasked, explaining(), {}).collect()
+    named = {row["item_id"]: row["reasons"][0] for row in rows}
+    parts = next(row["parts"] for row in rows if row["item_id"] == "i0")
+    share = parts["repeats"] / (parts["repeats"] + parts["popularity"])
+    assert tuple(named["i0"]) == ("again", "Zero", pytest.approx(share))
+    assert {named[item]["kind"] for item in ("i2", "i3")} & {"again"} == set()
+
+
+def towers_that_turn_at_night() -> DotMember:
+    """Whoever has a history scores items by their number, and at 3 by its negative."""
+    vocabulary = ContextVocabulary(clock=True)
+
+    def zeros(rows: int) -> Float32:
+        return np.zeros((rows, 1), np.float32)
+
+    weights = {
+        "gap": zeros(GAP_BINS),
+        "position": zeros(4),
+        "norm.weight": np.zeros(1, np.float32),
+        "norm.bias": np.ones(1, np.float32),
+        "context_shift": zeros(vocabulary.size),
+        "context_scale": zeros(vocabulary.size),
+    }
+    weights["context_scale"][vocabulary.codes_of({"hour": "3"})[0]] = -2.0
+    vectors = np.arange(4, dtype=np.float32)[:, None]
+    factors = build_factor_model("svd", vectors, vectors, np.ones(4, np.float32), {}, COUNTS)
+    shape = {"width": 1, "blocks": 0, "length": 4}
+    towers = SequenceEncoder(shape, weights, factors, vocabulary)
+    return DotMember("towers_sequence", towers.user_encoder(vectors), vectors)
+
+
+def test_each_context_has_lists_of_its_own_beside_those_without_one(
+    spark: SparkSession, users: DataFrame
+) -> None:
+    blend = Blend("fusion", ("towers_sequence",), (1.0,), (1.0,))
+    members = {"towers_sequence": towers_that_turn_at_night()}
+    by_order = make_scoring(members, (blend,), COUNTS, np.zeros(4, np.bool_), True, 3)
+    user_ids = spark.createDataFrame([(0, "anna"), (2, "new")], "user_index long, user_id string")
+    contexts = {"night": {"hour": "3"}, "noon": {"hour": "12", "weekday": "7"}}
+    rows = recommend(users, user_ids, by_order, explaining(), contexts).orderBy("rank").collect()
+    found: dict[tuple[str, str | None], list[str]] = {}
+    for row in rows:
+        found.setdefault((row["user_id"], row["context"]), []).append(row["item_id"])
+        assert sum(row["parts"].values()) == pytest.approx(row["score"])
+    assert found == {
+        ("anna", None): ["i3", "i2", "i1"],
+        ("anna", "night"): ["i1", "i2", "i3"],
+        ("anna", "noon"): ["i3", "i2", "i1"],
+        **{("new", context): ["i0", "i1", "i2"] for context in (None, "night", "noon")},
+    }

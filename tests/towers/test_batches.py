@@ -29,6 +29,11 @@ def in_order(batches: list[TrainingRows]) -> TrainingRows:
     return together
 
 
+def untimed(rows: Rows, features: Float32) -> TrainingRows:
+    no_contexts = np.zeros((rows.entries, 0), np.int32)
+    return TrainingRows(rows, np.full(rows.entries, UNKNOWN_TIME), features, no_contexts)
+
+
 def by_user(block: TrainingRows) -> dict[int, tuple[list[int], list[float], list[float]]]:
     rows = block.rows
     return {
@@ -47,9 +52,7 @@ def test_an_epoch_holds_every_row_once_and_whole(
     reader: str, manifest: Manifest, rows: Rows, user_features: Float32
 ) -> None:
     batches = list(READERS[reader](manifest, seed=1).epoch(0, steps=7))
-    assert by_user(in_order(batches)) == by_user(
-        TrainingRows(rows, np.full(rows.entries, UNKNOWN_TIME), user_features)
-    )
+    assert by_user(in_order(batches)) == by_user(untimed(rows, user_features))
 
 
 def test_an_epoch_has_the_asked_steps_of_equal_size(reader: str, manifest: Manifest) -> None:
@@ -127,9 +130,8 @@ def test_packs_end_with_their_users_or_their_room(reader: str, rows: Rows, tmp_p
         assert pq.read_metadata(file).num_rows == packs
         manifest = Manifest(str(tmp_path), (file.name,), (len(block),), width, 0, world_size=1)
         together = in_order(list(READERS[reader](manifest).epoch(0, 1)))
-        assert by_user(together) == by_user(
-            TrainingRows(block, np.full(block.entries, UNKNOWN_TIME), np.zeros((len(block), 0)))
-        )
+        nothing = np.zeros((len(block), 0), np.float32)
+        assert by_user(together) == by_user(untimed(block, nothing))
 
 
 def test_a_long_row_is_cut_to_an_ascending_choice_of_its_items(rows: Rows) -> None:

@@ -9,6 +9,7 @@ import torch
 from pyspark.ml.torch.distributor import TorchDistributor
 
 from m6rec.config.towers import SequenceConfig, TowersConfig
+from m6rec.kernels.arrays.contexts import ContextVocabulary
 from m6rec.kernels.arrays.recency import UNKNOWN_TIME
 from m6rec.kernels.arrays.rows import Float32, Int64, Rows
 from m6rec.kernels.factors.projection import FactorModel, build_factor_model
@@ -77,6 +78,11 @@ def write_walks(folder: Path, rows: Rows, times: Int64, world_size: int) -> Mani
         part = times[rows.indptr[start] : rows.indptr[stop]]
         write_row_file(folder / name, rows.slice(start, stop), None, width, part)
     return Manifest(str(folder), names, (half, len(rows) - half), width, 0, world_size, True)
+
+
+def pool_of(rows: Rows, times: Int64) -> TrainingRows:
+    no_features = np.zeros((len(rows), 0), np.float32)
+    return TrainingRows(rows, times, no_features, np.zeros((rows.entries, 0), np.int32))
 
 
 def validation(rows: Rows, times: Int64, following: Int64, k: int = 1) -> TowerValidation:
@@ -179,11 +185,11 @@ def test_an_item_without_history_has_a_place_by_its_features(
 
 def test_windows_make_every_interaction_but_the_first_a_target() -> None:
     rows, times, _ = circle(50, seed=4)
-    pool = TrainingRows(rows, times, np.zeros((50, 0), np.float32))
-    items, gaps, lengths = cut_windows(pool, 4, np.random.default_rng(1))
+    items, gaps, entries, lengths = cut_windows(pool_of(rows, times), 4, np.random.default_rng(1))
     assert items.shape == gaps.shape == (len(lengths), 5)
     assert lengths.min() >= 2
     assert (lengths - 1).sum() == rows.entries - 50
+    npt.assert_array_equal(rows.item_indices[entries][items >= 0], items[items >= 0])
     followed = items[:, 1:][items[:, :-1] >= 0] - items[:, :-1][items[:, :-1] >= 0]
     assert set(followed % N_ITEMS) == {STRIDE}
 
@@ -191,9 +197,7 @@ def test_windows_make_every_interaction_but_the_first_a_target() -> None:
 def test_a_history_of_one_item_has_no_window() -> None:
     rows = Rows(np.arange(2), np.array([0, 1, 3]), np.array([5, 1, 2], np.int32), np.ones(3, "f4"))
     times = np.array([UNKNOWN_TIME, 1, 2])
-    items, _, lengths = cut_windows(
-        TrainingRows(rows, times, np.zeros((2, 0), np.float32)), 4, np.random.default_rng(1)
-    )
+    items, _, _, lengths = cut_windows(pool_of(rows, times), 4, np.random.default_rng(1))
     npt.assert_array_equal(items[:, -2:], [[1, 2]])
     npt.assert_array_equal(lengths, [2])
 
@@ -265,6 +269,7 @@ def test_two_ranks_train_what_one_trains(
         epochs=None,
         threads=1,
         in_order=True,
+        contexts=ContextVocabulary(clock=True),
     )
     together = TorchDistributor(2, local_mode=True, use_gpu=False).run(train_as_rank, task)
     (tmp_path / "alone").mkdir()
@@ -272,4 +277,5 @@ def test_two_ranks_train_what_one_trains(
     alone = train_alone(TrainingTask(**{**vars(task), "manifest": manifest}))
     best = [max(epoch.validation_ndcg or 0 for epoch in r.history) for r in (together, alone)]
     assert min(best) > 0.85
+    assert all(np.abs(r.encoder.weights["context_scale"]).max() > 0 for r in (together, alone))
     assert abs(best[0] - best[1]) < 0.1

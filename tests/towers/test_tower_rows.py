@@ -1,5 +1,6 @@
 """From tables to training rows, by Spark."""
 
+import datetime
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from m6rec.stages.pairs.matrix import sample_users
 from m6rec.stages.ranking.lists import user_inputs
 from m6rec.stages.ranking.validation import collect_validation_users
 from m6rec.stages.training.tower_rows import write_tower_rows
-from m6rec.towers.batches import ArrowRowBatches, concatenate_training_rows
+from m6rec.towers.batches import READERS, ArrowRowBatches, concatenate_training_rows
 from m6rec.towers.row_files import Manifest, load_manifest
 
 MATRIX = "user_index long, item_indices array<int>, weights array<float>"
@@ -82,6 +83,25 @@ def test_features_come_with_their_user_and_are_zero_where_there_are_none(
     even = block.rows.user_index % 2 == 0
     np.testing.assert_array_equal(block.features[even, 0], block.rows.user_index[even])
     assert not block.features[~even].any()
+
+
+def test_the_codes_of_contexts_stay_with_their_interactions(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    at = [datetime.datetime(2026, 1, day, tzinfo=datetime.UTC) for day in range(1, 5)]
+    values = [
+        (0, [3, 4], [1.0] * 2, at[:2], [31, 32, 41, 42]),
+        # The cut leaves the latest items.
+        (1, [5, 6, 7], [1.0] * 3, [at[2], at[0], at[1]], [51, 52, 61, 62, 71, 72]),
+    ]
+    matrix = spark.createDataFrame(values, f"{MATRIX}, times array<timestamp>, contexts array<int>")
+    manifest = write_tower_rows(matrix, None, str(tmp_path), 1, 1, 2, 1, context_columns=2)
+    assert load_manifest(str(tmp_path)) == manifest
+    for reader in READERS.values():
+        block = concatenate_training_rows(list(reader(manifest).epoch(0, 2)))
+        items = block.rows.item_indices
+        assert sorted(items) == [3, 4, 5, 7]
+        np.testing.assert_array_equal(block.contexts, np.stack([items * 10 + 1, items * 10 + 2], 1))
 
 
 def test_features_of_length_zero_are_no_features(

@@ -57,6 +57,14 @@ def _as_written(value: Any) -> Any:
     return value
 
 
+def _as_spark_writes(value: Any) -> Any:
+    """The text that Spark makes of a value of a table, as YAML may write it."""
+    return str(value).lower() if type(value) is bool else _as_written(value)
+
+
+# The value of a column as text.
+ColumnValue = Annotated[str, BeforeValidator(_as_spark_writes)]
+
 RunId = Annotated[str, BeforeValidator(_as_written), AfterValidator(_right_run_id)]
 
 

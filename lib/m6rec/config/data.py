@@ -83,7 +83,8 @@ class InteractionColumns(Section):
     context: tuple[str, ...] = Field(
         default=(),
         description="Columns with the circumstances of the event, such as the device, which are"
-        " kept beside it and become features of behaviour.",
+        " kept beside it, become features of behaviour and, where interactions have times, are the"
+        " context in which the towers that know order rank.",
     )
 
 
@@ -230,7 +231,8 @@ class SplitConfig(Section):
     test_items: PositiveInt | None = Field(
         default=None,
         description="The number of each user's items that strategies `last` and `random` hold out"
-        " for the test, in place of `test_share`.",
+        " for the test, in place of `test_share`; of interactions, where"
+        " `recommend.rules.mask_seen` is false.",
     )
     test: TableSource | None = Field(
         default=None,
@@ -249,7 +251,9 @@ class SplitConfig(Section):
         " the test. For a provided test with times it is `last` where most of the test comes after"
         " training, else `random`; without times it is `highest_ids` where nearly all tested items"
         " have higher ids than the user's training items, else `mixed`. Without a test it is"
-        " `last` where interactions have a time, else `mixed`.",
+        " `last` where interactions have a time, else `mixed`. Where `recommend.rules.mask_seen` is"
+        " false, `random` takes the place of `highest_ids` and `mixed`, which hold out new items"
+        " alone.",
     )
     validation_share: ProperShare | None = Field(
         default=None,

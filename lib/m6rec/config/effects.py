@@ -11,7 +11,7 @@ from m6rec.config.base import Section
 from m6rec.config.models import RatingsConfig
 from m6rec.config.run import Config
 from m6rec.config.towers import SequenceConfig, TowerPart
-from m6rec.rankers import FUSION, HYBRID, MLLIB_ALS, TRANSITIONS
+from m6rec.rankers import FUSION, HYBRID, MLLIB_ALS, REPEATS, TRANSITIONS
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def _absent_parts(config: Config) -> set[TowerPart]:
     return parts
 
 
-_BY_THE_RECENCY_SCALE = {"recent_ridge", "recent_item_neighbours"}
+_BY_THE_RECENCY_SCALE = {"recent_ridge", "recent_item_neighbours", REPEATS}
 _OF_THE_SEQUENCE = tuple(
     f"towers.sequence.{name}" for name in SequenceConfig.model_fields if name != "enabled"
 )
@@ -367,6 +367,16 @@ RULES: tuple[Idle, ...] = (
         "training ends after towers.sequence.epochs before",
     ),
     Idle(
+        ("towers.sequence.context.dropout", "towers.sequence.context.dropout_of_all"),
+        lambda config: config.has_order and not config.context_keys,
+        "interactions.columns.context is not set and towers.sequence.context.clock is false",
+    ),
+    Idle(
+        ("towers.sequence.context.values",),
+        lambda config: config.has_order and not config.interactions.columns.context,
+        "interactions.columns.context is not set",
+    ),
+    Idle(
         ("towers.temperature",),
         lambda config: config.towers.loss == "cosine_contrastive",
         "towers.loss: cosine_contrastive is a loss of cosines",
@@ -402,6 +412,14 @@ RULES: tuple[Idle, ...] = (
         tuple(f"ratings.{name}" for name in RatingsConfig.model_fields if name != "enabled"),
         lambda config: not config.ratings.enabled,
         "ratings.enabled is false",
+    ),
+    # recommend
+    Idle(
+        ("recommend.rules.mask_seen",),
+        lambda config: config.ranks_repeats and not config.interactions.weights_differ,
+        "every pair weighs 1; set interactions.duplicates to sum and interactions.weighting to log"
+        " where what is taken often should count more",
+        on="how much an item counts that a user takes often",
     ),
     # hybrid
     Idle(

@@ -219,8 +219,9 @@ class TransitionsConfig(Section):
 
     window: PositiveInt = Field(
         default=5,
-        description="The most steps of a user's history between the two items of a transition; one"
-        " of d steps counts 1 / d.",
+        description="The most steps of a user's history from the one item of a transition to the"
+        " other; d steps count 1 / d. Each new time is a step, and items of the same time are one"
+        " step from each other.",
     )
     kept: PositiveInt = Field(
         default=100,
@@ -228,10 +229,10 @@ class TransitionsConfig(Section):
         " weight.",
     )
     history_exponent: NonNegativeFloat = Field(
-        default=0.5, description="The exponent that damps items after which much follows."
+        default=0.2, description="The exponent that damps items after which much follows."
     )
     target_exponent: NonNegativeFloat = Field(
-        default=0.5, description="The exponent that damps items that follow many others."
+        default=0.2, description="The exponent that damps items that follow many others."
     )
     recency_scale: PositiveFloat = Field(
         default=1.44,
@@ -261,7 +262,7 @@ class NeighboursConfig(Section):
     recency_scale: PositiveFloat = Field(
         default=8.0,
         description="The number of a user's later interactions by which the weight of an earlier"
-        " one falls to 1/e, for the rankers recent_ridge and recent_item_neighbours.",
+        " one falls to 1/e, for the rankers recent_ridge, recent_item_neighbours and repeats.",
     )
     maximum_candidate_users: PositiveInt = Field(
         default=20_000,

@@ -5,6 +5,7 @@ from typing import Literal, assert_never
 from pydantic import Field
 
 from m6rec.config.base import (
+    ColumnValue,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveInt,
@@ -67,14 +68,12 @@ class RulesConfig(Section):
     mask_seen: bool | MaskSeen = Field(
         default=True,
         description="Whether a user's list leaves out the items that the user already has: all that"
-        " the user has interacted with, disliked or not (`interacted`, or true), only those"
-        " that count as liked by `interactions.positive_minimum` (`positive`), or none (false).",
+        " the user has interacted with, disliked or not (`interacted`, or true), only those that"
+        " count as liked by `interactions.positive_minimum` (`positive`), or none (false). Where it"
+        " leaves out none, repeats are ranked as well: measured lists hold them too, validation and"
+        " test hold out interactions whether or not the pair has earlier ones, and `interactions."
+        "duplicates` and `weighting` say how much an item that is taken often counts.",
     )
-
-    @property
-    def masks_liked(self) -> bool:
-        """Whether lists leave out what the user has and likes."""
-        return self.mask_seen is not False
 
     @property
     def masks_disliked(self) -> bool:
@@ -93,6 +92,13 @@ class RecommendConfig(Section):
     rules: RulesConfig = Field(
         default=RulesConfig(), description="The business rules that lists obey."
     )
+    contexts: dict[str, dict[str, ColumnValue]] = Field(
+        default_factory=dict,
+        description="Contexts by name, in each of which every user gets a list beside the one"
+        " without a context, such as `weekday morning: {hour: 8, weekday: 2}`. The keys are columns"
+        " of `interactions.columns.context` and, with `towers.sequence.context.clock`, `hour` and"
+        " `weekday`; a key that is left out is not known.",
+    )
 
 
 class EvaluateConfig(Section):
@@ -101,7 +107,8 @@ class EvaluateConfig(Section):
     candidates: Literal["all", "cold_items"] = Field(
         default="all",
         description="What measured lists are made of: all items of the catalogue that the user has"
-        " not seen, or only the items that training never saw (`cold_items`).",
+        " not seen (and those seen, where `recommend.rules.mask_seen` is false), or only the items"
+        " that training never saw (`cold_items`).",
     )
     rankers: SomeOnce[RankerName] = Field(
         default=RANKER_NAMES,

@@ -18,10 +18,10 @@ from m6rec.config.models import (
 from m6rec.config.outputs import AblationConfig, EvaluateConfig, RecommendConfig
 from m6rec.config.reading import apply_override, data_of_file, put
 from m6rec.config.search import TUNABLE, Choice, Range, TuneConfig
-from m6rec.config.towers import TowersConfig
+from m6rec.config.towers import CLOCK, TowersConfig
 from m6rec.errors import ConfigError
 from m6rec.fingerprints import fingerprint_of
-from m6rec.rankers import MEMBER_NAMES, MLLIB_ALS, SEQUENCE, Need, ranker_named
+from m6rec.rankers import FUSION, HYBRID, MEMBER_NAMES, MLLIB_ALS, SEQUENCE, Need, ranker_named
 
 
 class Config(Section):
@@ -78,6 +78,17 @@ class Config(Section):
         if asked and self.interactions.columns.time is None:
             raise ValueError(
                 f"split by {sorted(asked)[0]} needs interactions.columns.time, which is not set"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _validation_has_repeats(self) -> "Config":
+        strategy = self.split.validation_strategy
+        if self.ranks_repeats and strategy in {"mixed", "highest_ids"}:
+            raise ValueError(
+                f"split.validation_strategy: {strategy} holds out items that are new to their user,"
+                " and with recommend.rules.mask_seen: false lists are to hold other items too; set"
+                " it to auto, last, random or temporal"
             )
         return self
 
@@ -174,6 +185,58 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _context_keys_differ(self) -> "Config":
+        both = sorted(set(self.interactions.columns.context) & set(CLOCK))
+        if self.towers.sequence.context.clock and both:
+            raise ValueError(
+                f"interactions.columns.context names {both[0]}, which is a key of the clock, too;"
+                " rename the column, or set towers.sequence.context.clock to false"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _contexts_can_be_ranked(self) -> "Config":
+        if not self.recommend.contexts:
+            return self
+        if not self.has_order:
+            raise ValueError(
+                "recommend.contexts needs the towers that know order, which are trained where"
+                " interactions.columns.time is set and towers.sequence.enabled is not false"
+            )
+        ranker = self.recommend.ranker
+        if ranker != FUSION and not (ranker == HYBRID and FUSION in self.hybrid_members):
+            raise ValueError(
+                f"recommend.contexts has lists of ranker {ranker}, which has no towers that know"
+                f" contexts; set recommend.ranker to {FUSION}, or to {HYBRID} with {FUSION} in"
+                " hybrid.members"
+            )
+        problems = "; ".join(self._wrong_contexts())
+        if problems:
+            raise ValueError(f"recommend.contexts: {problems}")
+        return self
+
+    def _wrong_contexts(self) -> Iterator[str]:
+        """What is wrong with the contexts that are asked for, as far as the config can tell."""
+        known = self.context_keys
+        hours_and_days = CLOCK if self.towers.sequence.context.clock else {}
+        for name, context in self.recommend.contexts.items():
+            if not context:
+                yield f"{name!r} is empty; give it a key, or remove it"
+            for key, value in context.items():
+                values = hours_and_days.get(key)
+                if key not in known:
+                    yield (
+                        f"{name!r} has the key {key}, expected one of {', '.join(known) or 'none'};"
+                        " name the column in interactions.columns.context, or for hour and weekday"
+                        " set towers.sequence.context.clock to true"
+                    )
+                elif values is not None and value not in values:
+                    yield (
+                        f"{name!r} has {key}: {value}, expected a whole number from {values[0]} to"
+                        f" {values[-1]}"
+                    )
+
+    @model_validator(mode="after")
     def _models_have_a_folder(self) -> "Config":
         if not self.artifacts and not is_path(self.lake):
             raise ValueError(
@@ -215,10 +278,23 @@ class Config(Section):
                 yield f"{key}: the config does not take {value!r}: {_reason(error.errors()[0])}"
 
     @property
+    def ranks_repeats(self) -> bool:
+        """Whether lists may hold what users have; then repeats are held out and measured too."""
+        return not self.recommend.rules.mask_seen
+
+    @property
     def has_order(self) -> bool:
         """Whether towers that know order are trained."""
         enabled = self.towers.sequence.enabled
         return self.interactions.columns.time is not None if enabled is None else enabled
+
+    @property
+    def context_keys(self) -> tuple[str, ...]:
+        """The keys of a context that the towers know; none where none of them know order."""
+        if not self.has_order:
+            return ()
+        clock = tuple(CLOCK) if self.towers.sequence.context.clock else ()
+        return (*clock, *self.interactions.columns.context)
 
     @property
     def trained_towers(self) -> tuple[str, ...]:
@@ -245,6 +321,8 @@ class Config(Section):
             keys["times"] = "interactions.columns.time"
         if self.features.items is None:
             keys["item_attributes"] = "features.items"
+        if not self.ranks_repeats:
+            keys["repeats"] = "recommend.rules.mask_seen: false"
         return [keys[need] for need in sorted(ranker_named(ranker).needs) if need in keys]
 
     @property
@@ -263,6 +341,8 @@ class Config(Section):
     @property
     def _may_validate_by_likeness(self) -> bool:
         split = self.split
+        if self.ranks_repeats:
+            return False
         if split.validation is not None or split.validation_strategy != "auto":
             return split.validation_strategy == "mixed"
         return self.interactions.columns.time is None and split.strategy in {"provided", "none"}

@@ -1,5 +1,7 @@
 """The towers and their hyperparameters."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal, get_args
 
 from pydantic import Field, model_validator
@@ -22,6 +24,42 @@ TowerPart = Literal["mlp", "shared", "features", "gate", "popularity"]
 Precision = Literal["auto", "float32", "bfloat16"]
 RowReader = Literal["petastorm", "arrow"]
 TOWER_PARTS: tuple[TowerPart, ...] = get_args(TowerPart)
+# The keys of the clock, in UTC, and their values; weekdays are those of ISO 8601, 1 is Monday.
+CLOCK: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "hour": tuple(str(hour) for hour in range(24)),
+        "weekday": tuple(str(day) for day in range(1, 8)),
+    }
+)
+
+
+class ContextConfig(Section):
+    """The context of an interaction as the towers that know order see it.
+
+    It consists of the columns that `interactions.columns.context` names and, where `clock` says so,
+    of the time. A user can be ranked in a context or, as everywhere but in `recommend.contexts`,
+    in none.
+    """
+
+    clock: bool = Field(
+        default=False,
+        description="Whether the context has the keys `hour` (0 to 23) and `weekday` (1 is Monday,"
+        " 7 is Sunday), both in UTC.",
+    )
+    values: PositiveInt = Field(
+        default=32,
+        description="The most values of a column that are told apart, the most frequent first.",
+    )
+    dropout: Share = Field(
+        default=0.2,
+        description="The probability with which training leaves a key out of the context of an"
+        " interaction.",
+    )
+    dropout_of_all: Share = Field(
+        default=0.5,
+        description="The probability with which training leaves out the whole context of an"
+        " interaction, for the towers to rank as well without one.",
+    )
 
 
 class SequenceConfig(Section):
@@ -80,6 +118,9 @@ class SequenceConfig(Section):
     )
     precision: Precision = Field(
         default="auto", description="The precision of matrix products in training, as in `towers`."
+    )
+    context: ContextConfig = Field(
+        default=ContextConfig(), description="The context of an interaction."
     )
 
     @model_validator(mode="after")

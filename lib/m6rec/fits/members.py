@@ -30,12 +30,14 @@ from m6rec.kernels.ranking.members import (
     Member,
     UserNeighboursMember,
     popularity_member,
+    repeats_member,
 )
 from m6rec.rankers import (
     FUSION,
     HYBRID,
     POPULARITY,
     RANKERS,
+    REPEATS,
     TRANSITIONS,
     Ranker,
     ranker_named,
@@ -116,7 +118,7 @@ def validation_candidates(fit: Fit, names: Sequence[str]) -> tuple[Candidates, d
         tuple(_equal_weights(name, (name,)) for name in names),
         fit.item_counts,
         masked_items=fit.masked_items,
-        mask_seen=True,
+        mask_seen=not fit.config.ranks_repeats,
         n=hybrid.candidates_per_member,
     )
     sample = fit.sample_targets(hybrid.maximum_users)
@@ -229,7 +231,15 @@ def _recent_history(models: _Models, ranker: Ranker) -> Member:
 def _transitions(models: _Models, ranker: Ranker) -> Member:
     scale = models.fit.settings.neighbours.transitions.recency_scale
     weights = models.item_weights(_model_of(ranker))
-    return HistoryMember(ranker.name, weights, "square_root", scale)
+    return HistoryMember(ranker.name, weights, recency_scale=scale)
+
+
+def _repeats(models: _Models, _: Ranker) -> Member:
+    settings = models.fit.settings
+    # Without times all items of a history are equally recent.
+    timed = settings.interactions.columns.time is not None
+    scale = settings.neighbours.recency_scale if timed else None
+    return repeats_member(models.fit.n_items, scale)
 
 
 def _user_neighbours(models: _Models, ranker: Ranker) -> Member:
@@ -280,6 +290,7 @@ MEMBERS: Mapping[str, Callable[[_Models, Ranker], Member]] = {
     "item_neighbours": _history,
     "recent_item_neighbours": _recent_history,
     TRANSITIONS: _transitions,
+    REPEATS: _repeats,
     "user_neighbours": _user_neighbours,
     "content": _content,
     "content_neighbours": _content_neighbours,

@@ -93,6 +93,7 @@ def search_settings(fit: Fit, search: Search) -> None:
         member_inputs(fit, ("ridge",)),
         fit.sample_targets(fit.config.settings.users),
         fit.masked_items,
+        mask_seen=not fit.config.ranks_repeats,
     )
     if users is None:
         return

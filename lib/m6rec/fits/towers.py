@@ -9,8 +9,10 @@ from pyspark.sql import DataFrame
 from m6rec import columns as c
 from m6rec.config.towers import TowersConfig
 from m6rec.errors import ClusterError, DataError
+from m6rec.fits.contexts import training_codes
 from m6rec.fits.fit import Fit
 from m6rec.fits.members import member_inputs, member_names
+from m6rec.kernels.arrays.contexts import ContextVocabulary
 from m6rec.rankers import FUSION, SEQUENCE
 from m6rec.stages.features.reading import item_matrix
 from m6rec.stages.ranking.validation import collect_validation_users
@@ -34,18 +36,23 @@ class TowerInputs:
         manifest: of the training rows.
         items: the item side by method.
         validate: measures an epoch, or None where there is nothing to choose.
+        contexts: what the towers that know order learn of contexts.
     """
 
     fit: Fit
     manifest: Manifest
     items: dict[str, ItemInputs]
     validate: TowerValidation | None
+    contexts: ContextVocabulary
 
 
-def tower_inputs(fit: Fit) -> TowerInputs:
-    """Write the training rows of a fit, and read what else its towers need."""
+def tower_inputs(fit: Fit, contexts: ContextVocabulary) -> TowerInputs:
+    """Write the training rows of a fit, and read what else its towers need.
+
+    `contexts` are those that `context_vocabulary` finds.
+    """
     matrix, user_features = fit.matrix.cache(), fit.user_features.cache()
-    manifest = _write_rows(fit, matrix, user_features)
+    manifest = _write_rows(fit, matrix, user_features, contexts)
     validate = None
     # Cold items have no factors of their own: how they rank says nothing of the training.
     if fit.name == c.SELECTION and not fit.config.evaluate.ranks_cold_items:
@@ -53,7 +60,7 @@ def tower_inputs(fit: Fit) -> TowerInputs:
     items = _item_inputs(fit)
     matrix.unpersist()
     user_features.unpersist()
-    return TowerInputs(fit, manifest, items, validate)
+    return TowerInputs(fit, manifest, items, validate, contexts)
 
 
 def train_pair(
@@ -77,6 +84,7 @@ def train_pair(
         epochs=epochs,
         threads=max(1, len(os.sched_getaffinity(0)) // config.processes),
         in_order=model == SEQUENCE,
+        contexts=inputs.contexts,
     )
     if config.processes == 1:
         return train_alone(task)
@@ -90,16 +98,22 @@ def train_pair(
     return result
 
 
-def _write_rows(fit: Fit, matrix: DataFrame, user_features: DataFrame) -> Manifest:
+def _write_rows(
+    fit: Fit, matrix: DataFrame, user_features: DataFrame, contexts: ContextVocabulary
+) -> Manifest:
     towers = fit.config.towers
+    rows = matrix if fit.config.has_order else matrix.drop(c.TIMES)
+    if contexts.columns:
+        rows = rows.join(training_codes(fit, contexts), c.USER_INDEX, how="left")
     return write_tower_rows(
-        matrix if fit.config.has_order else matrix.drop(c.TIMES),
+        rows,
         user_features,
         fit.artifact_path("tower_rows"),
         world_size=towers.processes,
         row_groups=-(-matrix.count() // (towers.processes * ROWS_PER_FILE)) or 1,
         maximum_history=towers.maximum_history,
         seed=fit.config.seed,
+        context_columns=len(contexts.columns),
     )
 
 
@@ -108,6 +122,7 @@ def _validation(fit: Fit) -> TowerValidation:
         member_inputs(fit, member_names(FUSION, fit.config)),
         fit.sample_targets(VALIDATION_USERS),
         fit.masked_items,
+        mask_seen=not fit.config.ranks_repeats,
     )
     if users is None:
         raise DataError(

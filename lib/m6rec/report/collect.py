@@ -81,7 +81,9 @@ def _examples(lakehouse: Lakehouse) -> list[dict[str, Any]]:
 
 
 def _lists(recommendations: DataFrame, user_ids: list[str]) -> dict[str, list[dict[str, Any]]]:
-    rows = recommendations.where(F.col(c.USER_ID).isin(user_ids)).orderBy(c.USER_ID, c.RANK)
+    """The lists without a context."""
+    wanted = F.col(c.USER_ID).isin(user_ids) & F.col(c.CONTEXT).isNull()
+    rows = recommendations.where(wanted).orderBy(c.USER_ID, c.RANK)
     lists: dict[str, list[dict[str, Any]]] = {}
     for row in rows.collect():
         lists.setdefault(row[c.USER_ID], []).append(row.asDict(recursive=True))

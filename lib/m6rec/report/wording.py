@@ -29,7 +29,14 @@ _OTHER_NAMES = MappingProxyType(
 )
 
 # These stand before the value of a reason. The values of the other kinds speak for themselves.
-_REASON_WORDS = MappingProxyType({"history": "you had", "after": "after", "attribute": "you like"})
+_REASON_WORDS = MappingProxyType(
+    {
+        "history": "you had",
+        "after": "after",
+        "again": "you come back to",
+        "attribute": "you like",
+    }
+)
 
 
 def model_name(model: str) -> str:
@@ -77,6 +84,8 @@ def reason_text(reason: Mapping[str, Any]) -> str:
     'you had Fargo (40%)'
     >>> reason_text({"kind": "after", "value": "Fargo", "share": 0.4})
     'after Fargo (40%)'
+    >>> reason_text({"kind": "again", "value": "Fargo", "share": 0.4})
+    'you come back to Fargo (40%)'
     """
     if reason["kind"] not in _REASON_WORDS:
         return str(reason["value"])

@@ -7,6 +7,7 @@ this module. The workers' Python must find this package when it starts, as it do
 
 import gc
 import os
+import zipimport
 
 import pyspark.daemon
 
@@ -19,7 +20,24 @@ from m6rec.spark.session import WITH_TORCH
 if WITH_TORCH in os.environ:
     import m6rec.spark.barrier  # noqa: F401
 
+
+def keep_archive_directories() -> None:
+    """Let the directories of pyspark.zip and Spark's jars be read once and not before each task.
+
+    Before each task PySpark invalidates the caches of all importers. One of a zip archive answers
+    by reading the archive's directory again, and there is one for each package that was imported
+    from it; together they take a tenth of a second and more. Spark replaces no archive that a
+    worker has on its path, and one that is added later gets an importer of its own.
+    """
+    zipimport.zipimporter.invalidate_caches = _keep  # type: ignore[assignment, method-assign]
+
+
+def _keep(_: zipimport.zipimporter) -> None:
+    """The directory stays as it was read."""
+
+
 if __name__ == "__main__":
+    keep_archive_directories()
     # A worker collects garbage after each task, and need not look at what was imported before.
     gc.freeze()
     pyspark.daemon.manager()  # type: ignore[no-untyped-call]

@@ -8,7 +8,7 @@ never used with other factors.
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from safetensors.numpy import load_file, save_file
 
 from m6rec.errors import ArtifactError
 from m6rec.files import written_whole
+from m6rec.kernels.arrays.contexts import NO_CONTEXTS, ContextVocabulary, vocabulary_from_json
 from m6rec.kernels.arrays.rows import Float32
 from m6rec.kernels.factors.projection import FactorModel
 from m6rec.towers.encoder import TowerEncoder, Towers
@@ -25,7 +26,7 @@ from m6rec.towers.sequence_encoder import SequenceEncoder
 
 WEIGHTS_FILE = "towers.safetensors"
 DESCRIPTION_FILE = "towers.json"
-FORMAT = 2
+FORMAT = 3
 ENCODERS: Mapping[str, type[TowerEncoder] | type[SequenceEncoder]] = {
     "set": TowerEncoder,
     "sequence": SequenceEncoder,
@@ -66,6 +67,7 @@ class TowerArtifact:
         shape: the fields of their TowerShape or SequenceShape.
         weights: float32 arrays by the names of the model's parameters.
         factors_digest: SHA-256 of the item factors.
+        contexts: the contexts that they know.
     """
 
     kind: str
@@ -73,6 +75,7 @@ class TowerArtifact:
     shape: dict[str, float]
     weights: dict[str, Float32]
     factors_digest: str
+    contexts: ContextVocabulary
 
     def encoder(self, factor_model: FactorModel) -> Towers:
         """Join the towers with their factors.
@@ -88,7 +91,10 @@ class TowerArtifact:
                 f" found {factor_model.method} factors with digest {found[:12]}; read item_factors"
                 " at that version or run train_towers again"
             )
-        return ENCODERS[self.kind](self.shape, self.weights, factor_model)
+        towers = ENCODERS[self.kind](self.shape, self.weights, factor_model)
+        if isinstance(towers, SequenceEncoder):
+            return replace(towers, contexts=self.contexts)
+        return towers
 
 
 def save_towers(folder: str, encoder: Towers, provenance: TowerProvenance) -> None:
@@ -103,6 +109,7 @@ def save_towers(folder: str, encoder: Towers, provenance: TowerProvenance) -> No
         {name: np.ascontiguousarray(array) for name, array in encoder.weights.items()},
         place / WEIGHTS_FILE,
     )
+    contexts = encoder.contexts if isinstance(encoder, SequenceEncoder) else NO_CONTEXTS
     description = {
         "format": FORMAT,
         "kind": next(kind for kind, known in ENCODERS.items() if isinstance(encoder, known)),
@@ -110,6 +117,7 @@ def save_towers(folder: str, encoder: Towers, provenance: TowerProvenance) -> No
         "shape": dict(encoder.shape),
         "factors_digest": factors_digest(encoder.factor_model),
         "weights_digest": _file_digest(place / WEIGHTS_FILE),
+        "contexts": contexts.to_json(),
     }
     with written_whole(place / DESCRIPTION_FILE) as unfinished:
         unfinished.write_text(json.dumps(description, indent=1, sort_keys=True))
@@ -148,6 +156,7 @@ def load_towers(folder: str) -> TowerArtifact:
         description["shape"],
         weights,
         description["factors_digest"],
+        vocabulary_from_json(description["contexts"]),
     )
 
 

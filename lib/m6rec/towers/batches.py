@@ -27,6 +27,7 @@ from m6rec.errors import DataError
 from m6rec.kernels.arrays.recency import UNKNOWN_TIME
 from m6rec.kernels.arrays.rows import (
     Float32,
+    Int32,
     Int64,
     Rows,
     concatenate_rows,
@@ -47,11 +48,13 @@ class TrainingRows:
         rows: the histories.
         times: int64 [entries] in microseconds; `UNKNOWN_TIME` where interactions have none.
         features: float32 [n, features]; of width 0 where users have none.
+        contexts: int32 [entries, columns]; the codes of the owner's columns of the context.
     """
 
     rows: Rows
     times: Int64
     features: Float32
+    contexts: Int32
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -78,7 +81,7 @@ class RowBatches(ABC):
         bounds = np.arange(steps + 1, dtype=np.int64) * expected // steps
         sizes = iter(np.diff(bounds).tolist())
         size = next(sizes)
-        held = empty_rows(self.manifest.features)
+        held = empty_rows(self.manifest)
         for pool in self._shuffled_pools(number, expected):
             held = concatenate_training_rows([held, pool])
             start = 0
@@ -130,7 +133,7 @@ class ArrowRowBatches(RowBatches):
         return unpack(
             {name: column.flatten().to_numpy() for name, column in columns.items()},
             table.num_rows,
-            self.manifest.features,
+            self.manifest,
         )
 
 
@@ -157,7 +160,7 @@ class PetastormRowBatches(RowBatches):
             ) as loader:
                 for batch in loader:
                     packs = {name: values.numpy() for name, values in batch.items()}
-                    yield unpack(packs, len(packs[c.USER_INDEX]), self.manifest.features)
+                    yield unpack(packs, len(packs[c.USER_INDEX]), self.manifest)
 
 
 @contextmanager
@@ -181,13 +184,13 @@ READERS: dict[RowReader, type[RowBatches]] = {
 }
 
 
-def unpack(columns: Mapping[str, npt.NDArray[Any]], packs: int, features: int) -> TrainingRows:
+def unpack(columns: Mapping[str, npt.NDArray[Any]], packs: int, manifest: Manifest) -> TrainingRows:
     """The users of packs that `write_row_file` has written, in order.
 
     Args:
         columns: the lists of all packs by name, of any shape.
         packs: how many packs there are.
-        features: how many features a user has.
+        manifest: says what users and interactions have.
     """
     users, counts, items, weights = (
         columns[name].reshape(packs, -1)
@@ -199,15 +202,23 @@ def unpack(columns: Mapping[str, npt.NDArray[Any]], packs: int, features: int) -
     times = np.full(rows.entries, UNKNOWN_TIME)
     if c.TIMES in columns:
         times = columns[c.TIMES].reshape(packs, -1)[filled]
-    if not features:
-        return TrainingRows(rows, times, np.zeros((len(rows), 0), dtype=np.float32))
-    return TrainingRows(rows, times, columns[c.FEATURES].reshape(*users.shape, features)[present])
+    features = np.zeros((len(rows), 0), dtype=np.float32)
+    if manifest.features:
+        features = columns[c.FEATURES].reshape(*users.shape, manifest.features)[present]
+    contexts = np.zeros((rows.entries, 0), dtype=np.int32)
+    if manifest.contexts:
+        contexts = columns[c.CONTEXTS].reshape(*items.shape, manifest.contexts)[filled]
+    return TrainingRows(rows, times, features, contexts)
 
 
-def empty_rows(features: int) -> TrainingRows:
-    """No rows, with features of the given width."""
-    nothing = np.zeros((0, features), dtype=np.float32)
-    return TrainingRows(concatenate_rows([]), np.empty(0, np.int64), nothing)
+def empty_rows(manifest: Manifest) -> TrainingRows:
+    """No rows, with features and contexts of the manifest's widths."""
+    return TrainingRows(
+        concatenate_rows([]),
+        np.empty(0, np.int64),
+        np.zeros((0, manifest.features), dtype=np.float32),
+        np.zeros((0, manifest.contexts), dtype=np.int32),
+    )
 
 
 def concatenate_training_rows(blocks: list[TrainingRows]) -> TrainingRows:
@@ -219,6 +230,7 @@ def concatenate_training_rows(blocks: list[TrainingRows]) -> TrainingRows:
         concatenate_rows([block.rows for block in filled]),
         np.concatenate([np.empty(0, np.int64), *(block.times for block in filled)]),
         np.concatenate([block.features for block in filled or blocks]),
+        np.concatenate([block.contexts for block in filled or blocks]),
     )
 
 
@@ -226,7 +238,10 @@ def slice_training_rows(block: TrainingRows, start: int, stop: int) -> TrainingR
     """The rows from start up to stop."""
     low, high = block.rows.indptr[start], block.rows.indptr[stop]
     return TrainingRows(
-        block.rows.slice(start, stop), block.times[low:high], block.features[start:stop]
+        block.rows.slice(start, stop),
+        block.times[low:high],
+        block.features[start:stop],
+        block.contexts[low:high],
     )
 
 
@@ -235,7 +250,10 @@ def _shuffled(pool: list[TrainingRows], generator: np.random.Generator) -> Train
     order = generator.permutation(len(together)).astype(np.int64)
     _, entries = entries_of_rows(together.rows.indptr, order)
     return TrainingRows(
-        together.rows.take(order), together.times[entries], together.features[order]
+        together.rows.take(order),
+        together.times[entries],
+        together.features[order],
+        together.contexts[entries],
     )
 
 

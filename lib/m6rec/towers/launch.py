@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch.distributed as dist
 
 from m6rec.config.towers import TowersConfig
+from m6rec.kernels.arrays.contexts import NO_CONTEXTS, ContextVocabulary
 from m6rec.towers.batches import READERS
 from m6rec.towers.encoder import ItemInputs
 from m6rec.towers.loop import TrainingResult, Validate
@@ -19,6 +20,7 @@ class TrainingTask:
 
     Attributes:
         in_order: whether towers that know order are trained, and not those on sets.
+        contexts: what towers that know order learn of contexts.
     """
 
     manifest: Manifest
@@ -31,6 +33,7 @@ class TrainingTask:
     epochs: int | None
     threads: int
     in_order: bool = False
+    contexts: ContextVocabulary = NO_CONTEXTS
 
 
 def train_alone(task: TrainingTask) -> TrainingResult:
@@ -60,6 +63,7 @@ def _train(task: TrainingTask, rank: int) -> TrainingResult:
             task.checkpoint_folder,
             task.epochs,
             task.threads,
+            task.contexts,
         )
     return train_towers(
         batches,

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from m6rec import columns as c
 from m6rec.errors import DataError
 from m6rec.files import written_whole
-from m6rec.kernels.arrays.rows import Float32, Int64, Rows, indptr_of
+from m6rec.kernels.arrays.rows import Float32, Int32, Int64, Rows, indptr_of
 
 MANIFEST_FILE = "manifest.json"
 USERS_OF_PACK = 64
@@ -39,6 +39,7 @@ class Manifest:
         features: how many features a user has.
         world_size: for how many ranks the rows were divided.
         timed: whether the files hold the times of interactions.
+        contexts: how many columns of context an interaction has.
     """
 
     folder: str
@@ -48,6 +49,7 @@ class Manifest:
     features: int
     world_size: int
     timed: bool = False
+    contexts: int = 0
 
     def files_of(self, rank: int) -> tuple[str, ...]:
         """The full paths of a rank's files."""
@@ -88,6 +90,7 @@ def load_manifest(folder: str) -> Manifest:
         features=values["features"],
         world_size=values["world_size"],
         timed=values["timed"],
+        contexts=values["contexts"],
     )
 
 
@@ -97,13 +100,19 @@ def pack_width(items: int, users: int, longest: int) -> int:
 
 
 def write_row_file(
-    path: Path, rows: Rows, features: Float32 | None, width: int, times: Int64 | None = None
+    path: Path,
+    rows: Rows,
+    features: Float32 | None,
+    width: int,
+    times: Int64 | None = None,
+    contexts: Int32 | None = None,
 ) -> None:
     """Write rows as one row group of packs.
 
     A pack consists of lists without nulls: user_index int64 [USERS_OF_PACK], counts int32
     [USERS_OF_PACK], item_indices int32 [width], weights float32 [width], features float32
-    [USERS_OF_PACK * features] and, where there are times, times int64 [width].
+    [USERS_OF_PACK * features] and, where there are any, times int64 [width] and contexts int32
+    [width * columns].
 
     Args:
         path: the file; it appears whole or not at all, also where a task is retried.
@@ -111,6 +120,7 @@ def write_row_file(
         features: float32 [n, features], or None where users have none.
         width: how many items a pack has room for.
         times: int64 [entries] in microseconds, or None where interactions have none.
+        contexts: int32 [entries, columns], or None where interactions have none.
     """
     bounds = _pack_bounds(rows.indptr, width)
     sizes = np.diff(bounds)
@@ -127,6 +137,8 @@ def write_row_file(
     }
     if times is not None:
         columns[c.TIMES] = _spread(times, entry, entries)
+    if contexts is not None:
+        columns[c.CONTEXTS] = _spread(contexts, entry, (*entries, contexts.shape[1]))
     if features is not None:
         columns[c.FEATURES] = _spread(features, user, (*users, features.shape[1]))
     arrays = [_lists(column.reshape(len(sizes), -1)) for column in columns.values()]
@@ -160,10 +172,13 @@ def _spread(
     return spread
 
 
-def cut_rows(rows: Rows, times: Int64 | None, longest: int, seed: int) -> tuple[Rows, Int64 | None]:
-    """Cut longer rows to `longest` items, and their times with them.
+def cut_rows(rows: Rows, times: Int64 | None, longest: int, seed: int) -> tuple[Rows, Int64]:
+    """Cut longer rows to `longest` items.
 
     The latest items stay or, where there are no times, a choice by the seed and the user.
+
+    Returns:
+        The cut rows, and the places of their entries among those of `rows`: int64 [entries].
     """
     kept = np.ones(rows.entries, bool)
     for long in np.flatnonzero(rows.counts > longest):
@@ -176,7 +191,7 @@ def cut_rows(rows: Rows, times: Int64 | None, longest: int, seed: int) -> tuple[
         kept[low:high] = np.isin(np.arange(high - low), choice)
     indptr = indptr_of(np.minimum(rows.counts, longest))
     cut = Rows(rows.user_index, indptr, rows.item_indices[kept], rows.weights[kept])
-    return cut, None if times is None else times[kept]
+    return cut, np.flatnonzero(kept)
 
 
 def _lists(matrix: npt.NDArray[Any]) -> pa.ListArray:

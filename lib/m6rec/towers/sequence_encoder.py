@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from m6rec.errors import DataError
-from m6rec.kernels.arrays.rows import Float32, Int64, Rows, entries_of_rows
+from m6rec.kernels.arrays.contexts import NO_CONTEXTS, Context, ContextVocabulary
+from m6rec.kernels.arrays.rows import Float32, Int32, Int64, Rows, entries_of_rows
 from m6rec.kernels.arrays.sequences import Sequences, last_items
 from m6rec.kernels.factors.projection import FactorModel
 from m6rec.kernels.ranking.members import UserBlock, UserEncoder
@@ -31,11 +32,13 @@ class SequenceEncoder:
         shape: the fields of `m6rec.towers.sequence_model.SequenceShape`.
         weights: float32 arrays by the names of the model's parameters.
         factor_model: the item side of the factors.
+        contexts: the contexts that they know.
     """
 
     shape: Mapping[str, float]
     weights: Mapping[str, Float32]
     factor_model: FactorModel
+    contexts: ContextVocabulary = NO_CONTEXTS
 
     @property
     def width(self) -> int:
@@ -72,6 +75,23 @@ class SequenceEncoder:
     def user_encoder(self, items: Float32) -> UserEncoder:
         """The user side, as a member of the hybrid; `items` are what `encode_items` gives."""
         return SequenceUserEncoder(self, items)
+
+    def in_context(self, users: Float32, codes: Int32) -> Float32:
+        """Embeddings u of users in a context: float32 [n, width].
+
+        Of a user without a history they say what the context alone says.
+
+        Args:
+            users: float32 [n, width]; `encode_users`.
+            codes: int32 [keys], one context for all users, or [n, keys], one for each.
+        """
+        if not self.contexts.values:
+            return users
+        shift, scale = (
+            self.weights[f"context_{name}"][codes].sum(axis=-2) for name in ("shift", "scale")
+        )
+        placed: Float32 = users + shift + scale * users
+        return placed
 
     def encode_users(self, rows: Rows, times: Int64, items: Float32) -> Float32:
         """Embeddings h of users from their histories: float32 [n, width].
@@ -147,8 +167,29 @@ class SequenceUserEncoder:
     items: Float32
 
     def encode(self, block: UserBlock) -> Float32:
-        """float32 [n, width]."""
+        """float32 [n, width]; the users without a context."""
         return self.towers.encode_users(block.rows, block.times, self.items)
+
+    def in_context(self, vectors: Float32, context: Context) -> Float32:
+        """float32 [n, width]: the users of vectors that `encode` gave, in a context."""
+        return self.towers.in_context(vectors, self.towers.contexts.codes_of(context))
+
+
+@dataclass(frozen=True)
+class UsersInContexts:
+    """The user side of the towers that know order, for known users in a context each.
+
+    Attributes:
+        users: the user side without contexts.
+        codes: int32 [n, keys]; the contexts of the users of the only block that is encoded.
+    """
+
+    users: SequenceUserEncoder
+    codes: Int32
+
+    def encode(self, block: UserBlock) -> Float32:
+        """float32 [n, width]."""
+        return self.users.towers.in_context(self.users.encode(block), self.codes)
 
 
 def sequence_factors(factor_model: FactorModel) -> Float32:

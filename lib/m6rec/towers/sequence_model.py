@@ -2,13 +2,17 @@
 
     v_i = A f_i + r_i + B GELU(C x_i)
     h = the transformer's output at the last item of (v_1 + p_1 + g_1, ..., v_t + p_t + g_t)
-    score = h . v_i
+    u = h + the sum over the known keys k of the context of (E_k + G_k * h)
+    score = u . v_i
 
 f_i: the item's factor, x_i: its side features, r_i: what is learned of the item alone, which starts
 at zero, p: positions counted from the end, g: the bin of the time since the item before. A starts
 at the leading directions of the factors, so that training starts from what factors know of items,
 and an item without history has a place by its features. Blocks are pre-norm (Xiong et al. 2020) and
 attend to earlier items only (Kang and McAuley 2018, "Self-attentive sequential recommendation").
+
+E_k and G_k: what is learned of the context's value of key k, which starts at zero as well. Without
+a context u is h. The transformer reads no context, so that a user is read once for all of them.
 """
 
 import math
@@ -17,6 +21,7 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor, nn
 
+from m6rec.kernels.arrays.contexts import NOT_KNOWN
 from m6rec.kernels.arrays.sequences import GAP_BINS
 
 _DEVIATION = 0.02
@@ -34,6 +39,7 @@ class SequenceShape:
         blocks, heads: of the transformer.
         length: how many items of a history it reads.
         feature_hidden: units of the layer that reads side features.
+        contexts: how many codes of contexts there are; 0 for none.
     """
 
     rank: int
@@ -44,6 +50,7 @@ class SequenceShape:
     heads: int
     length: int
     feature_hidden: int
+    contexts: int = 0
 
     def to_json(self) -> dict[str, float]:
         """The fields as plain values."""
@@ -79,6 +86,9 @@ class SequenceModel(nn.Module):
         self.blocks = nn.ModuleList(_Block(shape, dropout) for _ in range(shape.blocks))
         self.norm = nn.LayerNorm(shape.width)
         self.dropout = nn.Dropout(dropout)
+        if shape.contexts:
+            self.context_shift = nn.Parameter(torch.zeros(shape.contexts, shape.width))
+            self.context_scale = nn.Parameter(torch.zeros(shape.contexts, shape.width))
 
     def embed_items(self, items: Tensor, factors: Tensor, features: Tensor) -> Tensor:
         """Item embeddings v, float32 [n, width].
@@ -115,6 +125,22 @@ class SequenceModel(nn.Module):
             x = block(x, mask)
         read: Tensor = self.norm(x)
         return read
+
+    def in_context(self, users: Tensor, codes: Tensor) -> Tensor:
+        """u of users with h, float32 [n, width].
+
+        Args:
+            users: float32 [n, width]; h.
+            codes: int64 [n, keys] by `ContextVocabulary`.
+        """
+        if not self.shape.contexts:
+            return users
+        # The row of what is not known gets no gradient, so that it stays zero.
+        shift, scale = (
+            nn.functional.embedding(codes, table, padding_idx=NOT_KNOWN).sum(dim=1)
+            for table in (self.context_shift, self.context_scale)
+        )
+        return users + shift + scale * users
 
 
 class _Block(nn.Module):

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding
 
-from m6rec.config.towers import SequenceConfig
+from m6rec.config.towers import ContextConfig, SequenceConfig
+from m6rec.kernels.arrays.contexts import NO_CONTEXTS, NOT_KNOWN, ContextVocabulary
 from m6rec.kernels.arrays.rows import NO_ITEM, Float32, Int32, Int64, Rows
 from m6rec.kernels.arrays.sequences import gap_bins, time_order
 from m6rec.towers.batches import RowBatches, TrainingRows
@@ -45,11 +46,13 @@ class Windows:
     Attributes:
         items: int32 [n, l + 1]; NO_ITEM where a window is shorter. The last l are the targets.
         gaps: int8 [n, l + 1]; the bin of the time since the item before.
+        contexts: int32 [n, l + 1, keys]; the codes of each interaction's context.
         negatives: int64 [m]; items that every target is ranked against.
     """
 
     items: Int32
     gaps: npt.NDArray[np.int8]
+    contexts: Int32
     negatives: Int64
 
     @property
@@ -68,8 +71,12 @@ def train_sequence_towers(
     checkpoint_folder: str | None = None,
     epochs: int | None = None,
     threads: int | None = None,
+    contexts: ContextVocabulary = NO_CONTEXTS,
 ) -> TrainingResult:
-    """Train the towers that know order; arguments and errors as for `train_towers`."""
+    """Train the towers that know order; arguments and errors as for `train_towers`.
+
+    `contexts` are what they learn of contexts; the codes of its columns are in the batches.
+    """
     if threads is not None:
         torch.set_num_threads(threads)
     schedule = Schedule(
@@ -79,7 +86,7 @@ def train_sequence_towers(
         learning_rate=config.learning_rate,
         warmup_steps=config.warmup_steps,
     )
-    trainee = _SequenceTowers(batches, items, config, seed)
+    trainee = _SequenceTowers(batches, items, config, seed, contexts)
     return TrainingLoop(trainee, items, schedule, validate, log_folder, checkpoint_folder).run()
 
 
@@ -89,12 +96,18 @@ class _SequenceTowers:
     clip: float | None = _LARGEST_GRADIENT
 
     def __init__(
-        self, batches: RowBatches, items: ItemInputs, config: SequenceConfig, seed: int
+        self,
+        batches: RowBatches,
+        items: ItemInputs,
+        config: SequenceConfig,
+        seed: int,
+        contexts: ContextVocabulary,
     ) -> None:
         self.batches = batches
         self.items = items
         self.config = config
         self.seed = seed
+        self.contexts = contexts
         self.reduced = reduced_precision(config.precision)
         manifest = batches.manifest
         wanted = manifest.steps_per_epoch(config.users_per_batch, config.minimum_steps_per_epoch)
@@ -109,7 +122,7 @@ class _SequenceTowers:
         self.features = torch.from_numpy(features)
         warm = np.flatnonzero(items.counts > 0)
         self.warm = warm if len(warm) else np.arange(len(factors))
-        self.model = _start(config, factors, features.shape[1], seed)
+        self.model = _start(config, factors, features.shape[1], seed, contexts.size)
         self.optimizers = _optimizers(self.model, config)
 
     def examples(self, epoch: int, rank: int) -> Iterator[Windows]:
@@ -118,13 +131,18 @@ class _SequenceTowers:
         # The model's dropout follows from the epoch as well, so that a resumed training agrees.
         torch.manual_seed(int(generator.integers(1 << 62)))
         for pool in self.batches.epoch(epoch, self.pools):
-            items, gaps, lengths = cut_windows(pool, self.config.length, generator)
+            contexts = self.contexts.codes_of_interactions(pool.times, pool.contexts)
+            contexts = drop_contexts(contexts, self.config.context, generator)
+            items, gaps, entries, lengths = cut_windows(pool, self.config.length, generator)
             order = np.argsort(lengths, kind="stable")
             for part in generator.permutation(self.sorted_together):
                 chosen = np.array_split(order, self.sorted_together)[part]
                 width = int(lengths[chosen].max(initial=2))
                 yield Windows(
-                    items[chosen, -width:], gaps[chosen, -width:], self._negatives(generator)
+                    items[chosen, -width:],
+                    gaps[chosen, -width:],
+                    contexts[entries[chosen, -width:]],
+                    self._negatives(generator),
                 )
 
     def _negatives(self, generator: np.random.Generator) -> Int64:
@@ -151,7 +169,8 @@ class _SequenceTowers:
             # are summed in that of the threads, and two runs of one seed would differ.
             read = self.model.read(embedding(of_windows[:, :-1], embedded), gaps, real)
         predicted = real & (after >= 0)
-        users = read[predicted].float()
+        codes = torch.from_numpy(example.contexts[:, 1:].astype(np.int64))
+        users = self.model.in_context(read[predicted].float(), codes[predicted])
         targets = embedded.index_select(0, of_windows[:, 1:][predicted]).float()
         negatives = embedded.index_select(0, places[items.numel() :]).float()
         own = after[predicted][:, None] == torch.from_numpy(example.negatives)[None]
@@ -168,7 +187,8 @@ class _SequenceTowers:
         weights = {
             name: value.detach().numpy().copy() for name, value in self.model.state_dict().items()
         }
-        return SequenceEncoder(self.model.shape.to_json(), weights, self.items.factor_model)
+        shape, factor_model = self.model.shape.to_json(), self.items.factor_model
+        return SequenceEncoder(shape, weights, factor_model, self.contexts)
 
     def fingerprint(self) -> dict[str, Any]:
         """What a checkpoint must agree in."""
@@ -178,20 +198,37 @@ class _SequenceTowers:
             "seed": self.seed,
             "rows": self.batches.manifest.rows,
             "method": self.items.factor_model.method,
+            "contexts": self.contexts.to_json(),
         }
+
+
+def drop_contexts(contexts: Int32, config: ContextConfig, generator: np.random.Generator) -> Int32:
+    """Leave keys of contexts, and whole contexts, out at random.
+
+    Args:
+        contexts: int32 [n, keys]; codes.
+        config: has the probabilities.
+        generator: is not drawn from where there are no keys.
+    """
+    if not contexts.shape[1]:
+        return contexts
+    kept = generator.random(contexts.shape) >= config.dropout
+    kept &= generator.random((len(contexts), 1)) >= config.dropout_of_all
+    return np.where(kept, contexts, NOT_KNOWN).astype(np.int32)
 
 
 def cut_windows(
     pool: TrainingRows, length: int, generator: np.random.Generator
-) -> tuple[Int32, npt.NDArray[np.int8], Int64]:
+) -> tuple[Int32, npt.NDArray[np.int8], Int64, Int64]:
     """Cut histories into windows of at most `length` + 1 items that overlap by one.
 
     The last window of a history longer than that ends at its last item and has at least half as
     many items; the others follow before it. Histories of one item have no window.
 
     Returns:
-        items int32 [windows, length + 1] and gaps int8 of the same shape, padded on the left, and
-        the length of each window, int64 [windows].
+        items int32 [windows, length + 1] and gaps int8 of the same shape, padded on the left; for
+        each item its place among the pool's entries, int64 of the same shape, which is any where
+        there is no item; and the length of each window, int64 [windows].
     """
     rows, order = pool.rows, time_order(pool.rows, pool.times)
     items = rows.item_indices[order]
@@ -204,6 +241,7 @@ def cut_windows(
     return (
         np.where(real, items[entries], NO_ITEM).astype(np.int32),
         np.where(real, gaps[entries], 0).astype(np.int8),
+        order[entries],
         lengths,
     )
 
@@ -227,7 +265,7 @@ def _window_bounds(rows: Rows, length: int, generator: np.random.Generator) -> t
 
 
 def _start(
-    config: SequenceConfig, factors: Float32, item_features: int, seed: int
+    config: SequenceConfig, factors: Float32, item_features: int, seed: int, contexts: int
 ) -> SequenceModel:
     shape = SequenceShape(
         rank=factors.shape[1],
@@ -238,6 +276,7 @@ def _start(
         heads=config.heads,
         length=config.length,
         feature_hidden=config.feature_hidden,
+        contexts=contexts,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -5,10 +5,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from m6rec.kernels.arrays.rows import Float64
+from m6rec.kernels.arrays.rows import Float64, Int32
 from m6rec.kernels.ranking.members import DotMember
 from m6rec.kernels.ranking.validation import ValidationUsers
 from m6rec.towers.encoder import ItemInputs, Towers
+from m6rec.towers.sequence_encoder import SequenceEncoder, SequenceUserEncoder, UsersInContexts
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class TowerValidation:
     k: int = 20
 
     def __call__(self, encoder: Towers, items: ItemInputs) -> float:
-        """The mean NDCG@k over the users; their lists rank all items that they have not seen."""
+        """The mean NDCG@k over the users; their lists rank all items that are not masked."""
         of_users = self.ndcg_of_users([(encoder, items)])
         return float(of_users.mean()) if len(of_users) else 0.0
 
@@ -35,6 +36,29 @@ class TowerValidation:
         drawn = np.random.default_rng(seed).random(len(row))
         shuffled = replace(block, times=block.times[np.lexsort((drawn, row))])
         return replace(self, users=replace(self.users, users=shuffled))
+
+    def of_items(self, items: Int32) -> "TowerValidation":
+        """The same users, each with one of these items as the only one that is looked for."""
+        indptr = np.arange(len(items) + 1)
+        return replace(self, users=replace(self.users, target_indptr=indptr, targets=items))
+
+    def ndcg_in_contexts(
+        self, encoder: SequenceEncoder, items: ItemInputs, codes: Int32
+    ) -> tuple[Float64, Float64]:
+        """NDCG@k of the users without a context, and with each in his own: float64 [n] each.
+
+        Args:
+            encoder: the towers.
+            items: their item side.
+            codes: int32 [n, keys]; the users' contexts.
+        """
+        vectors = encoder.encode_items(items.features)
+        users = SequenceUserEncoder(encoder, vectors)
+        without, whole = (
+            self.users.ndcg_of_users({name: DotMember(name, side, vectors)}, self.k)
+            for name, side in (("towers", users), ("in_contexts", UsersInContexts(users, codes)))
+        )
+        return without, whole
 
     def ndcg_of_users(self, towers: Sequence[tuple[Towers, ItemInputs]]) -> Float64:
         """float64 [n]: NDCG@k of lists that rank by the summed scores of some pairs of towers."""

@@ -9,6 +9,9 @@ where s_j is the share of their part in the score, and f_uh is what recency leav
 one of the two has no evidence, all is left to the other. A reason says that the item comes after h
 where the larger part of the evidence of h is that of transitions.
 
+Where the user has item j already and its repeats have a share r_j in its score, the item itself has
+the evidence r_j, and that of all history items is multiplied by 1 - r_j.
+
 The evidence of an attribute a of item j is p(a | history) log(p(a | history) / p(a | catalogue)),
 or 0 where the user's items have the attribute less often than the catalogue's items do.
 """
@@ -27,11 +30,19 @@ AFTER_REASON = "after"
 ATTRIBUTE_REASON = "attribute"
 POPULAR_REASON = "popular"
 POPULAR_WITH_ALL = "popular with all users"
+AGAIN_REASON = "again"
 MODEL_REASON = "model"
 TASTE_OF_ALL = "the taste that your whole history shows"
 
-KINDS = (HISTORY_REASON, AFTER_REASON, ATTRIBUTE_REASON, POPULAR_REASON, MODEL_REASON)
-_HISTORY, _AFTER, _ATTRIBUTE, _POPULAR, _MODEL = range(len(KINDS))
+KINDS = (
+    HISTORY_REASON,
+    AFTER_REASON,
+    ATTRIBUTE_REASON,
+    POPULAR_REASON,
+    MODEL_REASON,
+    AGAIN_REASON,
+)
+_HISTORY, _AFTER, _ATTRIBUTE, _POPULAR, _MODEL, _AGAIN = range(len(KINDS))
 
 
 @dataclass(frozen=True)
@@ -106,8 +117,9 @@ def explain(
     items: Int32,
     limit: int,
     after: AfterEvidence | None = None,
+    repeats: Float64 | None = None,
 ) -> Reasons:
-    """At most `limit` reasons for each listed item: history items, then one attribute.
+    """At most `limit` reasons for each listed item: itself, history items, then one attribute.
 
     An item without any evidence has one reason, of kind `popular` for a user without history and
     of kind `model` for other users.
@@ -120,6 +132,7 @@ def explain(
         items: int32 [entries]; the listed items.
         limit: how many reasons an item has at most; 0 gives none.
         after: what transitions say, where they have a part in the scores.
+        repeats: float64 [entries]; r, where repeats have a part in the scores.
     """
     after = after or AfterEvidence.none(len(weights), rows.entries, len(items))
     counts = np.zeros(len(items), np.int64)
@@ -142,6 +155,7 @@ def explain(
             after.weights.weights,
             after.factors,
             after.shares,
+            np.zeros(len(items)) if repeats is None else repeats,
             indptr,
             items,
             counts,
@@ -169,6 +183,7 @@ def _explain(  # type: ignore[no-untyped-def]
     after_weights,
     after_factors,
     after_shares,
+    again_shares,
     list_indptr,
     items,
     counts,
@@ -232,18 +247,22 @@ def _explain(  # type: ignore[no-untyped-def]
                 attribute_shares,
                 len(own),
             )
-            places = limit - 1 if attribute >= 0 and limit > 1 else limit
+            again = again_shares[entry]
+            room = limit - 1 if again > 0.0 else limit
+            places = room - 1 if attribute >= 0 and room > 1 else room
             found = min(counts[entry], places)
             for reason in range(found):
                 place = indices[entry, reason]
                 kinds[entry, reason] = _AFTER if followed[place] > spoken[place] else _HISTORY
                 indices[entry, reason] = own[place]
                 shares[entry, reason] = strongest[reason] / total
-            if attribute >= 0 and found < limit:
+            if attribute >= 0 and found < room:
                 kinds[entry, found] = _ATTRIBUTE
                 indices[entry, found] = attribute
                 shares[entry, found] = attribute_share
                 found += 1
+            if again > 0.0:
+                found = _put_first(kinds[entry], indices[entry], shares[entry], found, item, again)
             if found == 0:
                 kinds[entry, 0] = _MODEL if len(own) else _POPULAR
                 indices[entry, 0] = -1
@@ -302,6 +321,17 @@ def _keep_strongest(strongest, indices, count, evidence, item):  # type: ignore[
         place -= 1
     strongest[place], indices[place] = evidence, item
     return count + 1
+
+
+@numba.njit(cache=True, nogil=True)
+def _put_first(kinds, indices, shares, found, item, again):  # type: ignore[no-untyped-def]
+    """Put the item itself before the `found` reasons; it returns how many there are then."""
+    for place in range(found, 0, -1):
+        kinds[place], indices[place] = kinds[place - 1], indices[place - 1]
+        of_attributes = kinds[place] == _ATTRIBUTE
+        shares[place] = shares[place - 1] * (1.0 if of_attributes else 1.0 - again)
+    kinds[0], indices[0], shares[0] = _AGAIN, item, again
+    return found + 1
 
 
 @numba.njit(cache=True, nogil=True)

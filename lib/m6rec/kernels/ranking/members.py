@@ -6,10 +6,11 @@ Members store no scores: `kernels.ranking.scoring` computes them where the best 
 """
 
 from dataclasses import dataclass
-from typing import Literal, Protocol, assert_never
+from typing import Literal, Protocol, assert_never, runtime_checkable
 
 import numpy as np
 
+from m6rec.kernels.arrays.contexts import Context
 from m6rec.kernels.arrays.recency import recent_weights
 from m6rec.kernels.arrays.rows import Float32, Int32, Int64, Rows
 from m6rec.kernels.factors.projection import FactorModel, project
@@ -57,6 +58,14 @@ class UserEncoder(Protocol):
 
     def encode(self, block: UserBlock) -> Float32:
         """float32 [n, k]: the users' vectors."""
+
+
+@runtime_checkable
+class ContextEncoder(UserEncoder, Protocol):
+    """A function to users' vectors that can also place users in a context, at little cost."""
+
+    def in_context(self, vectors: Float32, context: Context) -> Float32:
+        """float32 [n, k]: the users of vectors that `encode` gave, in a context."""
 
 
 @dataclass(frozen=True)
@@ -227,6 +236,18 @@ def popularity_member(interaction_counts: Int64) -> DotMember:
     """A member that scores items by their interactions, int64 [items], the same for all users."""
     scores = np.log1p(interaction_counts).astype(np.float32)
     return DotMember("popularity", SameForAll(), np.ascontiguousarray(scores[:, None]))
+
+
+def repeats_member(n_items: int, recency_scale: float | None) -> HistoryMember:
+    """A member that scores the user's own items by weight and recency, and all others 0.
+
+    s_uj = sqrt(w_uj exp(-r_uj / scale)): each history item speaks for itself alone.
+    """
+    items = np.arange(n_items + 1)
+    itself = ItemWeights(
+        items.astype(np.int64), items[:-1].astype(np.int32), np.ones(n_items, np.float32)
+    )
+    return HistoryMember("repeats", itself, "square_root", recency_scale)
 
 
 @dataclass(frozen=True)

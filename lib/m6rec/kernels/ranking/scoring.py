@@ -13,14 +13,16 @@ Words for what lists leave out:
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from m6rec.kernels.arrays.contexts import Context
 from m6rec.kernels.arrays.rows import Float32, Float64, Int32, Int64, indptr_of
 from m6rec.kernels.ranking.blending import Blend, evidence_bins
 from m6rec.kernels.ranking.members import (
+    ContextEncoder,
     DotMember,
     Member,
     SparseRows,
@@ -145,6 +147,22 @@ def represent(members: Mapping[str, Member], block: UserBlock) -> RepresentedUse
         else:
             terms[name] = member.terms(block)
     return RepresentedUsers(vectors, terms, block.rows.counts)
+
+
+def knows_contexts(member: Member) -> bool:
+    """Whether a member can place users in a context."""
+    return isinstance(member, DotMember) and isinstance(member.encoder, ContextEncoder)
+
+
+def in_context(
+    members: Mapping[str, Member], users: RepresentedUsers, context: Context
+) -> RepresentedUsers:
+    """The same users in a context, for the members that know contexts; nobody is encoded anew."""
+    vectors = dict(users.vectors)
+    for name, member in members.items():
+        if isinstance(member, DotMember) and isinstance(member.encoder, ContextEncoder):
+            vectors[name] = member.encoder.in_context(vectors[name], context)
+    return replace(users, vectors=vectors)
 
 
 def blend_top_n(

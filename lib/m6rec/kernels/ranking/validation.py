@@ -26,18 +26,20 @@ class ValidationUsers:
         target_indptr: int64 [n + 1] into targets.
         targets: int32; the held-out items of each user.
         masked_items: bool [items]; items that no list may hold.
+        mask_seen: whether the users' own items are masked as well.
     """
 
     users: UserBlock
     target_indptr: Int64
     targets: Int32
     masked_items: npt.NDArray[np.bool_]
+    mask_seen: bool = True
 
     def __len__(self) -> int:
         return len(self.users.rows)
 
     def ndcg(self, member: Member, k: int) -> float:
-        """The mean NDCG@k of the member's lists, in which the users' own items are masked."""
+        """The mean NDCG@k of the member's lists."""
         return float(self.ndcg_of_users({member.name: member}, k).mean())
 
     def ndcg_of_users(self, members: Mapping[str, Member], k: int) -> Float64:
@@ -46,8 +48,8 @@ class ValidationUsers:
         names, ones = tuple(members), (1.0,) * len(members)
         blend = Blend(" + ".join(names), names, ones, ones)
         prepared = prepare_blend(blend, members, np.zeros(len(self.masked_items), np.int64))
-        seen = rows.indptr, rows.item_indices
-        masked = masked_for_users([seen], len(rows), self.masked_items)
+        seen = [(rows.indptr, rows.item_indices)] if self.mask_seen else []
+        masked = masked_for_users(seen, len(rows), self.masked_items)
         ranked, _ = blend_top_n(prepared, represent(members, self.users), masked, k)
         hits = hit_matrix(ranked, self.target_indptr, self.targets)
         return ndcg(hits, np.diff(self.target_indptr), k)

@@ -107,6 +107,30 @@ def item_behaviour(matrix: DataFrame) -> DataFrame:
     return frame.select(F.col(c.ITEM_INDEX).cast("long").alias(c.ITEM_INDEX), *filled)
 
 
+def events_before_holdout(
+    events: DataFrame, splits: DataFrame, folds: list[str], has_time: bool
+) -> DataFrame:
+    """The events of a fit's folds where repeats are held out, so that a pair is in several folds.
+
+    These are the events of a pair up to its latest time in the fit's folds, which is exact where
+    folds follow each other in time. Without times, a pair that another fold holds out has none.
+
+    Args:
+        events: user_index, item_index, event_time and any other columns.
+        splits: user_index, item_index, event_time, fold.
+        folds: the fit's.
+        has_time: whether event_time is filled.
+    """
+    keys = [c.USER_INDEX, c.ITEM_INDEX]
+    is_known = F.col(c.FOLD).isin(folds)
+    known = splits.where(is_known)
+    if not has_time:
+        return events.join(known.join(splits.where(~is_known), keys, "anti"), keys, "semi")
+    latest = known.groupBy(*keys).agg(F.max(c.EVENT_TIME).alias("_latest"))
+    joined = events.join(latest, keys, "inner")
+    return joined.where(F.col(c.EVENT_TIME) <= F.col("_latest")).drop("_latest")
+
+
 def event_mix(
     events: DataFrame, index_column: str, maximum_values: int = 8, names: tuple[str, ...] = ()
 ) -> DataFrame:

@@ -3,7 +3,7 @@
 import logging
 from typing import assert_never
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from m6rec import columns as c
@@ -13,6 +13,11 @@ SECONDS_PER_DAY = 86_400
 # Beyond 1,000 half-lives a double underflows, and the decay could not be reverted.
 _MAXIMUM_HALF_LIVES = 1_000.0
 _CORE_ROUNDS = 10
+_STRENGTH = "_strength"
+# The sum of the weights of all events, cancellations among them.
+_NET = "_net"
+_LATEST_TIME = "_latest_time"
+_IS_OWN = "_is_own"
 
 _log = logging.getLogger(__name__)
 
@@ -32,24 +37,107 @@ def aggregate_pairs(
         user_id, item_id, weight double, rating double (the combined weight before weighting),
         event_time (the latest), positive boolean.
     """
+    keys = (c.USER_ID, c.ITEM_ID)
+    combined = _combined(_with_strength(interactions, config), keys, config)
+    return _core(_weighted(combined, keys, config, are_ratings), config)
+
+
+def occasions_of_pairs(
+    interactions: DataFrame, pairs: DataFrame, config: InteractionsConfig
+) -> DataFrame:
+    """One row for each occasion on which a user had an item, where repeats are held out too.
+
+    All events of a pair at one time are one occasion; without times, each event is one.
+
+    Args:
+        interactions: the events of table `interactions`.
+        pairs: as `aggregate_pairs` gives them; events of other pairs are left out.
+        config: the duplicates policy combines the events of an occasion.
+
+    Returns:
+        user_id, item_id, event_time, occasion long (which tells the occasions of a pair apart),
+        weight double, _strength double (the weight before decay), positive boolean (that of the
+        pair of all its events).
+    """
     events = _with_strength(interactions, config)
-    pairs = events.groupBy(c.USER_ID, c.ITEM_ID).agg(
-        _combine(c.WEIGHT, config).alias(c.WEIGHT),
-        F.max(c.EVENT_TIME).alias(c.EVENT_TIME),
-        _combine("_strength", config).alias("_strength"),
-        F.sum(c.WEIGHT).alias("_net"),
+    if config.columns.time is None:
+        # Events of equal weight are alike, so their order does not matter.
+        of_pair = Window.partitionBy(c.USER_ID, c.ITEM_ID).orderBy(c.WEIGHT)
+        rows = events.withColumn(c.OCCASION, F.row_number().over(of_pair).cast("long"))
+    else:
+        rows = _combined(events, (c.USER_ID, c.ITEM_ID, c.EVENT_TIME), config)
+        rows = rows.withColumn(c.OCCASION, F.unix_micros(c.EVENT_TIME))
+    rows = rows.select(c.USER_ID, c.ITEM_ID, c.EVENT_TIME, c.OCCASION, c.WEIGHT, _STRENGTH)
+    return rows.join(pairs.select(c.USER_ID, c.ITEM_ID, c.POSITIVE), [c.USER_ID, c.ITEM_ID])
+
+
+def aggregate_folds(
+    occasions: DataFrame, config: InteractionsConfig, are_ratings: bool = False
+) -> DataFrame:
+    """One row for each pair and each fold that has an occasion of the pair.
+
+    The row says what is known of the pair when the fold is over: it combines the occasions of the
+    fold and of the folds before, as `aggregate_pairs` combines all events. So a fit's row of a pair
+    is that of the latest of the fit's folds.
+
+    Args:
+        occasions: as `occasions_of_pairs` gives them, with dense indices in place of ids, and fold.
+            Rows without an occasion are pairs of the owner's held-out tables and stay as they are.
+        config: how events become pairs.
+        are_ratings: whether weights are ratings, of which 0 is one.
+
+    Returns:
+        user_index, item_index, fold, weight, rating, event_time, positive.
+    """
+    keys = (c.USER_INDEX, c.ITEM_INDEX, c.FOLD)
+    own = F.col(c.FOLD)
+    known_in = F.when(own == c.TRAIN, _folds_from(c.TRAIN))
+    known_in = known_in.when(own == c.VALIDATION, _folds_from(c.VALIDATION))
+    known_in = known_in.otherwise(_folds_from(c.TEST))
+    known = (
+        occasions.where(F.col(c.OCCASION).isNotNull())
+        .withColumn("_own", own)
+        .withColumn(c.FOLD, F.explode(known_in))
+        .withColumn(_IS_OWN, F.col("_own") == F.col(c.FOLD))
     )
+    combined = _combined(known, keys, config, F.max(_IS_OWN).alias(_IS_OWN)).where(_IS_OWN)
+    folded = _weighted(combined, keys, config, are_ratings)
+    if c.RATING not in occasions.columns:
+        return folded
+    given = occasions.where(F.col(c.OCCASION).isNull())
+    return folded.unionByName(given.select(folded.columns))
+
+
+def _folds_from(first: str) -> Column:
+    folds = (c.TRAIN, c.VALIDATION, c.TEST)
+    return F.array(*map(F.lit, folds[folds.index(first) :]))
+
+
+def _combined(
+    events: DataFrame, keys: tuple[str, ...], config: InteractionsConfig, *others: Column
+) -> DataFrame:
+    """The events of each key by the duplicates policy: weight, event_time, _strength, others."""
+    return events.groupBy(*keys).agg(
+        _combine(c.WEIGHT, config).alias(c.WEIGHT),
+        F.max(c.EVENT_TIME).alias(_LATEST_TIME),
+        _combine(_STRENGTH, config).alias(_STRENGTH),
+        F.sum(c.WEIGHT).alias(_NET),
+        *others,
+    )
+
+
+def _weighted(
+    combined: DataFrame, keys: tuple[str, ...], config: InteractionsConfig, are_ratings: bool
+) -> DataFrame:
     # A rating may be 0 or less and is one all the same.
-    counts = F.lit(True) if are_ratings else (F.col("_net") > 0) & (F.col(c.WEIGHT) > 0)
-    weighted = pairs.select(
-        c.USER_ID,
-        c.ITEM_ID,
+    counts = F.lit(True) if are_ratings else (F.col(_NET) > 0) & (F.col(c.WEIGHT) > 0)
+    return combined.select(
+        *keys,
         _weighting(config).alias(c.WEIGHT),
         F.col(c.WEIGHT).alias(c.RATING),
-        c.EVENT_TIME,
+        F.col(_LATEST_TIME).alias(c.EVENT_TIME),
         (_is_positive(config) & counts).alias(c.POSITIVE),
     )
-    return _core(weighted, config)
 
 
 def decay(rows: DataFrame, config: InteractionsConfig) -> DataFrame:
@@ -64,9 +152,9 @@ def _with_strength(interactions: DataFrame, config: InteractionsConfig) -> DataF
     """Add `_strength`, the weight as it was before decay."""
     weight = F.col(c.WEIGHT)
     if config.half_life_days is None or config.positive_minimum is None:
-        return interactions.withColumn("_strength", weight)
+        return interactions.withColumn(_STRENGTH, weight)
     half_lives = _half_lives(config.half_life_days)
-    return _with_latest(interactions).withColumn("_strength", weight * F.pow(2.0, half_lives))
+    return _with_latest(interactions).withColumn(_STRENGTH, weight * F.pow(2.0, half_lives))
 
 
 def _with_latest(rows: DataFrame) -> DataFrame:
@@ -113,7 +201,7 @@ def _is_positive(config: InteractionsConfig) -> Column:
         return F.lit(True)
     # Decay and its reversal may leave the strength a rounding error below the owner's number.
     tolerance = 1e-9 * max(1.0, abs(config.positive_minimum))
-    return F.col("_strength") >= config.positive_minimum - tolerance
+    return F.col(_STRENGTH) >= config.positive_minimum - tolerance
 
 
 def _core(pairs: DataFrame, config: InteractionsConfig) -> DataFrame:

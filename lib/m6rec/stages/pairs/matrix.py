@@ -15,12 +15,15 @@ from m6rec.spark.arrow_rows import list_column
 _PAIRS = "_pairs"
 
 
-def user_item_matrix(splits: DataFrame, user_indices: DataFrame) -> DataFrame:
+def user_item_matrix(
+    splits: DataFrame, user_indices: DataFrame, repeats: bool = False
+) -> DataFrame:
     """Gather each user's pairs into one row for each fit.
 
     Args:
         splits: user_index, item_index, weight, event_time, positive, fold.
         user_indices: user_index; these users get a row whether or not they have a pair.
+        repeats: whether a pair may have rows in several folds; a fit takes the latest of its own.
 
     Returns:
         fit, user_index long, item_indices array<int> (the positive pairs of the fit's folds,
@@ -29,7 +32,7 @@ def user_item_matrix(splits: DataFrame, user_indices: DataFrame) -> DataFrame:
         row in both fits, with empty arrays where there is no history.
     """
     gathered = _gather(splits, user_indices)
-    fits = F.array(*(_fit_row(fit, folds) for fit, folds in c.FOLDS_OF_FIT.items()))
+    fits = F.array(*(_fit_row(fit, folds, repeats) for fit, folds in c.FOLDS_OF_FIT.items()))
     return gathered.select(c.USER_INDEX, F.inline(fits)).select(
         c.FIT, c.USER_INDEX, c.ITEM_INDICES, c.WEIGHTS, c.TIMES, c.EXCLUDED_INDICES
     )
@@ -62,14 +65,14 @@ def sample_users(rows: DataFrame, maximum: int, seed: int, second_draw: bool = F
 
 
 def _gather(splits: DataFrame, user_indices: DataFrame) -> DataFrame:
-    """Gather each user's trainable pairs, by ascending item, in one shuffle without a join."""
+    """Gather each user's trainable pairs, by ascending item and fold, in one shuffle."""
     trainable = F.col(c.FOLD).isin(c.TRAIN, c.VALIDATION)
     pair = F.struct(
         F.col(c.ITEM_INDEX).cast("int").alias(c.ITEM_INDEX),
+        F.col(c.FOLD).alias(c.FOLD),
         F.col(c.WEIGHT).cast("float").alias(c.WEIGHT),
         F.col(c.EVENT_TIME).alias(c.EVENT_TIME),
         F.col(c.POSITIVE).alias(c.POSITIVE),
-        F.col(c.FOLD).alias(c.FOLD),
     )
     seen = splits.select(c.USER_INDEX, F.when(trainable, pair).alias(_PAIRS))
     bare = user_indices.select(c.USER_INDEX)
@@ -77,9 +80,17 @@ def _gather(splits: DataFrame, user_indices: DataFrame) -> DataFrame:
     return rows.groupBy(c.USER_INDEX).agg(F.sort_array(F.collect_list(_PAIRS)).alias(_PAIRS))
 
 
-def _fit_row(fit: str, folds: tuple[str, ...]) -> Column:
-    positive = F.filter(_PAIRS, lambda pair: pair[c.FOLD].isin(*folds) & pair[c.POSITIVE])
-    excluded = F.filter(_PAIRS, lambda pair: pair[c.FOLD].isin(*folds) & ~pair[c.POSITIVE])
+def _fit_row(fit: str, folds: tuple[str, ...], repeats: bool) -> Column:
+    def known(pair: Column, place: Column) -> Column:
+        if not repeats:
+            return pair[c.FOLD].isin(*folds)
+        # The name of fold train comes before that of validation, so the latest row is the last.
+        following = F.get(_PAIRS, place + 1)
+        has_later = (following[c.ITEM_INDEX] == pair[c.ITEM_INDEX]) & following[c.FOLD].isin(*folds)
+        return pair[c.FOLD].isin(*folds) & ~F.coalesce(has_later, F.lit(False))
+
+    positive = F.filter(_PAIRS, lambda pair, place: known(pair, place) & pair[c.POSITIVE])
+    excluded = F.filter(_PAIRS, lambda pair, place: known(pair, place) & ~pair[c.POSITIVE])
     return F.struct(
         F.lit(fit).alias(c.FIT),
         positive[c.ITEM_INDEX].alias(c.ITEM_INDICES),

@@ -49,23 +49,27 @@ def split_pairs(
     has_time: bool,
     test_pairs: DataFrame | None = None,
     validation_pairs: DataFrame | None = None,
+    repeats: bool = False,
 ) -> DataFrame:
-    """Add `fold` to the pairs.
+    """Add `fold` to the pairs, or to their occasions where repeats are held out too.
 
     Only positive pairs are held out. The strategies `last`, `highest_ids`, `random` and `mixed`
     leave at least one pair in train to each user who has two or more positive pairs. The strategies
     `temporal`, `cold_items` and `cold_users` do not, because they measure new users and items. A
     provided test pair is taken out of train and validation, a provided validation pair out of
-    train.
+    train. With `repeats` all of this holds for occasions, and provided pairs are taken out of
+    nothing.
 
     Args:
         pairs: user_index long, item_index long, item_number long, event_time timestamp, positive
-            boolean and any other columns; one row a pair.
+            boolean and any other columns; one row a pair, or with `repeats` one row an occasion
+            (see `occasions_of_pairs`).
         config: strategy and shares.
         seed: decides every random choice.
         has_time: whether event_time is filled.
         test_pairs: columns of `pairs`; strategy provided needs them.
         validation_pairs: columns of `pairs`; strategy provided may have them.
+        repeats: hold out occasions, whether or not the pair has others in training.
 
     Returns:
         The columns of `pairs` and fold string (train, validation or test).
@@ -74,37 +78,48 @@ def split_pairs(
         ConfigError: strategy provided without `test_pairs`.
     """
     strategy = _test_strategy(config, has_time)
+    unit = (c.USER_INDEX, c.ITEM_INDEX, *((c.OCCASION,) if repeats else ()))
     folded = pairs.withColumn(c.FOLD, F.lit(c.TRAIN))
     match strategy:
         case "provided":
             if test_pairs is None:
                 raise ConfigError("split strategy provided needs the pairs of the test table")
-            folded = _provide(folded, test_pairs, validation_pairs)
+            folded = _provide(folded, test_pairs, validation_pairs, repeats)
         case "none":
             pass
         case _:
-            holdout = _Holdout(strategy, config.test_share, config.test_items, seed, _TEST_SALT)
+            share, items = config.test_share, config.test_items
+            holdout = _Holdout(strategy, share, items, seed, _TEST_SALT, unit)
             folded = _hold_out(folded, c.TEST, holdout)
     if validation_pairs is not None:
         return folded
     if strategy == "provided":
         # The choice of a validation that resembles the test reads the pairs again.
         folded = folded.persist()
-    kind = _validation_strategy(config, strategy, has_time, folded)
+    kind = _validation_strategy(config, strategy, has_time, folded, repeats)
     share = config.validation_share or _validation_share(kind, folded)
-    holdout = _Holdout(kind, share, None, seed, _VALIDATION_SALT)
+    holdout = _Holdout(kind, share, None, seed, _VALIDATION_SALT, unit)
     return _hold_out(folded, c.VALIDATION, holdout)
 
 
 @dataclass(frozen=True)
 class _Holdout:
-    """Which pairs to hold out: a share, or a number of items for each user, by a strategy."""
+    """Which rows to hold out: a share, or a number for each user, by a strategy.
+
+    Attributes:
+        strategy: how they are chosen.
+        share: of the rows, of the items or of the users.
+        items: the number for each user, in place of the share.
+        seed, salt: of the draws.
+        unit: the columns that tell rows apart.
+    """
 
     strategy: HoldoutStrategy
     share: float
     items: int | None
     seed: int
     salt: int
+    unit: tuple[str, ...]
 
 
 def _test_strategy(config: SplitConfig, has_time: bool) -> ResolvedTestStrategy:
@@ -114,11 +129,18 @@ def _test_strategy(config: SplitConfig, has_time: bool) -> ResolvedTestStrategy:
 
 
 def _validation_strategy(
-    config: SplitConfig, test_strategy: ResolvedTestStrategy, has_time: bool, folded: DataFrame
+    config: SplitConfig,
+    test_strategy: ResolvedTestStrategy,
+    has_time: bool,
+    folded: DataFrame,
+    repeats: bool,
 ) -> HoldoutStrategy:
     """The strategy that makes validation resemble the test most."""
     if config.validation_strategy != "auto":
         return config.validation_strategy
+    if repeats and not has_time and test_strategy in {"none", "provided"}:
+        # The strategies for these tests hold out what is new to a user.
+        return "random"
     match test_strategy:
         case "none":
             return "last" if has_time else "mixed"
@@ -173,9 +195,15 @@ def _share_after_training(folded: DataFrame, column: str) -> float | None:
 
 
 def _provide(
-    pairs: DataFrame, test_pairs: DataFrame, validation_pairs: DataFrame | None
+    pairs: DataFrame,
+    test_pairs: DataFrame,
+    validation_pairs: DataFrame | None,
+    repeats: bool,
 ) -> DataFrame:
-    """Join the tables; a pair of several tables belongs to the last of train, validation, test."""
+    """Join the tables; a pair of several tables belongs to the last of train, validation, test.
+
+    With `repeats` it belongs to each of them.
+    """
     together = pairs.withColumn("_precedence", F.lit(0))
     provided = {c.VALIDATION: validation_pairs, c.TEST: test_pairs}
     for precedence, (fold, frame) in enumerate(provided.items(), start=1):
@@ -184,8 +212,11 @@ def _provide(
             together = together.unionByName(
                 positives.withColumn(c.FOLD, F.lit(fold)).withColumn(
                     "_precedence", F.lit(precedence)
-                )
+                ),
+                allowMissingColumns=repeats,
             )
+    if repeats:
+        return together.drop("_precedence")
     same = Window.partitionBy(c.USER_INDEX, c.ITEM_INDEX).orderBy(F.desc("_precedence"))
     return (
         _by_user(together)
@@ -243,7 +274,7 @@ def _highest_number_first() -> tuple[Column, ...]:
 
 
 def _shuffled(holdout: _Holdout) -> tuple[Column, ...]:
-    drawn = F.xxhash64(F.lit(holdout.seed), F.lit(holdout.salt), c.USER_INDEX, c.ITEM_INDEX)
+    drawn = F.xxhash64(F.lit(holdout.seed), F.lit(holdout.salt), *holdout.unit)
     return drawn.asc(), F.col(c.ITEM_INDEX).asc()
 
 

@@ -1,7 +1,7 @@
 """Make the published lists: the best items of every user with titles, parts and reasons."""
 
 import datetime
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,11 +15,13 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from m6rec import columns as c
-from m6rec.kernels.arrays.rows import Float32
+from m6rec.kernels.arrays.contexts import Context
+from m6rec.kernels.arrays.rows import Float32, Float64
 from m6rec.kernels.arrays.strings import Strings
 from m6rec.kernels.neighbours.item_neighbours import ItemWeights
 from m6rec.kernels.ranking.explanation import (
     AFTER_REASON,
+    AGAIN_REASON,
     ATTRIBUTE_REASON,
     HISTORY_REASON,
     KINDS,
@@ -31,14 +33,15 @@ from m6rec.kernels.ranking.explanation import (
     Reasons,
     explain,
 )
-from m6rec.kernels.ranking.members import HistoryMember
+from m6rec.kernels.ranking.members import HistoryMember, UserBlock
 from m6rec.kernels.ranking.scoring import (
     RepresentedUsers,
     blend_top_n,
+    in_context,
     part_scores,
     represent,
 )
-from m6rec.rankers import TRANSITIONS
+from m6rec.rankers import REPEATS, TRANSITIONS
 from m6rec.schemas import RECOMMENDATIONS_TABLE
 from m6rec.spark.shipping import Shipped, ship
 from m6rec.stages.ranking.lists import (
@@ -74,15 +77,23 @@ class Explaining:
 
 
 def recommend(
-    users: DataFrame, user_ids: DataFrame, scoring: Scoring, explaining: Explaining
+    users: DataFrame,
+    user_ids: DataFrame,
+    scoring: Scoring,
+    explaining: Explaining,
+    contexts: Mapping[str, Context],
 ) -> DataFrame:
     """Explained lists of the first blend: columns of table `recommendations` without run_id.
+
+    Each user gets a list without a context and one in each of `contexts`, and is encoded once for
+    all of them.
 
     Args:
         users: as `user_inputs` gives them.
         user_ids: columns user_index, user_id.
         scoring: its first blend is published.
         explaining: words, attributes and weights for the reasons.
+        contexts: by name.
     """
     # Columns that have one value in all rows need not pass through Python.
     constants = {
@@ -91,7 +102,7 @@ def recommend(
     }
     apart = {c.RUN_ID, *constants}
     schema = T.StructType([f for f in RECOMMENDATIONS_TABLE.schema.fields if f.name not in apart])
-    shipped = ship(users.sparkSession, (scoring, explaining))
+    shipped = ship(users.sparkSession, (scoring, explaining, contexts))
     named = users.join(user_ids, c.USER_INDEX, how="inner")
     lists = spread(named).mapInArrow(partial(_recommend_partition, shipped=shipped), schema)
     return lists.withColumns(constants)
@@ -100,38 +111,60 @@ def recommend(
 def _recommend_partition(
     batches: Iterator[pa.RecordBatch], shipped: Shipped
 ) -> Iterator[pa.RecordBatch]:
-    scoring, explaining = shipped.load()
+    scoring, explaining, contexts = shipped.load()
     prepared = scoring.blends[0]
     words = _Words.of(explaining)
     for block, batch in blocks(batches, USERS_PER_BLOCK):
-        users = represent(scoring.members, block)
-        found = blend_top_n(prepared, users, masked_of_batch(batch, scoring), scoring.n)
-        indptr, items, values = listed_entries(*found)
-        parts = part_scores(prepared, users, indptr, items)
-        reasons = explain(
-            explaining.item_weights,
-            explaining.attributes,
-            block.rows,
-            indptr,
-            items,
-            explaining.reasons,
-            _after_evidence(scoring, users, parts),
-        )
-        lengths = np.diff(indptr)
-        listed_users = np.repeat(np.arange(len(lengths)), lengths)
-        ranks = np.arange(len(items)) - np.repeat(indptr[:-1], lengths) + 1
-        yield pa.RecordBatch.from_arrays(
-            [
-                batch.column(c.USER_ID).take(pa.array(listed_users)),
-                pa.array(ranks.astype(np.int32)),
-                words.item_ids.take(pa.array(items)),
-                words.titles.take(pa.array(items)),
-                pa.array(values.astype(np.float64)),
-                _parts_column(parts, len(items)),
-                _reasons_column(reasons, words),
-            ],
-            names=[c.USER_ID, c.RANK, c.ITEM_ID, "title", c.SCORE, c.PARTS, c.REASONS],
-        )
+        masked = masked_of_batch(batch, scoring)
+        for context, users in _in_each_context(scoring, block, contexts):
+            found = blend_top_n(prepared, users, masked, scoring.n)
+            indptr, items, values = listed_entries(*found)
+            parts = part_scores(prepared, users, indptr, items)
+            reasons = explain(
+                explaining.item_weights,
+                explaining.attributes,
+                block.rows,
+                indptr,
+                items,
+                explaining.reasons,
+                _after_evidence(scoring, users, parts),
+                _share_of(REPEATS, parts) if REPEATS in parts else None,
+            )
+            lengths = np.diff(indptr)
+            listed_users = np.repeat(np.arange(len(lengths)), lengths)
+            ranks = np.arange(len(items)) - np.repeat(indptr[:-1], lengths) + 1
+            yield pa.RecordBatch.from_arrays(
+                [
+                    batch.column(c.USER_ID).take(pa.array(listed_users)),
+                    pa.repeat(pa.scalar(context, pa.string()), len(items)),
+                    pa.array(ranks.astype(np.int32)),
+                    words.item_ids.take(pa.array(items)),
+                    words.titles.take(pa.array(items)),
+                    pa.array(values.astype(np.float64)),
+                    _parts_column(parts, len(items)),
+                    _reasons_column(reasons, words),
+                ],
+                names=[
+                    c.USER_ID,
+                    c.CONTEXT,
+                    c.RANK,
+                    c.ITEM_ID,
+                    "title",
+                    c.SCORE,
+                    c.PARTS,
+                    c.REASONS,
+                ],
+            )
+
+
+def _in_each_context(
+    scoring: Scoring, block: UserBlock, contexts: Mapping[str, Context]
+) -> Iterator[tuple[str | None, RepresentedUsers]]:
+    """A block of users without a context, and then in each, by its name."""
+    users = represent(scoring.members, block)
+    yield None, users
+    for name, context in contexts.items():
+        yield name, in_context(scoring.members, users, context)
 
 
 def _after_evidence(
@@ -141,11 +174,16 @@ def _after_evidence(
     member = scoring.members.get(TRANSITIONS)
     if TRANSITIONS not in parts or not isinstance(member, HistoryMember):
         return None
-    own = parts[TRANSITIONS].astype(np.float64)
+    factors = users.terms[TRANSITIONS].factors
+    return AfterEvidence(member.weights, factors, _share_of(TRANSITIONS, parts))
+
+
+def _share_of(member: str, parts: dict[str, Float32]) -> Float64:
+    """float64 [listed items]: the member's share of what speaks for each item."""
+    own = parts[member].astype(np.float64)
     # What speaks against an item takes no share.
     speaking = np.add.reduce([np.maximum(part, 0.0) for part in parts.values()], dtype=np.float64)
-    shares = np.divide(own, speaking, out=np.zeros(len(own)), where=own > 0.0)
-    return AfterEvidence(member.weights, users.terms[TRANSITIONS].factors, shares)
+    return np.divide(own, speaking, out=np.zeros(len(own)), where=own > 0.0)
 
 
 @dataclass(frozen=True)
@@ -193,7 +231,7 @@ def _reasons_column(reasons: Reasons, words: _Words) -> pa.Array:
     phrases_from = len(words.values) - 2
     places: npt.NDArray[Any] = np.select(
         [
-            (kinds == HISTORY_REASON) | (kinds == AFTER_REASON),
+            np.isin(kinds, (HISTORY_REASON, AFTER_REASON, AGAIN_REASON)),
             kinds == ATTRIBUTE_REASON,
             kinds == POPULAR_REASON,
         ],

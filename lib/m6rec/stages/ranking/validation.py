@@ -14,7 +14,10 @@ _TARGETS = "targets"
 
 
 def collect_validation_users(
-    users: DataFrame, targets: DataFrame, masked_items: npt.NDArray[np.bool_]
+    users: DataFrame,
+    targets: DataFrame,
+    masked_items: npt.NDArray[np.bool_],
+    mask_seen: bool,
 ) -> ValidationUsers | None:
     """Collect the users of `targets` with their inputs; None where there are none.
 
@@ -22,6 +25,7 @@ def collect_validation_users(
         users: rows as `lists.user_inputs` gives them.
         targets: user_index, item_indices (held out); few enough rows to collect.
         masked_items: bool [items]; items that no list may hold.
+        mask_seen: whether the users' own items are masked as well.
     """
     held_out = targets.select(c.USER_INDEX, F.col(c.ITEM_INDICES).alias(_TARGETS))
     table = users.join(held_out, c.USER_INDEX).orderBy(c.USER_INDEX).toArrow()
@@ -30,4 +34,5 @@ def collect_validation_users(
     batches = table.combine_chunks().to_batches()
     block, batch = next(blocks(iter(batches), table.num_rows))
     indptr, items = list_column(batch, _TARGETS)
-    return ValidationUsers(block, indptr, items.astype(np.int32, copy=False), masked_items)
+    held = items.astype(np.int32, copy=False)
+    return ValidationUsers(block, indptr, held, masked_items, mask_seen)

@@ -43,14 +43,19 @@ _PARTS_SCHEMA = T.StructType(
 )
 
 
-def rating_rows(splits: DataFrame, fit: str) -> DataFrame:
+def rating_rows(splits: DataFrame, fit: str, repeats: bool = False) -> DataFrame:
     """Each user's ratings in the fit's folds: user_index, item_indices (ascending), weights.
 
     Args:
         splits: user_index, item_index, rating, fold.
         fit: selection or final.
+        repeats: whether a pair may have rows in several folds; a fit takes the latest of its own.
     """
     kept = splits.where(F.col(c.FOLD).isin(*c.FOLDS_OF_FIT[fit]))
+    if repeats:
+        # The name of fold train comes before that of validation, so the latest row has the last.
+        latest = F.max_by(c.RATING, c.FOLD).alias(c.RATING)
+        kept = kept.groupBy(c.USER_INDEX, c.ITEM_INDEX).agg(latest)
     return _gathered(kept, c.ITEM_INDICES, "int", c.WEIGHTS, "float")
 
 

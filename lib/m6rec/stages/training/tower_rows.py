@@ -15,8 +15,14 @@ from pyspark.sql import functions as F
 
 from m6rec import columns as c
 from m6rec.errors import DataError
-from m6rec.kernels.arrays.rows import Int64
-from m6rec.spark.arrow_rows import ROW_COLUMNS, matrix_column, rows_from_batch, times_column
+from m6rec.kernels.arrays.rows import Int32, Int64
+from m6rec.spark.arrow_rows import (
+    ROW_COLUMNS,
+    list_column,
+    matrix_column,
+    rows_from_batch,
+    times_column,
+)
 from m6rec.towers.row_files import Manifest, cut_rows, pack_width, write_row_file
 
 MINIMUM_ITEMS = 2
@@ -37,12 +43,14 @@ def write_tower_rows(
     row_groups: int,
     maximum_history: int,
     seed: int,
+    context_columns: int = 0,
 ) -> Manifest:
     """Write one fit's rows as `world_size * row_groups` Parquet files with equally many rows.
 
     Args:
         matrix: user_index, item_indices, weights and, where they are to be trained in order,
-            times; rows with fewer than two items are left out.
+            times; where there are context columns, contexts, which has so many codes for each
+            item; rows with fewer than two items are left out.
         user_features: user_index, features (of one length for all); users of the matrix without
             features get zeros.
         folder: a path that the driver, the executors and the ranks share.
@@ -51,14 +59,15 @@ def write_tower_rows(
         maximum_history: longer rows are cut to their latest items, or without times to a random
             choice.
         seed: of the order and the cuts.
+        context_columns: how many columns of context an interaction has.
 
     Raises:
         DataError: no row has two items.
     """
     timed = c.TIMES in matrix.columns
-    rows = matrix.select(*ROW_COLUMNS, *((c.TIMES,) if timed else ())).where(
-        F.size(c.ITEM_INDICES) >= MINIMUM_ITEMS
-    )
+    read = [*ROW_COLUMNS, *((c.TIMES,) if timed else ())]
+    read += [c.CONTEXTS] if context_columns else []
+    rows = matrix.select(*read).where(F.size(c.ITEM_INDICES) >= MINIMUM_ITEMS)
     keyed = _with_hash(rows, seed)
     sizes, items, longest = _buckets(keyed, maximum_history)
     if not longest:
@@ -80,10 +89,11 @@ def write_tower_rows(
         maximum_history=maximum_history,
         seed=seed,
         timed=timed,
+        context_columns=context_columns,
     )
     Path(folder).mkdir(parents=True, exist_ok=True)
     names, counts = _written(dealt, write, files)
-    manifest = Manifest(folder, names, counts, width, features, world_size, timed)
+    manifest = Manifest(folder, names, counts, width, features, world_size, timed, context_columns)
     _check_files(manifest, files)
     manifest.save()
     return manifest
@@ -157,6 +167,7 @@ def _write_files(
     maximum_history: int,
     seed: int,
     timed: bool,
+    context_columns: int,
 ) -> Iterator[pa.RecordBatch]:
     """Write a partition's rows, one file for each value of `file`, and yield what was written."""
     blocks = [batch for batch in batches if batch.num_rows]
@@ -166,11 +177,19 @@ def _write_files(
     numbers = table.column(_FILE).to_numpy()
     for number in np.unique(numbers):
         part = table.filter(pa.array(numbers == number)).combine_chunks().to_batches()[0]
-        all_times = times_column(part) if timed else None
-        rows, times = cut_rows(rows_from_batch(part), all_times, maximum_history, seed)
+        times = times_column(part) if timed else None
+        rows, kept = cut_rows(rows_from_batch(part), times, maximum_history, seed)
+        contexts = _contexts(part, context_columns) if context_columns else None
         name = f"rows-{number:05d}.parquet"
         values = matrix_column(part, c.FEATURES) if features else None
-        write_row_file(Path(folder) / name, rows, values, width, times)
+        write_row_file(
+            Path(folder) / name,
+            rows,
+            values,
+            width,
+            None if times is None else times[kept],
+            None if contexts is None else contexts[kept],
+        )
         yield pa.RecordBatch.from_pydict(
             {
                 _FILE: pa.array([number], pa.int32()),
@@ -178,6 +197,12 @@ def _write_files(
                 "rows": pa.array([len(rows)], pa.int64()),
             }
         )
+
+
+def _contexts(batch: pa.RecordBatch, columns: int) -> Int32:
+    """int32 [entries, columns]: the codes of each interaction."""
+    _, codes = list_column(batch, c.CONTEXTS)
+    return codes.astype(np.int32, copy=False).reshape(-1, columns)
 
 
 def _check_files(manifest: Manifest, expected: int) -> None:

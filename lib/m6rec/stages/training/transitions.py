@@ -28,6 +28,7 @@ from m6rec.kernels.neighbours.transitions import (
     Transitions,
     TransitionTotals,
     concatenate_transitions,
+    most_transitions,
     transition_weights,
     transitions_of,
 )
@@ -104,8 +105,7 @@ class _Finder:
     at_once: int
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Transitions]:
-        # An interaction makes at most 2 window transitions.
-        entries = max(1, self.at_once // (2 * self.window))
+        entries = max(1, self.at_once // most_transitions(self.window))
         for batch in batches:
             rows, times = rows_from_batch(batch), times_column(batch)
             check_items(rows, self.n_items)

@@ -1,0 +1,74 @@
+"""From the contexts of events to the codes of pairs and rows."""
+
+import datetime
+
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from m6rec.kernels.arrays.contexts import ContextVocabulary
+from m6rec.stages.pairs.contexts import (
+    codes_of_rows,
+    first_pairs,
+    values_told_apart,
+    with_codes,
+    with_contexts,
+)
+
+COLUMNS = ("device", "channel")
+EVENTS = "user_index long, item_index long, event_time timestamp, context map<string,string>"
+
+
+def at(day: int) -> datetime.datetime:
+    return datetime.datetime(2026, 1, day, tzinfo=datetime.UTC)
+
+
+@pytest.fixture(scope="module")
+def pairs(spark: SparkSession) -> DataFrame:
+    """The pairs of some events; the pair of user 1 with item 9 has none."""
+    events = [
+        (0, 5, at(1), {"device": "desk", "channel": "ad"}),
+        (0, 5, at(2), {"device": "phone", "channel": None}),
+        (0, 3, at(3), {"device": "phone"}),
+        (1, 3, at(4), {"device": "desk", "channel": "mail"}),
+        # At one time the larger counts, whatever the order of rows is.
+        (1, 3, at(4), {"device": "desk", "channel": "ad"}),
+        (2, 3, at(5), {"device": "tablet"}),
+    ]
+    keys = [(0, 5, at(2)), (0, 3, at(3)), (1, 3, at(4)), (1, 9, at(3)), (2, 3, at(5))]
+    known = spark.createDataFrame(keys, "user_index long, item_index long, event_time timestamp")
+    return with_contexts(known, spark.createDataFrame(events, EVENTS), COLUMNS)
+
+
+def test_a_pair_has_the_context_of_its_last_event(pairs: DataFrame) -> None:
+    found = {(row[0], row[1]): row["context_values"] for row in pairs.collect()}
+    assert found == {
+        (0, 5): ["phone", None],
+        (0, 3): ["phone", None],
+        (1, 3): ["desk", "mail"],
+        (1, 9): None,
+        (2, 3): ["tablet", None],
+    }
+
+
+def test_the_most_frequent_values_are_told_apart(pairs: DataFrame) -> None:
+    assert values_told_apart(pairs, COLUMNS, 2) == {
+        "device": ("phone", "desk"),
+        "channel": ("mail",),
+    }
+
+
+def test_codes_lie_in_the_order_of_the_matrix_and_0_is_not_known(pairs: DataFrame) -> None:
+    vocabulary = ContextVocabulary(columns={"device": ("phone", "desk"), "channel": ("mail",)})
+    phone, desk, other, mail = 1, 2, 3, 4
+    coded = with_codes(pairs, vocabulary)
+    rows = {row["user_index"]: row["contexts"] for row in codes_of_rows(coded).collect()}
+    assert rows == {0: [phone, 0, phone, 0], 1: [desk, mail, 0, 0], 2: [other, 0]}
+    first = first_pairs(coded).orderBy("user_index").select("item_index", "contexts").collect()
+    assert [tuple(row) for row in first] == [(5, [phone, 0]), (9, [0, 0]), (3, [other, 0])]
+
+
+def test_without_columns_pairs_have_no_codes(pairs: DataFrame) -> None:
+    bare = pairs.withColumn("context_values", F.array().cast("array<string>"))
+    [row] = with_codes(bare, ContextVocabulary(clock=True)).select("contexts").distinct().collect()
+    assert row["contexts"] == []
