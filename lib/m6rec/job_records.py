@@ -12,7 +12,14 @@ from m6rec.config.run import Config
 from m6rec.rankers import MLLIB_ALS
 
 # What the tables of every fit follow from.
-_PREPARED = ("interactions", "split", "features", "seed", "recommend.rules.mask_seen")
+_PREPARED = (
+    "interactions",
+    "split",
+    "features",
+    "seed",
+    "recommend.rules.mask_seen",
+    "ratings.enabled",
+)
 # Of table user_index: some 50,000 users, whose lists are a million rows.
 _BYTES_OF_FEW_USERS = 500_000
 

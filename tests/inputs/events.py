@@ -161,6 +161,18 @@ TIMES = (
         kept=_read_as("2010-01-12 08:26:00", "2010-04-03 09:05:00"),
     ),
     Case(
+        "format-that-is-none.csv",
+        _times("12/1/2010"),
+        TIMED | {"time_format": "bbb"},
+        problems=("time_format is none of Spark's patterns",),
+    ),
+    Case(
+        "format-of-others.csv",
+        _times("12/1/2010"),
+        TIMED | {"time_format": "yyyy-MM-dd"},
+        problems=("'12/1/2010', which interactions.time_format yyyy-MM-dd does not read",),
+    ),
+    Case(
         "compact.csv",
         _times("20240301", "20240302"),
         TIMED,

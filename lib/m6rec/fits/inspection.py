@@ -32,6 +32,7 @@ from m6rec.config.base import TableSource
 from m6rec.config.data import AttributesSource, InteractionsConfig
 from m6rec.config.run import Config, sources_of
 from m6rec.errors import TableError
+from m6rec.spark.failures import reading
 from m6rec.spark.readings import malformed_rows, readings_of
 from m6rec.spark.samples import first_rows
 from m6rec.spark.sources import load_source, source_version, told_format, with_columns
@@ -82,15 +83,14 @@ def inspect_sources(spark: SparkSession, config: Config) -> Inspection:
         place = Place(key, source.name)
         try:
             table = _open(spark, place, source, required)
+            with reading(key, source):
+                tables.append(_view(spark, table, config))
+            opened[key] = table
         except TableError as error:
-            words = str(error).removeprefix(f"{key}: ")
-            broken = Finding("problem", Place(key, source.name), _without_place(words, source))
-            tables.append(
-                TableView(place, findings=(broken, *readings_of(spark, place, source, required)))
-            )
-            continue
-        opened[key] = table
-        tables.append(_view(spark, table, config))
+            words = str(error).removeprefix(f"{key}: ").removeprefix(f"table {source.name} ")
+            broken = Finding("problem", place, words)
+            others = readings_of(spark, place, source, required)
+            tables.append(TableView(place, findings=(broken, *others)))
     return Inspection(tuple(tables), tuple(_between(opened, config)))
 
 
@@ -120,10 +120,6 @@ def stop_at_problems(inspection: Inspection) -> None:
         problems = [f"{len(problems)} problems:", *(f"  {line}" for line in problems)]
     if problems:
         raise TableError("\n".join(problems))
-
-
-def _without_place(words: str, source: TableSource) -> str:
-    return words.removeprefix(f"table {source.name} ")
 
 
 def _open(
@@ -262,14 +258,14 @@ def _of_users(table: _Opened, config: Config) -> Iterator[Finding]:
 
 def _of_times(table: _Opened, column: ColumnSample, config: Config) -> Iterator[Finding]:
     place, settings = table.place.of(column.name), config.interactions
-    reading = read_times(column, settings)
-    if reading.problem:
-        yield Finding("problem", place, reading.problem, reading.mend)
+    told = read_times(column, settings)
+    if told.problem:
+        yield Finding("problem", place, told.problem, told.mend)
         return
-    if reading.said:
-        yield Finding("note", place, reading.said, reading.mend)
+    if told.said:
+        yield Finding("note", place, told.said, told.mend)
     now = datetime.now(UTC)
-    time = time_column(table.frame, _with_time(config, column.name), reading.format)
+    time = time_column(table.frame, _with_time(config, column.name), told.format)
     seconds = F.unix_timestamp(time).alias("t")
     given = owner_column(column.name).cast("string").alias("g")
     rows = table.frame.select(seconds, given).limit(table.sample.rows).collect()
@@ -403,7 +399,8 @@ def _of_matches(
         # The first rows of two large tables need not meet, so that all ids have to say it.
         column = id_column(table.frame, place.column or "", config.interactions)
         matching = table.frame.select(column.alias("id")).where(F.col("id").isin(own))
-        found = {str(row["id"]) for row in matching.distinct().collect()}
+        with reading(table.place.key, table.source):
+            found = {str(row["id"]) for row in matching.distinct().collect()}
     share = len(found & set(own)) / len(own)
     back = len(found & set(own)) / len(set(theirs)) if main.sample.whole else None
     both = "" if back is None else f", and {back:.0%} of its ids are in the interactions"

@@ -96,6 +96,13 @@ _RULES: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
         ),
     ),
     (
+        r"DATETIME_PATTERN|Illegal pattern char|Unknown pattern letter|Too many pattern letters",
+        lambda _: (
+            "interactions.time_format is none of Spark's patterns; write it as in"
+            ' "dd.MM.yyyy HH:mm:ss"'
+        ),
+    ),
+    (
         r"PARQUET_TYPE_ILLEGAL[^\n]*Illegal Parquet type: ([^\n.]*)",
         lambda found: f"it has a column of the type {found[1]}, which Spark does not read; cast it",
     ),
