@@ -44,7 +44,7 @@ $(list_jobs)
 Options of all jobs but demo and quality, which have others (check has the first two):
   --config FILE             the configuration (examples in conf/); required
   --set SECTION.KEY=VALUE   replace a value of it; repeatable
-  --run-id ID               the run; given again, the run resumes (publish needs it)
+  --run-id ID               the run; given again, the run resumes (publish and rerun need it)
   --output DIR              folder for tables and reports
 
 Environment:
@@ -56,7 +56,8 @@ Environment:
   M6REC_CACHE   caches: uv, compiled kernels, data, logs    [~/.cache/m6rec]
   M6REC_VERBOSE 1 shows the log of Spark as it goes         [0: in the cache's logs/]
 
-Exit code: the job's own; 2 where something has to be put right first (the message says what).
+Exit code: the job's own; 2 where something has to be put right first (the message says what);
+3 where a guard keeps a run from being published.
 HELP
 }
 
@@ -259,6 +260,10 @@ check_config() {
             --config=* | --set=* | --output=* | --run-id=*)
                 [[ "$1" == --config=* ]] && has_config=yes
                 arguments+=("$1")
+                shift
+                ;;
+            --rollback | --history)
+                [[ "$job" != publish ]] || arguments+=("$1")
                 shift
                 ;;
             *) shift ;;

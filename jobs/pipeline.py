@@ -1,7 +1,8 @@
-"""Run all jobs in turn for one run id, publish the run, and report on it.
+"""Run all jobs in turn for one run id, report on the run, and publish it if its guards let it pass.
 
 Started again with the same run id, finished jobs are skipped. Leaves metrics.json and report.html
-in the output folder.
+in the output folder. Where a guard stops the run, the exit code is 3, and readers see the lists
+that they saw before.
 """
 
 from pathlib import Path
@@ -27,8 +28,10 @@ from m6rec.command_line import command, open_lakehouse
 from m6rec.config.run import Config
 from m6rec.fits.inspection import check_tables
 from m6rec.lakehouse import Lakehouse
+from m6rec.publication.guards import refuse_stopped
+from m6rec.publication.publishing import publish as publish_run
 from m6rec.report.collect import collect_report
-from m6rec.report.console import print_results
+from m6rec.report.console import print_guards, print_results
 from m6rec.report.export import metrics_json
 from m6rec.report.page import write_report
 from m6rec.runs import Job, run_job
@@ -58,9 +61,12 @@ def jobs_of(config: Config) -> tuple[Job, ...]:
 
 
 def run_pipeline(spark: SparkSession, config: Config, run_id: str, output: Path) -> Lakehouse:
-    """Run every job that has not finished, publish, and write metrics.json and report.html.
+    """Run every job that has not finished, write metrics.json and report.html, and publish.
 
-    Ends with a table of results and the lists of some users on the terminal.
+    Prints a table of results and the lists of some users on the terminal.
+
+    Raises:
+        GuardError: a guard stops the run.
     """
     lakehouse = open_lakehouse(spark, config, run_id)
     check_tables(spark, config)
@@ -68,7 +74,15 @@ def run_pipeline(spark: SparkSession, config: Config, run_id: str, output: Path)
     for number, job in enumerate(jobs, start=1):
         print(f"[{number}/{len(jobs)}] {job.name}", flush=True)
         run_job(lakehouse, config, job)
-    publish.run(lakehouse, config)
+    is_new = not publish.is_published(lakehouse)
+    guarded = publish.guard(lakehouse, config) if is_new else []
+    _report(lakehouse, config, output)
+    refuse_stopped(run_id, guarded)
+    publish_run(lakehouse, config)
+    return lakehouse
+
+
+def _report(lakehouse: Lakehouse, config: Config, output: Path) -> None:
     output.mkdir(parents=True, exist_ok=True)
     report = collect_report(lakehouse, config)
     metrics_json(report.metrics, output / "metrics.json")
@@ -77,7 +91,7 @@ def run_pipeline(spark: SparkSession, config: Config, run_id: str, output: Path)
     console = Console(width=max(Console().width, NARROWEST))
     print_results(console, report.metrics, report.examples, k=report.k)
     print(f"metrics: {output / 'metrics.json'}\nreport: {output / 'report.html'}", flush=True)
-    return lakehouse
+    print_guards(console, report.guards)
 
 
 def _body(config: Config, run_id: str, output: Path | None) -> None:

@@ -74,8 +74,6 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
         DataError: rows were lost, or no interaction was left.
     """
     sources = open_sources(lakehouse.spark, config)
-    for key, version in sources.versions.items():
-        lakehouse.note_source(key, version)
     try:
         pairs = _clean(lakehouse, sources, config)
         _extend_indices(lakehouse, pairs, sources)

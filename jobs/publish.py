@@ -1,54 +1,132 @@
-"""Make a finished run the published one, in one commit.
+"""Make a finished run the published one, in one commit, if its guards let it pass.
 
-Readers of the results follow the published run. To go back to a run that was published before,
-publish it again.
+Readers of the results follow the published run. --rollback goes back to the run that was published
+before, without looking at guards; --history tells who published what when; --dry-run measures the
+guards and changes nothing. Where a guard stops the run, the exit code is 3, the message names the
+guard, and readers see the lists that they saw before.
 """
 
+from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
+from pyspark.sql import SparkSession
+from rich.console import Console
 
 from m6rec.command_line import (
     ConfigOption,
     OutputOption,
     SetOption,
-    check_run_id,
+    check_publish_options,
     errors_as_messages,
     open_lakehouse,
     read_config,
 )
 from m6rec.config.run import Config
 from m6rec.lakehouse import Lakehouse
-from m6rec.runs import publish
+from m6rec.publication.guards import (
+    GuardResult,
+    measure_guards,
+    refuse_stopped,
+    write_guard_results,
+)
+from m6rec.publication.publishing import (
+    outputs_to_publish,
+    publications,
+    publish,
+    published_run,
+    rollback,
+)
+from m6rec.report.console import print_guards, print_history
 from m6rec.spark.session import session_of_job
 
 
-def run(lakehouse: Lakehouse, config: Config) -> None:
-    """Publish the run, unless it has been published before.
+def guard(lakehouse: Lakehouse, config: Config) -> list[GuardResult]:
+    """Measure the run's guards and write them to `guard_results`.
 
     Raises:
         ConfigError: the run was begun with another configuration.
         DataError: the run has no recommendations, or a job that has not finished.
     """
-    publish(lakehouse, config)
+    outputs_to_publish(lakehouse, config)
+    results = measure_guards(lakehouse, config)
+    write_guard_results(lakehouse, results)
+    return results
+
+
+def is_published(lakehouse: Lakehouse) -> bool:
+    """Whether the run has been published before."""
+    return any(one.run_id == lakehouse.run_id for one in publications(lakehouse))
+
+
+def run(lakehouse: Lakehouse, config: Config) -> None:
+    """Publish the run if its guards let it pass, unless it has been published before.
+
+    Raises:
+        ConfigError: the run was begun with another configuration.
+        DataError: the run has no recommendations, or a job that has not finished.
+        GuardError: a guard stops the run.
+    """
+    if not is_published(lakehouse):
+        refuse_stopped(lakehouse.run_id, guard(lakehouse, config))
+        publish(lakehouse, config)
 
 
 def main(
     config: ConfigOption,
     run_id: Annotated[
-        str, typer.Option("--run-id", help="The finished run that is to be published.")
-    ],
+        str | None, typer.Option("--run-id", help="The finished run that is to be published.")
+    ] = None,
+    back: Annotated[
+        bool, typer.Option("--rollback", help="Go back to the run that was published before.")
+    ] = False,
+    history: Annotated[
+        bool, typer.Option("--history", help="List who published what when; change nothing.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done; change nothing.")
+    ] = False,
     overrides: SetOption = None,
     output: OutputOption = None,
 ) -> None:
     """Publish."""
     with errors_as_messages():
-        chosen = check_run_id(run_id)
+        check_publish_options(run_id, back, history)
         checked = read_config(config, tuple(overrides or ()), output)
-        print(f"run id {chosen}", flush=True)
         with session_of_job("m6rec publish") as spark:
-            publish(open_lakehouse(spark, checked, chosen), checked, again=True)
-            print(f"run {chosen} is the published one", flush=True)
+            if history:
+                found = publications(open_lakehouse(spark, checked, "any"))
+                print_history(Console(), [asdict(one) for one in found])
+            elif back:
+                _roll_back(spark, checked, dry_run)
+            else:
+                _publish(open_lakehouse(spark, checked, str(run_id)), checked, dry_run)
+
+
+def _publish(lakehouse: Lakehouse, config: Config, dry_run: bool) -> None:
+    run_id = lakehouse.run_id
+    print(f"run id {run_id}", flush=True)
+    if dry_run:
+        outputs_to_publish(lakehouse, config)
+        results = measure_guards(lakehouse, config)
+    else:
+        results = guard(lakehouse, config)
+    print_guards(Console(), [result.row(datetime.now(UTC)) for result in results])
+    refuse_stopped(run_id, results)
+    if dry_run:
+        before = published_run(lakehouse)
+        print(f"dry run: run {run_id} would take the place of {before or 'none'}", flush=True)
+        return
+    publish(lakehouse, config, again=True)
+    print(f"run {run_id} is the published one", flush=True)
+
+
+def _roll_back(spark: SparkSession, config: Config, dry_run: bool) -> None:
+    lakehouse = open_lakehouse(spark, config, "any")
+    before, target = published_run(lakehouse), rollback(lakehouse, config, dry_run)
+    done = "would take" if dry_run else "has taken"
+    print(f"{'dry run: ' if dry_run else ''}run {target} {done} the place of {before}", flush=True)
 
 
 main.__doc__ = __doc__

@@ -110,7 +110,7 @@ def write_recommendations(
 
 
 def embed(fit: Fit, members: dict[str, Member]) -> None:
-    """The embeddings of the fusion model, for readers of the tables."""
+    """The embeddings of the fusion model, those of users only where the config asks for them."""
     if not set(member_names(FUSION, fit.config)) <= members.keys():
         return
     [fusion] = read_blends(fit, (FUSION,))
@@ -118,7 +118,8 @@ def embed(fit: Fit, members: dict[str, Member]) -> None:
     towers = [member for name in names if isinstance(member := members[name], DotMember)]
     items = item_embeddings(fit.spark, towers, coefficients, fit.item_counts)
     fit.write("item_embeddings", items)
-    fit.write("user_embeddings", user_embeddings(member_inputs(fit, names), towers))
+    if fit.config.outputs.embeddings:
+        fit.write("user_embeddings", user_embeddings(member_inputs(fit, names), towers))
 
 
 def _excluded_pairs(fit: Fit) -> DataFrame | None:

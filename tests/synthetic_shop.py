@@ -126,6 +126,7 @@ def small_config(shop: Shop, lake: Path) -> dict[str, Any]:
         "ablation": {"tower_parts": ["mlp", "gate"]},
         "evaluate": {"bootstrap_replicates": 100},
         "recommend": {"top_n": 10, "contexts": CONTEXTS},
+        "outputs": {"embeddings": True},
     }
 
 

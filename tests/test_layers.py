@@ -30,13 +30,19 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("m6rec.lakehouse",),
     ("m6rec.stages",),
     ("m6rec.runs", "m6rec.fits"),
-    ("m6rec.report", "m6rec.startup", "m6rec.datasets", "m6rec.tuning"),
+    (
+        "m6rec.publication",
+        "m6rec.report",
+        "m6rec.startup",
+        "m6rec.datasets",
+        "m6rec.tuning",
+    ),
     ("m6rec.command_line",),
     ("jobs",),
 )
 SPARK = ("pyspark", "delta", "py4j")
 WITHOUT_SPARK = ("m6rec.check", "m6rec.kernels", "m6rec.towers", "m6rec.config", "m6rec.rankers")
-COMPOSED_OF_JOBS = {"jobs.pipeline", "jobs.demo", "jobs.quality", "jobs.tune"}
+COMPOSED_OF_JOBS = {"jobs.pipeline", "jobs.demo", "jobs.quality", "jobs.rerun", "jobs.tune"}
 
 
 def imported(source: str, package: str) -> Iterator[str]:

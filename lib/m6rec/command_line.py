@@ -32,9 +32,9 @@ from rich.console import Console
 from m6rec.config.base import TableSource, wrong_run_id
 from m6rec.config.effects import warnings_of
 from m6rec.config.run import Config, load_config, sources_of
-from m6rec.errors import ConfigError, M6RecError, TableError
+from m6rec.errors import ConfigError, GuardError, M6RecError, TableError
 from m6rec.fits.inspection import check_tables
-from m6rec.job_records import JobRecord
+from m6rec.job_records import PUBLISH, JobRecord
 from m6rec.lakehouse import Lakehouse
 from m6rec.runs import Job, run_job
 from m6rec.spark.failures import THROWN, as_error_of_data, keep_trace
@@ -42,6 +42,7 @@ from m6rec.spark.session import session_of_job
 from m6rec.startup.jvm import compiler_options
 
 WRONG_USE = 2
+STOPPED_BY_GUARD = 3
 ConfigOption = Annotated[Path, typer.Option("--config", help="The configuration, a YAML file.")]
 
 SetOption = Annotated[
@@ -172,6 +173,26 @@ def check_run_id(run_id: str) -> str:
     return run_id
 
 
+def check_publish_options(run_id: str | None, rollback: bool, history: bool) -> None:
+    """What job `publish` is to do: publish a run, go back, or tell the history.
+
+    Raises:
+        ConfigError: none of these is asked for, or several are; or the run id is wrong.
+    """
+    asked = [run_id is not None, rollback, history].count(True)
+    if asked == 0:
+        raise ConfigError(
+            "publish has no --run-id, and it needs that of the run to be published; give"
+            " --run-id and the id that the run printed first (or --rollback, or --history)"
+        )
+    if asked > 1:
+        raise ConfigError(
+            "publish does one thing at a time; give either --run-id or --rollback or --history"
+        )
+    if run_id is not None:
+        check_run_id(run_id)
+
+
 def _check_local_path(source: TableSource) -> None:
     """Say at once what Spark would say of a path on this machine; it decides about all others."""
     if source.path is None or any(sign in source.path for sign in "*?[{,"):
@@ -191,9 +212,15 @@ def _check_local_path(source: TableSource) -> None:
 
 @contextmanager
 def errors_as_messages() -> Iterator[None]:
-    """Turn an error that the user can put right into one message on stderr and exit code 2."""
+    """Turn an error that the user can put right into one message on stderr and exit code 2.
+
+    Where a guard keeps a run from being published, it is 3.
+    """
     try:
         yield
+    except GuardError as error:
+        _print_line("error", "bold red", str(error))
+        raise typer.Exit(STOPPED_BY_GUARD) from None
     except M6RecError as error:
         _print_line("error", "bold red", str(error))
         raise typer.Exit(WRONG_USE) from None
@@ -246,16 +273,15 @@ def _check(
         str | None, typer.Option(help="Print the JVM options that this job is to start with.")
     ] = None,
     run_id: RunIdOption = None,
+    rollback: Annotated[bool, typer.Option("--rollback", help="Of publish.")] = False,
+    history: Annotated[bool, typer.Option("--history", help="Of publish.")] = False,
 ) -> None:
     """Check a configuration without starting Spark."""
     with errors_as_messages():
-        if run_id is not None:
+        if job == PUBLISH.name:
+            check_publish_options(run_id, rollback, history)
+        elif run_id is not None:
             check_run_id(run_id)
-        elif job == "publish":
-            raise ConfigError(
-                "publish has no --run-id, and it needs that of the run to be published; give"
-                " --run-id and the id that the run printed first"
-            )
         if job is None:
             checked = read_config(config, tuple(overrides or ()), output)
             print(f"config {config} is valid ({checked.fingerprint()[:12]})")

@@ -26,3 +26,7 @@ class ClusterError(M6RecError):
 
 class ArtifactError(M6RecError):
     """A saved model or checkpoint that is missing, incomplete, or made from other inputs."""
+
+
+class GuardError(M6RecError):
+    """A finished run that a guard keeps from being published."""

@@ -168,8 +168,9 @@ RECOMMEND = JobRecord(
         "item_features",
     ),
     reads_if_made=("user_factors", "item_images"),
-    writes=("lists", "recommendations", "user_embeddings", "item_embeddings"),
-    sections=(*TRAIN_HYBRID.sections, "recommend"),
+    writes=("lists", "recommendations", "item_embeddings"),
+    writes_if_asked=("user_embeddings",),
+    sections=(*TRAIN_HYBRID.sections, "recommend", "outputs"),
     has_long_loops=_writes_many_lists,
     reads_sources=True,
 )
@@ -178,7 +179,7 @@ EVALUATE = JobRecord(
     reads=("lists", "splits", "user_item_matrix", "item_index", "catalogue"),
     reads_if_made=("item_features", "rating_predictions"),
     writes=("metrics", "comparisons"),
-    sections=(*RECOMMEND.sections, "ratings"),
+    sections=(*TRAIN_HYBRID.sections, "recommend", "ratings"),
 )
 ABLATE = JobRecord(
     "ablate",
@@ -187,7 +188,41 @@ ABLATE = JobRecord(
     writes=("ablations",),
     sections=(*TRAIN_TOWERS.sections, "ablation", "evaluate"),
 )
-PUBLISH = JobRecord("publish", reads=("runs",), writes=("runs",))
+# What is done to finished runs.
+PUBLISH = JobRecord(
+    "publish",
+    reads=(
+        "runs",
+        "recommendations",
+        "user_index",
+        "catalogue",
+        "user_item_matrix",
+        "interactions",
+        "quarantine",
+        "lists",
+        "splits",
+        "user_features",
+        "item_features",
+    ),
+    reads_if_made=(
+        "item_index",
+        "item_embeddings",
+        "user_embeddings",
+        "item_factors",
+        "guard_results",
+    ),
+    writes=("runs", "guard_results"),
+    sections=("guards",),
+    has_long_loops=_writes_many_lists,
+    reads_sources=True,
+)
+CLEAN = JobRecord("clean", reads=("runs",), writes=("runs",), sections=("retention",))
+FORGET = JobRecord(
+    "forget",
+    reads=("runs", "user_index"),
+    writes=("runs", "receipts"),
+    has_long_loops=_writes_many_lists,
+)
 
 # The jobs of a run, in order; then those that run them.
 JOBS_OF_A_RUN = (
@@ -208,8 +243,11 @@ PIPELINE = JobRecord("pipeline", has_long_loops=_always, reads_sources=True)
 DEMO = JobRecord("demo", has_long_loops=_always, reads_sources=True)
 QUALITY = JobRecord("quality", has_long_loops=_always, reads_sources=True)
 TUNE = JobRecord("tune", has_long_loops=_always, reads_sources=True)
+RERUN = JobRecord("rerun", has_long_loops=_always, reads_sources=True)
 
-JOBS = (*JOBS_OF_A_RUN, PUBLISH, CHECK, PIPELINE, DEMO, QUALITY, TUNE)
+JOBS_ON_RUNS = (PUBLISH, CLEAN, FORGET)
+JOBS_OF_JOBS = (PIPELINE, RERUN, DEMO, QUALITY, TUNE)
+JOBS = (*JOBS_OF_A_RUN, *JOBS_ON_RUNS, CHECK, *JOBS_OF_JOBS)
 
 
 def job_named(name: str) -> JobRecord | None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 from delta.tables import DeltaTable
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, DataFrameWriter, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from pyspark.sql.pandas.types import to_arrow_schema
@@ -17,6 +17,8 @@ from m6rec.errors import TableError
 from m6rec.schemas import TABLES, TableSchema
 from m6rec.spark.sources import latest_version
 
+# The lists that readers follow by path: of all tables the only one that belongs to no single run.
+PUBLISHED = "published/recommendations"
 # Columns that name a part of a run's rows, beside the run itself.
 _PARTS = (c.FIT, "kind", "job")
 
@@ -28,6 +30,7 @@ class Lakehouse:
     A location that holds a slash, or starts with a scheme, is a path; `a.b` is a schema of the
     catalogue. Artifacts (models, checkpoints) always need a path: `artifacts`. Where `pinned`, a
     table stays at the version that was first read, until it is written: a job sees one state.
+    A table in `fixed` is always read at the version that stands there.
     """
 
     spark: SparkSession
@@ -35,13 +38,17 @@ class Lakehouse:
     run_id: str
     artifacts: str = ""
     pinned: bool = False
+    fixed: Mapping[str, int] = field(default_factory=dict)
     _written: dict[str, int] = field(default_factory=dict)
     _read: dict[str, int] = field(default_factory=dict)
-    _sources: dict[str, int | None] = field(default_factory=dict)
 
     def for_one_job(self) -> "Lakehouse":
         """The same tables pinned, with inputs and outputs of their own."""
-        return replace(self, pinned=True, _written={}, _read={}, _sources={})
+        return replace(self, pinned=True, _written={}, _read={})
+
+    def for_run(self, run_id: str) -> "Lakehouse":
+        """The tables of another run in the same place."""
+        return Lakehouse(self.spark, self.location, run_id, self.artifacts)
 
     @property
     def by_path(self) -> bool:
@@ -54,18 +61,9 @@ class Lakehouse:
         return dict(self._read)
 
     @property
-    def sources(self) -> Mapping[str, int | None]:
-        """Versions of the owner's tables read so far, by their keys of the config."""
-        return dict(self._sources)
-
-    @property
     def outputs(self) -> Mapping[str, int]:
         """Versions of the tables written so far."""
         return dict(self._written)
-
-    def note_source(self, key: str, version: int | None) -> None:
-        """Record the version at which an owner's table was read; None where it has none."""
-        self._sources[key] = version
 
     def address(self, name: str) -> str:
         """The table's path, or its name in the catalogue."""
@@ -78,6 +76,10 @@ class Lakehouse:
         root = self.artifacts or f"{self.location.rstrip('/')}/_artifacts"
         return "/".join([root, self.run_id, *parts])
 
+    def sql_name(self, name: str) -> str:
+        """The table as SQL names it."""
+        return f"delta.`{self.address(name)}`" if self.by_path else self.address(name)
+
     def exists(self, name: str) -> bool:
         """Whether the table has been created."""
         if self.by_path:
@@ -86,7 +88,7 @@ class Lakehouse:
 
     def version(self, name: str) -> int:
         """The latest version of the table."""
-        version = latest_version(self.spark, self._delta(name))
+        version = latest_version(self.spark, self.delta_table(name))
         if version is None:
             raise TableError(f"table {self.address(name)} has no history; was it vacuumed away?")
         return version
@@ -123,26 +125,40 @@ class Lakehouse:
         rows = self._conform(table, frame, constants)
         condition = " AND ".join(f"{key} = '{value}'" for key, value in constants.items())
         writer = rows.write.format("delta").mode("overwrite")
-        if name in self._written or self.exists(name):
-            # A table may be of a version of M6-Rec that had fewer columns.
-            writer = writer.option("replaceWhere", condition).option("mergeSchema", "true")
-        else:
-            writer = writer.partitionBy(*_partition_columns(table))
-        if self.by_path:
-            writer.save(self.address(name))
-        else:
-            writer.saveAsTable(self.address(name))
-        return self._record(name)
+        return self._save(table, writer, replace=condition)
 
     def write_rows(self, name: str, rows: Sequence[Mapping[str, Any]], /, **part: str) -> int:
         """`write` a few rows that the driver holds, each a value by column."""
+        return self.write(name, self._frame_of(name, rows, part), **part)
+
+    def append_rows(self, name: str, rows: Sequence[Mapping[str, Any]], /, **part: str) -> int:
+        """Add a few rows to those of this run (of `part`) in one commit; return the version."""
+        table = TABLES[name]
+        frame = self._frame_of(name, rows, part)
+        writer = self._conform(table, frame, {c.RUN_ID: self.run_id, **part}).write
+        return self._save(table, writer.format("delta").mode("append"))
+
+    def _frame_of(
+        self, name: str, rows: Sequence[Mapping[str, Any]], part: Mapping[str, str]
+    ) -> DataFrame:
         given = {c.RUN_ID, *part}
         fields = [item for item in TABLES[name].schema.fields if item.name not in given]
         schema = T.StructType(fields)
         columns = {item.name: [row[item.name] for row in rows] for item in fields}
         # From Arrow, no Python worker is needed to read them.
         frame = self.spark.createDataFrame(pa.table(columns, to_arrow_schema(schema)), schema)
-        return self.write(name, frame.coalesce(1), **part)
+        return frame.coalesce(1)
+
+    def replace_published(self, lists: DataFrame, note: str) -> int:
+        """Replace the lists that readers follow by path in one commit; return its version.
+
+        Args:
+            lists: rows of `recommendations`.
+            note: what the table's history says of the commit.
+        """
+        writer = lists.write.format("delta").mode("overwrite").option("userMetadata", note)
+        writer.option("mergeSchema", "true").save(self.address(PUBLISHED))
+        return self.version(PUBLISHED)
 
     def append_new(self, name: str, frame: DataFrame, key: tuple[str, ...]) -> int:
         """Insert the rows of a shared table whose key is new; leave the others as they are."""
@@ -150,9 +166,23 @@ class Lakehouse:
         if not self.exists(name):
             self._create_empty(table)
         rows = self._conform(table, frame, {c.RUN_ID: self.run_id})
-        target = self._delta(name).alias("target").merge(rows.alias("source"), _matches(key))
+        target = self.delta_table(name).alias("target").merge(rows.alias("source"), _matches(key))
         target.whenNotMatchedInsertAll().execute()
         return self._record(name)
+
+    def _save(self, table: TableSchema, writer: DataFrameWriter, replace: str | None = None) -> int:
+        if table.name in self._written or self.exists(table.name):
+            # A table that an earlier release made may lack columns.
+            writer = writer.option("mergeSchema", "true")
+            if replace is not None:
+                writer = writer.option("replaceWhere", replace)
+        else:
+            writer = writer.partitionBy(*_partition_columns(table))
+        if self.by_path:
+            writer.save(self.address(table.name))
+        else:
+            writer.saveAsTable(self.address(table.name))
+        return self._record(table.name)
 
     def _create_empty(self, table: TableSchema) -> None:
         builder = DeltaTable.createIfNotExists(self.spark).addColumns(table.schema)
@@ -183,6 +213,8 @@ class Lakehouse:
 
     def _version_to_read(self, name: str, asked: int | None) -> int:
         known = self._written.get(name, self._read.get(name)) if self.pinned else None
+        if asked is None and name in self.fixed:
+            return self.fixed[name]
         if asked is None and known is not None:
             return known
         if not self.exists(name):
@@ -191,7 +223,8 @@ class Lakehouse:
             )
         return self.version(name) if asked is None else asked
 
-    def _delta(self, name: str) -> DeltaTable:
+    def delta_table(self, name: str) -> DeltaTable:
+        """The table as Delta has it, with the rows of all runs."""
         address = self.address(name)
         if self.by_path:
             return DeltaTable.forPath(self.spark, address)

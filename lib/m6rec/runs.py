@@ -1,34 +1,44 @@
-"""Lineage: which job of which run read and wrote what, and which run is the published one.
+"""Lineage: who ran which job of which run when, and what it read and wrote.
 
 Each job of a run has one row in table `runs`. A job that has finished is not run again under the
-same run id; a job that was killed or failed is. Readers of the results follow `published_run`,
-which changes by one commit.
+same run id; a job that was killed or failed is. What is done to finished runs, such as publishing
+them, has a row for each time.
 """
 
+import json
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
-from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from m6rec import __version__
 from m6rec import columns as c
 from m6rec.config.run import Config
 from m6rec.errors import ConfigError, DataError
-from m6rec.job_records import EVALUATE, JOBS_OF_A_RUN, PUBLISH, JobRecord
+from m6rec.job_records import CLEAN, EVALUATE, FORGET, JOBS_OF_A_RUN, PUBLISH, JobRecord
 from m6rec.lakehouse import Lakehouse
 from m6rec.schemas import RUNS_TABLE
 from m6rec.spark.failures import saying_what_failed
 from m6rec.spark.session import starting_workers
+from m6rec.spark.sources import at_versions, source_versions
 
 STARTED = "started"
 FINISHED = "finished"
 FAILED = "failed"
+# The run's rows have been removed from all other tables.
+REMOVED = "removed"
+ROLLBACK = "rollback"
+# What makes a run the published one; each time has a row of its own.
+PUBLICATIONS = (PUBLISH.name, ROLLBACK)
+# What is done to the lake as a whole; each time has a run id of its own.
+UPKEEP = (CLEAN.name, FORGET.name)
 
 
 @dataclass(frozen=True)
@@ -60,86 +70,44 @@ def run_job(lakehouse: Lakehouse, config: Config, job: Job) -> bool:
         DataError: a job whose tables this one reads has not finished.
     """
     with starting_workers(lakehouse.spark):
-        earlier = _jobs_of_run(lakehouse)
-    _check_same_config(earlier, config, lakehouse.run_id)
+        earlier = work_of_run(lakehouse)
+    check_same_config(earlier, config, lakehouse.run_id)
     if any(row["job"] == job.name and row["status"] == FINISHED for row in earlier):
         print(f"{job.name}: skipped (finished)", flush=True)
         return False
     _check_turn(earlier, job.record, lakehouse.run_id)
-    record = _Record(lakehouse, config, job.name, datetime.now(UTC))
-    own = lakehouse.for_one_job()
+    sources = sources_of_run(lakehouse, config, earlier)
+    record = Attempt(lakehouse, config, job.name, sources=sources)
+    own, pinned = lakehouse.for_one_job(), at_versions(config, sources)
     try:
         with ThreadPoolExecutor(1) as beside:
             started = beside.submit(record.save, STARTED)
             with saying_what_failed(f"job {job.name}"):
-                job.run(own, config)
+                job.run(own, pinned)
             started.result()
     except Exception:
-        record.save(FAILED, {**own.inputs, **own.sources}, own.outputs)
+        record.save(FAILED, own.inputs, own.outputs)
         raise
-    record.save(FINISHED, {**own.inputs, **own.sources}, own.outputs)
+    record.save(FINISHED, own.inputs, own.outputs)
     seconds = (datetime.now(UTC) - record.started_at).total_seconds()
     print(f"{job.name}: finished in {seconds:.1f} s", flush=True)
     return True
 
 
-def publish(lakehouse: Lakehouse, config: Config, again: bool = False) -> bool:
-    """Make the run the published one in one commit; return whether anything changed.
-
-    The row records the versions of all tables that the run's jobs wrote. A run that has been
-    published before stays as it is, unless `again` asks to go back to it.
-
-    Raises:
-        ConfigError: the run was begun with another configuration.
-        DataError: the run has no recommendations, or a job that has not finished.
-    """
-    jobs = _jobs_of_run(lakehouse)
-    _check_same_config(jobs, config, lakehouse.run_id)
-    published = any(row["job"] == PUBLISH.name and row["status"] == FINISHED for row in jobs)
-    if published and not again:
-        return False
-    outputs = _outputs_of_finished(jobs, lakehouse.run_id)
-    _Record(lakehouse, config, PUBLISH.name, datetime.now(UTC)).save(FINISHED, {}, outputs)
-    return True
-
-
-def published_run(lakehouse: Lakehouse) -> str | None:
-    """The run id that was published last, or None where no run has been."""
-    row = _latest_publish(lakehouse)
-    return None if row is None else str(row[c.RUN_ID])
-
-
-def read_published(spark: SparkSession, location: str, name: str) -> DataFrame:
-    """Read table `name` as the published run wrote it, whatever later runs are doing.
-
-    Raises:
-        DataError: no run has been published, or the published one did not write this table.
-    """
-    row = _latest_publish(Lakehouse(spark, location, ""))
-    if row is None:
-        raise DataError(f"no run has been published in {location}; run the pipeline first")
-    versions: dict[str, int] = row["outputs"]
-    if name not in versions:
-        raise DataError(
-            f"the published run {row[c.RUN_ID]} did not write {name}; it wrote {sorted(versions)}"
-        )
-    return Lakehouse(spark, location, row[c.RUN_ID]).read(name, version=versions[name])
-
-
 def step_seconds(lakehouse: Lakehouse) -> dict[str, float]:
     """Wall time in seconds of each finished job of the run, in their order."""
-    rows = sorted(_jobs_of_run(lakehouse), key=lambda row: row["started_at"])
+    rows = sorted(work_of_run(lakehouse), key=lambda row: row["started_at"])
     return {
         row["job"]: (row["finished_at"] - row["started_at"]).total_seconds()
         for row in rows
-        if row["job"] != PUBLISH.name and row["finished_at"] is not None
+        if row["finished_at"] is not None
     }
 
 
 def configurations_evaluated(lakehouse: Lakehouse) -> int:
     """How many configurations have been evaluated in this lake, in whatever run."""
-    finished = (F.col("job") == EVALUATE.name) & (F.col("status") == FINISHED)
-    return _read_runs(lakehouse).where(finished).select("config_hash").distinct().count()
+    finished = (F.col("job") == EVALUATE.name) & F.col("status").isin(FINISHED, REMOVED)
+    return read_runs(lakehouse).where(finished).select("config_hash").distinct().count()
 
 
 @lru_cache
@@ -163,22 +131,34 @@ def _git(folder: Path, *arguments: str) -> str:
 
 
 @dataclass(frozen=True)
-class _Record:
-    """The row of `runs` of one attempt at a job."""
+class Attempt:
+    """One attempt at a job, or at something else that is done to a run, for its row of `runs`."""
 
     lakehouse: Lakehouse
     config: Config
     job: str
-    started_at: datetime
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    sources: Mapping[str, int] = field(default_factory=dict)
 
     def save(
         self,
         status: str,
-        inputs: Mapping[str, int | None] | None = None,
+        inputs: Mapping[str, int] | None = None,
         outputs: Mapping[str, int] | None = None,
     ) -> None:
         """Replace the job's row in one commit."""
-        row = {
+        row = self._row(status, inputs, outputs)
+        self.lakehouse.write_rows(RUNS_TABLE.name, [row], job=self.job)
+
+    def add(self, outputs: Mapping[str, int]) -> None:
+        """Add a row to those of earlier times in one commit: the job has finished."""
+        row = self._row(FINISHED, {}, outputs)
+        self.lakehouse.append_rows(RUNS_TABLE.name, [row], job=self.job)
+
+    def _row(
+        self, status: str, inputs: Mapping[str, int] | None, outputs: Mapping[str, int] | None
+    ) -> dict[str, Any]:
+        return {
             "status": status,
             "config": self.config.model_dump_json(),
             "config_hash": self.config.fingerprint(),
@@ -188,32 +168,51 @@ class _Record:
             "outputs": dict(outputs or {}),
             "started_at": self.started_at,
             "finished_at": None if status == STARTED else datetime.now(UTC),
+            "who": self.lakehouse.spark.sparkContext.sparkUser(),
+            "sources": dict(self.sources),
+            "given": json.dumps(self.config.given()),
         }
-        self.lakehouse.write_rows(RUNS_TABLE.name, [row], job=self.job)
 
 
-def _jobs_of_run(lakehouse: Lakehouse) -> list[Row]:
+def sources_of_run(lakehouse: Lakehouse, config: Config, jobs: Sequence[Row]) -> Mapping[str, int]:
+    """The versions at which all jobs of the run read the owner's tables.
+
+    The first job decides, as the tables are when it starts.
+    """
+    for row in sorted(jobs, key=lambda row: row["started_at"]):
+        if row["sources"] is not None:
+            recorded: dict[str, int] = row["sources"]
+            return recorded
+    return source_versions(lakehouse.spark, config)
+
+
+def jobs_of_run(lakehouse: Lakehouse) -> list[Row]:
+    """The rows of `runs` of this run: its jobs, and what has been done to it."""
     if not lakehouse.exists(RUNS_TABLE.name):
         return []
-    runs = _read_runs(lakehouse)
-    return runs.where(F.col(c.RUN_ID) == lakehouse.run_id).collect()
+    return read_runs(lakehouse).where(F.col(c.RUN_ID) == lakehouse.run_id).collect()
 
 
-def _latest_publish(lakehouse: Lakehouse) -> Row | None:
-    if not lakehouse.exists(RUNS_TABLE.name):
-        return None
-    publishes = _read_runs(lakehouse).where(
-        (F.col("job") == PUBLISH.name) & (F.col("status") == FINISHED)
-    )
-    return publishes.orderBy(F.desc("finished_at"), F.desc(c.RUN_ID)).first()
+def work_of_run(lakehouse: Lakehouse) -> list[Row]:
+    """The rows of `runs` of the jobs that made this run's tables."""
+    return [row for row in jobs_of_run(lakehouse) if row["job"] not in PUBLICATIONS]
 
 
-def _read_runs(lakehouse: Lakehouse) -> DataFrame:
+def read_runs(lakehouse: Lakehouse) -> DataFrame:
+    """Table `runs`; columns that it had not when it was last written are null."""
     # Through another Lakehouse: the run's own bookkeeping is not an input of its jobs.
-    return Lakehouse(lakehouse.spark, lakehouse.location, lakehouse.run_id).read(RUNS_TABLE.name)
+    own = Lakehouse(lakehouse.spark, lakehouse.location, lakehouse.run_id)
+    frame = own.read(RUNS_TABLE.name)
+    new = [column for column in RUNS_TABLE.schema if column.name not in frame.columns]
+    return frame.withColumns({column.name: F.lit(None).cast(column.dataType) for column in new})
 
 
-def _check_same_config(jobs: list[Row], config: Config, run_id: str) -> None:
+def check_same_config(jobs: list[Row], config: Config, run_id: str) -> None:
+    """Refuse a configuration other than the one that the run was begun with.
+
+    Raises:
+        ConfigError: the run was begun with another configuration.
+    """
     fingerprint = config.fingerprint()
     for row in jobs:
         if row["config_hash"] != fingerprint:
@@ -235,22 +234,3 @@ def _check_turn(jobs: list[Row], record: JobRecord, run_id: str) -> None:
                 f" {writers[0]} has not finished; run ./spark-submit.sh {writers[0]} with"
                 f" --run-id {run_id} first"
             )
-
-
-def _outputs_of_finished(jobs: list[Row], run_id: str) -> dict[str, int]:
-    work = [row for row in jobs if row["job"] != PUBLISH.name]
-    unfinished = sorted(row["job"] for row in work if row["status"] != FINISHED)
-    if unfinished:
-        raise DataError(
-            f"run {run_id} cannot be published: {unfinished} did not finish;"
-            " run them again with the same --run-id"
-        )
-    outputs: dict[str, int] = {}
-    for row in sorted(work, key=lambda row: row["finished_at"]):
-        for name, version in (row["outputs"] or {}).items():
-            outputs[name] = max(version, outputs.get(name, 0))
-    if "recommendations" not in outputs:
-        raise DataError(
-            f"run {run_id} cannot be published: it has no recommendations; run job recommend first"
-        )
-    return outputs

@@ -346,12 +346,37 @@ MODELS_TABLE = _table(
     nullable=("artifact",),
 )
 
+GUARD_RESULTS_TABLE = _table(
+    "guard_results",
+    "What a guard measured before publication: `value` against `limit`. `measured` is the run's own"
+    " number and `reference` that of other runs, where `value` compares the two. `profile` is what"
+    " a later run compares its features with.",
+    ("guard",),
+    {
+        "guard": T.StringType(),
+        "action": T.StringType(),
+        "outcome": T.StringType(),
+        c.VALUE: T.DoubleType(),
+        "bound": T.StringType(),
+        "limit": T.DoubleType(),
+        "measured": T.DoubleType(),
+        "reference": T.DoubleType(),
+        "detail": T.StringType(),
+        "profile": T.StringType(),
+        "checked_at": T.TimestampType(),
+    },
+    nullable=(c.VALUE, "measured", "reference", "detail", "profile"),
+)
+
 _VERSIONS = T.MapType(T.StringType(), T.LongType())
 RUNS_TABLE = _table(
     "runs",
-    "A job of a run: what it read, with which configuration and code, what it wrote. The row of"
-    " job `publish` is the one commit by which a run becomes the published one.",
-    ("job",),
+    "A job of a run: who ran it when, what it read, with which configuration and code, what it"
+    " wrote; `sources` has the versions of the owner's tables that the run reads, by key of the"
+    " configuration, and `given` that configuration without defaults. Each time that a run is"
+    " published (`publish`, or `rollback` to it) has a row, and the last of these rows names the"
+    " published run.",
+    ("job", "started_at"),
     {
         "job": T.StringType(),
         "status": T.StringType(),
@@ -363,8 +388,27 @@ RUNS_TABLE = _table(
         "outputs": _VERSIONS,
         "started_at": T.TimestampType(),
         "finished_at": T.TimestampType(),
+        "who": T.StringType(),
+        "sources": _VERSIONS,
+        "given": T.StringType(),
     },
-    nullable=("finished_at", "inputs", "outputs"),
+    nullable=("finished_at", "inputs", "outputs", "who", "sources", "given"),
+    shared=True,
+)
+
+RECEIPTS_TABLE = _table(
+    "receipts",
+    "What job `forget` has deleted from a table: how many rows of how many users, and the table's"
+    " version without them. It holds no id.",
+    ("table",),
+    {
+        "table": T.StringType(),
+        "rows": T.LongType(),
+        "version": T.LongType(),
+        c.USERS: T.LongType(),
+        "forgotten_at": T.TimestampType(),
+    },
+    nullable=("version",),
     shared=True,
 )
 
@@ -393,6 +437,8 @@ TABLES: dict[str, TableSchema] = {
         COMPARISONS_TABLE,
         ABLATIONS_TABLE,
         MODELS_TABLE,
+        GUARD_RESULTS_TABLE,
         RUNS_TABLE,
+        RECEIPTS_TABLE,
     )
 }

@@ -7,7 +7,7 @@ import ast
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from m6rec.job_records import JOBS, JOBS_OF_A_RUN, PUBLISH, JobRecord
+from m6rec.job_records import CHECK, JOBS_OF_A_RUN, JOBS_OF_JOBS, JOBS_ON_RUNS, JobRecord
 from m6rec.schemas import TABLES
 from tests.test_layers import LAYERS, LIBRARY, REPOSITORY
 
@@ -120,7 +120,7 @@ def table_of_jobs() -> str:
         "| job | what it does | reads | writes | other sections |",
         "|---|---|---|---|---|",
     ]
-    for job in (*JOBS_OF_A_RUN, PUBLISH):
+    for job in (*JOBS_OF_A_RUN, *JOBS_ON_RUNS, CHECK):
         reads = [*_code(job.reads), *_code(job.reads_if_made, "where made")]
         writes = [*_code(job.writes), *_code(job.writes_if_asked, "if asked")]
         if job.reads_sources:
@@ -133,9 +133,8 @@ def table_of_jobs() -> str:
 
 def table_of_composed_jobs() -> str:
     """Markdown: each job that runs others."""
-    composed = [job for job in JOBS if job not in (*JOBS_OF_A_RUN, PUBLISH)]
     lines = ["| job | what it does |", "|---|---|"]
-    return "\n".join([*lines, *(f"| `{job.name}` | {_doc_of_job(job)} |" for job in composed)])
+    return "\n".join([*lines, *(f"| `{job.name}` | {_doc_of_job(job)} |" for job in JOBS_OF_JOBS)])
 
 
 def table_of_layers() -> str:

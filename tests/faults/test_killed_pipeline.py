@@ -9,7 +9,7 @@ import signal
 from pyspark.sql import SparkSession
 
 from m6rec.lakehouse import Lakehouse
-from m6rec.runs import published_run
+from m6rec.publication.publishing import published_run
 from tests.process_runs import KilledRun
 from tests.synthetic_shop import published_lists
 

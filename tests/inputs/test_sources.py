@@ -50,7 +50,7 @@ def test_a_delta_table_is_read_as_it_was_and_the_version_is_known(
     assert read_source(spark, asked, ()).count() == rows
     config = {"interactions": {"source": {"path": delta, **settings}}}
     opened = open_sources(spark, parse_config(config, "test"))
-    assert opened.versions == {"interactions.source": version}
+    assert opened.interactions.version == version
     assert opened.interactions.frame.count() == rows
 
 

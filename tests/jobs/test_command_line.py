@@ -21,6 +21,7 @@ from m6rec.command_line import (
     read_config,
 )
 from m6rec.config.base import TableSource
+from m6rec.config.data import InteractionsConfig
 from m6rec.config.run import load_config, parse_config, sources_of
 from m6rec.errors import ConfigError, DataError, TableError
 from m6rec.spark.sources import check_sources, read_ids
@@ -143,10 +144,11 @@ def test_publish_needs_the_run_that_is_to_be_published(tmp_path: Path) -> None:
     checked = run_python(*check)
     assert checked.returncode == 2
     assert "publish has no --run-id" in checked.stderr
-    assert run_python(*check, "--run-id", "r1").returncode == 0
-    asked = run_python(str(REPOSITORY / "jobs/publish.py"), "--config", config)
-    assert asked.returncode == 2
-    assert "Missing option '--run-id'" in asked.stderr
+    for asked in (["--run-id", "r1"], ["--rollback"], ["--history"]):
+        assert run_python(*check, *asked).returncode == 0
+    both = run_python(str(REPOSITORY / "jobs/publish.py"), *check[2:4], "--rollback", "--history")
+    assert both.returncode == 2
+    assert "either --run-id or --rollback or --history" in both.stderr
 
 
 @pytest.mark.parametrize("scheme", ["", "file:", "file://"])
@@ -239,7 +241,8 @@ def test_a_rule_table_without_its_column_is_named_with_its_key_before_any_comput
 def test_ids_are_read_under_our_names_as_strings(spark: SparkSession, tmp_path: Path) -> None:
     (tmp_path / "pairs.json").write_text('{"who.is": 7, "sku": "tea", "why": "returned"}\n')
     source = TableSource(path=str(tmp_path / "pairs.json"), format="json")
-    ids = read_ids(spark, source, {c.USER_ID: "who.is", c.ITEM_ID: "sku"})
+    names = {c.USER_ID: "who.is", c.ITEM_ID: "sku"}
+    ids = read_ids(spark, source, names, InteractionsConfig(source=source))
     assert [row.asDict() for row in ids.collect()] == [{c.USER_ID: "7", c.ITEM_ID: "tea"}]
 
 

@@ -11,7 +11,8 @@ from m6rec.config.run import Config, parse_config
 from m6rec.errors import ConfigError, DataError
 from m6rec.job_records import JobRecord
 from m6rec.lakehouse import Lakehouse
-from m6rec.runs import Job, code_version, publish, published_run, read_published, run_job
+from m6rec.publication.publishing import publish, published_run, read_published
+from m6rec.runs import Job, code_version, run_job
 
 
 def config_of(lake: Path, seed: int = 1) -> Config:
@@ -30,7 +31,8 @@ def job(name: str, run: Callable[[Lakehouse, Config], None]) -> Job:
 def write_list(lakehouse: Lakehouse, item: str) -> None:
     generated = "timestamp '2026-01-01 00:00:00'"
     frame = lakehouse.spark.sql(
-        f"select 'ann' user_id, 1 rank, '{item}' item_id, null title, 0.5D score,"
+        f"select 'ann' user_id, cast(null as string) context, 1 rank, '{item}' item_id,"
+        " null title, 0.5D score,"
         " map('svd', 1.0D) parts, array(named_struct('kind', 'item', 'value', 'x', 'share', 1.0D))"
         f" reasons, 'hybrid' model, {generated} generated_at"
     )

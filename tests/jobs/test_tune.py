@@ -250,7 +250,14 @@ def tuned(shop: Shop, tmp_path: Path) -> Callable[[int], Config]:
     def make(trials: int) -> Config:
         sections = shop.config(tmp_path / "lake") | {
             "features": {},
-            "towers": {"inputs": ["svd"], "hidden": 16, "feature_hidden": 4, "epochs": 1},
+            "towers": {
+                "inputs": ["svd"],
+                "hidden": 16,
+                "feature_hidden": 4,
+                "epochs": 1,
+                "sequence": {"enabled": False},
+            },
+            "recommend": {"top_n": 10},
             "hybrid": {"members": ["fusion", "als", "recent_ridge", "popularity"]},
             "tune": {"trials": trials, "search": {RIDGE: SEARCH[RIDGE]}},
         }

@@ -2,6 +2,7 @@
 
 import base64
 import dataclasses
+import datetime
 import doctest
 import io
 import json
@@ -15,7 +16,7 @@ import pytest
 from rich.console import Console
 
 from m6rec.report import plots, wording
-from m6rec.report.console import print_results
+from m6rec.report.console import print_guards, print_history, print_results
 from m6rec.report.export import metrics_json
 from m6rec.report.page import ReportData, render_report, write_report
 
@@ -268,6 +269,36 @@ def test_bars_show_the_values_with_their_intervals() -> None:
     assert [round(bar.get_width(), 3) for bar in test.patches] == sorted(MODELS.values())
     assert validation.get_title(loc="left") == "NDCG@10, validation"
     assert plots.png(figure).startswith(b"\x89PNG")
+
+
+def test_guards_are_told_on_the_page_and_in_the_terminal() -> None:
+    stopped = {
+        "guard": "full_lists",
+        "outcome": "stopped",
+        "value": 0.5,
+        "bound": "at least",
+        "limit": 0.99,
+        "detail": "5 of 10 users have none",
+    }
+    off = stopped | {"guard": "drift", "outcome": "off", "value": None, "detail": None}
+    page = render_report(dataclasses.replace(DATA, guards=[stopped, off]))
+    assert "Guards of the publication" in page
+    assert "5 of 10 users have none" in page
+    assert "Guards of the publication" not in render_report(DATA)
+    terminal = io.StringIO()
+    print_guards(Console(file=terminal, width=110), [stopped, off])
+    [line] = [line for line in terminal.getvalue().splitlines() if "full_lists" in line]
+    assert "stopped" in line
+    assert "0.5000" in line
+    assert "at least 0.99" in line
+
+
+def test_the_history_is_told_in_the_terminal() -> None:
+    at = datetime.datetime(2026, 11, 26, 4, 30, tzinfo=datetime.UTC)
+    row = {"at": at, "who": "ann", "action": "rollback", "run_id": "monday", "version": 3}
+    terminal = io.StringIO()
+    print_history(Console(file=terminal, width=110), [row, row | {"who": None, "version": None}])
+    assert re.search(r"2026-11-26 04:30:00 +ann +rollback +monday +3", terminal.getvalue())
 
 
 def test_metrics_json_is_sorted_and_holds_null_for_what_is_not_finite(tmp_path: Path) -> None:

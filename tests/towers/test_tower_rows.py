@@ -134,8 +134,8 @@ def test_validation_users_are_collected_with_their_rows_and_targets(
     inputs = user_inputs(matrix, None, {}, None)
     nothing = np.zeros(60, np.bool_)
     chosen = sample_users(targets, 10, seed=1)
-    sample = collect_validation_users(inputs, chosen, nothing)
-    again = collect_validation_users(inputs.repartition(3), chosen.repartition(3), nothing)
+    sample = collect_validation_users(inputs, chosen, nothing, True)
+    again = collect_validation_users(inputs.repartition(3), chosen.repartition(3), nothing, True)
     assert sample is not None and again is not None and len(sample) == 10
     found = sample.users.rows
     np.testing.assert_array_equal(found.user_index, again.users.rows.user_index)
@@ -145,7 +145,7 @@ def test_validation_users_are_collected_with_their_rows_and_targets(
         found.item_indices[: found.indptr[1]],
         rows.item_indices[rows.indptr[first] : rows.indptr[first + 1]],
     )
-    assert collect_validation_users(inputs, chosen.limit(0), nothing) is None
+    assert collect_validation_users(inputs, chosen.limit(0), nothing, True) is None
 
 
 def test_images_are_laid_out_by_channel_and_grey_where_missing(spark: SparkSession) -> None:

@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 from m6rec.config.base import Section, TableSource
 from m6rec.config.data import AttributesSource
 from m6rec.config.outputs import ItemTable, PairTable
+from m6rec.config.publication import Guard
 from m6rec.config.run import Config
 from m6rec.config.search import Choice, Range
 
@@ -28,6 +29,7 @@ TYPES: Mapping[type[Section], str] = {
     PairTable: "table of pairs",
     Range: "range",
     Choice: "choice",
+    Guard: "guard",
 }
 # In the singular and in the plural.
 WORDS: Mapping[type, tuple[str, str]] = {
@@ -193,6 +195,8 @@ def _in_words(value: Any) -> str:
             return f"{value.low:g} to {value.high:g}{' (log)' if value.log else ''}"
         case Choice():
             return " or ".join(map(_in_words, value.values))
+        case Guard():
+            return f"{value.action}, {value.limit:g}"
         case bool():
             return str(value).lower()
         case tuple():

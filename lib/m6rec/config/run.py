@@ -16,6 +16,7 @@ from m6rec.config.models import (
     SettingsConfig,
 )
 from m6rec.config.outputs import AblationConfig, EvaluateConfig, RecommendConfig
+from m6rec.config.publication import GuardsConfig, OutputsConfig, RetentionConfig
 from m6rec.config.reading import apply_override, data_of_file, put
 from m6rec.config.search import TUNABLE, Choice, Range, TuneConfig
 from m6rec.config.towers import CLOCK, TowersConfig
@@ -55,6 +56,15 @@ class Config(Section):
         default=RecommendConfig(), description="The published lists."
     )
     evaluate: EvaluateConfig = Field(default=EvaluateConfig(), description="The measurement.")
+    guards: GuardsConfig = Field(
+        default=GuardsConfig(), description="What a run must be like to be published."
+    )
+    outputs: OutputsConfig = Field(
+        default=OutputsConfig(), description="What is written beside the lists."
+    )
+    retention: RetentionConfig = Field(
+        default=RetentionConfig(), description="How long runs are kept."
+    )
     tune: TuneConfig = Field(default=TuneConfig(), description="The search of job `tune`.")
     lake: str = Field(
         default="m6rec-lake",
@@ -349,7 +359,8 @@ class Config(Section):
 
     def fingerprint(self) -> str:
         """SHA-256 of all that a run follows from, in canonical JSON."""
-        return fingerprint_of(self.model_dump(mode="json", exclude={"tune"}))
+        beside = {"tune", "guards", "outputs", "retention"}
+        return fingerprint_of(self.model_dump(mode="json", exclude=beside))
 
 
 def load_config(path: str | Path, overrides: tuple[str, ...] = ()) -> Config:

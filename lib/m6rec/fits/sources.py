@@ -40,21 +40,12 @@ class Events:
 
 
 @dataclass(frozen=True)
-class _Described:
-    """An attribute table at one version: ids and titles."""
-
-    version: int | None
-    frame: DataFrame
-
-
-@dataclass(frozen=True)
 class Sources:
     """All tables of the owner's, found to exist and to have their columns.
 
     Attributes:
         interactions, test, validation: tables of events.
         users, items: ids and titles.
-        versions: the version of each table by its key of the config; None where it has none.
     """
 
     interactions: Events
@@ -62,7 +53,6 @@ class Sources:
     validation: Events | None
     users: DataFrame | None
     items: DataFrame | None
-    versions: dict[str, int | None]
 
     def events(self) -> list[Events]:
         """The tables of events that the owner gave."""
@@ -89,21 +79,11 @@ def open_sources(spark: SparkSession, config: Config) -> Sources:
         _open_held_out(spark, "split.test", config.split.test, mapped),
         _open_held_out(spark, "split.validation", config.split.validation, mapped),
     )
-    versions = {"interactions.source": version}
-    versions |= {events.label: events.version for events in held_out if events is not None}
-    users = _open_attributes(spark, config.features.users, c.USER_ID, mapped)
-    items = _open_attributes(spark, config.features.items, c.ITEM_ID, mapped)
-    versions |= {
-        key: described.version
-        for key, described in (("features.users", users), ("features.items", items))
-        if described is not None
-    }
     return Sources(
         Events(INTERACTIONS, frame, mapped, version, reading, _drops_malformed(mapped.source)),
         *held_out,
-        None if users is None else users.frame,
-        None if items is None else items.frame,
-        versions,
+        _open_attributes(spark, config.features.users, c.USER_ID, mapped),
+        _open_attributes(spark, config.features.items, c.ITEM_ID, mapped),
     )
 
 
@@ -189,18 +169,15 @@ def _open_attributes(
     attributes: AttributesSource | None,
     name: str,
     config: InteractionsConfig,
-) -> _Described | None:
+) -> DataFrame | None:
     """The ids (as `name`, string) and titles of an attribute table."""
     if attributes is None:
         return None
     title = () if attributes.title is None else (attributes.title,)
-    version, frame = _at_version(
-        spark, attributes.source, (attributes.id, *title, *attributes.kinds)
-    )
+    _, frame = _at_version(spark, attributes.source, (attributes.id, *title, *attributes.kinds))
     titles = F.lit(None) if attributes.title is None else owner_column(attributes.title)
     named = frame.select(
         id_column(frame, attributes.id, config).alias(name), titles.cast("string").alias("title")
     )
     # An id that stands twice gets one of its titles, the same in each run.
-    single = named.where(F.trim(name) != "").groupBy(name).agg(F.max("title").alias("title"))
-    return _Described(version, single)
+    return named.where(F.trim(name) != "").groupBy(name).agg(F.max("title").alias("title"))

@@ -7,6 +7,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from m6rec import columns as c
+from m6rec.config.publication import GuardsConfig
 from m6rec.config.run import Config
 from m6rec.lakehouse import Lakehouse
 from m6rec.report.page import ReportData
@@ -38,11 +39,21 @@ def collect_report(lakehouse: Lakehouse, config: Config) -> ReportData:
         hybrid_weights=dict(zip(hybrid["members"], hybrid["weights"], strict=True)),
         examples=_examples(lakehouse),
         ablations=[row.asDict() for row in lakehouse.read("ablations").collect()],
+        guards=_guards(lakehouse),
         configurations_on_test=configurations_evaluated(lakehouse),
         validation_trials=hybrid["validation_trials"],
         step_seconds=step_seconds(lakehouse),
         k=min(config.evaluate.ks),
     )
+
+
+def _guards(lakehouse: Lakehouse) -> list[dict[str, Any]]:
+    """What the guards measured, in the order in which they stand in the configuration."""
+    if not lakehouse.exists("guard_results"):
+        return []
+    order = {name: place for place, name in enumerate(GuardsConfig.model_fields)}
+    rows = [row.asDict() for row in lakehouse.read("guard_results").collect()]
+    return sorted(rows, key=lambda row: order.get(row["guard"], len(order)))
 
 
 def _counts(lakehouse: Lakehouse) -> dict[str, int]:

@@ -100,6 +100,34 @@ def _list_table(example: Mapping[str, Any]) -> Table:
     return table
 
 
+def print_guards(console: Console, guards: Sequence[Mapping[str, Any]]) -> None:
+    """Print what guards measured; `guards` are rows of `guard_results`."""
+    table = Table(title="Guards of the publication", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("Guard", no_wrap=True)
+    table.add_column("Outcome", no_wrap=True)
+    table.add_column("Value", justify="right", no_wrap=True)
+    table.add_column("Expected", no_wrap=True)
+    table.add_column("Detail", overflow="fold", ratio=1)
+    for row in guards:
+        limit = f"{row['bound']} {row['limit']:g}"
+        cells = (row["guard"], row["outcome"], number_text(row[c.VALUE]), limit)
+        style = "bold red" if row["outcome"] in {"warned", "stopped"} else None
+        table.add_row(*cells, escape(row["detail"] or ""), style=style)
+    console.print(table)
+
+
+def print_history(console: Console, history: Sequence[Mapping[str, Any]]) -> None:
+    """Print who published what when: dicts of at, who, action, run_id, version (or None)."""
+    table = Table(title="Publications", box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("When (UTC)", "Who", "What", "Run", "Version"):
+        table.add_column(name, no_wrap=True)
+    for row in history:
+        version = "" if row["version"] is None else str(row["version"])
+        when = f"{row['at']:%Y-%m-%d %H:%M:%S}"
+        table.add_row(when, row["who"] or "", row["action"], row[c.RUN_ID], version)
+    console.print(table)
+
+
 def print_trials(
     console: Console,
     trials: Sequence[Mapping[str, Any]],

@@ -55,6 +55,7 @@ class ReportData:
         examples: users with their lists: dicts of user_id, history (titles), model, and items:
             dicts of rank, item_id, title, score, reasons (dicts of kind, value, share).
         ablations: rows of the table `ablations`.
+        guards: rows of the table `guard_results`.
         configurations_on_test: how many configurations of this lake were scored on test.
         validation_trials: how many weightings of the hybrid were scored on validation.
         step_seconds: wall time of each step, in order.
@@ -72,6 +73,7 @@ class ReportData:
     hybrid_weights: Mapping[str, float] = field(default_factory=dict)
     examples: Sequence[Mapping[str, Any]] = ()
     ablations: Sequence[Mapping[str, Any]] = ()
+    guards: Sequence[Mapping[str, Any]] = ()
     configurations_on_test: int = 1
     validation_trials: int = 0
     step_seconds: Mapping[str, float] = field(default_factory=dict)

@@ -1,6 +1,7 @@
 """The tables of the owner's: how they are read, checked, and pinned to a version."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from delta.tables import DeltaTable
@@ -11,7 +12,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from m6rec.check.names import find_columns
-from m6rec.config.base import TableSource
+from m6rec.config.base import TableSource, is_path
 from m6rec.config.data import InteractionsConfig
 from m6rec.config.run import Config, sources_of
 from m6rec.errors import TableError
@@ -164,6 +165,35 @@ def read_ids(
     )
 
 
+def table_of_ids(
+    spark: SparkSession, place: str, names: tuple[str, ...]
+) -> tuple[TableSource, str]:
+    """A table that is named on the command line, and its column of ids.
+
+    Args:
+        spark: the session.
+        place: a name of the catalogue, or the path of a Delta table or of a file whose name says
+            its format.
+        names: what the column may be called; another name is taken where it is the only column.
+
+    Raises:
+        TableError: the table cannot be read, or has several columns and none of these.
+    """
+    suffix = Path(place).suffix.removeprefix(".")
+    if suffix in {"csv", "json", "parquet"}:
+        source = TableSource.model_validate({"path": place, "format": suffix})
+    else:
+        source = TableSource(path=place) if is_path(place) else TableSource(table=place)
+    found = read_source(spark, source, ()).columns
+    column = next((name for name in names if name in found), None)
+    if column is None and len(found) != 1:
+        raise TableError(
+            f"table {place} has the columns {found}, and none of them is {' or '.join(names)};"
+            " rename the column with the ids"
+        )
+    return source, column or found[0]
+
+
 def source_version(spark: SparkSession, source: TableSource) -> int | None:
     """The Delta version that reading `source` gives, or None for what has no versions."""
     if source.version is not None:
@@ -177,6 +207,36 @@ def source_version(spark: SparkSession, source: TableSource) -> int | None:
         if source.timestamp is not None:
             return _version_at(table, source.timestamp)
         return latest_version(spark, table)
+
+
+def source_versions(spark: SparkSession, config: Config) -> dict[str, int]:
+    """The version that each source of the config has now, by key; only Delta tables have one."""
+    found = {}
+    for key, source, _ in sources_of(config):
+        try:
+            version = source_version(spark, source)
+        except TableError:
+            # A table that is missing is told of where it is read.
+            version = None
+        if version is not None:
+            found[key] = version
+    return found
+
+
+def at_versions(config: Config, versions: Mapping[str, int]) -> Config:
+    """The config whose sources are read at these versions."""
+    if not versions:
+        return config
+    places = {
+        key if isinstance(config.value(key), TableSource) else f"{key}.source": version
+        for key, version in versions.items()
+    }
+    pinned: dict[str, Any] = {}
+    for place, version in places.items():
+        pinned[f"{place}.version"] = version
+        if config.value(f"{place}.timestamp") is not None:
+            pinned[f"{place}.timestamp"] = None
+    return config.replaced(pinned)
 
 
 def _delta_table(spark: SparkSession, source: TableSource) -> DeltaTable | None:

@@ -1,0 +1,63 @@
+"""Remove the runs that no rule of `retention` keeps, and files that no table needs any more.
+
+The published run and the one before it, to which a rollback leads, always stay. --dry-run lists
+what would be removed, with its bytes. Files of removed rows are deleted once Delta's safe period
+has passed, by a later call.
+"""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from m6rec.command_line import (
+    ConfigOption,
+    OutputOption,
+    SetOption,
+    errors_as_messages,
+    new_run_id,
+    open_lakehouse,
+    read_config,
+)
+from m6rec.config.run import Config
+from m6rec.lakehouse import Lakehouse
+from m6rec.publication.retention import Cleaning, clean
+from m6rec.spark.session import session_of_job
+
+
+def run(lakehouse: Lakehouse, config: Config, dry_run: bool = False) -> Cleaning:
+    """Clean the lake, or only say what would be removed; the run id is that of the cleaning."""
+    cleaning = clean(lakehouse, config, datetime.now(UTC), dry_run)
+    would = "would be removed" if dry_run else "removed"
+    print(f"{len(cleaning.runs)} runs {would}: {', '.join(cleaning.runs) or 'none'}", flush=True)
+    for one in cleaning.removals:
+        if one.bytes or one.vacuumed:
+            print(
+                f"{one.place}: {one.bytes} bytes of these runs, {one.vacuumed} bytes of files"
+                " without a use",
+                flush=True,
+            )
+    total = sum(one.bytes + one.vacuumed for one in cleaning.removals)
+    print(f"{total} bytes in all", flush=True)
+    return cleaning
+
+
+def main(
+    config: ConfigOption,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List runs and bytes; change nothing.")
+    ] = False,
+    overrides: SetOption = None,
+    output: OutputOption = None,
+) -> None:
+    """Clean."""
+    with errors_as_messages():
+        checked = read_config(config, tuple(overrides or ()), output)
+        with session_of_job("m6rec clean") as spark:
+            run(open_lakehouse(spark, checked, new_run_id()), checked, dry_run)
+
+
+main.__doc__ = __doc__
+
+if __name__ == "__main__":
+    typer.run(main)

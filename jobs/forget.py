@@ -1,0 +1,91 @@
+"""Delete users from the published lists, every other table, the index and the files behind them.
+
+Leaves a receipt that holds no id, in table `receipts` and on the terminal. The owner's own tables
+stay as they are: a user who is still in them comes back with the next run, which is said.
+"""
+
+from typing import Annotated
+
+import typer
+from pyspark.sql import DataFrame, SparkSession
+
+from m6rec import columns as c
+from m6rec.command_line import (
+    ConfigOption,
+    OutputOption,
+    SetOption,
+    errors_as_messages,
+    new_run_id,
+    open_lakehouse,
+    read_config,
+)
+from m6rec.config.run import Config
+from m6rec.lakehouse import Lakehouse
+from m6rec.publication.forgetting import SAFE_HOURS, forget, users_in
+from m6rec.spark.session import session_of_job
+from m6rec.spark.sources import read_ids, read_source, table_of_ids
+
+
+def run(lakehouse: Lakehouse, config: Config, ids: DataFrame, retain_hours: int = 0) -> None:
+    """Forget the users of a table with the column user_id; the run id is that of the receipt.
+
+    Raises:
+        DataError: a run is going on.
+    """
+    known, receipt = forget(lakehouse, config, ids, retain_hours)
+    print(f"receipt {lakehouse.run_id}: {known} users forgotten", flush=True)
+    for one in receipt:
+        what = "folders" if one.version is None else f"rows, gone since version {one.version}"
+        print(f"{one.table}: {one.rows} {what}", flush=True)
+    source = config.interactions.source
+    column = config.interactions.columns.user
+    left = users_in(read_source(lakehouse.spark, source, (column,)), ids, column)
+    if left:
+        print(
+            f"warning: {left} of these users stand in {source.name} and come back with the next"
+            " run; delete them there",
+            flush=True,
+        )
+
+
+def main(
+    config: ConfigOption,
+    users: Annotated[
+        str,
+        typer.Option(
+            "--users",
+            metavar="TABLE",
+            help="The table with their ids: a name in the catalogue, or the path of a Delta table,"
+            " a .csv, a .json or a .parquet. Its column of ids is called like the config's"
+            " interactions.columns.user or user_id, or is its only one.",
+        ),
+    ],
+    retain_hours: Annotated[
+        int,
+        typer.Option(
+            "--retain-hours",
+            min=0,
+            help="Keep files that older versions need for so long; with"
+            f" {SAFE_HOURS} or more, also beside a run that is going on.",
+        ),
+    ] = 0,
+    overrides: SetOption = None,
+    output: OutputOption = None,
+) -> None:
+    """Forget."""
+    with errors_as_messages():
+        checked = read_config(config, tuple(overrides or ()), output)
+        with session_of_job("m6rec forget") as spark:
+            ids = _ids(spark, users, checked)
+            run(open_lakehouse(spark, checked, new_run_id()), checked, ids, retain_hours)
+
+
+def _ids(spark: SparkSession, users: str, config: Config) -> DataFrame:
+    source, column = table_of_ids(spark, users, (config.interactions.columns.user, c.USER_ID))
+    return read_ids(spark, source, {c.USER_ID: column}, config.interactions)
+
+
+main.__doc__ = __doc__
+
+if __name__ == "__main__":
+    typer.run(main)

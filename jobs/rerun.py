@@ -1,0 +1,79 @@
+"""Make a run again from the versions that it read, and say whether its lists are equal.
+
+The new run has an id of its own and is not published. The exit code is 1 where lists differ.
+"""
+
+from typing import Annotated
+
+import typer
+from pyspark.sql import SparkSession
+
+from jobs.pipeline import jobs_of
+from m6rec.command_line import (
+    ConfigOption,
+    OutputOption,
+    SetOption,
+    check_run_id,
+    errors_as_messages,
+    new_run_id,
+    open_lakehouse,
+    read_config,
+)
+from m6rec.config.run import Config
+from m6rec.publication.repeating import ListDifferences, differences, repetition_of
+from m6rec.runs import run_job
+from m6rec.spark.session import session_of_job
+
+LISTS_DIFFER = 1
+
+
+def rerun(spark: SparkSession, config: Config, run_id: str, new_id: str) -> ListDifferences:
+    """Make run `run_id` again as run `new_id`, and compare their lists.
+
+    Raises:
+        DataError: the run is not there, has not finished, or its lists have been removed.
+    """
+    original = open_lakehouse(spark, config, run_id)
+    repetition = repetition_of(original, new_id)
+    for doubt in repetition.doubts:
+        print(f"warning: lists may differ: {doubt}", flush=True)
+    for job in jobs_of(repetition.config):
+        run_job(repetition.lakehouse, repetition.config, job)
+    found = differences(original, repetition.lakehouse)
+    if found.are_equal:
+        print(f"the lists of {found.users} users are equal", flush=True)
+    else:
+        print(
+            f"of {found.users} users, {found.other_items} have other items, and"
+            f" {found.other_scores} more have other scores or reasons",
+            flush=True,
+        )
+    return found
+
+
+def main(
+    config: ConfigOption,
+    run_id: Annotated[str, typer.Option("--run-id", help="The run that is to be made again.")],
+    new_id: Annotated[
+        str | None,
+        typer.Option("--as", help="The new run; given again, it resumes. Without it: a new id."),
+    ] = None,
+    overrides: SetOption = None,
+    output: OutputOption = None,
+) -> None:
+    """Run again."""
+    with errors_as_messages():
+        original = check_run_id(run_id)
+        chosen = check_run_id(new_id or new_run_id())
+        checked = read_config(config, tuple(overrides or ()), output)
+        print(f"run id {chosen}", flush=True)
+        with session_of_job("m6rec rerun") as spark:
+            found = rerun(spark, checked, original, chosen)
+        if not found.are_equal:
+            raise typer.Exit(LISTS_DIFFER)
+
+
+main.__doc__ = __doc__
+
+if __name__ == "__main__":
+    typer.run(main)

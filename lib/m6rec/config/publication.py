@@ -1,0 +1,171 @@
+"""What a finished run must be like to be published, how long runs are kept, what is written."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from m6rec.config.base import FiniteFloat, NonNegativeInt, PositiveInt, Section
+
+
+def _word_off(value: Any) -> Any:
+    """YAML takes the bare word `off` for false."""
+    return "off" if value is False else value
+
+
+GuardAction = Annotated[Literal["off", "warn", "stop"], BeforeValidator(_word_off)]
+
+
+class Guard(Section):
+    """A guard: a limit, and what happens where a run is beyond it.
+
+    In place of the two keys, one word (`off`, `warn` or `stop`) changes the action alone.
+    """
+
+    # Each guard has defaults of its own, which GuardsConfig puts in.
+    action: GuardAction = Field(
+        default_factory=lambda _: "warn",
+        description="What happens beyond the limit: nothing, since the guard is not measured"
+        " (`off`), a warning (`warn`), or no publication (`stop`).",
+    )
+    limit: FiniteFloat = Field(
+        default_factory=lambda _: 0.0,
+        description="The least or the largest value that passes, as the guard's description says.",
+    )
+
+
+def _stop(limit: float) -> Guard:
+    return Guard(action="stop", limit=limit)
+
+
+def _warn(limit: float) -> Guard:
+    return Guard(action="warn", limit=limit)
+
+
+class GuardsConfig(Section):
+    """What is measured of a finished run before it is published, with limits.
+
+    Each value is written to table `guard_results` and shown in the report. Where a run has nothing
+    to be measured or compared with, the guard passes. The guards have no part in what a run
+    computes, so a stopped run can be published with other guards, without computing anything again.
+    """
+
+    full_lists: Guard = Field(
+        default=_stop(0.99),
+        description="At least: the share of users with a full list, among those for whom the"
+        " catalogue and the rules leave enough items.",
+    )
+    unknown_items: Guard = Field(
+        default=_stop(0.0),
+        description="At most: the number of listed items that the catalogue does not hold.",
+    )
+    forbidden_items: Guard = Field(
+        default=_stop(0.0),
+        description="At most: the number of listed items that `recommend.rules` forbid.",
+    )
+    duplicate_items: Guard = Field(
+        default=_stop(0.0),
+        description="At most: the number of items that stand in a list again.",
+    )
+    coverage: Guard = Field(
+        default=_warn(0.01),
+        description="At least: the share of the items that lists may hold that some list holds.",
+    )
+    top_items: Guard = Field(
+        default=_warn(0.5),
+        description="At most: the share of all places of lists that the ten most listed items"
+        " take.",
+    )
+    overlap: Guard = Field(
+        default=_warn(0.1),
+        description="At least: the mean share of a user's list that the user's published list"
+        " holds as well.",
+    )
+    validation_ndcg: Guard = Field(
+        default=_stop(-0.1),
+        description="At least: the relative change in the recommended ranker's NDCG on validation"
+        " against the published run, over the users who were measured in both. A change that the"
+        " paired test does not tell from none (p of 0.05 or more) passes.",
+    )
+    finite_embeddings: Guard = Field(
+        default=_stop(0.0),
+        description="At most: the number of embeddings that hold a number that is not finite.",
+    )
+    effective_rank: Guard = Field(
+        default=_stop(2.0),
+        description="At least: the effective rank of the items' embeddings, which is how many"
+        " directions they spread over; it is next to 1 where they have collapsed.",
+    )
+    rows_in: Guard = Field(
+        default=_stop(0.7),
+        description="At least: the number of rows of interactions that were read, as a share of"
+        " the median of the last runs.",
+    )
+    new_users: Guard = Field(
+        default=_warn(0.2),
+        description="At most: the share of the users whom the published run did not have.",
+    )
+    new_items: Guard = Field(
+        default=_warn(0.2),
+        description="At most: the share of the items that the published run did not have.",
+    )
+    freshness: Guard = Field(
+        default=_warn(36.0),
+        description="At most: by how many hours the newest event is older when the run begins"
+        " than in the median of the last runs.",
+    )
+    quarantine: Guard = Field(
+        default=_warn(0.1),
+        description="At most: the share of the rows read that cleaning refused.",
+    )
+    drift: Guard = Field(
+        default=_warn(0.25),
+        description="At most: the largest population stability index of a feature, of a kind of"
+        " attribute or of activity against the published run, less what sampling explains.",
+    )
+    last_runs: PositiveInt = Field(
+        default=7, description="The number of earlier runs that make up the last runs."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _beside_defaults(cls, data: Any) -> Any:
+        """Each guard with its own defaults for the keys that are not given."""
+        if not isinstance(data, dict):
+            return data
+        return {name: _completed(cls.model_fields.get(name), value) for name, value in data.items()}
+
+    def named(self, name: str) -> Guard:
+        """The guard of that name."""
+        guard: Guard = getattr(self, name)
+        return guard
+
+
+def _completed(field: Any, value: Any) -> Any:
+    default = None if field is None else field.default
+    if not isinstance(default, Guard) or isinstance(value, Guard):
+        return value
+    given = value if isinstance(value, dict) else {"action": value}
+    return default.model_dump() | given
+
+
+class RetentionConfig(Section):
+    """Which runs job `clean` keeps.
+
+    A run is kept where either key says so. The published run and the one before it, to which a
+    rollback leads, are always kept.
+    """
+
+    runs: NonNegativeInt = Field(default=14, description="The number of latest runs that are kept.")
+    days: NonNegativeInt = Field(
+        default=30, description="The age in days up to which runs are kept."
+    )
+
+
+class OutputsConfig(Section):
+    """What is written for readers of the tables alone."""
+
+    embeddings: bool = Field(
+        default=False,
+        description="Whether the users' embeddings of the fusion model are written, some kilobytes"
+        " a user in each run; those of the items always are.",
+    )

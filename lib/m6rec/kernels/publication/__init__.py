@@ -1,0 +1,1 @@
+"""What guards compare: drift, the rank of embeddings, and changes against other runs."""

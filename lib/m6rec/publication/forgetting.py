@@ -1,0 +1,183 @@
+"""Forget users: delete them from every table and file of the lake, and leave a receipt.
+
+What has been learned from many users (factors of items, weights, vocabularies) stays as it is. A
+forgotten user who is still in the owner's tables comes back with the next run.
+"""
+
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from m6rec import columns as c
+from m6rec.config.run import Config
+from m6rec.errors import DataError
+from m6rec.job_records import FORGET
+from m6rec.lakehouse import PUBLISHED, Lakehouse
+from m6rec.publication.upkeep import existing_tables, for_each, vacuum
+from m6rec.runs import STARTED, Attempt, read_runs
+from m6rec.schemas import RECEIPTS_TABLE, RUNS_TABLE, TABLES
+
+# Of the artifacts of a run, what holds rows of users; training alone reads it.
+_ROWS_OF_USERS = "tower_rows"
+_A_RUN_MAY_TAKE = timedelta(days=1)
+SAFE_HOURS = 168
+
+
+@dataclass(frozen=True)
+class Deletion:
+    """What has been deleted: a row of the receipt.
+
+    Attributes:
+        table: the table; or a kind of artifacts, whose folders are deleted as a whole.
+        rows: how many rows, or folders.
+        version: of the table without them; None for artifacts.
+    """
+
+    table: str
+    rows: int
+    version: int | None
+
+
+def forget(
+    lakehouse: Lakehouse, config: Config, ids: DataFrame, retain_hours: int = 0
+) -> tuple[int, list[Deletion]]:
+    """Delete users from the published lists, from all other tables, and from the files behind.
+
+    Where it is killed, it can be called again: the index, by which users are found, goes last.
+
+    Args:
+        lakehouse: its run id is that of the forgetting, and stands on the receipt.
+        config: names the column of users, by which they are found in refused rows.
+        ids: user_id.
+        retain_hours: files that older versions need are kept for so long.
+
+    Returns:
+        How many of the users the lake knew, and what has been deleted.
+
+    Raises:
+        DataError: a run is going on whose unfinished files would be deleted, too.
+    """
+    if retain_hours < SAFE_HOURS:
+        _refuse_beside_a_run(lakehouse)
+    attempt = Attempt(lakehouse, config, FORGET.name)
+    named = ids.select(F.trim(F.col(c.USER_ID).cast("string")).alias(c.USER_ID)).distinct()
+    tables = existing_tables(lakehouse)
+    if "user_index" not in tables:
+        raise DataError(
+            f"{lakehouse.location} holds no table user_index, so that no user can be found; is"
+            " lake in the config the place of the tables?"
+        )
+    users = (
+        named.join(lakehouse.delta_table("user_index").toDF(), c.USER_ID, how="left")
+        .select(c.USER_ID, c.USER_INDEX)
+        .localCheckpoint()
+    )
+    known = users.where(F.col(c.USER_INDEX).isNotNull()).count()
+    column = config.interactions.columns.user
+    deletions = []
+    for group in _in_order(tables):
+        found = for_each(group, lambda name: _delete(lakehouse, name, users, column))
+        deletions += [one for one in found if one is not None]
+    deletions += _delete_rows_of_towers(lakehouse)
+    changed = [one.table for one in deletions if one.version is not None]
+    for_each(changed, lambda name: _purge(lakehouse, name))
+    vacuum(lakehouse, tables, retain_hours)
+    receipt = [
+        one if one.version is None else replace(one, version=lakehouse.version(one.table))
+        for one in deletions
+    ]
+    _write_receipt(lakehouse, known, receipt)
+    attempt.add({one.table: one.version for one in receipt if one.version is not None})
+    return known, receipt
+
+
+def users_in(frame: DataFrame, users: DataFrame, column: str) -> int:
+    """How many of the users stand in a column of a table of the owner's."""
+    ids = frame.select(F.trim(F.col(f"`{column}`").cast("string")).alias(c.USER_ID)).distinct()
+    return ids.join(users, c.USER_ID, how="left_semi").count()
+
+
+def _in_order(tables: Sequence[str]) -> Iterator[list[str]]:
+    """What readers see comes first, and the index last."""
+    first, last = [PUBLISHED, "recommendations"], ["user_index"]
+    yield [name for name in first if name in tables]
+    yield [name for name in tables if name not in {*first, *last}]
+    yield last
+
+
+def _delete(lakehouse: Lakehouse, name: str, users: DataFrame, user_column: str) -> Deletion | None:
+    """Delete the users' rows of a table; None where no column tells of users."""
+    schema = TABLES["recommendations" if name == PUBLISHED else name].schema
+    keys = users
+    if name == "quarantine":
+        raw = F.from_json("target.raw", "map<string,string>")
+        condition = F.trim(raw[user_column]) == F.col(f"source.{c.USER_ID}")
+    elif c.USER_ID in schema.names:
+        condition = F.col(f"target.{c.USER_ID}") == F.col(f"source.{c.USER_ID}")
+    elif c.USER_INDEX in schema.names:
+        keys = users.where(F.col(c.USER_INDEX).isNotNull())
+        condition = F.col(f"target.{c.USER_INDEX}") == F.col(f"source.{c.USER_INDEX}")
+    else:
+        return None
+    table = lakehouse.delta_table(name)
+    rows = (
+        table.toDF().alias("target").join(keys.alias("source"), condition, how="left_semi").count()
+    )
+    if rows == 0:
+        return None
+    table.alias("target").merge(keys.alias("source"), condition).whenMatchedDelete().execute()
+    return Deletion(name, rows, lakehouse.version(name))
+
+
+def _delete_rows_of_towers(lakehouse: Lakehouse) -> list[Deletion]:
+    """Delete the rows that towers were trained on; those of all users, since no run needs them."""
+    root = Path(lakehouse.for_run("").artifact_path())
+    folders = [folder for folder in root.glob(f"*/{_ROWS_OF_USERS}") if folder.is_dir()]
+    for folder in folders:
+        shutil.rmtree(folder)
+    return [Deletion(f"artifacts/{_ROWS_OF_USERS}", len(folders), None)] if folders else []
+
+
+def _purge(lakehouse: Lakehouse, name: str) -> None:
+    """Rewrite files whose deleted rows are only marked as such, by deletion vectors."""
+    features: Any = lakehouse.delta_table(name).detail().select("tableFeatures").collect()[0][0]
+    if "deletionVectors" in (features or []):
+        lakehouse.spark.sql(f"REORG TABLE {lakehouse.sql_name(name)} APPLY (PURGE)")
+
+
+def _refuse_beside_a_run(lakehouse: Lakehouse) -> None:
+    if not lakehouse.exists(RUNS_TABLE.name):
+        return
+    since = datetime.now(UTC) - _A_RUN_MAY_TAKE
+    started = read_runs(lakehouse).where(
+        (F.col("status") == STARTED) & (F.col("started_at") > F.lit(since))
+    )
+    row = started.orderBy(F.desc("started_at")).first()
+    if row is not None:
+        raise DataError(
+            f"job {row['job']} of run {row[c.RUN_ID]} was started at {row['started_at']} and has"
+            " not ended, and forgetting would delete the files that it is writing; wait for it, or"
+            f" finish it where it was killed, or give --retain-hours {SAFE_HOURS}, which keeps the"
+            " users in files of older versions until then"
+        )
+
+
+def _write_receipt(lakehouse: Lakehouse, known: int, receipt: Sequence[Deletion]) -> None:
+    now = datetime.now(UTC)
+    rows = [
+        {
+            "table": one.table,
+            "rows": one.rows,
+            "version": one.version,
+            c.USERS: known,
+            "forgotten_at": now,
+        }
+        for one in receipt
+    ]
+    lakehouse.append_rows(RECEIPTS_TABLE.name, rows)

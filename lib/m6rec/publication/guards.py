@@ -1,0 +1,537 @@
+"""Measured a finished run by the guards of the configuration, and keep a bad one unpublished.
+
+Each guard has one value and one limit. What the values are, `GuardsConfig` says; this module says
+where they come from and what to look at where one is beyond its limit.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from m6rec import columns as c
+from m6rec.config.run import Config
+from m6rec.errors import GuardError
+from m6rec.fits.fit import Fit, fits_of
+from m6rec.kernels.arrays.rows import Float32, Float64
+from m6rec.kernels.publication.comparison import effective_rank, finite_rows, middle
+from m6rec.lakehouse import Lakehouse
+from m6rec.publication.publishing import published_run
+from m6rec.runs import sources_of_run, work_of_run
+from m6rec.schemas import GUARD_RESULTS_TABLE
+from m6rec.spark.sources import at_versions, read_ids, read_source
+from m6rec.stages.publication.lists import ALLOWED, HELD_BACK, count_lists, shared_places
+from m6rec.stages.publication.profiles import (
+    largest_drift,
+    numbers_of,
+    numeric_columns,
+    profiles_of,
+    words_of,
+)
+from m6rec.stages.publication.validation import ndcg_by_user, paired_change
+
+OFF, PASSED, WARNED, STOPPED = "off", "passed", "warned", "stopped"
+NOT_MEASURED = "not measured"
+AT_LEAST, AT_MOST = "at least", "at most"
+_SIGNIFICANT = 0.05
+_GROUPS_AT_ONCE = 4
+_VERSIONS_LAST = timedelta(days=7)
+
+
+@dataclass(frozen=True)
+class GuardRecord:
+    """A guard: on which side of the limit it passes, and what to look at where it does not."""
+
+    name: str
+    bound: str
+    look_at: str
+
+
+GUARDS = (
+    GuardRecord(
+        "full_lists",
+        AT_LEAST,
+        "the users without full lists in table recommendations, and the rules of recommend.rules",
+    ),
+    GuardRecord(
+        "unknown_items", AT_MOST, "the items of recommendations that table catalogue does not hold"
+    ),
+    GuardRecord(
+        "forbidden_items",
+        AT_MOST,
+        "the tables of recommend.rules, and the items that users have in table user_item_matrix",
+    ),
+    GuardRecord("duplicate_items", AT_MOST, "items of catalogue that stand twice in a user's list"),
+    GuardRecord(
+        "coverage", AT_LEAST, "coverage in table metrics, and the weights of the hybrid's members"
+    ),
+    GuardRecord(
+        "top_items", AT_MOST, "the most listed items, and events of bots or campaigns behind them"
+    ),
+    GuardRecord(
+        "overlap",
+        AT_LEAST,
+        "what changed since the published run: config, code, sources, in table runs",
+    ),
+    GuardRecord(
+        "validation_ndcg",
+        AT_LEAST,
+        "table metrics of both runs on validation, and what changed in config, code and sources",
+    ),
+    GuardRecord(
+        "finite_embeddings",
+        AT_MOST,
+        "item_embeddings with NaN or infinity, and the towers' training loss in the report",
+    ),
+    GuardRecord(
+        "effective_rank",
+        AT_LEAST,
+        "item_embeddings, the towers' training loss, and towers.learning_rate",
+    ),
+    GuardRecord(
+        "rows_in", AT_LEAST, "whether the job that fills the table of interactions has finished"
+    ),
+    GuardRecord("new_users", AT_MOST, "bots, or ids of users that are written another way"),
+    GuardRecord("new_items", AT_MOST, "ids of items that are written another way"),
+    GuardRecord(
+        "freshness", AT_MOST, "whether the newest events have arrived in the table of interactions"
+    ),
+    GuardRecord("quarantine", AT_MOST, "the reasons in table quarantine"),
+    GuardRecord("drift", AT_MOST, "the column that the guard's detail names, in the sources"),
+)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What has been measured for a guard.
+
+    Attributes:
+        value: what the limit is compared with; None where there is nothing to measure or compare.
+        measured: the run's own number where `value` compares it with that of other runs.
+        reference: the number of the other runs.
+        detail: more, for people.
+        profile: what a later run compares itself with, as JSON.
+    """
+
+    value: float | None = None
+    measured: float | None = None
+    reference: float | None = None
+    detail: str = ""
+    profile: str | None = None
+
+
+@dataclass(frozen=True)
+class GuardResult:
+    """A guard's outcome: a row of table `guard_results`."""
+
+    record: GuardRecord
+    action: str
+    limit: float
+    outcome: str
+    measure: Measured
+
+    def row(self, checked_at: datetime) -> dict[str, Any]:
+        """The row, without `run_id`."""
+        return {
+            "guard": self.record.name,
+            "action": self.action,
+            "outcome": self.outcome,
+            c.VALUE: self.measure.value,
+            "bound": self.record.bound,
+            "limit": self.limit,
+            "measured": self.measure.measured,
+            "reference": self.measure.reference,
+            "detail": self.measure.detail or None,
+            "profile": self.measure.profile,
+            "checked_at": checked_at,
+        }
+
+    def text(self) -> str:
+        """The guard, its value and its limit in words."""
+        detail = f" ({self.measure.detail})" if self.measure.detail else ""
+        return (
+            f"guard {self.record.name}: {self.measure.value:.6g}{detail}, expected"
+            f" {self.record.bound} {self.limit:g}; look at {self.record.look_at}"
+        )
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """The run that is measured, and what it is compared with."""
+
+    lakehouse: Lakehouse
+    config: Config
+    begun_at: datetime
+    selection: Fit
+    final: Fit
+    published: Lakehouse | None
+
+
+def measure_guards(lakehouse: Lakehouse, config: Config) -> list[GuardResult]:
+    """Measure every guard of a finished run that is not off."""
+    subject = _subject(lakehouse, config)
+    asked = [
+        measure
+        for names, measure in _GROUPS.items()
+        if any(config.guards.named(name).action != OFF for name in names)
+    ]
+    # At once, because each of them waits for small tables most of the time.
+    with ThreadPoolExecutor(_GROUPS_AT_ONCE) as pool:
+        groups = list(pool.map(lambda measure: measure(subject), asked))
+    measures = {name: measured for group in groups for name, measured in group.items()}
+    return [_judged(record, config, measures.get(record.name, Measured())) for record in GUARDS]
+
+
+def write_guard_results(lakehouse: Lakehouse, results: Sequence[GuardResult]) -> None:
+    """Replace the run's rows of `guard_results`."""
+    now = datetime.now(UTC)
+    lakehouse.write_rows(GUARD_RESULTS_TABLE.name, [result.row(now) for result in results])
+
+
+def refuse_stopped(run_id: str, results: Sequence[GuardResult]) -> None:
+    """Let a run pass whose guards do.
+
+    Raises:
+        GuardError: a guard stops the run; the message names it, its value, its limit, and what to
+            look at.
+    """
+    stopped = [result for result in results if result.outcome == STOPPED]
+    if stopped:
+        lines = "\n".join(f"  {result.text()}" for result in stopped)
+        off = " ".join(f"--set guards.{result.record.name}=warn" for result in stopped)
+        raise GuardError(
+            f"run {run_id} is not published, and readers see the lists that they saw before:\n"
+            f"{lines}\ndocs/operations.md says what to do; to publish the run all the same, give"
+            f" publish --run-id {run_id} {off}"
+        )
+
+
+def _subject(lakehouse: Lakehouse, config: Config) -> _Subject:
+    work = work_of_run(lakehouse)
+    begun_at = min((row["started_at"] for row in work), default=datetime.now()).astimezone(UTC)
+    # The owner may have vacuumed away what an older run has read.
+    if datetime.now(UTC) - begun_at < _VERSIONS_LAST:
+        config = at_versions(config, sources_of_run(lakehouse, config, work))
+    selection, final = fits_of(lakehouse, config)
+    published = published_run(lakehouse)
+    other = None if published in {None, lakehouse.run_id} else lakehouse.for_run(str(published))
+    return _Subject(lakehouse, config, begun_at, selection, final, other)
+
+
+def _judged(record: GuardRecord, config: Config, measure: Measured) -> GuardResult:
+    guard = config.guards.named(record.name)
+    outcome = PASSED
+    if guard.action == OFF:
+        outcome, measure = OFF, Measured(profile=measure.profile)
+    elif measure.value is None:
+        outcome = NOT_MEASURED
+    elif not _passes(record, measure.value, guard.limit):
+        outcome = STOPPED if guard.action == "stop" else WARNED
+    return GuardResult(record, guard.action, guard.limit, outcome, measure)
+
+
+def _passes(record: GuardRecord, value: float, limit: float) -> bool:
+    return value >= limit if record.bound == AT_LEAST else value <= limit
+
+
+# --- lists ------------------------------------------------------------------------------------
+
+
+def _of_lists(subject: _Subject) -> dict[str, Measured]:
+    lists = subject.lakehouse.read("recommendations")
+    top_n = subject.config.recommend.top_n
+    counts = count_lists(lists, _users(subject), _items(subject), top_n)
+    missing = counts.eligible - counts.full
+    return {
+        "full_lists": _share(
+            counts.full, counts.eligible, f"{missing} of {counts.eligible} users have none"
+        ),
+        "unknown_items": Measured(float(counts.unknown)),
+        "forbidden_items": Measured(float(counts.forbidden)),
+        "duplicate_items": Measured(float(counts.duplicate)),
+        "coverage": _share(counts.listed_items, counts.allowed_items),
+        "top_items": _share(counts.most_listed_places, counts.places),
+    }
+
+
+def _users(subject: _Subject) -> DataFrame:
+    """user_id, held_back: the items that each user's lists may not hold."""
+    rules, final = subject.config.recommend.rules, subject.final
+    seen = F.array().cast("array<int>")
+    if rules.mask_seen:
+        seen = F.col(c.ITEM_INDICES)
+    if rules.masks_disliked:
+        seen = F.array_union(c.ITEM_INDICES, c.EXCLUDED_INDICES)
+    users = subject.lakehouse.read("user_index").select(c.USER_INDEX, c.USER_ID)
+    rows = final.matrix.select(c.USER_INDEX, seen.cast("array<long>").alias(HELD_BACK))
+    held_back = rows.join(users, c.USER_INDEX, how="inner").select(c.USER_ID, HELD_BACK)
+    if rules.excluded_pairs is None:
+        return held_back
+    table = rules.excluded_pairs
+    names = {c.USER_ID: table.user, c.ITEM_ID: table.item}
+    items = subject.lakehouse.read("item_index").select(c.ITEM_ID, c.ITEM_INDEX)
+    pairs = read_ids(subject.lakehouse.spark, table, names, subject.config.interactions)
+    pairs = pairs.join(items, c.ITEM_ID, how="inner")
+    excluded = pairs.groupBy(c.USER_ID).agg(F.collect_set(c.ITEM_INDEX).alias("excluded"))
+    nothing = F.array().cast("array<long>")
+    together = F.array_union(HELD_BACK, F.coalesce("excluded", nothing))
+    joined = held_back.join(excluded, c.USER_ID, how="left")
+    return joined.select(c.USER_ID, together.alias(HELD_BACK))
+
+
+def _items(subject: _Subject) -> DataFrame:
+    """item_id, item_index, allowed: the catalogue under the rules."""
+    rules, spark = subject.config.recommend.rules, subject.lakehouse.spark
+    items = subject.lakehouse.read("catalogue").select(c.ITEM_ID, c.ITEM_INDEX)
+    allowed = F.lit(True)
+    for name, table, listed in (
+        ("is_allowed", rules.allowed_items, True),
+        ("is_excluded", rules.excluded_items, False),
+    ):
+        if table is not None:
+            interactions = subject.config.interactions
+            ids = read_ids(spark, table, {c.ITEM_ID: table.item}, interactions).distinct()
+            items = items.join(ids.withColumn(name, F.lit(True)), c.ITEM_ID, how="left")
+            allowed = allowed & (F.col(name).isNotNull() if listed else F.col(name).isNull())
+    return items.select(c.ITEM_ID, c.ITEM_INDEX, allowed.alias(ALLOWED))
+
+
+def _of_overlap(subject: _Subject) -> dict[str, Measured]:
+    if subject.published is None or not _wrote(subject.published, "recommendations"):
+        return {}
+    lists, shares = shared_places(
+        subject.lakehouse.read("recommendations"), subject.published.read("recommendations")
+    )
+    return {"overlap": _share(shares, lists, f"{lists} users have published lists")}
+
+
+def _of_validation(subject: _Subject) -> dict[str, Measured]:
+    published = subject.published
+    if published is None or not _wrote(published, "lists"):
+        return {}
+    k = max(subject.config.evaluate.ks)
+    earlier = _validation(Fit(published, subject.config, c.SELECTION), k)
+    now = _validation(subject.selection, k)
+    change = paired_change(earlier, now)
+    if change.users == 0:
+        return {}
+    before, after = change.earlier / change.users, change.now / change.users
+    certain = change.p_value < _SIGNIFICANT
+    detail = f"NDCG@{k} {before:.4f} to {after:.4f}, {change.users} users, p {change.p_value:.3g}"
+    value = change.relative if certain else max(change.relative, 0.0)
+    return {"validation_ndcg": Measured(value, after, before, detail)}
+
+
+def _validation(fit: Fit, k: int) -> DataFrame:
+    """NDCG of each validation user by the ranker that made the run's recommendations."""
+    ranker = fit.lakehouse.read("recommendations").select(c.MODEL).limit(1)
+    lists = fit.lakehouse.read("lists", fit=c.SELECTION).join(ranker, c.MODEL, how="left_semi")
+    return ndcg_by_user(lists, fit.targets, k)
+
+
+# --- embeddings -------------------------------------------------------------------------------
+
+
+def _of_embeddings(subject: _Subject) -> dict[str, Measured]:
+    items = _item_vectors(subject)
+    if items is None:
+        return {}
+    finite = finite_rows(items)
+    broken = int((~finite).sum()) + _broken_users(subject.lakehouse)
+    detail = f"of {items.shape[1]} directions"
+    return {
+        "finite_embeddings": Measured(float(broken)),
+        "effective_rank": Measured(effective_rank(items[finite]), detail=detail),
+    }
+
+
+def _item_vectors(subject: _Subject) -> Float32 | None:
+    """The items' embeddings, or the recommended ranker's factors where there are none."""
+    lakehouse, ranker = subject.lakehouse, subject.config.recommend.ranker
+    if lakehouse.exists("item_embeddings"):
+        vectors = _vectors(lakehouse.read("item_embeddings", fit=c.FINAL), c.EMBEDDING)
+        if len(vectors):
+            return vectors
+    if lakehouse.exists("item_factors"):
+        vectors = _vectors(lakehouse.read("item_factors", fit=c.FINAL, method=ranker), c.FACTOR)
+        if len(vectors):
+            return vectors
+    return None
+
+
+def _vectors(frame: DataFrame, column: str) -> Float32:
+    """float32 [rows, length]."""
+    table = frame.select(column).toArrow()
+    values: Float32 = table.column(column).combine_chunks().flatten().to_numpy()
+    return values.reshape(table.num_rows, -1 if table.num_rows else 0)
+
+
+def _broken_users(lakehouse: Lakehouse) -> int:
+    if not lakehouse.exists("user_embeddings"):
+        return 0
+    broken = F.exists(c.EMBEDDING, lambda x: F.isnan(x) | (F.abs(x) == float("inf")))
+    return lakehouse.read("user_embeddings").where(broken).count()
+
+
+# --- what was read ----------------------------------------------------------------------------
+
+
+def _of_rows(subject: _Subject) -> dict[str, Measured]:
+    lakehouse = subject.lakehouse
+    read = (
+        lakehouse.read("interactions")
+        .agg(F.count("*").alias("rows"), F.unix_timestamp(F.max(c.EVENT_TIME)).alias("newest"))
+        .collect()[0]
+    )
+    refused = lakehouse.read("quarantine").count()
+    rows = read["rows"] + refused
+    measures = {
+        "rows_in": _against_last_runs(subject, "rows_in", float(rows), lambda ours, t: ours / t),
+        "quarantine": _share(refused, rows, f"{refused} of {rows} rows"),
+    }
+    if read["newest"] is not None:
+        hours = (subject.begun_at.timestamp() - read["newest"]) / 3600
+        measures["freshness"] = _against_last_runs(
+            subject, "freshness", hours, lambda ours, theirs: ours - theirs
+        )
+    return measures
+
+
+def _of_newcomers(subject: _Subject) -> dict[str, Measured]:
+    if subject.published is None:
+        return {}
+    ours, theirs = subject.lakehouse, subject.published
+    return {
+        "new_users": _share_of_new(
+            ours.read("user_item_matrix", fit=c.FINAL),
+            theirs.read("user_item_matrix", fit=c.FINAL),
+            c.USER_INDEX,
+        ),
+        "new_items": _share_of_new(ours.read("catalogue"), theirs.read("catalogue"), c.ITEM_INDEX),
+    }
+
+
+def _share_of_new(ours: DataFrame, theirs: DataFrame, key: str) -> Measured:
+    new = ours.join(theirs.select(key), key, how="left_anti").count()
+    total = ours.count()
+    return _share(new, total, f"{new} of {total}")
+
+
+def _against_last_runs(
+    subject: _Subject, guard: str, measured: float, compare: Callable[[float, float], float]
+) -> Measured:
+    """Compare a number with the median of the last runs that have been guarded."""
+    reference = middle([float(row["measured"]) for row in _earlier_results(subject, guard)])
+    # A ratio to nothing is none.
+    if reference is None or reference == 0.0:
+        return Measured(None, measured, reference)
+    value = compare(measured, reference)
+    detail = f"{measured:.6g} here, {reference:.6g} in the last runs"
+    return Measured(value, measured, reference, detail)
+
+
+def _earlier_results(subject: _Subject, guard: str) -> list[Any]:
+    """The latest results of a guard in earlier runs that measured it."""
+    lakehouse = subject.lakehouse
+    if not lakehouse.exists(GUARD_RESULTS_TABLE.name):
+        return []
+    rows = (
+        lakehouse.delta_table(GUARD_RESULTS_TABLE.name)
+        .toDF()
+        .where(
+            (F.col("guard") == guard)
+            & (F.col(c.RUN_ID) != lakehouse.run_id)
+            & F.col("measured").isNotNull()
+        )
+    )
+    return rows.orderBy(F.desc("checked_at")).limit(subject.config.guards.last_runs).collect()
+
+
+# --- drift ------------------------------------------------------------------------------------
+
+
+def _of_drift(subject: _Subject) -> dict[str, Measured]:
+    numbers, words = _numbers(subject), _words(subject)
+    profile = profiles_of(numbers, words)
+    earlier = _published_profile(subject)
+    if earlier is None:
+        return {"drift": Measured(profile=profile)}
+    name, value = largest_drift(earlier, numbers, words)
+    return {"drift": Measured(value, detail=name and f"of {name}", profile=profile)}
+
+
+def _numbers(subject: _Subject) -> dict[str, Float64]:
+    """How active users and items are, what events weigh, and the numbers among attributes."""
+    lakehouse, config, final = subject.lakehouse, subject.config, subject.final
+    listed = lakehouse.read("catalogue").select(c.ITEM_INDEX).toArrow().column(0).to_numpy()
+    users_of_items = final.item_counts[listed].astype(np.float64)
+    items_of_user = F.size(c.ITEM_INDICES).alias("items of a user")
+    users = final.matrix.select(c.USER_INDEX, items_of_user)
+    events = lakehouse.read("interactions").withColumnRenamed(c.WEIGHT, "weight of an event")
+    event = (c.USER_ID, c.ITEM_ID, c.EVENT_TIME)
+    numbers = {
+        "users of an item": users_of_items,
+        **numbers_of(users, (c.USER_INDEX,), ("items of a user",), config.seed),
+        **numbers_of(events, event, ("weight of an event",), config.seed),
+    }
+    for side, table in (("users", config.features.users), ("items", config.features.items)):
+        if table is not None:
+            frame = read_source(lakehouse.spark, table.source, (table.id,))
+            columns = numeric_columns(frame, (table.id,))
+            found = numbers_of(frame, (table.id,), columns, config.seed)
+            numbers |= {f"{side}: {name}": values for name, values in found.items()}
+    return numbers
+
+
+def _words(subject: _Subject) -> dict[str, dict[str, int]]:
+    words: dict[str, dict[str, int]] = {}
+    final, seed = subject.final, subject.config.seed
+    for side, features, index in (
+        ("users", final.user_features, c.USER_INDEX),
+        ("items", final.item_features, c.ITEM_INDEX),
+    ):
+        found = words_of(features, index, seed)
+        words |= {f"{side}: {name}": counts for name, counts in found.items()}
+    return words
+
+
+def _published_profile(subject: _Subject) -> str | None:
+    published = subject.published
+    if published is None or not published.exists(GUARD_RESULTS_TABLE.name):
+        return None
+    rows = published.read(GUARD_RESULTS_TABLE.name, guard="drift").select("profile").collect()
+    return rows[0]["profile"] if rows else None
+
+
+# --- all --------------------------------------------------------------------------------------
+
+
+def _wrote(lakehouse: Lakehouse, table: str) -> bool:
+    return lakehouse.exists(table) and not lakehouse.read(table).isEmpty()
+
+
+def _share(part: float, whole: float, detail: str = "") -> Measured:
+    return Measured(part / whole if whole else None, detail=detail if whole else "")
+
+
+_GROUPS: Mapping[tuple[str, ...], Callable[[_Subject], dict[str, Measured]]] = {
+    (
+        "full_lists",
+        "unknown_items",
+        "forbidden_items",
+        "duplicate_items",
+        "coverage",
+        "top_items",
+    ): _of_lists,
+    ("overlap",): _of_overlap,
+    ("validation_ndcg",): _of_validation,
+    ("finite_embeddings", "effective_rank"): _of_embeddings,
+    ("rows_in", "quarantine", "freshness"): _of_rows,
+    ("new_users", "new_items"): _of_newcomers,
+    ("drift",): _of_drift,
+}

@@ -1,0 +1,244 @@
+"""Make a run the one that readers follow, go back to the one before, and tell the history.
+
+By path, readers follow the Delta table `published/recommendations`, which each publication
+replaces in one commit. In a catalogue they follow views such as `recommendations_published`, which
+show the rows of the run that table `runs` names last.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql import functions as F
+
+from m6rec import columns as c
+from m6rec.config.run import Config
+from m6rec.errors import DataError
+from m6rec.job_records import PUBLISH
+from m6rec.lakehouse import PUBLISHED, Lakehouse
+from m6rec.runs import (
+    FINISHED,
+    PUBLICATIONS,
+    REMOVED,
+    ROLLBACK,
+    Attempt,
+    check_same_config,
+    jobs_of_run,
+    read_runs,
+    work_of_run,
+)
+from m6rec.schemas import RUNS_TABLE, TABLES
+
+
+@dataclass(frozen=True)
+class Publication:
+    """One time that a run became the published one.
+
+    Attributes:
+        run_id: the run.
+        action: `publish` or `rollback`.
+        who: the user of the machine or cluster who did it; None for rows of earlier releases.
+        at: when.
+        version: of the published table; None in a catalogue.
+    """
+
+    run_id: str
+    action: str
+    who: str | None
+    at: datetime
+    version: int | None
+
+
+def publish(lakehouse: Lakehouse, config: Config, again: bool = False) -> bool:
+    """Make the run the published one in one commit; return whether anything changed.
+
+    A run that has been published before stays as it is, unless `again` asks to go back to it.
+
+    Raises:
+        ConfigError: the run was begun with another configuration.
+        DataError: the run has no recommendations, or a job that has not finished.
+    """
+    rows = _rows_of_run_and_publications(lakehouse)
+    outputs = _checked_outputs(_work_among(rows, lakehouse.run_id), lakehouse, config)
+    published = any(one.run_id == lakehouse.run_id for one in _publications_among(rows))
+    if published and not again:
+        return False
+    _commit(lakehouse, config, PUBLISH.name, outputs)
+    return True
+
+
+def rollback(lakehouse: Lakehouse, config: Config, dry_run: bool = False) -> str:
+    """Make the run that was published before the present one the published one again.
+
+    Nothing changes in a `dry_run`.
+
+    Returns:
+        The id of the run.
+
+    Raises:
+        DataError: no run was published before the present one.
+    """
+    followed = runs_followed(publications(lakehouse))
+    if len(followed) < 2:
+        found = f"only run {followed[0]} has been" if followed else "no run has been"
+        raise DataError(
+            f"there is no run to go back to: {found} published in {lakehouse.location}; see"
+            " publish --history"
+        )
+    target = lakehouse.for_run(followed[-2])
+    outputs = _outputs_of(work_of_run(target), target.run_id)
+    if not dry_run:
+        _commit(target, config, ROLLBACK, outputs)
+    return target.run_id
+
+
+def outputs_to_publish(lakehouse: Lakehouse, config: Config) -> dict[str, int]:
+    """The versions of all tables that the run's jobs wrote, if the run may be published.
+
+    Raises:
+        ConfigError: the run was begun with another configuration.
+        DataError: the run has no recommendations, or a job that has not finished.
+    """
+    return _checked_outputs(work_of_run(lakehouse), lakehouse, config)
+
+
+def publications(lakehouse: Lakehouse) -> list[Publication]:
+    """Each time that a run of this lake became the published one, in order."""
+    return _publications_among(_rows_of_run_and_publications(lakehouse))
+
+
+def runs_followed(history: Sequence[Publication]) -> list[str]:
+    """The published run, at the end, and before it those to which rollbacks lead in turn.
+
+    A rollback takes the last one away, so that the next leads further back, and not forth again.
+    """
+    followed: list[str] = []
+    for one in history:
+        if one.action == ROLLBACK and one.run_id in followed:
+            while followed[-1] != one.run_id:
+                followed.pop()
+        elif not followed or followed[-1] != one.run_id:
+            followed.append(one.run_id)
+    return followed
+
+
+def published_run(lakehouse: Lakehouse) -> str | None:
+    """The run id that was published last, or None where no run has been."""
+    history = publications(lakehouse)
+    return history[-1].run_id if history else None
+
+
+def read_published(spark: SparkSession, location: str, name: str) -> DataFrame:
+    """Read the published run's rows of table `name`, whatever later runs are doing.
+
+    Raises:
+        DataError: no run has been published, or the published one did not write this table.
+    """
+    lakehouse = Lakehouse(spark, location, "")
+    run_id = published_run(lakehouse)
+    if run_id is None:
+        raise DataError(f"no run has been published in {location}; run the pipeline first")
+    own = lakehouse.for_run(run_id)
+    written = {table for row in jobs_of_run(own) for table in row["outputs"] or {}}
+    if name not in written:
+        raise DataError(
+            f"the published run {run_id} did not write {name}; it wrote {sorted(written)}"
+        )
+    return own.read(name)
+
+
+def _rows_of_run_and_publications(lakehouse: Lakehouse) -> list[Row]:
+    """The rows of `runs` of this run, and those of all publications, by one query."""
+    if not lakehouse.exists(RUNS_TABLE.name):
+        return []
+    of_run = F.col(c.RUN_ID) == lakehouse.run_id
+    rows = read_runs(lakehouse).where(of_run | F.col("job").isin(*PUBLICATIONS))
+    return rows.drop("config", "given").collect()
+
+
+def _work_among(rows: Sequence[Row], run_id: str) -> list[Row]:
+    return [row for row in rows if row[c.RUN_ID] == run_id and row["job"] not in PUBLICATIONS]
+
+
+def _publications_among(rows: Sequence[Row]) -> list[Publication]:
+    found = [
+        Publication(
+            row[c.RUN_ID],
+            row["job"],
+            row["who"],
+            row["finished_at"].astimezone(UTC),
+            (row["outputs"] or {}).get(PUBLISHED),
+        )
+        for row in rows
+        if row["job"] in PUBLICATIONS and row["status"] == FINISHED
+    ]
+    return sorted(found, key=lambda one: (one.at, one.run_id))
+
+
+def _checked_outputs(work: list[Row], lakehouse: Lakehouse, config: Config) -> dict[str, int]:
+    check_same_config(work, config, lakehouse.run_id)
+    return _outputs_of(work, lakehouse.run_id)
+
+
+def _commit(lakehouse: Lakehouse, config: Config, action: str, outputs: Mapping[str, int]) -> None:
+    """The change that readers see, then the row that tells of it.
+
+    By path the former is one commit of the published table. In a catalogue it is the row itself.
+    Where the job is killed in between, giving its command again does both.
+    """
+    attempt = Attempt(lakehouse, config, action)
+    versions = dict(outputs)
+    if lakehouse.by_path:
+        note = json.dumps({c.RUN_ID: lakehouse.run_id, "action": action})
+        versions[PUBLISHED] = lakehouse.replace_published(lakehouse.read("recommendations"), note)
+    else:
+        _create_views(lakehouse, outputs)
+    attempt.add(versions)
+
+
+def _create_views(lakehouse: Lakehouse, names: Mapping[str, int]) -> None:
+    """A view of the published run's rows of each table that runs do not share."""
+    spark = lakehouse.spark
+    actions = ", ".join(f"'{action}'" for action in PUBLICATIONS)
+    published = (
+        f"SELECT max_by({c.RUN_ID}, finished_at) FROM {lakehouse.address(RUNS_TABLE.name)}"
+        f" WHERE job IN ({actions}) AND status = '{FINISHED}'"
+    )
+    for name in names:
+        if name not in TABLES or TABLES[name].shared:
+            continue
+        table, view = lakehouse.address(name), f"{lakehouse.address(name)}_published"
+        # A view that is there follows the published run by itself.
+        if spark.catalog.tableExists(view) and (
+            spark.table(view).columns == spark.table(table).columns
+        ):
+            continue
+        spark.sql(
+            f"CREATE OR REPLACE VIEW {view} AS SELECT * FROM {table}"
+            f" WHERE {c.RUN_ID} = ({published})"
+        )
+
+
+def _outputs_of(work: Sequence[Row], run_id: str) -> dict[str, int]:
+    if any(row["status"] == REMOVED for row in work):
+        raise DataError(
+            f"run {run_id} cannot be published: clean has removed it; publish another run, or start"
+            " a new one (retention in the config says which runs are kept)"
+        )
+    unfinished = sorted(row["job"] for row in work if row["status"] != FINISHED)
+    if unfinished:
+        raise DataError(
+            f"run {run_id} cannot be published: {unfinished} did not finish;"
+            " run them again with the same --run-id"
+        )
+    outputs: dict[str, int] = {}
+    for row in sorted(work, key=lambda row: row["finished_at"]):
+        for name, version in (row["outputs"] or {}).items():
+            outputs[name] = max(version, outputs.get(name, 0))
+    if "recommendations" not in outputs:
+        raise DataError(
+            f"run {run_id} cannot be published: it has no recommendations; run job recommend first"
+        )
+    return outputs

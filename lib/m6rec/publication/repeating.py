@@ -1,0 +1,156 @@
+"""Make a run again from what it was made of, and tell whether its lists come out the same."""
+
+import json
+from dataclasses import dataclass, replace
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from m6rec import columns as c
+from m6rec.config.run import Config, parse_config, sources_of
+from m6rec.errors import DataError
+from m6rec.job_records import FORGET
+from m6rec.lakehouse import Lakehouse
+from m6rec.runs import FINISHED, code_version, read_runs, sources_of_run, work_of_run
+from m6rec.schemas import RECOMMENDATIONS_TABLE
+from m6rec.spark.sources import at_versions
+
+_INDICES = ("user_index", "item_index")
+_KEY = RECOMMENDATIONS_TABLE.key
+_DIFFERS_ANYWAY = (c.RUN_ID, c.GENERATED_AT)
+
+
+@dataclass(frozen=True)
+class Repetition:
+    """What a run was made of.
+
+    Attributes:
+        config: its configuration, with every source at the version that the run read.
+        lakehouse: the tables of the run that repeats it, with the indices as they were then.
+        doubts: why the lists may differ all the same.
+    """
+
+    config: Config
+    lakehouse: Lakehouse
+    doubts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ListDifferences:
+    """How the lists of two runs differ, in users.
+
+    Attributes:
+        users: who have a list in either.
+        other_items: those of them whose items or their order differ.
+        other_scores: those of the rest for whom a score, a part, a reason or a title differs.
+    """
+
+    users: int
+    other_items: int
+    other_scores: int
+
+    @property
+    def are_equal(self) -> bool:
+        """Whether nothing differs."""
+        return self.other_items == 0 and self.other_scores == 0
+
+
+def repetition_of(original: Lakehouse, run_id: str) -> Repetition:
+    """What is needed to make a finished run again as run `run_id`.
+
+    Raises:
+        DataError: the run is not there, has not finished, or its lists have been removed.
+    """
+    work = work_of_run(original)
+    lists = [row for row in work if "recommendations" in (row["outputs"] or {})]
+    if not any(row["status"] == FINISHED for row in lists):
+        known = sorted({row[c.RUN_ID] for row in read_runs(original).collect()}) if work else []
+        found = (
+            f"it has {sorted({row['status'] for row in work})}" if work else "there is no such run"
+        )
+        raise DataError(
+            f"run {original.run_id} has no lists in {original.location}: {found}; give --run-id"
+            f" of a finished run that clean has not removed{f' ({known})' if known else ''}"
+        )
+    first = min(work, key=lambda row: row["started_at"])
+    if first["given"] is None:
+        raise DataError(
+            f"run {original.run_id} was made by an earlier release, which did not record its"
+            " configuration as it was given; give --run-id of a later run"
+        )
+    given = parse_config(json.loads(first["given"]), f"of run {original.run_id}")
+    versions = sources_of_run(original, given, work)
+    forgotten = _was_followed_by_forgetting(original, first["started_at"])
+    # Later runs have numbered users and items of their own.
+    fixed = {} if forgotten else _index_versions(original)
+    doubts = [
+        f"{key} ({source.name}) has no versions and is read as it is now"
+        for key, source, _ in sources_of(given)
+        if key not in versions
+    ]
+    if forgotten:
+        doubts.append("users have been forgotten since")
+    if first["code_version"] != code_version():
+        doubts.append(f"the code was {first['code_version']} and is {code_version()}")
+    lakehouse = replace(original.for_run(run_id), fixed=fixed)
+    return Repetition(at_versions(given, versions), lakehouse, tuple(doubts))
+
+
+def differences(one: Lakehouse, two: Lakehouse) -> ListDifferences:
+    """Compare the lists of two runs, in all but when they were made."""
+    left, right = (_comparable(lakehouse.read("recommendations")) for lakehouse in (one, two))
+    renamed = right.withColumnsRenamed({name: f"other_{name}" for name in right.columns})
+    same_place = [F.col(name).eqNullSafe(F.col(f"other_{name}")) for name in _KEY]
+    values = [name for name in left.columns if name not in _KEY]
+    pairs = left.join(renamed, same_place, how="full").select(
+        F.coalesce(c.USER_ID, f"other_{c.USER_ID}").alias(c.USER_ID),
+        _differ((c.ITEM_ID,)).alias("items"),
+        _differ(tuple(values)).alias("anything"),
+    )
+    users = pairs.groupBy(c.USER_ID).agg(
+        F.bool_or("items").alias("items"), F.bool_or("anything").alias("anything")
+    )
+    row = users.agg(
+        F.count("*").alias("users"),
+        F.count_if("items").alias("items"),
+        F.count_if(F.col("anything") & ~F.col("items")).alias("scores"),
+    ).collect()[0]
+    return ListDifferences(row["users"], row["items"], row["scores"])
+
+
+def _comparable(lists: DataFrame) -> DataFrame:
+    """Without what differs anyway, and maps as arrays, because Spark compares no maps."""
+    return lists.select(
+        *(
+            F.array_sort(F.map_entries(field.name)).alias(field.name)
+            if isinstance(field.dataType, T.MapType)
+            else F.col(field.name)
+            for field in lists.schema
+            if field.name not in _DIFFERS_ANYWAY
+        )
+    )
+
+
+def _differ(names: tuple[str, ...]) -> Column:
+    differs = F.lit(False)
+    for name in names:
+        differs = differs | ~F.col(name).eqNullSafe(F.col(f"other_{name}"))
+    return differs
+
+
+def _index_versions(original: Lakehouse) -> dict[str, int]:
+    """The versions of the indices when the run had numbered its users and items."""
+    return {
+        name: version
+        for row in work_of_run(original)
+        for name, version in (row["outputs"] or {}).items()
+        if name in _INDICES
+    }
+
+
+def _was_followed_by_forgetting(original: Lakehouse, since: object) -> bool:
+    forgetting = read_runs(original).where(
+        (F.col("job") == FORGET.name) & (F.col("finished_at") > F.lit(since))
+    )
+    return not forgetting.isEmpty()

@@ -1,0 +1,130 @@
+"""Remove the runs that no rule of `retention` keeps, and the files that no table needs any more."""
+
+import shutil
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from pyspark.sql import functions as F
+
+from m6rec import columns as c
+from m6rec.config.publication import RetentionConfig
+from m6rec.config.run import Config
+from m6rec.job_records import CLEAN
+from m6rec.lakehouse import PUBLISHED, Lakehouse
+from m6rec.publication.publishing import publications, runs_followed
+from m6rec.publication.upkeep import existing_tables, for_each, vacuum, vacuumed_bytes
+from m6rec.runs import PUBLICATIONS, REMOVED, UPKEEP, Attempt, read_runs
+from m6rec.schemas import RUNS_TABLE, TABLES
+
+
+@dataclass(frozen=True)
+class Removal:
+    """What is removed, or would be, from one place.
+
+    Attributes:
+        place: a table, or `artifacts`.
+        bytes: of the files that hold nothing but removed rows.
+        vacuumed: of the files that no version within Delta's safe period needs.
+    """
+
+    place: str
+    bytes: int
+    vacuumed: int
+
+
+@dataclass(frozen=True)
+class Cleaning:
+    """The runs that are removed, or would be, and the places that they are removed from."""
+
+    runs: tuple[str, ...]
+    removals: tuple[Removal, ...]
+
+
+def clean(lakehouse: Lakehouse, config: Config, now: datetime, dry_run: bool = False) -> Cleaning:
+    """Remove the runs that no rule keeps from all tables, and delete files without a use.
+
+    Files of rows that are removed now are deleted by a later cleaning, after Delta's safe period,
+    because a reader may be reading them. Artifacts go at once.
+
+    Args:
+        lakehouse: its run id is that of the cleaning.
+        config: its section `retention` has the rules.
+        now: the time up to which runs have an age.
+        dry_run: whether to say only what would be removed.
+    """
+    runs = runs_to_remove(lakehouse, config.retention, now)
+    tables = existing_tables(lakehouse)
+    sizes = for_each(tables, lambda name: _bytes_of(lakehouse, name, runs))
+    unused = vacuumed_bytes(lakehouse, tables)
+    removals = [Removal(*one) for one in zip(tables, sizes, unused, strict=True)]
+    folders = [Path(lakehouse.for_run(run_id).artifact_path()) for run_id in runs]
+    removals.append(Removal("artifacts", sum(map(_bytes_in, folders)), 0))
+    if not dry_run:
+        _remove(lakehouse, config, runs, tables)
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
+    return Cleaning(tuple(runs), tuple(removals))
+
+
+def runs_to_remove(lakehouse: Lakehouse, retention: RetentionConfig, now: datetime) -> list[str]:
+    """The runs that no rule keeps, the oldest first."""
+    if not lakehouse.exists(RUNS_TABLE.name):
+        return []
+    last = F.max(F.coalesce("finished_at", "started_at")).alias("last")
+    work = read_runs(lakehouse).where(
+        ~F.col("job").isin(*PUBLICATIONS, *UPKEEP) & (F.col("status") != REMOVED)
+    )
+    rows = work.groupBy(c.RUN_ID).agg(last).orderBy("last", c.RUN_ID).collect()
+    ages = {row[c.RUN_ID]: now - row["last"].astimezone(UTC) for row in rows}
+    return removable(ages, runs_followed(publications(lakehouse)), retention)
+
+
+def removable(
+    ages: dict[str, timedelta], followed: Sequence[str], retention: RetentionConfig
+) -> list[str]:
+    """The runs, of those with an age, that no rule keeps.
+
+    Args:
+        ages: of all runs, the oldest first.
+        followed: the runs to which rollbacks lead, with the published one at the end.
+        retention: the rules.
+    """
+    oldest_first = list(ages)
+    latest = oldest_first[len(ages) - min(retention.runs, len(ages)) :]
+    kept = {*followed[-2:], *latest}
+    young = timedelta(days=retention.days)
+    return [run_id for run_id in oldest_first if run_id not in kept and ages[run_id] > young]
+
+
+def _bytes_of(lakehouse: Lakehouse, name: str, runs: Sequence[str]) -> int:
+    if name == PUBLISHED or TABLES[name].shared or not runs:
+        return 0
+    rows = lakehouse.delta_table(name).toDF().where(F.col(c.RUN_ID).isin(*runs))
+    files = rows.select("_metadata.file_path", "_metadata.file_size").distinct()
+    return int(files.agg(F.coalesce(F.sum("file_size"), F.lit(0))).collect()[0][0])
+
+
+def _bytes_in(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def _remove(
+    lakehouse: Lakehouse, config: Config, runs: Collection[str], tables: Sequence[str]
+) -> None:
+    of_runs = F.col(c.RUN_ID).isin(*runs)
+
+    def delete(name: str) -> None:
+        lakehouse.delta_table(name).delete(of_runs)
+
+    attempt = Attempt(lakehouse, config, CLEAN.name)
+    if runs:
+        # First of all, so that nobody publishes a run of which half has gone.
+        lakehouse.delta_table(RUNS_TABLE.name).update(
+            of_runs & ~F.col("job").isin(*PUBLICATIONS), {"status": F.lit(REMOVED)}
+        )
+        own = [name for name in tables if name in TABLES and not TABLES[name].shared]
+        for_each(own, delete)
+    vacuum(lakehouse, tables)
+    attempt.add({name: lakehouse.version(name) for name in tables})

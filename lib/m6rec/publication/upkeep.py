@@ -1,0 +1,81 @@
+"""What cleaning and forgetting have in common: all tables of a lake, and the files behind them."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from pyspark.sql import SparkSession
+
+from m6rec.lakehouse import PUBLISHED, Lakehouse
+from m6rec.schemas import TABLES
+
+_TABLES_AT_ONCE = 4
+_LISTING_TASKS = "spark.sql.sources.parallelPartitionDiscovery.parallelism"
+_CHECK = "spark.databricks.delta.retentionDurationCheck.enabled"
+FromTable = TypeVar("FromTable")
+
+
+def existing_tables(lakehouse: Lakehouse) -> list[str]:
+    """The tables of the lake that are there, and the published lists."""
+    names = [PUBLISHED, *TABLES] if lakehouse.by_path else list(TABLES)
+    return [name for name in names if lakehouse.exists(name)]
+
+
+def for_each(names: Sequence[str], function: Callable[[str], FromTable]) -> list[FromTable]:
+    """Call a function for several tables at once, since each call waits more than it computes."""
+    with ThreadPoolExecutor(_TABLES_AT_ONCE) as pool:
+        return list(pool.map(function, names))
+
+
+def vacuum(lakehouse: Lakehouse, names: Sequence[str], retain_hours: int | None = None) -> None:
+    """Delete the files that no version of the last hours needs; Delta's safe period by default."""
+    retain = "" if retain_hours is None else f" RETAIN {retain_hours} HOURS"
+    spark = lakehouse.spark
+    # Delta keeps from deleting files within its safe period unless it is told otherwise.
+    check = str(spark.conf.get(_CHECK, "true")) if retain_hours is None else "false"
+    with _with_settings(spark, {_CHECK: check, **_few_tasks(spark)}):
+        for_each(names, lambda name: spark.sql(f"VACUUM {lakehouse.sql_name(name)}{retain}"))
+
+
+def vacuumed_bytes(lakehouse: Lakehouse, names: Sequence[str]) -> list[int]:
+    """For each table, the bytes of the files that `vacuum` would delete now.
+
+    Delta tells of at most a thousand files of a table.
+    """
+    spark = lakehouse.spark
+
+    def measure(name: str) -> int:
+        rows = spark.sql(f"VACUUM {lakehouse.sql_name(name)} DRY RUN").collect()
+        return sum(_size_of(spark, row[0]) for row in rows)
+
+    with _with_settings(spark, _few_tasks(spark)):
+        return for_each(names, measure)
+
+
+def _few_tasks(spark: SparkSession) -> dict[str, str]:
+    """To list folders, Spark starts ten thousand tasks unless it is told otherwise."""
+    return {_LISTING_TASKS: str(4 * spark.sparkContext.defaultParallelism)}
+
+
+@contextmanager
+def _with_settings(spark: SparkSession, settings: Mapping[str, str]) -> Iterator[None]:
+    before = {name: spark.conf.get(name, None) for name in settings}
+    for name, value in settings.items():
+        spark.conf.set(name, value)
+    try:
+        yield
+    finally:
+        for name, earlier in before.items():
+            if earlier is None:
+                spark.conf.unset(name)
+            else:
+                spark.conf.set(name, earlier)
+
+
+def _size_of(spark: SparkSession, path: str) -> int:
+    jvm: Any = spark._jvm
+    place = jvm.org.apache.hadoop.fs.Path(path)
+    context: Any = spark.sparkContext._jsc
+    status = place.getFileSystem(context.hadoopConfiguration()).getFileStatus(place)
+    return 0 if status.isDirectory() else int(status.getLen())

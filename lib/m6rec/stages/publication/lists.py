@@ -1,0 +1,133 @@
+"""Measure lists that are to be published: whole, allowed, varied, and like the published ones."""
+
+from dataclasses import dataclass
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from m6rec import columns as c
+from m6rec.schemas import RECOMMENDATIONS_TABLE
+
+MOST_LISTED = 10
+ALLOWED = "allowed"
+HELD_BACK = "held_back"
+# What tells one list of a run from another.
+_LIST = tuple(name for name in RECOMMENDATIONS_TABLE.key if name != c.RANK)
+_ITEMS = "items"
+
+
+@dataclass(frozen=True)
+class ListCounts:
+    """What has been counted of the lists of a run.
+
+    Attributes:
+        eligible: users for whom there are enough items for a full list.
+        full: those of them all of whose lists are full.
+        unknown: places whose item the catalogue does not hold.
+        forbidden: places whose item is not allowed, at all or for the user.
+        duplicate: places whose item stands in the same list already.
+        allowed_items: items that lists may hold.
+        listed_items: those of them that some list holds.
+        places: of all lists.
+        most_listed_places: places of the ten most listed items.
+    """
+
+    eligible: int
+    full: int
+    unknown: int
+    forbidden: int
+    duplicate: int
+    allowed_items: int
+    listed_items: int
+    places: int
+    most_listed_places: int
+
+
+def count_lists(lists: DataFrame, users: DataFrame, items: DataFrame, top_n: int) -> ListCounts:
+    """Count what guards compare with their limits.
+
+    Args:
+        lists: rows of `recommendations`. Rows without a user are lists for whoever is unknown, of
+            which no user is in want.
+        users: user_id, held_back (array of the item_index that the user's lists may not hold); a
+            row for each user who is to have a list.
+        items: item_id, item_index, allowed (whether lists may hold it): the catalogue.
+        top_n: the length of a full list.
+    """
+    rows = lists.select(*_LIST, c.ITEM_ID).join(items, c.ITEM_ID, how="left")
+    allowed_items = items.where(ALLOWED).count()
+    counted = rows.groupBy(c.ITEM_ID, ALLOWED).count().persist()
+    total = counted.agg(
+        F.sum("count").alias("places"),
+        F.sum(F.when(F.col(ALLOWED).isNull(), F.col("count"))).alias("unknown"),
+        F.sum(F.when(~F.col(ALLOWED), F.col("count"))).alias("forbidden"),
+        F.sum(F.when(F.col(ALLOWED), 1)).alias("listed"),
+    ).collect()[0]
+    most = counted.orderBy(F.desc("count")).limit(MOST_LISTED).agg(F.sum("count")).collect()[0][0]
+    counted.unpersist()
+    of_users = _count_users(rows, users, allowed_items, top_n)
+    return ListCounts(
+        eligible=of_users["eligible"],
+        full=of_users["full"],
+        unknown=total["unknown"] or 0,
+        forbidden=(total["forbidden"] or 0) + of_users["held_back"],
+        duplicate=of_users["duplicate"],
+        allowed_items=allowed_items,
+        listed_items=total["listed"] or 0,
+        places=total["places"] or 0,
+        most_listed_places=most or 0,
+    )
+
+
+def shared_places(lists: DataFrame, published: DataFrame) -> tuple[int, float]:
+    """How many lists have a published counterpart, and the sum of the shares that it holds.
+
+    Args:
+        lists, published: rows of `recommendations` of two runs.
+    """
+    theirs = _sets_of_items(published).withColumnsRenamed(
+        {name: f"their_{name}" for name in (*_LIST, _ITEMS)}
+    )
+    ours = _sets_of_items(lists)
+    same = [F.col(name).eqNullSafe(F.col(f"their_{name}")) for name in _LIST]
+    share = F.size(F.array_intersect(_ITEMS, f"their_{_ITEMS}")) / F.size(_ITEMS)
+    row = (
+        ours.join(theirs, same, how="inner")
+        .agg(F.count("*").alias("lists"), F.coalesce(F.sum(share), F.lit(0.0)).alias("shares"))
+        .collect()[0]
+    )
+    return int(row["lists"]), float(row["shares"])
+
+
+def _count_users(
+    rows: DataFrame, users: DataFrame, allowed_items: int, top_n: int
+) -> dict[str, int]:
+    """Full lists, and places that are wrong for their user or in their list."""
+    of_list = rows.groupBy(*_LIST).agg(
+        F.count("*").alias("places"),
+        F.countDistinct(c.ITEM_ID).alias("distinct"),
+        F.collect_set(c.ITEM_INDEX).alias(_ITEMS),
+    )
+    of_user = of_list.groupBy(c.USER_ID).agg(
+        F.sum(F.col("places") - F.col("distinct")).alias("duplicate"),
+        F.min("distinct").alias("shortest"),
+        F.array_distinct(F.flatten(F.collect_list(_ITEMS))).alias(_ITEMS),
+    )
+    eligible = F.lit(allowed_items) - F.size(HELD_BACK) >= top_n
+    joined = of_user.join(users, c.USER_ID, how="full").select(
+        F.coalesce(eligible, F.lit(False)).alias("eligible"),
+        (F.coalesce("shortest", F.lit(0)) >= top_n).alias("is_full"),
+        F.coalesce(F.size(F.array_intersect(HELD_BACK, _ITEMS)), F.lit(0)).alias(HELD_BACK),
+        "duplicate",
+    )
+    row = joined.agg(
+        F.count_if("eligible").alias("eligible"),
+        F.count_if(F.col("eligible") & F.col("is_full")).alias("full"),
+        F.coalesce(F.sum(HELD_BACK), F.lit(0)).alias(HELD_BACK),
+        F.coalesce(F.sum("duplicate"), F.lit(0)).alias("duplicate"),
+    ).collect()[0]
+    return {name: int(value) for name, value in row.asDict().items()}
+
+
+def _sets_of_items(lists: DataFrame) -> DataFrame:
+    return lists.groupBy(*_LIST).agg(F.collect_set(c.ITEM_ID).alias(_ITEMS))

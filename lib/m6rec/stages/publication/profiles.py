@@ -1,0 +1,111 @@
+"""Profile what a run was trained on, so that a later run can tell how far its own has moved."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from m6rec import columns as c
+from m6rec.kernels.arrays.rows import Float64
+from m6rec.kernels.publication.drift import (
+    Profile,
+    drift_of_numbers,
+    drift_of_words,
+    profile_of_numbers,
+    profile_of_words,
+)
+
+# Enough for shares to be known to half a percent.
+MOST_ROWS = 20_000
+
+Numbers = Mapping[str, Float64]
+Words = Mapping[str, Mapping[str, int]]
+
+
+def numbers_of(
+    frame: DataFrame, key: tuple[str, ...], names: tuple[str, ...], seed: int
+) -> dict[str, Float64]:
+    """The values of numeric columns in a sample of rows; NaN where there is none.
+
+    Args:
+        frame: with the columns.
+        key: the columns that tell a row from another, by which rows are sampled.
+        names: the columns of numbers.
+        seed: of the sample.
+    """
+    if not names:
+        return {}
+    sample = _sample(frame, key, seed).select(
+        *(F.col(f"`{name}`").cast("double").alias(name) for name in names)
+    )
+    table = sample.toArrow()
+    # A missing value becomes NaN.
+    return {name: table.column(name).to_numpy().astype(np.float64, copy=False) for name in names}
+
+
+def numeric_columns(frame: DataFrame, others: tuple[str, ...]) -> tuple[str, ...]:
+    """The columns of numbers, without `others`."""
+    return tuple(
+        field.name
+        for field in frame.schema
+        if isinstance(field.dataType, T.NumericType) and field.name not in others
+    )
+
+
+def words_of(features: DataFrame, index_column: str, seed: int) -> dict[str, dict[str, int]]:
+    """How often each attribute in words, such as `genre: Drama`, stands in a sample of rows.
+
+    Args:
+        features: rows of `user_features` or `item_features`.
+        index_column: user_index or item_index.
+        seed: of the sample.
+
+    Returns:
+        By name of the attribute, the count of each of its words.
+    """
+    sample = _sample(features.select(index_column, c.ATTRIBUTES), (index_column,), seed)
+    words = sample.select(F.explode(c.ATTRIBUTES).alias("word")).groupBy("word").count()
+    counts: dict[str, dict[str, int]] = {}
+    for row in words.collect():
+        counts.setdefault(row["word"].partition(":")[0], {})[row["word"]] = row["count"]
+    return counts
+
+
+def profiles_of(numbers: Numbers, words: Words) -> str:
+    """The profiles of all quantities, as JSON."""
+    profiles = {name: profile_of_numbers(values) for name, values in numbers.items()}
+    profiles |= {name: profile_of_words(counts) for name, counts in words.items()}
+    return json.dumps({name: asdict(profile) for name, profile in profiles.items()})
+
+
+def largest_drift(earlier: str, numbers: Numbers, words: Words) -> tuple[str, float]:
+    """The quantity that has moved farthest from its earlier profile, and how far.
+
+    A quantity that only one of the runs has is not compared.
+    """
+    profiles = {name: _profile(fields) for name, fields in json.loads(earlier).items()}
+    drifts = {
+        name: drift_of_numbers(profiles[name], values)
+        for name, values in numbers.items()
+        if name in profiles and not profiles[name].categories
+    }
+    drifts |= {
+        name: drift_of_words(profiles[name], counts)
+        for name, counts in words.items()
+        if name in profiles and profiles[name].categories
+    }
+    return max(drifts.items(), key=lambda item: item[1], default=("", 0.0))
+
+
+def _profile(fields: Mapping[str, Any]) -> Profile:
+    return Profile(*(tuple(fields[name]) for name in ("edges", "categories", "counts")))
+
+
+def _sample(frame: DataFrame, key: tuple[str, ...], seed: int) -> DataFrame:
+    order = F.xxhash64(F.lit(seed), *(f"`{name}`" for name in key))
+    return frame.orderBy(order).limit(MOST_ROWS)

@@ -1,0 +1,104 @@
+"""Forgetting users of the finished run, down to the files."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from pyspark.sql import SparkSession
+
+from m6rec import columns as c
+from m6rec.config.run import Config
+from m6rec.errors import DataError, TableError
+from m6rec.lakehouse import PUBLISHED, Lakehouse
+from m6rec.publication.forgetting import forget
+from m6rec.publication.publishing import read_published
+from m6rec.runs import STARTED, Attempt
+from m6rec.schemas import TABLES
+from m6rec.spark.sources import read_ids, table_of_ids
+
+# user-1 has refused rows, too, and user-90 has no history.
+FORGOTTEN = ("user-1", "user-90")
+
+
+def places_of_users(lake: Path, ids: set[str], indices: set[int]) -> set[str]:
+    """The tables whose files on disk, of any version, hold one of the users."""
+    found = set()
+    for file in lake.rglob("*.parquet"):
+        if "_delta_log" in file.parts:
+            continue
+        table = pq.ParquetFile(file).read()
+        values = {
+            name: set(np.ravel(table.column(name).to_pylist()))
+            for name in (c.USER_ID, c.USER_INDEX, c.RAW)
+            if name in table.column_names
+        }
+        raw = " ".join(values.get(c.RAW, ()))
+        if (
+            values.get(c.USER_ID, set()) & ids
+            or values.get(c.USER_INDEX, set()) & indices
+            or any(f'"{user}"' in raw for user in ids)
+        ):
+            found.add(file.relative_to(lake).parts[0])
+    return found
+
+
+def test_a_forgotten_user_is_in_no_table_no_file_and_no_receipt(
+    spark: SparkSession, copied: Lakehouse, config: Config
+) -> None:
+    lake = Path(copied.location)
+    index = copied.read("user_index")
+    found = index.where(index[c.USER_ID].isin(*FORGOTTEN)).collect()
+    ids, indices = set(FORGOTTEN), {row[c.USER_INDEX] for row in found}
+    before = places_of_users(lake, ids, indices)
+    assert {"published", "recommendations", "user_index", "quarantine", "lists"} <= before
+    others = copied.read("recommendations").where(~index[c.USER_ID].isin(*FORGOTTEN)).count()
+    ids_table = spark.createDataFrame(
+        [(user,) for user in (*FORGOTTEN, "nobody")], "user_id string"
+    )
+
+    known, receipt = forget(copied.for_run("receipt"), config, ids_table)
+
+    assert known == 2
+    assert places_of_users(lake, ids, indices) == set()
+    assert not list(lake.rglob("tower_rows"))
+    logs = "".join(file.read_text() for file in lake.rglob("_delta_log/*.json"))
+    assert not any(f'"{user}"' in logs for user in FORGOTTEN)
+    assert read_published(spark, str(lake), "recommendations").count() == others
+    rows = {one.table: one.rows for one in receipt}
+    assert (rows["user_index"], rows["recommendations"], rows[PUBLISHED]) == (2, 20, 20)
+    assert rows["quarantine"] == 3
+    written = copied.read("receipts").collect()
+    assert {row["table"]: row["rows"] for row in written} == rows
+    assert not any(user in str(row) for row in written for user in FORGOTTEN)
+    for row in written:
+        if row["version"] is not None:
+            assert copied.version(row["table"]) == row["version"]
+    assert {row["table"] for row in written} <= {*TABLES, PUBLISHED, "artifacts/tower_rows"}
+
+    again, nothing = forget(copied.for_run("again"), config, ids_table)
+    assert (again, sum(one.rows for one in nothing)) == (0, 0)
+
+
+def test_nobody_is_forgotten_beside_a_run_that_is_going_on(
+    spark: SparkSession, tmp_path: Path, config: Config
+) -> None:
+    lakehouse = Lakehouse(spark, str(tmp_path), "tonight")
+    Attempt(lakehouse, config, "train_towers").save(STARTED)
+    ids = spark.createDataFrame([("user-1",)], "user_id string")
+    with pytest.raises(DataError, match="train_towers of run tonight"):
+        forget(lakehouse.for_run("receipt"), config, ids)
+
+
+def test_a_table_of_ids_is_read_by_its_name_and_its_column_found(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    names = ("customer", "user_id")
+    for text, column in (("customer,at\nann,1\n", "customer"), ("who\nann\n", "who")):
+        file = tmp_path / f"{column}.csv"
+        file.write_text(text)
+        source, found = table_of_ids(spark, str(file), names)
+        assert (found, read_ids(spark, source, {c.USER_ID: found}).first()) == (column, ("ann",))
+    file.write_text("who,at\nann,1\n")
+    with pytest.raises(TableError, match="none of them is customer or user_id"):
+        table_of_ids(spark, str(file), names)

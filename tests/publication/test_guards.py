@@ -1,0 +1,145 @@
+"""What guards measure, on the finished run and on lists made by hand."""
+
+import pytest
+import typer
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from jobs import publish
+from m6rec import columns as c
+from m6rec.command_line import errors_as_messages
+from m6rec.config.publication import GuardsConfig
+from m6rec.config.run import Config
+from m6rec.errors import GuardError
+from m6rec.lakehouse import PUBLISHED, Lakehouse
+from m6rec.publication.guards import GUARDS
+from m6rec.publication.publishing import published_run, rollback
+from m6rec.stages.publication.lists import ListCounts, count_lists, shared_places
+from m6rec.stages.publication.validation import ndcg_by_user, paired_change
+from tests.finished_runs import copy_run
+
+
+def lists(spark: SparkSession, **items_of_users: str) -> DataFrame:
+    """A list for each user, an item for each letter."""
+    rows = [
+        (user, rank, item)
+        for user, items in items_of_users.items()
+        for rank, item in enumerate(items, start=1)
+    ]
+    return spark.createDataFrame(rows, "user_id string, rank int, item_id string")
+
+
+def test_guards_stand_in_the_order_of_the_configuration() -> None:
+    fields = [name for name in GuardsConfig.model_fields if name != "last_runs"]
+    assert [record.name for record in GUARDS] == fields
+
+
+def test_lists_are_counted(spark: SparkSession) -> None:
+    items = spark.createDataFrame(
+        [(item, index, item != "d") for index, item in enumerate("abcd")],
+        "item_id string, item_index long, allowed boolean",
+    )
+    users = spark.createDataFrame(
+        [("ann", []), ("bob", [0]), ("cid", [0, 1]), ("dan", []), ("eve", [])],
+        "user_id string, held_back array<long>",
+    )
+    # bob has a already; cid may have but one item; dan has d, which is not allowed, and a twice;
+    # x is unknown; eve has no list.
+    found = lists(spark, ann="ab", bob="ab", cid="c", dan="daa", fay="x")
+    assert count_lists(found, users, items, 2) == ListCounts(
+        eligible=4,
+        full=3,
+        unknown=1,
+        forbidden=2,
+        duplicate=1,
+        allowed_items=3,
+        listed_items=3,
+        places=9,
+        most_listed_places=9,
+    )
+
+
+def test_the_overlap_is_the_mean_share_over_lists_of_both(spark: SparkSession) -> None:
+    ours = lists(spark, ann="ab", bob="abcd", eve="a")
+    theirs = lists(spark, ann="bx", bob="dcba", fay="a")
+    assert shared_places(ours, theirs) == (2, 1.5)
+
+
+def test_validation_is_compared_over_users_of_both_runs(spark: SparkSession) -> None:
+    def measured(items: dict[int, list[int]], held_out: dict[int, list[int]]) -> DataFrame:
+        schema = "user_index long, item_indices array<int>"
+        return ndcg_by_user(
+            spark.createDataFrame(list(items.items()), schema),
+            spark.createDataFrame(list(held_out.items()), schema),
+            2,
+        )
+
+    earlier = measured({1: [5, 6], 2: [7], 3: [5]}, {1: [5], 2: [7], 3: [5]})
+    now = measured({1: [6, 5], 2: [7, 8, 9], 4: [5]}, {1: [5], 2: [9], 4: [5]})
+    change = paired_change(earlier, now)
+    assert (change.users, change.earlier) == (2, 2.0)
+    assert change.now == pytest.approx(0.6309, abs=1e-4)
+    assert change.squares == pytest.approx(1 + (1 - 0.6309) ** 2, abs=1e-4)
+
+
+def test_the_finished_run_was_measured_before_it_was_published(lakehouse: Lakehouse) -> None:
+    rows = {row["guard"]: row for row in lakehouse.read("guard_results").collect()}
+    assert set(rows) == {record.name for record in GUARDS}
+    assert {name for name, row in rows.items() if row["outcome"] == "not measured"} == {
+        "overlap", "validation_ndcg", "rows_in", "new_users", "new_items", "freshness", "drift",
+    }  # fmt: skip
+    assert {row["outcome"] for row in rows.values()} <= {"passed", "not measured", "warned"}
+    assert rows["full_lists"][c.VALUE] == 1.0
+    assert rows["rows_in"]["measured"] == 995.0
+    assert rows["quarantine"][c.VALUE] == pytest.approx(5 / 995)
+    assert rows["effective_rank"][c.VALUE] > 5.0
+
+
+def test_a_run_that_went_wrong_is_stopped_and_readers_keep_their_lists(
+    spark: SparkSession, copied: Lakehouse, config: Config
+) -> None:
+    collapsed = F.array_repeat(F.lit(1.0).cast("float"), F.size("embedding").cast("int"))
+    changes: dict[str, dict[str, Column]] = {
+        "lists": {"item_indices": F.reverse("item_indices")},
+        "item_embeddings": {"embedding": collapsed},
+        "interactions": {"weight": F.lit(1.0), "event_time": F.lit(None).cast("timestamp")},
+        "recommendations": {"item_id": F.when(F.col("rank") == 1, "?").otherwise(F.col("item_id"))},
+    }
+    same = ("catalogue", "user_item_matrix", "splits", "user_features", "item_features", "models")
+    for table in (*same, "quarantine", *changes):
+        copy_run(copied, table, "wrong", **changes.get(table, {}))
+    work = copied.delta_table("runs").toDF().where("run_id = 'first' and job != 'publish'")
+    rows = work.withColumn("run_id", F.lit("wrong"))
+    rows.write.format("delta").mode("append").save(copied.address("runs"))
+    wrong = copied.for_run("wrong")
+
+    with pytest.raises(GuardError) as stopped:
+        publish.run(wrong, config)
+
+    message = str(stopped.value)
+    assert "guard unknown_items: 91" in message
+    assert "expected at most 0; look at" in message
+    assert "guard effective_rank: 1 (of " in message
+    assert published_run(wrong) == "first"
+    lists = spark.read.format("delta").load(copied.address(PUBLISHED))
+    assert {row["run_id"] for row in lists.select("run_id").distinct().collect()} == {"first"}
+    rows = {row["guard"]: row for row in wrong.read("guard_results").collect()}
+    outcomes = {name: row["outcome"] for name, row in rows.items()}
+    assert {name for name, outcome in outcomes.items() if outcome == "stopped"} >= {
+        "unknown_items", "effective_rank", "validation_ndcg",
+    }  # fmt: skip
+    assert outcomes["drift"] == "warned"
+    assert rows["drift"]["detail"] == "of weight of an event"
+    assert rows["overlap"]["value"] == pytest.approx(0.9)
+    assert (rows["rows_in"]["value"], rows["new_users"]["value"]) == (1.0, 0.0)
+
+    publish.run(wrong, config.replaced({f"guards.{name}": "off" for name in outcomes}))
+    assert published_run(wrong) == "wrong"
+    rollback(wrong, config)
+
+
+def test_a_stop_is_exit_code_3(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit) as left, errors_as_messages():
+        raise GuardError("run r is not published")
+    assert left.value.exit_code == 3
+    assert "run r is not published" in capsys.readouterr().err

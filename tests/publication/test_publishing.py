@@ -1,0 +1,125 @@
+"""Publishing on real Delta tables: what readers see, the way back, and the history."""
+
+import json
+import threading
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from m6rec.errors import DataError
+from m6rec.lakehouse import PUBLISHED
+from m6rec.publication.publishing import (
+    Publication,
+    publications,
+    publish,
+    read_published,
+    rollback,
+    runs_followed,
+)
+from tests.finished_runs import PLACES, config_of, finished_runs
+
+
+class Reader(threading.Thread):
+    """Reads the published lists all the time, without anything of ours."""
+
+    def __init__(self, spark: SparkSession, path: str) -> None:
+        super().__init__()
+        self.seen: list[tuple[frozenset[str], int]] = []
+        self._spark, self._path = spark, path
+        self._stopped = threading.Event()
+
+    def run(self) -> None:
+        while not self._stopped.is_set():
+            rows = self._spark.read.format("delta").load(self._path).collect()
+            runs = {row["run_id"] for row in rows} | {row["item_id"] for row in rows}
+            self.seen.append((frozenset(runs), len(rows)))
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self.join()
+
+
+def test_a_reader_sees_whole_lists_of_one_run_while_ten_are_published_and_two_taken_back(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    config = config_of(str(tmp_path))
+    runs = finished_runs(spark, config, *(f"run-{number}" for number in range(10)))
+    with pytest.raises(DataError, match="no run has been published"):
+        rollback(runs[0], config)
+    publish(runs[0], config)
+    with pytest.raises(DataError, match="only run run-0 has been"):
+        rollback(runs[0], config)
+    reader = Reader(spark, f"{tmp_path}/{PUBLISHED}")
+    reader.start()
+    try:
+        for run in runs[1:]:
+            assert publish(run, config)
+        assert rollback(runs[0], config, dry_run=True) == "run-8"
+        assert [rollback(runs[0], config) for _ in range(2)] == ["run-8", "run-7"]
+    finally:
+        reader.stop()
+
+    assert {places for _, places in reader.seen} == {PLACES}
+    assert {len(run_ids) for run_ids, _ in reader.seen} == {1}
+    in_order = [next(iter(run_ids)) for run_ids, _ in reader.seen]
+    changes = [in_order[0], *(after for before, after in pairwise(in_order) if after != before)]
+    assert len(changes) > 3
+    order = [f"run-{number}" for number in (*range(10), 8, 7)]
+    published = iter(order)
+    assert all(run_id in published for run_id in changes)
+
+    history = publications(runs[0])
+    assert [(one.run_id, one.version) for one in history] == list(
+        zip(order, range(12), strict=True)
+    )
+    assert [one.action for one in history] == ["publish"] * 10 + ["rollback"] * 2
+    assert {one.who for one in history} == {spark.sparkContext.sparkUser()}
+    commits = spark.sql(f"describe history delta.`{tmp_path}/{PUBLISHED}` limit 1").collect()
+    assert json.loads(commits[0]["userMetadata"]) == {"run_id": "run-7", "action": "rollback"}
+    lists = spark.read.format("delta").option("versionAsOf", 4).load(f"{tmp_path}/{PUBLISHED}")
+    assert {row["run_id"] for row in lists.collect()} == {"run-4"}
+
+
+@pytest.mark.parametrize(
+    ("actions", "followed"),
+    [
+        ("+a +b +c", "a b c"),
+        ("+a +b +c <b", "a b"),
+        ("+a +b +c <b <a", "a"),
+        ("+a +b +c <b +d", "a b d"),
+        ("+a +b +a", "a b a"),
+        ("+a +b +a <b", "a b"),
+        ("+a +a", "a"),
+        ("", ""),
+    ],
+)
+def test_rollbacks_lead_further_back_and_not_forth_again(actions: str, followed: str) -> None:
+    history = [
+        Publication(word[1:], "publish" if word[0] == "+" else "rollback", None, None, None)
+        for word in actions.split()
+    ]
+    assert runs_followed(history) == followed.split()
+
+
+def test_views_of_a_catalogue_follow_the_published_run(spark: SparkSession, tmp_path: Path) -> None:
+    schema = "spark_catalog.publications"
+    spark.sql(f"create schema {schema} location '{tmp_path}/schema'")
+    try:
+        config = config_of(schema, artifacts=str(tmp_path / "artifacts"))
+        one, two = finished_runs(spark, config, "one", "two")
+
+        def listed() -> set[str]:
+            view = spark.table(f"{schema}.recommendations_published")
+            return {row["item_id"] for row in view.collect()}
+
+        publish(one, config)
+        assert listed() == {"one"}
+        publish(two, config)
+        assert listed() == {"two"}
+        rollback(two, config)
+        assert listed() == {"one"}
+        assert read_published(spark, schema, "recommendations").count() == PLACES
+    finally:
+        spark.sql(f"drop schema {schema} cascade")

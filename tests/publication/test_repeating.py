@@ -1,0 +1,85 @@
+"""Sources are read at one version by all jobs of a run, and the run can be made again from it."""
+
+from pathlib import Path
+
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from m6rec.config.run import Config, parse_config
+from m6rec.errors import DataError
+from m6rec.job_records import JobRecord
+from m6rec.lakehouse import Lakehouse
+from m6rec.publication.repeating import ListDifferences, differences, repetition_of
+from m6rec.runs import Job, run_job
+from m6rec.spark.sources import read_source
+from tests.finished_runs import PLACES, USERS, lists_of
+
+
+def append_event(spark: SparkSession, path: Path) -> None:
+    frame = spark.sql("select 'ann' user_id, 'a' item_id").coalesce(1)
+    frame.write.format("delta").mode("append").save(str(path))
+
+
+def source_rows(config: Config, spark: SparkSession) -> int:
+    return read_source(spark, config.interactions.source, ()).count()
+
+
+def test_all_jobs_of_a_run_and_its_repetition_read_the_same_version(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    events = tmp_path / "events"
+    append_event(spark, events)
+    data = {"interactions": {"source": {"path": str(events)}}, "lake": str(tmp_path / "lake")}
+    config = parse_config(data, "test")
+    read: list[int] = []
+
+    def prepare(own: Lakehouse, pinned: Config) -> None:
+        read.append(source_rows(pinned, spark))
+        ids = spark.sql("select 'ann' user_id, 0L user_index")
+        own.append_new("user_index", ids, ("user_id",))
+        append_event(spark, events)
+
+    def recommend(own: Lakehouse, pinned: Config) -> None:
+        read.append(source_rows(pinned, spark))
+        own.write("recommendations", lists_of(spark, f"item-{read[-1]}"))
+
+    def make(lakehouse: Lakehouse, config: Config) -> None:
+        for name, function in (("prepare_interactions", prepare), ("recommend", recommend)):
+            run_job(lakehouse, config, Job(JobRecord(name), function))
+
+    first = Lakehouse(spark, config.lake, "first")
+    make(first, config)
+    rows = first.read("runs").collect()
+    assert [row["sources"] for row in rows] == [{"interactions.source": 0}] * 2
+    assert read == [1, 1]
+    second = Lakehouse(spark, config.lake, "second")
+    run_job(second, config, Job(JobRecord("recommend"), recommend))
+    assert read == [1, 1, 2]
+    assert differences(first, second) == ListDifferences(USERS, other_items=USERS, other_scores=0)
+
+    repetition = repetition_of(first, "again")
+    assert repetition.doubts == ()
+    assert repetition.lakehouse.fixed == {"user_index": 0}
+    make(repetition.lakehouse, repetition.config)
+    assert read == [1, 1, 2, 1, 1]
+    assert differences(first, repetition.lakehouse).are_equal
+
+
+def test_other_scores_are_told_from_other_items(spark: SparkSession, tmp_path: Path) -> None:
+    one, two = (Lakehouse(spark, str(tmp_path), name) for name in ("one", "two"))
+    one.write("recommendations", lists_of(spark, "a"))
+    of_user = F.col("user_id") == "user-1"
+    parts = F.when(of_user, F.create_map(F.lit("svd"), F.lit(2.0))).otherwise(F.col("parts"))
+
+    def shorter(lists: DataFrame) -> DataFrame:
+        return lists.where("user_id != 'user-2' or rank = 1")
+
+    two.write("recommendations", shorter(lists_of(spark, "a").withColumn("parts", parts)))
+    assert differences(one, two) == ListDifferences(USERS, other_items=1, other_scores=1)
+    assert two.read("recommendations").count() == PLACES - 1
+
+
+def test_a_run_that_is_not_there_is_not_repeated(spark: SparkSession, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="there is no such run"):
+        repetition_of(Lakehouse(spark, str(tmp_path), "gone"), "again")

@@ -1,0 +1,69 @@
+"""Which runs are removed, and what is left of them."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from m6rec.config.publication import RetentionConfig
+from m6rec.errors import DataError
+from m6rec.publication.publishing import publish, read_published, rollback
+from m6rec.publication.retention import clean, removable
+from tests.finished_runs import PLACES, config_of, finished_runs
+
+
+@pytest.mark.parametrize(
+    ("followed", "rules", "removed"),
+    [
+        ("", {"runs": 0, "days": 0}, "a b c d"),
+        ("", {"runs": 2, "days": 0}, "a b"),
+        ("", {"runs": 0, "days": 3}, "a"),
+        ("", {"runs": 3, "days": 2}, "a"),
+        ("", {"runs": 9, "days": 0}, ""),
+        ("a b", {"runs": 0, "days": 0}, "c d"),
+        ("a b c", {"runs": 0, "days": 0}, "a d"),
+    ],
+)
+def test_a_run_that_a_rule_keeps_or_readers_may_return_to_stays(
+    followed: str, rules: dict[str, int], removed: str
+) -> None:
+    ages = {
+        name: timedelta(days=age, hours=1) for name, age in zip("abcd", (4, 2, 1, 0), strict=True)
+    }
+    assert removable(ages, followed.split(), RetentionConfig(**rules)) == removed.split()
+
+
+def test_cleaning_removes_old_runs_from_tables_and_artifacts(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    config = config_of(str(tmp_path), retention={"runs": 1, "days": 30})
+    one, two, three, _ = finished_runs(spark, config, "one", "two", "three", "four")
+    for run in (one, two, three):
+        publish(run, config)
+    model = Path(one.artifact_path("towers", "weights"))
+    model.parent.mkdir(parents=True)
+    model.write_bytes(b"12345")
+    upkeep = one.for_run("cleaning")
+
+    assert clean(upkeep, config, datetime.now(UTC)).runs == ()
+    later = datetime.now(UTC) + timedelta(days=31)
+    listed = clean(upkeep, config, later, dry_run=True)
+    assert listed.runs == ("one",)
+    sizes = [file.stat().st_size for file in tmp_path.rglob("recommendations/run_id=one/*.parquet")]
+    of_place = {one.place: one.bytes for one in listed.removals}
+    assert (of_place["recommendations"], of_place["artifacts"]) == (sum(sizes), 5)
+    assert model.exists()
+
+    assert clean(upkeep, config, later).runs == ("one",)
+    assert not model.parent.parent.exists()
+    left = {row["run_id"] for row in one.delta_table("recommendations").toDF().collect()}
+    assert left == {"two", "three", "four"}
+    assert read_published(spark, str(tmp_path), "recommendations").count() == PLACES
+    assert clean(upkeep, config, later).runs == ()
+    with pytest.raises(DataError, match="clean has removed"):
+        publish(one, config, again=True)
+    assert rollback(three, config) == "two"
+    rows = one.delta_table("runs").toDF().where("job = 'clean'")
+    assert rows.where(F.col("who").isNotNull()).count() == 3
