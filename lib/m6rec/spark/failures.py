@@ -126,10 +126,9 @@ _RULES: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
         lambda _: "its files do not agree about the type of a column; write it with one schema",
     ),
 )
+# What Spark says where a file's rows fail to be read, and of nothing else.
 _OF_READING = re.compile(
-    r"FAILED_READ_FILE|while reading file|FileScan|PATH_NOT_FOUND|DELTA_|\.fs\.|MALFORMED"
-    r"|FileReader|parquet|FileSystem",
-    re.IGNORECASE,
+    r"FAILED_READ_FILE|while reading file|MALFORMED_(RECORD|CSV)|DATETIME_PATTERN", re.IGNORECASE
 )
 _FILE = re.compile(r"(?:reading file|read file|file path|path:?|File) `?((?:\w+:/|/)[^\s`'\"]+)")
 
