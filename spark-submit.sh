@@ -41,7 +41,7 @@ Python 3.11 and Java 17 or 21 and, the first time, PyPI, Maven Central and $NEED
 Jobs:
 $(list_jobs)
 
-Options of all jobs but demo and quality, which have others:
+Options of all jobs but demo and quality, which have others (check has the first two):
   --config FILE             the configuration (examples in conf/); required
   --set SECTION.KEY=VALUE   replace a value of it; repeatable
   --run-id ID               the run; given again, the run resumes (publish and rerun need it)
@@ -364,9 +364,13 @@ run_quietly() {
     exec "$@" 2> >(tee "$log" | hide_noise >&2)
 }
 
+# What Spark logs of a failed task is a trace, which the log keeps: the job says it in one line.
 hide_noise() {
     local tab=$'\t'
-    grep --line-buffered -v -E \
+    local failed='ERROR (Executor|TaskSetManager|Utils|FileFormatWriter|TaskResultGetter)'
+    local next='^([0-9]{2}/[0-9]{2}/[0-9]{2} |Traceback |(error|warning|note): )'
+    sed -u -E "/$failed/{:h;\$d;N;s/^.*\n//;/$failed/bh;\#$next#!bh}" |
+        grep --line-buffered -v -E \
         -e '^([0-9]{2}/[0-9]{2}/[0-9]{2} )?[0-9:]* ?(INFO|WARN) ' \
         -e '^WARNING: (Using incubator|package |A |Use |Please consider|All illegal)' \
         -e '^(Setting |To adjust logging level|Using Spark.s default log4j|Picked up )' \

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql import types as T
 from pyspark.sql.window import Window
 
 from m6rec import columns as c
+from m6rec.check.numbers import DecimalSign
 from m6rec.command_line import command_line
 from m6rec.config.data import AttributesSource, FeatureKind
 from m6rec.config.run import Config
@@ -18,6 +20,8 @@ from m6rec.job_records import BUILD_FEATURES
 from m6rec.lakehouse import Lakehouse
 from m6rec.runs import Job
 from m6rec.spark.sources import read_source
+from m6rec.spark.values import id_column as id_column_of
+from m6rec.spark.values import owner_column
 from m6rec.stages.features.behaviour import (
     event_mix,
     events_before_holdout,
@@ -26,13 +30,15 @@ from m6rec.stages.features.behaviour import (
 )
 from m6rec.stages.features.fitting import fit_features
 from m6rec.stages.features.images import load_images
-from m6rec.stages.features.kinds import infer_kinds
+from m6rec.stages.features.kinds import decimal_signs, infer_kinds
 from m6rec.stages.features.pipeline import FeaturePipeline
 from m6rec.stages.features.reading import item_matrix
 
 # A user's breadth of taste is computed from the items' content, which every worker then holds: it
 # is left out where that content has more numbers than this.
 _LARGEST_SHIPPED_CONTENT = 50_000_000
+# Beside the owner's columns, whatever their names are.
+_ID, _COPY = "_m6rec_id", "_m6rec_copy"
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,7 @@ class _Attributes:
 
     frame: DataFrame
     kinds: dict[str, FeatureKind]
+    decimal_signs: dict[str, DecimalSign]
 
 
 def run(lakehouse: Lakehouse, config: Config, fits: tuple[str, ...] = c.FITS) -> None:
@@ -51,10 +58,10 @@ def run(lakehouse: Lakehouse, config: Config, fits: tuple[str, ...] = c.FITS) ->
     """
     try:
         users = _read_attributes(
-            lakehouse, config.features.users, "user_index", c.USER_ID, c.USER_INDEX
+            lakehouse, config, config.features.users, "user_index", c.USER_ID, c.USER_INDEX
         )
         items = _read_attributes(
-            lakehouse, config.features.items, "item_index", c.ITEM_ID, c.ITEM_INDEX
+            lakehouse, config, config.features.items, "item_index", c.ITEM_ID, c.ITEM_INDEX
         )
         _write_images(lakehouse, config, items)
         for fit in fits_of(lakehouse, config, fits):
@@ -92,8 +99,9 @@ def _fit_and_write(
     acts = behaviour.persist() if config.has_behaviour else None
     frame = None if attributes is None else attributes.frame
     kinds = {} if attributes is None else attributes.kinds
+    signs = {} if attributes is None else attributes.decimal_signs
     pipeline = fit_features(
-        frame, acts, index_column, kinds, config.features, training, config.seed
+        frame, acts, index_column, kinds, config.features, training, config.seed, signs
     )
     pipeline.save(fit.artifact_path("features", f"{side}s"))
     indices = fit.lakehouse.read(index_column).select(index_column)
@@ -120,6 +128,7 @@ def _record(fit: Fit, pipelines: dict[str, FeaturePipeline]) -> None:
 
 def _read_attributes(
     lakehouse: Lakehouse,
+    config: Config,
     source: AttributesSource | None,
     index_table: str,
     id_column: str,
@@ -129,20 +138,51 @@ def _read_attributes(
     if source is None:
         return None
     titles = () if source.title is None else (source.title,)
-    frame = read_source(lakehouse.spark, source.source, (source.id, *titles))
+    frame = read_source(lakehouse.spark, source.source, (source.id, *titles, *source.kinds))
     # A title is text: without this, its values would look like ids, since no two are equal.
     overrides: dict[str, FeatureKind] = dict.fromkeys(titles, "text")
     kinds = infer_kinds(frame, source.id, {**overrides, **source.kinds})
-    owner_columns = [name for name in frame.columns if name != source.id]
+    signs = decimal_signs(frame, source.id, kinds)
+    # A column of the owner's may have the name of one of ours.
+    ours = {name: _other_name(name, index_column) for name in frame.columns if name != source.id}
     renamed = frame.select(
-        F.col(f"`{source.id}`").cast("string").alias(id_column),
-        *(F.col(f"`{name}`") for name in owner_columns),
+        id_column_of(frame, source.id, config.interactions).alias(_ID),
+        *(owner_column(name).alias(other) for name, other in ours.items()),
     )
-    order = Window.partitionBy(id_column).orderBy(F.xxhash64("*"))
-    single = renamed.withColumn("_copy", F.row_number().over(order)).where("_copy = 1")
-    indices = lakehouse.read(index_table).select(id_column, index_column)
-    indexed = single.join(indices, id_column, "inner").drop(id_column, "_copy")
-    return _Attributes(indexed.persist(), kinds)
+    _say_repeats(renamed, source)
+    comparable = [field.name for field in renamed.schema.fields if _is_hashable(field.dataType)]
+    order = Window.partitionBy(_ID).orderBy(F.xxhash64(*map(owner_column, comparable)))
+    single = renamed.withColumn(_COPY, F.row_number().over(order)).where(F.col(_COPY) == 1)
+    indices = lakehouse.read(index_table).select(F.col(id_column).alias(_ID), index_column)
+    indexed = single.join(indices, _ID, "inner").drop(_ID, _COPY)
+    return _Attributes(
+        indexed.persist(),
+        {ours[name]: kind for name, kind in kinds.items()},
+        {ours[name]: sign for name, sign in signs.items()},
+    )
+
+
+def _say_repeats(named: DataFrame, source: AttributesSource) -> None:
+    row = named.agg(F.count(_ID).alias("rows"), F.count_distinct(_ID).alias("ids")).first()
+    if row is not None and row["rows"] > row["ids"]:
+        print(
+            f"{source.source.name}: {row['rows'] - row['ids']} rows repeat an id in column"
+            f" {source.id}; one row of each id is used",
+            flush=True,
+        )
+
+
+def _other_name(name: str, index_column: str) -> str:
+    """The name of a column beside the index."""
+    return f"{name} (attribute)" if name.lower() == index_column else name
+
+
+def _is_hashable(kind: T.DataType) -> bool:
+    if isinstance(kind, T.StructType):
+        return all(_is_hashable(field.dataType) for field in kind.fields)
+    if isinstance(kind, T.ArrayType):
+        return _is_hashable(kind.elementType)
+    return not isinstance(kind, T.MapType | T.VariantType)
 
 
 def _write_images(lakehouse: Lakehouse, config: Config, items: _Attributes | None) -> None:

@@ -82,7 +82,7 @@ def main(
 
 def _ids(spark: SparkSession, users: str, config: Config) -> DataFrame:
     source, column = table_of_ids(spark, users, (config.interactions.columns.user, c.USER_ID))
-    return read_ids(spark, source, {c.USER_ID: column})
+    return read_ids(spark, source, {c.USER_ID: column}, config.interactions)
 
 
 main.__doc__ = __doc__

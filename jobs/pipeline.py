@@ -26,6 +26,7 @@ from jobs import (
 )
 from m6rec.command_line import command, open_lakehouse
 from m6rec.config.run import Config
+from m6rec.fits.inspection import check_tables
 from m6rec.lakehouse import Lakehouse
 from m6rec.publication.guards import refuse_stopped
 from m6rec.publication.publishing import publish as publish_run
@@ -35,7 +36,6 @@ from m6rec.report.export import metrics_json
 from m6rec.report.page import write_report
 from m6rec.runs import Job, run_job
 from m6rec.spark.session import session_of_job
-from m6rec.spark.sources import check_sources
 
 NARROWEST = 110
 
@@ -69,7 +69,7 @@ def run_pipeline(spark: SparkSession, config: Config, run_id: str, output: Path)
         GuardError: a guard stops the run.
     """
     lakehouse = open_lakehouse(spark, config, run_id)
-    check_sources(spark, config)
+    check_tables(spark, config)
     jobs = jobs_of(config)
     for number, job in enumerate(jobs, start=1):
         print(f"[{number}/{len(jobs)}] {job.name}", flush=True)

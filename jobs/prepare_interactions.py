@@ -14,7 +14,6 @@ from pyspark.sql import functions as F
 from m6rec import columns as c
 from m6rec.command_line import command_line
 from m6rec.config.run import Config
-from m6rec.errors import DataError
 from m6rec.fits.sources import INTERACTIONS, Events, Sources, open_sources
 from m6rec.job_records import PREPARE_INTERACTIONS
 from m6rec.lakehouse import Lakehouse
@@ -24,9 +23,21 @@ from m6rec.stages.pairs.aggregation import (
     aggregate_pairs,
     occasions_of_pairs,
 )
-from m6rec.stages.pairs.cleaning import Cleaned, check_counts, clean_interactions
+from m6rec.stages.pairs.cleaning import (
+    FUTURE_TIME,
+    Cleaned,
+    check_counts,
+    clean_interactions,
+)
 from m6rec.stages.pairs.indexing import extend_index
 from m6rec.stages.pairs.matrix import user_item_matrix
+from m6rec.stages.pairs.outcome import (
+    check_split,
+    counts_by_reason,
+    hours_ahead,
+    in_a_line,
+    refuse_empty,
+)
 from m6rec.stages.pairs.splitting import split_pairs
 
 _log = logging.getLogger(__name__)
@@ -64,7 +75,7 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
     """
     sources = open_sources(lakehouse.spark, config)
     try:
-        pairs = _clean(lakehouse, sources)
+        pairs = _clean(lakehouse, sources, config)
         _extend_indices(lakehouse, pairs, sources)
         _split(lakehouse, pairs, config)
         _write_catalogue(lakehouse, sources)
@@ -74,22 +85,30 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
         lakehouse.spark.catalog.clearCache()
 
 
-def _clean(lakehouse: Lakehouse, sources: Sources) -> _Pairs:
+def _clean(lakehouse: Lakehouse, sources: Sources, config: Config) -> _Pairs:
     """Write interactions and quarantine, check their counts, and combine events to pairs."""
-    cleaned = {events.label: _clean_one(events) for events in sources.events()}
+    are_ratings = config.ratings.enabled
+    cleaned = {events.label: _clean_one(events, are_ratings) for events in sources.events()}
     main = cleaned[sources.interactions.label]
     lakehouse.write("interactions", main.interactions)
     lakehouse.write("quarantine", _quarantine(cleaned))
     _check_cleaning(lakehouse, sources, cleaned)
     return _Pairs(
-        aggregate_pairs(lakehouse.read("interactions"), sources.interactions.config),
-        _held_out_pairs(sources.test, cleaned),
-        _held_out_pairs(sources.validation, cleaned),
+        aggregate_pairs(lakehouse.read("interactions"), sources.interactions.config, are_ratings),
+        _held_out_pairs(sources.test, cleaned, are_ratings),
+        _held_out_pairs(sources.validation, cleaned, are_ratings),
     ).map(lambda frame: frame.persist())
 
 
-def _clean_one(events: Events) -> Cleaned:
-    cleaned = clean_interactions(events.frame, events.config, datetime.now(UTC), events.version)
+def _clean_one(events: Events, are_ratings: bool) -> Cleaned:
+    cleaned = clean_interactions(
+        events.frame,
+        events.config,
+        datetime.now(UTC),
+        events.version,
+        events.reading,
+        are_ratings,
+    )
     cleaned.labelled.persist()
     return cleaned
 
@@ -107,25 +126,49 @@ def _quarantine(cleaned: dict[str, Cleaned]) -> DataFrame:
 
 def _check_cleaning(lakehouse: Lakehouse, sources: Sources, cleaned: dict[str, Cleaned]) -> None:
     """Check that no row was lost between the sources and what has been written."""
-    rows_in = sum(events.frame.count() for events in sources.events())
+    rows_in = sum(_rows_in(events, cleaned[events.label]) for events in sources.events())
     written = lakehouse.read("interactions").count()
     held_out = sum(
         table.interactions.count() for label, table in cleaned.items() if label != INTERACTIONS
     )
-    quarantined = lakehouse.read("quarantine").count()
+    reasons = counts_by_reason(lakehouse.read("quarantine"))
+    quarantined = sum(reasons.values())
     _log.info("%d rows in, %d kept, %d quarantined", rows_in, written + held_out, quarantined)
     check_counts(rows_in, written + held_out, quarantined)
-    if written == 0:
-        raise DataError(
-            f"no row of {sources.interactions.frame.count()} interactions was kept; see the reasons"
-            f" in table {lakehouse.address('quarantine')} and correct the mapping in the config"
+    if reasons:
+        print(f"{quarantined} rows went to quarantine: {in_a_line(reasons)}", flush=True)
+    hours = hours_ahead(cleaned[INTERACTIONS].labelled) if FUTURE_TIME in reasons else None
+    if hours is not None:
+        _log.warning(
+            "times lie up to %.1f hours in the future; where they have no zone, set"
+            " interactions.time_zone to theirs, such as Asia/Tokyo",
+            hours,
         )
+    if written == 0:
+        refuse_empty(lakehouse.read("quarantine"), reasons, lakehouse.address("quarantine"))
 
 
-def _held_out_pairs(events: Events | None, cleaned: dict[str, Cleaned]) -> DataFrame | None:
+def _rows_in(events: Events, cleaned: Cleaned) -> int:
+    """How many rows a source has, without malformed ones where the owner has these dropped."""
+    rows = events.frame.count()
+    if not events.drops_malformed:
+        return rows
+    # Spark counts a row that it does not parse, and then drops it where its values are needed.
+    parsed = cleaned.labelled.count()
+    print(
+        f"{events.label}: {rows - parsed} malformed rows were dropped, as options.mode"
+        " DROPMALFORMED says",
+        flush=True,
+    )
+    return parsed
+
+
+def _held_out_pairs(
+    events: Events | None, cleaned: dict[str, Cleaned], are_ratings: bool
+) -> DataFrame | None:
     if events is None:
         return None
-    return aggregate_pairs(cleaned[events.label].interactions, events.config)
+    return aggregate_pairs(cleaned[events.label].interactions, events.config, are_ratings)
 
 
 def _extend_indices(lakehouse: Lakehouse, pairs: _Pairs, sources: Sources) -> None:
@@ -169,7 +212,10 @@ def _split(lakehouse: Lakehouse, pairs: _Pairs, config: Config) -> None:
         indexed.validation,
         repeats,
     )
-    lakehouse.write("splits", aggregate_folds(splits, config.interactions) if repeats else splits)
+    if repeats:
+        splits = aggregate_folds(splits, config.interactions, config.ratings.enabled)
+    lakehouse.write("splits", splits)
+    check_split(lakehouse.read("splits"), config.interactions, config.split)
     if indexed.test is not None and not repeats:
         offered = sum(frame.where(c.POSITIVE).count() for frame in indexed.all()[1:])
         offered += pairs.interactions.count()

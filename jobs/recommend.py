@@ -83,7 +83,9 @@ def write_recommendations(
     rules = settings.rules
     blend = next(one for one in blends if one.name == settings.ranker)
     allowed, excluded = (
-        None if table is None else read_ids(lakehouse.spark, table, {c.ITEM_ID: table.item})
+        None
+        if table is None
+        else read_ids(lakehouse.spark, table, {c.ITEM_ID: table.item}, fit.config.interactions)
         for table in (rules.allowed_items, rules.excluded_items)
     )
     scoring = make_scoring(
@@ -93,6 +95,7 @@ def write_recommendations(
         masked_items=masked_by_rules(lakehouse.read("catalogue"), fit.n_items, allowed, excluded),
         mask_seen=not fit.config.ranks_repeats,
         n=settings.top_n,
+        mask_disliked=rules.masks_disliked,
     )
     if settings.contexts and not any(map(knows_contexts, scoring.members.values())):
         print(
@@ -124,7 +127,8 @@ def _excluded_pairs(fit: Fit) -> DataFrame | None:
     if table is None:
         return None
     lakehouse = fit.lakehouse
-    pairs = read_ids(lakehouse.spark, table, {c.USER_ID: table.user, c.ITEM_ID: table.item})
+    names = {c.USER_ID: table.user, c.ITEM_ID: table.item}
+    pairs = read_ids(lakehouse.spark, table, names, fit.config.interactions)
     users = lakehouse.read("user_index").select(c.USER_ID, c.USER_INDEX)
     items = lakehouse.read("item_index").select(c.ITEM_ID, c.ITEM_INDEX)
     return pairs.join(users, c.USER_ID, how="inner").join(items, c.ITEM_ID, how="inner")

@@ -41,6 +41,7 @@ from m6rec.config.run import Config
 from m6rec.files import written_whole
 from m6rec.fingerprints import fingerprint_of
 from m6rec.fits.fit import Fit
+from m6rec.fits.inspection import check_tables
 from m6rec.fits.members import member_names, validation_candidates
 from m6rec.kernels.ranking.blending import blended_scores, choose_weights, ndcg_of_users
 from m6rec.lakehouse import Lakehouse
@@ -48,7 +49,6 @@ from m6rec.rankers import FUSION, HYBRID
 from m6rec.report.console import print_trials
 from m6rec.runs import Job
 from m6rec.spark.session import session_of_job
-from m6rec.spark.sources import check_sources
 from m6rec.tuning import (
     Report,
     distributions,
@@ -127,7 +127,7 @@ def run_tuning(spark: SparkSession, config: Config, run_id: str, output: Path) -
     """
     deadline = None if config.tune.seconds is None else time.monotonic() + config.tune.seconds
     distributions(config)
-    check_sources(spark, config)
+    check_tables(spark, config)
     study = open_study(config, output / STUDY_FILE)
     tables = LatestTables(open_lakehouse(spark, config, run_id))
 

@@ -23,6 +23,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     ("m6rec.config",),
     ("m6rec.job_records",),
+    ("m6rec.check",),
     ("m6rec.kernels",),
     ("m6rec.spark",),
     ("m6rec.towers",),
@@ -40,7 +41,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("jobs",),
 )
 SPARK = ("pyspark", "delta", "py4j")
-WITHOUT_SPARK = ("m6rec.kernels", "m6rec.towers", "m6rec.config", "m6rec.rankers")
+WITHOUT_SPARK = ("m6rec.check", "m6rec.kernels", "m6rec.towers", "m6rec.config", "m6rec.rankers")
 COMPOSED_OF_JOBS = {"jobs.pipeline", "jobs.demo", "jobs.quality", "jobs.rerun", "jobs.tune"}
 
 

@@ -16,6 +16,7 @@ This module imports neither torch nor numba, so that `--help` and a wrong config
 
 import json
 import os
+import re
 import secrets
 import sys
 from collections.abc import Callable, Iterator
@@ -25,7 +26,6 @@ from pathlib import Path
 from typing import Annotated, TextIO
 
 import typer
-from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 from rich.console import Console
 
@@ -33,11 +33,12 @@ from m6rec.config.base import TableSource, wrong_run_id
 from m6rec.config.effects import warnings_of
 from m6rec.config.run import Config, load_config, sources_of
 from m6rec.errors import ConfigError, GuardError, M6RecError, TableError
+from m6rec.fits.inspection import check_tables
 from m6rec.job_records import PUBLISH, JobRecord
 from m6rec.lakehouse import Lakehouse
 from m6rec.runs import Job, run_job
+from m6rec.spark.failures import THROWN, as_error_of_data, keep_trace
 from m6rec.spark.session import session_of_job
-from m6rec.spark.sources import check_sources
 from m6rec.startup.jvm import compiler_options
 
 WRONG_USE = 2
@@ -82,7 +83,7 @@ def command_line(job: Job, doc: str | None) -> None:
     def body(config: Config, run_id: str, output: Path | None) -> None:
         with session_of_job(f"m6rec {job.name}") as spark:
             if job.record.reads_sources:
-                check_sources(spark, config)
+                check_tables(spark, config)
             run_job(open_lakehouse(spark, config, run_id), config, job)
 
     command(f"{(doc or '').rstrip()}\n\n{tables_text(job.record)}", body)
@@ -193,11 +194,16 @@ def check_publish_options(run_id: str | None, rollback: bool, history: bool) -> 
 
 
 def _check_local_path(source: TableSource) -> None:
-    if source.path is None or "://" in source.path or any(sign in source.path for sign in "*?[{,"):
+    """Say at once what Spark would say of a path on this machine; it decides about all others."""
+    if source.path is None or any(sign in source.path for sign in "*?[{,"):
         return
     # Spark takes file:/folder for the folder itself.
-    local = source.path.removeprefix("file:")
-    if not source.path.startswith("dbfs:") and not Path(local).exists():
+    local = source.path.removeprefix("file://").removeprefix("file:")
+    # There a path without a scheme may be one of HDFS.
+    elsewhere = {"HADOOP_CONF_DIR", "YARN_CONF_DIR"} & os.environ.keys()
+    if elsewhere or re.match(r"[A-Za-z][\w+.-]*:", local):
+        return
+    if not Path(local).exists():
         raise TableError(
             f"{source.format} table {source.path} does not exist (seen from {Path.cwd()});"
             " correct the path in the config"
@@ -218,10 +224,14 @@ def errors_as_messages() -> Iterator[None]:
     except M6RecError as error:
         _print_line("error", "bold red", str(error))
         raise typer.Exit(WRONG_USE) from None
-    except PySparkException as error:
+    except THROWN as error:
         message = _raised_by_a_worker(error)
         if message is None:
-            raise
+            ours = as_error_of_data(error)
+            if ours is None:
+                raise
+            message = str(ours)
+        keep_trace(error)
         _print_line("error", "bold red", message)
         raise typer.Exit(WRONG_USE) from None
 
@@ -248,7 +258,7 @@ def _error_stream() -> Iterator[TextIO]:
         yield stream
 
 
-def _raised_by_a_worker(error: PySparkException) -> str | None:
+def _raised_by_a_worker(error: Exception) -> str | None:
     """The message of an M6RecError that a Python worker raised: Spark wraps it in a traceback."""
     lines = [line.strip() for line in str(error).splitlines()]
     ours = [line for line in lines if line.startswith("m6rec.errors.")]

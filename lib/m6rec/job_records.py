@@ -12,7 +12,14 @@ from m6rec.config.run import Config
 from m6rec.rankers import MLLIB_ALS
 
 # What the tables of every fit follow from.
-_PREPARED = ("interactions", "split", "features", "seed", "recommend.rules.mask_seen")
+_PREPARED = (
+    "interactions",
+    "split",
+    "features",
+    "seed",
+    "recommend.rules.mask_seen",
+    "ratings.enabled",
+)
 # Of table user_index: some 50,000 users, whose lists are a million rows.
 _BYTES_OF_FEW_USERS = 500_000
 
@@ -231,6 +238,7 @@ JOBS_OF_A_RUN = (
     EVALUATE,
     ABLATE,
 )
+CHECK = JobRecord("check", reads_sources=True)
 PIPELINE = JobRecord("pipeline", has_long_loops=_always, reads_sources=True)
 DEMO = JobRecord("demo", has_long_loops=_always, reads_sources=True)
 QUALITY = JobRecord("quality", has_long_loops=_always, reads_sources=True)
@@ -239,7 +247,7 @@ RERUN = JobRecord("rerun", has_long_loops=_always, reads_sources=True)
 
 JOBS_ON_RUNS = (PUBLISH, CLEAN, FORGET)
 JOBS_OF_JOBS = (PIPELINE, RERUN, DEMO, QUALITY, TUNE)
-JOBS = (*JOBS_OF_A_RUN, *JOBS_ON_RUNS, *JOBS_OF_JOBS)
+JOBS = (*JOBS_OF_A_RUN, *JOBS_ON_RUNS, CHECK, *JOBS_OF_JOBS)
 
 
 def job_named(name: str) -> JobRecord | None:

@@ -21,10 +21,11 @@ from pyspark.sql import functions as F
 from m6rec import __version__
 from m6rec import columns as c
 from m6rec.config.run import Config
-from m6rec.errors import ConfigError
-from m6rec.job_records import CLEAN, EVALUATE, FORGET, PUBLISH, JobRecord
+from m6rec.errors import ConfigError, DataError
+from m6rec.job_records import CLEAN, EVALUATE, FORGET, JOBS_OF_A_RUN, PUBLISH, JobRecord
 from m6rec.lakehouse import Lakehouse
 from m6rec.schemas import RUNS_TABLE
+from m6rec.spark.failures import saying_what_failed
 from m6rec.spark.session import starting_workers
 from m6rec.spark.sources import at_versions, source_versions
 
@@ -66,6 +67,7 @@ def run_job(lakehouse: Lakehouse, config: Config, job: Job) -> bool:
 
     Raises:
         ConfigError: the run was begun with another configuration.
+        DataError: a job whose tables this one reads has not finished.
     """
     with starting_workers(lakehouse.spark):
         earlier = work_of_run(lakehouse)
@@ -73,13 +75,15 @@ def run_job(lakehouse: Lakehouse, config: Config, job: Job) -> bool:
     if any(row["job"] == job.name and row["status"] == FINISHED for row in earlier):
         print(f"{job.name}: skipped (finished)", flush=True)
         return False
+    _check_turn(earlier, job.record, lakehouse.run_id)
     sources = sources_of_run(lakehouse, config, earlier)
     record = Attempt(lakehouse, config, job.name, sources=sources)
     own, pinned = lakehouse.for_one_job(), at_versions(config, sources)
     try:
         with ThreadPoolExecutor(1) as beside:
             started = beside.submit(record.save, STARTED)
-            job.run(own, pinned)
+            with saying_what_failed(f"job {job.name}"):
+                job.run(own, pinned)
             started.result()
     except Exception:
         record.save(FAILED, own.inputs, own.outputs)
@@ -216,4 +220,17 @@ def check_same_config(jobs: list[Row], config: Config, run_id: str) -> None:
                 f"run {run_id} was begun by job {row['job']} with config"
                 f" {row['config_hash'][:12]}, and is now given config {fingerprint[:12]};"
                 " give the first config again, or a new --run-id"
+            )
+
+
+def _check_turn(jobs: list[Row], record: JobRecord, run_id: str) -> None:
+    """Check that the jobs have finished that alone write what a job reads."""
+    finished = {row["job"] for row in jobs if row["status"] == FINISHED}
+    for table in record.reads:
+        writers = [job.name for job in JOBS_OF_A_RUN if table in job.writes]
+        if len(writers) == 1 and writers[0] not in finished:
+            raise DataError(
+                f"{record.name} reads table {table}, which run {run_id} does not have: job"
+                f" {writers[0]} has not finished; run ./spark-submit.sh {writers[0]} with"
+                f" --run-id {run_id} first"
             )

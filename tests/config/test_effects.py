@@ -30,6 +30,21 @@ CASES: list[tuple[str, Config, Config]] = [
         config({"time_unit": "seconds"} | TIME),
     ),
     (
+        "interactions.time_zone",
+        config({"time_zone": "Asia/Tokyo"}),
+        config({"time_zone": "Asia/Tokyo"} | TIME),
+    ),
+    (
+        "interactions.time_unit",
+        config({"time_unit": "seconds", "time_format": "yyyyMMdd"} | TIME),
+        config({"time_unit": "seconds"} | TIME),
+    ),
+    (
+        "interactions.cancellations",
+        config({"cancellations": "cancel"}),
+        config({"cancellations": "cancel", "columns": {"weight": "n"}, "weighting": "weight"}),
+    ),
+    (
         "interactions.columns.weight",
         config({"columns": {"weight": "stars"}}),
         config({"columns": {"weight": "stars"}, "weighting": "binary"}),

@@ -21,6 +21,7 @@ from m6rec.command_line import (
     read_config,
 )
 from m6rec.config.base import TableSource
+from m6rec.config.data import InteractionsConfig
 from m6rec.config.run import load_config, parse_config, sources_of
 from m6rec.errors import ConfigError, DataError, TableError
 from m6rec.spark.sources import check_sources, read_ids
@@ -240,7 +241,8 @@ def test_a_rule_table_without_its_column_is_named_with_its_key_before_any_comput
 def test_ids_are_read_under_our_names_as_strings(spark: SparkSession, tmp_path: Path) -> None:
     (tmp_path / "pairs.json").write_text('{"who.is": 7, "sku": "tea", "why": "returned"}\n')
     source = TableSource(path=str(tmp_path / "pairs.json"), format="json")
-    ids = read_ids(spark, source, {c.USER_ID: "who.is", c.ITEM_ID: "sku"})
+    names = {c.USER_ID: "who.is", c.ITEM_ID: "sku"}
+    ids = read_ids(spark, source, names, InteractionsConfig(source=source))
     assert [row.asDict() for row in ids.collect()] == [{c.USER_ID: "7", c.ITEM_ID: "tea"}]
 
 

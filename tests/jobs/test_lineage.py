@@ -154,6 +154,15 @@ def test_a_killed_job_blocks_publication_and_ends_the_same_when_started_again(
     assert listed_items(spark, tmp_path) == ["whole"]
 
 
+def test_a_job_out_of_turn_names_the_job_that_is_missing(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    early = Job(JobRecord("train_factors", reads=("user_item_matrix",)), lambda own, _: None)
+    lakehouse = Lakehouse(spark, str(tmp_path), "run-1")
+    with pytest.raises(DataError, match="job prepare_interactions has not finished"):
+        run_job(lakehouse, config_of(tmp_path), early)
+
+
 def test_a_run_without_recommendations_is_not_published(
     spark: SparkSession, tmp_path: Path
 ) -> None:

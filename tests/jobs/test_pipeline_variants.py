@@ -32,6 +32,9 @@ def write_pairs(folder: Path) -> None:
 
 
 def test_pairs_and_a_test_table_are_enough(spark: SparkSession, tmp_path: Path) -> None:
+    """In folders of any name."""
+    tmp_path = tmp_path / "my \u00e9t\u00e9 [1]" / "2024-05-01T02:00"
+    tmp_path.mkdir(parents=True)
     write_pairs(tmp_path)
     config = parse_config(
         {

@@ -85,9 +85,11 @@ def test_long_and_padded_and_integer_ids_are_kept_as_they_are(spark: SparkSessio
     assert {(row.user_id, row.item_id) for row in kept} == {(str(2**62), long), ("-1", " tea ")}
 
 
-def test_a_fractional_id_column_is_refused_by_name(spark: SparkSession) -> None:
-    source = spark.createDataFrame([(1.0, "tea")], "u double, i string")
-    with pytest.raises(TableError, match="id column u has type double"):
+def test_an_id_column_that_is_neither_text_nor_a_number_is_refused_by_name(
+    spark: SparkSession,
+) -> None:
+    source = spark.createDataFrame([(True, "tea")], "u boolean, i string")
+    with pytest.raises(TableError, match="id column u has type boolean"):
         clean_interactions(source, config(columns={}), NOW, None)
 
 
@@ -183,6 +185,37 @@ def test_events_of_a_pair_are_combined_by_the_policy_and_then_weighted(
     assert pair is not None
     assert pair.weight == pytest.approx(expected)
     assert pair.event_time == DAY + timedelta(days=1)
+
+
+def test_a_weight_of_nothing_is_seen_and_no_interaction_unless_it_is_a_rating(
+    spark: SparkSession,
+) -> None:
+    frame = interactions(spark, [("ann", "tea", DAY, 0.0), ("ann", "rum", DAY, 2.0)])
+    settings = config(columns={"weight": "w"})
+    assert {
+        item: positive
+        for (_, item), (_, positive) in pairs_of(aggregate_pairs(frame, settings)).items()
+    } == {
+        "tea": False,
+        "rum": True,
+    }
+    ratings = pairs_of(aggregate_pairs(frame, settings, are_ratings=True))
+    assert all(positive for _, positive in ratings.values())
+
+
+@pytest.mark.parametrize(
+    ("duplicates", "weights"),
+    [("sum", {"tea": 1.0}), ("max", {"tea": 3.0}), ("last", {"tea": 3.0})],
+)
+def test_a_cancellation_takes_away_what_was_ordered(
+    spark: SparkSession, duplicates: str, weights: dict[str, float]
+) -> None:
+    later = DAY + timedelta(days=1)
+    rows = [("ann", "tea", DAY, 3.0), ("ann", "tea", later, -2.0)]
+    rows += [("ann", "rum", DAY, 1.0), ("ann", "rum", later, -1.0)]
+    settings = config(cancellations="cancel", duplicates=duplicates, weighting="weight")
+    pairs = pairs_of(aggregate_pairs(interactions(spark, rows), settings))
+    assert {item: weight for (_, item), (weight, positive) in pairs.items() if positive} == weights
 
 
 @pytest.mark.parametrize("key", ["duplicates", "weighting"])

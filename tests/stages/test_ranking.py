@@ -90,6 +90,12 @@ def test_masked_items_are_in_no_list_and_seen_ones_only_where_asked(users: DataF
     assert found["hybrid", 1] == [2, 0, 1]
 
 
+def test_disliked_items_are_masked_with_the_seen_ones_unless_asked(users: DataFrame) -> None:
+    every = np.zeros(4, dtype=np.bool_)
+    liked_alone = make_scoring(MEMBERS, (BOTH,), COUNTS, every, True, 3, mask_disliked=False)
+    assert set(lists(rank(users, liked_alone))["hybrid", 1]) == {0, 2, 3}
+
+
 def test_a_pair_that_the_rules_exclude_is_left_out_for_that_user_alone(spark: SparkSession) -> None:
     pairs = spark.createDataFrame([(0, 3)], "user_index long, item_index long")
     found = lists(rank(inputs(spark, pairs), scoring()))

@@ -95,6 +95,16 @@ def test_rows_without_features_have_features_of_width_zero(
     assert together.features.dtype == np.float32
 
 
+@pytest.mark.parametrize("name", ["my out", "\u00e9t\u00e9", "2024-05-01T02:00", "a?b#c%20;d"])
+def test_rows_lie_in_a_folder_of_any_name(
+    reader: str, rows: Rows, tmp_path: Path, name: str
+) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    manifest = write_files(folder, rows, None, files=2, world_size=1)
+    assert len(in_order(list(READERS[reader](manifest).epoch(0, steps=3)))) == 120
+
+
 @pytest.mark.parametrize("difference", [-1, 1])
 def test_an_epoch_that_differs_from_the_manifest_is_an_error(
     reader: str, manifest: Manifest, difference: int

@@ -112,6 +112,27 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def _as_option(value: Any) -> Any:
+    """The text of an option of Spark's reader that YAML takes for a truth value or a number."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, int | float) else value
+
+
+def _as_cell(value: Any) -> Any:
+    """The text of a value of a table that YAML takes for a number."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    return value
+
+
+ReaderOption = Annotated[str, BeforeValidator(_as_option)]
+# A value of a table as text; numbers need no quotes.
+Cell = Annotated[str, BeforeValidator(_as_cell)]
+# Options of Delta's reader that are keys of their own, in lower case.
+_VERSION_OPTIONS = {"versionasof": "version", "timestampasof": "timestamp"}
+
+
 class TableSource(Section):
     """A table of the owner's: where it is and how it is read."""
 
@@ -125,26 +146,59 @@ class TableSource(Section):
         description="The name of the table in the catalogue, such as `catalog.schema.name`; give"
         " either `path` or `table`.",
     )
-    format: Literal["delta", "parquet", "csv", "json"] = Field(
-        default="delta",
-        description="The format in which the table is stored.",
+    format: Literal["auto", "delta", "parquet", "csv", "json"] = Field(
+        default="auto",
+        description="The format in which the files under `path` are stored; `auto` tells it from"
+        " the files. A table of the catalogue has the format that the catalogue says.",
     )
     version: NonNegativeInt | None = Field(
         default=None,
         description="The version of a Delta table that is read; without it, the latest.",
     )
-    options: dict[str, str] = Field(
-        default_factory=dict,
-        description="Options of Spark's reader by their name, such as `sep` for CSV; CSV has a"
-        " header unless `header` says otherwise.",
+    timestamp: Cell | None = Field(
+        default=None,
+        description="The moment, such as `2026-11-01 12:00`, as of which a Delta table is read,"
+        " in place of `version`.",
     )
+    options: dict[str, ReaderOption] = Field(
+        default_factory=dict,
+        description="Options of Spark's reader by their name, such as `sep` for CSV. Unless they"
+        " say otherwise, CSV has a header, and a quote within quotes is doubled, as the standard"
+        " has it.",
+    )
+    missing_values: dict[str, tuple[Cell, ...]] = Field(
+        default_factory=dict,
+        description="For a column, the values that stand for none, such as `{rating: [0]}`.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _version_of_options(cls, data: Any) -> Any:
+        """Take `versionAsOf` and `timestampAsOf` out of the options, for lineage to know them."""
+        if not isinstance(data, dict) or not isinstance(data.get("options"), dict):
+            return data
+        options = data["options"]
+        moved = {
+            _VERSION_OPTIONS[name.lower()]: value
+            for name, value in options.items()
+            if str(name).lower() in _VERSION_OPTIONS
+        }
+        kept = {k: v for k, v in options.items() if str(k).lower() not in _VERSION_OPTIONS}
+        for key, value in moved.items():
+            if data.get(key) not in (None, value):
+                raise ValueError(f"{key} is {data[key]}, and options say {value}; remove one")
+        return {**data, **moved, "options": kept} if moved else data
 
     @model_validator(mode="after")
     def _one_place(self) -> "TableSource":
         if (self.path is None) == (self.table is None):
             raise ValueError("give either path or table, and not both")
-        if self.version is not None and self.format != "delta":
-            raise ValueError(f"version needs format delta, found format {self.format}")
+        given = {"version": self.version, "timestamp": self.timestamp}
+        asked = [key for key, value in given.items() if value is not None]
+        if len(asked) > 1:
+            raise ValueError("give either version or timestamp, and not both")
+        if asked and self.format not in {"auto", "delta"}:
+            raise ValueError(f"{asked[0]} needs format delta, found format {self.format}")
         return self
 
     @property

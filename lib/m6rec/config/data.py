@@ -1,10 +1,13 @@
 """The owner's data: interactions, their split into folds, attributes and features."""
 
-from typing import Any, Literal
+import re
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from m6rec.config.base import (
+    Cell,
     FiniteFloat,
     NonNegativeFloat,
     PositiveFloat,
@@ -18,7 +21,9 @@ from m6rec.config.base import (
 # Kinds of columns whose values are words.
 TokenKind = Literal["categorical", "multi_valued", "text"]
 FeatureKind = Literal["numeric", TokenKind, "image", "ignore"]
-TimeUnit = Literal["timestamp", "seconds", "milliseconds"]
+TimeUnit = Literal["timestamp", "seconds", "milliseconds", "microseconds", "nanoseconds"]
+NormaliseIds = Literal["none", "integer"]
+Cancellations = Literal["quarantine", "cancel"]
 Duplicates = Literal["sum", "max", "last"]
 Weighting = Literal["binary", "weight", "log"]
 # How the test is held out once `auto` is resolved.
@@ -33,6 +38,23 @@ HoldoutStrategy = Literal[
 ValidationStrategy = Literal[
     "auto", "temporal", "last", "highest_ids", "random", "mixed", "cold_items"
 ]
+
+
+_OFFSET = re.compile(r"[+-]\d{2}:\d{2}")
+
+
+def _known_zone(name: str) -> str:
+    if _OFFSET.fullmatch(name) is None:
+        try:
+            ZoneInfo(name)
+        except (ValueError, OSError):
+            raise ValueError(
+                f"there is no time zone {name}; give one such as Asia/Tokyo, UTC or +09:00"
+            ) from None
+    return name
+
+
+TimeZone = Annotated[str, AfterValidator(_known_zone)]
 
 
 class InteractionColumns(Section):
@@ -80,8 +102,37 @@ class InteractionsConfig(Section):
     )
     time_unit: TimeUnit = Field(
         default="timestamp",
-        description="How the time column is written: as a timestamp, or as a number of seconds or"
-        " milliseconds since 1970 in UTC.",
+        description="How the time column is written: as a timestamp, or as a number of seconds,"
+        " milliseconds, microseconds or nanoseconds since 1970 in UTC.",
+    )
+    time_zone: TimeZone = Field(
+        default="UTC",
+        description="The zone of times that have none, such as `Asia/Tokyo` or `+09:00`.",
+    )
+    time_format: str | None = Field(
+        default=None,
+        description="How a time is written, in Spark's patterns, such as `dd.MM.yyyy HH:mm`;"
+        " without it, the format is told from the first rows where they leave no doubt.",
+    )
+    normalise_ids: NormaliseIds = Field(
+        default="none",
+        description="Whether ids that are whole numbers are written as such in all tables"
+        " (`integer`), so that `17850.0` and `017850` are `17850`.",
+    )
+    trim_ids: bool = Field(
+        default=False,
+        description="Whether white space around ids is taken away in all tables.",
+    )
+    not_a_user: tuple[Cell, ...] = Field(
+        default=(),
+        description="Ids that stand for no user, such as `guest` or `-1`; their events go to the"
+        " table `quarantine`.",
+    )
+    cancellations: Cancellations = Field(
+        default="quarantine",
+        description="What becomes of negative weights, such as the quantities of cancelled orders:"
+        " they go to the table `quarantine`, or they cancel what the same user had of the same"
+        " item (`cancel`).",
     )
     event_weights: dict[str, NonNegativeFloat] = Field(
         default_factory=dict,

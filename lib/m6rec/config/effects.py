@@ -121,7 +121,21 @@ _NO_FEATURES = "there are neither attributes nor features of behaviour"
 
 RULES: tuple[Idle, ...] = (
     # interactions
-    Idle(("interactions.time_unit",), lambda config: not _has_time(config), _NO_TIME),
+    Idle(
+        ("interactions.time_unit", "interactions.time_zone", "interactions.time_format"),
+        lambda config: not _has_time(config),
+        _NO_TIME,
+    ),
+    Idle(
+        ("interactions.time_unit",),
+        lambda config: _has_time(config) and config.interactions.time_format is not None,
+        "times are read by interactions.time_format",
+    ),
+    Idle(
+        ("interactions.cancellations",),
+        lambda config: config.interactions.columns.weight is None,
+        "no weight is negative without interactions.columns.weight",
+    ),
     Idle(
         ("interactions.columns.weight",),
         lambda config: (

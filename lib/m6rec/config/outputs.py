@@ -19,6 +19,8 @@ from m6rec.config.base import (
 from m6rec.config.towers import TOWER_PARTS, TowerPart
 from m6rec.rankers import HYBRID, RANKER_NAMES
 
+MaskSeen = Literal["interacted", "positive"]
+
 
 class AblationConfig(Section):
     """What each part of the towers is worth, measured on validation by training without it."""
@@ -63,13 +65,20 @@ class RulesConfig(Section):
     excluded_pairs: PairTable | None = Field(
         default=None, description="The items that a user's own list may not hold."
     )
-    mask_seen: bool = Field(
+    mask_seen: bool | MaskSeen = Field(
         default=True,
-        description="Whether a user's list leaves out the items that the user already has. Where it"
-        " does not, repeats are ranked as well: measured lists hold them too, validation and test"
-        " hold out interactions whether or not the pair has earlier ones, and `interactions."
+        description="Whether a user's list leaves out the items that the user already has: all that"
+        " the user has interacted with, disliked or not (`interacted`, or true), only those that"
+        " count as liked by `interactions.positive_minimum` (`positive`), or none (false). Where it"
+        " leaves out none, repeats are ranked as well: measured lists hold them too, validation and"
+        " test hold out interactions whether or not the pair has earlier ones, and `interactions."
         "duplicates` and `weighting` say how much an item that is taken often counts.",
     )
+
+    @property
+    def masks_disliked(self) -> bool:
+        """Whether lists leave out what the user has seen and does not like."""
+        return self.mask_seen is True or self.mask_seen == "interacted"
 
 
 class RecommendConfig(Section):

@@ -6,30 +6,47 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from m6rec import columns as c
+from m6rec.check.events import EventReading, read_events
+from m6rec.check.names import find_columns
 from m6rec.config.base import TableSource
 from m6rec.config.data import AttributesSource, InteractionsConfig
 from m6rec.config.run import Config
+from m6rec.spark.samples import first_rows
 from m6rec.spark.sources import check_sources, read_source, source_version
-from m6rec.stages.pairs.cleaning import (
-    id_column,
-)
+from m6rec.spark.values import id_column, owner_column
 
 INTERACTIONS = "interactions"
 
 
 @dataclass(frozen=True)
 class Events:
-    """A table of events as the owner has it, at the version that this run reads."""
+    """A table of events as the owner has it, at the version that this run reads.
+
+    Attributes:
+        label: the name of the table in reasons and messages.
+        frame: its rows.
+        config: how they are read.
+        version: the version; None for what has none.
+        reading: what of that was told from its first rows.
+        drops_malformed: whether Spark leaves out rows that it cannot parse.
+    """
 
     label: str
     frame: DataFrame
     config: InteractionsConfig
     version: int | None
+    reading: EventReading
+    drops_malformed: bool = False
 
 
 @dataclass(frozen=True)
 class Sources:
-    """All tables of the owner's, found to exist and to have their columns."""
+    """All tables of the owner's, found to exist and to have their columns.
+
+    Attributes:
+        interactions, test, validation: tables of events.
+        users, items: ids and titles.
+    """
 
     interactions: Events
     test: Events | None
@@ -57,13 +74,37 @@ def open_sources(spark: SparkSession, config: Config) -> Sources:
     version, frame = _at_version(
         spark, mapped.source, (names.user, names.item, *present, *names.context)
     )
-    return Sources(
-        Events(INTERACTIONS, frame, mapped, version),
+    reading = _reading(INTERACTIONS, mapped.source, frame, mapped)
+    held_out = (
         _open_held_out(spark, "split.test", config.split.test, mapped),
         _open_held_out(spark, "split.validation", config.split.validation, mapped),
-        _open_attributes(spark, config.features.users, c.USER_ID),
-        _open_attributes(spark, config.features.items, c.ITEM_ID),
     )
+    return Sources(
+        Events(INTERACTIONS, frame, mapped, version, reading, _drops_malformed(mapped.source)),
+        *held_out,
+        _open_attributes(spark, config.features.users, c.USER_ID, mapped),
+        _open_attributes(spark, config.features.items, c.ITEM_ID, mapped),
+    )
+
+
+def _reading(
+    label: str, source: TableSource, frame: DataFrame, config: InteractionsConfig
+) -> EventReading:
+    """How times and weights are written, told from the first rows where they are text."""
+    names = config.columns
+    types = dict(frame.dtypes)
+    told = [names.time] if config.time_format is None and config.time_unit == "timestamp" else []
+    told.append(names.weight)
+    # Numbers can be dates such as 20240301; of other types nothing has to be told.
+    looked_at = [
+        name
+        for name in told
+        if name is not None
+        and (types[name] == "string" or (name == names.time and types[name] in {"int", "bigint"}))
+    ]
+    if not looked_at:
+        return EventReading()
+    return read_events(first_rows(frame, label, source, looked_at).columns, config)
 
 
 def _at_version(
@@ -72,7 +113,7 @@ def _at_version(
     """Read a source pinned to one version, so that all passes see the same rows."""
     read_source(spark, source, required)
     version = source_version(spark, source)
-    pinned = source.model_copy(update={"version": version})
+    pinned = source.model_copy(update={"version": version, "timestamp": None})
     return version, read_source(spark, pinned, required)
 
 
@@ -83,7 +124,17 @@ def _open_held_out(
         return None
     names = config.columns
     version, frame = _at_version(spark, source, (names.user, names.item))
-    return Events(label, frame, _held_out_config(config, frame.columns), version)
+    optional = (names.time, names.weight, names.event_type, *names.context)
+    there = find_columns(frame.columns, [name for name in optional if name is not None]).found
+    frame = frame.withColumnsRenamed({found: asked for asked, found in there.items()})
+    held_out = _held_out_config(config, frame.columns)
+    reading = _reading(label, source, frame, held_out)
+    return Events(label, frame, held_out, version, reading, _drops_malformed(source))
+
+
+def _drops_malformed(source: TableSource) -> bool:
+    options = {name.lower(): value for name, value in source.options.items()}
+    return options.get("mode", "").upper() == "DROPMALFORMED"
 
 
 def _held_out_config(config: InteractionsConfig, found: list[str]) -> InteractionsConfig:
@@ -114,16 +165,19 @@ def _held_out_config(config: InteractionsConfig, found: list[str]) -> Interactio
 
 
 def _open_attributes(
-    spark: SparkSession, attributes: AttributesSource | None, name: str
+    spark: SparkSession,
+    attributes: AttributesSource | None,
+    name: str,
+    config: InteractionsConfig,
 ) -> DataFrame | None:
     """The ids (as `name`, string) and titles of an attribute table."""
     if attributes is None:
         return None
     title = () if attributes.title is None else (attributes.title,)
     _, frame = _at_version(spark, attributes.source, (attributes.id, *title, *attributes.kinds))
-    titles = F.lit(None) if attributes.title is None else frame[f"`{attributes.title}`"]
+    titles = F.lit(None) if attributes.title is None else owner_column(attributes.title)
     named = frame.select(
-        id_column(frame, attributes.id).alias(name), titles.cast("string").alias("title")
+        id_column(frame, attributes.id, config).alias(name), titles.cast("string").alias("title")
     )
     # An id that stands twice gets one of its titles, the same in each run.
     return named.where(F.trim(name) != "").groupBy(name).agg(F.max("title").alias("title"))

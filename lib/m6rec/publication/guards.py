@@ -264,6 +264,8 @@ def _users(subject: _Subject) -> DataFrame:
     rules, final = subject.config.recommend.rules, subject.final
     seen = F.array().cast("array<int>")
     if rules.mask_seen:
+        seen = F.col(c.ITEM_INDICES)
+    if rules.masks_disliked:
         seen = F.array_union(c.ITEM_INDICES, c.EXCLUDED_INDICES)
     users = subject.lakehouse.read("user_index").select(c.USER_INDEX, c.USER_ID)
     rows = final.matrix.select(c.USER_INDEX, seen.cast("array<long>").alias(HELD_BACK))
@@ -273,7 +275,8 @@ def _users(subject: _Subject) -> DataFrame:
     table = rules.excluded_pairs
     names = {c.USER_ID: table.user, c.ITEM_ID: table.item}
     items = subject.lakehouse.read("item_index").select(c.ITEM_ID, c.ITEM_INDEX)
-    pairs = read_ids(subject.lakehouse.spark, table, names).join(items, c.ITEM_ID, how="inner")
+    pairs = read_ids(subject.lakehouse.spark, table, names, subject.config.interactions)
+    pairs = pairs.join(items, c.ITEM_ID, how="inner")
     excluded = pairs.groupBy(c.USER_ID).agg(F.collect_set(c.ITEM_INDEX).alias("excluded"))
     nothing = F.array().cast("array<long>")
     together = F.array_union(HELD_BACK, F.coalesce("excluded", nothing))
@@ -291,7 +294,8 @@ def _items(subject: _Subject) -> DataFrame:
         ("is_excluded", rules.excluded_items, False),
     ):
         if table is not None:
-            ids = read_ids(spark, table, {c.ITEM_ID: table.item}).distinct()
+            interactions = subject.config.interactions
+            ids = read_ids(spark, table, {c.ITEM_ID: table.item}, interactions).distinct()
             items = items.join(ids.withColumn(name, F.lit(True)), c.ITEM_ID, how="left")
             allowed = allowed & (F.col(name).isNotNull() if listed else F.col(name).isNull())
     return items.select(c.ITEM_ID, c.ITEM_INDEX, allowed.alias(ALLOWED))

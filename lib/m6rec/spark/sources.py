@@ -7,11 +7,21 @@ from typing import Any
 from delta.tables import DeltaTable
 from py4j.protocol import Py4JError
 from pyspark.errors import AnalysisException
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
 
+from m6rec.check.names import find_columns
 from m6rec.config.base import TableSource, is_path
+from m6rec.config.data import InteractionsConfig
 from m6rec.config.run import Config, sources_of
 from m6rec.errors import TableError
+from m6rec.spark.failures import reading
+from m6rec.spark.files import format_of_files, without_glob
+from m6rec.spark.values import id_column, owner_column, quoted
+
+# Timestamps of Parquet in nanoseconds, as pandas writes them, are read as numbers and then divided.
+_NANOSECONDS_AS_NUMBERS = "spark.sql.legacy.parquet.nanosAsLong"
 
 
 def latest_version(spark: SparkSession, table: DeltaTable) -> int | None:
@@ -33,40 +43,125 @@ def _version_in_history(table: DeltaTable) -> int | None:
     return None if row is None else int(row["version"])
 
 
-def read_source(spark: SparkSession, source: TableSource, required: tuple[str, ...]) -> DataFrame:
-    """Read a table of the owner's and check that it has the `required` columns.
+def read_source(
+    spark: SparkSession, source: TableSource, required: tuple[str, ...], key: str = ""
+) -> DataFrame:
+    """Read a table of the owner's, with the `required` columns under these names.
+
+    A column is found whatever the case and the space around its name, and `column.field` within a
+    struct. What stands for no value becomes null.
 
     Raises:
-        TableError: it does not exist, cannot be read, or lacks a column.
+        TableError: the table does not exist, cannot be read, or lacks a column; the message begins
+            with `key`.
     """
-    try:
-        frame = _load_source(spark, source)
-    except AnalysisException as error:
-        reason = str(error).splitlines()[0]
-        raise TableError(f"cannot read {source.format} table {source.name}: {reason}") from error
-    missing = [column for column in required if column not in frame.columns]
+    return with_columns(load_source(spark, source, key), source, required, key)
+
+
+def load_source(
+    spark: SparkSession, source: TableSource, key: str = "", schema: T.StructType | None = None
+) -> DataFrame:
+    """A table of the owner's as it is, or as a schema has it.
+
+    Raises:
+        TableError: the table does not exist or cannot be read; the message begins with `key`.
+    """
+    with reading(key, source):
+        try:
+            return _load(spark, source, schema)
+        except AnalysisException as error:
+            if "COLUMN_ALREADY_EXISTS" not in str(error):
+                raise
+            # Columns that differ only in case are told apart by Spark from here on.
+            spark.conf.set("spark.sql.caseSensitive", "true")
+            return _load(spark, source, schema)
+
+
+def with_columns(
+    frame: DataFrame, source: TableSource, required: tuple[str, ...], key: str = ""
+) -> DataFrame:
+    """A loaded table with the `required` columns under these names, as `read_source` gives it.
+
+    Raises:
+        TableError: a column is missing, or two could be it; the message begins with `key`.
+    """
+    place = f"{key}: table {source.name}" if key else f"table {source.name}"
+    asked = (*required, *source.missing_values)
+    matches = find_columns(frame.columns, asked)
+    nested = {name: _field_of(frame, name) for name in matches.missing}
+    missing = [name for name, column in nested.items() if column is None]
     if missing:
         raise TableError(
-            f"table {source.name} has no column {missing}; it has {frame.columns};"
+            f"{place} has no column {missing}; it has {frame.columns};"
             " correct the column names in the config"
         )
-    return frame
+    if matches.doubtful:
+        name, alike = next(iter(matches.doubtful.items()))
+        raise TableError(
+            f"{place} has no column {name}, and the columns {list(alike)} are named nearly so; name"
+            " one of them exactly in the config"
+        )
+    ours = {there: asked for asked, there in matches.renamed.items()}
+    absent = source.missing_values
+    if not ours and not nested and not absent:
+        return frame
+    columns = {ours.get(name, name): owner_column(name) for name in frame.columns}
+    columns |= {name: column for name, column in nested.items() if column is not None}
+    types = {ours.get(field.name, field.name): field.dataType for field in frame.schema.fields}
+    for name, values in absent.items():
+        columns[name] = _without(columns[name], types.get(name, T.StringType()), values)
+    return frame.select(*(column.alias(name) for name, column in columns.items()))
 
 
-def read_ids(spark: SparkSession, source: TableSource, names: Mapping[str, str]) -> DataFrame:
+def _field_of(frame: DataFrame, name: str) -> Column | None:
+    """The field `column.field` of a struct, to any depth."""
+    parts = name.split(".")
+    kind: T.DataType = frame.schema
+    for part in parts:
+        if not isinstance(kind, T.StructType) or part not in kind.names:
+            return None
+        kind = kind[part].dataType
+    return F.col(".".join(quoted(part) for part in parts))
+
+
+def _without(column: Column, kind: T.DataType, values: tuple[str, ...]) -> Column:
+    """A column without the values that stand for none: equal as text, or as numbers."""
+    numbers = [float(value) for value in values if _is_finite(value)]
+    stands_for_none = column.cast("string").isin(*values)
+    if numbers and isinstance(kind, T.NumericType | T.StringType):
+        stands_for_none |= F.coalesce(column.try_cast("double").isin(*numbers), F.lit(False))
+    return F.when(~F.coalesce(stands_for_none, F.lit(True)), column)
+
+
+def _is_finite(text: str) -> bool:
+    try:
+        return abs(float(text)) < float("inf")
+    except ValueError:
+        return False
+
+
+def read_ids(
+    spark: SparkSession,
+    source: TableSource,
+    names: Mapping[str, str],
+    config: InteractionsConfig,
+    key: str = "",
+) -> DataFrame:
     """The id columns of a table of the owner's as strings, and nothing else.
 
     Args:
         spark: the session.
         source: the table.
         names: the owner's column for each of ours.
+        config: how ids are written.
+        key: the config's key of the table.
 
     Raises:
         TableError: the table does not exist, cannot be read, or lacks a column.
     """
-    frame = read_source(spark, source, tuple(names.values()))
+    frame = read_source(spark, source, tuple(names.values()), key)
     return frame.select(
-        *(frame[f"`{theirs}`"].cast("string").alias(ours) for ours, theirs in names.items())
+        *(id_column(frame, theirs, config).alias(ours) for ours, theirs in names.items())
     )
 
 
@@ -100,17 +195,18 @@ def table_of_ids(
 
 
 def source_version(spark: SparkSession, source: TableSource) -> int | None:
-    """The Delta version that reading `source` gives, or None for other formats."""
-    if source.format != "delta":
-        return None
+    """The Delta version that reading `source` gives, or None for what has no versions."""
     if source.version is not None:
         return source.version
-    table = (
-        DeltaTable.forPath(spark, source.path)
-        if source.path is not None
-        else DeltaTable.forName(spark, source.name)
-    )
-    return latest_version(spark, table)
+    if source.path is not None and told_format(spark, source) != "delta":
+        return None
+    with reading("", source):
+        table = _delta_table(spark, source)
+        if table is None:
+            return None
+        if source.timestamp is not None:
+            return _version_at(table, source.timestamp)
+        return latest_version(spark, table)
 
 
 def source_versions(spark: SparkSession, config: Config) -> dict[str, int]:
@@ -119,8 +215,8 @@ def source_versions(spark: SparkSession, config: Config) -> dict[str, int]:
     for key, source, _ in sources_of(config):
         try:
             version = source_version(spark, source)
-        except AnalysisException:
-            # A view has none, and a table that is missing is told of where it is read.
+        except TableError:
+            # A table that is missing is told of where it is read.
             version = None
         if version is not None:
             found[key] = version
@@ -135,32 +231,148 @@ def at_versions(config: Config, versions: Mapping[str, int]) -> Config:
         key if isinstance(config.value(key), TableSource) else f"{key}.source": version
         for key, version in versions.items()
     }
-    return config.replaced({f"{place}.version": version for place, version in places.items()})
+    pinned: dict[str, Any] = {}
+    for place, version in places.items():
+        pinned[f"{place}.version"] = version
+        if config.value(f"{place}.timestamp") is not None:
+            pinned[f"{place}.timestamp"] = None
+    return config.replaced(pinned)
 
 
-def _load_source(spark: SparkSession, source: TableSource) -> DataFrame:
+def _delta_table(spark: SparkSession, source: TableSource) -> DeltaTable | None:
+    if source.path is not None:
+        return DeltaTable.forPath(spark, source.path)
+    try:
+        return DeltaTable.forName(spark, source.name)
+    except AnalysisException:
+        # A view, or a table of another format, has no versions.
+        return None
+
+
+def _version_at(table: DeltaTable, moment: str) -> int | None:
+    """The version that was the latest at a moment.
+
+    Raises:
+        TableError: the table was made later.
+    """
+    history = table.history().select("version", "timestamp")
+    made = F.min("timestamp").cast("string").alias("made")
+    at = F.lit(moment).try_cast("timestamp")
+    version = F.max(F.when(F.col("timestamp") <= at, F.col("version"))).alias("version")
+    row = history.agg(version, made).first()
+    if row is None or row["version"] is None:
+        made_at = "" if row is None else f"; it was made {row['made']}"
+        raise TableError(
+            f"the table had no version at {moment}{made_at}; set source.timestamp to a later time,"
+            " such as 2026-11-01 12:00"
+        )
+    return int(row["version"])
+
+
+def told_format(spark: SparkSession, source: TableSource) -> str:
+    """The format of the files of a source: as configured, or as the files show it.
+
+    Raises:
+        TableError: the files do not show it.
+    """
+    if source.format != "auto" or source.path is None:
+        return source.format
+    with reading("", source):
+        return format_of_files(spark, source.path)
+
+
+def _load(
+    spark: SparkSession, source: TableSource, schema: T.StructType | None = None
+) -> DataFrame:
     reader = spark.read.options(**source.options)
-    if source.version is not None:
-        reader = reader.option("versionAsOf", source.version)
+    if schema is not None:
+        reader = reader.schema(schema)
+    version = source.version
+    if version is None and source.timestamp is not None:
+        version = source_version(spark, source)
+    if version is not None:
+        reader = reader.option("versionAsOf", version)
     if source.table is not None:
         return reader.table(source.table)
-    if source.format == "csv" and "header" not in source.options:
-        reader = reader.option("header", "true")
-    if source.path is not None and "://" not in source.path and not Path(source.path).exists():
-        raise TableError(
-            f"{source.format} table {source.path} does not exist; correct the path in the config"
-        )
-    return reader.format(source.format).load(source.path)
+    path = source.path or ""
+    kind = told_format(spark, source)
+    given = {name.lower() for name in source.options}
+    if kind == "csv":
+        if "header" not in given:
+            reader = reader.option("header", "true")
+        if "escape" not in given:
+            reader = reader.option("escape", '"')
+    if kind == "parquet":
+        spark.conf.set(_NANOSECONDS_AS_NUMBERS, "true")
+    if without_glob(path):
+        reader = reader.option("__globPaths__", "false")
+    frame = reader.format(kind).load(path)
+    return _without_nanoseconds(spark, frame) if kind == "parquet" else frame
+
+
+def _without_nanoseconds(spark: SparkSession, frame: DataFrame) -> DataFrame:
+    """Timestamps in nanoseconds as timestamps; a file's footer says which numbers are such."""
+    numbers = [
+        field.name for field in frame.schema.fields if isinstance(field.dataType, T.LongType)
+    ]
+    if not numbers:
+        return frame
+    kinds = _nanosecond_columns(spark, frame)
+    if not set(numbers) & set(kinds):
+        return frame
+    columns = []
+    for name in frame.columns:
+        column = owner_column(name)
+        if name in kinds and name in numbers:
+            # Whole microseconds before and after 1970, in whole numbers throughout.
+            thousandth = F.expr(f"({quoted(name)} - pmod({quoted(name)}, 1000)) div 1000")
+            column = F.timestamp_micros(thousandth)
+            if not kinds[name]:
+                since = F.make_dt_interval(
+                    secs=(thousandth.cast("decimal(20,0)") / 1_000_000).cast("decimal(18,6)")
+                )
+                column = F.lit("1970-01-01 00:00:00").cast("timestamp_ntz") + since
+        columns.append(column.alias(name))
+    return frame.select(*columns)
+
+
+def _nanosecond_columns(spark: SparkSession, frame: DataFrame) -> dict[str, bool]:
+    """The columns of nanoseconds in the first file, each with whether it has a zone."""
+    files = frame.inputFiles()
+    if not files:
+        return {}
+    jvm: Any = spark._jvm
+    session: Any = spark._jsparkSession
+    configuration = session.sessionState().newHadoopConf()
+    path = jvm.org.apache.hadoop.fs.Path(jvm.java.net.URI(files[0]))
+    file = jvm.org.apache.parquet.hadoop.util.HadoopInputFile.fromPath(path, configuration)
+    reader = jvm.org.apache.parquet.hadoop.ParquetFileReader.open(file)
+    try:
+        schema = reader.getFooter().getFileMetaData().getSchema()
+        kinds = {
+            str(field.getName()): str(field.getLogicalTypeAnnotation())
+            for field in schema.getFields()
+        }
+    finally:
+        reader.close()
+    return {
+        name: kind.endswith("true)")
+        for name, kind in kinds.items()
+        if kind.startswith("TIMESTAMP(NANOS")
+    }
 
 
 def check_sources(spark: SparkSession, config: Config) -> None:
     """Open every source of the config and check its columns, before any compute.
 
     Raises:
-        TableError: a table does not exist or lacks a column; the message names the config's key.
+        TableError: tables do not exist or lack a column; the message names the config's keys.
     """
+    problems = []
     for key, source, required in sources_of(config):
         try:
-            read_source(spark, source, required)
+            read_source(spark, source, required, key)
         except TableError as error:
-            raise TableError(f"{key}: {error}") from error
+            problems.append(str(error))
+    if problems:
+        raise TableError("\n".join(problems))

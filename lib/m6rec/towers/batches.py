@@ -5,9 +5,12 @@ once. Rows are read in the order of the files and shuffled within a pool by the 
 number, so that any epoch can be drawn again. Their number is checked against the manifest.
 """
 
+import re
+import tempfile
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -144,16 +147,35 @@ class PetastormRowBatches(RowBatches):
         from petastorm import make_batch_reader  # noqa: PLC0415
         from petastorm.pytorch import BatchedDataLoader  # noqa: PLC0415
 
-        urls = [Path(path).absolute().as_uri() for path in self.manifest.files_of(self.rank)]
-        # One worker keeps the order of the files. The rank's files are its shard, so the reader
-        # itself needs none.
-        reader = make_batch_reader(
-            urls, reader_pool_type="thread", workers_count=1, shuffle_row_groups=False
-        )
-        with BatchedDataLoader(reader, batch_size=READ_PACKS, transform_fn=_owned_tensor) as loader:
-            for batch in loader:
-                packs = {name: values.numpy() for name, values in batch.items()}
-                yield unpack(packs, len(packs[c.USER_INDEX]), self.manifest)
+        with _plain_folder(Path(self.manifest.folder).absolute()) as folder:
+            names = [Path(path).name for path in self.manifest.files_of(self.rank)]
+            urls = [f"file://{folder / name}" for name in names]
+            # One worker keeps the order of the files. The rank's files are its shard, so the
+            # reader itself needs none.
+            reader = make_batch_reader(
+                urls, reader_pool_type="thread", workers_count=1, shuffle_row_groups=False
+            )
+            with BatchedDataLoader(
+                reader, batch_size=READ_PACKS, transform_fn=_owned_tensor
+            ) as loader:
+                for batch in loader:
+                    packs = {name: values.numpy() for name, values in batch.items()}
+                    yield unpack(packs, len(packs[c.USER_INDEX]), self.manifest)
+
+
+@contextmanager
+def _plain_folder(folder: Path) -> Iterator[Path]:
+    """The folder under a path without signs that an address would have to encode.
+
+    Petastorm takes addresses and reads their paths as they stand there, encoded.
+    """
+    if re.fullmatch(r"[\w./-]+", str(folder), re.ASCII):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="m6rec-rows-") as scratch:
+        link = Path(scratch) / "rows"
+        link.symlink_to(folder, target_is_directory=True)
+        yield link
 
 
 READERS: dict[RowReader, type[RowBatches]] = {

@@ -26,6 +26,7 @@ from pyspark.ml.functions import array_to_vector
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
+from m6rec.check.numbers import DecimalSign
 from m6rec.config.data import FeatureKind, FeaturesConfig, TokenKind
 from m6rec.errors import TableError
 from m6rec.kernels.arrays.rows import indptr_of
@@ -75,7 +76,8 @@ def fit_features(
     config: FeaturesConfig,
     training_indices: DataFrame,
     seed: int,
-) -> "FeaturePipeline":
+    decimal_signs: Mapping[str, DecimalSign] | None = None,
+) -> FeaturePipeline:
     """Fit a pipeline on the rows whose index is in `training_indices`.
 
     Args:
@@ -87,12 +89,13 @@ def fit_features(
         config: the features section.
         training_indices: index_column; the users or items of the training fold.
         seed: of the randomized projections.
+        decimal_signs: for numeric columns of text that is not plain, the sign before the fraction.
 
     Raises:
         TableError: a column of `kinds` is missing, or no attribute row is a training row.
     """
     training = training_indices.select(index_column).distinct().persist()
-    columns = _fit_columns(attributes, index_column, kinds, training)
+    columns = _fit_columns(attributes, index_column, kinds, training, decimal_signs or {})
     behaviour_columns = () if behaviour is None else _other_columns(behaviour, index_column)
     known = read_attributes(attributes, columns, index_column)
     if known is not None:
@@ -126,6 +129,7 @@ def _fit_columns(
     index_column: str,
     kinds: Mapping[str, FeatureKind],
     training: DataFrame,
+    signs: Mapping[str, DecimalSign],
 ) -> AttributeColumns:
     """Choose the usable columns in one job; a column without training values is left out."""
     if attributes is None:
@@ -137,7 +141,7 @@ def _fit_columns(
         attributes.join(training, index_column, "semi").agg(
             F.count(F.lit(1)).alias("documents"),
             *(
-                F.count(number_column(name, fields[name])).alias(f"n_{k}")
+                F.count(number_column(name, fields[name], signs.get(name, ""))).alias(f"n_{k}")
                 for k, name in enumerate(numeric)
             ),
             *(
@@ -155,11 +159,13 @@ def _fit_columns(
             f"no row of the attribute table has an {index_column} of the training fold; check"
             " that features.*.id names the column with the ids that interactions use"
         )
+    used = tuple(name for k, name in enumerate(numeric) if facts[f"n_{k}"] > 0)
     return AttributeColumns(
-        tuple(name for k, name in enumerate(numeric) if facts[f"n_{k}"] > 0),
+        used,
         tuple(tokens),
         tuple(facts[f"s_{k}"] for k in range(len(tokens))),
         facts["documents"],
+        tuple(signs.get(name, "") for name in used),
     )
 
 

@@ -18,6 +18,7 @@ from pyspark.sql import types as T
 
 from m6rec import columns as c
 from m6rec.errors import TableError
+from m6rec.spark.values import owner_column
 
 PIXELS = "pixels"
 
@@ -50,7 +51,7 @@ def load_images(frame: DataFrame, image_column: str, size: int) -> DataFrame:
             f"image column {image_column} is {kind.simpleString()}, expected binary (the bytes)"
             " or string (the path)"
         )
-    given = frame.select(c.ITEM_INDEX, F.col(f"`{image_column}`").alias("image"))
+    given = frame.select(c.ITEM_INDEX, owner_column(image_column).alias("image"))
     given = given.where(F.col("image").isNotNull())
     schema = f"{c.ITEM_INDEX} long, {PIXELS} binary"
     decoded = given.mapInArrow(partial(_decode_batches, size=size), schema).persist()

@@ -11,8 +11,10 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
+from m6rec.check.numbers import DecimalSign
 from m6rec.config.data import TokenKind
 from m6rec.errors import TableError
+from m6rec.spark.values import number_in_text, owner_column
 from m6rec.stages.features.blocks import (
     KNOWN,
 )
@@ -28,12 +30,14 @@ class AttributeColumns:
         tokens: categorical, multi-valued and text columns, each with its kind.
         separators: for each of `tokens`, what separates the values of a multi-valued string.
         documents: how many training rows have attributes.
+        decimal_signs: for each of `numeric`, the sign before the fraction; empty for plain ones.
     """
 
     numeric: tuple[str, ...] = ()
     tokens: tuple[tuple[str, TokenKind], ...] = ()
     separators: tuple[str, ...] = ()
     documents: int = 0
+    decimal_signs: tuple[DecimalSign, ...] = ()
 
     @property
     def names(self) -> list[str]:
@@ -60,7 +64,7 @@ def read_attributes(
         F.col(index_column),
         F.lit(True).alias(KNOWN),
         *(
-            number_column(name, fields[name]).alias(numeric_name(k))
+            number_column(name, fields[name], columns.decimal_signs[k]).alias(numeric_name(k))
             for k, name in enumerate(columns.numeric)
         ),
         *selected,
@@ -112,7 +116,7 @@ def join_inputs(
         renamed = behaviour.select(
             index_column,
             *(
-                F.col(f"`{name}`").cast("double").alias(behaviour_name(k))
+                owner_column(name).cast("double").alias(behaviour_name(k))
                 for k, name in enumerate(behaviour_columns)
             ),
         )
@@ -128,12 +132,12 @@ def count_tokens(
     return model.transform(frame)
 
 
-def number_column(name: str, data_type: T.DataType) -> Column:
+def number_column(name: str, data_type: T.DataType, decimal_sign: DecimalSign = "") -> Column:
     """A column as a finite double; dates become seconds, and what is no number becomes null."""
-    column = F.col(f"`{name}`")
+    column = owner_column(name)
     if isinstance(data_type, T.StringType):
-        value = F.expr(f"try_cast(`{name}` AS DOUBLE)")
-    elif isinstance(data_type, T.DateType | T.TimestampType):
+        value = number_in_text(column, decimal_sign)
+    elif isinstance(data_type, T.DateType | T.TimestampType | T.TimestampNTZType):
         value = F.unix_seconds(column.cast("timestamp")).cast("double")
     else:
         value = column.cast("double")

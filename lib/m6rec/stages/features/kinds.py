@@ -1,26 +1,44 @@
 """Infer the kind of feature of each attribute column from its type and a sample of its values."""
 
-import re
 from collections.abc import Mapping, Sequence
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from m6rec.config.data import FeatureKind
+from m6rec.check.names import is_unnamed
+from m6rec.check.numbers import DecimalSign, numbers_as_text
+from m6rec.check.samples import ColumnSample, TableSample
+from m6rec.check.types import COLUMN_TYPES, TypeGroup
+from m6rec.config.data import AttributesSource, FeatureKind
 from m6rec.errors import TableError
+from m6rec.spark.samples import type_group
+from m6rec.spark.values import owner_column
 
 SAMPLE_ROWS = 4_000
 SEPARATOR = "|"
+# They stand in prose and names, too, so that they count only between recurring values.
+_OTHER_SEPARATORS = (",", ";")
 
-# A code, such as a zip code, may have a leading zero, but a number has none.
-_NUMBER = re.compile(r"[+-]?(0|[1-9]\d*|\d*\.\d+|\d+\.\d*)([eE][+-]?\d+)?")
+# Kinds that follow from the type; all other types but text are left out.
+_KINDS: Mapping[TypeGroup, FeatureKind] = {
+    "whole number": "numeric",
+    "fraction": "numeric",
+    "truth value": "numeric",
+    "date": "numeric",
+    "timestamp": "numeric",
+    "local timestamp": "numeric",
+    "list": "multi_valued",
+    "bytes": "image",
+}
 _SEPARATED_SHARE = 0.1
 _TEXT_WORDS = 4.0
 _TEXT_DISTINCT = 0.5
 _ID_DISTINCT = 0.9
 _TOKEN_REPEATS = 5.0
 _MINIMUM_FOR_ID = 20
+_MINIMUM_ALL_DISTINCT = 5
+_MINIMUM_ROW_NUMBERS = 20
 
 
 def infer_kinds(
@@ -28,9 +46,10 @@ def infer_kinds(
 ) -> dict[str, FeatureKind]:
     """The kind of every column but the id; `overrides` take precedence.
 
-    Numbers, booleans, dates and timestamps are numeric, array<string> is multi_valued and binary is
-    image. Strings are judged by `kind_of_strings` on the rows with the smallest hash of the id, a
-    sample that does not depend on the partitioning. Other types are ignored.
+    Numbers, booleans, dates and timestamps are numeric, an array of text or numbers is
+    multi_valued and binary is image. Strings are judged by `kind_of_strings` on the rows with the
+    smallest hash of the id, a sample that does not depend on the partitioning. Other types, numbers
+    that count the rows, and columns that a program has named are ignored.
 
     Raises:
         TableError: an override names a column that the table does not have, or several columns
@@ -49,15 +68,116 @@ def infer_kinds(
         if isinstance(field.dataType, T.StringType) and field.name not in overrides
     ]
     sampled = _sample(frame, id_column, strings) if strings else {}
+    counters = _row_numbers(frame, [f.name for f in fields if _may_count_rows(f, overrides)])
     kinds: dict[str, FeatureKind] = {}
     for field in fields:
         if field.name in overrides:
             kinds[field.name] = overrides[field.name]
+        elif is_unnamed(field.name) or field.name in counters:
+            kinds[field.name] = "ignore"
         elif field.name in sampled:
             kinds[field.name] = kind_of_strings(sampled[field.name])
         else:
-            kinds[field.name] = _kind_of_type(field.dataType)
+            kinds[field.name] = _KINDS.get(type_group(field.dataType), "ignore")
     return _with_one_image(kinds, overrides)
+
+
+def kinds_of_sample(
+    sample: TableSample, attributes: AttributesSource
+) -> dict[str, tuple[FeatureKind, str]]:
+    """The kind of every column but the id by a table's first rows, and what becomes of it."""
+    given: dict[str, FeatureKind] = dict(attributes.kinds)
+    if attributes.title is not None:
+        given = {attributes.title: "text", **given}
+    return {
+        name: (given[name], "as the config says") if name in given else _told(column, sample)
+        for name, column in sample.columns.items()
+        if name != attributes.id
+    }
+
+
+def _told(column: ColumnSample, sample: TableSample) -> tuple[FeatureKind, str]:
+    if is_unnamed(column.name):
+        return "ignore", "left out: it has no name of its own"
+    if column.group == "text":
+        kind = kind_of_strings([str(value) for value in column.present])
+        return kind, _fate_of_text(kind, column)
+    many = sample.rows >= _MINIMUM_ROW_NUMBERS
+    if column.group == "whole number" and many and _counts_rows(column.values):
+        return "ignore", "left out: it counts the rows; kinds can say otherwise"
+    if column.group == "nested":
+        return "ignore", f"left out; name {column.name}.FIELD in kinds to read a field"
+    return _KINDS.get(column.group, "ignore"), COLUMN_TYPES[column.group].attribute
+
+
+def _fate_of_text(kind: FeatureKind, column: ColumnSample) -> str:
+    if kind == "numeric":
+        found = numbers_as_text(column.texts)
+        if found is None or not found.decimal_sign:
+            return "a number"
+        unit = f", in {found.unit}" if found.unit else ""
+        missing = f"; {', '.join(map(repr, found.others[:3]))} missing" if found.others else ""
+        return f"a number, with {found.decimal_sign!r} before the fraction{unit}{missing}"
+    if kind == "multi_valued":
+        separator = _separator(column.texts)
+        return f"several values, split at {'white space' if separator is None else repr(separator)}"
+    if kind == "ignore":
+        return "left out: no value" if not column.texts else "left out: nearly all values differ"
+    return "categories" if kind == "categorical" else "its words"
+
+
+def decimal_signs(
+    frame: DataFrame, id_column: str, kinds: Mapping[str, FeatureKind]
+) -> dict[str, DecimalSign]:
+    """For each numeric column of text that is not plain, the sign before the fraction."""
+    texts = [
+        field.name
+        for field in frame.schema.fields
+        if isinstance(field.dataType, T.StringType) and kinds.get(field.name) == "numeric"
+    ]
+    sampled = _sample(frame, id_column, texts) if texts else {}
+    signs: dict[str, DecimalSign] = {}
+    for name, values in sampled.items():
+        found = numbers_as_text([value for value in values if value is not None])
+        if found is not None and found.decimal_sign:
+            signs[name] = found.decimal_sign
+    return signs
+
+
+def _may_count_rows(field: T.StructField, overrides: Mapping[str, FeatureKind]) -> bool:
+    return isinstance(field.dataType, T.IntegralType) and field.name not in overrides
+
+
+def _row_numbers(frame: DataFrame, columns: list[str]) -> set[str]:
+    """The columns that count the rows: all whole numbers from 0 or 1 on, each once."""
+    if not columns:
+        return set()
+    facts = [F.count(F.lit(1)).alias("n")]
+    for k, name in enumerate(columns):
+        column = owner_column(name)
+        facts += [F.min(column).alias(f"l{k}"), F.max(column).alias(f"h{k}")]
+        facts += [F.count(column).alias(f"c{k}")]
+    row = frame.agg(*facts).first()
+    if row is None or row["n"] < _MINIMUM_ROW_NUMBERS:
+        return set()
+    n = row["n"]
+    candidates = [
+        name
+        for k, name in enumerate(columns)
+        if row[f"c{k}"] == n and row[f"l{k}"] in {0, 1} and row[f"h{k}"] - row[f"l{k}"] == n - 1
+    ]
+    if not candidates:
+        return set()
+    distinct = frame.agg(*(F.count_distinct(owner_column(name)) for name in candidates)).first()
+    counts = () if distinct is None else tuple(distinct)
+    return {name for name, count in zip(candidates, counts, strict=True) if count == n}
+
+
+def _counts_rows(values: Sequence[object]) -> bool:
+    whole = [value for value in values if isinstance(value, int)]
+    if len(whole) < len(values) or not whole or min(whole) not in {0, 1}:
+        return False
+    return sorted(whole) == list(range(min(whole), min(whole) + len(whole)))
 
 
 def _with_one_image(
@@ -79,8 +199,10 @@ def kind_of_strings(values: Sequence[str | None]) -> FeatureKind:
     """Judge a column of strings by the first of these rules that holds.
 
     - ignore: there is no value at all.
-    - numeric: every value is a number without a leading zero.
-    - multi_valued: a tenth of the values contain `|`; or values are lists of words of a small
+    - numeric: every value is a number without a leading zero; or nearly every value but words such
+      as n/a is one with a unit, a currency or signs between thousands.
+    - multi_valued: a tenth of the values contain `|`, or a comma or semicolon between values of
+      which there are not more than of their combinations; or values are lists of words of a small
       vocabulary, in which a word is used 5 times or more on average, and there are more distinct
       values than words.
     - text: values have 4 words or more on average, and at least half of them are distinct.
@@ -90,15 +212,28 @@ def kind_of_strings(values: Sequence[str | None]) -> FeatureKind:
     present = [value.strip() for value in values if value is not None and value.strip()]
     if not present:
         return "ignore"
-    if all(_NUMBER.fullmatch(value) for value in present):
+    if numbers_as_text(present) is not None:
         return "numeric"
-    if _has_separator(present) or _lists_words(present):
+    if _separator(present) is not None or _lists_words(present):
         return "multi_valued"
     return _kind_of_single_values(present)
 
 
-def _has_separator(values: list[str]) -> bool:
-    return sum(SEPARATOR in value for value in values) >= _SEPARATED_SHARE * len(values)
+def _separator(values: list[str]) -> str | None:
+    """What separates the several values of texts; None where they are single."""
+    least = _SEPARATED_SHARE * len(values)
+    if sum(SEPARATOR in value for value in values) >= least:
+        return SEPARATOR
+    for sign in _OTHER_SEPARATORS:
+        if sum(sign in value for value in values) >= least and _recur(values, sign):
+            return sign
+    return None
+
+
+def _recur(values: list[str], sign: str) -> bool:
+    """Whether what a sign separates recurs in other combinations, as the words of prose do not."""
+    parts = [part.strip() for value in values for part in value.split(sign) if part.strip()]
+    return len(set(parts)) <= len(set(values)) and len(parts) > len(set(parts))
 
 
 def _lists_words(values: list[str]) -> bool:
@@ -118,25 +253,18 @@ def _kind_of_single_values(values: list[str]) -> FeatureKind:
         return "text"
     if len(values) >= _MINIMUM_FOR_ID and distinct >= _ID_DISTINCT * len(values):
         return "ignore"
+    if len(values) >= _MINIMUM_ALL_DISTINCT and distinct == len(values):
+        return "ignore"
     return "categorical"
 
 
 def _sample(frame: DataFrame, id_column: str, columns: list[str]) -> dict[str, list[str | None]]:
-    identity = F.col(f"`{id_column}`").cast("string")
+    identity = owner_column(id_column).cast("string")
+    values = (owner_column(name).alias(f"c{k}") for k, name in enumerate(columns))
     rows = (
-        frame.select(identity.alias("id"), *(F.col(f"`{name}`") for name in columns))
+        frame.select(identity.alias("id"), *values)
         .orderBy(F.xxhash64("id"), "id")
         .limit(SAMPLE_ROWS)
         .collect()
     )
-    return {name: [row[name] for row in rows] for name in columns}
-
-
-def _kind_of_type(kind: T.DataType) -> FeatureKind:
-    if isinstance(kind, T.NumericType | T.BooleanType | T.DateType | T.TimestampType):
-        return "numeric"
-    if isinstance(kind, T.ArrayType) and isinstance(kind.elementType, T.StringType):
-        return "multi_valued"
-    if isinstance(kind, T.BinaryType):
-        return "image"
-    return "ignore"
+    return {name: [row[f"c{k}"] for row in rows] for k, name in enumerate(columns)}

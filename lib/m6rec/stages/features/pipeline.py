@@ -173,6 +173,7 @@ class FeaturePipeline:
                 tuple((name, kind) for name, kind in manifest["tokens"]),
                 tuple(manifest["separators"]),
                 manifest["documents"],
+                tuple(manifest["decimal_signs"]),
             ),
             behaviour_columns=tuple(manifest["behaviour_columns"]),
             blocks=_load_blocks(folder / _ARRAYS, manifest["blocks"]),
@@ -190,6 +191,7 @@ class FeaturePipeline:
             "tokens": self.columns.tokens,
             "separators": self.columns.separators,
             "documents": self.columns.documents,
+            "decimal_signs": self.columns.decimal_signs,
             "behaviour_columns": self.behaviour_columns,
             "blocks": [
                 {"name": block.name, "kind": block.kind, "vocabulary": block.vocabulary}

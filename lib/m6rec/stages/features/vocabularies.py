@@ -13,6 +13,7 @@ from pyspark.sql.window import Window
 
 from m6rec.config.data import TokenKind
 from m6rec.kernels.arrays.rows import Float64
+from m6rec.spark.values import owner_column
 
 NO_SEPARATOR = ""
 WHITESPACE = " "
@@ -44,7 +45,7 @@ def token_column(name: str, kind: TokenKind, data_type: T.DataType, separator: s
 
     Text stays one string here; `split_text` splits it.
     """
-    column = F.col(f"`{name}`")
+    column = owner_column(name)
     match kind:
         case "text":
             return F.coalesce(_as_string(column, data_type), F.lit(""))
@@ -89,13 +90,19 @@ def split_text(frame: DataFrame, columns: Mapping[str, str]) -> DataFrame:
 
 
 def separator_votes(name: str, data_type: T.DataType) -> Column:
-    """An aggregate that gives a multi-valued string column's separator: `|`, `,` or white space."""
+    """An aggregate that gives a multi-valued string column's separator.
+
+    It is `|` where that stands anywhere, else the comma or the semicolon, as more rows have it,
+    else white space.
+    """
     if isinstance(data_type, T.ArrayType):
         return F.lit(NO_SEPARATOR)
-    column = F.col(f"`{name}`").cast("string")
+    column = owner_column(name).cast("string")
+    commas, semicolons = (F.count(F.when(column.contains(sign), 1)) for sign in ",;")
     return (
         F.when(F.max(F.when(column.contains("|"), 1)) == 1, F.lit("|"))
-        .when(F.max(F.when(column.contains(","), 1)) == 1, F.lit(","))
+        .when(semicolons > commas, F.lit(";"))
+        .when(commas > 0, F.lit(","))
         .otherwise(F.lit(WHITESPACE))
     )
 

@@ -14,19 +14,24 @@ SECONDS_PER_DAY = 86_400
 _MAXIMUM_HALF_LIVES = 1_000.0
 _CORE_ROUNDS = 10
 _STRENGTH = "_strength"
+# The sum of the weights of all events, cancellations among them.
+_NET = "_net"
 _LATEST_TIME = "_latest_time"
 _IS_OWN = "_is_own"
 
 _log = logging.getLogger(__name__)
 
 
-def aggregate_pairs(interactions: DataFrame, config: InteractionsConfig) -> DataFrame:
+def aggregate_pairs(
+    interactions: DataFrame, config: InteractionsConfig, are_ratings: bool = False
+) -> DataFrame:
     """One row for each user-item pair of the events of table `interactions`.
 
     The duplicates policy combines the events of a pair. Then `weighting` makes the weight 1, leaves
     it, or makes it log(1 + weight). A pair is positive where its combined weight, before decay and
-    weighting, reaches `positive_minimum`, or where none is set. Where minimum interactions are set,
-    users and items with fewer are dropped by turns until none is left, in at most ten rounds.
+    weighting, reaches `positive_minimum`, or where none is set. Of weights that are no ratings it
+    has to be above 0 as well, with all cancellations. Where minimum interactions are set, users and
+    items with fewer are dropped by turns until none is left, in at most ten rounds.
 
     Returns:
         user_id, item_id, weight double, rating double (the combined weight before weighting),
@@ -34,7 +39,7 @@ def aggregate_pairs(interactions: DataFrame, config: InteractionsConfig) -> Data
     """
     keys = (c.USER_ID, c.ITEM_ID)
     combined = _combined(_with_strength(interactions, config), keys, config)
-    return _core(_weighted(combined, keys, config), config)
+    return _core(_weighted(combined, keys, config, are_ratings), config)
 
 
 def occasions_of_pairs(
@@ -66,7 +71,9 @@ def occasions_of_pairs(
     return rows.join(pairs.select(c.USER_ID, c.ITEM_ID, c.POSITIVE), [c.USER_ID, c.ITEM_ID])
 
 
-def aggregate_folds(occasions: DataFrame, config: InteractionsConfig) -> DataFrame:
+def aggregate_folds(
+    occasions: DataFrame, config: InteractionsConfig, are_ratings: bool = False
+) -> DataFrame:
     """One row for each pair and each fold that has an occasion of the pair.
 
     The row says what is known of the pair when the fold is over: it combines the occasions of the
@@ -77,6 +84,7 @@ def aggregate_folds(occasions: DataFrame, config: InteractionsConfig) -> DataFra
         occasions: as `occasions_of_pairs` gives them, with dense indices in place of ids, and fold.
             Rows without an occasion are pairs of the owner's held-out tables and stay as they are.
         config: how events become pairs.
+        are_ratings: whether weights are ratings, of which 0 is one.
 
     Returns:
         user_index, item_index, fold, weight, rating, event_time, positive.
@@ -93,7 +101,7 @@ def aggregate_folds(occasions: DataFrame, config: InteractionsConfig) -> DataFra
         .withColumn(_IS_OWN, F.col("_own") == F.col(c.FOLD))
     )
     combined = _combined(known, keys, config, F.max(_IS_OWN).alias(_IS_OWN)).where(_IS_OWN)
-    folded = _weighted(combined, keys, config)
+    folded = _weighted(combined, keys, config, are_ratings)
     if c.RATING not in occasions.columns:
         return folded
     given = occasions.where(F.col(c.OCCASION).isNull())
@@ -113,17 +121,22 @@ def _combined(
         _combine(c.WEIGHT, config).alias(c.WEIGHT),
         F.max(c.EVENT_TIME).alias(_LATEST_TIME),
         _combine(_STRENGTH, config).alias(_STRENGTH),
+        F.sum(c.WEIGHT).alias(_NET),
         *others,
     )
 
 
-def _weighted(combined: DataFrame, keys: tuple[str, ...], config: InteractionsConfig) -> DataFrame:
+def _weighted(
+    combined: DataFrame, keys: tuple[str, ...], config: InteractionsConfig, are_ratings: bool
+) -> DataFrame:
+    # A rating may be 0 or less and is one all the same.
+    counts = F.lit(True) if are_ratings else (F.col(_NET) > 0) & (F.col(c.WEIGHT) > 0)
     return combined.select(
         *keys,
         _weighting(config).alias(c.WEIGHT),
         F.col(c.WEIGHT).alias(c.RATING),
         F.col(_LATEST_TIME).alias(c.EVENT_TIME),
-        _is_positive(config).alias(c.POSITIVE),
+        (_is_positive(config) & counts).alias(c.POSITIVE),
     )
 
 
@@ -161,8 +174,12 @@ def _combine(value: str, config: InteractionsConfig) -> Column:
         case "max":
             return F.max(value)
         case "last":
+            last = F.struct(c.EVENT_TIME, value)
+            if config.cancellations == "cancel":
+                # A cancellation is not the last order.
+                last = F.when(F.col(value) > 0, last)
             # Of events at the same time the larger counts, so that row order does not matter.
-            return F.max(F.struct(c.EVENT_TIME, value))[value]
+            return F.coalesce(F.max(last)[value], F.max(value))
         case _:
             assert_never(config.duplicates)
 
@@ -172,9 +189,9 @@ def _weighting(config: InteractionsConfig) -> Column:
         case "binary":
             return F.lit(1.0)
         case "weight":
-            return F.col(c.WEIGHT)
+            return F.greatest(F.col(c.WEIGHT), F.lit(0.0))
         case "log":
-            return F.log1p(c.WEIGHT)
+            return F.log1p(F.greatest(F.col(c.WEIGHT), F.lit(0.0)))
         case _:
             assert_never(config.weighting)
 

@@ -15,8 +15,18 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from m6rec import columns as c
-from m6rec.config.data import Duplicates, InteractionColumns, InteractionsConfig, TimeUnit
-from m6rec.errors import DataError, TableError
+from m6rec.check.events import EventReading
+from m6rec.check.weights import LARGEST_WEIGHT
+from m6rec.config.data import Duplicates, InteractionColumns, InteractionsConfig
+from m6rec.errors import DataError
+from m6rec.spark.values import (
+    id_column,
+    is_fraction,
+    number_in_text,
+    owner_column,
+    time_column,
+    try_cast,
+)
 from m6rec.stages.pairs.aggregation import decay
 
 NO_USER_ID = "null or empty user id"
@@ -29,9 +39,12 @@ FUTURE_TIME = "time in the future"
 UNKNOWN_EVENT_TYPE = "unknown event type"
 DUPLICATE = "exact duplicate"
 INHUMAN_RATE = "user with an inhuman rate"
-# Parquet readers disagree about the calendar before 1900, and no event log is that old.
-_EARLIEST_SECONDS = -2_208_988_800
-_LATEST_SECONDS = 253_402_300_799
+NOT_WHOLE_USER_ID = "user id not a whole number"
+NOT_WHOLE_ITEM_ID = "item id not a whole number"
+NOT_A_USER = "not a user"
+BEYOND_FLOAT = "weight beyond float"
+_DIGITS = r"^-?\d+$"
+_AS_THE_SCHEMA_SAYS = EventReading()
 _OWNER = "_owner"
 
 _INTERACTION_COLUMNS = (
@@ -61,7 +74,12 @@ class Cleaned:
 
 
 def clean_interactions(
-    source: DataFrame, config: InteractionsConfig, now: datetime, source_version: int | None
+    source: DataFrame,
+    config: InteractionsConfig,
+    now: datetime,
+    source_version: int | None,
+    reading: EventReading = _AS_THE_SCHEMA_SAYS,
+    are_ratings: bool = False,
 ) -> Cleaned:
     """Divide the rows of `source` into interactions and quarantine.
 
@@ -70,11 +88,25 @@ def clean_interactions(
     plays no part, so a later run agrees.) Equal rows without a time count as repeated events where
     the duplicates policy is `sum`; in all other cases only one of them is kept.
 
+    Args:
+        source: the owner's table.
+        config: the section interactions.
+        now: no event can be later.
+        source_version: the version of the table.
+        reading: how times and weights are written, where the schema does not say it.
+        are_ratings: whether weights are ratings, which may be negative.
+
     Raises:
-        TableError: an id column is neither string nor integer, or a numeric time has no unit.
+        TableError: an id column is neither string nor a number, or a numeric time has no unit.
     """
-    _check_types(source, config)
-    judged = _judge_rows(_map_columns(source, config), config, now)
+    mapped = _map_columns(source, config, reading)
+    fractions = {
+        ours
+        for ours, theirs in ((c.USER_ID, config.columns.user), (c.ITEM_ID, config.columns.item))
+        if is_fraction(source.schema[theirs].dataType)
+    }
+    negative = are_ratings or config.cancellations == "cancel"
+    judged = _judge_rows(mapped, config, now, fractions, negative)
     owned = _with_owner(judged)
     labelled = _judge_rates(_judge_duplicates(owned, config), config).drop(_OWNER)
     kept = labelled.where(F.col(c.REASON).isNull())
@@ -99,102 +131,27 @@ def check_counts(rows_in: int, kept: int, quarantined: int) -> None:
         )
 
 
-def id_column(frame: DataFrame, name: str) -> Column:
-    """The id column `name` of an owner's table, as string.
-
-    Raises:
-        TableError: its type is neither string nor integer.
-    """
-    kind = frame.schema[name].dataType
-    if not isinstance(kind, T.StringType | T.IntegralType):
-        raise TableError(
-            f"id column {name} has type {kind.simpleString()}, expected string or integer;"
-            " cast it in the source"
-        )
-    return _column(name).cast("string")
-
-
-def _column(name: str) -> Column:
-    return F.col(_quoted(name))
-
-
-def _quoted(name: str) -> str:
-    return "`" + name.replace("`", "``") + "`"
-
-
-def _try_cast(name: str, kind: str) -> Column:
-    return F.expr(f"try_cast({_quoted(name)} AS {kind})")
-
-
-def _check_types(source: DataFrame, config: InteractionsConfig) -> None:
-    id_column(source, config.columns.user)
-    id_column(source, config.columns.item)
-    time = config.columns.time
-    if time is None:
-        return
-    numeric = isinstance(source.schema[time].dataType, T.NumericType)
-    textual = isinstance(source.schema[time].dataType, T.StringType)
-    written_as_number = _parts_of_a_second(config.time_unit) is not None
-    if numeric and not written_as_number:
-        raise TableError(
-            f"time column {time} is a number, expected a timestamp; set interactions.time_unit"
-            " to seconds or milliseconds"
-        )
-    if not (numeric or textual) and written_as_number:
-        raise TableError(
-            f"time column {time} has type {source.schema[time].dataType.simpleString()}, expected"
-            f" {config.time_unit}; set interactions.time_unit to timestamp"
-        )
-
-
-def _map_columns(source: DataFrame, config: InteractionsConfig) -> DataFrame:
+def _map_columns(source: DataFrame, config: InteractionsConfig, reading: EventReading) -> DataFrame:
     """The owner's columns under the names of `m6rec.columns`, and the row as JSON."""
     names = config.columns
-    event_type = F.lit(None) if names.event_type is None else _column(names.event_type)
+    event_type = F.lit(None) if names.event_type is None else owner_column(names.event_type)
     return source.select(
-        id_column(source, names.user).alias(c.USER_ID),
-        id_column(source, names.item).alias(c.ITEM_ID),
-        _time(config).alias(c.EVENT_TIME),
+        id_column(source, names.user, config).alias(c.USER_ID),
+        id_column(source, names.item, config).alias(c.ITEM_ID),
+        time_column(source, config, reading.time_format).alias(c.EVENT_TIME),
         event_type.cast("string").alias(c.EVENT_TYPE),
-        _raw_weight(names).alias(c.WEIGHT),
+        _raw_weight(source, names, reading).alias(c.WEIGHT),
         _context(names).alias(c.CONTEXT),
         F.to_json(F.struct("*"), {"ignoreNullFields": "false"}).alias(c.RAW),
     )
 
 
-def _time(config: InteractionsConfig) -> Column:
-    time = config.columns.time
-    if time is None:
-        return F.lit(None).cast("timestamp")
-    parts_of_a_second = _parts_of_a_second(config.time_unit)
-    if parts_of_a_second is None:
-        parsed = _try_cast(time, "TIMESTAMP")
-        seconds = F.unix_timestamp(parsed)
-    else:
-        seconds = _try_cast(time, "DOUBLE") / parts_of_a_second
-        # An ANSI cast of a number out of range fails the job, so the number is bounded first.
-        bounded = F.when(seconds.between(_EARLIEST_SECONDS, _LATEST_SECONDS), seconds)
-        parsed = F.timestamp_micros(F.round(bounded * 1e6).cast("long"))
-    return F.when(seconds.between(_EARLIEST_SECONDS, _LATEST_SECONDS), parsed)
-
-
-def _parts_of_a_second(unit: TimeUnit) -> float | None:
-    """How many of the unit make a second; None where times are not numbers."""
-    match unit:
-        case "timestamp":
-            return None
-        case "seconds":
-            return 1.0
-        case "milliseconds":
-            return 1e3
-        case _:
-            assert_never(unit)
-
-
-def _raw_weight(names: InteractionColumns) -> Column:
+def _raw_weight(source: DataFrame, names: InteractionColumns, reading: EventReading) -> Column:
     if names.weight is None:
         return F.lit(1.0)
-    return _try_cast(names.weight, "DOUBLE")
+    if isinstance(source.schema[names.weight].dataType, T.StringType):
+        return number_in_text(owner_column(names.weight), reading.decimal_sign)
+    return try_cast(names.weight, "double")
 
 
 def _context(names: InteractionColumns) -> Column:
@@ -202,7 +159,7 @@ def _context(names: InteractionColumns) -> Column:
         return F.lit(None).cast("map<string,string>")
     entries: list[Column] = []
     for name in names.context:
-        entries += [F.lit(name), _column(name).cast("string")]
+        entries += [F.lit(name), owner_column(name).cast("string")]
     return F.create_map(*entries)
 
 
@@ -215,7 +172,13 @@ def _event_factor(config: InteractionsConfig) -> Column:
     return F.try_element_at(F.create_map(*entries), F.col(c.EVENT_TYPE))
 
 
-def _judge_rows(rows: DataFrame, config: InteractionsConfig, now: datetime) -> DataFrame:
+def _judge_rows(
+    rows: DataFrame,
+    config: InteractionsConfig,
+    now: datetime,
+    fractions: set[str],
+    negative_allowed: bool,
+) -> DataFrame:
     """Add `reason` for what a row shows by itself, and apply the event weights."""
     weight = F.col(c.WEIGHT)
     infinite = F.isnan(weight) | (F.abs(weight) == float("inf"))
@@ -224,8 +187,15 @@ def _judge_rows(rows: DataFrame, config: InteractionsConfig, now: datetime) -> D
         .when(_blank(c.ITEM_ID), NO_ITEM_ID)
         .when(weight.isNull(), BAD_WEIGHT)
         .when(infinite, INFINITE_WEIGHT)
-        .when(weight < 0, NEGATIVE_WEIGHT)
+        .when(F.abs(weight) > LARGEST_WEIGHT, BEYOND_FLOAT)
     )
+    if not negative_allowed:
+        reason = reason.when(weight < 0, NEGATIVE_WEIGHT)
+    for name, words in ((c.USER_ID, NOT_WHOLE_USER_ID), (c.ITEM_ID, NOT_WHOLE_ITEM_ID)):
+        if name in fractions:
+            reason = reason.when(~F.col(name).rlike(_DIGITS), words)
+    if config.not_a_user:
+        reason = reason.when(F.col(c.USER_ID).isin(*config.not_a_user), NOT_A_USER)
     if config.columns.time is not None:
         time = F.col(c.EVENT_TIME)
         reason = reason.when(time.isNull(), BAD_TIME).when(time > F.lit(now), FUTURE_TIME)

@@ -56,6 +56,7 @@ class Scoring:
         masked_items: bool [items]: items that no list may hold.
         mask_seen: whether the user's own items are masked as well.
         n: length of the lists.
+        mask_disliked: whether those are that the user has seen and that are not positive.
     """
 
     members: dict[str, Member]
@@ -64,6 +65,7 @@ class Scoring:
     masked_items: npt.NDArray[np.bool_]
     mask_seen: bool
     n: int
+    mask_disliked: bool
 
 
 def make_scoring(
@@ -73,12 +75,17 @@ def make_scoring(
     masked_items: npt.NDArray[np.bool_],
     mask_seen: bool,
     n: int,
+    mask_disliked: bool | None = None,
 ) -> Scoring:
-    """Prepare the blends, and keep only the members that they need. Arguments as in `Scoring`."""
+    """Prepare the blends, and keep only the members that they need. Arguments as in `Scoring`.
+
+    Without `mask_disliked`, seen items are treated alike.
+    """
+    disliked = mask_seen if mask_disliked is None else mask_disliked
     needed = sorted({name for blend in blends for name in blend.coefficients()})
     prepared = tuple(prepare_blend(blend, members, item_counts) for blend in blends)
     kept = {name: members[name] for name in needed}
-    return Scoring(kept, prepared, item_counts, masked_items, mask_seen, n)
+    return Scoring(kept, prepared, item_counts, masked_items, mask_seen, n, disliked)
 
 
 def user_inputs(
@@ -167,7 +174,9 @@ def masked_of_batch(batch: pa.RecordBatch, scoring: Scoring) -> Masked:
     """What is masked for each user of a batch of `user_inputs`."""
     names = [EXCLUDED_BY_RULE]
     if scoring.mask_seen:
-        names += [c.ITEM_INDICES, c.EXCLUDED_INDICES]
+        names.append(c.ITEM_INDICES)
+    if scoring.mask_disliked:
+        names.append(c.EXCLUDED_INDICES)
     lists = [list_column(batch, name) for name in names]
     return masked_for_users(lists, batch.num_rows, scoring.masked_items)
 

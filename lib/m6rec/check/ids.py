@@ -1,0 +1,118 @@
+"""Ids that are written in several ways, and ids that stand for nobody."""
+
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+
+from m6rec.check.samples import CellValue
+from m6rec.config.data import InteractionsConfig
+
+# Ids under which shops and logs book what nobody in particular did, in lower case.
+NOBODY = frozenset(
+    ("", "0", "-1", "na", "n/a", "nan", "null", "none", "nil", "unknown", "undefined", "guest")
+    + ("anonymous", "anon", "not set", "(not set)", "test", "-", "?", "99999", "00000000")
+)
+_INTEGER = re.compile(r"\s*([+-]?)0*(\d+)(?:\.0*)?\s*")
+# Beyond it not every whole number is a double.
+_LARGEST_EXACT = 2**53
+DOMINANT_SHARE = 1 / 3
+# How often an id must stand that is known to stand for nobody.
+_NOTABLE_SHARE = 0.01
+_FEWEST_USERS, _FEWEST_ROWS = 3, 3
+
+
+def integer_form(text: str) -> str:
+    """An id that is a whole number as its digits; any other id as it is."""
+    match = _INTEGER.fullmatch(text)
+    if match is None:
+        return text
+    sign = "-" if match[1] == "-" and match[2] != "0" else ""
+    return sign + match[2]
+
+
+def id_text(value: CellValue, config: InteractionsConfig) -> str | None:
+    """An id as the tables of a run hold it."""
+    if value is None or isinstance(value, bool):
+        return None
+    if isinstance(value, float | Decimal):
+        whole = value == value and abs(value) != float("inf") and value == int(value)  # noqa: PLR0124
+        return str(int(value)) if whole else str(value)
+    text = str(value)
+    if config.trim_ids:
+        text = text.strip()
+    return integer_form(text) if config.normalise_ids == "integer" else text
+
+
+def first_fraction(values: Iterable[CellValue]) -> CellValue:
+    """The first number that is not whole; None where all are."""
+    for value in values:
+        if isinstance(value, float | Decimal) and value == value and value != int(value):  # noqa: PLR0124
+            return value
+    return None
+
+
+def loses_digits(values: Iterable[CellValue]) -> CellValue:
+    """The first double that is too large to be exact; None where there is none."""
+    return next((v for v in values if isinstance(v, float) and abs(v) >= _LARGEST_EXACT), None)
+
+
+def equal_as_numbers(*tables: Iterable[str]) -> tuple[str, str] | None:
+    """Two ids, of one table or two, that are the same number and not the same text."""
+    seen: dict[str, str] = {}
+    for ids in tables:
+        for text in ids:
+            number = integer_form(text)
+            if _INTEGER.fullmatch(text) is None:
+                continue
+            other = seen.setdefault(number, text)
+            if other != text:
+                return other, text
+    return None
+
+
+@dataclass(frozen=True)
+class LookAlikes:
+    """Ids that differ only in white space, case or Unicode form.
+
+    Attributes:
+        padded: how many ids have white space around them.
+        alike: how many ids look like another one.
+        example: two of these, or one that is padded.
+    """
+
+    padded: int
+    alike: int
+    example: tuple[str, ...]
+
+
+def look_alikes(ids: Iterable[str]) -> LookAlikes | None:
+    """The ids that look like others; None where there are none."""
+    forms: dict[str, set[str]] = defaultdict(set)
+    padded: list[str] = []
+    for text in set(ids):
+        if text != text.strip():
+            padded.append(text)
+        forms[unicodedata.normalize("NFKC", text).strip().casefold()].add(text)
+    groups = sorted(sorted(group) for group in forms.values() if len(group) > 1)
+    if not padded and not groups:
+        return None
+    example = tuple(groups[0][:2]) if groups else (min(padded),)
+    return LookAlikes(len(padded), sum(len(group) for group in groups), example)
+
+
+def dominant_user(users: list[str]) -> tuple[str, float, bool] | None:
+    """The user that may be nobody: the id, its share of the rows, and whether its name says so."""
+    counted = Counter(users).most_common()
+    if len(counted) < _FEWEST_USERS:
+        return None
+    for user, count in counted:
+        share = count / len(users)
+        if user.strip().lower() in NOBODY and count > 1 and share >= _NOTABLE_SHARE:
+            return user, share, True
+    (user, count), (_, next_count) = counted[:2]
+    share = count / len(users)
+    apart = count >= 2 * next_count and count >= _FEWEST_ROWS
+    return (user, share, False) if apart and share >= DOMINANT_SHARE else None

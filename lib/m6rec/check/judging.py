@@ -1,0 +1,246 @@
+"""Judge the first values of columns in their roles: as ids, weights, event types."""
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+from m6rec.check.events import read_events
+from m6rec.check.findings import ColumnView, Finding, Place
+from m6rec.check.ids import equal_as_numbers, first_fraction, id_text, look_alikes, loses_digits
+from m6rec.check.numbers import numbers_as_text
+from m6rec.check.samples import ColumnSample, shown
+from m6rec.check.types import COLUMN_TYPES
+from m6rec.check.weights import LARGEST_WEIGHT, outside_the_run
+from m6rec.config.data import InteractionsConfig
+from m6rec.config.run import Config
+
+
+def findings_of_ids(
+    column: ColumnSample, table: Place, settings: InteractionsConfig
+) -> Iterator[Finding]:
+    """What is wrong or doubtful with a column of ids."""
+    place = table.of(column.name)
+    if COLUMN_TYPES[column.group].user_or_item is None:
+        yield Finding(
+            "problem",
+            place,
+            f"has type {column.type}, such as {first_example(column)}, expected text or whole"
+            " numbers as ids",
+            "name another column, or cast it in the source",
+        )
+        return
+    fraction = first_fraction(column.present)
+    if fraction is not None:
+        yield Finding(
+            "problem",
+            place,
+            f"holds {fraction}, and ids are whole numbers or text",
+            "name another column, or cast it in the source",
+        )
+    inexact = loses_digits(column.present)
+    if inexact is not None:
+        yield Finding(
+            "warning",
+            place,
+            f"holds {inexact:.0f} as {column.type}, whose last digits may be lost",
+            "write ids as text or bigint in the source",
+        )
+    if column.values and not column.texts:
+        yield Finding("problem", place, "is empty in all of the first rows", "name another column")
+    ids = [text for value in column.present if (text := id_text(value, settings))]
+    alike = look_alikes(ids) if column.group == "text" else None
+    if alike is not None:
+        # What normalise_ids has made equal is equal here.
+        trim = "" if settings.trim_ids else "set interactions.trim_ids: true for spaces"
+        counted = [
+            f"{alike.padded} ids with spaces around them" if alike.padded else "",
+            f"{alike.alike} ids that differ only in spaces, case or Unicode form"
+            if alike.alike
+            else "",
+        ]
+        example = " and ".join(shown(text) for text in alike.example)
+        words = " and ".join(part for part in counted if part)
+        yield Finding("warning", place, f"has {words}, such as {example}", trim)
+    pair = equal_as_numbers(ids) if column.group == "text" else None
+    if pair is not None:
+        yield equal_numbers(place, pair)
+
+
+def equal_numbers(place: Place, pair: tuple[str, str], other: str = "") -> Finding:
+    """That two ids are the same number, the first of them in `other` where it is given."""
+    where = f", of {other}," if other else ""
+    return Finding(
+        "problem",
+        place,
+        f"holds {shown(pair[1])}, which is the same number as {shown(pair[0])}{where} and another"
+        " id",
+        "set interactions.normalise_ids: integer",
+    )
+
+
+def findings_of_repeats(
+    column: ColumnSample, table: Place, settings: InteractionsConfig
+) -> Iterator[Finding]:
+    """Ids that stand in several rows of a table of attributes."""
+    counted = Counter(text for v in column.present if (text := id_text(v, settings)))
+    repeated = sum(counted.values()) - len(counted)
+    if repeated:
+        yield Finding(
+            "warning",
+            table.of(column.name),
+            f"{repeated} of the first rows repeat an id, such as"
+            f" {shown(counted.most_common(1)[0][0])}; one row of each id is used, the same in each"
+            " run",
+        )
+
+
+def findings_of_weights(column: ColumnSample, table: Place, config: Config) -> Iterator[Finding]:
+    """What is wrong or doubtful with a column of weights or ratings."""
+    place = table.of(column.name)
+    if COLUMN_TYPES[column.group].weight is None:
+        yield Finding(
+            "problem",
+            place,
+            f"has type {column.type}, such as {first_example(column)}, expected numbers as weights",
+            "name another column in interactions.columns.weight",
+        )
+        return
+    numbers = _numbers(column)
+    if column.group == "text" and column.texts:
+        found = numbers_as_text(column.texts)
+        if found is None and len(numbers) < len(column.texts) / 2:
+            yield Finding(
+                "problem",
+                place,
+                f"holds {first_example(column)}, expected numbers as weights",
+                "name another column in interactions.columns.weight",
+            )
+            return
+        if found is not None and found.decimal_sign:
+            unit = f" and the unit {found.unit}" if found.unit else ""
+            yield Finding(
+                "note",
+                place,
+                f"holds numbers such as {first_example(column)}, with {found.decimal_sign!r} before"
+                f" the fraction{unit}",
+            )
+    apart = outside_the_run(numbers)
+    if apart is not None:
+        yield Finding(
+            "warning",
+            place,
+            f"{numbers.count(apart)} of {len(numbers)} values are {apart:g}, outside the run of the"
+            f" others ({_run(numbers, apart)}), as a value that stands for none is",
+            f"if it does, set source.missing_values: {{{column.name}: [{apart:g}]}}",
+        )
+    yield from _of_signs([number for number in numbers if number != apart], place, config)
+    large = next((number for number in numbers if abs(number) > LARGEST_WEIGHT), None)
+    if large is not None:
+        yield Finding(
+            "warning",
+            place,
+            f"holds {large:g}, too large to compute with ({LARGEST_WEIGHT:g} at most); such rows go"
+            " to quarantine",
+        )
+
+
+def _of_signs(numbers: list[float], place: Place, config: Config) -> Iterator[Finding]:
+    """Negative weights and weights of 0, and what becomes of them."""
+    settings, count = config.interactions, len(numbers)
+    negative = [number for number in numbers if number < 0]
+    if negative and config.ratings.enabled and settings.weighting != "binary":
+        yield Finding(
+            "warning",
+            place,
+            f"ratings such as {negative[0]:g} weigh 0 under interactions.weighting:"
+            f" {settings.weighting}",
+            "set interactions.weighting: binary",
+        )
+    if config.ratings.enabled:
+        return
+    if negative and settings.cancellations == "quarantine":
+        yield Finding(
+            "warning",
+            place,
+            f"{len(negative)} of {count} weights are negative, such as {negative[0]:g}, and go to"
+            " quarantine",
+            "where they are ratings, set ratings.enabled: true; where they cancel orders, set"
+            " interactions.cancellations: cancel",
+        )
+    if 0.0 in numbers:
+        zero = numbers.count(0.0)
+        yield Finding(
+            "note",
+            place,
+            f"{zero} of {count} weights are 0: such items are seen, and no interactions",
+        )
+
+
+def _run(numbers: list[float], apart: float) -> str:
+    others = [number for number in numbers if number != apart]
+    return f"{min(others):g} to {max(others):g}"
+
+
+def _numbers(column: ColumnSample) -> list[float]:
+    numbers = []
+    for value in column.values:
+        if value is None:
+            continue
+        try:
+            number = float(value)
+        except ValueError:
+            continue
+        if math.isfinite(number):
+            numbers.append(number)
+    return numbers
+
+
+def findings_of_event_types(
+    column: ColumnSample, table: Place, settings: InteractionsConfig
+) -> Iterator[Finding]:
+    """Event types that have no weight."""
+    weights = settings.event_weights
+    if not weights:
+        return
+    unknown = list(dict.fromkeys(text for text in map(str, column.present) if text not in weights))
+    known = any(str(value) in weights for value in column.present)
+    if unknown:
+        yield Finding(
+            "warning" if known else "problem",
+            table.of(column.name),
+            f"has event types that interactions.event_weights does not list, such as"
+            f" {', '.join(map(shown, unknown[:3]))}; they go to quarantine",
+            "list them in interactions.event_weights, with 0 for what is no interaction",
+        )
+
+
+def views_of_events(columns: Mapping[str, ColumnSample], config: Config) -> dict[str, ColumnView]:
+    """How the columns of a table of events are understood that the configuration names."""
+    settings = config.interactions
+    names, reading = settings.columns, read_events(columns, settings)
+    roles = {names.user: ("user", "the user's id"), names.item: ("item", "the item's id")}
+    if names.time is not None:
+        how = settings.time_format or reading.time_format or settings.time_unit
+        zone = settings.time_zone
+        roles[names.time] = ("time", f"a time by {how}, in {zone} where it has no zone")
+    if names.weight is not None:
+        kind = "rating" if config.ratings.enabled else "weight"
+        roles[names.weight] = (kind, f"under weighting: {settings.weighting}")
+    if names.event_type is not None:
+        roles[names.event_type] = ("event type", "weighs what event_weights says")
+    roles |= dict.fromkeys(names.context, ("context", "is kept beside the event"))
+    return {
+        name: view_of_column(columns[name], kind, fate)
+        for name, (kind, fate) in roles.items()
+        if name in columns
+    }
+
+
+def view_of_column(column: ColumnSample, kind: str, fate: str) -> ColumnView:
+    """How a column was understood."""
+    return ColumnView(column.name, column.type, kind, column.nulls, column.examples, fate)
+
+
+def first_example(column: ColumnSample) -> str:
+    """A value of a column, as it is shown to a person."""
+    return column.examples[0] if column.examples else "null"

@@ -1,0 +1,129 @@
+"""Numbers that people write as text: with a unit, a currency, and signs between thousands."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+# The sign before the fraction; empty for text that every program reads as a number.
+DecimalSign = Literal["", ".", ","]
+# What stands for no number, in lower case.
+NO_NUMBER = frozenset(
+    (
+        "-",
+        "--",
+        "\u2014",
+        "\u2013",
+        "?",
+        ".",
+        "n/a",
+        "na",
+        "n.a.",
+        "#n/a",
+        "nan",
+        "null",
+        "none",
+        "nil",
+    )
+    + ("unknown", "missing", "tba", "tbd", "\\n")
+)
+# A code, such as a zip code, may have a leading zero, but a number has none.
+_PLAIN = re.compile(r"[+-]?(0|[1-9]\d*|\d*\.\d+|\d+\.\d*)([eE][+-]?\d+)?")
+_CURRENCY = (
+    r"[$€£¥₹₽₩₺₴฿]|US\$|CHF|EUR|USD|GBP|JPY|CNY|INR|SEK|NOK|DKK|PLN|CZK|CAD|AUD|Rs\.?|kr\.?|zł"
+)
+_UNIT = (
+    r"%|°C|°F|mg|kg|g|t|lbs?|oz|mm|cm|dm|km|m|in|ft|mi|ml|cl|dl|l|kB|MB|GB|TB|Hz|kHz|MHz|GHz"
+    r"|W|kW|kWh|V|mAh|Ah|px|MP|ms|s|sec|min|mins|h|hrs?|hours?|minutes?|days?|weeks?|months?|years?"
+    r"|pcs|pages?"
+)
+SPACES = "\\s\u00a0\u202f'\u2019"
+NUMBER_IN_TEXT = (
+    rf"^[\s\u00a0]*([+-]?)(?:{_CURRENCY})?[\s\u00a0]*([+-]?\d[\d.,{SPACES}]*?|[+-]?[.,]\d+)"
+    rf"[\s\u00a0]*(?:{_CURRENCY}|{_UNIT})?[\s\u00a0]*$"
+)
+_IN_TEXT = re.compile(NUMBER_IN_TEXT)
+_WITHOUT_NUMBER = re.compile(rf"[\d.,+\-{SPACES}]")
+_MOST_ARE_NUMBERS = 0.9
+_GROUPS = re.compile(r"[+-]?\d{1,3}([.,]\d{3})+")
+
+
+@dataclass(frozen=True)
+class NumbersAsText:
+    """How a column's numbers are written.
+
+    Attributes:
+        decimal_sign: empty where all are plain.
+        unit: what stands beside them, such as kg or $.
+        others: values that are no numbers, and become missing.
+    """
+
+    decimal_sign: DecimalSign
+    unit: str
+    others: tuple[str, ...]
+
+
+def numbers_as_text(values: Sequence[str]) -> NumbersAsText | None:
+    """How texts are numbers; None where they are something else.
+
+    Words such as n/a stand for missing values. Of the other values nearly all have to be numbers,
+    with one unit or a currency where they have any.
+    """
+    texts = [value.strip() for value in values]
+    rest = [text for text in texts if text and text.lower() not in NO_NUMBER]
+    if not rest:
+        return None
+    missing = tuple(dict.fromkeys(text for text in texts if text.lower() in NO_NUMBER))
+    plain = [text for text in rest if _PLAIN.fullmatch(text)]
+    if len(plain) == len(rest):
+        return NumbersAsText("", "", missing)
+    found = [text for text in rest if _PLAIN.fullmatch(text) or _is_number(text)]
+    units = Counter(_unit(text) for text in found)
+    units.pop("", None)
+    if len(found) < _MOST_ARE_NUMBERS * len(rest) or not _of_one_kind(units):
+        return None
+    unit = units.most_common(1)[0][0] if units else ""
+    others = tuple(dict.fromkeys(text for text in rest if text not in set(found)))
+    return NumbersAsText(_decimal_sign(found), unit, (*missing, *others))
+
+
+def _is_number(text: str) -> bool:
+    match = _IN_TEXT.match(text)
+    if match is None:
+        return False
+    digits = re.sub(f"[{SPACES}]", "", match[2]).lstrip("+-")
+    # A code has a leading zero, and a version or an address has several points.
+    is_code = len(digits) > 1 and digits[0] == "0" and digits[1] not in ".,"
+    points = len(re.findall(r"[.,]", digits))
+    return not is_code and (points <= 1 or _grouped_right(digits))
+
+
+def _grouped_right(digits: str) -> bool:
+    return re.fullmatch(r"\d{1,3}(([.,])\d{3})(\2\d{3})*([.,]\d+)?", digits) is not None
+
+
+def _unit(text: str) -> str:
+    return _WITHOUT_NUMBER.sub("", text)
+
+
+def _of_one_kind(units: Counter[str]) -> bool:
+    currencies = all(re.fullmatch(_CURRENCY, unit) for unit in units)
+    return len(units) <= 1 or currencies
+
+
+def _decimal_sign(texts: Sequence[str]) -> DecimalSign:
+    """The sign before the fraction, by the values that leave no doubt."""
+    votes: Counter[DecimalSign] = Counter()
+    for text in texts:
+        match = _IN_TEXT.match(text)
+        digits = re.sub(f"[{SPACES}]", "", match[2]) if match else text
+        if "," in digits and "." in digits:
+            votes["," if digits.rindex(",") > digits.rindex(".") else "."] += 1
+        elif digits.count(",") == 1 and not _GROUPS.fullmatch(digits):
+            votes[","] += 1
+        elif (digits.count(".") == 1 and not _GROUPS.fullmatch(digits)) or digits.count(",") > 1:
+            votes["."] += 1
+        elif digits.count(".") > 1:
+            votes[","] += 1
+    return "," if votes[","] > votes["."] else "."

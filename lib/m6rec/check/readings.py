@@ -1,0 +1,119 @@
+"""Likely readings of a text file that is not read as it was meant."""
+
+import codecs
+import csv
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+_BOMS = (
+    (codecs.BOM_UTF8, "UTF-8"),
+    (codecs.BOM_UTF16_LE, "UTF-16LE"),
+    (codecs.BOM_UTF16_BE, "UTF-16BE"),
+)
+_SEPARATORS = (",", ";", "\t", "|", "::")
+_SHOWN_ROWS = 2
+
+
+@dataclass(frozen=True)
+class LikelyReading:
+    """One way to read a file.
+
+    Attributes:
+        options: options of Spark's reader that are not its defaults.
+        rows: its first rows.
+        names: its columns, empty without a header.
+    """
+
+    options: dict[str, str]
+    names: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def words(self) -> str:
+        """The options and the first rows, for a person to choose by."""
+        options = ", ".join(f"{name}: {json.dumps(value)}" for name, value in self.options.items())
+        rows = " / ".join(" | ".join(row) for row in self.rows)
+        names = f"columns {list(self.names)}, " if self.names else ""
+        return f"options: {{{options}}} gives {names}rows {rows}"
+
+
+def likely_readings(start: bytes, needed: tuple[str, ...]) -> list[LikelyReading]:
+    """The ways to read the start of a CSV file as columns, the likeliest first.
+
+    Args:
+        start: the first bytes.
+        needed: the columns that the configuration names.
+    """
+    encoding = _encoding(start)
+    text = _decoded(start, encoding)
+    found = [
+        reading
+        for separator in _SEPARATORS
+        for reading in _with_separator(text, separator, encoding, needed)
+    ]
+    best = max((_score(reading, needed) for reading in found), default=(0, 0))
+    return [reading for reading in found if _score(reading, needed) == best and best > (0, 1)]
+
+
+def is_json_array(start: bytes) -> bool:
+    """Whether a file is one JSON array, and not an object a line."""
+    return _decoded(start, _encoding(start)).lstrip("\ufeff \r\n\t").startswith("[")
+
+
+def _encoding(start: bytes) -> str:
+    for bom, name in _BOMS:
+        if start.startswith(bom):
+            return name
+    if start[1:40:2].count(0) > len(start[1:40:2]) / 2:
+        return "UTF-16LE"
+    try:
+        start[: start.rfind(b"\n") + 1 or None].decode("utf-8")
+    except UnicodeDecodeError:
+        return "ISO-8859-1"
+    return "UTF-8"
+
+
+def _decoded(start: bytes, encoding: str) -> str:
+    return start.decode(encoding, errors="replace").lstrip("\ufeff")
+
+
+def _with_separator(
+    text: str, separator: str, encoding: str, needed: tuple[str, ...]
+) -> Iterator[LikelyReading]:
+    # The csv module separates by one character.
+    single = separator if len(separator) == 1 else "\x1f"
+    replaced = text if len(separator) == 1 else text.replace(separator, single)
+    rows = [tuple(row) for row in csv.reader(io.StringIO(replaced, newline=""), delimiter=single)]
+    # The last row may be cut.
+    rows = [row for row in (rows[:-1] if len(rows) > _SHOWN_ROWS + 1 else rows) if row]
+    if not rows:
+        return
+    options = {} if separator == "," else {"sep": separator}
+    if encoding != "UTF-8":
+        options["encoding"] = encoding
+    if any("\n" in cell for row in rows for cell in row):
+        options["multiLine"] = "true"
+    names = tuple(cell.strip() for cell in rows[0])
+    has_header = _has_header(rows, needed)
+    if not has_header:
+        options["header"] = "false"
+    body = rows[1:] if has_header else rows
+    yield LikelyReading(options, names if has_header else (), tuple(body[:_SHOWN_ROWS]))
+
+
+def _has_header(rows: list[tuple[str, ...]], needed: tuple[str, ...]) -> bool:
+    first = {cell.strip().casefold() for cell in rows[0]}
+    if first & {name.casefold() for name in needed}:
+        return True
+    return not any(cell.strip().lstrip("+-").replace(".", "", 1).isdigit() for cell in rows[0])
+
+
+def _score(reading: LikelyReading, needed: tuple[str, ...]) -> tuple[int, int]:
+    """How many of the needed columns a reading has, and how many columns of equal rows."""
+    named = {name.casefold() for name in reading.names}
+    widths = {len(row) for row in (reading.names, *reading.rows) if row}
+    return (
+        sum(name.casefold() in named for name in needed),
+        max(widths, default=0) if len(widths) == 1 else 0,
+    )

@@ -1,0 +1,74 @@
+"""The first rows of a table by column, in Python's own types."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from m6rec.check.types import TypeGroup
+
+SAMPLED_ROWS = 10_000
+_LONGEST_EXAMPLE = 60
+_EXAMPLES = 3
+CellValue = str | int | float | Decimal | bool | None
+
+
+@dataclass(frozen=True)
+class ColumnSample:
+    """A column's first values.
+
+    Attributes:
+        name: the column.
+        type: Spark's name of its type.
+        group: what kind of type that is.
+        values: numbers and truth values as they are, all else as text.
+    """
+
+    name: str
+    type: str
+    group: TypeGroup
+    values: Sequence[CellValue]
+
+    @property
+    def present(self) -> list[CellValue]:
+        """The values that are not null."""
+        return [value for value in self.values if value is not None]
+
+    @property
+    def texts(self) -> list[str]:
+        """The values that are neither null nor empty, as text without the space around them."""
+        texts = (str(value).strip() for value in self.values if value is not None)
+        return [text for text in texts if text]
+
+    @property
+    def nulls(self) -> float | None:
+        """The share of nulls."""
+        return 1.0 - len(self.present) / len(self.values) if self.values else None
+
+    @property
+    def examples(self) -> tuple[str, ...]:
+        """Up to three different values."""
+        different = list(dict.fromkeys(shown(value) for value in self.present[:1000]))
+        return tuple(different[:_EXAMPLES])
+
+
+@dataclass(frozen=True)
+class TableSample:
+    """The first rows of a table.
+
+    Attributes:
+        rows: how many.
+        whole: whether the table has no more.
+        columns: by name.
+    """
+
+    rows: int
+    whole: bool
+    columns: dict[str, ColumnSample]
+
+
+def shown(value: CellValue) -> str:
+    """A value as it is shown to a person: text in quotes, and cut where it is long."""
+    if not isinstance(value, str):
+        return str(value)
+    text = value if len(value) <= _LONGEST_EXAMPLE else f"{value[: _LONGEST_EXAMPLE - 1]}…"
+    return repr(text)

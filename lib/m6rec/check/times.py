@@ -1,0 +1,259 @@
+"""How a column of times is written: the unit of numbers, and the format of text."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from m6rec.check.samples import ColumnSample, shown
+from m6rec.config.data import InteractionsConfig, TimeUnit
+
+Shape = Literal["timestamp", "epoch", "compact", "numeric", "named", "other"]
+
+# Seconds since 1970 from 1980 to 2100. In any other unit they are of another magnitude.
+_EARLIEST_EPOCH, _LATEST_EPOCH = 3.2e8, 4.1e9
+PARTS_OF_A_SECOND: dict[TimeUnit, float] = {
+    "seconds": 1.0,
+    "milliseconds": 1e3,
+    "microseconds": 1e6,
+    "nanoseconds": 1e9,
+}
+_CLOCK = (
+    r"(?:(?P<gap>[ T]+)(?P<hour>\d{1,2}):(?P<minute>\d{2})(?P<second>:\d{2})?(?P<part>\.\d{1,9})?"
+)
+_CLOCK += r"(?P<half> ?[AaPp][Mm])?)?"
+_AS_SPARK_READS = re.compile(
+    r"\d{4}(-\d{1,2}(-\d{1,2}([ T]\d{1,2}:\d{1,2}(:\d{1,2}(\.\d*)?)?.*)?)?)?"
+)
+_EPOCH = re.compile(r"\d{9,19}(\.\d*)?")
+_COMPACT = re.compile(
+    r"(19|20)\d{2}(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])(?P<rest>([ T]?\d{4}(\d{2})?)?)"
+)
+_NUMERIC = re.compile(
+    rf"(?P<a>\d{{1,4}})(?P<s>[./-])(?P<b>\d{{1,2}})(?P=s)(?P<c>\d{{1,4}}){_CLOCK}"
+)
+_NAMED = re.compile(
+    rf"(?P<a>\d{{1,2}}|[A-Za-z]{{3,9}})(?P<s>[ -])(?P<b>\d{{1,2}}|[A-Za-z]{{3,9}})(?P<t>,? |-)"
+    rf"(?P<c>\d{{4}}|\d{{2}}){_CLOCK}"
+)
+_MONTHS = 12
+_SHORT_NAME = 3
+_YEAR_DIGITS = 4
+# A sample is read by a format where nearly all of its values are.
+_NEARLY_ALL = 0.9
+
+
+@dataclass(frozen=True)
+class TimeReading:
+    """How a time column is read.
+
+    Attributes:
+        format: Spark's pattern; None where Spark's own reading of timestamps or `unit` suffices.
+        problem: why it cannot be read; empty where it can be.
+        mend: the lines of the configuration of which one mends it.
+        said: what was told from the values and not from the configuration.
+    """
+
+    format: str | None = None
+    problem: str = ""
+    mend: str = ""
+    said: str = ""
+
+
+def read_times(column: ColumnSample, config: InteractionsConfig) -> TimeReading:
+    """How the times of a column are read by a configuration."""
+    if config.time_format is not None:
+        return TimeReading(config.time_format)
+    if column.group in {"whole number", "fraction"}:
+        return _read_numbers(column, config.time_unit)
+    if column.group == "text":
+        return _read_texts(column, config.time_unit)
+    if column.group not in {"date", "timestamp", "local timestamp"}:
+        return TimeReading(
+            problem=f"has type {column.type}, expected a timestamp, a date, a number or text",
+            mend="name another column in interactions.columns.time",
+        )
+    if config.time_unit != "timestamp":
+        return TimeReading(
+            problem=f"has type {column.type}, and interactions.time_unit is {config.time_unit}",
+            mend="set interactions.time_unit: timestamp",
+        )
+    return TimeReading()
+
+
+def epoch_unit(numbers: Sequence[float]) -> TimeUnit | None:
+    """The unit in which the middle one of numbers is a time from 1980 to 2100."""
+    if not numbers:
+        return None
+    middle = sorted(numbers)[len(numbers) // 2]
+    for unit, parts in PARTS_OF_A_SECOND.items():
+        if _EARLIEST_EPOCH <= middle / parts <= _LATEST_EPOCH:
+            return unit
+    return None
+
+
+def _read_numbers(column: ColumnSample, unit: TimeUnit) -> TimeReading:
+    numbers = [float(value) for value in column.present if not isinstance(value, str | None)]
+    digits = [f"{number:.0f}" for number in numbers]
+    example = shown(column.present[0]) if numbers else "none"
+    if numbers and all(len(text) == 8 and _COMPACT.fullmatch(text) for text in digits):
+        return _compact(unit, "yyyyMMdd", example)
+    return _read_epoch(numbers, unit, example, column.type)
+
+
+def _read_epoch(numbers: list[float], unit: TimeUnit, example: str, kind: str) -> TimeReading:
+    told = epoch_unit(numbers)
+    if unit == "timestamp":
+        mend = f"set interactions.time_unit: {told or 'seconds'}"
+        if told is None:
+            mend += ", milliseconds, microseconds or nanoseconds"
+        return TimeReading(
+            problem=f"is a number ({kind}, such as {example}), and interactions.time_unit is"
+            " timestamp",
+            mend=mend,
+        )
+    if told is not None and told != unit:
+        return TimeReading(
+            problem=f"holds {told} since 1970, such as {example}, by their magnitude, and"
+            f" interactions.time_unit is {unit}",
+            mend=f"set interactions.time_unit: {told}",
+        )
+    return TimeReading()
+
+
+def _compact(unit: TimeUnit, pattern: str, example: str) -> TimeReading:
+    if unit != "timestamp":
+        return TimeReading(
+            problem=f"holds dates such as {example}, and interactions.time_unit is {unit}",
+            mend=f"set interactions.time_format: {pattern} and leave out time_unit",
+        )
+    return _told(pattern, example)
+
+
+def _told(pattern: str, example: str) -> TimeReading:
+    return TimeReading(
+        pattern,
+        said=f"{example} is read by the format {pattern}, told from the first rows",
+        mend=f'to be sure, set interactions.time_format: "{pattern}"',
+    )
+
+
+def _read_texts(column: ColumnSample, unit: TimeUnit) -> TimeReading:
+    shapes = Counter(_shape(text) for text in column.texts)
+    if not shapes:
+        return TimeReading()
+    shape = shapes.most_common(1)[0][0]
+    own = [text for text in column.texts if _shape(text) == shape]
+    example = shown(own[0])
+    if shape == "epoch":
+        return _read_epoch([float(text) for text in own], unit, example, "text")
+    if shape == "compact":
+        return _compact(unit, _compact_pattern(own), example)
+    if unit != "timestamp":
+        return TimeReading(
+            problem=f"holds text such as {example}, and interactions.time_unit is {unit}",
+            mend="leave out interactions.time_unit",
+        )
+    if shape != "timestamp" and len(own) < _NEARLY_ALL * len(column.texts):
+        return _unknown(next(text for text in column.texts if _shape(text) != shape))
+    return _read_shape(shape, own)
+
+
+def _read_shape(shape: Shape, texts: list[str]) -> TimeReading:
+    match shape:
+        case "numeric":
+            return _read_numeric_dates(texts)
+        case "named":
+            return _told(_named_pattern(texts), shown(texts[0]))
+        case "other":
+            return _unknown(texts[0])
+        case _:
+            return TimeReading()
+
+
+def _unknown(text: str) -> TimeReading:
+    return TimeReading(
+        problem=f"holds {shown(text)}, which is written as no time that is known",
+        mend='set interactions.time_format to how times are written, such as "dd.MM.yyyy HH:mm"',
+    )
+
+
+def _shape(text: str) -> Shape:
+    if _COMPACT.fullmatch(text):
+        return "compact"
+    if _AS_SPARK_READS.fullmatch(text):
+        return "timestamp"
+    if _EPOCH.fullmatch(text):
+        return "epoch"
+    if _NUMERIC.fullmatch(text):
+        return "numeric"
+    return "named" if _NAMED.fullmatch(text) else "other"
+
+
+def _compact_pattern(texts: list[str]) -> str:
+    match = _COMPACT.fullmatch(texts[0])
+    rest = match["rest"] if match else ""
+    gap = "'T'" if rest[:1] == "T" else rest[:1].strip("0123456789")
+    digits = len(rest.lstrip(" T"))
+    return "yyyyMMdd" + gap + {0: "", 4: "HHmm", 6: "HHmmss"}[digits]
+
+
+def _read_numeric_dates(texts: list[str]) -> TimeReading:
+    found = [match for text in texts if (match := _NUMERIC.fullmatch(text)) is not None]
+    sign = found[0]["s"]
+    clock = _clock_pattern(found)
+    example = shown(texts[0])
+    if len(found[0]["a"]) == _YEAR_DIGITS:
+        return _told(f"yyyy{sign}M{sign}d{clock}", example)
+    year = "yyyy" if len(found[0]["c"]) == _YEAR_DIGITS else "yy"
+    day_first = any(int(match["a"]) > _MONTHS for match in found)
+    month_first = any(int(match["b"]) > _MONTHS for match in found)
+    # With points the day comes first wherever dates are written so.
+    if sign == "." and not month_first:
+        day_first = True
+    orders = {True: f"d{sign}M{sign}{year}{clock}", False: f"M{sign}d{sign}{year}{clock}"}
+    if day_first == month_first:
+        why = (
+            f"day and month of {example} could be either in all of the first rows"
+            if not day_first
+            else f"in some rows the day comes first, and in others the month ({example})"
+        )
+        return TimeReading(
+            problem=why,
+            mend=f'set interactions.time_format: "{orders[True]}" or "{orders[False]}"',
+        )
+    return _told(orders[day_first], example)
+
+
+def _clock_pattern(found: Sequence[re.Match[str]]) -> str:
+    """The pattern of the time of day, with what some values lack in brackets."""
+    clocks = [match for match in found if match["hour"]]
+    if not clocks:
+        return ""
+    first = clocks[0]
+    gap = "'T'" if first["gap"] == "T" else first["gap"]
+    halves = any(match["half"] for match in clocks)
+    pattern = f"{gap}{'h' if halves else 'H'}:mm"
+    with_seconds = sum(match["second"] is not None for match in clocks)
+    seconds = ":ss"
+    if any(match["part"] for match in clocks):
+        seconds += "[.SSSSSSSSS]"
+    if with_seconds:
+        pattern += seconds if with_seconds == len(clocks) else f"[{seconds}]"
+    if halves:
+        half = next(match["half"] for match in clocks if match["half"])
+        pattern += " a" if half.startswith(" ") else "a"
+    return pattern if len(clocks) == len(found) else f"[{pattern}]"
+
+
+def _named_pattern(texts: list[str]) -> str:
+    found = [match for text in texts if (match := _NAMED.fullmatch(text)) is not None]
+    first = found[0]
+    name = first["b"] if first["a"].isdigit() else first["a"]
+    # May is short and long at once, so that the longest name decides.
+    longest = max(len(match["b"] if match["a"].isdigit() else match["a"]) for match in found)
+    month = "MMM" if max(len(name), longest) <= _SHORT_NAME else "MMMM"
+    parts = ("d", month) if first["a"].isdigit() else (month, "d")
+    year = "yyyy" if len(first["c"]) == _YEAR_DIGITS else "yy"
+    return f"{parts[0]}{first['s']}{parts[1]}{first['t']}{year}{_clock_pattern(found)}"

@@ -1,0 +1,92 @@
+"""The only list of the types that columns have, and what each is understood as in each role."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+TypeGroup = Literal[
+    "text",
+    "whole number",
+    "fraction",
+    "truth value",
+    "date",
+    "timestamp",
+    "local timestamp",
+    "bytes",
+    "list",
+    "nested",
+    "other",
+]
+
+
+@dataclass(frozen=True)
+class TypeRow:
+    """How columns of a group of types are understood in each role; None where they are refused.
+
+    Attributes:
+        spark: the names of Spark's types.
+        user_or_item: as an id.
+        time: as the time of an event.
+        weight: as a weight or rating.
+        attribute: as an attribute whose kind the config does not name.
+    """
+
+    spark: str
+    user_or_item: str | None
+    time: str | None
+    weight: str | None
+    attribute: str
+
+
+COLUMN_TYPES: dict[TypeGroup, TypeRow] = {
+    "text": TypeRow(
+        "string, varchar, char",
+        "as it is; see `trim_ids` and `normalise_ids`",
+        "by `time_format` or `time_unit`; without them as the first rows are written",
+        "as numbers, also `1,234` and `12 kg`",
+        "a number where nearly all values are; several values where a separator is common;"
+        " categories where values recur; text where they are sentences; else left out",
+    ),
+    "whole number": TypeRow(
+        "tinyint, smallint, int, bigint; unsigned 32-bit",
+        "its digits",
+        "by `time_unit`, or by `time_format` such as `yyyyMMdd`",
+        "as it is",
+        "a number; left out where it counts the rows",
+    ),
+    "fraction": TypeRow(
+        "float, double, decimal; unsigned 64-bit",
+        "its digits, where it is whole; the others go to `quarantine`",
+        "by `time_unit`",
+        "as it is",
+        "a number",
+    ),
+    "truth value": TypeRow("boolean", None, None, "1 and 0", "a number, 1 and 0"),
+    "date": TypeRow("date", None, "midnight in `time_zone`", None, "a number of seconds"),
+    "timestamp": TypeRow("timestamp", None, "as it is", None, "a number of seconds"),
+    "local timestamp": TypeRow(
+        "timestamp_ntz; Parquet's timestamps without zone",
+        None,
+        "the time in `time_zone`",
+        None,
+        "a number of seconds",
+    ),
+    "bytes": TypeRow("binary", None, None, None, "an item's image; one column of a table"),
+    "list": TypeRow("array of text, numbers or truth values", None, None, None, "several values"),
+    "nested": TypeRow(
+        "struct, map, array of struct", None, None, None, "left out; name `column.field` to read it"
+    ),
+    "other": TypeRow("interval, variant, void", None, None, None, "left out"),
+}
+
+
+def types_table() -> str:
+    """The list as a table of Markdown."""
+    lines = [
+        "| type | user or item | time | weight | attribute, unless `kinds` names it |",
+        "|---|---|---|---|---|",
+    ]
+    for group, row in COLUMN_TYPES.items():
+        roles = (row.user_or_item, row.time, row.weight, row.attribute)
+        cells = (f"{group}: {row.spark}", *("refused" if cell is None else cell for cell in roles))
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)

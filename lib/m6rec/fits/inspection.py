@@ -1,0 +1,420 @@
+"""Look at every table of the owner's before any compute, and say all that is wrong at once."""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from m6rec.check.findings import ColumnView, Finding, Place, Severity, TableView, of_severity
+from m6rec.check.ids import (
+    DOMINANT_SHARE,
+    dominant_user,
+    equal_as_numbers,
+    id_text,
+)
+from m6rec.check.judging import (
+    equal_numbers,
+    findings_of_event_types,
+    findings_of_ids,
+    findings_of_repeats,
+    findings_of_weights,
+    first_example,
+    view_of_column,
+    views_of_events,
+)
+from m6rec.check.names import find_columns
+from m6rec.check.samples import ColumnSample, TableSample, shown
+from m6rec.check.times import read_times
+from m6rec.config.base import TableSource
+from m6rec.config.data import AttributesSource, InteractionsConfig
+from m6rec.config.run import Config, sources_of
+from m6rec.errors import TableError
+from m6rec.spark.failures import reading
+from m6rec.spark.readings import malformed_rows, readings_of
+from m6rec.spark.samples import first_rows
+from m6rec.spark.sources import load_source, source_version, told_format, with_columns
+from m6rec.spark.values import id_column, owner_column, time_column
+from m6rec.stages.features.kinds import kinds_of_sample
+
+_FARTHEST_ZONE = timedelta(hours=14)
+_EVENT_TABLES = frozenset(("interactions.source", "split.test", "split.validation"))
+# Of the ids of the interactions, the share that a table of attributes should have.
+_FEW_MATCH = 0.5
+_EARLY_SECONDS = 3.2e8
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was seen of all tables."""
+
+    tables: tuple[TableView, ...]
+    between: tuple[Finding, ...]
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """All that was found."""
+        return (*(one for table in self.tables for one in table.findings), *self.between)
+
+    def lines(self, severity: Severity) -> list[str]:
+        """The findings of one severity, a line each."""
+        return of_severity(self.findings, severity)
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A table and its first rows, as they could be read."""
+
+    place: Place
+    source: TableSource
+    required: tuple[str, ...]
+    frame: DataFrame
+    sample: TableSample
+    notes: tuple[Finding, ...]
+
+
+def inspect_sources(spark: SparkSession, config: Config) -> Inspection:
+    """Look at the schema and the first rows of every table, and at the config beside them."""
+    tables: list[TableView] = []
+    opened: dict[str, _Opened] = {}
+    for key, source, required in sources_of(config):
+        place = Place(key, source.name)
+        try:
+            table = _open(spark, place, source, required)
+            with reading(key, source):
+                tables.append(_view(spark, table, config))
+            opened[key] = table
+        except TableError as error:
+            words = str(error).removeprefix(f"{key}: ").removeprefix(f"table {source.name} ")
+            broken = Finding("problem", place, words)
+            others = readings_of(spark, place, source, required)
+            tables.append(TableView(place, findings=(broken, *others)))
+    return Inspection(tuple(tables), tuple(_between(opened, config)))
+
+
+def check_tables(spark: SparkSession, config: Config) -> Inspection:
+    """Inspect all tables, say warnings and notes on stderr, and stop where there is a problem.
+
+    Raises:
+        TableError: all problems, a line each.
+    """
+    inspection = inspect_sources(spark, config)
+    shown_by_jobs: tuple[Severity, ...] = ("warning", "note")
+    for severity in shown_by_jobs:
+        for line in inspection.lines(severity):
+            print(f"{severity}: {line}", file=sys.stderr, flush=True)
+    stop_at_problems(inspection)
+    return inspection
+
+
+def stop_at_problems(inspection: Inspection) -> None:
+    """Raise what stops a run.
+
+    Raises:
+        TableError: all problems, a line each.
+    """
+    problems = inspection.lines("problem")
+    if len(problems) > 1:
+        problems = [f"{len(problems)} problems:", *(f"  {line}" for line in problems)]
+    if problems:
+        raise TableError("\n".join(problems))
+
+
+def _open(
+    spark: SparkSession, place: Place, source: TableSource, required: tuple[str, ...]
+) -> _Opened:
+    loaded = load_source(spark, source, place.key)
+    frame = with_columns(loaded, source, required, place.key)
+    renamed = find_columns(loaded.columns, required).renamed
+    notes = [
+        Finding("note", place.of(asked), f"is the column {there!r} of the table")
+        for asked, there in renamed.items()
+    ]
+    if source.format == "auto" and source.path is not None:
+        kind = told_format(spark, source)
+        if kind != "delta":
+            words = f"is read as {kind}, as its files show"
+            notes.append(Finding("note", place, words, f"to be sure, set format: {kind}"))
+    return _Opened(
+        place, source, required, frame, first_rows(frame, place.key, source), tuple(notes)
+    )
+
+
+def _view(spark: SparkSession, table: _Opened, config: Config) -> TableView:
+    version = source_version(spark, table.source)
+    known = _known_columns(table, config)
+    views = [
+        known.get(name) or view_of_column(column, "not used", "is not read")
+        for name, column in table.sample.columns.items()
+    ]
+    findings = [
+        *table.notes,
+        *malformed_rows(spark, table.place, table.source),
+        *_of_table(table, version),
+        *_of_columns(table, config),
+    ]
+    return TableView(
+        table.place,
+        "view or table" if table.source.table else told_format(spark, table.source),
+        version,
+        table.sample.rows,
+        table.sample.whole,
+        tuple(views),
+        tuple(findings),
+    )
+
+
+def _of_table(table: _Opened, version: int | None) -> Iterator[Finding]:
+    key = table.place.key
+    if table.sample.rows == 0 and key.endswith("allowed_items"):
+        yield Finding("warning", table.place, "allows no item: all lists are empty")
+    elif table.sample.rows == 0 and not key.startswith("recommend."):
+        yield Finding("problem", table.place, "has no row", "give a table with rows")
+    if table.source.table is not None and version is None:
+        words = "is a view or no Delta table: it has no version, and later rows may differ"
+        yield Finding("fact", table.place, words)
+
+
+def _of_columns(table: _Opened, config: Config) -> Iterator[Finding]:
+    attributes = _attributes_of(table.place.key, config)
+    settings, columns = config.interactions, table.sample.columns
+    if table.place.key in _EVENT_TABLES:
+        yield from _of_events(table, config)
+    elif attributes is not None:
+        yield from findings_of_ids(columns[attributes.id], table.place, settings)
+        yield from findings_of_repeats(columns[attributes.id], table.place, settings)
+    else:
+        for name in table.required:
+            yield from findings_of_ids(columns[name], table.place, settings)
+
+
+def _known_columns(table: _Opened, config: Config) -> dict[str, ColumnView]:
+    """How the columns are understood that a run reads."""
+    attributes, columns = _attributes_of(table.place.key, config), table.sample.columns
+    if table.place.key in _EVENT_TABLES:
+        return views_of_events(columns, config)
+    if attributes is None:
+        return {
+            name: view_of_column(columns[name], "id", "compared with ids")
+            for name in table.required
+        }
+    kinds = kinds_of_sample(table.sample, attributes)
+    views = {name: view_of_column(columns[name], *kind) for name, kind in kinds.items()}
+    views[attributes.id] = view_of_column(columns[attributes.id], "id", "joins the interactions")
+    return views
+
+
+def _attributes_of(key: str, config: Config) -> AttributesSource | None:
+    return {"features.users": config.features.users, "features.items": config.features.items}.get(
+        key
+    )
+
+
+# --- events -----------------------------------------------------------------------------------
+
+
+def _of_events(table: _Opened, config: Config) -> Iterator[Finding]:
+    names = config.interactions.columns
+    held_out = table.place.key != "interactions.source"
+    columns = table.sample.columns
+    for name in (names.user, names.item):
+        yield from findings_of_ids(columns[name], table.place, config.interactions)
+    if not held_out:
+        yield from _of_users(table, config)
+    if names.time is not None and names.time in columns:
+        yield from _of_times(table, columns[names.time], config)
+    if names.weight is not None and names.weight in columns:
+        yield from findings_of_weights(columns[names.weight], table.place, config)
+    if names.event_type is not None and names.event_type in columns:
+        event_type = columns[names.event_type]
+        yield from findings_of_event_types(event_type, table.place, config.interactions)
+
+
+def _of_users(table: _Opened, config: Config) -> Iterator[Finding]:
+    name = config.interactions.columns.user
+    texts = (id_text(value, config.interactions) for value in table.sample.columns[name].values)
+    users = [text for text in texts if text and text not in config.interactions.not_a_user]
+    found = dominant_user(users)
+    if found is None:
+        return
+    user, share, by_name = found
+    if not by_name and not table.sample.whole:
+        # The first rows may be sorted by user, so that all rows have to say it.
+        ids = id_column(table.frame, name, config.interactions)
+        row = table.frame.select(F.avg((ids == user).cast("int")).alias("share")).first()
+        share = float(row["share"] or 0.0) if row is not None else 0.0
+        if share < DOMINANT_SHARE:
+            return
+    where = "all rows" if table.sample.whole or not by_name else "the first rows"
+    yield Finding(
+        "warning",
+        table.place.of(name),
+        f"user {shown(user)} holds {share:.0%} of {where}, as an id that stands for nobody does",
+        f'if it does, set interactions.not_a_user: ["{user}"]',
+    )
+
+
+def _of_times(table: _Opened, column: ColumnSample, config: Config) -> Iterator[Finding]:
+    place, settings = table.place.of(column.name), config.interactions
+    told = read_times(column, settings)
+    if told.problem:
+        yield Finding("problem", place, told.problem, told.mend)
+        return
+    if told.said:
+        yield Finding("note", place, told.said, told.mend)
+    now = datetime.now(UTC)
+    time = time_column(table.frame, _with_time(config, column.name), told.format)
+    seconds = F.unix_timestamp(time).alias("t")
+    given = owner_column(column.name).cast("string").alias("g")
+    rows = table.frame.select(seconds, given).limit(table.sample.rows).collect()
+    present = [row for row in rows if row["g"] is not None and row["g"].strip()]
+    read = [row["t"] for row in present if row["t"] is not None]
+    if present and not read:
+        yield Finding(
+            "problem",
+            place,
+            f"holds {shown(present[0]['g'])}, which "
+            + (
+                f"interactions.time_format {settings.time_format} does not read"
+                if settings.time_format
+                else "is no time after 1900"
+            ),
+            "correct interactions.time_format or time_unit",
+        )
+    elif len(read) < len(present):
+        other = next(row["g"] for row in present if row["t"] is None)
+        yield Finding(
+            "warning",
+            place,
+            f"{len(present) - len(read)} of {len(present)} times cannot be read, such as"
+            f" {shown(other)}, and go to quarantine",
+        )
+    future = [moment for moment in read if moment > now.timestamp()]
+    if future:
+        ahead = timedelta(seconds=max(future) - now.timestamp())
+        explained = ahead <= _FARTHEST_ZONE and column.group in {"text", "local timestamp", "date"}
+        yield Finding(
+            "warning",
+            place,
+            f"{len(future)} of the first rows lie in the future, up to {_hours(ahead)} ahead, and"
+            " go to quarantine",
+            "where the times have no zone, set interactions.time_zone to theirs, such as Asia/Tokyo"
+            if explained
+            else "",
+        )
+    if read and sorted(read)[len(read) // 2] < _EARLY_SECONDS:
+        year = datetime.fromtimestamp(sorted(read)[len(read) // 2], UTC).year
+        yield Finding(
+            "warning",
+            place,
+            f"is read as times of the year {year}, such as {first_example(column)}",
+            "check interactions.time_unit and time_format",
+        )
+
+
+def _hours(ahead: timedelta) -> str:
+    hours = ahead.total_seconds() / 3600
+    return f"{hours:.1f} hours" if hours < 48 else f"{hours / 24:.0f} days"
+
+
+def _with_time(config: Config, name: str) -> InteractionsConfig:
+    columns = config.interactions.columns.model_copy(update={"time": name})
+    return config.interactions.model_copy(update={"columns": columns})
+
+
+# --- between tables ---------------------------------------------------------------------------
+
+
+def _between(opened: dict[str, _Opened], config: Config) -> Iterator[Finding]:
+    main = opened.get("interactions.source")
+    if main is None:
+        return
+    names = config.interactions.columns
+    for side, column in (("user", names.user), ("item", names.item)):
+        own = _ids(main, column, config)
+        for key, table in opened.items():
+            other = _id_name(key, side, config)
+            if table is main or other is None or other not in table.sample.columns:
+                continue
+            theirs = _ids(table, other, config)
+            place = table.place.of(other)
+            pair = equal_as_numbers(own, theirs)
+            if (
+                pair is not None
+                and equal_as_numbers(own) is None
+                and equal_as_numbers(theirs) is None
+            ):
+                yield equal_numbers(place, pair, f"column {column} of the interactions")
+            elif key.endswith("allowed_items"):
+                yield from _of_allowed(own, theirs, place, main)
+            elif key.startswith("features."):
+                yield from _of_matches(main, table, side, (own, theirs), place, config)
+
+
+def _of_allowed(
+    own: list[str], theirs: list[str], place: Place, main: _Opened
+) -> Iterator[Finding]:
+    if theirs and main.sample.whole and not set(own) & set(theirs):
+        words = f"allows {shown(theirs[0])} and others, none of which is in the interactions"
+        yield Finding("warning", place, f"{words}: lists hold at most new items")
+
+
+def _id_name(key: str, side: str, config: Config) -> str | None:
+    names, rules = config.interactions.columns, config.recommend.rules
+    if key in {"split.test", "split.validation"}:
+        return names.user if side == "user" else names.item
+    if key == f"features.{side}s":
+        attributes = config.features.users if side == "user" else config.features.items
+        return None if attributes is None else attributes.id
+    if key.endswith("_items") and side == "item":
+        table = rules.allowed_items if key.endswith("allowed_items") else rules.excluded_items
+        return None if table is None else table.item
+    if key.endswith("excluded_pairs") and rules.excluded_pairs is not None:
+        return rules.excluded_pairs.user if side == "user" else rules.excluded_pairs.item
+    return None
+
+
+def _ids(table: _Opened, name: str, config: Config) -> list[str]:
+    values = table.sample.columns[name].present
+    return list(
+        dict.fromkeys(text for value in values if (text := id_text(value, config.interactions)))
+    )
+
+
+def _of_matches(
+    main: _Opened,
+    table: _Opened,
+    side: str,
+    ids: tuple[list[str], list[str]],
+    place: Place,
+    config: Config,
+) -> Iterator[Finding]:
+    own, theirs = ids
+    if not own or not theirs:
+        return
+    found = set(theirs)
+    if not table.sample.whole and len(found & set(own)) < _FEW_MATCH * len(own):
+        # The first rows of two large tables need not meet, so that all ids have to say it.
+        column = id_column(table.frame, place.column or "", config.interactions)
+        matching = table.frame.select(column.alias("id")).where(F.col("id").isin(own))
+        with reading(table.place.key, table.source):
+            found = {str(row["id"]) for row in matching.distinct().collect()}
+    share = len(found & set(own)) / len(own)
+    back = len(found & set(own)) / len(set(theirs)) if main.sample.whole else None
+    both = "" if back is None else f", and {back:.0%} of its ids are in the interactions"
+    words = f"has {share:.0%} of the {len(own)} {side} ids of the interactions' first rows{both}"
+    if share == 0:
+        missing = f"{shown(theirs[0])} here, {shown(own[0])} there"
+        yield Finding(
+            "problem",
+            place,
+            f"{words}: {missing}",
+            f"name in features.{side}s.id the column with the ids that interactions use",
+        )
+    elif share < _FEW_MATCH:
+        missing = next(text for text in own if text not in found)
+        yield Finding("warning", place, f"{words}; it lacks {shown(missing)}, for example")
+    else:
+        yield Finding("fact", place, words)

@@ -1,0 +1,227 @@
+"""What Spark, Delta, Parquet, the JVM or a worker throws over an owner's table, in words."""
+
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+from py4j.protocol import Py4JError, Py4JJavaError
+from pyspark.errors import PySparkException
+
+from m6rec.config.base import TableSource
+from m6rec.errors import M6RecError, TableError
+
+THROWN = (PySparkException, Py4JError, pa.ArrowException)
+_SCHEMES = {
+    "s3a": "org.apache.hadoop:hadoop-aws:3.4.1",
+    "s3": "org.apache.hadoop:hadoop-aws:3.4.1",
+    "s3n": "org.apache.hadoop:hadoop-aws:3.4.1",
+    "abfs": "org.apache.hadoop:hadoop-azure:3.4.1",
+    "abfss": "org.apache.hadoop:hadoop-azure:3.4.1",
+    "wasbs": "org.apache.hadoop:hadoop-azure:3.4.1",
+    "gs": "com.google.cloud.bigdataoss:gcs-connector:hadoop3-2.2.26",
+}
+_LONGEST = 300
+
+
+def _missing_jar(scheme: str) -> str:
+    package = _SCHEMES.get(scheme)
+    what = f"the jar of the file system {scheme}: is missing"
+    if package is None:
+        return f"{what}; add its package to spark.jars.packages in the file that PROPERTIES names"
+    credentials = {
+        "org.apache.hadoop:hadoop-aws:3.4.1": (
+            "spark.hadoop.fs.s3a.aws.credentials.provider"
+            " software.amazon.awssdk.auth.credentials.DefaultCredentialsProvider"
+        )
+    }.get(package, "spark.hadoop.fs.*, its settings of credentials")
+    return (
+        f"{what}; add {package} to the line spark.jars.packages of the properties file, and the"
+        f" line {credentials}"
+    )
+
+
+_NO_CREDENTIALS = (
+    "no credentials for the file system were found, or they were refused; set AWS_ACCESS_KEY_ID and"
+    " AWS_SECRET_ACCESS_KEY in the environment, or the lines spark.hadoop.fs.s3a.access.key and"
+    " spark.hadoop.fs.s3a.secret.key in the properties file"
+)
+# What is thrown, by its text, and what to say of it. The first that matches is said.
+_RULES: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
+    (r"Class org\.apache\.hadoop\.fs\.s3a\.\w+ not found", lambda _: _missing_jar("s3a")),
+    (r"Class org\.apache\.hadoop\.fs\.azurebfs\S* not found", lambda _: _missing_jar("abfss")),
+    (r"No FileSystem for scheme \"?(\w+)\"?", lambda found: _missing_jar(found[1])),
+    (
+        r"NoAuthWithAWSException|Unable to load credentials|AccessDenied|InvalidAccessKeyId"
+        r"|SignatureDoesNotMatch|Status Code: 403|NoAwsCredentials",
+        lambda _: _NO_CREDENTIALS,
+    ),
+    (
+        r"UnknownHostException:? ?([^\s;]*)|Connection refused",
+        lambda found: (
+            f"the host {found[1] or 'of the path'} cannot be reached; correct path or network"
+        ),
+    ),
+    (
+        r"(?:Permission denied|AccessControlException)",
+        lambda _: "it may not be read; give whoever runs the job the right to read it",
+    ),
+    (r"\[PATH_NOT_FOUND\]", lambda _: "it does not exist; correct the path in the config"),
+    (
+        r"\[UNABLE_TO_INFER_SCHEMA\]",
+        lambda _: "there is no file of that format; correct path or format in the config",
+    ),
+    (
+        r"\[(TABLE_OR_VIEW_NOT_FOUND|SCHEMA_NOT_FOUND|REQUIRES_SINGLE_PART_NAMESPACE|CATALOG_NOT_FOUND)[^\]]*\]",
+        lambda _: "the catalogue has no such table; correct its name in the config",
+    ),
+    (
+        r"DELTA_(MISSING_DELTA_TABLE|TABLE_NOT_FOUND|PATH_DOES_NOT_EXIST|ONLY_OPERATION)"
+        r"|is not a Delta table",
+        lambda _: "it is no Delta table; leave out format, or set it to what the files are",
+    ),
+    (
+        r"DELTA_VERSION_NOT_FOUND|VersionNotFoundException|Cannot time travel Delta table"
+        r"|DELTA_TIMESTAMP_\w+|DELTA_NO_RECREATABLE_HISTORY_FOUND",
+        lambda _: "its history does not have the version or moment that is asked for",
+    ),
+    (
+        r"malformed|MALFORMED_RECORD_IN_PARSING|MALFORMED_CSV_RECORD",
+        lambda _: (
+            "it holds malformed rows, and options say mode FAILFAST; correct the rows, or set"
+            " options.mode to PERMISSIVE, by which they go to quarantine"
+        ),
+    ),
+    (
+        r"DATETIME_PATTERN|Illegal pattern char|Unknown pattern letter|Too many pattern letters",
+        lambda _: (
+            "interactions.time_format is none of Spark's patterns; write it as in"
+            ' "dd.MM.yyyy HH:mm:ss"'
+        ),
+    ),
+    (
+        r"PARQUET_TYPE_ILLEGAL[^\n]*Illegal Parquet type: ([^\n.]*)",
+        lambda found: f"it has a column of the type {found[1]}, which Spark does not read; cast it",
+    ),
+    (
+        r"is not a Parquet file|CANNOT_READ_FILE_FOOTER|not a parquet file",
+        lambda _: "it is no Parquet, or was cut short; set format to what it is, or write it again",
+    ),
+    (
+        r"COLUMN_ALREADY_EXISTS[^\n]*The column `?([^`\n]*)`? already exists",
+        lambda found: (
+            f"it has two columns named {found[1]}, but for case; rename one, or set"
+            " spark.sql.caseSensitive to true in the properties file"
+        ),
+    ),
+    (
+        r"FAILED_READ_FILE\.FILE_NOT_EXIST|FileNotFoundException",
+        lambda _: "a file of it vanished while it was read; run again, or give it at a version",
+    ),
+    (
+        r"FAILED_READ_FILE\.PARQUET_COLUMN_DATA_TYPE_MISMATCH|SchemaColumnConvertNotSupported",
+        lambda _: "its files do not agree about the type of a column; write it with one schema",
+    ),
+)
+# What Spark says where a file's rows fail to be read, and of nothing else.
+_OF_READING = re.compile(
+    r"FAILED_READ_FILE|while reading file|MALFORMED_(RECORD|CSV)|DATETIME_PATTERN", re.IGNORECASE
+)
+_FILE = re.compile(r"(?:reading file|read file|file path|path:?|File) `?((?:\w+:/|/)[^\s`'\"]+)")
+
+
+@contextmanager
+def reading(key: str, source: TableSource) -> Iterator[None]:
+    """The seam of all that opens an owner's table: what is thrown becomes a TableError.
+
+    Raises:
+        TableError: whatever was thrown, in words that name the table and what to do.
+    """
+    try:
+        yield
+    except TableError as error:
+        if source.name in str(error):
+            raise
+        raise TableError(f"{key}: table {source.name}: {error}".removeprefix(": ")) from error
+    except THROWN as error:
+        keep_trace(error)
+        place = f"{key}: " if key else ""
+        kind = "" if source.format == "auto" or source.table is not None else f"{source.format} "
+        raise TableError(
+            f"{place}cannot read {kind}table {source.name}: {in_words(error)}"
+        ) from error
+
+
+@contextmanager
+def saying_what_failed(work: str) -> Iterator[None]:
+    """Turn a failure of reading the owner's tables into an error of ours, wherever it comes up.
+
+    Spark reads a table when its rows are needed, which may be long after it was opened.
+
+    Raises:
+        TableError: reading failed; the message names the work, the file and the reason.
+    """
+    try:
+        yield
+    except THROWN as error:
+        ours = as_error_of_data(error)
+        if ours is None:
+            raise
+        keep_trace(error)
+        raise TableError(f"{work}: {ours}") from error
+
+
+def in_words(error: BaseException) -> str:
+    """What was thrown, and what to do, without a trace."""
+    text = text_of(error)
+    for pattern, words in _RULES:
+        found = re.search(pattern, text)
+        if found is not None:
+            return words(found)
+    return _shortened(text)
+
+
+def as_error_of_data(error: BaseException) -> M6RecError | None:
+    """The error of ours that a failure of reading is, wherever Spark got to it; else None."""
+    text = text_of(error)
+    if not _OF_READING.search(text):
+        return None
+    words = in_words(error)
+    file = _FILE.search(text)
+    where = f"file {file[1].rstrip('.,')}" if file else "a table of yours"
+    return TableError(f"cannot read {where}: {words}")
+
+
+def text_of(error: BaseException) -> str:
+    """The messages of an error and of its causes, a line each, without their traces."""
+    lines = [str(error).split("\n\tat ")[0].split("\nJVM stacktrace")[0]]
+    cause: Any = error.java_exception if isinstance(error, Py4JJavaError) else None
+    cause = getattr(error, "_origin", None) if cause is None else cause
+    depth = 0
+    while cause is not None and depth < 10:
+        try:
+            lines.append(str(cause.toString()))
+            cause = cause.getCause()
+        except Py4JError:
+            break
+        depth += 1
+    return "\n".join(lines)
+
+
+def keep_trace(error: BaseException) -> None:
+    """Write an error's trace into the log, whose lines of traces spark-submit.sh does not show."""
+    if sys.stderr.isatty():
+        return
+    for line in "".join(traceback.format_exception(error)).splitlines():
+        print(f"\t{line}", file=sys.stderr)
+
+
+def _shortened(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    said = next((line for line in lines if "[" in line and "]" in line), lines[0] if lines else "")
+    said = re.sub(r"^\S*(Exception|Error): ", "", said)
+    said = re.sub(r" SQLSTATE: \w+$", "", said)
+    return said if len(said) <= _LONGEST else f"{said[: _LONGEST - 1]}…"

@@ -1,0 +1,103 @@
+"""The files behind an owner's path, in any file system that Spark reads."""
+
+from pathlib import Path
+from typing import Any
+
+from pyspark.sql import SparkSession
+
+from m6rec.errors import TableError
+
+_GLOB_SIGNS = frozenset("*?[{")
+_MOST_FILES = 200
+_FORMATS = {
+    "parquet": ("parquet", "parq", "pq"),
+    "csv": ("csv", "tsv", "txt", "dat", "psv"),
+    "json": ("json", "jsonl", "ndjson"),
+}
+_PACKED = ("gz", "bz2", "zst", "snappy", "lz4")
+
+
+def format_of_files(spark: SparkSession, path: str) -> str:
+    """The format of the files under a path, by the log of Delta, their names or their first bytes.
+
+    Raises:
+        TableError: there is no file, or none whose format is known.
+    """
+    if not (set(path) & _GLOB_SIGNS) and _is_delta(spark, path):
+        return "delta"
+    files = files_under(spark, path)
+    if not files:
+        raise TableError("there is no file under this path; correct the path in the config")
+    for file in files:
+        ending = [
+            part for part in file.lower().rsplit("/", 1)[-1].split(".") if part not in _PACKED
+        ]
+        for kind, endings in _FORMATS.items():
+            if len(ending) > 1 and ending[-1] in endings:
+                return kind
+    start = first_bytes(spark, files[0], 64)
+    if start.startswith(b"PAR1"):
+        return "parquet"
+    if start.lstrip()[:1] in {b"{", b"["}:
+        return "json"
+    if b"\0" not in start:
+        return "csv"
+    raise TableError(
+        f"the file {files[0]} does not show its format; set format to delta, parquet, csv or json"
+    )
+
+
+def files_under(spark: SparkSession, path: str) -> list[str]:
+    """Some of the files under a path or glob, by name, without hidden ones."""
+    jvm: Any = spark._jvm
+    configuration = _configuration(spark)
+    place = jvm.org.apache.hadoop.fs.Path(path)
+    system = place.getFileSystem(configuration)
+    if without_glob(path):
+        roots = [system.getFileStatus(place)]
+    else:
+        roots = list(system.globStatus(place) or [])
+    found: list[str] = []
+    pending = roots
+    while pending and len(found) < _MOST_FILES:
+        status = pending.pop(0)
+        if status.isFile():
+            found.append(str(status.getPath().toString()))
+        else:
+            children = list(system.listStatus(status.getPath()))
+            pending += [child for child in children if not _is_hidden(child)]
+    return sorted(found)
+
+
+def first_bytes(spark: SparkSession, file: str, most: int) -> bytes:
+    """The first bytes of a file."""
+    jvm: Any = spark._jvm
+    place = jvm.org.apache.hadoop.fs.Path(file)
+    system = place.getFileSystem(_configuration(spark))
+    length = min(most, int(system.getFileStatus(place).getLen()))
+    stream = system.open(place)
+    try:
+        return bytes(jvm.org.apache.commons.io.IOUtils.toByteArray(stream, length))
+    finally:
+        stream.close()
+
+
+def without_glob(path: str) -> bool:
+    """Whether a path holds signs of a glob and is the name of what is there."""
+    local = path.removeprefix("file://").removeprefix("file:")
+    return bool(set(path) & _GLOB_SIGNS) and Path(local).exists()
+
+
+def _is_delta(spark: SparkSession, path: str) -> bool:
+    jvm: Any = spark._jvm
+    place = jvm.org.apache.hadoop.fs.Path(path, "_delta_log")
+    return bool(place.getFileSystem(_configuration(spark)).exists(place))
+
+
+def _is_hidden(status: Any) -> bool:
+    return str(status.getPath().getName()).startswith(("_", "."))
+
+
+def _configuration(spark: SparkSession) -> Any:
+    session: Any = spark._jsparkSession
+    return session.sessionState().newHadoopConf()

@@ -1,0 +1,67 @@
+"""The first rows of an owner's table, for `m6rec.check` to judge."""
+
+from collections.abc import Sequence
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from m6rec.check.samples import SAMPLED_ROWS, ColumnSample, TableSample
+from m6rec.check.types import TypeGroup
+from m6rec.config.base import TableSource
+from m6rec.spark.failures import reading
+from m6rec.spark.values import is_fraction, owner_column
+
+_SIMPLE = T.StringType | T.NumericType | T.BooleanType
+
+
+def first_rows(
+    frame: DataFrame, key: str, source: TableSource, names: Sequence[str] | None = None
+) -> TableSample:
+    """The first rows of a table, which are read and no others.
+
+    Raises:
+        TableError: they cannot be read.
+    """
+    fields = [field for field in frame.schema.fields if names is None or field.name in names]
+    columns = [_shown(field).alias(f"c{k}") for k, field in enumerate(fields)]
+    with reading(key, source):
+        # A limit that is collected takes one partition after the other until it has enough.
+        rows = frame.select(*columns).limit(SAMPLED_ROWS).collect() if columns else []
+    sampled = {
+        field.name: ColumnSample(
+            field.name,
+            field.dataType.simpleString(),
+            type_group(field.dataType),
+            [row[k] for row in rows],
+        )
+        for k, field in enumerate(fields)
+    }
+    return TableSample(len(rows), len(rows) < SAMPLED_ROWS, sampled)
+
+
+def type_group(kind: T.DataType) -> TypeGroup:
+    """The group of `check.types` that a type of Spark's belongs to."""
+    groups: tuple[tuple[bool, TypeGroup], ...] = (
+        (isinstance(kind, T.StringType | T.CharType | T.VarcharType), "text"),
+        (isinstance(kind, T.IntegralType), "whole number"),
+        (is_fraction(kind), "fraction"),
+        (isinstance(kind, T.BooleanType), "truth value"),
+        (isinstance(kind, T.DateType), "date"),
+        (isinstance(kind, T.TimestampType), "timestamp"),
+        (isinstance(kind, T.TimestampNTZType), "local timestamp"),
+        (isinstance(kind, T.BinaryType), "bytes"),
+        (isinstance(kind, T.ArrayType) and isinstance(kind.elementType, _SIMPLE), "list"),
+        (isinstance(kind, T.ArrayType | T.MapType | T.StructType), "nested"),
+    )
+    return next((group for holds, group in groups if holds), "other")
+
+
+def _shown(field: T.StructField) -> Column:
+    column = owner_column(field.name)
+    kind = field.dataType
+    if isinstance(kind, T.StringType | T.NumericType | T.BooleanType):
+        return column
+    if isinstance(kind, T.BinaryType):
+        return F.when(column.isNotNull(), F.concat(F.length(column), F.lit(" bytes")))
+    return column.cast("string")

@@ -1,0 +1,182 @@
+"""Columns of an owner's table as ids, times and numbers, whatever type they have."""
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from m6rec.check.numbers import NUMBER_IN_TEXT, SPACES, DecimalSign
+from m6rec.check.times import PARTS_OF_A_SECOND
+from m6rec.config.data import InteractionsConfig
+from m6rec.errors import TableError
+
+FractionType = T.FloatType | T.DoubleType | T.DecimalType
+# Parquet readers disagree about the calendar before 1900, and no event log is that old.
+_EARLIEST_SECONDS = -2_208_988_800
+_LATEST_SECONDS = 253_402_300_799
+# A zone is what follows the time of day.
+_WITH_ZONE = r":\d{1,2}(:\d{1,2}([.]\d*)?)?\s*[A-Za-z+-]"
+_ZONE_LETTERS = frozenset("VzOXxZ")
+# Digits of any length: larger ids than any integer type holds.
+_INTEGER_ID = r"^\s*([+-]?)0*(\d+)(?:[.]0*)?\s*$"
+
+
+def quoted(name: str) -> str:
+    """A column's name in Spark's SQL."""
+    return "`" + name.replace("`", "``") + "`"
+
+
+def owner_column(name: str) -> Column:
+    """The column of that name, whatever signs it holds."""
+    return F.col(quoted(name))
+
+
+def try_cast(name: str, kind: str) -> Column:
+    """A column as another type; null where it cannot be."""
+    return owner_column(name).try_cast(kind)
+
+
+def id_column(frame: DataFrame, name: str, config: InteractionsConfig) -> Column:
+    """The id column `name` of an owner's table, as string.
+
+    A whole number is its digits. A fraction stays as it is, for cleaning to refuse it.
+
+    Raises:
+        TableError: its type is neither string nor a number.
+    """
+    kind = frame.schema[name].dataType
+    column = owner_column(name)
+    if isinstance(kind, FractionType):
+        text = _digits(column, kind)
+    elif isinstance(kind, T.StringType | T.IntegralType):
+        text = column.cast("string")
+    else:
+        raise TableError(
+            f"id column {name} has type {kind.simpleString()}, expected string or a whole number;"
+            " cast it in the source"
+        )
+    if config.trim_ids:
+        text = F.regexp_replace(text, r"^[\s\u00a0]+|[\s\u00a0]+$", "")
+    if config.normalise_ids == "integer":
+        sign = F.when(F.regexp_extract(text, _INTEGER_ID, 1) == "-", "-").otherwise("")
+        digits = F.regexp_extract(text, _INTEGER_ID, 2)
+        signed = F.when(digits == "0", digits).otherwise(F.concat(sign, digits))
+        text = F.when(text.rlike(_INTEGER_ID), signed).otherwise(text)
+    return text
+
+
+def is_fraction(kind: T.DataType) -> bool:
+    """Whether numbers of a type need not be whole."""
+    return isinstance(kind, FractionType)
+
+
+def _digits(column: Column, kind: T.DataType) -> Column:
+    if isinstance(kind, T.DecimalType):
+        whole = column.cast(T.DecimalType(38, 0))
+        if kind.scale == 0:
+            return column.cast("string")
+        return F.when(column == F.floor(column), whole.cast("string")).otherwise(
+            column.cast("string")
+        )
+    number = F.when(~F.isnan(column), column)
+    whole = number.try_cast("decimal(38,0)").cast("string")
+    return F.when(number % 1 == 0, whole).otherwise(number.cast("string"))
+
+
+def time_column(frame: DataFrame, config: InteractionsConfig, told: str | None) -> Column:
+    """The time column as a timestamp; null where it cannot be read, or is not of an event log.
+
+    Args:
+        frame: the owner's table.
+        config: names the column, its unit, its zone and its format.
+        told: the format as the first rows have it, where the config names none.
+
+    Raises:
+        TableError: a numeric time has no unit, or one that is no number has.
+    """
+    name = config.columns.time
+    if name is None:
+        return F.lit(None).cast("timestamp")
+    _check_time_type(frame, name, config, told)
+    pattern = config.time_format or told
+    parts = PARTS_OF_A_SECOND.get(config.time_unit)
+    kind = frame.schema[name].dataType
+    if pattern is not None:
+        text = F.trim(owner_column(name).cast("string"))
+        return _bounded(_by_pattern(frame, text, pattern, config.time_zone))
+    if parts is not None:
+        seconds = try_cast(name, "double") / parts
+        # An ANSI cast of a number out of range fails the job, so the number is bounded first.
+        bounded = F.when(seconds.between(_EARLIEST_SECONDS, _LATEST_SECONDS), seconds)
+        return F.timestamp_micros(F.round(bounded * 1e6).cast("long"))
+    if isinstance(kind, T.StringType):
+        has_zone = owner_column(name).rlike(_WITH_ZONE)
+        local = _in_zone(frame, try_cast(name, "timestamp_ntz"), config.time_zone)
+        return _bounded(F.when(has_zone, try_cast(name, "timestamp")).otherwise(local))
+    if isinstance(kind, T.TimestampNTZType | T.DateType):
+        return _bounded(_in_zone(frame, owner_column(name).cast("timestamp_ntz"), config.time_zone))
+    return _bounded(try_cast(name, "timestamp"))
+
+
+def _check_time_type(
+    frame: DataFrame, name: str, config: InteractionsConfig, told: str | None
+) -> None:
+    kind = frame.schema[name].dataType
+    numeric, textual = isinstance(kind, T.NumericType), isinstance(kind, T.StringType)
+    written_as_number = config.time_unit != "timestamp"
+    if config.time_format is not None or told is not None:
+        return
+    if numeric and not written_as_number:
+        raise TableError(
+            f"time column {name} is a number, expected a timestamp; set interactions.time_unit"
+            " to seconds, milliseconds, microseconds or nanoseconds"
+        )
+    if not (numeric or textual) and written_as_number:
+        raise TableError(
+            f"time column {name} has type {kind.simpleString()}, expected {config.time_unit}; set"
+            " interactions.time_unit to timestamp"
+        )
+
+
+def _by_pattern(frame: DataFrame, text: Column, pattern: str, zone: str) -> Column:
+    parsed = F.try_to_timestamp(text, F.lit(pattern))
+    unquoted = "".join(pattern.split("'")[::2])
+    if _ZONE_LETTERS & set(unquoted):
+        return parsed
+    return _in_zone(frame, parsed.cast("timestamp_ntz"), zone)
+
+
+def _in_zone(frame: DataFrame, local: Column, zone: str) -> Column:
+    """The moment of a local time, whatever the session's zone is."""
+    if zone != frame.sparkSession.conf.get("spark.sql.session.timeZone"):
+        local = F.convert_timezone(F.lit(zone), F.current_timezone(), local)
+    return local.cast("timestamp")
+
+
+def _bounded(time: Column) -> Column:
+    seconds = F.unix_timestamp(time)
+    return F.when(seconds.between(_EARLIEST_SECONDS, _LATEST_SECONDS), time)
+
+
+def number_in_text(text: Column, decimal_sign: DecimalSign) -> Column:
+    """Text as a double, as `check.numbers` reads it; null where it is no number."""
+    if decimal_sign == "":
+        return text.try_cast("double")
+    signed = F.concat(
+        F.regexp_extract(text, NUMBER_IN_TEXT, 1), F.regexp_extract(text, NUMBER_IN_TEXT, 2)
+    )
+    digits = F.regexp_replace(signed, f"[{SPACES}]", "")
+    commas = F.length(F.regexp_replace(digits, "[^,]", ""))
+    points = F.length(F.regexp_replace(digits, "[^.]", ""))
+    both = (commas > 0) & (points > 0)
+    last_is_comma = F.length(F.regexp_extract(digits, r"[.]([^.]*,[^.]*)$", 1)) > 0
+    grouped = digits.rlike(r"^[+-]?\d{1,3}([.,]\d{3})+$")
+    comma_ends = ~grouped | F.lit(decimal_sign == ",")
+    point_ends = ~grouped | F.lit(decimal_sign == ".")
+    decimal_comma = (
+        F.when(both, last_is_comma)
+        .when(commas > 0, (commas == 1) & comma_ends)
+        .otherwise((points > 1) | ((points == 1) & ~point_ends))
+    )
+    by_comma = F.regexp_replace(F.regexp_replace(digits, "[.]", ""), ",", ".")
+    by_point = F.regexp_replace(digits, ",", "")
+    return F.when(decimal_comma, by_comma).otherwise(by_point).try_cast("double")

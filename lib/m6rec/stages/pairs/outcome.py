@@ -1,0 +1,95 @@
+"""What cleaning and splitting leave, in words, and what stops a run where that is too little."""
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from m6rec import columns as c
+from m6rec.config.data import InteractionsConfig, SplitConfig
+from m6rec.errors import DataError
+from m6rec.stages.pairs.cleaning import FUTURE_TIME
+
+_EXAMPLES = 3
+_SECONDS_PER_HOUR = 3600.0
+# What a zone can be ahead of UTC.
+_FARTHEST_HOURS = 14.0
+
+
+def counts_by_reason(quarantine: DataFrame) -> dict[str, int]:
+    """How many rows were refused for each reason, the most frequent first."""
+    rows = quarantine.groupBy(c.REASON).count().collect()
+    counts = {str(row[c.REASON]): int(row["count"]) for row in rows}
+    return dict(sorted(counts.items(), key=lambda entry: (-entry[1], entry[0])))
+
+
+def in_a_line(reasons: dict[str, int]) -> str:
+    """The counts by reason, as a person would say them."""
+    return ", ".join(f"{count} with {reason}" for reason, count in reasons.items())
+
+
+def hours_ahead(labelled: DataFrame) -> float | None:
+    """How far times lie in the future, where some hours can be those of a time zone; else None."""
+    ahead = F.max(c.EVENT_TIME).cast("double") - F.current_timestamp().cast("double")
+    row = labelled.where(F.col(c.REASON) == FUTURE_TIME).agg(ahead.alias("ahead")).first()
+    if row is None or row["ahead"] is None:
+        return None
+    hours = float(row["ahead"]) / _SECONDS_PER_HOUR
+    return hours if hours <= _FARTHEST_HOURS else None
+
+
+def refuse_empty(quarantine: DataFrame, reasons: dict[str, int], address: str) -> None:
+    """Say why no row was kept.
+
+    Raises:
+        DataError: the counts by reason, and rows of the most frequent one.
+    """
+    if not reasons:
+        raise DataError("the table of interactions has no row; give a table with rows")
+    most = next(iter(reasons))
+    rows = quarantine.where(F.col(c.REASON) == most).select(c.RAW).limit(_EXAMPLES).collect()
+    examples = " ".join(str(row[c.RAW]) for row in rows)
+    raise DataError(
+        f"no row of {sum(reasons.values())} interactions was kept: {in_a_line(reasons)}. Rows with"
+        f" {most}: {examples}. All are in table {address}; correct the mapping in the config, as"
+        " ./spark-submit.sh check says"
+    )
+
+
+def check_split(splits: DataFrame, interactions: InteractionsConfig, split: SplitConfig) -> None:
+    """Check that there is something to learn from.
+
+    Raises:
+        DataError: no pair is left to train on, or all pairs are of one user or one item.
+    """
+    positive = F.col(c.POSITIVE)
+    row = splits.agg(
+        F.count(F.lit(1)).alias("pairs"),
+        F.count(F.when(positive, 1)).alias("positive"),
+        F.count(F.when(positive & (F.col(c.FOLD) == c.TRAIN), 1)).alias("train"),
+        F.count_distinct(F.when(positive, F.col(c.USER_INDEX))).alias("users"),
+        F.count_distinct(F.when(positive, F.col(c.ITEM_INDEX))).alias("items"),
+    ).first()
+    if row is None or row["pairs"] == 0:
+        raise DataError(
+            "no pair of a user and an item is left under interactions.minimum_user_interactions:"
+            f" {interactions.minimum_user_interactions} and minimum_item_interactions:"
+            f" {interactions.minimum_item_interactions}; lower them"
+        )
+    if row["positive"] == 0:
+        raise DataError(
+            f"none of {row['pairs']} pairs counts as liked under interactions.positive_minimum:"
+            f" {interactions.positive_minimum}, or all weights are 0; correct positive_minimum,"
+            " event_weights or columns.weight"
+        )
+    for side in ("user", "item"):
+        if row[f"{side}s"] == 1:
+            raise DataError(
+                f"all {row['positive']} pairs are of one {side}, and what is liked together is"
+                f" learned from several; give a table with more {side}s, or correct"
+                f" interactions.columns.{side}"
+            )
+    if row["train"] == 0:
+        raise DataError(
+            f"split.strategy: {split.strategy} leaves none of {row['positive']} pairs to train on,"
+            " as where all events are of one moment; set split.strategy: random, or lower"
+            " test_share"
+        )

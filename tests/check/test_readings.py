@@ -1,0 +1,47 @@
+"""The likely readings of a file that lacks the columns that it should have."""
+
+import pytest
+
+from m6rec.check.readings import is_json_array, likely_readings
+
+NEEDED = ("user_id", "item_id")
+
+
+@pytest.mark.parametrize(
+    ("start", "options", "first"),
+    [
+        (b"user_id;item_id\nann;tea\nbob;rum\n", {"sep": ";"}, ("ann", "tea")),
+        (b"user_id\titem_id\nann\ttea\n", {"sep": "\t"}, ("ann", "tea")),
+        (b"1::1193::5\n1::661::3\n", {"sep": "::", "header": "false"}, ("1", "1193", "5")),
+        (
+            "user_id;item_id\nann;th\u00e9\n".encode("latin-1"),
+            {"sep": ";", "encoding": "ISO-8859-1"},
+            ("ann", "th\u00e9"),
+        ),
+        (
+            "\ufeffuser_id,item_id\nann,tea\n".encode("utf-16-le"),
+            {"encoding": "UTF-16LE"},
+            ("ann", "tea"),
+        ),
+        (
+            b'item_id,user_id\n"two\nlines",ann\n"b",bob\n',
+            {"multiLine": "true"},
+            ("two\nlines", "ann"),
+        ),
+    ],
+)
+def test_the_likeliest_reading_has_the_columns(
+    start: bytes, options: dict[str, str], first: tuple[str, ...]
+) -> None:
+    [reading] = likely_readings(start, NEEDED)
+    assert reading.options == options
+    assert reading.rows[0] == first
+
+
+def test_what_has_one_column_under_every_reading_has_no_likely_one() -> None:
+    assert likely_readings(b"word\nother\n", NEEDED) == []
+
+
+def test_a_json_array_is_told_from_objects() -> None:
+    assert is_json_array(b'\xef\xbb\xbf [{"a": 1}]')
+    assert not is_json_array(b'{"a": [1]}')

@@ -1,0 +1,91 @@
+"""Numbers, ids and weights as people write them."""
+
+import pytest
+
+from m6rec.check.ids import dominant_user, equal_as_numbers, integer_form, look_alikes
+from m6rec.check.names import find_columns, is_unnamed
+from m6rec.check.numbers import NumbersAsText, numbers_as_text
+from m6rec.check.weights import outside_the_run
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (["1.5", "2"], NumbersAsText("", "", ())),
+        (["1.5", "n/a", "2"], NumbersAsText("", "", ("n/a",))),
+        (["$1,299.00", "$5", "\u2014"], NumbersAsText(".", "$", ("\u2014",))),
+        (["1.299,00 €", "12,50 €"], NumbersAsText(",", "€", ())),
+        (["12 kg", "1 kg"], NumbersAsText(".", "kg", ())),
+        (["90 min", "n/a"], NumbersAsText(".", "min", ("n/a",))),
+        (["1,234", "2"], NumbersAsText(".", "", ())),
+        (["0,5", "1,234"], NumbersAsText(",", "", ())),
+        (["1 299", "12"], NumbersAsText(".", "", ())),
+        (["50%"], NumbersAsText(".", "%", ())),
+        (["12 kg", "5 g"], None),
+        (["Size 12"], None),
+        (["01234", "55105"], None),
+        (["3D", "2D"], None),
+        (["192.168.1.1"], None),
+        (["PG-13"], None),
+        (["n/a", ""], None),
+    ],
+)
+def test_numbers_are_told_from_codes_and_words(
+    values: list[str], expected: NumbersAsText | None
+) -> None:
+    assert numbers_as_text(values) == expected
+
+
+def test_a_number_has_one_form_as_an_id() -> None:
+    forms = {"17850.0": "17850", "017850": "17850", "-0": "0", "a1": "a1", "1.5": "1.5"}
+    assert {text: integer_form(text) for text in forms} == forms
+
+
+def test_ids_that_are_equal_as_numbers_are_found_within_and_between_tables() -> None:
+    assert equal_as_numbers(["1", "a", "1.0"]) == ("1", "1.0")
+    assert equal_as_numbers(["1", "2"], ["02"]) == ("2", "02")
+    assert equal_as_numbers(["1", "2"], ["2", "b", "b.0"]) is None
+
+
+def test_ids_that_look_alike_are_counted() -> None:
+    found = look_alikes(["ann", " ann", "Bob", "bob", "cyd"])
+    assert found is not None
+    assert (found.padded, found.alike, found.example) == (1, 4, (" ann", "ann"))
+    assert look_alikes(["ann", "bob"]) is None
+
+
+def test_a_user_of_many_rows_or_of_a_telling_name_is_found() -> None:
+    assert dominant_user(["guest"] * 2 + list("abcdefgh")) == ("guest", 0.2, True)
+    assert dominant_user(["x"] * 5 + list("abcde")) == ("x", 0.5, False)
+    assert dominant_user(list("abcdefgh")) is None
+    assert dominant_user([]) is None
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([0.0, *range(1, 11)], 0.0),
+        ([-1.0, *range(1, 11)], -1.0),
+        ([*range(1, 11), 99.0], 99.0),
+        ([float(k) for k in range(1, 6)], None),
+        ([float(k) for k in range(-10, 11)], None),
+        ([0.0, 1.0], None),
+        ([0.0, 0.5, 1.0, 1.5, 2.0], None),
+    ],
+)
+def test_a_value_outside_the_run_of_the_others_is_pointed_at(
+    values: list[float], expected: float | None
+) -> None:
+    assert outside_the_run(values) == expected
+
+
+def test_columns_are_found_whatever_case_and_space() -> None:
+    matches = find_columns(["USER_ID", " item_id", "a", "A "], ["user_id", "item_id", "A", "b"])
+    assert matches.renamed == {"user_id": "USER_ID", "item_id": " item_id"}
+    assert matches.missing == ("b",)
+    assert matches.doubtful == {"A": ("a", "A ")}
+
+
+def test_columns_that_a_program_has_named_are_known() -> None:
+    assert all(map(is_unnamed, ("_c0", "Unnamed: 0", "_corrupt_record", "")))
+    assert not any(map(is_unnamed, ("c0", "index", "name")))

@@ -1,0 +1,64 @@
+"""Tables of attributes and rules as people have them, and what is right for each."""
+
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+_N = 25
+_GENRES = ("Action, Comedy", "Comedy", "Drama, Action", "Drama")
+
+
+def write_items(path: Path) -> None:
+    """Items with columns of all kinds, of which many need care; ids are i0 to i23."""
+    columns = {
+        # An id stands twice, with other values.
+        "sku": [f"i{k}" for k in range(_N - 1)] + ["i1"],
+        # Named as ours are.
+        "item_id": [f"x{k % 3}" for k in range(_N)],
+        "item_index": [k % 5 for k in range(_N)],
+        "kind": ["new" if k % 2 else "old" for k in range(_N)],
+        "features": [float(k % 4) for k in range(_N)],
+        "a `b`.c 'd\"": ["p" if k % 2 else "q" for k in range(_N)],
+        # Numbers as people write them.
+        "price": [f"${k + 1},000.50" if k % 7 else "\u2014" for k in range(_N)],
+        "weight": [f"{k + 1} kg" if k % 5 else "n/a" for k in range(_N)],
+        "genre": [_GENRES[k % 4] for k in range(_N)],
+        "tags": ["a|b|c" if k % 2 else "b" for k in range(_N)],
+        "name": [f"Name{k}" for k in range(_N)],
+        "_c0": [str(k % 2) for k in range(_N)],
+        "_corrupt_record": [None] * (_N - 1) + ["{"],
+        "row": list(range(_N)),
+        "seen": pd.to_datetime(["2024-01-01"] * _N),
+    }
+    table = pa.Table.from_pandas(pd.DataFrame(columns), preserve_index=False)
+    more = pa.array([[("k", k)] for k in range(_N)], pa.map_(pa.string(), pa.int64()))
+    place = pa.array([{"city": "Rome" if k % 2 else "Oslo"} for k in range(_N)])
+    pairs = pa.array([[{"a": k}] for k in range(_N)])
+    for name, column in (("more", more), ("place", place), ("pairs", pairs)):
+        table = table.append_column(name, column)
+    pq.write_table(table, path)
+
+
+# The kind of each column, and what the check says of it.
+KINDS = {
+    "item_id": ("categorical", "categories"),
+    "item_index": ("numeric", "a number"),
+    "kind": ("categorical", "categories"),
+    "features": ("numeric", "a number"),
+    "a `b`.c 'd\"": ("categorical", "categories"),
+    "price": ("numeric", r"in \$; '\u2014' missing"),
+    "weight": ("numeric", "in kg; 'n/a' missing"),
+    "genre": ("multi_valued", "split at ','"),
+    "tags": ("multi_valued", r"split at '\|'"),
+    "name": ("ignore", "nearly all values differ"),
+    "_c0": ("ignore", "no name of its own"),
+    "_corrupt_record": ("ignore", "no name of its own"),
+    "row": ("ignore", "counts the rows"),
+    "seen": ("numeric", "seconds"),
+    "more": ("ignore", r"left out; name more\.FIELD"),
+    "pairs": ("ignore", "left out"),
+    "place": ("ignore", r"left out; name place\.FIELD"),
+    "place.city": ("categorical", "as the config says"),
+}

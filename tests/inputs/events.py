@@ -1,0 +1,463 @@
+"""Tables of interactions as people have them: a small file for each, and what is right for it."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+Write = Callable[[Path], None]
+# What was kept: user, item, and where they are looked at the time in UTC and the weight.
+Kept = list[tuple[Any, ...]]
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A table, a configuration, and what the check says of it.
+
+    Attributes:
+        name: of the case and its file.
+        write: writes the file.
+        settings: of the section interactions, without the source.
+        source: of the source, without the path.
+        sections: other sections of the configuration.
+        problems: for each problem, a pattern.
+        warnings: for each warning, a pattern.
+        notes: for each note, a pattern.
+        kept: (user, item[, time[, weight]]) of the rows that cleaning keeps; None does not look.
+        reasons: why the others are not.
+    """
+
+    name: str
+    write: Write
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    source: Mapping[str, Any] = field(default_factory=dict)
+    sections: Mapping[str, Any] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    kept: Kept | None = None
+    reasons: tuple[str, ...] = ()
+
+
+def text(content: str, encoding: str = "utf-8") -> Write:
+    """Writes text."""
+    return lambda path: path.write_bytes(content.encode(encoding)) and None
+
+
+def rows(header: str, *lines: str) -> Write:
+    """Writes CSV."""
+    return text("\n".join([header, *lines]) + "\n")
+
+
+def parquet(columns: Mapping[str, pa.Array]) -> Write:
+    """Writes Parquet."""
+    return lambda path: pq.write_table(pa.table(dict(columns)), path)
+
+
+def pandas_default(frame: pd.DataFrame) -> Write:
+    """Writes Parquet as pandas does unless told otherwise."""
+    return lambda path: frame.to_parquet(path, index=False)
+
+
+USERS, ITEMS = pa.array(["ann", "bob", "cyd"]), pa.array(["tea", "rum", "gin"])
+TIMED = {"columns": {"time": "t"}}
+WEIGHED = {"columns": {"weight": "w"}}
+MOMENT = "2024-03-18 12:00:00.123457"
+NANOSECONDS = pd.Timestamp("2024-03-18 12:00:00.123457891")
+
+
+def _users(*ids: Any) -> Write:
+    """Events of these users with as many items."""
+    lines = [f"{user},i{number}" for number, user in enumerate(ids)]
+    return rows("user_id,item_id", *lines)
+
+
+def _times(*times: str) -> Write:
+    return rows("user_id,item_id,t", *(f"u{k},i{k},{time}" for k, time in enumerate(times)))
+
+
+def _weights(*weights: Any) -> Write:
+    return rows("user_id,item_id,w", *(f"u{k},i{k},{weight}" for k, weight in enumerate(weights)))
+
+
+def _read_as(*times: str) -> Kept:
+    return [(f"u{k}", f"i{k}", time) for k, time in enumerate(times)]
+
+
+TIMES = (
+    Case(
+        "nanoseconds.parquet",
+        pandas_default(
+            pd.DataFrame(
+                {"user_id": ["ann", "bob"], "item_id": ["tea", "tea"], "t": [NANOSECONDS] * 2}
+            )
+        ),
+        TIMED | {"time_zone": "Asia/Tokyo"},
+        kept=[
+            ("ann", "tea", "2024-03-18 03:00:00.123457"),
+            ("bob", "tea", "2024-03-18 03:00:00.123457"),
+        ],
+    ),
+    Case(
+        "nanoseconds-with-zone.parquet",
+        pandas_default(
+            pd.DataFrame(
+                {
+                    "user_id": ["ann"],
+                    "item_id": ["tea"],
+                    "t": [NANOSECONDS.tz_localize("Asia/Tokyo")],
+                }
+            )
+        ),
+        TIMED,
+        kept=[("ann", "tea", "2024-03-18 03:00:00.123457")],
+    ),
+    Case(
+        "text-without-zone.csv",
+        _times("2024-03-18 12:00", "2024-03-18T12:00:00+02:00", "2024-03-18"),
+        TIMED | {"time_zone": "Asia/Tokyo"},
+        kept=_read_as("2024-03-18 03:00:00", "2024-03-18 10:00:00", "2024-03-17 15:00:00"),
+    ),
+    Case(
+        "hours-ahead.csv",
+        _times(
+            f"{datetime.now(UTC) + timedelta(hours=8, minutes=50):%Y-%m-%d %H:%M}", "2024-01-01"
+        ),
+        TIMED,
+        warnings=("1 of the first rows lie in the future.*time_zone",),
+    ),
+    Case(
+        "month-first.csv",
+        _times("12/1/2010 8:26", "12/13/2010 9:05"),
+        TIMED,
+        notes=("read by the format M/d/yyyy H:mm",),
+        kept=_read_as("2010-12-01 08:26:00", "2010-12-13 09:05:00"),
+    ),
+    Case(
+        "day-first.csv",
+        _times("24.12.2024", "1.2.2024"),
+        TIMED,
+        notes=(r"read by the format d\.M\.yyyy",),
+        kept=_read_as("2024-12-24 00:00:00", "2024-02-01 00:00:00"),
+    ),
+    Case(
+        "day-or-month.csv",
+        _times("12/1/2010 8:26", "3/4/2010 9:05"),
+        TIMED,
+        problems=('day and month.*time_format: "d/M/yyyy H:mm" or "M/d/yyyy H:mm"',),
+    ),
+    Case(
+        "format-given.csv",
+        _times("12/1/2010 8:26", "3/4/2010 9:05"),
+        TIMED | {"time_format": "d/M/yyyy H:mm"},
+        kept=_read_as("2010-01-12 08:26:00", "2010-04-03 09:05:00"),
+    ),
+    Case(
+        "format-that-is-none.csv",
+        _times("12/1/2010"),
+        TIMED | {"time_format": "bbb"},
+        problems=("time_format is none of Spark's patterns",),
+    ),
+    Case(
+        "format-of-others.csv",
+        _times("12/1/2010"),
+        TIMED | {"time_format": "yyyy-MM-dd"},
+        problems=("'12/1/2010', which interactions.time_format yyyy-MM-dd does not read",),
+    ),
+    Case(
+        "compact.csv",
+        _times("20240301", "20240302"),
+        TIMED,
+        notes=("read by the format yyyyMMdd",),
+        kept=_read_as("2024-03-01 00:00:00", "2024-03-02 00:00:00"),
+    ),
+    Case(
+        "compact-numbers.parquet",
+        parquet({"user_id": USERS, "item_id": ITEMS, "t": pa.array([20240301] * 3, pa.int64())}),
+        TIMED,
+        notes=("read by the format yyyyMMdd",),
+        kept=[
+            ("ann", "tea", "2024-03-01 00:00:00"),
+            ("bob", "rum", "2024-03-01 00:00:00"),
+            ("cyd", "gin", "2024-03-01 00:00:00"),
+        ],
+    ),
+    Case(
+        "epoch-as-text.csv",
+        _times("1710763200", "1710763201"),
+        TIMED,
+        problems=("is a number.*time_unit: seconds",),
+    ),
+    Case(
+        "milliseconds-as-seconds.csv",
+        _times("1710763200000"),
+        TIMED | {"time_unit": "seconds"},
+        problems=("holds milliseconds.*time_unit is seconds.*set interactions.time_unit: mill",),
+    ),
+    Case(
+        "seconds-as-milliseconds.csv",
+        _times("1710763200"),
+        TIMED | {"time_unit": "milliseconds"},
+        problems=("holds seconds.*set interactions.time_unit: seconds",),
+    ),
+    Case(
+        "microseconds.csv",
+        _times("1710763200123457"),
+        TIMED | {"time_unit": "microseconds"},
+        kept=_read_as("2024-03-18 12:00:00.123457"),
+    ),
+    Case(
+        "no-time-at-all.csv",
+        _times("yesterday", "today"),
+        TIMED,
+        problems=("'yesterday', which is written as no time.*time_format",),
+    ),
+    Case(
+        "time-of-another-type.parquet",
+        parquet({"user_id": USERS, "item_id": ITEMS, "t": pa.array([True] * 3)}),
+        TIMED,
+        problems=("t: has type boolean, expected a timestamp",),
+    ),
+)
+
+IDS = (
+    Case(
+        "floats-as-text.csv",
+        _users("17850.0", "17850", "abc"),
+        problems=("'17850', which is the same number as '17850.0'.*normalise_ids: integer",),
+    ),
+    Case(
+        "floats-as-text-normalised.csv",
+        _users("17850.0", "017850", "-0", "abc"),
+        {"normalise_ids": "integer"},
+        kept=[
+            ("17850", "i0"),
+            ("17850", "i1"),
+            ("0", "i2"),
+            ("abc", "i3"),
+        ],
+    ),
+    Case(
+        "whole-doubles.parquet",
+        parquet(
+            {
+                "user_id": pa.array([1.0, 2.0, None]),
+                "item_id": pa.array(
+                    [Decimal(7), Decimal(10**30), Decimal(8)], pa.decimal128(38, 0)
+                ),
+            }
+        ),
+        kept=[("1", "7"), ("2", str(10**30))],
+        reasons=("null or empty user id",),
+    ),
+    Case(
+        "unsigned.parquet",
+        parquet({"user_id": pa.array([2**64 - 1], pa.uint64()), "item_id": pa.array(["tea"])}),
+        kept=[(str(2**64 - 1), "tea")],
+    ),
+    Case(
+        "fractions.parquet",
+        parquet({"user_id": pa.array([1.0, 2.5, 3.0]), "item_id": ITEMS}),
+        problems=("user_id: holds 2.5, and ids are whole numbers",),
+        kept=[("1", "tea"), ("3", "gin")],
+        reasons=("user id not a whole number",),
+    ),
+    Case(
+        "nobody.csv",
+        _users("guest", "guest", "ann", "bob", "guest"),
+        warnings=(r"user 'guest' holds 60% of all rows.*not_a_user: \[\"guest\"\]",),
+    ),
+    Case(
+        "nobody-named.csv",
+        _users("-1", "-1", "ann"),
+        {"not_a_user": [-1]},
+        kept=[("ann", "i2")],
+        reasons=("not a user", "not a user"),
+    ),
+    Case(
+        "look-alikes.csv",
+        _users(" ann", "ann", "Bob", "bob", "e\u0301va", "\u00e9va"),
+        source={"options": {"ignoreLeadingWhiteSpace": False}},
+        warnings=("1 ids with spaces around them and 6 ids that differ only in.*trim_ids",),
+    ),
+    Case(
+        "trimmed.csv",
+        _users(" ann", "ann\u00a0"),
+        {"trim_ids": True},
+        {"options": {"ignoreLeadingWhiteSpace": False}},
+        kept=[("ann", "i0"), ("ann", "i1")],
+    ),
+    Case(
+        "ids-of-another-type.parquet",
+        parquet({"user_id": pa.array([datetime(2024, 1, 1)] * 3), "item_id": ITEMS}),
+        problems=("user_id: has type timestamp_ntz, such as .*expected text or whole numbers",),
+    ),
+)
+
+RATINGS = {"ratings": {"enabled": True}}
+WEIGHTS = (
+    Case(
+        "ratings-of-both-signs.csv",
+        _weights(-10, 0, 10),
+        WEIGHED,
+        sections=RATINGS,
+        kept=[("u0", "i0", None, -10.0), ("u1", "i1", None, 0.0), ("u2", "i2", None, 10.0)],
+    ),
+    Case(
+        "no-rating.csv",
+        _weights(0, 0, *range(1, 11)),
+        WEIGHED,
+        sections=RATINGS,
+        warnings=(r"2 of 12 values are 0, outside.*1 to 10.*missing_values: \{w: \[0\]\}",),
+    ),
+    Case(
+        "no-rating-named.csv",
+        _weights(0, 5, "0.0"),
+        WEIGHED,
+        {"missing_values": {"w": [0]}},
+        sections=RATINGS,
+        kept=[("u1", "i1", None, 5.0)],
+        reasons=("weight missing or not a number",) * 2,
+    ),
+    Case(
+        "beyond-float.csv",
+        _weights(1, "1e30", "1e300"),
+        WEIGHED,
+        warnings=(r"holds 1e\+30, too large",),
+        kept=[("u0", "i0", None, 1.0)],
+        reasons=("weight beyond float",) * 2,
+    ),
+    Case(
+        "thousands.csv",
+        _weights('"1,234"', 2, '"1,234,567.5"'),
+        WEIGHED,
+        notes=("holds numbers such as '1,234'",),
+        kept=[("u0", "i0", None, 1234.0), ("u1", "i1", None, 2.0), ("u2", "i2", None, 1234567.5)],
+    ),
+    Case(
+        "decimal-commas.csv",
+        _weights('"1.234,5"', '"0,75"', '"2"'),
+        WEIGHED,
+        notes=("with ',' before the fraction",),
+        kept=[("u0", "i0", None, 1234.5), ("u1", "i1", None, 0.75), ("u2", "i2", None, 2.0)],
+    ),
+    Case(
+        "negative.csv",
+        _weights(1, -2),
+        WEIGHED,
+        warnings=("1 of 2 weights are negative.*ratings.enabled: true.*cancellations: cancel",),
+        kept=[("u0", "i0", None, 1.0)],
+        reasons=("weight negative",),
+    ),
+    Case(
+        "words-as-weights.csv",
+        _weights("good", "bad"),
+        WEIGHED,
+        problems=("w: holds 'good', expected numbers as weights",),
+    ),
+    Case(
+        "unknown-events.csv",
+        rows("user_id,item_id,e", "ann,tea,View", "ann,rum,view"),
+        {"columns": {"event_type": "e"}, "event_weights": {"view": 1}, "weighting": "weight"},
+        warnings=("event types that interactions.event_weights does not list, such as 'View'",),
+    ),
+)
+
+ONE = [("ann", "tea")]
+PLACES = (
+    Case("no-format.csv", rows("user_id,item_id", "ann,tea"), notes=("is read as csv",), kept=ONE),
+    Case(
+        "no-format.parquet",
+        parquet({"user_id": pa.array(["ann"]), "item_id": pa.array(["tea"])}),
+        notes=("is read as parquet",),
+        kept=ONE,
+    ),
+    Case(
+        "other-case.csv",
+        rows("USER_ID, item_id", "ann,tea"),
+        notes=("is the column 'USER_ID'", "is the column ' item_id'"),
+        kept=ONE,
+    ),
+    Case(
+        "doubled-quotes.csv",
+        rows("user_id,item_id", '"ann","A Child Called ""It"""'),
+        kept=[("ann", 'A Child Called "It"')],
+    ),
+    Case("[1] odd.csv", rows("user_id,item_id", "ann,tea"), kept=ONE),
+    Case(
+        "semicolons.csv",
+        rows("user_id;item_id", "ann;tea", "bob;rum"),
+        problems=("has no column", r'options: \{sep: ";"\} gives columns.*rows ann \| tea / bob'),
+    ),
+    Case(
+        "double-colons.dat",
+        rows("1::1193::5::978300760", "1::661::3::978302109"),
+        {"columns": {"user": "_c0", "item": "_c1"}},
+        problems=("has no column", 'sep: "::", header: "false"'),
+    ),
+    Case(
+        "latin.csv",
+        text("user_id;item_id\nann;th\u00e9\nbob;caf\u00e9\n", "latin-1"),
+        problems=("has no column", 'encoding: "ISO-8859-1".*th\u00e9'),
+    ),
+    Case(
+        "utf-16.csv",
+        text("\ufeffuser_id,item_id\nann,tea\nbob,rum\n", "utf-16-le"),
+        problems=("has no column", 'encoding: "UTF-16LE"'),
+    ),
+    Case("bom.csv", text("\ufeffuser_id,item_id\nann,tea\n"), kept=ONE),
+    Case(
+        "no-header.csv",
+        rows("ann,12", "bob,13"),
+        problems=("has no column", 'header: "false".*ann . 12'),
+    ),
+    Case(
+        "options.csv",
+        rows("ann;tea"),
+        {"columns": {"user": "_c0", "item": "_c1"}},
+        {"options": {"sep": ";", "header": False}},
+        kept=ONE,
+    ),
+    Case(
+        "array.json",
+        text(json.dumps([{"user_id": "ann", "item_id": "tea"}], indent=1)),
+        problems=("has no column", "one JSON array.*multiLine: true"),
+    ),
+    Case(
+        "array-read.json",
+        text(json.dumps([{"user_id": "ann", "item_id": "tea"}], indent=1)),
+        source={"options": {"multiLine": True}},
+        kept=ONE,
+    ),
+    Case(
+        "nested.json",
+        text('{"who": {"id": 7}, "what.id": "tea"}\n'),
+        {"columns": {"user": "who.id", "item": "what.id"}},
+        kept=[("7", "tea")],
+    ),
+    Case(
+        "failfast.csv",
+        rows("user_id,item_id", "ann", "bob,rum,gin"),
+        source={"options": {"mode": "FAILFAST"}},
+        problems=("malformed rows.*FAILFAST", "2 of the first 2 rows are malformed.*mode FAILFAST"),
+    ),
+    Case(
+        "dropmalformed.csv",
+        rows("user_id,item_id", "ann,tea", "bob,rum,gin"),
+        source={"options": {"mode": "DROPMALFORMED"}},
+        warnings=("1 of the first 2 rows are malformed, such as 'bob,rum,gin'; they are dropped",),
+        kept=ONE,
+    ),
+    Case("no-parquet.parquet", text("this is text"), problems=("it is no Parquet",)),
+    Case("empty.csv", rows("user_id,item_id"), problems=("has no row",)),
+)
+
+CASES = (*TIMES, *IDS, *WEIGHTS, *PLACES)

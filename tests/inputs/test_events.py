@@ -1,0 +1,56 @@
+"""Tables of interactions as people have them: what the check says, and what cleaning keeps."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from m6rec.config.run import Config, parse_config
+from m6rec.fits.inspection import inspect_sources
+from m6rec.fits.sources import open_sources
+from m6rec.stages.pairs.cleaning import clean_interactions
+from tests.inputs.events import CASES, NOW, Case
+
+
+def config_of(case: Case, folder: Path) -> Config:
+    file = folder / case.name
+    case.write(file)
+    source = {"path": str(file), **case.source}
+    return parse_config({"interactions": {"source": source, **case.settings}, **case.sections}, "")
+
+
+def assert_found(lines: list[str], patterns: tuple[str, ...]) -> None:
+    """Each pattern is found by a line, and each line by a pattern."""
+    for pattern in patterns:
+        assert any(re.search(pattern, line) for line in lines), (pattern, lines)
+    for line in lines:
+        assert any(re.search(pattern, line) for pattern in patterns), line
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_the_check_says_what_is_right(spark: SparkSession, tmp_path: Path, case: Case) -> None:
+    config = config_of(case, tmp_path)
+    inspection = inspect_sources(spark, config)
+    assert_found(inspection.lines("problem"), case.problems)
+    assert_found(inspection.lines("warning"), case.warnings)
+    notes = [line for line in inspection.lines("note") if case.notes or "is read as" not in line]
+    for pattern in case.notes:
+        assert any(re.search(pattern, line) for line in notes), (pattern, notes)
+    if case.kept is not None:
+        assert kept(spark, config, len(case.kept[0])) == (sorted(case.kept), sorted(case.reasons))
+
+
+def kept(spark: SparkSession, config: Config, width: int) -> tuple[list[Any], list[str]]:
+    """The rows that cleaning keeps, and the reasons of the others."""
+    events = open_sources(spark, config).interactions
+    cleaned = clean_interactions(
+        events.frame, events.config, NOW, None, events.reading, config.ratings.enabled
+    )
+    rows = cleaned.labelled.select(
+        "user_id", "item_id", F.col("event_time").cast("string"), "weight", "reason"
+    ).collect()
+    held = sorted(tuple(row)[:width] for row in rows if row["reason"] is None)
+    return held, sorted(row["reason"] for row in rows if row["reason"] is not None)

@@ -1,0 +1,160 @@
+"""Places of tables: versions, views, formats, and failures in words."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pyspark.sql import SparkSession
+
+from jobs.check import check
+from m6rec.config.base import TableSource
+from m6rec.config.run import parse_config
+from m6rec.errors import TableError
+from m6rec.fits.sources import open_sources
+from m6rec.spark.failures import in_words, saying_what_failed
+from m6rec.spark.sources import read_source, source_version
+from m6rec.stages.features.kinds import infer_kinds
+
+
+def source(**settings: Any) -> TableSource:
+    return TableSource.model_validate(settings)
+
+
+@pytest.fixture(scope="module")
+def delta(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A Delta table of two versions, of one row and of two."""
+    path = str(tmp_path_factory.mktemp("delta") / "my events")
+    rows = spark.createDataFrame([("ann", "tea")], "user_id string, item_id string")
+    rows.write.format("delta").save(path)
+    rows.write.format("delta").mode("append").save(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("settings", "version", "rows"),
+    [
+        ({}, 1, 2),
+        ({"version": 0}, 0, 1),
+        ({"options": {"versionAsOf": 0}}, 0, 1),
+        ({"timestamp": "2999-01-01"}, 1, 2),
+        ({"options": {"timestampAsOf": "2999-01-01"}}, 1, 2),
+    ],
+)
+def test_a_delta_table_is_read_as_it_was_and_the_version_is_known(
+    spark: SparkSession, delta: str, settings: dict[str, Any], version: int, rows: int
+) -> None:
+    asked = source(path=delta, **settings)
+    assert source_version(spark, asked) == version
+    assert read_source(spark, asked, ()).count() == rows
+    config = {"interactions": {"source": {"path": delta, **settings}}}
+    opened = open_sources(spark, parse_config(config, "test"))
+    assert opened.interactions.version == version
+    assert opened.interactions.frame.count() == rows
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"version": 9}, "does not have the version"),
+        ({"timestamp": "1999-01-01"}, "had no version at 1999-01-01; it was made"),
+    ],
+)
+def test_a_version_that_there_is_not_is_said(
+    spark: SparkSession, delta: str, settings: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(TableError, match=words):
+        read_source(spark, source(path=delta, **settings), ())
+
+
+def test_views_and_tables_of_other_formats_have_no_version(
+    spark: SparkSession, delta: str, tmp_path: Path
+) -> None:
+    spark.read.format("delta").load(delta).createOrReplaceTempView("some_view")
+    viewed = source(table="some_view")
+    assert read_source(spark, viewed, ("user_id",)).count() == 2
+    assert source_version(spark, viewed) is None
+    spark.catalog.dropTempView("some_view")
+
+
+@pytest.mark.parametrize("pattern", ["part-*.csv", "{part-1,part-2}.csv", ""])
+@pytest.mark.parametrize("scheme", ["", "file:", "file://"])
+def test_paths_follow_the_rules_of_spark(
+    spark: SparkSession, tmp_path: Path, pattern: str, scheme: str
+) -> None:
+    for number in (1, 2):
+        (tmp_path / f"part-{number}.csv").write_text("user_id,item_id\nann,tea\n")
+    frame = read_source(spark, source(path=f"{scheme}{tmp_path}/{pattern}"), ("user_id",))
+    assert frame.count() == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"path": "s3a://bucket/events"}, "jar of the file system s3a: .*hadoop-aws"),
+        ({"path": "gs://bucket/events"}, "jar of the file system gs: .*gcs-connector"),
+        ({"path": "/no/such/place", "format": "parquet"}, "does not exist"),
+        ({"table": "no.such.table"}, "the catalogue has no such table"),
+    ],
+)
+def test_what_is_missing_is_said_with_what_mends_it(
+    spark: SparkSession, settings: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(TableError, match=words):
+        read_source(spark, source(**settings), (), "features.items")
+
+
+def test_columns_that_differ_in_case_alone_are_two(spark: SparkSession, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"id": ["a"], "Price": [1.0], "price": [2.0]}), tmp_path / "i.parquet")
+    try:
+        frame = read_source(spark, source(path=str(tmp_path / "i.parquet")), ("id", "price"))
+        assert [tuple(row) for row in frame.collect()] == [("a", 1.0, 2.0)]
+        assert infer_kinds(frame, "id", {}) == {"Price": "numeric", "price": "numeric"}
+    finally:
+        spark.conf.unset("spark.sql.caseSensitive")
+
+
+def test_a_file_that_is_no_delta_table_is_told(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "events.csv").write_text("user_id,item_id\nann,tea\n")
+    asked = source(path=str(tmp_path / "events.csv"), format="delta")
+    with pytest.raises(TableError, match="it is no Delta table; leave out format"):
+        read_source(spark, asked, ())
+
+
+def test_what_fails_while_rows_are_read_is_said_without_a_trace(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    file = tmp_path / "events.parquet"
+    spark.range(10).coalesce(1).write.parquet(str(file))
+    [part] = file.glob("*.parquet")
+    part.write_bytes(part.read_bytes()[:4] + b"\0" * 50 + part.read_bytes()[54:])
+    frame = spark.read.schema("id long").parquet(str(file))
+    with (
+        pytest.raises(TableError, match=r"job recommend: cannot read file .*part-"),
+        saying_what_failed("job recommend"),
+    ):
+        frame.collect()
+    with pytest.raises(ZeroDivisionError), saying_what_failed("job recommend"):
+        print(1 / 0)
+
+
+def test_credentials_that_are_missing_are_named() -> None:
+    error = RuntimeError("software.amazon.awssdk: Unable to load credentials from any provider")
+    assert "AWS_ACCESS_KEY_ID" in in_words(error)
+
+
+def test_the_check_prints_every_column_and_all_problems(
+    spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "events.csv").write_text("user_id,item_id,at,note\nann,tea,1710763200,x\n")
+    interactions = {"source": {"path": str(tmp_path / "events.csv")}}
+    check(spark, parse_config({"interactions": interactions}, "test"))
+    printed = capsys.readouterr().out
+    for text in ("user_id", "string", "'ann'", "not used", "a run can start"):
+        assert text in printed
+    interactions |= {"columns": {"time": "at", "weight": "note"}}
+    with pytest.raises(TableError) as refused:
+        check(spark, parse_config({"interactions": interactions}, "test"))
+    assert "time_unit: seconds" in str(refused.value)
+    assert "note: holds 'x', expected numbers" in str(refused.value)
