@@ -37,6 +37,7 @@ from m6rec.command_line import (
     open_lakehouse,
     read_config,
 )
+from m6rec.config.base import Section
 from m6rec.config.run import Config
 from m6rec.files import written_whole
 from m6rec.fingerprints import fingerprint_of
@@ -112,9 +113,12 @@ class LatestTables:
 
 
 def _sections_fingerprint(job: Job, config: Config) -> str:
-    """SHA-256 of the sections of the config that the job's tables follow from."""
-    sections = config.model_dump(mode="json", include=set(job.record.sections))
-    return fingerprint_of(sections)
+    """SHA-256 of the sections and keys of the config that the job's tables follow from."""
+    return fingerprint_of({key: _plain(config.value(key)) for key in job.record.sections})
+
+
+def _plain(value: Any) -> Any:
+    return value.model_dump(mode="json") if isinstance(value, Section) else value
 
 
 def run_tuning(spark: SparkSession, config: Config, run_id: str, output: Path) -> optuna.Study:
