@@ -232,6 +232,9 @@ set_up_environment() {
     export NUMBA_CACHE_DIR="${NUMBA_CACHE_DIR:-$CACHE/numba/$(kernels_checksum)}"
     export M6REC_CACHE="$CACHE"
     export PYTHONDONTWRITEBYTECODE="${PYTHONDONTWRITEBYTECODE:-1}"
+    # A thread of OpenMP, such as one of torch, keeps its core busy while it waits for the others. Where
+    # Spark or another process needs that core, the others wait for it, and training takes twice as long.
+    export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}"
     # A pip-installed Spark finds its own home; another one in the environment would win over it.
     unset SPARK_HOME
 }
