@@ -22,7 +22,8 @@ def config_of(lake: str, **sections: Any) -> Config:
 def lists_of(spark: SparkSession, item_id: str) -> DataFrame:
     """A list for each user, which holds one item at all of its places."""
     return spark.sql(
-        f"select concat('user-', id % {USERS}) user_id, cast(id / {USERS} as int) + 1 rank,"
+        f"select concat('user-', id % {USERS}) user_id, cast(null as string) context,"
+        f" cast(id / {USERS} as int) + 1 rank,"
         f" '{item_id}' item_id, null title, 0.5D score, map('svd', 1.0D) parts,"
         " array(named_struct('kind', 'item', 'value', 'x', 'share', 1.0D)) reasons,"
         " 'hybrid' model, timestamp '2026-01-01 00:00:00' generated_at"

@@ -41,7 +41,7 @@ def make_shop(folder: Path, n_users: int = 90, n_items: int = 60, seed: int = 1)
             ("", "item-1", 3.0, START, None),
             (None, "item-1", 3.0, START, None),
             ("user-1", "item-2", float("nan"), START, None),
-            ("user-1", "item-2", -1.0, START, None),
+            ("user-1", "item-2", float("-inf"), START, None),
             ("user-1", "item-3", 2.0, START + pd.Timedelta(days=365_0), None),
         ],
         columns=frame.columns,

@@ -22,11 +22,11 @@ from tests.finished_runs import copy_run
 def lists(spark: SparkSession, **items_of_users: str) -> DataFrame:
     """A list for each user, an item for each letter."""
     rows = [
-        (user, rank, item)
+        (user, None, rank, item)
         for user, items in items_of_users.items()
         for rank, item in enumerate(items, start=1)
     ]
-    return spark.createDataFrame(rows, "user_id string, rank int, item_id string")
+    return spark.createDataFrame(rows, "user_id string, context string, rank int, item_id string")
 
 
 def test_guards_stand_in_the_order_of_the_configuration() -> None:
@@ -117,7 +117,8 @@ def test_a_run_that_went_wrong_is_stopped_and_readers_keep_their_lists(
         publish.run(wrong, config)
 
     message = str(stopped.value)
-    assert "guard unknown_items: 91" in message
+    lists_of_all = wrong.read("recommendations").where("rank = 1").count()
+    assert f"guard unknown_items: {lists_of_all}, expected" in message
     assert "expected at most 0; look at" in message
     assert "guard effective_rank: 1 (of " in message
     assert published_run(wrong) == "first"
