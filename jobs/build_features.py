@@ -195,14 +195,11 @@ def _write_images(lakehouse: Lakehouse, config: Config, items: _Attributes | Non
 def _training_events(fit: Fit) -> DataFrame | None:
     """The events behind the fit's training pairs; None where the source has neither types
     nor context."""
-    lakehouse, names = fit.lakehouse, fit.config.interactions.columns
+    names = fit.config.interactions.columns
     if not fit.config.has_behaviour or (names.event_type is None and not names.context):
         return None
     folds = list(c.FOLDS_OF_FIT[fit.name])
-    splits = lakehouse.read("splits")
-    users = lakehouse.read("user_index").select(c.USER_ID, c.USER_INDEX)
-    items = lakehouse.read("item_index").select(c.ITEM_ID, c.ITEM_INDEX)
-    events = lakehouse.read("interactions").join(users, c.USER_ID).join(items, c.ITEM_ID)
+    events, splits = fit.events, fit.lakehouse.read("splits")
     if fit.config.ranks_repeats:
         training = events_before_holdout(events, splits, folds, names.time is not None)
     else:

@@ -23,7 +23,7 @@ from m6rec.config.run import Config
 from m6rec.lakehouse import Lakehouse
 from m6rec.publication.forgetting import SAFE_HOURS, forget, users_in
 from m6rec.spark.session import session_of_job
-from m6rec.spark.sources import read_ids, read_source, table_of_ids
+from m6rec.spark.sources import read_ids, table_of_ids
 
 
 def run(lakehouse: Lakehouse, config: Config, ids: DataFrame, retain_hours: int = 0) -> None:
@@ -38,8 +38,8 @@ def run(lakehouse: Lakehouse, config: Config, ids: DataFrame, retain_hours: int 
         what = "folders" if one.version is None else f"rows, gone since version {one.version}"
         print(f"{one.table}: {one.rows} {what}", flush=True)
     source = config.interactions.source
-    column = config.interactions.columns.user
-    left = users_in(read_source(lakehouse.spark, source, (column,)), ids, column)
+    names = {c.USER_ID: config.interactions.columns.user}
+    left = users_in(read_ids(lakehouse.spark, source, names, config.interactions), ids)
     if left:
         print(
             f"warning: {left} of these users stand in {source.name} and come back with the next"

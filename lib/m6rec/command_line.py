@@ -38,6 +38,7 @@ from m6rec.job_records import PUBLISH, JobRecord
 from m6rec.lakehouse import Lakehouse
 from m6rec.runs import Job, run_job
 from m6rec.spark.failures import THROWN, as_error_of_data, keep_trace
+from m6rec.spark.files import local_path
 from m6rec.spark.session import session_of_job
 from m6rec.startup.jvm import compiler_options
 
@@ -197,8 +198,7 @@ def _check_local_path(source: TableSource) -> None:
     """Say at once what Spark would say of a path on this machine; it decides about all others."""
     if source.path is None or any(sign in source.path for sign in "*?[{,"):
         return
-    # Spark takes file:/folder for the folder itself.
-    local = source.path.removeprefix("file://").removeprefix("file:")
+    local = local_path(source.path)
     # There a path without a scheme may be one of HDFS.
     elsewhere = {"HADOOP_CONF_DIR", "YARN_CONF_DIR"} & os.environ.keys()
     if elsewhere or re.match(r"[A-Za-z][\w+.-]*:", local):

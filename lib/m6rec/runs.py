@@ -201,8 +201,7 @@ def work_of_run(lakehouse: Lakehouse) -> list[Row]:
 def read_runs(lakehouse: Lakehouse) -> DataFrame:
     """Table `runs`; columns that it had not when it was last written are null."""
     # Through another Lakehouse: the run's own bookkeeping is not an input of its jobs.
-    own = Lakehouse(lakehouse.spark, lakehouse.location, lakehouse.run_id)
-    frame = own.read(RUNS_TABLE.name)
+    frame = lakehouse.for_run(lakehouse.run_id).read(RUNS_TABLE.name)
     new = [column for column in RUNS_TABLE.schema if column.name not in frame.columns]
     return frame.withColumns({column.name: F.lit(None).cast(column.dataType) for column in new})
 

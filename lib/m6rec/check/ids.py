@@ -15,7 +15,9 @@ NOBODY = frozenset(
     ("", "0", "-1", "na", "n/a", "nan", "null", "none", "nil", "unknown", "undefined", "guest")
     + ("anonymous", "anon", "not set", "(not set)", "test", "-", "?", "99999", "00000000")
 )
-_INTEGER = re.compile(r"\s*([+-]?)0*(\d+)(?:\.0*)?\s*")
+# Digits of any length, with their sign: larger ids than any integer type holds.
+INTEGER_ID = r"\s*([+-]?)0*(\d+)(?:[.]0*)?\s*"
+_INTEGER = re.compile(INTEGER_ID)
 # Beyond it not every whole number is a double.
 _LARGEST_EXACT = 2**53
 DOMINANT_SHARE = 1 / 3

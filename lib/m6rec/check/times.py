@@ -12,7 +12,9 @@ from m6rec.config.data import InteractionsConfig, TimeUnit
 Shape = Literal["timestamp", "epoch", "compact", "numeric", "named", "other"]
 
 # Seconds since 1970 from 1980 to 2100. In any other unit they are of another magnitude.
-_EARLIEST_EPOCH, _LATEST_EPOCH = 3.2e8, 4.1e9
+EARLIEST_EPOCH, _LATEST_EPOCH = 3.2e8, 4.1e9
+# What a zone can be ahead of UTC.
+FARTHEST_ZONE_HOURS = 14.0
 PARTS_OF_A_SECOND: dict[TimeUnit, float] = {
     "seconds": 1.0,
     "milliseconds": 1e3,
@@ -88,7 +90,7 @@ def epoch_unit(numbers: Sequence[float]) -> TimeUnit | None:
         return None
     middle = sorted(numbers)[len(numbers) // 2]
     for unit, parts in PARTS_OF_A_SECOND.items():
-        if _EARLIEST_EPOCH <= middle / parts <= _LATEST_EPOCH:
+        if EARLIEST_EPOCH <= middle / parts <= _LATEST_EPOCH:
             return unit
     return None
 

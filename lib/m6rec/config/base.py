@@ -112,18 +112,16 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-def _as_option(value: Any) -> Any:
-    """The text of an option of Spark's reader that YAML takes for a truth value or a number."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return str(value) if isinstance(value, int | float) else value
-
-
 def _as_cell(value: Any) -> Any:
     """The text of a value of a table that YAML takes for a number."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
     return value
+
+
+def _as_option(value: Any) -> Any:
+    """The text of an option of Spark's reader that YAML takes for a truth value or a number."""
+    return str(value).lower() if isinstance(value, bool) else _as_cell(value)
 
 
 ReaderOption = Annotated[str, BeforeValidator(_as_option)]
@@ -170,6 +168,10 @@ class TableSource(Section):
         default_factory=dict,
         description="For a column, the values that stand for none, such as `{rating: [0]}`.",
     )
+
+    def option(self, name: str) -> str | None:
+        """An option of Spark's reader, whose names have no case; None where it is not given."""
+        return next((v for key, v in self.options.items() if key.lower() == name), None)
 
     @model_validator(mode="before")
     @classmethod

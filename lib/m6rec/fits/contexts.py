@@ -85,14 +85,11 @@ def first_held_out(
 
 def _pairs(fit: Fit, folds: tuple[str, ...]) -> DataFrame:
     """The positive pairs of some folds, with `context_values`."""
-    lakehouse, columns = fit.lakehouse, fit.config.interactions.columns.context
-    splits = lakehouse.read("splits").where(F.col(c.FOLD).isin(*folds) & F.col(c.POSITIVE))
+    columns = fit.config.interactions.columns.context
+    splits = fit.lakehouse.read("splits").where(F.col(c.FOLD).isin(*folds) & F.col(c.POSITIVE))
     if not columns:
         return splits.withColumn(c.CONTEXT_VALUES, F.array().cast("array<string>"))
-    users = lakehouse.read("user_index").select(c.USER_ID, c.USER_INDEX)
-    items = lakehouse.read("item_index").select(c.ITEM_ID, c.ITEM_INDEX)
-    events = lakehouse.read("interactions").join(users, c.USER_ID).join(items, c.ITEM_ID)
-    return with_contexts(splits, events, columns)
+    return with_contexts(splits, fit.events, columns)
 
 
 def _check_values(contexts: Mapping[str, Context], vocabulary: ContextVocabulary) -> None:

@@ -91,6 +91,14 @@ class Fit:
         return interaction_counts(self.matrix, self.n_items)
 
     @property
+    def events(self) -> DataFrame:
+        """The rows of `interactions`, with user_index and item_index."""
+        read = self.lakehouse.read
+        users = read("user_index").select(c.USER_ID, c.USER_INDEX)
+        items = read("item_index").select(c.ITEM_ID, c.ITEM_INDEX)
+        return read("interactions").join(users, c.USER_ID).join(items, c.ITEM_ID)
+
+    @property
     def matrix(self) -> DataFrame:
         """The rows of `user_item_matrix`."""
         return self.lakehouse.read("user_item_matrix", fit=self.name)

@@ -27,7 +27,7 @@ from m6rec.check.judging import (
 )
 from m6rec.check.names import find_columns
 from m6rec.check.samples import ColumnSample, TableSample, shown
-from m6rec.check.times import read_times
+from m6rec.check.times import EARLIEST_EPOCH, FARTHEST_ZONE_HOURS, read_times
 from m6rec.config.base import TableSource
 from m6rec.config.data import AttributesSource, InteractionsConfig
 from m6rec.config.run import Config, sources_of
@@ -39,11 +39,9 @@ from m6rec.spark.sources import load_source, source_version, told_format, with_c
 from m6rec.spark.values import id_column, owner_column, time_column
 from m6rec.stages.features.kinds import kinds_of_sample
 
-_FARTHEST_ZONE = timedelta(hours=14)
 _EVENT_TABLES = frozenset(("interactions.source", "split.test", "split.validation"))
 # Of the ids of the interactions, the share that a table of attributes should have.
 _FEW_MATCH = 0.5
-_EARLY_SECONDS = 3.2e8
 
 
 @dataclass(frozen=True)
@@ -294,7 +292,8 @@ def _of_times(table: _Opened, column: ColumnSample, config: Config) -> Iterator[
     future = [moment for moment in read if moment > now.timestamp()]
     if future:
         ahead = timedelta(seconds=max(future) - now.timestamp())
-        explained = ahead <= _FARTHEST_ZONE and column.group in {"text", "local timestamp", "date"}
+        has_no_zone = column.group in {"text", "local timestamp", "date"}
+        explained = has_no_zone and ahead <= timedelta(hours=FARTHEST_ZONE_HOURS)
         yield Finding(
             "warning",
             place,
@@ -304,7 +303,7 @@ def _of_times(table: _Opened, column: ColumnSample, config: Config) -> Iterator[
             if explained
             else "",
         )
-    if read and sorted(read)[len(read) // 2] < _EARLY_SECONDS:
+    if read and sorted(read)[len(read) // 2] < EARLIEST_EPOCH:
         year = datetime.fromtimestamp(sorted(read)[len(read) // 2], UTC).year
         yield Finding(
             "warning",

@@ -111,7 +111,6 @@ def _at_version(
     spark: SparkSession, source: TableSource, required: tuple[str, ...]
 ) -> tuple[int | None, DataFrame]:
     """Read a source pinned to one version, so that all passes see the same rows."""
-    read_source(spark, source, required)
     version = source_version(spark, source)
     pinned = source.model_copy(update={"version": version, "timestamp": None})
     return version, read_source(spark, pinned, required)
@@ -133,8 +132,7 @@ def _open_held_out(
 
 
 def _drops_malformed(source: TableSource) -> bool:
-    options = {name.lower(): value for name, value in source.options.items()}
-    return options.get("mode", "").upper() == "DROPMALFORMED"
+    return (source.option("mode") or "").upper() == "DROPMALFORMED"
 
 
 def _held_out_config(config: InteractionsConfig, found: list[str]) -> InteractionsConfig:

@@ -97,10 +97,10 @@ def forget(
     return known, receipt
 
 
-def users_in(frame: DataFrame, users: DataFrame, column: str) -> int:
-    """How many of the users stand in a column of a table of the owner's."""
-    ids = frame.select(F.trim(F.col(f"`{column}`").cast("string")).alias(c.USER_ID)).distinct()
-    return ids.join(users, c.USER_ID, how="left_semi").count()
+def users_in(ids: DataFrame, users: DataFrame) -> int:
+    """How many of the users are among the ids of a table of the owner's; both have user_id."""
+    trimmed = ids.select(F.trim(c.USER_ID).alias(c.USER_ID)).distinct()
+    return trimmed.join(users, c.USER_ID, how="left_semi").count()
 
 
 def _in_order(tables: Sequence[str]) -> Iterator[list[str]]:

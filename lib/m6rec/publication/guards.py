@@ -1,4 +1,4 @@
-"""Measured a finished run by the guards of the configuration, and keep a bad one unpublished.
+"""Measure a finished run by the guards of the configuration, and keep a bad one unpublished.
 
 Each guard has one value and one limit. What the values are, `GuardsConfig` says; this module says
 where they come from and what to look at where one is beyond its limit.
@@ -24,6 +24,7 @@ from m6rec.lakehouse import Lakehouse
 from m6rec.publication.publishing import published_run
 from m6rec.runs import sources_of_run, work_of_run
 from m6rec.schemas import GUARD_RESULTS_TABLE
+from m6rec.spark.arrow_rows import matrix_column
 from m6rec.spark.sources import at_versions, read_ids, read_source
 from m6rec.stages.publication.lists import ALLOWED, HELD_BACK, count_lists, shared_places
 from m6rec.stages.publication.profiles import (
@@ -366,9 +367,10 @@ def _item_vectors(subject: _Subject) -> Float32 | None:
 
 def _vectors(frame: DataFrame, column: str) -> Float32:
     """float32 [rows, length]."""
-    table = frame.select(column).toArrow()
-    values: Float32 = table.column(column).combine_chunks().flatten().to_numpy()
-    return values.reshape(table.num_rows, -1 if table.num_rows else 0)
+    batches = [batch for batch in frame.select(column).toArrow().to_batches() if batch.num_rows]
+    if not batches:
+        return np.zeros((0, 0), np.float32)
+    return np.concatenate([matrix_column(batch, column) for batch in batches])
 
 
 def _broken_users(lakehouse: Lakehouse) -> int:

@@ -84,8 +84,12 @@ def first_bytes(spark: SparkSession, file: str, most: int) -> bytes:
 
 def without_glob(path: str) -> bool:
     """Whether a path holds signs of a glob and is the name of what is there."""
-    local = path.removeprefix("file://").removeprefix("file:")
-    return bool(set(path) & _GLOB_SIGNS) and Path(local).exists()
+    return bool(set(path) & _GLOB_SIGNS) and Path(local_path(path)).exists()
+
+
+def local_path(path: str) -> str:
+    """A path on this machine without its scheme: Spark takes file:/folder for the folder itself."""
+    return path.removeprefix("file://").removeprefix("file:")
 
 
 def _is_delta(spark: SparkSession, path: str) -> bool:

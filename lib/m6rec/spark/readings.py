@@ -44,7 +44,7 @@ def readings_of(
 
 def malformed_rows(spark: SparkSession, place: Place, source: TableSource) -> list[Finding]:
     """How many of the first rows are malformed, where options say that they are not kept."""
-    mode = next((v for k, v in source.options.items() if k.lower() == "mode"), "").upper()
+    mode = (source.option("mode") or "").upper()
     if mode not in {"FAILFAST", "DROPMALFORMED"}:
         return []
     kept = {name: value for name, value in source.options.items() if name.lower() != "mode"}

@@ -296,11 +296,10 @@ def _load(
         return reader.table(source.table)
     path = source.path or ""
     kind = told_format(spark, source)
-    given = {name.lower() for name in source.options}
     if kind == "csv":
-        if "header" not in given:
+        if source.option("header") is None:
             reader = reader.option("header", "true")
-        if "escape" not in given:
+        if source.option("escape") is None:
             reader = reader.option("escape", '"')
     if kind == "parquet":
         spark.conf.set(_NANOSECONDS_AS_NUMBERS, "true")

@@ -4,6 +4,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
+from m6rec.check.ids import INTEGER_ID
 from m6rec.check.numbers import NUMBER_IN_TEXT, SPACES, DecimalSign
 from m6rec.check.times import PARTS_OF_A_SECOND
 from m6rec.config.data import InteractionsConfig
@@ -16,8 +17,7 @@ _LATEST_SECONDS = 253_402_300_799
 # A zone is what follows the time of day.
 _WITH_ZONE = r":\d{1,2}(:\d{1,2}([.]\d*)?)?\s*[A-Za-z+-]"
 _ZONE_LETTERS = frozenset("VzOXxZ")
-# Digits of any length: larger ids than any integer type holds.
-_INTEGER_ID = r"^\s*([+-]?)0*(\d+)(?:[.]0*)?\s*$"
+_INTEGER_ID = f"^{INTEGER_ID}$"
 
 
 def quoted(name: str) -> str:

@@ -17,6 +17,7 @@ from pyspark.sql import functions as F
 from m6rec import columns as c
 from m6rec.kernels.arrays.rows import Float32, Float64, Int64, Rows
 from m6rec.spark.arrow_rows import list_column, rows_from_batch
+from m6rec.spark.values import owner_column
 
 LOG_COUNT = "log_count"
 _HOUR_BINS = ("night", "morning", "afternoon", "evening")
@@ -156,7 +157,7 @@ def event_mix(
         .count()
     )
     shares = [
-        (F.coalesce(F.col(f"`{name}`"), F.lit(0)) / F.col("events")).cast("double").alias(name)
+        (F.coalesce(owner_column(name), F.lit(0)) / F.col("events")).cast("double").alias(name)
         for name in chosen
     ]
     return totals.join(counted, index_column, "left").select(index_column, *shares)

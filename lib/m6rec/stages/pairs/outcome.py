@@ -4,14 +4,13 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from m6rec import columns as c
+from m6rec.check.times import FARTHEST_ZONE_HOURS
 from m6rec.config.data import InteractionsConfig, SplitConfig
 from m6rec.errors import DataError
 from m6rec.stages.pairs.cleaning import FUTURE_TIME
 
 _EXAMPLES = 3
 _SECONDS_PER_HOUR = 3600.0
-# What a zone can be ahead of UTC.
-_FARTHEST_HOURS = 14.0
 
 
 def counts_by_reason(quarantine: DataFrame) -> dict[str, int]:
@@ -33,7 +32,7 @@ def hours_ahead(labelled: DataFrame) -> float | None:
     if row is None or row["ahead"] is None:
         return None
     hours = float(row["ahead"]) / _SECONDS_PER_HOUR
-    return hours if hours <= _FARTHEST_HOURS else None
+    return hours if hours <= FARTHEST_ZONE_HOURS else None
 
 
 def refuse_empty(quarantine: DataFrame, reasons: dict[str, int], address: str) -> None:

@@ -19,6 +19,7 @@ from m6rec.kernels.publication.drift import (
     profile_of_numbers,
     profile_of_words,
 )
+from m6rec.spark.values import owner_column
 
 # Enough for shares to be known to half a percent.
 MOST_ROWS = 20_000
@@ -41,7 +42,7 @@ def numbers_of(
     if not names:
         return {}
     sample = _sample(frame, key, seed).select(
-        *(F.col(f"`{name}`").cast("double").alias(name) for name in names)
+        *(owner_column(name).cast("double").alias(name) for name in names)
     )
     table = sample.toArrow()
     # A missing value becomes NaN.
@@ -107,5 +108,5 @@ def _profile(fields: Mapping[str, Any]) -> Profile:
 
 
 def _sample(frame: DataFrame, key: tuple[str, ...], seed: int) -> DataFrame:
-    order = F.xxhash64(F.lit(seed), *(f"`{name}`" for name in key))
+    order = F.xxhash64(F.lit(seed), *map(owner_column, key))
     return frame.orderBy(order).limit(MOST_ROWS)
