@@ -26,7 +26,8 @@ from tests.shell_environment import CORES_ARE_SHARED
 from tests.synthetic_shop import Shop, make_shop
 
 REPOSITORY = Path(__file__).parent.parent
-KERNEL_TESTS = Path(__file__).parent / "kernels"
+TESTS = Path(__file__).parent
+KERNEL_TESTS = TESTS / "kernels"
 os.environ.update(CORES_ARE_SHARED)
 
 
@@ -36,28 +37,37 @@ PROCESS_RUNS = {
     "cluster_run": run_on_cluster,
     "benchmark_run": run_benchmark,
 }
+FINISHED_RUN = "finished run"
+_RUNS = {"lakehouse", *PROCESS_RUNS}
 ProcessRun = KilledRun | ClusterRun | BenchmarkRun
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of kernels come first, and those of process runs, which go on beside all others, last.
+    """Tests of the finished run come first, then those of kernels, then all others.
 
-    What the kernels' tests compile, no pipeline has to compile in each of its Python workers.
+    `make test` has two workers. One takes all modules with tests of the finished run or of process
+    runs, so that each of these is made once; the other begins with the kernels' tests, since what
+    they compile, no pipeline has to compile in each of its Python workers. A module is the least
+    that a worker takes.
     """
-    items.sort(key=_place)
+    of_runs = {item.path for item in items if _RUNS.intersection(_fixtures(item))}
+    for item in items:
+        group = FINISHED_RUN if item.path in of_runs else str(item.path.relative_to(TESTS))
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: _place(item, of_runs))
 
 
-def _place(item: pytest.Item) -> int:
-    if any(name in _fixtures(item) for name in PROCESS_RUNS):
-        return 2
-    return 0 if item.path.is_relative_to(KERNEL_TESTS) else 1
+def _place(item: pytest.Item, of_runs: set[Path]) -> tuple[bool, bool, bool]:
+    waits = any(name in _fixtures(item) for name in PROCESS_RUNS)
+    return (item.path not in of_runs, not item.path.is_relative_to(KERNEL_TESTS), waits)
 
 
 def _fixtures(item: pytest.Item) -> tuple[str, ...]:
     return tuple(getattr(item, "fixturenames", ()))
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="session")
 def process_runs(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, Future[ProcessRun]]]:
@@ -140,7 +150,12 @@ def config(shop: Shop, output: Path) -> Config:
 
 
 @pytest.fixture(scope="session")
-def lakehouse(spark: SparkSession, config: Config, output: Path) -> Lakehouse:
+def lakehouse(
+    spark: SparkSession,
+    config: Config,
+    output: Path,
+    process_runs: dict[str, Future[ProcessRun]],  # begun before, to go on beside
+) -> Lakehouse:
     """The tables of a run of the whole pipeline."""
     from jobs.pipeline import run_pipeline  # noqa: PLC0415 - torch, for these tests alone
 
