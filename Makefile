@@ -1,6 +1,9 @@
 # M6-Rec. `make` alone explains the targets.
 SHELL := /bin/bash
-VENV := $(or $(M6REC_VENV),.venv)
+# LANE=current: another Spark, with a lock file and a virtual environment of its own.
+LANE ?= main
+export LANE
+VENV := $(or $(M6REC_VENV),$(if $(filter main,$(LANE)),.venv,.venv-$(LANE)))
 CACHE := $(or $(M6REC_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/m6rec)
 SOURCES := lib jobs tests setup.py
 # What holds without a JVM.
@@ -9,7 +12,7 @@ QUICK_TESTS := tests/kernels tests/config tests/docs $(wildcard tests/test_*.py)
 export PYTHONDONTWRITEBYTECODE := 1
 export PYTHONPATH := lib:.
 # Where spark-submit.sh has it; the same kernels are compiled once for all jobs and tests.
-export NUMBA_CACHE_DIR ?= $(CACHE)/numba/$(shell LC_ALL=C; cat lib/m6rec/kernels/*/*.py | cksum | cut -d' ' -f1)
+export NUMBA_CACHE_DIR ?= $(CACHE)/numba/$(LANE)-$(shell LC_ALL=C; cat lib/m6rec/kernels/*/*.py | cksum | cut -d' ' -f1)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup check test notebook lint types format demo quality benchmark clean

@@ -7,9 +7,10 @@ unset PYTHONHOME PYTHONOPTIMIZE
 ROOT="$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)"
 readonly ROOT
 readonly CACHE="${M6REC_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/m6rec}"
-readonly VENV="${M6REC_VENV:-$ROOT/.venv}"
+readonly LANE="${LANE:-main}"
+readonly VENV="${M6REC_VENV:-$ROOT/$([[ "$LANE" == main ]] && echo .venv || echo ".venv-$LANE")}"
 readonly BOOTSTRAP="$CACHE/bootstrap"
-readonly LOCK="$ROOT/requirements/lock.txt"
+readonly LOCK="$ROOT/requirements/$([[ "$LANE" == main ]] && echo lock || echo "$LANE").txt"
 readonly CLASSES="$VENV/jvm-classes.jsa"
 readonly UV_VERSION=0.13.9
 readonly VENV_PACK_VERSION=0.2.0
@@ -20,6 +21,7 @@ readonly ARCHIVES="${ARCHIVES:-}"
 COMPILER_OPTIONS=""
 
 main() {
+    [[ -f "$LOCK" ]] || fail "LANE=$LANE is unknown: there is no $LOCK." "Lanes: main, current."
     case "${1:-}" in
         "" | -h | --help | help) print_help ;;
         setup) set_up_environment; set_up; archive_classes ;;
@@ -52,7 +54,8 @@ Environment:
   DEPLOY_MODE   client or cluster                           [client]
   PROPERTIES    Spark properties file    [conf/spark-local.conf; on a cluster conf/spark-cluster.conf]
   ARCHIVES      packed environment that executors unpack; without it they use their own python3.11
-  M6REC_VENV    the virtual environment                     [.venv]
+  LANE          main, or current: Spark 4.2 and the libraries of today, in .venv-current  [main]
+  M6REC_VENV    the virtual environment                     [.venv; of another lane .venv-LANE]
   M6REC_CACHE   caches: uv, compiled kernels, data, logs    [~/.cache/m6rec]
   M6REC_VERBOSE 1 shows the log of Spark as it goes         [0: in the cache's logs/]
 
@@ -191,6 +194,7 @@ archive_classes() {
     SPARK_SUBMIT_OPTS="-XX:ArchiveClassesAtExit=\"$partial\" -XX:TieredStopAtLevel=1" \
         PYSPARK_PYTHON="$VENV/bin/python" PYSPARK_DRIVER_PYTHON="$VENV/bin/python" \
         "$VENV/bin/spark-submit" --master 'local[2]' --properties-file "$ROOT/conf/spark-local.conf" \
+        $(delta_of_lane) \
         "$ROOT/lib/m6rec/startup/class_archive.py" >"$CACHE/logs/class-archive.log" 2>&1 || true
     if [[ -f "$partial" ]]; then
         mv -f "$partial" "$CLASSES"
@@ -284,7 +288,7 @@ is_local() {
 submit() {
     local file="$1"
     shift
-    local options=(--master "$MASTER" --deploy-mode "$DEPLOY_MODE")
+    local options=(--master "$MASTER" --deploy-mode "$DEPLOY_MODE" $(delta_of_lane))
     export PYSPARK_DRIVER_PYTHON="$VENV/bin/python"
     if is_local; then
         export PYSPARK_PYTHON="$VENV/bin/python"
@@ -296,6 +300,11 @@ submit() {
         ship_environment
     fi
     run_quietly "$VENV/bin/spark-submit" "${options[@]}" "$file" "$@"
+}
+
+# The properties files name Delta for the Spark of the main lane.
+delta_of_lane() {
+    [[ "$LANE" != current ]] || echo --packages io.delta:delta-spark_4.2_2.13:4.4.0
 }
 
 # An archive that does not fit the JVM is passed over without a word.

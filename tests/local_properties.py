@@ -5,9 +5,11 @@ from pathlib import Path
 import pyspark
 
 from m6rec.spark.session import read_properties
+from tests.lanes import delta_package
 
 JAVA_OPTIONS = "spark.driver.extraJavaOptions"
 LOCAL_PROPERTIES = read_properties(Path(__file__).parent.parent / "conf" / "spark-local.conf")
+LOCAL_PROPERTIES["spark.jars.packages"] = delta_package()
 # Of the environment that Spark is in: the benchmark's own has none.
 CLASS_ARCHIVE = Path(pyspark.__file__).parents[4] / "jvm-classes.jsa"
 if CLASS_ARCHIVE.exists():

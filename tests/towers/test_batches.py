@@ -13,12 +13,13 @@ from m6rec.kernels.arrays.recency import UNKNOWN_TIME
 from m6rec.kernels.arrays.rows import Float32, Rows, rows_from_scipy
 from m6rec.towers.batches import READERS, TrainingRows, concatenate_training_rows
 from m6rec.towers.row_files import Manifest, cut_rows, load_manifest, write_row_file
+from tests.lanes import needs_petastorm
 from tests.towers.conftest import write_files
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
 
 
-@pytest.fixture(params=sorted(READERS))
+@pytest.fixture(params=["arrow", pytest.param("petastorm", marks=needs_petastorm)])
 def reader(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -114,6 +115,7 @@ def test_an_epoch_that_differs_from_the_manifest_is_an_error(
         list(READERS[reader](wrong).epoch(0, steps=3))
 
 
+@needs_petastorm
 def test_both_readers_give_the_same_batches(manifest: Manifest) -> None:
     petastorm, arrow = (
         [batch.rows.user_index.tolist() for batch in READERS[name](manifest, seed=4).epoch(2, 6)]

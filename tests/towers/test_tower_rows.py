@@ -15,7 +15,7 @@ from m6rec.stages.pairs.matrix import sample_users
 from m6rec.stages.ranking.lists import user_inputs
 from m6rec.stages.ranking.validation import collect_validation_users
 from m6rec.stages.training.tower_rows import write_tower_rows
-from m6rec.towers.batches import READERS, ArrowRowBatches, concatenate_training_rows
+from m6rec.towers.batches import ArrowRowBatches, concatenate_training_rows, reader_named
 from m6rec.towers.row_files import Manifest, load_manifest
 
 MATRIX = "user_index long, item_indices array<int>, weights array<float>"
@@ -97,7 +97,7 @@ def test_the_codes_of_contexts_stay_with_their_interactions(
     matrix = spark.createDataFrame(values, f"{MATRIX}, times array<timestamp>, contexts array<int>")
     manifest = write_tower_rows(matrix, None, str(tmp_path), 1, 1, 2, 1, context_columns=2)
     assert load_manifest(str(tmp_path)) == manifest
-    for reader in READERS.values():
+    for reader in (ArrowRowBatches, reader_named("auto")):
         block = concatenate_training_rows(list(reader(manifest).epoch(0, 2)))
         items = block.rows.item_indices
         assert sorted(items) == [3, 4, 5, 7]

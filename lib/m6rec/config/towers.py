@@ -22,7 +22,7 @@ TowerInput = Literal["svd", "als"]
 TowerLoss = Literal["sampled_softmax", "binary_cross_entropy", "cosine_contrastive"]
 TowerPart = Literal["mlp", "shared", "features", "gate", "popularity"]
 Precision = Literal["auto", "float32", "bfloat16"]
-RowReader = Literal["petastorm", "arrow"]
+RowReader = Literal["auto", "petastorm", "arrow"]
 TOWER_PARTS: tuple[TowerPart, ...] = get_args(TowerPart)
 # The keys of the clock, in UTC, and their values; weekdays are those of ISO 8601, 1 is Monday.
 CLOCK: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -211,7 +211,9 @@ class TowersConfig(Section):
         description="Parts that are taken out of the towers, to see what they are worth.",
     )
     reader: RowReader = Field(
-        default="petastorm", description="The program that reads the training rows."
+        default="auto",
+        description="The program that reads the training rows: `auto` is Petastorm where it is"
+        " installed, else Arrow. Both give the same rows in the same order.",
     )
     processes: PositiveInt = Field(
         default=1, description="The number of processes that train together on the driver."

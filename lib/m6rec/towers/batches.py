@@ -5,6 +5,7 @@ once. Rows are read in the order of the files and shuffled within a pool by the 
 number, so that any epoch can be drawn again. Their number is checked against the manifest.
 """
 
+import importlib.util
 import re
 import tempfile
 import warnings
@@ -178,10 +179,15 @@ def _plain_folder(folder: Path) -> Iterator[Path]:
         yield link
 
 
-READERS: dict[RowReader, type[RowBatches]] = {
-    "petastorm": PetastormRowBatches,
-    "arrow": ArrowRowBatches,
-}
+READERS: dict[str, type[RowBatches]] = {"petastorm": PetastormRowBatches, "arrow": ArrowRowBatches}
+
+
+def reader_named(name: RowReader) -> type[RowBatches]:
+    """The reader of that name; `auto` is Petastorm's where it is installed."""
+    if name == "auto":
+        # Petastorm does not read with the PyArrow of newer Spark versions, which come without it.
+        name = "petastorm" if importlib.util.find_spec("petastorm") is not None else "arrow"
+    return READERS[name]
 
 
 def unpack(columns: Mapping[str, npt.NDArray[Any]], packs: int, manifest: Manifest) -> TrainingRows:

@@ -6,7 +6,7 @@ import torch.distributed as dist
 
 from m6rec.config.towers import TowersConfig
 from m6rec.kernels.arrays.contexts import NO_CONTEXTS, ContextVocabulary
-from m6rec.towers.batches import READERS
+from m6rec.towers.batches import reader_named
 from m6rec.towers.encoder import ItemInputs
 from m6rec.towers.loop import TrainingResult, Validate
 from m6rec.towers.row_files import Manifest
@@ -51,7 +51,7 @@ def train_as_rank(task: TrainingTask) -> TrainingResult:
 
 
 def _train(task: TrainingTask, rank: int) -> TrainingResult:
-    batches = READERS[task.config.reader](task.manifest, rank, task.seed)
+    batches = reader_named(task.config.reader)(task.manifest, rank, task.seed)
     if task.in_order:
         return train_sequence_towers(
             batches,

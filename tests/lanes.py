@@ -1,0 +1,23 @@
+"""Which runtime the tests run in: the main lane, or one with another Spark."""
+
+import importlib.util
+from importlib.metadata import version
+
+import pytest
+
+needs_petastorm = pytest.mark.skipif(
+    importlib.util.find_spec("petastorm") is None,
+    reason="this lane has no Petastorm, which reads nothing with a current PyArrow",
+)
+
+
+def delta_package() -> str:
+    """The Maven coordinates of Delta's jars for the Spark and delta-spark that are installed.
+
+    From Delta 4.1 on, the name of the jar says for which Spark it is.
+    """
+    delta, spark = version("delta-spark"), version("pyspark")
+    scala = "2.12" if spark.startswith("3.") else "2.13"
+    named = tuple(map(int, delta.split(".")[:2])) >= (4, 1)
+    of_spark = f"_{'.'.join(spark.split('.')[:2])}" if named else ""
+    return f"io.delta:delta-spark{of_spark}_{scala}:{delta}"
