@@ -4,12 +4,13 @@ Training, the fold-in of a new user and batch scoring all call `project`, so the
 """
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
 from m6rec.kernels.arrays.rows import Float32, Int64, Rows
 from m6rec.kernels.arrays.sparse_products import gather_rows
-from m6rec.kernels.factors.least_squares import solve_rows, solve_rows_on_axes
+from m6rec.kernels.factors.least_squares import solve_rows_on_axes
 
 ATTRIBUTE_WEIGHT = "attribute_weight"
 # A gram counts as diagonal where each entry beside the diagonal is below this share of
@@ -66,6 +67,14 @@ class FactorModel:
         """How many items there are."""
         return int(self.factors.shape[0])
 
+    @cached_property
+    def on_axes(self) -> tuple[Float32, Float32, Float32]:
+        """Where `scaled_gram` is whole: its eigenvalues, its axes, and the factors along them."""
+        assert self.scaled_gram is not None
+        values, axes = np.linalg.eigh(self.scaled_gram.astype(np.float64))
+        turned = (self.factors.astype(np.float64) @ axes).astype(np.float32)
+        return np.maximum(values, 0.0).astype(np.float32), axes.astype(np.float32), turned
+
 
 def build_factor_model(
     method: str,
@@ -103,6 +112,34 @@ def along_principal_axes(factors: Float32) -> Float32:
     return turned
 
 
+def aligned_with(model: FactorModel, earlier: Float32) -> FactorModel:
+    """The model turned so that its factors are as near to earlier ones as a rotation brings them.
+
+    No score changes. The rotation is that of Schoenemann (1966), "A generalized solution of the
+    orthogonal Procrustes problem". A model of fewer dimensions than the earlier one stays as it is.
+
+    Args:
+        model: the model.
+        earlier: float32 [M, k]; a row of zeros for an item that has no earlier factor.
+    """
+    if earlier.shape[1] > model.rank:
+        return model
+    missing = model.rank - earlier.shape[1]
+    wanted = np.pad(earlier, ((0, 0), (0, missing))).astype(np.float64)
+    left, _, right = np.linalg.svd(model.factors.astype(np.float64).T @ wanted)
+    rotation = (left @ right).astype(np.float32)
+    turned = model.factors @ rotation
+    projection = None if model.projection is None else model.projection @ rotation
+    return build_factor_model(
+        model.method,
+        turned,
+        projection,
+        model.scales,
+        model.parameters,
+        model.interaction_counts,
+    )
+
+
 def _diagonal_or_whole(gram: Float32) -> Float32:
     """Only the diagonal where all other entries are rounding errors, else the whole gram."""
     diagonal = np.diag(gram)
@@ -126,12 +163,12 @@ def project(model: FactorModel, rows: Rows) -> Float32:
     confidence, right_hand_side = normal_equation_terms(rows, model.parameters)
     regularisation = frequency_regularisation(rows.counts, model.parameters)
     equations = rows.indptr, rows.item_indices, confidence, right_hand_side, regularisation
-    system = *equations, model.scaled_gram
     if model.scaled_gram.ndim == 1:
-        solve_rows_on_axes(*system, model.factors, users)
-    else:
-        solve_rows(*system, model.factors, 0, users)
-    return users
+        solve_rows_on_axes(*equations, model.scaled_gram, model.factors, users)
+        return users
+    diagonal, axes, turned = model.on_axes
+    solve_rows_on_axes(*equations, diagonal, turned, users)
+    return users @ axes.T
 
 
 def normal_equation_terms(rows: Rows, parameters: dict[str, float]) -> tuple[Float32, Float32]:

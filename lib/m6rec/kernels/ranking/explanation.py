@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from m6rec.kernels.arrays.rows import Float32, Float64, Int32, Int64, Rows, indptr_of
-from m6rec.kernels.neighbours.item_neighbours import ItemWeights
+from m6rec.kernels.neighbours.item_neighbours import ItemWeights, no_weights
 
 HISTORY_REASON = "history"
 AFTER_REASON = "after"
@@ -77,10 +77,7 @@ class AfterEvidence:
     @staticmethod
     def none(n_items: int, entries: int, listed: int) -> "AfterEvidence":
         """That of transitions without any part in any score."""
-        nothing = ItemWeights(
-            np.zeros(n_items + 1, np.int64), np.empty(0, np.int32), np.empty(0, np.float32)
-        )
-        return AfterEvidence(nothing, np.zeros(entries, np.float32), np.zeros(listed))
+        return AfterEvidence(no_weights(n_items), np.zeros(entries, np.float32), np.zeros(listed))
 
 
 @dataclass(frozen=True)
