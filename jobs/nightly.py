@@ -44,7 +44,7 @@ from m6rec.command_line import (
     read_config,
 )
 from m6rec.config.run import Config
-from m6rec.fits.choices import kept_choices, members_with_weight
+from m6rec.fits.choices import Choices, kept_choices, members_with_weight
 from m6rec.fits.earlier import EarlierRun
 from m6rec.fits.fit import Fit
 from m6rec.fits.inspection import check_tables
@@ -93,7 +93,9 @@ def train_and_rank(lakehouse: Lakehouse, config: Config, kept_from: str) -> None
     """The jobs of a night up to its lists, with the choices of run `kept_from`."""
     keep = partial(keep_choices.run, kept_from=kept_from)
     run_job(lakehouse, config, replace(keep_choices.JOB, run=keep))
-    jobs = jobs_of_night(lakehouse, config)
+    choices = kept_choices(lakehouse, config)
+    assert choices is not None
+    jobs = jobs_of_night(lakehouse, config, choices)
     for number, job in enumerate(jobs, start=2):
         print(f"[{number}/{len(jobs) + 1}] {job.name}", flush=True)
         run_job(lakehouse, config, job)
@@ -106,10 +108,8 @@ def needs_of_night(lakehouse: Lakehouse, config: Config) -> Needs:
     return needs_of(members, selection.settings)
 
 
-def jobs_of_night(lakehouse: Lakehouse, config: Config) -> tuple[Job, ...]:
+def jobs_of_night(lakehouse: Lakehouse, config: Config, choices: Choices) -> tuple[Job, ...]:
     """The jobs of a run that has kept choices, in order, each for the final fit alone."""
-    choices = kept_choices(lakehouse, config)
-    assert choices is not None
     needs = needs_of_night(lakehouse, config)
     earlier = None
     if config.nightly.warm_start:

@@ -122,6 +122,12 @@ class GuardsConfig(Section):
         description="At most: the largest population stability index of a feature, of a kind of"
         " attribute or of activity against the published run, less what sampling explains.",
     )
+    choices_age: Guard = Field(
+        default=_warn(30.0),
+        description="At most: the days since settings, weights and epochs were chosen on"
+        " validation, of a nightly run that keeps them. Beyond the limit, job `nightly` runs the"
+        " whole pipeline by itself, unless the guard is `off`.",
+    )
     last_runs: PositiveInt = Field(
         default=7, description="The number of earlier runs that make up the last runs."
     )

@@ -100,6 +100,9 @@ def _why_not_kept(
     age = choices.age(now)
     if choose_every is not None and age >= choose_every:
         return f"run {choices.chosen_by} chose {_text(age)} ago, at least --choose-every"
+    guard = config.guards.choices_age
+    if guard.action != "off" and age > timedelta(days=guard.limit):
+        return f"run {choices.chosen_by} chose {_text(age)} ago, beyond guard choices_age"
     return ""
 
 

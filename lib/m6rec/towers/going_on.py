@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -55,7 +56,7 @@ def take_over(
             given = earlier.weights.get(name)
             if given is None or (name in _OF_CONTEXTS and contexts != earlier.contexts):
                 continue
-            known = torch.from_numpy(given.copy())
+            known = torch.from_numpy(np.array(given, np.float32))
             if name in _OF_USER_FEATURES:
                 _copy_columns(parameter, known, earlier.user_columns)
             elif name in _OF_ITEM_FEATURES:

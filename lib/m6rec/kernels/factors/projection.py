@@ -10,7 +10,7 @@ import numpy as np
 
 from m6rec.kernels.arrays.rows import Float32, Int64, Rows
 from m6rec.kernels.arrays.sparse_products import gather_rows
-from m6rec.kernels.factors.least_squares import solve_rows_on_axes
+from m6rec.kernels.factors.least_squares import solve_rows_on_axes, turn_rows
 
 ATTRIBUTE_WEIGHT = "attribute_weight"
 # A gram counts as diagonal where each entry beside the diagonal is below this share of
@@ -73,7 +73,8 @@ class FactorModel:
         assert self.scaled_gram is not None
         values, axes = np.linalg.eigh(self.scaled_gram.astype(np.float64))
         turned = (self.factors.astype(np.float64) @ axes).astype(np.float32)
-        return np.maximum(values, 0.0).astype(np.float32), axes.astype(np.float32), turned
+        whole = np.ascontiguousarray(axes, np.float32)
+        return np.maximum(values, 0.0).astype(np.float32), whole, turned
 
 
 def build_factor_model(
@@ -168,7 +169,8 @@ def project(model: FactorModel, rows: Rows) -> Float32:
         return users
     diagonal, axes, turned = model.on_axes
     solve_rows_on_axes(*equations, diagonal, turned, users)
-    return users @ axes.T
+    turn_rows(users, axes)
+    return users
 
 
 def normal_equation_terms(rows: Rows, parameters: dict[str, float]) -> tuple[Float32, Float32]:
