@@ -10,19 +10,19 @@ import pandas as pd
 import pytest
 from pyspark.sql import SparkSession
 
-from jobs.nightly import jobs_of_night, run_nightly, train_and_rank
+from jobs.nightly import run_nightly, train_and_rank
+from jobs.rerun import rerun
 from m6rec import columns as c
 from m6rec.config.run import Config, parse_config
-from m6rec.fits.choices import Choices
-from m6rec.fits.fit import SETTINGS, Fit, model_row
-from m6rec.job_records import JobRecord
+from m6rec.fits.fit import Fit
 from m6rec.kernels.factors.projection import project
 from m6rec.lakehouse import Lakehouse
 from m6rec.publication.forgetting import forget
-from m6rec.publication.publishing import publish, published_run, read_published
-from m6rec.runs import Job, run_job, work_of_run
+from m6rec.publication.publishing import published_run, read_published
+from m6rec.runs import work_of_run
 from m6rec.schemas import TABLES
 from m6rec.spark.arrow_rows import rows_from_batch
+from tests.first_night import publish_first_night
 from tests.synthetic_shop import published_lists
 
 NIGHTS = 10
@@ -97,23 +97,6 @@ class Nights:
     seen: list[Seen] = field(default_factory=list)
 
 
-def choose_by_hand(spark: SparkSession, config: Config) -> Lakehouse:
-    """The first night: in place of the pipeline's search, its choices are written down."""
-    lakehouse = Lakehouse(spark, config.lake, "night-0")
-
-    def write(own: Lakehouse, _: Config) -> None:
-        settings = {"kind": SETTINGS, **model_row(SETTINGS, {"chosen": {}, "trials": []})}
-        own.write_rows("models", [settings], fit=c.SELECTION)
-
-    run_job(lakehouse, config, Job(JobRecord("choose_settings"), write))
-    choices = Choices("night-0", "night-0", datetime.now(UTC), {})
-    cold = config.replaced({"nightly.warm_start": False})
-    for job in jobs_of_night(lakehouse, cold, choices):
-        run_job(lakehouse, config, job)
-    publish(lakehouse, config)
-    return lakehouse
-
-
 def look(lakehouse: Lakehouse, config: Config) -> Seen:
     fit = Fit(lakehouse, config, c.FINAL)
     users, items = (
@@ -169,7 +152,8 @@ def nights(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Ite
         },
         "test",
     )
-    lakehouse = choose_by_hand(spark, config)
+    lakehouse = Lakehouse(spark, config.lake, "night-0")
+    publish_first_night(lakehouse, config)
     found = Nights(config, lakehouse, [look(lakehouse, config)])
     for night in range(1, NIGHTS):
         shop.write(night)
@@ -264,3 +248,7 @@ def test_a_night_trains_als_alone_and_says_whose_choices_it_keeps(
     assert read_published(spark, nights.config.lake, "recommendations").count() > 0
     jobs = {row["job"] for row in work_of_run(nights.lakehouse)}
     assert jobs == {"keep_choices", "prepare_interactions", "train_factors", "recommend"}
+
+
+def test_a_night_is_made_again_from_the_night_before(spark: SparkSession, nights: Nights) -> None:
+    assert rerun(spark, nights.config, "night-9", "again").are_equal

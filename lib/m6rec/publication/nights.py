@@ -2,8 +2,11 @@
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+
+from pyspark.sql import Row
 
 from m6rec.config.run import Config
 from m6rec.errors import ConfigError, DataError
@@ -70,18 +73,28 @@ def night_of(
 
 
 def begun_at(lakehouse: Lakehouse) -> datetime:
-    """When a run began.
+    """When a run began whose tables are still there.
 
     Raises:
-        DataError: there is no such run.
+        DataError: there is no such run, or it has been removed.
     """
     work = work_of_run(lakehouse)
-    if not work:
+    if not work or _is_removed(work):
         raise DataError(
-            f"there is no run {lakehouse.run_id} in {lakehouse.location}; see publish --history"
+            f"what run {lakehouse.run_id} chose cannot be kept:"
+            f" {'clean has removed it' if work else 'there is no such run'}; run pipeline, which"
+            " chooses anew (retention in the config says which runs are kept)"
         )
+    return _begun_at(work)
+
+
+def _begun_at(work: Sequence[Row]) -> datetime:
     first: datetime = min(row["started_at"] for row in work)
     return first.astimezone(UTC)
+
+
+def _is_removed(work: Sequence[Row]) -> bool:
+    return any(row["status"] == REMOVED for row in work)
 
 
 def _why_not_kept(
@@ -89,14 +102,14 @@ def _why_not_kept(
 ) -> str:
     """Why the choices of the published run are not kept; empty where they are."""
     work = work_of_run(published)
-    if not work or any(row["status"] == REMOVED for row in work):
+    if not work or _is_removed(work):
         return f"the published run {published.run_id} has been removed"
     differing = keys_that_differ(config, json.loads(work[0]["config"]))
     if differing:
         more = len(differing) - _KEYS_NAMED
         named = ", ".join(differing[:_KEYS_NAMED]) + (f" and {more} more" if more > 0 else "")
         return f"the published run {published.run_id} chose with another configuration: {named}"
-    choices = choices_of(published, config, begun_at(published))
+    choices = choices_of(published, config, _begun_at(work))
     age = choices.age(now)
     if choose_every is not None and age >= choose_every:
         return f"run {choices.chosen_by} chose {_text(age)} ago, at least --choose-every"
