@@ -9,7 +9,7 @@ from m6rec.rankers import Ranker, models_trained_by, ranker_named
 
 _CONTENT_NEIGHBOURS, _RIDGE = "content_neighbours", "ridge"
 # What gives reasons, the best first.
-_EVIDENCE = (_RIDGE, "item_neighbours", "transitions")
+_EVIDENCE = (_RIDGE, "item_neighbours", "transitions", "als", "svd")
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,9 @@ class Needs:
 
     @property
     def evidence(self) -> str | None:
-        """The model whose item-item weights give reasons; None where there is no such model."""
-        return next((name for name in _EVIDENCE if name in self.neighbours), None)
+        """The model by which items speak for each other in reasons; None where there is none."""
+        trained = {*self.neighbours, *self.factors}
+        return next((name for name in _EVIDENCE if name in trained), None)
 
 
 def needs_of(members: Iterable[str], config: Config) -> Needs:

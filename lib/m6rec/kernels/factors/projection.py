@@ -69,9 +69,10 @@ class FactorModel:
 
     @cached_property
     def on_axes(self) -> tuple[Float32, Float32, Float32]:
-        """Where `scaled_gram` is whole: its eigenvalues, its axes, and the factors along them."""
+        """The eigenvalues of `scaled_gram`, its axes, and the factors along them."""
         assert self.scaled_gram is not None
-        values, axes = np.linalg.eigh(self.scaled_gram.astype(np.float64))
+        gram = self.scaled_gram.astype(np.float64)
+        values, axes = np.linalg.eigh(np.diag(gram) if gram.ndim == 1 else gram)
         turned = (self.factors.astype(np.float64) @ axes).astype(np.float32)
         whole = np.ascontiguousarray(axes, np.float32)
         return np.maximum(values, 0.0).astype(np.float32), whole, turned
@@ -111,6 +112,21 @@ def along_principal_axes(factors: Float32) -> Float32:
     signs = np.sign(np.take_along_axis(axes, np.abs(axes).argmax(axis=0)[None, :], axis=0))
     turned: Float32 = (exact @ (axes * signs)).astype(np.float32)
     return turned
+
+
+def vectors_of_evidence(model: FactorModel) -> tuple[Float32, Float32]:
+    """Vectors x and y of each item, float32 [M, k], for x_h . y_j to say what h adds to j's score.
+
+    A projection gives them exactly. Of least squares this is the solution of a row that holds h
+    alone, but for what h itself changes in the system (Hu, Koren, Volinsky 2008, section 5).
+    """
+    if model.projection is not None:
+        return model.projection, model.scored_factors
+    diagonal, axes, turned = model.on_axes
+    one = frequency_regularisation(np.ones(1, np.int64), model.parameters)[0]
+    # Explicit feedback without any penalty would leave nothing to divide by.
+    solved = turned / np.maximum(diagonal + one, np.finfo(np.float32).tiny)
+    return np.ascontiguousarray(solved @ axes.T, np.float32), model.scored_factors
 
 
 def aligned_with(model: FactorModel, earlier: Float32) -> FactorModel:
