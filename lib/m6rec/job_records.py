@@ -194,6 +194,7 @@ PUBLISH = JobRecord(
     "publish",
     reads=(
         "runs",
+        "models",
         "recommendations",
         "user_index",
         "catalogue",
