@@ -26,8 +26,8 @@ def run(lakehouse: Lakehouse, config: Config, kept_from: str | None = None) -> N
             " run ./spark-submit.sh pipeline first"
         )
     published = lakehouse.for_run(source)
-    choices = choices_of(published, config, begun_at(published))
-    write_choices(lakehouse, Fit(published, config, c.SELECTION), choices)
+    selection = Fit(published, config, c.SELECTION)
+    write_choices(lakehouse, selection, choices_of(selection, begun_at(published)))
 
 
 JOB = Job(KEEP_CHOICES, run)

@@ -9,7 +9,7 @@ and readers see the lists that they saw before.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -83,34 +83,51 @@ def run_nightly(
     else:
         print(f"nightly: keeps what run {night.kept_from} chose", flush=True)
         check_tables(spark, config)
-        train_and_rank(lakehouse, config, night.kept_from)
-        _publish(lakehouse, config, output)
+        _publish(train_and_rank(lakehouse, config, night.kept_from), output)
     clean.run(lakehouse.for_run(new_run_id()), config)
     return lakehouse
 
 
-def train_and_rank(lakehouse: Lakehouse, config: Config, kept_from: str) -> None:
+@dataclass(frozen=True)
+class Plan:
+    """What a run that keeps choices is made of.
+
+    Attributes:
+        selection: its selection fit, which has nothing but the choices.
+        choices: where they come from.
+        needs: what is trained.
+    """
+
+    selection: Fit
+    choices: Choices
+    needs: Needs
+
+
+def train_and_rank(lakehouse: Lakehouse, config: Config, kept_from: str) -> Plan:
     """The jobs of a night up to its lists, with the choices of run `kept_from`."""
     keep = partial(keep_choices.run, kept_from=kept_from)
     run_job(lakehouse, config, replace(keep_choices.JOB, run=keep))
-    choices = kept_choices(lakehouse, config)
+    selection = Fit(lakehouse, config, c.SELECTION)
+    choices = kept_choices(selection)
     assert choices is not None
-    jobs = jobs_of_night(lakehouse, config, choices)
+    plan = plan_of(selection, choices)
+    jobs = jobs_of_night(plan)
     for number, job in enumerate(jobs, start=2):
         print(f"[{number}/{len(jobs) + 1}] {job.name}", flush=True)
         run_job(lakehouse, config, job)
+    return plan
 
 
-def needs_of_night(lakehouse: Lakehouse, config: Config) -> Needs:
-    """What a run that has kept choices trains."""
-    selection = Fit(lakehouse, config, c.SELECTION)
-    members = members_with_weight(selection, config.recommend.ranker)
-    return needs_of(members, selection.settings)
+def plan_of(selection: Fit, choices: Choices) -> Plan:
+    """What a run trains whose selection fit has the choices."""
+    members = members_with_weight(selection, selection.config.recommend.ranker)
+    return Plan(selection, choices, needs_of(members, selection.settings))
 
 
-def jobs_of_night(lakehouse: Lakehouse, config: Config, choices: Choices) -> tuple[Job, ...]:
-    """The jobs of a run that has kept choices, in order, each for the final fit alone."""
-    needs = needs_of_night(lakehouse, config)
+def jobs_of_night(plan: Plan) -> tuple[Job, ...]:
+    """The jobs of a run that has its choices, in order, each for the final fit alone."""
+    lakehouse, config = plan.selection.lakehouse, plan.selection.config
+    choices, needs = plan.choices, plan.needs
     earlier = None
     if config.nightly.warm_start:
         before = Fit(lakehouse.for_run(choices.kept_from), config, c.FINAL)
@@ -148,11 +165,11 @@ def _without_other_jobs(record: JobRecord, kept: set[str]) -> JobRecord:
     return replace(record, reads=tuple(table for table in record.reads if table in written))
 
 
-def _publish(lakehouse: Lakehouse, config: Config, output: Path) -> None:
+def _publish(plan: Plan, output: Path) -> None:
+    lakehouse, config = plan.selection.lakehouse, plan.selection.config
     is_new = not publish.is_published(lakehouse)
     guarded = publish.guard(lakehouse, config) if is_new else []
-    needs = needs_of_night(lakehouse, config)
-    night = collect_night(lakehouse, config, needs)
+    night = collect_night(plan.selection, plan.choices, plan.needs)
     output.mkdir(parents=True, exist_ok=True)
     write_report(output / "report.html", night)
     console = Console(width=max(Console().width, pipeline.NARROWEST))

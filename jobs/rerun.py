@@ -10,6 +10,7 @@ from pyspark.sql import SparkSession
 
 from jobs.nightly import train_and_rank
 from jobs.pipeline import jobs_of
+from m6rec import columns as c
 from m6rec.command_line import (
     ConfigOption,
     OutputOption,
@@ -22,6 +23,7 @@ from m6rec.command_line import (
 )
 from m6rec.config.run import Config
 from m6rec.fits.choices import kept_choices
+from m6rec.fits.fit import Fit
 from m6rec.publication.repeating import ListDifferences, differences, repetition_of
 from m6rec.runs import run_job
 from m6rec.spark.session import session_of_job
@@ -40,7 +42,7 @@ def rerun(spark: SparkSession, config: Config, run_id: str, new_id: str) -> List
     repetition = repetition_of(original, new_id)
     for doubt in repetition.doubts:
         print(f"warning: lists may differ: {doubt}", flush=True)
-    kept = kept_choices(original, repetition.config)
+    kept = kept_choices(Fit(original, repetition.config, c.SELECTION))
     if kept is not None:
         train_and_rank(repetition.lakehouse, repetition.config, kept.kept_from)
     else:

@@ -2,11 +2,11 @@
 
 from datetime import UTC, datetime
 
-from jobs.nightly import jobs_of_night
+from jobs.nightly import jobs_of_night, plan_of
 from m6rec import columns as c
 from m6rec.config.run import Config
 from m6rec.fits.choices import Choices
-from m6rec.fits.fit import SETTINGS, model_row
+from m6rec.fits.fit import SETTINGS, Fit, model_row
 from m6rec.job_records import CHOOSE_SETTINGS, JobRecord
 from m6rec.lakehouse import Lakehouse
 from m6rec.publication.publishing import publish
@@ -22,9 +22,7 @@ def publish_first_night(lakehouse: Lakehouse, config: Config) -> None:
 
     run_job(lakehouse, config, Job(JobRecord(CHOOSE_SETTINGS.name), write))
     itself = lakehouse.run_id
-    cold = config.model_copy(
-        update={"nightly": config.nightly.model_copy(update={"warm_start": False})}
-    )
-    for job in jobs_of_night(lakehouse, cold, Choices(itself, itself, datetime.now(UTC), {})):
+    choices = Choices(itself, itself, datetime.now(UTC), {})
+    for job in jobs_of_night(plan_of(Fit(lakehouse, config, c.SELECTION), choices)):
         run_job(lakehouse, config, job)
     publish(lakehouse, config)

@@ -2,7 +2,7 @@
 
 import datetime
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from m6rec import columns as c
@@ -50,32 +50,34 @@ class Choices:
         return now - self.chosen_at
 
 
-def choices_of(lakehouse: Lakehouse, config: Config, begun_at: datetime.datetime) -> Choices:
+def choices_of(selection: Fit, begun_at: datetime.datetime) -> Choices:
     """The choices that a finished run has made, or has kept itself.
 
     Args:
-        lakehouse: the tables of the run.
-        config: of any run in its place.
+        selection: the selection fit of the run.
         begun_at: when the run began.
     """
-    fit = Fit(lakehouse, config, c.SELECTION)
-    rows = fit.models_of(CHOICES)
-    if rows:
-        kept = _from_parameters(fit.model(CHOICES, CHOICES))
-        return Choices(lakehouse.run_id, kept.chosen_by, kept.chosen_at, kept.epochs)
+    run_id, kept = selection.lakehouse.run_id, kept_choices(selection)
+    if kept is not None:
+        return replace(kept, kept_from=run_id)
     epochs = {
-        row["name"]: int(fit.model("towers", row["name"])["best_epoch"])
-        for row in fit.models_of("towers")
+        row["name"]: int(selection.model("towers", row["name"])["best_epoch"])
+        for row in selection.models_of("towers")
     }
-    return Choices(lakehouse.run_id, lakehouse.run_id, begun_at, epochs)
+    return Choices(run_id, run_id, begun_at, epochs)
 
 
-def kept_choices(lakehouse: Lakehouse, config: Config) -> Choices | None:
+def kept_choices(selection: Fit) -> Choices | None:
     """The choices that a run keeps from an earlier one; None where it makes its own."""
-    if not lakehouse.exists("models"):
+    if not selection.lakehouse.exists("models") or not selection.models_of(CHOICES):
         return None
-    fit = Fit(lakehouse, config, c.SELECTION)
-    return _from_parameters(fit.model(CHOICES, CHOICES)) if fit.models_of(CHOICES) else None
+    parameters = selection.model(CHOICES, CHOICES)
+    return Choices(
+        parameters["kept_from"],
+        parameters["chosen_by"],
+        datetime.datetime.fromisoformat(parameters["chosen_at"]),
+        parameters["epochs"],
+    )
 
 
 def write_choices(lakehouse: Lakehouse, published: Fit, choices: Choices) -> None:
@@ -130,12 +132,3 @@ def _differences(one: Any, other: Any, key: str) -> list[str]:
             for found in _differences(one.get(name), other.get(name), f"{key}.{name}")
         ]
     return [] if one == other else [key]
-
-
-def _from_parameters(parameters: Mapping[str, Any]) -> Choices:
-    return Choices(
-        parameters["kept_from"],
-        parameters["chosen_by"],
-        datetime.datetime.fromisoformat(parameters["chosen_at"]),
-        parameters["epochs"],
-    )

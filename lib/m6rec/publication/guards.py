@@ -340,7 +340,7 @@ def _of_validation(subject: _Subject) -> dict[str, Measured]:
 
 def _last_measured(published: Lakehouse, config: Config) -> Lakehouse | None:
     """The published run, or the one whose choices it keeps, if that has lists of validation."""
-    kept = kept_choices(published, config)
+    kept = kept_choices(Fit(published, config, c.SELECTION))
     measured = published if kept is None else published.for_run(kept.chosen_by)
     return measured if _wrote(measured, "lists") else None
 
@@ -531,7 +531,7 @@ def _published_profile(subject: _Subject) -> str | None:
 
 
 def _of_choices(subject: _Subject) -> dict[str, Measured]:
-    choices = kept_choices(subject.lakehouse, subject.config)
+    choices = kept_choices(subject.selection)
     if choices is None:
         return {"choices_age": Measured(0.0, detail="chosen in this run")}
     days = choices.age(subject.begun_at) / timedelta(days=1)

@@ -8,9 +8,11 @@ from datetime import UTC, datetime, timedelta
 
 from pyspark.sql import Row
 
+from m6rec import columns as c
 from m6rec.config.run import Config
 from m6rec.errors import ConfigError, DataError
 from m6rec.fits.choices import choices_of, kept_choices, keys_that_differ
+from m6rec.fits.fit import Fit
 from m6rec.job_records import KEEP_CHOICES
 from m6rec.lakehouse import Lakehouse
 from m6rec.publication.publishing import published_run
@@ -61,7 +63,7 @@ def night_of(
     """
     begun = {row["job"] for row in work_of_run(lakehouse)}
     if KEEP_CHOICES.name in begun:
-        kept = kept_choices(lakehouse, config)
+        kept = kept_choices(Fit(lakehouse, config, c.SELECTION))
         return Night(published_run(lakehouse) if kept is None else kept.kept_from)
     if begun:
         return Night(None, "this run began to choose")
@@ -109,7 +111,7 @@ def _why_not_kept(
         more = len(differing) - _KEYS_NAMED
         named = ", ".join(differing[:_KEYS_NAMED]) + (f" and {more} more" if more > 0 else "")
         return f"the published run {published.run_id} chose with another configuration: {named}"
-    choices = choices_of(published, config, _begun_at(work))
+    choices = choices_of(Fit(published, config, c.SELECTION), _begun_at(work))
     age = choices.age(now)
     if choose_every is not None and age >= choose_every:
         return f"run {choices.chosen_by} chose {_text(age)} ago, at least --choose-every"

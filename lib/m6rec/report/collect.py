@@ -9,7 +9,7 @@ from pyspark.sql import functions as F
 from m6rec import columns as c
 from m6rec.config.publication import GuardsConfig
 from m6rec.config.run import Config
-from m6rec.fits.choices import kept_choices
+from m6rec.fits.choices import Choices
 from m6rec.fits.fit import Fit
 from m6rec.fits.members import read_blends
 from m6rec.fits.needs import Needs
@@ -51,13 +51,10 @@ def collect_report(lakehouse: Lakehouse, config: Config) -> ReportData:
     )
 
 
-def collect_night(lakehouse: Lakehouse, config: Config, needs: Needs) -> ReportData:
+def collect_night(selection: Fit, choices: Choices, needs: Needs) -> ReportData:
     """What there is to tell of a run that has kept its choices."""
-    selection = Fit(lakehouse, config, c.SELECTION)
-    final = selection.other(c.FINAL)
-    choices = kept_choices(lakehouse, config)
-    assert choices is not None
-    [blend] = read_blends(final, (config.recommend.ranker,))
+    lakehouse, config = selection.lakehouse, selection.config
+    [blend] = read_blends(selection, (config.recommend.ranker,))
     weights = zip(blend.members, blend.weights, strict=True)
     settings = [f"{key} = {value}" for key, value in selection.chosen_values.items()]
     trained = {
