@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.sql import functions as F
 
 from m6rec import columns as c
@@ -48,7 +49,7 @@ class EarlierRun:
         table = rows.where(F.col(c.METHOD).isin(*models)).toArrow()
         found = {}
         for method in table.column(c.METHOD).unique().to_pylist():
-            own = table.filter(pa.compute.equal(table.column(c.METHOD), method))
+            own = table.filter(pc.equal(table.column(c.METHOD), method))
             found[method] = _by_item(own, n_items)
         return found
 
