@@ -4,7 +4,7 @@ The owner's tables are those that the sections interactions, split and features 
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -65,8 +65,8 @@ class _Pairs:
         )
 
 
-def run(lakehouse: Lakehouse, config: Config) -> None:
-    """Prepare the interactions of a run.
+def run(lakehouse: Lakehouse, config: Config, fits: Sequence[str] = c.FITS) -> None:
+    """Prepare the interactions of a run; without the selection fit, no validation is held out.
 
     Raises:
         TableError: a source is missing, lacks a column or has one of a wrong type; raised
@@ -77,9 +77,9 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
     try:
         pairs = _clean(lakehouse, sources, config)
         _extend_indices(lakehouse, pairs, sources)
-        _split(lakehouse, pairs, config)
+        _split(lakehouse, pairs, config, c.SELECTION in fits)
         _write_catalogue(lakehouse, sources)
-        _write_matrix(lakehouse, sources, config.ranks_repeats)
+        _write_matrix(lakehouse, sources, config.ranks_repeats, fits)
     finally:
         # The stages persist what they read twice.
         lakehouse.spark.catalog.clearCache()
@@ -196,7 +196,7 @@ def _counted_ids(pairs: _Pairs, attributes: DataFrame | None, id_name: str) -> D
     return together.groupBy(id_name).agg(F.sum("n").alias(c.INTERACTION_COUNT))
 
 
-def _split(lakehouse: Lakehouse, pairs: _Pairs, config: Config) -> None:
+def _split(lakehouse: Lakehouse, pairs: _Pairs, config: Config, validates: bool) -> None:
     repeats = config.ranks_repeats
     if repeats:
         events = lakehouse.read("interactions")
@@ -211,6 +211,7 @@ def _split(lakehouse: Lakehouse, pairs: _Pairs, config: Config) -> None:
         indexed.test,
         indexed.validation,
         repeats,
+        validates,
     )
     if repeats:
         splits = aggregate_folds(splits, config.interactions, config.ratings.enabled)
@@ -249,7 +250,9 @@ def _write_catalogue(lakehouse: Lakehouse, sources: Sources) -> None:
     lakehouse.write("catalogue", items)
 
 
-def _write_matrix(lakehouse: Lakehouse, sources: Sources, repeats: bool) -> None:
+def _write_matrix(
+    lakehouse: Lakehouse, sources: Sources, repeats: bool, fits: Sequence[str]
+) -> None:
     splits = lakehouse.read("splits")
     users = splits.select(c.USER_INDEX)
     if sources.users is not None:
@@ -257,7 +260,7 @@ def _write_matrix(lakehouse: Lakehouse, sources: Sources, repeats: bool) -> None
         users = index.join(sources.users, on=c.USER_ID, how="inner").select(c.USER_INDEX)
     else:
         users = users.limit(0)
-    lakehouse.write("user_item_matrix", user_item_matrix(splits, users, repeats))
+    lakehouse.write("user_item_matrix", user_item_matrix(splits, users, repeats, fits))
 
 
 JOB = Job(PREPARE_INTERACTIONS, run)

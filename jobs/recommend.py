@@ -10,8 +10,12 @@ from m6rec.command_line import command_line
 from m6rec.config.run import Config
 from m6rec.fits.fit import Fit, fits_of
 from m6rec.fits.members import member_inputs, member_names, read_blends, read_members
+from m6rec.fits.needs import Needs
 from m6rec.job_records import RECOMMEND
+from m6rec.kernels.factors.projection import vectors_of_evidence
+from m6rec.kernels.neighbours.item_neighbours import no_weights
 from m6rec.kernels.ranking.blending import Blend
+from m6rec.kernels.ranking.explanation import FactorEvidence
 from m6rec.kernels.ranking.members import DotMember, Member
 from m6rec.kernels.ranking.scoring import knows_contexts
 from m6rec.lakehouse import Lakehouse
@@ -38,6 +42,18 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
     embed(final, members)
 
 
+def run_final(lakehouse: Lakehouse, config: Config, needs: Needs) -> None:
+    """Write the published lists alone, by the members of which a final fit has the models."""
+    fit = Fit(lakehouse, config, c.FINAL)
+    with ThreadPoolExecutor(1) as beside:
+        by_factors = needs.evidence in needs.factors
+        explaining = beside.submit(read_explaining, fit, needs.evidence, by_factors)
+        blends = read_blends(fit, (config.recommend.ranker,))
+        members = read_members(fit, needs.members)
+        write_recommendations(fit, members, blends, explaining.result())
+    embed(fit, members)
+
+
 def rank_for_evaluation(fit: Fit, blends: tuple[Blend, ...]) -> dict[str, Member]:
     """Lists of all evaluated rankers for the users with items in the fit's target fold.
 
@@ -61,17 +77,29 @@ def rank_for_evaluation(fit: Fit, blends: tuple[Blend, ...]) -> dict[str, Member
     return members
 
 
-def read_explaining(fit: Fit) -> Explaining:
-    """What published lists say beside their scores: words, and weights that give reasons."""
+def read_explaining(
+    fit: Fit, evidence: str | None = "ridge", by_factors: bool = False
+) -> Explaining:
+    """What published lists say beside their scores: words, and weights that give reasons.
+
+    `evidence` is the model by which items speak for each other: of item-item weights or, where
+    `by_factors` says so, of factors.
+    """
+    weights, factors = no_weights(fit.n_items), None
+    if evidence is not None and by_factors:
+        factors = FactorEvidence(*vectors_of_evidence(fit.factor_model(evidence)))
+    elif evidence is not None:
+        weights = fit.item_weights(evidence)
     words = catalogue_words(fit.lakehouse.read("catalogue"), fit.item_features, fit.n_items)
     return Explaining(
-        item_weights=fit.item_weights("ridge"),
+        item_weights=weights,
         attributes=words.attributes,
         attribute_names=words.attribute_names,
         item_ids=words.item_ids,
         titles=words.titles,
         reasons=fit.config.recommend.reasons,
         generated_at=datetime.datetime.now(datetime.UTC),
+        factors=factors,
     )
 
 

@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 from pyspark.sql import SparkSession
 
+from jobs.nightly import train_and_rank
 from jobs.pipeline import jobs_of
+from m6rec import columns as c
 from m6rec.command_line import (
     ConfigOption,
     OutputOption,
@@ -20,6 +22,8 @@ from m6rec.command_line import (
     read_config,
 )
 from m6rec.config.run import Config
+from m6rec.fits.choices import kept_choices
+from m6rec.fits.fit import Fit
 from m6rec.publication.repeating import ListDifferences, differences, repetition_of
 from m6rec.runs import run_job
 from m6rec.spark.session import session_of_job
@@ -31,14 +35,19 @@ def rerun(spark: SparkSession, config: Config, run_id: str, new_id: str) -> List
     """Make run `run_id` again as run `new_id`, and compare their lists.
 
     Raises:
-        DataError: the run is not there, has not finished, or its lists have been removed.
+        DataError: the run is not there, has not finished, or its lists have been removed; or it
+            is a nightly run, and the run whose choices it keeps has been removed.
     """
     original = open_lakehouse(spark, config, run_id)
     repetition = repetition_of(original, new_id)
     for doubt in repetition.doubts:
         print(f"warning: lists may differ: {doubt}", flush=True)
-    for job in jobs_of(repetition.config):
-        run_job(repetition.lakehouse, repetition.config, job)
+    kept = kept_choices(Fit(original, repetition.config, c.SELECTION))
+    if kept is not None:
+        train_and_rank(repetition.lakehouse, repetition.config, kept.kept_from)
+    else:
+        for job in jobs_of(repetition.config):
+            run_job(repetition.lakehouse, repetition.config, job)
     found = differences(original, repetition.lakehouse)
     if found.are_equal:
         print(f"the lists of {found.users} users are equal", flush=True)

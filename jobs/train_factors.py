@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import reduce
 
 from pyspark.sql import DataFrame
@@ -10,6 +11,7 @@ from pyspark.sql import functions as F
 from m6rec import columns as c
 from m6rec.command_line import command_line
 from m6rec.config.run import Config
+from m6rec.fits.earlier import EarlierRun
 from m6rec.fits.fit import Fit, fits_of, model_row
 from m6rec.job_records import TRAIN_FACTORS
 from m6rec.lakehouse import Lakehouse
@@ -20,14 +22,36 @@ from m6rec.stages.training.factor_models import model_to_frame
 from m6rec.stages.training.factor_trainers import FACTOR_TRAINERS, FactorInputs, TrainedFactors
 
 
-def run(lakehouse: Lakehouse, config: Config, fits: tuple[str, ...] = c.FITS) -> None:
-    """Train the factor models of each fit that any ranker needs."""
-    models = models_trained_by(TRAIN_FACTORS.name, config.trained_rankers)
+def run(
+    lakehouse: Lakehouse,
+    config: Config,
+    fits: tuple[str, ...] = c.FITS,
+    models: Sequence[str] | None = None,
+    earlier: EarlierRun | None = None,
+) -> None:
+    """Train the factor models of each fit: all that any ranker needs, or those of `models`.
+
+    Where there is an earlier run, ALS starts from its factors.
+    """
+    if models is None:
+        models = models_trained_by(TRAIN_FACTORS.name, config.trained_rankers)
     for fit in fits_of(lakehouse, config, fits):
         matrix = fit.matrix.cache()
         inputs = _inputs(fit, matrix)
+        if earlier is not None:
+            inputs = _going_on(inputs, models, earlier)
         write_factors(fit, [FACTOR_TRAINERS[model](inputs) for model in models])
         matrix.unpersist()
+
+
+def _going_on(inputs: FactorInputs, models: Sequence[str], earlier: EarlierRun) -> FactorInputs:
+    """The inputs with earlier factors and, where ALS has them, fewer iterations."""
+    factors = earlier.factors(models, inputs.n_items)
+    config = inputs.config
+    if "als" in factors:
+        als = config.als.model_copy(update={"iterations": earlier.als_iterations})
+        config = config.model_copy(update={"als": als})
+    return replace(inputs, config=config, earlier=factors)
 
 
 def _inputs(fit: Fit, matrix: DataFrame) -> FactorInputs:

@@ -3,6 +3,7 @@
 User neighbours are found where lists are made: nothing is trained for them.
 """
 
+from collections.abc import Sequence
 from functools import reduce
 
 from pyspark.sql import DataFrame
@@ -21,16 +22,22 @@ from m6rec.stages.training.item_weights import item_weights_to_frame
 from m6rec.stages.training.neighbours import NEIGHBOUR_TRAINERS, NeighbourInputs
 
 
-def run(lakehouse: Lakehouse, config: Config, fits: tuple[str, ...] = c.FITS) -> None:
-    """Train the item-item weights of each fit that any ranker needs."""
-    models = models_trained_by(TRAIN_NEIGHBOURS.name, config.trained_rankers)
+def run(
+    lakehouse: Lakehouse,
+    config: Config,
+    fits: tuple[str, ...] = c.FITS,
+    models: Sequence[str] | None = None,
+) -> None:
+    """Train the item-item weights of each fit: all that any ranker needs, or those of `models`."""
+    if models is None:
+        models = models_trained_by(TRAIN_NEIGHBOURS.name, config.trained_rankers)
     for fit in fits_of(lakehouse, config, fits):
         _train_fit(fit, models)
 
 
-def _train_fit(fit: Fit, models: tuple[str, ...]) -> None:
+def _train_fit(fit: Fit, models: Sequence[str]) -> None:
     matrix = fit.matrix.cache()
-    inputs = _inputs(fit, matrix)
+    inputs = _inputs(fit, matrix, models)
     # All methods are written by one commit, which costs more than the rows themselves.
     frames = [
         item_weights_to_frame(fit.spark, NEIGHBOUR_TRAINERS[model](inputs), model)
@@ -40,10 +47,10 @@ def _train_fit(fit: Fit, models: tuple[str, ...]) -> None:
     matrix.unpersist()
 
 
-def _inputs(fit: Fit, matrix: DataFrame) -> NeighbourInputs:
+def _inputs(fit: Fit, matrix: DataFrame, models: Sequence[str]) -> NeighbourInputs:
     config = fit.settings
     terms, vectors = None, None
-    if config.features.items is not None:
+    if "content_neighbours" in models:
         features = fit.item_features
         terms = item_terms(features, fit.n_items)
         vectors = item_matrix(features, c.CONTENT, fit.n_items)

@@ -4,6 +4,7 @@ The selection fit stops early on validation; the final fit takes as many epochs,
 schedule.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -11,6 +12,7 @@ from m6rec import columns as c
 from m6rec.command_line import command_line
 from m6rec.config.run import Config
 from m6rec.fits.contexts import context_vocabulary
+from m6rec.fits.earlier import EarlierRun
 from m6rec.fits.fit import Fit, fits_of, model_row
 from m6rec.fits.towers import tower_inputs, train_pair
 from m6rec.job_records import TRAIN_TOWERS
@@ -21,20 +23,36 @@ from m6rec.towers.checkpoint import EpochRecord
 from m6rec.towers.loop import TrainingResult
 
 
-def run(lakehouse: Lakehouse, config: Config, fits: tuple[str, ...] = c.FITS) -> None:
+def run(
+    lakehouse: Lakehouse,
+    config: Config,
+    fits: tuple[str, ...] = c.FITS,
+    chosen_epochs: Mapping[str, int] | None = None,
+    earlier: EarlierRun | None = None,
+) -> None:
     """Train every configured pair of towers, and record how.
 
-    The final fit takes its epochs from the selection fit, so it is trained after it.
+    The final fit takes its epochs from the selection fit, so it is trained after it. Where
+    `chosen_epochs` are given, by model, only these models are trained, for so many epochs, of which
+    towers of an earlier run go through the last ones alone.
     """
-    best_epochs: dict[str, int | None] = dict.fromkeys(config.trained_towers)
+    models = config.trained_towers if chosen_epochs is None else tuple(chosen_epochs)
+    best_epochs: dict[str, int | None] = {
+        model: (chosen_epochs or {}).get(model) for model in models
+    }
     trained = fits_of(lakehouse, config, fits)
     contexts = context_vocabulary(trained[0])
     for fit in trained:
-        inputs = tower_inputs(fit, contexts)
+        inputs = tower_inputs(fit, contexts, models)
         records = []
-        for model in config.trained_towers:
+        for model in models:
             epochs = None if fit.name == c.SELECTION else best_epochs[model]
-            result = train_pair(inputs, config.towers, model, epochs)
+            before = (
+                None if earlier is None or epochs is None else earlier.towers(fit, model, epochs)
+            )
+            if before is not None:
+                epochs = before.epochs
+            result = train_pair(inputs, config.towers, model, epochs, before)
             if fit.name == c.SELECTION:
                 best_epochs[model] = result.best_epoch
             _report(fit.name, model, result)

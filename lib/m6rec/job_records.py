@@ -189,10 +189,12 @@ ABLATE = JobRecord(
     sections=(*TRAIN_TOWERS.sections, "ablation", "evaluate"),
 )
 # What is done to finished runs.
+KEEP_CHOICES = JobRecord("keep_choices", reads=("runs", "models"), writes=("models",))
 PUBLISH = JobRecord(
     "publish",
     reads=(
         "runs",
+        "models",
         "recommendations",
         "user_index",
         "catalogue",
@@ -242,11 +244,12 @@ CHECK = JobRecord("check", reads_sources=True)
 PIPELINE = JobRecord("pipeline", has_long_loops=_always, reads_sources=True)
 DEMO = JobRecord("demo", has_long_loops=_always, reads_sources=True)
 QUALITY = JobRecord("quality", has_long_loops=_always, reads_sources=True)
+NIGHTLY = JobRecord("nightly", has_long_loops=_writes_many_lists, reads_sources=True)
 TUNE = JobRecord("tune", has_long_loops=_always, reads_sources=True)
 RERUN = JobRecord("rerun", has_long_loops=_always, reads_sources=True)
 
-JOBS_ON_RUNS = (PUBLISH, CLEAN, FORGET)
-JOBS_OF_JOBS = (PIPELINE, RERUN, DEMO, QUALITY, TUNE)
+JOBS_ON_RUNS = (KEEP_CHOICES, PUBLISH, CLEAN, FORGET)
+JOBS_OF_JOBS = (PIPELINE, NIGHTLY, RERUN, DEMO, QUALITY, TUNE)
 JOBS = (*JOBS_OF_A_RUN, *JOBS_ON_RUNS, CHECK, *JOBS_OF_JOBS)
 
 

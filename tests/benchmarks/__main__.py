@@ -26,6 +26,7 @@ from tests.benchmarks import (
     constants,
     loader,
     neighbours,
+    nights,
     scaling,
     sequence_towers,
     svd,
@@ -86,6 +87,7 @@ def main(
         steps = _numbers(scaling_sizes) or (QUICK_SCALING if quick else FULL_SCALING)
         entrants = [one for part in PARTS for one in part.contenders()]
         entrants += table_jobs.contenders(scratch, seed)
+        entrants += nights.contenders()
         trained = sequence_towers.QUICK if quick else sequence_towers.FULL
         folder = scratch / "scaling"
         entrants += sequence_towers.contenders(trained, sizes.items, folder, seed)

@@ -138,3 +138,23 @@ def test_a_run_that_is_stopped_resumes_as_if_it_never_had_been() -> None:
     resumed = alternating_least_squares(rows, ITEMS, config, 1, LOCAL, start=saved[-1])
     whole = alternating_least_squares(rows, ITEMS, config, 1, LOCAL)
     np.testing.assert_allclose(resumed.factors, whole.factors, atol=1e-6)
+
+
+def test_from_earlier_factors_few_iterations_are_as_good_as_many_from_none() -> None:
+    rows = _rows()
+    config = AlsConfig(rank=6, iterations=24, unobserved_total=10.0)
+    earlier = alternating_least_squares(rows, ITEMS, config, 1, LOCAL)
+    # An item that the earlier training did not know, and one that nobody has any more.
+    initial = earlier.factors.copy()
+    initial[9], initial[5] = 0.0, 1.0
+    few = config.model_copy(update={"iterations": 2})
+    model = alternating_least_squares(rows, ITEMS, few, 1, LOCAL, initial=initial)
+    cold = alternating_least_squares(rows, ITEMS, few, 1, LOCAL)
+    losses = [als_objective(one, rows, LOCAL) for one in (earlier, model, cold)]
+    assert losses[1] < losses[0] * 1.002 < losses[2]
+    assert not model.factors[5].any()
+    others = np.delete(np.arange(ITEMS), [5, 9])
+    cosines = (model.factors * earlier.factors).sum(axis=1)[others] / (
+        np.linalg.norm(model.factors, axis=1) * np.linalg.norm(earlier.factors, axis=1)
+    )[others]
+    assert cosines.min() > 0.95

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from m6rec.kernels.arrays.rows import Rows
-from m6rec.kernels.neighbours.item_neighbours import ItemWeights
+from m6rec.kernels.neighbours.item_neighbours import ItemWeights, no_weights
 from m6rec.kernels.ranking.explanation import (
     AFTER_REASON,
     AGAIN_REASON,
@@ -12,6 +12,7 @@ from m6rec.kernels.ranking.explanation import (
     MODEL_REASON,
     POPULAR_REASON,
     AfterEvidence,
+    FactorEvidence,
     Reasons,
     explain,
     item_attributes,
@@ -171,3 +172,16 @@ def test_what_a_user_comes_back_to_is_explained_by_itself_first(limit: int) -> N
     expected = [(AGAIN_REASON, 2), (HISTORY_REASON, 0), (HISTORY_REASON, 1)][:limit]
     assert again == [*expected, (MODEL_REASON, -1)]
     assert found.shares[:limit].tolist() == pytest.approx([0.6, 0.4 * 0.75, 0.4 * 0.25][:limit])
+
+
+def test_factors_stand_in_for_item_weights() -> None:
+    """Vectors whose products are the weights, with evidence against an item left out."""
+    weights = WEIGHTS.to_scipy().toarray()
+    factors = FactorEvidence(weights.astype(np.float32), np.eye(4, dtype=np.float32))
+    rows = Rows(np.array([0]), np.array([0, 2]), np.array(OWN, np.int32), np.ones(2, np.float32))
+    listed, indptr = np.array([2, 3], np.int32), np.array([0, 2])
+    by_weights = explain(WEIGHTS, ATTRIBUTES, rows, indptr, listed, 3)
+    by_factors = explain(no_weights(4), ATTRIBUTES, rows, indptr, listed, 3, factors=factors)
+    assert by_weights.kinds.tolist() == by_factors.kinds.tolist()
+    assert by_weights.indices.tolist() == by_factors.indices.tolist()
+    np.testing.assert_allclose(by_weights.shares, by_factors.shares)

@@ -7,9 +7,11 @@ import scipy.sparse as sp
 from m6rec.kernels.arrays.rows import Rows, rows_from_scipy
 from m6rec.kernels.factors.projection import (
     FactorModel,
+    aligned_with,
     along_principal_axes,
     build_factor_model,
     project,
+    vectors_of_evidence,
 )
 
 ITEMS, RANK = 30, 7
@@ -129,3 +131,48 @@ def test_a_row_without_entries_gets_zeros() -> None:
 def test_a_row_gives_the_same_factor_alone_as_among_others() -> None:
     rows, model = _rows(), _least_squares()
     np.testing.assert_array_equal(project(model, rows.slice(7, 8))[0], project(model, rows)[7])
+
+
+@pytest.mark.parametrize("linear", [True, False])
+def test_a_model_is_turned_towards_earlier_factors_and_scores_as_before(linear: bool) -> None:
+    rows, model = _rows(), _least_squares()
+    if linear:
+        model = build_factor_model(
+            "svd",
+            model.factors,
+            model.factors * 0.5,
+            np.linspace(1, 2, ITEMS, dtype=np.float32),
+            {},
+            model.interaction_counts,
+        )
+    generator = np.random.default_rng(2)
+    rotation = np.linalg.qr(generator.standard_normal((RANK, RANK)))[0]
+    earlier = (model.factors @ rotation).astype(np.float32)
+    earlier[3] = 0.0
+    turned = aligned_with(model, earlier)
+    known = np.delete(np.arange(ITEMS), 3)
+    np.testing.assert_allclose(turned.factors[known], earlier[known], atol=1e-5)
+    before, after = (project(one, rows) @ one.scored_factors.T for one in (model, turned))
+    np.testing.assert_allclose(after, before, atol=2e-4)
+
+
+def test_earlier_factors_of_other_lengths_are_met_as_far_as_they_go() -> None:
+    model = _least_squares()
+    shorter = aligned_with(model, model.factors[:, :3])
+    np.testing.assert_allclose(
+        shorter.factors @ shorter.factors.T, model.factors @ model.factors.T, atol=1e-4
+    )
+    longer = np.hstack([model.factors, model.factors])
+    assert aligned_with(model, longer) is model
+
+
+def test_what_an_item_adds_to_scores_is_a_product_of_two_vectors() -> None:
+    """Of a row with one light entry, which changes the system hardly."""
+    model = _least_squares(unobserved_weight=0.5)
+    row = Rows(
+        np.array([0]), np.array([0, 1]), np.array([4], np.int32), np.full(1, 1e-3, np.float32)
+    )
+    scores = project(model, row) @ model.scored_factors.T
+    of_history, of_listed = vectors_of_evidence(model)
+    added = 0.502 * of_history[4] @ of_listed.T
+    np.testing.assert_allclose(scores[0], added, atol=2e-3)

@@ -9,11 +9,13 @@ import pytest
 
 from m6rec.config.towers import TowersConfig
 from m6rec.errors import ArtifactError, DataError
+from m6rec.kernels.arrays.contexts import NO_CONTEXTS
 from m6rec.kernels.arrays.rows import Float32, Rows
 from m6rec.kernels.factors.projection import FactorModel
 from m6rec.towers.batches import ArrowRowBatches
 from m6rec.towers.encoder import ItemInputs, TowerEncoder, gate
 from m6rec.towers.examples import split_targets
+from m6rec.towers.going_on import NOT_KNOWN_BEFORE, EarlierTowers
 from m6rec.towers.loop import TrainingResult, Validate, learning_rate
 from m6rec.towers.row_files import Manifest
 from m6rec.towers.training import train_towers
@@ -284,3 +286,35 @@ def test_products_in_bfloat16_learn_what_products_in_float32_do(
     }
     assert losses["bfloat16"] != losses["float32"]
     assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.01)
+
+
+def test_earlier_towers_are_trained_on_for_the_last_epochs_of_the_schedule(
+    manifest: Manifest, items: ItemInputs
+) -> None:
+    whole = train(manifest, items)
+    earlier = EarlierTowers(
+        whole.encoder.weights, NO_CONTEXTS, 4, 2, np.arange(3), np.arange(COLOURS)
+    )
+    again = train(manifest, items, epochs=2, earlier=earlier)
+    assert [record.epoch for record in again.history] == [1, 2]
+    # They start where the earlier ones ended, and not where those began.
+    assert again.history[0].loss < whole.history[0].loss
+    assert again.history[-1].loss < 1.05 * whole.history[-1].loss
+
+
+def test_what_earlier_towers_do_not_know_starts_as_without_them(
+    manifest: Manifest, items: ItemInputs
+) -> None:
+    start = train(manifest, items, epochs=0).encoder.weights
+    known = {name: array + 1.0 for name, array in start.items()}
+    known["item.feature.weight"] = known["item.feature.weight"][:, ::-1][:, :3]
+    known["shared.weight"] = known["shared.weight"][:4, :4]
+    # Of the item's four colours, the earlier towers had three, in another order.
+    places = np.array([2, NOT_KNOWN_BEFORE, 0, 1])
+    earlier = EarlierTowers(known, NO_CONTEXTS, 0, 0, np.arange(3), places)
+    taken = train(manifest, items, epochs=0, earlier=earlier).encoder.weights
+    np.testing.assert_array_equal(taken["shared.weight"], start["shared.weight"])
+    np.testing.assert_array_equal(taken["user.first.weight"], known["user.first.weight"])
+    columns = taken["item.feature.weight"]
+    np.testing.assert_array_equal(columns[:, 1], start["item.feature.weight"][:, 1])
+    np.testing.assert_array_equal(columns[:, [0, 2, 3]], known["item.feature.weight"][:, [2, 0, 1]])

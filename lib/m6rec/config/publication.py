@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from m6rec.config.base import FiniteFloat, NonNegativeInt, PositiveInt, Section
+from m6rec.config.base import FiniteFloat, NonNegativeInt, PositiveInt, Section, ShareOrAll
 
 
 def _word_off(value: Any) -> Any:
@@ -122,6 +122,12 @@ class GuardsConfig(Section):
         description="At most: the largest population stability index of a feature, of a kind of"
         " attribute or of activity against the published run, less what sampling explains.",
     )
+    choices_age: Guard = Field(
+        default=_warn(30.0),
+        description="At most: the days since settings, weights and epochs were chosen on"
+        " validation, of a nightly run that keeps them. Beyond the limit, job `nightly` runs the"
+        " whole pipeline by itself, unless the guard is `off`.",
+    )
     last_runs: PositiveInt = Field(
         default=7, description="The number of earlier runs that make up the last runs."
     )
@@ -146,6 +152,25 @@ def _completed(field: Any, value: Any) -> Any:
         return value
     given = value if isinstance(value, dict) else {"action": value}
     return default.model_dump() | given
+
+
+class NightlyConfig(Section):
+    """How job `nightly` goes on from what the published run has trained."""
+
+    warm_start: bool = Field(
+        default=True,
+        description="Whether factors and towers start from those of the published run; without it,"
+        " they are trained from their start for as long as in a whole run.",
+    )
+    als_iterations: PositiveInt = Field(
+        default=4,
+        description="The number of iterations of ALS that follow on the published factors.",
+    )
+    tower_epochs: ShareOrAll = Field(
+        default=0.25,
+        description="The share of the epochs chosen on validation, the last ones of the schedule,"
+        " for which the published towers are trained on.",
+    )
 
 
 class RetentionConfig(Section):

@@ -16,7 +16,12 @@ from m6rec.config.models import (
     SettingsConfig,
 )
 from m6rec.config.outputs import AblationConfig, EvaluateConfig, RecommendConfig
-from m6rec.config.publication import GuardsConfig, OutputsConfig, RetentionConfig
+from m6rec.config.publication import (
+    GuardsConfig,
+    NightlyConfig,
+    OutputsConfig,
+    RetentionConfig,
+)
 from m6rec.config.reading import apply_override, data_of_file, put
 from m6rec.config.search import TUNABLE, Choice, Range, TuneConfig
 from m6rec.config.towers import CLOCK, TowersConfig
@@ -64,6 +69,9 @@ class Config(Section):
     )
     retention: RetentionConfig = Field(
         default=RetentionConfig(), description="How long runs are kept."
+    )
+    nightly: NightlyConfig = Field(
+        default=NightlyConfig(), description="How a nightly run goes on from the published one."
     )
     tune: TuneConfig = Field(default=TuneConfig(), description="The search of job `tune`.")
     lake: str = Field(

@@ -77,6 +77,11 @@ class Fit:
         return self._run.chosen
 
     @property
+    def chosen_values(self) -> Mapping[str, Any]:
+        """What job `choose_settings` has chosen, by key of the configuration."""
+        return self._run.chosen_values
+
+    @property
     def n_items(self) -> int:
         """How many dense item indices there are.
 
@@ -168,7 +173,7 @@ class Fit:
         Raises:
             TableError: the model has not been trained in this run.
         """
-        found = [row for row in self._run.models(self.name, kind) if row["name"] == name]
+        found = [row for row in self.models_of(kind) if row["name"] == name]
         if not found:
             raise TableError(
                 f"table models has no {kind} {name} of fit {self.name} in run"
@@ -178,6 +183,10 @@ class Fit:
         if found[0]["artifact"] is not None:
             parameters["artifact"] = found[0]["artifact"]
         return parameters
+
+    def models_of(self, kind: str) -> list[Row]:
+        """The fit's rows of one kind in table `models`."""
+        return self._run.models(self.name, kind)
 
     def write(self, table: str, frame: DataFrame) -> None:
         """Replace the fit's rows of a table."""
@@ -223,12 +232,16 @@ class _Run:
 
     @cached_property
     def chosen(self) -> Config:
+        values = self.chosen_values
+        return self.given.replaced(values) if values else self.given
+
+    @cached_property
+    def chosen_values(self) -> dict[str, Any]:
         if not self._lakehouse.exists("models"):
-            return self.given
+            return {}
         rows = self.models(c.SELECTION, SETTINGS)
-        if not rows:
-            return self.given
-        return self.given.replaced(json.loads(rows[0]["parameters"])["chosen"])
+        values: dict[str, Any] = json.loads(rows[0]["parameters"])["chosen"] if rows else {}
+        return values
 
     def models(self, fit: str, kind: str) -> list[Row]:
         return [row for row in self._model_rows if row[c.FIT] == fit and row["kind"] == kind]

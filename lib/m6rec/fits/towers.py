@@ -1,6 +1,7 @@
 """What the towers of a fit are trained on, and how a pair of them is trained."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pyspark.ml.torch.distributor import TorchDistributor
@@ -18,6 +19,7 @@ from m6rec.stages.features.reading import item_matrix
 from m6rec.stages.ranking.validation import collect_validation_users
 from m6rec.stages.training.tower_rows import write_tower_rows
 from m6rec.towers.encoder import ItemInputs
+from m6rec.towers.going_on import EarlierTowers
 from m6rec.towers.launch import TrainingTask, train_alone, train_as_rank
 from m6rec.towers.loop import TrainingResult
 from m6rec.towers.row_files import Manifest
@@ -46,10 +48,13 @@ class TowerInputs:
     contexts: ContextVocabulary
 
 
-def tower_inputs(fit: Fit, contexts: ContextVocabulary) -> TowerInputs:
+def tower_inputs(
+    fit: Fit, contexts: ContextVocabulary, models: Sequence[str] | None = None
+) -> TowerInputs:
     """Write the training rows of a fit, and read what else its towers need.
 
-    `contexts` are those that `context_vocabulary` finds.
+    `contexts` are those that `context_vocabulary` finds; `models` are those of
+    `Config.trained_towers` that are to be trained, all unless given.
     """
     matrix, user_features = fit.matrix.cache(), fit.user_features.cache()
     manifest = _write_rows(fit, matrix, user_features, contexts)
@@ -57,16 +62,22 @@ def tower_inputs(fit: Fit, contexts: ContextVocabulary) -> TowerInputs:
     # Cold items have no factors of their own: how they rank says nothing of the training.
     if fit.name == c.SELECTION and not fit.config.evaluate.ranks_cold_items:
         validate = _validation(fit)
-    items = _item_inputs(fit)
+    items = _item_inputs(fit, fit.config.trained_towers if models is None else models)
     matrix.unpersist()
     user_features.unpersist()
     return TowerInputs(fit, manifest, items, validate, contexts)
 
 
 def train_pair(
-    inputs: TowerInputs, config: TowersConfig, model: str, epochs: int | None
+    inputs: TowerInputs,
+    config: TowersConfig,
+    model: str,
+    epochs: int | None,
+    earlier: EarlierTowers | None = None,
 ) -> TrainingResult:
-    """Train a pair of towers, on one kind of factors or on order; `epochs` as in `train_towers`.
+    """Train a pair of towers, on one kind of factors or on order.
+
+    `epochs` and `earlier` are as in `train_towers`.
 
     Raises:
         ClusterError: several processes were to train, and rank 0 gave no result.
@@ -85,6 +96,7 @@ def train_pair(
         threads=max(1, len(os.sched_getaffinity(0)) // config.processes),
         in_order=model == SEQUENCE,
         contexts=inputs.contexts,
+        earlier=earlier,
     )
     if config.processes == 1:
         return train_alone(task)
@@ -132,7 +144,7 @@ def _validation(fit: Fit) -> TowerValidation:
     return TowerValidation(users)
 
 
-def _item_inputs(fit: Fit) -> dict[str, ItemInputs]:
+def _item_inputs(fit: Fit, models: Sequence[str]) -> dict[str, ItemInputs]:
     """The items by method: they differ in their factors alone."""
     config = fit.config.towers
     features = item_matrix(fit.item_features, c.FEATURES, fit.n_items)
@@ -140,5 +152,5 @@ def _item_inputs(fit: Fit) -> dict[str, ItemInputs]:
         method: ItemInputs(
             fit.factor_model(method), features if features.shape[1] else None, fit.item_images
         )
-        for method in sorted({config.factors_of(model) for model in fit.config.trained_towers})
+        for method in sorted({config.factors_of(model) for model in models})
     }

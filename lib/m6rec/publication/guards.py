@@ -17,6 +17,7 @@ from pyspark.sql import functions as F
 from m6rec import columns as c
 from m6rec.config.run import Config
 from m6rec.errors import GuardError
+from m6rec.fits.choices import kept_choices
 from m6rec.fits.fit import Fit, fits_of
 from m6rec.kernels.arrays.rows import Float32, Float64
 from m6rec.kernels.publication.comparison import effective_rank, finite_rows, middle
@@ -104,6 +105,11 @@ GUARDS = (
     ),
     GuardRecord("quarantine", AT_MOST, "the reasons in table quarantine"),
     GuardRecord("drift", AT_MOST, "the column that the guard's detail names, in the sources"),
+    GuardRecord(
+        "choices_age",
+        AT_MOST,
+        "when settings and weights were last chosen; run pipeline, or nightly --choose-every",
+    ),
 )
 
 
@@ -312,20 +318,31 @@ def _of_overlap(subject: _Subject) -> dict[str, Measured]:
 
 
 def _of_validation(subject: _Subject) -> dict[str, Measured]:
-    published = subject.published
-    if published is None or not _wrote(published, "lists"):
+    if subject.published is None:
         return {}
+    if not _wrote(subject.lakehouse, "lists"):
+        return {"validation_ndcg": Measured(detail="a nightly run measures nothing on validation")}
+    before = _last_measured(subject.published, subject.config)
+    if before is None:
+        return {"validation_ndcg": Measured(detail="the run that chose before has been removed")}
     k = max(subject.config.evaluate.ks)
-    earlier = _validation(Fit(published, subject.config, c.SELECTION), k)
+    earlier = _validation(Fit(before, subject.config, c.SELECTION), k)
     now = _validation(subject.selection, k)
     change = paired_change(earlier, now)
     if change.users == 0:
         return {}
-    before, after = change.earlier / change.users, change.now / change.users
+    then, after = change.earlier / change.users, change.now / change.users
     certain = change.p_value < _SIGNIFICANT
-    detail = f"NDCG@{k} {before:.4f} to {after:.4f}, {change.users} users, p {change.p_value:.3g}"
+    detail = f"NDCG@{k} {then:.4f} to {after:.4f}, {change.users} users, p {change.p_value:.3g}"
     value = change.relative if certain else max(change.relative, 0.0)
-    return {"validation_ndcg": Measured(value, after, before, detail)}
+    return {"validation_ndcg": Measured(value, after, then, detail)}
+
+
+def _last_measured(published: Lakehouse, config: Config) -> Lakehouse | None:
+    """The published run, or the one whose choices it keeps, if that has lists of validation."""
+    kept = kept_choices(Fit(published, config, c.SELECTION))
+    measured = published if kept is None else published.for_run(kept.chosen_by)
+    return measured if _wrote(measured, "lists") else None
 
 
 def _validation(fit: Fit, k: int) -> DataFrame:
@@ -510,6 +527,17 @@ def _published_profile(subject: _Subject) -> str | None:
     return rows[0]["profile"] if rows else None
 
 
+# --- choices ----------------------------------------------------------------------------------
+
+
+def _of_choices(subject: _Subject) -> dict[str, Measured]:
+    choices = kept_choices(subject.selection)
+    if choices is None:
+        return {"choices_age": Measured(0.0, detail="chosen in this run")}
+    days = choices.age(subject.begun_at) / timedelta(days=1)
+    return {"choices_age": Measured(days, detail=f"days since run {choices.chosen_by} chose")}
+
+
 # --- all --------------------------------------------------------------------------------------
 
 
@@ -536,4 +564,5 @@ _GROUPS: Mapping[tuple[str, ...], Callable[[_Subject], dict[str, Measured]]] = {
     ("rows_in", "quarantine", "freshness"): _of_rows,
     ("new_users", "new_items"): _of_newcomers,
     ("drift",): _of_drift,
+    ("choices_age",): _of_choices,
 }

@@ -9,6 +9,10 @@ from pyspark.sql import functions as F
 from m6rec import columns as c
 from m6rec.config.publication import GuardsConfig
 from m6rec.config.run import Config
+from m6rec.fits.choices import Choices
+from m6rec.fits.fit import Fit
+from m6rec.fits.members import read_blends
+from m6rec.fits.needs import Needs
 from m6rec.lakehouse import Lakehouse
 from m6rec.report.page import ReportData
 from m6rec.runs import configurations_evaluated, step_seconds
@@ -43,6 +47,45 @@ def collect_report(lakehouse: Lakehouse, config: Config) -> ReportData:
         configurations_on_test=configurations_evaluated(lakehouse),
         validation_trials=hybrid["validation_trials"],
         step_seconds=step_seconds(lakehouse),
+        k=min(config.evaluate.ks),
+    )
+
+
+def collect_night(selection: Fit, choices: Choices, needs: Needs) -> ReportData:
+    """What there is to tell of a run that has kept its choices."""
+    lakehouse, config = selection.lakehouse, selection.config
+    [blend] = read_blends(selection, (config.recommend.ranker,))
+    weights = zip(blend.members, blend.weights, strict=True)
+    settings = [f"{key} = {value}" for key, value in selection.chosen_values.items()]
+    trained = {
+        "Features": ("items and users",) if needs.features else (),
+        "Factors": needs.factors,
+        "Neighbours": needs.neighbours,
+        "Towers": needs.towers,
+    }
+    kept = {
+        "Choices of run": choices.chosen_by,
+        "Chosen at": f"{choices.chosen_at:%Y-%m-%d %H:%M} UTC",
+        "Taken over from run": choices.kept_from,
+        "Settings": ", ".join(settings) or "those of the configuration",
+        f"Members of {config.recommend.ranker}": ", ".join(
+            f"{name} {weight:.3g}" for name, weight in weights if weight > 0.0
+        ),
+        **{f"{name} trained": ", ".join(models) or "none" for name, models in trained.items()},
+    }
+    return ReportData(
+        run_id=lakehouse.run_id,
+        config_hash=config.fingerprint(),
+        counts=_counts(lakehouse),
+        quarantined={
+            row[c.REASON]: row["count"]
+            for row in lakehouse.read("quarantine").groupBy(c.REASON).count().collect()
+        },
+        examples=_examples(lakehouse),
+        guards=_guards(lakehouse),
+        step_seconds=step_seconds(lakehouse),
+        kept=kept,
+        hybrid=config.recommend.ranker,
         k=min(config.evaluate.ks),
     )
 

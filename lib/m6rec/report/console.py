@@ -100,6 +100,21 @@ def _list_table(example: Mapping[str, Any]) -> Table:
     return table
 
 
+def print_night(
+    console: Console, kept: Mapping[str, str], step_seconds: Mapping[str, float]
+) -> None:
+    """Print what a nightly run has kept and trained, and what each of its jobs took."""
+    table = Table(title="A nightly run", box=box.SIMPLE_HEAD, pad_edge=False, show_header=False)
+    table.add_column("What", no_wrap=True)
+    table.add_column("Value", overflow="fold", ratio=1)
+    for name, value in kept.items():
+        table.add_row(name, escape(value))
+    for job, seconds in step_seconds.items():
+        table.add_row(job, f"{seconds:.1f} s")
+    table.add_row("all jobs", f"{sum(step_seconds.values()):.1f} s")
+    console.print(table)
+
+
 def print_guards(console: Console, guards: Sequence[Mapping[str, Any]]) -> None:
     """Print what guards measured; `guards` are rows of `guard_results`."""
     table = Table(title="Guards of the publication", box=box.SIMPLE_HEAD, pad_edge=False)

@@ -59,6 +59,7 @@ class ReportData:
         configurations_on_test: how many configurations of this lake were scored on test.
         validation_trials: how many weightings of the hybrid were scored on validation.
         step_seconds: wall time of each step, in order.
+        kept: of a nightly run, what was kept and what was trained, in words.
         hybrid: the ranker that the others are compared with.
         metric, k: what the plots show.
     """
@@ -77,6 +78,7 @@ class ReportData:
     configurations_on_test: int = 1
     validation_trials: int = 0
     step_seconds: Mapping[str, float] = field(default_factory=dict)
+    kept: Mapping[str, str] = field(default_factory=dict)
     hybrid: str = "hybrid"
     metric: str = "ndcg"
     k: int = 10

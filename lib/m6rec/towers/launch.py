@@ -8,6 +8,7 @@ from m6rec.config.towers import TowersConfig
 from m6rec.kernels.arrays.contexts import NO_CONTEXTS, ContextVocabulary
 from m6rec.towers.batches import reader_named
 from m6rec.towers.encoder import ItemInputs
+from m6rec.towers.going_on import EarlierTowers
 from m6rec.towers.loop import TrainingResult, Validate
 from m6rec.towers.row_files import Manifest
 from m6rec.towers.sequence_training import train_sequence_towers
@@ -21,6 +22,7 @@ class TrainingTask:
     Attributes:
         in_order: whether towers that know order are trained, and not those on sets.
         contexts: what towers that know order learn of contexts.
+        earlier: towers to go on from, if any.
     """
 
     manifest: Manifest
@@ -34,6 +36,7 @@ class TrainingTask:
     threads: int
     in_order: bool = False
     contexts: ContextVocabulary = NO_CONTEXTS
+    earlier: EarlierTowers | None = None
 
 
 def train_alone(task: TrainingTask) -> TrainingResult:
@@ -64,6 +67,7 @@ def _train(task: TrainingTask, rank: int) -> TrainingResult:
             task.epochs,
             task.threads,
             task.contexts,
+            task.earlier,
         )
     return train_towers(
         batches,
@@ -75,4 +79,5 @@ def _train(task: TrainingTask, rank: int) -> TrainingResult:
         task.checkpoint_folder,
         task.epochs,
         task.threads,
+        task.earlier,
     )

@@ -88,10 +88,12 @@ class Schedule:
 
     Attributes:
         epochs: over which the learning rate falls.
-        stop_after: the epoch after which training ends; at most `epochs`.
+        stop_after: after how many epochs training ends; at most `epochs`.
         patience: epochs without a better validation after which training ends.
         learning_rate: the highest.
         warmup_steps: in which the learning rate rises to it.
+        first_epoch: the epoch, counted from 0, with which training begins; above 0 where it goes on
+            from earlier towers.
     """
 
     epochs: int
@@ -99,6 +101,7 @@ class Schedule:
     patience: int
     learning_rate: float
     warmup_steps: int
+    first_epoch: int = 0
 
 
 @dataclass(frozen=True)
@@ -183,9 +186,10 @@ class TrainingLoop:
     def _run_epoch(self, epoch: int) -> None:
         start = time.perf_counter()
         losses, pairs = 0.0, 0
-        examples = one_ahead(self.trainee.examples(epoch, self.group.rank))
+        place = self.schedule.first_epoch + epoch
+        examples = one_ahead(self.trainee.examples(place, self.group.rank))
         for step, example in enumerate(examples):
-            self._set_learning_rate(epoch * self.trainee.steps + step)
+            self._set_learning_rate(place * self.trainee.steps + step)
             loss = self._step(example)
             if not math.isfinite(loss):
                 raise DataError(

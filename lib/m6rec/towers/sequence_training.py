@@ -22,6 +22,7 @@ from m6rec.kernels.arrays.rows import NO_ITEM, Float32, Int32, Int64, Rows
 from m6rec.kernels.arrays.sequences import gap_bins, time_order
 from m6rec.towers.batches import RowBatches, TrainingRows
 from m6rec.towers.encoder import ItemInputs
+from m6rec.towers.going_on import EarlierTowers, take_over
 from m6rec.towers.loop import (
     ADAM_BETAS,
     Schedule,
@@ -72,6 +73,7 @@ def train_sequence_towers(
     epochs: int | None = None,
     threads: int | None = None,
     contexts: ContextVocabulary = NO_CONTEXTS,
+    earlier: EarlierTowers | None = None,
 ) -> TrainingResult:
     """Train the towers that know order; arguments and errors as for `train_towers`.
 
@@ -85,8 +87,11 @@ def train_sequence_towers(
         patience=config.patience,
         learning_rate=config.learning_rate,
         warmup_steps=config.warmup_steps,
+        first_epoch=0 if earlier is None else earlier.first_epoch,
     )
     trainee = _SequenceTowers(batches, items, config, seed, contexts)
+    if earlier is not None:
+        take_over(trainee.model, earlier, contexts)
     return TrainingLoop(trainee, items, schedule, validate, log_folder, checkpoint_folder).run()
 
 

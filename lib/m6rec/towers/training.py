@@ -25,6 +25,7 @@ from m6rec.towers.encoder import (
     popularity_inputs,
 )
 from m6rec.towers.examples import Example, ExampleDraw
+from m6rec.towers.going_on import EarlierTowers, take_over
 from m6rec.towers.loop import (
     ADAM_BETAS,
     Schedule,
@@ -53,6 +54,7 @@ def train_towers(
     checkpoint_folder: str | None = None,
     epochs: int | None = None,
     threads: int | None = None,
+    earlier: EarlierTowers | None = None,
 ) -> TrainingResult:
     """Train one pair of towers.
 
@@ -71,6 +73,7 @@ def train_towers(
         epochs: stop after this many epochs of the schedule of `config.epochs`; None takes all of
             them. A final fit takes the best epoch of the selection fit, as validation chose it.
         threads: how many threads torch has in this process; None changes nothing.
+        earlier: towers to go on from; None starts from the factors.
 
     Raises:
         DataError: the rows are not those of the manifest, or the loss is not finite.
@@ -84,8 +87,11 @@ def train_towers(
         patience=config.patience,
         learning_rate=config.learning_rate,
         warmup_steps=config.warmup_steps,
+        first_epoch=0 if earlier is None else earlier.first_epoch,
     )
     trainee = _SetTowers(batches, items, config, seed)
+    if earlier is not None:
+        take_over(trainee.model, earlier)
     return TrainingLoop(trainee, items, schedule, validate, log_folder, checkpoint_folder).run()
 
 

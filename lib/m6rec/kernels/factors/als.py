@@ -114,6 +114,7 @@ def alternating_least_squares(
     communicator: Communicator,
     checkpoint: Checkpoint | None = None,
     start: tuple[int, Float32] | None = None,
+    initial: Float32 | None = None,
 ) -> FactorModel:
     """Factorise the rows of all ranks by ALS; every rank returns the same model.
 
@@ -127,12 +128,15 @@ def alternating_least_squares(
             last, with the number of iterations done and the item factors, float32 [M, k].
         start: what `checkpoint` was called with, given on all ranks. Training goes on from there
             and ends with the same model as a training that was never stopped.
+        initial: float32 [M, k]; item factors of an earlier training, in place of random ones. An
+            item whose row is zero starts from its interactions. The factors are then not turned
+            along their principal axes, so that their coordinates keep the earlier meaning.
     """
     counts = _all_counts(rows, n_items, communicator)
     n_users = int(all_sum(communicator, np.count_nonzero(rows.counts)))
     parameters = _parameters(rows, n_items, config, communicator)
     order, place = popularity_order(counts)
-    done, factors = start or (0, _initial_factors(n_items, config.rank, seed, counts))
+    done, factors = start or (0, _initial_factors(n_items, config.rank, seed, counts, initial))
     item_factors = np.ascontiguousarray(factors[order])
     # NumPy asks for huge pages where it makes an empty array, but not where it makes zeros. Random
     # reads from small pages take half as long again.
@@ -148,7 +152,9 @@ def alternating_least_squares(
                 continue
             if checkpoint is not None and communicator.rank == 0:
                 checkpoint(finished, item_factors[place])
-    factors = along_principal_axes(item_factors[place])
+    factors = item_factors[place]
+    if initial is None:
+        factors = along_principal_axes(factors)
     return build_factor_model(
         "als", factors, None, np.ones(n_items, np.float32), parameters, counts
     )
@@ -229,10 +235,15 @@ def _pieces(counts: Int64) -> list[slice]:
     return [slice(low, high) for low, high in pairwise(ends.tolist())][::-1]
 
 
-def _initial_factors(n_items: int, rank: int, seed: int, counts: Int64) -> Float32:
-    generator = np.random.default_rng(seed)
-    factors = generator.standard_normal((n_items, rank), dtype=np.float32)
-    factors *= np.float32(_INITIAL_DEVIATION / np.sqrt(rank))
+def _initial_factors(
+    n_items: int, rank: int, seed: int, counts: Int64, given: Float32 | None
+) -> Float32:
+    if given is None:
+        generator = np.random.default_rng(seed)
+        factors = generator.standard_normal((n_items, rank), dtype=np.float32)
+        factors *= np.float32(_INITIAL_DEVIATION / np.sqrt(rank))
+    else:
+        factors = given.copy()
     # The solution of an item that nobody has is zero; starting there, it stays.
     factors[counts == 0] = 0.0
     return factors

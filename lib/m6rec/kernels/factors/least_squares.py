@@ -356,3 +356,13 @@ def solve_rows_on_axes(
         for entry in range(size):
             for column in range(width):
                 solution[column] -= correction[entry] * scaled[entry, column]
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def turn_rows(rows: Float32, axes: Float32) -> None:
+    """Multiply each row of float32 [n, k] by `axes`, float32 [k, k], in place.
+
+    It goes row by row, because the product of a matrix would round a row by who stands beside it.
+    """
+    for row in range(len(rows)):
+        rows[row] = np.dot(axes, rows[row])

@@ -4,12 +4,13 @@ Training, the fold-in of a new user and batch scoring all call `project`, so the
 """
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
 from m6rec.kernels.arrays.rows import Float32, Int64, Rows
 from m6rec.kernels.arrays.sparse_products import gather_rows
-from m6rec.kernels.factors.least_squares import solve_rows, solve_rows_on_axes
+from m6rec.kernels.factors.least_squares import solve_rows_on_axes, turn_rows
 
 ATTRIBUTE_WEIGHT = "attribute_weight"
 # A gram counts as diagonal where each entry beside the diagonal is below this share of
@@ -66,6 +67,16 @@ class FactorModel:
         """How many items there are."""
         return int(self.factors.shape[0])
 
+    @cached_property
+    def on_axes(self) -> tuple[Float32, Float32, Float32]:
+        """The eigenvalues of `scaled_gram`, its axes, and the factors along them."""
+        assert self.scaled_gram is not None
+        gram = self.scaled_gram.astype(np.float64)
+        values, axes = np.linalg.eigh(np.diag(gram) if gram.ndim == 1 else gram)
+        turned = (self.factors.astype(np.float64) @ axes).astype(np.float32)
+        whole = np.ascontiguousarray(axes, np.float32)
+        return np.maximum(values, 0.0).astype(np.float32), whole, turned
+
 
 def build_factor_model(
     method: str,
@@ -103,6 +114,49 @@ def along_principal_axes(factors: Float32) -> Float32:
     return turned
 
 
+def vectors_of_evidence(model: FactorModel) -> tuple[Float32, Float32]:
+    """Vectors x and y of each item, float32 [M, k], for x_h . y_j to say what h adds to j's score.
+
+    A projection gives them exactly. Of least squares this is the solution of a row that holds h
+    alone, but for what h itself changes in the system (Hu, Koren, Volinsky 2008, section 5).
+    """
+    if model.projection is not None:
+        return model.projection, model.scored_factors
+    diagonal, axes, turned = model.on_axes
+    one = frequency_regularisation(np.ones(1, np.int64), model.parameters)[0]
+    # Explicit feedback without any penalty would leave nothing to divide by.
+    solved = turned / np.maximum(diagonal + one, np.finfo(np.float32).tiny)
+    return np.ascontiguousarray(solved @ axes.T, np.float32), model.scored_factors
+
+
+def aligned_with(model: FactorModel, earlier: Float32) -> FactorModel:
+    """The model turned so that its factors are as near to earlier ones as a rotation brings them.
+
+    No score changes. The rotation is that of Schoenemann (1966), "A generalized solution of the
+    orthogonal Procrustes problem". A model of fewer dimensions than the earlier one stays as it is.
+
+    Args:
+        model: the model.
+        earlier: float32 [M, k]; a row of zeros for an item that has no earlier factor.
+    """
+    if earlier.shape[1] > model.rank:
+        return model
+    missing = model.rank - earlier.shape[1]
+    wanted = np.pad(earlier, ((0, 0), (0, missing))).astype(np.float64)
+    left, _, right = np.linalg.svd(model.factors.astype(np.float64).T @ wanted)
+    rotation = (left @ right).astype(np.float32)
+    turned = model.factors @ rotation
+    projection = None if model.projection is None else model.projection @ rotation
+    return build_factor_model(
+        model.method,
+        turned,
+        projection,
+        model.scales,
+        model.parameters,
+        model.interaction_counts,
+    )
+
+
 def _diagonal_or_whole(gram: Float32) -> Float32:
     """Only the diagonal where all other entries are rounding errors, else the whole gram."""
     diagonal = np.diag(gram)
@@ -126,11 +180,12 @@ def project(model: FactorModel, rows: Rows) -> Float32:
     confidence, right_hand_side = normal_equation_terms(rows, model.parameters)
     regularisation = frequency_regularisation(rows.counts, model.parameters)
     equations = rows.indptr, rows.item_indices, confidence, right_hand_side, regularisation
-    system = *equations, model.scaled_gram
     if model.scaled_gram.ndim == 1:
-        solve_rows_on_axes(*system, model.factors, users)
-    else:
-        solve_rows(*system, model.factors, 0, users)
+        solve_rows_on_axes(*equations, model.scaled_gram, model.factors, users)
+        return users
+    diagonal, axes, turned = model.on_axes
+    solve_rows_on_axes(*equations, diagonal, turned, users)
+    turn_rows(users, axes)
     return users
 
 

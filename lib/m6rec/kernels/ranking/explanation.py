@@ -1,7 +1,8 @@
 """Explain why an item is in a user's list by the user's own items and the item's attributes.
 
 The evidence of a history item h for item j is b_hj = w_uh max(B_hj, 0), where B are the item-item
-weights. Where transitions T, too, have a part in the item's score, the evidence is
+weights, or the products x_h . y_j of two vectors that a factor model gives each item. Where
+transitions T, too, have a part in the item's score, the evidence is
 
     (1 - s_j) b_hj / sum_h b_hj  +  s_j t_hj / sum_h t_hj    with    t_hj = f_uh T_hj
 
@@ -23,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from m6rec.kernels.arrays.rows import Float32, Float64, Int32, Int64, Rows, indptr_of
-from m6rec.kernels.neighbours.item_neighbours import ItemWeights
+from m6rec.kernels.neighbours.item_neighbours import ItemWeights, no_weights
 
 HISTORY_REASON = "history"
 AFTER_REASON = "after"
@@ -77,10 +78,23 @@ class AfterEvidence:
     @staticmethod
     def none(n_items: int, entries: int, listed: int) -> "AfterEvidence":
         """That of transitions without any part in any score."""
-        nothing = ItemWeights(
-            np.zeros(n_items + 1, np.int64), np.empty(0, np.int32), np.empty(0, np.float32)
-        )
-        return AfterEvidence(nothing, np.zeros(entries, np.float32), np.zeros(listed))
+        return AfterEvidence(no_weights(n_items), np.zeros(entries, np.float32), np.zeros(listed))
+
+
+@dataclass(frozen=True)
+class FactorEvidence:
+    """What a factor model says of items for each other, where there are no item-item weights.
+
+    Attributes:
+        of_history: float32 [items, k]; x.
+        of_listed: float32 [items, k]; y.
+    """
+
+    of_history: Float32
+    of_listed: Float32
+
+
+_NO_VECTORS = np.zeros((0, 0), np.float32)
 
 
 @dataclass(frozen=True)
@@ -118,6 +132,7 @@ def explain(
     limit: int,
     after: AfterEvidence | None = None,
     repeats: Float64 | None = None,
+    factors: FactorEvidence | None = None,
 ) -> Reasons:
     """At most `limit` reasons for each listed item: itself, history items, then one attribute.
 
@@ -133,6 +148,7 @@ def explain(
         limit: how many reasons an item has at most; 0 gives none.
         after: what transitions say, where they have a part in the scores.
         repeats: float64 [entries]; r, where repeats have a part in the scores.
+        factors: give B in place of `weights`.
     """
     after = after or AfterEvidence.none(len(weights), rows.entries, len(items))
     counts = np.zeros(len(items), np.int64)
@@ -144,6 +160,8 @@ def explain(
             weights.indptr,
             weights.neighbour_indices,
             weights.weights,
+            _NO_VECTORS if factors is None else factors.of_history,
+            _NO_VECTORS if factors is None else factors.of_listed,
             attributes.indptr,
             attributes.attribute_indices,
             attributes.shares,
@@ -172,6 +190,8 @@ def _explain(  # type: ignore[no-untyped-def]
     weight_indptr,
     neighbours,
     weights,
+    vectors_of_history,
+    vectors_of_listed,
     attribute_indptr,
     attribute_indices,
     attribute_shares,
@@ -204,16 +224,26 @@ def _explain(  # type: ignore[no-untyped-def]
             entry_of[items[entry]] = entry
         by_weights = np.zeros((last - first, high - low))
         by_order = np.zeros((last - first, high - low))
-        _fill_evidence(
-            own,
-            history_weights[low:high],
-            weight_indptr,
-            neighbours,
-            weights,
-            entry_of,
-            first,
-            by_weights,
-        )
+        if len(vectors_of_history):
+            _fill_products(
+                own,
+                history_weights[low:high],
+                items[first:last],
+                vectors_of_history,
+                vectors_of_listed,
+                by_weights,
+            )
+        else:
+            _fill_evidence(
+                own,
+                history_weights[low:high],
+                weight_indptr,
+                neighbours,
+                weights,
+                entry_of,
+                first,
+                by_weights,
+            )
         _fill_evidence(
             own,
             after_factors[low:high],
@@ -283,6 +313,18 @@ def _fill_evidence(own, factors, indptr, targets, weights, entry_of, first, evid
             entry = entry_of[targets[position]]
             if entry >= 0:
                 evidence[entry - first, place] = factors[place] * max(weights[position], 0.0)
+
+
+@numba.njit(cache=True, nogil=True)
+def _fill_products(own, factors, listed, vectors_of_history, vectors_of_listed, evidence):  # type: ignore[no-untyped-def]
+    """Fill float64 [listed items, history items] with factor * max(x . y, 0)."""
+    for entry in range(len(listed)):
+        target = vectors_of_listed[listed[entry]]
+        for place in range(len(own)):
+            vector, product = vectors_of_history[own[place]], 0.0
+            for column in range(len(target)):
+                product += vector[column] * target[column]
+            evidence[entry, place] = factors[place] * max(product, 0.0)
 
 
 @numba.njit(cache=True, nogil=True)

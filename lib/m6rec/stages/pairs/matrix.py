@@ -1,6 +1,6 @@
 """Make the user-item matrix, a row of arrays for each user and fit, and count and sample it."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -16,7 +16,10 @@ _PAIRS = "_pairs"
 
 
 def user_item_matrix(
-    splits: DataFrame, user_indices: DataFrame, repeats: bool = False
+    splits: DataFrame,
+    user_indices: DataFrame,
+    repeats: bool = False,
+    fits: Sequence[str] = c.FITS,
 ) -> DataFrame:
     """Gather each user's pairs into one row for each fit.
 
@@ -24,16 +27,17 @@ def user_item_matrix(
         splits: user_index, item_index, weight, event_time, positive, fold.
         user_indices: user_index; these users get a row whether or not they have a pair.
         repeats: whether a pair may have rows in several folds; a fit takes the latest of its own.
+        fits: the fits that get rows.
 
     Returns:
         fit, user_index long, item_indices array<int> (the positive pairs of the fit's folds,
         ascending), weights array<float>, times array<timestamp>, excluded_indices array<int>
         (seen in the fit's folds but not positive, ascending). Each user of either input has a
-        row in both fits, with empty arrays where there is no history.
+        row in each of the fits, with empty arrays where there is no history.
     """
     gathered = _gather(splits, user_indices)
-    fits = F.array(*(_fit_row(fit, folds, repeats) for fit, folds in c.FOLDS_OF_FIT.items()))
-    return gathered.select(c.USER_INDEX, F.inline(fits)).select(
+    rows = F.array(*(_fit_row(fit, c.FOLDS_OF_FIT[fit], repeats) for fit in fits))
+    return gathered.select(c.USER_INDEX, F.inline(rows)).select(
         c.FIT, c.USER_INDEX, c.ITEM_INDICES, c.WEIGHTS, c.TIMES, c.EXCLUDED_INDICES
     )
 

@@ -50,6 +50,7 @@ def split_pairs(
     test_pairs: DataFrame | None = None,
     validation_pairs: DataFrame | None = None,
     repeats: bool = False,
+    validates: bool = True,
 ) -> DataFrame:
     """Add `fold` to the pairs, or to their occasions where repeats are held out too.
 
@@ -70,6 +71,7 @@ def split_pairs(
         test_pairs: columns of `pairs`; strategy provided needs them.
         validation_pairs: columns of `pairs`; strategy provided may have them.
         repeats: hold out occasions, whether or not the pair has others in training.
+        validates: whether validation is held out of training; not where nothing is to be chosen.
 
     Returns:
         The columns of `pairs` and fold string (train, validation or test).
@@ -91,7 +93,7 @@ def split_pairs(
             share, items = config.test_share, config.test_items
             holdout = _Holdout(strategy, share, items, seed, _TEST_SALT, unit)
             folded = _hold_out(folded, c.TEST, holdout)
-    if validation_pairs is not None:
+    if validation_pairs is not None or not validates:
         return folded
     if strategy == "provided":
         # The choice of a validation that resembles the test reads the pairs again.

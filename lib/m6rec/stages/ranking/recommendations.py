@@ -29,6 +29,7 @@ from m6rec.kernels.ranking.explanation import (
     POPULAR_WITH_ALL,
     TASTE_OF_ALL,
     AfterEvidence,
+    FactorEvidence,
     ItemAttributes,
     Reasons,
     explain,
@@ -65,6 +66,7 @@ class Explaining:
         attribute_names, item_ids, titles: the words for attribute and item indices.
         reasons: how many reasons an item gets at most.
         generated_at: the time of the run.
+        factors: take the place of the item-item weights where a run has none.
     """
 
     item_weights: ItemWeights
@@ -74,6 +76,7 @@ class Explaining:
     titles: Strings
     reasons: int
     generated_at: datetime.datetime
+    factors: FactorEvidence | None = None
 
 
 def recommend(
@@ -129,6 +132,7 @@ def _recommend_partition(
                 explaining.reasons,
                 _after_evidence(scoring, users, parts),
                 _share_of(REPEATS, parts) if REPEATS in parts else None,
+                explaining.factors,
             )
             lengths = np.diff(indptr)
             listed_users = np.repeat(np.arange(len(lengths)), lengths)

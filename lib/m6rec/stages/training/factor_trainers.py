@@ -1,13 +1,14 @@
 """How each factor model is trained, by the model's name in `rankers.py`."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import scipy.sparse as sp
 from pyspark.sql import DataFrame
 
 from m6rec.config.models import FactorsConfig
-from m6rec.kernels.factors.projection import FactorModel
+from m6rec.kernels.arrays.rows import Float32
+from m6rec.kernels.factors.projection import FactorModel, aligned_with
 from m6rec.stages.training.factors import train_als, train_svd
 from m6rec.stages.training.mllib import train_mllib_als
 
@@ -23,6 +24,9 @@ class FactorInputs:
         seed: of everything that is drawn.
         checkpoints: a folder for checkpoints; each model uses a part of it named like the model.
         terms: float32 [M, V]; the items' terms, or None where ALS does not use attributes.
+        earlier: float32 [M, k] by model; the factors of an earlier training, zero for an item that
+            it did not know. ALS starts from them. Those of the SVD only give its dimensions their
+            meaning: to go on from an earlier basis would add passes each time.
     """
 
     matrix: DataFrame
@@ -31,6 +35,7 @@ class FactorInputs:
     seed: int
     checkpoints: str
     terms: sp.csr_matrix | None
+    earlier: Mapping[str, Float32] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -47,16 +52,24 @@ class TrainedFactors:
 
 
 def _svd(inputs: FactorInputs) -> TrainedFactors:
-    config = inputs.config.svd
-    return TrainedFactors(train_svd(inputs.matrix, inputs.n_items, config, inputs.seed))
+    model = train_svd(inputs.matrix, inputs.n_items, inputs.config.svd, inputs.seed)
+    return TrainedFactors(_aligned(model, inputs))
 
 
 def _als(inputs: FactorInputs) -> TrainedFactors:
     checkpoint = f"{inputs.checkpoints}/als"
+    config, earlier = inputs.config.als, inputs.earlier.get("als")
+    if earlier is not None and earlier.shape[1] != config.rank:
+        earlier = None
     model = train_als(
-        inputs.matrix, inputs.n_items, inputs.config.als, inputs.seed, checkpoint, inputs.terms
+        inputs.matrix, inputs.n_items, config, inputs.seed, checkpoint, inputs.terms, earlier
     )
-    return TrainedFactors(model)
+    return TrainedFactors(_aligned(model, inputs))
+
+
+def _aligned(model: FactorModel, inputs: FactorInputs) -> FactorModel:
+    earlier = inputs.earlier.get(model.method)
+    return model if earlier is None else aligned_with(model, earlier)
 
 
 def _mllib_als(inputs: FactorInputs) -> TrainedFactors:

@@ -16,7 +16,7 @@ from pyspark.sql import types as T
 from m6rec import columns as c
 from m6rec.config.models import AlsConfig, SvdConfig
 from m6rec.kernels.arrays.communicator import Communicator
-from m6rec.kernels.arrays.rows import Rows, indptr_of
+from m6rec.kernels.arrays.rows import Float32, Rows, indptr_of
 from m6rec.kernels.arrays.selection import largest_in_rows
 from m6rec.kernels.arrays.sparse_products import count_items
 from m6rec.kernels.factors.als import alternating_least_squares
@@ -24,7 +24,7 @@ from m6rec.kernels.factors.projection import ATTRIBUTE_WEIGHT, FactorModel
 from m6rec.kernels.factors.svd import randomized_svd, svd_factor_model
 from m6rec.spark.arrow_rows import ROW_COLUMNS, list_array
 from m6rec.spark.barrier import run_program
-from m6rec.spark.shipping import HANDED_OVER, collect_value, hand_over
+from m6rec.spark.shipping import HANDED_OVER, Shipped, collect_value, hand_over, ship
 from m6rec.stages.training.als_checkpoint import (
     checkpoint_fingerprint,
     resume_from_checkpoint,
@@ -60,6 +60,7 @@ def train_als(
     seed: int,
     checkpoint_path: str | None,
     terms: sp.csr_matrix | None = None,
+    initial: Float32 | None = None,
 ) -> FactorModel:
     """Train by alternating least squares on all task slots; see m6rec.kernels.factors.als.
 
@@ -73,12 +74,18 @@ def train_als(
             goes on from it. The caller removes it when the model is saved. None writes none.
         terms: float32 [M, V]; the items' terms, which take part where `config.attribute_weight`
             is above 0.
+        initial: float32 [M, rank]; item factors of an earlier training to start from.
 
     Raises:
         ClusterError: the cluster cannot run a barrier stage.
     """
     program = partial(
-        _als_program, n_items=n_items, config=config, seed=seed, checkpoint_path=checkpoint_path
+        _als_program,
+        n_items=n_items,
+        config=config,
+        seed=seed,
+        checkpoint_path=checkpoint_path,
+        initial=None if initial is None else ship(matrix.sparkSession, initial),
     )
     rows = matrix.select(*ROW_COLUMNS)
     if terms is not None and config.attribute_weight > 0.0:
@@ -139,9 +146,12 @@ def _als_program(
     config: AlsConfig,
     seed: int,
     checkpoint_path: str | None,
+    initial: Shipped | None,
 ) -> Iterator[pa.RecordBatch]:
-    if checkpoint_path is None:
-        model = alternating_least_squares(rows, n_items, config, seed, communicator)
+    # A training that starts from earlier factors is over before a checkpoint would pay.
+    if checkpoint_path is None or initial is not None:
+        given = None if initial is None else initial.load()
+        model = alternating_least_squares(rows, n_items, config, seed, communicator, initial=given)
     else:
         fingerprint = checkpoint_fingerprint(rows, n_items, config, seed, communicator)
         start = resume_from_checkpoint(

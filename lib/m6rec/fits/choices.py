@@ -1,0 +1,134 @@
+"""What a run has chosen on validation, as runs of the following nights keep it."""
+
+import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from m6rec import columns as c
+from m6rec.config.run import Config
+from m6rec.fits.fit import SETTINGS, Fit, model_row
+from m6rec.fits.members import read_blends
+from m6rec.lakehouse import Lakehouse
+from m6rec.rankers import FUSION, HYBRID
+
+CHOICES = "choices"
+# What a run chooses follows from these. Where an owner's tables lie is left out: a table of each
+# day may have a path of its own.
+_RESTS_ON = (
+    "interactions",
+    "split",
+    "settings",
+    "factors",
+    "neighbours",
+    "features",
+    "towers",
+    "hybrid",
+    "seed",
+)
+_PLACES = frozenset({"source", "test", "validation"})
+
+
+@dataclass(frozen=True)
+class Choices:
+    """The choices that a run keeps, beside its rows of table `models`.
+
+    Attributes:
+        kept_from: the run that they were read from, which was the published one.
+        chosen_by: the run that made them.
+        chosen_at: when it began.
+        epochs: for how many epochs each model of the towers is trained from its start.
+    """
+
+    kept_from: str
+    chosen_by: str
+    chosen_at: datetime.datetime
+    epochs: Mapping[str, int]
+
+    def age(self, now: datetime.datetime) -> datetime.timedelta:
+        """How long ago they were made."""
+        return now - self.chosen_at
+
+
+def choices_of(selection: Fit, begun_at: datetime.datetime) -> Choices:
+    """The choices that a finished run has made, or has kept itself.
+
+    Args:
+        selection: the selection fit of the run.
+        begun_at: when the run began.
+    """
+    run_id, kept = selection.lakehouse.run_id, kept_choices(selection)
+    if kept is not None:
+        return replace(kept, kept_from=run_id)
+    epochs = {
+        row["name"]: int(selection.model("towers", row["name"])["best_epoch"])
+        for row in selection.models_of("towers")
+    }
+    return Choices(run_id, run_id, begun_at, epochs)
+
+
+def kept_choices(selection: Fit) -> Choices | None:
+    """The choices that a run keeps from an earlier one; None where it makes its own."""
+    if not selection.lakehouse.exists("models") or not selection.models_of(CHOICES):
+        return None
+    parameters = selection.model(CHOICES, CHOICES)
+    return Choices(
+        parameters["kept_from"],
+        parameters["chosen_by"],
+        datetime.datetime.fromisoformat(parameters["chosen_at"]),
+        parameters["epochs"],
+    )
+
+
+def write_choices(lakehouse: Lakehouse, published: Fit, choices: Choices) -> None:
+    """Copy settings and weights from a selection fit, with the choices beside them."""
+    rows = [
+        {"kind": kind, **model_row(row["name"], published.model(kind, row["name"]))}
+        for kind in (SETTINGS, HYBRID, FUSION)
+        for row in published.models_of(kind)
+    ]
+    parameters = {
+        "kept_from": choices.kept_from,
+        "chosen_by": choices.chosen_by,
+        "chosen_at": choices.chosen_at.isoformat(),
+        "epochs": dict(choices.epochs),
+    }
+    rows.append({"kind": CHOICES, **model_row(CHOICES, parameters)})
+    lakehouse.write_rows("models", rows, fit=c.SELECTION)
+
+
+def members_with_weight(fit: Fit, ranker: str) -> tuple[str, ...]:
+    """The members that have a weight in a ranker, by the choices of the fit's run."""
+    [blend] = read_blends(fit, (ranker,))
+    return tuple(blend.coefficients())
+
+
+def keys_that_differ(config: Config, other: Mapping[str, Any]) -> list[str]:
+    """The dotted keys that choices rest on and that differ between two configurations.
+
+    Args:
+        config: one.
+        other: the other as plain data, with all defaults.
+    """
+    one = config.model_dump(mode="json")
+    found = [
+        key for name in _RESTS_ON for key in _differences(one.get(name), other.get(name), name)
+    ]
+    rules = [data.get("recommend", {}).get("rules", {}).get("mask_seen") for data in (one, other)]
+    if rules[0] != rules[1]:
+        found.append("recommend.rules.mask_seen")
+    candidates = [data.get("evaluate", {}).get("candidates") for data in (one, other)]
+    if candidates[0] != candidates[1]:
+        found.append("evaluate.candidates")
+    return found
+
+
+def _differences(one: Any, other: Any, key: str) -> list[str]:
+    if isinstance(one, dict) and isinstance(other, dict):
+        names = sorted((one.keys() | other.keys()) - _PLACES)
+        return [
+            found
+            for name in names
+            for found in _differences(one.get(name), other.get(name), f"{key}.{name}")
+        ]
+    return [] if one == other else [key]

@@ -1,0 +1,108 @@
+"""What an earlier run has trained, for the trainings of a later one to go on from.
+
+Users and items keep their dense index for good, so that rows of both runs are matched by index. An
+item that the earlier run did not know has a row of zeros: it starts from its interactions or its
+attributes.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import functions as F
+
+from m6rec import columns as c
+from m6rec.fits.fit import Fit
+from m6rec.kernels.arrays.rows import Float32, Int64
+from m6rec.spark.arrow_rows import matrix_column
+from m6rec.towers.artifact import DESCRIPTION_FILE, load_towers
+from m6rec.towers.going_on import NOT_KNOWN_BEFORE, EarlierTowers
+
+
+class EarlierRun:
+    """The final fit of an earlier run.
+
+    Attributes:
+        als_iterations: how many iterations of ALS follow on its factors.
+    """
+
+    def __init__(self, fit: Fit, als_iterations: int, tower_epochs: float) -> None:
+        """Read nothing yet.
+
+        Args:
+            fit: the final fit of the earlier run.
+            als_iterations: how many iterations of ALS follow on its factors.
+            tower_epochs: the share of the chosen epochs that towers are trained for.
+        """
+        self._fit = fit
+        self.als_iterations = als_iterations
+        self._tower_epochs = tower_epochs
+
+    def factors(self, models: Sequence[str], n_items: int) -> dict[str, Float32]:
+        """float32 [n_items, k] for each of the factor models that the run has trained."""
+        if not self._fit.lakehouse.exists("item_factors"):
+            return {}
+        rows = self._fit.lakehouse.read("item_factors", fit=self._fit.name)
+        table = rows.where(F.col(c.METHOD).isin(*models)).toArrow()
+        found = {}
+        for method in table.column(c.METHOD).unique().to_pylist():
+            own = table.filter(pc.equal(table.column(c.METHOD), method))
+            found[method] = _by_item(own, n_items)
+        return found
+
+    def towers(self, fit: Fit, model: str, epochs: int) -> EarlierTowers | None:
+        """The towers of that name, to be trained on for the last of the chosen epochs.
+
+        None where the run has none or their files have gone, and where no training was chosen.
+
+        Args:
+            fit: that is to be trained.
+            model: a name of `Config.trained_towers`.
+            epochs: for how many the towers are trained from their start.
+        """
+        rows = [row for row in self._fit.models_of("towers") if row["name"] == model]
+        if not rows or epochs == 0 or not Path(rows[0]["artifact"], DESCRIPTION_FILE).exists():
+            return None
+        artifact = load_towers(rows[0]["artifact"])
+        follow = math.ceil(epochs * self._tower_epochs)
+        return EarlierTowers(
+            weights=artifact.weights,
+            contexts=artifact.contexts,
+            first_epoch=epochs - follow,
+            epochs=follow,
+            user_columns=self._places_of_features(fit, "users"),
+            item_columns=self._places_of_features(fit, "items"),
+        )
+
+    def _places_of_features(self, fit: Fit, side: str) -> Int64:
+        """int64 [features]: where the earlier run had each feature of the fit."""
+        names, before = (_feature_names(one, side) for one in (fit, self._fit))
+        places = {name: place for place, name in enumerate(before)}
+        # Components are numbered, and those of another night point elsewhere.
+        known = [
+            NOT_KNOWN_BEFORE
+            if name.startswith("component ")
+            else places.get(name, NOT_KNOWN_BEFORE)
+            for name in names
+        ]
+        return np.array(known, np.int64)
+
+
+def _by_item(table: pa.Table, n_items: int) -> Float32:
+    """float32 [n_items, k]: the factors by item_index."""
+    [batch] = table.select([c.ITEM_INDEX, c.FACTOR]).combine_chunks().to_batches()
+    factors = matrix_column(batch, c.FACTOR)
+    by_item = np.zeros((n_items, factors.shape[1]), np.float32)
+    by_item[batch.column(c.ITEM_INDEX).to_numpy()] = factors
+    return by_item
+
+
+def _feature_names(fit: Fit, side: str) -> Sequence[str]:
+    rows: Mapping[str, Sequence[str]] = {
+        row["name"]: fit.model("features", row["name"])["feature_names"]
+        for row in fit.models_of("features")
+    }
+    return rows.get(side, ())

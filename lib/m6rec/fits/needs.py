@@ -1,0 +1,82 @@
+"""What has to be trained for the members of one ranker, and nothing else."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from m6rec.config.run import Config
+from m6rec.job_records import TRAIN_FACTORS, TRAIN_NEIGHBOURS, TRAIN_TOWERS
+from m6rec.rankers import Ranker, models_trained_by, ranker_named
+
+_CONTENT_NEIGHBOURS, _RIDGE = "content_neighbours", "ridge"
+# What gives reasons, the best first.
+_EVIDENCE = (_RIDGE, "item_neighbours", "transitions", "als", "svd")
+
+
+@dataclass(frozen=True)
+class Needs:
+    """The models that some members rank by.
+
+    Attributes:
+        members: the members, in the order of the list of rankers.
+        factors: models of job `train_factors`.
+        neighbours: models of job `train_neighbours`.
+        towers: models of job `train_towers`.
+        features: whether features are looked at.
+    """
+
+    members: tuple[str, ...]
+    factors: tuple[str, ...]
+    neighbours: tuple[str, ...]
+    towers: tuple[str, ...]
+    features: bool
+
+    @property
+    def evidence(self) -> str | None:
+        """The model by which items speak for each other in reasons; None where there is none."""
+        trained = {*self.neighbours, *self.factors}
+        return next((name for name in _EVIDENCE if name in trained), None)
+
+
+def needs_of(members: Iterable[str], config: Config) -> Needs:
+    """What the members need under a configuration with chosen settings."""
+    names = tuple(dict.fromkeys(members))
+    rankers = [ranker_named(name) for name in names]
+    towers = models_trained_by(TRAIN_TOWERS.name, names)
+    on_factors = {
+        *models_trained_by(TRAIN_FACTORS.name, names),
+        *(config.towers.factors_of(model) for model in towers),
+    }
+    factors = models_trained_by(TRAIN_FACTORS.name, on_factors)
+    neighbours = set(models_trained_by(TRAIN_NEIGHBOURS.name, names))
+    if any(_has_stand_ins(ranker, config) for ranker in rankers):
+        neighbours.add(_CONTENT_NEIGHBOURS)
+    if _CONTENT_NEIGHBOURS in names:
+        # Histories are expanded by the ridge.
+        neighbours.add(_RIDGE)
+    of_attributes = "als" in factors and _als_knows_attributes(config)
+    features = bool(
+        towers
+        or of_attributes
+        or _CONTENT_NEIGHBOURS in neighbours
+        or any("features" in ranker.user_inputs for ranker in rankers)
+    )
+    return Needs(
+        names, factors, models_trained_by(TRAIN_NEIGHBOURS.name, neighbours), towers, features
+    )
+
+
+def _has_stand_ins(ranker: Ranker, config: Config) -> bool:
+    """Whether content neighbours stand in for items that the ranker's factors do not know."""
+    if config.features.items is None:
+        return False
+    if ranker.trained_by == TRAIN_FACTORS.name and ranker.role == "member":
+        method = ranker.model
+    elif ranker.trained_by == TRAIN_TOWERS.name and ranker.model is not None:
+        method = config.towers.factors_of(ranker.model)
+    else:
+        return False
+    return not (method == "als" and _als_knows_attributes(config))
+
+
+def _als_knows_attributes(config: Config) -> bool:
+    return config.features.items is not None and config.factors.als.attribute_weight > 0.0

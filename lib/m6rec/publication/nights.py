@@ -1,0 +1,126 @@
+"""Decide whether a night keeps what the published run has chosen, or chooses anew."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from pyspark.sql import Row
+
+from m6rec import columns as c
+from m6rec.config.run import Config
+from m6rec.errors import ConfigError, DataError
+from m6rec.fits.choices import choices_of, kept_choices, keys_that_differ
+from m6rec.fits.fit import Fit
+from m6rec.job_records import KEEP_CHOICES
+from m6rec.lakehouse import Lakehouse
+from m6rec.publication.publishing import published_run
+from m6rec.runs import REMOVED, work_of_run
+
+_UNITS = {"d": "days", "h": "hours", "m": "minutes"}
+_KEYS_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Night:
+    """What a night does.
+
+    Attributes:
+        kept_from: the run whose choices are kept; None where choices are made anew.
+        reason: why choices are made anew.
+    """
+
+    kept_from: str | None
+    reason: str = ""
+
+
+def duration(text: str) -> timedelta:
+    """A time such as `7d`, `12h` or `30m`.
+
+    Raises:
+        ConfigError: it is written another way.
+    """
+    found = re.fullmatch(r"(\d+)([dhm])", text.strip())
+    if found is None:
+        raise ConfigError(
+            f"--choose-every is {text!r}, expected a whole number of days, hours or minutes, such"
+            " as 7d, 12h or 30m"
+        )
+    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+
+
+def night_of(
+    lakehouse: Lakehouse, config: Config, now: datetime, choose_every: timedelta | None
+) -> Night:
+    """What the run does: what it began to do, or what is due where it begins.
+
+    Args:
+        lakehouse: the tables of the run.
+        config: its configuration.
+        now: the time up to which choices have an age.
+        choose_every: the age from which choices are made anew; None leaves it to the guards.
+    """
+    begun = {row["job"] for row in work_of_run(lakehouse)}
+    if KEEP_CHOICES.name in begun:
+        kept = kept_choices(Fit(lakehouse, config, c.SELECTION))
+        return Night(published_run(lakehouse) if kept is None else kept.kept_from)
+    if begun:
+        return Night(None, "this run began to choose")
+    published = published_run(lakehouse)
+    if published is None:
+        return Night(None, "no run has been published yet")
+    reason = _why_not_kept(lakehouse.for_run(published), config, now, choose_every)
+    return Night(None, reason) if reason else Night(published)
+
+
+def begun_at(lakehouse: Lakehouse) -> datetime:
+    """When a run began whose tables are still there.
+
+    Raises:
+        DataError: there is no such run, or it has been removed.
+    """
+    work = work_of_run(lakehouse)
+    if not work or _is_removed(work):
+        raise DataError(
+            f"what run {lakehouse.run_id} chose cannot be kept:"
+            f" {'clean has removed it' if work else 'there is no such run'}; run pipeline, which"
+            " chooses anew (retention in the config says which runs are kept)"
+        )
+    return _begun_at(work)
+
+
+def _begun_at(work: Sequence[Row]) -> datetime:
+    first: datetime = min(row["started_at"] for row in work)
+    return first.astimezone(UTC)
+
+
+def _is_removed(work: Sequence[Row]) -> bool:
+    return any(row["status"] == REMOVED for row in work)
+
+
+def _why_not_kept(
+    published: Lakehouse, config: Config, now: datetime, choose_every: timedelta | None
+) -> str:
+    """Why the choices of the published run are not kept; empty where they are."""
+    work = work_of_run(published)
+    if not work or _is_removed(work):
+        return f"the published run {published.run_id} has been removed"
+    differing = keys_that_differ(config, json.loads(work[0]["config"]))
+    if differing:
+        more = len(differing) - _KEYS_NAMED
+        named = ", ".join(differing[:_KEYS_NAMED]) + (f" and {more} more" if more > 0 else "")
+        return f"the published run {published.run_id} chose with another configuration: {named}"
+    choices = choices_of(Fit(published, config, c.SELECTION), _begun_at(work))
+    age = choices.age(now)
+    if choose_every is not None and age >= choose_every:
+        return f"run {choices.chosen_by} chose {_text(age)} ago, at least --choose-every"
+    guard = config.guards.choices_age
+    if guard.action != "off" and age > timedelta(days=guard.limit):
+        return f"run {choices.chosen_by} chose {_text(age)} ago, beyond guard choices_age"
+    return ""
+
+
+def _text(age: timedelta) -> str:
+    days = age / timedelta(days=1)
+    return f"{days:.1f} days" if days >= 1 else f"{age / timedelta(hours=1):.1f} hours"

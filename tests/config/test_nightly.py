@@ -1,0 +1,101 @@
+"""What a night trains, and when it keeps the choices of the published run."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from m6rec.config.run import Config, parse_config
+from m6rec.errors import ConfigError
+from m6rec.fits.choices import keys_that_differ
+from m6rec.fits.needs import Needs, needs_of
+from m6rec.publication.nights import duration
+
+ITEMS = {"items": {"source": {"path": "items.csv", "format": "csv"}, "id": "sku"}}
+
+
+def config_with(**sections: Any) -> Config:
+    source = {"path": "events.csv", "format": "csv"}
+    return parse_config({"interactions": {"source": source}, **sections}, "test")
+
+
+@pytest.mark.parametrize(
+    ("members", "sections", "expected"),
+    [
+        (("als",), {}, Needs(("als",), ("als",), (), (), False)),
+        (("popularity",), {}, Needs(("popularity",), (), (), (), False)),
+        (
+            ("ridge", "recent_ridge", "als"),
+            {},
+            Needs(("ridge", "recent_ridge", "als"), ("als",), ("ridge",), (), False),
+        ),
+        (
+            ("towers_sequence", "towers_als"),
+            {},
+            Needs(("towers_sequence", "towers_als"), ("svd", "als"), (), ("als", "sequence"), True),
+        ),
+        # Content neighbours stand in for the items that factors do not know.
+        (
+            ("als",),
+            {"features": ITEMS},
+            Needs(("als",), ("als",), ("content_neighbours",), (), True),
+        ),
+        (
+            ("als",),
+            {"features": ITEMS, "factors": {"als": {"attribute_weight": 1.0}}},
+            Needs(("als",), ("als",), (), (), True),
+        ),
+        # They read histories that the ridge has expanded.
+        (
+            ("content_neighbours",),
+            {"features": ITEMS},
+            Needs(("content_neighbours",), (), ("ridge", "content_neighbours"), (), True),
+        ),
+    ],
+)
+def test_only_what_members_rank_by_is_trained(
+    members: tuple[str, ...], sections: dict[str, Any], expected: Needs
+) -> None:
+    assert needs_of(members, config_with(**sections)) == expected
+
+
+def test_reasons_come_from_the_best_weights_that_are_there() -> None:
+    config = config_with()
+    assert needs_of(("item_neighbours", "ridge"), config).evidence == "ridge"
+    assert needs_of(("item_neighbours",), config).evidence == "item_neighbours"
+    assert needs_of(("als",), config).evidence == "als"
+    assert needs_of(("popularity",), config).evidence is None
+
+
+def test_the_keys_that_choices_rest_on_are_named_where_they_differ() -> None:
+    plain = config_with(features=ITEMS)
+    then = plain.model_dump(mode="json")
+    other = config_with(
+        features={"items": {"source": {"path": "elsewhere.csv", "format": "csv"}, "id": "sku"}},
+        guards={"drift": "off"},
+        recommend={"ranker": "als", "top_n": 5},
+        nightly={"als_iterations": 2},
+        retention={"runs": 3},
+    )
+    assert keys_that_differ(plain, then) == keys_that_differ(other, then) == []
+    changed = config_with(
+        features=ITEMS,
+        towers={"sequence": {"width": 32}},
+        factors={"als": {"rank": 64}},
+        recommend={"rules": {"mask_seen": False}},
+        evaluate={"candidates": "cold_items"},
+    )
+    assert keys_that_differ(changed, then) == [
+        "factors.als.rank",
+        "towers.sequence.width",
+        "recommend.rules.mask_seen",
+        "evaluate.candidates",
+    ]
+    assert keys_that_differ(config_with(), then) == ["features.items"]
+
+
+def test_durations_are_days_hours_or_minutes() -> None:
+    found = [duration(text) for text in ("7d", "12h", "30m")]
+    assert found == [timedelta(days=7), timedelta(hours=12), timedelta(minutes=30)]
+    with pytest.raises(ConfigError, match=r"--choose-every is 'weekly', expected .* such as 7d"):
+        duration("weekly")

@@ -1,0 +1,28 @@
+"""A night to go on from, at the cost of one: choices are written down and not searched for."""
+
+from datetime import UTC, datetime
+
+from jobs.nightly import jobs_of_night, plan_of
+from m6rec import columns as c
+from m6rec.config.run import Config
+from m6rec.fits.choices import Choices
+from m6rec.fits.fit import SETTINGS, Fit, model_row
+from m6rec.job_records import CHOOSE_SETTINGS, JobRecord
+from m6rec.lakehouse import Lakehouse
+from m6rec.publication.publishing import publish
+from m6rec.runs import Job, run_job
+
+
+def publish_first_night(lakehouse: Lakehouse, config: Config) -> None:
+    """Publish a run that keeps the configuration's own settings, for a ranker without weights."""
+
+    def write(own: Lakehouse, _: Config) -> None:
+        settings = {"kind": SETTINGS, **model_row(SETTINGS, {"chosen": {}, "trials": []})}
+        own.write_rows("models", [settings], fit=c.SELECTION)
+
+    run_job(lakehouse, config, Job(JobRecord(CHOOSE_SETTINGS.name), write))
+    itself = lakehouse.run_id
+    choices = Choices(itself, itself, datetime.now(UTC), {})
+    for job in jobs_of_night(plan_of(Fit(lakehouse, config, c.SELECTION), choices)):
+        run_job(lakehouse, config, job)
+    publish(lakehouse, config)
