@@ -201,7 +201,7 @@ def _check_local_path(source: TableSource) -> None:
     local = local_path(source.path)
     # There a path without a scheme may be one of HDFS.
     elsewhere = {"HADOOP_CONF_DIR", "YARN_CONF_DIR"} & os.environ.keys()
-    if elsewhere or re.match(r"[A-Za-z][\w+.-]*:", local):
+    if (elsewhere and local == source.path) or re.match(r"[A-Za-z][\w+.-]*:", local):
         return
     if not Path(local).exists():
         raise TableError(

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from m6rec.config.base import (
     Cell,
+    ColumnValue,
     FiniteFloat,
     NonNegativeFloat,
     PositiveFloat,
@@ -134,7 +135,7 @@ class InteractionsConfig(Section):
         " they go to the table `quarantine`, or they cancel what the same user had of the same"
         " item (`cancel`).",
     )
-    event_weights: dict[str, NonNegativeFloat] = Field(
+    event_weights: dict[ColumnValue, NonNegativeFloat] = Field(
         default_factory=dict,
         description="The factor by which each event type multiplies an event's weight; events of"
         " a type that is not listed go to the table `quarantine`.",
