@@ -198,7 +198,8 @@ def test_compiled_kernels_are_kept_until_any_kernel_changes(tmp_path: Path) -> N
 
 def test_a_module_of_the_callers_folder_takes_no_modules_place_in_a_worker(tmp_path: Path) -> None:
     # A worker's Python is started by -m, for which the working folder would come first.
-    (tmp_path / "colorsys.py").write_text("raise SystemExit('the wrong module')")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/colorsys.py").write_text("raise SystemExit('the wrong module')")
     (tmp_path / "jobs").mkdir()
     shutil.copy(SCRIPT, tmp_path)
     for folder, file in (("requirements", "lock.txt"), ("venv", ".m6rec-lock")):
@@ -214,7 +215,7 @@ def test_a_module_of_the_callers_folder_takes_no_modules_place_in_a_worker(tmp_p
         capture_output=True,
         text=True,
         env=shell_environment(M6REC_VENV=str(tmp_path / "venv")),
-        cwd=tmp_path,
+        cwd=tmp_path / "mine",
         check=False,
     )
     assert result.returncode == 0, result.stderr
