@@ -86,6 +86,11 @@ def test_event_types_that_yaml_takes_for_numbers_or_truth_values_are_their_text(
     assert config_with(weights).interactions.event_weights == {"true": 2, "false": 1, "3": 4}
 
 
+def test_users_and_items_are_two_columns() -> None:
+    with pytest.raises(ConfigError, match="user and item are both the column who"):
+        config_with({"columns": {"user": "who", "item": "who"}})
+
+
 def test_a_lake_in_the_catalogue_needs_a_folder_for_models() -> None:
     with pytest.raises(ConfigError, match=r"lake main\.recommender is a schema.*set artifacts to"):
         config_with(lake="main.recommender")

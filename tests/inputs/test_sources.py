@@ -1,5 +1,9 @@
 """Places of tables: versions, views, formats, and failures in words."""
 
+import os
+import re
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -7,14 +11,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+from typer import Exit
 
 from jobs.check import check
+from m6rec.command_line import errors_as_messages
 from m6rec.config.base import TableSource
 from m6rec.config.run import parse_config
-from m6rec.errors import TableError
+from m6rec.errors import ClusterError, TableError, WorkerError
 from m6rec.fits.sources import open_sources
 from m6rec.spark.failures import in_words, saying_what_failed
 from m6rec.spark.sources import read_source, source_version
+from m6rec.stages.features.images import _decode_batches
 from m6rec.stages.features.kinds import infer_kinds
 
 
@@ -135,8 +143,54 @@ def test_what_fails_while_rows_are_read_is_said_without_a_trace(
         saying_what_failed("job recommend"),
     ):
         frame.collect()
+    named = [("features.items", source(path=str(file)), ())]
+    with (
+        pytest.raises(TableError, match=r"job recommend: cannot read features\.items: file /"),
+        saying_what_failed("job recommend", named),
+    ):
+        frame.collect()
     with pytest.raises(ZeroDivisionError), saying_what_failed("job recommend"):
         print(1 / 0)
+
+
+def test_a_worker_that_fails_is_named_with_its_stage_and_without_a_trace(
+    spark: SparkSession,
+) -> None:
+    decode = partial(_decode_batches, size=4)
+    frame = spark.range(1).select(F.lit("no/such.png").alias("image"))
+    with (
+        pytest.raises(WorkerError) as refused,
+        saying_what_failed("job build_features"),
+    ):
+        frame.mapInArrow(decode, "item_index long, pixels binary").collect()
+    said = str(refused.value)
+    stage = r"stage stages\.features\.images, _decode_batches, line \d+: KeyError: "
+    assert re.match(rf"job build_features: a Python worker failed in {stage}", said), said
+    assert "Traceback" not in said
+    assert "\n" not in said
+
+
+def test_a_worker_that_is_ended_from_outside_is_said(spark: SparkSession) -> None:
+    def end(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        os._exit(1)
+
+    with (
+        pytest.raises(ClusterError, match=r"job x: a worker was ended from outside.*memory"),
+        saying_what_failed("job x"),
+    ):
+        spark.range(1).mapInArrow(end, "id long").collect()
+
+
+def test_any_other_failure_of_spark_is_one_line(
+    spark: SparkSession, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(Exit) as stop, errors_as_messages():
+        spark.sql("select raise_error('out of order')").collect()
+    assert stop.value.exit_code == 1
+    shown = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("\t")]
+    assert len(shown) == 1
+    assert "error: Spark failed: " in shown[0]
+    assert "out of order" in shown[0]
 
 
 def test_credentials_that_are_missing_are_named() -> None:

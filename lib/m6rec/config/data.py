@@ -24,6 +24,7 @@ TokenKind = Literal["categorical", "multi_valued", "text"]
 FeatureKind = Literal["numeric", TokenKind, "image", "ignore"]
 TimeUnit = Literal["timestamp", "seconds", "milliseconds", "microseconds", "nanoseconds"]
 NormaliseIds = Literal["none", "integer"]
+IdDifference = Literal["case", "form"]
 Cancellations = Literal["quarantine", "cancel"]
 Duplicates = Literal["sum", "max", "last"]
 Weighting = Literal["binary", "weight", "log"]
@@ -88,6 +89,14 @@ class InteractionColumns(Section):
         " context in which the towers that know order rank.",
     )
 
+    @model_validator(mode="after")
+    def _user_and_item_differ(self) -> "InteractionColumns":
+        if self.user == self.item:
+            raise ValueError(
+                f"user and item are both the column {self.user}; name the column of each"
+            )
+        return self
+
 
 def _default_weighting(given: dict[str, Any]) -> Weighting:
     """Whoever gives weights to events or lets them age wants them to count."""
@@ -123,6 +132,13 @@ class InteractionsConfig(Section):
     trim_ids: bool = Field(
         default=False,
         description="Whether white space around ids is taken away in all tables.",
+    )
+    unify_ids: tuple[IdDifference, ...] = Field(
+        default=(),
+        description="Differences between ids that do not count in all tables: `case`, by which ids"
+        " are written in lower case, and `form`, by which Unicode forms that look alike are one"
+        " (NFKC), such as a letter with its accent as one sign or two, full width, and the no-break"
+        " space.",
     )
     not_a_user: tuple[Cell, ...] = Field(
         default=(),

@@ -28,13 +28,15 @@ def format_of_files(spark: SparkSession, path: str) -> str:
     files = files_under(spark, path)
     if not files:
         raise TableError("there is no file under this path; correct the path in the config")
-    for file in files:
-        ending = [
-            part for part in file.lower().rsplit("/", 1)[-1].split(".") if part not in _PACKED
-        ]
-        for kind, endings in _FORMATS.items():
-            if len(ending) > 1 and ending[-1] in endings:
-                return kind
+    kinds = {kind: file for file in reversed(files) if (kind := _format_of_name(file)) is not None}
+    if len(kinds) > 1:
+        named = " and ".join(f"{kind} ({file.rsplit('/', 1)[-1]})" for kind, file in kinds.items())
+        raise TableError(
+            f"there are files of several formats under this path: {named}; give a path such as"
+            " folder/*.csv, or set format and options.pathGlobFilter"
+        )
+    if kinds:
+        return next(iter(kinds))
     start = first_bytes(spark, files[0], 64)
     if start.startswith(b"PAR1"):
         return "parquet"
@@ -45,6 +47,18 @@ def format_of_files(spark: SparkSession, path: str) -> str:
     raise TableError(
         f"the file {files[0]} does not show its format; set format to delta, parquet, csv or json"
     )
+
+
+def is_packed(file: str) -> bool:
+    """Whether a file is compressed, by its name."""
+    return file.lower().rsplit(".", 1)[-1] in _PACKED
+
+
+def _format_of_name(file: str) -> str | None:
+    parts = [part for part in file.lower().rsplit("/", 1)[-1].split(".") if part not in _PACKED]
+    if len(parts) < 2:
+        return None
+    return next((kind for kind, endings in _FORMATS.items() if parts[-1] in endings), None)
 
 
 def files_under(spark: SparkSession, path: str) -> list[str]:
@@ -69,7 +83,7 @@ def files_under(spark: SparkSession, path: str) -> list[str]:
     return sorted(found)
 
 
-def first_bytes(spark: SparkSession, file: str, most: int) -> bytes:
+def first_bytes(spark: SparkSession, file: str, most: int = 65_536) -> bytes:
     """The first bytes of a file."""
     jvm: Any = spark._jvm
     place = jvm.org.apache.hadoop.fs.Path(file)

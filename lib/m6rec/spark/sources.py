@@ -1,6 +1,7 @@
 """The tables of the owner's: how they are read, checked, and pinned to a version."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from m6rec.check.names import find_columns
+from m6rec.check.samples import shown_names
 from m6rec.config.base import TableSource, is_path
 from m6rec.config.data import InteractionsConfig
 from m6rec.config.run import Config, sources_of
@@ -92,8 +94,8 @@ def with_columns(
     missing = [name for name, column in nested.items() if column is None]
     if missing:
         raise TableError(
-            f"{place} has no column {missing}; it has {frame.columns};"
-            " correct the column names in the config"
+            f"{place} has no column {missing}; it has {shown_names(frame.columns)};"
+            f" {_repeated(frame, missing) or 'correct the column names in the config'}"
         )
     if matches.doubtful:
         name, alike = next(iter(matches.doubtful.items()))
@@ -111,6 +113,19 @@ def with_columns(
     for name, values in absent.items():
         columns[name] = _without(columns[name], types.get(name, T.StringType()), values)
     return frame.select(*(column.alias(name) for name, column in columns.items()))
+
+
+def _repeated(frame: DataFrame, missing: Sequence[str]) -> str:
+    """What to do where a missing column stands several times in the header of a CSV file.
+
+    Spark then adds the column's place to its name.
+    """
+    for name in missing:
+        numbered = re.compile(rf"{re.escape(name)}\d+")
+        named = [column for column in frame.columns if numbered.fullmatch(column)]
+        if len(named) > 1:
+            return f"several columns are named {name}: name one of {named} in the config"
+    return ""
 
 
 def _field_of(frame: DataFrame, name: str) -> Column | None:
