@@ -12,7 +12,7 @@ from m6rec.config.run import parse_config
 from m6rec.fits.inspection import Inspection, inspect_sources
 from m6rec.spark.sources import read_source
 from m6rec.stages.features.inputs import AttributeColumns, number_column, read_attributes
-from m6rec.stages.features.kinds import decimal_signs, infer_kinds
+from m6rec.stages.features.kinds import infer_columns
 from tests.inputs.attributes import KINDS, write_items
 
 
@@ -52,10 +52,11 @@ def test_every_column_is_understood_as_the_pipeline_reads_it(
 
     source = TableSource(path=str(tmp_path / "items.parquet"))
     frame = read_source(spark, source, ("sku", "place.city"))
-    kinds = infer_kinds(frame, "sku", {"place.city": "categorical"})
-    assert kinds == {name: kind for name, (kind, _) in KINDS.items()}
-    signs = decimal_signs(frame, "sku", kinds)
-    assert signs == {"price": ".", "weight": "."}
+    columns = infer_columns(frame, "sku", {"place.city": "categorical"})
+    assert columns.kinds == {name: kind for name, (kind, _) in KINDS.items()}
+    assert columns.decimal_signs == {"price": ".", "weight": "."}
+    given = infer_columns(frame, "sku", {"price": "numeric", "weight": "text"})
+    assert given.decimal_signs == {"price": "."}
     row = (
         frame.where("sku = 'i2'")
         .select(

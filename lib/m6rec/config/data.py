@@ -151,10 +151,11 @@ class InteractionsConfig(Section):
         " they go to the table `quarantine`, or they cancel what the same user had of the same"
         " item (`cancel`).",
     )
-    event_weights: dict[ColumnValue, NonNegativeFloat] = Field(
+    event_weights: dict[ColumnValue, FiniteFloat] = Field(
         default_factory=dict,
         description="The factor by which each event type multiplies an event's weight; events of"
-        " a type that is not listed go to the table `quarantine`.",
+        " a type that is not listed go to the table `quarantine`. A negative one, such as that of a"
+        " return, needs `cancellations: cancel`.",
     )
     half_life_days: PositiveFloat | None = Field(
         default=None,
@@ -204,10 +205,22 @@ class InteractionsConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _negative_events_cancel(self) -> "InteractionsConfig":
+        negative = [name for name, weight in self.event_weights.items() if weight < 0]
+        if negative and self.cancellations != "cancel":
+            raise ValueError(
+                f"event_weights.{negative[0]} is negative, expected 0 or more; where such events"
+                " take back what the user had, set cancellations: cancel"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _weights_that_are_given_count(self) -> "InteractionsConfig":
         without_effect = {
             # By them a pair reaches positive_minimum or not; age has no part in that.
-            "event_weights": bool(self.event_weights) and self.positive_minimum is None,
+            "event_weights": bool(self.event_weights)
+            and self.positive_minimum is None
+            and not self.has_cancelling_events,
             "half_life_days": self.half_life_days is not None,
         }
         found = [key for key, is_without in without_effect.items() if is_without]
@@ -217,6 +230,11 @@ class InteractionsConfig(Section):
                 f" every weight 1; set weighting to weight or log, or remove {' and '.join(found)}"
             )
         return self
+
+    @property
+    def has_cancelling_events(self) -> bool:
+        """Whether events of some type take back what a user had."""
+        return any(weight < 0 for weight in self.event_weights.values())
 
     @property
     def weights_differ(self) -> bool:

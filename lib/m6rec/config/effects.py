@@ -141,8 +141,11 @@ RULES: tuple[Idle, ...] = (
     ),
     Idle(
         ("interactions.cancellations",),
-        lambda config: config.interactions.columns.weight is None,
-        "no weight is negative without interactions.columns.weight",
+        lambda config: (
+            config.interactions.columns.weight is None
+            and not config.interactions.has_cancelling_events
+        ),
+        "no weight is negative without interactions.columns.weight or negative event_weights",
     ),
     Idle(
         ("interactions.columns.weight",),
