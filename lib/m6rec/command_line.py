@@ -37,12 +37,12 @@ from m6rec.fits.inspection import check_tables
 from m6rec.job_records import PUBLISH, JobRecord
 from m6rec.lakehouse import Lakehouse
 from m6rec.runs import Job, run_job
-from m6rec.spark.failures import THROWN, as_our_error, in_words, keep_trace
+from m6rec.spark.failures import THROWN, as_our_error, keep_trace, unforeseen
 from m6rec.spark.files import local_path
 from m6rec.spark.session import session_of_job
 from m6rec.startup.jvm import compiler_options
 
-FAILED_IN_SPARK = 1
+UNFORESEEN = 1
 WRONG_USE = 2
 STOPPED_BY_GUARD = 3
 ConfigOption = Annotated[Path, typer.Option("--config", help="The configuration, a YAML file.")]
@@ -215,8 +215,8 @@ def _check_local_path(source: TableSource) -> None:
 def errors_as_messages() -> Iterator[None]:
     """Turn an error that the user can put right into one message on stderr and exit code 2.
 
-    Where a guard keeps a run from being published, it is 3, and where Spark failed in a way that is
-    not known, 1. The trace of what Spark throws goes to the log.
+    Where a guard keeps a run from being published, it is 3, and where something failed that nobody
+    has foreseen, 1. Traces go to the log.
     """
     try:
         yield
@@ -232,9 +232,14 @@ def errors_as_messages() -> Iterator[None]:
         if ours is not None:
             _print_line("error", "bold red", str(ours))
             raise typer.Exit(WRONG_USE) from None
-        unforeseen = f"Spark failed: {in_words(error)}; the log has the trace"
-        _print_line("error", "bold red", unforeseen)
-        raise typer.Exit(FAILED_IN_SPARK) from None
+        _print_line("error", "bold red", unforeseen(error))
+        raise typer.Exit(UNFORESEEN) from None
+    except (typer.Exit, typer.Abort, typer.BadParameter):
+        raise
+    except Exception as error:
+        keep_trace(error)
+        _print_line("error", "bold red", unforeseen(error))
+        raise typer.Exit(UNFORESEEN) from None
 
 
 def _print_line(kind: str, style: str, message: str) -> None:

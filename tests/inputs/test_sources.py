@@ -1,5 +1,7 @@
 """Places of tables: versions, views, formats, and failures in words."""
 
+import gzip
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -10,8 +12,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql import types as T
 from typer import Exit
 
 from jobs.check import check
@@ -19,9 +23,12 @@ from m6rec.command_line import errors_as_messages
 from m6rec.config.base import TableSource
 from m6rec.config.run import parse_config
 from m6rec.errors import ClusterError, TableError, WorkerError
+from m6rec.fits.inspection import inspect_sources
 from m6rec.fits.sources import open_sources
 from m6rec.spark.failures import in_words, saying_what_failed
+from m6rec.spark.json_samples import schema_of_sample
 from m6rec.spark.sources import read_source, source_version
+from m6rec.spark.time_limits import within_seconds
 from m6rec.stages.features.images import _decode_batches
 from m6rec.stages.features.kinds import infer_kinds
 
@@ -84,6 +91,30 @@ def test_views_and_tables_of_other_formats_have_no_version(
     assert read_source(spark, viewed, ("user_id",)).count() == 2
     assert source_version(spark, viewed) is None
     spark.catalog.dropTempView("some_view")
+
+
+def test_tables_of_the_catalogue_are_read_in_any_format(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    rows = spark.createDataFrame([("ann", "tea")], "user_id string, item_id string")
+    for kind in ("parquet", "csv", "delta"):
+        rows.write.format(kind).option("path", str(tmp_path / kind)).saveAsTable(f"m6_{kind}")
+    spark.sql("create view m6_view as select * from m6_delta")
+    try:
+        for name, version in {"parquet": None, "csv": None, "view": None, "delta": 0}.items():
+            named = source(table=f"m6_{name}")
+            assert [tuple(row) for row in read_source(spark, named, ()).collect()] == [
+                ("ann", "tea")
+            ]
+            assert source_version(spark, named) == version
+        for name in ("parquet", "view"):
+            config = {"interactions": {"source": {"table": f"m6_{name}", "version": 0}}}
+            [problem] = inspect_sources(spark, parse_config(config, "test")).lines("problem")
+            assert "it is no Delta table and has no versions; leave out version" in problem
+    finally:
+        spark.sql("drop view m6_view")
+        for kind in ("parquet", "csv", "delta"):
+            spark.sql(f"drop table m6_{kind}")
 
 
 @pytest.mark.parametrize("pattern", ["part-*.csv", "{part-1,part-2}.csv", ""])
@@ -191,6 +222,40 @@ def test_any_other_failure_of_spark_is_one_line(
     assert len(shown) == 1
     assert "error: Spark failed: " in shown[0]
     assert "out of order" in shown[0]
+    with pytest.raises(Exit) as stop, errors_as_messages():
+        within_seconds(None, 1.0, str)  # type: ignore[arg-type]
+    assert stop.value.exit_code == 1
+    said = capsys.readouterr().err
+    assert re.search(
+        r"^error: AttributeError: .* \(spark\.time_limits, within_seconds, line", said, re.M
+    )
+
+
+def test_the_schema_of_large_json_is_told_from_all_parts_of_it(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    objects: list[dict[str, Any]] = [{"user_id": k, "item_id": "tea"} for k in range(3000)]
+    for k in range(1000, 2000):
+        objects[k] = {"user_id": f"u{k}", "item_id": "tea", "late": {"at": 1.5}}
+    text = "".join(json.dumps(one) + "\n" for one in objects)
+    (tmp_path / "a.json").write_text(text)
+    (tmp_path / "b.json.gz").write_bytes(gzip.compress(b'{"packed": true}\n' * 3000))
+    asked = source(path=str(tmp_path))
+    assert schema_of_sample(spark, asked) is None
+    found = schema_of_sample(spark, asked, largest_whole=1000, piece=1000)
+    assert found == spark.read.json(str(tmp_path)).schema
+    assert found["user_id"].dataType == T.StringType()
+    given = source(path=str(tmp_path), options={"samplingRatio": 1})
+    assert schema_of_sample(spark, given, largest_whole=1000) is None
+
+
+def test_work_that_takes_too_long_is_given_up(spark: SparkSession) -> None:
+    endless = spark.range(10**15).selectExpr("sum(hash(id))")
+    assert within_seconds(spark, 0.2, endless.collect) is None
+    assert within_seconds(spark, 0.0, endless.collect) is None
+    assert within_seconds(spark, 60.0, spark.range(3).count) == 3
+    with pytest.raises(PySparkException, match="out of order"):
+        within_seconds(spark, 60.0, spark.sql("select raise_error('out of order')").collect)
 
 
 def test_credentials_that_are_missing_are_named() -> None:

@@ -1,5 +1,6 @@
 """What Spark, Delta, Parquet, the JVM or a worker throws over an owner's table, in words."""
 
+import os
 import re
 import sys
 import traceback
@@ -49,8 +50,9 @@ _NO_CREDENTIALS = (
     " AWS_SECRET_ACCESS_KEY in the environment, or the lines spark.hadoop.fs.s3a.access.key and"
     " spark.hadoop.fs.s3a.secret.key in the properties file"
 )
+_Rule = tuple[str, Callable[[re.Match[str]], str]]
 # What is thrown, by its text, and what to say of it. The first that matches is said.
-_RULES: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
+_OF_PLACES: tuple[_Rule, ...] = (
     (r"Class org\.apache\.hadoop\.fs\.s3a\.\w+ not found", lambda _: _missing_jar("s3a")),
     (r"Class org\.apache\.hadoop\.fs\.azurebfs\S* not found", lambda _: _missing_jar("abfss")),
     (r"No FileSystem for scheme \"?(\w+)\"?", lambda found: _missing_jar(found[1])),
@@ -69,6 +71,9 @@ _RULES: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
         r"(?:Permission denied|AccessControlException)",
         lambda _: "it may not be read; give whoever runs the job the right to read it",
     ),
+)
+_RULES: tuple[_Rule, ...] = (
+    *_OF_PLACES,
     (r"\[PATH_NOT_FOUND\]", lambda _: "it does not exist; correct the path in the config"),
     (
         r"\[UNABLE_TO_INFER_SCHEMA\]",
@@ -87,6 +92,10 @@ _RULES: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
         r"DELTA_VERSION_NOT_FOUND|VersionNotFoundException|Cannot time travel Delta table"
         r"|DELTA_TIMESTAMP_\w+|DELTA_NO_RECREATABLE_HISTORY_FOUND",
         lambda _: "its history does not have the version or moment that is asked for",
+    ),
+    (
+        r"EXPECT_TABLE_NOT_VIEW|UNSUPPORTED_FEATURE\.TIME_TRAVEL|TIME_TRAVEL_ON_VIEW|time travel",
+        lambda _: "it is no Delta table and has no versions; leave out version and timestamp",
     ),
     (
         r"malformed|MALFORMED_RECORD_IN_PARSING|MALFORMED_CSV_RECORD",
@@ -254,6 +263,8 @@ def as_our_error(
         if re.search(pattern, text):
             stage = _stage(text)
             return ClusterError(f"{words}{f' (in stage {stage})' if stage else ''}")
+    if any(re.search(pattern, text) for pattern, _ in _OF_PLACES):
+        return ClusterError(f"a place of the config cannot be used: {in_words(error)}")
     return _of_a_stage(text)
 
 
@@ -305,13 +316,31 @@ def _stage(text: str) -> str:
     own = [frame for frame in frames if "/m6rec/" in frame["file"]] or frames[-1:]
     if not own:
         return ""
-    module = own[-1]["file"].rpartition("/m6rec/")[2].rpartition("/jobs/")[2].removesuffix(".py")
-    return f"{module.strip('/').replace('/', '.')}, {own[-1]['function']}, line {own[-1]['line']}"
+    return f"{_module(own[-1]['file'])}, {own[-1]['function']}, line {own[-1]['line']}"
+
+
+def _module(file: str) -> str:
+    """The module of a file, without the package."""
+    return re.split(r"/(?:m6rec|jobs)/", file)[-1].removesuffix(".py").strip("/").replace("/", ".")
 
 
 def _last_trace(text: str) -> re.Match[str] | None:
     """The last of the chained traces of a worker, which is that of what was raised in the end."""
     return next(iter([*_WORKER_TRACE.finditer(text)][-1:]), None)
+
+
+def unforeseen(error: Exception) -> str:
+    """An error that nobody has foreseen, in a line: what it says, and where it was raised."""
+    if isinstance(error, THROWN):
+        return f"Spark failed: {in_words(error)}; the log has the trace"
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if "/m6rec/" in frame.filename or "/jobs/" in frame.filename]
+    place = [f" ({_module(one.filename)}, {one.name}, line {one.lineno})" for one in own[-1:]]
+    said = _shortened(str(error)) if str(error).strip() else "no message"
+    return (
+        f"{type(error).__name__}: {said}{''.join(place)}; the log has the trace. This is a defect"
+        " of M6-Rec: report it with the log"
+    )
 
 
 def text_of(error: BaseException) -> str:
@@ -332,7 +361,7 @@ def text_of(error: BaseException) -> str:
 
 def keep_trace(error: BaseException) -> None:
     """Write an error's trace into the log, whose lines of traces spark-submit.sh does not show."""
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and os.environ.get("M6REC_VERBOSE") != "1":
         return
     for line in "".join(traceback.format_exception(error)).splitlines():
         print(f"\t{line}", file=sys.stderr)

@@ -63,6 +63,11 @@ def _format_of_name(file: str) -> str | None:
 
 def files_under(spark: SparkSession, path: str) -> list[str]:
     """Some of the files under a path or glob, by name, without hidden ones."""
+    return [file for file, _ in sized_files_under(spark, path, _MOST_FILES)]
+
+
+def sized_files_under(spark: SparkSession, path: str, most: int) -> list[tuple[str, int]]:
+    """At most so many files under a path or glob, each with its bytes, without hidden ones."""
     jvm: Any = spark._jvm
     configuration = _configuration(spark)
     place = jvm.org.apache.hadoop.fs.Path(path)
@@ -71,12 +76,12 @@ def files_under(spark: SparkSession, path: str) -> list[str]:
         roots = [system.getFileStatus(place)]
     else:
         roots = list(system.globStatus(place) or [])
-    found: list[str] = []
+    found: list[tuple[str, int]] = []
     pending = roots
-    while pending and len(found) < _MOST_FILES:
+    while pending and len(found) < most:
         status = pending.pop(0)
         if status.isFile():
-            found.append(str(status.getPath().toString()))
+            found.append((str(status.getPath().toString()), int(status.getLen())))
         else:
             children = list(system.listStatus(status.getPath()))
             pending += [child for child in children if not _is_hidden(child)]
@@ -84,16 +89,24 @@ def files_under(spark: SparkSession, path: str) -> list[str]:
 
 
 def first_bytes(spark: SparkSession, file: str, most: int = 65_536) -> bytes:
-    """The first bytes of a file."""
+    """The first bytes of a file; of a compressed one, as they were before."""
+    return bytes_from(spark, file, 0, most)
+
+
+def bytes_from(spark: SparkSession, file: str, start: int, most: int) -> bytes:
+    """At most so many bytes of a file from a place on, which for a compressed one is its start."""
     jvm: Any = spark._jvm
-    place = jvm.org.apache.hadoop.fs.Path(file)
-    system = place.getFileSystem(_configuration(spark))
-    length = min(most, int(system.getFileStatus(place).getLen()))
-    stream = system.open(place)
+    place, configuration = jvm.org.apache.hadoop.fs.Path(file), _configuration(spark)
+    opened = place.getFileSystem(configuration).open(place)
     try:
-        return bytes(jvm.org.apache.commons.io.IOUtils.toByteArray(stream, length))
+        opened.seek(start)
+        codecs = jvm.org.apache.hadoop.io.compress.CompressionCodecFactory(configuration)
+        codec = codecs.getCodec(place)
+        stream = opened if codec is None else codec.createInputStream(opened)
+        bounded = jvm.org.apache.commons.io.input.BoundedInputStream(stream, most)
+        return bytes(jvm.org.apache.commons.io.IOUtils.toByteArray(bounded))
     finally:
-        stream.close()
+        opened.close()
 
 
 def without_glob(path: str) -> bool:

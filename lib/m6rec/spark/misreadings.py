@@ -7,7 +7,7 @@ from m6rec.check.readings import encoding_of, has_line_breaks, header_of
 from m6rec.check.samples import TableSample, shown, shown_names
 from m6rec.config.base import TableSource
 from m6rec.spark.failures import reading
-from m6rec.spark.files import files_under, first_bytes, is_packed
+from m6rec.spark.files import files_under, first_bytes
 from m6rec.spark.sources import told_format
 
 # What a byte that is none of the encoding's is read as.
@@ -24,7 +24,7 @@ def misreadings(
         return []
     is_csv = told_format(spark, source) == "csv"
     files = files_under(spark, source.path)
-    if not files or is_packed(files[0]):
+    if not files:
         return []
     with reading(place.key, source):
         start = first_bytes(spark, files[0])

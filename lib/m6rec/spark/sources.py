@@ -20,6 +20,7 @@ from m6rec.config.run import Config, sources_of
 from m6rec.errors import TableError
 from m6rec.spark.failures import reading
 from m6rec.spark.files import format_of_files, without_glob
+from m6rec.spark.json_samples import schema_of_sample
 from m6rec.spark.values import id_column, owner_column, quoted
 
 # Timestamps of Parquet in nanoseconds, as pandas writes them, are read as numbers and then divided.
@@ -311,6 +312,9 @@ def _load(
         return reader.table(source.table)
     path = source.path or ""
     kind = told_format(spark, source)
+    if kind == "json" and schema is None:
+        sampled = schema_of_sample(spark, source)
+        reader = reader if sampled is None else reader.schema(sampled)
     if kind == "csv":
         if source.option("header") is None:
             reader = reader.option("header", "true")
