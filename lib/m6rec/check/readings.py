@@ -68,15 +68,24 @@ def likely_readings(start: bytes, needed: tuple[str, ...]) -> list[LikelyReading
 def has_line_breaks(start: bytes, separator: str) -> bool:
     """Whether the start of a CSV file has line breaks within quotes.
 
-    A quote that is never closed would take the rest of the file for one value, and is none.
+    Then all rows are of one width, and its lines are not. A quote that is never closed takes what
+    follows for one value, so that rows are of other widths.
     """
-    rows = list(_rows(_decoded(start, encoding_of(start)), separator))
-    return any("\n" in cell.strip() for row in rows[:-1] for cell in row)
+    text = _decoded(start, encoding_of(start))
+    rows = [row for row in _rows(text, separator) if row]
+    # The last row may be cut.
+    rows = rows if text.endswith("\n") else rows[:-1]
+    widths = {len(row) for row in rows}
+    if len(widths) != 1 or not any("\n" in cell for row in rows for cell in row):
+        return False
+    lines = (next(_rows(line, separator), ()) for line in text.splitlines() if line)
+    return any(len(line) != len(rows[0]) for line in lines)
 
 
 def header_of(start: bytes, separator: str) -> tuple[str, ...]:
-    """The first row of a CSV file; empty where the file is."""
-    return next(_rows(_decoded(start, encoding_of(start)), separator), ())
+    """The first row of a CSV file, whatever its case and white space; empty where the file is."""
+    first = next(_rows(_decoded(start, encoding_of(start)), separator), ())
+    return tuple(cell.strip().casefold() for cell in first)
 
 
 def is_json_array(start: bytes) -> bool:

@@ -154,8 +154,9 @@ _RULES: tuple[_Rule, ...] = (
 # What ends a stage whatever its data are, and what to say of it.
 _OF_THE_MACHINE: tuple[tuple[str, str], ...] = (
     (
-        r"Python worker exited unexpectedly|Connection reset by peer|ExecutorLostFailure",
-        "a worker was ended from outside, as one is that takes too much memory; give executors more"
+        r"Python worker exited unexpectedly|Connection reset by peer|ExecutorLostFailure"
+        r"|^MemoryError|Unable to allocate [\d.]+ \wiB",
+        "a worker took more memory than there is, or was ended from outside; give executors more"
         " (spark.executor.memoryOverhead, or in local mode a machine with more) or fewer cores",
     ),
     (
@@ -259,8 +260,11 @@ def as_our_error(
     for ours in (_raised_by_a_worker(text), _of_reading(error, text, sources)):
         if ours is not None:
             return ours
+    trace = _last_trace(text)
+    # What a worker raised says more than what the JVM then says of the worker's end.
+    said = text if trace is None else trace["error"]
     for pattern, words in _OF_THE_MACHINE:
-        if re.search(pattern, text):
+        if re.search(pattern, said):
             stage = _stage(text)
             return ClusterError(f"{words}{f' (in stage {stage})' if stage else ''}")
     if any(re.search(pattern, text) for pattern, _ in _OF_PLACES):

@@ -13,7 +13,7 @@ from m6rec.spark.files import bytes_from, is_packed, sized_files_under
 LARGEST_WHOLE = 64 << 20
 _PIECES = 32
 _PIECE = 256 << 10
-_MOST_FILES = 2_000
+_SAMPLED_FILES = 2_000
 # With these, rows are no lines of UTF-8, or the owner has said how to sample.
 _OTHERWISE = ("multiline", "encoding", "charset", "linesep", "samplingratio")
 
@@ -34,7 +34,7 @@ def schema_of_sample(
     """
     if any(source.option(name) is not None for name in _OTHERWISE):
         return None
-    files = sized_files_under(spark, source.path or "", _MOST_FILES)
+    files = sized_files_under(spark, source.path or "", _SAMPLED_FILES)
     total = sum(size for _, size in files)
     if total <= largest_whole:
         return None

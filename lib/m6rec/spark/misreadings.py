@@ -62,9 +62,8 @@ def _of_encoding(
 def _of_line_breaks(
     place: Place, source: TableSource, start: bytes, separator: str
 ) -> list[Finding]:
-    if (source.option("multiline") or "").lower() == "true" or not has_line_breaks(
-        start, separator
-    ):
+    is_read_so = (source.option("multiline") or "").lower() == "true"
+    if is_read_so or source.option("quote") is not None or not has_line_breaks(start, separator):
         return []
     words = "has values with line breaks within quotes, each of which would end a row"
     return [Finding("problem", place, words, "set options: {multiLine: true}")]
@@ -79,7 +78,9 @@ def _of_headers(
     }
     first = next((header for header in headers.values() if header), ())
     for file, header in headers.items():
-        if header and header != first:
+        shared = min(len(header), len(first))
+        # A file with more columns at the end is read as the others are.
+        if header[:shared] != first[:shared]:
             words = (
                 f"the file {file.rsplit('/', 1)[-1]} has the columns {shown_names(header)}, and"
                 f" others have {shown_names(first)}; columns of CSV are read by their place"
