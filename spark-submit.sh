@@ -57,7 +57,7 @@ Environment:
   M6REC_VERBOSE 1 shows the log of Spark as it goes         [0: in the cache's logs/]
 
 Exit code: the job's own; 2 where something has to be put right first (the message says what);
-3 where a guard keeps a run from being published.
+3 where a guard keeps a run from being published; 1 where something failed that nobody has foreseen.
 HELP
 }
 
@@ -371,7 +371,7 @@ run_quietly() {
 # What Spark logs of a failed task is a trace, which the log keeps: the job says it in one line.
 hide_noise() {
     local tab=$'\t'
-    local failed='ERROR (Executor|TaskSetManager|Utils|FileFormatWriter|TaskResultGetter)'
+    local failed='ERROR (Executor|TaskSetManager|Utils|FileFormatWriter|TaskResultGetter|[A-Za-z]*PythonRunner)'
     local next='^([0-9]{2}/[0-9]{2}/[0-9]{2} |Traceback |(error|warning|note): )'
     sed -u -E "/$failed/{:h;\$d;N;s/^.*\n//;/$failed/bh;\#$next#!bh}" |
         grep --line-buffered -v -E \

@@ -258,6 +258,24 @@ def test_work_that_takes_too_long_is_given_up(spark: SparkSession) -> None:
         within_seconds(spark, 60.0, spark.sql("select raise_error('out of order')").collect)
 
 
+@pytest.mark.parametrize(
+    ("expression", "words"),
+    [
+        ("cast(item_id as int)", "it casts 'tea' \\(STRING\\) to INT, which is none; use try_cast"),
+        ("1 / (length(item_id) - 3)", "it divides by zero"),
+    ],
+)
+def test_a_view_that_fails_is_said_in_words(
+    spark: SparkSession, expression: str, words: str
+) -> None:
+    rows = spark.createDataFrame([("ann", "tea")], "user_id string, item_id string")
+    rows.selectExpr("user_id", f"{expression} as item_id").createOrReplaceTempView("m6_failing")
+    config = parse_config({"interactions": {"source": {"table": "m6_failing"}}}, "test")
+    [problem] = inspect_sources(spark, config).lines("problem")
+    assert re.search(words, problem), problem
+    spark.catalog.dropTempView("m6_failing")
+
+
 def test_credentials_that_are_missing_are_named() -> None:
     error = RuntimeError("software.amazon.awssdk: Unable to load credentials from any provider")
     assert "AWS_ACCESS_KEY_ID" in in_words(error)

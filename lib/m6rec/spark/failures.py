@@ -98,7 +98,22 @@ _RULES: tuple[_Rule, ...] = (
         lambda _: "it is no Delta table and has no versions; leave out version and timestamp",
     ),
     (
-        r"malformed|MALFORMED_RECORD_IN_PARSING|MALFORMED_CSV_RECORD",
+        r"\[(?:CAST_INVALID_INPUT|CAST_OVERFLOW)\] The value (.*?) of the type \"?(\w+)\"? cannot be"
+        r" cast to \"?(\w+)",
+        lambda found: (
+            f"it casts {found[1]} ({found[2]}) to {found[3]}, which is none; use try_cast in the"
+            " view, or correct the row"
+        ),
+    ),
+    (
+        r"\[DIVIDE_BY_ZERO\]|\[ARITHMETIC_OVERFLOW\]|\[NUMERIC_VALUE_OUT_OF_RANGE",
+        lambda _: (
+            "it divides by zero or computes a number out of range; use try_divide, try_add"
+            " and the like in the view"
+        ),
+    ),
+    (
+        r"Malformed records|MALFORMED_RECORD_IN_PARSING|MALFORMED_CSV_RECORD",
         lambda _: (
             "it holds malformed rows, and options say mode FAILFAST; correct the rows, or set"
             " options.mode to PERMISSIVE, by which they go to quarantine"
@@ -267,7 +282,7 @@ def as_our_error(
         if re.search(pattern, said):
             stage = _stage(text)
             return ClusterError(f"{words}{f' (in stage {stage})' if stage else ''}")
-    if any(re.search(pattern, text) for pattern, _ in _OF_PLACES):
+    if trace is None and any(re.search(pattern, text) for pattern, _ in _OF_PLACES):
         return ClusterError(f"a place of the config cannot be used: {in_words(error)}")
     return _of_a_stage(text)
 
