@@ -98,8 +98,8 @@ _RULES: tuple[_Rule, ...] = (
         lambda _: "it is no Delta table and has no versions; leave out version and timestamp",
     ),
     (
-        r"\[(?:CAST_INVALID_INPUT|CAST_OVERFLOW)\] The value (.*?) of the type \"?(\w+)\"? cannot be"
-        r" cast to \"?(\w+)",
+        r"\[CAST_(?:INVALID_INPUT|OVERFLOW)\] The value (.*?) of the type \"?(\w+)\"? cannot"
+        r" be cast to \"?(\w+)",
         lambda found: (
             f"it casts {found[1]} ({found[2]}) to {found[3]}, which is none; use try_cast in the"
             " view, or correct the row"
