@@ -222,8 +222,10 @@ def _of_events(table: OpenedTable, config: Config) -> Iterator[Finding]:
 
 def _of_users(table: OpenedTable, config: Config) -> Iterator[Finding]:
     name = config.interactions.columns.user
-    texts = (id_text(value, config.interactions) for value in table.sample.columns[name].values)
-    users = [text for text in texts if text and text not in config.interactions.not_a_user]
+    settings = config.interactions
+    nobody = {id_text(user, settings) for user in settings.not_a_user}
+    texts = (id_text(value, settings) for value in table.sample.columns[name].values)
+    users = [text for text in texts if text and text not in nobody]
     found = dominant_user(users)
     if found is None:
         return
