@@ -60,7 +60,7 @@ Environment:
   M6REC_VERBOSE 1 shows the log of Spark as it goes         [0: in the cache's logs/]
 
 Exit code: the job's own; 2 where something has to be put right first (the message says what);
-3 where a guard keeps a run from being published.
+3 where a guard keeps a run from being published; 1 where something failed that nobody has foreseen.
 HELP
 }
 
@@ -219,7 +219,7 @@ run_job() {
     fi
     check_java
     set_up
-    check_config "$job" "$@"
+    check_arguments "$job" "$@"
     submit "$file" "$@"
 }
 
@@ -236,6 +236,9 @@ set_up_environment() {
     export NUMBA_CACHE_DIR="${NUMBA_CACHE_DIR:-$CACHE/numba/$(kernels_checksum)}"
     export M6REC_CACHE="$CACHE"
     export PYTHONDONTWRITEBYTECODE="${PYTHONDONTWRITEBYTECODE:-1}"
+    # A file of the caller's folder does not stand in for a module, such as yaml.py for yaml, neither
+    # here nor in the driver and in local mode's Python workers.
+    export PYTHONSAFEPATH=1
     # A thread of OpenMP, such as one of torch, keeps its core busy while it waits for the others. Where
     # Spark or another process needs that core, the others wait for it, and training takes twice as long.
     export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}"
@@ -249,18 +252,17 @@ kernels_checksum() {
     (LC_ALL=C; cat "$ROOT"/lib/m6rec/kernels/*/*.py) | cksum | cut -d' ' -f1
 }
 
-# A wrong configuration or run id stops here, in a second, before a JVM starts. Of a right one it
-# follows which of the JVM's compilers the job starts with.
-check_config() {
+# A wrong option, configuration or run id stops here, in a second, before a JVM starts. Of a right one
+# it follows which of the JVM's compilers the job starts with.
+check_arguments() {
     local job="$1" has_config=no
     local arguments=(--job "$job")
     shift
+    "$VENV/bin/python" -m m6rec.startup.options "$ROOT/jobs/$job.py" "$@" || exit $?
     while (($#)); do
         case "$1" in
             --config | --set | --output | --run-id)
                 [[ "$1" == --config ]] && has_config=yes
-                (($# > 1)) || fail "$1 has no value; give one after it." \
-                    "./spark-submit.sh $job --help explains the options."
                 arguments+=("$1" "$2")
                 shift 2
                 ;;
@@ -276,9 +278,8 @@ check_config() {
             *) shift ;;
         esac
     done
-    # With -P, a file of the caller's folder does not stand in for a module, such as yaml.py for yaml.
     [[ "$has_config" == no ]] ||
-        COMPILER_OPTIONS="$("$VENV/bin/python" -P -m m6rec.command_line "${arguments[@]}")" || exit $?
+        COMPILER_OPTIONS="$("$VENV/bin/python" -m m6rec.command_line "${arguments[@]}")" || exit $?
 }
 
 is_local() {
@@ -379,7 +380,7 @@ run_quietly() {
 # What Spark logs of a failed task is a trace, which the log keeps: the job says it in one line.
 hide_noise() {
     local tab=$'\t'
-    local failed='ERROR (Executor|TaskSetManager|Utils|FileFormatWriter|TaskResultGetter)'
+    local failed='ERROR (Executor|TaskSetManager|Utils|FileFormatWriter|TaskResultGetter|[A-Za-z]*PythonRunner)'
     local next='^([0-9]{2}/[0-9]{2}/[0-9]{2} |Traceback |(error|warning|note): )'
     sed -u -E "/$failed/{:h;\$d;N;s/^.*\n//;/$failed/bh;\#$next#!bh}" |
         grep --line-buffered -v -E \

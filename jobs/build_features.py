@@ -30,7 +30,7 @@ from m6rec.stages.features.behaviour import (
 )
 from m6rec.stages.features.fitting import fit_features
 from m6rec.stages.features.images import load_images
-from m6rec.stages.features.kinds import decimal_signs, infer_kinds
+from m6rec.stages.features.kinds import infer_columns
 from m6rec.stages.features.pipeline import FeaturePipeline
 from m6rec.stages.features.reading import item_matrix
 
@@ -141,8 +141,7 @@ def _read_attributes(
     frame = read_source(lakehouse.spark, source.source, (source.id, *titles, *source.kinds))
     # A title is text: without this, its values would look like ids, since no two are equal.
     overrides: dict[str, FeatureKind] = dict.fromkeys(titles, "text")
-    kinds = infer_kinds(frame, source.id, {**overrides, **source.kinds})
-    signs = decimal_signs(frame, source.id, kinds)
+    columns = infer_columns(frame, source.id, {**overrides, **source.kinds})
     # A column of the owner's may have the name of one of ours.
     ours = {name: _other_name(name, index_column) for name in frame.columns if name != source.id}
     renamed = frame.select(
@@ -157,8 +156,8 @@ def _read_attributes(
     indexed = single.join(indices, _ID, "inner").drop(_ID, _COPY)
     return _Attributes(
         indexed.persist(),
-        {ours[name]: kind for name, kind in kinds.items()},
-        {ours[name]: sign for name, sign in signs.items()},
+        {ours[name]: kind for name, kind in columns.kinds.items()},
+        {ours[name]: sign for name, sign in columns.decimal_signs.items()},
     )
 
 

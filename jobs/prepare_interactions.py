@@ -200,7 +200,9 @@ def _split(lakehouse: Lakehouse, pairs: _Pairs, config: Config, validates: bool)
     repeats = config.ranks_repeats
     if repeats:
         events = lakehouse.read("interactions")
-        occasions = occasions_of_pairs(events, pairs.interactions, config.interactions)
+        occasions = occasions_of_pairs(
+            events, pairs.interactions, config.interactions, config.ratings.enabled
+        )
         pairs = replace(pairs, interactions=occasions)
     indexed = pairs.map(lambda frame: _indexed(lakehouse, frame))
     splits = split_pairs(

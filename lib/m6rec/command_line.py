@@ -37,11 +37,12 @@ from m6rec.fits.inspection import check_tables
 from m6rec.job_records import PUBLISH, JobRecord
 from m6rec.lakehouse import Lakehouse
 from m6rec.runs import Job, run_job
-from m6rec.spark.failures import THROWN, as_error_of_data, keep_trace
+from m6rec.spark.failures import THROWN, as_our_error, keep_trace, unforeseen
 from m6rec.spark.files import local_path
 from m6rec.spark.session import session_of_job
 from m6rec.startup.jvm import compiler_options
 
+UNFORESEEN = 1
 WRONG_USE = 2
 STOPPED_BY_GUARD = 3
 ConfigOption = Annotated[Path, typer.Option("--config", help="The configuration, a YAML file.")]
@@ -201,7 +202,7 @@ def _check_local_path(source: TableSource) -> None:
     local = local_path(source.path)
     # There a path without a scheme may be one of HDFS.
     elsewhere = {"HADOOP_CONF_DIR", "YARN_CONF_DIR"} & os.environ.keys()
-    if elsewhere or re.match(r"[A-Za-z][\w+.-]*:", local):
+    if (elsewhere and local == source.path) or re.match(r"[A-Za-z][\w+.-]*:", local):
         return
     if not Path(local).exists():
         raise TableError(
@@ -214,7 +215,8 @@ def _check_local_path(source: TableSource) -> None:
 def errors_as_messages() -> Iterator[None]:
     """Turn an error that the user can put right into one message on stderr and exit code 2.
 
-    Where a guard keeps a run from being published, it is 3.
+    Where a guard keeps a run from being published, it is 3, and where something failed that nobody
+    has foreseen, 1. Traces go to the log.
     """
     try:
         yield
@@ -225,15 +227,19 @@ def errors_as_messages() -> Iterator[None]:
         _print_line("error", "bold red", str(error))
         raise typer.Exit(WRONG_USE) from None
     except THROWN as error:
-        message = _raised_by_a_worker(error)
-        if message is None:
-            ours = as_error_of_data(error)
-            if ours is None:
-                raise
-            message = str(ours)
         keep_trace(error)
-        _print_line("error", "bold red", message)
-        raise typer.Exit(WRONG_USE) from None
+        ours = as_our_error(error)
+        if ours is not None:
+            _print_line("error", "bold red", str(ours))
+            raise typer.Exit(WRONG_USE) from None
+        _print_line("error", "bold red", unforeseen(error))
+        raise typer.Exit(UNFORESEEN) from None
+    except (typer.Exit, typer.Abort, typer.BadParameter):
+        raise
+    except Exception as error:
+        keep_trace(error)
+        _print_line("error", "bold red", unforeseen(error))
+        raise typer.Exit(UNFORESEEN) from None
 
 
 def _print_line(kind: str, style: str, message: str) -> None:
@@ -256,13 +262,6 @@ def _error_stream() -> Iterator[TextIO]:
         return
     with Path(place).open("a") as stream:
         yield stream
-
-
-def _raised_by_a_worker(error: Exception) -> str | None:
-    """The message of an M6RecError that a Python worker raised: Spark wraps it in a traceback."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    ours = [line for line in lines if line.startswith("m6rec.errors.")]
-    return ours[-1].partition(": ")[2] if ours else None
 
 
 def _check(

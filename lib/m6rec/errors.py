@@ -24,6 +24,10 @@ class ClusterError(M6RecError):
     """A cluster that cannot run what is asked: no barrier slots, dynamic allocation, Connect."""
 
 
+class WorkerError(M6RecError):
+    """A Python worker of Spark's that failed or was ended, with the stage that it was at."""
+
+
 class ArtifactError(M6RecError):
     """A saved model or checkpoint that is missing, incomplete, or made from other inputs."""
 

@@ -20,7 +20,7 @@ from pyspark.sql import functions as F
 
 from m6rec import __version__
 from m6rec import columns as c
-from m6rec.config.run import Config
+from m6rec.config.run import Config, sources_of
 from m6rec.errors import ConfigError, DataError
 from m6rec.job_records import CLEAN, EVALUATE, FORGET, JOBS_OF_A_RUN, PUBLISH, JobRecord
 from m6rec.lakehouse import Lakehouse
@@ -82,7 +82,7 @@ def run_job(lakehouse: Lakehouse, config: Config, job: Job) -> bool:
     try:
         with ThreadPoolExecutor(1) as beside:
             started = beside.submit(record.save, STARTED)
-            with saying_what_failed(f"job {job.name}"):
+            with saying_what_failed(f"job {job.name}", sources_of(config)):
                 job.run(own, pinned)
             started.result()
     except Exception:

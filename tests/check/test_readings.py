@@ -2,7 +2,12 @@
 
 import pytest
 
-from m6rec.check.readings import is_json_array, likely_readings
+from m6rec.check.readings import (
+    has_line_breaks,
+    header_of,
+    is_json_array,
+    likely_readings,
+)
 
 NEEDED = ("user_id", "item_id")
 
@@ -45,3 +50,33 @@ def test_what_has_one_column_under_every_reading_has_no_likely_one() -> None:
 def test_a_json_array_is_told_from_objects() -> None:
     assert is_json_array(b'\xef\xbb\xbf [{"a": 1}]')
     assert not is_json_array(b'{"a": [1]}')
+
+
+@pytest.mark.parametrize(
+    ("start", "has_them"),
+    [
+        (b'u,i,n\nann,tea,"a\nb"\n', True),
+        (b'u,i,n\nann,tea,"a b"\n', False),
+        # The last row is cut.
+        (b'u,i,n\nann,tea,"a b"\nbob,rum,"a\nb', False),
+        # A quote that is never closed, and one that is no quote.
+        (b'u,i,n\nann,tea,"12 inches\nbob,rum,x\ncyd,gin,"y"\n', False),
+        (b'u,i,n\nann,tea,12"\nbob,rum,13"\n', False),
+        (b"", False),
+    ],
+)
+def test_line_breaks_within_quotes_are_told_from_a_quote_that_is_never_closed(
+    start: bytes, has_them: bool
+) -> None:
+    assert has_line_breaks(start, ",") == has_them
+
+
+def test_a_header_is_compared_whatever_its_case_and_white_space() -> None:
+    assert header_of(b"\xef\xbb\xbfUser_ID; item_id\nann;tea\n", ";") == ("user_id", "item_id")
+    assert header_of(b"", ";") == ()
+
+
+def test_a_file_of_one_column_and_comments_have_their_readings() -> None:
+    assert [one.options for one in likely_readings(b"user_id\nann\n", NEEDED)] == [{}]
+    [reading] = likely_readings(b"# of today\nuser_id,item_id\nann,tea\n", NEEDED)
+    assert (reading.options, reading.rows) == ({"comment": "#"}, (("ann", "tea"),))

@@ -2,10 +2,19 @@
 
 import pytest
 
-from m6rec.check.ids import dominant_user, equal_as_numbers, integer_form, look_alikes
+from m6rec.check.ids import (
+    differences_between,
+    dominant_user,
+    equal_as_numbers,
+    id_text,
+    integer_form,
+    look_alikes,
+    settings_that_unify,
+)
 from m6rec.check.names import find_columns, is_unnamed
 from m6rec.check.numbers import NumbersAsText, numbers_as_text
 from m6rec.check.weights import outside_the_run
+from m6rec.config.data import InteractionsConfig
 
 
 @pytest.mark.parametrize(
@@ -89,3 +98,47 @@ def test_columns_are_found_whatever_case_and_space() -> None:
 def test_columns_that_a_program_has_named_are_known() -> None:
     assert all(map(is_unnamed, ("_c0", "Unnamed: 0", "_corrupt_record", "")))
     assert not any(map(is_unnamed, ("c0", "index", "name")))
+
+
+@pytest.mark.parametrize(
+    ("ids", "differences", "lines"),
+    [
+        (["Ann", "ann"], {"case"}, "set interactions.unify_ids: [case]"),
+        (["e\u0301va", "\u00e9va"], {"form"}, "set interactions.unify_ids: [form]"),
+        (["ann ", "ann"], {"space"}, "set interactions.trim_ids: true"),
+        (
+            ["\uff21nn", "ann"],
+            {"case", "form"},
+            "set interactions.unify_ids: [case, form]",
+        ),
+        (
+            [" Bob", "bob", "\uff41", "a"],
+            {"space", "case", "form"},
+            "set interactions.trim_ids: true and interactions.unify_ids: [case, form]",
+        ),
+    ],
+)
+def test_ids_that_look_alike_have_the_lines_that_unify_them(
+    ids: list[str], differences: set[str], lines: str
+) -> None:
+    found = look_alikes(ids)
+    assert found is not None
+    assert found.differences == differences
+    assert settings_that_unify(found.differences) == lines
+    kinds = [kind for kind in ("case", "form") if kind in differences]
+    settings = {"unify_ids": kinds, "trim_ids": "space" in differences}
+    unified = InteractionsConfig.model_validate({"source": {"path": "x"}, **settings})
+    assert len({id_text(one, unified) for one in ids}) == len(ids) // 2
+
+
+def test_what_hides_that_tables_have_the_same_ids_is_told() -> None:
+    assert differences_between(["u1", "u2"], ["U1", "U2"]) == {"case"}
+    assert differences_between(["u1", "u2"], [" U1", "U2 "]) == {"space", "case"}
+    assert differences_between(["u1", "u2"], ["u1", "u2"]) == frozenset()
+    assert differences_between(["u1", "u2"], ["x", "y"]) == frozenset()
+
+
+def test_0_is_a_user_like_any_other_among_numbers_unless_it_is_apart() -> None:
+    assert dominant_user(["0", "1", "2"] * 4) is None
+    assert dominant_user(["0"] * 4 + ["1", "2", "3"]) == ("0", 4 / 7, True)
+    assert dominant_user(["guest", "guest", "ann", "ann", "bob", "bob"]) == ("guest", 1 / 3, True)

@@ -183,6 +183,20 @@ CASES: list[tuple[str, Config, Config]] = [
         config(neighbours={"user_neighbours": 7}, **FEW),
     ),
     (
+        "neighbours.neighbours, neighbours.user_exponent",
+        config(neighbours={"neighbours": 7, "user_exponent": 0.1}, **ONE_MEMBER),
+        config(
+            neighbours={"neighbours": 7, "user_exponent": 0.1},
+            recommend={"ranker": "item_neighbours"},
+            hybrid={"members": ["ridge"]},
+        ),
+    ),
+    (
+        "neighbours.item_exponent",
+        config(neighbours={"item_exponent": 0.1}, **ONE_MEMBER),
+        config(neighbours={"item_exponent": 0.1}, hybrid={"members": ["user_neighbours"]}),
+    ),
+    (
         "neighbours.content.candidates",
         config(neighbours={"content": {"candidates": 7}}),
         config(neighbours={"content": {"candidates": 7}}, **ITEMS),
@@ -314,6 +328,17 @@ CASES: list[tuple[str, Config, Config]] = [
             {"columns": {"weight": "stars"}},
             ratings={"enabled": True, "rank": 9, "taste_regularisation": 1},
         ),
+    ),
+    (
+        "features.text_rank",
+        config(features={"vocabulary_size": 100, "text_rank": 300} | ITEMS["features"]),
+        config(features={"vocabulary_size": 300, "text_rank": 100} | ITEMS["features"]),
+    ),
+    (
+        "hybrid.rounds",
+        config(hybrid={"rounds": 1, "members": ["ridge"]}),
+        # Its towers are two.
+        config(hybrid={"rounds": 1, "members": ["fusion"]}),
     ),
     (
         "hybrid.rounds",

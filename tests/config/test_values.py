@@ -1,6 +1,6 @@
 """Values with which a run would fail late are refused where the config is read."""
 
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 import pytest
@@ -64,6 +64,31 @@ def test_a_run_id_that_yaml_takes_for_a_date_or_number_is_its_text(
 ) -> None:
     config = config_with(evaluate={"compare_with_run": read})
     assert config.evaluate.compare_with_run == text
+
+
+@pytest.mark.parametrize(
+    ("read", "text"),
+    [
+        (date(2026, 11, 1), "2026-11-01"),
+        (datetime(2026, 11, 1, 12, 30), "2026-11-01 12:30:00"),
+        ("2026-11-01 12:00", "2026-11-01 12:00"),
+    ],
+)
+def test_a_moment_needs_no_quotes(read: Any, text: str) -> None:
+    source = {"path": "events", "timestamp": read}
+    assert config_with({"source": source}).interactions.source.timestamp == text
+    source = {"path": "events", "options": {"timestampAsOf": read}}
+    assert config_with({"source": source}).interactions.source.timestamp == text
+
+
+def test_event_types_that_yaml_takes_for_numbers_or_truth_values_are_their_text() -> None:
+    weights = {"columns": {"event_type": "bought"}, "event_weights": {True: 2, False: 1, 3: 4}}
+    assert config_with(weights).interactions.event_weights == {"true": 2, "false": 1, "3": 4}
+
+
+def test_users_and_items_are_two_columns() -> None:
+    with pytest.raises(ConfigError, match="user and item are both the column who"):
+        config_with({"columns": {"user": "who", "item": "who"}})
 
 
 def test_a_lake_in_the_catalogue_needs_a_folder_for_models() -> None:

@@ -78,3 +78,12 @@ def test_explicit_feedback_on_equal_weights_is_refused(
 )
 def test_explicit_feedback_on_weights_is_accepted(interactions: dict[str, Any]) -> None:
     assert config(interactions, factors=EXPLICIT).factors.als.feedback == "explicit"
+
+
+def test_events_that_take_back_need_to_cancel() -> None:
+    weights = {"event_weights": {"buy": 1.0, "return": -1.0}}
+    with pytest.raises(ConfigError, match=r"event_weights\.return is negative.*cancel$"):
+        config(weights)
+    cancelling = config(weights | {"cancellations": "cancel"})
+    assert cancelling.interactions.weighting == "weight"
+    assert config(weights | {"cancellations": "cancel", "weighting": "binary"})

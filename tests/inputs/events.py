@@ -62,6 +62,17 @@ def parquet(columns: Mapping[str, pa.Array]) -> Write:
     return lambda path: pq.write_table(pa.table(dict(columns)), path)
 
 
+def folder(**files: Write) -> Write:
+    """Writes a folder of files, whose names have a point for each double underscore."""
+
+    def write(path: Path) -> None:
+        path.mkdir()
+        for name, write_file in files.items():
+            write_file(path / name.replace("__", "."))
+
+    return write
+
+
 def pandas_default(frame: pd.DataFrame) -> Write:
     """Writes Parquet as pandas does unless told otherwise."""
     return lambda path: frame.to_parquet(path, index=False)
@@ -221,6 +232,22 @@ TIMES = (
         problems=("'yesterday', which is written as no time.*time_format",),
     ),
     Case(
+        "times-that-stand-for-none.csv",
+        _times("1970-01-01 00:00:00", "2024-01-01 00:00:00", "2024-01-02 00:00:00"),
+        TIMED,
+        warnings=(
+            "1 of 3 times are read as before 1980, such as '1970-01-01 00:00:00'.*set"
+            r' source.missing_values: \{t: \["1970-01-01 00:00:00"\]\}',
+        ),
+    ),
+    Case(
+        "two-units.csv",
+        _times("1710763200000", "1710763201", "1710763202000"),
+        TIMED | {"time_unit": "milliseconds"},
+        warnings=("1 of 3 times are read as before 1980, such as '1710763201'.*another unit",),
+    ),
+    Case("no-times.csv", _times("", ""), TIMED, problems=("t: is empty in all of the first rows",)),
+    Case(
         "time-of-another-type.parquet",
         parquet({"user_id": USERS, "item_id": ITEMS, "t": pa.array([True] * 3)}),
         TIMED,
@@ -286,8 +313,48 @@ IDS = (
         "look-alikes.csv",
         _users(" ann", "ann", "Bob", "bob", "e\u0301va", "\u00e9va"),
         source={"options": {"ignoreLeadingWhiteSpace": False}},
-        warnings=("1 ids with spaces around them and 6 ids that differ only in.*trim_ids",),
+        warnings=(
+            "1 ids with spaces around them and 6 ids that differ only in.*' ann' and 'ann'; set"
+            r" interactions.trim_ids: true and interactions.unify_ids: \[case, form\]",
+        ),
     ),
+    Case(
+        "cases.csv",
+        _users("Ann", "ann", "bob"),
+        warnings=(r"differ only in.*set interactions.unify_ids: \[case\]",),
+    ),
+    Case(
+        "unified.csv",
+        _users("ANN", "\uff41nn", "E\u0301va", "\u00e9va", "a\u00a0b", "A b", "Nobody", ""),
+        {"unify_ids": ["case", "form"], "not_a_user": ["NOBODY"]},
+        kept=[
+            ("ann", "i0"),
+            ("ann", "i1"),
+            ("\u00e9va", "i2"),
+            ("\u00e9va", "i3"),
+            ("a b", "i4"),
+            ("a b", "i5"),
+        ],
+        reasons=("not a user", "null or empty user id"),
+    ),
+    Case(
+        "quoted.csv",
+        _users("'ann'", "'bob'"),
+        warnings=(
+            r"all ids have quotes around them, such as \"'ann'\".*options: \{quote: \"'\"\}",
+        ),
+    ),
+    Case(
+        "ids-as-json.csv",
+        _users("ann", '"{""id"": 1}"'),
+        warnings=("user_id: 1 of 2 ids are JSON",),
+    ),
+    Case(
+        "struct.parquet",
+        parquet({"user_id": pa.array([{"id": "ann", "n": 1}]), "item_id": ITEMS[:1]}),
+        problems=(r"has type struct.*name a field of it, such as user_id\.id",),
+    ),
+    Case("a-user-called-0.csv", _users("0", "1", "2", "0", "1", "2", "3")),
     Case(
         "trimmed.csv",
         _users(" ann", "ann\u00a0"),
@@ -362,6 +429,17 @@ WEIGHTS = (
         _weights("good", "bad"),
         WEIGHED,
         problems=("w: holds 'good', expected numbers as weights",),
+    ),
+    Case("no-weights.csv", _weights("", ""), WEIGHED, problems=("w: is empty in all of",)),
+    Case(
+        "events-as-truth-values.parquet",
+        parquet({"user_id": USERS, "item_id": ITEMS, "bought": pa.array([True, False, True])}),
+        {"columns": {"event_type": "bought"}, "event_weights": {True: 3, False: 1}},
+        kept=[
+            ("ann", "tea", None, 3.0),
+            ("bob", "rum", None, 1.0),
+            ("cyd", "gin", None, 3.0),
+        ],
     ),
     Case(
         "unknown-events.csv",
@@ -455,6 +533,82 @@ PLACES = (
         source={"options": {"mode": "DROPMALFORMED"}},
         warnings=("1 of the first 2 rows are malformed, such as 'bob,rum,gin'; they are dropped",),
         kept=ONE,
+    ),
+    Case(
+        "not-utf-8.csv",
+        text("user_id,item_id\nann,caf\u00e9\n", "latin-1"),
+        problems=(r"the file is not in UTF-8.*options: \{encoding: ISO-8859-1\}",),
+    ),
+    Case(
+        "signs-lost.csv",
+        rows("user_id,item_id", "ann,caf\ufffd"),
+        warnings=("item_id: holds 'caf\ufffd', in which signs were lost",),
+    ),
+    Case(
+        "line-breaks.csv",
+        rows("user_id,item_id,note", 'ann,tea,"a\nb"'),
+        problems=(r"line breaks within quotes.*options: \{multiLine: true\}",),
+    ),
+    Case(
+        "line-breaks-read.csv",
+        rows("user_id,item_id,note", 'ann,tea,"a\nb"'),
+        source={"options": {"multiLine": True}},
+        kept=ONE,
+    ),
+    Case(
+        "twice.csv",
+        rows("user_id,item_id,item_id", "ann,tea,rum"),
+        problems=(r"several columns are named item_id: name one of \['item_id1', 'item_id2'\]",),
+    ),
+    Case(
+        "commented.csv",
+        rows("# exported today", "user_id,item_id", "ann,tea"),
+        problems=("has no column", 'may be meant so: options: {comment: "#"} gives'),
+    ),
+    Case(
+        "comments-read.csv",
+        rows("# exported today", "user_id,item_id", "ann,tea"),
+        source={"options": {"comment": "#"}},
+        kept=ONE,
+    ),
+    Case("one-column.csv", rows("user_id", "ann"), problems=("has no column",)),
+    Case("nothing.csv", text(""), problems=("has no column", "is empty; give one with rows")),
+    Case(
+        "broken.json",
+        text("{broken\n"),
+        problems=("has no column", "begins with '{broken', expected a JSON object a line"),
+    ),
+    Case(
+        "two-headers",
+        folder(
+            a__csv=rows("user_id,item_id", "ann,tea"), b__csv=rows("item_id,user_id", "rum,bob")
+        ),
+        problems=(r"b.csv has the columns \['item_id', 'user_id'\].*read by their place",),
+    ),
+    Case(
+        "two-formats",
+        folder(
+            a__csv=rows("user_id,item_id", "ann,tea"),
+            b__parquet=parquet({"user_id": USERS, "item_id": ITEMS}),
+        ),
+        problems=(r"several formats under this path: .*csv \(a.csv\)",),
+    ),
+    Case(
+        "a-column-more",
+        folder(
+            a__parquet=parquet({"user_id": USERS, "item_id": ITEMS}),
+            b__parquet=parquet({"user_id": USERS, "item_id": ITEMS, "w": pa.array([1, 2, 3])}),
+        ),
+        WEIGHED,
+        problems=("has no column", r"others do not; .*options: \{mergeSchema: true\}"),
+    ),
+    Case(
+        "two-types",
+        folder(
+            a__parquet=parquet({"user_id": pa.array([1, 2, 3], pa.int32()), "item_id": ITEMS}),
+            b__parquet=parquet({"user_id": pa.array([1, 2, 3], pa.int64()), "item_id": ITEMS}),
+        ),
+        problems=(r"do not agree about the type of the column user_id \(\w+ and \w+\)",),
     ),
     Case("no-parquet.parquet", text("this is text"), problems=("it is no Parquet",)),
     Case("empty.csv", rows("user_id,item_id"), problems=("has no row",)),

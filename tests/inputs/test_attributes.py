@@ -4,15 +4,17 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from pyspark.sql import SparkSession
 
+from m6rec.check.findings import Severity
 from m6rec.config.base import TableSource
 from m6rec.config.run import parse_config
 from m6rec.fits.inspection import Inspection, inspect_sources
 from m6rec.spark.sources import read_source
 from m6rec.stages.features.inputs import AttributeColumns, number_column, read_attributes
-from m6rec.stages.features.kinds import decimal_signs, infer_kinds
+from m6rec.stages.features.kinds import infer_columns
 from tests.inputs.attributes import KINDS, write_items
 
 
@@ -52,10 +54,11 @@ def test_every_column_is_understood_as_the_pipeline_reads_it(
 
     source = TableSource(path=str(tmp_path / "items.parquet"))
     frame = read_source(spark, source, ("sku", "place.city"))
-    kinds = infer_kinds(frame, "sku", {"place.city": "categorical"})
-    assert kinds == {name: kind for name, (kind, _) in KINDS.items()}
-    signs = decimal_signs(frame, "sku", kinds)
-    assert signs == {"price": ".", "weight": "."}
+    columns = infer_columns(frame, "sku", {"place.city": "categorical"})
+    assert columns.kinds == {name: kind for name, (kind, _) in KINDS.items()}
+    assert columns.decimal_signs == {"price": ".", "weight": "."}
+    given = infer_columns(frame, "sku", {"price": "numeric", "weight": "text"})
+    assert given.decimal_signs == {"price": "."}
     row = (
         frame.where("sku = 'i2'")
         .select(
@@ -104,6 +107,74 @@ def test_ids_are_compared_between_tables(spark: SparkSession, tmp_path: Path) ->
     assert "has 0% of the 3 item ids of the interactions' first rows" in problems
     assert "'x1' here, 'i1' there; name in features.items.id" in problems
     assert any("allows no item: all lists are empty" in line for line in found.lines("warning"))
+
+
+# More rows than are looked at, so that the first ones of one table need not be those of another.
+_ROWS = 21_000
+
+
+def ids_as_parquet(path: Path, **columns: list[str]) -> dict[str, Any]:
+    pd.DataFrame(columns).to_parquet(path)
+    return {"path": str(path), "format": "parquet"}
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Interactions of users u0, u1 and so on with as many items."""
+    users, items = ([f"{sign}{k}" for k in range(_ROWS)] for sign in "ui")
+    path = tmp_path_factory.mktemp("large") / "events.parquet"
+    return {"source": ids_as_parquet(path, user_id=users, item_id=items)}
+
+
+def inspect_beside(spark: SparkSession, large: dict[str, Any], **sections: Any) -> Inspection:
+    return inspect_sources(spark, parse_config({"interactions": large, **sections}, "test"))
+
+
+def test_all_ids_of_large_tables_are_compared(
+    spark: SparkSession, tmp_path: Path, large: dict[str, Any]
+) -> None:
+    same = [f"u{k}" for k in reversed(range(_ROWS))]
+    others = [f"sku-{k}" for k in range(_ROWS)]
+    users = {"source": ids_as_parquet(tmp_path / "users.parquet", id=same), "id": "id"}
+    items = {"source": ids_as_parquet(tmp_path / "items.parquet", id=others), "id": "id"}
+    found = inspect_beside(spark, large, features={"users": users, "items": items})
+    [problem] = found.lines("problem")
+    assert "has 0% of 500 item ids of the interactions' first rows: 'sku-0' here" in problem
+    assert any("has 100% of 500 user ids" in line for line in found.lines("fact"))
+
+
+@pytest.mark.parametrize(
+    ("users", "items", "severity", "words"),
+    [
+        ("u", "i", "fact", "the interactions have 100% of 3 of its ids"),
+        ("x", "i", "warning", r"none of its users is in the interactions \(user 'x20000'.*are new"),
+        ("x", "y", "problem", r"none of its users and none of its items .*'x20000'.*'y20000'"),
+        ("U", "I", "problem", r"none of its users .*set interactions.unify_ids: \[case\]"),
+    ],
+)
+def test_a_test_of_strangers_is_told(
+    spark: SparkSession,
+    tmp_path: Path,
+    large: dict[str, Any],
+    users: str,
+    items: str,
+    severity: Severity,
+    words: str,
+) -> None:
+    numbers = range(20_000, 20_003) if users in {"u", "x"} else range(3)
+    test = ids_as_parquet(
+        tmp_path / "test.parquet",
+        user_id=[f"{users}{k}" for k in numbers],
+        item_id=[f"{items}{k}" for k in numbers],
+    )
+    rules = {"excluded_items": test, "allowed_items": test}
+    split = {"strategy": "provided", "test": test}
+    found = inspect_beside(spark, large, split=split, recommend={"rules": rules})
+    lines = [line for line in found.lines(severity) if line.startswith("split.test")]
+    assert any(re.search(words, line) for line in lines), lines
+    idle = [line for line in found.lines("warning") if "none of its items" in line]
+    follows = ("nothing is left out by them", "lists hold at most new items")
+    assert [any(words in line for line in idle) for words in follows] == [items != "i"] * 2
 
 
 @pytest.mark.parametrize(

@@ -1,20 +1,35 @@
 """Places of tables: versions, views, formats, and failures in words."""
 
+import gzip
+import json
+import os
+import re
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+from typer import Exit
 
 from jobs.check import check
+from m6rec.command_line import errors_as_messages
 from m6rec.config.base import TableSource
 from m6rec.config.run import parse_config
-from m6rec.errors import TableError
+from m6rec.errors import ClusterError, TableError, WorkerError
+from m6rec.fits.inspection import inspect_sources
 from m6rec.fits.sources import open_sources
 from m6rec.spark.failures import in_words, saying_what_failed
+from m6rec.spark.json_samples import schema_of_sample
 from m6rec.spark.sources import read_source, source_version
+from m6rec.spark.time_limits import within_seconds
+from m6rec.stages.features.images import _decode_batches
 from m6rec.stages.features.kinds import infer_kinds
 
 
@@ -78,6 +93,30 @@ def test_views_and_tables_of_other_formats_have_no_version(
     spark.catalog.dropTempView("some_view")
 
 
+def test_tables_of_the_catalogue_are_read_in_any_format(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    rows = spark.createDataFrame([("ann", "tea")], "user_id string, item_id string")
+    for kind in ("parquet", "csv", "delta"):
+        rows.write.format(kind).option("path", str(tmp_path / kind)).saveAsTable(f"m6_{kind}")
+    spark.sql("create view m6_view as select * from m6_delta")
+    try:
+        for name, version in {"parquet": None, "csv": None, "view": None, "delta": 0}.items():
+            named = source(table=f"m6_{name}")
+            assert [tuple(row) for row in read_source(spark, named, ()).collect()] == [
+                ("ann", "tea")
+            ]
+            assert source_version(spark, named) == version
+        for name in ("parquet", "view"):
+            config = {"interactions": {"source": {"table": f"m6_{name}", "version": 0}}}
+            [problem] = inspect_sources(spark, parse_config(config, "test")).lines("problem")
+            assert "it is no Delta table and has no versions; leave out version" in problem
+    finally:
+        spark.sql("drop view m6_view")
+        for kind in ("parquet", "csv", "delta"):
+            spark.sql(f"drop table m6_{kind}")
+
+
 @pytest.mark.parametrize("pattern", ["part-*.csv", "{part-1,part-2}.csv", ""])
 @pytest.mark.parametrize("scheme", ["", "file:", "file://"])
 def test_paths_follow_the_rules_of_spark(
@@ -135,8 +174,106 @@ def test_what_fails_while_rows_are_read_is_said_without_a_trace(
         saying_what_failed("job recommend"),
     ):
         frame.collect()
+    named = [("features.items", source(path=str(file)), ())]
+    with (
+        pytest.raises(TableError, match=r"job recommend: cannot read features\.items: file /"),
+        saying_what_failed("job recommend", named),
+    ):
+        frame.collect()
     with pytest.raises(ZeroDivisionError), saying_what_failed("job recommend"):
         print(1 / 0)
+
+
+def test_a_worker_that_fails_is_named_with_its_stage_and_without_a_trace(
+    spark: SparkSession,
+) -> None:
+    decode = partial(_decode_batches, size=4)
+    frame = spark.range(1).select(F.lit("no/such.png").alias("image"))
+    with (
+        pytest.raises(WorkerError) as refused,
+        saying_what_failed("job build_features"),
+    ):
+        frame.mapInArrow(decode, "item_index long, pixels binary").collect()
+    said = str(refused.value)
+    stage = r"stage stages\.features\.images, _decode_batches, line \d+: KeyError: "
+    assert re.match(rf"job build_features: a Python worker failed in {stage}", said), said
+    assert "Traceback" not in said
+    assert "\n" not in said
+
+
+def test_a_worker_that_is_ended_from_outside_is_said(spark: SparkSession) -> None:
+    def end(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        os._exit(1)
+
+    with (
+        pytest.raises(ClusterError, match=r"job x: a worker took .* or was ended from outside"),
+        saying_what_failed("job x"),
+    ):
+        spark.range(1).mapInArrow(end, "id long").collect()
+
+
+def test_any_other_failure_of_spark_is_one_line(
+    spark: SparkSession, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(Exit) as stop, errors_as_messages():
+        spark.sql("select raise_error('out of order')").collect()
+    assert stop.value.exit_code == 1
+    shown = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("\t")]
+    assert len(shown) == 1
+    assert "error: Spark failed: " in shown[0]
+    assert "out of order" in shown[0]
+    with pytest.raises(Exit) as stop, errors_as_messages():
+        within_seconds(None, 1.0, str)  # type: ignore[arg-type]
+    assert stop.value.exit_code == 1
+    said = capsys.readouterr().err
+    assert re.search(
+        r"^error: AttributeError: .* \(spark\.time_limits, within_seconds, line", said, re.M
+    )
+
+
+def test_the_schema_of_large_json_is_told_from_all_parts_of_it(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    objects: list[dict[str, Any]] = [{"user_id": k, "item_id": "tea"} for k in range(3000)]
+    for k in range(1000, 2000):
+        objects[k] = {"user_id": f"u{k}", "item_id": "tea", "late": {"at": 1.5}}
+    text = "".join(json.dumps(one) + "\n" for one in objects)
+    (tmp_path / "a.json").write_text(text)
+    (tmp_path / "b.json.gz").write_bytes(gzip.compress(b'{"packed": true}\n' * 3000))
+    asked = source(path=str(tmp_path))
+    assert schema_of_sample(spark, asked) is None
+    found = schema_of_sample(spark, asked, largest_whole=1000, piece=1000)
+    assert found == spark.read.json(str(tmp_path)).schema
+    assert found["user_id"].dataType == T.StringType()
+    given = source(path=str(tmp_path), options={"samplingRatio": 1})
+    assert schema_of_sample(spark, given, largest_whole=1000) is None
+
+
+def test_work_that_takes_too_long_is_given_up(spark: SparkSession) -> None:
+    endless = spark.range(10**15).selectExpr("sum(hash(id))")
+    assert within_seconds(spark, 0.2, endless.collect) is None
+    assert within_seconds(spark, 0.0, endless.collect) is None
+    assert within_seconds(spark, 60.0, spark.range(3).count) == 3
+    with pytest.raises(PySparkException, match="out of order"):
+        within_seconds(spark, 60.0, spark.sql("select raise_error('out of order')").collect)
+
+
+@pytest.mark.parametrize(
+    ("expression", "words"),
+    [
+        ("cast(item_id as int)", "it casts 'tea' \\(STRING\\) to INT, which is none; use try_cast"),
+        ("1 / (length(item_id) - 3)", "it divides by zero"),
+    ],
+)
+def test_a_view_that_fails_is_said_in_words(
+    spark: SparkSession, expression: str, words: str
+) -> None:
+    rows = spark.createDataFrame([("ann", "tea")], "user_id string, item_id string")
+    rows.selectExpr("user_id", f"{expression} as item_id").createOrReplaceTempView("m6_failing")
+    config = parse_config({"interactions": {"source": {"table": "m6_failing"}}}, "test")
+    [problem] = inspect_sources(spark, config).lines("problem")
+    assert re.search(words, problem), problem
+    spark.catalog.dropTempView("m6_failing")
 
 
 def test_credentials_that_are_missing_are_named() -> None:

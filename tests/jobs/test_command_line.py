@@ -152,13 +152,22 @@ def test_publish_needs_the_run_that_is_to_be_published(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["", "file:", "file://"])
-def test_a_local_table_is_looked_for_where_its_path_says(tmp_path: Path, scheme: str) -> None:
+@pytest.mark.parametrize("hadoop", ["", "/etc/hadoop/conf"])
+def test_a_local_table_is_looked_for_where_its_path_says(
+    tmp_path: Path, scheme: str, hadoop: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if hadoop:
+        monkeypatch.setenv("HADOOP_CONF_DIR", hadoop)
     config = write_config(tmp_path)
     there = f"interactions.source.path={scheme}{tmp_path / 'events.csv'}"
     assert read_config(config, (there,), None)
-    if scheme != "file://":
+    gone = f"interactions.source.path={scheme}{tmp_path}/gone.csv"
+    if scheme or not hadoop:
         with pytest.raises(TableError, match=r"gone\.csv does not exist"):
-            read_config(config, (f"interactions.source.path={scheme}{tmp_path}/gone.csv",), None)
+            read_config(config, (gone,), None)
+    else:
+        # There a path without a scheme may be one of HDFS.
+        assert read_config(config, (gone,), None)
 
 
 def test_the_lake_lies_in_an_output_of_any_name(tmp_path: Path) -> None:

@@ -4,15 +4,19 @@ import hashlib
 import shutil
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+import typer
 
+from m6rec.startup.options import options_of
 from tests.local_properties import CLASS_ARCHIVE
 from tests.shell_environment import registry_variables, shell_environment
 
 REPOSITORY = Path(__file__).parent.parent.parent
 SCRIPT = REPOSITORY / "spark-submit.sh"
+JOBS = sorted(file for file in (REPOSITORY / "jobs").glob("*.py") if file.stem != "__init__")
 SHELL_TOOLS = ("bash", "sed", "awk", "df", "dirname", "basename", "cut", "cat", "head", "sha256sum")
 
 
@@ -69,6 +73,39 @@ def test_an_option_without_a_value_is_named_before_spark_starts(option: str) -> 
     assert result.returncode == 2
     assert f"{option} has no value; give one after it" in result.stderr
     assert "starting Spark" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("pipeline",), "job pipeline needs --config."),
+        (("pipeline", "--confg", "a.yaml"), "has no option --confg; did you mean --config?"),
+        (("forget", "--config", "a.yaml"), "job forget needs --users."),
+        (("publish", "--config", "a.yaml", "--history=1"), "has no option --history=1"),
+        (("check", "a.yaml"), "a.yaml belongs to no option of job check"),
+    ],
+)
+def test_a_wrong_option_is_named_before_spark_starts(arguments: tuple[str], named: str) -> None:
+    result = submit(*arguments)
+    assert result.returncode == 2
+    assert named in result.stderr
+    assert f"./spark-submit.sh {arguments[0]} --help explains" in result.stderr
+    assert "starting Spark" not in result.stderr
+
+
+@pytest.mark.parametrize("job", [file.stem for file in JOBS])
+def test_the_options_told_from_a_jobs_source_are_those_of_its_help(job: str) -> None:
+    options = options_of((REPOSITORY / f"jobs/{job}.py").read_text())
+    function = getattr(import_module(f"jobs.{job}"), "main", None)
+    if function is None:
+        assert {one.name for one in options} == {"--config", "--set", "--run-id", "--output"}
+        return
+    application = typer.Typer(add_completion=False)
+    application.command()(function)
+    theirs = [p for p in typer.main.get_command(application).params if p.name != "help"]
+    assert {(one.name, one.is_required, one.is_flag) for one in options} == {
+        (one.opts[0], one.required, getattr(one, "is_flag", False)) for one in theirs
+    }
 
 
 def test_without_java_it_says_how_to_install_it(tmp_path: Path) -> None:
@@ -157,6 +194,31 @@ def test_compiled_kernels_are_kept_until_any_kernel_changes(tmp_path: Path) -> N
     first = cache("a", "a")
     assert cache("a", "b") == first
     assert cache("b", "a") != first
+
+
+def test_a_module_of_the_callers_folder_takes_no_modules_place_in_a_worker(tmp_path: Path) -> None:
+    # A worker's Python is started by -m, for which the working folder would come first.
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/colorsys.py").write_text("raise SystemExit('the wrong module')")
+    (tmp_path / "jobs").mkdir()
+    shutil.copy(SCRIPT, tmp_path)
+    for folder, file in (("requirements", "lock.txt"), ("venv", ".m6rec-lock")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / file).write_text(hashlib.sha256(b"").hexdigest() * (file[0] == "."))
+    (tmp_path / "venv/bin").mkdir()
+    (tmp_path / "venv/bin/python").symlink_to(sys.executable)
+    (tmp_path / "jobs/tell.py").write_text(
+        "import subprocess, sys; subprocess.run([sys.executable, '-m', 'colorsys'], check=True)"
+    )
+    result = subprocess.run(
+        [str(tmp_path / SCRIPT.name), "tell", "--help"],
+        capture_output=True,
+        text=True,
+        env=shell_environment(M6REC_VENV=str(tmp_path / "venv")),
+        cwd=tmp_path / "mine",
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
 
 
 def test_make_leaves_the_python_of_the_environment_to_the_set_up() -> None:

@@ -85,6 +85,28 @@ def test_a_forgotten_user_is_in_no_table_no_file_and_no_receipt(
     assert (again, sum(one.rows for one in nothing)) == (0, 0)
 
 
+def test_refused_rows_are_found_however_their_id_is_written(
+    spark: SparkSession, tmp_path: Path, config: Config
+) -> None:
+    unified = config.replaced({"interactions.unify_ids": ["case", "form"]})
+    lakehouse = Lakehouse(spark, str(tmp_path), "first")
+    index = spark.createDataFrame(
+        [(0, "17850"), (1, "\u00e9va")], "user_index long, user_id string"
+    )
+    lakehouse.append_new("user_index", index, (c.USER_ID,))
+    ids = ["17850.0", '"17850.0"', '" 017850"', '"E\u0301va"', '"17851"', "null"]
+    raws = [(f'{{"user_id":{id_}}}', "weight negative", None) for id_ in ids]
+    rows = spark.createDataFrame(raws, "raw string, reason string, source_version long")
+    lakehouse.write("quarantine", rows)
+    forgotten = spark.createDataFrame([("17850",), ("\u00e9va",)], "user_id string")
+
+    known, _ = forget(lakehouse.for_run("receipt"), unified, forgotten)
+
+    assert known == 2
+    left = lakehouse.for_run("first").read("quarantine").select("raw").collect()
+    assert sorted(row["raw"] for row in left) == ['{"user_id":"17851"}', '{"user_id":null}']
+
+
 def test_nobody_is_forgotten_beside_a_run_that_is_going_on(
     spark: SparkSession, tmp_path: Path, config: Config
 ) -> None:

@@ -218,6 +218,19 @@ def test_a_cancellation_takes_away_what_was_ordered(
     assert {item: weight for (_, item), (weight, positive) in pairs.items() if positive} == weights
 
 
+def test_a_return_takes_back_what_was_bought(spark: SparkSession) -> None:
+    rows = [event(i="tea", w="2", e="buy"), event(i="tea", w="2", e="return", t="2024-02-02")]
+    rows += [event(i="rum", w="2", e="buy"), event(i="rum", w="1", e="return", t="2024-02-02")]
+    weights = {"buy": 1.0, "return": -1.0}
+    settings = config(event_weights=weights, cancellations="cancel", duplicates="sum")
+    cleaned = clean_interactions(events(spark, *rows), settings, NOW, None)
+    pairs = pairs_of(aggregate_pairs(cleaned.interactions, settings))
+    assert {item: one for (_, item), one in pairs.items()} == {
+        "tea": (0.0, False),
+        "rum": (1.0, True),
+    }
+
+
 @pytest.mark.parametrize("key", ["duplicates", "weighting"])
 def test_a_policy_that_is_not_known_is_not_taken_for_another(spark: SparkSession, key: str) -> None:
     rows = [("ann", "tea", DAY, 3.0)]

@@ -182,3 +182,73 @@ def test_features_see_no_event_that_is_held_out(
 ) -> None:
     events = indexed(interactions(spark, WEEKLY))
     assert events_before_holdout(events, weekly, folds, has_time).count() == kept
+
+
+@pytest.mark.parametrize(
+    ("orders", "left"),
+    [
+        ([(1, 3.0), (2, 2.0), (3, -2.0)], {1: (3.0, True), 2: (0.0, False)}),
+        # Of the last order a part is left.
+        ([(1, 3.0), (2, 2.0), (3, -1.0)], {1: (3.0, True), 2: (1.0, True)}),
+        # More is taken back than the last order.
+        (
+            [(1, 3.0), (2, 2.0), (3, -4.0), (4, 5.0)],
+            {1: (1.0, True), 2: (0.0, False), 4: (5.0, True)},
+        ),
+        # What was ordered before the table begins takes nothing from later orders.
+        (
+            [(0, -9.0), (1, 3.0), (2, 2.0), (2, -2.0)],
+            {1: (3.0, True), 2: (0.0, False)},
+        ),
+        # Then the item has been seen, and no more.
+        ([(0, -9.0)], {0: (0.0, False)}),
+    ],
+)
+@pytest.mark.parametrize("partitions", [1, 3])
+def test_a_cancellation_takes_back_the_latest_orders_before_it(
+    spark: SparkSession,
+    orders: list[tuple[int, float]],
+    left: dict[int, tuple[float, bool]],
+    partitions: int,
+) -> None:
+    table = interactions(spark, [(1, 7, day, weight) for day, weight in orders], partitions)
+    config = mapping(cancellations="cancel")
+    pairs = aggregate_pairs(table, config)
+    rows = occasions_of_pairs(table, pairs, config).collect()
+    assert {(row.event_time - START).days: (row.weight, row.positive) for row in rows} == left
+    [pair] = pairs.collect()
+    assert pair.weight == sum(weight for weight, _ in left.values())
+    assert pair.positive == any(positive for _, positive in left.values())
+
+
+def test_a_cancellation_is_not_held_out_nor_is_what_it_takes_back(spark: SparkSession) -> None:
+    events: list[Event] = [(1, 7, 1, 3.0), (1, 7, 2, 2.0), (1, 7, 3, 4.0), (1, 7, 4, -5.0)]
+    split = SplitConfig(strategy="last", test_items=1, validation_share=0.01)
+    config = mapping(cancellations="cancel")
+    assert by_fold(splits(spark, [*events, (1, 5, 0, 1.0)], split, config)) == {
+        (5, "train"): (1.0, 0),
+        (7, "validation"): (3.0, 1),
+        (7, "test"): (4.0, 2),
+        # Seen, and no interaction.
+        (7, "train"): (0.0, 3),
+    }
+
+
+def test_the_age_of_an_order_does_not_keep_it_from_being_cancelled(spark: SparkSession) -> None:
+    # A half-life later, a cancellation weighs twice what is left of its order.
+    events: list[Event] = [(1, 7, 0, 2.0), (1, 7, 10, -0.5), (1, 5, 10, 1.0), (1, 4, 0, 2.0)]
+    decayed = [(u, i, day, w * 0.5 ** ((10 - (day or 0)) / 10)) for u, i, day, w in events]
+    config = mapping(cancellations="cancel", half_life_days=10)
+    pairs = aggregate_pairs(interactions(spark, decayed), config).collect()
+    assert {row.item_id: (row.weight, row.positive) for row in pairs} == {
+        "7": (pytest.approx(0.75), True),
+        "5": (1.0, True),
+        "4": (1.0, True),
+    }
+
+
+def test_an_event_of_weight_0_is_no_occasion_to_be_held_out(spark: SparkSession) -> None:
+    events: list[Event] = [(1, 7, 0, 1.0), (1, 7, 9, 0.0), (1, 5, 1, 1.0), (1, 4, 2, 1.0)]
+    split = SplitConfig(strategy="last", test_items=1, validation_share=0.01)
+    found = splits(spark, events, split, mapping()).where("fold = 'test'").collect()
+    assert [(row.item_index, row.weight) for row in found] == [(4, 1.0)]

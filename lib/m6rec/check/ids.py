@@ -3,9 +3,10 @@
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import combinations
 
 from m6rec.check.samples import CellValue
 from m6rec.config.data import InteractionsConfig
@@ -24,6 +25,8 @@ DOMINANT_SHARE = 1 / 3
 # How often an id must stand that is known to stand for nobody.
 _NOTABLE_SHARE = 0.01
 _FEWEST_USERS, _FEWEST_ROWS = 3, 3
+# Among ids that are numbers, 0 is a user like any other unless it has this many times its share.
+_APART = 2
 
 
 def integer_form(text: str) -> str:
@@ -42,10 +45,17 @@ def id_text(value: CellValue, config: InteractionsConfig) -> str | None:
     if isinstance(value, float | Decimal):
         whole = value == value and abs(value) != float("inf") and value == int(value)  # noqa: PLR0124
         return str(int(value)) if whole else str(value)
-    text = str(value)
+    text = composed(str(value)) if "form" in config.unify_ids else str(value)
     if config.trim_ids:
         text = text.strip()
+    if "case" in config.unify_ids:
+        text = text.lower()
     return integer_form(text) if config.normalise_ids == "integer" else text
+
+
+def composed(text: str) -> str:
+    """A text in the one of the Unicode forms that look alike by which `unify_ids` writes it."""
+    return unicodedata.normalize("NFKC", text)
 
 
 def first_fraction(values: Iterable[CellValue]) -> CellValue:
@@ -75,6 +85,30 @@ def equal_as_numbers(*tables: Iterable[str]) -> tuple[str, str] | None:
     return None
 
 
+# What two ids that look alike may differ in, and how it is taken away.
+_DIFFERENCES: dict[str, Callable[[str], str]] = {
+    "form": composed,
+    "space": str.strip,
+    "case": str.lower,
+}
+
+
+def _alike(text: str, differences: Iterable[str]) -> str:
+    """A text without these differences."""
+    for name, without in _DIFFERENCES.items():
+        if name in differences:
+            text = without(text)
+    return text
+
+
+def settings_that_unify(differences: Collection[str]) -> str:
+    """The lines of the configuration by which these differences between ids do not count."""
+    kinds = [name for name in ("case", "form") if name in differences]
+    lines = ["interactions.trim_ids: true"] if "space" in differences else []
+    lines += [f"interactions.unify_ids: [{', '.join(kinds)}]"] if kinds else []
+    return f"set {' and '.join(lines)}" if lines else ""
+
+
 @dataclass(frozen=True)
 class LookAlikes:
     """Ids that differ only in white space, case or Unicode form.
@@ -83,11 +117,13 @@ class LookAlikes:
         padded: how many ids have white space around them.
         alike: how many ids look like another one.
         example: two of these, or one that is padded.
+        differences: which of space, case and form they differ in.
     """
 
     padded: int
     alike: int
     example: tuple[str, ...]
+    differences: frozenset[str]
 
 
 def look_alikes(ids: Iterable[str]) -> LookAlikes | None:
@@ -97,12 +133,30 @@ def look_alikes(ids: Iterable[str]) -> LookAlikes | None:
     for text in set(ids):
         if text != text.strip():
             padded.append(text)
-        forms[unicodedata.normalize("NFKC", text).strip().casefold()].add(text)
+        forms[_alike(text, _DIFFERENCES)].add(text)
     groups = sorted(sorted(group) for group in forms.values() if len(group) > 1)
     if not padded and not groups:
         return None
     example = tuple(groups[0][:2]) if groups else (min(padded),)
-    return LookAlikes(len(padded), sum(len(group) for group in groups), example)
+    found = {"space"} if padded else set()
+    for name in _DIFFERENCES:
+        others = [other for other in _DIFFERENCES if other != name]
+        if any(len({_alike(text, others) for text in group}) > 1 for group in groups):
+            found.add(name)
+    return LookAlikes(len(padded), sum(map(len, groups)), example, frozenset(found))
+
+
+def differences_between(own: Collection[str], theirs: Collection[str]) -> frozenset[str]:
+    """What hides that two tables have the same ids; nothing where it is not in how they look."""
+    whole = set(own)
+    kinds = [*combinations(_DIFFERENCES, 1), *combinations(_DIFFERENCES, 2), tuple(_DIFFERENCES)]
+    shared = len(whole & set(theirs))
+    for differences in kinds:
+        there = {_alike(text, differences) for text in theirs}
+        matching = sum(_alike(text, differences) in there for text in whole)
+        if matching > shared and matching >= len(whole) / 2:
+            return frozenset(differences)
+    return frozenset()
 
 
 def dominant_user(users: list[str]) -> tuple[str, float, bool] | None:
@@ -110,9 +164,11 @@ def dominant_user(users: list[str]) -> tuple[str, float, bool] | None:
     counted = Counter(users).most_common()
     if len(counted) < _FEWEST_USERS:
         return None
+    middle = counted[len(counted) // 2][1]
     for user, count in counted:
         share = count / len(users)
-        if user.strip().lower() in NOBODY and count > 1 and share >= _NOTABLE_SHARE:
+        least = _APART * middle if user.strip().isdigit() else 2
+        if user.strip().lower() in NOBODY and count >= least and share >= _NOTABLE_SHARE:
             return user, share, True
     (user, count), (_, next_count) = counted[:2]
     share = count / len(users)

@@ -1,14 +1,22 @@
 """Judge the first values of columns in their roles: as ids, weights, event types."""
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from m6rec.check.events import read_events
 from m6rec.check.findings import ColumnView, Finding, Place
-from m6rec.check.ids import equal_as_numbers, first_fraction, id_text, look_alikes, loses_digits
+from m6rec.check.ids import (
+    equal_as_numbers,
+    first_fraction,
+    id_text,
+    look_alikes,
+    loses_digits,
+    settings_that_unify,
+)
 from m6rec.check.numbers import numbers_as_text
-from m6rec.check.samples import ColumnSample, shown
+from m6rec.check.samples import ColumnSample, as_spark_writes, shown
 from m6rec.check.types import COLUMN_TYPES
 from m6rec.check.weights import LARGEST_WEIGHT, outside_the_run
 from m6rec.config.data import InteractionsConfig
@@ -26,7 +34,9 @@ def findings_of_ids(
             place,
             f"has type {column.type}, such as {first_example(column)}, expected text or whole"
             " numbers as ids",
-            "name another column, or cast it in the source",
+            f"name a field of it, such as {column.name}.{field[1]}"
+            if (field := re.match(r"struct<`?([^:`]+)", column.type)) is not None
+            else "name another column, or cast it in the source",
         )
         return
     fraction = first_fraction(column.present)
@@ -50,8 +60,6 @@ def findings_of_ids(
     ids = [text for value in column.present if (text := id_text(value, settings))]
     alike = look_alikes(ids) if column.group == "text" else None
     if alike is not None:
-        # What normalise_ids has made equal is equal here.
-        trim = "" if settings.trim_ids else "set interactions.trim_ids: true for spaces"
         counted = [
             f"{alike.padded} ids with spaces around them" if alike.padded else "",
             f"{alike.alike} ids that differ only in spaces, case or Unicode form"
@@ -60,10 +68,24 @@ def findings_of_ids(
         ]
         example = " and ".join(shown(text) for text in alike.example)
         words = " and ".join(part for part in counted if part)
-        yield Finding("warning", place, f"has {words}, such as {example}", trim)
+        mend = settings_that_unify(alike.differences)
+        yield Finding("warning", place, f"has {words}, such as {example}", mend)
+    yield from _of_wrapped_ids(ids, place)
     pair = equal_as_numbers(ids) if column.group == "text" else None
     if pair is not None:
         yield equal_numbers(place, pair)
+
+
+def _of_wrapped_ids(ids: list[str], place: Place) -> Iterator[Finding]:
+    """Ids that a reader has left in quotes, or that are JSON."""
+    quoted = [text for text in ids if len(text) > 2 and text[0] == text[-1] and text[0] in "'\""]
+    if ids and len(quoted) == len(ids):
+        words = f"all ids have quotes around them, such as {shown(quoted[0])}"
+        yield Finding("warning", place, words, f"set options: {{quote: {quoted[0][0]!r}}}")
+    nested = [text for text in ids if text[:1] + text[-1:] in {"{}", "[]"}]
+    if nested:
+        words = f"{len(nested)} of {len(ids)} ids are JSON, such as {shown(nested[0])}"
+        yield Finding("warning", place, words, "write the id itself in the source")
 
 
 def equal_numbers(place: Place, pair: tuple[str, str], other: str = "") -> Finding:
@@ -104,6 +126,9 @@ def findings_of_weights(column: ColumnSample, table: Place, config: Config) -> I
             f"has type {column.type}, such as {first_example(column)}, expected numbers as weights",
             "name another column in interactions.columns.weight",
         )
+        return
+    if column.values and not column.texts:
+        yield Finding("problem", place, "is empty in all of the first rows", "name another column")
         return
     numbers = _numbers(column)
     if column.group == "text" and column.texts:
@@ -202,8 +227,9 @@ def findings_of_event_types(
     weights = settings.event_weights
     if not weights:
         return
-    unknown = list(dict.fromkeys(text for text in map(str, column.present) if text not in weights))
-    known = any(str(value) in weights for value in column.present)
+    present = list(map(as_spark_writes, column.present))
+    unknown = list(dict.fromkeys(text for text in present if text not in weights))
+    known = any(text in weights for text in present)
     if unknown:
         yield Finding(
             "warning" if known else "problem",

@@ -13,7 +13,9 @@ _BOMS = (
     (codecs.BOM_UTF16_BE, "UTF-16BE"),
 )
 _SEPARATORS = (",", ";", "\t", "|", "::")
+_COMMENT = "#"
 _SHOWN_ROWS = 2
+_SHOWN_CELL = 60
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class LikelyReading:
     def words(self) -> str:
         """The options and the first rows, for a person to choose by."""
         options = ", ".join(f"{name}: {json.dumps(value)}" for name, value in self.options.items())
-        rows = " / ".join(" | ".join(row) for row in self.rows)
+        rows = " / ".join(" | ".join(cell[:_SHOWN_CELL] for cell in row) for row in self.rows)
         names = f"columns {list(self.names)}, " if self.names else ""
         return f"options: {{{options}}} gives {names}rows {rows}"
 
@@ -45,7 +47,7 @@ def likely_readings(start: bytes, needed: tuple[str, ...]) -> list[LikelyReading
         start: the first bytes.
         needed: the columns that the configuration names.
     """
-    encoding = _encoding(start)
+    encoding = encoding_of(start)
     text = _decoded(start, encoding)
     found = [
         reading
@@ -53,15 +55,46 @@ def likely_readings(start: bytes, needed: tuple[str, ...]) -> list[LikelyReading
         for reading in _with_separator(text, separator, encoding, needed)
     ]
     best = max((_score(reading, needed) for reading in found), default=(0, 0))
-    return [reading for reading in found if _score(reading, needed) == best and best > (0, 1)]
+    return [
+        reading
+        for reading in found
+        if _score(reading, needed) == best
+        and best > (0, 1)
+        # A file without any separator is not read otherwise by another one.
+        and (best[1] != 1 or "sep" not in reading.options)
+    ]
+
+
+def has_line_breaks(start: bytes, separator: str) -> bool:
+    """Whether the start of a CSV file has line breaks within quotes.
+
+    Then all rows are of one width, and its lines are not. A quote that is never closed takes what
+    follows for one value, so that rows are of other widths.
+    """
+    text = _decoded(start, encoding_of(start))
+    rows = [row for row in _rows(text, separator) if row]
+    # The last row may be cut.
+    rows = rows if text.endswith("\n") else rows[:-1]
+    widths = {len(row) for row in rows}
+    if len(widths) != 1 or not any("\n" in cell for row in rows for cell in row):
+        return False
+    lines = (next(_rows(line, separator), ()) for line in text.splitlines() if line)
+    return any(len(line) != len(rows[0]) for line in lines)
+
+
+def header_of(start: bytes, separator: str) -> tuple[str, ...]:
+    """The first row of a CSV file, whatever its case and white space; empty where the file is."""
+    first = next(_rows(_decoded(start, encoding_of(start)), separator), ())
+    return tuple(cell.strip().casefold() for cell in first)
 
 
 def is_json_array(start: bytes) -> bool:
     """Whether a file is one JSON array, and not an object a line."""
-    return _decoded(start, _encoding(start)).lstrip("\ufeff \r\n\t").startswith("[")
+    return _decoded(start, encoding_of(start)).lstrip("\ufeff \r\n\t").startswith("[")
 
 
-def _encoding(start: bytes) -> str:
+def encoding_of(start: bytes) -> str:
+    """The encoding of a text file, by its first bytes."""
     for bom, name in _BOMS:
         if start.startswith(bom):
             return name
@@ -81,10 +114,11 @@ def _decoded(start: bytes, encoding: str) -> str:
 def _with_separator(
     text: str, separator: str, encoding: str, needed: tuple[str, ...]
 ) -> Iterator[LikelyReading]:
-    # The csv module separates by one character.
-    single = separator if len(separator) == 1 else "\x1f"
-    replaced = text if len(separator) == 1 else text.replace(separator, single)
-    rows = [tuple(row) for row in csv.reader(io.StringIO(replaced, newline=""), delimiter=single)]
+    is_commented = text.startswith(_COMMENT)
+    if is_commented:
+        kept = (line for line in text.splitlines(True) if not line.startswith(_COMMENT))
+        text = "".join(kept)
+    rows = list(_rows(text, separator))
     # The last row may be cut.
     rows = [row for row in (rows[:-1] if len(rows) > _SHOWN_ROWS + 1 else rows) if row]
     if not rows:
@@ -94,12 +128,26 @@ def _with_separator(
         options["encoding"] = encoding
     if any("\n" in cell for row in rows for cell in row):
         options["multiLine"] = "true"
+    if is_commented:
+        options["comment"] = _COMMENT
     names = tuple(cell.strip() for cell in rows[0])
     has_header = _has_header(rows, needed)
     if not has_header:
         options["header"] = "false"
     body = rows[1:] if has_header else rows
     yield LikelyReading(options, names if has_header else (), tuple(body[:_SHOWN_ROWS]))
+
+
+def _rows(text: str, separator: str) -> Iterator[tuple[str, ...]]:
+    # The csv module separates by one character.
+    single = separator if len(separator) == 1 else "\x1f"
+    replaced = text if len(separator) == 1 else text.replace(separator, single)
+    try:
+        for row in csv.reader(io.StringIO(replaced, newline=""), delimiter=single):
+            yield tuple(row)
+    except csv.Error:
+        # What the csv module does not read, such as a value longer than its limit, ends the rows.
+        return
 
 
 def _has_header(rows: list[tuple[str, ...]], needed: tuple[str, ...]) -> bool:

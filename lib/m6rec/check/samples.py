@@ -9,6 +9,7 @@ from m6rec.check.types import TypeGroup
 SAMPLED_ROWS = 10_000
 _LONGEST_EXAMPLE = 60
 _EXAMPLES = 3
+_MOST_NAMES = 30
 CellValue = str | int | float | Decimal | bool | None
 
 
@@ -66,9 +67,21 @@ class TableSample:
     columns: dict[str, ColumnSample]
 
 
+def as_spark_writes(value: CellValue) -> str:
+    """A value as the text that Spark makes of it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def shown(value: CellValue) -> str:
     """A value as it is shown to a person: text in quotes, and cut where it is long."""
     if not isinstance(value, str):
         return str(value)
     text = value if len(value) <= _LONGEST_EXAMPLE else f"{value[: _LONGEST_EXAMPLE - 1]}…"
     return repr(text)
+
+
+def shown_names(names: Sequence[str]) -> str:
+    """Names of columns as they are shown to a person: as a list, and not all of very many."""
+    listed = ", ".join(map(shown, names[:_MOST_NAMES]))
+    more = f", and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return f"[{listed}{more}]"

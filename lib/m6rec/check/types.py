@@ -40,7 +40,7 @@ class TypeRow:
 COLUMN_TYPES: dict[TypeGroup, TypeRow] = {
     "text": TypeRow(
         "string, varchar, char",
-        "as it is; see `trim_ids` and `normalise_ids`",
+        "as it is; see `trim_ids`, `unify_ids` and `normalise_ids`",
         "by `time_format` or `time_unit`; without them as the first rows are written",
         "as numbers, also `1,234` and `12 kg`",
         "a number where nearly all values are; several values where a separator is common;"

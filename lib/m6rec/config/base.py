@@ -53,9 +53,7 @@ def _right_run_id(run_id: str) -> str:
 
 def _as_written(value: Any) -> Any:
     """The text of an id that YAML takes for a date or a whole number."""
-    if type(value) in {int, datetime.date}:
-        return str(value)
-    return value
+    return str(value) if type(value) in {int, datetime.date} else value
 
 
 def _as_spark_writes(value: Any) -> Any:
@@ -114,8 +112,8 @@ class Section(BaseModel):
 
 
 def _as_cell(value: Any) -> Any:
-    """The text of a value of a table that YAML takes for a number."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    """The text of a value of a table that YAML takes for a number, a date or a time."""
+    if isinstance(value, int | float | datetime.date) and not isinstance(value, bool):
         return str(value)
     return value
 

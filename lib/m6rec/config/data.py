@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from m6rec.config.base import (
     Cell,
+    ColumnValue,
     FiniteFloat,
     NonNegativeFloat,
     PositiveFloat,
@@ -23,6 +24,7 @@ TokenKind = Literal["categorical", "multi_valued", "text"]
 FeatureKind = Literal["numeric", TokenKind, "image", "ignore"]
 TimeUnit = Literal["timestamp", "seconds", "milliseconds", "microseconds", "nanoseconds"]
 NormaliseIds = Literal["none", "integer"]
+IdDifference = Literal["case", "form"]
 Cancellations = Literal["quarantine", "cancel"]
 Duplicates = Literal["sum", "max", "last"]
 Weighting = Literal["binary", "weight", "log"]
@@ -87,6 +89,14 @@ class InteractionColumns(Section):
         " context in which the towers that know order rank.",
     )
 
+    @model_validator(mode="after")
+    def _user_and_item_differ(self) -> "InteractionColumns":
+        if self.user == self.item:
+            raise ValueError(
+                f"user and item are both the column {self.user}; name the column of each"
+            )
+        return self
+
 
 def _default_weighting(given: dict[str, Any]) -> Weighting:
     """Whoever gives weights to events or lets them age wants them to count."""
@@ -123,6 +133,13 @@ class InteractionsConfig(Section):
         default=False,
         description="Whether white space around ids is taken away in all tables.",
     )
+    unify_ids: tuple[IdDifference, ...] = Field(
+        default=(),
+        description="Differences between ids that do not count in all tables: `case`, by which ids"
+        " are written in lower case, and `form`, by which Unicode forms that look alike are one"
+        " (NFKC), such as a letter with its accent as one sign or two, full width, and the no-break"
+        " space.",
+    )
     not_a_user: tuple[Cell, ...] = Field(
         default=(),
         description="Ids that stand for no user, such as `guest` or `-1`; their events go to the"
@@ -134,10 +151,11 @@ class InteractionsConfig(Section):
         " they go to the table `quarantine`, or they cancel what the same user had of the same"
         " item (`cancel`).",
     )
-    event_weights: dict[str, NonNegativeFloat] = Field(
+    event_weights: dict[ColumnValue, FiniteFloat] = Field(
         default_factory=dict,
         description="The factor by which each event type multiplies an event's weight; events of"
-        " a type that is not listed go to the table `quarantine`.",
+        " a type that is not listed go to the table `quarantine`. A negative one, such as that of a"
+        " return, needs `cancellations: cancel`.",
     )
     half_life_days: PositiveFloat | None = Field(
         default=None,
@@ -187,10 +205,22 @@ class InteractionsConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _negative_events_cancel(self) -> "InteractionsConfig":
+        negative = [name for name, weight in self.event_weights.items() if weight < 0]
+        if negative and self.cancellations != "cancel":
+            raise ValueError(
+                f"event_weights.{negative[0]} is negative, expected 0 or more; where such events"
+                " take back what the user had, set cancellations: cancel"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _weights_that_are_given_count(self) -> "InteractionsConfig":
         without_effect = {
             # By them a pair reaches positive_minimum or not; age has no part in that.
-            "event_weights": bool(self.event_weights) and self.positive_minimum is None,
+            "event_weights": bool(self.event_weights)
+            and self.positive_minimum is None
+            and not self.has_cancelling_events,
             "half_life_days": self.half_life_days is not None,
         }
         found = [key for key, is_without in without_effect.items() if is_without]
@@ -200,6 +230,11 @@ class InteractionsConfig(Section):
                 f" every weight 1; set weighting to weight or log, or remove {' and '.join(found)}"
             )
         return self
+
+    @property
+    def has_cancelling_events(self) -> bool:
+        """Whether events of some type take back what a user had."""
+        return any(weight < 0 for weight in self.event_weights.values())
 
     @property
     def weights_differ(self) -> bool:

@@ -101,6 +101,13 @@ def _listed_rankers(config: Config) -> set[str]:
     return {*config.evaluate.rankers, config.recommend.ranker, *config.hybrid.members}
 
 
+def _has_one_weight(config: Config) -> bool:
+    """Whether the hybrid is one ranker, and not a blend; of `fusion` each pair of towers is one."""
+    members = config.hybrid_members
+    parts = [config.trained_towers if name == FUSION else (name,) for name in members]
+    return sum(map(len, parts)) == 1
+
+
 def _absent_parts(config: Config) -> set[TowerPart]:
     """Parts that the towers do not have anyway."""
     parts: set[TowerPart] = set()
@@ -111,6 +118,7 @@ def _absent_parts(config: Config) -> set[TowerPart]:
     return parts
 
 
+_BY_CO_OCCURRENCE = {"item_neighbours", "recent_item_neighbours"}
 _BY_THE_RECENCY_SCALE = {"recent_ridge", "recent_item_neighbours", REPEATS}
 _OF_THE_SEQUENCE = tuple(
     f"towers.sequence.{name}" for name in SequenceConfig.model_fields if name != "enabled"
@@ -133,8 +141,11 @@ RULES: tuple[Idle, ...] = (
     ),
     Idle(
         ("interactions.cancellations",),
-        lambda config: config.interactions.columns.weight is None,
-        "no weight is negative without interactions.columns.weight",
+        lambda config: (
+            config.interactions.columns.weight is None
+            and not config.interactions.has_cancelling_events
+        ),
+        "no weight is negative without interactions.columns.weight or negative event_weights",
     ),
     Idle(
         ("interactions.columns.weight",),
@@ -268,6 +279,20 @@ RULES: tuple[Idle, ...] = (
         "ranker mllib_als is not in evaluate.rankers",
     ),
     # neighbours
+    Idle(
+        ("neighbours.neighbours", "neighbours.user_exponent"),
+        lambda config: _listed_rankers(config).isdisjoint(_BY_CO_OCCURRENCE),
+        "neither ranker item_neighbours nor recent_item_neighbours is evaluated, recommended or a"
+        " member of the hybrid",
+        on="lists",
+    ),
+    Idle(
+        ("neighbours.item_exponent",),
+        lambda config: _listed_rankers(config).isdisjoint({*_BY_CO_OCCURRENCE, "user_neighbours"}),
+        "no ranker by neighbours of items or of users is evaluated, recommended or a member of the"
+        " hybrid",
+        on="lists",
+    ),
     Idle(("neighbours.recency_scale",), lambda config: not _has_time(config), _NO_TIME),
     Idle(
         ("neighbours.recency_scale",),
@@ -305,6 +330,13 @@ RULES: tuple[Idle, ...] = (
         ("features.vocabulary_size", "features.minimum_count", "features.text_rank"),
         lambda config: not _has_attributes(config),
         "neither features.users nor features.items is set",
+    ),
+    Idle(
+        ("features.text_rank",),
+        lambda config: (
+            _has_attributes(config) and config.features.text_rank > config.features.vocabulary_size
+        ),
+        "no column has more values than features.vocabulary_size, above which it begins to count",
     ),
     Idle(
         ("features.minimum_variance", "features.maximum_features", "features.clip"),
@@ -433,5 +465,13 @@ RULES: tuple[Idle, ...] = (
         lambda config: HYBRID not in {*config.evaluate.rankers, config.recommend.ranker},
         "ranker hybrid is neither evaluated nor recommended",
         on="lists",
+    ),
+    Idle(
+        ("hybrid.rounds",),
+        lambda config: (
+            HYBRID in {*config.evaluate.rankers, config.recommend.ranker}
+            and _has_one_weight(config)
+        ),
+        "the hybrid has one member, whose weight is 1",
     ),
 )

@@ -1,22 +1,21 @@
 """Look at every table of the owner's before any compute, and say all that is wrong at once."""
 
+import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from m6rec.check.findings import ColumnView, Finding, Place, Severity, TableView, of_severity
 from m6rec.check.ids import (
     DOMINANT_SHARE,
     dominant_user,
-    equal_as_numbers,
     id_text,
 )
 from m6rec.check.judging import (
-    equal_numbers,
     findings_of_event_types,
     findings_of_ids,
     findings_of_repeats,
@@ -26,13 +25,15 @@ from m6rec.check.judging import (
     views_of_events,
 )
 from m6rec.check.names import find_columns
-from m6rec.check.samples import ColumnSample, TableSample, shown
+from m6rec.check.samples import ColumnSample, shown
 from m6rec.check.times import EARLIEST_EPOCH, FARTHEST_ZONE_HOURS, read_times
 from m6rec.config.base import TableSource
 from m6rec.config.data import AttributesSource, InteractionsConfig
 from m6rec.config.run import Config, sources_of
 from m6rec.errors import TableError
+from m6rec.fits.matching import OpenedTable, findings_between
 from m6rec.spark.failures import reading
+from m6rec.spark.misreadings import misreadings
 from m6rec.spark.readings import malformed_rows, readings_of
 from m6rec.spark.samples import first_rows
 from m6rec.spark.sources import load_source, source_version, told_format, with_columns
@@ -40,8 +41,6 @@ from m6rec.spark.values import id_column, owner_column, time_column
 from m6rec.stages.features.kinds import kinds_of_sample
 
 _EVENT_TABLES = frozenset(("interactions.source", "split.test", "split.validation"))
-# Of the ids of the interactions, the share that a table of attributes should have.
-_FEW_MATCH = 0.5
 
 
 @dataclass(frozen=True)
@@ -61,22 +60,10 @@ class Inspection:
         return of_severity(self.findings, severity)
 
 
-@dataclass(frozen=True)
-class _Opened:
-    """A table and its first rows, as they could be read."""
-
-    place: Place
-    source: TableSource
-    required: tuple[str, ...]
-    frame: DataFrame
-    sample: TableSample
-    notes: tuple[Finding, ...]
-
-
 def inspect_sources(spark: SparkSession, config: Config) -> Inspection:
     """Look at the schema and the first rows of every table, and at the config beside them."""
     tables: list[TableView] = []
-    opened: dict[str, _Opened] = {}
+    opened: dict[str, OpenedTable] = {}
     for key, source, required in sources_of(config):
         place = Place(key, source.name)
         try:
@@ -85,11 +72,13 @@ def inspect_sources(spark: SparkSession, config: Config) -> Inspection:
                 tables.append(_view(spark, table, config))
             opened[key] = table
         except TableError as error:
-            words = str(error).removeprefix(f"{key}: ").removeprefix(f"table {source.name} ")
+            words = str(error).removeprefix(f"{key}: ")
+            while words.startswith(f"table {source.name}"):
+                words = words.removeprefix(f"table {source.name}").lstrip(": ")
             broken = Finding("problem", place, words)
             others = readings_of(spark, place, source, required)
             tables.append(TableView(place, findings=(broken, *others)))
-    return Inspection(tuple(tables), tuple(_between(opened, config)))
+    return Inspection(tuple(tables), tuple(findings_between(opened, config)))
 
 
 def check_tables(spark: SparkSession, config: Config) -> Inspection:
@@ -122,7 +111,7 @@ def stop_at_problems(inspection: Inspection) -> None:
 
 def _open(
     spark: SparkSession, place: Place, source: TableSource, required: tuple[str, ...]
-) -> _Opened:
+) -> OpenedTable:
     loaded = load_source(spark, source, place.key)
     frame = with_columns(loaded, source, required, place.key)
     renamed = find_columns(loaded.columns, required).renamed
@@ -135,12 +124,12 @@ def _open(
         if kind != "delta":
             words = f"is read as {kind}, as its files show"
             notes.append(Finding("note", place, words, f"to be sure, set format: {kind}"))
-    return _Opened(
+    return OpenedTable(
         place, source, required, frame, first_rows(frame, place.key, source), tuple(notes)
     )
 
 
-def _view(spark: SparkSession, table: _Opened, config: Config) -> TableView:
+def _view(spark: SparkSession, table: OpenedTable, config: Config) -> TableView:
     version = source_version(spark, table.source)
     known = _known_columns(table, config)
     views = [
@@ -150,6 +139,7 @@ def _view(spark: SparkSession, table: _Opened, config: Config) -> TableView:
     findings = [
         *table.notes,
         *malformed_rows(spark, table.place, table.source),
+        *misreadings(spark, table.place, table.source, table.sample),
         *_of_table(table, version),
         *_of_columns(table, config),
     ]
@@ -164,7 +154,7 @@ def _view(spark: SparkSession, table: _Opened, config: Config) -> TableView:
     )
 
 
-def _of_table(table: _Opened, version: int | None) -> Iterator[Finding]:
+def _of_table(table: OpenedTable, version: int | None) -> Iterator[Finding]:
     key = table.place.key
     if table.sample.rows == 0 and key.endswith("allowed_items"):
         yield Finding("warning", table.place, "allows no item: all lists are empty")
@@ -175,7 +165,7 @@ def _of_table(table: _Opened, version: int | None) -> Iterator[Finding]:
         yield Finding("fact", table.place, words)
 
 
-def _of_columns(table: _Opened, config: Config) -> Iterator[Finding]:
+def _of_columns(table: OpenedTable, config: Config) -> Iterator[Finding]:
     attributes = _attributes_of(table.place.key, config)
     settings, columns = config.interactions, table.sample.columns
     if table.place.key in _EVENT_TABLES:
@@ -188,7 +178,7 @@ def _of_columns(table: _Opened, config: Config) -> Iterator[Finding]:
             yield from findings_of_ids(columns[name], table.place, settings)
 
 
-def _known_columns(table: _Opened, config: Config) -> dict[str, ColumnView]:
+def _known_columns(table: OpenedTable, config: Config) -> dict[str, ColumnView]:
     """How the columns are understood that a run reads."""
     attributes, columns = _attributes_of(table.place.key, config), table.sample.columns
     if table.place.key in _EVENT_TABLES:
@@ -213,7 +203,7 @@ def _attributes_of(key: str, config: Config) -> AttributesSource | None:
 # --- events -----------------------------------------------------------------------------------
 
 
-def _of_events(table: _Opened, config: Config) -> Iterator[Finding]:
+def _of_events(table: OpenedTable, config: Config) -> Iterator[Finding]:
     names = config.interactions.columns
     held_out = table.place.key != "interactions.source"
     columns = table.sample.columns
@@ -230,10 +220,12 @@ def _of_events(table: _Opened, config: Config) -> Iterator[Finding]:
         yield from findings_of_event_types(event_type, table.place, config.interactions)
 
 
-def _of_users(table: _Opened, config: Config) -> Iterator[Finding]:
+def _of_users(table: OpenedTable, config: Config) -> Iterator[Finding]:
     name = config.interactions.columns.user
-    texts = (id_text(value, config.interactions) for value in table.sample.columns[name].values)
-    users = [text for text in texts if text and text not in config.interactions.not_a_user]
+    settings = config.interactions
+    nobody = {id_text(user, settings) for user in settings.not_a_user}
+    texts = (id_text(value, settings) for value in table.sample.columns[name].values)
+    users = [text for text in texts if text and text not in nobody]
     found = dominant_user(users)
     if found is None:
         return
@@ -250,12 +242,15 @@ def _of_users(table: _Opened, config: Config) -> Iterator[Finding]:
         "warning",
         table.place.of(name),
         f"user {shown(user)} holds {share:.0%} of {where}, as an id that stands for nobody does",
-        f'if it does, set interactions.not_a_user: ["{user}"]',
+        f"if it does, set interactions.not_a_user: [{json.dumps(user, ensure_ascii=False)}]",
     )
 
 
-def _of_times(table: _Opened, column: ColumnSample, config: Config) -> Iterator[Finding]:
+def _of_times(table: OpenedTable, column: ColumnSample, config: Config) -> Iterator[Finding]:
     place, settings = table.place.of(column.name), config.interactions
+    if column.values and not column.texts:
+        yield Finding("problem", place, "is empty in all of the first rows", "name another column")
+        return
     told = read_times(column, settings)
     if told.problem:
         yield Finding("problem", place, told.problem, told.mend)
@@ -303,14 +298,34 @@ def _of_times(table: _Opened, column: ColumnSample, config: Config) -> Iterator[
             if explained
             else "",
         )
-    if read and sorted(read)[len(read) // 2] < EARLIEST_EPOCH:
-        year = datetime.fromtimestamp(sorted(read)[len(read) // 2], UTC).year
+    yield from _of_early_times(place, column, [(row["t"], row["g"]) for row in present])
+
+
+def _of_early_times(
+    place: Place, column: ColumnSample, times: Sequence[tuple[float | None, str]]
+) -> Iterator[Finding]:
+    """Times that are older than any shop's: read wrongly, or standing for none."""
+    read = sorted(seconds for seconds, _ in times if seconds is not None)
+    early = [given for seconds, given in times if seconds is not None and seconds < EARLIEST_EPOCH]
+    if not early:
+        return
+    if len(early) * 2 > len(read):
+        year = datetime.fromtimestamp(read[len(read) // 2], UTC).year
         yield Finding(
             "warning",
             place,
             f"is read as times of the year {year}, such as {first_example(column)}",
             "check interactions.time_unit and time_format",
         )
+        return
+    yield Finding(
+        "warning",
+        place,
+        f"{len(early)} of {len(read)} times are read as before 1980, such as {shown(early[0])}, as"
+        " times are that stand for none, or are in another unit than the others",
+        f"where they stand for none, set source.missing_values:"
+        f" {{{column.name}: [{json.dumps(early[0], ensure_ascii=False)}]}}",
+    )
 
 
 def _hours(ahead: timedelta) -> str:
@@ -321,99 +336,3 @@ def _hours(ahead: timedelta) -> str:
 def _with_time(config: Config, name: str) -> InteractionsConfig:
     columns = config.interactions.columns.model_copy(update={"time": name})
     return config.interactions.model_copy(update={"columns": columns})
-
-
-# --- between tables ---------------------------------------------------------------------------
-
-
-def _between(opened: dict[str, _Opened], config: Config) -> Iterator[Finding]:
-    main = opened.get("interactions.source")
-    if main is None:
-        return
-    names = config.interactions.columns
-    for side, column in (("user", names.user), ("item", names.item)):
-        own = _ids(main, column, config)
-        for key, table in opened.items():
-            other = _id_name(key, side, config)
-            if table is main or other is None or other not in table.sample.columns:
-                continue
-            theirs = _ids(table, other, config)
-            place = table.place.of(other)
-            pair = equal_as_numbers(own, theirs)
-            if (
-                pair is not None
-                and equal_as_numbers(own) is None
-                and equal_as_numbers(theirs) is None
-            ):
-                yield equal_numbers(place, pair, f"column {column} of the interactions")
-            elif key.endswith("allowed_items"):
-                yield from _of_allowed(own, theirs, place, main)
-            elif key.startswith("features."):
-                yield from _of_matches(main, table, side, (own, theirs), place, config)
-
-
-def _of_allowed(
-    own: list[str], theirs: list[str], place: Place, main: _Opened
-) -> Iterator[Finding]:
-    if theirs and main.sample.whole and not set(own) & set(theirs):
-        words = f"allows {shown(theirs[0])} and others, none of which is in the interactions"
-        yield Finding("warning", place, f"{words}: lists hold at most new items")
-
-
-def _id_name(key: str, side: str, config: Config) -> str | None:
-    names, rules = config.interactions.columns, config.recommend.rules
-    if key in {"split.test", "split.validation"}:
-        return names.user if side == "user" else names.item
-    if key == f"features.{side}s":
-        attributes = config.features.users if side == "user" else config.features.items
-        return None if attributes is None else attributes.id
-    if key.endswith("_items") and side == "item":
-        table = rules.allowed_items if key.endswith("allowed_items") else rules.excluded_items
-        return None if table is None else table.item
-    if key.endswith("excluded_pairs") and rules.excluded_pairs is not None:
-        return rules.excluded_pairs.user if side == "user" else rules.excluded_pairs.item
-    return None
-
-
-def _ids(table: _Opened, name: str, config: Config) -> list[str]:
-    values = table.sample.columns[name].present
-    return list(
-        dict.fromkeys(text for value in values if (text := id_text(value, config.interactions)))
-    )
-
-
-def _of_matches(
-    main: _Opened,
-    table: _Opened,
-    side: str,
-    ids: tuple[list[str], list[str]],
-    place: Place,
-    config: Config,
-) -> Iterator[Finding]:
-    own, theirs = ids
-    if not own or not theirs:
-        return
-    found = set(theirs)
-    if not table.sample.whole and len(found & set(own)) < _FEW_MATCH * len(own):
-        # The first rows of two large tables need not meet, so that all ids have to say it.
-        column = id_column(table.frame, place.column or "", config.interactions)
-        matching = table.frame.select(column.alias("id")).where(F.col("id").isin(own))
-        with reading(table.place.key, table.source):
-            found = {str(row["id"]) for row in matching.distinct().collect()}
-    share = len(found & set(own)) / len(own)
-    back = len(found & set(own)) / len(set(theirs)) if main.sample.whole else None
-    both = "" if back is None else f", and {back:.0%} of its ids are in the interactions"
-    words = f"has {share:.0%} of the {len(own)} {side} ids of the interactions' first rows{both}"
-    if share == 0:
-        missing = f"{shown(theirs[0])} here, {shown(own[0])} there"
-        yield Finding(
-            "problem",
-            place,
-            f"{words}: {missing}",
-            f"name in features.{side}s.id the column with the ids that interactions use",
-        )
-    elif share < _FEW_MATCH:
-        missing = next(text for text in own if text not in found)
-        yield Finding("warning", place, f"{words}; it lacks {shown(missing)}, for example")
-    else:
-        yield Finding("fact", place, words)

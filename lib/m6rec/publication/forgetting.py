@@ -15,6 +15,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from m6rec import columns as c
+from m6rec.config.data import InteractionsConfig
 from m6rec.config.run import Config
 from m6rec.errors import DataError
 from m6rec.job_records import FORGET
@@ -22,6 +23,7 @@ from m6rec.lakehouse import PUBLISHED, Lakehouse
 from m6rec.publication.upkeep import existing_tables, for_each, vacuum
 from m6rec.runs import STARTED, Attempt, read_runs
 from m6rec.schemas import RECEIPTS_TABLE, RUNS_TABLE, TABLES
+from m6rec.spark.values import as_id
 
 # Of the artifacts of a run, what holds rows of users; training alone reads it.
 _ROWS_OF_USERS = "tower_rows"
@@ -79,10 +81,9 @@ def forget(
         .localCheckpoint()
     )
     known = users.where(F.col(c.USER_INDEX).isNotNull()).count()
-    column = config.interactions.columns.user
     deletions = []
     for group in _in_order(tables):
-        found = for_each(group, lambda name: _delete(lakehouse, name, users, column))
+        found = for_each(group, lambda name: _delete(lakehouse, name, users, config.interactions))
         deletions += [one for one in found if one is not None]
     deletions += _delete_rows_of_towers(lakehouse)
     changed = [one.table for one in deletions if one.version is not None]
@@ -111,13 +112,15 @@ def _in_order(tables: Sequence[str]) -> Iterator[list[str]]:
     yield last
 
 
-def _delete(lakehouse: Lakehouse, name: str, users: DataFrame, user_column: str) -> Deletion | None:
+def _delete(
+    lakehouse: Lakehouse, name: str, users: DataFrame, config: InteractionsConfig
+) -> Deletion | None:
     """Delete the users' rows of a table; None where no column tells of users."""
     schema = TABLES["recommendations" if name == PUBLISHED else name].schema
     keys = users
     if name == "quarantine":
-        raw = F.from_json("target.raw", "map<string,string>")
-        condition = F.trim(raw[user_column]) == F.col(f"source.{c.USER_ID}")
+        keys = _refused_rows(lakehouse, users, config)
+        condition = F.col(f"target.{c.RAW}") == F.col(f"source.{c.RAW}")
     elif c.USER_ID in schema.names:
         condition = F.col(f"target.{c.USER_ID}") == F.col(f"source.{c.USER_ID}")
     elif c.USER_INDEX in schema.names:
@@ -133,6 +136,20 @@ def _delete(lakehouse: Lakehouse, name: str, users: DataFrame, user_column: str)
         return None
     table.alias("target").merge(keys.alias("source"), condition).whenMatchedDelete().execute()
     return Deletion(name, rows, lakehouse.version(name))
+
+
+def _refused_rows(lakehouse: Lakehouse, users: DataFrame, config: InteractionsConfig) -> DataFrame:
+    """The refused rows of users, as they are written in table `quarantine`.
+
+    There the id is as the owner's table has it. A column of doubles has `17850.0` for user 17850,
+    whatever `normalise_ids` is, so that ids that are the same number are the same user here.
+    """
+    whole = config.model_copy(update={"normalise_ids": "integer"})
+    rows = lakehouse.delta_table("quarantine").toDF().select(c.RAW).distinct()
+    given = F.trim(F.from_json(c.RAW, "map<string,string>")[config.columns.user])
+    written = rows.select(c.RAW, as_id(given, whole).alias(c.USER_ID))
+    named = users.select(as_id(F.col(c.USER_ID), whole).alias(c.USER_ID)).distinct()
+    return written.join(named, c.USER_ID, how="left_semi").select(c.RAW).localCheckpoint()
 
 
 def _delete_rows_of_towers(lakehouse: Lakehouse) -> list[Deletion]:

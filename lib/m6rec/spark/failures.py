@@ -1,9 +1,10 @@
 """What Spark, Delta, Parquet, the JVM or a worker throws over an owner's table, in words."""
 
+import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,7 +13,7 @@ from py4j.protocol import Py4JError, Py4JJavaError
 from pyspark.errors import PySparkException
 
 from m6rec.config.base import TableSource
-from m6rec.errors import M6RecError, TableError
+from m6rec.errors import ClusterError, DataError, M6RecError, TableError, WorkerError
 
 THROWN = (PySparkException, Py4JError, pa.ArrowException)
 _SCHEMES = {
@@ -49,8 +50,9 @@ _NO_CREDENTIALS = (
     " AWS_SECRET_ACCESS_KEY in the environment, or the lines spark.hadoop.fs.s3a.access.key and"
     " spark.hadoop.fs.s3a.secret.key in the properties file"
 )
+_Rule = tuple[str, Callable[[re.Match[str]], str]]
 # What is thrown, by its text, and what to say of it. The first that matches is said.
-_RULES: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
+_OF_PLACES: tuple[_Rule, ...] = (
     (r"Class org\.apache\.hadoop\.fs\.s3a\.\w+ not found", lambda _: _missing_jar("s3a")),
     (r"Class org\.apache\.hadoop\.fs\.azurebfs\S* not found", lambda _: _missing_jar("abfss")),
     (r"No FileSystem for scheme \"?(\w+)\"?", lambda found: _missing_jar(found[1])),
@@ -69,6 +71,9 @@ _RULES: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
         r"(?:Permission denied|AccessControlException)",
         lambda _: "it may not be read; give whoever runs the job the right to read it",
     ),
+)
+_RULES: tuple[_Rule, ...] = (
+    *_OF_PLACES,
     (r"\[PATH_NOT_FOUND\]", lambda _: "it does not exist; correct the path in the config"),
     (
         r"\[UNABLE_TO_INFER_SCHEMA\]",
@@ -89,7 +94,26 @@ _RULES: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
         lambda _: "its history does not have the version or moment that is asked for",
     ),
     (
-        r"malformed|MALFORMED_RECORD_IN_PARSING|MALFORMED_CSV_RECORD",
+        r"EXPECT_TABLE_NOT_VIEW|UNSUPPORTED_FEATURE\.TIME_TRAVEL|TIME_TRAVEL_ON_VIEW|time travel",
+        lambda _: "it is no Delta table and has no versions; leave out version and timestamp",
+    ),
+    (
+        r"\[CAST_(?:INVALID_INPUT|OVERFLOW)\] The value (.*?) of the type \"?(\w+)\"? cannot"
+        r" be cast to \"?(\w+)",
+        lambda found: (
+            f"it casts {found[1]} ({found[2]}) to {found[3]}, which is none; use try_cast in the"
+            " view, or correct the row"
+        ),
+    ),
+    (
+        r"\[DIVIDE_BY_ZERO\]|\[ARITHMETIC_OVERFLOW\]|\[NUMERIC_VALUE_OUT_OF_RANGE",
+        lambda _: (
+            "it divides by zero or computes a number out of range; use try_divide, try_add"
+            " and the like in the view"
+        ),
+    ),
+    (
+        r"Malformed records|MALFORMED_RECORD_IN_PARSING|MALFORMED_CSV_RECORD",
         lambda _: (
             "it holds malformed rows, and options say mode FAILFAST; correct the rows, or set"
             " options.mode to PERMISSIVE, by which they go to quarantine"
@@ -122,10 +146,62 @@ _RULES: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
         lambda _: "a file of it vanished while it was read; run again, or give it at a version",
     ),
     (
+        r"FAILED_READ_FILE\.PARQUET_COLUMN_DATA_TYPE_MISMATCH[^\n]*column `?\[?([^\]`]*)\]?`?\."
+        r" Expected Spark type (\w+), actual Parquet type (\w+)",
+        lambda found: (
+            f"its files do not agree about the type of the column {found[1]} ({found[2]} and"
+            f" {found[3]}); write it with one schema"
+        ),
+    ),
+    (
         r"FAILED_READ_FILE\.PARQUET_COLUMN_DATA_TYPE_MISMATCH|SchemaColumnConvertNotSupported",
         lambda _: "its files do not agree about the type of a column; write it with one schema",
     ),
+    (
+        r"READ_ANCIENT_DATETIME",
+        lambda _: (
+            "it has times of before 1900 by a program that may have another calendar; set"
+            " spark.sql.parquet.datetimeRebaseModeInRead (and int96RebaseModeInRead) to CORRECTED"
+            " or LEGACY in the properties file"
+        ),
+    ),
 )
+# What ends a stage whatever its data are, and what to say of it.
+_OF_THE_MACHINE: tuple[tuple[str, str], ...] = (
+    (
+        r"Python worker exited unexpectedly|Connection reset by peer|ExecutorLostFailure"
+        r"|^MemoryError|Unable to allocate [\d.]+ \wiB",
+        "a worker took more memory than there is, or was ended from outside; give executors more"
+        " (spark.executor.memoryOverhead, or in local mode a machine with more) or fewer cores",
+    ),
+    (
+        r"java\.lang\.OutOfMemoryError|SparkOutOfMemoryError|UNABLE_TO_ACQUIRE_MEMORY",
+        "the JVM has too little memory; raise spark.driver.memory or spark.executor.memory in the"
+        " properties file, or set spark.sql.shuffle.partitions higher",
+    ),
+    (
+        r"spark\.driver\.maxResultSize",
+        "a result is larger than the driver takes; raise spark.driver.maxResultSize in the"
+        " properties file",
+    ),
+    (
+        r"No space left on device|Disk quota exceeded",
+        "a disk is full; free some space, or set spark.local.dir to a larger one",
+    ),
+    (
+        r"PYTHON_VERSION_MISMATCH|Cannot run program \S*python",
+        "executors do not find the Python that the driver has; set ARCHIVES or PYSPARK_PYTHON, as"
+        " ./spark-submit.sh --help says",
+    ),
+    (
+        r"No module named '?(m6rec|numpy|numba|pyarrow|scipy|torch)",
+        "executors do not have the packages; set ARCHIVES, as ./spark-submit.sh --help says",
+    ),
+)
+_WORKER_TRACE = re.compile(
+    r"Traceback \(most recent call last\):\n(?P<frames>(?:[ ].*\n)+)(?P<error>[A-Za-z_][^\n]*)"
+)
+_FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>\S+)')
 # What Spark says where a file's rows fail to be read, and of nothing else.
 _OF_READING = re.compile(
     r"FAILED_READ_FILE|while reading file|MALFORMED_(RECORD|CSV)|DATETIME_PATTERN", re.IGNORECASE
@@ -156,22 +232,29 @@ def reading(key: str, source: TableSource) -> Iterator[None]:
 
 
 @contextmanager
-def saying_what_failed(work: str) -> Iterator[None]:
-    """Turn a failure of reading the owner's tables into an error of ours, wherever it comes up.
+def saying_what_failed(
+    work: str, sources: Iterable[tuple[str, TableSource, object]] = ()
+) -> Iterator[None]:
+    """Turn what Spark throws over data or within a worker into an error of ours.
 
     Spark reads a table when its rows are needed, which may be long after it was opened.
 
+    Args:
+        work: what is done, for the message.
+        sources: the owner's tables with the keys of the config, to name the one that is read.
+
     Raises:
-        TableError: reading failed; the message names the work, the file and the reason.
+        M6RecError: reading or a worker failed; the message names the work, the table or file, or
+            the stage, and the reason.
     """
     try:
         yield
     except THROWN as error:
-        ours = as_error_of_data(error)
+        ours = as_our_error(error, sources)
         if ours is None:
             raise
         keep_trace(error)
-        raise TableError(f"{work}: {ours}") from error
+        raise type(ours)(f"{work}: {ours}") from error
 
 
 def in_words(error: BaseException) -> str:
@@ -184,15 +267,99 @@ def in_words(error: BaseException) -> str:
     return _shortened(text)
 
 
-def as_error_of_data(error: BaseException) -> M6RecError | None:
-    """The error of ours that a failure of reading is, wherever Spark got to it; else None."""
+def as_our_error(
+    error: BaseException, sources: Iterable[tuple[str, TableSource, object]] = ()
+) -> M6RecError | None:
+    """The error of ours that a failure of reading, of a worker or of a machine is; else None."""
     text = text_of(error)
+    for ours in (_raised_by_a_worker(text), _of_reading(error, text, sources)):
+        if ours is not None:
+            return ours
+    trace = _last_trace(text)
+    # What a worker raised says more than what the JVM then says of the worker's end.
+    said = text if trace is None else trace["error"]
+    for pattern, words in _OF_THE_MACHINE:
+        if re.search(pattern, said):
+            stage = _stage(text)
+            return ClusterError(f"{words}{f' (in stage {stage})' if stage else ''}")
+    if trace is None and any(re.search(pattern, text) for pattern, _ in _OF_PLACES):
+        return ClusterError(f"a place of the config cannot be used: {in_words(error)}")
+    return _of_a_stage(text)
+
+
+def _raised_by_a_worker(text: str) -> M6RecError | None:
+    """The M6RecError that a Python worker raised: Spark wraps it in a traceback."""
+    lines = [line.strip() for line in text.splitlines()]
+    ours = [line for line in lines if line.startswith("m6rec.errors.")]
+    return DataError(ours[-1].partition(": ")[2]) if ours else None
+
+
+def _of_reading(
+    error: BaseException, text: str, sources: Iterable[tuple[str, TableSource, object]]
+) -> TableError | None:
     if not _OF_READING.search(text):
         return None
     words = in_words(error)
     file = _FILE.search(text)
-    where = f"file {file[1].rstrip('.,')}" if file else "a table of yours"
-    return TableError(f"cannot read {where}: {words}")
+    if file is None:
+        return TableError(f"cannot read a table of yours: {words}")
+    path = file[1].rstrip(".,")
+    key = next((key for key, source, _ in sources if _lies_in(path, source)), None)
+    return TableError(f"cannot read {'' if key is None else f'{key}: '}file {path}: {words}")
+
+
+def _lies_in(file: str, source: TableSource) -> bool:
+    place = (source.path or "").split("*")[0].split("{")[0].rstrip("/")
+    return bool(place) and place.removeprefix("file://").removeprefix("file:") in file
+
+
+def _of_a_stage(text: str) -> WorkerError | None:
+    """What a program of ours raised in a Python worker, in a line."""
+    trace = _last_trace(text)
+    if trace is None:
+        return None
+    raised = trace["error"].strip()
+    raised = raised if len(raised) <= _LONGEST else f"{raised[: _LONGEST - 1]}\u2026"
+    return WorkerError(
+        f"a Python worker failed in stage {_stage(text)}: {raised}; the log has the trace. Where"
+        " this names no value of yours, it is a defect of M6-Rec: report it with the log"
+    )
+
+
+def _stage(text: str) -> str:
+    """The module and function of ours that a worker was at; empty where its trace is not there."""
+    trace = _last_trace(text)
+    if trace is None:
+        return ""
+    frames = list(_FRAME.finditer(trace["frames"]))
+    own = [frame for frame in frames if "/m6rec/" in frame["file"]] or frames[-1:]
+    if not own:
+        return ""
+    return f"{_module(own[-1]['file'])}, {own[-1]['function']}, line {own[-1]['line']}"
+
+
+def _module(file: str) -> str:
+    """The module of a file, without the package."""
+    return re.split(r"/(?:m6rec|jobs)/", file)[-1].removesuffix(".py").strip("/").replace("/", ".")
+
+
+def _last_trace(text: str) -> re.Match[str] | None:
+    """The last of the chained traces of a worker, which is that of what was raised in the end."""
+    return next(iter([*_WORKER_TRACE.finditer(text)][-1:]), None)
+
+
+def unforeseen(error: Exception) -> str:
+    """An error that nobody has foreseen, in a line: what it says, and where it was raised."""
+    if isinstance(error, THROWN):
+        return f"Spark failed: {in_words(error)}; the log has the trace"
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if "/m6rec/" in frame.filename or "/jobs/" in frame.filename]
+    place = [f" ({_module(one.filename)}, {one.name}, line {one.lineno})" for one in own[-1:]]
+    said = _shortened(str(error)) if str(error).strip() else "no message"
+    return (
+        f"{type(error).__name__}: {said}{''.join(place)}; the log has the trace. This is a defect"
+        " of M6-Rec: report it with the log"
+    )
 
 
 def text_of(error: BaseException) -> str:
@@ -213,7 +380,7 @@ def text_of(error: BaseException) -> str:
 
 def keep_trace(error: BaseException) -> None:
     """Write an error's trace into the log, whose lines of traces spark-submit.sh does not show."""
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and os.environ.get("M6REC_VERBOSE") != "1":
         return
     for line in "".join(traceback.format_exception(error)).splitlines():
         print(f"\t{line}", file=sys.stderr)

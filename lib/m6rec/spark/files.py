@@ -28,13 +28,15 @@ def format_of_files(spark: SparkSession, path: str) -> str:
     files = files_under(spark, path)
     if not files:
         raise TableError("there is no file under this path; correct the path in the config")
-    for file in files:
-        ending = [
-            part for part in file.lower().rsplit("/", 1)[-1].split(".") if part not in _PACKED
-        ]
-        for kind, endings in _FORMATS.items():
-            if len(ending) > 1 and ending[-1] in endings:
-                return kind
+    kinds = {kind: file for file in reversed(files) if (kind := _format_of_name(file)) is not None}
+    if len(kinds) > 1:
+        named = " and ".join(f"{kind} ({file.rsplit('/', 1)[-1]})" for kind, file in kinds.items())
+        raise TableError(
+            f"there are files of several formats under this path: {named}; give a path such as"
+            " folder/*.csv, or set format and options.pathGlobFilter"
+        )
+    if kinds:
+        return next(iter(kinds))
     start = first_bytes(spark, files[0], 64)
     if start.startswith(b"PAR1"):
         return "parquet"
@@ -47,8 +49,25 @@ def format_of_files(spark: SparkSession, path: str) -> str:
     )
 
 
+def is_packed(file: str) -> bool:
+    """Whether a file is compressed, by its name."""
+    return file.lower().rsplit(".", 1)[-1] in _PACKED
+
+
+def _format_of_name(file: str) -> str | None:
+    parts = [part for part in file.lower().rsplit("/", 1)[-1].split(".") if part not in _PACKED]
+    if len(parts) < 2:
+        return None
+    return next((kind for kind, endings in _FORMATS.items() if parts[-1] in endings), None)
+
+
 def files_under(spark: SparkSession, path: str) -> list[str]:
     """Some of the files under a path or glob, by name, without hidden ones."""
+    return [file for file, _ in sized_files_under(spark, path, _MOST_FILES)]
+
+
+def sized_files_under(spark: SparkSession, path: str, most: int) -> list[tuple[str, int]]:
+    """At most so many files under a path or glob, each with its bytes, without hidden ones."""
     jvm: Any = spark._jvm
     configuration = _configuration(spark)
     place = jvm.org.apache.hadoop.fs.Path(path)
@@ -57,29 +76,37 @@ def files_under(spark: SparkSession, path: str) -> list[str]:
         roots = [system.getFileStatus(place)]
     else:
         roots = list(system.globStatus(place) or [])
-    found: list[str] = []
+    found: list[tuple[str, int]] = []
     pending = roots
-    while pending and len(found) < _MOST_FILES:
+    while pending and len(found) < most:
         status = pending.pop(0)
         if status.isFile():
-            found.append(str(status.getPath().toString()))
+            found.append((str(status.getPath().toString()), int(status.getLen())))
         else:
             children = list(system.listStatus(status.getPath()))
             pending += [child for child in children if not _is_hidden(child)]
     return sorted(found)
 
 
-def first_bytes(spark: SparkSession, file: str, most: int) -> bytes:
-    """The first bytes of a file."""
+def first_bytes(spark: SparkSession, file: str, most: int = 65_536) -> bytes:
+    """The first bytes of a file; of a compressed one, as they were before."""
+    return bytes_from(spark, file, 0, most)
+
+
+def bytes_from(spark: SparkSession, file: str, start: int, most: int) -> bytes:
+    """At most so many bytes of a file from a place on, which for a compressed one is its start."""
     jvm: Any = spark._jvm
-    place = jvm.org.apache.hadoop.fs.Path(file)
-    system = place.getFileSystem(_configuration(spark))
-    length = min(most, int(system.getFileStatus(place).getLen()))
-    stream = system.open(place)
+    place, configuration = jvm.org.apache.hadoop.fs.Path(file), _configuration(spark)
+    opened = place.getFileSystem(configuration).open(place)
     try:
-        return bytes(jvm.org.apache.commons.io.IOUtils.toByteArray(stream, length))
+        opened.seek(start)
+        codecs = jvm.org.apache.hadoop.io.compress.CompressionCodecFactory(configuration)
+        codec = codecs.getCodec(place)
+        stream = opened if codec is None else codec.createInputStream(opened)
+        bounded = jvm.org.apache.commons.io.input.BoundedInputStream(stream, most)
+        return bytes(jvm.org.apache.commons.io.IOUtils.toByteArray(bounded))
     finally:
-        stream.close()
+        opened.close()
 
 
 def without_glob(path: str) -> bool:

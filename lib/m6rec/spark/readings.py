@@ -1,9 +1,14 @@
 """Other readings of an owner's text files, for one that lacks the columns that it should have."""
 
+import json
+
 from pyspark.sql import SparkSession
 
 from m6rec.check.findings import Finding, Place
-from m6rec.check.readings import is_json_array, likely_readings
+from m6rec.check.readings import (
+    is_json_array,
+    likely_readings,
+)
 from m6rec.check.samples import SAMPLED_ROWS, shown
 from m6rec.config.base import TableSource
 from m6rec.errors import TableError
@@ -11,7 +16,6 @@ from m6rec.spark.failures import reading
 from m6rec.spark.files import files_under, first_bytes
 from m6rec.spark.sources import load_source, told_format
 
-_LOOKED_AT = 65_536
 _CORRUPT = "_corrupt_record"
 
 
@@ -25,21 +29,61 @@ def readings_of(
         with reading(place.key, source):
             kind = told_format(spark, source)
             files = files_under(spark, source.path) if kind in {"csv", "json"} else []
-            start = first_bytes(spark, files[0], _LOOKED_AT) if files else b""
+            start = first_bytes(spark, files[0]) if files else b""
     except TableError:
         # That it cannot be read has been said.
         return []
-    if kind == "json" and is_json_array(start):
+    if files and not start.strip():
+        return [Finding("problem", place, f"its file {files[0]} is empty", "give one with rows")]
+    found = malformed_rows(spark, place, source)
+    match kind:
+        case "json":
+            found += _of_json(place, start)
+        case "parquet":
+            found += _in_other_files(spark, place, source, required)
+        case "csv":
+            found += [
+                Finding("problem", place, f"may be meant so: {one.words()}", "set these if it is")
+                for one in likely_readings(start, required)
+                if one.options and one.options != source.options
+            ]
+    return found
+
+
+def _of_json(place: Place, start: bytes) -> list[Finding]:
+    if is_json_array(start):
         words = "holds one JSON array, and not an object a line"
         return [Finding("problem", place, words, "set options: {multiLine: true}")]
-    found = malformed_rows(spark, place, source)
-    if kind != "csv":
-        return found
-    return found + [
-        Finding("problem", place, f"may be meant so: {one.words()}", "set these options if it is")
-        for one in likely_readings(start, required)
-        if one.options and one.options != source.options
-    ]
+    first = start.decode("utf-8-sig", "replace").strip().partition("\n")[0]
+    try:
+        is_object = isinstance(json.loads(first), dict)
+    except ValueError:
+        is_object = False
+    if is_object or not first:
+        return []
+    words = f"begins with {shown(first)}, expected a JSON object a line"
+    mend = "where objects take several lines, set options: {multiLine: true}"
+    return [Finding("problem", place, words, mend)]
+
+
+def _in_other_files(
+    spark: SparkSession, place: Place, source: TableSource, required: tuple[str, ...]
+) -> list[Finding]:
+    """Whether the columns that one file of Parquet lacks are in others."""
+    if source.option("mergeschema") is not None:
+        return []
+    options = {**source.options, "mergeSchema": "true"}
+    try:
+        merged = load_source(spark, source.model_copy(update={"options": options}), place.key)
+    except TableError:
+        return []
+    known = set(load_source(spark, source, place.key).columns)
+    there = [name for name in required if name in merged.columns and name not in known]
+    if not there:
+        return []
+    words = f"some of its files have the columns {there}, and others do not"
+    mend = "where these are to be null there, set options: {mergeSchema: true}"
+    return [Finding("problem", place, words, mend)]
 
 
 def malformed_rows(spark: SparkSession, place: Place, source: TableSource) -> list[Finding]:

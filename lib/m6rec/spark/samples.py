@@ -12,6 +12,9 @@ from m6rec.config.base import TableSource
 from m6rec.spark.failures import reading
 from m6rec.spark.values import is_fraction, owner_column
 
+# Of very wide tables fewer rows are collected, and of very long texts the beginning.
+_MOST_CELLS = 2_000_000
+_LONGEST_TEXT = 4_096
 _SIMPLE = T.StringType | T.NumericType | T.BooleanType
 
 
@@ -25,9 +28,10 @@ def first_rows(
     """
     fields = [field for field in frame.schema.fields if names is None or field.name in names]
     columns = [_shown(field).alias(f"c{k}") for k, field in enumerate(fields)]
+    most = min(SAMPLED_ROWS, max(_MOST_CELLS // max(len(columns), 1), 1))
     with reading(key, source):
         # A limit that is collected takes one partition after the other until it has enough.
-        rows = frame.select(*columns).limit(SAMPLED_ROWS).collect() if columns else []
+        rows = frame.select(*columns).limit(most).collect() if columns else []
     sampled = {
         field.name: ColumnSample(
             field.name,
@@ -37,7 +41,7 @@ def first_rows(
         )
         for k, field in enumerate(fields)
     }
-    return TableSample(len(rows), len(rows) < SAMPLED_ROWS, sampled)
+    return TableSample(len(rows), len(rows) < most, sampled)
 
 
 def type_group(kind: T.DataType) -> TypeGroup:
@@ -60,7 +64,9 @@ def type_group(kind: T.DataType) -> TypeGroup:
 def _shown(field: T.StructField) -> Column:
     column = owner_column(field.name)
     kind = field.dataType
-    if isinstance(kind, T.StringType | T.NumericType | T.BooleanType):
+    if isinstance(kind, T.StringType):
+        return F.left(column, F.lit(_LONGEST_TEXT))
+    if isinstance(kind, T.NumericType | T.BooleanType):
         return column
     if isinstance(kind, T.BinaryType):
         return F.when(column.isNotNull(), F.concat(F.length(column), F.lit(" bytes")))

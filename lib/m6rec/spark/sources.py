@@ -1,6 +1,7 @@
 """The tables of the owner's: how they are read, checked, and pinned to a version."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,14 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from m6rec.check.names import find_columns
+from m6rec.check.samples import shown_names
 from m6rec.config.base import TableSource, is_path
 from m6rec.config.data import InteractionsConfig
 from m6rec.config.run import Config, sources_of
 from m6rec.errors import TableError
 from m6rec.spark.failures import reading
 from m6rec.spark.files import format_of_files, without_glob
+from m6rec.spark.json_samples import schema_of_sample
 from m6rec.spark.values import id_column, owner_column, quoted
 
 # Timestamps of Parquet in nanoseconds, as pandas writes them, are read as numbers and then divided.
@@ -92,8 +95,8 @@ def with_columns(
     missing = [name for name, column in nested.items() if column is None]
     if missing:
         raise TableError(
-            f"{place} has no column {missing}; it has {frame.columns};"
-            " correct the column names in the config"
+            f"{place} has no column {missing}; it has {shown_names(frame.columns)};"
+            f" {_repeated(frame, missing) or 'correct the column names in the config'}"
         )
     if matches.doubtful:
         name, alike = next(iter(matches.doubtful.items()))
@@ -111,6 +114,19 @@ def with_columns(
     for name, values in absent.items():
         columns[name] = _without(columns[name], types.get(name, T.StringType()), values)
     return frame.select(*(column.alias(name) for name, column in columns.items()))
+
+
+def _repeated(frame: DataFrame, missing: Sequence[str]) -> str:
+    """What to do where a missing column stands several times in the header of a CSV file.
+
+    Spark then adds the column's place to its name.
+    """
+    for name in missing:
+        numbered = re.compile(rf"{re.escape(name)}\d+")
+        named = [column for column in frame.columns if numbered.fullmatch(column)]
+        if len(named) > 1:
+            return f"several columns are named {name}: name one of {named} in the config"
+    return ""
 
 
 def _field_of(frame: DataFrame, name: str) -> Column | None:
@@ -296,6 +312,9 @@ def _load(
         return reader.table(source.table)
     path = source.path or ""
     kind = told_format(spark, source)
+    if kind == "json" and schema is None:
+        sampled = schema_of_sample(spark, source)
+        reader = reader if sampled is None else reader.schema(sampled)
     if kind == "csv":
         if source.option("header") is None:
             reader = reader.option("header", "true")

@@ -4,7 +4,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from m6rec.check.ids import INTEGER_ID
+from m6rec.check.ids import INTEGER_ID, composed
 from m6rec.check.numbers import NUMBER_IN_TEXT, SPACES, DecimalSign
 from m6rec.check.times import PARTS_OF_A_SECOND
 from m6rec.config.data import InteractionsConfig
@@ -54,14 +54,27 @@ def id_column(frame: DataFrame, name: str, config: InteractionsConfig) -> Column
             f"id column {name} has type {kind.simpleString()}, expected string or a whole number;"
             " cast it in the source"
         )
+    return as_id(text, config)
+
+
+def as_id(text: Column, config: InteractionsConfig) -> Column:
+    """The text of an id as the tables of a run hold it."""
+    if "form" in config.unify_ids:
+        text = F.udf(_composed, "string", useArrow=True)(text)
     if config.trim_ids:
         text = F.regexp_replace(text, r"^[\s\u00a0]+|[\s\u00a0]+$", "")
+    if "case" in config.unify_ids:
+        text = F.lower(text)
     if config.normalise_ids == "integer":
         sign = F.when(F.regexp_extract(text, _INTEGER_ID, 1) == "-", "-").otherwise("")
         digits = F.regexp_extract(text, _INTEGER_ID, 2)
         signed = F.when(digits == "0", digits).otherwise(F.concat(sign, digits))
         text = F.when(text.rlike(_INTEGER_ID), signed).otherwise(text)
     return text
+
+
+def _composed(text: str | None) -> str | None:
+    return None if text is None else composed(text)
 
 
 def is_fraction(kind: T.DataType) -> bool:

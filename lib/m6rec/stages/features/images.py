@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlparse
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
@@ -57,8 +57,16 @@ def load_images(frame: DataFrame, image_column: str, size: int) -> DataFrame:
     decoded = given.mapInArrow(partial(_decode_batches, size=size), schema).persist()
     failed = decoded.where(F.col(PIXELS).isNull()).count()
     if failed:
-        _log.warning("%d images of column %s could not be decoded", failed, image_column)
+        example = _example(given, decoded) if isinstance(kind, T.StringType) else ""
+        _log.warning("%d images of column %s could not be decoded%s", failed, image_column, example)
     return decoded.where(F.col(PIXELS).isNotNull())
+
+
+def _example(given: DataFrame, decoded: DataFrame) -> str:
+    """The path of an image that could not be decoded, for a message."""
+    failed = decoded.where(F.col(PIXELS).isNull()).select(c.ITEM_INDEX)
+    row = given.join(failed, c.ITEM_INDEX).agg(F.min("image").alias("path")).first()
+    return "" if row is None else f", such as {row['path']}"
 
 
 def image_array(images: DataFrame, n_items: int) -> npt.NDArray[np.uint8] | None:
@@ -83,8 +91,8 @@ def decode_image(source: bytes | str, size: int) -> bytes | None:
         content = Path(_local_path(source)).read_bytes() if isinstance(source, str) else source
         with Image.open(io.BytesIO(content)) as image:
             scaled = image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR)
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError):
-        # Pillow raises each of these for a file that is cut short or not an image.
+    except Exception:
+        # Pillow's readers raise whatever a file that is cut short, too large or no image leads to.
         return None
     return np.asarray(scaled, dtype=np.uint8).tobytes()
 

@@ -1,6 +1,7 @@
 """Infer the kind of feature of each attribute column from its type and a sample of its values."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -41,9 +42,30 @@ _MINIMUM_ALL_DISTINCT = 5
 _MINIMUM_ROW_NUMBERS = 20
 
 
+@dataclass(frozen=True)
+class ColumnKinds:
+    """What the columns of an attribute table are.
+
+    Attributes:
+        kinds: of every column but the id.
+        decimal_signs: for each numeric column of text that is not plain, the sign before the
+            fraction.
+    """
+
+    kinds: dict[str, FeatureKind]
+    decimal_signs: dict[str, DecimalSign]
+
+
 def infer_kinds(
     frame: DataFrame, id_column: str, overrides: Mapping[str, FeatureKind]
 ) -> dict[str, FeatureKind]:
+    """The kind of every column but the id, as `infer_columns` tells it."""
+    return infer_columns(frame, id_column, overrides).kinds
+
+
+def infer_columns(
+    frame: DataFrame, id_column: str, overrides: Mapping[str, FeatureKind]
+) -> ColumnKinds:
     """The kind of every column but the id; `overrides` take precedence.
 
     Numbers, booleans, dates and timestamps are numeric, an array of text or numbers is
@@ -65,7 +87,8 @@ def infer_kinds(
     strings = [
         field.name
         for field in fields
-        if isinstance(field.dataType, T.StringType) and field.name not in overrides
+        if isinstance(field.dataType, T.StringType)
+        and overrides.get(field.name, "numeric") == "numeric"
     ]
     sampled = _sample(frame, id_column, strings) if strings else {}
     counters = _row_numbers(frame, [f.name for f in fields if _may_count_rows(f, overrides)])
@@ -79,7 +102,8 @@ def infer_kinds(
             kinds[field.name] = kind_of_strings(sampled[field.name])
         else:
             kinds[field.name] = _KINDS.get(type_group(field.dataType), "ignore")
-    return _with_one_image(kinds, overrides)
+    numeric = {name: values for name, values in sampled.items() if kinds[name] == "numeric"}
+    return ColumnKinds(_with_one_image(kinds, overrides), _decimal_signs(numeric))
 
 
 def kinds_of_sample(
@@ -126,18 +150,9 @@ def _fate_of_text(kind: FeatureKind, column: ColumnSample) -> str:
     return "categories" if kind == "categorical" else "its words"
 
 
-def decimal_signs(
-    frame: DataFrame, id_column: str, kinds: Mapping[str, FeatureKind]
-) -> dict[str, DecimalSign]:
-    """For each numeric column of text that is not plain, the sign before the fraction."""
-    texts = [
-        field.name
-        for field in frame.schema.fields
-        if isinstance(field.dataType, T.StringType) and kinds.get(field.name) == "numeric"
-    ]
-    sampled = _sample(frame, id_column, texts) if texts else {}
+def _decimal_signs(texts: Mapping[str, Sequence[str | None]]) -> dict[str, DecimalSign]:
     signs: dict[str, DecimalSign] = {}
-    for name, values in sampled.items():
+    for name, values in texts.items():
         found = numbers_as_text([value for value in values if value is not None])
         if found is not None and found.decimal_sign:
             signs[name] = found.decimal_sign

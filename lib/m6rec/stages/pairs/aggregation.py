@@ -14,8 +14,10 @@ SECONDS_PER_DAY = 86_400
 _MAXIMUM_HALF_LIVES = 1_000.0
 _CORE_ROUNDS = 10
 _STRENGTH = "_strength"
-# The sum of the weights of all events, cancellations among them.
+# The sum of the weights of all events, without what has been cancelled.
 _NET = "_net"
+# What a rounding error can leave of an order that was cancelled, as a share of it.
+_NOTHING_LEFT = 1e-9
 _LATEST_TIME = "_latest_time"
 _IS_OWN = "_is_own"
 
@@ -38,12 +40,15 @@ def aggregate_pairs(
         event_time (the latest), positive boolean.
     """
     keys = (c.USER_ID, c.ITEM_ID)
-    combined = _combined(_with_strength(interactions, config), keys, config)
-    return _core(_weighted(combined, keys, config, are_ratings), config)
+    events = _netted(_with_strength(interactions, config), config)
+    return _core(_weighted(_combined(events, keys, config), keys, config, are_ratings), config)
 
 
 def occasions_of_pairs(
-    interactions: DataFrame, pairs: DataFrame, config: InteractionsConfig
+    interactions: DataFrame,
+    pairs: DataFrame,
+    config: InteractionsConfig,
+    are_ratings: bool = False,
 ) -> DataFrame:
     """One row for each occasion on which a user had an item, where repeats are held out too.
 
@@ -53,13 +58,15 @@ def occasions_of_pairs(
         interactions: the events of table `interactions`.
         pairs: as `aggregate_pairs` gives them; events of other pairs are left out.
         config: the duplicates policy combines the events of an occasion.
+        are_ratings: whether weights are ratings, of which 0 is one.
 
     Returns:
         user_id, item_id, event_time, occasion long (which tells the occasions of a pair apart),
         weight double, _strength double (the weight before decay), positive boolean (that of the
-        pair of all its events).
+        pair of all its events, where the occasion itself is an interaction: no cancellation, and
+        nothing that was cancelled).
     """
-    events = _with_strength(interactions, config)
+    events = _netted(_with_strength(interactions, config), config)
     if config.columns.time is None:
         # Events of equal weight are alike, so their order does not matter.
         of_pair = Window.partitionBy(c.USER_ID, c.ITEM_ID).orderBy(c.WEIGHT)
@@ -68,7 +75,9 @@ def occasions_of_pairs(
         rows = _combined(events, (c.USER_ID, c.ITEM_ID, c.EVENT_TIME), config)
         rows = rows.withColumn(c.OCCASION, F.unix_micros(c.EVENT_TIME))
     rows = rows.select(c.USER_ID, c.ITEM_ID, c.EVENT_TIME, c.OCCASION, c.WEIGHT, _STRENGTH)
-    return rows.join(pairs.select(c.USER_ID, c.ITEM_ID, c.POSITIVE), [c.USER_ID, c.ITEM_ID])
+    joined = rows.join(pairs.select(c.USER_ID, c.ITEM_ID, c.POSITIVE), [c.USER_ID, c.ITEM_ID])
+    counts = F.lit(True) if are_ratings else F.col(c.WEIGHT) > 0
+    return joined.withColumn(c.POSITIVE, F.col(c.POSITIVE) & counts)
 
 
 def aggregate_folds(
@@ -119,11 +128,19 @@ def _combined(
     """The events of each key by the duplicates policy: weight, event_time, _strength, others."""
     return events.groupBy(*keys).agg(
         _combine(c.WEIGHT, config).alias(c.WEIGHT),
-        F.max(c.EVENT_TIME).alias(_LATEST_TIME),
+        _latest_time(config).alias(_LATEST_TIME),
         _combine(_STRENGTH, config).alias(_STRENGTH),
         F.sum(c.WEIGHT).alias(_NET),
         *others,
     )
+
+
+def _latest_time(config: InteractionsConfig) -> Column:
+    latest = F.max(c.EVENT_TIME)
+    if config.cancellations == "cancel":
+        # To cancel an order is not to come back to the item.
+        latest = F.coalesce(F.max(F.when(F.col(c.WEIGHT) > 0, F.col(c.EVENT_TIME))), latest)
+    return latest
 
 
 def _weighted(
@@ -151,10 +168,44 @@ def decay(rows: DataFrame, config: InteractionsConfig) -> DataFrame:
 def _with_strength(interactions: DataFrame, config: InteractionsConfig) -> DataFrame:
     """Add `_strength`, the weight as it was before decay."""
     weight = F.col(c.WEIGHT)
-    if config.half_life_days is None or config.positive_minimum is None:
+    is_needed = config.positive_minimum is not None or config.cancellations == "cancel"
+    if config.half_life_days is None or not is_needed:
         return interactions.withColumn(_STRENGTH, weight)
     half_lives = _half_lives(config.half_life_days)
     return _with_latest(interactions).withColumn(_STRENGTH, weight * F.pow(2.0, half_lives))
+
+
+def _netted(events: DataFrame, config: InteractionsConfig) -> DataFrame:
+    """The events without what was cancelled, where negative weights cancel.
+
+    A cancellation takes away the latest orders of its pair before it, whole or in part. What is
+    left of an order is what the sum of the weights never falls below from the order on, less what
+    it was before. An order of which nothing is left weighs 0, as does a cancellation of what was
+    ordered before the table begins: such items have been seen. Orders are compared as they were
+    before decay, because their cancellations are younger.
+    """
+    if config.cancellations != "cancel":
+        return events
+    strength, weight = F.col(_STRENGTH), F.col(c.WEIGHT)
+    pair = Window.partitionBy(c.USER_ID, c.ITEM_ID)
+    # At one time, the order comes before its cancellation.
+    order = pair.orderBy(F.col(c.EVENT_TIME).asc_nulls_first(), strength.desc())
+    so_far = F.sum(strength).over(order.rowsBetween(Window.unboundedPreceding, 0))
+    least = F.min("_so_far").over(order.rowsBetween(0, Window.unboundedFollowing))
+    left = F.least(F.col("_least") - (F.col("_so_far") - strength), strength)
+    # Where events are not summed, an order counts whole or not at all.
+    share = F.when(strength > 0, left / strength) if config.duplicates == "sum" else F.lit(1.0)
+    share = F.when((strength > 0) & (left > _NOTHING_LEFT * strength), share).otherwise(0.0)
+    return (
+        events.withColumn("_so_far", so_far)
+        .withColumn("_least", least)
+        .withColumn("_largest", F.max(strength).over(pair))
+        .where((strength >= 0) | (F.col("_largest") <= 0))
+        .withColumn("_share", share)
+        .withColumn(c.WEIGHT, weight * F.col("_share"))
+        .withColumn(_STRENGTH, strength * F.col("_share"))
+        .drop("_so_far", "_least", "_largest", "_share")
+    )
 
 
 def _with_latest(rows: DataFrame) -> DataFrame:

@@ -16,6 +16,7 @@ from pyspark.sql import types as T
 
 from m6rec import columns as c
 from m6rec.check.events import EventReading
+from m6rec.check.ids import id_text
 from m6rec.check.weights import LARGEST_WEIGHT
 from m6rec.config.data import Duplicates, InteractionColumns, InteractionsConfig
 from m6rec.errors import DataError
@@ -195,7 +196,8 @@ def _judge_rows(
         if name in fractions:
             reason = reason.when(~F.col(name).rlike(_DIGITS), words)
     if config.not_a_user:
-        reason = reason.when(F.col(c.USER_ID).isin(*config.not_a_user), NOT_A_USER)
+        nobody = [id_text(name, config) for name in config.not_a_user]
+        reason = reason.when(F.col(c.USER_ID).isin(*nobody), NOT_A_USER)
     if config.columns.time is not None:
         time = F.col(c.EVENT_TIME)
         reason = reason.when(time.isNull(), BAD_TIME).when(time > F.lit(now), FUTURE_TIME)

@@ -1,0 +1,240 @@
+"""Whether the owner's tables have the same ids as the interactions, however large they are."""
+
+import time
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from m6rec.check.findings import Finding, Place
+from m6rec.check.ids import (
+    differences_between,
+    equal_as_numbers,
+    id_text,
+    settings_that_unify,
+)
+from m6rec.check.judging import equal_numbers
+from m6rec.check.samples import TableSample, shown
+from m6rec.config.base import TableSource
+from m6rec.config.run import Config
+from m6rec.spark.failures import reading
+from m6rec.spark.time_limits import within_seconds
+from m6rec.spark.values import id_column
+
+# Of the ids of the interactions, the share that a table of attributes should have.
+_FEW_MATCH = 0.5
+# As many ids say what share of them another table has.
+_COMPARED = 500
+# An id may stand in many rows, so that some rows for each id show most of those that are there.
+_ROWS_OF_AN_ID = 4
+_SECONDS = 8.0
+SIDES = ("user", "item")
+
+
+@dataclass(frozen=True)
+class OpenedTable:
+    """A table and its first rows, as they could be read."""
+
+    place: Place
+    source: TableSource
+    required: tuple[str, ...]
+    frame: DataFrame
+    sample: TableSample
+    notes: tuple[Finding, ...]
+
+
+@dataclass(frozen=True)
+class _Matches:
+    """Which of some ids a table has."""
+
+    asked: Sequence[str]
+    found: frozenset[str]
+
+    @property
+    def share(self) -> float:
+        return len(self.found) / len(self.asked)
+
+
+@dataclass(frozen=True)
+class _Lookup:
+    """Finds ids in whole tables, for so long in all."""
+
+    config: Config
+    ends_at: float = field(default_factory=lambda: time.monotonic() + _SECONDS)
+
+    def ids(self, table: OpenedTable, name: str) -> list[str]:
+        """The ids of the first rows."""
+        values, settings = table.sample.columns[name].present, self.config.interactions
+        return list(dict.fromkeys(text for value in values if (text := id_text(value, settings))))
+
+    def matches(self, ids: Sequence[str], table: OpenedTable, name: str) -> _Matches | None:
+        """Which of the ids a table has; None where that cannot be said in time."""
+        there = frozenset(self.ids(table, name))
+        if table.sample.whole:
+            return _Matches(ids, there & frozenset(ids))
+        # The first rows of two large tables need not meet.
+        asked = sorted(ids, key=lambda text: (zlib.crc32(text.encode()), text))[:_COMPARED]
+        column = id_column(table.frame, name, self.config.interactions)
+        rows = table.frame.select(column.alias("id")).where(F.col("id").isin(asked))
+        with reading(table.place.key, table.source):
+            found = within_seconds(
+                rows.sparkSession,
+                self.ends_at - time.monotonic(),
+                lambda: _found(rows, len(asked)),
+            )
+        return None if found is None else _Matches(asked, found)
+
+
+def _found(rows: DataFrame, ids: int) -> frozenset[str]:
+    """The ids among the rows; of many, those of the first rows where these have most of the ids."""
+    limit = _ROWS_OF_AN_ID * ids
+    first = rows.limit(limit).collect()
+    found = frozenset(str(row["id"]) for row in first)
+    if len(first) < limit or len(found) >= _FEW_MATCH * ids:
+        return found
+    return frozenset(str(row["id"]) for row in rows.distinct().collect())
+
+
+def findings_between(opened: Mapping[str, OpenedTable], config: Config) -> Iterator[Finding]:
+    """What the ids of every table are beside those of the interactions."""
+    main = opened.get("interactions.source")
+    if main is None:
+        return
+    lookup = _Lookup(config)
+    for key, table in opened.items():
+        names = {side: name for side in SIDES if (name := _id_name(key, side, config)) is not None}
+        names = {side: name for side, name in names.items() if name in table.sample.columns}
+        if table is main or not names:
+            continue
+        numbers = list(_of_numbers(main, table, names, lookup))
+        yield from numbers
+        if numbers:
+            continue
+        if key.startswith("features."):
+            [(side, name)] = names.items()
+            yield from _of_attributes(main, table, side, name, lookup)
+        else:
+            yield from _of_ids_of_events(main, table, names, lookup)
+
+
+def _of_numbers(
+    main: OpenedTable, table: OpenedTable, names: Mapping[str, str], lookup: _Lookup
+) -> Iterator[Finding]:
+    """Ids that are the same number and not the same text, of both tables."""
+    for side, name in names.items():
+        column = _column_of_interactions(side, lookup.config)
+        own, theirs = lookup.ids(main, column), lookup.ids(table, name)
+        pair = equal_as_numbers(own, theirs)
+        if pair is not None and equal_as_numbers(own) is None and equal_as_numbers(theirs) is None:
+            where = f"column {column} of the interactions"
+            yield equal_numbers(table.place.of(name), pair, where)
+
+
+def _of_attributes(
+    main: OpenedTable, table: OpenedTable, side: str, name: str, lookup: _Lookup
+) -> Iterator[Finding]:
+    """How many of the interactions' ids a table of attributes has."""
+    own = lookup.ids(main, _column_of_interactions(side, lookup.config))
+    theirs = lookup.ids(table, name)
+    if not own or not theirs:
+        return
+    place, found = table.place.of(name), lookup.matches(own, table, name)
+    if found is None:
+        yield _too_large(place)
+        return
+    both = ""
+    if main.sample.whole and table.sample.whole:
+        both = f", and {len(found.found) / len(theirs):.0%} of its ids are in the interactions"
+    words = (
+        f"has {found.share:.0%} of {'the ' if found.asked is own else ''}{len(found.asked)} {side}"
+        f" ids of the interactions' first rows{both}"
+    )
+    unified = settings_that_unify(differences_between(own, theirs))
+    if not found.found:
+        missing = f"{shown(theirs[0])} here, {shown(own[0])} there"
+        mend = f"name in features.{side}s.id the column with the ids that interactions use"
+        yield Finding("problem", place, f"{words}: {missing}", unified or mend)
+    elif found.share < _FEW_MATCH:
+        missing = next(text for text in found.asked if text not in found.found)
+        words = f"{words}; it lacks {shown(missing)}, for example"
+        yield Finding("warning", place, words, unified)
+    else:
+        yield Finding("fact", place, words)
+
+
+def _of_ids_of_events(
+    main: OpenedTable, table: OpenedTable, names: Mapping[str, str], lookup: _Lookup
+) -> Iterator[Finding]:
+    """How many ids of a table of held-out events, or of a rule, the interactions have."""
+    strangers: dict[str, _Strangers] = {}
+    for side, name in names.items():
+        column = _column_of_interactions(side, lookup.config)
+        own, theirs = lookup.ids(main, column), lookup.ids(table, name)
+        if not own or not theirs:
+            continue
+        place, found = table.place.of(name), lookup.matches(theirs, main, column)
+        if found is None:
+            yield _too_large(place)
+        elif found.found:
+            words = f"the interactions have {found.share:.0%} of {len(found.asked)} of its ids"
+            yield Finding("fact", place, words)
+        else:
+            example = f"{side} {shown(theirs[0])} here, {shown(own[0])} there"
+            unified = settings_that_unify(differences_between(theirs, own))
+            strangers[side] = _Strangers(place, example, unified)
+    if table.place.key.startswith("split.") and len(strangers) == len(SIDES):
+        examples = "; ".join(one.example for one in strangers.values())
+        mends = [one.mend for one in strangers.values() if one.mend]
+        mend = mends[0] if mends else "write its ids as the interactions have them"
+        words = f"none of its users and none of its items is in the interactions: {examples}"
+        yield Finding("problem", table.place, words, mend)
+        return
+    for side, one in strangers.items():
+        words = f"none of its {side}s is in the interactions ({one.example})"
+        follows = _what_follows(table.place.key, side)
+        yield Finding("warning", one.place, f"{words}: {follows}", one.mend)
+
+
+@dataclass(frozen=True)
+class _Strangers:
+    """Ids that are none of the interactions': their column, an example, and what would mend it."""
+
+    place: Place
+    example: str
+    mend: str
+
+
+def _what_follows(key: str, side: str) -> str:
+    if key.startswith("split."):
+        return f"all its {side}s are new"
+    if key.endswith("allowed_items"):
+        return "lists hold at most new items"
+    return "nothing is left out by them"
+
+
+def _too_large(place: Place) -> Finding:
+    words = f"was not compared with the interactions: that would take more than {_SECONDS:.0f} s"
+    return Finding("fact", place, words)
+
+
+def _column_of_interactions(side: str, config: Config) -> str:
+    names = config.interactions.columns
+    return names.user if side == "user" else names.item
+
+
+def _id_name(key: str, side: str, config: Config) -> str | None:
+    """The column of a table with the ids of a side; None where it has none."""
+    rules = config.recommend.rules
+    if key in {"split.test", "split.validation"}:
+        return _column_of_interactions(side, config)
+    if key == f"features.{side}s":
+        attributes = config.features.users if side == "user" else config.features.items
+        return None if attributes is None else attributes.id
+    if key.endswith("_items") and side == "item":
+        table = rules.allowed_items if key.endswith("allowed_items") else rules.excluded_items
+        return None if table is None else table.item
+    if key.endswith("excluded_pairs") and rules.excluded_pairs is not None:
+        return rules.excluded_pairs.user if side == "user" else rules.excluded_pairs.item
+    return None
