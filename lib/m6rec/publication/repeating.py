@@ -1,9 +1,10 @@
 """Make a run again from what it was made of, and tell whether its lists come out the same."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
@@ -63,6 +64,35 @@ def repetition_of(original: Lakehouse, run_id: str) -> Repetition:
         DataError: the run is not there, has not finished, or its lists have been removed.
     """
     work = work_of_run(original)
+    given = given_of_run(original, work)
+    first = min(work, key=lambda row: row["started_at"])
+    versions = sources_of_run(original, given, work)
+    forgotten = _was_followed_by_forgetting(original, first["started_at"])
+    # Later runs have numbered users and items of their own.
+    fixed = {} if forgotten else _index_versions(original)
+    doubts = [
+        f"{key} ({source.name}) has no versions and is read as it is now"
+        for key, source, _ in sources_of(given)
+        if key not in versions
+    ]
+    if forgotten:
+        doubts.append("users have been forgotten since")
+    if first["code_version"] != code_version():
+        doubts.append(f"the code was {first['code_version']} and is {code_version()}")
+    lakehouse = replace(original.for_run(run_id), fixed=fixed)
+    return Repetition(at_versions(given, versions), lakehouse, tuple(doubts))
+
+
+def given_of_run(original: Lakehouse, work: Sequence[Row]) -> Config:
+    """The configuration that a finished run was given.
+
+    Args:
+        original: the run's tables.
+        work: its rows of `runs`.
+
+    Raises:
+        DataError: the run is not there, has not finished, or its lists have been removed.
+    """
     lists = [row for row in work if "recommendations" in (row["outputs"] or {})]
     if not any(row["status"] == FINISHED for row in lists):
         known = sorted({row[c.RUN_ID] for row in read_runs(original).collect()}) if work else []
@@ -79,22 +109,7 @@ def repetition_of(original: Lakehouse, run_id: str) -> Repetition:
             f"run {original.run_id} was made by an earlier release, which did not record its"
             " configuration as it was given; give --run-id of a later run"
         )
-    given = parse_config(json.loads(first["given"]), f"of run {original.run_id}")
-    versions = sources_of_run(original, given, work)
-    forgotten = _was_followed_by_forgetting(original, first["started_at"])
-    # Later runs have numbered users and items of their own.
-    fixed = {} if forgotten else _index_versions(original)
-    doubts = [
-        f"{key} ({source.name}) has no versions and is read as it is now"
-        for key, source, _ in sources_of(given)
-        if key not in versions
-    ]
-    if forgotten:
-        doubts.append("users have been forgotten since")
-    if first["code_version"] != code_version():
-        doubts.append(f"the code was {first['code_version']} and is {code_version()}")
-    lakehouse = replace(original.for_run(run_id), fixed=fixed)
-    return Repetition(at_versions(given, versions), lakehouse, tuple(doubts))
+    return parse_config(json.loads(first["given"]), f"of run {original.run_id}")
 
 
 def differences(one: Lakehouse, two: Lakehouse) -> ListDifferences:
