@@ -33,7 +33,6 @@ from m6rec.stages.features.pipeline import FeaturePipeline
 from m6rec.stages.features.reading import item_matrix
 
 
-
 @dataclass(frozen=True)
 class _Attributes:
     """An attribute table by dense index, and what its columns are."""

@@ -100,7 +100,6 @@ class RecommendConfig(Section):
         " `weekday`; a key that is left out is not known.",
     )
 
-
     default_segments: str | None = Field(
         default=None,
         description="A column of `features.users` by whose values users are divided into segments,"

@@ -103,9 +103,7 @@ class ListMaker:
         row = self.fit.lakehouse.read("interactions").agg(F.timestamp_micros(latest)).first()
         return None if row is None else row[0]
 
-    def lists(
-        self, rows: DataFrame, users: DataFrame, generated_at: datetime
-    ) -> DataFrame:
+    def lists(self, rows: DataFrame, users: DataFrame, generated_at: datetime) -> DataFrame:
         """Explained lists: columns of table `recommendations` without run_id.
 
         Args:
@@ -210,9 +208,7 @@ class ListMaker:
         items = F.broadcast(self.items.select(c.ITEM_ID, c.ITEM_INDEX))
         every = {"minimum_user_interactions": 1, "minimum_item_interactions": 1}
         interactions = config.interactions.model_copy(update=every)
-        pairs = aggregate_pairs(
-            known.events, interactions, config.ratings.enabled, self.latest
-        )
+        pairs = aggregate_pairs(known.events, interactions, config.ratings.enabled, self.latest)
         return pairs.join(items, c.ITEM_ID).join(known.users, c.USER_ID)
 
     def _behaviour(self, rows: DataFrame, events: DataFrame) -> DataFrame | None:
@@ -229,8 +225,13 @@ class ListMaker:
 
 def added(base: DataFrame, events: DataFrame) -> DataFrame:
     """Events of `base` with those of `events` that it lacks; both like table `interactions`."""
+    return base.unionByName(lacking(events, base))
+
+
+def lacking(events: DataFrame, base: DataFrame) -> DataFrame:
+    """The events whose user, item, time and type no event of `base` has."""
     renamed = base.select(*(F.col(name).alias(f"_{name}") for name in _KEY))
     same: Column = F.lit(True)
     for name in _KEY:
         same = same & F.col(name).eqNullSafe(F.col(f"_{name}"))
-    return base.unionByName(events.join(renamed, same, "left_anti"))
+    return events.join(renamed, same, "left_anti")

@@ -145,9 +145,7 @@ def _weighted(
     )
 
 
-def decay(
-    rows: DataFrame, config: InteractionsConfig, latest: datetime | None = None
-) -> DataFrame:
+def decay(rows: DataFrame, config: InteractionsConfig, latest: datetime | None = None) -> DataFrame:
     """Halve the weight of each event once for every half-life before the latest event.
 
     Where `latest` is given, it stands for the time of that event, and later ones weigh more.
@@ -155,7 +153,9 @@ def decay(
     if config.half_life_days is None:
         return rows
     half_lives = _half_lives(config.half_life_days)
-    return _with_latest(rows, latest).withColumn(c.WEIGHT, F.col(c.WEIGHT) * F.pow(2.0, -half_lives))
+    return _with_latest(rows, latest).withColumn(
+        c.WEIGHT, F.col(c.WEIGHT) * F.pow(2.0, -half_lives)
+    )
 
 
 def _with_strength(
