@@ -238,7 +238,7 @@ _FOR_NEW_USERS = (
     "models",
     "item_features",
 )
-SCORE = JobRecord(
+SCORE_USERS = JobRecord(
     "score",
     reads=_FOR_NEW_USERS,
     reads_if_made=("user_features", "item_images"),
@@ -275,7 +275,7 @@ QUALITY = JobRecord("quality", has_long_loops=_always, reads_sources=True)
 TUNE = JobRecord("tune", has_long_loops=_always, reads_sources=True)
 RERUN = JobRecord("rerun", has_long_loops=_always, reads_sources=True)
 
-JOBS_ON_RUNS = (PUBLISH, SCORE, FOLD_IN, CLEAN, FORGET)
+JOBS_ON_RUNS = (PUBLISH, SCORE_USERS, FOLD_IN, CLEAN, FORGET)
 JOBS_OF_JOBS = (PIPELINE, RERUN, DEMO, QUALITY, TUNE)
 JOBS = (*JOBS_OF_A_RUN, *JOBS_ON_RUNS, CHECK, *JOBS_OF_JOBS)
 

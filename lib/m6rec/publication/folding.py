@@ -40,14 +40,14 @@ from m6rec.runs import sources_of_run, work_of_run
 from m6rec.schemas import FOLD_IN_BATCHES_TABLE, RECOMMENDATIONS_TABLE
 from m6rec.spark.arrow_rows import rows_from_batches
 from m6rec.spark.sources import source_version, told_format
-from m6rec.spark.values import id_column, owner_column, time_column
+from m6rec.spark.values import id_column, owner_column
 from m6rec.stages.pairs.cleaning import clean_interactions
 
 CATCHING_UP = -1
 _SOURCE = "interactions.source"
 _FACTORS = ("als", "svd")
 _USERS_OF_DISTANCE = 500
-_IS_OLD, _TIME = "_is_old", "_event_time"
+_IS_OLD, _ARRIVED, _EVENT = "_is_old", "_arrived", "_event"
 _APPLICATION = "spark.databricks.delta.write.txnAppId"
 _TRANSACTION = "spark.databricks.delta.write.txnVersion"
 _READS_TWICE = "spark.databricks.delta.merge.materializeSource"
@@ -221,17 +221,17 @@ class FoldIn:
         if start is not None:
             reader = reader.option("startingVersion", start)
         frame = reader.table(source.table) if source.table else reader.load(source.path)
-        opened = self._open()
-        names = opened.config.columns
+        opened, names = self._open(), self.config.interactions.columns
         events = frame.withColumnsRenamed(_renamed(frame, opened))
-        if names.time is None or settings.watermark_hours == 0:
-            return events.select(owner_column(names.user), owner_column(names.item))
-        time = time_column(events, opened.config, opened.reading.time_format)
-        timed = events.withColumn(_TIME, time).where(F.col(_TIME).isNotNull())
-        own = [name for name in events.columns if not name.startswith("_commit_")]
-        late = timed.withWatermark(_TIME, f"{settings.watermark_hours} hours")
-        single = late.dropDuplicatesWithinWatermark(own)
-        return single.select(owner_column(names.user), owner_column(names.item))
+        if settings.watermark_hours > 0:
+            own = [name for name in events.columns if not name.startswith("_commit_")]
+            # By the time of arrival, no event is ever too late. The stream's state lies in the
+            # lake and shall hold no id.
+            arrived = {_ARRIVED: F.current_timestamp(), _EVENT: F.xxhash64(*map(owner_column, own))}
+            timed = events.withColumns(arrived)
+            timed = timed.withWatermark(_ARRIVED, f"{settings.watermark_hours} hours")
+            events = timed.dropDuplicatesWithinWatermark([_EVENT])
+        return events.select(owner_column(names.user), owner_column(names.item))
 
     def _first_version(self, followed: Followed) -> int | None:
         """Where the run's own table is followed: the version after the one that it has read."""

@@ -45,16 +45,18 @@ class ListDifferences:
         users: who have a list in either.
         other_items: those of them whose items or their order differ.
         other_scores: those of the rest for whom a score, a part, a reason or a title differs.
+        differs_for_unknown: whether a list for users who are unknown differs.
     """
 
     users: int
     other_items: int
     other_scores: int
+    differs_for_unknown: bool = False
 
     @property
     def are_equal(self) -> bool:
         """Whether nothing differs."""
-        return self.other_items == 0 and self.other_scores == 0
+        return self.other_items == 0 and self.other_scores == 0 and not self.differs_for_unknown
 
 
 def repetition_of(original: Lakehouse, run_id: str) -> Repetition:
@@ -126,12 +128,14 @@ def differences(one: Lakehouse, two: Lakehouse) -> ListDifferences:
     users = pairs.groupBy(c.USER_ID).agg(
         F.bool_or("items").alias("items"), F.bool_or("anything").alias("anything")
     )
+    is_user = F.col(c.USER_ID).isNotNull()
     row = users.agg(
-        F.count("*").alias("users"),
-        F.count_if("items").alias("items"),
-        F.count_if(F.col("anything") & ~F.col("items")).alias("scores"),
+        F.count(c.USER_ID).alias("users"),
+        F.count_if(F.col("items") & is_user).alias("items"),
+        F.count_if(F.col("anything") & ~F.col("items") & is_user).alias("scores"),
+        F.count_if(F.col("anything") & ~is_user).alias("unknown"),
     ).collect()[0]
-    return ListDifferences(row["users"], row["items"], row["scores"])
+    return ListDifferences(row["users"], row["items"], row["scores"], row["unknown"] > 0)
 
 
 def _comparable(lists: DataFrame) -> DataFrame:
