@@ -37,7 +37,6 @@ def run(lakehouse: Lakehouse, config: Config, once: bool = True) -> None:
     fold_in = FoldIn(lakehouse, config)
     query = fold_in.start(once)
     if once:
-        query.processAllAvailable()
         query.awaitTermination()
     else:
         # A run that is published while no event comes has events to catch up with, too.

@@ -28,14 +28,14 @@ COLUMNS = "customer string, product string, stars double, at timestamp, device s
 class KilledBeforeCommit(FoldIn):
     """Ends when the lists have been made."""
 
-    def _commit(self, *_: Any, **__: Any) -> int:
+    def _commit(self, *_: Any, **__: Any) -> None:
         raise RuntimeError("killed")
 
 
 class KilledAfterCommit(FoldIn):
     """Ends when the lists stand there, before anything else knows it."""
 
-    def _commit(self, *arguments: Any, **named: Any) -> int:
+    def _commit(self, *arguments: Any, **named: Any) -> None:
         super()._commit(*arguments, **named)
         raise RuntimeError("killed")
 

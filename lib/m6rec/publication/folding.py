@@ -89,6 +89,14 @@ class Followed:
         return None if name is None else self.maker.fit.factor_model(name)
 
 
+@dataclass(frozen=True)
+class _Made:
+    """What a batch tells of its users: how many are new, and how far the others have moved."""
+
+    new_users: int
+    distance: float | None
+
+
 class FoldIn:
     """Folds batches of events into the published lists of a lake.
 
@@ -287,27 +295,17 @@ class FoldIn:
         items: Sequence[str | None],
     ) -> None:
         started_at = datetime.now(UTC)
-        maker = followed.maker
-        touched = self._touched(maker, users)
-        events = added(
-            followed.base.join(F.broadcast(touched.select(c.USER_ID)), c.USER_ID, "left_semi"),
-            self._cleaned(followed, touched),
-        )
-        rows = maker.rows(KnownOfUsers(touched, events, maker.attributes(touched)))
-        has_history = F.size(c.ITEM_INDICES) + F.size(c.EXCLUDED_INDICES) > 0
-        rows = rows.where((F.col(c.USER_INDEX) >= 0) | has_history).persist()
-        lists = maker.lists(rows, touched, started_at).localCheckpoint()
-        version = self._commit(followed, query_id, batch_id, lists, touched)
+        made = self._replace_lists(followed, query_id, batch_id, users) if users else _Made(0, None)
         row = {
             "query_id": query_id,
             "batch_id": batch_id,
             "publication": followed.publication,
             "events": len(items),
             c.USERS: len(users),
-            "new_users": touched.where(F.col(c.USER_INDEX) < 0).count(),
+            "new_users": made.new_users,
             "items_without_factors": _share_outside(items, followed.seen_items),
-            "distance": self._distance(followed, rows),
-            "version": version,
+            "distance": made.distance,
+            "version": self.lakehouse.version(PUBLISHED),
             "started_at": started_at,
             "finished_at": datetime.now(UTC),
         }
@@ -315,7 +313,6 @@ class FoldIn:
         if not self._may_repeat or not self._is_recorded(query_id, batch_id, followed.publication):
             own = self.lakehouse.for_run(followed.run_id)
             own.append_rows(FOLD_IN_BATCHES_TABLE.name, [row])
-        rows.unpersist()
         seconds = (datetime.now(UTC) - started_at).total_seconds()
         name = "catching up" if batch_id == CATCHING_UP else f"batch {batch_id}"
         print(
@@ -323,13 +320,34 @@ class FoldIn:
             flush=True,
         )
 
-    def _touched(self, maker: ListMaker, users: Sequence[str]) -> DataFrame:
+    def _replace_lists(
+        self, followed: Followed, query_id: str, batch_id: int, users: Sequence[str]
+    ) -> "_Made":
+        maker = followed.maker
+        touched, new_users = self._touched(maker, users)
+        events = added(
+            followed.base.join(F.broadcast(touched.select(c.USER_ID)), c.USER_ID, "left_semi"),
+            self._cleaned(followed, touched),
+        )
+        rows = maker.rows(KnownOfUsers(touched, events, maker.attributes(touched)))
+        has_history = F.size(c.ITEM_INDICES) + F.size(c.EXCLUDED_INDICES) > 0
+        rows = rows.where((F.col(c.USER_INDEX) >= 0) | has_history).persist()
+        try:
+            lists = maker.lists(rows, touched, datetime.now(UTC)).localCheckpoint()
+            self._commit(followed, query_id, batch_id, lists, touched)
+            return _Made(new_users, self._distance(followed, rows))
+        finally:
+            rows.unpersist()
+
+    def _touched(self, maker: ListMaker, users: Sequence[str]) -> tuple[DataFrame, int]:
+        """user_id, user_index, and how many users the run does not know."""
         ids = self.spark.createDataFrame(
             pa.table({c.USER_ID: pa.array(users, pa.string())}), f"{c.USER_ID} string"
         )
         # A few rows that the driver holds; all else is joined with them.
         indexed = maker.users(ids).toArrow()
-        return self.spark.createDataFrame(indexed, f"{c.USER_ID} string, {c.USER_INDEX} long")
+        frame = self.spark.createDataFrame(indexed, f"{c.USER_ID} string, {c.USER_INDEX} long")
+        return frame, int((indexed.column(c.USER_INDEX).to_numpy() < 0).sum())
 
     def _open(self) -> Events:
         return open_events(self.spark, "fold_in.source", self.source, self.config.interactions)
@@ -360,7 +378,7 @@ class FoldIn:
         batch_id: int,
         lists: DataFrame,
         users: DataFrame,
-    ) -> int:
+    ) -> None:
         """Put the lists in the place of those of these users, in one commit that happens once."""
         names = RECOMMENDATIONS_TABLE.schema.names
         new = lists.withColumn(c.RUN_ID, F.lit(followed.run_id)).select(*names)
@@ -391,7 +409,6 @@ class FoldIn:
         if before == self._version and version <= before + 1:
             # Nobody else has changed the table, so the followed run is in it.
             self._version = version
-        return version
 
     def _is_recorded(self, query_id: str, batch_id: int, publication: int) -> bool:
         name = FOLD_IN_BATCHES_TABLE.name
