@@ -118,8 +118,7 @@ class ListMaker:
             pairs = pairs.join(own, c.USER_ID).select(
                 F.col("_index").alias(c.USER_INDEX), c.ITEM_INDEX
             )
-        features = rows if c.FEATURES in rows.columns else None
-        inputs = user_inputs(rows, features, {}, pairs).join(users, c.USER_INDEX)
+        inputs = user_inputs(rows, None, {}, pairs).join(users, c.USER_INDEX)
         return explained_lists(inputs, self._ranking, generated_at)
 
     def rows(self, known: KnownOfUsers) -> DataFrame:
