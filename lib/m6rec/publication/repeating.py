@@ -70,8 +70,6 @@ def repetition_of(original: Lakehouse, run_id: str) -> Repetition:
     first = min(work, key=lambda row: row["started_at"])
     versions = sources_of_run(original, given, work)
     forgotten = _was_followed_by_forgetting(original, first["started_at"])
-    # Later runs have numbered users and items of their own.
-    fixed = {} if forgotten else _index_versions(original)
     doubts = [
         f"{key} ({source.name}) has no versions and is read as it is now"
         for key, source, _ in sources_of(given)
@@ -81,7 +79,7 @@ def repetition_of(original: Lakehouse, run_id: str) -> Repetition:
         doubts.append("users have been forgotten since")
     if first["code_version"] != code_version():
         doubts.append(f"the code was {first['code_version']} and is {code_version()}")
-    lakehouse = replace(original.for_run(run_id), fixed=fixed)
+    lakehouse = replace(original.for_run(run_id), fixed={} if forgotten else index_versions(work))
     return Repetition(at_versions(given, versions), lakehouse, tuple(doubts))
 
 
@@ -158,11 +156,28 @@ def _differ(names: tuple[str, ...]) -> Column:
     return differs
 
 
-def _index_versions(original: Lakehouse) -> dict[str, int]:
-    """The versions of the indices when the run had numbered its users and items."""
+def with_own_indices(original: Lakehouse, work: Sequence[Row]) -> Lakehouse:
+    """The tables of a finished run, with the indices as they were then.
+
+    Where users have been forgotten since, the indices of then are gone, and those of now are read.
+
+    Args:
+        original: the run's tables.
+        work: its rows of `runs`.
+    """
+    first = min(row["started_at"] for row in work)
+    forgotten = _was_followed_by_forgetting(original, first)
+    return original if forgotten else replace(original, fixed=index_versions(work))
+
+
+def index_versions(work: Sequence[Row]) -> dict[str, int]:
+    """The versions of the indices when a run had numbered its users and items.
+
+    Later runs have numbered users and items of their own.
+    """
     return {
         name: version
-        for row in work_of_run(original)
+        for row in work
         for name, version in (row["outputs"] or {}).items()
         if name in _INDICES
     }

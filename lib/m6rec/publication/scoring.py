@@ -14,7 +14,7 @@ from m6rec.fits.list_maker import EVENT_COLUMNS, KnownOfUsers, ListMaker, added
 from m6rec.fits.sources import open_events
 from m6rec.lakehouse import Lakehouse
 from m6rec.publication.publishing import published_run
-from m6rec.publication.repeating import given_of_run
+from m6rec.publication.repeating import given_of_run, with_own_indices
 from m6rec.runs import work_of_run
 from m6rec.spark.sources import load_source, read_source, table_of_ids
 from m6rec.spark.values import id_column
@@ -84,7 +84,9 @@ def list_maker_of(lakehouse: Lakehouse) -> ListMaker:
         ConfigError: the run's ranker can only rank for users who were in training.
         DataError: the run is not there, has not finished, or its lists have been removed.
     """
-    return ListMaker(lakehouse, given_of_run(lakehouse, work_of_run(lakehouse)))
+    work = work_of_run(lakehouse)
+    given = given_of_run(lakehouse, work)
+    return ListMaker(with_own_indices(lakehouse, work), given)
 
 
 def score(maker: ListMaker, given: GivenUsers) -> Scored:
