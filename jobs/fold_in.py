@@ -41,8 +41,8 @@ def run(lakehouse: Lakehouse, config: Config, once: bool = True) -> None:
     else:
         # A run that is published while no event comes has events to catch up with, too.
         while not query.awaitTermination(_SECONDS_BETWEEN_LOOKS):
-            fold_in.catch_up(str(query.id))
-    fold_in.catch_up(str(query.id))
+            fold_in.catch_up()
+    fold_in.catch_up()
 
 
 def main(

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.streaming.query import StreamingQuery
@@ -175,7 +176,7 @@ class FoldIn:
             print(f"fold_in: following run {run_id}", flush=True)
         return self._followed
 
-    def catch_up(self, query_id: str) -> Followed:
+    def catch_up(self) -> Followed:
         """List the users anew who have events that the published run has not learned from.
 
         Nothing is done where that has been done since the run was published.
@@ -188,13 +189,18 @@ class FoldIn:
                 followed = self.follow()
                 if followed.publication in self._caught_up:
                     return followed
-                if not self._is_recorded(query_id, CATCHING_UP, followed.publication):
+                if not self._is_recorded(CATCHING_UP, followed.publication):
                     # A stream that begins reads all that the run has not learned from.
                     users = [] if self._begins else self._late_users(followed)
-                    self._fold_into(followed, query_id, CATCHING_UP, users, [])
+                    self._fold_into(followed, CATCHING_UP, users, [])
                 self._begins = False
                 if self.follow() is followed:
                     self._caught_up.add(followed.publication)
+
+    @cached_property
+    def _query_id(self) -> str:
+        """The id that the stream keeps for as long as its checkpoint is there."""
+        return str(json.loads(Path(self.checkpoint, "metadata").read_text())["id"])
 
     def _late_users(self, followed: Followed) -> list[str]:
         late = lacking(self._cleaned(followed, None), followed.base)
@@ -265,7 +271,6 @@ class FoldIn:
         return last.run_id, int(last.version or 0)
 
     def _fold_batch(self, batch: DataFrame, batch_id: int) -> None:
-        query_id = str(batch.sparkSession.sparkContext.getLocalProperty("sql.streaming.queryId"))
         names, config = self.config.interactions.columns, self.config.interactions
         pairs = batch.select(
             id_column(batch, names.user, config).alias(c.USER_ID),
@@ -273,15 +278,13 @@ class FoldIn:
         ).toArrow()
         users = pairs.column(c.USER_ID).unique().drop_null().to_pylist()
         with self._lock:
-            self._fold(query_id, batch_id, users, pairs.column(c.ITEM_ID).to_pylist())
+            self._fold(batch_id, users, pairs.column(c.ITEM_ID).to_pylist())
 
-    def _fold(
-        self, query_id: str, batch_id: int, users: Sequence[str], items: Sequence[str | None]
-    ) -> None:
+    def _fold(self, batch_id: int, users: Sequence[str], items: Sequence[str | None]) -> None:
         """List users anew with the models of the run that is published when that is done."""
         while True:
-            followed = self.catch_up(query_id)
-            self._fold_into(followed, query_id, batch_id, users, items)
+            followed = self.catch_up()
+            self._fold_into(followed, batch_id, users, items)
             self._may_repeat = False
             if self.follow() is followed:
                 return
@@ -289,15 +292,14 @@ class FoldIn:
     def _fold_into(
         self,
         followed: Followed,
-        query_id: str,
         batch_id: int,
         users: Sequence[str],
         items: Sequence[str | None],
     ) -> None:
         started_at = datetime.now(UTC)
-        made = self._replace_lists(followed, query_id, batch_id, users) if users else _Made(0, None)
+        made = self._replace_lists(followed, batch_id, users) if users else _Made(0, None)
         row = {
-            "query_id": query_id,
+            "query_id": self._query_id,
             "batch_id": batch_id,
             "publication": followed.publication,
             "events": len(items),
@@ -310,7 +312,7 @@ class FoldIn:
             "finished_at": datetime.now(UTC),
         }
         # Only the first batch after a start can be one that was folded in before.
-        if not self._may_repeat or not self._is_recorded(query_id, batch_id, followed.publication):
+        if not self._may_repeat or not self._is_recorded(batch_id, followed.publication):
             own = self.lakehouse.for_run(followed.run_id)
             own.append_rows(FOLD_IN_BATCHES_TABLE.name, [row])
         seconds = (datetime.now(UTC) - started_at).total_seconds()
@@ -320,9 +322,7 @@ class FoldIn:
             flush=True,
         )
 
-    def _replace_lists(
-        self, followed: Followed, query_id: str, batch_id: int, users: Sequence[str]
-    ) -> "_Made":
+    def _replace_lists(self, followed: Followed, batch_id: int, users: Sequence[str]) -> "_Made":
         maker = followed.maker
         touched, new_users = self._touched(maker, users)
         events = added(
@@ -334,7 +334,7 @@ class FoldIn:
         rows = rows.where((F.col(c.USER_INDEX) >= 0) | has_history).persist()
         try:
             lists = maker.lists(rows, touched, datetime.now(UTC)).localCheckpoint()
-            self._commit(followed, query_id, batch_id, lists, touched)
+            self._commit(followed, batch_id, lists, touched)
             return _Made(new_users, self._distance(followed, rows))
         finally:
             rows.unpersist()
@@ -374,7 +374,6 @@ class FoldIn:
     def _commit(
         self,
         followed: Followed,
-        query_id: str,
         batch_id: int,
         lists: DataFrame,
         users: DataFrame,
@@ -395,7 +394,7 @@ class FoldIn:
         values: dict[str, str | Column] = {name: f"source.{name}" for name in names}
         before = self.lakehouse.version(PUBLISHED)
         table = self.lakehouse.delta_table(PUBLISHED)
-        application = f"m6rec-fold_in-{query_id}-{followed.publication}"
+        application = f"m6rec-fold_in-{self._query_id}-{followed.publication}"
         transaction = {_APPLICATION: application, _TRANSACTION: str(batch_id + 1)}
         with _settings(self.spark, {**transaction, _READS_TWICE: "none"}):
             (
@@ -410,13 +409,13 @@ class FoldIn:
             # Nobody else has changed the table, so the followed run is in it.
             self._version = version
 
-    def _is_recorded(self, query_id: str, batch_id: int, publication: int) -> bool:
+    def _is_recorded(self, batch_id: int, publication: int) -> bool:
         name = FOLD_IN_BATCHES_TABLE.name
         if not self.lakehouse.exists(name):
             return False
         rows = self.lakehouse.delta_table(name).toDF()
         same = (
-            (F.col("query_id") == query_id)
+            (F.col("query_id") == self._query_id)
             & (F.col("batch_id") == batch_id)
             & (F.col("publication") == publication)
         )
@@ -436,7 +435,7 @@ class FoldIn:
         ids = self.spark.createDataFrame(now.select([c.USER_INDEX]), f"{c.USER_INDEX} long")
         before = matrix.select(*columns).join(F.broadcast(ids), c.USER_INDEX, "left_semi").toArrow()
         kept = now.filter(
-            pa.compute.is_in(now.column(c.USER_INDEX), before.column(c.USER_INDEX).combine_chunks())
+            pc.is_in(now.column(c.USER_INDEX), before.column(c.USER_INDEX).combine_chunks())
         )
         if kept.num_rows == 0:
             return None
