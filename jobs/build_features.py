@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql import types as T
-from pyspark.sql.window import Window
 
 from m6rec import columns as c
 from m6rec.check.numbers import DecimalSign
@@ -21,10 +19,10 @@ from m6rec.lakehouse import Lakehouse
 from m6rec.runs import Job
 from m6rec.spark.sources import read_source
 from m6rec.spark.values import id_column as id_column_of
-from m6rec.spark.values import owner_column
+from m6rec.stages.features.attributes import attributes_by_index, column_name
 from m6rec.stages.features.behaviour import (
     event_mix,
-    events_before_holdout,
+    is_shipped,
     item_behaviour,
     user_behaviour,
 )
@@ -33,12 +31,6 @@ from m6rec.stages.features.images import load_images
 from m6rec.stages.features.kinds import infer_columns
 from m6rec.stages.features.pipeline import FeaturePipeline
 from m6rec.stages.features.reading import item_matrix
-
-# A user's breadth of taste is computed from the items' content, which every worker then holds: it
-# is left out where that content has more numbers than this.
-_LARGEST_SHIPPED_CONTENT = 50_000_000
-# Beside the owner's columns, whatever their names are.
-_ID, _COPY = "_m6rec_id", "_m6rec_copy"
 
 
 @dataclass(frozen=True)
@@ -79,7 +71,7 @@ def _build(fit: Fit, users: _Attributes | None, items: _Attributes | None) -> No
     item_acts = _with_mix(item_behaviour(matrix), events, c.ITEM_INDEX)
     item_pipeline = _fit_and_write(fit, "item", items, item_acts, item_training.distinct())
     content = None
-    if 0 < fit.n_items * item_pipeline.content_width <= _LARGEST_SHIPPED_CONTENT:
+    if is_shipped(fit.n_items, item_pipeline.content_width):
         content = item_matrix(fit.item_features, c.CONTENT, fit.n_items)
     user_training = matrix.where(F.size(c.ITEM_INDICES) > 0).select(c.USER_INDEX)
     user_acts = _with_mix(user_behaviour(matrix, fit.n_items, content), events, c.USER_INDEX)
@@ -142,18 +134,10 @@ def _read_attributes(
     # A title is text: without this, its values would look like ids, since no two are equal.
     overrides: dict[str, FeatureKind] = dict.fromkeys(titles, "text")
     columns = infer_columns(frame, source.id, {**overrides, **source.kinds})
-    # A column of the owner's may have the name of one of ours.
-    ours = {name: _other_name(name, index_column) for name in frame.columns if name != source.id}
-    renamed = frame.select(
-        id_column_of(frame, source.id, config.interactions).alias(_ID),
-        *(owner_column(name).alias(other) for name, other in ours.items()),
-    )
-    _say_repeats(renamed, source)
-    comparable = [field.name for field in renamed.schema.fields if _is_hashable(field.dataType)]
-    order = Window.partitionBy(_ID).orderBy(F.xxhash64(*map(owner_column, comparable)))
-    single = renamed.withColumn(_COPY, F.row_number().over(order)).where(F.col(_COPY) == 1)
-    indices = lakehouse.read(index_table).select(F.col(id_column).alias(_ID), index_column)
-    indexed = single.join(indices, _ID, "inner").drop(_ID, _COPY)
+    _say_repeats(frame, source, config)
+    indices = lakehouse.read(index_table).select(id_column, index_column)
+    indexed = attributes_by_index(frame, source, config.interactions, indices)
+    ours = {name: column_name(name, index_column) for name in frame.columns}
     return _Attributes(
         indexed.persist(),
         {ours[name]: kind for name, kind in columns.kinds.items()},
@@ -161,27 +145,15 @@ def _read_attributes(
     )
 
 
-def _say_repeats(named: DataFrame, source: AttributesSource) -> None:
-    row = named.agg(F.count(_ID).alias("rows"), F.count_distinct(_ID).alias("ids")).first()
+def _say_repeats(frame: DataFrame, source: AttributesSource, config: Config) -> None:
+    ids = frame.select(id_column_of(frame, source.id, config.interactions).alias("id"))
+    row = ids.agg(F.count("id").alias("rows"), F.count_distinct("id").alias("ids")).first()
     if row is not None and row["rows"] > row["ids"]:
         print(
             f"{source.source.name}: {row['rows'] - row['ids']} rows repeat an id in column"
             f" {source.id}; one row of each id is used",
             flush=True,
         )
-
-
-def _other_name(name: str, index_column: str) -> str:
-    """The name of a column beside the index."""
-    return f"{name} (attribute)" if name.lower() == index_column else name
-
-
-def _is_hashable(kind: T.DataType) -> bool:
-    if isinstance(kind, T.StructType):
-        return all(_is_hashable(field.dataType) for field in kind.fields)
-    if isinstance(kind, T.ArrayType):
-        return _is_hashable(kind.elementType)
-    return not isinstance(kind, T.MapType | T.VariantType)
 
 
 def _write_images(lakehouse: Lakehouse, config: Config, items: _Attributes | None) -> None:
@@ -197,14 +169,8 @@ def _training_events(fit: Fit) -> DataFrame | None:
     names = fit.config.interactions.columns
     if not fit.config.has_behaviour or (names.event_type is None and not names.context):
         return None
-    folds = list(c.FOLDS_OF_FIT[fit.name])
-    events, splits = fit.events, fit.lakehouse.read("splits")
-    if fit.config.ranks_repeats:
-        training = events_before_holdout(events, splits, folds, names.time is not None)
-    else:
-        keys = [c.USER_INDEX, c.ITEM_INDEX]
-        training = events.join(splits.where(F.col(c.FOLD).isin(folds)), keys, "semi")
-    return training.select(c.USER_INDEX, c.ITEM_INDEX, c.EVENT_TYPE, c.CONTEXT).persist()
+    columns = (c.USER_INDEX, c.ITEM_INDEX, c.EVENT_TYPE, c.CONTEXT)
+    return fit.training_events.select(*columns).persist()
 
 
 def _with_mix(behaviour: DataFrame, events: DataFrame | None, index_column: str) -> DataFrame:

@@ -1,28 +1,26 @@
 """Rank: lists of every evaluated ranker for users with held-out items, and the published lists."""
 
-import datetime
 from concurrent.futures import ThreadPoolExecutor
-
-from pyspark.sql import DataFrame
 
 from m6rec import columns as c
 from m6rec.command_line import command_line
 from m6rec.config.run import Config
 from m6rec.fits.fit import Fit, fits_of
+from m6rec.fits.listing import (
+    excluded_pairs,
+    lists_for_unknown,
+    published_scoring,
+    read_explaining,
+)
 from m6rec.fits.members import member_inputs, member_names, read_blends, read_members
 from m6rec.fits.needs import Needs
 from m6rec.job_records import RECOMMEND
-from m6rec.kernels.factors.projection import vectors_of_evidence
-from m6rec.kernels.neighbours.item_neighbours import no_weights
 from m6rec.kernels.ranking.blending import Blend
-from m6rec.kernels.ranking.explanation import FactorEvidence
 from m6rec.kernels.ranking.members import DotMember, Member
 from m6rec.kernels.ranking.scoring import knows_contexts
 from m6rec.lakehouse import Lakehouse
 from m6rec.rankers import FUSION
 from m6rec.runs import Job
-from m6rec.spark.sources import read_ids
-from m6rec.stages.pairs.catalogue import catalogue_words, masked_by_rules
 from m6rec.stages.ranking.embeddings import item_embeddings, user_embeddings
 from m6rec.stages.ranking.lists import make_scoring, rank
 from m6rec.stages.ranking.recommendations import Explaining, recommend
@@ -77,64 +75,27 @@ def rank_for_evaluation(fit: Fit, blends: tuple[Blend, ...]) -> dict[str, Member
     return members
 
 
-def read_explaining(
-    fit: Fit, evidence: str | None = "ridge", by_factors: bool = False
-) -> Explaining:
-    """What published lists say beside their scores: words, and weights that give reasons.
-
-    `evidence` is the model by which items speak for each other: of item-item weights or, where
-    `by_factors` says so, of factors.
-    """
-    weights, factors = no_weights(fit.n_items), None
-    if evidence is not None and by_factors:
-        factors = FactorEvidence(*vectors_of_evidence(fit.factor_model(evidence)))
-    elif evidence is not None:
-        weights = fit.item_weights(evidence)
-    words = catalogue_words(fit.lakehouse.read("catalogue"), fit.item_features, fit.n_items)
-    return Explaining(
-        item_weights=weights,
-        attributes=words.attributes,
-        attribute_names=words.attribute_names,
-        item_ids=words.item_ids,
-        titles=words.titles,
-        reasons=fit.config.recommend.reasons,
-        generated_at=datetime.datetime.now(datetime.UTC),
-        factors=factors,
-    )
-
-
 def write_recommendations(
     fit: Fit, members: dict[str, Member], blends: tuple[Blend, ...], explaining: Explaining
 ) -> None:
-    """Write the explained lists of the configured ranker for every user, under the rules."""
-    lakehouse, settings = fit.lakehouse, fit.config.recommend
-    rules = settings.rules
+    """Write the explained lists of the configured ranker for every user, under the rules.
+
+    Rows without a user are the list for whoever is unknown.
+    """
+    settings = fit.config.recommend
     blend = next(one for one in blends if one.name == settings.ranker)
-    allowed, excluded = (
-        None
-        if table is None
-        else read_ids(lakehouse.spark, table, {c.ITEM_ID: table.item}, fit.config.interactions)
-        for table in (rules.allowed_items, rules.excluded_items)
-    )
-    scoring = make_scoring(
-        members,
-        (blend,),
-        fit.item_counts,
-        masked_items=masked_by_rules(lakehouse.read("catalogue"), fit.n_items, allowed, excluded),
-        mask_seen=not fit.config.ranks_repeats,
-        n=settings.top_n,
-        mask_disliked=rules.masks_disliked,
-    )
+    scoring = published_scoring(fit, members, blend)
     if settings.contexts and not any(map(knows_contexts, scoring.members.values())):
         print(
             f"recommend: {blend.name} gives the towers that know contexts no weight, so that a"
             " user's lists are the same in all of recommend.contexts",
             flush=True,
         )
-    users = member_inputs(fit, tuple(blend.coefficients()), _excluded_pairs(fit))
-    user_ids = lakehouse.read("user_index").select(c.USER_INDEX, c.USER_ID)
+    users = member_inputs(fit, tuple(blend.coefficients()), excluded_pairs(fit))
+    user_ids = fit.lakehouse.read("user_index").select(c.USER_INDEX, c.USER_ID)
     lists = recommend(users, user_ids, scoring, explaining, settings.contexts)
-    lakehouse.write("recommendations", lists)
+    unknown = lists_for_unknown(fit, scoring, explaining)
+    fit.lakehouse.write("recommendations", lists.unionByName(unknown))
 
 
 def embed(fit: Fit, members: dict[str, Member]) -> None:
@@ -148,18 +109,6 @@ def embed(fit: Fit, members: dict[str, Member]) -> None:
     fit.write("item_embeddings", items)
     if fit.config.outputs.embeddings:
         fit.write("user_embeddings", user_embeddings(member_inputs(fit, names), towers))
-
-
-def _excluded_pairs(fit: Fit) -> DataFrame | None:
-    table = fit.config.recommend.rules.excluded_pairs
-    if table is None:
-        return None
-    lakehouse = fit.lakehouse
-    names = {c.USER_ID: table.user, c.ITEM_ID: table.item}
-    pairs = read_ids(lakehouse.spark, table, names, fit.config.interactions)
-    users = lakehouse.read("user_index").select(c.USER_ID, c.USER_INDEX)
-    items = lakehouse.read("item_index").select(c.ITEM_ID, c.ITEM_INDEX)
-    return pairs.join(users, c.USER_ID, how="inner").join(items, c.ITEM_ID, how="inner")
 
 
 JOB = Job(RECOMMEND, run)

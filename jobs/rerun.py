@@ -57,6 +57,8 @@ def rerun(spark: SparkSession, config: Config, run_id: str, new_id: str) -> List
             f" {found.other_scores} more have other scores or reasons",
             flush=True,
         )
+    if found.differs_for_unknown:
+        print("a list for users who are unknown differs", flush=True)
     return found
 
 

@@ -69,8 +69,16 @@ def make_shop(folder: Path, n_users: int = 90, n_items: int = 60, seed: int = 1)
 
 
 def published_lists(lakehouse: Lakehouse) -> list[tuple[str, str, int, str]]:
-    """User, context, rank and item of all recommendations of a run, in order."""
-    columns = (c.USER_ID, F.coalesce(c.CONTEXT, F.lit("none")), c.RANK, c.ITEM_ID)
+    """User, context, rank and item of all recommendations of a run, in order.
+
+    Those for users who are unknown stand under the name of nobody.
+    """
+    columns = (
+        F.coalesce(c.USER_ID, F.lit("nobody")),
+        F.coalesce(c.CONTEXT, F.lit("none")),
+        c.RANK,
+        c.ITEM_ID,
+    )
     rows = lakehouse.read("recommendations").select(*columns).collect()
     return sorted((row[0], row[1], row[2], row[3]) for row in rows)
 

@@ -226,6 +226,36 @@ FORGET = JobRecord(
     has_long_loops=_writes_many_lists,
 )
 
+# What a ranker needs of a run to make lists of users who came after training.
+_FOR_NEW_USERS = (
+    "runs",
+    "interactions",
+    "splits",
+    "user_item_matrix",
+    "catalogue",
+    "user_index",
+    "item_index",
+    "item_factors",
+    "item_neighbours",
+    "models",
+    "item_features",
+)
+SCORE_USERS = JobRecord(
+    "score",
+    reads=_FOR_NEW_USERS,
+    reads_if_made=("user_features", "item_images"),
+    reads_sources=True,
+)
+FOLD_IN = JobRecord(
+    "fold_in",
+    reads=_FOR_NEW_USERS,
+    reads_if_made=("user_features", "item_images", "fold_in_batches"),
+    writes=("fold_in_batches",),
+    sections=("fold_in",),
+    has_long_loops=_always,
+    reads_sources=True,
+)
+
 # The jobs of a run, in order; then those that run them.
 JOBS_OF_A_RUN = (
     PREPARE_INTERACTIONS,
@@ -248,7 +278,7 @@ NIGHTLY = JobRecord("nightly", has_long_loops=_writes_many_lists, reads_sources=
 TUNE = JobRecord("tune", has_long_loops=_always, reads_sources=True)
 RERUN = JobRecord("rerun", has_long_loops=_always, reads_sources=True)
 
-JOBS_ON_RUNS = (KEEP_CHOICES, PUBLISH, CLEAN, FORGET)
+JOBS_ON_RUNS = (KEEP_CHOICES, PUBLISH, SCORE_USERS, FOLD_IN, CLEAN, FORGET)
 JOBS_OF_JOBS = (PIPELINE, NIGHTLY, RERUN, DEMO, QUALITY, TUNE)
 JOBS = (*JOBS_OF_A_RUN, *JOBS_ON_RUNS, CHECK, *JOBS_OF_JOBS)
 

@@ -257,8 +257,10 @@ RECOMMENDATIONS_TABLE = _table(
     " `history` (an item that the user had), `after` (an item that the user had, which the listed"
     " one often follows), `again` (the listed item itself, which the user had), `attribute` (the"
     " item has it, as have more of the user's items than of all), `popular` (the user has no"
-    " history) or `model` (nothing in the history can be named).",
-    (c.USER_ID, c.CONTEXT, c.RANK),
+    " history) or `model` (nothing in the history can be named). Rows without a user are the list"
+    " for whoever is unknown, of what is most popular: with everyone, where `segment` is null, or"
+    " among the users of a segment.",
+    (c.USER_ID, c.SEGMENT, c.CONTEXT, c.RANK),
     {
         c.USER_ID: T.StringType(),
         c.CONTEXT: T.StringType(),
@@ -270,8 +272,9 @@ RECOMMENDATIONS_TABLE = _table(
         c.REASONS: T.ArrayType(_REASON),
         c.MODEL: T.StringType(),
         c.GENERATED_AT: T.TimestampType(),
+        c.SEGMENT: T.StringType(),
     },
-    nullable=("title", c.CONTEXT),
+    nullable=("title", c.CONTEXT, c.USER_ID, c.SEGMENT),
 )
 
 METRICS_TABLE = _table(
@@ -412,6 +415,30 @@ RECEIPTS_TABLE = _table(
     shared=True,
 )
 
+FOLD_IN_BATCHES_TABLE = _table(
+    "fold_in_batches",
+    "A batch of events that job `fold_in` has folded into the lists of a published run, which"
+    " `run_id` names: events, touched users, and how far these have drifted from the training."
+    " `items_without_factors` is the share of the events whose item the run does not know or has"
+    " never seen; `distance` the mean cosine distance of the vectors of users who were in training"
+    " from what they were then. Batch -1 is the catching up with a run that was newly published.",
+    ("query_id", "batch_id"),
+    {
+        "query_id": T.StringType(),
+        "batch_id": T.LongType(),
+        "publication": T.LongType(),
+        "events": T.LongType(),
+        c.USERS: T.LongType(),
+        "new_users": T.LongType(),
+        "items_without_factors": T.DoubleType(),
+        "distance": T.DoubleType(),
+        "version": T.LongType(),
+        "started_at": T.TimestampType(),
+        "finished_at": T.TimestampType(),
+    },
+    nullable=("distance", "items_without_factors"),
+)
+
 TABLES: dict[str, TableSchema] = {
     table.name: table
     for table in (
@@ -440,5 +467,6 @@ TABLES: dict[str, TableSchema] = {
         GUARD_RESULTS_TABLE,
         RUNS_TABLE,
         RECEIPTS_TABLE,
+        FOLD_IN_BATCHES_TABLE,
     )
 }

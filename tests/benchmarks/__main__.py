@@ -24,6 +24,7 @@ from m6rec.runs import code_version
 from tests.benchmarks import (
     als,
     constants,
+    fold_in,
     loader,
     neighbours,
     nights,
@@ -88,6 +89,7 @@ def main(
         entrants = [one for part in PARTS for one in part.contenders()]
         entrants += table_jobs.contenders(scratch, seed)
         entrants += nights.contenders()
+        entrants += fold_in.contenders()
         trained = sequence_towers.QUICK if quick else sequence_towers.FULL
         folder = scratch / "scaling"
         entrants += sequence_towers.contenders(trained, sizes.items, folder, seed)
@@ -177,11 +179,11 @@ def _by_key_and_case(contenders: list[Contender]) -> dict[tuple[str, str], list[
 def _first_case_of_each_key(
     groups: dict[tuple[str, str], list[Contender]],
 ) -> dict[tuple[str, str], list[Contender]]:
-    """Of scaling and constants all: each case is another program."""
+    """Of scaling and constants all, since each case is another program, and all quantiles."""
     first: dict[str, tuple[str, str]] = {}
     for place in groups:
         first.setdefault(place[0], place)
-    whole = {scaling.KEY, constants.KEY}
+    whole = {scaling.KEY, constants.KEY, fold_in.SECONDS}
     return {
         place: group
         for place, group in groups.items()

@@ -25,7 +25,11 @@ text-align:left;border-bottom:1px solid #ddd}</style>
 {% endfor %}{% endfor %}</table>{% endfor %}
 <h2>Not measured</h2><ul>{% for key, cases in result.failures.items() %}
 {% for case, values in cases.items() %}{% for name, reason in values.items() %}
-<li>{{ key }} {{ case }} {{ name }}: {{ reason }}</li>{% endfor %}{% endfor %}{% endfor %}</ul>
+<li>{{ key }} {{ case }} {{ name }}: {{ reason }}</li>{% endfor %}{% endfor %}{% endfor %}
+{% for key, cases in result.checks.items() %}{% for case, values in cases.items() %}
+{% for name, facts in values.items() %}{% if "not_measured" in facts %}
+<li>{{ key }} {{ case }} {{ name }} is no run, but {{ facts.not_measured }}</li>
+{% endif %}{% endfor %}{% endfor %}{% endfor %}</ul>
 <h2>Versions</h2><p>{% for name, value in result.versions.items() %}{{ name }} {{ value }}; \
 {% endfor %}</p>"""
 

@@ -70,6 +70,14 @@ CASES: list[tuple[str, Config, Config]] = [
         config({"weighting": "weight", "duplicates": "sum"}),
     ),
     (
+        "recommend.default_segment_users",
+        config(recommend={"default_segment_users": 5}),
+        config(
+            recommend={"default_segment_users": 5, "default_segments": "country"},
+            features={"users": {"source": TABLE, "id": "user_id"}},
+        ),
+    ),
+    (
         "recommend.rules.mask_seen",
         config(recommend={"rules": {"mask_seen": False}}),
         config(

@@ -56,7 +56,8 @@ def test_a_forgotten_user_is_in_no_table_no_file_and_no_receipt(
     ids, indices = set(FORGOTTEN), {row[c.USER_INDEX] for row in found}
     before = places_of_users(lake, ids, indices)
     assert {"published", "recommendations", "user_index", "quarantine", "lists"} <= before
-    others = copied.read("recommendations").where(~is_forgotten).count()
+    is_kept = ~F.coalesce(is_forgotten, F.lit(False))
+    others = copied.read("recommendations").where(is_kept).count()
     ids_table = spark.createDataFrame(
         [(user,) for user in (*FORGOTTEN, "nobody")], "user_id string"
     )

@@ -453,6 +453,11 @@ RULES: tuple[Idle, ...] = (
         " where what is taken often should count more",
         on="how much an item counts that a user takes often",
     ),
+    Idle(
+        ("recommend.default_segment_users",),
+        lambda config: config.recommend.default_segments is None,
+        "recommend.default_segments is not set",
+    ),
     # hybrid
     Idle(
         # The other settings are measured at hybrid.k as well.

@@ -100,6 +100,18 @@ class RecommendConfig(Section):
         " `weekday`; a key that is left out is not known.",
     )
 
+    default_segments: str | None = Field(
+        default=None,
+        description="A column of `features.users` by whose values users are divided into segments,"
+        " each of which has a list of its own for users who are unknown, such as `country`; without"
+        " it, there is only the list of what is most popular with everyone.",
+    )
+    default_segment_users: PositiveInt = Field(
+        default=10,
+        description="The least users with interactions for whom a segment has a list of its own, so"
+        " that no list tells what a single user had.",
+    )
+
 
 class EvaluateConfig(Section):
     """Which rankers are measured, and how."""

@@ -8,6 +8,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from m6rec.config.base import Section, Seed, TableSource, is_path
 from m6rec.config.data import AttributesSource, FeaturesConfig, InteractionsConfig, SplitConfig
+from m6rec.config.fold_in import FoldInConfig
 from m6rec.config.models import (
     FactorsConfig,
     HybridConfig,
@@ -72,6 +73,9 @@ class Config(Section):
     )
     nightly: NightlyConfig = Field(
         default=NightlyConfig(), description="How a nightly run goes on from the published one."
+    )
+    fold_in: FoldInConfig = Field(
+        default=FoldInConfig(), description="Events that come after training."
     )
     tune: TuneConfig = Field(default=TuneConfig(), description="The search of job `tune`.")
     lake: str = Field(
@@ -255,6 +259,15 @@ class Config(Section):
                     )
 
     @model_validator(mode="after")
+    def _segments_have_a_table(self) -> "Config":
+        if self.recommend.default_segments is not None and self.features.users is None:
+            raise ValueError(
+                f"recommend.default_segments names {self.recommend.default_segments}, a column of"
+                " features.users, which is not set; set it or remove default_segments"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _models_have_a_folder(self) -> "Config":
         if not self.artifacts and not is_path(self.lake):
             raise ValueError(
@@ -367,7 +380,7 @@ class Config(Section):
 
     def fingerprint(self) -> str:
         """SHA-256 of all that a run follows from, in canonical JSON."""
-        beside = {"tune", "guards", "outputs", "retention"}
+        beside = {"tune", "guards", "outputs", "retention", "fold_in"}
         return fingerprint_of(self.model_dump(mode="json", exclude=beside))
 
 
@@ -438,7 +451,9 @@ def sources_of(config: Config) -> Iterator[tuple[str, TableSource, tuple[str, ..
     if config.split.validation is not None:
         yield "split.validation", config.split.validation, held_out
     if config.features.users is not None:
-        yield "features.users", config.features.users.source, _named(config.features.users)
+        segments = config.recommend.default_segments
+        named_users = (*_named(config.features.users), *((segments,) if segments else ()))
+        yield "features.users", config.features.users.source, tuple(dict.fromkeys(named_users))
     if config.features.items is not None:
         yield "features.items", config.features.items.source, _named(config.features.items)
     rules = config.recommend.rules

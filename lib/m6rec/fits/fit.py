@@ -21,6 +21,7 @@ from m6rec.kernels.arrays.rows import Int64
 from m6rec.kernels.factors.projection import FactorModel
 from m6rec.kernels.neighbours.item_neighbours import ItemWeights
 from m6rec.lakehouse import Lakehouse
+from m6rec.stages.features.behaviour import events_before_holdout
 from m6rec.stages.features.images import image_array
 from m6rec.stages.pairs.catalogue import masked_by_rules
 from m6rec.stages.pairs.matrix import interaction_counts, sample_users, target_rows
@@ -102,6 +103,16 @@ class Fit:
         users = read("user_index").select(c.USER_ID, c.USER_INDEX)
         items = read("item_index").select(c.ITEM_ID, c.ITEM_INDEX)
         return read("interactions").join(users, c.USER_ID).join(items, c.ITEM_ID)
+
+    @property
+    def training_events(self) -> DataFrame:
+        """The rows of `events` behind the pairs of the fit's folds."""
+        folds, splits = list(c.FOLDS_OF_FIT[self.name]), self.lakehouse.read("splits")
+        if self.config.ranks_repeats:
+            has_time = self.config.interactions.columns.time is not None
+            return events_before_holdout(self.events, splits, folds, has_time)
+        keys = [c.USER_INDEX, c.ITEM_INDEX]
+        return self.events.join(splits.where(F.col(c.FOLD).isin(folds)), keys, "semi")
 
     @property
     def matrix(self) -> DataFrame:

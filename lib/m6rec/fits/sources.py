@@ -1,5 +1,6 @@
 """The owner's tables as a run reads them: each at one version, with the columns that it needs."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pyspark.sql import DataFrame, SparkSession
@@ -9,7 +10,7 @@ from m6rec import columns as c
 from m6rec.check.events import EventReading, read_events
 from m6rec.check.names import find_columns
 from m6rec.config.base import TableSource
-from m6rec.config.data import AttributesSource, InteractionsConfig
+from m6rec.config.data import AttributesSource, InteractionColumns, InteractionsConfig
 from m6rec.config.run import Config
 from m6rec.spark.samples import first_rows
 from m6rec.spark.sources import check_sources, read_source, source_version
@@ -116,23 +117,66 @@ def _at_version(
     return version, read_source(spark, pinned, required)
 
 
+def open_events(
+    spark: SparkSession, label: str, source: TableSource, config: InteractionsConfig
+) -> Events:
+    """Open a table of events of any users, in which all columns but the ids are optional.
+
+    There is no minimum of interactions, since all that is known of a user counts.
+
+    Raises:
+        TableError: the table does not exist or lacks the column of users or items.
+    """
+    return _open_with_optional(spark, label, source, config, _history_config)
+
+
 def _open_held_out(
     spark: SparkSession, label: str, source: TableSource | None, config: InteractionsConfig
 ) -> Events | None:
     if source is None:
         return None
+    return _open_with_optional(spark, label, source, config, _held_out_config)
+
+
+def _open_with_optional(
+    spark: SparkSession,
+    label: str,
+    source: TableSource,
+    config: InteractionsConfig,
+    adapted: Callable[[InteractionsConfig, list[str]], InteractionsConfig],
+) -> Events:
     names = config.columns
     version, frame = _at_version(spark, source, (names.user, names.item))
     optional = (names.time, names.weight, names.event_type, *names.context)
     there = find_columns(frame.columns, [name for name in optional if name is not None]).found
     frame = frame.withColumnsRenamed({found: asked for asked, found in there.items()})
-    held_out = _held_out_config(config, frame.columns)
-    reading = _reading(label, source, frame, held_out)
-    return Events(label, frame, held_out, version, reading, _drops_malformed(source))
+    own = adapted(config, frame.columns)
+    reading = _reading(label, source, frame, own)
+    return Events(label, frame, own, version, reading, _drops_malformed(source))
 
 
 def _drops_malformed(source: TableSource) -> bool:
     return (source.option("mode") or "").upper() == "DROPMALFORMED"
+
+
+def _history_config(config: InteractionsConfig, found: list[str]) -> InteractionsConfig:
+    """The mapping for histories, in which all columns but the ids are optional."""
+    columns = _columns_among(config.columns, found)
+    weighed = columns.weight is not None or columns.event_type is not None
+    timed = columns.time is not None
+    return config.model_copy(
+        update={
+            "columns": columns,
+            "event_weights": config.event_weights if columns.event_type else {},
+            "half_life_days": config.half_life_days if timed else None,
+            "positive_minimum": config.positive_minimum if weighed else None,
+            "minimum_user_interactions": 1,
+            "minimum_item_interactions": 1,
+            "maximum_events_per_user_per_day": (
+                config.maximum_events_per_user_per_day if timed else None
+            ),
+        }
+    )
 
 
 def _held_out_config(config: InteractionsConfig, found: list[str]) -> InteractionsConfig:
@@ -141,25 +185,19 @@ def _held_out_config(config: InteractionsConfig, found: list[str]) -> Interactio
     Each of its events is judged by itself: there is no minimum of interactions and no decay, and
     where the table has no weights, every pair is positive.
     """
-    names = config.columns
+    alone = {"half_life_days": None, "maximum_events_per_user_per_day": None}
+    return _history_config(config, found).model_copy(update=alone)
+
+
+def _columns_among(names: InteractionColumns, found: list[str]) -> InteractionColumns:
+    """The columns that a table has."""
     kept = {
         "time": names.time if names.time in found else None,
         "weight": names.weight if names.weight in found else None,
         "event_type": names.event_type if names.event_type in found else None,
         "context": tuple(name for name in names.context if name in found),
     }
-    weighed = kept["weight"] is not None or kept["event_type"] is not None
-    return config.model_copy(
-        update={
-            "columns": names.model_copy(update=kept),
-            "event_weights": config.event_weights if kept["event_type"] else {},
-            "half_life_days": None,
-            "positive_minimum": config.positive_minimum if weighed else None,
-            "minimum_user_interactions": 1,
-            "minimum_item_interactions": 1,
-            "maximum_events_per_user_per_day": None,
-        }
-    )
+    return names.model_copy(update=kept)
 
 
 def _open_attributes(

@@ -347,7 +347,8 @@ def _last_measured(published: Lakehouse, config: Config) -> Lakehouse | None:
 
 def _validation(fit: Fit, k: int) -> DataFrame:
     """NDCG of each validation user by the ranker that made the run's recommendations."""
-    ranker = fit.lakehouse.read("recommendations").select(c.MODEL).limit(1)
+    of_users = fit.lakehouse.read("recommendations").where(F.col(c.USER_ID).isNotNull())
+    ranker = of_users.select(c.MODEL).limit(1)
     lists = fit.lakehouse.read("lists", fit=c.SELECTION).join(ranker, c.MODEL, how="left_semi")
     return ndcg_by_user(lists, fit.targets, k)
 

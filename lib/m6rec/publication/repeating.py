@@ -1,9 +1,10 @@
 """Make a run again from what it was made of, and tell whether its lists come out the same."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
@@ -44,16 +45,18 @@ class ListDifferences:
         users: who have a list in either.
         other_items: those of them whose items or their order differ.
         other_scores: those of the rest for whom a score, a part, a reason or a title differs.
+        differs_for_unknown: whether a list for users who are unknown differs.
     """
 
     users: int
     other_items: int
     other_scores: int
+    differs_for_unknown: bool = False
 
     @property
     def are_equal(self) -> bool:
         """Whether nothing differs."""
-        return self.other_items == 0 and self.other_scores == 0
+        return self.other_items == 0 and self.other_scores == 0 and not self.differs_for_unknown
 
 
 def repetition_of(original: Lakehouse, run_id: str) -> Repetition:
@@ -63,6 +66,33 @@ def repetition_of(original: Lakehouse, run_id: str) -> Repetition:
         DataError: the run is not there, has not finished, or its lists have been removed.
     """
     work = work_of_run(original)
+    given = given_of_run(original, work)
+    first = min(work, key=lambda row: row["started_at"])
+    versions = sources_of_run(original, given, work)
+    forgotten = _was_followed_by_forgetting(original, first["started_at"])
+    doubts = [
+        f"{key} ({source.name}) has no versions and is read as it is now"
+        for key, source, _ in sources_of(given)
+        if key not in versions
+    ]
+    if forgotten:
+        doubts.append("users have been forgotten since")
+    if first["code_version"] != code_version():
+        doubts.append(f"the code was {first['code_version']} and is {code_version()}")
+    lakehouse = replace(original.for_run(run_id), fixed={} if forgotten else index_versions(work))
+    return Repetition(at_versions(given, versions), lakehouse, tuple(doubts))
+
+
+def given_of_run(original: Lakehouse, work: Sequence[Row]) -> Config:
+    """The configuration that a finished run was given.
+
+    Args:
+        original: the run's tables.
+        work: its rows of `runs`.
+
+    Raises:
+        DataError: the run is not there, has not finished, or its lists have been removed.
+    """
     lists = [row for row in work if "recommendations" in (row["outputs"] or {})]
     if not any(row["status"] == FINISHED for row in lists):
         known = sorted({row[c.RUN_ID] for row in read_runs(original).collect()}) if work else []
@@ -79,22 +109,7 @@ def repetition_of(original: Lakehouse, run_id: str) -> Repetition:
             f"run {original.run_id} was made by an earlier release, which did not record its"
             " configuration as it was given; give --run-id of a later run"
         )
-    given = parse_config(json.loads(first["given"]), f"of run {original.run_id}")
-    versions = sources_of_run(original, given, work)
-    forgotten = _was_followed_by_forgetting(original, first["started_at"])
-    # Later runs have numbered users and items of their own.
-    fixed = {} if forgotten else _index_versions(original)
-    doubts = [
-        f"{key} ({source.name}) has no versions and is read as it is now"
-        for key, source, _ in sources_of(given)
-        if key not in versions
-    ]
-    if forgotten:
-        doubts.append("users have been forgotten since")
-    if first["code_version"] != code_version():
-        doubts.append(f"the code was {first['code_version']} and is {code_version()}")
-    lakehouse = replace(original.for_run(run_id), fixed=fixed)
-    return Repetition(at_versions(given, versions), lakehouse, tuple(doubts))
+    return parse_config(json.loads(first["given"]), f"of run {original.run_id}")
 
 
 def differences(one: Lakehouse, two: Lakehouse) -> ListDifferences:
@@ -111,12 +126,14 @@ def differences(one: Lakehouse, two: Lakehouse) -> ListDifferences:
     users = pairs.groupBy(c.USER_ID).agg(
         F.bool_or("items").alias("items"), F.bool_or("anything").alias("anything")
     )
+    is_user = F.col(c.USER_ID).isNotNull()
     row = users.agg(
-        F.count("*").alias("users"),
-        F.count_if("items").alias("items"),
-        F.count_if(F.col("anything") & ~F.col("items")).alias("scores"),
+        F.count(c.USER_ID).alias("users"),
+        F.count_if(F.col("items") & is_user).alias("items"),
+        F.count_if(F.col("anything") & ~F.col("items") & is_user).alias("scores"),
+        F.count_if(F.col("anything") & ~is_user).alias("unknown"),
     ).collect()[0]
-    return ListDifferences(row["users"], row["items"], row["scores"])
+    return ListDifferences(row["users"], row["items"], row["scores"], row["unknown"] > 0)
 
 
 def _comparable(lists: DataFrame) -> DataFrame:
@@ -139,11 +156,28 @@ def _differ(names: tuple[str, ...]) -> Column:
     return differs
 
 
-def _index_versions(original: Lakehouse) -> dict[str, int]:
-    """The versions of the indices when the run had numbered its users and items."""
+def with_own_indices(original: Lakehouse, work: Sequence[Row]) -> Lakehouse:
+    """The tables of a finished run, with the indices as they were then.
+
+    Where users have been forgotten since, the indices of then are gone, and those of now are read.
+
+    Args:
+        original: the run's tables.
+        work: its rows of `runs`.
+    """
+    first = min(row["started_at"] for row in work)
+    forgotten = _was_followed_by_forgetting(original, first)
+    return original if forgotten else replace(original, fixed=index_versions(work))
+
+
+def index_versions(work: Sequence[Row]) -> dict[str, int]:
+    """The versions of the indices when a run had numbered its users and items.
+
+    Later runs have numbered users and items of their own.
+    """
     return {
         name: version
-        for row in work_of_run(original)
+        for row in work
         for name, version in (row["outputs"] or {}).items()
         if name in _INDICES
     }

@@ -181,6 +181,19 @@ def read_ids(
     )
 
 
+def source_at(place: str) -> TableSource:
+    """A table that is named on the command line.
+
+    Args:
+        place: a name of the catalogue, or the path of a Delta table or of a file whose name says
+            its format.
+    """
+    suffix = Path(place).suffix.removeprefix(".")
+    if suffix in {"csv", "json", "parquet"}:
+        return TableSource.model_validate({"path": place, "format": suffix})
+    return TableSource(path=place) if is_path(place) else TableSource(table=place)
+
+
 def table_of_ids(
     spark: SparkSession, place: str, names: tuple[str, ...]
 ) -> tuple[TableSource, str]:
@@ -188,18 +201,13 @@ def table_of_ids(
 
     Args:
         spark: the session.
-        place: a name of the catalogue, or the path of a Delta table or of a file whose name says
-            its format.
+        place: as for `source_at`.
         names: what the column may be called; another name is taken where it is the only column.
 
     Raises:
         TableError: the table cannot be read, or has several columns and none of these.
     """
-    suffix = Path(place).suffix.removeprefix(".")
-    if suffix in {"csv", "json", "parquet"}:
-        source = TableSource.model_validate({"path": place, "format": suffix})
-    else:
-        source = TableSource(path=place) if is_path(place) else TableSource(table=place)
+    source = source_at(place)
     found = read_source(spark, source, ()).columns
     column = next((name for name in names if name in found), None)
     if column is None and len(found) != 1:

@@ -38,6 +38,7 @@ def touch(lakehouse: Lakehouse, config: Config) -> None:
         F.array(F.struct(*(value.alias(name) for name, value in reason.items()))).alias(c.REASONS),
         F.lit("als").alias(c.MODEL),
         F.current_timestamp().alias(c.GENERATED_AT),
+        F.lit(None).cast("string").alias(c.SEGMENT),
     )
     through_python = lists.repartition(2, c.USER_ID).mapInArrow(unchanged, lists.schema)
     for _ in range(2):

@@ -5,7 +5,7 @@ are no times, the features that need them are 0.
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -17,6 +17,7 @@ from pyspark.sql import functions as F
 from m6rec import columns as c
 from m6rec.kernels.arrays.rows import Float32, Float64, Int64, Rows
 from m6rec.spark.arrow_rows import list_column, rows_from_batch
+from m6rec.spark.shipping import Shipped, ship
 from m6rec.spark.values import owner_column
 
 LOG_COUNT = "log_count"
@@ -40,38 +41,72 @@ _MICROS_A_DAY = 86_400_000_000
 _MICROS_AN_HOUR = 3_600_000_000
 _EPOCH_WEEKDAY = 3  # 1970-01-01 was a Thursday; Monday is 0
 _SATURDAY = 5
+# A user's breadth of taste is computed from the items' content, which every worker then holds: it
+# is left out where that content has more numbers than this.
+_LARGEST_SHIPPED_CONTENT = 50_000_000
 
 
-def user_behaviour(
-    matrix: DataFrame, n_items: int, item_content: Float32 | None = None
-) -> DataFrame:
-    """Describe the behaviour of each user of a fit.
+@dataclass(frozen=True)
+class Surroundings:
+    """What the behaviour of single users is measured by: all users of a fit.
 
-    Args:
-        matrix: user_index, item_indices, weights, times of the fit's training rows.
-        n_items: the size of the catalogue.
-        item_content: float32 [n_items, c], unit rows. With it, breadth of taste is how little the
-            items of a history have in common; without it, the entropy of the weights.
-
-    Returns:
-        user_index and the doubles USER_BEHAVIOUR, which are all 0 for a user without history.
+    Attributes:
+        log_popularity: float64 [n_items]; log(1 + users of the item).
+        latest: the latest time in microseconds, 0 where there are no times.
     """
+
+    log_popularity: Float64
+    latest: int
+
+
+def surroundings_of(matrix: DataFrame, n_items: int) -> Surroundings:
+    """What behaviour is measured by, from item_indices, weights, times of a fit's training rows."""
     popularity = np.zeros(n_items, dtype=np.float64)
     latest_of_item = F.max(F.unix_micros(c.EVENT_TIME)).alias("latest")
     of_items = _events(matrix).groupBy(c.ITEM_INDEX)
     items = of_items.agg(F.count(F.lit(1)).alias("count"), latest_of_item).toPandas()
     popularity[items[c.ITEM_INDEX].to_numpy(np.int64)] = items["count"].to_numpy(np.float64)
     times = items["latest"].dropna()
-    describe = partial(
-        _describe_users,
-        log_popularity=np.log1p(popularity),
-        latest=0 if times.empty else int(times.max()),
-        item_content=item_content,
-    )
+    return Surroundings(np.log1p(popularity), 0 if times.empty else int(times.max()))
+
+
+def user_behaviour(
+    matrix: DataFrame, n_items: int, item_content: Float32 | None = None
+) -> DataFrame:
+    """Describe the behaviour of each user of a fit, as `behaviour_of` does.
+
+    Args:
+        matrix: user_index, item_indices, weights, times of the fit's training rows.
+        n_items: the size of the catalogue.
+        item_content: float32 [n_items, c], unit rows.
+    """
+    return behaviour_of(matrix, surroundings_of(matrix, n_items), item_content)
+
+
+def behaviour_of(
+    matrix: DataFrame, surroundings: Surroundings, item_content: Float32 | None = None
+) -> DataFrame:
+    """Describe the behaviour of users, whether or not they were in training.
+
+    Args:
+        matrix: user_index, item_indices, weights, times of these users.
+        surroundings: of the fit that the features are of.
+        item_content: float32 [n_items, c], unit rows. With it, breadth of taste is how little the
+            items of a history have in common; without it, the entropy of the weights.
+
+    Returns:
+        user_index and the doubles USER_BEHAVIOUR, which are all 0 for a user without history.
+    """
+    shipped = ship(matrix.sparkSession, (surroundings, item_content))
     schema = ", ".join(f"{name} double" for name in USER_BEHAVIOUR)
     return matrix.select(c.USER_INDEX, c.ITEM_INDICES, c.WEIGHTS, c.TIMES).mapInArrow(
-        describe, f"{c.USER_INDEX} long, {schema}"
+        partial(_describe_users, shipped=shipped), f"{c.USER_INDEX} long, {schema}"
     )
+
+
+def is_shipped(n_items: int, content_width: int) -> bool:
+    """Whether the content of all items is small enough for breadth of taste to be told by it."""
+    return 0 < n_items * content_width <= _LARGEST_SHIPPED_CONTENT
 
 
 def item_behaviour(matrix: DataFrame) -> DataFrame:
@@ -216,11 +251,9 @@ def _log_days(micros: Column) -> Column:
 
 
 def _describe_users(
-    batches: Iterator[pa.RecordBatch],
-    log_popularity: Float64,
-    latest: int,
-    item_content: Float32 | None,
+    batches: Iterator[pa.RecordBatch], shipped: Shipped
 ) -> Iterator[pa.RecordBatch]:
+    surroundings, item_content = shipped.load()
     for batch in batches:
         if batch.num_rows == 0:
             continue
@@ -229,9 +262,9 @@ def _describe_users(
         described = np.column_stack(
             [
                 np.log1p(rows.counts),
-                *_popularity(rows, log_popularity),
+                *_popularity(rows, surroundings.log_popularity),
                 _breadth(rows, item_content),
-                *_rhythm(indptr, times, latest),
+                *_rhythm(indptr, times, surroundings.latest),
             ]
         )
         yield pa.RecordBatch.from_arrays(

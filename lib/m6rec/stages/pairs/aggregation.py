@@ -1,6 +1,7 @@
 """Combine the events of a user with an item into one weighted pair."""
 
 import logging
+from datetime import datetime
 from typing import assert_never
 
 from pyspark.sql import Column, DataFrame, Window
@@ -25,7 +26,10 @@ _log = logging.getLogger(__name__)
 
 
 def aggregate_pairs(
-    interactions: DataFrame, config: InteractionsConfig, are_ratings: bool = False
+    interactions: DataFrame,
+    config: InteractionsConfig,
+    are_ratings: bool = False,
+    latest: datetime | None = None,
 ) -> DataFrame:
     """One row for each user-item pair of the events of table `interactions`.
 
@@ -33,14 +37,15 @@ def aggregate_pairs(
     it, or makes it log(1 + weight). A pair is positive where its combined weight, before decay and
     weighting, reaches `positive_minimum`, or where none is set. Of weights that are no ratings it
     has to be above 0 as well, with all cancellations. Where minimum interactions are set, users and
-    items with fewer are dropped by turns until none is left, in at most ten rounds.
+    items with fewer are dropped by turns until none is left, in at most ten rounds. The weights
+    have decayed up to `latest`; without it, up to the latest of these events.
 
     Returns:
         user_id, item_id, weight double, rating double (the combined weight before weighting),
         event_time (the latest), positive boolean.
     """
     keys = (c.USER_ID, c.ITEM_ID)
-    events = _netted(_with_strength(interactions, config), config)
+    events = _netted(_with_strength(interactions, config, latest), config)
     return _core(_weighted(_combined(events, keys, config), keys, config, are_ratings), config)
 
 
@@ -157,22 +162,29 @@ def _weighted(
     )
 
 
-def decay(rows: DataFrame, config: InteractionsConfig) -> DataFrame:
-    """Halve the weight of each event once for every half-life before the latest event."""
+def decay(rows: DataFrame, config: InteractionsConfig, latest: datetime | None = None) -> DataFrame:
+    """Halve the weight of each event once for every half-life before the latest event.
+
+    Where `latest` is given, it stands for the time of that event, and later ones weigh more.
+    """
     if config.half_life_days is None:
         return rows
     half_lives = _half_lives(config.half_life_days)
-    return _with_latest(rows).withColumn(c.WEIGHT, F.col(c.WEIGHT) * F.pow(2.0, -half_lives))
+    return _with_latest(rows, latest).withColumn(
+        c.WEIGHT, F.col(c.WEIGHT) * F.pow(2.0, -half_lives)
+    )
 
 
-def _with_strength(interactions: DataFrame, config: InteractionsConfig) -> DataFrame:
+def _with_strength(
+    interactions: DataFrame, config: InteractionsConfig, latest: datetime | None = None
+) -> DataFrame:
     """Add `_strength`, the weight as it was before decay."""
     weight = F.col(c.WEIGHT)
     is_needed = config.positive_minimum is not None or config.cancellations == "cancel"
     if config.half_life_days is None or not is_needed:
         return interactions.withColumn(_STRENGTH, weight)
     half_lives = _half_lives(config.half_life_days)
-    return _with_latest(interactions).withColumn(_STRENGTH, weight * F.pow(2.0, half_lives))
+    return _with_latest(interactions, latest).withColumn(_STRENGTH, weight * F.pow(2.0, half_lives))
 
 
 def _netted(events: DataFrame, config: InteractionsConfig) -> DataFrame:
@@ -208,7 +220,9 @@ def _netted(events: DataFrame, config: InteractionsConfig) -> DataFrame:
     )
 
 
-def _with_latest(rows: DataFrame) -> DataFrame:
+def _with_latest(rows: DataFrame, known: datetime | None) -> DataFrame:
+    if known is not None:
+        return rows.withColumn("_latest", F.lit(known))
     latest = rows.agg(F.max(c.EVENT_TIME).alias("_latest"))
     return rows.crossJoin(F.broadcast(latest))
 

@@ -81,6 +81,7 @@ def clean_interactions(
     source_version: int | None,
     reading: EventReading = _AS_THE_SCHEMA_SAYS,
     are_ratings: bool = False,
+    latest: datetime | None = None,
 ) -> Cleaned:
     """Divide the rows of `source` into interactions and quarantine.
 
@@ -96,6 +97,7 @@ def clean_interactions(
         source_version: the version of the table.
         reading: how times and weights are written, where the schema does not say it.
         are_ratings: whether weights are ratings, which may be negative.
+        latest: the time up to which weights decay, in place of that of the latest kept event.
 
     Raises:
         TableError: an id column is neither string nor a number, or a numeric time has no unit.
@@ -111,7 +113,7 @@ def clean_interactions(
     owned = _with_owner(judged)
     labelled = _judge_rates(_judge_duplicates(owned, config), config).drop(_OWNER)
     kept = labelled.where(F.col(c.REASON).isNull())
-    interactions = decay(kept, config).select(*_INTERACTION_COLUMNS)
+    interactions = decay(kept, config, latest).select(*_INTERACTION_COLUMNS)
     quarantine = labelled.where(F.col(c.REASON).isNotNull()).select(
         c.RAW, c.REASON, F.lit(source_version).cast("long").alias(c.SOURCE_VERSION)
     )

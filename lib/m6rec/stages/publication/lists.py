@@ -14,6 +14,8 @@ HELD_BACK = "held_back"
 # What tells one list of a run from another.
 _LIST = tuple(name for name in RECOMMENDATIONS_TABLE.key if name != c.RANK)
 _ITEMS = "items"
+# Of an item, in the lists of users.
+_PLACES = "places_of_users"
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def count_lists(lists: DataFrame, users: DataFrame, items: DataFrame, top_n: int
 
     Args:
         lists: rows of `recommendations`. Rows without a user are lists for whoever is unknown, of
-            which no user is in want.
+            which no user is in want; their items are judged, and nothing else is counted of them.
         users: user_id, held_back (array of the item_index that the user's lists may not hold); a
             row for each user who is to have a list.
         items: item_id, item_index, allowed (whether lists may hold it): the catalogue.
@@ -56,14 +58,15 @@ def count_lists(lists: DataFrame, users: DataFrame, items: DataFrame, top_n: int
     """
     rows = lists.select(*_LIST, c.ITEM_ID).join(items, c.ITEM_ID, how="left")
     allowed_items = items.where(ALLOWED).count()
-    counted = rows.groupBy(c.ITEM_ID, ALLOWED).count().persist()
+    of_item = rows.groupBy(c.ITEM_ID, ALLOWED)
+    counted = of_item.agg(F.count("*").alias("count"), F.count(c.USER_ID).alias(_PLACES)).persist()
     total = counted.agg(
-        F.sum("count").alias("places"),
+        F.sum(_PLACES).alias("places"),
         F.sum(F.when(F.col(ALLOWED).isNull(), F.col("count"))).alias("unknown"),
         F.sum(F.when(~F.col(ALLOWED), F.col("count"))).alias("forbidden"),
-        F.sum(F.when(F.col(ALLOWED), 1)).alias("listed"),
+        F.count_if(F.col(ALLOWED) & (F.col(_PLACES) > 0)).alias("listed"),
     ).collect()[0]
-    most = counted.orderBy(F.desc("count")).limit(MOST_LISTED).agg(F.sum("count")).collect()[0][0]
+    most = counted.orderBy(F.desc(_PLACES)).limit(MOST_LISTED).agg(F.sum(_PLACES)).collect()[0][0]
     counted.unpersist()
     of_users = _count_users(rows, users, allowed_items, top_n)
     return ListCounts(
@@ -130,4 +133,5 @@ def _count_users(
 
 
 def _sets_of_items(lists: DataFrame) -> DataFrame:
-    return lists.groupBy(*_LIST).agg(F.collect_set(c.ITEM_ID).alias(_ITEMS))
+    of_users = lists.where(F.col(c.USER_ID).isNotNull())
+    return of_users.groupBy(*_LIST).agg(F.collect_set(c.ITEM_ID).alias(_ITEMS))

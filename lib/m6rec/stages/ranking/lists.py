@@ -97,18 +97,22 @@ def user_inputs(
     """Join what ranking reads of each user: row, features, given vectors and excluded items.
 
     Args:
-        matrix: columns of `user_item_matrix` for one fit.
-        user_features: columns user_index, features, content; None gives empty ones.
+        matrix: columns of `user_item_matrix` for one fit, with features and content or without.
+        user_features: columns user_index, features, content; None gives those of the matrix, and
+            empty ones where it has none.
         given: columns user_index, factor by member name.
         excluded_pairs: columns user_index, item_index; None excludes none.
     """
-    rows = matrix.select(c.USER_INDEX, c.ITEM_INDICES, c.WEIGHTS, c.TIMES, c.EXCLUDED_INDICES)
-    if user_features is None:
-        nothing = F.array().cast("array<float>")
-        rows = rows.withColumns({c.FEATURES: nothing, c.CONTENT: nothing})
-    else:
+    known = [name for name in (c.FEATURES, c.CONTENT) if name in matrix.columns]
+    rows = matrix.select(
+        c.USER_INDEX, c.ITEM_INDICES, c.WEIGHTS, c.TIMES, c.EXCLUDED_INDICES, *known
+    )
+    if user_features is not None:
         features = user_features.select(c.USER_INDEX, c.FEATURES, c.CONTENT)
         rows = rows.join(features, c.USER_INDEX, how="left")
+    elif not known:
+        nothing = F.array().cast("array<float>")
+        rows = rows.withColumns({c.FEATURES: nothing, c.CONTENT: nothing})
     for name, vectors in given.items():
         renamed = vectors.select(c.USER_INDEX, F.col(c.FACTOR).alias(_given_column(name)))
         rows = rows.join(renamed, c.USER_INDEX, how="left")

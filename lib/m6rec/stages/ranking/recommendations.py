@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
@@ -98,17 +98,52 @@ def recommend(
         explaining: words, attributes and weights for the reasons.
         contexts: by name.
     """
-    # Columns that have one value in all rows need not pass through Python.
-    constants = {
-        c.MODEL: F.lit(scoring.blends[0].blend.name),
-        c.GENERATED_AT: F.lit(explaining.generated_at),
-    }
-    apart = {c.RUN_ID, *constants}
-    schema = T.StructType([f for f in RECOMMENDATIONS_TABLE.schema.fields if f.name not in apart])
-    shipped = ship(users.sparkSession, (scoring, explaining, contexts))
+    ranking = ship_ranking(users.sparkSession, scoring, explaining, contexts)
     named = users.join(user_ids, c.USER_INDEX, how="inner")
-    lists = spread(named).mapInArrow(partial(_recommend_partition, shipped=shipped), schema)
-    return lists.withColumns(constants)
+    return explained_lists(named, ranking, explaining.generated_at)
+
+
+@dataclass(frozen=True)
+class ShippedRanking:
+    """What ranking and explaining need of the items, sent to where tasks will run.
+
+    Attributes:
+        model: the name of the published ranker.
+        shipped: scoring, explaining and contexts.
+    """
+
+    model: str
+    shipped: Shipped
+
+
+def ship_ranking(
+    spark: SparkSession,
+    scoring: Scoring,
+    explaining: Explaining,
+    contexts: Mapping[str, Context],
+) -> ShippedRanking:
+    """Send the item side; it serves any number of calls of `explained_lists`."""
+    model = scoring.blends[0].blend.name
+    return ShippedRanking(model, ship(spark, (scoring, explaining, contexts)))
+
+
+def explained_lists(
+    users: DataFrame, ranking: ShippedRanking, generated_at: datetime.datetime
+) -> DataFrame:
+    """Explained lists: columns of table `recommendations` without run_id.
+
+    Args:
+        users: as `user_inputs` gives them, with user_id.
+        ranking: the item side.
+        generated_at: the time of the lists.
+    """
+    # Columns that have one value in all rows need not pass through Python.
+    constants = {c.MODEL: F.lit(ranking.model), c.GENERATED_AT: F.lit(generated_at)}
+    apart = {c.RUN_ID, c.SEGMENT, *constants}
+    schema = T.StructType([f for f in RECOMMENDATIONS_TABLE.schema.fields if f.name not in apart])
+    shipped = partial(_recommend_partition, shipped=ranking.shipped)
+    lists = spread(users).mapInArrow(shipped, schema)
+    return lists.withColumns({**constants, c.SEGMENT: F.lit(None).cast("string")})
 
 
 def _recommend_partition(

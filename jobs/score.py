@@ -1,0 +1,121 @@
+"""Make lists for the users of a table with a finished run's models, without training.
+
+The table holds events of the users, with the columns of the config's interactions.columns, or only
+their ids; users of whom no event is given have the history that the run has learned from. Users
+who came after training are folded in. Items that the run does not know are left out and counted.
+The lists have the columns of table recommendations; nothing that is published changes.
+"""
+
+from typing import Annotated
+
+import typer
+
+from m6rec.command_line import (
+    ConfigOption,
+    OutputOption,
+    SetOption,
+    check_run_id,
+    errors_as_messages,
+    open_lakehouse,
+    read_config,
+)
+from m6rec.config.base import is_path
+from m6rec.config.run import Config
+from m6rec.lakehouse import Lakehouse
+from m6rec.publication.scoring import GivenUsers, Scored, list_maker_of, run_to_follow, score
+from m6rec.spark.session import session_of_job
+from m6rec.stages.pairs.outcome import in_a_line
+
+_TABLE = "a name in the catalogue, or the path of a Delta table, a .csv, a .json or a .parquet"
+
+
+def run(lakehouse: Lakehouse, given: GivenUsers, target: str) -> Scored:
+    """Write the lists of the given users with the models of the lakehouse's run to a Delta table.
+
+    Raises:
+        ConfigError: the run's ranker can only rank for users who were in training.
+        DataError: the run has not finished.
+        TableError: a table does not exist or lacks a column.
+    """
+    scored = score(list_maker_of(lakehouse), given)
+    writer = scored.lists.write.format("delta").mode("overwrite")
+    writer = writer.option("overwriteSchema", "true")
+    if is_path(target):
+        writer.save(target)
+    else:
+        writer.saveAsTable(target)
+    return scored
+
+
+def main(
+    config: ConfigOption,
+    users: Annotated[
+        str,
+        typer.Option(
+            "--users",
+            metavar="TABLE",
+            help=f"The users' events, or only their ids: {_TABLE}.",
+        ),
+    ],
+    lists: Annotated[
+        str,
+        typer.Option(
+            "--lists",
+            metavar="TABLE",
+            help="The Delta table that the lists replace: a path or a name in the catalogue.",
+        ),
+    ],
+    run_id: Annotated[
+        str | None,
+        typer.Option("--run-id", help="The finished run. Without it: the published one."),
+    ] = None,
+    attributes: Annotated[
+        str | None,
+        typer.Option(
+            "--attributes",
+            metavar="TABLE",
+            help="The users' attributes, with the columns of the config's features.users; its"
+            " users have lists as well. Without it: the config's table.",
+        ),
+    ] = None,
+    with_history: Annotated[
+        bool,
+        typer.Option(
+            "--with-history", help="Add the events that the run has of the users, as fold_in does."
+        ),
+    ] = False,
+    overrides: SetOption = None,
+    output: OutputOption = None,
+) -> None:
+    """Score."""
+    with errors_as_messages():
+        if run_id is not None:
+            check_run_id(run_id)
+        checked: Config = read_config(config, tuple(overrides or ()), output)
+        with session_of_job("m6rec score") as spark:
+            followed = run_to_follow(open_lakehouse(spark, checked, run_id or "any"), run_id)
+            print(f"run id {followed.run_id}", flush=True)
+            scored = run(followed, GivenUsers(users, attributes, with_history), lists)
+        _say(scored, lists)
+
+
+def _say(scored: Scored, target: str) -> None:
+    if scored.refused:
+        total = sum(scored.refused.values())
+        print(f"{total} rows were left out: {in_a_line(scored.refused)}", flush=True)
+    if scored.unknown_events:
+        print(
+            f"{scored.unknown_events} of {scored.events} events are with {scored.unknown_items}"
+            " items that the run does not know, and were left out of the histories",
+            flush=True,
+        )
+    print(
+        f"lists of {scored.users} users, {scored.unknown_users} of them new to the run: {target}",
+        flush=True,
+    )
+
+
+main.__doc__ = __doc__
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,38 @@
+"""How events that come after training are folded into the published lists."""
+
+from pydantic import Field
+
+from m6rec.config.base import NonNegativeFloat, PositiveFloat, PositiveInt, Section, TableSource
+
+
+class FoldInConfig(Section):
+    """What job `fold_in` does with events that come after training.
+
+    It has no part in what a run computes.
+    """
+
+    source: TableSource | None = Field(
+        default=None,
+        description="The Delta table to which events are appended, with the columns of"
+        " `interactions.columns`; without it, `interactions.source`, which then must be one.",
+    )
+    change_feed: bool = Field(
+        default=False,
+        description="Whether the table's change data feed is followed, so that updated and deleted"
+        " events count, too; without it, commits that change or delete rows are passed over.",
+    )
+    watermark_hours: NonNegativeFloat = Field(
+        default=0.0,
+        description="For so long after an event has arrived, another one that is equal in all"
+        " columns is dropped before it touches its user; 0 drops none. Lists are the same either"
+        " way, since histories are cleaned: this saves work where events are delivered repeatedly,"
+        " and keeps a state of 16 bytes and more for each event of that time.",
+    )
+    seconds: PositiveFloat = Field(
+        default=0.5,
+        description="How often the table is looked at for new events, in seconds.",
+    )
+    files_per_batch: PositiveInt = Field(
+        default=100,
+        description="The most files of the table that a batch reads.",
+    )

@@ -1,0 +1,236 @@
+"""Make lists with a finished run's models for any users, whether or not they were in training.
+
+What is known of a user (events, attributes) becomes a row of the user-item matrix and features, and
+from there on the function that ranks in batch makes the lists.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from m6rec import columns as c
+from m6rec.config.data import AttributesSource
+from m6rec.config.run import Config
+from m6rec.errors import ConfigError
+from m6rec.fits.fit import Fit
+from m6rec.fits.listing import excluded_pairs, published_scoring, read_explaining
+from m6rec.fits.members import read_blends, read_members
+from m6rec.kernels.arrays.rows import Float32
+from m6rec.lakehouse import Lakehouse
+from m6rec.rankers import ranker_named
+from m6rec.spark.sources import read_source
+from m6rec.stages.features.attributes import attributes_by_index
+from m6rec.stages.features.behaviour import (
+    Surroundings,
+    behaviour_of,
+    event_mix,
+    is_shipped,
+    surroundings_of,
+)
+from m6rec.stages.features.pipeline import FeaturePipeline
+from m6rec.stages.features.reading import item_matrix
+from m6rec.stages.pairs.aggregation import aggregate_pairs
+from m6rec.stages.pairs.matrix import user_item_matrix
+from m6rec.stages.ranking.lists import Scoring, user_inputs
+from m6rec.stages.ranking.recommendations import (
+    ShippedRanking,
+    explained_lists,
+    ship_ranking,
+)
+
+_MIX = "mix "
+_LARGEST_HASH = (1 << 62) - 1
+EVENT_COLUMNS = (c.USER_ID, c.ITEM_ID, c.EVENT_TIME, c.EVENT_TYPE, c.WEIGHT, c.CONTEXT)
+_KEY = (c.USER_ID, c.ITEM_ID, c.EVENT_TIME, c.EVENT_TYPE)
+
+
+@dataclass(frozen=True)
+class KnownOfUsers:
+    """What is known of the users who are to have lists.
+
+    Attributes:
+        users: user_id, user_index; each user once.
+        events: the columns of table `interactions`, of these users.
+        attributes: the owner's columns by user_index; None where there are none.
+    """
+
+    users: DataFrame
+    events: DataFrame
+    attributes: DataFrame | None
+
+
+class ListMaker:
+    """The final fit of a finished run, whose item side is read and sent once.
+
+    Attributes:
+        fit: the fit.
+    """
+
+    def __init__(self, lakehouse: Lakehouse, config: Config) -> None:
+        """Read nothing yet.
+
+        Args:
+            lakehouse: the tables of the run.
+            config: the configuration that the run was made with.
+
+        Raises:
+            ConfigError: the run's ranker can only rank for users who were in training.
+        """
+        self.fit = Fit(lakehouse.for_one_job(), config, c.FINAL)
+        ranker = config.recommend.ranker
+        if "factors" in ranker_named(ranker).user_inputs:
+            raise ConfigError(
+                f"run {lakehouse.run_id} publishes lists of ranker {ranker}, whose vectors of users"
+                " are those of the training alone; publish a run of another recommend.ranker"
+            )
+
+    @cached_property
+    def scoring(self) -> Scoring:
+        """The published blend under the rules."""
+        fit = self.fit
+        [blend] = read_blends(fit, (fit.config.recommend.ranker,))
+        return published_scoring(fit, read_members(fit, blend.coefficients()), blend)
+
+    @cached_property
+    def latest(self) -> datetime | None:
+        """The time up to which the weights of the run's events have decayed."""
+        if self.fit.config.interactions.half_life_days is None:
+            return None
+        latest = F.max(F.unix_micros(c.EVENT_TIME))
+        row = self.fit.lakehouse.read("interactions").agg(F.timestamp_micros(latest)).first()
+        return None if row is None else row[0]
+
+    def lists(self, rows: DataFrame, users: DataFrame, generated_at: datetime) -> DataFrame:
+        """Explained lists: columns of table `recommendations` without run_id.
+
+        Args:
+            rows: as `rows` gives them.
+            users: user_id, user_index.
+            generated_at: the time of the lists.
+        """
+        pairs = excluded_pairs(self.fit)
+        if pairs is not None:
+            # Users whom the run does not know have rules, too.
+            own = users.select(c.USER_ID, F.col(c.USER_INDEX).alias("_index"))
+            pairs = pairs.join(own, c.USER_ID).select(
+                F.col("_index").alias(c.USER_INDEX), c.ITEM_INDEX
+            )
+        inputs = user_inputs(rows, None, {}, pairs).join(users, c.USER_INDEX)
+        return explained_lists(inputs, self._ranking, generated_at)
+
+    def rows(self, known: KnownOfUsers) -> DataFrame:
+        """A row of the user-item matrix for each user, with features where the ranker needs them.
+
+        Items that the run does not know are left out.
+        """
+        indexed = self._indexed(known)
+        pairs = self._pairs(known)
+        both = user_item_matrix(pairs.withColumn(c.FOLD, F.lit(c.TRAIN)), known.users)
+        rows = both.where(F.col(c.FIT) == c.FINAL).drop(c.FIT)
+        if not self._needs_features:
+            return rows
+        behaviour = self._behaviour(rows, indexed)
+        features = self._pipeline.transform(known.attributes, behaviour, known.users)
+        return rows.join(features.select(c.USER_INDEX, c.FEATURES, c.CONTENT), c.USER_INDEX)
+
+    def users(self, ids: DataFrame) -> DataFrame:
+        """user_id, user_index of distinct user ids; users whom the run does not know get negatives.
+
+        These depend on the id alone.
+        """
+        known = self.fit.lakehouse.read("user_index").select(c.USER_ID, c.USER_INDEX)
+        unknown = -F.xxhash64(c.USER_ID).bitwiseAND(F.lit(_LARGEST_HASH)) - 1
+        named = ids.select(c.USER_ID).join(known, c.USER_ID, how="left")
+        return named.select(c.USER_ID, F.coalesce(c.USER_INDEX, unknown).alias(c.USER_INDEX))
+
+    def training_events(self, users: DataFrame) -> DataFrame:
+        """The events of users that the run's final fit has learned from."""
+        own = users.select(c.USER_ID)
+        return self.fit.training_events.join(own, c.USER_ID, "left_semi").select(*EVENT_COLUMNS)
+
+    @cached_property
+    def items(self) -> DataFrame:
+        """item_id, item_index, is_seen (by the training) of the items that the run knows."""
+        fit = self.fit
+        seen = fit.matrix.select(F.explode(c.ITEM_INDICES).alias(c.ITEM_INDEX)).distinct()
+        items = fit.lakehouse.read("catalogue").select(c.ITEM_ID, c.ITEM_INDEX)
+        marked = items.join(seen.withColumn("is_seen", F.lit(True)), c.ITEM_INDEX, "left")
+        return marked.select(
+            c.ITEM_ID, c.ITEM_INDEX, F.coalesce("is_seen", F.lit(False)).alias("is_seen")
+        ).persist()
+
+    def attributes(self, users: DataFrame, given: DataFrame | None = None) -> DataFrame | None:
+        """The attributes of users by index, from the run's table of users unless they are given."""
+        source = self.fit.config.features.users
+        if source is None or not self._needs_features:
+            return None
+        frame = self._read_attributes(source) if given is None else given
+        indices = users.select(c.USER_ID, c.USER_INDEX)
+        return attributes_by_index(frame, source, self.fit.config.interactions, indices)
+
+    @property
+    def _needs_features(self) -> bool:
+        return any("features" in ranker_named(name).user_inputs for name in self.scoring.members)
+
+    @cached_property
+    def _ranking(self) -> ShippedRanking:
+        contexts = self.fit.config.recommend.contexts
+        explaining = read_explaining(self.fit)
+        return ship_ranking(self.fit.spark, self.scoring, explaining, contexts)
+
+    @cached_property
+    def _pipeline(self) -> FeaturePipeline:
+        return FeaturePipeline.load(self.fit.spark, self.fit.model("features", "users")["artifact"])
+
+    @cached_property
+    def _content(self) -> Float32 | None:
+        content = item_matrix(self.fit.item_features, c.CONTENT, self.fit.n_items)
+        return content if is_shipped(*content.shape) else None
+
+    @cached_property
+    def _surroundings(self) -> Surroundings:
+        return surroundings_of(self.fit.matrix, self.fit.n_items)
+
+    def _read_attributes(self, source: AttributesSource) -> DataFrame:
+        titles = () if source.title is None else (source.title,)
+        return read_source(self.fit.spark, source.source, (source.id, *titles, *source.kinds))
+
+    def _indexed(self, known: KnownOfUsers) -> DataFrame:
+        items = F.broadcast(self.items.select(c.ITEM_ID, c.ITEM_INDEX))
+        return known.events.join(items, c.ITEM_ID).join(known.users, c.USER_ID)
+
+    def _pairs(self, known: KnownOfUsers) -> DataFrame:
+        config = self.fit.config
+        items = F.broadcast(self.items.select(c.ITEM_ID, c.ITEM_INDEX))
+        every = {"minimum_user_interactions": 1, "minimum_item_interactions": 1}
+        interactions = config.interactions.model_copy(update=every)
+        pairs = aggregate_pairs(known.events, interactions, config.ratings.enabled, self.latest)
+        return pairs.join(items, c.ITEM_ID).join(known.users, c.USER_ID)
+
+    def _behaviour(self, rows: DataFrame, events: DataFrame) -> DataFrame | None:
+        columns = self._pipeline.behaviour_columns
+        if not columns:
+            return None
+        behaviour = behaviour_of(rows, self._surroundings, self._content)
+        mix = tuple(name for name in columns if name.startswith(_MIX))
+        if not mix:
+            return behaviour
+        shares = event_mix(events, c.USER_INDEX, names=mix)
+        return behaviour.join(shares, c.USER_INDEX, "left")
+
+
+def added(base: DataFrame, events: DataFrame) -> DataFrame:
+    """Events of `base` with those of `events` that it lacks; both like table `interactions`."""
+    return base.unionByName(lacking(events, base))
+
+
+def lacking(events: DataFrame, base: DataFrame) -> DataFrame:
+    """The events whose user, item, time and type no event of `base` has."""
+    renamed = base.select(*(F.col(name).alias(f"_{name}") for name in _KEY))
+    same: Column = F.lit(True)
+    for name in _KEY:
+        same = same & F.col(name).eqNullSafe(F.col(f"_{name}"))
+    return events.join(renamed, same, "left_anti")

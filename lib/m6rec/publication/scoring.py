@@ -1,0 +1,187 @@
+"""Score: lists for the users of a table with the models of a finished run, without training."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from m6rec import columns as c
+from m6rec.config.base import TableSource
+from m6rec.config.run import Config
+from m6rec.errors import DataError, TableError
+from m6rec.fits.list_maker import EVENT_COLUMNS, KnownOfUsers, ListMaker, added
+from m6rec.fits.sources import open_events
+from m6rec.lakehouse import Lakehouse
+from m6rec.publication.publishing import published_run
+from m6rec.publication.repeating import given_of_run, with_own_indices
+from m6rec.runs import work_of_run
+from m6rec.spark.sources import load_source, read_source, table_of_ids
+from m6rec.spark.values import id_column
+from m6rec.stages.pairs.cleaning import clean_interactions
+from m6rec.stages.pairs.outcome import counts_by_reason
+
+
+@dataclass(frozen=True)
+class GivenUsers:
+    """The users for whom lists are asked, and what is given of them.
+
+    Attributes:
+        users: their events, with the columns of `interactions.columns`, or a table of ids.
+        attributes: a table with the columns of `features.users`, whose users have lists as well.
+        with_history: whether the events that the run knows of the users count as well.
+    """
+
+    users: str
+    attributes: str | None = None
+    with_history: bool = False
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Lists, and what was counted on the way.
+
+    Attributes:
+        lists: columns of table `recommendations`.
+        users: who have lists asked for.
+        unknown_users: those of them whom the run does not know.
+        events: of these users that were kept.
+        unknown_events: those of them whose item the run does not know.
+        unknown_items: how many such items there are.
+        refused: rows that cleaning refused, by reason.
+    """
+
+    lists: DataFrame
+    users: int
+    unknown_users: int
+    events: int
+    unknown_events: int
+    unknown_items: int
+    refused: dict[str, int]
+
+
+def run_to_follow(lakehouse: Lakehouse, run_id: str | None) -> Lakehouse:
+    """The tables of the run of that id, or of the published run.
+
+    Raises:
+        DataError: no run has been published.
+    """
+    chosen = run_id or published_run(lakehouse)
+    if chosen is None:
+        raise DataError(
+            f"no run has been published in {lakehouse.location}; give --run-id, or run the"
+            " pipeline first"
+        )
+    return lakehouse.for_run(chosen)
+
+
+def list_maker_of(lakehouse: Lakehouse) -> ListMaker:
+    """What makes lists with the models of a finished run.
+
+    The owner's rules and attributes are read as they are now.
+
+    Raises:
+        ConfigError: the run's ranker can only rank for users who were in training.
+        DataError: the run is not there, has not finished, or its lists have been removed.
+    """
+    work = work_of_run(lakehouse)
+    given = given_of_run(lakehouse, work)
+    return ListMaker(with_own_indices(lakehouse, work), given)
+
+
+def score(maker: ListMaker, given: GivenUsers) -> Scored:
+    """Make the lists of the users of a table.
+
+    Users of whom no event is given have the history that the run has learned from.
+
+    Raises:
+        TableError: a table does not exist or lacks a column.
+    """
+    spark, config = maker.fit.spark, maker.fit.config
+    source, column = table_of_ids(spark, given.users, (config.interactions.columns.user, c.USER_ID))
+    with_events = config.interactions.columns.item in load_source(spark, source).columns
+    refused: dict[str, int] = {}
+    if with_events:
+        events, refused = _clean(maker, source)
+        ids = events.select(c.USER_ID)
+    else:
+        frame = read_source(spark, source, (column,))
+        ids = frame.select(id_column(frame, column, config.interactions).alias(c.USER_ID))
+        events = None
+    attributes = None
+    if given.attributes is not None:
+        attributes, more = _read_attributes(maker, given.attributes)
+        ids = ids.unionByName(more)
+    is_id = F.trim(F.coalesce(c.USER_ID, F.lit(""))) != ""
+    users = maker.users(ids.where(is_id).distinct()).persist()
+    history = _history(maker, users, events, given.with_history).persist()
+    known = KnownOfUsers(users, history, maker.attributes(users, attributes))
+    lists = maker.lists(maker.rows(known), users, datetime.now(UTC))
+    unknown = history.join(maker.items, c.ITEM_ID, "left_anti")
+    counted = unknown.agg(F.count("*"), F.count_distinct(c.ITEM_ID)).collect()[0]
+    return Scored(
+        lists.select(F.lit(maker.fit.lakehouse.run_id).alias(c.RUN_ID), "*"),
+        users.count(),
+        users.where(F.col(c.USER_INDEX) < 0).count(),
+        history.count(),
+        counted[0],
+        counted[1],
+        refused,
+    )
+
+
+def _clean(maker: ListMaker, source: TableSource) -> tuple[DataFrame, dict[str, int]]:
+    """The events of a table as those of `interactions`, and how many were refused for what."""
+    config: Config = maker.fit.config
+    own = config.interactions.source.missing_values
+    opened = open_events(
+        maker.fit.spark,
+        "--users",
+        source.model_copy(update={"missing_values": own}),
+        config.interactions,
+    )
+    cleaned = clean_interactions(
+        opened.frame,
+        opened.config,
+        datetime.now(UTC),
+        opened.version,
+        opened.reading,
+        config.ratings.enabled,
+        maker.latest,
+    )
+    cleaned.labelled.persist()
+    return cleaned.interactions, counts_by_reason(cleaned.quarantine)
+
+
+def _history(
+    maker: ListMaker, users: DataFrame, events: DataFrame | None, with_history: bool
+) -> DataFrame:
+    if events is None:
+        return maker.training_events(users)
+    own = events.select(*EVENT_COLUMNS)
+    if with_history:
+        return added(base_events(maker, users), own)
+    others = users.join(events.select(c.USER_ID), c.USER_ID, "left_anti")
+    return own.unionByName(maker.training_events(others))
+
+
+def base_events(maker: ListMaker, users: DataFrame) -> DataFrame:
+    """All events that the run has of the users, whatever fold they were in."""
+    events = maker.fit.lakehouse.read("interactions").select(*EVENT_COLUMNS)
+    return events.join(users.select(c.USER_ID), c.USER_ID, "left_semi")
+
+
+def _read_attributes(maker: ListMaker, place: str) -> tuple[DataFrame, DataFrame]:
+    """A table of users' attributes, and the ids in it."""
+    spark, config = maker.fit.spark, maker.fit.config
+    source = config.features.users
+    if source is None:
+        raise TableError(
+            f"run {maker.fit.lakehouse.run_id} knows no attributes of users: its config has no"
+            f" features.users; leave out --attributes {place}"
+        )
+    table, _ = table_of_ids(spark, place, (source.id,))
+    own = table.model_copy(update={"missing_values": source.source.missing_values})
+    frame = read_source(spark, own, (source.id, *source.kinds))
+    ids = frame.select(id_column(frame, source.id, config.interactions).alias(c.USER_ID))
+    return frame, ids

@@ -1,0 +1,56 @@
+"""The owner's attributes of users or items by dense index, a row for each."""
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+from pyspark.sql.window import Window
+
+from m6rec.config.data import AttributesSource, InteractionsConfig
+from m6rec.spark.values import id_column, owner_column
+
+# Beside the owner's columns, whatever their names are.
+_ID, _COPY = "_m6rec_id", "_m6rec_copy"
+
+
+def attributes_by_index(
+    frame: DataFrame, source: AttributesSource, config: InteractionsConfig, indices: DataFrame
+) -> DataFrame:
+    """The owner's columns by index; of several rows of an id, the one with the least hash.
+
+    Args:
+        frame: the owner's table.
+        source: names its column of ids.
+        config: how ids are written.
+        indices: the id, then the dense index; rows with other ids are left out.
+
+    Returns:
+        The dense index, and the other columns under the names that `column_name` gives.
+    """
+    id_name, index_column = indices.columns
+    # A column of the owner's may have the name of one of ours.
+    renamed = frame.select(
+        id_column(frame, source.id, config).alias(_ID),
+        *(
+            owner_column(name).alias(column_name(name, index_column))
+            for name in frame.columns
+            if name != source.id
+        ),
+    )
+    comparable = [field.name for field in renamed.schema.fields if _is_hashable(field.dataType)]
+    order = Window.partitionBy(_ID).orderBy(F.xxhash64(*map(owner_column, comparable)))
+    single = renamed.withColumn(_COPY, F.row_number().over(order)).where(F.col(_COPY) == 1)
+    named = indices.select(F.col(id_name).alias(_ID), index_column)
+    return single.join(named, _ID, "inner").drop(_ID, _COPY)
+
+
+def column_name(name: str, index_column: str) -> str:
+    """The name of an owner's column beside the index."""
+    return f"{name} (attribute)" if name.lower() == index_column else name
+
+
+def _is_hashable(kind: T.DataType) -> bool:
+    if isinstance(kind, T.StructType):
+        return all(_is_hashable(field.dataType) for field in kind.fields)
+    if isinstance(kind, T.ArrayType):
+        return _is_hashable(kind.elementType)
+    return not isinstance(kind, T.MapType | T.VariantType)

@@ -1,0 +1,191 @@
+"""Events that come after training, folded into the published lists on real Delta tables."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from pyspark.errors import StreamingQueryException
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from jobs import fold_in as job
+from jobs import score
+from m6rec import columns as c
+from m6rec.config.run import Config
+from m6rec.errors import ConfigError, DataError, TableError
+from m6rec.lakehouse import PUBLISHED, Lakehouse
+from m6rec.publication.folding import CATCHING_UP, FoldIn
+from m6rec.publication.publishing import publish
+from m6rec.publication.scoring import GivenUsers
+from tests.finished_runs import config_of, copy_run
+from tests.publication.test_scoring import by_place
+from tests.synthetic_shop import START
+
+COLUMNS = "customer string, product string, stars double, at timestamp, device string"
+
+
+class KilledBeforeCommit(FoldIn):
+    """Ends when the lists have been made."""
+
+    def _commit(self, *_: Any, **__: Any) -> None:
+        raise RuntimeError("killed")
+
+
+class KilledAfterCommit(FoldIn):
+    """Ends when the lists stand there, before anything else knows it."""
+
+    def _commit(self, *arguments: Any, **named: Any) -> None:
+        super()._commit(*arguments, **named)
+        raise RuntimeError("killed")
+
+
+def append(spark: SparkSession, place: Path, *events: tuple[str, str, int]) -> None:
+    """Events of user, item and day."""
+    rows = [
+        (user, item, 4.0, (START + pd.Timedelta(days=300 + day)).to_pydatetime(), "phone")
+        for user, item, day in events
+    ]
+    frame = spark.createDataFrame(rows, COLUMNS).coalesce(1)
+    frame.write.format("delta").mode("append").save(str(place))
+
+
+def published(lakehouse: Lakehouse) -> DataFrame:
+    return lakehouse.spark.read.format("delta").load(lakehouse.address(PUBLISHED))
+
+
+def drain(kind: type[FoldIn], lakehouse: Lakehouse, config: Config) -> None:
+    kind(lakehouse, config).start(once=True).awaitTermination()
+
+
+@pytest.fixture
+def events(tmp_path: Path) -> Path:
+    return tmp_path / "events"
+
+
+@pytest.fixture
+def following(config: Config, copied: Lakehouse, events: Path) -> Config:
+    place = {"path": str(events), "format": "delta"}
+    return config.replaced({"fold_in.source": place, "lake": copied.location})
+
+
+def test_lists_of_touched_users_are_those_of_score_and_all_others_stay(
+    spark: SparkSession, copied: Lakehouse, following: Config, events: Path, tmp_path: Path
+) -> None:
+    before = by_place(published(copied))
+    append(spark, events, ("user-3", "item-59", 1), ("stranger", "item-2", 1), ("user-3", "?", 2))
+    append(spark, events, ("stranger", "item-5", 2), ("nobody", "?", 1))
+
+    job.run(copied, following)
+
+    after = by_place(published(copied))
+    touched = {"user-3", "stranger"}
+    score.run(copied, GivenUsers(str(events), with_history=True), str(tmp_path / "lists"))
+    scored = by_place(spark.read.format("delta").load(str(tmp_path / "lists")))
+    assert {user for user, _, _ in scored} == {*touched, "nobody"}
+    own = {place: row for place, row in after.items() if place[0] in touched}
+    assert own == {place: row for place, row in scored.items() if place[0] in touched}
+    rest = {place: row for place, row in after.items() if place[0] not in touched}
+    assert rest == {place: row for place, row in before.items() if place[0] not in touched}
+    assert "item-59" not in {
+        row[c.ITEM_ID] for (user, *_), row in after.items() if user == "user-3"
+    }
+
+    rows = copied.read("fold_in_batches").where(f"batch_id != {CATCHING_UP}").collect()
+    assert sum(row["events"] for row in rows) == 5
+    unknown = sum(row["events"] * row["items_without_factors"] for row in rows)
+    assert unknown == pytest.approx(2)
+    assert all(0.0 < row["distance"] < 1.0 for row in rows if row["distance"] is not None)
+    assert any(row["distance"] is not None for row in rows)
+
+    version = copied.version(PUBLISHED)
+    job.run(copied, following)
+    assert copied.version(PUBLISHED) == version
+
+    append(spark, events, ("stranger", "item-8", 3), ("stranger", "item-11", 4))
+    job.run(copied, following)
+    assert copied.version(PUBLISHED) == version + 1
+
+
+@pytest.mark.parametrize("killed", [KilledBeforeCommit, KilledAfterCommit])
+def test_a_kill_loses_no_event_and_writes_no_list_twice(
+    spark: SparkSession,
+    copied: Lakehouse,
+    following: Config,
+    events: Path,
+    killed: type[FoldIn],
+) -> None:
+    append(spark, events, ("user-3", "item-59", 1))
+    drain(FoldIn, copied, following)
+    version = copied.version(PUBLISHED)
+    append(spark, events, ("stranger", "item-2", 1), ("stranger", "item-5", 2))
+    with pytest.raises(StreamingQueryException, match="killed"):
+        drain(killed, copied, following)
+    written = killed is KilledAfterCommit
+    assert copied.version(PUBLISHED) == version + written
+    assert (published(copied).where(f"{c.USER_ID} = 'stranger'").count() > 0) == written
+
+    drain(FoldIn, copied, following)
+
+    assert copied.version(PUBLISHED) == version + 1
+    lists = published(copied).where(f"{c.USER_ID} = 'stranger' AND {c.CONTEXT} IS NULL")
+    assert sorted(row[c.RANK] for row in lists.collect()) == list(range(1, 11))
+    batches = copied.read("fold_in_batches").where(f"batch_id != {CATCHING_UP}")
+    assert batches.groupBy("batch_id").count().where("count > 1").count() == 0
+    assert batches.agg(F.sum("events")).collect()[0][0] == 3
+
+
+def test_when_another_run_is_published_no_event_is_lost(
+    spark: SparkSession, copied: Lakehouse, following: Config, events: Path
+) -> None:
+    append(spark, events, ("stranger", "item-2", 1))
+    job.run(copied, following)
+    second = _second_run(copied)
+    assert publish(second, following)
+    assert published(copied).where(f"{c.USER_ID} = 'stranger'").count() == 0
+
+    append(spark, events, ("user-3", "item-59", 1))
+    job.run(copied, following)
+
+    lists = published(copied)
+    assert {row["run_id"] for row in lists.select("run_id").distinct().collect()} == {"second"}
+    assert lists.where(f"{c.USER_ID} = 'stranger' AND {c.CONTEXT} IS NULL").count() == 10
+    listed = lists.where(f"{c.USER_ID} = 'user-3'").select(c.ITEM_ID).collect()
+    assert "item-59" not in {row[c.ITEM_ID] for row in listed}
+
+
+def _second_run(lakehouse: Lakehouse) -> Lakehouse:
+    """A run with the tables of the first."""
+    for table in (
+        "interactions",
+        "splits",
+        "user_item_matrix",
+        "catalogue",
+        "item_factors",
+        "item_neighbours",
+        "models",
+        "item_features",
+        "user_features",
+        "recommendations",
+    ):
+        copy_run(lakehouse, table, "second")
+    work = lakehouse.delta_table("runs").toDF().where("run_id = 'first' and job != 'publish'")
+    rows = work.withColumn("run_id", F.lit("second"))
+    rows.write.format("delta").mode("append").save(lakehouse.address("runs"))
+    return lakehouse.for_run("second")
+
+
+def test_what_cannot_be_followed_is_said(
+    spark: SparkSession, copied: Lakehouse, config: Config, tmp_path: Path
+) -> None:
+    with pytest.raises(TableError, match="is no Delta table"):
+        FoldIn(copied, config).start(once=True)
+    empty = Lakehouse(spark, str(tmp_path / "empty"), "any")
+    append(spark, tmp_path / "events", ("user-3", "item-59", 1))
+    source = {"path": str(tmp_path / "events")}
+    other = config_of(str(tmp_path / "empty"), fold_in={"source": source})
+    with pytest.raises(DataError, match="no run has been published"):
+        FoldIn(empty, other).start(once=True)
+    catalogue = Lakehouse(spark, "some.schema", "any", str(tmp_path))
+    with pytest.raises(ConfigError, match="is a schema of the catalogue"):
+        FoldIn(catalogue, other).start(once=True)

@@ -1,0 +1,140 @@
+"""Lists for the users of a table, with the models of a run that has finished."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from jobs import score as job
+from m6rec import columns as c
+from m6rec.config.run import Config
+from m6rec.errors import ConfigError, DataError, TableError
+from m6rec.fits.list_maker import ListMaker
+from m6rec.lakehouse import Lakehouse
+from m6rec.publication.scoring import GivenUsers, Scored, list_maker_of, run_to_follow
+from m6rec.schemas import RECOMMENDATIONS_TABLE
+from tests.synthetic_shop import START, Shop
+
+KEY = [c.USER_ID, c.CONTEXT, c.RANK]
+SOME = [f"user-{number}" for number in (0, 7, 33, 89, 90)]
+
+
+def by_place(lists: DataFrame) -> dict[tuple[str, str | None, int], Any]:
+    """All of a list but when it was made, by user, context and rank."""
+    rows = [row.asDict(recursive=True) for row in lists.drop(c.GENERATED_AT).collect()]
+    return {(row[c.USER_ID], row[c.CONTEXT], row[c.RANK]): row for row in rows}
+
+
+def scored(lakehouse: Lakehouse, folder: Path, users: str, **given: Any) -> tuple[Scored, Any]:
+    target = str(folder / "lists")
+    counts = job.run(lakehouse, GivenUsers(users, **given), target)
+    lists = lakehouse.spark.read.format("delta").load(target)
+    assert lists.schema.names == RECOMMENDATIONS_TABLE.schema.names
+    return counts, by_place(lists)
+
+
+def written(frame: pd.DataFrame, place: Path) -> str:
+    frame.to_parquet(place, index=False, coerce_timestamps="us", allow_truncated_timestamps=True)
+    return str(place)
+
+
+def test_users_who_were_in_training_have_the_lists_of_the_batch_to_the_bit(
+    lakehouse: Lakehouse, shop: Shop, tmp_path: Path
+) -> None:
+    batch = lakehouse.read("recommendations")
+    expected = by_place(batch.where(F.col(c.USER_ID).isin(*SOME)))
+    assert {user for user, _, _ in expected} == set(SOME)
+
+    ids = pd.DataFrame({"user_id": SOME})
+    ids.to_csv(tmp_path / "ids.csv", index=False)
+    counts, lists = scored(lakehouse, tmp_path, str(tmp_path / "ids.csv"))
+    assert (counts.users, counts.unknown_users, counts.unknown_events) == (len(SOME), 0, 0)
+    assert lists == expected
+
+    # Their events as the owner has them, without those that the training has not seen.
+    events = pd.read_parquet(shop.interactions)
+    with_history = set(SOME) - {"user-90"}
+    learned = _learned(lakehouse)
+    known = events[
+        [
+            (user, item) in learned and user in with_history
+            for user, item in zip(events["customer"], events["product"], strict=True)
+        ]
+    ]
+    _, lists = scored(lakehouse, tmp_path, written(known, tmp_path / "events.parquet"))
+    assert lists == {place: row for place, row in expected.items() if place[0] in with_history}
+
+
+def _learned(lakehouse: Lakehouse) -> set[tuple[str, str]]:
+    events = ListMaker(lakehouse, list_maker_of(lakehouse).fit.config).fit.training_events
+    rows = events.select(c.USER_ID, c.ITEM_ID).collect()
+    return {(row[c.USER_ID], row[c.ITEM_ID]) for row in rows}
+
+
+def test_a_user_who_came_after_training_is_folded_in_and_unknown_items_are_counted(
+    lakehouse: Lakehouse, tmp_path: Path
+) -> None:
+    horror = [f"item-{number}" for number in (2, 5, 8, 11)]
+    events = pd.DataFrame(
+        [
+            ("stranger", item, 5.0, START + pd.Timedelta(days=day), "phone")
+            for day, item in enumerate([*horror, "item-999", "item-999"])
+        ]
+        + [("", "item-2", 5.0, START, None)],
+        columns=["customer", "product", "stars", "at", "device"],
+    )
+    place = written(events, tmp_path / "events.parquet")
+    counts, lists = scored(lakehouse, tmp_path, place)
+    assert (counts.users, counts.unknown_users) == (1, 1)
+    assert (counts.events, counts.unknown_events, counts.unknown_items) == (6, 2, 1)
+    assert counts.refused == {"null or empty user id": 1}
+    listed = [row[c.ITEM_ID] for (_, context, _), row in lists.items() if context is None]
+    assert len(listed) == 10
+    assert not set(listed) & set(horror)
+    own_taste = [item for item in listed if int(item.removeprefix("item-")) % 3 == 2]
+    assert len(own_taste) >= 6
+    kinds = {reason["kind"] for row in lists.values() for reason in row[c.REASONS]}
+    assert "history" in kinds
+
+
+def test_users_with_attributes_alone_have_lists_and_the_table_must_have_the_columns(
+    lakehouse: Lakehouse, tmp_path: Path
+) -> None:
+    ids = pd.DataFrame({"user_id": ["user-0"]})
+    ids.to_csv(tmp_path / "ids.csv", index=False)
+    attributes = pd.DataFrame({"customer": ["newcomer"], "age": [33]})
+    place = written(attributes, tmp_path / "attributes.parquet")
+    counts, lists = scored(lakehouse, tmp_path, str(tmp_path / "ids.csv"), attributes=place)
+    assert (counts.users, counts.unknown_users) == (2, 1)
+    assert {user for user, _, _ in lists} == {"user-0", "newcomer"}
+    wrong = written(attributes.drop(columns="customer"), tmp_path / "wrong.parquet")
+    with pytest.raises(TableError, match="has no column"):
+        scored(lakehouse, tmp_path, str(tmp_path / "ids.csv"), attributes=wrong)
+
+
+def test_a_run_that_is_not_there_is_refused(spark: SparkSession, lakehouse: Lakehouse) -> None:
+    assert run_to_follow(lakehouse.for_run("any"), None).run_id == lakehouse.run_id
+    with pytest.raises(DataError, match="run nothing has no lists"):
+        list_maker_of(lakehouse.for_run("nothing"))
+
+
+def test_a_ranker_that_knows_only_users_of_the_training_is_refused(
+    lakehouse: Lakehouse, config: Config
+) -> None:
+    given = config.replaced({"recommend": {"ranker": "mllib_als"}})
+    with pytest.raises(ConfigError, match="mllib_als, whose vectors of users are those of the"):
+        ListMaker(lakehouse, given)
+
+
+def test_whoever_is_unknown_has_the_list_of_what_most_users_have(lakehouse: Lakehouse) -> None:
+    rows = lakehouse.read("recommendations").where(F.col(c.USER_ID).isNull())
+    listed = [row[c.ITEM_ID] for row in rows.orderBy(c.RANK).collect()]
+    matrix = lakehouse.read("user_item_matrix", fit=c.FINAL)
+    items = lakehouse.read("item_index").select(c.ITEM_ID, c.ITEM_INDEX)
+    had = matrix.select(F.explode(c.ITEM_INDICES).alias(c.ITEM_INDEX)).groupBy(c.ITEM_INDEX).count()
+    best = had.join(items, c.ITEM_INDEX).orderBy(F.desc("count"), c.ITEM_INDEX).limit(10)
+    assert listed == [row[c.ITEM_ID] for row in best.collect()]
+    assert {row[c.SEGMENT] for row in rows.collect()} == {None}

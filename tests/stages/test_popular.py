@@ -1,0 +1,61 @@
+"""The lists for users who are unknown, for everyone and by segment."""
+
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+
+from m6rec import columns as c
+from m6rec.kernels.arrays.strings import pack_strings
+from m6rec.kernels.neighbours.item_neighbours import ItemWeights
+from m6rec.kernels.ranking.explanation import item_attributes
+from m6rec.stages.ranking.popular import popular_lists
+from m6rec.stages.ranking.recommendations import Explaining
+
+COUNTS = np.array([9, 4, 7, 4, 1], np.int64)
+MASKED = np.array([True, False, False, False, False])
+
+
+def explaining() -> Explaining:
+    nothing = ItemWeights(np.zeros(6, np.int64), np.empty(0, np.int32), np.empty(0, np.float32))
+    return Explaining(
+        item_weights=nothing,
+        attributes=item_attributes([[] for _ in range(5)], 0),
+        attribute_names=pack_strings([]),
+        item_ids=pack_strings([f"item-{item}" for item in range(5)]),
+        titles=pack_strings(["", "One", "", "", ""]),
+        reasons=3,
+        generated_at=datetime(2026, 1, 1, tzinfo=UTC),
+    )
+
+
+def lists(spark: SparkSession, of_segments: DataFrame | None) -> dict[str | None, list[str]]:
+    frame = popular_lists(spark, COUNTS, MASKED, 3, explaining(), of_segments)
+    found: dict[str | None, list[str]] = {}
+    for row in frame.orderBy(c.SEGMENT, c.RANK).collect():
+        found.setdefault(row[c.SEGMENT], []).append(row[c.ITEM_ID])
+        assert row[c.USER_ID] is None and row[c.CONTEXT] is None
+        assert row[c.PARTS] == {"popularity": pytest.approx(row[c.SCORE])}
+        assert [reason["kind"] for reason in row[c.REASONS]] == ["popular"]
+    return found
+
+
+def test_the_list_of_everyone_holds_the_most_popular_items_under_the_rules(
+    spark: SparkSession,
+) -> None:
+    assert lists(spark, None) == {None: ["item-2", "item-1", "item-3"]}
+
+
+def test_a_segment_has_its_own_order_and_is_filled_with_what_is_popular_with_all(
+    spark: SparkSession,
+) -> None:
+    counts = spark.createDataFrame(
+        [("old", 4, 2), ("old", 0, 5), ("young", 3, 1), ("young", 1, 1), ("young", 2, 1)],
+        f"{c.SEGMENT} string, {c.ITEM_INDEX} int, {c.USERS} long",
+    )
+    assert lists(spark, counts) == {
+        None: ["item-2", "item-1", "item-3"],
+        "old": ["item-4", "item-2", "item-1"],
+        "young": ["item-2", "item-1", "item-3"],
+    }
