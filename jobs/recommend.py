@@ -10,9 +10,11 @@ from m6rec.command_line import command_line
 from m6rec.config.run import Config
 from m6rec.fits.fit import Fit, fits_of
 from m6rec.fits.members import member_inputs, member_names, read_blends, read_members
+from m6rec.fits.reranking import read_criteria, read_reranking
 from m6rec.job_records import RECOMMEND
 from m6rec.kernels.ranking.blending import Blend
 from m6rec.kernels.ranking.members import DotMember, Member
+from m6rec.kernels.ranking.reranking import Reranking
 from m6rec.kernels.ranking.scoring import knows_contexts
 from m6rec.lakehouse import Lakehouse
 from m6rec.rankers import FUSION
@@ -32,13 +34,21 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
     with ThreadPoolExecutor(1) as beside:
         explaining = beside.submit(read_explaining, final)
         blends = read_blends(final, rankers)
-        rank_for_evaluation(selection, blends)
-        members = rank_for_evaluation(final, blends)
-        write_recommendations(final, members, blends, explaining.result())
+        rank_for_evaluation(selection, blends, reranking_of(selection))
+        reranking = reranking_of(final)
+        members = rank_for_evaluation(final, blends, reranking)
+        write_recommendations(final, members, blends, explaining.result(), reranking)
     embed(final, members)
 
 
-def rank_for_evaluation(fit: Fit, blends: tuple[Blend, ...]) -> dict[str, Member]:
+def reranking_of(fit: Fit) -> Reranking | None:
+    """How the fit's lists are chosen from each user's best items, measured and published alike."""
+    return read_reranking(fit, read_criteria(fit)) if fit.config.recommend.reranks else None
+
+
+def rank_for_evaluation(
+    fit: Fit, blends: tuple[Blend, ...], reranking: Reranking | None = None
+) -> dict[str, Member]:
     """Lists of all evaluated rankers for the users with items in the fit's target fold.
 
     Returns:
@@ -54,6 +64,7 @@ def rank_for_evaluation(fit: Fit, blends: tuple[Blend, ...]) -> dict[str, Member
         masked_items=fit.masked_items,
         mask_seen=not fit.config.ranks_repeats,
         n=max(evaluate.ks),
+        reranking=reranking,
     )
     measured = fit.measured_users.select(c.USER_INDEX)
     users = member_inputs(fit, names).join(measured, c.USER_INDEX, how="left_semi")
@@ -76,7 +87,11 @@ def read_explaining(fit: Fit) -> Explaining:
 
 
 def write_recommendations(
-    fit: Fit, members: dict[str, Member], blends: tuple[Blend, ...], explaining: Explaining
+    fit: Fit,
+    members: dict[str, Member],
+    blends: tuple[Blend, ...],
+    explaining: Explaining,
+    reranking: Reranking | None = None,
 ) -> None:
     """Write the explained lists of the configured ranker for every user, under the rules."""
     lakehouse, settings = fit.lakehouse, fit.config.recommend
@@ -96,6 +111,7 @@ def write_recommendations(
         mask_seen=not fit.config.ranks_repeats,
         n=settings.top_n,
         mask_disliked=rules.masks_disliked,
+        reranking=reranking,
     )
     if settings.contexts and not any(map(knows_contexts, scoring.members.values())):
         print(

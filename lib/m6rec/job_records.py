@@ -177,9 +177,16 @@ RECOMMEND = JobRecord(
 EVALUATE = JobRecord(
     "evaluate",
     reads=("lists", "splits", "user_item_matrix", "item_index", "catalogue"),
-    reads_if_made=("item_features", "rating_predictions"),
+    reads_if_made=(
+        "item_features",
+        "rating_predictions",
+        "item_factors",
+        "item_neighbours",
+        "models",
+    ),
     writes=("metrics", "comparisons"),
     sections=(*TRAIN_HYBRID.sections, "recommend", "ratings"),
+    reads_sources=True,
 )
 ABLATE = JobRecord(
     "ablate",

@@ -70,6 +70,26 @@ CASES: list[tuple[str, Config, Config]] = [
         config({"weighting": "weight", "duplicates": "sum"}),
     ),
     (
+        "recommend.diversity.column",
+        config(recommend={"diversity": {"column": "genre"}}, **ITEMS),
+        config(recommend={"diversity": {"column": "genre", "strength": 0.1}}, **ITEMS),
+    ),
+    (
+        "recommend.calibration.strength",
+        config(recommend={"calibration": {"strength": 0.2}}),
+        config(recommend={"calibration": {"strength": 0.2, "column": "genre"}}, **ITEMS),
+    ),
+    (
+        "recommend.rules.at_most.count",
+        config(recommend={"rules": {"at_most": {"count": 1}}}),
+        config(recommend={"rules": {"at_most": {"count": 1, "column": "brand"}}}, **ITEMS),
+    ),
+    (
+        "recommend.candidates",
+        config(recommend={"candidates": 50}),
+        config(recommend={"candidates": 50, "diversity": {"strength": 0.1}}),
+    ),
+    (
         "recommend.rules.mask_seen",
         config(recommend={"rules": {"mask_seen": False}}),
         config(

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
+from m6rec.kernels.arrays.categories import item_categories
 from m6rec.kernels.arrays.contexts import ContextVocabulary
+from m6rec.kernels.arrays.likeness import ItemLikeness
 from m6rec.kernels.arrays.rows import Float32
 from m6rec.kernels.arrays.sequences import GAP_BINS
 from m6rec.kernels.arrays.strings import pack_strings
@@ -18,6 +20,7 @@ from m6rec.kernels.ranking.members import (
     popularity_member,
     repeats_member,
 )
+from m6rec.kernels.ranking.reranking import Reranking
 from m6rec.stages.ranking.candidates import collect_candidates
 from m6rec.stages.ranking.lists import Scoring, make_scoring, rank, user_inputs
 from m6rec.stages.ranking.recommendations import Explaining, recommend
@@ -121,6 +124,26 @@ def test_candidates_hold_each_members_standardised_scores(
     assert candidates.item_bins[:3].tolist() == [2, 1, 1]
     assert candidates.user_bins.tolist() == [1, 1]
     assert candidates.scores[:, 2].tolist() == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_quota_fills_lists_from_ever_more_candidates(
+    spark: SparkSession, users: DataFrame
+) -> None:
+    # Of the best items 0, 1 and 2 a list may hold one; item 3 is of another brand.
+    brands = item_categories(np.arange(4), np.array([0, 0, 0, 1], np.int32), 4, 2)
+    alike = ItemLikeness(np.zeros((4, 0), np.float32), brands)
+    one_of_each = Reranking(2, 0.0, alike, 0.0, brands, 1, brands)
+    every = np.zeros(4, dtype=np.bool_)
+    how = make_scoring(MEMBERS, (POPULAR,), COUNTS, every, True, 2, reranking=one_of_each)
+    assert lists(rank(users, how)) == {
+        ("popularity", 0): [1, 3],
+        ("popularity", 1): [2, 3],
+        ("popularity", 2): [0, 3],
+    }
+    user_ids = spark.createDataFrame([(2, "new")], "user_index long, user_id string")
+    rows = recommend(users, user_ids, how, explaining(), {}).orderBy("rank").collect()
+    assert [(row["rank"], row["item_id"]) for row in rows] == [(1, "i0"), (2, "i3")]
+    assert [row["score"] for row in rows] == pytest.approx(np.log1p(COUNTS[[0, 3]]))
 
 
 def explaining(reasons: int = 2) -> Explaining:

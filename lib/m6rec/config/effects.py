@@ -421,6 +421,27 @@ RULES: tuple[Idle, ...] = (
         " where what is taken often should count more",
         on="how much an item counts that a user takes often",
     ),
+    Idle(
+        ("recommend.diversity.column",),
+        lambda config: config.recommend.diversity.strength == 0.0,
+        "recommend.diversity.strength is 0",
+        on="lists",
+    ),
+    Idle(
+        ("recommend.calibration.strength",),
+        lambda config: config.recommend.calibration.column is None,
+        "recommend.calibration.column is not set",
+    ),
+    Idle(
+        ("recommend.rules.at_most.count",),
+        lambda config: config.recommend.rules.at_most.column is None,
+        "recommend.rules.at_most.column is not set",
+    ),
+    Idle(
+        ("recommend.candidates",),
+        lambda config: not config.recommend.reranks,
+        "neither recommend.diversity, recommend.calibration nor recommend.rules.at_most is set",
+    ),
     # hybrid
     Idle(
         # The other settings are measured at hybrid.k as well.

@@ -14,6 +14,7 @@ from m6rec.config.base import (
     RunId,
     Section,
     SomeOnce,
+    Strength,
     TableSource,
 )
 from m6rec.config.towers import TOWER_PARTS, TowerPart
@@ -53,6 +54,19 @@ class PairTable(ItemTable):
     user: str = Field(default="user_id", description="The column with the user's id.")
 
 
+class AtMostConfig(Section):
+    """A quota: how many items of one value of a column a list may hold, such as two of a brand."""
+
+    column: str | None = Field(
+        default=None,
+        description="The column of `features.items` whose values are counted, such as `brand`;"
+        " without it, there is no quota. Items without a value are not counted.",
+    )
+    count: PositiveInt = Field(
+        default=2, description="The most items of one value that a list may hold."
+    )
+
+
 class RulesConfig(Section):
     """Business rules that published lists obey."""
 
@@ -74,11 +88,57 @@ class RulesConfig(Section):
         " test hold out interactions whether or not the pair has earlier ones, and `interactions."
         "duplicates` and `weighting` say how much an item that is taken often counts.",
     )
+    at_most: AtMostConfig = Field(
+        default=AtMostConfig(), description="A quota for each value of a column of the items."
+    )
 
     @property
     def masks_disliked(self) -> bool:
         """Whether lists leave out what the user has seen and does not like."""
         return self.mask_seen is True or self.mask_seen == "interacted"
+
+
+class DiversityConfig(Section):
+    """How much the items of a list differ: re-ranking by maximal marginal relevance.
+
+    Each next item of a list is the one with the most of (1 - strength) relevance - strength
+    likeness, where likeness is the cosine to the most similar item above it (Carbonell and
+    Goldstein 1998). Measured lists of all rankers are re-ranked like the published ones.
+    """
+
+    strength: Strength = Field(
+        default=0.0,
+        description="How much likeness counts against relevance: 0 leaves lists as they are, 1 does"
+        " not look at relevance after the first item.",
+    )
+    column: str | None = Field(
+        default=None,
+        description="The column of `features.items` by whose values items are alike, such as"
+        " `genre`; without it, items are alike by the directions of their ALS factors, in which"
+        " content stands in for new items. With a column, metric `intra_list_similarity` is"
+        " measured also where the strength is 0.",
+    )
+
+
+class CalibrationConfig(Section):
+    """How far the mix of a category in a list is that of the user's own items.
+
+    Each next item of a list is the one with the most of (1 - strength) relevance - strength KL,
+    where KL is the divergence of the list's mix from that of the user's history (Steck 2018).
+    Measured lists of all rankers are re-ranked like the published ones.
+    """
+
+    column: str | None = Field(
+        default=None,
+        description="The column of `features.items` with the category, such as `genre`; without"
+        " it, lists are not calibrated. With it, metric `calibration`, the divergence, is measured:"
+        " less is better.",
+    )
+    strength: Strength = Field(
+        default=0.5,
+        description="How much the divergence counts against relevance; 0 leaves lists as they are,"
+        " and measures them.",
+    )
 
 
 class RecommendConfig(Section):
@@ -92,6 +152,19 @@ class RecommendConfig(Section):
     rules: RulesConfig = Field(
         default=RulesConfig(), description="The business rules that lists obey."
     )
+    diversity: DiversityConfig = Field(
+        default=DiversityConfig(), description="How much the items of a list differ."
+    )
+    calibration: CalibrationConfig = Field(
+        default=CalibrationConfig(),
+        description="How far a list has the user's own mix of a category.",
+    )
+    candidates: PositiveInt = Field(
+        default=100,
+        description="The number of a user's best items from which `diversity`, `calibration` and"
+        " `rules.at_most` choose a list, or the list's length where that is more. A quota looks"
+        " further where these do not fill the list.",
+    )
     contexts: dict[str, dict[str, ColumnValue]] = Field(
         default_factory=dict,
         description="Contexts by name, in each of which every user gets a list beside the one"
@@ -99,6 +172,21 @@ class RecommendConfig(Section):
         " of `interactions.columns.context` and, with `towers.sequence.context.clock`, `hour` and"
         " `weekday`; a key that is left out is not known.",
     )
+
+    @property
+    def reranks(self) -> bool:
+        """Whether lists are other than the best items in their order."""
+        calibrates = self.calibration.column is not None and self.calibration.strength > 0.0
+        return self.diversity.strength > 0.0 or calibrates or self.rules.at_most.column is not None
+
+    def item_columns(self) -> dict[str, str]:
+        """The columns of the items' attributes that lists depend on, by the key that names them."""
+        named = {
+            "recommend.diversity.column": self.diversity.column,
+            "recommend.calibration.column": self.calibration.column,
+            "recommend.rules.at_most.column": self.rules.at_most.column,
+        }
+        return {key: column for key, column in named.items() if column is not None}
 
 
 class EvaluateConfig(Section):

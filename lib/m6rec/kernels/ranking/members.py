@@ -12,7 +12,7 @@ import numpy as np
 
 from m6rec.kernels.arrays.contexts import Context
 from m6rec.kernels.arrays.recency import recent_weights
-from m6rec.kernels.arrays.rows import Float32, Int32, Int64, Rows
+from m6rec.kernels.arrays.rows import Float32, Int32, Int64, Rows, entries_of_rows
 from m6rec.kernels.factors.projection import FactorModel, project
 from m6rec.kernels.neighbours.content import ContentEncoder, unit_rows
 from m6rec.kernels.neighbours.item_neighbours import ItemWeights
@@ -153,6 +153,11 @@ class Terms:
     indptr: Int64
     row_indices: Int32
     factors: Float32
+
+    def take(self, users: Int64) -> "Terms":
+        """The terms of the users at these places, int64 [m], in that order."""
+        indptr, places = entries_of_rows(self.indptr, users)
+        return Terms(indptr, self.row_indices[places], self.factors[places])
 
 
 class SparseMember(Protocol):

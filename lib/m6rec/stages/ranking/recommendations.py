@@ -36,7 +36,6 @@ from m6rec.kernels.ranking.explanation import (
 from m6rec.kernels.ranking.members import HistoryMember, UserBlock
 from m6rec.kernels.ranking.scoring import (
     RepresentedUsers,
-    blend_top_n,
     in_context,
     part_scores,
     represent,
@@ -47,6 +46,7 @@ from m6rec.spark.shipping import Shipped, ship
 from m6rec.stages.ranking.lists import (
     USERS_PER_BLOCK,
     Scoring,
+    best_lists,
     blocks,
     listed_entries,
     masked_of_batch,
@@ -117,7 +117,7 @@ def _recommend_partition(
     for block, batch in blocks(batches, USERS_PER_BLOCK):
         masked = masked_of_batch(batch, scoring)
         for context, users in _in_each_context(scoring, block, contexts):
-            found = blend_top_n(prepared, users, masked, scoring.n)
+            found = best_lists(scoring, prepared, users, block.rows, masked)
             indptr, items, values = listed_entries(*found)
             parts = part_scores(prepared, users, indptr, items)
             reasons = explain(
