@@ -17,6 +17,7 @@ CONTEXT = "context"
 OCCASION = "occasion"
 CONTEXT_VALUES = "context_values"
 REASON = "reason"
+SUSPICION = "suspicion"
 RAW = "raw"
 SOURCE_VERSION = "source_version"
 

@@ -97,6 +97,24 @@ CASES: list[tuple[str, Config, Config]] = [
         ),
     ),
     (
+        "interactions.suspicious_users.minimum_items",
+        config({"suspicious_users": {"minimum_items": 5}}),
+        config({"suspicious_users": {"minimum_items": 5, "action": "quarantine"}}),
+    ),
+    (
+        "interactions.suspicious_users.weight",
+        config({"suspicious_users": {"weight": 0.2, "action": "quarantine"}}),
+        config(
+            {"suspicious_users": {"weight": 0.2, "action": "weight"}, "weighting": "log"}
+            | {"duplicates": "sum"}
+        ),
+    ),
+    (
+        "interactions.suspicious_users.regular_share",
+        config({"suspicious_users": {"regular_share": 0.9, "action": "quarantine"}}),
+        config({"suspicious_users": {"regular_share": 0.9, "action": "quarantine"}} | TIME),
+    ),
+    (
         "interactions.positive_minimum",
         config({"positive_minimum": 0.0}),
         config({"positive_minimum": 1.0}),

@@ -163,6 +163,7 @@ class Config(Section):
             "half_life_days": interactions.half_life_days is not None,
             "event_weights": bool(interactions.event_weights),
             "duplicates: sum": interactions.duplicates == "sum",
+            "suspicious_users.action: weight": interactions.suspicious_users.action == "weight",
         }
         found = [key for key, is_set in changed.items() if is_set]
         if found:

@@ -9,7 +9,7 @@ from m6rec import columns as c
 from m6rec.check.events import EventReading, read_events
 from m6rec.check.names import find_columns
 from m6rec.config.base import TableSource
-from m6rec.config.data import AttributesSource, InteractionsConfig
+from m6rec.config.data import AttributesSource, InteractionsConfig, SuspiciousUsersConfig
 from m6rec.config.run import Config
 from m6rec.spark.samples import first_rows
 from m6rec.spark.sources import check_sources, read_source, source_version
@@ -158,6 +158,7 @@ def _held_out_config(config: InteractionsConfig, found: list[str]) -> Interactio
             "minimum_user_interactions": 1,
             "minimum_item_interactions": 1,
             "maximum_events_per_user_per_day": None,
+            "suspicious_users": SuspiciousUsersConfig(),
         }
     )
 
