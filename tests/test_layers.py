@@ -42,7 +42,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 )
 SPARK = ("pyspark", "delta", "py4j")
 WITHOUT_SPARK = ("m6rec.check", "m6rec.kernels", "m6rec.towers", "m6rec.config", "m6rec.rankers")
-COMPOSED_OF_JOBS = {"jobs.pipeline", "jobs.demo", "jobs.quality", "jobs.rerun", "jobs.tune"}
+COMPOSED_OF_JOBS = {
+    f"jobs.{name}" for name in ("pipeline", "demo", "quality", "rerun", "robustness", "tune")
+}
 
 
 def imported(source: str, package: str) -> Iterator[str]:

@@ -249,11 +249,12 @@ CHECK = JobRecord("check", reads_sources=True)
 PIPELINE = JobRecord("pipeline", has_long_loops=_always, reads_sources=True)
 DEMO = JobRecord("demo", has_long_loops=_always, reads_sources=True)
 QUALITY = JobRecord("quality", has_long_loops=_always, reads_sources=True)
+ROBUSTNESS = JobRecord("robustness", has_long_loops=_always, reads_sources=True)
 TUNE = JobRecord("tune", has_long_loops=_always, reads_sources=True)
 RERUN = JobRecord("rerun", has_long_loops=_always, reads_sources=True)
 
 JOBS_ON_RUNS = (PUBLISH, CLEAN, FORGET)
-JOBS_OF_JOBS = (PIPELINE, RERUN, DEMO, QUALITY, TUNE)
+JOBS_OF_JOBS = (PIPELINE, RERUN, DEMO, QUALITY, ROBUSTNESS, TUNE)
 JOBS = (*JOBS_OF_A_RUN, *JOBS_ON_RUNS, CHECK, *JOBS_OF_JOBS)
 
 
