@@ -75,7 +75,7 @@ def measure(
     """Run the jobs of a variant that have not finished, and measure its rankers."""
     print(f"--- {variant}", flush=True)
     lakehouse = open_lakehouse(spark, config, ATTACKED_RUN)
-    for module in (*MEASURED_JOBS, recommend, evaluate):
+    for module in MEASURED_JOBS:
         run_job(lakehouse, config, module.JOB)
     metrics = lakehouse.read("metrics", segment="all", metric="ndcg", fold=c.TEST)
     metrics = metrics.where(F.col(c.K) == FIRST_ITEMS)
