@@ -47,6 +47,8 @@ MEASURED_JOBS = (
     train_factors,
     train_neighbours,
     train_hybrid,
+    recommend,
+    evaluate,
 )
 ATTACKED_RUN = "robustness"
 FIRST_ITEMS = 10
