@@ -73,10 +73,9 @@ def rank_for_evaluation(
 
 
 def read_explaining(fit: Fit) -> Explaining:
-    """What published lists say beside their scores: words, and weights that give reasons."""
+    """What published lists say beside their scores."""
     words = catalogue_words(fit.lakehouse.read("catalogue"), fit.item_features, fit.n_items)
     return Explaining(
-        item_weights=fit.item_weights("ridge"),
         attributes=words.attributes,
         attribute_names=words.attribute_names,
         item_ids=words.item_ids,

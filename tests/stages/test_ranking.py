@@ -148,7 +148,6 @@ def test_a_quota_fills_lists_from_ever_more_candidates(
 
 def explaining(reasons: int = 2) -> Explaining:
     return Explaining(
-        item_weights=WEIGHTS,
         attributes=item_attributes([[0], [], [], [0]], 1),
         attribute_names=pack_strings(["genre: Drama"]),
         item_ids=pack_strings(["i0", "i1", "i2", "i3"]),
@@ -169,8 +168,11 @@ def test_published_lists_tell_parts_and_reasons(spark: SparkSession, users: Data
     assert sum(first["parts"].values()) == pytest.approx(first["score"], rel=1e-6)
     assert [(reason["kind"], reason["value"]) for reason in first["reasons"]] == [
         ("history", "Zero"),
-        ("attribute", "genre: Drama"),
+        ("popular", "popular with all users"),
     ]
+    assert [reason["share"] for reason in first["reasons"]] == pytest.approx(
+        [first["parts"][part] / first["score"] for part in ("ridge", "popularity")]
+    )
     newcomer = rows[3]
     assert (newcomer["user_id"], newcomer["item_id"]) == ("new", "i0")
     assert [reason["kind"] for reason in newcomer["reasons"]] == ["popular"]

@@ -52,6 +52,18 @@ class UserBlock:
     recency: Float32
     times: Int64
 
+    def slice(self, start: int, stop: int) -> "UserBlock":
+        """The users from start up to stop."""
+        entries = slice(self.rows.indptr[start], self.rows.indptr[stop])
+        return UserBlock(
+            self.rows.slice(start, stop),
+            self.features[start:stop],
+            self.content[start:stop],
+            {name: vectors[start:stop] for name, vectors in self.given.items()},
+            self.recency[entries],
+            self.times[entries],
+        )
+
 
 class UserEncoder(Protocol):
     """A function from a block of users to their vectors."""
