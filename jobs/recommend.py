@@ -3,14 +3,14 @@
 import datetime
 from concurrent.futures import ThreadPoolExecutor
 
-from pyspark.sql import DataFrame
-
 from m6rec import columns as c
 from m6rec.command_line import command_line
 from m6rec.config.run import Config
+from m6rec.config.sentences import read_sentences
 from m6rec.fits.fit import Fit, fits_of
 from m6rec.fits.members import member_inputs, member_names, read_blends, read_members
 from m6rec.fits.reranking import read_criteria, read_reranking
+from m6rec.fits.rules import excluded_pairs, items_outside_lists
 from m6rec.job_records import RECOMMEND
 from m6rec.kernels.ranking.blending import Blend
 from m6rec.kernels.ranking.members import DotMember, Member
@@ -19,8 +19,7 @@ from m6rec.kernels.ranking.scoring import knows_contexts
 from m6rec.lakehouse import Lakehouse
 from m6rec.rankers import FUSION
 from m6rec.runs import Job
-from m6rec.spark.sources import read_ids
-from m6rec.stages.pairs.catalogue import catalogue_words, masked_by_rules
+from m6rec.stages.pairs.catalogue import catalogue_words
 from m6rec.stages.ranking.embeddings import item_embeddings, user_embeddings
 from m6rec.stages.ranking.lists import make_scoring, rank
 from m6rec.stages.ranking.recommendations import Explaining, recommend
@@ -74,14 +73,18 @@ def rank_for_evaluation(
 
 def read_explaining(fit: Fit) -> Explaining:
     """What published lists say beside their scores."""
+    settings = fit.config.recommend.reasons
     words = catalogue_words(fit.lakehouse.read("catalogue"), fit.item_features, fit.n_items)
     return Explaining(
         attributes=words.attributes,
         attribute_names=words.attribute_names,
         item_ids=words.item_ids,
         titles=words.titles,
-        reasons=fit.config.recommend.reasons,
+        reasons=settings.count,
         generated_at=datetime.datetime.now(datetime.UTC),
+        sentences=(
+            None if settings.language is None else read_sentences(settings.language, settings.file)
+        ),
     )
 
 
@@ -96,17 +99,11 @@ def write_recommendations(
     lakehouse, settings = fit.lakehouse, fit.config.recommend
     rules = settings.rules
     blend = next(one for one in blends if one.name == settings.ranker)
-    allowed, excluded = (
-        None
-        if table is None
-        else read_ids(lakehouse.spark, table, {c.ITEM_ID: table.item}, fit.config.interactions)
-        for table in (rules.allowed_items, rules.excluded_items)
-    )
     scoring = make_scoring(
         members,
         (blend,),
         fit.item_counts,
-        masked_items=masked_by_rules(lakehouse.read("catalogue"), fit.n_items, allowed, excluded),
+        masked_items=items_outside_lists(fit),
         mask_seen=not fit.config.ranks_repeats,
         n=settings.top_n,
         mask_disliked=rules.masks_disliked,
@@ -118,7 +115,7 @@ def write_recommendations(
             " user's lists are the same in all of recommend.contexts",
             flush=True,
         )
-    users = member_inputs(fit, tuple(blend.coefficients()), _excluded_pairs(fit))
+    users = member_inputs(fit, tuple(blend.coefficients()), excluded_pairs(fit))
     user_ids = lakehouse.read("user_index").select(c.USER_INDEX, c.USER_ID)
     lists = recommend(users, user_ids, scoring, explaining, settings.contexts)
     lakehouse.write("recommendations", lists)
@@ -135,18 +132,6 @@ def embed(fit: Fit, members: dict[str, Member]) -> None:
     fit.write("item_embeddings", items)
     if fit.config.outputs.embeddings:
         fit.write("user_embeddings", user_embeddings(member_inputs(fit, names), towers))
-
-
-def _excluded_pairs(fit: Fit) -> DataFrame | None:
-    table = fit.config.recommend.rules.excluded_pairs
-    if table is None:
-        return None
-    lakehouse = fit.lakehouse
-    names = {c.USER_ID: table.user, c.ITEM_ID: table.item}
-    pairs = read_ids(lakehouse.spark, table, names, fit.config.interactions)
-    users = lakehouse.read("user_index").select(c.USER_ID, c.USER_INDEX)
-    items = lakehouse.read("item_index").select(c.ITEM_ID, c.ITEM_INDEX)
-    return pairs.join(users, c.USER_ID, how="inner").join(items, c.ITEM_ID, how="inner")
 
 
 JOB = Job(RECOMMEND, run)

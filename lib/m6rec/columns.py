@@ -50,6 +50,7 @@ SCORE = "score"
 SCORES = "scores"
 PARTS = "parts"
 REASONS = "reasons"
+SENTENCES = "sentences"
 PREDICTED = "predicted"
 GENERATED_AT = "generated_at"
 

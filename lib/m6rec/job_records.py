@@ -246,6 +246,7 @@ JOBS_OF_A_RUN = (
     ABLATE,
 )
 CHECK = JobRecord("check", reads_sources=True)
+EXPLAIN = JobRecord("explain", reads_sources=True)
 PIPELINE = JobRecord("pipeline", has_long_loops=_always, reads_sources=True)
 DEMO = JobRecord("demo", has_long_loops=_always, reads_sources=True)
 QUALITY = JobRecord("quality", has_long_loops=_always, reads_sources=True)
@@ -255,7 +256,7 @@ RERUN = JobRecord("rerun", has_long_loops=_always, reads_sources=True)
 
 JOBS_ON_RUNS = (PUBLISH, CLEAN, FORGET)
 JOBS_OF_JOBS = (PIPELINE, RERUN, DEMO, QUALITY, ROBUSTNESS, TUNE)
-JOBS = (*JOBS_OF_A_RUN, *JOBS_ON_RUNS, CHECK, *JOBS_OF_JOBS)
+JOBS = (*JOBS_OF_A_RUN, *JOBS_ON_RUNS, CHECK, EXPLAIN, *JOBS_OF_JOBS)
 
 
 def job_named(name: str) -> JobRecord | None:

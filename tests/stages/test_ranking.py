@@ -1,9 +1,12 @@
 import datetime
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
+from m6rec.config.sentences import read_sentences
 from m6rec.kernels.arrays.categories import item_categories
 from m6rec.kernels.arrays.contexts import ContextVocabulary
 from m6rec.kernels.arrays.likeness import ItemLikeness
@@ -177,6 +180,20 @@ def test_published_lists_tell_parts_and_reasons(spark: SparkSession, users: Data
     assert (newcomer["user_id"], newcomer["item_id"]) == ("new", "i0")
     assert [reason["kind"] for reason in newcomer["reasons"]] == ["popular"]
     assert rows[1]["title"] is None
+
+
+def test_sentences_are_those_of_the_language_and_the_owners_file(
+    spark: SparkSession, users: DataFrame, tmp_path: Path
+) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text("popular: 'Everybody wants it ({share})'\n")
+    user_ids = spark.createDataFrame([(0, "anna"), (2, "new")], "user_index long, user_id string")
+    said = replace(explaining(), sentences=read_sentences("de", str(own)))
+    rows = recommend(users, user_ids, scoring(), said, {}).orderBy("user_id", "rank").collect()
+    assert rows[0]["sentences"] == ["Weil Sie Zero hatten", "Everybody wants it (41%)"]
+    assert rows[3]["sentences"] == ["Everybody wants it (100%)"]
+    without = recommend(users, user_ids, scoring(), explaining(), {})
+    assert {row["sentences"] for row in without.collect()} == {None}
 
 
 def test_where_order_has_the_larger_part_the_reason_says_after(spark: SparkSession) -> None:

@@ -1,8 +1,8 @@
 """What is published and what is measured: lists, rules, evaluation, ablation."""
 
-from typing import Literal, assert_never
+from typing import Any, Literal, assert_never
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from m6rec.config.base import (
     ColumnValue,
@@ -17,6 +17,7 @@ from m6rec.config.base import (
     Strength,
     TableSource,
 )
+from m6rec.config.sentences import Language, read_sentences
 from m6rec.config.towers import TOWER_PARTS, TowerPart
 from m6rec.rankers import HYBRID, RANKER_NAMES
 
@@ -98,6 +99,36 @@ class RulesConfig(Section):
         return self.mask_seen is True or self.mask_seen == "interacted"
 
 
+class ReasonsConfig(Section):
+    """Why an item is in a list: reasons, and the sentences that say them.
+
+    In place of the keys, one number is their count.
+    """
+
+    count: NonNegativeInt = Field(
+        default=3, description="The most reasons that are given for an item of a list."
+    )
+    language: Language | None = Field(
+        default=None,
+        description="The language of column `sentences` of table `recommendations`, in which every"
+        " reason is a sentence; without it, there are none.",
+    )
+    file: str | None = Field(
+        default=None,
+        description="A YAML file with sentences of your own, which take the place of those of the"
+        " language: `history`, `after`, `again`, `attribute`, `popular`, `taste`, `others`, with"
+        " `{value}` for what is named and `{share}` for its share in percent.",
+    )
+
+    @model_validator(mode="after")
+    def _sentences_can_be_read(self) -> "ReasonsConfig":
+        if self.file is not None and self.language is None:
+            raise ValueError("file needs language, whose sentences stand where the file has none")
+        if self.language is not None:
+            read_sentences(self.language, self.file)
+        return self
+
+
 class DiversityConfig(Section):
     """How much the items of a list differ: re-ranking by maximal marginal relevance.
 
@@ -146,9 +177,7 @@ class RecommendConfig(Section):
 
     ranker: RankerName = Field(default=HYBRID, description="The ranker whose lists are published.")
     top_n: PositiveInt = Field(default=20, description="The number of items in a list.")
-    reasons: NonNegativeInt = Field(
-        default=3, description="The most reasons that are given for an item of a list."
-    )
+    reasons: ReasonsConfig = Field(default=ReasonsConfig(), description="Why an item is in a list.")
     rules: RulesConfig = Field(
         default=RulesConfig(), description="The business rules that lists obey."
     )
@@ -172,6 +201,11 @@ class RecommendConfig(Section):
         " of `interactions.columns.context` and, with `towers.sequence.context.clock`, `hour` and"
         " `weekday`; a key that is left out is not known.",
     )
+
+    @field_validator("reasons", mode="before")
+    @classmethod
+    def _count_of_reasons(cls, given: Any) -> Any:
+        return {"count": given} if isinstance(given, int) else given
 
     @property
     def reranks(self) -> bool:

@@ -26,6 +26,7 @@ from m6rec.kernels.ranking.explanation import (
     ATTRIBUTE_REASON,
     HISTORY_REASON,
     KINDS,
+    MODEL_REASON,
     POPULAR_REASON,
     POPULAR_WITH_ALL,
     TASTE_OF_ALL,
@@ -70,6 +71,8 @@ class Explaining:
         attribute_names, item_ids, titles: the words for attribute and item indices.
         reasons: how many reasons an item gets at most.
         generated_at: the time of the run.
+        sentences: the template of each kind of reason, with `taste` and `others` in place of kind
+            `model`; None writes no sentences.
     """
 
     attributes: ItemAttributes
@@ -78,6 +81,7 @@ class Explaining:
     titles: Strings
     reasons: int
     generated_at: datetime.datetime
+    sentences: Mapping[str, str] | None = None
 
 
 def recommend(
@@ -104,6 +108,8 @@ def recommend(
         c.MODEL: F.lit(scoring.blends[0].blend.name),
         c.GENERATED_AT: F.lit(explaining.generated_at),
     }
+    if explaining.sentences is None:
+        constants[c.SENTENCES] = F.lit(None).cast("array<string>")
     apart = {c.RUN_ID, *constants}
     schema = T.StructType([f for f in RECOMMENDATIONS_TABLE.schema.fields if f.name not in apart])
     shipped = ship(users.sparkSession, (scoring, explaining, contexts))
@@ -128,6 +134,10 @@ def _recommend_partition(
             lengths = np.diff(indptr)
             listed_users = np.repeat(np.arange(len(lengths)), lengths)
             ranks = np.arange(len(items)) - np.repeat(indptr[:-1], lengths) + 1
+            named = _reasons_column(reasons, words, block.rows.counts[listed_users] > 0)
+            said = {}
+            if explaining.sentences is not None:
+                said[c.SENTENCES] = _sentences_column(named, explaining.sentences)
             yield pa.RecordBatch.from_arrays(
                 [
                     batch.column(c.USER_ID).take(pa.array(listed_users)),
@@ -137,7 +147,8 @@ def _recommend_partition(
                     words.titles.take(pa.array(items)),
                     pa.array(values.astype(np.float64)),
                     _parts_column(parts, len(items)),
-                    _reasons_column(reasons, words, block.rows.counts[listed_users] > 0),
+                    named,
+                    *said.values(),
                 ],
                 names=[
                     c.USER_ID,
@@ -148,6 +159,7 @@ def _recommend_partition(
                     c.SCORE,
                     c.PARTS,
                     c.REASONS,
+                    *said,
                 ],
             )
 
@@ -267,3 +279,16 @@ def _reasons_column(
         names=["kind", "value", "share"],
     )
     return pa.ListArray.from_arrays(pa.array(reasons.indptr.astype(np.int32)), struct)
+
+
+def sentence_of(reason: Mapping[str, Any], sentences: Mapping[str, str]) -> str:
+    """A reason (kind, value, share) in words, by the template of its kind."""
+    kind = reason["kind"]
+    if kind == MODEL_REASON:
+        kind = "taste" if reason["value"] == TASTE_OF_ALL else "others"
+    return sentences[kind].format(value=reason["value"], share=f"{reason['share']:.0%}")
+
+
+def _sentences_column(reasons: pa.ListArray, sentences: Mapping[str, str]) -> pa.Array:
+    texts = [sentence_of(reason, sentences) for reason in reasons.values.to_pylist()]
+    return pa.ListArray.from_arrays(reasons.offsets, pa.array(texts, pa.string()))
