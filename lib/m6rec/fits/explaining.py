@@ -1,7 +1,8 @@
 """Explain one item for one user, whether or not it is in the user's list."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -113,9 +114,8 @@ def explain_item(fit: Fit, user_id: str, item_id: str) -> ItemExplanation:
     listed = scored.listed.tolist()
     place = listed.index(item) + 1 if item in listed else None
     last = listed[-1] if place is None and listed else None
-    titles = _titles(
-        fit, [item, *block.rows.item_indices.tolist(), *([] if last is None else [last])]
-    )
+    own = block.rows.item_indices.tolist()
+    titles = _titles(fit, [item, *own, *([] if last is None else [last])])
     parts = scored.parts_of(item)
     speaking = sum(max(float(part.whole[0]), 0.0) for part in parts.values())
     divided = [part.history for part in parts.values() if part.history is not None]
@@ -132,11 +132,8 @@ def explain_item(fit: Fit, user_id: str, item_id: str) -> ItemExplanation:
         place=place,
         top_n=settings.top_n,
         hidden_by=tuple(_hidden_by(fit, batch, item, item_id)),
-        parts=_shares({name: float(part.whole[0]) for name, part in parts.items()}, speaking),
-        history=_shares(
-            {titles[one]: float(value) for one, value in zip(own, history, strict=True)},
-            speaking,
-        ),
+        parts=_shares(((name, part.whole[0]) for name, part in parts.items()), speaking),
+        history=_shares(zip((titles[one] for one in own), history, strict=True), speaking),
         undivided=sum(max(float(part.whole[0]), 0.0) for part in undivided) / (speaking or 1.0),
         last=None if last is None else titles[last],
         lacks=() if last is None else _lacks(scored, item, last),
@@ -198,19 +195,20 @@ class _Scored:
         )
 
 
-def _shares(values: Mapping[str, float], speaking: float) -> tuple[Owed, ...]:
+def _shares(values: Iterable[tuple[str, Any]], speaking: float) -> tuple[Owed, ...]:
+    """Those of names with their values that are not 0, the largest value first."""
     shares = (
-        Owed(name, value, max(value, 0.0) / speaking if speaking else 0.0)
-        for name, value in values.items()
+        Owed(name, float(value), max(float(value), 0.0) / speaking if speaking else 0.0)
+        for name, value in values
         if value != 0.0
     )
     return tuple(sorted(shares, key=lambda share: -share.value))
 
 
 def _lacks(scored: _Scored, item: int, last: int) -> tuple[Owed, ...]:
-    ahead = {name: float(part[last] - part[item]) for name, part in scored.whole.items()}
-    behind = {name: value for name, value in ahead.items() if value > 0.0}
-    return _shares(behind, sum(behind.values()))
+    ahead = [(name, float(part[last] - part[item])) for name, part in scored.whole.items()]
+    behind = [(name, value) for name, value in ahead if value > 0.0]
+    return _shares(behind, sum(value for _, value in behind))
 
 
 def _hidden_by(fit: Fit, batch: pa.RecordBatch, item: int, item_id: str) -> Iterator[str]:
