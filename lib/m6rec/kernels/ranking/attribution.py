@@ -212,39 +212,25 @@ def _shares_of_factors(model: FactorModel, item_vectors: Float32, listed: Listed
     assert model.scaled_gram is not None
     confidence, right_hand_side = normal_equation_terms(own, model.parameters)
     regularisation = frequency_regularisation(own.counts, model.parameters)
+    gram = model.scaled_gram
+    on_axes = gram.ndim == 1
     shares = np.zeros(listed.cells[-1])
-    for user in range(len(own)):
-        start, stop = listed.indptr[user], listed.indptr[user + 1]
-        history = slice(own.indptr[user], own.indptr[user + 1])
-        if start == stop or history.start == history.stop:
-            continue
-        vectors = model.factors[own.item_indices[history]].astype(np.float64)
-        targets = item_vectors[listed.items[start:stop]].astype(np.float64)
-        worth = _worth(
-            model.scaled_gram, float(regularisation[user]), vectors, confidence[history], targets
-        )
-        cells = slice(listed.cells[start], listed.cells[stop])
-        shares[cells] = (worth * right_hand_side[history][:, None]).T.ravel()
+    _fill_least_squares(
+        own.indptr,
+        own.item_indices,
+        confidence,
+        right_hand_side,
+        regularisation,
+        gram if on_axes else np.diag(gram).copy(),
+        np.zeros((0, 0), np.float32) if on_axes else gram,
+        model.factors,
+        np.ascontiguousarray(item_vectors),
+        listed.indptr,
+        listed.items,
+        listed.cells,
+        shares,
+    )
     return shares
-
-
-def _worth(
-    gram: Float32, regularisation: float, vectors: Float64, confidence: Float32, targets: Float64
-) -> Float64:
-    """float64 [history, listed]: v_h^T A^-1 v_j, where A = gram + lambda I + sum_h c_h v_h v_h^T.
-
-    Where the gram is diagonal and the history shorter than a factor, the smaller system
-    (I + K C) x = v_h^T D^-1 v_j is solved, with D = gram + lambda I and K = V D^-1 V^T.
-    """
-    if gram.ndim == 1 and len(vectors) < len(gram):
-        scaled = vectors / (gram.astype(np.float64) + regularisation)
-        system = np.eye(len(vectors)) + (scaled @ vectors.T) * confidence
-        small: Float64 = np.linalg.solve(system, scaled @ targets.T)
-        return small
-    whole = np.diag(gram) if gram.ndim == 1 else gram
-    system = whole + regularisation * np.eye(len(whole)) + (vectors.T * confidence) @ vectors
-    large: Float64 = vectors @ np.linalg.solve(system, targets.T)
-    return large
 
 
 def _dot_products(factors: Float32, sources: Float32, targets: Float32, listed: Listed) -> Float64:
@@ -394,3 +380,56 @@ def _fill_dot_products(  # type: ignore[no-untyped-def]
                 for column in range(len(target)):
                     total += np.float64(source[column]) * target[column]
                 shares[cells[entry] + own - first] = factors[own] * total
+
+
+@numba.njit(cache=True, nogil=True)
+def _fill_least_squares(  # type: ignore[no-untyped-def]
+    own_indptr,
+    own_items,
+    confidence,
+    right_hand_side,
+    regularisation,
+    diagonal,
+    gram,
+    vectors,
+    targets,
+    list_indptr,
+    items,
+    cells,
+    shares,
+):
+    """Fill t_h v_h^T A^-1 v_j, where A = gram + lambda I + sum_h c_h v_h v_h^T.
+
+    Where the gram is its diagonal and the history shorter than a factor, the smaller system
+    (I + K C) x = v_h^T D^-1 v_j is solved, with D = gram + lambda I and K = V D^-1 V^T. A `gram`
+    without rows is its diagonal.
+    """
+    rank = len(diagonal)
+    for user in range(len(own_indptr) - 1):
+        first, last = own_indptr[user], own_indptr[user + 1]
+        start, stop = list_indptr[user], list_indptr[user + 1]
+        if first == last or start == stop:
+            continue
+        history, listed = vectors[own_items[first:last]], targets[items[start:stop]]
+        weights = confidence[first:last]
+        if len(gram) == 0 and last - first < rank:
+            scaled = history / (diagonal + regularisation[user])
+            system = np.dot(scaled, history.T) * weights
+            for place in range(len(system)):
+                system[place, place] += np.float32(1.0)
+            worth = np.linalg.solve(system, np.dot(scaled, listed.T))
+        else:
+            system = np.dot(np.ascontiguousarray(history.T) * weights, history)
+            if len(gram):
+                system += gram
+            for place in range(rank):
+                system[place, place] += regularisation[user]
+                if not len(gram):
+                    system[place, place] += diagonal[place]
+            solved = np.linalg.solve(system, np.ascontiguousarray(listed.T))
+            worth = np.dot(history, solved)
+        for entry in range(start, stop):
+            for place in range(last - first):
+                shares[cells[entry] + place] = (
+                    right_hand_side[first + place] * worth[place, entry - start]
+                )
