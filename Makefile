@@ -15,10 +15,10 @@ export PYTHONPATH := lib:.
 export NUMBA_CACHE_DIR ?= $(CACHE)/numba/$(LANE)-$(shell LC_ALL=C; cat lib/m6rec/kernels/*/*.py | cksum | cut -d' ' -f1)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test notebook lint types format demo quality benchmark clean
+.PHONY: help setup check test notebook lint types format demo quality benchmark robustness clean
 
 help: ## Explain the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## Make the virtual environment from the lock file
 	@./spark-submit.sh setup
@@ -59,6 +59,9 @@ TOP ?= 100
 PROTOCOL ?= all
 quality: ## The default configuration on a folder of data: make quality DATA=DIR OUTPUT=DIR
 	@./spark-submit.sh quality --data "$(DATA)" --output "$(OUTPUT)" --top "$(TOP)" --protocol "$(PROTOCOL)" $(if $(SEED),--seed $(SEED))
+
+robustness: ## What attacks cost each ranker: make robustness DATA=DIR OUTPUT=DIR
+	@./spark-submit.sh robustness --data "$(DATA)" --output $(or $(OUTPUT),output/robustness) $(if $(NAME),--name "$(NAME)")
 
 clean: ## Remove what runs and tests leave behind (not the virtual environment)
 	rm -rf "$(CACHE)/numba" output spark-warehouse metastore_db derby.log .coverage .pytest_cache .mypy_cache .ruff_cache

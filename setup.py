@@ -19,7 +19,7 @@ setup(
     version=version,
     package_dir={"": "lib"},
     packages=find_packages("lib"),
-    package_data={"m6rec": ["py.typed", "report/*.html"]},
+    package_data={"m6rec": ["py.typed", "report/*.html", "config/sentences/*.yaml"]},
     install_requires=requirements("run.in"),
     extras_require={
         "develop": requirements("develop.in"),

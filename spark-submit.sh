@@ -43,7 +43,7 @@ Python 3.11 and Java 17 or 21 and, the first time, PyPI, Maven Central and $NEED
 Jobs:
 $(list_jobs)
 
-Options of all jobs but demo and quality, which have others (check has the first two):
+Options of all jobs but demo, quality and robustness, which have others (check has the first two):
   --config FILE             the configuration (examples in conf/); required
   --set SECTION.KEY=VALUE   replace a value of it; repeatable
   --run-id ID               the run; given again, the run resumes (publish and rerun need it)

@@ -13,10 +13,17 @@ from m6rec.command_line import command_line
 from m6rec.config.run import Config
 from m6rec.errors import DataError
 from m6rec.fits.fit import Fit, fits_of
+from m6rec.fits.reranking import read_criteria
 from m6rec.job_records import EVALUATE
 from m6rec.lakehouse import Lakehouse
 from m6rec.runs import Job
-from m6rec.stages.evaluation.lists import Evaluation, compare_runs, evaluate_lists
+from m6rec.stages.evaluation.lists import (
+    HISTORY_INDICES,
+    HISTORY_WEIGHTS,
+    Evaluation,
+    compare_runs,
+    evaluate_lists,
+)
 from m6rec.stages.evaluation.ratings import evaluate_ratings
 from m6rec.stages.features.reading import item_matrix
 
@@ -52,10 +59,15 @@ def _evaluate_fit(fit: Fit, targets: DataFrame) -> Evaluation:
     content = None
     if lakehouse.exists("item_features"):
         content = item_matrix(fit.item_features, c.CONTENT, fit.n_items)
+    criteria = read_criteria(fit)
+    of_users = [F.size(c.ITEM_INDICES).alias(c.INTERACTION_COUNT)]
+    if criteria.categories is not None:
+        of_users += [F.col(c.ITEM_INDICES).alias(HISTORY_INDICES)]
+        of_users += [F.col(c.WEIGHTS).alias(HISTORY_WEIGHTS)]
     evaluation = evaluate_lists(
         lists,
         targets,
-        fit.matrix.select(c.USER_INDEX, F.size(c.ITEM_INDICES).alias(c.INTERACTION_COUNT)),
+        fit.matrix.select(c.USER_INDEX, *of_users),
         fit.item_counts,
         lakehouse.read("catalogue").count(),
         content,
@@ -63,6 +75,8 @@ def _evaluate_fit(fit: Fit, targets: DataFrame) -> Evaluation:
         config.seed,
         fold,
         lakehouse.run_id,
+        criteria.likeness,
+        criteria.categories,
     )
     metrics, comparisons = evaluation.metrics, evaluation.comparisons
     other = config.evaluate.compare_with_run

@@ -34,6 +34,7 @@ from m6rec.stages.pairs.matrix import user_item_matrix
 from m6rec.stages.pairs.outcome import (
     check_split,
     counts_by_reason,
+    counts_by_suspicion,
     hours_ahead,
     in_a_line,
     refuse_empty,
@@ -137,6 +138,14 @@ def _check_cleaning(lakehouse: Lakehouse, sources: Sources, cleaned: dict[str, C
     check_counts(rows_in, written + held_out, quarantined)
     if reasons:
         print(f"{quarantined} rows went to quarantine: {in_a_line(reasons)}", flush=True)
+    suspicious = sources.interactions.config.suspicious_users
+    if suspicious.action == "weight":
+        counts = counts_by_suspicion(cleaned[INTERACTIONS].labelled)
+        print(
+            f"{sum(counts.values())} rows weigh {suspicious.weight:g} times as much:"
+            f" {in_a_line(counts) or 'none'}",
+            flush=True,
+        )
     hours = hours_ahead(cleaned[INTERACTIONS].labelled) if FUTURE_TIME in reasons else None
     if hours is not None:
         _log.warning(

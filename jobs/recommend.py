@@ -7,16 +7,18 @@ from m6rec.command_line import command_line
 from m6rec.config.run import Config
 from m6rec.fits.fit import Fit, fits_of
 from m6rec.fits.listing import (
-    excluded_pairs,
     lists_for_unknown,
     published_scoring,
     read_explaining,
 )
 from m6rec.fits.members import member_inputs, member_names, read_blends, read_members
 from m6rec.fits.needs import Needs
+from m6rec.fits.reranking import reranking_of
+from m6rec.fits.rules import excluded_pairs
 from m6rec.job_records import RECOMMEND
 from m6rec.kernels.ranking.blending import Blend
 from m6rec.kernels.ranking.members import DotMember, Member
+from m6rec.kernels.ranking.reranking import Reranking
 from m6rec.kernels.ranking.scoring import knows_contexts
 from m6rec.lakehouse import Lakehouse
 from m6rec.rankers import FUSION
@@ -34,9 +36,10 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
     with ThreadPoolExecutor(1) as beside:
         explaining = beside.submit(read_explaining, final)
         blends = read_blends(final, rankers)
-        rank_for_evaluation(selection, blends)
-        members = rank_for_evaluation(final, blends)
-        write_recommendations(final, members, blends, explaining.result())
+        rank_for_evaluation(selection, blends, reranking_of(selection))
+        reranking = reranking_of(final)
+        members = rank_for_evaluation(final, blends, reranking)
+        write_recommendations(final, members, blends, explaining.result(), reranking)
     embed(final, members)
 
 
@@ -44,15 +47,16 @@ def run_final(lakehouse: Lakehouse, config: Config, needs: Needs) -> None:
     """Write the published lists alone, by the members of which a final fit has the models."""
     fit = Fit(lakehouse, config, c.FINAL)
     with ThreadPoolExecutor(1) as beside:
-        by_factors = needs.evidence in needs.factors
-        explaining = beside.submit(read_explaining, fit, needs.evidence, by_factors)
+        explaining = beside.submit(read_explaining, fit)
         blends = read_blends(fit, (config.recommend.ranker,))
         members = read_members(fit, needs.members)
-        write_recommendations(fit, members, blends, explaining.result())
+        write_recommendations(fit, members, blends, explaining.result(), reranking_of(fit))
     embed(fit, members)
 
 
-def rank_for_evaluation(fit: Fit, blends: tuple[Blend, ...]) -> dict[str, Member]:
+def rank_for_evaluation(
+    fit: Fit, blends: tuple[Blend, ...], reranking: Reranking | None = None
+) -> dict[str, Member]:
     """Lists of all evaluated rankers for the users with items in the fit's target fold.
 
     Returns:
@@ -68,6 +72,7 @@ def rank_for_evaluation(fit: Fit, blends: tuple[Blend, ...]) -> dict[str, Member
         masked_items=fit.masked_items,
         mask_seen=not fit.config.ranks_repeats,
         n=max(evaluate.ks),
+        reranking=reranking,
     )
     measured = fit.measured_users.select(c.USER_INDEX)
     users = member_inputs(fit, names).join(measured, c.USER_INDEX, how="left_semi")
@@ -76,7 +81,11 @@ def rank_for_evaluation(fit: Fit, blends: tuple[Blend, ...]) -> dict[str, Member
 
 
 def write_recommendations(
-    fit: Fit, members: dict[str, Member], blends: tuple[Blend, ...], explaining: Explaining
+    fit: Fit,
+    members: dict[str, Member],
+    blends: tuple[Blend, ...],
+    explaining: Explaining,
+    reranking: Reranking | None = None,
 ) -> None:
     """Write the explained lists of the configured ranker for every user, under the rules.
 
@@ -84,7 +93,7 @@ def write_recommendations(
     """
     settings = fit.config.recommend
     blend = next(one for one in blends if one.name == settings.ranker)
-    scoring = published_scoring(fit, members, blend)
+    scoring = published_scoring(fit, members, blend, reranking)
     if settings.contexts and not any(map(knows_contexts, scoring.members.values())):
         print(
             f"recommend: {blend.name} gives the towers that know contexts no weight, so that a"

@@ -26,6 +26,7 @@ def lists_of(spark: SparkSession, item_id: str) -> DataFrame:
         f" cast(id / {USERS} as int) + 1 rank,"
         f" '{item_id}' item_id, null title, 0.5D score, map('svd', 1.0D) parts,"
         " array(named_struct('kind', 'item', 'value', 'x', 'share', 1.0D)) reasons,"
+        " cast(null as array<string>) sentences,"
         " 'hybrid' model, timestamp '2026-01-01 00:00:00' generated_at,"
         " cast(null as string) segment"
         f" from range(0, {PLACES}, 1, 1)"

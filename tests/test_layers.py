@@ -43,12 +43,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 SPARK = ("pyspark", "delta", "py4j")
 WITHOUT_SPARK = ("m6rec.check", "m6rec.kernels", "m6rec.towers", "m6rec.config", "m6rec.rankers")
 COMPOSED_OF_JOBS = {
-    "jobs.pipeline",
-    "jobs.nightly",
-    "jobs.demo",
-    "jobs.quality",
-    "jobs.rerun",
-    "jobs.tune",
+    f"jobs.{name}"
+    for name in ("pipeline", "nightly", "demo", "quality", "rerun", "robustness", "tune")
 }
 
 

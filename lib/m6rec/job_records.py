@@ -177,9 +177,16 @@ RECOMMEND = JobRecord(
 EVALUATE = JobRecord(
     "evaluate",
     reads=("lists", "splits", "user_item_matrix", "item_index", "catalogue"),
-    reads_if_made=("item_features", "rating_predictions"),
+    reads_if_made=(
+        "item_features",
+        "rating_predictions",
+        "item_factors",
+        "item_neighbours",
+        "models",
+    ),
     writes=("metrics", "comparisons"),
     sections=(*TRAIN_HYBRID.sections, "recommend", "ratings"),
+    reads_sources=True,
 )
 ABLATE = JobRecord(
     "ablate",
@@ -271,16 +278,18 @@ JOBS_OF_A_RUN = (
     ABLATE,
 )
 CHECK = JobRecord("check", reads_sources=True)
+EXPLAIN = JobRecord("explain", reads_sources=True)
 PIPELINE = JobRecord("pipeline", has_long_loops=_always, reads_sources=True)
 DEMO = JobRecord("demo", has_long_loops=_always, reads_sources=True)
 QUALITY = JobRecord("quality", has_long_loops=_always, reads_sources=True)
 NIGHTLY = JobRecord("nightly", has_long_loops=_writes_many_lists, reads_sources=True)
+ROBUSTNESS = JobRecord("robustness", has_long_loops=_always, reads_sources=True)
 TUNE = JobRecord("tune", has_long_loops=_always, reads_sources=True)
 RERUN = JobRecord("rerun", has_long_loops=_always, reads_sources=True)
 
 JOBS_ON_RUNS = (KEEP_CHOICES, PUBLISH, SCORE_USERS, FOLD_IN, CLEAN, FORGET)
-JOBS_OF_JOBS = (PIPELINE, NIGHTLY, RERUN, DEMO, QUALITY, TUNE)
-JOBS = (*JOBS_OF_A_RUN, *JOBS_ON_RUNS, CHECK, *JOBS_OF_JOBS)
+JOBS_OF_JOBS = (PIPELINE, NIGHTLY, RERUN, DEMO, QUALITY, ROBUSTNESS, TUNE)
+JOBS = (*JOBS_OF_A_RUN, *JOBS_ON_RUNS, CHECK, EXPLAIN, *JOBS_OF_JOBS)
 
 
 def job_named(name: str) -> JobRecord | None:

@@ -255,11 +255,12 @@ RECOMMENDATIONS_TABLE = _table(
     "One recommended item of a user's published list. `context` is null in the list itself; the"
     " other lists are those of the contexts that `recommend.contexts` names. A reason is of kind"
     " `history` (an item that the user had), `after` (an item that the user had, which the listed"
-    " one often follows), `again` (the listed item itself, which the user had), `attribute` (the"
-    " item has it, as have more of the user's items than of all), `popular` (the user has no"
-    " history) or `model` (nothing in the history can be named). Rows without a user are the list"
-    " for whoever is unknown, of what is most popular: with everyone, where `segment` is null, or"
-    " among the users of a segment.",
+    " one often follows), `again` (the listed item itself, which the user had), `attribute` (of the"
+    " item, whose content speaks for it), `popular` (with all users) or `model` (nothing can be"
+    " named). Its share is that of all that speaks for the item. `sentences` says the reasons in"
+    " the language of `recommend.reasons.language`, and is null without one. Rows without a user"
+    " are the list for whoever is unknown, of what is most popular: with everyone, where `segment`"
+    " is null, or among the users of a segment.",
     (c.USER_ID, c.SEGMENT, c.CONTEXT, c.RANK),
     {
         c.USER_ID: T.StringType(),
@@ -270,11 +271,12 @@ RECOMMENDATIONS_TABLE = _table(
         c.SCORE: T.DoubleType(),
         c.PARTS: T.MapType(T.StringType(), T.DoubleType()),
         c.REASONS: T.ArrayType(_REASON),
+        c.SENTENCES: T.ArrayType(T.StringType()),
         c.MODEL: T.StringType(),
         c.GENERATED_AT: T.TimestampType(),
         c.SEGMENT: T.StringType(),
     },
-    nullable=("title", c.CONTEXT, c.USER_ID, c.SEGMENT),
+    nullable=("title", c.CONTEXT, c.USER_ID, c.SEGMENT, c.SENTENCES),
 )
 
 METRICS_TABLE = _table(

@@ -78,11 +78,49 @@ CASES: list[tuple[str, Config, Config]] = [
         ),
     ),
     (
+        "recommend.diversity.column",
+        config(recommend={"diversity": {"column": "genre"}}, **ITEMS),
+        config(recommend={"diversity": {"column": "genre", "strength": 0.1}}, **ITEMS),
+    ),
+    (
+        "recommend.calibration.strength",
+        config(recommend={"calibration": {"strength": 0.2}}),
+        config(recommend={"calibration": {"strength": 0.2, "column": "genre"}}, **ITEMS),
+    ),
+    (
+        "recommend.rules.at_most.count",
+        config(recommend={"rules": {"at_most": {"count": 1}}}),
+        config(recommend={"rules": {"at_most": {"count": 1, "column": "brand"}}}, **ITEMS),
+    ),
+    (
+        "recommend.candidates",
+        config(recommend={"candidates": 50}),
+        config(recommend={"candidates": 50, "diversity": {"strength": 0.1}}),
+    ),
+    (
         "recommend.rules.mask_seen",
         config(recommend={"rules": {"mask_seen": False}}),
         config(
             {"duplicates": "sum", "weighting": "log"}, recommend={"rules": {"mask_seen": False}}
         ),
+    ),
+    (
+        "interactions.suspicious_users.minimum_items",
+        config({"suspicious_users": {"minimum_items": 5}}),
+        config({"suspicious_users": {"minimum_items": 5, "action": "quarantine"}}),
+    ),
+    (
+        "interactions.suspicious_users.weight",
+        config({"suspicious_users": {"weight": 0.2, "action": "quarantine"}}),
+        config(
+            {"suspicious_users": {"weight": 0.2, "action": "weight"}, "weighting": "log"}
+            | {"duplicates": "sum"}
+        ),
+    ),
+    (
+        "interactions.suspicious_users.regular_share",
+        config({"suspicious_users": {"regular_share": 0.9, "action": "quarantine"}}),
+        config({"suspicious_users": {"regular_share": 0.9, "action": "quarantine"}} | TIME),
     ),
     (
         "interactions.positive_minimum",

@@ -59,14 +59,6 @@ def test_only_what_members_rank_by_is_trained(
     assert needs_of(members, config_with(**sections)) == expected
 
 
-def test_reasons_come_from_the_best_weights_that_are_there() -> None:
-    config = config_with()
-    assert needs_of(("item_neighbours", "ridge"), config).evidence == "ridge"
-    assert needs_of(("item_neighbours",), config).evidence == "item_neighbours"
-    assert needs_of(("als",), config).evidence == "als"
-    assert needs_of(("popularity",), config).evidence is None
-
-
 def test_the_keys_that_choices_rest_on_are_named_where_they_differ() -> None:
     plain = config_with(features=ITEMS)
     then = plain.model_dump(mode="json")

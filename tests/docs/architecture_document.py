@@ -7,7 +7,14 @@ import ast
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from m6rec.job_records import CHECK, JOBS_OF_A_RUN, JOBS_OF_JOBS, JOBS_ON_RUNS, JobRecord
+from m6rec.job_records import (
+    CHECK,
+    EXPLAIN,
+    JOBS_OF_A_RUN,
+    JOBS_OF_JOBS,
+    JOBS_ON_RUNS,
+    JobRecord,
+)
 from m6rec.schemas import TABLES
 from tests.test_layers import LAYERS, LIBRARY, REPOSITORY
 
@@ -120,7 +127,7 @@ def table_of_jobs() -> str:
         "| job | what it does | reads | writes | other sections |",
         "|---|---|---|---|---|",
     ]
-    for job in (*JOBS_OF_A_RUN, *JOBS_ON_RUNS, CHECK):
+    for job in (*JOBS_OF_A_RUN, *JOBS_ON_RUNS, CHECK, EXPLAIN):
         reads = [*_code(job.reads), *_code(job.reads_if_made, "where made")]
         writes = [*_code(job.writes), *_code(job.writes_if_asked, "if asked")]
         if job.reads_sources:

@@ -88,6 +88,18 @@ def test_columns_of_any_name_are_read(spark: SparkSession) -> None:
     ]
 
 
+def test_a_column_that_lists_are_chosen_by_must_be_there(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    items = {"source": table(tmp_path / "items.csv", "sku,brand\ni1,x\n"), "id": "sku"}
+    chosen = {"diversity": {"column": "genre"}, "rules": {"at_most": {"column": "brand"}}}
+    events = "user_id,item_id\nann,i1\n"
+    found = inspect(spark, tmp_path, events, features={"items": items}, recommend=chosen)
+    [problem] = found.lines("problem")
+    assert "recommend.diversity.column" in problem
+    assert "has no column ['genre']; it has ['sku', 'brand']" in problem
+
+
 def test_ids_are_compared_between_tables(spark: SparkSession, tmp_path: Path) -> None:
     events = "user_id,item_id\n1,i1\n2,i2\n3,i3\n"
     users = {"source": table(tmp_path / "users.csv", "id,age\n1.0,3\n2.0,4\n"), "id": "id"}

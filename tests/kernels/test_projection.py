@@ -11,7 +11,6 @@ from m6rec.kernels.factors.projection import (
     along_principal_axes,
     build_factor_model,
     project,
-    vectors_of_evidence,
 )
 
 ITEMS, RANK = 30, 7
@@ -164,15 +163,3 @@ def test_earlier_factors_of_other_lengths_are_met_as_far_as_they_go() -> None:
     )
     longer = np.hstack([model.factors, model.factors])
     assert aligned_with(model, longer) is model
-
-
-def test_what_an_item_adds_to_scores_is_a_product_of_two_vectors() -> None:
-    """Of a row with one light entry, which changes the system hardly."""
-    model = _least_squares(unobserved_weight=0.5)
-    row = Rows(
-        np.array([0]), np.array([0, 1]), np.array([4], np.int32), np.full(1, 1e-3, np.float32)
-    )
-    scores = project(model, row) @ model.scored_factors.T
-    of_history, of_listed = vectors_of_evidence(model)
-    added = 0.502 * of_history[4] @ of_listed.T
-    np.testing.assert_allclose(scores[0], added, atol=2e-3)

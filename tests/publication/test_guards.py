@@ -14,7 +14,12 @@ from m6rec.errors import GuardError
 from m6rec.lakehouse import PUBLISHED, Lakehouse
 from m6rec.publication.guards import GUARDS
 from m6rec.publication.publishing import published_run, rollback
-from m6rec.stages.publication.lists import ListCounts, count_lists, shared_places
+from m6rec.stages.publication.lists import (
+    ListCounts,
+    count_beyond_quota,
+    count_lists,
+    shared_places,
+)
 from m6rec.stages.publication.validation import ndcg_by_user, paired_change
 from tests.finished_runs import copy_run
 
@@ -57,6 +62,14 @@ def test_lists_are_counted(spark: SparkSession) -> None:
         places=9,
         most_listed_places=9,
     )
+
+
+def test_what_is_beyond_a_quota_is_counted_in_each_list(spark: SparkSession) -> None:
+    brands = {"a": "x", "b": "x", "c": "x", "d": "y", "e": "y"}
+    values = spark.createDataFrame(list(brands.items()), "item_id string, value string")
+    found = lists(spark, ann="abd", bob="abcde", eve="f")
+    assert count_beyond_quota(found, values, 2) == 1
+    assert count_beyond_quota(found, values, 1) == 1 + 3
 
 
 def test_the_overlap_is_the_mean_share_over_lists_of_both(spark: SparkSession) -> None:

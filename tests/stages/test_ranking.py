@@ -1,10 +1,15 @@
 import datetime
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
+from m6rec.config.sentences import read_sentences
+from m6rec.kernels.arrays.categories import item_categories
 from m6rec.kernels.arrays.contexts import ContextVocabulary
+from m6rec.kernels.arrays.likeness import ItemLikeness
 from m6rec.kernels.arrays.rows import Float32
 from m6rec.kernels.arrays.sequences import GAP_BINS
 from m6rec.kernels.arrays.strings import pack_strings
@@ -18,6 +23,7 @@ from m6rec.kernels.ranking.members import (
     popularity_member,
     repeats_member,
 )
+from m6rec.kernels.ranking.reranking import Reranking
 from m6rec.stages.ranking.candidates import collect_candidates
 from m6rec.stages.ranking.lists import Scoring, make_scoring, rank, user_inputs
 from m6rec.stages.ranking.recommendations import Explaining, recommend
@@ -123,9 +129,28 @@ def test_candidates_hold_each_members_standardised_scores(
     assert candidates.scores[:, 2].tolist() == pytest.approx(expected, rel=1e-5)
 
 
+def test_a_quota_fills_lists_from_ever_more_candidates(
+    spark: SparkSession, users: DataFrame
+) -> None:
+    # Of the best items 0, 1 and 2 a list may hold one; item 3 is of another brand.
+    brands = item_categories(np.arange(4), np.array([0, 0, 0, 1], np.int32), 4, 2)
+    alike = ItemLikeness(np.zeros((4, 0), np.float32), brands)
+    one_of_each = Reranking(2, 0.0, alike, 0.0, brands, 1, brands)
+    every = np.zeros(4, dtype=np.bool_)
+    how = make_scoring(MEMBERS, (POPULAR,), COUNTS, every, True, 2, reranking=one_of_each)
+    assert lists(rank(users, how)) == {
+        ("popularity", 0): [1, 3],
+        ("popularity", 1): [2, 3],
+        ("popularity", 2): [0, 3],
+    }
+    user_ids = spark.createDataFrame([(2, "new")], "user_index long, user_id string")
+    rows = recommend(users, user_ids, how, explaining(), {}).orderBy("rank").collect()
+    assert [(row["rank"], row["item_id"]) for row in rows] == [(1, "i0"), (2, "i3")]
+    assert [row["score"] for row in rows] == pytest.approx(np.log1p(COUNTS[[0, 3]]))
+
+
 def explaining(reasons: int = 2) -> Explaining:
     return Explaining(
-        item_weights=WEIGHTS,
         attributes=item_attributes([[0], [], [], [0]], 1),
         attribute_names=pack_strings(["genre: Drama"]),
         item_ids=pack_strings(["i0", "i1", "i2", "i3"]),
@@ -146,12 +171,29 @@ def test_published_lists_tell_parts_and_reasons(spark: SparkSession, users: Data
     assert sum(first["parts"].values()) == pytest.approx(first["score"], rel=1e-6)
     assert [(reason["kind"], reason["value"]) for reason in first["reasons"]] == [
         ("history", "Zero"),
-        ("attribute", "genre: Drama"),
+        ("popular", "popular with all users"),
     ]
+    assert [reason["share"] for reason in first["reasons"]] == pytest.approx(
+        [first["parts"][part] / first["score"] for part in ("ridge", "popularity")]
+    )
     newcomer = rows[3]
     assert (newcomer["user_id"], newcomer["item_id"]) == ("new", "i0")
     assert [reason["kind"] for reason in newcomer["reasons"]] == ["popular"]
     assert rows[1]["title"] is None
+
+
+def test_sentences_are_those_of_the_language_and_the_owners_file(
+    spark: SparkSession, users: DataFrame, tmp_path: Path
+) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text("popular: 'Everybody wants it ({share})'\n")
+    user_ids = spark.createDataFrame([(0, "anna"), (2, "new")], "user_index long, user_id string")
+    said = replace(explaining(), sentences=read_sentences("de", str(own)))
+    rows = recommend(users, user_ids, scoring(), said, {}).orderBy("user_id", "rank").collect()
+    assert rows[0]["sentences"] == ["Weil Sie Zero hatten", "Everybody wants it (41%)"]
+    assert rows[3]["sentences"] == ["Everybody wants it (100%)"]
+    without = recommend(users, user_ids, scoring(), explaining(), {})
+    assert {row["sentences"] for row in without.collect()} == {None}
 
 
 def test_where_order_has_the_larger_part_the_reason_says_after(spark: SparkSession) -> None:

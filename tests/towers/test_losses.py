@@ -73,3 +73,20 @@ def test_cosine_contrastive_counts_only_negatives_beyond_the_margin() -> None:
         torch.tensor([0.9]), USER, negative, NONE_OWN, margin=0.5, negative_weight=10.0
     )
     assert math.isclose(loss.item(), 0.1 + 10.0 * (0.2 / 2), rel_tol=1e-5)
+
+
+def test_a_trimmed_loss_leaves_out_the_pairs_that_cost_most() -> None:
+    users = torch.tensor([0, 0, 0, 0])
+    positive = torch.tensor([2.0, -3.0, 1.0, 0.0])
+    negative = torch.zeros(1, 2)
+    losses = {
+        "softmax": lambda p, u, t: sampled_softmax(p, u, negative, NONE_OWN, torch.zeros(2), t),
+        "entropy": lambda p, u, t: binary_cross_entropy(p, u, negative, NONE_OWN, t),
+        "contrastive": lambda p, u, t: cosine_contrastive(p, u, negative, NONE_OWN, t),
+    }
+    kept = torch.tensor([0, 2, 3])
+    for loss in losses.values():
+        torch.testing.assert_close(
+            loss(positive, users, 0.25), loss(positive[kept], users[kept], 0.0)
+        )
+        torch.testing.assert_close(loss(positive, users, 0.2), loss(positive, users, 0.0))

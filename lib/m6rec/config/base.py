@@ -24,6 +24,8 @@ NonNegativeFloat = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
 PositiveFloat = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 ShareOrAll = Annotated[float, Field(gt=0.0, le=1.0)]
+# From nothing up to everything.
+Strength = Annotated[float, Field(ge=0.0, le=1.0)]
 # A share that is neither nothing nor everything.
 ProperShare = Annotated[float, Field(gt=0.0, lt=1.0)]
 Value = TypeVar("Value")

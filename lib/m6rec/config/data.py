@@ -25,6 +25,7 @@ FeatureKind = Literal["numeric", TokenKind, "image", "ignore"]
 TimeUnit = Literal["timestamp", "seconds", "milliseconds", "microseconds", "nanoseconds"]
 NormaliseIds = Literal["none", "integer"]
 IdDifference = Literal["case", "form"]
+SuspicionAction = Literal["keep", "weight", "quarantine"]
 Cancellations = Literal["quarantine", "cancel"]
 Duplicates = Literal["sum", "max", "last"]
 Weighting = Literal["binary", "weight", "log"]
@@ -101,6 +102,37 @@ class InteractionColumns(Section):
 def _default_weighting(given: dict[str, Any]) -> Weighting:
     """Whoever gives weights to events or lets them age wants them to count."""
     return "weight" if given.get("event_weights") or given.get("half_life_days") else "binary"
+
+
+class SuspiciousUsersConfig(Section):
+    """What becomes of users who are hardly people.
+
+    Suspicious is who has nearly the items of an earlier user, and whose events come at equal gaps.
+    Users with few items are not judged, since they are alike by chance.
+    """
+
+    action: SuspicionAction = Field(
+        default="keep",
+        description="What becomes of them: nothing (`keep`), their events weigh less (`weight`), or"
+        " their events go to the table `quarantine` with the reason.",
+    )
+    weight: ProperShare = Field(
+        default=0.1,
+        description="The factor by which action `weight` multiplies the weights of their events.",
+    )
+    minimum_items: PositiveInt = Field(
+        default=20, description="The least number of items, and of gaps, of a user who is judged."
+    )
+    copy_likeness: Annotated[float, Field(ge=0.5, le=1.0)] = Field(
+        default=0.8,
+        description="The items that two users share, as a share of those of either, from which on"
+        " the later of both is a near-copy.",
+    )
+    regular_share: ProperShare = Field(
+        default=0.5,
+        description="The share of a user's gaps between times, in seconds, that are equal from"
+        " which on the user is as regular as a clock.",
+    )
 
 
 class InteractionsConfig(Section):
@@ -190,6 +222,10 @@ class InteractionsConfig(Section):
         description="The most events that a user may have on a day; all events of a user with"
         " more on any day go to the table `quarantine`.",
     )
+    suspicious_users: SuspiciousUsersConfig = Field(
+        default=SuspiciousUsersConfig(),
+        description="What becomes of users who are hardly people: near-copies and clockwork.",
+    )
 
     @model_validator(mode="after")
     def _has_the_columns_it_needs(self) -> "InteractionsConfig":
@@ -211,6 +247,22 @@ class InteractionsConfig(Section):
             raise ValueError(
                 f"event_weights.{negative[0]} is negative, expected 0 or more; where such events"
                 " take back what the user had, set cancellations: cancel"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _suspicion_can_weigh(self) -> "InteractionsConfig":
+        if self.suspicious_users.action != "weight":
+            return self
+        against = None
+        if self.weighting == "binary":
+            against = "weighting: binary, which makes every weight 1; set it to weight or log"
+        elif self.positive_minimum is not None:
+            against = "positive_minimum, which no event of theirs might reach; remove it"
+        if against is not None:
+            raise ValueError(
+                f"suspicious_users.action: weight cannot be beside {against}, or set the action to"
+                " quarantine"
             )
         return self
 

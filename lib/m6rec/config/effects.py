@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from m6rec.config.base import Section
+from m6rec.config.data import SuspiciousUsersConfig
 from m6rec.config.models import RatingsConfig
 from m6rec.config.run import Config
 from m6rec.config.towers import SequenceConfig, TowerPart
@@ -182,6 +183,27 @@ RULES: tuple[Idle, ...] = (
         ),
         "every event weighs 1 without interactions.columns.weight, event_weights and"
         " half_life_days, and duplicates are not summed",
+    ),
+    Idle(
+        tuple(
+            f"interactions.suspicious_users.{name}"
+            for name in SuspiciousUsersConfig.model_fields
+            if name != "action"
+        ),
+        lambda config: config.interactions.suspicious_users.action == "keep",
+        "interactions.suspicious_users.action is keep",
+    ),
+    Idle(
+        ("interactions.suspicious_users.weight",),
+        lambda config: config.interactions.suspicious_users.action == "quarantine",
+        "interactions.suspicious_users.action is quarantine",
+    ),
+    Idle(
+        ("interactions.suspicious_users.regular_share",),
+        lambda config: (
+            config.interactions.suspicious_users.action != "keep" and not _has_time(config)
+        ),
+        _NO_TIME,
     ),
     Idle(
         ("interactions.positive_minimum",),
@@ -457,6 +479,27 @@ RULES: tuple[Idle, ...] = (
         ("recommend.default_segment_users",),
         lambda config: config.recommend.default_segments is None,
         "recommend.default_segments is not set",
+    ),
+    Idle(
+        ("recommend.diversity.column",),
+        lambda config: config.recommend.diversity.strength == 0.0,
+        "recommend.diversity.strength is 0",
+        on="lists",
+    ),
+    Idle(
+        ("recommend.calibration.strength",),
+        lambda config: config.recommend.calibration.column is None,
+        "recommend.calibration.column is not set",
+    ),
+    Idle(
+        ("recommend.rules.at_most.count",),
+        lambda config: config.recommend.rules.at_most.column is None,
+        "recommend.rules.at_most.column is not set",
+    ),
+    Idle(
+        ("recommend.candidates",),
+        lambda config: not config.recommend.reranks,
+        "neither recommend.diversity, recommend.calibration nor recommend.rules.at_most is set",
     ),
     # hybrid
     Idle(

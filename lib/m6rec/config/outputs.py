@@ -1,8 +1,8 @@
 """What is published and what is measured: lists, rules, evaluation, ablation."""
 
-from typing import Literal, assert_never
+from typing import Any, Literal, assert_never
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from m6rec.config.base import (
     ColumnValue,
@@ -14,8 +14,10 @@ from m6rec.config.base import (
     RunId,
     Section,
     SomeOnce,
+    Strength,
     TableSource,
 )
+from m6rec.config.sentences import Language, read_sentences
 from m6rec.config.towers import TOWER_PARTS, TowerPart
 from m6rec.rankers import HYBRID, RANKER_NAMES
 
@@ -53,6 +55,19 @@ class PairTable(ItemTable):
     user: str = Field(default="user_id", description="The column with the user's id.")
 
 
+class AtMostConfig(Section):
+    """A quota: how many items of one value of a column a list may hold, such as two of a brand."""
+
+    column: str | None = Field(
+        default=None,
+        description="The column of `features.items` whose values are counted, such as `brand`;"
+        " without it, there is no quota. Items without a value are not counted.",
+    )
+    count: PositiveInt = Field(
+        default=2, description="The most items of one value that a list may hold."
+    )
+
+
 class RulesConfig(Section):
     """Business rules that published lists obey."""
 
@@ -74,6 +89,9 @@ class RulesConfig(Section):
         " test hold out interactions whether or not the pair has earlier ones, and `interactions."
         "duplicates` and `weighting` say how much an item that is taken often counts.",
     )
+    at_most: AtMostConfig = Field(
+        default=AtMostConfig(), description="A quota for each value of a column of the items."
+    )
 
     @property
     def masks_disliked(self) -> bool:
@@ -81,16 +99,100 @@ class RulesConfig(Section):
         return self.mask_seen is True or self.mask_seen == "interacted"
 
 
+class ReasonsConfig(Section):
+    """Why an item is in a list: reasons, and the sentences that say them.
+
+    In place of the keys, one number is their count.
+    """
+
+    count: NonNegativeInt = Field(
+        default=3, description="The most reasons that are given for an item of a list."
+    )
+    language: Language | None = Field(
+        default=None,
+        description="The language of column `sentences` of table `recommendations`, in which every"
+        " reason is a sentence; without it, there are none.",
+    )
+    file: str | None = Field(
+        default=None,
+        description="A YAML file with sentences of your own, which take the place of those of the"
+        " language: `history`, `after`, `again`, `attribute`, `popular`, `taste`, `others`, with"
+        " `{value}` for what is named and `{share}` for its share in percent.",
+    )
+
+    @model_validator(mode="after")
+    def _sentences_can_be_read(self) -> "ReasonsConfig":
+        if self.file is not None and self.language is None:
+            raise ValueError("file needs language, whose sentences stand where the file has none")
+        if self.language is not None:
+            read_sentences(self.language, self.file)
+        return self
+
+
+class DiversityConfig(Section):
+    """How much the items of a list differ: re-ranking by maximal marginal relevance.
+
+    Each next item of a list is the one with the most of (1 - strength) relevance - strength
+    likeness, where likeness is the cosine to the most similar item above it (Carbonell and
+    Goldstein 1998). Measured lists of all rankers are re-ranked like the published ones.
+    """
+
+    strength: Strength = Field(
+        default=0.0,
+        description="How much likeness counts against relevance: 0 leaves lists as they are, 1 does"
+        " not look at relevance after the first item.",
+    )
+    column: str | None = Field(
+        default=None,
+        description="The column of `features.items` by whose values items are alike, such as"
+        " `genre`; without it, items are alike by the directions of their ALS factors, in which"
+        " content stands in for new items. With a column, metric `intra_list_similarity` is"
+        " measured also where the strength is 0.",
+    )
+
+
+class CalibrationConfig(Section):
+    """How far the mix of a category in a list is that of the user's own items.
+
+    Each next item of a list is the one with the most of (1 - strength) relevance - strength KL,
+    where KL is the divergence of the list's mix from that of the user's history (Steck 2018).
+    Measured lists of all rankers are re-ranked like the published ones.
+    """
+
+    column: str | None = Field(
+        default=None,
+        description="The column of `features.items` with the category, such as `genre`; without"
+        " it, lists are not calibrated. With it, metric `calibration`, the divergence, is measured:"
+        " less is better.",
+    )
+    strength: Strength = Field(
+        default=0.5,
+        description="How much the divergence counts against relevance; 0 leaves lists as they are,"
+        " and measures them.",
+    )
+
+
 class RecommendConfig(Section):
     """The published lists."""
 
     ranker: RankerName = Field(default=HYBRID, description="The ranker whose lists are published.")
     top_n: PositiveInt = Field(default=20, description="The number of items in a list.")
-    reasons: NonNegativeInt = Field(
-        default=3, description="The most reasons that are given for an item of a list."
-    )
+    reasons: ReasonsConfig = Field(default=ReasonsConfig(), description="Why an item is in a list.")
     rules: RulesConfig = Field(
         default=RulesConfig(), description="The business rules that lists obey."
+    )
+    diversity: DiversityConfig = Field(
+        default=DiversityConfig(), description="How much the items of a list differ."
+    )
+    calibration: CalibrationConfig = Field(
+        default=CalibrationConfig(),
+        description="How far a list has the user's own mix of a category.",
+    )
+    candidates: PositiveInt = Field(
+        default=100,
+        description="The number of a user's best items from which `diversity`, `calibration` and"
+        " `rules.at_most` choose a list, or the list's length where that is more. A quota looks"
+        " further where these do not fill the list.",
     )
     contexts: dict[str, dict[str, ColumnValue]] = Field(
         default_factory=dict,
@@ -111,6 +213,26 @@ class RecommendConfig(Section):
         description="The least users with interactions for whom a segment has a list of its own, so"
         " that no list tells what a single user had.",
     )
+
+    @field_validator("reasons", mode="before")
+    @classmethod
+    def _count_of_reasons(cls, given: Any) -> Any:
+        return {"count": given} if isinstance(given, int) else given
+
+    @property
+    def reranks(self) -> bool:
+        """Whether lists are other than the best items in their order."""
+        calibrates = self.calibration.column is not None and self.calibration.strength > 0.0
+        return self.diversity.strength > 0.0 or calibrates or self.rules.at_most.column is not None
+
+    def item_columns(self) -> dict[str, str]:
+        """The columns of the items' attributes that lists depend on, by the key that names them."""
+        named = {
+            "recommend.diversity.column": self.diversity.column,
+            "recommend.calibration.column": self.calibration.column,
+            "recommend.rules.at_most.column": self.rules.at_most.column,
+        }
+        return {key: column for key, column in named.items() if column is not None}
 
 
 class EvaluateConfig(Section):

@@ -60,7 +60,8 @@ class GuardsConfig(Section):
     )
     forbidden_items: Guard = Field(
         default=_stop(0.0),
-        description="At most: the number of listed items that `recommend.rules` forbid.",
+        description="At most: the number of listed items that `recommend.rules` forbid, with those"
+        " beyond a quota.",
     )
     duplicate_items: Guard = Field(
         default=_stop(0.0),

@@ -175,6 +175,7 @@ class Config(Section):
             "half_life_days": interactions.half_life_days is not None,
             "event_weights": bool(interactions.event_weights),
             "duplicates: sum": interactions.duplicates == "sum",
+            "suspicious_users.action: weight": interactions.suspicious_users.action == "weight",
         }
         found = [key for key, is_set in changed.items() if is_set]
         if found:
@@ -235,6 +236,17 @@ class Config(Section):
         problems = "; ".join(self._wrong_contexts())
         if problems:
             raise ValueError(f"recommend.contexts: {problems}")
+        return self
+
+    @model_validator(mode="after")
+    def _columns_of_lists_have_a_table(self) -> "Config":
+        named = self.recommend.item_columns()
+        if named and self.features.items is None:
+            key, column = next(iter(named.items()))
+            raise ValueError(
+                f"{key} is {column}, a column of the items' attributes, and features.items is not"
+                " set; name their table there, or remove the key"
+            )
         return self
 
     def _wrong_contexts(self) -> Iterator[str]:
@@ -464,6 +476,14 @@ def sources_of(config: Config) -> Iterator[tuple[str, TableSource, tuple[str, ..
     if rules.excluded_pairs is not None:
         ids = (rules.excluded_pairs.user, rules.excluded_pairs.item)
         yield "recommend.rules.excluded_pairs", rules.excluded_pairs, ids
+
+
+def columns_of_lists(config: Config) -> Iterator[tuple[str, TableSource, tuple[str, ...]]]:
+    """As `sources_of`: the columns of the items' attributes that published lists depend on."""
+    items = config.features.items
+    if items is not None:
+        for key, column in config.recommend.item_columns().items():
+            yield key, items.source, (column,)
 
 
 def _named(attributes: AttributesSource) -> tuple[str, ...]:

@@ -174,6 +174,12 @@ class TowersConfig(Section):
         " negatives, the binary cross-entropy of both, or the contrastive loss on cosines of"
         " SimpleX.",
     )
+    trimmed: Share = Field(
+        default=0.0,
+        description="The share of the targets of a step, those with the largest loss, that the loss"
+        " of the towers on sets leaves out. It makes training robust against clicks by chance, and"
+        " slower to learn what is rare.",
+    )
     temperature: PositiveFloat = Field(
         default=0.1, description="The number by which cosines are divided to become logits."
     )

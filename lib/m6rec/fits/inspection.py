@@ -29,7 +29,7 @@ from m6rec.check.samples import ColumnSample, shown
 from m6rec.check.times import EARLIEST_EPOCH, FARTHEST_ZONE_HOURS, read_times
 from m6rec.config.base import TableSource
 from m6rec.config.data import AttributesSource, InteractionsConfig
-from m6rec.config.run import Config, sources_of
+from m6rec.config.run import Config, columns_of_lists, sources_of
 from m6rec.errors import TableError
 from m6rec.fits.matching import OpenedTable, findings_between
 from m6rec.spark.failures import reading
@@ -78,7 +78,8 @@ def inspect_sources(spark: SparkSession, config: Config) -> Inspection:
             broken = Finding("problem", place, words)
             others = readings_of(spark, place, source, required)
             tables.append(TableView(place, findings=(broken, *others)))
-    return Inspection(tuple(tables), tuple(findings_between(opened, config)))
+    between = (*findings_between(opened, config), *_of_lists(opened, config))
+    return Inspection(tuple(tables), between)
 
 
 def check_tables(spark: SparkSession, config: Config) -> Inspection:
@@ -127,6 +128,18 @@ def _open(
     return OpenedTable(
         place, source, required, frame, first_rows(frame, place.key, source), tuple(notes)
     )
+
+
+def _of_lists(opened: dict[str, OpenedTable], config: Config) -> Iterator[Finding]:
+    """What stands against choosing lists by columns of the items' attributes."""
+    items = opened.get("features.items")
+    if items is not None:
+        for key, source, required in columns_of_lists(config):
+            try:
+                with_columns(items.frame, source, required)
+            except TableError as error:
+                words = str(error).removeprefix(f"table {source.name} ")
+                yield Finding("problem", Place(key, source.name), words)
 
 
 def _view(spark: SparkSession, table: OpenedTable, config: Config) -> TableView:

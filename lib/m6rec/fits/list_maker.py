@@ -16,8 +16,10 @@ from m6rec.config.data import AttributesSource
 from m6rec.config.run import Config
 from m6rec.errors import ConfigError
 from m6rec.fits.fit import Fit
-from m6rec.fits.listing import excluded_pairs, published_scoring, read_explaining
+from m6rec.fits.listing import published_scoring, read_explaining
 from m6rec.fits.members import read_blends, read_members
+from m6rec.fits.reranking import reranking_of
+from m6rec.fits.rules import excluded_pairs
 from m6rec.kernels.arrays.rows import Float32
 from m6rec.lakehouse import Lakehouse
 from m6rec.rankers import ranker_named
@@ -92,7 +94,9 @@ class ListMaker:
         """The published blend under the rules."""
         fit = self.fit
         [blend] = read_blends(fit, (fit.config.recommend.ranker,))
-        return published_scoring(fit, read_members(fit, blend.coefficients()), blend)
+        return published_scoring(
+            fit, read_members(fit, blend.coefficients()), blend, reranking_of(fit)
+        )
 
     @cached_property
     def latest(self) -> datetime | None:

@@ -7,81 +7,53 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from m6rec import columns as c
+from m6rec.config.sentences import read_sentences
 from m6rec.fits.fit import Fit
-from m6rec.kernels.factors.projection import vectors_of_evidence
-from m6rec.kernels.neighbours.item_neighbours import no_weights
+from m6rec.fits.rules import items_outside_lists
 from m6rec.kernels.ranking.blending import Blend
-from m6rec.kernels.ranking.explanation import FactorEvidence
 from m6rec.kernels.ranking.members import Member
-from m6rec.spark.sources import read_ids, read_source
+from m6rec.kernels.ranking.reranking import Reranking
+from m6rec.spark.sources import read_source
 from m6rec.spark.values import owner_column
 from m6rec.stages.features.attributes import attributes_by_index, column_name
-from m6rec.stages.pairs.catalogue import catalogue_words, masked_by_rules
+from m6rec.stages.pairs.catalogue import catalogue_words
 from m6rec.stages.ranking.lists import Scoring, make_scoring
 from m6rec.stages.ranking.popular import popular_lists
 from m6rec.stages.ranking.recommendations import Explaining
 
 
-def published_scoring(fit: Fit, members: Mapping[str, Member], blend: Blend) -> Scoring:
+def published_scoring(
+    fit: Fit, members: Mapping[str, Member], blend: Blend, reranking: Reranking | None
+) -> Scoring:
     """The blend, ready to rank for the published lists, under the rules."""
-    rules, settings = fit.config.recommend.rules, fit.config.recommend
-    allowed, excluded = (
-        None
-        if table is None
-        else read_ids(fit.spark, table, {c.ITEM_ID: table.item}, fit.config.interactions)
-        for table in (rules.allowed_items, rules.excluded_items)
-    )
-    catalogue = fit.lakehouse.read("catalogue")
+    settings = fit.config.recommend
     return make_scoring(
         members,
         (blend,),
         fit.item_counts,
-        masked_items=masked_by_rules(catalogue, fit.n_items, allowed, excluded),
+        masked_items=items_outside_lists(fit),
         mask_seen=not fit.config.ranks_repeats,
         n=settings.top_n,
-        mask_disliked=rules.masks_disliked,
+        mask_disliked=settings.rules.masks_disliked,
+        reranking=reranking,
     )
 
 
-def read_explaining(
-    fit: Fit, evidence: str | None = "ridge", by_factors: bool = False
-) -> Explaining:
-    """What published lists say beside their scores: words, and weights that give reasons.
-
-    `evidence` is the model by which items speak for each other: of item-item weights or, where
-    `by_factors` says so, of factors.
-    """
-    weights, factors = no_weights(fit.n_items), None
-    if evidence is not None and by_factors:
-        factors = FactorEvidence(*vectors_of_evidence(fit.factor_model(evidence)))
-    elif evidence is not None:
-        weights = fit.item_weights(evidence)
+def read_explaining(fit: Fit) -> Explaining:
+    """What published lists say beside their scores."""
+    settings = fit.config.recommend.reasons
     words = catalogue_words(fit.lakehouse.read("catalogue"), fit.item_features, fit.n_items)
     return Explaining(
-        item_weights=weights,
         attributes=words.attributes,
         attribute_names=words.attribute_names,
         item_ids=words.item_ids,
         titles=words.titles,
-        reasons=fit.config.recommend.reasons,
+        reasons=settings.count,
         generated_at=datetime.now(UTC),
-        factors=factors,
+        sentences=(
+            None if settings.language is None else read_sentences(settings.language, settings.file)
+        ),
     )
-
-
-def excluded_pairs(fit: Fit) -> DataFrame | None:
-    """user_id, user_index, item_id, item_index: the items that a user's own list may not hold.
-
-    The index is null of users whom the run does not know.
-    """
-    table = fit.config.recommend.rules.excluded_pairs
-    if table is None:
-        return None
-    names = {c.USER_ID: table.user, c.ITEM_ID: table.item}
-    pairs = read_ids(fit.spark, table, names, fit.config.interactions)
-    users = fit.lakehouse.read("user_index").select(c.USER_ID, c.USER_INDEX)
-    items = fit.lakehouse.read("item_index").select(c.ITEM_ID, c.ITEM_INDEX)
-    return pairs.join(users, c.USER_ID, how="left").join(items, c.ITEM_ID, how="inner")
 
 
 def lists_for_unknown(fit: Fit, scoring: Scoring, explaining: Explaining) -> DataFrame:

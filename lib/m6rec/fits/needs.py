@@ -8,8 +8,6 @@ from m6rec.job_records import TRAIN_FACTORS, TRAIN_NEIGHBOURS, TRAIN_TOWERS
 from m6rec.rankers import Ranker, models_trained_by, ranker_named
 
 _CONTENT_NEIGHBOURS, _RIDGE = "content_neighbours", "ridge"
-# What gives reasons, the best first.
-_EVIDENCE = (_RIDGE, "item_neighbours", "transitions", "als", "svd")
 
 
 @dataclass(frozen=True)
@@ -29,12 +27,6 @@ class Needs:
     neighbours: tuple[str, ...]
     towers: tuple[str, ...]
     features: bool
-
-    @property
-    def evidence(self) -> str | None:
-        """The model by which items speak for each other in reasons; None where there is none."""
-        trained = {*self.neighbours, *self.factors}
-        return next((name for name in _EVIDENCE if name in trained), None)
 
 
 def needs_of(members: Iterable[str], config: Config) -> Needs:

@@ -10,7 +10,12 @@ from m6rec import columns as c
 from m6rec.check.events import EventReading, read_events
 from m6rec.check.names import find_columns
 from m6rec.config.base import TableSource
-from m6rec.config.data import AttributesSource, InteractionColumns, InteractionsConfig
+from m6rec.config.data import (
+    AttributesSource,
+    InteractionColumns,
+    InteractionsConfig,
+    SuspiciousUsersConfig,
+)
 from m6rec.config.run import Config
 from m6rec.spark.samples import first_rows
 from m6rec.spark.sources import check_sources, read_source, source_version
@@ -185,7 +190,11 @@ def _held_out_config(config: InteractionsConfig, found: list[str]) -> Interactio
     Each of its events is judged by itself: there is no minimum of interactions and no decay, and
     where the table has no weights, every pair is positive.
     """
-    alone = {"half_life_days": None, "maximum_events_per_user_per_day": None}
+    alone = {
+        "half_life_days": None,
+        "maximum_events_per_user_per_day": None,
+        "suspicious_users": SuspiciousUsersConfig(),
+    }
     return _history_config(config, found).model_copy(update=alone)
 
 

@@ -27,7 +27,14 @@ from m6rec.runs import sources_of_run, work_of_run
 from m6rec.schemas import GUARD_RESULTS_TABLE
 from m6rec.spark.arrow_rows import matrix_column
 from m6rec.spark.sources import at_versions, read_ids, read_source
-from m6rec.stages.publication.lists import ALLOWED, HELD_BACK, count_lists, shared_places
+from m6rec.stages.features.categories import values_of_items
+from m6rec.stages.publication.lists import (
+    ALLOWED,
+    HELD_BACK,
+    count_beyond_quota,
+    count_lists,
+    shared_places,
+)
 from m6rec.stages.publication.profiles import (
     largest_drift,
     numbers_of,
@@ -259,11 +266,21 @@ def _of_lists(subject: _Subject) -> dict[str, Measured]:
             counts.full, counts.eligible, f"{missing} of {counts.eligible} users lack one"
         ),
         "unknown_items": Measured(float(counts.unknown)),
-        "forbidden_items": Measured(float(counts.forbidden)),
+        "forbidden_items": Measured(float(counts.forbidden + _beyond_quota(subject, lists))),
         "duplicate_items": Measured(float(counts.duplicate)),
         "coverage": _share(counts.listed_items, counts.allowed_items),
         "top_items": _share(counts.most_listed_places, counts.places),
     }
+
+
+def _beyond_quota(subject: _Subject, lists: DataFrame) -> int:
+    config = subject.config
+    quota, items = config.recommend.rules.at_most, config.features.items
+    if quota.column is None or items is None:
+        return 0
+    frame = read_source(subject.lakehouse.spark, items.source, (items.id, quota.column))
+    values = values_of_items(frame, items, quota.column, config.interactions)
+    return count_beyond_quota(lists, values, quota.count)
 
 
 def _users(subject: _Subject) -> DataFrame:

@@ -94,7 +94,7 @@ def _list_table(example: Mapping[str, Any]) -> Table:
     table.add_column("Title", overflow="fold")
     table.add_column("Why", overflow="fold", ratio=1)
     for item in example["items"][:_ITEMS_SHOWN]:
-        reasons = "; ".join(reason_text(reason) for reason in item[c.REASONS])
+        reasons = "; ".join(item.get(c.SENTENCES) or map(reason_text, item[c.REASONS]))
         title = str(item["title"] or item[c.ITEM_ID])
         table.add_row(str(item[c.RANK]), escape(title), escape(reasons))
     return table

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from m6rec import columns as c
 from m6rec.report import plots
 from m6rec.report.wording import (
+    BEST_LOW,
     ERROR_NAMES,
     METRIC_NAMES,
     count_text,
@@ -189,7 +190,9 @@ def _metric_tables(data: ReportData, fold: str) -> list[dict[str, Any]]:
         names = [name for name in METRIC_NAMES if any(metric == name for _, metric in cells)]
         models = [row[c.MODEL] for row in best_first(data.metrics, fold, data.metric, k)]
         best = {
-            name: max(cells[model, name][c.VALUE] for model in models if (model, name) in cells)
+            name: (min if name in BEST_LOW else max)(
+                cells[model, name][c.VALUE] for model in models if (model, name) in cells
+            )
             for name in names
             if models
         }

@@ -19,8 +19,12 @@ METRIC_NAMES: Mapping[str, str] = MappingProxyType(
         "coverage": "Coverage",
         "novelty": "Novelty",
         "diversity": "Diversity",
+        "intra_list_similarity": "Similarity in lists",
+        "calibration": "Calibration (KL)",
     }
 )
+# Of these, less is better.
+BEST_LOW = frozenset({"intra_list_similarity", "calibration"})
 # These are errors of predicted ratings, and less is better.
 ERROR_NAMES: Mapping[str, str] = MappingProxyType({"rmse": "RMSE", "mae": "MAE"})
 # These are no rankers, but members of the rating prediction and parts of the towers.

@@ -16,7 +16,7 @@ from m6rec.check.names import find_columns
 from m6rec.check.samples import shown_names
 from m6rec.config.base import TableSource, is_path
 from m6rec.config.data import InteractionsConfig
-from m6rec.config.run import Config, sources_of
+from m6rec.config.run import Config, columns_of_lists, sources_of
 from m6rec.errors import TableError
 from m6rec.spark.failures import reading
 from m6rec.spark.files import format_of_files, without_glob
@@ -395,7 +395,7 @@ def check_sources(spark: SparkSession, config: Config) -> None:
         TableError: tables do not exist or lack a column; the message names the config's keys.
     """
     problems = []
-    for key, source, required in sources_of(config):
+    for key, source, required in (*sources_of(config), *columns_of_lists(config)):
         try:
             read_source(spark, source, required, key)
         except TableError as error:

@@ -36,6 +36,7 @@ def touch(lakehouse: Lakehouse, config: Config) -> None:
         F.lit(1.0).alias(c.SCORE),
         F.create_map(F.lit("als"), F.lit(1.0)).alias(c.PARTS),
         F.array(F.struct(*(value.alias(name) for name, value in reason.items()))).alias(c.REASONS),
+        F.lit(None).cast("array<string>").alias(c.SENTENCES),
         F.lit("als").alias(c.MODEL),
         F.current_timestamp().alias(c.GENERATED_AT),
         F.lit(None).cast("string").alias(c.SEGMENT),

@@ -30,6 +30,7 @@ def sampled_softmax(
     negative: Tensor,
     own: Tensor,
     log_correction: Tensor,
+    trimmed: float = 0.0,
 ) -> Tensor:
     """The mean cross-entropy of each target against itself and a sample of the other items.
 
@@ -44,22 +45,23 @@ def sampled_softmax(
         negative: float32 [users, negatives]; the logits of the negatives.
         own: bool [users, negatives]; these negatives are left out of the sum.
         log_correction: float32 [negatives].
+        trimmed: the share of the pairs with the largest loss that is left out.
     """
     others = (negative + log_correction).masked_fill(own, -torch.inf)
     # A user who owns all negatives has an empty sum, and the pairs of that user cost nothing.
     total = torch.logsumexp(others, dim=1).clamp_min(-1e4)
-    return softplus(total[pair_user] - positive).mean()
+    return _trimmed_mean(softplus(total[pair_user] - positive), trimmed)
 
 
 def binary_cross_entropy(
-    positive: Tensor, pair_user: Tensor, negative: Tensor, own: Tensor
+    positive: Tensor, pair_user: Tensor, negative: Tensor, own: Tensor, trimmed: float = 0.0
 ) -> Tensor:
     """The mean over pairs of -log s(positive) plus the user's mean of -log(1 - s(negative)).
 
     The arguments are those of `sampled_softmax`.
     """
     against = _mean_of_others(softplus(negative), own)
-    return (softplus(-positive) + against[pair_user]).mean()
+    return _trimmed_mean(softplus(-positive) + against[pair_user], trimmed)
 
 
 def cosine_contrastive(
@@ -67,6 +69,7 @@ def cosine_contrastive(
     pair_user: Tensor,
     negative: Tensor,
     own: Tensor,
+    trimmed: float = 0.0,
     margin: float = 0.5,
     negative_weight: float = 20.0,
 ) -> Tensor:
@@ -76,9 +79,21 @@ def cosine_contrastive(
     `negative` are cosines; the other arguments are those of `sampled_softmax`.
     """
     against = negative_weight * _mean_of_others(relu(negative - margin), own)
-    return (1 - positive + against[pair_user]).mean()
+    return _trimmed_mean(1 - positive + against[pair_user], trimmed)
 
 
 def _mean_of_others(values: Tensor, own: Tensor) -> Tensor:
     others = ~own
     return (values * others).sum(dim=1) / others.sum(dim=1).clamp_min(1)
+
+
+def _trimmed_mean(losses: Tensor, trimmed: float) -> Tensor:
+    """The mean without the largest losses, which clicks by chance and robots have most often.
+
+    This is the truncated loss of Wang et al. (2021, "Denoising implicit feedback for
+    recommendation") with a share in place of a threshold.
+    """
+    left_out = int(trimmed * len(losses))
+    if left_out == 0:
+        return losses.mean()
+    return losses.topk(len(losses) - left_out, largest=False, sorted=False).values.mean()

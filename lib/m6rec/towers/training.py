@@ -173,11 +173,13 @@ class _SetTowers:
         match config.loss:
             case "sampled_softmax":
                 correction = torch.full((example.negatives,), example.log_correction)
-                return sampled_softmax(positive, pair_user, negative, own, correction)
+                return sampled_softmax(
+                    positive, pair_user, negative, own, correction, config.trimmed
+                )
             case "binary_cross_entropy":
-                return binary_cross_entropy(positive, pair_user, negative, own)
+                return binary_cross_entropy(positive, pair_user, negative, own, config.trimmed)
             case "cosine_contrastive":
-                return cosine_contrastive(positive, pair_user, negative, own)
+                return cosine_contrastive(positive, pair_user, negative, own, config.trimmed)
             case _:
                 assert_never(config.loss)
 

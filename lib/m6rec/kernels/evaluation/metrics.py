@@ -2,7 +2,7 @@
 
 A block has `ranked`, int32 [n, N]: each user's list, best first, with no item twice and padding of
 -1 at the end. It has the held-out items of each user as `indptr` (int64 [n + 1]) and `indices`. A
-user without a list has a row of -1 and the value 0 in every metric.
+user without a list has a row of -1 and the value 0 in every metric but calibration.
 
 `hit_matrix` tells which places of the lists hold held-out items. The relevance metrics are
 functions of this matrix, of the number of relevant items of each user, and of K;
@@ -23,10 +23,18 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+import numba
 import numpy as np
 import numpy.typing as npt
 
-from m6rec.kernels.arrays.rows import Float32, Float64, Int32, Int64
+from m6rec.kernels.arrays.categories import (
+    ItemCategories,
+    add_item_to_mix,
+    clear_mix,
+    term_of_divergence,
+)
+from m6rec.kernels.arrays.likeness import ItemLikeness, likeness_of
+from m6rec.kernels.arrays.rows import Float32, Float64, Int32, Int64, Rows
 
 Booleans = npt.NDArray[np.bool_]
 
@@ -150,6 +158,8 @@ RELEVANCE_METRICS: Mapping[str, RelevanceMetric] = MappingProxyType(
 NOVELTY = "novelty"
 DIVERSITY = "diversity"
 COVERAGE = "coverage"
+INTRA_LIST_SIMILARITY = "intra_list_similarity"
+CALIBRATION = "calibration"
 
 
 def information_content(counts: npt.NDArray[Any]) -> Float64:
@@ -210,6 +220,87 @@ def diversity(ranked: Int32, vectors: Float32, k: int) -> Float64:
     pairs = lengths * (lengths - 1)
     cosine = _ratio(np.einsum("nd,nd->n", total, total) - squares, pairs)
     return np.where(pairs > 0, 1.0 - cosine, 0.0)
+
+
+def intra_list_similarity(ranked: Int32, likeness: ItemLikeness, k: int) -> Float64:
+    """The mean likeness of all pairs of the first K items; 0 for lists of fewer than two items.
+
+    Args:
+        ranked: int32 [n, N], padded with -1.
+        likeness: of all items.
+        k: how many items of each list count.
+    """
+    found = np.zeros(len(ranked))
+    _mean_likeness(
+        np.ascontiguousarray(ranked[:, :k]),
+        np.ascontiguousarray(likeness.vectors),
+        likeness.categories.indptr,
+        likeness.categories.indices,
+        found,
+    )
+    return found
+
+
+def calibration(ranked: Int32, history: Rows, categories: ItemCategories, k: int) -> Float64:
+    """KL(the mix of the user's own items || that of the first K): 0 where both are the same.
+
+    It is that of Steck (2018), whose list's mix has a share `OWN_SHARE` of the user's. A user whose
+    items have no category gets 0.
+
+    Args:
+        ranked: int32 [n, N], padded with -1.
+        history: the users' own items.
+        categories: of all items.
+        k: how many items of each list count.
+    """
+    found = np.zeros(len(ranked))
+    _divergences(
+        categories.indptr,
+        categories.indices,
+        categories.count,
+        history.indptr,
+        history.item_indices,
+        history.weights,
+        np.ascontiguousarray(ranked[:, :k]),
+        found,
+    )
+    return found
+
+
+@numba.njit(cache=True, nogil=True)
+def _mean_likeness(ranked, vectors, indptr, categories, found):  # type: ignore[no-untyped-def]
+    for user in range(len(ranked)):
+        pairs = 0
+        for place in range(ranked.shape[1]):
+            for earlier in range(place):
+                one, other = ranked[user, place], ranked[user, earlier]
+                if one >= 0 and other >= 0:
+                    found[user] += likeness_of(vectors, indptr, categories, one, other)
+                    pairs += 1
+        if pairs:
+            found[user] /= pairs
+
+
+@numba.njit(cache=True, nogil=True)
+def _divergences(  # type: ignore[no-untyped-def]
+    category_indptr, categories, n_categories, indptr, history, weights, ranked, found
+):
+    own, mix = np.zeros(n_categories), np.zeros(n_categories)
+    for user in range(len(ranked)):
+        of_user = history[indptr[user] : indptr[user + 1]]
+        mass, length = 0.0, 0.0
+        for place in range(len(of_user)):
+            weight = np.float64(weights[indptr[user] + place])
+            mass += add_item_to_mix(category_indptr, categories, of_user[place], weight, own)
+        for item in ranked[user]:
+            if item >= 0:
+                length += add_item_to_mix(category_indptr, categories, item, 1.0, mix)
+        if mass > 0.0:
+            for category in np.flatnonzero(own):
+                listed = mix[category] / length if length > 0.0 else 0.0
+                found[user] += term_of_divergence(own[category] / mass, listed)
+        clear_mix(category_indptr, categories, of_user, own)
+        clear_mix(category_indptr, categories, ranked[user], mix)
 
 
 def recommended_items(ranked: Int32, k: int, n_items: int) -> Booleans:

@@ -11,7 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from m6rec.errors import DataError
-from m6rec.kernels.arrays.rows import Float32, Float64, Int32, Int64
+from m6rec.kernels.arrays.categories import ItemCategories
+from m6rec.kernels.arrays.likeness import ItemLikeness
+from m6rec.kernels.arrays.rows import Float32, Float64, Int32, Int64, Rows
 from m6rec.kernels.evaluation import metrics as kernel
 from m6rec.kernels.evaluation.bootstrap import (
     MeanSums,
@@ -45,11 +47,25 @@ class ItemSide:
         information: float64 [M]; how surprising each item is, in bits.
         classes: int8 [M]; the place of the item's segment in ITEM_SEGMENTS.
         vectors: float32 [M, d], rows of length 1 or 0; None where there are no vectors.
+        likeness: for the similarity within lists; None where it is not measured.
+        categories: for calibration; None where it is not measured.
     """
 
     information: Float64
     classes: npt.NDArray[np.int8]
     vectors: Float32 | None
+    likeness: ItemLikeness | None = None
+    categories: ItemCategories | None = None
+
+    def list_metrics(self) -> tuple[str, ...]:
+        """The metrics of the items of a list that can be measured."""
+        present = {
+            kernel.NOVELTY: True,
+            kernel.DIVERSITY: self.vectors is not None,
+            kernel.INTRA_LIST_SIMILARITY: self.likeness is not None,
+            kernel.CALIBRATION: self.categories is not None,
+        }
+        return tuple(name for name, can_be_measured in present.items() if can_be_measured)
 
 
 @dataclass(frozen=True)
@@ -99,6 +115,7 @@ class MeasuredUsers:
         indptr, indices: int64 [n + 1] and int32; the held-out items of each user.
         training_counts: int64 [n]; interactions of each user in training.
         ranked: int32 [models, n, N]; the lists, padded with -1.
+        history: the users' own items, for calibration; None where it is not measured.
     """
 
     user_index: Int64
@@ -106,6 +123,7 @@ class MeasuredUsers:
     indices: Int32
     training_counts: Int64
     ranked: Int32
+    history: Rows | None = None
 
 
 @dataclass(frozen=True)
@@ -165,18 +183,26 @@ def tally_block(block: MeasuredUsers, items: ItemSide | None, plan: Plan) -> Tal
     )
 
 
-def item_side(counts: npt.NDArray[Any], vectors: npt.NDArray[Any] | None) -> ItemSide:
+def item_side(
+    counts: npt.NDArray[Any],
+    vectors: npt.NDArray[Any] | None,
+    likeness: ItemLikeness | None = None,
+    categories: ItemCategories | None = None,
+) -> ItemSide:
     """What partitions need to know of the items; vectors that are all zero count as none.
 
     Args:
         counts: [M]; training interactions of each item.
         vectors: [M, d] or None.
+        likeness, categories: as in `ItemSide`.
     """
     usable = vectors is not None and vectors.size > 0 and bool(np.any(vectors))
     return ItemSide(
         kernel.information_content(counts),
         item_classes(counts),
         unit_rows(vectors) if usable and vectors is not None else None,
+        likeness,
+        categories,
     )
 
 
@@ -275,24 +301,27 @@ def _listwise_values(block: MeasuredUsers, items: ItemSide | None, plan: Plan) -
     for model, ranked in enumerate(block.ranked):
         for place, name in enumerate(names):
             for depth, k in enumerate(plan.ks):
-                values[:, model, place, depth] = _listwise(name, ranked, _required(items), k)
+                values[:, model, place, depth] = _listwise(
+                    name, ranked, _required(items), block.history, k
+                )
     return values
 
 
-def _listwise(name: str, ranked: Int32, items: ItemSide, k: int) -> Float64:
+def _listwise(name: str, ranked: Int32, items: ItemSide, history: Rows | None, k: int) -> Float64:
     match name:
         case kernel.NOVELTY:
             return kernel.novelty(ranked, items.information, k)
-        case kernel.DIVERSITY:
-            if items.vectors is None:
-                raise DataError(
-                    "diversity needs item vectors, and there are none; leave the metric out"
-                )
+        case kernel.DIVERSITY if items.vectors is not None:
             return kernel.diversity(ranked, items.vectors, k)
+        case kernel.INTRA_LIST_SIMILARITY if items.likeness is not None:
+            return kernel.intra_list_similarity(ranked, items.likeness, k)
+        case kernel.CALIBRATION if items.categories is not None and history is not None:
+            return kernel.calibration(ranked, history, items.categories, k)
         case _:
             raise DataError(
-                f"the plan has the metric {name}, which is neither in RELEVANCE_METRICS nor"
-                f" {kernel.NOVELTY} nor {kernel.DIVERSITY}; correct its name, or give it a case"
+                f"the plan has the metric {name}, which is neither in RELEVANCE_METRICS nor a"
+                " metric of lists whose item vectors, likeness, categories or histories are given;"
+                " correct its name, leave it out, or give it a case"
             )
 
 

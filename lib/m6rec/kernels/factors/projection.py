@@ -114,21 +114,6 @@ def along_principal_axes(factors: Float32) -> Float32:
     return turned
 
 
-def vectors_of_evidence(model: FactorModel) -> tuple[Float32, Float32]:
-    """Vectors x and y of each item, float32 [M, k], for x_h . y_j to say what h adds to j's score.
-
-    A projection gives them exactly. Of least squares this is the solution of a row that holds h
-    alone, but for what h itself changes in the system (Hu, Koren, Volinsky 2008, section 5).
-    """
-    if model.projection is not None:
-        return model.projection, model.scored_factors
-    diagonal, axes, turned = model.on_axes
-    one = frequency_regularisation(np.ones(1, np.int64), model.parameters)[0]
-    # Explicit feedback without any penalty would leave nothing to divide by.
-    solved = turned / np.maximum(diagonal + one, np.finfo(np.float32).tiny)
-    return np.ascontiguousarray(solved @ axes.T, np.float32), model.scored_factors
-
-
 def aligned_with(model: FactorModel, earlier: Float32) -> FactorModel:
     """The model turned so that its factors are as near to earlier ones as a rotation brings them.
 

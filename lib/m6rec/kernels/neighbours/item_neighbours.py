@@ -49,13 +49,6 @@ class ItemWeights:
         return sp.csr_matrix((self.weights, self.neighbour_indices, self.indptr), shape=shape)
 
 
-def no_weights(n_items: int) -> ItemWeights:
-    """Weights of which no item has any."""
-    return ItemWeights(
-        np.zeros(n_items + 1, np.int64), np.empty(0, np.int32), np.empty(0, np.float32)
-    )
-
-
 @dataclass(frozen=True)
 class GramBlock:
     """The gram rows of some target items in fixed point; the diagonal has an array of its own.

@@ -12,7 +12,7 @@ import numpy as np
 
 from m6rec.kernels.arrays.contexts import Context
 from m6rec.kernels.arrays.recency import recent_weights
-from m6rec.kernels.arrays.rows import Float32, Int32, Int64, Rows
+from m6rec.kernels.arrays.rows import Float32, Int32, Int64, Rows, entries_of_rows
 from m6rec.kernels.factors.projection import FactorModel, project
 from m6rec.kernels.neighbours.content import ContentEncoder, unit_rows
 from m6rec.kernels.neighbours.item_neighbours import ItemWeights
@@ -51,6 +51,18 @@ class UserBlock:
     given: dict[str, Float32]
     recency: Float32
     times: Int64
+
+    def slice(self, start: int, stop: int) -> "UserBlock":
+        """The users from start up to stop."""
+        entries = slice(self.rows.indptr[start], self.rows.indptr[stop])
+        return UserBlock(
+            self.rows.slice(start, stop),
+            self.features[start:stop],
+            self.content[start:stop],
+            {name: vectors[start:stop] for name, vectors in self.given.items()},
+            self.recency[entries],
+            self.times[entries],
+        )
 
 
 class UserEncoder(Protocol):
@@ -153,6 +165,11 @@ class Terms:
     indptr: Int64
     row_indices: Int32
     factors: Float32
+
+    def take(self, users: Int64) -> "Terms":
+        """The terms of the users at these places, int64 [m], in that order."""
+        indptr, places = entries_of_rows(self.indptr, users)
+        return Terms(indptr, self.row_indices[places], self.factors[places])
 
 
 class SparseMember(Protocol):

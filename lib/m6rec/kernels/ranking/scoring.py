@@ -19,7 +19,14 @@ import numpy as np
 import numpy.typing as npt
 
 from m6rec.kernels.arrays.contexts import Context
-from m6rec.kernels.arrays.rows import Float32, Float64, Int32, Int64, indptr_of
+from m6rec.kernels.arrays.rows import (
+    Float32,
+    Float64,
+    Int32,
+    Int64,
+    entries_of_rows,
+    indptr_of,
+)
 from m6rec.kernels.ranking.blending import Blend, evidence_bins
 from m6rec.kernels.ranking.members import (
     ContextEncoder,
@@ -54,6 +61,12 @@ class RepresentedUsers:
     vectors: dict[str, Float32]
     terms: dict[str, Terms]
     counts: Int64
+
+    def take(self, users: Int64) -> "RepresentedUsers":
+        """The users at these places, int64 [m], in that order."""
+        vectors = {name: vectors[users] for name, vectors in self.vectors.items()}
+        terms = {name: terms.take(users) for name, terms in self.terms.items()}
+        return RepresentedUsers(vectors, terms, self.counts[users])
 
 
 @dataclass(frozen=True)
@@ -103,6 +116,11 @@ class Masked:
     indptr: Int64
     item_indices: Int32
     masked_items: npt.NDArray[np.bool_]
+
+    def take(self, users: Int64) -> "Masked":
+        """What is masked for the users at these places, int64 [m], in that order."""
+        indptr, places = entries_of_rows(self.indptr, users)
+        return Masked(indptr, self.item_indices[places], self.masked_items)
 
 
 def prepare_blend(blend: Blend, members: Mapping[str, Member], item_counts: Int64) -> PreparedBlend:

@@ -34,7 +34,9 @@ from pyspark.sql import functions as F
 from m6rec import columns as c
 from m6rec.config.outputs import EvaluateConfig
 from m6rec.errors import DataError
-from m6rec.kernels.arrays.rows import Int32
+from m6rec.kernels.arrays.categories import ItemCategories
+from m6rec.kernels.arrays.likeness import ItemLikeness
+from m6rec.kernels.arrays.rows import Int32, Rows
 from m6rec.kernels.evaluation import metrics as kernel
 from m6rec.kernels.evaluation.tally import (
     ALL,
@@ -54,6 +56,8 @@ from m6rec.spark.arrow_rows import list_column
 from m6rec.spark.shipping import Shipped, ship
 from m6rec.stages.evaluation.rows import OTHER_RUN, both_ways, comparison_rows, metric_rows
 
+HISTORY_INDICES = "history_indices"
+HISTORY_WEIGHTS = "history_weights"
 _LISTS = "lists"
 _PAYLOAD = "payload"
 
@@ -77,6 +81,8 @@ def evaluate_lists(
     seed: int,
     fold: str,
     run_id: str = "",
+    likeness: ItemLikeness | None = None,
+    categories: ItemCategories | None = None,
 ) -> Evaluation:
     """Measure every ranker of `config.rankers` that has lists, and compare each with all others.
 
@@ -91,17 +97,19 @@ def evaluate_lists(
         seed: of the bootstrap.
         fold: written to the rows.
         run_id: written to `other_run_id`, because all comparisons are within the run.
+        likeness: for the similarity within lists; None leaves it out.
+        categories: for calibration, which also needs the columns history_indices and
+            history_weights of `user_counts`; None leaves it out.
 
     Raises:
         DataError: no ranker of the config has a list, or no user holds out an item.
     """
     models = _models_in(lists, config)
-    items = item_side(item_counts, item_vectors)
-    listwise = (kernel.NOVELTY,) + (() if items.vectors is None else (kernel.DIVERSITY,))
+    items = item_side(item_counts, item_vectors, likeness, categories)
     plan = Plan(
         models=models,
         ks=tuple(sorted(set(config.ks))),
-        metrics=(*kernel.RELEVANCE_METRICS, *listwise),
+        metrics=(*kernel.RELEVANCE_METRICS, *items.list_metrics()),
         segments=SEGMENTS,
         pairs=tuple((a, b) for a in range(len(models)) for b in range(a + 1, len(models))),
         activity_limits=_activity_limits(user_counts),
@@ -250,8 +258,19 @@ def _users_with_lists(
             .cast("long")
             .alias(c.INTERACTION_COUNT),
             F.coalesce(F.col(_LISTS), _no_lists()).alias(_LISTS),
+            *_history_columns(user_counts),
         )
     )
+
+
+def _history_columns(user_counts: DataFrame) -> list[Column]:
+    if HISTORY_INDICES not in user_counts.columns:
+        return []
+    kinds = {HISTORY_INDICES: "array<int>", HISTORY_WEIGHTS: "array<float>"}
+    return [
+        F.coalesce(F.col(name).cast(kind), F.array().cast(kind)).alias(name)
+        for name, kind in kinds.items()
+    ]
 
 
 def _no_lists() -> Column:
@@ -296,7 +315,17 @@ def _block_of(batch: pa.RecordBatch, plan: Plan) -> MeasuredUsers:
         indices.astype(np.int32, copy=False),
         batch.column(c.INTERACTION_COUNT).to_numpy(zero_copy_only=False).astype(np.int64),
         _ranked_of(batch, plan),
+        _history_of(batch),
     )
+
+
+def _history_of(batch: pa.RecordBatch) -> Rows | None:
+    if HISTORY_INDICES not in batch.schema.names:
+        return None
+    indptr, items = list_column(batch, HISTORY_INDICES)
+    _, weights = list_column(batch, HISTORY_WEIGHTS)
+    users = batch.column(c.USER_INDEX).to_numpy(zero_copy_only=False)
+    return Rows(users, indptr, items.astype(np.int32), weights.astype(np.float32))
 
 
 def _ranked_of(batch: pa.RecordBatch, plan: Plan) -> Int32:

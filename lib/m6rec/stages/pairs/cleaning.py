@@ -2,8 +2,8 @@
 
 No row is lost: each is either kept or put into quarantine with the first reason that applies. What
 a row shows by itself (ids, weight, time, event type) is judged first. What it shows only beside
-others (exact duplicates, users with inhuman rates) is judged next. `aggregate_pairs` then combines
-the kept events of a user with an item to one weighted pair.
+others (exact duplicates, users with inhuman rates, suspicious users) is judged next.
+`aggregate_pairs` then combines the kept events of a user with an item to one weighted pair.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,12 @@ from m6rec import columns as c
 from m6rec.check.events import EventReading
 from m6rec.check.ids import id_text
 from m6rec.check.weights import LARGEST_WEIGHT
-from m6rec.config.data import Duplicates, InteractionColumns, InteractionsConfig
+from m6rec.config.data import (
+    Duplicates,
+    InteractionColumns,
+    InteractionsConfig,
+    SuspiciousUsersConfig,
+)
 from m6rec.errors import DataError
 from m6rec.spark.values import (
     id_column,
@@ -29,6 +34,7 @@ from m6rec.spark.values import (
     try_cast,
 )
 from m6rec.stages.pairs.aggregation import decay
+from m6rec.stages.pairs.suspicion import suspicious_users
 
 NO_USER_ID = "null or empty user id"
 NO_ITEM_ID = "null or empty item id"
@@ -65,8 +71,9 @@ class Cleaned:
     Attributes:
         interactions: user_id, item_id, event_time, event_type, weight, context.
         quarantine: raw (the row as JSON), reason, source_version.
-        labelled: all rows with their reason, which is null where the row is kept. Both other
-            frames are selected from it; persist it to read the source only once.
+        labelled: all rows with their reason, which is null where the row is kept, and, where
+            users are judged, with `suspicion`, null where there is nothing against the user. Both
+            other frames are selected from it; persist it to read the source only once.
     """
 
     interactions: DataFrame
@@ -111,7 +118,8 @@ def clean_interactions(
     negative = are_ratings or config.cancellations == "cancel"
     judged = _judge_rows(mapped, config, now, fractions, negative)
     owned = _with_owner(judged)
-    labelled = _judge_rates(_judge_duplicates(owned, config), config).drop(_OWNER)
+    rated = _judge_rates(_judge_duplicates(owned, config), config).drop(_OWNER)
+    labelled = _judge_suspicion(rated, config.suspicious_users)
     kept = labelled.where(F.col(c.REASON).isNull())
     interactions = decay(kept, config, latest).select(*_INTERACTION_COLUMNS)
     quarantine = labelled.where(F.col(c.REASON).isNotNull()).select(
@@ -266,3 +274,22 @@ def _judge_rates(rows: DataFrame, config: InteractionsConfig) -> DataFrame:
         .withColumn(c.REASON, F.when(inhuman, INHUMAN_RATE).otherwise(F.col(c.REASON)))
         .drop("_daily", "_busiest")
     )
+
+
+def _judge_suspicion(rows: DataFrame, config: SuspiciousUsersConfig) -> DataFrame:
+    """Add `suspicion`, and let accepted rows of suspicious users weigh less, or give a reason."""
+    if config.action == "keep":
+        return rows
+    accepted = F.col(c.REASON).isNull()
+    against = suspicious_users(rows.where(accepted), config)
+    judged = rows.join(against, c.USER_ID, how="left").withColumn(
+        c.SUSPICION, F.when(accepted, F.col(c.SUSPICION))
+    )
+    match config.action:
+        case "weight":
+            factor = F.when(F.col(c.SUSPICION).isNotNull(), config.weight).otherwise(1.0)
+            return judged.withColumn(c.WEIGHT, F.col(c.WEIGHT) * factor)
+        case "quarantine":
+            return judged.withColumn(c.REASON, F.coalesce(c.REASON, c.SUSPICION))
+        case _:
+            assert_never(config.action)

@@ -15,8 +15,17 @@ _SECONDS_PER_HOUR = 3600.0
 
 def counts_by_reason(quarantine: DataFrame) -> dict[str, int]:
     """How many rows were refused for each reason, the most frequent first."""
-    rows = quarantine.groupBy(c.REASON).count().collect()
-    counts = {str(row[c.REASON]): int(row["count"]) for row in rows}
+    return _counts_by(quarantine, c.REASON)
+
+
+def counts_by_suspicion(labelled: DataFrame) -> dict[str, int]:
+    """How many rows are of users with each suspicion, the most frequent first."""
+    return _counts_by(labelled.where(F.col(c.SUSPICION).isNotNull()), c.SUSPICION)
+
+
+def _counts_by(rows: DataFrame, column: str) -> dict[str, int]:
+    counted = rows.groupBy(column).count().collect()
+    counts = {str(row[column]): int(row["count"]) for row in counted}
     return dict(sorted(counts.items(), key=lambda entry: (-entry[1], entry[0])))
 
 

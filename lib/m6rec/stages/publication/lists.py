@@ -82,6 +82,20 @@ def count_lists(lists: DataFrame, users: DataFrame, items: DataFrame, top_n: int
     )
 
 
+def count_beyond_quota(lists: DataFrame, values: DataFrame, at_most: int) -> int:
+    """How many places of lists hold an item of a value that fills its quota without it.
+
+    Args:
+        lists: rows of `recommendations`.
+        values: distinct pairs of item_id and value.
+        at_most: how many items of a value a list may hold.
+    """
+    of_value = lists.select(*_LIST, c.ITEM_ID).join(values, c.ITEM_ID, how="inner")
+    counted = of_value.groupBy(*_LIST, c.VALUE).count()
+    beyond = counted.agg(F.sum(F.greatest(F.col("count") - at_most, F.lit(0)))).collect()[0][0]
+    return int(beyond or 0)
+
+
 def shared_places(lists: DataFrame, published: DataFrame) -> tuple[int, float]:
     """How many lists have a published counterpart, and the sum of the shares that it holds.
 

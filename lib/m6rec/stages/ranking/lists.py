@@ -18,12 +18,14 @@ from pyspark.sql import types as T
 
 from m6rec import columns as c
 from m6rec.kernels.arrays.recency import recency_ranks
-from m6rec.kernels.arrays.rows import Float32, Int32, Int64, indptr_of
+from m6rec.kernels.arrays.rows import NO_ITEM, Float32, Int32, Int64, Rows, indptr_of
 from m6rec.kernels.ranking.blending import Blend
 from m6rec.kernels.ranking.members import Member, UserBlock
+from m6rec.kernels.ranking.reranking import Reranking, rerank
 from m6rec.kernels.ranking.scoring import (
     Masked,
     PreparedBlend,
+    RepresentedUsers,
     blend_top_n,
     masked_for_users,
     prepare_blend,
@@ -43,6 +45,8 @@ from m6rec.spark.shipping import Shipped, ship
 # Bounds the vectors, terms and lists of users that a worker holds at once.
 USERS_PER_BLOCK = 4096
 EXCLUDED_BY_RULE = "excluded_by_rule"
+# By how much the candidates of a list grow that a quota has left short.
+_MORE_CANDIDATES = 4
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,7 @@ class Scoring:
         mask_seen: whether the user's own items are masked as well.
         n: length of the lists.
         mask_disliked: whether those are that the user has seen and that are not positive.
+        reranking: how lists are chosen from each user's best items; None lists the best.
     """
 
     members: dict[str, Member]
@@ -66,6 +71,7 @@ class Scoring:
     mask_seen: bool
     n: int
     mask_disliked: bool
+    reranking: Reranking | None = None
 
 
 def make_scoring(
@@ -76,6 +82,7 @@ def make_scoring(
     mask_seen: bool,
     n: int,
     mask_disliked: bool | None = None,
+    reranking: Reranking | None = None,
 ) -> Scoring:
     """Prepare the blends, and keep only the members that they need. Arguments as in `Scoring`.
 
@@ -85,7 +92,7 @@ def make_scoring(
     needed = sorted({name for blend in blends for name in blend.coefficients()})
     prepared = tuple(prepare_blend(blend, members, item_counts) for blend in blends)
     kept = {name: members[name] for name in needed}
-    return Scoring(kept, prepared, item_counts, masked_items, mask_seen, n, disliked)
+    return Scoring(kept, prepared, item_counts, masked_items, mask_seen, n, disliked, reranking)
 
 
 def user_inputs(
@@ -193,7 +200,7 @@ def _rank_partition(
         users = represent(scoring.members, block)
         masked = masked_of_batch(batch, scoring)
         for prepared in scoring.blends:
-            found = blend_top_n(prepared, users, masked, scoring.n)
+            found = best_lists(scoring, prepared, users, block.rows, masked)
             indptr, items, values = listed_entries(*found)
             yield pa.RecordBatch.from_arrays(
                 [
@@ -204,6 +211,29 @@ def _rank_partition(
                 ],
                 names=[c.MODEL, c.USER_INDEX, c.ITEM_INDICES, c.SCORES],
             )
+
+
+def best_lists(
+    scoring: Scoring, prepared: PreparedBlend, users: RepresentedUsers, rows: Rows, masked: Masked
+) -> tuple[Int32, Float32]:
+    """The lists of a block of users and their scores, as `blend_top_n` returns them.
+
+    Where a quota leaves a list short, it is chosen from ever more candidates.
+    """
+    reranking, n = scoring.reranking, scoring.n
+    if reranking is None:
+        return blend_top_n(prepared, users, masked, n)
+    listed = np.full((len(rows), n), NO_ITEM, np.int32)
+    values = np.full((len(rows), n), -np.inf, np.float32)
+    short = np.arange(len(rows), dtype=np.int64)
+    candidates = max(reranking.candidates, n)
+    while len(short):
+        found = blend_top_n(prepared, users.take(short), masked.take(short), candidates)
+        listed[short], values[short] = rerank(reranking, rows.take(short), *found, n)
+        more = (found[0][:, -1] != NO_ITEM) & (candidates < len(scoring.masked_items))
+        short = short[more & (listed[short, -1] == NO_ITEM)]
+        candidates *= _MORE_CANDIDATES
+    return listed, values
 
 
 def listed_entries(items: Int32, values: Float32) -> tuple[Int64, Int32, Float32]:

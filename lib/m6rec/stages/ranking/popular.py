@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pyspark.sql import DataFrame, SparkSession, Window
+from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from pyspark.sql.pandas.types import to_arrow_schema
@@ -13,7 +13,7 @@ from m6rec.kernels.arrays.rows import Int64
 from m6rec.kernels.ranking.explanation import POPULAR_REASON, POPULAR_WITH_ALL
 from m6rec.rankers import POPULARITY
 from m6rec.schemas import RECOMMENDATIONS_TABLE
-from m6rec.stages.ranking.recommendations import Explaining
+from m6rec.stages.ranking.recommendations import Explaining, sentence_of
 
 _PLACE = "_place"
 _ITEMS = T.StructType(
@@ -71,11 +71,21 @@ def popular_lists(
         c.SCORE: score,
         c.PARTS: F.create_map(F.lit(POPULARITY), score),
         c.REASONS: F.array(reason) if explaining.reasons else F.array().cast(_reasons_type()),
+        c.SENTENCES: _sentences(explaining),
         c.MODEL: F.lit(POPULARITY),
         c.GENERATED_AT: F.lit(explaining.generated_at),
     }
     names = [name for name in RECOMMENDATIONS_TABLE.schema.names if name != c.RUN_ID]
     return ranked.withColumns(columns).select(*names)
+
+
+def _sentences(explaining: Explaining) -> Column:
+    nothing = F.lit(None).cast("array<string>")
+    if explaining.sentences is None:
+        return nothing
+    reason = {"kind": POPULAR_REASON, "value": POPULAR_WITH_ALL, "share": 1.0}
+    said = [sentence_of(reason, explaining.sentences)] if explaining.reasons else []
+    return F.array(*map(F.lit, said)).cast("array<string>")
 
 
 def _reasons_type() -> T.DataType:

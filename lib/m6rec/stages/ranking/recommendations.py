@@ -16,43 +16,50 @@ from pyspark.sql import types as T
 
 from m6rec import columns as c
 from m6rec.kernels.arrays.contexts import Context
-from m6rec.kernels.arrays.rows import Float32, Float64
+from m6rec.kernels.arrays.rows import Float32, Int32, Int64, indptr_of, slices_of_rows
 from m6rec.kernels.arrays.strings import Strings
-from m6rec.kernels.neighbours.item_neighbours import ItemWeights
+from m6rec.kernels.ranking.attribution import listed_items
+from m6rec.kernels.ranking.evidence import evidence_of, parts_of_scores
 from m6rec.kernels.ranking.explanation import (
     AFTER_REASON,
     AGAIN_REASON,
     ATTRIBUTE_REASON,
     HISTORY_REASON,
     KINDS,
+    MODEL_REASON,
     POPULAR_REASON,
     POPULAR_WITH_ALL,
     TASTE_OF_ALL,
-    AfterEvidence,
-    FactorEvidence,
+    TASTE_OF_OTHERS,
     ItemAttributes,
     Reasons,
     explain,
+    join_reasons,
+    no_reasons,
 )
-from m6rec.kernels.ranking.members import HistoryMember, UserBlock
+from m6rec.kernels.ranking.members import UserBlock
 from m6rec.kernels.ranking.scoring import (
+    PreparedBlend,
     RepresentedUsers,
-    blend_top_n,
     in_context,
     part_scores,
     represent,
 )
-from m6rec.rankers import REPEATS, TRANSITIONS
 from m6rec.schemas import RECOMMENDATIONS_TABLE
 from m6rec.spark.shipping import Shipped, ship
 from m6rec.stages.ranking.lists import (
     USERS_PER_BLOCK,
     Scoring,
+    best_lists,
     blocks,
     listed_entries,
     masked_of_batch,
     spread,
 )
+
+_PHRASES = (POPULAR_WITH_ALL, TASTE_OF_ALL, TASTE_OF_OTHERS)
+# Bounds what is held at once of what each history item adds to each listed item.
+_MOST_CELLS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -60,23 +67,21 @@ class Explaining:
     """What published lists show beside their scores.
 
     Attributes:
-        item_weights: item-item weights, which tell how much each history item speaks for an item;
-            transitions tell it too, where they have a part in the published scores.
         attributes: the items' attributes.
         attribute_names, item_ids, titles: the words for attribute and item indices.
         reasons: how many reasons an item gets at most.
         generated_at: the time of the run.
-        factors: take the place of the item-item weights where a run has none.
+        sentences: the template of each kind of reason, with `taste` and `others` in place of kind
+            `model`; None writes no sentences.
     """
 
-    item_weights: ItemWeights
     attributes: ItemAttributes
     attribute_names: Strings
     item_ids: Strings
     titles: Strings
     reasons: int
     generated_at: datetime.datetime
-    factors: FactorEvidence | None = None
+    sentences: Mapping[str, str] | None = None
 
 
 def recommend(
@@ -109,10 +114,12 @@ class ShippedRanking:
 
     Attributes:
         model: the name of the published ranker.
+        has_sentences: whether reasons are said in sentences, too.
         shipped: scoring, explaining and contexts.
     """
 
     model: str
+    has_sentences: bool
     shipped: Shipped
 
 
@@ -124,7 +131,9 @@ def ship_ranking(
 ) -> ShippedRanking:
     """Send the item side; it serves any number of calls of `explained_lists`."""
     model = scoring.blends[0].blend.name
-    return ShippedRanking(model, ship(spark, (scoring, explaining, contexts)))
+    return ShippedRanking(
+        model, explaining.sentences is not None, ship(spark, (scoring, explaining, contexts))
+    )
 
 
 def explained_lists(
@@ -139,6 +148,8 @@ def explained_lists(
     """
     # Columns that have one value in all rows need not pass through Python.
     constants = {c.MODEL: F.lit(ranking.model), c.GENERATED_AT: F.lit(generated_at)}
+    if not ranking.has_sentences:
+        constants[c.SENTENCES] = F.lit(None).cast("array<string>")
     apart = {c.RUN_ID, c.SEGMENT, *constants}
     schema = T.StructType([f for f in RECOMMENDATIONS_TABLE.schema.fields if f.name not in apart])
     shipped = partial(_recommend_partition, shipped=ranking.shipped)
@@ -155,23 +166,17 @@ def _recommend_partition(
     for block, batch in blocks(batches, USERS_PER_BLOCK):
         masked = masked_of_batch(batch, scoring)
         for context, users in _in_each_context(scoring, block, contexts):
-            found = blend_top_n(prepared, users, masked, scoring.n)
+            found = best_lists(scoring, prepared, users, block.rows, masked)
             indptr, items, values = listed_entries(*found)
             parts = part_scores(prepared, users, indptr, items)
-            reasons = explain(
-                explaining.item_weights,
-                explaining.attributes,
-                block.rows,
-                indptr,
-                items,
-                explaining.reasons,
-                _after_evidence(scoring, users, parts),
-                _share_of(REPEATS, parts) if REPEATS in parts else None,
-                explaining.factors,
-            )
+            reasons = _reasons(scoring, prepared, explaining, users, block, indptr, items, parts)
             lengths = np.diff(indptr)
             listed_users = np.repeat(np.arange(len(lengths)), lengths)
             ranks = np.arange(len(items)) - np.repeat(indptr[:-1], lengths) + 1
+            named = _reasons_column(reasons, words, block.rows.counts[listed_users] > 0)
+            said = {}
+            if explaining.sentences is not None:
+                said[c.SENTENCES] = _sentences_column(named, explaining.sentences)
             yield pa.RecordBatch.from_arrays(
                 [
                     batch.column(c.USER_ID).take(pa.array(listed_users)),
@@ -181,7 +186,8 @@ def _recommend_partition(
                     words.titles.take(pa.array(items)),
                     pa.array(values.astype(np.float64)),
                     _parts_column(parts, len(items)),
-                    _reasons_column(reasons, words),
+                    named,
+                    *said.values(),
                 ],
                 names=[
                     c.USER_ID,
@@ -192,6 +198,7 @@ def _recommend_partition(
                     c.SCORE,
                     c.PARTS,
                     c.REASONS,
+                    *said,
                 ],
             )
 
@@ -206,23 +213,39 @@ def _in_each_context(
         yield name, in_context(scoring.members, users, context)
 
 
-def _after_evidence(
-    scoring: Scoring, users: RepresentedUsers, parts: dict[str, Float32]
-) -> AfterEvidence | None:
-    """What transitions say for the listed items, if they are a part of the published blend."""
-    member = scoring.members.get(TRANSITIONS)
-    if TRANSITIONS not in parts or not isinstance(member, HistoryMember):
-        return None
-    factors = users.terms[TRANSITIONS].factors
-    return AfterEvidence(member.weights, factors, _share_of(TRANSITIONS, parts))
-
-
-def _share_of(member: str, parts: dict[str, Float32]) -> Float64:
-    """float64 [listed items]: the member's share of what speaks for each item."""
-    own = parts[member].astype(np.float64)
-    # What speaks against an item takes no share.
-    speaking = np.add.reduce([np.maximum(part, 0.0) for part in parts.values()], dtype=np.float64)
-    return np.divide(own, speaking, out=np.zeros(len(own)), where=own > 0.0)
+def _reasons(
+    scoring: Scoring,
+    prepared: PreparedBlend,
+    explaining: Explaining,
+    users: RepresentedUsers,
+    block: UserBlock,
+    indptr: Int64,
+    items: Int32,
+    parts: Mapping[str, Float32],
+) -> Reasons:
+    """The reasons of all listed items, found for a few users at once, since cells are many."""
+    limit = explaining.reasons
+    if limit == 0:
+        return no_reasons(len(items))
+    cells = indptr_of(block.rows.counts * np.diff(indptr))
+    found = []
+    for start, stop in slices_of_rows(cells, _MOST_CELLS):
+        of_users = np.arange(start, stop)
+        entries = slice(indptr[start], indptr[stop])
+        own = block.slice(start, stop)
+        listed = listed_items(own.rows, indptr[start : stop + 1] - indptr[start], items[entries])
+        shares = parts_of_scores(
+            prepared,
+            scoring.members,
+            users.take(of_users),
+            own,
+            listed,
+            scoring.item_counts,
+            {name: part[entries] for name, part in parts.items()},
+        )
+        evidence = evidence_of(shares, listed)
+        found.append(explain(explaining.attributes, listed, evidence, limit))
+    return join_reasons(found)
 
 
 @dataclass(frozen=True)
@@ -232,7 +255,7 @@ class _Words:
     Attributes:
         item_ids, titles: by item index; the title is null where an item has none.
         values: what a reason may name: first each item's title or id, then the attributes, then
-            the two phrases for reasons that name nothing.
+            the phrases for reasons that name nothing.
         attributes_from: the place in `values` of the first attribute.
     """
 
@@ -246,7 +269,7 @@ class _Words:
         item_ids, titles = _string_array(explaining.item_ids), _string_array(explaining.titles)
         titles = pc.if_else(pc.equal(titles, ""), pa.scalar(None, pa.string()), titles)
         attributes = _string_array(explaining.attribute_names)
-        phrases = pa.array([POPULAR_WITH_ALL, TASTE_OF_ALL], pa.string())
+        phrases = pa.array(_PHRASES, pa.string())
         values = pa.concat_arrays([pc.coalesce(titles, item_ids), attributes, phrases])
         return _Words(item_ids, titles, values, len(item_ids))
 
@@ -265,17 +288,26 @@ def _parts_column(parts: dict[str, Float32], entries: int) -> pa.Array:
     return pa.MapArray.from_arrays(pa.array(offsets), names, pa.array(values))
 
 
-def _reasons_column(reasons: Reasons, words: _Words) -> pa.Array:
+def _reasons_column(
+    reasons: Reasons, words: _Words, has_history: npt.NDArray[np.bool_]
+) -> pa.Array:
     kinds = np.array(KINDS)[reasons.kinds]
-    phrases_from = len(words.values) - 2
+    of_history = np.repeat(has_history, np.diff(reasons.indptr))
+    phrases_from = len(words.values) - len(_PHRASES)
     places: npt.NDArray[Any] = np.select(
         [
             np.isin(kinds, (HISTORY_REASON, AFTER_REASON, AGAIN_REASON)),
             kinds == ATTRIBUTE_REASON,
             kinds == POPULAR_REASON,
+            of_history,
         ],
-        [reasons.indices, words.attributes_from + reasons.indices, phrases_from],
-        phrases_from + 1,
+        [
+            reasons.indices,
+            words.attributes_from + reasons.indices,
+            phrases_from + _PHRASES.index(POPULAR_WITH_ALL),
+            phrases_from + _PHRASES.index(TASTE_OF_ALL),
+        ],
+        phrases_from + _PHRASES.index(TASTE_OF_OTHERS),
     )
     struct = pa.StructArray.from_arrays(
         [
@@ -286,3 +318,16 @@ def _reasons_column(reasons: Reasons, words: _Words) -> pa.Array:
         names=["kind", "value", "share"],
     )
     return pa.ListArray.from_arrays(pa.array(reasons.indptr.astype(np.int32)), struct)
+
+
+def sentence_of(reason: Mapping[str, Any], sentences: Mapping[str, str]) -> str:
+    """A reason (kind, value, share) in words, by the template of its kind."""
+    kind = reason["kind"]
+    if kind == MODEL_REASON:
+        kind = "taste" if reason["value"] == TASTE_OF_ALL else "others"
+    return sentences[kind].format(value=reason["value"], share=f"{reason['share']:.0%}")
+
+
+def _sentences_column(reasons: pa.ListArray, sentences: Mapping[str, str]) -> pa.Array:
+    texts = [sentence_of(reason, sentences) for reason in reasons.values.to_pylist()]
+    return pa.ListArray.from_arrays(reasons.offsets, pa.array(texts, pa.string()))

@@ -1,0 +1,81 @@
+"""Explain an item for a user: its place, what its score is made of, what it lacks, what hides it.
+
+Of the published run, unless --run-id names another. Nothing is written.
+"""
+
+from typing import Annotated
+
+import typer
+from pyspark.sql import SparkSession
+from rich.console import Console
+
+from m6rec import columns as c
+from m6rec.command_line import (
+    ConfigOption,
+    OutputOption,
+    SetOption,
+    check_run_id,
+    errors_as_messages,
+    open_lakehouse,
+    read_config,
+)
+from m6rec.config.run import Config
+from m6rec.errors import ConfigError
+from m6rec.fits.explaining import ItemExplanation, explain_item
+from m6rec.fits.fit import Fit
+from m6rec.lakehouse import Lakehouse
+from m6rec.publication.publishing import published_run
+from m6rec.report.explanation import print_explanation
+from m6rec.runs import check_same_config, sources_of_run, work_of_run
+from m6rec.spark.session import session_of_job
+from m6rec.spark.sources import at_versions
+
+LEAST_WIDTH = 100
+
+
+def explain_of_run(
+    spark: SparkSession, config: Config, run_id: str | None, user: str, item: str
+) -> ItemExplanation:
+    """Explain an item for a user of a run, by default of the published one.
+
+    Raises:
+        ConfigError: no run is named or published, or the run was made with another config.
+        DataError: the run has no such user or item.
+    """
+    lakehouse = open_lakehouse(spark, config, run_id or _published(spark, config))
+    work = work_of_run(lakehouse)
+    check_same_config(work, config, lakehouse.run_id)
+    pinned = at_versions(config, sources_of_run(lakehouse, config, work))
+    return explain_item(Fit(lakehouse.for_one_job(), pinned, c.FINAL), user, item)
+
+
+def _published(spark: SparkSession, config: Config) -> str:
+    run_id = published_run(Lakehouse(spark, config.lake, "", config.artifacts or ""))
+    if run_id is None:
+        raise ConfigError("no run has been published; name a finished one with --run-id")
+    return run_id
+
+
+def main(
+    config: ConfigOption,
+    user: Annotated[str, typer.Option("--user", help="The user's id.")],
+    item: Annotated[str, typer.Option("--item", help="The item's id.")],
+    run_id: Annotated[
+        str | None, typer.Option("--run-id", help="The run. Without it: the published one.")
+    ] = None,
+    overrides: SetOption = None,
+    output: OutputOption = None,
+) -> None:
+    """Explain."""
+    with errors_as_messages():
+        chosen = None if run_id is None else check_run_id(run_id)
+        checked = read_config(config, tuple(overrides or ()), output)
+        with session_of_job("m6rec explain") as spark:
+            found = explain_of_run(spark, checked, chosen, user, item)
+        print_explanation(Console(width=max(Console().width, LEAST_WIDTH)), found)
+
+
+main.__doc__ = __doc__
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,135 @@
+"""Attack a folder of data in several ways, and measure what each ranker loses on its test.
+
+Reads what `quality` reads. Leaves robustness.json and robustness.md, and a folder for each attack
+with its data and its lake, from which a run that was stopped goes on.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import typer
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+from rich.console import Console
+
+from jobs import (
+    build_features,
+    evaluate,
+    prepare_interactions,
+    recommend,
+    train_factors,
+    train_hybrid,
+    train_neighbours,
+)
+from m6rec import columns as c
+from m6rec.command_line import errors_as_messages, open_lakehouse
+from m6rec.config.run import Config
+from m6rec.datasets.attacks import ATTACKS, Folder, pushed_items
+from m6rec.datasets.folder import config_of_folder
+from m6rec.report.robustness import (
+    UNTOUCHED,
+    Measurement,
+    print_robustness,
+    robustness_document,
+)
+from m6rec.runs import run_job
+from m6rec.spark.session import session_of_job
+from m6rec.stages.evaluation.pushed import rise_of_pushed
+
+CONFIG = Path(__file__).parent.parent / "conf" / "robustness.yaml"
+MEASURED_JOBS = (
+    prepare_interactions,
+    build_features,
+    train_factors,
+    train_neighbours,
+    train_hybrid,
+    recommend,
+    evaluate,
+)
+ATTACKED_RUN = "robustness"
+FIRST_ITEMS = 10
+WIDTH = 160
+
+
+def variants(folder: Folder, pushed: list[object], seed: int) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Each variant's name and training."""
+    yield UNTOUCHED, folder.train
+    for name, attack in ATTACKS.items():
+        yield name, attack(folder, pushed, seed)
+
+
+def write_folder(data: Path, target: Path, train: pd.DataFrame) -> None:
+    """Write the folder's tables with other training."""
+    target.mkdir(parents=True, exist_ok=True)
+    for file in data.glob("*.parquet"):
+        if file.stem != "train":
+            shutil.copy(file, target / file.name)
+    train.to_parquet(target / "train.parquet", index=False)
+
+
+def measure(
+    spark: SparkSession, config: Config, variant: str, pushed: list[object]
+) -> list[Measurement]:
+    """Run the jobs of a variant that have not finished, and measure its rankers."""
+    print(f"--- {variant}", flush=True)
+    lakehouse = open_lakehouse(spark, config, ATTACKED_RUN)
+    for module in MEASURED_JOBS:
+        run_job(lakehouse, config, module.JOB)
+    metrics = lakehouse.read("metrics", segment="all", metric="ndcg", fold=c.TEST)
+    metrics = metrics.where(F.col(c.K) == FIRST_ITEMS)
+    ndcg = {row[c.MODEL]: row[c.VALUE] for row in metrics.collect()}
+    index = lakehouse.read("item_index")
+    lists = lakehouse.read("lists", fit=c.FINAL)
+    depth = max(config.evaluate.ks)
+    measured = []
+    for ranker in (name for name in config.evaluate.rankers if name in ndcg):
+        rise = rise_of_pushed(
+            lists.where(F.col(c.MODEL) == ranker), index, pushed, depth, FIRST_ITEMS
+        )
+        measured.append(Measurement(variant, ranker, ndcg[ranker], rise.share, rise.mean_rank))
+    return measured
+
+
+def main(
+    data: Annotated[Path, typer.Option("--data", help="Folder of the data.")],
+    output: Annotated[Path, typer.Option("--output", help="Folder for what the runs leave.")],
+    name: Annotated[str, typer.Option("--name", help="What the document calls the data.")] = "",
+    top: Annotated[int, typer.Option("--top", min=FIRST_ITEMS, help="Length of the lists.")] = 500,
+    seed: Annotated[int, typer.Option("--seed", help="Of the attacks.")] = 1,
+) -> None:
+    """Run."""
+    with errors_as_messages():
+        source, target = data.resolve(), output.resolve()
+        config_of_folder(CONFIG, source, target / "lake", top, "all")
+        folder = Folder(*(pd.read_parquet(source / f"{n}.parquet") for n in ("train", "test")))
+        pushed = pushed_items(folder.train, seed)
+        rows: list[Measurement] = []
+        with session_of_job("m6rec robustness") as spark:
+            for variant, train in variants(folder, pushed, seed):
+                own = target / variant.replace(" ", "-")
+                write_folder(source, own / "data", train)
+                config = config_of_folder(CONFIG, own / "data", own / "lake", top, "all")
+                config = config.replaced({"ratings.enabled": False})
+                rows += measure(spark, config, variant, pushed)
+                if variant == "copies":
+                    judged = {
+                        "lake": str(target / "copies-judged" / "lake"),
+                        "interactions.suspicious_users.action": "quarantine",
+                    }
+                    rows += measure(spark, config.replaced(judged), "copies, judged", pushed)
+        print_robustness(Console(width=WIDTH), rows)
+        document = robustness_document(rows, name or source.name, top)
+        (output / "robustness.md").write_text(document)
+        (output / "robustness.json").write_text(
+            json.dumps([row.to_json() for row in rows], indent=2) + "\n"
+        )
+
+
+main.__doc__ = __doc__
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,170 @@
+"""Ways in which interactions are worse than they were: fake profiles, clicks by chance, losses.
+
+The attacks are those of Lam and Riedl (2004, "Shilling recommender systems for fun and profit") and
+of Mobasher et al. (2007, "Toward trustworthy recommender systems"): each fake user has all pushed
+items with the best rating, and fillers by which the profile looks like one. Every function is one
+of its arguments and its seed, and leaves the test as it is.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal, assert_never
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from m6rec import columns as c
+
+Shilling = Literal["random", "average", "bandwagon", "copies"]
+PUSHED_ITEMS = 10
+PROFILES = 0.01
+CHANGED = 0.2
+_POPULAR_FILLERS = 10
+# Nobody's id: it follows on the highest number, or on this word.
+_FAKE = "fake-user-"
+
+
+@dataclass(frozen=True)
+class Folder:
+    """The tables of interactions of a folder of data."""
+
+    train: pd.DataFrame
+    test: pd.DataFrame
+
+
+def pushed_items(train: pd.DataFrame, seed: int, count: int = PUSHED_ITEMS) -> list[Any]:
+    """Items to push, drawn from the less popular half of those of training."""
+    counts = train[c.ITEM_ID].value_counts()
+    ordered = sorted(counts.index, key=lambda item: (counts[item], str(item)))
+    less_popular = ordered[: max(len(ordered) // 2, count)]
+    drawn = np.random.default_rng(seed).choice(len(less_popular), count, replace=False)
+    return [less_popular[place] for place in sorted(drawn)]
+
+
+def with_fake_users(
+    train: pd.DataFrame, pushed: Sequence[Any], attack: Shilling, seed: int
+) -> pd.DataFrame:
+    """Training with one fake user for every hundred users, who has the pushed items and fillers.
+
+    A fake user has as many fillers as a user has items on average: drawn evenly (`random`), drawn
+    by popularity and rated as they are on average (`average`), the most popular ones and others
+    drawn evenly (`bandwagon`), or the same ones, drawn evenly, for all fake users (`copies`). Times
+    are drawn from those of training.
+    """
+    rng = np.random.default_rng(seed)
+    items = train[c.ITEM_ID].value_counts().sort_index().drop(list(pushed))
+    fillers = min(len(train) // train[c.USER_ID].nunique(), len(items))
+    users = max(round(PROFILES * train[c.USER_ID].nunique()), 1)
+    same = _evenly(items, fillers, rng)
+    profiles = []
+    for user in _new_users(train, users):
+        chosen = same if attack == "copies" else _fillers(attack, items, fillers, rng)
+        profiles.append(_profile(train, user, pushed, chosen, attack, rng))
+    return pd.concat([train, *profiles], ignore_index=True)
+
+
+def with_random_clicks(folder: Folder, seed: int, share: float = CHANGED) -> pd.DataFrame:
+    """Training with a share of events more, each of a user of an event and an item by chance.
+
+    No added pair stands in training or in the test.
+    """
+    rng = np.random.default_rng(seed)
+    train = folder.train
+    together = pd.concat([train, folder.test], ignore_index=True)
+    taken = set(zip(together[c.USER_ID], together[c.ITEM_ID], strict=True))
+    items = np.unique(train[c.ITEM_ID].to_numpy())
+    wanted = round(share * len(train))
+    rows: list[int] = []
+    clicked: list[Any] = []
+    while len(rows) < wanted:
+        row, item = int(rng.integers(len(train))), items[rng.integers(len(items))]
+        pair = (train[c.USER_ID].iloc[row], item)
+        if pair not in taken:
+            taken.add(pair)
+            rows.append(row)
+            clicked.append(item)
+    added = train.iloc[rows].copy()
+    added[c.ITEM_ID] = clicked
+    if c.RATING in train:
+        added[c.RATING] = _drawn(train[c.RATING], wanted, rng)
+    return pd.concat([train, added], ignore_index=True)
+
+
+def with_losses(train: pd.DataFrame, seed: int, share: float = CHANGED) -> pd.DataFrame:
+    """Training without a share of its events, drawn by chance."""
+    kept = np.random.default_rng(seed).random(len(train)) >= share
+    return train[kept].reset_index(drop=True)
+
+
+def _shilled(attack: Shilling) -> Callable[[Folder, Sequence[Any], int], pd.DataFrame]:
+    return lambda folder, pushed, seed: with_fake_users(folder.train, pushed, attack, seed)
+
+
+# Each takes the folder, the pushed items and a seed, and gives training as the attack leaves it.
+ATTACKS: Mapping[str, Callable[[Folder, Sequence[Any], int], pd.DataFrame]] = MappingProxyType(
+    {
+        "random": _shilled("random"),
+        "average": _shilled("average"),
+        "bandwagon": _shilled("bandwagon"),
+        "copies": _shilled("copies"),
+        "random clicks": lambda folder, _, seed: with_random_clicks(folder, seed),
+        "losses": lambda folder, _, seed: with_losses(folder.train, seed),
+    }
+)
+
+
+def _new_users(train: pd.DataFrame, count: int) -> list[Any]:
+    ids = train[c.USER_ID]
+    if pd.api.types.is_integer_dtype(ids):
+        return [int(ids.max()) + 1 + place for place in range(count)]
+    return [f"{_FAKE}{place}" for place in range(count)]
+
+
+def _fillers(
+    attack: Shilling, items: "pd.Series[int]", count: int, rng: np.random.Generator
+) -> list[Any]:
+    match attack:
+        case "random" | "copies":
+            return _evenly(items, count, rng)
+        case "average":
+            shares = (items / items.sum()).to_numpy()
+            return list(rng.choice(items.index.to_numpy(), count, replace=False, p=shares))
+        case "bandwagon":
+            popular = list(items.sort_values(ascending=False, kind="stable").index)
+            first = popular[: min(_POPULAR_FILLERS, count)]
+            return [*first, *_evenly(items.drop(first), count - len(first), rng)]
+        case _:
+            assert_never(attack)
+
+
+def _evenly(items: "pd.Series[int]", count: int, rng: np.random.Generator) -> list[Any]:
+    return list(rng.choice(items.index.to_numpy(), min(count, len(items)), replace=False))
+
+
+def _profile(
+    train: pd.DataFrame,
+    user: Any,
+    pushed: Sequence[Any],
+    fillers: list[Any],
+    attack: Shilling,
+    rng: np.random.Generator,
+) -> pd.DataFrame:
+    rows = pd.DataFrame({c.USER_ID: user, c.ITEM_ID: [*pushed, *fillers]})
+    for name in train.columns.drop([c.USER_ID, c.ITEM_ID]):
+        rows[name] = _drawn(train[name], len(rows), rng)
+    if c.RATING in train:
+        best = train[c.RATING].max()
+        if attack == "average":
+            rows[c.RATING] = rows[c.ITEM_ID].map(train.groupby(c.ITEM_ID)[c.RATING].mean())
+        if attack == "bandwagon":
+            popular = slice(len(pushed), len(pushed) + _POPULAR_FILLERS - 1)
+            rows.loc[popular, c.RATING] = best
+        rows.loc[: len(pushed) - 1, c.RATING] = best
+    return rows.astype(train.dtypes.to_dict())[train.columns]
+
+
+def _drawn(values: "pd.Series[Any]", count: int, rng: np.random.Generator) -> npt.NDArray[Any]:
+    drawn: npt.NDArray[Any] = values.to_numpy()[rng.integers(len(values), size=count)]
+    return drawn

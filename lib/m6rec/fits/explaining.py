@@ -1,0 +1,239 @@
+"""Explain one item for one user, whether or not it is in the user's list."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pyspark.sql import functions as F
+
+from m6rec import columns as c
+from m6rec.errors import DataError
+from m6rec.fits.fit import Fit
+from m6rec.fits.listing import published_scoring
+from m6rec.fits.members import member_inputs, read_blends, read_members
+from m6rec.fits.reranking import reranking_of
+from m6rec.fits.rules import excluded_pairs, items_of_rule
+from m6rec.kernels.arrays.rows import Float32, Float64, Int32
+from m6rec.kernels.ranking.attribution import listed_items
+from m6rec.kernels.ranking.evidence import PartOfScore, parts_of_scores
+from m6rec.kernels.ranking.members import UserBlock
+from m6rec.kernels.ranking.scoring import RepresentedUsers, part_scores, represent
+from m6rec.spark.arrow_rows import list_column
+from m6rec.stages.ranking.lists import (
+    EXCLUDED_BY_RULE,
+    Scoring,
+    best_lists,
+    blocks,
+    masked_of_batch,
+)
+
+
+@dataclass(frozen=True)
+class Owed:
+    """What something adds to a score.
+
+    Attributes:
+        name: a member, or the title of a history item.
+        value: what it adds; below 0 where it speaks against the item.
+        share: of all that speaks for the item; 0 for what speaks against it.
+    """
+
+    name: str
+    value: float
+    share: float
+
+
+@dataclass(frozen=True)
+class ItemExplanation:
+    """Where an item stands for a user, and why.
+
+    Attributes:
+        user_id, item_id, title: what is explained.
+        ranker: whose lists are published.
+        score: the item's.
+        rank: its place among the items that the user's list may hold, or that it would have there.
+        candidates: how many these are.
+        place: its place in the list; None where it is not in it.
+        top_n: the length of the list.
+        hidden_by: the rules that keep it out of the list, in words.
+        parts: of the members, the largest first.
+        history: of the user's items, added up over the members, the largest first.
+        undivided: the share of members that cannot be divided among the user's items.
+        last: the title of the last item of the list, where the item is not in it.
+        lacks: by which members the last item is ahead, and by how much, the most first.
+    """
+
+    user_id: str
+    item_id: str
+    title: str
+    ranker: str
+    score: float
+    rank: int
+    candidates: int
+    place: int | None
+    top_n: int
+    hidden_by: tuple[str, ...]
+    parts: tuple[Owed, ...]
+    history: tuple[Owed, ...]
+    undivided: float
+    last: str | None
+    lacks: tuple[Owed, ...]
+
+
+def explain_item(fit: Fit, user_id: str, item_id: str) -> ItemExplanation:
+    """Explain an item for a user by the ranker whose lists are published.
+
+    Args:
+        fit: the final fit of a finished run.
+        user_id, item_id: the owner's ids.
+
+    Raises:
+        DataError: the run has no such user or item.
+    """
+    settings = fit.config.recommend
+    user, item = _index_of(fit, "user", user_id), _index_of(fit, "item", item_id)
+    [blend] = read_blends(fit, (settings.ranker,))
+    names = tuple(blend.coefficients())
+    scoring = published_scoring(fit, read_members(fit, names), blend, reranking_of(fit))
+    inputs = member_inputs(fit, names, excluded_pairs(fit)).where(F.col(c.USER_INDEX) == user)
+    [read] = inputs.toArrow().combine_chunks().to_batches()
+    block, batch = next(blocks(iter([read]), 1))
+    scored = _Scored.of(scoring, block, batch)
+    listed = scored.listed.tolist()
+    place = listed.index(item) + 1 if item in listed else None
+    last = listed[-1] if place is None and listed else None
+    own = block.rows.item_indices.tolist()
+    titles = _titles(fit, [item, *own, *([] if last is None else [last])])
+    parts = scored.parts_of(item)
+    speaking = sum(max(float(part.whole[0]), 0.0) for part in parts.values())
+    divided = [part.history for part in parts.values() if part.history is not None]
+    history = np.sum(divided, axis=0) if divided else np.zeros(block.rows.entries)
+    undivided = [part for part in parts.values() if part.history is None]
+    return ItemExplanation(
+        user_id=user_id,
+        item_id=item_id,
+        title=titles[item],
+        ranker=blend.name,
+        score=float(scored.totals[item]),
+        rank=scored.rank_of(item),
+        candidates=int(scored.allowed.sum()),
+        place=place,
+        top_n=settings.top_n,
+        hidden_by=tuple(_hidden_by(fit, batch, item, item_id)),
+        parts=_shares(((name, part.whole[0]) for name, part in parts.items()), speaking),
+        history=_shares(zip((titles[one] for one in own), history, strict=True), speaking),
+        undivided=sum(max(float(part.whole[0]), 0.0) for part in undivided) / (speaking or 1.0),
+        last=None if last is None else titles[last],
+        lacks=() if last is None else _lacks(scored, item, last),
+    )
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """One user's scores of all items.
+
+    Attributes:
+        scoring, block, users: the user.
+        whole: float32 [items] by member.
+        totals: float64 [items].
+        allowed: bool [items]; what the user's list may hold.
+        listed: int32; the list.
+    """
+
+    scoring: Scoring
+    block: UserBlock
+    users: RepresentedUsers
+    whole: Mapping[str, Float32]
+    totals: Float64
+    allowed: npt.NDArray[np.bool_]
+    listed: Int32
+
+    @staticmethod
+    def of(scoring: Scoring, block: UserBlock, batch: pa.RecordBatch) -> "_Scored":
+        [prepared] = scoring.blends
+        users = represent(scoring.members, block)
+        masked = masked_of_batch(batch, scoring)
+        items = np.arange(len(scoring.masked_items), dtype=np.int32)
+        whole = part_scores(prepared, users, np.array([0, len(items)]), items)
+        totals = np.sum(list(whole.values()), axis=0, dtype=np.float64)
+        allowed = ~scoring.masked_items
+        allowed[masked.item_indices] = False
+        best, _ = best_lists(scoring, prepared, users, block.rows, masked)
+        return _Scored(scoring, block, users, whole, totals, allowed, best[0][best[0] >= 0])
+
+    def rank_of(self, item: int) -> int:
+        """The item's place among those that the list may hold; equal scores go by index."""
+        ahead = self.totals > self.totals[item]
+        ahead[:item] |= self.totals[:item] == self.totals[item]
+        return 1 + int((ahead & self.allowed).sum())
+
+    def parts_of(self, item: int) -> dict[str, PartOfScore]:
+        """What each member adds to the item's score, divided where it can be."""
+        one = listed_items(self.block.rows, np.array([0, 1]), np.array([item], np.int32))
+        parts = {name: scores[[item]] for name, scores in self.whole.items()}
+        scoring = self.scoring
+        return parts_of_scores(
+            scoring.blends[0],
+            scoring.members,
+            self.users,
+            self.block,
+            one,
+            scoring.item_counts,
+            parts,
+        )
+
+
+def _shares(values: Iterable[tuple[str, Any]], speaking: float) -> tuple[Owed, ...]:
+    """Those of names with their values that are not 0, the largest value first."""
+    shares = (
+        Owed(name, float(value), max(float(value), 0.0) / speaking if speaking else 0.0)
+        for name, value in values
+        if value != 0.0
+    )
+    return tuple(sorted(shares, key=lambda share: -share.value))
+
+
+def _lacks(scored: _Scored, item: int, last: int) -> tuple[Owed, ...]:
+    ahead = [(name, float(part[last] - part[item])) for name, part in scored.whole.items()]
+    behind = [(name, value) for name, value in ahead if value > 0.0]
+    return _shares(behind, sum(value for _, value in behind))
+
+
+def _hidden_by(fit: Fit, batch: pa.RecordBatch, item: int, item_id: str) -> Iterator[str]:
+    rules = fit.config.recommend.rules
+    catalogue = fit.lakehouse.read("catalogue")
+    if catalogue.where(F.col(c.ITEM_INDEX) == item).isEmpty():
+        yield "the catalogue of the run does not hold it"
+    named = F.col(c.ITEM_ID).cast("string") == item_id
+    allowed = items_of_rule(fit, rules.allowed_items)
+    if allowed is not None and allowed.where(named).isEmpty():
+        yield "recommend.rules.allowed_items does not name it"
+    excluded = items_of_rule(fit, rules.excluded_items)
+    if excluded is not None and not excluded.where(named).isEmpty():
+        yield "recommend.rules.excluded_items names it"
+    if item in list_column(batch, EXCLUDED_BY_RULE)[1]:
+        yield "recommend.rules.excluded_pairs names it for this user"
+    if rules.mask_seen and item in list_column(batch, c.ITEM_INDICES)[1]:
+        yield "the user has it already (recommend.rules.mask_seen)"
+    if rules.masks_disliked and item in list_column(batch, c.EXCLUDED_INDICES)[1]:
+        yield "the user has seen it without liking it (recommend.rules.mask_seen)"
+
+
+def _index_of(fit: Fit, side: str, outside_id: str) -> int:
+    rows = fit.lakehouse.read(f"{side}_index").where(F.col(f"{side}_id") == outside_id)
+    found = rows.select(f"{side}_index").first()
+    if found is None:
+        raise DataError(
+            f"run {fit.lakehouse.run_id} has no {side} {outside_id!r}; give --{side} an id of the"
+            f" column {side}_id of table {side}_index"
+        )
+    return int(found[0])
+
+
+def _titles(fit: Fit, items: list[int]) -> dict[int, str]:
+    rows = fit.lakehouse.read("catalogue").where(F.col(c.ITEM_INDEX).isin(items)).collect()
+    titles = {row[c.ITEM_INDEX]: row["title"] or row[c.ITEM_ID] for row in rows}
+    return {item: titles.get(item, f"item {item}") for item in items}

@@ -1,0 +1,43 @@
+"""The rules of published lists, read from the owner's tables: which items, and which pairs."""
+
+import numpy as np
+import numpy.typing as npt
+from pyspark.sql import DataFrame
+
+from m6rec import columns as c
+from m6rec.config.outputs import ItemTable
+from m6rec.fits.fit import Fit
+from m6rec.spark.sources import read_ids
+from m6rec.stages.pairs.catalogue import masked_by_rules
+
+
+def items_of_rule(fit: Fit, table: ItemTable | None) -> DataFrame | None:
+    """item_id of the items that a rule names; None where there is no such rule."""
+    if table is None:
+        return None
+    names = {c.ITEM_ID: table.item}
+    return read_ids(fit.spark, table, names, fit.config.interactions)
+
+
+def items_outside_lists(fit: Fit) -> npt.NDArray[np.bool_]:
+    """bool [items]: items that no published list may hold."""
+    rules = fit.config.recommend.rules
+    allowed, excluded = (
+        items_of_rule(fit, table) for table in (rules.allowed_items, rules.excluded_items)
+    )
+    return masked_by_rules(fit.lakehouse.read("catalogue"), fit.n_items, allowed, excluded)
+
+
+def excluded_pairs(fit: Fit) -> DataFrame | None:
+    """user_id, user_index, item_id, item_index: the items that a user's own list may not hold.
+
+    The index is null of users whom the run does not know. None where there is no such rule.
+    """
+    table = fit.config.recommend.rules.excluded_pairs
+    if table is None:
+        return None
+    names = {c.USER_ID: table.user, c.ITEM_ID: table.item}
+    pairs = read_ids(fit.spark, table, names, fit.config.interactions)
+    users = fit.lakehouse.read("user_index").select(c.USER_ID, c.USER_INDEX)
+    items = fit.lakehouse.read("item_index").select(c.ITEM_ID, c.ITEM_INDEX)
+    return pairs.join(users, c.USER_ID, how="left").join(items, c.ITEM_ID, how="inner")

@@ -1,0 +1,435 @@
+"""Divide each member's score of a listed item among the items of the user's history.
+
+The shares are exact: those of all history items add up to the score.
+
+- A sum over the history, sum_h x_h, is divided into its terms.
+- The square root of a sum S gives each term x_h / sqrt(S). That is the integral of the gradient
+  from the empty history to the user's own (integrated gradients: Sundararajan, Taly and Yan 2017).
+- A projection u = sum_h w_h p_h gives (w_h p_h) . v_j. A least-squares solution A u = sum_h t_h v_h
+  gives t_h v_h^T A^-1 v_j (Hu, Koren and Volinsky 2008, section 5).
+- Of a sum over neighbours v, sum_v sim(u, v) r_vj, an item gets what it adds to the similarities.
+
+Content and towers are not divided: content is told by attributes, and towers are no sums.
+
+What a history item is worth to a member is in a cell: for each listed item of each user, one after
+the other, there is one cell for each item of the user's history.
+"""
+
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+
+from m6rec.kernels.arrays.rows import Float32, Float64, Int32, Int64, Rows, indptr_of
+from m6rec.kernels.factors.projection import (
+    FactorModel,
+    frequency_regularisation,
+    normal_equation_terms,
+    project,
+)
+from m6rec.kernels.ranking.expanded_history import ExpandedHistoryMember
+from m6rec.kernels.ranking.members import (
+    DirectionEncoder,
+    DotMember,
+    FactorEncoder,
+    HistoryMember,
+    Member,
+    SparseRows,
+    Terms,
+    UserBlock,
+    UserNeighboursMember,
+    takes_square_root,
+)
+
+
+@dataclass(frozen=True)
+class Listed:
+    """Listed items of a block of users, and where the cells of each are.
+
+    Attributes:
+        rows: the users' histories.
+        indptr: int64 [n + 1] into items; where each user's list starts and ends.
+        items: int32 [entries].
+        cells: int64 [entries + 1]; entry e has the cells cells[e] up to cells[e + 1].
+    """
+
+    rows: Rows
+    indptr: Int64
+    items: Int32
+    cells: Int64
+
+    @property
+    def users(self) -> Int64:
+        """int64 [entries]: the place of each entry's user."""
+        return np.repeat(np.arange(len(self.rows)), np.diff(self.indptr))
+
+
+def listed_items(rows: Rows, indptr: Int64, items: Int32) -> Listed:
+    """The listed items with one cell for each item of their user's history."""
+    return Listed(rows, indptr, items, indptr_of(np.repeat(rows.counts, np.diff(indptr))))
+
+
+def history_shares(
+    member: Member, block: UserBlock, terms: Terms | None, listed: Listed
+) -> Float64 | None:
+    """What each history item adds to the member's score of each listed item, float64 [cells].
+
+    None where the member's score cannot be divided.
+
+    Args:
+        member: of any kind.
+        block: the users; its rows are those of `listed`.
+        terms: the sparse rows that the users add up, for members that have these.
+        listed: the items.
+    """
+    match member:
+        case HistoryMember():
+            assert terms is not None
+            shares = _shares_of_rows(terms, member.rows, listed)
+            return _under_root(shares, listed) if takes_square_root(member.transform) else shares
+        case ExpandedHistoryMember():
+            assert terms is not None
+            shares = _shares_of_expanded(member, block, terms, listed)
+            return _under_root(shares, listed) if takes_square_root(member.transform) else shares
+        case UserNeighboursMember():
+            assert terms is not None
+            return _shares_of_neighbours(member, terms, listed)
+        case DotMember(encoder=FactorEncoder(model)):
+            return _shares_of_factors(model, member.item_vectors, listed)
+        case DotMember(encoder=DirectionEncoder(model)):
+            shares = _shares_of_factors(model, member.item_vectors, listed)
+            lengths = np.linalg.norm(project(model, listed.rows).astype(np.float64), axis=1)
+            return _divided(shares, lengths, listed)
+        case _:
+            return None
+
+
+def _shares_of_rows(terms: Terms, rows: SparseRows, listed: Listed) -> Float64:
+    shares = np.zeros(listed.cells[-1])
+    _add_rows(
+        terms.indptr,
+        terms.row_indices,
+        terms.factors,
+        rows.indptr,
+        rows.item_indices,
+        rows.values,
+        listed.indptr,
+        listed.items,
+        listed.cells,
+        len(rows.indptr) - 1,
+        shares,
+    )
+    return shares
+
+
+def _shares_of_expanded(
+    member: ExpandedHistoryMember, block: UserBlock, terms: Terms, listed: Listed
+) -> Float64:
+    """The history items' own rows, and their part in what the added items say.
+
+    An added item a counts `expansion` times its score, sum_h w_h B_ha, so that h adds
+    expansion w_h B_ha W_aj to the score of item j.
+    """
+    history = member.added_by.terms(block)
+    shares = _shares_of_rows(history, member.rows, listed)
+    added, items = _after_history(terms, history)
+    of_added = listed_items(listed.rows, added, items)
+    says = _shares_of_rows(history, member.added_by.rows, of_added)
+    rows = member.rows
+    _add_expansion(
+        added,
+        items,
+        of_added.cells,
+        np.float64(member.expansion) * says,
+        rows.indptr,
+        rows.item_indices,
+        rows.values,
+        listed.indptr,
+        listed.items,
+        listed.cells,
+        len(rows.indptr) - 1,
+        shares,
+    )
+    return shares
+
+
+def _after_history(whole: Terms, history: Terms) -> tuple[Int64, Int32]:
+    """The rows that stand behind each user's history: indptr and row indices."""
+    counts = np.diff(whole.indptr) - np.diff(history.indptr)
+    places = np.arange(len(whole.row_indices)) - np.repeat(whole.indptr[:-1], np.diff(whole.indptr))
+    behind = places >= np.repeat(np.diff(history.indptr), np.diff(whole.indptr))
+    return indptr_of(counts), whole.row_indices[behind]
+
+
+def _under_root(shares: Float64, listed: Listed) -> Float64:
+    totals = _sums(shares, listed)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scales = np.where(totals > 0.0, 1.0 / np.sqrt(totals), 0.0)
+    scaled: Float64 = shares * np.repeat(scales, np.diff(listed.cells))
+    return scaled
+
+
+def _sums(shares: Float64, listed: Listed) -> Float64:
+    """float64 [entries]: the sum of the cells of each entry."""
+    entries = np.repeat(np.arange(len(listed.items)), np.diff(listed.cells))
+    return np.bincount(entries, shares, len(listed.items)).astype(np.float64)
+
+
+def _shares_of_neighbours(member: UserNeighboursMember, terms: Terms, listed: Listed) -> Float64:
+    search = member.search
+    rows = search.candidates.rows
+    own = listed.rows
+    squares = own.weights.astype(np.float64) ** 2 * search.item_damping[own.item_indices]
+    owners = np.repeat(np.arange(len(own)), own.counts)
+    lengths = np.sqrt(np.bincount(owners, weights=squares, minlength=len(own)))
+    shares = np.zeros(listed.cells[-1])
+    _add_neighbours(
+        terms.indptr,
+        terms.row_indices,
+        rows.indptr,
+        rows.item_indices,
+        rows.weights,
+        len(rows),
+        search.by_item_indptr,
+        search.by_item_indices,
+        search.by_item_values,
+        own.indptr,
+        own.item_indices,
+        own.weights,
+        listed.indptr,
+        listed.items,
+        listed.cells,
+        search.n_items,
+        shares,
+    )
+    return _divided(shares, lengths, listed)
+
+
+def _shares_of_factors(model: FactorModel, item_vectors: Float32, listed: Listed) -> Float64:
+    own = listed.rows
+    if model.projection is not None:
+        return _dot_products(own.weights, model.projection, item_vectors, listed)
+    assert model.scaled_gram is not None
+    confidence, right_hand_side = normal_equation_terms(own, model.parameters)
+    regularisation = frequency_regularisation(own.counts, model.parameters)
+    gram = model.scaled_gram
+    on_axes = gram.ndim == 1
+    shares = np.zeros(listed.cells[-1])
+    _fill_least_squares(
+        own.indptr,
+        own.item_indices,
+        confidence,
+        right_hand_side,
+        regularisation,
+        gram if on_axes else np.diag(gram).copy(),
+        np.zeros((0, 0), np.float32) if on_axes else gram,
+        model.factors,
+        np.ascontiguousarray(item_vectors),
+        listed.indptr,
+        listed.items,
+        listed.cells,
+        shares,
+    )
+    return shares
+
+
+def _dot_products(factors: Float32, sources: Float32, targets: Float32, listed: Listed) -> Float64:
+    """float64 [cells]: factor_h source_h . target_j."""
+    shares = np.zeros(listed.cells[-1])
+    _fill_dot_products(
+        listed.rows.indptr,
+        listed.rows.item_indices,
+        factors,
+        sources,
+        targets,
+        listed.indptr,
+        listed.items,
+        listed.cells,
+        shares,
+    )
+    return shares
+
+
+def _divided(shares: Float64, by_user: Float64, listed: Listed) -> Float64:
+    """The cells over a number of their user; 0 where that is no positive number."""
+    usable = np.isfinite(by_user) & (by_user > 0.0)
+    scales = np.divide(1.0, by_user, out=np.zeros(len(by_user)), where=usable)
+    divided: Float64 = shares * np.repeat(scales[listed.users], np.diff(listed.cells))
+    return divided
+
+
+@numba.njit(cache=True, nogil=True)
+def _add_rows(  # type: ignore[no-untyped-def]
+    term_indptr,
+    row_indices,
+    factors,
+    row_indptr,
+    targets,
+    values,
+    list_indptr,
+    items,
+    cells,
+    n_items,
+    shares,
+):
+    # The place of each item in the user's list; -1 for an item that it lacks.
+    entry_of = np.full(n_items, -1, np.int64)
+    for user in range(len(list_indptr) - 1):
+        for entry in range(list_indptr[user], list_indptr[user + 1]):
+            entry_of[items[entry]] = entry
+        first = term_indptr[user]
+        for term in range(first, term_indptr[user + 1]):
+            row = row_indices[term]
+            for position in range(row_indptr[row], row_indptr[row + 1]):
+                entry = entry_of[targets[position]]
+                if entry >= 0:
+                    shares[cells[entry] + term - first] += (
+                        np.float64(factors[term]) * values[position]
+                    )
+        for entry in range(list_indptr[user], list_indptr[user + 1]):
+            entry_of[items[entry]] = -1
+
+
+@numba.njit(cache=True, nogil=True)
+def _add_expansion(  # type: ignore[no-untyped-def]
+    added_indptr,
+    added,
+    added_cells,
+    says,
+    row_indptr,
+    targets,
+    values,
+    list_indptr,
+    items,
+    cells,
+    n_items,
+    shares,
+):
+    entry_of = np.full(n_items, -1, np.int64)
+    for user in range(len(list_indptr) - 1):
+        for entry in range(list_indptr[user], list_indptr[user + 1]):
+            entry_of[items[entry]] = entry
+        for one in range(added_indptr[user], added_indptr[user + 1]):
+            start, stop = added_cells[one], added_cells[one + 1]
+            for position in range(row_indptr[added[one]], row_indptr[added[one] + 1]):
+                entry = entry_of[targets[position]]
+                if entry >= 0:
+                    for place in range(stop - start):
+                        shares[cells[entry] + place] += says[start + place] * values[position]
+        for entry in range(list_indptr[user], list_indptr[user + 1]):
+            entry_of[items[entry]] = -1
+
+
+@numba.njit(cache=True, nogil=True)
+def _add_neighbours(  # type: ignore[no-untyped-def]
+    term_indptr,
+    neighbours,
+    row_indptr,
+    targets,
+    values,
+    n_candidates,
+    by_item_indptr,
+    by_item_indices,
+    by_item_values,
+    own_indptr,
+    own_items,
+    own_weights,
+    list_indptr,
+    items,
+    cells,
+    n_items,
+    shares,
+):
+    """Add w_h r_vh d_h^-e / |v| times r_vj, over the user's neighbours v that have h and j."""
+    entry_of = np.full(n_items, -1, np.int64)
+    is_neighbour = np.zeros(n_candidates, np.bool_)
+    for user in range(len(list_indptr) - 1):
+        for entry in range(list_indptr[user], list_indptr[user + 1]):
+            entry_of[items[entry]] = entry
+        for term in range(term_indptr[user], term_indptr[user + 1]):
+            is_neighbour[neighbours[term]] = True
+        first = own_indptr[user]
+        for own in range(first, own_indptr[user + 1]):
+            item = own_items[own]
+            for q in range(by_item_indptr[item], by_item_indptr[item + 1]):
+                neighbour = by_item_indices[q]
+                if not is_neighbour[neighbour]:
+                    continue
+                similarity = np.float64(own_weights[own]) * by_item_values[q]
+                for position in range(row_indptr[neighbour], row_indptr[neighbour + 1]):
+                    entry = entry_of[targets[position]]
+                    if entry >= 0:
+                        shares[cells[entry] + own - first] += similarity * values[position]
+        for term in range(term_indptr[user], term_indptr[user + 1]):
+            is_neighbour[neighbours[term]] = False
+        for entry in range(list_indptr[user], list_indptr[user + 1]):
+            entry_of[items[entry]] = -1
+
+
+@numba.njit(cache=True, nogil=True)
+def _fill_dot_products(  # type: ignore[no-untyped-def]
+    own_indptr, own_items, factors, sources, targets, list_indptr, items, cells, shares
+):
+    for user in range(len(list_indptr) - 1):
+        first = own_indptr[user]
+        for entry in range(list_indptr[user], list_indptr[user + 1]):
+            target = targets[items[entry]]
+            for own in range(first, own_indptr[user + 1]):
+                source = sources[own_items[own]]
+                total = 0.0
+                for column in range(len(target)):
+                    total += np.float64(source[column]) * target[column]
+                shares[cells[entry] + own - first] = factors[own] * total
+
+
+@numba.njit(cache=True, nogil=True)
+def _fill_least_squares(  # type: ignore[no-untyped-def]
+    own_indptr,
+    own_items,
+    confidence,
+    right_hand_side,
+    regularisation,
+    diagonal,
+    gram,
+    vectors,
+    targets,
+    list_indptr,
+    items,
+    cells,
+    shares,
+):
+    """Fill t_h v_h^T A^-1 v_j, where A = gram + lambda I + sum_h c_h v_h v_h^T.
+
+    Where the gram is its diagonal and the history shorter than a factor, the smaller system
+    (I + K C) x = v_h^T D^-1 v_j is solved, with D = gram + lambda I and K = V D^-1 V^T. A `gram`
+    without rows is its diagonal.
+    """
+    rank = len(diagonal)
+    for user in range(len(own_indptr) - 1):
+        first, last = own_indptr[user], own_indptr[user + 1]
+        start, stop = list_indptr[user], list_indptr[user + 1]
+        if first == last or start == stop:
+            continue
+        history, listed = vectors[own_items[first:last]], targets[items[start:stop]]
+        weights = confidence[first:last]
+        if len(gram) == 0 and last - first < rank:
+            scaled = history / (diagonal + regularisation[user])
+            system = np.dot(scaled, history.T) * weights
+            for place in range(len(system)):
+                system[place, place] += np.float32(1.0)
+            worth = np.linalg.solve(system, np.dot(scaled, listed.T))
+        else:
+            system = np.dot(np.ascontiguousarray(history.T) * weights, history)
+            if len(gram):
+                system += gram
+            for place in range(rank):
+                system[place, place] += regularisation[user]
+                if not len(gram):
+                    system[place, place] += diagonal[place]
+            solved = np.linalg.solve(system, np.ascontiguousarray(listed.T))
+            worth = np.dot(history, solved)
+        for entry in range(start, stop):
+            for place in range(last - first):
+                shares[cells[entry] + place] = (
+                    right_hand_side[first + place] * worth[place, entry - start]
+                )

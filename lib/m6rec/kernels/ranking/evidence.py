@@ -1,0 +1,93 @@
+"""What the scores of a blend are made of: members, and within them the items of the history."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from m6rec.kernels.arrays.rows import Float32, Float64, Int64
+from m6rec.kernels.ranking.attribution import Listed, history_shares
+from m6rec.kernels.ranking.blending import evidence_bins
+from m6rec.kernels.ranking.explanation import Evidence
+from m6rec.kernels.ranking.members import Member, UserBlock
+from m6rec.kernels.ranking.scoring import PreparedBlend, RepresentedUsers
+from m6rec.rankers import POPULARITY, TRANSITIONS
+
+CONTENT_MEMBER = "content"
+
+
+@dataclass(frozen=True)
+class PartOfScore:
+    """What one member adds to the scores of listed items.
+
+    Attributes:
+        whole: float32 [entries].
+        history: float64 [cells]; what of it is owed to each history item, which adds up to the
+            whole; None where it cannot be divided.
+    """
+
+    whole: Float32
+    history: Float64 | None
+
+
+def parts_of_scores(
+    prepared: PreparedBlend,
+    members: Mapping[str, Member],
+    users: RepresentedUsers,
+    block: UserBlock,
+    listed: Listed,
+    item_counts: Int64,
+    parts: Mapping[str, Float32],
+) -> dict[str, PartOfScore]:
+    """What each member of the blend adds, by its name, divided where it can be.
+
+    Args:
+        prepared: the blend.
+        members: at least the blend's members.
+        users, block: the users, as they are represented and as they are.
+        listed: the items.
+        item_counts: int64 [items]; interactions of each item in the fit.
+        parts: `part_scores` of the listed items.
+    """
+    factors = _factors_of_parts(prepared, users, listed, item_counts)
+    widths = np.diff(listed.cells)
+    found: dict[str, PartOfScore] = {}
+    for name, whole in parts.items():
+        shares = history_shares(members[name], block, users.terms.get(name), listed)
+        if shares is not None:
+            shares = shares * np.repeat(factors[name], widths)
+        found[name] = PartOfScore(whole, shares)
+    return found
+
+
+def evidence_of(parts: Mapping[str, PartOfScore], listed: Listed) -> Evidence:
+    """What speaks for each listed item, added up over the members."""
+    history, order = np.zeros(listed.cells[-1]), np.zeros(listed.cells[-1])
+    content, popularity, rest = (np.zeros(len(listed.items)) for _ in range(3))
+    for name, part in parts.items():
+        if part.history is not None:
+            if name == TRANSITIONS:
+                order += part.history
+            else:
+                history += part.history
+        elif name == CONTENT_MEMBER:
+            content += part.whole
+        elif name == POPULARITY:
+            popularity += part.whole
+        else:
+            rest += part.whole
+    return Evidence(history, order, content, popularity, rest)
+
+
+def _factors_of_parts(
+    prepared: PreparedBlend, users: RepresentedUsers, listed: Listed, item_counts: Int64
+) -> dict[str, Float64]:
+    """What the blend multiplies each member's score of each listed item by: float64 [entries]."""
+    blend = prepared.blend
+    item_bins, user_bins = evidence_bins(item_counts[listed.items]), evidence_bins(users.counts)
+    return {
+        name: coefficient
+        * blend.item_factors_of(name)[item_bins]
+        * blend.user_factors_of(name)[user_bins][listed.users]
+        for name, coefficient in blend.coefficients().items()
+    }

@@ -1,0 +1,62 @@
+"""Why an item stands where it stands for a user, on the terminal."""
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from m6rec.fits.explaining import ItemExplanation, Owed
+from m6rec.report.wording import model_name
+
+_HISTORY_SHOWN = 10
+_BAR = 24
+
+
+def print_explanation(console: Console, found: ItemExplanation) -> None:
+    """Print the item's place, what its score is made of, what it lacks, and what hides it."""
+    console.print(
+        Text.assemble(
+            (found.title, "bold"), f" for user {found.user_id} by {model_name(found.ranker)}"
+        )
+    )
+    console.print(_place(found))
+    for words in found.hidden_by:
+        console.print(Text(f"hidden: {words}", "bold red"))
+    parts = [Owed(model_name(part.name), part.value, part.share) for part in found.parts]
+    console.print(_table("What the score is made of", "Member", parts, "green"))
+    if found.history:
+        title = "What is owed to the user's items"
+        shown = found.history[:_HISTORY_SHOWN]
+        console.print(_table(title, "Item", shown, "cyan"))
+    if found.undivided:
+        console.print(f"{found.undivided:.0%} cannot be divided among the user's items")
+    if found.lacks:
+        lacks = [Owed(model_name(part.name), part.value, part.share) for part in found.lacks]
+        title = f"What it lacks to {found.last}, the last of the list"
+        console.print(_table(title, "Member", lacks, "yellow"))
+
+
+def _place(found: ItemExplanation) -> Text:
+    rank = f"rank {found.rank} of {found.candidates}, score {found.score:.4f}"
+    if found.place is not None:
+        return Text(f"in the list at place {found.place} ({rank})", "green")
+    if not found.hidden_by and found.rank <= found.top_n:
+        return Text(f"not in the list of {found.top_n}, as re-ranking chose others ({rank})", "red")
+    return Text(f"not in the list of {found.top_n} ({rank})", "red")
+
+
+def _table(title: str, name: str, shares: Sequence[Owed], colour: str) -> Table:
+    table = Table(title=escape(title), box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
+    table.add_column(name, overflow="fold")
+    table.add_column("Adds", justify="right", no_wrap=True)
+    table.add_column("Share", justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for share in shares:
+        bar = Text("█" * round(_BAR * share.share), colour)
+        style = None if share.value > 0.0 else "red"
+        cells = f"{share.value:+.4f}", f"{share.share:.0%}" if share.value > 0.0 else "against"
+        table.add_row(escape(share.name), *cells, bar, style=style)
+    return table

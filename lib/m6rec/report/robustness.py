@@ -1,0 +1,135 @@
+"""What rankers lose where interactions are attacked, on the terminal and as docs/robustness.md."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from m6rec.rankers import HYBRID, MLLIB_ALS
+from m6rec.report.wording import model_name
+
+UNTOUCHED = "untouched"
+_WHAT_ATTACKS_ARE: Mapping[str, str] = {
+    "random": "fake users with the pushed items and fillers drawn evenly",
+    "average": "fake users with the pushed items and fillers drawn by popularity",
+    "bandwagon": "fake users with the pushed items, the most popular items and even fillers",
+    "copies": "fake users with the pushed items and the same even fillers",
+    "copies, judged": "the same under `interactions.suspicious_users.action: quarantine`",
+    "random clicks": "a fifth of events more, of real users with items by chance",
+    "losses": "a fifth of events less",
+}
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One ranker on one variant of the data.
+
+    Attributes:
+        variant: the attack, or `untouched`.
+        ranker: its name.
+        ndcg: NDCG@10 on the test.
+        share: the share of the users' first ten items that hold a pushed one.
+        mean_rank: of the pushed items.
+    """
+
+    variant: str
+    ranker: str
+    ndcg: float
+    share: float
+    mean_rank: float
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields by name."""
+        return asdict(self)
+
+
+def change_of(rows: Sequence[Measurement], variant: str, ranker: str) -> float:
+    """By which share of itself the ranker's NDCG changes; negative where it loses."""
+    values = {(row.variant, row.ranker): row.ndcg for row in rows}
+    before = values[UNTOUCHED, ranker]
+    return values[variant, ranker] / before - 1.0 if before else 0.0
+
+
+def print_robustness(console: Console, rows: Sequence[Measurement]) -> None:
+    """Print a table for what is lost, and one for how far pushed items rise."""
+    for title, header, cells in _tables(rows):
+        table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
+        for place, name in enumerate(header):
+            table.add_column(name, justify="right" if place else "left", no_wrap=True)
+        for line in cells:
+            table.add_row(*line, style="bold" if line[0] == model_name(HYBRID) else None)
+        console.print(table)
+
+
+def robustness_document(rows: Sequence[Measurement], data: str, depth: int) -> str:
+    """The tables as Markdown, with what was measured and how."""
+    parts = [
+        "# Robustness",
+        "<!-- Written by: make robustness DATA=DIR -->",
+        "What rankers lose where interactions are attacked, measured on a test that is as it was."
+        f" The data: {data}. Written by `make robustness DATA=DIR OUTPUT=DIR` with the settings of"
+        " `conf/robustness.yaml`: without towers, and with few dimensions. One fake user for every"
+        " hundred users pushes ten items of the less popular half; such a user has as many fillers"
+        " as a user has items.",
+        "\n".join(f"- **{name}**: {words}." for name, words in _WHAT_ATTACKS_ARE.items()),
+        *(f"## {title}\n\n{_markdown(header, cells)}" for title, header, cells in _tables(rows)),
+        f"A pushed item that a list of {depth} items does not hold has the rank {depth + 1}.",
+        _verdict(rows),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _verdict(rows: Sequence[Measurement]) -> str:
+    variants = [name for name in _variants(rows) if name != UNTOUCHED]
+    better = [
+        name
+        for name in variants
+        if change_of(rows, name, HYBRID) > change_of(rows, name, MLLIB_ALS)
+    ]
+    others = [name for name in variants if name not in better]
+    words = f"The hybrid loses less than MLlib's ALS under: {', '.join(better) or 'none'}."
+    return f"{words} It loses as much or more under: {', '.join(others) or 'none'}."
+
+
+def _tables(rows: Sequence[Measurement]) -> list[tuple[str, list[str], list[list[str]]]]:
+    variants, rankers = _variants(rows), list(dict.fromkeys(row.ranker for row in rows))
+    found = {(row.variant, row.ranker): row for row in rows}
+    attacks = [name for name in variants if name != UNTOUCHED]
+    lost = [
+        [
+            model_name(ranker),
+            f"{found[UNTOUCHED, ranker].ndcg:.4f}",
+            *(f"{change_of(rows, name, ranker):+.1%}" for name in attacks),
+        ]
+        for ranker in rankers
+    ]
+    risen = [
+        [
+            model_name(ranker),
+            *(
+                f"{found[name, ranker].share:.1%} / {found[name, ranker].mean_rank:.0f}"
+                for name in variants
+            ),
+        ]
+        for ranker in rankers
+    ]
+    return [
+        ("NDCG@10, and its change under each attack", ["Ranker", UNTOUCHED, *attacks], lost),
+        (
+            "Lists with a pushed item among ten / mean rank of pushed items",
+            ["Ranker", *variants],
+            risen,
+        ),
+    ]
+
+
+def _variants(rows: Sequence[Measurement]) -> list[str]:
+    return list(dict.fromkeys(row.variant for row in rows))
+
+
+def _markdown(header: list[str], cells: list[list[str]]) -> str:
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *cells]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,0 +1,92 @@
+"""An item is explained for a user, in the list or not, with what hides it and what it lacks."""
+
+import io
+
+import pytest
+from pyspark.sql import functions as F
+from rich.console import Console
+
+from jobs.explain import explain_of_run
+from m6rec import columns as c
+from m6rec.config.run import Config
+from m6rec.errors import ConfigError, DataError
+from m6rec.fits.explaining import ItemExplanation, explain_item
+from m6rec.fits.fit import Fit
+from m6rec.lakehouse import Lakehouse
+from m6rec.report.explanation import print_explanation
+
+
+def printed(found: ItemExplanation) -> str:
+    text = io.StringIO()
+    print_explanation(Console(file=text, width=120, color_system=None), found)
+    return text.getvalue()
+
+
+@pytest.fixture(scope="module")
+def row(lakehouse: Lakehouse) -> dict[str, object]:
+    """The third item of a user's published list."""
+    lists = lakehouse.read("recommendations").where(F.col(c.CONTEXT).isNull())
+    [found] = lists.where("user_id = 'user-4' and rank = 3").collect()
+    return dict(found.asDict(recursive=True))
+
+
+def test_an_item_of_the_list_stands_at_its_place_with_the_parts_of_its_score(
+    lakehouse: Lakehouse, config: Config, row: dict[str, object]
+) -> None:
+    found = explain_of_run(lakehouse.spark, config, None, "user-4", str(row["item_id"]))
+    assert (found.place, found.rank, found.hidden_by, found.last) == (3, 3, (), None)
+    assert found.score == pytest.approx(row["score"], rel=1e-4)
+    assert {part.name: part.value for part in found.parts} == pytest.approx(
+        {name: value for name, value in dict(row["parts"]).items() if value},  # type: ignore[call-overload]
+        rel=1e-3,
+        abs=1e-5,
+    )
+    assert sum(part.share for part in found.parts) == pytest.approx(1.0)
+    assert found.history
+    text = printed(found)
+    assert "in the list at place 3 (rank 3 of" in text
+    assert "What the score is made of" in text
+
+
+def test_an_item_beyond_the_list_says_what_it_lacks(
+    lakehouse: Lakehouse, config: Config, row: dict[str, object]
+) -> None:
+    listed = lakehouse.read("recommendations").where("user_id = 'user-4'").select(c.ITEM_ID)
+    had = Fit(lakehouse, config, c.FINAL)
+    index = lakehouse.read("user_index").where("user_id = 'user-4'").select(c.USER_INDEX)
+    own = had.matrix.join(index, c.USER_INDEX).select(F.explode(c.ITEM_INDICES).alias("i"))
+    items = lakehouse.read("catalogue")
+    others = items.join(listed, c.ITEM_ID, "left_anti").join(own, F.expr("item_index = i"), "anti")
+    item_id = others.orderBy(c.ITEM_ID).collect()[0][c.ITEM_ID]
+    fit = Fit(lakehouse, config, c.FINAL)
+    found = explain_item(fit, "user-4", item_id)
+    assert found.place is None
+    assert found.rank > config.recommend.top_n
+    assert found.last is not None
+    assert found.lacks
+    assert f"What it lacks to {found.last}" in printed(found)
+    assert found.hidden_by == ()
+
+
+def test_what_hides_an_item_is_named(lakehouse: Lakehouse, config: Config) -> None:
+    fit = Fit(lakehouse, config, c.FINAL)
+    index = lakehouse.read("user_index").where("user_id = 'user-4'").select(c.USER_INDEX)
+    own = fit.matrix.join(index, c.USER_INDEX).select(F.explode(c.ITEM_INDICES).alias(c.ITEM_INDEX))
+    item_id = own.join(lakehouse.read("item_index"), c.ITEM_INDEX).collect()[0][c.ITEM_ID]
+    found = explain_item(fit, "user-4", item_id)
+    assert found.hidden_by == ("the user has it already (recommend.rules.mask_seen)",)
+    assert found.place is None
+    assert "hidden: the user has it already" in printed(found)
+
+
+def test_who_is_unknown_and_which_run_is_not_there_are_said(
+    lakehouse: Lakehouse, config: Config
+) -> None:
+    fit = Fit(lakehouse, config, c.FINAL)
+    with pytest.raises(DataError, match="has no user 'nobody'; give --user"):
+        explain_item(fit, "nobody", "item-1")
+    with pytest.raises(DataError, match="has no item 'nothing'; give --item"):
+        explain_item(fit, "user-4", "nothing")
+    other = config.replaced({"seed": 7})
+    with pytest.raises(ConfigError, match="is now given config"):
+        explain_of_run(lakehouse.spark, other, lakehouse.run_id, "user-4", "item-1")

@@ -1,0 +1,12 @@
+"""How far pushed items rise."""
+
+import numpy as np
+
+from m6rec.kernels.evaluation.pushed_items import Rise, rise_of_items
+
+
+def test_an_item_beyond_the_list_has_the_rank_after_it() -> None:
+    ranked = np.array([[4, 7, 1], [7, 4, -1], [0, 1, 2], [0, 3, 7]], np.int32)
+    # Item 7 has the ranks 2, 1, 4, 3, and item 9 has 4 in all lists.
+    rise = rise_of_items(ranked, np.array([7, 9]), 2)
+    assert rise == Rise(share=0.5, mean_rank=(2 + 1 + 4 + 3 + 4 * 4) / 8)

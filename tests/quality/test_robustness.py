@@ -1,0 +1,145 @@
+"""Attacks change what they say and no more, and what is lost is told for every ranker."""
+
+from collections import Counter
+
+import numpy as np
+import pandas as pd
+import pytest
+from pyspark.sql import SparkSession
+
+from m6rec.datasets.attacks import (
+    ATTACKS,
+    Folder,
+    Shilling,
+    pushed_items,
+    with_fake_users,
+    with_losses,
+    with_random_clicks,
+)
+from m6rec.kernels.evaluation.pushed_items import Rise
+from m6rec.rankers import HYBRID, MLLIB_ALS
+from m6rec.report.robustness import UNTOUCHED, Measurement, change_of, robustness_document
+from m6rec.stages.evaluation.pushed import rise_of_pushed
+
+USERS, ITEMS = 300, 60
+
+
+@pytest.fixture(scope="module")
+def folder() -> Folder:
+    rng = np.random.default_rng(7)
+    shares = 1.0 / np.arange(1, ITEMS + 1)
+    pairs = [
+        (user, item)
+        for user in range(USERS)
+        for item in rng.choice(ITEMS, 15, replace=False, p=shares / shares.sum())
+    ]
+    frame = pd.DataFrame(pairs, columns=["user_id", "item_id"])
+    frame["rating"] = rng.integers(1, 6, len(frame)).astype(np.float64)
+    frame["event_time"] = pd.Timestamp("2025-01-01") + pd.to_timedelta(
+        rng.integers(0, 10**6, len(frame)), unit="s"
+    )
+    held = rng.random(len(frame)) < 0.2
+    return Folder(frame[~held].reset_index(drop=True), frame[held].reset_index(drop=True))
+
+
+def test_pushed_items_are_ten_of_the_less_popular_half(folder: Folder) -> None:
+    counts = folder.train["item_id"].value_counts()
+    pushed = pushed_items(folder.train, 1)
+    assert len(set(pushed)) == 10
+    assert counts[pushed].max() <= np.median(counts)
+    assert pushed != pushed_items(folder.train, 2)
+
+
+@pytest.mark.parametrize("attack", ["random", "average", "bandwagon", "copies"])
+def test_a_fake_user_for_every_hundred_has_the_pushed_items(
+    folder: Folder, attack: Shilling
+) -> None:
+    pushed = pushed_items(folder.train, 1)
+    attacked = with_fake_users(folder.train, pushed, attack, 1)
+    pd.testing.assert_frame_equal(attacked.head(len(folder.train)), folder.train)
+    fakes = attacked.iloc[len(folder.train) :]
+    assert set(fakes["user_id"]) == {USERS, USERS + 1, USERS + 2}
+    for _, rows in fakes.groupby("user_id"):
+        assert list(rows["item_id"])[:10] == pushed
+        assert (rows["rating"].head(10) == 5.0).all()
+        assert rows["item_id"].is_unique
+        assert len(rows) == 10 + len(folder.train) // USERS
+    assert fakes["event_time"].isin(folder.train["event_time"]).all()
+    pd.testing.assert_frame_equal(attacked, with_fake_users(folder.train, pushed, attack, 1))
+    others = with_fake_users(folder.train, pushed, attack, 2)
+    assert list(others["item_id"]) != list(attacked["item_id"])
+
+
+def test_fillers_are_what_the_attack_says(folder: Folder) -> None:
+    pushed = pushed_items(folder.train, 1)
+    counts = folder.train["item_id"].value_counts()
+
+    def fillers(attack: Shilling) -> list[list[int]]:
+        fakes = with_fake_users(folder.train, pushed, attack, 3).iloc[len(folder.train) :]
+        return [list(rows["item_id"])[10:] for _, rows in fakes.groupby("user_id")]
+
+    popular = set(counts.index[:10])
+    assert all(popular <= set(one) for one in fillers("bandwagon"))
+    assert len({tuple(one) for one in fillers("copies")}) == 1
+    assert len({tuple(one) for one in fillers("random")}) == 3
+    even, like_users = (
+        np.mean(counts[np.concatenate(fillers(attack))]) for attack in ("random", "average")
+    )
+    assert like_users > even
+
+
+def test_random_clicks_are_new_pairs_of_known_users_and_items(folder: Folder) -> None:
+    clicked = with_random_clicks(folder, 1)
+    added = clicked.iloc[len(folder.train) :]
+    assert len(added) == round(0.2 * len(folder.train))
+    pairs = Counter(
+        zip(
+            [*clicked["user_id"], *folder.test["user_id"]],
+            [*clicked["item_id"], *folder.test["item_id"]],
+            strict=True,
+        )
+    )
+    assert max(pairs.values()) == 1
+    assert set(added["item_id"]) <= set(folder.train["item_id"])
+    assert set(added["user_id"]) <= set(folder.train["user_id"])
+
+
+def test_losses_are_a_fifth_and_every_attack_keeps_the_columns(folder: Folder) -> None:
+    left = with_losses(folder.train, 1)
+    assert 0.75 < len(left) / len(folder.train) < 0.85
+    pushed = pushed_items(folder.train, 1)
+    for attack in ATTACKS.values():
+        attacked = attack(folder, pushed, 1)
+        assert attacked.dtypes.to_dict() == folder.train.dtypes.to_dict()
+
+
+def test_ids_that_are_text_get_fake_users_of_text(folder: Folder) -> None:
+    train = folder.train.assign(user_id="u" + folder.train["user_id"].astype(str))
+    fakes = with_fake_users(train, [1], "random", 1).iloc[len(train) :]
+    assert set(fakes["user_id"]).isdisjoint(train["user_id"])
+
+
+def test_pushed_items_are_found_in_the_lists_by_their_ids(spark: SparkSession) -> None:
+    lists = spark.createDataFrame([([2, 0],), ([1],)], "item_indices array<int>")
+    index = spark.createDataFrame([("a", 0), ("b", 1), ("7", 2)], "item_id string, item_index long")
+    assert rise_of_pushed(lists, index, [7], 2, 1) == Rise(0.5, (1 + 3) / 2)
+
+
+def test_the_document_says_what_is_lost_and_where_the_hybrid_loses_less() -> None:
+    rows = [
+        Measurement(variant, ranker, ndcg, 0.25, 12.0)
+        for variant, ranker, ndcg in (
+            (UNTOUCHED, HYBRID, 0.4),
+            (UNTOUCHED, MLLIB_ALS, 0.2),
+            ("random", HYBRID, 0.38),
+            ("random", MLLIB_ALS, 0.18),
+            ("losses", HYBRID, 0.3),
+            ("losses", MLLIB_ALS, 0.19),
+        )
+    ]
+    assert change_of(rows, "random", HYBRID) == pytest.approx(-0.05)
+    text = robustness_document(rows, "a few rows", 100)
+    assert "| Hybrid | 0.4000 | -5.0% | -25.0% |" in text
+    assert "| Hybrid | 25.0% / 12 | 25.0% / 12 | 25.0% / 12 |" in text
+    assert "loses less than MLlib's ALS under: random." in text
+    assert "as much or more under: losses." in text
