@@ -89,7 +89,7 @@ def run_nightly(
 
 
 @dataclass(frozen=True)
-class Plan:
+class NightPlan:
     """What a run that keeps choices is made of.
 
     Attributes:
@@ -103,7 +103,7 @@ class Plan:
     needs: Needs
 
 
-def train_and_rank(lakehouse: Lakehouse, config: Config, kept_from: str) -> Plan:
+def train_and_rank(lakehouse: Lakehouse, config: Config, kept_from: str) -> NightPlan:
     """The jobs of a night up to its lists, with the choices of run `kept_from`."""
     keep = partial(keep_choices.run, kept_from=kept_from)
     run_job(lakehouse, config, replace(keep_choices.JOB, run=keep))
@@ -118,13 +118,13 @@ def train_and_rank(lakehouse: Lakehouse, config: Config, kept_from: str) -> Plan
     return plan
 
 
-def plan_of(selection: Fit, choices: Choices) -> Plan:
+def plan_of(selection: Fit, choices: Choices) -> NightPlan:
     """What a run trains whose selection fit has the choices."""
     members = members_with_weight(selection, selection.config.recommend.ranker)
-    return Plan(selection, choices, needs_of(members, selection.settings))
+    return NightPlan(selection, choices, needs_of(members, selection.settings))
 
 
-def jobs_of_night(plan: Plan) -> tuple[Job, ...]:
+def jobs_of_night(plan: NightPlan) -> tuple[Job, ...]:
     """The jobs of a run that has its choices, in order, each for the final fit alone."""
     lakehouse, config = plan.selection.lakehouse, plan.selection.config
     choices, needs = plan.choices, plan.needs
@@ -165,7 +165,7 @@ def _without_other_jobs(record: JobRecord, kept: set[str]) -> JobRecord:
     return replace(record, reads=tuple(table for table in record.reads if table in written))
 
 
-def _publish(plan: Plan, output: Path) -> None:
+def _publish(plan: NightPlan, output: Path) -> None:
     lakehouse, config = plan.selection.lakehouse, plan.selection.config
     is_new = not publish.is_published(lakehouse)
     guarded = publish.guard(lakehouse, config) if is_new else []
