@@ -1,11 +1,14 @@
 """Take over what the published run has chosen on validation, for a run that only trains anew."""
 
+from pyspark.sql import functions as F
+
 from m6rec import columns as c
 from m6rec.command_line import command_line
 from m6rec.config.run import Config
 from m6rec.errors import DataError
-from m6rec.fits.choices import choices_of, write_choices
+from m6rec.fits.choices import choices_of, members_with_weight, write_choices
 from m6rec.fits.fit import Fit
+from m6rec.fits.needs import needs_of
 from m6rec.job_records import KEEP_CHOICES
 from m6rec.lakehouse import Lakehouse
 from m6rec.publication.nights import begun_at
@@ -28,6 +31,11 @@ def run(lakehouse: Lakehouse, config: Config, kept_from: str | None = None) -> N
     published = lakehouse.for_run(source)
     selection = Fit(published, config, c.SELECTION)
     write_choices(lakehouse, selection, choices_of(selection, begun_at(published)))
+    members = members_with_weight(selection, config.recommend.ranker)
+    carried = needs_of(members, selection.settings).carried
+    if carried:
+        rows = published.read("item_neighbours", fit=c.FINAL)
+        lakehouse.write("item_neighbours", rows.where(F.col(c.METHOD).isin(*carried)), fit=c.FINAL)
 
 
 JOB = Job(KEEP_CHOICES, run)

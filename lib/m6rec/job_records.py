@@ -196,7 +196,13 @@ ABLATE = JobRecord(
     sections=(*TRAIN_TOWERS.sections, "ablation", "evaluate"),
 )
 # What is done to finished runs.
-KEEP_CHOICES = JobRecord("keep_choices", reads=("runs", "models"), writes=("models",))
+KEEP_CHOICES = JobRecord(
+    "keep_choices",
+    reads=("runs", "models"),
+    reads_if_made=("item_neighbours",),
+    writes=("models",),
+    writes_if_asked=("item_neighbours",),
+)
 PUBLISH = JobRecord(
     "publish",
     reads=(

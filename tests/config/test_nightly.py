@@ -34,11 +34,17 @@ def config_with(**sections: Any) -> Config:
             {},
             Needs(("towers_sequence", "towers_als"), ("svd", "als"), (), ("als", "sequence"), True),
         ),
-        # Content neighbours stand in for the items that factors do not know.
+        # Content neighbours stand in for the items that factors do not know: those of an earlier
+        # run for ALS alone, and new ones beside other members.
         (
             ("als",),
             {"features": ITEMS},
-            Needs(("als",), ("als",), ("content_neighbours",), (), True),
+            Needs(("als",), ("als",), (), (), False, ("content_neighbours",)),
+        ),
+        (
+            ("als", "ridge"),
+            {"features": ITEMS},
+            Needs(("als", "ridge"), ("als",), ("ridge", "content_neighbours"), (), True),
         ),
         (
             ("als",),

@@ -20,6 +20,9 @@ class Needs:
         neighbours: models of job `train_neighbours`.
         towers: models of job `train_towers`.
         features: whether features are looked at.
+        carried: models of job `train_neighbours` that are taken over as an earlier run has them. A
+            ranker that is one factor model alone does without features of its own: content
+            neighbours stand in for the cold items that the earlier run knew.
     """
 
     members: tuple[str, ...]
@@ -27,6 +30,7 @@ class Needs:
     neighbours: tuple[str, ...]
     towers: tuple[str, ...]
     features: bool
+    carried: tuple[str, ...] = ()
 
 
 def needs_of(members: Iterable[str], config: Config) -> Needs:
@@ -40,21 +44,24 @@ def needs_of(members: Iterable[str], config: Config) -> Needs:
     }
     factors = models_trained_by(TRAIN_FACTORS.name, on_factors)
     neighbours = set(models_trained_by(TRAIN_NEIGHBOURS.name, names))
-    if any(_has_stand_ins(ranker, config) for ranker in rankers):
-        neighbours.add(_CONTENT_NEIGHBOURS)
     if _CONTENT_NEIGHBOURS in names:
         # Histories are expanded by the ridge.
         neighbours.add(_RIDGE)
-    of_attributes = "als" in factors and _als_knows_attributes(config)
     features = bool(
         towers
-        or of_attributes
+        or ("als" in factors and _als_knows_attributes(config))
         or _CONTENT_NEIGHBOURS in neighbours
         or any("features" in ranker.user_inputs for ranker in rankers)
     )
-    return Needs(
-        names, factors, models_trained_by(TRAIN_NEIGHBOURS.name, neighbours), towers, features
-    )
+    carried: tuple[str, ...] = ()
+    if any(_has_stand_ins(ranker, config) for ranker in rankers):
+        if len(names) == 1 and not features:
+            carried = (_CONTENT_NEIGHBOURS,)
+        else:
+            neighbours.add(_CONTENT_NEIGHBOURS)
+            features = True
+    trained = models_trained_by(TRAIN_NEIGHBOURS.name, neighbours)
+    return Needs(names, factors, trained, towers, features, carried)
 
 
 def _has_stand_ins(ranker: Ranker, config: Config) -> bool:
