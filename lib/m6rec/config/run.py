@@ -163,6 +163,7 @@ class Config(Section):
             "half_life_days": interactions.half_life_days is not None,
             "event_weights": bool(interactions.event_weights),
             "duplicates: sum": interactions.duplicates == "sum",
+            "cancellations: cancel": interactions.cancellations == "cancel",
         }
         found = [key for key, is_set in changed.items() if is_set]
         if found:
