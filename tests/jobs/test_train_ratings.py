@@ -77,6 +77,7 @@ def config_with(**interactions: object) -> Config:
         ({"half_life_days": 30.0}, "half_life_days"),
         ({"event_weights": {"buy": 2.0}}, "event_weights"),
         ({"duplicates": "sum"}, "duplicates: sum"),
+        ({"cancellations": "cancel"}, "cancellations: cancel"),
     ],
 )
 def test_what_changes_or_leaves_out_ratings_is_refused_by_name(

@@ -176,6 +176,7 @@ class Config(Section):
             "event_weights": bool(interactions.event_weights),
             "duplicates: sum": interactions.duplicates == "sum",
             "suspicious_users.action: weight": interactions.suspicious_users.action == "weight",
+            "cancellations: cancel": interactions.cancellations == "cancel",
         }
         found = [key for key, is_set in changed.items() if is_set]
         if found:
