@@ -204,7 +204,7 @@ def _reasons(
             scoring.item_counts,
             {name: part[entries] for name, part in parts.items()},
         )
-        evidence = evidence_of(shares, listed)
+        evidence = evidence_of(shares, listed, own)
         found.append(explain(explaining.attributes, listed, evidence, limit))
     return join_reasons(found)
 
