@@ -100,7 +100,7 @@ def recommend(
         users: as `user_inputs` gives them.
         user_ids: columns user_index, user_id.
         scoring: its first blend is published.
-        explaining: words, attributes and weights for the reasons.
+        explaining: words and attributes for the reasons.
         contexts: by name.
     """
     # Columns that have one value in all rows need not pass through Python.
