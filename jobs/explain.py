@@ -20,7 +20,7 @@ from m6rec.command_line import (
     read_config,
 )
 from m6rec.config.run import Config
-from m6rec.errors import ConfigError
+from m6rec.errors import ConfigError, DataError
 from m6rec.fits.explaining import ItemExplanation, explain_item
 from m6rec.fits.fit import Fit
 from m6rec.lakehouse import Lakehouse
@@ -40,10 +40,12 @@ def explain_of_run(
 
     Raises:
         ConfigError: no run is named or published, or the run was made with another config.
-        DataError: the run has no such user or item.
+        DataError: there is no such run, or it has no such user or item.
     """
     lakehouse = open_lakehouse(spark, config, run_id or _published(spark, config))
     work = work_of_run(lakehouse)
+    if not work:
+        raise DataError(f"there is no run {lakehouse.run_id}; give --run-id of a finished one")
     check_same_config(work, config, lakehouse.run_id)
     pinned = at_versions(config, sources_of_run(lakehouse, config, work))
     return explain_item(Fit(lakehouse.for_one_job(), pinned, c.FINAL), user, item)

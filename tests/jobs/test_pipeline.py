@@ -87,8 +87,19 @@ def test_every_user_gets_a_full_list_even_without_any_history(lakehouse: Lakehou
     }
     assert set(counts) == {(user, context) for user in users for context in (None, *CONTEXTS)}
     assert set(counts.values()) == {10}
-    newcomer = lists.where(F.col(c.USER_ID) == "user-90").collect()
-    assert {reason["kind"] for row in newcomer for reason in row[c.REASONS]} == {"popular"}
+
+
+def test_reasons_of_a_user_without_history_are_what_chose_the_items(lakehouse: Lakehouse) -> None:
+    lists = lakehouse.read("recommendations")
+    for row in lists.where(F.col(c.USER_ID) == "user-90").collect():
+        speaking = {name: max(part, 0.0) for name, part in row[c.PARTS].items()}
+        apart = {name: speaking.pop(name, 0.0) for name in ("popularity", "content")}
+        expected = {"popular": apart["popularity"], "attribute": apart["content"]}
+        expected["model"] = sum(speaking.values())
+        total = sum(expected.values())
+        for reason in row[c.REASONS]:
+            assert reason["share"] == pytest.approx(expected[reason["kind"]] / total, rel=1e-3)
+        assert max(reason["share"] for reason in row[c.REASONS]) > 0.0
 
 
 def test_no_list_holds_an_item_that_the_user_has(lakehouse: Lakehouse) -> None:

@@ -1,5 +1,6 @@
 """What each history item adds to a member's score: exact, for every member that is a sum."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -17,7 +18,7 @@ from m6rec.kernels.neighbours.item_neighbours import ItemWeights
 from m6rec.kernels.neighbours.user_neighbours import CandidateUsers, user_neighbour_search
 from m6rec.kernels.ranking.attribution import Listed, history_shares, listed_items
 from m6rec.kernels.ranking.blending import Blend
-from m6rec.kernels.ranking.evidence import evidence_of, parts_of_scores
+from m6rec.kernels.ranking.evidence import PartOfScore, evidence_of, parts_of_scores
 from m6rec.kernels.ranking.expanded_history import ExpandedHistoryMember
 from m6rec.kernels.ranking.explanation import HISTORY_REASON, KINDS, explain, item_attributes
 from m6rec.kernels.ranking.members import (
@@ -184,12 +185,25 @@ def test_the_parts_of_a_blend_add_up_with_their_weights_and_evidence() -> None:
     users, listed = represent(members, BLOCK), every_item()
     whole = part_scores(prepared, users, listed.indptr, listed.items)
     parts = parts_of_scores(prepared, members, users, BLOCK, listed, COUNTS, whole)
-    evidence = evidence_of(parts, listed)
+    evidence = evidence_of(parts, listed, BLOCK)
     entries = np.repeat(np.arange(len(listed.items)), np.diff(listed.cells))
     sums = np.bincount(entries, weights=evidence.history, minlength=len(listed.items))
     together = sums + evidence.popularity + evidence.rest
     np.testing.assert_allclose(together, scores_of(members, blend, BLOCK), rtol=1e-3, atol=1e-5)
     assert not evidence.rest.any() and not evidence.order.any()
+
+
+def test_who_is_unknown_has_what_is_popular_and_who_has_attributes_has_not() -> None:
+    nobody = Rows(
+        np.arange(2), np.zeros(3, np.int64), np.empty(0, np.int32), np.empty(0, np.float32)
+    )
+    content = np.array([[0.0], [1.0]], np.float32)
+    block = replace(block_of(nobody), content=content)
+    listed = listed_items(nobody, np.arange(3), np.zeros(2, np.int32))
+    towers = PartOfScore(np.array([0.5, 0.5], np.float32), None)
+    found = evidence_of({"towers_svd": towers}, listed, block)
+    assert found.popularity.tolist() == [0.5, 0.0]
+    assert found.rest.tolist() == [0.0, 0.5]
 
 
 def trained_members(matrix: sp.csr_matrix) -> dict[str, Member]:
@@ -237,7 +251,9 @@ def test_without_the_named_items_the_score_falls_at_least_twice_as_much(
     listed = listed_items(rows, np.arange(len(rows) + 1), best)
     whole = scores_at(rows, listed)
     parts = parts_of_scores(prepared, members, users, block, listed, counts, whole)
-    found = explain(item_attributes([[]] * items, 0), listed, evidence_of(parts, listed), limit)
+    found = explain(
+        item_attributes([[]] * items, 0), listed, evidence_of(parts, listed, block), limit
+    )
 
     def falls(left_out: list[list[int]]) -> Float64:
         kept = matrix.toarray()

@@ -342,27 +342,32 @@ def _add_neighbours(  # type: ignore[no-untyped-def]
 ):
     """Add w_h r_vh d_h^-e / |v| times r_vj, over the user's neighbours v that have h and j."""
     entry_of = np.full(n_items, -1, np.int64)
-    is_neighbour = np.zeros(n_candidates, np.bool_)
+    place_of = np.full(n_candidates, -1, np.int64)
     for user in range(len(list_indptr) - 1):
-        for entry in range(list_indptr[user], list_indptr[user + 1]):
-            entry_of[items[entry]] = entry
-        for term in range(term_indptr[user], term_indptr[user + 1]):
-            is_neighbour[neighbours[term]] = True
+        start, stop = list_indptr[user], list_indptr[user + 1]
+        for entry in range(start, stop):
+            entry_of[items[entry]] = entry - start
+        first_term = term_indptr[user]
+        has = np.zeros((term_indptr[user + 1] - first_term, stop - start))
+        for place in range(len(has)):
+            neighbour = neighbours[first_term + place]
+            place_of[neighbour] = place
+            for position in range(row_indptr[neighbour], row_indptr[neighbour + 1]):
+                entry = entry_of[targets[position]]
+                if entry >= 0:
+                    has[place, entry] = values[position]
         first = own_indptr[user]
         for own in range(first, own_indptr[user + 1]):
             item = own_items[own]
             for q in range(by_item_indptr[item], by_item_indptr[item + 1]):
-                neighbour = by_item_indices[q]
-                if not is_neighbour[neighbour]:
-                    continue
-                similarity = np.float64(own_weights[own]) * by_item_values[q]
-                for position in range(row_indptr[neighbour], row_indptr[neighbour + 1]):
-                    entry = entry_of[targets[position]]
-                    if entry >= 0:
-                        shares[cells[entry] + own - first] += similarity * values[position]
-        for term in range(term_indptr[user], term_indptr[user + 1]):
-            is_neighbour[neighbours[term]] = False
-        for entry in range(list_indptr[user], list_indptr[user + 1]):
+                place = place_of[by_item_indices[q]]
+                if place >= 0:
+                    similarity = np.float64(own_weights[own]) * by_item_values[q]
+                    for entry in range(stop - start):
+                        shares[cells[start + entry] + own - first] += similarity * has[place, entry]
+        for place in range(len(has)):
+            place_of[neighbours[first_term + place]] = -1
+        for entry in range(start, stop):
             entry_of[items[entry]] = -1
 
 

@@ -60,8 +60,12 @@ def parts_of_scores(
     return found
 
 
-def evidence_of(parts: Mapping[str, PartOfScore], listed: Listed) -> Evidence:
-    """What speaks for each listed item, added up over the members."""
+def evidence_of(parts: Mapping[str, PartOfScore], listed: Listed, block: UserBlock) -> Evidence:
+    """What speaks for each listed item, added up over the members.
+
+    Of users of whom nothing is known, all have the same list. What cannot be divided is popularity
+    there, too.
+    """
     history, order = np.zeros(listed.cells[-1]), np.zeros(listed.cells[-1])
     content, popularity, rest = (np.zeros(len(listed.items)) for _ in range(3))
     for name, part in parts.items():
@@ -76,6 +80,9 @@ def evidence_of(parts: Mapping[str, PartOfScore], listed: Listed) -> Evidence:
             popularity += part.whole
         else:
             rest += part.whole
+    unknown = ((block.rows.counts == 0) & ~block.content.any(axis=1))[listed.users]
+    popularity[unknown] += rest[unknown]
+    rest[unknown] = 0.0
     return Evidence(history, order, content, popularity, rest)
 
 

@@ -100,7 +100,7 @@ def recommend(
         users: as `user_inputs` gives them.
         user_ids: columns user_index, user_id.
         scoring: its first blend is published.
-        explaining: words, attributes and weights for the reasons.
+        explaining: words and attributes for the reasons.
         contexts: by name.
     """
     ranking = ship_ranking(users.sparkSession, scoring, explaining, contexts)
@@ -243,7 +243,7 @@ def _reasons(
             scoring.item_counts,
             {name: part[entries] for name, part in parts.items()},
         )
-        evidence = evidence_of(shares, listed)
+        evidence = evidence_of(shares, listed, own)
         found.append(explain(explaining.attributes, listed, evidence, limit))
     return join_reasons(found)
 
