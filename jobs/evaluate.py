@@ -18,7 +18,6 @@ from m6rec.lakehouse import Lakehouse
 from m6rec.runs import Job
 from m6rec.stages.evaluation.lists import Evaluation, compare_runs, evaluate_lists
 from m6rec.stages.evaluation.ratings import evaluate_ratings
-from m6rec.stages.features.reading import item_matrix
 
 
 def run(lakehouse: Lakehouse, config: Config) -> None:
@@ -51,7 +50,7 @@ def _evaluate_fit(fit: Fit, targets: DataFrame) -> Evaluation:
     lists = lakehouse.read("lists", fit=fit.name)
     content = None
     if lakehouse.exists("item_features"):
-        content = item_matrix(fit.item_features, c.CONTENT, fit.n_items)
+        content = fit.item_matrix(c.CONTENT)
     evaluation = evaluate_lists(
         lists,
         targets,

@@ -15,7 +15,7 @@ from m6rec.job_records import TRAIN_NEIGHBOURS
 from m6rec.lakehouse import Lakehouse
 from m6rec.rankers import models_trained_by
 from m6rec.runs import Job
-from m6rec.stages.features.reading import item_matrix, item_terms
+from m6rec.stages.features.reading import item_terms
 from m6rec.stages.training.gram import matrix_statistics
 from m6rec.stages.training.item_weights import item_weights_to_frame
 from m6rec.stages.training.neighbours import NEIGHBOUR_TRAINERS, NeighbourInputs
@@ -44,9 +44,8 @@ def _inputs(fit: Fit, matrix: DataFrame) -> NeighbourInputs:
     config = fit.settings
     terms, vectors = None, None
     if config.features.items is not None:
-        features = fit.item_features
-        terms = item_terms(features, fit.n_items)
-        vectors = item_matrix(features, c.CONTENT, fit.n_items)
+        terms = item_terms(fit.item_features, fit.n_items)
+        vectors = fit.item_matrix(c.CONTENT)
     statistics = matrix_statistics(matrix, fit.n_items, config.neighbours.maximum_history)
     return NeighbourInputs(
         matrix, fit.n_items, statistics, config.neighbours, config.seed, terms, vectors
