@@ -30,7 +30,6 @@ from m6rec.stages.features.fitting import fit_features
 from m6rec.stages.features.images import load_images
 from m6rec.stages.features.kinds import infer_columns
 from m6rec.stages.features.pipeline import FeaturePipeline
-from m6rec.stages.features.reading import item_matrix
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ def _build(fit: Fit, users: _Attributes | None, items: _Attributes | None) -> No
     item_pipeline = _fit_and_write(fit, "item", items, item_acts, item_training.distinct())
     content = None
     if is_shipped(fit.n_items, item_pipeline.content_width):
-        content = item_matrix(fit.item_features, c.CONTENT, fit.n_items)
+        content = fit.item_matrix(c.CONTENT)
     user_training = matrix.where(F.size(c.ITEM_INDICES) > 0).select(c.USER_INDEX)
     user_acts = _with_mix(user_behaviour(matrix, fit.n_items, content), events, c.USER_INDEX)
     user_pipeline = _fit_and_write(fit, "user", users, user_acts, user_training)

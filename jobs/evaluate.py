@@ -25,7 +25,6 @@ from m6rec.stages.evaluation.lists import (
     evaluate_lists,
 )
 from m6rec.stages.evaluation.ratings import evaluate_ratings
-from m6rec.stages.features.reading import item_matrix
 
 
 def run(lakehouse: Lakehouse, config: Config) -> None:
@@ -58,7 +57,7 @@ def _evaluate_fit(fit: Fit, targets: DataFrame) -> Evaluation:
     lists = lakehouse.read("lists", fit=fit.name)
     content = None
     if lakehouse.exists("item_features"):
-        content = item_matrix(fit.item_features, c.CONTENT, fit.n_items)
+        content = fit.item_matrix(c.CONTENT)
     criteria = read_criteria(fit)
     of_users = [F.size(c.ITEM_INDICES).alias(c.INTERACTION_COUNT)]
     if criteria.categories is not None:

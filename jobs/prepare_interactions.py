@@ -18,6 +18,7 @@ from m6rec.fits.sources import INTERACTIONS, Events, Sources, open_sources
 from m6rec.job_records import PREPARE_INTERACTIONS
 from m6rec.lakehouse import Lakehouse
 from m6rec.runs import Job
+from m6rec.spark.session import compiling_queries
 from m6rec.stages.pairs.aggregation import (
     aggregate_folds,
     aggregate_pairs,
@@ -75,12 +76,14 @@ def run(lakehouse: Lakehouse, config: Config, fits: Sequence[str] = c.FITS) -> N
         DataError: rows were lost, or no interaction was left.
     """
     sources = open_sources(lakehouse.spark, config)
+    events = [table.frame for table in sources.events()]
     try:
-        pairs = _clean(lakehouse, sources, config)
-        _extend_indices(lakehouse, pairs, sources)
-        _split(lakehouse, pairs, config, c.SELECTION in fits)
-        _write_catalogue(lakehouse, sources)
-        _write_matrix(lakehouse, sources, config.ranks_repeats, fits)
+        with compiling_queries(lakehouse.spark, events):
+            pairs = _clean(lakehouse, sources, config)
+            _extend_indices(lakehouse, pairs, sources)
+            _split(lakehouse, pairs, config, c.SELECTION in fits)
+            _write_catalogue(lakehouse, sources)
+            _write_matrix(lakehouse, sources, config.ranks_repeats, fits)
     finally:
         # The stages persist what they read twice.
         lakehouse.spark.catalog.clearCache()
@@ -110,7 +113,9 @@ def _clean_one(events: Events, are_ratings: bool) -> Cleaned:
         events.reading,
         are_ratings,
     )
-    cleaned.labelled.persist()
+    # Rows that were dropped as malformed are told by counting those that were parsed.
+    if cleaned.compares_rows or events.drops_malformed:
+        cleaned.labelled.persist()
     return cleaned
 
 
@@ -236,12 +241,12 @@ def _split(lakehouse: Lakehouse, pairs: _Pairs, config: Config, validates: bool)
 
 
 def _indexed(lakehouse: Lakehouse, pairs: DataFrame) -> DataFrame:
-    """Pairs with indices in place of ids, and the items' ids as numbers, persisted."""
+    """Pairs with indices in place of ids, and the items' ids as numbers."""
     users = lakehouse.read("user_index").select(c.USER_ID, c.USER_INDEX)
     number = F.col(c.ITEM_ID).try_cast("long").alias(c.ITEM_NUMBER)
     items = lakehouse.read("item_index").select(c.ITEM_ID, c.ITEM_INDEX, number)
     joined = pairs.join(items, on=c.ITEM_ID, how="inner").join(users, on=c.USER_ID, how="inner")
-    return joined.drop(c.USER_ID, c.ITEM_ID).persist()
+    return joined.drop(c.USER_ID, c.ITEM_ID)
 
 
 def _write_catalogue(lakehouse: Lakehouse, sources: Sources) -> None:

@@ -22,6 +22,8 @@ _PREPARED = (
 )
 # Of table user_index: some 50,000 users, whose lists are a million rows.
 _BYTES_OF_FEW_USERS = 500_000
+# Of the table of interactions: some 20,000 rows.
+_BYTES_OF_FEW_ROWS = 500_000
 
 
 def _never(_: Config) -> bool:
@@ -32,14 +34,25 @@ def _always(_: Config) -> bool:
     return True
 
 
+def _reads_many_rows(config: Config) -> bool:
+    """Whether the interactions are many, or lie where this machine cannot see them."""
+    path = config.interactions.source.path
+    return path is None or not 0 < _bytes_below(Path(path)) <= _BYTES_OF_FEW_ROWS
+
+
 def _trains_mllib(config: Config) -> bool:
-    return MLLIB_ALS in config.evaluate.rankers
+    return MLLIB_ALS in config.evaluate.rankers and _reads_many_rows(config)
 
 
 def _writes_many_lists(config: Config) -> bool:
     """Whether the lake has many users, or lies where this machine cannot see them."""
-    files = Path(config.lake, "user_index").rglob("*.parquet")
-    return not 0 < sum(file.stat().st_size for file in files) <= _BYTES_OF_FEW_USERS
+    return not 0 < _bytes_below(Path(config.lake, "user_index")) <= _BYTES_OF_FEW_USERS
+
+
+def _bytes_below(place: Path) -> int:
+    """The size of a file, or of all files of a folder; 0 where there is neither."""
+    files = [place] if place.is_file() else place.rglob("*.*")
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 @dataclass(frozen=True)
@@ -285,13 +298,13 @@ JOBS_OF_A_RUN = (
 )
 CHECK = JobRecord("check", reads_sources=True)
 EXPLAIN = JobRecord("explain", reads_sources=True)
-PIPELINE = JobRecord("pipeline", has_long_loops=_always, reads_sources=True)
+PIPELINE = JobRecord("pipeline", has_long_loops=_reads_many_rows, reads_sources=True)
 DEMO = JobRecord("demo", has_long_loops=_always, reads_sources=True)
 QUALITY = JobRecord("quality", has_long_loops=_always, reads_sources=True)
 NIGHTLY = JobRecord("nightly", has_long_loops=_writes_many_lists, reads_sources=True)
 ROBUSTNESS = JobRecord("robustness", has_long_loops=_always, reads_sources=True)
 TUNE = JobRecord("tune", has_long_loops=_always, reads_sources=True)
-RERUN = JobRecord("rerun", has_long_loops=_always, reads_sources=True)
+RERUN = JobRecord("rerun", has_long_loops=_reads_many_rows, reads_sources=True)
 
 JOBS_ON_RUNS = (KEEP_CHOICES, PUBLISH, SCORE_USERS, FOLD_IN, CLEAN, FORGET)
 JOBS_OF_JOBS = (PIPELINE, NIGHTLY, RERUN, DEMO, QUALITY, ROBUSTNESS, TUNE)

@@ -162,10 +162,13 @@ class Lakehouse:
 
     def append_new(self, name: str, frame: DataFrame, key: tuple[str, ...]) -> int:
         """Insert the rows of a shared table whose key is new; leave the others as they are."""
-        table = TABLES[name]
+        rows = self._conform(TABLES[name], frame, {c.RUN_ID: self.run_id})
         if not self.exists(name):
-            self._create_empty(table)
-        rows = self._conform(table, frame, {c.RUN_ID: self.run_id})
+            # Of two runs that make the table at once, one fails.
+            self._store(rows.write.format("delta").mode("errorifexists"), name)
+            return self._record(name)
+        if rows.isEmpty():
+            return self._record(name)
         target = self.delta_table(name).alias("target").merge(rows.alias("source"), _matches(key))
         target.whenNotMatchedInsertAll().execute()
         return self._record(name)
@@ -178,17 +181,14 @@ class Lakehouse:
                 writer = writer.option("replaceWhere", replace)
         else:
             writer = writer.partitionBy(*_partition_columns(table))
-        if self.by_path:
-            writer.save(self.address(table.name))
-        else:
-            writer.saveAsTable(self.address(table.name))
+        self._store(writer, table.name)
         return self._record(table.name)
 
-    def _create_empty(self, table: TableSchema) -> None:
-        builder = DeltaTable.createIfNotExists(self.spark).addColumns(table.schema)
-        address = self.address(table.name)
-        builder = builder.location(address) if self.by_path else builder.tableName(address)
-        builder.execute()
+    def _store(self, writer: DataFrameWriter, name: str) -> None:
+        if self.by_path:
+            writer.save(self.address(name))
+        else:
+            writer.saveAsTable(self.address(name))
 
     def _conform(
         self, table: TableSchema, frame: DataFrame, constants: Mapping[str, str]

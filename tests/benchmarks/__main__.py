@@ -28,6 +28,7 @@ from tests.benchmarks import (
     loader,
     neighbours,
     nights,
+    preparation,
     scaling,
     sequence_towers,
     svd,
@@ -39,7 +40,7 @@ from tests.benchmarks.generator import Sizes
 from tests.benchmarks.measure import THREADS, Contender, Outcome, run_contenders
 from tests.benchmarks.report import write_report
 
-PARTS = (als, svd, neighbours, top_n, loader)
+PARTS = (als, svd, neighbours, top_n, loader, preparation)
 PACKAGES = (
     "numpy scipy numba torch pyspark delta-spark petastorm pyarrow implicit faiss-cpu scikit-learn"
 )

@@ -1,18 +1,22 @@
-"""Which of the JVM's compilers a job starts with."""
+"""Which of the JVM's compilers a job starts with, and when it compiles its queries."""
 
 from pathlib import Path
 
 import pytest
+from pyspark.sql import SparkSession
 
 from m6rec.config.base import TableSource
 from m6rec.config.data import InteractionsConfig
 from m6rec.config.outputs import EvaluateConfig
 from m6rec.config.run import Config
+from m6rec.spark.session import compiling_queries
 from m6rec.startup.jvm import SIMPLE_COMPILER, compiler_options
 
 
-def config(lake: str = "somewhere", rankers: tuple[str, ...] = ("als",)) -> Config:
-    source = InteractionsConfig(source=TableSource(path="events"))
+def config(
+    lake: str = "somewhere", rankers: tuple[str, ...] = ("als",), events: str = "events"
+) -> Config:
+    source = InteractionsConfig(source=TableSource(path=events))
     measured = EvaluateConfig.model_validate({"rankers": rankers})
     return Config(interactions=source, lake=lake, evaluate=measured)
 
@@ -20,6 +24,17 @@ def config(lake: str = "somewhere", rankers: tuple[str, ...] = ("als",)) -> Conf
 @pytest.mark.parametrize("job", ["pipeline", "demo", "quality", "tune"])
 def test_a_run_of_all_jobs_keeps_the_optimising_compiler(job: str) -> None:
     assert compiler_options(job, config()) == ""
+
+
+@pytest.mark.parametrize(
+    ("size", "options"), [(10_000, SIMPLE_COMPILER), (10_000_000, "")], ids=["few", "many"]
+)
+@pytest.mark.parametrize("job", ["pipeline", "train_factors"])
+def test_over_few_rows_no_loop_is_long(tmp_path: Path, job: str, size: int, options: str) -> None:
+    events = tmp_path / "events.csv"
+    events.write_bytes(bytes(size))
+    rankers = ("als", "mllib_als")
+    assert compiler_options(job, config(rankers=rankers, events=str(events))) == options
 
 
 def test_a_single_job_starts_with_the_simple_one() -> None:
@@ -45,3 +60,17 @@ def test_lists_of_many_users_need_the_optimising_one(
 
 def test_of_users_that_it_cannot_see_it_expects_many() -> None:
     assert compiler_options("recommend", config("s3a://bucket/lake")) == ""
+
+
+@pytest.mark.parametrize(("rows", "compiled"), [(1_000, "false"), (10_000_000, "true")])
+def test_queries_are_compiled_over_many_rows_alone(
+    spark: SparkSession, rows: int, compiled: str
+) -> None:
+    key = "spark.sql.codegen.wholeStage"
+    with (
+        pytest.raises(ZeroDivisionError),
+        compiling_queries(spark, [spark.range(10), spark.range(rows)]),
+    ):
+        assert spark.conf.get(key) == compiled
+        raise ZeroDivisionError
+    assert spark.conf.get(key) == "false"

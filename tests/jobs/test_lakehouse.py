@@ -97,3 +97,11 @@ def test_replacing_a_part_moves_whole_files(spark: SparkSession, tmp_path: Path)
         lakehouse.write("models", models(spark, name).coalesce(1), fit="final", kind="factors")
     files = lakehouse.read("models").inputFiles()
     assert [("fit=final/kind=factors" in file) for file in files] == [True]
+
+
+def test_files_on_this_machine_have_no_second_file_with_a_checksum(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    Lakehouse(spark, str(tmp_path), "run").write("catalogue", catalogue(spark, "a"))
+    assert list(tmp_path.rglob("*.parquet"))
+    assert not list(tmp_path.rglob(".*.crc"))

@@ -2,7 +2,7 @@
 
 from pyspark.sql import DataFrame, SparkSession
 
-from m6rec.stages.pairs.indexing import extend_index
+from m6rec.stages.pairs.indexing import IDS_OF_ONE_TASK, extend_index
 
 COUNTS = {f"item{n:02d}": n % 4 for n in range(40)}
 EXPECTED = sorted(COUNTS, key=lambda item: (-COUNTS[item], item))
@@ -13,8 +13,10 @@ def ids(spark: SparkSession, counts: dict[str, int], partitions: int = 3) -> Dat
     return frame.repartition(partitions)
 
 
-def extend(frame: DataFrame, existing: DataFrame | None = None) -> dict[str, int]:
-    rows = extend_index(frame, existing, "item_id", "item_index").collect()
+def extend(
+    frame: DataFrame, existing: DataFrame | None = None, ids_of_one_task: int = IDS_OF_ONE_TASK
+) -> dict[str, int]:
+    rows = extend_index(frame, existing, "item_id", "item_index", ids_of_one_task).collect()
     return {row.item_id: row.item_index for row in rows}
 
 
@@ -26,7 +28,7 @@ def test_the_numbers_do_not_depend_on_the_partitioning(spark: SparkSession) -> N
     before = spark.conf.get("spark.sql.shuffle.partitions")
     spark.conf.set("spark.sql.shuffle.partitions", "7")
     try:
-        many = extend(ids(spark, COUNTS, 11))
+        many = extend(ids(spark, COUNTS, 11), ids_of_one_task=10)
     finally:
         spark.conf.set("spark.sql.shuffle.partitions", str(before))
     assert many == extend(ids(spark, COUNTS, 1))

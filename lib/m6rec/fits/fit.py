@@ -17,12 +17,13 @@ from pyspark.sql import functions as F
 from m6rec import columns as c
 from m6rec.config.run import Config
 from m6rec.errors import TableError
-from m6rec.kernels.arrays.rows import Int64
+from m6rec.kernels.arrays.rows import Float32, Int64
 from m6rec.kernels.factors.projection import FactorModel
 from m6rec.kernels.neighbours.item_neighbours import ItemWeights
 from m6rec.lakehouse import Lakehouse
 from m6rec.stages.features.behaviour import events_before_holdout
 from m6rec.stages.features.images import image_array
+from m6rec.stages.features.reading import item_matrix
 from m6rec.stages.pairs.catalogue import masked_by_rules
 from m6rec.stages.pairs.matrix import interaction_counts, sample_users, target_rows
 from m6rec.stages.training.factor_models import model_from_frame
@@ -55,6 +56,7 @@ class Fit:
     ) -> None:
         self.lakehouse = lakehouse
         self.name = name
+        self._item_matrices: dict[str, Float32] = {}
         self._run = _Run(lakehouse, config) if run is None else run
         self._run.fits[name] = self
 
@@ -123,6 +125,13 @@ class Fit:
     def item_features(self) -> DataFrame:
         """The rows of `item_features`."""
         return self.lakehouse.read("item_features", fit=self.name)
+
+    def item_matrix(self, column: str) -> Float32:
+        """float32 [items, width]: a column of `item_features`; an item without a row is zero."""
+        if column not in self._item_matrices:
+            found = item_matrix(self.item_features, column, self.n_items)
+            self._item_matrices[column] = found
+        return self._item_matrices[column]
 
     @property
     def user_features(self) -> DataFrame:

@@ -42,7 +42,7 @@ from m6rec.rankers import (
     Ranker,
     ranker_named,
 )
-from m6rec.stages.features.reading import item_matrix, read_content_encoder
+from m6rec.stages.features.reading import read_content_encoder
 from m6rec.stages.ranking.candidates import collect_candidates
 from m6rec.stages.ranking.lists import make_scoring, user_inputs
 from m6rec.stages.training.neighbours import candidate_users
@@ -183,7 +183,7 @@ class _Models:
 def _towers(models: _Models, ranker: Ranker) -> Member:
     fit, model = models.fit, models.factors(_model_of(ranker))
     towers = load_towers(fit.model("towers", _model_of(ranker))["artifact"]).encoder(model)
-    features = item_matrix(fit.item_features, c.FEATURES, fit.n_items)
+    features = fit.item_matrix(c.FEATURES)
     vectors = towers.encode_items(features if features.shape[1] else None, fit.item_images)
     # The last coordinate is the item's own popularity, which no neighbour lends.
     directions = models.with_content(model, vectors[:, :-1])
@@ -195,7 +195,7 @@ def _sequence_towers(models: _Models, ranker: Ranker) -> Member:
     fit = models.fit
     model = models.factors(fit.config.towers.sequence.factors)
     towers = load_towers(fit.model("towers", _model_of(ranker))["artifact"]).encoder(model)
-    features = item_matrix(fit.item_features, c.FEATURES, fit.n_items)
+    features = fit.item_matrix(c.FEATURES)
     vectors = towers.encode_items(features if features.shape[1] else None, None)
     return DotMember(ranker.name, towers.user_encoder(vectors), models.with_content(model, vectors))
 
@@ -253,7 +253,7 @@ def _user_neighbours(models: _Models, ranker: Ranker) -> Member:
 
 def _content(models: _Models, ranker: Ranker) -> Member:
     fit = models.fit
-    content = item_matrix(fit.item_features, c.CONTENT, fit.n_items)
+    content = fit.item_matrix(c.CONTENT)
     encoder = read_content_encoder(fit.matrix, fit.user_features, content)
     return DotMember(ranker.name, ContentUserEncoder(encoder), content)
 

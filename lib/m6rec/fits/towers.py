@@ -15,7 +15,6 @@ from m6rec.fits.fit import Fit
 from m6rec.fits.members import member_inputs, member_names
 from m6rec.kernels.arrays.contexts import ContextVocabulary
 from m6rec.rankers import FUSION, SEQUENCE
-from m6rec.stages.features.reading import item_matrix
 from m6rec.stages.ranking.validation import collect_validation_users
 from m6rec.stages.training.tower_rows import write_tower_rows
 from m6rec.towers.encoder import ItemInputs
@@ -147,7 +146,7 @@ def _validation(fit: Fit) -> TowerValidation:
 def _item_inputs(fit: Fit, models: Sequence[str]) -> dict[str, ItemInputs]:
     """The items by method: they differ in their factors alone."""
     config = fit.config.towers
-    features = item_matrix(fit.item_features, c.FEATURES, fit.n_items)
+    features = fit.item_matrix(c.FEATURES)
     return {
         method: ItemInputs(
             fit.factor_model(method), features if features.shape[1] else None, fit.item_images

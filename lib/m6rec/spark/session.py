@@ -2,18 +2,25 @@
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 from m6rec.errors import ConfigError
 
 # Set in the environment of Python workers whose programs use torch.
 WITH_TORCH = "M6REC_WITH_TORCH"
+# What conf/spark-local.conf sets so that queries are interpreted, and what has them compiled.
+_WHOLE_STAGE = "spark.sql.codegen.wholeStage"
+_COMPILED = {_WHOLE_STAGE: "true", "spark.sql.codegen.factoryMode": "FALLBACK"}
+# Of tables with some hundred thousand rows: to interpret their queries takes about as long as to
+# compile them.
+_BYTES_THAT_PAY = 4_000_000
 
 
 def read_properties(path: str | Path) -> dict[str, str]:
@@ -37,7 +44,27 @@ def get_session(
         builder = builder.master(master)
     for key, value in (properties or {}).items():
         builder = builder.config(key, value)
-    return builder.getOrCreate()
+    session = builder.getOrCreate()
+    if _is_local(session):
+        _write_without_checksums(session)
+    return session
+
+
+def _is_local(spark: SparkSession) -> bool:
+    return str(spark.conf.get("spark.master", "")).startswith("local")
+
+
+def _write_without_checksums(spark: SparkSession) -> None:
+    """Keep Hadoop from writing a second file with the checksum of each file on a local disk.
+
+    Without its native library Hadoop starts a process to set the permissions of each new file, and
+    with checksums three of them. That takes longer than all else about a small table.
+    """
+    jvm: Any = spark._jvm
+    java_context: Any = spark.sparkContext._jsc
+    place = jvm.java.net.URI("file:///")
+    files = jvm.org.apache.hadoop.fs.FileSystem.get(place, java_context.hadoopConfiguration())
+    files.setWriteChecksum(False)
 
 
 @contextmanager
@@ -47,7 +74,7 @@ def starting_workers(spark: SparkSession) -> Iterator[None]:
     A first table keeps the driver busy for seconds on one core, and the first Python worker takes
     as long to start. All others are forked from the same process.
     """
-    if not str(spark.conf.get("spark.master", "")).startswith("local"):
+    if not _is_local(spark):
         yield
         return
     if "torch" in sys.modules:
@@ -60,6 +87,33 @@ def starting_workers(spark: SparkSession) -> Iterator[None]:
         started = pool.submit(first_tasks.collect)
         yield
         started.result()
+
+
+@contextmanager
+def compiling_queries(spark: SparkSession, tables: Sequence[DataFrame]) -> Iterator[None]:
+    """Have queries over tables compiled where these are large.
+
+    Local mode interprets queries, because on little data it takes longer to compile their Java than
+    to run them.
+    """
+    interprets = spark.conf.get(_WHOLE_STAGE) == "false"
+    if not interprets or sum(map(_estimated_bytes, tables)) < _BYTES_THAT_PAY:
+        yield
+        return
+    before = {key: spark.conf.get(key) or "" for key in _COMPILED}
+    try:
+        for key, value in _COMPILED.items():
+            spark.conf.set(key, value)
+        yield
+    finally:
+        for key, value in before.items():
+            spark.conf.set(key, value)
+
+
+def _estimated_bytes(table: DataFrame) -> int:
+    """How much Spark expects to read: for files, their size."""
+    statistics = table._jdf.queryExecution().optimizedPlan().stats()
+    return int(statistics.sizeInBytes().toString())
 
 
 def unchanged(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

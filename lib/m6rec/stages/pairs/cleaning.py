@@ -73,12 +73,15 @@ class Cleaned:
         quarantine: raw (the row as JSON), reason, source_version.
         labelled: all rows with their reason, which is null where the row is kept, and, where
             users are judged, with `suspicion`, null where there is nothing against the user. Both
-            other frames are selected from it; persist it to read the source only once.
+            other frames are selected from it.
+        compares_rows: whether rows were judged beside others, which takes a shuffle: persist
+            `labelled` to shuffle once. To read the source again costs less than to keep it.
     """
 
     interactions: DataFrame
     quarantine: DataFrame
     labelled: DataFrame
+    compares_rows: bool
 
 
 def clean_interactions(
@@ -117,15 +120,19 @@ def clean_interactions(
     }
     negative = are_ratings or config.cancellations == "cancel"
     judged = _judge_rows(mapped, config, now, fractions, negative)
-    owned = _with_owner(judged)
-    rated = _judge_rates(_judge_duplicates(owned, config), config).drop(_OWNER)
-    labelled = _judge_suspicion(rated, config.suspicious_users)
+    judges_users = config.suspicious_users.action != "keep"
+    compares_rows = judges_users or _refuses_duplicates(config) or _refuses_rates(config)
+    labelled = judged
+    if compares_rows:
+        owned = _with_owner(judged)
+        rated = _judge_rates(_judge_duplicates(owned, config), config).drop(_OWNER)
+        labelled = _judge_suspicion(rated, config.suspicious_users)
     kept = labelled.where(F.col(c.REASON).isNull())
     interactions = decay(kept, config, latest).select(*_INTERACTION_COLUMNS)
     quarantine = labelled.where(F.col(c.REASON).isNotNull()).select(
         c.RAW, c.REASON, F.lit(source_version).cast("long").alias(c.SOURCE_VERSION)
     )
-    return Cleaned(interactions, quarantine, labelled)
+    return Cleaned(interactions, quarantine, labelled, compares_rows)
 
 
 def check_counts(rows_in: int, kept: int, quarantined: int) -> None:
@@ -220,7 +227,7 @@ def _judge_rows(
 
 
 def _blank(name: str) -> Column:
-    return F.col(name).isNull() | (F.trim(F.regexp_replace(name, r"\s", " ")) == "")
+    return F.col(name).isNull() | ~F.col(name).rlike(r"\S")
 
 
 def _with_owner(rows: DataFrame) -> DataFrame:
@@ -235,7 +242,7 @@ def _with_owner(rows: DataFrame) -> DataFrame:
 
 def _judge_duplicates(rows: DataFrame, config: InteractionsConfig) -> DataFrame:
     """Give all rows but one of each set of equal accepted rows a reason."""
-    if config.columns.time is None and _repetition_counts(config.duplicates):
+    if not _refuses_duplicates(config):
         return rows
     accepted = F.col(c.REASON).isNull()
     mapped = (c.USER_ID, c.ITEM_ID, c.EVENT_TIME, c.EVENT_TYPE, c.WEIGHT, c.REASON)
@@ -246,6 +253,16 @@ def _judge_duplicates(rows: DataFrame, config: InteractionsConfig) -> DataFrame:
         .withColumn(c.REASON, F.when(F.col("_repeated"), DUPLICATE).otherwise(F.col(c.REASON)))
         .drop("_repeated")
     )
+
+
+def _refuses_duplicates(config: InteractionsConfig) -> bool:
+    """Whether of equal rows only one is kept."""
+    return config.columns.time is not None or not _repetition_counts(config.duplicates)
+
+
+def _refuses_rates(config: InteractionsConfig) -> bool:
+    """Whether users with too many events on any day are refused."""
+    return config.maximum_events_per_user_per_day is not None
 
 
 def _repetition_counts(duplicates: Duplicates) -> bool:

@@ -6,12 +6,18 @@ from pyspark.storagelevel import StorageLevel
 
 from m6rec import columns as c
 
+# So many ids are sorted by one task within a second; several have to sample all ids first.
+IDS_OF_ONE_TASK = 100_000
 # monotonically_increasing_id is the partition in the upper bits and the position in these.
 _POSITION_BITS = 33
 
 
 def extend_index(
-    ids: DataFrame, existing: DataFrame | None, id_column: str, index_column: str
+    ids: DataFrame,
+    existing: DataFrame | None,
+    id_column: str,
+    index_column: str,
+    ids_of_one_task: int = IDS_OF_ONE_TASK,
 ) -> DataFrame:
     """Number the ids that `existing` lacks, the most frequent first.
 
@@ -24,6 +30,7 @@ def extend_index(
         existing: id_column, index_column; None where there is no index yet.
         id_column: the column of outside ids.
         index_column: the column of dense indices.
+        ids_of_one_task: how many ids one task numbers.
 
     Returns:
         id_column, index_column long, for the new ids only. The rows come from a persisted frame,
@@ -34,8 +41,11 @@ def extend_index(
     if existing is not None:
         new = ids.join(existing.select(id_column), on=id_column, how="left_anti")
         start = _next_index(existing, index_column)
-    placed = _place(new, id_column).persist(StorageLevel.MEMORY_AND_DISK)
-    index = F.col("_position") + _offset_of_partition(placed, start)
+    new = new.persist(StorageLevel.MEMORY_AND_DISK)
+    one_task = new.count() <= ids_of_one_task
+    placed = _place(new, id_column, one_task).persist(StorageLevel.MEMORY_AND_DISK)
+    offset = F.lit(start) if one_task else _offset_of_partition(placed, start)
+    index = F.col("_position") + offset
     return placed.select(id_column, index.cast("long").alias(index_column))
 
 
@@ -44,9 +54,10 @@ def _next_index(existing: DataFrame, index_column: str) -> int:
     return 0 if row is None or row["largest"] is None else int(row["largest"]) + 1
 
 
-def _place(ids: DataFrame, id_column: str) -> DataFrame:
+def _place(ids: DataFrame, id_column: str, one_task: bool) -> DataFrame:
     """Sort the ids by range, and add each row's partition and its position there."""
-    partitions = int(ids.sparkSession.conf.get("spark.sql.shuffle.partitions") or 1)
+    configured = int(ids.sparkSession.conf.get("spark.sql.shuffle.partitions") or 1)
+    partitions = 1 if one_task else configured
     order = (F.col(c.INTERACTION_COUNT).desc(), F.col(id_column).asc())
     ranged = ids.repartitionByRange(partitions, *order).sortWithinPartitions(*order)
     return ranged.select(

@@ -286,22 +286,26 @@ def _mark_per_user(pairs: DataFrame, holdout: _Holdout, order: tuple[Column, ...
     Of n pairs it marks floor(share n), but at least 1 where n is 2 or more. Where the holdout has a
     number of items, it marks that many, but at most n - 1.
     """
-    user = Window.partitionBy(c.USER_INDEX)
+    # One order for both windows, so that they share a sort.
+    ordered = Window.partitionBy(c.USER_INDEX).orderBy(_eligible().desc(), *order)
+    whole = ordered.rowsBetween(Window.unboundedPreceding, Window.unboundedFollowing)
     n = F.col("_eligible_count")
     share_of_n = F.greatest(F.floor(n * holdout.share), F.lit(1))
     held_of_n = share_of_n if holdout.items is None else F.lit(holdout.items)
     held = F.when(n >= 2, F.least(held_of_n, n - 1)).otherwise(0)
     if holdout.share == 0.0 and holdout.items is None:
         held = F.lit(0)
-    return (
-        pairs.withColumn("_eligible_count", F.sum(_eligible().cast("long")).over(user))
-        .withColumn("_place", F.row_number().over(user.orderBy(_eligible().desc(), *order)))
-        .withColumn(_HELD, _eligible() & (F.col("_place") <= held))
-    )
+    return pairs.withColumns(
+        {
+            "_eligible_count": F.sum(_eligible().cast("long")).over(whole),
+            "_place": F.row_number().over(ordered),
+        }
+    ).withColumn(_HELD, _eligible() & (F.col("_place") <= held))
 
 
 def _mark_latest(pairs: DataFrame, holdout: _Holdout) -> DataFrame:
     """Mark all eligible pairs from a certain time on."""
+    pairs = pairs.persist()
     seconds = F.unix_timestamp(c.EVENT_TIME)
     eligible = pairs.where(_eligible()).select(seconds.alias("_value"))
     cut = _upper_threshold(eligible, SECONDS_PER_DAY, holdout.share)
@@ -311,6 +315,7 @@ def _mark_latest(pairs: DataFrame, holdout: _Holdout) -> DataFrame:
 
 def _mark_cold(pairs: DataFrame, holdout: _Holdout, key: str) -> DataFrame:
     """Mark all eligible pairs of a random share of the items or users that have such pairs."""
+    pairs = pairs.persist()
     drawn = F.shiftrightunsigned(
         F.xxhash64(F.lit(holdout.seed), F.lit(holdout.salt), key), 64 - _HASH_BITS
     )
