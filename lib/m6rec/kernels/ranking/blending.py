@@ -22,6 +22,7 @@ from m6rec.kernels.arrays.rows import Float32, Float64, Int64
 # The bins of evidence: no interaction, 1 or 2, 3 to 9, 10 and more.
 EVIDENCE_BOUNDS = (1, 3, 10)
 BINS = len(EVIDENCE_BOUNDS) + 1
+BIN_LABELS = ("no interaction", "1 or 2", "3 to 9", "10 and more")
 
 STEPS = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 FACTOR_STEPS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0)
@@ -108,6 +109,12 @@ class Candidates:
     def bins_of_users(self) -> Int64:
         """int64 [candidates]: the bin of evidence of each candidate's user."""
         return np.repeat(self.user_bins, np.diff(self.indptr))
+
+    def rests_on(self) -> dict[str, list[int]]:
+        """How many held-out items are candidates, for each bin of `items` and of `users`."""
+        of_items, of_users = self.item_bins[self.relevant], self.bins_of_users[self.relevant]
+        counted = {"items": of_items, "users": of_users}
+        return {side: np.bincount(bins, minlength=BINS).tolist() for side, bins in counted.items()}
 
 
 @dataclass(frozen=True)
