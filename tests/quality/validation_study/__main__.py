@@ -1,8 +1,9 @@
-"""Measure all cells of the study that have not been measured, then write docs/validation.md.
+"""Measure what the study has not measured yet, then write docs/validation.md.
 
 python -m tests.quality.validation_study --output DIR
 """
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,9 @@ from tests.quality.validation_study.cells import (
     measured_cell,
     save_cell,
 )
+from tests.quality.validation_study.choices import choices_of
 from tests.quality.validation_study.data import DATA_SETS, Data
+from tests.quality.validation_study.document import write_document
 from tests.quality.validation_study.holdouts import can_be_used
 
 # Strategy and share of each selection fit.
@@ -41,20 +44,29 @@ def cells_of(data: Data) -> Iterator[tuple[str, float]]:
 
 
 def main(
-    output: Annotated[Path, typer.Option(help="Where cells are kept.")],
+    output: Annotated[Path, typer.Option(help="Where cells and results are kept.")],
     only: Annotated[list[str] | None, typer.Option(help="Of these data sets; repeatable.")] = None,
 ) -> None:
     """Measure what has not been measured."""
+    found = {}
     for name in only or DATA_SETS:
-        data = DATA_SETS[name]()
-        with_times = data.training.times is not None
-        settings = default_settings(with_times, data.content is not None)
-        for strategy, share in cells_of(data):
-            file = cell_file(output, name, strategy, share)
-            if not file.with_suffix(".json").exists():
-                start = time.perf_counter()
-                save_cell(measured_cell(data, strategy, share, settings), file)
-                print(f"{name} {strategy} {share}: {time.perf_counter() - start:.0f} s", flush=True)
+        results = output / name / "choices.json"
+        if not results.exists():
+            _measure_cells(name, output)
+            results.write_text(json.dumps(choices_of(output / name), indent=1))
+        found[name] = json.loads(results.read_text())
+    write_document(found)
+
+
+def _measure_cells(name: str, output: Path) -> None:
+    data = DATA_SETS[name]()
+    settings = default_settings(data.training.times is not None, data.content is not None)
+    for strategy, share in cells_of(data):
+        file = cell_file(output, name, strategy, share)
+        if not file.with_suffix(".json").exists():
+            start = time.perf_counter()
+            save_cell(measured_cell(data, strategy, share, settings), file)
+            print(f"{name} {strategy} {share}: {time.perf_counter() - start:.0f} s", flush=True)
 
 
 if __name__ == "__main__":

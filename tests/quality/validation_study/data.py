@@ -162,27 +162,32 @@ def _movielens() -> pd.DataFrame:
 
 
 def _movielens_random() -> Data:
+    """MovieLens-100K without times; a random fifth of each user's."""
     frame = _movielens()
     return _cut(frame.drop(columns="event_time"), _random_share(frame))
 
 
 def _movielens_random_with_times() -> Data:
+    """The same with times."""
     frame = _movielens()
     return _cut(frame, _random_share(frame))
 
 
 def _movielens_last() -> Data:
+    """MovieLens-100K; each user's latest fifth."""
     frame = _movielens()
     return _cut(frame, _latest_share(frame))
 
 
 def _movielens_temporal() -> Data:
+    """MovieLens-100K; the latest fifth of all."""
     frame = _movielens()
     cut = frame["event_time"].quantile(1.0 - TEST_SHARE)
     return _cut(frame, np.asarray(frame["event_time"] >= cut))
 
 
 def _citeulike() -> Data:
+    """CiteULike-a, ten training pairs a user, tags, ids that carry no order."""
     folder = SHARED / "citeulike-a"
     every = _counted_lines(folder / "users.dat")
     training = _counted_lines(folder / "cvae-cf-train-10-users.dat")
@@ -192,6 +197,7 @@ def _citeulike() -> Data:
 
 
 def _instruments() -> Data:
+    """Musical instruments; each user's latest item."""
     file = SHARED / "amazon-musical-instruments" / "Musical_Instruments.json.gz"
     with gzip.open(file, "rt") as lines:
         rows = [json.loads(line) for line in lines]
@@ -206,6 +212,7 @@ def _instruments() -> Data:
 
 
 def _gowalla() -> Data:
+    """Gowalla, 5,000 users, its usual split; no times."""
     folder = SHARED / "gowalla"
     frames = [_lines_of_users(folder / f"{name}.txt") for name in ("train", "test")]
     users = np.unique(frames[0]["user_id"])
@@ -215,6 +222,7 @@ def _gowalla() -> Data:
 
 
 def _phones() -> Data:
+    """Phones; a random fifth of each user's, no times."""
     file = SHARED / "amazon-cross-domain" / "phone_electronic" / "train.txt.gz"
     frame = pd.read_csv(file, sep="\t", names=["user_id", "item_id", "weight"])
     frame = frame[["user_id", "item_id"]].drop_duplicates(ignore_index=True)
@@ -222,6 +230,7 @@ def _phones() -> Data:
 
 
 def _sports() -> Data:
+    """Sports, 10,000 users; each user's last item."""
     frame = _lines_of_users(SHARED / "sequences" / "sports.txt")
     users = np.unique(frame["user_id"])
     drawn = np.random.default_rng(1).choice(users, 2 * USERS, replace=False)
@@ -231,6 +240,7 @@ def _sports() -> Data:
 
 
 def _generated() -> Data:
+    """2,000 users drawn from known tastes; a random fifth of each user's."""
     rows = generate(GENERATED, 1)
     users = np.repeat(rows.user_index, rows.counts)
     # Ids in a random order: the generator numbers items by popularity.

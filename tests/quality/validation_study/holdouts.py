@@ -70,9 +70,23 @@ def _mixed(data: Data, share: float, seed: int) -> Flags:
     return held
 
 
+def _made_new(data: Data, share: float, seed: int) -> Flags:
+    """All or most pairs of a share of the items: each keeps none, 1 or 2, or 3 to 9 of them."""
+    generator = np.random.default_rng(seed)
+    items = data.training.items
+    counts = np.bincount(items, minlength=data.n_items)
+    kept = np.array([0, 1, 2, 3, 9])[generator.integers(0, 5, data.n_items)]
+    drawn = (generator.random(data.n_items) < share) & (counts > kept)
+    order = np.lexsort((generator.random(len(items)), items))
+    places = np.empty(len(items), np.int64)
+    places[order] = np.arange(len(items)) - (np.cumsum(counts) - counts)[items[order]]
+    return drawn[items] & (places >= kept[items])
+
+
 STRATEGIES: Mapping[str, Callable[[Data, float, int], Flags]] = {
     "random": _random,
     "mixed": _mixed,
     "last": _last,
     "highest_ids": _highest_ids,
+    "made_new": _made_new,
 }

@@ -167,16 +167,20 @@ def blended_scores(candidates: Candidates, chosen: ChosenWeights) -> Float32:
 
 
 def choose_weights(
-    candidates: Candidates, k: int, rounds: int, by_evidence: bool = True
+    candidates: Candidates,
+    k: int,
+    rounds: int,
+    by_evidence: bool = True,
+    standard_errors: float = LEAST_STANDARD_ERRORS,
 ) -> ChosenWeights:
     """Choose non-negative weights by coordinate search on NDCG@k, starting from the best member.
 
     The search first chooses the weights, then the factors of the items, then those of the users. A
-    step is taken only where its gain is above its noise, so members that add nothing keep the
-    weight zero, and few users leave the best member as it is. Without `by_evidence` all factors
-    stay 1.
+    step is taken only where its mean gain over users is more than `standard_errors` of its standard
+    errors. So members that add nothing keep the weight zero, and a few users leave the best member
+    as it is. Without `by_evidence` all factors stay 1.
     """
-    search = _Search(candidates, k)
+    search = _Search(candidates, k, standard_errors)
     members = len(candidates.scores)
     singles = [search.ndcg_of_users(scores) for scores in candidates.scores]
     order = np.argsort([-single.mean() for single in singles], kind="stable")
@@ -246,8 +250,9 @@ class _Cell:
 class _Search:
     """Measures combinations on the candidates and counts how many were measured."""
 
-    def __init__(self, candidates: Candidates, k: int) -> None:
+    def __init__(self, candidates: Candidates, k: int, standard_errors: float) -> None:
         self.candidates = candidates
+        self._standard_errors = standard_errors
         self._discounts = _discounts(k)
         self.trials = 0
 
@@ -296,7 +301,7 @@ class _Search:
                 chosen = int(np.argmax([one.mean() for one in tried]))
                 trial = cell.array.copy()
                 trial[cell.place] = steps[chosen]
-                if _is_above_noise(tried[chosen] - reached) and trial.any():
+                if self._is_above_noise(tried[chosen] - reached) and trial.any():
                     blended += np.float32(steps[chosen] - current) * cell.scores
                     cell.array[cell.place] = steps[chosen]
                     reached = tried[chosen]
@@ -304,11 +309,10 @@ class _Search:
                 break
         return reached
 
-
-def _is_above_noise(gains: Float64) -> bool:
-    """Whether the mean of the users' gains is more than `LEAST_STANDARD_ERRORS` above zero."""
-    standard_error = gains.std() / np.sqrt(len(gains))
-    return bool(gains.mean() > max(LEAST_STANDARD_ERRORS * standard_error, _LEAST_MEAN_GAIN))
+    def _is_above_noise(self, gains: Float64) -> bool:
+        """Whether the mean of the users' gains is above zero by enough of its standard errors."""
+        standard_error = gains.std() / np.sqrt(len(gains))
+        return bool(gains.mean() > max(self._standard_errors * standard_error, _LEAST_MEAN_GAIN))
 
 
 def _discounts(k: int) -> Float64:
