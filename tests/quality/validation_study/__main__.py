@@ -13,9 +13,9 @@ import typer
 
 from tests.quality.validation_study.cells import (
     FINAL,
-    default_settings,
     measured_cell,
     save_cell,
+    settings_for,
 )
 from tests.quality.validation_study.choices import choices_of
 from tests.quality.validation_study.data import DATA_SETS, Data
@@ -25,7 +25,6 @@ from tests.quality.validation_study.holdouts import can_be_used
 # Strategy and share of each selection fit.
 HOLDOUTS = (
     ("random", 0.1),
-    ("random", 0.2),
     ("mixed", 0.2),
     ("last", 0.1),
     ("highest_ids", 0.2),
@@ -60,7 +59,7 @@ def main(
 
 def _measure_cells(name: str, output: Path) -> None:
     data = DATA_SETS[name]()
-    settings = default_settings(data.training.times is not None, data.content is not None)
+    settings = settings_for(data)
     for strategy, share in cells_of(data):
         file = cell_file(output, name, strategy, share)
         if not file.with_suffix(".json").exists():

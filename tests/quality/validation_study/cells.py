@@ -18,9 +18,10 @@ from tests.quality.validation_study.local_fit import LocalFit
 
 FINAL = "final"
 SEED = 1
-MAXIMUM_USERS = 2_000
+MAXIMUM_USERS, MAXIMUM_USERS_OF_SETTINGS = 2_000, 1_000
 CANDIDATES_PER_MEMBER = 100
-RANK_OF_SVD = 128
+# Of a large catalogue, where a rank of 256 would take half of a cell's time.
+RANK_OF_SVD, MANY_ITEMS = 64, 5_000
 K_OF_VALIDATION, K_OF_TEST = 50, 20
 # ALS is tried as the product tries it.
 SMALL_ALS = {"factors.als.rank": 64, "factors.als.iterations": 8}
@@ -95,6 +96,7 @@ def _measure(data: Data, training: Pairs, targets: Pairs, k: int, settings: Conf
     members = fit.members()
     users = fit.measured_users(MAXIMUM_USERS)
     candidates, deviations = fit.candidates(members, users, CANDIDATES_PER_MEMBER)
+    users = fit.measured_users(MAXIMUM_USERS_OF_SETTINGS)
     tried = {
         name: [
             users.ndcg(_member(fit, name, settings.replaced(values)), k) for values in alternatives
@@ -110,17 +112,18 @@ def _member(fit: LocalFit, name: str, settings: Config) -> Member:
     return member
 
 
-def default_settings(with_times: bool, with_attributes: bool) -> Config:
-    """The product's defaults, but for a smaller SVD, which takes half of a large cell's time."""
+def settings_for(data: Data) -> Config:
+    """The product's defaults, but for a smaller SVD of many items."""
     table = {"path": "unused", "format": "parquet"}
-    columns = {"time": "event_time"} if with_times else {}
-    data: dict[str, Any] = {
+    columns = {} if data.training.times is None else {"time": "event_time"}
+    values: dict[str, Any] = {
         "interactions": {"source": table, "columns": columns},
-        "factors": {"svd": {"rank": RANK_OF_SVD}},
     }
-    if with_attributes:
-        data["features"] = {"items": {"source": table, "id": "item_id"}}
-    return parse_config(data, "the study")
+    if data.content is not None:
+        values["features"] = {"items": {"source": table, "id": "item_id"}}
+    if data.n_items > MANY_ITEMS:
+        values["factors"] = {"svd": {"rank": RANK_OF_SVD}}
+    return parse_config(values, "the study")
 
 
 def save_cell(cell: Cell, file: Path) -> None:

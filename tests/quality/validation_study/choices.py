@@ -24,8 +24,7 @@ ROUNDS = 3
 # By the name of a rule, the cells that it takes: of each tuple the first that the data has.
 RULES: Mapping[str, Sequence[tuple[str, ...]]] = {
     "random": [("random_10",)],
-    "random, a fifth": [("random_20",)],
-    "mixed, a fifth": [("mixed_20",)],
+    "mixed": [("mixed_20",)],
     "highest ids, else random": [("highest_ids_20", "random_10")],
     "last, else random": [("last_10", "random_10")],
     "last, else mixed": [("last_10", "mixed_20")],

@@ -162,13 +162,7 @@ def _movielens() -> pd.DataFrame:
 
 
 def _movielens_random() -> Data:
-    """MovieLens-100K without times; a random fifth of each user's."""
-    frame = _movielens()
-    return _cut(frame.drop(columns="event_time"), _random_share(frame))
-
-
-def _movielens_random_with_times() -> Data:
-    """The same with times."""
+    """MovieLens-100K; a random fifth of each user's."""
     frame = _movielens()
     return _cut(frame, _random_share(frame))
 
@@ -221,14 +215,6 @@ def _gowalla() -> Data:
     return _numbered(training, test)
 
 
-def _phones() -> Data:
-    """Phones; a random fifth of each user's, no times."""
-    file = SHARED / "amazon-cross-domain" / "phone_electronic" / "train.txt.gz"
-    frame = pd.read_csv(file, sep="\t", names=["user_id", "item_id", "weight"])
-    frame = frame[["user_id", "item_id"]].drop_duplicates(ignore_index=True)
-    return _cut(frame, _random_share(frame))
-
-
 def _sports() -> Data:
     """Sports, 10,000 users; each user's last item."""
     frame = _lines_of_users(SHARED / "sequences" / "sports.txt")
@@ -251,13 +237,11 @@ def _generated() -> Data:
 
 DATA_SETS: Mapping[str, Callable[[], Data]] = {
     "movielens_random": _movielens_random,
-    "movielens_random_with_times": _movielens_random_with_times,
     "movielens_last": _movielens_last,
     "movielens_temporal": _movielens_temporal,
     "citeulike": _citeulike,
     "instruments": _instruments,
     "gowalla": _gowalla,
-    "phones": _phones,
     "sports": _sports,
     "generated": _generated,
 }

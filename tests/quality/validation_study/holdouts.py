@@ -23,7 +23,8 @@ def can_be_used(strategy: str, data: Data) -> bool:
     if strategy == "last":
         return data.training.times is not None
     if strategy == "highest_ids":
-        return data.item_numbers is not None
+        # Where there are times, nobody would look at ids.
+        return data.item_numbers is not None and data.training.times is None
     return True
 
 
