@@ -29,9 +29,9 @@ the test by NDCG@{K_OF_TEST}. A **regret** is the share of it that is lost again
 same search chooses on the test itself. No strategy can reach 0 but by luck; what counts is which of
 them loses least, in the mean and in the worst case.
 
-To be affordable the study does without Spark and without towers, has an SVD of rank
-{RANK_OF_SVD} of more than {MANY_ITEMS:,} items, looks at no more than {MAXIMUM_USERS:,} users and {CANDIDATES_PER_MEMBER} candidates of each member,
-and has one seed.
+To be affordable the study does without Spark and without towers, has an SVD of rank {RANK_OF_SVD}
+where there are more than {MANY_ITEMS:,} items, looks at no more than {MAXIMUM_USERS:,} users and
+{CANDIDATES_PER_MEMBER} candidates of each member, and has one seed.
 """
 
 

@@ -301,7 +301,7 @@ class _Search:
                 chosen = int(np.argmax([one.mean() for one in tried]))
                 trial = cell.array.copy()
                 trial[cell.place] = steps[chosen]
-                if self._is_above_noise(tried[chosen] - reached) and trial.any():
+                if trial.any() and is_above_noise(tried[chosen] - reached, self._standard_errors):
                     blended += np.float32(steps[chosen] - current) * cell.scores
                     cell.array[cell.place] = steps[chosen]
                     reached = tried[chosen]
@@ -309,10 +309,11 @@ class _Search:
                 break
         return reached
 
-    def _is_above_noise(self, gains: Float64) -> bool:
-        """Whether the mean of the users' gains is above zero by enough of its standard errors."""
-        standard_error = gains.std() / np.sqrt(len(gains))
-        return bool(gains.mean() > max(self._standard_errors * standard_error, _LEAST_MEAN_GAIN))
+
+def is_above_noise(gains: Float64, standard_errors: float = LEAST_STANDARD_ERRORS) -> bool:
+    """Whether the mean of users' gains is more than so many of its standard errors above zero."""
+    standard_error = gains.std() / np.sqrt(len(gains))
+    return bool(gains.mean() > max(standard_errors * standard_error, _LEAST_MEAN_GAIN))
 
 
 def _discounts(k: int) -> Float64:
