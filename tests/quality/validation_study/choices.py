@@ -63,44 +63,52 @@ LEAST_GAINS = (0.0, 0.01, 0.02)
 def choices_of(folder: Path) -> dict[str, Any]:
     """The regrets of one data set, whose cells lie in a folder."""
     final = load_cell(folder / f"{FINAL}_0")
-    judge = _Judge(final)
-    best = judge.ndcg(_search(final.candidates, Variant(k=K_OF_TEST)), final.deviations)
-    alone = dict(zip(final.members, judge.of_members(), strict=True))
-    of_rules = {}
-    for rule, wanted in RULES.items():
-        candidates, deviations = _together(list(_found(folder, wanted)))
-        of_rules[rule] = judge.ndcg(_search(candidates, Variant()), deviations)
-    candidates, deviations = _together(list(_found(folder, RULES[DEFAULT_RULE])))
-    of_variants = {
-        name: judge.ndcg(_search(candidates, variant), deviations)
-        for name, variant in VARIANTS.items()
-    }
+    judge = _Judge(final, folder)
     return {
-        "best_on_test": best,
-        "members": alone,
-        "rules": of_rules,
-        "variants": of_variants,
+        "best_on_test": judge.best_on_test(),
+        "members": dict(zip(final.members, judge.of_members(), strict=True)),
+        "rules": {rule: judge.ndcg(_names(folder, rule), Variant()) for rule in RULES},
+        "variants": {
+            name: judge.ndcg(_names(folder, DEFAULT_RULE), variant)
+            for name, variant in VARIANTS.items()
+        },
         "settings": _settings(final, folder),
         "looked_at": judge.looked_at,
     }
 
 
 class _Judge:
-    """Measures on the test, and counts how often it was asked."""
+    """Measures on the test what was chosen on other cells, and counts how often it did."""
 
-    def __init__(self, final: Cell) -> None:
+    def __init__(self, final: Cell, folder: Path) -> None:
         self._final = final
+        self._folder = folder
+        self._found: dict[tuple[tuple[str, ...], Variant], float] = {}
         self.looked_at = 0
 
-    def ndcg(self, chosen: ChosenWeights, deviations: np.ndarray) -> float:
-        self.looked_at += 1
-        candidates = self._final.scaled_by(deviations)
-        return _mean_ndcg(candidates, blended_scores(candidates, chosen))
+    def ndcg(self, cells: tuple[str, ...], variant: Variant) -> float:
+        """On the test, by weights that are chosen on these cells together."""
+        if (cells, variant) not in self._found:
+            candidates, deviations = _together([load_cell(self._folder / cell) for cell in cells])
+            chosen = _search(candidates, variant)
+            self._found[cells, variant] = self._measure(chosen, deviations)
+        return self._found[cells, variant]
+
+    def best_on_test(self) -> float:
+        """By weights that are chosen on the test itself."""
+        chosen = _search(self._final.candidates, Variant(k=K_OF_TEST))
+        return self._measure(chosen, self._final.deviations)
 
     def of_members(self) -> Iterator[float]:
+        """Of each member alone."""
         for scores in self._final.candidates.scores:
             self.looked_at += 1
             yield _mean_ndcg(self._final.candidates, scores)
+
+    def _measure(self, chosen: ChosenWeights, deviations: np.ndarray) -> float:
+        self.looked_at += 1
+        candidates = self._final.scaled_by(deviations)
+        return _mean_ndcg(candidates, blended_scores(candidates, chosen))
 
 
 def _mean_ndcg(candidates: Candidates, scores: np.ndarray) -> float:
@@ -113,10 +121,12 @@ def _search(candidates: Candidates, variant: Variant) -> ChosenWeights:
     )
 
 
-def _found(folder: Path, wanted: Sequence[tuple[str, ...]]) -> Iterator[Cell]:
-    names = [next(name for name in names if (folder / f"{name}.json").exists()) for names in wanted]
-    # Where the data has no times, `last and random` is `random` alone.
-    yield from (load_cell(folder / name) for name in dict.fromkeys(names))
+def _names(folder: Path, rule: str) -> tuple[str, ...]:
+    """The cells that a rule takes; where there are no times, `last and random` is `random`."""
+    names = [
+        next(name for name in names if (folder / f"{name}.json").exists()) for names in RULES[rule]
+    ]
+    return tuple(dict.fromkeys(names))
 
 
 def _together(cells: Sequence[Cell]) -> tuple[Candidates, np.ndarray]:
@@ -145,7 +155,8 @@ def _settings(final: Cell, folder: Path) -> dict[str, dict[str, dict[str, float]
     for rule, wanted in RULES.items():
         if len(wanted) > 1:
             continue
-        (cell,) = _found(folder, wanted)
+        (name,) = _names(folder, rule)
+        cell = load_cell(folder / name)
         found[rule] = {
             member: {
                 str(least): 1.0 - on_test[_chosen(cell.settings[member], least)] / max(on_test)
