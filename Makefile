@@ -15,10 +15,10 @@ export PYTHONPATH := lib:.
 export NUMBA_CACHE_DIR ?= $(CACHE)/numba/$(LANE)-$(shell LC_ALL=C; cat lib/m6rec/kernels/*/*.py | cksum | cut -d' ' -f1)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test notebook lint types format demo quality benchmark robustness clean
+.PHONY: help setup check test notebook lint types format demo quality benchmark robustness validation-study clean
 
 help: ## Explain the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## Make the virtual environment from the lock file
 	@./spark-submit.sh setup
@@ -38,6 +38,9 @@ benchmark: setup ## Measure against peers: make benchmark DATA=FILE OUTPUT=DIR (
 	@env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE .venv-benchmark/bin/python -m tests.benchmarks \
 		$(if $(DATA),--data $(DATA)) $(if $(QUICK),--quick) $(if $(ROUNDS),--rounds $(ROUNDS)) \
 		--output $(or $(OUTPUT),output/benchmark)
+
+validation-study: setup ## What validation chooses, measured on tests: writes docs/validation.md
+	$(VENV)/bin/python -m tests.quality.validation_study --output $(or $(OUTPUT),output/validation)
 
 lint: setup ## Style: ruff
 	$(VENV)/bin/ruff check $(SOURCES)

@@ -31,7 +31,7 @@ from m6rec.lakehouse import Lakehouse
 from m6rec.publication.guards import refuse_stopped
 from m6rec.publication.publishing import publish as publish_run
 from m6rec.report.collect import collect_report
-from m6rec.report.console import print_guards, print_results
+from m6rec.report.console import hybrid_and_best_member, print_guards, print_results
 from m6rec.report.export import metrics_json
 from m6rec.report.page import write_report
 from m6rec.runs import Job, run_job
@@ -90,6 +90,7 @@ def _report(lakehouse: Lakehouse, config: Config, output: Path) -> None:
     # A log file has no width of its own, and 80 columns would cut the numbers.
     console = Console(width=max(Console().width, NARROWEST))
     print_results(console, report.metrics, report.examples, k=report.k)
+    print(hybrid_and_best_member(report, config.hybrid_members))
     print(f"metrics: {output / 'metrics.json'}\nreport: {output / 'report.html'}", flush=True)
     print_guards(console, report.guards)
 

@@ -43,6 +43,7 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
         "deviations": [deviations[name] for name in names],
         "item_factors": chosen.item_factors.tolist(),
         "user_factors": chosen.user_factors.tolist(),
+        "rests_on": candidates.rests_on(),
         f"validation_ndcg@{config.hybrid.k}": chosen.ndcg,
         "validation_trials": chosen.trials,
         "users": len(candidates.relevant_counts),

@@ -62,7 +62,8 @@ def run(
 
 def _report(fit: str, model: str, result: TrainingResult) -> None:
     start = "" if result.start_ndcg is None else f"; start: NDCG {result.start_ndcg:.4f}"
-    print(f"towers on {model}, fit {fit}{start}", flush=True)
+    untrained = "" if result.best_epoch else " (best: the towers stay as untrained)"
+    print(f"towers on {model}, fit {fit}{start}{untrained}", flush=True)
     for record in result.history:
         mark = " (best)" if record.epoch == result.best_epoch else ""
         print(f"  {_line(record)}{mark}", flush=True)

@@ -66,13 +66,6 @@ def test_repeats_are_a_member_where_lists_may_hold_what_users_have() -> None:
     repeating = config_with(recommend={"rules": {"mask_seen": False}})
     assert repeating.ranks_repeats
     assert "repeats" in repeating.hybrid_members
-    # Validation then never holds out by likeness, so no member is left out for that.
-    untested = {"split": {"strategy": "none"}}
-    assert "item_neighbours" not in config_with(**untested).hybrid_members
-    assert (
-        "item_neighbours"
-        in config_with(**untested, recommend={"rules": {"mask_seen": False}}).hybrid_members
-    )
 
 
 @pytest.mark.parametrize("strategy", ["mixed", "highest_ids"])

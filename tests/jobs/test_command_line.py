@@ -5,7 +5,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -22,7 +21,7 @@ from m6rec.command_line import (
 )
 from m6rec.config.base import TableSource
 from m6rec.config.data import InteractionsConfig
-from m6rec.config.run import load_config, parse_config, sources_of
+from m6rec.config.run import load_config, sources_of
 from m6rec.errors import ConfigError, DataError, TableError
 from m6rec.spark.sources import check_sources, read_ids
 from tests.shell_environment import shell_environment
@@ -292,23 +291,3 @@ def test_an_error_keeps_its_square_brackets(capsys: pytest.CaptureFixture[str]) 
     with pytest.raises(Exit), errors_as_messages():
         raise ConfigError("expected one of [bold]a[/bold], found ['b']")
     assert "error: expected one of [bold]a[/bold], found ['b']" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("settings", "is_member"),
-    [
-        ({}, True),
-        ({"split": PROVIDED}, False),
-        ({"split": PROVIDED | {"validation": {"path": "held.csv", "format": "csv"}}}, True),
-        ({"split": PROVIDED | {"validation_strategy": "random"}}, True),
-        ({"split": {"validation_strategy": "mixed"}}, False),
-        ({"split": PROVIDED, "hybrid": {"members": ["ridge", "item_neighbours"]}}, True),
-    ],
-)
-def test_a_hybrid_has_no_member_that_its_validation_flatters(
-    settings: dict[str, Any], is_member: bool
-) -> None:
-    source = {"source": {"path": "events.csv", "format": "csv"}}
-    config = parse_config({"interactions": source, **settings}, "test")
-    assert ("item_neighbours" in config.hybrid_members) == is_member
-    assert "item_neighbours" in config.usable(config.evaluate.rankers)

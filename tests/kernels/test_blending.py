@@ -78,15 +78,18 @@ def by_margins(*margins: np.ndarray) -> Candidates:
     )
 
 
-def test_for_a_small_gain_only_a_member_that_is_nearly_the_best_enters() -> None:
-    best, near = np.full(150, 1.0), np.full(150, 0.2)
-    best[:2] = -0.1, -5.0
-    # It puts the first user right, a gain of a quarter of a per cent, and is alone wrong for three.
-    near[0], near[2:5] = 2.0, -0.2
-    far = np.full(150, -0.2)
-    far[0] = 2.0
-    assert (choose_weights(by_margins(best, near), k=2, rounds=1).weights > 0).all()
-    assert choose_weights(by_margins(best, far), k=2, rounds=1).weights.tolist() == [1.0, 0.0]
+@pytest.mark.parametrize(("gaining", "losing", "enters"), [(4, 0, True), (2, 1, False)])
+def test_a_member_enters_where_its_gain_is_above_its_noise(
+    gaining: int, losing: int, enters: bool
+) -> None:
+    """The other member puts some users right, and others wrong, whatever its weight."""
+    users = 200
+    best, other = np.full(users, 1e-3), np.full(users, -1e-5)
+    best[:gaining], other[:gaining] = -1e-3, 1.0
+    other[gaining : gaining + losing] = -1.0
+    weights = choose_weights(by_margins(best, other), k=2, rounds=3).weights
+    assert weights[0] > 0.0
+    assert (weights[1] > 0.0) == enters
 
 
 def test_items_without_history_get_factors_of_their_own() -> None:

@@ -16,7 +16,7 @@ import pytest
 from rich.console import Console
 
 from m6rec.report import plots, wording
-from m6rec.report.console import print_guards, print_history, print_results
+from m6rec.report.console import hybrid_and_best_member, print_guards, print_history, print_results
 from m6rec.report.export import metrics_json
 from m6rec.report.page import ReportData, render_report, write_report
 
@@ -98,6 +98,15 @@ DATA = ReportData(
         ]
     },
     hybrid_weights={"fusion": 1.0, "ridge": 0.5},
+    hybrid_evidence=[
+        {
+            "side": side,
+            "bin": "1 or 2",
+            "rests_on": 1234 + place,
+            "weights": {"fusion": 0.25, "ridge": 0.75},
+        }
+        for place, side in enumerate(("items", "users"))
+    ],
     examples=EXAMPLES,
     ablations=[
         {
@@ -152,6 +161,21 @@ def test_the_report_tells_every_part(page: str) -> None:
         "1 min 35 s",
     ):
         assert expected in page, expected
+
+
+def test_weights_by_evidence_stand_with_what_they_rest_on(page: str) -> None:
+    for expected in ("items with 1 or 2", "1\u202f234", "users with 1 or 2", "1\u202f235"):
+        assert expected in page
+    row = page.partition("items with 1 or 2")[2].partition("</tr>")[0]
+    assert row.index("0.25") < row.index("0.75")
+
+
+def test_a_line_compares_the_hybrid_with_its_best_single_member() -> None:
+    assert hybrid_and_best_member(DATA, ("popularity", "mllib_als")) == (
+        "Hybrid beside its best single member, NDCG@10 on test: 0.3600, MLlib ALS 0.3000; +20.0%"
+        " (+0.0617, paired interval +0.0500 to +0.0700)"
+    )
+    assert hybrid_and_best_member(DATA, ("no_such",)) == ""
 
 
 def test_the_headline_is_the_hybrid_on_test(page: str) -> None:

@@ -172,77 +172,58 @@ def test_provided_pairs_leave_train_and_may_hold_unknown_users_and_items(
     ]
 
 
-def test_without_times_the_validation_of_a_provided_split_is_mixed_and_from_train_alone(
-    spark: SparkSession,
+@pytest.mark.parametrize("has_time", [True, False])
+def test_validation_looks_at_nothing_of_a_provided_test_but_takes_its_pairs_out(
+    spark: SparkSession, has_time: bool
 ) -> None:
-    test = [(user, 30, 1.0, None, True) for user in range(12)]
+    """Two tests that could not differ more, in time, in ids and in size."""
+    rows = [row if has_time else (*row[:3], None, True) for row in ROWS]
+    late, early = START + timedelta(days=9), START - timedelta(days=9)
+    tests = (
+        [(user, 30 + item, 1.0, late, True) for user in range(12) for item in range(8)],
+        [(0, 24, 1.0, early, True)],
+    )
     config = SplitConfig(strategy="provided", test=TABLE, validation_share=0.4)
-    rows = [(user, item, weight, None, True) for user, item, weight, *_ in ROWS]
-    result = split_pairs(frame(spark, rows), config, 1, False, frame(spark, test)).collect()
-    folds = {(row.user_index, row.item_index): row.fold for row in result}
-    assert len(result) == len(ROWS) + 12
-    assert of_users(folds, "test") == dict.fromkeys(range(12), 1)
+    found = []
+    for tested in tests:
+        result = split_pairs(frame(spark, rows), config, 1, has_time, frame(spark, tested))
+        folds = {(row.user_index, row.item_index): row.fold for row in result.collect()}
+        assert {pair for pair, fold in folds.items() if fold == "test"} == {
+            row[:2] for row in tested
+        }
+        found.append({pair for pair, fold in folds.items() if fold == "validation"})
+    assert found[0] == found[1]
+    for user in range(12):
+        held = {item for one, item in found[0] if one == user}
+        assert len(held) == expected_share(user + 1, 0.4)
+        latest = [item for one, item, *_ in ROWS if one == user][user + 1 - len(held) :]
+        assert not has_time or held == set(latest)
+
+
+def test_the_highest_ids_are_held_out_where_the_owner_says_so(spark: SparkSession) -> None:
+    pairs = [
+        (user, 5 * step + user % 5, 1.0, None, True) for user in range(12) for step in range(10)
+    ]
+    numbered = frame(spark, pairs).withColumn("item_number", F.col("item_index"))
+    config = SplitConfig(strategy="none", validation_strategy="highest_ids", validation_share=0.2)
+    found = split_pairs(numbered, config, 1, False).where("fold = 'validation'").collect()
+    assert {(row.user_index, row.item_index) for row in found} == {
+        (user, 5 * step + user % 5) for user in range(12) for step in (8, 9)
+    }
+
+
+@pytest.mark.parametrize("partitions", [1, 5])
+def test_mixed_holds_out_a_share_of_each_user(spark: SparkSession, partitions: int) -> None:
+    folds = split(
+        spark,
+        has_time=False,
+        partitions=partitions,
+        strategy="none",
+        validation_strategy="mixed",
+        validation_share=0.4,
+    )
     for user, held in of_users(folds, "validation").items():
         assert held == expected_share(user + 1, 0.4)
-
-
-@pytest.mark.parametrize("later", [True, False])
-def test_with_times_the_validation_of_a_provided_split_is_like_its_test(
-    spark: SparkSession, later: bool
-) -> None:
-    """Every fourth step of a user is tested, or the last quarter of the steps."""
-    users, steps = range(12), range(16)
-    rows = [
-        (user, step, 1.0, START + timedelta(hours=step), True) for user in users for step in steps
-    ]
-    tested = [row for row in rows if (row[1] >= 12 if later else row[1] % 4 == 1)]
-    training = [row for row in rows if row not in tested]
-    config = SplitConfig(strategy="provided", test=TABLE, validation_share=0.25)
-    found = split_pairs(frame(spark, training), config, 1, True, frame(spark, tested)).collect()
-    held = defaultdict(set)
-    for row in found:
-        if row.fold == "validation":
-            held[row.user_index].add(row.item_index)
-    latest_of_training = sorted(row[1] for row in training if row[0] == 0)[-3:]
-    assert all(held[user] == set(latest_of_training) for user in users) == later
-
-
-def validation_of_numbered(
-    spark: SparkSession, training: list[tuple[int, int]], tested: list[tuple[int, int]]
-) -> list[tuple[int, int]]:
-    """The pairs that validate where the test is provided, items are numbered and times unknown."""
-    numbered = [
-        frame(spark, [(*pair, 1.0, None, True) for pair in pairs]).withColumn(
-            "item_number", F.col("item_index")
-        )
-        for pairs in (training, tested)
-    ]
-    config = SplitConfig(strategy="provided", test=TABLE)
-    found = split_pairs(numbered[0], config, 1, False, numbered[1]).where("fold = 'validation'")
-    return [(row.user_index, row.item_index) for row in found.collect()]
-
-
-@pytest.mark.parametrize("cut", [True, False], ids=["lists cut in two", "every third item"])
-def test_without_times_item_numbers_tell_that_lists_were_cut_in_two(
-    spark: SparkSession, cut: bool
-) -> None:
-    items = [(user, 5 * step + user % 5, step) for user in range(12) for step in range(15)]
-    tested = [(user, item) for user, item, step in items if (step >= 10 if cut else step % 3 == 1)]
-    training = [(user, item) for user, item, _ in items if (user, item) not in tested]
-    held = set(validation_of_numbered(spark, training, tested))
-    # A third is tested, more than validation takes: a fifth of the other ten of each user.
-    highest = {(user, 5 * step + user % 5) for user in range(12) for step in (8, 9)}
-    assert (held == highest) == cut
-
-
-def test_validation_takes_no_more_of_each_list_than_a_small_test_does(
-    spark: SparkSession,
-) -> None:
-    pairs = [(user, item) for user in range(12) for item in range(20)]
-    tested = [pair for pair in pairs if pair[1] == pair[0]]
-    training = [pair for pair in pairs if pair not in tested]
-    held = validation_of_numbered(spark, training, tested)
-    assert sorted(user for user, _ in held) == list(range(12))
 
 
 def test_provided_without_its_table_is_refused(spark: SparkSession) -> None:

@@ -335,17 +335,12 @@ class SplitConfig(Section):
         description="Which of the training pairs are held out for validation: by the strategies of"
         " the test, each user's items with the highest ids (`highest_ids`), or of each user half"
         " random items and half items most like one another (`mixed`). `auto` is the strategy of"
-        " the test. For a provided test with times it is `last` where most of the test comes after"
-        " training, else `random`; without times it is `highest_ids` where nearly all tested items"
-        " have higher ids than the user's training items, else `mixed`. Without a test it is"
-        " `last` where interactions have a time, else `mixed`. Where `recommend.rules.mask_seen` is"
-        " false, `random` takes the place of `highest_ids` and `mixed`, which hold out new items"
-        " alone.",
+        " the test. Where that is `provided` or `none`, it is `last` where interactions have a"
+        " time, else `random`: of a provided test, nothing is looked at.",
     )
-    validation_share: ProperShare | None = Field(
-        default=None,
-        description="The share that validation holds out; without it, a tenth, but for `mixed` and"
-        " `highest_ids` the share of all pairs that the test has, at most a fifth.",
+    validation_share: ProperShare = Field(
+        default=0.1,
+        description="The share that validation holds out, as `validation_strategy` says.",
     )
 
     @model_validator(mode="after")

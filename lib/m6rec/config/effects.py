@@ -245,10 +245,7 @@ RULES: tuple[Idle, ...] = (
     ),
     Idle(
         ("split.validation_strategy",),
-        # Whether the strategy is mixed also decides which members the hybrid may have.
-        lambda config: (
-            config.split.validation is not None and config.split.validation_strategy != "mixed"
-        ),
+        lambda config: config.split.validation is not None,
         "validation is split.validation",
     ),
     # settings

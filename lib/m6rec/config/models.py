@@ -363,7 +363,7 @@ class HybridConfig(Section):
     members: SomeOnce[MemberName] = Field(
         default=MEMBER_NAMES,
         description="The rankers that the hybrid may blend; the default leaves out those that the"
-        " data cannot feed and those that validation would flatter.",
+        " data cannot feed.",
     )
     k: PositiveInt = Field(
         default=50,

@@ -376,20 +376,8 @@ class Config(Section):
 
     @property
     def hybrid_members(self) -> tuple[str, ...]:
-        """The members that the hybrid may blend: as given, or those that validation can judge."""
-        members = self.usable(self.hybrid.members)
-        if "members" in self.hybrid.model_fields_set or not self._may_validate_by_likeness:
-            return members
-        return tuple(name for name in members if not ranker_named(name).by_co_occurrence)
-
-    @property
-    def _may_validate_by_likeness(self) -> bool:
-        split = self.split
-        if self.ranks_repeats:
-            return False
-        if split.validation is not None or split.validation_strategy != "auto":
-            return split.validation_strategy == "mixed"
-        return self.interactions.columns.time is None and split.strategy in {"provided", "none"}
+        """The members that the hybrid may blend."""
+        return self.usable(self.hybrid.members)
 
     def fingerprint(self) -> str:
         """SHA-256 of all that a run follows from, in canonical JSON."""

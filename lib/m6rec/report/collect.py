@@ -1,8 +1,10 @@
 """Gather what the report shows from the tables of a finished run."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -13,6 +15,7 @@ from m6rec.fits.choices import Choices
 from m6rec.fits.fit import Fit
 from m6rec.fits.members import read_blends
 from m6rec.fits.needs import Needs
+from m6rec.kernels.ranking.blending import BIN_LABELS
 from m6rec.lakehouse import Lakehouse
 from m6rec.report.page import ReportData
 from m6rec.runs import configurations_evaluated, step_seconds
@@ -36,11 +39,12 @@ def collect_report(lakehouse: Lakehouse, config: Config) -> ReportData:
         metrics=[row.asDict() for row in lakehouse.read("metrics").collect()],
         comparisons=[row.asDict() for row in lakehouse.read("comparisons").collect()],
         histories={
-            f"{row['name']}, {row[c.FIT]}": json.loads(row["parameters"])["history"]
+            f"{row['name']}, {row[c.FIT]}": _with_start(json.loads(row["parameters"]))
             for row in models
             if row["kind"] == "towers"
         },
         hybrid_weights=dict(zip(hybrid["members"], hybrid["weights"], strict=True)),
+        hybrid_evidence=_by_evidence(hybrid),
         examples=_examples(lakehouse),
         ablations=[row.asDict() for row in lakehouse.read("ablations").collect()],
         guards=_guards(lakehouse),
@@ -88,6 +92,30 @@ def collect_night(selection: Fit, choices: Choices, needs: Needs) -> ReportData:
         hybrid=config.recommend.ranker,
         k=min(config.evaluate.ks),
     )
+
+
+def _with_start(towers: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The epochs of a training, and as epoch 0 its untrained start, where that was measured."""
+    start = towers["start_ndcg"]
+    measured = [] if start is None else [{"epoch": 0, "validation_ndcg": start}]
+    return [*measured, *towers["history"]]
+
+
+def _by_evidence(hybrid: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The weights of members for each bin of evidence, and what each bin rests on."""
+    weights = np.array(hybrid["weights"])[:, None]
+    return [
+        {
+            "side": side,
+            "bin": label,
+            "rests_on": hybrid["rests_on"][side][place],
+            "weights": dict(zip(hybrid["members"], column.tolist(), strict=True)),
+        }
+        for side in ("items", "users")
+        for place, (label, column) in enumerate(
+            zip(BIN_LABELS, (weights * np.array(hybrid[f"{side[:-1]}_factors"])).T, strict=True)
+        )
+    ]
 
 
 def _guards(lakehouse: Lakehouse) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from m6rec import columns as c
-from m6rec.report.page import best_first, main_fold, rating_errors
+from m6rec.report.page import ReportData, best_first, main_fold, rating_errors
 from m6rec.report.wording import ERROR_NAMES, METRIC_NAMES, model_name, number_text, reason_text
 
 _ITEMS_SHOWN = 10
@@ -113,6 +113,35 @@ def print_night(
         table.add_row(job, f"{seconds:.1f} s")
     table.add_row("all jobs", f"{sum(step_seconds.values()):.1f} s")
     console.print(table)
+
+
+def hybrid_and_best_member(data: ReportData, members: Sequence[str]) -> str:
+    """A line that compares the hybrid with its best single member; empty where none was measured.
+
+    Args:
+        data: its metrics and comparisons.
+        members: the names of the hybrid's members.
+    """
+    fold = main_fold(data.metrics)
+    ranked = best_first(data.metrics, fold, data.metric, data.k)
+    values = {row[c.MODEL]: row[c.VALUE] for row in ranked}
+    best = next((name for name in values if name in members and values[name] > 0.0), None)
+    if best is None or data.hybrid not in values:
+        return ""
+    pair = next(
+        row
+        for row in data.comparisons
+        if (row[c.MODEL], row["other_run_id"], row["other_model"])
+        == (data.hybrid, data.run_id, best)
+        and (row[c.FOLD], row[c.METRIC], row[c.K]) == (fold, data.metric, data.k)
+    )
+    return (
+        f"{model_name(data.hybrid)} beside its best single member,"
+        f" {METRIC_NAMES[data.metric]}@{data.k} on {fold}: {values[data.hybrid]:.4f},"
+        f" {model_name(best)} {values[best]:.4f}; {values[data.hybrid] / values[best] - 1.0:+.1%}"
+        f" ({pair['difference']:+.4f}, paired interval {pair[c.CI_LOW]:+.4f} to"
+        f" {pair[c.CI_HIGH]:+.4f})"
+    )
 
 
 def print_guards(console: Console, guards: Sequence[Mapping[str, Any]]) -> None:

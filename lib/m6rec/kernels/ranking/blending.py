@@ -22,16 +22,18 @@ from m6rec.kernels.arrays.rows import Float32, Float64, Int64
 # The bins of evidence: no interaction, 1 or 2, 3 to 9, 10 and more.
 EVIDENCE_BOUNDS = (1, 3, 10)
 BINS = len(EVIDENCE_BOUNDS) + 1
+BIN_LABELS = ("no interaction", "1 or 2", "3 to 9", "10 and more")
 
 STEPS = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 FACTOR_STEPS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0)
-# The least relative gain of NDCG for which a step is taken. A member whose weight is zero needs the
-# larger gain of an entry: a small gain may only mean that validation, which imitates the test,
-# suits that member better than the test does. A member that is alone nearly as good as the best one
-# needs only the smaller gain: two such members agree on what is right and err on different items.
-LEAST_GAIN_OF_STEP = 1e-3
-LEAST_GAIN_OF_ENTRY = 5e-3
-NEARLY_BEST = 0.9
+# A step is taken only where the mean gain of NDCG over users is more than so many of its standard
+# errors: a smaller gain is as likely to be lost on other users.
+LEAST_STANDARD_ERRORS = 1.0
+# A smaller gain comes of rounding, even if all users agree in it.
+_LEAST_MEAN_GAIN = 1e-9
+
+# Stands for scores that are multiplied by zero.
+_NO_SCORES = np.zeros(1, np.float32)
 
 Factors = tuple[tuple[float, ...], ...]
 
@@ -108,6 +110,12 @@ class Candidates:
         """int64 [candidates]: the bin of evidence of each candidate's user."""
         return np.repeat(self.user_bins, np.diff(self.indptr))
 
+    def rests_on(self) -> dict[str, list[int]]:
+        """How many held-out items are candidates, for each bin of `items` and of `users`."""
+        of_items, of_users = self.item_bins[self.relevant], self.bins_of_users[self.relevant]
+        counted = {"items": of_items, "users": of_users}
+        return {side: np.bincount(bins, minlength=BINS).tolist() for side, bins in counted.items()}
+
 
 @dataclass(frozen=True)
 class ChosenWeights:
@@ -159,47 +167,48 @@ def blended_scores(candidates: Candidates, chosen: ChosenWeights) -> Float32:
 
 
 def choose_weights(
-    candidates: Candidates, k: int, rounds: int, by_evidence: bool = True
+    candidates: Candidates,
+    k: int,
+    rounds: int,
+    by_evidence: bool = True,
+    standard_errors: float = LEAST_STANDARD_ERRORS,
 ) -> ChosenWeights:
     """Choose non-negative weights by coordinate search on NDCG@k, starting from the best member.
 
     The search first chooses the weights, then the factors of the items, then those of the users. A
-    step is taken only where it gains at least `LEAST_GAIN_OF_STEP`, and a member enters only where
-    it gains at least `LEAST_GAIN_OF_ENTRY`, unless it is alone nearly the best. So members that
-    add nothing keep the weight zero. Without `by_evidence` all factors stay 1.
+    step is taken only where its mean gain over users is more than `standard_errors` of its standard
+    errors. So members that add nothing keep the weight zero, and a few users leave the best member
+    as it is. Without `by_evidence` all factors stay 1.
     """
-    search = _Search(candidates, k)
+    search = _Search(candidates, k, standard_errors)
     members = len(candidates.scores)
-    singles = [search.ndcg(scores, scores, 0.0) for scores in candidates.scores]
-    weights = np.eye(members)[int(np.argmax(singles))]
-    blended = candidates.scores[int(np.argmax(singles))].copy()
-    best = max(singles)
-    order = np.argsort(singles)[::-1]
-    entries = [
-        LEAST_GAIN_OF_STEP if single >= NEARLY_BEST * best else LEAST_GAIN_OF_ENTRY
-        for single in singles
-    ]
-    cells = [
-        _Cell(weights, (int(member),), candidates.scores[member], entries[member])
-        for member in order
-    ]
-    best = search.improve(cells, STEPS, blended, best, rounds)
+    singles = [search.ndcg_of_users(scores) for scores in candidates.scores]
+    order = np.argsort([-single.mean() for single in singles], kind="stable")
+    first = int(order[0])
+    weights, reached = np.eye(members)[first], singles[first]
+    blended = candidates.scores[first].copy()
+    cells = [_Cell(weights, (int(member),), candidates.scores[member]) for member in order]
+    reached = search.improve(cells, STEPS, blended, reached, rounds)
     item_factors, user_factors = np.ones((members, BINS)), np.ones((members, BINS))
     if by_evidence:
-        best = _choose_factors(search, weights, blended, best, order, item_factors, user_factors)
-    return ChosenWeights(weights / weights.max(), item_factors, user_factors, best, search.trials)
+        reached = _choose_factors(
+            search, weights, blended, reached, order, item_factors, user_factors
+        )
+    return ChosenWeights(
+        weights / weights.max(), item_factors, user_factors, float(reached.mean()), search.trials
+    )
 
 
 def _choose_factors(
     search: "_Search",
     weights: Float64,
     blended: Float32,
-    best: float,
+    reached: Float64,
     order: Int64,
     item_factors: Float64,
     user_factors: Float64,
-) -> float:
-    """Choose the factors of the members with a weight, in place; return the NDCG."""
+) -> Float64:
+    """Choose the factors of the members with a weight, in place; return the users' NDCG."""
     # A factor multiplies a member's scores of all items, or of all users, of one bin.
     candidates = search.candidates
     chosen = [int(member) for member in order if weights[member] > 0.0]
@@ -220,79 +229,91 @@ def _choose_factors(
                 _Cell(factors, (member, one), np.where(bins == one, scores, np.float32(0.0)))
                 for one in present
             ]
-            best = search.improve(cells, FACTOR_STEPS, blended, best, 1)
-    return best
+            reached = search.improve(cells, FACTOR_STEPS, blended, reached, 1)
+    return reached
 
 
 @dataclass(frozen=True)
 class _Cell:
-    """One number of the search: where it stands, what it multiplies, and what it must gain.
+    """One number of the search: where it stands, and what it multiplies.
 
     Attributes:
         array, place: the number is array[place].
         scores: float32 [candidates]; what the number multiplies.
-        entry: the relative gain of NDCG for which the number leaves zero.
     """
 
     array: Float64
     place: tuple[int, ...]
     scores: Float32
-    entry: float = LEAST_GAIN_OF_ENTRY
 
 
 class _Search:
     """Measures combinations on the candidates and counts how many were measured."""
 
-    def __init__(self, candidates: Candidates, k: int) -> None:
+    def __init__(self, candidates: Candidates, k: int, standard_errors: float) -> None:
         self.candidates = candidates
+        self._standard_errors = standard_errors
         self._discounts = _discounts(k)
         self.trials = 0
 
-    def ndcg(self, blended: Float32, scores: Float32, step: float) -> float:
-        """NDCG of blended + step * scores."""
+    def ndcg_of_users(
+        self, blended: Float32, scores: Float32 = _NO_SCORES, step: float = 0.0
+    ) -> Float64:
+        """float64 [users with held-out items]: NDCG of blended + step * scores."""
         self.trials += 1
         one = self.candidates
-        return float(
-            _ndcg_of_users(
-                one.indptr,
-                blended,
-                scores,
-                np.float32(step),
-                one.relevant,
-                one.relevant_counts,
-                self._discounts,
-            ).mean()
+        of_users: Float64 = _ndcg_of_users(
+            one.indptr,
+            blended,
+            scores,
+            np.float32(step),
+            one.relevant,
+            one.relevant_counts,
+            self._discounts,
         )
+        return of_users
 
     def improve(
         self,
         cells: Sequence[_Cell],
         steps: Sequence[float],
         blended: Float32,
-        best: float,
+        reached: Float64,
         rounds: int,
-    ) -> float:
+    ) -> Float64:
         """Set each cell in turn to its best step; `blended` and the arrays change in place.
 
+        Args:
+            cells: the numbers to set.
+            steps: the values that each may take.
+            blended: float32 [candidates]; the scores so far.
+            reached: float64 [users with held-out items]; the NDCG so far.
+            rounds: how often the search goes over all cells, at most.
+
         Returns:
-            The NDCG that is reached.
+            float64 [users with held-out items]: the NDCG that is reached.
         """
         for _ in range(rounds):
-            before = best
+            before = reached
             for cell in cells:
                 current = cell.array[cell.place]
-                values = [self.ndcg(blended, cell.scores, step - current) for step in steps]
-                chosen = int(np.argmax(values))
+                tried = [self.ndcg_of_users(blended, cell.scores, step - current) for step in steps]
+                chosen = int(np.argmax([one.mean() for one in tried]))
                 trial = cell.array.copy()
                 trial[cell.place] = steps[chosen]
-                least = LEAST_GAIN_OF_STEP if current > 0.0 else cell.entry
-                if values[chosen] > best * (1.0 + least) and trial.any():
+                if trial.any() and is_above_noise(tried[chosen] - reached, self._standard_errors):
                     blended += np.float32(steps[chosen] - current) * cell.scores
                     cell.array[cell.place] = steps[chosen]
-                    best = values[chosen]
-            if best <= before:
+                    reached = tried[chosen]
+            if reached is before:
                 break
-        return best
+        return reached
+
+
+def is_above_noise(gains: Float64, standard_errors: float = LEAST_STANDARD_ERRORS) -> bool:
+    """Whether the mean of users' gains is more than so many of its standard errors above zero."""
+    standard_error = gains.std() / np.sqrt(len(gains))
+    return bool(gains.mean() > max(standard_errors * standard_error, _LEAST_MEAN_GAIN))
 
 
 def _discounts(k: int) -> Float64:

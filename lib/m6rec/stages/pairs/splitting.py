@@ -33,13 +33,6 @@ _HASH_BUCKET = 1 << 24
 _SAMPLE_ENTRIES = 2_000_000
 # Salts keep the draws of test, validation and sample independent under one seed.
 _TEST_SALT, _VALIDATION_SALT, _SAMPLE_SALT = 1, 2, 3
-_VALIDATION_SHARE = 0.1
-# Validation holds out as much of each history as the test does, but no more than this. If the
-# selection fit learned from much less than the final fit does, other members would be good in it.
-_LARGEST_SHARE = 0.2
-# A test counts as ordered by time where more than the first share of its pairs are later than
-# training, and by item numbers, which are weaker evidence, where more than the second share are.
-_MOSTLY, _NEARLY_ALL = 0.5, 0.9
 
 
 def split_pairs(
@@ -95,12 +88,8 @@ def split_pairs(
             folded = _hold_out(folded, c.TEST, holdout)
     if validation_pairs is not None or not validates:
         return folded
-    if strategy == "provided":
-        # The choice of a validation that resembles the test reads the pairs again.
-        folded = folded.persist()
-    kind = _validation_strategy(config, strategy, has_time, folded, repeats)
-    share = config.validation_share or _validation_share(kind, folded)
-    holdout = _Holdout(kind, share, None, seed, _VALIDATION_SALT, unit)
+    kind = _validation_strategy(config, strategy, has_time)
+    holdout = _Holdout(kind, config.validation_share, None, seed, _VALIDATION_SALT, unit)
     return _hold_out(folded, c.VALIDATION, holdout)
 
 
@@ -131,69 +120,14 @@ def _test_strategy(config: SplitConfig, has_time: bool) -> ResolvedTestStrategy:
 
 
 def _validation_strategy(
-    config: SplitConfig,
-    test_strategy: ResolvedTestStrategy,
-    has_time: bool,
-    folded: DataFrame,
-    repeats: bool,
+    config: SplitConfig, test_strategy: ResolvedTestStrategy, has_time: bool
 ) -> HoldoutStrategy:
-    """The strategy that makes validation resemble the test most."""
+    """How validation is held out; of a test of the owner's, nothing is looked at."""
     if config.validation_strategy != "auto":
         return config.validation_strategy
-    if repeats and not has_time and test_strategy in {"none", "provided"}:
-        # The strategies for these tests hold out what is new to a user.
-        return "random"
-    match test_strategy:
-        case "none":
-            return "last" if has_time else "mixed"
-        case "provided":
-            return _strategy_like_the_test(has_time, folded)
-        case _:
-            return test_strategy
-
-
-def _strategy_like_the_test(has_time: bool, folded: DataFrame) -> HoldoutStrategy:
-    if has_time:
-        # Where no tested user has a history, nothing contradicts an order by time.
-        share = _share_after_training(folded, c.EVENT_TIME)
-        return "last" if share is None or share > _MOSTLY else "random"
-    share = _share_after_training(folded, c.ITEM_NUMBER)
-    return "highest_ids" if share is not None and share > _NEARLY_ALL else "mixed"
-
-
-def _validation_share(strategy: HoldoutStrategy, folded: DataFrame) -> float:
-    match strategy:
-        case "temporal" | "last" | "random" | "cold_items" | "cold_users":
-            return _VALIDATION_SHARE
-        case "mixed" | "highest_ids":
-            return _share_like_the_test(folded)
-        case _:
-            assert_never(strategy)
-
-
-def _share_like_the_test(folded: DataFrame) -> float:
-    in_test = F.avg((F.col(c.FOLD) == c.TEST).cast("double"))
-    row = folded.where(c.POSITIVE).agg(in_test.alias("share")).first()
-    tested = 0.0 if row is None else float(row["share"] or 0.0)
-    return min(tested, _LARGEST_SHARE) if tested else _LARGEST_SHARE
-
-
-def _share_after_training(folded: DataFrame, column: str) -> float | None:
-    """The share of test pairs with a value at least as high as all of their user's in training.
-
-    It is None where no user with a history has a test pair. Nothing else of the test is read.
-    """
-    value_in = {fold: F.when(F.col(c.FOLD) == fold, F.col(column)) for fold in (c.TRAIN, c.TEST)}
-    users = folded.groupBy(c.USER_INDEX).agg(
-        F.max(value_in[c.TRAIN]).alias("latest"), F.collect_list(value_in[c.TEST]).alias("tested")
-    )
-    later = F.size(F.filter("tested", lambda value: value >= F.col("latest")))
-    row = (
-        users.where(F.col("latest").isNotNull())
-        .agg(F.sum(later).alias("later"), F.sum(F.size("tested")).alias("tested"))
-        .first()
-    )
-    return None if row is None or not row["tested"] else float(row["later"] / row["tested"])
+    if test_strategy in {"provided", "none"}:
+        return "last" if has_time else "random"
+    return test_strategy
 
 
 def _provide(

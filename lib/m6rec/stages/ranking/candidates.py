@@ -4,20 +4,15 @@ from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from m6rec import columns as c
-from m6rec.kernels.arrays.rows import Float64, Int32, Int64, indptr_of
+from m6rec.kernels.arrays.rows import Int64, indptr_of
 from m6rec.kernels.ranking.blending import Candidates, evidence_bins
-from m6rec.kernels.ranking.scoring import (
-    blend_top_n,
-    represent,
-    scores_and_moments,
-)
+from m6rec.kernels.ranking.candidates import deviations_of, held_by, score_candidates
 from m6rec.spark.arrow_rows import (
     list_array,
     list_column,
@@ -70,27 +65,19 @@ def _candidates_partition(
     scoring: Scoring = shipped.load()
     n_items = len(scoring.masked_items)
     for block, batch in blocks(batches, USERS_PER_BLOCK):
-        users = represent(scoring.members, block)
         masked = masked_of_batch(batch, scoring)
-        best = [blend_top_n(prepared, users, masked, scoring.n)[0] for prepared in scoring.blends]
-        indptr, items = _union(np.hstack(best), n_items)
-        scored = [
-            scores_and_moments(scoring.members[name], users, indptr, items, n_items)
-            for name in (prepared.blend.name for prepared in scoring.blends)
-        ]
+        found = score_candidates(scoring.blends, scoring.members, block, masked, scoring.n)
         targets = list_column(batch, TARGET_INDICES)
-        members = len(scored)
-        scores = np.stack([one for one, _ in scored], axis=1)
-        moments = np.stack([one for _, one in scored], axis=1)
+        n_users, members = found.moments.shape[:2]
         yield pa.RecordBatch.from_arrays(
             [
                 pa.array(block.rows.user_index),
-                pa.array(users.counts),
+                pa.array(block.rows.counts),
                 pa.array(np.diff(targets[0])),
-                list_array(indptr, items),
-                list_array(indptr, _held_by(indptr, items, *targets, n_items)),
-                list_array(indptr * members, scores.ravel()),
-                list_array(np.arange(len(users.counts) + 1) * members * 2, moments.ravel()),
+                list_array(found.indptr, found.items),
+                list_array(found.indptr, held_by(found.indptr, found.items, *targets, n_items)),
+                list_array(found.indptr * members, found.scores.ravel()),
+                list_array(np.arange(n_users + 1) * members * 2, found.moments.ravel()),
             ],
             names=[
                 c.USER_INDEX,
@@ -104,27 +91,6 @@ def _candidates_partition(
         )
 
 
-def _union(items: Int32, n_items: int) -> tuple[Int64, Int32]:
-    """The distinct items of each row, ascending, without padding: indptr and items."""
-    cells = items + np.arange(len(items), dtype=np.int64)[:, None] * n_items
-    distinct = np.unique(cells[items >= 0])
-    indptr = np.searchsorted(distinct, np.arange(len(items) + 1, dtype=np.int64) * n_items)
-    return indptr.astype(np.int64), (distinct % n_items).astype(np.int32)
-
-
-def _held_by(
-    indptr: Int64, items: Int32, target_indptr: Int64, targets: Int32, n_items: int
-) -> npt.NDArray[np.bool_]:
-    """bool [entries]: whether each item is among its user's targets."""
-    cells = _cells(indptr, items, n_items)
-    return np.isin(cells, _cells(target_indptr, targets, n_items))
-
-
-def _cells(indptr: Int64, items: Int32, n_items: int) -> Int64:
-    users = np.repeat(np.arange(len(indptr) - 1, dtype=np.int64), np.diff(indptr))
-    return users * n_items + items
-
-
 def _assemble_candidates(
     table: pa.Table, members: list[str], item_counts: Int64
 ) -> tuple[Candidates, dict[str, float]]:
@@ -133,7 +99,8 @@ def _assemble_candidates(
     relevant = pc.list_flatten(table.column("relevant")).to_numpy(zero_copy_only=False)
     items = pc.list_flatten(table.column(c.ITEM_INDICES)).to_numpy()
     scores = pc.list_flatten(table.column(c.SCORES)).to_numpy().reshape(-1, len(members))
-    deviations = _deviations(pc.list_flatten(table.column("moments")).to_numpy(), len(members))
+    moments = pc.list_flatten(table.column("moments")).to_numpy()
+    deviations = deviations_of(moments.reshape(-1, len(members), 2))
     candidates = Candidates(
         indptr,
         np.ascontiguousarray(scores.T) / deviations.astype(np.float32)[:, None],
@@ -143,10 +110,3 @@ def _assemble_candidates(
         evidence_bins(table.column(c.INTERACTION_COUNT).to_numpy()),
     )
     return candidates, dict(zip(members, deviations.tolist(), strict=True))
-
-
-def _deviations(moments: Float64, members: int) -> Float64:
-    """float64 [members], from each user's mean and mean square; 1 where all scores are equal."""
-    mean, square = moments.reshape(-1, members, 2).mean(axis=0).T
-    variance = np.maximum(square - mean**2, 0.0)
-    return np.where(variance > 0.0, np.sqrt(variance), 1.0)

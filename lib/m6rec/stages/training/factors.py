@@ -108,7 +108,7 @@ def attribute_rows(spark: SparkSession, terms: sp.csr_matrix, weight: float) -> 
     Returns:
         Columns user_index (below zero for a term), item_indices, weights.
     """
-    by_term = sp.csr_matrix(_heaviest_terms(terms).T)
+    by_term = sp.csr_matrix(heaviest_terms(terms).T)
     by_term.sort_indices()
     counts = np.diff(by_term.indptr)
     shared = np.flatnonzero(counts > 1)
@@ -123,7 +123,7 @@ def attribute_rows(spark: SparkSession, terms: sp.csr_matrix, weight: float) -> 
     return spark.createDataFrame(table, _ROW_SCHEMA)
 
 
-def _heaviest_terms(terms: sp.csr_matrix) -> sp.csr_matrix:
+def heaviest_terms(terms: sp.csr_matrix) -> sp.csr_matrix:
     """Only the heaviest terms of each item, so that long texts do not outweigh interactions."""
     kept, counts = largest_in_rows(terms.indptr, terms.data, _TERMS_OF_ITEM)
     parts = (terms.data[kept], terms.indices[kept], indptr_of(counts))
