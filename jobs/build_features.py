@@ -33,6 +33,7 @@ from m6rec.stages.features.images import load_images
 from m6rec.stages.features.kinds import decimal_signs, infer_kinds
 from m6rec.stages.features.pipeline import FeaturePipeline
 from m6rec.stages.features.reading import item_matrix
+from m6rec.stages.features.vectors import VectorFacts, measure_vectors
 
 # A user's breadth of taste is computed from the items' content, which every worker then holds: it
 # is left out where that content has more numbers than this.
@@ -48,6 +49,7 @@ class _Attributes:
     frame: DataFrame
     kinds: dict[str, FeatureKind]
     decimal_signs: dict[str, DecimalSign]
+    vectors: tuple[VectorFacts, ...]
 
 
 def run(lakehouse: Lakehouse, config: Config, fits: tuple[str, ...] = c.FITS) -> None:
@@ -100,8 +102,9 @@ def _fit_and_write(
     frame = None if attributes is None else attributes.frame
     kinds = {} if attributes is None else attributes.kinds
     signs = {} if attributes is None else attributes.decimal_signs
+    vectors = () if attributes is None else tuple(one.column for one in attributes.vectors)
     pipeline = fit_features(
-        frame, acts, index_column, kinds, config.features, training, config.seed, signs
+        frame, acts, index_column, kinds, config.features, training, config.seed, signs, vectors
     )
     pipeline.save(fit.artifact_path("features", f"{side}s"))
     indices = fit.lakehouse.read(index_column).select(index_column)
@@ -118,6 +121,7 @@ def _record(fit: Fit, pipelines: dict[str, FeaturePipeline]) -> None:
                 "attribute_names": pipeline.attribute_names,
                 "features": len(pipeline.feature_names),
                 "content": pipeline.content_width,
+                "modalities": pipeline.modalities,
             },
             fit.artifact_path("features", name),
         )
@@ -154,11 +158,20 @@ def _read_attributes(
     order = Window.partitionBy(_ID).orderBy(F.xxhash64(*map(owner_column, comparable)))
     single = renamed.withColumn(_COPY, F.row_number().over(order)).where(F.col(_COPY) == 1)
     indices = lakehouse.read(index_table).select(F.col(id_column).alias(_ID), index_column)
-    indexed = single.join(indices, _ID, "inner").drop(_ID, _COPY)
+    indexed = single.join(indices, _ID, "inner").drop(_ID, _COPY).persist()
+    named = f"features.{'items' if index_column == c.ITEM_INDEX else 'users'}: {source.source.name}"
+    vectors = tuple(
+        measure_vectors(indexed, ours[name], config.features.maximum_vectors, named)
+        for name, kind in kinds.items()
+        if kind == "embedding"
+    )
+    for facts in vectors:
+        print(f"{source.source.name}: {facts}", flush=True)
     return _Attributes(
-        indexed.persist(),
+        indexed,
         {ours[name]: kind for name, kind in kinds.items()},
         {ours[name]: sign for name, sign in signs.items()},
+        vectors,
     )
 
 

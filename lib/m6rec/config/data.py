@@ -20,7 +20,7 @@ from m6rec.config.base import (
 
 # Kinds of columns whose values are words.
 TokenKind = Literal["categorical", "multi_valued", "text"]
-FeatureKind = Literal["numeric", TokenKind, "image", "ignore"]
+FeatureKind = Literal["numeric", TokenKind, "embedding", "image", "ignore"]
 TimeUnit = Literal["timestamp", "seconds", "milliseconds", "microseconds", "nanoseconds"]
 NormaliseIds = Literal["none", "integer"]
 Cancellations = Literal["quarantine", "cancel"]
@@ -283,9 +283,10 @@ class AttributesSource(Section):
     kinds: dict[str, FeatureKind] = Field(
         default_factory=dict,
         description="How columns are read: as a number, as one value (`categorical`), as several"
-        " values in an array or a text with separators (`multi_valued`), as words (`text`), as an"
-        " item's picture in bytes or under a path (`image`), or not at all (`ignore`). The kind of"
-        " a column that is not listed is inferred from its type and values.",
+        " values in an array or a text with separators (`multi_valued`), as words (`text`), as a"
+        " vector of numbers of your own making or several such vectors (`embedding`), as an item's"
+        " picture in bytes or under a path (`image`), or not at all (`ignore`). The kind of a"
+        " column that is not listed is inferred from its type and values.",
     )
 
 
@@ -332,6 +333,11 @@ class FeaturesConfig(Section):
         description="Whether features are made of what users do and items undergo (activity,"
         " popularity, breadth of taste, times, event types); without it, they are made where there"
         " are attributes, times, event types or context.",
+    )
+    maximum_vectors: PositiveInt = Field(
+        default=8,
+        description="The most vectors of a row that are kept of a column of several vectors, such"
+        " as the frames of a video; of more, as many at even distances.",
     )
     image_size: PositiveInt = Field(
         default=32,

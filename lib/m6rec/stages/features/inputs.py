@@ -18,6 +18,7 @@ from m6rec.spark.values import number_in_text, owner_column
 from m6rec.stages.features.blocks import (
     KNOWN,
 )
+from m6rec.stages.features.vectors import VectorColumn, with_vectors
 from m6rec.stages.features.vocabularies import split_text, token_column
 
 
@@ -31,6 +32,7 @@ class AttributeColumns:
         separators: for each of `tokens`, what separates the values of a multi-valued string.
         documents: how many training rows have attributes.
         decimal_signs: for each of `numeric`, the sign before the fraction; empty for plain ones.
+        vectors: columns of vectors.
     """
 
     numeric: tuple[str, ...] = ()
@@ -38,17 +40,19 @@ class AttributeColumns:
     separators: tuple[str, ...] = ()
     documents: int = 0
     decimal_signs: tuple[DecimalSign, ...] = ()
+    vectors: tuple[VectorColumn, ...] = ()
 
     @property
     def names(self) -> list[str]:
         """All used columns."""
-        return [*self.numeric, *(name for name, _ in self.tokens)]
+        vectors = (column.name for column in self.vectors)
+        return [*self.numeric, *(name for name, _ in self.tokens), *vectors]
 
 
 def read_attributes(
     attributes: DataFrame | None, columns: AttributeColumns, index_column: str
 ) -> DataFrame | None:
-    """The attributes as index_column, known, doubles, and array<string> for token columns."""
+    """The attributes as index_column, known, doubles, arrays of tokens, and arrays of vectors."""
     if attributes is None:
         return None
     check_columns(attributes, columns.names)
@@ -69,7 +73,10 @@ def read_attributes(
         ),
         *selected,
     )
-    return split_text(frame, texts)
+    words = split_text(frame, texts)
+    if not columns.vectors:
+        return words
+    return words.join(with_vectors(attributes, index_column, columns.vectors), index_column, "left")
 
 
 def clip_known(frame: DataFrame, column: str, attribute_width: int, clip: float) -> DataFrame:
@@ -101,7 +108,7 @@ def join_inputs(
         joined = joined.join(known, index_column, "left")
         joined = joined.withColumn(KNOWN, F.coalesce(KNOWN, F.lit(False)))
         arrays = {
-            field.name: F.coalesce(field.name, F.array().cast("array<string>"))
+            field.name: F.coalesce(field.name, F.array().cast(field.dataType))
             for field in known.schema.fields
             if isinstance(field.dataType, T.ArrayType)
         }
