@@ -48,8 +48,9 @@ def _inputs(fit: Fit, matrix: DataFrame) -> NeighbourInputs:
         terms = item_terms(features, fit.n_items)
         vectors = item_matrix(features, c.CONTENT, fit.n_items)
     statistics = matrix_statistics(matrix, fit.n_items, config.neighbours.maximum_history)
+    of_vectors = terms is not None and bool(fit.modalities("items"))
     return NeighbourInputs(
-        matrix, fit.n_items, statistics, config.neighbours, config.seed, terms, vectors
+        matrix, fit.n_items, statistics, config.neighbours, config.seed, terms, vectors, of_vectors
     )
 
 

@@ -179,6 +179,14 @@ class Fit:
             parameters["artifact"] = found[0]["artifact"]
         return parameters
 
+    def modalities(self, side: str) -> tuple[tuple[int, int], ...]:
+        """The columns of vectors that the features of `users` or `items` end with.
+
+        Of each, how many vectors a row has at most, and how many numbers one has.
+        """
+        described = self.model("features", side)["modalities"]
+        return tuple((int(vectors), int(width)) for vectors, width in described)
+
     def write(self, table: str, frame: DataFrame) -> None:
         """Replace the fit's rows of a table."""
         self.lakehouse.write(table, frame, fit=self.name)

@@ -114,6 +114,7 @@ def _write_rows(
         maximum_history=towers.maximum_history,
         seed=fit.config.seed,
         context_columns=len(contexts.columns),
+        modalities=fit.modalities("users"),
     )
 
 
@@ -138,7 +139,10 @@ def _item_inputs(fit: Fit) -> dict[str, ItemInputs]:
     features = item_matrix(fit.item_features, c.FEATURES, fit.n_items)
     return {
         method: ItemInputs(
-            fit.factor_model(method), features if features.shape[1] else None, fit.item_images
+            fit.factor_model(method),
+            features if features.shape[1] else None,
+            fit.item_images,
+            fit.modalities("items"),
         )
         for method in sorted({config.factors_of(model) for model in fit.config.trained_towers})
     }

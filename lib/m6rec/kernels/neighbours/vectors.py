@@ -2,11 +2,14 @@
 
 Vectors of an encoder often share a large mean and a few directions that dominate. They are centred,
 rotated to the principal axes of the training rows and scaled by the axes' variances to the power of
--1/4 (half way to whitening), and each gets length 1. So columns of different lengths and scales
-count alike. The nearest of a number of anchors, which are centres of the training rows by spherical
-k-means (Dhillon and Modha 2001), are a row's terms. Through them whatever reads the terms of words
-reads vectors as well (Liu, He and Chang 2010, "Large graph construction for scalable
-semi-supervised learning").
+-1/4, which is half way to whitening. A vector of length l then gets the length l / sqrt(l^2 + m),
+where m is the mean of l^2: a vector near the mean says little, and blown up to the length of the
+others it would be noise. So columns of different lengths and scales count alike.
+
+The nearest of a number of anchors, which are centres of the training rows by spherical k-means
+(Dhillon and Modha 2001), are a row's terms. Through them whatever reads the terms of words reads
+vectors as well (Liu, He and Chang 2010, "Large graph construction for scalable semi-supervised
+learning").
 """
 
 from dataclasses import dataclass
@@ -29,11 +32,11 @@ _ROWS_AT_ONCE = 16_384
 
 @dataclass(frozen=True)
 class VectorSpace:
-    """A fitted space of vectors.
+    """A fitted space of vectors, in which none is longer than 1.
 
     Attributes:
         mean: float32 [d]; that of the training rows.
-        axes: float32 [d, r]; the principal axes, scaled.
+        axes: float32 [d, r]; the principal axes, scaled so that m is 1.
         anchors: float32 [a, r]; of length 1.
         anchor_weights: float32 [a]; the anchors' inverse document frequencies.
     """
@@ -49,10 +52,12 @@ class VectorSpace:
         return self.axes.shape[1]
 
     def place(self, vectors: Float32) -> Float32:
-        """Vectors [n, d] in the space, float32 [n, r] of length 1; a row of zeros stays zero."""
+        """Vectors [n, d] in the space, float32 [n, r]; a row of zeros stays zero."""
         present = vectors.any(axis=1)
         placed: Float32 = np.zeros((len(vectors), self.width), np.float32)
-        placed[present] = unit_rows((vectors[present] - self.mean) @ self.axes)
+        rotated = (vectors[present] - self.mean) @ self.axes
+        squares = np.einsum("nr,nr->n", rotated, rotated)[:, None]
+        placed[present] = rotated / np.sqrt(squares + 1)
         return placed
 
     def terms(self, placed: Float32) -> sp.csr_matrix:
@@ -70,7 +75,7 @@ class VectorSpace:
         return sp.csr_matrix(sp.vstack(blocks, format="csr"), dtype=np.float32)
 
     def _terms(self, placed: Float32) -> sp.csr_matrix:
-        near, cosines = _nearest(placed, self.anchors)
+        near, cosines = _nearest(unit_rows(placed), self.anchors)
         values = np.maximum(cosines, 0.0) ** 2 * self.anchor_weights[near]
         values = unit_rows(values.astype(np.float32))
         rows = np.repeat(np.arange(len(placed)), near.shape[1])
@@ -101,7 +106,7 @@ def fit_vector_space(vectors: Float32, rank: int, seed: int) -> VectorSpace:
         np.zeros((0, axes.shape[1]), np.float32),
         np.zeros(0, np.float32),
     )
-    placed = space.place(vectors)
+    placed = unit_rows(space.place(vectors))
     anchors = _spherical_means(placed, max(1, min(ANCHORS, len(vectors) // _ROWS_PER_ANCHOR)), seed)
     near, _ = _nearest(placed, anchors)
     counts = np.bincount(near.ravel(), minlength=len(anchors)).astype(np.float64)
@@ -122,12 +127,14 @@ def _scaled_axes(centred: Float64, rank: int) -> Float32:
     # A sign of their own makes axes the same wherever they are computed.
     peaks = np.take_along_axis(axes, np.abs(axes).argmax(axis=0)[None, :], axis=0)
     scaled = axes * np.where(peaks < 0, -1.0, 1.0) * np.maximum(variances, 1e-30) ** -SPECTRUM_POWER
-    result: Float32 = scaled[:, kept].astype(np.float32)
+    # The variance along a scaled axis is v^(1 - 2 p), and m is the sum of these.
+    m = (variances[kept] ** (1 - 2 * SPECTRUM_POWER)).sum()
+    result: Float32 = (scaled[:, kept] / np.sqrt(m)).astype(np.float32)
     return result
 
 
 def _spherical_means(placed: Float32, number: int, seed: int) -> Float32:
-    """Centres of length 1 of the rows, float32 [number, r]; one that nobody is near stays."""
+    """Centres of rows of length 1, float32 [number, r] of length 1; one without rows stays."""
     generator = np.random.default_rng(seed)
     chosen = generator.permutation(len(placed))[: number * 8 * _ROWS_PER_ANCHOR]
     sample = placed[np.sort(chosen)]

@@ -42,6 +42,7 @@ CONTENT_WEIGHTS: Mapping[TokenKind | Literal["numeric", "embedding"], float] = {
 }
 MAXIMUM_WORDS = 12
 _LONGEST_WORD = 60
+_LEAST_SQUARE = 1e-12
 
 
 @dataclass(frozen=True)
@@ -257,9 +258,9 @@ def _encode(
     placed = [np.zeros((batch.num_rows, 0), np.float32)]
     for position, of_vectors in enumerate(vectors):
         each = of_vectors.place(*list_column(batch, vectors_name(position)))
-        # Their sizes make the numbers of a vector vary by 1, as standardised features do.
-        placed.append(each.reshape(batch.num_rows, -1) * np.float32(np.sqrt(of_vectors.width)))
-        mean = unit_rows(each.sum(axis=1))
+        # Scaled so, the numbers of a vector vary by about 1, as standardised features do.
+        placed.append(each.reshape(batch.num_rows, -1) * np.float32(np.sqrt(2 * of_vectors.width)))
+        mean = mean_vectors(each)
         content.append(np.float32(CONTENT_WEIGHTS["embedding"]) * mean)
         near = of_vectors.space.terms(mean)
         weighted.append(np.float32(CONTENT_WEIGHTS["embedding"]) * near)
@@ -271,7 +272,7 @@ def _encode(
             batch.column(KNOWN),
             list_array_from_matrix(np.hstack(raw).astype(np.float32)),
             list_array_from_matrix(np.hstack(placed)),
-            list_array_from_matrix(unit_rows(np.hstack([empty, *content]))),
+            list_array_from_matrix(_joined([empty, *content], len(vectors))),
             pa.array(_words(counted, blocks, batch.num_rows), pa.list_(pa.string())),
             list_array(terms.indptr, terms.indices),
             list_array(terms.indptr, terms.data),
@@ -287,6 +288,29 @@ def _encode(
             c.TERM_WEIGHTS,
         ],
     )
+
+
+def mean_vectors(vectors: Float32) -> Float32:
+    """The mean of the vectors [n, vectors, width] that each row has, float32 [n, width]."""
+    counts = vectors.any(axis=2).sum(axis=1)
+    mean: Float32 = vectors.sum(axis=1) / np.maximum(counts, 1).astype(np.float32)[:, None]
+    return mean
+
+
+def _joined(blocks: Sequence[Float32], vectors: int) -> Float32:
+    """Blocks side by side, of which the last `vectors` are of vectors: rows no longer than 1.
+
+    Rows are scaled as if each vector had its full length, so that one that says little stays short.
+    """
+    joined = np.hstack(blocks)
+    if not vectors:
+        return unit_rows(joined)
+    first = len(blocks) - vectors
+    squares = sum(np.einsum("nk,nk->n", block, block) for block in blocks[:first])
+    full = CONTENT_WEIGHTS["embedding"] ** 2
+    squares = squares + sum(full * block.any(axis=1) for block in blocks[first:])
+    lengths = np.sqrt(np.maximum(squares, _LEAST_SQUARE))[:, None]
+    return np.asarray(joined / lengths, dtype=np.float32)
 
 
 def _terms(weighted: Sequence[sp.csr_matrix]) -> sp.csr_matrix:
