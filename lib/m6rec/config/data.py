@@ -21,6 +21,24 @@ from m6rec.config.base import (
 # Kinds of columns whose values are words.
 TokenKind = Literal["categorical", "multi_valued", "text"]
 FeatureKind = Literal["numeric", TokenKind, "embedding", "image", "ignore"]
+# The languages whose stop words Spark has.
+StopWordLanguage = Literal[
+    "danish",
+    "dutch",
+    "english",
+    "finnish",
+    "french",
+    "german",
+    "hungarian",
+    "italian",
+    "norwegian",
+    "portuguese",
+    "russian",
+    "spanish",
+    "swedish",
+    "turkish",
+]
+TextLanguage = Literal["auto", "none", StopWordLanguage]
 TimeUnit = Literal["timestamp", "seconds", "milliseconds", "microseconds", "nanoseconds"]
 NormaliseIds = Literal["none", "integer"]
 Cancellations = Literal["quarantine", "cancel"]
@@ -298,6 +316,13 @@ class FeaturesConfig(Section):
     )
     items: AttributesSource | None = Field(
         default=None, description="The table of the items' attributes."
+    )
+    language: TextLanguage = Field(
+        default="english",
+        description="The language whose stop words are left out of text; `auto` tells it for each"
+        " column by the stop words that its rows have, and leaves out none where it has few of any"
+        " language. Text of scripts without spaces between words, such as Chinese, Japanese and"
+        " Thai, is split into signs and pairs of signs whatever the language.",
     )
     vocabulary_size: PositiveInt = Field(
         default=50_000,

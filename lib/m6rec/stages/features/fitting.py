@@ -60,10 +60,13 @@ from m6rec.stages.features.inputs import (
 from m6rec.stages.features.pipeline import FeaturePipeline
 from m6rec.stages.features.vectors import VectorColumn, vectors_name
 from m6rec.stages.features.vocabularies import (
+    NO_LANGUAGE,
     NO_SEPARATOR,
     Vocabulary,
     fit_vocabularies,
     separator_votes,
+    token_column,
+    told_languages,
 )
 
 # How many rows the projection of a large vocabulary is learned from: enough for some hundred
@@ -71,6 +74,8 @@ from m6rec.stages.features.vocabularies import (
 PROJECTION_ROWS = 200_000
 # How many numbers of a column of vectors the driver holds to learn its space.
 _SAMPLED_NUMBERS = 50_000_000
+# How many rows the language of a text is told by.
+_LANGUAGE_ROWS = 2_000
 
 
 def fit_features(
@@ -104,7 +109,8 @@ def fit_features(
     """
     training = training_indices.select(index_column).distinct().persist()
     columns = _fit_columns(attributes, index_column, kinds, training, decimal_signs or {})
-    columns = replace(columns, vectors=tuple(vectors))
+    languages = _languages(attributes, index_column, columns, config)
+    columns = replace(columns, vectors=tuple(vectors), languages=languages)
     behaviour_columns = () if behaviour is None else _other_columns(behaviour, index_column)
     known = read_attributes(attributes, columns, index_column)
     if known is not None:
@@ -178,6 +184,26 @@ def _fit_columns(
         facts["documents"],
         tuple(signs.get(name, "") for name in used),
     )
+
+
+def _languages(
+    attributes: DataFrame | None,
+    index_column: str,
+    columns: AttributeColumns,
+    config: FeaturesConfig,
+) -> tuple[str, ...]:
+    """For each column of tokens, whose stop words are left out where it is text."""
+    if attributes is None or config.language != "auto":
+        return (config.language,) * len(columns.tokens)
+    fields = {name: attributes.schema[name].dataType for name, _ in columns.tokens}
+    texts = {
+        name: token_column(name, kind, fields[name], NO_SEPARATOR)
+        for name, kind in columns.tokens
+        if kind == "text"
+    }
+    sample = attributes.orderBy(F.xxhash64(index_column), index_column).limit(_LANGUAGE_ROWS)
+    told = told_languages(sample, texts)
+    return tuple(told.get(name, NO_LANGUAGE) for name, _ in columns.tokens)
 
 
 def _used_columns(

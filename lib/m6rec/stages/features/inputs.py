@@ -19,7 +19,9 @@ from m6rec.stages.features.blocks import (
     KNOWN,
 )
 from m6rec.stages.features.vectors import VectorColumn, with_vectors
-from m6rec.stages.features.vocabularies import split_text, token_column
+from m6rec.stages.features.vocabularies import TextColumn, split_text, token_column
+
+_DEFAULT_LANGUAGE = "english"
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class AttributeColumns:
         documents: how many training rows have attributes.
         decimal_signs: for each of `numeric`, the sign before the fraction; empty for plain ones.
         vectors: columns of vectors.
+        languages: for each of `tokens`, whose stop words are left out of a text; empty for
+            English.
     """
 
     numeric: tuple[str, ...] = ()
@@ -41,6 +45,7 @@ class AttributeColumns:
     documents: int = 0
     decimal_signs: tuple[DecimalSign, ...] = ()
     vectors: tuple[VectorColumn, ...] = ()
+    languages: tuple[str, ...] = ()
 
     @property
     def names(self) -> list[str]:
@@ -57,12 +62,13 @@ def read_attributes(
         return None
     check_columns(attributes, columns.names)
     fields = {name: attributes.schema[name].dataType for name in columns.names}
-    texts = {}
+    texts = []
     selected = []
     for k, (name, kind) in enumerate(columns.tokens):
         column = token_column(name, kind, fields[name], columns.separators[k])
         if kind == "text":
-            texts[f"text_{k}"] = tokens_name(k)
+            language = columns.languages[k] if columns.languages else _DEFAULT_LANGUAGE
+            texts.append(TextColumn(f"text_{k}", tokens_name(k), language))
         selected.append(column.alias(f"text_{k}" if kind == "text" else tokens_name(k)))
     frame = attributes.select(
         F.col(index_column),

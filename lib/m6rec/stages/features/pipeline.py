@@ -195,6 +195,7 @@ class FeaturePipeline:
                 manifest["documents"],
                 tuple(manifest["decimal_signs"]),
                 tuple(VectorColumn(**column) for column in manifest["vectors"]),
+                tuple(manifest["languages"]),
             ),
             behaviour_columns=tuple(manifest["behaviour_columns"]),
             blocks=_load_blocks(folder / _ARRAYS, manifest["blocks"]),
@@ -215,6 +216,7 @@ class FeaturePipeline:
             "documents": self.columns.documents,
             "decimal_signs": self.columns.decimal_signs,
             "vectors": [asdict(column) for column in self.columns.vectors],
+            "languages": self.columns.languages,
             "behaviour_columns": self.behaviour_columns,
             "blocks": [
                 {"name": block.name, "kind": block.kind, "vocabulary": block.vocabulary}
