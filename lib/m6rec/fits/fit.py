@@ -184,7 +184,7 @@ class Fit:
 
         Of each, how many vectors a row has at most, and how many numbers one has.
         """
-        described = self.model("features", side)["modalities"]
+        described = self.model("features", side).get("modalities", ())
         return tuple((int(vectors), int(width)) for vectors, width in described)
 
     def write(self, table: str, frame: DataFrame) -> None:

@@ -75,7 +75,7 @@ class VectorSpace:
         return sp.csr_matrix(sp.vstack(blocks, format="csr"), dtype=np.float32)
 
     def _terms(self, placed: Float32) -> sp.csr_matrix:
-        near, cosines = _nearest(unit_rows(placed), self.anchors)
+        near, cosines = _nearest_anchors(unit_rows(placed), self.anchors)
         values = np.maximum(cosines, 0.0) ** 2 * self.anchor_weights[near]
         values = unit_rows(values.astype(np.float32))
         rows = np.repeat(np.arange(len(placed)), near.shape[1])
@@ -108,7 +108,7 @@ def fit_vector_space(vectors: Float32, rank: int, seed: int) -> VectorSpace:
     )
     placed = unit_rows(space.place(vectors))
     anchors = _spherical_means(placed, max(1, min(ANCHORS, len(vectors) // _ROWS_PER_ANCHOR)), seed)
-    near, _ = _nearest(placed, anchors)
+    near, _ = _nearest_anchors(placed, anchors)
     counts = np.bincount(near.ravel(), minlength=len(anchors)).astype(np.float64)
     weights = inverse_document_frequency(counts, len(placed))
     # With a handful of rows every row is near every anchor, and all weights would be zero.
@@ -150,7 +150,7 @@ def _spherical_means(placed: Float32, number: int, seed: int) -> Float32:
     return centres
 
 
-def _nearest(placed: Float32, anchors: Float32) -> tuple[Int64, Float32]:
+def _nearest_anchors(placed: Float32, anchors: Float32) -> tuple[Int64, Float32]:
     """The nearest anchors of each row and their cosines, [n, NEAREST_ANCHORS] each."""
     cosines = placed @ anchors.T
     number = min(NEAREST_ANCHORS, len(anchors))
