@@ -17,6 +17,7 @@ from m6rec.config.data import AttributesSource, FeatureKind
 from m6rec.config.run import Config
 from m6rec.fits.fit import Fit, fits_of, model_row
 from m6rec.job_records import BUILD_FEATURES
+from m6rec.kernels.text.sentence_encoder import encoder_digest, load_sentence_encoder
 from m6rec.lakehouse import Lakehouse
 from m6rec.runs import Job
 from m6rec.spark.sources import read_source
@@ -33,6 +34,7 @@ from m6rec.stages.features.images import load_images
 from m6rec.stages.features.kinds import decimal_signs, infer_kinds
 from m6rec.stages.features.pipeline import FeaturePipeline
 from m6rec.stages.features.reading import item_matrix
+from m6rec.stages.features.texts import encode_texts, texts_of, with_text_vectors
 from m6rec.stages.features.vectors import VectorFacts, measure_vectors
 
 # A user's breadth of taste is computed from the items' content, which every worker then holds: it
@@ -159,11 +161,15 @@ def _read_attributes(
     single = renamed.withColumn(_COPY, F.row_number().over(order)).where(F.col(_COPY) == 1)
     indices = lakehouse.read(index_table).select(F.col(id_column).alias(_ID), index_column)
     indexed = single.join(indices, _ID, "inner").drop(_ID, _COPY).persist()
+    texts = [ours[name] for name, kind in kinds.items() if kind == "text_embedding"]
+    if texts:
+        vectors_of = _text_vectors(lakehouse, config, indexed, texts, index_column == c.ITEM_INDEX)
+        indexed = with_text_vectors(indexed, texts, vectors_of).persist()
     named = f"features.{'items' if index_column == c.ITEM_INDEX else 'users'}: {source.source.name}"
     vectors = tuple(
         measure_vectors(indexed, ours[name], config.features.maximum_vectors, named)
         for name, kind in kinds.items()
-        if kind == "embedding"
+        if kind in {"embedding", "text_embedding"}
     )
     for facts in vectors:
         print(f"{source.source.name}: {facts}", flush=True)
@@ -173,6 +179,33 @@ def _read_attributes(
         {ours[name]: sign for name, sign in signs.items()},
         vectors,
     )
+
+
+def _text_vectors(
+    lakehouse: Lakehouse, config: Config, frame: DataFrame, names: list[str], kept: bool
+) -> DataFrame:
+    """The vectors of all texts of the columns; where they are kept, only new ones are encoded.
+
+    What people write of themselves is not kept beyond the run.
+    """
+    folder = config.features.text_model or ""
+    texts = texts_of(frame, names).persist()
+    if not kept:
+        return encode_texts(texts, load_sentence_encoder(folder)).persist()
+    model = encoder_digest(folder)
+    new = texts
+    if lakehouse.exists("text_vectors"):
+        known = lakehouse.read("text_vectors").where(F.col(c.MODEL) == model)
+        new = texts.join(known, c.TEXT_HASH, "anti").persist()
+    count = new.count()
+    print(f"{count} of {texts.count()} texts are new and encoded", flush=True)
+    if not count and new is texts:
+        return texts.select(c.TEXT_HASH, F.array().cast("array<float>").alias(c.VECTOR))
+    if count:
+        encoded = encode_texts(new, load_sentence_encoder(folder))
+        vectors = encoded.withColumn(c.MODEL, F.lit(model))
+        lakehouse.append_new("text_vectors", vectors, (c.MODEL, c.TEXT_HASH))
+    return lakehouse.read("text_vectors").where(F.col(c.MODEL) == model)
 
 
 def _say_repeats(named: DataFrame, source: AttributesSource) -> None:

@@ -87,7 +87,7 @@ BUILD_FEATURES = JobRecord(
     reads=("user_item_matrix", "user_index", "item_index"),
     reads_if_made=("splits", "interactions"),
     writes=("user_features", "item_features", "models"),
-    writes_if_asked=("item_images",),
+    writes_if_asked=("item_images", "text_vectors"),
     sections=_PREPARED,
     reads_sources=True,
 )

@@ -20,7 +20,7 @@ from m6rec.config.base import (
 
 # Kinds of columns whose values are words.
 TokenKind = Literal["categorical", "multi_valued", "text"]
-FeatureKind = Literal["numeric", TokenKind, "embedding", "image", "ignore"]
+FeatureKind = Literal["numeric", TokenKind, "embedding", "text_embedding", "image", "ignore"]
 # The languages whose stop words Spark has.
 StopWordLanguage = Literal[
     "danish",
@@ -302,9 +302,10 @@ class AttributesSource(Section):
         default_factory=dict,
         description="How columns are read: as a number, as one value (`categorical`), as several"
         " values in an array or a text with separators (`multi_valued`), as words (`text`), as a"
-        " vector of numbers of your own making or several such vectors (`embedding`), as an item's"
-        " picture in bytes or under a path (`image`), or not at all (`ignore`). The kind of a"
-        " column that is not listed is inferred from its type and values.",
+        " vector of numbers of your own making or several such vectors (`embedding`), as what"
+        " `features.text_model` makes of a text (`text_embedding`), as an item's picture in bytes"
+        " or under a path (`image`), or not at all (`ignore`). The kind of a column that is not"
+        " listed is inferred from its type and values.",
     )
 
 
@@ -359,6 +360,11 @@ class FeaturesConfig(Section):
         " popularity, breadth of taste, times, event types); without it, they are made where there"
         " are attributes, times, event types or context.",
     )
+    text_model: str | None = Field(
+        default=None,
+        description="The folder of the sentence encoder for columns of kind `text_embedding`, in"
+        " the format of sentence-transformers (BERT and its kin, with WordPiece) or of model2vec.",
+    )
     maximum_vectors: PositiveInt = Field(
         default=8,
         description="The most vectors of a row that are kept of a column of several vectors, such"
@@ -370,9 +376,15 @@ class FeaturesConfig(Section):
     )
 
     @model_validator(mode="after")
-    def _items_have_one_image(self) -> "FeaturesConfig":
+    def _kinds_have_what_they_need(self) -> "FeaturesConfig":
         for side, source in (("users", self.users), ("items", self.items)):
             kinds = {} if source is None else source.kinds
+            encoded = [name for name, kind in kinds.items() if kind == "text_embedding"]
+            if encoded and self.text_model is None:
+                raise ValueError(
+                    f"{side}.kinds: column {encoded[0]} is of kind text_embedding, which needs"
+                    " features.text_model, the folder of a sentence encoder"
+                )
             images = [name for name, kind in kinds.items() if kind == "image"]
             if side == "users" and images:
                 raise ValueError(
