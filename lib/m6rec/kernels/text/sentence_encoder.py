@@ -22,7 +22,7 @@ from m6rec.kernels.arrays.rows import Float32, Int64
 from m6rec.kernels.neighbours.content import unit_rows
 from m6rec.kernels.text.word_pieces import WordPieces
 
-WEIGHTS = "model.safetensors"
+_MODEL_FILE = "model.safetensors"
 _STATIC = "embeddings"
 _WORDS = "embeddings.word_embeddings.weight"
 # Texts of about equal length that go through the layers at once.
@@ -149,15 +149,15 @@ def encoder_digest(folder: str) -> str:
         ArtifactError: the folder has no weights.
     """
     place = Path(folder)
-    if not (place / WEIGHTS).is_file():
+    if not (place / _MODEL_FILE).is_file():
         raise ArtifactError(
-            f"{folder} holds no sentence encoder ({WEIGHTS} is missing); name in"
+            f"{folder} holds no sentence encoder ({_MODEL_FILE} is missing); name in"
             " features.text_model a folder in the format of sentence-transformers or model2vec"
         )
     digest = hashlib.sha256()
     for file in sorted(place.rglob("*.json")):
         digest.update(file.read_bytes())
-    with (place / WEIGHTS).open("rb") as weights:
+    with (place / _MODEL_FILE).open("rb") as weights:
         while block := weights.read(1 << 24):
             digest.update(block)
     return digest.hexdigest()[:32]
@@ -172,9 +172,9 @@ def load_sentence_encoder(folder: str) -> SentenceEncoder:
     place = Path(folder)
     encoder_digest(folder)
     try:
-        weights = load_file(place / WEIGHTS)
+        weights = load_file(place / _MODEL_FILE)
     except SafetensorError as error:
-        raise ArtifactError(f"{place / WEIGHTS} is damaged ({error})") from error
+        raise ArtifactError(f"{place / _MODEL_FILE} is damaged ({error})") from error
     config = _json(place / "config.json")
     if _STATIC in weights:
         numbers = {
