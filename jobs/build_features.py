@@ -124,6 +124,7 @@ def _record(fit: Fit, pipelines: dict[str, FeaturePipeline]) -> None:
                 "features": len(pipeline.feature_names),
                 "content": pipeline.content_width,
                 "modalities": pipeline.modalities,
+                "modality_names": [block.column.name for block in pipeline.vectors],
             },
             fit.artifact_path("features", name),
         )

@@ -177,7 +177,7 @@ RECOMMEND = JobRecord(
 EVALUATE = JobRecord(
     "evaluate",
     reads=("lists", "splits", "user_item_matrix", "item_index", "catalogue"),
-    reads_if_made=("item_features", "rating_predictions"),
+    reads_if_made=("models", "item_features", "rating_predictions"),
     writes=("metrics", "comparisons"),
     sections=(*TRAIN_HYBRID.sections, "recommend", "ratings"),
 )

@@ -11,6 +11,7 @@ modalities gets more of the others, so that the branches' sum is of one size:
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from m6rec.kernels.arrays.rows import Float32
 
@@ -37,6 +38,13 @@ def split_features(features: Float32, modalities: Modalities) -> tuple[Float32, 
         columns.append(features[:, start:stop].reshape(-1, vectors, width))
         start = stop
     return plain, columns
+
+
+def modality_presence(features: Float32, modalities: Modalities) -> npt.NDArray[np.bool_]:
+    """Which columns each row has, bool [n, C]."""
+    _, columns = split_features(features, modalities)
+    present: npt.NDArray[np.bool_] = np.stack([one.any(axis=(1, 2)) for one in columns], axis=1)
+    return present
 
 
 def pooled_columns(

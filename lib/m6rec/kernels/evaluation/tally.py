@@ -3,8 +3,8 @@
 import io
 import math
 import zlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -45,11 +45,13 @@ class ItemSide:
         information: float64 [M]; how surprising each item is, in bits.
         classes: int8 [M]; the place of the item's segment in ITEM_SEGMENTS.
         vectors: float32 [M, d], rows of length 1 or 0; None where there are no vectors.
+        groups: bool [M] by name; which items belong to further segments of items.
     """
 
     information: Float64
     classes: npt.NDArray[np.int8]
     vectors: Float32 | None
+    groups: Mapping[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -165,18 +167,24 @@ def tally_block(block: MeasuredUsers, items: ItemSide | None, plan: Plan) -> Tal
     )
 
 
-def item_side(counts: npt.NDArray[Any], vectors: npt.NDArray[Any] | None) -> ItemSide:
+def item_side(
+    counts: npt.NDArray[Any],
+    vectors: npt.NDArray[Any] | None,
+    groups: Mapping[str, npt.NDArray[np.bool_]] | None = None,
+) -> ItemSide:
     """What partitions need to know of the items; vectors that are all zero count as none.
 
     Args:
         counts: [M]; training interactions of each item.
         vectors: [M, d] or None.
+        groups: bool [M] by name; further segments of items.
     """
     usable = vectors is not None and vectors.size > 0 and bool(np.any(vectors))
     return ItemSide(
         kernel.information_content(counts),
         item_classes(counts),
         unit_rows(vectors) if usable and vectors is not None else None,
+        groups or {},
     )
 
 
@@ -303,6 +311,8 @@ def _required(items: ItemSide | None) -> ItemSide:
 
 
 def _items_of_segment(segment: str, items: ItemSide) -> npt.NDArray[np.bool_]:
+    if segment in items.groups:
+        return items.groups[segment]
     cold: npt.NDArray[np.bool_] = items.classes == ITEM_SEGMENTS.index(COLD_ITEMS)
     return ~cold if segment == WARM else items.classes == ITEM_SEGMENTS.index(segment)
 

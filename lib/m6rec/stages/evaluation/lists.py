@@ -15,11 +15,13 @@ Segments:
     popularity_head, popularity_torso, popularity_tail: likewise for items of training. Of the items
         by falling count (ties by index), the head are the first ones, which together have a third
         of all training interactions, the torso are those up to two thirds, the tail are the rest.
+    cold_items with A and B, cold_items without vectors: cold_items by which columns of vectors they
+        have, where they differ in that.
 Coverage is a property of a set of lists, so it is given only for the segments of users.
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -77,6 +79,7 @@ def evaluate_lists(
     seed: int,
     fold: str,
     run_id: str = "",
+    item_groups: Mapping[str, npt.NDArray[np.bool_]] | None = None,
 ) -> Evaluation:
     """Measure every ranker of `config.rankers` that has lists, and compare each with all others.
 
@@ -91,18 +94,19 @@ def evaluate_lists(
         seed: of the bootstrap.
         fold: written to the rows.
         run_id: written to `other_run_id`, because all comparisons are within the run.
+        item_groups: bool [M] by name; further segments of items.
 
     Raises:
         DataError: no ranker of the config has a list, or no user holds out an item.
     """
     models = _models_in(lists, config)
-    items = item_side(item_counts, item_vectors)
+    items = item_side(item_counts, item_vectors, item_groups)
     listwise = (kernel.NOVELTY,) + (() if items.vectors is None else (kernel.DIVERSITY,))
     plan = Plan(
         models=models,
         ks=tuple(sorted(set(config.ks))),
         metrics=(*kernel.RELEVANCE_METRICS, *listwise),
-        segments=SEGMENTS,
+        segments=(*SEGMENTS, *items.groups),
         pairs=tuple((a, b) for a in range(len(models)) for b in range(a + 1, len(models))),
         activity_limits=_activity_limits(user_counts),
         n_items=len(item_counts),
