@@ -85,7 +85,7 @@ def _shown_vector(column: Column, several: bool) -> Column:
     times = F.concat(F.size(column), F.lit(" x ")) if several else F.lit("")
     doubt = F.when(F.coalesce(usable, F.lit(False)), "").otherwise(NOT_USABLE)
     return F.when(
-        F.size(F.coalesce(first, F.array())) > 0,
+        first.isNotNull() & (F.size(first) > 0),
         F.concat(times, F.size(first), F.lit(" numbers"), doubt),
     )
 

@@ -143,8 +143,7 @@ class VectorBlock:
         length, most = self.column.length, self.column.vectors
         counts = np.diff(indptr) // length
         rows = np.repeat(np.arange(len(counts)), counts)
-        first = indptr[:-1] // length
-        places = np.arange(len(rows)) - np.repeat(first - first[:1], counts)
+        places = np.arange(len(rows)) - np.repeat(indptr[:-1] // length, counts)
         placed: Float32 = np.zeros((len(counts), most, self.width), np.float32)
         placed[rows, places] = self.space.place(values.reshape(-1, length))
         return placed

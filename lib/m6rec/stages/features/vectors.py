@@ -222,9 +222,8 @@ def _count_lengths(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch
 def _count_states(batches: Iterable[pa.RecordBatch], length: int) -> Iterator[pa.RecordBatch]:
     counted: Counter[str] = Counter()
     for batch in batches:
-        column, rows = batch.column(0), batch.num_rows
-        vectors = _vectors_of(column)
-        given = np.nan_to_num(_list_lengths(column)) > 0
+        rows, vectors = batch.num_rows, _vectors_of(batch.column(0))
+        given = np.bincount(vectors.owner[vectors.lengths > 0], minlength=rows) > 0
         finite = np.bincount(vectors.owner[vectors.usable], minlength=rows) > 0
         fitting = vectors.usable & (vectors.lengths == length)
         usable = np.bincount(vectors.owner[fitting], minlength=rows) > 0
