@@ -94,7 +94,7 @@ BUILD_FEATURES = JobRecord(
 CHOOSE_SETTINGS = JobRecord(
     "choose_settings",
     reads=("user_item_matrix", "splits", "catalogue", "item_index"),
-    reads_if_made=("item_features",),
+    reads_if_made=("models", "item_features"),
     writes=("models",),
     sections=(*_PREPARED, "settings", "neighbours", "factors", "hybrid", "evaluate"),
 )
