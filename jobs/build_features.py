@@ -15,6 +15,7 @@ from m6rec.config.data import AttributesSource, FeatureKind
 from m6rec.config.run import Config
 from m6rec.fits.fit import Fit, fits_of, model_row
 from m6rec.job_records import BUILD_FEATURES
+from m6rec.kernels.text.sentence_encoder import encoder_digest, load_sentence_encoder
 from m6rec.lakehouse import Lakehouse
 from m6rec.runs import Job
 from m6rec.spark.sources import read_source
@@ -30,6 +31,8 @@ from m6rec.stages.features.fitting import fit_features
 from m6rec.stages.features.images import load_images
 from m6rec.stages.features.kinds import infer_columns
 from m6rec.stages.features.pipeline import FeaturePipeline
+from m6rec.stages.features.texts import encode_texts, texts_of, with_text_vectors
+from m6rec.stages.features.vectors import VectorFacts, measure_vectors
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class _Attributes:
     frame: DataFrame
     kinds: dict[str, FeatureKind]
     decimal_signs: dict[str, DecimalSign]
+    vectors: tuple[VectorFacts, ...]
 
 
 def run(lakehouse: Lakehouse, config: Config, fits: tuple[str, ...] = c.FITS) -> None:
@@ -91,8 +95,9 @@ def _fit_and_write(
     frame = None if attributes is None else attributes.frame
     kinds = {} if attributes is None else attributes.kinds
     signs = {} if attributes is None else attributes.decimal_signs
+    vectors = () if attributes is None else tuple(one.column for one in attributes.vectors)
     pipeline = fit_features(
-        frame, acts, index_column, kinds, config.features, training, config.seed, signs
+        frame, acts, index_column, kinds, config.features, training, config.seed, signs, vectors
     )
     pipeline.save(fit.artifact_path("features", f"{side}s"))
     indices = fit.lakehouse.read(index_column).select(index_column)
@@ -109,6 +114,8 @@ def _record(fit: Fit, pipelines: dict[str, FeaturePipeline]) -> None:
                 "attribute_names": pipeline.attribute_names,
                 "features": len(pipeline.feature_names),
                 "content": pipeline.content_width,
+                "modalities": pipeline.modalities,
+                "modality_names": [block.column.name for block in pipeline.vectors],
             },
             fit.artifact_path("features", name),
         )
@@ -135,13 +142,53 @@ def _read_attributes(
     columns = infer_columns(frame, source.id, {**overrides, **source.kinds})
     _say_repeats(frame, source, config)
     indices = lakehouse.read(index_table).select(id_column, index_column)
-    indexed = attributes_by_index(frame, source, config.interactions, indices)
+    indexed = attributes_by_index(frame, source, config.interactions, indices).persist()
     ours = {name: column_name(name, index_column) for name in frame.columns}
+    texts = [ours[name] for name, kind in columns.kinds.items() if kind == "text_embedding"]
+    if texts:
+        vectors_of = _text_vectors(lakehouse, config, indexed, texts, index_column == c.ITEM_INDEX)
+        indexed = with_text_vectors(indexed, texts, vectors_of).persist()
+    named = f"features.{'items' if index_column == c.ITEM_INDEX else 'users'}: {source.source.name}"
+    vectors = tuple(
+        measure_vectors(indexed, ours[name], config.features.maximum_vectors, named)
+        for name, kind in columns.kinds.items()
+        if kind in {"embedding", "text_embedding"}
+    )
+    for facts in vectors:
+        print(f"{source.source.name}: {facts}", flush=True)
     return _Attributes(
-        indexed.persist(),
+        indexed,
         {ours[name]: kind for name, kind in columns.kinds.items()},
         {ours[name]: sign for name, sign in columns.decimal_signs.items()},
+        vectors,
     )
+
+
+def _text_vectors(
+    lakehouse: Lakehouse, config: Config, frame: DataFrame, names: list[str], kept: bool
+) -> DataFrame:
+    """The vectors of all texts of the columns; where they are kept, only new ones are encoded.
+
+    What people write of themselves is not kept beyond the run.
+    """
+    folder = config.features.text_model or ""
+    texts = texts_of(frame, names).persist()
+    if not kept:
+        return encode_texts(texts, load_sentence_encoder(folder)).persist()
+    model = encoder_digest(folder)
+    new = texts
+    if lakehouse.exists("text_vectors"):
+        known = lakehouse.read("text_vectors").where(F.col(c.MODEL) == model)
+        new = texts.join(known, c.TEXT_HASH, "anti").persist()
+    count = new.count()
+    print(f"{count} of {texts.count()} texts are new and encoded", flush=True)
+    if not count and new is texts:
+        return texts.select(c.TEXT_HASH, F.array().cast("array<float>").alias(c.VECTOR))
+    if count:
+        encoded = encode_texts(new, load_sentence_encoder(folder))
+        vectors = encoded.withColumn(c.MODEL, F.lit(model))
+        lakehouse.append_new("text_vectors", vectors, (c.MODEL, c.TEXT_HASH))
+    return lakehouse.read("text_vectors").where(F.col(c.MODEL) == model)
 
 
 def _say_repeats(frame: DataFrame, source: AttributesSource, config: Config) -> None:

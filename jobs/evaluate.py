@@ -5,6 +5,8 @@ Where ratings are predicted, their errors are measured too.
 
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -15,6 +17,7 @@ from m6rec.errors import DataError
 from m6rec.fits.fit import Fit, fits_of
 from m6rec.fits.reranking import read_criteria
 from m6rec.job_records import EVALUATE
+from m6rec.kernels.evaluation.modality_groups import groups_of_cold_items
 from m6rec.lakehouse import Lakehouse
 from m6rec.runs import Job
 from m6rec.stages.evaluation.lists import (
@@ -25,6 +28,7 @@ from m6rec.stages.evaluation.lists import (
     evaluate_lists,
 )
 from m6rec.stages.evaluation.ratings import evaluate_ratings
+from m6rec.towers.modalities import modality_presence
 
 
 def run(lakehouse: Lakehouse, config: Config) -> None:
@@ -76,6 +80,7 @@ def _evaluate_fit(fit: Fit, targets: DataFrame) -> Evaluation:
         lakehouse.run_id,
         criteria.likeness,
         criteria.categories,
+        _cold_groups(fit),
     )
     metrics, comparisons = evaluation.metrics, evaluation.comparisons
     other = config.evaluate.compare_with_run
@@ -88,6 +93,16 @@ def _evaluate_fit(fit: Fit, targets: DataFrame) -> Evaluation:
         predictions = lakehouse.read("rating_predictions", fit=fit.name)
         metrics += evaluate_ratings(predictions, config.evaluate, config.seed, fold)
     return Evaluation(metrics, comparisons)
+
+
+def _cold_groups(fit: Fit) -> dict[str, npt.NDArray[np.bool_]]:
+    """The items without interactions by which columns of vectors they have."""
+    if not fit.lakehouse.exists("item_features") or not fit.modalities("items"):
+        return {}
+    features = fit.item_matrix(c.FEATURES)
+    present = modality_presence(features, fit.modalities("items"))
+    names = fit.model("features", "items")["modality_names"]
+    return groups_of_cold_items(present, names, fit.item_counts)
 
 
 def _lists_of_run(lakehouse: Lakehouse, run_id: str, fit: str) -> DataFrame:

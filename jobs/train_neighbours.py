@@ -54,8 +54,9 @@ def _inputs(fit: Fit, matrix: DataFrame, models: Sequence[str]) -> NeighbourInpu
         terms = item_terms(fit.item_features, fit.n_items)
         vectors = fit.item_matrix(c.CONTENT)
     statistics = matrix_statistics(matrix, fit.n_items, config.neighbours.maximum_history)
+    of_vectors = terms is not None and bool(fit.modalities("items"))
     return NeighbourInputs(
-        matrix, fit.n_items, statistics, config.neighbours, config.seed, terms, vectors
+        matrix, fit.n_items, statistics, config.neighbours, config.seed, terms, vectors, of_vectors
     )
 
 

@@ -40,6 +40,8 @@ CONTENT = "content"
 ATTRIBUTES = "attributes"
 TERM_INDICES = "term_indices"
 TERM_WEIGHTS = "term_weights"
+TEXT_HASH = "text_hash"
+VECTOR = "vector"
 
 EMBEDDING = "embedding"
 INTERACTION_COUNT = "interaction_count"

@@ -100,14 +100,14 @@ BUILD_FEATURES = JobRecord(
     reads=("user_item_matrix", "user_index", "item_index"),
     reads_if_made=("splits", "interactions"),
     writes=("user_features", "item_features", "models"),
-    writes_if_asked=("item_images",),
+    writes_if_asked=("item_images", "text_vectors"),
     sections=_PREPARED,
     reads_sources=True,
 )
 CHOOSE_SETTINGS = JobRecord(
     "choose_settings",
     reads=("user_item_matrix", "splits", "catalogue", "item_index"),
-    reads_if_made=("item_features",),
+    reads_if_made=("models", "item_features"),
     writes=("models",),
     sections=(*_PREPARED, "settings", "neighbours", "factors", "hybrid", "evaluate"),
 )

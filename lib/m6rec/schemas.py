@@ -191,6 +191,15 @@ ITEM_FEATURES_TABLE = _table(
     {c.FIT: T.StringType(), c.ITEM_INDEX: _INDEX, **_FEATURE_COLUMNS},
 )
 
+TEXT_VECTORS_TABLE = _table(
+    "text_vectors",
+    "What a sentence encoder, named by a hash of its files in `model`, makes of a text of the"
+    " items', so that later runs encode new texts alone; append-only across runs.",
+    (c.MODEL, c.TEXT_HASH),
+    {c.MODEL: T.StringType(), c.TEXT_HASH: T.StringType(), c.VECTOR: _FLOATS},
+    shared=True,
+)
+
 ITEM_IMAGES_TABLE = _table(
     "item_images",
     "An item's image as height x width x 3 bytes, scaled to the configured size.",
@@ -456,6 +465,7 @@ TABLES: dict[str, TableSchema] = {
         ITEM_NEIGHBOURS_TABLE,
         USER_FEATURES_TABLE,
         ITEM_FEATURES_TABLE,
+        TEXT_VECTORS_TABLE,
         ITEM_IMAGES_TABLE,
         USER_EMBEDDINGS_TABLE,
         ITEM_EMBEDDINGS_TABLE,

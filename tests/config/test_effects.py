@@ -258,6 +258,23 @@ CASES: list[tuple[str, Config, Config]] = [
         config(neighbours={"content": {"expansion": 1}}, **ITEMS, **FEW),
     ),
     (
+        "features.maximum_vectors, towers.modality_dropout",
+        config(features={"maximum_vectors": 2}, towers={"modality_dropout": 0.5}),
+        config(
+            features={"maximum_vectors": 2} | ITEMS["features"], towers={"modality_dropout": 0.5}
+        ),
+    ),
+    (
+        "features.language",
+        config(features={"language": "auto"}),
+        config(features={"language": "auto"} | ITEMS["features"]),
+    ),
+    (
+        "towers.sequence.modality_dropout",
+        config(TIME, towers={"sequence": {"modality_dropout": 0.5}}),
+        config(TIME, towers={"sequence": {"modality_dropout": 0.5}}, **ITEMS),
+    ),
+    (
         "features.vocabulary_size, features.text_rank",
         config(features={"vocabulary_size": 100, "text_rank": 8}),
         config(features={"vocabulary_size": 100, "text_rank": 8} | ITEMS["features"]),

@@ -24,3 +24,8 @@ def test_items_have_one_image_column() -> None:
 def test_users_have_no_images() -> None:
     with pytest.raises(ConfigError, match=r"users\.kinds: column photo is of kind image"):
         config("users", {"photo": "image"})
+
+
+def test_a_text_that_is_to_be_encoded_needs_an_encoder() -> None:
+    with pytest.raises(ConfigError, match=r"items\.kinds: column plot .* features\.text_model"):
+        config("items", {"plot": "text_embedding"})

@@ -30,6 +30,7 @@ def test_every_type_of_spark_is_in_one_group() -> None:
         "local timestamp": [T.TimestampNTZType()],
         "bytes": [T.BinaryType()],
         "list": [T.ArrayType(T.StringType()), T.ArrayType(T.LongType())],
+        "vector": [T.ArrayType(T.FloatType()), T.ArrayType(T.ArrayType(T.DoubleType()))],
         "nested": [element, T.ArrayType(element), T.MapType(T.StringType(), T.LongType())],
         "other": [T.DayTimeIntervalType(), T.VariantType(), T.NullType()],
     }

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from m6rec import columns as c
 from m6rec.config.data import FeatureKind, FeaturesConfig
@@ -11,6 +12,7 @@ from m6rec.errors import ArtifactError, TableError
 from m6rec.stages.features.fitting import fit_features
 from m6rec.stages.features.pipeline import FeaturePipeline
 from m6rec.stages.features.reading import item_matrix, read_content_encoder
+from m6rec.stages.features.vocabularies import TextColumn, split_text, told_languages
 
 KINDS: dict[str, FeatureKind] = {
     "year:float": "numeric",
@@ -158,3 +160,31 @@ def test_the_content_encoder_predicts_the_taste_of_new_users(spark: SparkSession
     assert encoder.regression is not None
     # One user each: (1 + λ)^-1 with λ = 10 on the diagonal.
     np.testing.assert_allclose(encoder.regression, np.eye(2) / 11.0, rtol=1e-5)
+
+
+def test_text_of_every_script_is_split_into_words(spark: SparkSession) -> None:
+    texts = [
+        ("The ship sails at 5 a.m.", ["ship", "sails"]),
+        ("红楼梦 Vol2", ["红", "楼", "梦", "红楼", "楼梦", "vol2"]),
+        ("iPhone手机壳", ["iphone", "手", "机", "壳", "手机", "机壳"]),
+        ("ラーメン", ["ラ", "ー", "メ", "ン", "ラー", "ーメ", "メン"]),
+        ("हिन्दी पुस्तक", ["हिन्दी", "पुस्तक"]),
+        ("Мастер и Маргарита", ["мастер", "маргарита"]),
+        ("", []),
+    ]
+    frame = spark.createDataFrame(
+        [(k, text) for k, (text, _) in enumerate(texts)], "k int, t string"
+    )
+    split = split_text(frame, [TextColumn("t", "words", "english")]).orderBy("k").collect()
+    assert [row["words"] for row in split] == [words for _, words in texts]
+
+
+def test_auto_tells_the_language_by_its_stop_words(spark: SparkSession) -> None:
+    rows = [
+        ("Der alte Mann und das Meer", "The old man and the sea", "Alpha Beta"),
+        ("Die Frau in dem roten Kleid", "A woman in the red dress", "Gamma Delta"),
+    ]
+    frame = spark.createDataFrame(rows, "de string, en string, names string")
+    texts = {name: F.col(name) for name in frame.columns}
+    assert told_languages(frame, texts) == {"de": "german", "en": "english", "names": "none"}
+    assert told_languages(frame, {}) == {}

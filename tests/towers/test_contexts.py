@@ -140,7 +140,7 @@ def test_what_context_is_worth_is_measured_on_one_item_of_each_user(
 def test_numpy_places_users_in_a_context_as_torch_does(trained: SequenceEncoder) -> None:
     from m6rec.towers.sequence_model import SequenceModel, SequenceShape  # noqa: PLC0415
 
-    shape = SequenceShape(**{name: int(value) for name, value in trained.shape.items()})
+    shape = SequenceShape(**trained.shape)
     model = SequenceModel(shape, torch.zeros(shape.width, shape.rank), 0.5).eval()
     model.load_state_dict({name: torch.tensor(value) for name, value in trained.weights.items()})
     users = np.random.default_rng(4).standard_normal((3, shape.width)).astype(np.float32)

@@ -127,7 +127,7 @@ def test_with_another_order_they_rank_otherwise(
 def test_numpy_embeds_as_torch_does(trained: SequenceEncoder, features: Float32) -> None:
     from m6rec.towers.sequence_model import SequenceModel, SequenceShape  # noqa: PLC0415
 
-    shape = SequenceShape(**{name: int(value) for name, value in trained.shape.items()})
+    shape = SequenceShape(**trained.shape)
     model = SequenceModel(shape, torch.zeros(shape.width, shape.rank), 0.5).eval()
     model.load_state_dict({name: torch.tensor(value) for name, value in trained.weights.items()})
     with torch.no_grad():

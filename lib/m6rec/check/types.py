@@ -13,6 +13,7 @@ TypeGroup = Literal[
     "local timestamp",
     "bytes",
     "list",
+    "vector",
     "nested",
     "other",
 ]
@@ -71,7 +72,21 @@ COLUMN_TYPES: dict[TypeGroup, TypeRow] = {
         "a number of seconds",
     ),
     "bytes": TypeRow("binary", None, None, None, "an item's image; one column of a table"),
-    "list": TypeRow("array of text, numbers or truth values", None, None, None, "several values"),
+    "list": TypeRow(
+        "array of text, whole numbers, decimals or truth values",
+        None,
+        None,
+        None,
+        "several values",
+    ),
+    "vector": TypeRow(
+        "array of float or double, array of such arrays",
+        None,
+        None,
+        None,
+        "a vector, or several, of your own making where nearly all are of one length; else several"
+        " values, and arrays of arrays are left out",
+    ),
     "nested": TypeRow(
         "struct, map, array of struct", None, None, None, "left out; name `column.field` to read it"
     ),

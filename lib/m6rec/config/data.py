@@ -21,7 +21,25 @@ from m6rec.config.base import (
 
 # Kinds of columns whose values are words.
 TokenKind = Literal["categorical", "multi_valued", "text"]
-FeatureKind = Literal["numeric", TokenKind, "image", "ignore"]
+FeatureKind = Literal["numeric", TokenKind, "embedding", "text_embedding", "image", "ignore"]
+# The languages whose stop words Spark has.
+StopWordLanguage = Literal[
+    "danish",
+    "dutch",
+    "english",
+    "finnish",
+    "french",
+    "german",
+    "hungarian",
+    "italian",
+    "norwegian",
+    "portuguese",
+    "russian",
+    "spanish",
+    "swedish",
+    "turkish",
+]
+TextLanguage = Literal["auto", "none", StopWordLanguage]
 TimeUnit = Literal["timestamp", "seconds", "milliseconds", "microseconds", "nanoseconds"]
 NormaliseIds = Literal["none", "integer"]
 IdDifference = Literal["case", "form"]
@@ -365,9 +383,11 @@ class AttributesSource(Section):
     kinds: dict[str, FeatureKind] = Field(
         default_factory=dict,
         description="How columns are read: as a number, as one value (`categorical`), as several"
-        " values in an array or a text with separators (`multi_valued`), as words (`text`), as an"
-        " item's picture in bytes or under a path (`image`), or not at all (`ignore`). The kind of"
-        " a column that is not listed is inferred from its type and values.",
+        " values in an array or a text with separators (`multi_valued`), as words (`text`), as a"
+        " vector of numbers of your own making or several such vectors (`embedding`), as what"
+        " `features.text_model` makes of a text (`text_embedding`), as an item's picture in bytes"
+        " or under a path (`image`), or not at all (`ignore`). The kind of a column that is not"
+        " listed is inferred from its type and values.",
     )
 
 
@@ -379,6 +399,13 @@ class FeaturesConfig(Section):
     )
     items: AttributesSource | None = Field(
         default=None, description="The table of the items' attributes."
+    )
+    language: TextLanguage = Field(
+        default="english",
+        description="The language whose stop words are left out of text; `auto` tells it for each"
+        " column by the stop words that its rows have, and leaves out none where it has few of any"
+        " language. Text of scripts without spaces between words, such as Chinese, Japanese and"
+        " Thai, is split into signs and pairs of signs whatever the language.",
     )
     vocabulary_size: PositiveInt = Field(
         default=50_000,
@@ -415,15 +442,31 @@ class FeaturesConfig(Section):
         " popularity, breadth of taste, times, event types); without it, they are made where there"
         " are attributes, times, event types or context.",
     )
+    text_model: str | None = Field(
+        default=None,
+        description="The folder of the sentence encoder for columns of kind `text_embedding`, in"
+        " the format of sentence-transformers (BERT and its kin, with WordPiece) or of model2vec.",
+    )
+    maximum_vectors: PositiveInt = Field(
+        default=8,
+        description="The most vectors of a row that are kept of a column of several vectors, such"
+        " as the frames of a video; of more, as many at even distances.",
+    )
     image_size: PositiveInt = Field(
         default=32,
         description="The height and width, in pixels, to which images are scaled.",
     )
 
     @model_validator(mode="after")
-    def _items_have_one_image(self) -> "FeaturesConfig":
+    def _kinds_have_what_they_need(self) -> "FeaturesConfig":
         for side, source in (("users", self.users), ("items", self.items)):
             kinds = {} if source is None else source.kinds
+            encoded = [name for name, kind in kinds.items() if kind == "text_embedding"]
+            if encoded and self.text_model is None:
+                raise ValueError(
+                    f"{side}.kinds: column {encoded[0]} is of kind text_embedding, which needs"
+                    " features.text_model, the folder of a sentence encoder"
+                )
             images = [name for name, kind in kinds.items() if kind == "image"]
             if side == "users" and images:
                 raise ValueError(

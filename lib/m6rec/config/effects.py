@@ -126,6 +126,7 @@ _OF_THE_SEQUENCE = tuple(
 )
 _NO_TIME = "interactions.columns.time is not set"
 _NO_ITEMS = "features.items is not set"
+_NO_ATTRIBUTES = "neither features.users nor features.items is set"
 _NO_FEATURES = "there are neither attributes nor features of behaviour"
 
 RULES: tuple[Idle, ...] = (
@@ -346,9 +347,16 @@ RULES: tuple[Idle, ...] = (
     ),
     # features
     Idle(
-        ("features.vocabulary_size", "features.minimum_count", "features.text_rank"),
+        (
+            "features.language",
+            "features.vocabulary_size",
+            "features.minimum_count",
+            "features.text_rank",
+            "features.maximum_vectors",
+            "towers.modality_dropout",
+        ),
         lambda config: not _has_attributes(config),
-        "neither features.users nor features.items is set",
+        _NO_ATTRIBUTES,
     ),
     Idle(
         ("features.text_rank",),
@@ -409,6 +417,11 @@ RULES: tuple[Idle, ...] = (
         lambda config: not config.has_order,
         "towers that know order are trained where towers.sequence.enabled is not false and"
         " interactions.columns.time is set",
+    ),
+    Idle(
+        ("towers.sequence.modality_dropout",),
+        lambda config: config.has_order and not _has_item_attributes(config),
+        _NO_ITEMS,
     ),
     Idle(
         ("towers.sequence.patience",),

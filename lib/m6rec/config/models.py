@@ -191,9 +191,11 @@ class ContentNeighboursConfig(Section):
         description="The number of items, those with the most like terms, on which an item has"
         " weights.",
     )
-    vector_share: Share = Field(
-        default=0.25,
-        description="The share of likeness that is by content vectors; the rest is by terms.",
+    vector_share: Share | None = Field(
+        default=None,
+        description="The share of likeness that is by content vectors; the rest is by terms."
+        " Without it, a quarter, and three quarters where items have vectors of your own, whose"
+        " terms are coarse.",
     )
     regularisation: PositiveFloat = Field(
         default=3.0,

@@ -86,6 +86,11 @@ class SequenceConfig(Section):
     dropout: Share = Field(
         default=0.5, description="The probability with which an activation is dropped in training."
     )
+    modality_dropout: Share = Field(
+        default=0.2,
+        description="The probability with which training leaves out one of an item's columns of"
+        " vectors, so that those that lack it are ranked well.",
+    )
     epochs: PositiveInt = Field(
         default=30,
         description="The most epochs of training; the learning rate falls over all of them.",
@@ -197,6 +202,11 @@ class TowersConfig(Section):
         default=0.0,
         description="The probability with which a factor is left out of the input in training, for"
         " side features to stand in for it.",
+    )
+    modality_dropout: Share = Field(
+        default=0.2,
+        description="The probability with which training leaves out one of a user's or item's"
+        " columns of vectors, so that those that lack it are ranked well.",
     )
     gate_half_count: PositiveFloat = Field(
         default=2.0,

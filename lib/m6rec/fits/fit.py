@@ -208,6 +208,14 @@ class Fit:
         """The fit's rows of one kind in table `models`."""
         return self._run.models(self.name, kind)
 
+    def modalities(self, side: str) -> tuple[tuple[int, int], ...]:
+        """The columns of vectors that the features of `users` or `items` end with.
+
+        Of each, how many vectors a row has at most, and how many numbers one has.
+        """
+        described = self.model("features", side).get("modalities", ())
+        return tuple((int(vectors), int(width)) for vectors, width in described)
+
     def write(self, table: str, frame: DataFrame) -> None:
         """Replace the fit's rows of a table."""
         self.lakehouse.write(table, frame, fit=self.name)

@@ -27,11 +27,13 @@ from m6rec.check.judging import (
 from m6rec.check.names import find_columns
 from m6rec.check.samples import ColumnSample, shown
 from m6rec.check.times import EARLIEST_EPOCH, FARTHEST_ZONE_HOURS, read_times
+from m6rec.check.vectors import findings_of_vectors, has_usable_vector
 from m6rec.config.base import TableSource
 from m6rec.config.data import AttributesSource, InteractionsConfig
 from m6rec.config.run import Config, columns_of_lists, sources_of
-from m6rec.errors import TableError
+from m6rec.errors import ArtifactError, TableError
 from m6rec.fits.matching import OpenedTable, findings_between
+from m6rec.kernels.text.sentence_encoder import encoder_digest
 from m6rec.spark.failures import reading
 from m6rec.spark.misreadings import misreadings
 from m6rec.spark.readings import malformed_rows, readings_of
@@ -39,6 +41,7 @@ from m6rec.spark.samples import first_rows
 from m6rec.spark.sources import load_source, source_version, told_format, with_columns
 from m6rec.spark.values import id_column, owner_column, time_column
 from m6rec.stages.features.kinds import kinds_of_sample
+from m6rec.stages.features.vectors import measure_vectors
 
 _EVENT_TABLES = frozenset(("interactions.source", "split.test", "split.validation"))
 
@@ -186,9 +189,33 @@ def _of_columns(table: OpenedTable, config: Config) -> Iterator[Finding]:
     elif attributes is not None:
         yield from findings_of_ids(columns[attributes.id], table.place, settings)
         yield from findings_of_repeats(columns[attributes.id], table.place, settings)
+        yield from _of_vectors(table, attributes, config)
     else:
         for name in table.required:
             yield from findings_of_ids(columns[name], table.place, settings)
+
+
+def _of_vectors(
+    table: OpenedTable, attributes: AttributesSource, config: Config
+) -> Iterator[Finding]:
+    """What is wrong with the columns of vectors.
+
+    Raises:
+        TableError: no row has a usable vector, which all rows have to say.
+    """
+    if "text_embedding" in attributes.kinds.values():
+        try:
+            encoder_digest(config.features.text_model or "")
+        except ArtifactError as error:
+            yield Finding("problem", table.place, str(error))
+    for name, (kind, _) in kinds_of_sample(table.sample, attributes).items():
+        if kind != "embedding":
+            continue
+        column = table.sample.columns[name]
+        yield from findings_of_vectors(column, table.place, table.sample.whole)
+        if column.group == "vector" and not (table.sample.whole or has_usable_vector(column)):
+            words = f"{table.place.key}: table {table.source.name}"
+            measure_vectors(table.frame, name, config.features.maximum_vectors, words)
 
 
 def _known_columns(table: OpenedTable, config: Config) -> dict[str, ColumnView]:

@@ -39,6 +39,8 @@ EXPONENTS = ({"user_exponent": 0.1, "item_exponent": 0.2},)
 PENALTIES = (0.5, 2.0)
 UNOBSERVED_TOTALS = (1 / 3, 3.0)
 ATTRIBUTE_WEIGHTS = (1.0,)
+# Vectors of the owner's may tell much or little, as words hardly ever do.
+ATTRIBUTE_WEIGHTS_OF_VECTORS = (1.0, 0.3)
 RECENCIES = (0.5, 2.0, 4.0)
 # ALS is tried at a rank and for a number of iterations that suffice to tell its weights apart.
 TRIED_RANK, TRIED_ITERATIONS = 64, 8
@@ -116,8 +118,10 @@ class _Trials:
             matrix, self.n_items, self.config.neighbours.maximum_history
         )
         self.terms = None
+        self.of_vectors = False
         if self.config.features.items is not None:
             self.terms = item_terms(fit.item_features, self.n_items)
+            self.of_vectors = bool(fit.modalities("items"))
         self._ridges: dict[str, HistoryMember] = {}
 
     def measure(self, member: Callable[[Values], Member]) -> Measure:
@@ -165,7 +169,7 @@ def _try_all(trials: _Trials, search: Search) -> None:
     entries = int(statistics.counts.sum()) + (0 if terms is None else terms.nnz)
     of_als = SECONDS_A_TRIAL + ALS_SECONDS_AN_INTERACTION * entries
     searches = [
-        (trials.als_cosine, _attribute_values(config), of_als),
+        (trials.als_cosine, _attribute_values(config, trials.of_vectors), of_als),
         (trials.als, _als_values(config), of_als),
     ]
     # Where only cold items are ranked, the ridge and recency have no say: they know no such items.
@@ -225,11 +229,12 @@ def _ridge_values(config: Config) -> list[Values]:
     return values
 
 
-def _attribute_values(config: Config) -> list[Values]:
+def _attribute_values(config: Config, of_vectors: bool) -> list[Values]:
     als = config.factors.als
     if config.features.items is None or "attribute_weight" in als.model_fields_set:
         return []
-    return [{ALS_ATTRIBUTE_WEIGHT: weight} for weight in ATTRIBUTE_WEIGHTS]
+    weights = ATTRIBUTE_WEIGHTS_OF_VECTORS if of_vectors else ATTRIBUTE_WEIGHTS
+    return [{ALS_ATTRIBUTE_WEIGHT: weight} for weight in weights]
 
 
 def _als_values(config: Config) -> list[Values]:

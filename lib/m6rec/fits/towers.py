@@ -125,6 +125,7 @@ def _write_rows(
         maximum_history=towers.maximum_history,
         seed=fit.config.seed,
         context_columns=len(contexts.columns),
+        modalities=fit.modalities("users"),
     )
 
 
@@ -149,7 +150,10 @@ def _item_inputs(fit: Fit, models: Sequence[str]) -> dict[str, ItemInputs]:
     features = fit.item_matrix(c.FEATURES)
     return {
         method: ItemInputs(
-            fit.factor_model(method), features if features.shape[1] else None, fit.item_images
+            fit.factor_model(method),
+            features if features.shape[1] else None,
+            fit.item_images,
+            fit.modalities("items"),
         )
         for method in sorted({config.factors_of(model) for model in models})
     }

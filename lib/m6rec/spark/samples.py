@@ -8,6 +8,7 @@ from pyspark.sql import types as T
 
 from m6rec.check.samples import SAMPLED_ROWS, ColumnSample, TableSample
 from m6rec.check.types import TypeGroup
+from m6rec.check.vectors import NOT_USABLE
 from m6rec.config.base import TableSource
 from m6rec.spark.failures import reading
 from m6rec.spark.values import is_fraction, owner_column
@@ -55,6 +56,8 @@ def type_group(kind: T.DataType) -> TypeGroup:
         (isinstance(kind, T.TimestampType), "timestamp"),
         (isinstance(kind, T.TimestampNTZType), "local timestamp"),
         (isinstance(kind, T.BinaryType), "bytes"),
+        (_holds_floats(kind), "vector"),
+        (isinstance(kind, T.ArrayType) and _holds_floats(kind.elementType), "vector"),
         (isinstance(kind, T.ArrayType) and isinstance(kind.elementType, _SIMPLE), "list"),
         (isinstance(kind, T.ArrayType | T.MapType | T.StructType), "nested"),
     )
@@ -70,4 +73,32 @@ def _shown(field: T.StructField) -> Column:
         return column
     if isinstance(kind, T.BinaryType):
         return F.when(column.isNotNull(), F.concat(F.length(column), F.lit(" bytes")))
+    if type_group(kind) == "vector":
+        return _shown_vector(column, not _holds_floats(kind))
     return column.cast("string")
+
+
+def _holds_floats(kind: T.DataType) -> bool:
+    return isinstance(kind, T.ArrayType) and isinstance(
+        kind.elementType, T.FloatType | T.DoubleType
+    )
+
+
+def _shown_vector(column: Column, several: bool) -> Column:
+    """A vector, or several of a row, in words that `check.vectors` reads."""
+    first = F.try_element_at(column, F.lit(1)) if several else column
+    usable = F.exists(column, _is_usable) if several else _is_usable(column)
+    times = F.concat(F.size(column), F.lit(" x ")) if several else F.lit("")
+    doubt = F.when(F.coalesce(usable, F.lit(False)), "").otherwise(NOT_USABLE)
+    return F.when(
+        first.isNotNull() & (F.size(first) > 0),
+        F.concat(times, F.size(first), F.lit(" numbers"), doubt),
+    )
+
+
+def _is_usable(vector: Column) -> Column:
+    infinity = float("inf")
+    finite = F.forall(
+        vector, lambda x: x.isNotNull() & ~F.isnan(x) & (x > -infinity) & (x < infinity)
+    )
+    return finite & F.exists(vector, lambda x: x != 0)

@@ -72,7 +72,7 @@ class TowerArtifact:
 
     kind: str
     provenance: TowerProvenance
-    shape: dict[str, float]
+    shape: dict[str, Any]
     weights: dict[str, Float32]
     factors_digest: str
     contexts: ContextVocabulary

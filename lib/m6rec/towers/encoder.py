@@ -17,6 +17,7 @@ from m6rec.errors import DataError
 from m6rec.kernels.arrays.rows import Float32, Int64, Rows
 from m6rec.kernels.factors.projection import FactorModel, build_factor_model, project
 from m6rec.kernels.ranking.members import UserBlock, UserEncoder
+from m6rec.towers.modalities import Modalities, as_modalities, pooled_columns, split_features
 
 # Added to squared lengths, which are of the order of the rank: a row of zeros stays zero and has a
 # bounded gradient.
@@ -30,7 +31,7 @@ class Towers(Protocol):
     """Frozen towers of any kind: what lists, validation and artifacts ask of them."""
 
     @property
-    def shape(self) -> Mapping[str, float]:
+    def shape(self) -> Mapping[str, Any]:
         """The sizes and constants that they were trained with."""
 
     @property
@@ -60,7 +61,7 @@ class TowerEncoder:
         factor_model: the item side of the factors.
     """
 
-    shape: Mapping[str, float]
+    shape: Mapping[str, Any]
     weights: Mapping[str, Float32]
     factor_model: FactorModel
 
@@ -189,9 +190,17 @@ class TowerEncoder:
         w = self.weights
         base = gates[:, None] * factors
         parts = [base]
-        if features.shape[1]:
-            parts.append(gelu(self._linear(f"{side}.feature", features)))
-            base = base + (1 - gates)[:, None] * (features @ w[f"{side}.stand_in.weight"].T)
+        plain, columns = split_features(
+            features, as_modalities(self.shape.get(f"{side}_modalities", ()))
+        )
+        if plain.shape[1]:
+            parts.append(gelu(self._linear(f"{side}.feature", plain)))
+            base = base + (1 - gates)[:, None] * (plain @ w[f"{side}.stand_in.weight"].T)
+        if columns:
+            hidden_units, pooled = read_modalities(w, f"{side}.modalities", columns)
+            parts.append(hidden_units)
+            stood_in = pooled @ w[f"{side}.modality_stand_in.weight"].T
+            base = base + (1 - gates)[:, None] * stood_in
         if images is not None:
             parts.append(self._image_branch(f"{side}.image", images))
         hidden = gelu(self._linear(f"{side}.first", np.hstack(parts)))
@@ -215,6 +224,24 @@ class TowerEncoder:
         summed = np.tensordot(windows, self.weights[f"{name}.weight"], axes=((1, 4, 5), (1, 2, 3)))
         result: Float32 = (summed + self.weights[f"{name}.bias"]).transpose(0, 3, 1, 2)
         return result
+
+
+def read_modalities(
+    weights: Mapping[str, Float32], name: str, columns: list[Float32]
+) -> tuple[Float32, Float32]:
+    """w_c GELU(B_c p_c) and w_c p_c of all columns side by side, by the branches of that name."""
+    queries = {
+        c: weights[f"{name}.queries.{c}"]
+        for c in range(len(columns))
+        if f"{name}.queries.{c}" in weights
+    }
+    pooled, shares = pooled_columns(columns, queries)
+    hidden, scaled = [], []
+    for c, each in enumerate(pooled):
+        layer = weights[f"{name}.layers.{c}.weight"], weights[f"{name}.layers.{c}.bias"]
+        hidden.append(gelu(each @ layer[0].T + layer[1]) * shares[:, c : c + 1])
+        scaled.append(each * shares[:, c : c + 1])
+    return np.hstack(hidden), np.hstack(scaled)
 
 
 def user_factor_inputs(factor_model: FactorModel, rows: Rows) -> Float32:
@@ -292,11 +319,13 @@ class ItemInputs:
         factor_model: the factors of M items, and the projection of rows onto them.
         features: float32 [M, features], or None.
         images: uint8 [M, 3, size, size], or None.
+        modalities: the columns of vectors that the features end with.
     """
 
     factor_model: FactorModel
     features: Float32 | None = None
     images: npt.NDArray[np.uint8] | None = None
+    modalities: Modalities = ()
 
     @property
     def counts(self) -> Int64:

@@ -14,6 +14,7 @@ from m6rec.towers.encoder import (
     gate,
     user_factor_inputs,
 )
+from m6rec.towers.modalities import Modalities
 from m6rec.towers.model import TowerShape
 
 
@@ -25,6 +26,8 @@ class Example:
         user_factors, user_gates, user_features: the users' inputs, from the rest of their rows.
         items: int64; the items embedded in this step, with the negatives first.
         item_kept: float32; 0 where an item's factor is dropped, else 1.
+        user_modalities, item_modalities: float32 [users or items, modalities]; 0 where one is left
+            out, else 1.
         negatives: how many of `items` are negatives.
         pair_user, pair_item: int64 [pairs]; each target's user, and its place in `items`.
         own: bool [users, negatives]; whether the negative is one of the user's own items.
@@ -36,6 +39,8 @@ class Example:
     user_features: Float32
     items: Int64
     item_kept: Float32
+    user_modalities: Float32
+    item_modalities: Float32
     negatives: int
     pair_user: Int64
     pair_item: Int64
@@ -55,6 +60,7 @@ class ExampleDraw:
         self.factor_model = items.factor_model
         self.n_items = len(items.counts)
         self.config = config
+        self.shape = shape
         self.gate_half_count = shape.gate_half_count
         # A factor can only be dropped where features stand in for it.
         dropout = 0.0 if {"features", "gate"} & set(config.without) else config.input_dropout
@@ -81,12 +87,20 @@ class ExampleDraw:
             user_features=batch.features[usable],
             items=items,
             item_kept=_kept(generator, len(items), self.item_dropout),
+            user_modalities=self._modalities(generator, len(rest), self.shape.user_modalities),
+            item_modalities=self._modalities(generator, len(items), self.shape.item_modalities),
             negatives=self.negatives,
             pair_user=np.repeat(np.arange(len(targets)), targets.counts),
             pair_item=pair_item,
             own=self._own(whole, negatives),
             log_correction=math.log(len(self._warm) / self.negatives),
         )
+
+    def _modalities(
+        self, generator: np.random.Generator, n: int, modalities: Modalities
+    ) -> Float32:
+        dropped = _kept(generator, n * len(modalities), self.config.modality_dropout)
+        return dropped.reshape(n, len(modalities))
 
     def _place_items(self, negatives: Int64, targets: npt.NDArray[np.int32]) -> tuple[Int64, Int64]:
         """The negatives followed by the other targets, and each target's place among them."""

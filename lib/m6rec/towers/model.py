@@ -1,6 +1,6 @@
 """Define a pair of towers on one kind of factors, in torch.
 
-    T(x, g, f) = g x + (1 - g) A f + L2 GELU(L1 [g x; GELU(B f); CNN(image)])
+    T(x, g, f) = g x + (1 - g) A f + L2 GELU(L1 [g x; GELU(B f); B_c p_c; CNN(image)])
     u^ = normalise(W T_user),  v^ = normalise(W T_item)
     score = u^ . v^ / temperature + beta (log(1 + d_item) - mean)
 
@@ -8,15 +8,19 @@ Here x is the factor (a user's factor is the projection of the user's row), g is
 side features and d_item is the number of interactions of the item. L2 starts at zero and W at the
 identity, so training starts from the factor model. The popularity term is one more coordinate of
 the embeddings, so a score is one dot product. A f stands in for the factor of a row without
-history, and counts the less the more history there is.
+history, and counts the less the more history there is. B_c p_c are the branches of the columns of
+vectors among the features (see `towers.modalities`), which A reads as well.
 """
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from m6rec.towers.encoder import NORM_FLOOR
+from m6rec.towers.modalities import Modalities, plain_width
+from m6rec.towers.modality_branches import ModalityBranches
 
 IMAGE_CHANNELS = (3, 16, 32)
 
@@ -34,6 +38,7 @@ class TowerShape:
         feature_hidden: units of the feature branch and of the image branch.
         temperature: the divisor of the cosine.
         gate_half_count: the number of interactions at which the gate is one half.
+        user_modalities, item_modalities: the columns of vectors that the features end with.
     """
 
     rank: int
@@ -44,8 +49,10 @@ class TowerShape:
     feature_hidden: int
     temperature: float
     gate_half_count: float
+    user_modalities: Modalities = ()
+    item_modalities: Modalities = ()
 
-    def to_json(self) -> dict[str, float]:
+    def to_json(self) -> dict[str, Any]:
         """The fields as plain values."""
         return asdict(self)
 
@@ -56,21 +63,24 @@ class TowerModel(nn.Module):
     def __init__(self, shape: TowerShape, popularity_weight: float = 1.0) -> None:
         super().__init__()
         self.shape = shape
-        self.user = TowerSide(shape, shape.user_features, image_size=0)
-        self.item = TowerSide(shape, shape.item_features, shape.image_size)
+        self.user = TowerSide(shape, shape.user_features, shape.user_modalities, image_size=0)
+        self.item = TowerSide(shape, shape.item_features, shape.item_modalities, shape.image_size)
         self.shared = nn.Linear(shape.rank, shape.rank, bias=False)
         nn.init.eye_(self.shared.weight)
         self.popularity_weight = nn.Parameter(torch.tensor(popularity_weight))
 
-    def embed_users(self, factors: Tensor, gates: Tensor, features: Tensor) -> Tensor:
+    def embed_users(
+        self, factors: Tensor, gates: Tensor, features: Tensor, kept: Tensor | None = None
+    ) -> Tensor:
         """User embeddings [n, rank + 1].
 
         Args:
             factors: float32 [n, rank], of length sqrt(rank) or zero.
             gates: float32 [n].
             features: float32 [n, user_features].
+            kept: float32 [n, user modalities]; 0 where training leaves one out. None keeps all.
         """
-        direction = normalise(self.shared(self.user(factors, gates, features, None)))
+        direction = normalise(self.shared(self.user(factors, gates, features, None, kept)))
         popularity = self.popularity_weight.expand(len(factors), 1)
         return torch.cat([direction / self.shape.temperature, popularity], dim=1)
 
@@ -81,6 +91,7 @@ class TowerModel(nn.Module):
         features: Tensor,
         images: Tensor | None,
         popularity: Tensor,
+        kept: Tensor | None = None,
     ) -> Tensor:
         """Item embeddings [n, rank + 1].
 
@@ -90,25 +101,36 @@ class TowerModel(nn.Module):
             features: float32 [n, item_features].
             images: uint8 [n, 3, image_size, image_size], or None where the shape has no images.
             popularity: float32 [n]; log(1 + count) less its mean.
+            kept: float32 [n, item modalities]; 0 where training leaves one out. None keeps all.
         """
-        direction = normalise(self.shared(self.item(factors, gates, features, images)))
+        direction = normalise(self.shared(self.item(factors, gates, features, images, kept)))
         return torch.cat([direction, popularity[:, None]], dim=1)
 
 
 class TowerSide(nn.Module):
     """The tower T of one side: the gated factor plus what the features and the MLP add to it."""
 
-    def __init__(self, shape: TowerShape, features: int, image_size: int) -> None:
+    def __init__(
+        self, shape: TowerShape, features: int, modalities: Modalities, image_size: int
+    ) -> None:
         super().__init__()
         width = shape.rank
+        self.plain = plain_width(features, modalities)
         self.feature: nn.Linear | None = None
         self.stand_in: nn.Linear | None = None
         self.image: ImageBranch | None = None
-        if features:
-            self.feature = nn.Linear(features, shape.feature_hidden)
-            self.stand_in = nn.Linear(features, shape.rank, bias=False)
+        self.modalities: ModalityBranches | None = None
+        self.modality_stand_in: nn.Linear | None = None
+        if self.plain:
+            self.feature = nn.Linear(self.plain, shape.feature_hidden)
+            self.stand_in = nn.Linear(self.plain, shape.rank, bias=False)
             nn.init.zeros_(self.stand_in.weight)
             width += shape.feature_hidden
+        if modalities:
+            self.modalities = ModalityBranches(modalities, shape.feature_hidden)
+            self.modality_stand_in = nn.Linear(self.modalities.width, shape.rank, bias=False)
+            nn.init.zeros_(self.modality_stand_in.weight)
+            width += shape.feature_hidden * len(modalities)
         if image_size:
             self.image = ImageBranch(shape.feature_hidden)
             width += shape.feature_hidden
@@ -118,14 +140,24 @@ class TowerSide(nn.Module):
         nn.init.zeros_(self.last.bias)
 
     def forward(
-        self, factors: Tensor, gates: Tensor, features: Tensor, images: Tensor | None
+        self,
+        factors: Tensor,
+        gates: Tensor,
+        features: Tensor,
+        images: Tensor | None,
+        kept: Tensor | None,
     ) -> Tensor:
         """T of n users or items: float32 [n, rank]."""
         base = gates[:, None] * factors
         parts = [base]
         if self.feature is not None and self.stand_in is not None:
-            parts.append(nn.functional.gelu(self.feature(features)))
-            base = base + (1 - gates)[:, None] * self.stand_in(features)
+            plain = features[:, : self.plain]
+            parts.append(nn.functional.gelu(self.feature(plain)))
+            base = base + (1 - gates)[:, None] * self.stand_in(plain)
+        if self.modalities is not None and self.modality_stand_in is not None:
+            hidden_units, pooled = self.modalities(features, kept)
+            parts.append(hidden_units)
+            base = base + (1 - gates)[:, None] * self.modality_stand_in(pooled)
         if self.image is not None and images is not None:
             parts.append(self.image(images))
         hidden = nn.functional.gelu(self.first(torch.cat(parts, dim=1)))

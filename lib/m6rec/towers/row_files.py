@@ -19,6 +19,7 @@ from m6rec import columns as c
 from m6rec.errors import DataError
 from m6rec.files import written_whole
 from m6rec.kernels.arrays.rows import Float32, Int32, Int64, Rows, indptr_of
+from m6rec.towers.modalities import Modalities, as_modalities
 
 MANIFEST_FILE = "manifest.json"
 USERS_OF_PACK = 64
@@ -40,6 +41,7 @@ class Manifest:
         world_size: for how many ranks the rows were divided.
         timed: whether the files hold the times of interactions.
         contexts: how many columns of context an interaction has.
+        modalities: the columns of vectors that users' features end with.
     """
 
     folder: str
@@ -50,6 +52,7 @@ class Manifest:
     world_size: int
     timed: bool = False
     contexts: int = 0
+    modalities: Modalities = ()
 
     def files_of(self, rank: int) -> tuple[str, ...]:
         """The full paths of a rank's files."""
@@ -91,6 +94,7 @@ def load_manifest(folder: str) -> Manifest:
         world_size=values["world_size"],
         timed=values["timed"],
         contexts=values["contexts"],
+        modalities=as_modalities(values["modalities"]),
     )
 
 

@@ -7,6 +7,7 @@ function turns a history into a user's vector: for validation, for lists, and fo
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,8 @@ from m6rec.kernels.arrays.rows import Float32, Int32, Int64, Rows, entries_of_ro
 from m6rec.kernels.arrays.sequences import Sequences, last_items
 from m6rec.kernels.factors.projection import FactorModel
 from m6rec.kernels.ranking.members import UserBlock, UserEncoder
-from m6rec.towers.encoder import gelu
+from m6rec.towers.encoder import gelu, read_modalities
+from m6rec.towers.modalities import as_modalities, split_features
 
 # Histories that are read at once; of about equal length, so that little of them is padding.
 _HISTORIES_AT_ONCE = 512
@@ -35,7 +37,7 @@ class SequenceEncoder:
         contexts: the contexts that they know.
     """
 
-    shape: Mapping[str, float]
+    shape: Mapping[str, Any]
     weights: Mapping[str, Float32]
     factor_model: FactorModel
     contexts: ContextVocabulary = NO_CONTEXTS
@@ -67,9 +69,13 @@ class SequenceEncoder:
             )
         w = self.weights
         embedded = sequence_factors(self.factor_model) @ w["factor.weight"].T + w["own.weight"]
-        if width:
-            hidden = gelu(given @ w["feature.weight"].T + w["feature.bias"])
+        plain, columns = split_features(given, as_modalities(self.shape.get("modalities", ())))
+        if plain.shape[1]:
+            hidden = gelu(plain @ w["feature.weight"].T + w["feature.bias"])
             embedded = embedded + hidden @ w["feature_out.weight"].T
+        if columns:
+            hidden, _ = read_modalities(w, "modalities", columns)
+            embedded = embedded + hidden @ w["modality_out.weight"].T
         return np.ascontiguousarray(embedded, np.float32)
 
     def user_encoder(self, items: Float32) -> UserEncoder:

@@ -1,6 +1,6 @@
 """The towers that know order, in torch: a causal transformer over the items of a history.
 
-    v_i = A f_i + r_i + B GELU(C x_i)
+    v_i = A f_i + r_i + B GELU(C x_i) + D [w_c GELU(B_c p_c)]
     h = the transformer's output at the last item of (v_1 + p_1 + g_1, ..., v_t + p_t + g_t)
     u = h + the sum over the known keys k of the context of (E_k + G_k * h)
     score = u . v_i
@@ -8,7 +8,8 @@
 f_i: the item's factor, x_i: its side features, r_i: what is learned of the item alone, which starts
 at zero, p: positions counted from the end, g: the bin of the time since the item before. A starts
 at the leading directions of the factors, so that training starts from what factors know of items,
-and an item without history has a place by its features. Blocks are pre-norm (Xiong et al. 2020) and
+and an item without history has a place by its features. B_c p_c are the branches of the columns of
+vectors among the features (see `towers.modalities`). Blocks are pre-norm (Xiong et al. 2020) and
 attend to earlier items only (Kang and McAuley 2018, "Self-attentive sequential recommendation").
 
 E_k and G_k: what is learned of the context's value of key k, which starts at zero as well. Without
@@ -17,12 +18,15 @@ a context u is h. The transformer reads no context, so that a user is read once 
 
 import math
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from m6rec.kernels.arrays.contexts import NOT_KNOWN
 from m6rec.kernels.arrays.sequences import GAP_BINS
+from m6rec.towers.modalities import Modalities, plain_width
+from m6rec.towers.modality_branches import ModalityBranches
 
 _DEVIATION = 0.02
 
@@ -40,6 +44,7 @@ class SequenceShape:
         length: how many items of a history it reads.
         feature_hidden: units of the layer that reads side features.
         contexts: how many codes of contexts there are; 0 for none.
+        modalities: the columns of vectors that the features end with.
     """
 
     rank: int
@@ -51,8 +56,9 @@ class SequenceShape:
     length: int
     feature_hidden: int
     contexts: int = 0
+    modalities: Modalities = ()
 
-    def to_json(self) -> dict[str, float]:
+    def to_json(self) -> dict[str, Any]:
         """The fields as plain values."""
         return asdict(self)
 
@@ -77,10 +83,18 @@ class SequenceModel(nn.Module):
         nn.init.zeros_(self.own.weight)
         self.feature: nn.Linear | None = None
         self.feature_out: nn.Linear | None = None
-        if shape.item_features:
-            self.feature = nn.Linear(shape.item_features, shape.feature_hidden)
+        self.plain = plain_width(shape.item_features, shape.modalities)
+        if self.plain:
+            self.feature = nn.Linear(self.plain, shape.feature_hidden)
             self.feature_out = nn.Linear(shape.feature_hidden, shape.width, bias=False)
             nn.init.zeros_(self.feature_out.weight)
+        self.modalities: ModalityBranches | None = None
+        self.modality_out: nn.Linear | None = None
+        if shape.modalities:
+            self.modalities = ModalityBranches(shape.modalities, shape.feature_hidden)
+            units = shape.feature_hidden * len(shape.modalities)
+            self.modality_out = nn.Linear(units, shape.width, bias=False)
+            nn.init.zeros_(self.modality_out.weight)
         self.position = nn.Parameter(torch.randn(shape.length, shape.width) * _DEVIATION)
         self.gap = nn.Parameter(torch.zeros(GAP_BINS, shape.width))
         self.blocks = nn.ModuleList(_Block(shape, dropout) for _ in range(shape.blocks))
@@ -90,17 +104,23 @@ class SequenceModel(nn.Module):
             self.context_shift = nn.Parameter(torch.zeros(shape.contexts, shape.width))
             self.context_scale = nn.Parameter(torch.zeros(shape.contexts, shape.width))
 
-    def embed_items(self, items: Tensor, factors: Tensor, features: Tensor) -> Tensor:
+    def embed_items(
+        self, items: Tensor, factors: Tensor, features: Tensor, kept: Tensor | None = None
+    ) -> Tensor:
         """Item embeddings v, float32 [n, width].
 
         Args:
             items: int64 [n].
             factors: float32 [n, rank].
             features: float32 [n, item_features].
+            kept: float32 [n, modalities]; 0 where training leaves one out. None keeps all.
         """
         embedded: Tensor = self.factor(factors) + self.own(items)
         if self.feature is not None and self.feature_out is not None:
-            embedded = embedded + self.feature_out(nn.functional.gelu(self.feature(features)))
+            hidden = nn.functional.gelu(self.feature(features[:, : self.plain]))
+            embedded = embedded + self.feature_out(hidden)
+        if self.modalities is not None and self.modality_out is not None:
+            embedded = embedded + self.modality_out(self.modalities(features, kept)[0])
         return embedded
 
     def read(self, embedded: Tensor, gaps: Tensor, real: Tensor) -> Tensor:

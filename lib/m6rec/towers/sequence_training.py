@@ -32,6 +32,7 @@ from m6rec.towers.loop import (
     reduced_precision,
 )
 from m6rec.towers.losses import sampled_softmax
+from m6rec.towers.modalities import Modalities
 from m6rec.towers.sequence_encoder import SequenceEncoder, sequence_factors
 from m6rec.towers.sequence_model import SequenceModel, SequenceShape
 
@@ -127,7 +128,9 @@ class _SequenceTowers:
         self.features = torch.from_numpy(features)
         warm = np.flatnonzero(items.counts > 0)
         self.warm = warm if len(warm) else np.arange(len(factors))
-        self.model = _start(config, factors, features.shape[1], seed, contexts.size)
+        self.model = _start(
+            config, factors, features.shape[1], seed, contexts.size, items.modalities
+        )
         self.optimizers = _optimizers(self.model, config)
 
     def examples(self, epoch: int, rank: int) -> Iterator[Windows]:
@@ -166,7 +169,10 @@ class _SequenceTowers:
         )
         with torch.autocast("cpu", torch.bfloat16, enabled=self.reduced):
             embedded = self.model.embed_items(
-                distinct, self.factors[distinct], self.features[distinct]
+                distinct,
+                self.factors[distinct],
+                self.features[distinct],
+                self._kept_modalities(len(distinct)),
             )
             of_windows = places[: items.numel()].view(items.shape)
             gaps = torch.from_numpy(example.gaps[:, :-1].astype(np.int64))
@@ -186,6 +192,12 @@ class _SequenceTowers:
         return sampled_softmax(
             (users * targets).sum(dim=1), pairs, users @ negatives.T, own, correction
         )
+
+    def _kept_modalities(self, n: int) -> Tensor | None:
+        modalities = len(self.items.modalities)
+        if not modalities:
+            return None
+        return (torch.rand(n, modalities) >= self.config.modality_dropout).float()
 
     def freeze(self) -> SequenceEncoder:
         """The encoder with a copy of the model's weights."""
@@ -270,7 +282,12 @@ def _window_bounds(rows: Rows, length: int, generator: np.random.Generator) -> t
 
 
 def _start(
-    config: SequenceConfig, factors: Float32, item_features: int, seed: int, contexts: int
+    config: SequenceConfig,
+    factors: Float32,
+    item_features: int,
+    seed: int,
+    contexts: int,
+    modalities: Modalities,
 ) -> SequenceModel:
     shape = SequenceShape(
         rank=factors.shape[1],
@@ -282,6 +299,7 @@ def _start(
         length=config.length,
         feature_hidden=config.feature_hidden,
         contexts=contexts,
+        modalities=modalities,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -11,6 +11,7 @@ from m6rec.towers.encoder import (
     item_gates,
 )
 from m6rec.towers.losses import is_of_cosines
+from m6rec.towers.modalities import Modalities, pooled_columns, split_features
 from m6rec.towers.model import TowerModel, TowerShape
 
 STAND_IN_RIDGE = 1.0
@@ -22,13 +23,26 @@ LEAST_HALF_COUNT = 1e-6
 PARAMETERS_OF_PART: dict[TowerPart, tuple[str, ...]] = {
     "mlp": ("user.first", "user.last", "item.first", "item.last"),
     "shared": ("shared",),
-    "features": ("user.feature", "user.stand_in", "item.feature", "item.stand_in", "item.image"),
+    "features": (
+        "user.feature",
+        "user.stand_in",
+        "user.modalit",
+        "item.feature",
+        "item.stand_in",
+        "item.modalit",
+        "item.image",
+    ),
     "gate": (),
     "popularity": ("popularity_weight",),
 }
 
 
-def shape_of(items: ItemInputs, user_features: int, config: TowersConfig) -> TowerShape:
+def shape_of(
+    items: ItemInputs,
+    user_features: int,
+    config: TowersConfig,
+    user_modalities: Modalities = (),
+) -> TowerShape:
     """The sizes of the towers for these inputs."""
     item_features = 0 if items.features is None else items.features.shape[1]
     image_size = 0 if items.images is None else items.images.shape[-1]
@@ -43,6 +57,8 @@ def shape_of(items: ItemInputs, user_features: int, config: TowersConfig) -> Tow
         feature_hidden=config.feature_hidden,
         temperature=config.temperature,
         gate_half_count=config.gate_half_count if gated else LEAST_HALF_COUNT,
+        user_modalities=user_modalities,
+        item_modalities=items.modalities,
     )
 
 
@@ -78,10 +94,20 @@ def _take_out(model: TowerModel, part: TowerPart) -> None:
 
 
 def _start_stand_in(model: TowerModel, items: ItemInputs, shape: TowerShape) -> None:
-    if items.features is not None and model.item.stand_in is not None:
-        fitted = _ridge_stand_in(items, items.features, shape.gate_half_count)
-        with torch.no_grad():
-            model.item.stand_in.weight.copy_(torch.from_numpy(fitted.T))
+    if items.features is None:
+        return
+    plain, columns = split_features(items.features, shape.item_modalities)
+    read = [plain]
+    if columns:
+        pooled, weights = pooled_columns(columns, {})
+        read += [each * weights[:, c : c + 1] for c, each in enumerate(pooled)]
+    features = np.hstack(read) if columns else plain
+    fitted = torch.from_numpy(_ridge_stand_in(items, features, shape.gate_half_count).T)
+    with torch.no_grad():
+        if model.item.stand_in is not None:
+            model.item.stand_in.weight.copy_(fitted[:, : plain.shape[1]])
+        if model.item.modality_stand_in is not None:
+            model.item.modality_stand_in.weight.copy_(fitted[:, plain.shape[1] :])
 
 
 def _ridge_stand_in(items: ItemInputs, features: Float32, gate_half_count: float) -> Float32:

@@ -118,7 +118,8 @@ class _SetTowers:
         self.steps = batches.manifest.steps_per_epoch(
             config.users_per_batch, config.minimum_steps_per_epoch
         )
-        shape = shape_of(items, batches.manifest.features, config)
+        manifest = batches.manifest
+        shape = shape_of(items, manifest.features, config, manifest.modalities)
         self.model: TowerModel = start_model(shape, items, config, seed)
         self.optimizers = [
             torch.optim.AdamW(
@@ -158,9 +159,13 @@ class _SetTowers:
                 torch.from_numpy(example.user_factors),
                 torch.from_numpy(example.user_gates),
                 torch.from_numpy(example.user_features),
+                torch.from_numpy(example.user_modalities),
             )
             items = self.item_tensors.embed(
-                self.model, torch.from_numpy(example.items), torch.from_numpy(example.item_kept)
+                self.model,
+                torch.from_numpy(example.items),
+                torch.from_numpy(example.item_kept),
+                torch.from_numpy(example.item_modalities),
             )
         if is_of_cosines(config.loss):
             # This loss takes cosines, without the popularity coordinate and the temperature.
@@ -205,11 +210,12 @@ class _ItemTensors:
         self.images = None if items.images is None else torch.from_numpy(items.images)
         self.popularity = torch.from_numpy(popularity_inputs(items.counts))
 
-    def embed(self, model: TowerModel, items: Tensor, kept: Tensor) -> Tensor:
+    def embed(self, model: TowerModel, items: Tensor, kept: Tensor, modalities: Tensor) -> Tensor:
         return model.embed_items(
             self.factors[items],
             self.gates[items] * kept,
             self.features[items],
             None if self.images is None else self.images[items],
             self.popularity[items],
+            modalities,
         )

@@ -3,8 +3,8 @@
 import io
 import math
 import zlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,7 @@ class ItemSide:
         vectors: float32 [M, d], rows of length 1 or 0; None where there are no vectors.
         likeness: for the similarity within lists; None where it is not measured.
         categories: for calibration; None where it is not measured.
+        groups: bool [M] by name; which items belong to further segments of items.
     """
 
     information: Float64
@@ -56,6 +57,7 @@ class ItemSide:
     vectors: Float32 | None
     likeness: ItemLikeness | None = None
     categories: ItemCategories | None = None
+    groups: Mapping[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
 
     def list_metrics(self) -> tuple[str, ...]:
         """The metrics of the items of a list that can be measured."""
@@ -188,6 +190,7 @@ def item_side(
     vectors: npt.NDArray[Any] | None,
     likeness: ItemLikeness | None = None,
     categories: ItemCategories | None = None,
+    groups: Mapping[str, npt.NDArray[np.bool_]] | None = None,
 ) -> ItemSide:
     """What partitions need to know of the items; vectors that are all zero count as none.
 
@@ -195,6 +198,7 @@ def item_side(
         counts: [M]; training interactions of each item.
         vectors: [M, d] or None.
         likeness, categories: as in `ItemSide`.
+        groups: bool [M] by name; further segments of items.
     """
     usable = vectors is not None and vectors.size > 0 and bool(np.any(vectors))
     return ItemSide(
@@ -203,6 +207,7 @@ def item_side(
         unit_rows(vectors) if usable and vectors is not None else None,
         likeness,
         categories,
+        groups or {},
     )
 
 
@@ -332,6 +337,8 @@ def _required(items: ItemSide | None) -> ItemSide:
 
 
 def _items_of_segment(segment: str, items: ItemSide) -> npt.NDArray[np.bool_]:
+    if segment in items.groups:
+        return items.groups[segment]
     cold: npt.NDArray[np.bool_] = items.classes == ITEM_SEGMENTS.index(COLD_ITEMS)
     return ~cold if segment == WARM else items.classes == ITEM_SEGMENTS.index(segment)
 

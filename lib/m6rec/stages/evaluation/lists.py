@@ -15,11 +15,13 @@ Segments:
     popularity_head, popularity_torso, popularity_tail: likewise for items of training. Of the items
         by falling count (ties by index), the head are the first ones, which together have a third
         of all training interactions, the torso are those up to two thirds, the tail are the rest.
+    cold_items with A and B, cold_items without vectors: cold_items by which columns of vectors they
+        have, where they differ in that.
 Coverage is a property of a set of lists, so it is given only for the segments of users.
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -83,6 +85,7 @@ def evaluate_lists(
     run_id: str = "",
     likeness: ItemLikeness | None = None,
     categories: ItemCategories | None = None,
+    item_groups: Mapping[str, npt.NDArray[np.bool_]] | None = None,
 ) -> Evaluation:
     """Measure every ranker of `config.rankers` that has lists, and compare each with all others.
 
@@ -100,17 +103,18 @@ def evaluate_lists(
         likeness: for the similarity within lists; None leaves it out.
         categories: for calibration, which also needs the columns history_indices and
             history_weights of `user_counts`; None leaves it out.
+        item_groups: bool [M] by name; further segments of items.
 
     Raises:
         DataError: no ranker of the config has a list, or no user holds out an item.
     """
     models = _models_in(lists, config)
-    items = item_side(item_counts, item_vectors, likeness, categories)
+    items = item_side(item_counts, item_vectors, likeness, categories, item_groups)
     plan = Plan(
         models=models,
         ks=tuple(sorted(set(config.ks))),
         metrics=(*kernel.RELEVANCE_METRICS, *items.list_metrics()),
-        segments=SEGMENTS,
+        segments=(*SEGMENTS, *items.groups),
         pairs=tuple((a, b) for a in range(len(models)) for b in range(a + 1, len(models))),
         activity_limits=_activity_limits(user_counts),
         n_items=len(item_counts),

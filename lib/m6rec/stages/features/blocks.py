@@ -17,15 +17,24 @@ from m6rec import columns as c
 from m6rec.config.data import TokenKind
 from m6rec.kernels.arrays.rows import Float32, Int64
 from m6rec.kernels.neighbours.content import tf_idf, truncated_svd, unit_rows
-from m6rec.spark.arrow_rows import list_array, list_array_from_matrix, matrix_column
+from m6rec.kernels.neighbours.vectors import VectorSpace
+from m6rec.spark.arrow_rows import (
+    list_array,
+    list_array_from_matrix,
+    list_column,
+    matrix_column,
+)
+from m6rec.stages.features.vectors import VectorColumn, vectors_name
 
 KNOWN = "known"
 NUMERIC = "numeric"
 BEHAVIOUR = "behaviour"
+PLACED = "placed"
 RAW_FEATURES = "raw"
 
 # Numbers tell less about similarity than words: a difference of a year is not one of genre.
-CONTENT_WEIGHTS: Mapping[TokenKind | Literal["numeric"], float] = {
+CONTENT_WEIGHTS: Mapping[TokenKind | Literal["numeric", "embedding"], float] = {
+    "embedding": 1.0,
     "multi_valued": 1.0,
     "text": 1.0,
     "categorical": 0.7,
@@ -33,6 +42,7 @@ CONTENT_WEIGHTS: Mapping[TokenKind | Literal["numeric"], float] = {
 }
 MAXIMUM_WORDS = 12
 _LONGEST_WORD = 60
+_LEAST_SQUARE = 1e-12
 
 
 @dataclass(frozen=True)
@@ -95,6 +105,50 @@ class TokenBlock:
         return unit_rows(np.asarray(weighted @ self.projection, dtype=np.float32))
 
 
+@dataclass(frozen=True)
+class VectorBlock:
+    """A fitted column of vectors.
+
+    Attributes:
+        column: how the column is read.
+        space: where its vectors are placed.
+    """
+
+    column: VectorColumn
+    space: VectorSpace
+
+    @property
+    def width(self) -> int:
+        """Dimensions of a placed vector."""
+        return self.space.width
+
+    @property
+    def feature_names(self) -> list[str]:
+        """The features' names: the axes of each vector of a row."""
+        label = readable(self.column.name)
+        several = self.column.vectors > 1
+        return [
+            f"{label} axis {k + 1}" + (f" of vector {v + 1}" if several else "")
+            for v in range(self.column.vectors)
+            for k in range(self.width)
+        ]
+
+    def place(self, indptr: Int64, values: Float32) -> Float32:
+        """Rows' vectors in the space: float32 [n, vectors, width], zero where there is none.
+
+        Args:
+            indptr: int64 [n + 1].
+            values: float32; the vectors of each row, one after the other.
+        """
+        length, most = self.column.length, self.column.vectors
+        counts = np.diff(indptr) // length
+        rows = np.repeat(np.arange(len(counts)), counts)
+        places = np.arange(len(rows)) - np.repeat(indptr[:-1] // length, counts)
+        placed: Float32 = np.zeros((len(counts), most, self.width), np.float32)
+        placed[rows, places] = self.space.place(values.reshape(-1, length))
+        return placed
+
+
 def readable(column: str) -> str:
     """A column name as words."""
     return column.partition(":")[0].replace("_", " ")
@@ -153,12 +207,15 @@ def list_counts(batches: Iterator[pa.RecordBatch], index_column: str) -> Iterato
 
 
 def encode_batches(
-    batches: Iterator[pa.RecordBatch], index_column: str, blocks: Sequence[TokenBlock]
+    batches: Iterator[pa.RecordBatch],
+    index_column: str,
+    blocks: Sequence[TokenBlock],
+    vectors: Sequence[VectorBlock] = (),
 ) -> Iterator[pa.RecordBatch]:
-    """Turn batches of counts and numbers into index, known, raw, content, words and terms."""
+    """Turn batches of counts and numbers into index, known, raw, placed, content, words, terms."""
     for batch in batches:
         if batch.num_rows:
-            yield _encode(batch, index_column, blocks)
+            yield _encode(batch, index_column, blocks, vectors)
 
 
 def raw_names(
@@ -172,7 +229,10 @@ def raw_names(
 
 
 def _encode(
-    batch: pa.RecordBatch, index_column: str, blocks: Sequence[TokenBlock]
+    batch: pa.RecordBatch,
+    index_column: str,
+    blocks: Sequence[TokenBlock],
+    vectors: Sequence[VectorBlock],
 ) -> pa.RecordBatch:
     numeric = matrix_column(batch, NUMERIC)
     known = batch.column(KNOWN).to_numpy(zero_copy_only=False).astype(np.float32)[:, None]
@@ -190,14 +250,28 @@ def _encode(
         raw += [values, _unknown_share(counts, sizes)]
         content.append(np.float32(CONTENT_WEIGHTS[block.kind]) * values)
     raw.append(matrix_column(batch, BEHAVIOUR))
-    terms = _terms(counted, blocks) if blocks else sp.csr_matrix((batch.num_rows, 0), dtype="f4")
+    weighted = [
+        np.float32(CONTENT_WEIGHTS[block.kind]) * tf_idf(counts, block.weights)
+        for block, counts in zip(blocks, counted, strict=True)
+    ]
+    placed = [np.zeros((batch.num_rows, 0), np.float32)]
+    for position, of_vectors in enumerate(vectors):
+        each = of_vectors.place(*list_column(batch, vectors_name(position)))
+        # Scaled so, the numbers of a vector vary by about 1, as standardised features do.
+        placed.append(each.reshape(batch.num_rows, -1) * np.float32(np.sqrt(2 * of_vectors.width)))
+        mean = mean_vectors(each)
+        content.append(np.float32(CONTENT_WEIGHTS["embedding"]) * mean)
+        near = of_vectors.space.terms(mean)
+        weighted.append(np.float32(CONTENT_WEIGHTS["embedding"]) * near)
+    terms = _terms(weighted) if weighted else sp.csr_matrix((batch.num_rows, 0), dtype="f4")
     empty = np.zeros((batch.num_rows, 0), dtype=np.float32)
     return pa.RecordBatch.from_arrays(
         [
             batch.column(index_column),
             batch.column(KNOWN),
             list_array_from_matrix(np.hstack(raw).astype(np.float32)),
-            list_array_from_matrix(unit_rows(np.hstack([empty, *content]))),
+            list_array_from_matrix(np.hstack(placed)),
+            list_array_from_matrix(_joined([empty, *content], len(vectors))),
             pa.array(_words(counted, blocks, batch.num_rows), pa.list_(pa.string())),
             list_array(terms.indptr, terms.indices),
             list_array(terms.indptr, terms.data),
@@ -206,6 +280,7 @@ def _encode(
             index_column,
             KNOWN,
             RAW_FEATURES,
+            PLACED,
             c.CONTENT,
             c.ATTRIBUTES,
             c.TERM_INDICES,
@@ -214,12 +289,31 @@ def _encode(
     )
 
 
-def _terms(counted: Sequence[sp.csr_matrix], blocks: Sequence[TokenBlock]) -> sp.csr_matrix:
-    """The TF-IDF weights of all blocks side by side, float32 [n, sum of v], rows of length 1."""
-    weighted = [
-        np.float32(CONTENT_WEIGHTS[block.kind]) * tf_idf(counts, block.weights)
-        for block, counts in zip(blocks, counted, strict=True)
-    ]
+def mean_vectors(vectors: Float32) -> Float32:
+    """The mean of the vectors [n, vectors, width] that each row has, float32 [n, width]."""
+    counts = vectors.any(axis=2).sum(axis=1)
+    mean: Float32 = vectors.sum(axis=1) / np.maximum(counts, 1).astype(np.float32)[:, None]
+    return mean
+
+
+def _joined(blocks: Sequence[Float32], vectors: int) -> Float32:
+    """Blocks side by side, of which the last `vectors` are of vectors: rows no longer than 1.
+
+    Rows are scaled as if each vector had its full length, so that one that says little stays short.
+    """
+    joined = np.hstack(blocks)
+    if not vectors:
+        return unit_rows(joined)
+    first = len(blocks) - vectors
+    squares = sum(np.einsum("nk,nk->n", block, block) for block in blocks[:first])
+    full = CONTENT_WEIGHTS["embedding"] ** 2
+    squares = squares + sum(full * block.any(axis=1) for block in blocks[first:])
+    lengths = np.sqrt(np.maximum(squares, _LEAST_SQUARE))[:, None]
+    return np.asarray(joined / lengths, dtype=np.float32)
+
+
+def _terms(weighted: Sequence[sp.csr_matrix]) -> sp.csr_matrix:
+    """The terms of all blocks side by side, float32 [n, sum of v], rows of length 1."""
     joined = sp.csr_matrix(sp.hstack(weighted, format="csr"), dtype=np.float32)
     lengths = np.sqrt(np.asarray(joined.multiply(joined).sum(axis=1)).ravel())
     scale = np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > 0)

@@ -33,12 +33,14 @@ from m6rec.kernels.arrays.rows import indptr_of
 from m6rec.kernels.neighbours.content import (
     inverse_document_frequency,
 )
+from m6rec.kernels.neighbours.vectors import fit_vector_space
 from m6rec.stages.features.blocks import (
     BEHAVIOUR,
     KNOWN,
     NUMERIC,
     RAW_FEATURES,
     TokenBlock,
+    VectorBlock,
     fit_projection,
     list_counts,
     raw_names,
@@ -56,16 +58,24 @@ from m6rec.stages.features.inputs import (
     tokens_name,
 )
 from m6rec.stages.features.pipeline import FeaturePipeline
+from m6rec.stages.features.vectors import VectorColumn, vectors_name
 from m6rec.stages.features.vocabularies import (
+    NO_LANGUAGE,
     NO_SEPARATOR,
     Vocabulary,
     fit_vocabularies,
     separator_votes,
+    token_column,
+    told_languages,
 )
 
 # How many rows the projection of a large vocabulary is learned from: enough for some hundred
 # directions, and few enough for the driver however many users there are.
 PROJECTION_ROWS = 200_000
+# How many numbers of a column of vectors the driver holds to learn its space.
+_SAMPLED_NUMBERS = 50_000_000
+# How many rows the language of a text is told by.
+_LANGUAGE_ROWS = 2_000
 
 
 def fit_features(
@@ -77,6 +87,7 @@ def fit_features(
     training_indices: DataFrame,
     seed: int,
     decimal_signs: Mapping[str, DecimalSign] | None = None,
+    vectors: Sequence[VectorColumn] = (),
 ) -> FeaturePipeline:
     """Fit a pipeline on the rows whose index is in `training_indices`.
 
@@ -90,17 +101,22 @@ def fit_features(
         training_indices: index_column; the users or items of the training fold.
         seed: of the randomized projections.
         decimal_signs: for numeric columns of text that is not plain, the sign before the fraction.
+        vectors: the columns of kind embedding; those without a vector in a training row are left
+            out.
 
     Raises:
         TableError: a column of `kinds` is missing, or no attribute row is a training row.
     """
     training = training_indices.select(index_column).distinct().persist()
     columns = _fit_columns(attributes, index_column, kinds, training, decimal_signs or {})
+    languages = _languages(attributes, index_column, columns, config)
+    columns = replace(columns, vectors=tuple(vectors), languages=languages)
     behaviour_columns = () if behaviour is None else _other_columns(behaviour, index_column)
     known = read_attributes(attributes, columns, index_column)
     if known is not None:
         known = known.join(training, index_column, "semi").persist()
     blocks = _fit_blocks(known, columns, index_column, config, seed)
+    fitted_vectors = _fit_vectors(known, columns, index_column, config, seed)
     joined = join_inputs(
         training, known, behaviour, index_column, columns.numeric, behaviour_columns
     ).persist()
@@ -110,6 +126,7 @@ def fit_features(
         columns=columns,
         behaviour_columns=behaviour_columns,
         blocks=blocks,
+        vectors=fitted_vectors,
         preparation=preparation,
         selection=None,
         names=(),
@@ -169,6 +186,26 @@ def _fit_columns(
     )
 
 
+def _languages(
+    attributes: DataFrame | None,
+    index_column: str,
+    columns: AttributeColumns,
+    config: FeaturesConfig,
+) -> tuple[str, ...]:
+    """For each column of tokens, whose stop words are left out where it is text."""
+    if attributes is None or config.language != "auto":
+        return (config.language,) * len(columns.tokens)
+    fields = {name: attributes.schema[name].dataType for name, _ in columns.tokens}
+    texts = {
+        name: token_column(name, kind, fields[name], NO_SEPARATOR)
+        for name, kind in columns.tokens
+        if kind == "text"
+    }
+    sample = attributes.orderBy(F.xxhash64(index_column), index_column).limit(_LANGUAGE_ROWS)
+    told = told_languages(sample, texts)
+    return tuple(told.get(name, NO_LANGUAGE) for name, _ in columns.tokens)
+
+
 def _used_columns(
     kinds: Mapping[str, FeatureKind],
 ) -> tuple[list[str], list[tuple[str, TokenKind]]]:
@@ -181,7 +218,7 @@ def _used_columns(
                 numeric.append(name)
             case "categorical" | "multi_valued" | "text":
                 tokens.append((name, kind))
-            case "image" | "ignore":
+            case "embedding" | "text_embedding" | "image" | "ignore":
                 pass
             case _:
                 assert_never(kind)
@@ -223,6 +260,34 @@ def _fit_blocks(
             counts = _collect_counts(known, tokens_name(k), vocabulary, index_column)
             projection = fit_projection(counts, weights, config.text_rank, seed + k)
         blocks.append(TokenBlock(name, kind, vocabulary.tokens, weights, projection))
+    return tuple(blocks)
+
+
+def _fit_vectors(
+    known: DataFrame | None,
+    columns: AttributeColumns,
+    index_column: str,
+    config: FeaturesConfig,
+    seed: int,
+) -> tuple[VectorBlock, ...]:
+    """The spaces of the columns of vectors, each fitted on a sample of the training rows."""
+    if known is None:
+        return ()
+    blocks = []
+    for k, column in enumerate(columns.vectors):
+        name = vectors_name(k)
+        numbers = column.length * column.vectors
+        sample = (
+            known.where(F.size(name) > 0)
+            .select(index_column, name)
+            .orderBy(F.xxhash64(index_column), index_column)
+            .limit(max(1, min(PROJECTION_ROWS, _SAMPLED_NUMBERS // numbers)))
+            .toPandas()
+            .sort_values(index_column)
+        )
+        given = [*sample[name], np.ones(0)]
+        rows = np.concatenate(given).astype(np.float32).reshape(-1, column.length)
+        blocks.append(VectorBlock(column, fit_vector_space(rows, config.text_rank, seed + k)))
     return tuple(blocks)
 
 

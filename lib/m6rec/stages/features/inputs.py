@@ -18,7 +18,10 @@ from m6rec.spark.values import number_in_text, owner_column
 from m6rec.stages.features.blocks import (
     KNOWN,
 )
-from m6rec.stages.features.vocabularies import split_text, token_column
+from m6rec.stages.features.vectors import VectorColumn, with_vectors
+from m6rec.stages.features.vocabularies import TextColumn, split_text, token_column
+
+_DEFAULT_LANGUAGE = "english"
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,9 @@ class AttributeColumns:
         separators: for each of `tokens`, what separates the values of a multi-valued string.
         documents: how many training rows have attributes.
         decimal_signs: for each of `numeric`, the sign before the fraction; empty for plain ones.
+        vectors: columns of vectors.
+        languages: for each of `tokens`, whose stop words are left out of a text; empty for
+            English.
     """
 
     numeric: tuple[str, ...] = ()
@@ -38,27 +44,31 @@ class AttributeColumns:
     separators: tuple[str, ...] = ()
     documents: int = 0
     decimal_signs: tuple[DecimalSign, ...] = ()
+    vectors: tuple[VectorColumn, ...] = ()
+    languages: tuple[str, ...] = ()
 
     @property
     def names(self) -> list[str]:
         """All used columns."""
-        return [*self.numeric, *(name for name, _ in self.tokens)]
+        vectors = (column.name for column in self.vectors)
+        return [*self.numeric, *(name for name, _ in self.tokens), *vectors]
 
 
 def read_attributes(
     attributes: DataFrame | None, columns: AttributeColumns, index_column: str
 ) -> DataFrame | None:
-    """The attributes as index_column, known, doubles, and array<string> for token columns."""
+    """The attributes as index_column, known, doubles, arrays of tokens, and arrays of vectors."""
     if attributes is None:
         return None
     check_columns(attributes, columns.names)
     fields = {name: attributes.schema[name].dataType for name in columns.names}
-    texts = {}
+    texts = []
     selected = []
     for k, (name, kind) in enumerate(columns.tokens):
         column = token_column(name, kind, fields[name], columns.separators[k])
         if kind == "text":
-            texts[f"text_{k}"] = tokens_name(k)
+            language = columns.languages[k] if columns.languages else _DEFAULT_LANGUAGE
+            texts.append(TextColumn(f"text_{k}", tokens_name(k), language))
         selected.append(column.alias(f"text_{k}" if kind == "text" else tokens_name(k)))
     frame = attributes.select(
         F.col(index_column),
@@ -69,7 +79,10 @@ def read_attributes(
         ),
         *selected,
     )
-    return split_text(frame, texts)
+    words = split_text(frame, texts)
+    if not columns.vectors:
+        return words
+    return words.join(with_vectors(attributes, index_column, columns.vectors), index_column, "left")
 
 
 def clip_known(frame: DataFrame, column: str, attribute_width: int, clip: float) -> DataFrame:
@@ -101,7 +114,7 @@ def join_inputs(
         joined = joined.join(known, index_column, "left")
         joined = joined.withColumn(KNOWN, F.coalesce(KNOWN, F.lit(False)))
         arrays = {
-            field.name: F.coalesce(field.name, F.array().cast("array<string>"))
+            field.name: F.coalesce(field.name, F.array().cast(field.dataType))
             for field in known.schema.fields
             if isinstance(field.dataType, T.ArrayType)
         }

@@ -1,9 +1,11 @@
 """Infer the kind of feature of each attribute column from its type and a sample of its values."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
@@ -11,10 +13,12 @@ from m6rec.check.names import is_unnamed
 from m6rec.check.numbers import DecimalSign, numbers_as_text
 from m6rec.check.samples import ColumnSample, TableSample
 from m6rec.check.types import COLUMN_TYPES, TypeGroup
+from m6rec.check.vectors import lengths_of_vectors
 from m6rec.config.data import AttributesSource, FeatureKind
 from m6rec.errors import TableError
 from m6rec.spark.samples import type_group
 from m6rec.spark.values import owner_column
+from m6rec.stages.features.vectors import holds_several
 
 SAMPLE_ROWS = 4_000
 SEPARATOR = "|"
@@ -40,6 +44,14 @@ _TOKEN_REPEATS = 5.0
 _MINIMUM_FOR_ID = 20
 _MINIMUM_ALL_DISTINCT = 5
 _MINIMUM_ROW_NUMBERS = 20
+# Arrays of floats are vectors where so many are of one length, which is at least this.
+_ONE_LENGTH_SHARE = 0.9
+_LEAST_LENGTH = 2
+_FATES_OF_ARRAYS: Mapping[FeatureKind, str] = {
+    "embedding": "vectors of your own making",
+    "multi_valued": "several values",
+    "ignore": "left out: its vectors are of several lengths; kinds can say otherwise",
+}
 
 
 @dataclass(frozen=True)
@@ -69,7 +81,8 @@ def infer_columns(
     """The kind of every column but the id; `overrides` take precedence.
 
     Numbers, booleans, dates and timestamps are numeric, an array of text or numbers is
-    multi_valued and binary is image. Strings are judged by `kind_of_strings` on the rows with the
+    multi_valued, one of floats of nearly always one length an embedding, and binary is image.
+    Strings are judged by `kind_of_strings` on the rows with the
     smallest hash of the id, a sample that does not depend on the partitioning. Other types, numbers
     that count the rows, and columns that a program has named are ignored.
 
@@ -91,6 +104,12 @@ def infer_columns(
         and overrides.get(field.name, "numeric") == "numeric"
     ]
     sampled = _sample(frame, id_column, strings) if strings else {}
+    arrays = [
+        field
+        for field in fields
+        if type_group(field.dataType) == "vector" and field.name not in overrides
+    ]
+    lengths = _sample_lengths(frame, id_column, arrays)
     counters = _row_numbers(frame, [f.name for f in fields if _may_count_rows(f, overrides)])
     kinds: dict[str, FeatureKind] = {}
     for field in fields:
@@ -100,6 +119,9 @@ def infer_columns(
             kinds[field.name] = "ignore"
         elif field.name in sampled:
             kinds[field.name] = kind_of_strings(sampled[field.name])
+        elif field.name in lengths:
+            several = holds_several(field.dataType) is True
+            kinds[field.name] = kind_of_arrays(lengths[field.name], several)
         else:
             kinds[field.name] = _KINDS.get(type_group(field.dataType), "ignore")
     numeric = {name: values for name, values in sampled.items() if kinds[name] == "numeric"}
@@ -126,12 +148,30 @@ def _told(column: ColumnSample, sample: TableSample) -> tuple[FeatureKind, str]:
     if column.group == "text":
         kind = kind_of_strings([str(value) for value in column.present])
         return kind, _fate_of_text(kind, column)
+    if column.group == "vector":
+        several = column.type.startswith("array<array")
+        kind = kind_of_arrays(lengths_of_vectors(column), several)
+        return kind, _FATES_OF_ARRAYS[kind]
     many = sample.rows >= _MINIMUM_ROW_NUMBERS
     if column.group == "whole number" and many and _counts_rows(column.values):
         return "ignore", "left out: it counts the rows; kinds can say otherwise"
     if column.group == "nested":
         return "ignore", f"left out; name {column.name}.FIELD in kinds to read a field"
     return _KINDS.get(column.group, "ignore"), COLUMN_TYPES[column.group].attribute
+
+
+def kind_of_arrays(lengths: Sequence[int], several: bool) -> FeatureKind:
+    """Judge a column of arrays of floats by how long they are.
+
+    Args:
+        lengths: of the arrays or, where rows have several, of the first of each row.
+        several: whether rows have several arrays.
+    """
+    filled = Counter(length for length in lengths if length > 0)
+    common, rows = filled.most_common(1)[0] if filled else (0, 0)
+    if common >= _LEAST_LENGTH and rows >= _ONE_LENGTH_SHARE * filled.total():
+        return "embedding"
+    return "ignore" if several else "multi_valued"
 
 
 def _fate_of_text(kind: FeatureKind, column: ColumnSample) -> str:
@@ -274,8 +314,32 @@ def _kind_of_single_values(values: list[str]) -> FeatureKind:
 
 
 def _sample(frame: DataFrame, id_column: str, columns: list[str]) -> dict[str, list[str | None]]:
+    return _sample_values(frame, id_column, {name: owner_column(name) for name in columns})
+
+
+def _sample_lengths(
+    frame: DataFrame, id_column: str, fields: list[T.StructField]
+) -> dict[str, list[int]]:
+    """The lengths of the arrays of each column, of several the first of each row."""
+    if not fields:
+        return {}
+    firsts = {
+        field.name: F.try_element_at(owner_column(field.name), F.lit(1))
+        if holds_several(field.dataType)
+        else owner_column(field.name)
+        for field in fields
+    }
+    sizes = {name: F.when(first.isNotNull(), F.size(first)) for name, first in firsts.items()}
+    sampled = _sample_values(frame, id_column, sizes)
+    return {name: [one for one in sampled[name] if one is not None] for name in sampled}
+
+
+def _sample_values(
+    frame: DataFrame, id_column: str, columns: Mapping[str, Column]
+) -> dict[str, list[Any]]:
+    """The values of columns in the rows with the smallest hash of the id."""
     identity = owner_column(id_column).cast("string")
-    values = (owner_column(name).alias(f"c{k}") for k, name in enumerate(columns))
+    values = (column.alias(f"c{k}") for k, column in enumerate(columns.values()))
     rows = (
         frame.select(identity.alias("id"), *values)
         .orderBy(F.xxhash64("id"), "id")

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,15 @@ from pyspark.sql import functions as F
 
 from m6rec import columns as c
 from m6rec.errors import ArtifactError
+from m6rec.kernels.neighbours.vectors import VectorSpace
 from m6rec.stages.features.blocks import (
     BEHAVIOUR,
     KNOWN,
     NUMERIC,
+    PLACED,
     RAW_FEATURES,
     TokenBlock,
+    VectorBlock,
     counts_column,
     encode_batches,
     size_column,
@@ -33,6 +36,7 @@ from m6rec.stages.features.inputs import (
     read_attributes,
     tokens_name,
 )
+from m6rec.stages.features.vectors import VectorColumn, vectors_name
 
 _MANIFEST = "pipeline.json"
 _ARRAYS = "blocks.npz"
@@ -49,6 +53,7 @@ class FeaturePipeline:
         columns: the attribute columns.
         behaviour_columns: the behaviour columns.
         blocks: the fitted token columns.
+        vectors: the fitted columns of vectors, whose features come after the selected ones.
         preparation: Imputer and StandardScaler of the numeric columns; None where there are none.
         selection: VarianceThresholdSelector and StandardScaler, then PCA and StandardScaler where
             there were too many features; None where there are no features.
@@ -61,6 +66,7 @@ class FeaturePipeline:
     columns: AttributeColumns
     behaviour_columns: tuple[str, ...]
     blocks: tuple[TokenBlock, ...]
+    vectors: tuple[VectorBlock, ...]
     preparation: PipelineModel | None
     selection: tuple[Transformer, ...] | None
     names: tuple[str, ...]
@@ -70,10 +76,16 @@ class FeaturePipeline:
     @property
     def feature_names(self) -> tuple[str, ...]:
         """The name of each position of `features`; PCA components are numbered."""
+        names = self.names
         if self.selection is not None and len(self.selection) == _STAGES_WITH_PCA:
             components = self.selection[2].getOrDefault("k")
-            return tuple(f"component {k + 1}" for k in range(components))
-        return self.names
+            names = tuple(f"component {k + 1}" for k in range(components))
+        return (*names, *(name for block in self.vectors for name in block.feature_names))
+
+    @property
+    def modalities(self) -> tuple[tuple[int, int], ...]:
+        """The columns of vectors at the end of `features`: how many vectors, and their width."""
+        return tuple((block.column.vectors, block.width) for block in self.vectors)
 
     @property
     def attribute_names(self) -> tuple[str, ...]:
@@ -83,7 +95,8 @@ class FeaturePipeline:
     @property
     def content_width(self) -> int:
         """The length of a content vector."""
-        return len(self.columns.numeric) + sum(block.width for block in self.blocks)
+        of_vectors = sum(block.width for block in self.vectors)
+        return len(self.columns.numeric) + sum(block.width for block in self.blocks) + of_vectors
 
     def transform(
         self, attributes: DataFrame | None, behaviour: DataFrame | None, all_indices: DataFrame
@@ -113,6 +126,8 @@ class FeaturePipeline:
         features = F.array().cast(_FLOATS) if self.selection is None else F.col(c.FEATURES)
         if self.selection is not None:
             encoded = _select(encoded, self.selection, self.attribute_width, self.clip)
+        if self.vectors:
+            features = F.concat(features, F.col(PLACED))
         return encoded.select(
             self.index_column,
             features.alias(c.FEATURES),
@@ -144,6 +159,11 @@ class FeaturePipeline:
             for k, block in enumerate(self.blocks)
             if block.projection is not None
         }
+        arrays |= {
+            f"{name}_of_vectors_{k}": array
+            for k, block in enumerate(self.vectors)
+            for name, array in vars(block.space).items()
+        }
         np.savez(folder / _ARRAYS, **arrays)
         # The manifest is written last: a folder without one is an unfinished save.
         (folder / _MANIFEST).write_text(json.dumps(self._manifest(), indent=1))
@@ -174,9 +194,12 @@ class FeaturePipeline:
                 tuple(manifest["separators"]),
                 manifest["documents"],
                 tuple(manifest["decimal_signs"]),
+                tuple(VectorColumn(**column) for column in manifest["vectors"]),
+                tuple(manifest["languages"]),
             ),
             behaviour_columns=tuple(manifest["behaviour_columns"]),
             blocks=_load_blocks(folder / _ARRAYS, manifest["blocks"]),
+            vectors=_load_vectors(folder / _ARRAYS, manifest["vectors"]),
             preparation=preparation,
             selection=selection,
             names=tuple(manifest["names"]),
@@ -192,6 +215,8 @@ class FeaturePipeline:
             "separators": self.columns.separators,
             "documents": self.columns.documents,
             "decimal_signs": self.columns.decimal_signs,
+            "vectors": [asdict(column) for column in self.columns.vectors],
+            "languages": self.columns.languages,
             "behaviour_columns": self.behaviour_columns,
             "blocks": [
                 {"name": block.name, "kind": block.kind, "vocabulary": block.vocabulary}
@@ -205,7 +230,9 @@ class FeaturePipeline:
         }
 
     def encode(self, joined: DataFrame) -> DataFrame:
-        """Turn rows of `join_inputs` into index, known, raw (unscaled), content, words, terms."""
+        """Turn rows of `join_inputs` into index, known, raw (unscaled), placed vectors, content,
+        words and terms.
+        """
         prepared = joined if self.preparation is None else self.preparation.transform(joined)
         positions = {name: k for k, (name, _) in enumerate(self.columns.tokens)}
         tokens = [tokens_name(positions[block.name]) for block in self.blocks]
@@ -223,13 +250,19 @@ class FeaturePipeline:
             ),
             *(counts_column(k) for k in range(len(tokens))),
             *(F.size(token).alias(size_column(k)) for k, token in enumerate(tokens)),
+            *(vectors_name(k) for k in range(len(self.vectors))),
         )
         index_type = joined.schema[self.index_column].dataType.simpleString()
-        encode = partial(encode_batches, index_column=self.index_column, blocks=self.blocks)
+        encode = partial(
+            encode_batches,
+            index_column=self.index_column,
+            blocks=self.blocks,
+            vectors=self.vectors,
+        )
         return inputs.mapInArrow(
             encode,
             f"{self.index_column} {index_type}, {KNOWN} boolean, {RAW_FEATURES} array<float>,"
-            f" {c.CONTENT} array<float>, {c.ATTRIBUTES} array<string>,"
+            f" {PLACED} array<float>, {c.CONTENT} array<float>, {c.ATTRIBUTES} array<string>,"
             f" {c.TERM_INDICES} array<int>, {c.TERM_WEIGHTS} array<float>",
         )
 
@@ -265,3 +298,16 @@ def _load_blocks(file: Path, described: list[dict[str, Any]]) -> tuple[TokenBloc
         )
         for k, block in enumerate(described)
     )
+
+
+def _load_vectors(file: Path, described: list[dict[str, Any]]) -> tuple[VectorBlock, ...]:
+    with np.load(file) as stored:
+        return tuple(
+            VectorBlock(
+                VectorColumn(**column),
+                VectorSpace(
+                    *(stored[f"{part.name}_of_vectors_{k}"] for part in fields(VectorSpace))
+                ),
+            )
+            for k, column in enumerate(described)
+        )

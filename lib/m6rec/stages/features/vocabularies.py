@@ -1,8 +1,8 @@
 """Split the values of attribute columns into tokens, and choose which tokens are kept."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import assert_never
+from typing import assert_never, get_args
 
 import numpy as np
 from pyspark.ml.feature import RegexTokenizer, StopWordsRemover
@@ -11,14 +11,35 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from pyspark.sql.window import Window
 
-from m6rec.config.data import TokenKind
+from m6rec.config.data import StopWordLanguage, TokenKind
 from m6rec.kernels.arrays.rows import Float64
 from m6rec.spark.values import owner_column
 
 NO_SEPARATOR = ""
 WHITESPACE = " "
 
+NO_LANGUAGE = "none"
+
 _NO_TOKENS = "array<string>"
+_SHORTEST_WORD = 2
+# The scripts that put no space between words, and Korean, whose words carry particles.
+_UNSPACED = "".join(
+    rf"\p{{Is{script}}}"
+    for script in (
+        "Han",
+        "Hiragana",
+        "Katakana",
+        "Hangul",
+        "Thai",
+        "Lao",
+        "Khmer",
+        "Myanmar",
+    )
+)
+# The sign that makes a vowel long stands in Japanese words, and belongs to no script.
+_UNSPACED += "\u30fc"
+# In running text of a language about a third of the words are its stop words.
+_LEAST_STOP_WORDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -69,24 +90,114 @@ def _value_tokens(column: Column, data_type: T.DataType, separator: str) -> Colu
     return F.coalesce(present, F.array().cast(_NO_TOKENS))
 
 
-def split_text(frame: DataFrame, columns: Mapping[str, str]) -> DataFrame:
+@dataclass(frozen=True)
+class TextColumn:
+    """A column of text that is split into words.
+
+    Attributes:
+        text: the column; it is dropped.
+        tokens: the name of the array of its words.
+        language: whose stop words are left out; `none` keeps all words.
+    """
+
+    text: str
+    tokens: str
+    language: str
+
+
+def split_text(frame: DataFrame, columns: Sequence[TextColumn]) -> DataFrame:
     """Add the words of text columns as arrays, in lower case and without stop words.
 
-    `columns` maps the name of each text column to the name of its array.
+    A word consists of letters, digits and the marks on them, and has two of them or more. Scripts
+    that put no space between words (Chinese, Japanese, Thai and others) give each sign and each
+    pair of neighbouring signs.
     """
-    for text, tokens in columns.items():
-        raw = f"{tokens}_all"
-        tokenizer = RegexTokenizer(
-            inputCol=text,
-            outputCol=raw,
-            pattern=r"[^\p{L}\p{N}]+",
-            minTokenLength=2,
-            toLowercase=True,
-        )
-        remover = StopWordsRemover(inputCol=raw, outputCol=tokens)
-        remover = remover.setStopWords(StopWordsRemover.loadDefaultStopWords("english"))
-        frame = remover.transform(tokenizer.transform(frame)).drop(raw, text)
+    for column in columns:
+        raw = f"{column.tokens}_all"
+        frame = _with_words(frame, column.text, raw).drop(column.text)
+        if column.language == NO_LANGUAGE:
+            frame = frame.withColumnRenamed(raw, column.tokens)
+            continue
+        remover = StopWordsRemover(inputCol=raw, outputCol=column.tokens)
+        remover = remover.setStopWords(_stop_words(column.language))
+        frame = remover.transform(frame).drop(raw)
     return frame
+
+
+def told_languages(frame: DataFrame, texts: Mapping[str, Column]) -> dict[str, str]:
+    """The language of each text by its stop words, or `none` where they are few in all languages.
+
+    Args:
+        frame: some rows; a sample suffices.
+        texts: by any name, a column of text each.
+    """
+    if not texts:
+        return {}
+    names = list(texts)
+    split = frame.select(*(texts[name].alias(f"text_{k}") for k, name in enumerate(names)))
+    for k in range(len(names)):
+        split = _with_words(split, f"text_{k}", f"words_{k}")
+    sums = [F.sum(F.size(f"words_{k}")).alias(f"all_{k}") for k in range(len(names))]
+    for k in range(len(names)):
+        for language in get_args(StopWordLanguage):
+            found = _stop_words_among(F.col(f"words_{k}"), language)
+            sums.append(F.sum(F.size(found)).alias(f"{language}_{k}"))
+    row = split.agg(*sums).first()
+    told = {}
+    for k, name in enumerate(names):
+        words = 0 if row is None else row[f"all_{k}"] or 0
+        shares = {
+            language: row[f"{language}_{k}"] / words if row is not None and words else 0.0
+            for language in get_args(StopWordLanguage)
+        }
+        best = max(shares, key=lambda language: shares[language])
+        told[name] = best if shares[best] >= _LEAST_STOP_WORDS else NO_LANGUAGE
+    return told
+
+
+def _with_words(frame: DataFrame, text: str, words: str) -> DataFrame:
+    tokenizer = RegexTokenizer(
+        inputCol=text,
+        outputCol=words,
+        pattern=r"[^\p{L}\p{N}\p{M}]+",
+        minTokenLength=1,
+        toLowercase=True,
+    )
+    # Most texts have words alone, and no word of theirs needs to be looked at.
+    split = F.flatten(F.transform(words, _signs_and_pairs))
+    whole = F.filter(words, lambda word: F.length(word) >= _SHORTEST_WORD)
+    has_signs = F.col(text).rlike(f"[{_UNSPACED}]")
+    return tokenizer.transform(frame).withColumn(words, F.when(has_signs, split).otherwise(whole))
+
+
+def _signs_and_pairs(word: Column) -> Column:
+    """The runs of a word: one without spaces as signs and pairs of signs, any other as it is."""
+    nothing = F.array().cast(_NO_TOKENS)
+    runs = F.regexp_extract_all(word, F.lit(f"([{_UNSPACED}]+|[^{_UNSPACED}]+)"), F.lit(1))
+    return F.flatten(
+        F.transform(
+            runs,
+            lambda run: F.when(
+                run.rlike(f"^[{_UNSPACED}]"), F.concat(_grams(run, 1), _grams(run, 2))
+            ).otherwise(F.when(F.length(run) >= _SHORTEST_WORD, F.array(run)).otherwise(nothing)),
+        )
+    )
+
+
+def _grams(run: Column, length: int) -> Column:
+    """All parts of so many signs."""
+    last = F.length(run) - (length - 1)
+    starts = F.when(last >= 1, F.sequence(F.lit(1), last)).otherwise(F.array().cast("array<int>"))
+    return F.transform(starts, lambda start: F.substring(run, start, F.lit(length)))
+
+
+def _stop_words_among(words: Column, language: str) -> Column:
+    stop_words = F.array(*map(F.lit, _stop_words(language)))
+    return F.filter(words, lambda word: F.array_contains(stop_words, word))
+
+
+def _stop_words(language: str) -> list[str]:
+    return list(StopWordsRemover.loadDefaultStopWords(language))
 
 
 def separator_votes(name: str, data_type: T.DataType) -> Column:

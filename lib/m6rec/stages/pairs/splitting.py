@@ -125,9 +125,11 @@ def _validation_strategy(
     """How validation is held out; of a test of the owner's, nothing is looked at."""
     if config.validation_strategy != "auto":
         return config.validation_strategy
-    if test_strategy in {"provided", "none"}:
-        return "last" if has_time else "random"
-    return test_strategy
+    match test_strategy:
+        case "provided" | "none":
+            return "last" if has_time else "random"
+        case _:
+            return test_strategy
 
 
 def _provide(

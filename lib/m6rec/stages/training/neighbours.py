@@ -61,6 +61,9 @@ from m6rec.stages.training.transitions import train_transitions
 
 GRAM_BUDGET = 120_000_000
 GRAM_ENTRIES = 2_000
+# The share of likeness by content vectors, unless the config says it, without and with vectors of
+# the owner's. Terms of words tell more than their projection; those of vectors are only anchors.
+SHARE_OF_CONTENT, SHARE_WITH_VECTORS = 0.25, 0.75
 KEPT_BUDGET = 1_500_000
 KEPT_ENTRIES = 100
 
@@ -149,6 +152,7 @@ def train_content_neighbours(
     interaction_counts: Int64,
     config: ContentNeighboursConfig,
     seed: int,
+    of_vectors: bool = False,
 ) -> ItemWeights:
     """Train content weights, by history item (see kernels.neighbours.content_neighbours).
 
@@ -159,11 +163,15 @@ def train_content_neighbours(
         interaction_counts: int64 [M].
         config: of the content neighbours.
         seed: of the samples of items for terms that very many items have.
+        of_vectors: whether the items have vectors of the owner's.
     """
     n_items = terms.shape[0]
     postings = warm_postings(terms, interaction_counts, config.longest_posting, seed)
     shipped = ship(spark, (terms, vectors, postings))
-    solve = partial(_solve_content_partition, shipped=shipped, config=config)
+    share = config.vector_share
+    if share is None:
+        share = SHARE_WITH_VECTORS if of_vectors else SHARE_OF_CONTENT
+    solve = partial(_solve_content_partition, shipped=shipped, config=config, vector_share=share)
     solved = _numbered_tasks(spark, n_items).mapInArrow(solve, PACKED_SCHEMA)
     return transpose(item_weights_of_pieces(collect_pieces(solved), n_items))
 
@@ -195,6 +203,7 @@ class NeighbourInputs:
         seed: of samples.
         terms: float32 [M, V]; the items' terms, or None where items have no attributes.
         vectors: float32 [M, c]; the items' content vectors, or None likewise.
+        of_vectors: whether the items have vectors of the owner's.
     """
 
     matrix: DataFrame
@@ -204,6 +213,7 @@ class NeighbourInputs:
     seed: int
     terms: sp.csr_matrix | None
     vectors: Float32 | None
+    of_vectors: bool = False
 
 
 def _item_neighbours_of(inputs: NeighbourInputs) -> ItemWeights:
@@ -227,6 +237,7 @@ def _content_neighbours_of(inputs: NeighbourInputs) -> ItemWeights:
         inputs.statistics.counts,
         inputs.config.content,
         inputs.seed,
+        inputs.of_vectors,
     )
 
 
@@ -281,7 +292,10 @@ def _solve_partition(
 
 
 def _solve_content_partition(
-    batches: Iterable[pa.RecordBatch], shipped: Shipped, config: ContentNeighboursConfig
+    batches: Iterable[pa.RecordBatch],
+    shipped: Shipped,
+    config: ContentNeighboursConfig,
+    vector_share: float,
 ) -> Iterator[pa.RecordBatch]:
     terms, vectors, postings = shipped.load()
     for targets in _targets_of(batches, terms.shape[0]):
@@ -291,7 +305,7 @@ def _solve_content_partition(
             postings,
             targets,
             config.candidates,
-            config.vector_share,
+            vector_share,
             config.regularisation,
         )
         yield from _packed_weights(targets, solved)

@@ -23,6 +23,7 @@ from m6rec.spark.arrow_rows import (
     rows_from_batch,
     times_column,
 )
+from m6rec.towers.modalities import Modalities
 from m6rec.towers.row_files import Manifest, cut_rows, pack_width, write_row_file
 
 MINIMUM_ITEMS = 2
@@ -44,6 +45,7 @@ def write_tower_rows(
     maximum_history: int,
     seed: int,
     context_columns: int = 0,
+    modalities: Modalities = (),
 ) -> Manifest:
     """Write one fit's rows as `world_size * row_groups` Parquet files with equally many rows.
 
@@ -60,6 +62,7 @@ def write_tower_rows(
             choice.
         seed: of the order and the cuts.
         context_columns: how many columns of context an interaction has.
+        modalities: the columns of vectors that the features end with.
 
     Raises:
         DataError: no row has two items.
@@ -93,7 +96,17 @@ def write_tower_rows(
     )
     Path(folder).mkdir(parents=True, exist_ok=True)
     names, counts = _written(dealt, write, files)
-    manifest = Manifest(folder, names, counts, width, features, world_size, timed, context_columns)
+    manifest = Manifest(
+        folder,
+        names,
+        counts,
+        width,
+        features,
+        world_size,
+        timed,
+        context_columns,
+        modalities if features else (),
+    )
     _check_files(manifest, files)
     manifest.save()
     return manifest

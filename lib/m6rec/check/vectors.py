@@ -1,0 +1,78 @@
+"""Columns of vectors of the owner's, as the first rows of a table show them.
+
+In the sample of a table such a value is shown as `128 numbers` or, where a row has several vectors,
+as `5 x 128 numbers`, with NOT_USABLE where none of them is finite with a number other than zero.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+
+from m6rec.check.findings import Finding, Place
+from m6rec.check.samples import ColumnSample
+
+NOT_USABLE = ", not usable"
+_SHOWN = re.compile(rf"(?:\d+ x )?(\d+) numbers({NOT_USABLE})?")
+
+
+def lengths_of_vectors(column: ColumnSample) -> list[int]:
+    """How long the vectors of the rows are, of several the first of each row."""
+    return [length for length, _ in _read(column)]
+
+
+def has_usable_vector(column: ColumnSample) -> bool:
+    """Whether any row shows a usable vector."""
+    return any(usable for _, usable in _read(column))
+
+
+def findings_of_vectors(column: ColumnSample, table: Place, whole: bool) -> Iterator[Finding]:
+    """What is wrong or doubtful with a column of kind embedding.
+
+    Args:
+        column: its first rows.
+        table: its table.
+        whole: whether the table has no more rows.
+    """
+    place = table.of(column.name)
+    if column.group not in {"vector", "list"}:
+        yield Finding(
+            "problem",
+            place,
+            f"has type {column.type}, expected array<float>, array<double> or arrays of these for"
+            " the kind embedding",
+            "cast it in the source, or give the column another kind",
+        )
+        return
+    if column.group == "list":
+        return
+    found = _read(column)
+    usable = Counter(length for length, is_usable in found if is_usable)
+    if not usable:
+        if whole:
+            yield Finding(
+                "problem",
+                place,
+                f"has no usable vector in its {len(column.values)} rows",
+                "give vectors of finite numbers, or set the column's kind to ignore",
+            )
+        return
+    length, fitting = max(usable.items(), key=lambda item: (item[1], item[0]))
+    others = {
+        "none": len(column.values) - len(found),
+        "one of another length": usable.total() - fitting,
+        "one with NaN, an infinity or null, or all zero": len(found) - usable.total(),
+    }
+    if any(others.values()):
+        counted = ", ".join(f"{count} have {words}" for words, count in others.items() if count)
+        yield Finding(
+            "warning",
+            place,
+            f"holds vectors of {length} numbers in {fitting} of the first {len(column.values)}"
+            f" rows; {counted}, and count as without",
+        )
+
+
+def _read(column: ColumnSample) -> list[tuple[int, bool]]:
+    """The length of each row's vector, and whether it is usable."""
+    matches = (_SHOWN.fullmatch(text) for text in column.texts)
+    return [(int(match[1]), match[2] is None) for match in matches if match is not None]

@@ -1,0 +1,1 @@
+"""Sentence encoders: from texts to word pieces, and from these to vectors, in NumPy."""

@@ -1,0 +1,253 @@
+"""Encode texts by a sentence encoder of a local folder, in NumPy.
+
+Two kinds are read: transformers of the family of BERT in the format of sentence-transformers
+(Reimers and Gurevych 2019, "Sentence-BERT"), and static embeddings in that of model2vec, which are
+means of vectors of word pieces.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+from scipy.special import erf
+
+from m6rec.errors import ArtifactError
+from m6rec.kernels.arrays.rows import Float32, Int64
+from m6rec.kernels.neighbours.content import unit_rows
+from m6rec.kernels.text.word_pieces import WordPieces
+
+_MODEL_FILE = "model.safetensors"
+_STATIC = "embeddings"
+_WORDS = "embeddings.word_embeddings.weight"
+# Texts of about equal length that go through the layers at once.
+_TEXTS_AT_ONCE = 32
+_LONGEST = 512
+
+
+@dataclass(frozen=True)
+class SentenceEncoder:
+    """A frozen encoder of texts.
+
+    Attributes:
+        pieces: the word pieces.
+        weights: float32 arrays by the names of the folder's file.
+        heads: attention heads of a layer; 0 for static embeddings.
+        layers: how many layers there are.
+        floor: what is added to variances.
+        longest: the most pieces of a text that are read.
+        by_first: whether the first piece stands for the text, and not the mean of all.
+        normalises: whether vectors get length 1.
+    """
+
+    pieces: WordPieces
+    weights: dict[str, Float32]
+    heads: int
+    layers: int
+    floor: float
+    longest: int
+    by_first: bool
+    normalises: bool
+
+    @property
+    def width(self) -> int:
+        """How many numbers a vector has."""
+        return int(self.weights[_WORDS if self.heads else _STATIC].shape[1])
+
+    def encode(self, texts: Sequence[str]) -> Float32:
+        """The vectors of texts: float32 [n, width]."""
+        numbers = [self._numbers(text) for text in texts]
+        order = sorted(range(len(texts)), key=lambda place: len(numbers[place]))
+        vectors: Float32 = np.zeros((len(texts), self.width), np.float32)
+        for start in range(0, len(order), _TEXTS_AT_ONCE):
+            chosen = order[start : start + _TEXTS_AT_ONCE]
+            longest = max(1, *(len(numbers[place]) for place in chosen))
+            padded = np.zeros((len(chosen), longest), np.int64)
+            real = np.zeros((len(chosen), longest), np.float32)
+            for row, place in enumerate(chosen):
+                padded[row, : len(numbers[place])] = numbers[place]
+                real[row, : len(numbers[place])] = 1.0
+            vectors[chosen] = self._pooled(padded, real)
+        return unit_rows(vectors) if self.normalises else vectors
+
+    def _numbers(self, text: str) -> list[int]:
+        numbers = self.pieces.numbers(text, self.longest)
+        if self.heads:
+            return numbers
+        # In a mean, a piece that stands for anything unknown would only be noise.
+        return [number for number in numbers if number != self.pieces.unknown]
+
+    def _pooled(self, pieces: Int64, real: Float32) -> Float32:
+        read = self._transformed(pieces, real) if self.heads else self._static(pieces)
+        if self.by_first:
+            return read[:, 0]
+        sums = np.einsum("nl,nlw->nw", real, read)
+        pooled: Float32 = sums / np.maximum(real.sum(axis=1, keepdims=True), 1)
+        return pooled
+
+    def _static(self, pieces: Int64) -> Float32:
+        places = self.weights["mapping"][pieces] if "mapping" in self.weights else pieces
+        read = self.weights[_STATIC][places.astype(np.int64)]
+        if "weights" in self.weights:
+            read = read * self.weights["weights"][pieces][..., None]
+        result: Float32 = read.astype(np.float32)
+        return result
+
+    def _transformed(self, pieces: Int64, real: Float32) -> Float32:
+        w = self.weights
+        x = w[_WORDS][pieces] + w["embeddings.token_type_embeddings.weight"][0]
+        x = x + w["embeddings.position_embeddings.weight"][: pieces.shape[1]]
+        x = self._norm("embeddings.LayerNorm", x)
+        hidden = np.where(real > 0, np.float32(0), np.float32(-1e9))[:, None, None]
+        for layer in range(self.layers):
+            name = f"encoder.layer.{layer}"
+            attended = self._attended(f"{name}.attention.self", x, hidden)
+            attended = self._linear(f"{name}.attention.output.dense", attended)
+            x = self._norm(f"{name}.attention.output.LayerNorm", x + attended)
+            inner = self._linear(f"{name}.intermediate.dense", x)
+            inner = inner * np.float32(0.5) * (1 + erf(inner * np.float32(np.sqrt(0.5))))
+            inner = self._linear(f"{name}.output.dense", inner)
+            x = self._norm(f"{name}.output.LayerNorm", x + inner)
+        return x
+
+    def _attended(self, name: str, x: Float32, hidden: Float32) -> Float32:
+        n, length, width = x.shape
+        query, key, value = (
+            self._linear(f"{name}.{part}", x)
+            .reshape(n, length, self.heads, width // self.heads)
+            .transpose(0, 2, 1, 3)
+            for part in ("query", "key", "value")
+        )
+        scores = query @ key.transpose(0, 1, 3, 2) / np.float32(np.sqrt(width // self.heads))
+        scores = scores + hidden
+        scores = np.exp(scores - scores.max(axis=-1, keepdims=True))
+        shares = scores / scores.sum(axis=-1, keepdims=True)
+        joined: Float32 = (shares @ value).transpose(0, 2, 1, 3).reshape(n, length, width)
+        return joined
+
+    def _linear(self, name: str, x: Float32) -> Float32:
+        result: Float32 = x @ self.weights[f"{name}.weight"].T + self.weights[f"{name}.bias"]
+        return result
+
+    def _norm(self, name: str, x: Float32) -> Float32:
+        centred = x - x.mean(axis=-1, keepdims=True)
+        variance = (centred * centred).mean(axis=-1, keepdims=True)
+        scaled = centred / np.sqrt(variance + np.float32(self.floor))
+        result: Float32 = scaled * self.weights[f"{name}.weight"] + self.weights[f"{name}.bias"]
+        return result
+
+
+def encoder_digest(folder: str) -> str:
+    """What tells an encoder from others: a hash of its files.
+
+    Raises:
+        ArtifactError: the folder has no weights.
+    """
+    place = Path(folder)
+    if not (place / _MODEL_FILE).is_file():
+        raise ArtifactError(
+            f"{folder} holds no sentence encoder ({_MODEL_FILE} is missing); name in"
+            " features.text_model a folder in the format of sentence-transformers or model2vec"
+        )
+    digest = hashlib.sha256()
+    for file in sorted(place.rglob("*.json")):
+        digest.update(file.read_bytes())
+    with (place / _MODEL_FILE).open("rb") as weights:
+        while block := weights.read(1 << 24):
+            digest.update(block)
+    return digest.hexdigest()[:32]
+
+
+def load_sentence_encoder(folder: str) -> SentenceEncoder:
+    """Read an encoder.
+
+    Raises:
+        ArtifactError: a file is missing or damaged, or the encoder is of a kind that is not read.
+    """
+    place = Path(folder)
+    encoder_digest(folder)
+    try:
+        weights = load_file(place / _MODEL_FILE)
+    except SafetensorError as error:
+        raise ArtifactError(f"{place / _MODEL_FILE} is damaged ({error})") from error
+    config = _json(place / "config.json")
+    if _STATIC in weights:
+        numbers = {
+            name: array if name == "mapping" else array.astype(np.float32)
+            for name, array in weights.items()
+        }
+        normalises = bool(config.get("normalize", True))
+        pieces = _word_pieces(place, around=False)
+        return SentenceEncoder(pieces, numbers, 0, 0, 0.0, _LONGEST, False, normalises)
+    floats = {
+        name.removeprefix("bert."): array.astype(np.float32)
+        for name, array in weights.items()
+        if np.issubdtype(array.dtype, np.floating)
+    }
+    if config.get("model_type") != "bert" or _WORDS not in floats:
+        raise ArtifactError(
+            f"the encoder in {folder} is of type {config.get('model_type')}, expected bert, such as"
+            " all-MiniLM-L6-v2, or static embeddings of model2vec; or encode the texts yourself and"
+            " give the column the kind embedding"
+        )
+    modules = {str(one["type"]).rpartition(".")[2]: one for one in _list(place / "modules.json")}
+    pooling = _json(
+        place / str(modules.get("Pooling", {}).get("path", "1_Pooling")) / "config.json"
+    )
+    limits = _json(place / "sentence_bert_config.json")
+    positions = len(floats["embeddings.position_embeddings.weight"])
+    return SentenceEncoder(
+        _word_pieces(place, around=True),
+        floats,
+        int(config["num_attention_heads"]),
+        int(config["num_hidden_layers"]),
+        float(config.get("layer_norm_eps", 1e-12)),
+        min(int(limits.get("max_seq_length") or positions), positions),
+        bool(pooling.get("pooling_mode_cls_token", False)),
+        "Normalize" in modules,
+    )
+
+
+def _word_pieces(place: Path, around: bool) -> WordPieces:
+    settings = _json(place / "tokenizer_config.json")
+    described = _json(place / "tokenizer.json")
+    if described:
+        model = described["model"]
+        if model.get("type", "WordPiece") != "WordPiece" or not isinstance(model["vocab"], dict):
+            raise ArtifactError(
+                f"the tokenizer in {place} is of type {model.get('type')}, expected WordPiece;"
+                " take an encoder with one, or encode the texts yourself and give the column the"
+                " kind embedding"
+            )
+        vocabulary = {str(piece): int(number) for piece, number in model["vocab"].items()}
+        normalizer = described.get("normalizer") or {}
+        lowers = bool(normalizer.get("lowercase", settings.get("do_lower_case", True)))
+    elif (place / "vocab.txt").is_file():
+        lines = (place / "vocab.txt").read_text().splitlines()
+        vocabulary = {piece: number for number, piece in enumerate(lines)}
+        lowers = bool(settings.get("do_lower_case", True))
+    else:
+        raise ArtifactError(f"{place} has neither tokenizer.json nor vocab.txt")
+    return WordPieces(
+        vocabulary,
+        vocabulary.get("[UNK]", 0),
+        vocabulary.get("[CLS]") if around else None,
+        vocabulary.get("[SEP]") if around else None,
+        lowers,
+    )
+
+
+def _json(file: Path) -> dict[str, Any]:
+    """What a file holds; nothing where there is none."""
+    found: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
+    return found
+
+
+def _list(file: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(file.read_text()) if file.is_file() else []
+    return found

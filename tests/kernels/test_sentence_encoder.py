@@ -1,0 +1,153 @@
+"""Texts become word pieces as BERT's tokenizer makes them, and vectors as torch's layers do."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import save_file
+
+from m6rec.errors import ArtifactError
+from m6rec.kernels.text.sentence_encoder import encoder_digest, load_sentence_encoder
+from m6rec.kernels.text.word_pieces import WordPieces
+
+PIECES = (
+    "[PAD]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "un",
+    "##aff",
+    "##able",
+    "cafe",
+    ",",
+    "手",
+    "sea",
+    "!",
+)
+VOCABULARY = {piece: number for number, piece in enumerate(PIECES)}
+WIDTH, HEADS, INNER = 8, 2, 16
+
+
+def pieces_of(text: str, longest: int = 20) -> list[str]:
+    known = WordPieces(VOCABULARY, unknown=1, first=2, last=3, lowers=True)
+    return [PIECES[number] for number in known.numbers(text, longest)][1:-1]
+
+
+def test_words_are_cut_into_the_longest_known_pieces() -> None:
+    assert pieces_of("Unaffable, SEA!") == ["un", "##aff", "##able", ",", "sea", "!"]
+    assert pieces_of("unknown sea") == ["[UNK]", "sea"]
+    assert pieces_of("Café\t手手") == ["cafe", "手", "手"]
+    assert pieces_of("sea " * 9, longest=5) == ["sea"] * 3
+    assert pieces_of("") == []
+
+
+def write_tokenizer(folder: Path, kind: str = "WordPiece") -> None:
+    model = {"type": kind, "vocab": VOCABULARY}
+    described = {"model": model, "normalizer": {"type": "BertNormalizer", "lowercase": True}}
+    (folder / "tokenizer.json").write_text(json.dumps(described))
+
+
+@pytest.fixture
+def transformer(tmp_path: Path) -> Path:
+    """A small encoder of the family of BERT, with weights at random."""
+    generator = np.random.default_rng(3)
+
+    def drawn(*shape: int) -> np.ndarray:
+        return generator.normal(0.0, 0.4, shape).astype(np.float32)
+
+    weights = {
+        "embeddings.word_embeddings.weight": drawn(len(PIECES), WIDTH),
+        "embeddings.position_embeddings.weight": drawn(16, WIDTH),
+        "embeddings.token_type_embeddings.weight": drawn(2, WIDTH),
+    }
+    layers = {
+        **{f"attention.self.{part}": (WIDTH, WIDTH) for part in ("query", "key", "value")},
+        "attention.output.dense": (WIDTH, WIDTH),
+        "intermediate.dense": (INNER, WIDTH),
+        "output.dense": (WIDTH, INNER),
+    }
+    for name, shape in layers.items():
+        weights[f"encoder.layer.0.{name}.weight"] = drawn(*shape)
+        weights[f"encoder.layer.0.{name}.bias"] = drawn(shape[0])
+    for name in (
+        "embeddings.LayerNorm",
+        "encoder.layer.0.attention.output.LayerNorm",
+        "encoder.layer.0.output.LayerNorm",
+    ):
+        weights[f"{name}.weight"], weights[f"{name}.bias"] = 1 + drawn(WIDTH), drawn(WIDTH)
+    save_file(weights, tmp_path / "model.safetensors")
+    config = {"model_type": "bert", "num_attention_heads": HEADS, "num_hidden_layers": 1}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    modules = [{"path": path, "type": f"a.b.{path}"} for path in ("", "Pooling", "Normalize")]
+    (tmp_path / "modules.json").write_text(json.dumps(modules))
+    (tmp_path / "sentence_bert_config.json").write_text('{"max_seq_length": 12}')
+    write_tokenizer(tmp_path)
+    return tmp_path
+
+
+def test_a_text_is_encoded_as_torchs_layers_encode_it(transformer: Path) -> None:
+    encoder = load_sentence_encoder(str(transformer))
+    w = {name: torch.from_numpy(array) for name, array in encoder.weights.items()}
+    layer = torch.nn.TransformerEncoderLayer(
+        WIDTH, HEADS, INNER, 0.0, "gelu", layer_norm_eps=1e-12, batch_first=True
+    ).eval()
+    one = "encoder.layer.0"
+    attention = [w[f"{one}.attention.self.{part}.weight"] for part in ("query", "key", "value")]
+    biases = [w[f"{one}.attention.self.{part}.bias"] for part in ("query", "key", "value")]
+    names = {
+        "self_attn.out_proj": "attention.output.dense",
+        "linear1": "intermediate.dense",
+        "linear2": "output.dense",
+        "norm1": "attention.output.LayerNorm",
+        "norm2": "output.LayerNorm",
+    }
+    state = {
+        f"{ours}.{p}": w[f"{one}.{its}.{p}"]
+        for ours, its in names.items()
+        for p in ("weight", "bias")
+    }
+    state |= {"self_attn.in_proj_weight": torch.cat(attention)}
+    layer.load_state_dict(state | {"self_attn.in_proj_bias": torch.cat(biases)})
+    numbers = encoder.pieces.numbers("unaffable sea", 12)
+    x = w["embeddings.word_embeddings.weight"][numbers]
+    x = x + w["embeddings.position_embeddings.weight"][: len(numbers)]
+    x = x + w["embeddings.token_type_embeddings.weight"][0]
+    norm = (w["embeddings.LayerNorm.weight"], w["embeddings.LayerNorm.bias"])
+    with torch.no_grad():
+        x = layer(torch.nn.functional.layer_norm(x, (WIDTH,), *norm, 1e-12)[None])
+        expected = torch.nn.functional.normalize(x.mean(dim=1))[0].numpy()
+    # The same text is encoded alike beside a longer one.
+    found = encoder.encode(["unaffable sea", "sea sea sea sea sea !", "sea"])
+    np.testing.assert_allclose(found[0], expected, atol=1e-5)
+    np.testing.assert_allclose(found[2], encoder.encode(["sea"])[0], atol=1e-6)
+
+
+def test_static_embeddings_are_means_of_pieces(tmp_path: Path) -> None:
+    vectors = np.arange(len(PIECES) * 3, dtype=np.float32).reshape(-1, 3)
+    save_file({"embeddings": vectors}, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text('{"normalize": false}')
+    write_tokenizer(tmp_path)
+    encoder = load_sentence_encoder(str(tmp_path))
+    found = encoder.encode(["sea, nowhere", ""])
+    np.testing.assert_allclose(found, [(vectors[10] + vectors[8]) / 2, np.zeros(3)])
+
+
+def test_an_encoder_is_known_by_its_files(transformer: Path) -> None:
+    before = encoder_digest(str(transformer))
+    assert before == encoder_digest(str(transformer))
+    (transformer / "sentence_bert_config.json").write_text('{"max_seq_length": 8}')
+    assert before != encoder_digest(str(transformer))
+
+
+def test_what_is_no_encoder_is_named(transformer: Path, tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"model\.safetensors is missing"):
+        load_sentence_encoder(str(tmp_path / "nowhere"))
+    (transformer / "config.json").write_text('{"model_type": "t5"}')
+    with pytest.raises(ArtifactError, match="is of type t5, expected bert"):
+        load_sentence_encoder(str(transformer))
+    write_tokenizer(transformer, kind="Unigram")
+    (transformer / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(ArtifactError, match=r"tokenizer in .* is of type Unigram"):
+        load_sentence_encoder(str(transformer))
