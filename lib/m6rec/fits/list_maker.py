@@ -21,10 +21,11 @@ from m6rec.fits.members import read_blends, read_members
 from m6rec.fits.reranking import reranking_of
 from m6rec.fits.rules import excluded_pairs
 from m6rec.kernels.arrays.rows import Float32
+from m6rec.kernels.text.sentence_encoder import load_sentence_encoder
 from m6rec.lakehouse import Lakehouse
 from m6rec.rankers import ranker_named
 from m6rec.spark.sources import read_source
-from m6rec.stages.features.attributes import attributes_by_index
+from m6rec.stages.features.attributes import attributes_by_index, column_name
 from m6rec.stages.features.behaviour import (
     Surroundings,
     behaviour_of,
@@ -34,6 +35,7 @@ from m6rec.stages.features.behaviour import (
 )
 from m6rec.stages.features.pipeline import FeaturePipeline
 from m6rec.stages.features.reading import item_matrix
+from m6rec.stages.features.texts import encode_texts, texts_of, with_text_vectors
 from m6rec.stages.pairs.aggregation import aggregate_pairs
 from m6rec.stages.pairs.matrix import user_item_matrix
 from m6rec.stages.ranking.lists import Scoring, user_inputs
@@ -173,7 +175,13 @@ class ListMaker:
             return None
         frame = self._read_attributes(source) if given is None else given
         indices = users.select(c.USER_ID, c.USER_INDEX)
-        return attributes_by_index(frame, source, self.fit.config.interactions, indices)
+        indexed = attributes_by_index(frame, source, self.fit.config.interactions, indices)
+        names = [name for name, kind in source.kinds.items() if kind == "text_embedding"]
+        if not names:
+            return indexed
+        texts = [column_name(name, c.USER_INDEX) for name in names]
+        encoder = load_sentence_encoder(self.fit.config.features.text_model or "")
+        return with_text_vectors(indexed, texts, encode_texts(texts_of(indexed, texts), encoder))
 
     @property
     def _needs_features(self) -> bool:
