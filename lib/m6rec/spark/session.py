@@ -113,7 +113,7 @@ def compiling_queries(spark: SparkSession, tables: Sequence[DataFrame]) -> Itera
 def _estimated_bytes(table: DataFrame) -> int:
     """How much Spark expects to read: for files, their size."""
     statistics = table._jdf.queryExecution().optimizedPlan().stats()
-    return int(statistics.sizeInBytes().toString())
+    return int(str(statistics.sizeInBytes()))
 
 
 def unchanged(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
