@@ -46,8 +46,7 @@ def run_final(lakehouse: Lakehouse, config: Config, needs: Needs) -> None:
     """Write the published lists alone, by the members of which a final fit has the models."""
     fit = Fit(lakehouse, config, c.FINAL)
     with ThreadPoolExecutor(1) as beside:
-        by_factors = needs.evidence in needs.factors
-        explaining = beside.submit(read_explaining, fit, needs.evidence, by_factors)
+        explaining = beside.submit(read_explaining, fit, needs)
         blends = read_blends(fit, (config.recommend.ranker,))
         members = read_members(fit, needs.members)
         write_recommendations(fit, members, blends, explaining.result())
@@ -77,20 +76,19 @@ def rank_for_evaluation(fit: Fit, blends: tuple[Blend, ...]) -> dict[str, Member
     return members
 
 
-def read_explaining(
-    fit: Fit, evidence: str | None = "ridge", by_factors: bool = False
-) -> Explaining:
+def read_explaining(fit: Fit, needs: Needs | None = None) -> Explaining:
     """What published lists say beside their scores: words, and weights that give reasons.
 
-    `evidence` is the model by which items speak for each other: of item-item weights or, where
-    `by_factors` says so, of factors.
+    Where the fit has only what some members need, items speak for each other by what is there.
     """
+    evidence = "ridge" if needs is None else needs.evidence
     weights, factors = no_weights(fit.n_items), None
-    if evidence is not None and by_factors:
+    if needs is not None and evidence in needs.factors:
         factors = FactorEvidence(*vectors_of_evidence(fit.factor_model(evidence)))
     elif evidence is not None:
         weights = fit.item_weights(evidence)
-    words = catalogue_words(fit.lakehouse.read("catalogue"), fit.item_features, fit.n_items)
+    features = fit.item_features if needs is None or needs.features else None
+    words = catalogue_words(fit.lakehouse.read("catalogue"), features, fit.n_items)
     return Explaining(
         item_weights=weights,
         attributes=words.attributes,
