@@ -121,7 +121,7 @@ def test_reasons_name_the_users_own_items_and_parts_add_up(lakehouse: Lakehouse)
         assert sum(row[c.PARTS].values()) == pytest.approx(row[c.SCORE], rel=1e-3)
 
 
-NOT_MADE = {"item_images", "receipts", "fold_in_batches"}
+NOT_MADE = {"item_images", "text_vectors", "receipts", "fold_in_batches"}
 
 
 @pytest.mark.parametrize("name", sorted(set(TABLES) - NOT_MADE))

@@ -149,6 +149,8 @@ def nights(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Ite
                 "rules": {"excluded_items": {"path": str(shop.withdrawn), "format": "parquet"}},
             },
             "retention": {"runs": RETENTION, "days": 0},
+            # Each has tests of its own, and ten times they take a while.
+            "guards": dict.fromkeys(("drift", "new_users", "new_items", "effective_rank"), "off"),
         },
         "test",
     )

@@ -18,6 +18,7 @@ from m6rec.kernels.ranking.validation import ValidationUsers
 from m6rec.towers.artifact import TowerProvenance, load_towers, save_towers
 from m6rec.towers.batches import ArrowRowBatches, TrainingRows
 from m6rec.towers.encoder import ItemInputs
+from m6rec.towers.going_on import EarlierTowers
 from m6rec.towers.launch import TrainingTask, train_alone, train_as_rank
 from m6rec.towers.row_files import Manifest, write_row_file
 from m6rec.towers.sequence_encoder import SequenceEncoder, sequence_factors
@@ -25,6 +26,7 @@ from m6rec.towers.sequence_training import cut_windows, train_sequence_towers
 from m6rec.towers.validation import TowerValidation
 
 N_USERS, N_ITEMS, LENGTH = 160, 24, 12
+NO_FEATURES = np.zeros(0, np.int64)
 CONFIG = SequenceConfig(
     length=8, width=16, feature_hidden=8, epochs=25, negatives=24, users_per_batch=16, dropout=0.1,
     learning_rate=0.01, precision="float32",
@@ -279,3 +281,32 @@ def test_two_ranks_train_what_one_trains(
     assert min(best) > 0.85
     assert all(np.abs(r.encoder.weights["context_scale"]).max() > 0 for r in (together, alone))
     assert abs(best[0] - best[1]) < 0.1
+
+
+def test_towers_go_on_with_new_items_and_other_contexts(
+    walks: tuple[Rows, Int64, Int64],
+    factors: FactorModel,
+    features: Float32,
+    trained: SequenceEncoder,
+    tmp_path: Path,
+) -> None:
+    """A few of the last epochs of the schedule leave what earlier towers have learned."""
+    batches = ArrowRowBatches(write_walks(tmp_path, *walks[:2], world_size=1), 0, 1)
+    items, new = ItemInputs(factors, features), 4
+    before = dict(trained.weights) | {"own.weight": trained.weights["own.weight"][:-new]}
+    earlier = EarlierTowers(before, ContextVocabulary(True), 22, 3, NO_FEATURES, np.arange(4))
+
+    def go_on(epochs: int) -> SequenceEncoder:
+        result = train_sequence_towers(
+            batches, items, CONFIG, 1, epochs=epochs, threads=1, earlier=earlier
+        )
+        assert isinstance(result.encoder, SequenceEncoder)
+        return result.encoder
+
+    start = go_on(0)
+    assert not start.weights["own.weight"][-new:].any()
+    npt.assert_array_equal(start.weights["own.weight"][:-new], before["own.weight"])
+    npt.assert_array_equal(start.weights["feature.weight"], before["feature.weight"])
+    measure = validation(*circle(60, seed=2))
+    found, known = measure(go_on(3), items), measure(trained, items)
+    assert found > 0.9 * known

@@ -165,7 +165,9 @@ class NightlyConfig(Section):
     )
     als_iterations: PositiveInt = Field(
         default=4,
-        description="The number of iterations of ALS that follow on the published factors.",
+        description="The number of iterations of ALS that follow on the published factors. After"
+        " two, the objective is below that of 16 from random factors (Gowalla, with 3% of the pairs"
+        " new).",
     )
     tower_epochs: ShareOrAll = Field(
         default=0.25,

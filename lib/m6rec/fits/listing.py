@@ -42,7 +42,8 @@ def published_scoring(
 def read_explaining(fit: Fit) -> Explaining:
     """What published lists say beside their scores."""
     settings = fit.config.recommend.reasons
-    words = catalogue_words(fit.lakehouse.read("catalogue"), fit.item_features, fit.n_items)
+    features = fit.item_features if fit.lakehouse.exists("item_features") else None
+    words = catalogue_words(fit.lakehouse.read("catalogue"), features, fit.n_items)
     return Explaining(
         attributes=words.attributes,
         attribute_names=words.attribute_names,

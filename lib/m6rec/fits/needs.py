@@ -15,7 +15,7 @@ class Needs:
     """The models that some members rank by.
 
     Attributes:
-        members: the members, in the order of the list of rankers.
+        members: their names.
         factors: models of job `train_factors`.
         neighbours: models of job `train_neighbours`.
         towers: models of job `train_towers`.

@@ -527,12 +527,14 @@ def _numbers(subject: _Subject) -> dict[str, Float64]:
 
 def _words(subject: _Subject) -> dict[str, dict[str, int]]:
     words: dict[str, dict[str, int]] = {}
-    final, seed = subject.final, subject.config.seed
-    for side, features, index in (
-        ("users", final.user_features, c.USER_INDEX),
-        ("items", final.item_features, c.ITEM_INDEX),
+    seed = subject.config.seed
+    for side, table, index in (
+        ("users", "user_features", c.USER_INDEX),
+        ("items", "item_features", c.ITEM_INDEX),
     ):
-        found = words_of(features, index, seed)
+        if not subject.lakehouse.exists(table):
+            continue
+        found = words_of(subject.lakehouse.read(table, fit=c.FINAL), index, seed)
         words |= {f"{side}: {name}": counts for name, counts in found.items()}
     return words
 

@@ -53,12 +53,14 @@ def masked_by_rules(
     return masked_items
 
 
-def catalogue_words(catalogue: DataFrame, item_features: DataFrame, n_items: int) -> CatalogueWords:
+def catalogue_words(
+    catalogue: DataFrame, item_features: DataFrame | None, n_items: int
+) -> CatalogueWords:
     """Collect the ids, titles and attributes of all items.
 
     Args:
         catalogue: columns item_index, item_id, title.
-        item_features: columns item_index, attributes.
+        item_features: columns item_index, attributes; None where there are none.
         n_items: number of dense item indices.
     """
     ids, titles = [""] * n_items, [""] * n_items
@@ -66,10 +68,11 @@ def catalogue_words(catalogue: DataFrame, item_features: DataFrame, n_items: int
     for item, item_id, title in zip(*words.values(), strict=True):
         ids[item], titles[item] = item_id, title or ""
     attributes: list[list[str]] = [[] for _ in range(n_items)]
-    described = item_features.where(F.size(c.ATTRIBUTES) > 0)
-    held = described.select(c.ITEM_INDEX, c.ATTRIBUTES).toArrow().to_pydict()
-    for item, names_of_item in zip(*held.values(), strict=True):
-        attributes[item] = names_of_item
+    if item_features is not None:
+        described = item_features.where(F.size(c.ATTRIBUTES) > 0)
+        held = described.select(c.ITEM_INDEX, c.ATTRIBUTES).toArrow().to_pydict()
+        for item, names_of_item in zip(*held.values(), strict=True):
+            attributes[item] = names_of_item
     names = sorted({name for one in attributes for name in one})
     position = {name: index for index, name in enumerate(names)}
     indices = [[position[name] for name in one] for one in attributes]
