@@ -28,7 +28,6 @@ from tests.benchmarks import (
     loader,
     neighbours,
     nights,
-    preparation,
     scaling,
     sequence_towers,
     svd,
@@ -40,7 +39,7 @@ from tests.benchmarks.generator import Sizes
 from tests.benchmarks.measure import THREADS, Contender, Outcome, run_contenders
 from tests.benchmarks.report import write_report
 
-PARTS = (als, svd, neighbours, top_n, loader, preparation)
+PARTS = (als, svd, neighbours, top_n, loader)
 PACKAGES = (
     "numpy scipy numba torch pyspark delta-spark petastorm pyarrow implicit faiss-cpu scikit-learn"
 )

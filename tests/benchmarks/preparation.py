@@ -12,32 +12,12 @@ from m6rec.command_line import new_run_id, open_lakehouse
 from m6rec.config.base import TableSource
 from m6rec.config.data import InteractionsConfig
 from m6rec.config.run import Config
-from tests.benchmarks.measure import Contender, Measure, Workspace, time_of
+from tests.benchmarks.measure import Workspace
 from tests.benchmarks.spark import open_session
 
-KEY = "prepare_seconds"
 # Users of a run that has only its fixed cost.
 FEW = 100
 _ALL = "all"
-
-
-def contenders() -> list[Contender]:
-    """The one."""
-    return [Contender(KEY, "default", "m6rec", prepare)]
-
-
-def prepare(workspace: Workspace) -> Measure:
-    """The whole job; its rate without the fixed cost stands beside."""
-    run = runner(workspace)
-    interactions = workspace.dataset.sizes()["interactions"]
-
-    def seconds() -> float:
-        fixed, whole = time_of(lambda: run(FEW)), time_of(run)
-        rate = interactions / max(whole - fixed, 1e-3) / workspace.workers
-        workspace.facts["interactions_of_a_second_and_core"] = rate
-        return whole
-
-    return seconds
 
 
 def runner(workspace: Workspace) -> Callable[..., None]:

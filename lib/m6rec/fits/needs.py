@@ -42,6 +42,8 @@ def needs_of(members: Iterable[str], config: Config) -> Needs:
         *models_trained_by(TRAIN_FACTORS.name, names),
         *(config.towers.factors_of(model) for model in towers),
     }
+    if _is_diverse_by_factors(config):
+        on_factors.add("als")
     factors = models_trained_by(TRAIN_FACTORS.name, on_factors)
     neighbours = set(models_trained_by(TRAIN_NEIGHBOURS.name, names))
     if _CONTENT_NEIGHBOURS in names:
@@ -79,3 +81,9 @@ def _has_stand_ins(ranker: Ranker, config: Config) -> bool:
 
 def _als_knows_attributes(config: Config) -> bool:
     return config.features.items is not None and config.factors.als.attribute_weight > 0.0
+
+
+def _is_diverse_by_factors(config: Config) -> bool:
+    """Whether lists are kept diverse by the likeness of ALS's item factors."""
+    diversity = config.recommend.diversity
+    return diversity.strength > 0.0 and diversity.column is None

@@ -9,12 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from py4j.protocol import Py4JJavaError
 from pyspark.sql import DataFrame, SparkSession
 
 from m6rec.errors import ConfigError
 
 # Set in the environment of Python workers whose programs use torch.
 WITH_TORCH = "M6REC_WITH_TORCH"
+# They write files by Hadoop's plain operations; the package depends on Spark's version.
+_PLAIN_FILE_MANAGERS = tuple(
+    f"org.apache.spark.sql.execution.streaming.{package}FileSystemBasedCheckpointFileManager"
+    for package in ("", "checkpointing.")
+)
 # What conf/spark-local.conf sets so that queries are interpreted, and what has them compiled.
 _WHOLE_STAGE = "spark.sql.codegen.wholeStage"
 _COMPILED = {_WHOLE_STAGE: "true", "spark.sql.codegen.factoryMode": "FALLBACK"}
@@ -46,7 +52,7 @@ def get_session(
         builder = builder.config(key, value)
     session = builder.getOrCreate()
     if _is_local(session):
-        _write_without_checksums(session)
+        _write_files_plainly(session)
     return session
 
 
@@ -54,17 +60,30 @@ def _is_local(spark: SparkSession) -> bool:
     return str(spark.conf.get("spark.master", "")).startswith("local")
 
 
-def _write_without_checksums(spark: SparkSession) -> None:
-    """Keep Hadoop from writing a second file with the checksum of each file on a local disk.
+def _write_files_plainly(spark: SparkSession) -> None:
+    """Have Hadoop start one process for each new file on a local disk, and not a dozen.
 
-    Without its native library Hadoop starts a process to set the permissions of each new file, and
-    with checksums three of them. That takes longer than all else about a small table.
+    Without its native library, Hadoop starts a process to set the permissions of a file. By default
+    it does so for a second file with the checksum, too, and Spark renames what it writes whole by a
+    way that starts eight processes to look for links. They take longer than all else about a small
+    table.
     """
     jvm: Any = spark._jvm
     java_context: Any = spark.sparkContext._jsc
     place = jvm.java.net.URI("file:///")
     files = jvm.org.apache.hadoop.fs.FileSystem.get(place, java_context.hadoopConfiguration())
     files.setWriteChecksum(False)
+    for name in _PLAIN_FILE_MANAGERS:
+        if _has_class(jvm, name):
+            spark.conf.set("spark.sql.streaming.checkpointFileManagerClass", name)
+
+
+def _has_class(jvm: Any, name: str) -> bool:
+    try:
+        jvm.java.lang.Class.forName(name)
+    except Py4JJavaError:
+        return False
+    return True
 
 
 @contextmanager
@@ -113,7 +132,7 @@ def compiling_queries(spark: SparkSession, tables: Sequence[DataFrame]) -> Itera
 def _estimated_bytes(table: DataFrame) -> int:
     """How much Spark expects to read: for files, their size."""
     statistics = table._jdf.queryExecution().optimizedPlan().stats()
-    return int(str(statistics.sizeInBytes()))
+    return int(statistics.sizeInBytes())
 
 
 def unchanged(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
