@@ -45,7 +45,7 @@ def suspicious_users(events: DataFrame, config: SuspiciousUsersConfig) -> DataFr
     )
     copies = _near_copies(judged, config.copy_likeness).withColumn(c.SUSPICION, F.lit(NEAR_COPY))
     regular = judged.where(_IS_REGULAR).select(c.USER_ID, F.lit(REGULAR).alias(c.SUSPICION))
-    # Who is both is a copy: the words that come first.
+    # Who is both is a copy, whose words stand last in the alphabet.
     return copies.unionByName(regular).groupBy(c.USER_ID).agg(F.max(c.SUSPICION).alias(c.SUSPICION))
 
 
