@@ -246,6 +246,12 @@ TIMES = (
         TIMED | {"time_unit": "milliseconds"},
         warnings=("1 of 3 times are read as before 1980, such as '1710763201'.*another unit",),
     ),
+    Case(
+        "other-units.csv",
+        _times("1710763201", "1710763200000", "1710763202000"),
+        TIMED | {"time_unit": "seconds"},
+        problems=("holds milliseconds since 1970, such as 1710763200000,",),
+    ),
     Case("no-times.csv", _times("", ""), TIMED, problems=("t: is empty in all of the first rows",)),
     Case(
         "time-of-another-type.parquet",

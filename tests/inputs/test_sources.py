@@ -281,6 +281,22 @@ def test_credentials_that_are_missing_are_named() -> None:
     assert "AWS_ACCESS_KEY_ID" in in_words(error)
 
 
+@pytest.mark.parametrize(
+    ("thrown", "words"),
+    [
+        ('For input string: "maybe"', "a value of options is wrong"),
+        ("Delimiter cannot be empty", "a value of options is wrong"),
+        (
+            "[INVALID_IDENTIFIER] The unquoted identifier my-table is invalid",
+            "write the part my-table of its name in back-ticks: `my-table`",
+        ),
+        ("java.lang.UnsupportedOperationException", "http"),
+    ],
+)
+def test_what_is_thrown_has_words(thrown: str, words: str) -> None:
+    assert words in in_words(RuntimeError(thrown))
+
+
 def test_the_check_prints_every_column_and_all_problems(
     spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -219,8 +219,8 @@ def test_a_cancellation_takes_away_what_was_ordered(
 
 
 def test_a_return_takes_back_what_was_bought(spark: SparkSession) -> None:
-    rows = [event(i="tea", w="2", e="buy"), event(i="tea", w="2", e="return", t="2024-02-02")]
-    rows += [event(i="rum", w="2", e="buy"), event(i="rum", w="1", e="return", t="2024-02-02")]
+    rows = [event(i="tea", w="2", e="buy"), event(i="tea", w="2", e="return", t="2024-05-02")]
+    rows += [event(i="rum", w="2", e="buy"), event(i="rum", w="1", e="return", t="2024-05-02")]
     weights = {"buy": 1.0, "return": -1.0}
     settings = config(event_weights=weights, cancellations="cancel", duplicates="sum")
     cleaned = clean_interactions(events(spark, *rows), settings, NOW, None)

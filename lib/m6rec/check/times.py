@@ -116,6 +116,8 @@ def _read_epoch(numbers: list[float], unit: TimeUnit, example: str, kind: str) -
             mend=mend,
         )
     if told is not None and told != unit:
+        own = (number for number in numbers if epoch_unit([number]) == told)
+        example = f"{next(own):.0f}"
         return TimeReading(
             problem=f"holds {told} since 1970, such as {example}, by their magnitude, and"
             f" interactions.time_unit is {unit}",

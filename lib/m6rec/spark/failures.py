@@ -98,6 +98,18 @@ _RULES: tuple[_Rule, ...] = (
         lambda _: "it is no Delta table and has no versions; leave out version and timestamp",
     ),
     (
+        r"\[INVALID_IDENTIFIER\] The unquoted identifier (\S+)",
+        lambda found: f"write the part {found[1]} of its name in back-ticks: `{found[1]}`",
+    ),
+    (
+        r"(Delimiter cannot be [^\n.;]*|For input string: [^\n;]*|\[INVALID_PARAMETER_VALUE[^\n]*)",
+        lambda found: f"a value of options is wrong ({_shortened(found[1])}); correct it",
+    ),
+    (
+        r"java\.lang\.UnsupportedOperationException",
+        lambda _: "its file system does not list files, as http does not; copy it to another",
+    ),
+    (
         r"\[CAST_(?:INVALID_INPUT|OVERFLOW)\] The value (.*?) of the type \"?(\w+)\"? cannot"
         r" be cast to \"?(\w+)",
         lambda found: (
