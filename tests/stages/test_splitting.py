@@ -15,7 +15,7 @@ from m6rec.config.base import TableSource
 from m6rec.config.data import SplitConfig
 from m6rec.errors import ConfigError
 from m6rec.kernels.evaluation.mixed_split import ItemSample, choose_mixed
-from m6rec.stages.pairs.splitting import split_pairs
+from m6rec.stages.pairs.splitting import KEPT_OF_NEW, SHARE_OF_NEW_ITEMS, split_pairs
 
 START = datetime(2024, 1, 1)
 SCHEMA = "user_index long, item_index long, weight double, event_time timestamp, positive boolean"
@@ -210,6 +210,28 @@ def test_the_highest_ids_are_held_out_where_the_owner_says_so(spark: SparkSessio
     assert {(row.user_index, row.item_index) for row in found} == {
         (user, 5 * step + user % 5) for user in range(12) for step in (8, 9)
     }
+
+
+def test_beside_random_pairs_nearly_all_of_a_few_items_are_held_out(spark: SparkSession) -> None:
+    users, items = 20, 200
+    rows = [(user, item, 1.0, None, True) for user in range(users) for item in range(items)]
+    at_random, with_new = (
+        {
+            pair
+            for pair, fold in split(
+                spark, has_time=False, rows=rows, strategy="none", validation_strategy=strategy
+            ).items()
+            if fold == "validation"
+        }
+        for strategy in ("random", "random_and_new")
+    )
+    assert at_random < with_new
+    left = np.full(items, users)
+    for _, item in with_new:
+        left[item] -= 1
+    new = np.unique([item for _, item in with_new - at_random])
+    assert left[new].max() <= max(KEPT_OF_NEW)
+    assert 0.5 * SHARE_OF_NEW_ITEMS < len(new) / items < 2.0 * SHARE_OF_NEW_ITEMS
 
 
 @pytest.mark.parametrize("partitions", [1, 5])

@@ -54,10 +54,17 @@ ResolvedTestStrategy = Literal[
 TestStrategy = Literal["auto", ResolvedTestStrategy]
 # What a fold is held out by once `auto` is resolved.
 HoldoutStrategy = Literal[
-    "temporal", "last", "highest_ids", "random", "mixed", "cold_items", "cold_users"
+    "temporal",
+    "last",
+    "highest_ids",
+    "random",
+    "random_and_new",
+    "mixed",
+    "cold_items",
+    "cold_users",
 ]
 ValidationStrategy = Literal[
-    "auto", "temporal", "last", "highest_ids", "random", "mixed", "cold_items"
+    "auto", "temporal", "last", "highest_ids", "random", "random_and_new", "mixed", "cold_items"
 ]
 
 

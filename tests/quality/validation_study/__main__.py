@@ -25,6 +25,7 @@ from tests.quality.validation_study.holdouts import can_be_used
 # Strategy and share of each selection fit.
 HOLDOUTS = (
     ("random", 0.1),
+    ("random_and_new", 0.1),
     ("mixed", 0.2),
     ("last", 0.1),
     ("highest_ids", 0.2),

@@ -27,6 +27,8 @@ RULES: Mapping[str, Sequence[tuple[str, ...]]] = {
     "mixed": [("mixed_20",)],
     "highest ids, else random": [("highest_ids_20", "random_10")],
     "last, else random": [("last_10", "random_10")],
+    "random and new": [("random_and_new_10",)],
+    "last, else random and new": [("last_10", "random_and_new_10")],
     "last, else mixed": [("last_10", "mixed_20")],
     "random and mixed": [("random_10",), ("mixed_20",)],
     "last and random": [("last_10", "random_10"), ("random_10",)],

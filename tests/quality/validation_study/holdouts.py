@@ -8,6 +8,7 @@ import scipy.sparse as sp
 
 from m6rec.kernels.arrays.rows import Int64, rows_from_scipy
 from m6rec.kernels.evaluation.mixed_split import ItemSample, choose_mixed
+from m6rec.stages.pairs.splitting import KEPT_OF_NEW, SHARE_OF_NEW_ITEMS
 from tests.quality.validation_study.data import Data
 
 Flags = npt.NDArray[np.bool_]
@@ -71,12 +72,16 @@ def _mixed(data: Data, share: float, seed: int) -> Flags:
     return held
 
 
-def _made_new(data: Data, share: float, seed: int) -> Flags:
-    """All or most pairs of a share of the items: each keeps none, 1 or 2, or 3 to 9 of them."""
+def _random_and_new(data: Data, share: float, seed: int) -> Flags:
+    return _random(data, share, seed) | made_new(data, SHARE_OF_NEW_ITEMS, seed)
+
+
+def made_new(data: Data, share: float, seed: int) -> Flags:
+    """All or most pairs of a share of the items: each keeps so few as `KEPT_OF_NEW` has."""
     generator = np.random.default_rng(seed)
     items = data.training.items
     counts = np.bincount(items, minlength=data.n_items)
-    kept = np.array([0, 1, 2, 3, 9])[generator.integers(0, 5, data.n_items)]
+    kept = np.array(KEPT_OF_NEW)[generator.integers(0, len(KEPT_OF_NEW), data.n_items)]
     drawn = (generator.random(data.n_items) < share) & (counts > kept)
     order = np.lexsort((generator.random(len(items)), items))
     places = np.empty(len(items), np.int64)
@@ -89,5 +94,5 @@ STRATEGIES: Mapping[str, Callable[[Data, float, int], Flags]] = {
     "mixed": _mixed,
     "last": _last,
     "highest_ids": _highest_ids,
-    "made_new": _made_new,
+    "random_and_new": _random_and_new,
 }

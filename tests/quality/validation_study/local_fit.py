@@ -1,6 +1,7 @@
 """Members trained in this process, without Spark and without towers, and their candidates."""
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import replace
 from functools import cached_property
 
@@ -44,8 +45,6 @@ from m6rec.stages.training.factors import heaviest_terms
 from m6rec.stages.training.neighbours import kept_entries
 from tests.quality.validation_study.data import Data, Pairs
 
-NO_TERMS = np.zeros((0, 0), np.float32)
-
 
 class LocalFit:
     """What is trained on some pairs, and measured on others."""
@@ -59,10 +58,10 @@ class LocalFit:
 
     def with_settings(self, settings: Config) -> "LocalFit":
         """The same pairs, with other settings."""
-        other = LocalFit.__new__(LocalFit)
-        other.data, other.settings = self.data, settings
-        other.rows, other.times, other.targets = self.rows, self.times, self.targets
-        other.item_counts = self.item_counts
+        other = copy(self)
+        other.settings = settings
+        for trained in ("svd", "ridge", "_als", "_neighbours"):
+            other.__dict__.pop(trained, None)
         return other
 
     def members(self) -> dict[str, Member]:

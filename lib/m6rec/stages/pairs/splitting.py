@@ -32,7 +32,10 @@ _HASH_BUCKET = 1 << 24
 # The sample that counts co-occurrence of items is collected, and takes twice 8 bytes for an entry.
 _SAMPLE_ENTRIES = 2_000_000
 # Salts keep the draws of test, validation and sample independent under one seed.
-_TEST_SALT, _VALIDATION_SALT, _SAMPLE_SALT = 1, 2, 3
+_TEST_SALT, _VALIDATION_SALT, _SAMPLE_SALT, _NEW_ITEM_SALT = 1, 2, 3, 4
+# The share of the items that are made new, and what is left to them: none, few or some pairs.
+SHARE_OF_NEW_ITEMS = 0.03
+KEPT_OF_NEW = (0, 0, 1, 2, 3, 6)
 
 
 def split_pairs(
@@ -49,7 +52,8 @@ def split_pairs(
 
     Only positive pairs are held out. The strategies `last`, `highest_ids`, `random` and `mixed`
     leave at least one pair in train to each user who has two or more positive pairs. The strategies
-    `temporal`, `cold_items` and `cold_users` do not, because they measure new users and items. A
+    `temporal`, `cold_items`, `cold_users` and `random_and_new` do not, because they measure new
+    users and items. A
     provided test pair is taken out of train and validation, a provided validation pair out of
     train. With `repeats` all of this holds for occasions, and provided pairs are taken out of
     nothing.
@@ -186,6 +190,8 @@ def _mark(pairs: DataFrame, holdout: _Holdout) -> DataFrame:
             marked = _mark_per_user(pairs, holdout, _highest_number_first())
         case "random":
             marked = _mark_per_user(pairs, holdout, _shuffled(holdout))
+        case "random_and_new":
+            marked = _mark_with_new_items(pairs, holdout)
         case "temporal":
             marked = _mark_latest(pairs, holdout)
         case "cold_items":
@@ -237,6 +243,24 @@ def _mark_per_user(pairs: DataFrame, holdout: _Holdout, order: tuple[Column, ...
             "_place": F.row_number().over(ordered),
         }
     ).withColumn(_HELD, _eligible() & (F.col("_place") <= held))
+
+
+def _mark_with_new_items(pairs: DataFrame, holdout: _Holdout) -> DataFrame:
+    """Mark a random share of each user's pairs, and all or most pairs of a few items.
+
+    Among random pairs hardly one is of an item that few have, so they tell little of the members
+    that speak for new items. Hence a few items are made new.
+    """
+    drawn = F.xxhash64(F.lit(holdout.seed), F.lit(_NEW_ITEM_SALT), c.ITEM_INDEX)
+    is_new = F.pmod(drawn, F.lit(_HASH_BUCKET)) < int(SHARE_OF_NEW_ITEMS * _HASH_BUCKET)
+    of_kept = F.pmod(F.shiftrightunsigned(drawn, _HASH_BITS), F.lit(len(KEPT_OF_NEW)))
+    kept = F.array(*map(F.lit, KEPT_OF_NEW))[of_kept.cast("int")]
+    # All pairs of an item come to one place only where it is made new.
+    item = Window.partitionBy(c.ITEM_INDEX, F.when(~is_new, F.col(c.USER_INDEX)))
+    place = F.row_number().over(item.orderBy(_eligible().desc(), *_shuffled(holdout)))
+    marked = _mark_per_user(pairs, holdout, _shuffled(holdout)).withColumn("_of_item", place)
+    taken = is_new & _eligible() & (F.col("_of_item") > kept)
+    return marked.withColumn(_HELD, F.col(_HELD) | taken)
 
 
 def _mark_latest(pairs: DataFrame, holdout: _Holdout) -> DataFrame:
