@@ -33,7 +33,7 @@ from m6rec.config.base import TableSource
 from m6rec.config.data import AttributesSource, InteractionsConfig
 from m6rec.config.run import Config, sources_of
 from m6rec.errors import ArtifactError, TableError
-from m6rec.kernels.text.sentence_encoder import encoder_digest
+from m6rec.kernels.text.encoder_files import find_encoder
 from m6rec.spark.failures import reading
 from m6rec.spark.readings import malformed_rows, readings_of
 from m6rec.spark.samples import first_rows
@@ -200,7 +200,7 @@ def _of_vectors(table: _Opened, attributes: AttributesSource, config: Config) ->
     """
     if "text_embedding" in attributes.kinds.values():
         try:
-            encoder_digest(config.features.text_model or "")
+            find_encoder(config.features.text_model or "")
         except ArtifactError as error:
             yield Finding("problem", table.place, str(error))
     for name, (kind, _) in kinds_of_sample(table.sample, attributes).items():
