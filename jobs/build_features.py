@@ -15,7 +15,8 @@ from m6rec.config.data import AttributesSource, FeatureKind
 from m6rec.config.run import Config
 from m6rec.fits.fit import Fit, fits_of, model_row
 from m6rec.job_records import BUILD_FEATURES
-from m6rec.kernels.text.sentence_encoder import encoder_digest, load_sentence_encoder
+from m6rec.kernels.text.encoder_files import find_encoder
+from m6rec.kernels.text.sentence_encoder import load_sentence_encoder
 from m6rec.lakehouse import Lakehouse
 from m6rec.runs import Job
 from m6rec.spark.sources import read_source
@@ -175,7 +176,7 @@ def _text_vectors(
     texts = texts_of(frame, names).persist()
     if not kept:
         return encode_texts(texts, load_sentence_encoder(folder)).persist()
-    model = encoder_digest(folder)
+    model = find_encoder(folder).digest
     new = texts
     if lakehouse.exists("text_vectors"):
         known = lakehouse.read("text_vectors").where(F.col(c.MODEL) == model)

@@ -177,16 +177,16 @@ _FEATURE_COLUMNS: dict[str, T.DataType] = {
 
 USER_FEATURES_TABLE = _table(
     "user_features",
-    "A user's features (attributes and behaviour), content vector (attributes alone, unit length"
-    " or zero), attributes in words, and the terms of all attributes with their weights.",
+    "A user's features (attributes and behaviour), content vector (attributes alone, at most unit"
+    " length), attributes in words, and the terms of all attributes with their weights.",
     (c.FIT, c.USER_INDEX),
     {c.FIT: T.StringType(), c.USER_INDEX: _INDEX, **_FEATURE_COLUMNS},
 )
 
 ITEM_FEATURES_TABLE = _table(
     "item_features",
-    "An item's features (attributes and behaviour), content vector (attributes alone, unit length"
-    " or zero) and attributes in words.",
+    "An item's features (attributes and behaviour), content vector (attributes alone, at most unit"
+    " length) and attributes in words.",
     (c.FIT, c.ITEM_INDEX),
     {c.FIT: T.StringType(), c.ITEM_INDEX: _INDEX, **_FEATURE_COLUMNS},
 )

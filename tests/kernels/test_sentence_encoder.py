@@ -1,6 +1,7 @@
 """Texts become word pieces as BERT's tokenizer makes them, and vectors as torch's layers do."""
 
 import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,8 @@ import torch
 from safetensors.numpy import save_file
 
 from m6rec.errors import ArtifactError
-from m6rec.kernels.text.sentence_encoder import encoder_digest, load_sentence_encoder
+from m6rec.kernels.text.encoder_files import find_encoder
+from m6rec.kernels.text.sentence_encoder import load_sentence_encoder
 from m6rec.kernels.text.word_pieces import WordPieces
 
 PIECES = (
@@ -135,15 +137,34 @@ def test_static_embeddings_are_means_of_pieces(tmp_path: Path) -> None:
 
 
 def test_an_encoder_is_known_by_its_files(transformer: Path) -> None:
-    before = encoder_digest(str(transformer))
-    assert before == encoder_digest(str(transformer))
+    before = find_encoder(str(transformer)).digest
+    assert before == find_encoder(str(transformer)).digest
     (transformer / "sentence_bert_config.json").write_text('{"max_seq_length": 8}')
-    assert before != encoder_digest(str(transformer))
+    assert before != find_encoder(str(transformer)).digest
+
+
+def test_a_package_may_bring_an_encoder_in_an_archive(
+    transformer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "site" / "some_encoder"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("raise RuntimeError('is not run')")
+    with zipfile.ZipFile(package / "model.zip", "w") as archive:
+        for file in transformer.glob("*.*"):
+            archive.write(file, f"weights/{file.name}")
+    monkeypatch.syspath_prepend(str(package.parent))
+    found = load_sentence_encoder("some_encoder").encode(["unaffable sea"])
+    np.testing.assert_array_equal(
+        found, load_sentence_encoder(str(transformer)).encode(["unaffable sea"])
+    )
 
 
 def test_what_is_no_encoder_is_named(transformer: Path, tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match=r"model\.safetensors is missing"):
+    with pytest.raises(ArtifactError, match="nowhere, which is neither a folder nor an installed"):
         load_sentence_encoder(str(tmp_path / "nowhere"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ArtifactError, match=r"model\.safetensors is missing"):
+        load_sentence_encoder(str(tmp_path / "empty"))
     (transformer / "config.json").write_text('{"model_type": "t5"}')
     with pytest.raises(ArtifactError, match="is of type t5, expected bert"):
         load_sentence_encoder(str(transformer))

@@ -451,8 +451,9 @@ class FeaturesConfig(Section):
     )
     text_model: str | None = Field(
         default=None,
-        description="The folder of the sentence encoder for columns of kind `text_embedding`, in"
-        " the format of sentence-transformers (BERT and its kin, with WordPiece) or of model2vec.",
+        description="The folder of the sentence encoder for columns of kind `text_embedding`, or"
+        " the installed package that brings it, in the format of sentence-transformers (BERT and"
+        " its kin, with WordPiece) or of model2vec.",
     )
     maximum_vectors: PositiveInt = Field(
         default=8,

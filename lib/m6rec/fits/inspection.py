@@ -33,7 +33,7 @@ from m6rec.config.data import AttributesSource, InteractionsConfig
 from m6rec.config.run import Config, columns_of_lists, sources_of
 from m6rec.errors import ArtifactError, TableError
 from m6rec.fits.matching import OpenedTable, findings_between
-from m6rec.kernels.text.sentence_encoder import encoder_digest
+from m6rec.kernels.text.encoder_files import find_encoder
 from m6rec.spark.failures import reading
 from m6rec.spark.misreadings import misreadings
 from m6rec.spark.readings import malformed_rows, readings_of
@@ -205,7 +205,7 @@ def _of_vectors(
     """
     if "text_embedding" in attributes.kinds.values():
         try:
-            encoder_digest(config.features.text_model or "")
+            find_encoder(config.features.text_model or "")
         except ArtifactError as error:
             yield Finding("problem", table.place, str(error))
     for name, (kind, _) in kinds_of_sample(table.sample, attributes).items():

@@ -154,7 +154,7 @@ class ContentEncoder:
     """Users as content vectors, comparable with the items' by a dot product.
 
     Attributes:
-        item_content: float32 [M, c]; unit length or zero.
+        item_content: float32 [M, c]; at most unit length.
         regression: float32 [c_u, c] from `fit_profile_regression`; None predicts no profile.
         prior_count: how many interactions the prediction from attributes counts as.
         item_weights: float32 [M]; multiplies each history item's weight. None means 1.

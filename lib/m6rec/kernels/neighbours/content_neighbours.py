@@ -37,7 +37,7 @@ def content_weights(
 
     Args:
         terms: float32 [M, V]; each item's terms, rows of length 1 or empty.
-        vectors: float32 [M, c]; each item's content vector, of length 1 or zero.
+        vectors: float32 [M, c]; each item's content vector, at most of length 1.
         postings: float32 [V, M]; for each term the items that have it and may be candidates.
         targets: int32 [B].
         candidates: how many candidates a target has at most.

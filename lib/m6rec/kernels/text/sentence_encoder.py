@@ -1,28 +1,25 @@
-"""Encode texts by a sentence encoder of a local folder, in NumPy.
+"""Encode texts by a sentence encoder of a local folder or a package, in NumPy.
 
 Two kinds are read: transformers of the family of BERT in the format of sentence-transformers
 (Reimers and Gurevych 2019, "Sentence-BERT"), and static embeddings in that of model2vec, which are
 means of vectors of word pieces.
 """
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file
+from safetensors.numpy import load
 from scipy.special import erf
 
 from m6rec.errors import ArtifactError
 from m6rec.kernels.arrays.rows import Float32, Int64
 from m6rec.kernels.neighbours.content import unit_rows
+from m6rec.kernels.text.encoder_files import MODEL_FILE, EncoderFiles, find_encoder
 from m6rec.kernels.text.word_pieces import WordPieces
 
-_MODEL_FILE = "model.safetensors"
 _STATIC = "embeddings"
 _WORDS = "embeddings.word_embeddings.weight"
 # Texts of about equal length that go through the layers at once.
@@ -142,47 +139,25 @@ class SentenceEncoder:
         return result
 
 
-def encoder_digest(folder: str) -> str:
-    """What tells an encoder from others: a hash of its files.
-
-    Raises:
-        ArtifactError: the folder has no weights.
-    """
-    place = Path(folder)
-    if not (place / _MODEL_FILE).is_file():
-        raise ArtifactError(
-            f"{folder} holds no sentence encoder ({_MODEL_FILE} is missing); name in"
-            " features.text_model a folder in the format of sentence-transformers or model2vec"
-        )
-    digest = hashlib.sha256()
-    for file in sorted(place.rglob("*.json")):
-        digest.update(file.read_bytes())
-    with (place / _MODEL_FILE).open("rb") as weights:
-        while block := weights.read(1 << 24):
-            digest.update(block)
-    return digest.hexdigest()[:32]
-
-
-def load_sentence_encoder(folder: str) -> SentenceEncoder:
-    """Read an encoder.
+def load_sentence_encoder(named: str) -> SentenceEncoder:
+    """Read the encoder of a folder or an installed package.
 
     Raises:
         ArtifactError: a file is missing or damaged, or the encoder is of a kind that is not read.
     """
-    place = Path(folder)
-    encoder_digest(folder)
+    files = find_encoder(named)
     try:
-        weights = load_file(place / _MODEL_FILE)
+        weights = load(files.read(MODEL_FILE) or b"")
     except SafetensorError as error:
-        raise ArtifactError(f"{place / _MODEL_FILE} is damaged ({error})") from error
-    config = _json(place / "config.json")
+        raise ArtifactError(f"{MODEL_FILE} in {files} is damaged ({error})") from error
+    config = files.read_json("config.json") or {}
     if _STATIC in weights:
         numbers = {
             name: array if name == "mapping" else array.astype(np.float32)
             for name, array in weights.items()
         }
         normalises = bool(config.get("normalize", True))
-        pieces = _word_pieces(place, around=False)
+        pieces = _word_pieces(files, around=False)
         return SentenceEncoder(pieces, numbers, 0, 0, 0.0, _LONGEST, False, normalises)
     floats = {
         name.removeprefix("bert."): array.astype(np.float32)
@@ -191,18 +166,18 @@ def load_sentence_encoder(folder: str) -> SentenceEncoder:
     }
     if config.get("model_type") != "bert" or _WORDS not in floats:
         raise ArtifactError(
-            f"the encoder in {folder} is of type {config.get('model_type')}, expected bert, such as"
+            f"the encoder in {files} is of type {config.get('model_type')}, expected bert, such as"
             " all-MiniLM-L6-v2, or static embeddings of model2vec; or encode the texts yourself and"
             " give the column the kind embedding"
         )
-    modules = {str(one["type"]).rpartition(".")[2]: one for one in _list(place / "modules.json")}
-    pooling = _json(
-        place / str(modules.get("Pooling", {}).get("path", "1_Pooling")) / "config.json"
-    )
-    limits = _json(place / "sentence_bert_config.json")
+    listed: list[dict[str, Any]] = files.read_json("modules.json") or []
+    modules = {str(one["type"]).rpartition(".")[2]: one for one in listed}
+    pooling_place = modules.get("Pooling", {}).get("path", "1_Pooling")
+    pooling = files.read_json(f"{pooling_place}/config.json") or {}
+    limits = files.read_json("sentence_bert_config.json") or {}
     positions = len(floats["embeddings.position_embeddings.weight"])
     return SentenceEncoder(
-        _word_pieces(place, around=True),
+        _word_pieces(files, around=True),
         floats,
         int(config["num_attention_heads"]),
         int(config["num_hidden_layers"]),
@@ -213,26 +188,25 @@ def load_sentence_encoder(folder: str) -> SentenceEncoder:
     )
 
 
-def _word_pieces(place: Path, around: bool) -> WordPieces:
-    settings = _json(place / "tokenizer_config.json")
-    described = _json(place / "tokenizer.json")
-    if described:
+def _word_pieces(files: EncoderFiles, around: bool) -> WordPieces:
+    settings = files.read_json("tokenizer_config.json") or {}
+    described, lines = files.read_json("tokenizer.json"), files.read("vocab.txt")
+    lowers = bool(settings.get("do_lower_case", True))
+    if described is not None:
         model = described["model"]
         if model.get("type", "WordPiece") != "WordPiece" or not isinstance(model["vocab"], dict):
             raise ArtifactError(
-                f"the tokenizer in {place} is of type {model.get('type')}, expected WordPiece;"
+                f"the tokenizer in {files} is of type {model.get('type')}, expected WordPiece;"
                 " take an encoder with one, or encode the texts yourself and give the column the"
                 " kind embedding"
             )
         vocabulary = {str(piece): int(number) for piece, number in model["vocab"].items()}
-        normalizer = described.get("normalizer") or {}
-        lowers = bool(normalizer.get("lowercase", settings.get("do_lower_case", True)))
-    elif (place / "vocab.txt").is_file():
-        lines = (place / "vocab.txt").read_text().splitlines()
-        vocabulary = {piece: number for number, piece in enumerate(lines)}
-        lowers = bool(settings.get("do_lower_case", True))
+        lowers = bool((described.get("normalizer") or {}).get("lowercase", lowers))
+    elif lines is not None:
+        pieces = lines.decode().splitlines()
+        vocabulary = {piece: number for number, piece in enumerate(pieces)}
     else:
-        raise ArtifactError(f"{place} has neither tokenizer.json nor vocab.txt")
+        raise ArtifactError(f"{files} has neither tokenizer.json nor vocab.txt")
     return WordPieces(
         vocabulary,
         vocabulary.get("[UNK]", 0),
@@ -240,14 +214,3 @@ def _word_pieces(place: Path, around: bool) -> WordPieces:
         vocabulary.get("[SEP]") if around else None,
         lowers,
     )
-
-
-def _json(file: Path) -> dict[str, Any]:
-    """What a file holds; nothing where there is none."""
-    found: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
-    return found
-
-
-def _list(file: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(file.read_text()) if file.is_file() else []
-    return found

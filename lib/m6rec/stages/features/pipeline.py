@@ -105,9 +105,10 @@ class FeaturePipeline:
 
         Returns:
             index_column; features array<float>, standardised and clipped, 0 where attributes or
-            behaviour are unknown; content array<float>, of length 1 or zero; attributes
-            array<string>, such as `genre: Drama`, rarest first; term_indices array<int> and
-            term_weights array<float>, the TF-IDF weights of all tokens, of length 1 or empty.
+            behaviour are unknown; content array<float>, of length 1 or zero, or between where there
+            are vectors; attributes array<string>, such as `genre: Drama`, rarest first;
+            term_indices array<int> and term_weights array<float>, the TF-IDF weights of all tokens
+            and the anchors of vectors, of length 1 or empty.
 
         Raises:
             TableError: a column that the pipeline was fitted with is missing.
