@@ -20,8 +20,8 @@ from m6rec.job_records import BUILD_FEATURES
 from m6rec.lakehouse import Lakehouse
 from m6rec.runs import Job
 from m6rec.spark.sources import read_source
+from m6rec.spark.values import domain_of, item_id_column, owner_column
 from m6rec.spark.values import id_column as id_column_of
-from m6rec.spark.values import owner_column
 from m6rec.stages.features.behaviour import (
     event_mix,
     events_before_holdout,
@@ -39,6 +39,8 @@ from m6rec.stages.features.reading import item_matrix
 _LARGEST_SHIPPED_CONTENT = 50_000_000
 # Beside the owner's columns, whatever their names are.
 _ID, _COPY = "_m6rec_id", "_m6rec_copy"
+# As a key of the mix: no column of the owner's ends so.
+_DOMAIN_KEY = "domain of the item"
 
 
 @dataclass(frozen=True)
@@ -138,15 +140,22 @@ def _read_attributes(
     if source is None:
         return None
     titles = () if source.title is None else (source.title,)
-    frame = read_source(lakehouse.spark, source.source, (source.id, *titles, *source.kinds))
+    of_items, domain = id_column == c.ITEM_ID, config.interactions.columns.domain
+    apart = (domain,) if of_items and domain else ()
+    required = (source.id, *titles, *source.kinds, *apart)
+    frame = read_source(lakehouse.spark, source.source, required)
     # A title is text: without this, its values would look like ids, since no two are equal.
     overrides: dict[str, FeatureKind] = dict.fromkeys(titles, "text")
+    # It is a part of the id.
+    overrides |= dict.fromkeys(apart, "ignore")
     kinds = infer_kinds(frame, source.id, {**overrides, **source.kinds})
     signs = decimal_signs(frame, source.id, kinds)
     # A column of the owner's may have the name of one of ours.
     ours = {name: _other_name(name, index_column) for name in frame.columns if name != source.id}
     renamed = frame.select(
-        id_column_of(frame, source.id, config.interactions).alias(_ID),
+        (item_id_column if of_items else id_column_of)(frame, source.id, config.interactions).alias(
+            _ID
+        ),
         *(owner_column(name).alias(other) for name, other in ours.items()),
     )
     _say_repeats(renamed, source)
@@ -194,9 +203,10 @@ def _write_images(lakehouse: Lakehouse, config: Config, items: _Attributes | Non
 
 def _training_events(fit: Fit) -> DataFrame | None:
     """The events behind the fit's training pairs; None where the source has neither types
-    nor context."""
+    nor context nor domains."""
     names = fit.config.interactions.columns
-    if not fit.config.has_behaviour or (names.event_type is None and not names.context):
+    described = names.event_type is not None or names.context or names.domain is not None
+    if not fit.config.has_behaviour or not described:
         return None
     folds = list(c.FOLDS_OF_FIT[fit.name])
     events, splits = fit.events, fit.lakehouse.read("splits")
@@ -205,6 +215,11 @@ def _training_events(fit: Fit) -> DataFrame | None:
     else:
         keys = [c.USER_INDEX, c.ITEM_INDEX]
         training = events.join(splits.where(F.col(c.FOLD).isin(folds)), keys, "semi")
+    if names.domain is not None:
+        nothing = F.create_map().cast("map<string,string>")
+        domain = F.create_map(F.lit(_DOMAIN_KEY), domain_of(F.col(c.ITEM_ID)))
+        context = F.map_concat(F.coalesce(c.CONTEXT, nothing), domain)
+        training = training.withColumn(c.CONTEXT, context)
     return training.select(c.USER_INDEX, c.ITEM_INDEX, c.EVENT_TYPE, c.CONTEXT).persist()
 
 

@@ -30,7 +30,7 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
     metrics: list[dict[str, Any]] = []
     comparisons: list[dict[str, Any]] = []
     for fit in fits_of(lakehouse, config):
-        targets = fit.measured_users.cache()
+        targets = fit.measured_targets.cache()
         if not targets.isEmpty():
             evaluation = _evaluate_fit(fit, targets)
             metrics += evaluation.metrics
@@ -63,6 +63,7 @@ def _evaluate_fit(fit: Fit, targets: DataFrame) -> Evaluation:
         config.seed,
         fold,
         lakehouse.run_id,
+        tuple(domain.name for domain in fit.domains),
     )
     metrics, comparisons = evaluation.metrics, evaluation.comparisons
     other = config.evaluate.compare_with_run

@@ -2,6 +2,7 @@
 
 import datetime
 from concurrent.futures import ThreadPoolExecutor
+from functools import reduce
 
 from pyspark.sql import DataFrame
 
@@ -34,7 +35,7 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
         blends = read_blends(final, rankers)
         rank_for_evaluation(selection, blends)
         members = rank_for_evaluation(final, blends)
-        write_recommendations(final, members, blends, explaining.result())
+        write_recommendations(final, members, explaining.result())
     embed(final, members)
 
 
@@ -47,17 +48,22 @@ def rank_for_evaluation(fit: Fit, blends: tuple[Blend, ...]) -> dict[str, Member
     evaluate = fit.config.evaluate
     names = tuple(dict.fromkeys(name for blend in blends for name in blend.members))
     members = read_members(fit, names)
-    scoring = make_scoring(
-        members,
-        tuple(blend for blend in blends if blend.name in evaluate.rankers),
-        fit.item_counts,
-        masked_items=fit.masked_items,
-        mask_seen=not fit.config.ranks_repeats,
-        n=max(evaluate.ks),
-    )
     measured = fit.measured_users.select(c.USER_INDEX)
     users = member_inputs(fit, names).join(measured, c.USER_INDEX, how="left_semi")
-    fit.write("lists", rank(users, scoring))
+    evaluated = tuple(blend.name for blend in blends if blend.name in evaluate.rankers)
+    lists = []
+    for domain in fit.domains or (None,):
+        scoring = make_scoring(
+            members,
+            read_blends(fit, evaluated, domain),
+            fit.item_counts,
+            masked_items=fit.masked_items,
+            mask_seen=not fit.config.ranks_repeats,
+            n=max(evaluate.ks),
+            domain=domain,
+        )
+        lists.append(rank(users, scoring))
+    fit.write("lists", reduce(DataFrame.unionByName, lists))
     return members
 
 
@@ -75,38 +81,41 @@ def read_explaining(fit: Fit) -> Explaining:
     )
 
 
-def write_recommendations(
-    fit: Fit, members: dict[str, Member], blends: tuple[Blend, ...], explaining: Explaining
-) -> None:
+def write_recommendations(fit: Fit, members: dict[str, Member], explaining: Explaining) -> None:
     """Write the explained lists of the configured ranker for every user, under the rules."""
     lakehouse, settings = fit.lakehouse, fit.config.recommend
     rules = settings.rules
-    blend = next(one for one in blends if one.name == settings.ranker)
     allowed, excluded = (
         None
         if table is None
         else read_ids(lakehouse.spark, table, {c.ITEM_ID: table.item}, fit.config.interactions)
         for table in (rules.allowed_items, rules.excluded_items)
     )
-    scoring = make_scoring(
-        members,
-        (blend,),
-        fit.item_counts,
-        masked_items=masked_by_rules(lakehouse.read("catalogue"), fit.n_items, allowed, excluded),
-        mask_seen=not fit.config.ranks_repeats,
-        n=settings.top_n,
-        mask_disliked=rules.masks_disliked,
-    )
-    if settings.contexts and not any(map(knows_contexts, scoring.members.values())):
-        print(
-            f"recommend: {blend.name} gives the towers that know contexts no weight, so that a"
-            " user's lists are the same in all of recommend.contexts",
-            flush=True,
-        )
-    users = member_inputs(fit, tuple(blend.coefficients()), _excluded_pairs(fit))
+    masked_items = masked_by_rules(lakehouse.read("catalogue"), fit.n_items, allowed, excluded)
+    excluded_pairs = _excluded_pairs(fit)
     user_ids = lakehouse.read("user_index").select(c.USER_INDEX, c.USER_ID)
-    lists = recommend(users, user_ids, scoring, explaining, settings.contexts)
-    lakehouse.write("recommendations", lists)
+    lists = []
+    for domain in fit.domains or (None,):
+        [blend] = read_blends(fit, (settings.ranker,), domain)
+        scoring = make_scoring(
+            members,
+            (blend,),
+            fit.item_counts,
+            masked_items=masked_items,
+            mask_seen=not fit.config.ranks_repeats,
+            n=settings.top_n,
+            mask_disliked=rules.masks_disliked,
+            domain=domain,
+        )
+        if settings.contexts and not any(map(knows_contexts, scoring.members.values())):
+            print(
+                f"recommend: {blend.name} gives the towers that know contexts no weight, so that a"
+                " user's lists are the same in all of recommend.contexts",
+                flush=True,
+            )
+        users = member_inputs(fit, tuple(blend.coefficients()), excluded_pairs)
+        lists.append(recommend(users, user_ids, scoring, explaining, settings.contexts))
+    lakehouse.write("recommendations", reduce(DataFrame.unionByName, lists))
 
 
 def embed(fit: Fit, members: dict[str, Member]) -> None:

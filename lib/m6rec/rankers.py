@@ -46,6 +46,7 @@ class Ranker:
             strategy `mixed` holds out items by that very likeness and so flatters it: on Gowalla
             it reached .115 on such a validation and .110 on the test, where rankers with .138 and
             .155 on the test reached no more.
+        of_domain: whether a domain's scores follow from what users have in that domain alone.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Ranker:
     user_inputs: frozenset[UserInput] = frozenset()
     groups: tuple[str, ...] = ()
     by_co_occurrence: bool = False
+    of_domain: bool = False
 
 
 _TIMES: frozenset[Need] = frozenset({"times"})
@@ -158,7 +160,7 @@ RANKERS: tuple[Ranker, ...] = (
         needs=_ITEM_ATTRIBUTES,
         groups=("features",),
     ),
-    Ranker(POPULARITY, "Popularity"),
+    Ranker(POPULARITY, "Popularity", of_domain=True),
     Ranker(
         MLLIB_ALS,
         "MLlib ALS",

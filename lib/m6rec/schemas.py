@@ -105,10 +105,16 @@ SPLITS_TABLE = _table(
 
 CATALOGUE_TABLE = _table(
     "catalogue",
-    "An item that may be recommended in this run, with its title.",
+    "An item that may be recommended in this run, with its title. Where there are domains, its id"
+    " starts with `domain` and a slash, here and in all other tables but `recommendations`.",
     (c.ITEM_INDEX,),
-    {c.ITEM_INDEX: _INDEX, c.ITEM_ID: T.StringType(), "title": T.StringType()},
-    nullable=("title",),
+    {
+        c.ITEM_INDEX: _INDEX,
+        c.ITEM_ID: T.StringType(),
+        "title": T.StringType(),
+        c.DOMAIN: T.StringType(),
+    },
+    nullable=("title", c.DOMAIN),
 )
 
 USER_ITEM_MATRIX_TABLE = _table(
@@ -224,15 +230,18 @@ ITEM_EMBEDDINGS_TABLE = _table(
 
 LISTS_TABLE = _table(
     "lists",
-    "A ranker's top-N for a user, best first, as dense indices; what `evaluate` measures.",
-    (c.FIT, c.MODEL, c.USER_INDEX),
+    "A ranker's top-N for a user, best first, as dense indices; what `evaluate` measures. Where"
+    " there are domains, each has a list.",
+    (c.FIT, c.MODEL, c.USER_INDEX, c.DOMAIN),
     {
         c.FIT: T.StringType(),
         c.MODEL: T.StringType(),
         c.USER_INDEX: _INDEX,
+        c.DOMAIN: T.StringType(),
         c.ITEM_INDICES: _INDICES,
         c.SCORES: _FLOATS,
     },
+    nullable=(c.DOMAIN,),
 )
 
 RATING_PREDICTIONS_TABLE = _table(
@@ -253,14 +262,16 @@ RATING_PREDICTIONS_TABLE = _table(
 RECOMMENDATIONS_TABLE = _table(
     "recommendations",
     "One recommended item of a user's published list. `context` is null in the list itself; the"
-    " other lists are those of the contexts that `recommend.contexts` names. A reason is of kind"
+    " other lists are those of the contexts that `recommend.contexts` names. Where there are"
+    " domains, each has such lists, of items whose ids count within it. A reason is of kind"
     " `history` (an item that the user had), `after` (an item that the user had, which the listed"
     " one often follows), `again` (the listed item itself, which the user had), `attribute` (the"
     " item has it, as have more of the user's items than of all), `popular` (the user has no"
     " history) or `model` (nothing in the history can be named).",
-    (c.USER_ID, c.CONTEXT, c.RANK),
+    (c.USER_ID, c.CONTEXT, c.DOMAIN, c.RANK),
     {
         c.USER_ID: T.StringType(),
+        c.DOMAIN: T.StringType(),
         c.CONTEXT: T.StringType(),
         c.RANK: T.IntegerType(),
         c.ITEM_ID: T.StringType(),
@@ -271,7 +282,7 @@ RECOMMENDATIONS_TABLE = _table(
         c.MODEL: T.StringType(),
         c.GENERATED_AT: T.TimestampType(),
     },
-    nullable=("title", c.CONTEXT),
+    nullable=("title", c.CONTEXT, c.DOMAIN),
 )
 
 METRICS_TABLE = _table(

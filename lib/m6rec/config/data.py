@@ -86,6 +86,13 @@ class InteractionColumns(Section):
         " kept beside it, become features of behaviour and, where interactions have times, are the"
         " context in which the towers that know order rank.",
     )
+    domain: str | None = Field(
+        default=None,
+        description="The column with the domain of the item, such as the shop. Users are shared by"
+        " all domains; items are apart, so that an id counts within its domain alone. Every user"
+        " gets a list in each domain. The tables of test, validation, items and rules need a column"
+        " of this name, too.",
+    )
 
 
 def _default_weighting(given: dict[str, Any]) -> Weighting:

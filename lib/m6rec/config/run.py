@@ -318,7 +318,8 @@ class Config(Section):
             return self.features.behaviour
         columns = self.interactions.columns
         attributes = self.features.users or self.features.items
-        return bool(attributes or columns.time or columns.event_type or columns.context)
+        described = columns.time or columns.event_type or columns.context or columns.domain
+        return bool(attributes or described)
 
     def usable(self, rankers: tuple[str, ...]) -> tuple[str, ...]:
         """The rankers that these interactions and attributes can feed."""
@@ -419,7 +420,8 @@ def _reason(problem: Any) -> str:
 def sources_of(config: Config) -> Iterator[tuple[str, TableSource, tuple[str, ...]]]:
     """Each table of the owner's: the config's key, the source, the columns that it must have."""
     columns = config.interactions.columns
-    pair = (columns.user, columns.item)
+    item = (columns.item,) if columns.domain is None else (columns.item, columns.domain)
+    pair = (columns.user, *item)
     rated = config.ratings.enabled and columns.weight is not None
     held_out = (*pair, columns.weight or "") if rated else pair
     named = (*pair, columns.time, columns.weight, columns.event_type, *columns.context)
@@ -432,14 +434,17 @@ def sources_of(config: Config) -> Iterator[tuple[str, TableSource, tuple[str, ..
     if config.features.users is not None:
         yield "features.users", config.features.users.source, _named(config.features.users)
     if config.features.items is not None:
-        yield "features.items", config.features.items.source, _named(config.features.items)
+        attributes = (*_named(config.features.items), *item[1:])
+        yield "features.items", config.features.items.source, attributes
     rules = config.recommend.rules
     if rules.allowed_items is not None:
-        yield "recommend.rules.allowed_items", rules.allowed_items, (rules.allowed_items.item,)
+        ids = (rules.allowed_items.item, *item[1:])
+        yield "recommend.rules.allowed_items", rules.allowed_items, ids
     if rules.excluded_items is not None:
-        yield "recommend.rules.excluded_items", rules.excluded_items, (rules.excluded_items.item,)
+        ids = (rules.excluded_items.item, *item[1:])
+        yield "recommend.rules.excluded_items", rules.excluded_items, ids
     if rules.excluded_pairs is not None:
-        ids = (rules.excluded_pairs.user, rules.excluded_pairs.item)
+        ids = (rules.excluded_pairs.user, rules.excluded_pairs.item, *item[1:])
         yield "recommend.rules.excluded_pairs", rules.excluded_pairs, ids
 
 

@@ -12,6 +12,7 @@ from pyspark.sql import DataFrame
 from m6rec import columns as c
 from m6rec.config.run import Config
 from m6rec.fits.fit import Fit
+from m6rec.kernels.arrays.domains import Domain
 from m6rec.kernels.arrays.rows import Float32
 from m6rec.kernels.factors.projection import FactorModel
 from m6rec.kernels.neighbours.content import unit_rows
@@ -19,6 +20,7 @@ from m6rec.kernels.neighbours.content_neighbours import represent_by_neighbours
 from m6rec.kernels.neighbours.item_neighbours import ItemWeights, transpose
 from m6rec.kernels.neighbours.user_neighbours import user_neighbour_search
 from m6rec.kernels.ranking.blending import Blend, Candidates
+from m6rec.kernels.ranking.domain_weights import on_one_scale
 from m6rec.kernels.ranking.expanded_history import ExpandedHistoryMember
 from m6rec.kernels.ranking.members import (
     ContentUserEncoder,
@@ -66,14 +68,16 @@ def read_members(fit: Fit, names: Iterable[str]) -> dict[str, Member]:
     return {name: MEMBERS[name](models, ranker_named(name)) for name in dict.fromkeys(names)}
 
 
-def read_blends(fit: Fit, rankers: Iterable[str]) -> tuple[Blend, ...]:
-    """The rankers as weighted sums of members.
+def read_blends(
+    fit: Fit, rankers: Iterable[str], domain: Domain | None = None
+) -> tuple[Blend, ...]:
+    """The rankers as weighted sums of members, in a domain if one is given.
 
     Weights that were chosen on validation are those of the selection fit: they serve the final fit
     unchanged.
     """
     return tuple(
-        _chosen_blend(fit.other(c.SELECTION), ranker)
+        _chosen_blend(fit.other(c.SELECTION), ranker, domain)
         if ranker == HYBRID or (ranker == FUSION and weighs_fusion(fit.config))
         else _equal_weights(ranker, member_names(ranker, fit.config))
         for ranker in rankers
@@ -106,23 +110,32 @@ def member_inputs(
     return user_inputs(fit.matrix, features, given, excluded_pairs)
 
 
-def validation_candidates(fit: Fit, names: Sequence[str]) -> tuple[Candidates, dict[str, float]]:
+def validation_candidates(
+    fit: Fit, names: Sequence[str]
+) -> tuple[tuple[Candidates, ...], dict[str, float]]:
     """What the named members offer a sample of the fit's measured users.
 
     Returns:
-        The candidates, members in the order of the names, and the deviation of each member.
+        The candidates in each domain, or once where there are none, members in the order of the
+        names, and the deviation of each member.
     """
     hybrid = fit.config.hybrid
-    scoring = make_scoring(
-        read_members(fit, names),
-        tuple(_equal_weights(name, (name,)) for name in names),
-        fit.item_counts,
-        masked_items=fit.masked_items,
-        mask_seen=not fit.config.ranks_repeats,
-        n=hybrid.candidates_per_member,
-    )
     sample = fit.sample_targets(hybrid.maximum_users)
-    return collect_candidates(member_inputs(fit, names), sample, scoring)
+    members, users = read_members(fit, names), member_inputs(fit, names)
+    found = []
+    for domain in fit.domains or (None,):
+        scoring = make_scoring(
+            members,
+            tuple(_equal_weights(name, (name,)) for name in names),
+            fit.item_counts,
+            masked_items=fit.masked_items,
+            mask_seen=not fit.config.ranks_repeats,
+            n=hybrid.candidates_per_member,
+            domain=domain,
+        )
+        found.append(collect_candidates(users, sample, scoring))
+    candidates, deviations = zip(*found, strict=True)
+    return on_one_scale(candidates, deviations)
 
 
 def _pair_of_towers(model: str) -> str:
@@ -137,12 +150,15 @@ def _equal_weights(name: str, members: tuple[str, ...]) -> Blend:
     return Blend(name, members, ones, ones)
 
 
-def _chosen_blend(fit: Fit, ranker: str) -> Blend:
+def _chosen_blend(fit: Fit, ranker: str, domain: Domain | None) -> Blend:
     chosen = fit.model(ranker, ranker)
+    weights = chosen["weights"]
+    if domain is not None:
+        weights = chosen.get("domains", {}).get(domain.name, weights)
     return Blend(
         ranker,
         tuple(chosen["members"]),
-        tuple(chosen["weights"]),
+        tuple(weights),
         tuple(chosen["deviations"]),
         tuple(map(tuple, chosen["item_factors"])),
         tuple(map(tuple, chosen["user_factors"])),

@@ -13,7 +13,7 @@ from m6rec.config.data import AttributesSource, InteractionsConfig
 from m6rec.config.run import Config
 from m6rec.spark.samples import first_rows
 from m6rec.spark.sources import check_sources, read_source, source_version
-from m6rec.spark.values import id_column, owner_column
+from m6rec.spark.values import id_column, item_id_column, owner_column
 
 INTERACTIONS = "interactions"
 
@@ -69,7 +69,7 @@ def open_sources(spark: SparkSession, config: Config) -> Sources:
     check_sources(spark, config)
     mapped = config.interactions
     names = mapped.columns
-    optional = (names.time, names.weight, names.event_type)
+    optional = (names.domain, names.time, names.weight, names.event_type)
     present = tuple(name for name in optional if name is not None)
     version, frame = _at_version(
         spark, mapped.source, (names.user, names.item, *present, *names.context)
@@ -122,7 +122,8 @@ def _open_held_out(
     if source is None:
         return None
     names = config.columns
-    version, frame = _at_version(spark, source, (names.user, names.item))
+    domain = () if names.domain is None else (names.domain,)
+    version, frame = _at_version(spark, source, (names.user, names.item, *domain))
     optional = (names.time, names.weight, names.event_type, *names.context)
     there = find_columns(frame.columns, [name for name in optional if name is not None]).found
     frame = frame.withColumnsRenamed({found: asked for asked, found in there.items()})
@@ -172,10 +173,12 @@ def _open_attributes(
     if attributes is None:
         return None
     title = () if attributes.title is None else (attributes.title,)
-    _, frame = _at_version(spark, attributes.source, (attributes.id, *title, *attributes.kinds))
+    of_items = name == c.ITEM_ID
+    domain = (config.columns.domain,) if of_items and config.columns.domain else ()
+    required = (attributes.id, *title, *attributes.kinds, *domain)
+    _, frame = _at_version(spark, attributes.source, required)
+    ids = (item_id_column if of_items else id_column)(frame, attributes.id, config)
     titles = F.lit(None) if attributes.title is None else owner_column(attributes.title)
-    named = frame.select(
-        id_column(frame, attributes.id, config).alias(name), titles.cast("string").alias("title")
-    )
+    named = frame.select(ids.alias(name), titles.cast("string").alias("title"))
     # An id that stands twice gets one of its titles, the same in each run.
     return named.where(F.trim(name) != "").groupBy(name).agg(F.max("title").alias("title"))

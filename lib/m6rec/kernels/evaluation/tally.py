@@ -67,6 +67,7 @@ class Plan:
         n_items: M.
         replicates: how many replicates the bootstrap has.
         seed: of the bootstrap.
+        domains: the names of the domains, if there are any; each has a segment.
     """
 
     models: tuple[str, ...]
@@ -78,6 +79,7 @@ class Plan:
     n_items: int
     replicates: int
     seed: int
+    domains: tuple[str, ...] = ()
 
     @property
     def values_shape(self) -> tuple[int, int, int]:
@@ -99,6 +101,7 @@ class MeasuredUsers:
         indptr, indices: int64 [n + 1] and int32; the held-out items of each user.
         training_counts: int64 [n]; interactions of each user in training.
         ranked: int32 [models, n, N]; the lists, padded with -1.
+        domains: int32 [n]; the domain of each row's lists as its place in the plan.
     """
 
     user_index: Int64
@@ -106,6 +109,7 @@ class MeasuredUsers:
     indices: Int32
     training_counts: Int64
     ranked: Int32
+    domains: Int32
 
 
 @dataclass(frozen=True)
@@ -142,9 +146,13 @@ def tally_block(block: MeasuredUsers, items: ItemSide | None, plan: Plan) -> Tal
     listwise = _listwise_values(block, items, plan)
     weights = poisson_weights(plan.seed, block.user_index, plan.replicates)
 
+    of_domains = {domain_segment(name): place for place, name in enumerate(plan.domains)}
     means = []
     for segment in plan.segments:
-        if segment not in USER_SEGMENTS:
+        if segment in of_domains:
+            chosen = np.flatnonzero(block.domains == of_domains[segment])
+            segment_values = values[chosen]
+        elif segment not in USER_SEGMENTS:
             of_segment = _items_of_segment(segment, _required(items))
             chosen, segment_relevant = _users_with_targets(block, of_segment)
             if segment == WARM:
@@ -163,6 +171,11 @@ def tally_block(block: MeasuredUsers, items: ItemSide | None, plan: Plan) -> Tal
     return Tally(
         tuple(means), paired_sums(paired_differences(values, plan)), _recommended(block, plan)
     )
+
+
+def domain_segment(domain: str) -> str:
+    """The name of the segment of a domain's lists."""
+    return f"domain: {domain}"
 
 
 def item_side(counts: npt.NDArray[Any], vectors: npt.NDArray[Any] | None) -> ItemSide:

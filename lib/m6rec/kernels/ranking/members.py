@@ -5,14 +5,15 @@ So a member holds only item-side arrays, and it serves training rows, new users 
 Members store no scores: `kernels.ranking.scoring` computes them where the best are selected.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol, assert_never, runtime_checkable
 
 import numpy as np
 
 from m6rec.kernels.arrays.contexts import Context
+from m6rec.kernels.arrays.domains import Domain
 from m6rec.kernels.arrays.recency import recent_weights
-from m6rec.kernels.arrays.rows import Float32, Int32, Int64, Rows
+from m6rec.kernels.arrays.rows import NO_ITEM, Float32, Int32, Int64, Rows
 from m6rec.kernels.factors.projection import FactorModel, project
 from m6rec.kernels.neighbours.content import ContentEncoder, unit_rows
 from m6rec.kernels.neighbours.item_neighbours import ItemWeights
@@ -225,6 +226,46 @@ class UserNeighboursMember:
         """The terms of sum over neighbours v of sim(u, v) r_vj."""
         found = self.search.find(block.rows)
         return Terms(found.indptr, found.candidate_indices, found.weights)
+
+
+@dataclass(frozen=True)
+class MemberWithin:
+    """A sparse member that scores some of the items alone, numbered from 0.
+
+    Attributes:
+        member: scores all items.
+        rows: its rows, cut to these items.
+    """
+
+    member: SparseMember
+    rows: SparseRows
+
+    @property
+    def name(self) -> str:
+        """The member's name in configuration and tables."""
+        return self.member.name
+
+    @property
+    def transform(self) -> Transform:
+        """The function of each sum."""
+        return self.member.transform
+
+    def terms(self, block: UserBlock) -> Terms:
+        """The rows and factors that each user adds up, of items of any domain."""
+        return self.member.terms(block)
+
+
+def within(member: Member, domain: Domain) -> Member:
+    """The member for the items of a domain alone, by their numbers within it.
+
+    A user is represented by all that the user has, in whatever domain.
+    """
+    if isinstance(member, DotMember):
+        return replace(member, item_vectors=member.item_vectors[domain.items])
+    rows = member.rows
+    indptr, items = domain.own(rows.indptr, rows.item_indices)
+    values = rows.values[domain.places[rows.item_indices] != NO_ITEM]
+    return MemberWithin(member, SparseRows(indptr, items, values))
 
 
 def sparse_rows(weights: ItemWeights) -> SparseRows:

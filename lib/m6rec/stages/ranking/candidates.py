@@ -48,7 +48,7 @@ def collect_candidates(
         users: `user_inputs` of the users to collect, a bounded sample.
         targets: columns user_index, item_indices: the held-out items.
         scoring: one blend for each member alone; the candidates of a user are the union of the
-            lists of these blends.
+            lists of these blends. Within a domain, users who hold out nothing of it are left out.
     """
     renamed = targets.select(c.USER_INDEX, F.col(c.ITEM_INDICES).alias(TARGET_INDICES))
     shipped = ship(users.sparkSession, scoring)
@@ -60,6 +60,8 @@ def collect_candidates(
         .toArrow()
         .combine_chunks()
     )
+    if scoring.domain is not None:
+        collected = collected.filter(pc.field("relevant_count") > 0).combine_chunks()
     names = [prepared.blend.name for prepared in scoring.blends]
     return _assemble_candidates(collected, names, scoring.item_counts)
 
@@ -78,7 +80,7 @@ def _candidates_partition(
             scores_and_moments(scoring.members[name], users, indptr, items, n_items)
             for name in (prepared.blend.name for prepared in scoring.blends)
         ]
-        targets = list_column(batch, TARGET_INDICES)
+        targets = scoring.own(*list_column(batch, TARGET_INDICES))
         members = len(scored)
         scores = np.stack([one for one, _ in scored], axis=1)
         moments = np.stack([one for _, one in scored], axis=1)

@@ -17,10 +17,11 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from m6rec import columns as c
+from m6rec.kernels.arrays.domains import Domain
 from m6rec.kernels.arrays.recency import recency_ranks
 from m6rec.kernels.arrays.rows import Float32, Int32, Int64, indptr_of
 from m6rec.kernels.ranking.blending import Blend
-from m6rec.kernels.ranking.members import Member, UserBlock
+from m6rec.kernels.ranking.members import Member, UserBlock, within
 from m6rec.kernels.ranking.scoring import (
     Masked,
     PreparedBlend,
@@ -57,6 +58,8 @@ class Scoring:
         mask_seen: whether the user's own items are masked as well.
         n: length of the lists.
         mask_disliked: whether those are that the user has seen and that are not positive.
+        domain: the domain that lists are made within, to whose items all arrays are cut; None
+            where there are no domains.
     """
 
     members: dict[str, Member]
@@ -66,6 +69,20 @@ class Scoring:
     mask_seen: bool
     n: int
     mask_disliked: bool
+    domain: Domain | None = None
+
+    @property
+    def domain_name(self) -> str | None:
+        """The name of the domain, if any."""
+        return None if self.domain is None else self.domain.name
+
+    def own(self, indptr: Int64, items: Int32) -> tuple[Int64, Int32]:
+        """Lists of items cut to those that are ranked, by the numbers that ranking has for them."""
+        return (indptr, items) if self.domain is None else self.domain.own(indptr, items)
+
+    def among_all(self, items: Int32) -> Int32:
+        """int32: the numbers among all items of ranked ones."""
+        return items if self.domain is None else self.domain.items[items]
 
 
 def make_scoring(
@@ -76,16 +93,20 @@ def make_scoring(
     mask_seen: bool,
     n: int,
     mask_disliked: bool | None = None,
+    domain: Domain | None = None,
 ) -> Scoring:
     """Prepare the blends, and keep only the members that they need. Arguments as in `Scoring`.
 
-    Without `mask_disliked`, seen items are treated alike.
+    Without `mask_disliked`, seen items are treated alike. All arrays are given of all items.
     """
     disliked = mask_seen if mask_disliked is None else mask_disliked
     needed = sorted({name for blend in blends for name in blend.coefficients()})
-    prepared = tuple(prepare_blend(blend, members, item_counts) for blend in blends)
     kept = {name: members[name] for name in needed}
-    return Scoring(kept, prepared, item_counts, masked_items, mask_seen, n, disliked)
+    if domain is not None:
+        kept = {name: within(member, domain) for name, member in kept.items()}
+        item_counts, masked_items = item_counts[domain.items], masked_items[domain.items]
+    prepared = tuple(prepare_blend(blend, kept, item_counts) for blend in blends)
+    return Scoring(kept, prepared, item_counts, masked_items, mask_seen, n, disliked, domain)
 
 
 def user_inputs(
@@ -124,9 +145,11 @@ def user_inputs(
 
 def rank(users: DataFrame, scoring: Scoring) -> DataFrame:
     """The lists of every blend for every user: columns of table `lists` without run_id and fit."""
-    schema = T.StructType([f for f in LISTS_TABLE.schema.fields if f.name not in (c.RUN_ID, c.FIT)])
+    apart = (c.RUN_ID, c.FIT, c.DOMAIN)
+    schema = T.StructType([f for f in LISTS_TABLE.schema.fields if f.name not in apart])
     shipped = ship(users.sparkSession, scoring)
-    return spread(users).mapInArrow(partial(_rank_partition, shipped=shipped), schema)
+    lists = spread(users).mapInArrow(partial(_rank_partition, shipped=shipped), schema)
+    return lists.withColumn(c.DOMAIN, F.lit(scoring.domain_name).cast("string"))
 
 
 def spread(users: DataFrame) -> DataFrame:
@@ -177,7 +200,7 @@ def masked_of_batch(batch: pa.RecordBatch, scoring: Scoring) -> Masked:
         names.append(c.ITEM_INDICES)
     if scoring.mask_disliked:
         names.append(c.EXCLUDED_INDICES)
-    lists = [list_column(batch, name) for name in names]
+    lists = [scoring.own(*list_column(batch, name)) for name in names]
     return masked_for_users(lists, batch.num_rows, scoring.masked_items)
 
 
@@ -195,7 +218,7 @@ def _rank_partition(
                 [
                     pa.repeat(prepared.blend.name, len(block.rows)),
                     pa.array(block.rows.user_index),
-                    list_array(indptr, items),
+                    list_array(indptr, scoring.among_all(items)),
                     list_array(indptr, values),
                 ],
                 names=[c.MODEL, c.USER_INDEX, c.ITEM_INDICES, c.SCORES],

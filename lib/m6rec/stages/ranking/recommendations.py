@@ -33,7 +33,7 @@ from m6rec.kernels.ranking.explanation import (
     Reasons,
     explain,
 )
-from m6rec.kernels.ranking.members import HistoryMember, UserBlock
+from m6rec.kernels.ranking.members import HistoryMember, MemberWithin, UserBlock
 from m6rec.kernels.ranking.scoring import (
     RepresentedUsers,
     blend_top_n,
@@ -97,6 +97,7 @@ def recommend(
     """
     # Columns that have one value in all rows need not pass through Python.
     constants = {
+        c.DOMAIN: F.lit(scoring.domain_name).cast("string"),
         c.MODEL: F.lit(scoring.blends[0].blend.name),
         c.GENERATED_AT: F.lit(explaining.generated_at),
     }
@@ -120,6 +121,7 @@ def _recommend_partition(
             found = blend_top_n(prepared, users, masked, scoring.n)
             indptr, items, values = listed_entries(*found)
             parts = part_scores(prepared, users, indptr, items)
+            items = scoring.among_all(items)
             reasons = explain(
                 explaining.item_weights,
                 explaining.attributes,
@@ -172,6 +174,8 @@ def _after_evidence(
 ) -> AfterEvidence | None:
     """What transitions say for the listed items, if they are a part of the published blend."""
     member = scoring.members.get(TRANSITIONS)
+    if isinstance(member, MemberWithin):
+        member = member.member
     if TRANSITIONS not in parts or not isinstance(member, HistoryMember):
         return None
     factors = users.terms[TRANSITIONS].factors
