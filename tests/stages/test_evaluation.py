@@ -374,7 +374,11 @@ def _lake(spark: SparkSession, folder: Path, run_id: str, model: str) -> Lakehou
         ranked = {"selection": "array(1, 3)", "final": "array(3, 2)"}[fit]
         row = spark.range(1).selectExpr(f"'{model}' model", "0L user_index", f"{ranked} items")
         lake.write(
-            "lists", row.selectExpr("*", "items item_indices", "array(1f, 0f) scores"), fit=fit
+            "lists",
+            row.selectExpr(
+                "*", "items item_indices", "array(1f, 0f) scores", "cast(null as string) domain"
+            ),
+            fit=fit,
         )
     return lake
 

@@ -1,7 +1,7 @@
 """A folder of data as a configuration: what `make quality` runs with defaults.
 
-The folder holds train.parquet and test.parquet (user_id, item_id, optional rating and event_time),
-and optionally validation.parquet, items.parquet and users.parquet.
+The folder holds train.parquet and test.parquet (user_id, item_id, optional rating, event_time and
+domain), and optionally validation.parquet, items.parquet and users.parquet.
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ from m6rec import columns as c
 from m6rec.config.run import Config, parse_config
 from m6rec.errors import TableError
 
-Protocol = Literal["all", "cold_items"]
+Protocol = Literal["all", "cold_items", "sampled"]
 
 TITLE = "title"
 
@@ -27,22 +27,26 @@ def config_of_folder(base: Path, data: Path, lake: Path, top: int, protocol: Pro
         data: the folder.
         lake: where the run's tables go.
         top: length of the longest lists.
-        protocol: cold_items ranks only items that training never saw.
+        protocol: cold_items ranks only items that training never saw; sampled ranks each held-out
+            item among random ones as well.
 
     Raises:
         TableError: the folder lacks train.parquet or test.parquet, or one lacks its ids.
     """
     settings: dict[str, Any] = yaml.safe_load(base.read_text())
     train = _columns(data / "train.parquet", (c.USER_ID, c.ITEM_ID))
-    held_out = [_columns(data / "test.parquet", (c.USER_ID, c.ITEM_ID))]
+    domain = (c.DOMAIN,) if c.DOMAIN in train else ()
+    held_out = [_columns(data / "test.parquet", (c.USER_ID, c.ITEM_ID, *domain))]
     interactions = settings["interactions"]
+    if domain:
+        interactions["columns"]["domain"] = c.DOMAIN
     interactions["source"] = _source(data / "train.parquet")
     settings["split"]["test"] = _source(data / "test.parquet")
     if c.EVENT_TIME in train:
         interactions["columns"]["time"] = c.EVENT_TIME
     if (data / "validation.parquet").exists():
         settings["split"]["validation"] = _source(data / "validation.parquet")
-        held_out.append(_columns(data / "validation.parquet", (c.USER_ID, c.ITEM_ID)))
+        held_out.append(_columns(data / "validation.parquet", (c.USER_ID, c.ITEM_ID, *domain)))
     if c.RATING in train:
         interactions["columns"]["weight"] = c.RATING
         if all(c.RATING in names for names in held_out):
@@ -51,7 +55,7 @@ def config_of_folder(base: Path, data: Path, lake: Path, top: int, protocol: Pro
     for side, key in (("users", c.USER_ID), ("items", c.ITEM_ID)):
         file = data / f"{side}.parquet"
         if file.exists():
-            names = _columns(file, (key,))
+            names = _columns(file, (key, *domain) if side == "items" else (key,))
             features[side] = {"source": _source(file), "id": key, **features.get(side, {})}
             if TITLE in names:
                 features[side].setdefault("title", TITLE)
@@ -61,7 +65,7 @@ def config_of_folder(base: Path, data: Path, lake: Path, top: int, protocol: Pro
         case "cold_items":
             evaluate["candidates"] = "cold_items"
             settings["split"]["validation_strategy"] = "cold_items"
-        case "all":
+        case "all" | "sampled":
             pass
         case _:
             assert_never(protocol)

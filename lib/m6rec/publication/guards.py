@@ -26,6 +26,7 @@ from m6rec.runs import sources_of_run, work_of_run
 from m6rec.schemas import GUARD_RESULTS_TABLE
 from m6rec.spark.arrow_rows import matrix_column
 from m6rec.spark.sources import at_versions, read_ids, read_source
+from m6rec.stages.pairs.catalogue import by_domain
 from m6rec.stages.publication.lists import ALLOWED, HELD_BACK, count_lists, shared_places
 from m6rec.stages.publication.profiles import (
     largest_drift,
@@ -286,9 +287,9 @@ def _users(subject: _Subject) -> DataFrame:
 
 
 def _items(subject: _Subject) -> DataFrame:
-    """item_id, item_index, allowed: the catalogue under the rules."""
+    """item_id, item_index, domain, allowed: the catalogue under the rules."""
     rules, spark = subject.config.recommend.rules, subject.lakehouse.spark
-    items = subject.lakehouse.read("catalogue").select(c.ITEM_ID, c.ITEM_INDEX)
+    items = subject.lakehouse.read("catalogue").select(c.ITEM_ID, c.ITEM_INDEX, c.DOMAIN)
     allowed = F.lit(True)
     for name, table, listed in (
         ("is_allowed", rules.allowed_items, True),
@@ -299,7 +300,7 @@ def _items(subject: _Subject) -> DataFrame:
             ids = read_ids(spark, table, {c.ITEM_ID: table.item}, interactions).distinct()
             items = items.join(ids.withColumn(name, F.lit(True)), c.ITEM_ID, how="left")
             allowed = allowed & (F.col(name).isNotNull() if listed else F.col(name).isNull())
-    return items.select(c.ITEM_ID, c.ITEM_INDEX, allowed.alias(ALLOWED))
+    return items.select(c.ITEM_ID, c.ITEM_INDEX, c.DOMAIN, allowed.alias(ALLOWED))
 
 
 def _of_overlap(subject: _Subject) -> dict[str, Measured]:
@@ -332,7 +333,10 @@ def _validation(fit: Fit, k: int) -> DataFrame:
     """NDCG of each validation user by the ranker that made the run's recommendations."""
     ranker = fit.lakehouse.read("recommendations").select(c.MODEL).limit(1)
     lists = fit.lakehouse.read("lists", fit=c.SELECTION).join(ranker, c.MODEL, how="left_semi")
-    return ndcg_by_user(lists, fit.targets, k)
+    targets = fit.targets
+    if fit.domains:
+        targets = by_domain(targets, fit.lakehouse.read("catalogue"))
+    return ndcg_by_user(lists, targets, k)
 
 
 # --- embeddings -------------------------------------------------------------------------------

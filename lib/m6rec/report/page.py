@@ -207,6 +207,8 @@ def _segment_table(data: ReportData, fold: str) -> dict[str, Any]:
     }
     found = {segment for _, segment in cells}
     known = [segment for segment in _SEGMENT_ORDER if segment in found]
+    # What is left are the domains.
+    known += sorted(found - set(known))
     users = {segment: row[c.USERS] for (_, segment), row in cells.items()}
     models = [row[c.MODEL] for row in best_first(data.metrics, fold, data.metric, data.k)]
     best = {

@@ -314,8 +314,9 @@ def _domains_of(batch: pa.RecordBatch, plan: Plan) -> Int32:
     if c.DOMAIN not in batch.schema.names:
         return np.zeros(batch.num_rows, np.int32)
     names = pa.array(plan.domains, pa.string())
-    places = pc.fill_null(pc.index_in(batch.column(c.DOMAIN), names), -1)
-    return places.to_numpy(zero_copy_only=False).astype(np.int32)
+    found = pc.fill_null(pc.index_in(batch.column(c.DOMAIN), names), -1)
+    places: Int32 = found.to_numpy(zero_copy_only=False).astype(np.int32)
+    return places
 
 
 def _ranked_of(batch: pa.RecordBatch, plan: Plan) -> Int32:

@@ -97,7 +97,7 @@ def catalogue_words(catalogue: DataFrame, item_features: DataFrame, n_items: int
         n_items: number of dense item indices.
     """
     ids, titles = [""] * n_items, [""] * n_items
-    own = catalogue.select(c.ITEM_INDEX, _owners_id().alias(c.ITEM_ID), "title")
+    own = catalogue.select(c.ITEM_INDEX, owners_id().alias(c.ITEM_ID), "title")
     words = own.toArrow().to_pydict()
     for item, item_id, title in zip(*words.values(), strict=True):
         ids[item], titles[item] = item_id, title or ""
@@ -117,7 +117,7 @@ def catalogue_words(catalogue: DataFrame, item_features: DataFrame, n_items: int
     )
 
 
-def _owners_id() -> Column:
+def owners_id() -> Column:
     """The id that the owner has for an item of the catalogue."""
     within = id_within(F.col(c.DOMAIN), F.lit(""))
     after = F.substr(F.col(c.ITEM_ID), F.length(within) + 1)
