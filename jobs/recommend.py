@@ -13,7 +13,7 @@ from m6rec.fits.fit import Fit, fits_of
 from m6rec.fits.members import member_inputs, member_names, read_blends, read_members
 from m6rec.job_records import RECOMMEND
 from m6rec.kernels.ranking.blending import Blend
-from m6rec.kernels.ranking.members import DotMember, Member
+from m6rec.kernels.ranking.members import DotMember, Member, OwnMembers
 from m6rec.kernels.ranking.scoring import knows_contexts
 from m6rec.lakehouse import Lakehouse
 from m6rec.rankers import FUSION
@@ -39,7 +39,7 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
     embed(final, members)
 
 
-def rank_for_evaluation(fit: Fit, blends: tuple[Blend, ...]) -> dict[str, Member]:
+def rank_for_evaluation(fit: Fit, blends: tuple[Blend, ...]) -> dict[str, Member | OwnMembers]:
     """Lists of all evaluated rankers for the users with items in the fit's target fold.
 
     Returns:
@@ -81,7 +81,9 @@ def read_explaining(fit: Fit) -> Explaining:
     )
 
 
-def write_recommendations(fit: Fit, members: dict[str, Member], explaining: Explaining) -> None:
+def write_recommendations(
+    fit: Fit, members: dict[str, Member | OwnMembers], explaining: Explaining
+) -> None:
     """Write the explained lists of the configured ranker for every user, under the rules."""
     lakehouse, settings = fit.lakehouse, fit.config.recommend
     rules = settings.rules
@@ -118,7 +120,7 @@ def write_recommendations(fit: Fit, members: dict[str, Member], explaining: Expl
     lakehouse.write("recommendations", reduce(DataFrame.unionByName, lists))
 
 
-def embed(fit: Fit, members: dict[str, Member]) -> None:
+def embed(fit: Fit, members: dict[str, Member | OwnMembers]) -> None:
     """The embeddings of the fusion model, those of users only where the config asks for them."""
     if not set(member_names(FUSION, fit.config)) <= members.keys():
         return

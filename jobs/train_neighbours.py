@@ -49,7 +49,14 @@ def _inputs(fit: Fit, matrix: DataFrame) -> NeighbourInputs:
         vectors = item_matrix(features, c.CONTENT, fit.n_items)
     statistics = matrix_statistics(matrix, fit.n_items, config.neighbours.maximum_history)
     return NeighbourInputs(
-        matrix, fit.n_items, statistics, config.neighbours, config.seed, terms, vectors
+        matrix,
+        fit.n_items,
+        statistics,
+        config.neighbours,
+        config.seed,
+        terms,
+        vectors,
+        fit.domains,
     )
 
 

@@ -19,7 +19,7 @@ SEQUENCE = "sequence"
 TOWERS_ON_ORDER = "towers_sequence"
 TRANSITIONS = "transitions"
 
-Need = Literal["times", "item_attributes", "repeats"]
+Need = Literal["times", "item_attributes", "repeats", "domains"]
 UserInput = Literal["features", "factors"]
 Role = Literal["member", "part", "blend", "reference"]
 
@@ -64,6 +64,7 @@ class Ranker:
 _TIMES: frozenset[Need] = frozenset({"times"})
 _ITEM_ATTRIBUTES: frozenset[Need] = frozenset({"item_attributes"})
 _REPEATS: frozenset[Need] = frozenset({"repeats"})
+_DOMAINS: frozenset[Need] = frozenset({"domains"})
 _FEATURES: frozenset[UserInput] = frozenset({"features"})
 _FACTORS: frozenset[UserInput] = frozenset({"factors"})
 
@@ -108,6 +109,15 @@ RANKERS: tuple[Ranker, ...] = (
         groups=("factors",),
     ),
     Ranker(
+        "own_als",
+        "ALS of the domain alone",
+        trained_by="train_factors",
+        model="own_als",
+        needs=_DOMAINS,
+        groups=("factors", "own"),
+        of_domain=True,
+    ),
+    Ranker(
         "ridge", "Local ridge", trained_by="train_neighbours", model="ridge", groups=("neighbours",)
     ),
     Ranker(
@@ -117,6 +127,15 @@ RANKERS: tuple[Ranker, ...] = (
         model="ridge",
         needs=_TIMES,
         groups=("neighbours", "recency"),
+    ),
+    Ranker(
+        "own_ridge",
+        "Local ridge of the domain alone",
+        trained_by="train_neighbours",
+        model="own_ridge",
+        needs=_DOMAINS,
+        groups=("neighbours", "own"),
+        of_domain=True,
     ),
     Ranker(
         "item_neighbours",
@@ -160,7 +179,7 @@ RANKERS: tuple[Ranker, ...] = (
         needs=_ITEM_ATTRIBUTES,
         groups=("features",),
     ),
-    Ranker(POPULARITY, "Popularity", of_domain=True),
+    Ranker(POPULARITY, "Popularity"),
     Ranker(
         MLLIB_ALS,
         "MLlib ALS",
@@ -172,7 +191,7 @@ RANKERS: tuple[Ranker, ...] = (
 )
 
 # In the order in which groups appear in the ablation.
-GROUPS = ("factors", "towers", "neighbours", "features", "recency")
+GROUPS = ("factors", "towers", "neighbours", "features", "recency", "own")
 
 _BY_NAME: Mapping[str, Ranker] = {ranker.name: ranker for ranker in RANKERS}
 

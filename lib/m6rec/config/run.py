@@ -332,6 +332,8 @@ class Config(Section):
             keys["times"] = "interactions.columns.time"
         if self.features.items is None:
             keys["item_attributes"] = "features.items"
+        if self.interactions.columns.domain is None:
+            keys["domains"] = "interactions.columns.domain"
         if not self.ranks_repeats:
             keys["repeats"] = "recommend.rules.mask_seen: false"
         return [keys[need] for need in sorted(ranker_named(ranker).needs) if need in keys]

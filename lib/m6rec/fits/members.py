@@ -30,6 +30,8 @@ from m6rec.kernels.ranking.members import (
     GivenEncoder,
     HistoryMember,
     Member,
+    OwnMembers,
+    OwnRowsEncoder,
     UserNeighboursMember,
     popularity_member,
     repeats_member,
@@ -47,6 +49,8 @@ from m6rec.rankers import (
 from m6rec.stages.features.reading import item_matrix, read_content_encoder
 from m6rec.stages.ranking.candidates import collect_candidates
 from m6rec.stages.ranking.lists import make_scoring, user_inputs
+from m6rec.stages.training.domains import own_factor_models
+from m6rec.stages.training.factor_models import factors_from_frame
 from m6rec.stages.training.neighbours import candidate_users
 from m6rec.towers.artifact import load_towers
 
@@ -62,7 +66,7 @@ def member_names(ranker: str, config: Config) -> tuple[str, ...]:
     return (ranker,)
 
 
-def read_members(fit: Fit, names: Iterable[str]) -> dict[str, Member]:
+def read_members(fit: Fit, names: Iterable[str]) -> dict[str, Member | OwnMembers]:
     """The named members of a fit, in the order of the names."""
     models = _Models(fit)
     return {name: MEMBERS[name](models, ranker_named(name)) for name in dict.fromkeys(names)}
@@ -234,6 +238,28 @@ def _given_factors(models: _Models, ranker: Ranker) -> Member:
     return DotMember(ranker.name, GivenEncoder(ranker.name), vectors)
 
 
+def _own_factors(models: _Models, ranker: Ranker) -> OwnMembers:
+    fit, method = models.fit, _model_of(ranker)
+    rows = fit.lakehouse.read("item_factors", fit=fit.name, method=method)
+    own = own_factor_models(
+        factors_from_frame(rows, fit.n_items),
+        fit.model("factors", method),
+        fit.item_counts,
+        fit.domains,
+    )
+    return OwnMembers(
+        ranker.name,
+        {
+            domain.name: DotMember(
+                ranker.name,
+                OwnRowsEncoder(own[domain.name], domain),
+                own[domain.name].scored_factors,
+            )
+            for domain in fit.domains
+        },
+    )
+
+
 def _history(models: _Models, ranker: Ranker) -> Member:
     return HistoryMember(ranker.name, models.item_weights(_model_of(ranker)), "square_root")
 
@@ -294,14 +320,16 @@ def _model_of(ranker: Ranker) -> str:
     return ranker.model
 
 
-MEMBERS: Mapping[str, Callable[[_Models, Ranker], Member]] = {
+MEMBERS: Mapping[str, Callable[[_Models, Ranker], Member | OwnMembers]] = {
     "towers_svd": _towers,
     "towers_als": _towers,
     "towers_sequence": _sequence_towers,
     "svd": _projected_factors,
     "als": _projected_factors,
     "als_cosine": _factor_directions,
+    "own_als": _own_factors,
     "ridge": _history,
+    "own_ridge": _history,
     "recent_ridge": _recent_history,
     "item_neighbours": _history,
     "recent_item_neighbours": _recent_history,

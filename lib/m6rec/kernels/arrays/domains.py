@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
 from m6rec.kernels.arrays.rows import NO_ITEM, Int32, Int64, indptr_of
 
@@ -32,6 +33,11 @@ class Domain:
         places = np.full(self.n_items, NO_ITEM, np.int32)
         places[self.items] = np.arange(len(self.items), dtype=np.int32)
         return places
+
+    def holds(self, items: Int32) -> npt.NDArray[np.bool_]:
+        """Whether each item is one of the domain's."""
+        found: npt.NDArray[np.bool_] = self.places[items] != NO_ITEM
+        return found
 
     def own(self, indptr: Int64, items: Int32) -> tuple[Int64, Int32]:
         """Lists of items cut to those of the domain, by their numbers within it.

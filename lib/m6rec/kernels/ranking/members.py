@@ -5,6 +5,7 @@ So a member holds only item-side arrays, and it serves training rows, new users 
 Members store no scores: `kernels.ranking.scoring` computes them where the best are selected.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol, assert_never, runtime_checkable
 
@@ -13,7 +14,7 @@ import numpy as np
 from m6rec.kernels.arrays.contexts import Context
 from m6rec.kernels.arrays.domains import Domain
 from m6rec.kernels.arrays.recency import recent_weights
-from m6rec.kernels.arrays.rows import NO_ITEM, Float32, Int32, Int64, Rows
+from m6rec.kernels.arrays.rows import Float32, Int32, Int64, Rows
 from m6rec.kernels.factors.projection import FactorModel, project
 from m6rec.kernels.neighbours.content import ContentEncoder, unit_rows
 from m6rec.kernels.neighbours.item_neighbours import ItemWeights
@@ -255,17 +256,48 @@ class MemberWithin:
         return self.member.terms(block)
 
 
-def within(member: Member, domain: Domain) -> Member:
+@dataclass(frozen=True)
+class OwnMembers:
+    """A member for each domain, which knows what users have in that domain alone.
+
+    Attributes:
+        name: their name in configuration and tables.
+        by_domain: the members by domain, of the domain's items by their numbers within it.
+    """
+
+    name: str
+    by_domain: Mapping[str, Member]
+
+
+@dataclass(frozen=True)
+class OwnRowsEncoder:
+    """Computes user factors from the part of the row that is of one domain."""
+
+    model: FactorModel
+    domain: Domain
+
+    def encode(self, block: UserBlock) -> Float32:
+        """float32 [n, rank]; whoever has nothing in the domain gets zeros."""
+        rows = block.rows
+        indptr, items = self.domain.own(rows.indptr, rows.item_indices)
+        weights = rows.weights[self.domain.holds(rows.item_indices)]
+        return project(self.model, Rows(rows.user_index, indptr, items, weights))
+
+
+def within(member: Member | OwnMembers, domain: Domain) -> Member:
     """The member for the items of a domain alone, by their numbers within it.
 
-    A user is represented by all that the user has, in whatever domain.
+    But for `OwnMembers`, a user is represented by all that the user has, in whatever domain.
     """
+    if isinstance(member, OwnMembers):
+        return member.by_domain[domain.name]
     if isinstance(member, DotMember):
         return replace(member, item_vectors=member.item_vectors[domain.items])
     rows = member.rows
     indptr, items = domain.own(rows.indptr, rows.item_indices)
-    values = rows.values[domain.places[rows.item_indices] != NO_ITEM]
-    return MemberWithin(member, SparseRows(indptr, items, values))
+    return MemberWithin(
+        member, SparseRows(indptr, items, rows.values[domain.holds(rows.item_indices)])
+    )
 
 
 def sparse_rows(weights: ItemWeights) -> SparseRows:

@@ -17,11 +17,12 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from m6rec import columns as c
+from m6rec.errors import DataError
 from m6rec.kernels.arrays.domains import Domain
 from m6rec.kernels.arrays.recency import recency_ranks
 from m6rec.kernels.arrays.rows import Float32, Int32, Int64, indptr_of
 from m6rec.kernels.ranking.blending import Blend
-from m6rec.kernels.ranking.members import Member, UserBlock, within
+from m6rec.kernels.ranking.members import Member, OwnMembers, UserBlock, within
 from m6rec.kernels.ranking.scoring import (
     Masked,
     PreparedBlend,
@@ -86,7 +87,7 @@ class Scoring:
 
 
 def make_scoring(
-    members: Mapping[str, Member],
+    members: Mapping[str, Member | OwnMembers],
     blends: tuple[Blend, ...],
     item_counts: Int64,
     masked_items: npt.NDArray[np.bool_],
@@ -101,12 +102,22 @@ def make_scoring(
     """
     disliked = mask_seen if mask_disliked is None else mask_disliked
     needed = sorted({name for blend in blends for name in blend.coefficients()})
-    kept = {name: members[name] for name in needed}
+    kept = {name: _member(members[name], domain) for name in needed}
     if domain is not None:
-        kept = {name: within(member, domain) for name, member in kept.items()}
         item_counts, masked_items = item_counts[domain.items], masked_items[domain.items]
     prepared = tuple(prepare_blend(blend, kept, item_counts) for blend in blends)
     return Scoring(kept, prepared, item_counts, masked_items, mask_seen, n, disliked, domain)
+
+
+def _member(member: Member | OwnMembers, domain: Domain | None) -> Member:
+    if domain is not None:
+        return within(member, domain)
+    if isinstance(member, OwnMembers):
+        raise DataError(
+            f"{member.name} ranks within a domain alone, and none is given; name"
+            " interactions.columns.domain, or leave this ranker out"
+        )
+    return member
 
 
 def user_inputs(

@@ -7,7 +7,9 @@ import scipy.sparse as sp
 from pyspark.sql import DataFrame
 
 from m6rec.config.models import FactorsConfig
+from m6rec.kernels.arrays.domains import Domain
 from m6rec.kernels.factors.projection import FactorModel
+from m6rec.stages.training.domains import train_own_als
 from m6rec.stages.training.factors import train_als, train_svd
 from m6rec.stages.training.mllib import train_mllib_als
 
@@ -23,6 +25,7 @@ class FactorInputs:
         seed: of everything that is drawn.
         checkpoints: a folder for checkpoints; each model uses a part of it named like the model.
         terms: float32 [M, V]; the items' terms, or None where ALS does not use attributes.
+        domains: of the items.
     """
 
     matrix: DataFrame
@@ -31,6 +34,7 @@ class FactorInputs:
     seed: int
     checkpoints: str
     terms: sp.csr_matrix | None
+    domains: tuple[Domain, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,14 @@ def _als(inputs: FactorInputs) -> TrainedFactors:
     return TrainedFactors(model)
 
 
+def _own_als(inputs: FactorInputs) -> TrainedFactors:
+    checkpoints = f"{inputs.checkpoints}/own_als"
+    model = train_own_als(
+        inputs.matrix, inputs.domains, inputs.config.als, inputs.seed, checkpoints, inputs.terms
+    )
+    return TrainedFactors(model)
+
+
 def _mllib_als(inputs: FactorInputs) -> TrainedFactors:
     folder = f"{inputs.checkpoints}/mllib_als"
     model, users = train_mllib_als(
@@ -70,5 +82,6 @@ def _mllib_als(inputs: FactorInputs) -> TrainedFactors:
 FACTOR_TRAINERS: Mapping[str, Callable[[FactorInputs], TrainedFactors]] = {
     "svd": _svd,
     "als": _als,
+    "own_als": _own_als,
     "mllib_als": _mllib_als,
 }
