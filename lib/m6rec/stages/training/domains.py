@@ -58,7 +58,7 @@ def train_own_als(
     n_items = domains[0].n_items
     factors = np.zeros((n_items, config.rank), np.float32)
     counts = np.zeros(n_items, np.int64)
-    parameters = {}
+    parameters: dict[str, float] = {}
     for place, domain in enumerate(domains):
         model = train_als(
             rows_of_domain(matrix, domain),

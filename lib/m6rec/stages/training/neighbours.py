@@ -13,7 +13,7 @@ has candidates. A user's row is cut to `maximum_history` interactions, so that n
 square of an unbounded number.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
