@@ -49,6 +49,7 @@ def _evaluate_fit(fit: Fit, targets: DataFrame) -> Evaluation:
     lakehouse, config = fit.lakehouse, fit.config
     fold = c.TARGET_FOLD_OF_FIT[fit.name]
     lists = lakehouse.read("lists", fit=fit.name)
+    domains = tuple(domain.name for domain in fit.domains)
     content = None
     if lakehouse.exists("item_features"):
         content = item_matrix(fit.item_features, c.CONTENT, fit.n_items)
@@ -63,14 +64,14 @@ def _evaluate_fit(fit: Fit, targets: DataFrame) -> Evaluation:
         config.seed,
         fold,
         lakehouse.run_id,
-        tuple(domain.name for domain in fit.domains),
+        domains,
     )
     metrics, comparisons = evaluation.metrics, evaluation.comparisons
     other = config.evaluate.compare_with_run
     if other is not None:
         other_lists = _lists_of_run(lakehouse, other, fit.name)
         comparisons += compare_runs(
-            lists, other_lists, other, targets, config.evaluate, config.seed, fold
+            lists, other_lists, other, targets, config.evaluate, config.seed, fold, domains
         )
     if config.ratings.enabled:
         predictions = lakehouse.read("rating_predictions", fit=fit.name)

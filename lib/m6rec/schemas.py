@@ -306,14 +306,16 @@ METRICS_TABLE = _table(
 
 COMPARISONS_TABLE = _table(
     "comparisons",
-    "A paired test over users: mean of (model - other_model), its interval and p-value."
+    "A paired test over users: mean of (model - other_model), its interval and p-value; over all,"
+    " and over those of each domain where there are domains."
     " `other_run_id` differs from `run_id` where another run is compared.",
-    (c.MODEL, "other_run_id", "other_model", c.FOLD, c.METRIC, c.K),
+    (c.MODEL, "other_run_id", "other_model", c.FOLD, c.SEGMENT, c.METRIC, c.K),
     {
         c.MODEL: T.StringType(),
         "other_run_id": T.StringType(),
         "other_model": T.StringType(),
         c.FOLD: T.StringType(),
+        c.SEGMENT: T.StringType(),
         c.METRIC: T.StringType(),
         c.K: T.IntegerType(),
         "difference": T.DoubleType(),

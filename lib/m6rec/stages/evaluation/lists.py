@@ -132,6 +132,7 @@ def compare_runs(
     config: EvaluateConfig,
     seed: int,
     fold: str,
+    domains: tuple[str, ...] = (),
 ) -> list[dict[str, Any]]:
     """Compare this run's lists with those of another run, on this run's held-out items.
 
@@ -143,7 +144,7 @@ def compare_runs(
             an item the same index.
         other_run_id: written to the rows.
         targets: user_index, item_indices (held out).
-        config, seed, fold: as in `evaluate_lists`.
+        config, seed, fold, domains: as in `evaluate_lists`.
 
     Returns:
         Rows of `comparisons` without `run_id`.
@@ -168,12 +169,13 @@ def compare_runs(
         models=models + tuple(OTHER_RUN + other for other in others),
         ks=tuple(sorted(set(config.ks))),
         metrics=COMPARED_METRICS,
-        segments=(ALL,),
+        segments=(ALL, *map(domain_segment, domains)),
         pairs=pairs,
         activity_limits=(0, 0),
         n_items=0,
         replicates=config.bootstrap_replicates,
         seed=seed,
+        domains=domains,
     )
     key = [c.USER_INDEX, c.DOMAIN] if c.DOMAIN in targets.columns else [c.USER_INDEX]
     both = lists.select(c.MODEL, *key, c.ITEM_INDICES).unionByName(
@@ -197,7 +199,7 @@ def _models_in(lists: DataFrame, config: EvaluateConfig) -> tuple[str, ...]:
 
 
 def _require_users(tally: Tally, fold: str) -> None:
-    if tally.pairs.users == 0:
+    if tally.pairs[0].users == 0:
         raise DataError(f"no user holds out an item in fold {fold}; give the split a larger share")
 
 

@@ -7,24 +7,15 @@ import numpy as np
 import pyarrow as pa
 import scipy.sparse as sp
 from pyspark.sql import DataFrame
-from pyspark.sql import types as T
 
-from m6rec import columns as c
 from m6rec.config.models import AlsConfig
 from m6rec.kernels.arrays.domains import Domain
 from m6rec.kernels.arrays.rows import Float32, Int64
 from m6rec.kernels.factors.projection import FactorModel, build_factor_model
 from m6rec.spark.arrow_rows import ROW_COLUMNS, list_array, rows_from_batch
 from m6rec.spark.shipping import Shipped, ship
-from m6rec.stages.training.factors import train_als
+from m6rec.stages.training.factors import ROW_SCHEMA, train_als
 
-_ROW_SCHEMA = T.StructType(
-    [
-        T.StructField(c.USER_INDEX, T.LongType(), False),
-        T.StructField(c.ITEM_INDICES, T.ArrayType(T.IntegerType(), False), False),
-        T.StructField(c.WEIGHTS, T.ArrayType(T.FloatType(), False), False),
-    ]
-)
 # Of a parameter's name in a model of all domains: the domain stands before it.
 _OF = " of "
 
@@ -37,7 +28,7 @@ def rows_of_domain(matrix: DataFrame, domain: Domain) -> DataFrame:
         domain: the domain.
     """
     cut = partial(_cut_partition, shipped=ship(matrix.sparkSession, domain))
-    return matrix.select(*ROW_COLUMNS).mapInArrow(cut, _ROW_SCHEMA)
+    return matrix.select(*ROW_COLUMNS).mapInArrow(cut, ROW_SCHEMA)
 
 
 def train_own_als(
@@ -110,11 +101,5 @@ def _cut_partition(batches: Iterable[pa.RecordBatch], shipped: Shipped) -> Itera
         weights = rows.weights[domain.holds(rows.item_indices)]
         yield pa.RecordBatch.from_arrays(
             [pa.array(rows.user_index), list_array(indptr, items), list_array(indptr, weights)],
-            schema=pa.schema(
-                [
-                    pa.field(c.USER_INDEX, pa.int64(), False),
-                    pa.field(c.ITEM_INDICES, pa.list_(pa.int32())),
-                    pa.field(c.WEIGHTS, pa.list_(pa.float32())),
-                ]
-            ),
+            names=list(ROW_COLUMNS),
         )
