@@ -36,12 +36,12 @@ def train_own_als(
     domains: Sequence[Domain],
     config: AlsConfig,
     seed: int,
-    checkpoints: str,
+    checkpoints: str | None,
     terms: sp.csr_matrix | None,
 ) -> FactorModel:
     """ALS of each domain alone as one model: an item's factor is that of its domain's ALS.
 
-    Arguments are as in `train_als`; `checkpoints` is a path to which each domain adds its place.
+    Arguments are as in `train_als`; to the path `checkpoints` each domain adds its place.
 
     Returns:
         The model, which projects no rows: `own_factor_models` gives those that do.
@@ -56,7 +56,7 @@ def train_own_als(
             len(domain.items),
             config,
             seed,
-            f"{checkpoints}-{place}",
+            None if checkpoints is None else f"{checkpoints}-{place}",
             None if terms is None else terms[domain.items],
         )
         factors[domain.items] = model.scored_factors
