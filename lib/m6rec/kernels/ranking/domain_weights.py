@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from m6rec.kernels.arrays.rows import Float32, Float64, Int64, entries_of_rows, indptr_of
+from m6rec.kernels.arrays.rows import Float32, Float64, indptr_of
 from m6rec.kernels.evaluation.bootstrap import paired_sums, paired_t_test
 from m6rec.kernels.ranking.blending import (
     Candidates,
@@ -99,7 +99,8 @@ def choose_in_domain(
         k, rounds: of the search.
     """
     search = _DomainSearch(common, own, k, rounds)
-    halves = [_users(candidates, start) for start in (0, 1)]
+    users = np.arange(len(candidates.relevant_counts), dtype=np.int64)
+    halves = [candidates.of_users(users[start::2]) for start in (0, 1)]
     out_of_sample = {
         origin: np.concatenate(
             [
@@ -161,20 +162,6 @@ class _DomainSearch:
         factors = factors * self.common.user_factors[:, candidates.bins_of_users]
         scores: Float32 = factors.astype(np.float32) * candidates.scores
         return scores
-
-
-def _users(candidates: Candidates, start: int) -> Candidates:
-    """Every second user."""
-    chosen: Int64 = np.arange(start, len(candidates.relevant_counts), 2, dtype=np.int64)
-    indptr, entries = entries_of_rows(candidates.indptr, chosen)
-    return Candidates(
-        indptr,
-        np.ascontiguousarray(candidates.scores[:, entries]),
-        candidates.relevant[entries],
-        candidates.relevant_counts[chosen],
-        candidates.item_bins[entries],
-        candidates.user_bins[chosen],
-    )
 
 
 def _is_better(one: Float64, other: Float64) -> bool:

@@ -149,6 +149,8 @@ def _assemble_candidates(
 
 def _deviations(moments: Float64, members: int) -> Float64:
     """float64 [members], from each user's mean and mean square; 1 where all scores are equal."""
+    if not len(moments):
+        return np.ones(members)
     mean, square = moments.reshape(-1, members, 2).mean(axis=0).T
     variance = np.maximum(square - mean**2, 0.0)
     return np.where(variance > 0.0, np.sqrt(variance), 1.0)
