@@ -140,14 +140,14 @@ def _read_attributes(
     if source is None:
         return None
     titles = () if source.title is None else (source.title,)
-    of_items, domain = id_column == c.ITEM_ID, config.interactions.columns.domain
-    apart = (domain,) if of_items and domain else ()
-    required = (source.id, *titles, *source.kinds, *apart)
+    of_items = id_column == c.ITEM_ID
+    beside = config.interactions.columns.beside_item if of_items else ()
+    required = (source.id, *titles, *source.kinds, *beside)
     frame = read_source(lakehouse.spark, source.source, required)
     # A title is text: without this, its values would look like ids, since no two are equal.
     overrides: dict[str, FeatureKind] = dict.fromkeys(titles, "text")
     # It is a part of the id.
-    overrides |= dict.fromkeys(apart, "ignore")
+    overrides |= dict.fromkeys(beside, "ignore")
     kinds = infer_kinds(frame, source.id, {**overrides, **source.kinds})
     signs = decimal_signs(frame, source.id, kinds)
     # A column of the owner's may have the name of one of ours.

@@ -94,6 +94,11 @@ class InteractionColumns(Section):
         " of this name, too.",
     )
 
+    @property
+    def beside_item(self) -> tuple[str, ...]:
+        """The columns that a table of items needs beside the item's id."""
+        return () if self.domain is None else (self.domain,)
+
 
 def _default_weighting(given: dict[str, Any]) -> Weighting:
     """Whoever gives weights to events or lets them age wants them to count."""

@@ -422,8 +422,8 @@ def _reason(problem: Any) -> str:
 def sources_of(config: Config) -> Iterator[tuple[str, TableSource, tuple[str, ...]]]:
     """Each table of the owner's: the config's key, the source, the columns that it must have."""
     columns = config.interactions.columns
-    item = (columns.item,) if columns.domain is None else (columns.item, columns.domain)
-    pair = (columns.user, *item)
+    beside = columns.beside_item
+    pair = (columns.user, columns.item, *beside)
     rated = config.ratings.enabled and columns.weight is not None
     held_out = (*pair, columns.weight or "") if rated else pair
     named = (*pair, columns.time, columns.weight, columns.event_type, *columns.context)
@@ -436,17 +436,17 @@ def sources_of(config: Config) -> Iterator[tuple[str, TableSource, tuple[str, ..
     if config.features.users is not None:
         yield "features.users", config.features.users.source, _named(config.features.users)
     if config.features.items is not None:
-        attributes = (*_named(config.features.items), *item[1:])
+        attributes = (*_named(config.features.items), *beside)
         yield "features.items", config.features.items.source, attributes
     rules = config.recommend.rules
     if rules.allowed_items is not None:
-        ids = (rules.allowed_items.item, *item[1:])
+        ids = (rules.allowed_items.item, *beside)
         yield "recommend.rules.allowed_items", rules.allowed_items, ids
     if rules.excluded_items is not None:
-        ids = (rules.excluded_items.item, *item[1:])
+        ids = (rules.excluded_items.item, *beside)
         yield "recommend.rules.excluded_items", rules.excluded_items, ids
     if rules.excluded_pairs is not None:
-        ids = (rules.excluded_pairs.user, rules.excluded_pairs.item, *item[1:])
+        ids = (rules.excluded_pairs.user, rules.excluded_pairs.item, *beside)
         yield "recommend.rules.excluded_pairs", rules.excluded_pairs, ids
 
 

@@ -69,11 +69,10 @@ def open_sources(spark: SparkSession, config: Config) -> Sources:
     check_sources(spark, config)
     mapped = config.interactions
     names = mapped.columns
-    optional = (names.domain, names.time, names.weight, names.event_type)
+    optional = (names.time, names.weight, names.event_type)
     present = tuple(name for name in optional if name is not None)
-    version, frame = _at_version(
-        spark, mapped.source, (names.user, names.item, *present, *names.context)
-    )
+    ids = (names.user, names.item, *names.beside_item)
+    version, frame = _at_version(spark, mapped.source, (*ids, *present, *names.context))
     reading = _reading(INTERACTIONS, mapped.source, frame, mapped)
     held_out = (
         _open_held_out(spark, "split.test", config.split.test, mapped),
@@ -122,8 +121,7 @@ def _open_held_out(
     if source is None:
         return None
     names = config.columns
-    domain = () if names.domain is None else (names.domain,)
-    version, frame = _at_version(spark, source, (names.user, names.item, *domain))
+    version, frame = _at_version(spark, source, (names.user, names.item, *names.beside_item))
     optional = (names.time, names.weight, names.event_type, *names.context)
     there = find_columns(frame.columns, [name for name in optional if name is not None]).found
     frame = frame.withColumnsRenamed({found: asked for asked, found in there.items()})
@@ -174,8 +172,8 @@ def _open_attributes(
         return None
     title = () if attributes.title is None else (attributes.title,)
     of_items = name == c.ITEM_ID
-    domain = (config.columns.domain,) if of_items and config.columns.domain else ()
-    required = (attributes.id, *title, *attributes.kinds, *domain)
+    beside = config.columns.beside_item if of_items else ()
+    required = (attributes.id, *title, *attributes.kinds, *beside)
     _, frame = _at_version(spark, attributes.source, required)
     ids = (item_id_column if of_items else id_column)(frame, attributes.id, config)
     titles = F.lit(None) if attributes.title is None else owner_column(attributes.title)

@@ -160,10 +160,8 @@ def read_ids(
     Raises:
         TableError: the table does not exist, cannot be read, or lacks a column.
     """
-    domain = config.columns.domain if c.ITEM_ID in names else None
-    frame = read_source(
-        spark, source, tuple(names.values()) if domain is None else (*names.values(), domain), key
-    )
+    beside = config.columns.beside_item if c.ITEM_ID in names else ()
+    frame = read_source(spark, source, (*names.values(), *beside), key)
     return frame.select(
         *(
             (item_id_column if ours == c.ITEM_ID else id_column)(frame, theirs, config).alias(ours)
