@@ -351,7 +351,8 @@ def _lake(spark: SparkSession, folder: Path, run_id: str, model: str) -> Lakehou
         F.concat(F.lit("i"), "id").alias("item_id"), F.col("id").alias("item_index")
     )
     lake.append_new("item_index", ids, ("item_id",))
-    lake.write("catalogue", ids.withColumn("title", F.lit(None).cast("string")))
+    nothing = F.lit(None).cast("string")
+    lake.write("catalogue", ids.withColumns({"title": nothing, "domain": nothing}))
     folds = [(0, "train", True), (1, "validation", True), (2, "test", True), (3, "test", False)]
     splits = spark.createDataFrame(
         folds, "item_index long, fold string, positive boolean"
