@@ -56,7 +56,8 @@ types: setup ## Types: mypy --strict on lib/
 demo: ## The whole pipeline on MovieLens-100K, in output/demo
 	@./spark-submit.sh demo
 
-# DATA and OUTPUT are folders; TOP=300 makes longer lists; PROTOCOL=cold_items ranks unseen items;
+# DATA and OUTPUT are folders; TOP=300 makes longer lists; PROTOCOL=cold_items ranks unseen items,
+# PROTOCOL=sampled ranks each test item among 999 random ones, too;
 # SEED=43 draws anew.
 TOP ?= 100
 PROTOCOL ?= all

@@ -20,6 +20,7 @@ from m6rec.kernels.text.sentence_encoder import load_sentence_encoder
 from m6rec.lakehouse import Lakehouse
 from m6rec.runs import Job
 from m6rec.spark.sources import read_source
+from m6rec.spark.values import domain_of
 from m6rec.spark.values import id_column as id_column_of
 from m6rec.stages.features.attributes import attributes_by_index, column_name
 from m6rec.stages.features.behaviour import (
@@ -34,6 +35,9 @@ from m6rec.stages.features.kinds import infer_columns
 from m6rec.stages.features.pipeline import FeaturePipeline
 from m6rec.stages.features.texts import encode_texts, texts_of, with_text_vectors
 from m6rec.stages.features.vectors import VectorFacts, measure_vectors
+
+# As a key of the mix: no column of the owner's ends so.
+_DOMAIN_KEY = "domain of the item"
 
 
 @dataclass(frozen=True)
@@ -137,9 +141,14 @@ def _read_attributes(
     if source is None:
         return None
     titles = () if source.title is None else (source.title,)
-    frame = read_source(lakehouse.spark, source.source, (source.id, *titles, *source.kinds))
+    of_items = id_column == c.ITEM_ID
+    beside = config.interactions.columns.beside_item if of_items else ()
+    required = (source.id, *titles, *source.kinds, *beside)
+    frame = read_source(lakehouse.spark, source.source, required)
     # A title is text: without this, its values would look like ids, since no two are equal.
     overrides: dict[str, FeatureKind] = dict.fromkeys(titles, "text")
+    # It is a part of the id.
+    overrides |= dict.fromkeys(beside, "ignore")
     columns = infer_columns(frame, source.id, {**overrides, **source.kinds})
     _say_repeats(frame, source, config)
     indices = lakehouse.read(index_table).select(id_column, index_column)
@@ -212,12 +221,18 @@ def _write_images(lakehouse: Lakehouse, config: Config, items: _Attributes | Non
 
 def _training_events(fit: Fit) -> DataFrame | None:
     """The events behind the fit's training pairs; None where the source has neither types
-    nor context."""
+    nor context nor domains."""
     names = fit.config.interactions.columns
-    if not fit.config.has_behaviour or (names.event_type is None and not names.context):
+    described = names.event_type is not None or names.context or names.domain is not None
+    if not fit.config.has_behaviour or not described:
         return None
-    columns = (c.USER_INDEX, c.ITEM_INDEX, c.EVENT_TYPE, c.CONTEXT)
-    return fit.training_events.select(*columns).persist()
+    training = fit.training_events
+    if names.domain is not None:
+        nothing = F.create_map().cast("map<string,string>")
+        domain = F.create_map(F.lit(_DOMAIN_KEY), domain_of(F.col(c.ITEM_ID)))
+        context = F.map_concat(F.coalesce(c.CONTEXT, nothing), domain)
+        training = training.withColumn(c.CONTEXT, context)
+    return training.select(c.USER_INDEX, c.ITEM_INDEX, c.EVENT_TYPE, c.CONTEXT).persist()
 
 
 def _with_mix(behaviour: DataFrame, events: DataFrame | None, index_column: str) -> DataFrame:

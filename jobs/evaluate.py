@@ -40,7 +40,7 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
     metrics: list[dict[str, Any]] = []
     comparisons: list[dict[str, Any]] = []
     for fit in fits_of(lakehouse, config):
-        targets = fit.measured_users.cache()
+        targets = fit.measured_targets.cache()
         if not targets.isEmpty():
             evaluation = _evaluate_fit(fit, targets)
             metrics += evaluation.metrics
@@ -59,6 +59,7 @@ def _evaluate_fit(fit: Fit, targets: DataFrame) -> Evaluation:
     lakehouse, config = fit.lakehouse, fit.config
     fold = c.TARGET_FOLD_OF_FIT[fit.name]
     lists = lakehouse.read("lists", fit=fit.name)
+    domains = tuple(domain.name for domain in fit.domains)
     content = None
     if lakehouse.exists("item_features"):
         content = fit.item_matrix(c.CONTENT)
@@ -81,13 +82,14 @@ def _evaluate_fit(fit: Fit, targets: DataFrame) -> Evaluation:
         criteria.likeness,
         criteria.categories,
         _cold_groups(fit),
+        domains,
     )
     metrics, comparisons = evaluation.metrics, evaluation.comparisons
     other = config.evaluate.compare_with_run
     if other is not None:
         other_lists = _lists_of_run(lakehouse, other, fit.name)
         comparisons += compare_runs(
-            lists, other_lists, other, targets, config.evaluate, config.seed, fold
+            lists, other_lists, other, targets, config.evaluate, config.seed, fold, domains
         )
     if config.ratings.enabled:
         predictions = lakehouse.read("rating_predictions", fit=fit.name)

@@ -34,13 +34,18 @@ LEAST_WIDTH = 100
 
 
 def explain_of_run(
-    spark: SparkSession, config: Config, run_id: str | None, user: str, item: str
+    spark: SparkSession,
+    config: Config,
+    run_id: str | None,
+    user: str,
+    item: str,
+    domain: str | None = None,
 ) -> ItemExplanation:
     """Explain an item for a user of a run, by default of the published one.
 
     Raises:
         ConfigError: no run is named or published, or the run was made with another config.
-        DataError: there is no such run, or it has no such user or item.
+        DataError: there is no such run, or it has no such user, item or domain.
     """
     lakehouse = open_lakehouse(spark, config, run_id or _published(spark, config))
     work = work_of_run(lakehouse)
@@ -48,7 +53,7 @@ def explain_of_run(
         raise DataError(f"there is no run {lakehouse.run_id}; give --run-id of a finished one")
     check_same_config(work, config, lakehouse.run_id)
     pinned = at_versions(config, sources_of_run(lakehouse, config, work))
-    return explain_item(Fit(lakehouse.for_one_job(), pinned, c.FINAL), user, item)
+    return explain_item(Fit(lakehouse.for_one_job(), pinned, c.FINAL), user, item, domain)
 
 
 def _published(spark: SparkSession, config: Config) -> str:
@@ -62,6 +67,9 @@ def main(
     config: ConfigOption,
     user: Annotated[str, typer.Option("--user", help="The user's id.")],
     item: Annotated[str, typer.Option("--item", help="The item's id.")],
+    domain: Annotated[
+        str | None, typer.Option("--domain", help="The item's domain, where there are domains.")
+    ] = None,
     run_id: Annotated[
         str | None, typer.Option("--run-id", help="The run. Without it: the published one.")
     ] = None,
@@ -73,7 +81,7 @@ def main(
         chosen = None if run_id is None else check_run_id(run_id)
         checked = read_config(config, tuple(overrides or ()), output)
         with session_of_job("m6rec explain") as spark:
-            found = explain_of_run(spark, checked, chosen, user, item)
+            found = explain_of_run(spark, checked, chosen, user, item, domain)
         print_explanation(Console(width=max(Console().width, LEAST_WIDTH)), found)
 
 

@@ -19,6 +19,7 @@ from m6rec.job_records import PREPARE_INTERACTIONS
 from m6rec.lakehouse import Lakehouse
 from m6rec.runs import Job
 from m6rec.spark.session import compiling_queries
+from m6rec.spark.values import domain_of
 from m6rec.stages.pairs.aggregation import (
     aggregate_folds,
     aggregate_pairs,
@@ -82,7 +83,7 @@ def run(lakehouse: Lakehouse, config: Config, fits: Sequence[str] = c.FITS) -> N
             pairs = _clean(lakehouse, sources, config)
             _extend_indices(lakehouse, pairs, sources)
             _split(lakehouse, pairs, config, c.SELECTION in fits)
-            _write_catalogue(lakehouse, sources)
+            _write_catalogue(lakehouse, sources, config)
             _write_matrix(lakehouse, sources, config.ranks_repeats, fits)
     finally:
         # The stages persist what they read twice.
@@ -243,13 +244,14 @@ def _split(lakehouse: Lakehouse, pairs: _Pairs, config: Config, validates: bool)
 def _indexed(lakehouse: Lakehouse, pairs: DataFrame) -> DataFrame:
     """Pairs with indices in place of ids, and the items' ids as numbers."""
     users = lakehouse.read("user_index").select(c.USER_ID, c.USER_INDEX)
+    # Where there are domains, numbers of different ones say nothing of each other.
     number = F.col(c.ITEM_ID).try_cast("long").alias(c.ITEM_NUMBER)
     items = lakehouse.read("item_index").select(c.ITEM_ID, c.ITEM_INDEX, number)
     joined = pairs.join(items, on=c.ITEM_ID, how="inner").join(users, on=c.USER_ID, how="inner")
     return joined.drop(c.USER_ID, c.ITEM_ID)
 
 
-def _write_catalogue(lakehouse: Lakehouse, sources: Sources) -> None:
+def _write_catalogue(lakehouse: Lakehouse, sources: Sources, config: Config) -> None:
     """All items of this run's pairs, of any fold, and those of the attribute table."""
     index = lakehouse.read("item_index").select(c.ITEM_ID, c.ITEM_INDEX)
     seen = lakehouse.read("splits").select(c.ITEM_INDEX).distinct()
@@ -263,7 +265,10 @@ def _write_catalogue(lakehouse: Lakehouse, sources: Sources) -> None:
             .groupBy(c.ITEM_INDEX, c.ITEM_ID)
             .agg(F.max("title").alias("title"))
         )
-    lakehouse.write("catalogue", items)
+    domain = F.lit(None).cast("string")
+    if config.interactions.columns.domain is not None:
+        domain = domain_of(F.col(c.ITEM_ID))
+    lakehouse.write("catalogue", items.withColumn(c.DOMAIN, domain))
 
 
 def _write_matrix(

@@ -1,16 +1,22 @@
 """Run the default configuration on a folder of data, and leave what anyone can score.
 
-Reads train.parquet and test.parquet (user_id, item_id, optional rating and event_time) and, where
-there are, validation.parquet, items.parquet and users.parquet. Leaves metrics.json, report.html,
-steps.json (seconds of each step) and lists/RANKER.parquet (user_id, item_id, rank, score).
+Reads train.parquet and test.parquet (user_id, item_id, optional rating, event_time and domain)
+and, where there are, validation.parquet, items.parquet and users.parquet. Leaves metrics.json,
+report.html, steps.json (seconds of each step) and lists/RANKER.parquet (user_id, item_id, rank,
+score, and domain where there is one). Where there are domains, or by protocol sampled, it also
+ranks each test item among 999 random items that the user does not have, and leaves their places in
+sampled.parquet and HR@10 and NDCG@10 by ranker and domain in sampled.json.
 """
 
 import json
 import shutil
+from functools import reduce
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.pipeline import run_pipeline
@@ -18,24 +24,71 @@ from m6rec import columns as c
 from m6rec.command_line import RunIdOption, check_run_id, errors_as_messages, new_run_id
 from m6rec.config.run import Config
 from m6rec.datasets.folder import Protocol, config_of_folder
+from m6rec.fits.fit import Fit
+from m6rec.fits.members import member_inputs, read_blends, read_members
 from m6rec.lakehouse import Lakehouse
 from m6rec.rankers import FUSION, HYBRID
 from m6rec.runs import step_seconds
 from m6rec.spark.session import session_of_job
 from m6rec.spark.sources import read_source
+from m6rec.stages.pairs.catalogue import owners_id
+from m6rec.stages.ranking.lists import make_scoring
+from m6rec.stages.ranking.sampled import PLACE, Draws, rank_among_sampled
 
 CONFIG = Path(__file__).parent.parent / "conf" / "quality.yaml"
 EXPORTED = (HYBRID, FUSION)
+
+
+SAMPLED_ITEMS = 999
+SAMPLED_DEPTH = 10
+
+
+def rank_sampled(lakehouse: Lakehouse, config: Config, output: Path) -> None:
+    """Rank the test items among random ones, and write and print the results."""
+    fit = Fit(lakehouse, config, c.FINAL)
+    names = tuple(dict.fromkeys(name for one in read_blends(fit, EXPORTED) for name in one.members))
+    members, users = read_members(fit, names), member_inputs(fit, names)
+    found = []
+    for domain in fit.domains or (None,):
+        scoring = make_scoring(
+            members,
+            read_blends(fit, EXPORTED, domain),
+            fit.item_counts,
+            masked_items=fit.masked_items,
+            mask_seen=not config.ranks_repeats,
+            n=SAMPLED_DEPTH,
+            domain=domain,
+        )
+        draws = Draws(SAMPLED_ITEMS, config.seed)
+        found.append(rank_among_sampled(users, fit.targets, scoring, draws))
+    ids = lakehouse.read("user_index").select(c.USER_INDEX, c.USER_ID)
+    items = lakehouse.read("catalogue").select(c.ITEM_INDEX, owners_id().alias(c.ITEM_ID))
+    places = reduce(DataFrame.unionByName, found).join(ids, c.USER_INDEX).join(items, c.ITEM_INDEX)
+    frame = places.drop(c.USER_INDEX, c.ITEM_INDEX).toPandas()
+    frame = frame.sort_values([c.MODEL, c.DOMAIN, c.USER_ID, c.ITEM_ID], ignore_index=True)
+    frame.to_parquet(output / "sampled.parquet", index=False)
+    hit = frame[PLACE] <= SAMPLED_DEPTH
+    frame[f"hr@{SAMPLED_DEPTH}"] = hit
+    frame[f"ndcg@{SAMPLED_DEPTH}"] = hit / np.log2(frame[PLACE] + 1.0)
+    means = frame.groupby([c.MODEL, c.DOMAIN], dropna=False).agg(
+        **{name: (name, "mean") for name in (f"hr@{SAMPLED_DEPTH}", f"ndcg@{SAMPLED_DEPTH}")},
+        test_items=(PLACE, "size"),
+    )
+    print(f"each test item among {SAMPLED_ITEMS} random items:\n{means.round(4)}", flush=True)
+    means.reset_index().to_json(output / "sampled.json", orient="records", indent=2)
 
 
 def export_lists(lakehouse: Lakehouse, config: Config, ranker: str, file: Path) -> None:
     """Write a ranker's lists of the test fold as one Parquet file, with the owner's ids."""
     source = read_source(lakehouse.spark, config.interactions.source, ())
     users = lakehouse.read("user_index").select(c.USER_INDEX, c.USER_ID)
-    items = lakehouse.read("item_index").select(c.ITEM_INDEX, c.ITEM_ID)
+    items = lakehouse.read("catalogue").select(c.ITEM_INDEX, owners_id().alias(c.ITEM_ID))
     lists = lakehouse.read("lists", fit=c.FINAL, model=ranker)
+    domain = [] if config.interactions.columns.domain is None else [c.DOMAIN]
     entries = lists.select(
-        c.USER_INDEX, F.posexplode(F.arrays_zip(c.ITEM_INDICES, c.SCORES)).alias(c.RANK, "entry")
+        *domain,
+        c.USER_INDEX,
+        F.posexplode(F.arrays_zip(c.ITEM_INDICES, c.SCORES)).alias(c.RANK, "entry"),
     )
     named = (
         entries.withColumn(c.ITEM_INDEX, F.col(f"entry.{c.ITEM_INDICES}").cast("long"))
@@ -49,6 +102,7 @@ def export_lists(lakehouse: Lakehouse, config: Config, ranker: str, file: Path) 
         F.col(c.ITEM_ID).cast(types[columns.item]),
         (F.col(c.RANK) + 1).cast("int").alias(c.RANK),
         F.col(f"entry.{c.SCORES}").alias(c.SCORE),
+        *domain,
     )
     folder = file.with_suffix(".parts")
     written.coalesce(1).write.mode("overwrite").parquet(str(folder))
@@ -61,7 +115,12 @@ def main(
     output: Annotated[Path, typer.Option("--output", help="Folder for what the run leaves.")],
     top: Annotated[int, typer.Option("--top", min=1, help="Length of the lists.")] = 100,
     protocol: Annotated[
-        Protocol, typer.Option("--protocol", help="cold_items ranks only items never trained on.")
+        Protocol,
+        typer.Option(
+            "--protocol",
+            help="cold_items ranks only items never trained on; sampled also ranks each test item"
+            " among 999 random ones, as is done anyway where there are domains.",
+        ),
     ] = "all",
     seed: Annotated[int | None, typer.Option("--seed", help="Other than the config's.")] = None,
     run_id: RunIdOption = None,
@@ -79,6 +138,8 @@ def main(
             (output / "lists").mkdir(exist_ok=True)
             for ranker in EXPORTED:
                 export_lists(lakehouse, config, ranker, output / "lists" / f"{ranker}.parquet")
+            if protocol == "sampled" or config.interactions.columns.domain is not None:
+                rank_sampled(lakehouse, config, output)
             seconds = step_seconds(lakehouse)
             (output / "steps.json").write_text(json.dumps(seconds, indent=2) + "\n")
 

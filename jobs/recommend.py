@@ -1,6 +1,9 @@
 """Rank: lists of every evaluated ranker for users with held-out items, and the published lists."""
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import reduce
+
+from pyspark.sql import DataFrame
 
 from m6rec import columns as c
 from m6rec.command_line import command_line
@@ -17,7 +20,7 @@ from m6rec.fits.reranking import reranking_of
 from m6rec.fits.rules import excluded_pairs
 from m6rec.job_records import RECOMMEND
 from m6rec.kernels.ranking.blending import Blend
-from m6rec.kernels.ranking.members import DotMember, Member
+from m6rec.kernels.ranking.members import DotMember, Member, OwnMembers
 from m6rec.kernels.ranking.reranking import Reranking
 from m6rec.kernels.ranking.scoring import knows_contexts
 from m6rec.lakehouse import Lakehouse
@@ -39,7 +42,7 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
         rank_for_evaluation(selection, blends, reranking_of(selection))
         reranking = reranking_of(final)
         members = rank_for_evaluation(final, blends, reranking)
-        write_recommendations(final, members, blends, explaining.result(), reranking)
+        write_recommendations(final, members, explaining.result(), reranking)
     embed(final, members)
 
 
@@ -48,15 +51,14 @@ def run_final(lakehouse: Lakehouse, config: Config, needs: Needs) -> None:
     fit = Fit(lakehouse, config, c.FINAL)
     with ThreadPoolExecutor(1) as beside:
         explaining = beside.submit(read_explaining, fit)
-        blends = read_blends(fit, (config.recommend.ranker,))
         members = read_members(fit, needs.members)
-        write_recommendations(fit, members, blends, explaining.result(), reranking_of(fit))
+        write_recommendations(fit, members, explaining.result(), reranking_of(fit))
     embed(fit, members)
 
 
 def rank_for_evaluation(
     fit: Fit, blends: tuple[Blend, ...], reranking: Reranking | None = None
-) -> dict[str, Member]:
+) -> dict[str, Member | OwnMembers]:
     """Lists of all evaluated rankers for the users with items in the fit's target fold.
 
     Returns:
@@ -65,25 +67,29 @@ def rank_for_evaluation(
     evaluate = fit.config.evaluate
     names = tuple(dict.fromkeys(name for blend in blends for name in blend.members))
     members = read_members(fit, names)
-    scoring = make_scoring(
-        members,
-        tuple(blend for blend in blends if blend.name in evaluate.rankers),
-        fit.item_counts,
-        masked_items=fit.masked_items,
-        mask_seen=not fit.config.ranks_repeats,
-        n=max(evaluate.ks),
-        reranking=reranking,
-    )
     measured = fit.measured_users.select(c.USER_INDEX)
     users = member_inputs(fit, names).join(measured, c.USER_INDEX, how="left_semi")
-    fit.write("lists", rank(users, scoring))
+    evaluated = tuple(blend.name for blend in blends if blend.name in evaluate.rankers)
+    lists = []
+    for domain in fit.domains or (None,):
+        scoring = make_scoring(
+            members,
+            read_blends(fit, evaluated, domain),
+            fit.item_counts,
+            masked_items=fit.masked_items,
+            mask_seen=not fit.config.ranks_repeats,
+            n=max(evaluate.ks),
+            reranking=reranking,
+            domain=domain,
+        )
+        lists.append(rank(users, scoring))
+    fit.write("lists", reduce(DataFrame.unionByName, lists))
     return members
 
 
 def write_recommendations(
     fit: Fit,
-    members: dict[str, Member],
-    blends: tuple[Blend, ...],
+    members: dict[str, Member | OwnMembers],
     explaining: Explaining,
     reranking: Reranking | None = None,
 ) -> None:
@@ -91,23 +97,25 @@ def write_recommendations(
 
     Rows without a user are the list for whoever is unknown.
     """
-    settings = fit.config.recommend
-    blend = next(one for one in blends if one.name == settings.ranker)
-    scoring = published_scoring(fit, members, blend, reranking)
-    if settings.contexts and not any(map(knows_contexts, scoring.members.values())):
-        print(
-            f"recommend: {blend.name} gives the towers that know contexts no weight, so that a"
-            " user's lists are the same in all of recommend.contexts",
-            flush=True,
-        )
-    users = member_inputs(fit, tuple(blend.coefficients()), excluded_pairs(fit))
+    settings, pairs = fit.config.recommend, excluded_pairs(fit)
     user_ids = fit.lakehouse.read("user_index").select(c.USER_INDEX, c.USER_ID)
-    lists = recommend(users, user_ids, scoring, explaining, settings.contexts)
-    unknown = lists_for_unknown(fit, scoring, explaining)
-    fit.lakehouse.write("recommendations", lists.unionByName(unknown))
+    lists = []
+    for domain in fit.domains or (None,):
+        [blend] = read_blends(fit, (settings.ranker,), domain)
+        scoring = published_scoring(fit, members, blend, reranking, domain)
+        if settings.contexts and not any(map(knows_contexts, scoring.members.values())):
+            print(
+                f"recommend: {blend.name} gives the towers that know contexts no weight, so that a"
+                " user's lists are the same in all of recommend.contexts",
+                flush=True,
+            )
+        users = member_inputs(fit, tuple(blend.coefficients()), pairs)
+        lists.append(recommend(users, user_ids, scoring, explaining, settings.contexts))
+        lists.append(lists_for_unknown(fit, explaining, domain))
+    fit.lakehouse.write("recommendations", reduce(DataFrame.unionByName, lists))
 
 
-def embed(fit: Fit, members: dict[str, Member]) -> None:
+def embed(fit: Fit, members: dict[str, Member | OwnMembers]) -> None:
     """The embeddings of the fusion model, those of users only where the config asks for them."""
     if not set(member_names(FUSION, fit.config)) <= members.keys():
         return

@@ -60,7 +60,15 @@ def _inputs(fit: Fit, matrix: DataFrame) -> FactorInputs:
     if config.factors.als.attribute_weight > 0.0:
         terms = item_terms(fit.item_features, fit.n_items)
     checkpoints = fit.artifact_path("checkpoints")
-    return FactorInputs(matrix, fit.n_items, config.factors, config.seed, checkpoints, terms)
+    return FactorInputs(
+        matrix,
+        fit.n_items,
+        config.factors,
+        config.seed,
+        checkpoints,
+        terms,
+        domains=fit.domains,
+    )
 
 
 def write_factors(fit: Fit, trained: Sequence[TrainedFactors]) -> None:

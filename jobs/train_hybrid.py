@@ -3,8 +3,11 @@
 The weights serve the final fit too: nothing is ever chosen on the test fold.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from m6rec import columns as c
 from m6rec.command_line import command_line
@@ -12,31 +15,43 @@ from m6rec.config.run import Config
 from m6rec.fits.fit import Fit, model_row
 from m6rec.fits.members import member_names, validation_candidates, weighs_fusion
 from m6rec.job_records import TRAIN_HYBRID
+from m6rec.kernels.arrays.rows import Float64
 from m6rec.kernels.evaluation.ablation import (
     Ablation,
     ablate_members,
     ablation_rows,
     compare_with_whole,
 )
-from m6rec.kernels.ranking.blending import Candidates, choose_weights
+from m6rec.kernels.ranking.blending import Candidates, ChosenWeights, choose_weights
+from m6rec.kernels.ranking.domain_weights import (
+    DomainWeights,
+    Origin,
+    choose_in_domain,
+    joined,
+)
 from m6rec.lakehouse import Lakehouse
-from m6rec.rankers import FUSION, HYBRID, POPULARITY
+from m6rec.rankers import FUSION, HYBRID, POPULARITY, ranker_named
 from m6rec.runs import Job
 
 # The least weight of popularity. It is too small to change an order that another member makes, and
 # it gives users of whom nothing is known the popular list.
 LEAST_POPULARITY = 1e-3
+_ORIGINS: Mapping[Origin, str] = {
+    "common": "the weights of all domains",
+    "of_domain": "weights of its own",
+    "alone": "its own models alone, as others would harm it",
+}
 
 
 def run(lakehouse: Lakehouse, config: Config) -> None:
     """Score a sample of validation users by every member and search the weights on NDCG."""
     fit = Fit(lakehouse, config, c.SELECTION)
     names = member_names(HYBRID, config)
-    candidates, deviations = validation_candidates(fit, names)
+    in_domains, deviations = validation_candidates(fit, names)
+    candidates = joined(in_domains)
     chosen = choose_weights(candidates, config.hybrid.k, config.hybrid.rounds)
-    weights = chosen.weights
-    if POPULARITY in names and not weights[names.index(POPULARITY)]:
-        weights[names.index(POPULARITY)] = LEAST_POPULARITY
+    weights = _with_popularity(chosen.weights, names)
+    of_domains = _choose_in_domains(fit, in_domains, names, chosen)
     parameters = {
         "members": list(names),
         "weights": weights.tolist(),
@@ -48,14 +63,65 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
         "validation_trials": chosen.trials,
         "users": len(candidates.relevant_counts),
     }
+    if of_domains:
+        parameters["domains"] = {
+            name: _with_popularity(found.chosen.weights, names).tolist()
+            for name, found in of_domains.items()
+        }
     named = ", ".join(f"{n} {w:.2f}" for n, w in zip(names, weights, strict=True) if w)
     print(f"hybrid: {named}; validation NDCG@{config.hybrid.k} {chosen.ndcg:.4f}", flush=True)
     fit.write_models(HYBRID, [model_row(HYBRID, parameters)])
     if weighs_fusion(config):
         towers = member_names(FUSION, config)
         fit.write_models(FUSION, [_fusion(candidates, names, towers, deviations, config)])
-    lines = _ablation(candidates, names, config)
+    lines = _ablation(candidates, names, config) + _without_other_domains(of_domains, config)
     lakehouse.write_rows("ablations", ablation_rows(lines, config.hybrid.k), model=HYBRID)
+
+
+def _with_popularity(weights: Float64, names: tuple[str, ...]) -> Float64:
+    """The weights with at least `LEAST_POPULARITY` where popularity is a member."""
+    if POPULARITY in names and not weights[names.index(POPULARITY)]:
+        weights[names.index(POPULARITY)] = LEAST_POPULARITY
+    return weights
+
+
+def _choose_in_domains(
+    fit: Fit, candidates: Sequence[Candidates], names: tuple[str, ...], common: ChosenWeights
+) -> dict[str, DomainWeights]:
+    """The weights of each domain by its name, where there are domains."""
+    hybrid = fit.config.hybrid
+    own = np.array([ranker_named(name).of_domain for name in names])
+    chosen = {}
+    for domain, of_domain in zip(fit.domains, candidates, strict=False):
+        if not len(of_domain.relevant_counts):
+            continue
+        found = choose_in_domain(of_domain, common, own, hybrid.k, hybrid.rounds)
+        chosen[domain.name] = found
+        print(
+            f"hybrid in {domain.name}: {_ORIGINS[found.origin]};"
+            f" validation NDCG@{hybrid.k} {found.together.mean():.4f}",
+            flush=True,
+        )
+    return chosen
+
+
+def _without_other_domains(
+    of_domains: Mapping[str, DomainWeights], config: Config
+) -> list[Ablation]:
+    """What each domain is worth to itself: its own models alone, against all models."""
+    evaluate = config.evaluate
+    return [
+        compare_with_whole(
+            f"other domains, in {name}",
+            found.alone,
+            found.together,
+            evaluate.confidence,
+            evaluate.bootstrap_replicates,
+            config.seed,
+        )
+        for name, found in of_domains.items()
+        if found.alone is not None
+    ]
 
 
 def _fusion(

@@ -56,7 +56,15 @@ def _inputs(fit: Fit, matrix: DataFrame, models: Sequence[str]) -> NeighbourInpu
     statistics = matrix_statistics(matrix, fit.n_items, config.neighbours.maximum_history)
     of_vectors = terms is not None and bool(fit.modalities("items"))
     return NeighbourInputs(
-        matrix, fit.n_items, statistics, config.neighbours, config.seed, terms, vectors, of_vectors
+        matrix,
+        fit.n_items,
+        statistics,
+        config.neighbours,
+        config.seed,
+        terms,
+        vectors,
+        of_vectors,
+        fit.domains,
     )
 
 

@@ -45,6 +45,7 @@ from m6rec.fits.fit import Fit
 from m6rec.fits.inspection import check_tables
 from m6rec.fits.members import member_names, validation_candidates
 from m6rec.kernels.ranking.blending import blended_scores, choose_weights, ndcg_of_users
+from m6rec.kernels.ranking.domain_weights import joined
 from m6rec.lakehouse import Lakehouse
 from m6rec.rankers import FUSION, HYBRID
 from m6rec.report.console import print_trials
@@ -171,7 +172,7 @@ def _for_validation(config: Config) -> Config:
 
 def _ndcg(lakehouse: Lakehouse, config: Config, names: tuple[str, ...]) -> float:
     fit = Fit(lakehouse.for_one_job(), config, c.SELECTION)
-    candidates, _ = validation_candidates(fit, names)
+    candidates = joined(validation_candidates(fit, names)[0])
     chosen = choose_weights(candidates, config.hybrid.k, config.hybrid.rounds)
     return float(
         ndcg_of_users(candidates, blended_scores(candidates, chosen), config.tune.k).mean()

@@ -23,6 +23,7 @@ def lists_of(spark: SparkSession, item_id: str) -> DataFrame:
     """A list for each user, which holds one item at all of its places."""
     return spark.sql(
         f"select concat('user-', id % {USERS}) user_id, cast(null as string) context,"
+        " cast(null as string) domain,"
         f" cast(id / {USERS} as int) + 1 rank,"
         f" '{item_id}' item_id, null title, 0.5D score, map('svd', 1.0D) parts,"
         " array(named_struct('kind', 'item', 'value', 'x', 'share', 1.0D)) reasons,"

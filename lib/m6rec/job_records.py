@@ -114,7 +114,7 @@ CHOOSE_SETTINGS = JobRecord(
 TRAIN_FACTORS = JobRecord(
     "train_factors",
     reads=("user_item_matrix", "item_index"),
-    reads_if_made=("models", "item_features"),
+    reads_if_made=("models", "item_features", "catalogue"),
     writes=("item_factors", "models"),
     writes_if_asked=("user_factors",),
     sections=(*_PREPARED, "settings", "factors", "evaluate"),
@@ -123,7 +123,7 @@ TRAIN_FACTORS = JobRecord(
 TRAIN_NEIGHBOURS = JobRecord(
     "train_neighbours",
     reads=("user_item_matrix", "item_index"),
-    reads_if_made=("models", "item_features"),
+    reads_if_made=("models", "item_features", "catalogue"),
     writes=("item_neighbours",),
     sections=(*_PREPARED, "settings", "neighbours"),
 )

@@ -19,7 +19,7 @@ SEQUENCE = "sequence"
 TOWERS_ON_ORDER = "towers_sequence"
 TRANSITIONS = "transitions"
 
-Need = Literal["times", "item_attributes", "repeats"]
+Need = Literal["times", "item_attributes", "repeats", "domains"]
 UserInput = Literal["features", "factors"]
 Role = Literal["member", "part", "blend", "reference"]
 
@@ -42,6 +42,7 @@ class Ranker:
         user_inputs: what it looks at beside the user's row of the matrix: the table
             `user_features` or `user_factors`.
         groups: the parts of the ablation that it is taken out with.
+        of_domain: whether a domain's scores follow from what users have in that domain alone.
     """
 
     name: str
@@ -52,11 +53,13 @@ class Ranker:
     needs: frozenset[Need] = frozenset()
     user_inputs: frozenset[UserInput] = frozenset()
     groups: tuple[str, ...] = ()
+    of_domain: bool = False
 
 
 _TIMES: frozenset[Need] = frozenset({"times"})
 _ITEM_ATTRIBUTES: frozenset[Need] = frozenset({"item_attributes"})
 _REPEATS: frozenset[Need] = frozenset({"repeats"})
+_DOMAINS: frozenset[Need] = frozenset({"domains"})
 _FEATURES: frozenset[UserInput] = frozenset({"features"})
 _FACTORS: frozenset[UserInput] = frozenset({"factors"})
 
@@ -101,6 +104,15 @@ RANKERS: tuple[Ranker, ...] = (
         groups=("factors",),
     ),
     Ranker(
+        "own_als",
+        "ALS of the domain alone",
+        trained_by="train_factors",
+        model="own_als",
+        needs=_DOMAINS,
+        groups=("factors", "own"),
+        of_domain=True,
+    ),
+    Ranker(
         "ridge", "Local ridge", trained_by="train_neighbours", model="ridge", groups=("neighbours",)
     ),
     Ranker(
@@ -110,6 +122,15 @@ RANKERS: tuple[Ranker, ...] = (
         model="ridge",
         needs=_TIMES,
         groups=("neighbours", "recency"),
+    ),
+    Ranker(
+        "own_ridge",
+        "Local ridge of the domain alone",
+        trained_by="train_neighbours",
+        model="own_ridge",
+        needs=_DOMAINS,
+        groups=("neighbours", "own"),
+        of_domain=True,
     ),
     Ranker(
         "item_neighbours",
@@ -164,7 +185,7 @@ RANKERS: tuple[Ranker, ...] = (
 )
 
 # In the order in which groups appear in the ablation.
-GROUPS = ("factors", "towers", "neighbours", "features", "recency")
+GROUPS = ("factors", "towers", "neighbours", "features", "recency", "own")
 
 _BY_NAME: Mapping[str, Ranker] = {ranker.name: ranker for ranker in RANKERS}
 

@@ -105,10 +105,16 @@ SPLITS_TABLE = _table(
 
 CATALOGUE_TABLE = _table(
     "catalogue",
-    "An item that may be recommended in this run, with its title.",
+    "An item that may be recommended in this run, with its title. Where there are domains, its id"
+    " starts with `domain` and a slash, here and in all other tables but `recommendations`.",
     (c.ITEM_INDEX,),
-    {c.ITEM_INDEX: _INDEX, c.ITEM_ID: T.StringType(), "title": T.StringType()},
-    nullable=("title",),
+    {
+        c.ITEM_INDEX: _INDEX,
+        c.ITEM_ID: T.StringType(),
+        "title": T.StringType(),
+        c.DOMAIN: T.StringType(),
+    },
+    nullable=("title", c.DOMAIN),
 )
 
 USER_ITEM_MATRIX_TABLE = _table(
@@ -233,15 +239,18 @@ ITEM_EMBEDDINGS_TABLE = _table(
 
 LISTS_TABLE = _table(
     "lists",
-    "A ranker's top-N for a user, best first, as dense indices; what `evaluate` measures.",
-    (c.FIT, c.MODEL, c.USER_INDEX),
+    "A ranker's top-N for a user, best first, as dense indices; what `evaluate` measures. Where"
+    " there are domains, each has a list.",
+    (c.FIT, c.MODEL, c.USER_INDEX, c.DOMAIN),
     {
         c.FIT: T.StringType(),
         c.MODEL: T.StringType(),
         c.USER_INDEX: _INDEX,
+        c.DOMAIN: T.StringType(),
         c.ITEM_INDICES: _INDICES,
         c.SCORES: _FLOATS,
     },
+    nullable=(c.DOMAIN,),
 )
 
 RATING_PREDICTIONS_TABLE = _table(
@@ -262,7 +271,8 @@ RATING_PREDICTIONS_TABLE = _table(
 RECOMMENDATIONS_TABLE = _table(
     "recommendations",
     "One recommended item of a user's published list. `context` is null in the list itself; the"
-    " other lists are those of the contexts that `recommend.contexts` names. A reason is of kind"
+    " other lists are those of the contexts that `recommend.contexts` names. Where there are"
+    " domains, each has such lists, of items whose ids count within it. A reason is of kind"
     " `history` (an item that the user had), `after` (an item that the user had, which the listed"
     " one often follows), `again` (the listed item itself, which the user had), `attribute` (of the"
     " item, whose content speaks for it), `popular` (with all users) or `model` (nothing can be"
@@ -270,9 +280,10 @@ RECOMMENDATIONS_TABLE = _table(
     " the language of `recommend.reasons.language`, and is null without one. Rows without a user"
     " are the list for whoever is unknown, of what is most popular: with everyone, where `segment`"
     " is null, or among the users of a segment.",
-    (c.USER_ID, c.SEGMENT, c.CONTEXT, c.RANK),
+    (c.USER_ID, c.SEGMENT, c.CONTEXT, c.DOMAIN, c.RANK),
     {
         c.USER_ID: T.StringType(),
+        c.DOMAIN: T.StringType(),
         c.CONTEXT: T.StringType(),
         c.RANK: T.IntegerType(),
         c.ITEM_ID: T.StringType(),
@@ -285,7 +296,7 @@ RECOMMENDATIONS_TABLE = _table(
         c.GENERATED_AT: T.TimestampType(),
         c.SEGMENT: T.StringType(),
     },
-    nullable=("title", c.CONTEXT, c.USER_ID, c.SEGMENT, c.SENTENCES),
+    nullable=("title", c.CONTEXT, c.DOMAIN, c.USER_ID, c.SEGMENT, c.SENTENCES),
 )
 
 METRICS_TABLE = _table(
@@ -309,14 +320,16 @@ METRICS_TABLE = _table(
 
 COMPARISONS_TABLE = _table(
     "comparisons",
-    "A paired test over users: mean of (model - other_model), its interval and p-value."
+    "A paired test over users: mean of (model - other_model), its interval and p-value; over all,"
+    " and over those of each domain where there are domains."
     " `other_run_id` differs from `run_id` where another run is compared.",
-    (c.MODEL, "other_run_id", "other_model", c.FOLD, c.METRIC, c.K),
+    (c.MODEL, "other_run_id", "other_model", c.FOLD, c.SEGMENT, c.METRIC, c.K),
     {
         c.MODEL: T.StringType(),
         "other_run_id": T.StringType(),
         "other_model": T.StringType(),
         c.FOLD: T.StringType(),
+        c.SEGMENT: T.StringType(),
         c.METRIC: T.StringType(),
         c.K: T.IntegerType(),
         "difference": T.DoubleType(),

@@ -77,4 +77,4 @@ def list_items(lakehouse: Lakehouse, config: Config) -> None:
         explaining = beside.submit(read_explaining, fit)
         blends = read_blends(fit, (config.recommend.ranker,))
         names = tuple(dict.fromkeys(name for blend in blends for name in blend.members))
-        write_recommendations(fit, read_members(fit, names), blends, explaining.result())
+        write_recommendations(fit, read_members(fit, names), explaining.result())

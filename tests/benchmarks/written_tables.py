@@ -39,7 +39,8 @@ def write_tables(workspace: Workspace) -> None:
     lakehouse = Lakehouse(spark, str(folder), RUN_ID)
     _write_matrix(lakehouse, matrix, dataset.n_items)
     items = _numbers(spark, dataset.n_items, c.ITEM_INDEX, c.ITEM_ID)
-    lakehouse.write("catalogue", items.withColumn("title", F.lit(None).cast("string")))
+    nothing = F.lit(None).cast("string")
+    lakehouse.write("catalogue", items.withColumns({"title": nothing, "domain": nothing}))
     users = matrix.select(c.USER_INDEX)
     for table, index in (("item_features", items.select(c.ITEM_INDEX)), ("user_features", users)):
         lakehouse.write(table, _without_attributes(index), fit=c.FINAL)

@@ -11,7 +11,7 @@ from tests.docs.architecture_document import DOCUMENT, first_sentence, flowchart
 
 GLOSSARY = (
     "user item interaction pair fold fit selection final member ranker blend hybrid fusion tower"
-    " factor projection context evidence list candidate run publication quarantine masked"
+    " factor projection context domain evidence list candidate run publication quarantine masked"
     " transition occasion repeat"
 )
 WRITER = JobRecord("write", writes=("rows",), reads_sources=True)

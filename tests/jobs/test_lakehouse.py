@@ -11,8 +11,9 @@ from m6rec.spark.sources import _version_in_history
 
 
 def catalogue(spark: SparkSession, *items: str) -> DataFrame:
-    rows = [(index, item, None) for index, item in enumerate(items)]
-    return spark.createDataFrame(rows, "item_index long, item_id string, title string")
+    rows = [(index, item, None, None) for index, item in enumerate(items)]
+    schema = "item_index long, item_id string, title string, domain string"
+    return spark.createDataFrame(rows, schema)
 
 
 def models(spark: SparkSession, *names: str) -> DataFrame:

@@ -31,7 +31,8 @@ def job(name: str, run: Callable[[Lakehouse, Config], None]) -> Job:
 def write_list(lakehouse: Lakehouse, item: str) -> None:
     generated = "timestamp '2026-01-01 00:00:00'"
     frame = lakehouse.spark.sql(
-        f"select 'ann' user_id, cast(null as string) context, 1 rank, '{item}' item_id,"
+        f"select 'ann' user_id, cast(null as string) context, cast(null as string) domain,"
+        f" 1 rank, '{item}' item_id,"
         " null title, 0.5D score,"
         " map('svd', 1.0D) parts, array(named_struct('kind', 'item', 'value', 'x', 'share', 1.0D))"
         f" reasons, 'hybrid' model, {generated} generated_at,"

@@ -176,7 +176,9 @@ def test_blocks_equal_the_definition_a_user_at_a_time(
 
 def test_a_metric_that_is_not_known_is_named() -> None:
     lists, counts = np.zeros((1, 1, 2), np.int32), np.ones(1, np.int64)
-    block = MeasuredUsers(counts, np.array([0, 1]), np.zeros(1, np.int32), counts, lists)
+    block = MeasuredUsers(
+        counts, np.array([0, 1]), np.zeros(1, np.int32), counts, lists, np.zeros(1, np.int32)
+    )
     metrics = (*COMPARED_METRICS, "serendipity")
     plan = Plan(("svd",), (2,), metrics, ("all",), (), (0, 0), 1, 2, 7)
     with pytest.raises(DataError, match="serendipity"):

@@ -27,11 +27,12 @@ from tests.finished_runs import copy_run
 def lists(spark: SparkSession, **items_of_users: str) -> DataFrame:
     """A list for each user, an item for each letter."""
     rows = [
-        (user, None, rank, item)
+        (user, None, None, rank, item)
         for user, items in items_of_users.items()
         for rank, item in enumerate(items, start=1)
     ]
-    return spark.createDataFrame(rows, "user_id string, context string, rank int, item_id string")
+    columns = "user_id string, context string, domain string, rank int, item_id string"
+    return spark.createDataFrame(rows, columns)
 
 
 def test_guards_stand_in_the_order_of_the_configuration() -> None:
@@ -41,8 +42,8 @@ def test_guards_stand_in_the_order_of_the_configuration() -> None:
 
 def test_lists_are_counted(spark: SparkSession) -> None:
     items = spark.createDataFrame(
-        [(item, index, item != "d") for index, item in enumerate("abcd")],
-        "item_id string, item_index long, allowed boolean",
+        [(item, index, None, item != "d") for index, item in enumerate("abcd")],
+        "item_id string, item_index long, domain string, allowed boolean",
     )
     users = spark.createDataFrame(
         [("ann", []), ("bob", [0]), ("cid", [0, 1]), ("dan", []), ("eve", [])],

@@ -5,6 +5,7 @@
     python -m tests.quality.convert cold-items   SOURCE TARGET --seed 1     (CiteULike-a)
     python -m tests.quality.convert movielens    SOURCE TARGET --fold 1     (0: the latest item)
     python -m tests.quality.convert sequences    SOURCE TARGET              (the latest item)
+    python -m tests.quality.convert domains      SOURCE TARGET --domain phone_electronic ...
 
 A folder holds train.parquet and test.parquet (user_id, item_id, and rating and event_time where
 the source has them) and, where there are attributes, items.parquet and users.parquet.
@@ -87,6 +88,31 @@ def sequences(source: Path, target: Path) -> None:
     rows["event_time"] = rows["event_time"].astype("datetime64[us]")
     last = ~rows.duplicated("user_id", keep="last")
     _write(target, rows[~last], rows[last])
+
+
+@application.command()
+def domains(
+    source: Path,
+    target: Path,
+    domain: Annotated[
+        list[str], typer.Option("--domain", help="A folder of the source; several times.")
+    ],
+) -> None:
+    """Shops with the same users: folders with train.txt.gz and test.txt.gz, `user item 1` a line.
+
+    Several shops become one folder whose interactions have a domain, and one shop becomes a folder
+    of a single domain, to compare with.
+    """
+    folds = [
+        pd.concat([_pairs_of_domain(source / name / f"{fold}.txt.gz", name) for name in domain])
+        for fold in ("train", "test")
+    ]
+    _write(target, *folds)
+
+
+def _pairs_of_domain(file: Path, domain: str) -> pd.DataFrame:
+    pairs = pd.read_csv(file, sep=r"\s+", header=None, names=["user_id", "item_id", "one"])
+    return pairs.drop(columns="one").assign(domain=domain)
 
 
 def _lines_of_users(file: Path) -> pd.DataFrame:

@@ -63,6 +63,21 @@ def test_ratings_are_predicted_where_every_table_has_them(bare: Path) -> None:
     assert not config_for(bare).ratings.enabled
 
 
+def test_a_domain_of_the_interactions_is_found_and_then_the_test_needs_it_too(bare: Path) -> None:
+    assert config_for(bare).interactions.columns.domain is None
+    write(bare, "train", user_id=[1, 2], item_id=[3, 3], domain=["books", "films"])
+    with pytest.raises(TableError, match=r"test\.parquet has no column \['domain'\]"):
+        config_for(bare)
+    write(bare, "test", user_id=[1], item_id=[3], domain=["films"])
+    assert config_for(bare).interactions.columns.domain == "domain"
+
+
+def test_weights_for_a_rank_among_drawn_items_are_chosen_deep_down_the_list(bare: Path) -> None:
+    usual = config_for(bare).hybrid
+    deep = config_for(bare, protocol="sampled").hybrid
+    assert deep.candidates_per_member >= deep.k > usual.k
+
+
 def test_longer_lists_are_measured_to_their_end_and_shorter_ones_no_further(bare: Path) -> None:
     assert config_for(bare, top=300).evaluate.ks == (10, 20, 50, 100, 300)
     assert config_for(bare, top=20).evaluate.ks == (10, 20)

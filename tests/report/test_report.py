@@ -54,6 +54,7 @@ COMPARISONS = [
         "other_run_id": other_run,
         "other_model": "mllib_als",
         "fold": "test",
+        "segment": "all",
         "metric": "ndcg",
         "k": 10,
         "difference": 0.0617,

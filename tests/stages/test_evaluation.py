@@ -351,7 +351,8 @@ def _lake(spark: SparkSession, folder: Path, run_id: str, model: str) -> Lakehou
         F.concat(F.lit("i"), "id").alias("item_id"), F.col("id").alias("item_index")
     )
     lake.append_new("item_index", ids, ("item_id",))
-    lake.write("catalogue", ids.withColumn("title", F.lit(None).cast("string")))
+    nothing = F.lit(None).cast("string")
+    lake.write("catalogue", ids.withColumns({"title": nothing, "domain": nothing}))
     folds = [(0, "train", True), (1, "validation", True), (2, "test", True), (3, "test", False)]
     splits = spark.createDataFrame(
         folds, "item_index long, fold string, positive boolean"
@@ -374,7 +375,11 @@ def _lake(spark: SparkSession, folder: Path, run_id: str, model: str) -> Lakehou
         ranked = {"selection": "array(1, 3)", "final": "array(3, 2)"}[fit]
         row = spark.range(1).selectExpr(f"'{model}' model", "0L user_index", f"{ranked} items")
         lake.write(
-            "lists", row.selectExpr("*", "items item_indices", "array(1f, 0f) scores"), fit=fit
+            "lists",
+            row.selectExpr(
+                "*", "items item_indices", "array(1f, 0f) scores", "cast(null as string) domain"
+            ),
+            fit=fit,
         )
     return lake
 

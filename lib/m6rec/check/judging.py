@@ -254,6 +254,8 @@ def views_of_events(columns: Mapping[str, ColumnSample], config: Config) -> dict
         roles[names.weight] = (kind, f"under weighting: {settings.weighting}")
     if names.event_type is not None:
         roles[names.event_type] = ("event type", "weighs what event_weights says")
+    if names.domain is not None:
+        roles[names.domain] = ("domain", "the item's id counts within it")
     roles |= dict.fromkeys(names.context, ("context", "is kept beside the event"))
     return {
         name: view_of_column(columns[name], kind, fate)

@@ -114,6 +114,18 @@ class InteractionColumns(Section):
         " kept beside it, become features of behaviour and, where interactions have times, are the"
         " context in which the towers that know order rank.",
     )
+    domain: str | None = Field(
+        default=None,
+        description="The column with the domain of the item, such as the shop. Users are shared by"
+        " all domains; items are apart, so that an id counts within its domain alone. Every user"
+        " gets a list in each domain. The tables of test, validation, items and rules need a column"
+        " of this name, too.",
+    )
+
+    @property
+    def beside_item(self) -> tuple[str, ...]:
+        """The columns that a table of items needs beside the item's id."""
+        return () if self.domain is None else (self.domain,)
 
     @model_validator(mode="after")
     def _user_and_item_differ(self) -> "InteractionColumns":

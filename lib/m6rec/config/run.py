@@ -352,7 +352,8 @@ class Config(Section):
             return self.features.behaviour
         columns = self.interactions.columns
         attributes = self.features.users or self.features.items
-        return bool(attributes or columns.time or columns.event_type or columns.context)
+        described = columns.time or columns.event_type or columns.context or columns.domain
+        return bool(attributes or described)
 
     def usable(self, rankers: tuple[str, ...]) -> tuple[str, ...]:
         """The rankers that these interactions and attributes can feed."""
@@ -365,6 +366,8 @@ class Config(Section):
             keys["times"] = "interactions.columns.time"
         if self.features.items is None:
             keys["item_attributes"] = "features.items"
+        if self.interactions.columns.domain is None:
+            keys["domains"] = "interactions.columns.domain"
         if not self.ranks_repeats:
             keys["repeats"] = "recommend.rules.mask_seen: false"
         return [keys[need] for need in sorted(ranker_named(ranker).needs) if need in keys]
@@ -441,7 +444,8 @@ def _reason(problem: Any) -> str:
 def sources_of(config: Config) -> Iterator[tuple[str, TableSource, tuple[str, ...]]]:
     """Each table of the owner's: the config's key, the source, the columns that it must have."""
     columns = config.interactions.columns
-    pair = (columns.user, columns.item)
+    beside = columns.beside_item
+    pair = (columns.user, columns.item, *beside)
     rated = config.ratings.enabled and columns.weight is not None
     held_out = (*pair, columns.weight or "") if rated else pair
     named = (*pair, columns.time, columns.weight, columns.event_type, *columns.context)
@@ -456,14 +460,17 @@ def sources_of(config: Config) -> Iterator[tuple[str, TableSource, tuple[str, ..
         named_users = (*_named(config.features.users), *((segments,) if segments else ()))
         yield "features.users", config.features.users.source, tuple(dict.fromkeys(named_users))
     if config.features.items is not None:
-        yield "features.items", config.features.items.source, _named(config.features.items)
+        attributes = (*_named(config.features.items), *beside)
+        yield "features.items", config.features.items.source, attributes
     rules = config.recommend.rules
     if rules.allowed_items is not None:
-        yield "recommend.rules.allowed_items", rules.allowed_items, (rules.allowed_items.item,)
+        ids = (rules.allowed_items.item, *beside)
+        yield "recommend.rules.allowed_items", rules.allowed_items, ids
     if rules.excluded_items is not None:
-        yield "recommend.rules.excluded_items", rules.excluded_items, (rules.excluded_items.item,)
+        ids = (rules.excluded_items.item, *beside)
+        yield "recommend.rules.excluded_items", rules.excluded_items, ids
     if rules.excluded_pairs is not None:
-        ids = (rules.excluded_pairs.user, rules.excluded_pairs.item)
+        ids = (rules.excluded_pairs.user, rules.excluded_pairs.item, *beside)
         yield "recommend.rules.excluded_pairs", rules.excluded_pairs, ids
 
 

@@ -16,12 +16,14 @@ from m6rec.fits.listing import published_scoring
 from m6rec.fits.members import member_inputs, read_blends, read_members
 from m6rec.fits.reranking import reranking_of
 from m6rec.fits.rules import excluded_pairs, items_of_rule
+from m6rec.kernels.arrays.domains import Domain
 from m6rec.kernels.arrays.rows import Float32, Float64, Int32
 from m6rec.kernels.ranking.attribution import listed_items
 from m6rec.kernels.ranking.evidence import PartOfScore, parts_of_scores
 from m6rec.kernels.ranking.members import UserBlock
 from m6rec.kernels.ranking.scoring import RepresentedUsers, part_scores, represent
 from m6rec.spark.arrow_rows import list_column
+from m6rec.spark.values import DOMAIN_END
 from m6rec.stages.ranking.lists import (
     EXCLUDED_BY_RULE,
     Scoring,
@@ -83,31 +85,37 @@ class ItemExplanation:
     lacks: tuple[Owed, ...]
 
 
-def explain_item(fit: Fit, user_id: str, item_id: str) -> ItemExplanation:
+def explain_item(
+    fit: Fit, user_id: str, item_id: str, domain_name: str | None = None
+) -> ItemExplanation:
     """Explain an item for a user by the ranker whose lists are published.
 
     Args:
         fit: the final fit of a finished run.
         user_id, item_id: the owner's ids.
+        domain_name: of the item, where the run has domains.
 
     Raises:
-        DataError: the run has no such user or item.
+        DataError: the run has no such user, item or domain.
     """
     settings = fit.config.recommend
-    user, item = _index_of(fit, "user", user_id), _index_of(fit, "item", item_id)
-    [blend] = read_blends(fit, (settings.ranker,))
+    domain = _domain_of(fit, domain_name)
+    own_id = item_id if domain is None else f"{domain.name}{DOMAIN_END}{item_id}"
+    user, item = _index_of(fit, "user", user_id), _index_of(fit, "item", own_id)
+    [blend] = read_blends(fit, (settings.ranker,), domain)
     names = tuple(blend.coefficients())
-    scoring = published_scoring(fit, read_members(fit, names), blend, reranking_of(fit))
+    scoring = published_scoring(fit, read_members(fit, names), blend, reranking_of(fit), domain)
     inputs = member_inputs(fit, names, excluded_pairs(fit)).where(F.col(c.USER_INDEX) == user)
     [read] = inputs.toArrow().combine_chunks().to_batches()
     block, batch = next(blocks(iter([read]), 1))
     scored = _Scored.of(scoring, block, batch)
-    listed = scored.listed.tolist()
+    ranked = int(scoring.among_ranked(np.array([item], np.int32))[0])
+    listed = scoring.among_all(scored.listed).tolist()
     place = listed.index(item) + 1 if item in listed else None
     last = listed[-1] if place is None and listed else None
     own = block.rows.item_indices.tolist()
     titles = _titles(fit, [item, *own, *([] if last is None else [last])])
-    parts = scored.parts_of(item)
+    parts = scored.parts_of(item, ranked)
     speaking = sum(max(float(part.whole[0]), 0.0) for part in parts.values())
     divided = [part.history for part in parts.values() if part.history is not None]
     history = np.sum(divided, axis=0) if divided else np.zeros(block.rows.entries)
@@ -117,23 +125,23 @@ def explain_item(fit: Fit, user_id: str, item_id: str) -> ItemExplanation:
         item_id=item_id,
         title=titles[item],
         ranker=blend.name,
-        score=float(scored.totals[item]),
-        rank=scored.rank_of(item),
+        score=float(scored.totals[ranked]),
+        rank=scored.rank_of(ranked),
         candidates=int(scored.allowed.sum()),
         place=place,
         top_n=settings.top_n,
-        hidden_by=tuple(_hidden_by(fit, batch, item, item_id)),
+        hidden_by=tuple(_hidden_by(fit, batch, item, own_id)),
         parts=_shares(((name, part.whole[0]) for name, part in parts.items()), speaking),
         history=_shares(zip((titles[one] for one in own), history, strict=True), speaking),
         undivided=sum(max(float(part.whole[0]), 0.0) for part in undivided) / (speaking or 1.0),
         last=None if last is None else titles[last],
-        lacks=() if last is None else _lacks(scored, item, last),
+        lacks=() if last is None else _lacks(scored, ranked, int(scored.listed[-1])),
     )
 
 
 @dataclass(frozen=True)
 class _Scored:
-    """One user's scores of all items.
+    """One user's scores of all items that are ranked, by the numbers that ranking has for them.
 
     Attributes:
         scoring, block, users: the user.
@@ -170,18 +178,23 @@ class _Scored:
         ahead[:item] |= self.totals[:item] == self.totals[item]
         return 1 + int((ahead & self.allowed).sum())
 
-    def parts_of(self, item: int) -> dict[str, PartOfScore]:
-        """What each member adds to the item's score, divided where it can be."""
+    def parts_of(self, item: int, ranked: int) -> dict[str, PartOfScore]:
+        """What each member adds to the item's score, divided where it can be.
+
+        Args:
+            item: the item among all.
+            ranked: its number among those that are ranked.
+        """
         one = listed_items(self.block.rows, np.array([0, 1]), np.array([item], np.int32))
-        parts = {name: scores[[item]] for name, scores in self.whole.items()}
+        parts = {name: scores[[ranked]] for name, scores in self.whole.items()}
         scoring = self.scoring
         return parts_of_scores(
             scoring.blends[0],
-            scoring.members,
+            scoring.whole_members,
             self.users,
             self.block,
             one,
-            scoring.item_counts,
+            scoring.whole_counts,
             parts,
         )
 
@@ -220,6 +233,17 @@ def _hidden_by(fit: Fit, batch: pa.RecordBatch, item: int, item_id: str) -> Iter
         yield "the user has it already (recommend.rules.mask_seen)"
     if rules.masks_disliked and item in list_column(batch, c.EXCLUDED_INDICES)[1]:
         yield "the user has seen it without liking it (recommend.rules.mask_seen)"
+
+
+def _domain_of(fit: Fit, name: str | None) -> Domain | None:
+    found = next((domain for domain in fit.domains if domain.name == name), None)
+    if found is None and (fit.domains or name is not None):
+        names = ", ".join(domain.name for domain in fit.domains) or "none"
+        raise DataError(
+            f"run {fit.lakehouse.run_id} has no domain {name!r}; its domains are: {names}; give"
+            " --domain one of them, or leave it out where there are none"
+        )
+    return found
 
 
 def _index_of(fit: Fit, side: str, outside_id: str) -> int:

@@ -17,6 +17,7 @@ from pyspark.sql import functions as F
 from m6rec import columns as c
 from m6rec.config.run import Config
 from m6rec.errors import TableError
+from m6rec.kernels.arrays.domains import Domain
 from m6rec.kernels.arrays.rows import Float32, Int64
 from m6rec.kernels.factors.projection import FactorModel
 from m6rec.kernels.neighbours.item_neighbours import ItemWeights
@@ -24,7 +25,7 @@ from m6rec.lakehouse import Lakehouse
 from m6rec.stages.features.behaviour import events_before_holdout
 from m6rec.stages.features.images import image_array
 from m6rec.stages.features.reading import item_matrix
-from m6rec.stages.pairs.catalogue import masked_by_rules
+from m6rec.stages.pairs.catalogue import by_domain, item_domains, masked_by_rules
 from m6rec.stages.pairs.matrix import interaction_counts, sample_users, target_rows
 from m6rec.stages.training.factor_models import model_from_frame
 from m6rec.stages.training.item_weights import item_weights_from_frame
@@ -92,6 +93,11 @@ class Fit:
             TableError: there are none.
         """
         return self._run.n_items
+
+    @property
+    def domains(self) -> tuple[Domain, ...]:
+        """The domains of the run's items; none where the configuration names no column."""
+        return self._run.domains
 
     @cached_property
     def item_counts(self) -> Int64:
@@ -161,6 +167,13 @@ class Fit:
         if self.name == c.FINAL:
             return self.targets
         return self.sample_targets(self.config.evaluate.maximum_validation_users)
+
+    @property
+    def measured_targets(self) -> DataFrame:
+        """`measured_users`, with a row for each domain of a user's where there are domains."""
+        if not self.domains:
+            return self.measured_users
+        return by_domain(self.measured_users, self.lakehouse.read("catalogue"))
 
     @cached_property
     def masked_items(self) -> npt.NDArray[np.bool_]:
@@ -251,6 +264,12 @@ class _Run:
         if row is None or row[0] is None:
             raise TableError("table item_index is empty; run prepare_interactions first")
         return int(row[0]) + 1
+
+    @cached_property
+    def domains(self) -> tuple[Domain, ...]:
+        if self.given.interactions.columns.domain is None:
+            return ()
+        return item_domains(self._lakehouse.read("catalogue"), self.n_items)
 
     @cached_property
     def item_images(self) -> npt.NDArray[np.uint8] | None:

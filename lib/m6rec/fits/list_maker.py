@@ -6,7 +6,7 @@ from there on the function that ranks in batch makes the lists.
 
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, reduce
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -20,6 +20,7 @@ from m6rec.fits.listing import published_scoring, read_explaining
 from m6rec.fits.members import read_blends, read_members
 from m6rec.fits.reranking import reranking_of
 from m6rec.fits.rules import excluded_pairs
+from m6rec.kernels.arrays.domains import Domain
 from m6rec.kernels.arrays.rows import Float32
 from m6rec.kernels.text.sentence_encoder import load_sentence_encoder
 from m6rec.lakehouse import Lakehouse
@@ -92,12 +93,16 @@ class ListMaker:
             )
 
     @cached_property
-    def scoring(self) -> Scoring:
-        """The published blend under the rules."""
+    def scorings(self) -> tuple[Scoring, ...]:
+        """The published blend under the rules, once for each domain if there are any."""
         fit = self.fit
-        [blend] = read_blends(fit, (fit.config.recommend.ranker,))
-        return published_scoring(
-            fit, read_members(fit, blend.coefficients()), blend, reranking_of(fit)
+        domains: tuple[Domain | None, ...] = fit.domains or (None,)
+        blends = [read_blends(fit, (fit.config.recommend.ranker,), one)[0] for one in domains]
+        names = dict.fromkeys(name for blend in blends for name in blend.coefficients())
+        members, reranking = read_members(fit, names), reranking_of(fit)
+        return tuple(
+            published_scoring(fit, members, blend, reranking, domain)
+            for blend, domain in zip(blends, domains, strict=True)
         )
 
     @cached_property
@@ -125,7 +130,8 @@ class ListMaker:
                 F.col("_index").alias(c.USER_INDEX), c.ITEM_INDEX
             )
         inputs = user_inputs(rows, None, {}, pairs).join(users, c.USER_INDEX)
-        return explained_lists(inputs, self._ranking, generated_at)
+        lists = [explained_lists(inputs, ranking, generated_at) for ranking in self._rankings]
+        return reduce(DataFrame.unionByName, lists)
 
     def rows(self, known: KnownOfUsers) -> DataFrame:
         """A row of the user-item matrix for each user, with features where the ranker needs them.
@@ -185,13 +191,19 @@ class ListMaker:
 
     @property
     def _needs_features(self) -> bool:
-        return any("features" in ranker_named(name).user_inputs for name in self.scoring.members)
+        return any("features" in ranker_named(name).user_inputs for name in self._members)
+
+    @property
+    def _members(self) -> set[str]:
+        return {name for scoring in self.scorings for name in scoring.members}
 
     @cached_property
-    def _ranking(self) -> ShippedRanking:
+    def _rankings(self) -> tuple[ShippedRanking, ...]:
         contexts = self.fit.config.recommend.contexts
         explaining = read_explaining(self.fit)
-        return ship_ranking(self.fit.spark, self.scoring, explaining, contexts)
+        return tuple(
+            ship_ranking(self.fit.spark, scoring, explaining, contexts) for scoring in self.scorings
+        )
 
     @cached_property
     def _pipeline(self) -> FeaturePipeline:

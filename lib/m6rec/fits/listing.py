@@ -10,8 +10,10 @@ from m6rec import columns as c
 from m6rec.config.sentences import read_sentences
 from m6rec.fits.fit import Fit
 from m6rec.fits.rules import items_outside_lists
+from m6rec.kernels.arrays.domains import Domain
+from m6rec.kernels.arrays.rows import NO_ITEM
 from m6rec.kernels.ranking.blending import Blend
-from m6rec.kernels.ranking.members import Member
+from m6rec.kernels.ranking.members import Member, OwnMembers
 from m6rec.kernels.ranking.reranking import Reranking
 from m6rec.spark.sources import read_source
 from m6rec.spark.values import owner_column
@@ -23,9 +25,13 @@ from m6rec.stages.ranking.recommendations import Explaining
 
 
 def published_scoring(
-    fit: Fit, members: Mapping[str, Member], blend: Blend, reranking: Reranking | None
+    fit: Fit,
+    members: Mapping[str, Member | OwnMembers],
+    blend: Blend,
+    reranking: Reranking | None,
+    domain: Domain | None = None,
 ) -> Scoring:
-    """The blend, ready to rank for the published lists, under the rules."""
+    """The blend, ready to rank for the published lists under the rules, within a domain if any."""
     settings = fit.config.recommend
     return make_scoring(
         members,
@@ -36,6 +42,7 @@ def published_scoring(
         n=settings.top_n,
         mask_disliked=settings.rules.masks_disliked,
         reranking=reranking,
+        domain=domain,
     )
 
 
@@ -57,15 +64,19 @@ def read_explaining(fit: Fit) -> Explaining:
     )
 
 
-def lists_for_unknown(fit: Fit, scoring: Scoring, explaining: Explaining) -> DataFrame:
+def lists_for_unknown(fit: Fit, explaining: Explaining, domain: Domain | None = None) -> DataFrame:
     """What is most popular under the rules, for everyone and in each segment of the users."""
+    masked_items = items_outside_lists(fit)
+    if domain is not None:
+        masked_items = masked_items | (domain.places == NO_ITEM)
     return popular_lists(
         fit.spark,
         fit.item_counts,
-        scoring.masked_items,
-        scoring.n,
+        masked_items,
+        fit.config.recommend.top_n,
         explaining,
         _items_by_segment(fit),
+        None if domain is None else domain.name,
     )
 
 

@@ -12,6 +12,7 @@ from pyspark.sql import DataFrame
 from m6rec import columns as c
 from m6rec.config.run import Config
 from m6rec.fits.fit import Fit
+from m6rec.kernels.arrays.domains import Domain
 from m6rec.kernels.arrays.rows import Float32
 from m6rec.kernels.factors.projection import FactorModel
 from m6rec.kernels.neighbours.content import unit_rows
@@ -19,6 +20,7 @@ from m6rec.kernels.neighbours.content_neighbours import represent_by_neighbours
 from m6rec.kernels.neighbours.item_neighbours import ItemWeights, transpose
 from m6rec.kernels.neighbours.user_neighbours import user_neighbour_search
 from m6rec.kernels.ranking.blending import Blend, Candidates
+from m6rec.kernels.ranking.domain_weights import on_one_scale
 from m6rec.kernels.ranking.expanded_history import ExpandedHistoryMember
 from m6rec.kernels.ranking.members import (
     ContentUserEncoder,
@@ -28,6 +30,8 @@ from m6rec.kernels.ranking.members import (
     GivenEncoder,
     HistoryMember,
     Member,
+    OwnMembers,
+    OwnRowsEncoder,
     UserNeighboursMember,
     popularity_member,
     repeats_member,
@@ -45,6 +49,8 @@ from m6rec.rankers import (
 from m6rec.stages.features.reading import read_content_encoder
 from m6rec.stages.ranking.candidates import collect_candidates
 from m6rec.stages.ranking.lists import make_scoring, user_inputs
+from m6rec.stages.training.domains import own_factor_models
+from m6rec.stages.training.factor_models import factors_from_frame
 from m6rec.stages.training.neighbours import candidate_users
 from m6rec.towers.artifact import load_towers
 
@@ -60,20 +66,22 @@ def member_names(ranker: str, config: Config) -> tuple[str, ...]:
     return (ranker,)
 
 
-def read_members(fit: Fit, names: Iterable[str]) -> dict[str, Member]:
+def read_members(fit: Fit, names: Iterable[str]) -> dict[str, Member | OwnMembers]:
     """The named members of a fit, in the order of the names."""
     models = _Models(fit)
     return {name: MEMBERS[name](models, ranker_named(name)) for name in dict.fromkeys(names)}
 
 
-def read_blends(fit: Fit, rankers: Iterable[str]) -> tuple[Blend, ...]:
-    """The rankers as weighted sums of members.
+def read_blends(
+    fit: Fit, rankers: Iterable[str], domain: Domain | None = None
+) -> tuple[Blend, ...]:
+    """The rankers as weighted sums of members, in a domain if one is given.
 
     Weights that were chosen on validation are those of the selection fit: they serve the final fit
     unchanged.
     """
     return tuple(
-        _chosen_blend(fit.other(c.SELECTION), ranker)
+        _chosen_blend(fit.other(c.SELECTION), ranker, domain)
         if ranker == HYBRID or (ranker == FUSION and weighs_fusion(fit.config))
         else _equal_weights(ranker, member_names(ranker, fit.config))
         for ranker in rankers
@@ -106,23 +114,32 @@ def member_inputs(
     return user_inputs(fit.matrix, features, given, excluded_pairs)
 
 
-def validation_candidates(fit: Fit, names: Sequence[str]) -> tuple[Candidates, dict[str, float]]:
+def validation_candidates(
+    fit: Fit, names: Sequence[str]
+) -> tuple[tuple[Candidates, ...], dict[str, float]]:
     """What the named members offer a sample of the fit's measured users.
 
     Returns:
-        The candidates, members in the order of the names, and the deviation of each member.
+        The candidates in each domain, or once where there are none, members in the order of the
+        names, and the deviation of each member.
     """
     hybrid = fit.config.hybrid
-    scoring = make_scoring(
-        read_members(fit, names),
-        tuple(_equal_weights(name, (name,)) for name in names),
-        fit.item_counts,
-        masked_items=fit.masked_items,
-        mask_seen=not fit.config.ranks_repeats,
-        n=hybrid.candidates_per_member,
-    )
     sample = fit.sample_targets(hybrid.maximum_users)
-    return collect_candidates(member_inputs(fit, names), sample, scoring)
+    members, users = read_members(fit, names), member_inputs(fit, names)
+    found = []
+    for domain in fit.domains or (None,):
+        scoring = make_scoring(
+            members,
+            tuple(_equal_weights(name, (name,)) for name in names),
+            fit.item_counts,
+            masked_items=fit.masked_items,
+            mask_seen=not fit.config.ranks_repeats,
+            n=hybrid.candidates_per_member,
+            domain=domain,
+        )
+        found.append(collect_candidates(users, sample, scoring))
+    candidates, deviations = zip(*found, strict=True)
+    return on_one_scale(candidates, deviations)
 
 
 def _pair_of_towers(model: str) -> str:
@@ -137,12 +154,15 @@ def _equal_weights(name: str, members: tuple[str, ...]) -> Blend:
     return Blend(name, members, ones, ones)
 
 
-def _chosen_blend(fit: Fit, ranker: str) -> Blend:
+def _chosen_blend(fit: Fit, ranker: str, domain: Domain | None) -> Blend:
     chosen = fit.model(ranker, ranker)
+    weights = chosen["weights"]
+    if domain is not None:
+        weights = chosen.get("domains", {}).get(domain.name, weights)
     return Blend(
         ranker,
         tuple(chosen["members"]),
-        tuple(chosen["weights"]),
+        tuple(weights),
         tuple(chosen["deviations"]),
         tuple(map(tuple, chosen["item_factors"])),
         tuple(map(tuple, chosen["user_factors"])),
@@ -218,6 +238,28 @@ def _given_factors(models: _Models, ranker: Ranker) -> Member:
     return DotMember(ranker.name, GivenEncoder(ranker.name), vectors)
 
 
+def _own_factors(models: _Models, ranker: Ranker) -> OwnMembers:
+    fit, method = models.fit, _model_of(ranker)
+    rows = fit.lakehouse.read("item_factors", fit=fit.name, method=method)
+    own = own_factor_models(
+        factors_from_frame(rows, fit.n_items),
+        fit.model("factors", method),
+        fit.item_counts,
+        fit.domains,
+    )
+    return OwnMembers(
+        ranker.name,
+        {
+            domain.name: DotMember(
+                ranker.name,
+                OwnRowsEncoder(own[domain.name], domain),
+                own[domain.name].scored_factors,
+            )
+            for domain in fit.domains
+        },
+    )
+
+
 def _history(models: _Models, ranker: Ranker) -> Member:
     return HistoryMember(ranker.name, models.item_weights(_model_of(ranker)), "square_root")
 
@@ -278,14 +320,16 @@ def _model_of(ranker: Ranker) -> str:
     return ranker.model
 
 
-MEMBERS: Mapping[str, Callable[[_Models, Ranker], Member]] = {
+MEMBERS: Mapping[str, Callable[[_Models, Ranker], Member | OwnMembers]] = {
     "towers_svd": _towers,
     "towers_als": _towers,
     "towers_sequence": _sequence_towers,
     "svd": _projected_factors,
     "als": _projected_factors,
     "als_cosine": _factor_directions,
+    "own_als": _own_factors,
     "ridge": _history,
+    "own_ridge": _history,
     "recent_ridge": _recent_history,
     "item_neighbours": _history,
     "recent_item_neighbours": _recent_history,

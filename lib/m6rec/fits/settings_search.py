@@ -98,6 +98,7 @@ def search_settings(fit: Fit, search: Search) -> None:
         fit.sample_targets(fit.config.settings.users),
         fit.masked_items,
         mask_seen=not fit.config.ranks_repeats,
+        domains=fit.domains,
     )
     if users is None:
         return

@@ -19,7 +19,7 @@ from m6rec.config.data import (
 from m6rec.config.run import Config
 from m6rec.spark.samples import first_rows
 from m6rec.spark.sources import check_sources, read_source, source_version
-from m6rec.spark.values import id_column, owner_column
+from m6rec.spark.values import id_column, item_id_column, owner_column
 
 INTERACTIONS = "interactions"
 
@@ -77,9 +77,8 @@ def open_sources(spark: SparkSession, config: Config) -> Sources:
     names = mapped.columns
     optional = (names.time, names.weight, names.event_type)
     present = tuple(name for name in optional if name is not None)
-    version, frame = _at_version(
-        spark, mapped.source, (names.user, names.item, *present, *names.context)
-    )
+    ids = (names.user, names.item, *names.beside_item)
+    version, frame = _at_version(spark, mapped.source, (*ids, *present, *names.context))
     reading = _reading(INTERACTIONS, mapped.source, frame, mapped)
     held_out = (
         _open_held_out(spark, "split.test", config.split.test, mapped),
@@ -151,7 +150,7 @@ def _open_with_optional(
     adapted: Callable[[InteractionsConfig, list[str]], InteractionsConfig],
 ) -> Events:
     names = config.columns
-    version, frame = _at_version(spark, source, (names.user, names.item))
+    version, frame = _at_version(spark, source, (names.user, names.item, *names.beside_item))
     optional = (names.time, names.weight, names.event_type, *names.context)
     there = find_columns(frame.columns, [name for name in optional if name is not None]).found
     frame = frame.withColumnsRenamed({found: asked for asked, found in there.items()})
@@ -219,10 +218,12 @@ def _open_attributes(
     if attributes is None:
         return None
     title = () if attributes.title is None else (attributes.title,)
-    _, frame = _at_version(spark, attributes.source, (attributes.id, *title, *attributes.kinds))
+    of_items = name == c.ITEM_ID
+    beside = config.columns.beside_item if of_items else ()
+    required = (attributes.id, *title, *attributes.kinds, *beside)
+    _, frame = _at_version(spark, attributes.source, required)
+    ids = (item_id_column if of_items else id_column)(frame, attributes.id, config)
     titles = F.lit(None) if attributes.title is None else owner_column(attributes.title)
-    named = frame.select(
-        id_column(frame, attributes.id, config).alias(name), titles.cast("string").alias("title")
-    )
+    named = frame.select(ids.alias(name), titles.cast("string").alias("title"))
     # An id that stands twice gets one of its titles, the same in each run.
     return named.where(F.trim(name) != "").groupBy(name).agg(F.max("title").alias("title"))

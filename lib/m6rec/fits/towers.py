@@ -135,6 +135,7 @@ def _validation(fit: Fit) -> TowerValidation:
         fit.sample_targets(VALIDATION_USERS),
         fit.masked_items,
         mask_seen=not fit.config.ranks_repeats,
+        domains=fit.domains,
     )
     if users is None:
         raise DataError(

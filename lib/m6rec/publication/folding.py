@@ -41,7 +41,7 @@ from m6rec.runs import sources_of_run, work_of_run
 from m6rec.schemas import FOLD_IN_BATCHES_TABLE, RECOMMENDATIONS_TABLE
 from m6rec.spark.arrow_rows import rows_from_batches
 from m6rec.spark.sources import source_version, told_format
-from m6rec.spark.values import id_column, owner_column
+from m6rec.spark.values import id_column, item_id_column, owner_column
 from m6rec.stages.pairs.cleaning import clean_interactions
 
 CATCHING_UP = -1
@@ -274,7 +274,7 @@ class FoldIn:
         names, config = self.config.interactions.columns, self.config.interactions
         pairs = batch.select(
             id_column(batch, names.user, config).alias(c.USER_ID),
-            id_column(batch, names.item, config).alias(c.ITEM_ID),
+            item_id_column(batch, names.item, config).alias(c.ITEM_ID),
         ).toArrow()
         users = pairs.column(c.USER_ID).unique().drop_null().to_pylist()
         with self._lock:

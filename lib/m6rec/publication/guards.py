@@ -28,6 +28,7 @@ from m6rec.schemas import GUARD_RESULTS_TABLE
 from m6rec.spark.arrow_rows import matrix_column
 from m6rec.spark.sources import at_versions, read_ids, read_source
 from m6rec.stages.features.categories import values_of_items
+from m6rec.stages.pairs.catalogue import by_domain
 from m6rec.stages.publication.lists import (
     ALLOWED,
     HELD_BACK,
@@ -309,9 +310,9 @@ def _users(subject: _Subject) -> DataFrame:
 
 
 def _items(subject: _Subject) -> DataFrame:
-    """item_id, item_index, allowed: the catalogue under the rules."""
+    """item_id, item_index, domain, allowed: the catalogue under the rules."""
     rules, spark = subject.config.recommend.rules, subject.lakehouse.spark
-    items = subject.lakehouse.read("catalogue").select(c.ITEM_ID, c.ITEM_INDEX)
+    items = subject.lakehouse.read("catalogue").select(c.ITEM_ID, c.ITEM_INDEX, c.DOMAIN)
     allowed = F.lit(True)
     for name, table, listed in (
         ("is_allowed", rules.allowed_items, True),
@@ -322,7 +323,7 @@ def _items(subject: _Subject) -> DataFrame:
             ids = read_ids(spark, table, {c.ITEM_ID: table.item}, interactions).distinct()
             items = items.join(ids.withColumn(name, F.lit(True)), c.ITEM_ID, how="left")
             allowed = allowed & (F.col(name).isNotNull() if listed else F.col(name).isNull())
-    return items.select(c.ITEM_ID, c.ITEM_INDEX, allowed.alias(ALLOWED))
+    return items.select(c.ITEM_ID, c.ITEM_INDEX, c.DOMAIN, allowed.alias(ALLOWED))
 
 
 def _of_overlap(subject: _Subject) -> dict[str, Measured]:
@@ -367,7 +368,10 @@ def _validation(fit: Fit, k: int) -> DataFrame:
     of_users = fit.lakehouse.read("recommendations").where(F.col(c.USER_ID).isNotNull())
     ranker = of_users.select(c.MODEL).limit(1)
     lists = fit.lakehouse.read("lists", fit=c.SELECTION).join(ranker, c.MODEL, how="left_semi")
-    return ndcg_by_user(lists, fit.targets, k)
+    targets = fit.targets
+    if fit.domains:
+        targets = by_domain(targets, fit.lakehouse.read("catalogue"))
+    return ndcg_by_user(lists, targets, k)
 
 
 # --- embeddings -------------------------------------------------------------------------------

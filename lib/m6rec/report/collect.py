@@ -163,12 +163,15 @@ def _examples(lakehouse: Lakehouse) -> list[dict[str, Any]]:
 
 
 def _lists(recommendations: DataFrame, user_ids: list[str]) -> dict[str, list[dict[str, Any]]]:
-    """The lists without a context."""
+    """The lists without a context; where there are domains, one after the other."""
     wanted = F.col(c.USER_ID).isin(user_ids) & F.col(c.CONTEXT).isNull()
-    rows = recommendations.where(wanted).orderBy(c.USER_ID, c.RANK)
+    rows = recommendations.where(wanted).orderBy(c.USER_ID, c.DOMAIN, c.RANK)
     lists: dict[str, list[dict[str, Any]]] = {}
     for row in rows.collect():
-        lists.setdefault(row[c.USER_ID], []).append(row.asDict(recursive=True))
+        shown = row.asDict(recursive=True)
+        if row[c.DOMAIN] is not None:
+            shown["title"] = f"{row[c.DOMAIN]}: {row['title'] or row[c.ITEM_ID]}"
+        lists.setdefault(row[c.USER_ID], []).append(shown)
     return lists
 
 

@@ -246,10 +246,11 @@ def _ablations(data: ReportData) -> list[Mapping[str, Any]]:
 
 def _comparisons(data: ReportData, fold: str) -> list[Mapping[str, Any]]:
     """The hybrid against each, by the main metric at every depth; other runs after this one."""
+    shown = (data.hybrid, fold, "all", data.metric)
     rows = [
         row
         for row in data.comparisons
-        if row[c.MODEL] == data.hybrid and row[c.FOLD] == fold and row[c.METRIC] == data.metric
+        if (row[c.MODEL], row[c.FOLD], row[c.SEGMENT], row[c.METRIC]) == shown
     ]
     return sorted(
         rows,

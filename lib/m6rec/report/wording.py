@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from m6rec.kernels.evaluation.tally import domain_segment
 from m6rec.rankers import label_of
 
 METRIC_NAMES: Mapping[str, str] = MappingProxyType(
@@ -52,6 +53,8 @@ def segment_name(segment: str) -> str:
     """A segment's name: `activity_low` is Activity: low."""
     if segment == "all":
         return "All users"
+    if segment.startswith(domain_segment("")):
+        return segment[0].upper() + segment[1:]
     kind, _, part = segment.partition("_")
     return f"{kind.capitalize()}: {part}" if kind != "cold" else f"Cold {part}"
 

@@ -12,6 +12,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
+from m6rec import columns as c
 from m6rec.check.names import find_columns
 from m6rec.check.samples import shown_names
 from m6rec.config.base import TableSource, is_path
@@ -21,7 +22,7 @@ from m6rec.errors import TableError
 from m6rec.spark.failures import reading
 from m6rec.spark.files import format_of_files, without_glob
 from m6rec.spark.json_samples import schema_of_sample
-from m6rec.spark.values import id_column, owner_column, quoted
+from m6rec.spark.values import id_column, item_id_column, owner_column, quoted
 
 # Timestamps of Parquet in nanoseconds, as pandas writes them, are read as numbers and then divided.
 _NANOSECONDS_AS_NUMBERS = "spark.sql.legacy.parquet.nanosAsLong"
@@ -175,9 +176,13 @@ def read_ids(
     Raises:
         TableError: the table does not exist, cannot be read, or lacks a column.
     """
-    frame = read_source(spark, source, tuple(names.values()), key)
+    beside = config.columns.beside_item if c.ITEM_ID in names else ()
+    frame = read_source(spark, source, (*names.values(), *beside), key)
     return frame.select(
-        *(id_column(frame, theirs, config).alias(ours) for ours, theirs in names.items())
+        *(
+            (item_id_column if ours == c.ITEM_ID else id_column)(frame, theirs, config).alias(ours)
+            for ours, theirs in names.items()
+        )
     )
 
 

@@ -10,6 +10,8 @@ from m6rec.check.times import PARTS_OF_A_SECOND
 from m6rec.config.data import InteractionsConfig
 from m6rec.errors import TableError
 
+# What stands between the domain and the rest of an item's id. No domain holds it.
+DOMAIN_END = "/"
 FractionType = T.FloatType | T.DoubleType | T.DecimalType
 # Parquet readers disagree about the calendar before 1900, and no event log is that old.
 _EARLIEST_SECONDS = -2_208_988_800
@@ -75,6 +77,32 @@ def as_id(text: Column, config: InteractionsConfig) -> Column:
 
 def _composed(text: str | None) -> str | None:
     return None if text is None else composed(text)
+
+
+def item_id_column(frame: DataFrame, name: str, config: InteractionsConfig) -> Column:
+    """The item's id of a table: where there are domains, an id counts within its domain alone.
+
+    Null where there are domains, and the row has no usable one or no id.
+
+    Raises:
+        TableError: a column is neither string nor a number.
+    """
+    text = id_column(frame, name, config)
+    if config.columns.domain is None:
+        return text
+    domain = id_column(frame, config.columns.domain, config)
+    usable = (F.trim(domain) != "") & ~domain.contains(DOMAIN_END) & (F.trim(text) != "")
+    return F.when(usable, id_within(domain, text))
+
+
+def id_within(domain: Column, item: Column) -> Column:
+    """The id of an item of a domain among the items of all domains."""
+    return F.concat(domain, F.lit(DOMAIN_END), item)
+
+
+def domain_of(item: Column) -> Column:
+    """The domain of an item's id among those of all domains."""
+    return F.substring_index(item, DOMAIN_END, 1)
 
 
 def is_fraction(kind: T.DataType) -> bool:

@@ -29,6 +29,7 @@ def touch(lakehouse: Lakehouse, config: Config) -> None:
     reason = {"kind": F.lit("history"), "value": F.col(c.USER_ID), "share": F.lit(1.0)}
     lists = users.join(lakehouse.read("user_index").select(c.USER_INDEX), c.USER_INDEX).select(
         c.USER_ID,
+        F.lit(None).cast("string").alias(c.DOMAIN),
         F.lit(None).cast("string").alias(c.CONTEXT),
         F.lit(1).alias(c.RANK),
         F.col(c.USER_ID).alias(c.ITEM_ID),

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from m6rec.kernels.arrays.rows import Float64, Int64, entries_of_rows
+from m6rec.kernels.arrays.rows import Float64, Int64
 from m6rec.kernels.evaluation.bootstrap import (
     mean_sums,
     paired_sums,
@@ -124,15 +124,7 @@ def every_nth_user(candidates: Candidates, maximum: int) -> Candidates:
     if n_users <= maximum:
         return candidates
     chosen: Int64 = np.arange(maximum, dtype=np.int64) * n_users // maximum
-    indptr, entries = entries_of_rows(candidates.indptr, chosen)
-    return Candidates(
-        indptr,
-        np.ascontiguousarray(candidates.scores[:, entries]),
-        candidates.relevant[entries],
-        candidates.relevant_counts[chosen],
-        candidates.item_bins[entries],
-        candidates.user_bins[chosen],
-    )
+    return candidates.of_users(chosen)
 
 
 def _ndcg_without(

@@ -85,6 +85,7 @@ class Plan:
         n_items: M.
         replicates: how many replicates the bootstrap has.
         seed: of the bootstrap.
+        domains: the names of the domains, if there are any; each has a segment.
     """
 
     models: tuple[str, ...]
@@ -96,11 +97,17 @@ class Plan:
     n_items: int
     replicates: int
     seed: int
+    domains: tuple[str, ...] = ()
 
     @property
     def values_shape(self) -> tuple[int, int, int]:
         """The numbers of models, metrics and depths, which are the axes of a user's values."""
         return len(self.models), len(self.metrics), len(self.ks)
+
+    @property
+    def compared_segments(self) -> tuple[str, ...]:
+        """The segments in which rankers are compared."""
+        return (ALL, *map(domain_segment, self.domains))
 
     @property
     def covered_segments(self) -> tuple[str, ...]:
@@ -117,6 +124,7 @@ class MeasuredUsers:
         indptr, indices: int64 [n + 1] and int32; the held-out items of each user.
         training_counts: int64 [n]; interactions of each user in training.
         ranked: int32 [models, n, N]; the lists, padded with -1.
+        domains: int32 [n]; the domain of each row's lists as its place in the plan.
         history: the users' own items, for calibration; None where it is not measured.
     """
 
@@ -125,6 +133,7 @@ class MeasuredUsers:
     indices: Int32
     training_counts: Int64
     ranked: Int32
+    domains: Int32
     history: Rows | None = None
 
 
@@ -134,19 +143,20 @@ class Tally:
 
     Attributes:
         means: the sums of each segment, in the order of `Plan.segments`.
-        pairs: the sums of differences over all users, [pairs x compared metrics x ks].
+        pairs: the sums of differences over the users of each of `Plan.compared_segments`, [pairs x
+            compared metrics x ks].
         recommended: bool [covered segments, models, ks, M]; which items any list holds.
     """
 
     means: tuple[MeanSums, ...]
-    pairs: PairedSums
+    pairs: tuple[PairedSums, ...]
     recommended: npt.NDArray[np.bool_]
 
     def plus(self, other: "Tally") -> "Tally":
         """The sums over the users of both."""
         return Tally(
             tuple(a.plus(b) for a, b in zip(self.means, other.means, strict=True)),
-            self.pairs.plus(other.pairs),
+            tuple(a.plus(b) for a, b in zip(self.pairs, other.pairs, strict=True)),
             self.recommended | other.recommended,
         )
 
@@ -162,9 +172,13 @@ def tally_block(block: MeasuredUsers, items: ItemSide | None, plan: Plan) -> Tal
     listwise = _listwise_values(block, items, plan)
     weights = poisson_weights(plan.seed, block.user_index, plan.replicates)
 
+    of_domains = {domain_segment(name): place for place, name in enumerate(plan.domains)}
     means = []
     for segment in plan.segments:
-        if segment not in USER_SEGMENTS:
+        if segment in of_domains:
+            chosen = np.flatnonzero(block.domains == of_domains[segment])
+            segment_values = values[chosen]
+        elif segment not in USER_SEGMENTS:
             of_segment = _items_of_segment(segment, _required(items))
             chosen, segment_relevant = _users_with_targets(block, of_segment)
             if segment == WARM:
@@ -180,9 +194,14 @@ def tally_block(block: MeasuredUsers, items: ItemSide | None, plan: Plan) -> Tal
         everything = np.concatenate([segment_values, listwise[chosen]], axis=2)
         width = math.prod(everything.shape[1:])
         means.append(mean_sums(everything.reshape(len(chosen), width), weights[chosen]))
-    return Tally(
-        tuple(means), paired_sums(paired_differences(values, plan)), _recommended(block, plan)
-    )
+    differences = paired_differences(values, plan)
+    pairs = [differences, *(differences[block.domains == place] for place in of_domains.values())]
+    return Tally(tuple(means), tuple(map(paired_sums, pairs)), _recommended(block, plan))
+
+
+def domain_segment(domain: str) -> str:
+    """The name of the segment of a domain's lists."""
+    return f"domain: {domain}"
 
 
 def item_side(
@@ -234,7 +253,10 @@ def _empty_tally(plan: Plan) -> Tally:
     models, metrics, depths = plan.values_shape
     return Tally(
         tuple(no_means(models * metrics * depths, plan.replicates) for _ in plan.segments),
-        no_pairs(len(plan.pairs) * len(COMPARED_METRICS) * depths),
+        tuple(
+            no_pairs(len(plan.pairs) * len(COMPARED_METRICS) * depths)
+            for _ in plan.compared_segments
+        ),
         np.zeros((len(plan.covered_segments), models, depths, plan.n_items), dtype=np.bool_),
     )
 
@@ -250,9 +272,9 @@ def pack_tally(tally: Tally) -> bytes:
         totals=np.stack([means.totals for means in tally.means]),
         replicate_weights=np.stack([means.replicate_weights for means in tally.means]),
         replicate_totals=np.stack([means.replicate_totals for means in tally.means]),
-        pair_users=np.array(tally.pairs.users, dtype=np.int64),
-        differences=tally.pairs.differences,
-        squares=tally.pairs.squares,
+        pair_users=np.array([pairs.users for pairs in tally.pairs], dtype=np.int64),
+        differences=np.stack([pairs.differences for pairs in tally.pairs]),
+        squares=np.stack([pairs.squares for pairs in tally.pairs]),
         recommended=np.frombuffer(recommended, dtype=np.uint8),
     )
     return file.getvalue()
@@ -269,9 +291,10 @@ def unpack_tally(payload: bytes, plan: Plan) -> Tally:
         arrays["replicate_totals"],
         strict=True,
     )
+    pairs = zip(arrays["pair_users"], arrays["differences"], arrays["squares"], strict=True)
     return Tally(
         tuple(MeanSums(int(users), *sums) for users, *sums in means),
-        PairedSums(int(arrays["pair_users"]), arrays["differences"], arrays["squares"]),
+        tuple(PairedSums(int(users), *sums) for users, *sums in pairs),
         _unpack_recommended(arrays["recommended"].tobytes(), plan),
     )
 

@@ -34,6 +34,7 @@ from m6rec.kernels.ranking.members import (
     FactorEncoder,
     HistoryMember,
     Member,
+    OwnMembers,
     SparseRows,
     Terms,
     UserBlock,
@@ -70,7 +71,7 @@ def listed_items(rows: Rows, indptr: Int64, items: Int32) -> Listed:
 
 
 def history_shares(
-    member: Member, block: UserBlock, terms: Terms | None, listed: Listed
+    member: Member | OwnMembers, block: UserBlock, terms: Terms | None, listed: Listed
 ) -> Float64 | None:
     """What each history item adds to the member's score of each listed item, float64 [cells].
 

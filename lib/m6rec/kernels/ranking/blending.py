@@ -17,7 +17,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from m6rec.kernels.arrays.rows import Float32, Float64, Int64
+from m6rec.kernels.arrays.rows import Float32, Float64, Int64, entries_of_rows
 
 # The bins of evidence: no interaction, 1 or 2, 3 to 9, 10 and more.
 EVIDENCE_BOUNDS = (1, 3, 10)
@@ -115,6 +115,18 @@ class Candidates:
         of_items, of_users = self.item_bins[self.relevant], self.bins_of_users[self.relevant]
         counted = {"items": of_items, "users": of_users}
         return {side: np.bincount(bins, minlength=BINS).tolist() for side, bins in counted.items()}
+
+    def of_users(self, chosen: Int64) -> "Candidates":
+        """The candidates of some users, int64 [m], in that order."""
+        indptr, entries = entries_of_rows(self.indptr, chosen)
+        return Candidates(
+            indptr,
+            np.ascontiguousarray(self.scores[:, entries]),
+            self.relevant[entries],
+            self.relevant_counts[chosen],
+            self.item_bins[entries],
+            self.user_bins[chosen],
+        )
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from m6rec.kernels.arrays.rows import Float32, Float64, Int64
 from m6rec.kernels.ranking.attribution import Listed, history_shares
 from m6rec.kernels.ranking.blending import evidence_bins
 from m6rec.kernels.ranking.explanation import Evidence
-from m6rec.kernels.ranking.members import Member, UserBlock
+from m6rec.kernels.ranking.members import Member, OwnMembers, UserBlock
 from m6rec.kernels.ranking.scoring import PreparedBlend, RepresentedUsers
 from m6rec.rankers import POPULARITY, TRANSITIONS
 
@@ -32,7 +32,7 @@ class PartOfScore:
 
 def parts_of_scores(
     prepared: PreparedBlend,
-    members: Mapping[str, Member],
+    members: Mapping[str, Member | OwnMembers],
     users: RepresentedUsers,
     block: UserBlock,
     listed: Listed,

@@ -5,12 +5,14 @@ So a member holds only item-side arrays, and it serves training rows, new users 
 Members store no scores: `kernels.ranking.scoring` computes them where the best are selected.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol, assert_never, runtime_checkable
 
 import numpy as np
 
 from m6rec.kernels.arrays.contexts import Context
+from m6rec.kernels.arrays.domains import Domain
 from m6rec.kernels.arrays.recency import recent_weights
 from m6rec.kernels.arrays.rows import Float32, Int32, Int64, Rows, entries_of_rows
 from m6rec.kernels.factors.projection import FactorModel, project
@@ -242,6 +244,77 @@ class UserNeighboursMember:
         """The terms of sum over neighbours v of sim(u, v) r_vj."""
         found = self.search.find(block.rows)
         return Terms(found.indptr, found.candidate_indices, found.weights)
+
+
+@dataclass(frozen=True)
+class MemberWithin:
+    """A sparse member that scores some of the items alone, numbered from 0.
+
+    Attributes:
+        member: scores all items.
+        rows: its rows, cut to these items.
+    """
+
+    member: SparseMember
+    rows: SparseRows
+
+    @property
+    def name(self) -> str:
+        """The member's name in configuration and tables."""
+        return self.member.name
+
+    @property
+    def transform(self) -> Transform:
+        """The function of each sum."""
+        return self.member.transform
+
+    def terms(self, block: UserBlock) -> Terms:
+        """The rows and factors that each user adds up, of items of any domain."""
+        return self.member.terms(block)
+
+
+@dataclass(frozen=True)
+class OwnMembers:
+    """A member for each domain, which knows what users have in that domain alone.
+
+    Attributes:
+        name: their name in configuration and tables.
+        by_domain: the members by domain, of the domain's items by their numbers within it.
+    """
+
+    name: str
+    by_domain: Mapping[str, Member]
+
+
+@dataclass(frozen=True)
+class OwnRowsEncoder:
+    """Computes user factors from the part of the row that is of one domain."""
+
+    model: FactorModel
+    domain: Domain
+
+    def encode(self, block: UserBlock) -> Float32:
+        """float32 [n, rank]; whoever has nothing in the domain gets zeros."""
+        rows = block.rows
+        indptr, items = self.domain.own(rows.indptr, rows.item_indices)
+        weights = rows.weights[self.domain.holds(rows.item_indices)]
+        return project(self.model, Rows(rows.user_index, indptr, items, weights))
+
+
+def within(member: Member | OwnMembers, domain: Domain) -> Member:
+    """The member for the items of a domain alone, by their numbers within it.
+
+    But for `OwnMembers`, a user is represented by all that the user has, in whatever domain.
+    """
+    if isinstance(member, OwnMembers):
+        return member.by_domain[domain.name]
+    if isinstance(member, DotMember):
+        return replace(member, item_vectors=member.item_vectors[domain.items])
+    rows = member.rows
+    indptr, items = domain.own(rows.indptr, rows.item_indices)
+    return MemberWithin(
+        member, SparseRows(indptr, items, rows.values[domain.holds(rows.item_indices)])
+    )
 
 
 def sparse_rows(weights: ItemWeights) -> SparseRows:

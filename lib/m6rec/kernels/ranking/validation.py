@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from m6rec.kernels.arrays.domains import Domain
 from m6rec.kernels.arrays.rows import Float64, Int32, Int64
 from m6rec.kernels.evaluation.metrics import hit_matrix, ndcg
 from m6rec.kernels.ranking.blending import Blend
-from m6rec.kernels.ranking.members import Member, UserBlock
+from m6rec.kernels.ranking.members import Member, UserBlock, within
 from m6rec.kernels.ranking.scoring import blend_top_n, masked_for_users, prepare_blend, represent
 
 
@@ -27,6 +28,8 @@ class ValidationUsers:
         targets: int32; the held-out items of each user.
         masked_items: bool [items]; items that no list may hold.
         mask_seen: whether the users' own items are masked as well.
+        domains: the domains of the items. Where there are any, lists are made within each, and a
+            user counts once for each in which the user holds items out.
     """
 
     users: UserBlock
@@ -34,6 +37,7 @@ class ValidationUsers:
     targets: Int32
     masked_items: npt.NDArray[np.bool_]
     mask_seen: bool = True
+    domains: tuple[Domain, ...] = ()
 
     def __len__(self) -> int:
         return len(self.users.rows)
@@ -44,12 +48,33 @@ class ValidationUsers:
 
     def ndcg_of_users(self, members: Mapping[str, Member], k: int) -> Float64:
         """float64 [n]: NDCG@k of the lists that rank by the sum of the members' scores."""
-        rows = self.users.rows
+        seen = self.users.rows.indptr, self.users.rows.item_indices
+        targets = self.target_indptr, self.targets
+        if not self.domains:
+            return self._ndcg(members, k, seen, targets, self.masked_items)
+        of_domains = [
+            self._ndcg(
+                {name: within(member, domain) for name, member in members.items()},
+                k,
+                domain.own(*seen),
+                domain.own(*targets),
+                self.masked_items[domain.items],
+            )[np.diff(domain.own(*targets)[0]) > 0]
+            for domain in self.domains
+        ]
+        return np.concatenate(of_domains)
+
+    def _ndcg(
+        self,
+        members: Mapping[str, Member],
+        k: int,
+        seen: tuple[Int64, Int32],
+        targets: tuple[Int64, Int32],
+        masked_items: npt.NDArray[np.bool_],
+    ) -> Float64:
         names, ones = tuple(members), (1.0,) * len(members)
         blend = Blend(" + ".join(names), names, ones, ones)
-        prepared = prepare_blend(blend, members, np.zeros(len(self.masked_items), np.int64))
-        seen = [(rows.indptr, rows.item_indices)] if self.mask_seen else []
-        masked = masked_for_users(seen, len(rows), self.masked_items)
+        prepared = prepare_blend(blend, members, np.zeros(len(masked_items), np.int64))
+        masked = masked_for_users([seen] if self.mask_seen else [], len(self), masked_items)
         ranked, _ = blend_top_n(prepared, represent(members, self.users), masked, k)
-        hits = hit_matrix(ranked, self.target_indptr, self.targets)
-        return ndcg(hits, np.diff(self.target_indptr), k)
+        return ndcg(hit_matrix(ranked, *targets), np.diff(targets[0]), k)

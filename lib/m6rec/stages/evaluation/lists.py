@@ -17,6 +17,8 @@ Segments:
         of all training interactions, the torso are those up to two thirds, the tail are the rest.
     cold_items with A and B, cold_items without vectors: cold_items by which columns of vectors they
         have, where they differ in that.
+    domain: NAME: the lists of users in a domain. Where there are domains, a user counts in the
+        other segments once for each domain that holds items of the user's out.
 Coverage is a property of a set of lists, so it is given only for the segments of users.
 """
 
@@ -48,6 +50,7 @@ from m6rec.kernels.evaluation.tally import (
     MeasuredUsers,
     Plan,
     Tally,
+    domain_segment,
     item_side,
     pack_tally,
     sum_tallies,
@@ -86,12 +89,14 @@ def evaluate_lists(
     likeness: ItemLikeness | None = None,
     categories: ItemCategories | None = None,
     item_groups: Mapping[str, npt.NDArray[np.bool_]] | None = None,
+    domains: tuple[str, ...] = (),
 ) -> Evaluation:
     """Measure every ranker of `config.rankers` that has lists, and compare each with all others.
 
     Args:
         lists: model, user_index, item_indices (best first).
-        targets: user_index, item_indices (held out, in any order); one row for each user.
+        targets: user_index, item_indices (held out, in any order); one row for each user, or with
+            domains one for each user and `domain`, and lists have that column, too.
         user_counts: user_index, interaction_count in the training of this fit.
         item_counts: [M]; training interactions of each item.
         catalogue_size: how many items may be recommended.
@@ -104,6 +109,7 @@ def evaluate_lists(
         categories: for calibration, which also needs the columns history_indices and
             history_weights of `user_counts`; None leaves it out.
         item_groups: bool [M] by name; further segments of items.
+        domains: the names of the domains, if there are any. Every list counts as a user's then.
 
     Raises:
         DataError: no ranker of the config has a list, or no user holds out an item.
@@ -114,12 +120,13 @@ def evaluate_lists(
         models=models,
         ks=tuple(sorted(set(config.ks))),
         metrics=(*kernel.RELEVANCE_METRICS, *items.list_metrics()),
-        segments=(*SEGMENTS, *items.groups),
+        segments=(*SEGMENTS, *items.groups, *map(domain_segment, domains)),
         pairs=tuple((a, b) for a in range(len(models)) for b in range(a + 1, len(models))),
         activity_limits=_activity_limits(user_counts),
         n_items=len(item_counts),
         replicates=config.bootstrap_replicates,
         seed=seed,
+        domains=domains,
     )
     tally = _measure(lists, targets, user_counts, items, plan)
     _require_users(tally, fold)
@@ -137,6 +144,7 @@ def compare_runs(
     config: EvaluateConfig,
     seed: int,
     fold: str,
+    domains: tuple[str, ...] = (),
 ) -> list[dict[str, Any]]:
     """Compare this run's lists with those of another run, on this run's held-out items.
 
@@ -148,7 +156,7 @@ def compare_runs(
             an item the same index.
         other_run_id: written to the rows.
         targets: user_index, item_indices (held out).
-        config, seed, fold: as in `evaluate_lists`.
+        config, seed, fold, domains: as in `evaluate_lists`.
 
     Returns:
         Rows of `comparisons` without `run_id`.
@@ -173,17 +181,17 @@ def compare_runs(
         models=models + tuple(OTHER_RUN + other for other in others),
         ks=tuple(sorted(set(config.ks))),
         metrics=COMPARED_METRICS,
-        segments=(ALL,),
+        segments=(ALL, *map(domain_segment, domains)),
         pairs=pairs,
         activity_limits=(0, 0),
         n_items=0,
         replicates=config.bootstrap_replicates,
         seed=seed,
+        domains=domains,
     )
-    both = lists.select(c.MODEL, c.USER_INDEX, c.ITEM_INDICES).unionByName(
-        other_lists.select(
-            F.concat(F.lit(OTHER_RUN), c.MODEL).alias(c.MODEL), c.USER_INDEX, c.ITEM_INDICES
-        )
+    key = [c.USER_INDEX, c.DOMAIN] if c.DOMAIN in targets.columns else [c.USER_INDEX]
+    both = lists.select(c.MODEL, *key, c.ITEM_INDICES).unionByName(
+        other_lists.select(F.concat(F.lit(OTHER_RUN), c.MODEL).alias(c.MODEL), *key, c.ITEM_INDICES)
     )
     nobody = targets.select(c.USER_INDEX, F.lit(0).alias(c.INTERACTION_COUNT)).limit(0)
     tally = _measure(both, targets, nobody, None, plan)
@@ -203,7 +211,7 @@ def _models_in(lists: DataFrame, config: EvaluateConfig) -> tuple[str, ...]:
 
 
 def _require_users(tally: Tally, fold: str) -> None:
-    if tally.pairs.users == 0:
+    if tally.pairs[0].users == 0:
         raise DataError(f"no user holds out an item in fold {fold}; give the split a larger share")
 
 
@@ -245,17 +253,20 @@ def _users_with_lists(
 ) -> DataFrame:
     """user_index, item_indices (held out), interaction_count, lists: array of (model, items)."""
     cut = F.slice(F.col(c.ITEM_INDICES).cast("array<int>"), 1, max(plan.ks))
+    # What a user holds out in a domain is looked for in the user's lists of that domain.
+    key = [c.USER_INDEX, c.DOMAIN] if c.DOMAIN in targets.columns else [c.USER_INDEX]
     of_user = (
         lists.where(F.col(c.MODEL).isin(*plan.models))
-        .select(c.USER_INDEX, F.struct(c.MODEL, cut.alias(c.ITEM_INDICES)).alias(_LISTS))
-        .groupBy(c.USER_INDEX)
+        .select(*key, F.struct(c.MODEL, cut.alias(c.ITEM_INDICES)).alias(_LISTS))
+        .groupBy(*key)
         .agg(F.collect_list(_LISTS).alias(_LISTS))
     )
     return (
         targets.where(F.size(c.ITEM_INDICES) > 0)
         .join(user_counts, c.USER_INDEX, "left")
-        .join(of_user, c.USER_INDEX, "left")
+        .join(of_user, key, "left")
         .select(
+            *key[1:],
             F.col(c.USER_INDEX).cast("long"),
             F.col(c.ITEM_INDICES).cast("array<int>"),
             F.coalesce(F.col(c.INTERACTION_COUNT), F.lit(0))
@@ -319,6 +330,7 @@ def _block_of(batch: pa.RecordBatch, plan: Plan) -> MeasuredUsers:
         indices.astype(np.int32, copy=False),
         batch.column(c.INTERACTION_COUNT).to_numpy(zero_copy_only=False).astype(np.int64),
         _ranked_of(batch, plan),
+        _domains_of(batch, plan),
         _history_of(batch),
     )
 
@@ -330,6 +342,16 @@ def _history_of(batch: pa.RecordBatch) -> Rows | None:
     _, weights = list_column(batch, HISTORY_WEIGHTS)
     users = batch.column(c.USER_INDEX).to_numpy(zero_copy_only=False)
     return Rows(users, indptr, items.astype(np.int32), weights.astype(np.float32))
+
+
+def _domains_of(batch: pa.RecordBatch, plan: Plan) -> Int32:
+    """int32 [n]: the place of each row's domain among those of the plan; 0 without domains."""
+    if c.DOMAIN not in batch.schema.names:
+        return np.zeros(batch.num_rows, np.int32)
+    names = pa.array(plan.domains, pa.string())
+    found = pc.fill_null(pc.index_in(batch.column(c.DOMAIN), names), -1)
+    places: Int32 = found.to_numpy(zero_copy_only=False).astype(np.int32)
+    return places
 
 
 def _ranked_of(batch: pa.RecordBatch, plan: Plan) -> Int32:

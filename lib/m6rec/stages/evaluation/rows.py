@@ -10,11 +10,11 @@ from m6rec import columns as c
 from m6rec.kernels.evaluation import metrics as kernel
 from m6rec.kernels.evaluation.bootstrap import (
     MeanSums,
+    PairedSums,
     paired_t_test,
     percentile_interval,
 )
 from m6rec.kernels.evaluation.tally import (
-    ALL,
     COMPARED_METRICS,
     Plan,
     Tally,
@@ -96,15 +96,32 @@ def _number(value: float) -> float | None:
 def comparison_rows(
     tally: Tally, plan: Plan, confidence: float, fold: str, other_run_id: str
 ) -> list[dict[str, Any]]:
-    """A row for each pair of rankers, compared metric and depth, over all users."""
+    """A row for each pair of rankers, compared metric and depth, over the users of a segment."""
     if not plan.pairs:
         return []
+    return [
+        row
+        for segment, pairs in zip(plan.compared_segments, tally.pairs, strict=True)
+        if pairs.users
+        for row in _compared(tally, pairs, segment, plan, confidence, fold, other_run_id)
+    ]
+
+
+def _compared(
+    tally: Tally,
+    pairs: PairedSums,
+    segment: str,
+    plan: Plan,
+    confidence: float,
+    fold: str,
+    other_run_id: str,
+) -> list[dict[str, Any]]:
     shape = (len(plan.pairs), len(COMPARED_METRICS), len(plan.ks))
-    differences = (tally.pairs.differences / tally.pairs.users).reshape(shape)
-    p_values = paired_t_test(tally.pairs).reshape(shape)
+    differences = (pairs.differences / pairs.users).reshape(shape)
+    p_values = paired_t_test(pairs).reshape(shape)
     # A user has the same weight for both rankers, so the difference of two means of a replicate is
     # the replicate's mean of differences.
-    replicates = tally.means[plan.segments.index(ALL)].replicate_means()
+    replicates = tally.means[plan.segments.index(segment)].replicate_means()
     replicate_differences = paired_differences(replicates.reshape(-1, *plan.values_shape), plan)
     low, high = (
         end.reshape(shape) for end in percentile_interval(replicate_differences, confidence)
@@ -115,13 +132,14 @@ def comparison_rows(
             "other_run_id": other_run_id,
             "other_model": plan.models[b].removeprefix(OTHER_RUN),
             c.FOLD: fold,
+            c.SEGMENT: segment,
             c.METRIC: metric,
             c.K: k,
             "difference": float(differences[p, j, d]),
             c.CI_LOW: float(low[p, j, d]),
             c.CI_HIGH: float(high[p, j, d]),
             "p_value": float(p_values[p, j, d]),
-            c.USERS: tally.pairs.users,
+            c.USERS: pairs.users,
         }
         for p, (a, b) in enumerate(plan.pairs)
         for j, metric in enumerate(COMPARED_METRICS)

@@ -5,8 +5,9 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from pyspark.sql.window import Window
 
+from m6rec import columns as c
 from m6rec.config.data import AttributesSource, InteractionsConfig
-from m6rec.spark.values import id_column, owner_column
+from m6rec.spark.values import id_column, item_id_column, owner_column
 
 # Beside the owner's columns, whatever their names are.
 _ID, _COPY = "_m6rec_id", "_m6rec_copy"
@@ -28,8 +29,9 @@ def attributes_by_index(
     """
     id_name, index_column = indices.columns
     # A column of the owner's may have the name of one of ours.
+    own_id = item_id_column if id_name == c.ITEM_ID else id_column
     renamed = frame.select(
-        id_column(frame, source.id, config).alias(_ID),
+        own_id(frame, source.id, config).alias(_ID),
         *(
             owner_column(name).alias(column_name(name, index_column))
             for name in frame.columns

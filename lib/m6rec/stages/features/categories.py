@@ -8,7 +8,7 @@ from pyspark.sql import functions as F
 from m6rec import columns as c
 from m6rec.config.data import AttributesSource, InteractionsConfig
 from m6rec.kernels.arrays.categories import ItemCategories, item_categories
-from m6rec.spark.values import id_column, owner_column
+from m6rec.spark.values import item_id_column, owner_column
 from m6rec.stages.features.kinds import infer_kinds
 from m6rec.stages.features.vocabularies import NO_SEPARATOR, separator_votes, token_column
 
@@ -58,7 +58,7 @@ def values_of_items(
     data_type = frame.schema[column].dataType
     # A column of the owner's may have the name of one of ours.
     narrow = frame.select(
-        id_column(frame, attributes.id, interactions).alias(c.ITEM_ID),
+        item_id_column(frame, attributes.id, interactions).alias(c.ITEM_ID),
         owner_column(column).alias(c.VALUE),
     )
     given = {c.VALUE: attributes.kinds[column]} if column in attributes.kinds else {}

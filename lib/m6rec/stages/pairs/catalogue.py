@@ -4,12 +4,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from m6rec import columns as c
+from m6rec.kernels.arrays.domains import Domain, domains_of
 from m6rec.kernels.arrays.strings import Strings, pack_strings
 from m6rec.kernels.ranking.explanation import ItemAttributes, item_attributes
+from m6rec.spark.values import id_within
 
 
 @dataclass(frozen=True)
@@ -53,18 +55,52 @@ def masked_by_rules(
     return masked_items
 
 
+def item_domains(catalogue: DataFrame, n_items: int) -> tuple[Domain, ...]:
+    """The domains of the catalogue's items by ascending name.
+
+    Args:
+        catalogue: columns item_index, domain.
+        n_items: number of dense item indices.
+    """
+    names: list[str | None] = [None] * n_items
+    found = catalogue.select(c.ITEM_INDEX, c.DOMAIN).toArrow().to_pydict()
+    for item, name in zip(*found.values(), strict=True):
+        names[item] = name
+    return domains_of(names)
+
+
+def by_domain(targets: DataFrame, catalogue: DataFrame) -> DataFrame:
+    """Held-out items by user and domain: user_index, domain, item_indices.
+
+    Args:
+        targets: user_index, item_indices.
+        catalogue: columns item_index, domain.
+    """
+    items = targets.select(
+        c.USER_INDEX, F.explode(F.col(c.ITEM_INDICES).cast("array<long>")).alias(c.ITEM_INDEX)
+    )
+    domains = F.broadcast(catalogue.select(c.ITEM_INDEX, c.DOMAIN))
+    listed = F.sort_array(F.collect_list(F.col(c.ITEM_INDEX).cast("int")))
+    return (
+        items.join(domains, c.ITEM_INDEX, how="inner")
+        .groupBy(c.USER_INDEX, c.DOMAIN)
+        .agg(listed.alias(c.ITEM_INDICES))
+    )
+
+
 def catalogue_words(
     catalogue: DataFrame, item_features: DataFrame | None, n_items: int
 ) -> CatalogueWords:
     """Collect the ids, titles and attributes of all items.
 
     Args:
-        catalogue: columns item_index, item_id, title.
+        catalogue: columns item_index, item_id, title, domain.
         item_features: columns item_index, attributes; None where there are none.
         n_items: number of dense item indices.
     """
     ids, titles = [""] * n_items, [""] * n_items
-    words = catalogue.select(c.ITEM_INDEX, c.ITEM_ID, "title").toArrow().to_pydict()
+    own = catalogue.select(c.ITEM_INDEX, owners_id().alias(c.ITEM_ID), "title")
+    words = own.toArrow().to_pydict()
     for item, item_id, title in zip(*words.values(), strict=True):
         ids[item], titles[item] = item_id, title or ""
     attributes: list[list[str]] = [[] for _ in range(n_items)]
@@ -82,6 +118,13 @@ def catalogue_words(
         item_attributes(indices, len(names)),
         pack_strings(names),
     )
+
+
+def owners_id() -> Column:
+    """The id that the owner has for an item of the catalogue."""
+    within = id_within(F.col(c.DOMAIN), F.lit(""))
+    after = F.substr(F.col(c.ITEM_ID), F.length(within) + 1)
+    return F.when(F.col(c.DOMAIN).isNull(), F.col(c.ITEM_ID)).otherwise(after)
 
 
 def _ids(frame: DataFrame) -> DataFrame:

@@ -26,7 +26,9 @@ from m6rec.config.data import (
 )
 from m6rec.errors import DataError
 from m6rec.spark.values import (
+    DOMAIN_END,
     id_column,
+    id_within,
     is_fraction,
     number_in_text,
     owner_column,
@@ -39,6 +41,8 @@ from m6rec.stages.pairs.suspicion import suspicious_users
 NO_USER_ID = "null or empty user id"
 NO_ITEM_ID = "null or empty item id"
 BAD_WEIGHT = "weight missing or not a number"
+NO_DOMAIN = "null or empty domain"
+BAD_DOMAIN = f"domain with {DOMAIN_END!r}"
 INFINITE_WEIGHT = "weight NaN or infinite"
 NEGATIVE_WEIGHT = "weight negative"
 BAD_TIME = "time missing or unparsable"
@@ -153,9 +157,11 @@ def _map_columns(source: DataFrame, config: InteractionsConfig, reading: EventRe
     """The owner's columns under the names of `m6rec.columns`, and the row as JSON."""
     names = config.columns
     event_type = F.lit(None) if names.event_type is None else owner_column(names.event_type)
+    domain = () if names.domain is None else (id_column(source, names.domain, config),)
     return source.select(
         id_column(source, names.user, config).alias(c.USER_ID),
         id_column(source, names.item, config).alias(c.ITEM_ID),
+        *(column.alias(c.DOMAIN) for column in domain),
         time_column(source, config, reading.time_format).alias(c.EVENT_TIME),
         event_type.cast("string").alias(c.EVENT_TYPE),
         _raw_weight(source, names, reading).alias(c.WEIGHT),
@@ -212,6 +218,9 @@ def _judge_rows(
     for name, words in ((c.USER_ID, NOT_WHOLE_USER_ID), (c.ITEM_ID, NOT_WHOLE_ITEM_ID)):
         if name in fractions:
             reason = reason.when(~F.col(name).rlike(_DIGITS), words)
+    if config.columns.domain is not None:
+        reason = reason.when(_blank(c.DOMAIN), NO_DOMAIN)
+        reason = reason.when(F.col(c.DOMAIN).contains(DOMAIN_END), BAD_DOMAIN)
     if config.not_a_user:
         nobody = [id_text(name, config) for name in config.not_a_user]
         reason = reason.when(F.col(c.USER_ID).isin(*nobody), NOT_A_USER)
@@ -223,7 +232,13 @@ def _judge_rows(
         factor = _event_factor(config)
         known = F.coalesce(F.col(c.EVENT_TYPE).isin(*config.event_weights), F.lit(False))
         reason = reason.when(~known, UNKNOWN_EVENT_TYPE)
-    return rows.withColumn(c.REASON, reason).withColumn(c.WEIGHT, weight * factor)
+    judged = rows.withColumn(c.REASON, reason).withColumn(c.WEIGHT, weight * factor)
+    if config.columns.domain is None:
+        return judged
+    within = id_within(F.col(c.DOMAIN), F.col(c.ITEM_ID))
+    accepted = F.col(c.REASON).isNull()
+    named = F.when(accepted, within).otherwise(F.col(c.ITEM_ID))
+    return judged.withColumn(c.ITEM_ID, named).drop(c.DOMAIN)
 
 
 def _blank(name: str) -> Column:

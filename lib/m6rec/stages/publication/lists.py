@@ -7,6 +7,7 @@ from pyspark.sql import functions as F
 
 from m6rec import columns as c
 from m6rec.schemas import RECOMMENDATIONS_TABLE
+from m6rec.spark.values import id_within
 
 MOST_LISTED = 10
 ALLOWED = "allowed"
@@ -23,7 +24,7 @@ class ListCounts:
     """What has been counted of the lists of a run.
 
     Attributes:
-        eligible: users for whom there are enough items for a full list.
+        eligible: users for whom there are enough items for a full list, in every domain.
         full: those of them all of whose lists are full.
         unknown: places whose item the catalogue does not hold.
         forbidden: places whose item is not allowed, at all or for the user.
@@ -53,11 +54,15 @@ def count_lists(lists: DataFrame, users: DataFrame, items: DataFrame, top_n: int
             which no user is in want; their items are judged, and nothing else is counted of them.
         users: user_id, held_back (array of the item_index that the user's lists may not hold); a
             row for each user who is to have a list.
-        items: item_id, item_index, allowed (whether lists may hold it): the catalogue.
+        items: item_id, item_index, domain, allowed (whether lists may hold it): the catalogue.
         top_n: the length of a full list.
     """
-    rows = lists.select(*_LIST, c.ITEM_ID).join(items, c.ITEM_ID, how="left")
-    allowed_items = items.where(ALLOWED).count()
+    own_id = F.coalesce(id_within(F.col(c.DOMAIN), F.col(c.ITEM_ID)), c.ITEM_ID)
+    places = lists.select(*_LIST, own_id.alias(c.ITEM_ID))
+    rows = places.join(items.drop(c.DOMAIN), c.ITEM_ID, how="left")
+    by_domain = items.where(ALLOWED).groupBy(c.DOMAIN).count().collect()
+    allowed_items = sum(row["count"] for row in by_domain)
+    fewest = min((row["count"] for row in by_domain), default=0)
     of_item = rows.groupBy(c.ITEM_ID, ALLOWED)
     counted = of_item.agg(F.count("*").alias("count"), F.count(c.USER_ID).alias(_PLACES)).persist()
     total = counted.agg(
@@ -68,7 +73,7 @@ def count_lists(lists: DataFrame, users: DataFrame, items: DataFrame, top_n: int
     ).collect()[0]
     most = counted.orderBy(F.desc(_PLACES)).limit(MOST_LISTED).agg(F.sum(_PLACES)).collect()[0][0]
     counted.unpersist()
-    of_users = _count_users(rows, users, allowed_items, top_n)
+    of_users = _count_users(rows, users, fewest, top_n)
     return ListCounts(
         eligible=of_users["eligible"],
         full=of_users["full"],

@@ -21,17 +21,22 @@ def ndcg_by_user(lists: DataFrame, targets: DataFrame, k: int) -> DataFrame:
     """user_index and NDCG@k of each user who has both a list and held-out items.
 
     Args:
-        lists: user_index, item_indices (best first) of one ranker.
-        targets: user_index, item_indices (held out).
+        lists: user_index, item_indices (best first) of one ranker, and domain where targets have.
+        targets: user_index, item_indices (held out); with a column domain, a user has a row for
+            each, and gets their mean.
         k: the depth.
     """
+    key = [c.USER_INDEX, c.DOMAIN] if c.DOMAIN in targets.columns else [c.USER_INDEX]
     held_out = targets.where(F.size(c.ITEM_INDICES) > 0).select(
-        c.USER_INDEX, F.col(c.ITEM_INDICES).cast("array<int>").alias(_HELD_OUT)
+        *key, F.col(c.ITEM_INDICES).cast("array<int>").alias(_HELD_OUT)
     )
     joined = lists.select(
-        c.USER_INDEX, F.slice(F.col(c.ITEM_INDICES).cast("array<int>"), 1, k).alias(c.ITEM_INDICES)
-    ).join(held_out, c.USER_INDEX, how="inner")
-    return joined.mapInArrow(partial(_measure, k=k), f"{c.USER_INDEX} long, {c.VALUE} double")
+        *key, F.slice(F.col(c.ITEM_INDICES).cast("array<int>"), 1, k).alias(c.ITEM_INDICES)
+    ).join(held_out, key, how="inner")
+    found = joined.mapInArrow(partial(_measure, k=k), f"{c.USER_INDEX} long, {c.VALUE} double")
+    if c.DOMAIN not in key:
+        return found
+    return found.groupBy(c.USER_INDEX).agg(F.mean(c.VALUE).alias(c.VALUE))
 
 
 def paired_change(earlier: DataFrame, now: DataFrame) -> PairedChange:

@@ -43,7 +43,7 @@ def collect_candidates(
         users: `user_inputs` of the users to collect, a bounded sample.
         targets: columns user_index, item_indices: the held-out items.
         scoring: one blend for each member alone; the candidates of a user are the union of the
-            lists of these blends.
+            lists of these blends. Within a domain, users who hold out nothing of it are left out.
     """
     renamed = targets.select(c.USER_INDEX, F.col(c.ITEM_INDICES).alias(TARGET_INDICES))
     shipped = ship(users.sparkSession, scoring)
@@ -55,6 +55,8 @@ def collect_candidates(
         .toArrow()
         .combine_chunks()
     )
+    if scoring.domain is not None:
+        collected = collected.filter(pc.field("relevant_count") > 0).combine_chunks()
     names = [prepared.blend.name for prepared in scoring.blends]
     return _assemble_candidates(collected, names, scoring.item_counts)
 
@@ -67,7 +69,7 @@ def _candidates_partition(
     for block, batch in blocks(batches, USERS_PER_BLOCK):
         masked = masked_of_batch(batch, scoring)
         found = score_candidates(scoring.blends, scoring.members, block, masked, scoring.n)
-        targets = list_column(batch, TARGET_INDICES)
+        targets = scoring.own(*list_column(batch, TARGET_INDICES))
         n_users, members = found.moments.shape[:2]
         yield pa.RecordBatch.from_arrays(
             [

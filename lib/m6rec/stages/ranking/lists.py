@@ -17,10 +17,12 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from m6rec import columns as c
+from m6rec.errors import DataError
+from m6rec.kernels.arrays.domains import Domain
 from m6rec.kernels.arrays.recency import recency_ranks
 from m6rec.kernels.arrays.rows import NO_ITEM, Float32, Int32, Int64, Rows, indptr_of
 from m6rec.kernels.ranking.blending import Blend
-from m6rec.kernels.ranking.members import Member, UserBlock
+from m6rec.kernels.ranking.members import Member, OwnMembers, UserBlock, within
 from m6rec.kernels.ranking.reranking import Reranking, rerank
 from m6rec.kernels.ranking.scoring import (
     Masked,
@@ -62,6 +64,10 @@ class Scoring:
         n: length of the lists.
         mask_disliked: whether those are that the user has seen and that are not positive.
         reranking: how lists are chosen from each user's best items; None lists the best.
+        domain: the domain that lists are made within, to whose items all arrays but those of
+            `reranking`, `whole_members` and `whole_counts` are cut; None where there are no
+            domains.
+        whole_members, whole_counts: members and item_counts of all items, which tell reasons.
     """
 
     members: dict[str, Member]
@@ -71,11 +77,35 @@ class Scoring:
     mask_seen: bool
     n: int
     mask_disliked: bool
-    reranking: Reranking | None = None
+    reranking: Reranking | None
+    domain: Domain | None
+    whole_members: Mapping[str, Member | OwnMembers]
+    whole_counts: Int64
+
+    @property
+    def domain_name(self) -> str | None:
+        """The name of the domain, if any."""
+        return None if self.domain is None else self.domain.name
+
+    def own(self, indptr: Int64, items: Int32) -> tuple[Int64, Int32]:
+        """Lists of items cut to those that are ranked, by the numbers that ranking has for them."""
+        return (indptr, items) if self.domain is None else self.domain.own(indptr, items)
+
+    def among_all(self, items: Int32) -> Int32:
+        """int32: the numbers among all items of ranked ones; NO_ITEM stays."""
+        if self.domain is None:
+            return items
+        return np.where(items == NO_ITEM, NO_ITEM, self.domain.items[items])
+
+    def among_ranked(self, items: Int32) -> Int32:
+        """int32: the numbers that ranking has for items that it ranks; NO_ITEM stays."""
+        if self.domain is None:
+            return items
+        return np.where(items == NO_ITEM, NO_ITEM, self.domain.places[items])
 
 
 def make_scoring(
-    members: Mapping[str, Member],
+    members: Mapping[str, Member | OwnMembers],
     blends: tuple[Blend, ...],
     item_counts: Int64,
     masked_items: npt.NDArray[np.bool_],
@@ -83,16 +113,44 @@ def make_scoring(
     n: int,
     mask_disliked: bool | None = None,
     reranking: Reranking | None = None,
+    domain: Domain | None = None,
 ) -> Scoring:
     """Prepare the blends, and keep only the members that they need. Arguments as in `Scoring`.
 
-    Without `mask_disliked`, seen items are treated alike.
+    Without `mask_disliked`, seen items are treated alike. All arrays are given of all items.
     """
     disliked = mask_seen if mask_disliked is None else mask_disliked
     needed = sorted({name for blend in blends for name in blend.coefficients()})
-    prepared = tuple(prepare_blend(blend, members, item_counts) for blend in blends)
-    kept = {name: members[name] for name in needed}
-    return Scoring(kept, prepared, item_counts, masked_items, mask_seen, n, disliked, reranking)
+    whole = {name: members[name] for name in needed}
+    kept = {name: _member(member, domain) for name, member in whole.items()}
+    whole_counts = item_counts
+    if domain is not None:
+        item_counts, masked_items = item_counts[domain.items], masked_items[domain.items]
+    prepared = tuple(prepare_blend(blend, kept, item_counts) for blend in blends)
+    return Scoring(
+        kept,
+        prepared,
+        item_counts,
+        masked_items,
+        mask_seen,
+        n,
+        disliked,
+        reranking,
+        domain,
+        whole,
+        whole_counts,
+    )
+
+
+def _member(member: Member | OwnMembers, domain: Domain | None) -> Member:
+    if domain is not None:
+        return within(member, domain)
+    if isinstance(member, OwnMembers):
+        raise DataError(
+            f"{member.name} ranks within a domain alone, and none is given; name"
+            " interactions.columns.domain, or leave this ranker out"
+        )
+    return member
 
 
 def user_inputs(
@@ -135,9 +193,11 @@ def user_inputs(
 
 def rank(users: DataFrame, scoring: Scoring) -> DataFrame:
     """The lists of every blend for every user: columns of table `lists` without run_id and fit."""
-    schema = T.StructType([f for f in LISTS_TABLE.schema.fields if f.name not in (c.RUN_ID, c.FIT)])
+    apart = (c.RUN_ID, c.FIT, c.DOMAIN)
+    schema = T.StructType([f for f in LISTS_TABLE.schema.fields if f.name not in apart])
     shipped = ship(users.sparkSession, scoring)
-    return spread(users).mapInArrow(partial(_rank_partition, shipped=shipped), schema)
+    lists = spread(users).mapInArrow(partial(_rank_partition, shipped=shipped), schema)
+    return lists.withColumn(c.DOMAIN, F.lit(scoring.domain_name).cast("string"))
 
 
 def spread(users: DataFrame) -> DataFrame:
@@ -188,7 +248,7 @@ def masked_of_batch(batch: pa.RecordBatch, scoring: Scoring) -> Masked:
         names.append(c.ITEM_INDICES)
     if scoring.mask_disliked:
         names.append(c.EXCLUDED_INDICES)
-    lists = [list_column(batch, name) for name in names]
+    lists = [scoring.own(*list_column(batch, name)) for name in names]
     return masked_for_users(lists, batch.num_rows, scoring.masked_items)
 
 
@@ -206,7 +266,7 @@ def _rank_partition(
                 [
                     pa.repeat(prepared.blend.name, len(block.rows)),
                     pa.array(block.rows.user_index),
-                    list_array(indptr, items),
+                    list_array(indptr, scoring.among_all(items)),
                     list_array(indptr, values),
                 ],
                 names=[c.MODEL, c.USER_INDEX, c.ITEM_INDICES, c.SCORES],
@@ -229,7 +289,10 @@ def best_lists(
     candidates = max(reranking.candidates, n)
     while len(short):
         found = blend_top_n(prepared, users.take(short), masked.take(short), candidates)
-        listed[short], values[short] = rerank(reranking, rows.take(short), *found, n)
+        chosen, values[short] = rerank(
+            reranking, rows.take(short), scoring.among_all(found[0]), found[1], n
+        )
+        listed[short] = scoring.among_ranked(chosen)
         more = (found[0][:, -1] != NO_ITEM) & (candidates < len(scoring.masked_items))
         short = short[more & (listed[short, -1] == NO_ITEM)]
         candidates *= _MORE_CANDIDATES

@@ -34,6 +34,7 @@ def popular_lists(
     n: int,
     explaining: Explaining,
     of_segments: DataFrame | None = None,
+    domain: str | None = None,
 ) -> DataFrame:
     """The most popular items, without a user: columns of table `recommendations` without run_id.
 
@@ -47,6 +48,7 @@ def popular_lists(
         n: the length of the lists.
         explaining: words, and the time of the lists.
         of_segments: segment, item_index, users; None where there are no segments.
+        domain: the name of the domain that all items are of, if any.
     """
     order = np.lexsort((np.arange(len(item_counts)), -item_counts))
     allowed = order[~masked_items[order]]
@@ -68,6 +70,7 @@ def popular_lists(
     columns = {
         c.USER_ID: nobody,
         c.CONTEXT: nobody,
+        c.DOMAIN: F.lit(domain).cast("string"),
         c.SCORE: score,
         c.PARTS: F.create_map(F.lit(POPULARITY), score),
         c.REASONS: F.array(reason) if explaining.reasons else F.array().cast(_reasons_type()),

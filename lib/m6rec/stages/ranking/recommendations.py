@@ -114,11 +114,13 @@ class ShippedRanking:
 
     Attributes:
         model: the name of the published ranker.
+        domain: the name of the domain that lists are made within, if any.
         has_sentences: whether reasons are said in sentences, too.
         shipped: scoring, explaining and contexts.
     """
 
     model: str
+    domain: str | None
     has_sentences: bool
     shipped: Shipped
 
@@ -132,7 +134,10 @@ def ship_ranking(
     """Send the item side; it serves any number of calls of `explained_lists`."""
     model = scoring.blends[0].blend.name
     return ShippedRanking(
-        model, explaining.sentences is not None, ship(spark, (scoring, explaining, contexts))
+        model,
+        scoring.domain_name,
+        explaining.sentences is not None,
+        ship(spark, (scoring, explaining, contexts)),
     )
 
 
@@ -147,7 +152,11 @@ def explained_lists(
         generated_at: the time of the lists.
     """
     # Columns that have one value in all rows need not pass through Python.
-    constants = {c.MODEL: F.lit(ranking.model), c.GENERATED_AT: F.lit(generated_at)}
+    constants = {
+        c.DOMAIN: F.lit(ranking.domain).cast("string"),
+        c.MODEL: F.lit(ranking.model),
+        c.GENERATED_AT: F.lit(generated_at),
+    }
     if not ranking.has_sentences:
         constants[c.SENTENCES] = F.lit(None).cast("array<string>")
     apart = {c.RUN_ID, c.SEGMENT, *constants}
@@ -169,6 +178,7 @@ def _recommend_partition(
             found = best_lists(scoring, prepared, users, block.rows, masked)
             indptr, items, values = listed_entries(*found)
             parts = part_scores(prepared, users, indptr, items)
+            items = scoring.among_all(items)
             reasons = _reasons(scoring, prepared, explaining, users, block, indptr, items, parts)
             lengths = np.diff(indptr)
             listed_users = np.repeat(np.arange(len(lengths)), lengths)
@@ -236,11 +246,11 @@ def _reasons(
         listed = listed_items(own.rows, indptr[start : stop + 1] - indptr[start], items[entries])
         shares = parts_of_scores(
             prepared,
-            scoring.members,
+            scoring.whole_members,
             users.take(of_users),
             own,
             listed,
-            scoring.item_counts,
+            scoring.whole_counts,
             {name: part[entries] for name, part in parts.items()},
         )
         evidence = evidence_of(shares, listed, own)

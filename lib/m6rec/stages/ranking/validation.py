@@ -6,6 +6,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from m6rec import columns as c
+from m6rec.kernels.arrays.domains import Domain
 from m6rec.kernels.ranking.validation import ValidationUsers
 from m6rec.spark.arrow_rows import list_column
 from m6rec.stages.ranking.lists import blocks
@@ -18,6 +19,7 @@ def collect_validation_users(
     targets: DataFrame,
     masked_items: npt.NDArray[np.bool_],
     mask_seen: bool,
+    domains: tuple[Domain, ...] = (),
 ) -> ValidationUsers | None:
     """Collect the users of `targets` with their inputs; None where there are none.
 
@@ -26,6 +28,7 @@ def collect_validation_users(
         targets: user_index, item_indices (held out); few enough rows to collect.
         masked_items: bool [items]; items that no list may hold.
         mask_seen: whether the users' own items are masked as well.
+        domains: within which lists are made, if there are any.
     """
     held_out = targets.select(c.USER_INDEX, F.col(c.ITEM_INDICES).alias(_TARGETS))
     table = users.join(held_out, c.USER_INDEX).orderBy(c.USER_INDEX).toArrow()
@@ -35,4 +38,4 @@ def collect_validation_users(
     block, batch = next(blocks(iter(batches), table.num_rows))
     indptr, items = list_column(batch, _TARGETS)
     held = items.astype(np.int32, copy=False)
-    return ValidationUsers(block, indptr, held, masked_items, mask_seen)
+    return ValidationUsers(block, indptr, held, masked_items, mask_seen, domains)

@@ -7,7 +7,7 @@ from pyspark.sql import types as T
 
 from m6rec import columns as c
 from m6rec.errors import DataError
-from m6rec.kernels.arrays.rows import Int64
+from m6rec.kernels.arrays.rows import Float32, Int64
 from m6rec.kernels.factors.projection import FactorModel, build_factor_model
 from m6rec.spark.arrow_rows import list_array_from_matrix, matrix_column
 
@@ -68,6 +68,12 @@ def model_from_frame(
         parameters,
         interaction_counts,
     )
+
+
+def factors_from_frame(frame: DataFrame, n_items: int) -> Float32:
+    """float32 [M, k]: the factors of a model's rows alone; as in `model_from_frame`."""
+    table = _collect_table(frame.select(c.ITEM_INDEX, c.FACTOR), n_items)
+    return matrix_column(_single_batch(table), c.FACTOR)
 
 
 def _collect_table(frame: DataFrame, n_items: int) -> pa.Table:

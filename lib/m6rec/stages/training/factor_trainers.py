@@ -7,8 +7,10 @@ import scipy.sparse as sp
 from pyspark.sql import DataFrame
 
 from m6rec.config.models import FactorsConfig
+from m6rec.kernels.arrays.domains import Domain
 from m6rec.kernels.arrays.rows import Float32
 from m6rec.kernels.factors.projection import FactorModel, aligned_with
+from m6rec.stages.training.domains import train_own_als
 from m6rec.stages.training.factors import train_als, train_svd
 from m6rec.stages.training.mllib import train_mllib_als
 
@@ -27,6 +29,7 @@ class FactorInputs:
         earlier: float32 [M, k] by model; the factors of an earlier training, zero for an item that
             it did not know. ALS starts from them. Those of the SVD only give its dimensions their
             meaning: to go on from an earlier basis would add passes each time.
+        domains: of the items.
     """
 
     matrix: DataFrame
@@ -36,6 +39,7 @@ class FactorInputs:
     checkpoints: str
     terms: sp.csr_matrix | None
     earlier: Mapping[str, Float32] = field(default_factory=dict)
+    domains: tuple[Domain, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,14 @@ def _aligned(model: FactorModel, inputs: FactorInputs) -> FactorModel:
     return model if earlier is None else aligned_with(model, earlier)
 
 
+def _own_als(inputs: FactorInputs) -> TrainedFactors:
+    checkpoints = f"{inputs.checkpoints}/own_als"
+    model = train_own_als(
+        inputs.matrix, inputs.domains, inputs.config.als, inputs.seed, checkpoints, inputs.terms
+    )
+    return TrainedFactors(model)
+
+
 def _mllib_als(inputs: FactorInputs) -> TrainedFactors:
     folder = f"{inputs.checkpoints}/mllib_als"
     model, users = train_mllib_als(
@@ -83,5 +95,6 @@ def _mllib_als(inputs: FactorInputs) -> TrainedFactors:
 FACTOR_TRAINERS: Mapping[str, Callable[[FactorInputs], TrainedFactors]] = {
     "svd": _svd,
     "als": _als,
+    "own_als": _own_als,
     "mllib_als": _mllib_als,
 }

@@ -33,7 +33,7 @@ from m6rec.stages.training.als_checkpoint import (
 
 _TERMS_OF_ITEM = 50
 
-_ROW_SCHEMA = T.StructType(
+ROW_SCHEMA = T.StructType(
     [
         T.StructField(c.USER_INDEX, T.LongType(), False),
         T.StructField(c.ITEM_INDICES, T.ArrayType(T.IntegerType(), False), False),
@@ -120,7 +120,7 @@ def attribute_rows(spark: SparkSession, terms: sp.csr_matrix, weight: float) -> 
             c.WEIGHTS: list_array(by_term.indptr, (weight * by_term.data).astype(np.float32)),
         }
     )
-    return spark.createDataFrame(table, _ROW_SCHEMA)
+    return spark.createDataFrame(table, ROW_SCHEMA)
 
 
 def heaviest_terms(terms: sp.csr_matrix) -> sp.csr_matrix:

@@ -13,7 +13,7 @@ has candidates. A user's row is cut to `maximum_history` interactions, so that n
 square of an unbounded number.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -25,11 +25,13 @@ from pyspark.sql import functions as F
 
 from m6rec import columns as c
 from m6rec.config.models import ContentNeighboursConfig, NeighboursConfig
+from m6rec.kernels.arrays.domains import Domain
 from m6rec.kernels.arrays.rows import Float32, Float64, Int32, Int64, Rows
 from m6rec.kernels.neighbours.content_neighbours import content_weights, warm_postings
 from m6rec.kernels.neighbours.item_neighbours import (
     GramBlock,
     ItemWeights,
+    item_weights_from_scipy,
     prune_rows,
     sample_long_rows,
     similar_items,
@@ -47,6 +49,7 @@ from m6rec.kernels.neighbours.user_neighbours import CandidateUsers
 from m6rec.spark.arrow_rows import ROW_COLUMNS, rows_from_batch
 from m6rec.spark.shipping import Shipped, ship
 from m6rec.stages.pairs.matrix import sample_users
+from m6rec.stages.training.domains import rows_of_domain
 from m6rec.stages.training.gram import MatrixStatistics, gram_pieces, matrix_statistics
 from m6rec.stages.training.item_weights import item_weights_of_pieces
 from m6rec.stages.training.pieces import (
@@ -145,6 +148,27 @@ def train_ridge(
     return prune_rows(transpose(item_weights_of_pieces(collect_pieces(solved), n_items)), kept)
 
 
+def train_own_ridge(
+    matrix: DataFrame, counts: Int64, domains: Sequence[Domain], config: NeighboursConfig
+) -> ItemWeights:
+    """The local ridge of each domain alone: no item has a weight on one of another domain.
+
+    Args:
+        matrix: user_index, item_indices, weights of one fit.
+        counts: int64 [n_items]; how many users have each item.
+        domains: the domains; one without any interaction gets no weights.
+        config: of the neighbours.
+    """
+    n_items = domains[0].n_items
+    total = sp.csr_matrix((n_items, n_items), dtype=np.float32)
+    for domain in (one for one in domains if counts[one.items].any()):
+        own = train_ridge(rows_of_domain(matrix, domain), len(domain.items), config).to_scipy()
+        found = own.tocoo()
+        places = (domain.items[found.row], domain.items[found.col])
+        total = total + sp.csr_matrix((found.data, places), shape=total.shape)
+    return item_weights_from_scipy(total)
+
+
 def train_content_neighbours(
     spark: SparkSession,
     terms: sp.csr_matrix,
@@ -204,6 +228,7 @@ class NeighbourInputs:
         terms: float32 [M, V]; the items' terms, or None where items have no attributes.
         vectors: float32 [M, c]; the items' content vectors, or None likewise.
         of_vectors: whether the items have vectors of the owner's.
+        domains: of the items.
     """
 
     matrix: DataFrame
@@ -214,6 +239,7 @@ class NeighbourInputs:
     terms: sp.csr_matrix | None
     vectors: Float32 | None
     of_vectors: bool = False
+    domains: tuple[Domain, ...] = ()
 
 
 def _item_neighbours_of(inputs: NeighbourInputs) -> ItemWeights:
@@ -222,6 +248,11 @@ def _item_neighbours_of(inputs: NeighbourInputs) -> ItemWeights:
 
 def _ridge_of(inputs: NeighbourInputs) -> ItemWeights:
     return train_ridge(inputs.matrix, inputs.n_items, inputs.config, inputs.statistics)
+
+
+def _own_ridge_of(inputs: NeighbourInputs) -> ItemWeights:
+    counts = inputs.statistics.counts
+    return train_own_ridge(inputs.matrix, counts, inputs.domains, inputs.config)
 
 
 def _transitions_of(inputs: NeighbourInputs) -> ItemWeights:
@@ -245,6 +276,7 @@ def _content_neighbours_of(inputs: NeighbourInputs) -> ItemWeights:
 NEIGHBOUR_TRAINERS: Mapping[str, Callable[[NeighbourInputs], ItemWeights]] = {
     "item_neighbours": _item_neighbours_of,
     "ridge": _ridge_of,
+    "own_ridge": _own_ridge_of,
     "transitions": _transitions_of,
     "content_neighbours": _content_neighbours_of,
 }
