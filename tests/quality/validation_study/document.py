@@ -1,6 +1,6 @@
 """docs/validation.md, from what the study found."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -93,10 +93,16 @@ def _above_best_member(one: Mapping[str, Any], value: float) -> float:
 
 def _table(found: Found, rows_of: Any, share_of: Any, worst: Any = max) -> Iterator[str]:
     """A row for each choice, a column for each data set, and the mean and worst of the row."""
-    rows: Sequence[str] = list(rows_of(next(iter(found.values()))))
+    rows = dict.fromkeys(row for one in found.values() for row in rows_of(one))
     yield "| | " + " | ".join(found) + " | mean | worst |"
     yield "|---" * (len(found) + 3) + "|"
     for row in rows:
-        shares = [share_of(one, rows_of(one)[row]) for one in found.values()]
-        cells = [*shares, sum(shares) / len(shares), worst(shares)]
-        yield f"| {row} | " + " | ".join(f"{cell:.1%}" for cell in cells) + " |"
+        shares = [share_of(one, rows_of(one)[row]) for one in found.values() if row in rows_of(one)]
+        measured = iter(f"{share:.1%}" for share in shares)
+        cells = [next(measured) if row in rows_of(one) else "-" for one in found.values()]
+        # Means over other data would not compare.
+        whole = len(shares) == len(found)
+        cells += (
+            [f"{sum(shares) / len(shares):.1%}", f"{worst(shares):.1%}"] if whole else ["-"] * 2
+        )
+        yield f"| {row} | " + " | ".join(cells) + " |"
