@@ -53,11 +53,11 @@ demo: ## The whole pipeline on MovieLens-100K, in output/demo
 	@./spark-submit.sh demo
 
 # DATA and OUTPUT are folders; TOP=300 makes longer lists; PROTOCOL=cold_items ranks unseen items;
-# SEED=43 draws anew.
+# SEED=43 draws anew; VALIDATION=random states that the test is random though there are times.
 TOP ?= 100
 PROTOCOL ?= all
 quality: ## The default configuration on a folder of data: make quality DATA=DIR OUTPUT=DIR
-	@./spark-submit.sh quality --data "$(DATA)" --output "$(OUTPUT)" --top "$(TOP)" --protocol "$(PROTOCOL)" $(if $(SEED),--seed $(SEED))
+	@./spark-submit.sh quality --data "$(DATA)" --output "$(OUTPUT)" --top "$(TOP)" --protocol "$(PROTOCOL)" $(if $(SEED),--seed $(SEED)) $(if $(VALIDATION),--validation $(VALIDATION))
 
 clean: ## Remove what runs and tests leave behind (not the virtual environment)
 	rm -rf "$(CACHE)/numba" output spark-warehouse metastore_db derby.log .coverage .pytest_cache .mypy_cache .ruff_cache
