@@ -58,11 +58,11 @@ demo: ## The whole pipeline on MovieLens-100K, in output/demo
 
 # DATA and OUTPUT are folders; TOP=300 makes longer lists; PROTOCOL=cold_items ranks unseen items,
 # PROTOCOL=sampled ranks each test item among 999 random ones, too;
-# SEED=43 draws anew.
+# SEED=43 draws anew; VALIDATION=random states that the test is random though there are times.
 TOP ?= 100
 PROTOCOL ?= all
 quality: ## The default configuration on a folder of data: make quality DATA=DIR OUTPUT=DIR
-	@./spark-submit.sh quality --data "$(DATA)" --output "$(OUTPUT)" --top "$(TOP)" --protocol "$(PROTOCOL)" $(if $(SEED),--seed $(SEED))
+	@./spark-submit.sh quality --data "$(DATA)" --output "$(OUTPUT)" --top "$(TOP)" --protocol "$(PROTOCOL)" $(if $(SEED),--seed $(SEED)) $(if $(VALIDATION),--validation $(VALIDATION))
 
 robustness: ## What attacks cost each ranker: make robustness DATA=DIR OUTPUT=DIR
 	@./spark-submit.sh robustness --data "$(DATA)" --output $(or $(OUTPUT),output/robustness) $(if $(NAME),--name "$(NAME)")

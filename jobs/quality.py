@@ -123,6 +123,9 @@ def main(
         ),
     ] = "all",
     seed: Annotated[int | None, typer.Option("--seed", help="Other than the config's.")] = None,
+    validation: Annotated[
+        str | None, typer.Option("--validation", help="A value of split.validation_strategy.")
+    ] = None,
     run_id: RunIdOption = None,
 ) -> None:
     """Run."""
@@ -130,8 +133,8 @@ def main(
         chosen = check_run_id(run_id or new_run_id())
         lake = output.resolve() / "lake"
         config = config_of_folder(CONFIG, data.resolve(), lake, top, protocol)
-        if seed is not None:
-            config = config.replaced({"seed": seed})
+        stated = {"seed": seed, "split.validation_strategy": validation}
+        config = config.replaced({key: one for key, one in stated.items() if one is not None})
         print(f"run id {chosen}", flush=True)
         with session_of_job("m6rec quality") as spark:
             lakehouse = run_pipeline(spark, config, chosen, output)

@@ -371,7 +371,9 @@ class SplitConfig(Section):
         default="auto",
         description="Which of the training pairs are held out for validation: by the strategies of"
         " the test, each user's items with the highest ids (`highest_ids`), or of each user half"
-        " random items and half items most like one another (`mixed`). `auto` is the strategy of"
+        " random items and half items most like one another (`mixed`), or at random and, beside"
+        " that, nearly all pairs of three items in a hundred (`random_and_new`), for catalogues in"
+        " which new items matter. `auto` is the strategy of"
         " the test. Where that is `provided` or `none`, it is `last` where interactions have a"
         " time, else `random`: of a provided test, nothing is looked at.",
     )

@@ -377,6 +377,12 @@ class HybridConfig(Section):
     maximum_users: PositiveInt = Field(
         default=10_000, description="The most validation users on whom weights are chosen."
     )
+    catalogue_share: Share = Field(
+        default=0.0,
+        description="How far held-out items of each bin of evidence count by the bin's share of the"
+        " catalogue, and not by how often validation holds them. Set it to 0.5 where lists are to"
+        " offer new items that attributes describe; on most data it costs quality.",
+    )
     candidates_per_member: PositiveInt = Field(
         default=200, description="The number of items of each member's list that are blended."
     )

@@ -69,7 +69,7 @@ def choices_of(folder: Path) -> dict[str, Any]:
     return {
         "best_on_test": judge.best_on_test(),
         "members": dict(zip(final.members, judge.of_members(), strict=True)),
-        "rules": {rule: judge.ndcg(_names(folder, rule), Variant()) for rule in RULES},
+        "rules": {rule: judge.ndcg(_names(folder, rule), Variant()) for rule in _usable(folder)},
         "variants": {
             name: judge.ndcg(_names(folder, DEFAULT_RULE), variant)
             for name, variant in VARIANTS.items()
@@ -123,6 +123,15 @@ def _search(candidates: Candidates, variant: Variant) -> ChosenWeights:
     )
 
 
+def _usable(folder: Path) -> list[str]:
+    """The rules whose cells have been measured."""
+
+    def is_measured(cell: str) -> bool:
+        return (folder / f"{cell}.json").exists()
+
+    return [rule for rule, wanted in RULES.items() if all(any(map(is_measured, w)) for w in wanted)]
+
+
 def _names(folder: Path, rule: str) -> tuple[str, ...]:
     """The cells that a rule takes; where there are no times, `last and random` is `random`."""
     names = [
@@ -154,8 +163,8 @@ def _together(cells: Sequence[Cell]) -> tuple[Candidates, np.ndarray]:
 def _settings(final: Cell, folder: Path) -> dict[str, dict[str, dict[str, float]]]:
     """By rule of one cell, member and least gain: the regret of the setting that it chooses."""
     found: dict[str, dict[str, dict[str, float]]] = {}
-    for rule, wanted in RULES.items():
-        if len(wanted) > 1:
+    for rule in _usable(folder):
+        if len(RULES[rule]) > 1:
             continue
         (name,) = _names(folder, rule)
         cell = load_cell(folder / name)

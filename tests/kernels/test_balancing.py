@@ -1,0 +1,44 @@
+import numpy as np
+import pytest
+
+from m6rec.kernels.ranking.balancing import balance_by_evidence, shares_of_bins
+from m6rec.kernels.ranking.blending import Candidates, ndcg_of_users
+
+# One item that nobody has, three that many have.
+COUNTS = np.array([0, 50, 50, 50])
+
+
+def two_users() -> Candidates:
+    """The first has held out a new item and two old ones, the second an old one."""
+    return Candidates(
+        indptr=np.array([0, 3, 6]),
+        scores=np.array([[3, 2, 1, 3, 2, 1]], np.float32),
+        relevant=np.array([True, True, True, False, True, False]),
+        relevant_counts=np.array([3, 2]),
+        item_bins=np.array([0, 3, 3, 3, 3, 3]),
+        user_bins=np.array([3, 1]),
+    )
+
+
+def test_shares_are_between_those_of_validation_and_of_the_catalogue() -> None:
+    shares = shares_of_bins(np.array([10, 0, 0, 90]), COUNTS, 0.5)
+    assert shares == pytest.approx([(0.1 + 0.25) / 2, 0.0, 0.0, (0.9 + 0.75) / 2])
+    # Where validation has no hit of a bin, there is nothing to learn of it.
+    assert shares_of_bins(np.array([0, 0, 0, 9]), COUNTS, 0.5).tolist() == [0.0, 0.0, 0.0, 1.0]
+
+
+def test_each_user_has_held_out_items_of_one_bin_alone() -> None:
+    # Half of the items are new, so that of two users one stands for them.
+    balanced = balance_by_evidence(two_users(), np.array([0, 0, 50, 0]), 0.9)
+    assert len(balanced.relevant_counts) == 2
+    new, old = np.split(balanced.relevant, balanced.indptr[1:-1])
+    assert new.tolist() == [True, False, False]
+    assert old.tolist() in ([False, True, True], [False, True, False])
+    assert balanced.relevant_counts.tolist() == [1, old.sum()]
+    assert ndcg_of_users(balanced, balanced.scores[0], 3)[0] == pytest.approx(1.0)
+
+
+def test_without_a_hit_nothing_changes() -> None:
+    nothing = two_users()
+    nothing.relevant[:] = False
+    assert balance_by_evidence(nothing, COUNTS, 0.5) is nothing
