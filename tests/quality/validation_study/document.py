@@ -1,4 +1,4 @@
-"""docs/validation.md, from what the study found."""
+"""docs/validation.md, from what the study found, and from conclusions.md, written by hand."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,40 +15,7 @@ from tests.quality.validation_study.choices import DEFAULT_RULE, LEAST_GAINS
 from tests.quality.validation_study.data import DATA_SETS
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "validation.md"
-CONCLUSIONS = """
-## What follows
-
-- **What is held out.** Without times `random` loses less than `mixed` on CiteULike-a and on generated
-  data, and more on Gowalla, whose test `mixed` was made to resemble. Ids tell nothing that carries
-  over. With times `last` is best where the test is later, which is what a production run meets, and
-  loses nearly half where the test is a random one. No run without a test can know of that, so an owner
-  of such a test has to state `split.validation_strategy: random` (`make quality VALIDATION=random`).
-  Of all rules in the table, weights on the average over `last` and `random` have the least mean. They
-  need two trainings, and lose 6% where the test is later, so they are not the default.
-- **Noise.** A step of the search has to gain more than one standard error over users. To take any gain
-  is about as good here, where validation is large; two standard errors leave too much.
-- **New items.** CiteULike-a's test is of items that training hardly has, and no random validation says
-  so: the hybrid is far below the member that knows content. `random_and_new` helps a little there. What
-  helps is to let held-out items count by the catalogue's share of their evidence too
-  (`hybrid.catalogue_share: 0.5`): NDCG@20 .154 on CiteULike-a with `random_and_new`, .143 with `random`.
-  But it costs the other data: .175 on `generated`, .106 on `gowalla`, .228 on `movielens_last`, .025 on
-  `sports` (`instruments` gains, .088). So both are for the owner to state and not the default.
-- **What is missing.** The set `movielens_temporal` was not measured in this run, nor every set with
-  `random_and_new` (-). Beside what the first table counts, the tests of `instruments`, `generated` and
-  `citeulike` were looked at some 45, 30 and 15 times while rules were tried out, the others once or
-  twice. The hybrid is not within 1% of its best single member on CiteULike-a.
-
-## Constants that had been set with Gowalla's test in view
-
-| constant | now |
-|---|---|
-| thresholds of entry and step of a member's weight (.5% and .1%, and 90% of the best) | one standard error over users |
-| least gain of a setting (1%) | kept, and more than its noise; the tables above have other shares |
-| length of the NDCG that weights are chosen by (`hybrid.k`, 50) | kept: the table above has 20 and 100 |
-| penalty of the ridge (`neighbours.ridge.regularisation`, 100) | kept; half and double are tried on validation |
-| `item_neighbours` left out of the hybrid | always a member |
-| share of validation like the test's, at most a fifth | a tenth |
-"""
+CONCLUSIONS = Path(__file__).with_name("conclusions.md")
 Found = Mapping[str, Mapping[str, Any]]
 
 INTRODUCTION = f"""\
@@ -115,7 +82,7 @@ def lines_of(found: Found) -> Iterator[str]:
             lambda one, value: value,
         )
         yield ""
-    yield CONCLUSIONS.strip()
+    yield CONCLUSIONS.read_text().strip()
 
 
 def _regret(one: Mapping[str, Any], value: float) -> float:
