@@ -434,4 +434,10 @@ RULES: tuple[Idle, ...] = (
         "ranker hybrid is neither evaluated nor recommended",
         on="lists",
     ),
+    # nightly
+    Idle(
+        ("nightly.als_iterations", "nightly.tower_epochs"),
+        lambda config: not config.nightly.warm_start,
+        "nightly.warm_start is false, so that trainings are as long as in a whole run",
+    ),
 )
