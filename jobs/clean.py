@@ -5,7 +5,7 @@ what would be removed, with its bytes. Files of removed rows are deleted once De
 has passed, by a later call.
 """
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
@@ -25,9 +25,14 @@ from m6rec.publication.retention import Cleaning, clean
 from m6rec.spark.session import session_of_job
 
 
-def run(lakehouse: Lakehouse, config: Config, dry_run: bool = False) -> Cleaning:
+def run(
+    lakehouse: Lakehouse,
+    config: Config,
+    dry_run: bool = False,
+    vacuum_every: timedelta = timedelta(0),
+) -> Cleaning:
     """Clean the lake, or only say what would be removed; the run id is that of the cleaning."""
-    cleaning = clean(lakehouse, config, datetime.now(UTC), dry_run)
+    cleaning = clean(lakehouse, config, datetime.now(UTC), dry_run, vacuum_every)
     would = "would be removed" if dry_run else "removed"
     print(f"{len(cleaning.runs)} runs {would}: {', '.join(cleaning.runs) or 'none'}", flush=True)
     for one in cleaning.removals:

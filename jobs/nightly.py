@@ -61,6 +61,8 @@ from m6rec.runs import Job, run_job
 from m6rec.spark.session import session_of_job
 
 _FINAL = (c.FINAL,)
+# Delta's safe period: what is unused today may be deleted no sooner.
+_VACUUM_EVERY = timedelta(days=7)
 
 
 def run_nightly(
@@ -84,7 +86,7 @@ def run_nightly(
         print(f"nightly: keeps what run {night.kept_from} chose", flush=True)
         check_tables(spark, config)
         _publish(train_and_rank(lakehouse, config, night.kept_from), output)
-    clean.run(lakehouse.for_run(new_run_id()), config)
+    clean.run(lakehouse.for_run(new_run_id()), config, vacuum_every=_VACUUM_EVERY)
     return lakehouse
 
 

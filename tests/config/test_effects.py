@@ -25,6 +25,11 @@ def config(interactions: dict[str, Any] | None = None, **sections: Any) -> Confi
 # What warns, and the key that the line names; beside it a config in which the same key has effect.
 CASES: list[tuple[str, Config, Config]] = [
     (
+        "nightly.als_iterations",
+        config(nightly={"als_iterations": 2, "warm_start": False}),
+        config(nightly={"als_iterations": 2}),
+    ),
+    (
         "interactions.time_unit",
         config({"time_unit": "seconds"}),
         config({"time_unit": "seconds"} | TIME),

@@ -11,6 +11,7 @@ from m6rec.config.publication import RetentionConfig
 from m6rec.errors import DataError
 from m6rec.publication.publishing import publish, read_published, rollback
 from m6rec.publication.retention import clean, removable
+from m6rec.publication.upkeep import existing_tables
 from tests.finished_runs import PLACES, config_of, finished_runs
 
 
@@ -67,3 +68,20 @@ def test_cleaning_removes_old_runs_from_tables_and_artifacts(
     assert rollback(three, config) == "two"
     rows = one.delta_table("runs").toDF().where("job = 'clean'")
     assert rows.where(F.col("who").isNotNull()).count() == 3
+
+
+def test_unused_files_are_looked_for_no_more_often_than_asked(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    config = config_of(str(tmp_path), retention={"runs": 1, "days": 0})
+    runs = finished_runs(spark, config, "one", "two", "three", "four")
+    now, week = datetime.now(UTC), timedelta(days=7)
+
+    def tables_vacuumed(name: str) -> list[int]:
+        clean(runs[0].for_run(name), config, now, vacuum_every=week)
+        rows = runs[0].delta_table("runs").toDF().where(F.col("run_id") == name).collect()
+        return [len(row["outputs"]) for row in rows]
+
+    assert tables_vacuumed("first") == [len(existing_tables(runs[0]))]
+    # Nothing is left to be done.
+    assert tables_vacuumed("second") == []

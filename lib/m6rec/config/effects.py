@@ -532,4 +532,10 @@ RULES: tuple[Idle, ...] = (
         ),
         "the hybrid has one member, whose weight is 1",
     ),
+    # nightly
+    Idle(
+        ("nightly.als_iterations", "nightly.tower_epochs"),
+        lambda config: not config.nightly.warm_start,
+        "nightly.warm_start is false, so that trainings are as long as in a whole run",
+    ),
 )

@@ -43,7 +43,13 @@ class Cleaning:
     removals: tuple[Removal, ...]
 
 
-def clean(lakehouse: Lakehouse, config: Config, now: datetime, dry_run: bool = False) -> Cleaning:
+def clean(
+    lakehouse: Lakehouse,
+    config: Config,
+    now: datetime,
+    dry_run: bool = False,
+    vacuum_every: timedelta = timedelta(0),
+) -> Cleaning:
     """Remove the runs that no rule keeps from all tables, and delete files without a use.
 
     Files of rows that are removed now are deleted by a later cleaning, after Delta's safe period,
@@ -54,6 +60,8 @@ def clean(lakehouse: Lakehouse, config: Config, now: datetime, dry_run: bool = F
         config: its section `retention` has the rules.
         now: the time up to which runs have an age.
         dry_run: whether to say only what would be removed.
+        vacuum_every: files without a use are left to a later cleaning where one has deleted such
+            files so lately; to look for them takes longer than all else.
     """
     runs = runs_to_remove(lakehouse, config.retention, now)
     tables = existing_tables(lakehouse)
@@ -63,7 +71,7 @@ def clean(lakehouse: Lakehouse, config: Config, now: datetime, dry_run: bool = F
     folders = [Path(lakehouse.for_run(run_id).artifact_path()) for run_id in runs]
     removals.append(Removal("artifacts", sum(map(_bytes_in, folders)), 0))
     if not dry_run:
-        _remove(lakehouse, config, runs, tables)
+        _remove(lakehouse, config, runs, tables, not _vacuumed_since(lakehouse, now - vacuum_every))
         for folder in folders:
             shutil.rmtree(folder, ignore_errors=True)
     return Cleaning(tuple(runs), tuple(removals))
@@ -111,8 +119,20 @@ def _bytes_in(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
+def _vacuumed_since(lakehouse: Lakehouse, moment: datetime) -> bool:
+    """Whether a cleaning has deleted unused files after that; its row names the tables."""
+    if not lakehouse.exists(RUNS_TABLE.name):
+        return False
+    since = (F.col("job") == CLEAN.name) & (F.col("finished_at") > F.lit(moment))
+    return not read_runs(lakehouse).where(since & (F.size("outputs") > 0)).isEmpty()
+
+
 def _remove(
-    lakehouse: Lakehouse, config: Config, runs: Collection[str], tables: Sequence[str]
+    lakehouse: Lakehouse,
+    config: Config,
+    runs: Collection[str],
+    tables: Sequence[str],
+    vacuums: bool,
 ) -> None:
     of_runs = F.col(c.RUN_ID).isin(*runs)
 
@@ -127,5 +147,8 @@ def _remove(
         )
         own = [name for name in tables if name in TABLES and not TABLES[name].shared]
         for_each(own, delete)
-    vacuum(lakehouse, tables)
-    attempt.add({name: lakehouse.version(name) for name in tables})
+    if vacuums:
+        vacuum(lakehouse, tables)
+        attempt.add({name: lakehouse.version(name) for name in tables})
+    elif runs:
+        attempt.add({})

@@ -65,4 +65,5 @@ def shares_of_bins(hits: Int64, item_counts: Int64, catalogue_share: float) -> F
     by_hits, by_items = hits / max(hits.sum(), 1), items / max(items.sum(), 1)
     shares = (1.0 - catalogue_share) * by_hits + catalogue_share * by_items
     shares[hits == 0] = 0.0
-    return shares / max(shares.sum(), np.finfo(np.float64).tiny)
+    balanced: Float64 = shares / max(shares.sum(), np.finfo(np.float64).tiny)
+    return balanced
