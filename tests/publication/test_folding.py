@@ -136,12 +136,12 @@ def test_a_kill_loses_no_event_and_writes_no_list_twice(
 
 
 def test_when_another_run_is_published_no_event_is_lost(
-    spark: SparkSession, copied: Lakehouse, following: Config, events: Path
+    spark: SparkSession, copied: Lakehouse, config: Config, following: Config, events: Path
 ) -> None:
     append(spark, events, ("stranger", "item-2", 1))
     job.run(copied, following)
     second = _second_run(copied)
-    assert publish(second, following)
+    assert publish(second, config)
     assert published(copied).where(f"{c.USER_ID} = 'stranger'").count() == 0
 
     append(spark, events, ("user-3", "item-59", 1))
