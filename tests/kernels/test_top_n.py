@@ -158,3 +158,22 @@ def test_lengths_leave_out_no_item_that_a_full_sort_lists(seed: int, k: int, spr
     expected, expected_values = top_n_products(users, by_index(vectors), 10, *nothing)
     np.testing.assert_array_equal(items, expected)
     np.testing.assert_array_equal(values, expected_values)
+
+
+@pytest.mark.parametrize("arranged", [by_index, by_length])
+def test_a_user_has_the_same_scores_alone_as_among_others(
+    arranged: Callable[[Float32], OrderedItems],
+) -> None:
+    rng = np.random.default_rng(5)
+    users = rng.standard_normal((300, 50)).astype(np.float32)
+    items = arranged(rng.standard_normal((62, 50)).astype(np.float32))
+
+    def lists(rows: Float32) -> tuple[Int32, Float32]:
+        nothing = np.zeros(len(rows) + 1, np.int64)
+        return top_n_products(rows, items, 10, nothing, np.empty(0, np.int32))
+
+    with threadpool_limits(1):
+        _, together = lists(users)
+        for start, stop in ((0, 1), (3, 5), (10, 33), (40, 171)):
+            _, apart = lists(users[start:stop])
+            assert np.array_equal(apart, together[start:stop])

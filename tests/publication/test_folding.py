@@ -69,6 +69,7 @@ def following(config: Config, copied: Lakehouse, events: Path) -> Config:
     return config.replaced({"fold_in.source": place, "lake": copied.location})
 
 
+@pytest.mark.slow
 def test_lists_of_touched_users_are_those_of_score_and_all_others_stay(
     spark: SparkSession, copied: Lakehouse, following: Config, events: Path, tmp_path: Path
 ) -> None:
@@ -107,6 +108,7 @@ def test_lists_of_touched_users_are_those_of_score_and_all_others_stay(
     assert copied.version(PUBLISHED) == version + 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("killed", [KilledBeforeCommit, KilledAfterCommit])
 def test_a_kill_loses_no_event_and_writes_no_list_twice(
     spark: SparkSession,
@@ -135,13 +137,14 @@ def test_a_kill_loses_no_event_and_writes_no_list_twice(
     assert batches.agg(F.sum("events")).collect()[0][0] == 3
 
 
+@pytest.mark.slow
 def test_when_another_run_is_published_no_event_is_lost(
-    spark: SparkSession, copied: Lakehouse, following: Config, events: Path
+    spark: SparkSession, copied: Lakehouse, config: Config, following: Config, events: Path
 ) -> None:
     append(spark, events, ("stranger", "item-2", 1))
     job.run(copied, following)
     second = _second_run(copied)
-    assert publish(second, following)
+    assert publish(second, config)
     assert published(copied).where(f"{c.USER_ID} = 'stranger'").count() == 0
 
     append(spark, events, ("user-3", "item-59", 1))

@@ -25,6 +25,8 @@ from m6rec.kernels.arrays.threads import Threads
 # The scores of one block, 2048 x 512 float32, take 4 MiB. At this size the matrix product is near
 # its best rate, and its result is still in the shared cache when the selection reads it.
 _USERS_PER_BLOCK = 2048
+# A multiple of the rows that any of BLAS's kernels takes at once, and a divisor of the above.
+_ROWS_OF_PRODUCT = 64
 _ITEMS_PER_BLOCK = 512
 # Float32 sums of k products, and lengths, are at most k times this share from the exact ones.
 _ROUNDING = float(np.finfo(np.float32).eps)
@@ -191,7 +193,8 @@ def _rank_block(task: _Task, users: slice) -> None:
     rows = np.arange(users.start, users.stop)
     vectors = task.user_vectors[users]
     items = task.items
-    cells = np.empty(len(vectors) * min(_ITEMS_PER_BLOCK, len(items.vectors)), np.float32)
+    padded = _padded(vectors)
+    cells = np.empty(len(padded) * min(_ITEMS_PER_BLOCK, len(items.vectors)), np.float32)
     add_to_items = task.added(users) if task.added else None
     for start in range(0, len(items.vectors), _ITEMS_PER_BLOCK):
         block = slice(start, min(start + _ITEMS_PER_BLOCK, len(items.vectors)))
@@ -201,9 +204,11 @@ def _rank_block(task: _Task, users: slice) -> None:
                 return
             if not reached.all():
                 rows, vectors = rows[reached], vectors[reached]
+                padded = _padded(vectors)
         width = block.stop - block.start
-        scores = cells[: len(vectors) * width].reshape(len(vectors), width)
-        np.matmul(vectors, items.vectors[block].T, out=scores)
+        products = cells[: len(padded) * width].reshape(len(padded), width)
+        np.matmul(padded, items.vectors[block].T, out=products)
+        scores = products[: len(vectors)]
         if add_to_items is not None:
             add_to_items(block, scores)
         _keep_best(
@@ -217,6 +222,17 @@ def _rank_block(task: _Task, users: slice) -> None:
             task.listed,
             task.values,
         )
+
+
+def _padded(vectors: Float32) -> Float32:
+    """The vectors with rows of zeros after them, so that BLAS rounds each row alike in any block.
+
+    It has other kernels for few rows and for those that remain at the end of a block.
+    """
+    missing = -len(vectors) % _ROWS_OF_PRODUCT
+    if not missing:
+        return vectors
+    return np.concatenate([vectors, np.zeros((missing, vectors.shape[1]), np.float32)])
 
 
 @numba.njit(cache=True, nogil=True)
