@@ -18,7 +18,6 @@ from m6rec.fits.sources import INTERACTIONS, Events, Sources, open_sources
 from m6rec.job_records import PREPARE_INTERACTIONS
 from m6rec.lakehouse import Lakehouse
 from m6rec.runs import Job
-from m6rec.spark.session import compiling_queries
 from m6rec.spark.values import domain_of
 from m6rec.stages.pairs.aggregation import (
     aggregate_folds,
@@ -77,14 +76,12 @@ def run(lakehouse: Lakehouse, config: Config, fits: Sequence[str] = c.FITS) -> N
         DataError: rows were lost, or no interaction was left.
     """
     sources = open_sources(lakehouse.spark, config)
-    events = [table.frame for table in sources.events()]
     try:
-        with compiling_queries(lakehouse.spark, events):
-            pairs = _clean(lakehouse, sources, config)
-            _extend_indices(lakehouse, pairs, sources)
-            _split(lakehouse, pairs, config, c.SELECTION in fits)
-            _write_catalogue(lakehouse, sources, config)
-            _write_matrix(lakehouse, sources, config.ranks_repeats, fits)
+        pairs = _clean(lakehouse, sources, config)
+        _extend_indices(lakehouse, pairs, sources)
+        _split(lakehouse, pairs, config, c.SELECTION in fits)
+        _write_catalogue(lakehouse, sources, config)
+        _write_matrix(lakehouse, sources, config.ranks_repeats, fits)
     finally:
         # The stages persist what they read twice.
         lakehouse.spark.catalog.clearCache()

@@ -1,15 +1,13 @@
-"""Which of the JVM's compilers a job starts with, and when it compiles its queries."""
+"""Which of the JVM's compilers a job starts with."""
 
 from pathlib import Path
 
 import pytest
-from pyspark.sql import SparkSession
 
 from m6rec.config.base import TableSource
 from m6rec.config.data import InteractionsConfig
 from m6rec.config.outputs import EvaluateConfig
 from m6rec.config.run import Config
-from m6rec.spark.session import compiling_queries
 from m6rec.startup.jvm import SIMPLE_COMPILER, compiler_options
 
 
@@ -60,17 +58,3 @@ def test_lists_of_many_users_need_the_optimising_one(
 
 def test_of_users_that_it_cannot_see_it_expects_many() -> None:
     assert compiler_options("recommend", config("s3a://bucket/lake")) == ""
-
-
-@pytest.mark.parametrize(("rows", "compiled"), [(1_000, "false"), (10_000_000, "true")])
-def test_queries_are_compiled_over_many_rows_alone(
-    spark: SparkSession, rows: int, compiled: str
-) -> None:
-    key = "spark.sql.codegen.wholeStage"
-    with (
-        pytest.raises(ZeroDivisionError),
-        compiling_queries(spark, [spark.range(10), spark.range(rows)]),
-    ):
-        assert spark.conf.get(key) == compiled
-        raise ZeroDivisionError
-    assert spark.conf.get(key) == "false"

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 from py4j.protocol import Py4JJavaError
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession
 
 from m6rec.errors import ConfigError
 
@@ -21,12 +21,6 @@ _PLAIN_FILE_MANAGERS = tuple(
     f"org.apache.spark.sql.execution.streaming.{package}FileSystemBasedCheckpointFileManager"
     for package in ("", "checkpointing.")
 )
-# What conf/spark-local.conf sets so that queries are interpreted, and what has them compiled.
-_WHOLE_STAGE = "spark.sql.codegen.wholeStage"
-_COMPILED = {_WHOLE_STAGE: "true", "spark.sql.codegen.factoryMode": "FALLBACK"}
-# Of tables with some hundred thousand rows: to interpret their queries takes about as long as to
-# compile them.
-_BYTES_THAT_PAY = 4_000_000
 
 
 def read_properties(path: str | Path) -> dict[str, str]:
@@ -65,8 +59,8 @@ def _write_files_plainly(spark: SparkSession) -> None:
 
     Without its native library, Hadoop starts a process to set the permissions of a file. By default
     it does so for a second file with the checksum, too, and Spark renames what it writes whole by a
-    way that starts eight processes to look for links. They take longer than all else about a small
-    table.
+    way that starts eight processes to look for links. A commit of a small table costs some 25 of
+    them, a fifth of a second.
     """
     jvm: Any = spark._jvm
     java_context: Any = spark.sparkContext._jsc
@@ -106,33 +100,6 @@ def starting_workers(spark: SparkSession) -> Iterator[None]:
         started = pool.submit(first_tasks.collect)
         yield
         started.result()
-
-
-@contextmanager
-def compiling_queries(spark: SparkSession, tables: Sequence[DataFrame]) -> Iterator[None]:
-    """Have queries over tables compiled where these are large.
-
-    Local mode interprets queries, because on little data it takes longer to compile their Java than
-    to run them.
-    """
-    interprets = spark.conf.get(_WHOLE_STAGE) == "false"
-    if not interprets or sum(map(_estimated_bytes, tables)) < _BYTES_THAT_PAY:
-        yield
-        return
-    before = {key: spark.conf.get(key) or "" for key in _COMPILED}
-    try:
-        for key, value in _COMPILED.items():
-            spark.conf.set(key, value)
-        yield
-    finally:
-        for key, value in before.items():
-            spark.conf.set(key, value)
-
-
-def _estimated_bytes(table: DataFrame) -> int:
-    """How much Spark expects to read: for files, their size."""
-    statistics = table._jdf.queryExecution().optimizedPlan().stats()
-    return int(statistics.sizeInBytes())
 
 
 def unchanged(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
