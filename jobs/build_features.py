@@ -195,7 +195,7 @@ def _text_vectors(
     if not count and new is texts:
         return texts.select(c.TEXT_HASH, F.array().cast("array<float>").alias(c.VECTOR))
     if count:
-        encoded = encode_texts(new, load_sentence_encoder(folder))
+        encoded = encode_texts(new, load_sentence_encoder(folder)).persist()
         vectors = encoded.withColumn(c.MODEL, F.lit(model))
         lakehouse.append_new("text_vectors", vectors, (c.MODEL, c.TEXT_HASH))
     return lakehouse.read("text_vectors").where(F.col(c.MODEL) == model)

@@ -98,7 +98,7 @@ PREPARE_INTERACTIONS = JobRecord(
 BUILD_FEATURES = JobRecord(
     "build_features",
     reads=("user_item_matrix", "user_index", "item_index"),
-    reads_if_made=("splits", "interactions"),
+    reads_if_made=("splits", "interactions", "text_vectors"),
     writes=("user_features", "item_features", "models"),
     writes_if_asked=("item_images", "text_vectors"),
     sections=_PREPARED,

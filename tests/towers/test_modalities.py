@@ -1,19 +1,32 @@
 """Columns of vectors have branches of their own in the towers, and what is missing is masked."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from m6rec.config.towers import TowersConfig
-from m6rec.kernels.arrays.rows import Float32
+from m6rec.kernels.arrays.rows import Float32, Rows
 from m6rec.kernels.factors.projection import FactorModel
-from m6rec.towers.encoder import ItemInputs, item_factor_inputs, item_gates, popularity_inputs
+from m6rec.towers.artifact import TowerProvenance, load_towers, save_towers
+from m6rec.towers.batches import ArrowRowBatches
+from m6rec.towers.encoder import (
+    ItemInputs,
+    TowerEncoder,
+    item_factor_inputs,
+    item_gates,
+    popularity_inputs,
+)
 from m6rec.towers.modalities import plain_width, pooled_columns, split_features
 from m6rec.towers.model import TowerModel, TowerShape
+from m6rec.towers.row_files import load_manifest
 from m6rec.towers.sequence_encoder import SequenceEncoder, sequence_factors
 from m6rec.towers.sequence_model import SequenceModel, SequenceShape
 from m6rec.towers.start import shape_of, start_model
-from m6rec.towers.training import freeze
+from m6rec.towers.training import freeze, train_towers
+from tests.towers.conftest import write_files
 
 PLAIN = 4
 # A picture has one vector, a video has up to three.
@@ -139,3 +152,29 @@ def test_untrained_towers_place_items_without_history_by_their_vectors(
     own = inputs / np.linalg.norm(inputs, axis=1, keepdims=True)
     warm = factor_model.interaction_counts > 0
     assert np.einsum("nk,nk->n", placed, own)[warm].mean() > 0.8
+
+
+def test_trained_towers_with_columns_of_both_sides_are_saved_and_read_again(
+    factor_model: FactorModel, features: Float32, rows: Rows, tmp_path: Path
+) -> None:
+    of_users = np.random.default_rng(8).standard_normal((len(rows), 6)).astype(np.float32)
+    written = write_files(tmp_path / "rows", rows, of_users, files=1, world_size=1)
+    replace(written, modalities=((1, 2), (2, 2))).save()
+    manifest = load_manifest(written.folder)
+    assert manifest.modalities == ((1, 2), (2, 2))
+    items = ItemInputs(factor_model, features, modalities=MODALITIES)
+    config = TowersConfig(hidden=16, feature_hidden=8, epochs=2, users_per_batch=16, negatives=40)
+    results = [
+        train_towers(ArrowRowBatches(manifest, seed=5), items, config, 5, threads=1)
+        for _ in range(2)
+    ]
+    trained = results[0].encoder
+    assert isinstance(trained, TowerEncoder)
+    embedded = trained.encode_items(features, None), trained.encode_users(rows, of_users)
+    assert all(np.isfinite(each).all() for each in embedded)
+    # Which columns are left out follows from the seed.
+    np.testing.assert_array_equal(results[1].encoder.encode_items(features, None), embedded[0])
+    provenance = TowerProvenance("final", factor_model.method, 1, None, {}, {}, 5)
+    save_towers(str(tmp_path / "towers"), trained, provenance)
+    again = load_towers(str(tmp_path / "towers")).encoder(factor_model)
+    np.testing.assert_array_equal(again.encode_items(features, None), embedded[0])
