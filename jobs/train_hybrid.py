@@ -100,7 +100,7 @@ def _choose_in_domains(
     own = np.array([ranker_named(name).of_domain for name in names])
     chosen = {}
     for domain, of_domain in zip(fit.domains, candidates, strict=False):
-        if not len(of_domain.relevant_counts):
+        if len(of_domain.relevant_counts) < 2:
             continue
         found = choose_in_domain(of_domain, common, own, hybrid.k, hybrid.rounds)
         chosen[domain.name] = found
