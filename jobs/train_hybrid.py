@@ -18,7 +18,6 @@ from m6rec.kernels.evaluation.ablation import (
     ablation_rows,
     compare_with_whole,
 )
-from m6rec.kernels.ranking.balancing import balance_by_evidence
 from m6rec.kernels.ranking.blending import Candidates, choose_weights
 from m6rec.lakehouse import Lakehouse
 from m6rec.rankers import FUSION, HYBRID, POPULARITY
@@ -34,12 +33,6 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
     fit = Fit(lakehouse, config, c.SELECTION)
     names = member_names(HYBRID, config)
     candidates, deviations = validation_candidates(fit, names)
-    if config.hybrid.catalogue_share:
-        counts = fit.other(c.FINAL).item_counts
-        if config.features.items is None:
-            # Nothing can be said of items that have neither interactions nor attributes.
-            counts = counts[counts > 0]
-        candidates = balance_by_evidence(candidates, counts, config.hybrid.catalogue_share)
     chosen = choose_weights(candidates, config.hybrid.k, config.hybrid.rounds)
     weights = chosen.weights
     if POPULARITY in names and not weights[names.index(POPULARITY)]:

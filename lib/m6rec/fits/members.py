@@ -18,6 +18,7 @@ from m6rec.kernels.neighbours.content import unit_rows
 from m6rec.kernels.neighbours.content_neighbours import represent_by_neighbours
 from m6rec.kernels.neighbours.item_neighbours import ItemWeights, transpose
 from m6rec.kernels.neighbours.user_neighbours import user_neighbour_search
+from m6rec.kernels.ranking.balancing import balance_by_evidence
 from m6rec.kernels.ranking.blending import Blend, Candidates
 from m6rec.kernels.ranking.expanded_history import ExpandedHistoryMember
 from m6rec.kernels.ranking.members import (
@@ -122,7 +123,14 @@ def validation_candidates(fit: Fit, names: Sequence[str]) -> tuple[Candidates, d
         n=hybrid.candidates_per_member,
     )
     sample = fit.sample_targets(hybrid.maximum_users)
-    return collect_candidates(member_inputs(fit, names), sample, scoring)
+    candidates, deviations = collect_candidates(member_inputs(fit, names), sample, scoring)
+    if hybrid.catalogue_share:
+        counts = fit.other(c.FINAL).item_counts
+        if fit.config.features.items is None:
+            # Nothing can be said of items that have neither interactions nor attributes.
+            counts = counts[counts > 0]
+        candidates = balance_by_evidence(candidates, counts, hybrid.catalogue_share)
+    return candidates, deviations
 
 
 def _pair_of_towers(model: str) -> str:
