@@ -22,7 +22,6 @@ from m6rec.kernels.evaluation.ablation import (
     ablation_rows,
     compare_with_whole,
 )
-from m6rec.kernels.ranking.balancing import balance_by_evidence
 from m6rec.kernels.ranking.blending import Candidates, ChosenWeights, choose_weights
 from m6rec.kernels.ranking.domain_weights import (
     DomainWeights,
@@ -50,12 +49,6 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
     names = member_names(HYBRID, config)
     in_domains, deviations = validation_candidates(fit, names)
     candidates = joined(in_domains)
-    if config.hybrid.catalogue_share:
-        counts = fit.other(c.FINAL).item_counts
-        if config.features.items is None:
-            # Nothing can be said of items that have neither interactions nor attributes.
-            counts = counts[counts > 0]
-        candidates = balance_by_evidence(candidates, counts, config.hybrid.catalogue_share)
     chosen = choose_weights(candidates, config.hybrid.k, config.hybrid.rounds)
     weights = _with_popularity(chosen.weights, names)
     of_domains = _choose_in_domains(fit, in_domains, names, chosen)

@@ -13,12 +13,13 @@ from m6rec import columns as c
 from m6rec.config.run import Config
 from m6rec.fits.fit import Fit
 from m6rec.kernels.arrays.domains import Domain
-from m6rec.kernels.arrays.rows import Float32
+from m6rec.kernels.arrays.rows import Float32, Int64
 from m6rec.kernels.factors.projection import FactorModel
 from m6rec.kernels.neighbours.content import unit_rows
 from m6rec.kernels.neighbours.content_neighbours import represent_by_neighbours
 from m6rec.kernels.neighbours.item_neighbours import ItemWeights, transpose
 from m6rec.kernels.neighbours.user_neighbours import user_neighbour_search
+from m6rec.kernels.ranking.balancing import balance_by_evidence
 from m6rec.kernels.ranking.blending import Blend, Candidates
 from m6rec.kernels.ranking.domain_weights import on_one_scale
 from m6rec.kernels.ranking.expanded_history import ExpandedHistoryMember
@@ -137,9 +138,22 @@ def validation_candidates(
             n=hybrid.candidates_per_member,
             domain=domain,
         )
-        found.append(collect_candidates(users, sample, scoring))
-    candidates, deviations = zip(*found, strict=True)
-    return on_one_scale(candidates, deviations)
+        candidates, deviations = collect_candidates(users, sample, scoring)
+        if hybrid.catalogue_share:
+            counts = _counts_of_catalogue(fit, domain)
+            candidates = balance_by_evidence(candidates, counts, hybrid.catalogue_share)
+        found.append((candidates, deviations))
+    of_domains, scales = zip(*found, strict=True)
+    return on_one_scale(of_domains, scales)
+
+
+def _counts_of_catalogue(fit: Fit, domain: Domain | None) -> Int64:
+    """How many interactions each item of the catalogue has, of a domain if one is given."""
+    counts = fit.other(c.FINAL).item_counts
+    if domain is not None:
+        counts = counts[domain.items]
+    # Nothing can be said of items that have neither interactions nor attributes.
+    return counts if fit.config.features.items is not None else counts[counts > 0]
 
 
 def _pair_of_towers(model: str) -> str:

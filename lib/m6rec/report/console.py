@@ -128,19 +128,19 @@ def hybrid_and_best_member(data: ReportData, members: Sequence[str]) -> str:
     best = next((name for name in values if name in members and values[name] > 0.0), None)
     if best is None or data.hybrid not in values:
         return ""
-    pair = next(
-        row
+    intervals = [
+        f" ({row['difference']:+.4f}, paired interval {row[c.CI_LOW]:+.4f} to"
+        f" {row[c.CI_HIGH]:+.4f})"
         for row in data.comparisons
         if (row[c.MODEL], row["other_run_id"], row["other_model"])
         == (data.hybrid, data.run_id, best)
         and (row[c.FOLD], row[c.METRIC], row[c.K]) == (fold, data.metric, data.k)
-    )
+    ]
     return (
         f"{model_name(data.hybrid)} beside its best single member,"
         f" {METRIC_NAMES[data.metric]}@{data.k} on {fold}: {values[data.hybrid]:.4f},"
         f" {model_name(best)} {values[best]:.4f}; {values[data.hybrid] / values[best] - 1.0:+.1%}"
-        f" ({pair['difference']:+.4f}, paired interval {pair[c.CI_LOW]:+.4f} to"
-        f" {pair[c.CI_HIGH]:+.4f})"
+        f"{''.join(intervals)}"
     )
 
 

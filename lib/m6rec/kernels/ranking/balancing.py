@@ -63,7 +63,7 @@ def shares_of_bins(hits: Int64, item_counts: Int64, catalogue_share: float) -> F
     """
     items = np.bincount(evidence_bins(item_counts), minlength=BINS)
     by_hits, by_items = hits / max(hits.sum(), 1), items / max(items.sum(), 1)
-    shares = (1.0 - catalogue_share) * by_hits + catalogue_share * by_items
+    shares: Float64 = (1.0 - catalogue_share) * by_hits + catalogue_share * by_items
     shares[hits == 0] = 0.0
-    balanced: Float64 = shares / max(shares.sum(), np.finfo(np.float64).tiny)
-    return balanced
+    shares /= max(shares.sum(), np.finfo(np.float64).tiny)
+    return shares
