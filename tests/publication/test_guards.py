@@ -24,14 +24,21 @@ from m6rec.stages.publication.validation import ndcg_by_user, paired_change
 from tests.finished_runs import copy_run
 
 
-def lists(spark: SparkSession, **items_of_users: str) -> DataFrame:
-    """A list for each user, an item for each letter."""
+def lists(spark: SparkSession, unknown: str = "", **items_of_users: str) -> DataFrame:
+    """A list for each user, and one for whoever is unknown; an item for each letter."""
     rows = [
         (user, None, None, rank, item)
+<<<<<<< HEAD
         for user, items in items_of_users.items()
         for rank, item in enumerate(items, start=1)
     ]
     columns = "user_id string, context string, domain string, rank int, item_id string"
+=======
+        for user, items in {**items_of_users, None: unknown}.items()
+        for rank, item in enumerate(items, start=1)
+    ]
+    columns = "user_id string, segment string, context string, rank int, item_id string"
+>>>>>>> helper-score
     return spark.createDataFrame(rows, columns)
 
 
@@ -50,12 +57,12 @@ def test_lists_are_counted(spark: SparkSession) -> None:
         "user_id string, held_back array<long>",
     )
     # bob has a already; cid may have but one item; dan has d, which is not allowed, and a twice;
-    # x is unknown; eve has no list.
-    found = lists(spark, ann="ab", bob="ab", cid="c", dan="daa", fay="x")
+    # x is unknown; eve has no list. Of the list for unknown users, y is unknown.
+    found = lists(spark, "ya", ann="ab", bob="ab", cid="c", dan="daa", fay="x")
     assert count_lists(found, users, items, 2) == ListCounts(
         eligible=4,
         full=3,
-        unknown=1,
+        unknown=2,
         forbidden=2,
         duplicate=1,
         allowed_items=3,
