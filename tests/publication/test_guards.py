@@ -27,18 +27,11 @@ from tests.finished_runs import copy_run
 def lists(spark: SparkSession, unknown: str = "", **items_of_users: str) -> DataFrame:
     """A list for each user, and one for whoever is unknown; an item for each letter."""
     rows = [
-        (user, None, None, rank, item)
-<<<<<<< HEAD
-        for user, items in items_of_users.items()
-        for rank, item in enumerate(items, start=1)
-    ]
-    columns = "user_id string, context string, domain string, rank int, item_id string"
-=======
+        (user, None, None, None, rank, item)
         for user, items in {**items_of_users, None: unknown}.items()
         for rank, item in enumerate(items, start=1)
     ]
-    columns = "user_id string, segment string, context string, rank int, item_id string"
->>>>>>> helper-score
+    columns = "user_id string, segment string, context string, domain string, rank int, item_id string"
     return spark.createDataFrame(rows, columns)
 
 
