@@ -31,7 +31,9 @@ def lists(spark: SparkSession, unknown: str = "", **items_of_users: str) -> Data
         for user, items in {**items_of_users, None: unknown}.items()
         for rank, item in enumerate(items, start=1)
     ]
-    columns = "user_id string, segment string, context string, domain string, rank int, item_id string"
+    columns = (
+        "user_id string, segment string, context string, domain string, rank int, item_id string"
+    )
     return spark.createDataFrame(rows, columns)
 
 
