@@ -27,7 +27,7 @@ check: setup lint types ## For every save: style, types, and the tests that need
 	$(VENV)/bin/python -m pytest $(QUICK_TESTS)
 
 test: setup ## All tests with coverage of lib/
-	$(VENV)/bin/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder \
+	$(VENV)/bin/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder \
 		--cov=lib/m6rec --cov-report=term --cov-fail-under=90
 
 notebook: setup ## Execute the notebook

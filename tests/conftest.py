@@ -1,13 +1,17 @@
 """One Spark session and one finished run of the pipeline for all tests that need them."""
 
 import os
+import re
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import coverage
 import pytest
 from pyspark.sql import SparkSession
+from xdist.scheduler import LoadScopeScheduling
 
 from m6rec.config.run import Config, parse_config
 from m6rec.lakehouse import Lakehouse
@@ -26,8 +30,7 @@ from tests.shell_environment import CORES_ARE_SHARED
 from tests.synthetic_shop import Shop, make_shop
 
 REPOSITORY = Path(__file__).parent.parent
-TESTS = Path(__file__).parent
-KERNEL_TESTS = TESTS / "kernels"
+KERNEL_TESTS = Path(__file__).parent / "kernels"
 os.environ.update(CORES_ARE_SHARED)
 
 
@@ -38,29 +41,47 @@ PROCESS_RUNS = {
     "benchmark_run": run_benchmark,
 }
 FINISHED_RUN = "finished run"
-_RUNS = {"lakehouse", *PROCESS_RUNS}
+# What tests ask for by a parameter of that name; `copied` is a copy of the finished run.
+RUNS = ("lakehouse", "copied", *PROCESS_RUNS)
 ProcessRun = KilledRun | ClusterRun | BenchmarkRun
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of the finished run come first, then those of kernels, then all others.
+class RunsTogether(LoadScopeScheduling):  # type: ignore[misc]
+    """Modules with tests of the finished run or of process runs go to one worker.
 
-    `make test` has two workers. One takes all modules with tests of the finished run or of process
-    runs, so that each of these is made once; the other begins with the kernels' tests, since what
-    they compile, no pipeline has to compile in each of its Python workers. A module is the least
-    that a worker takes.
+    `make test` has two workers. So each run is made once, and the other worker has all else to do.
+    A module is the least that a worker takes.
     """
-    of_runs = {item.path for item in items if _RUNS.intersection(_fixtures(item))}
-    for item in items:
-        group = FINISHED_RUN if item.path in of_runs else str(item.path.relative_to(TESTS))
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: _place(item, of_runs))
+
+    def _split_scope(self, nodeid: str) -> str:
+        module = nodeid.partition("::")[0]
+        return FINISHED_RUN if asks_for_a_run(REPOSITORY / module) else module
 
 
-def _place(item: pytest.Item, of_runs: set[Path]) -> tuple[bool, bool, bool]:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> RunsTogether:
+    return RunsTogether(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of runs come first, then those of kernels, then all others.
+
+    What the kernels' tests compile, no pipeline has to compile in each of its Python workers.
+    """
+    items.sort(key=_place)
+
+
+def _place(item: pytest.Item) -> tuple[bool, bool, bool]:
     waits = any(name in _fixtures(item) for name in PROCESS_RUNS)
-    return (item.path not in of_runs, not item.path.is_relative_to(KERNEL_TESTS), waits)
+    return (not asks_for_a_run(item.path), not item.path.is_relative_to(KERNEL_TESTS), waits)
+
+
+@cache
+def asks_for_a_run(module: Path) -> bool:
+    """Whether a test of the module has a parameter that is called like a run.
+
+    The process that divides the tests among the workers knows nothing of them but their names.
+    """
+    return re.search(rf"\b({'|'.join(RUNS)}): ", module.read_text()) is not None
 
 
 def _fixtures(item: pytest.Item) -> tuple[str, ...]:
