@@ -77,11 +77,12 @@ def _place(item: pytest.Item) -> tuple[bool, bool, bool]:
 
 @cache
 def asks_for_a_run(module: Path) -> bool:
-    """Whether a test of the module has a parameter that is called like a run.
+    """Whether a test or a fixture of the module has a parameter that is called like a run.
 
     The process that divides the tests among the workers knows nothing of them but their names.
     """
-    return re.search(rf"\b({'|'.join(RUNS)}): ", module.read_text()) is not None
+    named = rf"(^@pytest\.fixture[^\n]*\ndef |^def test_)\w+\([^)]*\b({'|'.join(RUNS)}): "
+    return re.search(named, module.read_text(), re.MULTILINE) is not None
 
 
 def _fixtures(item: pytest.Item) -> tuple[str, ...]:
