@@ -55,6 +55,7 @@ _Rule = tuple[str, Callable[[re.Match[str]], str]]
 _OF_PLACES: tuple[_Rule, ...] = (
     (r"Class org\.apache\.hadoop\.fs\.s3a\.\w+ not found", lambda _: _missing_jar("s3a")),
     (r"Class org\.apache\.hadoop\.fs\.azurebfs\S* not found", lambda _: _missing_jar("abfss")),
+    (r"Class \S+\.GoogleHadoopFileSystem not found", lambda _: _missing_jar("gs")),
     (r"No FileSystem for scheme \"?(\w+)\"?", lambda found: _missing_jar(found[1])),
     (
         r"NoAuthWithAWSException|Unable to load credentials|AccessDenied|InvalidAccessKeyId"
