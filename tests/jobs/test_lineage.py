@@ -35,7 +35,8 @@ def write_list(lakehouse: Lakehouse, item: str) -> None:
         f" 1 rank, '{item}' item_id,"
         " null title, 0.5D score,"
         " map('svd', 1.0D) parts, array(named_struct('kind', 'item', 'value', 'x', 'share', 1.0D))"
-        f" reasons, 'hybrid' model, {generated} generated_at,"
+        " reasons, cast(null as array<string>) sentences,"
+        f" 'hybrid' model, {generated} generated_at,"
         " cast(null as string) segment"
     )
     lakehouse.write("recommendations", frame)

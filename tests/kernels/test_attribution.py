@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from m6rec.kernels.arrays.recency import UNKNOWN_TIME
-from m6rec.kernels.arrays.rows import Float32, Float64, Rows, rows_from_scipy
+from m6rec.kernels.arrays.rows import UNKNOWN_TIME, Float32, Float64, Rows, rows_from_scipy
 from m6rec.kernels.factors.projection import (
     FactorModel,
     along_principal_axes,

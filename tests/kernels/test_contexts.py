@@ -10,7 +10,7 @@ from m6rec.kernels.arrays.contexts import (
     ContextVocabulary,
     vocabulary_from_json,
 )
-from m6rec.kernels.arrays.recency import UNKNOWN_TIME
+from m6rec.kernels.arrays.rows import UNKNOWN_TIME
 
 VOCABULARY = ContextVocabulary(clock=True, columns={"device": ("phone", "desk"), "channel": ()})
 

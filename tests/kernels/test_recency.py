@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from m6rec.kernels.arrays.recency import UNKNOWN_TIME, recency_ranks, recent_weights
+from m6rec.kernels.arrays.recency import recency_ranks, recent_weights
+from m6rec.kernels.arrays.rows import UNKNOWN_TIME
 
 
 def test_the_latest_interaction_of_each_row_has_rank_zero() -> None:

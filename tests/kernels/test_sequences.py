@@ -3,8 +3,7 @@
 import numpy as np
 import numpy.testing as npt
 
-from m6rec.kernels.arrays.recency import UNKNOWN_TIME
-from m6rec.kernels.arrays.rows import Rows
+from m6rec.kernels.arrays.rows import UNKNOWN_TIME, Rows
 from m6rec.kernels.arrays.sequences import GAP_BINS, gap_bins, last_items
 
 SECOND = 1_000_000

@@ -6,8 +6,7 @@ import numpy as np
 import numpy.testing as npt
 import pytest
 
-from m6rec.kernels.arrays.recency import UNKNOWN_TIME
-from m6rec.kernels.arrays.rows import Int64, Rows, concatenate_rows, indptr_of
+from m6rec.kernels.arrays.rows import UNKNOWN_TIME, Int64, Rows, concatenate_rows, indptr_of
 from m6rec.kernels.neighbours.item_neighbours import FIXED_POINT
 from m6rec.kernels.neighbours.transitions import (
     AT_ONE_TIME,

@@ -8,8 +8,7 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from m6rec.config.models import NeighboursConfig, TransitionsConfig
-from m6rec.kernels.arrays.recency import UNKNOWN_TIME
-from m6rec.kernels.arrays.rows import Int64, Rows, indptr_of
+from m6rec.kernels.arrays.rows import UNKNOWN_TIME, Int64, Rows, indptr_of
 from m6rec.kernels.neighbours import transitions as kernel
 from m6rec.kernels.neighbours.item_neighbours import ItemWeights
 from m6rec.stages.training import gram

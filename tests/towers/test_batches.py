@@ -9,8 +9,7 @@ import pytest
 import scipy.sparse as sp
 
 from m6rec.errors import DataError
-from m6rec.kernels.arrays.recency import UNKNOWN_TIME
-from m6rec.kernels.arrays.rows import Float32, Rows, rows_from_scipy
+from m6rec.kernels.arrays.rows import UNKNOWN_TIME, Float32, Rows, rows_from_scipy
 from m6rec.towers.batches import READERS, TrainingRows, concatenate_training_rows
 from m6rec.towers.row_files import Manifest, cut_rows, load_manifest, write_row_file
 from tests.lanes import needs_petastorm

@@ -10,8 +10,7 @@ from pyspark.ml.torch.distributor import TorchDistributor
 
 from m6rec.config.towers import SequenceConfig, TowersConfig
 from m6rec.kernels.arrays.contexts import ContextVocabulary
-from m6rec.kernels.arrays.recency import UNKNOWN_TIME
-from m6rec.kernels.arrays.rows import Float32, Int64, Rows
+from m6rec.kernels.arrays.rows import UNKNOWN_TIME, Float32, Int64, Rows
 from m6rec.kernels.factors.projection import FactorModel, build_factor_model
 from m6rec.kernels.ranking.members import UserBlock
 from m6rec.kernels.ranking.validation import ValidationUsers

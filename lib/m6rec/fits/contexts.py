@@ -11,8 +11,7 @@ from m6rec import columns as c
 from m6rec.errors import ConfigError
 from m6rec.fits.fit import Fit
 from m6rec.kernels.arrays.contexts import NO_CONTEXTS, Context, ContextVocabulary
-from m6rec.kernels.arrays.recency import UNKNOWN_TIME
-from m6rec.kernels.arrays.rows import Int32
+from m6rec.kernels.arrays.rows import UNKNOWN_TIME, Int32
 from m6rec.spark.arrow_rows import list_column
 from m6rec.stages.pairs.contexts import (
     codes_of_rows,

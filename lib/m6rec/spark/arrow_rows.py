@@ -6,12 +6,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from pyspark.sql import types as T
 
 from m6rec import columns as c
-from m6rec.kernels.arrays.recency import UNKNOWN_TIME
-from m6rec.kernels.arrays.rows import Int64, Rows, concatenate_rows
+from m6rec.kernels.arrays.rows import UNKNOWN_TIME, Int64, Rows, concatenate_rows
 
 ROW_COLUMNS = (c.USER_INDEX, c.ITEM_INDICES, c.WEIGHTS)
+ROW_SCHEMA = T.StructType(
+    [
+        T.StructField(c.USER_INDEX, T.LongType(), False),
+        T.StructField(c.ITEM_INDICES, T.ArrayType(T.IntegerType(), False), False),
+        T.StructField(c.WEIGHTS, T.ArrayType(T.FloatType(), False), False),
+    ]
+)
 
 
 def rows_from_batch(batch: pa.RecordBatch) -> Rows:
@@ -74,6 +81,7 @@ def batches_of(rows: int, size: int) -> Iterator[tuple[int, int]]:
 
 __all__ = [
     "ROW_COLUMNS",
+    "ROW_SCHEMA",
     "batches_of",
     "list_array",
     "list_array_from_matrix",

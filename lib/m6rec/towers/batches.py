@@ -25,8 +25,8 @@ import torch
 from m6rec import columns as c
 from m6rec.config.towers import RowReader
 from m6rec.errors import DataError
-from m6rec.kernels.arrays.recency import UNKNOWN_TIME
 from m6rec.kernels.arrays.rows import (
+    UNKNOWN_TIME,
     Float32,
     Int32,
     Int64,

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from m6rec.config.towers import CLOCK
-from m6rec.kernels.arrays.recency import UNKNOWN_TIME
-from m6rec.kernels.arrays.rows import Int32, Int64
+from m6rec.kernels.arrays.rows import UNKNOWN_TIME, Int32, Int64
 
 # A value by key, such as {"hour": "8", "device": "phone"}; keys that are not known are left out.
 Context = Mapping[str, str]

@@ -10,8 +10,6 @@ import numpy as np
 
 from m6rec.kernels.arrays.rows import Float32, Int64
 
-UNKNOWN_TIME = np.iinfo(np.int64).min
-
 
 def recency_ranks(indptr: Int64, times: Int64) -> Float32:
     """For each interaction, how many of the same row came later: float32 [entries].

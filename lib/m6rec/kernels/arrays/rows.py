@@ -13,6 +13,8 @@ Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 # Stands in a matrix of item indices where there is no item.
 NO_ITEM = -1
+# Stands for the time of an interaction without one.
+UNKNOWN_TIME = np.iinfo(np.int64).min
 
 
 def indptr_of(counts: npt.ArrayLike) -> Int64:

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from m6rec.kernels.arrays.recency import UNKNOWN_TIME
-from m6rec.kernels.arrays.rows import NO_ITEM, Int32, Int64, Rows
+from m6rec.kernels.arrays.rows import NO_ITEM, UNKNOWN_TIME, Int32, Int64, Rows
 
 # Bin 0 is a gap that is not known: that before the first item, or next to an item without a time.
 # Bin 1 is less than a minute, and each further bin is four times as long: the last but one begins

@@ -26,8 +26,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from m6rec.kernels.arrays.hashing import hash_of_pair
-from m6rec.kernels.arrays.recency import UNKNOWN_TIME, recency_ranks
-from m6rec.kernels.arrays.rows import Float32, Int32, Int64, Rows, indptr_of
+from m6rec.kernels.arrays.recency import recency_ranks
+from m6rec.kernels.arrays.rows import UNKNOWN_TIME, Float32, Int32, Int64, Rows, indptr_of
 from m6rec.kernels.arrays.selection import largest_in_rows
 from m6rec.kernels.neighbours.item_neighbours import FIXED_POINT, ItemWeights, power
 

@@ -10,8 +10,7 @@ from m6rec.config.models import FactorsConfig
 from m6rec.kernels.arrays.domains import Domain
 from m6rec.kernels.arrays.rows import Float32
 from m6rec.kernels.factors.projection import FactorModel, aligned_with
-from m6rec.stages.training.domains import train_own_als
-from m6rec.stages.training.factors import train_als, train_svd
+from m6rec.stages.training.factors import train_als, train_own_als, train_svd
 from m6rec.stages.training.mllib import train_mllib_als
 
 

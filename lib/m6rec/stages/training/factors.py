@@ -3,7 +3,7 @@
 `matrix` always means the user-item matrix of one fit: columns user_index, item_indices, weights.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -11,18 +11,18 @@ import numpy as np
 import pyarrow as pa
 import scipy.sparse as sp
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import types as T
 
 from m6rec import columns as c
 from m6rec.config.models import AlsConfig, SvdConfig
 from m6rec.kernels.arrays.communicator import Communicator
+from m6rec.kernels.arrays.domains import Domain
 from m6rec.kernels.arrays.rows import Float32, Rows, indptr_of
 from m6rec.kernels.arrays.selection import largest_in_rows
 from m6rec.kernels.arrays.sparse_products import count_items
 from m6rec.kernels.factors.als import alternating_least_squares
 from m6rec.kernels.factors.projection import ATTRIBUTE_WEIGHT, FactorModel
 from m6rec.kernels.factors.svd import randomized_svd, svd_factor_model
-from m6rec.spark.arrow_rows import ROW_COLUMNS, list_array
+from m6rec.spark.arrow_rows import ROW_COLUMNS, ROW_SCHEMA, list_array
 from m6rec.spark.barrier import run_program
 from m6rec.spark.shipping import HANDED_OVER, Shipped, collect_value, hand_over, ship
 from m6rec.stages.training.als_checkpoint import (
@@ -30,16 +30,9 @@ from m6rec.stages.training.als_checkpoint import (
     resume_from_checkpoint,
     write_checkpoint,
 )
+from m6rec.stages.training.domains import OF, rows_of_domain
 
 _TERMS_OF_ITEM = 50
-
-ROW_SCHEMA = T.StructType(
-    [
-        T.StructField(c.USER_INDEX, T.LongType(), False),
-        T.StructField(c.ITEM_INDICES, T.ArrayType(T.IntegerType(), False), False),
-        T.StructField(c.WEIGHTS, T.ArrayType(T.FloatType(), False), False),
-    ]
-)
 
 
 def train_svd(matrix: DataFrame, n_items: int, config: SvdConfig, seed: int) -> FactorModel:
@@ -91,6 +84,41 @@ def train_als(
     if terms is not None and config.attribute_weight > 0.0:
         rows = rows.unionByName(attribute_rows(matrix.sparkSession, terms, config.attribute_weight))
     return collect_value(run_program(rows, program, HANDED_OVER), FactorModel)
+
+
+def train_own_als(
+    matrix: DataFrame,
+    domains: Sequence[Domain],
+    config: AlsConfig,
+    seed: int,
+    checkpoints: str | None,
+    terms: sp.csr_matrix | None,
+) -> FactorModel:
+    """ALS of each domain alone as one model: an item's factor is that of its domain's ALS.
+
+    Arguments are as in `train_als`; to the path `checkpoints` each domain adds its place.
+
+    Returns:
+        The model, which projects no rows: `own_factor_models` gives those that do.
+    """
+    n_items = domains[0].n_items
+    factors = np.zeros((n_items, config.rank), np.float32)
+    counts = np.zeros(n_items, np.int64)
+    parameters: dict[str, float] = {}
+    for place, domain in enumerate(domains):
+        model = train_als(
+            rows_of_domain(matrix, domain),
+            len(domain.items),
+            config,
+            seed,
+            None if checkpoints is None else f"{checkpoints}-{place}",
+            None if terms is None else terms[domain.items],
+        )
+        factors[domain.items] = model.scored_factors
+        counts[domain.items] = model.interaction_counts
+        parameters |= {f"{name}{OF}{domain.name}": v for name, v in model.parameters.items()}
+    ones = np.ones(n_items, np.float32)
+    return FactorModel("own_als", factors, None, ones, parameters, counts)
 
 
 def attribute_rows(spark: SparkSession, terms: sp.csr_matrix, weight: float) -> DataFrame:
