@@ -543,7 +543,7 @@ PLACES = (
     Case(
         "not-utf-8.csv",
         text("user_id,item_id\nann,caf\u00e9\n", "latin-1"),
-        problems=(r"the file is not in UTF-8.*options: \{encoding: ISO-8859-1\}",),
+        problems=(r"not in UTF-8.*options: \{encoding: ISO-8859-1\}",),
     ),
     Case(
         "signs-lost.csv",

@@ -79,10 +79,10 @@ def test_vectors_are_told_by_type_and_texts_are_encoded_once(
     texts = lakehouse.read("text_vectors").count()
     assert f"{texts} of {texts} texts are new and encoded" in said
     _, final = fits_of(lakehouse, config)
-    assert final.modalities("items") == ((1, 6), (8, 3), (1, 5))
+    assert final.modalities("items") == ((1, 6), (8, 3), (1, 4))
     assert final.modalities("users") == ((1, 4),)
     row = final.item_features.where(f"{c.ITEM_INDEX} = 0").first()
-    assert row is not None and len(row[c.CONTENT]) == 6 + 3 + 5
+    assert row is not None and len(row[c.CONTENT]) == 6 + 3 + 4
 
     items = pd.read_parquet(tmp_path / "items.parquet")
     items.loc[0, "words"] = "camel desert ship sea"

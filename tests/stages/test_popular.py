@@ -8,7 +8,6 @@ from pyspark.sql import DataFrame, SparkSession
 
 from m6rec import columns as c
 from m6rec.kernels.arrays.strings import pack_strings
-from m6rec.kernels.neighbours.item_neighbours import ItemWeights
 from m6rec.kernels.ranking.explanation import item_attributes
 from m6rec.stages.ranking.popular import popular_lists
 from m6rec.stages.ranking.recommendations import Explaining
@@ -18,9 +17,7 @@ MASKED = np.array([True, False, False, False, False])
 
 
 def explaining() -> Explaining:
-    nothing = ItemWeights(np.zeros(6, np.int64), np.empty(0, np.int32), np.empty(0, np.float32))
     return Explaining(
-        item_weights=nothing,
         attributes=item_attributes([[] for _ in range(5)], 0),
         attribute_names=pack_strings([]),
         item_ids=pack_strings([f"item-{item}" for item in range(5)]),

@@ -171,6 +171,13 @@ _RULES: tuple[_Rule, ...] = (
         lambda _: "its files do not agree about the type of a column; write it with one schema",
     ),
     (
+        r"FAILED_READ_FILE\.NO_HINT",
+        lambda _: (
+            "it cannot be decoded: it is broken, or of another format than the config says; write"
+            " it again, or leave it out"
+        ),
+    ),
+    (
         r"READ_ANCIENT_DATETIME",
         lambda _: (
             "it has times of before 1900 by a program that may have another calendar; set"
@@ -316,7 +323,8 @@ def _of_reading(
     file = _FILE.search(text)
     if file is None:
         return TableError(f"cannot read a table of yours: {words}")
-    path = file[1].rstrip(".,")
+    # Paths as owners write them: Hadoop says file:///folder for /folder.
+    path = file[1].rstrip(".,").removeprefix("file://")
     key = next((key for key, source, _ in sources if _lies_in(path, source)), None)
     return TableError(f"cannot read {'' if key is None else f'{key}: '}file {path}: {words}")
 

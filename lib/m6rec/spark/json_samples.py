@@ -38,9 +38,10 @@ def schema_of_sample(
     total = sum(size for _, size in files)
     if total <= largest_whole:
         return None
-    pieces = [
-        _lines_from(spark, *_place(files, total * k // _PIECES), piece) for k in range(_PIECES)
-    ]
+    places = [_place(files, total * k // _PIECES) for k in range(_PIECES)]
+    # A small file may have fields that large ones lack.
+    places += [(file, 0) for file, _ in files[:: -(-len(files) // _PIECES)]]
+    pieces = [_lines_from(spark, *place, piece) for place in dict.fromkeys(places)]
     whole = [(lines,) for lines in pieces if lines]
     if not whole:
         return None

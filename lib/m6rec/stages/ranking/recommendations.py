@@ -163,7 +163,8 @@ def explained_lists(
     schema = T.StructType([f for f in RECOMMENDATIONS_TABLE.schema.fields if f.name not in apart])
     shipped = partial(_recommend_partition, shipped=ranking.shipped)
     lists = spread(users).mapInArrow(shipped, schema)
-    return lists.withColumns({**constants, c.SEGMENT: F.lit(None).cast("string")})
+    whole = lists.withColumns({**constants, c.SEGMENT: F.lit(None).cast("string")})
+    return whole.select(*(n for n in RECOMMENDATIONS_TABLE.schema.names if n != c.RUN_ID))
 
 
 def _recommend_partition(
