@@ -23,8 +23,8 @@ from m6rec.stages.pairs.cleaning import clean_interactions
 from m6rec.stages.publication.validation import ndcg_by_user
 from m6rec.stages.ranking.lists import Scoring, make_scoring, rank, user_inputs
 from m6rec.stages.ranking.sampled import PLACE, Draws, rank_among_sampled
-from m6rec.stages.training.domains import own_factor_models, rows_of_domain, train_own_als
-from m6rec.stages.training.factors import train_als
+from m6rec.stages.training.domains import own_factor_models, rows_of_domain
+from m6rec.stages.training.factors import train_als, train_own_als
 from m6rec.stages.training.neighbours import train_own_ridge, train_ridge
 
 BOOKS, FILMS = domains_of(["book", "film", "book", "film", "book", "film"])
