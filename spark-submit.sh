@@ -8,9 +8,13 @@ ROOT="$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)"
 readonly ROOT
 readonly CACHE="${M6REC_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/m6rec}"
 readonly LANE="${LANE:-main}"
-readonly VENV="${M6REC_VENV:-$ROOT/$([[ "$LANE" == main ]] && echo .venv || echo ".venv-$LANE")}"
+case "$LANE" in
+    main) venv_of_lane=.venv lock_of_lane=lock ;;
+    *) venv_of_lane=".venv-$LANE" lock_of_lane="$LANE" ;;
+esac
+readonly VENV="${M6REC_VENV:-$ROOT/$venv_of_lane}"
 readonly BOOTSTRAP="$CACHE/bootstrap"
-readonly LOCK="$ROOT/requirements/$([[ "$LANE" == main ]] && echo lock || echo "$LANE").txt"
+readonly LOCK="$ROOT/requirements/$lock_of_lane.txt"
 readonly CLASSES="$VENV/jvm-classes.jsa"
 readonly UV_VERSION=0.13.9
 readonly VENV_PACK_VERSION=0.2.0

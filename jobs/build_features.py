@@ -21,8 +21,7 @@ from m6rec.lakehouse import Lakehouse
 from m6rec.runs import Job
 from m6rec.spark.sources import read_source
 from m6rec.spark.values import domain_of
-from m6rec.spark.values import id_column as id_column_of
-from m6rec.stages.features.attributes import attributes_by_index, column_name
+from m6rec.stages.features.attributes import attribute_id, attributes_by_index, column_name
 from m6rec.stages.features.behaviour import (
     event_mix,
     is_shipped,
@@ -150,15 +149,15 @@ def _read_attributes(
     # It is a part of the id.
     overrides |= dict.fromkeys(beside, "ignore")
     columns = infer_columns(frame, source.id, {**overrides, **source.kinds})
-    _say_repeats(frame, source, config)
+    _say_repeats(frame.select(attribute_id(frame, source, config.interactions, id_column)), source)
     indices = lakehouse.read(index_table).select(id_column, index_column)
     indexed = attributes_by_index(frame, source, config.interactions, indices).persist()
     ours = {name: column_name(name, index_column) for name in frame.columns}
     texts = [ours[name] for name, kind in columns.kinds.items() if kind == "text_embedding"]
     if texts:
-        vectors_of = _text_vectors(lakehouse, config, indexed, texts, index_column == c.ITEM_INDEX)
+        vectors_of = _text_vectors(lakehouse, config, indexed, texts, of_items)
         indexed = with_text_vectors(indexed, texts, vectors_of).persist()
-    named = f"features.{'items' if index_column == c.ITEM_INDEX else 'users'}: {source.source.name}"
+    named = f"features.{'items' if of_items else 'users'}: {source.source.name}"
     vectors = tuple(
         measure_vectors(indexed, ours[name], config.features.maximum_vectors, named)
         for name, kind in columns.kinds.items()
@@ -201,9 +200,9 @@ def _text_vectors(
     return lakehouse.read("text_vectors").where(F.col(c.MODEL) == model)
 
 
-def _say_repeats(frame: DataFrame, source: AttributesSource, config: Config) -> None:
-    ids = frame.select(id_column_of(frame, source.id, config.interactions).alias("id"))
-    row = ids.agg(F.count("id").alias("rows"), F.count_distinct("id").alias("ids")).first()
+def _say_repeats(ids: DataFrame, source: AttributesSource) -> None:
+    named = ids.toDF("id")
+    row = named.agg(F.count("id").alias("rows"), F.count_distinct("id").alias("ids")).first()
     if row is not None and row["rows"] > row["ids"]:
         print(
             f"{source.source.name}: {row['rows'] - row['ids']} rows repeat an id in column"

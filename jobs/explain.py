@@ -20,11 +20,10 @@ from m6rec.command_line import (
     read_config,
 )
 from m6rec.config.run import Config
-from m6rec.errors import ConfigError, DataError
+from m6rec.errors import DataError
 from m6rec.fits.explaining import ItemExplanation, explain_item
 from m6rec.fits.fit import Fit
-from m6rec.lakehouse import Lakehouse
-from m6rec.publication.publishing import published_run
+from m6rec.publication.publishing import run_to_follow
 from m6rec.report.explanation import print_explanation
 from m6rec.runs import check_same_config, sources_of_run, work_of_run
 from m6rec.spark.session import session_of_job
@@ -44,23 +43,16 @@ def explain_of_run(
     """Explain an item for a user of a run, by default of the published one.
 
     Raises:
-        ConfigError: no run is named or published, or the run was made with another config.
-        DataError: there is no such run, or it has no such user, item or domain.
+        ConfigError: the run was made with another config.
+        DataError: no run is named or published, or there is no such run, user, item or domain.
     """
-    lakehouse = open_lakehouse(spark, config, run_id or _published(spark, config))
+    lakehouse = run_to_follow(open_lakehouse(spark, config, run_id or "any"), run_id)
     work = work_of_run(lakehouse)
     if not work:
         raise DataError(f"there is no run {lakehouse.run_id}; give --run-id of a finished one")
     check_same_config(work, config, lakehouse.run_id)
     pinned = at_versions(config, sources_of_run(lakehouse, config, work))
     return explain_item(Fit(lakehouse.for_one_job(), pinned, c.FINAL), user, item, domain)
-
-
-def _published(spark: SparkSession, config: Config) -> str:
-    run_id = published_run(Lakehouse(spark, config.lake, "", config.artifacts or ""))
-    if run_id is None:
-        raise ConfigError("no run has been published; name a finished one with --run-id")
-    return run_id
 
 
 def main(

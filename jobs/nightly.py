@@ -51,9 +51,7 @@ from m6rec.fits.inspection import check_tables
 from m6rec.fits.needs import Needs, needs_of
 from m6rec.job_records import JOBS_OF_A_RUN, JobRecord
 from m6rec.lakehouse import Lakehouse
-from m6rec.publication.guards import refuse_stopped
 from m6rec.publication.nights import duration, night_of
-from m6rec.publication.publishing import publish as publish_run
 from m6rec.report.collect import collect_night
 from m6rec.report.console import print_guards, print_night
 from m6rec.report.page import write_report
@@ -85,7 +83,8 @@ def run_nightly(
     else:
         print(f"nightly: keeps what run {night.kept_from} chose", flush=True)
         check_tables(spark, config)
-        _publish(train_and_rank(lakehouse, config, night.kept_from), output)
+        plan = train_and_rank(lakehouse, config, night.kept_from)
+        publish.run(lakehouse, config, lambda: _report(plan, output))
     clean.run(lakehouse.for_run(new_run_id()), config, vacuum_every=_VACUUM_EVERY)
     return lakehouse
 
@@ -167,10 +166,7 @@ def _without_other_jobs(record: JobRecord, kept: set[str]) -> JobRecord:
     return replace(record, reads=tuple(table for table in record.reads if table in written))
 
 
-def _publish(plan: NightPlan, output: Path) -> None:
-    lakehouse, config = plan.selection.lakehouse, plan.selection.config
-    is_new = not publish.is_published(lakehouse)
-    guarded = publish.guard(lakehouse, config) if is_new else []
+def _report(plan: NightPlan, output: Path) -> None:
     night = collect_night(plan.selection, plan.choices, plan.needs)
     output.mkdir(parents=True, exist_ok=True)
     write_report(output / "report.html", night)
@@ -178,8 +174,6 @@ def _publish(plan: NightPlan, output: Path) -> None:
     print_night(console, night.kept, night.step_seconds)
     print(f"report: {output / 'report.html'}", flush=True)
     print_guards(console, night.guards)
-    refuse_stopped(lakehouse.run_id, guarded)
-    publish_run(lakehouse, config)
 
 
 def main(

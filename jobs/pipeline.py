@@ -28,8 +28,6 @@ from m6rec.command_line import command, open_lakehouse
 from m6rec.config.run import Config
 from m6rec.fits.inspection import check_tables
 from m6rec.lakehouse import Lakehouse
-from m6rec.publication.guards import refuse_stopped
-from m6rec.publication.publishing import publish as publish_run
 from m6rec.report.collect import collect_report
 from m6rec.report.console import hybrid_and_best_member, print_guards, print_results
 from m6rec.report.export import metrics_json
@@ -74,11 +72,7 @@ def run_pipeline(spark: SparkSession, config: Config, run_id: str, output: Path)
     for number, job in enumerate(jobs, start=1):
         print(f"[{number}/{len(jobs)}] {job.name}", flush=True)
         run_job(lakehouse, config, job)
-    is_new = not publish.is_published(lakehouse)
-    guarded = publish.guard(lakehouse, config) if is_new else []
-    _report(lakehouse, config, output)
-    refuse_stopped(run_id, guarded)
-    publish_run(lakehouse, config)
+    publish.run(lakehouse, config, lambda: _report(lakehouse, config, output))
     return lakehouse
 
 

@@ -6,6 +6,7 @@ guards and changes nothing. Where a guard stops the run, the exit code is 3, the
 guard, and readers see the lists that they saw before.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated
@@ -60,16 +61,25 @@ def is_published(lakehouse: Lakehouse) -> bool:
     return any(one.run_id == lakehouse.run_id for one in publications(lakehouse))
 
 
-def run(lakehouse: Lakehouse, config: Config) -> None:
+def run(lakehouse: Lakehouse, config: Config, report: Callable[[], None] | None = None) -> None:
     """Publish the run if its guards let it pass, unless it has been published before.
+
+    Args:
+        lakehouse: the tables of the run.
+        config: its configuration.
+        report: tells of the run once its guards have been measured, whether or not it passes.
 
     Raises:
         ConfigError: the run was begun with another configuration.
         DataError: the run has no recommendations, or a job that has not finished.
         GuardError: a guard stops the run.
     """
-    if not is_published(lakehouse):
-        refuse_stopped(lakehouse.run_id, guard(lakehouse, config))
+    is_new = not is_published(lakehouse)
+    guarded = guard(lakehouse, config) if is_new else []
+    if report is not None:
+        report()
+    if is_new:
+        refuse_stopped(lakehouse.run_id, guarded)
         publish(lakehouse, config)
 
 

@@ -25,14 +25,19 @@ from m6rec.command_line import RunIdOption, check_run_id, errors_as_messages, ne
 from m6rec.config.run import Config
 from m6rec.datasets.folder import Protocol, config_of_folder
 from m6rec.fits.fit import Fit
-from m6rec.fits.members import member_inputs, read_blends, read_members
+from m6rec.fits.members import (
+    measured_scoring,
+    member_inputs,
+    member_names_of,
+    read_blends,
+    read_members,
+)
 from m6rec.lakehouse import Lakehouse
 from m6rec.rankers import FUSION, HYBRID
 from m6rec.runs import step_seconds
 from m6rec.spark.session import session_of_job
 from m6rec.spark.sources import read_source
 from m6rec.stages.pairs.catalogue import owners_id
-from m6rec.stages.ranking.lists import make_scoring
 from m6rec.stages.ranking.sampled import PLACE, Draws, rank_among_sampled
 
 CONFIG = Path(__file__).parent.parent / "conf" / "quality.yaml"
@@ -46,19 +51,12 @@ SAMPLED_DEPTH = 10
 def rank_sampled(lakehouse: Lakehouse, config: Config, output: Path) -> None:
     """Rank the test items among random ones, and write and print the results."""
     fit = Fit(lakehouse, config, c.FINAL)
-    names = tuple(dict.fromkeys(name for one in read_blends(fit, EXPORTED) for name in one.members))
+    names = member_names_of(EXPORTED, config)
     members, users = read_members(fit, names), member_inputs(fit, names)
     found = []
-    for domain in fit.domains or (None,):
-        scoring = make_scoring(
-            members,
-            read_blends(fit, EXPORTED, domain),
-            fit.item_counts,
-            masked_items=fit.masked_items,
-            mask_seen=not config.ranks_repeats,
-            n=SAMPLED_DEPTH,
-            domain=domain,
-        )
+    for domain in fit.ranked_domains:
+        blends = read_blends(fit, EXPORTED, domain)
+        scoring = measured_scoring(fit, members, blends, SAMPLED_DEPTH, domain)
         draws = Draws(SAMPLED_ITEMS, config.seed)
         found.append(rank_among_sampled(users, fit.targets, scoring, draws))
     ids = lakehouse.read("user_index").select(c.USER_INDEX, c.USER_ID)

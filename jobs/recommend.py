@@ -14,12 +14,18 @@ from m6rec.fits.listing import (
     published_scoring,
     read_explaining,
 )
-from m6rec.fits.members import member_inputs, member_names, read_blends, read_members
+from m6rec.fits.members import (
+    measured_scoring,
+    member_inputs,
+    member_names,
+    member_names_of,
+    read_blends,
+    read_members,
+)
 from m6rec.fits.needs import Needs
 from m6rec.fits.reranking import reranking_of
-from m6rec.fits.rules import excluded_pairs
+from m6rec.fits.rules import excluded_pairs, items_outside_lists
 from m6rec.job_records import RECOMMEND
-from m6rec.kernels.ranking.blending import Blend
 from m6rec.kernels.ranking.members import DotMember, Member, OwnMembers
 from m6rec.kernels.ranking.reranking import Reranking
 from m6rec.kernels.ranking.scoring import knows_contexts
@@ -27,7 +33,7 @@ from m6rec.lakehouse import Lakehouse
 from m6rec.rankers import FUSION
 from m6rec.runs import Job
 from m6rec.stages.ranking.embeddings import item_embeddings, user_embeddings
-from m6rec.stages.ranking.lists import make_scoring, rank
+from m6rec.stages.ranking.lists import rank
 from m6rec.stages.ranking.recommendations import Explaining, recommend
 
 
@@ -38,10 +44,9 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
     rankers = tuple(dict.fromkeys((*evaluated, config.recommend.ranker)))
     with ThreadPoolExecutor(1) as beside:
         explaining = beside.submit(read_explaining, final)
-        blends = read_blends(final, rankers)
-        rank_for_evaluation(selection, blends, reranking_of(selection))
+        rank_for_evaluation(selection, rankers, reranking_of(selection))
         reranking = reranking_of(final)
-        members = rank_for_evaluation(final, blends, reranking)
+        members = rank_for_evaluation(final, rankers, reranking)
         write_recommendations(final, members, explaining.result(), reranking)
     embed(final, members)
 
@@ -57,31 +62,23 @@ def run_final(lakehouse: Lakehouse, config: Config, needs: Needs) -> None:
 
 
 def rank_for_evaluation(
-    fit: Fit, blends: tuple[Blend, ...], reranking: Reranking | None = None
+    fit: Fit, rankers: tuple[str, ...], reranking: Reranking | None = None
 ) -> dict[str, Member | OwnMembers]:
-    """Lists of all evaluated rankers for the users with items in the fit's target fold.
+    """Lists of those rankers that are evaluated for the users with items in the fit's target fold.
 
     Returns:
-        The members of all `blends`.
+        The members of all `rankers`.
     """
     evaluate = fit.config.evaluate
-    names = tuple(dict.fromkeys(name for blend in blends for name in blend.members))
+    names = member_names_of(rankers, fit.config)
     members = read_members(fit, names)
     measured = fit.measured_users.select(c.USER_INDEX)
     users = member_inputs(fit, names).join(measured, c.USER_INDEX, how="left_semi")
-    evaluated = tuple(blend.name for blend in blends if blend.name in evaluate.rankers)
+    evaluated = tuple(name for name in rankers if name in evaluate.rankers)
     lists = []
-    for domain in fit.domains or (None,):
-        scoring = make_scoring(
-            members,
-            read_blends(fit, evaluated, domain),
-            fit.item_counts,
-            masked_items=fit.masked_items,
-            mask_seen=not fit.config.ranks_repeats,
-            n=max(evaluate.ks),
-            reranking=reranking,
-            domain=domain,
-        )
+    for domain in fit.ranked_domains:
+        blends = read_blends(fit, evaluated, domain)
+        scoring = measured_scoring(fit, members, blends, max(evaluate.ks), domain, reranking)
         lists.append(rank(users, scoring))
     fit.write("lists", reduce(DataFrame.unionByName, lists))
     return members
@@ -99,10 +96,10 @@ def write_recommendations(
     """
     settings, pairs = fit.config.recommend, excluded_pairs(fit)
     user_ids = fit.lakehouse.read("user_index").select(c.USER_INDEX, c.USER_ID)
-    lists = []
-    for domain in fit.domains or (None,):
+    masked_items, lists = items_outside_lists(fit), []
+    for domain in fit.ranked_domains:
         [blend] = read_blends(fit, (settings.ranker,), domain)
-        scoring = published_scoring(fit, members, blend, reranking, domain)
+        scoring = published_scoring(fit, members, blend, masked_items, reranking, domain)
         if settings.contexts and not any(map(knows_contexts, scoring.members.values())):
             print(
                 f"recommend: {blend.name} gives the towers that know contexts no weight, so that a"
@@ -111,7 +108,7 @@ def write_recommendations(
             )
         users = member_inputs(fit, tuple(blend.coefficients()), pairs)
         lists.append(recommend(users, user_ids, scoring, explaining, settings.contexts))
-        lists.append(lists_for_unknown(fit, explaining, domain))
+        lists.append(lists_for_unknown(fit, explaining, masked_items, domain))
     fit.lakehouse.write("recommendations", reduce(DataFrame.unionByName, lists))
 
 

@@ -22,7 +22,8 @@ from m6rec.command_line import (
 from m6rec.config.base import is_path
 from m6rec.config.run import Config
 from m6rec.lakehouse import Lakehouse
-from m6rec.publication.scoring import GivenUsers, Scored, list_maker_of, run_to_follow, score
+from m6rec.publication.publishing import run_to_follow
+from m6rec.publication.scoring import GivenUsers, Scored, list_maker_of, score
 from m6rec.spark.session import session_of_job
 from m6rec.stages.pairs.outcome import in_a_line
 

@@ -11,7 +11,6 @@ from jobs.recommend import rank_for_evaluation
 from m6rec import columns as c
 from m6rec.config.run import Config, parse_config
 from m6rec.fits.fit import fits_of
-from m6rec.fits.members import read_blends
 from m6rec.lakehouse import Lakehouse
 from m6rec.rankers import HYBRID, POPULARITY, REPEATS
 
@@ -64,7 +63,7 @@ def orders(spark: SparkSession, config: Config) -> Lakehouse:
     for job in (prepare_interactions.JOB, train_hybrid.JOB):
         job.run(lakehouse.for_one_job(), config)
     for fit in fits_of(lakehouse.for_one_job(), config):
-        rank_for_evaluation(fit, read_blends(fit, RANKERS))
+        rank_for_evaluation(fit, RANKERS)
     evaluate.JOB.run(lakehouse.for_one_job(), config)
     return lakehouse
 

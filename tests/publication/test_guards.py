@@ -75,6 +75,13 @@ def test_what_is_beyond_a_quota_is_counted_in_each_list(spark: SparkSession) -> 
     assert count_beyond_quota(found, values, 1) == 1 + 3
 
 
+def test_within_a_domain_a_quota_is_of_the_items_of_that_domain(spark: SparkSession) -> None:
+    brands = {"shop/a": "x", "shop/b": "x", "a": "x", "film/b": "y"}
+    values = spark.createDataFrame(list(brands.items()), "item_id string, value string")
+    found = lists(spark, ann="ab").withColumn("domain", F.lit("shop"))
+    assert count_beyond_quota(found, values, 1) == 1
+
+
 def test_the_overlap_is_the_mean_share_over_lists_of_both(spark: SparkSession) -> None:
     ours = lists(spark, ann="ab", bob="abcd", eve="a")
     theirs = lists(spark, ann="bx", bob="dcba", fay="a")

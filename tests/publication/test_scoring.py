@@ -14,7 +14,8 @@ from m6rec.config.run import Config
 from m6rec.errors import ConfigError, DataError, TableError
 from m6rec.fits.list_maker import ListMaker
 from m6rec.lakehouse import Lakehouse
-from m6rec.publication.scoring import GivenUsers, Scored, list_maker_of, run_to_follow
+from m6rec.publication.publishing import run_to_follow
+from m6rec.publication.scoring import GivenUsers, Scored, list_maker_of
 from m6rec.schemas import RECOMMENDATIONS_TABLE
 from tests.synthetic_shop import START, Shop
 

@@ -9,7 +9,6 @@ from m6rec import columns as c
 from m6rec.config.run import Config
 from m6rec.fits.fit import SETTINGS, Fit, model_row
 from m6rec.fits.members import read_blends
-from m6rec.kernels.arrays.domains import Domain
 from m6rec.lakehouse import Lakehouse
 from m6rec.rankers import FUSION, HYBRID
 
@@ -100,8 +99,7 @@ def write_choices(lakehouse: Lakehouse, published: Fit, choices: Choices) -> Non
 
 def members_with_weight(fit: Fit, ranker: str) -> tuple[str, ...]:
     """The members that have a weight in a ranker in any domain, by the choices of the fit's run."""
-    domains: tuple[Domain | None, ...] = fit.domains or (None,)
-    blends = [blend for domain in domains for blend in read_blends(fit, (ranker,), domain)]
+    blends = [read_blends(fit, (ranker,), domain)[0] for domain in fit.ranked_domains]
     return tuple(dict.fromkeys(name for blend in blends for name in blend.coefficients()))
 
 

@@ -15,7 +15,7 @@ from m6rec.fits.fit import Fit
 from m6rec.fits.listing import published_scoring
 from m6rec.fits.members import member_inputs, read_blends, read_members
 from m6rec.fits.reranking import reranking_of
-from m6rec.fits.rules import excluded_pairs, items_of_rule
+from m6rec.fits.rules import excluded_pairs, items_of_rule, items_outside_lists
 from m6rec.kernels.arrays.domains import Domain
 from m6rec.kernels.arrays.rows import Float32, Float64, Int32
 from m6rec.kernels.ranking.attribution import listed_items
@@ -104,7 +104,9 @@ def explain_item(
     user, item = _index_of(fit, "user", user_id), _index_of(fit, "item", own_id)
     [blend] = read_blends(fit, (settings.ranker,), domain)
     names = tuple(blend.coefficients())
-    scoring = published_scoring(fit, read_members(fit, names), blend, reranking_of(fit), domain)
+    scoring = published_scoring(
+        fit, read_members(fit, names), blend, items_outside_lists(fit), reranking_of(fit), domain
+    )
     inputs = member_inputs(fit, names, excluded_pairs(fit)).where(F.col(c.USER_INDEX) == user)
     [read] = inputs.toArrow().combine_chunks().to_batches()
     block, batch = next(blocks(iter([read]), 1))

@@ -99,6 +99,11 @@ class Fit:
         """The domains of the run's items; none where the configuration names no column."""
         return self._run.domains
 
+    @property
+    def ranked_domains(self) -> tuple[Domain | None, ...]:
+        """What lists are made within, one after the other: each domain, or once all items."""
+        return self.domains or (None,)
+
     @cached_property
     def item_counts(self) -> Int64:
         """int64 [items]: interactions of each item in this fit."""

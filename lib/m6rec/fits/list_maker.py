@@ -19,8 +19,7 @@ from m6rec.fits.fit import Fit
 from m6rec.fits.listing import published_scoring, read_explaining
 from m6rec.fits.members import read_blends, read_members
 from m6rec.fits.reranking import reranking_of
-from m6rec.fits.rules import excluded_pairs
-from m6rec.kernels.arrays.domains import Domain
+from m6rec.fits.rules import excluded_pairs, items_outside_lists
 from m6rec.kernels.arrays.rows import Float32
 from m6rec.kernels.text.sentence_encoder import load_sentence_encoder
 from m6rec.lakehouse import Lakehouse
@@ -35,7 +34,6 @@ from m6rec.stages.features.behaviour import (
     surroundings_of,
 )
 from m6rec.stages.features.pipeline import FeaturePipeline
-from m6rec.stages.features.reading import item_matrix
 from m6rec.stages.features.texts import encode_texts, texts_of, with_text_vectors
 from m6rec.stages.pairs.aggregation import aggregate_pairs
 from m6rec.stages.pairs.matrix import user_item_matrix
@@ -96,13 +94,13 @@ class ListMaker:
     def scorings(self) -> tuple[Scoring, ...]:
         """The published blend under the rules, once for each domain if there are any."""
         fit = self.fit
-        domains: tuple[Domain | None, ...] = fit.domains or (None,)
-        blends = [read_blends(fit, (fit.config.recommend.ranker,), one)[0] for one in domains]
+        ranker, masked_items = fit.config.recommend.ranker, items_outside_lists(fit)
+        blends = [read_blends(fit, (ranker,), domain)[0] for domain in fit.ranked_domains]
         names = dict.fromkeys(name for blend in blends for name in blend.coefficients())
         members, reranking = read_members(fit, names), reranking_of(fit)
         return tuple(
-            published_scoring(fit, members, blend, reranking, domain)
-            for blend, domain in zip(blends, domains, strict=True)
+            published_scoring(fit, members, blend, masked_items, reranking, domain)
+            for blend, domain in zip(blends, fit.ranked_domains, strict=True)
         )
 
     @cached_property
@@ -211,7 +209,7 @@ class ListMaker:
 
     @cached_property
     def _content(self) -> Float32 | None:
-        content = item_matrix(self.fit.item_features, c.CONTENT, self.fit.n_items)
+        content = self.fit.item_matrix(c.CONTENT)
         return content if is_shipped(*content.shape) else None
 
     @cached_property

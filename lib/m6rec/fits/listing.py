@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
+import numpy as np
+import numpy.typing as npt
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from m6rec import columns as c
 from m6rec.config.sentences import read_sentences
 from m6rec.fits.fit import Fit
-from m6rec.fits.rules import items_outside_lists
 from m6rec.kernels.arrays.domains import Domain
 from m6rec.kernels.arrays.rows import NO_ITEM
 from m6rec.kernels.ranking.blending import Blend
@@ -28,16 +29,20 @@ def published_scoring(
     fit: Fit,
     members: Mapping[str, Member | OwnMembers],
     blend: Blend,
+    masked_items: npt.NDArray[np.bool_],
     reranking: Reranking | None,
     domain: Domain | None = None,
 ) -> Scoring:
-    """The blend, ready to rank for the published lists under the rules, within a domain if any."""
+    """The blend, ready to rank for the published lists under the rules, within a domain if any.
+
+    `masked_items` are those that no list may hold, as `items_outside_lists` gives them.
+    """
     settings = fit.config.recommend
     return make_scoring(
         members,
         (blend,),
         fit.item_counts,
-        masked_items=items_outside_lists(fit),
+        masked_items=masked_items,
         mask_seen=not fit.config.ranks_repeats,
         n=settings.top_n,
         mask_disliked=settings.rules.masks_disliked,
@@ -64,9 +69,13 @@ def read_explaining(fit: Fit) -> Explaining:
     )
 
 
-def lists_for_unknown(fit: Fit, explaining: Explaining, domain: Domain | None = None) -> DataFrame:
+def lists_for_unknown(
+    fit: Fit,
+    explaining: Explaining,
+    masked_items: npt.NDArray[np.bool_],
+    domain: Domain | None = None,
+) -> DataFrame:
     """What is most popular under the rules, for everyone and in each segment of the users."""
-    masked_items = items_outside_lists(fit)
     if domain is not None:
         masked_items = masked_items | (domain.places == NO_ITEM)
     return popular_lists(

@@ -37,6 +37,7 @@ from m6rec.kernels.ranking.members import (
     popularity_member,
     repeats_member,
 )
+from m6rec.kernels.ranking.reranking import Reranking
 from m6rec.rankers import (
     FUSION,
     HYBRID,
@@ -49,7 +50,7 @@ from m6rec.rankers import (
 )
 from m6rec.stages.features.reading import read_content_encoder
 from m6rec.stages.ranking.candidates import collect_candidates
-from m6rec.stages.ranking.lists import make_scoring, user_inputs
+from m6rec.stages.ranking.lists import Scoring, make_scoring, user_inputs
 from m6rec.stages.training.domains import own_factor_models
 from m6rec.stages.training.factor_models import factors_from_frame
 from m6rec.stages.training.neighbours import candidate_users
@@ -65,6 +66,11 @@ def member_names(ranker: str, config: Config) -> tuple[str, ...]:
             name for member in config.hybrid_members for name in member_names(member, config)
         )
     return (ranker,)
+
+
+def member_names_of(rankers: Iterable[str], config: Config) -> tuple[str, ...]:
+    """The names of the members of several rankers, each once."""
+    return tuple(dict.fromkeys(name for one in rankers for name in member_names(one, config)))
 
 
 def read_members(fit: Fit, names: Iterable[str]) -> dict[str, Member | OwnMembers]:
@@ -115,6 +121,27 @@ def member_inputs(
     return user_inputs(fit.matrix, features, given, excluded_pairs)
 
 
+def measured_scoring(
+    fit: Fit,
+    members: Mapping[str, Member | OwnMembers],
+    blends: tuple[Blend, ...],
+    n: int,
+    domain: Domain | None,
+    reranking: Reranking | None = None,
+) -> Scoring:
+    """The blends, ready for lists of n items that are measured and not published."""
+    return make_scoring(
+        members,
+        blends,
+        fit.item_counts,
+        masked_items=fit.masked_items,
+        mask_seen=not fit.config.ranks_repeats,
+        n=n,
+        reranking=reranking,
+        domain=domain,
+    )
+
+
 def validation_candidates(
     fit: Fit, names: Sequence[str]
 ) -> tuple[tuple[Candidates, ...], dict[str, float]]:
@@ -127,17 +154,10 @@ def validation_candidates(
     hybrid = fit.config.hybrid
     sample = fit.sample_targets(hybrid.maximum_users)
     members, users = read_members(fit, names), member_inputs(fit, names)
+    alone = tuple(_equal_weights(name, (name,)) for name in names)
     found = []
-    for domain in fit.domains or (None,):
-        scoring = make_scoring(
-            members,
-            tuple(_equal_weights(name, (name,)) for name in names),
-            fit.item_counts,
-            masked_items=fit.masked_items,
-            mask_seen=not fit.config.ranks_repeats,
-            n=hybrid.candidates_per_member,
-            domain=domain,
-        )
+    for domain in fit.ranked_domains:
+        scoring = measured_scoring(fit, members, alone, hybrid.candidates_per_member, domain)
         candidates, deviations = collect_candidates(users, sample, scoring)
         if hybrid.catalogue_share:
             counts = _counts_of_catalogue(fit, domain)

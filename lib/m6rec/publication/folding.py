@@ -245,7 +245,8 @@ class FoldIn:
             timed = events.withColumns(arrived)
             timed = timed.withWatermark(_ARRIVED, f"{settings.watermark_hours} hours")
             events = timed.dropDuplicatesWithinWatermark([_EVENT])
-        return events.select(owner_column(names.user), owner_column(names.item))
+        ids = (names.user, names.item, *names.beside_item)
+        return events.select(*map(owner_column, ids))
 
     def _first_version(self, followed: Followed) -> int | None:
         """Where the run's own table is followed: the version after the one that it has read."""

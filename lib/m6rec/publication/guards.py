@@ -19,6 +19,7 @@ from m6rec.config.run import Config
 from m6rec.errors import GuardError
 from m6rec.fits.choices import kept_choices
 from m6rec.fits.fit import Fit, fits_of
+from m6rec.fits.rules import excluded_pairs, items_of_rule
 from m6rec.kernels.arrays.rows import Float32, Float64
 from m6rec.kernels.publication.comparison import effective_rank, finite_rows, middle
 from m6rec.lakehouse import Lakehouse
@@ -26,7 +27,7 @@ from m6rec.publication.publishing import published_run
 from m6rec.runs import sources_of_run, work_of_run
 from m6rec.schemas import GUARD_RESULTS_TABLE
 from m6rec.spark.arrow_rows import matrix_column
-from m6rec.spark.sources import at_versions, read_ids, read_source
+from m6rec.spark.sources import at_versions, read_source
 from m6rec.stages.features.categories import values_of_items
 from m6rec.stages.pairs.catalogue import by_domain
 from m6rec.stages.publication.lists import (
@@ -295,13 +296,9 @@ def _users(subject: _Subject) -> DataFrame:
     users = subject.lakehouse.read("user_index").select(c.USER_INDEX, c.USER_ID)
     rows = final.matrix.select(c.USER_INDEX, seen.cast("array<long>").alias(HELD_BACK))
     held_back = rows.join(users, c.USER_INDEX, how="inner").select(c.USER_ID, HELD_BACK)
-    if rules.excluded_pairs is None:
+    pairs = excluded_pairs(final)
+    if pairs is None:
         return held_back
-    table = rules.excluded_pairs
-    names = {c.USER_ID: table.user, c.ITEM_ID: table.item}
-    items = subject.lakehouse.read("item_index").select(c.ITEM_ID, c.ITEM_INDEX)
-    pairs = read_ids(subject.lakehouse.spark, table, names, subject.config.interactions)
-    pairs = pairs.join(items, c.ITEM_ID, how="inner")
     excluded = pairs.groupBy(c.USER_ID).agg(F.collect_set(c.ITEM_INDEX).alias("excluded"))
     nothing = F.array().cast("array<long>")
     together = F.array_union(HELD_BACK, F.coalesce("excluded", nothing))
@@ -311,17 +308,16 @@ def _users(subject: _Subject) -> DataFrame:
 
 def _items(subject: _Subject) -> DataFrame:
     """item_id, item_index, domain, allowed: the catalogue under the rules."""
-    rules, spark = subject.config.recommend.rules, subject.lakehouse.spark
+    rules = subject.config.recommend.rules
     items = subject.lakehouse.read("catalogue").select(c.ITEM_ID, c.ITEM_INDEX, c.DOMAIN)
     allowed = F.lit(True)
     for name, table, listed in (
         ("is_allowed", rules.allowed_items, True),
         ("is_excluded", rules.excluded_items, False),
     ):
-        if table is not None:
-            interactions = subject.config.interactions
-            ids = read_ids(spark, table, {c.ITEM_ID: table.item}, interactions).distinct()
-            items = items.join(ids.withColumn(name, F.lit(True)), c.ITEM_ID, how="left")
+        ids = items_of_rule(subject.final, table)
+        if ids is not None:
+            items = items.join(ids.distinct().withColumn(name, F.lit(True)), c.ITEM_ID, how="left")
             allowed = allowed & (F.col(name).isNotNull() if listed else F.col(name).isNull())
     return items.select(c.ITEM_ID, c.ITEM_INDEX, c.DOMAIN, allowed.alias(ALLOWED))
 

@@ -124,6 +124,21 @@ def runs_followed(history: Sequence[Publication]) -> list[str]:
     return followed
 
 
+def run_to_follow(lakehouse: Lakehouse, run_id: str | None) -> Lakehouse:
+    """The tables of the run of that id, or of the published run.
+
+    Raises:
+        DataError: no run has been published.
+    """
+    chosen = run_id or published_run(lakehouse)
+    if chosen is None:
+        raise DataError(
+            f"no run has been published in {lakehouse.location}; give --run-id, or run the"
+            " pipeline first"
+        )
+    return lakehouse.for_run(chosen)
+
+
 def published_run(lakehouse: Lakehouse) -> str | None:
     """The run id that was published last, or None where no run has been."""
     history = publications(lakehouse)

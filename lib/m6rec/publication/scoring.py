@@ -9,11 +9,10 @@ from pyspark.sql import functions as F
 from m6rec import columns as c
 from m6rec.config.base import TableSource
 from m6rec.config.run import Config
-from m6rec.errors import DataError, TableError
+from m6rec.errors import TableError
 from m6rec.fits.list_maker import EVENT_COLUMNS, KnownOfUsers, ListMaker, added
 from m6rec.fits.sources import open_events
 from m6rec.lakehouse import Lakehouse
-from m6rec.publication.publishing import published_run
 from m6rec.publication.repeating import given_of_run, with_own_indices
 from m6rec.runs import work_of_run
 from m6rec.spark.sources import load_source, read_source, table_of_ids
@@ -58,21 +57,6 @@ class Scored:
     unknown_events: int
     unknown_items: int
     refused: dict[str, int]
-
-
-def run_to_follow(lakehouse: Lakehouse, run_id: str | None) -> Lakehouse:
-    """The tables of the run of that id, or of the published run.
-
-    Raises:
-        DataError: no run has been published.
-    """
-    chosen = run_id or published_run(lakehouse)
-    if chosen is None:
-        raise DataError(
-            f"no run has been published in {lakehouse.location}; give --run-id, or run the"
-            " pipeline first"
-        )
-    return lakehouse.for_run(chosen)
 
 
 def list_maker_of(lakehouse: Lakehouse) -> ListMaker:

@@ -32,10 +32,7 @@ def collect_report(lakehouse: Lakehouse, config: Config) -> ReportData:
         run_id=lakehouse.run_id,
         config_hash=config.fingerprint(),
         counts=_counts(lakehouse),
-        quarantined={
-            row[c.REASON]: row["count"]
-            for row in lakehouse.read("quarantine").groupBy(c.REASON).count().collect()
-        },
+        quarantined=_quarantined(lakehouse),
         metrics=[row.asDict() for row in lakehouse.read("metrics").collect()],
         comparisons=[row.asDict() for row in lakehouse.read("comparisons").collect()],
         histories={
@@ -81,10 +78,7 @@ def collect_night(selection: Fit, choices: Choices, needs: Needs) -> ReportData:
         run_id=lakehouse.run_id,
         config_hash=config.fingerprint(),
         counts=_counts(lakehouse),
-        quarantined={
-            row[c.REASON]: row["count"]
-            for row in lakehouse.read("quarantine").groupBy(c.REASON).count().collect()
-        },
+        quarantined=_quarantined(lakehouse),
         examples=_examples(lakehouse),
         guards=_guards(lakehouse),
         step_seconds=step_seconds(lakehouse),
@@ -125,6 +119,12 @@ def _guards(lakehouse: Lakehouse) -> list[dict[str, Any]]:
     order = {name: place for place, name in enumerate(GuardsConfig.model_fields)}
     rows = [row.asDict() for row in lakehouse.read("guard_results").collect()]
     return sorted(rows, key=lambda row: order.get(row["guard"], len(order)))
+
+
+def _quarantined(lakehouse: Lakehouse) -> dict[str, int]:
+    """How many rows were refused, by reason."""
+    rows = lakehouse.read("quarantine").groupBy(c.REASON).count().collect()
+    return {row[c.REASON]: row["count"] for row in rows}
 
 
 def _counts(lakehouse: Lakehouse) -> dict[str, int]:

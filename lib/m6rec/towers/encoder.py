@@ -11,9 +11,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
-from scipy.special import erf
 
 from m6rec.errors import DataError
+from m6rec.kernels.arrays.layers import gelu, linear
 from m6rec.kernels.arrays.rows import Float32, Int64, Rows
 from m6rec.kernels.factors.projection import FactorModel, build_factor_model, project
 from m6rec.kernels.ranking.members import UserBlock, UserEncoder
@@ -194,7 +194,7 @@ class TowerEncoder:
             features, as_modalities(self.shape.get(f"{side}_modalities", ()))
         )
         if plain.shape[1]:
-            parts.append(gelu(self._linear(f"{side}.feature", plain)))
+            parts.append(gelu(linear(w, f"{side}.feature", plain)))
             base = base + (1 - gates)[:, None] * (plain @ w[f"{side}.stand_in.weight"].T)
         if columns:
             hidden_units, pooled = read_modalities(w, f"{side}.modalities", columns)
@@ -203,18 +203,15 @@ class TowerEncoder:
             base = base + (1 - gates)[:, None] * stood_in
         if images is not None:
             parts.append(self._image_branch(f"{side}.image", images))
-        hidden = gelu(self._linear(f"{side}.first", np.hstack(parts)))
-        tower = base + self._linear(f"{side}.last", hidden)
+        hidden = gelu(linear(w, f"{side}.first", np.hstack(parts)))
+        tower = base + linear(w, f"{side}.last", hidden)
         return normalise_rows(tower @ w["shared.weight"].T)
-
-    def _linear(self, name: str, rows: Float32) -> Float32:
-        return rows @ self.weights[f"{name}.weight"].T + self.weights[f"{name}.bias"]
 
     def _image_branch(self, name: str, images: npt.NDArray[np.uint8]) -> Float32:
         centred = images.astype(np.float32) / np.float32(255) - np.float32(0.5)
         low = gelu(self._strided_convolution(f"{name}.low", centred))
         high = gelu(self._strided_convolution(f"{name}.high", low))
-        return gelu(self._linear(f"{name}.out", high.mean(axis=(2, 3))))
+        return gelu(linear(self.weights, f"{name}.out", high.mean(axis=(2, 3))))
 
     def _strided_convolution(self, name: str, maps: Float32) -> Float32:
         """A 3 x 3 convolution of stride 2 and padding 1: float32 [n, channels, size, size]."""
@@ -272,12 +269,6 @@ def popularity_inputs(interaction_counts: npt.NDArray[Any]) -> Float32:
     """log(1 + count) less the mean over items: float32 [M]."""
     logarithms = np.log1p(interaction_counts.astype(np.float64))
     result: Float32 = (logarithms - logarithms.mean()).astype(np.float32)
-    return result
-
-
-def gelu(x: Float32) -> Float32:
-    """x times the standard normal distribution function at x (Hendrycks and Gimpel 2016)."""
-    result: Float32 = np.float32(0.5) * x * (1 + erf(x * np.float32(np.sqrt(0.5))))
     return result
 
 

@@ -14,16 +14,17 @@ import numpy.typing as npt
 
 from m6rec.errors import DataError
 from m6rec.kernels.arrays.contexts import NO_CONTEXTS, Context, ContextVocabulary
+from m6rec.kernels.arrays.layers import gelu, layer_norm, linear
 from m6rec.kernels.arrays.rows import Float32, Int32, Int64, Rows, entries_of_rows
 from m6rec.kernels.arrays.sequences import Sequences, last_items
 from m6rec.kernels.factors.projection import FactorModel
 from m6rec.kernels.ranking.members import UserBlock, UserEncoder
-from m6rec.towers.encoder import gelu, read_modalities
+from m6rec.towers.encoder import read_modalities
 from m6rec.towers.modalities import as_modalities, split_features
 
 # Histories that are read at once; of about equal length, so that little of them is padding.
 _HISTORIES_AT_ONCE = 512
-_LAYER_NORM_FLOOR = np.float32(1e-5)
+_LAYER_NORM_FLOOR = 1e-5
 
 
 @dataclass(frozen=True)
@@ -130,13 +131,14 @@ class SequenceEncoder:
         mask = (causal & real[:, None, :]) | np.eye(length, dtype=np.bool_)
         for block in range(int(self.shape["blocks"])):
             x = self._block(f"blocks.{block}", x.astype(np.float32), mask)
-        return self._norm("norm", x[:, -1])
+        return layer_norm(w, "norm", x[:, -1], _LAYER_NORM_FLOOR)
 
     def _block(self, name: str, x: Float32, mask: npt.NDArray[np.bool_]) -> Float32:
+        w = self.weights
         n, length, width = x.shape
         heads = int(self.shape["heads"])
-        normed = self._norm(f"{name}.attention_norm", x)
-        split = normed @ self.weights[f"{name}.query_key_value.weight"].T
+        normed = layer_norm(w, f"{name}.attention_norm", x, _LAYER_NORM_FLOOR)
+        split = normed @ w[f"{name}.query_key_value.weight"].T
         split = split.reshape(n, length, 3, heads, width // heads).transpose(2, 0, 3, 1, 4)
         query, key, value = split
         scores = query @ key.transpose(0, 1, 3, 2) / np.float32(np.sqrt(width // heads))
@@ -144,20 +146,9 @@ class SequenceEncoder:
         scores = np.exp(scores - scores.max(axis=-1, keepdims=True))
         attended = (scores / scores.sum(axis=-1, keepdims=True)) @ value
         joined = attended.transpose(0, 2, 1, 3).reshape(n, length, width)
-        x = x + self._linear(f"{name}.attention_out", joined)
-        hidden = gelu(self._linear(f"{name}.first", self._norm(f"{name}.hidden_norm", x)))
-        return x + self._linear(f"{name}.last", hidden)
-
-    def _linear(self, name: str, x: Float32) -> Float32:
-        result: Float32 = x @ self.weights[f"{name}.weight"].T + self.weights[f"{name}.bias"]
-        return result
-
-    def _norm(self, name: str, x: Float32) -> Float32:
-        centred = x - x.mean(axis=-1, keepdims=True)
-        variance = (centred * centred).mean(axis=-1, keepdims=True)
-        scaled = centred / np.sqrt(variance + _LAYER_NORM_FLOOR)
-        result: Float32 = scaled * self.weights[f"{name}.weight"] + self.weights[f"{name}.bias"]
-        return result
+        x = x + linear(w, f"{name}.attention_out", joined)
+        normed = layer_norm(w, f"{name}.hidden_norm", x, _LAYER_NORM_FLOOR)
+        return x + linear(w, f"{name}.last", gelu(linear(w, f"{name}.first", normed)))
 
 
 @dataclass(frozen=True)

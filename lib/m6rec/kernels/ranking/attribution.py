@@ -260,6 +260,19 @@ def _divided(shares: Float64, by_user: Float64, listed: Listed) -> Float64:
 
 
 @numba.njit(cache=True, nogil=True)
+def _note_places(entry_of, items, start, stop, first):  # type: ignore[no-untyped-def]
+    """Note the entry of each listed item, counted from `first`; -1 stands for one that is not."""
+    for entry in range(start, stop):
+        entry_of[items[entry]] = entry - first
+
+
+@numba.njit(cache=True, nogil=True)
+def _forget_places(entry_of, items, start, stop):  # type: ignore[no-untyped-def]
+    for entry in range(start, stop):
+        entry_of[items[entry]] = -1
+
+
+@numba.njit(cache=True, nogil=True)
 def _add_rows(  # type: ignore[no-untyped-def]
     term_indptr,
     row_indices,
@@ -273,11 +286,10 @@ def _add_rows(  # type: ignore[no-untyped-def]
     n_items,
     shares,
 ):
-    # The place of each item in the user's list; -1 for an item that it lacks.
     entry_of = np.full(n_items, -1, np.int64)
     for user in range(len(list_indptr) - 1):
-        for entry in range(list_indptr[user], list_indptr[user + 1]):
-            entry_of[items[entry]] = entry
+        start, stop = list_indptr[user], list_indptr[user + 1]
+        _note_places(entry_of, items, start, stop, 0)
         first = term_indptr[user]
         for term in range(first, term_indptr[user + 1]):
             row = row_indices[term]
@@ -287,8 +299,7 @@ def _add_rows(  # type: ignore[no-untyped-def]
                     shares[cells[entry] + term - first] += (
                         np.float64(factors[term]) * values[position]
                     )
-        for entry in range(list_indptr[user], list_indptr[user + 1]):
-            entry_of[items[entry]] = -1
+        _forget_places(entry_of, items, start, stop)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -308,8 +319,8 @@ def _add_expansion(  # type: ignore[no-untyped-def]
 ):
     entry_of = np.full(n_items, -1, np.int64)
     for user in range(len(list_indptr) - 1):
-        for entry in range(list_indptr[user], list_indptr[user + 1]):
-            entry_of[items[entry]] = entry
+        first, last = list_indptr[user], list_indptr[user + 1]
+        _note_places(entry_of, items, first, last, 0)
         for one in range(added_indptr[user], added_indptr[user + 1]):
             start, stop = added_cells[one], added_cells[one + 1]
             for position in range(row_indptr[added[one]], row_indptr[added[one] + 1]):
@@ -317,8 +328,7 @@ def _add_expansion(  # type: ignore[no-untyped-def]
                 if entry >= 0:
                     for place in range(stop - start):
                         shares[cells[entry] + place] += says[start + place] * values[position]
-        for entry in range(list_indptr[user], list_indptr[user + 1]):
-            entry_of[items[entry]] = -1
+        _forget_places(entry_of, items, first, last)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -346,8 +356,7 @@ def _add_neighbours(  # type: ignore[no-untyped-def]
     place_of = np.full(n_candidates, -1, np.int64)
     for user in range(len(list_indptr) - 1):
         start, stop = list_indptr[user], list_indptr[user + 1]
-        for entry in range(start, stop):
-            entry_of[items[entry]] = entry - start
+        _note_places(entry_of, items, start, stop, start)
         first_term = term_indptr[user]
         has = np.zeros((term_indptr[user + 1] - first_term, stop - start))
         for place in range(len(has)):
@@ -368,8 +377,7 @@ def _add_neighbours(  # type: ignore[no-untyped-def]
                         shares[cells[start + entry] + own - first] += similarity * has[place, entry]
         for place in range(len(has)):
             place_of[neighbours[first_term + place]] = -1
-        for entry in range(start, stop):
-            entry_of[items[entry]] = -1
+        _forget_places(entry_of, items, start, stop)
 
 
 @numba.njit(cache=True, nogil=True)

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load
-from scipy.special import erf
 
 from m6rec.errors import ArtifactError
+from m6rec.kernels.arrays.layers import gelu, layer_norm, linear
 from m6rec.kernels.arrays.rows import Float32, Int64
 from m6rec.kernels.neighbours.content import unit_rows
 from m6rec.kernels.text.encoder_files import MODEL_FILE, EncoderFiles, find_encoder
@@ -99,23 +99,22 @@ class SentenceEncoder:
         w = self.weights
         x = w[_WORDS][pieces] + w["embeddings.token_type_embeddings.weight"][0]
         x = x + w["embeddings.position_embeddings.weight"][: pieces.shape[1]]
-        x = self._norm("embeddings.LayerNorm", x)
+        x = layer_norm(w, "embeddings.LayerNorm", x, self.floor)
         hidden = np.where(real > 0, np.float32(0), np.float32(-1e9))[:, None, None]
         for layer in range(self.layers):
             name = f"encoder.layer.{layer}"
             attended = self._attended(f"{name}.attention.self", x, hidden)
-            attended = self._linear(f"{name}.attention.output.dense", attended)
-            x = self._norm(f"{name}.attention.output.LayerNorm", x + attended)
-            inner = self._linear(f"{name}.intermediate.dense", x)
-            inner = inner * np.float32(0.5) * (1 + erf(inner * np.float32(np.sqrt(0.5))))
-            inner = self._linear(f"{name}.output.dense", inner)
-            x = self._norm(f"{name}.output.LayerNorm", x + inner)
+            attended = linear(w, f"{name}.attention.output.dense", attended)
+            x = layer_norm(w, f"{name}.attention.output.LayerNorm", x + attended, self.floor)
+            inner = linear(w, f"{name}.intermediate.dense", x)
+            inner = linear(w, f"{name}.output.dense", gelu(inner))
+            x = layer_norm(w, f"{name}.output.LayerNorm", x + inner, self.floor)
         return x
 
     def _attended(self, name: str, x: Float32, hidden: Float32) -> Float32:
         n, length, width = x.shape
         query, key, value = (
-            self._linear(f"{name}.{part}", x)
+            linear(self.weights, f"{name}.{part}", x)
             .reshape(n, length, self.heads, width // self.heads)
             .transpose(0, 2, 1, 3)
             for part in ("query", "key", "value")
@@ -126,17 +125,6 @@ class SentenceEncoder:
         shares = scores / scores.sum(axis=-1, keepdims=True)
         joined: Float32 = (shares @ value).transpose(0, 2, 1, 3).reshape(n, length, width)
         return joined
-
-    def _linear(self, name: str, x: Float32) -> Float32:
-        result: Float32 = x @ self.weights[f"{name}.weight"].T + self.weights[f"{name}.bias"]
-        return result
-
-    def _norm(self, name: str, x: Float32) -> Float32:
-        centred = x - x.mean(axis=-1, keepdims=True)
-        variance = (centred * centred).mean(axis=-1, keepdims=True)
-        scaled = centred / np.sqrt(variance + np.float32(self.floor))
-        result: Float32 = scaled * self.weights[f"{name}.weight"] + self.weights[f"{name}.bias"]
-        return result
 
 
 def load_sentence_encoder(named: str) -> SentenceEncoder:

@@ -1,6 +1,6 @@
 """The owner's attributes of users or items by dense index, a row for each."""
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from pyspark.sql.window import Window
@@ -29,9 +29,8 @@ def attributes_by_index(
     """
     id_name, index_column = indices.columns
     # A column of the owner's may have the name of one of ours.
-    own_id = item_id_column if id_name == c.ITEM_ID else id_column
     renamed = frame.select(
-        own_id(frame, source.id, config).alias(_ID),
+        attribute_id(frame, source, config, id_name).alias(_ID),
         *(
             owner_column(name).alias(column_name(name, index_column))
             for name in frame.columns
@@ -43,6 +42,14 @@ def attributes_by_index(
     single = renamed.withColumn(_COPY, F.row_number().over(order)).where(F.col(_COPY) == 1)
     named = indices.select(F.col(id_name).alias(_ID), index_column)
     return single.join(named, _ID, "inner").drop(_ID, _COPY)
+
+
+def attribute_id(
+    frame: DataFrame, source: AttributesSource, config: InteractionsConfig, id_name: str
+) -> Column:
+    """The ids of a table of attributes, as `user_id` or `item_id` of the lake has them."""
+    own_id = item_id_column if id_name == c.ITEM_ID else id_column
+    return own_id(frame, source.id, config)
 
 
 def column_name(name: str, index_column: str) -> str:

@@ -57,9 +57,7 @@ def count_lists(lists: DataFrame, users: DataFrame, items: DataFrame, top_n: int
         items: item_id, item_index, domain, allowed (whether lists may hold it): the catalogue.
         top_n: the length of a full list.
     """
-    own_id = F.coalesce(id_within(F.col(c.DOMAIN), F.col(c.ITEM_ID)), c.ITEM_ID)
-    places = lists.select(*_LIST, own_id.alias(c.ITEM_ID))
-    rows = places.join(items.drop(c.DOMAIN), c.ITEM_ID, how="left")
+    rows = _places(lists).join(items.drop(c.DOMAIN), c.ITEM_ID, how="left")
     by_domain = items.where(ALLOWED).groupBy(c.DOMAIN).count().collect()
     allowed_items = sum(row["count"] for row in by_domain)
     fewest = min((row["count"] for row in by_domain), default=0)
@@ -95,10 +93,16 @@ def count_beyond_quota(lists: DataFrame, values: DataFrame, at_most: int) -> int
         values: distinct pairs of item_id and value.
         at_most: how many items of a value a list may hold.
     """
-    of_value = lists.select(*_LIST, c.ITEM_ID).join(values, c.ITEM_ID, how="inner")
+    of_value = _places(lists).join(values, c.ITEM_ID, how="inner")
     counted = of_value.groupBy(*_LIST, c.VALUE).count()
     beyond = counted.agg(F.sum(F.greatest(F.col("count") - at_most, F.lit(0)))).collect()[0][0]
     return int(beyond or 0)
+
+
+def _places(lists: DataFrame) -> DataFrame:
+    """The list of each row, and item_id as the catalogue has it: with its domain, if any."""
+    own_id = F.coalesce(id_within(F.col(c.DOMAIN), F.col(c.ITEM_ID)), c.ITEM_ID)
+    return lists.select(*_LIST, own_id.alias(c.ITEM_ID))
 
 
 def shared_places(lists: DataFrame, published: DataFrame) -> tuple[int, float]:
