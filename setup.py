@@ -22,6 +22,7 @@ setup(
     package_data={"m6rec": ["py.typed", "report/*.html", "config/sentences/*.yaml"]},
     install_requires=requirements("run.in"),
     extras_require={
+        "video": requirements("video.in"),
         "develop": requirements("develop.in"),
         "benchmark": requirements("benchmark.in"),
     },
