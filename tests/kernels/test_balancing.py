@@ -1,7 +1,11 @@
 import numpy as np
 import pytest
 
-from m6rec.kernels.ranking.balancing import balance_by_evidence, shares_of_bins
+from m6rec.kernels.ranking.balancing import (
+    balance_by_evidence,
+    catalogue_share_of,
+    shares_of_bins,
+)
 from m6rec.kernels.ranking.blending import Candidates, ndcg_of_users
 
 # One item that nobody has, three that many have.
@@ -42,3 +46,10 @@ def test_without_a_hit_nothing_changes() -> None:
     nothing = two_users()
     nothing.relevant[:] = False
     assert balance_by_evidence(nothing, COUNTS, 0.5) is nothing
+
+
+def test_the_more_items_lack_interactions_the_more_the_catalogue_counts() -> None:
+    assert catalogue_share_of(np.array([3, 1, 8])) == 0.0
+    assert catalogue_share_of(np.array([0, 1, 2, 3, 4, 5, 6, 7, 8, 9])) == pytest.approx(0.3)
+    assert catalogue_share_of(np.array([0, 0, 1])) == 0.9
+    assert catalogue_share_of(np.zeros(0, np.int64)) == 0.0

@@ -83,3 +83,10 @@ def test_without_any_interactions_all_vectors_stay() -> None:
     alike = ItemWeights(np.array([0, 1, 1]), np.array([1], np.int32), np.ones(1, np.float32))
     found = represent_by_neighbours(vectors, alike, np.zeros(2, np.int64))
     np.testing.assert_array_equal(found, vectors)
+
+
+def test_content_neighbours_of_weight_0_give_a_vector_of_zeros() -> None:
+    vectors = np.array([[3.0, 4.0], [0.0, 0.0]], dtype=np.float32)
+    by_target = ItemWeights(np.array([0, 0, 1]), np.zeros(1, np.int32), np.zeros(1, np.float32))
+    found = represent_by_neighbours(vectors, by_target, np.array([2, 0]))
+    np.testing.assert_array_equal(found, vectors)

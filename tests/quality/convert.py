@@ -1,7 +1,7 @@
 """Make folders for `make quality` out of public research data.
 
     python -m tests.quality.convert gowalla      SOURCE TARGET
-    python -m tests.quality.convert citeulike    SOURCE TARGET              (P = 10)
+    python -m tests.quality.convert citeulike    SOURCE TARGET              (P = 10; --text-ids)
     python -m tests.quality.convert cold-items   SOURCE TARGET --seed 1     (CiteULike-a)
     python -m tests.quality.convert movielens    SOURCE TARGET --fold 1     (0: the latest item)
     python -m tests.quality.convert sequences    SOURCE TARGET              (the latest item)
@@ -33,13 +33,20 @@ def gowalla(source: Path, target: Path) -> None:
 
 
 @application.command()
-def citeulike(source: Path, target: Path) -> None:
+def citeulike(
+    source: Path,
+    target: Path,
+    text_ids: Annotated[bool, typer.Option("--text-ids", help="Ids like item-17.")] = False,
+) -> None:
     """CiteULike-a with ten training items a user and tags as the items' attribute."""
     every = _counted_lines(source / "users.dat")
     train = _counted_lines(source / "cvae-cf-train-10-users.dat")
     both = every.merge(train, how="left", indicator=True)
     test = both[both["_merge"] == "left_only"].drop(columns="_merge")
-    _write(target, train, test, items=_tags(source))
+    frames = [train, test, _tags(source)]
+    if text_ids:
+        frames = [frame.assign(item_id="item-" + frame["item_id"].astype(str)) for frame in frames]
+    _write(target, frames[0], frames[1], items=frames[2])
 
 
 @application.command(name="cold-items")

@@ -377,11 +377,14 @@ class HybridConfig(Section):
     maximum_users: PositiveInt = Field(
         default=10_000, description="The most validation users on whom weights are chosen."
     )
-    catalogue_share: Share = Field(
-        default=0.0,
+    catalogue_share: Share | Literal["auto"] = Field(
+        default="auto",
         description="How far held-out items of each bin of evidence count by the bin's share of the"
-        " catalogue, and not by how often validation holds them. Set it to 0.5 where lists are to"
-        " offer new items that attributes describe; on most data it costs quality.",
+        " catalogue, and not by how often validation holds them. `auto` is three"
+        " times the share of items without any interaction, at most 0.9; and 0 where no attributes"
+        " describe the items, or where validation shows how often new items are taken, because"
+        " interactions have a time or validation is the owner's. Set it to 0 where items without"
+        " interactions are those that nobody wants.",
     )
     candidates_per_member: PositiveInt = Field(
         default=200, description="The number of items of each member's list that are blended."

@@ -19,7 +19,7 @@ from m6rec.kernels.neighbours.content import unit_rows
 from m6rec.kernels.neighbours.content_neighbours import represent_by_neighbours
 from m6rec.kernels.neighbours.item_neighbours import ItemWeights, transpose
 from m6rec.kernels.neighbours.user_neighbours import user_neighbour_search
-from m6rec.kernels.ranking.balancing import balance_by_evidence
+from m6rec.kernels.ranking.balancing import balance_by_evidence, catalogue_share_of
 from m6rec.kernels.ranking.blending import Blend, Candidates
 from m6rec.kernels.ranking.domain_weights import on_one_scale
 from m6rec.kernels.ranking.expanded_history import ExpandedHistoryMember
@@ -159,12 +159,23 @@ def validation_candidates(
     for domain in fit.ranked_domains:
         scoring = measured_scoring(fit, members, alone, hybrid.candidates_per_member, domain)
         candidates, deviations = collect_candidates(users, sample, scoring)
-        if hybrid.catalogue_share:
-            counts = _counts_of_catalogue(fit, domain)
-            candidates = balance_by_evidence(candidates, counts, hybrid.catalogue_share)
+        counts = _counts_of_catalogue(fit, domain)
+        if share := _catalogue_share(fit.config, counts):
+            candidates = balance_by_evidence(candidates, counts, share)
         found.append((candidates, deviations))
     of_domains, scales = zip(*found, strict=True)
     return on_one_scale(of_domains, scales)
+
+
+def _catalogue_share(config: Config, item_counts: Int64) -> float:
+    """How far the catalogue counts in validation, beside what it holds."""
+    share = config.hybrid.catalogue_share
+    if share != "auto":
+        return share
+    shows_new_items = config.interactions.columns.time is not None or config.split.validation
+    if shows_new_items or config.features.items is None:
+        return 0.0
+    return catalogue_share_of(item_counts)
 
 
 def _counts_of_catalogue(fit: Fit, domain: Domain | None) -> Int64:

@@ -190,6 +190,15 @@ def _citeulike() -> Data:
     return _numbered(training, test, _tags(folder), ids_are_numbers=False)
 
 
+def _citeulike_random() -> Data:
+    """CiteULike-a, ten random training pairs a user, tags; the test is all others."""
+    folder = SHARED / "citeulike-a"
+    every = _counted_lines(folder / "users.dat")
+    drawn = pd.Series(np.random.default_rng(1).random(len(every)), every.index)
+    place = drawn.groupby(every["user_id"]).rank(method="first")
+    return _numbered(every[place <= 10], every[place > 10], _tags(folder), ids_are_numbers=False)
+
+
 def _instruments() -> Data:
     """Musical instruments; each user's latest item."""
     file = SHARED / "amazon-musical-instruments" / "Musical_Instruments.json.gz"
@@ -240,6 +249,7 @@ DATA_SETS: Mapping[str, Callable[[], Data]] = {
     "movielens_last": _movielens_last,
     "movielens_temporal": _movielens_temporal,
     "citeulike": _citeulike,
+    "citeulike_random": _citeulike_random,
     "instruments": _instruments,
     "gowalla": _gowalla,
     "sports": _sports,

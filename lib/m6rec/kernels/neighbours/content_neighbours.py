@@ -115,7 +115,8 @@ def represent_by_neighbours(
     unit = float(lengths[fewest].mean() / max(lengths[warm].mean(), _LEAST_LENGTH))
     sums = np.asarray(weights[cold] @ item_vectors, dtype=np.float32)
     absolute = abs(weights[cold])
-    neighbour_lengths = (absolute @ lengths) / np.asarray(absolute.sum(axis=1)).ravel()
+    totals = np.asarray(absolute.sum(axis=1)).ravel()
+    neighbour_lengths = (absolute @ lengths) / np.maximum(totals, _LEAST_LENGTH)
     scales = unit * neighbour_lengths / np.maximum(np.linalg.norm(sums, axis=1), _LEAST_LENGTH)
     represented: Float32 = item_vectors.copy()
     represented[cold] = scales[:, None] * sums

@@ -12,6 +12,23 @@ import numpy as np
 from m6rec.kernels.arrays.rows import Float64, Int64, entries_of_rows
 from m6rec.kernels.ranking.blending import BINS, Candidates, evidence_bins
 
+# What was lost on two splits of CiteULike-a, whose tests are of new items and random: without any
+# share of the catalogue 45% and 0%, with these 15% and less than 1%.
+_SHARE_PER_NEW, _GREATEST_SHARE = 3.0, 0.9
+
+
+def catalogue_share_of(item_counts: Int64) -> float:
+    """How far the catalogue is to count where nothing tells whether its new items will be taken.
+
+    An item without interactions may have just come, or nobody may want it. Interactions cannot tell
+    which, so this weighs what is lost by either mistake, which grows with the share of such items.
+
+    Args:
+        item_counts: int64 [items]; interactions of the items of the catalogue.
+    """
+    without = np.count_nonzero(item_counts == 0) / max(len(item_counts), 1)
+    return min(_SHARE_PER_NEW * without, _GREATEST_SHARE)
+
 
 def balance_by_evidence(
     candidates: Candidates, item_counts: Int64, catalogue_share: float
