@@ -71,13 +71,15 @@ def test_regrets_are_measured_and_told(data: Data, tmp_path: Path) -> None:
         cell = measured_cell(data, strategy, share, settings)
         save_cell(cell, file)
         assert load_cell(file).members == cell.members
-    found = choices_of(tmp_path)
+    found = choices_of(tmp_path, data)
     assert set(found["rules"]) == set(RULES)
     # Without a cell of highest ids, the same cell serves both.
     assert found["rules"]["random"] == found["rules"]["highest ids, else random"]
     assert found["rules"]["last, else random"] == found["variants"]["as it is"]
     # What is chosen on the same cells in the same way is measured once.
     assert found["looked_at"] == 1 + len(found["members"]) + len(RULES) - 3 + len(VARIANTS) - 1
+    # Its items have no attributes and its interactions have times.
+    assert found["variants"]["the catalogue never counts"] == found["variants"]["as it is"]
     text = "\n".join(lines_of({"generated": found}))
     assert f"{1.0 - found['rules']['random'] / found['best_on_test']:.1%}" in text
     assert set(STRATEGIES) > {"random", "last", "mixed"}

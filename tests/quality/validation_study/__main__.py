@@ -32,9 +32,9 @@ HOLDOUTS = (
 )
 
 
-def cell_file(output: Path, data: str, strategy: str, share: float) -> Path:
+def cell_file(folder: Path, strategy: str, share: float) -> Path:
     """Where a cell is kept, without its suffix."""
-    return output / data / f"{strategy}_{round(100 * share)}"
+    return folder / f"{strategy}_{round(100 * share)}"
 
 
 def cells_of(data: Data) -> Iterator[tuple[str, float]]:
@@ -52,21 +52,23 @@ def main(
     for name in only or DATA_SETS:
         results = output / name / "choices.json"
         if not results.exists():
-            _measure_cells(name, output)
-            results.write_text(json.dumps(choices_of(output / name), indent=1))
+            data = DATA_SETS[name]()
+            _measure_cells(data, output / name)
+            results.write_text(json.dumps(choices_of(output / name, data), indent=1))
         found[name] = json.loads(results.read_text())
     write_document(found)
 
 
-def _measure_cells(name: str, output: Path) -> None:
-    data = DATA_SETS[name]()
+def _measure_cells(data: Data, folder: Path) -> None:
     settings = settings_for(data)
     for strategy, share in cells_of(data):
-        file = cell_file(output, name, strategy, share)
+        file = cell_file(folder, strategy, share)
         if not file.with_suffix(".json").exists():
             start = time.perf_counter()
             save_cell(measured_cell(data, strategy, share, settings), file)
-            print(f"{name} {strategy} {share}: {time.perf_counter() - start:.0f} s", flush=True)
+            print(
+                f"{folder.name} {strategy} {share}: {time.perf_counter() - start:.0f} s", flush=True
+            )
 
 
 if __name__ == "__main__":

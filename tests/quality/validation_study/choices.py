@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from m6rec.kernels.arrays.rows import Int64
+from m6rec.kernels.ranking.balancing import balance_by_evidence, catalogue_share_of
 from m6rec.kernels.ranking.blending import (
     Candidates,
     ChosenWeights,
@@ -19,6 +21,7 @@ from m6rec.kernels.ranking.blending import (
     ndcg_of_users,
 )
 from tests.quality.validation_study.cells import FINAL, K_OF_TEST, K_OF_VALIDATION, Cell, load_cell
+from tests.quality.validation_study.data import Data
 
 ROUNDS = 3
 # By the name of a rule, the cells that it takes: of each tuple the first that the data has.
@@ -44,11 +47,14 @@ class Variant:
         k: of the NDCG on validation.
         standard_errors: a step must gain more than so many.
         by_evidence: whether weights differ by evidence.
+        by_catalogue: whether held-out items count by the catalogue, where many of its items have no
+            interactions (`hybrid.catalogue_share: auto`).
     """
 
     k: int = K_OF_VALIDATION
     standard_errors: float = 1.0
     by_evidence: bool = True
+    by_catalogue: bool = True
 
 
 VARIANTS: Mapping[str, Variant] = {
@@ -58,14 +64,15 @@ VARIANTS: Mapping[str, Variant] = {
     "one weight for all evidence": Variant(by_evidence=False),
     "by NDCG@20": Variant(k=20),
     "by NDCG@100": Variant(k=100),
+    "the catalogue never counts": Variant(by_catalogue=False),
 }
 LEAST_GAINS = (0.0, 0.01, 0.02)
 
 
-def choices_of(folder: Path) -> dict[str, Any]:
+def choices_of(folder: Path, data: Data) -> dict[str, Any]:
     """The regrets of one data set, whose cells lie in a folder."""
     final = load_cell(folder / f"{FINAL}_0")
-    judge = _Judge(final, folder)
+    judge = _Judge(final, folder, _counts_of_catalogue(data))
     return {
         "best_on_test": judge.best_on_test(),
         "members": dict(zip(final.members, judge.of_members(), strict=True)),
@@ -82,8 +89,9 @@ def choices_of(folder: Path) -> dict[str, Any]:
 class _Judge:
     """Measures on the test what was chosen on other cells, and counts how often it did."""
 
-    def __init__(self, final: Cell, folder: Path) -> None:
+    def __init__(self, final: Cell, folder: Path, item_counts: Int64 | None) -> None:
         self._final = final
+        self._item_counts = item_counts
         self._folder = folder
         self._found: dict[tuple[tuple[str, ...], Variant], float] = {}
         self.looked_at = 0
@@ -92,9 +100,17 @@ class _Judge:
         """On the test, by weights that are chosen on these cells together."""
         if (cells, variant) not in self._found:
             candidates, deviations = _together([load_cell(self._folder / cell) for cell in cells])
+            if variant.by_catalogue:
+                candidates = self._balanced(candidates)
             chosen = _search(candidates, variant)
             self._found[cells, variant] = self._measure(chosen, deviations)
         return self._found[cells, variant]
+
+    def _balanced(self, candidates: Candidates) -> Candidates:
+        if self._item_counts is None:
+            return candidates
+        share = catalogue_share_of(self._item_counts)
+        return balance_by_evidence(candidates, self._item_counts, share) if share else candidates
 
     def best_on_test(self) -> float:
         """By weights that are chosen on the test itself."""
@@ -111,6 +127,13 @@ class _Judge:
         self.looked_at += 1
         candidates = self._final.scaled_by(deviations)
         return _mean_ndcg(candidates, blended_scores(candidates, chosen))
+
+
+def _counts_of_catalogue(data: Data) -> Int64 | None:
+    """Interactions of each item, or None where the catalogue cannot count (see `fits.members`)."""
+    if data.content is None or data.training.times is not None:
+        return None
+    return np.bincount(data.training.items, minlength=data.n_items)
 
 
 def _mean_ndcg(candidates: Candidates, scores: np.ndarray) -> float:
