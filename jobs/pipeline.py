@@ -32,7 +32,7 @@ from m6rec.report.collect import collect_report
 from m6rec.report.console import hybrid_and_best_member, print_guards, print_results
 from m6rec.report.export import metrics_json
 from m6rec.report.page import write_report
-from m6rec.runs import Job, run_job
+from m6rec.runs import Job, numbered, run_jobs
 from m6rec.spark.session import session_of_job
 
 NARROWEST = 110
@@ -69,9 +69,7 @@ def run_pipeline(spark: SparkSession, config: Config, run_id: str, output: Path)
     lakehouse = open_lakehouse(spark, config, run_id)
     check_tables(spark, config)
     jobs = jobs_of(config)
-    for number, job in enumerate(jobs, start=1):
-        print(f"[{number}/{len(jobs)}] {job.name}", flush=True)
-        run_job(lakehouse, config, job)
+    run_jobs(lakehouse, config, numbered(jobs, len(jobs)))
     publish.run(lakehouse, config, lambda: _report(lakehouse, config, output))
     return lakehouse
 

@@ -25,7 +25,7 @@ from m6rec.config.run import Config
 from m6rec.fits.choices import kept_choices
 from m6rec.fits.fit import Fit
 from m6rec.publication.repeating import ListDifferences, differences, repetition_of
-from m6rec.runs import run_job
+from m6rec.runs import run_jobs
 from m6rec.spark.session import session_of_job
 
 LISTS_DIFFER = 1
@@ -46,8 +46,8 @@ def rerun(spark: SparkSession, config: Config, run_id: str, new_id: str) -> List
     if kept is not None:
         train_and_rank(repetition.lakehouse, repetition.config, kept.kept_from)
     else:
-        for job in jobs_of(repetition.config):
-            run_job(repetition.lakehouse, repetition.config, job)
+        jobs = [("", job) for job in jobs_of(repetition.config)]
+        run_jobs(repetition.lakehouse, repetition.config, jobs)
     found = differences(original, repetition.lakehouse)
     if found.are_equal:
         print(f"the lists of {found.users} users are equal", flush=True)

@@ -1,8 +1,8 @@
 """Read and write the tables of a run, and say where its artifacts lie."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 from delta.tables import DeltaTable
@@ -21,6 +21,9 @@ from m6rec.spark.sources import latest_version
 PUBLISHED = "published/recommendations"
 # Columns that name a part of a run's rows, beside the run itself.
 _PARTS = (c.FIT, "kind", "job")
+# The value, or several values, that a column has in the rows that a write replaces.
+Part = str | tuple[str, ...]
+Known = TypeVar("Known")
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class Lakehouse:
     fixed: Mapping[str, int] = field(default_factory=dict)
     _written: dict[str, int] = field(default_factory=dict)
     _read: dict[str, int] = field(default_factory=dict)
+    _known: dict[tuple[str, ...], Any] = field(default_factory=dict)
 
     def for_one_job(self) -> "Lakehouse":
         """The same tables pinned, with inputs and outputs of their own."""
@@ -100,11 +104,7 @@ class Lakehouse:
             TableError: the table does not exist; the message names the job that makes it.
         """
         table = TABLES[name]
-        found = self._version_to_read(name, version)
-        if self.pinned and version is None and name not in self._written:
-            # Another thread may have read it meanwhile.
-            found = self._read.setdefault(name, found)
-        self._read[name] = found
+        found = self._pin(name, version)
         reader = self.spark.read.format("delta").option("versionAsOf", found)
         address = self.address(name)
         frame = reader.load(address) if self.by_path else reader.table(address)
@@ -114,20 +114,47 @@ class Lakehouse:
             frame = frame.where(F.col(column) == value)
         return frame
 
-    def write(self, name: str, frame: DataFrame, /, **part: str) -> int:
+    def known(self, name: str, what: str, ask: Callable[[DataFrame], Known]) -> Known:
+        """What follows from this run's rows of a table, asked once for each version of the table.
+
+        All jobs of a process share the answers, which must take little memory.
+        """
+        key = (name, str(self._pin(name, None)), what)
+        if key not in self._known:
+            self._known[key] = ask(self.read(name))
+        known: Known = self._known[key]
+        return known
+
+    def _pin(self, name: str, asked: int | None) -> int:
+        """The version to read, which becomes an input."""
+        found = self._version_to_read(name, asked)
+        if self.pinned and asked is None and name not in self._written:
+            # Another thread may have read it meanwhile.
+            found = self._read.setdefault(name, found)
+        self._read[name] = found
+        return found
+
+    def write(self, name: str, frame: DataFrame, /, **part: Part) -> int:
         """Replace this run's rows (of `part`, where given) in one commit; return the version.
 
         `frame` has the table's columns without `run_id` and without those of `part`, in any
-        order. Writing again changes nothing that a reader sees.
+        order. A column of which `part` names several values stays in `frame`. Writing again changes
+        nothing that a reader sees.
         """
         table = TABLES[name]
-        constants = {c.RUN_ID: self.run_id, **part}
+        constants = self._constants(part)
         rows = self._conform(table, frame, constants)
-        condition = " AND ".join(f"{key} = '{value}'" for key, value in constants.items())
+        replaced = {c.RUN_ID: (self.run_id,)} | {
+            key: (value,) if isinstance(value, str) else value for key, value in part.items()
+        }
+        condition = " AND ".join(
+            f"{key} IN ({', '.join(repr(value) for value in values)})"
+            for key, values in replaced.items()
+        )
         writer = rows.write.format("delta").mode("overwrite")
         return self._save(table, writer, replace=condition)
 
-    def write_rows(self, name: str, rows: Sequence[Mapping[str, Any]], /, **part: str) -> int:
+    def write_rows(self, name: str, rows: Sequence[Mapping[str, Any]], /, **part: Part) -> int:
         """`write` a few rows that the driver holds, each a value by column."""
         return self.write(name, self._frame_of(name, rows, part), **part)
 
@@ -135,13 +162,21 @@ class Lakehouse:
         """Add a few rows to those of this run (of `part`) in one commit; return the version."""
         table = TABLES[name]
         frame = self._frame_of(name, rows, part)
-        writer = self._conform(table, frame, {c.RUN_ID: self.run_id, **part}).write
+        writer = self._conform(table, frame, self._constants(part)).write
         return self._save(table, writer.format("delta").mode("append"))
 
+    def _constants(self, part: Mapping[str, Part]) -> dict[str, str]:
+        """The columns of which all rows of a write have one value."""
+        of_part = {key: value for key, value in part.items() if isinstance(value, str)}
+        return {c.RUN_ID: self.run_id, **of_part}
+
     def _frame_of(
-        self, name: str, rows: Sequence[Mapping[str, Any]], part: Mapping[str, str]
+        self,
+        name: str,
+        rows: Sequence[Mapping[str, Any]],
+        part: Mapping[str, Part],
     ) -> DataFrame:
-        given = {c.RUN_ID, *part}
+        given = self._constants(part)
         fields = [item for item in TABLES[name].schema.fields if item.name not in given]
         schema = T.StructType(fields)
         columns = {item.name: [row[item.name] for row in rows] for item in fields}
