@@ -237,7 +237,7 @@ asks_for_help() {
 
 set_up_environment() {
     export PYTHONPATH="$ROOT/lib:$ROOT${PYTHONPATH:+:$PYTHONPATH}"
-    export NUMBA_CACHE_DIR="${NUMBA_CACHE_DIR:-$CACHE/numba/$(kernels_checksum)}"
+    export NUMBA_CACHE_DIR="${NUMBA_CACHE_DIR:-$CACHE/numba/$LANE-$(kernels_checksum)}"
     export M6REC_CACHE="$CACHE"
     export PYTHONDONTWRITEBYTECODE="${PYTHONDONTWRITEBYTECODE:-1}"
     # A file of the caller's folder does not stand in for a module, such as yaml.py for yaml, neither

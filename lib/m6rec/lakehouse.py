@@ -1,6 +1,7 @@
 """Read and write the tables of a run, and say where its artifacts lie."""
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -33,7 +34,8 @@ class Lakehouse:
     A location that holds a slash, or starts with a scheme, is a path; `a.b` is a schema of the
     catalogue. Artifacts (models, checkpoints) always need a path: `artifacts`. Where `pinned`, a
     table stays at the version that was first read, until it is written: a job sees one state.
-    A table in `fixed` is always read at the version that stands there.
+    A table in `fixed` is always read at the version that stands there. Where there is an executor
+    `beside`, of one thread, rows that the driver holds are written by it while a job goes on.
     """
 
     spark: SparkSession
@@ -42,13 +44,15 @@ class Lakehouse:
     artifacts: str = ""
     pinned: bool = False
     fixed: Mapping[str, int] = field(default_factory=dict)
+    beside: Executor | None = None
+    _pending: dict[str, list[Future[int]]] = field(default_factory=dict)
     _written: dict[str, int] = field(default_factory=dict)
     _read: dict[str, int] = field(default_factory=dict)
     _known: dict[tuple[str, ...], Any] = field(default_factory=dict)
 
-    def for_one_job(self) -> "Lakehouse":
+    def for_one_job(self, beside: Executor | None = None) -> "Lakehouse":
         """The same tables pinned, with inputs and outputs of their own."""
-        return replace(self, pinned=True, _written={}, _read={})
+        return replace(self, pinned=True, beside=beside, _pending={}, _written={}, _read={})
 
     def for_run(self, run_id: str) -> "Lakehouse":
         """The tables of another run in the same place."""
@@ -84,14 +88,28 @@ class Lakehouse:
         """The table as SQL names it."""
         return f"delta.`{self.address(name)}`" if self.by_path else self.address(name)
 
+    def settle(self, *names: str) -> None:
+        """Wait for what is being written to these tables; to all tables unless some are named."""
+        for name in names or list(self._pending):
+            for written in self._pending.pop(name, []):
+                written.result()
+
     def exists(self, name: str) -> bool:
         """Whether the table has been created."""
+        self.settle(name)
+        return self._is_there(name)
+
+    def _is_there(self, name: str) -> bool:
         if self.by_path:
             return DeltaTable.isDeltaTable(self.spark, self.address(name))
         return self.spark.catalog.tableExists(self.address(name))
 
     def version(self, name: str) -> int:
         """The latest version of the table."""
+        self.settle(name)
+        return self._latest(name)
+
+    def _latest(self, name: str) -> int:
         version = latest_version(self.spark, self.delta_table(name))
         if version is None:
             raise TableError(f"table {self.address(name)} has no history; was it vacuumed away?")
@@ -127,6 +145,7 @@ class Lakehouse:
 
     def _pin(self, name: str, asked: int | None) -> int:
         """The version to read, which becomes an input."""
+        self.settle(name)
         found = self._version_to_read(name, asked)
         if self.pinned and asked is None and name not in self._written:
             # Another thread may have read it meanwhile.
@@ -141,6 +160,10 @@ class Lakehouse:
         order. A column of which `part` names several values stays in `frame`. Writing again changes
         nothing that a reader sees.
         """
+        self.settle(name)
+        return self._replace(name, frame, part)
+
+    def _replace(self, name: str, frame: DataFrame, part: Mapping[str, Part]) -> int:
         table = TABLES[name]
         constants = self._constants(part)
         rows = self._conform(table, frame, constants)
@@ -154,9 +177,14 @@ class Lakehouse:
         writer = rows.write.format("delta").mode("overwrite")
         return self._save(table, writer, replace=condition)
 
-    def write_rows(self, name: str, rows: Sequence[Mapping[str, Any]], /, **part: Part) -> int:
+    def write_rows(self, name: str, rows: Sequence[Mapping[str, Any]], /, **part: Part) -> None:
         """`write` a few rows that the driver holds, each a value by column."""
-        return self.write(name, self._frame_of(name, rows, part), **part)
+        frame = self._frame_of(name, rows, part)
+        if self.beside is None:
+            self.write(name, frame, **part)
+        else:
+            written = self.beside.submit(self._replace, name, frame, part)
+            self._pending.setdefault(name, []).append(written)
 
     def append_rows(self, name: str, rows: Sequence[Mapping[str, Any]], /, **part: str) -> int:
         """Add a few rows to those of this run (of `part`) in one commit; return the version."""
@@ -209,7 +237,7 @@ class Lakehouse:
         return self._record(name)
 
     def _save(self, table: TableSchema, writer: DataFrameWriter, replace: str | None = None) -> int:
-        if table.name in self._written or self.exists(table.name):
+        if table.name in self._written or self._is_there(table.name):
             # A table that an earlier release made may lack columns.
             writer = writer.option("mergeSchema", "true")
             if replace is not None:
@@ -266,7 +294,7 @@ class Lakehouse:
         return DeltaTable.forName(self.spark, address)
 
     def _record(self, name: str) -> int:
-        self._written[name] = self.version(name)
+        self._written[name] = self._latest(name)
         return self._written[name]
 
 

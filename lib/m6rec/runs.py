@@ -120,10 +120,11 @@ def _run_recorded(
     lakehouse: Lakehouse, config: Config, job: Job, attempt: "Attempt", journal: "_Journal"
 ) -> None:
     """Run a job; that it has finished is written with what comes next."""
-    own, written = lakehouse.for_one_job(), journal.write_beside()
+    own, written = lakehouse.for_one_job(journal.beside), journal.write_beside()
     try:
         with saying_what_failed(f"job {job.name}", sources_of(config)):
             job.run(own, config)
+            own.settle()
         written.result()
     except Exception:
         wait([written])
@@ -145,7 +146,7 @@ class _Journal:
 
     def __init__(self, lakehouse: Lakehouse, beside: ThreadPoolExecutor) -> None:
         self._lakehouse = lakehouse
-        self._beside = beside
+        self.beside = beside
         self._rows: list[dict[str, Any]] = []
         self._lines: list[str] = []
 
@@ -165,7 +166,7 @@ class _Journal:
         """`write` while the caller does other work."""
         rows, lines = self._rows, self._lines
         self._rows, self._lines = [], []
-        return self._beside.submit(self._write, rows, lines)
+        return self.beside.submit(self._write, rows, lines)
 
     def _write(self, rows: list[dict[str, Any]], lines: list[str]) -> None:
         if rows:

@@ -17,6 +17,12 @@ from m6rec.errors import ConfigError
 # Set in the environment of Python workers whose programs use torch.
 WITH_TORCH = "M6REC_WITH_TORCH"
 # They write files by Hadoop's plain operations; the package depends on Spark's version.
+# Of so many rows on, a query pays for the time that its Java takes to be compiled.
+_MANY_ROWS = 300_000
+_COMPILED = {
+    "spark.sql.codegen.wholeStage": "true",
+    "spark.sql.codegen.factoryMode": "FALLBACK",
+}
 _PLAIN_FILE_MANAGERS = tuple(
     f"org.apache.spark.sql.execution.streaming.{package}FileSystemBasedCheckpointFileManager"
     for package in ("", "checkpointing.")
@@ -78,6 +84,25 @@ def _has_class(jvm: Any, name: str) -> bool:
     except Py4JJavaError:
         return False
     return True
+
+
+@contextmanager
+def queries_over(spark: SparkSession, rows: int) -> Iterator[None]:
+    """Let queries be compiled where they go over many rows, whatever the properties say.
+
+    conf/spark-local.conf has them interpreted, which is faster on tables of some thousand rows.
+    """
+    if rows < _MANY_ROWS:
+        yield
+        return
+    before = {name: spark.conf.get(name) for name in _COMPILED}
+    for name, value in _COMPILED.items():
+        spark.conf.set(name, value)
+    try:
+        yield
+    finally:
+        for name, earlier in before.items():
+            spark.conf.set(name, str(earlier))
 
 
 @contextmanager
