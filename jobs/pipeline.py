@@ -27,6 +27,7 @@ from jobs import (
 from m6rec.command_line import command, open_lakehouse
 from m6rec.config.run import Config
 from m6rec.fits.inspection import check_tables
+from m6rec.job_records import reads_many_rows
 from m6rec.lakehouse import Lakehouse
 from m6rec.report.collect import collect_report
 from m6rec.report.console import hybrid_and_best_member, print_guards, print_results
@@ -69,8 +70,9 @@ def run_pipeline(spark: SparkSession, config: Config, run_id: str, output: Path)
     lakehouse = open_lakehouse(spark, config, run_id)
     check_tables(spark, config)
     jobs = jobs_of(config)
-    run_jobs(lakehouse, config, numbered(jobs, len(jobs)))
-    publish.run(lakehouse, config, lambda: _report(lakehouse, config, output))
+    tables = lakehouse if reads_many_rows(config) else lakehouse.with_tables_in_memory()
+    run_jobs(tables, config, numbered(jobs, len(jobs)))
+    publish.run(tables, config, lambda: _report(tables, config, output))
     return lakehouse
 
 

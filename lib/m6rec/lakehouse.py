@@ -25,6 +25,8 @@ _PARTS = (c.FIT, "kind", "job")
 # The value, or several values, that a column has in the rows that a write replaces.
 Part = str | tuple[str, ...]
 Known = TypeVar("Known")
+# The driver holds a run's rows of a table where their files have no more bytes.
+_BYTES_IN_MEMORY = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ class Lakehouse:
     catalogue. Artifacts (models, checkpoints) always need a path: `artifacts`. Where `pinned`, a
     table stays at the version that was first read, until it is written: a job sees one state.
     A table in `fixed` is always read at the version that stands there. Where there is an executor
-    `beside`, of one thread, rows that the driver holds are written by it while a job goes on.
+    `beside`, of one thread, rows that the driver holds are written by it while a job goes on. Where
+    there is `in_memory`, it holds what has been read of small tables.
     """
 
     spark: SparkSession
@@ -45,6 +48,7 @@ class Lakehouse:
     pinned: bool = False
     fixed: Mapping[str, int] = field(default_factory=dict)
     beside: Executor | None = None
+    in_memory: dict[tuple[Any, ...], DataFrame] | None = None
     _pending: dict[str, list[Future[int]]] = field(default_factory=dict)
     _written: dict[str, int] = field(default_factory=dict)
     _read: dict[str, int] = field(default_factory=dict)
@@ -53,6 +57,14 @@ class Lakehouse:
     def for_one_job(self, beside: Executor | None = None) -> "Lakehouse":
         """The same tables pinned, with inputs and outputs of their own."""
         return replace(self, pinned=True, beside=beside, _pending={}, _written={}, _read={})
+
+    def with_tables_in_memory(self) -> "Lakehouse":
+        """The same tables; of a small one, rows are read once, and then lie in the driver's memory.
+
+        Each query over a table of files begins with a query for its files, which takes longer than
+        all else where there are few rows.
+        """
+        return replace(self, in_memory={})
 
     def for_run(self, run_id: str) -> "Lakehouse":
         """The tables of another run in the same place."""
@@ -130,7 +142,13 @@ class Lakehouse:
             frame = frame.where(F.col(c.RUN_ID) == self.run_id)
         for column, value in part.items():
             frame = frame.where(F.col(column) == value)
-        return frame
+        if self.in_memory is None:
+            return frame
+        key = (name, found, *sorted(part.items()))
+        if key not in self.in_memory:
+            self.in_memory[key] = _in_memory(frame)
+        # Each read gives columns of its own, for a table to be joined with itself.
+        return self.in_memory[key].toDF(*frame.columns)
 
     def known(self, name: str, what: str, ask: Callable[[DataFrame], Known]) -> Known:
         """What follows from this run's rows of a table, asked once for each version of the table.
@@ -296,6 +314,14 @@ class Lakehouse:
     def _record(self, name: str) -> int:
         self._written[name] = self._latest(name)
         return self._written[name]
+
+
+def _in_memory(frame: DataFrame) -> DataFrame:
+    """The rows as the driver holds them, unless their files are large."""
+    plan: Any = frame._jdf.queryExecution().optimizedPlan()
+    if int(plan.stats().sizeInBytes().toString()) > _BYTES_IN_MEMORY:
+        return frame
+    return frame.sparkSession.createDataFrame(frame.toArrow(), frame.schema)
 
 
 def _partition_columns(table: TableSchema) -> list[str]:

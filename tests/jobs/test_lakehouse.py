@@ -151,6 +151,24 @@ def test_what_follows_from_a_version_of_a_table_is_asked_once(
     assert len(asked) == 2
 
 
+def test_a_small_table_is_read_once_and_gives_the_same_rows(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    own = Lakehouse(spark, str(tmp_path), "run").with_tables_in_memory()
+    own.write("catalogue", catalogue(spark, "a", "b"))
+    from_files = own.for_run("run").read("catalogue")
+    for _ in range(2):
+        read = own.read("catalogue")
+        assert read.schema == from_files.schema
+        assert read.collect() == from_files.collect()
+        assert read.inputFiles() == []
+    # As two reads of files are, two reads are two tables.
+    one, two = own.read("catalogue"), own.read("catalogue")
+    assert one.join(two, one["item_index"] < two["item_index"]).count() == 1
+    own.write("catalogue", catalogue(spark, "c"))
+    assert item_ids(own) == {"c"}
+
+
 def test_files_on_this_machine_have_no_second_file_with_a_checksum(
     spark: SparkSession, tmp_path: Path
 ) -> None:
