@@ -99,6 +99,7 @@ class Nights:
     config: Config
     lakehouse: Lakehouse
     seen: list[Seen] = field(default_factory=list)
+    runs_at_the_end: dict[str, set[str]] = field(default_factory=dict)
 
 
 def runs_in(lakehouse: Lakehouse, table: str) -> set[str]:
@@ -171,6 +172,8 @@ def nights(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Ite
         own = run_nightly(spark, config, f"night-{night}", folder / "output")
         found.seen.append(look(own, config))
         found.lakehouse = own
+    for table in ("item_factors", "user_item_matrix", "models"):
+        found.runs_at_the_end[table] = runs_in(own, table)
     yield found
 
 
@@ -225,10 +228,7 @@ def test_retention_bounds_runs_files_and_artifacts(nights: Nights) -> None:
         kept = {f"night-{night - back}" for back in range(RETENTION)}
         assert seen.runs == kept
         assert {name for name in seen.artifacts if name.startswith("night")} <= kept
-    assert all(
-        runs_in(nights.lakehouse, table) == kept
-        for table in ("item_factors", "user_item_matrix", "models")
-    )
+    assert all(runs == kept for runs in nights.runs_at_the_end.values())
     details = [
         nights.lakehouse.delta_table(name).detail().select("numFiles").collect()[0][0]
         for name in TABLES
