@@ -319,7 +319,7 @@ class Lakehouse:
 def _in_memory(frame: DataFrame) -> DataFrame:
     """The rows as the driver holds them, unless their files are large."""
     plan: Any = frame._jdf.queryExecution().optimizedPlan()
-    if int(plan.stats().sizeInBytes().toString()) > _BYTES_IN_MEMORY:
+    if int(plan.stats().sizeInBytes()) > _BYTES_IN_MEMORY:
         return frame
     return frame.sparkSession.createDataFrame(frame.toArrow(), frame.schema)
 
