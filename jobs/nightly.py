@@ -49,7 +49,7 @@ from m6rec.fits.earlier import EarlierRun
 from m6rec.fits.fit import Fit
 from m6rec.fits.inspection import check_tables
 from m6rec.fits.needs import Needs, needs_of
-from m6rec.job_records import JOBS_OF_A_RUN, JobRecord, reads_many_rows
+from m6rec.job_records import JOBS_OF_A_RUN, JobRecord
 from m6rec.lakehouse import Lakehouse
 from m6rec.publication.nights import duration, night_of
 from m6rec.report.collect import collect_night
@@ -83,9 +83,9 @@ def run_nightly(
     else:
         print(f"nightly: keeps what run {night.kept_from} chose", flush=True)
         check_tables(spark, config)
-        tables = lakehouse if reads_many_rows(config) else lakehouse.with_tables_in_memory()
-        plan = train_and_rank(tables, config, night.kept_from)
-        publish.run(tables, config, lambda: _report(plan, output))
+        with pipeline.for_its_size(lakehouse, config) as tables:
+            plan = train_and_rank(tables, config, night.kept_from)
+            publish.run(tables, config, lambda: _report(plan, output))
     clean.run(lakehouse.for_run(new_run_id()), config, vacuum_every=_VACUUM_EVERY)
     return lakehouse
 

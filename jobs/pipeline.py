@@ -5,6 +5,8 @@ in the output folder. Where a guard stops the run, the exit code is 3, and reade
 that they saw before.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pyspark.sql import SparkSession
@@ -34,7 +36,7 @@ from m6rec.report.console import hybrid_and_best_member, print_guards, print_res
 from m6rec.report.export import metrics_json
 from m6rec.report.page import write_report
 from m6rec.runs import Job, numbered, run_jobs
-from m6rec.spark.session import session_of_job
+from m6rec.spark.session import queries_over_few, session_of_job
 
 NARROWEST = 110
 
@@ -70,10 +72,20 @@ def run_pipeline(spark: SparkSession, config: Config, run_id: str, output: Path)
     lakehouse = open_lakehouse(spark, config, run_id)
     check_tables(spark, config)
     jobs = jobs_of(config)
-    tables = lakehouse if reads_many_rows(config) else lakehouse.with_tables_in_memory()
-    run_jobs(tables, config, numbered(jobs, len(jobs)))
-    publish.run(tables, config, lambda: _report(tables, config, output))
+    with for_its_size(lakehouse, config) as tables:
+        run_jobs(tables, config, numbered(jobs, len(jobs)))
+        publish.run(tables, config, lambda: _report(tables, config, output))
     return lakehouse
+
+
+@contextmanager
+def for_its_size(lakehouse: Lakehouse, config: Config) -> Iterator[Lakehouse]:
+    """The tables of a run, and its session, as they suit the size of what it reads."""
+    if reads_many_rows(config):
+        yield lakehouse
+    else:
+        with queries_over_few(lakehouse.spark):
+            yield lakehouse.with_tables_in_memory()
 
 
 def _report(lakehouse: Lakehouse, config: Config, output: Path) -> None:
