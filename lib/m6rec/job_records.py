@@ -93,6 +93,7 @@ PREPARE_INTERACTIONS = JobRecord(
         "user_item_matrix",
     ),
     sections=_PREPARED,
+    has_long_loops=reads_many_rows,
     reads_sources=True,
 )
 BUILD_FEATURES = JobRecord(
