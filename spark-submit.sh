@@ -38,7 +38,7 @@ print_help() {
     cat <<HELP
 Usage: ./spark-submit.sh JOB [options of the job]
        ./spark-submit.sh JOB --help       explain a job
-       ./spark-submit.sh setup            only set up, with an archive by which jobs start faster
+       ./spark-submit.sh setup            only set up, with a first run by which jobs start faster
        ./spark-submit.sh pack             pack the environment for a cluster (\$ARCHIVES)
 
 Every call sets up what is missing: a virtual environment from requirements/lock.txt. It needs
@@ -187,24 +187,28 @@ java_version() {
 
 # A job's JVM reads some ten thousand classes; from an archive of them that takes it four seconds less.
 # Made for the JVM and the packages that are there; jobs run without it, too.
+# The pipeline runs once on a few rows: see m6rec.startup.first_run.
 archive_classes() {
-    local stamp="$VENV/.m6rec-classes" wanted partial="$CLASSES.$$"
+    local stamp="$VENV/.m6rec-classes" wanted partial="$CLASSES.$$" tables
     wanted="$(java_version) $(checksum "$LOCK")"
     [[ "$wanted" == *version* ]] || return 0
     [[ -f "$stamp" && "$(cat "$stamp")" == "$wanted" ]] && return
-    say "archiving the JVM's classes, for jobs to start faster (half a minute, once)"
+    say "a first run, for jobs to find classes and kernels compiled (some minutes, once)"
     rm -f "$CLASSES"
     mkdir -p "$CACHE/logs"
+    tables="$(mktemp -d)"
+    "$VENV/bin/python" -m m6rec.startup.first_run "$tables"
     SPARK_SUBMIT_OPTS="-XX:ArchiveClassesAtExit=\"$partial\" -XX:TieredStopAtLevel=1" \
         PYSPARK_PYTHON="$VENV/bin/python" PYSPARK_DRIVER_PYTHON="$VENV/bin/python" \
         "$VENV/bin/spark-submit" --master 'local[2]' --properties-file "$ROOT/conf/spark-local.conf" \
-        $(delta_of_lane) \
-        "$ROOT/lib/m6rec/startup/class_archive.py" >"$CACHE/logs/class-archive.log" 2>&1 || true
+        $(delta_of_lane) "$ROOT/jobs/pipeline.py" --config "$tables/config.yaml" \
+        --output "$tables/output" >"$CACHE/logs/first-run.log" 2>&1 || true
+    rm -rf "$tables"
     if [[ -f "$partial" ]]; then
         mv -f "$partial" "$CLASSES"
         printf '%s' "$wanted" >"$stamp"
     else
-        say "could not ($CACHE/logs/class-archive.log says why): jobs start slower, nothing else"
+        say "could not ($CACHE/logs/first-run.log says why): jobs start slower, nothing else"
     fi
 }
 
@@ -237,7 +241,7 @@ asks_for_help() {
 
 set_up_environment() {
     export PYTHONPATH="$ROOT/lib:$ROOT${PYTHONPATH:+:$PYTHONPATH}"
-    export NUMBA_CACHE_DIR="${NUMBA_CACHE_DIR:-$CACHE/numba/$(kernels_checksum)}"
+    export NUMBA_CACHE_DIR="${NUMBA_CACHE_DIR:-$CACHE/numba/$LANE-$(kernels_checksum)}"
     export M6REC_CACHE="$CACHE"
     export PYTHONDONTWRITEBYTECODE="${PYTHONDONTWRITEBYTECODE:-1}"
     # A file of the caller's folder does not stand in for a module, such as yaml.py for yaml, neither

@@ -8,7 +8,7 @@ with the same run id, finished jobs are skipped. Where a guard stops the run, th
 and readers see the lists that they saw before.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -55,7 +55,7 @@ from m6rec.publication.nights import duration, night_of
 from m6rec.report.collect import collect_night
 from m6rec.report.console import print_guards, print_night
 from m6rec.report.page import write_report
-from m6rec.runs import Job, run_job
+from m6rec.runs import Job, numbered, run_jobs
 from m6rec.spark.session import session_of_job
 
 _FINAL = (c.FINAL,)
@@ -83,8 +83,9 @@ def run_nightly(
     else:
         print(f"nightly: keeps what run {night.kept_from} chose", flush=True)
         check_tables(spark, config)
-        plan = train_and_rank(lakehouse, config, night.kept_from)
-        publish.run(lakehouse, config, lambda: _report(plan, output))
+        with pipeline.for_its_size(lakehouse, config) as tables:
+            plan = train_and_rank(tables, config, night.kept_from)
+            publish.run(tables, config, lambda: _report(plan, output))
     clean.run(lakehouse.for_run(new_run_id()), config, vacuum_every=_VACUUM_EVERY)
     return lakehouse
 
@@ -106,17 +107,21 @@ class NightPlan:
 
 def train_and_rank(lakehouse: Lakehouse, config: Config, kept_from: str) -> NightPlan:
     """The jobs of a night up to its lists, with the choices of run `kept_from`."""
-    keep = partial(keep_choices.run, kept_from=kept_from)
-    run_job(lakehouse, config, replace(keep_choices.JOB, run=keep))
-    selection = Fit(lakehouse, config, c.SELECTION)
-    choices = kept_choices(selection)
-    assert choices is not None
-    plan = plan_of(selection, choices)
-    jobs = jobs_of_night(plan)
-    for number, job in enumerate(jobs, start=2):
-        print(f"[{number}/{len(jobs) + 1}] {job.name}", flush=True)
-        run_job(lakehouse, config, job)
-    return plan
+    plans = []
+
+    def jobs() -> Iterator[tuple[str, Job]]:
+        keep = partial(keep_choices.run, kept_from=kept_from)
+        yield "", replace(keep_choices.JOB, run=keep)
+        # What is trained follows from what has been kept.
+        selection = Fit(lakehouse, config, c.SELECTION)
+        choices = kept_choices(selection)
+        assert choices is not None
+        plans.append(plan_of(selection, choices))
+        following = jobs_of_night(plans[0])
+        yield from numbered(following, len(following) + 1, first=2)
+
+    run_jobs(lakehouse, config, jobs())
+    return plans[0]
 
 
 def plan_of(selection: Fit, choices: Choices) -> NightPlan:

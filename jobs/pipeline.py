@@ -5,6 +5,8 @@ in the output folder. Where a guard stops the run, the exit code is 3, and reade
 that they saw before.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pyspark.sql import SparkSession
@@ -27,13 +29,14 @@ from jobs import (
 from m6rec.command_line import command, open_lakehouse
 from m6rec.config.run import Config
 from m6rec.fits.inspection import check_tables
+from m6rec.job_records import reads_many_rows
 from m6rec.lakehouse import Lakehouse
 from m6rec.report.collect import collect_report
 from m6rec.report.console import hybrid_and_best_member, print_guards, print_results
 from m6rec.report.export import metrics_json
 from m6rec.report.page import write_report
-from m6rec.runs import Job, run_job
-from m6rec.spark.session import session_of_job
+from m6rec.runs import Job, numbered, run_jobs
+from m6rec.spark.session import queries_over_few, session_of_job
 
 NARROWEST = 110
 
@@ -69,11 +72,20 @@ def run_pipeline(spark: SparkSession, config: Config, run_id: str, output: Path)
     lakehouse = open_lakehouse(spark, config, run_id)
     check_tables(spark, config)
     jobs = jobs_of(config)
-    for number, job in enumerate(jobs, start=1):
-        print(f"[{number}/{len(jobs)}] {job.name}", flush=True)
-        run_job(lakehouse, config, job)
-    publish.run(lakehouse, config, lambda: _report(lakehouse, config, output))
+    with for_its_size(lakehouse, config) as tables:
+        run_jobs(tables, config, numbered(jobs, len(jobs)))
+        publish.run(tables, config, lambda: _report(tables, config, output))
     return lakehouse
+
+
+@contextmanager
+def for_its_size(lakehouse: Lakehouse, config: Config) -> Iterator[Lakehouse]:
+    """The tables of a run, and its session, as they suit the size of what it reads."""
+    if reads_many_rows(config):
+        yield lakehouse
+    else:
+        with queries_over_few(lakehouse.spark):
+            yield lakehouse.with_tables_in_memory()
 
 
 def _report(lakehouse: Lakehouse, config: Config, output: Path) -> None:

@@ -4,9 +4,10 @@ The owner's tables are those that the sections interactions, split and features 
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import reduce
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -18,6 +19,7 @@ from m6rec.fits.sources import INTERACTIONS, Events, Sources, open_sources
 from m6rec.job_records import PREPARE_INTERACTIONS
 from m6rec.lakehouse import Lakehouse
 from m6rec.runs import Job
+from m6rec.spark.session import queries_over
 from m6rec.spark.values import domain_of
 from m6rec.stages.pairs.aggregation import (
     aggregate_folds,
@@ -76,25 +78,27 @@ def run(lakehouse: Lakehouse, config: Config, fits: Sequence[str] = c.FITS) -> N
         DataError: rows were lost, or no interaction was left.
     """
     sources = open_sources(lakehouse.spark, config)
+    rows = {events.label: events.frame.count() for events in sources.events()}
     try:
-        pairs = _clean(lakehouse, sources, config)
-        _extend_indices(lakehouse, pairs, sources)
-        _split(lakehouse, pairs, config, c.SELECTION in fits)
-        _write_catalogue(lakehouse, sources, config)
-        _write_matrix(lakehouse, sources, config.ranks_repeats, fits)
+        with queries_over(lakehouse.spark, sum(rows.values())):
+            pairs = _clean(lakehouse, sources, config, rows)
+            _extend_indices(lakehouse, pairs, sources)
+            _split(lakehouse, pairs, config, c.SELECTION in fits)
+            _write_catalogue(lakehouse, sources, config)
+            _write_matrix(lakehouse, sources, config.ranks_repeats, fits)
     finally:
         # The stages persist what they read twice.
         lakehouse.spark.catalog.clearCache()
 
 
-def _clean(lakehouse: Lakehouse, sources: Sources, config: Config) -> _Pairs:
+def _clean(
+    lakehouse: Lakehouse, sources: Sources, config: Config, rows: Mapping[str, int]
+) -> _Pairs:
     """Write interactions and quarantine, check their counts, and combine events to pairs."""
     are_ratings = config.ratings.enabled
     cleaned = {events.label: _clean_one(events, are_ratings) for events in sources.events()}
-    main = cleaned[sources.interactions.label]
-    lakehouse.write("interactions", main.interactions)
-    lakehouse.write("quarantine", _quarantine(cleaned))
-    _check_cleaning(lakehouse, sources, cleaned)
+    lakehouse.write("interactions", cleaned[INTERACTIONS].interactions)
+    _check_cleaning(lakehouse, sources, cleaned, rows)
     return _Pairs(
         aggregate_pairs(lakehouse.read("interactions"), sources.interactions.config, are_ratings),
         _held_out_pairs(sources.test, cleaned, are_ratings),
@@ -110,32 +114,30 @@ def _clean_one(events: Events, are_ratings: bool) -> Cleaned:
         events.version,
         events.reading,
         are_ratings,
+        in_whole_rows=events.drops_malformed,
     )
-    # Rows that were dropped as malformed are told by counting those that were parsed.
-    if cleaned.compares_rows or events.drops_malformed:
+    if cleaned.follows_labelled:
         cleaned.labelled.persist()
+    elif events.label != INTERACTIONS:
+        # Those of the main table are read where they have been written.
+        cleaned.interactions.persist()
     return cleaned
 
 
-def _quarantine(cleaned: dict[str, Cleaned]) -> DataFrame:
-    """The refused rows of all tables; the reason of a held-out table's row names the table."""
-    together = cleaned[INTERACTIONS].quarantine
-    for label, table in cleaned.items():
-        if label != INTERACTIONS:
-            reason = F.concat(F.lit(f"{label}: "), c.REASON).alias(c.REASON)
-            refused = table.quarantine.select(c.RAW, reason, c.SOURCE_VERSION)
-            together = together.unionByName(refused)
-    return together
-
-
-def _check_cleaning(lakehouse: Lakehouse, sources: Sources, cleaned: dict[str, Cleaned]) -> None:
-    """Check that no row was lost between the sources and what has been written."""
-    rows_in = sum(_rows_in(events, cleaned[events.label]) for events in sources.events())
+def _check_cleaning(
+    lakehouse: Lakehouse, sources: Sources, cleaned: dict[str, Cleaned], rows: Mapping[str, int]
+) -> None:
+    """Write what was refused; check that no row was lost between sources and what is written."""
+    rows_in = sum(
+        _rows_in(events, cleaned[events.label], rows[events.label]) for events in sources.events()
+    )
     written = lakehouse.read("interactions").count()
     held_out = sum(
         table.interactions.count() for label, table in cleaned.items() if label != INTERACTIONS
     )
-    reasons = counts_by_reason(lakehouse.read("quarantine"))
+    reasons = _write_quarantine(lakehouse, cleaned, with_duplicates=False)
+    if rows_in > written + held_out + sum(reasons.values()):
+        reasons = _write_quarantine(lakehouse, cleaned, with_duplicates=True)
     quarantined = sum(reasons.values())
     _log.info("%d rows in, %d kept, %d quarantined", rows_in, written + held_out, quarantined)
     check_counts(rows_in, written + held_out, quarantined)
@@ -149,7 +151,7 @@ def _check_cleaning(lakehouse: Lakehouse, sources: Sources, cleaned: dict[str, C
             f" {in_a_line(counts) or 'none'}",
             flush=True,
         )
-    hours = hours_ahead(cleaned[INTERACTIONS].labelled) if FUTURE_TIME in reasons else None
+    hours = hours_ahead(cleaned[INTERACTIONS].judged) if FUTURE_TIME in reasons else None
     if hours is not None:
         _log.warning(
             "times lie up to %.1f hours in the future; where they have no zone, set"
@@ -160,9 +162,28 @@ def _check_cleaning(lakehouse: Lakehouse, sources: Sources, cleaned: dict[str, C
         refuse_empty(lakehouse.read("quarantine"), reasons, lakehouse.address("quarantine"))
 
 
-def _rows_in(events: Events, cleaned: Cleaned) -> int:
+def _write_quarantine(
+    lakehouse: Lakehouse, cleaned: dict[str, Cleaned], with_duplicates: bool
+) -> dict[str, int]:
+    """Write the refused rows of all tables; return how many there are by reason.
+
+    Most tables have no exact duplicates, and to find them takes a sort of all rows. The reason of a
+    held-out table's row names the table.
+    """
+    frames = []
+    for label, table in cleaned.items():
+        is_whole = with_duplicates or table.follows_labelled
+        frame = table.quarantine if is_whole else table.refused
+        if label != INTERACTIONS:
+            reason = F.concat(F.lit(f"{label}: "), c.REASON).alias(c.REASON)
+            frame = frame.select(c.RAW, reason, c.SOURCE_VERSION)
+        frames.append(frame)
+    lakehouse.write("quarantine", reduce(DataFrame.unionByName, frames))
+    return counts_by_reason(lakehouse.read("quarantine"))
+
+
+def _rows_in(events: Events, cleaned: Cleaned, rows: int) -> int:
     """How many rows a source has, without malformed ones where the owner has these dropped."""
-    rows = events.frame.count()
     if not events.drops_malformed:
         return rows
     # Spark counts a row that it does not parse, and then drops it where its values are needed.

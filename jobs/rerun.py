@@ -9,7 +9,7 @@ import typer
 from pyspark.sql import SparkSession
 
 from jobs.nightly import train_and_rank
-from jobs.pipeline import jobs_of
+from jobs.pipeline import for_its_size, jobs_of
 from m6rec import columns as c
 from m6rec.command_line import (
     ConfigOption,
@@ -25,7 +25,7 @@ from m6rec.config.run import Config
 from m6rec.fits.choices import kept_choices
 from m6rec.fits.fit import Fit
 from m6rec.publication.repeating import ListDifferences, differences, repetition_of
-from m6rec.runs import run_job
+from m6rec.runs import run_jobs
 from m6rec.spark.session import session_of_job
 
 LISTS_DIFFER = 1
@@ -43,11 +43,11 @@ def rerun(spark: SparkSession, config: Config, run_id: str, new_id: str) -> List
     for doubt in repetition.doubts:
         print(f"warning: lists may differ: {doubt}", flush=True)
     kept = kept_choices(Fit(original, repetition.config, c.SELECTION))
-    if kept is not None:
-        train_and_rank(repetition.lakehouse, repetition.config, kept.kept_from)
-    else:
-        for job in jobs_of(repetition.config):
-            run_job(repetition.lakehouse, repetition.config, job)
+    with for_its_size(repetition.lakehouse, repetition.config) as tables:
+        if kept is not None:
+            train_and_rank(tables, repetition.config, kept.kept_from)
+        else:
+            run_jobs(tables, repetition.config, [("", job) for job in jobs_of(repetition.config)])
     found = differences(original, repetition.lakehouse)
     if found.are_equal:
         print(f"the lists of {found.users} users are equal", flush=True)

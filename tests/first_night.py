@@ -10,7 +10,7 @@ from m6rec.fits.fit import SETTINGS, Fit, model_row
 from m6rec.job_records import CHOOSE_SETTINGS, JobRecord
 from m6rec.lakehouse import Lakehouse
 from m6rec.publication.publishing import publish
-from m6rec.runs import Job, run_job
+from m6rec.runs import Job, run_job, run_jobs
 
 
 def publish_first_night(lakehouse: Lakehouse, config: Config) -> None:
@@ -23,6 +23,6 @@ def publish_first_night(lakehouse: Lakehouse, config: Config) -> None:
     run_job(lakehouse, config, Job(JobRecord(CHOOSE_SETTINGS.name), write))
     itself = lakehouse.run_id
     choices = Choices(itself, itself, datetime.now(UTC), {})
-    for job in jobs_of_night(plan_of(Fit(lakehouse, config, c.SELECTION), choices)):
-        run_job(lakehouse, config, job)
+    jobs = jobs_of_night(plan_of(Fit(lakehouse, config, c.SELECTION), choices))
+    run_jobs(lakehouse, config, [("", job) for job in jobs])
     publish(lakehouse, config)

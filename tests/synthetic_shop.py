@@ -46,6 +46,7 @@ def make_shop(folder: Path, n_users: int = 90, n_items: int = 60, seed: int = 1)
         ],
         columns=frame.columns,
     )
+    broken = pd.concat([broken, frame.head(1)])
     _write(pd.concat([frame, broken]), folder / "interactions.parquet")
     items = [
         {

@@ -7,6 +7,8 @@ ITEM_ID = "item_id"
 USER_INDEX = "user_index"
 ITEM_INDEX = "item_index"
 ITEM_NUMBER = "item_number"
+# The hash of the user's id, by which rows that belong together are in one partition.
+OWNER = "_owner"
 
 EVENT_TIME = "event_time"
 EVENT_TYPE = "event_type"

@@ -34,14 +34,14 @@ def _always(_: Config) -> bool:
     return True
 
 
-def _reads_many_rows(config: Config) -> bool:
+def reads_many_rows(config: Config) -> bool:
     """Whether the interactions are many, or lie where this machine cannot see them."""
     path = config.interactions.source.path
     return path is None or not 0 < _bytes_below(Path(path)) <= _BYTES_OF_FEW_ROWS
 
 
 def _trains_mllib(config: Config) -> bool:
-    return MLLIB_ALS in config.evaluate.rankers and _reads_many_rows(config)
+    return MLLIB_ALS in config.evaluate.rankers and reads_many_rows(config)
 
 
 def _writes_many_lists(config: Config) -> bool:
@@ -93,6 +93,7 @@ PREPARE_INTERACTIONS = JobRecord(
         "user_item_matrix",
     ),
     sections=_PREPARED,
+    has_long_loops=reads_many_rows,
     reads_sources=True,
 )
 BUILD_FEATURES = JobRecord(
@@ -298,13 +299,13 @@ JOBS_OF_A_RUN = (
 )
 CHECK = JobRecord("check", reads_sources=True)
 EXPLAIN = JobRecord("explain", reads_sources=True)
-PIPELINE = JobRecord("pipeline", has_long_loops=_reads_many_rows, reads_sources=True)
+PIPELINE = JobRecord("pipeline", has_long_loops=reads_many_rows, reads_sources=True)
 DEMO = JobRecord("demo", has_long_loops=_always, reads_sources=True)
 QUALITY = JobRecord("quality", has_long_loops=_always, reads_sources=True)
 NIGHTLY = JobRecord("nightly", has_long_loops=_writes_many_lists, reads_sources=True)
 ROBUSTNESS = JobRecord("robustness", has_long_loops=_always, reads_sources=True)
 TUNE = JobRecord("tune", has_long_loops=_always, reads_sources=True)
-RERUN = JobRecord("rerun", has_long_loops=_reads_many_rows, reads_sources=True)
+RERUN = JobRecord("rerun", has_long_loops=reads_many_rows, reads_sources=True)
 
 JOBS_ON_RUNS = (KEEP_CHOICES, PUBLISH, SCORE_USERS, FOLD_IN, CLEAN, FORGET)
 JOBS_OF_JOBS = (PIPELINE, NIGHTLY, RERUN, DEMO, QUALITY, ROBUSTNESS, TUNE)

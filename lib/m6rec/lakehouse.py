@@ -1,8 +1,9 @@
 """Read and write the tables of a run, and say where its artifacts lie."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 from delta.tables import DeltaTable
@@ -21,6 +22,11 @@ from m6rec.spark.sources import latest_version
 PUBLISHED = "published/recommendations"
 # Columns that name a part of a run's rows, beside the run itself.
 _PARTS = (c.FIT, "kind", "job")
+# The value, or several values, that a column has in the rows that a write replaces.
+Part = str | tuple[str, ...]
+Known = TypeVar("Known")
+# The driver holds a run's rows of a table where their files have no more bytes.
+_BYTES_IN_MEMORY = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -30,7 +36,9 @@ class Lakehouse:
     A location that holds a slash, or starts with a scheme, is a path; `a.b` is a schema of the
     catalogue. Artifacts (models, checkpoints) always need a path: `artifacts`. Where `pinned`, a
     table stays at the version that was first read, until it is written: a job sees one state.
-    A table in `fixed` is always read at the version that stands there.
+    A table in `fixed` is always read at the version that stands there. Where there is an executor
+    `beside`, of one thread, rows that the driver holds are written by it while a job goes on. Where
+    there is `in_memory`, it holds what has been read of small tables.
     """
 
     spark: SparkSession
@@ -39,12 +47,24 @@ class Lakehouse:
     artifacts: str = ""
     pinned: bool = False
     fixed: Mapping[str, int] = field(default_factory=dict)
+    beside: Executor | None = None
+    in_memory: dict[tuple[Any, ...], DataFrame] | None = None
+    _pending: dict[str, list[Future[int]]] = field(default_factory=dict)
     _written: dict[str, int] = field(default_factory=dict)
     _read: dict[str, int] = field(default_factory=dict)
+    _known: dict[tuple[str, ...], Any] = field(default_factory=dict)
 
-    def for_one_job(self) -> "Lakehouse":
+    def for_one_job(self, beside: Executor | None = None) -> "Lakehouse":
         """The same tables pinned, with inputs and outputs of their own."""
-        return replace(self, pinned=True, _written={}, _read={})
+        return replace(self, pinned=True, beside=beside, _pending={}, _written={}, _read={})
+
+    def with_tables_in_memory(self) -> "Lakehouse":
+        """The same tables; of a small one, rows are read once, and then lie in the driver's memory.
+
+        Each query over a table of files begins with a query for its files, which takes longer than
+        all else where there are few rows.
+        """
+        return replace(self, in_memory={})
 
     def for_run(self, run_id: str) -> "Lakehouse":
         """The tables of another run in the same place."""
@@ -80,14 +100,28 @@ class Lakehouse:
         """The table as SQL names it."""
         return f"delta.`{self.address(name)}`" if self.by_path else self.address(name)
 
+    def settle(self, *names: str) -> None:
+        """Wait for what is being written to these tables; to all tables unless some are named."""
+        for name in names or list(self._pending):
+            for written in self._pending.pop(name, []):
+                written.result()
+
     def exists(self, name: str) -> bool:
         """Whether the table has been created."""
+        self.settle(name)
+        return self._is_there(name)
+
+    def _is_there(self, name: str) -> bool:
         if self.by_path:
             return DeltaTable.isDeltaTable(self.spark, self.address(name))
         return self.spark.catalog.tableExists(self.address(name))
 
     def version(self, name: str) -> int:
         """The latest version of the table."""
+        self.settle(name)
+        return self._latest(name)
+
+    def _latest(self, name: str) -> int:
         version = latest_version(self.spark, self.delta_table(name))
         if version is None:
             raise TableError(f"table {self.address(name)} has no history; was it vacuumed away?")
@@ -100,11 +134,7 @@ class Lakehouse:
             TableError: the table does not exist; the message names the job that makes it.
         """
         table = TABLES[name]
-        found = self._version_to_read(name, version)
-        if self.pinned and version is None and name not in self._written:
-            # Another thread may have read it meanwhile.
-            found = self._read.setdefault(name, found)
-        self._read[name] = found
+        found = self._pin(name, version)
         reader = self.spark.read.format("delta").option("versionAsOf", found)
         address = self.address(name)
         frame = reader.load(address) if self.by_path else reader.table(address)
@@ -112,36 +142,87 @@ class Lakehouse:
             frame = frame.where(F.col(c.RUN_ID) == self.run_id)
         for column, value in part.items():
             frame = frame.where(F.col(column) == value)
-        return frame
+        if self.in_memory is None:
+            return frame
+        key = (name, found, *sorted(part.items()))
+        if key not in self.in_memory:
+            self.in_memory[key] = _in_memory(frame)
+        # Each read gives columns of its own, for a table to be joined with itself.
+        return self.in_memory[key].toDF(*frame.columns)
 
-    def write(self, name: str, frame: DataFrame, /, **part: str) -> int:
+    def known(self, name: str, what: str, ask: Callable[[DataFrame], Known]) -> Known:
+        """What follows from this run's rows of a table, asked once for each version of the table.
+
+        All jobs of a process share the answers, which must take little memory.
+        """
+        key = (name, str(self._pin(name, None)), what)
+        if key not in self._known:
+            self._known[key] = ask(self.read(name))
+        known: Known = self._known[key]
+        return known
+
+    def _pin(self, name: str, asked: int | None) -> int:
+        """The version to read, which becomes an input."""
+        self.settle(name)
+        found = self._version_to_read(name, asked)
+        if self.pinned and asked is None and name not in self._written:
+            # Another thread may have read it meanwhile.
+            found = self._read.setdefault(name, found)
+        self._read[name] = found
+        return found
+
+    def write(self, name: str, frame: DataFrame, /, **part: Part) -> int:
         """Replace this run's rows (of `part`, where given) in one commit; return the version.
 
         `frame` has the table's columns without `run_id` and without those of `part`, in any
-        order. Writing again changes nothing that a reader sees.
+        order. A column of which `part` names several values stays in `frame`. Writing again changes
+        nothing that a reader sees.
         """
+        self.settle(name)
+        return self._replace(name, frame, part)
+
+    def _replace(self, name: str, frame: DataFrame, part: Mapping[str, Part]) -> int:
         table = TABLES[name]
-        constants = {c.RUN_ID: self.run_id, **part}
+        constants = self._constants(part)
         rows = self._conform(table, frame, constants)
-        condition = " AND ".join(f"{key} = '{value}'" for key, value in constants.items())
+        replaced = {c.RUN_ID: (self.run_id,)} | {
+            key: (value,) if isinstance(value, str) else value for key, value in part.items()
+        }
+        condition = " AND ".join(
+            f"{key} IN ({', '.join(repr(value) for value in values)})"
+            for key, values in replaced.items()
+        )
         writer = rows.write.format("delta").mode("overwrite")
         return self._save(table, writer, replace=condition)
 
-    def write_rows(self, name: str, rows: Sequence[Mapping[str, Any]], /, **part: str) -> int:
+    def write_rows(self, name: str, rows: Sequence[Mapping[str, Any]], /, **part: Part) -> None:
         """`write` a few rows that the driver holds, each a value by column."""
-        return self.write(name, self._frame_of(name, rows, part), **part)
+        frame = self._frame_of(name, rows, part)
+        if self.beside is None:
+            self.write(name, frame, **part)
+        else:
+            written = self.beside.submit(self._replace, name, frame, part)
+            self._pending.setdefault(name, []).append(written)
 
     def append_rows(self, name: str, rows: Sequence[Mapping[str, Any]], /, **part: str) -> int:
         """Add a few rows to those of this run (of `part`) in one commit; return the version."""
         table = TABLES[name]
         frame = self._frame_of(name, rows, part)
-        writer = self._conform(table, frame, {c.RUN_ID: self.run_id, **part}).write
+        writer = self._conform(table, frame, self._constants(part)).write
         return self._save(table, writer.format("delta").mode("append"))
 
+    def _constants(self, part: Mapping[str, Part]) -> dict[str, str]:
+        """The columns of which all rows of a write have one value."""
+        of_part = {key: value for key, value in part.items() if isinstance(value, str)}
+        return {c.RUN_ID: self.run_id, **of_part}
+
     def _frame_of(
-        self, name: str, rows: Sequence[Mapping[str, Any]], part: Mapping[str, str]
+        self,
+        name: str,
+        rows: Sequence[Mapping[str, Any]],
+        part: Mapping[str, Part],
     ) -> DataFrame:
-        given = {c.RUN_ID, *part}
+        given = self._constants(part)
         fields = [item for item in TABLES[name].schema.fields if item.name not in given]
         schema = T.StructType(fields)
         columns = {item.name: [row[item.name] for row in rows] for item in fields}
@@ -174,7 +255,7 @@ class Lakehouse:
         return self._record(name)
 
     def _save(self, table: TableSchema, writer: DataFrameWriter, replace: str | None = None) -> int:
-        if table.name in self._written or self.exists(table.name):
+        if table.name in self._written or self._is_there(table.name):
             # A table that an earlier release made may lack columns.
             writer = writer.option("mergeSchema", "true")
             if replace is not None:
@@ -231,8 +312,16 @@ class Lakehouse:
         return DeltaTable.forName(self.spark, address)
 
     def _record(self, name: str) -> int:
-        self._written[name] = self.version(name)
+        self._written[name] = self._latest(name)
         return self._written[name]
+
+
+def _in_memory(frame: DataFrame) -> DataFrame:
+    """The rows as the driver holds them, unless their files are large."""
+    plan: Any = frame._jdf.queryExecution().optimizedPlan()
+    if int(plan.stats().sizeInBytes()) > _BYTES_IN_MEMORY:
+        return frame
+    return frame.sparkSession.createDataFrame(frame.toArrow(), frame.schema)
 
 
 def _partition_columns(table: TableSchema) -> list[str]:

@@ -7,8 +7,8 @@ them, has a row for each time.
 
 import json
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -69,29 +69,111 @@ def run_job(lakehouse: Lakehouse, config: Config, job: Job) -> bool:
         ConfigError: the run was begun with another configuration.
         DataError: a job whose tables this one reads has not finished.
     """
-    with starting_workers(lakehouse.spark):
+    return run_jobs(lakehouse, config, [("", job)]) == [job.name]
+
+
+def numbered(jobs: Iterable[Job], total: int, first: int = 1) -> Iterator[tuple[str, Job]]:
+    """The jobs with a line for each that says how far a run has come."""
+    for number, job in enumerate(jobs, start=first):
+        yield f"[{number}/{total}] {job.name}", job
+
+
+def run_jobs(lakehouse: Lakehouse, config: Config, jobs: Iterable[tuple[str, Job]]) -> list[str]:
+    """Run those jobs of a run that have not finished, in turn; return their names.
+
+    Args:
+        lakehouse: the tables of the run.
+        config: its configuration.
+        jobs: each with the line that is printed before it, if any. One is asked for when the one
+            before has finished, so that what comes next may follow from its tables.
+
+    Raises:
+        ConfigError: the run was begun with another configuration.
+        DataError: a job whose tables another reads has not finished.
+    """
+    with starting_workers(lakehouse.spark), ThreadPoolExecutor(1) as beside:
         earlier = work_of_run(lakehouse)
-    check_same_config(earlier, config, lakehouse.run_id)
-    if any(row["job"] == job.name and row["status"] == FINISHED for row in earlier):
-        print(f"{job.name}: skipped (finished)", flush=True)
-        return False
-    _check_turn(earlier, job.record, lakehouse.run_id)
-    sources = sources_of_run(lakehouse, config, earlier)
-    record = Attempt(lakehouse, config, job.name, sources=sources)
-    own, pinned = lakehouse.for_one_job(), at_versions(config, sources)
+        check_same_config(earlier, config, lakehouse.run_id)
+        sources = sources_of_run(lakehouse, config, earlier)
+        pinned = at_versions(config, sources)
+        finished = {row["job"] for row in earlier if row["status"] == FINISHED}
+        journal, ran = _Journal(lakehouse, beside), []
+        try:
+            for title, job in jobs:
+                if job.name in finished:
+                    journal.say(title, f"{job.name}: skipped (finished)")
+                    journal.write()
+                    continue
+                _check_turn(finished, job.record, lakehouse.run_id)
+                attempt = Attempt(lakehouse, config, job.name, sources=sources)
+                journal.add(attempt.row(STARTED))
+                journal.say(title)
+                _run_recorded(lakehouse, pinned, job, attempt, journal)
+                finished.add(job.name)
+                ran.append(job.name)
+        finally:
+            journal.write()
+    return ran
+
+
+def _run_recorded(
+    lakehouse: Lakehouse, config: Config, job: Job, attempt: "Attempt", journal: "_Journal"
+) -> None:
+    """Run a job; that it has finished is written with what comes next."""
+    own, written = lakehouse.for_one_job(journal.beside), journal.write_beside()
     try:
-        with ThreadPoolExecutor(1) as beside:
-            started = beside.submit(record.save, STARTED)
-            with saying_what_failed(f"job {job.name}", sources_of(config)):
-                job.run(own, pinned)
-            started.result()
+        with saying_what_failed(f"job {job.name}", sources_of(config)):
+            job.run(own, config)
+            own.settle()
+        written.result()
     except Exception:
-        record.save(FAILED, own.inputs, own.outputs)
+        wait([written])
+        attempt.save(FAILED, own.inputs, own.outputs)
         raise
-    record.save(FINISHED, own.inputs, own.outputs)
-    seconds = (datetime.now(UTC) - record.started_at).total_seconds()
-    print(f"{job.name}: finished in {seconds:.1f} s", flush=True)
-    return True
+    row = attempt.row(FINISHED, own.inputs, own.outputs)
+    seconds = (row["finished_at"] - attempt.started_at).total_seconds()
+    journal.add(row)
+    journal.say(f"{job.name}: finished in {seconds:.1f} s")
+
+
+class _Journal:
+    """Writes rows of a run to table `runs`, and then says what they tell.
+
+    A commit takes longer than many a job on a small table. So what a job leaves at its end is
+    written by one commit with what the next begins with, while that one runs. A job that was killed
+    before is run again.
+    """
+
+    def __init__(self, lakehouse: Lakehouse, beside: ThreadPoolExecutor) -> None:
+        self._lakehouse = lakehouse
+        self.beside = beside
+        self._rows: list[dict[str, Any]] = []
+        self._lines: list[str] = []
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Replace the row of a job by the next commit."""
+        self._rows.append(row)
+
+    def say(self, *lines: str) -> None:
+        """Print lines, but for empty ones, once the rows so far have been written."""
+        self._lines += [line for line in lines if line]
+
+    def write(self) -> None:
+        """Write the rows, and print the lines."""
+        self.write_beside().result()
+
+    def write_beside(self) -> Future[None]:
+        """`write` while the caller does other work."""
+        rows, lines = self._rows, self._lines
+        self._rows, self._lines = [], []
+        return self.beside.submit(self._write, rows, lines)
+
+    def _write(self, rows: list[dict[str, Any]], lines: list[str]) -> None:
+        if rows:
+            jobs = tuple(row["job"] for row in rows)
+            self._lakehouse.write_rows(RUNS_TABLE.name, rows, job=jobs)
+        for line in lines:
+            print(line, flush=True)
 
 
 def step_seconds(lakehouse: Lakehouse) -> dict[str, float]:
@@ -147,18 +229,23 @@ class Attempt:
         outputs: Mapping[str, int] | None = None,
     ) -> None:
         """Replace the job's row in one commit."""
-        row = self._row(status, inputs, outputs)
+        row = self.row(status, inputs, outputs)
         self.lakehouse.write_rows(RUNS_TABLE.name, [row], job=self.job)
 
     def add(self, outputs: Mapping[str, int]) -> None:
         """Add a row to those of earlier times in one commit: the job has finished."""
-        row = self._row(FINISHED, {}, outputs)
+        row = self.row(FINISHED, {}, outputs)
         self.lakehouse.append_rows(RUNS_TABLE.name, [row], job=self.job)
 
-    def _row(
-        self, status: str, inputs: Mapping[str, int] | None, outputs: Mapping[str, int] | None
+    def row(
+        self,
+        status: str,
+        inputs: Mapping[str, int] | None = None,
+        outputs: Mapping[str, int] | None = None,
     ) -> dict[str, Any]:
+        """The job's row as it is now."""
         return {
+            "job": self.job,
             "status": status,
             "config": self.config.model_dump_json(),
             "config_hash": self.config.fingerprint(),
@@ -222,9 +309,8 @@ def check_same_config(jobs: list[Row], config: Config, run_id: str) -> None:
             )
 
 
-def _check_turn(jobs: list[Row], record: JobRecord, run_id: str) -> None:
+def _check_turn(finished: Collection[str], record: JobRecord, run_id: str) -> None:
     """Check that the jobs have finished that alone write what a job reads."""
-    finished = {row["job"] for row in jobs if row["status"] == FINISHED}
     for table in record.reads:
         writers = [job.name for job in JOBS_OF_A_RUN if table in job.writes]
         if len(writers) == 1 and writers[0] not in finished:

@@ -46,7 +46,7 @@ def checkerboard(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) 
     folder = tmp_path_factory.mktemp("checkerboard")
     withheld = _write_tables(folder)
     config = _config(folder)
-    lakehouse = Lakehouse(spark, config.lake, "checkerboard")
+    lakehouse = Lakehouse(spark, config.lake, "checkerboard").with_tables_in_memory()
     for job in JOBS_IN_ORDER[: JOBS_IN_ORDER.index(train_hybrid.JOB) + 1]:
         # The answers are known for the settings of the config, so none are searched.
         if job is not choose_settings.JOB:

@@ -7,7 +7,9 @@ import pytest
 from m6rec.config.base import TableSource
 from m6rec.config.data import InteractionsConfig
 from m6rec.config.outputs import EvaluateConfig
-from m6rec.config.run import Config
+from m6rec.config.run import Config, load_config
+from m6rec.job_records import reads_many_rows
+from m6rec.startup.first_run import write_tables
 from m6rec.startup.jvm import SIMPLE_COMPILER, compiler_options
 
 
@@ -27,7 +29,7 @@ def test_a_run_of_all_jobs_keeps_the_optimising_compiler(job: str) -> None:
 @pytest.mark.parametrize(
     ("size", "options"), [(10_000, SIMPLE_COMPILER), (10_000_000, "")], ids=["few", "many"]
 )
-@pytest.mark.parametrize("job", ["pipeline", "train_factors"])
+@pytest.mark.parametrize("job", ["pipeline", "prepare_interactions", "train_factors"])
 def test_over_few_rows_no_loop_is_long(tmp_path: Path, job: str, size: int, options: str) -> None:
     events = tmp_path / "events.csv"
     events.write_bytes(bytes(size))
@@ -58,3 +60,11 @@ def test_lists_of_many_users_need_the_optimising_one(
 
 def test_of_users_that_it_cannot_see_it_expects_many() -> None:
     assert compiler_options("recommend", config("s3a://bucket/lake")) == ""
+
+
+def test_the_first_run_of_the_set_up_has_a_valid_configuration_and_few_rows(tmp_path: Path) -> None:
+    write_tables(tmp_path / "tables")
+    config = load_config(tmp_path / "tables" / "config.yaml")
+    assert not reads_many_rows(config)
+    assert config.features.items is not None
+    assert Path(str(config.features.items.source.path)).read_text().startswith("item_id,")

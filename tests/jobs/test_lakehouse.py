@@ -1,5 +1,6 @@
 """Tables at their versions: what a reader sees while others write, and what a write replaces."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from delta.tables import DeltaTable
@@ -98,6 +99,74 @@ def test_replacing_a_part_moves_whole_files(spark: SparkSession, tmp_path: Path)
         lakehouse.write("models", models(spark, name).coalesce(1), fit="final", kind="factors")
     files = lakehouse.read("models").inputFiles()
     assert [("fit=final/kind=factors" in file) for file in files] == [True]
+
+
+def test_several_parts_are_replaced_by_one_commit(spark: SparkSession, tmp_path: Path) -> None:
+    lakehouse = Lakehouse(spark, str(tmp_path), "run")
+    rows = [
+        {"fit": "final", "kind": kind, "name": "a", "parameters": "{}", "artifact": None}
+        for kind in ("factors", "towers", "hybrid")
+    ]
+    kinds = ("factors", "towers", "hybrid")
+    lakehouse.write_rows("models", rows, fit="final", kind=kinds)
+    new = [row | {"name": "b"} for row in rows[:2]]
+    lakehouse.write_rows("models", new, fit="final", kind=("factors", "towers"))
+    assert lakehouse.version("models") == 1
+    assert model_names(lakehouse) == {
+        ("final", "factors", "b"),
+        ("final", "towers", "b"),
+        ("final", "hybrid", "a"),
+    }
+
+
+def test_rows_that_are_written_beside_are_there_for_who_reads_next(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    row = {"name": "svd", "parameters": "{}", "artifact": None}
+    with ThreadPoolExecutor(1) as beside:
+        own = Lakehouse(spark, str(tmp_path), "run").for_one_job(beside)
+        own.write_rows("models", [row], fit="final", kind="factors")
+        assert model_names(own) == {("final", "factors", "svd")}
+        own.write_rows("models", [row | {"name": "als"}], fit="final", kind="factors")
+        own.settle()
+        assert own.outputs == {"models": 1}
+
+
+def test_what_follows_from_a_version_of_a_table_is_asked_once(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    lakehouse = Lakehouse(spark, str(tmp_path), "run")
+    asked = []
+
+    def count(frame: DataFrame) -> int:
+        asked.append(frame)
+        return frame.count()
+
+    lakehouse.write("catalogue", catalogue(spark, "a"))
+    jobs = [lakehouse.for_one_job() for _ in range(2)]
+    assert [job.known("catalogue", "rows", count) for job in jobs] == [1, 1]
+    assert [job.inputs for job in jobs] == 2 * [{"catalogue": 0}]
+    lakehouse.write("catalogue", catalogue(spark, "a", "b"))
+    assert lakehouse.known("catalogue", "rows", count) == 2
+    assert len(asked) == 2
+
+
+def test_a_small_table_is_read_once_and_gives_the_same_rows(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    own = Lakehouse(spark, str(tmp_path), "run").with_tables_in_memory()
+    own.write("catalogue", catalogue(spark, "a", "b"))
+    from_files = own.for_run("run").read("catalogue")
+    for _ in range(2):
+        read = own.read("catalogue")
+        assert read.schema == from_files.schema
+        assert read.collect() == from_files.collect()
+        assert read.inputFiles() == []
+    # As two reads of files are, two reads are two tables.
+    one, two = own.read("catalogue"), own.read("catalogue")
+    assert one.join(two, one["item_index"] < two["item_index"]).count() == 1
+    own.write("catalogue", catalogue(spark, "c"))
+    assert item_ids(own) == {"c"}
 
 
 def test_files_on_this_machine_have_no_second_file_with_a_checksum(

@@ -1,7 +1,7 @@
 """Lineage on real Delta tables: skipping, resuming, and what a reader sees."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ from m6rec.errors import ConfigError, DataError
 from m6rec.job_records import JobRecord
 from m6rec.lakehouse import Lakehouse
 from m6rec.publication.publishing import publish, published_run, read_published
-from m6rec.runs import Job, code_version, run_job
+from m6rec.runs import Job, code_version, numbered, run_job, run_jobs
 
 
 def config_of(lake: Path, seed: int = 1) -> Config:
@@ -92,6 +92,32 @@ def test_a_job_is_recorded_while_it_runs_and_where_it_fails(
     with pytest.raises(DataError, match="no rows"):
         run_job(lakehouse, config_of(tmp_path), job("recommend", fail_once_recorded))
     assert recorded() == ["failed"]
+
+
+def test_jobs_in_turn_take_one_commit_each_to_record_and_one_for_the_first(
+    spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lakehouse, config = Lakehouse(spark, str(tmp_path), "run-1"), config_of(tmp_path)
+    asked: list[str] = []
+
+    def jobs() -> Iterator[Job]:
+        for name in ("recommend", "evaluate"):
+            asked.append(name)
+            yield job(name, lambda own, _: done.append(len(asked)))
+
+    done: list[int] = []
+    assert run_jobs(lakehouse, config, numbered(jobs(), 2)) == ["recommend", "evaluate"]
+    # The second was asked for when the first had finished.
+    assert done == [1, 2]
+    assert lakehouse.version("runs") == 2
+    rows = lakehouse.read("runs").collect()
+    assert {(row["job"], row["status"]) for row in rows} == {
+        ("recommend", "finished"),
+        ("evaluate", "finished"),
+    }
+    said = [line.partition(" in ")[0] for line in capsys.readouterr().out.splitlines()]
+    first, second = "recommend: finished", "evaluate: finished"
+    assert said == ["[1/2] recommend", first, "[2/2] evaluate", second]
 
 
 def test_a_run_id_begun_with_another_config_is_refused_with_both_hashes(

@@ -1,6 +1,8 @@
 """Vectors in a folder of data, told by their type, and texts that a sentence encoder reads."""
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -53,52 +55,79 @@ def write_encoder(folder: Path) -> None:
     (folder / "tokenizer.json").write_text(json.dumps({"model": {"vocab": pieces}}))
 
 
-def build(spark: SparkSession, config: Config, run_id: str) -> Lakehouse:
-    lakehouse = Lakehouse(spark, config.lake, run_id)
-    prepare_interactions.run(lakehouse, config)
-    build_features.run(lakehouse, config)
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("vectors")
+    write_folder(folder)
+    write_encoder(folder / "encoder")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def told(folder: Path) -> Config:
+    return config_of_folder(CONFIG, folder, folder / "lake", 10, "all")
+
+
+@pytest.fixture(scope="module")
+def prepared(spark: SparkSession, told: Config) -> Lakehouse:
+    """A run that has its interactions and no features yet."""
+    lakehouse = Lakehouse(spark, told.lake, "run").with_tables_in_memory()
+    prepare_interactions.run(lakehouse, told)
     return lakehouse
 
 
+@contextmanager
+def changed_items(folder: Path, change: Callable[[pd.DataFrame], None]) -> Iterator[None]:
+    """The table of items is another one for as long as a test needs."""
+    file = folder / "items.parquet"
+    before = pd.read_parquet(file)
+    changed = before.copy()
+    change(changed)
+    changed.to_parquet(file, index=False)
+    try:
+        yield
+    finally:
+        before.to_parquet(file, index=False)
+
+
 def test_vectors_are_told_by_type_and_texts_are_encoded_once(
-    spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    prepared: Lakehouse, told: Config, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_folder(tmp_path)
-    write_encoder(tmp_path / "encoder")
-    told = config_of_folder(CONFIG, tmp_path, tmp_path / "lake", 10, "all")
     config = told.replaced(
         {
-            "features.text_model": str(tmp_path / "encoder"),
+            "features.text_model": str(folder / "encoder"),
             "features.items.kinds": {"words": "text_embedding"},
         }
     )
-    lakehouse = build(spark, config, "first")
+    build_features.run(prepared, config)
     said = capsys.readouterr().out
     assert "column picture: vectors of 6 numbers in 10 of 12 rows; 2 without any" in said
     assert "column frames: up to 8 vectors of 3 numbers in 12 of 12 rows" in said
-    texts = lakehouse.read("text_vectors").count()
+    texts = prepared.read("text_vectors").count()
     assert f"{texts} of {texts} texts are new and encoded" in said
-    _, final = fits_of(lakehouse, config)
+    _, final = fits_of(prepared, config)
     assert final.modalities("items") == ((1, 6), (8, 3), (1, 4))
     assert final.modalities("users") == ((1, 4),)
     row = final.item_features.where(f"{c.ITEM_INDEX} = 0").first()
     assert row is not None and len(row[c.CONTENT]) == 6 + 3 + 4
 
-    items = pd.read_parquet(tmp_path / "items.parquet")
-    items.loc[0, "words"] = "camel desert ship sea"
-    items.to_parquet(tmp_path / "items.parquet", index=False)
-    again = build(spark, config, "second")
+    def one_more(items: pd.DataFrame) -> None:
+        items.loc[0, "words"] = "camel desert ship sea"
+
+    with changed_items(folder, one_more):
+        build_features.run(prepared, config, (c.FINAL,))
     assert "1 of" in capsys.readouterr().out
-    assert again.read("text_vectors").count() == texts + 1
+    assert prepared.read("text_vectors").count() == texts + 1
 
 
 def test_a_column_without_a_usable_vector_stops_the_job(
-    spark: SparkSession, tmp_path: Path
+    prepared: Lakehouse, told: Config, folder: Path
 ) -> None:
-    write_folder(tmp_path)
-    items = pd.read_parquet(tmp_path / "items.parquet")
-    items["picture"] = [[float("nan"), 1.0]] * N_ITEMS
-    items.to_parquet(tmp_path / "items.parquet", index=False)
-    config = config_of_folder(CONFIG, tmp_path, tmp_path / "lake", 10, "all")
-    with pytest.raises(TableError, match="column picture: none of 12 rows has a usable vector"):
-        build(spark, config, "broken")
+    def without_numbers(items: pd.DataFrame) -> None:
+        items["picture"] = [[float("nan"), 1.0]] * N_ITEMS
+
+    with (
+        changed_items(folder, without_numbers),
+        pytest.raises(TableError, match="column picture: none of 12 rows has a usable vector"),
+    ):
+        build_features.run(prepared, told)

@@ -77,11 +77,13 @@ def test_unused_files_are_looked_for_no_more_often_than_asked(
     runs = finished_runs(spark, config, "one", "two", "three", "four")
     now, week = datetime.now(UTC), timedelta(days=7)
 
-    def tables_vacuumed(name: str) -> list[int]:
-        clean(runs[0].for_run(name), config, now, vacuum_every=week)
+    def tables_vacuumed(name: str, at: datetime) -> list[int]:
+        clean(runs[0].for_run(name), config, at, vacuum_every=week)
         rows = runs[0].delta_table("runs").toDF().where(F.col("run_id") == name).collect()
         return [len(row["outputs"]) for row in rows]
 
-    assert tables_vacuumed("first") == [len(existing_tables(runs[0]))]
+    # Runs are removed, and there is no file yet that has been without a use for so long.
+    assert tables_vacuumed("first", now) == [0]
+    assert tables_vacuumed("second", now + 2 * week) == [len(existing_tables(runs[0]))]
     # Nothing is left to be done.
-    assert tables_vacuumed("second") == []
+    assert tables_vacuumed("third", now) == []

@@ -107,7 +107,12 @@ class Fit:
     @cached_property
     def item_counts(self) -> Int64:
         """int64 [items]: interactions of each item in this fit."""
-        return interaction_counts(self.matrix, self.n_items)
+        of_fit = F.col(c.FIT) == self.name
+        return self.lakehouse.known(
+            "user_item_matrix",
+            f"counts of {self.name}",
+            lambda matrix: interaction_counts(matrix.where(of_fit), self.n_items),
+        )
 
     @property
     def events(self) -> DataFrame:
@@ -188,7 +193,10 @@ class Fit:
         out and not those of the test: among so many more items, lists of one length would not
         reach as deep as they do on the test.
         """
-        masked = masked_by_rules(self.lakehouse.read("catalogue"), self.n_items)
+        outside = self.lakehouse.known(
+            "catalogue", "masked", lambda catalogue: masked_by_rules(catalogue, self.n_items)
+        )
+        masked = outside.copy()
         if self.config.evaluate.ranks_cold_items:
             masked |= self.item_counts > 0
             if self.name == c.SELECTION:
@@ -265,10 +273,10 @@ class _Run:
 
     @cached_property
     def n_items(self) -> int:
-        row = self._lakehouse.read("item_index").agg(F.max(c.ITEM_INDEX)).first()
-        if row is None or row[0] is None:
+        largest = self._lakehouse.known("item_index", "largest", _largest_item)
+        if largest is None:
             raise TableError("table item_index is empty; run prepare_interactions first")
-        return int(row[0]) + 1
+        return largest + 1
 
     @cached_property
     def domains(self) -> tuple[Domain, ...]:
@@ -303,4 +311,9 @@ class _Run:
 
     @cached_property
     def _model_rows(self) -> list[Row]:
-        return self._lakehouse.read("models").collect()
+        return self._lakehouse.known("models", "rows", DataFrame.collect)
+
+
+def _largest_item(index: DataFrame) -> int | None:
+    row = index.agg(F.max(c.ITEM_INDEX)).first()
+    return None if row is None else row[0]

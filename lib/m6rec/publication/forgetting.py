@@ -88,7 +88,8 @@ def forget(
     deletions += _delete_rows_of_towers(lakehouse)
     changed = [one.table for one in deletions if one.version is not None]
     for_each(changed, lambda name: _purge(lakehouse, name))
-    vacuum(lakehouse, tables, retain_hours)
+    # Those of which an earlier call was killed have no rows of the users left, but files.
+    vacuum(lakehouse, [name for name in tables if _holds_users(name)], retain_hours)
     receipt = [
         one if one.version is None else replace(one, version=lakehouse.version(one.table))
         for one in deletions
@@ -112,22 +113,30 @@ def _in_order(tables: Sequence[str]) -> Iterator[list[str]]:
     yield last
 
 
+def _holds_users(name: str) -> bool:
+    """Whether the rows of a table tell of users."""
+    return name == "quarantine" or bool({c.USER_ID, c.USER_INDEX} & set(_columns(name)))
+
+
+def _columns(name: str) -> list[str]:
+    return TABLES["recommendations" if name == PUBLISHED else name].schema.names
+
+
 def _delete(
     lakehouse: Lakehouse, name: str, users: DataFrame, config: InteractionsConfig
 ) -> Deletion | None:
     """Delete the users' rows of a table; None where no column tells of users."""
-    schema = TABLES["recommendations" if name == PUBLISHED else name].schema
+    if not _holds_users(name):
+        return None
     keys = users
     if name == "quarantine":
         keys = _refused_rows(lakehouse, users, config)
         condition = F.col(f"target.{c.RAW}") == F.col(f"source.{c.RAW}")
-    elif c.USER_ID in schema.names:
+    elif c.USER_ID in _columns(name):
         condition = F.col(f"target.{c.USER_ID}") == F.col(f"source.{c.USER_ID}")
-    elif c.USER_INDEX in schema.names:
+    else:
         keys = users.where(F.col(c.USER_INDEX).isNotNull())
         condition = F.col(f"target.{c.USER_INDEX}") == F.col(f"source.{c.USER_INDEX}")
-    else:
-        return None
     table = lakehouse.delta_table(name)
     rows = (
         table.toDF().alias("target").join(keys.alias("source"), condition, how="left_semi").count()

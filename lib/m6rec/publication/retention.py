@@ -61,7 +61,7 @@ def clean(
         now: the time up to which runs have an age.
         dry_run: whether to say only what would be removed.
         vacuum_every: files without a use are left to a later cleaning where one has deleted such
-            files so lately; to look for them takes longer than all else.
+            files so lately, or the lake is no older; to look for them takes longer than all else.
     """
     runs = runs_to_remove(lakehouse, config.retention, now)
     tables = existing_tables(lakehouse)
@@ -71,7 +71,7 @@ def clean(
     folders = [Path(lakehouse.for_run(run_id).artifact_path()) for run_id in runs]
     removals.append(Removal("artifacts", sum(map(_bytes_in, folders)), 0))
     if not dry_run:
-        _remove(lakehouse, config, runs, tables, not _vacuumed_since(lakehouse, now - vacuum_every))
+        _remove(lakehouse, config, runs, tables, _needs_vacuum(lakehouse, now - vacuum_every))
         for folder in folders:
             shutil.rmtree(folder, ignore_errors=True)
     return Cleaning(tuple(runs), tuple(removals))
@@ -119,12 +119,23 @@ def _bytes_in(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
-def _vacuumed_since(lakehouse: Lakehouse, moment: datetime) -> bool:
-    """Whether a cleaning has deleted unused files after that; its row names the tables."""
+def _needs_vacuum(lakehouse: Lakehouse, since: datetime) -> bool:
+    """Whether files may be unused that were written before and that no cleaning has deleted since.
+
+    The row of a cleaning that has deleted files names the tables.
+    """
     if not lakehouse.exists(RUNS_TABLE.name):
-        return False
-    since = (F.col("job") == CLEAN.name) & (F.col("finished_at") > F.lit(moment))
-    return not read_runs(lakehouse).where(since & (F.size("outputs") > 0)).isEmpty()
+        return True
+    deletes = (F.col("job") == CLEAN.name) & (F.size("outputs") > 0)
+    row = (
+        read_runs(lakehouse)
+        .agg(
+            F.min("started_at") < F.lit(since),
+            F.coalesce(F.max(F.when(deletes, F.col("finished_at"))) > F.lit(since), F.lit(False)),
+        )
+        .first()
+    )
+    return row is None or (bool(row[0]) and not row[1])
 
 
 def _remove(

@@ -1,14 +1,14 @@
 """What cleaning and forgetting have in common: all tables of a lake, and the files behind them."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from pyspark.sql import SparkSession
 
 from m6rec.lakehouse import PUBLISHED, Lakehouse
 from m6rec.schemas import TABLES
+from m6rec.spark.session import with_settings
 
 _TABLES_AT_ONCE = 4
 _LISTING_TASKS = "spark.sql.sources.parallelPartitionDiscovery.parallelism"
@@ -34,7 +34,7 @@ def vacuum(lakehouse: Lakehouse, names: Sequence[str], retain_hours: int | None 
     spark = lakehouse.spark
     # Delta keeps from deleting files within its safe period unless it is told otherwise.
     check = str(spark.conf.get(_CHECK, "true")) if retain_hours is None else "false"
-    with _with_settings(spark, {_CHECK: check, **_few_tasks(spark)}):
+    with with_settings(spark, {_CHECK: check, **_few_tasks(spark)}):
         for_each(names, lambda name: spark.sql(f"VACUUM {lakehouse.sql_name(name)}{retain}"))
 
 
@@ -49,28 +49,13 @@ def vacuumed_bytes(lakehouse: Lakehouse, names: Sequence[str]) -> list[int]:
         rows = spark.sql(f"VACUUM {lakehouse.sql_name(name)} DRY RUN").collect()
         return sum(_size_of(spark, row[0]) for row in rows)
 
-    with _with_settings(spark, _few_tasks(spark)):
+    with with_settings(spark, _few_tasks(spark)):
         return for_each(names, measure)
 
 
 def _few_tasks(spark: SparkSession) -> dict[str, str]:
     """To list folders, Spark starts ten thousand tasks unless it is told otherwise."""
     return {_LISTING_TASKS: str(4 * spark.sparkContext.defaultParallelism)}
-
-
-@contextmanager
-def _with_settings(spark: SparkSession, settings: Mapping[str, str]) -> Iterator[None]:
-    before = {name: spark.conf.get(name, None) for name in settings}
-    for name, value in settings.items():
-        spark.conf.set(name, value)
-    try:
-        yield
-    finally:
-        for name, earlier in before.items():
-            if earlier is None:
-                spark.conf.unset(name)
-            else:
-                spark.conf.set(name, earlier)
 
 
 def _size_of(spark: SparkSession, path: str) -> int:

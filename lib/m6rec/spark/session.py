@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +17,13 @@ from m6rec.errors import ConfigError
 # Set in the environment of Python workers whose programs use torch.
 WITH_TORCH = "M6REC_WITH_TORCH"
 # They write files by Hadoop's plain operations; the package depends on Spark's version.
+# Of so many rows on, a query pays for the time that its Java takes to be compiled.
+_MANY_ROWS = 300_000
+_COMPILED = {
+    "spark.sql.codegen.wholeStage": "true",
+    "spark.sql.codegen.factoryMode": "FALLBACK",
+}
+_PARTITIONS = "spark.sql.shuffle.partitions"
 _PLAIN_FILE_MANAGERS = tuple(
     f"org.apache.spark.sql.execution.streaming.{package}FileSystemBasedCheckpointFileManager"
     for package in ("", "checkpointing.")
@@ -78,6 +85,47 @@ def _has_class(jvm: Any, name: str) -> bool:
     except Py4JJavaError:
         return False
     return True
+
+
+@contextmanager
+def with_settings(spark: SparkSession, settings: Mapping[str, str]) -> Iterator[None]:
+    """The session with other settings, for as long as the block goes on."""
+    before = {name: spark.conf.get(name, None) for name in settings}
+    for name, value in settings.items():
+        spark.conf.set(name, value)
+    try:
+        yield
+    finally:
+        for name, earlier in before.items():
+            if earlier is None:
+                spark.conf.unset(name)
+            else:
+                spark.conf.set(name, earlier)
+
+
+@contextmanager
+def queries_over(spark: SparkSession, rows: int) -> Iterator[None]:
+    """Let queries be compiled where they go over many rows, whatever the properties say.
+
+    conf/spark-local.conf has them interpreted, which is faster on tables of some thousand rows.
+    """
+    with with_settings(spark, {} if rows < _MANY_ROWS else _COMPILED):
+        yield
+
+
+@contextmanager
+def queries_over_few(spark: SparkSession) -> Iterator[None]:
+    """Let queries over some thousand rows be planned once, in local mode.
+
+    To plan a query anew with what is known after each shuffle takes longer than such a query.
+    """
+    partitions = int(spark.conf.get(_PARTITIONS) or 1)
+    few = {
+        "spark.sql.adaptive.enabled": "false",
+        _PARTITIONS: str(min(partitions, spark.sparkContext.defaultParallelism)),
+    }
+    with with_settings(spark, few if _is_local(spark) else {}):
+        yield
 
 
 @contextmanager

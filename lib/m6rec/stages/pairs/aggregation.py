@@ -42,10 +42,13 @@ def aggregate_pairs(
 
     Returns:
         user_id, item_id, weight double, rating double (the combined weight before weighting),
-        event_time (the latest), positive boolean.
+        event_time (the latest), positive boolean; and _owner, the hash of the user by which rows
+        are partitioned, for what follows to need no other shuffle.
     """
-    keys = (c.USER_ID, c.ITEM_ID)
-    events = _netted(_with_strength(interactions, config, latest), config)
+    keys = (c.OWNER, c.USER_ID, c.ITEM_ID)
+    owner = F.xxhash64(c.USER_ID)
+    owned = interactions.withColumn(c.OWNER, owner).repartition(F.col(c.OWNER))
+    events = _netted(_with_strength(owned, config, latest), config)
     return _core(_weighted(_combined(events, keys, config), keys, config, are_ratings), config)
 
 
@@ -162,15 +165,21 @@ def _weighted(
     )
 
 
-def decay(rows: DataFrame, config: InteractionsConfig, latest: datetime | None = None) -> DataFrame:
+def decay(
+    rows: DataFrame,
+    config: InteractionsConfig,
+    latest: datetime | None = None,
+    events: DataFrame | None = None,
+) -> DataFrame:
     """Halve the weight of each event once for every half-life before the latest event.
 
     Where `latest` is given, it stands for the time of that event, and later ones weigh more.
+    `events` are those among which the latest is looked for, `rows` themselves unless given.
     """
     if config.half_life_days is None:
         return rows
     half_lives = _half_lives(config.half_life_days)
-    return _with_latest(rows, latest).withColumn(
+    return _with_latest(rows, latest, events).withColumn(
         c.WEIGHT, F.col(c.WEIGHT) * F.pow(2.0, -half_lives)
     )
 
@@ -199,7 +208,8 @@ def _netted(events: DataFrame, config: InteractionsConfig) -> DataFrame:
     if config.cancellations != "cancel":
         return events
     strength, weight = F.col(_STRENGTH), F.col(c.WEIGHT)
-    pair = Window.partitionBy(c.USER_ID, c.ITEM_ID)
+    owner = (c.OWNER,) if c.OWNER in events.columns else ()
+    pair = Window.partitionBy(*owner, c.USER_ID, c.ITEM_ID)
     # At one time, the order comes before its cancellation.
     order = pair.orderBy(F.col(c.EVENT_TIME).asc_nulls_first(), strength.desc())
     so_far = F.sum(strength).over(order.rowsBetween(Window.unboundedPreceding, 0))
@@ -220,10 +230,12 @@ def _netted(events: DataFrame, config: InteractionsConfig) -> DataFrame:
     )
 
 
-def _with_latest(rows: DataFrame, known: datetime | None) -> DataFrame:
+def _with_latest(
+    rows: DataFrame, known: datetime | None, events: DataFrame | None = None
+) -> DataFrame:
     if known is not None:
         return rows.withColumn("_latest", F.lit(known))
-    latest = rows.agg(F.max(c.EVENT_TIME).alias("_latest"))
+    latest = (rows if events is None else events).agg(F.max(c.EVENT_TIME).alias("_latest"))
     return rows.crossJoin(F.broadcast(latest))
 
 

@@ -56,7 +56,7 @@ NOT_A_USER = "not a user"
 BEYOND_FLOAT = "weight beyond float"
 _DIGITS = r"^-?\d+$"
 _AS_THE_SCHEMA_SAYS = EventReading()
-_OWNER = "_owner"
+_VALUES = "_values"
 
 _INTERACTION_COLUMNS = (
     c.USER_ID,
@@ -76,16 +76,19 @@ class Cleaned:
         interactions: user_id, item_id, event_time, event_type, weight, context.
         quarantine: raw (the row as JSON), reason, source_version.
         labelled: all rows with their reason, which is null where the row is kept, and, where
-            users are judged, with `suspicion`, null where there is nothing against the user. Both
-            other frames are selected from it.
-        compares_rows: whether rows were judged beside others, which takes a shuffle: persist
-            `labelled` to shuffle once. To read the source again costs less than to keep it.
+            users are judged, with `suspicion`, null where there is nothing against the user.
+        judged: all rows with their reason as far as a row shows it by itself.
+        refused: the rows of `quarantine` that have such a reason.
+        follows_labelled: whether `interactions` are selected from `labelled`: persist it to shuffle
+            once. To read the source again costs less than to keep other rows.
     """
 
     interactions: DataFrame
     quarantine: DataFrame
     labelled: DataFrame
-    compares_rows: bool
+    judged: DataFrame
+    refused: DataFrame
+    follows_labelled: bool
 
 
 def clean_interactions(
@@ -96,6 +99,7 @@ def clean_interactions(
     reading: EventReading = _AS_THE_SCHEMA_SAYS,
     are_ratings: bool = False,
     latest: datetime | None = None,
+    in_whole_rows: bool = False,
 ) -> Cleaned:
     """Divide the rows of `source` into interactions and quarantine.
 
@@ -112,6 +116,8 @@ def clean_interactions(
         reading: how times and weights are written, where the schema does not say it.
         are_ratings: whether weights are ratings, which may be negative.
         latest: the time up to which weights decay, in place of that of the latest kept event.
+        in_whole_rows: whether a row has to be read with all its columns to be kept, where Spark
+            drops those that it cannot parse.
 
     Raises:
         TableError: an id column is neither string nor a number, or a numeric time has no unit.
@@ -124,19 +130,26 @@ def clean_interactions(
     }
     negative = are_ratings or config.cancellations == "cancel"
     judged = _judge_rows(mapped, config, now, fractions, negative)
-    judges_users = config.suspicious_users.action != "keep"
-    compares_rows = judges_users or _refuses_duplicates(config) or _refuses_rates(config)
+    judges_users = config.suspicious_users.action != "keep" or _refuses_rates(config)
+    follows_labelled = judges_users or in_whole_rows
     labelled = judged
-    if compares_rows:
+    if judges_users or _refuses_duplicates(config):
         owned = _with_owner(judged)
-        rated = _judge_rates(_judge_duplicates(owned, config), config).drop(_OWNER)
+        rated = _judge_rates(_judge_duplicates(owned, config), config).drop(c.OWNER)
         labelled = _judge_suspicion(rated, config.suspicious_users)
-    kept = labelled.where(F.col(c.REASON).isNull())
-    interactions = decay(kept, config, latest).select(*_INTERACTION_COLUMNS)
-    quarantine = labelled.where(F.col(c.REASON).isNotNull()).select(
-        c.RAW, c.REASON, F.lit(source_version).cast("long").alias(c.SOURCE_VERSION)
+    accepted = (labelled if follows_labelled else judged).where(F.col(c.REASON).isNull())
+    kept = accepted
+    if _refuses_duplicates(config) and not follows_labelled:
+        kept = _distinct(accepted, config)
+    interactions = decay(kept, config, latest, accepted).select(*_INTERACTION_COLUMNS)
+
+    def refused(rows: DataFrame) -> DataFrame:
+        version = F.lit(source_version).cast("long").alias(c.SOURCE_VERSION)
+        return rows.where(F.col(c.REASON).isNotNull()).select(c.RAW, c.REASON, version)
+
+    return Cleaned(
+        interactions, refused(labelled), labelled, judged, refused(judged), follows_labelled
     )
-    return Cleaned(interactions, quarantine, labelled, compares_rows)
 
 
 def check_counts(rows_in: int, kept: int, quarantined: int) -> None:
@@ -252,7 +265,7 @@ def _with_owner(rows: DataFrame) -> DataFrame:
     """
     accepted = F.col(c.REASON).isNull()
     owner = F.when(accepted, F.xxhash64(c.USER_ID)).otherwise(F.xxhash64(c.RAW))
-    return rows.withColumn(_OWNER, owner)
+    return rows.withColumn(c.OWNER, owner)
 
 
 def _judge_duplicates(rows: DataFrame, config: InteractionsConfig) -> DataFrame:
@@ -261,13 +274,29 @@ def _judge_duplicates(rows: DataFrame, config: InteractionsConfig) -> DataFrame:
         return rows
     accepted = F.col(c.REASON).isNull()
     mapped = (c.USER_ID, c.ITEM_ID, c.EVENT_TIME, c.EVENT_TYPE, c.WEIGHT, c.REASON)
-    same = Window.partitionBy(_OWNER, *mapped, F.map_values(c.CONTEXT)).orderBy(c.RAW)
+    same = Window.partitionBy(c.OWNER, *mapped, F.map_values(c.CONTEXT)).orderBy(c.RAW)
     return (
-        rows.repartition(F.col(_OWNER))
+        rows.repartition(F.col(c.OWNER))
         .withColumn("_repeated", accepted & (F.row_number().over(same) > 1))
         .withColumn(c.REASON, F.when(F.col("_repeated"), DUPLICATE).otherwise(F.col(c.REASON)))
         .drop("_repeated")
     )
+
+
+def _distinct(accepted: DataFrame, config: InteractionsConfig) -> DataFrame:
+    """One of each set of equal rows: those that `_judge_duplicates` keeps.
+
+    The rows as they came take no part in it, and they are most of the bytes.
+    """
+    values: tuple[Column, ...] = ()
+    context = F.lit(None).cast("map<string,string>")
+    if config.columns.context:
+        values = (F.map_values(c.CONTEXT).alias(_VALUES),)
+        context = F.map_from_arrays(F.array(*map(F.lit, config.columns.context)), F.col(_VALUES))
+    columns = (c.USER_ID, c.ITEM_ID, c.EVENT_TIME, c.EVENT_TYPE, c.WEIGHT)
+    owned = accepted.select(F.xxhash64(c.USER_ID).alias(c.OWNER), *columns, *values)
+    distinct = owned.repartition(F.col(c.OWNER)).distinct()
+    return distinct.select(*columns, context.alias(c.CONTEXT))
 
 
 def _refuses_duplicates(config: InteractionsConfig) -> bool:
@@ -297,8 +326,8 @@ def _judge_rates(rows: DataFrame, config: InteractionsConfig) -> DataFrame:
     if maximum is None:
         return rows
     accepted = F.col(c.REASON).isNull()
-    user = Window.partitionBy(_OWNER, c.USER_ID)
-    day = Window.partitionBy(_OWNER, c.USER_ID, F.to_date(c.EVENT_TIME))
+    user = Window.partitionBy(c.OWNER, c.USER_ID)
+    day = Window.partitionBy(c.OWNER, c.USER_ID, F.to_date(c.EVENT_TIME))
     inhuman = accepted & (F.col("_busiest") > maximum)
     return (
         rows.withColumn("_daily", F.sum(accepted.cast("long")).over(day))

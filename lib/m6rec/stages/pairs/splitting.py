@@ -61,7 +61,7 @@ def split_pairs(
     Args:
         pairs: user_index long, item_index long, item_number long, event_time timestamp, positive
             boolean and any other columns; one row a pair, or with `repeats` one row an occasion
-            (see `occasions_of_pairs`).
+            (see `occasions_of_pairs`). Where they have _owner, they are partitioned by it.
         config: strategy and shares.
         seed: decides every random choice.
         has_time: whether event_time is filled.
@@ -229,7 +229,8 @@ def _mark_per_user(pairs: DataFrame, holdout: _Holdout, order: tuple[Column, ...
     number of items, it marks that many, but at most n - 1.
     """
     # One order for both windows, so that they share a sort.
-    ordered = Window.partitionBy(c.USER_INDEX).orderBy(_eligible().desc(), *order)
+    by_user = (c.OWNER, c.USER_INDEX) if c.OWNER in pairs.columns else (c.USER_INDEX,)
+    ordered = Window.partitionBy(*by_user).orderBy(_eligible().desc(), *order)
     whole = ordered.rowsBetween(Window.unboundedPreceding, Window.unboundedFollowing)
     n = F.col("_eligible_count")
     share_of_n = F.greatest(F.floor(n * holdout.share), F.lit(1))
