@@ -1,0 +1,145 @@
+"""Files and folders in whatever file system Hadoop knows, for the driver by way of its JVM."""
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from py4j.protocol import Py4JJavaError
+from pyspark.sql import SparkSession
+
+from m6rec.errors import ArtifactError
+from m6rec.files import FileSystem, Place, posix_path
+from m6rec.spark.failures import in_words, keep_trace
+from m6rec.spark.worker_files import WorkerFiles
+
+# What is sent there is seen when it is complete; to rename it would copy it.
+_OBJECT_STORES = frozenset({"s3", "s3a", "s3n", "gs"})
+
+
+class HadoopFiles(FileSystem):
+    """Files in the file systems of the session's Hadoop configuration."""
+
+    def __init__(self, spark: SparkSession) -> None:
+        self._spark = spark
+
+    def __reduce__(self) -> tuple[type[WorkerFiles], tuple[dict[str, str]]]:
+        return WorkerFiles, (_settings(self._spark),)
+
+    def has_file(self, address: str) -> bool:
+        """Whether there is a file under the address."""
+        with _saying_where(address):
+            system, place = _opened(self._spark, address)
+            return bool(system.exists(place) and system.getFileStatus(place).isFile())
+
+    def fetch(self, addresses: Sequence[str], folder: Path) -> None:
+        """Copy files to a local folder, each under its own name."""
+        for address in addresses:
+            with _saying_where(address):
+                system, place = _opened(self._spark, address)
+                target = _path(self._spark, (folder / place.getName()).as_uri())
+                system.copyToLocalFile(False, place, target, True)
+
+    def send(self, files: Sequence[Path], folder: str) -> None:
+        """Copy local files into a folder there, in order; readers see each whole or not at all."""
+        for file in files:
+            target = f"{folder.rstrip('/')}/{file.name}"
+            with _saying_where(target):
+                self._send(file, target)
+
+    def _send(self, file: Path, address: str) -> None:
+        system, place = _opened(self._spark, address)
+        source = _path(self._spark, file.as_uri())
+        if address.partition(":")[0] in _OBJECT_STORES:
+            system.copyFromLocalFile(False, True, source, place)
+            return
+        unfinished = _path(self._spark, f"{address}.unfinished")
+        system.copyFromLocalFile(False, True, source, unfinished)
+        jvm: Any = self._spark._jvm
+        context = jvm.org.apache.hadoop.fs.FileContext.getFileContext(
+            place.toUri(), _configuration(self._spark)
+        )
+        rename = jvm.org.apache.hadoop.fs.Options.Rename
+        gateway: Any = self._spark.sparkContext._gateway
+        overwriting = gateway.new_array(rename, 1)
+        overwriting[0] = rename.OVERWRITE
+        context.rename(unfinished, place, overwriting)
+
+
+def place_of(spark: SparkSession, address: str) -> Place:
+    """The place of a path as Spark reads it: without a scheme, in the default file system.
+
+    Raises:
+        ArtifactError: the file system cannot be used; the message says what is missing.
+    """
+    mounted = posix_path(address)
+    if mounted is not None:
+        return Place(mounted)
+    with _saying_where(address):
+        system, place = _opened(spark, address)
+        qualified = str(system.makeQualified(place).toString())
+    if posix_path(qualified) is not None:
+        # As it was given: a relative path stays one.
+        return Place(address)
+    return Place(qualified, HadoopFiles(spark))
+
+
+def bytes_below(spark: SparkSession, folder: str) -> int:
+    """The size of all files of a folder; 0 where there is none."""
+    with _saying_where(folder):
+        system, place = _opened(spark, folder)
+        return int(system.getContentSummary(place).getLength()) if system.exists(place) else 0
+
+
+def remove_folder(spark: SparkSession, folder: str) -> None:
+    """Remove a folder with all that it holds, where there is one."""
+    with _saying_where(folder):
+        system, place = _opened(spark, folder)
+        system.delete(place, True)
+
+
+def matching(spark: SparkSession, folder: str, pattern: str) -> list[str]:
+    """The addresses of the files and folders within a folder that match a glob."""
+    with _saying_where(folder):
+        literal = re.sub(r"([*?{}\[\]\\])", r"\\\1", folder.rstrip("/"))
+        system, place = _opened(spark, f"{literal}/{pattern}")
+        return [str(one.getPath().toString()) for one in system.globStatus(place) or []]
+
+
+def _opened(spark: SparkSession, address: str) -> tuple[Any, Any]:
+    place = _path(spark, address)
+    return place.getFileSystem(_configuration(spark)), place
+
+
+def _path(spark: SparkSession, address: str) -> Any:
+    jvm: Any = spark._jvm
+    return jvm.org.apache.hadoop.fs.Path(address)
+
+
+def _configuration(spark: SparkSession) -> Any:
+    session: Any = spark._jsparkSession
+    return session.sessionState().newHadoopConf()
+
+
+def _settings(spark: SparkSession) -> dict[str, str]:
+    """The Hadoop properties that are not defaults of Hadoop's own."""
+    jvm: Any = spark._jvm
+    written = jvm.java.io.StringWriter()
+    _configuration(spark).writeXml(written)
+    settings = {}
+    for item in ElementTree.fromstring(str(written.toString())).iter("property"):
+        source = item.findtext("source") or ""
+        if not source.endswith("-default.xml"):
+            settings[item.findtext("name") or ""] = item.findtext("value") or ""
+    return settings
+
+
+@contextmanager
+def _saying_where(address: str) -> Iterator[None]:
+    try:
+        yield
+    except Py4JJavaError as error:
+        keep_trace(error)
+        raise ArtifactError(f"{address} cannot be used: {in_words(error)}") from error
