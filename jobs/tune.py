@@ -33,6 +33,7 @@ from m6rec.command_line import (
     SetOption,
     check_run_id,
     errors_as_messages,
+    local_output,
     open_lakehouse,
     read_config,
 )
@@ -203,10 +204,11 @@ def main(
         chosen = check_run_id(run_id or TUNE_RUN_ID)
         limits: dict[str, Any] = {"tune.trials": trials, "tune.seconds": seconds}
         given = tuple(f"{key}={value}" for key, value in limits.items() if value is not None)
+        folder = local_output(output)
         checked = read_config(config, (*(overrides or ()), *given), output)
         print(f"run id {chosen}", flush=True)
         with session_of_job("m6rec tune") as spark:
-            run_tuning(spark, checked, chosen, output if output is not None else Path("output"))
+            run_tuning(spark, checked, chosen, folder)
 
 
 main.__doc__ = __doc__

@@ -17,7 +17,7 @@ import yaml
 
 from m6rec.schemas import RUNS_TABLE
 from m6rec.startup.jvm import SIMPLE_COMPILER
-from tests.jobs.standalone_cluster import standalone_cluster
+from tests.cluster.standalone_cluster import standalone_cluster
 from tests.local_properties import JAVA_OPTIONS, LOCAL_PROPERTIES, with_java_options
 from tests.shell_environment import CORES_ARE_SHARED, shell_environment
 from tests.synthetic_shop import Shop

@@ -1,8 +1,8 @@
 """Files and folders anywhere: on this machine, or in a file system that Spark reaches.
 
-What writes or reads a file takes a `Place`, or a path of this machine as text or `Path`. Of another
-file system, files are copied here to be read and sent there when they are complete, because the
-libraries that make them (safetensors, NumPy, PyArrow, TensorBoard) know local files alone.
+What writes or reads a file takes a `FilePlace`, or a path of this machine as text or `Path`. Of
+another file system, files are copied here to be read and sent there when they are complete, because
+the libraries that make them (safetensors, NumPy, PyArrow, TensorBoard) know local files alone.
 """
 
 import re
@@ -42,7 +42,7 @@ class FileSystem(ABC):
 
 
 @dataclass(frozen=True)
-class Place:
+class FilePlace:
     """A file or folder, and the means of reaching it.
 
     Attributes:
@@ -53,8 +53,8 @@ class Place:
     address: str
     system: FileSystem | None = None
 
-    def __truediv__(self, name: str) -> "Place":
-        return Place(f"{self.address.rstrip('/')}/{name}", self.system)
+    def __truediv__(self, name: str) -> "FilePlace":
+        return FilePlace(f"{self.address.rstrip('/')}/{name}", self.system)
 
     def __str__(self) -> str:
         return self.address
@@ -65,11 +65,11 @@ class Place:
         return self.address.rstrip("/").rsplit("/", 1)[-1]
 
     @property
-    def folder(self) -> "Place":
+    def folder(self) -> "FilePlace":
         """The folder in which it lies."""
         if self.system is None:
-            return Place(str(Path(self.address).parent))
-        return Place(self.address.rstrip("/").rsplit("/", 1)[0], self.system)
+            return FilePlace(str(Path(self.address).parent))
+        return FilePlace(self.address.rstrip("/").rsplit("/", 1)[0], self.system)
 
     @property
     def uri(self) -> str:
@@ -93,12 +93,17 @@ class Place:
             unfinished.write_text(text, encoding="utf-8")
 
 
-AnyPlace = Place | Path | str
+AnyPlace = FilePlace | Path | str
 
 
-def as_place(place: AnyPlace) -> Place:
+def as_place(place: AnyPlace) -> FilePlace:
     """The place; text and `Path` are paths of this machine."""
-    return place if isinstance(place, Place) else Place(str(place))
+    return place if isinstance(place, FilePlace) else FilePlace(str(place))
+
+
+def has_scheme(address: str) -> bool:
+    """Whether an address names its file system, as `s3a://bucket` does."""
+    return re.match(r"[A-Za-z][\w+.-]*:", address) is not None
 
 
 def posix_path(address: str, root: Path = Path("/")) -> str | None:
@@ -110,9 +115,7 @@ def posix_path(address: str, root: Path = Path("/")) -> str | None:
         address: a path or URI.
         root: where mounts are looked for.
     """
-    scheme, colon, rest = address.partition(":")
-    if not colon or "/" in scheme:
-        scheme, rest = "", address
+    scheme, _, rest = address.partition(":") if has_scheme(address) else ("", "", address)
     if scheme not in {"", "file", "dbfs"}:
         return None
     path = re.sub("^/+", "/", rest)

@@ -1,6 +1,5 @@
 """Read and write the tables of a run, and say where its artifacts lie."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,9 +14,10 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from m6rec import columns as c
 from m6rec.config.base import is_path
 from m6rec.errors import ConfigError, TableError
-from m6rec.files import Place
+from m6rec.files import FilePlace
 from m6rec.schemas import TABLES, TableSchema
 from m6rec.spark.places import place_of
+from m6rec.spark.session import on_databricks
 from m6rec.spark.sources import latest_version
 
 # The lists that readers follow by path: of all tables the only one that belongs to no single run.
@@ -79,7 +79,7 @@ class Lakehouse:
         root = self.artifacts or f"{self._folder().rstrip('/')}/_artifacts"
         return "/".join([root, self.run_id, *parts])
 
-    def artifact_place(self, *parts: str) -> Place:
+    def artifact_place(self, *parts: str) -> FilePlace:
         """The same, with the means of reaching it."""
         return place_of(self.spark, self.artifact_path(*parts))
 
@@ -88,7 +88,7 @@ class Lakehouse:
         if self.by_path:
             return self.location
         location = self.spark.catalog.getDatabase(self.location).locationUri
-        if not location or "DATABRICKS_RUNTIME_VERSION" in os.environ:
+        if not location or on_databricks():
             raise ConfigError(
                 f"lake {self.location} is a schema of the catalogue, in whose location files cannot"
                 " be written; set artifacts to a volume, such as"

@@ -17,7 +17,7 @@ from pyspark.sql import functions as F
 from m6rec import columns as c
 from m6rec.config.run import Config
 from m6rec.errors import TableError
-from m6rec.files import Place
+from m6rec.files import FilePlace
 from m6rec.kernels.arrays.domains import Domain
 from m6rec.kernels.arrays.rows import Float32, Int64
 from m6rec.kernels.factors.projection import FactorModel
@@ -249,11 +249,11 @@ class Fit:
         """A folder or file of this fit for what is not a table."""
         return self.lakehouse.artifact_path(kind, self.name, *parts)
 
-    def artifact_place(self, kind: str, *parts: str) -> Place:
+    def artifact_place(self, kind: str, *parts: str) -> FilePlace:
         """The same, with the means of reaching it."""
         return self.lakehouse.artifact_place(kind, self.name, *parts)
 
-    def saved_artifact(self, kind: str, name: str) -> Place:
+    def saved_artifact(self, kind: str, name: str) -> FilePlace:
         """Where a model of table `models` was saved."""
         return place_of(self.spark, self.model(kind, name)["artifact"])
 

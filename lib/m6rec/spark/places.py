@@ -11,8 +11,9 @@ from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 
 from m6rec.errors import ArtifactError
-from m6rec.files import FileSystem, Place, posix_path
+from m6rec.files import FilePlace, FileSystem, posix_path
 from m6rec.spark.failures import in_words, keep_trace
+from m6rec.spark.files import hadoop_configuration
 from m6rec.spark.worker_files import WorkerFiles
 
 # What is sent there is seen when it is complete; to rename it would copy it.
@@ -59,7 +60,7 @@ class HadoopFiles(FileSystem):
         system.copyFromLocalFile(False, True, source, unfinished)
         jvm: Any = self._spark._jvm
         context = jvm.org.apache.hadoop.fs.FileContext.getFileContext(
-            place.toUri(), _configuration(self._spark)
+            place.toUri(), hadoop_configuration(self._spark)
         )
         rename = jvm.org.apache.hadoop.fs.Options.Rename
         gateway: Any = self._spark.sparkContext._gateway
@@ -68,7 +69,7 @@ class HadoopFiles(FileSystem):
         context.rename(unfinished, place, overwriting)
 
 
-def place_of(spark: SparkSession, address: str) -> Place:
+def place_of(spark: SparkSession, address: str) -> FilePlace:
     """The place of a path as Spark reads it: without a scheme, in the default file system.
 
     Raises:
@@ -76,14 +77,14 @@ def place_of(spark: SparkSession, address: str) -> Place:
     """
     mounted = posix_path(address)
     if mounted is not None:
-        return Place(mounted)
+        return FilePlace(mounted)
     with _saying_where(address):
         system, place = _opened(spark, address)
         qualified = str(system.makeQualified(place).toString())
     if posix_path(qualified) is not None:
         # As it was given: a relative path stays one.
-        return Place(address)
-    return Place(qualified, HadoopFiles(spark))
+        return FilePlace(address)
+    return FilePlace(qualified, HadoopFiles(spark))
 
 
 def bytes_below(spark: SparkSession, folder: str) -> int:
@@ -110,7 +111,7 @@ def matching(spark: SparkSession, folder: str, pattern: str) -> list[str]:
 
 def _opened(spark: SparkSession, address: str) -> tuple[Any, Any]:
     place = _path(spark, address)
-    return place.getFileSystem(_configuration(spark)), place
+    return place.getFileSystem(hadoop_configuration(spark)), place
 
 
 def _path(spark: SparkSession, address: str) -> Any:
@@ -118,16 +119,11 @@ def _path(spark: SparkSession, address: str) -> Any:
     return jvm.org.apache.hadoop.fs.Path(address)
 
 
-def _configuration(spark: SparkSession) -> Any:
-    session: Any = spark._jsparkSession
-    return session.sessionState().newHadoopConf()
-
-
 def _settings(spark: SparkSession) -> dict[str, str]:
     """The Hadoop properties that are not defaults of Hadoop's own."""
     jvm: Any = spark._jvm
     written = jvm.java.io.StringWriter()
-    _configuration(spark).writeXml(written)
+    hadoop_configuration(spark).writeXml(written)
     settings = {}
     for item in ElementTree.fromstring(str(written.toString())).iter("property"):
         source = item.findtext("source") or ""

@@ -35,7 +35,7 @@ _KNOWN_PROVIDERS = (
 )
 _ANONYMOUS = "AnonymousAWSCredentialsProvider"
 _SECONDS = 600
-_LONGEST = 500
+_MOST_CHARACTERS = 500
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class WorkerFiles(FileSystem):
     def has_file(self, address: str) -> bool:
         """Whether there is a file under the address."""
         if self._takes_s3(address):
-            with _saying_where(address):
+            with _naming(address):
                 found = s3_of(self.settings, address).get_file_info(_key(address))
                 return bool(found.type == pafs.FileType.File)
         return self._shell("-test", "-f", address).returncode == 0
@@ -62,7 +62,7 @@ class WorkerFiles(FileSystem):
             return
         if self._takes_s3(addresses[0]):
             for address in addresses:
-                with _saying_where(address):
+                with _naming(address):
                     source = s3_of(self.settings, address)
                     pafs.copy_files(
                         _key(address),
@@ -79,7 +79,7 @@ class WorkerFiles(FileSystem):
             return
         if self._takes_s3(folder):
             for file in files:
-                with _saying_where(folder):
+                with _naming(folder):
                     pafs.copy_files(
                         str(file),
                         f"{_key(folder).rstrip('/')}/{file.name}",
@@ -98,7 +98,7 @@ class WorkerFiles(FileSystem):
     def _run(self, address: str, *command: str) -> None:
         done = self._shell(*command)
         if done.returncode != 0:
-            said = done.stderr.strip()[-_LONGEST:]
+            said = done.stderr.strip()[-_MOST_CHARACTERS:]
             raise ArtifactError(f"{address} cannot be used by {' '.join(command[:1])}: {said}")
 
     def _shell(self, *command: str) -> "subprocess.CompletedProcess[str]":
@@ -191,8 +191,8 @@ def _key(address: str) -> str:
 
 
 @contextmanager
-def _saying_where(address: str) -> Iterator[None]:
+def _naming(address: str) -> Iterator[None]:
     try:
         yield
     except (OSError, pa.ArrowException) as error:
-        raise ArtifactError(f"{address} cannot be used: {str(error)[:_LONGEST]}") from error
+        raise ArtifactError(f"{address} cannot be used: {str(error)[:_MOST_CHARACTERS]}") from error

@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 
 from m6rec import columns as c
 from m6rec.errors import ArtifactError
-from m6rec.files import AnyPlace, Place, as_place, at_hand, written_whole
+from m6rec.files import AnyPlace, FilePlace, as_place, at_hand, written_whole
 from m6rec.kernels.neighbours.vectors import VectorSpace
 from m6rec.stages.features.blocks import (
     BEHAVIOUR,
@@ -282,7 +282,7 @@ def _select(
     return frame.withColumn(c.FEATURES, vector_to_array(F.col(output), "float32"))
 
 
-def _load_blocks(file: Place, described: list[dict[str, Any]]) -> tuple[TokenBlock, ...]:
+def _load_blocks(file: FilePlace, described: list[dict[str, Any]]) -> tuple[TokenBlock, ...]:
     with at_hand(file) as path, np.load(path) as stored:
         arrays = {name: stored[name] for name in stored.files}
     return tuple(
@@ -297,7 +297,7 @@ def _load_blocks(file: Place, described: list[dict[str, Any]]) -> tuple[TokenBlo
     )
 
 
-def _load_vectors(file: Place, described: list[dict[str, Any]]) -> tuple[VectorBlock, ...]:
+def _load_vectors(file: FilePlace, described: list[dict[str, Any]]) -> tuple[VectorBlock, ...]:
     with at_hand(file) as path, np.load(path) as stored:
         return tuple(
             VectorBlock(

@@ -14,7 +14,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from m6rec import columns as c
 from m6rec.config.models import AlsConfig, SvdConfig
-from m6rec.files import AnyPlace, Place
+from m6rec.files import AnyPlace, FilePlace
 from m6rec.kernels.arrays.communicator import Communicator
 from m6rec.kernels.arrays.domains import Domain
 from m6rec.kernels.arrays.rows import Float32, Rows, indptr_of
@@ -92,7 +92,7 @@ def train_own_als(
     domains: Sequence[Domain],
     config: AlsConfig,
     seed: int,
-    checkpoints: Place | None,
+    checkpoints: FilePlace | None,
     terms: sp.csr_matrix | None,
 ) -> FactorModel:
     """ALS of each domain alone as one model: an item's factor is that of its domain's ALS.
