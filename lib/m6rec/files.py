@@ -74,7 +74,11 @@ class FilePlace:
     @property
     def uri(self) -> str:
         """The address for Spark, which takes a path without a scheme for one of the cluster's."""
-        return Path(self.address).absolute().as_uri() if self.system is None else self.address
+        if self.system is not None or self.address.startswith("/Volumes/"):
+            return self.address
+        if self.address.startswith("/dbfs/"):
+            return f"dbfs:{self.address.removeprefix('/dbfs')}"
+        return Path(self.address).absolute().as_uri()
 
     def is_file(self) -> bool:
         """Whether there is a file."""

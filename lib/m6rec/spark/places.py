@@ -1,6 +1,7 @@
 """Files and folders in whatever file system Hadoop knows, for the driver by way of its JVM."""
 
 import re
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,21 +53,30 @@ class HadoopFiles(FileSystem):
 
     def _send(self, file: Path, address: str) -> None:
         system, place = _opened(self._spark, address)
-        source = _path(self._spark, file.as_uri())
         if address.partition(":")[0] in _OBJECT_STORES:
-            system.copyFromLocalFile(False, True, source, place)
+            self._copy(file, system, place)
             return
         unfinished = _path(self._spark, f"{address}.unfinished")
-        system.copyFromLocalFile(False, True, source, unfinished)
-        jvm: Any = self._spark._jvm
-        context = jvm.org.apache.hadoop.fs.FileContext.getFileContext(
-            place.toUri(), hadoop_configuration(self._spark)
-        )
-        rename = jvm.org.apache.hadoop.fs.Options.Rename
+        self._copy(file, system, unfinished)
+        hadoop, configuration = self._hadoop, hadoop_configuration(self._spark)
+        context = hadoop.FileContext.getFileContext(place.toUri(), configuration)
+        rename = hadoop.Options.Rename
         gateway: Any = self._spark.sparkContext._gateway
         overwriting = gateway.new_array(rename, 1)
         overwriting[0] = rename.OVERWRITE
         context.rename(unfinished, place, overwriting)
+
+    def _copy(self, file: Path, system: Any, place: Any) -> None:
+        configuration = hadoop_configuration(self._spark)
+        source = _path(self._spark, file.as_uri())
+        local = self._hadoop.FileSystem.getLocal(configuration).getRaw()
+        # By a stream, as Spark writes its own files: a store's way to upload is another client.
+        self._hadoop.FileUtil.copy(local, source, system, place, False, True, configuration)
+
+    @property
+    def _hadoop(self) -> Any:
+        jvm: Any = self._spark._jvm
+        return jvm.org.apache.hadoop.fs
 
 
 def place_of(spark: SparkSession, address: str) -> FilePlace:
@@ -89,6 +99,9 @@ def place_of(spark: SparkSession, address: str) -> FilePlace:
 
 def bytes_below(spark: SparkSession, folder: str) -> int:
     """The size of all files of a folder; 0 where there is none."""
+    here = _local(spark, folder)
+    if here is not None:
+        return sum(file.stat().st_size for file in here.rglob("*") if file.is_file())
     with _saying_where(folder):
         system, place = _opened(spark, folder)
         return int(system.getContentSummary(place).getLength()) if system.exists(place) else 0
@@ -96,6 +109,10 @@ def bytes_below(spark: SparkSession, folder: str) -> int:
 
 def remove_folder(spark: SparkSession, folder: str) -> None:
     """Remove a folder with all that it holds, where there is one."""
+    here = _local(spark, folder)
+    if here is not None:
+        shutil.rmtree(here, ignore_errors=True)
+        return
     with _saying_where(folder):
         system, place = _opened(spark, folder)
         system.delete(place, True)
@@ -103,10 +120,18 @@ def remove_folder(spark: SparkSession, folder: str) -> None:
 
 def matching(spark: SparkSession, folder: str, pattern: str) -> list[str]:
     """The addresses of the files and folders within a folder that match a glob."""
+    here = _local(spark, folder)
+    if here is not None:
+        return [str(found) for found in here.glob(pattern)]
     with _saying_where(folder):
         literal = re.sub(r"([*?{}\[\]\\])", r"\\\1", folder.rstrip("/"))
         system, place = _opened(spark, f"{literal}/{pattern}")
         return [str(one.getPath().toString()) for one in system.globStatus(place) or []]
+
+
+def _local(spark: SparkSession, folder: str) -> Path | None:
+    place = place_of(spark, folder)
+    return Path(place.address) if place.system is None else None
 
 
 def _opened(spark: SparkSession, address: str) -> tuple[Any, Any]:
