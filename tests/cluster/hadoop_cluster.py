@@ -47,6 +47,38 @@ class HadoopCluster:
     configuration: Path
     folder: Path
 
+    def put(self, file: Path, folder: str) -> str:
+        """Store a file in HDFS; return its path there."""
+        self._shell("-mkdir", "-p", folder)
+        self._shell("-put", str(file), f"{folder}/")
+        return f"{folder}/{file.name}"
+
+    def files(self, folder: str) -> list[str]:
+        """The paths of all files below a folder of HDFS."""
+        lines = self._shell("-ls", "-R", folder).splitlines()
+        return [line.split(None, 7)[7] for line in lines if line.startswith("-")]
+
+    def text(self, path: str) -> str:
+        """What a file of HDFS holds."""
+        return self._shell("-cat", path)
+
+    def printed_by_driver(self) -> str:
+        """What all containers have printed."""
+        logs = sorted(self.folder.rglob("container_*/stdout"))
+        return "".join(log.read_text() for log in logs)
+
+    def _shell(self, *command: str) -> str:
+        classes = f"{self.configuration}:{SPARK / 'jars'}/*"
+        java = ["java", "-XX:TieredStopAtLevel=1", "-cp", classes]
+        done = subprocess.run(
+            [*java, "org.apache.hadoop.fs.FsShell", *command],
+            capture_output=True,
+            text=True,
+            env=shell_environment(),
+            check=True,
+        )
+        return done.stdout
+
 
 def minicluster_jar() -> Path:
     """Hadoop's test cluster, fetched from Maven Central by Spark where it is not there yet."""

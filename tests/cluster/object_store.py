@@ -15,6 +15,7 @@ BUCKET = "shop"
 _REGION = "us-east-1"
 _KEY, _SECRET = "a-key", "a-secret"
 _HOST = "127.0.0.1"
+_PREFIX = "spark.hadoop.fs.s3a."
 
 
 @dataclass(frozen=True)
@@ -26,14 +27,19 @@ class ObjectStore:
     @property
     def properties(self) -> dict[str, str]:
         """What a properties file says of the store, beside the package of its file system."""
+        credentials = {"access.key": _KEY, "secret.key": _SECRET}
+        keys = {f"{_PREFIX}{name}": value for name, value in credentials.items()}
+        return self.properties_without_credentials | keys
+
+    @property
+    def properties_without_credentials(self) -> dict[str, str]:
+        """The same, without the keys."""
         settings = {
             "endpoint": self.endpoint,
             "endpoint.region": _REGION,
             "path.style.access": "true",
-            "access.key": _KEY,
-            "secret.key": _SECRET,
         }
-        return {f"spark.hadoop.fs.s3a.{name}": value for name, value in settings.items()}
+        return {f"{_PREFIX}{name}": value for name, value in settings.items()}
 
     @property
     def package(self) -> str:

@@ -4,12 +4,13 @@ import os
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pyspark.sql import SparkSession
 
 from m6rec.errors import ArtifactError
-from m6rec.spark.places import HadoopFiles, bytes_below, matching, place_of, remove_folder
+from m6rec.spark.places import bytes_below, matching, place_of, remove_folder
 from m6rec.spark.worker_files import WorkerFiles, class_path, knows_credentials, s3_of
 from tests.cluster.object_store import BUCKET, ObjectStore, object_store
 
@@ -71,41 +72,44 @@ def test_a_jvm_beside_an_executor_finds_its_classes(tmp_path: Path) -> None:
     assert parts == ["/a", "/b/*", "/etc/hadoop", f"{tmp_path}/*"]
 
 
-def test_what_the_driver_reaches_a_worker_reaches_by_hadoops_own_client(
-    spark: SparkSession, tmp_path: Path
+@pytest.fixture(scope="module")
+def far(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A folder of a file system of Hadoop's for which Python has no client, as for abfss."""
+    folder = tmp_path_factory.mktemp("far")
+    java_context: Any = spark.sparkContext._jsc
+    mounted = "fs.viewfs.mounttable.default.link./far"
+    java_context.hadoopConfiguration().set(mounted, folder.as_uri())
+    return "viewfs:///far"
+
+
+def test_what_the_driver_writes_a_worker_reads_by_hadoops_own_client(
+    spark: SparkSession, far: str, tmp_path: Path
 ) -> None:
-    # A file system without a client in Python, as hdfs and abfss are; here it is the local disk.
-    driver = HadoopFiles(spark)
-    worker = pickle.loads(pickle.dumps(driver))
-    assert isinstance(worker, WorkerFiles)
-    (tmp_path / "model.json").write_text("{}")
-    folder = (tmp_path / "run" / "a b").as_uri().replace("%20", " ")
-    worker.send([tmp_path / "model.json"], folder)
-    assert driver.has_file(f"{folder}/model.json")
-    (tmp_path / "back").mkdir()
-    driver.fetch([f"{folder}/model.json"], tmp_path / "back")
-    assert (tmp_path / "back" / "model.json").read_text() == "{}"
+    place = place_of(spark, f"{far}/run/a b")
+    (place / "model.json").write_text("{}")
+    of_worker = pickle.loads(pickle.dumps(place))
+    assert isinstance(of_worker.system, WorkerFiles)
+    assert (of_worker / "model.json").is_file()
+    assert (of_worker / "model.json").read_text() == "{}"
+    (of_worker / "new" / "rows.json").write_text("[]")
+    (of_worker / "new" / "rows.json").write_text("[1]")
+    assert (place / "new" / "rows.json").read_text() == "[1]"
     with pytest.raises(ArtifactError, match="gone"):
-        worker.fetch([f"{folder}/gone"], tmp_path)
+        of_worker.system.fetch([f"{far}/gone"], tmp_path)
 
 
 def test_the_driver_writes_whole_files_over_those_that_were_there(
-    spark: SparkSession, tmp_path: Path
+    spark: SparkSession, far: str
 ) -> None:
-    driver = HadoopFiles(spark)
     for text in ("old", "new"):
-        (tmp_path / "model.json").write_text(text)
-        driver.send([tmp_path / "model.json"], (tmp_path / "run").as_uri())
-    assert (tmp_path / "run" / "model.json").read_text() == "new"
-    assert [file.name for file in (tmp_path / "run").iterdir()] == ["model.json"]
+        place_of(spark, f"{far}/whole/model.json").write_text(text)
+    assert place_of(spark, f"{far}/whole/model.json").read_text() == "new"
+    assert len(matching(spark, far, "whole/*")) == 1
 
 
 @pytest.fixture(params=["here", "elsewhere"])
-def folder(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A folder that is used by its path, or as one of a file system that Hadoop alone reaches."""
-    if request.param == "elsewhere":
-        monkeypatch.setattr("m6rec.spark.places.posix_path", lambda _: None)
-    return str(tmp_path / "a[b]")
+def folder(request: pytest.FixtureRequest, far: str, tmp_path: Path) -> str:
+    return f"{far if request.param == 'elsewhere' else tmp_path}/a[b]"
 
 
 def test_folders_are_measured_found_and_removed(spark: SparkSession, folder: str) -> None:
