@@ -234,8 +234,8 @@ def run_on_yarn(shop: Shop, folder: Path, _: Path) -> YarnRun:
             "ARCHIVES": str(packed_environment(folder)),
         }
         result = _finished(_start(command, environment))
-        printed = cluster.printed_by_driver()
-        files = tuple(cluster.files("/"))
+        printed = cluster.printed()
+        files = tuple(cluster.paths("/"))
         metrics = cluster.text("/out/metrics.json") if result[0] == 0 else ""
     return YarnRun(result, printed, files, metrics)
 
