@@ -1,5 +1,6 @@
 """The bundle is one that Databricks' own package accepts; the notebooks run on a catalogue."""
 
+import json
 import re
 import runpy
 from collections.abc import Iterator
@@ -122,7 +123,7 @@ def test_the_notebooks_run_on_names_of_a_catalogue(
         time="at",
         lake=LAKE,
         artifacts=str(volume),
-        settings=yaml.safe_dump({name: small[name] for name in kept}),
+        settings=json.dumps({name: small[name] for name in kept}),
     )
     given = {"spark": spark, "dbutils": widgets, "__name__": "__main__"}
     runpy.run_path(str(NOTEBOOKS / "pipeline.py"), given)

@@ -162,8 +162,10 @@ def class_path(environment: Mapping[str, str], folders: Iterable[Path]) -> str:
 def _folders_of_jars() -> list[Path]:
     homes = [Path(os.environ["SPARK_HOME"])] if "SPARK_HOME" in os.environ else []
     homes.append(Path(pyspark.__file__).parent)
-    # What spark.jars.packages has brought lies where the executor runs.
-    places = [*(home / "jars" for home in homes), Path.cwd(), Path(SparkFiles.getRootDirectory())]
+    places = [*(home / "jars" for home in homes), Path.cwd()]
+    if SparkFiles._is_running_on_worker:
+        # What spark.jars.packages has brought lies where the executor keeps files.
+        places.append(Path(SparkFiles.getRootDirectory()))
     return [place for place in dict.fromkeys(places) if place.is_dir()]
 
 
