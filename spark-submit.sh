@@ -419,6 +419,8 @@ run_quietly() {
     local log
     log="$CACHE/logs/$(date +%Y%m%dT%H%M%S)-$$.log"
     say "starting Spark ($MASTER); its log: $log"
+    [[ "$DEPLOY_MODE" == client ]] ||
+        say "the driver runs on the cluster and prints there; the log has the id of its application"
     # Spark merges the driver's stderr into stdout; the job writes its error message here instead.
     [[ ! -e "/proc/$$/fd/2" ]] || export M6REC_STDERR="/proc/$$/fd/2"
     exec "$@" 2> >(tee "$log" | hide_noise >&2)

@@ -24,7 +24,7 @@ from tests.cluster.hadoop_cluster import SPARK, hadoop_cluster
 from tests.cluster.object_store import BUCKET, object_store
 from tests.cluster.standalone_cluster import standalone_cluster
 from tests.local_properties import JAVA_OPTIONS, LOCAL_PROPERTIES, with_java_options
-from tests.shell_environment import CORES_ARE_SHARED, shell_environment
+from tests.shell_environment import CORES_ARE_SHARED, java_home, shell_environment
 from tests.synthetic_shop import Shop
 
 REPOSITORY = Path(__file__).parent.parent
@@ -63,6 +63,8 @@ YARN_PROPERTIES = {
     "spark.executor.memory": "768m",
     "spark.yarn.jars": f"local:{SPARK / 'jars'}/*",
     "spark.yarn.maxAppAttempts": "1",
+    "spark.yarn.appMasterEnv.JAVA_HOME": java_home(),
+    "spark.executorEnv.JAVA_HOME": java_home(),
     "spark.yarn.am.waitTime": "200s",
     "spark.dynamicAllocation.enabled": "false",
 }

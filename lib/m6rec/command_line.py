@@ -233,8 +233,8 @@ def _check_local_path(source: TableSource) -> None:
 
 
 def _default_is_elsewhere() -> bool:
-    """Whether a path without a scheme may be one of HDFS."""
-    return bool({"HADOOP_CONF_DIR", "YARN_CONF_DIR"} & os.environ.keys())
+    """Whether a path without a scheme may be one of HDFS, as in a container of YARN."""
+    return bool({"HADOOP_CONF_DIR", "YARN_CONF_DIR", "CONTAINER_ID"} & os.environ.keys())
 
 
 @contextmanager
