@@ -15,13 +15,18 @@ def requirements(name: str) -> list[str]:
     return [line for line in lines if line and not line.startswith(("#", "-r"))]
 
 
+# A cluster's runtime brings Spark, and with it the versions of what Spark and the models need: the
+# wheel leaves them to it, and its extra `runtime` has those that a machine without Spark installs.
+ESSENTIAL = [line for line in requirements("run.in") if not re.search("==|<", line)]
+
 setup(
     version=version,
-    package_dir={"": "lib"},
-    packages=find_packages("lib"),
+    package_dir={"": "lib", "jobs": "jobs"},
+    packages=[*find_packages("lib"), "jobs"],
     package_data={"m6rec": ["py.typed", "report/*.html", "config/sentences/*.yaml"]},
-    install_requires=requirements("run.in"),
+    install_requires=ESSENTIAL,
     extras_require={
+        "runtime": [line for line in requirements("run.in") if line not in ESSENTIAL],
         "video": requirements("video.in"),
         "develop": requirements("develop.in"),
         "benchmark": requirements("benchmark.in"),

@@ -57,7 +57,10 @@ Environment:
   MASTER        Spark master                                [local[*]]
   DEPLOY_MODE   client or cluster                           [client]
   PROPERTIES    Spark properties file    [conf/spark-local.conf; on a cluster conf/spark-cluster.conf]
+                or several with commas between, of which a later one wins
   ARCHIVES      packed environment that executors unpack; without it they use their own python3.11
+  FILES         other files that a driver in cluster mode finds in its folder, with commas between
+  DRY_RUN       1 prints the command of spark-submit and runs nothing                          [0]
   LANE          main, or current: Spark 4.2 and the libraries of today, in .venv-current  [main]
   M6REC_VENV    the virtual environment                     [.venv; of another lane .venv-LANE]
   M6REC_CACHE   caches: uv, compiled kernels, data, logs    [~/.cache/m6rec]
@@ -298,7 +301,13 @@ submit() {
     local file="$1"
     shift
     local options=(--master "$MASTER" --deploy-mode "$DEPLOY_MODE" $(delta_of_lane))
-    export PYSPARK_DRIVER_PYTHON="$VENV/bin/python"
+    local arguments=("$@")
+    if [[ "$DEPLOY_MODE" == cluster ]]; then
+        unset PYSPARK_DRIVER_PYTHON
+        ship_files
+    else
+        export PYSPARK_DRIVER_PYTHON="$VENV/bin/python"
+    fi
     if is_local; then
         export PYSPARK_PYTHON="$VENV/bin/python"
         options+=(--properties-file "$(properties_file spark-local.conf)")
@@ -308,7 +317,31 @@ submit() {
         options+=(--py-files "$(zip_package)")
         ship_environment
     fi
-    run_quietly "$VENV/bin/spark-submit" "${options[@]}" "$file" "$@"
+    local command=("$VENV/bin/spark-submit" "${options[@]}" "$file" ${arguments[@]+"${arguments[@]}"})
+    if [[ "${DRY_RUN:-0}" == 1 ]]; then
+        printf '%q ' "${command[@]}"
+        echo
+        return
+    fi
+    run_quietly "${command[@]}"
+}
+
+# A driver on the cluster finds what is shipped in its own folder, by its name alone.
+ship_files() {
+    local files="${FILES:-}" place
+    for ((place = 0; place < ${#arguments[@]}; place++)); do
+        case "${arguments[place]}" in
+            --config)
+                files+="${files:+,}${arguments[place + 1]}"
+                arguments[place + 1]="$(basename "${arguments[place + 1]}")"
+                ;;
+            --config=*)
+                files+="${files:+,}${arguments[place]#--config=}"
+                arguments[place]="--config=$(basename "${arguments[place]#--config=}")"
+                ;;
+        esac
+    done
+    [[ -z "$files" ]] || options+=(--files "$files")
 }
 
 # The properties files name Delta for the Spark of the main lane.
@@ -324,9 +357,19 @@ set_jvm_options() {
 }
 
 properties_file() {
-    local file="${PROPERTIES:-$ROOT/conf/$1}"
-    [[ -f "$file" ]] || fail "Spark properties file $file does not exist; see conf/spark-*.conf."
-    printf '%s' "$file"
+    local given="${PROPERTIES:-$ROOT/conf/$1}" file files
+    IFS=, read -ra files <<<"$given"
+    for file in "${files[@]}"; do
+        [[ -f "$file" ]] || fail "Spark properties file $file does not exist; see conf/spark-*.conf."
+    done
+    if ((${#files[@]} > 1)); then
+        # Of a property that stands there twice, Java takes the last.
+        given="$CACHE/properties-$(printf '%s' "$given" | cksum | cut -d' ' -f1).conf"
+        mkdir -p "$CACHE"
+        awk 1 "${files[@]}" >"$given.$$"
+        mv -f "$given.$$" "$given"
+    fi
+    printf '%s' "$given"
 }
 
 # Sets how executors find Python: the packed environment where there is one.
@@ -380,6 +423,8 @@ run_quietly() {
     local log
     log="$CACHE/logs/$(date +%Y%m%dT%H%M%S)-$$.log"
     say "starting Spark ($MASTER); its log: $log"
+    [[ "$DEPLOY_MODE" == client ]] ||
+        say "the driver runs on the cluster and prints there; the log has the id of its application"
     # Spark merges the driver's stderr into stdout; the job writes its error message here instead.
     [[ ! -e "/proc/$$/fd/2" ]] || export M6REC_STDERR="/proc/$$/fd/2"
     exec "$@" 2> >(tee "$log" | hide_noise >&2)

@@ -119,7 +119,7 @@ def _measure(
 
 
 def _trained(inputs: TowerInputs, model: str) -> Towers:
-    folder = inputs.fit.model("towers", model)["artifact"]
+    folder = inputs.fit.saved_artifact("towers", model)
     items = inputs.items[inputs.fit.config.towers.factors_of(model)]
     return load_towers(folder).encoder(items.factor_model)
 

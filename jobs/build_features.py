@@ -103,7 +103,7 @@ def _fit_and_write(
     pipeline = fit_features(
         frame, acts, index_column, kinds, config.features, training, config.seed, signs, vectors
     )
-    pipeline.save(fit.artifact_path("features", f"{side}s"))
+    pipeline.save(fit.artifact_place("features", f"{side}s"))
     indices = fit.lakehouse.read(index_column).select(index_column)
     fit.write(f"{side}_features", pipeline.transform(frame, acts, indices))
     return pipeline

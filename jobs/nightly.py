@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -44,6 +43,7 @@ from m6rec.command_line import (
     read_config,
 )
 from m6rec.config.run import Config
+from m6rec.files import AnyPlace, FilePlace, as_place
 from m6rec.fits.choices import Choices, kept_choices, members_with_weight
 from m6rec.fits.earlier import EarlierRun
 from m6rec.fits.fit import Fit
@@ -56,6 +56,7 @@ from m6rec.report.collect import collect_night
 from m6rec.report.console import print_guards, print_night
 from m6rec.report.page import write_report
 from m6rec.runs import Job, numbered, run_jobs
+from m6rec.spark.places import place_of
 from m6rec.spark.session import session_of_job
 
 _FINAL = (c.FINAL,)
@@ -67,7 +68,7 @@ def run_nightly(
     spark: SparkSession,
     config: Config,
     run_id: str,
-    output: Path,
+    output: AnyPlace,
     choose_every: timedelta | None = None,
 ) -> Lakehouse:
     """Run the jobs of a night that have not finished, publish, and remove old runs.
@@ -85,7 +86,7 @@ def run_nightly(
         check_tables(spark, config)
         with pipeline.for_its_size(lakehouse, config) as tables:
             plan = train_and_rank(tables, config, night.kept_from)
-            publish.run(tables, config, lambda: _report(plan, output))
+            publish.run(tables, config, lambda: _report(plan, as_place(output)))
     clean.run(lakehouse.for_run(new_run_id()), config, vacuum_every=_VACUUM_EVERY)
     return lakehouse
 
@@ -171,9 +172,8 @@ def _without_other_jobs(record: JobRecord, kept: set[str]) -> JobRecord:
     return replace(record, reads=tuple(table for table in record.reads if table in written))
 
 
-def _report(plan: NightPlan, output: Path) -> None:
+def _report(plan: NightPlan, output: FilePlace) -> None:
     night = collect_night(plan.selection, plan.choices, plan.needs)
-    output.mkdir(parents=True, exist_ok=True)
     write_report(output / "report.html", night)
     console = Console(width=max(Console().width, pipeline.NARROWEST))
     print_night(console, night.kept, night.step_seconds)
@@ -202,7 +202,7 @@ def main(
         checked = read_config(config, tuple(overrides or ()), output)
         print(f"run id {chosen}", flush=True)
         with session_of_job("m6rec nightly") as spark:
-            run_nightly(spark, checked, chosen, output or Path("output"), every)
+            run_nightly(spark, checked, chosen, place_of(spark, output or "output"), every)
 
 
 main.__doc__ = __doc__

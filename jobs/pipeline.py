@@ -7,7 +7,6 @@ that they saw before.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from pyspark.sql import SparkSession
 from rich.console import Console
@@ -28,6 +27,7 @@ from jobs import (
 )
 from m6rec.command_line import command, open_lakehouse
 from m6rec.config.run import Config
+from m6rec.files import AnyPlace, FilePlace, as_place
 from m6rec.fits.inspection import check_tables
 from m6rec.job_records import reads_many_rows
 from m6rec.lakehouse import Lakehouse
@@ -36,6 +36,7 @@ from m6rec.report.console import hybrid_and_best_member, print_guards, print_res
 from m6rec.report.export import metrics_json
 from m6rec.report.page import write_report
 from m6rec.runs import Job, numbered, run_jobs
+from m6rec.spark.places import place_of
 from m6rec.spark.session import queries_over_few, session_of_job
 
 NARROWEST = 110
@@ -61,7 +62,7 @@ def jobs_of(config: Config) -> tuple[Job, ...]:
     return tuple(job for job in JOBS_IN_ORDER if job is not left_out)
 
 
-def run_pipeline(spark: SparkSession, config: Config, run_id: str, output: Path) -> Lakehouse:
+def run_pipeline(spark: SparkSession, config: Config, run_id: str, output: AnyPlace) -> Lakehouse:
     """Run every job that has not finished, write metrics.json and report.html, and publish.
 
     Prints a table of results and the lists of some users on the terminal.
@@ -74,7 +75,7 @@ def run_pipeline(spark: SparkSession, config: Config, run_id: str, output: Path)
     jobs = jobs_of(config)
     with for_its_size(lakehouse, config) as tables:
         run_jobs(tables, config, numbered(jobs, len(jobs)))
-        publish.run(tables, config, lambda: _report(tables, config, output))
+        publish.run(tables, config, lambda: _report(tables, config, as_place(output)))
     return lakehouse
 
 
@@ -88,8 +89,7 @@ def for_its_size(lakehouse: Lakehouse, config: Config) -> Iterator[Lakehouse]:
             yield lakehouse.with_tables_in_memory()
 
 
-def _report(lakehouse: Lakehouse, config: Config, output: Path) -> None:
-    output.mkdir(parents=True, exist_ok=True)
+def _report(lakehouse: Lakehouse, config: Config, output: FilePlace) -> None:
     report = collect_report(lakehouse, config)
     metrics_json(report.metrics, output / "metrics.json")
     write_report(output / "report.html", report)
@@ -101,9 +101,9 @@ def _report(lakehouse: Lakehouse, config: Config, output: Path) -> None:
     print_guards(console, report.guards)
 
 
-def _body(config: Config, run_id: str, output: Path | None) -> None:
+def _body(config: Config, run_id: str, output: str | None) -> None:
     with session_of_job("m6rec pipeline") as spark:
-        run_pipeline(spark, config, run_id, output if output is not None else Path("output"))
+        run_pipeline(spark, config, run_id, place_of(spark, output or "output"))
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ def _inputs(fit: Fit, matrix: DataFrame) -> FactorInputs:
     terms = None
     if config.factors.als.attribute_weight > 0.0:
         terms = item_terms(fit.item_features, fit.n_items)
-    checkpoints = fit.artifact_path("checkpoints")
+    checkpoints = fit.artifact_place("checkpoints")
     return FactorInputs(
         matrix,
         fit.n_items,

@@ -88,7 +88,7 @@ def _save(fit: Fit, model: str, result: TrainingResult) -> dict[str, Any]:
         config=fit.config.towers.model_dump(mode="json"),
         seed=fit.config.seed,
     )
-    save_towers(folder, result.encoder, provenance)
+    save_towers(fit.artifact_place("towers", model), result.encoder, provenance)
     parameters = {
         "best_epoch": result.best_epoch,
         "start_ndcg": result.start_ndcg,

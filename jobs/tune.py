@@ -6,7 +6,6 @@ best.yaml, which pipeline takes, trials.csv and study.sqlite (Optuna's) in the o
 """
 
 import json
-import shutil
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -34,12 +33,12 @@ from m6rec.command_line import (
     SetOption,
     check_run_id,
     errors_as_messages,
+    local_output,
     open_lakehouse,
     read_config,
 )
 from m6rec.config.base import Section
 from m6rec.config.run import Config
-from m6rec.files import written_whole
 from m6rec.fingerprints import fingerprint_of
 from m6rec.fits.fit import Fit
 from m6rec.fits.inspection import check_tables
@@ -50,6 +49,7 @@ from m6rec.lakehouse import Lakehouse
 from m6rec.rankers import FUSION, HYBRID
 from m6rec.report.console import print_trials
 from m6rec.runs import Job
+from m6rec.spark.places import remove_folder
 from m6rec.spark.session import session_of_job
 from m6rec.tuning import (
     Report,
@@ -87,19 +87,19 @@ class LatestTables:
 
     def __init__(self, lakehouse: Lakehouse) -> None:
         self.lakehouse = lakehouse
-        self._file = Path(lakehouse.artifact_path("tune_jobs.json"))
+        self._file = lakehouse.artifact_place("tune_jobs.json")
 
     def bring_up_to_date(self, job: Job, config: Config) -> bool:
         """Train the selection fit unless its tables are of this config; return whether it ran."""
         fingerprint = _sections_fingerprint(job, config)
-        made = json.loads(self._file.read_text()) if self._file.exists() else {}
+        made = json.loads(self._file.read_text()) if self._file.is_file() else {}
         if made.get(job.name) == fingerprint:
             return False
         # Half-written tables are nobody's.
         self._record({name: made[name] for name in made if name != job.name})
         for folder in LEFT_BY_TRAINING:
             place = self.lakehouse.artifact_path(folder, c.SELECTION)
-            shutil.rmtree(place, ignore_errors=True)
+            remove_folder(self.lakehouse.spark, place)
         tables = self.lakehouse.for_one_job()
         if job is prepare_interactions.JOB:
             job.run(tables, config)
@@ -109,8 +109,7 @@ class LatestTables:
         return True
 
     def _record(self, made: Mapping[str, str]) -> None:
-        with written_whole(self._file) as unfinished:
-            unfinished.write_text(json.dumps(made))
+        self._file.write_text(json.dumps(made))
 
 
 def _sections_fingerprint(job: Job, config: Config) -> str:
@@ -205,10 +204,11 @@ def main(
         chosen = check_run_id(run_id or TUNE_RUN_ID)
         limits: dict[str, Any] = {"tune.trials": trials, "tune.seconds": seconds}
         given = tuple(f"{key}={value}" for key, value in limits.items() if value is not None)
+        folder = local_output(output)
         checked = read_config(config, (*(overrides or ()), *given), output)
         print(f"run id {chosen}", flush=True)
         with session_of_job("m6rec tune") as spark:
-            run_tuning(spark, checked, chosen, output if output is not None else Path("output"))
+            run_tuning(spark, checked, chosen, folder)
 
 
 main.__doc__ = __doc__

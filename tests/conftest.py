@@ -22,9 +22,13 @@ from tests.process_runs import (
     BenchmarkRun,
     ClusterRun,
     KilledRun,
+    StoreRun,
+    YarnRun,
     run_benchmark,
     run_killed_and_again,
     run_on_cluster,
+    run_on_store,
+    run_on_yarn,
 )
 from tests.shell_environment import CORES_ARE_SHARED
 from tests.synthetic_shop import Shop, make_shop
@@ -38,12 +42,14 @@ os.environ.update(CORES_ARE_SHARED)
 PROCESS_RUNS = {
     "killed_run": run_killed_and_again,
     "cluster_run": run_on_cluster,
+    "store_run": run_on_store,
+    "yarn_run": run_on_yarn,
     "benchmark_run": run_benchmark,
 }
 FINISHED_RUN = "finished run"
 # What tests ask for by a parameter of that name; `copied` is a copy of the finished run.
 RUNS = ("lakehouse", "copied", *PROCESS_RUNS)
-ProcessRun = KilledRun | ClusterRun | BenchmarkRun
+ProcessRun = KilledRun | ClusterRun | StoreRun | YarnRun | BenchmarkRun
 
 
 class RunsTogether(LoadScopeScheduling):  # type: ignore[misc]
@@ -116,6 +122,16 @@ def killed_run(process_runs: dict[str, Future[KilledRun]]) -> KilledRun:
 @pytest.fixture(scope="session")
 def cluster_run(process_runs: dict[str, Future[ClusterRun]]) -> ClusterRun:
     return process_runs["cluster_run"].result()
+
+
+@pytest.fixture(scope="session")
+def store_run(process_runs: dict[str, Future[ProcessRun]]) -> StoreRun:
+    return process_runs["store_run"].result()
+
+
+@pytest.fixture(scope="session")
+def yarn_run(process_runs: dict[str, Future[ProcessRun]]) -> YarnRun:
+    return process_runs["yarn_run"].result()
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,9 @@
 
 import importlib.util
 from importlib.metadata import version
+from pathlib import Path
 
+import pyspark
 import pytest
 
 needs_petastorm = pytest.mark.skipif(
@@ -21,3 +23,14 @@ def delta_package() -> str:
     named = tuple(map(int, delta.split(".")[:2])) >= (4, 1)
     of_spark = f"_{'.'.join(spark.split('.')[:2])}" if named else ""
     return f"io.delta:delta-spark{of_spark}_{scala}:{delta}"
+
+
+def hadoop_aws_package() -> str:
+    """The file system of S3 for the lane's Spark, of the Hadoop that comes with it."""
+    return f"org.apache.hadoop:hadoop-aws:{hadoop_version()}"
+
+
+def hadoop_version() -> str:
+    """The version of Hadoop that Spark comes with."""
+    jar = next((Path(pyspark.__file__).parent / "jars").glob("hadoop-client-api-*.jar"))
+    return jar.stem.removeprefix("hadoop-client-api-")

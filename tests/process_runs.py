@@ -9,6 +9,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
+import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,16 +18,35 @@ from typing import Any
 import yaml
 
 from m6rec.schemas import RUNS_TABLE
+from m6rec.spark.session import read_properties
 from m6rec.startup.jvm import SIMPLE_COMPILER
-from tests.jobs.standalone_cluster import standalone_cluster
+from tests.cluster.hadoop_cluster import SPARK, hadoop_cluster
+from tests.cluster.object_store import BUCKET, object_store
+from tests.cluster.standalone_cluster import standalone_cluster
 from tests.local_properties import JAVA_OPTIONS, LOCAL_PROPERTIES, with_java_options
-from tests.shell_environment import CORES_ARE_SHARED, shell_environment
+from tests.shell_environment import CORES_ARE_SHARED, java_home, shell_environment
 from tests.synthetic_shop import Shop
 
 REPOSITORY = Path(__file__).parent.parent
 KILL_AFTER = "train_factors: finished"
 BENCHMARK_KEYS = ("als_loss", "top_n_kernel_seconds")
 WITHOUT_EXTRAS: dict[str, Any] = {"ratings": {"enabled": False}, "ablation": {"seconds": 0}}
+# Of each kind of model and of each kind of file one, for runs that are about places and not models.
+ONE_OF_EACH: dict[str, Any] = WITHOUT_EXTRAS | {
+    "settings": {"seconds": 0},
+    "hybrid": {"members": ["als", "fusion"]},
+    "towers": {
+        "inputs": ["als"],
+        "hidden": 16,
+        "epochs": 2,
+        "minimum_steps_per_epoch": 2,
+        "negatives": 32,
+        "sequence": {"enabled": False},
+    },
+    "factors": {"svd": {"rank": 8, "oversampling": 4}, "als": {"rank": 8, "iterations": 6}},
+    "evaluate": {"bootstrap_replicates": 20, "rankers": ["hybrid", "als", "fusion", "popularity"]},
+    "recommend": {"top_n": 10},
+}
 # Of conf/spark-local.conf: what makes a JVM and its queries start quickly, wherever they run.
 CLUSTER_PROPERTIES = {
     JAVA_OPTIONS: with_java_options(SIMPLE_COMPILER)[JAVA_OPTIONS],
@@ -35,6 +56,17 @@ CLUSTER_PROPERTIES = {
     "spark.databricks.delta.snapshotPartitions": "1",
     "spark.executor.memory": "1g",
     "spark.driver.memory": "1g",
+}
+# Containers of a small machine. Spark's own jars, some 400 MB, are not sent to each of them.
+YARN_PROPERTIES = {
+    "spark.executor.instances": "2",
+    "spark.executor.memory": "768m",
+    "spark.yarn.jars": f"local:{SPARK / 'jars'}/*",
+    "spark.yarn.maxAppAttempts": "1",
+    "spark.yarn.appMasterEnv.JAVA_HOME": java_home(),
+    "spark.executorEnv.JAVA_HOME": java_home(),
+    "spark.yarn.am.waitTime": "200s",
+    "spark.dynamicAllocation.enabled": "false",
 }
 
 
@@ -68,6 +100,40 @@ class ClusterRun:
     result: tuple[int, str]
     output: Path
     workers: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class StoreRun:
+    """A run whose lake, sources and reports are in an object store that speaks S3's protocol.
+
+    Attributes:
+        result: return code and output.
+        without_credentials: the same of a job that was told of no credentials.
+        keys: of all that the store then held.
+        metrics: the text of metrics.json.
+    """
+
+    result: tuple[int, str]
+    without_credentials: tuple[int, str]
+    keys: tuple[str, ...]
+    metrics: str
+
+
+@dataclass(frozen=True)
+class YarnRun:
+    """A run in cluster deploy mode of YARN, with its lake and sources in HDFS.
+
+    Attributes:
+        result: return code and output of the command.
+        printed: what the driver printed, in its container.
+        files: paths of all files in HDFS.
+        metrics: the text of metrics.json.
+    """
+
+    result: tuple[int, str]
+    printed: str
+    files: tuple[str, ...]
+    metrics: str
 
 
 @dataclass(frozen=True)
@@ -122,6 +188,96 @@ def run_on_cluster(shop: Shop, folder: Path, _: Path) -> ClusterRun:
         output, _ = process.communicate()
     workers = tuple(folder / f"worker-{number}" for number in range(2))
     return ClusterRun((process.returncode, output), folder / "out", workers)
+
+
+def run_on_store(shop: Shop, folder: Path, properties: Path) -> StoreRun:
+    """Run the pipeline in local mode on a store on loopback."""
+    with object_store() as store:
+        config = shop.config(f"s3a://{BUCKET}/lake", **ONE_OF_EACH)
+        _set_sources(config, {one: store.put(one, f"source/{one.name}") for one in shop.tables})
+        file = folder / "config.yaml"
+        file.write_text(yaml.safe_dump(config))
+        lines = properties.read_text()
+        package = read_properties(properties)["spark.jars.packages"]
+        lines += f"spark.jars.packages {package},{store.package}\n"
+        without = folder / "without.conf"
+        without.write_text(lines + _lines(store.properties_without_credentials))
+        given = folder / "spark.conf"
+        given.write_text(lines + _lines(store.properties))
+        script = str(REPOSITORY / "spark-submit.sh")
+        command = [script, "pipeline", "--config", str(file), "--run-id", "store"]
+        command += ["--output", f"s3a://{BUCKET}/out"]
+        environment = {"MASTER": "local[2]", "PROPERTIES": str(given)}
+        result = _finished(_start(command, environment))
+        # No machine's role is asked for, which takes long where there is none.
+        environment |= {"PROPERTIES": str(without), "AWS_EC2_METADATA_DISABLED": "true"}
+        refused = _finished(_start([script, "check", "--config", str(file)], environment))
+        keys = tuple(store.keys(""))
+        metrics = store.text("out/metrics.json") if result[0] == 0 else ""
+    return StoreRun(result, refused, keys, metrics)
+
+
+def run_on_yarn(shop: Shop, folder: Path, _: Path) -> YarnRun:
+    """Run the pipeline with driver and executors in containers of YARN."""
+    with hadoop_cluster(folder / "hadoop") as cluster:
+        config = shop.config("/lake", **ONE_OF_EACH)
+        _set_sources(config, {one: cluster.put(one, "/source") for one in shop.tables})
+        file = folder / "config.yaml"
+        file.write_text(yaml.safe_dump(config))
+        properties = folder / "yarn.conf"
+        properties.write_text(_lines(CLUSTER_PROPERTIES | YARN_PROPERTIES))
+        command = [str(REPOSITORY / "spark-submit.sh"), "pipeline", "--config", str(file)]
+        command += ["--run-id", "yarn", "--output", "/out"]
+        environment = {
+            "MASTER": "yarn",
+            "DEPLOY_MODE": "cluster",
+            "HADOOP_CONF_DIR": str(cluster.configuration),
+            "PROPERTIES": f"{REPOSITORY / 'conf' / 'spark-cluster.conf'},{properties}",
+            "ARCHIVES": str(packed_environment(folder)),
+        }
+        result = _finished(_start(command, environment))
+        printed = cluster.printed()
+        files = tuple(cluster.paths("/"))
+        metrics = cluster.text("/out/metrics.json") if result[0] == 0 else ""
+    return YarnRun(result, printed, files, metrics)
+
+
+def packed_environment(folder: Path) -> Path:
+    """An archive that stands for the packed environment of 6 GB: its Python is this machine's.
+
+    As in a packed environment, bin/python is what the containers start, and it finds the packages,
+    but not M6-Rec itself, which has to come by the zip. Unlike there, the packages lie where they
+    are installed, which a container on another machine would not reach.
+    """
+    binaries = folder / "environment" / "bin"
+    binaries.mkdir(parents=True)
+    python = binaries / "python"
+    packages = sysconfig.get_path("purelib")
+    # Without the module `site`, no .pth file of the environment leads to this repository.
+    python.write_text(
+        f'#!/bin/sh\nPYTHONPATH="$PYTHONPATH:{packages}" exec {sys.executable} -S "$@"\n'
+    )
+    python.chmod(0o755)
+    archive = folder / "environment.tar.gz"
+    with tarfile.open(archive, "w:gz") as packed:
+        packed.add(binaries, "bin")
+    return archive
+
+
+def _set_sources(config: dict[str, Any], addresses: dict[Path, str]) -> None:
+    """Read the shop's tables where they have been put."""
+    features = config["features"]
+    for source in (config["interactions"], features["items"], features["users"]):
+        source["source"]["path"] = addresses[Path(source["source"]["path"])]
+
+
+def _lines(properties: dict[str, str]) -> str:
+    return "".join(f"{key} {value}\n" for key, value in properties.items())
+
+
+def _finished(process: "subprocess.Popen[str]") -> tuple[int, str]:
+    output, _ = process.communicate()
+    return process.returncode, output
 
 
 def run_benchmark(_: Shop, folder: Path, __: Path) -> BenchmarkRun:

@@ -1,6 +1,7 @@
 """The environment of a shell that has just been opened, for what tests start as an owner would."""
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -25,6 +26,12 @@ def shell_environment(**variables: str) -> dict[str, str]:
     if java is not None and (Path(java) / "bin" / "java").exists():
         kept["JAVA_HOME"] = java
     return kept | {"M6REC_VENV": sys.prefix} | variables
+
+
+def java_home() -> str:
+    """The folder of the Java that the tests use."""
+    java = shutil.which("java")
+    return os.environ.get("JAVA_HOME") or str(Path(java or "/usr/bin/java").resolve().parents[1])
 
 
 def registry_variables() -> dict[str, str]:

@@ -25,7 +25,12 @@ class Shop:
     users: Path
     bad_rows: int
 
-    def config(self, lake: Path, **sections: Any) -> dict[str, Any]:
+    @property
+    def tables(self) -> tuple[Path, Path, Path]:
+        """The files."""
+        return (self.interactions, self.items, self.users)
+
+    def config(self, lake: Path | str, **sections: Any) -> dict[str, Any]:
         """A configuration with small models; `sections` are put over it."""
         return small_config(self, lake) | sections
 
@@ -84,7 +89,7 @@ def published_lists(lakehouse: Lakehouse) -> list[tuple[str, str, int, str]]:
     return sorted((row[0], row[1], row[2], row[3]) for row in rows)
 
 
-def small_config(shop: Shop, lake: Path) -> dict[str, Any]:
+def small_config(shop: Shop, lake: Path | str) -> dict[str, Any]:
     """Everything on, at sizes that a test can wait for."""
     return {
         "lake": str(lake),

@@ -16,7 +16,6 @@ This module imports neither torch nor numba, so that `--help` and a wrong config
 
 import json
 import os
-import re
 import secrets
 import sys
 from collections.abc import Callable, Iterator
@@ -33,6 +32,7 @@ from m6rec.config.base import TableSource, wrong_run_id
 from m6rec.config.effects import warnings_of
 from m6rec.config.run import Config, load_config, sources_of
 from m6rec.errors import ConfigError, GuardError, M6RecError, TableError
+from m6rec.files import has_scheme
 from m6rec.fits.inspection import check_tables
 from m6rec.job_records import PUBLISH, JobRecord
 from m6rec.lakehouse import Lakehouse
@@ -65,10 +65,11 @@ RunIdOption = Annotated[
 ]
 
 OutputOption = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--output",
-        help="Folder for tables (in DIR/lake) and reports. Without it: `lake` of the config.",
+        help="Folder for tables (in DIR/lake) and reports, in any file system that Spark reads."
+        " Without it: `lake` of the config.",
         metavar="DIR",
     ),
 ]
@@ -82,7 +83,7 @@ def command_line(job: Job, doc: str | None) -> None:
     Exits with 2 and one message on stderr for anything that the user can put right.
     """
 
-    def body(config: Config, run_id: str, output: Path | None) -> None:
+    def body(config: Config, run_id: str, output: str | None) -> None:
         with session_of_job(f"m6rec {job.name}") as spark:
             if job.record.reads_sources:
                 check_tables(spark, config)
@@ -103,7 +104,7 @@ def tables_text(record: JobRecord) -> str:
     return "\n\n".join(named)
 
 
-def command(doc: str | None, body: Callable[[Config, str, Path | None], None]) -> None:
+def command(doc: str | None, body: Callable[[Config, str, str | None], None]) -> None:
     """Parse the options of a job and call `body(config, run_id, output)` with a valid config."""
     application = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -123,7 +124,7 @@ def command(doc: str | None, body: Callable[[Config, str, Path | None], None]) -
     application()
 
 
-def read_config(path: Path, overrides: tuple[str, ...], output: Path | None) -> Config:
+def read_config(path: Path, overrides: tuple[str, ...], output: Path | str | None) -> Config:
     """Load and check a config; with `output` the lake lies in `output`/lake.
 
     What is set without effect is said on stderr.
@@ -138,14 +139,36 @@ def read_config(path: Path, overrides: tuple[str, ...], output: Path | None) -> 
     return config
 
 
-def _checked_config(path: Path, overrides: tuple[str, ...], output: Path | None) -> Config:
+def _checked_config(path: Path, overrides: tuple[str, ...], output: Path | str | None) -> Config:
     # In quotes, for a path to be read as text whatever signs it holds.
-    lake = "" if output is None else json.dumps(str(output.resolve() / "lake"), ensure_ascii=False)
+    lake = "" if output is None else json.dumps(f"{_whole(output)}/lake", ensure_ascii=False)
     place = (f"lake={lake}",) if lake else ()
     config = load_config(path, overrides + place)
     for _, source, _ in sources_of(config):
         _check_local_path(source)
     return config
+
+
+def _whole(output: Path | str) -> str:
+    """The folder whatever the working folder is; one of another file system as it is."""
+    given = str(output)
+    if has_scheme(given) or (_default_is_elsewhere() and not Path(given).is_absolute()):
+        return given.rstrip("/")
+    return str(Path(given).resolve())
+
+
+def local_output(output: str | None) -> Path:
+    """The output folder of a job whose files only this machine can hold.
+
+    Raises:
+        ConfigError: it is in another file system.
+    """
+    if output is not None and has_scheme(output):
+        raise ConfigError(
+            f"--output is {output}, and this job keeps a database there, which has to be on the"
+            " driver's own disk; give a local folder, and set lake to the place of the tables"
+        )
+    return Path(output or "output")
 
 
 def open_lakehouse(spark: SparkSession, config: Config, run_id: str) -> Lakehouse:
@@ -200,15 +223,18 @@ def _check_local_path(source: TableSource) -> None:
     if source.path is None or any(sign in source.path for sign in "*?[{,"):
         return
     local = local_path(source.path)
-    # There a path without a scheme may be one of HDFS.
-    elsewhere = {"HADOOP_CONF_DIR", "YARN_CONF_DIR"} & os.environ.keys()
-    if (elsewhere and local == source.path) or re.match(r"[A-Za-z][\w+.-]*:", local):
+    if (_default_is_elsewhere() and local == source.path) or has_scheme(local):
         return
     if not Path(local).exists():
         raise TableError(
             f"{source.format} table {source.path} does not exist (seen from {Path.cwd()});"
             " correct the path in the config"
         )
+
+
+def _default_is_elsewhere() -> bool:
+    """Whether a path without a scheme may be one of HDFS, as in a container of YARN."""
+    return bool({"HADOOP_CONF_DIR", "YARN_CONF_DIR", "CONTAINER_ID"} & os.environ.keys())
 
 
 @contextmanager

@@ -14,8 +14,11 @@ from pyspark.sql.pandas.types import to_arrow_schema
 
 from m6rec import columns as c
 from m6rec.config.base import is_path
-from m6rec.errors import TableError
+from m6rec.errors import ConfigError, TableError
+from m6rec.files import FilePlace
 from m6rec.schemas import TABLES, TableSchema
+from m6rec.spark.places import place_of
+from m6rec.spark.session import on_databricks
 from m6rec.spark.sources import latest_version
 
 # The lists that readers follow by path: of all tables the only one that belongs to no single run.
@@ -34,11 +37,11 @@ class Lakehouse:
     """The tables of one run, under a root path or in `catalog.schema`.
 
     A location that holds a slash, or starts with a scheme, is a path; `a.b` is a schema of the
-    catalogue. Artifacts (models, checkpoints) always need a path: `artifacts`. Where `pinned`, a
-    table stays at the version that was first read, until it is written: a job sees one state.
-    A table in `fixed` is always read at the version that stands there. Where there is an executor
-    `beside`, of one thread, rows that the driver holds are written by it while a job goes on. Where
-    there is `in_memory`, it holds what has been read of small tables.
+    catalogue. Artifacts (models, checkpoints) lie in `artifacts`, or else in the folder of the
+    tables. Where `pinned`, a table stays at the version that was first read, until it is written: a
+    job sees one state. A table in `fixed` is always read at the version that stands there. Where
+    there is an executor `beside`, of one thread, rows that the driver holds are written by it while
+    a job goes on. Where there is `in_memory`, it holds what has been read of small tables.
     """
 
     spark: SparkSession
@@ -93,8 +96,25 @@ class Lakehouse:
 
     def artifact_path(self, *parts: str) -> str:
         """A folder or file of this run for what is not a table."""
-        root = self.artifacts or f"{self.location.rstrip('/')}/_artifacts"
+        root = self.artifacts or f"{self._folder().rstrip('/')}/_artifacts"
         return "/".join([root, self.run_id, *parts])
+
+    def artifact_place(self, *parts: str) -> FilePlace:
+        """The same, with the means of reaching it."""
+        return place_of(self.spark, self.artifact_path(*parts))
+
+    def _folder(self) -> str:
+        """The folder of the tables; of a schema of the catalogue, its location."""
+        if self.by_path:
+            return self.location
+        location = self.spark.catalog.getDatabase(self.location).locationUri
+        if not location or on_databricks():
+            raise ConfigError(
+                f"lake {self.location} is a schema of the catalogue, in whose location files cannot"
+                " be written; set artifacts to a volume, such as"
+                f" /Volumes/{self.location.replace('.', '/')}/artifacts"
+            )
+        return location
 
     def sql_name(self, name: str) -> str:
         """The table as SQL names it."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
 
-from m6rec.config.base import Section, Seed, TableSource, is_path
+from m6rec.config.base import Section, Seed, TableSource
 from m6rec.config.data import AttributesSource, FeaturesConfig, InteractionsConfig, SplitConfig
 from m6rec.config.fold_in import FoldInConfig
 from m6rec.config.models import (
@@ -85,8 +85,9 @@ class Config(Section):
     )
     artifacts: str | None = Field(
         default=None,
-        description="The folder, of a file system that driver and executors mount, for models and"
-        " checkpoints; without it, a folder within `lake`, which then must be a path.",
+        description="The folder for models and checkpoints, in any file system that Spark reads or"
+        " a volume of Unity Catalog; without it, a folder within `lake` or in the location of its"
+        " schema.",
     )
     seed: Seed = Field(
         default=42,
@@ -277,16 +278,6 @@ class Config(Section):
             raise ValueError(
                 f"recommend.default_segments names {self.recommend.default_segments}, a column of"
                 " features.users, which is not set; set it or remove default_segments"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _models_have_a_folder(self) -> "Config":
-        if not self.artifacts and not is_path(self.lake):
-            raise ValueError(
-                f"lake {self.lake} is a schema of the catalogue, which holds no models; set"
-                " artifacts to a folder that driver and executors mount, or, for lake to be a"
-                f" path, write it with a slash, such as ./{self.lake}"
             )
         return self
 

@@ -7,7 +7,6 @@ attributes.
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -64,9 +63,12 @@ class EarlierRun:
             epochs: for how many the towers are trained from their start.
         """
         rows = [row for row in self._fit.models_of("towers") if row["name"] == model]
-        if not rows or epochs == 0 or not Path(rows[0]["artifact"], DESCRIPTION_FILE).exists():
+        if not rows or epochs == 0:
             return None
-        artifact = load_towers(rows[0]["artifact"])
+        saved = self._fit.saved_artifact("towers", model)
+        if not (saved / DESCRIPTION_FILE).is_file():
+            return None
+        artifact = load_towers(saved)
         follow = math.ceil(epochs * self._tower_epochs)
         return EarlierTowers(
             weights=artifact.weights,

@@ -17,11 +17,13 @@ from pyspark.sql import functions as F
 from m6rec import columns as c
 from m6rec.config.run import Config
 from m6rec.errors import TableError
+from m6rec.files import FilePlace
 from m6rec.kernels.arrays.domains import Domain
 from m6rec.kernels.arrays.rows import Float32, Int64
 from m6rec.kernels.factors.projection import FactorModel
 from m6rec.kernels.neighbours.item_neighbours import ItemWeights
 from m6rec.lakehouse import Lakehouse
+from m6rec.spark.places import place_of
 from m6rec.stages.features.behaviour import events_before_holdout
 from m6rec.stages.features.images import image_array
 from m6rec.stages.features.reading import item_matrix
@@ -254,6 +256,14 @@ class Fit:
     def artifact_path(self, kind: str, *parts: str) -> str:
         """A folder or file of this fit for what is not a table."""
         return self.lakehouse.artifact_path(kind, self.name, *parts)
+
+    def artifact_place(self, kind: str, *parts: str) -> FilePlace:
+        """The same, with the means of reaching it."""
+        return self.lakehouse.artifact_place(kind, self.name, *parts)
+
+    def saved_artifact(self, kind: str, name: str) -> FilePlace:
+        """Where a model of table `models` was saved."""
+        return place_of(self.spark, self.model(kind, name)["artifact"])
 
 
 def model_row(

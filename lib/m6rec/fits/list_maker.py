@@ -205,7 +205,7 @@ class ListMaker:
 
     @cached_property
     def _pipeline(self) -> FeaturePipeline:
-        return FeaturePipeline.load(self.fit.spark, self.fit.model("features", "users")["artifact"])
+        return FeaturePipeline.load(self.fit.spark, self.fit.saved_artifact("features", "users"))
 
     @cached_property
     def _content(self) -> Float32 | None:

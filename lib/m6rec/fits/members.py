@@ -247,7 +247,7 @@ class _Models:
 
 def _towers(models: _Models, ranker: Ranker) -> Member:
     fit, model = models.fit, models.factors(_model_of(ranker))
-    towers = load_towers(fit.model("towers", _model_of(ranker))["artifact"]).encoder(model)
+    towers = load_towers(fit.saved_artifact("towers", _model_of(ranker))).encoder(model)
     features = fit.item_matrix(c.FEATURES)
     vectors = towers.encode_items(features if features.shape[1] else None, fit.item_images)
     # The last coordinate is the item's own popularity, which no neighbour lends.
@@ -259,7 +259,7 @@ def _towers(models: _Models, ranker: Ranker) -> Member:
 def _sequence_towers(models: _Models, ranker: Ranker) -> Member:
     fit = models.fit
     model = models.factors(fit.config.towers.sequence.factors)
-    towers = load_towers(fit.model("towers", _model_of(ranker))["artifact"]).encoder(model)
+    towers = load_towers(fit.saved_artifact("towers", _model_of(ranker))).encoder(model)
     features = fit.item_matrix(c.FEATURES)
     vectors = towers.encode_items(features if features.shape[1] else None, None)
     return DotMember(ranker.name, towers.user_encoder(vectors), models.with_content(model, vectors))

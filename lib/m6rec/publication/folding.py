@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from pathlib import Path
 from threading import RLock
 from typing import Any
 
@@ -40,6 +39,7 @@ from m6rec.publication.scoring import list_maker_of
 from m6rec.runs import sources_of_run, work_of_run
 from m6rec.schemas import FOLD_IN_BATCHES_TABLE, RECOMMENDATIONS_TABLE
 from m6rec.spark.arrow_rows import rows_from_batches
+from m6rec.spark.places import matching, place_of
 from m6rec.spark.sources import source_version, told_format
 from m6rec.spark.values import id_column, item_id_column, owner_column
 from m6rec.stages.pairs.cleaning import clean_interactions
@@ -149,7 +149,7 @@ class FoldIn:
             TableError: the events are not in a Delta table, or it lacks a column.
         """
         self._check()
-        self._begins = not any(Path(self.checkpoint, "offsets").glob("[0-9]*"))
+        self._begins = not matching(self.spark, self.checkpoint, "offsets/[0-9]*")
         events = self._stream(self.follow())
         writer = events.writeStream.foreachBatch(self._fold_batch)
         writer = writer.option("checkpointLocation", self.checkpoint).queryName("fold_in")
@@ -200,7 +200,9 @@ class FoldIn:
     @cached_property
     def _query_id(self) -> str:
         """The id that the stream keeps for as long as its checkpoint is there."""
-        return str(json.loads(Path(self.checkpoint, "metadata").read_text())["id"])
+        return str(
+            json.loads(place_of(self.spark, f"{self.checkpoint}/metadata").read_text())["id"]
+        )
 
     def _late_users(self, followed: Followed) -> list[str]:
         late = lacking(self._cleaned(followed, None), followed.base)

@@ -4,11 +4,9 @@ What has been learned from many users (factors of items, weights, vocabularies) 
 forgotten user who is still in the owner's tables comes back with the next run.
 """
 
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from pyspark.sql import DataFrame
@@ -23,6 +21,7 @@ from m6rec.lakehouse import PUBLISHED, Lakehouse
 from m6rec.publication.upkeep import existing_tables, for_each, vacuum
 from m6rec.runs import STARTED, Attempt, read_runs
 from m6rec.schemas import RECEIPTS_TABLE, RUNS_TABLE, TABLES
+from m6rec.spark.places import matching, remove_folder
 from m6rec.spark.values import as_id
 
 # Of the artifacts of a run, what holds rows of users; training alone reads it.
@@ -163,10 +162,10 @@ def _refused_rows(lakehouse: Lakehouse, users: DataFrame, config: InteractionsCo
 
 def _delete_rows_of_towers(lakehouse: Lakehouse) -> list[Deletion]:
     """Delete the rows that towers were trained on; those of all users, since no run needs them."""
-    root = Path(lakehouse.for_run("").artifact_path())
-    folders = [folder for folder in root.glob(f"*/{_ROWS_OF_USERS}") if folder.is_dir()]
+    root = lakehouse.for_run("").artifact_path()
+    folders = matching(lakehouse.spark, root, f"*/{_ROWS_OF_USERS}")
     for folder in folders:
-        shutil.rmtree(folder)
+        remove_folder(lakehouse.spark, folder)
     return [Deletion(f"artifacts/{_ROWS_OF_USERS}", len(folders), None)] if folders else []
 
 

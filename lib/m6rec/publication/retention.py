@@ -1,10 +1,8 @@
 """Remove the runs that no rule of `retention` keeps, and the files that no table needs any more."""
 
-import shutil
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 from pyspark.sql import functions as F
 
@@ -17,6 +15,7 @@ from m6rec.publication.publishing import publications, runs_followed
 from m6rec.publication.upkeep import existing_tables, for_each, vacuum, vacuumed_bytes
 from m6rec.runs import PUBLICATIONS, REMOVED, UPKEEP, Attempt, read_runs
 from m6rec.schemas import RUNS_TABLE, TABLES
+from m6rec.spark.places import bytes_below, remove_folder
 
 
 @dataclass(frozen=True)
@@ -68,12 +67,13 @@ def clean(
     sizes = for_each(tables, lambda name: _bytes_of(lakehouse, name, runs))
     unused = vacuumed_bytes(lakehouse, tables) if dry_run else [0] * len(tables)
     removals = [Removal(*one) for one in zip(tables, sizes, unused, strict=True)]
-    folders = [Path(lakehouse.for_run(run_id).artifact_path()) for run_id in runs]
-    removals.append(Removal("artifacts", sum(map(_bytes_in, folders)), 0))
+    folders = [lakehouse.for_run(run_id).artifact_path() for run_id in runs]
+    size = sum(bytes_below(lakehouse.spark, folder) for folder in folders)
+    removals.append(Removal("artifacts", size, 0))
     if not dry_run:
         _remove(lakehouse, config, runs, tables, _needs_vacuum(lakehouse, now - vacuum_every))
         for folder in folders:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_folder(lakehouse.spark, folder)
     return Cleaning(tuple(runs), tuple(removals))
 
 
@@ -113,10 +113,6 @@ def _bytes_of(lakehouse: Lakehouse, name: str, runs: Sequence[str]) -> int:
     rows = lakehouse.delta_table(name).toDF().where(F.col(c.RUN_ID).isin(*runs))
     files = rows.select("_metadata.file_path", "_metadata.file_size").distinct()
     return int(files.agg(F.coalesce(F.sum("file_size"), F.lit(0))).collect()[0][0])
-
-
-def _bytes_in(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def _needs_vacuum(lakehouse: Lakehouse, since: datetime) -> bool:

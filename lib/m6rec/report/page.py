@@ -4,13 +4,13 @@ import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 from matplotlib.figure import Figure
 
 from m6rec import columns as c
+from m6rec.files import AnyPlace, as_place
 from m6rec.report import plots
 from m6rec.report.wording import (
     BEST_LOW,
@@ -88,11 +88,9 @@ class ReportData:
     k: int = 10
 
 
-def write_report(path: str | Path, data: ReportData) -> None:
+def write_report(path: AnyPlace, data: ReportData) -> None:
     """Write the report; the folder of `path` is made where it is missing."""
-    file = Path(path)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(render_report(data), encoding="utf-8")
+    as_place(path).write_text(render_report(data))
 
 
 def render_report(data: ReportData) -> str:

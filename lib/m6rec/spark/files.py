@@ -69,7 +69,7 @@ def files_under(spark: SparkSession, path: str) -> list[str]:
 def sized_files_under(spark: SparkSession, path: str, most: int) -> list[tuple[str, int]]:
     """At most so many files under a path or glob, each with its bytes, without hidden ones."""
     jvm: Any = spark._jvm
-    configuration = _configuration(spark)
+    configuration = hadoop_configuration(spark)
     place = jvm.org.apache.hadoop.fs.Path(path)
     system = place.getFileSystem(configuration)
     if without_glob(path):
@@ -96,7 +96,7 @@ def first_bytes(spark: SparkSession, file: str, most: int = 65_536) -> bytes:
 def bytes_from(spark: SparkSession, file: str, start: int, most: int) -> bytes:
     """At most so many bytes of a file from a place on, which for a compressed one is its start."""
     jvm: Any = spark._jvm
-    place, configuration = jvm.org.apache.hadoop.fs.Path(file), _configuration(spark)
+    place, configuration = jvm.org.apache.hadoop.fs.Path(file), hadoop_configuration(spark)
     opened = place.getFileSystem(configuration).open(place)
     try:
         opened.seek(start)
@@ -122,13 +122,14 @@ def local_path(path: str) -> str:
 def _is_delta(spark: SparkSession, path: str) -> bool:
     jvm: Any = spark._jvm
     place = jvm.org.apache.hadoop.fs.Path(path, "_delta_log")
-    return bool(place.getFileSystem(_configuration(spark)).exists(place))
+    return bool(place.getFileSystem(hadoop_configuration(spark)).exists(place))
 
 
 def _is_hidden(status: Any) -> bool:
     return str(status.getPath().getName()).startswith(("_", "."))
 
 
-def _configuration(spark: SparkSession) -> Any:
+def hadoop_configuration(spark: SparkSession) -> Any:
+    """Hadoop's configuration as the session has it."""
     session: Any = spark._jsparkSession
     return session.sessionState().newHadoopConf()

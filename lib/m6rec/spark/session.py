@@ -157,9 +157,18 @@ def unchanged(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 
 @contextmanager
 def session_of_job(application: str) -> Iterator[SparkSession]:
-    """The session of a job that was started from the command line, stopped when the job ends."""
+    """The session of a job that was started from the command line, stopped when the job ends.
+
+    On Databricks the platform stops it: there it has other users, such as the next task.
+    """
     spark = get_session(application)
     try:
         yield spark
     finally:
-        spark.stop()
+        if not on_databricks():
+            spark.stop()
+
+
+def on_databricks() -> bool:
+    """Whether this is a machine of Databricks."""
+    return "DATABRICKS_RUNTIME_VERSION" in os.environ

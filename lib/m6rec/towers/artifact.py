@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from m6rec.errors import ArtifactError
-from m6rec.files import written_whole
+from m6rec.files import AnyPlace, as_place, files_at_hand, written_whole
 from m6rec.kernels.arrays.contexts import NO_CONTEXTS, ContextVocabulary, vocabulary_from_json
 from m6rec.kernels.arrays.rows import Float32
 from m6rec.kernels.factors.projection import FactorModel
@@ -97,18 +97,17 @@ class TowerArtifact:
         return towers
 
 
-def save_towers(folder: str, encoder: Towers, provenance: TowerProvenance) -> None:
+def save_towers(folder: AnyPlace, encoder: Towers, provenance: TowerProvenance) -> None:
     """Write the towers to `folder`, and replace what was there.
 
-    The description is written last and atomically, so a folder with a description is complete.
+    The description is written last. It has the digest of the weights, so that a description of
+    other weights is never taken for theirs.
     """
-    place = Path(folder)
-    place.mkdir(parents=True, exist_ok=True)
-    (place / DESCRIPTION_FILE).unlink(missing_ok=True)
-    save_file(
-        {name: np.ascontiguousarray(array) for name, array in encoder.weights.items()},
-        place / WEIGHTS_FILE,
-    )
+    place = as_place(folder)
+    weights = {name: np.ascontiguousarray(array) for name, array in encoder.weights.items()}
+    with written_whole(place / WEIGHTS_FILE) as unfinished:
+        save_file(weights, unfinished)
+        weights_digest = _file_digest(unfinished)
     contexts = encoder.contexts if isinstance(encoder, SequenceEncoder) else NO_CONTEXTS
     description = {
         "format": FORMAT,
@@ -116,26 +115,27 @@ def save_towers(folder: str, encoder: Towers, provenance: TowerProvenance) -> No
         "provenance": asdict(provenance),
         "shape": dict(encoder.shape),
         "factors_digest": factors_digest(encoder.factor_model),
-        "weights_digest": _file_digest(place / WEIGHTS_FILE),
+        "weights_digest": weights_digest,
         "contexts": contexts.to_json(),
     }
-    with written_whole(place / DESCRIPTION_FILE) as unfinished:
-        unfinished.write_text(json.dumps(description, indent=1, sort_keys=True))
+    (place / DESCRIPTION_FILE).write_text(json.dumps(description, indent=1, sort_keys=True))
 
 
-def load_towers(folder: str) -> TowerArtifact:
+def load_towers(folder: AnyPlace) -> TowerArtifact:
     """Read towers that `save_towers` wrote.
 
     Raises:
         ArtifactError: a file is missing, damaged, or of another format.
     """
-    place = Path(folder)
+    place = as_place(folder)
     for name in (DESCRIPTION_FILE, WEIGHTS_FILE):
         if not (place / name).is_file():
             raise ArtifactError(f"{place / name} does not exist; run train_towers again")
     try:
-        description = json.loads((place / DESCRIPTION_FILE).read_text())
-        weights = load_file(place / WEIGHTS_FILE)
+        with files_at_hand(place, (DESCRIPTION_FILE, WEIGHTS_FILE)) as here:
+            description = json.loads((here / DESCRIPTION_FILE).read_text())
+            weights = load_file(here / WEIGHTS_FILE)
+            weights_digest = _file_digest(here / WEIGHTS_FILE)
     except (json.JSONDecodeError, SafetensorError) as error:
         raise ArtifactError(
             f"the towers in {folder} are damaged ({error}); run train_towers again"
@@ -145,7 +145,7 @@ def load_towers(folder: str) -> TowerArtifact:
             f"the towers in {folder} have format {description.get('format')}, expected {FORMAT};"
             " load them with the version of M6-Rec that wrote them or train again"
         )
-    if description["weights_digest"] != _file_digest(place / WEIGHTS_FILE):
+    if description["weights_digest"] != weights_digest:
         raise ArtifactError(
             f"{place / WEIGHTS_FILE} is not the file that {DESCRIPTION_FILE} describes;"
             " run train_towers again"

@@ -11,7 +11,7 @@ import tempfile
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ import torch
 from m6rec import columns as c
 from m6rec.config.towers import RowReader
 from m6rec.errors import DataError
+from m6rec.files import files_at_hand
 from m6rec.kernels.arrays.rows import (
     UNKNOWN_TIME,
     Float32,
@@ -71,6 +72,9 @@ class RowBatches(ABC):
         self.rank = rank
         self._seed = seed
         self._pool_rows = pool_rows
+        # An epoch reads all of a rank's files: what lies elsewhere is fetched once.
+        self._files = ExitStack()
+        self._folder: Path | None = None
 
     def epoch(self, number: int, steps: int) -> Iterator[TrainingRows]:
         """The epoch's `steps` batches, which hold each row once and differ by at most one row.
@@ -91,6 +95,14 @@ class RowBatches(ABC):
                 start += size
                 size = next(sizes, None)
             held = slice_training_rows(held, start, len(held))
+
+    def _paths(self) -> list[Path]:
+        """The rank's files on this machine."""
+        names = self.manifest.files_of(self.rank)
+        if self._folder is None:
+            here = files_at_hand(self.manifest.folder, names)
+            self._folder = self._files.enter_context(here).absolute()
+        return [self._folder / name for name in names]
 
     def _shuffled_pools(self, number: int, expected: int) -> Iterator[TrainingRows]:
         generator = np.random.default_rng([self._seed, number, self.rank])
@@ -123,7 +135,7 @@ class ArrowRowBatches(RowBatches):
     """Rows read by PyArrow, a row group at a time."""
 
     def _read(self) -> Iterator[TrainingRows]:
-        for path in self.manifest.files_of(self.rank):
+        for path in self._paths():
             with pq.ParquetFile(path) as file:
                 for group in range(file.num_row_groups):
                     table = file.read_row_group(group)
@@ -148,9 +160,9 @@ class PetastormRowBatches(RowBatches):
         from petastorm import make_batch_reader  # noqa: PLC0415
         from petastorm.pytorch import BatchedDataLoader  # noqa: PLC0415
 
-        with _plain_folder(Path(self.manifest.folder).absolute()) as folder:
-            names = [Path(path).name for path in self.manifest.files_of(self.rank)]
-            urls = [f"file://{folder / name}" for name in names]
+        paths = self._paths()
+        with _plain_folder(paths[0].parent) as folder:
+            urls = [f"file://{folder / path.name}" for path in paths]
             # One worker keeps the order of the files. The rank's files are its shard, so the
             # reader itself needs none.
             reader = make_batch_reader(

@@ -4,7 +4,6 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 
 import torch
 from safetensors import safe_open
@@ -12,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from m6rec.errors import ArtifactError
-from m6rec.files import written_whole
+from m6rec.files import AnyPlace, as_place, at_hand, written_whole
 
 CHECKPOINT_FILE = "last.safetensors"
 
@@ -63,8 +62,8 @@ class TrainingProgress:
 class TrainingCheckpoint:
     """The state after the last whole epoch, in one safetensors file with JSON in its header."""
 
-    def __init__(self, folder: Path, fingerprint: str) -> None:
-        self._file = folder / CHECKPOINT_FILE
+    def __init__(self, folder: AnyPlace, fingerprint: str) -> None:
+        self._file = as_place(folder) / CHECKPOINT_FILE
         self._fingerprint = fingerprint
 
     def save(
@@ -106,7 +105,7 @@ class TrainingCheckpoint:
         """
         if not self._file.is_file():
             return
-        with safe_open(str(self._file), "pt") as file:
+        with at_hand(self._file) as path, safe_open(str(path), "pt") as file:
             metadata = file.metadata()
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if metadata["fingerprint"] != self._fingerprint:

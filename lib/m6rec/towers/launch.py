@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch.distributed as dist
 
 from m6rec.config.towers import TowersConfig
+from m6rec.files import AnyPlace
 from m6rec.kernels.arrays.contexts import NO_CONTEXTS, ContextVocabulary
 from m6rec.towers.batches import reader_named
 from m6rec.towers.encoder import ItemInputs
@@ -30,8 +31,8 @@ class TrainingTask:
     config: TowersConfig
     seed: int
     validate: Validate | None
-    log_folder: str | None
-    checkpoint_folder: str | None
+    log_folder: AnyPlace | None
+    checkpoint_folder: AnyPlace | None
     epochs: int | None
     threads: int
     in_order: bool = False

@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, assert_never
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 
 from m6rec.config.towers import Precision
 from m6rec.errors import DataError
+from m6rec.files import AnyPlace, filled
 from m6rec.towers.checkpoint import EpochRecord, TrainingCheckpoint, TrainingProgress
 from m6rec.towers.encoder import ItemInputs, Towers
 
@@ -131,8 +133,8 @@ class TrainingLoop:
         items: ItemInputs,
         schedule: Schedule,
         validate: Validate | None,
-        log_folder: str | None,
-        checkpoint_folder: str | None,
+        log_folder: AnyPlace | None,
+        checkpoint_folder: AnyPlace | None,
     ) -> None:
         """Prepare the training.
 
@@ -154,7 +156,7 @@ class TrainingLoop:
         self.checkpoint = (
             None
             if checkpoint_folder is None
-            else TrainingCheckpoint(Path(checkpoint_folder), self._fingerprint())
+            else TrainingCheckpoint(checkpoint_folder, self._fingerprint())
         )
 
     def run(self) -> TrainingResult:
@@ -354,13 +356,14 @@ class _Group:
 class _Log:
     """The TensorBoard log; without a folder nothing is logged."""
 
-    def __init__(self, folder: str | None) -> None:
+    def __init__(self, folder: AnyPlace | None) -> None:
         self._writer: Any = None
+        self._folder = ExitStack()
         if folder is not None:
             # TensorBoard takes seconds to import, and not every training has a log.
             from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415
 
-            self._writer = SummaryWriter(folder)
+            self._writer = SummaryWriter(self._folder.enter_context(filled(folder)))
 
     def write(self, record: EpochRecord) -> None:
         if self._writer is None:
@@ -373,3 +376,4 @@ class _Log:
     def close(self) -> None:
         if self._writer is not None:
             self._writer.close()
+        self._folder.close()

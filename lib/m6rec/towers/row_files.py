@@ -6,8 +6,7 @@ users, whose items lie one after the other.
 """
 
 import json
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ import pyarrow.parquet as pq
 
 from m6rec import columns as c
 from m6rec.errors import DataError
-from m6rec.files import written_whole
+from m6rec.files import AnyPlace, as_place, written_whole
 from m6rec.kernels.arrays.rows import Float32, Int32, Int64, Rows, indptr_of
 from m6rec.towers.modalities import Modalities, as_modalities
 
@@ -44,7 +43,7 @@ class Manifest:
         modalities: the columns of vectors that users' features end with.
     """
 
-    folder: str
+    folder: AnyPlace
     files: tuple[str, ...]
     rows: tuple[int, ...]
     width: int
@@ -55,9 +54,8 @@ class Manifest:
     modalities: Modalities = ()
 
     def files_of(self, rank: int) -> tuple[str, ...]:
-        """The full paths of a rank's files."""
-        names = self.files[rank :: self.world_size]
-        return tuple(str(Path(self.folder) / name) for name in names)
+        """The names of a rank's files."""
+        return self.files[rank :: self.world_size]
 
     def rows_of(self, rank: int) -> int:
         """How many rows a rank has."""
@@ -71,17 +69,17 @@ class Manifest:
 
     def save(self) -> None:
         """Write the manifest beside its files."""
-        text = json.dumps(asdict(self), indent=1)
-        (Path(self.folder) / MANIFEST_FILE).write_text(text)
+        values = asdict(replace(self, folder=str(self.folder)))
+        (as_place(self.folder) / MANIFEST_FILE).write_text(json.dumps(values, indent=1))
 
 
-def load_manifest(folder: str) -> Manifest:
+def load_manifest(folder: AnyPlace) -> Manifest:
     """Read a folder's manifest.
 
     Raises:
         DataError: the folder has none.
     """
-    file = Path(folder) / MANIFEST_FILE
+    file = as_place(folder) / MANIFEST_FILE
     if not file.is_file():
         raise DataError(f"{file} does not exist; write the tower rows again")
     values = json.loads(file.read_text())
@@ -104,7 +102,7 @@ def pack_width(items: int, users: int, longest: int) -> int:
 
 
 def write_row_file(
-    path: Path,
+    path: AnyPlace,
     rows: Rows,
     features: Float32 | None,
     width: int,

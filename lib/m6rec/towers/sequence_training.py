@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn.functional import embedding
 
 from m6rec.config.towers import ContextConfig, SequenceConfig
+from m6rec.files import AnyPlace
 from m6rec.kernels.arrays.contexts import NO_CONTEXTS, NOT_KNOWN, ContextVocabulary
 from m6rec.kernels.arrays.rows import NO_ITEM, Float32, Int32, Int64, Rows
 from m6rec.kernels.arrays.sequences import gap_bins, time_order
@@ -69,8 +70,8 @@ def train_sequence_towers(
     config: SequenceConfig,
     seed: int,
     validate: Validate | None = None,
-    log_folder: str | None = None,
-    checkpoint_folder: str | None = None,
+    log_folder: AnyPlace | None = None,
+    checkpoint_folder: AnyPlace | None = None,
     epochs: int | None = None,
     threads: int | None = None,
     contexts: ContextVocabulary = NO_CONTEXTS,

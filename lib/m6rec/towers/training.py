@@ -14,6 +14,7 @@ from torch import Tensor
 
 from m6rec.config.towers import TowersConfig
 from m6rec.errors import DataError
+from m6rec.files import AnyPlace
 from m6rec.kernels.arrays.rows import Float32
 from m6rec.kernels.factors.projection import FactorModel
 from m6rec.towers.batches import RowBatches
@@ -50,8 +51,8 @@ def train_towers(
     config: TowersConfig,
     seed: int,
     validate: Validate | None = None,
-    log_folder: str | None = None,
-    checkpoint_folder: str | None = None,
+    log_folder: AnyPlace | None = None,
+    checkpoint_folder: AnyPlace | None = None,
     epochs: int | None = None,
     threads: int | None = None,
     earlier: EarlierTowers | None = None,

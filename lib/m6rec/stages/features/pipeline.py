@@ -4,7 +4,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from pyspark.sql import functions as F
 
 from m6rec import columns as c
 from m6rec.errors import ArtifactError
+from m6rec.files import AnyPlace, FilePlace, as_place, at_hand, written_whole
 from m6rec.kernels.neighbours.vectors import VectorSpace
 from m6rec.stages.features.blocks import (
     BEHAVIOUR,
@@ -138,22 +138,13 @@ class FeaturePipeline:
             c.TERM_WEIGHTS,
         )
 
-    def save(self, path: str) -> None:
+    def save(self, path: AnyPlace) -> None:
         """Write the pipeline to a folder: Spark ML models, JSON and npz.
 
         Raises:
             ArtifactError: the folder cannot be written.
         """
-        folder = Path(path)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ArtifactError(f"cannot write the feature pipeline to {path}: {error}") from error
-        if self.preparation is not None:
-            self.preparation.write().overwrite().save(_address(folder / "preparation"))
-        if self.selection is not None:
-            models = PipelineModel(list(self.selection))
-            models.write().overwrite().save(_address(folder / "selection"))
+        folder = as_place(path)
         arrays = {f"weights_{k}": block.weights for k, block in enumerate(self.blocks)}
         arrays |= {
             f"projection_{k}": block.projection
@@ -165,18 +156,27 @@ class FeaturePipeline:
             for k, block in enumerate(self.vectors)
             for name, array in vars(block.space).items()
         }
-        np.savez(folder / _ARRAYS, **arrays)
+        try:
+            with written_whole(folder / _ARRAYS) as unfinished, unfinished.open("wb") as stream:
+                np.savez(stream, **arrays)
+        except OSError as error:
+            raise ArtifactError(f"cannot write the feature pipeline to {path}: {error}") from error
+        if self.preparation is not None:
+            self.preparation.write().overwrite().save((folder / "preparation").uri)
+        if self.selection is not None:
+            models = PipelineModel(list(self.selection))
+            models.write().overwrite().save((folder / "selection").uri)
         # The manifest is written last: a folder without one is an unfinished save.
         (folder / _MANIFEST).write_text(json.dumps(self._manifest(), indent=1))
 
     @staticmethod
-    def load(spark: SparkSession, path: str) -> "FeaturePipeline":
+    def load(spark: SparkSession, path: AnyPlace) -> "FeaturePipeline":
         """Read a pipeline that `save` has written.
 
         Raises:
             ArtifactError: the folder holds no complete pipeline.
         """
-        folder = Path(path)
+        folder = as_place(path)
         if not (folder / _MANIFEST).is_file():
             raise ArtifactError(
                 f"{path} holds no feature pipeline ({_MANIFEST} is missing); run build_features"
@@ -184,9 +184,9 @@ class FeaturePipeline:
         manifest = json.loads((folder / _MANIFEST).read_text())
         preparation, selection = None, None
         if manifest["prepared"]:
-            preparation = PipelineModel.load(_address(folder / "preparation"))
+            preparation = PipelineModel.load((folder / "preparation").uri)
         if manifest["selected"]:
-            selection = tuple(PipelineModel.load(_address(folder / "selection")).stages)
+            selection = tuple(PipelineModel.load((folder / "selection").uri).stages)
         return FeaturePipeline(
             index_column=manifest["index_column"],
             columns=AttributeColumns(
@@ -282,12 +282,8 @@ def _select(
     return frame.withColumn(c.FEATURES, vector_to_array(F.col(output), "float32"))
 
 
-def _address(path: Path) -> str:
-    return path.absolute().as_uri()
-
-
-def _load_blocks(file: Path, described: list[dict[str, Any]]) -> tuple[TokenBlock, ...]:
-    with np.load(file) as stored:
+def _load_blocks(file: FilePlace, described: list[dict[str, Any]]) -> tuple[TokenBlock, ...]:
+    with at_hand(file) as path, np.load(path) as stored:
         arrays = {name: stored[name] for name in stored.files}
     return tuple(
         TokenBlock(
@@ -301,8 +297,8 @@ def _load_blocks(file: Path, described: list[dict[str, Any]]) -> tuple[TokenBloc
     )
 
 
-def _load_vectors(file: Path, described: list[dict[str, Any]]) -> tuple[VectorBlock, ...]:
-    with np.load(file) as stored:
+def _load_vectors(file: FilePlace, described: list[dict[str, Any]]) -> tuple[VectorBlock, ...]:
+    with at_hand(file) as path, np.load(path) as stored:
         return tuple(
             VectorBlock(
                 VectorColumn(**column),

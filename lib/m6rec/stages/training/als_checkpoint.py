@@ -1,14 +1,12 @@
 """Save and restore the item factors of ALS after some iterations, in a file of any file system."""
 
-import io
-import os
-from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
-import pyarrow.fs as pafs
 
 from m6rec.config.models import AlsConfig
 from m6rec.errors import ArtifactError
+from m6rec.files import AnyPlace, as_place, at_hand, written_whole
 from m6rec.fingerprints import fingerprint_of
 from m6rec.kernels.arrays.communicator import Communicator, all_sum
 from m6rec.kernels.arrays.rows import Float32, Rows
@@ -29,7 +27,7 @@ def checkpoint_fingerprint(
 
 
 def resume_from_checkpoint(
-    path: str, fingerprint: str, shape: tuple[int, int], communicator: Communicator
+    path: AnyPlace, fingerprint: str, shape: tuple[int, int], communicator: Communicator
 ) -> tuple[int, Float32] | None:
     """The iterations done and the item factors, on all ranks; None where training starts anew.
 
@@ -51,44 +49,27 @@ def resume_from_checkpoint(
     return done, factors
 
 
-def write_checkpoint(path: str, fingerprint: str, iteration: int, factors: Float32) -> None:
+def write_checkpoint(path: AnyPlace, fingerprint: str, iteration: int, factors: Float32) -> None:
     """Replace the checkpoint by the item factors after `iteration` iterations, float32 [M, k]."""
-    buffer = io.BytesIO()
-    np.savez(buffer, fingerprint=np.array(fingerprint), iteration=iteration, factors=factors)
-    files, place = _filesystem(path)
-    files.create_dir(os.path.dirname(place), recursive=True)  # noqa: PTH120 - may be a URI's path
-    # The file is written aside and moved, so that a reader never finds half of a checkpoint.
-    aside = f"{place}.writing"
-    with files.open_output_stream(aside) as stream:
-        stream.write(buffer.getvalue())
-    files.move(aside, place)
+    with written_whole(path) as unfinished, unfinished.open("wb") as stream:
+        np.savez(stream, fingerprint=np.array(fingerprint), iteration=iteration, factors=factors)
 
 
-def read_checkpoint(path: str, fingerprint: str) -> tuple[int, Float32] | None:
+def read_checkpoint(path: AnyPlace, fingerprint: str) -> tuple[int, Float32] | None:
     """The iterations done and the item factors; None without a checkpoint of this training.
 
     Raises:
         ArtifactError: the file is damaged.
     """
-    files, place = _filesystem(path)
-    if files.get_file_info(place).type != pafs.FileType.File:
+    place = as_place(path)
+    if not place.is_file():
         return None
-    with files.open_input_stream(place) as stream:
-        content = io.BytesIO(stream.read())
     try:
-        with np.load(content, allow_pickle=False) as saved:
+        with at_hand(place) as file, np.load(file, allow_pickle=False) as saved:
             if str(saved["fingerprint"]) != fingerprint:
                 return None
             return int(saved["iteration"]), np.ascontiguousarray(saved["factors"], np.float32)
-    except (ValueError, KeyError, OSError, EOFError) as error:
+    except (ValueError, KeyError, OSError, EOFError, BadZipFile) as error:
         raise ArtifactError(
             f"the ALS checkpoint {path} cannot be read ({error}); remove it to start anew"
         ) from error
-
-
-def _filesystem(path: str) -> tuple[pafs.FileSystem, str]:
-    if "://" in path:
-        files, place = pafs.FileSystem.from_uri(path)
-        return files, place
-    local = path.removeprefix("file:")
-    return pafs.LocalFileSystem(), str(Path(local).absolute())

@@ -7,6 +7,7 @@ import scipy.sparse as sp
 from pyspark.sql import DataFrame
 
 from m6rec.config.models import FactorsConfig
+from m6rec.files import AnyPlace, as_place
 from m6rec.kernels.arrays.domains import Domain
 from m6rec.kernels.arrays.rows import Float32
 from m6rec.kernels.factors.projection import FactorModel, aligned_with
@@ -35,7 +36,7 @@ class FactorInputs:
     n_items: int
     config: FactorsConfig
     seed: int
-    checkpoints: str
+    checkpoints: AnyPlace
     terms: sp.csr_matrix | None
     earlier: Mapping[str, Float32] = field(default_factory=dict)
     domains: tuple[Domain, ...] = ()
@@ -60,7 +61,7 @@ def _svd(inputs: FactorInputs) -> TrainedFactors:
 
 
 def _als(inputs: FactorInputs) -> TrainedFactors:
-    checkpoint = f"{inputs.checkpoints}/als"
+    checkpoint = as_place(inputs.checkpoints) / "als"
     config, earlier = inputs.config.als, inputs.earlier.get("als")
     if earlier is not None and earlier.shape[1] != config.rank:
         earlier = None
@@ -76,7 +77,7 @@ def _aligned(model: FactorModel, inputs: FactorInputs) -> FactorModel:
 
 
 def _own_als(inputs: FactorInputs) -> TrainedFactors:
-    checkpoints = f"{inputs.checkpoints}/own_als"
+    checkpoints = as_place(inputs.checkpoints) / "own_als"
     model = train_own_als(
         inputs.matrix, inputs.domains, inputs.config.als, inputs.seed, checkpoints, inputs.terms
     )
@@ -84,7 +85,7 @@ def _own_als(inputs: FactorInputs) -> TrainedFactors:
 
 
 def _mllib_als(inputs: FactorInputs) -> TrainedFactors:
-    folder = f"{inputs.checkpoints}/mllib_als"
+    folder = (as_place(inputs.checkpoints) / "mllib_als").uri
     model, users = train_mllib_als(
         inputs.matrix, inputs.n_items, inputs.config.mllib_als, inputs.seed, folder
     )

@@ -14,6 +14,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from m6rec import columns as c
 from m6rec.config.models import AlsConfig, SvdConfig
+from m6rec.files import AnyPlace, FilePlace
 from m6rec.kernels.arrays.communicator import Communicator
 from m6rec.kernels.arrays.domains import Domain
 from m6rec.kernels.arrays.rows import Float32, Rows, indptr_of
@@ -51,7 +52,7 @@ def train_als(
     n_items: int,
     config: AlsConfig,
     seed: int,
-    checkpoint_path: str | None,
+    checkpoint_path: AnyPlace | None,
     terms: sp.csr_matrix | None = None,
     initial: Float32 | None = None,
 ) -> FactorModel:
@@ -91,12 +92,12 @@ def train_own_als(
     domains: Sequence[Domain],
     config: AlsConfig,
     seed: int,
-    checkpoints: str | None,
+    checkpoints: FilePlace | None,
     terms: sp.csr_matrix | None,
 ) -> FactorModel:
     """ALS of each domain alone as one model: an item's factor is that of its domain's ALS.
 
-    Arguments are as in `train_als`; to the path `checkpoints` each domain adds its place.
+    Arguments are as in `train_als`; in the folder `checkpoints` each domain has a file.
 
     Returns:
         The model, which projects no rows: `own_factor_models` gives those that do.
@@ -111,7 +112,7 @@ def train_own_als(
             len(domain.items),
             config,
             seed,
-            None if checkpoints is None else f"{checkpoints}-{place}",
+            None if checkpoints is None else checkpoints / str(place),
             None if terms is None else terms[domain.items],
         )
         factors[domain.items] = model.scored_factors
@@ -173,7 +174,7 @@ def _als_program(
     n_items: int,
     config: AlsConfig,
     seed: int,
-    checkpoint_path: str | None,
+    checkpoint_path: AnyPlace | None,
     initial: Shipped | None,
 ) -> Iterator[pa.RecordBatch]:
     # A training that starts from earlier factors is over before a checkpoint would pay.

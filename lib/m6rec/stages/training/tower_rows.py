@@ -6,7 +6,6 @@ ranks differ by at most one, and every file is a random sample of all users.
 
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +14,7 @@ from pyspark.sql import functions as F
 
 from m6rec import columns as c
 from m6rec.errors import DataError
+from m6rec.files import AnyPlace, as_place
 from m6rec.kernels.arrays.rows import Int32, Int64
 from m6rec.spark.arrow_rows import (
     ROW_COLUMNS,
@@ -39,7 +39,7 @@ _POSITION = "position"
 def write_tower_rows(
     matrix: DataFrame,
     user_features: DataFrame | None,
-    folder: str,
+    folder: AnyPlace,
     world_size: int,
     row_groups: int,
     maximum_history: int,
@@ -55,7 +55,7 @@ def write_tower_rows(
             item; rows with fewer than two items are left out.
         user_features: user_index, features (of one length for all); users of the matrix without
             features get zeros.
-        folder: a path that the driver, the executors and the ranks share.
+        folder: where the driver, the executors and the ranks find the files.
         world_size: how many ranks will train.
         row_groups: how many files each rank gets.
         maximum_history: longer rows are cut to their latest items, or without times to a random
@@ -94,7 +94,6 @@ def write_tower_rows(
         timed=timed,
         context_columns=context_columns,
     )
-    Path(folder).mkdir(parents=True, exist_ok=True)
     names, counts = _written(dealt, write, files)
     manifest = Manifest(
         folder,
@@ -174,7 +173,7 @@ def _dealt(keyed: DataFrame, starts: list[int], files: int) -> DataFrame:
 
 def _write_files(
     batches: Iterator[pa.RecordBatch],
-    folder: str,
+    folder: AnyPlace,
     width: int,
     features: int,
     maximum_history: int,
@@ -196,7 +195,7 @@ def _write_files(
         name = f"rows-{number:05d}.parquet"
         values = matrix_column(part, c.FEATURES) if features else None
         write_row_file(
-            Path(folder) / name,
+            as_place(folder) / name,
             rows,
             values,
             width,

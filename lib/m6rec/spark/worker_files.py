@@ -1,0 +1,200 @@
+"""Files of other file systems for Python workers, which cannot call the executor's JVM.
+
+PyArrow reaches S3 by itself. All else goes through a JVM of its own, with the jars and the Hadoop
+configuration of the executor: it needs nothing on the machine but Java, and takes a second or two.
+"""
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from xml.sax.saxutils import escape
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pyspark
+from pyspark import SparkFiles
+
+from m6rec.errors import ArtifactError
+from m6rec.files import FileSystem
+
+_S3 = frozenset({"s3", "s3a", "s3n"})
+# The providers of credentials that PyArrow has, too: those of the properties, and AWS's own chain.
+_KNOWN_PROVIDERS = (
+    "TemporaryAWSCredentialsProvider",
+    "SimpleAWSCredentialsProvider",
+    "EnvironmentVariableCredentialsProvider",
+    "InstanceProfileCredentialsProvider",
+    "IAMInstanceCredentialsProvider",
+    "DefaultCredentialsProvider",
+)
+_ANONYMOUS = "AnonymousAWSCredentialsProvider"
+_SECONDS = 600
+_MOST_CHARACTERS = 500
+
+
+@dataclass(frozen=True)
+class WorkerFiles(FileSystem):
+    """Files by the Hadoop properties that the driver has.
+
+    Attributes:
+        settings: the properties that are not Hadoop's defaults.
+    """
+
+    settings: Mapping[str, str]
+
+    def has_file(self, address: str) -> bool:
+        """Whether there is a file under the address."""
+        if self._takes_s3(address):
+            with _naming(address):
+                found = s3_of(self.settings, address).get_file_info(_key(address))
+                return bool(found.type == pafs.FileType.File)
+        return self._shell("-test", "-f", address).returncode == 0
+
+    def fetch(self, addresses: Sequence[str], folder: Path) -> None:
+        """Copy files to a local folder, each under its own name."""
+        if not addresses:
+            return
+        if self._takes_s3(addresses[0]):
+            for address in addresses:
+                with _naming(address):
+                    source = s3_of(self.settings, address)
+                    pafs.copy_files(
+                        _key(address),
+                        str(folder / Path(_key(address)).name),
+                        source_filesystem=source,
+                        destination_filesystem=pafs.LocalFileSystem(),
+                    )
+            return
+        self._run(addresses[0], "-get", "-f", *addresses, folder.as_uri())
+
+    def send(self, files: Sequence[Path], folder: str) -> None:
+        """Copy local files into a folder there, in order; readers see each whole or not at all."""
+        if not files:
+            return
+        if self._takes_s3(folder):
+            for file in files:
+                with _naming(folder):
+                    pafs.copy_files(
+                        str(file),
+                        f"{_key(folder).rstrip('/')}/{file.name}",
+                        source_filesystem=pafs.LocalFileSystem(),
+                        destination_filesystem=s3_of(self.settings, folder),
+                    )
+            return
+        sent = ("-put", "-f", *(file.as_uri() for file in files), folder)
+        if self._shell("-test", "-d", folder).returncode != 0:
+            self._run(folder, "-mkdir", "-p", folder)
+        self._run(folder, *sent)
+
+    def _takes_s3(self, address: str) -> bool:
+        return urlsplit(address).scheme in _S3 and knows_credentials(self.settings, address)
+
+    def _run(self, address: str, *command: str) -> None:
+        done = self._shell(*command)
+        if done.returncode != 0:
+            said = done.stderr.strip()[-_MOST_CHARACTERS:]
+            raise ArtifactError(f"{address} cannot be used by {' '.join(command[:1])}: {said}")
+
+    def _shell(self, *command: str) -> "subprocess.CompletedProcess[str]":
+        """Run a command of Hadoop's file system shell."""
+        with tempfile.TemporaryDirectory(prefix="m6rec-hadoop-") as scratch:
+            site = Path(scratch, "site.xml")
+            # It may hold keys; the folder is its owner's alone.
+            site.write_text(_as_xml(self.settings))
+            return subprocess.run(
+                [
+                    _java(),
+                    "-XX:TieredStopAtLevel=1",
+                    "-cp",
+                    class_path(os.environ, _folders_of_jars()),
+                    "org.apache.hadoop.fs.FsShell",
+                    "-conf",
+                    str(site),
+                    *command,
+                ],
+                capture_output=True,
+                text=True,
+                timeout=_SECONDS,
+                check=False,
+            )
+
+
+def knows_credentials(settings: Mapping[str, str], address: str) -> bool:
+    """Whether PyArrow gets at S3 by the credentials that the properties name."""
+    named = _option(settings, address, "aws.credentials.provider")
+    classes = [one.strip().rsplit(".", 1)[-1] for one in named.split(",") if one.strip()]
+    return all(one in (*_KNOWN_PROVIDERS, _ANONYMOUS) for one in classes)
+
+
+def s3_of(settings: Mapping[str, str], address: str) -> pafs.S3FileSystem:
+    """PyArrow's S3 by the properties `fs.s3a.*`, of which a bucket may have its own."""
+    options: dict[str, Any] = {
+        "access_key": _option(settings, address, "access.key"),
+        "secret_key": _option(settings, address, "secret.key"),
+        "session_token": _option(settings, address, "session.token"),
+        "region": _option(settings, address, "endpoint.region"),
+    }
+    endpoint = _option(settings, address, "endpoint")
+    if endpoint:
+        encrypted = _option(settings, address, "connection.ssl.enabled") != "false"
+        scheme, _, host = endpoint.rpartition("://")
+        options["endpoint_override"] = host.rstrip("/")
+        options["scheme"] = scheme or ("https" if encrypted else "http")
+    if _ANONYMOUS in _option(settings, address, "aws.credentials.provider"):
+        options["anonymous"] = True
+    return pafs.S3FileSystem(**{name: value for name, value in options.items() if value})
+
+
+def class_path(environment: Mapping[str, str], folders: Iterable[Path]) -> str:
+    """Where a JVM beside an executor finds Hadoop's classes and those of the file systems."""
+    # YARN says it in the container's environment.
+    given = [environment["CLASSPATH"]] if environment.get("CLASSPATH") else []
+    configured = [environment[name] for name in ("HADOOP_CONF_DIR",) if environment.get(name)]
+    return os.pathsep.join([*given, *configured, *(str(folder / "*") for folder in folders)])
+
+
+def _folders_of_jars() -> list[Path]:
+    homes = [Path(os.environ["SPARK_HOME"])] if "SPARK_HOME" in os.environ else []
+    homes.append(Path(pyspark.__file__).parent)
+    places = [*(home / "jars" for home in homes), Path.cwd()]
+    if SparkFiles._is_running_on_worker:
+        # What spark.jars.packages has brought lies where the executor keeps files.
+        places.append(Path(SparkFiles.getRootDirectory()))
+    return [place for place in dict.fromkeys(places) if place.is_dir()]
+
+
+def _java() -> str:
+    home = os.environ.get("JAVA_HOME")
+    return str(Path(home, "bin", "java")) if home else "java"
+
+
+def _as_xml(settings: Mapping[str, str]) -> str:
+    properties = "".join(
+        f"<property><name>{escape(name)}</name><value>{escape(value)}</value></property>\n"
+        for name, value in settings.items()
+    )
+    return f"<configuration>\n{properties}</configuration>\n"
+
+
+def _option(settings: Mapping[str, str], address: str, name: str) -> str:
+    own = settings.get(f"fs.s3a.bucket.{urlsplit(address).netloc}.{name}", "")
+    return own or settings.get(f"fs.s3a.{name}", "")
+
+
+def _key(address: str) -> str:
+    """The bucket and the key, as PyArrow names a file."""
+    return address.split("://", 1)[1]
+
+
+@contextmanager
+def _naming(address: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        raise ArtifactError(f"{address} cannot be used: {str(error)[:_MOST_CHARACTERS]}") from error

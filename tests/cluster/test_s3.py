@@ -1,0 +1,49 @@
+"""The whole pipeline by the command line with sources, lake, models and reports in a store."""
+
+import json
+
+import pytest
+
+from tests.process_runs import StoreRun
+
+
+@pytest.fixture(scope="module")
+def finished(store_run: StoreRun) -> StoreRun:
+    code, printed = store_run.result
+    assert code == 0, printed
+    return store_run
+
+
+def test_tables_models_checkpoints_rows_and_reports_are_in_the_store(finished: StoreRun) -> None:
+    kept = {key.partition("out/lake/_artifacts/store/")[2] for key in finished.keys}
+    assert {
+        "checkpoints/final/als",
+        "checkpoints/final/towers_als/last.safetensors",
+        "features/final/items/pipeline.json",
+        "tower_rows/selection/manifest.json",
+        "tower_rows/selection/rows-00000.parquet",
+        "towers/final/als/towers.json",
+        "towers/final/als/towers.safetensors",
+    } <= kept
+    assert any(key.startswith("tensorboard/final/towers_als/events") for key in kept)
+    for key in ("out/metrics.json", "out/report.html"):
+        assert key in finished.keys
+    assert any(key.startswith("out/lake/published/recommendations/") for key in finished.keys)
+
+
+def test_nothing_unfinished_is_left_in_the_store(finished: StoreRun) -> None:
+    assert not [key for key in finished.keys if "unfinished" in key or "_temporary" in key]
+
+
+def test_what_was_measured_can_be_read_back(finished: StoreRun) -> None:
+    models = {row["model"] for row in json.loads(finished.metrics)}
+    assert models == {"hybrid", "als", "fusion", "popularity"}
+
+
+def test_without_credentials_the_lines_that_are_missing_are_named(finished: StoreRun) -> None:
+    code, printed = finished.without_credentials
+    assert code == 2
+    assert "no credentials for the file system were found" in printed
+    assert "AWS_ACCESS_KEY_ID" in printed
+    assert "spark.hadoop.fs.s3a.access.key" in printed
+    assert "spark.hadoop.fs.s3a.secret.key" in printed

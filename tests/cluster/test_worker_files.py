@@ -1,0 +1,133 @@
+"""Python workers read and write files by S3's protocol and by a JVM of their own."""
+
+import os
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql import SparkSession
+
+from m6rec.errors import ArtifactError
+from m6rec.spark.places import bytes_below, matching, place_of, remove_folder
+from m6rec.spark.worker_files import WorkerFiles, class_path, knows_credentials, s3_of
+from tests.cluster.object_store import BUCKET, ObjectStore, object_store
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[ObjectStore]:
+    with object_store() as running:
+        yield running
+
+
+@pytest.fixture
+def of_store(store: ObjectStore) -> WorkerFiles:
+    return WorkerFiles(
+        {key.removeprefix("spark.hadoop."): value for key, value in store.properties.items()}
+    )
+
+
+def test_a_worker_sends_and_fetches_by_s3(
+    of_store: WorkerFiles, store: ObjectStore, tmp_path: Path
+) -> None:
+    (tmp_path / "rows.bin").write_bytes(bytes(range(256)) * 40_000)
+    of_store.send([tmp_path / "rows.bin"], f"s3a://{BUCKET}/run/rows")
+    assert store.keys("run/") == ["run/rows/rows.bin"]
+    address = f"s3a://{BUCKET}/run/rows/rows.bin"
+    assert of_store.has_file(address)
+    assert not of_store.has_file(f"s3a://{BUCKET}/run/rows")
+    (tmp_path / "back").mkdir()
+    of_store.fetch([address], tmp_path / "back")
+    back = (tmp_path / "back" / "rows.bin").read_bytes()
+    assert back == (tmp_path / "rows.bin").read_bytes()
+
+
+def test_a_missing_file_of_a_store_is_named(of_store: WorkerFiles, tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=f"s3a://{BUCKET}/gone cannot be used"):
+        of_store.fetch([f"s3a://{BUCKET}/gone"], tmp_path)
+
+
+def test_a_buckets_own_settings_win() -> None:
+    settings = {
+        "fs.s3a.endpoint.region": "eu-west-1",
+        "fs.s3a.bucket.other.endpoint.region": "us-west-2",
+    }
+    assert s3_of(settings, "s3a://other/x").region == "us-west-2"
+    assert s3_of(settings, "s3a://shop/x").region == "eu-west-1"
+
+
+def test_credentials_that_arrow_has_not_are_left_to_hadoop() -> None:
+    name = "fs.s3a.aws.credentials.provider"
+    own = "org.apache.hadoop.fs.s3a.auth.AssumedRoleCredentialProvider"
+    chain = "software.amazon.awssdk.auth.credentials.DefaultCredentialsProvider"
+    assert knows_credentials({name: chain}, "s3a://shop/x")
+    assert knows_credentials({}, "s3a://shop/x")
+    assert not knows_credentials({name: f"{chain},{own}"}, "s3a://shop/x")
+
+
+def test_a_jvm_beside_an_executor_finds_its_classes(tmp_path: Path) -> None:
+    given = {"CLASSPATH": "/a:/b/*", "HADOOP_CONF_DIR": "/etc/hadoop"}
+    parts = class_path(given, [tmp_path]).split(os.pathsep)
+    assert parts == ["/a", "/b/*", "/etc/hadoop", f"{tmp_path}/*"]
+
+
+@pytest.fixture(scope="module")
+def far(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A folder of a file system of Hadoop's for which Python has no client, as for abfss."""
+    folder = tmp_path_factory.mktemp("far")
+    java_context: Any = spark.sparkContext._jsc
+    mounted = "fs.viewfs.mounttable.default.link./far"
+    java_context.hadoopConfiguration().set(mounted, folder.as_uri())
+    return "viewfs:///far"
+
+
+def test_what_the_driver_writes_a_worker_reads_by_hadoops_own_client(
+    spark: SparkSession, far: str, tmp_path: Path
+) -> None:
+    place = place_of(spark, f"{far}/run/a b")
+    (place / "model.json").write_text("{}")
+    of_worker = pickle.loads(pickle.dumps(place))
+    assert isinstance(of_worker.system, WorkerFiles)
+    assert (of_worker / "model.json").is_file()
+    assert (of_worker / "model.json").read_text() == "{}"
+    (of_worker / "new" / "rows.json").write_text("[]")
+    (of_worker / "new" / "rows.json").write_text("[1]")
+    assert (place / "new" / "rows.json").read_text() == "[1]"
+    with pytest.raises(ArtifactError, match="gone"):
+        of_worker.system.fetch([f"{far}/gone"], tmp_path)
+
+
+def test_the_driver_writes_whole_files_over_those_that_were_there(
+    spark: SparkSession, far: str
+) -> None:
+    for text in ("old", "new"):
+        place_of(spark, f"{far}/whole/model.json").write_text(text)
+    assert place_of(spark, f"{far}/whole/model.json").read_text() == "new"
+    assert len(matching(spark, far, "whole/*")) == 1
+
+
+@pytest.fixture(params=["here", "elsewhere"])
+def folder(request: pytest.FixtureRequest, far: str, tmp_path: Path) -> str:
+    return f"{far if request.param == 'elsewhere' else tmp_path}/a[b]"
+
+
+def test_folders_are_measured_found_and_removed(spark: SparkSession, folder: str) -> None:
+    for run in ("one", "t[w]o"):
+        place_of(spark, f"{folder}/{run}/rows/file").write_text("12345")
+    assert bytes_below(spark, folder) == 10
+    assert len(matching(spark, folder, "*/rows")) == 2
+    remove_folder(spark, f"{folder}/t[w]o")
+    assert [found.rsplit("/", 2)[1] for found in matching(spark, folder, "*/rows")] == ["one"]
+    assert bytes_below(spark, f"{folder}/none") == 0
+
+
+def test_a_file_system_without_its_jar_is_named_with_the_lines_that_mend_it(
+    spark: SparkSession,
+) -> None:
+    with pytest.raises(ArtifactError) as refused:
+        place_of(spark, "s3a://bucket/lake/_artifacts")
+    message = str(refused.value)
+    assert "s3a://bucket/lake/_artifacts cannot be used" in message
+    assert "org.apache.hadoop:hadoop-aws" in message
+    assert "spark.hadoop.fs.s3a.aws.credentials.provider" in message
