@@ -1,9 +1,10 @@
-"""Iterative programs over user rows as one Spark barrier stage with all-reduce between its tasks.
+"""Iterative programs as one Spark barrier stage with all-reduce between its tasks.
 
-`run_program` divides the rows over ranks, one a task. Each turns its Arrow batches into arrays
+`run_program` divides user rows over ranks, one a task. Each turns its Arrow batches into arrays
 once, joins the others in a gloo group, and runs the program, which iterates on its own rows and
-adds up item-side arrays with its communicator. Only this module uses barrier stages. They need a
-SparkContext, which Spark Connect does not have.
+adds up item-side arrays with its communicator. `run_ranks` is for programs that read their rows
+themselves. Only this module uses barrier stages. They need a SparkContext, which Spark Connect does
+not have.
 """
 
 import json
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from typing import Any
 
 import numba
@@ -37,11 +38,13 @@ from m6rec.spark.arrow_rows import ROW_COLUMNS, rows_from_batches
 dist: Any = distributed
 
 Program = Callable[[Rows, Communicator], Iterator[pa.RecordBatch]]
+RankProgram = Callable[["RankTask"], Iterator[pa.RecordBatch]]
 
 # Longer than the slowest rank may lag behind the fastest between two collectives.
 _COLLECTIVE_TIMEOUT = timedelta(minutes=10)
 _JOIN_TIMEOUT = timedelta(minutes=2)
 _THIS_MACHINE = "127.0.0.1"
+_GPU = "gpu"
 
 
 def run_program(
@@ -68,9 +71,46 @@ def run_program(
         .repartition(ranks, c.USER_INDEX)
         .sortWithinPartitions(c.USER_INDEX)
     )
-    threads = int(spark.sparkContext.getConf().get("spark.task.cpus", "1") or 1)
-    task = partial(_run_rank, program=program, threads=threads, meeting=_meeting(spark))
+    task = partial(
+        _run_rank, program=program, threads=cores_of_task(spark), meeting=_meeting(spark)
+    )
     return divided.mapInArrow(task, schema, barrier=True)
+
+
+@dataclass(frozen=True)
+class RankTask:
+    """What a program knows that reads its own rows.
+
+    Attributes:
+        group: its communicator with the other ranks.
+        gpus: the addresses of the GPUs that Spark has given to the task.
+    """
+
+    group: "GlooCommunicator"
+    gpus: tuple[str, ...]
+
+
+def run_ranks(
+    spark: SparkSession, program: RankProgram, schema: T.StructType, ranks: int | None = None
+) -> DataFrame:
+    """Run `program(task)` on all ranks at once; arguments, result and errors as `run_program`.
+
+    Where a rank fails, Spark starts the stage again, with all ranks, up to
+    `spark.stage.maxConsecutiveAttempts` times; in local mode it does not.
+    """
+    ranks = check_barrier(spark, ranks)
+    task = partial(
+        _run_rank_without_rows,
+        program=program,
+        threads=cores_of_task(spark),
+        meeting=_meeting(spark),
+    )
+    return spark.range(0, ranks, 1, ranks).mapInArrow(task, schema, barrier=True)
+
+
+def cores_of_task(spark: SparkSession) -> int:
+    """How many cores Spark reserves for each task."""
+    return int(spark.sparkContext.getConf().get("spark.task.cpus", "1") or 1)
 
 
 def check_barrier(spark: SparkSession, ranks: int | None = None) -> int:
@@ -148,6 +188,21 @@ def _run_rank(
         yield from program(rows, communicator)
 
 
+def _run_rank_without_rows(
+    batches: Iterable[pa.RecordBatch],
+    program: RankProgram,
+    threads: int,
+    meeting: Meeting | None,
+) -> Iterator[pa.RecordBatch]:
+    for _ in batches:
+        pass
+    context = BarrierTaskContext.get()
+    given = context.resources().get(_GPU)
+    gpus = () if given is None else tuple(given.addresses)
+    with _thread_pools(threads), joined_group(context, meeting) as communicator:
+        yield from program(RankTask(communicator, gpus))
+
+
 @contextmanager
 def _thread_pools(threads: int) -> Iterator[None]:
     """BLAS, OpenMP, torch and numba use `threads` threads, as Spark has reserved cores."""
@@ -177,7 +232,7 @@ def joined_group(
         store = dist.PrefixStore(f"{meeting.application}/{context.stageId()}", common)
     group = _gloo_group(store, rank, len(hosts), address)
     try:
-        yield GlooCommunicator(group)
+        yield GlooCommunicator(group, store)
     finally:
         # Frees the sockets and threads: the worker process may live on for other tasks.
         del group, store
@@ -220,8 +275,10 @@ class GlooCommunicator:
     the same bits.
     """
 
-    def __init__(self, group: Any) -> None:
+    def __init__(self, group: Any, store: Any) -> None:
+        """Speak for a group that has met in `store`."""
         self._group = group
+        self._store = store
         self.rank: int = group.rank()
         self.size: int = group.size()
 
@@ -240,6 +297,20 @@ class GlooCommunicator:
         """Rank 0's array on all ranks, in place; float32, float64 or int64, contiguous."""
         if self.size > 1 and array.size:
             self._group.broadcast(_tensor(array), 0).wait()
+
+    def all_reduce_tensor(self, tensor: torch.Tensor) -> None:
+        """Sum over ranks, in place; float32, contiguous; between GPUs by NCCL."""
+        if self.size == 1 or not tensor.numel():
+            return
+        group = self._group_of_gpus if tensor.is_cuda else self._group
+        group.allreduce([tensor]).wait()
+
+    @cached_property
+    def _group_of_gpus(self) -> Any:
+        options = dist.ProcessGroupNCCL.Options()
+        options._timeout = _COLLECTIVE_TIMEOUT
+        store = dist.PrefixStore("gpus", self._store)
+        return dist.ProcessGroupNCCL(store, self.rank, self.size, options)
 
 
 def _tensor(array: npt.NDArray[Any]) -> torch.Tensor:

@@ -45,12 +45,13 @@ def get_session(
     for key, value in (properties or {}).items():
         builder = builder.config(key, value)
     session = builder.getOrCreate()
-    if _is_local(session):
+    if is_local(session):
         _write_files_plainly(session)
     return session
 
 
-def _is_local(spark: SparkSession) -> bool:
+def is_local(spark: SparkSession) -> bool:
+    """Whether the driver's process runs all tasks."""
     return str(spark.conf.get("spark.master", "")).startswith("local")
 
 
@@ -87,7 +88,7 @@ def starting_workers(spark: SparkSession) -> Iterator[None]:
     A first table keeps the driver busy for seconds on one core, and the first Python worker takes
     as long to start. All others are forked from the same process.
     """
-    if not _is_local(spark):
+    if not is_local(spark):
         yield
         return
     if "torch" in sys.modules:

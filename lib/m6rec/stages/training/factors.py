@@ -3,7 +3,7 @@
 `matrix` always means the user-item matrix of one fit: columns user_index, item_indices, weights.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -12,11 +12,10 @@ import pyarrow as pa
 import scipy.sparse as sp
 from pyspark.sql import DataFrame, SparkSession
 
-from m6rec import columns as c
 from m6rec.config.models import AlsConfig, SvdConfig
 from m6rec.kernels.arrays.communicator import Communicator
 from m6rec.kernels.arrays.domains import Domain
-from m6rec.kernels.arrays.rows import Float32, Rows, indptr_of
+from m6rec.kernels.arrays.rows import Float32, Rows, indptr_of, slices_of_rows
 from m6rec.kernels.arrays.selection import largest_in_rows
 from m6rec.kernels.arrays.sparse_products import count_items
 from m6rec.kernels.factors.als import alternating_least_squares
@@ -33,6 +32,8 @@ from m6rec.stages.training.als_checkpoint import (
 from m6rec.stages.training.domains import OF, rows_of_domain
 
 _TERMS_OF_ITEM = 50
+_ENTRIES_OF_TASK = 1 << 24
+_ENTRIES_OF_BATCH = 1 << 20
 
 
 def train_svd(matrix: DataFrame, n_items: int, config: SvdConfig, seed: int) -> FactorModel:
@@ -42,8 +43,14 @@ def train_svd(matrix: DataFrame, n_items: int, config: SvdConfig, seed: int) -> 
         ClusterError: the cluster cannot run a barrier stage.
     """
     program = partial(_svd_program, n_items=n_items, config=config, seed=seed)
-    model = collect_value(run_program(matrix, program, HANDED_OVER), FactorModel)
+    trained = run_program(matrix, program, HANDED_OVER)
+    model = collect_value(trained, FactorModel, n_items * _bytes_of_item(config.rank))
     return replace(model, projection=model.factors / model.scales[:, None])
+
+
+def _bytes_of_item(rank: int) -> int:
+    """Of a factor model that is handed over: the factor, and what else there is of an item."""
+    return 4 * rank + 32
 
 
 def train_als(
@@ -83,7 +90,8 @@ def train_als(
     rows = matrix.select(*ROW_COLUMNS)
     if terms is not None and config.attribute_weight > 0.0:
         rows = rows.unionByName(attribute_rows(matrix.sparkSession, terms, config.attribute_weight))
-    return collect_value(run_program(rows, program, HANDED_OVER), FactorModel)
+    trained = run_program(rows, program, HANDED_OVER)
+    return collect_value(trained, FactorModel, n_items * _bytes_of_item(config.rank))
 
 
 def train_own_als(
@@ -141,14 +149,36 @@ def attribute_rows(spark: SparkSession, terms: sp.csr_matrix, weight: float) -> 
     counts = np.diff(by_term.indptr)
     shared = np.flatnonzero(counts > 1)
     by_term = by_term[shared]
-    table = pa.table(
-        {
-            c.USER_INDEX: -1 - shared.astype(np.int64),
-            c.ITEM_INDICES: list_array(by_term.indptr, by_term.indices.astype(np.int32)),
-            c.WEIGHTS: list_array(by_term.indptr, (weight * by_term.data).astype(np.float32)),
-        }
+    rows = Rows(
+        -1 - shared.astype(np.int64),
+        by_term.indptr.astype(np.int64),
+        by_term.indices.astype(np.int32),
+        (weight * by_term.data).astype(np.float32),
     )
-    return spark.createDataFrame(table, ROW_SCHEMA)
+    tasks = 1 + rows.entries // _ENTRIES_OF_TASK
+    # The executors make the rows: what the driver sends as rows goes through the heap of its JVM.
+    write = partial(_rows_partition, shipped=ship(spark, rows), tasks=tasks)
+    return spark.range(0, tasks, 1, tasks).mapInArrow(write, ROW_SCHEMA)
+
+
+def _rows_partition(
+    batches: Iterable[pa.RecordBatch], shipped: Shipped, tasks: int
+) -> Iterator[pa.RecordBatch]:
+    """A share of the shipped rows; numbers of tasks come in."""
+    rows: Rows = shipped.load()
+    for batch in batches:
+        for number in batch.column("id").to_pylist():
+            start, stop = (len(rows) * place // tasks for place in (number, number + 1))
+            for low, high in slices_of_rows(rows.indptr[start : stop + 1], _ENTRIES_OF_BATCH):
+                part = rows.slice(start + low, start + high)
+                yield pa.RecordBatch.from_arrays(
+                    [
+                        pa.array(part.user_index),
+                        list_array(part.indptr, part.item_indices),
+                        list_array(part.indptr, part.weights),
+                    ],
+                    names=list(ROW_COLUMNS),
+                )
 
 
 def heaviest_terms(terms: sp.csr_matrix) -> sp.csr_matrix:
