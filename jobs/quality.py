@@ -61,9 +61,11 @@ def rank_sampled(lakehouse: Lakehouse, config: Config, output: Path) -> None:
     ids = lakehouse.read("user_index").select(c.USER_INDEX, c.USER_ID)
     items = lakehouse.read("catalogue").select(c.ITEM_INDEX, owners_id().alias(c.ITEM_ID))
     places = reduce(DataFrame.unionByName, found).join(ids, c.USER_INDEX).join(items, c.ITEM_INDEX)
-    order = [c.MODEL, F.asc_nulls_last(c.DOMAIN), c.USER_ID, c.ITEM_ID]
+    by_domain = (F.col(c.MODEL), F.asc_nulls_last(c.DOMAIN))
     file = output / "sampled.parquet"
-    write_one_parquet(places.drop(c.USER_INDEX, c.ITEM_INDEX).orderBy(*order), file)
+    write_one_parquet(
+        places.drop(c.USER_INDEX, c.ITEM_INDEX).orderBy(*by_domain, c.USER_ID, c.ITEM_ID), file
+    )
     hit = (F.col(PLACE) <= SAMPLED_DEPTH).cast("double")
     means = (
         lakehouse.spark.read.parquet(str(file))
@@ -73,7 +75,7 @@ def rank_sampled(lakehouse: Lakehouse, config: Config, output: Path) -> None:
             F.avg(hit / F.log2(F.col(PLACE) + 1.0)).alias(f"ndcg@{SAMPLED_DEPTH}"),
             F.count(F.lit(1)).alias("test_items"),
         )
-        .orderBy(*order[:2])
+        .orderBy(*by_domain)
         .toPandas()
     )
     print(f"each test item among {SAMPLED_ITEMS} random items:\n{means.round(4)}", flush=True)

@@ -22,9 +22,11 @@ from tests.process_runs import (
     BenchmarkRun,
     ClusterRun,
     KilledRun,
+    RanksRun,
     run_benchmark,
     run_killed_and_again,
     run_on_cluster,
+    run_ranks_program,
 )
 from tests.shell_environment import CORES_ARE_SHARED
 from tests.synthetic_shop import Shop, make_shop
@@ -38,12 +40,13 @@ os.environ.update(CORES_ARE_SHARED)
 PROCESS_RUNS = {
     "killed_run": run_killed_and_again,
     "cluster_run": run_on_cluster,
+    "ranks_run": run_ranks_program,
     "benchmark_run": run_benchmark,
 }
 FINISHED_RUN = "finished run"
 # What tests ask for by a parameter of that name; `copied` is a copy of the finished run.
 RUNS = ("lakehouse", "copied", *PROCESS_RUNS)
-ProcessRun = KilledRun | ClusterRun | BenchmarkRun
+ProcessRun = KilledRun | ClusterRun | RanksRun | BenchmarkRun
 
 
 class RunsTogether(LoadScopeScheduling):  # type: ignore[misc]
@@ -116,6 +119,11 @@ def killed_run(process_runs: dict[str, Future[KilledRun]]) -> KilledRun:
 @pytest.fixture(scope="session")
 def cluster_run(process_runs: dict[str, Future[ClusterRun]]) -> ClusterRun:
     return process_runs["cluster_run"].result()
+
+
+@pytest.fixture(scope="session")
+def ranks_run(process_runs: dict[str, Future[RanksRun]]) -> RanksRun:
+    return process_runs["ranks_run"].result()
 
 
 @pytest.fixture(scope="session")

@@ -71,6 +71,19 @@ class ClusterRun:
 
 
 @dataclass(frozen=True)
+class RanksRun:
+    """A run of `tests.cluster.ranks_program` on a standalone cluster of two workers.
+
+    Attributes:
+        result: return code and output.
+        output: the folder with found.json.
+    """
+
+    result: tuple[int, str]
+    output: Path
+
+
+@dataclass(frozen=True)
 class BenchmarkRun:
     """A run of the benchmark's command on a tiny matrix.
 
@@ -122,6 +135,22 @@ def run_on_cluster(shop: Shop, folder: Path, _: Path) -> ClusterRun:
         output, _ = process.communicate()
     workers = tuple(folder / f"worker-{number}" for number in range(2))
     return ClusterRun((process.returncode, output), folder / "out", workers)
+
+
+def run_ranks_program(_: Shop, folder: Path, __: Path) -> RanksRun:
+    """Train towers that are killed, and run the matrix programs under a driver with little room."""
+    with standalone_cluster(folder) as cluster:
+        output = folder / "out"
+        output.mkdir()
+        command = [sys.executable, "-m", "tests.cluster.ranks_program", cluster.master, str(output)]
+        environment = {
+            "PYTHONPATH": f"{REPOSITORY / 'lib'}:{REPOSITORY}",
+            "SPARK_LOCAL_IP": "127.0.0.1",
+            "PYSPARK_PYTHON": sys.executable,
+        }
+        process = _start(command, environment)
+        printed, _ = process.communicate()
+    return RanksRun((process.returncode, printed), output)
 
 
 def run_benchmark(_: Shop, folder: Path, __: Path) -> BenchmarkRun:

@@ -7,42 +7,15 @@ import numpy as np
 import pytest
 from pyspark.sql import SparkSession
 
-from m6rec.config.towers import TowersConfig
 from m6rec.errors import ClusterError
-from m6rec.kernels.arrays.rows import Float32, Rows
-from m6rec.kernels.factors.projection import FactorModel
 from m6rec.stages.training.tower_ranks import ranks_of, train_on_ranks
-from m6rec.towers.encoder import ItemInputs
-from m6rec.towers.examples import split_targets
 from m6rec.towers.launch import TrainingTask, train_alone
-from tests.towers.conftest import N_ITEMS, validation_of, write_files
-
-CONFIG = TowersConfig(
-    hidden=16, epochs=4, users_per_batch=16, negatives=N_ITEMS, learning_rate=0.01, reader="arrow"
-)
+from tests.towers.coloured import coloured_task
 
 
 @pytest.fixture
-def task(
-    rows: Rows,
-    factor_model: FactorModel,
-    item_features: Float32,
-    user_features: Float32,
-    tmp_path: Path,
-) -> TrainingTask:
-    """A training of one rank, with validation, on three quarters of what users have."""
-    usable, kept, held = split_targets(rows, 0.25, np.random.default_rng(1))
-    return TrainingTask(
-        manifest=write_files(tmp_path, kept, user_features[usable], files=4, world_size=1),
-        items=ItemInputs(factor_model, item_features),
-        config=CONFIG,
-        seed=3,
-        validate=validation_of(kept, held, user_features[usable]),
-        log_folder=None,
-        checkpoint_folder=None,
-        epochs=None,
-        threads=1,
-    )
+def task(tmp_path: Path) -> TrainingTask:
+    return coloured_task(tmp_path, world_size=1)
 
 
 def test_a_task_of_spark_trains_bit_for_bit_what_the_driver_trains(

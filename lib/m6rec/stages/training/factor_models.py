@@ -47,8 +47,13 @@ def _rows_partition(
     for batch in batches:
         for number in batch.column("id").to_pylist():
             start, stop = (model.n_items * place // tasks for place in (number, number + 1))
-            for low, high in batches_of(stop - start, ITEMS_OF_BATCH):
-                yield _rows_batch(model, start + low, start + high)
+            yield from rows_of_model(model, start, stop)
+
+
+def rows_of_model(model: FactorModel, start: int, stop: int) -> Iterator[pa.RecordBatch]:
+    """The rows of the items from start up to stop."""
+    for low, high in batches_of(stop - start, ITEMS_OF_BATCH):
+        yield _rows_batch(model, start + low, start + high)
 
 
 def _rows_batch(model: FactorModel, start: int, stop: int) -> pa.RecordBatch:

@@ -1,8 +1,8 @@
 """Write the training rows of the towers as plain Parquet files, which torch can read.
 
 Rows are put in the order of a hash and dealt to the files in turn. So the numbers of rows of the
-ranks differ by at most one, and every file is a random sample of all users. The order is made bucket
-by bucket of the hash; where rows are many, so are the buckets, and no task sorts more than a few.
+ranks differ by at most one, and every file is a random sample of all users. The order is made by
+buckets of the hash, which are more where there are more rows, so that no task sorts too many.
 """
 
 from collections.abc import Iterator
