@@ -15,6 +15,7 @@ from m6rec.kernels.factors.projection import FactorModel
 from m6rec.spark.arrow_rows import MOST_VALUES, list_array
 from m6rec.spark.barrier import RankTask, run_ranks
 from m6rec.spark.collecting import KeptPartition, bytes_at_once, collected_batches, part_bounds
+from m6rec.spark.item_matrices import item_rows
 from m6rec.spark.one_file import write_one_parquet
 from m6rec.stages.training.factor_models import MODEL_SCHEMA, rows_of_model
 
