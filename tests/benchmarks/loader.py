@@ -1,8 +1,8 @@
 """Petastorm into the training of the towers, and an epoch from Delta, against memory.
 
 A rate counts whole training steps. An epoch from Delta is that of three with the hand-over of the
-table's rows to files; what is fed from memory has the same rows, batches and model. One rank and two
-are tasks of Spark with one core each, and their epochs are without the hand-over.
+table's rows to files; what is fed from memory has the same rows, batches and model. One rank and
+two are tasks of Spark with one core each, and their epochs are without the hand-over.
 """
 
 import shutil

@@ -108,7 +108,7 @@ def test_an_item_side_of_more_than_two_billion_numbers_is_written_and_read(
         model = FactorModel("als", factors, None, scales, {}, np.zeros(0, np.int64))
         for batch in batches:
             for number in batch.column("id").to_pylist():
-                yield from rows_of_model(model, number, number + 500)
+                yield rows_of_model(model, number, number + 500)
 
     ends = spark.createDataFrame([(0,), (items - 500,)], "id long").coalesce(1)
     found = item_rows(ends.mapInArrow(rows, MODEL_SCHEMA), c.FACTOR, items)

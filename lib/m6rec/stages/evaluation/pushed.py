@@ -14,7 +14,7 @@ from m6rec.kernels.arrays.rows import NO_ITEM, Int64
 from m6rec.kernels.evaluation.pushed_items import Rise, RiseSums, rise_sums
 from m6rec.spark.arrow_rows import list_column
 
-_SUMS = tuple(field.name for field in fields(RiseSums))
+_SUMS_OF_RISE = tuple(field.name for field in fields(RiseSums))
 
 
 def rise_of_pushed(
@@ -33,8 +33,10 @@ def rise_of_pushed(
     found = item_index.where(F.col(c.ITEM_ID).isin(ids)).select(c.ITEM_INDEX).toArrow()
     items = found.column(0).to_numpy().astype(np.int64)
     add = partial(_sum_partition, pushed=items, depth=depth, k=k)
-    schema = ", ".join(f"{name} long" for name in _SUMS)
-    sums = lists.select(c.ITEM_INDICES).mapInArrow(add, schema).agg(*map(F.sum, _SUMS)).first()
+    schema = ", ".join(f"{name} long" for name in _SUMS_OF_RISE)
+    sums = (
+        lists.select(c.ITEM_INDICES).mapInArrow(add, schema).agg(*map(F.sum, _SUMS_OF_RISE)).first()
+    )
     assert sums is not None
     return RiseSums(*sums).rise(len(items))
 

@@ -71,11 +71,17 @@ def read_content_encoder(
     sums = joined.mapInArrow(
         partial(_profile_sums, items=items, width=width),
         "gram array<double>, cross array<double>, users long",
-    ).toPandas()
+    )
     shape = (width, item_content.shape[1])
     total = ProfileSums(np.zeros((width, width)), np.zeros(shape), 0)
-    for gram, cross, users in sums.itertuples(index=False):
-        total += ProfileSums(gram.reshape(width, width), cross.reshape(shape), users)
+    bytes_of_partition = 8 * width * (width + shape[1])
+    partitions = int(matrix.sparkSession.conf.get("spark.sql.shuffle.partitions", "200") or 200)
+    for batch in collected_batches(sums, partitions * bytes_of_partition):
+        columns = (batch.column(name).to_pylist() for name in ("gram", "cross", "users"))
+        for gram, cross, users in zip(*columns, strict=True):
+            total += ProfileSums(
+                np.array(gram).reshape(width, width), np.array(cross).reshape(shape), users
+            )
     return ContentEncoder(item_content, fit_profile_regression(total))
 
 

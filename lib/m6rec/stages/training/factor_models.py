@@ -1,8 +1,5 @@
 """Convert factor models to rows of table `item_factors` and back."""
 
-from collections.abc import Iterable, Iterator
-from functools import partial
-
 import numpy as np
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
@@ -12,13 +9,10 @@ from m6rec import columns as c
 from m6rec.errors import DataError
 from m6rec.kernels.arrays.rows import Float32, Int64
 from m6rec.kernels.factors.projection import FactorModel, build_factor_model
-from m6rec.spark.arrow_rows import batches_of, list_array_from_matrix
+from m6rec.spark.arrow_rows import list_array_from_matrix
 from m6rec.spark.collecting import BYTES_OF_ITEM, collected_batches
 from m6rec.spark.item_matrices import ItemMatrix, item_rows
-from m6rec.spark.shipping import Shipped, ship
-
-NUMBERS_OF_TASK = 1 << 25
-ITEMS_OF_BATCH = 4096
+from m6rec.spark.made_rows import made_rows
 
 MODEL_SCHEMA = T.StructType(
     [
@@ -33,30 +27,12 @@ MODEL_SCHEMA = T.StructType(
 
 def model_to_frame(spark: SparkSession, model: FactorModel) -> DataFrame:
     """The item side of a model: method, item_index, factor, projection, scale."""
-    numbers_of_item = model.factors.shape[1] * (1 if model.projection is None else 2)
-    tasks = 1 + model.n_items * numbers_of_item // NUMBERS_OF_TASK
-    # The executors make the rows: what the driver sends as rows goes through the heap of its JVM.
-    write = partial(_rows_partition, shipped=ship(spark, model), tasks=tasks)
-    return spark.range(0, tasks, 1, tasks).mapInArrow(write, MODEL_SCHEMA)
+    numbers = model.n_items * model.factors.shape[1] * (1 if model.projection is None else 2)
+    return made_rows(spark, model, rows_of_model, MODEL_SCHEMA, model.n_items, numbers)
 
 
-def _rows_partition(
-    batches: Iterable[pa.RecordBatch], shipped: Shipped, tasks: int
-) -> Iterator[pa.RecordBatch]:
-    model: FactorModel = shipped.load()
-    for batch in batches:
-        for number in batch.column("id").to_pylist():
-            start, stop = (model.n_items * place // tasks for place in (number, number + 1))
-            yield from rows_of_model(model, start, stop)
-
-
-def rows_of_model(model: FactorModel, start: int, stop: int) -> Iterator[pa.RecordBatch]:
+def rows_of_model(model: FactorModel, start: int, stop: int) -> pa.RecordBatch:
     """The rows of the items from start up to stop."""
-    for low, high in batches_of(stop - start, ITEMS_OF_BATCH):
-        yield _rows_batch(model, start + low, start + high)
-
-
-def _rows_batch(model: FactorModel, start: int, stop: int) -> pa.RecordBatch:
     items = stop - start
     projection = (
         pa.nulls(items, pa.list_(pa.float32()))

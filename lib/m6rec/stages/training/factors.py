@@ -3,7 +3,7 @@
 `matrix` always means the user-item matrix of one fit: columns user_index, item_indices, weights.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -15,7 +15,7 @@ from pyspark.sql import DataFrame, SparkSession
 from m6rec.config.models import AlsConfig, SvdConfig
 from m6rec.kernels.arrays.communicator import Communicator
 from m6rec.kernels.arrays.domains import Domain
-from m6rec.kernels.arrays.rows import Float32, Rows, indptr_of, slices_of_rows
+from m6rec.kernels.arrays.rows import Float32, Rows, indptr_of
 from m6rec.kernels.arrays.selection import largest_in_rows
 from m6rec.kernels.arrays.sparse_products import count_items
 from m6rec.kernels.factors.als import alternating_least_squares
@@ -23,6 +23,7 @@ from m6rec.kernels.factors.projection import ATTRIBUTE_WEIGHT, FactorModel
 from m6rec.kernels.factors.svd import randomized_svd, svd_factor_model
 from m6rec.spark.arrow_rows import ROW_COLUMNS, ROW_SCHEMA, list_array
 from m6rec.spark.barrier import run_program
+from m6rec.spark.made_rows import made_rows
 from m6rec.spark.shipping import HANDED_OVER, Shipped, collect_value, hand_over, ship
 from m6rec.stages.training.als_checkpoint import (
     checkpoint_fingerprint,
@@ -32,8 +33,6 @@ from m6rec.stages.training.als_checkpoint import (
 from m6rec.stages.training.domains import OF, rows_of_domain
 
 _TERMS_OF_ITEM = 50
-_ENTRIES_OF_TASK = 1 << 24
-_ENTRIES_OF_BATCH = 1 << 20
 
 
 def train_svd(matrix: DataFrame, n_items: int, config: SvdConfig, seed: int) -> FactorModel:
@@ -155,30 +154,19 @@ def attribute_rows(spark: SparkSession, terms: sp.csr_matrix, weight: float) -> 
         by_term.indices.astype(np.int32),
         (weight * by_term.data).astype(np.float32),
     )
-    tasks = 1 + rows.entries // _ENTRIES_OF_TASK
-    # The executors make the rows: what the driver sends as rows goes through the heap of its JVM.
-    write = partial(_rows_partition, shipped=ship(spark, rows), tasks=tasks)
-    return spark.range(0, tasks, 1, tasks).mapInArrow(write, ROW_SCHEMA)
+    return made_rows(spark, rows, _rows_batch, ROW_SCHEMA, len(rows), rows.entries)
 
 
-def _rows_partition(
-    batches: Iterable[pa.RecordBatch], shipped: Shipped, tasks: int
-) -> Iterator[pa.RecordBatch]:
-    """A share of the shipped rows; numbers of tasks come in."""
-    rows: Rows = shipped.load()
-    for batch in batches:
-        for number in batch.column("id").to_pylist():
-            start, stop = (len(rows) * place // tasks for place in (number, number + 1))
-            for low, high in slices_of_rows(rows.indptr[start : stop + 1], _ENTRIES_OF_BATCH):
-                part = rows.slice(start + low, start + high)
-                yield pa.RecordBatch.from_arrays(
-                    [
-                        pa.array(part.user_index),
-                        list_array(part.indptr, part.item_indices),
-                        list_array(part.indptr, part.weights),
-                    ],
-                    names=list(ROW_COLUMNS),
-                )
+def _rows_batch(rows: Rows, start: int, stop: int) -> pa.RecordBatch:
+    part = rows.slice(start, stop)
+    return pa.RecordBatch.from_arrays(
+        [
+            pa.array(part.user_index),
+            list_array(part.indptr, part.item_indices),
+            list_array(part.indptr, part.weights),
+        ],
+        names=list(ROW_COLUMNS),
+    )
 
 
 def heaviest_terms(terms: sp.csr_matrix) -> sp.csr_matrix:
