@@ -32,7 +32,7 @@ def rise_of_pushed(
     ids = [str(item) for item in pushed]
     found = item_index.where(F.col(c.ITEM_ID).isin(ids)).select(c.ITEM_INDEX).toArrow()
     items = found.column(0).to_numpy().astype(np.int64)
-    add = partial(_sum_partition, pushed=items, depth=depth, k=k)
+    add = partial(_rise_partition, pushed=items, depth=depth, k=k)
     schema = ", ".join(f"{name} long" for name in _SUMS_OF_RISE)
     sums = (
         lists.select(c.ITEM_INDICES).mapInArrow(add, schema).agg(*map(F.sum, _SUMS_OF_RISE)).first()
@@ -41,7 +41,7 @@ def rise_of_pushed(
     return RiseSums(*sums).rise(len(items))
 
 
-def _sum_partition(
+def _rise_partition(
     batches: Iterable[pa.RecordBatch], pushed: Int64, depth: int, k: int
 ) -> Iterator[pa.RecordBatch]:
     for batch in batches:

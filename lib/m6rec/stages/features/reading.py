@@ -77,11 +77,15 @@ def read_content_encoder(
     bytes_of_partition = 8 * width * (width + shape[1])
     partitions = int(matrix.sparkSession.conf.get("spark.sql.shuffle.partitions", "200") or 200)
     for batch in collected_batches(sums, partitions * bytes_of_partition):
-        columns = (batch.column(name).to_pylist() for name in ("gram", "cross", "users"))
-        for gram, cross, users in zip(*columns, strict=True):
-            total += ProfileSums(
-                np.array(gram).reshape(width, width), np.array(cross).reshape(shape), users
-            )
+        grams, crosses = (list_column(batch, name)[1] for name in ("gram", "cross"))
+        of_partitions = zip(
+            grams.reshape(-1, width, width),
+            crosses.reshape(-1, *shape),
+            batch.column("users").to_pylist(),
+            strict=True,
+        )
+        for gram, cross, users in of_partitions:
+            total += ProfileSums(gram, cross, users)
     return ContentEncoder(item_content, fit_profile_regression(total))
 
 
