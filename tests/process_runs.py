@@ -4,6 +4,7 @@ They take minutes and leave a core idle half of the time, so `conftest.py` start
 other tests. The pipelines skip what does not touch the lists: ratings and ablation.
 """
 
+import json
 import os
 import shutil
 import signal
@@ -25,6 +26,8 @@ from tests.synthetic_shop import Shop
 REPOSITORY = Path(__file__).parent.parent
 KILL_AFTER = "train_factors: finished"
 BENCHMARK_KEYS = ("als_loss", "top_n_kernel_seconds")
+# What a discovery script prints of a machine's GPUs.
+DISCOVERED_GPU = {"name": "gpu", "addresses": ["3"]}
 WITHOUT_EXTRAS: dict[str, Any] = {"ratings": {"enabled": False}, "ablation": {"seconds": 0}}
 # Of conf/spark-local.conf: what makes a JVM and its queries start quickly, wherever they run.
 CLUSTER_PROPERTIES = {
@@ -138,8 +141,16 @@ def run_on_cluster(shop: Shop, folder: Path, _: Path) -> ClusterRun:
 
 
 def run_ranks_program(_: Shop, folder: Path, __: Path) -> RanksRun:
-    """Train towers that are killed, and run the matrix programs under a driver with little room."""
-    with standalone_cluster(folder) as cluster:
+    """Train towers that are killed, and run the matrix programs under a driver with little room.
+
+    Spark takes each worker for a machine with one GPU, and schedules it.
+    """
+    discovery = folder / "discovery.sh"
+    discovery.write_text(f"#!/bin/sh\necho '{json.dumps(DISCOVERED_GPU)}'\n")
+    discovery.chmod(0o755)
+    options = {"amount": "1", "discoveryScript": str(discovery)}
+    of_workers = " ".join(f"-Dspark.worker.resource.gpu.{k}={v}" for k, v in options.items())
+    with standalone_cluster(folder, worker_options=of_workers) as cluster:
         output = folder / "out"
         output.mkdir()
         command = [sys.executable, "-m", "tests.cluster.ranks_program", cluster.master, str(output)]

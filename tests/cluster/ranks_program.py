@@ -26,6 +26,7 @@ from m6rec.kernels.factors.projection import FactorModel
 from m6rec.kernels.ranking.blending import Blend
 from m6rec.kernels.ranking.members import DotMember, FactorEncoder
 from m6rec.spark.arrow_rows import list_array
+from m6rec.spark.barrier import RankTask, run_ranks
 from m6rec.spark.collecting import bytes_at_once
 from m6rec.spark.session import get_session
 from m6rec.stages.ranking.lists import make_scoring, rank, user_inputs
@@ -50,6 +51,8 @@ PROPERTIES = CLUSTER_PROPERTIES | {
     "spark.driver.maxResultSize": str(RESULTS),
     "spark.dynamicAllocation.enabled": "false",
     "spark.executor.cores": "1",
+    "spark.executor.resource.gpu.amount": "1",
+    "spark.task.resource.gpu.amount": "1",
     "spark.executorEnv.PYTHONPATH": f"{REPOSITORY / 'lib'}:{REPOSITORY}",
     "spark.sql.execution.arrow.pyspark.enabled": "true",
     "spark.sql.execution.arrow.maxRecordsPerBatch": "4096",
@@ -64,6 +67,8 @@ def towers(spark: SparkSession, folder: Path) -> dict[str, Any]:
     ranks = ranks_of(spark, "auto")
     assert ranks is not None
     task = coloured_task(_new(folder / "rows"), world_size=ranks)
+    # No machine of the cluster has the GPU that Spark believes in.
+    task = replace(task, config=task.config.model_copy(update={"device": "cpu"}))
     calls = _new(folder / "calls")
     killing = KillingValidation(task.validate, str(calls), VICTIMS)
     disturbed = train_on_ranks(
@@ -72,6 +77,7 @@ def towers(spark: SparkSession, folder: Path) -> dict[str, Any]:
     undisturbed = train_on_ranks(spark, task)
     return {
         "ranks": ranks,
+        "gpus": [row["gpus"] for row in run_ranks(spark, _gpus, "gpus array<string>").collect()],
         "calls": len(list(calls.iterdir())),
         "epochs": task.config.epochs,
         "disturbed": _course(disturbed),
@@ -81,6 +87,10 @@ def towers(spark: SparkSession, folder: Path) -> dict[str, Any]:
             for name, weights in undisturbed.encoder.weights.items()
         ),
     }
+
+
+def _gpus(task: RankTask) -> Iterator[pa.RecordBatch]:
+    yield pa.RecordBatch.from_pydict({"gpus": [list(task.gpus)]})
 
 
 def _course(result: TrainingResult) -> list[list[float | None]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.process_runs import RanksRun
+from tests.process_runs import DISCOVERED_GPU, RanksRun
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +31,13 @@ def test_towers_train_on_a_rank_of_each_executor_and_end_as_if_none_had_been_kil
     assert towers["calls"] == 1 + towers["epochs"] + 2
     assert towers["disturbed"] == towers["undisturbed"]
     assert towers["equal_weights"]
+
+
+@pytest.mark.slow
+def test_each_rank_is_given_the_gpu_that_spark_has_found_on_its_machine(
+    found: dict[str, Any],
+) -> None:
+    assert found["towers"]["gpus"] == [DISCOVERED_GPU["addresses"]] * 2
 
 
 @pytest.mark.slow

@@ -98,10 +98,10 @@ def test_a_cuda_device_trains_what_the_processor_trains(tmp_path: Path, in_order
     processor = train_alone(task_on(tmp_path, "cpu", "float32", in_order))
     device = train_alone(task_on(tmp_path, "cuda", "float32", in_order))
     # Sums are taken in another order, and the differences grow from step to step.
-    np.testing.assert_allclose(losses(device), losses(processor), rtol=1e-3)
+    np.testing.assert_allclose(losses(device), losses(processor), rtol=1e-4)
     for name, weights in processor.encoder.weights.items():
         of_device = device.encoder.weights[name]
-        assert np.linalg.norm(of_device - weights) <= 0.05 * np.linalg.norm(weights) + 1e-3, name
+        assert np.linalg.norm(of_device - weights) <= 0.01 * np.linalg.norm(weights), name
 
 
 @needs_cuda
@@ -110,7 +110,7 @@ def test_mixed_precision_on_a_cuda_device_learns_as_much(tmp_path: Path, in_orde
     whole = train_alone(task_on(tmp_path, "cuda", "float32", in_order))
     mixed = train_alone(task_on(tmp_path, "cuda", "bfloat16", in_order))
     assert losses(mixed) != losses(whole)
-    np.testing.assert_allclose(losses(mixed), losses(whole), rtol=0.02)
+    np.testing.assert_allclose(losses(mixed), losses(whole), rtol=5e-3)
     assert all(array.dtype == np.float32 for array in mixed.encoder.weights.values())
 
 
@@ -123,7 +123,7 @@ def test_a_training_on_a_cuda_device_goes_on_from_its_checkpoint(
     begun = {"checkpoint_folder": str(tmp_path / "checkpoint")}
     train_alone(TrainingTask(**{**vars(task), **begun, "epochs": 2}))
     resumed = train_alone(TrainingTask(**{**vars(task), **begun}))
-    np.testing.assert_allclose(losses(resumed), losses(train_alone(task)), rtol=1e-3)
+    np.testing.assert_allclose(losses(resumed), losses(train_alone(task)), rtol=1e-4)
 
 
 @needs_cuda
