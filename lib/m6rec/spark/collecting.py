@@ -64,6 +64,9 @@ def _collected(frame: DataFrame, most_bytes: int, at_once: int | None) -> Iterat
 
 def bytes_at_once(spark: SparkSession) -> int:
     """How many bytes of rows one job may bring to the driver."""
+    if type(spark).__module__.startswith("pyspark.sql.connect"):
+        # The server's heap is not known here.
+        return _MOST_BYTES
     jvm: Any = spark._jvm
     settings: Any = spark.sparkContext._jsc.sc().conf()
     most = int(settings.getSizeAsBytes("spark.driver.maxResultSize", "1g")) or _MOST_BYTES * 4
