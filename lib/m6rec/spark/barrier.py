@@ -53,6 +53,7 @@ def run_program(
     """Run `program(rows, communicator)` on all ranks at once, and return the rows that they yield.
 
     The result is lazy, as all DataFrames are: the stage runs when an action on the result runs.
+    On a cluster, a stage of which a rank fails is started again.
 
     Args:
         frame: columns user_index, item_indices, weights; others are left out. A user is one row.
@@ -71,10 +72,9 @@ def run_program(
         .repartition(ranks, c.USER_INDEX)
         .sortWithinPartitions(c.USER_INDEX)
     )
-    task = partial(
-        _run_rank, program=program, threads=cores_of_task(spark), meeting=_meeting(spark)
-    )
-    return divided.mapInArrow(task, schema, barrier=True)
+    meeting = _meeting(spark)
+    task = partial(_run_rank, program=program, threads=cores_of_task(spark), meeting=meeting)
+    return _restartable(divided.mapInArrow(task, schema, barrier=True), meeting)
 
 
 @dataclass(frozen=True)
@@ -93,19 +93,13 @@ class RankTask:
 def run_ranks(
     spark: SparkSession, program: RankProgram, schema: T.StructType, ranks: int | None = None
 ) -> DataFrame:
-    """Run `program(task)` on all ranks at once; arguments, result and errors as `run_program`.
-
-    Where a rank fails, Spark starts the stage again, with all ranks, up to
-    `spark.stage.maxConsecutiveAttempts` times; in local mode it does not.
-    """
-    ranks = check_barrier(spark, ranks)
+    """Run `program(task)` on all ranks at once; arguments, result and errors as `run_program`."""
+    ranks, meeting = check_barrier(spark, ranks), _meeting(spark)
     task = partial(
-        _run_rank_without_rows,
-        program=program,
-        threads=cores_of_task(spark),
-        meeting=_meeting(spark),
+        _run_rank_without_rows, program=program, threads=cores_of_task(spark), meeting=meeting
     )
-    return spark.range(0, ranks, 1, ranks).mapInArrow(task, schema, barrier=True)
+    numbers = spark.range(0, ranks, 1, ranks)
+    return _restartable(numbers.mapInArrow(task, schema, barrier=True), meeting)
 
 
 def cores_of_task(spark: SparkSession) -> int:
@@ -178,6 +172,16 @@ def _meeting(spark: SparkSession) -> Meeting | None:
 @cache
 def _drivers_store() -> Any:
     return dist.TCPStore(_THIS_MACHINE, 0, None, True, _JOIN_TIMEOUT, wait_for_workers=False)
+
+
+def _restartable(yielded: DataFrame, meeting: Meeting | None) -> DataFrame:
+    """The same rows, from a stage that Spark starts again where a rank fails.
+
+    It does so up to `spark.stage.maxConsecutiveAttempts` times, with all ranks, if the rows go
+    through a shuffle. Where they go to the driver, it gives up. In local mode, where a rank only
+    fails if all would, that is as well.
+    """
+    return yielded if meeting is not None else yielded.repartition(1)
 
 
 def _run_rank(
