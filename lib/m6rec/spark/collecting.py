@@ -7,6 +7,7 @@ bound them. What is larger is kept by the executors on disk and comes in parts, 
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
@@ -100,7 +101,7 @@ def part_bounds(partitions: Iterable[KeptPartition], limit: int) -> list[tuple[i
             waiting = 0
         starts += [first + one.rows * piece // pieces for piece in range(1, pieces)]
         waiting += one.bytes // pieces
-    return list(zip(starts, [*starts[1:], end], strict=True))
+    return list(pairwise([*starts, end]))
 
 
 def _partitions(kept: DataFrame) -> list[KeptPartition]:
