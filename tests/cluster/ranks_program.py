@@ -6,6 +6,8 @@ Leaves found.json in the folder.
 """
 
 import json
+import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -22,11 +24,13 @@ from pyspark.sql import functions as F
 
 from m6rec import columns as c
 from m6rec.config.models import AlsConfig, SvdConfig
+from m6rec.kernels.arrays.communicator import Communicator
+from m6rec.kernels.arrays.rows import Rows
 from m6rec.kernels.factors.projection import FactorModel
 from m6rec.kernels.ranking.blending import Blend
 from m6rec.kernels.ranking.members import DotMember, FactorEncoder
 from m6rec.spark.arrow_rows import list_array
-from m6rec.spark.barrier import RankTask, run_ranks
+from m6rec.spark.barrier import RankTask, run_program, run_ranks
 from m6rec.spark.collecting import bytes_at_once
 from m6rec.spark.session import get_session
 from m6rec.stages.ranking.lists import make_scoring, rank, user_inputs
@@ -95,6 +99,29 @@ def _gpus(task: RankTask) -> Iterator[pa.RecordBatch]:
 
 def _course(result: TrainingResult) -> list[list[float | None]]:
     return [[record.loss, record.validation_ndcg] for record in result.history]
+
+
+def restarts(spark: SparkSession, folder: Path) -> dict[str, Any]:
+    """A matrix program whose rank 1 dies once; how many users the ranks count together."""
+    matrix = spark.range(0, 500, 1, 4).select(
+        F.col("id").alias(c.USER_INDEX),
+        F.array(F.lit(1)).alias(c.ITEM_INDICES),
+        F.array(F.lit(1.0).cast("float")).alias(c.WEIGHTS),
+    )
+    program = partial(_count_users, killed=str(folder / "killed"))
+    found = run_program(matrix, program, "rank int, users long").orderBy("rank").collect()
+    return {"died": (folder / "killed").exists(), "counted": [list(row) for row in found]}
+
+
+def _count_users(rows: Rows, communicator: Communicator, killed: str) -> Iterator[pa.RecordBatch]:
+    if communicator.rank == 1 and not Path(killed).exists():
+        Path(killed).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    users = np.array([len(rows)])
+    communicator.all_reduce(users)
+    yield pa.RecordBatch.from_pydict(
+        {"rank": pa.array([communicator.rank], pa.int32()), "users": users}
+    )
 
 
 def large_matrix(spark: SparkSession) -> DataFrame:
@@ -212,7 +239,7 @@ def main(master: str, folder: Path) -> None:
     """Run all, one after the other."""
     spark = get_session("ranks", PROPERTIES, master=master)
     found: dict[str, Any] = {}
-    for name, part in {"towers": towers, "walls": walls}.items():
+    for name, part in {"restarts": restarts, "towers": towers, "walls": walls}.items():
         outcome = timed(partial(part, spark, _new(folder / name)))
         found[name] = outcome["value"] | {"seconds": outcome["seconds"]}
         print(name, found[name], flush=True)

@@ -21,6 +21,12 @@ def found(ranks_run: RanksRun) -> dict[str, Any]:
 
 
 @pytest.mark.slow
+def test_a_matrix_program_whose_rank_dies_is_started_again(found: dict[str, Any]) -> None:
+    assert found["restarts"]["died"]
+    assert found["restarts"]["counted"] == [[0, 500], [1, 500]]
+
+
+@pytest.mark.slow
 def test_towers_train_on_a_rank_of_each_executor_and_end_as_if_none_had_been_killed(
     found: dict[str, Any],
 ) -> None:
