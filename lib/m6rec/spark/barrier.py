@@ -48,7 +48,7 @@ _GPU = "gpu"
 
 
 def run_program(
-    frame: DataFrame, program: Program, schema: T.StructType, ranks: int | None = None
+    frame: DataFrame, program: Program, schema: T.StructType | str, ranks: int | None = None
 ) -> DataFrame:
     """Run `program(rows, communicator)` on all ranks at once, and return the rows that they yield.
 
@@ -91,7 +91,10 @@ class RankTask:
 
 
 def run_ranks(
-    spark: SparkSession, program: RankProgram, schema: T.StructType, ranks: int | None = None
+    spark: SparkSession,
+    program: RankProgram,
+    schema: T.StructType | str,
+    ranks: int | None = None,
 ) -> DataFrame:
     """Run `program(task)` on all ranks at once; arguments, result and errors as `run_program`."""
     ranks, meeting = check_barrier(spark, ranks), _meeting(spark)
@@ -178,8 +181,8 @@ def _restartable(yielded: DataFrame, meeting: Meeting | None) -> DataFrame:
     """The same rows, from a stage that Spark starts again where a rank fails.
 
     It does so up to `spark.stage.maxConsecutiveAttempts` times, with all ranks, if the rows go
-    through a shuffle. Where they go to the driver, it gives up. In local mode, where a rank only
-    fails if all would, that is as well.
+    through a shuffle. Where they go to the driver, it gives up. So it does in local mode, where the
+    ranks meet by the number of the stage, which is the same when it is tried again.
     """
     return yielded if meeting is not None else yielded.repartition(1)
 

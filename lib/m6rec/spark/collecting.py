@@ -116,10 +116,7 @@ def _bytes_of(field: T.StructField) -> Column:
     column = F.col(field.name)
     match field.dataType:
         case T.ArrayType():
-            return (
-                F.coalesce(F.greatest(F.size(column), F.lit(0)), F.lit(0)).cast("long")
-                * BYTES_OF_NUMBER
-            )
+            return F.greatest(F.size(column), F.lit(0)).cast("long") * BYTES_OF_NUMBER
         case T.StringType() | T.BinaryType():
             return F.coalesce(F.octet_length(column), F.lit(0)).cast("long")
         case _:
