@@ -9,12 +9,10 @@ sampled.parquet and HR@10 and NDCG@10 by ranker and domain in sampled.json.
 """
 
 import json
-import shutil
 from functools import reduce
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -35,6 +33,7 @@ from m6rec.fits.members import (
 from m6rec.lakehouse import Lakehouse
 from m6rec.rankers import FUSION, HYBRID
 from m6rec.runs import step_seconds
+from m6rec.spark.one_file import write_one_parquet
 from m6rec.spark.session import session_of_job
 from m6rec.spark.sources import read_source
 from m6rec.stages.pairs.catalogue import owners_id
@@ -62,18 +61,25 @@ def rank_sampled(lakehouse: Lakehouse, config: Config, output: Path) -> None:
     ids = lakehouse.read("user_index").select(c.USER_INDEX, c.USER_ID)
     items = lakehouse.read("catalogue").select(c.ITEM_INDEX, owners_id().alias(c.ITEM_ID))
     places = reduce(DataFrame.unionByName, found).join(ids, c.USER_INDEX).join(items, c.ITEM_INDEX)
-    frame = places.drop(c.USER_INDEX, c.ITEM_INDEX).toPandas()
-    frame = frame.sort_values([c.MODEL, c.DOMAIN, c.USER_ID, c.ITEM_ID], ignore_index=True)
-    frame.to_parquet(output / "sampled.parquet", index=False)
-    hit = frame[PLACE] <= SAMPLED_DEPTH
-    frame[f"hr@{SAMPLED_DEPTH}"] = hit
-    frame[f"ndcg@{SAMPLED_DEPTH}"] = hit / np.log2(frame[PLACE] + 1.0)
-    means = frame.groupby([c.MODEL, c.DOMAIN], dropna=False).agg(
-        **{name: (name, "mean") for name in (f"hr@{SAMPLED_DEPTH}", f"ndcg@{SAMPLED_DEPTH}")},
-        test_items=(PLACE, "size"),
+    by_domain = (F.col(c.MODEL), F.asc_nulls_last(c.DOMAIN))
+    file = output / "sampled.parquet"
+    write_one_parquet(
+        places.drop(c.USER_INDEX, c.ITEM_INDEX).orderBy(*by_domain, c.USER_ID, c.ITEM_ID), file
+    )
+    hit = (F.col(PLACE) <= SAMPLED_DEPTH).cast("double")
+    means = (
+        lakehouse.spark.read.parquet(str(file))
+        .groupBy(c.MODEL, c.DOMAIN)
+        .agg(
+            F.avg(hit).alias(f"hr@{SAMPLED_DEPTH}"),
+            F.avg(hit / F.log2(F.col(PLACE) + 1.0)).alias(f"ndcg@{SAMPLED_DEPTH}"),
+            F.count(F.lit(1)).alias("test_items"),
+        )
+        .orderBy(*by_domain)
+        .toPandas()
     )
     print(f"each test item among {SAMPLED_ITEMS} random items:\n{means.round(4)}", flush=True)
-    means.reset_index().to_json(output / "sampled.json", orient="records", indent=2)
+    means.to_json(output / "sampled.json", orient="records", indent=2)
 
 
 def export_lists(lakehouse: Lakehouse, config: Config, ranker: str, file: Path) -> None:
@@ -102,10 +108,7 @@ def export_lists(lakehouse: Lakehouse, config: Config, ranker: str, file: Path) 
         F.col(f"entry.{c.SCORES}").alias(c.SCORE),
         *domain,
     )
-    folder = file.with_suffix(".parts")
-    written.coalesce(1).write.mode("overwrite").parquet(str(folder))
-    next(folder.glob("*.parquet")).replace(file)
-    shutil.rmtree(folder)
+    write_one_parquet(written, file)
 
 
 def main(

@@ -22,6 +22,7 @@ from tests.process_runs import (
     BenchmarkRun,
     ClusterRun,
     KilledRun,
+    RanksRun,
     StoreRun,
     YarnRun,
     run_benchmark,
@@ -29,6 +30,7 @@ from tests.process_runs import (
     run_on_cluster,
     run_on_store,
     run_on_yarn,
+    run_ranks_program,
 )
 from tests.shell_environment import CORES_ARE_SHARED
 from tests.synthetic_shop import Shop, make_shop
@@ -44,12 +46,13 @@ PROCESS_RUNS = {
     "cluster_run": run_on_cluster,
     "store_run": run_on_store,
     "yarn_run": run_on_yarn,
+    "ranks_run": run_ranks_program,
     "benchmark_run": run_benchmark,
 }
 FINISHED_RUN = "finished run"
 # What tests ask for by a parameter of that name; `copied` is a copy of the finished run.
 RUNS = ("lakehouse", "copied", *PROCESS_RUNS)
-ProcessRun = KilledRun | ClusterRun | StoreRun | YarnRun | BenchmarkRun
+ProcessRun = KilledRun | ClusterRun | StoreRun | YarnRun | RanksRun | BenchmarkRun
 
 
 class RunsTogether(LoadScopeScheduling):  # type: ignore[misc]
@@ -132,6 +135,11 @@ def store_run(process_runs: dict[str, Future[ProcessRun]]) -> StoreRun:
 @pytest.fixture(scope="session")
 def yarn_run(process_runs: dict[str, Future[ProcessRun]]) -> YarnRun:
     return process_runs["yarn_run"].result()
+
+
+@pytest.fixture(scope="session")
+def ranks_run(process_runs: dict[str, Future[RanksRun]]) -> RanksRun:
+    return process_runs["ranks_run"].result()
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ They take minutes and leave a core idle half of the time, so `conftest.py` start
 other tests. The pipelines skip what does not touch the lists: ratings and ablation.
 """
 
+import json
 import os
 import shutil
 import signal
@@ -30,6 +31,8 @@ from tests.synthetic_shop import Shop
 REPOSITORY = Path(__file__).parent.parent
 KILL_AFTER = "train_factors: finished"
 BENCHMARK_KEYS = ("als_loss", "top_n_kernel_seconds")
+# What a discovery script prints of a machine's GPUs.
+DISCOVERED_GPU = {"name": "gpu", "addresses": ["3"]}
 WITHOUT_EXTRAS: dict[str, Any] = {"ratings": {"enabled": False}, "ablation": {"seconds": 0}}
 # Of each kind of model and of each kind of file one, for runs that are about places and not models.
 ONE_OF_EACH: dict[str, Any] = WITHOUT_EXTRAS | {
@@ -134,6 +137,19 @@ class YarnRun:
     printed: str
     files: tuple[str, ...]
     metrics: str
+
+
+@dataclass(frozen=True)
+class RanksRun:
+    """A run of `tests.cluster.ranks_program` on a standalone cluster of two workers.
+
+    Attributes:
+        result: return code and output.
+        output: the folder with found.json.
+    """
+
+    result: tuple[int, str]
+    output: Path
 
 
 @dataclass(frozen=True)
@@ -278,6 +294,30 @@ def _lines(properties: dict[str, str]) -> str:
 def _finished(process: "subprocess.Popen[str]") -> tuple[int, str]:
     output, _ = process.communicate()
     return process.returncode, output
+
+
+def run_ranks_program(_: Shop, folder: Path, __: Path) -> RanksRun:
+    """Train towers that are killed, and run the matrix programs under a driver with little room.
+
+    Spark takes each worker for a machine with one GPU, and schedules it.
+    """
+    discovery = folder / "discovery.sh"
+    discovery.write_text(f"#!/bin/sh\necho '{json.dumps(DISCOVERED_GPU)}'\n")
+    discovery.chmod(0o755)
+    options = {"amount": "1", "discoveryScript": str(discovery)}
+    of_workers = " ".join(f"-Dspark.worker.resource.gpu.{k}={v}" for k, v in options.items())
+    with standalone_cluster(folder, worker_options=of_workers) as cluster:
+        output = folder / "out"
+        output.mkdir()
+        command = [sys.executable, "-m", "tests.cluster.ranks_program", cluster.master, str(output)]
+        environment = {
+            "PYTHONPATH": f"{REPOSITORY / 'lib'}:{REPOSITORY}",
+            "SPARK_LOCAL_IP": "127.0.0.1",
+            "PYSPARK_PYTHON": sys.executable,
+        }
+        process = _start(command, environment)
+        printed, _ = process.communicate()
+    return RanksRun((process.returncode, printed), output)
 
 
 def run_benchmark(_: Shop, folder: Path, __: Path) -> BenchmarkRun:

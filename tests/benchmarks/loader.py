@@ -1,7 +1,8 @@
 """Petastorm into the training of the towers, and an epoch from Delta, against memory.
 
 A rate counts whole training steps. An epoch from Delta is that of three with the hand-over of the
-table's rows to files; what is fed from memory has the same rows, batches and model.
+table's rows to files; what is fed from memory has the same rows, batches and model. One rank and
+two are tasks of Spark with one core each, and their epochs are without the hand-over.
 """
 
 import shutil
@@ -17,6 +18,7 @@ from m6rec.config.towers import TowersConfig
 from m6rec.kernels.arrays.communicator import LocalCommunicator
 from m6rec.kernels.factors.projection import FactorModel
 from m6rec.kernels.factors.svd import randomized_svd, svd_factor_model
+from m6rec.stages.training.tower_ranks import train_on_ranks
 from m6rec.stages.training.tower_rows import write_tower_rows
 from m6rec.towers.batches import (
     READ_PACKS,
@@ -27,6 +29,7 @@ from m6rec.towers.batches import (
     unpack,
 )
 from m6rec.towers.encoder import ItemInputs
+from m6rec.towers.launch import TrainingTask
 from m6rec.towers.row_files import Manifest
 from m6rec.towers.training import train_towers
 from tests.benchmarks.measure import Contender, Measure, Workspace
@@ -67,14 +70,13 @@ class RowLoaderBatches(RowBatches):
                 yield unpack(packs, len(packs["user_index"]), self.manifest)
 
 
-def _write_rows(workspace: Workspace, spark: SparkSession) -> Manifest:
+def _write_rows(workspace: Workspace, spark: SparkSession, ranks: int = 1) -> Manifest:
     folder = workspace.scratch / "tower_rows"
     shutil.rmtree(folder, ignore_errors=True)
     matrix = spark.read.format("delta").load(str(workspace.scratch / "matrix"))
-    row_groups = -(-matrix.count() // ROWS_PER_FILE)
-    return write_tower_rows(
-        matrix, None, str(folder), 1, row_groups, TowersConfig().maximum_history, workspace.seed
-    )
+    row_groups = -(-matrix.count() // (ranks * ROWS_PER_FILE))
+    longest = TowersConfig().maximum_history
+    return write_tower_rows(matrix, None, str(folder), ranks, row_groups, longest, workspace.seed)
 
 
 def _open(workspace: Workspace) -> SparkSession:
@@ -163,6 +165,29 @@ def prepare_epoch_memory(workspace: Workspace) -> Measure:
     return lambda: float(np.mean(_epoch_seconds(batches, items, workspace)))
 
 
+def prepare_epoch_of_ranks(workspace: Workspace) -> Measure:
+    """An epoch of as many tasks as there are workers, each with a core and a share of the rows."""
+    spark, items = _open(workspace), _items(workspace)
+    task = TrainingTask(
+        manifest=_write_rows(workspace, spark, workspace.workers),
+        items=items,
+        config=TowersConfig(epochs=EPOCHS, ranks=workspace.workers, reader="petastorm"),
+        seed=workspace.seed,
+        validate=None,
+        log_folder=None,
+        checkpoint_folder=None,
+        epochs=None,
+        threads=1,
+    )
+
+    def epoch() -> float:
+        history = train_on_ranks(spark, task).history
+        workspace.facts["losses"] = [record.loss for record in history]
+        return float(np.mean([record.seconds for record in history]))
+
+    return epoch
+
+
 def contenders() -> list[Contender]:
     """All."""
     return [
@@ -171,4 +196,6 @@ def contenders() -> list[Contender]:
         Contender(RATE, "default", "data_loader", prepare_rate_data_loader),
         Contender(EPOCH, "default", "m6rec", prepare_epoch_m6rec),
         Contender(EPOCH, "default", "memory", prepare_epoch_memory),
+        Contender(EPOCH, "default", "one_rank", prepare_epoch_of_ranks, workers=1),
+        Contender(EPOCH, "default", "two_ranks", prepare_epoch_of_ranks, workers=2),
     ]

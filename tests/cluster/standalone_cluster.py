@@ -33,9 +33,15 @@ class StandaloneCluster:
 
 @contextmanager
 def standalone_cluster(
-    folder: Path, workers: int = 2, memory: str = "2g", seconds: float = 90.0
+    folder: Path,
+    workers: int = 2,
+    memory: str = "2g",
+    seconds: float = 90.0,
+    worker_options: str = "",
 ) -> Iterator[StandaloneCluster]:
     """Start a master and `workers` workers of one core, wait until all are registered, stop them.
+
+    `worker_options` are of the workers' JVMs.
 
     Raises:
         TimeoutError: they did not register within `seconds`; the message has the logs' tails.
@@ -50,7 +56,10 @@ def standalone_cluster(
             name = f"worker-{number}"
             options = ["--host", "127.0.0.1", "--cores", "1", "--memory", memory]
             options += ["--webui-port", "0", "--work-dir", str(folder / name)]
-            processes.append(_start(folder, name, WORKER, *options, address))
+            started = _start(
+                folder, name, WORKER, *options, address, SPARK_WORKER_OPTS=worker_options
+            )
+            processes.append(started)
         _wait_for_workers(folder, processes, page, workers, seconds)
         yield StandaloneCluster(address, folder)
     finally:
@@ -58,12 +67,13 @@ def standalone_cluster(
             _stop(process)
 
 
-def _start(folder: Path, name: str, *command: str) -> subprocess.Popen[bytes]:
+def _start(folder: Path, name: str, *command: str, **variables: str) -> subprocess.Popen[bytes]:
     environment = shell_environment(
         SPARK_LOCAL_IP="127.0.0.1",
         SPARK_DAEMON_MEMORY="512m",
         SPARK_DAEMON_JAVA_OPTS=SIMPLE_COMPILER,
         PYSPARK_PYTHON=sys.executable,
+        **variables,
     )
     with (folder / f"{name}.log").open("wb") as log:
         return subprocess.Popen(

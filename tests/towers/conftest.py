@@ -1,53 +1,37 @@
-"""Small inputs for the towers, with a taste that the rows show: users like items of one colour."""
+"""Small inputs for the towers."""
 
-from pathlib import Path
-
-import numpy as np
 import pytest
-import scipy.sparse as sp
 
-from m6rec.kernels.arrays.rows import Float32, Rows, rows_from_scipy
-from m6rec.kernels.factors.projection import FactorModel, build_factor_model
-from m6rec.kernels.ranking.members import UserBlock
-from m6rec.kernels.ranking.validation import ValidationUsers
-from m6rec.towers.row_files import Manifest, write_row_file
-from m6rec.towers.validation import TowerValidation
-
-N_USERS, N_ITEMS, RANK = 120, 60, 8
-COLOURS = 4
+from m6rec.kernels.arrays.rows import Float32, Rows
+from m6rec.kernels.factors.projection import FactorModel
+from m6rec.towers.row_files import Manifest
+from tests.towers.coloured import (
+    coloured_rows,
+    colours_of_items,
+    factors_of,
+    noise_of_users,
+    write_files,
+)
 
 
 @pytest.fixture(scope="session")
 def rows() -> Rows:
-    """120 users, each with some 8 items, three in four of the user's colour."""
-    generator = np.random.default_rng(7)
-    liked = np.arange(N_USERS) % COLOURS
-    chance = np.where(np.arange(N_ITEMS) % COLOURS == liked[:, None], 0.4, 0.045)
-    matrix = (generator.random((N_USERS, N_ITEMS)) < chance).astype(np.float32)
-    matrix[:, :2] = 1
-    return rows_from_scipy(sp.csr_matrix(matrix))
+    return coloured_rows()
 
 
 @pytest.fixture(scope="session")
 def factor_model(rows: Rows) -> FactorModel:
-    """A truncated SVD of the rows."""
-    matrix = rows.to_scipy(N_ITEMS).toarray()
-    _, _, v = np.linalg.svd(matrix, full_matrices=False)
-    factors = np.ascontiguousarray(v[:RANK].T, dtype=np.float32)
-    counts = (matrix > 0).sum(axis=0).astype(np.int64)
-    return build_factor_model("svd", factors, factors, np.ones(N_ITEMS, np.float32), {}, counts)
+    return factors_of(rows)
 
 
 @pytest.fixture(scope="session")
 def item_features() -> Float32:
-    """float32 [60, 4]: the colour of each item, one-hot."""
-    return np.eye(COLOURS, dtype=np.float32)[np.arange(N_ITEMS) % COLOURS]
+    return colours_of_items()
 
 
 @pytest.fixture(scope="session")
 def user_features() -> Float32:
-    """float32 [120, 3]: noise."""
-    return np.random.default_rng(3).standard_normal((N_USERS, 3)).astype(np.float32)
+    return noise_of_users()
 
 
 @pytest.fixture(scope="session")
@@ -56,35 +40,3 @@ def manifest(
 ) -> Manifest:
     """The rows in four files for one rank."""
     return write_files(tmp_path_factory.mktemp("rows"), rows, user_features, files=4, world_size=1)
-
-
-def write_files(
-    folder: Path, rows: Rows, features: Float32 | None, files: int, world_size: int
-) -> Manifest:
-    """Neighbouring rows to one file; packs that the longest row does not fill."""
-    width = int(rows.counts.max()) + 7
-    bounds = np.linspace(0, len(rows), files + 1).astype(int)
-    names = tuple(f"rows-{number:05d}.parquet" for number in range(files))
-    for name, start, stop in zip(names, bounds[:-1], bounds[1:], strict=True):
-        part = None if features is None else features[start:stop]
-        write_row_file(folder / name, rows.slice(start, stop), part, width)
-    manifest = Manifest(
-        folder=str(folder),
-        files=names,
-        rows=tuple(np.diff(bounds).tolist()),
-        width=width,
-        features=0 if features is None else features.shape[1],
-        world_size=world_size,
-    )
-    manifest.save()
-    return manifest
-
-
-def validation_of(rows: Rows, targets: Rows, features: Float32, k: int = 20) -> TowerValidation:
-    """A validation of towers on these users, who may be offered every item."""
-    nothing = np.zeros((len(rows), 0), np.float32)
-    recency = np.zeros(rows.entries, np.float32)
-    times = np.arange(rows.entries)
-    users = UserBlock(rows, features, nothing, {}, recency, times)
-    masked = np.zeros(N_ITEMS, np.bool_)
-    return TowerValidation(ValidationUsers(users, targets.indptr, targets.item_indices, masked), k)

@@ -13,7 +13,7 @@ from m6rec.kernels.arrays.rows import UNKNOWN_TIME, Float32, Rows, rows_from_sci
 from m6rec.towers.batches import READERS, TrainingRows, concatenate_training_rows
 from m6rec.towers.row_files import Manifest, cut_rows, load_manifest, write_row_file
 from tests.lanes import needs_petastorm
-from tests.towers.conftest import write_files
+from tests.towers.coloured import write_files
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
 

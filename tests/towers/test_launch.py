@@ -1,55 +1,57 @@
-"""Several processes train one pair of towers."""
+"""Towers are trained by ranks, which are tasks of Spark or the driver's process alone."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from pyspark.ml.torch.distributor import TorchDistributor
 from pyspark.sql import SparkSession
 
-from m6rec.config.towers import TowersConfig
-from m6rec.kernels.arrays.rows import Float32, Rows
-from m6rec.kernels.factors.projection import FactorModel
-from m6rec.towers.encoder import ItemInputs
-from m6rec.towers.launch import TrainingTask, train_alone, train_as_rank
-from tests.towers.conftest import N_ITEMS, validation_of, write_files
+from m6rec.errors import ClusterError
+from m6rec.stages.training.tower_ranks import ranks_of, train_on_ranks
+from m6rec.towers.launch import TrainingTask, train_alone
+from tests.towers.coloured import coloured_task
 
 
-@pytest.mark.slow
-def test_two_processes_train_what_one_process_trains(
-    spark: SparkSession,
-    rows: Rows,
-    factor_model: FactorModel,
-    item_features: Float32,
-    user_features: Float32,
-    tmp_path: Path,
+@pytest.fixture
+def task(tmp_path: Path) -> TrainingTask:
+    return coloured_task(tmp_path, world_size=1)
+
+
+def test_a_task_of_spark_trains_bit_for_bit_what_the_driver_trains(
+    spark: SparkSession, task: TrainingTask
+) -> None:
+    of_task, of_driver = train_on_ranks(spark, task), train_alone(task)
+    assert of_task.encoder.weights.keys() == of_driver.encoder.weights.keys()
+    for name, weights in of_driver.encoder.weights.items():
+        np.testing.assert_array_equal(of_task.encoder.weights[name], weights)
+    scores = [[r.validation_ndcg for r in one.history] for one in (of_task, of_driver)]
+    assert scores[0] == scores[1]
+    assert of_task.encoder.factor_model is task.items.factor_model
+
+
+def test_two_ranks_train_what_one_trains(
+    spark: SparkSession, task: TrainingTask, tmp_path: Path
 ) -> None:
     """Not the same numbers: the ranks draw their own targets. But the same quality, saved once."""
-    config = TowersConfig(
-        hidden=16, epochs=4, users_per_batch=16, negatives=N_ITEMS, learning_rate=0.01,
-        reader="arrow",
-    )  # fmt: skip
-    task = TrainingTask(
-        manifest=write_files(tmp_path, rows, user_features, files=4, world_size=2),
-        items=ItemInputs(factor_model, item_features),
-        config=config,
-        seed=3,
-        validate=validation_of(rows.slice(0, 0), rows.slice(0, 0), user_features[:0]),
-        log_folder=None,
+    divided = replace(
+        task,
+        manifest=replace(task.manifest, world_size=2),
         checkpoint_folder=str(tmp_path / "checkpoint"),
-        epochs=None,
-        threads=1,
     )
-    together = TorchDistributor(2, local_mode=True, use_gpu=False).run(train_as_rank, task)
-    (tmp_path / "alone").mkdir()
-    alone_manifest = write_files(tmp_path / "alone", rows, user_features, 4, world_size=1)
-    alone = train_alone(
-        TrainingTask(**{**vars(task), "manifest": alone_manifest, "checkpoint_folder": None})
-    )
+    together, alone = train_on_ranks(spark, divided), train_alone(task)
     assert len(together.history) == len(alone.history)
     last, other = together.history[-1].loss, alone.history[-1].loss
     assert last < together.history[0].loss
-    assert abs(last - other) < 0.1 * other
+    assert last == pytest.approx(other, rel=0.1)
+    best = [max(r.validation_ndcg or 0.0 for r in one.history) for one in (together, alone)]
+    assert best[0] == pytest.approx(best[1], abs=0.03)
     assert [file.name for file in (tmp_path / "checkpoint").iterdir()] == ["last.safetensors"]
-    users = together.encoder.encode_users(rows, user_features)
-    assert np.isfinite(users).all()
+
+
+def test_local_mode_trains_on_the_driver_unless_ranks_are_asked_for(spark: SparkSession) -> None:
+    assert ranks_of(spark, "auto") is None
+    assert ranks_of(spark, "driver") is None
+    assert ranks_of(spark, 2) == 2
+    with pytest.raises(ClusterError, match=r"3 ranks .* 2 task slots"):
+        ranks_of(spark, 3)

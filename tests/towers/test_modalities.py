@@ -26,7 +26,7 @@ from m6rec.towers.sequence_encoder import SequenceEncoder, sequence_factors
 from m6rec.towers.sequence_model import SequenceModel, SequenceShape
 from m6rec.towers.start import shape_of, start_model
 from m6rec.towers.training import freeze, train_towers
-from tests.towers.conftest import write_files
+from tests.towers.coloured import write_files
 
 PLAIN = 4
 # A picture has one vector, a video has up to three.

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.testing as npt
 import pytest
 import torch
-from pyspark.ml.torch.distributor import TorchDistributor
+from pyspark.sql import SparkSession
 
 from m6rec.config.towers import SequenceConfig, TowersConfig
 from m6rec.kernels.arrays.contexts import ContextVocabulary
@@ -14,11 +14,12 @@ from m6rec.kernels.arrays.rows import UNKNOWN_TIME, Float32, Int64, Rows
 from m6rec.kernels.factors.projection import FactorModel, build_factor_model
 from m6rec.kernels.ranking.members import UserBlock
 from m6rec.kernels.ranking.validation import ValidationUsers
+from m6rec.stages.training.tower_ranks import train_on_ranks
 from m6rec.towers.artifact import TowerProvenance, load_towers, save_towers
 from m6rec.towers.batches import ArrowRowBatches, TrainingRows
 from m6rec.towers.encoder import ItemInputs
 from m6rec.towers.going_on import EarlierTowers
-from m6rec.towers.launch import TrainingTask, train_alone, train_as_rank
+from m6rec.towers.launch import TrainingTask, train_alone
 from m6rec.towers.row_files import Manifest, write_row_file
 from m6rec.towers.sequence_encoder import SequenceEncoder, sequence_factors
 from m6rec.towers.sequence_training import cut_windows, train_sequence_towers
@@ -253,10 +254,12 @@ def test_towers_survive_their_artifact(trained: SequenceEncoder, tmp_path: Path)
         npt.assert_array_equal(loaded.weights[name], value)
 
 
-@pytest.mark.usefixtures("spark")
 @pytest.mark.slow
 def test_two_ranks_train_what_one_trains(
-    walks: tuple[Rows, Int64, Int64], factors: FactorModel, tmp_path: Path
+    spark: SparkSession,
+    walks: tuple[Rows, Int64, Int64],
+    factors: FactorModel,
+    tmp_path: Path,
 ) -> None:
     rows, times, following = circle(100, seed=5)
     task = TrainingTask(
@@ -272,7 +275,7 @@ def test_two_ranks_train_what_one_trains(
         in_order=True,
         contexts=ContextVocabulary(clock=True),
     )
-    together = TorchDistributor(2, local_mode=True, use_gpu=False).run(train_as_rank, task)
+    together = train_on_ranks(spark, task)
     (tmp_path / "alone").mkdir()
     manifest = write_walks(tmp_path / "alone", *walks[:2], world_size=1)
     alone = train_alone(TrainingTask(**{**vars(task), "manifest": manifest}))

@@ -19,7 +19,7 @@ from m6rec.towers.going_on import NOT_KNOWN_BEFORE, EarlierTowers
 from m6rec.towers.loop import TrainingResult, Validate, learning_rate
 from m6rec.towers.row_files import Manifest
 from m6rec.towers.training import train_towers
-from tests.towers.conftest import COLOURS, N_ITEMS, validation_of, write_files
+from tests.towers.coloured import COLOURS, N_ITEMS, validation_of, write_files
 
 CONFIG = TowersConfig(
     hidden=16,

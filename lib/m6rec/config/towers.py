@@ -23,6 +23,8 @@ TowerLoss = Literal["sampled_softmax", "binary_cross_entropy", "cosine_contrasti
 TowerPart = Literal["mlp", "shared", "features", "gate", "popularity"]
 Precision = Literal["auto", "float32", "bfloat16"]
 RowReader = Literal["auto", "petastorm", "arrow"]
+DeviceChoice = Literal["auto", "cpu", "cuda"]
+Ranks = Literal["auto", "driver"] | PositiveInt
 TOWER_PARTS: tuple[TowerPart, ...] = get_args(TowerPart)
 # The keys of the clock, in UTC, and their values; weekdays are those of ISO 8601, 1 is Monday.
 CLOCK: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -219,8 +221,8 @@ class TowersConfig(Section):
     precision: Precision = Field(
         default="auto",
         description="The precision of matrix products in training: `auto` is bfloat16 where the"
-        " processor multiplies it, else float32. Weights, logits, losses and the trained towers are"
-        " float32.",
+        " processor or the GPU multiplies it, else float32. Weights, logits, losses and the trained"
+        " towers are float32.",
     )
     without: tuple[TowerPart, ...] = Field(
         default=(),
@@ -231,8 +233,17 @@ class TowersConfig(Section):
         description="The program that reads the training rows: `auto` is Petastorm where it is"
         " installed, else Arrow. Both give the same rows in the same order.",
     )
-    processes: PositiveInt = Field(
-        default=1, description="The number of processes that train together on the driver."
+    ranks: Ranks = Field(
+        default="auto",
+        description="Where training runs: `driver` is one process there; a number is so many tasks"
+        " of the cluster, which train together, each on its share of the users. `auto` is `driver`"
+        " in local mode and one task for each slot of a cluster. More than one make larger steps:"
+        " each has `users_per_batch`.",
+    )
+    device: DeviceChoice = Field(
+        default="auto",
+        description="Where a rank computes: `auto` is the GPU that Spark has given to its task"
+        " (`spark.task.resource.gpu.amount`), on the driver any CUDA device, else the processor.",
     )
     sequence: SequenceConfig = Field(
         default=SequenceConfig(), description="The towers that know order."

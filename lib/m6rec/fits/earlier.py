@@ -9,14 +9,12 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from pyspark.sql import functions as F
 
 from m6rec import columns as c
 from m6rec.fits.fit import Fit
 from m6rec.kernels.arrays.rows import Float32, Int64
-from m6rec.spark.arrow_rows import matrix_column
+from m6rec.spark.item_matrices import item_rows
 from m6rec.towers.artifact import DESCRIPTION_FILE, load_towers
 from m6rec.towers.going_on import NOT_KNOWN_BEFORE, EarlierTowers
 
@@ -45,12 +43,11 @@ class EarlierRun:
         if not self._fit.lakehouse.exists("item_factors"):
             return {}
         rows = self._fit.lakehouse.read("item_factors", fit=self._fit.name)
-        table = rows.where(F.col(c.METHOD).isin(*models)).toArrow()
-        found = {}
-        for method in table.column(c.METHOD).unique().to_pylist():
-            own = table.filter(pc.equal(table.column(c.METHOD), method))
-            found[method] = _by_item(own, n_items)
-        return found
+        found = {
+            model: item_rows(rows.where(F.col(c.METHOD) == model), c.FACTOR, n_items)
+            for model in models
+        }
+        return {model: matrix.values for model, matrix in found.items() if matrix.rows}
 
     def towers(self, fit: Fit, model: str, epochs: int) -> EarlierTowers | None:
         """The towers of that name, to be trained on for the last of the chosen epochs.
@@ -91,15 +88,6 @@ class EarlierRun:
             for name in names
         ]
         return np.array(known, np.int64)
-
-
-def _by_item(table: pa.Table, n_items: int) -> Float32:
-    """float32 [n_items, k]: the factors by item_index."""
-    [batch] = table.select([c.ITEM_INDEX, c.FACTOR]).combine_chunks().to_batches()
-    factors = matrix_column(batch, c.FACTOR)
-    by_item = np.zeros((n_items, factors.shape[1]), np.float32)
-    by_item[batch.column(c.ITEM_INDEX).to_numpy()] = factors
-    return by_item
 
 
 def _feature_names(fit: Fit, side: str) -> Sequence[str]:

@@ -4,22 +4,23 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pyspark.ml.torch.distributor import TorchDistributor
 from pyspark.sql import DataFrame
 
 from m6rec import columns as c
 from m6rec.config.towers import TowersConfig
-from m6rec.errors import ClusterError, DataError
+from m6rec.errors import DataError
 from m6rec.fits.contexts import training_codes
 from m6rec.fits.fit import Fit
 from m6rec.fits.members import member_inputs, member_names
 from m6rec.kernels.arrays.contexts import ContextVocabulary
 from m6rec.rankers import FUSION, SEQUENCE
+from m6rec.spark.barrier import cores_of_task
 from m6rec.stages.ranking.validation import collect_validation_users
+from m6rec.stages.training.tower_ranks import ranks_of, train_on_ranks
 from m6rec.stages.training.tower_rows import write_tower_rows
 from m6rec.towers.encoder import ItemInputs
 from m6rec.towers.going_on import EarlierTowers
-from m6rec.towers.launch import TrainingTask, train_alone, train_as_rank
+from m6rec.towers.launch import TrainingTask, train_alone
 from m6rec.towers.loop import TrainingResult
 from m6rec.towers.row_files import Manifest
 from m6rec.towers.validation import TowerValidation
@@ -37,6 +38,7 @@ class TowerInputs:
         manifest: of the training rows.
         items: the item side by method.
         validate: measures an epoch, or None where there is nothing to choose.
+        ranks: how many tasks train together, or None where the driver does.
         contexts: what the towers that know order learn of contexts.
     """
 
@@ -44,6 +46,7 @@ class TowerInputs:
     manifest: Manifest
     items: dict[str, ItemInputs]
     validate: TowerValidation | None
+    ranks: int | None
     contexts: ContextVocabulary
 
 
@@ -55,8 +58,9 @@ def tower_inputs(
     `contexts` are those that `context_vocabulary` finds; `models` are those of
     `Config.trained_towers` that are to be trained, all unless given.
     """
+    ranks = ranks_of(fit.spark, fit.config.towers.ranks)
     matrix, user_features = fit.matrix.cache(), fit.user_features.cache()
-    manifest = _write_rows(fit, matrix, user_features, contexts)
+    manifest = _write_rows(fit, matrix, user_features, contexts, ranks or 1)
     validate = None
     # Cold items have no factors of their own: how they rank says nothing of the training.
     if fit.name == c.SELECTION and not fit.config.evaluate.ranks_cold_items:
@@ -64,7 +68,7 @@ def tower_inputs(
     items = _item_inputs(fit, fit.config.trained_towers if models is None else models)
     matrix.unpersist()
     user_features.unpersist()
-    return TowerInputs(fit, manifest, items, validate, contexts)
+    return TowerInputs(fit, manifest, items, validate, ranks, contexts)
 
 
 def train_pair(
@@ -77,11 +81,8 @@ def train_pair(
     """Train a pair of towers, on one kind of factors or on order.
 
     `epochs` and `earlier` are as in `train_towers`.
-
-    Raises:
-        ClusterError: several processes were to train, and rank 0 gave no result.
     """
-    fit = inputs.fit
+    fit, ranks = inputs.fit, inputs.ranks
     name = "_without_".join([f"towers_{model}", *config.without])
     task = TrainingTask(
         manifest=inputs.manifest,
@@ -92,25 +93,20 @@ def train_pair(
         log_folder=fit.artifact_place("tensorboard", name),
         checkpoint_folder=fit.artifact_place("checkpoints", name),
         epochs=epochs,
-        threads=max(1, len(os.sched_getaffinity(0)) // config.processes),
+        threads=len(os.sched_getaffinity(0)) if ranks is None else cores_of_task(fit.spark),
         in_order=model == SEQUENCE,
         contexts=inputs.contexts,
         earlier=earlier,
     )
-    if config.processes == 1:
-        return train_alone(task)
-    distributor = TorchDistributor(config.processes, local_mode=True, use_gpu=False)
-    result = distributor.run(train_as_rank, task)
-    if not isinstance(result, TrainingResult):
-        raise ClusterError(
-            f"training of the towers in {config.processes} processes gave {result!r},"
-            " expected the result of rank 0; see the log of the launcher above"
-        )
-    return result
+    return train_alone(task) if ranks is None else train_on_ranks(fit.spark, task)
 
 
 def _write_rows(
-    fit: Fit, matrix: DataFrame, user_features: DataFrame, contexts: ContextVocabulary
+    fit: Fit,
+    matrix: DataFrame,
+    user_features: DataFrame,
+    contexts: ContextVocabulary,
+    ranks: int,
 ) -> Manifest:
     towers = fit.config.towers
     rows = matrix if fit.config.has_order else matrix.drop(c.TIMES)
@@ -120,8 +116,8 @@ def _write_rows(
         rows,
         user_features,
         fit.artifact_place("tower_rows"),
-        world_size=towers.processes,
-        row_groups=-(-matrix.count() // (towers.processes * ROWS_PER_FILE)) or 1,
+        world_size=ranks,
+        row_groups=-(-matrix.count() // (ranks * ROWS_PER_FILE)) or 1,
         maximum_history=towers.maximum_history,
         seed=fit.config.seed,
         context_columns=len(contexts.columns),

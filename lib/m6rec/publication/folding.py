@@ -39,6 +39,7 @@ from m6rec.publication.scoring import list_maker_of
 from m6rec.runs import sources_of_run, work_of_run
 from m6rec.schemas import FOLD_IN_BATCHES_TABLE, RECOMMENDATIONS_TABLE
 from m6rec.spark.arrow_rows import rows_from_batches
+from m6rec.spark.collecting import BYTES_OF_WORDS, collected_table
 from m6rec.spark.places import matching, place_of
 from m6rec.spark.sources import source_version, told_format
 from m6rec.spark.values import id_column, item_id_column, owner_column
@@ -74,7 +75,8 @@ class Followed:
     @cached_property
     def seen_items(self) -> frozenset[str]:
         """The ids of the items that the training has seen."""
-        seen = self.maker.items.where("is_seen").select(c.ITEM_ID).toArrow()
+        items = self.maker.items.where("is_seen").select(c.ITEM_ID)
+        seen = collected_table(items, self.maker.fit.n_items * BYTES_OF_WORDS)
         return frozenset(seen.column(0).to_pylist())
 
     @cached_property

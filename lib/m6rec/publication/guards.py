@@ -27,6 +27,12 @@ from m6rec.publication.publishing import published_run
 from m6rec.runs import sources_of_run, work_of_run
 from m6rec.schemas import GUARD_RESULTS_TABLE
 from m6rec.spark.arrow_rows import matrix_column
+from m6rec.spark.collecting import (
+    BYTES_OF_ITEM,
+    BYTES_OF_NUMBER,
+    collected_batches,
+    collected_table,
+)
 from m6rec.spark.sources import at_versions, read_source
 from m6rec.stages.features.categories import values_of_items
 from m6rec.stages.pairs.catalogue import by_domain
@@ -402,10 +408,9 @@ def _item_vectors(subject: _Subject) -> Float32 | None:
 
 def _vectors(frame: DataFrame, column: str) -> Float32:
     """float32 [rows, length]."""
-    batches = [batch for batch in frame.select(column).toArrow().to_batches() if batch.num_rows]
-    if not batches:
-        return np.zeros((0, 0), np.float32)
-    return np.concatenate([matrix_column(batch, column) for batch in batches])
+    rows = collected_batches(frame.select(column), frame.count() * BYTES_OF_ITEM)
+    found = [matrix_column(batch, column) for batch in rows if batch.num_rows]
+    return np.concatenate(found) if found else np.zeros((0, 0), np.float32)
 
 
 def _broken_users(lakehouse: Lakehouse) -> int:
@@ -505,7 +510,8 @@ def _of_drift(subject: _Subject) -> dict[str, Measured]:
 def _numbers(subject: _Subject) -> dict[str, Float64]:
     """How active users and items are, what events weigh, and the numbers among attributes."""
     lakehouse, config, final = subject.lakehouse, subject.config, subject.final
-    listed = lakehouse.read("catalogue").select(c.ITEM_INDEX).toArrow().column(0).to_numpy()
+    catalogue = lakehouse.read("catalogue").select(c.ITEM_INDEX)
+    listed = collected_table(catalogue, final.n_items * BYTES_OF_NUMBER).column(0).to_numpy()
     users_of_items = final.item_counts[listed].astype(np.float64)
     items_of_user = F.size(c.ITEM_INDICES).alias("items of a user")
     users = final.matrix.select(c.USER_INDEX, items_of_user)

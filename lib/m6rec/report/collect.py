@@ -146,7 +146,7 @@ def _examples(lakehouse: Lakehouse) -> list[dict[str, Any]]:
         return []
     chosen = sized.orderBy(F.abs(F.col("size") - middle[0]), c.USER_INDEX).limit(EXAMPLE_USERS)
     users = lakehouse.read("user_index").select(c.USER_INDEX, c.USER_ID)
-    named = chosen.join(F.broadcast(users), c.USER_INDEX, how="inner").orderBy(c.USER_INDEX)
+    named = users.join(F.broadcast(chosen), c.USER_INDEX).orderBy(c.USER_INDEX)
     found = named.collect()
     lists = _lists(lakehouse.read("recommendations"), [row[c.USER_ID] for row in found])
     titles = _titles(lakehouse.read("catalogue"), [i for row in found for i in row[c.ITEM_INDICES]])

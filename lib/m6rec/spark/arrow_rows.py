@@ -9,8 +9,11 @@ import pyarrow as pa
 from pyspark.sql import types as T
 
 from m6rec import columns as c
+from m6rec.errors import DataError
 from m6rec.kernels.arrays.rows import UNKNOWN_TIME, Int64, Rows, concatenate_rows
 
+MOST_VALUES = 2**31 - 1
+"""Arrow counts the values of a list column in 32 bits."""
 ROW_COLUMNS = (c.USER_INDEX, c.ITEM_INDICES, c.WEIGHTS)
 ROW_SCHEMA = T.StructType(
     [
@@ -63,7 +66,17 @@ def matrix_column(batch: pa.RecordBatch, name: str) -> npt.NDArray[np.float32]:
 
 
 def list_array(indptr: Int64, values: npt.NDArray[Any]) -> pa.ListArray:
-    """Offsets and flat values as an Arrow list column."""
+    """Offsets and flat values as an Arrow list column.
+
+    Raises:
+        DataError: there are more values than one column of a batch can hold.
+    """
+    if indptr[-1] > MOST_VALUES:
+        raise DataError(
+            f"a batch has {len(indptr) - 1} rows with {indptr[-1]} values in a column of lists,"
+            f" which holds at most {MOST_VALUES}; lower spark.sql.execution.arrow."
+            "maxRecordsPerBatch"
+        )
     return pa.ListArray.from_arrays(pa.array(indptr.astype(np.int32)), pa.array(values))
 
 
@@ -80,6 +93,7 @@ def batches_of(rows: int, size: int) -> Iterator[tuple[int, int]]:
 
 
 __all__ = [
+    "MOST_VALUES",
     "ROW_COLUMNS",
     "ROW_SCHEMA",
     "batches_of",

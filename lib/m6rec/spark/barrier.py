@@ -1,9 +1,10 @@
-"""Iterative programs over user rows as one Spark barrier stage with all-reduce between its tasks.
+"""Iterative programs as one Spark barrier stage with all-reduce between its tasks.
 
-`run_program` divides the rows over ranks, one a task. Each turns its Arrow batches into arrays
+`run_program` divides user rows over ranks, one a task. Each turns its Arrow batches into arrays
 once, joins the others in a gloo group, and runs the program, which iterates on its own rows and
-adds up item-side arrays with its communicator. Only this module uses barrier stages. They need a
-SparkContext, which Spark Connect does not have.
+adds up item-side arrays with its communicator. `run_ranks` is for programs that read their rows
+themselves. Only this module uses barrier stages. They need a SparkContext, which Spark Connect does
+not have.
 """
 
 import json
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from typing import Any
 
 import numba
@@ -37,19 +38,22 @@ from m6rec.spark.arrow_rows import ROW_COLUMNS, rows_from_batches
 dist: Any = distributed
 
 Program = Callable[[Rows, Communicator], Iterator[pa.RecordBatch]]
+RankProgram = Callable[["RankTask"], Iterator[pa.RecordBatch]]
 
 # Longer than the slowest rank may lag behind the fastest between two collectives.
 _COLLECTIVE_TIMEOUT = timedelta(minutes=10)
 _JOIN_TIMEOUT = timedelta(minutes=2)
 _THIS_MACHINE = "127.0.0.1"
+_GPU = "gpu"
 
 
 def run_program(
-    frame: DataFrame, program: Program, schema: T.StructType, ranks: int | None = None
+    frame: DataFrame, program: Program, schema: T.StructType | str, ranks: int | None = None
 ) -> DataFrame:
     """Run `program(rows, communicator)` on all ranks at once, and return the rows that they yield.
 
     The result is lazy, as all DataFrames are: the stage runs when an action on the result runs.
+    On a cluster, a stage of which a rank fails is started again.
 
     Args:
         frame: columns user_index, item_indices, weights; others are left out. A user is one row.
@@ -68,9 +72,42 @@ def run_program(
         .repartition(ranks, c.USER_INDEX)
         .sortWithinPartitions(c.USER_INDEX)
     )
-    threads = int(spark.sparkContext.getConf().get("spark.task.cpus", "1") or 1)
-    task = partial(_run_rank, program=program, threads=threads, meeting=_meeting(spark))
-    return divided.mapInArrow(task, schema, barrier=True)
+    meeting = _meeting(spark)
+    task = partial(_run_rank, program=program, threads=cores_of_task(spark), meeting=meeting)
+    return _restartable(divided.mapInArrow(task, schema, barrier=True), meeting)
+
+
+@dataclass(frozen=True)
+class RankTask:
+    """What a program knows that reads its own rows.
+
+    Attributes:
+        group: its communicator with the other ranks.
+        gpus: the addresses of the GPUs that Spark has given to the task.
+    """
+
+    group: "GlooCommunicator"
+    gpus: tuple[str, ...]
+
+
+def run_ranks(
+    spark: SparkSession,
+    program: RankProgram,
+    schema: T.StructType | str,
+    ranks: int | None = None,
+) -> DataFrame:
+    """Run `program(task)` on all ranks at once; arguments, result and errors as `run_program`."""
+    ranks, meeting = check_barrier(spark, ranks), _meeting(spark)
+    task = partial(
+        _run_rank_without_rows, program=program, threads=cores_of_task(spark), meeting=meeting
+    )
+    numbers = spark.range(0, ranks, 1, ranks)
+    return _restartable(numbers.mapInArrow(task, schema, barrier=True), meeting)
+
+
+def cores_of_task(spark: SparkSession) -> int:
+    """How many cores Spark reserves for each task."""
+    return int(spark.sparkContext.getConf().get("spark.task.cpus", "1") or 1)
 
 
 def check_barrier(spark: SparkSession, ranks: int | None = None) -> int:
@@ -140,12 +177,37 @@ def _drivers_store() -> Any:
     return dist.TCPStore(_THIS_MACHINE, 0, None, True, _JOIN_TIMEOUT, wait_for_workers=False)
 
 
+def _restartable(yielded: DataFrame, meeting: Meeting | None) -> DataFrame:
+    """The same rows, from a stage that Spark starts again where a rank fails.
+
+    It does so up to `spark.stage.maxConsecutiveAttempts` times, with all ranks, if the rows go
+    through a shuffle. Where they go to the driver, it gives up. So it does in local mode, where the
+    ranks meet by the number of the stage, which is the same when it is tried again.
+    """
+    return yielded if meeting is not None else yielded.repartition(1)
+
+
 def _run_rank(
     batches: Iterable[pa.RecordBatch], program: Program, threads: int, meeting: Meeting | None
 ) -> Iterator[pa.RecordBatch]:
     rows = rows_from_batches(batches)
     with _thread_pools(threads), joined_group(BarrierTaskContext.get(), meeting) as communicator:
         yield from program(rows, communicator)
+
+
+def _run_rank_without_rows(
+    batches: Iterable[pa.RecordBatch],
+    program: RankProgram,
+    threads: int,
+    meeting: Meeting | None,
+) -> Iterator[pa.RecordBatch]:
+    for _ in batches:
+        pass
+    context = BarrierTaskContext.get()
+    given = context.resources().get(_GPU)
+    gpus = () if given is None else tuple(given.addresses)
+    with _thread_pools(threads), joined_group(context, meeting) as communicator:
+        yield from program(RankTask(communicator, gpus))
 
 
 @contextmanager
@@ -177,7 +239,7 @@ def joined_group(
         store = dist.PrefixStore(f"{meeting.application}/{context.stageId()}", common)
     group = _gloo_group(store, rank, len(hosts), address)
     try:
-        yield GlooCommunicator(group)
+        yield GlooCommunicator(group, store)
     finally:
         # Frees the sockets and threads: the worker process may live on for other tasks.
         del group, store
@@ -220,8 +282,10 @@ class GlooCommunicator:
     the same bits.
     """
 
-    def __init__(self, group: Any) -> None:
+    def __init__(self, group: Any, store: Any) -> None:
+        """Speak for a group that has met in `store`."""
         self._group = group
+        self._store = store
         self.rank: int = group.rank()
         self.size: int = group.size()
 
@@ -240,6 +304,20 @@ class GlooCommunicator:
         """Rank 0's array on all ranks, in place; float32, float64 or int64, contiguous."""
         if self.size > 1 and array.size:
             self._group.broadcast(_tensor(array), 0).wait()
+
+    def all_reduce_tensor(self, tensor: torch.Tensor) -> None:
+        """Sum over ranks, in place; float32, contiguous; between GPUs by NCCL."""
+        if self.size == 1 or not tensor.numel():
+            return
+        group = self._group_of_gpus if tensor.is_cuda else self._group
+        group.allreduce([tensor]).wait()
+
+    @cached_property
+    def _group_of_gpus(self) -> Any:
+        options = dist.ProcessGroupNCCL.Options()
+        options._timeout = _COLLECTIVE_TIMEOUT
+        store = dist.PrefixStore("gpus", self._store)
+        return dist.ProcessGroupNCCL(store, self.rank, self.size, options)
 
 
 def _tensor(array: npt.NDArray[Any]) -> torch.Tensor:

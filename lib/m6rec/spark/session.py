@@ -52,12 +52,13 @@ def get_session(
     for key, value in (properties or {}).items():
         builder = builder.config(key, value)
     session = builder.getOrCreate()
-    if _is_local(session):
+    if is_local(session):
         _write_files_plainly(session)
     return session
 
 
-def _is_local(spark: SparkSession) -> bool:
+def is_local(spark: SparkSession) -> bool:
+    """Whether the driver's process runs all tasks."""
     return str(spark.conf.get("spark.master", "")).startswith("local")
 
 
@@ -124,7 +125,7 @@ def queries_over_few(spark: SparkSession) -> Iterator[None]:
         "spark.sql.adaptive.enabled": "false",
         _PARTITIONS: str(min(partitions, spark.sparkContext.defaultParallelism)),
     }
-    with with_settings(spark, few if _is_local(spark) else {}):
+    with with_settings(spark, few if is_local(spark) else {}):
         yield
 
 
@@ -135,7 +136,7 @@ def starting_workers(spark: SparkSession) -> Iterator[None]:
     A first table keeps the driver busy for seconds on one core, and the first Python worker takes
     as long to start. All others are forked from the same process.
     """
-    if not _is_local(spark):
+    if not is_local(spark):
         yield
         return
     if "torch" in sys.modules:

@@ -25,6 +25,7 @@ from pyspark.sql import types as T
 from pyspark.sql.pandas.types import to_arrow_schema
 
 from m6rec.errors import ClusterError, DataError
+from m6rec.spark.collecting import collected_batches
 
 _MAPPED_FILES = 128
 SMALLEST_FILE_BYTES = 4096
@@ -154,29 +155,31 @@ def hand_over(value: object) -> Iterator[pa.RecordBatch]:
     for name, array in {_SKELETON: np.frombuffer(skeleton, np.uint8), **arrays}.items():
         content = array.reshape(-1).view(np.uint8)
         starts = range(0, max(len(content), 1), _BYTES_OF_ROW)
-        rows = [
-            {
-                _NAME: name,
-                _DTYPE: array.dtype.str,
-                _SHAPE: list(array.shape),
-                _POSITION: start,
-                _CONTENT: content[start : start + _BYTES_OF_ROW].data,
-            }
-            for start in starts
-        ]
-        for first in range(0, len(rows), _ROWS_OF_BATCH):
-            yield pa.RecordBatch.from_pylist(rows[first : first + _ROWS_OF_BATCH], _ARROW_SCHEMA)
+        for first in range(0, len(starts), _ROWS_OF_BATCH):
+            rows = [
+                {
+                    _NAME: name,
+                    _DTYPE: array.dtype.str,
+                    _SHAPE: list(array.shape),
+                    _POSITION: start,
+                    _CONTENT: content[start : start + _BYTES_OF_ROW].data,
+                }
+                for start in starts[first : first + _ROWS_OF_BATCH]
+            ]
+            yield pa.RecordBatch.from_pylist(rows, _ARROW_SCHEMA)
 
 
-def collect_value(frame: DataFrame, kind: type[Handed]) -> Handed:
+def collect_value(frame: DataFrame, kind: type[Handed], most_bytes: int = 0) -> Handed:
     """The object, of class `kind`, that one task of `frame` has handed over.
+
+    `most_bytes` is about how many bytes its arrays may have; see `collected_batches`.
 
     Raises:
         DataError: there is none, or not all of it.
     """
     arrays: dict[str, npt.NDArray[Any]] = {}
     missing: dict[str, int] = {}
-    for batch in frame.toArrow().to_batches():
+    for batch in collected_batches(frame, most_bytes):
         columns = [batch.column(name).to_pylist() for name in (_NAME, _DTYPE, _SHAPE, _POSITION)]
         for name, dtype, shape, position, content in zip(
             *columns, batch.column(_CONTENT), strict=True

@@ -1,8 +1,7 @@
-"""Run a training in this process, or one rank of it in a process of TorchDistributor."""
+"""Run a training in this process alone, or as one of several ranks."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-
-import torch.distributed as dist
 
 from m6rec.config.towers import TowersConfig
 from m6rec.files import AnyPlace
@@ -11,6 +10,7 @@ from m6rec.towers.batches import reader_named
 from m6rec.towers.encoder import ItemInputs
 from m6rec.towers.going_on import EarlierTowers
 from m6rec.towers.loop import TrainingResult, Validate
+from m6rec.towers.ranks import LocalRank, Rank, TensorCommunicator, chosen_device
 from m6rec.towers.row_files import Manifest
 from m6rec.towers.sequence_training import train_sequence_towers
 from m6rec.towers.training import train_towers
@@ -42,20 +42,21 @@ class TrainingTask:
 
 def train_alone(task: TrainingTask) -> TrainingResult:
     """Train in this process alone."""
-    return _train(task, rank=0)
+    return _train(task, Rank(LocalRank(), chosen_device(task.config.device, None)))
 
 
-def train_as_rank(task: TrainingTask) -> TrainingResult:
-    """Train as one process of a torch launcher, which has set the environment variables."""
-    dist.init_process_group("gloo")
-    try:
-        return _train(task, dist.get_rank())
-    finally:
-        dist.destroy_process_group()
+def train_as_rank(
+    task: TrainingTask, group: TensorCommunicator, gpus: Sequence[str] = ()
+) -> TrainingResult:
+    """Train as one of the ranks of `group`, which all call this with the same task.
+
+    `gpus` are the addresses of the GPUs that this rank has been given.
+    """
+    return _train(task, Rank(group, chosen_device(task.config.device, gpus)))
 
 
-def _train(task: TrainingTask, rank: int) -> TrainingResult:
-    batches = reader_named(task.config.reader)(task.manifest, rank, task.seed)
+def _train(task: TrainingTask, rank: Rank) -> TrainingResult:
+    batches = reader_named(task.config.reader)(task.manifest, rank.number, task.seed)
     if task.in_order:
         return train_sequence_towers(
             batches,
@@ -69,6 +70,7 @@ def _train(task: TrainingTask, rank: int) -> TrainingResult:
             task.threads,
             task.contexts,
             task.earlier,
+            rank,
         )
     return train_towers(
         batches,
@@ -81,4 +83,5 @@ def _train(task: TrainingTask, rank: int) -> TrainingResult:
         task.epochs,
         task.threads,
         task.earlier,
+        rank,
     )

@@ -4,8 +4,8 @@ What is trained is a Trainee: it draws the examples of an epoch, and gives the l
 random choices of an epoch follow from the seed, the epoch and the rank, and the state after each
 epoch is saved. So a training that was killed and started again ends with the same towers.
 
-Where `torch.distributed` has been initialised, every rank runs the loop with its own examples:
-gradients are averaged over the pairs of all ranks, and only rank 0 validates and saves.
+Where there are several ranks, each runs the loop with its own examples: gradients are averaged over
+the pairs of all ranks, and only rank 0 validates and saves.
 """
 
 import json
@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, assert_never
 
+import numpy as np
+import numpy.typing as npt
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from m6rec.config.towers import Precision
@@ -27,6 +28,7 @@ from m6rec.errors import DataError
 from m6rec.files import AnyPlace, filled
 from m6rec.towers.checkpoint import EpochRecord, TrainingCheckpoint, TrainingProgress
 from m6rec.towers.encoder import ItemInputs, Towers
+from m6rec.towers.ranks import ALONE, Rank
 
 FINAL_LEARNING_RATE_SHARE = 0.05
 ADAM_BETAS = (0.9, 0.98)
@@ -135,6 +137,7 @@ class TrainingLoop:
         validate: Validate | None,
         log_folder: AnyPlace | None,
         checkpoint_folder: AnyPlace | None,
+        rank: Rank = ALONE,
     ) -> None:
         """Prepare the training.
 
@@ -145,14 +148,15 @@ class TrainingLoop:
             validate: called after each epoch; None trains to the end and keeps the last epoch.
             log_folder: where TensorBoard's log is written; None writes none.
             checkpoint_folder: where the state after each epoch is kept and found again.
+            rank: this one, among all that train together.
         """
         self.trainee = trainee
         self.items = items
         self.schedule = schedule
         self.validate = validate
-        self.group = _Group()
+        self.rank = rank
         self.progress = TrainingProgress()
-        self.log = _Log(log_folder if self.group.rank == 0 else None)
+        self.log = _Log(log_folder if self.rank.number == 0 else None)
         self.checkpoint = (
             None
             if checkpoint_folder is None
@@ -189,7 +193,7 @@ class TrainingLoop:
         start = time.perf_counter()
         losses, pairs = 0.0, 0
         place = self.schedule.first_epoch + epoch
-        examples = one_ahead(self.trainee.examples(place, self.group.rank))
+        examples = one_ahead(self.trainee.examples(place, self.rank.number))
         for step, example in enumerate(examples):
             self._set_learning_rate(place * self.trainee.steps + step)
             loss = self._step(example)
@@ -200,7 +204,7 @@ class TrainingLoop:
                 )
             losses += loss * example.pairs
             pairs += example.pairs
-        losses, pairs_of_all = self.group.sums(losses, float(pairs))
+        losses, pairs_of_all = self.rank.sums(losses, float(pairs))
         self._finish_epoch(epoch + 1, losses / max(pairs_of_all, 1.0), start)
 
     def _finish_epoch(self, epoch: int, loss: float, start: float) -> None:
@@ -210,18 +214,18 @@ class TrainingLoop:
         progress.history.append(record)
         progress.keep_best(epoch, score, model)
         self.log.write(record)
-        if self.checkpoint is not None and self.group.rank == 0:
+        if self.checkpoint is not None and self.rank.number == 0:
             self.checkpoint.save(model, self.trainee.optimizers, progress)
-        self.group.wait()
+        self.rank.wait()
 
     def _validated(self) -> float | None:
         """The metric that rank 0 computes, on every rank."""
         if self.validate is None:
             return None
         mine = 0.0
-        if self.group.rank == 0:
+        if self.rank.number == 0:
             mine = self.validate(self.trainee.freeze(), self.items)
-        return self.group.sums(mine, 0.0)[0]
+        return self.rank.sums(mine, 0.0)[0]
 
     def _step(self, example: HasPairs) -> float:
         for optimizer in self.trainee.optimizers:
@@ -232,7 +236,7 @@ class TrainingLoop:
             loss.backward()  # type: ignore[no-untyped-call]
             value = loss.item()
         trainee = self.trainee
-        self.group.average_gradients(trainee.model, trainee.optimizers, example.pairs)
+        self.rank.average_gradients(trainee.model, trainee.optimizers, example.pairs)
         if self.trainee.clip is not None:
             nn.utils.clip_grad_norm_(_dense(self.trainee.model), self.trainee.clip)
         for optimizer in self.trainee.optimizers:
@@ -248,7 +252,7 @@ class TrainingLoop:
                 group["lr"] = schedule.learning_rate * rate
 
     def _fingerprint(self) -> str:
-        values = {**self.trainee.fingerprint(), "world_size": self.group.size}
+        values = {**self.trainee.fingerprint(), "world_size": self.rank.size}
         return json.dumps(values, sort_keys=True)
 
 
@@ -261,10 +265,17 @@ def one_ahead(examples: Iterator[Drawn]) -> Iterator[Drawn]:
             yield example
 
 
-def reduced_precision(precision: Precision) -> bool:
+def weights_of(model: nn.Module) -> dict[str, npt.NDArray[np.float32]]:
+    """A copy of the model's weights by name, wherever they lie."""
+    return {name: value.detach().cpu().numpy().copy() for name, value in model.state_dict().items()}
+
+
+def reduced_precision(precision: Precision, device: torch.device) -> bool:
     """Whether the training computes matrix products in bfloat16."""
     match precision:
         case "auto":
+            if device.type == "cuda":
+                return bool(torch.cuda.is_bf16_supported(including_emulation=False))
             flags = set(CPU_FLAGS.read_text().split()) if CPU_FLAGS.is_file() else set[str]()
             return bool(flags & BFLOAT16_FLAGS)
         case "bfloat16":
@@ -288,69 +299,6 @@ def learning_rate(step: int, total_steps: int, warmup_steps: int) -> float:
 def _dense(model: nn.Module) -> list[nn.Parameter]:
     """The parameters whose gradient is not that of a few rows."""
     return [p for p in model.parameters() if p.grad is not None and not p.grad.is_sparse]
-
-
-class _Group:
-    """The ranks of this training; a group of one where torch.distributed was not initialised."""
-
-    def __init__(self) -> None:
-        self.together = dist.is_available() and dist.is_initialized()
-        self.rank = dist.get_rank() if self.together else 0
-        self.size = dist.get_world_size() if self.together else 1
-
-    def average_gradients(
-        self, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer], pairs: int
-    ) -> None:
-        """Replace the gradients over this rank's pairs by the mean over the pairs of all ranks."""
-        if not self.together:
-            return
-        of_all, _ = self.sums(float(pairs), 0.0)
-        share = pairs / max(of_all, 1.0)
-        by_rows = {
-            id(parameter)
-            for optimizer in optimizers
-            if isinstance(optimizer, torch.optim.SparseAdam)
-            for group in optimizer.param_groups
-            for parameter in group["params"]
-        }
-        dense = []
-        for parameter in model.parameters():
-            if id(parameter) not in by_rows:
-                dense.append(parameter)
-                continue
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter).to_sparse(1)
-            parameter.grad = self._sum_of_rows(parameter.grad * share)
-        gradients = [torch.zeros_like(p) if p.grad is None else p.grad * share for p in dense]
-        flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
-        dist.all_reduce(flat)
-        start = 0
-        for parameter in dense:
-            stop = start + parameter.numel()
-            parameter.grad = flat[start:stop].view_as(parameter).clone()
-            start = stop
-
-    def _sum_of_rows(self, gradient: Tensor) -> Tensor:
-        """The sum over ranks of gradients that are of a few rows each."""
-        gradient = gradient.coalesce()
-        shares: list[Any] = [None] * self.size
-        dist.all_gather_object(shares, (gradient.indices(), gradient.values()))
-        indices = torch.cat([rows for rows, _ in shares], dim=1)
-        values = torch.cat([values for _, values in shares])
-        return torch.sparse_coo_tensor(indices, values, gradient.shape).coalesce()
-
-    def sums(self, first: float, second: float) -> tuple[float, float]:
-        """Two numbers, each summed over ranks."""
-        if not self.together:
-            return first, second
-        cell = torch.tensor([first, second], dtype=torch.float64)
-        dist.all_reduce(cell)
-        return float(cell[0]), float(cell[1])
-
-    def wait(self) -> None:
-        """Wait until all ranks have come here."""
-        if self.together:
-            dist.barrier()
 
 
 class _Log:

@@ -137,9 +137,9 @@ class SequenceModel(nn.Module):
         gap = nn.functional.embedding(gaps, self.gap)
         x = (scaled + gap) * real[..., None] + self.position[-length:]
         x = self.dropout(x)
-        causal = torch.ones(length, length, dtype=torch.bool).tril()
+        causal = torch.ones(length, length, dtype=torch.bool, device=x.device).tril()
         # A padded place attends to itself, since a softmax over nothing is not a number.
-        itself = torch.eye(length, dtype=torch.bool)
+        itself = torch.eye(length, dtype=torch.bool, device=x.device)
         mask = ((causal & real[:, None, :]) | itself)[:, None]
         for block in self.blocks:
             x = block(x, mask)

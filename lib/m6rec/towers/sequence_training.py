@@ -31,9 +31,11 @@ from m6rec.towers.loop import (
     TrainingResult,
     Validate,
     reduced_precision,
+    weights_of,
 )
 from m6rec.towers.losses import sampled_softmax
 from m6rec.towers.modalities import Modalities
+from m6rec.towers.ranks import ALONE, Rank
 from m6rec.towers.sequence_encoder import SequenceEncoder, sequence_factors
 from m6rec.towers.sequence_model import SequenceModel, SequenceShape
 
@@ -76,6 +78,7 @@ def train_sequence_towers(
     threads: int | None = None,
     contexts: ContextVocabulary = NO_CONTEXTS,
     earlier: EarlierTowers | None = None,
+    rank: Rank = ALONE,
 ) -> TrainingResult:
     """Train the towers that know order; arguments and errors as for `train_towers`.
 
@@ -91,10 +94,11 @@ def train_sequence_towers(
         warmup_steps=config.warmup_steps,
         first_epoch=0 if earlier is None else earlier.first_epoch,
     )
-    trainee = _SequenceTowers(batches, items, config, seed, contexts)
+    trainee = _SequenceTowers(batches, items, config, seed, contexts, rank.device)
     if earlier is not None:
         take_over(trainee.model, earlier, contexts)
-    return TrainingLoop(trainee, items, schedule, validate, log_folder, checkpoint_folder).run()
+    loop = TrainingLoop(trainee, items, schedule, validate, log_folder, checkpoint_folder, rank)
+    return loop.run()
 
 
 class _SequenceTowers:
@@ -109,13 +113,15 @@ class _SequenceTowers:
         config: SequenceConfig,
         seed: int,
         contexts: ContextVocabulary,
+        device: torch.device,
     ) -> None:
         self.batches = batches
         self.items = items
         self.config = config
         self.seed = seed
         self.contexts = contexts
-        self.reduced = reduced_precision(config.precision)
+        self.device = device
+        self.reduced = reduced_precision(config.precision, device)
         manifest = batches.manifest
         wanted = manifest.steps_per_epoch(config.users_per_batch, config.minimum_steps_per_epoch)
         self.sorted_together = min(_BATCHES_SORTED_TOGETHER, wanted)
@@ -125,13 +131,13 @@ class _SequenceTowers:
         features = items.features
         if features is None:
             features = np.zeros((len(factors), 0), np.float32)
-        self.factors = torch.from_numpy(factors)
-        self.features = torch.from_numpy(features)
+        self.factors = self._tensor(factors)
+        self.features = self._tensor(features)
         warm = np.flatnonzero(items.counts > 0)
         self.warm = warm if len(warm) else np.arange(len(factors))
         self.model = _start(
             config, factors, features.shape[1], seed, contexts.size, items.modalities
-        )
+        ).to(device)
         self.optimizers = _optimizers(self.model, config)
 
     def examples(self, epoch: int, rank: int) -> Iterator[Windows]:
@@ -161,14 +167,14 @@ class _SequenceTowers:
 
     def loss(self, example: Windows) -> Tensor:
         """The sampled softmax of each item of the windows after the item before it."""
-        items = torch.from_numpy(example.items.astype(np.int64))
+        items = self._tensor(example.items.astype(np.int64))
+        drawn = self._tensor(example.negatives)
         before, after = items[:, :-1], items[:, 1:]
         real = before >= 0
         distinct, places = torch.unique(
-            torch.cat([items.clamp_min(0).reshape(-1), torch.from_numpy(example.negatives)]),
-            return_inverse=True,
+            torch.cat([items.clamp_min(0).reshape(-1), drawn]), return_inverse=True
         )
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.reduced):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.reduced):
             embedded = self.model.embed_items(
                 distinct,
                 self.factors[distinct],
@@ -176,37 +182,38 @@ class _SequenceTowers:
                 self._kept_modalities(len(distinct)),
             )
             of_windows = places[: items.numel()].view(items.shape)
-            gaps = torch.from_numpy(example.gaps[:, :-1].astype(np.int64))
+            gaps = self._tensor(example.gaps[:, :-1].astype(np.int64))
             # The gradients of these lookups are summed in one order. Those of an index in brackets
             # are summed in that of the threads, and two runs of one seed would differ.
             read = self.model.read(embedding(of_windows[:, :-1], embedded), gaps, real)
         predicted = real & (after >= 0)
-        codes = torch.from_numpy(example.contexts[:, 1:].astype(np.int64))
+        codes = self._tensor(example.contexts[:, 1:].astype(np.int64))
         users = self.model.in_context(read[predicted].float(), codes[predicted])
         targets = embedded.index_select(0, of_windows[:, 1:][predicted]).float()
         negatives = embedded.index_select(0, places[items.numel() :]).float()
-        own = after[predicted][:, None] == torch.from_numpy(example.negatives)[None]
+        own = after[predicted][:, None] == drawn[None]
         correction = torch.full(
-            (len(example.negatives),), math.log(len(self.warm) / len(example.negatives))
+            (len(drawn),), math.log(len(self.warm) / len(drawn)), device=self.device
         )
-        pairs = torch.arange(len(users))
+        pairs = torch.arange(len(users), device=self.device)
         return sampled_softmax(
             (users * targets).sum(dim=1), pairs, users @ negatives.T, own, correction
         )
+
+    def _tensor(self, array: npt.NDArray[Any]) -> Tensor:
+        return torch.from_numpy(array).to(self.device)
 
     def _kept_modalities(self, n: int) -> Tensor | None:
         modalities = len(self.items.modalities)
         if not modalities:
             return None
-        return (torch.rand(n, modalities) >= self.config.modality_dropout).float()
+        kept = torch.rand(n, modalities) >= self.config.modality_dropout
+        return kept.float().to(self.device)
 
     def freeze(self) -> SequenceEncoder:
         """The encoder with a copy of the model's weights."""
-        weights = {
-            name: value.detach().numpy().copy() for name, value in self.model.state_dict().items()
-        }
         shape, factor_model = self.model.shape.to_json(), self.items.factor_model
-        return SequenceEncoder(shape, weights, factor_model, self.contexts)
+        return SequenceEncoder(shape, weights_of(self.model), factor_model, self.contexts)
 
     def fingerprint(self) -> dict[str, Any]:
         """What a checkpoint must agree in."""

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any, assert_never
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -34,6 +35,7 @@ from m6rec.towers.loop import (
     TrainingResult,
     Validate,
     reduced_precision,
+    weights_of,
 )
 from m6rec.towers.losses import (
     binary_cross_entropy,
@@ -42,6 +44,7 @@ from m6rec.towers.losses import (
     sampled_softmax,
 )
 from m6rec.towers.model import TowerModel, TowerShape
+from m6rec.towers.ranks import ALONE, Rank
 from m6rec.towers.start import shape_of, start_model
 
 
@@ -56,11 +59,12 @@ def train_towers(
     epochs: int | None = None,
     threads: int | None = None,
     earlier: EarlierTowers | None = None,
+    rank: Rank = ALONE,
 ) -> TrainingResult:
     """Train one pair of towers.
 
-    Where `torch.distributed` has been initialised, every rank calls this with its own batches:
-    gradients are averaged over the pairs of all ranks and only rank 0 validates and saves.
+    Where there are several ranks, every one calls this with its own batches: gradients are averaged
+    over the pairs of all ranks and only rank 0 validates and saves.
 
     Args:
         batches: this rank's training rows.
@@ -75,6 +79,7 @@ def train_towers(
             them. A final fit takes the best epoch of the selection fit, as validation chose it.
         threads: how many threads torch has in this process; None changes nothing.
         earlier: towers to go on from; None starts from the factors.
+        rank: this one, among all that train together.
 
     Raises:
         DataError: the rows are not those of the manifest, or the loss is not finite.
@@ -90,16 +95,16 @@ def train_towers(
         warmup_steps=config.warmup_steps,
         first_epoch=0 if earlier is None else earlier.first_epoch,
     )
-    trainee = _SetTowers(batches, items, config, seed)
+    trainee = _SetTowers(batches, items, config, seed, rank.device)
     if earlier is not None:
         take_over(trainee.model, earlier)
-    return TrainingLoop(trainee, items, schedule, validate, log_folder, checkpoint_folder).run()
+    loop = TrainingLoop(trainee, items, schedule, validate, log_folder, checkpoint_folder, rank)
+    return loop.run()
 
 
 def freeze(model: TowerModel, factor_model: FactorModel) -> TowerEncoder:
     """The encoder with a copy of the model's weights."""
-    weights = {name: value.detach().numpy().copy() for name, value in model.state_dict().items()}
-    return TowerEncoder(model.shape.to_json(), weights, factor_model)
+    return TowerEncoder(model.shape.to_json(), weights_of(model), factor_model)
 
 
 class _SetTowers:
@@ -108,20 +113,26 @@ class _SetTowers:
     clip: float | None = None
 
     def __init__(
-        self, batches: RowBatches, items: ItemInputs, config: TowersConfig, seed: int
+        self,
+        batches: RowBatches,
+        items: ItemInputs,
+        config: TowersConfig,
+        seed: int,
+        device: torch.device,
     ) -> None:
         self.batches = batches
         self.items = items
         self.config = config
         self.seed = seed
-        self.reduced = reduced_precision(config.precision)
+        self.device = device
+        self.reduced = reduced_precision(config.precision, device)
         _check_finite(items.features)
         self.steps = batches.manifest.steps_per_epoch(
             config.users_per_batch, config.minimum_steps_per_epoch
         )
         manifest = batches.manifest
         shape = shape_of(items, manifest.features, config, manifest.modalities)
-        self.model: TowerModel = start_model(shape, items, config, seed)
+        self.model: TowerModel = start_model(shape, items, config, seed).to(device)
         self.optimizers = [
             torch.optim.AdamW(
                 self.model.parameters(),
@@ -131,7 +142,7 @@ class _SetTowers:
             )
         ]
         self.draw = ExampleDraw(items, shape, config)
-        self.item_tensors = _ItemTensors(items, shape)
+        self.item_tensors = _ItemTensors(items, shape, device)
 
     def examples(self, epoch: int, rank: int) -> Iterator[Example]:
         """The examples of an epoch, each from a batch of rows."""
@@ -155,30 +166,32 @@ class _SetTowers:
     def loss(self, example: Example) -> Tensor:
         """The configured loss over the example's pairs."""
         config = self.config
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.reduced):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.reduced):
             users = self.model.embed_users(
-                torch.from_numpy(example.user_factors),
-                torch.from_numpy(example.user_gates),
-                torch.from_numpy(example.user_features),
-                torch.from_numpy(example.user_modalities),
+                self._tensor(example.user_factors),
+                self._tensor(example.user_gates),
+                self._tensor(example.user_features),
+                self._tensor(example.user_modalities),
             )
             items = self.item_tensors.embed(
                 self.model,
-                torch.from_numpy(example.items),
-                torch.from_numpy(example.item_kept),
-                torch.from_numpy(example.item_modalities),
+                self._tensor(example.items),
+                self._tensor(example.item_kept),
+                self._tensor(example.item_modalities),
             )
         if is_of_cosines(config.loss):
             # This loss takes cosines, without the popularity coordinate and the temperature.
             users, items = users[:, :-1] * config.temperature, items[:, :-1]
         negative = users @ items[: example.negatives].T
-        pair_user = torch.from_numpy(example.pair_user)
-        targets = items.index_select(0, torch.from_numpy(example.pair_item))
+        pair_user = self._tensor(example.pair_user)
+        targets = items.index_select(0, self._tensor(example.pair_item))
         positive = (users.index_select(0, pair_user) * targets).sum(dim=1)
-        own = torch.from_numpy(example.own)
+        own = self._tensor(example.own)
         match config.loss:
             case "sampled_softmax":
-                correction = torch.full((example.negatives,), example.log_correction)
+                correction = torch.full(
+                    (example.negatives,), example.log_correction, device=self.device
+                )
                 return sampled_softmax(
                     positive, pair_user, negative, own, correction, config.trimmed
                 )
@@ -188,6 +201,9 @@ class _SetTowers:
                 return cosine_contrastive(positive, pair_user, negative, own, config.trimmed)
             case _:
                 assert_never(config.loss)
+
+    def _tensor(self, array: npt.NDArray[Any]) -> Tensor:
+        return torch.from_numpy(array).to(self.device)
 
 
 def _check_finite(features: Float32 | None) -> None:
@@ -202,14 +218,18 @@ def _check_finite(features: Float32 | None) -> None:
 class _ItemTensors:
     """The items' inputs as tensors, of which each step takes some rows."""
 
-    def __init__(self, items: ItemInputs, shape: TowerShape) -> None:
+    def __init__(self, items: ItemInputs, shape: TowerShape, device: torch.device) -> None:
         n_items = len(items.counts)
         features = np.zeros((n_items, 0), np.float32) if items.features is None else items.features
-        self.factors = torch.from_numpy(item_factor_inputs(items.factor_model))
-        self.gates = torch.from_numpy(item_gates(items.factor_model, shape.gate_half_count))
-        self.features = torch.from_numpy(features)
-        self.images = None if items.images is None else torch.from_numpy(items.images)
-        self.popularity = torch.from_numpy(popularity_inputs(items.counts))
+
+        def on_device(array: npt.NDArray[Any]) -> Tensor:
+            return torch.from_numpy(array).to(device)
+
+        self.factors = on_device(item_factor_inputs(items.factor_model))
+        self.gates = on_device(item_gates(items.factor_model, shape.gate_half_count))
+        self.features = on_device(features)
+        self.images = None if items.images is None else on_device(items.images)
+        self.popularity = on_device(popularity_inputs(items.counts))
 
     def embed(self, model: TowerModel, items: Tensor, kept: Tensor, modalities: Tensor) -> Tensor:
         return model.embed_items(

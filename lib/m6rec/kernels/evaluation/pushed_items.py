@@ -21,8 +21,27 @@ class Rise:
     mean_rank: float
 
 
-def rise_of_items(ranked: Int32, pushed: Int64, k: int) -> Rise:
-    """Where the pushed items stand in lists.
+@dataclass(frozen=True)
+class RiseSums:
+    """What some lists add to the rise of items.
+
+    Attributes:
+        lists: how many lists there are.
+        hits: how many of them have a pushed item among the first K.
+        ranks: the sum of the ranks of the pushed items in all lists.
+    """
+
+    lists: int
+    hits: int
+    ranks: int
+
+    def rise(self, pushed: int) -> Rise:
+        """Where so many pushed items stand in all of the lists."""
+        return Rise(self.hits / self.lists, self.ranks / (self.lists * pushed))
+
+
+def rise_sums(ranked: Int32, pushed: Int64, k: int) -> RiseSums:
+    """Where the pushed items stand in some lists.
 
     Args:
         ranked: int32 [n, N], padded with -1.
@@ -31,8 +50,6 @@ def rise_of_items(ranked: Int32, pushed: Int64, k: int) -> Rise:
     """
     found = np.isin(ranked, pushed)
     ranks = np.broadcast_to(np.arange(1, ranked.shape[1] + 1), ranked.shape)
-    places = len(ranked) * len(pushed)
-    beyond = (places - int(found.sum())) * (ranked.shape[1] + 1)
-    return Rise(
-        float(found[:, :k].any(axis=1).mean()), float((ranks[found].sum() + beyond) / places)
-    )
+    beyond = (len(ranked) * len(pushed) - int(found.sum())) * (ranked.shape[1] + 1)
+    hits = int(found[:, :k].any(axis=1).sum())
+    return RiseSums(len(ranked), hits, int(ranks[found].sum()) + beyond)

@@ -1,21 +1,26 @@
 """Measure how far pushed items rise in the lists of a ranker."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, fields
+from functools import partial
 
 import numpy as np
+import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from m6rec import columns as c
-from m6rec.kernels.arrays.rows import NO_ITEM
-from m6rec.kernels.evaluation.pushed_items import Rise, rise_of_items
+from m6rec.kernels.arrays.rows import NO_ITEM, Int64
+from m6rec.kernels.evaluation.pushed_items import Rise, RiseSums, rise_sums
 from m6rec.spark.arrow_rows import list_column
+
+_SUMS_OF_RISE = tuple(field.name for field in fields(RiseSums))
 
 
 def rise_of_pushed(
     lists: DataFrame, item_index: DataFrame, pushed: Sequence[object], depth: int, k: int
 ) -> Rise:
-    """Where pushed items stand in a ranker's lists, which the driver collects.
+    """Where pushed items stand in a ranker's lists.
 
     Args:
         lists: item_indices, a row for each user.
@@ -26,9 +31,22 @@ def rise_of_pushed(
     """
     ids = [str(item) for item in pushed]
     found = item_index.where(F.col(c.ITEM_ID).isin(ids)).select(c.ITEM_INDEX).toArrow()
-    [batch] = lists.select(c.ITEM_INDICES).toArrow().combine_chunks().to_batches()
-    indptr, items = list_column(batch, c.ITEM_INDICES)
-    ranked = np.full((batch.num_rows, depth), NO_ITEM, np.int32)
-    users = np.repeat(np.arange(batch.num_rows), np.diff(indptr))
-    ranked[users, np.arange(len(items)) - indptr[users]] = items
-    return rise_of_items(ranked, found.column(0).to_numpy().astype(np.int64), k)
+    items = found.column(0).to_numpy().astype(np.int64)
+    add = partial(_rise_partition, pushed=items, depth=depth, k=k)
+    schema = ", ".join(f"{name} long" for name in _SUMS_OF_RISE)
+    sums = (
+        lists.select(c.ITEM_INDICES).mapInArrow(add, schema).agg(*map(F.sum, _SUMS_OF_RISE)).first()
+    )
+    assert sums is not None
+    return RiseSums(*sums).rise(len(items))
+
+
+def _rise_partition(
+    batches: Iterable[pa.RecordBatch], pushed: Int64, depth: int, k: int
+) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        indptr, items = list_column(batch, c.ITEM_INDICES)
+        ranked = np.full((batch.num_rows, depth), NO_ITEM, np.int32)
+        users = np.repeat(np.arange(batch.num_rows), np.diff(indptr))
+        ranked[users, np.arange(len(items)) - indptr[users]] = items
+        yield pa.RecordBatch.from_pylist([asdict(rise_sums(ranked, pushed, k))])

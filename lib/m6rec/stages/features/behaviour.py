@@ -17,6 +17,7 @@ from pyspark.sql import functions as F
 from m6rec import columns as c
 from m6rec.kernels.arrays.rows import Float32, Float64, Int64, Rows
 from m6rec.spark.arrow_rows import list_column, rows_from_batch
+from m6rec.spark.collecting import BYTES_OF_NUMBER, collected_table
 from m6rec.spark.shipping import Shipped, ship
 from m6rec.spark.values import owner_column
 
@@ -64,7 +65,8 @@ def surroundings_of(matrix: DataFrame, n_items: int) -> Surroundings:
     popularity = np.zeros(n_items, dtype=np.float64)
     latest_of_item = F.max(F.unix_micros(c.EVENT_TIME)).alias("latest")
     of_items = _events(matrix).groupBy(c.ITEM_INDEX)
-    items = of_items.agg(F.count(F.lit(1)).alias("count"), latest_of_item).toPandas()
+    counted = of_items.agg(F.count(F.lit(1)).alias("count"), latest_of_item)
+    items = collected_table(counted, 3 * n_items * BYTES_OF_NUMBER).to_pandas()
     popularity[items[c.ITEM_INDEX].to_numpy(np.int64)] = items["count"].to_numpy(np.float64)
     times = items["latest"].dropna()
     return Surroundings(np.log1p(popularity), 0 if times.empty else int(times.max()))

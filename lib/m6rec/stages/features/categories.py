@@ -8,6 +8,7 @@ from pyspark.sql import functions as F
 from m6rec import columns as c
 from m6rec.config.data import AttributesSource, InteractionsConfig
 from m6rec.kernels.arrays.categories import ItemCategories, item_categories
+from m6rec.spark.collecting import BYTES_OF_WORDS, collected_table
 from m6rec.spark.values import item_id_column, owner_column
 from m6rec.stages.features.kinds import infer_kinds
 from m6rec.stages.features.vocabularies import NO_SEPARATOR, separator_votes, token_column
@@ -31,12 +32,12 @@ def categories_of_items(
         item_index: columns item_id, item_index.
         n_items: number of dense item indices.
     """
-    pairs = (
+    of_items = (
         values_of_items(frame, attributes, column, interactions)
         .join(item_index.select(c.ITEM_ID, c.ITEM_INDEX), c.ITEM_ID, how="inner")
         .select(F.col(c.ITEM_INDEX).cast("long").alias(c.ITEM_INDEX), c.VALUE)
-        .toArrow()
     )
+    pairs = collected_table(of_items, n_items * BYTES_OF_WORDS)
     # The order of the values is that of their text, whatever the order of the rows.
     names = pairs.column(c.VALUE).unique().sort()
     places = pc.index_in(pairs.column(c.VALUE), value_set=names)

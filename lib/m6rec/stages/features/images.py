@@ -18,11 +18,14 @@ from pyspark.sql import types as T
 
 from m6rec import columns as c
 from m6rec.errors import TableError
+from m6rec.spark.collecting import collected_table
 from m6rec.spark.values import owner_column
 
 PIXELS = "pixels"
 
 _COLOURS = 3
+BYTES_OF_IMAGE = 16_384
+"""More than an image has after it was made smaller."""
 
 _log = logging.getLogger(__name__)
 
@@ -74,7 +77,7 @@ def image_array(images: DataFrame, n_items: int) -> npt.NDArray[np.uint8] | None
 
     The result is None where the table has no rows.
     """
-    table = images.select(c.ITEM_INDEX, PIXELS).toArrow()
+    table = collected_table(images.select(c.ITEM_INDEX, PIXELS), n_items * BYTES_OF_IMAGE)
     if table.num_rows == 0:
         return None
     pixels = [np.frombuffer(value, np.uint8) for value in table.column(PIXELS).to_pylist()]

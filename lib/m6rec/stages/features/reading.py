@@ -23,30 +23,31 @@ from m6rec.spark.arrow_rows import (
     matrix_column,
     rows_from_batch,
 )
+from m6rec.spark.collecting import BYTES_OF_ITEM, collected_batches
+from m6rec.spark.item_matrices import item_rows
 from m6rec.spark.shipping import ShippedArrays, ship_arrays
+
+_NONE = np.zeros(0, np.int64)
 
 
 def item_matrix(frame: DataFrame, column: str, n_items: int) -> Float32:
     """A column of `item_features` as float32 [n_items, width]; an item without a row is zero."""
-    rows = frame.select(c.ITEM_INDEX, column).toPandas()
-    width = len(rows[column].iloc[0]) if len(rows) else 0
-    matrix = np.zeros((n_items, width), dtype=np.float32)
-    if width:
-        matrix[rows[c.ITEM_INDEX].to_numpy(np.int64)] = np.stack(rows[column].to_list())
-    return matrix
+    return item_rows(frame, column, n_items).values
 
 
 def item_terms(frame: DataFrame, n_items: int) -> sp.csr_matrix:
     """The terms of `item_features` as float32 [n_items, V]; an item without a row has none."""
-    rows = frame.select(c.ITEM_INDEX, c.TERM_INDICES, c.TERM_WEIGHTS).toArrow().combine_chunks()
-    batches = rows.to_batches()
-    if not batches:
-        return sp.csr_matrix((n_items, 0), dtype=np.float32)
-    indptr, terms = list_column(batches[0], c.TERM_INDICES)
-    _, weights = list_column(batches[0], c.TERM_WEIGHTS)
-    items = np.repeat(rows.column(c.ITEM_INDEX).to_numpy(), np.diff(indptr))
-    width = int(terms.max()) + 1 if len(terms) else 0
-    return sp.csr_matrix((weights, (items, terms)), shape=(n_items, width), dtype=np.float32)
+    rows = frame.select(c.ITEM_INDEX, c.TERM_INDICES, c.TERM_WEIGHTS)
+    items, terms, weights = [_NONE], [_NONE], [_NONE.astype(np.float32)]
+    for batch in collected_batches(rows, n_items * BYTES_OF_ITEM):
+        indptr, of_batch = list_column(batch, c.TERM_INDICES)
+        items.append(np.repeat(batch.column(c.ITEM_INDEX).to_numpy(), np.diff(indptr)))
+        terms.append(of_batch)
+        weights.append(list_column(batch, c.TERM_WEIGHTS)[1])
+    columns = np.concatenate(terms)
+    entries = (np.concatenate(weights), (np.concatenate(items), columns))
+    width = int(columns.max(initial=-1)) + 1
+    return sp.csr_matrix(entries, shape=(n_items, width), dtype=np.float32)
 
 
 def read_content_encoder(
@@ -70,11 +71,21 @@ def read_content_encoder(
     sums = joined.mapInArrow(
         partial(_profile_sums, items=items, width=width),
         "gram array<double>, cross array<double>, users long",
-    ).toPandas()
+    )
     shape = (width, item_content.shape[1])
     total = ProfileSums(np.zeros((width, width)), np.zeros(shape), 0)
-    for gram, cross, users in sums.itertuples(index=False):
-        total += ProfileSums(gram.reshape(width, width), cross.reshape(shape), users)
+    bytes_of_partition = 8 * width * (width + shape[1])
+    partitions = int(matrix.sparkSession.conf.get("spark.sql.shuffle.partitions", "200") or 200)
+    for batch in collected_batches(sums, partitions * bytes_of_partition):
+        grams, crosses = (list_column(batch, name)[1] for name in ("gram", "cross"))
+        of_partitions = zip(
+            grams.reshape(-1, width, width),
+            crosses.reshape(-1, *shape),
+            batch.column("users").to_pylist(),
+            strict=True,
+        )
+        for gram, cross, users in of_partitions:
+            total += ProfileSums(gram, cross, users)
     return ContentEncoder(item_content, fit_profile_regression(total))
 
 

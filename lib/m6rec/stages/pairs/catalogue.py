@@ -11,6 +11,7 @@ from m6rec import columns as c
 from m6rec.kernels.arrays.domains import Domain, domains_of
 from m6rec.kernels.arrays.strings import Strings, pack_strings
 from m6rec.kernels.ranking.explanation import ItemAttributes, item_attributes
+from m6rec.spark.collecting import BYTES_OF_NUMBER, BYTES_OF_WORDS, collected_table
 from m6rec.spark.values import id_within
 
 
@@ -49,7 +50,8 @@ def masked_by_rules(
         items = items.join(_ids(allowed), c.ITEM_ID, how="left_semi")
     if excluded is not None:
         items = items.join(_ids(excluded), c.ITEM_ID, how="left_anti")
-    listed = items.select(c.ITEM_INDEX).toArrow().column(0).to_numpy()
+    found = collected_table(items.select(c.ITEM_INDEX), n_items * BYTES_OF_NUMBER)
+    listed = found.column(0).to_numpy()
     masked_items = np.ones(n_items, dtype=np.bool_)
     masked_items[listed] = False
     return masked_items
@@ -63,8 +65,8 @@ def item_domains(catalogue: DataFrame, n_items: int) -> tuple[Domain, ...]:
         n_items: number of dense item indices.
     """
     names: list[str | None] = [None] * n_items
-    found = catalogue.select(c.ITEM_INDEX, c.DOMAIN).toArrow().to_pydict()
-    for item, name in zip(*found.values(), strict=True):
+    found = collected_table(catalogue.select(c.ITEM_INDEX, c.DOMAIN), n_items * BYTES_OF_WORDS)
+    for item, name in zip(*found.to_pydict().values(), strict=True):
         names[item] = name
     return domains_of(names)
 
@@ -100,13 +102,14 @@ def catalogue_words(
     """
     ids, titles = [""] * n_items, [""] * n_items
     own = catalogue.select(c.ITEM_INDEX, owners_id().alias(c.ITEM_ID), "title")
-    words = own.toArrow().to_pydict()
+    words = collected_table(own, n_items * BYTES_OF_WORDS).to_pydict()
     for item, item_id, title in zip(*words.values(), strict=True):
         ids[item], titles[item] = item_id, title or ""
     attributes: list[list[str]] = [[] for _ in range(n_items)]
     if item_features is not None:
         described = item_features.where(F.size(c.ATTRIBUTES) > 0)
-        held = described.select(c.ITEM_INDEX, c.ATTRIBUTES).toArrow().to_pydict()
+        named = described.select(c.ITEM_INDEX, c.ATTRIBUTES)
+        held = collected_table(named, n_items * BYTES_OF_WORDS).to_pydict()
         for item, names_of_item in zip(*held.values(), strict=True):
             attributes[item] = names_of_item
     names = sorted({name for one in attributes for name in one})

@@ -11,6 +11,7 @@ from pyspark.sql import functions as F
 from m6rec import columns as c
 from m6rec.kernels.arrays.rows import Int64
 from m6rec.spark.arrow_rows import list_column
+from m6rec.spark.collecting import BYTES_OF_NUMBER, collected_table
 
 _PAIRS = "_pairs"
 
@@ -108,7 +109,8 @@ def interaction_counts(matrix: DataFrame, n_items: int) -> Int64:
     """int64 [n_items]: how many users have each item; `matrix` has a column item_indices."""
     count = partial(_count_partition, n_items=n_items)
     parts = matrix.select(c.ITEM_INDICES).mapInArrow(count, f"{c.ITEM_INDEX} long, users long")
-    table = parts.groupBy(c.ITEM_INDEX).agg(F.sum("users").alias("users")).toArrow()
+    of_items = parts.groupBy(c.ITEM_INDEX).agg(F.sum("users").alias("users"))
+    table = collected_table(of_items, 2 * n_items * BYTES_OF_NUMBER)
     counts = np.zeros(n_items, dtype=np.int64)
     counts[table.column(c.ITEM_INDEX).to_numpy()] = table.column("users").to_numpy()
     return counts

@@ -11,14 +11,16 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
 from m6rec import columns as c
-from m6rec.kernels.arrays.rows import Int64
+from m6rec.kernels.arrays.rows import Float32, Int64
 from m6rec.kernels.ranking.members import DotMember
 from m6rec.spark.arrow_rows import list_array_from_matrix
+from m6rec.spark.made_rows import made_rows
 from m6rec.spark.shipping import Shipped, ship
 from m6rec.stages.ranking.lists import blocks
 
 _USERS_PER_BLOCK = 512
 _USER_SCHEMA = "user_index long, embedding array<float>, interaction_count long"
+_ITEM_SCHEMA = "item_index long, embedding array<float>, interaction_count long"
 
 
 def user_embeddings(users: DataFrame, members: list[DotMember]) -> DataFrame:
@@ -49,14 +51,20 @@ def item_embeddings(
     scaled = zip(members, coefficients, strict=True)
     vectors = np.hstack([coefficient * member.item_vectors for member, coefficient in scaled])
     vectors = vectors.astype(np.float32)
-    table = pa.table(
-        {
-            c.ITEM_INDEX: pa.array(np.arange(len(vectors), dtype=np.int64)),
-            c.EMBEDDING: list_array_from_matrix(vectors),
-            c.INTERACTION_COUNT: pa.array(item_counts),
-        }
+    side = (vectors, item_counts)
+    return made_rows(spark, side, _items_batch, _ITEM_SCHEMA, len(vectors), vectors.size)
+
+
+def _items_batch(side: tuple[Float32, Int64], start: int, stop: int) -> pa.RecordBatch:
+    vectors, item_counts = side
+    return pa.RecordBatch.from_arrays(
+        [
+            pa.array(np.arange(start, stop, dtype=np.int64)),
+            list_array_from_matrix(vectors[start:stop]),
+            pa.array(item_counts[start:stop]),
+        ],
+        names=[c.ITEM_INDEX, c.EMBEDDING, c.INTERACTION_COUNT],
     )
-    return spark.createDataFrame(table)
 
 
 def _embed_partition(

@@ -9,7 +9,10 @@ from m6rec import columns as c
 from m6rec.errors import DataError
 from m6rec.kernels.arrays.rows import Float32, Int64
 from m6rec.kernels.factors.projection import FactorModel, build_factor_model
-from m6rec.spark.arrow_rows import list_array_from_matrix, matrix_column
+from m6rec.spark.arrow_rows import list_array_from_matrix
+from m6rec.spark.collecting import BYTES_OF_ITEM, collected_batches
+from m6rec.spark.item_matrices import ItemMatrix, item_rows
+from m6rec.spark.made_rows import made_rows
 
 MODEL_SCHEMA = T.StructType(
     [
@@ -24,20 +27,28 @@ MODEL_SCHEMA = T.StructType(
 
 def model_to_frame(spark: SparkSession, model: FactorModel) -> DataFrame:
     """The item side of a model: method, item_index, factor, projection, scale."""
-    table = pa.table(
-        {
-            c.METHOD: pa.array([model.method] * model.n_items),
-            c.ITEM_INDEX: np.arange(model.n_items, dtype=np.int64),
-            c.FACTOR: list_array_from_matrix(model.factors),
-            c.PROJECTION: (
-                pa.nulls(model.n_items, pa.list_(pa.float32()))
-                if model.projection is None
-                else list_array_from_matrix(model.projection)
-            ),
-            c.SCALE: model.scales,
-        }
+    numbers = model.n_items * model.factors.shape[1] * (1 if model.projection is None else 2)
+    return made_rows(spark, model, rows_of_model, MODEL_SCHEMA, model.n_items, numbers)
+
+
+def rows_of_model(model: FactorModel, start: int, stop: int) -> pa.RecordBatch:
+    """The rows of the items from start up to stop."""
+    items = stop - start
+    projection = (
+        pa.nulls(items, pa.list_(pa.float32()))
+        if model.projection is None
+        else list_array_from_matrix(model.projection[start:stop])
     )
-    return spark.createDataFrame(table, MODEL_SCHEMA).coalesce(1)
+    return pa.RecordBatch.from_arrays(
+        [
+            pa.array([model.method] * items, pa.string()),
+            pa.array(np.arange(start, stop, dtype=np.int64)),
+            list_array_from_matrix(model.factors[start:stop]),
+            projection,
+            pa.array(model.scales[start:stop]),
+        ],
+        names=MODEL_SCHEMA.names,
+    )
 
 
 def model_from_frame(
@@ -53,17 +64,26 @@ def model_from_frame(
     Raises:
         DataError: an item's row is missing or stands twice, or there are several methods.
     """
-    table = _collect_table(frame.select(*MODEL_SCHEMA.names), len(interaction_counts))
-    methods = table.column(c.METHOD).unique().to_pylist()
+    n_items = len(interaction_counts)
+    methods, linear = set[str](), True
+    factors, projection = ItemMatrix(n_items), ItemMatrix(n_items)
+    scales = np.zeros(n_items, np.float32)
+    for batch in collected_batches(frame.select(*MODEL_SCHEMA.names), n_items * BYTES_OF_ITEM):
+        methods.update(batch.column(c.METHOD).unique().to_pylist())
+        factors.place(batch, c.FACTOR)
+        items, of_items = (batch.column(name).to_numpy() for name in (c.ITEM_INDEX, c.SCALE))
+        scales[items] = of_items
+        linear = linear and batch.column(c.PROJECTION).null_count == 0
+        if linear:
+            projection.place(batch, c.PROJECTION)
     if len(methods) != 1:
-        raise DataError(f"item factors of the methods {methods} in one frame; filter one method")
-    batch = _single_batch(table)
-    scales = batch.column(c.SCALE).to_numpy(zero_copy_only=False)
-    linear = batch.column(c.PROJECTION).null_count == 0
+        raise DataError(
+            f"item factors of the methods {sorted(methods)} in one frame; filter one method"
+        )
     return build_factor_model(
-        methods[0],
-        matrix_column(batch, c.FACTOR),
-        matrix_column(batch, c.PROJECTION) if linear else None,
+        methods.pop(),
+        _whole(factors),
+        _whole(projection) if linear else None,
         scales,
         parameters,
         interaction_counts,
@@ -72,23 +92,15 @@ def model_from_frame(
 
 def factors_from_frame(frame: DataFrame, n_items: int) -> Float32:
     """float32 [M, k]: the factors of a model's rows alone; as in `model_from_frame`."""
-    table = _collect_table(frame.select(c.ITEM_INDEX, c.FACTOR), n_items)
-    return matrix_column(_single_batch(table), c.FACTOR)
+    factors = item_rows(frame, c.FACTOR, n_items)
+    return _whole(factors)
 
 
-def _collect_table(frame: DataFrame, n_items: int) -> pa.Table:
-    """The rows by ascending item_index, after a check that each item from 0 has exactly one."""
-    table = frame.toArrow().sort_by(c.ITEM_INDEX)
-    found = table.column(c.ITEM_INDEX).to_numpy()
-    if not np.array_equal(found, np.arange(n_items)):
+def _whole(matrix: ItemMatrix) -> Float32:
+    """Its values, after a check that each item from 0 has exactly one row."""
+    if matrix.rows != matrix.n_items or not matrix.has_row.all():
         raise DataError(
-            f"{len(found)} rows of item factors, expected one for each item index from 0 to"
-            f" {n_items - 1}; read the rows of one run, fit and method"
+            f"{matrix.rows} rows of item factors, expected one for each item index from 0 to"
+            f" {matrix.n_items - 1}; read the rows of one run, fit and method"
         )
-    return table
-
-
-def _single_batch(table: pa.Table) -> pa.RecordBatch:
-    arrays = [column.combine_chunks() for column in table.columns]
-    whole = [pa.concat_arrays(a.chunks) if isinstance(a, pa.ChunkedArray) else a for a in arrays]
-    return pa.RecordBatch.from_arrays(whole, names=table.column_names)
+    return matrix.values

@@ -12,7 +12,6 @@ import pyarrow as pa
 import scipy.sparse as sp
 from pyspark.sql import DataFrame, SparkSession
 
-from m6rec import columns as c
 from m6rec.config.models import AlsConfig, SvdConfig
 from m6rec.files import AnyPlace, FilePlace
 from m6rec.kernels.arrays.communicator import Communicator
@@ -25,6 +24,7 @@ from m6rec.kernels.factors.projection import ATTRIBUTE_WEIGHT, FactorModel
 from m6rec.kernels.factors.svd import randomized_svd, svd_factor_model
 from m6rec.spark.arrow_rows import ROW_COLUMNS, ROW_SCHEMA, list_array
 from m6rec.spark.barrier import run_program
+from m6rec.spark.made_rows import made_rows
 from m6rec.spark.shipping import HANDED_OVER, Shipped, collect_value, hand_over, ship
 from m6rec.stages.training.als_checkpoint import (
     checkpoint_fingerprint,
@@ -43,8 +43,14 @@ def train_svd(matrix: DataFrame, n_items: int, config: SvdConfig, seed: int) -> 
         ClusterError: the cluster cannot run a barrier stage.
     """
     program = partial(_svd_program, n_items=n_items, config=config, seed=seed)
-    model = collect_value(run_program(matrix, program, HANDED_OVER), FactorModel)
+    trained = run_program(matrix, program, HANDED_OVER)
+    model = collect_value(trained, FactorModel, n_items * _bytes_of_item(config.rank))
     return replace(model, projection=model.factors / model.scales[:, None])
+
+
+def _bytes_of_item(rank: int) -> int:
+    """Of a factor model that is handed over: the factor, and what else there is of an item."""
+    return 4 * rank + 32
 
 
 def train_als(
@@ -84,7 +90,8 @@ def train_als(
     rows = matrix.select(*ROW_COLUMNS)
     if terms is not None and config.attribute_weight > 0.0:
         rows = rows.unionByName(attribute_rows(matrix.sparkSession, terms, config.attribute_weight))
-    return collect_value(run_program(rows, program, HANDED_OVER), FactorModel)
+    trained = run_program(rows, program, HANDED_OVER)
+    return collect_value(trained, FactorModel, n_items * _bytes_of_item(config.rank))
 
 
 def train_own_als(
@@ -142,14 +149,25 @@ def attribute_rows(spark: SparkSession, terms: sp.csr_matrix, weight: float) -> 
     counts = np.diff(by_term.indptr)
     shared = np.flatnonzero(counts > 1)
     by_term = by_term[shared]
-    table = pa.table(
-        {
-            c.USER_INDEX: -1 - shared.astype(np.int64),
-            c.ITEM_INDICES: list_array(by_term.indptr, by_term.indices.astype(np.int32)),
-            c.WEIGHTS: list_array(by_term.indptr, (weight * by_term.data).astype(np.float32)),
-        }
+    rows = Rows(
+        -1 - shared.astype(np.int64),
+        by_term.indptr.astype(np.int64),
+        by_term.indices.astype(np.int32),
+        (weight * by_term.data).astype(np.float32),
     )
-    return spark.createDataFrame(table, ROW_SCHEMA)
+    return made_rows(spark, rows, _rows_batch, ROW_SCHEMA, len(rows), rows.entries)
+
+
+def _rows_batch(rows: Rows, start: int, stop: int) -> pa.RecordBatch:
+    part = rows.slice(start, stop)
+    return pa.RecordBatch.from_arrays(
+        [
+            pa.array(part.user_index),
+            list_array(part.indptr, part.item_indices),
+            list_array(part.indptr, part.weights),
+        ],
+        names=list(ROW_COLUMNS),
+    )
 
 
 def heaviest_terms(terms: sp.csr_matrix) -> sp.csr_matrix:

@@ -176,7 +176,7 @@ def gram_pieces(
     )
     sent = matrix.select(*ROW_COLUMNS).mapInArrow(send, f"{_KEY} long, block int, {PACKED_SCHEMA}")
     placed = sent.repartition(n_blocks, F.col(_KEY)).drop(_KEY)
-    return collect_pieces(placed.mapInArrow(add, PACKED_SCHEMA))
+    return collect_pieces(placed.mapInArrow(add, PACKED_SCHEMA), n_items)
 
 
 def assign_blocks(costs: Int64, tasks: int) -> tuple[Int32, int]:

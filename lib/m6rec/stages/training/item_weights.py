@@ -14,6 +14,7 @@ from m6rec.errors import DataError
 from m6rec.kernels.arrays.rows import Int64, entries_of_rows, indptr_of
 from m6rec.kernels.neighbours.item_neighbours import ItemWeights
 from m6rec.spark.arrow_rows import list_array, rows_from_batches
+from m6rec.spark.collecting import BYTES_OF_ITEM, collected_batches
 from m6rec.spark.shipping import Shipped, ship
 from m6rec.stages.training.pieces import (
     COST_PER_TASK,
@@ -55,7 +56,7 @@ def item_weights_from_frame(frame: DataFrame, n_items: int) -> ItemWeights:
         F.col(c.NEIGHBOUR_INDICES).alias(c.ITEM_INDICES),
         c.WEIGHTS,
     )
-    found = rows_from_batches(rows.toArrow().to_batches())
+    found = rows_from_batches(collected_batches(rows, n_items * BYTES_OF_ITEM))
     pieces = Pieces(found.user_index, found.indptr, found.item_indices, found.weights)
     return item_weights_of_pieces(pieces, n_items)
 

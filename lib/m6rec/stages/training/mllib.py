@@ -8,6 +8,7 @@ from pyspark.sql import functions as F
 from m6rec import columns as c
 from m6rec.config.models import MllibAlsConfig
 from m6rec.kernels.factors.projection import FactorModel, build_factor_model
+from m6rec.spark.item_matrices import item_rows
 from m6rec.stages.pairs.matrix import interaction_counts
 
 _INTERACTIONS_PER_BLOCK = 1_000_000
@@ -40,10 +41,9 @@ def train_mllib_als(
     if checkpoint_folder is not None:
         matrix.sparkSession.sparkContext.setCheckpointDir(checkpoint_folder)
     fitted = _estimator(config, _mllib_blocks(int(counts.sum())), seed).fit(_ratings(matrix))
-    factors = np.zeros((n_items, config.rank), np.float32)
-    items = fitted.itemFactors.toPandas()
-    if len(items):
-        factors[items["id"].to_numpy()] = np.stack(items["features"].to_list())
+    learned = fitted.itemFactors.select(F.col("id").alias(c.ITEM_INDEX), F.col("features"))
+    trained = item_rows(learned, "features", n_items)
+    factors = trained.values if trained.rows else np.zeros((n_items, config.rank), np.float32)
     # MLlib gives the unobserved the weight 1, and multiplies weights by alpha and lambda by the
     # count.
     parameters = {

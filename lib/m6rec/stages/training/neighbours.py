@@ -145,7 +145,8 @@ def train_ridge(
         item_exponent=settings.item_exponent,
     )
     solved = _numbered_tasks(spark, n_items).mapInArrow(solve, PACKED_SCHEMA)
-    return prune_rows(transpose(item_weights_of_pieces(collect_pieces(solved), n_items)), kept)
+    found = item_weights_of_pieces(collect_pieces(solved, n_items), n_items)
+    return prune_rows(transpose(found), kept)
 
 
 def train_own_ridge(
@@ -197,7 +198,7 @@ def train_content_neighbours(
         share = SHARE_WITH_VECTORS if of_vectors else SHARE_OF_CONTENT
     solve = partial(_solve_content_partition, shipped=shipped, config=config, vector_share=share)
     solved = _numbered_tasks(spark, n_items).mapInArrow(solve, PACKED_SCHEMA)
-    return transpose(item_weights_of_pieces(collect_pieces(solved), n_items))
+    return transpose(item_weights_of_pieces(collect_pieces(solved, n_items), n_items))
 
 
 def candidate_users(matrix: DataFrame, config: NeighboursConfig, seed: int) -> CandidateUsers:
@@ -211,7 +212,8 @@ def candidate_users(matrix: DataFrame, config: NeighboursConfig, seed: int) -> C
     with_history = matrix.where(F.size(c.ITEM_INDICES) > 0).select(*ROW_COLUMNS)
     chosen = sample_users(with_history, config.maximum_candidate_users, seed, second_draw=True)
     pack = partial(_pack_rows_partition, maximum_history=config.maximum_history)
-    pieces = sorted_by_key(collect_pieces(chosen.mapInArrow(pack, PACKED_SCHEMA)))
+    packed = chosen.mapInArrow(pack, PACKED_SCHEMA)
+    pieces = sorted_by_key(collect_pieces(packed, config.maximum_candidate_users))
     return CandidateUsers(Rows(pieces.keys, pieces.indptr, pieces.indices, pieces.values))
 
 

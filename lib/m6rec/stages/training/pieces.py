@@ -18,6 +18,7 @@ from m6rec.kernels.arrays.rows import (
     indptr_of,
     slices_of_rows,
 )
+from m6rec.spark.collecting import BYTES_OF_ITEM, collected_batches
 
 COST_PER_TASK = 1_000_000
 PIECE_ENTRIES = 2_000_000
@@ -71,25 +72,23 @@ def pack_pieces(pieces: Pieces) -> pa.RecordBatch:
 
 def unpack_pieces(batch: pa.RecordBatch, row: int) -> Pieces:
     """The sparse rows that `pack_pieces` has packed into this row of a batch."""
-    return _from_bytes(
-        *(batch.column(name)[row].as_buffer() for name in ("keys", "indptr", "indices", "values"))
+    keys, indptr, indices, values = (
+        batch.column(name)[row].as_buffer() for name in ("keys", "indptr", "indices", "values")
     )
-
-
-def _from_bytes(keys: object, indptr: object, indices: object, values: object) -> Pieces:
     return Pieces(
-        np.frombuffer(keys, np.int64),  # type: ignore[call-overload]
-        np.frombuffer(indptr, np.int64),  # type: ignore[call-overload]
-        np.frombuffer(indices, np.int32),  # type: ignore[call-overload]
-        np.frombuffer(values, np.float32),  # type: ignore[call-overload]
+        np.frombuffer(keys, np.int64),
+        np.frombuffer(indptr, np.int64),
+        np.frombuffer(indices, np.int32),
+        np.frombuffer(values, np.float32),
     )
 
 
-def collect_pieces(packed: DataFrame) -> Pieces:
-    """Collect the packed rows of a frame, in the order in which they come."""
+def collect_pieces(packed: DataFrame, rows: int) -> Pieces:
+    """Collect the packed rows of a frame, of which there are about so many, in their order."""
     parts = [
-        _from_bytes(row["keys"], row["indptr"], row["indices"], row["values"])
-        for row in packed.collect()
+        unpack_pieces(batch, row)
+        for batch in collected_batches(packed, rows * BYTES_OF_ITEM)
+        for row in range(batch.num_rows)
     ]
     counts = [np.diff(part.indptr) for part in parts]
     return Pieces(

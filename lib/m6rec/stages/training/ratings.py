@@ -28,6 +28,7 @@ from m6rec.kernels.ratings.ratings import (
 )
 from m6rec.spark.arrow_rows import list_column, rows_from_batch
 from m6rec.spark.barrier import run_program
+from m6rec.spark.collecting import BYTES_OF_ITEM
 from m6rec.spark.shipping import HANDED_OVER, Shipped, collect_value, hand_over, ship
 
 _TARGET_INDICES = "target_indices"
@@ -78,7 +79,8 @@ def train_ratings(rows: DataFrame, n_items: int, config: RatingsConfig, seed: in
         ClusterError: the cluster cannot run a barrier stage.
     """
     program = partial(_program, n_items=n_items, config=config, seed=seed)
-    return collect_value(run_program(rows, program, HANDED_OVER), RatingModel)
+    trained = run_program(rows, program, HANDED_OVER)
+    return collect_value(trained, RatingModel, n_items * BYTES_OF_ITEM)
 
 
 def predict_parts(rows: DataFrame, targets: DataFrame, model: RatingModel) -> DataFrame:

@@ -1,7 +1,8 @@
 """Write the training rows of the towers as plain Parquet files, which torch can read.
 
 Rows are put in the order of a hash and dealt to the files in turn. So the numbers of rows of the
-ranks differ by at most one, and every file is a random sample of all users.
+ranks differ by at most one, and every file is a random sample of all users. The order is made by
+buckets of the hash, which are more where there are more rows, so that no task sorts too many.
 """
 
 from collections.abc import Iterator
@@ -29,7 +30,9 @@ from m6rec.towers.row_files import Manifest, cut_rows, pack_width, write_row_fil
 MINIMUM_ITEMS = 2
 """One item for the input and one for a target."""
 
-_BUCKETS = 64
+_FEWEST_BUCKETS = 64
+_MOST_BUCKETS = 4096
+_ROWS_OF_BUCKET = 500_000
 _HASH = "hash"
 _BUCKET = "bucket"
 _FILE = "file"
@@ -71,8 +74,12 @@ def write_tower_rows(
     read = [*ROW_COLUMNS, *((c.TIMES,) if timed else ())]
     read += [c.CONTEXTS] if context_columns else []
     rows = matrix.select(*read).where(F.size(c.ITEM_INDICES) >= MINIMUM_ITEMS)
-    keyed = _with_hash(rows, seed)
-    sizes, items, longest = _buckets(keyed, maximum_history)
+    keyed = _with_hash(rows, seed, _FEWEST_BUCKETS)
+    sizes, items, longest = _sizes(keyed, _FEWEST_BUCKETS, maximum_history)
+    buckets = buckets_for(int(sizes.sum()))
+    if buckets > _FEWEST_BUCKETS:
+        keyed = _with_hash(rows, seed, buckets)
+        sizes, items, longest = _sizes(keyed, buckets, maximum_history)
     if not longest:
         raise DataError(
             "no user has two items to train the towers on; they need an item for the input and one"
@@ -138,14 +145,19 @@ def join_features(rows: DataFrame, user_features: DataFrame, width: int) -> Data
     return joined.withColumn(c.FEATURES, F.coalesce(c.FEATURES, zeros))
 
 
-def _with_hash(rows: DataFrame, seed: int) -> DataFrame:
+def buckets_for(rows: int) -> int:
+    """How many buckets so many rows are sorted in: each is a task's work."""
+    return min(max(_FEWEST_BUCKETS, -(-rows // _ROWS_OF_BUCKET)), _MOST_BUCKETS)
+
+
+def _with_hash(rows: DataFrame, seed: int, buckets: int) -> DataFrame:
     keyed = rows.withColumn(_HASH, F.xxhash64(F.col(c.USER_INDEX), F.lit(seed)))
-    return keyed.withColumn(_BUCKET, F.pmod(_HASH, F.lit(_BUCKETS)).cast("int"))
+    return keyed.withColumn(_BUCKET, F.pmod(_HASH, F.lit(buckets)).cast("int"))
 
 
-def _buckets(keyed: DataFrame, maximum_history: int) -> tuple[Int64, int, int]:
+def _sizes(keyed: DataFrame, buckets: int, maximum_history: int) -> tuple[Int64, int, int]:
     """The rows of each bucket of the hash, and the items of all rows and of the longest, cut."""
-    sizes, items, longest = np.zeros(_BUCKETS, dtype=np.int64), 0, 0
+    sizes, items, longest = np.zeros(buckets, dtype=np.int64), 0, 0
     length = F.least(F.size(c.ITEM_INDICES), F.lit(maximum_history))
     counted = keyed.groupBy(_BUCKET).agg(
         F.count("*").alias("rows"), F.sum(length).alias("items"), F.max(length).alias("longest")

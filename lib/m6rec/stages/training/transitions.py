@@ -33,6 +33,7 @@ from m6rec.kernels.neighbours.transitions import (
     transitions_of,
 )
 from m6rec.spark.arrow_rows import ROW_COLUMNS, rows_from_batch, times_column
+from m6rec.spark.collecting import BYTES_OF_NUMBER, collected_table
 from m6rec.spark.shipping import Shipped, ShippedArrays, ship, ship_arrays
 from m6rec.stages.training.gram import assign_blocks, check_items, partition_keys
 from m6rec.stages.training.item_weights import item_weights_of_pieces
@@ -85,7 +86,8 @@ def train_transitions(matrix: DataFrame, n_items: int, config: NeighboursConfig)
         weigh=weigh,
     )
     placed = rows.mapInArrow(send, _SENT_SCHEMA).repartition(n_blocks, F.col(_BLOCK)).drop(_BLOCK)
-    return item_weights_of_pieces(collect_pieces(placed.mapInArrow(add, PACKED_SCHEMA)), n_items)
+    pieces = collect_pieces(placed.mapInArrow(add, PACKED_SCHEMA), n_items)
+    return item_weights_of_pieces(pieces, n_items)
 
 
 @dataclass(frozen=True)
@@ -118,14 +120,14 @@ class _Finder:
 
 def _totals(rows: DataFrame, find: _Finder) -> tuple[TransitionTotals, Int64]:
     """The totals of all transitions, and int64 [M]: how many of them start at each item."""
-    counted = (
+    grouped = (
         rows.mapInArrow(
             partial(_total_partition, find=find), ", ".join(f"{name} long" for name in _COUNTED)
         )
         .groupBy(c.ITEM_INDEX)
         .agg(*(F.sum(name).alias(name) for name in _COUNTED[1:]))
-        .toArrow()
     )
+    counted = collected_table(grouped, len(_COUNTED) * find.n_items * BYTES_OF_NUMBER)
     items, *sums = (counted.column(name).to_numpy() for name in _COUNTED)
     of_items = np.zeros((len(sums), find.n_items), np.int64)
     of_items[:, items] = sums
