@@ -298,6 +298,7 @@ JOBS_OF_A_RUN = (
 )
 CHECK = JobRecord("check", reads_sources=True)
 EXPLAIN = JobRecord("explain", reads_sources=True)
+EXAMPLES = JobRecord("examples")
 PIPELINE = JobRecord("pipeline", has_long_loops=_reads_many_rows, reads_sources=True)
 DEMO = JobRecord("demo", has_long_loops=_always, reads_sources=True)
 QUALITY = JobRecord("quality", has_long_loops=_always, reads_sources=True)
@@ -308,7 +309,7 @@ RERUN = JobRecord("rerun", has_long_loops=_reads_many_rows, reads_sources=True)
 
 JOBS_ON_RUNS = (KEEP_CHOICES, PUBLISH, SCORE_USERS, FOLD_IN, CLEAN, FORGET)
 JOBS_OF_JOBS = (PIPELINE, NIGHTLY, RERUN, DEMO, QUALITY, ROBUSTNESS, TUNE)
-JOBS = (*JOBS_OF_A_RUN, *JOBS_ON_RUNS, CHECK, EXPLAIN, *JOBS_OF_JOBS)
+JOBS = (*JOBS_OF_A_RUN, *JOBS_ON_RUNS, CHECK, EXPLAIN, EXAMPLES, *JOBS_OF_JOBS)
 
 
 def job_named(name: str) -> JobRecord | None:
