@@ -156,7 +156,6 @@ TRAIN_HYBRID = JobRecord(
         "user_features",
         "item_features",
     ),
-    reads_if_made=("item_images",),
     writes=("models", "ablations"),
     sections=(*_PREPARED, "settings", "factors", "neighbours", "towers", "hybrid", "evaluate"),
 )
@@ -180,7 +179,7 @@ RECOMMEND = JobRecord(
         "user_features",
         "item_features",
     ),
-    reads_if_made=("user_factors", "item_images"),
+    reads_if_made=("user_factors",),
     writes=("lists", "recommendations", "item_embeddings"),
     writes_if_asked=("user_embeddings",),
     sections=(*TRAIN_HYBRID.sections, "recommend", "outputs"),
@@ -269,13 +268,13 @@ _FOR_NEW_USERS = (
 SCORE_USERS = JobRecord(
     "score",
     reads=_FOR_NEW_USERS,
-    reads_if_made=("user_features", "item_images"),
+    reads_if_made=("user_features",),
     reads_sources=True,
 )
 FOLD_IN = JobRecord(
     "fold_in",
     reads=_FOR_NEW_USERS,
-    reads_if_made=("user_features", "item_images", "fold_in_batches"),
+    reads_if_made=("user_features", "fold_in_batches"),
     writes=("fold_in_batches",),
     sections=("fold_in",),
     has_long_loops=_always,

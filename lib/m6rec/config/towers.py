@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -137,6 +137,32 @@ class SequenceConfig(Section):
         return self
 
 
+class ImagesConfig(Section):
+    """The residual network that reads images and frames of videos, one for each such column."""
+
+    channels: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = Field(
+        default=(16, 32, 64, 128),
+        description="The number of channels of each stage of the network, every one of which halves"
+        " the height and width. The default has some 300,000 weights.",
+    )
+    blocks: PositiveInt = Field(default=1, description="The number of residual blocks of a stage.")
+    per_step: PositiveInt = Field(
+        default=192,
+        description="The most images and frames that the network reads in a step of training. Of"
+        " the step's other items it is taken what it made of them at the start of the epoch.",
+    )
+    augmentation: bool = Field(
+        default=True,
+        description="Whether training mirrors and shifts images and changes their brightness at"
+        " random.",
+    )
+    input_dropout: Share = Field(
+        default=0.5,
+        description="The probability with which training leaves out the factor of an item whose"
+        " images the network reads in a step, for new items to be ranked by their images.",
+    )
+
+
 class TowersConfig(Section):
     """The deep towers and their training."""
 
@@ -233,6 +259,9 @@ class TowersConfig(Section):
     )
     processes: PositiveInt = Field(
         default=1, description="The number of processes that train together on the driver."
+    )
+    images: ImagesConfig = Field(
+        default=ImagesConfig(), description="The network that reads images and videos."
     )
     sequence: SequenceConfig = Field(
         default=SequenceConfig(), description="The towers that know order."

@@ -23,12 +23,13 @@ from m6rec.kernels.factors.projection import FactorModel
 from m6rec.kernels.neighbours.item_neighbours import ItemWeights
 from m6rec.lakehouse import Lakehouse
 from m6rec.stages.features.behaviour import events_before_holdout
-from m6rec.stages.features.images import image_array
+from m6rec.stages.features.pictures import pictures_of
 from m6rec.stages.features.reading import item_matrix
 from m6rec.stages.pairs.catalogue import by_domain, item_domains, masked_by_rules
 from m6rec.stages.pairs.matrix import interaction_counts, sample_users, target_rows
 from m6rec.stages.training.factor_models import model_from_frame
 from m6rec.stages.training.item_weights import item_weights_from_frame
+from m6rec.towers.pictures import Pictures
 
 SETTINGS = "settings"
 
@@ -150,9 +151,9 @@ class Fit:
         return self.lakehouse.read("user_features", fit=self.name)
 
     @property
-    def item_images(self) -> npt.NDArray[np.uint8] | None:
-        """uint8 [items, 3, size, size]: the items' images, or None where there are none."""
-        return self._run.item_images
+    def item_pictures(self) -> tuple[Pictures, ...]:
+        """The columns of the items' images and videos."""
+        return self._run.item_pictures
 
     @property
     def targets(self) -> DataFrame:
@@ -277,10 +278,10 @@ class _Run:
         return item_domains(self._lakehouse.read("catalogue"), self.n_items)
 
     @cached_property
-    def item_images(self) -> npt.NDArray[np.uint8] | None:
+    def item_pictures(self) -> tuple[Pictures, ...]:
         if not self._lakehouse.exists("item_images"):
-            return None
-        return image_array(self._lakehouse.read("item_images"), self.n_items)
+            return ()
+        return pictures_of(self._lakehouse.read("item_images"), self.n_items)
 
     @cached_property
     def chosen(self) -> Config:

@@ -55,6 +55,7 @@ from m6rec.stages.training.domains import own_factor_models
 from m6rec.stages.training.factor_models import factors_from_frame
 from m6rec.stages.training.neighbours import candidate_users
 from m6rec.towers.artifact import load_towers
+from m6rec.towers.encoder import PICTURE_UNITS
 
 
 def member_names(ranker: str, config: Config) -> tuple[str, ...]:
@@ -238,9 +239,15 @@ def _towers(models: _Models, ranker: Ranker) -> Member:
     fit, model = models.fit, models.factors(_model_of(ranker))
     towers = load_towers(fit.model("towers", _model_of(ranker))["artifact"]).encoder(model)
     features = fit.item_matrix(c.FEATURES)
-    vectors = towers.encode_items(features if features.shape[1] else None, fit.item_images)
+    vectors = towers.encode_items(features if features.shape[1] else None)
     # The last coordinate is the item's own popularity, which no neighbour lends.
-    directions = models.with_content(model, vectors[:, :-1])
+    own = vectors[:, :-1]
+    directions = models.with_content(model, own)
+    if PICTURE_UNITS in towers.weights:
+        # Neighbours by content do not know what an item looks like.
+        lent = (directions != own).any(axis=1)
+        seen = towers.weights[PICTURE_UNITS].any(axis=(1, 2))
+        directions = np.where((lent & seen)[:, None], (directions + own) / 2, directions)
     represented = np.hstack([directions, vectors[:, -1:]])
     return DotMember(ranker.name, towers.user_encoder(represented), represented)
 
@@ -250,7 +257,7 @@ def _sequence_towers(models: _Models, ranker: Ranker) -> Member:
     model = models.factors(fit.config.towers.sequence.factors)
     towers = load_towers(fit.model("towers", _model_of(ranker))["artifact"]).encoder(model)
     features = fit.item_matrix(c.FEATURES)
-    vectors = towers.encode_items(features if features.shape[1] else None, None)
+    vectors = towers.encode_items(features if features.shape[1] else None)
     return DotMember(ranker.name, towers.user_encoder(vectors), models.with_content(model, vectors))
 
 

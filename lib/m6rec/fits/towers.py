@@ -153,8 +153,8 @@ def _item_inputs(fit: Fit, models: Sequence[str]) -> dict[str, ItemInputs]:
         method: ItemInputs(
             fit.factor_model(method),
             features if features.shape[1] else None,
-            fit.item_images,
             fit.modalities("items"),
+            fit.item_pictures,
         )
         for method in sorted({config.factors_of(model) for model in models})
     }

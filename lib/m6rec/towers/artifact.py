@@ -26,7 +26,7 @@ from m6rec.towers.sequence_encoder import SequenceEncoder
 
 WEIGHTS_FILE = "towers.safetensors"
 DESCRIPTION_FILE = "towers.json"
-FORMAT = 3
+FORMAT = 4
 ENCODERS: Mapping[str, type[TowerEncoder] | type[SequenceEncoder]] = {
     "set": TowerEncoder,
     "sequence": SequenceEncoder,

@@ -11,7 +11,7 @@ from m6rec.towers.encoder import (
     item_gates,
 )
 from m6rec.towers.losses import is_of_cosines
-from m6rec.towers.modalities import Modalities, pooled_columns, split_features
+from m6rec.towers.modalities import Modalities, modality_shares, pooled_columns, split_features
 from m6rec.towers.model import TowerModel, TowerShape
 
 STAND_IN_RIDGE = 1.0
@@ -30,7 +30,7 @@ PARAMETERS_OF_PART: dict[TowerPart, tuple[str, ...]] = {
         "item.feature",
         "item.stand_in",
         "item.modalit",
-        "item.image",
+        "item.picture",
     ),
     "gate": (),
     "popularity": ("popularity_weight",),
@@ -45,20 +45,22 @@ def shape_of(
 ) -> TowerShape:
     """The sizes of the towers for these inputs."""
     item_features = 0 if items.features is None else items.features.shape[1]
-    image_size = 0 if items.images is None else items.images.shape[-1]
-    # A gate decides between factors and features, so it needs features or images.
-    gated = "gate" not in config.without and bool(user_features or item_features or image_size)
+    # A gate decides between factors and features, so it needs features or pictures.
+    described = bool(user_features or item_features or items.pictures)
+    gated = "gate" not in config.without and described
     return TowerShape(
         rank=items.factor_model.factors.shape[1],
         user_features=user_features,
         item_features=item_features,
-        image_size=image_size,
         hidden=config.hidden,
         feature_hidden=config.feature_hidden,
         temperature=config.temperature,
         gate_half_count=config.gate_half_count if gated else LEAST_HALF_COUNT,
         user_modalities=user_modalities,
         item_modalities=items.modalities,
+        picture_frames=tuple(one.frames for one in items.pictures),
+        picture_channels=config.images.channels,
+        picture_blocks=config.images.blocks,
     )
 
 
@@ -99,7 +101,9 @@ def _start_stand_in(model: TowerModel, items: ItemInputs, shape: TowerShape) -> 
     plain, columns = split_features(items.features, shape.item_modalities)
     read = [plain]
     if columns:
-        pooled, weights = pooled_columns(columns, {})
+        pooled, present = pooled_columns(columns, {})
+        others = [one.present[:, None] for one in items.pictures]
+        weights = modality_shares(np.hstack([present, *others]))
         read += [each * weights[:, c : c + 1] for c, each in enumerate(pooled)]
     features = np.hstack(read) if columns else plain
     fitted = torch.from_numpy(_ridge_stand_in(items, features, shape.gate_half_count).T)

@@ -18,6 +18,7 @@ from m6rec.kernels.arrays.rows import Float32
 from m6rec.kernels.factors.projection import FactorModel
 from m6rec.towers.batches import RowBatches
 from m6rec.towers.encoder import (
+    PICTURE_UNITS,
     ItemInputs,
     TowerEncoder,
     item_factor_inputs,
@@ -40,7 +41,8 @@ from m6rec.towers.losses import (
     is_of_cosines,
     sampled_softmax,
 )
-from m6rec.towers.model import TowerModel, TowerShape
+from m6rec.towers.model import TowerModel
+from m6rec.towers.picture_training import PictureReader
 from m6rec.towers.start import shape_of, start_model
 
 
@@ -63,7 +65,7 @@ def train_towers(
 
     Args:
         batches: this rank's training rows.
-        items: factors, features and images of all items.
+        items: factors, features and pictures of all items.
         config: sizes, schedule and loss.
         seed: of the start, the targets, the negatives and the order.
         validate: called after each epoch; None trains to the end and keeps the last epoch.
@@ -95,9 +97,13 @@ def train_towers(
     return TrainingLoop(trainee, items, schedule, validate, log_folder, checkpoint_folder).run()
 
 
-def freeze(model: TowerModel, factor_model: FactorModel) -> TowerEncoder:
-    """The encoder with a copy of the model's weights."""
+def freeze(
+    model: TowerModel, factor_model: FactorModel, picture_units: Tensor | None = None
+) -> TowerEncoder:
+    """The encoder with a copy of the model's weights, and of what it makes of all pictures."""
     weights = {name: value.detach().numpy().copy() for name, value in model.state_dict().items()}
+    if picture_units is not None:
+        weights[PICTURE_UNITS] = picture_units.numpy().copy()
     return TowerEncoder(model.shape.to_json(), weights, factor_model)
 
 
@@ -130,16 +136,18 @@ class _SetTowers:
             )
         ]
         self.draw = ExampleDraw(items, shape, config)
-        self.item_tensors = _ItemTensors(items, shape)
+        self.item_tensors = _ItemTensors(items, self.model, config)
 
     def examples(self, epoch: int, rank: int) -> Iterator[Example]:
         """The examples of an epoch, each from a batch of rows."""
         generator = np.random.default_rng([self.seed, epoch, rank, 1])
+        # What the network makes of the pictures that a step does not read.
+        self.item_tensors.all_units()
         return (self.draw(rows, generator) for rows in self.batches.epoch(epoch, self.steps))
 
     def freeze(self) -> TowerEncoder:
         """The encoder with a copy of the model's weights."""
-        return freeze(self.model, self.items.factor_model)
+        return freeze(self.model, self.items.factor_model, self.item_tensors.all_units())
 
     def fingerprint(self) -> dict[str, Any]:
         """What a checkpoint must agree in."""
@@ -161,12 +169,7 @@ class _SetTowers:
                 torch.from_numpy(example.user_features),
                 torch.from_numpy(example.user_modalities),
             )
-            items = self.item_tensors.embed(
-                self.model,
-                torch.from_numpy(example.items),
-                torch.from_numpy(example.item_kept),
-                torch.from_numpy(example.item_modalities),
-            )
+            items = self.item_tensors.embed(example)
         if is_of_cosines(config.loss):
             # This loss takes cosines, without the popularity coordinate and the temperature.
             users, items = users[:, :-1] * config.temperature, items[:, :-1]
@@ -201,21 +204,35 @@ def _check_finite(features: Float32 | None) -> None:
 class _ItemTensors:
     """The items' inputs as tensors, of which each step takes some rows."""
 
-    def __init__(self, items: ItemInputs, shape: TowerShape) -> None:
+    def __init__(self, items: ItemInputs, model: TowerModel, config: TowersConfig) -> None:
         n_items = len(items.counts)
         features = np.zeros((n_items, 0), np.float32) if items.features is None else items.features
         self.factors = torch.from_numpy(item_factor_inputs(items.factor_model))
-        self.gates = torch.from_numpy(item_gates(items.factor_model, shape.gate_half_count))
+        self.gates = torch.from_numpy(item_gates(items.factor_model, model.shape.gate_half_count))
         self.features = torch.from_numpy(features)
-        self.images = None if items.images is None else torch.from_numpy(items.images)
         self.popularity = torch.from_numpy(popularity_inputs(items.counts))
+        self.model = model
+        branches = model.item.pictures
+        self.pictures = (
+            None if branches is None else PictureReader(items.pictures, branches, config.images)
+        )
 
-    def embed(self, model: TowerModel, items: Tensor, kept: Tensor, modalities: Tensor) -> Tensor:
-        return model.embed_items(
+    def all_units(self) -> Tensor | None:
+        """What the branches make of the pictures of all items, where there are any."""
+        return None if self.pictures is None else self.pictures.units()
+
+    def embed(self, example: Example) -> Tensor:
+        """The embeddings of the example's items."""
+        items = torch.from_numpy(example.items)
+        units = None
+        if self.pictures is not None:
+            fresh = torch.from_numpy(example.fresh)
+            units = self.pictures.units_in_step(items, fresh, example.augmentation)
+        return self.model.embed_items(
             self.factors[items],
-            self.gates[items] * kept,
+            self.gates[items] * torch.from_numpy(example.item_kept),
             self.features[items],
-            None if self.images is None else self.images[items],
+            units,
             self.popularity[items],
-            modalities,
+            torch.from_numpy(example.item_modalities),
         )

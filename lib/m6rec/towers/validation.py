@@ -64,7 +64,7 @@ class TowerValidation:
         """float64 [n]: NDCG@k of lists that rank by the summed scores of some pairs of towers."""
         members = {}
         for place, (encoder, items) in enumerate(towers):
-            vectors = encoder.encode_items(items.features, items.images)
+            vectors = encoder.encode_items(items.features)
             name = f"towers_{place}"
             members[name] = DotMember(name, encoder.user_encoder(vectors), vectors)
         return self.users.ndcg_of_users(members, self.k)

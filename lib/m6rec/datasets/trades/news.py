@@ -45,12 +45,12 @@ def news_tables(seed: int = 1) -> dict[str, pd.DataFrame]:
             "published_at": [_at(hour) for hour in born],
         }
     )
-    live = table[born > 24 * DAYS - LIFE_HOURS]
+    alive = table[born > 24 * DAYS - LIFE_HOURS]
     columns = ["reader", "article", "seconds", "read_at"]
     return {
         "reads": pd.DataFrame(reads, columns=columns),
         "articles": table,
-        "live": live[["article"]],
+        "live": alive[["article"]],
     }
 
 
