@@ -191,6 +191,7 @@ EVALUATE = JobRecord(
     reads=("lists", "splits", "user_item_matrix", "item_index", "catalogue"),
     reads_if_made=(
         "item_features",
+        "item_images",
         "rating_predictions",
         "item_factors",
         "item_neighbours",

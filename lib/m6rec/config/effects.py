@@ -370,7 +370,18 @@ RULES: tuple[Idle, ...] = (
         lambda config: not _has_features(config),
         _NO_FEATURES,
     ),
-    Idle(("features.image_size",), lambda config: not _has_item_attributes(config), _NO_ITEMS),
+    Idle(
+        ("features.image_size", "towers.images"),
+        lambda config: not _has_item_attributes(config),
+        _NO_ITEMS,
+    ),
+    Idle(
+        ("features.video_frames",),
+        lambda config: (
+            config.features.items is None or "video" not in config.features.items.kinds.values()
+        ),
+        "features.items.kinds names no column of kind video",
+    ),
     # towers
     Idle(
         ("towers",),

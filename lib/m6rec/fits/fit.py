@@ -156,6 +156,18 @@ class Fit:
         return self._run.item_pictures
 
     @property
+    def items_with_pictures(self) -> dict[str, npt.NDArray[np.bool_]]:
+        """bool [items] by column of images or videos: which items have any."""
+        if not self.lakehouse.exists("item_images"):
+            return {}
+        rows = self.lakehouse.read("item_images").select(c.ITEM_INDEX, "attribute").distinct()
+        found: dict[str, npt.NDArray[np.bool_]] = {}
+        for row in rows.orderBy("attribute").collect():
+            mask = found.setdefault(row["attribute"], np.zeros(self.n_items, np.bool_))
+            mask[row[c.ITEM_INDEX]] = True
+        return found
+
+    @property
     def targets(self) -> DataFrame:
         """The held-out items that the fit is measured on: user_index, item_indices."""
         return target_rows(self.lakehouse.read("splits"), c.TARGET_FOLD_OF_FIT[self.name])

@@ -62,7 +62,7 @@ class ResidualNetwork(nn.Module):
         self.stem = nn.Conv2d(_COLOURS, channels[0], 3, stride=2, padding=1)
         widths = [channels[0], *channels]
         self.blocks = nn.ModuleList(
-            _Block(
+            _ResidualBlock(
                 before if block == 0 else after,
                 after,
                 stride=2 if block == 0 and stage > 0 else 1,
@@ -81,7 +81,7 @@ class ResidualNetwork(nn.Module):
         return read
 
 
-class _Block(nn.Module):
+class _ResidualBlock(nn.Module):
     """Two convolutions whose result is added to what comes in."""
 
     def __init__(self, before: int, after: int, stride: int) -> None:

@@ -3,7 +3,6 @@
 import importlib.util
 import io
 import math
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -206,7 +205,8 @@ def _decode_batches(
 ) -> Iterator[pa.RecordBatch]:
     for batch in batches:
         items, frames, pixels = [], [], []
-        for item, source in zip(*(one.to_pylist() for one in batch.columns), strict=True):
+        given = (batch.column(name).to_pylist() for name in (c.ITEM_INDEX, _GIVEN))
+        for item, source in zip(*given, strict=True):
             for frame, decoded in enumerate(_decode(source, column, size)):
                 items.append(item)
                 frames.append(frame)
@@ -237,8 +237,3 @@ def _decode(source: bytes | str, column: PictureColumn, size: int) -> Sequence[b
 def _local_path(source: str) -> str:
     address = urlparse(source)
     return unquote(address.path) if address.scheme == "file" else source
-
-
-def is_remote(path: str) -> bool:
-    """Whether a path is of a file system that Spark reads and no executor opens by itself."""
-    return re.match(_REMOTE, path) is not None
