@@ -124,6 +124,7 @@ _BY_THE_RECENCY_SCALE = {"recent_ridge", "recent_item_neighbours", REPEATS}
 _OF_THE_SEQUENCE = tuple(
     f"towers.sequence.{name}" for name in SequenceConfig.model_fields if name != "enabled"
 )
+_OF_TOWERS = frozenset({FUSION, "bagged_towers", "boosted_towers"})
 _NO_TIME = "interactions.columns.time is not set"
 _NO_ITEMS = "features.items is not set"
 _NO_ATTRIBUTES = "neither features.users nor features.items is set"
@@ -385,7 +386,7 @@ RULES: tuple[Idle, ...] = (
     # towers
     Idle(
         ("towers",),
-        lambda config: FUSION not in _listed_rankers(config),
+        lambda config: _OF_TOWERS.isdisjoint(config.usable(tuple(_listed_rankers(config)))),
         "ranker fusion is neither evaluated nor recommended nor a member of the hybrid",
         on="lists",
     ),

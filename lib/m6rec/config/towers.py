@@ -16,7 +16,7 @@ from m6rec.config.base import (
     Share,
     SomeOnce,
 )
-from m6rec.rankers import SEQUENCE
+from m6rec.rankers import BAGGED, BOOSTED, SEQUENCE
 
 TowerInput = Literal["svd", "als"]
 TowerLoss = Literal["sampled_softmax", "binary_cross_entropy", "cosine_contrastive"]
@@ -260,6 +260,18 @@ class TowersConfig(Section):
     processes: PositiveInt = Field(
         default=1, description="The number of processes that train together on the driver."
     )
+    bagging: NonNegativeInt = Field(
+        default=0,
+        description="The number of further pairs of towers on the first of `inputs`, each from"
+        " another seed, whose scores are added up as ranker `bagged_towers`. Each costs as much as"
+        " the first pair.",
+    )
+    boosting: bool = Field(
+        default=False,
+        description="Whether one more pair of towers on the first of `inputs` is trained on what"
+        " the local ridge leaves, as ranker `boosted_towers`. The ridge is that of the other half"
+        " of the users (cross-fitting), which costs two more trainings of it.",
+    )
     images: ImagesConfig = Field(
         default=ImagesConfig(), description="The network that reads images and videos."
     )
@@ -267,6 +279,23 @@ class TowersConfig(Section):
         default=SequenceConfig(), description="The towers that know order."
     )
 
+    @property
+    def ensembles(self) -> tuple[str, ...]:
+        """The models of towers that are trained beside those of `fusion`."""
+        bagged = (BAGGED,) if self.bagging else ()
+        return (*bagged, BOOSTED) if self.boosting else bagged
+
     def factors_of(self, model: str) -> str:
-        """The factor model that towers rest on: their own name, or that of the ones on order."""
-        return self.sequence.factors if model == SEQUENCE else model
+        """The factor model that towers rest on."""
+        if model == SEQUENCE:
+            return self.sequence.factors
+        return self.inputs[0] if model in {BAGGED, BOOSTED} else model
+
+    @model_validator(mode="after")
+    def _boosting_adds_logits(self) -> "TowersConfig":
+        if self.boosting and self.loss == "cosine_contrastive":
+            raise ValueError(
+                "boosting adds up logits, and loss cosine_contrastive has none; set loss to"
+                " sampled_softmax or binary_cross_entropy"
+            )
+        return self

@@ -55,7 +55,8 @@ from m6rec.stages.training.domains import own_factor_models
 from m6rec.stages.training.factor_models import factors_from_frame
 from m6rec.stages.training.neighbours import candidate_users
 from m6rec.towers.artifact import load_towers
-from m6rec.towers.encoder import PICTURE_UNITS
+from m6rec.towers.bagging import BaggedTowers
+from m6rec.towers.encoder import TowerEncoder
 
 
 def member_names(ranker: str, config: Config) -> tuple[str, ...]:
@@ -236,19 +237,21 @@ class _Models:
 
 
 def _towers(models: _Models, ranker: Ranker) -> Member:
-    fit, model = models.fit, models.factors(_model_of(ranker))
+    fit = models.fit
+    model = models.factors(fit.config.towers.factors_of(_model_of(ranker)))
     towers = load_towers(fit.model("towers", _model_of(ranker))["artifact"]).encoder(model)
     features = fit.item_matrix(c.FEATURES)
+    assert isinstance(towers, TowerEncoder | BaggedTowers)
     vectors = towers.encode_items(features if features.shape[1] else None)
     # The last coordinate is the item's own popularity, which no neighbour lends.
-    own = vectors[:, :-1]
+    own, popularity = np.split(vectors, [vectors.shape[1] - towers.popularity_width], axis=1)
     directions = models.with_content(model, own)
-    if PICTURE_UNITS in towers.weights:
+    if towers.seen_items is not None:
         # Neighbours by content do not know what an item looks like.
         lent = (directions != own).any(axis=1)
-        seen = towers.weights[PICTURE_UNITS].any(axis=(1, 2))
-        directions = np.where((lent & seen)[:, None], (directions + own) / 2, directions)
-    represented = np.hstack([directions, vectors[:, -1:]])
+        halfway = (lent & towers.seen_items)[:, None]
+        directions = np.where(halfway, (directions + own) / 2, directions)
+    represented = np.hstack([directions, popularity])
     return DotMember(ranker.name, towers.user_encoder(represented), represented)
 
 
@@ -365,6 +368,8 @@ MEMBERS: Mapping[str, Callable[[_Models, Ranker], Member | OwnMembers]] = {
     "towers_svd": _towers,
     "towers_als": _towers,
     "towers_sequence": _sequence_towers,
+    "bagged_towers": _towers,
+    "boosted_towers": _towers,
     "svd": _projected_factors,
     "als": _projected_factors,
     "als_cosine": _factor_directions,

@@ -76,6 +76,17 @@ class TowerEncoder:
         """How many coordinates an embedding has."""
         return int(self.shape["rank"]) + 1
 
+    @property
+    def popularity_width(self) -> int:
+        """How many coordinates of an embedding are of popularity alone; they come last."""
+        return 1
+
+    @property
+    def seen_items(self) -> npt.NDArray[np.bool_] | None:
+        """bool [M]: the items that the towers know by pictures; None where they read none."""
+        units = self.weights.get(PICTURE_UNITS)
+        return None if units is None else units.any(axis=(1, 2))
+
     def encode_users(self, rows: Rows, user_features: Float32 | None) -> Float32:
         """The embeddings of users, from their rows: float32 [n, rank + 1].
 

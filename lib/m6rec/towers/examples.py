@@ -9,6 +9,7 @@ import numpy.typing as npt
 from m6rec.config.towers import TowersConfig
 from m6rec.kernels.arrays.rows import Float32, Int64, Rows, indptr_of
 from m6rec.towers.batches import TrainingRows
+from m6rec.towers.boosting import CrossFitted
 from m6rec.towers.encoder import (
     ItemInputs,
     gate,
@@ -26,6 +27,8 @@ class Example:
         user_factors, user_gates, user_features: the users' inputs, from the rest of their rows.
         items: int64; the items embedded in this step, with the negatives first.
         item_kept: float32; 0 where an item's factor is dropped, else 1.
+        base: float32 [users, items]; logits of another model, to which those of the towers are
+            added.
         fresh: int64; the places among `items` of those whose pictures are read in this step.
         augmentation: the seed by which these pictures are changed.
         user_modalities, item_modalities: float32 [users or items, modalities]; 0 where one is left
@@ -48,6 +51,7 @@ class Example:
     pair_item: Int64
     own: npt.NDArray[np.bool_]
     log_correction: float
+    base: Float32 | None
     fresh: Int64
     augmentation: int
 
@@ -60,7 +64,14 @@ class Example:
 class ExampleDraw:
     """Draws the targets, the negatives and the dropout of a batch of rows."""
 
-    def __init__(self, items: ItemInputs, shape: TowerShape, config: TowersConfig) -> None:
+    def __init__(
+        self,
+        items: ItemInputs,
+        shape: TowerShape,
+        config: TowersConfig,
+        base: CrossFitted | None = None,
+    ) -> None:
+        self.base = base
         self.factor_model = items.factor_model
         self.n_items = len(items.counts)
         self.config = config
@@ -100,6 +111,7 @@ class ExampleDraw:
             pair_item=pair_item,
             own=self._own(whole, negatives),
             log_correction=math.log(len(self._warm) / self.negatives),
+            base=None if self.base is None else self.base.logits(rest, items),
             fresh=np.empty(0, np.int64),
             augmentation=0,
         )

@@ -1,15 +1,23 @@
-"""Make the towers before training: their sizes, and weights that rank as the factors do."""
+"""Make the towers before training: their sizes, and weights that rank as the factors do.
+
+And the scale of a model whose logits they are added to.
+"""
+
+from dataclasses import replace
 
 import numpy as np
 import torch
 
 from m6rec.config.towers import TowerPart, TowersConfig
 from m6rec.kernels.arrays.rows import Float32
+from m6rec.towers.batches import RowBatches
+from m6rec.towers.boosting import CrossFitted, best_scale
 from m6rec.towers.encoder import (
     ItemInputs,
     item_factor_inputs,
     item_gates,
 )
+from m6rec.towers.examples import ExampleDraw
 from m6rec.towers.losses import is_of_cosines
 from m6rec.towers.modalities import Modalities, modality_shares, pooled_columns, split_features
 from m6rec.towers.model import TowerModel, TowerShape
@@ -85,6 +93,20 @@ def start_model(
     for part in config.without:
         _take_out(model, part)
     return model
+
+
+def calibrated(
+    base: CrossFitted, batches: RowBatches, items: ItemInputs, config: TowersConfig, seed: int
+) -> CrossFitted:
+    """The base with the scale by which its own logits explain a batch of rows best."""
+    manifest = batches.manifest
+    shape = shape_of(items, manifest.features, config, manifest.modalities)
+    steps = manifest.steps_per_epoch(config.users_per_batch, config.minimum_steps_per_epoch)
+    first = next(iter(batches.epoch(0, steps)))
+    example = ExampleDraw(items, shape, config, base)(first, np.random.default_rng([seed, 3]))
+    if example.base is None or not example.pairs:
+        return base
+    return replace(base, scale=best_scale(example.base, example.pair_user, example.pair_item))
 
 
 def _take_out(model: TowerModel, part: TowerPart) -> None:

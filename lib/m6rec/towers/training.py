@@ -17,6 +17,7 @@ from m6rec.errors import DataError
 from m6rec.kernels.arrays.rows import Float32
 from m6rec.kernels.factors.projection import FactorModel
 from m6rec.towers.batches import RowBatches
+from m6rec.towers.boosting import CrossFitted
 from m6rec.towers.encoder import (
     PICTURE_UNITS,
     ItemInputs,
@@ -57,6 +58,7 @@ def train_towers(
     epochs: int | None = None,
     threads: int | None = None,
     earlier: EarlierTowers | None = None,
+    base: CrossFitted | None = None,
 ) -> TrainingResult:
     """Train one pair of towers.
 
@@ -76,6 +78,7 @@ def train_towers(
             them. A final fit takes the best epoch of the selection fit, as validation chose it.
         threads: how many threads torch has in this process; None changes nothing.
         earlier: towers to go on from; None starts from the factors.
+        base: a model on whose logits those of the towers are added in training.
 
     Raises:
         DataError: the rows are not those of the manifest, or the loss is not finite.
@@ -91,7 +94,7 @@ def train_towers(
         warmup_steps=config.warmup_steps,
         first_epoch=0 if earlier is None else earlier.first_epoch,
     )
-    trainee = _SetTowers(batches, items, config, seed)
+    trainee = _SetTowers(batches, items, config, seed, base)
     if earlier is not None:
         take_over(trainee.model, earlier)
     return TrainingLoop(trainee, items, schedule, validate, log_folder, checkpoint_folder).run()
@@ -113,7 +116,12 @@ class _SetTowers:
     clip: float | None = None
 
     def __init__(
-        self, batches: RowBatches, items: ItemInputs, config: TowersConfig, seed: int
+        self,
+        batches: RowBatches,
+        items: ItemInputs,
+        config: TowersConfig,
+        seed: int,
+        base: CrossFitted | None,
     ) -> None:
         self.batches = batches
         self.items = items
@@ -135,7 +143,7 @@ class _SetTowers:
                 weight_decay=config.weight_decay,
             )
         ]
-        self.draw = ExampleDraw(items, shape, config)
+        self.draw = ExampleDraw(items, shape, config, base)
         self.item_tensors = _ItemTensors(items, self.model, config)
 
     def examples(self, epoch: int, rank: int) -> Iterator[Example]:
@@ -177,6 +185,10 @@ class _SetTowers:
         pair_user = torch.from_numpy(example.pair_user)
         targets = items.index_select(0, torch.from_numpy(example.pair_item))
         positive = (users.index_select(0, pair_user) * targets).sum(dim=1)
+        if example.base is not None:
+            base = torch.from_numpy(example.base)
+            negative = negative + base[:, : example.negatives]
+            positive = positive + base[pair_user, torch.from_numpy(example.pair_item)]
         own = torch.from_numpy(example.own)
         match config.loss:
             case "sampled_softmax":
