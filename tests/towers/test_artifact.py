@@ -87,5 +87,5 @@ def test_weights_of_other_towers_under_this_description_are_refused(
 def test_another_format_is_named(folder: Path) -> None:
     file = folder / "towers.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"format": 99}))
-    with pytest.raises(ArtifactError, match="format 99, expected 3"):
+    with pytest.raises(ArtifactError, match="format 99, expected 4"):
         load_towers(str(folder))
