@@ -33,7 +33,7 @@ def print_explanation(console: Console, found: ItemExplanation) -> None:
         shown = found.history[:_HISTORY_SHOWN]
         console.print(_table(title, "Item", shown, "cyan"))
     if found.undivided:
-        console.print(f"{found.undivided:.0%} cannot be divided among the user's items")
+        console.print(f"{found.undivided:.0%} is not owed to single items of the user's")
     if found.lacks:
         lacks = [Owed(model_name(part.name), part.value, part.share) for part in found.lacks]
         title = f"What it lacks to {found.last}, the last of the list"

@@ -199,29 +199,44 @@ class TowerEncoder:
     ) -> Float32:
         w = self.weights
         base = gates[:, None] * factors
-        parts = [base]
+        stand_ins, others = self.of_features(side, features, units)
+        inputs = np.hstack([base, *others])
+        for stood_in in stand_ins:
+            base = base + (1 - gates)[:, None] * stood_in
+        hidden = gelu(linear(w, f"{side}.first", inputs))
+        tower = base + linear(w, f"{side}.last", hidden)
+        return normalise_rows(tower @ w["shared.weight"].T)
+
+    def of_features(
+        self, side: str, features: Float32, units: Float32 | None = None
+    ) -> tuple[list[Float32], list[Float32]]:
+        """What stands in for the factor, float32 [n, rank] each, and what the hidden layer reads.
+
+        Args:
+            side: user or item.
+            features: float32 [n, features].
+            units: float32 [n, columns, feature_hidden]; of pictures, or None where there are none.
+        """
+        w = self.weights
+        stand_ins, read = [], []
         plain, columns = split_features(
             features, as_modalities(self.shape.get(f"{side}_modalities", ()))
         )
         if plain.shape[1]:
-            parts.append(gelu(linear(w, f"{side}.feature", plain)))
-            base = base + (1 - gates)[:, None] * (plain @ w[f"{side}.stand_in.weight"].T)
+            read.append(gelu(linear(w, f"{side}.feature", plain)))
+            stand_ins.append(plain @ w[f"{side}.stand_in.weight"].T)
         others = None if units is None else units.any(axis=2)
         if columns:
             hidden_units, pooled, shares = read_modalities(w, f"{side}.modalities", columns, others)
-            parts.append(hidden_units)
-            stood_in = pooled @ w[f"{side}.modality_stand_in.weight"].T
-            base = base + (1 - gates)[:, None] * stood_in
+            read.append(hidden_units)
+            stand_ins.append(pooled @ w[f"{side}.modality_stand_in.weight"].T)
         elif others is not None:
             shares = modality_shares(others)
         if units is not None:
             seen = (units * shares[:, -units.shape[1] :, None]).reshape(len(units), -1)
-            parts.append(seen)
-            stood_in = seen @ w[f"{side}.picture_stand_in.weight"].T
-            base = base + (1 - gates)[:, None] * stood_in
-        hidden = gelu(linear(w, f"{side}.first", np.hstack(parts)))
-        tower = base + linear(w, f"{side}.last", hidden)
-        return normalise_rows(tower @ w["shared.weight"].T)
+            read.append(seen)
+            stand_ins.append(seen @ w[f"{side}.picture_stand_in.weight"].T)
+        return stand_ins, read
 
 
 def read_modalities(
