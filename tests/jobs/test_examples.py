@@ -76,7 +76,7 @@ def config_of(trade: str, folder: Path) -> Config:
 
 
 def lists_of(trade: str, spark: SparkSession, folder: Path, ranker: str = POPULARITY) -> Lists:
-    """The example's lists of a ranker without training."""
+    """The example's lists of a ranker without training, made with all that is known."""
     given = config_of(trade, folder)
     config = given.replaced(
         {
@@ -84,6 +84,8 @@ def lists_of(trade: str, spark: SparkSession, folder: Path, ranker: str = POPULA
             "recommend.contexts": {},
             "hybrid.members": [ranker],
             "evaluate.rankers": [ranker],
+            # What a test holds out may be listed, since it is not known.
+            "split.strategy": "none",
         }
     )
     lakehouse = Lakehouse(spark, config.lake, trade)
