@@ -17,8 +17,8 @@ from m6rec.stages.features.pictures import (
     FRAME,
     PIXELS,
     PictureColumn,
-    check_video_reader,
     load_pictures,
+    problem_of_video,
 )
 from m6rec.stages.features.videos import decode_video
 from tests.towers.moving import moving_square
@@ -137,6 +137,8 @@ def test_a_column_of_which_nothing_can_be_decoded_or_of_another_type_is_refused(
 
 def test_without_pyav_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(TableError, match=r"column trailer.*pip install m6rec\[video\]"):
-        check_video_reader(TRAILER, "items")
-    check_video_reader(COVER, "items")
+    problem = problem_of_video("trailer", "video")
+    assert problem is not None
+    assert problem.startswith("column trailer: is of kind video")
+    assert "pip install m6rec[video]" in problem
+    assert problem_of_video("cover", "image") is None

@@ -1,9 +1,28 @@
 """Read files as bytes from any file system that Spark reads, in the executors."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from m6rec.spark.files import folder_exists
+
+_RECORDS_PER_BATCH = "spark.sql.execution.arrow.maxRecordsPerBatch"
+
+
+@contextmanager
+def records_per_batch(spark: SparkSession, records: int) -> Iterator[None]:
+    """Within it, the rows that start on their way to Python workers go in batches of so many.
+
+    Rows that hold whole files would fill the memory in batches of thousands.
+    """
+    before = spark.conf.get(_RECORDS_PER_BATCH)
+    spark.conf.set(_RECORDS_PER_BATCH, str(records))
+    try:
+        yield
+    finally:
+        spark.conf.set(_RECORDS_PER_BATCH, str(before))
 
 
 def contents_of(paths: DataFrame) -> DataFrame:

@@ -20,7 +20,7 @@ from m6rec import columns as c
 from m6rec.config.data import PictureKind
 from m6rec.errors import TableError
 from m6rec.kernels.arrays.rows import Int64
-from m6rec.spark.binary_files import contents_of
+from m6rec.spark.binary_files import contents_of, records_per_batch
 from m6rec.spark.values import owner_column
 from m6rec.stages.features.videos import decode_video
 from m6rec.towers.pictures import NO_FRAME, Pictures
@@ -31,6 +31,8 @@ PIXELS = "pixels"
 
 _COLOURS = 3
 _GIVEN = "given"
+# Values that are on their way to a Python worker at once: whole files.
+_FILES_AT_ONCE = 32
 # A scheme other than file:, which no executor opens as a path.
 _REMOTE = r"^(?!file:)[A-Za-z][A-Za-z0-9+.-]+:/"
 
@@ -105,11 +107,14 @@ def load_pictures(
             f"{table}, column {column.name}: has type {kind.simpleString()}, expected binary (the"
             f" bytes) or string (the path) for the kind {column.kind}; give the column another kind"
         )
-    check_video_reader(column, table)
+    problem = problem_of_video(column.name, column.kind)
+    if problem is not None:
+        raise TableError(f"{table}, {problem}")
     value = owner_column(column.name).alias(_GIVEN)
     given = frame.select(c.ITEM_INDEX, value).where(F.col(_GIVEN).isNotNull())
-    decoded = _decoded(given, column, size).persist()
-    facts = _facts(frame.count(), given, decoded, column)
+    with records_per_batch(frame.sparkSession, _FILES_AT_ONCE):
+        decoded = _decoded(given, column, size).persist()
+        facts = _facts(frame.count(), given, decoded, column)
     if facts.given and facts.given == facts.broken:
         such_as = f", such as {facts.example}" if facts.example else ""
         raise TableError(
@@ -120,18 +125,14 @@ def load_pictures(
     return decoded.where(F.col(PIXELS).isNotNull()), facts
 
 
-def check_video_reader(column: PictureColumn, table: str) -> None:
-    """Stop where there are videos and nothing reads them.
-
-    Raises:
-        TableError: PyAV is not installed.
-    """
-    if column.kind == "video" and importlib.util.find_spec("av") is None:
-        raise TableError(
-            f"{table}, column {column.name}: is of kind video, which PyAV reads, and it is not"
-            " installed; run pip install m6rec[video] on driver and executors, or set the column's"
-            " kind to ignore"
-        )
+def problem_of_video(name: str, kind: str) -> str | None:
+    """What is wrong where a column is one of videos and nothing reads them; None elsewhere."""
+    if kind != "video" or importlib.util.find_spec("av") is not None:
+        return None
+    return (
+        f"column {name}: is of kind video, which PyAV reads, and it is not installed; run pip"
+        " install m6rec[video] on driver and executors, or set the column's kind to ignore"
+    )
 
 
 def pictures_of(rows: DataFrame, n_items: int) -> tuple[Pictures, ...]:
@@ -155,10 +156,10 @@ def pictures_of(rows: DataFrame, n_items: int) -> tuple[Pictures, ...]:
     return tuple(columns)
 
 
-def decode_image(content: bytes, size: int) -> bytes | None:
+def decode_image(source: bytes | Path, size: int) -> bytes | None:
     """One image as size * size * 3 bytes, or None where it cannot be decoded."""
     try:
-        with Image.open(io.BytesIO(content)) as image:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
             return scaled(image, size)
     except Exception:
         # Pillow's readers raise whatever a file that is cut short, too large or no image leads to.
@@ -224,13 +225,10 @@ def _decode_batches(
 
 def _decode(source: bytes | str, column: PictureColumn, size: int) -> Sequence[bytes | None]:
     """The frames of a value; one that is None where it cannot be decoded."""
-    try:
-        content = Path(_local_path(source)).read_bytes() if isinstance(source, str) else source
-    except OSError:
-        return [None]
+    given = Path(_local_path(source)) if isinstance(source, str) else source
     if column.kind == "image":
-        return [decode_image(content, size)]
-    frames = decode_video(content, column.frames)
+        return [decode_image(given, size)]
+    frames = decode_video(given, column.frames)
     return [scaled(frame, size) for frame in frames] or [None]
 
 

@@ -2,22 +2,23 @@
 
 import io
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 
-def decode_video(content: bytes, count: int) -> list[Image.Image]:
+def decode_video(source: bytes | Path, count: int) -> list[Image.Image]:
     """The frames in the middle of `count` equal parts of a video's time.
 
-    A video of fewer frames gives each of them once. The list is empty where the content cannot be
+    A video of fewer frames gives each of them once. The list is empty where the file cannot be
     decoded. Sound is not looked at.
     """
     # It is an extra that only those need who have videos.
     import av  # noqa: PLC0415
 
     try:
-        with av.open(io.BytesIO(content)) as container:
+        with av.open(io.BytesIO(source) if isinstance(source, bytes) else source) as container:
             return list(_frames_at_even_times(container, count))
     except (av.FFmpegError, IndexError, ValueError, OSError):
         # A file that is cut short, or without pictures.
