@@ -1,4 +1,4 @@
-"""Columns of images and videos go through the jobs: decoded once, read by the towers of each fit."""
+"""Columns of images and videos go through the jobs: decoded once, and read by the towers."""
 
 import io
 from pathlib import Path
