@@ -4,6 +4,7 @@ Everything is fitted on the fit's training fold, and each pipeline is saved for 
 """
 
 from dataclasses import dataclass
+from functools import reduce
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -29,8 +30,8 @@ from m6rec.stages.features.behaviour import (
     user_behaviour,
 )
 from m6rec.stages.features.fitting import fit_features
-from m6rec.stages.features.images import load_images
 from m6rec.stages.features.kinds import infer_columns
+from m6rec.stages.features.pictures import PictureColumn, load_pictures
 from m6rec.stages.features.pipeline import FeaturePipeline
 from m6rec.stages.features.texts import encode_texts, texts_of, with_text_vectors
 from m6rec.stages.features.vectors import VectorFacts, measure_vectors
@@ -62,7 +63,7 @@ def run(lakehouse: Lakehouse, config: Config, fits: tuple[str, ...] = c.FITS) ->
         items = _read_attributes(
             lakehouse, config, config.features.items, "item_index", c.ITEM_ID, c.ITEM_INDEX
         )
-        _write_images(lakehouse, config, items)
+        _write_pictures(lakehouse, config, items)
         for fit in fits_of(lakehouse, config, fits):
             _build(fit, users, items)
     finally:
@@ -211,11 +212,21 @@ def _say_repeats(ids: DataFrame, source: AttributesSource) -> None:
         )
 
 
-def _write_images(lakehouse: Lakehouse, config: Config, items: _Attributes | None) -> None:
-    columns = [] if items is None else [n for n, kind in items.kinds.items() if kind == "image"]
-    if items is not None and columns:
-        images = load_images(items.frame, columns[0], config.features.image_size)
-        lakehouse.write("item_images", images)
+def _write_pictures(lakehouse: Lakehouse, config: Config, items: _Attributes | None) -> None:
+    """Write the items' images and frames of videos, of all columns at once."""
+    source, features = config.features.items, config.features
+    if items is None or source is None:
+        return
+    decoded: list[DataFrame] = []
+    for name, kind in items.kinds.items():
+        if kind in {"image", "video"}:
+            column = PictureColumn(name, kind, features.video_frames)
+            named = f"features.items: {source.source.name}"
+            rows, facts = load_pictures(items.frame, column, features.image_size, named)
+            print(f"{source.source.name}: {facts}", flush=True)
+            decoded.append(rows)
+    if decoded:
+        lakehouse.write("item_images", reduce(DataFrame.unionByName, decoded))
 
 
 def _training_events(fit: Fit) -> DataFrame | None:

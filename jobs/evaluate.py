@@ -98,13 +98,18 @@ def _evaluate_fit(fit: Fit, targets: DataFrame) -> Evaluation:
 
 
 def _cold_groups(fit: Fit) -> dict[str, npt.NDArray[np.bool_]]:
-    """The items without interactions by which columns of vectors they have."""
-    if not fit.lakehouse.exists("item_features") or not fit.modalities("items"):
+    """The items without interactions by which columns of vectors and pictures they have."""
+    if not fit.lakehouse.exists("item_features"):
         return {}
-    features = fit.item_matrix(c.FEATURES)
-    present = modality_presence(features, fit.modalities("items"))
-    names = fit.model("features", "items")["modality_names"]
-    return groups_of_cold_items(present, names, fit.item_counts)
+    names: list[str] = []
+    present = np.zeros((fit.n_items, 0), np.bool_)
+    if fit.modalities("items"):
+        names = fit.model("features", "items")["modality_names"]
+        present = modality_presence(fit.item_matrix(c.FEATURES), fit.modalities("items"))
+    pictured = fit.items_with_pictures
+    names = [*names, *pictured]
+    present = np.hstack([present, *(mask[:, None] for mask in pictured.values())])
+    return groups_of_cold_items(present, names, fit.item_counts) if names else {}
 
 
 def _lists_of_run(lakehouse: Lakehouse, run_id: str, fit: str) -> DataFrame:

@@ -1,8 +1,9 @@
 """Explain an item for a user: its place, what its score is made of, what it lacks, what hides it.
 
-Of the published run, unless --run-id names another. Nothing is written.
+Of the published run, unless --run-id names another. Nothing is written but the file of --plot.
 """
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -24,7 +25,7 @@ from m6rec.errors import DataError
 from m6rec.fits.explaining import ItemExplanation, explain_item
 from m6rec.fits.fit import Fit
 from m6rec.publication.publishing import run_to_follow
-from m6rec.report.explanation import print_explanation
+from m6rec.report.explanation import plot_explanation, print_explanation
 from m6rec.runs import check_same_config, sources_of_run, work_of_run
 from m6rec.spark.session import session_of_job
 from m6rec.spark.sources import at_versions
@@ -65,6 +66,9 @@ def main(
     run_id: Annotated[
         str | None, typer.Option("--run-id", help="The run. Without it: the published one.")
     ] = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", help="A file for the explanation as a picture in PNG.")
+    ] = None,
     overrides: SetOption = None,
     output: OutputOption = None,
 ) -> None:
@@ -75,6 +79,10 @@ def main(
         with session_of_job("m6rec explain") as spark:
             found = explain_of_run(spark, checked, chosen, user, item, domain)
         print_explanation(Console(width=max(Console().width, LEAST_WIDTH)), found)
+        if plot is not None:
+            plot.parent.mkdir(parents=True, exist_ok=True)
+            plot.write_bytes(plot_explanation(found))
+            print(f"plot: {plot}", flush=True)
 
 
 main.__doc__ = __doc__

@@ -4,6 +4,7 @@ The selection fit stops early on validation; the final fit takes as many epochs,
 schedule.
 """
 
+import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -14,9 +15,16 @@ from m6rec.config.run import Config
 from m6rec.fits.contexts import context_vocabulary
 from m6rec.fits.earlier import EarlierRun
 from m6rec.fits.fit import Fit, fits_of, model_row
-from m6rec.fits.towers import tower_inputs, train_pair
+from m6rec.fits.towers import (
+    TowerInputs,
+    tower_inputs,
+    train_bag,
+    train_boosted,
+    train_pair,
+)
 from m6rec.job_records import TRAIN_TOWERS
 from m6rec.lakehouse import Lakehouse
+from m6rec.rankers import BAGGED, BOOSTED
 from m6rec.runs import Job
 from m6rec.towers.artifact import TowerProvenance, save_towers
 from m6rec.towers.checkpoint import EpochRecord
@@ -36,7 +44,7 @@ def run(
     `chosen_epochs` are given, by model, only these models are trained, for so many epochs, of which
     towers of an earlier run go through the last ones alone.
     """
-    models = config.trained_towers if chosen_epochs is None else tuple(chosen_epochs)
+    models = config.tower_models if chosen_epochs is None else tuple(chosen_epochs)
     best_epochs: dict[str, int | None] = {
         model: (chosen_epochs or {}).get(model) for model in models
     }
@@ -47,23 +55,38 @@ def run(
         records = []
         for model in models:
             epochs = None if fit.name == c.SELECTION else best_epochs[model]
-            before = (
-                None if earlier is None or epochs is None else earlier.towers(fit, model, epochs)
-            )
-            if before is not None:
-                epochs = before.epochs
-            result = train_pair(inputs, config.towers, model, epochs, before)
+            start = time.perf_counter()
+            result = _train(inputs, config, model, epochs, earlier)
+            seconds = time.perf_counter() - start
             if fit.name == c.SELECTION:
                 best_epochs[model] = result.best_epoch
-            _report(fit.name, model, result)
-            records.append(_save(fit, model, result))
+            _report(fit.name, model, result, seconds)
+            records.append(_save(fit, model, result, seconds))
         fit.write_models("towers", records)
 
 
-def _report(fit: str, model: str, result: TrainingResult) -> None:
+def _train(
+    inputs: TowerInputs,
+    config: Config,
+    model: str,
+    epochs: int | None,
+    earlier: EarlierRun | None,
+) -> TrainingResult:
+    towers = config.towers
+    if model == BAGGED:
+        return train_bag(inputs, towers, epochs)
+    if model == BOOSTED:
+        return train_boosted(inputs, towers, epochs)
+    before = None
+    if earlier is not None and epochs is not None:
+        before = earlier.towers(inputs.fit, model, epochs)
+    return train_pair(inputs, towers, model, before.epochs if before else epochs, before)
+
+
+def _report(fit: str, model: str, result: TrainingResult, seconds: float) -> None:
     start = "" if result.start_ndcg is None else f"; start: NDCG {result.start_ndcg:.4f}"
     untrained = "" if result.best_epoch else " (best: the towers stay as untrained)"
-    print(f"towers on {model}, fit {fit}{start}{untrained}", flush=True)
+    print(f"towers on {model}, fit {fit}{start}{untrained}; {seconds:.1f} s", flush=True)
     for record in result.history:
         mark = " (best)" if record.epoch == result.best_epoch else ""
         print(f"  {_line(record)}{mark}", flush=True)
@@ -74,7 +97,7 @@ def _line(record: EpochRecord) -> str:
     return f"epoch {record.epoch}: loss {record.loss:.4f}{ndcg}, {record.seconds:.1f} s"
 
 
-def _save(fit: Fit, model: str, result: TrainingResult) -> dict[str, Any]:
+def _save(fit: Fit, model: str, result: TrainingResult, seconds: float) -> dict[str, Any]:
     """Save the artifact; return the row of table `models`."""
     folder = fit.artifact_path("towers", model)
     lakehouse, shape = fit.lakehouse, result.encoder.shape
@@ -92,6 +115,7 @@ def _save(fit: Fit, model: str, result: TrainingResult) -> dict[str, Any]:
     parameters = {
         "best_epoch": result.best_epoch,
         "start_ndcg": result.start_ndcg,
+        "seconds": seconds,
         "history": [asdict(record) for record in result.history],
     }
     return model_row(model, parameters, folder)

@@ -157,7 +157,6 @@ TRAIN_HYBRID = JobRecord(
         "user_features",
         "item_features",
     ),
-    reads_if_made=("item_images",),
     writes=("models", "ablations"),
     sections=(*_PREPARED, "settings", "factors", "neighbours", "towers", "hybrid", "evaluate"),
 )
@@ -181,7 +180,7 @@ RECOMMEND = JobRecord(
         "user_features",
         "item_features",
     ),
-    reads_if_made=("user_factors", "item_images"),
+    reads_if_made=("user_factors",),
     writes=("lists", "recommendations", "item_embeddings"),
     writes_if_asked=("user_embeddings",),
     sections=(*TRAIN_HYBRID.sections, "recommend", "outputs"),
@@ -193,6 +192,7 @@ EVALUATE = JobRecord(
     reads=("lists", "splits", "user_item_matrix", "item_index", "catalogue"),
     reads_if_made=(
         "item_features",
+        "item_images",
         "rating_predictions",
         "item_factors",
         "item_neighbours",
@@ -270,13 +270,13 @@ _FOR_NEW_USERS = (
 SCORE_USERS = JobRecord(
     "score",
     reads=_FOR_NEW_USERS,
-    reads_if_made=("user_features", "item_images"),
+    reads_if_made=("user_features",),
     reads_sources=True,
 )
 FOLD_IN = JobRecord(
     "fold_in",
     reads=_FOR_NEW_USERS,
-    reads_if_made=("user_features", "item_images", "fold_in_batches"),
+    reads_if_made=("user_features", "fold_in_batches"),
     writes=("fold_in_batches",),
     sections=("fold_in",),
     has_long_loops=_always,
@@ -299,6 +299,7 @@ JOBS_OF_A_RUN = (
 )
 CHECK = JobRecord("check", reads_sources=True)
 EXPLAIN = JobRecord("explain", reads_sources=True)
+EXAMPLES = JobRecord("examples")
 PIPELINE = JobRecord("pipeline", has_long_loops=reads_many_rows, reads_sources=True)
 DEMO = JobRecord("demo", has_long_loops=_always, reads_sources=True)
 QUALITY = JobRecord("quality", has_long_loops=_always, reads_sources=True)
@@ -309,7 +310,7 @@ RERUN = JobRecord("rerun", has_long_loops=reads_many_rows, reads_sources=True)
 
 JOBS_ON_RUNS = (KEEP_CHOICES, PUBLISH, SCORE_USERS, FOLD_IN, CLEAN, FORGET)
 JOBS_OF_JOBS = (PIPELINE, NIGHTLY, RERUN, DEMO, QUALITY, ROBUSTNESS, TUNE)
-JOBS = (*JOBS_OF_A_RUN, *JOBS_ON_RUNS, CHECK, EXPLAIN, *JOBS_OF_JOBS)
+JOBS = (*JOBS_OF_A_RUN, *JOBS_ON_RUNS, CHECK, EXPLAIN, EXAMPLES, *JOBS_OF_JOBS)
 
 
 def job_named(name: str) -> JobRecord | None:

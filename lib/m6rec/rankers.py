@@ -18,8 +18,11 @@ REPEATS = "repeats"
 SEQUENCE = "sequence"
 TOWERS_ON_ORDER = "towers_sequence"
 TRANSITIONS = "transitions"
+# The names of the models of towers that are trained beside those of `fusion`.
+BAGGED = "bagged"
+BOOSTED = "boosted"
 
-Need = Literal["times", "item_attributes", "repeats", "domains"]
+Need = Literal["times", "item_attributes", "repeats", "domains", "bagging", "boosting"]
 UserInput = Literal["features", "factors"]
 Role = Literal["member", "part", "blend", "reference"]
 
@@ -38,7 +41,8 @@ class Ranker:
         model: the name of its trained model in the tables `item_factors`, `item_neighbours` and
             `models`; rankers may share one.
         needs: what it cannot do without; it is left out where the data does not have it, or where
-            lists may not hold what users have (`repeats`).
+            lists may not hold what users have (`repeats`), or where the configuration does not
+            ask for it (`bagging`, `boosting`).
         user_inputs: what it looks at beside the user's row of the matrix: the table
             `user_features` or `user_factors`.
         groups: the parts of the ablation that it is taken out with.
@@ -60,6 +64,8 @@ _TIMES: frozenset[Need] = frozenset({"times"})
 _ITEM_ATTRIBUTES: frozenset[Need] = frozenset({"item_attributes"})
 _REPEATS: frozenset[Need] = frozenset({"repeats"})
 _DOMAINS: frozenset[Need] = frozenset({"domains"})
+_BAGGING: frozenset[Need] = frozenset({"bagging"})
+_BOOSTING: frozenset[Need] = frozenset({"boosting"})
 _FEATURES: frozenset[UserInput] = frozenset({"features"})
 _FACTORS: frozenset[UserInput] = frozenset({"factors"})
 
@@ -172,6 +178,24 @@ RANKERS: tuple[Ranker, ...] = (
         model="content_neighbours",
         needs=_ITEM_ATTRIBUTES,
         groups=("features",),
+    ),
+    Ranker(
+        "bagged_towers",
+        "Bagged towers",
+        trained_by="train_towers",
+        model=BAGGED,
+        needs=_BAGGING,
+        user_inputs=_FEATURES,
+        groups=("factors", "towers"),
+    ),
+    Ranker(
+        "boosted_towers",
+        "Boosted towers",
+        trained_by="train_towers",
+        model=BOOSTED,
+        needs=_BOOSTING,
+        user_inputs=_FEATURES,
+        groups=("factors", "towers"),
     ),
     Ranker(POPULARITY, "Popularity"),
     Ranker(

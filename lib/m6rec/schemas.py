@@ -208,9 +208,15 @@ TEXT_VECTORS_TABLE = _table(
 
 ITEM_IMAGES_TABLE = _table(
     "item_images",
-    "An item's image as height x width x 3 bytes, scaled to the configured size.",
-    (c.ITEM_INDEX,),
-    {c.ITEM_INDEX: _INDEX, "pixels": T.BinaryType()},
+    "An item's image, or a frame of its video, as height x width x 3 bytes, scaled to the"
+    " configured size. `attribute` is the column that it is from.",
+    (c.ITEM_INDEX, "attribute", "frame"),
+    {
+        c.ITEM_INDEX: _INDEX,
+        "attribute": T.StringType(),
+        "frame": T.IntegerType(),
+        "pixels": T.BinaryType(),
+    },
 )
 
 USER_EMBEDDINGS_TABLE = _table(

@@ -76,7 +76,7 @@ def test_a_decomposition_reduces_the_bytes_of_the_formula(passes: int) -> None:
 
 def test_the_towers_have_as_many_parameters_as_the_formula() -> None:
     config = TowersConfig(hidden=24)
-    shape = TowerShape(8, 0, 0, 0, config.hidden, config.feature_hidden, 0.1, 2.0)
+    shape = TowerShape(8, 0, 0, config.hidden, config.feature_hidden, 0.1, 2.0)
     parameters = sum(torch.numel(one) for one in TowerModel(shape).parameters())
     assert parameters == model.tower_parameters(8, config)
 

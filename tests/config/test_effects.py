@@ -295,6 +295,21 @@ CASES: list[tuple[str, Config, Config]] = [
         config(features={"image_size": 8} | ITEMS["features"]),
     ),
     (
+        "towers.images.blocks",
+        config(towers={"images": {"blocks": 2}}),
+        config(towers={"images": {"blocks": 2}}, **ITEMS),
+    ),
+    (
+        "features.video_frames",
+        config(features={"video_frames": 3} | ITEMS["features"]),
+        config(
+            features={
+                "video_frames": 3,
+                "items": {"source": TABLE, "id": "id", "kinds": {"trailer": "video"}},
+            }
+        ),
+    ),
+    (
         "towers.hidden",
         config(towers={"hidden": 8}, **ONE_MEMBER),
         config(towers={"hidden": 8}, **FEW),

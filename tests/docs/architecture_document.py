@@ -9,6 +9,7 @@ from pathlib import Path
 
 from m6rec.job_records import (
     CHECK,
+    EXAMPLES,
     EXPLAIN,
     JOBS_OF_A_RUN,
     JOBS_OF_JOBS,
@@ -127,7 +128,7 @@ def table_of_jobs() -> str:
         "| job | what it does | reads | writes | other sections |",
         "|---|---|---|---|---|",
     ]
-    for job in (*JOBS_OF_A_RUN, *JOBS_ON_RUNS, CHECK, EXPLAIN):
+    for job in (*JOBS_OF_A_RUN, *JOBS_ON_RUNS, CHECK, EXPLAIN, EXAMPLES):
         reads = [*_code(job.reads), *_code(job.reads_if_made, "where made")]
         writes = [*_code(job.writes), *_code(job.writes_if_asked, "if asked")]
         if job.reads_sources:

@@ -29,8 +29,8 @@ from m6rec.spark.failures import in_words, saying_what_failed
 from m6rec.spark.json_samples import schema_of_sample
 from m6rec.spark.sources import read_source, source_version
 from m6rec.spark.time_limits import within_seconds
-from m6rec.stages.features.images import _decode_batches
 from m6rec.stages.features.kinds import infer_kinds
+from m6rec.stages.features.pictures import PictureColumn, _decode_batches
 
 
 def source(**settings: Any) -> TableSource:
@@ -187,15 +187,15 @@ def test_what_fails_while_rows_are_read_is_said_without_a_trace(
 def test_a_worker_that_fails_is_named_with_its_stage_and_without_a_trace(
     spark: SparkSession,
 ) -> None:
-    decode = partial(_decode_batches, size=4)
-    frame = spark.range(1).select(F.lit("no/such.png").alias("image"))
+    decode = partial(_decode_batches, column=PictureColumn("cover", "image", 1), size=4)
+    frame = spark.range(1).select(F.lit("no/such.png").alias("given"))
     with (
         pytest.raises(WorkerError) as refused,
         saying_what_failed("job build_features"),
     ):
         frame.mapInArrow(decode, "item_index long, pixels binary").collect()
     said = str(refused.value)
-    stage = r"stage stages\.features\.images, _decode_batches, line \d+: KeyError: "
+    stage = r"stage stages\.features\.pictures, _decode_batches, line \d+: KeyError: "
     assert re.match(rf"job build_features: a Python worker failed in {stage}", said), said
     assert "Traceback" not in said
     assert "\n" not in said

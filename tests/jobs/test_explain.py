@@ -3,6 +3,7 @@
 import io
 
 import pytest
+from PIL import Image
 from pyspark.sql import functions as F
 from rich.console import Console
 
@@ -13,7 +14,7 @@ from m6rec.errors import ConfigError, DataError
 from m6rec.fits.explaining import ItemExplanation, explain_item
 from m6rec.fits.fit import Fit
 from m6rec.lakehouse import Lakehouse
-from m6rec.report.explanation import print_explanation
+from m6rec.report.explanation import plot_explanation, print_explanation
 
 
 def printed(found: ItemExplanation) -> str:
@@ -46,6 +47,8 @@ def test_an_item_of_the_list_stands_at_its_place_with_the_parts_of_its_score(
     text = printed(found)
     assert "in the list at place 3 (rank 3 of" in text
     assert "What the score is made of" in text
+    picture = Image.open(io.BytesIO(plot_explanation(found)))
+    assert picture.format == "PNG" and picture.width > 800
 
 
 def test_an_item_beyond_the_list_says_what_it_lacks(

@@ -30,13 +30,12 @@ def test_overrides_win_and_an_unknown_one_is_named(spark: SparkSession) -> None:
         infer_kinds(frame, "id", {"colour": "categorical"})
 
 
-def test_a_second_image_column_is_refused_unless_one_is_named(spark: SparkSession) -> None:
+def test_every_column_of_bytes_is_one_of_images(spark: SparkSession) -> None:
     rows = [("a", bytearray(b"1"), bytearray(b"2"))]
-    frame = spark.createDataFrame(rows, "id string, cover binary, back binary")
-    with pytest.raises(TableError, match=r"image columns \['cover', 'back'\]"):
-        infer_kinds(frame, "id", {})
-    assert infer_kinds(frame, "id", {"back": "image"}) == {"cover": "ignore", "back": "image"}
-    assert infer_kinds(frame, "id", {"back": "ignore"}) == {"cover": "image", "back": "ignore"}
+    frame = spark.createDataFrame(rows, "id string, cover binary, trailer binary")
+    assert infer_kinds(frame, "id", {}) == {"cover": "image", "trailer": "image"}
+    kinds = infer_kinds(frame, "id", {"trailer": "video"})
+    assert kinds == {"cover": "image", "trailer": "video"}
 
 
 def test_column_names_with_dots_and_colons_are_read(spark: SparkSession) -> None:

@@ -9,7 +9,7 @@ from pyspark.sql import DataFrame, SparkSession
 from m6rec import columns as c
 from m6rec.kernels.arrays.strings import pack_strings
 from m6rec.kernels.ranking.explanation import item_attributes
-from m6rec.stages.ranking.popular import popular_lists
+from m6rec.stages.ranking.popular import Quota, popular_lists
 from m6rec.stages.ranking.recommendations import Explaining
 
 COUNTS = np.array([9, 4, 7, 4, 1], np.int64)
@@ -27,8 +27,10 @@ def explaining() -> Explaining:
     )
 
 
-def lists(spark: SparkSession, of_segments: DataFrame | None) -> dict[str | None, list[str]]:
-    frame = popular_lists(spark, COUNTS, MASKED, 3, explaining(), of_segments)
+def lists(
+    spark: SparkSession, of_segments: DataFrame | None, quota: Quota | None = None
+) -> dict[str | None, list[str]]:
+    frame = popular_lists(spark, COUNTS, MASKED, 3, explaining(), of_segments, quota=quota)
     found: dict[str | None, list[str]] = {}
     for row in frame.orderBy(c.SEGMENT, c.RANK).collect():
         found.setdefault(row[c.SEGMENT], []).append(row[c.ITEM_ID])
@@ -56,3 +58,16 @@ def test_a_segment_has_its_own_order_and_is_filled_with_what_is_popular_with_all
         "old": ["item-4", "item-2", "item-1"],
         "young": ["item-2", "item-1", "item-3"],
     }
+
+
+def test_a_quota_holds_for_whoever_is_unknown_as_well(spark: SparkSession) -> None:
+    brands = [(0, "a"), (1, "b"), (2, "b"), (3, "c"), (4, "a"), (4, "c")]
+    values = spark.createDataFrame(brands, f"{c.ITEM_INDEX} int, {c.VALUE} string")
+    counts = spark.createDataFrame(
+        [("old", 1, 5), ("old", 4, 2)], f"{c.SEGMENT} string, {c.ITEM_INDEX} int, {c.USERS} long"
+    )
+    assert lists(spark, counts, Quota(values, 1)) == {
+        None: ["item-2", "item-3"],
+        "old": ["item-1", "item-4"],
+    }
+    assert lists(spark, None, Quota(values, 2))[None] == ["item-2", "item-1", "item-3"]

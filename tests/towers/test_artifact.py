@@ -28,7 +28,7 @@ PROVENANCE = TowerProvenance(
 
 @pytest.fixture
 def encoder(factor_model: FactorModel) -> TowerEncoder:
-    shape = TowerShape(factor_model.rank, 0, 0, 0, 16, 6, temperature=0.1, gate_half_count=2.0)
+    shape = TowerShape(factor_model.rank, 0, 0, 16, 6, temperature=0.1, gate_half_count=2.0)
     return freeze(TowerModel(shape), factor_model)
 
 
@@ -45,7 +45,7 @@ def test_saved_towers_encode_as_before(
     assert artifact.provenance == PROVENANCE
     loaded = artifact.encoder(factor_model)
     np.testing.assert_array_equal(loaded.encode_users(rows, None), encoder.encode_users(rows, None))
-    np.testing.assert_array_equal(loaded.encode_items(None, None), encoder.encode_items(None, None))
+    np.testing.assert_array_equal(loaded.encode_items(None), encoder.encode_items(None))
 
 
 def test_an_artifact_is_safetensors_and_json_alone(folder: Path) -> None:
@@ -87,5 +87,5 @@ def test_weights_of_other_towers_under_this_description_are_refused(
 def test_another_format_is_named(folder: Path) -> None:
     file = folder / "towers.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"format": 99}))
-    with pytest.raises(ArtifactError, match="format 99, expected 3"):
+    with pytest.raises(ArtifactError, match="format 99, expected 4"):
         load_towers(str(folder))

@@ -17,12 +17,10 @@ from m6rec.towers.encoder import (
 from m6rec.towers.model import TowerModel, TowerShape
 from m6rec.towers.training import freeze
 
-IMAGE = 8
 
-
-def trained_model(rank: int, user: int, item: int, image: int) -> TowerModel:
+def trained_model(rank: int, user: int, item: int) -> TowerModel:
     """A model whose every weight is away from its start, as after training."""
-    shape = TowerShape(rank, user, item, image, 16, 6, temperature=0.1, gate_half_count=2.0)
+    shape = TowerShape(rank, user, item, 16, 6, temperature=0.1, gate_half_count=2.0)
     model = TowerModel(shape)
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
@@ -32,14 +30,8 @@ def trained_model(rank: int, user: int, item: int, image: int) -> TowerModel:
 
 
 @pytest.fixture
-def images(factor_model: FactorModel) -> np.ndarray:
-    shape = (factor_model.n_items, 3, IMAGE, IMAGE)
-    return np.random.default_rng(5).integers(0, 256, shape, dtype=np.uint8)
-
-
-@pytest.fixture
 def model(factor_model: FactorModel) -> TowerModel:
-    return trained_model(factor_model.rank, 3, 4, IMAGE)
+    return trained_model(factor_model.rank, 3, 4)
 
 
 @pytest.fixture
@@ -70,7 +62,6 @@ def test_the_item_vectors_in_training_are_those_of_encode_items(
     encoder: TowerEncoder,
     factor_model: FactorModel,
     item_features: Float32,
-    images: np.ndarray,
 ) -> None:
     counts = factor_model.interaction_counts
     with torch.no_grad():
@@ -78,12 +69,10 @@ def test_the_item_vectors_in_training_are_those_of_encode_items(
             torch.from_numpy(item_factor_inputs(factor_model)),
             torch.from_numpy(gate(counts, model.shape.gate_half_count)),
             torch.from_numpy(item_features),
-            torch.from_numpy(images),
+            None,
             torch.from_numpy(popularity_inputs(counts)),
         )
-    np.testing.assert_allclose(
-        encoder.encode_items(item_features, images), in_training.numpy(), atol=2e-5
-    )
+    np.testing.assert_allclose(encoder.encode_items(item_features), in_training.numpy(), atol=2e-5)
 
 
 def test_an_encoder_taken_apart_and_put_together_encodes_the_same(
@@ -91,14 +80,13 @@ def test_an_encoder_taken_apart_and_put_together_encodes_the_same(
     rows: Rows,
     user_features: Float32,
     item_features: Float32,
-    images: np.ndarray,
 ) -> None:
     again = TowerEncoder.from_arrays(*encoder.to_arrays())
     np.testing.assert_array_equal(
         again.encode_users(rows, user_features), encoder.encode_users(rows, user_features)
     )
     np.testing.assert_array_equal(
-        again.encode_items(item_features, images), encoder.encode_items(item_features, images)
+        again.encode_items(item_features), encoder.encode_items(item_features)
     )
 
 
@@ -113,9 +101,9 @@ def test_a_user_is_encoded_alike_alone_and_among_others(
 def test_untrained_towers_rank_by_the_cosine_of_the_factors_and_popularity(
     factor_model: FactorModel, rows: Rows
 ) -> None:
-    shape = TowerShape(factor_model.rank, 0, 0, 0, 16, 6, temperature=0.1, gate_half_count=2.0)
+    shape = TowerShape(factor_model.rank, 0, 0, 16, 6, temperature=0.1, gate_half_count=2.0)
     encoder = freeze(TowerModel(shape), factor_model)
-    scores = encoder.encode_users(rows, None) @ encoder.encode_items(None, None).T
+    scores = encoder.encode_users(rows, None) @ encoder.encode_items(None).T
 
     def unit(x: np.ndarray) -> np.ndarray:
         return x / np.linalg.norm(x, axis=1, keepdims=True)
@@ -129,10 +117,10 @@ def test_untrained_towers_rank_by_the_cosine_of_the_factors_and_popularity(
 def test_a_user_without_history_or_features_is_scored_by_popularity_alone(
     factor_model: FactorModel,
 ) -> None:
-    shape = TowerShape(factor_model.rank, 0, 0, 0, 16, 6, temperature=0.1, gate_half_count=2.0)
+    shape = TowerShape(factor_model.rank, 0, 0, 16, 6, temperature=0.1, gate_half_count=2.0)
     encoder = freeze(TowerModel(shape), factor_model)
     nobody = Rows(np.array([5]), np.array([0, 0]), np.empty(0, np.int32), np.empty(0, np.float32))
-    scores = encoder.encode_users(nobody, None) @ encoder.encode_items(None, None).T
+    scores = encoder.encode_users(nobody, None) @ encoder.encode_items(None).T
     np.testing.assert_allclose(scores[0], popularity_inputs(factor_model.interaction_counts))
 
 
@@ -158,8 +146,3 @@ def test_no_rows_give_no_embeddings(encoder: TowerEncoder) -> None:
 def test_features_of_another_width_are_refused_by_name(encoder: TowerEncoder, rows: Rows) -> None:
     with pytest.raises(DataError, match=r"user features have shape \(120, 2\).*\(120, 3\)"):
         encoder.encode_users(rows, np.zeros((len(rows), 2), np.float32))
-
-
-def test_missing_images_are_refused(encoder: TowerEncoder, item_features: Float32) -> None:
-    with pytest.raises(DataError, match=r"images of size 8.*found none"):
-        encoder.encode_items(item_features, None)

@@ -19,7 +19,12 @@ from m6rec.towers.encoder import (
     item_gates,
     popularity_inputs,
 )
-from m6rec.towers.modalities import plain_width, pooled_columns, split_features
+from m6rec.towers.modalities import (
+    modality_shares,
+    plain_width,
+    pooled_columns,
+    split_features,
+)
 from m6rec.towers.model import TowerModel, TowerShape
 from m6rec.towers.row_files import load_manifest
 from m6rec.towers.sequence_encoder import SequenceEncoder, sequence_factors
@@ -58,12 +63,14 @@ def test_features_end_with_the_columns(features: Float32) -> None:
 
 def test_without_attention_the_mean_of_what_is_there_is_taken(features: Float32) -> None:
     _, columns = split_features(features, MODALITIES)
-    (picture, video), weights = pooled_columns(columns, {})
+    (picture, video), present = pooled_columns(columns, {})
     np.testing.assert_array_equal(picture, columns[0][:, 0])
     np.testing.assert_allclose(video[4], columns[1][4].mean(axis=0), rtol=1e-5)
     np.testing.assert_allclose(video[1], columns[1][1, 0], rtol=1e-5)
     # The modality that is there counts for the one that is not.
-    np.testing.assert_array_equal(weights[:5], [[0, 2], [1, 1], [2, 0], [0, 0], [1, 1]])
+    np.testing.assert_array_equal(
+        modality_shares(present)[:5], [[0, 2], [1, 1], [2, 0], [0, 0], [1, 1]]
+    )
 
 
 def test_attention_chooses_among_the_vectors_of_a_row(features: Float32) -> None:
@@ -78,7 +85,7 @@ def test_the_towers_embed_in_training_as_when_they_are_frozen(
     factor_model: FactorModel, features: Float32
 ) -> None:
     width = features.shape[1]
-    shape = TowerShape(factor_model.rank, width, width, 0, 16, 6, 0.1, 2.0, MODALITIES, MODALITIES)
+    shape = TowerShape(factor_model.rank, width, width, 16, 6, 0.1, 2.0, MODALITIES, MODALITIES)
     model = TowerModel(shape)
     away_from_start(model)
     factors, gates = item_factor_inputs(factor_model), item_gates(factor_model, 2.0)
@@ -88,7 +95,7 @@ def test_the_towers_embed_in_training_as_when_they_are_frozen(
             *map(torch.from_numpy, (factors, gates, features)), None, torch.from_numpy(popularity)
         )
     encoder = freeze(model, factor_model)
-    np.testing.assert_allclose(encoder.encode_items(features, None), in_training.numpy(), atol=2e-5)
+    np.testing.assert_allclose(encoder.encode_items(features), in_training.numpy(), atol=2e-5)
 
 
 def test_the_towers_on_order_embed_in_training_as_when_they_are_frozen(
@@ -115,7 +122,7 @@ def test_a_column_that_training_leaves_out_is_one_that_is_missing(
     factor_model: FactorModel, features: Float32
 ) -> None:
     model = TowerModel(
-        TowerShape(factor_model.rank, 0, features.shape[1], 0, 16, 6, 0.1, 2.0, (), MODALITIES)
+        TowerShape(factor_model.rank, 0, features.shape[1], 16, 6, 0.1, 2.0, (), MODALITIES)
     )
     away_from_start(model)
     without_picture = features.copy()
@@ -170,11 +177,11 @@ def test_trained_towers_with_columns_of_both_sides_are_saved_and_read_again(
     ]
     trained = results[0].encoder
     assert isinstance(trained, TowerEncoder)
-    embedded = trained.encode_items(features, None), trained.encode_users(rows, of_users)
+    embedded = trained.encode_items(features), trained.encode_users(rows, of_users)
     assert all(np.isfinite(each).all() for each in embedded)
     # Which columns are left out follows from the seed.
-    np.testing.assert_array_equal(results[1].encoder.encode_items(features, None), embedded[0])
+    np.testing.assert_array_equal(results[1].encoder.encode_items(features), embedded[0])
     provenance = TowerProvenance("final", factor_model.method, 1, None, {}, {}, 5)
     save_towers(str(tmp_path / "towers"), trained, provenance)
     again = load_towers(str(tmp_path / "towers")).encoder(factor_model)
-    np.testing.assert_array_equal(again.encode_items(features, None), embedded[0])
+    np.testing.assert_array_equal(again.encode_items(features), embedded[0])

@@ -10,12 +10,13 @@ from pyspark.sql import functions as F
 
 from m6rec.errors import DataError
 from m6rec.kernels.arrays.rows import Rows
-from m6rec.stages.features.images import image_array
+from m6rec.stages.features.pictures import pictures_of
 from m6rec.stages.pairs.matrix import sample_users
 from m6rec.stages.ranking.lists import user_inputs
 from m6rec.stages.ranking.validation import collect_validation_users
 from m6rec.stages.training.tower_rows import write_tower_rows
 from m6rec.towers.batches import ArrowRowBatches, concatenate_training_rows, reader_named
+from m6rec.towers.pictures import NO_FRAME
 from m6rec.towers.row_files import Manifest, load_manifest
 
 MATRIX = "user_index long, item_indices array<int>, weights array<float>"
@@ -148,12 +149,16 @@ def test_validation_users_are_collected_with_their_rows_and_targets(
     assert collect_validation_users(inputs, chosen.limit(0), nothing, True) is None
 
 
-def test_images_are_laid_out_by_channel_and_grey_where_missing(spark: SparkSession) -> None:
-    pixels = np.arange(2 * 2 * 3, dtype=np.uint8)
+def test_pictures_are_laid_out_by_channel_and_frames_by_item(spark: SparkSession) -> None:
+    frames = [bytearray(bytes(range(start, start + 12))) for start in (0, 100, 200)]
+    rows = [(2, "trailer", 1, frames[2]), (1, "cover", 0, frames[0]), (2, "trailer", 0, frames[1])]
     frame = spark.createDataFrame(
-        [(1, bytearray(pixels.tobytes()))], "item_index long, pixels binary"
+        rows, "item_index long, attribute string, frame int, pixels binary"
     )
-    images = image_array(frame, 3)
-    assert images is not None and images.shape == (3, 3, 2, 2)
-    np.testing.assert_array_equal(images[1, 0], [[0, 3], [6, 9]])
-    assert (images[0] == 128).all()
+    cover, trailer = pictures_of(frame, 3)
+    assert (cover.name, trailer.name) == ("cover", "trailer")
+    np.testing.assert_array_equal(cover.places, [[NO_FRAME], [0], [NO_FRAME]])
+    np.testing.assert_array_equal(cover.pixels[0, 0], [[0, 3], [6, 9]])
+    np.testing.assert_array_equal(trailer.places[2], [0, 1])
+    np.testing.assert_array_equal(trailer.pixels[:, 0, 0, 0], [100, 200])
+    np.testing.assert_array_equal(trailer.present, [False, False, True])

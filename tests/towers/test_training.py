@@ -101,7 +101,7 @@ def test_a_cold_item_is_placed_by_its_features(manifest: Manifest, items: ItemIn
     encoder = replace(
         trained, factor_model=replace(model, factors=factors, interaction_counts=counts)
     )
-    directions = encoder.encode_items(items.features, None)[:, :-1]
+    directions = encoder.encode_items(items.features)[:, :-1]
     warm = np.setdiff1d(np.arange(2, N_ITEMS), cold)
     for item in cold:
         likeness = directions[warm] @ directions[item]

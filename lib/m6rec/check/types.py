@@ -71,7 +71,7 @@ COLUMN_TYPES: dict[TypeGroup, TypeRow] = {
         None,
         "a number of seconds",
     ),
-    "bytes": TypeRow("binary", None, None, None, "an item's image; one column of a table"),
+    "bytes": TypeRow("binary", None, None, None, "an item's image, or with `kinds` its video"),
     "list": TypeRow(
         "array of text, whole numbers, decimals or truth values",
         None,

@@ -1,7 +1,7 @@
 """The owner's data: interactions, their split into folds, attributes and features."""
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field, model_validator
@@ -21,7 +21,9 @@ from m6rec.config.base import (
 
 # Kinds of columns whose values are words.
 TokenKind = Literal["categorical", "multi_valued", "text"]
-FeatureKind = Literal["numeric", TokenKind, "embedding", "text_embedding", "image", "ignore"]
+# Kinds of columns that the towers look at, of which an item has as many columns as it likes.
+PictureKind = Literal["image", "video"]
+FeatureKind = Literal["numeric", TokenKind, "embedding", "text_embedding", PictureKind, "ignore"]
 # The languages whose stop words Spark has.
 StopWordLanguage = Literal[
     "danish",
@@ -406,8 +408,9 @@ class AttributesSource(Section):
         description="How columns are read: as a number, as one value (`categorical`), as several"
         " values in an array or a text with separators (`multi_valued`), as words (`text`), as a"
         " vector of numbers of your own making or several such vectors (`embedding`), as what"
-        " `features.text_model` makes of a text (`text_embedding`), as an item's picture in bytes"
-        " or under a path (`image`), or not at all (`ignore`). The kind of a column that is not"
+        " `features.text_model` makes of a text (`text_embedding`), as an item's picture or video"
+        " in bytes or under a path of any file system that Spark reads (`image`, `video`), or not"
+        " at all (`ignore`). The kind of a column that is not"
         " listed is inferred from its type and values.",
     )
 
@@ -475,8 +478,13 @@ class FeaturesConfig(Section):
         " as the frames of a video; of more, as many at even distances.",
     )
     image_size: PositiveInt = Field(
-        default=32,
-        description="The height and width, in pixels, to which images are scaled.",
+        default=64,
+        description="The height and width, in pixels, to which images and frames of videos are"
+        " scaled.",
+    )
+    video_frames: PositiveInt = Field(
+        default=8,
+        description="The number of frames of a video that are looked at, at even times.",
     )
 
     @model_validator(mode="after")
@@ -489,15 +497,10 @@ class FeaturesConfig(Section):
                     f"{side}.kinds: column {encoded[0]} is of kind text_embedding, which needs"
                     " features.text_model, the folder of a sentence encoder"
                 )
-            images = [name for name, kind in kinds.items() if kind == "image"]
-            if side == "users" and images:
+            pictures = [name for name, kind in kinds.items() if kind in get_args(PictureKind)]
+            if side == "users" and pictures:
                 raise ValueError(
-                    f"users.kinds: column {images[0]} is of kind image, which only items have;"
-                    " give it another kind, such as ignore"
-                )
-            if len(images) > 1:
-                raise ValueError(
-                    f"items.kinds: the columns {images} are of kind image, and an item has one;"
-                    " give all but one the kind ignore"
+                    f"users.kinds: column {pictures[0]} is of kind {kinds[pictures[0]]}, which only"
+                    " items have; give it another kind, such as ignore"
                 )
         return self

@@ -124,6 +124,7 @@ _BY_THE_RECENCY_SCALE = {"recent_ridge", "recent_item_neighbours", REPEATS}
 _OF_THE_SEQUENCE = tuple(
     f"towers.sequence.{name}" for name in SequenceConfig.model_fields if name != "enabled"
 )
+_OF_TOWERS = frozenset({FUSION, "bagged_towers", "boosted_towers"})
 _NO_TIME = "interactions.columns.time is not set"
 _NO_ITEMS = "features.items is not set"
 _NO_ATTRIBUTES = "neither features.users nor features.items is set"
@@ -370,11 +371,22 @@ RULES: tuple[Idle, ...] = (
         lambda config: not _has_features(config),
         _NO_FEATURES,
     ),
-    Idle(("features.image_size",), lambda config: not _has_item_attributes(config), _NO_ITEMS),
+    Idle(
+        ("features.image_size", "towers.images"),
+        lambda config: not _has_item_attributes(config),
+        _NO_ITEMS,
+    ),
+    Idle(
+        ("features.video_frames",),
+        lambda config: (
+            config.features.items is None or "video" not in config.features.items.kinds.values()
+        ),
+        "features.items.kinds names no column of kind video",
+    ),
     # towers
     Idle(
         ("towers",),
-        lambda config: FUSION not in _listed_rankers(config),
+        lambda config: _OF_TOWERS.isdisjoint(config.usable(tuple(_listed_rankers(config)))),
         "ranker fusion is neither evaluated nor recommended nor a member of the hybrid",
         on="lists",
     ),

@@ -333,8 +333,13 @@ class Config(Section):
 
     @property
     def trained_towers(self) -> tuple[str, ...]:
-        """The models of kind `towers` of a fit: on sets, by their factors, then those on order."""
+        """The towers that `fusion` adds up: on sets, by their factors, then those on order."""
         return (*self.towers.inputs, SEQUENCE) if self.has_order else self.towers.inputs
+
+    @property
+    def tower_models(self) -> tuple[str, ...]:
+        """The models of kind `towers` of a fit, in the order in which they are trained."""
+        return (*self.trained_towers, *self.towers.ensembles)
 
     @property
     def has_behaviour(self) -> bool:
@@ -359,6 +364,10 @@ class Config(Section):
             keys["item_attributes"] = "features.items"
         if self.interactions.columns.domain is None:
             keys["domains"] = "interactions.columns.domain"
+        if not self.towers.bagging:
+            keys["bagging"] = "towers.bagging"
+        if not self.towers.boosting:
+            keys["boosting"] = "towers.boosting: true"
         if not self.ranks_repeats:
             keys["repeats"] = "recommend.rules.mask_seen: false"
         return [keys[need] for need in sorted(ranker_named(ranker).needs) if need in keys]

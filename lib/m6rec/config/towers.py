@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -16,7 +16,7 @@ from m6rec.config.base import (
     Share,
     SomeOnce,
 )
-from m6rec.rankers import SEQUENCE
+from m6rec.rankers import BAGGED, BOOSTED, SEQUENCE
 
 TowerInput = Literal["svd", "als"]
 TowerLoss = Literal["sampled_softmax", "binary_cross_entropy", "cosine_contrastive"]
@@ -139,6 +139,32 @@ class SequenceConfig(Section):
         return self
 
 
+class ImagesConfig(Section):
+    """The residual network that reads images and frames of videos, one for each such column."""
+
+    channels: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = Field(
+        default=(16, 32, 64, 128),
+        description="The number of channels of each stage of the network, every one of which halves"
+        " the height and width. The default has some 300,000 weights.",
+    )
+    blocks: PositiveInt = Field(default=1, description="The number of residual blocks of a stage.")
+    per_step: PositiveInt = Field(
+        default=192,
+        description="The most images and frames that the network reads in a step of training. Of"
+        " the step's other items it is taken what it made of them at the start of the epoch.",
+    )
+    augmentation: bool = Field(
+        default=True,
+        description="Whether training mirrors and shifts images and changes their brightness at"
+        " random.",
+    )
+    input_dropout: Share = Field(
+        default=0.5,
+        description="The probability with which training leaves out the factor of an item whose"
+        " images the network reads in a step, for new items to be ranked by their images.",
+    )
+
+
 class TowersConfig(Section):
     """The deep towers and their training."""
 
@@ -245,10 +271,42 @@ class TowersConfig(Section):
         description="Where a rank computes: `auto` is the GPU that Spark has given to its task"
         " (`spark.task.resource.gpu.amount`), on the driver any CUDA device, else the processor.",
     )
+    bagging: NonNegativeInt = Field(
+        default=0,
+        description="The number of further pairs of towers on the first of `inputs`, each from"
+        " another seed, whose scores are added up as ranker `bagged_towers`. Each costs as much as"
+        " the first pair.",
+    )
+    boosting: bool = Field(
+        default=False,
+        description="Whether one more pair of towers on the first of `inputs` is trained on what"
+        " the local ridge leaves, as ranker `boosted_towers`. The ridge is that of the other half"
+        " of the users (cross-fitting), which costs two more trainings of it.",
+    )
+    images: ImagesConfig = Field(
+        default=ImagesConfig(), description="The network that reads images and videos."
+    )
     sequence: SequenceConfig = Field(
         default=SequenceConfig(), description="The towers that know order."
     )
 
+    @property
+    def ensembles(self) -> tuple[str, ...]:
+        """The models of towers that are trained beside those of `fusion`."""
+        bagged = (BAGGED,) if self.bagging else ()
+        return (*bagged, BOOSTED) if self.boosting else bagged
+
     def factors_of(self, model: str) -> str:
-        """The factor model that towers rest on: their own name, or that of the ones on order."""
-        return self.sequence.factors if model == SEQUENCE else model
+        """The factor model that towers rest on."""
+        if model == SEQUENCE:
+            return self.sequence.factors
+        return self.inputs[0] if model in {BAGGED, BOOSTED} else model
+
+    @model_validator(mode="after")
+    def _boosting_adds_logits(self) -> "TowersConfig":
+        if self.boosting and self.loss == "cosine_contrastive":
+            raise ValueError(
+                "boosting adds up logits, and loss cosine_contrastive has none; set loss to"
+                " sampled_softmax or binary_cross_entropy"
+            )
+        return self

@@ -1,7 +1,7 @@
 """Explain one item for one user, whether or not it is in the user's list."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,8 +19,8 @@ from m6rec.fits.rules import excluded_pairs, items_of_rule, items_outside_lists
 from m6rec.kernels.arrays.domains import Domain
 from m6rec.kernels.arrays.rows import Float32, Float64, Int32
 from m6rec.kernels.ranking.attribution import listed_items
-from m6rec.kernels.ranking.evidence import PartOfScore, parts_of_scores
-from m6rec.kernels.ranking.members import UserBlock
+from m6rec.kernels.ranking.evidence import PartOfScore, factors_of_parts, parts_of_scores
+from m6rec.kernels.ranking.members import DotMember, UserBlock
 from m6rec.kernels.ranking.scoring import RepresentedUsers, part_scores, represent
 from m6rec.spark.arrow_rows import list_column
 from m6rec.spark.values import DOMAIN_END
@@ -31,6 +31,9 @@ from m6rec.stages.ranking.lists import (
     blocks,
     masked_of_batch,
 )
+from m6rec.towers.attribution import history_parts
+from m6rec.towers.bagging import BaggedUserEncoder
+from m6rec.towers.encoder import TowerUserEncoder
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,8 @@ class ItemExplanation:
         hidden_by: the rules that keep it out of the list, in words.
         parts: of the members, the largest first.
         history: of the user's items, added up over the members, the largest first.
-        undivided: the share of members that cannot be divided among the user's items.
+        undivided: the share of what is not owed to the user's items, such as popularity and what
+            features of the user say, or cannot be divided among them.
         last: the title of the last item of the list, where the item is not in it.
         lacks: by which members the last item is ahead, and by how much, the most first.
     """
@@ -121,7 +125,10 @@ def explain_item(
     speaking = sum(max(float(part.whole[0]), 0.0) for part in parts.values())
     divided = [part.history for part in parts.values() if part.history is not None]
     history = np.sum(divided, axis=0) if divided else np.zeros(block.rows.entries)
-    undivided = [part for part in parts.values() if part.history is None]
+    rest = [
+        float(part.whole[0]) - (0.0 if part.history is None else float(part.history.sum()))
+        for part in parts.values()
+    ]
     return ItemExplanation(
         user_id=user_id,
         item_id=item_id,
@@ -135,7 +142,7 @@ def explain_item(
         hidden_by=tuple(_hidden_by(fit, batch, item, own_id)),
         parts=_shares(((name, part.whole[0]) for name, part in parts.items()), speaking),
         history=_shares(zip((titles[one] for one in own), history, strict=True), speaking),
-        undivided=sum(max(float(part.whole[0]), 0.0) for part in undivided) / (speaking or 1.0),
+        undivided=sum(max(one, 0.0) for one in rest) / (speaking or 1.0),
         last=None if last is None else titles[last],
         lacks=() if last is None else _lacks(scored, ranked, int(scored.listed[-1])),
     )
@@ -190,15 +197,19 @@ class _Scored:
         one = listed_items(self.block.rows, np.array([0, 1]), np.array([item], np.int32))
         parts = {name: scores[[ranked]] for name, scores in self.whole.items()}
         scoring = self.scoring
-        return parts_of_scores(
-            scoring.blends[0],
-            scoring.whole_members,
-            self.users,
-            self.block,
-            one,
-            scoring.whole_counts,
-            parts,
-        )
+        blend, members, counts = scoring.blends[0], scoring.whole_members, scoring.whole_counts
+        found = parts_of_scores(blend, members, self.users, self.block, one, counts, parts)
+        factors = factors_of_parts(blend, self.users, one, counts)
+        for name, part in found.items():
+            member = members[name]
+            if isinstance(member, DotMember) and isinstance(
+                member.encoder, TowerUserEncoder | BaggedUserEncoder
+            ):
+                features = self.block.features
+                vector = member.item_vectors[item]
+                shares = history_parts(member.encoder.towers, self.block.rows, features, vector)
+                found[name] = replace(part, history=factors[name][0] * shares)
+        return found
 
 
 def _shares(values: Iterable[tuple[str, Any]], speaking: float) -> tuple[Owed, ...]:

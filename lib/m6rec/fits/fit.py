@@ -25,12 +25,13 @@ from m6rec.kernels.neighbours.item_neighbours import ItemWeights
 from m6rec.lakehouse import Lakehouse
 from m6rec.spark.places import place_of
 from m6rec.stages.features.behaviour import events_before_holdout
-from m6rec.stages.features.images import image_array
+from m6rec.stages.features.pictures import pictures_of
 from m6rec.stages.features.reading import item_matrix
 from m6rec.stages.pairs.catalogue import by_domain, item_domains, masked_by_rules
 from m6rec.stages.pairs.matrix import interaction_counts, sample_users, target_rows
 from m6rec.stages.training.factor_models import model_from_frame
 from m6rec.stages.training.item_weights import item_weights_from_frame
+from m6rec.towers.pictures import Pictures
 
 SETTINGS = "settings"
 
@@ -157,9 +158,21 @@ class Fit:
         return self.lakehouse.read("user_features", fit=self.name)
 
     @property
-    def item_images(self) -> npt.NDArray[np.uint8] | None:
-        """uint8 [items, 3, size, size]: the items' images, or None where there are none."""
-        return self._run.item_images
+    def item_pictures(self) -> tuple[Pictures, ...]:
+        """The columns of the items' images and videos."""
+        return self._run.item_pictures
+
+    @property
+    def items_with_pictures(self) -> dict[str, npt.NDArray[np.bool_]]:
+        """bool [items] by column of images or videos: which items have any."""
+        if not self.lakehouse.exists("item_images"):
+            return {}
+        rows = self.lakehouse.read("item_images").select(c.ITEM_INDEX, "attribute").distinct()
+        found: dict[str, npt.NDArray[np.bool_]] = {}
+        for row in rows.orderBy("attribute").collect():
+            mask = found.setdefault(row["attribute"], np.zeros(self.n_items, np.bool_))
+            mask[row[c.ITEM_INDEX]] = True
+        return found
 
     @property
     def targets(self) -> DataFrame:
@@ -295,10 +308,10 @@ class _Run:
         return item_domains(self._lakehouse.read("catalogue"), self.n_items)
 
     @cached_property
-    def item_images(self) -> npt.NDArray[np.uint8] | None:
+    def item_pictures(self) -> tuple[Pictures, ...]:
         if not self._lakehouse.exists("item_images"):
-            return None
-        return image_array(self._lakehouse.read("item_images"), self.n_items)
+            return ()
+        return pictures_of(self._lakehouse.read("item_images"), self.n_items)
 
     @cached_property
     def chosen(self) -> Config:

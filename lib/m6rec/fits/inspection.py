@@ -41,6 +41,7 @@ from m6rec.spark.samples import first_rows
 from m6rec.spark.sources import load_source, source_version, told_format, with_columns
 from m6rec.spark.values import id_column, owner_column, time_column
 from m6rec.stages.features.kinds import kinds_of_sample
+from m6rec.stages.features.pictures import problem_of_video
 from m6rec.stages.features.vectors import measure_vectors
 
 _EVENT_TABLES = frozenset(("interactions.source", "split.test", "split.validation"))
@@ -190,6 +191,8 @@ def _of_columns(table: OpenedTable, config: Config) -> Iterator[Finding]:
         yield from findings_of_ids(columns[attributes.id], table.place, settings)
         yield from findings_of_repeats(columns[attributes.id], table.place, settings)
         yield from _of_vectors(table, attributes, config)
+        problems = (problem_of_video(name, kind) for name, kind in attributes.kinds.items())
+        yield from (Finding("problem", table.place, words) for words in problems if words)
     else:
         for name in table.required:
             yield from findings_of_ids(columns[name], table.place, settings)

@@ -19,9 +19,10 @@ from m6rec.kernels.ranking.reranking import Reranking
 from m6rec.spark.sources import read_source
 from m6rec.spark.values import owner_column
 from m6rec.stages.features.attributes import attributes_by_index, column_name
+from m6rec.stages.features.categories import values_of_items
 from m6rec.stages.pairs.catalogue import catalogue_words
 from m6rec.stages.ranking.lists import Scoring, make_scoring
-from m6rec.stages.ranking.popular import popular_lists
+from m6rec.stages.ranking.popular import Quota, popular_lists
 from m6rec.stages.ranking.recommendations import Explaining
 
 
@@ -86,7 +87,19 @@ def lists_for_unknown(
         explaining,
         _items_by_segment(fit),
         None if domain is None else domain.name,
+        _quota(fit),
     )
+
+
+def _quota(fit: Fit) -> Quota | None:
+    """The quota of `recommend.rules.at_most`, by item_index."""
+    limited, items = fit.config.recommend.rules.at_most, fit.config.features.items
+    if limited.column is None or items is None:
+        return None
+    frame = read_source(fit.spark, items.source, (items.id, limited.column))
+    values = values_of_items(frame, items, limited.column, fit.config.interactions)
+    index = fit.lakehouse.read("item_index").select(c.ITEM_ID, c.ITEM_INDEX)
+    return Quota(values.join(index, c.ITEM_ID).select(c.ITEM_INDEX, c.VALUE), limited.count)
 
 
 def _items_by_segment(fit: Fit) -> DataFrame | None:

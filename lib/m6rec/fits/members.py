@@ -55,6 +55,8 @@ from m6rec.stages.training.domains import own_factor_models
 from m6rec.stages.training.factor_models import factors_from_frame
 from m6rec.stages.training.neighbours import candidate_users
 from m6rec.towers.artifact import load_towers
+from m6rec.towers.bagging import BaggedTowers
+from m6rec.towers.encoder import TowerEncoder
 
 
 def member_names(ranker: str, config: Config) -> tuple[str, ...]:
@@ -246,13 +248,21 @@ class _Models:
 
 
 def _towers(models: _Models, ranker: Ranker) -> Member:
-    fit, model = models.fit, models.factors(_model_of(ranker))
+    fit = models.fit
+    model = models.factors(fit.config.towers.factors_of(_model_of(ranker)))
     towers = load_towers(fit.saved_artifact("towers", _model_of(ranker))).encoder(model)
     features = fit.item_matrix(c.FEATURES)
-    vectors = towers.encode_items(features if features.shape[1] else None, fit.item_images)
+    assert isinstance(towers, TowerEncoder | BaggedTowers)
+    vectors = towers.encode_items(features if features.shape[1] else None)
     # The last coordinate is the item's own popularity, which no neighbour lends.
-    directions = models.with_content(model, vectors[:, :-1])
-    represented = np.hstack([directions, vectors[:, -1:]])
+    own, popularity = np.split(vectors, [vectors.shape[1] - towers.popularity_width], axis=1)
+    directions = models.with_content(model, own)
+    if towers.seen_items is not None:
+        # Neighbours by content do not know what an item looks like.
+        lent = (directions != own).any(axis=1)
+        halfway = (lent & towers.seen_items)[:, None]
+        directions = np.where(halfway, (directions + own) / 2, directions)
+    represented = np.hstack([directions, popularity])
     return DotMember(ranker.name, towers.user_encoder(represented), represented)
 
 
@@ -261,7 +271,7 @@ def _sequence_towers(models: _Models, ranker: Ranker) -> Member:
     model = models.factors(fit.config.towers.sequence.factors)
     towers = load_towers(fit.saved_artifact("towers", _model_of(ranker))).encoder(model)
     features = fit.item_matrix(c.FEATURES)
-    vectors = towers.encode_items(features if features.shape[1] else None, None)
+    vectors = towers.encode_items(features if features.shape[1] else None)
     return DotMember(ranker.name, towers.user_encoder(vectors), models.with_content(model, vectors))
 
 
@@ -369,6 +379,8 @@ MEMBERS: Mapping[str, Callable[[_Models, Ranker], Member | OwnMembers]] = {
     "towers_svd": _towers,
     "towers_als": _towers,
     "towers_sequence": _sequence_towers,
+    "bagged_towers": _towers,
+    "boosted_towers": _towers,
     "svd": _projected_factors,
     "als": _projected_factors,
     "als_cosine": _factor_directions,

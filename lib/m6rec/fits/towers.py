@@ -1,8 +1,8 @@
-"""What the towers of a fit are trained on, and how a pair of them is trained."""
+"""What the towers of a fit are trained on, and how a pair of them, or several, are trained."""
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pyspark.sql import DataFrame
 
@@ -13,16 +13,21 @@ from m6rec.fits.contexts import training_codes
 from m6rec.fits.fit import Fit
 from m6rec.fits.members import member_inputs, member_names
 from m6rec.kernels.arrays.contexts import ContextVocabulary
-from m6rec.rankers import FUSION, SEQUENCE
+from m6rec.rankers import BAGGED, BOOSTED, FUSION, SEQUENCE
 from m6rec.spark.barrier import cores_of_task
 from m6rec.stages.ranking.validation import collect_validation_users
+from m6rec.stages.training.neighbours import train_cross_fitted_ridge
 from m6rec.stages.training.tower_ranks import ranks_of, train_on_ranks
 from m6rec.stages.training.tower_rows import write_tower_rows
-from m6rec.towers.encoder import ItemInputs
+from m6rec.towers.bagging import bag
+from m6rec.towers.batches import reader_named
+from m6rec.towers.boosting import CrossFitted
+from m6rec.towers.encoder import ItemInputs, TowerEncoder
 from m6rec.towers.going_on import EarlierTowers
 from m6rec.towers.launch import TrainingTask, train_alone
 from m6rec.towers.loop import TrainingResult
 from m6rec.towers.row_files import Manifest
+from m6rec.towers.start import calibrated
 from m6rec.towers.validation import TowerValidation
 
 VALIDATION_USERS = 2_000
@@ -56,7 +61,7 @@ def tower_inputs(
     """Write the training rows of a fit, and read what else its towers need.
 
     `contexts` are those that `context_vocabulary` finds; `models` are those of
-    `Config.trained_towers` that are to be trained, all unless given.
+    `Config.tower_models` that are to be trained, all unless given.
     """
     ranks = ranks_of(fit.spark, fit.config.towers.ranks)
     matrix, user_features = fit.matrix.cache(), fit.user_features.cache()
@@ -65,7 +70,7 @@ def tower_inputs(
     # Cold items have no factors of their own: how they rank says nothing of the training.
     if fit.name == c.SELECTION and not fit.config.evaluate.ranks_cold_items:
         validate = _validation(fit)
-    items = _item_inputs(fit, fit.config.trained_towers if models is None else models)
+    items = _item_inputs(fit, fit.config.tower_models if models is None else models)
     matrix.unpersist()
     user_features.unpersist()
     return TowerInputs(fit, manifest, items, validate, ranks, contexts)
@@ -82,11 +87,49 @@ def train_pair(
 
     `epochs` and `earlier` are as in `train_towers`.
     """
+    task = _task(inputs, config, model, epochs)
+    return _train(inputs, replace(task, earlier=earlier))
+
+
+def train_bag(inputs: TowerInputs, config: TowersConfig, epochs: int | None) -> TrainingResult:
+    """Train `bagging` pairs of towers, each from another seed, for as many epochs.
+
+    How many these are is chosen with the first pair, whose course is that of the result.
+    """
+    task = _task(inputs, config, BAGGED, epochs)
+    seeds = [task.seed + number for number in range(1, config.bagging + 1)]
+    first = _train(inputs, replace(task, seed=seeds[0]))
+    results = [first]
+    for number, seed in enumerate(seeds[1:], start=2):
+        other = _task(inputs, config, f"{BAGGED}_{number}", first.best_epoch)
+        results.append(_train(inputs, replace(other, seed=seed, validate=None)))
+    parts = [result.encoder for result in results]
+    return replace(first, encoder=bag([part for part in parts if isinstance(part, TowerEncoder)]))
+
+
+def train_boosted(inputs: TowerInputs, config: TowersConfig, epochs: int | None) -> TrainingResult:
+    """Train a pair of towers on what the local ridge leaves, by cross-fitting."""
+    fit = inputs.fit
+    task = _task(inputs, config, BOOSTED, epochs)
+    neighbours = fit.settings.neighbours
+    base = CrossFitted(train_cross_fitted_ridge(fit.matrix, fit.n_items, neighbours))
+    batches = reader_named(config.reader)(inputs.manifest, 0, task.seed)
+    base = calibrated(base, batches, task.items, config, task.seed)
+    validate = inputs.validate
+    if validate is not None:
+        validate = replace(validate, beside=base.member())
+    return _train(inputs, replace(task, base=base, validate=validate))
+
+
+def _task(
+    inputs: TowerInputs, config: TowersConfig, model: str, epochs: int | None
+) -> TrainingTask:
     fit, ranks = inputs.fit, inputs.ranks
     name = "_without_".join([f"towers_{model}", *config.without])
-    task = TrainingTask(
+    factors = config.factors_of(model) if model in fit.config.tower_models else config.inputs[0]
+    return TrainingTask(
         manifest=inputs.manifest,
-        items=inputs.items[config.factors_of(model)],
+        items=inputs.items[factors],
         config=config,
         seed=fit.config.seed,
         validate=inputs.validate,
@@ -96,9 +139,11 @@ def train_pair(
         threads=len(os.sched_getaffinity(0)) if ranks is None else cores_of_task(fit.spark),
         in_order=model == SEQUENCE,
         contexts=inputs.contexts,
-        earlier=earlier,
     )
-    return train_alone(task) if ranks is None else train_on_ranks(fit.spark, task)
+
+
+def _train(inputs: TowerInputs, task: TrainingTask) -> TrainingResult:
+    return train_alone(task) if inputs.ranks is None else train_on_ranks(inputs.fit.spark, task)
 
 
 def _write_rows(
@@ -149,8 +194,8 @@ def _item_inputs(fit: Fit, models: Sequence[str]) -> dict[str, ItemInputs]:
         method: ItemInputs(
             fit.factor_model(method),
             features if features.shape[1] else None,
-            fit.item_images,
             fit.modalities("items"),
+            fit.item_pictures,
         )
         for method in sorted({config.factors_of(model) for model in models})
     }

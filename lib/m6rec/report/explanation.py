@@ -1,4 +1,4 @@
-"""Why an item stands where it stands for a user, on the terminal."""
+"""Why an item stands where it stands for a user, on the terminal and as a plot."""
 
 from collections.abc import Sequence
 
@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from m6rec.fits.explaining import ItemExplanation, Owed
+from m6rec.report.plots import explanation, png, shortened
 from m6rec.report.wording import model_name
 
 _HISTORY_SHOWN = 10
@@ -32,11 +33,25 @@ def print_explanation(console: Console, found: ItemExplanation) -> None:
         shown = found.history[:_HISTORY_SHOWN]
         console.print(_table(title, "Item", shown, "cyan"))
     if found.undivided:
-        console.print(f"{found.undivided:.0%} cannot be divided among the user's items")
+        console.print(f"{found.undivided:.0%} is not owed to single items of the user's")
     if found.lacks:
         lacks = [Owed(model_name(part.name), part.value, part.share) for part in found.lacks]
         title = f"What it lacks to {found.last}, the last of the list"
         console.print(_table(title, "Member", lacks, "yellow"))
+
+
+def plot_explanation(found: ItemExplanation) -> bytes:
+    """What the tables of `print_explanation` hold, as a picture in PNG."""
+    panels = {"What the score is made of": [(model_name(p.name), p.value) for p in found.parts]}
+    if found.history:
+        shown = found.history[:_HISTORY_SHOWN]
+        panels["What is owed to the user's items"] = [(one.name, one.value) for one in shown]
+    if found.lacks:
+        title = f"What it lacks to {found.last}, the last of the list"
+        panels[title] = [(model_name(part.name), part.value) for part in found.lacks]
+    lines = [f"{shortened(found.title)} for user {found.user_id}", _place(found).plain]
+    lines += [f"hidden: {words}" for words in found.hidden_by]
+    return png(explanation("\n".join(lines), panels))
 
 
 def _place(found: ItemExplanation) -> Text:

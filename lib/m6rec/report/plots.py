@@ -31,6 +31,7 @@ _LABEL_OFFSETS = tuple(
     for sign_y in (1, -1)
 )
 _ALIGNMENTS: dict[int, Literal["left", "center", "right"]] = {1: "left", 0: "center", -1: "right"}
+_LONGEST_LABEL = 48
 # Of the font at its size of 9 points, on average.
 _CHARACTER_WIDTH = 5.5
 SERIES = (ACCENT, "#d97706", "#059669", "#9333ea", "#dc2626", PLAIN)
@@ -186,6 +187,36 @@ def step_times(seconds: Mapping[str, float]) -> Figure:
         PLAIN,
         "seconds",
     )
+
+
+@_styled
+def explanation(title: str, panels: Mapping[str, Sequence[tuple[str, float]]]) -> Figure:
+    """Bars of what adds to a score and, in grey to the left, of what speaks against it.
+
+    Args:
+        title: of the figure.
+        panels: the names and values of each panel, in order, by its title.
+    """
+    rows = [max(len(panel), 1) for panel in panels.values()]
+    figure = _figure(9.5, 0.6 + sum(0.8 + 0.34 * count for count in rows))
+    figure.suptitle(title, fontsize=12, x=0.01, ha="left")
+    drawn = figure.subplots(len(panels), 1, squeeze=False, height_ratios=rows)[:, 0]
+    for panel, (name, values) in zip(drawn, panels.items(), strict=True):
+        places = np.arange(len(values))[::-1]
+        colours = [ACCENT if value > 0 else PALE for _, value in values]
+        panel.barh(places, [value for _, value in values], color=colours, height=0.62)
+        for place, (_, value) in zip(places, values, strict=True):
+            _annotate_bar(panel, f"{value:+.3f}", max(value, 0.0), int(place), MUTED)
+        panel.set_yticks(places, [shortened(label) for label, _ in values])
+        panel.margins(x=0.12)
+        panel.set_title(name, fontsize=11, loc="left")
+        _clean(panel, "x")
+    return figure
+
+
+def shortened(label: str) -> str:
+    """A label that leaves room for the bars."""
+    return label if len(label) <= _LONGEST_LABEL else f"{label[: _LONGEST_LABEL - 1]}\u2026"
 
 
 def svg(figure: Figure) -> bytes:

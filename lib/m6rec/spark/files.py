@@ -109,6 +109,13 @@ def bytes_from(spark: SparkSession, file: str, start: int, most: int) -> bytes:
         opened.close()
 
 
+def folder_exists(spark: SparkSession, path: str) -> bool:
+    """Whether there is a folder of that name, in whatever file system the path names."""
+    jvm: Any = spark._jvm
+    place = jvm.org.apache.hadoop.fs.Path(path)
+    return bool(place.getFileSystem(hadoop_configuration(spark)).exists(place))
+
+
 def without_glob(path: str) -> bool:
     """Whether a path holds signs of a glob and is the name of what is there."""
     return bool(set(path) & _GLOB_SIGNS) and Path(local_path(path)).exists()

@@ -21,15 +21,17 @@ from m6rec.files import AnyPlace, as_place, files_at_hand, written_whole
 from m6rec.kernels.arrays.contexts import NO_CONTEXTS, ContextVocabulary, vocabulary_from_json
 from m6rec.kernels.arrays.rows import Float32
 from m6rec.kernels.factors.projection import FactorModel
+from m6rec.towers.bagging import BaggedTowers
 from m6rec.towers.encoder import TowerEncoder, Towers
 from m6rec.towers.sequence_encoder import SequenceEncoder
 
 WEIGHTS_FILE = "towers.safetensors"
 DESCRIPTION_FILE = "towers.json"
-FORMAT = 3
-ENCODERS: Mapping[str, type[TowerEncoder] | type[SequenceEncoder]] = {
+FORMAT = 4
+ENCODERS: Mapping[str, type[TowerEncoder] | type[SequenceEncoder] | type[BaggedTowers]] = {
     "set": TowerEncoder,
     "sequence": SequenceEncoder,
+    "bag": BaggedTowers,
 }
 
 
@@ -62,7 +64,7 @@ class TowerArtifact:
     """Towers as they were saved, without the factors that they need.
 
     Attributes:
-        kind: set or sequence, a name of ENCODERS.
+        kind: a name of ENCODERS.
         provenance: what they were trained on.
         shape: the fields of their TowerShape or SequenceShape.
         weights: float32 arrays by the names of the model's parameters.

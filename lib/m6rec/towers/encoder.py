@@ -1,7 +1,8 @@
 """Encode users and items by frozen towers, the same way for validation, fold-in and scoring.
 
 The weights are those of `m6rec.towers.model.TowerModel`, by the same names, and a test checks that
-both give the same embeddings. The encoder uses NumPy, so that a Spark worker needs no torch.
+both give the same embeddings. The encoder uses NumPy, so that a Spark worker needs no torch. What
+the networks make of the items' pictures is among the weights: these are the items of the run.
 """
 
 from collections.abc import Mapping
@@ -10,19 +11,26 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from numpy.lib.stride_tricks import sliding_window_view
 
 from m6rec.errors import DataError
 from m6rec.kernels.arrays.layers import gelu, linear
 from m6rec.kernels.arrays.rows import Float32, Int64, Rows
 from m6rec.kernels.factors.projection import FactorModel, build_factor_model, project
 from m6rec.kernels.ranking.members import UserBlock, UserEncoder
-from m6rec.towers.modalities import Modalities, as_modalities, pooled_columns, split_features
+from m6rec.towers.modalities import (
+    Modalities,
+    as_modalities,
+    modality_shares,
+    pooled_columns,
+    split_features,
+)
+from m6rec.towers.pictures import Pictures
 
 # Added to squared lengths, which are of the order of the rank: a row of zeros stays zero and has a
 # bounded gradient.
 NORM_FLOOR = 1e-2
 ROWS_PER_BLOCK = 4096
+PICTURE_UNITS = "item.picture_units"
 _WEIGHTS = "weights."
 _FACTORS = "factors."
 
@@ -42,9 +50,7 @@ class Towers(Protocol):
     def factor_model(self) -> FactorModel:
         """The factors that they rest on."""
 
-    def encode_items(
-        self, item_features: Float32 | None, images: npt.NDArray[np.uint8] | None
-    ) -> Float32:
+    def encode_items(self, item_features: Float32 | None) -> Float32:
         """Embeddings of all items: float32 [M, width]."""
 
     def user_encoder(self, items: Float32) -> UserEncoder:
@@ -69,6 +75,17 @@ class TowerEncoder:
     def width(self) -> int:
         """How many coordinates an embedding has."""
         return int(self.shape["rank"]) + 1
+
+    @property
+    def popularity_width(self) -> int:
+        """How many coordinates of an embedding are of popularity alone; they come last."""
+        return 1
+
+    @property
+    def seen_items(self) -> npt.NDArray[np.bool_] | None:
+        """bool [M]: the items that the towers know by pictures; None where they read none."""
+        units = self.weights.get(PICTURE_UNITS)
+        return None if units is None else units.any(axis=(1, 2))
 
     def encode_users(self, rows: Rows, user_features: Float32 | None) -> Float32:
         """The embeddings of users, from their rows: float32 [n, rank + 1].
@@ -98,25 +115,18 @@ class TowerEncoder:
         """The user side, as a member of the hybrid."""
         return TowerUserEncoder(self)
 
-    def encode_items(
-        self, item_features: Float32 | None, images: npt.NDArray[np.uint8] | None
-    ) -> Float32:
+    def encode_items(self, item_features: Float32 | None) -> Float32:
         """The embeddings of all items: float32 [M, rank + 1].
 
         Args:
             item_features: float32 [M, item_features], or None where the towers have none.
-            images: uint8 [M, 3, size, size], or None where the towers have none.
 
         Raises:
-            DataError: features or images are not those that the towers were trained on.
+            DataError: the features have another width than the towers were trained on.
         """
         counts = self.factor_model.interaction_counts
         features = self._checked(item_features, len(counts), "item")
-        if bool(self.shape["image_size"]) != (images is not None):
-            raise DataError(
-                f"the towers were trained with images of size {self.shape['image_size']:g}"
-                f" (0: none), found {'none' if images is None else images.shape}"
-            )
+        units = self.weights.get(PICTURE_UNITS)
         factors = item_factor_inputs(self.factor_model)
         gates = item_gates(self.factor_model, self.shape["gate_half_count"])
         embeddings = np.empty((len(counts), self.width), np.float32)
@@ -126,7 +136,7 @@ class TowerEncoder:
                 factors[start:stop],
                 gates[start:stop],
                 features[start:stop],
-                None if images is None else images[start:stop],
+                None if units is None else units[start:stop],
             )
         embeddings[:, -1] = popularity_inputs(counts)
         return embeddings
@@ -185,60 +195,73 @@ class TowerEncoder:
         factors: Float32,
         gates: Float32,
         features: Float32,
-        images: npt.NDArray[np.uint8] | None,
+        units: Float32 | None,
     ) -> Float32:
         w = self.weights
         base = gates[:, None] * factors
-        parts = [base]
+        stand_ins, others = self.of_features(side, features, units)
+        inputs = np.hstack([base, *others])
+        for stood_in in stand_ins:
+            base = base + (1 - gates)[:, None] * stood_in
+        hidden = gelu(linear(w, f"{side}.first", inputs))
+        tower = base + linear(w, f"{side}.last", hidden)
+        return normalise_rows(tower @ w["shared.weight"].T)
+
+    def of_features(
+        self, side: str, features: Float32, units: Float32 | None = None
+    ) -> tuple[list[Float32], list[Float32]]:
+        """What stands in for the factor, float32 [n, rank] each, and what the hidden layer reads.
+
+        Args:
+            side: user or item.
+            features: float32 [n, features].
+            units: float32 [n, columns, feature_hidden]; of pictures, or None where there are none.
+        """
+        w = self.weights
+        stand_ins, read = [], []
         plain, columns = split_features(
             features, as_modalities(self.shape.get(f"{side}_modalities", ()))
         )
         if plain.shape[1]:
-            parts.append(gelu(linear(w, f"{side}.feature", plain)))
-            base = base + (1 - gates)[:, None] * (plain @ w[f"{side}.stand_in.weight"].T)
+            read.append(gelu(linear(w, f"{side}.feature", plain)))
+            stand_ins.append(plain @ w[f"{side}.stand_in.weight"].T)
+        others = None if units is None else units.any(axis=2)
         if columns:
-            hidden_units, pooled = read_modalities(w, f"{side}.modalities", columns)
-            parts.append(hidden_units)
-            stood_in = pooled @ w[f"{side}.modality_stand_in.weight"].T
-            base = base + (1 - gates)[:, None] * stood_in
-        if images is not None:
-            parts.append(self._image_branch(f"{side}.image", images))
-        hidden = gelu(linear(w, f"{side}.first", np.hstack(parts)))
-        tower = base + linear(w, f"{side}.last", hidden)
-        return normalise_rows(tower @ w["shared.weight"].T)
-
-    def _image_branch(self, name: str, images: npt.NDArray[np.uint8]) -> Float32:
-        centred = images.astype(np.float32) / np.float32(255) - np.float32(0.5)
-        low = gelu(self._strided_convolution(f"{name}.low", centred))
-        high = gelu(self._strided_convolution(f"{name}.high", low))
-        return gelu(linear(self.weights, f"{name}.out", high.mean(axis=(2, 3))))
-
-    def _strided_convolution(self, name: str, maps: Float32) -> Float32:
-        """A 3 x 3 convolution of stride 2 and padding 1: float32 [n, channels, size, size]."""
-        padded = np.pad(maps, ((0, 0), (0, 0), (1, 1), (1, 1)))
-        windows = sliding_window_view(sliding_window_view(padded, 3, axis=2), 3, axis=3)
-        windows = windows[:, :, ::2, ::2]
-        summed = np.tensordot(windows, self.weights[f"{name}.weight"], axes=((1, 4, 5), (1, 2, 3)))
-        result: Float32 = (summed + self.weights[f"{name}.bias"]).transpose(0, 3, 1, 2)
-        return result
+            hidden_units, pooled, shares = read_modalities(w, f"{side}.modalities", columns, others)
+            read.append(hidden_units)
+            stand_ins.append(pooled @ w[f"{side}.modality_stand_in.weight"].T)
+        elif others is not None:
+            shares = modality_shares(others)
+        if units is not None:
+            seen = (units * shares[:, -units.shape[1] :, None]).reshape(len(units), -1)
+            read.append(seen)
+            stand_ins.append(seen @ w[f"{side}.picture_stand_in.weight"].T)
+        return stand_ins, read
 
 
 def read_modalities(
-    weights: Mapping[str, Float32], name: str, columns: list[Float32]
-) -> tuple[Float32, Float32]:
-    """w_c GELU(B_c p_c) and w_c p_c of all columns side by side, by the branches of that name."""
+    weights: Mapping[str, Float32],
+    name: str,
+    columns: list[Float32],
+    others: npt.NDArray[np.bool_] | None = None,
+) -> tuple[Float32, Float32, Float32]:
+    """w_c GELU(B_c p_c) and w_c p_c of all columns side by side, by the branches of that name.
+
+    And w of all modalities, among which are the others, bool [n, C'], after the columns.
+    """
     queries = {
         c: weights[f"{name}.queries.{c}"]
         for c in range(len(columns))
         if f"{name}.queries.{c}" in weights
     }
-    pooled, shares = pooled_columns(columns, queries)
+    pooled, present = pooled_columns(columns, queries)
+    shares = modality_shares(present if others is None else np.hstack([present, others]))
     hidden, scaled = [], []
     for c, each in enumerate(pooled):
         layer = weights[f"{name}.layers.{c}.weight"], weights[f"{name}.layers.{c}.bias"]
         hidden.append(gelu(each @ layer[0].T + layer[1]) * shares[:, c : c + 1])
         scaled.append(each * shares[:, c : c + 1])
-    return np.hstack(hidden), np.hstack(scaled)
+    return np.hstack(hidden), np.hstack(scaled), shares
 
 
 def user_factor_inputs(factor_model: FactorModel, rows: Rows) -> Float32:
@@ -309,14 +332,14 @@ class ItemInputs:
     Attributes:
         factor_model: the factors of M items, and the projection of rows onto them.
         features: float32 [M, features], or None.
-        images: uint8 [M, 3, size, size], or None.
         modalities: the columns of vectors that the features end with.
+        pictures: the columns of pictures and videos.
     """
 
     factor_model: FactorModel
     features: Float32 | None = None
-    images: npt.NDArray[np.uint8] | None = None
     modalities: Modalities = ()
+    pictures: tuple[Pictures, ...] = ()
 
     @property
     def counts(self) -> Int64:

@@ -1,7 +1,7 @@
 """Draw the examples of a training step: targets, the rest of each row, negatives and dropout."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -9,13 +9,14 @@ import numpy.typing as npt
 from m6rec.config.towers import TowersConfig
 from m6rec.kernels.arrays.rows import Float32, Int64, Rows, indptr_of
 from m6rec.towers.batches import TrainingRows
+from m6rec.towers.boosting import CrossFitted
 from m6rec.towers.encoder import (
     ItemInputs,
     gate,
     user_factor_inputs,
 )
-from m6rec.towers.modalities import Modalities
 from m6rec.towers.model import TowerShape
+from m6rec.towers.picture_training import choose_fresh
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,12 @@ class Example:
         user_factors, user_gates, user_features: the users' inputs, from the rest of their rows.
         items: int64; the items embedded in this step, with the negatives first.
         item_kept: float32; 0 where an item's factor is dropped, else 1.
+        base: float32 [users, items]; logits of another model, to which those of the towers are
+            added.
+        fresh: int64; the places among `items` of those whose pictures are read in this step.
+        augmentation: the seed by which these pictures are changed.
         user_modalities, item_modalities: float32 [users or items, modalities]; 0 where one is left
-            out, else 1.
+            out, else 1. Columns of pictures count among those of items.
         negatives: how many of `items` are negatives.
         pair_user, pair_item: int64 [pairs]; each target's user, and its place in `items`.
         own: bool [users, negatives]; whether the negative is one of the user's own items.
@@ -46,6 +51,9 @@ class Example:
     pair_item: Int64
     own: npt.NDArray[np.bool_]
     log_correction: float
+    base: Float32 | None
+    fresh: Int64
+    augmentation: int
 
     @property
     def pairs(self) -> int:
@@ -56,7 +64,14 @@ class Example:
 class ExampleDraw:
     """Draws the targets, the negatives and the dropout of a batch of rows."""
 
-    def __init__(self, items: ItemInputs, shape: TowerShape, config: TowersConfig) -> None:
+    def __init__(
+        self,
+        items: ItemInputs,
+        shape: TowerShape,
+        config: TowersConfig,
+        base: CrossFitted | None = None,
+    ) -> None:
+        self.base = base
         self.factor_model = items.factor_model
         self.n_items = len(items.counts)
         self.config = config
@@ -65,11 +80,12 @@ class ExampleDraw:
         # A factor can only be dropped where features stand in for it.
         dropout = 0.0 if {"features", "gate"} & set(config.without) else config.input_dropout
         self.user_dropout = dropout if shape.user_features else 0.0
-        self.item_dropout = dropout if shape.item_features or shape.image_size else 0.0
+        self.item_dropout = dropout if shape.item_features or items.pictures else 0.0
         # An item that nobody has tells nothing about what users pass over, so it is no negative.
         warm = np.flatnonzero(items.counts > 0)
         self._warm = warm if len(warm) else np.arange(self.n_items)
         self.negatives = min(config.negatives, len(self._warm))
+        self.pictures = items.pictures
         self._place = np.full(self.n_items, -1, dtype=np.int64)
 
     def __call__(self, batch: TrainingRows, generator: np.random.Generator) -> Example:
@@ -80,27 +96,39 @@ class ExampleDraw:
         # loss is exact.
         negatives = generator.choice(self._warm, self.negatives, replace=False, shuffle=False)
         items, pair_item = self._place_items(negatives, targets.item_indices)
-        return Example(
+        columns = len(self.shape.item_modalities) + len(self.pictures)
+        drawn = Example(
             user_factors=user_factor_inputs(self.factor_model, rest),
             user_gates=gate(rest.counts, self.gate_half_count)
             * _kept(generator, len(rest), self.user_dropout),
             user_features=batch.features[usable],
             items=items,
             item_kept=_kept(generator, len(items), self.item_dropout),
-            user_modalities=self._modalities(generator, len(rest), self.shape.user_modalities),
-            item_modalities=self._modalities(generator, len(items), self.shape.item_modalities),
+            user_modalities=self._modalities(generator, len(rest), len(self.shape.user_modalities)),
+            item_modalities=self._modalities(generator, len(items), columns),
             negatives=self.negatives,
             pair_user=np.repeat(np.arange(len(targets)), targets.counts),
             pair_item=pair_item,
             own=self._own(whole, negatives),
             log_correction=math.log(len(self._warm) / self.negatives),
+            base=None if self.base is None else self.base.logits(rest, items),
+            fresh=np.empty(0, np.int64),
+            augmentation=0,
         )
+        return self._with_pictures(drawn, generator) if self.pictures else drawn
 
-    def _modalities(
-        self, generator: np.random.Generator, n: int, modalities: Modalities
-    ) -> Float32:
-        dropped = _kept(generator, n * len(modalities), self.config.modality_dropout)
-        return dropped.reshape(n, len(modalities))
+    def _with_pictures(self, drawn: Example, generator: np.random.Generator) -> Example:
+        images = self.config.images
+        fresh = choose_fresh(self.pictures, drawn.items, images.per_step, generator)
+        item_kept = drawn.item_kept.copy()
+        if not {"features", "gate"} & set(self.config.without):
+            item_kept[fresh] *= _kept(generator, len(fresh), images.input_dropout)
+        seed = int(generator.integers(1 << 62))
+        return replace(drawn, item_kept=item_kept, fresh=fresh, augmentation=seed)
+
+    def _modalities(self, generator: np.random.Generator, n: int, columns: int) -> Float32:
+        dropped = _kept(generator, n * columns, self.config.modality_dropout)
+        return dropped.reshape(n, columns)
 
     def _place_items(self, negatives: Int64, targets: npt.NDArray[np.int32]) -> tuple[Int64, Int64]:
         """The negatives followed by the other targets, and each target's place among them."""

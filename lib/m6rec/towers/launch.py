@@ -7,6 +7,7 @@ from m6rec.config.towers import TowersConfig
 from m6rec.files import AnyPlace
 from m6rec.kernels.arrays.contexts import NO_CONTEXTS, ContextVocabulary
 from m6rec.towers.batches import reader_named
+from m6rec.towers.boosting import CrossFitted
 from m6rec.towers.encoder import ItemInputs
 from m6rec.towers.going_on import EarlierTowers
 from m6rec.towers.loop import TrainingResult, Validate
@@ -24,6 +25,7 @@ class TrainingTask:
         in_order: whether towers that know order are trained, and not those on sets.
         contexts: what towers that know order learn of contexts.
         earlier: towers to go on from, if any.
+        base: a model on whose logits those of the towers are added in training, if any.
     """
 
     manifest: Manifest
@@ -38,6 +40,7 @@ class TrainingTask:
     in_order: bool = False
     contexts: ContextVocabulary = NO_CONTEXTS
     earlier: EarlierTowers | None = None
+    base: CrossFitted | None = None
 
 
 def train_alone(task: TrainingTask) -> TrainingResult:
@@ -83,5 +86,6 @@ def _train(task: TrainingTask, rank: Rank) -> TrainingResult:
         task.epochs,
         task.threads,
         task.earlier,
+        task.base,
         rank,
     )

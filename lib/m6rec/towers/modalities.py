@@ -1,7 +1,8 @@
 """Columns of vectors as the towers read them: where they are among features, and how they pool.
 
 The features of a user or item end with its columns of vectors. Each column is a modality: it has a
-branch of its own, and several vectors of a row are pooled by attention. A row that lacks some
+branch of its own, and several vectors of a row are pooled by attention. An item's columns of
+pictures and videos are modalities after them (see `towers.picture_branches`). A row that lacks some
 modalities gets more of the others, so that the branches' sum is of one size:
 
     p_c = the sum over the column's vectors x of softmax(q_c . x) x
@@ -49,7 +50,7 @@ def modality_presence(features: Float32, modalities: Modalities) -> npt.NDArray[
 
 def pooled_columns(
     columns: Sequence[Float32], queries: Mapping[int, Float32]
-) -> tuple[list[Float32], Float32]:
+) -> tuple[list[Float32], npt.NDArray[np.bool_]]:
     """Pool the vectors of each column.
 
     Args:
@@ -57,10 +58,10 @@ def pooled_columns(
         queries: float32 [width]; q of the columns that have one. Without it, the mean is taken.
 
     Returns:
-        p of each column, float32 [n, width], and w, float32 [n, C].
+        p of each column, float32 [n, width], and which columns are there, bool [n, C].
     """
     pooled = []
-    present = np.zeros((len(columns[0]), len(columns)), np.float32)
+    present = np.zeros((len(columns[0]), len(columns)), np.bool_)
     for c, column in enumerate(columns):
         there = column.any(axis=2)
         present[:, c] = there.any(axis=1)
@@ -70,5 +71,12 @@ def pooled_columns(
         shares = np.exp(scores - scores.max(axis=1, keepdims=True))
         shares /= shares.sum(axis=1, keepdims=True)
         pooled.append(np.einsum("nv,nvw->nw", shares, column).astype(np.float32))
-    weights = present * (len(columns) / np.maximum(present.sum(axis=1, keepdims=True), 1))
-    return pooled, weights.astype(np.float32)
+    return pooled, present
+
+
+def modality_shares(present: npt.NDArray[np.bool_]) -> Float32:
+    """w of each modality, float32 [n, C], by which of them are there, bool [n, C]."""
+    there = present.astype(np.float32)
+    weights = there * (present.shape[1] / np.maximum(there.sum(axis=1, keepdims=True), 1))
+    shares: Float32 = weights.astype(np.float32)
+    return shares

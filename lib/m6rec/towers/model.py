@@ -1,6 +1,6 @@
 """Define a pair of towers on one kind of factors, in torch.
 
-    T(x, g, f) = g x + (1 - g) A f + L2 GELU(L1 [g x; GELU(B f); B_c p_c; CNN(image)])
+    T(x, g, f) = g x + (1 - g) A f + L2 GELU(L1 [g x; GELU(B f); B_c p_c; h_c])
     u^ = normalise(W T_user),  v^ = normalise(W T_item)
     score = u^ . v^ / temperature + beta (log(1 + d_item) - mean)
 
@@ -9,7 +9,8 @@ side features and d_item is the number of interactions of the item. L2 starts at
 identity, so training starts from the factor model. The popularity term is one more coordinate of
 the embeddings, so a score is one dot product. A f stands in for the factor of a row without
 history, and counts the less the more history there is. B_c p_c are the branches of the columns of
-vectors among the features (see `towers.modalities`), which A reads as well.
+vectors among the features (see `towers.modalities`) and h_c those of pictures and videos (see
+`towers.picture_branches`), which A reads as well.
 """
 
 from dataclasses import asdict, dataclass
@@ -20,9 +21,8 @@ from torch import Tensor, nn
 
 from m6rec.towers.encoder import NORM_FLOOR
 from m6rec.towers.modalities import Modalities, plain_width
-from m6rec.towers.modality_branches import ModalityBranches
-
-IMAGE_CHANNELS = (3, 16, 32)
+from m6rec.towers.modality_branches import ModalityBranches, modality_weights
+from m6rec.towers.picture_branches import PictureBranch
 
 
 @dataclass(frozen=True)
@@ -33,24 +33,27 @@ class TowerShape:
         rank: the length of a factor; an embedding has one coordinate more.
         user_features: how many side features a user has; 0 for none.
         item_features: how many side features an item has; 0 for none.
-        image_size: height and width of an item's image in pixels; 0 for no images.
         hidden: units of the hidden layer.
-        feature_hidden: units of the feature branch and of the image branch.
+        feature_hidden: units of the feature branch and of each other branch.
         temperature: the divisor of the cosine.
         gate_half_count: the number of interactions at which the gate is one half.
         user_modalities, item_modalities: the columns of vectors that the features end with.
+        picture_frames: of each column of pictures or videos, how many frames an item has at most.
+        picture_channels, picture_blocks: of the networks that read them.
     """
 
     rank: int
     user_features: int
     item_features: int
-    image_size: int
     hidden: int
     feature_hidden: int
     temperature: float
     gate_half_count: float
     user_modalities: Modalities = ()
     item_modalities: Modalities = ()
+    picture_frames: tuple[int, ...] = ()
+    picture_channels: tuple[int, ...] = ()
+    picture_blocks: int = 1
 
     def to_json(self) -> dict[str, Any]:
         """The fields as plain values."""
@@ -63,8 +66,10 @@ class TowerModel(nn.Module):
     def __init__(self, shape: TowerShape, popularity_weight: float = 1.0) -> None:
         super().__init__()
         self.shape = shape
-        self.user = TowerSide(shape, shape.user_features, shape.user_modalities, image_size=0)
-        self.item = TowerSide(shape, shape.item_features, shape.item_modalities, shape.image_size)
+        self.user = TowerSide(shape, shape.user_features, shape.user_modalities, ())
+        self.item = TowerSide(
+            shape, shape.item_features, shape.item_modalities, shape.picture_frames
+        )
         self.shared = nn.Linear(shape.rank, shape.rank, bias=False)
         nn.init.eye_(self.shared.weight)
         self.popularity_weight = nn.Parameter(torch.tensor(popularity_weight))
@@ -89,7 +94,7 @@ class TowerModel(nn.Module):
         factors: Tensor,
         gates: Tensor,
         features: Tensor,
-        images: Tensor | None,
+        units: Tensor | None,
         popularity: Tensor,
         kept: Tensor | None = None,
     ) -> Tensor:
@@ -99,11 +104,13 @@ class TowerModel(nn.Module):
             factors: float32 [n, rank], of length sqrt(rank) or zero.
             gates: float32 [n].
             features: float32 [n, item_features].
-            images: uint8 [n, 3, image_size, image_size], or None where the shape has no images.
+            units: float32 [n, columns, feature_hidden]; what the branches of `item.pictures` make
+                of the pictures, or None where the shape has none.
             popularity: float32 [n]; log(1 + count) less its mean.
-            kept: float32 [n, item modalities]; 0 where training leaves one out. None keeps all.
+            kept: float32 [n, item modalities and columns of pictures]; 0 where training leaves one
+                out. None keeps all.
         """
-        direction = normalise(self.shared(self.item(factors, gates, features, images, kept)))
+        direction = normalise(self.shared(self.item(factors, gates, features, units, kept)))
         return torch.cat([direction, popularity[:, None]], dim=1)
 
 
@@ -111,14 +118,17 @@ class TowerSide(nn.Module):
     """The tower T of one side: the gated factor plus what the features and the MLP add to it."""
 
     def __init__(
-        self, shape: TowerShape, features: int, modalities: Modalities, image_size: int
+        self,
+        shape: TowerShape,
+        features: int,
+        modalities: Modalities,
+        picture_frames: tuple[int, ...],
     ) -> None:
         super().__init__()
         width = shape.rank
         self.plain = plain_width(features, modalities)
         self.feature: nn.Linear | None = None
         self.stand_in: nn.Linear | None = None
-        self.image: ImageBranch | None = None
         self.modalities: ModalityBranches | None = None
         self.modality_stand_in: nn.Linear | None = None
         if self.plain:
@@ -131,9 +141,19 @@ class TowerSide(nn.Module):
             self.modality_stand_in = nn.Linear(self.modalities.width, shape.rank, bias=False)
             nn.init.zeros_(self.modality_stand_in.weight)
             width += shape.feature_hidden * len(modalities)
-        if image_size:
-            self.image = ImageBranch(shape.feature_hidden)
-            width += shape.feature_hidden
+        self.pictures: nn.ModuleList | None = None
+        self.picture_stand_in: nn.Linear | None = None
+        if picture_frames:
+            self.pictures = nn.ModuleList(
+                PictureBranch(
+                    frames, shape.picture_channels, shape.picture_blocks, shape.feature_hidden
+                )
+                for frames in picture_frames
+            )
+            units = shape.feature_hidden * len(picture_frames)
+            self.picture_stand_in = nn.Linear(units, shape.rank, bias=False)
+            nn.init.zeros_(self.picture_stand_in.weight)
+            width += units
         self.first = nn.Linear(width, shape.hidden)
         self.last = nn.Linear(shape.hidden, shape.rank)
         nn.init.zeros_(self.last.weight)
@@ -144,7 +164,7 @@ class TowerSide(nn.Module):
         factors: Tensor,
         gates: Tensor,
         features: Tensor,
-        images: Tensor | None,
+        units: Tensor | None,
         kept: Tensor | None,
     ) -> Tensor:
         """T of n users or items: float32 [n, rank]."""
@@ -154,32 +174,25 @@ class TowerSide(nn.Module):
             plain = features[:, : self.plain]
             parts.append(nn.functional.gelu(self.feature(plain)))
             base = base + (1 - gates)[:, None] * self.stand_in(plain)
+        pooled: list[Tensor] = []
+        present: list[Tensor] = []
+        if self.modalities is not None:
+            pooled, there = self.modalities.pool(features)
+            present.append(there)
+        if units is not None:
+            present.append((units != 0).any(dim=2))
+        weights = modality_weights(torch.cat(present, dim=1), kept) if present else None
         if self.modalities is not None and self.modality_stand_in is not None:
-            hidden_units, pooled = self.modalities(features, kept)
+            hidden_units, scaled = self.modalities(pooled, weights)
             parts.append(hidden_units)
-            base = base + (1 - gates)[:, None] * self.modality_stand_in(pooled)
-        if self.image is not None and images is not None:
-            parts.append(self.image(images))
+            base = base + (1 - gates)[:, None] * self.modality_stand_in(scaled)
+        if units is not None and weights is not None and self.picture_stand_in is not None:
+            seen = (units * weights[:, -units.shape[1] :, None]).flatten(1)
+            parts.append(seen)
+            base = base + (1 - gates)[:, None] * self.picture_stand_in(seen)
         hidden = nn.functional.gelu(self.first(torch.cat(parts, dim=1)))
         added: Tensor = self.last(hidden)
         return base + added
-
-
-class ImageBranch(nn.Module):
-    """Two strided convolutions, the mean over places, and a linear layer."""
-
-    def __init__(self, units: int) -> None:
-        super().__init__()
-        colours, low, high = IMAGE_CHANNELS
-        self.low = nn.Conv2d(colours, low, 3, stride=2, padding=1)
-        self.high = nn.Conv2d(low, high, 3, stride=2, padding=1)
-        self.out = nn.Linear(high, units)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """The units of images uint8 [n, 3, size, size]: float32 [n, units]."""
-        centred = images.to(torch.float32) / 255 - 0.5
-        maps = nn.functional.gelu(self.high(nn.functional.gelu(self.low(centred))))
-        return nn.functional.gelu(self.out(maps.mean(dim=(2, 3))))
 
 
 def normalise(rows: Tensor) -> Tensor:

@@ -48,14 +48,11 @@ class SequenceEncoder:
         """Coordinates of an embedding."""
         return int(self.shape["width"])
 
-    def encode_items(
-        self, item_features: Float32 | None, images: npt.NDArray[np.uint8] | None = None
-    ) -> Float32:
+    def encode_items(self, item_features: Float32 | None) -> Float32:
         """Embeddings v of all items: float32 [M, width].
 
         Args:
             item_features: float32 [M, item_features], or None where the towers have none.
-            images: these towers look at none.
 
         Raises:
             DataError: the features are not of the width that the towers were trained on.
@@ -75,7 +72,7 @@ class SequenceEncoder:
             hidden = gelu(plain @ w["feature.weight"].T + w["feature.bias"])
             embedded = embedded + hidden @ w["feature_out.weight"].T
         if columns:
-            hidden, _ = read_modalities(w, "modalities", columns)
+            hidden, _, _ = read_modalities(w, "modalities", columns)
             embedded = embedded + hidden @ w["modality_out.weight"].T
         return np.ascontiguousarray(embedded, np.float32)
 

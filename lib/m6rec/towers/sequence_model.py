@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from m6rec.kernels.arrays.contexts import NOT_KNOWN
 from m6rec.kernels.arrays.sequences import GAP_BINS
 from m6rec.towers.modalities import Modalities, plain_width
-from m6rec.towers.modality_branches import ModalityBranches
+from m6rec.towers.modality_branches import ModalityBranches, modality_weights
 
 _DEVIATION = 0.02
 
@@ -120,7 +120,9 @@ class SequenceModel(nn.Module):
             hidden = nn.functional.gelu(self.feature(features[:, : self.plain]))
             embedded = embedded + self.feature_out(hidden)
         if self.modalities is not None and self.modality_out is not None:
-            embedded = embedded + self.modality_out(self.modalities(features, kept)[0])
+            pooled, present = self.modalities.pool(features)
+            units, _ = self.modalities(pooled, modality_weights(present, kept))
+            embedded = embedded + self.modality_out(units)
         return embedded
 
     def read(self, embedded: Tensor, gaps: Tensor, real: Tensor) -> Tensor:

@@ -1,17 +1,25 @@
-"""Make the towers before training: their sizes, and weights that rank as the factors do."""
+"""Make the towers before training: their sizes, and weights that rank as the factors do.
+
+And the scale of a model whose logits they are added to.
+"""
+
+from dataclasses import replace
 
 import numpy as np
 import torch
 
 from m6rec.config.towers import TowerPart, TowersConfig
 from m6rec.kernels.arrays.rows import Float32
+from m6rec.towers.batches import RowBatches
+from m6rec.towers.boosting import CrossFitted, best_scale
 from m6rec.towers.encoder import (
     ItemInputs,
     item_factor_inputs,
     item_gates,
 )
+from m6rec.towers.examples import ExampleDraw
 from m6rec.towers.losses import is_of_cosines
-from m6rec.towers.modalities import Modalities, pooled_columns, split_features
+from m6rec.towers.modalities import Modalities, modality_shares, pooled_columns, split_features
 from m6rec.towers.model import TowerModel, TowerShape
 
 STAND_IN_RIDGE = 1.0
@@ -30,7 +38,7 @@ PARAMETERS_OF_PART: dict[TowerPart, tuple[str, ...]] = {
         "item.feature",
         "item.stand_in",
         "item.modalit",
-        "item.image",
+        "item.picture",
     ),
     "gate": (),
     "popularity": ("popularity_weight",),
@@ -45,20 +53,22 @@ def shape_of(
 ) -> TowerShape:
     """The sizes of the towers for these inputs."""
     item_features = 0 if items.features is None else items.features.shape[1]
-    image_size = 0 if items.images is None else items.images.shape[-1]
-    # A gate decides between factors and features, so it needs features or images.
-    gated = "gate" not in config.without and bool(user_features or item_features or image_size)
+    # A gate decides between factors and features, so it needs features or pictures.
+    described = bool(user_features or item_features or items.pictures)
+    gated = "gate" not in config.without and described
     return TowerShape(
         rank=items.factor_model.factors.shape[1],
         user_features=user_features,
         item_features=item_features,
-        image_size=image_size,
         hidden=config.hidden,
         feature_hidden=config.feature_hidden,
         temperature=config.temperature,
         gate_half_count=config.gate_half_count if gated else LEAST_HALF_COUNT,
         user_modalities=user_modalities,
         item_modalities=items.modalities,
+        picture_frames=tuple(one.frames for one in items.pictures),
+        picture_channels=config.images.channels,
+        picture_blocks=config.images.blocks,
     )
 
 
@@ -85,6 +95,20 @@ def start_model(
     return model
 
 
+def calibrated(
+    base: CrossFitted, batches: RowBatches, items: ItemInputs, config: TowersConfig, seed: int
+) -> CrossFitted:
+    """The base with the scale by which its own logits explain a batch of rows best."""
+    manifest = batches.manifest
+    shape = shape_of(items, manifest.features, config, manifest.modalities)
+    steps = manifest.steps_per_epoch(config.users_per_batch, config.minimum_steps_per_epoch)
+    first = next(iter(batches.epoch(0, steps)))
+    example = ExampleDraw(items, shape, config, base)(first, np.random.default_rng([seed, 3]))
+    if example.base is None or not example.pairs:
+        return base
+    return replace(base, scale=best_scale(example.base, example.pair_user, example.pair_item))
+
+
 def _take_out(model: TowerModel, part: TowerPart) -> None:
     for name, parameter in model.named_parameters():
         if name.startswith(PARAMETERS_OF_PART[part]):
@@ -99,7 +123,9 @@ def _start_stand_in(model: TowerModel, items: ItemInputs, shape: TowerShape) -> 
     plain, columns = split_features(items.features, shape.item_modalities)
     read = [plain]
     if columns:
-        pooled, weights = pooled_columns(columns, {})
+        pooled, present = pooled_columns(columns, {})
+        others = [one.present[:, None] for one in items.pictures]
+        weights = modality_shares(np.hstack([present, *others]))
         read += [each * weights[:, c : c + 1] for c, each in enumerate(pooled)]
     features = np.hstack(read) if columns else plain
     fitted = torch.from_numpy(_ridge_stand_in(items, features, shape.gate_half_count).T)

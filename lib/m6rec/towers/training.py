@@ -19,7 +19,9 @@ from m6rec.files import AnyPlace
 from m6rec.kernels.arrays.rows import Float32
 from m6rec.kernels.factors.projection import FactorModel
 from m6rec.towers.batches import RowBatches
+from m6rec.towers.boosting import CrossFitted
 from m6rec.towers.encoder import (
+    PICTURE_UNITS,
     ItemInputs,
     TowerEncoder,
     item_factor_inputs,
@@ -43,7 +45,8 @@ from m6rec.towers.losses import (
     is_of_cosines,
     sampled_softmax,
 )
-from m6rec.towers.model import TowerModel, TowerShape
+from m6rec.towers.model import TowerModel
+from m6rec.towers.picture_training import PictureReader
 from m6rec.towers.ranks import ALONE, Rank
 from m6rec.towers.start import shape_of, start_model
 
@@ -59,6 +62,7 @@ def train_towers(
     epochs: int | None = None,
     threads: int | None = None,
     earlier: EarlierTowers | None = None,
+    base: CrossFitted | None = None,
     rank: Rank = ALONE,
 ) -> TrainingResult:
     """Train one pair of towers.
@@ -68,7 +72,7 @@ def train_towers(
 
     Args:
         batches: this rank's training rows.
-        items: factors, features and images of all items.
+        items: factors, features and pictures of all items.
         config: sizes, schedule and loss.
         seed: of the start, the targets, the negatives and the order.
         validate: called after each epoch; None trains to the end and keeps the last epoch.
@@ -79,6 +83,7 @@ def train_towers(
             them. A final fit takes the best epoch of the selection fit, as validation chose it.
         threads: how many threads torch has in this process; None changes nothing.
         earlier: towers to go on from; None starts from the factors.
+        base: a model on whose logits those of the towers are added in training.
         rank: this one, among all that train together.
 
     Raises:
@@ -95,16 +100,21 @@ def train_towers(
         warmup_steps=config.warmup_steps,
         first_epoch=0 if earlier is None else earlier.first_epoch,
     )
-    trainee = _SetTowers(batches, items, config, seed, rank.device)
+    trainee = _SetTowers(batches, items, config, seed, base, rank.device)
     if earlier is not None:
         take_over(trainee.model, earlier)
     loop = TrainingLoop(trainee, items, schedule, validate, log_folder, checkpoint_folder, rank)
     return loop.run()
 
 
-def freeze(model: TowerModel, factor_model: FactorModel) -> TowerEncoder:
-    """The encoder with a copy of the model's weights."""
-    return TowerEncoder(model.shape.to_json(), weights_of(model), factor_model)
+def freeze(
+    model: TowerModel, factor_model: FactorModel, picture_units: Tensor | None = None
+) -> TowerEncoder:
+    """The encoder with a copy of the model's weights, and of what it makes of all pictures."""
+    weights = weights_of(model)
+    if picture_units is not None:
+        weights[PICTURE_UNITS] = picture_units.cpu().numpy().copy()
+    return TowerEncoder(model.shape.to_json(), weights, factor_model)
 
 
 class _SetTowers:
@@ -118,6 +128,7 @@ class _SetTowers:
         items: ItemInputs,
         config: TowersConfig,
         seed: int,
+        base: CrossFitted | None,
         device: torch.device,
     ) -> None:
         self.batches = batches
@@ -141,17 +152,19 @@ class _SetTowers:
                 weight_decay=config.weight_decay,
             )
         ]
-        self.draw = ExampleDraw(items, shape, config)
-        self.item_tensors = _ItemTensors(items, shape, device)
+        self.draw = ExampleDraw(items, shape, config, base)
+        self.item_tensors = _ItemTensors(items, self.model, config, device)
 
     def examples(self, epoch: int, rank: int) -> Iterator[Example]:
         """The examples of an epoch, each from a batch of rows."""
         generator = np.random.default_rng([self.seed, epoch, rank, 1])
+        # What the network makes of the pictures that a step does not read.
+        self.item_tensors.all_units()
         return (self.draw(rows, generator) for rows in self.batches.epoch(epoch, self.steps))
 
     def freeze(self) -> TowerEncoder:
         """The encoder with a copy of the model's weights."""
-        return freeze(self.model, self.items.factor_model)
+        return freeze(self.model, self.items.factor_model, self.item_tensors.all_units())
 
     def fingerprint(self) -> dict[str, Any]:
         """What a checkpoint must agree in."""
@@ -173,12 +186,7 @@ class _SetTowers:
                 self._tensor(example.user_features),
                 self._tensor(example.user_modalities),
             )
-            items = self.item_tensors.embed(
-                self.model,
-                self._tensor(example.items),
-                self._tensor(example.item_kept),
-                self._tensor(example.item_modalities),
-            )
+            items = self.item_tensors.embed(example)
         if is_of_cosines(config.loss):
             # This loss takes cosines, without the popularity coordinate and the temperature.
             users, items = users[:, :-1] * config.temperature, items[:, :-1]
@@ -186,6 +194,10 @@ class _SetTowers:
         pair_user = self._tensor(example.pair_user)
         targets = items.index_select(0, self._tensor(example.pair_item))
         positive = (users.index_select(0, pair_user) * targets).sum(dim=1)
+        if example.base is not None:
+            base = self._tensor(example.base)
+            negative = negative + base[:, : example.negatives]
+            positive = positive + base[pair_user, self._tensor(example.pair_item)]
         own = self._tensor(example.own)
         match config.loss:
             case "sampled_softmax":
@@ -218,25 +230,42 @@ def _check_finite(features: Float32 | None) -> None:
 class _ItemTensors:
     """The items' inputs as tensors, of which each step takes some rows."""
 
-    def __init__(self, items: ItemInputs, shape: TowerShape, device: torch.device) -> None:
+    def __init__(
+        self, items: ItemInputs, model: TowerModel, config: TowersConfig, device: torch.device
+    ) -> None:
         n_items = len(items.counts)
         features = np.zeros((n_items, 0), np.float32) if items.features is None else items.features
-
-        def on_device(array: npt.NDArray[Any]) -> Tensor:
-            return torch.from_numpy(array).to(device)
-
-        self.factors = on_device(item_factor_inputs(items.factor_model))
-        self.gates = on_device(item_gates(items.factor_model, shape.gate_half_count))
-        self.features = on_device(features)
-        self.images = None if items.images is None else on_device(items.images)
-        self.popularity = on_device(popularity_inputs(items.counts))
-
-    def embed(self, model: TowerModel, items: Tensor, kept: Tensor, modalities: Tensor) -> Tensor:
-        return model.embed_items(
-            self.factors[items],
-            self.gates[items] * kept,
-            self.features[items],
-            None if self.images is None else self.images[items],
-            self.popularity[items],
-            modalities,
+        self.device = device
+        self.factors = self._tensor(item_factor_inputs(items.factor_model))
+        self.gates = self._tensor(item_gates(items.factor_model, model.shape.gate_half_count))
+        self.features = self._tensor(features)
+        self.popularity = self._tensor(popularity_inputs(items.counts))
+        self.model = model
+        branches = model.item.pictures
+        self.pictures = (
+            None
+            if branches is None
+            else PictureReader(items.pictures, branches, config.images, device)
         )
+
+    def all_units(self) -> Tensor | None:
+        """What the branches make of the pictures of all items, where there are any."""
+        return None if self.pictures is None else self.pictures.units()
+
+    def embed(self, example: Example) -> Tensor:
+        """The embeddings of the example's items."""
+        units = None
+        if self.pictures is not None:
+            units = self.pictures.units_in_step(example.items, example.fresh, example.augmentation)
+        items = self._tensor(example.items)
+        return self.model.embed_items(
+            self.factors[items],
+            self.gates[items] * self._tensor(example.item_kept),
+            self.features[items],
+            units,
+            self.popularity[items],
+            self._tensor(example.item_modalities),
+        )
+
+    def _tensor(self, array: npt.NDArray[Any]) -> Tensor:
+        return torch.from_numpy(array).to(self.device)

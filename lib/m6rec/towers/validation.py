@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from m6rec.kernels.arrays.rows import Float64, Int32
-from m6rec.kernels.ranking.members import DotMember
+from m6rec.kernels.ranking.members import DotMember, Member
 from m6rec.kernels.ranking.validation import ValidationUsers
 from m6rec.towers.encoder import ItemInputs, Towers
 from m6rec.towers.sequence_encoder import SequenceEncoder, SequenceUserEncoder, UsersInContexts
@@ -19,10 +19,12 @@ class TowerValidation:
     Attributes:
         users: the sample, with the users' features where the towers have any.
         k: depth of the lists.
+        beside: a member whose scores are added to those of the towers.
     """
 
     users: ValidationUsers
     k: int = 20
+    beside: Member | None = None
 
     def __call__(self, encoder: Towers, items: ItemInputs) -> float:
         """The mean NDCG@k over the users; their lists rank all items that are not masked."""
@@ -62,9 +64,11 @@ class TowerValidation:
 
     def ndcg_of_users(self, towers: Sequence[tuple[Towers, ItemInputs]]) -> Float64:
         """float64 [n]: NDCG@k of lists that rank by the summed scores of some pairs of towers."""
-        members = {}
+        members: dict[str, Member] = {}
+        if self.beside is not None:
+            members[self.beside.name] = self.beside
         for place, (encoder, items) in enumerate(towers):
-            vectors = encoder.encode_items(items.features, items.images)
+            vectors = encoder.encode_items(items.features)
             name = f"towers_{place}"
             members[name] = DotMember(name, encoder.user_encoder(vectors), vectors)
         return self.users.ndcg_of_users(members, self.k)

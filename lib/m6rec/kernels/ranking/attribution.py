@@ -9,7 +9,8 @@ The shares are exact: those of all history items add up to the score.
   gives t_h v_h^T A^-1 v_j (Hu, Koren and Volinsky 2008, section 5).
 - Of a sum over neighbours v, sum_v sim(u, v) r_vj, an item gets what it adds to the similarities.
 
-Content and towers are not divided: content is told by attributes, and towers are no sums.
+Content and towers are not divided here: content is told by attributes, and towers are no sums (job
+`explain` divides them by `towers.attribution`).
 
 What a history item is worth to a member is in a cell: for each listed item of each user, one after
 the other, there is one cell for each item of the user's history.
@@ -232,6 +233,14 @@ def _shares_of_factors(model: FactorModel, item_vectors: Float32, listed: Listed
         shares,
     )
     return shares
+
+
+def factor_parts(model: FactorModel, rows: Rows) -> Float64:
+    """The part of each item of one user's history in the user's factor: float64 [entries, rank]."""
+    axes = np.arange(model.rank, dtype=np.int32)
+    listed = listed_items(rows, np.array([0, len(axes)]), axes)
+    shares = _shares_of_factors(model, np.eye(model.rank, dtype=np.float32), listed)
+    return shares.reshape(len(axes), rows.entries).T
 
 
 def _dot_products(factors: Float32, sources: Float32, targets: Float32, listed: Listed) -> Float64:

@@ -23,7 +23,8 @@ class PartOfScore:
     Attributes:
         whole: float32 [entries].
         history: float64 [cells]; what of it is owed to each history item, which adds up to the
-            whole; None where it cannot be divided.
+            whole (but for towers, of whose scores features have a part); None where it cannot be
+            divided.
     """
 
     whole: Float32
@@ -49,7 +50,7 @@ def parts_of_scores(
         item_counts: int64 [items]; interactions of each item in the fit.
         parts: `part_scores` of the listed items.
     """
-    factors = _factors_of_parts(prepared, users, listed, item_counts)
+    factors = factors_of_parts(prepared, users, listed, item_counts)
     widths = np.diff(listed.cells)
     found: dict[str, PartOfScore] = {}
     for name, whole in parts.items():
@@ -86,7 +87,7 @@ def evidence_of(parts: Mapping[str, PartOfScore], listed: Listed, block: UserBlo
     return Evidence(history, order, content, popularity, rest)
 
 
-def _factors_of_parts(
+def factors_of_parts(
     prepared: PreparedBlend, users: RepresentedUsers, listed: Listed, item_counts: Int64
 ) -> dict[str, Float64]:
     """What the blend multiplies each member's score of each listed item by: float64 [entries]."""

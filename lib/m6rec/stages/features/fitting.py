@@ -218,7 +218,7 @@ def _used_columns(
                 numeric.append(name)
             case "categorical" | "multi_valued" | "text":
                 tokens.append((name, kind))
-            case "embedding" | "text_embedding" | "image" | "ignore":
+            case "embedding" | "text_embedding" | "image" | "video" | "ignore":
                 pass
             case _:
                 assert_never(kind)

@@ -87,8 +87,7 @@ def infer_columns(
     that count the rows, and columns that a program has named are ignored.
 
     Raises:
-        TableError: an override names a column that the table does not have, or several columns
-            are images.
+        TableError: an override names a column that the table does not have.
     """
     unknown = sorted(set(overrides) - set(frame.columns))
     if unknown:
@@ -125,7 +124,7 @@ def infer_columns(
         else:
             kinds[field.name] = _KINDS.get(type_group(field.dataType), "ignore")
     numeric = {name: values for name, values in sampled.items() if kinds[name] == "numeric"}
-    return ColumnKinds(_with_one_image(kinds, overrides), _decimal_signs(numeric))
+    return ColumnKinds(kinds, _decimal_signs(numeric))
 
 
 def kinds_of_sample(
@@ -233,21 +232,6 @@ def _counts_rows(values: Sequence[object]) -> bool:
     if len(whole) < len(values) or not whole or min(whole) not in {0, 1}:
         return False
     return sorted(whole) == list(range(min(whole), min(whole) + len(whole)))
-
-
-def _with_one_image(
-    kinds: dict[str, FeatureKind], overrides: Mapping[str, FeatureKind]
-) -> dict[str, FeatureKind]:
-    """The kinds where an image that is given leaves no other column one."""
-    images = [name for name, kind in kinds.items() if kind == "image"]
-    given = [name for name in images if name in overrides]
-    if len(images) > 1 and len(given) != 1:
-        raise TableError(
-            f"the attribute table has the image columns {images}, and a row has one image; set the"
-            " kind of all but one to ignore in features.*.kinds"
-        )
-    others = [name for name in images if given and name not in given]
-    return kinds | dict.fromkeys(others, "ignore")
 
 
 def kind_of_strings(values: Sequence[str | None]) -> FeatureKind:

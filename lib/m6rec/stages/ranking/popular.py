@@ -1,5 +1,7 @@
 """Make the lists for whoever is unknown: what is most popular, for everyone and by segment."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -16,6 +18,9 @@ from m6rec.schemas import RECOMMENDATIONS_TABLE
 from m6rec.stages.ranking.recommendations import Explaining, sentence_of
 
 _PLACE = "_place"
+_NUMBER = "_number"
+# Under a quota the most popular items do not all fill a list.
+_FILLERS = 10
 _ITEMS = T.StructType(
     [
         T.StructField(c.ITEM_INDEX, T.LongType(), False),
@@ -27,6 +32,19 @@ _ITEMS = T.StructType(
 )
 
 
+@dataclass(frozen=True)
+class Quota:
+    """How many items of one value a list may hold.
+
+    Attributes:
+        values: item_index and value, distinct.
+        at_most: how many.
+    """
+
+    values: DataFrame
+    at_most: int
+
+
 def popular_lists(
     spark: SparkSession,
     item_counts: Int64,
@@ -35,6 +53,7 @@ def popular_lists(
     explaining: Explaining,
     of_segments: DataFrame | None = None,
     domain: str | None = None,
+    quota: Quota | None = None,
 ) -> DataFrame:
     """The most popular items, without a user: columns of table `recommendations` without run_id.
 
@@ -49,15 +68,20 @@ def popular_lists(
         explaining: words, and the time of the lists.
         of_segments: segment, item_index, users; None where there are no segments.
         domain: the name of the domain that all items are of, if any.
+        quota: that the lists keep, if any.
     """
     order = np.lexsort((np.arange(len(item_counts)), -item_counts))
     allowed = order[~masked_items[order]]
-    listed = allowed[:n] if of_segments is None else allowed
+    reach = n if quota is None else len(allowed)
+    listed = allowed[:reach] if of_segments is None else allowed
     items = _items_frame(spark, listed, item_counts, explaining)
     everyone = F.lit(None).cast("string").alias(c.SEGMENT)
-    rows = items.where(F.col(_PLACE) <= n).select("*", everyone)
+    rows = items.where(F.col(_PLACE) <= reach).select("*", everyone)
     if of_segments is not None:
-        rows = rows.unionByName(_of_segments(items, of_segments, n))
+        fillers = n if quota is None else _FILLERS * n
+        rows = rows.unionByName(_of_segments(items, of_segments, fillers))
+    if quota is not None:
+        rows = _within(quota, rows)
     best = Window.partitionBy(c.SEGMENT).orderBy(F.desc(c.USERS), _PLACE)
     ranked = rows.withColumn(c.RANK, F.row_number().over(best)).where(F.col(c.RANK) <= n)
     score = F.log1p(F.col(c.USERS).cast("double"))
@@ -80,6 +104,16 @@ def popular_lists(
     }
     names = [name for name in RECOMMENDATIONS_TABLE.schema.names if name != c.RUN_ID]
     return ranked.withColumns(columns).select(*names)
+
+
+def _within(quota: Quota, rows: DataFrame) -> DataFrame:
+    """The rows without those of a value of which the list has as many that are more popular."""
+    best = Window.partitionBy(c.SEGMENT, c.VALUE).orderBy(F.desc(c.USERS), _PLACE)
+    numbered = rows.join(quota.values, c.ITEM_INDEX).withColumn(_NUMBER, F.row_number().over(best))
+    beyond = numbered.where(F.col(_NUMBER) > quota.at_most).select(c.SEGMENT, c.ITEM_INDEX)
+    beyond = beyond.distinct().toDF("other_segment", "other_item")
+    same = F.col(c.SEGMENT).eqNullSafe(F.col("other_segment"))
+    return rows.join(beyond, same & (F.col(c.ITEM_INDEX) == F.col("other_item")), "anti")
 
 
 def _sentences(explaining: Explaining) -> Column:
@@ -111,7 +145,7 @@ def _items_frame(
 
 
 def _of_segments(items: DataFrame, counts: DataFrame, n: int) -> DataFrame:
-    """Each segment's own items, and as many of the most popular ones as can fill its list."""
+    """Each segment's own items, and the n most popular ones, which can fill its list."""
     own = counts.select(c.SEGMENT, c.ITEM_INDEX, c.USERS)
     popular = items.where(F.col(_PLACE) <= n).select(c.ITEM_INDEX, F.lit(0).alias(c.USERS))
     filling = own.select(c.SEGMENT).distinct().crossJoin(popular)

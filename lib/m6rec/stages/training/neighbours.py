@@ -61,6 +61,7 @@ from m6rec.stages.training.pieces import (
     task_count,
 )
 from m6rec.stages.training.transitions import train_transitions
+from m6rec.towers.boosting import HALVES
 
 GRAM_BUDGET = 120_000_000
 GRAM_ENTRIES = 2_000
@@ -147,6 +148,20 @@ def train_ridge(
     solved = _numbered_tasks(spark, n_items).mapInArrow(solve, PACKED_SCHEMA)
     found = item_weights_of_pieces(collect_pieces(solved, n_items), n_items)
     return prune_rows(transpose(found), kept)
+
+
+def train_cross_fitted_ridge(
+    matrix: DataFrame, n_items: int, config: NeighboursConfig
+) -> tuple[ItemWeights, ...]:
+    """The local ridge for the users of each half, trained on those of the other (`half_of`).
+
+    Args:
+        matrix: user_index, item_indices, weights of one fit.
+        n_items: M.
+        config: of the neighbours.
+    """
+    half = F.col(c.USER_INDEX) % HALVES
+    return tuple(train_ridge(matrix.where(half != own), n_items, config) for own in range(HALVES))
 
 
 def train_own_ridge(

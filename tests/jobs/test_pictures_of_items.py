@@ -1,0 +1,92 @@
+"""Columns of images and videos go through the jobs: decoded once, and read by the towers."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from pyspark.sql import SparkSession
+
+from jobs import (
+    build_features,
+    prepare_interactions,
+    train_factors,
+    train_neighbours,
+    train_towers,
+)
+from m6rec import columns as c
+from m6rec.config.run import parse_config
+from m6rec.fits.fit import Fit
+from m6rec.fits.members import read_members
+from m6rec.kernels.ranking.members import DotMember
+from m6rec.lakehouse import Lakehouse
+from m6rec.towers.artifact import load_towers
+from m6rec.towers.encoder import PICTURE_UNITS
+from tests.synthetic_shop import TASTES, Shop
+from tests.towers.moving import moving_square
+
+COLOURS = {"drama": "red", "comedy": "lime", "horror": "blue"}
+
+
+def cover(taste: str) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (12, 12), COLOURS[taste]).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_images_and_videos_of_items_are_decoded_and_read_by_the_towers(
+    spark: SparkSession, shop: Shop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "film.mp4").write_bytes(moving_square(4))
+    items = pd.read_parquet(shop.items)[["product", "name"]]
+    items["cover"] = [cover(TASTES[item % 3]) for item in range(len(items))]
+    items.loc[3, "cover"] = b"broken"
+    items["trailer"] = [
+        str(tmp_path / "film.mp4") if item % 2 else None for item in range(len(items))
+    ]
+    items.to_parquet(tmp_path / "items.parquet", index=False)
+    given = shop.config(tmp_path / "lake")
+    given["features"] = {
+        "items": {
+            "source": {"path": str(tmp_path / "items.parquet"), "format": "parquet"},
+            "id": "product",
+            "kinds": {"name": "text", "trailer": "video"},
+        },
+        "behaviour": False,
+        "image_size": 8,
+        "video_frames": 2,
+    }
+    given["towers"] = given["towers"] | {
+        "inputs": ["svd"],
+        "images": {"channels": [4, 8], "per_step": 16},
+        "sequence": {"enabled": False},
+    }
+    given["recommend"] = {}
+    config = parse_config(given, "test")
+    lakehouse = Lakehouse(spark, config.lake, "pictures")
+    prepare_interactions.JOB.run(lakehouse.for_one_job(), config)
+    build_features.run(lakehouse.for_one_job(), config, (c.SELECTION,))
+    said = capsys.readouterr().out
+    assert "column cover: images in 61 of 62 rows; 1 could not be decoded" in said
+    assert "column trailer: videos in 31 of 62 rows" in said
+    train_factors.run(lakehouse.for_one_job(), config, (c.SELECTION,), ("svd",))
+    content = ("content_neighbours",)
+    train_neighbours.run(lakehouse.for_one_job(), config, (c.SELECTION,), content)
+    train_towers.run(lakehouse.for_one_job(), config, (c.SELECTION,))
+    fit = Fit(lakehouse.for_one_job(), config, c.SELECTION)
+    pictures = fit.item_pictures
+    assert [(one.name, one.frames) for one in pictures] == [("cover", 1), ("trailer", 2)]
+    for one in pictures:
+        np.testing.assert_array_equal(one.present, fit.items_with_pictures[one.name])
+    towers = load_towers(fit.model("towers", "svd")["artifact"]).encoder(fit.factor_model("svd"))
+    units = towers.weights[PICTURE_UNITS]
+    assert units.shape == (fit.n_items, 2, config.towers.feature_hidden)
+    np.testing.assert_array_equal(units[:, 0].any(axis=1), pictures[0].present)
+    member = read_members(fit, ("towers_svd",))["towers_svd"]
+    assert isinstance(member, DotMember) and np.isfinite(member.item_vectors).all()
+    # New items stand between their neighbours by content and what the towers see.
+    own = towers.encode_items(fit.item_matrix(c.FEATURES))
+    moved = (member.item_vectors != own).any(axis=1)
+    assert moved.any() and not moved[fit.item_counts > 0].any()

@@ -1,0 +1,144 @@
+"""Images and videos in bytes or under paths become pixels; what is broken counts as without."""
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from pyspark.sql import SparkSession
+
+from m6rec import columns as c
+from m6rec.errors import TableError
+from m6rec.stages.features.pictures import (
+    ATTRIBUTE,
+    FRAME,
+    PIXELS,
+    PictureColumn,
+    load_pictures,
+    problem_of_video,
+)
+from m6rec.stages.features.videos import decode_video
+from tests.towers.moving import moving_square
+
+COVER = PictureColumn("cover", "image", 1)
+TRAILER = PictureColumn("trailer", "video", 3)
+
+
+def _encoded(colour: tuple[int, int, int], kind: str) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (10, 6), colour).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def _of_a_size_that_nobody_has() -> bytes:
+    """The start of a PNG whose header asks for more pixels than any picture has."""
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in chunks
+    )
+
+
+def test_bytes_become_pixels_and_broken_images_are_counted(spark: SparkSession) -> None:
+    rows = [
+        (0, _encoded((255, 0, 0), "PNG")),
+        (1, b"not an image"),
+        (2, _encoded((0, 0, 255), "JPEG")),
+        (3, None),
+        (4, _encoded((255, 0, 0), "PNG")[:40]),
+        (5, _of_a_size_that_nobody_has()),
+    ]
+    frame = spark.createDataFrame(rows, f"{c.ITEM_INDEX} long, cover binary")
+    decoded, facts = load_pictures(frame, COVER, 4, "items")
+    images = decoded.orderBy(c.ITEM_INDEX).collect()
+    assert [row[c.ITEM_INDEX] for row in images] == [0, 2]
+    assert {row[ATTRIBUTE] for row in images} == {"cover"}
+    red = np.frombuffer(images[0][PIXELS], dtype=np.uint8).reshape(4, 4, 3)
+    np.testing.assert_array_equal(red, np.broadcast_to([255, 0, 0], (4, 4, 3)))
+    blue = np.frombuffer(images[1][PIXELS], dtype=np.uint8).reshape(4, 4, 3)
+    np.testing.assert_allclose(blue.reshape(-1, 3).mean(axis=0), [0, 0, 255], atol=4)
+    assert str(facts) == (
+        "column cover: images in 2 of 6 rows; 3 could not be decoded, which count as without"
+    )
+
+
+def test_paths_of_this_machine_and_of_other_file_systems_are_read(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    """Hive's file system under the scheme pfile stands for a remote one."""
+    # newHadoopConf takes what the session sets.
+    spark.conf.set("fs.pfile.impl", "org.apache.hadoop.fs.ProxyLocalFileSystem")
+    for name in ("a cover.png", "a%20cover [1] \u00e9.png"):
+        (tmp_path / name).write_bytes(_encoded((0, 255, 0), "PNG"))
+    (tmp_path / "not asked for.png").write_bytes(b"")
+    names = ["a cover.png", "a%20cover [1] \u00e9.png", "none.png"]
+    paths = [
+        str(tmp_path / names[0]),
+        (tmp_path / names[0]).as_uri(),
+        str(tmp_path / names[2]),
+        *(f"pfile://{tmp_path}/{name}" for name in names),
+        "pfile:///no/such/folder/a.png",
+        # Two items may have one picture.
+        f"pfile://{tmp_path}/{names[0]}",
+    ]
+    frame = spark.createDataFrame(list(enumerate(paths)), f"{c.ITEM_INDEX} long, cover string")
+    decoded, facts = load_pictures(frame, COVER, 2, "items")
+    images = decoded.orderBy(c.ITEM_INDEX).collect()
+    assert [row[c.ITEM_INDEX] for row in images] == [0, 1, 3, 4, 7]
+    assert {bytes(row[PIXELS]) for row in images} == {bytes([0, 255, 0] * 4)}
+    assert (facts.given, facts.broken) == (8, 3)
+    assert facts.example == f"{tmp_path}/none.png"
+
+
+def test_a_video_gives_frames_at_even_times(spark: SparkSession, tmp_path: Path) -> None:
+    film, still = moving_square(frames=9), moving_square(frames=2)
+    (tmp_path / "film.mp4").write_bytes(film)
+    rows = [(0, str(tmp_path / "film.mp4")), (1, str(tmp_path / "none.mp4"))]
+    frame = spark.createDataFrame(rows, f"{c.ITEM_INDEX} long, trailer string")
+    decoded, facts = load_pictures(frame, TRAILER, 8, "items")
+    frames = decoded.orderBy(c.ITEM_INDEX, FRAME).collect()
+    assert [(row[c.ITEM_INDEX], row[FRAME]) for row in frames] == [(0, 0), (0, 1), (0, 2)]
+    # The square goes from left to right.
+    brightest = [
+        np.frombuffer(row[PIXELS], np.uint8).reshape(8, 8, 3).sum(axis=(0, 2)).argmax()
+        for row in frames
+    ]
+    assert brightest == sorted(brightest) and brightest[0] < brightest[2]
+    assert str(facts).startswith("column trailer: videos in 1 of 2 rows; 1 could not be decoded")
+    # Of fewer frames than asked for, each is given once; a broken file has none.
+    assert len(decode_video(still, 8)) == 2
+    assert decode_video(film[:100], 3) == decode_video(b"", 3) == []
+
+
+def test_in_a_long_video_frames_are_sought() -> None:
+    long = moving_square(frames=300)
+    columns = [np.asarray(image).sum(axis=(0, 2)).argmax() for image in decode_video(long, 4)]
+    expected = [(2 * part + 1) / 8 * 24 + 4 for part in range(4)]
+    np.testing.assert_allclose(columns, expected, atol=5)
+
+
+def test_a_column_of_which_nothing_can_be_decoded_or_of_another_type_is_refused(
+    spark: SparkSession,
+) -> None:
+    frame = spark.createDataFrame(
+        [(0, 1, "/no/such.png")], f"{c.ITEM_INDEX} long, number int, cover string"
+    )
+    with pytest.raises(TableError, match="items, column number: has type int"):
+        load_pictures(frame, PictureColumn("number", "image", 1), 4, "items")
+    with pytest.raises(
+        TableError, match=r"none of its 1 images could be decoded, such as /no/such"
+    ):
+        load_pictures(frame, COVER, 4, "items")
+
+
+def test_without_pyav_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    problem = problem_of_video("trailer", "video")
+    assert problem is not None
+    assert problem.startswith("column trailer: is of kind video")
+    assert "pip install m6rec[video]" in problem
+    assert problem_of_video("cover", "image") is None
