@@ -28,7 +28,7 @@ import typer
 from pyspark.sql import SparkSession
 from rich.console import Console
 
-from m6rec.config.base import TableSource, wrong_run_id
+from m6rec.config.base import TableSource, is_path, wrong_run_id
 from m6rec.config.effects import warnings_of
 from m6rec.config.run import Config, load_config, sources_of
 from m6rec.errors import ConfigError, GuardError, M6RecError, TableError
@@ -39,7 +39,7 @@ from m6rec.lakehouse import Lakehouse
 from m6rec.runs import Job, run_job
 from m6rec.spark.failures import THROWN, as_our_error, keep_trace, unforeseen
 from m6rec.spark.files import local_path
-from m6rec.spark.session import session_of_job
+from m6rec.spark.session import check_classic, session_of_job
 from m6rec.startup.jvm import compiler_options
 
 UNFORESEEN = 1
@@ -68,8 +68,8 @@ OutputOption = Annotated[
     str | None,
     typer.Option(
         "--output",
-        help="Folder for tables (in DIR/lake) and reports, in any file system that Spark reads."
-        " Without it: `lake` of the config.",
+        help="Folder for tables (in DIR/lake, unless `lake` is a schema of the catalogue) and"
+        " reports, in any file system that Spark reads. Without it: `lake` of the config.",
         metavar="DIR",
     ),
 ]
@@ -125,7 +125,7 @@ def command(doc: str | None, body: Callable[[Config, str, str | None], None]) ->
 
 
 def read_config(path: Path, overrides: tuple[str, ...], output: Path | str | None) -> Config:
-    """Load and check a config; with `output` the lake lies in `output`/lake.
+    """Load and check a config; with `output` a lake by path lies in `output`/lake.
 
     What is set without effect is said on stderr.
 
@@ -140,10 +140,11 @@ def read_config(path: Path, overrides: tuple[str, ...], output: Path | str | Non
 
 
 def _checked_config(path: Path, overrides: tuple[str, ...], output: Path | str | None) -> Config:
-    # In quotes, for a path to be read as text whatever signs it holds.
-    lake = "" if output is None else json.dumps(f"{_whole(output)}/lake", ensure_ascii=False)
-    place = (f"lake={lake}",) if lake else ()
-    config = load_config(path, overrides + place)
+    config = load_config(path, overrides)
+    if output is not None and is_path(config.lake):
+        # In quotes, for a path to be read as text whatever signs it holds.
+        lake = json.dumps(f"{_whole(output)}/lake", ensure_ascii=False)
+        config = load_config(path, (*overrides, f"lake={lake}"))
     for _, source, _ in sources_of(config):
         _check_local_path(source)
     return config
@@ -176,8 +177,10 @@ def open_lakehouse(spark: SparkSession, config: Config, run_id: str) -> Lakehous
 
     Raises:
         ConfigError: the run id holds a character that it may not.
+        ClusterError: the session is Spark Connect.
     """
     check_run_id(run_id)
+    check_classic(spark)
     return Lakehouse(spark, config.lake, run_id, config.artifacts or "")
 
 

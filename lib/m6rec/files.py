@@ -5,6 +5,7 @@ another file system, files are copied here to be read and sent there when they a
 the libraries that make them (safetensors, NumPy, PyArrow, TensorBoard) know local files alone.
 """
 
+import os
 import re
 import tempfile
 from abc import ABC, abstractmethod
@@ -144,8 +145,8 @@ def written_whole(place: AnyPlace) -> Iterator[Path]:
         with _renamed_when_whole(Path(target.address)) as unfinished:
             yield unfinished
         return
-    with tempfile.TemporaryDirectory(prefix="m6rec-file-") as scratch:
-        unfinished = Path(scratch, target.name)
+    with _scratch() as scratch:
+        unfinished = scratch / target.name
         yield unfinished
         target.system.send([unfinished], target.folder.address)
 
@@ -176,9 +177,9 @@ def files_at_hand(folder: AnyPlace, names: Sequence[str]) -> Iterator[Path]:
     if source.system is None:
         yield Path(source.address)
         return
-    with tempfile.TemporaryDirectory(prefix="m6rec-files-") as scratch:
-        source.system.fetch([(source / name).address for name in names], Path(scratch))
-        yield Path(scratch)
+    with _scratch() as scratch:
+        source.system.fetch([(source / name).address for name in names], scratch)
+        yield scratch
 
 
 @contextmanager
@@ -189,8 +190,17 @@ def filled(folder: AnyPlace) -> Iterator[Path]:
         Path(target.address).mkdir(parents=True, exist_ok=True)
         yield Path(target.address)
         return
-    with tempfile.TemporaryDirectory(prefix="m6rec-folder-") as scratch:
+    with _scratch() as scratch:
         try:
-            yield Path(scratch)
+            yield scratch
         finally:
-            target.system.send(sorted(Path(scratch).iterdir()), target.address)
+            target.system.send(sorted(scratch.iterdir()), target.address)
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """A folder that is removed, where Spark tells its Python workers to put what is large."""
+    given = os.environ.get("SPARK_LOCAL_DIRS", "").split(",")[0]
+    place = given if given and Path(given).is_dir() else None
+    with tempfile.TemporaryDirectory(prefix="m6rec-", dir=place) as folder:
+        yield Path(folder)

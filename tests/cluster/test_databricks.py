@@ -10,11 +10,14 @@ from typing import Any
 import pytest
 import yaml
 from databricks.bundles.jobs import Job, PythonWheelTask
+from delta.tables import DeltaTable
 from pyspark.sql import SparkSession
 
+from m6rec.config.base import TableSource
 from m6rec.config.run import parse_config
 from m6rec.lakehouse import Lakehouse
 from m6rec.publication.publishing import publications, read_published
+from m6rec.spark.sources import read_source
 from tests.process_runs import WITHOUT_EXTRAS
 from tests.synthetic_shop import Shop
 
@@ -144,3 +147,26 @@ def test_artifacts_lie_in_the_location_of_the_schema(
     place.write_text("{}")
     written = shop_in_catalogue / LAKE / "_artifacts" / "run" / "final" / "model.json"
     assert written.read_text() == "{}"
+
+
+def test_a_table_with_renamed_columns_and_deletion_vectors_is_read_at_its_versions(
+    spark: SparkSession, shop_in_catalogue: Path
+) -> None:
+    name = f"{SHOP}.mapped"
+    features = "'delta.columnMapping.mode' = 'name', 'delta.enableDeletionVectors' = 'true'"
+    for statement in (
+        f"CREATE TABLE {name} (who STRING, item STRING) USING delta TBLPROPERTIES ({features})",
+        f"INSERT INTO {name} VALUES ('a', 'x'), ('b', 'y'), ('c', 'z')",
+        f"ALTER TABLE {name} RENAME COLUMN who TO user",
+        f"DELETE FROM {name} WHERE user = 'b'",
+    ):
+        spark.sql(statement)
+
+    def users(**version: int) -> set[str]:
+        rows = read_source(spark, TableSource(table=name, **version), ("user", "item"))
+        return {row["user"] for row in rows.collect()}
+
+    assert users() == {"a", "c"}
+    assert users(version=2) == {"a", "b", "c"}
+    features_of_table = DeltaTable.forName(spark, name).detail().first()["tableFeatures"]
+    assert {"columnMapping", "deletionVectors"} <= set(features_of_table)

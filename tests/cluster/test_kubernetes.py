@@ -98,6 +98,7 @@ def test_every_property_of_kubernetes_is_one_that_spark_knows(
     # Its entries are known once the class is loaded.
     config = getattr(getattr(jvm.org.apache.spark.deploy.k8s, "Config$"), "MODULE$")
     prefixes = (
+        config.KUBERNETES_DRIVER_ENV_PREFIX(),
         config.KUBERNETES_DRIVER_SECRET_KEY_REF_PREFIX(),
         config.KUBERNETES_EXECUTOR_SECRET_KEY_REF_PREFIX(),
     )

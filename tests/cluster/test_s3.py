@@ -18,14 +18,14 @@ def test_tables_models_checkpoints_rows_and_reports_are_in_the_store(finished: S
     kept = {key.partition("out/lake/_artifacts/store/")[2] for key in finished.keys}
     assert {
         "checkpoints/final/als",
-        "checkpoints/final/towers_als/last.safetensors",
+        "checkpoints/selection/towers_als/last.safetensors",
         "features/final/items/pipeline.json",
         "tower_rows/selection/manifest.json",
         "tower_rows/selection/rows-00000.parquet",
         "towers/final/als/towers.json",
         "towers/final/als/towers.safetensors",
     } <= kept
-    assert any(key.startswith("tensorboard/final/towers_als/events") for key in kept)
+    assert any(key.startswith("tensorboard/selection/towers_als/events") for key in kept)
     for key in ("out/metrics.json", "out/report.html"):
         assert key in finished.keys
     assert any(key.startswith("out/lake/published/recommendations/") for key in finished.keys)

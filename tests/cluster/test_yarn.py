@@ -18,7 +18,7 @@ def test_a_path_without_a_scheme_is_one_of_the_clusters_file_system(finished: Ya
     kept = {path.partition("/out/lake/_artifacts/yarn/")[2] for path in finished.files}
     assert {
         "checkpoints/final/als",
-        "checkpoints/final/towers_als/last.safetensors",
+        "checkpoints/selection/towers_als/last.safetensors",
         "features/final/items/pipeline.json",
         "tower_rows/selection/manifest.json",
         "towers/final/als/towers.json",

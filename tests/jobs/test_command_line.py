@@ -15,6 +15,7 @@ from m6rec import columns as c
 from m6rec.command_line import (
     check_run_id,
     errors_as_messages,
+    local_output,
     new_run_id,
     open_lakehouse,
     read_config,
@@ -172,6 +173,22 @@ def test_a_local_table_is_looked_for_where_its_path_says(
 def test_the_lake_lies_in_an_output_of_any_name(tmp_path: Path) -> None:
     output = tmp_path / "a: #b 'c' \u00e9"
     assert read_config(write_config(tmp_path), (), output).lake == str(output / "lake")
+
+
+def test_the_lake_lies_in_an_output_of_any_file_system(tmp_path: Path) -> None:
+    checked = read_config(write_config(tmp_path), (), "s3a://bucket/out/")
+    assert checked.lake == "s3a://bucket/out/lake"
+
+
+def test_a_schema_of_the_catalogue_stays_the_lake_wherever_reports_go(tmp_path: Path) -> None:
+    schema = ("lake=main.recommender",)
+    assert read_config(write_config(tmp_path), schema, tmp_path).lake == "main.recommender"
+
+
+def test_a_job_whose_files_have_to_be_local_says_so(tmp_path: Path) -> None:
+    assert local_output(str(tmp_path)) == tmp_path
+    with pytest.raises(ConfigError, match=r"--output is s3a://bucket/out, .* give a local folder"):
+        local_output("s3a://bucket/out")
 
 
 def test_what_is_set_without_effect_is_said_on_stderr_and_the_config_is_valid(

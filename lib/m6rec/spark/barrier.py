@@ -3,8 +3,7 @@
 `run_program` divides user rows over ranks, one a task. Each turns its Arrow batches into arrays
 once, joins the others in a gloo group, and runs the program, which iterates on its own rows and
 adds up item-side arrays with its communicator. `run_ranks` is for programs that read their rows
-themselves. Only this module uses barrier stages. They need a SparkContext, which Spark Connect does
-not have.
+themselves. Only this module uses barrier stages.
 """
 
 import json
@@ -33,6 +32,7 @@ from m6rec.errors import ClusterError
 from m6rec.kernels.arrays.communicator import Communicator
 from m6rec.kernels.arrays.rows import Rows
 from m6rec.spark.arrow_rows import ROW_COLUMNS, rows_from_batches
+from m6rec.spark.session import check_classic
 
 # torch exports these without declaring it to type checkers.
 dist: Any = distributed
@@ -117,12 +117,7 @@ def check_barrier(spark: SparkSession, ranks: int | None = None) -> int:
         ClusterError: the session is Spark Connect, dynamic allocation is on, or the cluster has
             fewer slots than `ranks`; the message names the setting.
     """
-    if type(spark).__module__.startswith("pyspark.sql.connect"):
-        raise ClusterError(
-            "the matrix programs run as a Spark barrier stage, and this session is Spark Connect,"
-            " which has none; use a cluster with a classic session (Databricks: single-user"
-            " access mode, not serverless or shared)"
-        )
+    check_classic(spark)
     context = spark.sparkContext
     if context.getConf().get("spark.dynamicAllocation.enabled", "false") == "true":
         raise ClusterError(

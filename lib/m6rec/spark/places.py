@@ -1,6 +1,5 @@
 """Files and folders in whatever file system Hadoop knows, for the driver by way of its JVM."""
 
-import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from m6rec.errors import ArtifactError
 from m6rec.files import FilePlace, FileSystem, posix_path
 from m6rec.spark.failures import in_words, keep_trace
 from m6rec.spark.files import hadoop_configuration
-from m6rec.spark.worker_files import WorkerFiles
+from m6rec.spark.worker_files import WorkerFiles, as_literal
 
 # What is sent there is seen when it is complete; to rename it would copy it.
 _OBJECT_STORES = frozenset({"s3", "s3a", "s3n", "gs"})
@@ -91,10 +90,11 @@ def place_of(spark: SparkSession, address: str) -> FilePlace:
     with _saying_where(address):
         system, place = _opened(spark, address)
         qualified = str(system.makeQualified(place).toString())
-    if posix_path(qualified) is not None:
+    if qualified.startswith("file:"):
         # As it was given: a relative path stays one.
         return FilePlace(address)
-    return FilePlace(qualified, HadoopFiles(spark))
+    mounted = posix_path(qualified)
+    return FilePlace(qualified, HadoopFiles(spark)) if mounted is None else FilePlace(mounted)
 
 
 def bytes_below(spark: SparkSession, folder: str) -> int:
@@ -124,8 +124,7 @@ def matching(spark: SparkSession, folder: str, pattern: str) -> list[str]:
     if here is not None:
         return [str(found) for found in here.glob(pattern)]
     with _saying_where(folder):
-        literal = re.sub(r"([*?{}\[\]\\])", r"\\\1", folder.rstrip("/"))
-        system, place = _opened(spark, f"{literal}/{pattern}")
+        system, place = _opened(spark, f"{as_literal(folder.rstrip('/'))}/{pattern}")
         return [str(one.getPath().toString()) for one in system.globStatus(place) or []]
 
 

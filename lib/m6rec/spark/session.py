@@ -12,7 +12,7 @@ import pyarrow as pa
 from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 
-from m6rec.errors import ConfigError
+from m6rec.errors import ClusterError, ConfigError
 
 # Set in the environment of Python workers whose programs use torch.
 WITH_TORCH = "M6REC_WITH_TORCH"
@@ -52,9 +52,26 @@ def get_session(
     for key, value in (properties or {}).items():
         builder = builder.config(key, value)
     session = builder.getOrCreate()
+    check_classic(session)
     if is_local(session):
         _write_files_plainly(session)
     return session
+
+
+def check_classic(spark: SparkSession) -> None:
+    """Refuse a session of Spark Connect before anything is computed.
+
+    Raises:
+        ClusterError: it is one; the message says what works there and what is missing.
+    """
+    if type(spark).__module__.startswith("pyspark.sql.connect"):
+        raise ClusterError(
+            "this session is Spark Connect. Barrier stages run there and files reach its tasks, but"
+            " a client has neither SparkContext nor JVM, and by these M6-Rec counts the task slots,"
+            " reads and writes models by Hadoop's file systems, asks Delta for the latest version"
+            " of a table, and finds the files and formats of sources; use a cluster with a classic"
+            " session (Databricks: dedicated access mode, neither standard nor serverless)"
+        )
 
 
 def is_local(spark: SparkSession) -> bool:

@@ -76,15 +76,7 @@ def ship_arrays(spark: SparkSession, arrays: Mapping[str, npt.NDArray[Any]]) -> 
     Args:
         spark: a classic session; Spark Connect has no SparkContext to send files with.
         arrays: arrays of numbers by name, any shape; empty ones too.
-
-    Raises:
-        ClusterError: the session is Spark Connect.
     """
-    if type(spark).__module__.startswith("pyspark.sql.connect"):
-        raise ClusterError(
-            "item-side arrays are sent by SparkContext.addFile, and this session is Spark"
-            " Connect, which has none; run the job on a cluster with a classic session"
-        )
     return ShippedArrays(tuple((name, _ship(spark, array)) for name, array in arrays.items()))
 
 

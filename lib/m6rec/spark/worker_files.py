@@ -5,6 +5,7 @@ configuration of the executor: it needs nothing on the machine but Java, and tak
 """
 
 import os
+import re
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -54,7 +55,7 @@ class WorkerFiles(FileSystem):
             with _naming(address):
                 found = s3_of(self.settings, address).get_file_info(_key(address))
                 return bool(found.type == pafs.FileType.File)
-        return self._shell("-test", "-f", address).returncode == 0
+        return self._shell("-test", "-f", as_literal(address)).returncode == 0
 
     def fetch(self, addresses: Sequence[str], folder: Path) -> None:
         """Copy files to a local folder, each under its own name."""
@@ -71,7 +72,7 @@ class WorkerFiles(FileSystem):
                         destination_filesystem=pafs.LocalFileSystem(),
                     )
             return
-        self._run(addresses[0], "-get", "-f", *addresses, folder.as_uri())
+        self._run(addresses[0], "-get", "-f", *map(as_literal, addresses), folder.as_uri())
 
     def send(self, files: Sequence[Path], folder: str) -> None:
         """Copy local files into a folder there, in order; readers see each whole or not at all."""
@@ -87,10 +88,10 @@ class WorkerFiles(FileSystem):
                         destination_filesystem=s3_of(self.settings, folder),
                     )
             return
-        sent = ("-put", "-f", *(file.as_uri() for file in files), folder)
-        if self._shell("-test", "-d", folder).returncode != 0:
-            self._run(folder, "-mkdir", "-p", folder)
-        self._run(folder, *sent)
+        target = as_literal(folder)
+        if self._shell("-test", "-d", target).returncode != 0:
+            self._run(folder, "-mkdir", "-p", target)
+        self._run(folder, "-put", "-f", *(file.as_uri() for file in files), target)
 
     def _takes_s3(self, address: str) -> bool:
         return urlsplit(address).scheme in _S3 and knows_credentials(self.settings, address)
@@ -154,9 +155,8 @@ def s3_of(settings: Mapping[str, str], address: str) -> pafs.S3FileSystem:
 def class_path(environment: Mapping[str, str], folders: Iterable[Path]) -> str:
     """Where a JVM beside an executor finds Hadoop's classes and those of the file systems."""
     # YARN says it in the container's environment.
-    given = [environment["CLASSPATH"]] if environment.get("CLASSPATH") else []
-    configured = [environment[name] for name in ("HADOOP_CONF_DIR",) if environment.get(name)]
-    return os.pathsep.join([*given, *configured, *(str(folder / "*") for folder in folders)])
+    given = [environment.get(name, "") for name in ("CLASSPATH", "HADOOP_CONF_DIR")]
+    return os.pathsep.join([*filter(None, given), *(str(folder / "*") for folder in folders)])
 
 
 def _folders_of_jars() -> list[Path]:
@@ -172,6 +172,11 @@ def _folders_of_jars() -> list[Path]:
 def _java() -> str:
     home = os.environ.get("JAVA_HOME")
     return str(Path(home, "bin", "java")) if home else "java"
+
+
+def as_literal(address: str) -> str:
+    """The address with its signs of a glob escaped, for what takes each path for a glob."""
+    return re.sub(r"([*?{}\[\]\\])", r"\\\1", address)
 
 
 def _as_xml(settings: Mapping[str, str]) -> str:
