@@ -30,7 +30,7 @@ from tests.towers.moving import encoded
 
 SIZE = 24
 COLOURS = ("red", "lime", "blue", "yellow")
-SHAPES = ("disc", "square", "cross")
+SHAPES = ("disc", "beam", "post")
 KINDS = len(COLOURS) * len(SHAPES)
 WARM, COLD, USERS, RANK = 240, 240, 300, 16
 LISTED = 10
@@ -38,20 +38,18 @@ CHANCE = LISTED / COLD
 SMALL = ImagesConfig(channels=(8, 16, 32), per_step=160)
 
 
-def draw(kind: int, x: float, y: float, size: int = SIZE) -> Image.Image:
+def draw(kind: int, x: float, y: float) -> Image.Image:
     """A shape in a colour at a place, on a background of noise."""
     colour, shape = COLOURS[kind % len(COLOURS)], SHAPES[kind // len(COLOURS)]
-    noise = np.random.default_rng(int(1000 * x + y)).integers(0, 90, (size, size, 3))
+    noise = np.random.default_rng(int(1000 * x + y)).integers(0, 90, (SIZE, SIZE, 3))
     image = Image.fromarray(noise.astype(np.uint8))
-    pen, reach = ImageDraw.Draw(image), size / 4
-    box = (x - reach, y - reach, x + reach, y + reach)
+    across, up = {"disc": (0.25, 0.25), "beam": (0.4, 0.1), "post": (0.1, 0.4)}[shape]
+    box = (x - across * SIZE, y - up * SIZE, x + across * SIZE, y + up * SIZE)
+    pen = ImageDraw.Draw(image)
     if shape == "disc":
         pen.ellipse(box, fill=colour)
-    elif shape == "square":
-        pen.rectangle(box, outline=colour, width=2)
     else:
-        pen.line((x - reach, y, x + reach, y), fill=colour, width=2)
-        pen.line((x, y - reach, x, y + reach), fill=colour, width=2)
+        pen.rectangle(box, fill=colour)
     return image
 
 
@@ -120,14 +118,16 @@ def recall_of_new_items(
     config = TowersConfig(
         hidden=32,
         feature_hidden=32,
-        epochs=10,
+        epochs=12,
         negatives=WARM,
         users_per_batch=32,
         images=SMALL,
         precision="float32",
     )
     items = ItemInputs(factors, pictures=pictures)
-    towers = train_towers(ArrowRowBatches(manifest, seed=1), items, config, seed=1).encoder
+    towers = train_towers(
+        ArrowRowBatches(manifest, seed=1), items, config, seed=1, threads=1
+    ).encoder
     scores = towers.encode_users(liked, None) @ towers.encode_items(None)[WARM:].T
     # Items that are alike to the towers are in an order by chance, not in that of their kinds.
     scores += 1e-6 * np.random.default_rng(5).random(scores.shape)

@@ -158,10 +158,11 @@ class ImagesConfig(Section):
         description="Whether training mirrors and shifts images and changes their brightness at"
         " random.",
     )
-    input_dropout: Share = Field(
-        default=0.5,
-        description="The probability with which training leaves out the factor of an item whose"
-        " images the network reads in a step, for new items to be ranked by their images.",
+    alignment: NonNegativeFloat = Field(
+        default=10.0,
+        description="The weight of a second loss, by which images learn to place new items: how far"
+        " an item whose images the network reads in a step would be placed without its interactions"
+        " from where it is placed with them (1 - cosine).",
     )
 
 

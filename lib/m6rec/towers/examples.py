@@ -118,13 +118,17 @@ class ExampleDraw:
         return self._with_pictures(drawn, generator) if self.pictures else drawn
 
     def _with_pictures(self, drawn: Example, generator: np.random.Generator) -> Example:
-        images = self.config.images
-        fresh = choose_fresh(self.pictures, drawn.items, images.per_step, generator)
-        item_kept = drawn.item_kept.copy()
-        if not {"features", "gate"} & set(self.config.without):
-            item_kept[fresh] *= _kept(generator, len(fresh), images.input_dropout)
-        seed = int(generator.integers(1 << 62))
-        return replace(drawn, item_kept=item_kept, fresh=fresh, augmentation=seed)
+        per_step = self.config.images.per_step
+        fresh = choose_fresh(self.pictures, drawn.items, per_step, generator)
+        # Whoever would be left with no column keeps all of them.
+        kept = drawn.item_modalities
+        kept = np.where(kept.any(axis=1, keepdims=True), kept, np.float32(1))
+        return replace(
+            drawn,
+            item_modalities=kept,
+            fresh=fresh,
+            augmentation=int(generator.integers(1 << 62)),
+        )
 
     def _modalities(self, generator: np.random.Generator, n: int, columns: int) -> Float32:
         dropped = _kept(generator, n * columns, self.config.modality_dropout)

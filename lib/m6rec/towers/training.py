@@ -177,7 +177,7 @@ class _SetTowers:
         }
 
     def loss(self, example: Example) -> Tensor:
-        """The configured loss over the example's pairs."""
+        """The configured loss over the example's pairs, and that of pictures if there are any."""
         config = self.config
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.reduced):
             users = self.model.embed_users(
@@ -186,10 +186,15 @@ class _SetTowers:
                 self._tensor(example.user_features),
                 self._tensor(example.user_modalities),
             )
-            items = self.item_tensors.embed(example)
+            items, misplaced = self.item_tensors.embed(example)
         if is_of_cosines(config.loss):
             # This loss takes cosines, without the popularity coordinate and the temperature.
             users, items = users[:, :-1] * config.temperature, items[:, :-1]
+        loss = self._ranking_loss(example, users, items)
+        return loss if misplaced is None else loss + config.images.alignment * misplaced
+
+    def _ranking_loss(self, example: Example, users: Tensor, items: Tensor) -> Tensor:
+        config = self.config
         negative = users @ items[: example.negatives].T
         pair_user = self._tensor(example.pair_user)
         targets = items.index_select(0, self._tensor(example.pair_item))
@@ -252,6 +257,7 @@ class _ItemTensors:
         """What the branches make of the pictures of all items, where there are any."""
         return None if self.pictures is None else self.pictures.units()
 
+<<<<<<< HEAD
     def embed(self, example: Example) -> Tensor:
         """The embeddings of the example's items."""
         units = None
@@ -259,6 +265,21 @@ class _ItemTensors:
             units = self.pictures.units_in_step(example.items, example.fresh, example.augmentation)
         items = self._tensor(example.items)
         return self.model.embed_items(
+=======
+    def embed(self, example: Example) -> tuple[Tensor, Tensor | None]:
+        """The embeddings of the example's items, and how far their pictures misplace them.
+
+        The latter is None where no pictures are read.
+        """
+        items = torch.from_numpy(example.items)
+        units, misplaced = None, None
+        if self.pictures is not None:
+            fresh = torch.from_numpy(example.fresh)
+            units = self.pictures.units_in_step(items, fresh, example.augmentation)
+            if len(fresh):
+                misplaced = self._misplaced(items[fresh], units[fresh])
+        embedded = self.model.embed_items(
+>>>>>>> modalities
             self.factors[items],
             self.gates[items] * self._tensor(example.item_kept),
             self.features[items],
@@ -266,6 +287,20 @@ class _ItemTensors:
             self.popularity[items],
             self._tensor(example.item_modalities),
         )
+<<<<<<< HEAD
 
     def _tensor(self, array: npt.NDArray[Any]) -> Tensor:
         return torch.from_numpy(array).to(self.device)
+=======
+        return embedded, misplaced
+
+    def _misplaced(self, items: Tensor, units: Tensor) -> Tensor:
+        """1 - cosine of items' directions with and without their factors, by evidence."""
+        factors, features = self.factors[items], self.features[items]
+        popularity, gates = self.popularity[items], self.gates[items]
+        alone = self.model.embed_items(factors, 0 * gates, features, units, popularity)
+        with torch.no_grad():
+            whole = self.model.embed_items(factors, gates, features, units, popularity)
+        cosines = (alone[:, :-1] * whole[:, :-1]).sum(dim=1)
+        return (gates * (1 - cosines)).sum() / gates.sum().clamp_min(1e-6)
+>>>>>>> modalities
