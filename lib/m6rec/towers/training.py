@@ -257,29 +257,19 @@ class _ItemTensors:
         """What the branches make of the pictures of all items, where there are any."""
         return None if self.pictures is None else self.pictures.units()
 
-<<<<<<< HEAD
-    def embed(self, example: Example) -> Tensor:
-        """The embeddings of the example's items."""
-        units = None
-        if self.pictures is not None:
-            units = self.pictures.units_in_step(example.items, example.fresh, example.augmentation)
-        items = self._tensor(example.items)
-        return self.model.embed_items(
-=======
     def embed(self, example: Example) -> tuple[Tensor, Tensor | None]:
         """The embeddings of the example's items, and how far their pictures misplace them.
 
         The latter is None where no pictures are read.
         """
-        items = torch.from_numpy(example.items)
+        items = self._tensor(example.items)
         units, misplaced = None, None
         if self.pictures is not None:
-            fresh = torch.from_numpy(example.fresh)
-            units = self.pictures.units_in_step(items, fresh, example.augmentation)
-            if len(fresh):
+            units = self.pictures.units_in_step(example.items, example.fresh, example.augmentation)
+            if len(example.fresh):
+                fresh = self._tensor(example.fresh)
                 misplaced = self._misplaced(items[fresh], units[fresh])
         embedded = self.model.embed_items(
->>>>>>> modalities
             self.factors[items],
             self.gates[items] * self._tensor(example.item_kept),
             self.features[items],
@@ -287,11 +277,6 @@ class _ItemTensors:
             self.popularity[items],
             self._tensor(example.item_modalities),
         )
-<<<<<<< HEAD
-
-    def _tensor(self, array: npt.NDArray[Any]) -> Tensor:
-        return torch.from_numpy(array).to(self.device)
-=======
         return embedded, misplaced
 
     def _misplaced(self, items: Tensor, units: Tensor) -> Tensor:
@@ -303,4 +288,6 @@ class _ItemTensors:
             whole = self.model.embed_items(factors, gates, features, units, popularity)
         cosines = (alone[:, :-1] * whole[:, :-1]).sum(dim=1)
         return (gates * (1 - cosines)).sum() / gates.sum().clamp_min(1e-6)
->>>>>>> modalities
+
+    def _tensor(self, array: npt.NDArray[Any]) -> Tensor:
+        return torch.from_numpy(array).to(self.device)
