@@ -13,7 +13,8 @@ from m6rec import columns as c
 from m6rec.command_line import command_line
 from m6rec.config.run import Config
 from m6rec.fits.fit import Fit, model_row
-from m6rec.fits.members import member_names, validation_candidates, weighs_fusion
+from m6rec.fits.members import member_names, weighs_fusion
+from m6rec.fits.validation import validation_candidates
 from m6rec.job_records import TRAIN_HYBRID
 from m6rec.kernels.arrays.rows import Float64
 from m6rec.kernels.evaluation.ablation import (

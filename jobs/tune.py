@@ -42,7 +42,8 @@ from m6rec.config.run import Config
 from m6rec.fingerprints import fingerprint_of
 from m6rec.fits.fit import Fit
 from m6rec.fits.inspection import check_tables
-from m6rec.fits.members import member_names, validation_candidates
+from m6rec.fits.members import member_names
+from m6rec.fits.validation import validation_candidates
 from m6rec.kernels.ranking.blending import blended_scores, choose_weights, ndcg_of_users
 from m6rec.kernels.ranking.domain_weights import joined
 from m6rec.lakehouse import Lakehouse

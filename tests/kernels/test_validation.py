@@ -1,11 +1,13 @@
 """Members are measured by lists of the kind that the run makes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from m6rec.kernels.arrays.rows import Rows
 from m6rec.kernels.ranking.members import UserBlock, popularity_member, repeats_member
-from m6rec.kernels.ranking.validation import ValidationUsers
+from m6rec.kernels.ranking.validation import Balance, ValidationUsers
 
 # The user has items 0 and 2, and holds out item 0 again.
 ROWS = Rows(np.array([0]), np.array([0, 2]), np.array([0, 2], np.int32), np.ones(2, np.float32))
@@ -22,3 +24,21 @@ def test_a_repeat_counts_where_lists_may_hold_what_users_have(
     assert users.ndcg(repeats_member(4, recency_scale=8.0), 2) == of_repeats
     popular = popularity_member(np.array([3, 9, 5, 1]))
     assert users.ndcg(popular, 2) == 0.0
+
+
+def test_held_out_items_count_by_the_shares_of_their_evidence() -> None:
+    rows = Rows(
+        np.arange(2), np.array([0, 1, 2]), np.array([0, 0], np.int32), np.ones(2, np.float32)
+    )
+    nothing = np.zeros((2, 0), np.float32)
+    block = UserBlock(rows, nothing, nothing, {}, np.zeros(2, np.float32), np.ones(2, np.int64))
+    # The first user holds out items 1 and 3, the second item 1. Lists are 2, 1, 3.
+    held_out = np.array([0, 2, 3]), np.array([1, 3, 1], np.int32)
+    users = ValidationUsers(block, *held_out, np.zeros(4, np.bool_))
+    popular = popularity_member(np.array([9, 5, 7, 1]))
+    of_second, of_third = 1 / np.log2(3), 1 / 2
+    balance = Balance(item_bins=np.array([3, 3, 3, 1]), shares=np.array([0.0, 0.8, 0.0, 0.2]))
+    balanced = replace(users, balance=balance)
+    assert balanced.ndcg(popular, 3) == pytest.approx(0.8 * of_third + 0.2 * of_second)
+    # Item 1 of both users and item 3 of the first: three values.
+    assert len(balanced.ndcg_of_users({"popularity": popular}, 3)) == 3

@@ -4,7 +4,7 @@ MEMBERS has a function for each ranker of `rankers.py` that scores by itself: fr
 to a member of `kernels/ranking`. The others are blends of members.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 from pyspark.sql import DataFrame
@@ -13,15 +13,13 @@ from m6rec import columns as c
 from m6rec.config.run import Config
 from m6rec.fits.fit import Fit
 from m6rec.kernels.arrays.domains import Domain
-from m6rec.kernels.arrays.rows import Float32, Int64
+from m6rec.kernels.arrays.rows import Float32
 from m6rec.kernels.factors.projection import FactorModel
 from m6rec.kernels.neighbours.content import unit_rows
 from m6rec.kernels.neighbours.content_neighbours import represent_by_neighbours
 from m6rec.kernels.neighbours.item_neighbours import ItemWeights, transpose
 from m6rec.kernels.neighbours.user_neighbours import user_neighbour_search
-from m6rec.kernels.ranking.balancing import balance_by_evidence, catalogue_share_of
-from m6rec.kernels.ranking.blending import Blend, Candidates
-from m6rec.kernels.ranking.domain_weights import on_one_scale
+from m6rec.kernels.ranking.blending import Blend
 from m6rec.kernels.ranking.expanded_history import ExpandedHistoryMember
 from m6rec.kernels.ranking.members import (
     ContentUserEncoder,
@@ -49,7 +47,6 @@ from m6rec.rankers import (
     ranker_named,
 )
 from m6rec.stages.features.reading import read_content_encoder
-from m6rec.stages.ranking.candidates import collect_candidates
 from m6rec.stages.ranking.lists import Scoring, make_scoring, user_inputs
 from m6rec.stages.training.domains import own_factor_models
 from m6rec.stages.training.factor_models import factors_from_frame
@@ -92,7 +89,7 @@ def read_blends(
     return tuple(
         _chosen_blend(fit.other(c.SELECTION), ranker, domain)
         if ranker == HYBRID or (ranker == FUSION and weighs_fusion(fit.config))
-        else _equal_weights(ranker, member_names(ranker, fit.config))
+        else equal_weights(ranker, member_names(ranker, fit.config))
         for ranker in rankers
     )
 
@@ -144,51 +141,6 @@ def measured_scoring(
     )
 
 
-def validation_candidates(
-    fit: Fit, names: Sequence[str]
-) -> tuple[tuple[Candidates, ...], dict[str, float]]:
-    """What the named members offer a sample of the fit's measured users.
-
-    Returns:
-        The candidates in each domain, or once where there are none, members in the order of the
-        names, and the deviation of each member.
-    """
-    hybrid = fit.config.hybrid
-    sample = fit.sample_targets(hybrid.maximum_users)
-    members, users = read_members(fit, names), member_inputs(fit, names)
-    alone = tuple(_equal_weights(name, (name,)) for name in names)
-    found = []
-    for domain in fit.ranked_domains:
-        scoring = measured_scoring(fit, members, alone, hybrid.candidates_per_member, domain)
-        candidates, deviations = collect_candidates(users, sample, scoring)
-        counts = _counts_of_catalogue(fit, domain)
-        if share := _catalogue_share(fit.config, counts):
-            candidates = balance_by_evidence(candidates, counts, share)
-        found.append((candidates, deviations))
-    of_domains, scales = zip(*found, strict=True)
-    return on_one_scale(of_domains, scales)
-
-
-def _catalogue_share(config: Config, item_counts: Int64) -> float:
-    """How far the catalogue counts in validation, beside what it holds."""
-    share = config.hybrid.catalogue_share
-    if share != "auto":
-        return share
-    shows_new_items = config.interactions.columns.time is not None or config.split.validation
-    if shows_new_items or config.features.items is None:
-        return 0.0
-    return catalogue_share_of(item_counts)
-
-
-def _counts_of_catalogue(fit: Fit, domain: Domain | None) -> Int64:
-    """How many interactions each item of the catalogue has, of a domain if one is given."""
-    counts = fit.other(c.FINAL).item_counts
-    if domain is not None:
-        counts = counts[domain.items]
-    # Nothing can be said of items that have neither interactions nor attributes.
-    return counts if fit.config.features.items is not None else counts[counts > 0]
-
-
 def _pair_of_towers(model: str) -> str:
     """The name of the ranker whose model is this pair of towers."""
     return next(
@@ -196,7 +148,8 @@ def _pair_of_towers(model: str) -> str:
     )
 
 
-def _equal_weights(name: str, members: tuple[str, ...]) -> Blend:
+def equal_weights(name: str, members: tuple[str, ...]) -> Blend:
+    """The blend in which all members count alike."""
     ones = (1.0,) * len(members)
     return Blend(name, members, ones, ones)
 

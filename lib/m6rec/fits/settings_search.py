@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame
 from m6rec.config.models import AlsConfig
 from m6rec.config.run import Config
 from m6rec.fits.fit import Fit
-from m6rec.fits.members import member_inputs
+from m6rec.fits.validation import validation_users
 from m6rec.kernels.arrays.rows import Float64
 from m6rec.kernels.factors.projection import FactorModel
 from m6rec.kernels.neighbours.content import unit_rows
@@ -24,7 +24,6 @@ from m6rec.kernels.ranking.members import (
 )
 from m6rec.kernels.ranking.validation import ValidationUsers
 from m6rec.stages.features.reading import item_terms
-from m6rec.stages.ranking.validation import collect_validation_users
 from m6rec.stages.training.factors import train_als
 from m6rec.stages.training.gram import matrix_statistics
 from m6rec.stages.training.neighbours import train_ridge
@@ -93,13 +92,7 @@ class Search:
 
 def search_settings(fit: Fit, search: Search) -> None:
     """Try the values of each setting in turn, as far as the search's seconds suffice."""
-    users = collect_validation_users(
-        member_inputs(fit, ("ridge",)),
-        fit.sample_targets(fit.config.settings.users),
-        fit.masked_items,
-        mask_seen=not fit.config.ranks_repeats,
-        domains=fit.domains,
-    )
+    users = validation_users(fit, ("ridge",), fit.config.settings.users)
     if users is None:
         return
     matrix = fit.matrix.cache()

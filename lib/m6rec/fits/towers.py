@@ -11,11 +11,11 @@ from m6rec.config.towers import TowersConfig
 from m6rec.errors import DataError
 from m6rec.fits.contexts import training_codes
 from m6rec.fits.fit import Fit
-from m6rec.fits.members import member_inputs, member_names
+from m6rec.fits.members import member_names
+from m6rec.fits.validation import validation_users
 from m6rec.kernels.arrays.contexts import ContextVocabulary
 from m6rec.rankers import BAGGED, BOOSTED, FUSION, SEQUENCE
 from m6rec.spark.barrier import cores_of_task
-from m6rec.stages.ranking.validation import collect_validation_users
 from m6rec.stages.training.neighbours import train_cross_fitted_ridge
 from m6rec.stages.training.tower_ranks import ranks_of, train_on_ranks
 from m6rec.stages.training.tower_rows import write_tower_rows
@@ -171,13 +171,7 @@ def _write_rows(
 
 
 def _validation(fit: Fit) -> TowerValidation:
-    users = collect_validation_users(
-        member_inputs(fit, member_names(FUSION, fit.config)),
-        fit.sample_targets(VALIDATION_USERS),
-        fit.masked_items,
-        mask_seen=not fit.config.ranks_repeats,
-        domains=fit.domains,
-    )
+    users = validation_users(fit, member_names(FUSION, fit.config), VALIDATION_USERS)
     if users is None:
         raise DataError(
             "no user has a held-out item in fold validation, so no epoch can be chosen; give a"

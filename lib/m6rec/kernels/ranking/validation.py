@@ -19,6 +19,20 @@ from m6rec.kernels.ranking.scoring import blend_top_n, masked_for_users, prepare
 
 
 @dataclass(frozen=True)
+class Balance:
+    """How far held-out items count by their evidence.
+
+    Attributes:
+        item_bins: int64 [items]; the bin of evidence of each item.
+        shares: float64 [bins]; of all that is measured, with the sum 1. A bin of which nothing is
+            held out has the share 0.
+    """
+
+    item_bins: Int64
+    shares: Float64
+
+
+@dataclass(frozen=True)
 class ValidationUsers:
     """Users with held-out items, on whom members are measured.
 
@@ -30,6 +44,8 @@ class ValidationUsers:
         mask_seen: whether the users' own items are masked as well.
         domains: the domains of the items. Where there are any, lists are made within each, and a
             user counts once for each in which the user holds items out.
+        balance: by which held-out items of the bins of evidence count. Where there is one, a user
+            counts once for each bin of which the user holds items out, as those of the bin alone.
     """
 
     users: UserBlock
@@ -38,6 +54,7 @@ class ValidationUsers:
     masked_items: npt.NDArray[np.bool_]
     mask_seen: bool = True
     domains: tuple[Domain, ...] = ()
+    balance: Balance | None = None
 
     def __len__(self) -> int:
         return len(self.users.rows)
@@ -50,8 +67,9 @@ class ValidationUsers:
         """float64 [n]: NDCG@k of the lists that rank by the sum of the members' scores."""
         seen = self.users.rows.indptr, self.users.rows.item_indices
         targets = self.target_indptr, self.targets
+        bins = None if self.balance is None else self.balance.item_bins
         if not self.domains:
-            return self._ndcg(members, k, seen, targets, self.masked_items)
+            return self._ndcg(members, k, seen, targets, self.masked_items, bins)
         of_domains = [
             self._ndcg(
                 {name: within(member, domain) for name, member in members.items()},
@@ -59,7 +77,8 @@ class ValidationUsers:
                 domain.own(*seen),
                 domain.own(*targets),
                 self.masked_items[domain.items],
-            )[np.diff(domain.own(*targets)[0]) > 0]
+                None if bins is None else bins[domain.items],
+            )
             for domain in self.domains
         ]
         return np.concatenate(of_domains)
@@ -71,10 +90,37 @@ class ValidationUsers:
         seen: tuple[Int64, Int32],
         targets: tuple[Int64, Int32],
         masked_items: npt.NDArray[np.bool_],
+        item_bins: Int64 | None,
     ) -> Float64:
         names, ones = tuple(members), (1.0,) * len(members)
         blend = Blend(" + ".join(names), names, ones, ones)
         prepared = prepare_blend(blend, members, np.zeros(len(masked_items), np.int64))
         masked = masked_for_users([seen] if self.mask_seen else [], len(self), masked_items)
         ranked, _ = blend_top_n(prepared, represent(members, self.users), masked, k)
-        return ndcg(hit_matrix(ranked, *targets), np.diff(targets[0]), k)
+        if self.balance is None or item_bins is None:
+            return _of_holders(ranked, targets, k)
+        bins = item_bins[targets[1]]
+        parts = [
+            _of_holders(ranked, _where(targets, bins == one), k)
+            for one in range(len(self.balance.shares))
+        ]
+        weighted = [
+            values * (share / max(len(values), 1))
+            for values, share in zip(parts, self.balance.shares, strict=True)
+        ]
+        # So that their mean is the sum over bins of share times mean.
+        together: Float64 = np.concatenate(weighted) * sum(map(len, weighted))
+        return together
+
+
+def _of_holders(ranked: Int32, targets: tuple[Int64, Int32], k: int) -> Float64:
+    """NDCG@k of the users who hold any target."""
+    counts = np.diff(targets[0])
+    of_all: Float64 = ndcg(hit_matrix(ranked, *targets), counts, k)
+    return of_all[counts > 0]
+
+
+def _where(targets: tuple[Int64, Int32], chosen: npt.NDArray[np.bool_]) -> tuple[Int64, Int32]:
+    indptr, items = targets
+    before = np.concatenate([[0], np.cumsum(chosen)])
+    return before[indptr], items[chosen]
