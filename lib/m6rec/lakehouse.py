@@ -341,7 +341,9 @@ def _in_memory(frame: DataFrame) -> DataFrame:
     plan: Any = frame._jdf.queryExecution().optimizedPlan()
     if int(plan.stats().sizeInBytes()) > _BYTES_IN_MEMORY:
         return frame
-    return frame.sparkSession.createDataFrame(frame.toArrow(), frame.schema)
+    rows = frame.toArrow()
+    # Spark makes no frame of an Arrow table without rows.
+    return frame.sparkSession.createDataFrame(rows, frame.schema) if len(rows) else frame.limit(0)
 
 
 def _partition_columns(table: TableSchema) -> list[str]:

@@ -167,6 +167,8 @@ def test_a_small_table_is_read_once_and_gives_the_same_rows(
     assert one.join(two, one["item_index"] < two["item_index"]).count() == 1
     own.write("catalogue", catalogue(spark, "c"))
     assert item_ids(own) == {"c"}
+    own.write("catalogue", catalogue(spark, "c").limit(0))
+    assert item_ids(own) == set()
 
 
 def test_files_on_this_machine_have_no_second_file_with_a_checksum(
