@@ -88,10 +88,13 @@ class WorkerFiles(FileSystem):
                         destination_filesystem=s3_of(self.settings, folder),
                     )
             return
-        target = as_literal(folder)
-        if self._shell("-test", "-d", target).returncode != 0:
-            self._run(folder, "-mkdir", "-p", target)
-        self._run(folder, "-put", "-f", *(file.as_uri() for file in files), target)
+        whole = folder.rstrip("/")
+        target = as_literal(f"{whole}/{files[0].name}" if len(files) == 1 else whole)
+        put = ("-put", "-f", *(file.as_uri() for file in files), target)
+        # The folder is mostly there, and each command is a JVM.
+        if self._shell(*put).returncode != 0:
+            self._run(folder, "-mkdir", "-p", as_literal(whole))
+            self._run(folder, *put)
 
     def _takes_s3(self, address: str) -> bool:
         return urlsplit(address).scheme in _S3 and knows_credentials(self.settings, address)
@@ -105,20 +108,12 @@ class WorkerFiles(FileSystem):
     def _shell(self, *command: str) -> "subprocess.CompletedProcess[str]":
         """Run a command of Hadoop's file system shell."""
         with tempfile.TemporaryDirectory(prefix="m6rec-hadoop-") as scratch:
-            site = Path(scratch, "site.xml")
             # It may hold keys; the folder is its owner's alone.
-            site.write_text(_as_xml(self.settings))
+            Path(scratch, "core-site.xml").write_text(_as_xml(self.settings))
+            classes = f"{scratch}{os.pathsep}{class_path(os.environ, _folders_of_jars())}"
+            java = [_java(), "-XX:TieredStopAtLevel=1", "-cp", classes]
             return subprocess.run(
-                [
-                    _java(),
-                    "-XX:TieredStopAtLevel=1",
-                    "-cp",
-                    class_path(os.environ, _folders_of_jars()),
-                    "org.apache.hadoop.fs.FsShell",
-                    "-conf",
-                    str(site),
-                    *command,
-                ],
+                [*java, "org.apache.hadoop.fs.FsShell", *command],
                 capture_output=True,
                 text=True,
                 timeout=_SECONDS,
