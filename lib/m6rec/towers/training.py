@@ -229,6 +229,7 @@ class _ItemTensors:
         self.features = torch.from_numpy(features)
         self.popularity = torch.from_numpy(popularity_inputs(items.counts))
         self.model = model
+        self.is_aligned = not {"features", "gate"} & set(config.without)
         branches = model.item.pictures
         self.pictures = (
             None if branches is None else PictureReader(items.pictures, branches, config.images)
@@ -241,14 +242,14 @@ class _ItemTensors:
     def embed(self, example: Example) -> tuple[Tensor, Tensor | None]:
         """The embeddings of the example's items, and how far their pictures misplace them.
 
-        The latter is None where no pictures are read.
+        The latter is None where no pictures are read, or nothing stands in for factors.
         """
         items = torch.from_numpy(example.items)
         units, misplaced = None, None
         if self.pictures is not None:
             fresh = torch.from_numpy(example.fresh)
             units = self.pictures.units_in_step(items, fresh, example.augmentation)
-            if len(fresh):
+            if len(fresh) and self.is_aligned:
                 misplaced = self._misplaced(items[fresh], units[fresh])
         embedded = self.model.embed_items(
             self.factors[items],
