@@ -133,6 +133,9 @@ def test_a_column_of_which_nothing_can_be_decoded_or_of_another_type_is_refused(
         TableError, match=r"none of its 1 images could be decoded, such as /no/such"
     ):
         load_pictures(frame, COVER, 4, "items")
+    # Bytes that nobody has called images may be anything.
+    decoded, facts = load_pictures(frame, COVER, 4, "items", named=False)
+    assert decoded.isEmpty() and facts.broken == 1
 
 
 def test_without_pyav_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,8 +28,7 @@ def records_per_batch(spark: SparkSession, records: int) -> Iterator[None]:
 def contents_of(paths: DataFrame) -> DataFrame:
     """The files that are there, of some paths with a scheme: path string, content binary.
 
-    Whole folders are listed, since a look at each file would be a call each, and what no path
-    names is not read.
+    Whole folders are read, since a look at each file would be a call each.
 
     Args:
         paths: path string; may repeat.
