@@ -72,6 +72,8 @@ def test_paths_of_this_machine_and_of_other_file_systems_are_read(
     """Hive's file system under the scheme pfile stands for a remote one."""
     # newHadoopConf takes what the session sets.
     spark.conf.set("fs.pfile.impl", "org.apache.hadoop.fs.ProxyLocalFileSystem")
+    tmp_path = tmp_path / "pictures [1]"
+    tmp_path.mkdir()
     for name in ("a cover.png", "a%20cover [1] \u00e9.png"):
         (tmp_path / name).write_bytes(_encoded((0, 255, 0), "PNG"))
     (tmp_path / "not asked for.png").write_bytes(b"")
