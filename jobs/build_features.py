@@ -217,12 +217,15 @@ def _write_pictures(lakehouse: Lakehouse, config: Config, items: _Attributes | N
     source, features = config.features.items, config.features
     if items is None or source is None:
         return
+    named = {column_name(name, c.ITEM_INDEX) for name in source.kinds}
     decoded: list[DataFrame] = []
     for name, kind in items.kinds.items():
         if kind in {"image", "video"}:
             column = PictureColumn(name, kind, features.video_frames)
-            named = f"features.items: {source.source.name}"
-            rows, facts = load_pictures(items.frame, column, features.image_size, named)
+            table = f"features.items: {source.source.name}"
+            rows, facts = load_pictures(
+                items.frame, column, features.image_size, table, name in named
+            )
             print(f"{source.source.name}: {facts}", flush=True)
             decoded.append(rows)
     if decoded:

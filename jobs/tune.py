@@ -47,7 +47,7 @@ from m6rec.fits.validation import validation_candidates
 from m6rec.kernels.ranking.blending import blended_scores, choose_weights, ndcg_of_users
 from m6rec.kernels.ranking.domain_weights import joined
 from m6rec.lakehouse import Lakehouse
-from m6rec.rankers import FUSION, HYBRID
+from m6rec.rankers import HYBRID, ranker_named
 from m6rec.report.console import print_trials
 from m6rec.runs import Job
 from m6rec.spark.places import remove_folder
@@ -154,9 +154,8 @@ def measure_trial(tables: LatestTables, config: Config, report: Report) -> float
     for job in BEFORE_TOWERS:
         tables.bring_up_to_date(job, trained)
     names = member_names(HYBRID, config)
-    towers = member_names(FUSION, config)
-    before_towers = tuple(name for name in names if name not in towers)
-    if FUSION not in config.hybrid.members:
+    before_towers = tuple(name for name in names if ranker_named(name).trained_by != TOWERS.name)
+    if before_towers == names:
         return _ndcg(tables.lakehouse, trained, names)
     if before_towers:
         report(_ndcg(tables.lakehouse, trained, before_towers))

@@ -72,6 +72,8 @@ def test_paths_of_this_machine_and_of_other_file_systems_are_read(
     """Hive's file system under the scheme pfile stands for a remote one."""
     # newHadoopConf takes what the session sets.
     spark.conf.set("fs.pfile.impl", "org.apache.hadoop.fs.ProxyLocalFileSystem")
+    tmp_path = tmp_path / "pictures [1]"
+    tmp_path.mkdir()
     for name in ("a cover.png", "a%20cover [1] \u00e9.png"):
         (tmp_path / name).write_bytes(_encoded((0, 255, 0), "PNG"))
     (tmp_path / "not asked for.png").write_bytes(b"")
@@ -133,6 +135,9 @@ def test_a_column_of_which_nothing_can_be_decoded_or_of_another_type_is_refused(
         TableError, match=r"none of its 1 images could be decoded, such as /no/such"
     ):
         load_pictures(frame, COVER, 4, "items")
+    # Bytes that nobody has called images may be anything.
+    decoded, facts = load_pictures(frame, COVER, 4, "items", named=False)
+    assert decoded.isEmpty() and facts.broken == 1
 
 
 def test_without_pyav_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

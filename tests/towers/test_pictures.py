@@ -9,13 +9,15 @@ import scipy.sparse as sp
 import torch
 from PIL import Image, ImageDraw
 
-from m6rec.config.towers import ImagesConfig, TowersConfig
+from m6rec.config.towers import ImagesConfig, TowerPart, TowersConfig
 from m6rec.kernels.arrays.rows import Rows, rows_from_scipy
 from m6rec.kernels.factors.projection import FactorModel, build_factor_model
 from m6rec.stages.features.videos import decode_video
+from m6rec.towers.artifact import TowerProvenance, load_towers, save_towers
 from m6rec.towers.batches import ArrowRowBatches
 from m6rec.towers.encoder import (
     ItemInputs,
+    TowerEncoder,
     item_factor_inputs,
     item_gates,
     popularity_inputs,
@@ -206,6 +208,45 @@ def test_the_towers_embed_in_training_as_when_they_are_frozen(
     frozen = freeze(model, factor_model, reader.units())
     given = features if width else None
     np.testing.assert_allclose(frozen.encode_items(given), in_training.numpy(), atol=2e-5)
+
+
+@pytest.mark.parametrize("without", [(), ("features",), ("gate",)])
+def test_trained_towers_are_saved_with_what_they_make_of_pictures(
+    factor_model: FactorModel, rows: Rows, tmp_path: Path, without: tuple[TowerPart, ...]
+) -> None:
+    """In reduced precision, as on processors that multiply it, and whatever part is taken out."""
+    generator = np.random.default_rng(9)
+    pixels = generator.integers(0, 256, (40, 3, 8, 8), dtype=np.uint8)
+    seen = np.full((factor_model.n_items, 1), NO_FRAME, np.int64)
+    seen[:40, 0] = np.arange(40)
+    items = ItemInputs(factor_model, pictures=(Pictures("cover", pixels, seen),))
+    manifest = write_files(tmp_path, rows, None, files=1, world_size=1)
+    config = TowersConfig(
+        hidden=8,
+        feature_hidden=4,
+        epochs=2,
+        negatives=30,
+        users_per_batch=32,
+        minimum_steps_per_epoch=2,
+        images=ImagesConfig(channels=(4, 8), per_step=16),
+        precision="bfloat16",
+        without=without,
+    )
+    first, second = (
+        train_towers(ArrowRowBatches(manifest, seed=5), items, config, 5, threads=1).encoder
+        for _ in range(2)
+    )
+    assert isinstance(first, TowerEncoder)
+    embedded = first.encode_items(None)
+    assert np.isfinite(embedded).all()
+    np.testing.assert_array_equal(second.encode_items(None), embedded)
+    provenance = TowerProvenance("final", factor_model.method, 1, None, {}, {}, 5)
+    save_towers(str(tmp_path / "towers"), first, provenance)
+    again = load_towers(str(tmp_path / "towers")).encoder(factor_model)
+    np.testing.assert_array_equal(again.encode_items(None), embedded)
+    known = first.seen_items
+    assert known is not None
+    assert known.tolist() == [item < 40 and "features" not in without for item in range(60)]
 
 
 def test_a_column_that_training_leaves_out_is_one_that_is_missing(

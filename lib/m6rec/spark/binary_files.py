@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from m6rec.spark.files import folder_exists
+from m6rec.spark.files import whole_name
 
 _RECORDS_PER_BATCH = "spark.sql.execution.arrow.maxRecordsPerBatch"
 
@@ -28,25 +28,27 @@ def records_per_batch(spark: SparkSession, records: int) -> Iterator[None]:
 def contents_of(paths: DataFrame) -> DataFrame:
     """The files that are there, of some paths with a scheme: path string, content binary.
 
-    Whole folders are listed, since a look at each file would be a call each, and what no path
-    names is not read.
+    Whole folders are read, since a look at each file would be a call each.
 
     Args:
         paths: path string; may repeat.
     """
     spark = paths.sparkSession
-    wanted = paths.distinct().persist()
-    folders = wanted.select(F.regexp_extract("path", r"^(.*)/[^/]*$", 1).alias("folder"))
-    found = [
-        row["folder"]
-        for row in folders.distinct().orderBy("folder").collect()
-        if folder_exists(spark, row["folder"])
-    ]
+    name = F.regexp_extract("path", r"^(.*)/([^/]*)$", 2)
+    wanted = paths.distinct().select(
+        "path", F.regexp_extract("path", r"^(.*)/[^/]*$", 1).alias("folder"), name.alias("name")
+    )
+    named = [row["folder"] for row in wanted.select("folder").distinct().collect()]
+    found = [(one, whole) for one in sorted(named) if (whole := whole_name(spark, one)) is not None]
     if not found:
         return spark.createDataFrame([], "path string, content binary")
-    return _files_in(spark, found).join(F.broadcast(wanted), "path", "semi")
-
-
-def _files_in(spark: SparkSession, folders: list[str]) -> DataFrame:
+    folders = spark.createDataFrame(found, "folder string, whole string")
+    keyed = wanted.join(F.broadcast(folders), "folder").select(
+        "path", F.concat_ws("/", "whole", "name").alias("listed")
+    )
     reader = spark.read.format("binaryFile").option("ignoreMissingFiles", "true")
-    return reader.load(folders).select("path", "content")
+    # The name of a folder is no pattern.
+    reader = reader.option("__globPaths__", "false")
+    files = reader.load(sorted({whole for _, whole in found}))
+    files = files.select(F.col("path").alias("listed"), "content")
+    return files.join(F.broadcast(keyed), "listed").select("path", "content")

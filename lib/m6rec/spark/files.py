@@ -109,11 +109,12 @@ def bytes_from(spark: SparkSession, file: str, start: int, most: int) -> bytes:
         opened.close()
 
 
-def folder_exists(spark: SparkSession, path: str) -> bool:
-    """Whether there is a folder of that name, in whatever file system the path names."""
+def whole_name(spark: SparkSession, folder: str) -> str | None:
+    """A folder's name as listings begin with it, scheme and host included; None without one."""
     jvm: Any = spark._jvm
-    place = jvm.org.apache.hadoop.fs.Path(path)
-    return bool(place.getFileSystem(hadoop_configuration(spark)).exists(place))
+    place = jvm.org.apache.hadoop.fs.Path(folder)
+    system = place.getFileSystem(hadoop_configuration(spark))
+    return str(system.makeQualified(place).toString()) if system.exists(place) else None
 
 
 def without_glob(path: str) -> bool:

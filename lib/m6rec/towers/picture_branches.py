@@ -47,8 +47,8 @@ class PictureBranch(nn.Module):
             scores = (frames @ self.query).masked_fill(~there, -torch.inf)
             scores = scores.masked_fill(~there.any(dim=1, keepdim=True), 0.0)
             pooled = (torch.softmax(scores, dim=1)[..., None] * frames).sum(dim=1)
-        units: Tensor = nn.functional.gelu(self.out(pooled))
-        return units * there.any(dim=1, keepdim=True)
+        units: Tensor = nn.functional.gelu(self.out(pooled)) * there.any(dim=1, keepdim=True)
+        return units.float()
 
 
 class ResidualNetwork(nn.Module):

@@ -246,6 +246,7 @@ class _ItemTensors:
         self.features = self._tensor(features)
         self.popularity = self._tensor(popularity_inputs(items.counts))
         self.model = model
+        self.is_aligned = not {"features", "gate"} & set(config.without)
         branches = model.item.pictures
         self.pictures = (
             None
@@ -260,13 +261,13 @@ class _ItemTensors:
     def embed(self, example: Example) -> tuple[Tensor, Tensor | None]:
         """The embeddings of the example's items, and how far their pictures misplace them.
 
-        The latter is None where no pictures are read.
+        The latter is None where no pictures are read, or nothing stands in for factors.
         """
         items = self._tensor(example.items)
         units, misplaced = None, None
         if self.pictures is not None:
             units = self.pictures.units_in_step(example.items, example.fresh, example.augmentation)
-            if len(example.fresh):
+            if len(example.fresh) and self.is_aligned:
                 fresh = self._tensor(example.fresh)
                 misplaced = self._misplaced(items[fresh], units[fresh])
         embedded = self.model.embed_items(

@@ -83,7 +83,7 @@ class PictureFacts:
 
 
 def load_pictures(
-    frame: DataFrame, column: PictureColumn, size: int, table: str
+    frame: DataFrame, column: PictureColumn, size: int, table: str, named: bool = True
 ) -> tuple[DataFrame, PictureFacts]:
     """Decode what Pillow or, for videos, PyAV reads, and scale it to size x size RGB.
 
@@ -93,14 +93,15 @@ def load_pictures(
         column: the column.
         size: height and width in pixels.
         table: the words for the table in errors.
+        named: whether the config names the kind of the column, which then must be right.
 
     Returns:
         item_index long, attribute string, frame int, pixels binary: size x size x 3 uint8 in C
         order, persisted. And what the column holds.
 
     Raises:
-        TableError: the column holds neither bytes nor strings, no row of it can be decoded, or
-            there are videos and PyAV is not installed.
+        TableError: the column holds neither bytes nor strings, no row of a named one can be
+            decoded, or there are videos and PyAV is not installed.
     """
     kind = frame.schema[column.name].dataType
     if not isinstance(kind, T.BinaryType | T.StringType):
@@ -116,7 +117,7 @@ def load_pictures(
     with records_per_batch(frame.sparkSession, _FILES_AT_ONCE):
         decoded = _decoded(given, column, size).persist()
         facts = _facts(frame.count(), given, decoded, column)
-    if facts.given and facts.given == facts.broken:
+    if named and facts.given and facts.given == facts.broken:
         such_as = f", such as {facts.example}" if facts.example else ""
         raise TableError(
             f"{table}, column {column.name}: none of its {facts.given} {column.kind}s could be"
