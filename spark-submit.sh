@@ -366,7 +366,8 @@ properties_file() {
         # Of a property that stands there twice, Java takes the last.
         given="$CACHE/properties-$(printf '%s' "$given" | cksum | cut -d' ' -f1).conf"
         mkdir -p "$CACHE"
-        awk 1 "${files[@]}" >"$given.$$"
+        # They may hold keys.
+        (umask 077; awk 1 "${files[@]}" >"$given.$$")
         mv -f "$given.$$" "$given"
     fi
     printf '%s' "$given"

@@ -250,6 +250,8 @@ def run_on_yarn(shop: Shop, folder: Path, _: Path) -> YarnRun:
             "HADOOP_CONF_DIR": str(cluster.configuration),
             "PROPERTIES": f"{REPOSITORY / 'conf' / 'spark-cluster.conf'},{properties}",
             "ARCHIVES": str(packed_environment(folder)),
+            # The zip of the package lies there, which no other run shall write meanwhile.
+            "M6REC_CACHE": str(folder / "cache"),
         }
         result = _finished(_start(command, environment))
         printed = cluster.printed()

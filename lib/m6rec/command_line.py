@@ -176,12 +176,15 @@ def open_lakehouse(spark: SparkSession, config: Config, run_id: str) -> Lakehous
     """The tables of one run, where the config says that they lie.
 
     Raises:
-        ConfigError: the run id holds a character that it may not.
+        ConfigError: the run id holds a character that it may not, or models have no place.
         ClusterError: the session is Spark Connect.
     """
     check_run_id(run_id)
     check_classic(spark)
-    return Lakehouse(spark, config.lake, run_id, config.artifacts or "")
+    lakehouse = Lakehouse(spark, config.lake, run_id, config.artifacts or "")
+    # A schema in whose location no files can be is told of here, before anything is computed.
+    lakehouse.artifact_path()
+    return lakehouse
 
 
 def new_run_id() -> str:

@@ -91,9 +91,8 @@ def test_users_and_items_are_two_columns() -> None:
         config_with({"columns": {"user": "who", "item": "who"}})
 
 
-def test_a_lake_in_the_catalogue_needs_a_folder_for_models() -> None:
-    with pytest.raises(ConfigError, match=r"lake main\.recommender is a schema.*set artifacts to"):
-        config_with(lake="main.recommender")
+def test_a_lake_is_a_path_or_a_schema_with_or_without_a_folder_for_models() -> None:
+    assert config_with(lake="main.recommender")
     assert config_with(lake="main.recommender", artifacts="/Volumes/main/m6rec")
     assert config_with(lake="./main.recommender")
     assert config_with(lake="s3://bucket/lake")

@@ -161,6 +161,8 @@ class PetastormRowBatches(RowBatches):
         from petastorm.pytorch import BatchedDataLoader  # noqa: PLC0415
 
         paths = self._paths()
+        if not paths:
+            return
         with _plain_folder(paths[0].parent) as folder:
             urls = [f"file://{folder / path.name}" for path in paths]
             # One worker keeps the order of the files. The rank's files are its shard, so the
