@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -44,9 +45,9 @@ from tests.cluster.kills import KillingValidation, Victim
 from tests.process_runs import CLUSTER_PROPERTIES, REPOSITORY
 from tests.towers.coloured import coloured_task
 
-RESULTS = 16 << 20
-USERS, ITEMS, HISTORY, RANK = 1_000_000, 120_000, 12, 32
-BLOCKS = 32
+RESULTS = 8 << 20
+USERS, ITEMS, HISTORY, RANK = 500_000, 64_000, 10, 32
+BLOCKS = 16
 LISTED_SHARE = 50
 # Validation is called before the first epoch as well; the call after a kill repeats its epoch.
 VICTIMS: dict[int, Victim] = {2: "worker", 4: "executor"}
@@ -55,6 +56,8 @@ PROPERTIES = CLUSTER_PROPERTIES | {
     "spark.driver.maxResultSize": str(RESULTS),
     "spark.dynamicAllocation.enabled": "false",
     "spark.executor.cores": "1",
+    "spark.cores.max": "2",
+    "spark.scheduler.minRegisteredResourcesRatio": "1.0",
     "spark.executor.resource.gpu.amount": "1",
     "spark.task.resource.gpu.amount": "1",
     "spark.executorEnv.PYTHONPATH": f"{REPOSITORY / 'lib'}:{REPOSITORY}",
@@ -218,7 +221,7 @@ def refusal(frame: DataFrame) -> str:
     """What Spark says where the driver asks for all rows at once."""
     try:
         frame.toArrow()
-    except PySparkException as error:
+    except (PySparkException, Py4JJavaError) as error:
         return str(error)
     return ""
 
@@ -235,12 +238,17 @@ def _new(folder: Path) -> Path:
     return folder
 
 
-def main(master: str, folder: Path) -> None:
-    """Run all, one after the other."""
+PARTS = {"restarts": restarts, "towers": towers, "walls": walls}
+
+
+def main(master: str, folder: Path, parts: tuple[str, ...] = tuple(PARTS)) -> None:
+    """Run the parts, one after the other."""
     spark = get_session("ranks", PROPERTIES, master=master)
+    # Waits for both executors, of which a barrier stage counts the slots.
+    spark.range(2).count()
     found: dict[str, Any] = {}
-    for name, part in {"restarts": restarts, "towers": towers, "walls": walls}.items():
-        outcome = timed(partial(part, spark, _new(folder / name)))
+    for name in parts:
+        outcome = timed(partial(PARTS[name], spark, _new(folder / name)))
         found[name] = outcome["value"] | {"seconds": outcome["seconds"]}
         print(name, found[name], flush=True)
     (folder / "found.json").write_text(json.dumps(found, indent=1))
@@ -248,4 +256,4 @@ def main(master: str, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    main(sys.argv[1], Path(sys.argv[2]), tuple(sys.argv[3:]) or tuple(PARTS))

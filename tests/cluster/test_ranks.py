@@ -1,7 +1,7 @@
 """On a real cluster of two workers: ranks that are killed, and a driver that holds nothing large.
 
-The driver has a heap of 1 GB, and no job may bring it more than 16 MiB. The user-item matrix has
-seven times as much, and so have the users' factors; the items' factors are more, too.
+The driver has a heap of 1 GB, and no job may bring it more than 8 MiB. The rows of the user-item
+matrix have five times as much, the users' factors eight times, and the items' factors more, too.
 """
 
 import json
@@ -54,8 +54,8 @@ def test_the_driver_needs_no_room_for_users_nor_for_the_items_at_once(
     assert "spark.driver.maxResultSize" in walls["collected_matrix"]
     assert walls["item_bytes"] > 3 * walls["bytes_at_once"]
     assert walls["factors_came_whole"] and walls["table_equals_model"]
-    assert walls["svd_shape"] == [120_000, 32]
-    assert walls["interactions"] == 12_000_000
-    assert walls["user_factors"] == {"rows": 1_000_000, "values": 32_000_000}
-    assert walls["lists"] == {"rows": 20_000, "values": 400_000}
-    assert walls["tower_rows"] == 1_000_000
+    assert walls["svd_shape"] == [64_000, 32]
+    assert walls["interactions"] == 5_000_000
+    assert walls["user_factors"] == {"rows": 500_000, "values": 16_000_000}
+    assert walls["lists"] == {"rows": 10_000, "values": 200_000}
+    assert walls["tower_rows"] == 500_000
