@@ -122,7 +122,7 @@ def _config(folder: Path) -> Config:
             "feature_hidden": 4,
             "epochs": 2,
             "negatives": 16,
-            "bagging": 2,
+            "bagging": 1,
             "boosting": True,
             "sequence": {"width": 8, "feature_hidden": 4, "epochs": 20, "dropout": 0.0},
         },

@@ -7,8 +7,8 @@ import pandas as pd
 
 from m6rec.kernels.arrays.rows import Float64, Int64
 
-# A Monday.
-FIRST_DAY = pd.Timestamp("2026-03-02", tz="UTC")
+# A Monday, so long ago that all of a trade lies in the past: events of the future are refused.
+FIRST_DAY = pd.Timestamp("2024-01-01", tz="UTC")
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def draw_tastes(
     return Tastes(group, likings / likings.sum(axis=1, keepdims=True))
 
 
-def moments(generator: np.random.Generator, count: int, days: float) -> list[pd.Timestamp]:
+def moments(generator: np.random.Generator, count: int, days: int) -> list[pd.Timestamp]:
     """So many ascending times within the first days, to the second."""
     seconds = np.sort(generator.integers(0, int(days * 86_400), count))
     return [FIRST_DAY + pd.Timedelta(seconds=int(second)) for second in seconds]

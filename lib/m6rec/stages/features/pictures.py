@@ -209,8 +209,8 @@ def _decode_batches(
 ) -> Iterator[pa.RecordBatch]:
     for batch in batches:
         items, frames, pixels = [], [], []
-        given = (batch.column(name).to_pylist() for name in (c.ITEM_INDEX, _GIVEN))
-        for item, source in zip(*given, strict=True):
+        indices, sources = batch.column(c.ITEM_INDEX), batch.column(_GIVEN)
+        for item, source in zip(indices.to_pylist(), sources.to_pylist(), strict=True):
             for frame, decoded in enumerate(_decode(source, column, size)):
                 items.append(item)
                 frames.append(frame)
