@@ -303,7 +303,10 @@ submit() {
     local options=(--master "$MASTER" --deploy-mode "$DEPLOY_MODE" $(delta_of_lane))
     local arguments=("$@")
     if [[ "$DEPLOY_MODE" == cluster ]]; then
+        # The cluster's Python is not this one, by which Spark would find its home.
         unset PYSPARK_DRIVER_PYTHON
+        SPARK_HOME="$("$VENV/bin/python" -c 'import pyspark; print(pyspark.__path__[0])')"
+        export SPARK_HOME
         ship_files
     else
         export PYSPARK_DRIVER_PYTHON="$VENV/bin/python"
