@@ -23,7 +23,7 @@ from m6rec.towers.encoder import ItemInputs, TowerEncoder
 from m6rec.towers.row_files import Manifest
 from m6rec.towers.start import calibrated
 from m6rec.towers.training import train_towers
-from tests.towers.conftest import COLOURS, N_ITEMS, validation_of
+from tests.towers.coloured import COLOURS, N_ITEMS, validation_of
 
 CONFIG = TowersConfig(
     hidden=16, feature_hidden=4, epochs=2, users_per_batch=32, negatives=40, precision="float32"

@@ -27,7 +27,7 @@ from m6rec.towers.picture_branches import PictureBranch
 from m6rec.towers.picture_training import PictureReader, augmented, choose_fresh
 from m6rec.towers.pictures import NO_FRAME, Pictures
 from m6rec.towers.training import freeze, train_towers
-from tests.towers.conftest import write_files
+from tests.towers.coloured import write_files
 from tests.towers.moving import encoded
 
 SIZE = 24
