@@ -303,8 +303,9 @@ submit() {
     local options=(--master "$MASTER" --deploy-mode "$DEPLOY_MODE" $(delta_of_lane))
     local arguments=("$@")
     if [[ "$DEPLOY_MODE" == cluster ]]; then
-        # The cluster's Python is not this one, by which Spark would find its home.
-        unset PYSPARK_DRIVER_PYTHON
+        # Spark would hand them to the driver, which has another Python and the package as a zip. By the
+        # Python it finds its home, too.
+        unset PYSPARK_DRIVER_PYTHON PYTHONPATH
         SPARK_HOME="$("$VENV/bin/python" -c 'import pyspark; print(pyspark.__path__[0])')"
         export SPARK_HOME
         ship_files
