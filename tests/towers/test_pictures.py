@@ -281,8 +281,8 @@ def test_a_step_reads_some_pictures_with_a_gradient_and_takes_the_others_as_they
     plain = ImagesConfig(channels=(4, 8), augmentation=False)
     reader = PictureReader(few, model.item.pictures, plain)
     before = reader.units()
-    items = torch.tensor([2, 0, 3])
-    taken = reader.units_in_step(items, torch.tensor([1]), seed=1)
+    items = np.array([2, 0, 3])
+    taken = reader.units_in_step(items, np.array([1]), seed=1)
     torch.testing.assert_close(taken.detach(), before[items])
     taken[[0, 2]].sum().backward(retain_graph=True)
     changed = [one.grad for one in model.item.pictures.parameters() if one.grad is not None]

@@ -13,6 +13,7 @@ from m6rec.config.towers import ImagesConfig
 from m6rec.kernels.arrays.rows import Int64
 from m6rec.towers.picture_branches import PictureBranch
 from m6rec.towers.pictures import NO_FRAME, Pictures
+from m6rec.towers.ranks import CPU
 
 _ITEMS_AT_ONCE = 256
 # By how much of the size pictures are shifted, and by how much of 1 their brightness is multiplied.
@@ -28,7 +29,7 @@ class PictureReader:
         pictures: tuple[Pictures, ...],
         branches: nn.ModuleList,
         config: ImagesConfig,
-        device: torch.device,
+        device: torch.device = CPU,
     ) -> None:
         self.pictures = pictures
         self.branches = branches
