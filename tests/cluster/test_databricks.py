@@ -134,7 +134,7 @@ def test_the_notebooks_run_on_names_of_a_catalogue(
     lists = read_published(spark, LAKE, "recommendations")
     assert lists.select("user_id").distinct().count() > 80
     assert (volume / "reports" / f"{published.run_id}.html").is_file()
-    assert (volume / published.run_id / "final" / "towers" / "svd" / "towers.json").is_file()
+    assert (volume / published.run_id / "towers" / "final" / "svd" / "towers.json").is_file()
 
     runpy.run_path(str(NOTEBOOKS / "operations.py"), given)
     assert f"publish {published.run_id}" in capsys.readouterr().out

@@ -62,15 +62,15 @@ def check_classic(spark: SparkSession) -> None:
     """Refuse a session of Spark Connect before anything is computed.
 
     Raises:
-        ClusterError: it is one; the message says what works there and what is missing.
+        ClusterError: it is one; the message says what is missing.
     """
     if type(spark).__module__.startswith("pyspark.sql.connect"):
         raise ClusterError(
-            "this session is Spark Connect. Barrier stages run there and files reach its tasks, but"
-            " a client has neither SparkContext nor JVM, and by these M6-Rec counts the task slots,"
-            " reads and writes models by Hadoop's file systems, asks Delta for the latest version"
-            " of a table, and finds the files and formats of sources; use a cluster with a classic"
-            " session (Databricks: dedicated access mode, neither standard nor serverless)"
+            "this session is Spark Connect, whose client has neither SparkContext nor JVM. By these"
+            " M6-Rec counts the task slots, sends arrays to executors, reads and writes models by"
+            " Hadoop's file systems, asks Delta for the latest version of a table, and finds the"
+            " files and formats of sources; use a cluster with a classic session (Databricks:"
+            " dedicated access mode, neither standard nor serverless)"
         )
 
 

@@ -1,4 +1,8 @@
-"""The whole pipeline in cluster deploy mode of YARN, with its tables and files in HDFS."""
+"""The whole pipeline in cluster deploy mode of YARN, with its tables and files in HDFS.
+
+It takes minutes and some 6 GB, and is no part of `make test`: run it by its name,
+`pytest tests/cluster/yarn_pipeline.py`.
+"""
 
 import json
 
