@@ -101,13 +101,8 @@ def train_bag(inputs: TowerInputs, config: TowersConfig, epochs: int | None) -> 
     first = _train(inputs, replace(task, seed=seeds[0]))
     results = [first]
     for number, seed in enumerate(seeds[1:], start=2):
-<<<<<<< HEAD
-        other = _task(inputs, config, f"{BAGGED}_{number}", first.best_epoch)
-        results.append(_train(inputs, replace(other, seed=seed, validate=None)))
-=======
         other = _task(inputs, config, BAGGED, first.best_epoch, number)
-        results.append(_train(replace(other, seed=seed, validate=None), config))
->>>>>>> modalities
+        results.append(_train(inputs, replace(other, seed=seed, validate=None)))
     parts = [result.encoder for result in results]
     return replace(first, encoder=bag([part for part in parts if isinstance(part, TowerEncoder)]))
 
@@ -129,12 +124,8 @@ def train_boosted(inputs: TowerInputs, config: TowersConfig, epochs: int | None)
 def _task(
     inputs: TowerInputs, config: TowersConfig, model: str, epochs: int | None, number: int = 1
 ) -> TrainingTask:
-<<<<<<< HEAD
-    fit, ranks = inputs.fit, inputs.ranks
-=======
     """The training of a pair, or of the pair of that number where a model has several."""
-    fit = inputs.fit
->>>>>>> modalities
+    fit, ranks = inputs.fit, inputs.ranks
     name = "_without_".join([f"towers_{model}", *config.without])
     if number > 1:
         name = f"{name}_{number}"
