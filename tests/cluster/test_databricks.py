@@ -18,7 +18,7 @@ from m6rec.config.run import parse_config
 from m6rec.lakehouse import Lakehouse
 from m6rec.publication.publishing import publications, read_published
 from m6rec.spark.sources import read_source
-from tests.process_runs import WITHOUT_EXTRAS
+from tests.process_runs import ONE_OF_EACH
 from tests.synthetic_shop import Shop
 
 REPOSITORY = Path(__file__).parents[2]
@@ -115,9 +115,8 @@ def shop_in_catalogue(spark: SparkSession, shop: Shop, tmp_path_factory: Any) ->
 def test_the_notebooks_run_on_names_of_a_catalogue(
     spark: SparkSession, shop: Shop, shop_in_catalogue: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    small = shop.config(shop_in_catalogue, **WITHOUT_EXTRAS)
-    kept = ("split", "factors", "towers", "ratings", "settings", "ablation", "evaluate")
-    small["towers"]["sequence"]["enabled"] = False
+    small = shop.config(shop_in_catalogue, **ONE_OF_EACH)
+    kept = ("split", *ONE_OF_EACH)
     volume = shop_in_catalogue / "volume"
     widgets = Widgets(
         interactions=f"{SHOP}.interactions",
@@ -134,7 +133,7 @@ def test_the_notebooks_run_on_names_of_a_catalogue(
     lists = read_published(spark, LAKE, "recommendations")
     assert lists.select("user_id").distinct().count() > 80
     assert (volume / "reports" / f"{published.run_id}.html").is_file()
-    assert (volume / published.run_id / "towers" / "final" / "svd" / "towers.json").is_file()
+    assert (volume / published.run_id / "towers" / "final" / "als" / "towers.json").is_file()
 
     runpy.run_path(str(NOTEBOOKS / "operations.py"), given)
     assert f"publish {published.run_id}" in capsys.readouterr().out
