@@ -39,9 +39,11 @@ def validation_users(fit: Fit, names: Iterable[str], maximum_users: int) -> Vali
         mask_seen=not fit.config.ranks_repeats,
         domains=fit.domains,
     )
+    if users is None or not _may_balance(fit.config):
+        return users
     counts = _counts_of_catalogue(fit, None)
     share = _catalogue_share(fit.config, counts)
-    if users is None or not share:
+    if not share:
         return users
     bins = evidence_bins(fit.item_counts)
     held_out = np.bincount(bins[users.targets], minlength=BINS)
@@ -65,23 +67,28 @@ def validation_candidates(
     for domain in fit.ranked_domains:
         scoring = measured_scoring(fit, members, alone, hybrid.candidates_per_member, domain)
         candidates, deviations = collect_candidates(users, sample, scoring)
-        counts = _counts_of_catalogue(fit, domain)
-        if share := _catalogue_share(fit.config, counts):
-            candidates = balance_by_evidence(candidates, counts, share)
+        if _may_balance(fit.config):
+            counts = _counts_of_catalogue(fit, domain)
+            if share := _catalogue_share(fit.config, counts):
+                candidates = balance_by_evidence(candidates, counts, share)
         found.append((candidates, deviations))
     of_domains, scales = zip(*found, strict=True)
     return on_one_scale(of_domains, scales)
 
 
+def _may_balance(config: Config) -> bool:
+    """Whether the catalogue can count in validation: if not, nothing has to be read for it."""
+    share = config.hybrid.catalogue_share
+    if share != "auto":
+        return share > 0.0
+    shows_new_items = config.interactions.columns.time is not None or config.split.validation
+    return not shows_new_items and config.features.items is not None
+
+
 def _catalogue_share(config: Config, item_counts: Int64) -> float:
     """How far the catalogue counts in validation, beside what it holds."""
     share = config.hybrid.catalogue_share
-    if share != "auto":
-        return share
-    shows_new_items = config.interactions.columns.time is not None or config.split.validation
-    if shows_new_items or config.features.items is None:
-        return 0.0
-    return catalogue_share_of(item_counts)
+    return catalogue_share_of(item_counts) if share == "auto" else share
 
 
 def _counts_of_catalogue(fit: Fit, domain: Domain | None) -> Int64:

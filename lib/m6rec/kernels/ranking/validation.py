@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from m6rec.kernels.arrays.domains import Domain
-from m6rec.kernels.arrays.rows import Float64, Int32, Int64
+from m6rec.kernels.arrays.rows import Float64, Int32, Int64, indptr_of
 from m6rec.kernels.evaluation.metrics import hit_matrix, ndcg
 from m6rec.kernels.ranking.blending import Blend
 from m6rec.kernels.ranking.members import Member, UserBlock, within
@@ -122,5 +122,4 @@ def _of_holders(ranked: Int32, targets: tuple[Int64, Int32], k: int) -> Float64:
 
 def _where(targets: tuple[Int64, Int32], chosen: npt.NDArray[np.bool_]) -> tuple[Int64, Int32]:
     indptr, items = targets
-    before = np.concatenate([[0], np.cumsum(chosen)])
-    return before[indptr], items[chosen]
+    return indptr_of(chosen)[indptr], items[chosen]
