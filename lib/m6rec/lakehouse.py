@@ -3,11 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pyarrow as pa
 from delta.tables import DeltaTable
-from pyspark.sql import DataFrame, DataFrameWriter, SparkSession
+from pyspark.sql import DataFrame, DataFrameWriter, Row, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from pyspark.sql.pandas.types import to_arrow_schema
@@ -17,8 +19,22 @@ from m6rec.config.base import is_path
 from m6rec.errors import ConfigError, TableError
 from m6rec.files import FilePlace
 from m6rec.schemas import TABLES, TableSchema
+from m6rec.spark.files import local_path
+from m6rec.spark.local_delta import (
+    Condition,
+    NewTable,
+    Snapshot,
+    as_condition,
+    as_rows,
+    commit_rows,
+    has_log,
+    newest_version,
+    read_files,
+    rows_that_are_new,
+    snapshot_of,
+)
 from m6rec.spark.places import place_of
-from m6rec.spark.session import on_databricks
+from m6rec.spark.session import is_local, on_databricks
 from m6rec.spark.sources import latest_version
 
 # The lists that readers follow by path: of all tables the only one that belongs to no single run.
@@ -30,6 +46,9 @@ Part = str | tuple[str, ...]
 Known = TypeVar("Known")
 # The driver holds a run's rows of a table where their files have no more bytes.
 _BYTES_IN_MEMORY = 1 << 20
+# The driver reads rows for itself where their files have no more bytes.
+_BYTES_OF_ROWS = 8 << 20
+_DEFAULTS_OF_DELTA = "spark.databricks.delta.properties.defaults."
 
 
 @dataclass(frozen=True)
@@ -41,7 +60,11 @@ class Lakehouse:
     tables. Where `pinned`, a table stays at the version that was first read, until it is written: a
     job sees one state. A table in `fixed` is always read at the version that stands there. Where
     there is an executor `beside`, of one thread, rows that the driver holds are written by it while
-    a job goes on. Where there is `in_memory`, it holds what has been read of small tables.
+    a job goes on. Where there is `in_memory`, it holds what has been read of small tables, and what
+    is written passes through the driver.
+
+    Rows that the driver holds or asks for itself take no query where the tables lie on its own disk
+    (`m6rec.spark.local_delta`).
     """
 
     spark: SparkSession
@@ -65,7 +88,8 @@ class Lakehouse:
         """The same tables; of a small one, rows are read once, and then lie in the driver's memory.
 
         Each query over a table of files begins with a query for its files, which takes longer than
-        all else where there are few rows.
+        all else where there are few rows. So does a commit, and what is written goes to the driver,
+        too.
         """
         return replace(self, in_memory={})
 
@@ -132,6 +156,9 @@ class Lakehouse:
         return self._is_there(name)
 
     def _is_there(self, name: str) -> bool:
+        folder = self._local_folder(name)
+        if folder is not None:
+            return has_log(folder)
         if self.by_path:
             return DeltaTable.isDeltaTable(self.spark, self.address(name))
         return self.spark.catalog.tableExists(self.address(name))
@@ -142,7 +169,11 @@ class Lakehouse:
         return self._latest(name)
 
     def _latest(self, name: str) -> int:
-        version = latest_version(self.spark, self.delta_table(name))
+        folder = self._local_folder(name)
+        if folder is None:
+            version = latest_version(self.spark, self.delta_table(name))
+        else:
+            version = newest_version(folder)
         if version is None:
             raise TableError(f"table {self.address(name)} has no history; was it vacuumed away?")
         return version
@@ -155,20 +186,70 @@ class Lakehouse:
         """
         table = TABLES[name]
         found = self._pin(name, version)
-        reader = self.spark.read.format("delta").option("versionAsOf", found)
-        address = self.address(name)
-        frame = reader.load(address) if self.by_path else reader.table(address)
-        if not table.shared:
-            frame = frame.where(F.col(c.RUN_ID) == self.run_id)
-        for column, value in part.items():
-            frame = frame.where(F.col(column) == value)
         if self.in_memory is None:
-            return frame
+            return self._from_files(name, found, part)
         key = (name, found, *sorted(part.items()))
         if key not in self.in_memory:
-            self.in_memory[key] = _in_memory(frame)
+            rows = self._small_rows(name, found, [self._own(table, part)], _BYTES_IN_MEMORY)
+            if rows is None:
+                self.in_memory[key] = _in_memory(self._from_files(name, found, part))
+            else:
+                self.in_memory[key] = _frame_of_rows(self.spark, rows, table.schema)
+        frame = self.in_memory[key]
         # Each read gives columns of its own, for a table to be joined with itself.
-        return self.in_memory[key].toDF(*frame.columns)
+        return frame.toDF(*frame.columns)
+
+    def _from_files(self, name: str, version: int, part: Mapping[str, str]) -> DataFrame:
+        reader = self.spark.read.format("delta").option("versionAsOf", version)
+        address = self.address(name)
+        frame = reader.load(address) if self.by_path else reader.table(address)
+        for column, value in self._own(TABLES[name], part).items():
+            frame = frame.where(F.col(column).isin(*value))
+        return frame
+
+    def _own(self, table: TableSchema, part: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+        """The values that this run's rows of a part of a table have."""
+        run = {} if table.shared else {c.RUN_ID: self.run_id}
+        return {column: (value,) for column, value in (run | dict(part)).items()}
+
+    def collected(self, name: str, *alternatives: Condition) -> list[Row]:
+        """The rows of all runs that fulfil one of the conditions, as a table has them now.
+
+        For few rows: of this lake's runs, models and guards. Columns that the table had not when it
+        was last written are null. What is read here is no input of a job.
+        """
+        self.settle(name)
+        version, schema = self._latest(name), TABLES[name].schema
+        rows = self._small_rows(name, version, alternatives, _BYTES_OF_ROWS)
+        if rows is not None:
+            return as_rows(rows)
+        frame = self.delta_table(name).toDF()
+        new = [column for column in schema if column.name not in frame.columns]
+        frame = frame.withColumns({one.name: F.lit(None).cast(one.dataType) for one in new})
+        fulfilled = " OR ".join(f"({as_condition(one) or 'TRUE'})" for one in alternatives)
+        return frame.select(*schema.names).where(fulfilled).collect()
+
+    def _small_rows(
+        self, name: str, version: int, alternatives: Sequence[Condition], most_bytes: int
+    ) -> pa.Table | None:
+        """Rows that lie in few bytes on this machine; None where Spark has to read them."""
+        folder = self._local_folder(name)
+        snapshot = None if folder is None else snapshot_of(folder, version)
+        if snapshot is None or not snapshot.names_files_by(*alternatives):
+            return None
+        files = snapshot.files_of(*alternatives)
+        return read_files(snapshot, files, TABLES[name].schema, most_bytes)
+
+    def _local_folder(self, name: str) -> Path | None:
+        """Where a table lies on the driver's own disk; None where it lies elsewhere."""
+        return None if self._folder_here is None else self._folder_here / name
+
+    @cached_property
+    def _folder_here(self) -> Path | None:
+        if not self.by_path or not is_local(self.spark) or on_databricks():
+            return None
+        place = place_of(self.spark, self.location)
+        return Path(local_path(place.address)) if place.system is None else None
 
     def known(self, name: str, what: str, ask: Callable[[DataFrame], Known]) -> Known:
         """What follows from this run's rows of a table, asked once for each version of the table.
@@ -203,52 +284,89 @@ class Lakehouse:
 
     def _replace(self, name: str, frame: DataFrame, part: Mapping[str, Part]) -> int:
         table = TABLES[name]
-        constants = self._constants(part)
-        rows = self._conform(table, frame, constants)
-        replaced = {c.RUN_ID: (self.run_id,)} | {
-            key: (value,) if isinstance(value, str) else value for key, value in part.items()
-        }
-        condition = " AND ".join(
-            f"{key} IN ({', '.join(repr(value) for value in values)})"
-            for key, values in replaced.items()
-        )
+        rows = self._conform(table, frame, self._constants(part))
+        replaced = self._replaced(part)
+        if self.in_memory is not None and self._local_folder(name) is not None:
+            return self._replace_here(name, rows.toArrow(), replaced)
         writer = rows.write.format("delta").mode("overwrite")
-        return self._save(table, writer, replace=condition)
+        return self._save(table, writer, replace=as_condition(replaced))
+
+    def _replace_here(self, name: str, rows: pa.Table, replaced: Condition) -> int:
+        """Replace rows by some that the driver holds."""
+        version = self._commit_here(name, lambda _: rows, replaced)
+        if version is not None:
+            return version
+        writer = self._frame_of(name, rows).write.format("delta").mode("overwrite")
+        return self._save(TABLES[name], writer, replace=as_condition(replaced))
+
+    def _replaced(self, part: Mapping[str, Part]) -> dict[str, tuple[str, ...]]:
+        values = {key: (one,) if isinstance(one, str) else one for key, one in part.items()}
+        return {c.RUN_ID: (self.run_id,), **values}
+
+    def _commit_here(
+        self,
+        name: str,
+        rows_for: Callable[[Snapshot | None], pa.Table | None],
+        replaced: Condition | None,
+    ) -> int | None:
+        """Write rows that the driver holds without a query; None where Spark has to do it."""
+        folder, table = self._local_folder(name), TABLES[name]
+        if folder is None:
+            return None
+        new = NewTable(tuple(_partition_columns(table)), self._properties_of_tables)
+        version = commit_rows(folder, table.schema, rows_for, replaced, new)
+        if version is not None:
+            self._written[name] = version
+        return version
+
+    @cached_property
+    def _properties_of_tables(self) -> dict[str, str]:
+        """What the session has in the configuration of each table that is made."""
+        settings = self.spark.sparkContext.getConf().getAll()
+        return {
+            f"delta.{key.removeprefix(_DEFAULTS_OF_DELTA)}": value
+            for key, value in settings
+            if key.startswith(_DEFAULTS_OF_DELTA)
+        }
 
     def write_rows(self, name: str, rows: Sequence[Mapping[str, Any]], /, **part: Part) -> None:
         """`write` a few rows that the driver holds, each a value by column."""
-        frame = self._frame_of(name, rows, part)
+        table, replaced = self._table_of(name, rows, part), self._replaced(part)
         if self.beside is None:
-            self.write(name, frame, **part)
+            self.settle(name)
+            self._replace_here(name, table, replaced)
         else:
-            written = self.beside.submit(self._replace, name, frame, part)
+            written = self.beside.submit(self._replace_here, name, table, replaced)
             self._pending.setdefault(name, []).append(written)
 
     def append_rows(self, name: str, rows: Sequence[Mapping[str, Any]], /, **part: str) -> int:
         """Add a few rows to those of this run (of `part`) in one commit; return the version."""
-        table = TABLES[name]
-        frame = self._frame_of(name, rows, part)
-        writer = self._conform(table, frame, self._constants(part)).write
-        return self._save(table, writer.format("delta").mode("append"))
+        table = self._table_of(name, rows, part)
+        version = self._commit_here(name, lambda _: table, replaced=None)
+        if version is not None:
+            return version
+        writer = self._frame_of(name, table).write.format("delta").mode("append")
+        return self._save(TABLES[name], writer)
 
     def _constants(self, part: Mapping[str, Part]) -> dict[str, str]:
         """The columns of which all rows of a write have one value."""
         of_part = {key: value for key, value in part.items() if isinstance(value, str)}
         return {c.RUN_ID: self.run_id, **of_part}
 
-    def _frame_of(
-        self,
-        name: str,
-        rows: Sequence[Mapping[str, Any]],
-        part: Mapping[str, Part],
-    ) -> DataFrame:
-        given = self._constants(part)
-        fields = [item for item in TABLES[name].schema.fields if item.name not in given]
-        schema = T.StructType(fields)
-        columns = {item.name: [row[item.name] for row in rows] for item in fields}
+    def _table_of(
+        self, name: str, rows: Sequence[Mapping[str, Any]], part: Mapping[str, Part]
+    ) -> pa.Table:
+        """Rows with all columns of a table, of which some have one value in all rows."""
+        constants = self._constants(part)
+        columns = {
+            item: [constants[item] if item in constants else row[item] for row in rows]
+            for item in TABLES[name].schema.names
+        }
+        return pa.table(columns, to_arrow_schema(TABLES[name].schema))
+
+    def _frame_of(self, name: str, rows: pa.Table) -> DataFrame:
         # From Arrow, no Python worker is needed to read them.
-        frame = self.spark.createDataFrame(pa.table(columns, to_arrow_schema(schema)), schema)
-        return frame.coalesce(1)
+        return _frame_of_rows(self.spark, rows, TABLES[name].schema).coalesce(1)
 
     def replace_published(self, lists: DataFrame, note: str) -> int:
         """Replace the lists that readers follow by path in one commit; return its version.
@@ -257,6 +375,12 @@ class Lakehouse:
             lists: rows of `recommendations`.
             note: what the table's history says of the commit.
         """
+        folder = self._local_folder(PUBLISHED)
+        if self.in_memory is not None and folder is not None:
+            rows, new = lists.toArrow(), NewTable((), self._properties_of_tables)
+            version = commit_rows(folder, lists.schema, lambda _: rows, {}, new, note)
+            if version is not None:
+                return version
         writer = lists.write.format("delta").mode("overwrite").option("userMetadata", note)
         writer.option("mergeSchema", "true").save(self.address(PUBLISHED))
         return self.version(PUBLISHED)
@@ -264,6 +388,13 @@ class Lakehouse:
     def append_new(self, name: str, frame: DataFrame, key: tuple[str, ...]) -> int:
         """Insert the rows of a shared table whose key is new; leave the others as they are."""
         rows = self._conform(TABLES[name], frame, {c.RUN_ID: self.run_id})
+        if self.in_memory is not None and self._local_folder(name) is not None and len(key) == 1:
+            offered = rows.toArrow()
+            version = self._commit_here(
+                name, lambda before: rows_that_are_new(before, offered, key[0]), replaced=None
+            )
+            if version is not None:
+                return version
         if not self.exists(name):
             # Of two runs that make the table at once, one fails.
             self._store(rows.write.format("delta").mode("errorifexists"), name)
@@ -341,9 +472,13 @@ def _in_memory(frame: DataFrame) -> DataFrame:
     plan: Any = frame._jdf.queryExecution().optimizedPlan()
     if int(plan.stats().sizeInBytes()) > _BYTES_IN_MEMORY:
         return frame
-    rows = frame.toArrow()
+    return _frame_of_rows(frame.sparkSession, frame.toArrow(), frame.schema)
+
+
+def _frame_of_rows(spark: SparkSession, rows: pa.Table, schema: T.StructType) -> DataFrame:
+    columns = T.StructType([T.StructField(one.name, one.dataType) for one in schema])
     # Spark makes no frame of an Arrow table without rows.
-    return frame.sparkSession.createDataFrame(rows, frame.schema) if len(rows) else frame.limit(0)
+    return spark.createDataFrame(rows if len(rows) else [], columns)
 
 
 def _partition_columns(table: TableSchema) -> list[str]:

@@ -26,6 +26,7 @@ from m6rec.job_records import CLEAN, EVALUATE, FORGET, JOBS_OF_A_RUN, PUBLISH, J
 from m6rec.lakehouse import Lakehouse
 from m6rec.schemas import RUNS_TABLE
 from m6rec.spark.failures import saying_what_failed
+from m6rec.spark.local_delta import Condition
 from m6rec.spark.session import starting_workers
 from m6rec.spark.sources import at_versions, source_versions
 
@@ -275,14 +276,19 @@ def sources_of_run(lakehouse: Lakehouse, config: Config, jobs: Sequence[Row]) ->
 
 def jobs_of_run(lakehouse: Lakehouse) -> list[Row]:
     """The rows of `runs` of this run: its jobs, and what has been done to it."""
-    if not lakehouse.exists(RUNS_TABLE.name):
-        return []
-    return read_runs(lakehouse).where(F.col(c.RUN_ID) == lakehouse.run_id).collect()
+    return collected_runs(lakehouse, {c.RUN_ID: (lakehouse.run_id,)})
 
 
 def work_of_run(lakehouse: Lakehouse) -> list[Row]:
     """The rows of `runs` of the jobs that made this run's tables."""
     return [row for row in jobs_of_run(lakehouse) if row["job"] not in PUBLICATIONS]
+
+
+def collected_runs(lakehouse: Lakehouse, *alternatives: Condition) -> list[Row]:
+    """The rows of `runs`, of whatever run, that have the values of one of the conditions."""
+    if not lakehouse.exists(RUNS_TABLE.name):
+        return []
+    return lakehouse.collected(RUNS_TABLE.name, *alternatives)
 
 
 def read_runs(lakehouse: Lakehouse) -> DataFrame:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from pyspark.sql import DataFrame, Row, SparkSession
-from pyspark.sql import functions as F
 
 from m6rec import columns as c
 from m6rec.config.run import Config
@@ -25,8 +24,8 @@ from m6rec.runs import (
     ROLLBACK,
     Attempt,
     check_same_config,
+    collected_runs,
     jobs_of_run,
-    read_runs,
     work_of_run,
 )
 from m6rec.schemas import RUNS_TABLE, TABLES
@@ -166,11 +165,8 @@ def read_published(spark: SparkSession, location: str, name: str) -> DataFrame:
 
 def _rows_of_run_and_publications(lakehouse: Lakehouse) -> list[Row]:
     """The rows of `runs` of this run, and those of all publications, by one query."""
-    if not lakehouse.exists(RUNS_TABLE.name):
-        return []
-    of_run = F.col(c.RUN_ID) == lakehouse.run_id
-    rows = read_runs(lakehouse).where(of_run | F.col("job").isin(*PUBLICATIONS))
-    return rows.drop("config", "given").collect()
+    of_run = {c.RUN_ID: (lakehouse.run_id,)}
+    return collected_runs(lakehouse, of_run, {"job": PUBLICATIONS})
 
 
 def _work_among(rows: Sequence[Row], run_id: str) -> list[Row]:

@@ -13,7 +13,7 @@ from m6rec.job_records import CLEAN
 from m6rec.lakehouse import PUBLISHED, Lakehouse
 from m6rec.publication.publishing import publications, runs_followed
 from m6rec.publication.upkeep import existing_tables, for_each, vacuum, vacuumed_bytes
-from m6rec.runs import PUBLICATIONS, REMOVED, UPKEEP, Attempt, read_runs
+from m6rec.runs import PUBLICATIONS, REMOVED, UPKEEP, Attempt, collected_runs
 from m6rec.schemas import RUNS_TABLE, TABLES
 from m6rec.spark.places import bytes_below, remove_folder
 
@@ -79,14 +79,13 @@ def clean(
 
 def runs_to_remove(lakehouse: Lakehouse, retention: RetentionConfig, now: datetime) -> list[str]:
     """The runs that no rule keeps, the oldest first."""
-    if not lakehouse.exists(RUNS_TABLE.name):
-        return []
-    last = F.max(F.coalesce("finished_at", "started_at")).alias("last")
-    work = read_runs(lakehouse).where(
-        ~F.col("job").isin(*PUBLICATIONS, *UPKEEP) & (F.col("status") != REMOVED)
-    )
-    rows = work.groupBy(c.RUN_ID).agg(last).orderBy("last", c.RUN_ID).collect()
-    ages = {row[c.RUN_ID]: now - row["last"].astimezone(UTC) for row in rows}
+    last: dict[str, datetime] = {}
+    for row in collected_runs(lakehouse, {}):
+        if row["job"] not in (*PUBLICATIONS, *UPKEEP) and row["status"] != REMOVED:
+            at = (row["finished_at"] or row["started_at"]).astimezone(UTC)
+            last[row[c.RUN_ID]] = max(at, last.get(row[c.RUN_ID], at))
+    oldest_first = sorted(last, key=lambda run_id: (last[run_id], run_id))
+    ages = {run_id: now - last[run_id] for run_id in oldest_first}
     return removable(ages, runs_followed(publications(lakehouse)), retention)
 
 
@@ -120,18 +119,12 @@ def _needs_vacuum(lakehouse: Lakehouse, since: datetime) -> bool:
 
     The row of a cleaning that has deleted files names the tables.
     """
-    if not lakehouse.exists(RUNS_TABLE.name):
+    rows = collected_runs(lakehouse, {})
+    if not rows:
         return True
-    deletes = (F.col("job") == CLEAN.name) & (F.size("outputs") > 0)
-    row = (
-        read_runs(lakehouse)
-        .agg(
-            F.min("started_at") < F.lit(since),
-            F.coalesce(F.max(F.when(deletes, F.col("finished_at"))) > F.lit(since), F.lit(False)),
-        )
-        .first()
-    )
-    return row is None or (bool(row[0]) and not row[1])
+    deleted = [row["finished_at"] for row in rows if row["job"] == CLEAN.name and row["outputs"]]
+    first = min(row["started_at"] for row in rows).astimezone(UTC)
+    return first < since and not any(at.astimezone(UTC) > since for at in deleted)
 
 
 def _remove(

@@ -1,0 +1,537 @@
+"""Small Delta tables on the driver's own disk, read and written without a query.
+
+By Spark, a commit of ten rows takes half a second, and so does reading them back: each plans
+queries over the table's log, and starts their tasks. Here they take some milliseconds. What is
+written is a plain Delta table of reader version 1 and writer version 2, and only such tables are
+read. Whatever else a table may have (deletion vectors, mapped columns, constraints), and every
+commit at which Delta writes a checkpoint, is left to Spark: functions return None then.
+
+The protocol: https://github.com/delta-io/delta/blob/master/PROTOCOL.md
+"""
+
+import json
+import os
+import re
+import time
+import uuid
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pyspark.sql import types as T
+from pyspark.sql.pandas.types import to_arrow_schema
+
+_LOG = "_delta_log"
+_COMMIT = re.compile(r"\d{20}\.json")
+_CHECKPOINT = re.compile(r"\d{20}\.checkpoint\.parquet")
+_READER, _WRITER = 1, 2
+_INTERVAL = "delta.checkpointInterval"
+_DEFAULT_INTERVAL = 10
+# Properties that say nothing of how rows are written.
+_PROPERTIES = frozenset(
+    {_INTERVAL, "delta.logRetentionDuration", "delta.deletedFileRetentionDuration"}
+)
+_MOST_FILES = 500
+_MOST_BYTES_OF_CHECKPOINT = 4 << 20
+_ATTEMPTS = 20
+_WRITTEN_BY = "M6-Rec"
+# Values of columns; a row is chosen that has one of them in each.
+Condition = Mapping[str, Collection[str]]
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A file of rows.
+
+    Attributes:
+        name: relative to the folder of the table.
+        partition: the values that all its rows have, as text.
+        size: in bytes.
+    """
+
+    name: str
+    partition: Mapping[str, str | None]
+    size: int
+
+    def is_among(self, condition: Condition) -> bool:
+        """Whether its rows have these values in columns of the partition."""
+        return all(self.partition.get(name) in values for name, values in condition.items())
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A table as it is at a version.
+
+    Attributes:
+        folder: of the table.
+        version: of the table.
+        schema: its columns.
+        partitioned_by: the columns by whose values rows lie in files.
+        properties: what the table's configuration says.
+        files: where its rows are.
+        is_plain: whether it has nothing that a writer of rows would have to heed.
+    """
+
+    folder: Path
+    version: int
+    schema: T.StructType
+    partitioned_by: tuple[str, ...]
+    properties: Mapping[str, str]
+    files: tuple[DataFile, ...]
+    is_plain: bool
+
+    def files_of(self, *conditions: Condition) -> list[DataFile]:
+        """The files whose rows fulfil one of the conditions."""
+        return [
+            file for file in self.files if any(file.is_among(condition) for condition in conditions)
+        ]
+
+    def names_files_by(self, *conditions: Condition) -> bool:
+        """Whether the conditions are of whole files."""
+        return all(name in self.partitioned_by for condition in conditions for name in condition)
+
+    def checkpoints_next(self) -> bool:
+        """Whether the commit that follows is one of those at which Delta writes a checkpoint."""
+        interval = int(self.properties.get(_INTERVAL, _DEFAULT_INTERVAL))
+        return (self.version + 1) % interval == 0
+
+
+def has_log(folder: Path) -> bool:
+    """Whether there is a Delta table in a folder."""
+    return _versions(folder) is not None
+
+
+def newest_version(folder: Path) -> int | None:
+    """The latest version of a table; None without one."""
+    versions = _versions(folder)
+    return None if versions is None else max((*versions.commits, *versions.checkpoints))
+
+
+@dataclass(frozen=True)
+class _Versions:
+    """The files of a log, by version."""
+
+    commits: frozenset[int]
+    checkpoints: frozenset[int]
+    has_others: bool
+
+
+def _versions(folder: Path) -> _Versions | None:
+    try:
+        names = [file.name for file in (folder / _LOG).iterdir()]
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    commits = frozenset(int(name[:20]) for name in names if _COMMIT.fullmatch(name))
+    checkpoints = frozenset(int(name[:20]) for name in names if _CHECKPOINT.fullmatch(name))
+    others = any(
+        ".checkpoint." in name and not name.startswith(".") and not _CHECKPOINT.fullmatch(name)
+        for name in names
+    )
+    return _Versions(commits, checkpoints, others) if commits or checkpoints else None
+
+
+# --- the log ----------------------------------------------------------------------------------
+
+
+@dataclass
+class _State:
+    """What the actions so far come to."""
+
+    folder: Path
+    protocol: dict[str, Any] = field(default_factory=dict)
+    table: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, DataFile] = field(default_factory=dict)
+    is_simple: bool = True
+
+    def take(self, action: Mapping[str, Any]) -> None:
+        """Go on by one action."""
+        if action.get("protocol"):
+            self.protocol = action["protocol"]
+        if action.get("metaData"):
+            self.table = action["metaData"]
+        if action.get("add"):
+            added = action["add"]
+            name = unquote(added["path"])
+            self.is_simple &= not added.get("deletionVector") and not _is_elsewhere(name)
+            self.files[name] = DataFile(name, dict(added["partitionValues"]), int(added["size"]))
+        if action.get("remove"):
+            self.files.pop(unquote(action["remove"]["path"]), None)
+
+    def at(self, version: int) -> Snapshot | None:
+        """The table; None where it is not of a kind that is read here."""
+        if not self.table or not self.protocol or not self.is_simple:
+            return None
+        if int(self.protocol["minReaderVersion"]) > _READER:
+            return None
+        properties = dict(self.table["configuration"] or {})
+        return Snapshot(
+            self.folder,
+            version,
+            T.StructType.fromJson(json.loads(self.table["schemaString"])),
+            tuple(self.table["partitionColumns"]),
+            properties,
+            tuple(self.files.values()),
+            int(self.protocol["minWriterVersion"]) <= _WRITER and properties.keys() <= _PROPERTIES,
+        )
+
+
+def _is_elsewhere(name: str) -> bool:
+    return name.startswith("/") or "://" in name or name.startswith("file:")
+
+
+def snapshot_of(folder: Path, version: int | None = None) -> Snapshot | None:
+    """A table at a version, the latest unless one is named; None where Spark has to be asked."""
+    found = _versions(folder)
+    if found is None or found.has_others:
+        return None
+    asked = max((*found.commits, *found.checkpoints)) if version is None else version
+    start = max((one for one in found.checkpoints if one <= asked), default=-1)
+    following = range(start + 1, asked + 1)
+    if not found.commits.issuperset(following):
+        return None
+    state = _State(folder)
+    try:
+        if start >= 0:
+            checkpoint = folder / _LOG / f"{start:020}.checkpoint.parquet"
+            if checkpoint.stat().st_size > _MOST_BYTES_OF_CHECKPOINT:
+                return None
+            for action in _actions_of_checkpoint(checkpoint):
+                state.take(action)
+        for number in following:
+            for line in _commit_file(folder, number).read_text().splitlines():
+                state.take(json.loads(line))
+    except FileNotFoundError:
+        # Delta has tidied up its log meanwhile.
+        return None
+    return state.at(asked)
+
+
+def _commit_file(folder: Path, version: int) -> Path:
+    return folder / _LOG / f"{version:020}.json"
+
+
+def _actions_of_checkpoint(file: Path) -> Iterator[dict[str, Any]]:
+    there = pq.ParquetFile(file)
+    wanted = {"add", "metaData", "protocol"} & set(there.schema_arrow.names)
+    for row in there.read(columns=sorted(wanted)).to_pylist():
+        for action in row.values():
+            for name in ("partitionValues", "configuration"):
+                if action and name in action:
+                    action[name] = dict(action[name] or ())
+        yield row
+
+
+# --- reading ----------------------------------------------------------------------------------
+
+
+def read_files(
+    snapshot: Snapshot, files: Sequence[DataFile], schema: T.StructType, most_bytes: int
+) -> pa.Table | None:
+    """The rows of some files of a table; None where they are many, or a file is gone.
+
+    Args:
+        snapshot: the table.
+        files: some of its files.
+        schema: the columns; those that a file lacks are null.
+        most_bytes: which the files may have together.
+    """
+    if len(files) > _MOST_FILES or sum(file.size for file in files) > most_bytes:
+        return None
+    wanted = to_arrow_schema(schema)
+    try:
+        parts = [_read_file(snapshot, file, wanted) for file in files]
+    except FileNotFoundError:
+        return None
+    return pa.concat_tables(parts) if parts else wanted.empty_table()
+
+
+def _read_file(snapshot: Snapshot, file: DataFile, wanted: pa.Schema) -> pa.Table:
+    place = snapshot.folder / file.name
+    with pq.ParquetFile(place, coerce_int96_timestamp_unit="us") as opened:
+        names = [name for name in wanted.names if name in opened.schema_arrow.names]
+        rows, count = opened.read(columns=names), opened.metadata.num_rows
+    columns = [
+        _column(rows, file.partition, one, count, one.name in snapshot.partitioned_by)
+        for one in wanted
+    ]
+    return pa.table(columns, schema=wanted)
+
+
+def rows_that_are_new(before: Snapshot | None, offered: pa.Table, key: str) -> pa.Table | None:
+    """The rows whose key a table does not hold; None where it holds all of them."""
+    if before is None or not before.files:
+        return offered
+    column = to_arrow_schema(T.StructType([before.schema[key]]))
+    known = pa.concat_tables([_read_file(before, one, column) for one in before.files])
+    is_known = pc.is_in(offered.column(key), known.column(key).combine_chunks())
+    new = offered.filter(pc.invert(is_known))
+    return new if new.num_rows else None
+
+
+def _column(
+    rows: pa.Table,
+    partition: Mapping[str, str | None],
+    wanted: pa.Field,
+    count: int,
+    is_of_partition: bool,
+) -> Any:
+    if is_of_partition:
+        constant = pa.scalar(partition.get(wanted.name), pa.string()).cast(wanted.type)
+        return pa.repeat(constant, count)
+    if wanted.name not in rows.column_names:
+        return pa.nulls(count, wanted.type)
+    return rows.column(wanted.name).cast(wanted.type)
+
+
+def as_rows(table: pa.Table) -> list[T.Row]:
+    """Rows as Spark collects them: maps are dictionaries, and times have no zone but are local."""
+    columns = [_python_values(column) for column in table.columns]
+    make = T.Row(*table.column_names)
+    return [make(*values) for values in zip(*columns, strict=True)]
+
+
+def _python_values(column: pa.ChunkedArray) -> list[Any]:
+    values: list[Any] = column.to_pylist()
+    if pa.types.is_map(column.type):
+        return [None if value is None else dict(value) for value in values]
+    if pa.types.is_timestamp(column.type):
+        return [None if at is None else at.astimezone().replace(tzinfo=None) for at in values]
+    return values
+
+
+# --- writing ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class NewTable:
+    """How a table is made that is not there yet.
+
+    Attributes:
+        partitioned_by: the columns by whose values rows lie in files.
+        properties: what its configuration says.
+    """
+
+    partitioned_by: tuple[str, ...]
+    properties: Mapping[str, str]
+
+
+def commit_rows(
+    folder: Path,
+    schema: T.StructType,
+    rows_for: Callable[[Snapshot | None], pa.Table | None],
+    replaced: Condition | None,
+    new: NewTable,
+    note: str = "",
+) -> int | None:
+    """Add rows to a table in one commit, in place of others; return its version.
+
+    Where another commit comes first, this one is made anew on what that has left.
+
+    Args:
+        folder: of the table.
+        schema: the columns of the rows.
+        rows_for: the rows that a table gets; None where it gets none and is left as it is.
+        replaced: which rows are removed, by columns of the partition; all without a condition,
+            and none without `replaced`.
+        new: how the table is made.
+        note: what its history says of the commit.
+
+    Returns:
+        The version; None where nothing was done, because Spark has to do it.
+    """
+    for _ in range(_ATTEMPTS):
+        before = snapshot_of(folder)
+        if not _is_for_python(folder, before, schema, replaced, new):
+            return None
+        rows = rows_for(before)
+        if rows is None:
+            assert before is not None
+            return before.version
+        try:
+            version = _try_commit(folder, before, schema, rows, replaced, new, note)
+        except OSError:
+            # A disk without links, or a full one, of which Spark will tell.
+            return None
+        if version is not None:
+            return version
+    return None
+
+
+def _is_for_python(
+    folder: Path,
+    before: Snapshot | None,
+    schema: T.StructType,
+    replaced: Condition | None,
+    new: NewTable,
+) -> bool:
+    if before is None:
+        return not folder.exists() and new.properties.keys() <= _PROPERTIES
+    return (
+        before.is_plain
+        and not before.checkpoints_next()
+        and before.names_files_by(replaced or {})
+        and {one.name: one.dataType for one in before.schema}
+        == {one.name: one.dataType for one in schema}
+    )
+
+
+def _try_commit(
+    folder: Path,
+    before: Snapshot | None,
+    schema: T.StructType,
+    rows: pa.Table,
+    replaced: Condition | None,
+    new: NewTable,
+    note: str,
+) -> int | None:
+    version = 0 if before is None else before.version + 1
+    partitioned_by = new.partitioned_by if before is None else before.partitioned_by
+    gone = [] if before is None or replaced is None else before.files_of(replaced)
+    now = time.time_ns() // 1_000_000
+    files = _write_files(folder, rows, partitioned_by)
+    actions = [_commit_info(now, before, replaced, partitioned_by, rows, files, gone, note)]
+    if before is None:
+        actions += _making(schema, new, now)
+    actions += [_added(folder, file) for file in files]
+    actions += [_removed(file, now) for file in gone]
+    if _write_commit(folder, version, actions):
+        return version
+    for file in files:
+        (folder / file.name).unlink(missing_ok=True)
+    return None
+
+
+def _write_files(folder: Path, rows: pa.Table, partitioned_by: Sequence[str]) -> list[DataFile]:
+    """A file for each combination of values, whole before any commit names it."""
+    files = []
+    for partition, part in _parts(rows, partitioned_by):
+        folders = "".join(f"{name}={quote(value)}/" for name, value in partition.items())
+        file = f"{folders}part-00000-{uuid.uuid4()}.c000.snappy.parquet"
+        place = folder / file
+        place.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(part.drop(list(partition)), place, store_schema=False)
+        files.append(DataFile(file, partition, place.stat().st_size))
+    return files
+
+
+def _parts(
+    rows: pa.Table, partitioned_by: Sequence[str]
+) -> Iterator[tuple[dict[str, str], pa.Table]]:
+    if rows.num_rows == 0:
+        return
+    if not partitioned_by:
+        yield {}, rows
+        return
+    for partition in rows.group_by(list(partitioned_by)).aggregate([]).to_pylist():
+        chosen = [pc.equal(rows.column(name), value) for name, value in partition.items()]
+        mask = chosen[0]
+        for other in chosen[1:]:
+            mask = pc.and_(mask, other)
+        yield {name: partition[name] for name in partitioned_by}, rows.filter(mask)
+
+
+def _write_commit(folder: Path, version: int, actions: Sequence[Mapping[str, Any]]) -> bool:
+    """Write a commit, whole or not at all; False where there is one of that number."""
+    log = folder / _LOG
+    log.mkdir(parents=True, exist_ok=True)
+    unfinished = log / f".{version:020}.{uuid.uuid4()}.tmp"
+    unfinished.write_text("".join(f"{json.dumps(action)}\n" for action in actions))
+    try:
+        # Unlike a rename, a link never takes the place of another file.
+        os.link(unfinished, _commit_file(folder, version))
+    except FileExistsError:
+        return False
+    finally:
+        unfinished.unlink()
+    return True
+
+
+def _commit_info(
+    now: int,
+    before: Snapshot | None,
+    replaced: Condition | None,
+    partitioned_by: Sequence[str],
+    rows: pa.Table,
+    files: Sequence[DataFile],
+    gone: Sequence[DataFile],
+    note: str,
+) -> dict[str, Any]:
+    parameters = {
+        "mode": "Append" if replaced is None else "Overwrite",
+        "partitionBy": json.dumps(list(partitioned_by)),
+    }
+    if replaced:
+        parameters["predicate"] = as_condition(replaced)
+    info: dict[str, Any] = {
+        "timestamp": now,
+        "operation": "WRITE",
+        "operationParameters": parameters,
+        "isolationLevel": "Serializable",
+        "isBlindAppend": replaced is None,
+        "operationMetrics": {
+            "numFiles": str(len(files)),
+            "numRemovedFiles": str(len(gone)),
+            "numRemovedBytes": str(sum(file.size for file in gone)),
+            "numOutputRows": str(rows.num_rows),
+            "numOutputBytes": str(sum(file.size for file in files)),
+        },
+        "engineInfo": _WRITTEN_BY,
+        "txnId": str(uuid.uuid4()),
+    }
+    if before is not None:
+        info["readVersion"] = before.version
+    if note:
+        info["userMetadata"] = note
+    return {"commitInfo": info}
+
+
+def as_condition(condition: Condition) -> str:
+    """The condition as SQL has it."""
+    return " AND ".join(
+        f"{name} IN ({', '.join(repr(value) for value in values)})"
+        for name, values in condition.items()
+    )
+
+
+def _making(schema: T.StructType, new: NewTable, now: int) -> list[dict[str, Any]]:
+    columns = T.StructType([T.StructField(one.name, one.dataType) for one in schema])
+    table = {
+        "id": str(uuid.uuid4()),
+        "format": {"provider": "parquet", "options": {}},
+        "schemaString": columns.json(),
+        "partitionColumns": list(new.partitioned_by),
+        "configuration": dict(new.properties),
+        "createdTime": now,
+    }
+    protocol = {"minReaderVersion": _READER, "minWriterVersion": _WRITER}
+    return [{"metaData": table}, {"protocol": protocol}]
+
+
+def _added(folder: Path, file: DataFile) -> dict[str, Any]:
+    return {
+        "add": {
+            "path": quote(file.name),
+            "partitionValues": dict(file.partition),
+            "size": file.size,
+            "modificationTime": int((folder / file.name).stat().st_mtime * 1000),
+            "dataChange": True,
+        }
+    }
+
+
+def _removed(file: DataFile, now: int) -> dict[str, Any]:
+    return {
+        "remove": {
+            "path": quote(file.name),
+            "deletionTimestamp": now,
+            "dataChange": True,
+            "extendedFileMetadata": True,
+            "partitionValues": dict(file.partition),
+            "size": file.size,
+        }
+    }
