@@ -29,7 +29,7 @@ from m6rec.command_line import command, open_lakehouse
 from m6rec.config.run import Config
 from m6rec.files import AnyPlace, FilePlace, as_place
 from m6rec.fits.inspection import check_tables
-from m6rec.job_records import reads_many_rows
+from m6rec.job_records import fits_in_driver, reads_many_rows
 from m6rec.lakehouse import Lakehouse
 from m6rec.report.collect import collect_report
 from m6rec.report.console import hybrid_and_best_member, print_guards, print_results
@@ -86,7 +86,7 @@ def for_its_size(lakehouse: Lakehouse, config: Config) -> Iterator[Lakehouse]:
         yield lakehouse
     else:
         with queries_over_few(lakehouse.spark):
-            yield lakehouse.with_tables_in_memory()
+            yield lakehouse.with_tables_in_memory(fits_in_driver(config))
 
 
 def _report(lakehouse: Lakehouse, config: Config, output: FilePlace) -> None:

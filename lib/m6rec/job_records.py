@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from m6rec.config.run import Config
+from m6rec.config.run import Config, sources_of
 from m6rec.rankers import MLLIB_ALS
 
 # What the tables of every fit follow from.
@@ -24,6 +24,8 @@ _PREPARED = (
 _BYTES_OF_FEW_USERS = 500_000
 # Of the table of interactions: some 20,000 rows.
 _BYTES_OF_FEW_ROWS = 500_000
+# Of all sources together, for the driver to hold what follows from them.
+_BYTES_IN_DRIVER = 4_000_000
 
 
 def _never(_: Config) -> bool:
@@ -38,6 +40,17 @@ def reads_many_rows(config: Config) -> bool:
     """Whether the interactions are many, or lie where this machine cannot see them."""
     path = config.interactions.source.path
     return path is None or not 0 < _bytes_below(Path(path)) <= _BYTES_OF_FEW_ROWS
+
+
+def fits_in_driver(config: Config) -> bool:
+    """Whether the tables of a run are so small that the driver can hold each."""
+    if reads_many_rows(config):
+        return False
+    sizes = [
+        0 if source.path is None else _bytes_below(Path(source.path))
+        for _, source, _ in sources_of(config)
+    ]
+    return all(sizes) and sum(sizes) <= _BYTES_IN_DRIVER
 
 
 def _trains_mllib(config: Config) -> bool:

@@ -29,7 +29,7 @@ from m6rec.spark.local_delta import (
     commit_rows,
     has_log,
     newest_version,
-    read_files,
+    rows_of,
     rows_that_are_new,
     snapshot_of,
 )
@@ -48,6 +48,8 @@ Known = TypeVar("Known")
 _BYTES_IN_MEMORY = 1 << 20
 # The driver reads rows for itself where their files have no more bytes.
 _BYTES_OF_ROWS = 8 << 20
+# Tables of which few rows can take much memory.
+_LARGE = ("item_images",)
 _DEFAULTS_OF_DELTA = "spark.databricks.delta.properties.defaults."
 
 
@@ -60,8 +62,8 @@ class Lakehouse:
     tables. Where `pinned`, a table stays at the version that was first read, until it is written: a
     job sees one state. A table in `fixed` is always read at the version that stands there. Where
     there is an executor `beside`, of one thread, rows that the driver holds are written by it while
-    a job goes on. Where there is `in_memory`, it holds what has been read of small tables, and what
-    is written passes through the driver.
+    a job goes on. Where there is `in_memory`, it holds what has been read of small tables. Where
+    `through_driver`, the rows of any frame that is written are few enough for the driver to hold.
 
     Rows that the driver holds or asks for itself take no query where the tables lie on its own disk
     (`m6rec.spark.local_delta`).
@@ -75,6 +77,7 @@ class Lakehouse:
     fixed: Mapping[str, int] = field(default_factory=dict)
     beside: Executor | None = None
     in_memory: dict[tuple[Any, ...], DataFrame] | None = None
+    through_driver: bool = False
     _pending: dict[str, list[Future[int]]] = field(default_factory=dict)
     _written: dict[str, int] = field(default_factory=dict)
     _read: dict[str, int] = field(default_factory=dict)
@@ -84,18 +87,19 @@ class Lakehouse:
         """The same tables pinned, with inputs and outputs of their own."""
         return replace(self, pinned=True, beside=beside, _pending={}, _written={}, _read={})
 
-    def with_tables_in_memory(self) -> "Lakehouse":
+    def with_tables_in_memory(self, through_driver: bool = False) -> "Lakehouse":
         """The same tables; of a small one, rows are read once, and then lie in the driver's memory.
 
         Each query over a table of files begins with a query for its files, which takes longer than
-        all else where there are few rows. So does a commit, and what is written goes to the driver,
-        too.
+        all else where there are few rows. So does a commit. Where what is written may pass
+        `through_driver`, a query of each table's rows alone is left.
         """
-        return replace(self, in_memory={})
+        return replace(self, in_memory={}, through_driver=through_driver)
 
     def for_run(self, run_id: str) -> "Lakehouse":
         """The tables of another run in the same place."""
-        return Lakehouse(self.spark, self.location, run_id, self.artifacts)
+        in_memory: dict[tuple[Any, ...], DataFrame] | None = None if self.in_memory is None else {}
+        return Lakehouse(self.spark, self.location, run_id, self.artifacts, in_memory=in_memory)
 
     @property
     def by_path(self) -> bool:
@@ -212,6 +216,16 @@ class Lakehouse:
         run = {} if table.shared else {c.RUN_ID: self.run_id}
         return {column: (value,) for column, value in (run | dict(part)).items()}
 
+    def rows(self, name: str) -> list[Row]:
+        """This run's rows of a table that has few of them; asked once, as by `known`."""
+        key = (name, str(self._pin(name, None)), "rows")
+        if key not in self._known:
+            own = self._own(TABLES[name], {})
+            rows = self._small_rows(name, int(key[1]), [own], _BYTES_OF_ROWS)
+            self._known[key] = self.read(name).collect() if rows is None else as_rows(rows)
+        known: list[Row] = self._known[key]
+        return known
+
     def collected(self, name: str, *alternatives: Condition) -> list[Row]:
         """The rows of all runs that fulfil one of the conditions, as a table has them now.
 
@@ -235,10 +249,11 @@ class Lakehouse:
         """Rows that lie in few bytes on this machine; None where Spark has to read them."""
         folder = self._local_folder(name)
         snapshot = None if folder is None else snapshot_of(folder, version)
-        if snapshot is None or not snapshot.names_files_by(*alternatives):
-            return None
-        files = snapshot.files_of(*alternatives)
-        return read_files(snapshot, files, TABLES[name].schema, most_bytes)
+        return (
+            None
+            if snapshot is None
+            else rows_of(snapshot, TABLES[name].schema, alternatives, most_bytes)
+        )
 
     def _local_folder(self, name: str) -> Path | None:
         """Where a table lies on the driver's own disk; None where it lies elsewhere."""
@@ -286,10 +301,14 @@ class Lakehouse:
         table = TABLES[name]
         rows = self._conform(table, frame, self._constants(part))
         replaced = self._replaced(part)
-        if self.in_memory is not None and self._local_folder(name) is not None:
+        if self._passes_through_driver(name):
             return self._replace_here(name, rows.toArrow(), replaced)
         writer = rows.write.format("delta").mode("overwrite")
         return self._save(table, writer, replace=as_condition(replaced))
+
+    def _passes_through_driver(self, name: str) -> bool:
+        """Whether the driver fetches what is written to a table, and writes it for itself."""
+        return self.through_driver and name not in _LARGE and self._local_folder(name) is not None
 
     def _replace_here(self, name: str, rows: pa.Table, replaced: Condition) -> int:
         """Replace rows by some that the driver holds."""
@@ -376,7 +395,7 @@ class Lakehouse:
             note: what the table's history says of the commit.
         """
         folder = self._local_folder(PUBLISHED)
-        if self.in_memory is not None and folder is not None:
+        if folder is not None and self._passes_through_driver(PUBLISHED):
             rows, new = lists.toArrow(), NewTable((), self._properties_of_tables)
             version = commit_rows(folder, lists.schema, lambda _: rows, {}, new, note)
             if version is not None:
@@ -388,7 +407,7 @@ class Lakehouse:
     def append_new(self, name: str, frame: DataFrame, key: tuple[str, ...]) -> int:
         """Insert the rows of a shared table whose key is new; leave the others as they are."""
         rows = self._conform(TABLES[name], frame, {c.RUN_ID: self.run_id})
-        if self.in_memory is not None and self._local_folder(name) is not None and len(key) == 1:
+        if self._passes_through_driver(name) and len(key) == 1:
             offered = rows.toArrow()
             version = self._commit_here(
                 name, lambda before: rows_that_are_new(before, offered, key[0]), replaced=None

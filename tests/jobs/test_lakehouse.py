@@ -156,7 +156,7 @@ def test_a_small_table_is_read_once_and_gives_the_same_rows(
 ) -> None:
     own = Lakehouse(spark, str(tmp_path), "run").with_tables_in_memory()
     own.write("catalogue", catalogue(spark, "a", "b"))
-    from_files = own.for_run("run").read("catalogue")
+    from_files = Lakehouse(spark, str(tmp_path), "run").read("catalogue")
     for _ in range(2):
         read = own.read("catalogue")
         assert read.schema == from_files.schema

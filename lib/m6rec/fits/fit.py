@@ -334,7 +334,7 @@ class _Run:
 
     @cached_property
     def _model_rows(self) -> list[Row]:
-        return self._lakehouse.known("models", "rows", DataFrame.collect)
+        return self._lakehouse.rows("models")
 
 
 def _largest_item(index: DataFrame) -> int | None:

@@ -482,16 +482,13 @@ def _earlier_results(subject: _Subject, guard: str) -> list[Any]:
     lakehouse = subject.lakehouse
     if not lakehouse.exists(GUARD_RESULTS_TABLE.name):
         return []
-    rows = (
-        lakehouse.delta_table(GUARD_RESULTS_TABLE.name)
-        .toDF()
-        .where(
-            (F.col("guard") == guard)
-            & (F.col(c.RUN_ID) != lakehouse.run_id)
-            & F.col("measured").isNotNull()
-        )
-    )
-    return rows.orderBy(F.desc("checked_at")).limit(subject.config.guards.last_runs).collect()
+    rows = [
+        row
+        for row in lakehouse.collected(GUARD_RESULTS_TABLE.name, {"guard": (guard,)})
+        if row[c.RUN_ID] != lakehouse.run_id and row["measured"] is not None
+    ]
+    latest_first = sorted(rows, key=lambda row: row["checked_at"], reverse=True)
+    return latest_first[: subject.config.guards.last_runs]
 
 
 # --- drift ------------------------------------------------------------------------------------
@@ -549,7 +546,8 @@ def _published_profile(subject: _Subject) -> str | None:
     published = subject.published
     if published is None or not published.exists(GUARD_RESULTS_TABLE.name):
         return None
-    rows = published.read(GUARD_RESULTS_TABLE.name, guard="drift").select("profile").collect()
+    drift = {c.RUN_ID: (published.run_id,), "guard": ("drift",)}
+    rows = published.collected(GUARD_RESULTS_TABLE.name, drift)
     return rows[0]["profile"] if rows else None
 
 

@@ -117,7 +117,7 @@ def _guards(lakehouse: Lakehouse) -> list[dict[str, Any]]:
     if not lakehouse.exists("guard_results"):
         return []
     order = {name: place for place, name in enumerate(GuardsConfig.model_fields)}
-    rows = [row.asDict() for row in lakehouse.read("guard_results").collect()]
+    rows = [row.asDict() for row in lakehouse.rows("guard_results")]
     return sorted(rows, key=lambda row: order.get(row["guard"], len(order)))
 
 

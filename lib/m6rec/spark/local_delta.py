@@ -85,15 +85,14 @@ class Snapshot:
     files: tuple[DataFile, ...]
     is_plain: bool
 
-    def files_of(self, *conditions: Condition) -> list[DataFile]:
-        """The files whose rows fulfil one of the conditions."""
-        return [
-            file for file in self.files if any(file.is_among(condition) for condition in conditions)
-        ]
+    def files_of(self, condition: Condition) -> list[DataFile]:
+        """The files in which rows may fulfil a condition."""
+        of_files = {name: condition[name] for name in condition if name in self.partitioned_by}
+        return [file for file in self.files if file.is_among(of_files)]
 
-    def names_files_by(self, *conditions: Condition) -> bool:
-        """Whether the conditions are of whole files."""
-        return all(name in self.partitioned_by for condition in conditions for name in condition)
+    def names_files_by(self, condition: Condition) -> bool:
+        """Whether a condition is of whole files."""
+        return all(name in self.partitioned_by for name in condition)
 
     def checkpoints_next(self) -> bool:
         """Whether the commit that follows is one of those at which Delta writes a checkpoint."""
@@ -229,25 +228,44 @@ def _actions_of_checkpoint(file: Path) -> Iterator[dict[str, Any]]:
 # --- reading ----------------------------------------------------------------------------------
 
 
-def read_files(
-    snapshot: Snapshot, files: Sequence[DataFile], schema: T.StructType, most_bytes: int
+def rows_of(
+    snapshot: Snapshot,
+    schema: T.StructType,
+    conditions: Sequence[Condition],
+    most_bytes: int,
 ) -> pa.Table | None:
-    """The rows of some files of a table; None where they are many, or a file is gone.
+    """The rows of a table that fulfil one of the conditions; None where Spark has to read them.
 
     Args:
         snapshot: the table.
-        files: some of its files.
-        schema: the columns; those that a file lacks are null.
-        most_bytes: which the files may have together.
+        schema: the columns; those that the table lacks are null.
+        conditions: of columns of text.
+        most_bytes: the files with such rows may have no more together, nor may they be many.
     """
+    found = {file.name: file for one in conditions for file in snapshot.files_of(one)}
+    files = list(found.values())
     if len(files) > _MOST_FILES or sum(file.size for file in files) > most_bytes:
         return None
     wanted = to_arrow_schema(schema)
     try:
         parts = [_read_file(snapshot, file, wanted) for file in files]
     except FileNotFoundError:
+        # Deleted since this version by a cleaning.
         return None
-    return pa.concat_tables(parts) if parts else wanted.empty_table()
+    rows = pa.concat_tables(parts) if parts else wanted.empty_table()
+    return rows.filter(_fulfil(rows, conditions))
+
+
+def _fulfil(rows: pa.Table, conditions: Sequence[Condition]) -> Any:
+    """bool [rows]: whether a row fulfils one of the conditions."""
+    any_of = pa.repeat(False, rows.num_rows)
+    for condition in conditions:
+        all_of = pa.repeat(True, rows.num_rows)
+        for name, values in condition.items():
+            among = pc.is_in(rows.column(name), pa.array(list(values), pa.string()))
+            all_of = pc.and_(all_of, among)
+        any_of = pc.or_(any_of, all_of)
+    return any_of
 
 
 def _read_file(snapshot: Snapshot, file: DataFile, wanted: pa.Schema) -> pa.Table:
