@@ -36,6 +36,9 @@ _DEFAULT_INTERVAL = 10
 _PROPERTIES = frozenset(
     {_INTERVAL, "delta.logRetentionDuration", "delta.deletedFileRetentionDuration"}
 )
+# In these signs Spark, Hadoop and Delta write the name of a file alike. Of a name that stands in the
+# log in another way than they would write it, a cleaning knows nothing, and deletes the file.
+_PLAIN_VALUE = re.compile(r"[A-Za-z0-9_.-]+")
 _MOST_FILES = 500
 _MOST_BYTES_OF_CHECKPOINT = 4 << 20
 _ATTEMPTS = 20
@@ -370,6 +373,9 @@ def commit_rows(
         if rows is None:
             assert before is not None
             return before.version
+        partitioned_by = new.partitioned_by if before is None else before.partitioned_by
+        if not _has_plain_values(rows, partitioned_by):
+            return None
         try:
             version = _try_commit(folder, before, schema, rows, replaced, new, note)
         except OSError:
@@ -396,6 +402,12 @@ def _is_for_python(
         and {one.name: one.dataType for one in before.schema}
         == {one.name: one.dataType for one in schema}
     )
+
+
+def _has_plain_values(rows: pa.Table, partitioned_by: Sequence[str]) -> bool:
+    """Whether the names of folders that follow from the rows need no other signs."""
+    values = {value for name in partitioned_by for value in rows.column(name).unique().to_pylist()}
+    return all(value is not None and _PLAIN_VALUE.fullmatch(value) for value in values)
 
 
 def _try_commit(
@@ -428,7 +440,7 @@ def _write_files(folder: Path, rows: pa.Table, partitioned_by: Sequence[str]) ->
     """A file for each combination of values, whole before any commit names it."""
     files = []
     for partition, part in _parts(rows, partitioned_by):
-        folders = "".join(f"{name}={quote(value)}/" for name, value in partition.items())
+        folders = "".join(f"{name}={value}/" for name, value in partition.items())
         file = f"{folders}part-00000-{uuid.uuid4()}.c000.snappy.parquet"
         place = folder / file
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -533,7 +545,7 @@ def _making(schema: T.StructType, new: NewTable, now: int) -> list[dict[str, Any
 def _added(folder: Path, file: DataFile) -> dict[str, Any]:
     return {
         "add": {
-            "path": quote(file.name),
+            "path": quote(file.name, safe="/="),
             "partitionValues": dict(file.partition),
             "size": file.size,
             "modificationTime": int((folder / file.name).stat().st_mtime * 1000),
@@ -545,7 +557,7 @@ def _added(folder: Path, file: DataFile) -> dict[str, Any]:
 def _removed(file: DataFile, now: int) -> dict[str, Any]:
     return {
         "remove": {
-            "path": quote(file.name),
+            "path": quote(file.name, safe="/="),
             "deletionTimestamp": now,
             "dataChange": True,
             "extendedFileMetadata": True,
