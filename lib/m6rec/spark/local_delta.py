@@ -36,8 +36,8 @@ _DEFAULT_INTERVAL = 10
 _PROPERTIES = frozenset(
     {_INTERVAL, "delta.logRetentionDuration", "delta.deletedFileRetentionDuration"}
 )
-# In these signs Spark, Hadoop and Delta write the name of a file alike. Of a name that stands in the
-# log in another way than they would write it, a cleaning knows nothing, and deletes the file.
+# With these signs alone, Spark, Hadoop and Delta write the name of a file alike. A file whose name
+# stands in the log in another way than they would write it is deleted by VACUUM.
 _PLAIN_VALUE = re.compile(r"[A-Za-z0-9_.-]+")
 _MOST_FILES = 500
 _MOST_BYTES_OF_CHECKPOINT = 4 << 20
