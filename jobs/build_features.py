@@ -3,6 +3,7 @@
 Everything is fitted on the fit's training fold, and each pipeline is saved for scoring.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import reduce
 
@@ -104,9 +105,12 @@ def _fit_and_write(
     pipeline = fit_features(
         frame, acts, index_column, kinds, config.features, training, config.seed, signs, vectors
     )
-    pipeline.save(fit.artifact_place("features", f"{side}s"))
     indices = fit.lakehouse.read(index_column).select(index_column)
-    fit.write(f"{side}_features", pipeline.transform(frame, acts, indices))
+    # Spark saves its models by a job for each, and most of that is waiting.
+    with ThreadPoolExecutor(1) as beside:
+        saved = beside.submit(pipeline.save, fit.artifact_place("features", f"{side}s"))
+        fit.write(f"{side}_features", pipeline.transform(frame, acts, indices))
+        saved.result()
     return pipeline
 
 

@@ -40,6 +40,7 @@ _PROPERTIES = frozenset(
 # stands in the log in another way than they would write it is deleted by VACUUM.
 _PLAIN_VALUE = re.compile(r"[A-Za-z0-9_.-]+")
 _MOST_FILES = 500
+_MOST_BYTES_TO_REWRITE = 8 << 20
 _MOST_BYTES_OF_CHECKPOINT = 4 << 20
 _ATTEMPTS = 20
 _WRITTEN_BY = "M6-Rec"
@@ -93,9 +94,9 @@ class Snapshot:
         of_files = {name: condition[name] for name in condition if name in self.partitioned_by}
         return [file for file in self.files if file.is_among(of_files)]
 
-    def names_files_by(self, condition: Condition) -> bool:
-        """Whether a condition is of whole files."""
-        return all(name in self.partitioned_by for name in condition)
+    def cuts_files_by(self, condition: Condition) -> bool:
+        """Whether a file may hold rows that fulfil a condition and others that do not."""
+        return any(name not in self.partitioned_by for name in condition)
 
     def checkpoints_next(self) -> bool:
         """Whether the commit that follows is one of those at which Delta writes a checkpoint."""
@@ -259,6 +260,18 @@ def rows_of(
     return rows.filter(_fulfil(rows, conditions))
 
 
+def _kept(
+    before: Snapshot, gone: Sequence[DataFile], wanted: pa.Schema, replaced: Condition
+) -> pa.Table:
+    """The rows of files that are replaced which are not."""
+    rows = pa.concat_tables([_read_file(before, file, wanted) for file in gone])
+    return rows.filter(pc.invert(_fulfil(rows, [replaced])))
+
+
+def _are_few(files: Sequence[DataFile]) -> bool:
+    return len(files) <= _MOST_FILES and sum(file.size for file in files) <= _MOST_BYTES_TO_REWRITE
+
+
 def _fulfil(rows: pa.Table, conditions: Sequence[Condition]) -> Any:
     """bool [rows]: whether a row fulfils one of the conditions."""
     any_of = pa.repeat(False, rows.num_rows)
@@ -398,7 +411,9 @@ def _is_for_python(
     return (
         before.is_plain
         and not before.checkpoints_next()
-        and before.names_files_by(replaced or {})
+        and _are_few(
+            before.files_of(replaced) if replaced and before.cuts_files_by(replaced) else []
+        )
         and {one.name: one.dataType for one in before.schema}
         == {one.name: one.dataType for one in schema}
     )
@@ -423,6 +438,8 @@ def _try_commit(
     partitioned_by = new.partitioned_by if before is None else before.partitioned_by
     gone = [] if before is None or replaced is None else before.files_of(replaced)
     now = time.time_ns() // 1_000_000
+    if before is not None and replaced and before.cuts_files_by(replaced) and gone:
+        rows = pa.concat_tables([rows, _kept(before, gone, rows.schema, replaced)])
     files = _write_files(folder, rows, partitioned_by)
     actions = [_commit_info(now, before, replaced, partitioned_by, rows, files, gone, note)]
     if before is None:
