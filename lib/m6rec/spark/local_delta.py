@@ -39,7 +39,7 @@ _PROPERTIES = frozenset(
 # With these signs alone, Spark, Hadoop and Delta write the name of a file alike. A file whose name
 # stands in the log in another way than they would write it is deleted by VACUUM.
 _PLAIN_VALUE = re.compile(r"[A-Za-z0-9_.-]+")
-_MOST_FILES = 500
+_FILES_OF_FEW_ROWS = 500
 _MOST_BYTES_TO_REWRITE = 8 << 20
 _MOST_BYTES_OF_CHECKPOINT = 4 << 20
 _ATTEMPTS = 20
@@ -248,7 +248,7 @@ def rows_of(
     """
     found = {file.name: file for one in conditions for file in snapshot.files_of(one)}
     files = list(found.values())
-    if len(files) > _MOST_FILES or sum(file.size for file in files) > most_bytes:
+    if len(files) > _FILES_OF_FEW_ROWS or sum(file.size for file in files) > most_bytes:
         return None
     wanted = to_arrow_schema(schema)
     try:
@@ -269,7 +269,10 @@ def _kept(
 
 
 def _are_few(files: Sequence[DataFile]) -> bool:
-    return len(files) <= _MOST_FILES and sum(file.size for file in files) <= _MOST_BYTES_TO_REWRITE
+    return (
+        len(files) <= _FILES_OF_FEW_ROWS
+        and sum(file.size for file in files) <= _MOST_BYTES_TO_REWRITE
+    )
 
 
 def _fulfil(rows: pa.Table, conditions: Sequence[Condition]) -> Any:
