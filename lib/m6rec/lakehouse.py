@@ -10,7 +10,6 @@ from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, DataFrameWriter, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
-from pyspark.sql.pandas.types import to_arrow_schema
 
 from m6rec import columns as c
 from m6rec.config.base import is_path
@@ -18,6 +17,7 @@ from m6rec.errors import ConfigError, TableError
 from m6rec.files import FilePlace
 from m6rec.schemas import TABLES, TableSchema
 from m6rec.spark.places import place_of
+from m6rec.spark.runtimes import arrow_schema, arrow_table, frame_of_arrow
 from m6rec.spark.session import on_databricks
 from m6rec.spark.sources import latest_version
 
@@ -247,7 +247,7 @@ class Lakehouse:
         schema = T.StructType(fields)
         columns = {item.name: [row[item.name] for row in rows] for item in fields}
         # From Arrow, no Python worker is needed to read them.
-        frame = self.spark.createDataFrame(pa.table(columns, to_arrow_schema(schema)), schema)
+        frame = frame_of_arrow(self.spark, pa.table(columns, arrow_schema(schema)), schema)
         return frame.coalesce(1)
 
     def replace_published(self, lists: DataFrame, note: str) -> int:
@@ -341,9 +341,9 @@ def _in_memory(frame: DataFrame) -> DataFrame:
     plan: Any = frame._jdf.queryExecution().optimizedPlan()
     if int(plan.stats().sizeInBytes()) > _BYTES_IN_MEMORY:
         return frame
-    rows = frame.toArrow()
+    rows = arrow_table(frame)
     # Spark makes no frame of an Arrow table without rows.
-    return frame.sparkSession.createDataFrame(rows, frame.schema) if len(rows) else frame.limit(0)
+    return frame_of_arrow(frame.sparkSession, rows, frame.schema) if len(rows) else frame.limit(0)
 
 
 def _partition_columns(table: TableSchema) -> list[str]:
