@@ -22,7 +22,7 @@ def arrow_schema(schema: T.StructType) -> pa.Schema:
 
 def arrow_table(frame: DataFrame) -> pa.Table:
     """All rows of a frame, in the driver."""
-    if hasattr(frame, "toArrow"):
+    if hasattr(DataFrame, "toArrow"):
         return frame.toArrow()
     schema, of_spark_3 = arrow_schema(frame.schema), cast(Any, frame)
     batches = of_spark_3._collect_as_arrow()
@@ -54,7 +54,7 @@ def frame_of_arrow(spark: SparkSession, table: pa.Table, schema: T.StructType | 
 
 def cast_or_null(column: Column, kind: str) -> Column:
     """A column as another type; null where it cannot be."""
-    if hasattr(column, "try_cast"):
+    if hasattr(Column, "try_cast"):
         return column.try_cast(kind)
     jvm: Any = SparkSession.active()._jvm
     sql = jvm.org.apache.spark.sql
