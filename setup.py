@@ -28,7 +28,7 @@ setup(
     extras_require={
         "runtime": [line for line in requirements("run.in") if line not in ESSENTIAL],
         "video": requirements("video.in"),
-        "develop": requirements("develop.in"),
+        "develop": requirements("develop.in") + requirements("tests.in"),
         "benchmark": requirements("benchmark.in"),
     },
 )

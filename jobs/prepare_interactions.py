@@ -19,6 +19,7 @@ from m6rec.fits.sources import INTERACTIONS, Events, Sources, open_sources
 from m6rec.job_records import PREPARE_INTERACTIONS
 from m6rec.lakehouse import Lakehouse
 from m6rec.runs import Job
+from m6rec.spark.runtimes import cast_or_null
 from m6rec.spark.session import queries_over
 from m6rec.spark.values import domain_of
 from m6rec.stages.pairs.aggregation import (
@@ -263,7 +264,7 @@ def _indexed(lakehouse: Lakehouse, pairs: DataFrame) -> DataFrame:
     """Pairs with indices in place of ids, and the items' ids as numbers."""
     users = lakehouse.read("user_index").select(c.USER_ID, c.USER_INDEX)
     # Where there are domains, numbers of different ones say nothing of each other.
-    number = F.col(c.ITEM_ID).try_cast("long").alias(c.ITEM_NUMBER)
+    number = cast_or_null(F.col(c.ITEM_ID), "long").alias(c.ITEM_NUMBER)
     items = lakehouse.read("item_index").select(c.ITEM_ID, c.ITEM_INDEX, number)
     joined = pairs.join(items, on=c.ITEM_ID, how="inner").join(users, on=c.USER_ID, how="inner")
     return joined.drop(c.USER_ID, c.ITEM_ID)

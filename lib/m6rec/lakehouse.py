@@ -12,7 +12,6 @@ from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, DataFrameWriter, Row, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
-from pyspark.sql.pandas.types import to_arrow_schema
 
 from m6rec import columns as c
 from m6rec.config.base import is_path
@@ -34,6 +33,7 @@ from m6rec.spark.local_delta import (
     snapshot_of,
 )
 from m6rec.spark.places import place_of
+from m6rec.spark.runtimes import arrow_schema, arrow_table, frame_of_arrow
 from m6rec.spark.session import is_local, on_databricks
 from m6rec.spark.sources import latest_version
 
@@ -302,7 +302,7 @@ class Lakehouse:
         rows = self._conform(table, frame, self._constants(part))
         replaced = self._replaced(part)
         if self._passes_through_driver(name):
-            return self._replace_here(name, rows.toArrow(), replaced)
+            return self._replace_here(name, arrow_table(rows), replaced)
         writer = rows.write.format("delta").mode("overwrite")
         return self._save(table, writer, replace=as_condition(replaced))
 
@@ -381,7 +381,7 @@ class Lakehouse:
             item: [constants[item] if item in constants else row[item] for row in rows]
             for item in TABLES[name].schema.names
         }
-        return pa.table(columns, to_arrow_schema(TABLES[name].schema))
+        return pa.table(columns, arrow_schema(TABLES[name].schema))
 
     def _frame_of(self, name: str, rows: pa.Table) -> DataFrame:
         # From Arrow, no Python worker is needed to read them.
@@ -396,7 +396,7 @@ class Lakehouse:
         """
         folder = self._local_folder(PUBLISHED)
         if folder is not None and self._passes_through_driver(PUBLISHED):
-            rows, new = lists.toArrow(), NewTable((), self._properties_of_tables)
+            rows, new = arrow_table(lists), NewTable((), self._properties_of_tables)
             version = commit_rows(folder, lists.schema, lambda _: rows, {}, new, note)
             if version is not None:
                 return version
@@ -408,7 +408,7 @@ class Lakehouse:
         """Insert the rows of a shared table whose key is new; leave the others as they are."""
         rows = self._conform(TABLES[name], frame, {c.RUN_ID: self.run_id})
         if self._passes_through_driver(name) and len(key) == 1:
-            offered = rows.toArrow()
+            offered = arrow_table(rows)
             version = self._commit_here(
                 name, lambda before: rows_that_are_new(before, offered, key[0]), replaced=None
             )
@@ -491,13 +491,13 @@ def _in_memory(frame: DataFrame) -> DataFrame:
     plan: Any = frame._jdf.queryExecution().optimizedPlan()
     if int(plan.stats().sizeInBytes()) > _BYTES_IN_MEMORY:
         return frame
-    return _frame_of_rows(frame.sparkSession, frame.toArrow(), frame.schema)
+    return _frame_of_rows(frame.sparkSession, arrow_table(frame), frame.schema)
 
 
 def _frame_of_rows(spark: SparkSession, rows: pa.Table, schema: T.StructType) -> DataFrame:
     columns = T.StructType([T.StructField(one.name, one.dataType) for one in schema])
     # Spark makes no frame of an Arrow table without rows.
-    return spark.createDataFrame(rows if len(rows) else [], columns)
+    return frame_of_arrow(spark, rows, columns) if len(rows) else spark.createDataFrame([], columns)
 
 
 def _partition_columns(table: TableSchema) -> list[str]:

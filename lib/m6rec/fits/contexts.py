@@ -13,6 +13,7 @@ from m6rec.fits.fit import Fit
 from m6rec.kernels.arrays.contexts import NO_CONTEXTS, Context, ContextVocabulary
 from m6rec.kernels.arrays.rows import UNKNOWN_TIME, Int32
 from m6rec.spark.arrow_rows import list_column
+from m6rec.spark.runtimes import arrow_table
 from m6rec.stages.pairs.contexts import (
     codes_of_rows,
     first_pairs,
@@ -64,7 +65,7 @@ def first_held_out(
         By ascending user_index, the items, int32 [n], and the codes, int32 [n, keys].
     """
     held_out = with_codes(_pairs(fit, (c.TARGET_FOLD_OF_FIT[fit.name],)), vocabulary)
-    table = (
+    ordered = (
         first_pairs(held_out.join(users.select(c.USER_INDEX), c.USER_INDEX, how="left_semi"))
         .orderBy(c.USER_INDEX)
         .select(
@@ -72,10 +73,8 @@ def first_held_out(
             F.unix_micros(c.EVENT_TIME).alias(c.EVENT_TIME),
             c.CONTEXTS,
         )
-        .toArrow()
-        .combine_chunks()
     )
-    [batch] = table.to_batches()
+    [batch] = arrow_table(ordered).combine_chunks().to_batches()
     times = batch.column(c.EVENT_TIME).fill_null(pa.scalar(int(UNKNOWN_TIME))).to_numpy()
     _, flat = list_column(batch, c.CONTEXTS)
     columns = flat.astype(np.int32, copy=False).reshape(len(times), len(vocabulary.columns))

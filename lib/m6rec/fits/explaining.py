@@ -23,6 +23,7 @@ from m6rec.kernels.ranking.evidence import PartOfScore, factors_of_parts, parts_
 from m6rec.kernels.ranking.members import DotMember, UserBlock
 from m6rec.kernels.ranking.scoring import RepresentedUsers, part_scores, represent
 from m6rec.spark.arrow_rows import list_column
+from m6rec.spark.runtimes import arrow_table
 from m6rec.spark.values import DOMAIN_END
 from m6rec.stages.ranking.lists import (
     EXCLUDED_BY_RULE,
@@ -112,7 +113,7 @@ def explain_item(
         fit, read_members(fit, names), blend, items_outside_lists(fit), reranking_of(fit), domain
     )
     inputs = member_inputs(fit, names, excluded_pairs(fit)).where(F.col(c.USER_INDEX) == user)
-    [read] = inputs.toArrow().combine_chunks().to_batches()
+    [read] = arrow_table(inputs).combine_chunks().to_batches()
     block, batch = next(blocks(iter([read]), 1))
     scored = _Scored.of(scoring, block, batch)
     ranked = int(scoring.among_ranked(np.array([item], np.int32))[0])

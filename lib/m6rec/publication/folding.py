@@ -41,6 +41,7 @@ from m6rec.schemas import FOLD_IN_BATCHES_TABLE, RECOMMENDATIONS_TABLE
 from m6rec.spark.arrow_rows import rows_from_batches
 from m6rec.spark.collecting import BYTES_OF_WORDS, collected_table
 from m6rec.spark.places import matching, place_of
+from m6rec.spark.runtimes import arrow_table, frame_of_arrow
 from m6rec.spark.sources import source_version, told_format
 from m6rec.spark.values import id_column, item_id_column, owner_column
 from m6rec.stages.pairs.cleaning import clean_interactions
@@ -208,7 +209,7 @@ class FoldIn:
 
     def _late_users(self, followed: Followed) -> list[str]:
         late = lacking(self._cleaned(followed, None), followed.base)
-        ids: list[str] = late.select(c.USER_ID).distinct().toArrow().column(0).to_pylist()
+        ids: list[str] = arrow_table(late.select(c.USER_ID).distinct()).column(0).to_pylist()
         return ids
 
     def _check(self) -> None:
@@ -277,10 +278,11 @@ class FoldIn:
 
     def _fold_batch(self, batch: DataFrame, batch_id: int) -> None:
         names, config = self.config.interactions.columns, self.config.interactions
-        pairs = batch.select(
+        named = batch.select(
             id_column(batch, names.user, config).alias(c.USER_ID),
             item_id_column(batch, names.item, config).alias(c.ITEM_ID),
-        ).toArrow()
+        )
+        pairs = arrow_table(named)
         users = pairs.column(c.USER_ID).unique().drop_null().to_pylist()
         with self._lock:
             self._fold(batch_id, users, pairs.column(c.ITEM_ID).to_pylist())
@@ -346,12 +348,14 @@ class FoldIn:
 
     def _touched(self, maker: ListMaker, users: Sequence[str]) -> tuple[DataFrame, int]:
         """user_id, user_index, and how many users the run does not know."""
-        ids = self.spark.createDataFrame(
-            pa.table({c.USER_ID: pa.array(users, pa.string())}), f"{c.USER_ID} string"
+        ids = frame_of_arrow(
+            self.spark,
+            pa.table({c.USER_ID: pa.array(users, pa.string())}),
+            f"{c.USER_ID} string",
         )
         # A few rows that the driver holds; all else is joined with them.
-        indexed = maker.users(ids).toArrow()
-        frame = self.spark.createDataFrame(indexed, f"{c.USER_ID} string, {c.USER_INDEX} long")
+        indexed = arrow_table(maker.users(ids))
+        frame = frame_of_arrow(self.spark, indexed, f"{c.USER_ID} string, {c.USER_INDEX} long")
         return frame, int((indexed.column(c.USER_INDEX).to_numpy() < 0).sum())
 
     def _open(self) -> Events:
@@ -433,12 +437,13 @@ class FoldIn:
             return None
         columns = (c.USER_INDEX, c.ITEM_INDICES, c.WEIGHTS)
         known = rows.where((F.col(c.USER_INDEX) >= 0) & (F.size(c.ITEM_INDICES) > 0))
-        now = known.select(*columns).limit(_USERS_OF_DISTANCE).toArrow()
+        now = arrow_table(known.select(*columns).limit(_USERS_OF_DISTANCE))
         if now.num_rows == 0:
             return None
         matrix = followed.maker.fit.matrix.where(F.size(c.ITEM_INDICES) > 0)
-        ids = self.spark.createDataFrame(now.select([c.USER_INDEX]), f"{c.USER_INDEX} long")
-        before = matrix.select(*columns).join(F.broadcast(ids), c.USER_INDEX, "left_semi").toArrow()
+        ids = frame_of_arrow(self.spark, now.select([c.USER_INDEX]), f"{c.USER_INDEX} long")
+        again = matrix.select(*columns).join(F.broadcast(ids), c.USER_INDEX, "left_semi")
+        before = arrow_table(again)
         kept = now.filter(
             pc.is_in(now.column(c.USER_INDEX), before.column(c.USER_INDEX).combine_chunks())
         )

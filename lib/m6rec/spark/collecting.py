@@ -16,6 +16,8 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
+from m6rec.spark.runtimes import arrow_table
+
 # Of what the driver may hold, one part takes so little that Spark's own copies fit beside it.
 _SHARE_OF_RESULTS = 4
 _SHARE_OF_HEAP = 8
@@ -52,13 +54,13 @@ def collected_table(frame: DataFrame, most_bytes: int) -> pa.Table:
 def _collected(frame: DataFrame, most_bytes: int, at_once: int | None) -> Iterator[pa.Table]:
     limit = bytes_at_once(frame.sparkSession) if at_once is None else at_once
     if most_bytes <= limit:
-        yield frame.toArrow()
+        yield arrow_table(frame)
         return
     kept = frame.withColumn(_ROW, F.monotonically_increasing_id()).persist(StorageLevel.DISK_ONLY)
     try:
         for first, end in part_bounds(_partitions(kept), limit) or [(0, 0)]:
             part = kept.where((F.col(_ROW) >= first) & (F.col(_ROW) < end)).drop(_ROW)
-            yield part.toArrow()
+            yield arrow_table(part)
     finally:
         kept.unpersist()
 

@@ -24,7 +24,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyspark.sql import types as T
-from pyspark.sql.pandas.types import to_arrow_schema
+
+from m6rec.spark.runtimes import arrow_schema
 
 _LOG = "_delta_log"
 _COMMIT = re.compile(r"\d{20}\.json")
@@ -250,7 +251,7 @@ def rows_of(
     files = list(found.values())
     if len(files) > _FILES_OF_FEW_ROWS or sum(file.size for file in files) > most_bytes:
         return None
-    wanted = to_arrow_schema(schema)
+    wanted = arrow_schema(schema)
     try:
         parts = [_read_file(snapshot, file, wanted) for file in files]
     except FileNotFoundError:
@@ -303,7 +304,7 @@ def rows_that_are_new(before: Snapshot | None, offered: pa.Table, key: str) -> p
     """The rows whose key a table does not hold; None where it holds all of them."""
     if before is None or not before.files:
         return offered
-    column = to_arrow_schema(T.StructType([before.schema[key]]))
+    column = arrow_schema(T.StructType([before.schema[key]]))
     known = pa.concat_tables([_read_file(before, one, column) for one in before.files])
     is_known = pc.is_in(offered.column(key), known.column(key).combine_chunks())
     new = offered.filter(pc.invert(is_known))

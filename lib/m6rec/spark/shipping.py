@@ -22,10 +22,10 @@ import pyarrow as pa
 from pyspark import SparkFiles
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import types as T
-from pyspark.sql.pandas.types import to_arrow_schema
 
 from m6rec.errors import ClusterError, DataError
 from m6rec.spark.collecting import collected_batches
+from m6rec.spark.runtimes import arrow_schema
 
 _MAPPED_FILES = 128
 SMALLEST_FILE_BYTES = 4096
@@ -47,7 +47,7 @@ HANDED_OVER = T.StructType(
     ]
 )
 
-_ARROW_SCHEMA = to_arrow_schema(HANDED_OVER)
+_ARROW_SCHEMA = arrow_schema(HANDED_OVER)
 Handed = TypeVar("Handed")
 
 

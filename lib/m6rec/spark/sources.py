@@ -22,6 +22,7 @@ from m6rec.errors import TableError
 from m6rec.spark.failures import reading
 from m6rec.spark.files import format_of_files, without_glob
 from m6rec.spark.json_samples import schema_of_sample
+from m6rec.spark.runtimes import cast_or_null
 from m6rec.spark.values import id_column, item_id_column, owner_column, quoted
 
 # Timestamps of Parquet in nanoseconds, as pandas writes them, are read as numbers and then divided.
@@ -146,7 +147,7 @@ def _without(column: Column, kind: T.DataType, values: tuple[str, ...]) -> Colum
     numbers = [float(value) for value in values if _is_finite(value)]
     stands_for_none = column.cast("string").isin(*values)
     if numbers and isinstance(kind, T.NumericType | T.StringType):
-        stands_for_none |= F.coalesce(column.try_cast("double").isin(*numbers), F.lit(False))
+        stands_for_none |= F.coalesce(cast_or_null(column, "double").isin(*numbers), F.lit(False))
     return F.when(~F.coalesce(stands_for_none, F.lit(True)), column)
 
 
@@ -286,7 +287,7 @@ def _version_at(table: DeltaTable, moment: str) -> int | None:
     """
     history = table.history().select("version", "timestamp")
     made = F.min("timestamp").cast("string").alias("made")
-    at = F.lit(moment).try_cast("timestamp")
+    at = cast_or_null(F.lit(moment), "timestamp")
     version = F.max(F.when(F.col("timestamp") <= at, F.col("version"))).alias("version")
     row = history.agg(version, made).first()
     if row is None or row["version"] is None:

@@ -9,6 +9,7 @@ from m6rec.check.numbers import NUMBER_IN_TEXT, SPACES, DecimalSign
 from m6rec.check.times import PARTS_OF_A_SECOND
 from m6rec.config.data import InteractionsConfig
 from m6rec.errors import TableError
+from m6rec.spark.runtimes import cast_or_null
 
 # What stands between the domain and the rest of an item's id. No domain holds it.
 DOMAIN_END = "/"
@@ -34,7 +35,7 @@ def owner_column(name: str) -> Column:
 
 def try_cast(name: str, kind: str) -> Column:
     """A column as another type; null where it cannot be."""
-    return owner_column(name).try_cast(kind)
+    return cast_or_null(owner_column(name), kind)
 
 
 def id_column(frame: DataFrame, name: str, config: InteractionsConfig) -> Column:
@@ -119,7 +120,7 @@ def _digits(column: Column, kind: T.DataType) -> Column:
             column.cast("string")
         )
     number = F.when(~F.isnan(column), column)
-    whole = number.try_cast("decimal(38,0)").cast("string")
+    whole = cast_or_null(number, "decimal(38,0)").cast("string")
     return F.when(number % 1 == 0, whole).otherwise(number.cast("string"))
 
 
@@ -201,7 +202,7 @@ def _bounded(time: Column) -> Column:
 def number_in_text(text: Column, decimal_sign: DecimalSign) -> Column:
     """Text as a double, as `check.numbers` reads it; null where it is no number."""
     if decimal_sign == "":
-        return text.try_cast("double")
+        return cast_or_null(text, "double")
     signed = F.concat(
         F.regexp_extract(text, NUMBER_IN_TEXT, 1), F.regexp_extract(text, NUMBER_IN_TEXT, 2)
     )
@@ -220,4 +221,4 @@ def number_in_text(text: Column, decimal_sign: DecimalSign) -> Column:
     )
     by_comma = F.regexp_replace(F.regexp_replace(digits, "[.]", ""), ",", ".")
     by_point = F.regexp_replace(digits, ",", "")
-    return F.when(decimal_comma, by_comma).otherwise(by_point).try_cast("double")
+    return cast_or_null(F.when(decimal_comma, by_comma).otherwise(by_point), "double")

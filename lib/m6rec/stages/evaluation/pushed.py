@@ -13,6 +13,7 @@ from m6rec import columns as c
 from m6rec.kernels.arrays.rows import NO_ITEM, Int64
 from m6rec.kernels.evaluation.pushed_items import Rise, RiseSums, rise_sums
 from m6rec.spark.arrow_rows import list_column
+from m6rec.spark.runtimes import arrow_table
 
 _SUMS_OF_RISE = tuple(field.name for field in fields(RiseSums))
 
@@ -30,7 +31,7 @@ def rise_of_pushed(
         k: how many items of each list count for the share.
     """
     ids = [str(item) for item in pushed]
-    found = item_index.where(F.col(c.ITEM_ID).isin(ids)).select(c.ITEM_INDEX).toArrow()
+    found = arrow_table(item_index.where(F.col(c.ITEM_ID).isin(ids)).select(c.ITEM_INDEX))
     items = found.column(0).to_numpy().astype(np.int64)
     add = partial(_rise_partition, pushed=items, depth=depth, k=k)
     schema = ", ".join(f"{name} long" for name in _SUMS_OF_RISE)

@@ -19,6 +19,7 @@ from m6rec.kernels.publication.drift import (
     profile_of_numbers,
     profile_of_words,
 )
+from m6rec.spark.runtimes import arrow_table
 from m6rec.spark.values import owner_column
 
 # Enough for shares to be known to half a percent.
@@ -44,7 +45,7 @@ def numbers_of(
     sample = _sample(frame, key, seed).select(
         *(owner_column(name).cast("double").alias(name) for name in names)
     )
-    table = sample.toArrow()
+    table = arrow_table(sample)
     # A missing value becomes NaN.
     return {name: table.column(name).to_numpy().astype(np.float64, copy=False) for name in names}
 

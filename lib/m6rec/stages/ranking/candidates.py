@@ -17,6 +17,7 @@ from m6rec.spark.arrow_rows import (
     list_array,
     list_column,
 )
+from m6rec.spark.runtimes import arrow_table
 from m6rec.spark.shipping import Shipped, ship
 from m6rec.stages.ranking.lists import (
     USERS_PER_BLOCK,
@@ -48,13 +49,10 @@ def collect_candidates(
     renamed = targets.select(c.USER_INDEX, F.col(c.ITEM_INDICES).alias(TARGET_INDICES))
     shipped = ship(users.sparkSession, scoring)
     joined = users.join(renamed, c.USER_INDEX, how="inner")
-    collected = (
-        spread(joined)
-        .mapInArrow(partial(_candidates_partition, shipped=shipped), _CANDIDATE_SCHEMA)
-        .orderBy(c.USER_INDEX)
-        .toArrow()
-        .combine_chunks()
+    candidates = spread(joined).mapInArrow(
+        partial(_candidates_partition, shipped=shipped), _CANDIDATE_SCHEMA
     )
+    collected = arrow_table(candidates.orderBy(c.USER_INDEX)).combine_chunks()
     if scoring.domain is not None:
         collected = collected.filter(pc.field("relevant_count") > 0).combine_chunks()
     names = [prepared.blend.name for prepared in scoring.blends]

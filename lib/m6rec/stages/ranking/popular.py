@@ -8,13 +8,13 @@ import pyarrow as pa
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
-from pyspark.sql.pandas.types import to_arrow_schema
 
 from m6rec import columns as c
 from m6rec.kernels.arrays.rows import Int64
 from m6rec.kernels.ranking.explanation import POPULAR_REASON, POPULAR_WITH_ALL
 from m6rec.rankers import POPULARITY
 from m6rec.schemas import RECOMMENDATIONS_TABLE
+from m6rec.spark.runtimes import arrow_schema, frame_of_arrow
 from m6rec.stages.ranking.recommendations import Explaining, sentence_of
 
 _PLACE = "_place"
@@ -141,7 +141,7 @@ def _items_frame(
         c.USERS: item_counts[allowed],
         _PLACE: np.arange(1, len(allowed) + 1),
     }
-    return spark.createDataFrame(pa.table(columns, to_arrow_schema(_ITEMS)), _ITEMS)
+    return frame_of_arrow(spark, pa.table(columns, arrow_schema(_ITEMS)), _ITEMS)
 
 
 def _of_segments(items: DataFrame, counts: DataFrame, n: int) -> DataFrame:

@@ -9,6 +9,7 @@ from m6rec import columns as c
 from m6rec.kernels.arrays.domains import Domain
 from m6rec.kernels.ranking.validation import ValidationUsers
 from m6rec.spark.arrow_rows import list_column
+from m6rec.spark.runtimes import arrow_table
 from m6rec.stages.ranking.lists import blocks
 
 _TARGETS = "targets"
@@ -31,7 +32,7 @@ def collect_validation_users(
         domains: within which lists are made, if there are any.
     """
     held_out = targets.select(c.USER_INDEX, F.col(c.ITEM_INDICES).alias(_TARGETS))
-    table = users.join(held_out, c.USER_INDEX).orderBy(c.USER_INDEX).toArrow()
+    table = arrow_table(users.join(held_out, c.USER_INDEX).orderBy(c.USER_INDEX))
     if table.num_rows == 0:
         return None
     batches = table.combine_chunks().to_batches()

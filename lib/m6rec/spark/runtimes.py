@@ -1,0 +1,69 @@
+"""What Spark 3.5, 4.0 and 4.2 do in different ways: the only place that asks what Spark has."""
+
+import inspect
+from typing import Any, cast
+
+import pyarrow as pa
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import types as T
+from pyspark.sql.pandas.serializers import ArrowStreamSerializer
+from pyspark.sql.pandas.types import to_arrow_schema
+
+# From 4.2 on, Spark has to be told in which zone times are; before, they are in UTC.
+_OPTIONS: dict[str, Any] = (
+    {"timezone": "UTC"} if "timezone" in inspect.signature(to_arrow_schema).parameters else {}
+)
+
+
+def arrow_schema(schema: T.StructType) -> pa.Schema:
+    """The same columns for Arrow; times are in UTC."""
+    return to_arrow_schema(schema, **_OPTIONS)
+
+
+def arrow_table(frame: DataFrame) -> pa.Table:
+    """All rows of a frame, in the driver."""
+    if hasattr(DataFrame, "toArrow"):
+        return frame.toArrow()
+    schema, of_spark_3 = arrow_schema(frame.schema), cast(Any, frame)
+    batches = of_spark_3._collect_as_arrow()
+    return pa.Table.from_batches(batches).cast(schema) if batches else schema.empty_table()
+
+
+def frame_of_arrow(spark: SparkSession, table: pa.Table, schema: T.StructType | str) -> DataFrame:
+    """The rows of a table as a frame, which no Python worker has to read.
+
+    Args:
+        spark: the session.
+        table: with at least one row, without which Spark makes no frame.
+        schema: of the frame.
+    """
+    if hasattr(DataFrame, "toArrow"):
+        return spark.createDataFrame(table, schema)
+    session: Any = spark
+    types = spark.createDataFrame([], schema).schema
+    jvm = session._jvm
+    read = session._sc._serialize_to_jvm(
+        table.cast(arrow_schema(types)).to_batches(),
+        ArrowStreamSerializer(),
+        jvm.PythonSQLUtils.readArrowStreamFromFile,
+        jvm.ArrowIteratorServer,
+    )
+    rows = jvm.PythonSQLUtils.toDataFrame(read, types.json(), session._jsparkSession)
+    return DataFrame(rows, session)
+
+
+def cast_or_null(column: Column, kind: str) -> Column:
+    """A column as another type; null where it cannot be."""
+    if hasattr(Column, "try_cast"):
+        return column.try_cast(kind)
+    jvm: Any = SparkSession.active()._jvm
+    sql = jvm.org.apache.spark.sql
+    expressions = sql.catalyst.expressions
+    of_spark_3 = cast(Any, column)
+    tried = expressions.Cast(
+        of_spark_3._jc.expr(),
+        sql.types.DataType.fromDDL(kind),
+        jvm.scala.Option.apply(None),
+        expressions.EvalMode.TRY(),
+    )
+    return Column(sql.Column(tried))
