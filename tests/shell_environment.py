@@ -9,7 +9,7 @@ from pathlib import Path
 # ones. Asleep it leaves the core to another process; no number depends on it.
 CORES_ARE_SHARED = {"OMP_WAIT_POLICY": "passive"}
 # Besides a shell's own: where what Python and numba compile is kept, which tests need not do anew.
-_KEPT = ("PATH", "HOME", "PYTHONDONTWRITEBYTECODE", "NUMBA_CACHE_DIR")
+_KEPT = ("PATH", "HOME", "LANE", "PYTHONDONTWRITEBYTECODE", "NUMBA_CACHE_DIR")
 # How pip and uv reach a package registry: the machine's, not the shell's.
 _OF_REGISTRIES = ("PIP_", "UV_", "SSL_CERT_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
