@@ -25,6 +25,7 @@ from m6rec.spark.local_delta import (
     rows_of,
     snapshot_of,
 )
+from m6rec.spark.runtimes import arrow_schema
 
 SCHEMA = T.StructType(
     [
@@ -53,7 +54,7 @@ def rows(*numbers: int, run_id: str = "one", fit: str = "final") -> Rows:
         }
         for number in numbers
     ]
-    table = pa.Table.from_pylist(values, local_delta.to_arrow_schema(SCHEMA))
+    table = pa.Table.from_pylist(values, arrow_schema(SCHEMA))
     return lambda _: table
 
 
@@ -141,7 +142,7 @@ def test_delta_writes_the_commits_with_checkpoints(spark: SparkSession, tmp_path
     schema = TABLES["models"].schema
     first = pa.Table.from_pylist(
         [{"run_id": "other", "fit": "final", "kind": "factors", **row}],
-        local_delta.to_arrow_schema(schema),
+        arrow_schema(schema),
     )
     commit_rows(tmp_path / "models", schema, lambda _: first, {}, new)
     for number in range(1, 6):

@@ -40,6 +40,7 @@ _PROPERTIES = frozenset(
 # With these signs alone, Spark, Hadoop and Delta write the name of a file alike. A file whose name
 # stands in the log in another way than they would write it is deleted by VACUUM.
 _PLAIN_VALUE = re.compile(r"[A-Za-z0-9_.-]+")
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_.=/-]+")
 _FILES_OF_FEW_ROWS = 500
 _MOST_BYTES_TO_REWRITE = 8 << 20
 _MOST_BYTES_OF_CHECKPOINT = 4 << 20
@@ -65,7 +66,10 @@ class DataFile:
 
     def is_among(self, condition: Condition) -> bool:
         """Whether its rows have these values in columns of the partition."""
-        return all(self.partition.get(name) in values for name, values in condition.items())
+        return all(
+            self.partition.get(name) in {str(one) for one in values}
+            for name, values in condition.items()
+        )
 
 
 @dataclass(frozen=True)
@@ -282,7 +286,8 @@ def _fulfil(rows: pa.Table, conditions: Sequence[Condition]) -> Any:
     for condition in conditions:
         all_of = pa.repeat(True, rows.num_rows)
         for name, values in condition.items():
-            among = pc.is_in(rows.column(name), pa.array(list(values), pa.string()))
+            found = rows.column(name)
+            among = pc.is_in(found, pa.array(list(values), found.type))
             all_of = pc.and_(all_of, among)
         any_of = pc.or_(any_of, all_of)
     return any_of
@@ -412,12 +417,12 @@ def _is_for_python(
 ) -> bool:
     if before is None:
         return not folder.exists() and new.properties.keys() <= _PROPERTIES
+    gone = [] if replaced is None else before.files_of(replaced)
     return (
         before.is_plain
         and not before.checkpoints_next()
-        and _are_few(
-            before.files_of(replaced) if replaced and before.cuts_files_by(replaced) else []
-        )
+        and all(_PLAIN_NAME.fullmatch(file.name) for file in gone)
+        and (not replaced or not before.cuts_files_by(replaced) or _are_few(gone))
         and {one.name: one.dataType for one in before.schema}
         == {one.name: one.dataType for one in schema}
     )
