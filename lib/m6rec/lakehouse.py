@@ -81,7 +81,7 @@ class Lakehouse:
     _pending: dict[str, list[Future[int]]] = field(default_factory=dict)
     _written: dict[str, int] = field(default_factory=dict)
     _read: dict[str, int] = field(default_factory=dict)
-    _known: dict[tuple[str, ...], Any] = field(default_factory=dict)
+    _known: dict[tuple[str, int, str], Any] = field(default_factory=dict)
 
     def for_one_job(self, beside: Executor | None = None) -> "Lakehouse":
         """The same tables pinned, with inputs and outputs of their own."""
@@ -218,13 +218,13 @@ class Lakehouse:
 
     def rows(self, name: str) -> list[Row]:
         """This run's rows of a table that has few of them; asked once, as by `known`."""
-        key = (name, str(self._pin(name, None)), "rows")
-        if key not in self._known:
-            own = self._own(TABLES[name], {})
-            rows = self._small_rows(name, int(key[1]), [own], _BYTES_OF_ROWS)
-            self._known[key] = self.read(name).collect() if rows is None else as_rows(rows)
-        known: list[Row] = self._known[key]
-        return known
+        version = self._pin(name, None)
+
+        def ask() -> list[Row]:
+            rows = self._small_rows(name, version, [self._own(TABLES[name], {})], _BYTES_OF_ROWS)
+            return self.read(name).collect() if rows is None else as_rows(rows)
+
+        return self._asked_once(name, version, "rows", ask)
 
     def collected(self, name: str, *alternatives: Condition) -> list[Row]:
         """The rows of all runs that fulfil one of the conditions, as a table has them now.
@@ -271,9 +271,13 @@ class Lakehouse:
 
         All jobs of a process share the answers, which must take little memory.
         """
-        key = (name, str(self._pin(name, None)), what)
+        version = self._pin(name, None)
+        return self._asked_once(name, version, what, lambda: ask(self.read(name)))
+
+    def _asked_once(self, name: str, version: int, what: str, ask: Callable[[], Known]) -> Known:
+        key = (name, version, what)
         if key not in self._known:
-            self._known[key] = ask(self.read(name))
+            self._known[key] = ask()
         known: Known = self._known[key]
         return known
 
@@ -496,8 +500,7 @@ def _in_memory(frame: DataFrame) -> DataFrame:
 
 def _frame_of_rows(spark: SparkSession, rows: pa.Table, schema: T.StructType) -> DataFrame:
     columns = T.StructType([T.StructField(one.name, one.dataType) for one in schema])
-    # Spark makes no frame of an Arrow table without rows.
-    return frame_of_arrow(spark, rows, columns) if len(rows) else spark.createDataFrame([], columns)
+    return frame_of_arrow(spark, rows, columns)
 
 
 def _partition_columns(table: TableSchema) -> list[str]:

@@ -15,8 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from pyspark.sql import DataFrame, Row
-from pyspark.sql import functions as F
+from pyspark.sql import Row
 
 from m6rec import __version__
 from m6rec import columns as c
@@ -189,8 +188,8 @@ def step_seconds(lakehouse: Lakehouse) -> dict[str, float]:
 
 def configurations_evaluated(lakehouse: Lakehouse) -> int:
     """How many configurations have been evaluated in this lake, in whatever run."""
-    finished = (F.col("job") == EVALUATE.name) & F.col("status").isin(FINISHED, REMOVED)
-    return read_runs(lakehouse).where(finished).select("config_hash").distinct().count()
+    evaluations = {"job": (EVALUATE.name,), "status": (FINISHED, REMOVED)}
+    return len({row["config_hash"] for row in collected_runs(lakehouse, evaluations)})
 
 
 @lru_cache
@@ -289,14 +288,6 @@ def collected_runs(lakehouse: Lakehouse, *alternatives: Condition) -> list[Row]:
     if not lakehouse.exists(RUNS_TABLE.name):
         return []
     return lakehouse.collected(RUNS_TABLE.name, *alternatives)
-
-
-def read_runs(lakehouse: Lakehouse) -> DataFrame:
-    """Table `runs`; columns that it had not when it was last written are null."""
-    # Through another Lakehouse: the run's own bookkeeping is not an input of its jobs.
-    frame = lakehouse.for_run(lakehouse.run_id).read(RUNS_TABLE.name)
-    new = [column for column in RUNS_TABLE.schema if column.name not in frame.columns]
-    return frame.withColumns({column.name: F.lit(None).cast(column.dataType) for column in new})
 
 
 def check_same_config(jobs: list[Row], config: Config, run_id: str) -> None:

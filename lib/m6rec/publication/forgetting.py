@@ -19,8 +19,8 @@ from m6rec.errors import DataError
 from m6rec.job_records import FORGET
 from m6rec.lakehouse import PUBLISHED, Lakehouse
 from m6rec.publication.upkeep import existing_tables, for_each, vacuum
-from m6rec.runs import STARTED, Attempt, read_runs
-from m6rec.schemas import RECEIPTS_TABLE, RUNS_TABLE, TABLES
+from m6rec.runs import STARTED, Attempt, collected_runs
+from m6rec.schemas import RECEIPTS_TABLE, TABLES
 from m6rec.spark.places import matching, remove_folder
 from m6rec.spark.values import as_id
 
@@ -177,14 +177,14 @@ def _purge(lakehouse: Lakehouse, name: str) -> None:
 
 
 def _refuse_beside_a_run(lakehouse: Lakehouse) -> None:
-    if not lakehouse.exists(RUNS_TABLE.name):
-        return
     since = datetime.now(UTC) - _A_RUN_MAY_TAKE
-    started = read_runs(lakehouse).where(
-        (F.col("status") == STARTED) & (F.col("started_at") > F.lit(since))
-    )
-    row = started.orderBy(F.desc("started_at")).first()
-    if row is not None:
+    started = [
+        row
+        for row in collected_runs(lakehouse, {"status": (STARTED,)})
+        if row["started_at"].astimezone(UTC) > since
+    ]
+    if started:
+        row = max(started, key=lambda one: one["started_at"])
         raise DataError(
             f"job {row['job']} of run {row[c.RUN_ID]} was started at {row['started_at']} and has"
             " not ended, and forgetting would delete the files that it is writing; wait for it, or"

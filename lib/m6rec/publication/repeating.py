@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
@@ -13,7 +14,7 @@ from m6rec.config.run import Config, parse_config, sources_of
 from m6rec.errors import DataError
 from m6rec.job_records import FORGET
 from m6rec.lakehouse import Lakehouse
-from m6rec.runs import FINISHED, code_version, read_runs, sources_of_run, work_of_run
+from m6rec.runs import FINISHED, code_version, collected_runs, sources_of_run, work_of_run
 from m6rec.schemas import RECOMMENDATIONS_TABLE
 from m6rec.spark.sources import at_versions
 
@@ -95,7 +96,7 @@ def given_of_run(original: Lakehouse, work: Sequence[Row]) -> Config:
     """
     lists = [row for row in work if "recommendations" in (row["outputs"] or {})]
     if not any(row["status"] == FINISHED for row in lists):
-        known = sorted({row[c.RUN_ID] for row in read_runs(original).collect()}) if work else []
+        known = sorted({row[c.RUN_ID] for row in collected_runs(original, {})}) if work else []
         found = (
             f"it has {sorted({row['status'] for row in work})}" if work else "there is no such run"
         )
@@ -183,8 +184,6 @@ def index_versions(work: Sequence[Row]) -> dict[str, int]:
     }
 
 
-def _was_followed_by_forgetting(original: Lakehouse, since: object) -> bool:
-    forgetting = read_runs(original).where(
-        (F.col("job") == FORGET.name) & (F.col("finished_at") > F.lit(since))
-    )
-    return not forgetting.isEmpty()
+def _was_followed_by_forgetting(original: Lakehouse, since: datetime) -> bool:
+    forgetting = collected_runs(original, {"job": (FORGET.name,)})
+    return any(row["finished_at"] is not None and row["finished_at"] > since for row in forgetting)

@@ -47,7 +47,7 @@ _MOST_BYTES_OF_CHECKPOINT = 4 << 20
 _ATTEMPTS = 20
 _WRITTEN_BY = "M6-Rec"
 # Values of columns; a row is chosen that has one of them in each.
-Condition = Mapping[str, Collection[str]]
+Condition = Mapping[str, Collection[str | int]]
 
 
 @dataclass(frozen=True)

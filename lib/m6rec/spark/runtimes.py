@@ -30,13 +30,10 @@ def arrow_table(frame: DataFrame) -> pa.Table:
 
 
 def frame_of_arrow(spark: SparkSession, table: pa.Table, schema: T.StructType | str) -> DataFrame:
-    """The rows of a table as a frame, which no Python worker has to read.
-
-    Args:
-        spark: the session.
-        table: with at least one row, without which Spark makes no frame.
-        schema: of the frame.
-    """
+    """The rows of a table as a frame of that schema, which no Python worker has to read."""
+    if not table.num_rows:
+        # Spark makes no frame of an Arrow table without rows.
+        return spark.createDataFrame([], schema)
     if hasattr(DataFrame, "toArrow"):
         return spark.createDataFrame(table, schema)
     session: Any = spark
