@@ -183,7 +183,7 @@ class TowersConfig(Section):
         description="The most epochs of training; the learning rate falls over all of them.",
     )
     patience: PositiveInt = Field(
-        default=10,
+        default=4,
         description="The number of epochs without a better validation NDCG after which training"
         " stops.",
     )

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from m6rec.kernels.arrays.contexts import NOT_KNOWN
 from m6rec.kernels.arrays.sequences import GAP_BINS
+from m6rec.towers.dropout import Dropout, RandomBytes
 from m6rec.towers.modalities import Modalities, plain_width
 from m6rec.towers.modality_branches import ModalityBranches, modality_weights
 
@@ -97,9 +98,12 @@ class SequenceModel(nn.Module):
             nn.init.zeros_(self.modality_out.weight)
         self.position = nn.Parameter(torch.randn(shape.length, shape.width) * _DEVIATION)
         self.gap = nn.Parameter(torch.zeros(GAP_BINS, shape.width))
-        self.blocks = nn.ModuleList(_Block(shape, dropout) for _ in range(shape.blocks))
+        self.random_bytes = RandomBytes(0)
+        self.blocks = nn.ModuleList(
+            _Block(shape, Dropout(dropout, self.random_bytes)) for _ in range(shape.blocks)
+        )
         self.norm = nn.LayerNorm(shape.width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout, self.random_bytes)
         if shape.contexts:
             self.context_shift = nn.Parameter(torch.zeros(shape.contexts, shape.width))
             self.context_scale = nn.Parameter(torch.zeros(shape.contexts, shape.width))
@@ -168,7 +172,7 @@ class SequenceModel(nn.Module):
 class _Block(nn.Module):
     """One pre-norm block: attention to earlier items, and a layer of hidden units."""
 
-    def __init__(self, shape: SequenceShape, dropout: float) -> None:
+    def __init__(self, shape: SequenceShape, dropout: Dropout) -> None:
         super().__init__()
         width = shape.width
         self.heads = shape.heads
@@ -179,7 +183,7 @@ class _Block(nn.Module):
         self.hidden_norm = nn.LayerNorm(width)
         self.first = nn.Linear(width, 4 * width)
         self.last = nn.Linear(4 * width, width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = dropout
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """float32 [n, l, width] to the same shape; `mask` bool [n, 1, l, l] says what sees what."""
@@ -187,9 +191,9 @@ class _Block(nn.Module):
         split = self.query_key_value(self.attention_norm(x))
         split = split.view(n, length, 3, self.heads, width // self.heads)
         query, key, value = split.permute(2, 0, 3, 1, 4)
-        attended = nn.functional.scaled_dot_product_attention(
-            query, key, value, attn_mask=mask, dropout_p=self.dropout.p if self.training else 0.0
-        )
+        scores = (query @ key.transpose(-2, -1)).float() / math.sqrt(width // self.heads)
+        shares = torch.softmax(scores.masked_fill(~mask, -math.inf), dim=-1).to(value.dtype)
+        attended = self.dropout(shares) @ value
         joined = attended.transpose(1, 2).reshape(n, length, width)
         x = x + self.dropout(self.attention_out(joined))
         hidden = self.dropout(nn.functional.gelu(self.first(self.hidden_norm(x))))

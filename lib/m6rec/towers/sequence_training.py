@@ -143,8 +143,10 @@ class _SequenceTowers:
     def examples(self, epoch: int, rank: int) -> Iterator[Windows]:
         """The windows of an epoch, in batches of about equal length."""
         generator = np.random.default_rng([self.seed, epoch, rank, 2])
-        # The model's dropout follows from the epoch as well, so that a resumed training agrees.
-        torch.manual_seed(int(generator.integers(1 << 62)))
+        # What is dropped follows from the epoch as well, so that a resumed training agrees.
+        seed = int(generator.integers(1 << 62))
+        torch.manual_seed(seed)
+        self.model.random_bytes.seed(seed)
         for pool in self.batches.epoch(epoch, self.pools):
             contexts = self.contexts.codes_of_interactions(pool.times, pool.contexts)
             contexts = drop_contexts(contexts, self.config.context, generator)
