@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from m6rec.kernels.arrays.rows import Float32, Float64, Int64, entries_of_rows
+from m6rec.kernels.arrays.threads import Threads
 
 # The bins of evidence: no interaction, 1 or 2, 3 to 9, 10 and more.
 EVIDENCE_BOUNDS = (1, 3, 10)
@@ -31,9 +32,6 @@ FACTOR_STEPS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0)
 LEAST_STANDARD_ERRORS = 1.0
 # A smaller gain comes of rounding, even if all users agree in it.
 _LEAST_MEAN_GAIN = 1e-9
-
-# Stands for scores that are multiplied by zero.
-_NO_SCORES = np.zeros(1, np.float32)
 
 Factors = tuple[tuple[float, ...], ...]
 
@@ -155,15 +153,7 @@ def ndcg_of_users(candidates: Candidates, blended: Float32, k: int) -> Float64:
         blended: float32 [candidates]; the scores that order them.
         k: depth of the lists.
     """
-    of_users: Float64 = _ndcg_of_users(
-        candidates.indptr,
-        blended,
-        np.zeros(1, np.float32),
-        np.float32(0.0),
-        candidates.relevant,
-        candidates.relevant_counts,
-        _discounts(k),
-    )
+    of_users: Float64 = _ndcg_of_steps(candidates, blended, blended, (0.0,), _discounts(k))[0]
     return of_users
 
 
@@ -268,22 +258,15 @@ class _Search:
         self._discounts = _discounts(k)
         self.trials = 0
 
-    def ndcg_of_users(
-        self, blended: Float32, scores: Float32 = _NO_SCORES, step: float = 0.0
-    ) -> Float64:
-        """float64 [users with held-out items]: NDCG of blended + step * scores."""
-        self.trials += 1
-        one = self.candidates
-        of_users: Float64 = _ndcg_of_users(
-            one.indptr,
-            blended,
-            scores,
-            np.float32(step),
-            one.relevant,
-            one.relevant_counts,
-            self._discounts,
-        )
+    def ndcg_of_users(self, blended: Float32) -> Float64:
+        """float64 [users with held-out items]: NDCG of the scores."""
+        of_users: Float64 = self._ndcg_of_steps(blended, blended, (0.0,))[0]
         return of_users
+
+    def _ndcg_of_steps(self, blended: Float32, scores: Float32, steps: Sequence[float]) -> Float64:
+        """float64 [steps, users with held-out items]: NDCG of blended + step * scores."""
+        self.trials += len(steps)
+        return _ndcg_of_steps(self.candidates, blended, scores, steps, self._discounts)
 
     def improve(
         self,
@@ -309,7 +292,8 @@ class _Search:
             before = reached
             for cell in cells:
                 current = cell.array[cell.place]
-                tried = [self.ndcg_of_users(blended, cell.scores, step - current) for step in steps]
+                differences = [step - current for step in steps]
+                tried = self._ndcg_of_steps(blended, cell.scores, differences)
                 chosen = int(np.argmax([one.mean() for one in tried]))
                 trial = cell.array.copy()
                 trial[cell.place] = steps[chosen]
@@ -333,37 +317,73 @@ def _discounts(k: int) -> Float64:
     return discounts
 
 
+def _ndcg_of_steps(
+    candidates: Candidates,
+    blended: Float32,
+    scores: Float32,
+    steps: Sequence[float],
+    discounts: Float64,
+) -> Float64:
+    """float64 [steps, users with held-out items]: NDCG of blended + step * scores."""
+    of_users = np.empty((len(steps), len(candidates.relevant_counts)))
+
+    def measure(users: slice) -> None:
+        _measure_steps(
+            candidates.indptr[users.start : users.stop + 1],
+            blended,
+            scores,
+            np.array(steps, np.float32),
+            candidates.relevant,
+            candidates.relevant_counts[users],
+            discounts,
+            of_users[:, users],
+        )
+
+    with Threads() as threads:
+        threads.run(measure, threads.parts_of_rows(candidates.indptr))
+    return of_users[:, candidates.relevant_counts > 0]
+
+
 @numba.njit(cache=True, nogil=True)
-def _ndcg_of_users(  # type: ignore[no-untyped-def]
-    indptr, blended, added, step, relevant, relevant_counts, discounts
+def _measure_steps(  # type: ignore[no-untyped-def]
+    indptr, blended, added, steps, relevant, relevant_counts, discounts, of_users
 ):
     k = len(discounts)
-    of_users = np.empty(np.count_nonzero(relevant_counts))
-    scores = np.empty(np.diff(indptr).max() if len(indptr) > 1 else 0, dtype=np.float32)
-    place = 0
+    largest = np.diff(indptr).max() if len(indptr) > 1 else 0
+    scores, places = np.empty(largest, dtype=np.float32), np.empty(largest, dtype=np.int64)
     for user in range(len(indptr) - 1):
         if relevant_counts[user] == 0:
             continue
         start, size = indptr[user], indptr[user + 1] - indptr[user]
+        found = 0
         for candidate in range(size):
-            scores[candidate] = blended[start + candidate]
-            if step != 0.0:
-                scores[candidate] += step * added[start + candidate]
-        gain = 0.0
-        for candidate in range(size):
-            if not relevant[start + candidate]:
-                continue
-            # The candidate's rank from 0; of equal scores the first candidate ranks higher.
-            score, rank = scores[candidate], 0
-            for other in range(candidate):
-                rank += scores[other] >= score
-            for other in range(candidate + 1, size):
-                rank += scores[other] > score
-            if rank < k:
-                gain += discounts[rank]
+            if relevant[start + candidate]:
+                places[found] = candidate
+                found += 1
         ideal = 0.0
         for rank in range(min(k, relevant_counts[user])):
             ideal += discounts[rank]
-        of_users[place] = gain / ideal
-        place += 1
-    return of_users
+        for one in range(len(steps)):
+            step = steps[one]
+            for candidate in range(size):
+                scores[candidate] = blended[start + candidate]
+            if step != 0.0:
+                for candidate in range(size):
+                    scores[candidate] += step * added[start + candidate]
+            of_users[one, user] = _gain(scores[:size], places[:found], discounts) / ideal
+
+
+@numba.njit(cache=True, nogil=True)
+def _gain(scores, relevant, discounts):  # type: ignore[no-untyped-def]
+    """The summed discounts of the candidates at the places `relevant`."""
+    gain = 0.0
+    for candidate in relevant:
+        # The candidate's rank from 0; of equal scores the first candidate ranks higher.
+        score, rank = scores[candidate], 0
+        for other in range(candidate):
+            rank += scores[other] >= score
+        for other in range(candidate + 1, len(scores)):
+            rank += scores[other] > score
+        if rank < len(discounts):
+            gain += discounts[rank]
+    return gain
