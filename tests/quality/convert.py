@@ -6,6 +6,7 @@
     python -m tests.quality.convert movielens    SOURCE TARGET --fold 1     (0: the latest item)
     python -m tests.quality.convert sequences    SOURCE TARGET              (the latest item)
     python -m tests.quality.convert domains      SOURCE TARGET --domain phone_electronic ...
+    python -m tests.quality.convert reviews      SOURCE TARGET --seed 1     (cold items)
 
 A folder holds train.parquet and test.parquet (user_id, item_id, and rating and event_time where
 the source has them) and, where there are attributes, items.parquet and users.parquet.
@@ -115,6 +116,34 @@ def domains(
         for fold in ("train", "test")
     ]
     _write(target, *folds)
+
+
+@application.command()
+def reviews(source: Path, target: Path, seed: SeedOption = 1) -> None:
+    """Reviews (gzip, a JSON object a line) with all interactions of a tenth of the items held out.
+
+    The text of an item is that of its reviews. Of a held-out item the earlier half of the reviews
+    gives the text and the later half is the test, so that no text is by whom it is ranked for.
+    """
+    read = pd.read_json(source, lines=True, compression="gzip")
+    read = read.sort_values(["asin", "unixReviewTime", "reviewerID"], ignore_index=True)
+    rows = pd.DataFrame(
+        {
+            "user_id": read["reviewerID"],
+            "item_id": read["asin"],
+            "event_time": pd.to_datetime(read["unixReviewTime"], unit="s").astype("datetime64[us]"),
+            "text": read["summary"].fillna("") + ". " + read["reviewText"].fillna(""),
+        }
+    )
+    items = rows["item_id"].unique()
+    drawn = np.random.default_rng(seed).choice(items, int(COLD_SHARE * len(items)), replace=False)
+    cold = rows["item_id"].isin(drawn)
+    of_items = rows.groupby("item_id")["item_id"]
+    place, count = of_items.cumcount(), of_items.transform("count")
+    later = cold & (2 * place >= count)
+    texts = rows[~later].groupby("item_id")["text"].agg("\n".join).reset_index()
+    pairs = rows.drop(columns="text")
+    _write(target, pairs[~cold], pairs[later], items=texts)
 
 
 def _pairs_of_domain(file: Path, domain: str) -> pd.DataFrame:
