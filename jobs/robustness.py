@@ -12,7 +12,7 @@ from typing import Annotated
 
 import pandas as pd
 import typer
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from rich.console import Console
 
@@ -30,6 +30,7 @@ from m6rec.command_line import errors_as_messages, open_lakehouse
 from m6rec.config.run import Config
 from m6rec.datasets.attacks import ATTACKS, Folder, pushed_items
 from m6rec.datasets.folder import config_of_folder
+from m6rec.lakehouse import Lakehouse
 from m6rec.report.robustness import (
     UNTOUCHED,
     Measurement,
@@ -38,6 +39,7 @@ from m6rec.report.robustness import (
 )
 from m6rec.runs import run_jobs
 from m6rec.spark.session import session_of_job
+from m6rec.stages.evaluation.known_pairs import ndcg_without_known
 from m6rec.stages.evaluation.pushed import rise_of_pushed
 
 CONFIG = Path(__file__).parent.parent / "conf" / "robustness.yaml"
@@ -72,17 +74,19 @@ def write_folder(data: Path, target: Path, train: pd.DataFrame) -> None:
 
 
 def measure(
-    spark: SparkSession, config: Config, variant: str, pushed: list[object]
+    spark: SparkSession, config: Config, variant: str, folder: Folder, pushed: list[object]
 ) -> list[Measurement]:
-    """Run the jobs of a variant that have not finished, and measure its rankers."""
+    """Run the jobs of a variant that have not finished, and measure its rankers.
+
+    No list is measured with an item that the user has in the folder's training, attacked or not.
+    """
     print(f"--- {variant}", flush=True)
     lakehouse = open_lakehouse(spark, config, ATTACKED_RUN)
     run_jobs(lakehouse, config, [("", module.JOB) for module in MEASURED_JOBS])
-    metrics = lakehouse.read("metrics", segment="all", metric="ndcg", fold=c.TEST)
-    metrics = metrics.where(F.col(c.K) == FIRST_ITEMS)
-    ndcg = {row[c.MODEL]: row[c.VALUE] for row in metrics.collect()}
     index = lakehouse.read("item_index")
     lists = lakehouse.read("lists", fit=c.FINAL)
+    known, targets = (_indexed(lakehouse, pairs) for pairs in (folder.train, folder.test))
+    ndcg = ndcg_without_known(lists, known, targets, FIRST_ITEMS)
     depth = max(config.evaluate.ks)
     measured = []
     for ranker in (name for name in config.evaluate.rankers if name in ndcg):
@@ -91,6 +95,14 @@ def measure(
         )
         measured.append(Measurement(variant, ranker, ndcg[ranker], rise.share, rise.mean_rank))
     return measured
+
+
+def _indexed(lakehouse: Lakehouse, pairs: pd.DataFrame) -> DataFrame:
+    """Columns user_index, item_index of the pairs whose user and item the run knows."""
+    ids = pairs[[c.USER_ID, c.ITEM_ID]].astype(str)
+    users, items = (lakehouse.read(name) for name in ("user_index", "item_index"))
+    found = lakehouse.spark.createDataFrame(ids).join(users, c.USER_ID).join(items, c.ITEM_ID)
+    return found.select(c.USER_INDEX, c.ITEM_INDEX)
 
 
 def main(
@@ -113,13 +125,15 @@ def main(
                 write_folder(source, own / "data", train)
                 config = config_of_folder(CONFIG, own / "data", own / "lake", top, "all")
                 config = config.replaced({"ratings.enabled": False})
-                rows += measure(spark, config, variant, pushed)
+                rows += measure(spark, config, variant, folder, pushed)
                 if variant == "copies":
                     judged = {
                         "lake": str(target / "copies-judged" / "lake"),
                         "interactions.suspicious_users.action": "quarantine",
                     }
-                    rows += measure(spark, config.replaced(judged), "copies, judged", pushed)
+                    rows += measure(
+                        spark, config.replaced(judged), "copies, judged", folder, pushed
+                    )
         print_robustness(Console(width=WIDTH), rows)
         document = robustness_document(rows, name or source.name, top)
         (output / "robustness.md").write_text(document)

@@ -1,0 +1,62 @@
+"""Measure lists after what their users already have has been taken out of them.
+
+A ranker that was trained without some of a user's items ranks these first, and rightly so. Where
+they are no test items, its lists can only be compared with others after they have been left out.
+"""
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from m6rec import columns as c
+
+_KNOWN, _TARGETS, _FIRST = "known", "targets", "first"
+
+
+def ndcg_without_known(
+    lists: DataFrame, known: DataFrame, targets: DataFrame, k: int
+) -> dict[str, float]:
+    """The mean NDCG@k over users with test items, by ranker; a user without a list has 0.
+
+    NDCG is that of `kernels.evaluation.metrics.ndcg`: the ideal has min(k, test items) hits.
+
+    Args:
+        lists: model, user_index, item_indices: items by their dense index, best first.
+        known: user_index, item_index; what is taken out.
+        targets: user_index, item_index; the test.
+        k: depth of the lists.
+    """
+    rankers = lists.select(c.MODEL).distinct()
+    measured = _items_of_users(targets, _TARGETS).crossJoin(rankers)
+    rows = (
+        measured.join(lists, [c.MODEL, c.USER_INDEX], how="left")
+        .join(_items_of_users(known, _KNOWN), c.USER_INDEX, how="left")
+        .withColumns(
+            {
+                c.ITEM_INDICES: F.coalesce(c.ITEM_INDICES, F.array().cast("array<int>")),
+                _KNOWN: F.coalesce(_KNOWN, F.array().cast("array<int>")),
+            }
+        )
+        .withColumn(_FIRST, F.slice(F.array_except(c.ITEM_INDICES, _KNOWN), 1, k))
+    )
+    discounted = F.transform(
+        _FIRST,
+        lambda item, rank: F.when(
+            F.array_contains(_TARGETS, item), 1.0 / F.log2(rank + 2.0)
+        ).otherwise(0.0),
+    )
+    best = F.transform(
+        F.sequence(F.lit(1), F.least(F.lit(k), F.size(_TARGETS))),
+        lambda rank: 1.0 / F.log2(rank + 1.0),
+    )
+    gain, ideal = (
+        F.aggregate(terms, F.lit(0.0), lambda total, one: total + one)
+        for terms in (discounted, best)
+    )
+    means = rows.groupBy(c.MODEL).agg(F.avg(gain / ideal).alias(c.VALUE)).collect()
+    return {row[c.MODEL]: row[c.VALUE] for row in means}
+
+
+def _items_of_users(pairs: DataFrame, name: str) -> DataFrame:
+    return pairs.groupBy(c.USER_INDEX).agg(
+        F.collect_set(F.col(c.ITEM_INDEX).cast("int")).alias(name)
+    )
