@@ -369,10 +369,9 @@ class HybridConfig(Section):
     )
     k: PositiveInt = Field(
         default=50,
-        description="The list length of the NDCG that weights are chosen by. It is deeper than most"
-        " lists that are shown, because validation holds out less than the test and few hits say"
-        " little: on four data sets weights by NDCG@50 ranked the test better than those by NDCG@20"
-        " or NDCG@100.",
+        description="The list length of the NDCG that weights are chosen by, in which the first"
+        " fifth of the places counts twice. It is deeper than most lists that are shown, because"
+        " validation holds out less than the test and few hits say little.",
     )
     maximum_users: PositiveInt = Field(
         default=10_000, description="The most validation users on whom weights are chosen."
