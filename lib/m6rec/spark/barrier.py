@@ -95,11 +95,18 @@ def run_ranks(
     program: RankProgram,
     schema: T.StructType | str,
     ranks: int | None = None,
+    threads: int | None = None,
 ) -> DataFrame:
-    """Run `program(task)` on all ranks at once; arguments, result and errors as `run_program`."""
+    """Run `program(task)` on all ranks at once; arguments, result and errors as `run_program`.
+
+    Each rank computes with so many `threads`; with as many as its task has cores unless given.
+    """
     ranks, meeting = check_barrier(spark, ranks), _meeting(spark)
     task = partial(
-        _run_rank_without_rows, program=program, threads=cores_of_task(spark), meeting=meeting
+        _run_rank_without_rows,
+        program=program,
+        threads=cores_of_task(spark) if threads is None else threads,
+        meeting=meeting,
     )
     numbers = spark.range(0, ranks, 1, ranks)
     return _restartable(numbers.mapInArrow(task, schema, barrier=True), meeting)
