@@ -57,7 +57,7 @@ from m6rec.report.console import print_guards, print_night
 from m6rec.report.page import write_report
 from m6rec.runs import Job, numbered, run_jobs
 from m6rec.spark.places import place_of
-from m6rec.spark.session import session_of_job
+from m6rec.spark.session import session_of_job, starting_workers
 
 _FINAL = (c.FINAL,)
 # Delta's safe period: what is unused today may be deleted no sooner.
@@ -83,10 +83,11 @@ def run_nightly(
         pipeline.run_pipeline(spark, config, run_id, output)
     else:
         print(f"nightly: keeps what run {night.kept_from} chose", flush=True)
-        check_tables(spark, config)
-        with pipeline.for_its_size(lakehouse, config) as tables:
-            plan = train_and_rank(tables, config, night.kept_from)
-            publish.run(tables, config, lambda: _report(plan, as_place(output)))
+        with starting_workers(spark):
+            check_tables(spark, config)
+            with pipeline.for_its_size(lakehouse, config) as tables:
+                plan = train_and_rank(tables, config, night.kept_from)
+                publish.run(tables, config, lambda: _report(plan, as_place(output)))
     clean.run(lakehouse.for_run(new_run_id()), config, vacuum_every=_VACUUM_EVERY)
     return lakehouse
 

@@ -37,7 +37,7 @@ from m6rec.report.export import metrics_json
 from m6rec.report.page import write_report
 from m6rec.runs import Job, numbered, run_jobs
 from m6rec.spark.places import place_of
-from m6rec.spark.session import queries_over_few, session_of_job
+from m6rec.spark.session import queries_over_few, session_of_job, starting_workers
 
 NARROWEST = 110
 
@@ -71,11 +71,12 @@ def run_pipeline(spark: SparkSession, config: Config, run_id: str, output: AnyPl
         GuardError: a guard stops the run.
     """
     lakehouse = open_lakehouse(spark, config, run_id)
-    check_tables(spark, config)
     jobs = jobs_of(config)
-    with for_its_size(lakehouse, config) as tables:
-        run_jobs(tables, config, numbered(jobs, len(jobs)))
-        publish.run(tables, config, lambda: _report(tables, config, as_place(output)))
+    with starting_workers(spark):
+        check_tables(spark, config)
+        with for_its_size(lakehouse, config) as tables:
+            run_jobs(tables, config, numbered(jobs, len(jobs)))
+            publish.run(tables, config, lambda: _report(tables, config, as_place(output)))
     return lakehouse
 
 

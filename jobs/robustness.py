@@ -37,7 +37,7 @@ from m6rec.report.robustness import (
     robustness_document,
 )
 from m6rec.runs import run_jobs
-from m6rec.spark.session import session_of_job
+from m6rec.spark.session import session_of_job, starting_workers
 from m6rec.stages.evaluation.pushed import rise_of_pushed
 
 CONFIG = Path(__file__).parent.parent / "conf" / "robustness.yaml"
@@ -77,7 +77,8 @@ def measure(
     """Run the jobs of a variant that have not finished, and measure its rankers."""
     print(f"--- {variant}", flush=True)
     lakehouse = open_lakehouse(spark, config, ATTACKED_RUN)
-    run_jobs(lakehouse, config, [("", module.JOB) for module in MEASURED_JOBS])
+    with starting_workers(lakehouse.spark):
+        run_jobs(lakehouse, config, [("", module.JOB) for module in MEASURED_JOBS])
     metrics = lakehouse.read("metrics", segment="all", metric="ndcg", fold=c.TEST)
     metrics = metrics.where(F.col(c.K) == FIRST_ITEMS)
     ndcg = {row[c.MODEL]: row[c.VALUE] for row in metrics.collect()}

@@ -26,15 +26,15 @@ HISTORY_SHOWN = 10
 
 def collect_report(lakehouse: Lakehouse, config: Config) -> ReportData:
     """Read metrics, comparisons, models, runs and some lists of the run."""
-    models = lakehouse.read("models").collect()
+    models = lakehouse.rows("models")
     hybrid = next(json.loads(row["parameters"]) for row in models if row["kind"] == "hybrid")
     return ReportData(
         run_id=lakehouse.run_id,
         config_hash=config.fingerprint(),
         counts=_counts(lakehouse),
         quarantined=_quarantined(lakehouse),
-        metrics=[row.asDict() for row in lakehouse.read("metrics").collect()],
-        comparisons=[row.asDict() for row in lakehouse.read("comparisons").collect()],
+        metrics=[row.asDict() for row in lakehouse.rows("metrics")],
+        comparisons=[row.asDict() for row in lakehouse.rows("comparisons")],
         histories={
             f"{row['name']}, {row[c.FIT]}": _with_start(json.loads(row["parameters"]))
             for row in models
@@ -43,7 +43,7 @@ def collect_report(lakehouse: Lakehouse, config: Config) -> ReportData:
         hybrid_weights=dict(zip(hybrid["members"], hybrid["weights"], strict=True)),
         hybrid_evidence=_by_evidence(hybrid),
         examples=_examples(lakehouse),
-        ablations=[row.asDict() for row in lakehouse.read("ablations").collect()],
+        ablations=[row.asDict() for row in lakehouse.rows("ablations")],
         guards=_guards(lakehouse),
         configurations_on_test=configurations_evaluated(lakehouse),
         validation_trials=hybrid["validation_trials"],
