@@ -131,8 +131,8 @@ class Shipped:
 
 
 def ship(spark: SparkSession, value: Any) -> Shipped:
-    """Send `value` to where tasks will run."""
-    skeleton, arrays = _apart(value)
+    """Send `value` to where tasks will run; there, all of its arrays are read-only."""
+    skeleton, arrays = _apart(value, _FreezingPickler)
     return Shipped(skeleton, ship_arrays(spark, arrays))
 
 
@@ -143,7 +143,7 @@ def _load_shipped(shipped: Shipped) -> Any:
 
 def hand_over(value: object) -> Iterator[pa.RecordBatch]:
     """The rows, of schema HANDED_OVER, from which `collect_value` makes `value` again."""
-    skeleton, arrays = _apart(value)
+    skeleton, arrays = _apart(value, _ArrayPickler)
     for name, array in {_SKELETON: np.frombuffer(skeleton, np.uint8), **arrays}.items():
         content = array.reshape(-1).view(np.uint8)
         starts = range(0, max(len(content), 1), _BYTES_OF_ROW)
@@ -196,11 +196,13 @@ def collect_value(frame: DataFrame, kind: type[Handed], most_bytes: int = 0) -> 
     return value
 
 
-def _apart(value: object) -> tuple[bytes, dict[str, npt.NDArray[Any]]]:
+def _apart(
+    value: object, pickler: "type[_ArrayPickler]"
+) -> tuple[bytes, dict[str, npt.NDArray[Any]]]:
     """An object without its large arrays, and these by name."""
     arrays: dict[str, npt.NDArray[Any]] = {}
     buffer = io.BytesIO()
-    _ArrayPickler(buffer, arrays).dump(value)
+    pickler(buffer, arrays).dump(value)
     return buffer.getvalue(), arrays
 
 
@@ -218,6 +220,20 @@ class _ArrayPickler(pickle.Pickler):
             self._names[id(value)] = f"array_{len(self._arrays)}"
             self._arrays[self._names[id(value)]] = np.ascontiguousarray(value)
         return self._names[id(value)]
+
+
+class _FreezingPickler(_ArrayPickler):
+    """Makes small arrays read-only where they arrive, as the large ones are that are mapped there.
+
+    To numba they would be of another type otherwise, and each kernel would be compiled anew where
+    an array is the first of its place to be large.
+    """
+
+    def reducer_override(self, value: Any) -> Any:
+        """How a small array is made again."""
+        if type(value) is not np.ndarray or value.dtype.hasobject:
+            return NotImplemented
+        return np.ndarray, (value.shape, value.dtype, value.tobytes())
 
 
 class _ArrayUnpickler(pickle.Unpickler):
