@@ -24,7 +24,7 @@ import torch
 from pyspark import BarrierTaskContext
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import types as T
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 from torch import distributed
 
 from m6rec import columns as c
@@ -212,6 +212,12 @@ def _run_rank_without_rows(
         yield from program(RankTask(communicator, gpus))
 
 
+@cache
+def _loaded_pools() -> ThreadpoolController:
+    """The thread pools of the libraries that this process has loaded; it loads them by imports."""
+    return ThreadpoolController()
+
+
 @contextmanager
 def _thread_pools(threads: int) -> Iterator[None]:
     """BLAS, OpenMP, torch and numba use `threads` threads, as Spark has reserved cores."""
@@ -219,7 +225,7 @@ def _thread_pools(threads: int) -> Iterator[None]:
     torch.set_num_threads(threads)
     numba.set_num_threads(min(threads, numba_before))
     try:
-        with threadpool_limits(limits=threads):
+        with _loaded_pools().limit(limits=threads):
             yield
     finally:
         torch.set_num_threads(before)
