@@ -79,8 +79,9 @@ def tower_inputs(
     """
     towers, has_few_rows = fit.config.towers, fit.lakehouse.in_memory is not None
     ranks = ranks_of(fit.spark, towers.ranks)
+    in_one_process = ranks is None and towers.ranks == "auto"
     # A task gets none of the driver's GPUs.
-    apart = has_few_rows and ranks is None and chosen_device(towers.device, None) == CPU
+    apart = has_few_rows and in_one_process and chosen_device(towers.device, None) == CPU
     matrix, user_features = fit.matrix.cache(), fit.user_features.cache()
     manifest = _write_rows(fit, matrix, user_features, contexts, ranks or 1)
     validate = None
