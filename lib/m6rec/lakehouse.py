@@ -1,6 +1,5 @@
 """Read and write the tables of a run, and say where its artifacts lie."""
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -86,7 +85,7 @@ class Lakehouse:
     _read: dict[str, int] = field(default_factory=dict)
     _known: dict[tuple[str, int, str], Any] = field(default_factory=dict)
     # Two commits of one table at once would be one and a failure, where the first makes the table.
-    _commits: dict[str, RLock] = field(default_factory=lambda: defaultdict(RLock))
+    _commits: dict[str, RLock] = field(default_factory=dict)
 
     def for_one_job(self, beside: Executor | None = None) -> "Lakehouse":
         """The same tables pinned, with inputs and outputs of their own."""
@@ -327,7 +326,7 @@ class Lakehouse:
         if self._passes_through_driver(name):
             return self._replace_here(name, arrow_table(rows), replaced)
         writer = rows.write.format("delta").mode("overwrite")
-        with self._commits[name]:
+        with self._commits.setdefault(name, RLock()):
             return self._save(table, writer, replace=as_condition(replaced))
 
     def _passes_through_driver(self, name: str) -> bool:
@@ -336,7 +335,7 @@ class Lakehouse:
 
     def _replace_here(self, name: str, rows: pa.Table, replaced: Condition) -> int:
         """Replace rows by some that the driver holds."""
-        with self._commits[name]:
+        with self._commits.setdefault(name, RLock()):
             version = self._commit_here(name, lambda _: rows, replaced)
             if version is not None:
                 return version

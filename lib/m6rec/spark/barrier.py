@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache, cached_property, partial
+from threading import Lock
 from typing import Any
 
 import numba
@@ -44,6 +45,7 @@ RankProgram = Callable[["RankTask"], Iterator[pa.RecordBatch]]
 _COLLECTIVE_TIMEOUT = timedelta(minutes=10)
 _JOIN_TIMEOUT = timedelta(minutes=2)
 _THIS_MACHINE = "127.0.0.1"
+_ONE_STORE = Lock()
 _GPU = "gpu"
 
 
@@ -171,7 +173,9 @@ def _meeting(spark: SparkSession) -> Meeting | None:
     context = spark.sparkContext
     if re.fullmatch(r"local(\[[^,]*\])?", str(context.master)) is None:
         return None
-    return Meeting(_drivers_store().port, context.applicationId)
+    # A second store, of another thread, would be closed as soon as the first has taken its place.
+    with _ONE_STORE:
+        return Meeting(_drivers_store().port, context.applicationId)
 
 
 @cache

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import Any, TypeVar
 
 import numpy as np
@@ -28,6 +29,7 @@ from m6rec.spark.collecting import collected_batches
 from m6rec.spark.runtimes import arrow_schema
 
 _MAPPED_FILES = 128
+_ONE_AT_A_TIME = Lock()
 SMALLEST_FILE_BYTES = 4096
 # A row holds at most this many bytes of an array, because Spark collects batches of some thousand
 # rows, and a batch may hold 2 GiB at most.
@@ -83,11 +85,13 @@ def ship_arrays(spark: SparkSession, arrays: Mapping[str, npt.NDArray[Any]]) -> 
 def _ship(spark: SparkSession, array: npt.NDArray[Any]) -> str:
     contiguous = np.ascontiguousarray(array).reshape(array.shape)
     file = f"m6rec-{_digest(contiguous)}.npy"
-    path = Path(_outbox().name) / file
-    if not path.exists():
-        np.save(path, contiguous, allow_pickle=False)
-    # Spark ignores a file that it has been given before, but a new session needs it again.
-    spark.sparkContext.addFile(str(path))
+    # Whoever sends an equal array at the same time must not go on before the file is whole.
+    with _ONE_AT_A_TIME:
+        path = Path(_outbox().name) / file
+        if not path.exists():
+            np.save(path, contiguous, allow_pickle=False)
+        # Spark ignores a file that it has been given before, but a new session needs it again.
+        spark.sparkContext.addFile(str(path))
     return file
 
 
