@@ -7,11 +7,12 @@ the hybrid are measured by job `train_hybrid`, which has their scores.)
 
 import time
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 from m6rec import columns as c
 from m6rec.command_line import command_line
 from m6rec.config.run import Config
-from m6rec.config.towers import TowerPart
+from m6rec.config.towers import TowerPart, TowersConfig
 from m6rec.fits.contexts import context_vocabulary, first_held_out
 from m6rec.fits.fit import Fit
 from m6rec.fits.towers import VALIDATION_USERS, TowerInputs, tower_inputs, train_pair
@@ -107,15 +108,25 @@ def _measure(
         return validate.ndcg_of_users(list(zip(encoders, items, strict=True)))
 
     whole = ndcg_of_users([_trained(inputs, method) for method in methods])
+    trained = inputs.at_once(
+        [
+            partial(train_pair, inputs, _without(config.towers, part), method, None)
+            for part in parts
+            for method in methods
+        ]
+    )
     lines: list[Ablation] = []
     for part in parts:
         if time.monotonic() > deadline:
             print(f"ablate: no time left for {part}", flush=True)
             continue
-        towers = config.towers.model_copy(update={"without": (*config.towers.without, part)})
-        encoders = [train_pair(inputs, towers, method, None).encoder for method in methods]
+        encoders = [next(trained).encoder for _ in methods]
         lines.append(_compared(config, FUSION, part, ndcg_of_users(encoders), whole))
     return lines
+
+
+def _without(towers: TowersConfig, part: TowerPart) -> TowersConfig:
+    return towers.model_copy(update={"without": (*towers.without, part)})
 
 
 def _trained(inputs: TowerInputs, model: str) -> Towers:

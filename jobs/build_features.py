@@ -5,7 +5,7 @@ Everything is fitted on the fit's training fold, and each pipeline is saved for 
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -65,8 +65,8 @@ def run(lakehouse: Lakehouse, config: Config, fits: tuple[str, ...] = c.FITS) ->
             lakehouse, config, config.features.items, "item_index", c.ITEM_ID, c.ITEM_INDEX
         )
         _write_pictures(lakehouse, config, items)
-        for fit in fits_of(lakehouse, config, fits):
-            _build(fit, users, items)
+        trained = fits_of(lakehouse, config, fits)
+        list(lakehouse.at_once([partial(_build, fit, users, items) for fit in trained]))
     finally:
         lakehouse.spark.catalog.clearCache()
 
@@ -86,7 +86,9 @@ def _build(fit: Fit, users: _Attributes | None, items: _Attributes | None) -> No
     user_acts = _with_mix(user_behaviour(matrix, fit.n_items, content), events, c.USER_INDEX)
     user_pipeline = _fit_and_write(fit, "user", users, user_acts, user_training)
     _record(fit, {"items": item_pipeline, "users": user_pipeline})
-    fit.spark.catalog.clearCache()
+    for frame in (matrix, events):
+        if frame is not None:
+            frame.unpersist()
 
 
 def _fit_and_write(
@@ -111,6 +113,8 @@ def _fit_and_write(
         saved = beside.submit(pipeline.save, fit.artifact_place("features", f"{side}s"))
         fit.write(f"{side}_features", pipeline.transform(frame, acts, indices))
         saved.result()
+    if acts is not None:
+        acts.unpersist()
     return pipeline
 
 

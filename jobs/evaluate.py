@@ -3,6 +3,7 @@
 Where ratings are predicted, their errors are measured too.
 """
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -39,13 +40,10 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
     """
     metrics: list[dict[str, Any]] = []
     comparisons: list[dict[str, Any]] = []
-    for fit in fits_of(lakehouse, config):
-        targets = fit.measured_targets.cache()
-        if not targets.isEmpty():
-            evaluation = _evaluate_fit(fit, targets)
-            metrics += evaluation.metrics
-            comparisons += evaluation.comparisons
-        targets.unpersist()
+    measured = [partial(_measure, fit) for fit in fits_of(lakehouse, config)]
+    for evaluation in lakehouse.at_once(measured):
+        metrics += evaluation.metrics
+        comparisons += evaluation.comparisons
     if not metrics:
         raise DataError(
             "neither validation nor test holds out a positive pair, so there is nothing to"
@@ -53,6 +51,14 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
         )
     lakehouse.write_rows("metrics", metrics)
     lakehouse.write_rows("comparisons", comparisons)
+
+
+def _measure(fit: Fit) -> Evaluation:
+    """The rows of a fit; none where it holds out nothing."""
+    targets = fit.measured_targets.cache()
+    found = Evaluation([], []) if targets.isEmpty() else _evaluate_fit(fit, targets)
+    targets.unpersist()
+    return found
 
 
 def _evaluate_fit(fit: Fit, targets: DataFrame) -> Evaluation:

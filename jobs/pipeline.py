@@ -6,6 +6,7 @@ that they saw before.
 """
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from pyspark.sql import SparkSession
@@ -31,13 +32,13 @@ from m6rec.files import AnyPlace, FilePlace, as_place
 from m6rec.fits.inspection import check_tables
 from m6rec.job_records import fits_in_driver, reads_many_rows
 from m6rec.lakehouse import Lakehouse
-from m6rec.report.collect import collect_report
+from m6rec.report.collect import collect_report, with_guards
 from m6rec.report.console import hybrid_and_best_member, print_guards, print_results
 from m6rec.report.export import metrics_json
-from m6rec.report.page import write_report
+from m6rec.report.page import ReportData, plots_of, write_report
 from m6rec.runs import Job, numbered, run_jobs
 from m6rec.spark.places import place_of
-from m6rec.spark.session import queries_over_few, session_of_job
+from m6rec.spark.session import queries_over_few, session_of_job, starting_workers
 
 NARROWEST = 110
 
@@ -71,11 +72,14 @@ def run_pipeline(spark: SparkSession, config: Config, run_id: str, output: AnyPl
         GuardError: a guard stops the run.
     """
     lakehouse = open_lakehouse(spark, config, run_id)
-    check_tables(spark, config)
     jobs = jobs_of(config)
-    with for_its_size(lakehouse, config) as tables:
-        run_jobs(tables, config, numbered(jobs, len(jobs)))
-        publish.run(tables, config, lambda: _report(tables, config, as_place(output)))
+    with starting_workers(spark):
+        check_tables(spark, config)
+        with for_its_size(lakehouse, config) as tables, ThreadPoolExecutor(1) as beside:
+            run_jobs(tables, config, numbered(jobs, len(jobs)))
+            # The guards wait for queries, and plots for none.
+            told = beside.submit(_collect, tables, config)
+            publish.run(tables, config, lambda: _report(tables, *told.result(), as_place(output)))
     return lakehouse
 
 
@@ -89,14 +93,23 @@ def for_its_size(lakehouse: Lakehouse, config: Config) -> Iterator[Lakehouse]:
             yield lakehouse.with_tables_in_memory(fits_in_driver(config))
 
 
-def _report(lakehouse: Lakehouse, config: Config, output: FilePlace) -> None:
+def _collect(lakehouse: Lakehouse, config: Config) -> tuple[ReportData, dict[str, str], str]:
+    """What is told of a run before its guards have been measured: data, plots, and one line."""
     report = collect_report(lakehouse, config)
+    line = hybrid_and_best_member(report, config.hybrid_members)
+    return report, plots_of(report), line
+
+
+def _report(
+    lakehouse: Lakehouse, data: ReportData, drawn: dict[str, str], line: str, output: FilePlace
+) -> None:
+    report = with_guards(data, lakehouse)
     metrics_json(report.metrics, output / "metrics.json")
-    write_report(output / "report.html", report)
+    write_report(output / "report.html", report, drawn)
     # A log file has no width of its own, and 80 columns would cut the numbers.
     console = Console(width=max(Console().width, NARROWEST))
     print_results(console, report.metrics, report.examples, k=report.k)
-    print(hybrid_and_best_member(report, config.hybrid_members))
+    print(line)
     print(f"metrics: {output / 'metrics.json'}\nreport: {output / 'report.html'}", flush=True)
     print_guards(console, report.guards)
 

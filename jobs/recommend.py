@@ -1,7 +1,7 @@
 """Rank: lists of every evaluated ranker for users with held-out items, and the published lists."""
 
 from concurrent.futures import ThreadPoolExecutor
-from functools import reduce
+from functools import partial, reduce
 
 from pyspark.sql import DataFrame
 
@@ -42,13 +42,21 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
     selection, final = fits_of(lakehouse, config)
     evaluated = config.usable(config.evaluate.rankers)
     rankers = tuple(dict.fromkeys((*evaluated, config.recommend.ranker)))
+    ranked = [partial(_rank_selection, selection, rankers), partial(_rank_final, final, rankers)]
+    list(lakehouse.at_once(ranked))
+
+
+def _rank_selection(fit: Fit, rankers: tuple[str, ...]) -> None:
+    rank_for_evaluation(fit, rankers, reranking_of(fit))
+
+
+def _rank_final(fit: Fit, rankers: tuple[str, ...]) -> None:
     with ThreadPoolExecutor(1) as beside:
-        explaining = beside.submit(read_explaining, final)
-        rank_for_evaluation(selection, rankers, reranking_of(selection))
-        reranking = reranking_of(final)
-        members = rank_for_evaluation(final, rankers, reranking)
-        write_recommendations(final, members, explaining.result(), reranking)
-    embed(final, members)
+        explaining = beside.submit(read_explaining, fit)
+        reranking = reranking_of(fit)
+        members = rank_for_evaluation(fit, rankers, reranking)
+        write_recommendations(fit, members, explaining.result(), reranking)
+    embed(fit, members)
 
 
 def run_final(lakehouse: Lakehouse, config: Config, needs: Needs) -> None:

@@ -26,7 +26,7 @@ from m6rec.fits.choices import kept_choices
 from m6rec.fits.fit import Fit
 from m6rec.publication.repeating import ListDifferences, differences, repetition_of
 from m6rec.runs import run_jobs
-from m6rec.spark.session import session_of_job
+from m6rec.spark.session import session_of_job, starting_workers
 
 LISTS_DIFFER = 1
 
@@ -43,7 +43,8 @@ def rerun(spark: SparkSession, config: Config, run_id: str, new_id: str) -> List
     for doubt in repetition.doubts:
         print(f"warning: lists may differ: {doubt}", flush=True)
     kept = kept_choices(Fit(original, repetition.config, c.SELECTION))
-    with for_its_size(repetition.lakehouse, repetition.config) as tables:
+    sized = for_its_size(repetition.lakehouse, repetition.config)
+    with starting_workers(spark), sized as tables:
         if kept is not None:
             train_and_rank(tables, repetition.config, kept.kept_from)
         else:

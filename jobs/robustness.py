@@ -38,7 +38,7 @@ from m6rec.report.robustness import (
     robustness_document,
 )
 from m6rec.runs import run_jobs
-from m6rec.spark.session import session_of_job
+from m6rec.spark.session import session_of_job, starting_workers
 from m6rec.stages.evaluation.known_pairs import ndcg_without_known
 from m6rec.stages.evaluation.pushed import rise_of_pushed
 
@@ -82,7 +82,8 @@ def measure(
     """
     print(f"--- {variant}", flush=True)
     lakehouse = open_lakehouse(spark, config, ATTACKED_RUN)
-    run_jobs(lakehouse, config, [("", module.JOB) for module in MEASURED_JOBS])
+    with starting_workers(lakehouse.spark):
+        run_jobs(lakehouse, config, [("", module.JOB) for module in MEASURED_JOBS])
     index = lakehouse.read("item_index")
     lists = lakehouse.read("lists", fit=c.FINAL)
     known, targets = (_indexed(lakehouse, pairs) for pairs in (folder.train, folder.test))

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import reduce
+from functools import partial, reduce
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -35,13 +35,18 @@ def run(
     """
     if models is None:
         models = models_trained_by(TRAIN_FACTORS.name, config.trained_rankers)
-    for fit in fits_of(lakehouse, config, fits):
-        matrix = fit.matrix.cache()
-        inputs = _inputs(fit, matrix)
-        if earlier is not None:
-            inputs = _going_on(inputs, models, earlier)
-        write_factors(fit, [FACTOR_TRAINERS[model](inputs) for model in models])
-        matrix.unpersist()
+    trained = fits_of(lakehouse, config, fits)
+    list(lakehouse.at_once([partial(_train_fit, fit, models, earlier) for fit in trained]))
+
+
+def _train_fit(fit: Fit, models: Sequence[str], earlier: EarlierRun | None) -> None:
+    matrix = fit.matrix.cache()
+    inputs = _inputs(fit, matrix)
+    if earlier is not None:
+        inputs = _going_on(inputs, models, earlier)
+    trainings = [partial(FACTOR_TRAINERS[model], inputs) for model in models]
+    write_factors(fit, list(fit.lakehouse.at_once(trainings)))
+    matrix.unpersist()
 
 
 def _going_on(inputs: FactorInputs, models: Sequence[str], earlier: EarlierRun) -> FactorInputs:

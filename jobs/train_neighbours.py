@@ -4,7 +4,7 @@ User neighbours are found where lists are made: nothing is trained for them.
 """
 
 from collections.abc import Sequence
-from functools import reduce
+from functools import partial, reduce
 
 from pyspark.sql import DataFrame
 
@@ -31,17 +31,18 @@ def run(
     """Train the item-item weights of each fit: all that any ranker needs, or those of `models`."""
     if models is None:
         models = models_trained_by(TRAIN_NEIGHBOURS.name, config.trained_rankers)
-    for fit in fits_of(lakehouse, config, fits):
-        _train_fit(fit, models)
+    trained = fits_of(lakehouse, config, fits)
+    list(lakehouse.at_once([partial(_train_fit, fit, models) for fit in trained]))
 
 
 def _train_fit(fit: Fit, models: Sequence[str]) -> None:
     matrix = fit.matrix.cache()
     inputs = _inputs(fit, matrix, models)
+    weights = fit.lakehouse.at_once([partial(NEIGHBOUR_TRAINERS[one], inputs) for one in models])
     # All methods are written by one commit, which costs more than the rows themselves.
     frames = [
-        item_weights_to_frame(fit.spark, NEIGHBOUR_TRAINERS[model](inputs), model)
-        for model in models
+        item_weights_to_frame(fit.spark, each, model)
+        for model, each in zip(models, weights, strict=True)
     ]
     fit.write("item_neighbours", reduce(DataFrame.union, frames))
     matrix.unpersist()

@@ -7,6 +7,7 @@ schedule.
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from m6rec import columns as c
@@ -50,19 +51,32 @@ def run(
     }
     trained = fits_of(lakehouse, config, fits)
     contexts = context_vocabulary(trained[0])
-    for fit in trained:
-        inputs = tower_inputs(fit, contexts, models)
+    prepared = lakehouse.at_once([partial(tower_inputs, fit, contexts, models) for fit in trained])
+    for fit, inputs in zip(trained, prepared, strict=True):
         records = []
-        for model in models:
-            epochs = None if fit.name == c.SELECTION else best_epochs[model]
-            start = time.perf_counter()
-            result = _train(inputs, config, model, epochs, earlier)
-            seconds = time.perf_counter() - start
+        epochs = {} if fit.name == c.SELECTION else best_epochs
+        trainings = [
+            partial(_timed, inputs, config, model, epochs.get(model), earlier) for model in models
+        ]
+        for model, (result, seconds) in zip(models, inputs.at_once(trainings), strict=True):
             if fit.name == c.SELECTION:
                 best_epochs[model] = result.best_epoch
             _report(fit.name, model, result, seconds)
             records.append(_save(fit, model, result, seconds))
         fit.write_models("towers", records)
+
+
+def _timed(
+    inputs: TowerInputs,
+    config: Config,
+    model: str,
+    epochs: int | None,
+    earlier: EarlierRun | None,
+) -> tuple[TrainingResult, float]:
+    """The training, and its seconds."""
+    start = time.perf_counter()
+    result = _train(inputs, config, model, epochs, earlier)
+    return result, time.perf_counter() - start
 
 
 def _train(

@@ -1,10 +1,11 @@
 """Read and write the tables of a run, and say where its artifacts lie."""
 
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor, Future
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from threading import RLock
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -44,6 +45,7 @@ _PARTS = (c.FIT, "kind", "job")
 # The value, or several values, that a column has in the rows that a write replaces.
 Part = str | tuple[str, ...]
 Known = TypeVar("Known")
+Made = TypeVar("Made")
 # The driver holds a run's rows of a table where their files have no more bytes.
 _BYTES_IN_MEMORY = 1 << 20
 # The driver reads rows for itself where their files have no more bytes.
@@ -82,6 +84,8 @@ class Lakehouse:
     _written: dict[str, int] = field(default_factory=dict)
     _read: dict[str, int] = field(default_factory=dict)
     _known: dict[tuple[str, int, str], Any] = field(default_factory=dict)
+    # Two commits of one table at once would be one and a failure, where the first makes the table.
+    _commits: dict[str, RLock] = field(default_factory=dict)
 
     def for_one_job(self, beside: Executor | None = None) -> "Lakehouse":
         """The same tables pinned, with inputs and outputs of their own."""
@@ -100,6 +104,20 @@ class Lakehouse:
         """The tables of another run in the same place."""
         in_memory: dict[tuple[Any, ...], DataFrame] | None = None if self.in_memory is None else {}
         return Lakehouse(self.spark, self.location, run_id, self.artifacts, in_memory=in_memory)
+
+    def at_once(self, calls: Sequence[Callable[[], Made]]) -> Iterator[Made]:
+        """What the calls return; they run at once where rows are few, and else when asked for.
+
+        To plan a query over few rows takes longer than to run it, and takes one core. A query over
+        many rows has all cores to itself, and the memory.
+        """
+        if self.in_memory is None:
+            for call in calls:
+                yield call()
+            return
+        with ThreadPoolExecutor(max(len(calls), 1)) as pool:
+            for running in [pool.submit(call) for call in calls]:
+                yield running.result()
 
     @property
     def by_path(self) -> bool:
@@ -308,7 +326,8 @@ class Lakehouse:
         if self._passes_through_driver(name):
             return self._replace_here(name, arrow_table(rows), replaced)
         writer = rows.write.format("delta").mode("overwrite")
-        return self._save(table, writer, replace=as_condition(replaced))
+        with self._commits.setdefault(name, RLock()):
+            return self._save(table, writer, replace=as_condition(replaced))
 
     def _passes_through_driver(self, name: str) -> bool:
         """Whether the driver fetches what is written to a table, and writes it for itself."""
@@ -316,11 +335,12 @@ class Lakehouse:
 
     def _replace_here(self, name: str, rows: pa.Table, replaced: Condition) -> int:
         """Replace rows by some that the driver holds."""
-        version = self._commit_here(name, lambda _: rows, replaced)
-        if version is not None:
-            return version
-        writer = self._frame_of(name, rows).write.format("delta").mode("overwrite")
-        return self._save(TABLES[name], writer, replace=as_condition(replaced))
+        with self._commits.setdefault(name, RLock()):
+            version = self._commit_here(name, lambda _: rows, replaced)
+            if version is not None:
+                return version
+            writer = self._frame_of(name, rows).write.format("delta").mode("overwrite")
+            return self._save(TABLES[name], writer, replace=as_condition(replaced))
 
     def _replaced(self, part: Mapping[str, Part]) -> dict[str, tuple[str, ...]]:
         values = {key: (one,) if isinstance(one, str) else one for key, one in part.items()}

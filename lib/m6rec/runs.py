@@ -69,7 +69,8 @@ def run_job(lakehouse: Lakehouse, config: Config, job: Job) -> bool:
         ConfigError: the run was begun with another configuration.
         DataError: a job whose tables this one reads has not finished.
     """
-    return run_jobs(lakehouse, config, [("", job)]) == [job.name]
+    with starting_workers(lakehouse.spark):
+        return run_jobs(lakehouse, config, [("", job)]) == [job.name]
 
 
 def numbered(jobs: Iterable[Job], total: int, first: int = 1) -> Iterator[tuple[str, Job]]:
@@ -91,7 +92,7 @@ def run_jobs(lakehouse: Lakehouse, config: Config, jobs: Iterable[tuple[str, Job
         ConfigError: the run was begun with another configuration.
         DataError: a job whose tables another reads has not finished.
     """
-    with starting_workers(lakehouse.spark), ThreadPoolExecutor(1) as beside:
+    with ThreadPoolExecutor(1) as beside:
         earlier = work_of_run(lakehouse)
         check_same_config(earlier, config, lakehouse.run_id)
         sources = sources_of_run(lakehouse, config, earlier)

@@ -1,7 +1,9 @@
 """Tables at their versions: what a reader sees while others write, and what a write replaces."""
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from threading import Barrier
 
 from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
@@ -169,6 +171,29 @@ def test_a_small_table_is_read_once_and_gives_the_same_rows(
     assert item_ids(own) == {"c"}
     own.write("catalogue", catalogue(spark, "c").limit(0))
     assert item_ids(own) == set()
+
+
+def test_over_few_rows_calls_run_at_once_and_else_when_they_are_asked_for(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    lakehouse, both = Lakehouse(spark, str(tmp_path), "a"), Barrier(2, timeout=60)
+    # Each waits for the other: one after the other, they would wait in vain.
+    meeting = [both.wait] * 2
+    assert sorted(lakehouse.with_tables_in_memory().at_once(meeting)) == [0, 1]
+    called: list[int] = []
+    in_turn = lakehouse.at_once([partial(called.append, one) for one in range(3)])
+    next(in_turn)
+    assert called == [0]
+
+
+def test_fits_that_are_written_at_once_are_all_in_the_new_table(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    few = Lakehouse(spark, str(tmp_path), "a").with_tables_in_memory()
+    rows = models(spark, "svd")
+    fits = ("selection", "final")
+    list(few.at_once([partial(few.write, "models", rows, fit=fit, kind="factors") for fit in fits]))
+    assert model_names(few) == {(fit, "factors", "svd") for fit in fits}
 
 
 def test_files_on_this_machine_have_no_second_file_with_a_checksum(

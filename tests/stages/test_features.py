@@ -74,8 +74,13 @@ def test_every_index_has_a_row_and_an_unknown_one_is_zero(
     assert rebuilt.orderBy(c.ITEM_INDEX).collect() == rows
 
 
-def test_a_folder_without_a_pipeline_is_refused(spark: SparkSession, tmp_path: Path) -> None:
+def test_a_folder_without_a_pipeline_of_this_release_is_refused(
+    spark: SparkSession, tmp_path: Path
+) -> None:
     with pytest.raises(ArtifactError, match="no feature pipeline"):
+        FeaturePipeline.load(spark, str(tmp_path))
+    (tmp_path / "pipeline.json").write_text('{"prepared": false}')
+    with pytest.raises(ArtifactError, match="of another release"):
         FeaturePipeline.load(spark, str(tmp_path))
 
 

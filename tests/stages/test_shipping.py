@@ -67,20 +67,25 @@ def test_a_file_that_did_not_arrive_is_named(spark: SparkSession) -> None:
         ShippedArrays((("a", "m6rec-missing.npy"),)).load()
 
 
-def test_an_object_reaches_the_workers_with_its_large_arrays_mapped(spark: SparkSession) -> None:
-    shipped = ship(spark, {"large": np.ones((100, 100)), "small": np.ones(3), "name": "model"})
+def test_an_object_reaches_the_workers_with_its_large_arrays_mapped_and_all_of_them_read_only(
+    spark: SparkSession,
+) -> None:
+    arrays = {"large": np.ones((100, 100)), "small": np.ones(3), "empty": np.empty((0, 2))}
+    shipped = ship(spark, {**arrays, "name": "model"})
     assert len(shipped.skeleton) < 2000
 
     def describe(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         model = shipped.load()
         total = float(model["large"].sum() + model["small"].sum())
         mapped = isinstance(model["large"], np.memmap)
+        frozen = not any(model[name].flags.writeable for name in ("large", "small", "empty"))
         for batch in batches:
-            row = {"name": model["name"], "total": total, "mapped": mapped}
+            row = {"name": model["name"], "total": total, "mapped": mapped, "frozen": frozen}
             yield pa.RecordBatch.from_pylist([row] * batch.num_rows)
 
-    frame = spark.range(2).mapInArrow(describe, "name string, total double, mapped boolean")
-    assert [tuple(row) for row in frame.collect()] == [("model", 10003.0, True)] * 2
+    schema = "name string, total double, mapped boolean, frozen boolean"
+    frame = spark.range(2).mapInArrow(describe, schema)
+    assert [tuple(row) for row in frame.collect()] == [("model", 10003.0, True, True)] * 2
 
 
 def test_an_object_comes_from_a_task_to_the_driver_as_it_was(spark: SparkSession) -> None:

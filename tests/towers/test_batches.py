@@ -77,6 +77,18 @@ def test_pools_smaller_than_the_rows_lose_nothing(reader: str, manifest: Manifes
     assert len(in_order(list(batches))) == 120
 
 
+def test_rows_that_fit_in_a_pool_are_read_once_for_all_epochs(
+    reader: str, rows: Rows, user_features: Float32, tmp_path: Path
+) -> None:
+    manifest = write_files(tmp_path, rows, user_features, files=2, world_size=1)
+    kept, fresh = (READERS[reader](manifest, seed=1) for _ in range(2))
+    expected = [batch.rows.user_index.tolist() for batch in fresh.epoch(1, steps=5)]
+    list(kept.epoch(0, steps=5))
+    for name in manifest.files:
+        (tmp_path / name).unlink()
+    assert [batch.rows.user_index.tolist() for batch in kept.epoch(1, steps=5)] == expected
+
+
 def test_the_ranks_share_the_rows_and_take_equal_steps(
     reader: str, rows: Rows, user_features: Float32, tmp_path: Path
 ) -> None:

@@ -1,8 +1,9 @@
 """What the towers of a fit are trained on, and how a pair of them, or several, are trained."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from pyspark.sql import DataFrame
 
@@ -17,7 +18,7 @@ from m6rec.kernels.arrays.contexts import ContextVocabulary
 from m6rec.rankers import BAGGED, BOOSTED, FUSION, SEQUENCE
 from m6rec.spark.barrier import cores_of_task
 from m6rec.stages.training.neighbours import train_cross_fitted_ridge
-from m6rec.stages.training.tower_ranks import ranks_of, train_on_ranks
+from m6rec.stages.training.tower_ranks import ranks_of, train_apart, train_on_ranks
 from m6rec.stages.training.tower_rows import write_tower_rows
 from m6rec.towers.bagging import bag
 from m6rec.towers.batches import reader_named
@@ -26,10 +27,12 @@ from m6rec.towers.encoder import ItemInputs, TowerEncoder
 from m6rec.towers.going_on import EarlierTowers
 from m6rec.towers.launch import TrainingTask, train_alone
 from m6rec.towers.loop import TrainingResult
+from m6rec.towers.ranks import CPU, chosen_device
 from m6rec.towers.row_files import Manifest
 from m6rec.towers.start import calibrated
 from m6rec.towers.validation import TowerValidation
 
+Trained = TypeVar("Trained")
 VALIDATION_USERS = 2_000
 ROWS_PER_FILE = 32_768
 
@@ -43,8 +46,10 @@ class TowerInputs:
         manifest: of the training rows.
         items: the item side by method.
         validate: measures an epoch, or None where there is nothing to choose.
-        ranks: how many tasks train together, or None where the driver does.
+        ranks: how many tasks train together, or None where one process does.
         contexts: what the towers that know order learn of contexts.
+        apart: whether that process is a task of its own for each training, so that several run at
+            once, and not the driver.
     """
 
     fit: Fit
@@ -53,6 +58,15 @@ class TowerInputs:
     validate: TowerValidation | None
     ranks: int | None
     contexts: ContextVocabulary
+    apart: bool
+
+    def at_once(self, trainings: Sequence[Callable[[], Trained]]) -> Iterator[Trained]:
+        """What the trainings return: all at once where each has a task, and else in turn."""
+        if self.apart:
+            yield from self.fit.lakehouse.at_once(trainings)
+        else:
+            for training in trainings:
+                yield training()
 
 
 def tower_inputs(
@@ -63,7 +77,11 @@ def tower_inputs(
     `contexts` are those that `context_vocabulary` finds; `models` are those of
     `Config.tower_models` that are to be trained, all unless given.
     """
-    ranks = ranks_of(fit.spark, fit.config.towers.ranks)
+    towers, has_few_rows = fit.config.towers, fit.lakehouse.in_memory is not None
+    ranks = ranks_of(fit.spark, towers.ranks)
+    in_one_process = ranks is None and towers.ranks == "auto"
+    # A task gets none of the driver's GPUs.
+    apart = has_few_rows and in_one_process and chosen_device(towers.device, None) == CPU
     matrix, user_features = fit.matrix.cache(), fit.user_features.cache()
     manifest = _write_rows(fit, matrix, user_features, contexts, ranks or 1)
     validate = None
@@ -73,7 +91,7 @@ def tower_inputs(
     items = _item_inputs(fit, fit.config.tower_models if models is None else models)
     matrix.unpersist()
     user_features.unpersist()
-    return TowerInputs(fit, manifest, items, validate, ranks, contexts)
+    return TowerInputs(fit, manifest, items, validate, ranks, contexts, apart)
 
 
 def train_pair(
@@ -125,7 +143,7 @@ def _task(
     inputs: TowerInputs, config: TowersConfig, model: str, epochs: int | None, number: int = 1
 ) -> TrainingTask:
     """The training of a pair, or of the pair of that number where a model has several."""
-    fit, ranks = inputs.fit, inputs.ranks
+    fit, in_order = inputs.fit, model == SEQUENCE
     name = "_without_".join([f"towers_{model}", *config.without])
     if number > 1:
         name = f"{name}_{number}"
@@ -138,14 +156,28 @@ def _task(
         log_folder=fit.artifact_place("tensorboard", name),
         checkpoint_folder=fit.artifact_place("checkpoints", name),
         epochs=epochs,
-        threads=len(os.sched_getaffinity(0)) if ranks is None else cores_of_task(fit.spark),
-        in_order=model == SEQUENCE,
+        threads=_threads(inputs, in_order),
+        in_order=in_order,
         contexts=inputs.contexts,
     )
 
 
+def _threads(inputs: TowerInputs, in_order: bool) -> int:
+    """How many threads torch has for a training.
+
+    Of towers on sets, each step is small where rows are few, and its result does not depend on the
+    number of threads. So those that are trained at once get one each.
+    """
+    if inputs.ranks is not None:
+        return cores_of_task(inputs.fit.spark)
+    return 1 if inputs.apart and not in_order else len(os.sched_getaffinity(0))
+
+
 def _train(inputs: TowerInputs, task: TrainingTask) -> TrainingResult:
-    return train_alone(task) if inputs.ranks is None else train_on_ranks(inputs.fit.spark, task)
+    spark = inputs.fit.spark
+    if inputs.ranks is not None:
+        return train_on_ranks(spark, task)
+    return train_apart(spark, task) if inputs.apart else train_alone(task)
 
 
 def _write_rows(

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,16 +26,16 @@ HISTORY_SHOWN = 10
 
 
 def collect_report(lakehouse: Lakehouse, config: Config) -> ReportData:
-    """Read metrics, comparisons, models, runs and some lists of the run."""
-    models = lakehouse.read("models").collect()
+    """Read metrics, comparisons, models, runs and some lists of the run, but not its guards."""
+    models = lakehouse.rows("models")
     hybrid = next(json.loads(row["parameters"]) for row in models if row["kind"] == "hybrid")
     return ReportData(
         run_id=lakehouse.run_id,
         config_hash=config.fingerprint(),
         counts=_counts(lakehouse),
         quarantined=_quarantined(lakehouse),
-        metrics=[row.asDict() for row in lakehouse.read("metrics").collect()],
-        comparisons=[row.asDict() for row in lakehouse.read("comparisons").collect()],
+        metrics=[row.asDict() for row in lakehouse.rows("metrics")],
+        comparisons=[row.asDict() for row in lakehouse.rows("comparisons")],
         histories={
             f"{row['name']}, {row[c.FIT]}": _with_start(json.loads(row["parameters"]))
             for row in models
@@ -43,8 +44,7 @@ def collect_report(lakehouse: Lakehouse, config: Config) -> ReportData:
         hybrid_weights=dict(zip(hybrid["members"], hybrid["weights"], strict=True)),
         hybrid_evidence=_by_evidence(hybrid),
         examples=_examples(lakehouse),
-        ablations=[row.asDict() for row in lakehouse.read("ablations").collect()],
-        guards=_guards(lakehouse),
+        ablations=[row.asDict() for row in lakehouse.rows("ablations")],
         configurations_on_test=configurations_evaluated(lakehouse),
         validation_trials=hybrid["validation_trials"],
         step_seconds=step_seconds(lakehouse),
@@ -53,7 +53,7 @@ def collect_report(lakehouse: Lakehouse, config: Config) -> ReportData:
 
 
 def collect_night(selection: Fit, choices: Choices, needs: Needs) -> ReportData:
-    """What there is to tell of a run that has kept its choices."""
+    """What there is to tell of a run that has kept its choices, but for its guards."""
     lakehouse, config = selection.lakehouse, selection.config
     [blend] = read_blends(selection, (config.recommend.ranker,))
     weights = zip(blend.members, blend.weights, strict=True)
@@ -80,7 +80,6 @@ def collect_night(selection: Fit, choices: Choices, needs: Needs) -> ReportData:
         counts=_counts(lakehouse),
         quarantined=_quarantined(lakehouse),
         examples=_examples(lakehouse),
-        guards=_guards(lakehouse),
         step_seconds=step_seconds(lakehouse),
         kept=kept,
         hybrid=config.recommend.ranker,
@@ -112,13 +111,14 @@ def _by_evidence(hybrid: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _guards(lakehouse: Lakehouse) -> list[dict[str, Any]]:
-    """What the guards measured, in the order in which they stand in the configuration."""
+def with_guards(report: ReportData, lakehouse: Lakehouse) -> ReportData:
+    """The report with what the guards measured, in the order of the configuration."""
     if not lakehouse.exists("guard_results"):
-        return []
+        return report
     order = {name: place for place, name in enumerate(GuardsConfig.model_fields)}
     rows = [row.asDict() for row in lakehouse.rows("guard_results")]
-    return sorted(rows, key=lambda row: order.get(row["guard"], len(order)))
+    guards = sorted(rows, key=lambda row: order.get(row["guard"], len(order)))
+    return replace(report, guards=guards)
 
 
 def _quarantined(lakehouse: Lakehouse) -> dict[str, int]:

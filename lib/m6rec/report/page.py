@@ -88,13 +88,16 @@ class ReportData:
     k: int = 10
 
 
-def write_report(path: AnyPlace, data: ReportData) -> None:
-    """Write the report; the folder of `path` is made where it is missing."""
-    as_place(path).write_text(render_report(data))
+def write_report(path: AnyPlace, data: ReportData, drawn: Mapping[str, str] | None = None) -> None:
+    """Write the report; the folder of `path` is made where it is missing.
+
+    `drawn` are the `plots_of` its data, drawn here unless given.
+    """
+    as_place(path).write_text(render_report(data, drawn))
 
 
-def render_report(data: ReportData) -> str:
-    """The report as HTML."""
+def render_report(data: ReportData, drawn: Mapping[str, str] | None = None) -> str:
+    """The report as HTML; arguments as for `write_report`."""
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -114,7 +117,7 @@ def render_report(data: ReportData) -> str:
         data=data,
         fold=fold,
         headline=_headline(data, fold),
-        plots={name: _image(figure) for name, figure in _figures(data, fold).items()},
+        plots=plots_of(data) if drawn is None else drawn,
         tables=_metric_tables(data, fold),
         segments=_segment_table(data, fold),
         comparisons=_comparisons(data, fold),
@@ -123,6 +126,12 @@ def render_report(data: ReportData) -> str:
         ablations=_ablations(data),
         total_seconds=sum(data.step_seconds.values()),
     )
+
+
+def plots_of(data: ReportData) -> dict[str, str]:
+    """The plots by name, as addresses that hold the pictures themselves."""
+    figures = _figures(data, main_fold(data.metrics))
+    return {name: _image(figure) for name, figure in figures.items()}
 
 
 def main_fold(metrics: Sequence[Mapping[str, Any]]) -> str:

@@ -60,9 +60,18 @@ def times_column(batch: pa.RecordBatch) -> Int64:
 
 def matrix_column(batch: pa.RecordBatch, name: str) -> npt.NDArray[np.float32]:
     """A list column whose lists all have one length, as float32 [n, length]."""
+    return _matrix(batch, name).astype(np.float32, copy=False)
+
+
+def doubles_column(batch: pa.RecordBatch, name: str) -> npt.NDArray[np.float64]:
+    """A list column whose lists all have one length, as float64 [n, length]."""
+    return _matrix(batch, name).astype(np.float64, copy=False)
+
+
+def _matrix(batch: pa.RecordBatch, name: str) -> npt.NDArray[Any]:
     indptr, values = list_column(batch, name)
     width = int(indptr[1]) if batch.num_rows else 0
-    return values.astype(np.float32, copy=False).reshape(batch.num_rows, width)
+    return values.reshape(batch.num_rows, width)
 
 
 def list_array(indptr: Int64, values: npt.NDArray[Any]) -> pa.ListArray:
@@ -97,6 +106,7 @@ __all__ = [
     "ROW_COLUMNS",
     "ROW_SCHEMA",
     "batches_of",
+    "doubles_column",
     "list_array",
     "list_array_from_matrix",
     "list_column",

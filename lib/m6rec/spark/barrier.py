@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache, cached_property, partial
+from threading import Lock
 from typing import Any
 
 import numba
@@ -24,7 +25,7 @@ import torch
 from pyspark import BarrierTaskContext
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import types as T
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 from torch import distributed
 
 from m6rec import columns as c
@@ -44,6 +45,7 @@ RankProgram = Callable[["RankTask"], Iterator[pa.RecordBatch]]
 _COLLECTIVE_TIMEOUT = timedelta(minutes=10)
 _JOIN_TIMEOUT = timedelta(minutes=2)
 _THIS_MACHINE = "127.0.0.1"
+_ONE_STORE = Lock()
 _GPU = "gpu"
 
 
@@ -95,11 +97,18 @@ def run_ranks(
     program: RankProgram,
     schema: T.StructType | str,
     ranks: int | None = None,
+    threads: int | None = None,
 ) -> DataFrame:
-    """Run `program(task)` on all ranks at once; arguments, result and errors as `run_program`."""
+    """Run `program(task)` on all ranks at once; arguments, result and errors as `run_program`.
+
+    Each rank computes with so many `threads`; with as many as its task has cores unless given.
+    """
     ranks, meeting = check_barrier(spark, ranks), _meeting(spark)
     task = partial(
-        _run_rank_without_rows, program=program, threads=cores_of_task(spark), meeting=meeting
+        _run_rank_without_rows,
+        program=program,
+        threads=cores_of_task(spark) if threads is None else threads,
+        meeting=meeting,
     )
     numbers = spark.range(0, ranks, 1, ranks)
     return _restartable(numbers.mapInArrow(task, schema, barrier=True), meeting)
@@ -164,7 +173,9 @@ def _meeting(spark: SparkSession) -> Meeting | None:
     context = spark.sparkContext
     if re.fullmatch(r"local(\[[^,]*\])?", str(context.master)) is None:
         return None
-    return Meeting(_drivers_store().port, context.applicationId)
+    # A second store, of another thread, would be closed as soon as the first has taken its place.
+    with _ONE_STORE:
+        return Meeting(_drivers_store().port, context.applicationId)
 
 
 @cache
@@ -205,6 +216,12 @@ def _run_rank_without_rows(
         yield from program(RankTask(communicator, gpus))
 
 
+@cache
+def _loaded_pools() -> ThreadpoolController:
+    """The thread pools of the libraries that this process has loaded; it loads them by imports."""
+    return ThreadpoolController()
+
+
 @contextmanager
 def _thread_pools(threads: int) -> Iterator[None]:
     """BLAS, OpenMP, torch and numba use `threads` threads, as Spark has reserved cores."""
@@ -212,7 +229,7 @@ def _thread_pools(threads: int) -> Iterator[None]:
     torch.set_num_threads(threads)
     numba.set_num_threads(min(threads, numba_before))
     try:
-        with threadpool_limits(limits=threads):
+        with _loaded_pools().limit(limits=threads):
             yield
     finally:
         torch.set_num_threads(before)

@@ -162,10 +162,14 @@ def starting_workers(spark: SparkSession) -> Iterator[None]:
     # One slot stays free: Delta reads the table's log by a task, too.
     workers = max(spark.sparkContext.defaultParallelism - 1, 1)
     first_tasks = spark.range(0, workers, 1, workers).mapInArrow(unchanged, "id long")
-    with ThreadPoolExecutor(1) as pool:
-        started = pool.submit(first_tasks.collect)
+    pool = ThreadPoolExecutor(1)
+    started = pool.submit(first_tasks.collect)
+    try:
         yield
         started.result()
+    finally:
+        # Whoever is told of an error need not wait for workers that will have nothing to do.
+        pool.shutdown(wait=False)
 
 
 def unchanged(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

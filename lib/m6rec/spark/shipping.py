@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import Any, TypeVar
 
 import numpy as np
@@ -28,6 +29,7 @@ from m6rec.spark.collecting import collected_batches
 from m6rec.spark.runtimes import arrow_schema
 
 _MAPPED_FILES = 128
+_ONE_AT_A_TIME = Lock()
 SMALLEST_FILE_BYTES = 4096
 # A row holds at most this many bytes of an array, because Spark collects batches of some thousand
 # rows, and a batch may hold 2 GiB at most.
@@ -83,11 +85,13 @@ def ship_arrays(spark: SparkSession, arrays: Mapping[str, npt.NDArray[Any]]) -> 
 def _ship(spark: SparkSession, array: npt.NDArray[Any]) -> str:
     contiguous = np.ascontiguousarray(array).reshape(array.shape)
     file = f"m6rec-{_digest(contiguous)}.npy"
-    path = Path(_outbox().name) / file
-    if not path.exists():
-        np.save(path, contiguous, allow_pickle=False)
-    # Spark ignores a file that it has been given before, but a new session needs it again.
-    spark.sparkContext.addFile(str(path))
+    # Whoever sends an equal array at the same time must not go on before the file is whole.
+    with _ONE_AT_A_TIME:
+        path = Path(_outbox().name) / file
+        if not path.exists():
+            np.save(path, contiguous, allow_pickle=False)
+        # Spark ignores a file that it has been given before, but a new session needs it again.
+        spark.sparkContext.addFile(str(path))
     return file
 
 
@@ -131,8 +135,8 @@ class Shipped:
 
 
 def ship(spark: SparkSession, value: Any) -> Shipped:
-    """Send `value` to where tasks will run."""
-    skeleton, arrays = _apart(value)
+    """Send `value` to where tasks will run; there, all of its arrays are read-only."""
+    skeleton, arrays = _apart(value, _FreezingPickler)
     return Shipped(skeleton, ship_arrays(spark, arrays))
 
 
@@ -143,7 +147,7 @@ def _load_shipped(shipped: Shipped) -> Any:
 
 def hand_over(value: object) -> Iterator[pa.RecordBatch]:
     """The rows, of schema HANDED_OVER, from which `collect_value` makes `value` again."""
-    skeleton, arrays = _apart(value)
+    skeleton, arrays = _apart(value, _ArrayPickler)
     for name, array in {_SKELETON: np.frombuffer(skeleton, np.uint8), **arrays}.items():
         content = array.reshape(-1).view(np.uint8)
         starts = range(0, max(len(content), 1), _BYTES_OF_ROW)
@@ -196,11 +200,13 @@ def collect_value(frame: DataFrame, kind: type[Handed], most_bytes: int = 0) -> 
     return value
 
 
-def _apart(value: object) -> tuple[bytes, dict[str, npt.NDArray[Any]]]:
+def _apart(
+    value: object, pickler: "type[_ArrayPickler]"
+) -> tuple[bytes, dict[str, npt.NDArray[Any]]]:
     """An object without its large arrays, and these by name."""
     arrays: dict[str, npt.NDArray[Any]] = {}
     buffer = io.BytesIO()
-    _ArrayPickler(buffer, arrays).dump(value)
+    pickler(buffer, arrays).dump(value)
     return buffer.getvalue(), arrays
 
 
@@ -218,6 +224,20 @@ class _ArrayPickler(pickle.Pickler):
             self._names[id(value)] = f"array_{len(self._arrays)}"
             self._arrays[self._names[id(value)]] = np.ascontiguousarray(value)
         return self._names[id(value)]
+
+
+class _FreezingPickler(_ArrayPickler):
+    """Makes small arrays read-only where they arrive, as the large ones are that are mapped there.
+
+    To numba they would be of another type otherwise, and each kernel would be compiled anew where
+    an array is the first of its place to be large.
+    """
+
+    def reducer_override(self, value: Any) -> Any:
+        """How a small array is made again."""
+        if type(value) is not np.ndarray or value.dtype.hasobject:
+            return NotImplemented
+        return np.ndarray, (value.shape, value.dtype, value.tobytes())
 
 
 class _ArrayUnpickler(pickle.Unpickler):

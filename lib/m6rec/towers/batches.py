@@ -75,6 +75,8 @@ class RowBatches(ABC):
         # An epoch reads all of a rank's files: what lies elsewhere is fetched once.
         self._files = ExitStack()
         self._folder: Path | None = None
+        # What one pool holds anyway is read once for all epochs.
+        self._kept: tuple[TrainingRows, ...] | None = None
 
     def epoch(self, number: int, steps: int) -> Iterator[TrainingRows]:
         """The epoch's `steps` batches, which hold each row once and differ by at most one row.
@@ -107,7 +109,7 @@ class RowBatches(ABC):
     def _shuffled_pools(self, number: int, expected: int) -> Iterator[TrainingRows]:
         generator = np.random.default_rng([self._seed, number, self.rank])
         found, pool, pooled = 0, list[TrainingRows](), 0
-        for block in self._read():
+        for block in self._blocks():
             found += len(block)
             self._check_count(found, expected, complete=False)
             pool.append(block)
@@ -119,6 +121,22 @@ class RowBatches(ABC):
         if pool:
             yield _shuffled(pool, generator)
 
+    def _blocks(self) -> Iterator[TrainingRows]:
+        """The rank's rows once, in file order."""
+        if self._kept is not None:
+            yield from self._kept
+            return
+        blocks, rows = list[TrainingRows](), 0
+        for block in self._read():
+            rows += len(block)
+            if rows <= self._pool_rows:
+                blocks.append(block)
+            else:
+                blocks.clear()
+            yield block
+        if rows <= self._pool_rows:
+            self._kept = tuple(blocks)
+
     def _check_count(self, found: int, expected: int, complete: bool) -> None:
         if found > expected or (complete and found < expected):
             raise DataError(
@@ -128,7 +146,7 @@ class RowBatches(ABC):
 
     @abstractmethod
     def _read(self) -> Iterator[TrainingRows]:
-        """The rank's rows once, in file order."""
+        """The rank's rows as its files hold them, in their order."""
 
 
 class ArrowRowBatches(RowBatches):

@@ -2,11 +2,15 @@
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from itertools import pairwise
 from types import TracebackType
 from typing import TypeVar
 
 import numpy as np
+
+# The BLAS of numba's products is SciPy's, and is looked for once.
+import scipy.linalg  # noqa: F401
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from m6rec.kernels.arrays.rows import Int64
@@ -17,6 +21,12 @@ _ENTRIES_OF_A_ROW = 8
 Result = TypeVar("Result")
 
 
+@cache
+def _blas() -> ThreadpoolController:
+    """What this process has loaded of BLAS. To look for it takes longer than a small product."""
+    return ThreadpoolController().select(user_api="blas")
+
+
 class Threads:
     """As many threads as BLAS is set to; inside the `with` block BLAS itself uses one.
 
@@ -25,7 +35,7 @@ class Threads:
     """
 
     def __init__(self) -> None:
-        self._pools = ThreadpoolController().select(user_api="blas")
+        self._pools = _blas()
         self.count = min((int(pool["num_threads"]) for pool in self._pools.info()), default=1)
 
     def __enter__(self) -> "Threads":

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special
 
 from m6rec.kernels.arrays.hashing import INCREMENT, mix_bits
 from m6rec.kernels.arrays.rows import Float64, Int64
@@ -140,7 +140,7 @@ def paired_t_test(sums: PairedSums) -> Float64:
     alike = scatter <= sums.squares * n * np.finfo(np.float64).eps
     deviation = np.sqrt(np.where(alike, 1.0, scatter) / (n - 1))
     statistic = sums.differences / n * np.sqrt(n) / deviation
-    p_values = 2 * stats.t.sf(np.abs(statistic), n - 1)
+    p_values = 2 * special.stdtr(n - 1, -np.abs(statistic))
     certain = np.where(sums.differences == 0, 1.0, 0.0)
     chosen: Float64 = np.where(alike, certain, p_values)
     return chosen
@@ -148,7 +148,7 @@ def paired_t_test(sums: PairedSums) -> Float64:
 
 def _poisson_table() -> UInt8:
     middles = (np.arange(1 << 16) + 0.5) / (1 << 16)
-    table: UInt8 = np.searchsorted(stats.poisson.cdf(np.arange(20), 1.0), middles).astype(np.uint8)
+    table: UInt8 = np.searchsorted(special.pdtr(np.arange(20), 1.0), middles).astype(np.uint8)
     return table
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from m6rec.kernels.arrays.rows import Float64, Int64
 
@@ -92,7 +92,9 @@ def beyond_sampling(earlier: Sequence[int], now: Sequence[int]) -> float:
     n, m = sum(one for one, _ in used), sum(two for _, two in used)
     if len(used) < 2 or n == 0 or m == 0:
         return 0.0
-    explained = float(stats.chi2.ppf(_CONFIDENCE, len(used) - 1)) * (1 / n + 1 / m)
+    # The quantile of the chi-squared distribution.
+    quantile = 2.0 * float(special.gammaincinv((len(used) - 1) / 2, _CONFIDENCE))
+    explained = quantile * (1 / n + 1 / m)
     index = stability_index([one for one, _ in used], [two for _, two in used])
     return max(0.0, index - explained)
 

@@ -223,8 +223,8 @@ def _shares_of_factors(model: FactorModel, item_vectors: Float32, listed: Listed
         confidence,
         right_hand_side,
         regularisation,
-        gram if on_axes else np.diag(gram).copy(),
-        np.zeros((0, 0), np.float32) if on_axes else gram,
+        _frozen(gram if on_axes else np.diag(gram).copy()),
+        _frozen(np.zeros((0, 0), np.float32) if on_axes else gram),
         model.factors,
         np.ascontiguousarray(item_vectors),
         listed.indptr,
@@ -233,6 +233,13 @@ def _shares_of_factors(model: FactorModel, item_vectors: Float32, listed: Listed
         shares,
     )
     return shares
+
+
+def _frozen(array: Float32) -> Float32:
+    """The array as one that cannot be written, for a kernel to be compiled for no other kind."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def factor_parts(model: FactorModel, rows: Rows) -> Float64:

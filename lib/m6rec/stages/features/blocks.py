@@ -5,24 +5,26 @@ dimensions by the right singular vectors of the training rows' TF-IDF matrix; a 
 it is. A content vector consists of all blocks side by side, each scaled to the weight of its kind.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, assert_never
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import scipy.sparse as sp
 
 from m6rec import columns as c
 from m6rec.config.data import TokenKind
-from m6rec.kernels.arrays.rows import Float32, Int64
+from m6rec.kernels.arrays.rows import Float32, Float64, Int64
+from m6rec.kernels.arrays.standardisation import Selection, Standardisation
 from m6rec.kernels.neighbours.content import tf_idf, truncated_svd, unit_rows
 from m6rec.kernels.neighbours.vectors import VectorSpace
 from m6rec.spark.arrow_rows import (
+    doubles_column,
     list_array,
     list_array_from_matrix,
     list_column,
-    matrix_column,
 )
 from m6rec.stages.features.vectors import VectorColumn, vectors_name
 
@@ -31,6 +33,7 @@ NUMERIC = "numeric"
 BEHAVIOUR = "behaviour"
 PLACED = "placed"
 RAW_FEATURES = "raw"
+SELECTED = "selected"
 
 # Numbers tell less about similarity than words: a difference of a year is not one of genre.
 CONTENT_WEIGHTS: Mapping[TokenKind | Literal["numeric", "embedding"], float] = {
@@ -206,16 +209,40 @@ def list_counts(batches: Iterator[pa.RecordBatch], index_column: str) -> Iterato
         )
 
 
-def encode_batches(
-    batches: Iterator[pa.RecordBatch],
-    index_column: str,
-    blocks: Sequence[TokenBlock],
-    vectors: Sequence[VectorBlock] = (),
-) -> Iterator[pa.RecordBatch]:
-    """Turn batches of counts and numbers into index, known, raw, placed, content, words, terms."""
-    for batch in batches:
-        if batch.num_rows:
-            yield _encode(batch, index_column, blocks, vectors)
+@dataclass(frozen=True)
+class Encoding:
+    """What turns counts and numbers into features, content, words and terms.
+
+    Attributes:
+        index_column: user_index or item_index.
+        blocks: the fitted token columns.
+        vectors: the fitted columns of vectors.
+        numbers: standardises the numeric columns, where there are any.
+        selection: of the features, once that has been fitted.
+    """
+
+    index_column: str
+    blocks: Sequence[TokenBlock]
+    vectors: Sequence[VectorBlock] = ()
+    numbers: Standardisation | None = None
+    selection: Selection | None = None
+
+    def of_batches(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Batches of index, known, raw, selected, placed, content, words, terms."""
+        for batch in batches:
+            if batch.num_rows:
+                yield _encode(batch, self)
+
+    def standardised(self, numbers: Float64) -> Float32:
+        """The numeric columns: float32 [n, columns]."""
+        scaled = numbers if self.numbers is None else self.numbers.of(numbers)
+        return scaled.astype(np.float32)
+
+    def told_apart(self, raw: Float32, known: npt.NDArray[np.bool_]) -> tuple[Float32, Float64]:
+        """The raw features as long as nothing has been selected, and then what is selected."""
+        if self.selection is None:
+            return raw, np.zeros((len(raw), 0), np.float64)
+        return np.zeros((len(raw), 0), np.float32), self.selection.of(raw, known)
 
 
 def raw_names(
@@ -228,18 +255,15 @@ def raw_names(
     return (*names, *(readable(name) for name in behaviour))
 
 
-def _encode(
-    batch: pa.RecordBatch,
-    index_column: str,
-    blocks: Sequence[TokenBlock],
-    vectors: Sequence[VectorBlock],
-) -> pa.RecordBatch:
-    numeric = matrix_column(batch, NUMERIC)
-    known = batch.column(KNOWN).to_numpy(zero_copy_only=False).astype(np.float32)[:, None]
+def _encode(batch: pa.RecordBatch, encoding: Encoding) -> pa.RecordBatch:
+    blocks, vectors = encoding.blocks, encoding.vectors
+    numeric = encoding.standardised(doubles_column(batch, NUMERIC))
+    known: npt.NDArray[np.bool_] = batch.column(KNOWN).to_numpy(zero_copy_only=False)
     raw, content = [numeric], []
     if numeric.shape[1]:
         scale = CONTENT_WEIGHTS["numeric"] / np.sqrt(numeric.shape[1])
-        content.append(np.float32(scale) * known * np.clip(numeric, -3, 3))
+        is_known = known.astype(np.float32)[:, None]
+        content.append(np.float32(scale) * is_known * np.clip(numeric, -3, 3))
     counted = [
         vectors_to_csr(batch.column(counts_column(position)), len(block.vocabulary))
         for position, block in enumerate(blocks)
@@ -249,7 +273,7 @@ def _encode(
         sizes = batch.column(size_column(position)).to_numpy(zero_copy_only=False)
         raw += [values, _unknown_share(counts, sizes)]
         content.append(np.float32(CONTENT_WEIGHTS[block.kind]) * values)
-    raw.append(matrix_column(batch, BEHAVIOUR))
+    raw.append(doubles_column(batch, BEHAVIOUR).astype(np.float32))
     weighted = [
         np.float32(CONTENT_WEIGHTS[block.kind]) * tf_idf(counts, block.weights)
         for block, counts in zip(blocks, counted, strict=True)
@@ -265,11 +289,13 @@ def _encode(
         weighted.append(np.float32(CONTENT_WEIGHTS["embedding"]) * near)
     terms = _terms(weighted) if weighted else sp.csr_matrix((batch.num_rows, 0), dtype="f4")
     empty = np.zeros((batch.num_rows, 0), dtype=np.float32)
+    unscaled, selected = encoding.told_apart(np.hstack(raw).astype(np.float32), known)
     return pa.RecordBatch.from_arrays(
         [
-            batch.column(index_column),
+            batch.column(encoding.index_column),
             batch.column(KNOWN),
-            list_array_from_matrix(np.hstack(raw).astype(np.float32)),
+            list_array_from_matrix(unscaled),
+            list_array_from_matrix(selected),
             list_array_from_matrix(np.hstack(placed)),
             list_array_from_matrix(_joined([empty, *content], len(vectors))),
             pa.array(_words(counted, blocks, batch.num_rows), pa.list_(pa.string())),
@@ -277,9 +303,10 @@ def _encode(
             list_array(terms.indptr, terms.data),
         ],
         names=[
-            index_column,
+            encoding.index_column,
             KNOWN,
             RAW_FEATURES,
+            SELECTED,
             PLACED,
             c.CONTENT,
             c.ATTRIBUTES,

@@ -1,9 +1,9 @@
 """Fit the feature pipeline of users or items on the training fold of a fit.
 
 Attributes become blocks of tokens (see `blocks`), and behaviour comes as numeric columns (see
-`behaviour`). The pipeline applies Imputer, StandardScaler and CountVectorizer to the columns, then
-the blocks' own projections, then VarianceThresholdSelector and StandardScaler, and PCA where there
-are too many features.
+`behaviour`). Missing numbers are the mean; numbers are standardised, and tokens are counted by
+CountVectorizer; then come the blocks' own projections. Of what all this gives, the features that
+vary are kept and standardised, and PCA reduces them where they are too many.
 """
 
 import logging
@@ -14,31 +14,25 @@ from typing import assert_never
 
 import numpy as np
 import scipy.sparse as sp
-from pyspark.ml import PipelineModel, Transformer
-from pyspark.ml.feature import (
-    PCA,
-    Imputer,
-    StandardScaler,
-    VarianceThresholdSelector,
-    VectorAssembler,
-)
+from pyspark.ml import Transformer
+from pyspark.ml.feature import PCA, StandardScaler
 from pyspark.ml.functions import array_to_vector
+from pyspark.ml.stat import Summarizer
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from m6rec.check.numbers import DecimalSign
 from m6rec.config.data import FeatureKind, FeaturesConfig, TokenKind
 from m6rec.errors import TableError
-from m6rec.kernels.arrays.rows import indptr_of
+from m6rec.kernels.arrays.rows import Float64, indptr_of
+from m6rec.kernels.arrays.standardisation import Selection, Standardisation
 from m6rec.kernels.neighbours.content import (
     inverse_document_frequency,
 )
 from m6rec.kernels.neighbours.vectors import fit_vector_space
 from m6rec.stages.features.blocks import (
-    BEHAVIOUR,
-    KNOWN,
-    NUMERIC,
     RAW_FEATURES,
+    SELECTED,
     TokenBlock,
     VectorBlock,
     fit_projection,
@@ -49,8 +43,8 @@ from m6rec.stages.features.inputs import (
     AttributeColumns,
     behaviour_name,
     check_columns,
-    clip_known,
     count_tokens,
+    imputed,
     join_inputs,
     number_column,
     numeric_name,
@@ -120,18 +114,15 @@ def fit_features(
     joined = join_inputs(
         training, known, behaviour, index_column, columns.numeric, behaviour_columns
     ).persist()
-    preparation = _fit_preparation(joined, columns.numeric, behaviour_columns)
+    means = _means(joined, len(columns.numeric), len(behaviour_columns))
     pipeline = FeaturePipeline(
         index_column=index_column,
         columns=columns,
         behaviour_columns=behaviour_columns,
         blocks=blocks,
         vectors=fitted_vectors,
-        preparation=preparation,
-        selection=None,
-        names=(),
-        attribute_width=0,
-        clip=config.clip,
+        means=means,
+        numbers=_fit_numbers(joined, means[: len(columns.numeric)]),
     )
     fitted = _fit_selection(pipeline, joined, config)
     joined.unpersist()
@@ -329,24 +320,31 @@ def _collect_counts(
     )
 
 
-def _fit_preparation(
-    joined: DataFrame, numeric: Sequence[str], behaviour: Sequence[str]
-) -> PipelineModel | None:
-    """Fit the imputer of means and the assemblers; numeric attributes are standardised as well."""
-    names = [numeric_name(k) for k in range(len(numeric))]
-    names += [behaviour_name(k) for k in range(len(behaviour))]
+def _means(joined: DataFrame, numeric: int, behaviour: int) -> tuple[float, ...]:
+    """The mean of each numeric column and of each behaviour column."""
+    names = [numeric_name(k) for k in range(numeric)]
+    names += [behaviour_name(k) for k in range(behaviour)]
     if not names:
+        return ()
+    means = (F.avg(F.when(~F.isnan(name), F.col(name))) for name in names)
+    return tuple(_first(joined.agg(*means)))
+
+
+def _fit_numbers(joined: DataFrame, means: Sequence[float]) -> Standardisation | None:
+    if not means:
         return None
-    imputer = Imputer(inputCols=names, outputCols=names, strategy="mean").fit(joined)
-    stages: list[Transformer] = [imputer]
-    if numeric:
-        assembler = VectorAssembler(inputCols=names[: len(numeric)], outputCol="numbers")
-        assembled = assembler.transform(imputer.transform(joined))
-        scaler = StandardScaler(inputCol="numbers", outputCol=NUMERIC, withMean=True, withStd=True)
-        stages += [assembler, scaler.fit(assembled)]
-    if behaviour:
-        stages.append(VectorAssembler(inputCols=names[len(numeric) :], outputCol=BEHAVIOUR))
-    return PipelineModel(stages)
+    numbers = F.array(*(imputed(numeric_name(k), mean) for k, mean in enumerate(means)))
+    return _spread(joined.select(array_to_vector(numbers).alias("numbers")))[0]
+
+
+def _spread(vectors: DataFrame) -> tuple[Standardisation, Float64]:
+    """Means and deviations of the coordinates of vectors, the only column, and their variances."""
+    summary = Summarizer.metrics("mean", "std", "variance").summary(F.col(vectors.columns[0]))
+    found = _first(vectors.select(summary.alias("summary")))["summary"]
+    means, deviations, variances = (
+        np.asarray(found[name].toArray(), np.float64) for name in ("mean", "std", "variance")
+    )
+    return Standardisation(means, deviations), variances
 
 
 def _fit_selection(
@@ -355,38 +353,34 @@ def _fit_selection(
     names = raw_names(pipeline.blocks, pipeline.columns.numeric, pipeline.behaviour_columns)
     if not names:
         return pipeline
-    encoded = (
-        pipeline.encode(joined)
-        .select(KNOWN, array_to_vector(F.col(RAW_FEATURES)).alias(RAW_FEATURES))
-        .persist()
-    )
-    selector = VarianceThresholdSelector(
-        featuresCol=RAW_FEATURES, outputCol="selected", varianceThreshold=config.minimum_variance
-    ).fit(encoded)
-    kept = list(selector.selectedFeatures)
-    if not kept:
-        encoded.unpersist()
+    raw = pipeline.encode(joined).select(array_to_vector(F.col(RAW_FEATURES)))
+    spread, variances = _spread(raw)
+    kept = np.flatnonzero(variances > config.minimum_variance)
+    if not len(kept):
         return pipeline
-    selected = selector.transform(encoded)
-    scaler = StandardScaler(
-        inputCol="selected", outputCol="scaled", withMean=True, withStd=True
-    ).fit(selected)
-    stages: tuple[Transformer, ...] = (selector, scaler)
-    attribute_width = sum(k < len(names) - len(pipeline.behaviour_columns) for k in kept)
-    if len(kept) > config.maximum_features:
-        scaled = clip_known(scaler.transform(selected), "scaled", attribute_width, config.clip)
-        pca = PCA(k=config.maximum_features, inputCol="scaled", outputCol="reduced").fit(scaled)
-        rescaler = StandardScaler(
-            inputCol="reduced", outputCol="rescaled", withMean=True, withStd=True
-        ).fit(pca.transform(scaled))
-        stages = (*stages, pca, rescaler)
-    encoded.unpersist()
-    return replace(
+    described = int((kept < len(names) - len(pipeline.behaviour_columns)).sum())
+    standardisation = Standardisation(spread.means[kept], spread.deviations[kept])
+    fitted = replace(
         pipeline,
-        selection=stages,
+        selection=Selection(kept, standardisation, described, config.clip),
         names=tuple(names[k] for k in kept),
-        attribute_width=attribute_width,
     )
+    if len(kept) <= config.maximum_features:
+        return fitted
+    return replace(fitted, reduction=_fit_reduction(fitted, joined, config.maximum_features))
+
+
+def _fit_reduction(
+    pipeline: FeaturePipeline, joined: DataFrame, components: int
+) -> tuple[Transformer, Transformer]:
+    selected = array_to_vector(F.col(SELECTED)).alias(SELECTED)
+    encoded = pipeline.encode(joined).select(selected).persist()
+    pca = PCA(k=components, inputCol=SELECTED, outputCol="reduced").fit(encoded)
+    rescaler = StandardScaler(
+        inputCol="reduced", outputCol="rescaled", withMean=True, withStd=True
+    ).fit(pca.transform(encoded))
+    encoded.unpersist()
+    return pca, rescaler
 
 
 def _first(frame: DataFrame) -> Row:

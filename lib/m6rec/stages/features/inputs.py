@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pyspark.ml.feature import (
     CountVectorizerModel,
 )
-from pyspark.ml.functions import array_to_vector, vector_to_array
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
@@ -85,17 +84,9 @@ def read_attributes(
     return words.join(with_vectors(attributes, index_column, columns.vectors), index_column, "left")
 
 
-def clip_known(frame: DataFrame, column: str, attribute_width: int, clip: float) -> DataFrame:
-    """Clip a standardised vector; without attributes, their part is 0, which is the mean."""
-    values = F.expr(
-        f"transform(standardised, (value, position) -> IF({KNOWN} OR position >="
-        f" {attribute_width}, greatest(least(value, {clip}D), -{clip}D), 0D))"
-    )
-    return (
-        frame.withColumn("standardised", vector_to_array(F.col(column)))
-        .withColumn(column, array_to_vector(values))
-        .drop("standardised")
-    )
+def imputed(name: str, mean: float) -> Column:
+    """A column of doubles with the mean in place of what is missing."""
+    return F.when(F.col(name).isNull() | F.isnan(name), F.lit(mean)).otherwise(F.col(name))
 
 
 def join_inputs(

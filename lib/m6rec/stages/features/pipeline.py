@@ -1,12 +1,11 @@
 """Turn attributes and behaviour into features by a fitted pipeline, which is saved and loaded."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from functools import partial
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from pyspark.ml import PipelineModel, Transformer
 from pyspark.ml.functions import array_to_vector, vector_to_array
 from pyspark.sql import DataFrame, SparkSession
@@ -14,7 +13,8 @@ from pyspark.sql import functions as F
 
 from m6rec import columns as c
 from m6rec.errors import ArtifactError
-from m6rec.files import AnyPlace, FilePlace, as_place, at_hand, written_whole
+from m6rec.files import AnyPlace, as_place, at_hand, written_whole
+from m6rec.kernels.arrays.standardisation import Selection, Standardisation
 from m6rec.kernels.neighbours.vectors import VectorSpace
 from m6rec.stages.features.blocks import (
     BEHAVIOUR,
@@ -22,17 +22,20 @@ from m6rec.stages.features.blocks import (
     NUMERIC,
     PLACED,
     RAW_FEATURES,
+    SELECTED,
+    Encoding,
     TokenBlock,
     VectorBlock,
     counts_column,
-    encode_batches,
     size_column,
 )
 from m6rec.stages.features.inputs import (
     AttributeColumns,
-    clip_known,
+    behaviour_name,
     count_tokens,
+    imputed,
     join_inputs,
+    numeric_name,
     read_attributes,
     tokens_name,
 )
@@ -40,8 +43,10 @@ from m6rec.stages.features.vectors import VectorColumn, vectors_name
 
 _MANIFEST = "pipeline.json"
 _ARRAYS = "blocks.npz"
+_REDUCTION = "reduction"
+# Of the folder; other releases wrote it in another way.
+_FORMAT = 2
 _FLOATS = "array<float>"
-_STAGES_WITH_PCA = 4
 
 
 @dataclass(frozen=True)
@@ -54,12 +59,12 @@ class FeaturePipeline:
         behaviour_columns: the behaviour columns.
         blocks: the fitted token columns.
         vectors: the fitted columns of vectors, whose features come after the selected ones.
-        preparation: Imputer and StandardScaler of the numeric columns; None where there are none.
-        selection: VarianceThresholdSelector and StandardScaler, then PCA and StandardScaler where
-            there were too many features; None where there are no features.
+        means: what stands for a missing number: of each numeric column, then of each behaviour
+            column.
+        numbers: of the numeric columns.
+        selection: the features that vary, standardised; None where there are none.
+        reduction: PCA and StandardScaler of Spark's where there were too many features, or None.
         names: the name of each selected feature.
-        attribute_width: how many of the selected features come from attributes.
-        clip: features are clipped to ±clip standard deviations.
     """
 
     index_column: str
@@ -67,18 +72,18 @@ class FeaturePipeline:
     behaviour_columns: tuple[str, ...]
     blocks: tuple[TokenBlock, ...]
     vectors: tuple[VectorBlock, ...]
-    preparation: PipelineModel | None
-    selection: tuple[Transformer, ...] | None
-    names: tuple[str, ...]
-    attribute_width: int
-    clip: float
+    means: tuple[float, ...] = ()
+    numbers: Standardisation | None = None
+    selection: Selection | None = None
+    reduction: tuple[Transformer, Transformer] | None = None
+    names: tuple[str, ...] = ()
 
     @property
     def feature_names(self) -> tuple[str, ...]:
         """The name of each position of `features`; PCA components are numbered."""
         names = self.names
-        if self.selection is not None and len(self.selection) == _STAGES_WITH_PCA:
-            components = self.selection[2].getOrDefault("k")
+        if self.reduction is not None:
+            components = self.reduction[0].getOrDefault("k")
             names = tuple(f"component {k + 1}" for k in range(components))
         return (*names, *(name for block in self.vectors for name in block.feature_names))
 
@@ -124,9 +129,9 @@ class FeaturePipeline:
             self.behaviour_columns,
         )
         encoded = self.encode(joined)
-        features = F.array().cast(_FLOATS) if self.selection is None else F.col(c.FEATURES)
-        if self.selection is not None:
-            encoded = _select(encoded, self.selection, self.attribute_width, self.clip)
+        features = F.col(SELECTED).cast(_FLOATS)
+        if self.selection is not None and self.reduction is not None:
+            encoded = _reduced(encoded, self.reduction, self.selection.clip)
         if self.vectors:
             features = F.concat(features, F.col(PLACED))
         return encoded.select(
@@ -139,35 +144,41 @@ class FeaturePipeline:
         )
 
     def save(self, path: AnyPlace) -> None:
-        """Write the pipeline to a folder: Spark ML models, JSON and npz.
+        """Write the pipeline to a folder: JSON and npz, and models of Spark's where there are any.
 
         Raises:
             ArtifactError: the folder cannot be written.
         """
         folder = as_place(path)
-        arrays = {f"weights_{k}": block.weights for k, block in enumerate(self.blocks)}
+        try:
+            with written_whole(folder / _ARRAYS) as unfinished, unfinished.open("wb") as stream:
+                np.savez(stream, **self._arrays())
+        except OSError as error:
+            raise ArtifactError(f"cannot write the feature pipeline to {path}: {error}") from error
+        if self.reduction is not None:
+            models = PipelineModel(list(self.reduction))
+            models.write().overwrite().save((folder / _REDUCTION).uri)
+        # The manifest is written last: a folder without one is an unfinished save.
+        (folder / _MANIFEST).write_text(json.dumps(self._manifest(), indent=1))
+
+    def _arrays(self) -> dict[str, npt.NDArray[Any]]:
+        arrays: dict[str, npt.NDArray[Any]] = {"means": np.array(self.means, np.float64)}
+        if self.numbers is not None:
+            arrays |= _named(self.numbers, "numbers")
+        if self.selection is not None:
+            arrays |= {"kept": self.selection.kept}
+            arrays |= _named(self.selection.standardisation, "selected")
+        arrays |= {f"weights_{k}": block.weights for k, block in enumerate(self.blocks)}
         arrays |= {
             f"projection_{k}": block.projection
             for k, block in enumerate(self.blocks)
             if block.projection is not None
         }
-        arrays |= {
+        return arrays | {
             f"{name}_of_vectors_{k}": array
             for k, block in enumerate(self.vectors)
             for name, array in vars(block.space).items()
         }
-        try:
-            with written_whole(folder / _ARRAYS) as unfinished, unfinished.open("wb") as stream:
-                np.savez(stream, **arrays)
-        except OSError as error:
-            raise ArtifactError(f"cannot write the feature pipeline to {path}: {error}") from error
-        if self.preparation is not None:
-            self.preparation.write().overwrite().save((folder / "preparation").uri)
-        if self.selection is not None:
-            models = PipelineModel(list(self.selection))
-            models.write().overwrite().save((folder / "selection").uri)
-        # The manifest is written last: a folder without one is an unfinished save.
-        (folder / _MANIFEST).write_text(json.dumps(self._manifest(), indent=1))
 
     @staticmethod
     def load(spark: SparkSession, path: AnyPlace) -> "FeaturePipeline":
@@ -182,11 +193,21 @@ class FeaturePipeline:
                 f"{path} holds no feature pipeline ({_MANIFEST} is missing); run build_features"
             )
         manifest = json.loads((folder / _MANIFEST).read_text())
-        preparation, selection = None, None
-        if manifest["prepared"]:
-            preparation = PipelineModel.load((folder / "preparation").uri)
-        if manifest["selected"]:
-            selection = tuple(PipelineModel.load((folder / "selection").uri).stages)
+        if manifest.get("format") != _FORMAT:
+            raise ArtifactError(
+                f"{path} holds a feature pipeline of another release, as {_MANIFEST} says; run the"
+                " pipeline, or nightly, once with this release"
+            )
+        with at_hand(folder / _ARRAYS) as file, np.load(file) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+        selection, reduction = None, None
+        if manifest["selected"] is not None:
+            selection = Selection(
+                arrays["kept"], _standardisation(arrays, "selected"), **manifest["selected"]
+            )
+        if manifest["reduced"]:
+            first, second = PipelineModel.load((folder / _REDUCTION).uri).stages
+            reduction = first, second
         return FeaturePipeline(
             index_column=manifest["index_column"],
             columns=AttributeColumns(
@@ -199,17 +220,19 @@ class FeaturePipeline:
                 tuple(manifest["languages"]),
             ),
             behaviour_columns=tuple(manifest["behaviour_columns"]),
-            blocks=_load_blocks(folder / _ARRAYS, manifest["blocks"]),
-            vectors=_load_vectors(folder / _ARRAYS, manifest["vectors"]),
-            preparation=preparation,
+            blocks=_blocks(arrays, manifest["blocks"]),
+            vectors=_vectors(arrays, manifest["vectors"]),
+            means=tuple(arrays["means"].tolist()),
+            numbers=_standardisation(arrays, "numbers") if manifest["numeric"] else None,
             selection=selection,
+            reduction=reduction,
             names=tuple(manifest["names"]),
-            attribute_width=manifest["attribute_width"],
-            clip=manifest["clip"],
         )
 
     def _manifest(self) -> dict[str, Any]:
+        selected = self.selection
         return {
+            "format": _FORMAT,
             "index_column": self.index_column,
             "numeric": self.columns.numeric,
             "tokens": self.columns.tokens,
@@ -223,68 +246,76 @@ class FeaturePipeline:
                 {"name": block.name, "kind": block.kind, "vocabulary": block.vocabulary}
                 for block in self.blocks
             ],
-            "prepared": self.preparation is not None,
-            "selected": self.selection is not None,
+            "selected": selected and {"described": selected.described, "clip": selected.clip},
+            "reduced": self.reduction is not None,
             "names": self.names,
-            "attribute_width": self.attribute_width,
-            "clip": self.clip,
         }
 
     def encode(self, joined: DataFrame) -> DataFrame:
-        """Turn rows of `join_inputs` into index, known, raw (unscaled), placed vectors, content,
-        words and terms.
+        """Turn rows of `join_inputs` into index, known, raw (unscaled), selected (as doubles),
+        placed vectors, content, words and terms.
+
+        What is selected stays empty where nothing is, and raw features where something is.
         """
-        prepared = joined if self.preparation is None else self.preparation.transform(joined)
-        positions = {name: k for k, (name, _) in enumerate(self.columns.tokens)}
-        tokens = [tokens_name(positions[block.name]) for block in self.blocks]
+        numbers = [numeric_name(k) for k in range(len(self.columns.numeric))]
+        acts = [behaviour_name(k) for k in range(len(self.behaviour_columns))]
+        known = dict(zip([*numbers, *acts], self.means, strict=True))
+        prepared = joined
+        tokens = self._token_columns
         for k, block in enumerate(self.blocks):
             prepared = count_tokens(prepared, tokens[k], counts_column(k), block.vocabulary)
-        empty = F.array().cast(_FLOATS)
-        numeric = F.col(NUMERIC) if self.columns.numeric else None
-        behaviour = F.col(BEHAVIOUR) if self.behaviour_columns else None
+        doubles = "array<double>"
         inputs = prepared.select(
             self.index_column,
             KNOWN,
-            (empty if numeric is None else vector_to_array(numeric, "float32")).alias(NUMERIC),
-            (empty if behaviour is None else vector_to_array(behaviour, "float32")).alias(
-                BEHAVIOUR
-            ),
+            F.array(*(imputed(name, known[name]) for name in numbers)).cast(doubles).alias(NUMERIC),
+            F.array(*(imputed(name, known[name]) for name in acts)).cast(doubles).alias(BEHAVIOUR),
             *(counts_column(k) for k in range(len(tokens))),
             *(F.size(token).alias(size_column(k)) for k, token in enumerate(tokens)),
             *(vectors_name(k) for k in range(len(self.vectors))),
         )
+        encoding = Encoding(
+            self.index_column, self.blocks, self.vectors, self.numbers, self.selection
+        )
         index_type = joined.schema[self.index_column].dataType.simpleString()
-        encode = partial(
-            encode_batches,
-            index_column=self.index_column,
-            blocks=self.blocks,
-            vectors=self.vectors,
-        )
         return inputs.mapInArrow(
-            encode,
+            encoding.of_batches,
             f"{self.index_column} {index_type}, {KNOWN} boolean, {RAW_FEATURES} array<float>,"
-            f" {PLACED} array<float>, {c.CONTENT} array<float>, {c.ATTRIBUTES} array<string>,"
-            f" {c.TERM_INDICES} array<int>, {c.TERM_WEIGHTS} array<float>",
+            f" {SELECTED} array<double>, {PLACED} array<float>, {c.CONTENT} array<float>,"
+            f" {c.ATTRIBUTES} array<string>, {c.TERM_INDICES} array<int>,"
+            f" {c.TERM_WEIGHTS} array<float>",
         )
 
+    @property
+    def _token_columns(self) -> list[str]:
+        """The pipeline's own name of the column of each block."""
+        positions = {name: k for k, (name, _) in enumerate(self.columns.tokens)}
+        return [tokens_name(positions[block.name]) for block in self.blocks]
 
-def _select(
-    encoded: DataFrame, stages: Sequence[Transformer], attribute_width: int, clip: float
+
+def _reduced(
+    encoded: DataFrame, reduction: tuple[Transformer, Transformer], clip: float
 ) -> DataFrame:
-    frame = encoded.withColumn(RAW_FEATURES, array_to_vector(F.col(RAW_FEATURES)))
-    frame = stages[1].transform(stages[0].transform(frame))
-    frame = clip_known(frame, "scaled", attribute_width, clip)
-    output = "scaled"
-    if len(stages) == _STAGES_WITH_PCA:
-        frame = stages[3].transform(stages[2].transform(frame))
-        frame = clip_known(frame, "rescaled", 0, clip)
-        output = "rescaled"
-    return frame.withColumn(c.FEATURES, vector_to_array(F.col(output), "float32"))
+    frame = encoded.withColumn(SELECTED, array_to_vector(F.col(SELECTED)))
+    components, rescaler = reduction
+    rescaled = rescaler.transform(components.transform(frame))
+    within = F.expr(f"transform(rescaled, x -> greatest(least(x, {clip}D), -{clip}D))")
+    return rescaled.withColumn("rescaled", vector_to_array(F.col("rescaled"))).withColumn(
+        SELECTED, within
+    )
 
 
-def _load_blocks(file: FilePlace, described: list[dict[str, Any]]) -> tuple[TokenBlock, ...]:
-    with at_hand(file) as path, np.load(path) as stored:
-        arrays = {name: stored[name] for name in stored.files}
+def _named(scales: Standardisation, name: str) -> dict[str, npt.NDArray[Any]]:
+    return {f"{name}_{part.name}": getattr(scales, part.name) for part in fields(scales)}
+
+
+def _standardisation(arrays: dict[str, npt.NDArray[Any]], name: str) -> Standardisation:
+    return Standardisation(*(arrays[f"{name}_{part.name}"] for part in fields(Standardisation)))
+
+
+def _blocks(
+    arrays: dict[str, npt.NDArray[Any]], described: list[dict[str, Any]]
+) -> tuple[TokenBlock, ...]:
     return tuple(
         TokenBlock(
             block["name"],
@@ -297,14 +328,13 @@ def _load_blocks(file: FilePlace, described: list[dict[str, Any]]) -> tuple[Toke
     )
 
 
-def _load_vectors(file: FilePlace, described: list[dict[str, Any]]) -> tuple[VectorBlock, ...]:
-    with at_hand(file) as path, np.load(path) as stored:
-        return tuple(
-            VectorBlock(
-                VectorColumn(**column),
-                VectorSpace(
-                    *(stored[f"{part.name}_of_vectors_{k}"] for part in fields(VectorSpace))
-                ),
-            )
-            for k, column in enumerate(described)
+def _vectors(
+    arrays: dict[str, npt.NDArray[Any]], described: list[dict[str, Any]]
+) -> tuple[VectorBlock, ...]:
+    return tuple(
+        VectorBlock(
+            VectorColumn(**column),
+            VectorSpace(*(arrays[f"{part.name}_of_vectors_{k}"] for part in fields(VectorSpace))),
         )
+        for k, column in enumerate(described)
+    )

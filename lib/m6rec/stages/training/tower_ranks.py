@@ -4,6 +4,7 @@ Rank 0 validates and saves. A rank that dies fails the stage. Spark starts it ag
 goes on from the last epoch's checkpoint.
 """
 
+import os
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
@@ -41,8 +42,17 @@ def train_on_ranks(spark: SparkSession, task: TrainingTask) -> TrainingResult:
     Raises:
         ClusterError: the cluster cannot run so many at once.
     """
+    return _trained(spark, task, task.threads)
+
+
+def train_apart(spark: SparkSession, task: TrainingTask) -> TrainingResult:
+    """Train in a task of Spark's as the driver would, which has all cores of this machine."""
+    return _trained(spark, task, len(os.sched_getaffinity(0)))
+
+
+def _trained(spark: SparkSession, task: TrainingTask, threads: int) -> TrainingResult:
     program = partial(_train_program, shipped=ship(spark, task))
-    trained = run_ranks(spark, program, HANDED_OVER, task.manifest.world_size)
+    trained = run_ranks(spark, program, HANDED_OVER, task.manifest.world_size, threads)
     n_items = len(task.items.counts)
     result = collect_value(trained, TrainingResult, n_items * BYTES_OF_ITEM)
     return _with_factors(result, task.items.factor_model)
