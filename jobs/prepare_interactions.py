@@ -138,8 +138,8 @@ def _check_cleaning(
     )
     reasons = {}
     if rows_in == written + held_out:
-        nothing = lakehouse.spark.createDataFrame([], cleaned[INTERACTIONS].refused.schema)
-        lakehouse.write("quarantine", nothing)
+        # Nothing was refused, and to find this anew would take a pass over all rows.
+        lakehouse.write_rows("quarantine", [])
     else:
         reasons = _write_quarantine(lakehouse, cleaned, with_duplicates=False)
     if rows_in > written + held_out + sum(reasons.values()):

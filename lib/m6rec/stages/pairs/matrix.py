@@ -33,7 +33,7 @@ def user_item_matrix(
         row in each of the fits, with empty arrays where there is no history.
     """
     columns = (c.USER_INDEX, c.ITEM_INDEX, c.WEIGHT, c.EVENT_TIME, c.POSITIVE, c.FOLD)
-    rows = user_rows(splits.select(*columns), (), fits, user_indices, with_pairs=False)
+    rows = user_rows(splits.select(*columns), (), fits, user_indices, kept=())
     return matrix_of(rows, fits)
 
 

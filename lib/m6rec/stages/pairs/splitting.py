@@ -72,10 +72,9 @@ def split_users(
     Only positive pairs are held out. The strategies `last`, `highest_ids`, `random` and `mixed`
     leave at least one pair in train to each user who has two or more positive pairs. The strategies
     `temporal`, `cold_items`, `cold_users` and `random_and_new` do not, because they measure new
-    users and items. A
-    provided test pair is taken out of train and validation, a provided validation pair out of
-    train. With `repeats` all of this holds for occasions, and provided pairs are taken out of
-    nothing.
+    users and items. A provided test pair is taken out of train and validation, a provided
+    validation pair out of train. With `repeats` all of this holds for occasions, and provided pairs
+    are taken out of nothing.
 
     Args:
         pairs: user_index long, item_index long, item_number long, event_time timestamp, positive
@@ -91,7 +90,8 @@ def split_users(
         fits, users: of `user_rows`.
 
     Returns:
-        `user_rows` of the columns of `pairs` and fold string (train, validation or test).
+        `user_rows` that keep the columns of `pairs` but item_number, and fold string (train,
+        validation or test).
 
     Raises:
         ConfigError: strategy provided without `test_pairs`.
@@ -125,7 +125,9 @@ def split_users(
             folded = _hold_out(folded, fold, draw)
         else:
             by_user.append((fold, _of_users(folded, draw)))
-    return user_rows(folded, by_user, fits, users)
+    left_out = (c.OWNER, c.USER_INDEX, c.ITEM_NUMBER)
+    kept = [name for name in folded.columns if name not in left_out]
+    return user_rows(folded, by_user, fits, users, kept)
 
 
 @dataclass(frozen=True)

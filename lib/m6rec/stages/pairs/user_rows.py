@@ -145,7 +145,7 @@ def user_rows(
     holdouts: Sequence[tuple[str, Holdout]] = (),
     fits: Sequence[str] = (),
     users: DataFrame | None = None,
-    with_pairs: bool = True,
+    kept: Sequence[str] | None = None,
 ) -> DataFrame:
     """One row for each user, from which `pairs_of` and `matrix_of` take what they give.
 
@@ -155,9 +155,12 @@ def user_rows(
         holdouts: to which fold each moves positive pairs of training, one after the other.
         fits: of which there are rows of the matrix.
         users: user_index; these have a row whether or not they have a pair.
-        with_pairs: whether the pairs themselves are wanted.
+        kept: the columns of `pairs_of`; all but _owner unless given.
     """
-    kept = [name for name in folded.columns if name not in (c.OWNER, c.USER_INDEX)]
+    if kept is None:
+        kept = [name for name in folded.columns if name not in (c.OWNER, c.USER_INDEX)]
+    of_fit = [source for source, *_ in _OF_FIT.values()] if fits else []
+    sent = dict.fromkeys((c.ITEM_INDEX, c.FOLD, c.POSITIVE, *of_fit, *kept))
     needed = {name: column for _, one in holdouts for name, column in one.columns.items()}
     given = folded.withColumns(needed) if needed else folded
     owner = [c.OWNER] if c.OWNER in folded.columns and users is None else []
@@ -166,10 +169,10 @@ def user_rows(
         given = given.drop(c.OWNER).unionByName(bare, allowMissingColumns=True)
     # The window has Spark bring the pairs of a user together where they are not, and sort them.
     of_user = F.count(F.lit(1)).over(Window.partitionBy(*owner, c.USER_INDEX))
-    pairs = given.select(c.USER_INDEX, *kept, *needed, of_user.alias(_PAIRS_OF_USER))
+    pairs = given.select(c.USER_INDEX, *sent, *needed, of_user.alias(_PAIRS_OF_USER))
     types = folded.schema
     schema = T.StructType([T.StructField(c.USER_INDEX, T.LongType())])
-    if with_pairs:
+    if kept:
         pair = T.StructType([T.StructField(name, types[name].dataType) for name in kept])
         schema.add(_PAIRS, T.ArrayType(pair))
     for fit in fits:
@@ -178,14 +181,14 @@ def user_rows(
     lay_out = partial(
         _lay_out,
         choosers=[(fold, one.chooser()) for fold, one in holdouts],
-        kept=kept if with_pairs else [],
+        kept=list(kept),
         fits=tuple(fits),
     )
     return pairs.mapInArrow(lay_out, schema)
 
 
 def pairs_of(rows: DataFrame) -> DataFrame:
-    """One row for each pair of `user_rows`, with the columns that were given but _owner."""
+    """One row for each pair of `user_rows`, with its index and the kept columns."""
     return rows.select(c.USER_INDEX, F.inline(_PAIRS))
 
 
