@@ -12,7 +12,7 @@ Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Quota:
+class HeldOutQuota:
     """How many of a user's n pairs are held out.
 
     It is floor(share n), but at least 1 where n is 2 or more. Where there is a number of items, it
@@ -33,7 +33,7 @@ class Quota:
 
 
 def first_of_rows(
-    rows: Int64, eligible: Bools, order: Int64, ties: Int64, n_rows: int, quota: Quota
+    rows: Int64, eligible: Bools, order: Int64, ties: Int64, n_rows: int, quota: HeldOutQuota
 ) -> Bools:
     """Flag the first eligible entries of each row in an order, as many as the quota says.
 

@@ -20,7 +20,7 @@ from pyspark.sql import functions as F
 from m6rec import columns as c
 from m6rec.config.data import HoldoutStrategy, ResolvedTestStrategy, SplitConfig
 from m6rec.errors import ConfigError
-from m6rec.kernels.evaluation.holdout import Quota
+from m6rec.kernels.evaluation.holdout import HeldOutQuota
 from m6rec.kernels.evaluation.mixed_split import ItemSample
 from m6rec.stages.pairs.aggregation import SECONDS_PER_DAY
 from m6rec.stages.pairs.user_rows import FirstOfUsers, Holdout, MixedOfUsers, pairs_of, user_rows
@@ -108,11 +108,11 @@ def split_users(
         case "none":
             pass
         case _:
-            quota = Quota(config.test_share, config.test_items)
+            quota = HeldOutQuota(config.test_share, config.test_items)
             asked.append((c.TEST, _Draw(strategy, quota, seed, _TEST_SALT, unit)))
     if validation_pairs is None and validates:
         kind = _validation_strategy(config, strategy, has_time)
-        quota = Quota(config.validation_share)
+        quota = HeldOutQuota(config.validation_share)
         asked.append((c.VALIDATION, _Draw(kind, quota, seed, _VALIDATION_SALT, unit)))
     by_user: list[tuple[str, Holdout]] = []
     for fold, draw in asked:
@@ -142,7 +142,7 @@ class _Draw:
     """
 
     strategy: HoldoutStrategy
-    quota: Quota
+    quota: HeldOutQuota
     seed: int
     salt: int
     unit: tuple[str, ...]

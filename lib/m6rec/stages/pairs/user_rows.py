@@ -18,11 +18,12 @@ from pyspark.sql import types as T
 
 from m6rec import columns as c
 from m6rec.kernels.arrays.rows import Int64, indptr_of
-from m6rec.kernels.evaluation.holdout import Bools, Quota, first_of_rows, known_in
+from m6rec.kernels.evaluation.holdout import Bools, HeldOutQuota, first_of_rows, known_in
 from m6rec.kernels.evaluation.mixed_split import ItemSample, choose_mixed
 
-_PAIRS, _PAIRS_OF_USER, _FLAG = "_pairs", "_pairs_of_user", "_flag"
-_BLOCK = 1 << 16
+_PAIRS, _FLAG = "_pairs", "_flag"
+PAIRS_OF_USER = "_pairs_of_user"
+_BLOCK_ROWS = 1 << 16
 _FOLDS = (c.TRAIN, c.VALIDATION, c.TEST)
 _TRAIN = _FOLDS.index(c.TRAIN)
 # The matrix's columns of lists: of pairs, and of Arrow's and Spark's types for them.
@@ -78,7 +79,7 @@ class FirstOfUsers:
 
     name: str
     order: Column
-    quota: Quota
+    quota: HeldOutQuota
     latest_item_first: bool
     others: Column | None = None
 
@@ -118,7 +119,7 @@ class MixedOfUsers:
 
 
 def _first_of_users(
-    block: Block, eligible: Bools, name: str, quota: Quota, sign: int, has_others: bool
+    block: Block, eligible: Bools, name: str, quota: HeldOutQuota, sign: int, has_others: bool
 ) -> Bools:
     order = block.pairs.column(name).fill_null(np.iinfo(np.int64).max).to_numpy()
     n_users = len(block.users)
@@ -169,7 +170,7 @@ def user_rows(
         given = given.drop(c.OWNER).unionByName(bare, allowMissingColumns=True)
     # The window has Spark bring the pairs of a user together where they are not, and sort them.
     of_user = F.count(F.lit(1)).over(Window.partitionBy(*owner, c.USER_INDEX))
-    pairs = given.select(c.USER_INDEX, *sent, *needed, of_user.alias(_PAIRS_OF_USER))
+    pairs = given.select(c.USER_INDEX, *sent, *needed, of_user.alias(PAIRS_OF_USER))
     types = folded.schema
     schema = T.StructType([T.StructField(c.USER_INDEX, T.LongType())])
     if kept:
@@ -216,7 +217,7 @@ def _lay_out(
     kept: list[str],
     fits: tuple[str, ...],
 ) -> Iterator[pa.RecordBatch]:
-    for table in _whole_users(batches):
+    for table in whole_users(batches):
         block = _block(table)
         folds = pc.index_in(block.pairs.column(c.FOLD), pa.array(_FOLDS)).to_numpy()
         positive = block.pairs.column(c.POSITIVE).to_numpy()
@@ -227,8 +228,15 @@ def _lay_out(
         yield _batch(block, order, folds[order], positive[order], kept, fits)
 
 
-def _whole_users(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
-    """Rows that are sorted by user in blocks, none of which divides a user."""
+def whole_users(
+    batches: Iterable[pa.RecordBatch], least_rows: int = _BLOCK_ROWS
+) -> Iterator[pa.Table]:
+    """Cut rows that lie user by user into blocks, none of which divides a user.
+
+    Args:
+        batches: user_index, and _pairs_of_user, how many rows the user has in all.
+        least_rows: how many rows are gathered before a block is cut.
+    """
     held: list[pa.RecordBatch] = []
     n_rows = 0
     for batch in batches:
@@ -236,8 +244,8 @@ def _whole_users(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
             continue
         held.append(batch)
         n_rows += batch.num_rows
-        of_last = int(batch.column(_PAIRS_OF_USER)[-1].as_py())
-        if n_rows < max(_BLOCK, of_last):
+        of_last = int(batch.column(PAIRS_OF_USER)[-1].as_py())
+        if n_rows < max(least_rows, of_last):
             continue
         table = pa.Table.from_batches(held)
         users = table.column(c.USER_INDEX).to_numpy()
