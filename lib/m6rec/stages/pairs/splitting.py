@@ -189,7 +189,8 @@ def _provide(
                 allowMissingColumns=repeats,
             )
     if repeats:
-        return together.drop("_precedence")
+        # Occasions have no owner, and pairs of the same user do.
+        return together.drop("_precedence", c.OWNER)
     same = Window.partitionBy(c.USER_INDEX, c.ITEM_INDEX).orderBy(F.desc("_precedence"))
     return (
         _by_user(together)
