@@ -34,7 +34,6 @@ from m6rec.stages.pairs.cleaning import (
     clean_interactions,
 )
 from m6rec.stages.pairs.indexing import extend_index
-from m6rec.stages.pairs.matrix import user_item_matrix
 from m6rec.stages.pairs.outcome import (
     check_split,
     counts_by_reason,
@@ -43,7 +42,8 @@ from m6rec.stages.pairs.outcome import (
     in_a_line,
     refuse_empty,
 )
-from m6rec.stages.pairs.splitting import split_pairs
+from m6rec.stages.pairs.splitting import split_users
+from m6rec.stages.pairs.user_rows import matrix_of, pairs_of, user_rows
 
 _log = logging.getLogger(__name__)
 
@@ -84,9 +84,9 @@ def run(lakehouse: Lakehouse, config: Config, fits: Sequence[str] = c.FITS) -> N
         with queries_over(lakehouse.spark, sum(rows.values())):
             pairs = _clean(lakehouse, sources, config, rows)
             _extend_indices(lakehouse, pairs, sources)
-            _split(lakehouse, pairs, config, c.SELECTION in fits)
+            users = _split(lakehouse, pairs, sources, config, fits)
             _write_catalogue(lakehouse, sources, config)
-            _write_matrix(lakehouse, sources, config.ranks_repeats, fits)
+            lakehouse.write("user_item_matrix", matrix_of(users, fits))
     finally:
         # The stages persist what they read twice.
         lakehouse.spark.catalog.clearCache()
@@ -136,7 +136,12 @@ def _check_cleaning(
     held_out = sum(
         table.interactions.count() for label, table in cleaned.items() if label != INTERACTIONS
     )
-    reasons = _write_quarantine(lakehouse, cleaned, with_duplicates=False)
+    reasons = {}
+    if rows_in == written + held_out:
+        # Nothing was refused, and to find this anew would take a pass over all rows.
+        lakehouse.write_rows("quarantine", [])
+    else:
+        reasons = _write_quarantine(lakehouse, cleaned, with_duplicates=False)
     if rows_in > written + held_out + sum(reasons.values()):
         reasons = _write_quarantine(lakehouse, cleaned, with_duplicates=True)
     quarantined = sum(reasons.values())
@@ -230,7 +235,10 @@ def _counted_ids(pairs: _Pairs, attributes: DataFrame | None, id_name: str) -> D
     return together.groupBy(id_name).agg(F.sum("n").alias(c.INTERACTION_COUNT))
 
 
-def _split(lakehouse: Lakehouse, pairs: _Pairs, config: Config, validates: bool) -> None:
+def _split(
+    lakehouse: Lakehouse, pairs: _Pairs, sources: Sources, config: Config, fits: Sequence[str]
+) -> DataFrame:
+    """Write splits; return the rows of users that the matrix is made of."""
     repeats = config.ranks_repeats
     if repeats:
         events = lakehouse.read("interactions")
@@ -239,7 +247,8 @@ def _split(lakehouse: Lakehouse, pairs: _Pairs, config: Config, validates: bool)
         )
         pairs = replace(pairs, interactions=occasions)
     indexed = pairs.map(lambda frame: _indexed(lakehouse, frame))
-    splits = split_pairs(
+    given = _users_with_attributes(lakehouse, sources)
+    users = split_users(
         indexed.interactions,
         config.split,
         config.seed,
@@ -247,17 +256,29 @@ def _split(lakehouse: Lakehouse, pairs: _Pairs, config: Config, validates: bool)
         indexed.test,
         indexed.validation,
         repeats,
-        validates,
+        c.SELECTION in fits,
+        () if repeats else fits,
+        None if repeats else given,
     )
     if repeats:
-        splits = aggregate_folds(splits, config.interactions, config.ratings.enabled)
-    lakehouse.write("splits", splits)
+        folds = aggregate_folds(pairs_of(users), config.interactions, config.ratings.enabled)
+        users = user_rows(folds, (), fits, given)
+    users = users.persist()
+    lakehouse.write("splits", pairs_of(users))
     check_split(lakehouse.read("splits"), config.interactions, config.split)
     if indexed.test is not None and not repeats:
         offered = sum(frame.where(c.POSITIVE).count() for frame in indexed.all()[1:])
         offered += pairs.interactions.count()
         removed = offered - lakehouse.read("splits").count()
         _log.info("%d pairs stood in more than one of train, validation and test", removed)
+    return users
+
+
+def _users_with_attributes(lakehouse: Lakehouse, sources: Sources) -> DataFrame | None:
+    if sources.users is None:
+        return None
+    index = lakehouse.read("user_index").select(c.USER_ID, c.USER_INDEX)
+    return index.join(sources.users, on=c.USER_ID, how="inner").select(c.USER_INDEX)
 
 
 def _indexed(lakehouse: Lakehouse, pairs: DataFrame) -> DataFrame:
@@ -288,19 +309,6 @@ def _write_catalogue(lakehouse: Lakehouse, sources: Sources, config: Config) -> 
     if config.interactions.columns.domain is not None:
         domain = domain_of(F.col(c.ITEM_ID))
     lakehouse.write("catalogue", items.withColumn(c.DOMAIN, domain))
-
-
-def _write_matrix(
-    lakehouse: Lakehouse, sources: Sources, repeats: bool, fits: Sequence[str]
-) -> None:
-    splits = lakehouse.read("splits")
-    users = splits.select(c.USER_INDEX)
-    if sources.users is not None:
-        index = lakehouse.read("user_index").select(c.USER_ID, c.USER_INDEX)
-        users = index.join(sources.users, on=c.USER_ID, how="inner").select(c.USER_INDEX)
-    else:
-        users = users.limit(0)
-    lakehouse.write("user_item_matrix", user_item_matrix(splits, users, repeats, fits))
 
 
 JOB = Job(PREPARE_INTERACTIONS, run)

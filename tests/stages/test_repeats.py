@@ -109,7 +109,7 @@ def test_a_fit_knows_a_pair_as_of_its_latest_fold_and_is_measured_on_the_next(
     spark: SparkSession, weekly: DataFrame
 ) -> None:
     nobody = spark.createDataFrame([], "user_index long")
-    rows = {row.fit: row for row in user_item_matrix(weekly, nobody, repeats=True).collect()}
+    rows = {row.fit: row for row in user_item_matrix(weekly, nobody).collect()}
     selection, final = rows["selection"], rows["final"]
     assert (selection.item_indices, selection.weights) == ([3, 4, 5, 7], [1.0, 1.0, 1.0, 3.0])
     assert (final.item_indices, final.weights) == ([2, 3, 4, 5, 7], [1.0, 1.0, 1.0, 1.0, 4.0])

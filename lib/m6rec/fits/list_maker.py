@@ -138,8 +138,8 @@ class ListMaker:
         """
         indexed = self._indexed(known)
         pairs = self._pairs(known)
-        both = user_item_matrix(pairs.withColumn(c.FOLD, F.lit(c.TRAIN)), known.users)
-        rows = both.where(F.col(c.FIT) == c.FINAL).drop(c.FIT)
+        of_train = pairs.withColumn(c.FOLD, F.lit(c.TRAIN))
+        rows = user_item_matrix(of_train, known.users, (c.FINAL,)).drop(c.FIT)
         if not self._needs_features:
             return rows
         behaviour = self._behaviour(rows, indexed)

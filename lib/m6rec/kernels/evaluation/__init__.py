@@ -1,1 +1,1 @@
-"""How good lists are: metrics, sums over users, intervals, tests, ablation, the mixed split."""
+"""How good lists are: metrics, sums over users, intervals, tests, ablation, what is held out."""

@@ -250,6 +250,8 @@ def _combine(value: str, config: InteractionsConfig) -> Column:
             return F.sum(value)
         case "max":
             return F.max(value)
+        case "last" if config.columns.time is None:
+            return F.max(value)
         case "last":
             last = F.struct(c.EVENT_TIME, value)
             if config.cancellations == "cancel":

@@ -5,29 +5,25 @@ from functools import partial
 
 import numpy as np
 import pyarrow as pa
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from m6rec import columns as c
 from m6rec.kernels.arrays.rows import Int64
 from m6rec.spark.arrow_rows import list_column
 from m6rec.spark.collecting import BYTES_OF_NUMBER, collected_table
-
-_PAIRS = "_pairs"
+from m6rec.stages.pairs.user_rows import matrix_of, user_rows
 
 
 def user_item_matrix(
-    splits: DataFrame,
-    user_indices: DataFrame,
-    repeats: bool = False,
-    fits: Sequence[str] = c.FITS,
+    splits: DataFrame, user_indices: DataFrame | None = None, fits: Sequence[str] = c.FITS
 ) -> DataFrame:
     """Gather each user's pairs into one row for each fit.
 
     Args:
-        splits: user_index, item_index, weight, event_time, positive, fold.
+        splits: user_index, item_index, weight, event_time, positive, fold. Of rows of one pair, a
+            fit takes that of the latest of its own folds.
         user_indices: user_index; these users get a row whether or not they have a pair.
-        repeats: whether a pair may have rows in several folds; a fit takes the latest of its own.
         fits: the fits that get rows.
 
     Returns:
@@ -36,11 +32,9 @@ def user_item_matrix(
         (seen in the fit's folds but not positive, ascending). Each user of either input has a
         row in each of the fits, with empty arrays where there is no history.
     """
-    gathered = _gather(splits, user_indices)
-    rows = F.array(*(_fit_row(fit, c.FOLDS_OF_FIT[fit], repeats) for fit in fits))
-    return gathered.select(c.USER_INDEX, F.inline(rows)).select(
-        c.FIT, c.USER_INDEX, c.ITEM_INDICES, c.WEIGHTS, c.TIMES, c.EXCLUDED_INDICES
-    )
+    columns = (c.USER_INDEX, c.ITEM_INDEX, c.WEIGHT, c.EVENT_TIME, c.POSITIVE, c.FOLD)
+    rows = user_rows(splits.select(*columns), (), fits, user_indices, kept=())
+    return matrix_of(rows, fits)
 
 
 def target_rows(splits: DataFrame, fold: str) -> DataFrame:
@@ -67,42 +61,6 @@ def sample_users(rows: DataFrame, maximum: int, seed: int, second_draw: bool = F
     parts = (F.lit(seed), F.col(c.USER_INDEX))
     order = F.xxhash64(*(reversed(parts) if second_draw else parts))
     return rows.orderBy(order, c.USER_INDEX).limit(maximum)
-
-
-def _gather(splits: DataFrame, user_indices: DataFrame) -> DataFrame:
-    """Gather each user's trainable pairs, by ascending item and fold, in one shuffle."""
-    trainable = F.col(c.FOLD).isin(c.TRAIN, c.VALIDATION)
-    pair = F.struct(
-        F.col(c.ITEM_INDEX).cast("int").alias(c.ITEM_INDEX),
-        F.col(c.FOLD).alias(c.FOLD),
-        F.col(c.WEIGHT).cast("float").alias(c.WEIGHT),
-        F.col(c.EVENT_TIME).alias(c.EVENT_TIME),
-        F.col(c.POSITIVE).alias(c.POSITIVE),
-    )
-    seen = splits.select(c.USER_INDEX, F.when(trainable, pair).alias(_PAIRS))
-    bare = user_indices.select(c.USER_INDEX)
-    rows = seen.unionByName(bare, allowMissingColumns=True)
-    return rows.groupBy(c.USER_INDEX).agg(F.sort_array(F.collect_list(_PAIRS)).alias(_PAIRS))
-
-
-def _fit_row(fit: str, folds: tuple[str, ...], repeats: bool) -> Column:
-    def known(pair: Column, place: Column) -> Column:
-        if not repeats:
-            return pair[c.FOLD].isin(*folds)
-        # The name of fold train comes before that of validation, so the latest row is the last.
-        following = F.get(_PAIRS, place + 1)
-        has_later = (following[c.ITEM_INDEX] == pair[c.ITEM_INDEX]) & following[c.FOLD].isin(*folds)
-        return pair[c.FOLD].isin(*folds) & ~F.coalesce(has_later, F.lit(False))
-
-    positive = F.filter(_PAIRS, lambda pair, place: known(pair, place) & pair[c.POSITIVE])
-    excluded = F.filter(_PAIRS, lambda pair, place: known(pair, place) & ~pair[c.POSITIVE])
-    return F.struct(
-        F.lit(fit).alias(c.FIT),
-        positive[c.ITEM_INDEX].alias(c.ITEM_INDICES),
-        positive[c.WEIGHT].alias(c.WEIGHTS),
-        positive[c.EVENT_TIME].alias(c.TIMES),
-        excluded[c.ITEM_INDEX].alias(c.EXCLUDED_INDICES),
-    )
 
 
 def interaction_counts(matrix: DataFrame, n_items: int) -> Int64:

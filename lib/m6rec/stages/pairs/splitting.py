@@ -3,16 +3,16 @@
 A strategy is a function that marks a share of the positive training pairs. The configured strategy
 first marks the test fold, and then a strategy marks validation among the pairs that are left. All
 choices follow from times, ids and seeded hashes, never from the order or partitioning of rows.
+What a strategy chooses among a user's own pairs, it chooses where these are brought together
+(`m6rec.stages.pairs.user_rows`); others compare the pairs of all users beforehand.
 """
 
 import math
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 import numpy as np
-import pyarrow as pa
 import scipy.sparse as sp
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
@@ -20,13 +20,14 @@ from pyspark.sql import functions as F
 from m6rec import columns as c
 from m6rec.config.data import HoldoutStrategy, ResolvedTestStrategy, SplitConfig
 from m6rec.errors import ConfigError
-from m6rec.kernels.evaluation.mixed_split import ItemSample, choose_mixed
-from m6rec.spark.arrow_rows import list_array, list_column
+from m6rec.kernels.evaluation.holdout import HeldOutQuota
+from m6rec.kernels.evaluation.mixed_split import ItemSample
 from m6rec.stages.pairs.aggregation import SECONDS_PER_DAY
+from m6rec.stages.pairs.user_rows import FirstOfUsers, Holdout, MixedOfUsers, pairs_of, user_rows
 
 _HELD = "_held"
-_ENTRIES = "_entries"
-_HELD_FLAGS = "_held_flags"
+# Strategies that choose by a time, an item or a user alone.
+_WITHOUT_USERS = ("temporal", "cold_items", "cold_users")
 _HASH_BITS = 40
 _HASH_BUCKET = 1 << 24
 # The sample that counts co-occurrence of items is collected, and takes twice 8 bytes for an entry.
@@ -48,15 +49,32 @@ def split_pairs(
     repeats: bool = False,
     validates: bool = True,
 ) -> DataFrame:
+    """The pairs with `fold` added, or their occasions: `pairs_of` what `split_users` gives."""
+    return pairs_of(
+        split_users(pairs, config, seed, has_time, test_pairs, validation_pairs, repeats, validates)
+    )
+
+
+def split_users(
+    pairs: DataFrame,
+    config: SplitConfig,
+    seed: int,
+    has_time: bool,
+    test_pairs: DataFrame | None = None,
+    validation_pairs: DataFrame | None = None,
+    repeats: bool = False,
+    validates: bool = True,
+    fits: Sequence[str] = (),
+    users: DataFrame | None = None,
+) -> DataFrame:
     """Add `fold` to the pairs, or to their occasions where repeats are held out too.
 
     Only positive pairs are held out. The strategies `last`, `highest_ids`, `random` and `mixed`
     leave at least one pair in train to each user who has two or more positive pairs. The strategies
     `temporal`, `cold_items`, `cold_users` and `random_and_new` do not, because they measure new
-    users and items. A
-    provided test pair is taken out of train and validation, a provided validation pair out of
-    train. With `repeats` all of this holds for occasions, and provided pairs are taken out of
-    nothing.
+    users and items. A provided test pair is taken out of train and validation, a provided
+    validation pair out of train. With `repeats` all of this holds for occasions, and provided pairs
+    are taken out of nothing.
 
     Args:
         pairs: user_index long, item_index long, item_number long, event_time timestamp, positive
@@ -69,9 +87,11 @@ def split_pairs(
         validation_pairs: columns of `pairs`; strategy provided may have them.
         repeats: hold out occasions, whether or not the pair has others in training.
         validates: whether validation is held out of training; not where nothing is to be chosen.
+        fits, users: of `user_rows`.
 
     Returns:
-        The columns of `pairs` and fold string (train, validation or test).
+        `user_rows` that keep the columns of `pairs` but item_number, and fold string (train,
+        validation or test).
 
     Raises:
         ConfigError: strategy provided without `test_pairs`.
@@ -79,6 +99,7 @@ def split_pairs(
     strategy = _test_strategy(config, has_time)
     unit = (c.USER_INDEX, c.ITEM_INDEX, *((c.OCCASION,) if repeats else ()))
     folded = pairs.withColumn(c.FOLD, F.lit(c.TRAIN))
+    asked = []
     match strategy:
         case "provided":
             if test_pairs is None:
@@ -87,31 +108,41 @@ def split_pairs(
         case "none":
             pass
         case _:
-            share, items = config.test_share, config.test_items
-            holdout = _Holdout(strategy, share, items, seed, _TEST_SALT, unit)
-            folded = _hold_out(folded, c.TEST, holdout)
-    if validation_pairs is not None or not validates:
-        return folded
-    kind = _validation_strategy(config, strategy, has_time)
-    holdout = _Holdout(kind, config.validation_share, None, seed, _VALIDATION_SALT, unit)
-    return _hold_out(folded, c.VALIDATION, holdout)
+            quota = HeldOutQuota(config.test_share, config.test_items)
+            asked.append((c.TEST, _Draw(strategy, quota, seed, _TEST_SALT, unit)))
+    if validation_pairs is None and validates:
+        kind = _validation_strategy(config, strategy, has_time)
+        quota = HeldOutQuota(config.validation_share)
+        asked.append((c.VALIDATION, _Draw(kind, quota, seed, _VALIDATION_SALT, unit)))
+    by_user: list[tuple[str, Holdout]] = []
+    for fold, draw in asked:
+        if by_user and _compares_users(draw):
+            folded, by_user = pairs_of(user_rows(folded, by_user)), []
+        if draw.strategy == "mixed":
+            # The sample is drawn from the same pairs.
+            folded = folded.persist()
+        if draw.strategy in _WITHOUT_USERS:
+            folded = _hold_out(folded, fold, draw)
+        else:
+            by_user.append((fold, _of_users(folded, draw)))
+    left_out = (c.OWNER, c.USER_INDEX, c.ITEM_NUMBER)
+    kept = [name for name in folded.columns if name not in left_out]
+    return user_rows(folded, by_user, fits, users, kept)
 
 
 @dataclass(frozen=True)
-class _Holdout:
-    """Which rows to hold out: a share, or a number for each user, by a strategy.
+class _Draw:
+    """Which rows to hold out, and how.
 
     Attributes:
         strategy: how they are chosen.
-        share: of the rows, of the items or of the users.
-        items: the number for each user, in place of the share.
+        quota: the share of the rows, of the items or of the users, or the number for each user.
         seed, salt: of the draws.
         unit: the columns that tell rows apart.
     """
 
     strategy: HoldoutStrategy
-    share: float
-    items: int | None
+    quota: HeldOutQuota
     seed: int
     salt: int
     unit: tuple[str, ...]
@@ -158,7 +189,8 @@ def _provide(
                 allowMissingColumns=repeats,
             )
     if repeats:
-        return together.drop("_precedence")
+        # Occasions have no owner, and pairs of the same user do.
+        return together.drop("_precedence", c.OWNER)
     same = Window.partitionBy(c.USER_INDEX, c.ITEM_INDEX).orderBy(F.desc("_precedence"))
     return (
         _by_user(together)
@@ -173,115 +205,95 @@ def _by_user(frame: DataFrame) -> DataFrame:
     return frame.repartition(F.col(c.USER_INDEX))
 
 
-def _hold_out(pairs: DataFrame, fold: str, holdout: _Holdout) -> DataFrame:
-    """Move the share of the positive training pairs that `holdout` marks to `fold`."""
-    moved = _mark(pairs, holdout).withColumn(
-        c.FOLD, F.when(F.col(_HELD), fold).otherwise(F.col(c.FOLD))
-    )
-    return moved.select(*pairs.columns)
+def _compares_users(draw: _Draw) -> bool:
+    """Whether a strategy looks at the pairs of several users before it chooses."""
+    return draw.strategy in {*_WITHOUT_USERS, "random_and_new", "mixed"}
 
 
-def _mark(pairs: DataFrame, holdout: _Holdout) -> DataFrame:
-    """Add a column that says which pairs are held out."""
-    match holdout.strategy:
-        case "last":
-            marked = _mark_per_user(pairs, holdout, _latest_first())
-        case "highest_ids":
-            marked = _mark_per_user(pairs, holdout, _highest_number_first())
-        case "random":
-            marked = _mark_per_user(pairs, holdout, _shuffled(holdout))
-        case "random_and_new":
-            marked = _mark_with_new_items(pairs, holdout)
-        case "temporal":
-            marked = _mark_latest(pairs, holdout)
+def _hold_out(pairs: DataFrame, fold: str, draw: _Draw) -> DataFrame:
+    """Move the positive training pairs to `fold` that a strategy marks whoever their users are."""
+    match draw.strategy:
         case "cold_items":
-            marked = _mark_cold(pairs, holdout, c.ITEM_INDEX)
+            marked = _mark_cold(pairs, draw, c.ITEM_INDEX)
         case "cold_users":
-            marked = _mark_cold(pairs, holdout, c.USER_INDEX)
-        case "mixed":
-            marked = _mark_mixed(pairs, holdout)
+            marked = _mark_cold(pairs, draw, c.USER_INDEX)
         case _:
-            assert_never(holdout.strategy)
-    return marked
+            marked = _mark_latest(pairs, draw)
+    moved = F.when(F.col(_HELD), fold).otherwise(F.col(c.FOLD))
+    return marked.withColumn(c.FOLD, moved).select(*pairs.columns)
+
+
+def _of_users(pairs: DataFrame, draw: _Draw) -> Holdout:
+    """How a strategy chooses among each user's pairs."""
+    match draw.strategy:
+        case "last":
+            # The order is reversed by each bit, because the smallest number has no opposite.
+            latest = F.bitwise_not(F.unix_micros(c.EVENT_TIME))
+            return FirstOfUsers("_latest", latest, draw.quota, latest_item_first=True)
+        case "highest_ids":
+            highest = F.bitwise_not(F.col(c.ITEM_NUMBER))
+            return FirstOfUsers("_highest", highest, draw.quota, latest_item_first=True)
+        case "random":
+            return _shuffled_of_users(draw)
+        case "random_and_new":
+            return replace(_shuffled_of_users(draw), others=_is_made_new(draw))
+        case "mixed":
+            eligible = pairs.where(_eligible())
+            seed = (draw.seed % (1 << 63), draw.salt)
+            return MixedOfUsers(_sample(eligible, draw.seed), draw.quota.share, seed)
+        case "temporal" | "cold_items" | "cold_users":
+            raise AssertionError(f"{draw.strategy} is no choice among a user's pairs")
+        case _:
+            assert_never(draw.strategy)
 
 
 def _eligible() -> Column:
     return F.col(c.POSITIVE) & (F.col(c.FOLD) == c.TRAIN)
 
 
-def _latest_first() -> tuple[Column, ...]:
-    return F.col(c.EVENT_TIME).desc(), F.col(c.ITEM_INDEX).desc()
+def _drawn(draw: _Draw) -> Column:
+    return F.xxhash64(F.lit(draw.seed), F.lit(draw.salt), *draw.unit)
 
 
-def _highest_number_first() -> tuple[Column, ...]:
-    return F.col(c.ITEM_NUMBER).desc(), F.col(c.ITEM_INDEX).desc()
+def _shuffled_of_users(draw: _Draw) -> FirstOfUsers:
+    name = f"_drawn_{draw.salt}"
+    return FirstOfUsers(name, _drawn(draw), draw.quota, latest_item_first=False)
 
 
-def _shuffled(holdout: _Holdout) -> tuple[Column, ...]:
-    drawn = F.xxhash64(F.lit(holdout.seed), F.lit(holdout.salt), *holdout.unit)
-    return drawn.asc(), F.col(c.ITEM_INDEX).asc()
-
-
-def _mark_per_user(pairs: DataFrame, holdout: _Holdout, order: tuple[Column, ...]) -> DataFrame:
-    """Mark the first of each user's eligible pairs in `order`.
-
-    Of n pairs it marks floor(share n), but at least 1 where n is 2 or more. Where the holdout has a
-    number of items, it marks that many, but at most n - 1.
-    """
-    # One order for both windows, so that they share a sort.
-    by_user = (c.OWNER, c.USER_INDEX) if c.OWNER in pairs.columns else (c.USER_INDEX,)
-    ordered = Window.partitionBy(*by_user).orderBy(_eligible().desc(), *order)
-    whole = ordered.rowsBetween(Window.unboundedPreceding, Window.unboundedFollowing)
-    n = F.col("_eligible_count")
-    share_of_n = F.greatest(F.floor(n * holdout.share), F.lit(1))
-    held_of_n = share_of_n if holdout.items is None else F.lit(holdout.items)
-    held = F.when(n >= 2, F.least(held_of_n, n - 1)).otherwise(0)
-    if holdout.share == 0.0 and holdout.items is None:
-        held = F.lit(0)
-    return pairs.withColumns(
-        {
-            "_eligible_count": F.sum(_eligible().cast("long")).over(whole),
-            "_place": F.row_number().over(ordered),
-        }
-    ).withColumn(_HELD, _eligible() & (F.col("_place") <= held))
-
-
-def _mark_with_new_items(pairs: DataFrame, holdout: _Holdout) -> DataFrame:
-    """Mark a random share of each user's pairs, and all or most pairs of a few items.
+def _is_made_new(draw: _Draw) -> Column:
+    """Whether a pair is held out because its item is made new, but for a few of its pairs.
 
     Among random pairs hardly one is of an item that few have, so they tell little of the members
     that speak for new items. Hence a few items are made new.
     """
-    drawn = F.xxhash64(F.lit(holdout.seed), F.lit(_NEW_ITEM_SALT), c.ITEM_INDEX)
+    drawn = F.xxhash64(F.lit(draw.seed), F.lit(_NEW_ITEM_SALT), c.ITEM_INDEX)
     is_new = F.pmod(drawn, F.lit(_HASH_BUCKET)) < int(SHARE_OF_NEW_ITEMS * _HASH_BUCKET)
     of_kept = F.pmod(F.shiftrightunsigned(drawn, _HASH_BITS), F.lit(len(KEPT_OF_NEW)))
     kept = F.array(*map(F.lit, KEPT_OF_NEW))[of_kept.cast("int")]
     # All pairs of an item come to one place only where it is made new.
     item = Window.partitionBy(c.ITEM_INDEX, F.when(~is_new, F.col(c.USER_INDEX)))
-    place = F.row_number().over(item.orderBy(_eligible().desc(), *_shuffled(holdout)))
-    marked = _mark_per_user(pairs, holdout, _shuffled(holdout)).withColumn("_of_item", place)
-    taken = is_new & _eligible() & (F.col("_of_item") > kept)
-    return marked.withColumn(_HELD, F.col(_HELD) | taken)
+    order = (_eligible().desc(), _drawn(draw).asc(), F.col(c.ITEM_INDEX).asc())
+    return is_new & (F.row_number().over(item.orderBy(*order)) > kept)
 
 
-def _mark_latest(pairs: DataFrame, holdout: _Holdout) -> DataFrame:
+def _mark_latest(pairs: DataFrame, draw: _Draw) -> DataFrame:
     """Mark all eligible pairs from a certain time on."""
     pairs = pairs.persist()
     seconds = F.unix_timestamp(c.EVENT_TIME)
     eligible = pairs.where(_eligible()).select(seconds.alias("_value"))
-    cut = _upper_threshold(eligible, SECONDS_PER_DAY, holdout.share)
+    cut = _upper_threshold(eligible, SECONDS_PER_DAY, draw.quota.share)
     held = F.lit(False) if cut is None else _eligible() & (seconds >= cut)
     return pairs.withColumn(_HELD, F.coalesce(held, F.lit(False)))
 
 
-def _mark_cold(pairs: DataFrame, holdout: _Holdout, key: str) -> DataFrame:
+def _mark_cold(pairs: DataFrame, draw: _Draw, key: str) -> DataFrame:
     """Mark all eligible pairs of a random share of the items or users that have such pairs."""
     pairs = pairs.persist()
     drawn = F.shiftrightunsigned(
-        F.xxhash64(F.lit(holdout.seed), F.lit(holdout.salt), key), 64 - _HASH_BITS
+        F.xxhash64(F.lit(draw.seed), F.lit(draw.salt), key), 64 - _HASH_BITS
     )
     entities = pairs.where(_eligible()).select(key).distinct().select(drawn.alias("_value"))
-    cut = _upper_threshold(entities, _HASH_BUCKET, holdout.share)
+    cut = _upper_threshold(entities, _HASH_BUCKET, draw.quota.share)
     held = F.lit(False) if cut is None else _eligible() & (drawn >= cut)
     return pairs.withColumn(_HELD, held)
 
@@ -327,42 +339,6 @@ def _descending_counts(grouped: DataFrame) -> list[tuple[int, int]]:
     return sorted(((int(row[0]), int(row[1])) for row in rows), reverse=True)
 
 
-def _mark_mixed(pairs: DataFrame, holdout: _Holdout) -> DataFrame:
-    """Mark a share of each user's items: half a random one with similar items, half random ones.
-
-    Of the new items that a user takes up, some belong together and some do not. Validation by
-    random pairs alone would therefore flatter neighbour models.
-    """
-    pairs = pairs.persist()
-    # The item comes first, so that entries are sorted by it.
-    others = [name for name in pairs.columns if name not in (c.USER_INDEX, c.ITEM_INDEX)]
-    entry = F.struct(c.ITEM_INDEX, *others)
-    rows = (
-        pairs.where(_eligible())
-        .groupBy(c.USER_INDEX)
-        .agg(F.sort_array(F.collect_list(entry)).alias(_ENTRIES))
-        .select(c.USER_INDEX, F.col(_ENTRIES)[c.ITEM_INDEX].alias(c.ITEM_INDICES), _ENTRIES)
-    )
-    choose = partial(
-        _flag_batches,
-        sample=_sample(pairs.where(_eligible()), holdout.seed),
-        share=holdout.share,
-        seed=(holdout.seed % (1 << 63), holdout.salt),
-    )
-    entries_type = rows.schema[_ENTRIES].dataType.simpleString()
-    schema = f"{c.USER_INDEX} long, {_HELD_FLAGS} array<boolean>, {_ENTRIES} {entries_type}"
-    flagged = rows.mapInArrow(choose, schema)
-    entries = F.arrays_zip(F.col(_ENTRIES), F.col(_HELD_FLAGS))
-    exploded = flagged.select(c.USER_INDEX, F.explode(entries).alias("_entry"))
-    marked = exploded.select(
-        c.USER_INDEX,
-        f"_entry.{_ENTRIES}.*",
-        F.col(f"_entry.{_HELD_FLAGS}").alias(_HELD),
-    )
-    ineligible = pairs.where(~_eligible()).withColumn(_HELD, F.lit(False))
-    return marked.unionByName(ineligible)
-
-
 def _sample(pairs: DataFrame, seed: int) -> ItemSample:
     """Collect the rows of users, chosen by hash, that have about _SAMPLE_ENTRIES entries."""
     extent = pairs.agg(F.count("*"), F.max(c.ITEM_INDEX)).first()
@@ -377,16 +353,3 @@ def _sample(pairs: DataFrame, seed: int) -> ItemSample:
     rows = sp.csr_matrix((ones, (users, items)), shape=shape)
     counts = np.asarray(rows.sum(axis=0), dtype=np.float64).ravel()
     return ItemSample(rows, rows.T.tocsr(), counts)
-
-
-def _flag_batches(
-    batches: Iterable[pa.RecordBatch], sample: ItemSample, share: float, seed: tuple[int, int]
-) -> Iterator[pa.RecordBatch]:
-    for batch in batches:
-        indptr, items = list_column(batch, c.ITEM_INDICES)
-        users = batch.column(c.USER_INDEX).to_numpy(zero_copy_only=False)
-        flags = choose_mixed(users, indptr, items.astype(np.int32), sample, share, seed)
-        yield pa.RecordBatch.from_arrays(
-            [batch.column(c.USER_INDEX), list_array(indptr, flags), batch.column(_ENTRIES)],
-            names=[c.USER_INDEX, _HELD_FLAGS, _ENTRIES],
-        )
