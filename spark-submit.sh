@@ -25,7 +25,7 @@ readonly ARCHIVES="${ARCHIVES:-}"
 COMPILER_OPTIONS=""
 
 main() {
-    [[ -f "$LOCK" ]] || fail "LANE=$LANE is unknown: there is no $LOCK." "Lanes: main, current."
+    [[ -f "$LOCK" ]] || fail "LANE=$LANE is unknown: there is no $LOCK." "Lanes: main, current, long-lived."
     case "${1:-}" in
         "" | -h | --help | help) print_help ;;
         setup) set_up_environment; set_up; archive_classes ;;
@@ -41,7 +41,7 @@ Usage: ./spark-submit.sh JOB [options of the job]
        ./spark-submit.sh setup            only set up, with a first run by which jobs start faster
        ./spark-submit.sh pack             pack the environment for a cluster (\$ARCHIVES)
 
-Every call sets up what is missing: a virtual environment from requirements/lock.txt. It needs
+Every call sets up what is missing: a virtual environment from requirements/$lock_of_lane.txt. It needs
 Python 3.11 and Java 17 or 21 and, the first time, PyPI, Maven Central and $NEEDED_GIB GiB of disk.
 
 Jobs:
@@ -61,7 +61,7 @@ Environment:
   ARCHIVES      packed environment that executors unpack; without it they use their own python3.11
   FILES         other files that a driver in cluster mode finds in its folder, with commas between
   DRY_RUN       1 prints the command of spark-submit and runs nothing                          [0]
-  LANE          main, or current: Spark 4.2 and the libraries of today, in .venv-current  [main]
+  LANE          main; current: Spark 4.2 and the libraries of today; long-lived: Spark 3.5  [main]
   M6REC_VENV    the virtual environment                     [.venv; of another lane .venv-LANE]
   M6REC_CACHE   caches: uv, compiled kernels, data, logs    [~/.cache/m6rec]
   M6REC_VERBOSE 1 shows the log of Spark as it goes         [0: in the cache's logs/]
@@ -98,6 +98,11 @@ set_up() {
     local wanted
     wanted="$(checksum "$LOCK")"
     [[ -f "$stamp" && "$(cat "$stamp")" == "$wanted" && -x "$VENV/bin/python" ]] && return
+    local lane_stamp="$VENV/.m6rec-lane" made_for
+    if [[ -f "$lane_stamp" ]] && made_for="$(cat "$lane_stamp")" && [[ "$made_for" != "$LANE" ]]; then
+        fail "$VENV is the environment of lane $made_for; a set-up for LANE=$LANE would replace its packages." \
+            "Unset M6REC_VENV, so that each lane has its own, or set it to another folder."
+    fi
     local python
     python="$(find_python)"
     check_disk
@@ -107,12 +112,13 @@ set_up() {
     [[ -x "$VENV/bin/python" ]] || "$python" -m venv "$VENV" ||
         fail "cannot make a virtual environment in $VENV; install the venv module of $python" \
             "(Debian: apt install python3.11-venv) or set M6REC_VENV to a folder that can be written."
-    say "[2/3] packages of requirements/lock.txt (some 6 GB; a minute or more the first time)"
+    say "[2/3] packages of requirements/$lock_of_lane.txt (some 6 GB; a minute or more the first time)"
     # Compiled once here: every Python worker of Spark imports torch and numba anew.
     run_uv pip sync --python "$VENV/bin/python" --compile-bytecode --require-hashes "$LOCK" ||
-        fail_registry "the packages of requirements/lock.txt"
+        fail_registry "the packages of requirements/$lock_of_lane.txt"
     say "[3/3] M6-Rec itself"
     link_package
+    printf '%s' "$LANE" >"$lane_stamp"
     printf '%s' "$wanted" >"$stamp"
     say "set-up done"
 }
@@ -350,7 +356,10 @@ ship_files() {
 
 # The properties files name Delta for the Spark of the main lane.
 delta_of_lane() {
-    [[ "$LANE" != current ]] || echo --packages io.delta:delta-spark_4.2_2.13:4.4.0
+    case "$LANE" in
+        current) echo --packages io.delta:delta-spark_4.2_2.13:4.4.0 ;;
+        long-lived) echo --packages io.delta:delta-spark_2.12:3.3.3 ;;
+    esac
 }
 
 # An archive that does not fit the JVM is passed over without a word.

@@ -51,6 +51,23 @@ def test_help_explains_the_script_and_lists_every_job() -> None:
         assert word in result.stdout
 
 
+def test_an_unknown_lane_is_named_with_those_that_there_are() -> None:
+    result = submit("demo", LANE="newest")
+    assert result.returncode == 2
+    assert "LANE=newest is unknown" in result.stderr
+    lanes = {file.stem for file in (REPOSITORY / "requirements").glob("*.txt")}
+    for lane in lanes - {"lock", "benchmark"}:
+        assert lane in result.stderr
+
+
+def test_the_environment_of_another_lane_is_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / ".m6rec-lane").write_text("main")
+    result = submit("setup", LANE="current", M6REC_VENV=str(tmp_path))
+    assert result.returncode == 2
+    assert f"{tmp_path} is the environment of lane main" in result.stderr
+    assert sorted(tmp_path.iterdir()) == [tmp_path / ".m6rec-lane"]
+
+
 @pytest.mark.parametrize("job", ["train_everything", "../jobs/demo", "__init__", "demo.py"])
 def test_an_unknown_job_is_named(job: str) -> None:
     result = submit(job)
