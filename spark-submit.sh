@@ -116,6 +116,8 @@ set_up() {
     # Compiled once here: every Python worker of Spark imports torch and numba anew.
     run_uv pip sync --python "$VENV/bin/python" --compile-bytecode --require-hashes "$LOCK" ||
         fail_registry "the packages of requirements/$lock_of_lane.txt"
+    # The JVM reads no classes from an archive of jars that have been installed anew.
+    rm -f "$CLASSES" "$VENV/.m6rec-classes"
     say "[3/3] M6-Rec itself"
     link_package
     printf '%s' "$LANE" >"$lane_stamp"
