@@ -3,7 +3,6 @@
 Everything is fitted on the fit's training fold, and each pipeline is saved for scoring.
 """
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial, reduce
 
@@ -107,12 +106,9 @@ def _fit_and_write(
     pipeline = fit_features(
         frame, acts, index_column, kinds, config.features, training, config.seed, signs, vectors
     )
+    pipeline.save(fit.artifact_place("features", f"{side}s"))
     indices = fit.lakehouse.read(index_column).select(index_column)
-    # Spark saves its models by a job for each, and most of that is waiting.
-    with ThreadPoolExecutor(1) as beside:
-        saved = beside.submit(pipeline.save, fit.artifact_place("features", f"{side}s"))
-        fit.write(f"{side}_features", pipeline.transform(frame, acts, indices))
-        saved.result()
+    fit.write(f"{side}_features", pipeline.transform(frame, acts, indices))
     if acts is not None:
         acts.unpersist()
     return pipeline

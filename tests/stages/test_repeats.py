@@ -13,7 +13,8 @@ from m6rec.schemas import INTERACTIONS_TABLE
 from m6rec.stages.features.behaviour import events_before_holdout
 from m6rec.stages.pairs.aggregation import aggregate_folds, aggregate_pairs, occasions_of_pairs
 from m6rec.stages.pairs.matrix import target_rows, user_item_matrix
-from m6rec.stages.pairs.splitting import split_pairs
+from m6rec.stages.pairs.splitting import split_users
+from m6rec.stages.pairs.user_rows import pairs_of
 from m6rec.stages.training.ratings import rating_rows
 
 START = datetime(2024, 1, 1)
@@ -62,7 +63,7 @@ def splits(
     table = interactions(spark, events, partitions)
     occasions = occasions_of_pairs(table, aggregate_pairs(table, config), config)
     given = None if test is None else aggregate_pairs(interactions(spark, test), config)
-    folded = split_pairs(
+    users = split_users(
         indexed(occasions),
         split,
         seed=1,
@@ -70,7 +71,7 @@ def splits(
         test_pairs=None if given is None else indexed(given),
         repeats=True,
     )
-    return aggregate_folds(folded, config)
+    return aggregate_folds(pairs_of(users), config)
 
 
 def by_fold(frame: DataFrame) -> dict[tuple[int, str], tuple[float, int | None]]:

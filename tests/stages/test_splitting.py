@@ -15,7 +15,8 @@ from m6rec.config.base import TableSource
 from m6rec.config.data import SplitConfig
 from m6rec.errors import ConfigError
 from m6rec.kernels.evaluation.mixed_split import ItemSample, choose_mixed
-from m6rec.stages.pairs.splitting import KEPT_OF_NEW, SHARE_OF_NEW_ITEMS, split_pairs
+from m6rec.stages.pairs.splitting import KEPT_OF_NEW, SHARE_OF_NEW_ITEMS, split_users
+from m6rec.stages.pairs.user_rows import pairs_of
 
 START = datetime(2024, 1, 1)
 SCHEMA = "user_index long, item_index long, weight double, event_time timestamp, positive boolean"
@@ -34,6 +35,10 @@ Folds = dict[tuple[int, int], str]
 def frame(spark: SparkSession, rows: list[tuple[Any, ...]], partitions: int = 2) -> DataFrame:
     named = spark.createDataFrame(rows, SCHEMA).withColumn("item_number", F.lit(None).cast("long"))
     return named.repartition(partitions)
+
+
+def split_pairs(pairs: DataFrame, *arguments: Any) -> DataFrame:
+    return pairs_of(split_users(pairs, *arguments))
 
 
 def split(

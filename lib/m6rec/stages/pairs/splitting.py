@@ -39,22 +39,6 @@ SHARE_OF_NEW_ITEMS = 0.03
 KEPT_OF_NEW = (0, 0, 1, 2, 3, 6)
 
 
-def split_pairs(
-    pairs: DataFrame,
-    config: SplitConfig,
-    seed: int,
-    has_time: bool,
-    test_pairs: DataFrame | None = None,
-    validation_pairs: DataFrame | None = None,
-    repeats: bool = False,
-    validates: bool = True,
-) -> DataFrame:
-    """The pairs with `fold` added, or their occasions: `pairs_of` what `split_users` gives."""
-    return pairs_of(
-        split_users(pairs, config, seed, has_time, test_pairs, validation_pairs, repeats, validates)
-    )
-
-
 def split_users(
     pairs: DataFrame,
     config: SplitConfig,
