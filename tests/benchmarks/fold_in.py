@@ -16,7 +16,7 @@ from m6rec import columns as c
 from m6rec.config.base import TableSource
 from m6rec.config.fold_in import FoldInConfig
 from m6rec.config.run import Config
-from m6rec.job_records import RECOMMEND
+from m6rec.job_records import RECOMMEND, JobRecord
 from m6rec.lakehouse import PUBLISHED, Lakehouse
 from m6rec.publication.folding import FoldIn
 from m6rec.publication.publishing import publish
@@ -82,6 +82,7 @@ def prepare_seconds(workspace: Workspace, share: float) -> Measure:
         for _ in range(_BATCHES):
             seconds.append(one())
             query.processAllAvailable()
+        query.stop()
         workspace.facts["seconds"] = seconds
         workspace.facts["events_of_a_batch"] = EVENTS
         return float(np.quantile(seconds, share))
@@ -103,6 +104,7 @@ def prepare_rate(workspace: Workspace) -> Measure:
             _append(lakehouse, config, workspace, rng)
         query.processAllAvailable()
         seconds = time.perf_counter() - begun
+        query.stop()
         batches = lakehouse.read("fold_in_batches").count()
         workspace.facts["batches"] = batches
         return _BACKLOG * EVENTS / seconds
@@ -118,7 +120,7 @@ def _published(workspace: Workspace) -> tuple[Lakehouse, Config]:
     properties = with_java_options(compiler_options("fold_in", config))
     lakehouse = open_tables(workspace, properties=properties)
     lakehouse.write("interactions", _interactions(lakehouse))
-    run_job(lakehouse, config, Job(RECOMMEND, list_items))
+    run_job(lakehouse, config, Job(JobRecord(RECOMMEND.name), list_items))
     publish(lakehouse, config, again=True)
     return lakehouse, config
 
@@ -126,14 +128,15 @@ def _published(workspace: Workspace) -> tuple[Lakehouse, Config]:
 def _interactions(lakehouse: Lakehouse) -> DataFrame:
     pairs = lakehouse.read("user_item_matrix", fit=c.FINAL).select(
         F.col(c.USER_INDEX).cast("string").alias(c.USER_ID),
-        F.explode(c.ITEM_INDICES).cast("string").alias(c.ITEM_ID),
+        F.explode(c.ITEM_INDICES).alias(c.ITEM_ID),
     )
-    nothing = {
+    others = {
+        c.ITEM_ID: F.col(c.ITEM_ID).cast("string"),
         c.EVENT_TIME: F.lit(None).cast("timestamp"),
         c.EVENT_TYPE: F.lit(None).cast("string"),
         c.CONTEXT: F.lit(None).cast("map<string,string>"),
     }
-    return pairs.withColumns({c.WEIGHT: F.lit(1.0), **nothing})
+    return pairs.withColumns({c.WEIGHT: F.lit(1.0), **others})
 
 
 def _append(
