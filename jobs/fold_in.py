@@ -35,14 +35,15 @@ def run(lakehouse: Lakehouse, config: Config, once: bool = True) -> None:
         TableError: the events are not in a Delta table, or it lacks a column.
     """
     fold_in = FoldIn(lakehouse, config)
-    query = fold_in.start(once)
-    if once:
-        query.awaitTermination()
-    else:
-        # A run that is published while no event comes has events to catch up with, too.
-        while not query.awaitTermination(_SECONDS_BETWEEN_LOOKS):
-            fold_in.catch_up()
-    fold_in.catch_up()
+    with fold_in.session_for_batches():
+        query = fold_in.start(once)
+        if once:
+            query.awaitTermination()
+        else:
+            # A run that is published while no event comes has events to catch up with, too.
+            while not query.awaitTermination(_SECONDS_BETWEEN_LOOKS):
+                fold_in.catch_up()
+        fold_in.catch_up()
 
 
 def main(

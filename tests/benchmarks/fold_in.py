@@ -5,6 +5,7 @@ Delta table of their own, 5,000 a commit, of random users and items.
 """
 
 import time
+from contextlib import ExitStack
 from functools import partial
 
 import numpy as np
@@ -61,6 +62,8 @@ def prepare_seconds(workspace: Workspace, share: float) -> Measure:
     fold_in = FoldIn(lakehouse, config)
     rng = np.random.default_rng(workspace.seed)
     _append(lakehouse, config, workspace, rng)
+    stack = ExitStack()
+    stack.enter_context(fold_in.session_for_batches())
     query = fold_in.start(once=False)
 
     def one() -> float:
@@ -83,6 +86,7 @@ def prepare_seconds(workspace: Workspace, share: float) -> Measure:
             seconds.append(one())
             query.processAllAvailable()
         query.stop()
+        stack.close()
         workspace.facts["seconds"] = seconds
         workspace.facts["events_of_a_batch"] = EVENTS
         return float(np.quantile(seconds, share))
@@ -95,7 +99,9 @@ def prepare_rate(workspace: Workspace) -> Measure:
     lakehouse, config = _published(workspace)
     rng = np.random.default_rng(workspace.seed)
     _append(lakehouse, config, workspace, rng)
-    query = FoldIn(lakehouse, config).start(once=False)
+    fold_in, stack = FoldIn(lakehouse, config), ExitStack()
+    stack.enter_context(fold_in.session_for_batches())
+    query = fold_in.start(once=False)
 
     def sample() -> float:
         query.processAllAvailable()
@@ -105,6 +111,7 @@ def prepare_rate(workspace: Workspace) -> Measure:
         query.processAllAvailable()
         seconds = time.perf_counter() - begun
         query.stop()
+        stack.close()
         batches = lakehouse.read("fold_in_batches").count()
         workspace.facts["batches"] = batches
         return _BACKLOG * EVENTS / seconds

@@ -25,6 +25,18 @@ from tests.synthetic_shop import START
 COLUMNS = "customer string, product string, stars double, at timestamp, device string"
 
 
+class JoiningUsers(FoldIn):
+    """Names no user in a condition."""
+
+    most_named = 0
+
+
+class Compacting(FoldIn):
+    """Puts files together after each batch."""
+
+    batches_of_a_file = 1
+
+
 class KilledBeforeCommit(FoldIn):
     """Ends when the lists have been made."""
 
@@ -135,6 +147,39 @@ def test_a_kill_loses_no_event_and_writes_no_list_twice(
     batches = copied.read("fold_in_batches").where(f"batch_id != {CATCHING_UP}")
     assert batches.groupBy("batch_id").count().where("count > 1").count() == 0
     assert batches.agg(F.sum("events")).collect()[0][0] == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [Compacting, JoiningUsers])
+def test_lists_are_replaced_whether_users_are_named_or_joined(
+    spark: SparkSession,
+    copied: Lakehouse,
+    following: Config,
+    events: Path,
+    kind: type[FoldIn],
+) -> None:
+    odd = """O'Brien \\ "née" Ünal"""
+    before = by_place(published(copied))
+    append(spark, events, (odd, "item-2", 1), (odd, "item-5", 2))
+    drain(kind, copied, following)
+    first = by_place(published(copied))
+    append(spark, events, (odd, "item-8", 3))
+    drain(kind, copied, following)
+
+    second = by_place(published(copied))
+    lists = published(copied).where(F.col(c.USER_ID) == odd)
+    without_context = lists.where(f"{c.CONTEXT} IS NULL")
+    assert sorted(row[c.RANK] for row in without_context.collect()) == list(range(1, 11))
+    assert "item-8" not in {row[c.ITEM_ID] for row in lists.collect()}
+    assert first.keys() == second.keys() != before.keys()
+    assert before == {place: row for place, row in second.items() if place[0] != odd}
+    details = copied.delta_table(PUBLISHED).detail().select("properties").collect()[0][0]
+    assert details["delta.enableDeletionVectors"] == "true"
+    log = Path(copied.address(PUBLISHED)) / "_delta_log"
+    told = [line for file in log.glob("*.json") for line in file.read_text().splitlines()]
+    assert not any("Brien" in line for line in told if line.startswith('{"commitInfo"'))
+    files = published(copied).inputFiles()
+    assert len(files) == 1 or kind is not Compacting
 
 
 @pytest.mark.slow

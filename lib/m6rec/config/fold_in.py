@@ -28,6 +28,13 @@ class FoldInConfig(Section):
         " way, since histories are cleaned: this saves work where events are delivered repeatedly,"
         " and keeps a state of 16 bytes and more for each event of that time.",
     )
+    deletion_vectors: bool = Field(
+        default=True,
+        description="Whether a batch marks the rows of its users' old lists in"
+        " `published/recommendations`, instead of writing their files anew. Readers of that table"
+        " then need Delta 2.3 or what else reads deletion vectors; `false` has a table that was"
+        " never so marked stay readable by all.",
+    )
     seconds: PositiveFloat = Field(
         default=0.5,
         description="How often the table is looked at for new events, in seconds.",

@@ -151,10 +151,14 @@ class ListMaker:
 
         These depend on the id alone.
         """
-        known = self.fit.lakehouse.read("user_index").select(c.USER_ID, c.USER_INDEX)
+        known = self._index.toDF(*self._index.columns)
         unknown = -F.xxhash64(c.USER_ID).bitwiseAND(F.lit(_LARGEST_HASH)) - 1
         named = ids.select(c.USER_ID).join(known, c.USER_ID, how="left")
         return named.select(c.USER_ID, F.coalesce(c.USER_INDEX, unknown).alias(c.USER_INDEX))
+
+    @cached_property
+    def _index(self) -> DataFrame:
+        return self.fit.lakehouse.read("user_index").select(c.USER_ID, c.USER_INDEX)
 
     def training_events(self, users: DataFrame) -> DataFrame:
         """The events of users that the run's final fit has learned from."""

@@ -8,13 +8,14 @@ that it has not learned from are listed anew with its models.
 """
 
 import json
+import secrets
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from threading import RLock
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -42,6 +43,7 @@ from m6rec.spark.arrow_rows import rows_from_batches
 from m6rec.spark.collecting import BYTES_OF_WORDS, collected_table
 from m6rec.spark.places import matching, place_of
 from m6rec.spark.runtimes import arrow_table, frame_of_arrow
+from m6rec.spark.session import queries_over, queries_over_few, with_settings
 from m6rec.spark.sources import source_version, told_format
 from m6rec.spark.values import id_column, item_id_column, owner_column
 from m6rec.stages.pairs.cleaning import clean_interactions
@@ -50,10 +52,19 @@ CATCHING_UP = -1
 _SOURCE = "interactions.source"
 _FACTORS = ("als", "svd")
 _USERS_OF_DISTANCE = 500
-_IS_OLD, _ARRIVED, _EVENT = "_is_old", "_arrived", "_event"
+_IS_OLD, _ARRIVED, _EVENT, _EVENTS = "_is_old", "_arrived", "_event", "_events"
+_MARKS_ROWS = "delta.enableDeletionVectors"
 _APPLICATION = "spark.databricks.delta.write.txnAppId"
 _TRANSACTION = "spark.databricks.delta.write.txnVersion"
+# Delta would compare each new row with each user of the condition.
+_UNCHECKED = {"spark.databricks.delta.replaceWhere.constraintCheck.enabled": "false"}
+_SALT = "m6rec_fold_in_salt"
 _READS_TWICE = "spark.databricks.delta.merge.materializeSource"
+# Files of a whole night's lists are larger, and stay until half of their rows are marked.
+_COMPACTING = {
+    "spark.databricks.delta.optimize.minFileSize": str(16 << 20),
+    "spark.databricks.delta.optimize.maxDeletedRowsRatio": "0.5",
+}
 
 
 @dataclass(frozen=True)
@@ -86,6 +97,26 @@ class Followed:
         return self.maker.fit.lakehouse.read("interactions").select(*EVENT_COLUMNS)
 
     @cached_property
+    def histories(self) -> DataFrame:
+        """user_id, events: `base` with a row a user, kept by the executors.
+
+        A batch looks for some users among all, and there are far fewer users than events.
+        """
+        of_user = [name for name in EVENT_COLUMNS if name != c.USER_ID]
+        events = F.collect_list(F.struct(*of_user)).alias(_EVENTS)
+        return self.base.groupBy(c.USER_ID).agg(events).persist()
+
+    def events_of(self, users: DataFrame) -> DataFrame:
+        """The events that the run has of a few users."""
+        ids = F.broadcast(users.select(c.USER_ID))
+        own = self.histories.join(ids, c.USER_ID, "left_semi")
+        return own.select(c.USER_ID, F.inline(_EVENTS)).select(*EVENT_COLUMNS)
+
+    def let_go(self) -> None:
+        """Keep no histories any longer."""
+        self.histories.unpersist()
+
+    @cached_property
     def factor_model(self) -> FactorModel | None:
         """The factors by which drift is told."""
         trained = self.maker.fit.config.trained_rankers
@@ -105,7 +136,16 @@ class FoldIn:
     """Folds batches of events into the published lists of a lake.
 
     One thread at a time folds: that of the stream, or one that looks for a new publication.
+
+    Attributes:
+        lakehouse, config: as they were given.
+        most_named: of so many users, a commit names each in a condition; more
+            are joined.
+        batches_of_a_file: the files that so many batches leave are put together.
     """
+
+    most_named = 20_000
+    batches_of_a_file = 100
 
     def __init__(self, lakehouse: Lakehouse, config: Config) -> None:
         """Read nothing yet.
@@ -122,6 +162,8 @@ class FoldIn:
         self._caught_up: set[int] = set()
         self._begins = False
         self._may_repeat = True
+        self._batches = 0
+        self._salt = secrets.randbits(62)
         self._lock = RLock()
 
     @property
@@ -152,6 +194,7 @@ class FoldIn:
             TableError: the events are not in a Delta table, or it lacks a column.
         """
         self._check()
+        self._have_rows_marked()
         self._begins = not matching(self.spark, self.checkpoint, "offsets/[0-9]*")
         events = self._stream(self.follow())
         writer = events.writeStream.foreachBatch(self._fold_batch)
@@ -161,6 +204,15 @@ class FoldIn:
         else:
             writer = writer.trigger(processingTime=f"{self.config.fold_in.seconds} seconds")
         return writer.start()
+
+    @contextmanager
+    def session_for_batches(self) -> Iterator[None]:
+        """The session as it suits batches of few users, and as many lists as are published."""
+        lists = 0
+        if self.lakehouse.exists(PUBLISHED):
+            lists = self.lakehouse.delta_table(PUBLISHED).toDF().count()
+        with queries_over_few(self.spark), queries_over(self.spark, lists):
+            yield
 
     def follow(self) -> Followed:
         """The published run; its models are read where it is another one than before.
@@ -175,6 +227,8 @@ class FoldIn:
         run_id, publication = self._publication()
         self._version = version
         if self._followed is None or self._followed.publication != publication:
+            if self._followed is not None:
+                self._followed.let_go()
             self._followed = Followed(publication, list_maker_of(self.lakehouse.for_run(run_id)))
             print(f"fold_in: following run {run_id}", flush=True)
         return self._followed
@@ -226,6 +280,18 @@ class FoldIn:
                 f"{source.name} is no Delta table, and only such a table can be followed; name the"
                 " Delta table to which events are appended in fold_in.source"
             )
+
+    def _have_rows_marked(self) -> None:
+        """Let a commit mark the rows that it takes out, where it may.
+
+        The users of a batch have rows in every file of the lists, which would all be written anew.
+        """
+        if not self.config.fold_in.deletion_vectors or not self.lakehouse.exists(PUBLISHED):
+            return
+        details = self.lakehouse.delta_table(PUBLISHED).detail().select("properties").collect()
+        if details[0][0].get(_MARKS_ROWS) != "true":
+            name = self.lakehouse.sql_name(PUBLISHED)
+            self.spark.sql(f"ALTER TABLE {name} SET TBLPROPERTIES ('{_MARKS_ROWS}' = 'true')")
 
     def _stream(self, followed: Followed) -> DataFrame:
         """The users and items of new events, each event once."""
@@ -286,6 +352,7 @@ class FoldIn:
         users = pairs.column(c.USER_ID).unique().drop_null().to_pylist()
         with self._lock:
             self._fold(batch_id, users, pairs.column(c.ITEM_ID).to_pylist())
+            self._compact()
 
     def _fold(self, batch_id: int, users: Sequence[str], items: Sequence[str | None]) -> None:
         """List users anew with the models of the run that is published when that is done."""
@@ -332,17 +399,16 @@ class FoldIn:
     def _replace_lists(self, followed: Followed, batch_id: int, users: Sequence[str]) -> "_Made":
         maker = followed.maker
         touched, new_users = self._touched(maker, users)
-        events = added(
-            followed.base.join(F.broadcast(touched.select(c.USER_ID)), c.USER_ID, "left_semi"),
-            self._cleaned(followed, touched),
-        )
+        events = added(followed.events_of(touched), self._cleaned(followed, touched))
         rows = maker.rows(KnownOfUsers(touched, events, maker.attributes(touched)))
         has_history = F.size(c.ITEM_INDICES) + F.size(c.EXCLUDED_INDICES) > 0
         rows = rows.where((F.col(c.USER_INDEX) >= 0) | has_history).persist()
         try:
-            lists = maker.lists(rows, touched, datetime.now(UTC)).localCheckpoint()
-            self._commit(followed, batch_id, lists, touched)
-            return _Made(new_users, self._distance(followed, rows))
+            lists = maker.lists(rows, touched, datetime.now(UTC))
+            with ThreadPoolExecutor(1) as beside:
+                distance = beside.submit(self._distance, followed, rows)
+                self._commit(followed, batch_id, lists, touched, len(users))
+                return _Made(new_users, distance.result())
         finally:
             rows.unpersist()
 
@@ -386,26 +452,68 @@ class FoldIn:
         batch_id: int,
         lists: DataFrame,
         users: DataFrame,
+        n_users: int,
     ) -> None:
         """Put the lists in the place of those of these users, in one commit that happens once."""
         names = RECOMMENDATIONS_TABLE.schema.names
         new = lists.withColumn(c.RUN_ID, F.lit(followed.run_id)).select(*names)
+        before = self.lakehouse.version(PUBLISHED)
+        once = (f"m6rec-fold_in-{self._query_id}-{followed.publication}", str(batch_id + 1))
+        if n_users <= self.most_named:
+            self._replace_named(new, users, once)
+        else:
+            self._replace_joined(new, users, once)
+        self._note_own_commit(before)
+
+    def _note_own_commit(self, before: int) -> None:
+        """Keep to the followed run where nobody else has changed the published table since."""
+        version = self.lakehouse.version(PUBLISHED)
+        if before == self._version and version <= before + 1:
+            self._version = version
+
+    def _compact(self) -> None:
+        """Put the files of many batches together, once in as many."""
+        self._batches += 1
+        if self._batches % self.batches_of_a_file == 0:
+            before = self.lakehouse.version(PUBLISHED)
+            with with_settings(self.spark, _COMPACTING):
+                self.lakehouse.delta_table(PUBLISHED).optimize().executeCompaction()
+            self._note_own_commit(before)
+
+    def _replace_named(self, new: DataFrame, users: DataFrame, once: tuple[str, str]) -> None:
+        """Replace lists by one pass over the table, for which it need not be joined.
+
+        Delta's log keeps the condition. Hashes with a salt that is in no file tell nobody, when a
+        user has been forgotten, who it was.
+        """
+        salt = F.lit(self._salt).cast("bigint")
+        hashes = arrow_table(users.select(F.xxhash64(c.USER_ID, salt))).column(0).to_pylist()
+        self.spark.sql(f"DECLARE OR REPLACE VARIABLE {_SALT} BIGINT DEFAULT {self._salt}")
+        named = f"xxhash64({c.USER_ID}, {_SALT}) IN ({', '.join(map(str, hashes))})"
+        writer = new.write.format("delta").mode("overwrite").option("replaceWhere", named)
+        application, version = once
+        writer = writer.option("txnAppId", application).option("txnVersion", version)
+        with with_settings(self.spark, _UNCHECKED):
+            writer.save(self.lakehouse.address(PUBLISHED))
+
+    def _replace_joined(self, new: DataFrame, users: DataFrame, once: tuple[str, str]) -> None:
+        """Replace lists of so many users that a condition cannot name them."""
+        # The merge would make them several times.
+        new = new.localCheckpoint()
         nothing = [
             F.lit(None).cast(item.dataType).alias(item.name)
             for item in RECOMMENDATIONS_TABLE.schema
             if item.name != c.USER_ID
         ]
-        old = users.select(c.USER_ID, *nothing).select(*names)
+        old = users.select(c.USER_ID, *nothing).select(*new.columns)
         source = new.withColumn(_IS_OLD, F.lit(False)).unionByName(
             old.withColumn(_IS_OLD, F.lit(True))
         )
         replaced = f"target.{c.USER_ID} = source.{c.USER_ID} AND source.{_IS_OLD}"
-        values: dict[str, str | Column] = {name: f"source.{name}" for name in names}
-        before = self.lakehouse.version(PUBLISHED)
+        values: dict[str, str | Column] = {name: f"source.{name}" for name in new.columns}
         table = self.lakehouse.delta_table(PUBLISHED)
-        application = f"m6rec-fold_in-{self._query_id}-{followed.publication}"
-        transaction = {_APPLICATION: application, _TRANSACTION: str(batch_id + 1)}
-        with _settings(self.spark, {**transaction, _READS_TWICE: "none"}):
+        settings = dict(zip((_APPLICATION, _TRANSACTION), once, strict=True))
+        with with_settings(self.spark, {**settings, _READS_TWICE: "none"}):
             (
                 table.alias("target")
                 .merge(source.alias("source"), replaced)
@@ -413,10 +521,6 @@ class FoldIn:
                 .whenNotMatchedInsert(f"NOT source.{_IS_OLD}", values)
                 .execute()
             )
-        version = self.lakehouse.version(PUBLISHED)
-        if before == self._version and version <= before + 1:
-            # Nobody else has changed the table, so the followed run is in it.
-            self._version = version
 
     def _is_recorded(self, batch_id: int, publication: int) -> bool:
         name = FOLD_IN_BATCHES_TABLE.name
@@ -469,14 +573,3 @@ def _renamed(frame: DataFrame, opened: Events) -> dict[str, str]:
 
 def _share_outside(items: Sequence[str | None], seen: frozenset[str]) -> float | None:
     return sum(item not in seen for item in items) / len(items) if items else None
-
-
-@contextmanager
-def _settings(spark: SparkSession, settings: dict[str, Any]) -> Iterator[None]:
-    for name, value in settings.items():
-        spark.conf.set(name, value)
-    try:
-        yield
-    finally:
-        for name in settings:
-            spark.conf.unset(name)
