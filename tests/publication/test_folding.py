@@ -25,10 +25,11 @@ from tests.synthetic_shop import START
 COLUMNS = "customer string, product string, stars double, at timestamp, device string"
 
 
-class JoiningUsers(FoldIn):
-    """Names no user in a condition."""
+class Merging(FoldIn):
+    """Replaces lists as it has to on Spark 3.5."""
 
-    most_named = 0
+    def set_of_users(self, users: DataFrame) -> str | None:
+        return None
 
 
 class Compacting(FoldIn):
@@ -150,8 +151,8 @@ def test_a_kill_loses_no_event_and_writes_no_list_twice(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [Compacting, JoiningUsers])
-def test_lists_are_replaced_whether_users_are_named_or_joined(
+@pytest.mark.parametrize("kind", [Compacting, Merging])
+def test_lists_are_replaced_with_and_without_variables_of_the_session(
     spark: SparkSession,
     copied: Lakehouse,
     following: Config,

@@ -8,7 +8,6 @@ that it has not learned from are listed anew with its models.
 """
 
 import json
-import secrets
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -42,7 +41,7 @@ from m6rec.schemas import FOLD_IN_BATCHES_TABLE, RECOMMENDATIONS_TABLE
 from m6rec.spark.arrow_rows import rows_from_batches
 from m6rec.spark.collecting import BYTES_OF_WORDS, collected_table
 from m6rec.spark.places import matching, place_of
-from m6rec.spark.runtimes import arrow_table, frame_of_arrow
+from m6rec.spark.runtimes import arrow_table, frame_of_arrow, named_set
 from m6rec.spark.session import queries_over, queries_over_few, with_settings
 from m6rec.spark.sources import source_version, told_format
 from m6rec.spark.values import id_column, item_id_column, owner_column
@@ -56,9 +55,8 @@ _IS_OLD, _ARRIVED, _EVENT, _EVENTS = "_is_old", "_arrived", "_event", "_events"
 _MARKS_ROWS = "delta.enableDeletionVectors"
 _APPLICATION = "spark.databricks.delta.write.txnAppId"
 _TRANSACTION = "spark.databricks.delta.write.txnVersion"
-# Delta would compare each new row with each user of the condition.
+# What the new rows are is known; Delta would compare each with the condition.
 _UNCHECKED = {"spark.databricks.delta.replaceWhere.constraintCheck.enabled": "false"}
-_SALT = "m6rec_fold_in_salt"
 _READS_TWICE = "spark.databricks.delta.merge.materializeSource"
 # Files of a whole night's lists are larger, and stay until half of their rows are marked.
 _COMPACTING = {
@@ -139,12 +137,9 @@ class FoldIn:
 
     Attributes:
         lakehouse, config: as they were given.
-        most_named: of so many users, a commit names each in a condition; more
-            are joined.
         batches_of_a_file: the files that so many batches leave are put together.
     """
 
-    most_named = 20_000
     batches_of_a_file = 100
 
     def __init__(self, lakehouse: Lakehouse, config: Config) -> None:
@@ -163,7 +158,6 @@ class FoldIn:
         self._begins = False
         self._may_repeat = True
         self._batches = 0
-        self._salt = secrets.randbits(62)
         self._lock = RLock()
 
     @property
@@ -407,7 +401,7 @@ class FoldIn:
             lists = maker.lists(rows, touched, datetime.now(UTC))
             with ThreadPoolExecutor(1) as beside:
                 distance = beside.submit(self._distance, followed, rows)
-                self._commit(followed, batch_id, lists, touched, len(users))
+                self._commit(followed, batch_id, lists, touched)
                 return _Made(new_users, distance.result())
         finally:
             rows.unpersist()
@@ -452,17 +446,17 @@ class FoldIn:
         batch_id: int,
         lists: DataFrame,
         users: DataFrame,
-        n_users: int,
     ) -> None:
         """Put the lists in the place of those of these users, in one commit that happens once."""
         names = RECOMMENDATIONS_TABLE.schema.names
         new = lists.withColumn(c.RUN_ID, F.lit(followed.run_id)).select(*names)
         before = self.lakehouse.version(PUBLISHED)
         once = (f"m6rec-fold_in-{self._query_id}-{followed.publication}", str(batch_id + 1))
-        if n_users <= self.most_named:
-            self._replace_named(new, users, once)
+        are_touched = self.set_of_users(users)
+        if are_touched is None:
+            self._merge(new, users, once)
         else:
-            self._replace_joined(new, users, once)
+            self._replace(new, are_touched, once)
         self._note_own_commit(before)
 
     def _note_own_commit(self, before: int) -> None:
@@ -480,24 +474,24 @@ class FoldIn:
                 self.lakehouse.delta_table(PUBLISHED).optimize().executeCompaction()
             self._note_own_commit(before)
 
-    def _replace_named(self, new: DataFrame, users: DataFrame, once: tuple[str, str]) -> None:
-        """Replace lists by one pass over the table, for which it need not be joined.
+    def set_of_users(self, users: DataFrame) -> str | None:
+        """SQL that is true for the rows of these users, of whom it tells nothing.
 
-        Delta's log keeps the condition. Hashes with a salt that is in no file tell nobody, when a
-        user has been forgotten, who it was.
+        Delta's log keeps it, and users may ask to be forgotten.
         """
-        salt = F.lit(self._salt).cast("bigint")
-        hashes = arrow_table(users.select(F.xxhash64(c.USER_ID, salt))).column(0).to_pylist()
-        self.spark.sql(f"DECLARE OR REPLACE VARIABLE {_SALT} BIGINT DEFAULT {self._salt}")
-        named = f"xxhash64({c.USER_ID}, {_SALT}) IN ({', '.join(map(str, hashes))})"
-        writer = new.write.format("delta").mode("overwrite").option("replaceWhere", named)
+        ids = arrow_table(users.select(c.USER_ID)).column(0).to_pylist()
+        return named_set(self.spark, "m6rec_touched_users", c.USER_ID, ids)
+
+    def _replace(self, new: DataFrame, are_touched: str, once: tuple[str, str]) -> None:
+        """Replace lists by one pass over the table's users."""
         application, version = once
+        writer = new.write.format("delta").mode("overwrite").option("replaceWhere", are_touched)
         writer = writer.option("txnAppId", application).option("txnVersion", version)
         with with_settings(self.spark, _UNCHECKED):
             writer.save(self.lakehouse.address(PUBLISHED))
 
-    def _replace_joined(self, new: DataFrame, users: DataFrame, once: tuple[str, str]) -> None:
-        """Replace lists of so many users that a condition cannot name them."""
+    def _merge(self, new: DataFrame, users: DataFrame, once: tuple[str, str]) -> None:
+        """Replace lists by joining the table, which takes three passes."""
         # The merge would make them several times.
         new = new.localCheckpoint()
         nothing = [

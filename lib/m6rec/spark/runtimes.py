@@ -1,6 +1,9 @@
 """What Spark 3.5, 4.0 and 4.2 do in different ways: the only place that asks what Spark has."""
 
 import inspect
+import json
+import zlib
+from collections.abc import Collection
 from typing import Any, cast
 
 import pyarrow as pa
@@ -64,3 +67,28 @@ def cast_or_null(column: Column, kind: str) -> Column:
         expressions.EvalMode.TRY(),
     )
     return Column(sql.Column(tried))
+
+
+def named_set(spark: SparkSession, name: str, column: str, values: Collection[str]) -> str | None:
+    """SQL that is true where a column has one of many strings, for places that keep it.
+
+    The strings are in a variable of the session, so that who reads the SQL learns none of them, and
+    it is no longer for more of them. Spark 3.5 has no such variables: None.
+
+    Args:
+        spark: the session; a variable of that name is replaced.
+        name: of the variable.
+        column: of strings.
+        values: among which they are looked for, in a time that does not grow with their number.
+    """
+    if int(spark.version.partition(".")[0]) < 4:
+        return None
+    buckets: list[list[str]] = [[] for _ in range(max(len(values), 1))]
+    for value in values:
+        buckets[zlib.crc32(value.encode()) % len(buckets)].append(value)
+    kind = "ARRAY<ARRAY<STRING>>"
+    spark.sql(f"DECLARE OR REPLACE VARIABLE {name} {kind}")
+    given = {"buckets": json.dumps(buckets)}
+    spark.sql(f"SET VAR {name} = from_json(:buckets, '{kind}')", args=given)
+    bucket = f"CAST(crc32({column}) % {len(buckets)} AS INT) + 1"
+    return f"array_contains(element_at({name}, {bucket}), {column})"
