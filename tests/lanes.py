@@ -1,6 +1,7 @@
 """Which runtime the tests run in: the main lane, or one with another Spark."""
 
 import importlib.util
+import os
 from importlib.metadata import version
 from pathlib import Path
 
@@ -11,6 +12,10 @@ needs_petastorm = pytest.mark.skipif(
     importlib.util.find_spec("petastorm") is None,
     reason="this lane has no Petastorm, which reads nothing with a current PyArrow",
 )
+
+# As spark-submit.sh has it.
+LANE = os.environ.get("LANE", "main")
+LOCK_FILE = f"{'lock' if LANE == 'main' else LANE}.txt"
 
 
 def delta_package() -> str:
