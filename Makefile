@@ -8,6 +8,9 @@ CACHE := $(or $(M6REC_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/m6rec)
 SOURCES := lib jobs tests setup.py
 # What holds without a JVM.
 QUICK_TESTS := tests/kernels tests/config tests/docs $(wildcard tests/test_*.py)
+# By which another Spark is tried: the pipeline, the readers of rows, and the matrix programs.
+LANE_TESTS := tests/jobs/test_pipeline.py tests/towers/test_batches.py tests/stages/test_factors.py \
+	tests/cluster/test_barrier.py
 
 export PYTHONDONTWRITEBYTECODE := 1
 export PYTHONPATH := lib:.
@@ -15,7 +18,7 @@ export PYTHONPATH := lib:.
 export NUMBA_CACHE_DIR ?= $(CACHE)/numba/$(LANE)-$(shell LC_ALL=C; cat lib/m6rec/kernels/*/*.py | cksum | cut -d' ' -f1)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test notebook lint types format demo quality benchmark robustness validation-study clean
+.PHONY: help setup check test lanes test-lane notebook lint types format demo quality benchmark robustness validation-study clean
 
 help: ## Explain the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +32,12 @@ check: setup lint types ## For every save: style, types, and the tests that need
 test: setup ## All tests with coverage of lib/
 	$(VENV)/bin/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder \
 		--cov=lib/m6rec --cov-report=term --cov-fail-under=90
+
+lanes: ## The pipeline, readers and matrix programs on the other lanes
+	@for lane in current long-lived; do $(MAKE) --no-print-directory test-lane LANE=$$lane || exit; done
+
+test-lane: setup ## The same on one lane: make test-lane LANE=current
+	$(VENV)/bin/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder $(LANE_TESTS)
 
 notebook: setup ## Execute the notebook
 	$(VENV)/bin/python -m pytest --nbmake --nbmake-timeout=900 notebooks

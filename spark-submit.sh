@@ -29,7 +29,7 @@ main() {
     case "${1:-}" in
         "" | -h | --help | help) print_help ;;
         setup) set_up_environment; set_up; archive_classes ;;
-        pack) set_up; pack_environment ;;
+        pack) set_up; link_package; pack_environment ;;
         *) run_job "$@" ;;
     esac
 }
@@ -163,10 +163,14 @@ run_uv() {
 }
 
 # A .pth file instead of an editable install: nothing to build, and the repository stays clean.
+# venv-pack takes an environment for editable whose .pth file has a folder as a line of its own.
 link_package() {
-    local site
-    site="$("$VENV/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
-    printf '%s\n' "$ROOT/lib" "$ROOT" >"$site/m6rec.pth"
+    "$VENV/bin/python" - "$ROOT" <<'PYTHON'
+import pathlib, sys, sysconfig
+
+file = pathlib.Path(sysconfig.get_path("purelib")) / "m6rec.pth"
+file.write_text(f"import sys; sys.path += {[sys.argv[1] + '/lib', sys.argv[1]]!r}\n")
+PYTHON
 }
 
 fail_registry() {
@@ -425,7 +429,8 @@ pack_environment() {
     "$BOOTSTRAP/bin/python" -m pip install --quiet "venv-pack==$VENV_PACK_VERSION" "setuptools<81" ||
         fail_registry "venv-pack"
     say "packing $VENV (some minutes)"
-    "$BOOTSTRAP/bin/venv-pack" --force --prefix "$VENV" --output "$target" --exclude "$(basename "$CLASSES")"
+    "$BOOTSTRAP/bin/venv-pack" --force --prefix "$VENV" --output "$target" \
+        --exclude "$(basename "$CLASSES")" --exclude "lib/python*/site-packages/m6rec.pth"
     say "packed. Run jobs with ARCHIVES=$target"
 }
 

@@ -1,16 +1,37 @@
 """Which runtime the tests run in: the main lane, or one with another Spark."""
 
 import importlib.util
+import os
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import pyspark
 import pytest
+from threadpoolctl import threadpool_info
 
 needs_petastorm = pytest.mark.skipif(
     importlib.util.find_spec("petastorm") is None,
     reason="this lane has no Petastorm, which reads nothing with a current PyArrow",
 )
+
+
+def _blas_of_numpy() -> str:
+    """The processor for which NumPy's BLAS has chosen its kernels."""
+    folder = str(Path(np.__file__).parent)
+    found = (info for info in threadpool_info() if info["filepath"].startswith(folder))
+    return next((str(info.get("architecture")) for info in found), "")
+
+
+needs_rows_rounded_alike = pytest.mark.skipif(
+    _blas_of_numpy() in {"Haswell", "Zen"},
+    reason="BLAS's kernel for AVX2 rounds a row of a product by its place; it is what NumPy 1.23"
+    " takes on all processors of AMD",
+)
+
+# As spark-submit.sh has it.
+LANE = os.environ.get("LANE", "main")
+LOCK_FILE = f"{'lock' if LANE == 'main' else LANE}.txt"
 
 
 def delta_package() -> str:

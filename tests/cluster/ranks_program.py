@@ -33,6 +33,7 @@ from m6rec.kernels.ranking.members import DotMember, FactorEncoder
 from m6rec.spark.arrow_rows import list_array
 from m6rec.spark.barrier import RankTask, run_program, run_ranks
 from m6rec.spark.collecting import bytes_at_once
+from m6rec.spark.runtimes import arrow_table
 from m6rec.spark.session import get_session
 from m6rec.stages.ranking.lists import make_scoring, rank, user_inputs
 from m6rec.stages.training.factor_models import model_from_frame, model_to_frame
@@ -220,7 +221,7 @@ def size_of(frame: DataFrame, column: str) -> dict[str, int]:
 def refusal(frame: DataFrame) -> str:
     """What Spark says where the driver asks for all rows at once."""
     try:
-        frame.toArrow()
+        arrow_table(frame)
     except (PySparkException, Py4JJavaError) as error:
         return str(error)
     return ""

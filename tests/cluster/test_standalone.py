@@ -19,6 +19,7 @@ from m6rec.kernels.arrays.rows import Float32
 from m6rec.kernels.factors.projection import project
 from m6rec.lakehouse import Lakehouse
 from m6rec.spark.arrow_rows import ROW_COLUMNS, rows_from_batches
+from m6rec.spark.runtimes import arrow_table
 from tests.process_runs import ClusterRun
 
 
@@ -34,7 +35,7 @@ def on_cluster(spark: SparkSession, cluster_run: ClusterRun) -> Lakehouse:
 def score_matrix(lakehouse: Lakehouse, config: Config, method: str) -> Float32:
     fit = Fit(lakehouse, config, c.FINAL)
     model = fit.factor_model(method)
-    table = fit.matrix.select(*ROW_COLUMNS).orderBy(c.USER_INDEX).toArrow()
+    table = arrow_table(fit.matrix.select(*ROW_COLUMNS).orderBy(c.USER_INDEX))
     rows = rows_from_batches(table.to_batches())
     return project(model, rows) @ (model.factors * model.scales[:, None]).T
 

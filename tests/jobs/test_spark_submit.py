@@ -11,6 +11,7 @@ import pytest
 import typer
 
 from m6rec.startup.options import options_of
+from tests.lanes import LOCK_FILE
 from tests.local_properties import CLASS_ARCHIVE
 from tests.shell_environment import registry_variables, shell_environment
 
@@ -188,7 +189,7 @@ def test_a_missing_properties_file_is_named(tmp_path: Path) -> None:
 def test_compiled_kernels_are_kept_until_any_kernel_changes(tmp_path: Path) -> None:
     kernel, other = tmp_path / "lib/m6rec/kernels/arrays/sums.py", tmp_path / "lib/m6rec/words.py"
     job = tmp_path / "jobs/tell.py"
-    lock, stamp = tmp_path / "requirements/lock.txt", tmp_path / "venv/.m6rec-lock"
+    lock, stamp = tmp_path / "requirements" / LOCK_FILE, tmp_path / "venv/.m6rec-lock"
     python = tmp_path / "venv/bin/python"
     for file in (kernel, other, job, lock, python):
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -219,7 +220,7 @@ def test_a_module_of_the_callers_folder_takes_no_modules_place_in_a_worker(tmp_p
     (tmp_path / "mine/colorsys.py").write_text("raise SystemExit('the wrong module')")
     (tmp_path / "jobs").mkdir()
     shutil.copy(SCRIPT, tmp_path)
-    for folder, file in (("requirements", "lock.txt"), ("venv", ".m6rec-lock")):
+    for folder, file in (("requirements", LOCK_FILE), ("venv", ".m6rec-lock")):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / file).write_text(hashlib.sha256(b"").hexdigest() * (file[0] == "."))
     (tmp_path / "venv/bin").mkdir()
@@ -295,7 +296,7 @@ def test_pack_makes_an_archive_whose_python_has_the_packages(tmp_path: Path) -> 
     site = next(environment.glob("lib/python*/site-packages"))
     (site / "packed.py").write_text("WORD = 'here'\n")
     # A small environment that counts as set up stands for the real one of 6 GB.
-    lock = (REPOSITORY / "requirements/lock.txt").read_bytes()
+    lock = (REPOSITORY / "requirements" / LOCK_FILE).read_bytes()
     (environment / ".m6rec-lock").write_text(hashlib.sha256(lock).hexdigest())
     folders = {"M6REC_VENV": str(environment), "M6REC_CACHE": str(tmp_path / "cache")}
     result = submit("pack", **registry_variables(), **folders)
@@ -307,3 +308,6 @@ def test_pack_makes_an_archive_whose_python_has_the_packages(tmp_path: Path) -> 
     command = [python, "-c", "import packed; print(packed.WORD)"]
     printed = subprocess.run(command, capture_output=True, text=True, check=True)
     assert printed.stdout == "here\n"
+    # What points to the packing machine's copy of the package stays there.
+    packed = next((tmp_path / "unpacked").glob("lib/python*/site-packages"))
+    assert (site / "m6rec.pth").exists() and not (packed / "m6rec.pth").exists()

@@ -8,6 +8,7 @@ from threadpoolctl import threadpool_limits
 
 from m6rec.kernels.arrays.rows import Float32, Int32, Int64
 from m6rec.kernels.ranking.top_n import OrderedItems, by_index, by_length, top_n, top_n_products
+from tests.lanes import needs_rows_rounded_alike
 
 
 def mask_items(scores: np.ndarray, indptr: np.ndarray, items: np.ndarray) -> None:
@@ -160,6 +161,7 @@ def test_lengths_leave_out_no_item_that_a_full_sort_lists(seed: int, k: int, spr
     np.testing.assert_array_equal(values, expected_values)
 
 
+@needs_rows_rounded_alike
 @pytest.mark.parametrize("arranged", [by_index, by_length])
 def test_a_user_has_the_same_scores_alone_as_among_others(
     arranged: Callable[[Float32], OrderedItems],

@@ -22,6 +22,7 @@ from m6rec.publication.publishing import published_run, read_published
 from m6rec.runs import work_of_run
 from m6rec.schemas import TABLES
 from m6rec.spark.arrow_rows import rows_from_batch
+from m6rec.spark.runtimes import arrow_table
 from tests.first_night import publish_first_night
 from tests.synthetic_shop import published_lists
 
@@ -114,7 +115,7 @@ def look(lakehouse: Lakehouse, config: Config) -> Seen:
         for name, id_name in (("user_index", c.USER_ID), ("item_index", c.ITEM_ID))
     )
     model = fit.factor_model("als")
-    [batch] = fit.matrix.coalesce(1).toArrow().combine_chunks().to_batches()
+    [batch] = arrow_table(fit.matrix.coalesce(1)).combine_chunks().to_batches()
     rows = rows_from_batch(batch)
     vectors, user_ids = project(model, rows), {index: name for name, index in users.items()}
     named = [user_ids[index] for index in rows.user_index.tolist()]

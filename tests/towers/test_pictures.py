@@ -131,8 +131,9 @@ def recall_of_new_items(
         ArrowRowBatches(manifest, seed=1), items, config, seed=1, threads=1
     ).encoder
     scores = towers.encode_users(liked, None) @ towers.encode_items(None)[WARM:].T
-    # Items that are alike to the towers are in an order by chance, not in that of their kinds.
-    scores += 1e-6 * np.random.default_rng(5).random(scores.shape)
+    # Items that are alike to the towers are in an order by chance, not in that of their kinds: in
+    # numbers of eight bytes, as those of four would round most of it away.
+    scores = scores + 1e-6 * np.random.default_rng(5).random(scores.shape)
     kinds = np.arange(WARM, WARM + COLD) % KINDS
     recalls = []
     for user, row in enumerate(scores):

@@ -17,6 +17,9 @@ _OPTIONS: dict[str, Any] = (
     {"timezone": "UTC"} if "timezone" in inspect.signature(to_arrow_schema).parameters else {}
 )
 
+# Spark 3.5 has no type for semi-structured values.
+VARIANTS: tuple[type[T.DataType], ...] = (T.VariantType,) if hasattr(T, "VariantType") else ()
+
 
 def arrow_schema(schema: T.StructType) -> pa.Schema:
     """The same columns for Arrow; times are in UTC."""

@@ -227,7 +227,9 @@ def _rank_block(task: _Task, users: slice) -> None:
 def _padded(vectors: Float32) -> Float32:
     """The vectors with rows of zeros after them, so that BLAS rounds each row alike in any block.
 
-    It has other kernels for few rows and for those that remain at the end of a block.
+    It has other kernels for few rows and for those that remain at the end of a block. OpenBLAS's
+    kernel for AVX2 takes two groups of six rows at once and rounds them in different ways even so;
+    of AVX-512 processors, NumPy 1.23 knows those of Intel only.
     """
     missing = -len(vectors) % _ROWS_OF_PRODUCT
     if not missing:

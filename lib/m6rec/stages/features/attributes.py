@@ -7,6 +7,7 @@ from pyspark.sql.window import Window
 
 from m6rec import columns as c
 from m6rec.config.data import AttributesSource, InteractionsConfig
+from m6rec.spark.runtimes import VARIANTS
 from m6rec.spark.values import id_column, item_id_column, owner_column
 
 # Beside the owner's columns, whatever their names are.
@@ -62,4 +63,4 @@ def _is_hashable(kind: T.DataType) -> bool:
         return all(_is_hashable(field.dataType) for field in kind.fields)
     if isinstance(kind, T.ArrayType):
         return _is_hashable(kind.elementType)
-    return not isinstance(kind, T.MapType | T.VariantType)
+    return not isinstance(kind, (T.MapType, *VARIANTS))

@@ -188,7 +188,7 @@ def _grams(run: Column, length: int) -> Column:
     """All parts of so many signs."""
     last = F.length(run) - (length - 1)
     starts = F.when(last >= 1, F.sequence(F.lit(1), last)).otherwise(F.array().cast("array<int>"))
-    return F.transform(starts, lambda start: F.substring(run, start, F.lit(length)))
+    return F.transform(starts, lambda start: F.substr(run, start, F.lit(length)))
 
 
 def _stop_words_among(words: Column, language: str) -> Column:
