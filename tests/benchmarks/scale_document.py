@@ -138,8 +138,8 @@ def table_of_predictions(result: dict[str, Any]) -> list[str]:
     """Each case of the scaling: seconds predicted, measured, and the error of the prediction."""
     rates, facts = rates_of(result), result["checks"][scaling.KEY]
     lines = [
-        "| program | interactions | workers | predicted, s | measured, s | error |",
-        "|---|---|---|---|---|---|",
+        "| program | interactions | items | workers | predicted, s | measured, s | error |",
+        "|---|---|---|---|---|---|---|",
     ]
     for program, predict in PREDICTORS.items():
         for case, of_case in facts.items():
@@ -150,7 +150,8 @@ def table_of_predictions(result: dict[str, Any]) -> list[str]:
             predicted = predict(_matrix(fact), fact["workers"]).seconds(rates)
             measured = result[scaling.KEY][case]["m6rec"]
             lines.append(
-                f"| {program} | {fact['interactions']:,} | {fact['workers']} | {predicted:.3g} |"
+                f"| {program} | {fact['interactions']:,} | {fact['items']:,} | {fact['workers']} |"
+                f" {predicted:.3g} |"
                 f" {measured:.3g} | {predicted / measured - 1:+.0%} |"
             )
     return lines

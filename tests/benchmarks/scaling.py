@@ -1,7 +1,7 @@
 """Time against interactions, one worker against two, and rows of one heavy user and item.
 
 Users grow with the interactions and items stay, as in a shop that wins customers. Top-N scores
-every fourth user.
+every fourth user. Last comes a catalogue of many items, of which only some users are scored.
 """
 
 import math
@@ -28,24 +28,28 @@ SCORED_SHARE = 4
 # No iteration of the span starts users anew, so that few are like all.
 SPAN = (1, 7)
 SKEW = ("even", "skewed")
+CATALOGUE = "catalogue"
+# Each iteration there takes as long as a whole training elsewhere.
+CATALOGUE_SPAN = (1, 3)
+CATALOGUE_SCORED = 2_000
 # Spark's shuffles of more take the disk of a larger machine.
 PREPARED_UP_TO = 3_000_000
 
 
-def prepare_als(workspace: Workspace) -> Measure:
+def prepare_als(workspace: Workspace, span: tuple[int, int] = SPAN) -> Measure:
     """A marginal iteration of the barrier program."""
     dataset = workspace.dataset
     matrix = dataset.frame(open_session(workspace))
 
     def fit(iterations: int) -> None:
         settings: AlsConfig = als_config(RANK, iterations).model_copy(
-            update={"checkpoint_every": SPAN[1] + 1}
+            update={"checkpoint_every": span[1] + 1}
         )
         train_als(matrix, dataset.n_items, settings, workspace.seed, None)
 
     fit(1)
     _note_sizes(workspace)
-    return lambda: marginal(fit, *SPAN)
+    return lambda: marginal(fit, *span)
 
 
 def prepare_svd(workspace: Workspace) -> Measure:
@@ -64,11 +68,11 @@ def prepare_svd(workspace: Workspace) -> Measure:
     return lambda: time_of(fit)
 
 
-def prepare_top_n(workspace: Workspace) -> Measure:
-    """The kernel for every fourth user."""
+def prepare_top_n(workspace: Workspace, scored: int | None = None) -> Measure:
+    """The kernel for so many users; for every fourth unless given."""
     users, items = vectors(workspace, RANK)
     rows = workspace.dataset.rows()
-    part = rows.slice(0, max(len(rows) // SCORED_SHARE, 1))
+    part = rows.slice(0, min(scored or max(len(rows) // SCORED_SHARE, 1), len(rows)))
     few = rows.slice(0, 1)
     top_n_products(users[:1], by_length(items), LISTED, few.indptr, few.item_indices)
     _note_sizes(workspace)
@@ -99,8 +103,10 @@ PROGRAMS = {
 }
 
 
-def contenders(sizes: tuple[int, ...], items: int, folder: Path, seed: int) -> list[Contender]:
-    """Each program at each number of interactions, on one worker, and on skewed rows.
+def contenders(
+    sizes: tuple[int, ...], items: int, catalogue: Sizes, folder: Path, seed: int
+) -> list[Contender]:
+    """Each program by number of interactions, on one worker, on skewed rows, and on many items.
 
     Matrices are made when their turn comes. Rates of the cost model are measured on one in between.
     """
@@ -141,6 +147,15 @@ def contenders(sizes: tuple[int, ...], items: int, folder: Path, seed: int) -> l
         )
         for program in ("als_iteration_seconds", "svd_seconds")
         for name in SKEW
+    ]
+    large_catalogue = partial(generated, catalogue, seed, folder / CATALOGUE)
+    of_catalogue: dict[str, Callable[[Workspace], Measure]] = {
+        "als_iteration_seconds": partial(prepare_als, span=CATALOGUE_SPAN),
+        "top_n_kernel_seconds": partial(prepare_top_n, scored=CATALOGUE_SCORED),
+    }
+    found += [
+        Contender(KEY, f"{program}/{CATALOGUE}", "m6rec", prepare, dataset=large_catalogue)
+        for program, prepare in of_catalogue.items()
     ]
     # Of a matrix on which each rate is told from the noise.
     large, prepared = sizes[len(sizes) // 2], sizes[(len(sizes) - 1) // 2]
