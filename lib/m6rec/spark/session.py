@@ -67,10 +67,10 @@ def check_classic(spark: SparkSession) -> None:
     if type(spark).__module__.startswith("pyspark.sql.connect"):
         raise ClusterError(
             "this session is Spark Connect, whose client has neither SparkContext nor JVM. By these"
-            " M6-Rec counts the task slots, sends arrays to executors, reads and writes models by"
-            " Hadoop's file systems, asks Delta for the latest version of a table, and finds the"
-            " files and formats of sources; use a cluster with a classic session (Databricks:"
-            " dedicated access mode, neither standard nor serverless)"
+            " M6-Rec counts the task slots, reads and writes models by Hadoop's file systems, finds"
+            " the files and formats of sources, and merges into Delta tables; docs/clusters.md says"
+            " what was tried. Use a cluster with a classic session (Databricks: dedicated access"
+            " mode, neither standard nor serverless)"
         )
 
 
