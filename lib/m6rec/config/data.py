@@ -2,7 +2,7 @@
 
 import re
 from typing import Annotated, Any, Literal, get_args
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -77,7 +77,7 @@ def _known_zone(name: str) -> str:
     if _OFFSET.fullmatch(name) is None:
         try:
             ZoneInfo(name)
-        except (ValueError, OSError):
+        except (ValueError, OSError, ZoneInfoNotFoundError):
             raise ValueError(
                 f"there is no time zone {name}; give one such as Asia/Tokyo, UTC or +09:00"
             ) from None
