@@ -109,8 +109,7 @@ _RULES: tuple[_Rule, ...] = (
     (
         r"Relative path in absolute URI: ([^\n]*)",
         lambda found: (
-            f"Hadoop's file systems read no name with a colon in it ({_shortened(found[1])}); rename"
-            " the file"
+            f"no file system of Hadoop reads a name with a colon ({_shortened(found[1])}); rename it"
         ),
     ),
     (
