@@ -108,9 +108,7 @@ _RULES: tuple[_Rule, ...] = (
     ),
     (
         r"Relative path in absolute URI: ([^\n]*)",
-        lambda found: (
-            f"no file system of Hadoop reads a name with a colon ({_shortened(found[1])}); rename it"
-        ),
+        lambda found: f"Hadoop reads no name with a colon ({_shortened(found[1])}); rename it",
     ),
     (
         r"java\.lang\.UnsupportedOperationException",
