@@ -208,8 +208,8 @@ class InteractionsConfig(Section):
         default=(),
         description="Differences between ids that do not count in all tables: `case`, by which ids"
         " are written in lower case, and `form`, by which Unicode forms that look alike are one"
-        " (NFKC), such as a letter with its accent as one sign or two, full width, and the no-break"
-        " space.",
+        " (NFKC), such as a letter with its accent as one sign or two, full width, the no-break"
+        " space, and signs without width.",
     )
     not_a_user: tuple[Cell, ...] = Field(
         default=(),
