@@ -106,7 +106,7 @@ def test_a_kind_that_a_column_cannot_be_is_said(spark: SparkSession, tmp_path: P
     found = inspect(spark, tmp_path, "user_id,item_id\nann,i1\n", features={"items": items})
     words = {
         "more": "has type map<string,bigint>, such as .*, and cannot be categorical",
-        "pairs": "cannot be text",
+        "pairs": "has type array<struct.*cannot be text",
         "seen": "has type timestamp_ntz, .* and cannot be image",
         "kind": "25 of 25 values are no numbers, such as 'old', and kinds says numeric",
         "name": "has no usable vector in its 25 rows",
