@@ -21,7 +21,7 @@ from m6rec.command_line import (
 )
 from m6rec.config.run import Config
 from m6rec.lakehouse import Lakehouse
-from m6rec.publication.forgetting import SAFE_HOURS, forget, users_in
+from m6rec.publication.forgetting import SAFE_HOURS, forget, tables_of_users, users_in
 from m6rec.spark.session import session_of_job
 from m6rec.spark.sources import read_ids, table_of_ids
 
@@ -37,15 +37,15 @@ def run(lakehouse: Lakehouse, config: Config, ids: DataFrame, retain_hours: int 
     for one in receipt:
         what = "folders" if one.version is None else f"rows, gone since version {one.version}"
         print(f"{one.table}: {one.rows} {what}", flush=True)
-    source = config.interactions.source
-    names = {c.USER_ID: config.interactions.columns.user}
-    left = users_in(read_ids(lakehouse.spark, source, names, config.interactions), ids)
-    if left:
-        print(
-            f"warning: {left} of these users stand in {source.name} and come back with the next"
-            " run; delete them there",
-            flush=True,
-        )
+    for source, column in tables_of_users(config):
+        there = read_ids(lakehouse.spark, source, {c.USER_ID: column}, config.interactions)
+        left = users_in(there, ids)
+        if left:
+            print(
+                f"warning: {left} of these users stand in {source.name} and come back with the next"
+                " run; delete them there",
+                flush=True,
+            )
 
 
 def main(

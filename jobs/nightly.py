@@ -8,6 +8,7 @@ with the same run id, finished jobs are skipped. Where a guard stops the run, th
 and readers see the lists that they saw before.
 """
 
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -52,7 +53,7 @@ from m6rec.fits.inspection import check_tables
 from m6rec.fits.needs import Needs, needs_of
 from m6rec.job_records import JOBS_OF_A_RUN, JobRecord
 from m6rec.lakehouse import Lakehouse
-from m6rec.publication.nights import duration, night_of
+from m6rec.publication.nights import duration, night_of, warning_of_test
 from m6rec.report.collect import collect_night, with_guards
 from m6rec.report.console import print_guards, print_night
 from m6rec.report.page import ReportData, plots_of, write_report
@@ -79,6 +80,9 @@ def run_nightly(
     """
     lakehouse = open_lakehouse(spark, config, run_id)
     night = night_of(lakehouse, config, datetime.now(UTC), choose_every)
+    warning = warning_of_test(config)
+    if warning is not None:
+        print(f"warning: {warning}", file=sys.stderr, flush=True)
     if night.kept_from is None:
         print(f"nightly: the whole pipeline runs, because {night.reason}", flush=True)
         pipeline.run_pipeline(spark, config, run_id, output)

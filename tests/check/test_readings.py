@@ -3,6 +3,7 @@
 import pytest
 
 from m6rec.check.readings import (
+    encoding_of,
     has_line_breaks,
     header_of,
     is_json_array,
@@ -80,3 +81,20 @@ def test_a_file_of_one_column_and_comments_have_their_readings() -> None:
     assert [one.options for one in likely_readings(b"user_id\nann\n", NEEDED)] == [{}]
     [reading] = likely_readings(b"# of today\nuser_id,item_id\nann,tea\n", NEEDED)
     assert (reading.options, reading.rows) == ({"comment": "#"}, (("ann", "tea"),))
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("张三,绿茶\n李四,高级红茶、新款\n", "GB18030"),
+        ("太郎,緑茶のセット\n花子,コーヒー\n", "Shift_JIS"),
+        ("太郎,緑茶のセット\n花子,コーヒー\n", "EUC-JP"),
+        ("張三,綠茶與紅茶\n李四,咖啡\n", "Big5"),
+        ("철수,녹차 세트\n영희,커피와 우유\n", "EUC-KR"),
+        ("José,café\nJürgen,Größe\n", "ISO-8859-1"),
+        ("José,“café” für 3 €\n", "windows-1252"),
+        ("José,茶\n", "UTF-8"),
+    ],
+)
+def test_the_encoding_of_a_country_is_told(text: str, encoding: str) -> None:
+    assert encoding_of(text.encode(encoding)) == encoding

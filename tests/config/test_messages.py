@@ -48,6 +48,11 @@ def test_an_error_of_one_key_is_not_said_of_a_key_that_follows_from_it() -> None
     assert "interactions.weighting" not in message
 
 
+@pytest.mark.parametrize("zone", ["Mars/Base", "Tokyo", "+9", "../x"])
+def test_a_zone_that_there_is_not_is_named(zone: str) -> None:
+    assert f"there is no time zone {zone}; give one such as" in message_of({"time_zone": zone})
+
+
 @pytest.mark.parametrize(
     ("sections", "named"),
     [

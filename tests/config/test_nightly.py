@@ -9,7 +9,7 @@ from m6rec.config.run import Config, parse_config
 from m6rec.errors import ConfigError
 from m6rec.fits.choices import keys_that_differ
 from m6rec.fits.needs import Needs, needs_of
-from m6rec.publication.nights import duration
+from m6rec.publication.nights import duration, warning_of_test
 
 ITEMS = {"items": {"source": {"path": "items.csv", "format": "csv"}, "id": "sku"}}
 
@@ -97,3 +97,18 @@ def test_durations_are_days_hours_or_minutes() -> None:
     assert found == [timedelta(days=7), timedelta(hours=12), timedelta(minutes=30)]
     with pytest.raises(ConfigError, match=r"--choose-every is 'weekly', expected .* such as 7d"):
         duration("weekly")
+
+
+@pytest.mark.parametrize(
+    ("sections", "warns"),
+    [
+        ({}, True),
+        ({"split": {"strategy": "random"}}, True),
+        ({"split": {"strategy": "none"}}, False),
+        ({"recommend": {"rules": {"mask_seen": False}}}, False),
+    ],
+)
+def test_a_night_whose_lists_do_not_know_the_test_warns(
+    sections: dict[str, Any], warns: bool
+) -> None:
+    assert (warning_of_test(config_with(**sections)) is not None) == warns

@@ -6,6 +6,7 @@ import pytest
 
 from m6rec.config.run import parse_config, sources_of
 from m6rec.errors import ConfigError
+from m6rec.publication.forgetting import tables_of_users
 
 SOURCE = {"path": "events.csv", "format": "csv"}
 
@@ -32,3 +33,18 @@ def test_a_table_of_pairs_must_have_both_columns_that_the_rule_names() -> None:
 def test_a_table_of_items_has_no_column_of_users() -> None:
     with pytest.raises(ConfigError, match=r"recommend\.rules\.allowed_items\.user: unknown key"):
         required_columns(allowed_items=SOURCE | {"user": "customer"})
+
+
+def test_the_tables_whose_users_come_back_are_known() -> None:
+    named = {key: {"path": f"{key}.csv", "format": "csv"} for key in ("events", "test", "users")}
+    data = {
+        "interactions": {"source": named["events"], "columns": {"user": "customer"}},
+        "split": {"strategy": "provided", "test": named["test"]},
+        "features": {"users": {"source": named["users"], "id": "number"}},
+    }
+    tables = tables_of_users(parse_config(data, "test"))
+    assert [(source.name, column) for source, column in tables] == [
+        ("events.csv", "customer"),
+        ("test.csv", "customer"),
+        ("users.csv", "number"),
+    ]

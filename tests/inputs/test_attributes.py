@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from pyspark.sql import SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 
 from m6rec.check.findings import Severity
 from m6rec.config.base import TableSource
@@ -15,6 +15,8 @@ from m6rec.fits.inspection import Inspection, inspect_sources
 from m6rec.spark.sources import read_source
 from m6rec.stages.features.inputs import AttributeColumns, number_column, read_attributes
 from m6rec.stages.features.kinds import infer_columns
+from m6rec.stages.features.vectors import measure_vectors, with_vectors
+from m6rec.stages.features.vocabularies import separator_votes, token_column
 from tests.inputs.attributes import KINDS, write_items
 
 
@@ -56,20 +58,63 @@ def test_every_column_is_understood_as_the_pipeline_reads_it(
     frame = read_source(spark, source, ("sku", "place.city"))
     columns = infer_columns(frame, "sku", {"place.city": "categorical"})
     assert columns.kinds == {name: kind for name, (kind, _) in KINDS.items()}
-    assert columns.decimal_signs == {"price": ".", "weight": "."}
+    assert columns.decimal_signs == {"price": ".", "weight": ".", "yuan": "."}
     given = infer_columns(frame, "sku", {"price": "numeric", "weight": "text"})
-    assert given.decimal_signs == {"price": "."}
+    assert given.decimal_signs == {"price": ".", "yuan": "."}
     row = (
         frame.where("sku = 'i2'")
         .select(
             number_column("price", frame.schema["price"].dataType, "."),
             number_column("weight", frame.schema["weight"].dataType, "."),
             number_column("seen", frame.schema["seen"].dataType),
+            number_column("yuan", frame.schema["yuan"].dataType, "."),
+            number_column("since", frame.schema["since"].dataType),
+            *(_values(frame, name) for name in ("styles", "moods")),
         )
         .first()
     )
     assert row is not None
-    assert tuple(row) == (3000.5, 3.0, 1_704_067_200.0)
+    numbers = (3000.5, 3.0, 1_704_067_200.0, 3000.5, 1_709_424_000.0)
+    assert tuple(row) == (*numbers, ["Comedy"], ["\u52a8\u4f5c", "\u559c\u5267"])
+    facts = measure_vectors(frame, "vector", 1, "items")
+    assert (facts.column.length, facts.usable) == (3, facts.rows)
+    [vector] = with_vectors(frame.where("sku = 'i2'"), "sku", [facts.column]).collect()
+    assert vector["vectors_0"] == pytest.approx([2.5, -1.25, 0.002])
+
+
+def _values(frame: DataFrame, name: str) -> Column:
+    """The values of a column of several, as the pipeline splits them."""
+    kind = frame.schema[name].dataType
+    told = frame.agg(separator_votes(name, kind)).first()
+    assert told is not None
+    return token_column(name, "multi_valued", kind, told[0])
+
+
+def test_a_kind_that_a_column_cannot_be_is_said(spark: SparkSession, tmp_path: Path) -> None:
+    write_items(tmp_path / "items.parquet")
+    kinds = {
+        "more": "categorical",
+        "pairs": "text",
+        "seen": "image",
+        "kind": "numeric",
+        "name": "embedding",
+        "since": "numeric",
+        "price": "text",
+    }
+    source = {"path": str(tmp_path / "items.parquet")}
+    items = {"source": source, "id": "sku", "kinds": kinds}
+    found = inspect(spark, tmp_path, "user_id,item_id\nann,i1\n", features={"items": items})
+    words = {
+        "more": "has type map<string,bigint>, such as .*, and cannot be categorical",
+        "pairs": "has type array<struct.*cannot be text",
+        "seen": "has type timestamp_ntz, .* and cannot be image",
+        "kind": "25 of 25 values are no numbers, such as 'old', and kinds says numeric",
+        "name": "has no usable vector in its 25 rows",
+    }
+    problems = found.lines("problem")
+    assert len(problems) == len(words), problems
+    for name, said in words.items():
+        assert any(re.search(f"column {name}: {said}", line) for line in problems), name
 
 
 def test_columns_of_any_name_are_read(spark: SparkSession) -> None:

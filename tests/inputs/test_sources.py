@@ -291,6 +291,7 @@ def test_credentials_that_are_missing_are_named() -> None:
             "write the part my-table of its name in back-ticks: `my-table`",
         ),
         ("java.lang.UnsupportedOperationException", "http"),
+        ("URISyntaxException: Relative path in absolute URI: at:12.csv", "(at:12.csv); rename it"),
     ],
 )
 def test_what_is_thrown_has_words(thrown: str, words: str) -> None:

@@ -1,5 +1,6 @@
 """Ids that are written in several ways, and ids that stand for nobody."""
 
+import math
 import re
 import unicodedata
 from collections import Counter, defaultdict
@@ -18,9 +19,13 @@ NOBODY = frozenset(
 )
 # Digits of any length, with their sign: larger ids than any integer type holds.
 INTEGER_ID = r"\s*([+-]?)0*(\d+)(?:[.]0*)?\s*"
-_INTEGER = re.compile(INTEGER_ID)
-# Beyond it not every whole number is a double.
-_LARGEST_EXACT = 2**53
+_INTEGER = re.compile(INTEGER_ID, re.ASCII)
+# Spreadsheets write long numbers so, and have lost their last digits by then.
+_WITH_EXPONENT = re.compile(r"\d(\.\d+)?[eE]\+?\d{1,2}", re.ASCII)
+# Signs without width, which no screen shows.
+_INVISIBLE = str.maketrans("", "", "\u200b\u2060\ufeff\u00ad")
+# Beyond them not every whole number is a float of 64 bits, or of 32.
+_LARGEST_EXACT, _LARGEST_EXACT_FLOAT = 2**53, 2**24
 DOMINANT_SHARE = 1 / 3
 # How often an id must stand that is known to stand for nobody.
 _NOTABLE_SHARE = 0.01
@@ -43,7 +48,7 @@ def id_text(value: CellValue, config: InteractionsConfig) -> str | None:
     if value is None or isinstance(value, bool):
         return None
     if isinstance(value, float | Decimal):
-        whole = value == value and abs(value) != float("inf") and value == int(value)  # noqa: PLR0124
+        whole = math.isfinite(value) and value == int(value)
         return str(int(value)) if whole else str(value)
     text = composed(str(value)) if "form" in config.unify_ids else str(value)
     if config.trim_ids:
@@ -54,21 +59,31 @@ def id_text(value: CellValue, config: InteractionsConfig) -> str | None:
 
 
 def composed(text: str) -> str:
-    """A text in the one of the Unicode forms that look alike by which `unify_ids` writes it."""
-    return unicodedata.normalize("NFKC", text)
+    """A text in the one of the Unicode forms that look alike by which `unify_ids` writes it.
+
+    Signs without width are left out.
+    """
+    return unicodedata.normalize("NFKC", text).translate(_INVISIBLE)
 
 
 def first_fraction(values: Iterable[CellValue]) -> CellValue:
     """The first number that is not whole; None where all are."""
     for value in values:
-        if isinstance(value, float | Decimal) and value == value and value != int(value):  # noqa: PLR0124
+        if isinstance(value, float | Decimal) and math.isfinite(value) and value != int(value):
             return value
     return None
 
 
-def loses_digits(values: Iterable[CellValue]) -> CellValue:
-    """The first double that is too large to be exact; None where there is none."""
-    return next((v for v in values if isinstance(v, float) and abs(v) >= _LARGEST_EXACT), None)
+def loses_digits(values: Iterable[CellValue], kind: str) -> float | None:
+    """The first number of Spark's type `kind` that is too large to be exact; None without one."""
+    largest = _LARGEST_EXACT_FLOAT if kind == "float" else _LARGEST_EXACT
+    numbers = (value for value in values if isinstance(value, float))
+    return next((v for v in numbers if math.isfinite(v) and abs(v) >= largest), None)
+
+
+def written_with_exponent(ids: Iterable[str]) -> list[str]:
+    """The ids that a spreadsheet has written, such as `1.23E+11`."""
+    return [text for text in ids if _WITH_EXPONENT.fullmatch(text.strip())]
 
 
 def equal_as_numbers(*tables: Iterable[str]) -> tuple[str, str] | None:

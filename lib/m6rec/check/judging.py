@@ -1,12 +1,13 @@
 """Judge the first values of columns in their roles: as ids, weights, event types."""
 
+import json
 import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from m6rec.check.events import read_events
-from m6rec.check.findings import ColumnView, Finding, Place
+from m6rec.check.findings import ColumnView, Finding, Place, Severity
 from m6rec.check.ids import (
     equal_as_numbers,
     first_fraction,
@@ -14,12 +15,14 @@ from m6rec.check.ids import (
     look_alikes,
     loses_digits,
     settings_that_unify,
+    written_with_exponent,
 )
-from m6rec.check.numbers import numbers_as_text
-from m6rec.check.samples import ColumnSample, as_spark_writes, shown
-from m6rec.check.types import COLUMN_TYPES
+from m6rec.check.numbers import NO_NUMBER, NumbersAsText, is_number, numbers_as_text
+from m6rec.check.samples import CellValue, ColumnSample, as_spark_writes, shown
+from m6rec.check.times import is_iso_date
+from m6rec.check.types import COLUMN_TYPES, TypeGroup
 from m6rec.check.weights import LARGEST_WEIGHT, outside_the_run
-from m6rec.config.data import InteractionsConfig
+from m6rec.config.data import FeatureKind, InteractionsConfig
 from m6rec.config.run import Config
 
 
@@ -47,7 +50,7 @@ def findings_of_ids(
             f"holds {fraction}, and ids are whole numbers or text",
             "name another column, or cast it in the source",
         )
-    inexact = loses_digits(column.present)
+    inexact = loses_digits(column.present, column.type)
     if inexact is not None:
         yield Finding(
             "warning",
@@ -77,15 +80,32 @@ def findings_of_ids(
 
 
 def _of_wrapped_ids(ids: list[str], place: Place) -> Iterator[Finding]:
-    """Ids that a reader has left in quotes, or that are JSON."""
+    """Ids that a reader has left in quotes, that are JSON, or that a spreadsheet has shortened."""
     quoted = [text for text in ids if len(text) > 2 and text[0] == text[-1] and text[0] in "'\""]
     if ids and len(quoted) == len(ids):
         words = f"all ids have quotes around them, such as {shown(quoted[0])}"
         yield Finding("warning", place, words, f"set options: {{quote: {quoted[0][0]!r}}}")
-    nested = [text for text in ids if text[:1] + text[-1:] in {"{}", "[]"}]
+    nested = [text for text in ids if _is_json(text)]
     if nested:
         words = f"{len(nested)} of {len(ids)} ids are JSON, such as {shown(nested[0])}"
         yield Finding("warning", place, words, "write the id itself in the source")
+    shortened = written_with_exponent(ids)
+    if shortened:
+        words = (
+            f"{len(shortened)} of {len(ids)} ids are written with an exponent, such as"
+            f" {shown(shortened[0])}, as spreadsheets write long numbers without their last digits"
+        )
+        yield Finding("warning", place, words, "write the column anew from its source, as text")
+
+
+def _is_json(text: str) -> bool:
+    if text[:1] + text[-1:] not in {"{}", "[]"}:
+        return False
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
 
 
 def equal_numbers(place: Place, pair: tuple[str, str], other: str = "") -> Finding:
@@ -131,8 +151,8 @@ def findings_of_weights(column: ColumnSample, table: Place, config: Config) -> I
         yield Finding("problem", place, "is empty in all of the first rows", "name another column")
         return
     numbers = _numbers(column)
-    if column.group == "text" and column.texts:
-        found = numbers_as_text(column.texts)
+    found = numbers_as_text(column.texts) if column.group == "text" else None
+    if column.group == "text":
         if found is None and len(numbers) < len(column.texts) / 2:
             yield Finding(
                 "problem",
@@ -149,6 +169,7 @@ def findings_of_weights(column: ColumnSample, table: Place, config: Config) -> I
                 f"holds numbers such as {first_example(column)}, with {found.decimal_sign!r} before"
                 f" the fraction{unit}",
             )
+    yield from _of_unreadable(column, found, place)
     apart = outside_the_run(numbers)
     if apart is not None:
         yield Finding(
@@ -166,6 +187,26 @@ def findings_of_weights(column: ColumnSample, table: Place, config: Config) -> I
             place,
             f"holds {large:g}, too large to compute with ({LARGEST_WEIGHT:g} at most); such rows go"
             " to quarantine",
+        )
+
+
+def _of_unreadable(
+    column: ColumnSample, found: NumbersAsText | None, place: Place
+) -> Iterator[Finding]:
+    """Weights that are no finite numbers."""
+    with_signs = found is not None and bool(found.decimal_sign)
+    values = column.texts if column.group == "text" else column.present
+    others = [
+        str(value)
+        for value in values
+        if _finite(value) is None and not (with_signs and is_number(str(value)))
+    ]
+    if others:
+        yield Finding(
+            "warning",
+            place,
+            f"{len(others)} of {len(values)} weights are no finite numbers, such as"
+            f" {shown(others[0])}, and go to quarantine",
         )
 
 
@@ -207,17 +248,60 @@ def _run(numbers: list[float], apart: float) -> str:
 
 
 def _numbers(column: ColumnSample) -> list[float]:
-    numbers = []
-    for value in column.values:
-        if value is None:
+    numbers = map(_finite, column.present)
+    return [number for number in numbers if number is not None]
+
+
+def _finite(value: CellValue) -> float | None:
+    """A value as a finite number, as Spark casts it; None where it is none."""
+    if value is None or not str(value).isascii():
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+# The groups of types that a column of a kind can have, where not all will do.
+_SINGLE: frozenset[TypeGroup] = frozenset(
+    ("text", "whole number", "fraction", "truth value", "date", "timestamp", "local timestamp")
+)
+_TYPES_OF_KINDS: Mapping[FeatureKind, frozenset[TypeGroup]] = {
+    "numeric": _SINGLE,
+    "categorical": _SINGLE | {"list"},
+    "multi_valued": _SINGLE | {"list", "vector"},
+    "text": _SINGLE | {"list"},
+    "text_embedding": _SINGLE | {"list"},
+    "image": frozenset(("text", "bytes")),
+    "video": frozenset(("text", "bytes")),
+}
+
+
+def findings_of_kinds(
+    columns: Mapping[str, ColumnSample], kinds: Mapping[str, FeatureKind], table: Place
+) -> Iterator[Finding]:
+    """Columns that cannot be of the kind that the configuration gives them."""
+    for name, kind in kinds.items():
+        column = columns.get(name)
+        if column is None:
             continue
-        try:
-            number = float(value)
-        except ValueError:
-            continue
-        if math.isfinite(number):
-            numbers.append(number)
-    return numbers
+        if column.group not in _TYPES_OF_KINDS.get(kind, {column.group}):
+            words = f"has type {column.type}, such as {first_example(column)}, and cannot be {kind}"
+            yield Finding("problem", table.of(name), words, "give the column another kind")
+        elif kind == "numeric" and column.group == "text":
+            yield from _of_numbers_in_text(column, table.of(name))
+
+
+def _of_numbers_in_text(column: ColumnSample, place: Place) -> Iterator[Finding]:
+    """Text that is numeric by the configuration and holds hardly any number or date."""
+    texts = [text for text in column.texts if text.lower() not in NO_NUMBER]
+    others = [text for text in texts if not (is_number(text) or is_iso_date(text))]
+    if len(others) * 2 > len(texts):
+        words = f"{len(others)} of {len(texts)} values are no numbers, such as {shown(others[0])}"
+        mend = "give the column another kind" if len(others) == len(texts) else ""
+        severity: Severity = "problem" if len(others) == len(texts) else "warning"
+        yield Finding(severity, place, f"{words}, and kinds says numeric", mend)
 
 
 def findings_of_event_types(
@@ -228,6 +312,10 @@ def findings_of_event_types(
     if not weights:
         return
     present = list(map(as_spark_writes, column.present))
+    missing = len(column.values) - len(present)
+    if missing:
+        words = f"{missing} of the first {len(column.values)} rows have no event type"
+        yield Finding("warning", table.of(column.name), f"{words}, and go to quarantine")
     unknown = list(dict.fromkeys(text for text in present if text not in weights))
     known = any(text in weights for text in present)
     if unknown:

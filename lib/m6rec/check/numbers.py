@@ -29,21 +29,24 @@ NO_NUMBER = frozenset(
     + ("unknown", "missing", "tba", "tbd", "\\n")
 )
 # A code, such as a zip code, may have a leading zero, but a number has none.
-_PLAIN = re.compile(r"[+-]?(0|[1-9]\d*|\d*\.\d+|\d+\.\d*)([eE][+-]?\d+)?")
+_PLAIN = re.compile(r"[+-]?(0|[1-9]\d*|\d*\.\d+|\d+\.\d*)([eE][+-]?\d+)?", re.ASCII)
 _CURRENCY = (
-    r"[$€£¥₹₽₩₺₴฿]|US\$|CHF|EUR|USD|GBP|JPY|CNY|INR|SEK|NOK|DKK|PLN|CZK|CAD|AUD|Rs\.?|kr\.?|zł"
+    r"[$€£¥￥₹₽₩￦₺₴฿₫₪₱₦₸元円圆圓원]|(?:US|CA|AU|NZ|HK|NT|MX|[ACRS])\$|(?:CN|JP)[¥￥]|RMB|人民币|人民幣"
+    r"|CHF|EUR|USD|GBP|JPY|CNY|INR|SEK|NOK|DKK|PLN|CZK|CAD|AUD|NZD|HKD|TWD|SGD|KRW|BRL|MXN|RUB|TRY"
+    r"|ZAR|THB|HUF|RON|ILS|AED|SAR|IDR|MYR|VND|PHP|Rs\.?|kr\.?|zł|Kč|Ft|lei"
 )
 _UNIT = (
     r"%|°C|°F|mg|kg|g|t|lbs?|oz|mm|cm|dm|km|m|in|ft|mi|ml|cl|dl|l|kB|MB|GB|TB|Hz|kHz|MHz|GHz"
     r"|W|kW|kWh|V|mAh|Ah|px|MP|ms|s|sec|min|mins|h|hrs?|hours?|minutes?|days?|weeks?|months?|years?"
-    r"|pcs|pages?"
+    r"|pcs|pages?|毫克|千克|公斤|克|斤|毫米|厘米|公里|米|毫升|升|秒|分钟|小时|天|岁|页|件|个"
 )
 SPACES = "\\s\u00a0\u202f'\u2019"
 NUMBER_IN_TEXT = (
     rf"^[\s\u00a0]*([+-]?)(?:{_CURRENCY})?[\s\u00a0]*([+-]?\d[\d.,{SPACES}]*?|[+-]?[.,]\d+)"
     rf"[\s\u00a0]*(?:{_CURRENCY}|{_UNIT})?[\s\u00a0]*$"
 )
-_IN_TEXT = re.compile(NUMBER_IN_TEXT)
+# Spark's digits are those of ASCII, too.
+_IN_TEXT = re.compile(NUMBER_IN_TEXT, re.ASCII)
 _WITHOUT_NUMBER = re.compile(rf"[\d.,+\-{SPACES}]")
 _MOST_ARE_NUMBERS = 0.9
 _GROUPS = re.compile(r"[+-]?\d{1,3}([.,]\d{3})+")
@@ -78,7 +81,7 @@ def numbers_as_text(values: Sequence[str]) -> NumbersAsText | None:
     plain = [text for text in rest if _PLAIN.fullmatch(text)]
     if len(plain) == len(rest):
         return NumbersAsText("", "", missing)
-    found = [text for text in rest if _PLAIN.fullmatch(text) or _is_number(text)]
+    found = [text for text in rest if is_number(text)]
     units = Counter(_unit(text) for text in found)
     units.pop("", None)
     if len(found) < _MOST_ARE_NUMBERS * len(rest) or not _of_one_kind(units):
@@ -88,7 +91,10 @@ def numbers_as_text(values: Sequence[str]) -> NumbersAsText | None:
     return NumbersAsText(_decimal_sign(found), unit, (*missing, *others))
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Whether a text is a number, also one with a unit or signs between thousands."""
+    if _PLAIN.fullmatch(text):
+        return True
     match = _IN_TEXT.match(text)
     if match is None:
         return False

@@ -4,6 +4,7 @@ import codecs
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -12,6 +13,16 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "UTF-16LE"),
     (codecs.BOM_UTF16_BE, "UTF-16BE"),
 )
+# Of each encoding, the first bytes of the signs that its language uses most, and others. Korean is
+# usual Chinese, too, and Chinese hardly ever Korean, so that of equals the first is meant.
+_OF_COUNTRIES = {
+    "EUC-KR": (0xB0, 0xC8, "\u3001-\u3011"),
+    "GB18030": (0xB0, 0xD7, "\u3001-\u3011\uff01-\uff5e"),
+    "Shift_JIS": (0x88, 0x97, "\u3001-\u30ff\uff01-\uff5e"),
+    "Big5": (0xA4, 0xC6, "\u3001-\u3011\uff01-\uff5e"),
+    "EUC-JP": (0xB0, 0xCF, "\u3001-\u30ff\uff01-\uff5e"),
+}
+_MOST_SIGNS = 0.8
 _SEPARATORS = (",", ";", "\t", "|", "::")
 _COMMENT = "#"
 _SHOWN_ROWS = 2
@@ -100,11 +111,36 @@ def encoding_of(start: bytes) -> str:
             return name
     if start[1:40:2].count(0) > len(start[1:40:2]) / 2:
         return "UTF-16LE"
+    lines = start[: start.rfind(b"\n") + 1 or None]
     try:
-        start[: start.rfind(b"\n") + 1 or None].decode("utf-8")
+        lines.decode("utf-8")
     except UnicodeDecodeError:
-        return "ISO-8859-1"
+        return _encoding_of_a_country(lines)
     return "UTF-8"
+
+
+def _encoding_of_a_country(lines: bytes) -> str:
+    """The encoding by which most signs beyond ASCII are usual ones of its language."""
+    shares = {name: _usual_share(lines, name, *usual) for name, usual in _OF_COUNTRIES.items()}
+    best = max(shares, key=lambda name: shares[name])
+    if shares[best] >= _MOST_SIGNS:
+        return best
+    # There are signs of control in ISO-8859-1 where Windows has quotes, dashes and the euro.
+    return "windows-1252" if any(0x80 <= one <= 0x9F for one in lines) else "ISO-8859-1"
+
+
+def _usual_share(lines: bytes, encoding: str, first: int, last: int, others: str) -> float:
+    """The share of usual signs: those of a range of first bytes, and a class of others."""
+    try:
+        signs = [sign for sign in lines.decode(encoding) if not sign.isascii()]
+    except UnicodeDecodeError:
+        return 0.0
+    pattern = re.compile(f"[{others}]")
+    usual = (
+        pattern.match(sign) or (len(code := sign.encode(encoding)) > 1 and first <= code[0] <= last)
+        for sign in signs
+    )
+    return sum(map(bool, usual)) / len(signs) if signs else 0.0
 
 
 def _decoded(start: bytes, encoding: str) -> str:

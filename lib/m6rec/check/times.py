@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from m6rec.check.numbers import NO_NUMBER
 from m6rec.check.samples import ColumnSample, shown
 from m6rec.config.data import InteractionsConfig, TimeUnit
 
-Shape = Literal["timestamp", "epoch", "compact", "numeric", "named", "other"]
+Shape = Literal["timestamp", "epoch", "compact", "number", "numeric", "han", "named", "other"]
 
 # Seconds since 1970 from 1980 to 2100. In any other unit they are of another magnitude.
 EARLIEST_EPOCH, _LATEST_EPOCH = 3.2e8, 4.1e9
@@ -28,20 +29,26 @@ _CLOCK += r"(?P<half> ?[AaPp][Mm])?)?"
 _AS_SPARK_READS = re.compile(
     r"\d{4}(-\d{1,2}(-\d{1,2}([ T]\d{1,2}:\d{1,2}(:\d{1,2}(\.\d*)?)?.*)?)?)?"
 )
+_ISO_DATE = re.compile(
+    r"\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:\d{2})?)?", re.ASCII
+)
 _EPOCH = re.compile(r"\d{9,19}(\.\d*)?")
+_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?", re.ASCII)
 _COMPACT = re.compile(
     r"(19|20)\d{2}(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])(?P<rest>([ T]?\d{4}(\d{2})?)?)"
 )
 _NUMERIC = re.compile(
     rf"(?P<a>\d{{1,4}})(?P<s>[./-])(?P<b>\d{{1,2}})(?P=s)(?P<c>\d{{1,4}}){_CLOCK}"
 )
+# As Chinese and Japanese write dates.
+_HAN = re.compile(rf"(?P<a>\d{{4}})年(?P<b>\d{{1,2}})月(?P<c>\d{{1,2}})日{_CLOCK}")
 _NAMED = re.compile(
     rf"(?P<a>\d{{1,2}}|[A-Za-z]{{3,9}})(?P<s>[ -])(?P<b>\d{{1,2}}|[A-Za-z]{{3,9}})(?P<t>,? |-)"
     rf"(?P<c>\d{{4}}|\d{{2}}){_CLOCK}"
 )
 _MONTHS = 12
 _SHORT_NAME = 3
-_YEAR_DIGITS = 4
+_YEAR_DIGITS, _DATE_DIGITS = 4, 8
 # A sample is read by a format where nearly all of its values are.
 _NEARLY_ALL = 0.9
 
@@ -84,6 +91,11 @@ def read_times(column: ColumnSample, config: InteractionsConfig) -> TimeReading:
     return TimeReading()
 
 
+def is_iso_date(text: str) -> bool:
+    """Whether a text is a date, with or without a time of day, as Spark reads it."""
+    return _ISO_DATE.fullmatch(text) is not None
+
+
 def epoch_unit(numbers: Sequence[float]) -> TimeUnit | None:
     """The unit in which the middle one of numbers is a time from 1980 to 2100."""
     if not numbers:
@@ -99,17 +111,22 @@ def _read_numbers(column: ColumnSample, unit: TimeUnit) -> TimeReading:
     numbers = [float(value) for value in column.present if not isinstance(value, str | None)]
     digits = [f"{number:.0f}" for number in numbers]
     example = shown(column.present[0]) if numbers else "none"
-    if numbers and all(len(text) == 8 and _COMPACT.fullmatch(text) for text in digits):
-        return _compact(unit, "yyyyMMdd", example)
+    # Milliseconds of some years look so, too; it takes a unit to say that they are no dates.
+    are_dates = numbers and all(map(_COMPACT.fullmatch, digits)) and len(set(map(len, digits))) == 1
+    if are_dates and (unit == "timestamp" or len(digits[0]) == _DATE_DIGITS):
+        return _compact(unit, _compact_pattern(digits), example)
     return _read_epoch(numbers, unit, example, column.type)
 
 
 def _read_epoch(numbers: list[float], unit: TimeUnit, example: str, kind: str) -> TimeReading:
     told = epoch_unit(numbers)
     if unit == "timestamp":
-        mend = f"set interactions.time_unit: {told or 'seconds'}"
+        mend = f"set interactions.time_unit: {told}"
         if told is None:
-            mend += ", milliseconds, microseconds or nanoseconds"
+            mend = (
+                "set interactions.time_unit: seconds, milliseconds, microseconds or nanoseconds;"
+                " where it counts days, as spreadsheets do, write timestamps in the source"
+            )
         return TimeReading(
             problem=f"is a number ({kind}, such as {example}), and interactions.time_unit is"
             " timestamp",
@@ -144,13 +161,14 @@ def _told(pattern: str, example: str) -> TimeReading:
 
 
 def _read_texts(column: ColumnSample, unit: TimeUnit) -> TimeReading:
-    shapes = Counter(_shape(text) for text in column.texts)
+    texts = [text for text in column.texts if text.lower() not in NO_NUMBER]
+    shapes = Counter(map(_shape, texts))
     if not shapes:
         return TimeReading()
     shape = shapes.most_common(1)[0][0]
-    own = [text for text in column.texts if _shape(text) == shape]
+    own = [text for text in texts if _shape(text) == shape]
     example = shown(own[0])
-    if shape == "epoch":
+    if shape in {"epoch", "number"}:
         return _read_epoch([float(text) for text in own], unit, example, "text")
     if shape == "compact":
         return _compact(unit, _compact_pattern(own), example)
@@ -159,8 +177,8 @@ def _read_texts(column: ColumnSample, unit: TimeUnit) -> TimeReading:
             problem=f"holds text such as {example}, and interactions.time_unit is {unit}",
             mend="leave out interactions.time_unit",
         )
-    if shape != "timestamp" and len(own) < _NEARLY_ALL * len(column.texts):
-        return _unknown(next(text for text in column.texts if _shape(text) != shape))
+    if shape not in {"timestamp", "other"} and len(own) < _NEARLY_ALL * len(texts):
+        return _unknown(next(text for text in texts if _shape(text) != shape))
     return _read_shape(shape, own)
 
 
@@ -168,6 +186,9 @@ def _read_shape(shape: Shape, texts: list[str]) -> TimeReading:
     match shape:
         case "numeric":
             return _read_numeric_dates(texts)
+        case "han":
+            found = [match for text in texts if (match := _HAN.fullmatch(text)) is not None]
+            return _told(f"yyyy年M月d日{_clock_pattern(found)}", shown(texts[0]))
         case "named":
             return _told(_named_pattern(texts), shown(texts[0]))
         case "other":
@@ -183,16 +204,23 @@ def _unknown(text: str) -> TimeReading:
     )
 
 
+# Of two that a text fits, the first is meant.
+_SHAPES: tuple[tuple[Shape, re.Pattern[str]], ...] = (
+    ("compact", _COMPACT),
+    ("timestamp", _AS_SPARK_READS),
+    ("epoch", _EPOCH),
+    ("number", _NUMBER),
+    ("numeric", _NUMERIC),
+    ("han", _HAN),
+    ("named", _NAMED),
+)
+
+
 def _shape(text: str) -> Shape:
-    if _COMPACT.fullmatch(text):
-        return "compact"
-    if _AS_SPARK_READS.fullmatch(text):
-        return "timestamp"
-    if _EPOCH.fullmatch(text):
+    shape: Shape = next((name for name, found in _SHAPES if found.fullmatch(text)), "other")
+    if shape == "number" and epoch_unit([float(text)]) is not None:
         return "epoch"
-    if _NUMERIC.fullmatch(text):
-        return "numeric"
-    return "named" if _NAMED.fullmatch(text) else "other"
+    return shape
 
 
 def _compact_pattern(texts: list[str]) -> str:

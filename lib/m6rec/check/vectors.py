@@ -2,8 +2,10 @@
 
 In the sample of a table such a value is shown as `128 numbers` or, where a row has several vectors,
 as `5 x 128 numbers`, with NOT_USABLE where none of them is finite with a number other than zero.
+Text is as the owner has written it.
 """
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -13,6 +15,17 @@ from m6rec.check.samples import ColumnSample
 
 NOT_USABLE = ", not usable"
 _SHOWN = re.compile(rf"(?:\d+ x )?(\d+) numbers({NOT_USABLE})?")
+
+
+def numbers_in_text(text: str) -> list[float] | None:
+    """The numbers of a list in brackets, with commas or white space between them; else None."""
+    text = text.strip()
+    if text[:1] + text[-1:] not in {"[]", "()", "{}"}:
+        return None
+    try:
+        return [float(part) for part in re.split(r"[\s,;]+", text[1:-1].strip(" ,;")) if part]
+    except ValueError:
+        return None
 
 
 def lengths_of_vectors(column: ColumnSample) -> list[int]:
@@ -34,7 +47,8 @@ def findings_of_vectors(column: ColumnSample, table: Place, whole: bool) -> Iter
         whole: whether the table has no more rows.
     """
     place = table.of(column.name)
-    if column.group not in {"vector", "list"}:
+    is_of_words = column.type in {"array<string>", "array<boolean>"}
+    if column.group not in {"vector", "list", "text"} or is_of_words:
         yield Finding(
             "problem",
             place,
@@ -74,5 +88,8 @@ def findings_of_vectors(column: ColumnSample, table: Place, whole: bool) -> Iter
 
 def _read(column: ColumnSample) -> list[tuple[int, bool]]:
     """The length of each row's vector, and whether it is usable."""
+    if column.group == "text":
+        given = (numbers for text in column.texts if (numbers := numbers_in_text(text)))
+        return [(len(one), all(map(math.isfinite, one)) and any(one)) for one in given]
     matches = (_SHOWN.fullmatch(text) for text in column.texts)
     return [(int(match[1]), match[2] is None) for match in matches if match is not None]

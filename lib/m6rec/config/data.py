@@ -2,7 +2,7 @@
 
 import re
 from typing import Annotated, Any, Literal, get_args
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -77,7 +77,7 @@ def _known_zone(name: str) -> str:
     if _OFFSET.fullmatch(name) is None:
         try:
             ZoneInfo(name)
-        except (ValueError, OSError):
+        except (ValueError, OSError, ZoneInfoNotFoundError):
             raise ValueError(
                 f"there is no time zone {name}; give one such as Asia/Tokyo, UTC or +09:00"
             ) from None
@@ -208,8 +208,8 @@ class InteractionsConfig(Section):
         default=(),
         description="Differences between ids that do not count in all tables: `case`, by which ids"
         " are written in lower case, and `form`, by which Unicode forms that look alike are one"
-        " (NFKC), such as a letter with its accent as one sign or two, full width, and the no-break"
-        " space.",
+        " (NFKC), such as a letter with its accent as one sign or two, full width, the no-break"
+        " space, and signs without width.",
     )
     not_a_user: tuple[Cell, ...] = Field(
         default=(),

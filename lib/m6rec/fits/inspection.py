@@ -18,6 +18,7 @@ from m6rec.check.ids import (
 from m6rec.check.judging import (
     findings_of_event_types,
     findings_of_ids,
+    findings_of_kinds,
     findings_of_repeats,
     findings_of_weights,
     first_example,
@@ -190,6 +191,7 @@ def _of_columns(table: OpenedTable, config: Config) -> Iterator[Finding]:
     elif attributes is not None:
         yield from findings_of_ids(columns[attributes.id], table.place, settings)
         yield from findings_of_repeats(columns[attributes.id], table.place, settings)
+        yield from findings_of_kinds(columns, attributes.kinds, table.place)
         yield from _of_vectors(table, attributes, config)
         problems = (problem_of_video(name, kind) for name, kind in attributes.kinds.items())
         yield from (Finding("problem", table.place, words) for words in problems if words)
@@ -216,7 +218,8 @@ def _of_vectors(
             continue
         column = table.sample.columns[name]
         yield from findings_of_vectors(column, table.place, table.sample.whole)
-        if column.group == "vector" and not (table.sample.whole or has_usable_vector(column)):
+        is_open = column.group in {"vector", "text"} and not table.sample.whole
+        if is_open and not has_usable_vector(column):
             words = f"{table.place.key}: table {table.source.name}"
             measure_vectors(table.frame, name, config.features.maximum_vectors, words)
 

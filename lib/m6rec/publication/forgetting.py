@@ -13,6 +13,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from m6rec import columns as c
+from m6rec.config.base import TableSource
 from m6rec.config.data import InteractionsConfig
 from m6rec.config.run import Config
 from m6rec.errors import DataError
@@ -96,6 +97,20 @@ def forget(
     _write_receipt(lakehouse, known, receipt)
     attempt.add({one.table: one.version for one in receipt if one.version is not None})
     return known, receipt
+
+
+def tables_of_users(config: Config) -> Iterator[tuple[TableSource, str]]:
+    """The owner's tables whose users have lists in a run, and their columns of ids."""
+    own = config.interactions.columns.user
+    events = (
+        config.interactions.source,
+        config.split.test,
+        config.split.validation,
+        config.fold_in.source,
+    )
+    yield from ((source, own) for source in events if source is not None)
+    if config.features.users is not None:
+        yield config.features.users.source, config.features.users.id
 
 
 def users_in(ids: DataFrame, users: DataFrame) -> int:

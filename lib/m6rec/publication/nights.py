@@ -50,6 +50,19 @@ def duration(text: str) -> timedelta:
     return timedelta(**{_UNITS[found[2]]: int(found[1])})
 
 
+def warning_of_test(config: Config) -> str | None:
+    """That lists do not know what a test holds out; None where there is none.
+
+    A user sees the latest of the own items offered again.
+    """
+    if config.split.strategy in {"none", "provided"} or config.recommend.rules.mask_seen is False:
+        return None
+    return (
+        f"split.strategy: {config.split.strategy} holds out a test, and lists may offer what"
+        " is in it; for lists that are shown to people, set split.strategy: none"
+    )
+
+
 def night_of(
     lakehouse: Lakehouse, config: Config, now: datetime, choose_every: timedelta | None
 ) -> Night:

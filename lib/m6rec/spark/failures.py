@@ -107,6 +107,10 @@ _RULES: tuple[_Rule, ...] = (
         lambda found: f"a value of options is wrong ({_shortened(found[1])}); correct it",
     ),
     (
+        r"Relative path in absolute URI: ([^\n]*)",
+        lambda found: f"Hadoop reads no name with a colon ({_shortened(found[1])}); rename it",
+    ),
+    (
         r"java\.lang\.UnsupportedOperationException",
         lambda _: "its file system does not list files, as http does not; copy it to another",
     ),

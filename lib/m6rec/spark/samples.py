@@ -15,7 +15,7 @@ from m6rec.spark.values import is_fraction, owner_column
 
 # Of very wide tables fewer rows are collected, and of very long texts the beginning.
 _MOST_CELLS = 2_000_000
-_LONGEST_TEXT = 4_096
+_LONGEST_TEXT, _LONGEST_VECTOR = 4_096, 65_536
 _SIMPLE = T.StringType | T.NumericType | T.BooleanType
 
 
@@ -68,7 +68,9 @@ def _shown(field: T.StructField) -> Column:
     column = owner_column(field.name)
     kind = field.dataType
     if isinstance(kind, T.StringType):
-        return F.left(column, F.lit(_LONGEST_TEXT))
+        # A vector that was cut is of another length.
+        most = F.when(column.startswith("["), _LONGEST_VECTOR).otherwise(_LONGEST_TEXT)
+        return F.left(column, most)
     if isinstance(kind, T.NumericType | T.BooleanType):
         return column
     if isinstance(kind, T.BinaryType):

@@ -27,6 +27,8 @@ from m6rec.spark.values import id_column, item_id_column, owner_column, quoted
 
 # Timestamps of Parquet in nanoseconds, as pandas writes them, are read as numbers and then divided.
 _NANOSECONDS_AS_NUMBERS = "spark.sql.legacy.parquet.nanosAsLong"
+# Spark 4 knows UTF-8, UTF-16, UTF-32 and ISO-8859-1, and Java those of all countries.
+_ENCODINGS_OF_JAVA = "spark.sql.legacy.javaCharsets"
 
 
 def latest_version(spark: SparkSession, table: DeltaTable) -> int | None:
@@ -317,6 +319,8 @@ def _load(
     reader = spark.read.options(**source.options)
     if schema is not None:
         reader = reader.schema(schema)
+    if source.option("encoding") is not None or source.option("charset") is not None:
+        spark.conf.set(_ENCODINGS_OF_JAVA, "true")
     version = source.version
     if version is None and source.timestamp is not None:
         version = source_version(spark, source)

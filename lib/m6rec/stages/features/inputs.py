@@ -13,6 +13,7 @@ from pyspark.sql import types as T
 from m6rec.check.numbers import DecimalSign
 from m6rec.config.data import TokenKind
 from m6rec.errors import TableError
+from m6rec.spark.runtimes import cast_or_null
 from m6rec.spark.values import number_in_text, owner_column
 from m6rec.stages.features.blocks import (
     KNOWN,
@@ -141,6 +142,10 @@ def number_column(name: str, data_type: T.DataType, decimal_sign: DecimalSign = 
     column = owner_column(name)
     if isinstance(data_type, T.StringType):
         value = number_in_text(column, decimal_sign)
+        if decimal_sign == "":
+            seconds = F.unix_seconds(cast_or_null(F.trim(column), "timestamp"))
+            is_date = F.trim(column).rlike(r"^\d{4}-")
+            value = F.coalesce(value, F.when(is_date, seconds).cast("double"))
     elif isinstance(data_type, T.DateType | T.TimestampType | T.TimestampNTZType):
         value = F.unix_seconds(column.cast("timestamp")).cast("double")
     else:

@@ -1,5 +1,6 @@
 """Infer the kind of feature of each attribute column from its type and a sample of its values."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,18 +13,24 @@ from pyspark.sql import types as T
 from m6rec.check.names import is_unnamed
 from m6rec.check.numbers import DecimalSign, numbers_as_text
 from m6rec.check.samples import ColumnSample, TableSample
+from m6rec.check.times import is_iso_date
 from m6rec.check.types import COLUMN_TYPES, TypeGroup
-from m6rec.check.vectors import lengths_of_vectors
+from m6rec.check.vectors import lengths_of_vectors, numbers_in_text
 from m6rec.config.data import AttributesSource, FeatureKind
 from m6rec.errors import TableError
 from m6rec.spark.samples import type_group
 from m6rec.spark.values import owner_column
 from m6rec.stages.features.vectors import holds_several
+from m6rec.stages.features.vocabularies import (
+    BRACKETS,
+    OTHER_SEPARATORS,
+    SEPARATOR,
+    WHITESPACE,
+    is_in_brackets,
+    values_in_brackets,
+)
 
 SAMPLE_ROWS = 4_000
-SEPARATOR = "|"
-# They stand in prose and names, too, so that they count only between recurring values.
-_OTHER_SEPARATORS = (",", ";")
 
 # Kinds that follow from the type; all other types but text are left out.
 _KINDS: Mapping[TypeGroup, FeatureKind] = {
@@ -37,6 +44,12 @@ _KINDS: Mapping[TypeGroup, FeatureKind] = {
     "bytes": "image",
 }
 _SEPARATED_SHARE = 0.1
+_MOST_VALUES = 0.9
+# Thai, Lao, Burmese, Khmer, kana and the Chinese signs.
+_UNSPACED_SIGN = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+    "\U00020000-\U0003ffff]"
+)
 _TEXT_WORDS = 4.0
 _TEXT_DISTINCT = 0.5
 _ID_DISTINCT = 0.9
@@ -174,19 +187,30 @@ def kind_of_arrays(lengths: Sequence[int], several: bool) -> FeatureKind:
 
 
 def _fate_of_text(kind: FeatureKind, column: ColumnSample) -> str:
-    if kind == "numeric":
-        found = numbers_as_text(column.texts)
-        if found is None or not found.decimal_sign:
-            return "a number"
-        unit = f", in {found.unit}" if found.unit else ""
-        missing = f"; {', '.join(map(repr, found.others[:3]))} missing" if found.others else ""
-        return f"a number, with {found.decimal_sign!r} before the fraction{unit}{missing}"
-    if kind == "multi_valued":
-        separator = _separator(column.texts)
-        return f"several values, split at {'white space' if separator is None else repr(separator)}"
-    if kind == "ignore":
-        return "left out: no value" if not column.texts else "left out: nearly all values differ"
-    return "categories" if kind == "categorical" else "its words"
+    match kind:
+        case "numeric":
+            return _fate_of_numbers(column)
+        case "multi_valued":
+            separator = _separator(column.texts) or WHITESPACE
+            names = {WHITESPACE: "white space", BRACKETS: "commas within brackets"}
+            return f"several values, split at {names.get(separator, repr(separator))}"
+        case "embedding":
+            return f"{_FATES_OF_ARRAYS[kind]}, written as text"
+        case "ignore":
+            return "left out: nearly all values differ" if column.texts else "left out: no value"
+        case _:
+            return "categories" if kind == "categorical" else "its words"
+
+
+def _fate_of_numbers(column: ColumnSample) -> str:
+    found = numbers_as_text(column.texts)
+    if found is None:
+        return COLUMN_TYPES["date"].attribute
+    if not found.decimal_sign:
+        return "a number"
+    unit = f", in {found.unit}" if found.unit else ""
+    missing = f"; {', '.join(map(repr, found.others[:3]))} missing" if found.others else ""
+    return f"a number, with {found.decimal_sign!r} before the fraction{unit}{missing}"
 
 
 def _decimal_signs(texts: Mapping[str, Sequence[str | None]]) -> dict[str, DecimalSign]:
@@ -240,30 +264,53 @@ def kind_of_strings(values: Sequence[str | None]) -> FeatureKind:
     - ignore: there is no value at all.
     - numeric: every value is a number without a leading zero; or nearly every value but words such
       as n/a is one with a unit, a currency or signs between thousands.
-    - multi_valued: a tenth of the values contain `|`, or a comma or semicolon between values of
-      which there are not more than of their combinations; or values are lists of words of a small
-      vocabulary, in which a word is used 5 times or more on average, and there are more distinct
-      values than words.
-    - text: values have 4 words or more on average, and at least half of them are distinct.
+    - numeric: nearly every value is a date as ISO 8601 writes it.
+    - embedding: nearly every value is a list of numbers, with fractions and of one length.
+    - multi_valued: a tenth of the values contain `|`, or a comma, a semicolon or another of
+      `OTHER_SEPARATORS` between values of which there are not more than of their combinations; or
+      nearly every value is a list in brackets of values that recur; or values are lists of words
+      of a small vocabulary, in which a word is used 5 times or more on average, and there are
+      more distinct values than words.
+    - text: values have 4 words or more on average, and at least half of them are distinct. In a
+      script without spaces two signs count as a word.
     - ignore: nearly all values are distinct, as ids and names are.
     - categorical: none of the above.
     """
     present = [value.strip() for value in values if value is not None and value.strip()]
     if not present:
         return "ignore"
-    if numbers_as_text(present) is not None:
+    if numbers_as_text(present) is not None or _are_dates(present):
         return "numeric"
+    if _are_vectors(present):
+        return "embedding"
     if _separator(present) is not None or _lists_words(present):
         return "multi_valued"
     return _kind_of_single_values(present)
 
 
+def _are_dates(values: list[str]) -> bool:
+    return sum(map(is_iso_date, values)) >= _MOST_VALUES * len(values)
+
+
+def _are_vectors(values: list[str]) -> bool:
+    """Whether texts are vectors, as CSV holds them; whole numbers alone may as well be codes."""
+    lengths = [len(found) if (found := numbers_in_text(value)) else 0 for value in values]
+    common, rows = Counter(lengths).most_common(1)[0]
+    fractions = sum("." in value for value in values)
+    least = _ONE_LENGTH_SHARE * len(values)
+    return common >= _LEAST_LENGTH and min(rows, fractions) >= least
+
+
 def _separator(values: list[str]) -> str | None:
     """What separates the several values of texts; None where they are single."""
     least = _SEPARATED_SHARE * len(values)
+    if sum(map(is_in_brackets, values)) >= _MOST_VALUES * len(values):
+        parts = [part for value in values for part in values_in_brackets(value)]
+        return BRACKETS if len(parts) > len(set(parts)) else None
     if sum(SEPARATOR in value for value in values) >= least:
         return SEPARATOR
-    for sign in _OTHER_SEPARATORS:
+    # They stand in prose and names, too, so that they count only between recurring values.
+    for sign in OTHER_SEPARATORS:
         if sum(sign in value for value in values) >= least and _recur(values, sign):
             return sign
     return None
@@ -285,8 +332,14 @@ def _lists_words(values: list[str]) -> bool:
     return combined and short and len(words) >= _TOKEN_REPEATS * vocabulary
 
 
+def _word_count(value: str) -> float:
+    """How many words a text has; in a script without spaces two signs make one."""
+    unspaced = len(_UNSPACED_SIGN.findall(value))
+    return len(_UNSPACED_SIGN.sub(" ", value).split()) + unspaced / 2
+
+
 def _kind_of_single_values(values: list[str]) -> FeatureKind:
-    words = sum(len(value.split()) for value in values)
+    words = sum(map(_word_count, values))
     distinct = len(set(values))
     if words >= _TEXT_WORDS * len(values) and distinct >= _TEXT_DISTINCT * len(values):
         return "text"

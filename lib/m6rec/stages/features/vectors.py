@@ -18,6 +18,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
+from m6rec.check.vectors import numbers_in_text
 from m6rec.errors import TableError
 from m6rec.kernels.arrays.rows import Float32, Int64, indptr_of
 from m6rec.spark.arrow_rows import list_array
@@ -142,7 +143,12 @@ def vectors_name(position: int) -> str:
 
 
 def holds_several(kind: T.DataType) -> bool | None:
-    """Whether a type holds several vectors a row; None where it is no type of vectors."""
+    """Whether a type holds several vectors a row; None where it is no type of vectors.
+
+    Text may hold one vector, as in CSV.
+    """
+    if isinstance(kind, T.StringType):
+        return False
     if not isinstance(kind, T.ArrayType):
         return None
     inner = kind.elementType
@@ -179,7 +185,10 @@ def _as_vectors(frame: DataFrame, names: Sequence[str], *kept: str) -> DataFrame
     columns = []
     for k, name in enumerate(names):
         column = owner_column(name)
-        if not holds_several(frame.schema[name].dataType):
+        kind = frame.schema[name].dataType
+        if isinstance(kind, T.StringType):
+            column = F.udf(numbers_in_text, "array<double>")(column)
+        if not holds_several(kind):
             column = F.when(column.isNotNull(), F.array(column))
         columns.append(column.cast("array<array<float>>").alias(f"given_{k}"))
     return frame.select(*kept, *columns)

@@ -1,5 +1,6 @@
 """Split the values of attribute columns into tokens, and choose which tokens are kept."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import assert_never, get_args
@@ -17,9 +18,18 @@ from m6rec.spark.values import owner_column
 
 NO_SEPARATOR = ""
 WHITESPACE = " "
+SEPARATOR = "|"
+# The signs of Chinese and Japanese are among them.
+OTHER_SEPARATORS = (",", ";", "\u3001", "\uff0c", "\uff1b", " / ", "\t")
+# Of lists as programs write them: ['Action', 'Comedy'].
+BRACKETS = "[]"
 
 NO_LANGUAGE = "none"
 
+_IN_BRACKETS = r"[\[({][^\[\](){}]*[\])}]"
+_BRACKETS_AROUND = r"^\s*[\[({]|[\])}]\s*$"
+_AROUND_VALUES = " \t\n'\""
+_MOST_IN_BRACKETS = 0.9
 _NO_TOKENS = "array<string>"
 _SHORTEST_WORD = 2
 # The scripts that put no space between words, and Korean, whose words carry particles.
@@ -61,6 +71,16 @@ class Vocabulary:
         return Vocabulary(self.tokens[:limit], self.document_counts[:limit], self.documents)
 
 
+def is_in_brackets(value: str) -> bool:
+    """Whether a text is a list in brackets, without others in it."""
+    return re.fullmatch(_IN_BRACKETS, value) is not None
+
+
+def values_in_brackets(value: str) -> list[str]:
+    """The values of a list in brackets."""
+    return [part for one in value[1:-1].split(",") if (part := one.strip(_AROUND_VALUES))]
+
+
 def token_column(name: str, kind: TokenKind, data_type: T.DataType, separator: str) -> Column:
     """The values of a column as array<string> without nulls and empty strings.
 
@@ -83,8 +103,13 @@ def _value_tokens(column: Column, data_type: T.DataType, separator: str) -> Colu
         values = F.array(column.cast("string"))
     elif separator == WHITESPACE:
         values = F.split(column.cast("string"), r"\s+")
+    elif separator == BRACKETS:
+        inner = F.regexp_replace(column.cast("string"), _BRACKETS_AROUND, "")
+        values = F.transform(
+            F.split(inner, ","), lambda value: F.btrim(value, F.lit(_AROUND_VALUES))
+        )
     else:
-        values = F.split(column.cast("string"), "[" + separator + "]")
+        values = F.split(column.cast("string"), rf"\Q{separator}\E")
     trimmed = F.transform(values, _trim)
     present = F.filter(trimmed, lambda value: value.isNotNull() & (value != F.lit("")))
     return F.coalesce(present, F.array().cast(_NO_TOKENS))
@@ -203,19 +228,21 @@ def _stop_words(language: str) -> list[str]:
 def separator_votes(name: str, data_type: T.DataType) -> Column:
     """An aggregate that gives a multi-valued string column's separator.
 
-    It is `|` where that stands anywhere, else the comma or the semicolon, as more rows have it,
-    else white space.
+    Nearly all values are lists in brackets, or it is `|` where that stands anywhere, else the one
+    of `OTHER_SEPARATORS` that most rows have, else white space.
     """
     if isinstance(data_type, T.ArrayType):
         return F.lit(NO_SEPARATOR)
     column = owner_column(name).cast("string")
-    commas, semicolons = (F.count(F.when(column.contains(sign), 1)) for sign in ",;")
-    return (
-        F.when(F.max(F.when(column.contains("|"), 1)) == 1, F.lit("|"))
-        .when(semicolons > commas, F.lit(";"))
-        .when(commas > 0, F.lit(","))
-        .otherwise(F.lit(WHITESPACE))
-    )
+    listed = F.avg(F.trim(column).rlike(f"^{_IN_BRACKETS}$").cast("double"))
+    counts = [F.count(F.when(column.contains(sign), 1)) for sign in OTHER_SEPARATORS]
+    most = F.greatest(*counts)
+    told = F.when(listed >= _MOST_IN_BRACKETS, F.lit(BRACKETS))
+    told = told.when(F.max(F.when(column.contains(SEPARATOR), 1)) == 1, F.lit(SEPARATOR))
+    told = told.when(most == 0, F.lit(WHITESPACE))
+    for sign, count in zip(OTHER_SEPARATORS, counts, strict=True):
+        told = told.when(count == most, F.lit(sign))
+    return told
 
 
 def fit_vocabularies(
