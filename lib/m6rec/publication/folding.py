@@ -10,7 +10,7 @@ that it has not learned from are listed anew with its models.
 import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -19,6 +19,7 @@ from threading import RLock
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from delta.exceptions import DeltaConcurrentModificationException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.streaming.query import StreamingQuery
@@ -470,7 +471,11 @@ class FoldIn:
         self._batches += 1
         if self._batches % self.batches_of_a_file == 0:
             before = self.lakehouse.version(PUBLISHED)
-            with with_settings(self.spark, _COMPACTING):
+            # Where a run is published meanwhile, these files are gone.
+            with (
+                with_settings(self.spark, _COMPACTING),
+                suppress(DeltaConcurrentModificationException),
+            ):
                 self.lakehouse.delta_table(PUBLISHED).optimize().executeCompaction()
             self._note_own_commit(before)
 
