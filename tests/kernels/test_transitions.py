@@ -180,7 +180,8 @@ def test_the_cost_is_linear_however_many_share_a_time(sharing: int) -> None:
     transitions_of(*_users({0: 1, 1: 2}), 5, MANY)
     items = np.arange(100_000, dtype=np.int32)
     rows = Rows(np.array([0]), np.array([0, len(items)]), items, np.ones(len(items), np.float32))
-    started = time.perf_counter()
+    # Of the processor, so that other work on the machine does not count.
+    started = time.process_time()
     found = transitions_of(rows, items.astype(np.int64) // sharing, 5, 10**6)
-    assert time.perf_counter() - started < 2.0
+    assert time.process_time() - started < 2.0
     assert len(found) <= most_transitions(5) * len(items)

@@ -87,9 +87,12 @@ def test_a_column_without_a_usable_row_or_of_another_type_stops_the_run(
     broken = spark.createDataFrame([([NAN, 1.0],), (None,)], "v array<double>")
     with pytest.raises(TableError, match=r"column v: none of 2 rows has a usable vector \(1 have"):
         measure_vectors(broken, "v", 2, "table items")
-    text = spark.createDataFrame([("[1, 2]",)], "v string")
-    with pytest.raises(TableError, match=r"column v: has type string, expected array<float>"):
-        measure_vectors(text, "v", 2, "table items")
+    flags = spark.createDataFrame([(True,)], "v boolean")
+    with pytest.raises(TableError, match=r"column v: has type boolean, expected array<float>"):
+        measure_vectors(flags, "v", 2, "table items")
+    text = spark.createDataFrame([("[1, 2.5]",), ("[3, 4.5]",), ("?",)], "v string")
+    facts = measure_vectors(text, "v", 3, "table items")
+    assert (facts.rows, facts.missing, facts.column.length) == (3, 1, 2)
 
 
 def test_arrays_of_floats_of_one_length_are_vectors(spark: SparkSession) -> None:
@@ -137,8 +140,8 @@ def test_the_check_says_how_vectors_are_understood_and_what_is_wrong(
     spark: SparkSession, tmp_path: Path
 ) -> None:
     (tmp_path / "events.csv").write_text("user_id,item_id\nann,0\nben,1\n")
-    rows = [(k, [1.0, 2.0 + k], [NAN, 1.0], "[1]") for k in range(8)] + [(8, [1.0], None, "[2]")]
-    schema = "id long, picture array<double>, broken array<float>, text string"
+    rows = [(k, [1.0, 2.0 + k], [NAN, 1.0], True) for k in range(8)] + [(8, [1.0], None, False)]
+    schema = "id long, picture array<double>, broken array<float>, flag boolean"
     spark.createDataFrame(rows, schema).write.parquet(str(tmp_path / "items"))
     given = {
         "interactions": {"source": {"path": str(tmp_path / "events.csv")}},
@@ -146,7 +149,7 @@ def test_the_check_says_how_vectors_are_understood_and_what_is_wrong(
             "items": {
                 "source": {"path": str(tmp_path / "items")},
                 "id": "id",
-                "kinds": {"picture": "embedding", "broken": "embedding", "text": "embedding"},
+                "kinds": {"picture": "embedding", "broken": "embedding", "flag": "embedding"},
             }
         },
     }
@@ -155,6 +158,6 @@ def test_the_check_says_how_vectors_are_understood_and_what_is_wrong(
     assert views["picture"].kind == "embedding" and "2 numbers" in views["picture"].examples[0]
     problems = "\n".join(inspection.lines("problem"))
     assert "column broken: has no usable vector in its 9 rows" in problems
-    assert "column text: has type string, expected array<float>" in problems
+    assert "column flag: has type boolean, expected array<float>" in problems
     warnings = "\n".join(inspection.lines("warning"))
     assert "vectors of 2 numbers in 8 of the first 9 rows; 1 have one of another length" in warnings

@@ -8,6 +8,7 @@ that it has not learned from are listed anew with its models.
 """
 
 import json
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -52,6 +53,7 @@ CATCHING_UP = -1
 _SOURCE = "interactions.source"
 _FACTORS = ("als", "svd")
 _USERS_OF_DISTANCE = 500
+_SECONDS_BETWEEN_DISTANCES = 60.0
 _IS_OLD, _ARRIVED, _EVENT, _EVENTS = "_is_old", "_arrived", "_event", "_events"
 _MARKS_ROWS = "delta.enableDeletionVectors"
 _APPLICATION = "spark.databricks.delta.write.txnAppId"
@@ -159,6 +161,7 @@ class FoldIn:
         self._begins = False
         self._may_repeat = True
         self._batches = 0
+        self._next_distance = 0.0
         self._lock = RLock()
 
     @property
@@ -534,10 +537,14 @@ class FoldIn:
         return not rows.where(same).isEmpty()
 
     def _distance(self, followed: Followed, rows: DataFrame) -> float | None:
-        """The mean cosine distance of users' vectors from those of their rows in training."""
-        model = followed.factor_model
-        if model is None:
+        """The mean cosine distance of users' vectors from those of their rows in training.
+
+        It takes a pass over all rows, and changes slowly: None where it has just been measured.
+        """
+        model, now_is = followed.factor_model, time.monotonic()
+        if model is None or now_is < self._next_distance:
             return None
+        self._next_distance = now_is + _SECONDS_BETWEEN_DISTANCES
         columns = (c.USER_INDEX, c.ITEM_INDICES, c.WEIGHTS)
         known = rows.where((F.col(c.USER_INDEX) >= 0) & (F.size(c.ITEM_INDICES) > 0))
         now = arrow_table(known.select(*columns).limit(_USERS_OF_DISTANCE))
