@@ -8,6 +8,7 @@ CACHE := $(or $(M6REC_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/m6rec)
 SOURCES := lib jobs tests setup.py
 # What holds without a JVM.
 QUICK_TESTS := tests/kernels tests/config tests/docs $(wildcard tests/test_*.py)
+PYTEST_ON_BOTH_CORES = $(VENV)/bin/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 # By which another Spark is tried: the pipeline, the readers of rows, and the matrix programs.
 LANE_TESTS := tests/jobs/test_pipeline.py tests/towers/test_batches.py tests/stages/test_factors.py \
 	tests/cluster/test_barrier.py
@@ -30,14 +31,13 @@ check: setup lint types ## For every save: style, types, and the tests that need
 	$(VENV)/bin/python -m pytest $(QUICK_TESTS)
 
 test: setup ## All tests with coverage of lib/
-	$(VENV)/bin/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder \
-		--cov=lib/m6rec --cov-report=term --cov-fail-under=90
+	$(PYTEST_ON_BOTH_CORES) --cov=lib/m6rec --cov-report=term --cov-fail-under=90
 
 lanes: ## The pipeline, readers and matrix programs on the other lanes
 	@for lane in current long-lived; do $(MAKE) --no-print-directory test-lane LANE=$$lane || exit; done
 
 test-lane: setup ## The same on one lane: make test-lane LANE=current
-	$(VENV)/bin/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder $(LANE_TESTS)
+	$(PYTEST_ON_BOTH_CORES) $(LANE_TESTS)
 
 notebook: setup ## Execute the notebook
 	$(VENV)/bin/python -m pytest --nbmake --nbmake-timeout=900 notebooks

@@ -5,13 +5,15 @@ Delta table of their own, 5,000 a commit, of random users and items.
 """
 
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import numpy as np
 import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql.streaming.query import StreamingQuery
 
 from m6rec import columns as c
 from m6rec.config.base import TableSource
@@ -62,11 +64,8 @@ def prepare_seconds(workspace: Workspace, share: float) -> Measure:
     fold_in = FoldIn(lakehouse, config)
     rng = np.random.default_rng(workspace.seed)
     _append(lakehouse, config, workspace, rng)
-    stack = ExitStack()
-    stack.enter_context(fold_in.session_for_batches())
-    query = fold_in.start(once=False)
 
-    def one() -> float:
+    def one(query: StreamingQuery) -> float:
         before = lakehouse.version(PUBLISHED)
         _append(lakehouse, config, workspace, rng)
         begun = time.perf_counter()
@@ -77,16 +76,12 @@ def prepare_seconds(workspace: Workspace, share: float) -> Measure:
         return time.perf_counter() - begun
 
     def sample() -> float:
-        query.processAllAvailable()
-        for _ in range(_WARMING):
-            one()
-            query.processAllAvailable()
         seconds = []
-        for _ in range(_BATCHES):
-            seconds.append(one())
-            query.processAllAvailable()
-        query.stop()
-        stack.close()
+        with _streaming(fold_in) as query:
+            for _ in range(_WARMING + _BATCHES):
+                seconds.append(one(query))
+                query.processAllAvailable()
+        del seconds[:_WARMING]
         workspace.facts["seconds"] = seconds
         workspace.facts["events_of_a_batch"] = EVENTS
         return float(np.quantile(seconds, share))
@@ -99,24 +94,31 @@ def prepare_rate(workspace: Workspace) -> Measure:
     lakehouse, config = _published(workspace)
     rng = np.random.default_rng(workspace.seed)
     _append(lakehouse, config, workspace, rng)
-    fold_in, stack = FoldIn(lakehouse, config), ExitStack()
-    stack.enter_context(fold_in.session_for_batches())
-    query = fold_in.start(once=False)
 
     def sample() -> float:
-        query.processAllAvailable()
-        begun = time.perf_counter()
-        for _ in range(_BACKLOG):
-            _append(lakehouse, config, workspace, rng)
-        query.processAllAvailable()
-        seconds = time.perf_counter() - begun
-        query.stop()
-        stack.close()
+        with _streaming(FoldIn(lakehouse, config)) as query:
+            begun = time.perf_counter()
+            for _ in range(_BACKLOG):
+                _append(lakehouse, config, workspace, rng)
+            query.processAllAvailable()
+            seconds = time.perf_counter() - begun
         batches = lakehouse.read("fold_in_batches").count()
         workspace.facts["batches"] = batches
         return _BACKLOG * EVENTS / seconds
 
     return sample
+
+
+@contextmanager
+def _streaming(fold_in: FoldIn) -> Iterator[StreamingQuery]:
+    """A query that has folded in what was there."""
+    with fold_in.session_for_batches():
+        query = fold_in.start(once=False)
+        try:
+            query.processAllAvailable()
+            yield query
+        finally:
+            query.stop()
 
 
 def _published(workspace: Workspace) -> tuple[Lakehouse, Config]:

@@ -1,5 +1,6 @@
 """Events that come after training, folded into the published lists on real Delta tables."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ COLUMNS = "customer string, product string, stars double, at timestamp, device s
 class Merging(FoldIn):
     """Replaces lists as it has to on Spark 3.5."""
 
-    def set_of_users(self, users: DataFrame) -> str | None:
+    def set_of_users(self, users: Sequence[str]) -> str | None:
         return None
 
 

@@ -405,22 +405,21 @@ class FoldIn:
             lists = maker.lists(rows, touched, datetime.now(UTC))
             with ThreadPoolExecutor(1) as beside:
                 distance = beside.submit(self._distance, followed, rows)
-                self._commit(followed, batch_id, lists, touched)
+                self._commit(followed, batch_id, lists, users)
                 return _Made(new_users, distance.result())
         finally:
             rows.unpersist()
 
     def _touched(self, maker: ListMaker, users: Sequence[str]) -> tuple[DataFrame, int]:
         """user_id, user_index, and how many users the run does not know."""
-        ids = frame_of_arrow(
-            self.spark,
-            pa.table({c.USER_ID: pa.array(users, pa.string())}),
-            f"{c.USER_ID} string",
-        )
         # A few rows that the driver holds; all else is joined with them.
-        indexed = arrow_table(maker.users(ids))
+        indexed = arrow_table(maker.users(self._frame_of(users)))
         frame = frame_of_arrow(self.spark, indexed, f"{c.USER_ID} string, {c.USER_INDEX} long")
         return frame, int((indexed.column(c.USER_INDEX).to_numpy() < 0).sum())
+
+    def _frame_of(self, users: Sequence[str]) -> DataFrame:
+        ids = pa.table({c.USER_ID: pa.array(users, pa.string())})
+        return frame_of_arrow(self.spark, ids, f"{c.USER_ID} string")
 
     def _open(self) -> Events:
         return open_events(self.spark, "fold_in.source", self.source, self.config.interactions)
@@ -449,7 +448,7 @@ class FoldIn:
         followed: Followed,
         batch_id: int,
         lists: DataFrame,
-        users: DataFrame,
+        users: Sequence[str],
     ) -> None:
         """Put the lists in the place of those of these users, in one commit that happens once."""
         names = RECOMMENDATIONS_TABLE.schema.names
@@ -482,13 +481,12 @@ class FoldIn:
                 self.lakehouse.delta_table(PUBLISHED).optimize().executeCompaction()
             self._note_own_commit(before)
 
-    def set_of_users(self, users: DataFrame) -> str | None:
+    def set_of_users(self, users: Sequence[str]) -> str | None:
         """SQL that is true for the rows of these users, of whom it tells nothing.
 
         Delta's log keeps it, and users may ask to be forgotten.
         """
-        ids = arrow_table(users.select(c.USER_ID)).column(0).to_pylist()
-        return named_set(self.spark, "m6rec_touched_users", c.USER_ID, ids)
+        return named_set(self.spark, "m6rec_touched_users", c.USER_ID, users)
 
     def _replace(self, new: DataFrame, are_touched: str, once: tuple[str, str]) -> None:
         """Replace lists by one pass over the table's users."""
@@ -498,7 +496,7 @@ class FoldIn:
         with with_settings(self.spark, _UNCHECKED):
             writer.save(self.lakehouse.address(PUBLISHED))
 
-    def _merge(self, new: DataFrame, users: DataFrame, once: tuple[str, str]) -> None:
+    def _merge(self, new: DataFrame, users: Sequence[str], once: tuple[str, str]) -> None:
         """Replace lists by joining the table, which takes three passes."""
         # The merge would make them several times.
         new = new.localCheckpoint()
@@ -507,7 +505,7 @@ class FoldIn:
             for item in RECOMMENDATIONS_TABLE.schema
             if item.name != c.USER_ID
         ]
-        old = users.select(c.USER_ID, *nothing).select(*new.columns)
+        old = self._frame_of(users).select(c.USER_ID, *nothing).select(*new.columns)
         source = new.withColumn(_IS_OLD, F.lit(False)).unionByName(
             old.withColumn(_IS_OLD, F.lit(True))
         )
