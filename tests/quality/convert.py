@@ -4,9 +4,9 @@
     python -m tests.quality.convert citeulike    SOURCE TARGET              (P = 10; --text-ids)
     python -m tests.quality.convert cold-items   SOURCE TARGET --seed 1     (CiteULike-a)
     python -m tests.quality.convert movielens    SOURCE TARGET --fold 1     (0: the latest item)
-    python -m tests.quality.convert sequences    SOURCE TARGET              (the latest item)
+    python -m tests.quality.convert sequences    SOURCE/sports.txt TARGET   (the latest item)
     python -m tests.quality.convert domains      SOURCE TARGET --domain phone_electronic ...
-    python -m tests.quality.convert reviews      SOURCE TARGET --seed 1     (cold items)
+    python -m tests.quality.convert reviews      SOURCE/FILE.json.gz TARGET --seed 1   (cold items)
 
 A folder holds train.parquet and test.parquet (user_id, item_id, and rating and event_time where
 the source has them) and, where there are attributes, items.parquet and users.parquet.
