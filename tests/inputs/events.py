@@ -202,6 +202,16 @@ TIMES = (
         ],
     ),
     Case(
+        "compact-floats.parquet",
+        parquet(
+            {"user_id": USERS, "item_id": ITEMS, "t": pa.array([20240301.0, None, 20240302.0])}
+        ),
+        TIMED,
+        notes=("read by the format yyyyMMdd",),
+        kept=[("ann", "tea", "2024-03-01 00:00:00"), ("cyd", "gin", "2024-03-02 00:00:00")],
+        reasons=("time missing or unparsable",),
+    ),
+    Case(
         "epoch-as-text.csv",
         _times("1710763200", "1710763201"),
         TIMED,

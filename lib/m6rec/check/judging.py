@@ -19,7 +19,7 @@ from m6rec.check.ids import (
 )
 from m6rec.check.numbers import NO_NUMBER, NumbersAsText, is_number, numbers_as_text
 from m6rec.check.samples import CellValue, ColumnSample, as_spark_writes, shown
-from m6rec.check.times import is_iso_date
+from m6rec.check.times import TimeReading, is_iso_date, read_dates
 from m6rec.check.types import COLUMN_TYPES, TypeGroup
 from m6rec.check.weights import LARGEST_WEIGHT, outside_the_run
 from m6rec.config.data import FeatureKind, InteractionsConfig
@@ -286,7 +286,9 @@ def findings_of_kinds(
         column = columns.get(name)
         if column is None:
             continue
-        if column.group not in _TYPES_OF_KINDS.get(kind, {column.group}):
+        if kind not in {"ignore", "embedding"} and column.values and not column.texts:
+            yield Finding("warning", table.of(name), "is empty in all of the first rows")
+        elif column.group not in _TYPES_OF_KINDS.get(kind, {column.group}):
             words = f"has type {column.type}, such as {first_example(column)}, and cannot be {kind}"
             yield Finding("problem", table.of(name), words, "give the column another kind")
         elif kind == "numeric" and column.group == "text":
@@ -296,12 +298,32 @@ def findings_of_kinds(
 def _of_numbers_in_text(column: ColumnSample, place: Place) -> Iterator[Finding]:
     """Text that is numeric by the configuration and holds hardly any number or date."""
     texts = [text for text in column.texts if text.lower() not in NO_NUMBER]
+    dates = read_dates(texts)
+    if dates is not None:
+        yield from _of_dates(dates, place, "problem")
+        return
     others = [text for text in texts if not (is_number(text) or is_iso_date(text))]
     if len(others) * 2 > len(texts):
         words = f"{len(others)} of {len(texts)} values are no numbers, such as {shown(others[0])}"
         mend = "give the column another kind" if len(others) == len(texts) else ""
         severity: Severity = "problem" if len(others) == len(texts) else "warning"
         yield Finding(severity, place, f"{words}, and kinds says numeric", mend)
+
+
+def findings_of_told_kinds(columns: Mapping[str, ColumnSample], table: Place) -> Iterator[Finding]:
+    """Columns of text that are left out because they can be read in two ways."""
+    for name, column in columns.items():
+        dates = read_dates(column.texts) if column.group == "text" else None
+        if dates is not None:
+            yield from _of_dates(dates, table.of(name), "warning")
+
+
+def _of_dates(dates: TimeReading, place: Place, severity: Severity) -> Iterator[Finding]:
+    """Dates whose day and month could be either."""
+    if dates.problem:
+        left_out = "" if severity == "problem" else ", so that the column is left out"
+        mend = "write dates as 2024-03-18 in the source, or set the column's kind"
+        yield Finding(severity, place, f"{dates.problem}{left_out}", mend)
 
 
 def findings_of_event_types(

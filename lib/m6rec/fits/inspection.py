@@ -20,6 +20,7 @@ from m6rec.check.judging import (
     findings_of_ids,
     findings_of_kinds,
     findings_of_repeats,
+    findings_of_told_kinds,
     findings_of_weights,
     first_example,
     view_of_column,
@@ -192,6 +193,9 @@ def _of_columns(table: OpenedTable, config: Config) -> Iterator[Finding]:
         yield from findings_of_ids(columns[attributes.id], table.place, settings)
         yield from findings_of_repeats(columns[attributes.id], table.place, settings)
         yield from findings_of_kinds(columns, attributes.kinds, table.place)
+        given = {attributes.id, attributes.title, *attributes.kinds}
+        told = {name: column for name, column in columns.items() if name not in given}
+        yield from findings_of_told_kinds(told, table.place)
         yield from _of_vectors(table, attributes, config)
         problems = (problem_of_video(name, kind) for name, kind in attributes.kinds.items())
         yield from (Finding("problem", table.place, words) for words in problems if words)

@@ -56,7 +56,7 @@ def read_source(
     """Read a table of the owner's, with the `required` columns under these names.
 
     A column is found whatever the case and the space around its name, and `column.field` within a
-    struct. What stands for no value becomes null.
+    struct or within JSON in a column of text. What stands for no value becomes null.
 
     Raises:
         TableError: the table does not exist, cannot be read, or lacks a column; the message begins
@@ -134,14 +134,30 @@ def _repeated(frame: DataFrame, missing: Sequence[str]) -> str:
 
 
 def _field_of(frame: DataFrame, name: str) -> Column | None:
-    """The field `column.field` of a struct, to any depth."""
+    """The field `column.field` of a struct, or of objects of JSON in a text, to any depth."""
     parts = name.split(".")
     kind: T.DataType = frame.schema
-    for part in parts:
+    for k, part in enumerate(parts):
+        if k > 0 and isinstance(kind, T.StringType):
+            text = F.col(".".join(map(quoted, parts[:k])))
+            return _field_of_objects(text, parts[k:])
         if not isinstance(kind, T.StructType) or part not in kind.names:
             return None
         kind = kind[part].dataType
-    return F.col(".".join(quoted(part) for part in parts))
+    return F.col(".".join(map(quoted, parts)))
+
+
+def _field_of_objects(text: Column, parts: Sequence[str]) -> Column:
+    """A field of an object in JSON; of a list of objects, that of each as a list."""
+    path = "".join(f"['{part}']" for part in parts)
+    of_each = F.get_json_object(text, f"$[*]{path}")
+    # Spark writes no list around a single one.
+    listed = F.when(of_each.startswith("["), of_each).otherwise(
+        F.concat(F.lit("["), of_each, F.lit("]"))
+    )
+    return F.when(F.ltrim(text).startswith("["), listed).otherwise(
+        F.get_json_object(text, f"${path}")
+    )
 
 
 def _without(column: Column, kind: T.DataType, values: tuple[str, ...]) -> Column:
