@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,9 @@ def folder(**files: Write) -> Write:
     def write(path: Path) -> None:
         path.mkdir()
         for name, write_file in files.items():
-            write_file(path / name.replace("__", "."))
+            file = path / name.replace("__", ".")
+            file.parent.mkdir(exist_ok=True)
+            write_file(file)
 
     return write
 
@@ -83,6 +85,14 @@ TIMED = {"columns": {"time": "t"}}
 WEIGHED = {"columns": {"weight": "w"}}
 MOMENT = "2024-03-18 12:00:00.123457"
 NANOSECONDS = pd.Timestamp("2024-03-18 12:00:00.123457891")
+NANOSECONDS_LATER = pa.array([NANOSECONDS] * 3, pa.timestamp("ns"))
+_NOON = pa.array([time(12)] * 3, pa.time64("us"))
+# What Spark does not read.
+TIMES_OF_DAY = {
+    "at": _NOON,
+    "short": pa.array([time(12)] * 3, pa.time32("ms")),
+    "nested": pa.StructArray.from_arrays([_NOON], ["at"]),
+}
 
 
 def _users(*ids: Any) -> Write:
@@ -735,6 +745,33 @@ PLACES = (
             b__parquet=parquet({"user_id": pa.array([1, 2, 3], pa.int64()), "item_id": ITEMS}),
         ),
         problems=(r"do not agree about the type of the column user_id \(\w+ and \w+\)",),
+    ),
+    Case(
+        "by-user",
+        folder(**{f"user_id=00{k}/a__csv": rows("item_id", f"i{k}") for k in (7, 8)}),
+        notes=("column user_id: is read from folders such as user_id=00[78], as the text",),
+        kept=[("007", "i7"), ("008", "i8")],
+    ),
+    Case(
+        "time-of-day.parquet",
+        parquet({"user_id": USERS, "item_id": ITEMS, **TIMES_OF_DAY, "t": NANOSECONDS_LATER}),
+        TIMED,
+        notes=(
+            r"column at: has Parquet's type INT64 \(TIME\(MICROS,true\)\), which .* is left out",
+            r"column short: has Parquet's type INT32 \(TIME\(MILLIS,true\)\), which",
+            r"column nested: has Parquet's type group of INT64 \(TIME\(MICROS,true\)\), which",
+        ),
+        kept=[
+            ("ann", "tea", "2024-03-18 12:00:00.123457"),
+            ("bob", "rum", "2024-03-18 12:00:00.123457"),
+            ("cyd", "gin", "2024-03-18 12:00:00.123457"),
+        ],
+    ),
+    Case(
+        "time-of-day-asked.parquet",
+        parquet({"user_id": USERS, "item_id": ITEMS, **TIMES_OF_DAY}),
+        {"columns": {"time": "at"}},
+        problems=("has no column", "column at: has Parquet's type .*; cast it in the source"),
     ),
     Case("no-parquet.parquet", text("this is text"), problems=("it is no Parquet",)),
     Case("empty.csv", rows("user_id,item_id"), problems=("has no row",)),

@@ -9,7 +9,7 @@ import pytest
 from pyspark.sql import Column, DataFrame, SparkSession
 
 from m6rec.check.findings import Severity
-from m6rec.check.writing import WRITTEN_PLAINLY, Writing
+from m6rec.check.writing import AS_IS, Writing
 from m6rec.config.base import TableSource
 from m6rec.config.run import parse_config
 from m6rec.fits.inspection import Inspection, inspect_sources
@@ -89,9 +89,7 @@ def test_every_column_is_understood_as_the_pipeline_reads_it(
         frame.where("sku = 'i2'")
         .select(
             *(
-                number_column(
-                    name, frame.schema[name].dataType, columns.writings.get(name, WRITTEN_PLAINLY)
-                )
+                number_column(name, frame.schema[name].dataType, columns.writings.get(name, AS_IS))
                 for name in NUMBERS
             ),
             *(_values(frame, name) for name in ("styles", "moods", "cast.name")),

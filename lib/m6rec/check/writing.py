@@ -23,7 +23,7 @@ class Writing:
     date_format: str | None = None
 
 
-WRITTEN_PLAINLY = Writing()
+AS_IS = Writing()
 
 
 def writing_of_texts(values: Sequence[str]) -> Writing | None:
@@ -43,7 +43,7 @@ def writing_of_numbers(values: Iterable[CellValue]) -> Writing:
     numbers = [value for value in values if isinstance(value, int | float | Decimal)]
     whole = [f"{number:.0f}" for number in numbers if _is_whole(number)]
     dates = read_dates(whole) if len(whole) == len(numbers) else None
-    return WRITTEN_PLAINLY if dates is None else Writing(date_format=dates.format)
+    return AS_IS if dates is None else Writing(date_format=dates.format)
 
 
 def _is_whole(number: float | Decimal) -> bool:

@@ -38,7 +38,12 @@ from m6rec.fits.matching import OpenedTable, findings_between
 from m6rec.kernels.text.encoder_files import find_encoder
 from m6rec.spark.failures import reading
 from m6rec.spark.misreadings import misreadings
-from m6rec.spark.readings import malformed_rows, readings_of
+from m6rec.spark.readings import (
+    columns_in_folders,
+    columns_left_out,
+    malformed_rows,
+    readings_of,
+)
 from m6rec.spark.samples import first_rows
 from m6rec.spark.sources import load_source, source_version, told_format, with_columns
 from m6rec.spark.values import id_column, owner_column, time_column
@@ -131,6 +136,8 @@ def _open(
         if kind != "delta":
             words = f"is read as {kind}, as its files show"
             notes.append(Finding("note", place, words, f"to be sure, set format: {kind}"))
+    notes += columns_in_folders(spark, place, source, required)
+    notes += columns_left_out(spark, place, source)
     return OpenedTable(
         place, source, required, frame, first_rows(frame, place.key, source), tuple(notes)
     )

@@ -1,10 +1,11 @@
-"""Other readings of an owner's text files, for one that lacks the columns that it should have."""
+"""What files hold beside what is read of them, and other readings of text files."""
 
 import json
+from contextlib import suppress
 
 from pyspark.sql import SparkSession
 
-from m6rec.check.findings import Finding, Place
+from m6rec.check.findings import Finding, Place, Severity
 from m6rec.check.readings import (
     is_json_array,
     likely_readings,
@@ -13,7 +14,8 @@ from m6rec.check.samples import SAMPLED_ROWS, shown
 from m6rec.config.base import TableSource
 from m6rec.errors import TableError
 from m6rec.spark.failures import reading
-from m6rec.spark.files import files_under, first_bytes
+from m6rec.spark.files import files_under, first_bytes, sized_files_under
+from m6rec.spark.parquet_columns import readable_columns
 from m6rec.spark.sources import load_source, told_format
 
 _CORRUPT = "_corrupt_record"
@@ -41,6 +43,8 @@ def readings_of(
             found += _of_json(place, start)
         case "parquet":
             found += _in_other_files(spark, place, source, required)
+            with suppress(TableError):
+                found += columns_left_out(spark, place, source, "problem", required)
         case "csv":
             found += [
                 Finding("problem", place, f"may be meant so: {one.words()}", "set these if it is")
@@ -84,6 +88,53 @@ def _in_other_files(
     words = f"some of its files have the columns {there}, and others do not"
     mend = "where these are to be null there, set options: {mergeSchema: true}"
     return [Finding("problem", place, words, mend)]
+
+
+def columns_left_out(
+    spark: SparkSession,
+    place: Place,
+    source: TableSource,
+    severity: Severity = "note",
+    names: tuple[str, ...] | None = None,
+) -> list[Finding]:
+    """The columns of Parquet, among some, whose types Spark does not read."""
+    if source.path is None or told_format(spark, source) != "parquet":
+        return []
+    with reading(place.key, source):
+        frame = load_source(spark, source, place.key)
+        files = frame.inputFiles()
+        others = readable_columns(spark, files[0])[1] if files else {}
+    return [
+        Finding(
+            severity,
+            place.of(name),
+            f"has Parquet's type {kind}, which Spark does not read, and is left out",
+            "cast it in the source to what is to be read",
+        )
+        for name, kind in others.items()
+        if name not in frame.columns and (names is None or name in names)
+    ]
+
+
+def columns_in_folders(
+    spark: SparkSession, place: Place, source: TableSource, names: tuple[str, ...]
+) -> list[Finding]:
+    """The columns, among some, whose values stand in the names of folders."""
+    if source.path is None or told_format(spark, source) == "delta":
+        return []
+    with reading(place.key, source):
+        files = sized_files_under(spark, source.path, 1)
+    parts = (part.partition("=") for file, _ in files for part in file.split("/")[:-1])
+    named = {name: f"{name}={value}" for name, sign, value in parts if sign}
+    return [
+        Finding(
+            "note",
+            place.of(name),
+            f"is read from folders such as {named[name]}, as the text that stands there",
+        )
+        for name in names
+        if name in named
+    ]
 
 
 def malformed_rows(spark: SparkSession, place: Place, source: TableSource) -> list[Finding]:

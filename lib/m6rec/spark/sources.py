@@ -8,7 +8,7 @@ from typing import Any
 from delta.tables import DeltaTable
 from py4j.protocol import Py4JError
 from pyspark.errors import AnalysisException
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, DataFrameReader, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
@@ -22,11 +22,15 @@ from m6rec.errors import TableError
 from m6rec.spark.failures import reading
 from m6rec.spark.files import format_of_files, without_glob
 from m6rec.spark.json_samples import schema_of_sample
+from m6rec.spark.parquet_columns import parquet_fields, readable_columns
 from m6rec.spark.runtimes import cast_or_null
 from m6rec.spark.values import id_column, item_id_column, owner_column, quoted
 
 # Timestamps of Parquet in nanoseconds, as pandas writes them, are read as numbers and then divided.
 _NANOSECONDS_AS_NUMBERS = "spark.sql.legacy.parquet.nanosAsLong"
+# Folders such as user_id=007 name values. Spark would read a number there, and user 7 is another.
+_NUMBERS_IN_FOLDERS = "spark.sql.sources.partitionColumnTypeInference.enabled"
+_UNREADABLE = "PARQUET_TYPE_ILLEGAL"
 # Spark 4 knows UTF-8, UTF-16, UTF-32 and ISO-8859-1, and Java those of all countries.
 _ENCODINGS_OF_JAVA = "spark.sql.legacy.javaCharsets"
 
@@ -358,8 +362,22 @@ def _load(
         spark.conf.set(_NANOSECONDS_AS_NUMBERS, "true")
     if without_glob(path):
         reader = reader.option("__globPaths__", "false")
-    frame = reader.format(kind).load(path)
-    return _without_nanoseconds(spark, frame) if kind == "parquet" else frame
+    spark.conf.set(_NUMBERS_IN_FOLDERS, "false")
+    if kind == "parquet":
+        return _without_nanoseconds(spark, _load_parquet(spark, reader, path))
+    return reader.format(kind).load(path)
+
+
+def _load_parquet(spark: SparkSession, reader: DataFrameReader, path: str) -> DataFrame:
+    """Files of Parquet, without the columns of types that Spark does not read."""
+    try:
+        return reader.parquet(path)
+    except AnalysisException as error:
+        if _UNREADABLE not in str(error):
+            raise
+        # With any schema, Spark lists the files and opens none.
+        files = reader.schema("_ int").parquet(path).inputFiles()
+        return reader.schema(readable_columns(spark, files[0])[0]).parquet(path)
 
 
 def _without_nanoseconds(spark: SparkSession, frame: DataFrame) -> DataFrame:
@@ -391,22 +409,10 @@ def _without_nanoseconds(spark: SparkSession, frame: DataFrame) -> DataFrame:
 def _nanosecond_columns(spark: SparkSession, frame: DataFrame) -> dict[str, bool]:
     """The columns of nanoseconds in the first file, each with whether it has a zone."""
     files = frame.inputFiles()
-    if not files:
-        return {}
-    jvm: Any = spark._jvm
-    session: Any = spark._jsparkSession
-    configuration = session.sessionState().newHadoopConf()
-    path = jvm.org.apache.hadoop.fs.Path(jvm.java.net.URI(files[0]))
-    file = jvm.org.apache.parquet.hadoop.util.HadoopInputFile.fromPath(path, configuration)
-    reader = jvm.org.apache.parquet.hadoop.ParquetFileReader.open(file)
-    try:
-        schema = reader.getFooter().getFileMetaData().getSchema()
-        kinds = {
-            str(field.getName()): str(field.getLogicalTypeAnnotation())
-            for field in schema.getFields()
-        }
-    finally:
-        reader.close()
+    kinds = {
+        str(field.getName()): str(field.getLogicalTypeAnnotation())
+        for field in (parquet_fields(spark, files[0]) if files else ())
+    }
     return {
         name: kind.endswith("true)")
         for name, kind in kinds.items()

@@ -21,7 +21,7 @@ from pyspark.ml.stat import Summarizer
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
-from m6rec.check.writing import WRITTEN_PLAINLY, Writing
+from m6rec.check.writing import AS_IS, Writing
 from m6rec.config.data import FeatureKind, FeaturesConfig, TokenKind
 from m6rec.errors import TableError
 from m6rec.kernels.arrays.rows import Float64, indptr_of
@@ -149,9 +149,9 @@ def _fit_columns(
         attributes.join(training, index_column, "semi").agg(
             F.count(F.lit(1)).alias("documents"),
             *(
-                F.count(
-                    number_column(name, fields[name], writings.get(name, WRITTEN_PLAINLY))
-                ).alias(f"n_{k}")
+                F.count(number_column(name, fields[name], writings.get(name, AS_IS))).alias(
+                    f"n_{k}"
+                )
                 for k, name in enumerate(numeric)
             ),
             *(
@@ -175,7 +175,7 @@ def _fit_columns(
         tuple(tokens),
         tuple(facts[f"s_{k}"] for k in range(len(tokens))),
         facts["documents"],
-        tuple(writings.get(name, WRITTEN_PLAINLY) for name in used),
+        tuple(writings.get(name, AS_IS) for name in used),
     )
 
 

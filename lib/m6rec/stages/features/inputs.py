@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from m6rec.check.times import YEAR_FIRST
-from m6rec.check.writing import WRITTEN_PLAINLY, Writing
+from m6rec.check.writing import AS_IS, Writing
 from m6rec.config.data import TokenKind
 from m6rec.errors import TableError
 from m6rec.spark.runtimes import cast_or_null
@@ -138,7 +138,7 @@ def count_tokens(
     return model.transform(frame)
 
 
-def number_column(name: str, data_type: T.DataType, writing: Writing = WRITTEN_PLAINLY) -> Column:
+def number_column(name: str, data_type: T.DataType, writing: Writing = AS_IS) -> Column:
     """A column as a finite double; dates become seconds, and what is no number becomes null."""
     column = owner_column(name)
     if writing.date_format is not None:
@@ -147,7 +147,7 @@ def number_column(name: str, data_type: T.DataType, writing: Writing = WRITTEN_P
         value = F.unix_seconds(moment).cast("double")
     elif isinstance(data_type, T.StringType):
         value = number_in_text(column, writing.decimal_sign)
-        if writing == WRITTEN_PLAINLY:
+        if writing == AS_IS:
             seconds = F.unix_seconds(cast_or_null(F.trim(column), "timestamp"))
             is_date = F.trim(column).rlike(YEAR_FIRST)
             value = F.coalesce(value, F.when(is_date, seconds).cast("double"))

@@ -17,7 +17,7 @@ from m6rec.check.samples import ColumnSample, TableSample
 from m6rec.check.times import read_dates
 from m6rec.check.types import COLUMN_TYPES, TypeGroup
 from m6rec.check.vectors import lengths_of_vectors, numbers_in_text
-from m6rec.check.writing import WRITTEN_PLAINLY, Writing, writing_of_numbers, writing_of_texts
+from m6rec.check.writing import AS_IS, Writing, writing_of_numbers, writing_of_texts
 from m6rec.config.data import AttributesSource, FeatureKind
 from m6rec.errors import TableError
 from m6rec.spark.samples import type_group
@@ -151,9 +151,7 @@ def infer_columns(
         for name in sampled
         if kinds[name] == "numeric"
     }
-    found = {
-        name: one for name, one in written.items() if one is not None and one != WRITTEN_PLAINLY
-    }
+    found = {name: one for name, one in written.items() if one is not None and one != AS_IS}
     return ColumnKinds(kinds, found)
 
 
