@@ -435,12 +435,23 @@ IDS = (
     Case(
         "ids-as-json.csv",
         _users("ann", '"{""id"": 1}"'),
-        warnings=("user_id: 1 of 2 ids are JSON",),
+        warnings=("user_id: 1 of 2 ids are JSON.* such as user_id.id",),
     ),
     Case(
         "struct.parquet",
         parquet({"user_id": pa.array([{"id": "ann", "n": 1}]), "item_id": ITEMS[:1]}),
         problems=(r"has type struct.*name a field of it, such as user_id\.id",),
+    ),
+    Case(
+        "fields-of-json.csv",
+        _users('"{""id"": 1}"', '"{""id"": 22}"'),
+        {"columns": {"user": "user_id.id"}},
+        kept=[("1", "i0"), ("22", "i1")],
+    ),
+    Case(
+        "bytes.parquet",
+        parquet({"user_id": pa.array([b"ann", b"bob", b"cyd"]), "item_id": ITEMS}),
+        problems=("has type binary.*set spark.sql.parquet.binaryAsString to true",),
     ),
     Case("a-user-called-0.csv", _users("0", "1", "2", "0", "1", "2", "3")),
     Case(
@@ -707,6 +718,17 @@ PLACES = (
         source={"options": {"comment": "#"}},
         kept=ONE,
     ),
+    Case(
+        "excel.csv",
+        rows("sep=;", "user_id;item_id", "ann;tea"),
+        problems=("has no column", "begins with 'sep=;', a line that Excel reads"),
+    ),
+    Case(
+        "zipped.csv",
+        text("PK\x03\x04xy"),
+        problems=("has no column", "zipped.csv is a zip archive"),
+    ),
+    Case("events.orc", text("ORC"), problems=("is ORC; make a table of the catalogue",)),
     Case("one-column.csv", rows("user_id", "ann"), problems=("has no column",)),
     Case("nothing.csv", text(""), problems=("has no column", "is empty; give one with rows")),
     Case(

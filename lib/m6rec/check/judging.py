@@ -18,6 +18,7 @@ from m6rec.check.ids import (
     written_with_exponent,
 )
 from m6rec.check.numbers import NO_NUMBER, NumbersAsText, is_number, numbers_as_text
+from m6rec.check.objects import fields_of_objects
 from m6rec.check.samples import CellValue, ColumnSample, as_spark_writes, shown
 from m6rec.check.times import TimeReading, is_iso_date, read_dates
 from m6rec.check.types import COLUMN_TYPES, TypeGroup
@@ -37,9 +38,7 @@ def findings_of_ids(
             place,
             f"has type {column.type}, such as {first_example(column)}, expected text or whole"
             " numbers as ids",
-            f"name a field of it, such as {column.name}.{field[1]}"
-            if (field := re.match(r"struct<`?([^:`]+)", column.type)) is not None
-            else "name another column, or cast it in the source",
+            _other_id(column),
         )
         return
     fraction = first_fraction(column.present)
@@ -79,6 +78,19 @@ def findings_of_ids(
         yield equal_numbers(place, pair)
 
 
+def _other_id(column: ColumnSample) -> str:
+    """What to do about a column whose type is none of an id."""
+    field = re.match(r"struct<`?([^:`]+)", column.type)
+    if field is not None:
+        return f"name a field of it, such as {column.name}.{field[1]}"
+    if column.group == "bytes":
+        return (
+            "cast it in the source or, where Parquet has its text as bytes, set"
+            " spark.sql.parquet.binaryAsString to true in the properties file"
+        )
+    return "name another column, or cast it in the source"
+
+
 def _of_wrapped_ids(ids: list[str], place: Place) -> Iterator[Finding]:
     """Ids that a reader has left in quotes, that are JSON, or that a spreadsheet has shortened."""
     quoted = [text for text in ids if len(text) > 2 and text[0] == text[-1] and text[0] in "'\""]
@@ -88,7 +100,9 @@ def _of_wrapped_ids(ids: list[str], place: Place) -> Iterator[Finding]:
     nested = [text for text in ids if _is_json(text)]
     if nested:
         words = f"{len(nested)} of {len(ids)} ids are JSON, such as {shown(nested[0])}"
-        yield Finding("warning", place, words, "write the id itself in the source")
+        field = next(iter(fields_of_objects(nested) or ("id",)))
+        mend = f"name the field that is the id, such as {place.column}.{field}"
+        yield Finding("warning", place, words, mend)
     shortened = written_with_exponent(ids)
     if shortened:
         words = (

@@ -1,6 +1,7 @@
 """The columns of a file of Parquet as its footer has them, and those that Spark reads."""
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 from py4j.protocol import Py4JJavaError
@@ -8,15 +9,14 @@ from pyspark.errors import AnalysisException
 from pyspark.sql import SparkSession
 from pyspark.sql import types as T
 
-from m6rec.spark.files import hadoop_configuration
+from m6rec.spark.files import hadoop_configuration, sized_files_under
 
 
 def parquet_fields(spark: SparkSession, file: str) -> list[Any]:
     """The fields of a file, as Parquet's own library has them."""
     jvm: Any = spark._jvm
-    path = jvm.org.apache.hadoop.fs.Path(jvm.java.net.URI(file))
     place = jvm.org.apache.parquet.hadoop.util.HadoopInputFile.fromPath(
-        path, hadoop_configuration(spark)
+        jvm.org.apache.hadoop.fs.Path(file), hadoop_configuration(spark)
     )
     reader = jvm.org.apache.parquet.hadoop.ParquetFileReader.open(place)
     try:
@@ -25,15 +25,38 @@ def parquet_fields(spark: SparkSession, file: str) -> list[Any]:
         reader.close()
 
 
-def readable_columns(spark: SparkSession, file: str) -> tuple[T.StructType, dict[str, str]]:
-    """The schema of the columns that Spark reads, and the types in Parquet of all others."""
-    columns, others = T.StructType([]), {}
-    for field in parquet_fields(spark, file):
+@dataclass(frozen=True)
+class ReadableColumns:
+    """What Spark reads of a file.
+
+    Attributes:
+        columns: those that it reads.
+        others: the types in Parquet of all others, by name.
+    """
+
+    columns: T.StructType
+    others: dict[str, str]
+
+
+def readable_columns(spark: SparkSession, path: str) -> ReadableColumns:
+    """What Spark reads of the first file under a path; nothing where there is no such file."""
+    columns: list[T.StructField] = []
+    others: dict[str, str] = {}
+    for field in _fields_under(spark, path):
         try:
-            columns = T.StructType([*columns.fields, *_as_spark_has_it(spark, field).fields])
+            columns += _as_spark_has_it(spark, field).fields
         except (AnalysisException, Py4JJavaError):
             others[str(field.getName())] = _type_of(field)
-    return columns, others
+    return ReadableColumns(T.StructType(columns), others)
+
+
+def _fields_under(spark: SparkSession, path: str) -> list[Any]:
+    try:
+        files = sized_files_under(spark, path, 1)
+        return parquet_fields(spark, files[0][0]) if files else []
+    except Py4JJavaError:
+        # Spark says what is wrong with a file or place.
+        return []
 
 
 def _type_of(field: Any) -> str:

@@ -7,6 +7,7 @@ from pyspark.sql import SparkSession
 
 from m6rec.check.findings import Finding, Place, Severity
 from m6rec.check.readings import (
+    foreign_format,
     is_json_array,
     likely_readings,
 )
@@ -35,6 +36,9 @@ def readings_of(
     except TableError:
         # That it cannot be read has been said.
         return []
+    foreign = foreign_format(start)
+    if foreign is not None:
+        return [Finding("problem", place, f"its file {files[0]} is {foreign}")]
     if files and not start.strip():
         return [Finding("problem", place, f"its file {files[0]} is empty", "give one with rows")]
     found = malformed_rows(spark, place, source)
@@ -45,6 +49,11 @@ def readings_of(
             found += _in_other_files(spark, place, source, required)
             with suppress(TableError):
                 found += columns_left_out(spark, place, source, "problem", required)
+        case "csv" if start.startswith(b"sep="):
+            words = (
+                f"begins with {shown(_first_line(start))}, a line that Excel reads and nothing else"
+            )
+            found.append(Finding("problem", place, words, "take the line out of the file"))
         case "csv":
             found += [
                 Finding("problem", place, f"may be meant so: {one.words()}", "set these if it is")
@@ -58,7 +67,7 @@ def _of_json(place: Place, start: bytes) -> list[Finding]:
     if is_json_array(start):
         words = "holds one JSON array, and not an object a line"
         return [Finding("problem", place, words, "set options: {multiLine: true}")]
-    first = start.decode("utf-8-sig", "replace").strip().partition("\n")[0]
+    first = _first_line(start)
     try:
         is_object = isinstance(json.loads(first), dict)
     except ValueError:
@@ -68,6 +77,10 @@ def _of_json(place: Place, start: bytes) -> list[Finding]:
     words = f"begins with {shown(first)}, expected a JSON object a line"
     mend = "where objects take several lines, set options: {multiLine: true}"
     return [Finding("problem", place, words, mend)]
+
+
+def _first_line(start: bytes) -> str:
+    return start.decode("utf-8-sig", "replace").strip().partition("\n")[0].strip()
 
 
 def _in_other_files(
@@ -100,10 +113,7 @@ def columns_left_out(
     """The columns of Parquet, among some, whose types Spark does not read."""
     if source.path is None or told_format(spark, source) != "parquet":
         return []
-    with reading(place.key, source):
-        frame = load_source(spark, source, place.key)
-        files = frame.inputFiles()
-        others = readable_columns(spark, files[0])[1] if files else {}
+    there = load_source(spark, source, place.key).columns
     return [
         Finding(
             severity,
@@ -111,8 +121,8 @@ def columns_left_out(
             f"has Parquet's type {kind}, which Spark does not read, and is left out",
             "cast it in the source to what is to be read",
         )
-        for name, kind in others.items()
-        if name not in frame.columns and (names is None or name in names)
+        for name, kind in readable_columns(spark, source.path).others.items()
+        if name not in there and (names is None or name in names)
     ]
 
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from delta.tables import DeltaTable
 from py4j.protocol import Py4JError
@@ -30,7 +31,6 @@ from m6rec.spark.values import id_column, item_id_column, owner_column, quoted
 _NANOSECONDS_AS_NUMBERS = "spark.sql.legacy.parquet.nanosAsLong"
 # Folders such as user_id=007 name values. Spark would read a number there, and user 7 is another.
 _NUMBERS_IN_FOLDERS = "spark.sql.sources.partitionColumnTypeInference.enabled"
-_UNREADABLE = "PARQUET_TYPE_ILLEGAL"
 # Spark 4 knows UTF-8, UTF-16, UTF-32 and ISO-8859-1, and Java those of all countries.
 _ENCODINGS_OF_JAVA = "spark.sql.legacy.javaCharsets"
 
@@ -369,15 +369,14 @@ def _load(
 
 
 def _load_parquet(spark: SparkSession, reader: DataFrameReader, path: str) -> DataFrame:
-    """Files of Parquet, without the columns of types that Spark does not read."""
-    try:
-        return reader.parquet(path)
-    except AnalysisException as error:
-        if _UNREADABLE not in str(error):
-            raise
-        # With any schema, Spark lists the files and opens none.
-        files = reader.schema("_ int").parquet(path).inputFiles()
-        return reader.schema(readable_columns(spark, files[0])[0]).parquet(path)
+    """Files of Parquet, without the columns of types that Spark does not read.
+
+    Spark would fail in a task, whose trace stands in the log of each job.
+    """
+    readable = readable_columns(spark, path)
+    return (
+        reader.schema(readable.columns).parquet(path) if readable.others else reader.parquet(path)
+    )
 
 
 def _without_nanoseconds(spark: SparkSession, frame: DataFrame) -> DataFrame:
@@ -411,7 +410,7 @@ def _nanosecond_columns(spark: SparkSession, frame: DataFrame) -> dict[str, bool
     files = frame.inputFiles()
     kinds = {
         str(field.getName()): str(field.getLogicalTypeAnnotation())
-        for field in (parquet_fields(spark, files[0]) if files else ())
+        for field in (parquet_fields(spark, unquote(files[0])) if files else ())
     }
     return {
         name: kind.endswith("true)")
