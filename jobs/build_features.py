@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from m6rec import columns as c
-from m6rec.check.numbers import DecimalSign
+from m6rec.check.writing import Writing
 from m6rec.command_line import command_line
 from m6rec.config.data import AttributesSource, FeatureKind
 from m6rec.config.run import Config
@@ -46,7 +46,7 @@ class _Attributes:
 
     frame: DataFrame
     kinds: dict[str, FeatureKind]
-    decimal_signs: dict[str, DecimalSign]
+    writings: dict[str, Writing]
     vectors: tuple[VectorFacts, ...]
 
 
@@ -101,10 +101,10 @@ def _fit_and_write(
     acts = behaviour.persist() if config.has_behaviour else None
     frame = None if attributes is None else attributes.frame
     kinds = {} if attributes is None else attributes.kinds
-    signs = {} if attributes is None else attributes.decimal_signs
+    writings = {} if attributes is None else attributes.writings
     vectors = () if attributes is None else tuple(one.column for one in attributes.vectors)
     pipeline = fit_features(
-        frame, acts, index_column, kinds, config.features, training, config.seed, signs, vectors
+        frame, acts, index_column, kinds, config.features, training, config.seed, writings, vectors
     )
     pipeline.save(fit.artifact_place("features", f"{side}s"))
     indices = fit.lakehouse.read(index_column).select(index_column)
@@ -173,7 +173,7 @@ def _read_attributes(
     return _Attributes(
         indexed,
         {ours[name]: kind for name, kind in columns.kinds.items()},
-        {ours[name]: sign for name, sign in columns.decimal_signs.items()},
+        {ours[name]: writing for name, writing in columns.writings.items()},
         vectors,
     )
 

@@ -21,7 +21,7 @@ from m6rec.command_line import (
 )
 from m6rec.config.run import Config
 from m6rec.lakehouse import Lakehouse
-from m6rec.publication.forgetting import SAFE_HOURS, forget, tables_of_users, users_in
+from m6rec.publication.forgetting import SAFE_HOURS, forget, tables_of_users, users_in, users_named
 from m6rec.spark.session import session_of_job
 from m6rec.spark.sources import read_ids, table_of_ids
 
@@ -32,14 +32,22 @@ def run(lakehouse: Lakehouse, config: Config, ids: DataFrame, retain_hours: int 
     Raises:
         DataError: a run is going on.
     """
-    known, receipt = forget(lakehouse, config, ids, retain_hours)
+    users = users_named(ids, config.interactions).localCheckpoint()
+    asked = users.count()
+    known, receipt = forget(lakehouse, config, users, retain_hours)
     print(f"receipt {lakehouse.run_id}: {known} users forgotten", flush=True)
+    if known < asked:
+        print(
+            f"warning: the lake knows {known or 'none'} of the {asked} users of the table; ids are"
+            " compared as interactions.trim_ids, unify_ids and normalise_ids say",
+            flush=True,
+        )
     for one in receipt:
         what = "folders" if one.version is None else f"rows, gone since version {one.version}"
         print(f"{one.table}: {one.rows} {what}", flush=True)
     for source, column in tables_of_users(config):
         there = read_ids(lakehouse.spark, source, {c.USER_ID: column}, config.interactions)
-        left = users_in(there, ids)
+        left = users_in(there, users)
         if left:
             print(
                 f"warning: {left} of these users stand in {source.name} and come back with the next"

@@ -449,6 +449,7 @@ FOLD_IN_BATCHES_TABLE = _table(
     "fold_in_batches",
     "A batch of events that job `fold_in` has folded into the lists of a published run, which"
     " `run_id` names: events, touched users, and how far these have drifted from the training."
+    " `refused` is how many of the events cleaning refuses by what each shows by itself;"
     " `items_without_factors` is the share of the events whose item the run does not know or has"
     " never seen; `distance` the mean cosine distance of the vectors of users who were in training"
     " from what they were then. Batch -1 is the catching up with a run that was newly published.",
@@ -458,6 +459,7 @@ FOLD_IN_BATCHES_TABLE = _table(
         "batch_id": T.LongType(),
         "publication": T.LongType(),
         "events": T.LongType(),
+        "refused": T.LongType(),
         c.USERS: T.LongType(),
         "new_users": T.LongType(),
         "items_without_factors": T.DoubleType(),

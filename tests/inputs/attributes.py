@@ -1,5 +1,6 @@
 """Tables of attributes and rules as people have them, and what is right for each."""
 
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -29,6 +30,20 @@ def write_items(path: Path) -> None:
         "name": [f"Name{k}" for k in range(_N)],
         "yuan": [f"{k + 1},000.50\u5143" for k in range(_N)],
         "since": [f"2024-03-{k + 1:02d}" for k in range(_N)],
+        "german": [f"{k + 1}.12.2024" if k % 9 else "n/a" for k in range(_N)],
+        "slashes": [f"{k + 1:02d}/12/2024 10:30" for k in range(_N)],
+        "compact": [f"202403{k + 1:02d}" for k in range(_N)],
+        "whole": [20240301 + k for k in range(_N)],
+        # As pandas has whole numbers where some are missing.
+        "real": [20240301.0 + k if k else float("nan") for k in range(_N)],
+        "english": [f"{k + 1} Mar 2024" for k in range(_N)],
+        "either": [f"{k % 9 + 1}/12/2024" for k in range(_N)],
+        "version": [f"1.{k}.2" for k in range(_N)],
+        "json": [f'{{"color": "{"red" if k % 2 else "blue"}", "weight": {k}}}' for k in range(_N)],
+        "python": [str({"ok": bool(k % 2), "none": None}) for k in range(_N)],
+        "cast": [
+            json.dumps([{"id": 1, "name": "ann"}, {"name": "bob"}][k % 2 :]) for k in range(_N)
+        ],
         "vector": [f"[{k}.5, -1.25, 2e-3]" for k in range(_N)],
         "styles": [("['Action', 'Comedy']", '["Drama"]', "['Comedy']")[k % 3] for k in range(_N)],
         "moods": [("\u52a8\u4f5c\u3001\u559c\u5267", "\u559c\u5267")[k % 2] for k in range(_N)],
@@ -47,6 +62,13 @@ def write_items(path: Path) -> None:
     pq.write_table(table, path)
 
 
+# Fields of columns that the config asks for.
+GIVEN = {
+    "place.city": "categorical",
+    "json.color": "categorical",
+    "json.weight": "numeric",
+    "cast.name": "multi_valued",
+}
 # The kind of each column, and what the check says of it.
 KINDS = {
     "item_id": ("categorical", "categories"),
@@ -61,6 +83,17 @@ KINDS = {
     "name": ("ignore", "nearly all values differ"),
     "yuan": ("numeric", "in \u5143"),
     "since": ("numeric", "a number of seconds"),
+    "german": ("numeric", r"seconds, by the format d\.M\.yyyy"),
+    "slashes": ("numeric", "seconds, by the format d/M/yyyy H:mm"),
+    "compact": ("numeric", "seconds, by the format yyyyMMdd"),
+    "whole": ("numeric", "seconds, by the format yyyyMMdd"),
+    "real": ("numeric", "seconds, by the format yyyyMMdd"),
+    "english": ("numeric", "seconds, by the format d MMM yyyy"),
+    "either": ("ignore", "day and month of its dates could be either"),
+    "version": ("ignore", "nearly all values differ"),
+    "json": ("ignore", r"name json\.color or json\.weight in kinds"),
+    "python": ("ignore", r"left out: it holds objects; name python\.none or python\.ok"),
+    "cast": ("ignore", r"name cast\.name or cast\.id in kinds"),
     "vector": ("embedding", "written as text"),
     "styles": ("multi_valued", "split at commas within brackets"),
     "moods": ("multi_valued", "split at '\u3001'"),
@@ -72,5 +105,5 @@ KINDS = {
     "more": ("ignore", r"left out; name more\.FIELD"),
     "pairs": ("ignore", "left out"),
     "place": ("ignore", r"left out; name place\.FIELD"),
-    "place.city": ("categorical", "as the config says"),
+    **{name: (kind, "as the config says") for name, kind in GIVEN.items()},
 }

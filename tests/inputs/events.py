@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,9 @@ def folder(**files: Write) -> Write:
     def write(path: Path) -> None:
         path.mkdir()
         for name, write_file in files.items():
-            write_file(path / name.replace("__", "."))
+            file = path / name.replace("__", ".")
+            file.parent.mkdir(exist_ok=True)
+            write_file(file)
 
     return write
 
@@ -83,6 +85,14 @@ TIMED = {"columns": {"time": "t"}}
 WEIGHED = {"columns": {"weight": "w"}}
 MOMENT = "2024-03-18 12:00:00.123457"
 NANOSECONDS = pd.Timestamp("2024-03-18 12:00:00.123457891")
+NANOSECONDS_LATER = pa.array([NANOSECONDS] * 3, pa.timestamp("ns"))
+_NOON = pa.array([time(12)] * 3, pa.time64("us"))
+# What Spark does not read.
+TIMES_OF_DAY = {
+    "at": _NOON,
+    "short": pa.array([time(12)] * 3, pa.time32("ms")),
+    "nested": pa.StructArray.from_arrays([_NOON], ["at"]),
+}
 
 
 def _users(*ids: Any) -> Write:
@@ -200,6 +210,16 @@ TIMES = (
             ("bob", "rum", "2024-03-01 00:00:00"),
             ("cyd", "gin", "2024-03-01 00:00:00"),
         ],
+    ),
+    Case(
+        "compact-floats.parquet",
+        parquet(
+            {"user_id": USERS, "item_id": ITEMS, "t": pa.array([20240301.0, None, 20240302.0])}
+        ),
+        TIMED,
+        notes=("read by the format yyyyMMdd",),
+        kept=[("ann", "tea", "2024-03-01 00:00:00"), ("cyd", "gin", "2024-03-02 00:00:00")],
+        reasons=("time missing or unparsable",),
     ),
     Case(
         "epoch-as-text.csv",
@@ -415,12 +435,23 @@ IDS = (
     Case(
         "ids-as-json.csv",
         _users("ann", '"{""id"": 1}"'),
-        warnings=("user_id: 1 of 2 ids are JSON",),
+        warnings=("user_id: 1 of 2 ids are JSON.* such as user_id.id",),
     ),
     Case(
         "struct.parquet",
         parquet({"user_id": pa.array([{"id": "ann", "n": 1}]), "item_id": ITEMS[:1]}),
         problems=(r"has type struct.*name a field of it, such as user_id\.id",),
+    ),
+    Case(
+        "fields-of-json.csv",
+        _users('"{""id"": 1}"', '"{""id"": 22}"'),
+        {"columns": {"user": "user_id.id"}},
+        kept=[("1", "i0"), ("22", "i1")],
+    ),
+    Case(
+        "bytes.parquet",
+        parquet({"user_id": pa.array([b"ann", b"bob", b"cyd"]), "item_id": ITEMS}),
+        problems=("has type binary.*set spark.sql.parquet.binaryAsString to true",),
     ),
     Case("a-user-called-0.csv", _users("0", "1", "2", "0", "1", "2", "3")),
     Case(
@@ -687,6 +718,17 @@ PLACES = (
         source={"options": {"comment": "#"}},
         kept=ONE,
     ),
+    Case(
+        "excel.csv",
+        rows("sep=;", "user_id;item_id", "ann;tea"),
+        problems=("has no column", "begins with 'sep=;', a line that Excel reads"),
+    ),
+    Case(
+        "zipped.csv",
+        text("PK\x03\x04xy"),
+        problems=("has no column", "zipped.csv is a zip archive"),
+    ),
+    Case("events.orc", text("ORC"), problems=("is ORC; make a table of the catalogue",)),
     Case("one-column.csv", rows("user_id", "ann"), problems=("has no column",)),
     Case("nothing.csv", text(""), problems=("has no column", "is empty; give one with rows")),
     Case(
@@ -725,6 +767,33 @@ PLACES = (
             b__parquet=parquet({"user_id": pa.array([1, 2, 3], pa.int64()), "item_id": ITEMS}),
         ),
         problems=(r"do not agree about the type of the column user_id \(\w+ and \w+\)",),
+    ),
+    Case(
+        "by-user",
+        folder(**{f"user_id=00{k}/a__csv": rows("item_id", f"i{k}") for k in (7, 8)}),
+        notes=("column user_id: is read from folders such as user_id=00[78], as the text",),
+        kept=[("007", "i7"), ("008", "i8")],
+    ),
+    Case(
+        "time-of-day.parquet",
+        parquet({"user_id": USERS, "item_id": ITEMS, **TIMES_OF_DAY, "t": NANOSECONDS_LATER}),
+        TIMED,
+        notes=(
+            r"column at: has Parquet's type INT64 \(TIME\(MICROS,true\)\), which .* is left out",
+            r"column short: has Parquet's type INT32 \(TIME\(MILLIS,true\)\), which",
+            r"column nested: has Parquet's type group of INT64 \(TIME\(MICROS,true\)\), which",
+        ),
+        kept=[
+            ("ann", "tea", "2024-03-18 12:00:00.123457"),
+            ("bob", "rum", "2024-03-18 12:00:00.123457"),
+            ("cyd", "gin", "2024-03-18 12:00:00.123457"),
+        ],
+    ),
+    Case(
+        "time-of-day-asked.parquet",
+        parquet({"user_id": USERS, "item_id": ITEMS, **TIMES_OF_DAY}),
+        {"columns": {"time": "at"}},
+        problems=("has no column", "column at: has Parquet's type .*; cast it in the source"),
     ),
     Case("no-parquet.parquet", text("this is text"), problems=("it is no Parquet",)),
     Case("empty.csv", rows("user_id,item_id"), problems=("has no row",)),

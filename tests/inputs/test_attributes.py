@@ -9,6 +9,7 @@ import pytest
 from pyspark.sql import Column, DataFrame, SparkSession
 
 from m6rec.check.findings import Severity
+from m6rec.check.writing import AS_IS, Writing
 from m6rec.config.base import TableSource
 from m6rec.config.run import parse_config
 from m6rec.fits.inspection import Inspection, inspect_sources
@@ -17,7 +18,30 @@ from m6rec.stages.features.inputs import AttributeColumns, number_column, read_a
 from m6rec.stages.features.kinds import infer_columns
 from m6rec.stages.features.vectors import measure_vectors, with_vectors
 from m6rec.stages.features.vocabularies import separator_votes, token_column
-from tests.inputs.attributes import KINDS, write_items
+from tests.inputs.attributes import GIVEN, KINDS, write_items
+
+WRITINGS = {
+    "price": Writing("."),
+    "weight": Writing("."),
+    "yuan": Writing("."),
+    "german": Writing(date_format="d.M.yyyy"),
+    "slashes": Writing(date_format="d/M/yyyy H:mm"),
+    "compact": Writing(date_format="yyyyMMdd"),
+    "whole": Writing(date_format="yyyyMMdd"),
+    "real": Writing(date_format="yyyyMMdd"),
+    "english": Writing(date_format="d MMM yyyy"),
+}
+# Of the third item.
+NUMBERS = {
+    "price": 3000.5,
+    "weight": 3.0,
+    "seen": 1_704_067_200.0,
+    "yuan": 3000.5,
+    "json.weight": 2.0,
+    "german": 1_733_184_000.0,
+    "slashes": 1_733_221_800.0,
+    **dict.fromkeys(("since", "compact", "whole", "real", "english"), 1_709_424_000.0),
+}
 
 
 def inspect(spark: SparkSession, folder: Path, events: str, **sections: Any) -> Inspection:
@@ -38,7 +62,7 @@ def test_every_column_is_understood_as_the_pipeline_reads_it(
     items = {
         "source": {"path": str(tmp_path / "items.parquet")},
         "id": "sku",
-        "kinds": {"place.city": "categorical"},
+        "kinds": GIVEN,
     }
     inspection = inspect(spark, tmp_path, "user_id,item_id\nann,i1\n", features={"items": items})
     views = {view.name: view for view in inspection.tables[1].columns if view.name != "sku"}
@@ -55,27 +79,33 @@ def test_every_column_is_understood_as_the_pipeline_reads_it(
     assert any("has 100% of the 1 item ids" in line for line in inspection.lines("fact"))
 
     source = TableSource(path=str(tmp_path / "items.parquet"))
-    frame = read_source(spark, source, ("sku", "place.city"))
-    columns = infer_columns(frame, "sku", {"place.city": "categorical"})
+    frame = read_source(spark, source, ("sku", *GIVEN))
+    columns = infer_columns(frame, "sku", GIVEN)
     assert columns.kinds == {name: kind for name, (kind, _) in KINDS.items()}
-    assert columns.decimal_signs == {"price": ".", "weight": ".", "yuan": "."}
+    assert columns.writings == WRITINGS
     given = infer_columns(frame, "sku", {"price": "numeric", "weight": "text"})
-    assert given.decimal_signs == {"price": ".", "yuan": "."}
+    assert set(WRITINGS) - set(given.writings) == {"weight"}
     row = (
         frame.where("sku = 'i2'")
         .select(
-            number_column("price", frame.schema["price"].dataType, "."),
-            number_column("weight", frame.schema["weight"].dataType, "."),
-            number_column("seen", frame.schema["seen"].dataType),
-            number_column("yuan", frame.schema["yuan"].dataType, "."),
-            number_column("since", frame.schema["since"].dataType),
-            *(_values(frame, name) for name in ("styles", "moods")),
+            *(
+                number_column(name, frame.schema[name].dataType, columns.writings.get(name, AS_IS))
+                for name in NUMBERS
+            ),
+            *(_values(frame, name) for name in ("styles", "moods", "cast.name")),
         )
         .first()
     )
     assert row is not None
-    numbers = (3000.5, 3.0, 1_704_067_200.0, 3000.5, 1_709_424_000.0)
-    assert tuple(row) == (*numbers, ["Comedy"], ["\u52a8\u4f5c", "\u559c\u5267"])
+    lists = (["Comedy"], ["\u52a8\u4f5c", "\u559c\u5267"], ["ann", "bob"])
+    assert tuple(row) == (*NUMBERS.values(), *lists)
+    assert [
+        row[0] for row in frame.where("sku = 'i3'").select(_values(frame, "cast.name")).collect()
+    ] == [["bob"]]
+    either = [
+        line for line in inspection.lines("warning") if "column either: day and month" in line
+    ]
+    assert len(either) == 1
     facts = measure_vectors(frame, "vector", 1, "items")
     assert (facts.column.length, facts.usable) == (3, facts.rows)
     [vector] = with_vectors(frame.where("sku = 'i2'"), "sku", [facts.column]).collect()
@@ -99,7 +129,10 @@ def test_a_kind_that_a_column_cannot_be_is_said(spark: SparkSession, tmp_path: P
         "kind": "numeric",
         "name": "embedding",
         "since": "numeric",
+        "german": "numeric",
+        "either": "numeric",
         "price": "text",
+        "json.colour": "categorical",
     }
     source = {"path": str(tmp_path / "items.parquet")}
     items = {"source": source, "id": "sku", "kinds": kinds}
@@ -110,11 +143,13 @@ def test_a_kind_that_a_column_cannot_be_is_said(spark: SparkSession, tmp_path: P
         "seen": "has type timestamp_ntz, .* and cannot be image",
         "kind": "25 of 25 values are no numbers, such as 'old', and kinds says numeric",
         "name": "has no usable vector in its 25 rows",
+        "either": "day and month of '1/12/2024' could be either.*write dates as 2024-03-18",
     }
     problems = found.lines("problem")
     assert len(problems) == len(words), problems
     for name, said in words.items():
         assert any(re.search(f"column {name}: {said}", line) for line in problems), name
+    assert any("column json.colour: is empty" in line for line in found.lines("warning"))
 
 
 def test_columns_of_any_name_are_read(spark: SparkSession) -> None:
@@ -122,7 +157,7 @@ def test_columns_of_any_name_are_read(spark: SparkSession) -> None:
     rows = [(k, "pq"[k % 2], f"{k},5 kg", f"{k} words") for k in range(3)]
     named = spark.createDataFrame(rows, ["k", "x", "y", "z"]).toDF("item_index", name, "x.y", "`z")
     columns = AttributeColumns(
-        ("x.y",), ((name, "categorical"), ("`z", "text")), ("", ""), 3, (",",)
+        ("x.y",), ((name, "categorical"), ("`z", "text")), ("", ""), 3, (Writing(","),)
     )
     read = read_attributes(named, columns, "item_index")
     assert read is not None

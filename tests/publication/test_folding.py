@@ -85,11 +85,16 @@ def following(config: Config, copied: Lakehouse, events: Path) -> Config:
 
 @pytest.mark.slow
 def test_lists_of_touched_users_are_those_of_score_and_all_others_stay(
-    spark: SparkSession, copied: Lakehouse, following: Config, events: Path, tmp_path: Path
+    spark: SparkSession,
+    copied: Lakehouse,
+    following: Config,
+    events: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     before = by_place(published(copied))
     append(spark, events, ("user-3", "item-59", 1), ("stranger", "item-2", 1), ("user-3", "?", 2))
-    append(spark, events, ("stranger", "item-5", 2), ("nobody", "?", 1))
+    append(spark, events, ("stranger", "item-5", 2), ("nobody", "?", 1), ("user-3", "?", 9_999))
 
     job.run(copied, following)
 
@@ -107,9 +112,11 @@ def test_lists_of_touched_users_are_those_of_score_and_all_others_stay(
     }
 
     rows = copied.read("fold_in_batches").where(f"batch_id != {CATCHING_UP}").collect()
-    assert sum(row["events"] for row in rows) == 5
+    assert sum(row["events"] for row in rows) == 6
+    assert sum(row["refused"] for row in rows) == 1
+    assert " events (1 refused: 1 time in the future), lists of " in capsys.readouterr().out
     unknown = sum(row["events"] * row["items_without_factors"] for row in rows)
-    assert unknown == pytest.approx(2)
+    assert unknown == pytest.approx(3)
     assert all(0.0 < row["distance"] < 1.0 for row in rows if row["distance"] is not None)
     assert any(row["distance"] is not None for row in rows)
 

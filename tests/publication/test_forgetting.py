@@ -9,6 +9,7 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
+from jobs.forget import run as forget_users
 from m6rec import columns as c
 from m6rec.config.run import Config
 from m6rec.errors import DataError, TableError
@@ -88,9 +89,10 @@ def test_a_forgotten_user_is_in_no_table_no_file_and_no_receipt(
 
 
 def test_refused_rows_are_found_however_their_id_is_written(
-    spark: SparkSession, tmp_path: Path, config: Config
+    spark: SparkSession, tmp_path: Path, config: Config, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    unified = config.replaced({"interactions.unify_ids": ["case", "form"]})
+    rules = {"unify_ids": ["case", "form"], "normalise_ids": "integer", "trim_ids": True}
+    unified = config.replaced({f"interactions.{key}": value for key, value in rules.items()})
     lakehouse = Lakehouse(spark, str(tmp_path), "first")
     index = spark.createDataFrame(
         [(0, "17850"), (1, "\u00e9va")], "user_index long, user_id string"
@@ -101,13 +103,15 @@ def test_refused_rows_are_found_however_their_id_is_written(
     raws = [(f'{{"{column}":{id_}}}', "weight negative", None) for id_ in ids]
     rows = spark.createDataFrame(raws, "raw string, reason string, source_version long")
     lakehouse.write("quarantine", rows)
-    forgotten = spark.createDataFrame([("17850",), ("\u00e9va",)], "user_id string")
+    forgotten = spark.createDataFrame([(" 17850.0 ",), ("E\u0301VA",), ("  ",)], "user_id string")
 
-    known, _ = forget(lakehouse.for_run("receipt"), unified, forgotten)
+    forget_users(lakehouse.for_run("receipt"), unified, forgotten)
 
-    assert known == 2
+    assert "receipt receipt: 2 users forgotten" in capsys.readouterr().out
     left = lakehouse.for_run("first").read("quarantine").select("raw").collect()
     assert {json.loads(row["raw"])[column] for row in left} == {"17851", None}
+    forget_users(lakehouse.for_run("again"), unified, forgotten)
+    assert "the lake knows none of the 2 users of the table" in capsys.readouterr().out
 
 
 def test_nobody_is_forgotten_beside_a_run_that_is_going_on(

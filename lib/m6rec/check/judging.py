@@ -18,8 +18,9 @@ from m6rec.check.ids import (
     written_with_exponent,
 )
 from m6rec.check.numbers import NO_NUMBER, NumbersAsText, is_number, numbers_as_text
+from m6rec.check.objects import fields_of_objects
 from m6rec.check.samples import CellValue, ColumnSample, as_spark_writes, shown
-from m6rec.check.times import is_iso_date
+from m6rec.check.times import TimeReading, is_iso_date, read_dates
 from m6rec.check.types import COLUMN_TYPES, TypeGroup
 from m6rec.check.weights import LARGEST_WEIGHT, outside_the_run
 from m6rec.config.data import FeatureKind, InteractionsConfig
@@ -37,9 +38,7 @@ def findings_of_ids(
             place,
             f"has type {column.type}, such as {first_example(column)}, expected text or whole"
             " numbers as ids",
-            f"name a field of it, such as {column.name}.{field[1]}"
-            if (field := re.match(r"struct<`?([^:`]+)", column.type)) is not None
-            else "name another column, or cast it in the source",
+            _other_id(column),
         )
         return
     fraction = first_fraction(column.present)
@@ -79,6 +78,19 @@ def findings_of_ids(
         yield equal_numbers(place, pair)
 
 
+def _other_id(column: ColumnSample) -> str:
+    """What to do about a column whose type is none of an id."""
+    field = re.match(r"struct<`?([^:`]+)", column.type)
+    if field is not None:
+        return f"name a field of it, such as {column.name}.{field[1]}"
+    if column.group == "bytes":
+        return (
+            "cast it in the source or, where Parquet has its text as bytes, set"
+            " spark.sql.parquet.binaryAsString to true in the properties file"
+        )
+    return "name another column, or cast it in the source"
+
+
 def _of_wrapped_ids(ids: list[str], place: Place) -> Iterator[Finding]:
     """Ids that a reader has left in quotes, that are JSON, or that a spreadsheet has shortened."""
     quoted = [text for text in ids if len(text) > 2 and text[0] == text[-1] and text[0] in "'\""]
@@ -88,7 +100,9 @@ def _of_wrapped_ids(ids: list[str], place: Place) -> Iterator[Finding]:
     nested = [text for text in ids if _is_json(text)]
     if nested:
         words = f"{len(nested)} of {len(ids)} ids are JSON, such as {shown(nested[0])}"
-        yield Finding("warning", place, words, "write the id itself in the source")
+        field = next(iter(fields_of_objects(nested) or ("id",)))
+        mend = f"name the field that is the id, such as {place.column}.{field}"
+        yield Finding("warning", place, words, mend)
     shortened = written_with_exponent(ids)
     if shortened:
         words = (
@@ -286,7 +300,9 @@ def findings_of_kinds(
         column = columns.get(name)
         if column is None:
             continue
-        if column.group not in _TYPES_OF_KINDS.get(kind, {column.group}):
+        if kind not in {"ignore", "embedding"} and column.values and not column.texts:
+            yield Finding("warning", table.of(name), "is empty in all of the first rows")
+        elif column.group not in _TYPES_OF_KINDS.get(kind, {column.group}):
             words = f"has type {column.type}, such as {first_example(column)}, and cannot be {kind}"
             yield Finding("problem", table.of(name), words, "give the column another kind")
         elif kind == "numeric" and column.group == "text":
@@ -296,12 +312,32 @@ def findings_of_kinds(
 def _of_numbers_in_text(column: ColumnSample, place: Place) -> Iterator[Finding]:
     """Text that is numeric by the configuration and holds hardly any number or date."""
     texts = [text for text in column.texts if text.lower() not in NO_NUMBER]
+    dates = read_dates(texts)
+    if dates is not None:
+        yield from _of_dates(dates, place, "problem")
+        return
     others = [text for text in texts if not (is_number(text) or is_iso_date(text))]
     if len(others) * 2 > len(texts):
         words = f"{len(others)} of {len(texts)} values are no numbers, such as {shown(others[0])}"
         mend = "give the column another kind" if len(others) == len(texts) else ""
         severity: Severity = "problem" if len(others) == len(texts) else "warning"
         yield Finding(severity, place, f"{words}, and kinds says numeric", mend)
+
+
+def findings_of_told_kinds(columns: Mapping[str, ColumnSample], table: Place) -> Iterator[Finding]:
+    """Columns of text that are left out because they can be read in two ways."""
+    for name, column in columns.items():
+        dates = read_dates(column.texts) if column.group == "text" else None
+        if dates is not None:
+            yield from _of_dates(dates, table.of(name), "warning")
+
+
+def _of_dates(dates: TimeReading, place: Place, severity: Severity) -> Iterator[Finding]:
+    """Dates whose day and month could be either."""
+    if dates.problem:
+        left_out = "" if severity == "problem" else ", so that the column is left out"
+        mend = "write dates as 2024-03-18 in the source, or set the column's kind"
+        yield Finding(severity, place, f"{dates.problem}{left_out}", mend)
 
 
 def findings_of_event_types(

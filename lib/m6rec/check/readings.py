@@ -22,6 +22,17 @@ _OF_COUNTRIES = {
     "Big5": (0xA4, 0xC6, "\u3001-\u3011\uff01-\uff5e"),
     "EUC-JP": (0xB0, 0xCF, "\u3001-\u30ff\uff01-\uff5e"),
 }
+# What files of other formats begin with, what they are, and what to do.
+_FOREIGN = (
+    (b"PK\x03\x04", "a zip archive, as workbooks of Excel are; unpack it, or write it as CSV"),
+    (b"\xd0\xcf\x11\xe0", "a workbook of Excel; write its sheet as CSV"),
+    (b"SQLite format 3", "a database of SQLite; write its table as CSV"),
+    (b"ORC", "ORC; make a table of the catalogue of it, and name that in source.table"),
+    (b"Obj\x01", "Avro; make a table of the catalogue of it, and name that in source.table"),
+    (b"ARROW1", "Feather, a format of Arrow; write it as Parquet"),
+    (b"\x1f\x8b", "compressed by gzip; end its name in .gz"),
+    (b"\x28\xb5\x2f\xfd", "compressed by Zstandard; end its name in .zst"),
+)
 _MOST_SIGNS = 0.8
 _SEPARATORS = (",", ";", "\t", "|", "::")
 _COMMENT = "#"
@@ -97,6 +108,11 @@ def header_of(start: bytes, separator: str) -> tuple[str, ...]:
     """The first row of a CSV file, whatever its case and white space; empty where the file is."""
     first = next(_rows(_decoded(start, encoding_of(start)), separator), ())
     return tuple(cell.strip().casefold() for cell in first)
+
+
+def foreign_format(start: bytes) -> str | None:
+    """What a file is that is read as none of the formats, and what to do; None for others."""
+    return next((words for sign, words in _FOREIGN if start.startswith(sign)), None)
 
 
 def is_json_array(start: bytes) -> bool:

@@ -46,8 +46,17 @@ _NAMED = re.compile(
     rf"(?P<a>\d{{1,2}}|[A-Za-z]{{3,9}})(?P<s>[ -])(?P<b>\d{{1,2}}|[A-Za-z]{{3,9}})(?P<t>,? |-)"
     rf"(?P<c>\d{{4}}|\d{{2}}){_CLOCK}"
 )
-_MONTHS = 12
+_MONTHS, _LONGEST_MONTH = 12, 31
+_MONTH_NAMES = (
+    *("january", "february", "march", "april", "may", "june", "july", "august", "september"),
+    *("october", "november", "december"),
+)
 _SHORT_NAME = 3
+_SHORT_NAMES = tuple(name[:_SHORT_NAME] for name in _MONTH_NAMES)
+# Other years are rarely those of a date of an attribute.
+_EARLIEST_YEAR, _LATEST_YEAR = 1900, 2100
+# What a date begins with that Spark reads by itself.
+YEAR_FIRST = r"^\d{4}-"
 _YEAR_DIGITS, _DATE_DIGITS = 4, 8
 # A sample is read by a format where nearly all of its values are.
 _NEARLY_ALL = 0.9
@@ -94,6 +103,54 @@ def read_times(column: ColumnSample, config: InteractionsConfig) -> TimeReading:
 def is_iso_date(text: str) -> bool:
     """Whether a text is a date, with or without a time of day, as Spark reads it."""
     return _ISO_DATE.fullmatch(text) is not None
+
+
+def read_dates(texts: Sequence[str]) -> TimeReading | None:
+    """How the values of an attribute are dates; None where they are something else.
+
+    Words such as n/a stand for missing values. Of the other values nearly all have to be dates that
+    are written alike, with years of four digits: versions and sizes look like those with two.
+    """
+    given = [text for text in texts if text.lower() not in NO_NUMBER]
+    shapes = Counter(map(_date_shape, given))
+    if not shapes:
+        return None
+    shape, count = shapes.most_common(1)[0]
+    if shape is None or count < _NEARLY_ALL * len(given):
+        return None
+    own = [text for text in given if _date_shape(text) == shape]
+    if shape != "compact":
+        return _read_shape(shape, own)
+    # Codes of eight digits look so, too.
+    return TimeReading(_compact_pattern(own)) if count == len(given) else None
+
+
+def _date_shape(text: str) -> Shape | None:
+    """How a date is written; None where a text is none that there can be."""
+    if is_iso_date(text):
+        return "timestamp"
+    if len(text) == _DATE_DIGITS and _COMPACT.fullmatch(text):
+        return "compact"
+    for shape, pattern in _SHAPES_OF_PARTS:
+        match = pattern.fullmatch(text)
+        if match is not None and _can_be_a_date(match):
+            return shape
+    return None
+
+
+def _can_be_a_date(match: re.Match[str]) -> bool:
+    parts = match["a"], match["b"], match["c"]
+    names = [part.lower() for part in parts if part.isalpha()]
+    years = [int(part) for part in parts if part.isdigit() and len(part) == _YEAR_DIGITS]
+    days = [int(part) for part in parts if part.isdigit() and len(part) != _YEAR_DIGITS]
+    # A name stands for the month, without which one of two numbers is it.
+    if len(names) + len(days) != 2 or len(years) != 1 or (match.re is _NAMED and not names):
+        return False
+    named = all(name in _MONTH_NAMES or name in _SHORT_NAMES for name in names)
+    months = [day for day in days if 1 <= day <= _MONTHS]
+    in_a_month = all(1 <= day <= _LONGEST_MONTH for day in days)
+    of_our_time = _EARLIEST_YEAR <= years[0] <= _LATEST_YEAR
+    return named and in_a_month and of_our_time and bool(names or months)
 
 
 def epoch_unit(numbers: Sequence[float]) -> TimeUnit | None:
@@ -214,6 +271,9 @@ _SHAPES: tuple[tuple[Shape, re.Pattern[str]], ...] = (
     ("han", _HAN),
     ("named", _NAMED),
 )
+
+
+_SHAPES_OF_PARTS = tuple(one for one in _SHAPES if one[0] in {"numeric", "han", "named"})
 
 
 def _shape(text: str) -> Shape:

@@ -44,17 +44,19 @@ COLUMN_TYPES: dict[TypeGroup, TypeRow] = {
         "as it is; see `trim_ids`, `unify_ids` and `normalise_ids`",
         "by `time_format` or `time_unit`; without them as the first rows are written",
         "as numbers, also `1,234` and `12 kg`",
-        "a number, or for dates such as `2024-03-18` one of seconds, where nearly all values are; a"
-        " vector where they are lists of fractions such as `[0.5, -1.2]`; several values where a"
-        " separator is common, or lists are; categories where values recur; text where they are"
-        " sentences; else left out",
+        "a number, or for dates such as `2024-03-18`, `24.12.2024` or `20240301` one of seconds,"
+        " where nearly all values are; a vector where they are lists of fractions such as"
+        " `[0.5, -1.2]`; several values where a separator is common, or lists are; left out where"
+        " they are JSON objects, of which `column.field` is read where `kinds` names it;"
+        " categories where values recur; text where they are sentences; else left out",
     ),
     "whole number": TypeRow(
         "tinyint, smallint, int, bigint; unsigned 32-bit",
         "its digits",
         "by `time_unit`, or by `time_format` such as `yyyyMMdd`",
         "as it is",
-        "a number; left out where it counts the rows",
+        "a number, of seconds where all are dates such as `20240301`; left out where it counts the"
+        " rows",
     ),
     "fraction": TypeRow(
         "float, double, decimal; unsigned 64-bit",

@@ -20,6 +20,7 @@ from m6rec.check.judging import (
     findings_of_ids,
     findings_of_kinds,
     findings_of_repeats,
+    findings_of_told_kinds,
     findings_of_weights,
     first_example,
     view_of_column,
@@ -37,7 +38,12 @@ from m6rec.fits.matching import OpenedTable, findings_between
 from m6rec.kernels.text.encoder_files import find_encoder
 from m6rec.spark.failures import reading
 from m6rec.spark.misreadings import misreadings
-from m6rec.spark.readings import malformed_rows, readings_of
+from m6rec.spark.readings import (
+    columns_in_folders,
+    columns_left_out,
+    malformed_rows,
+    readings_of,
+)
 from m6rec.spark.samples import first_rows
 from m6rec.spark.sources import load_source, source_version, told_format, with_columns
 from m6rec.spark.values import id_column, owner_column, time_column
@@ -130,6 +136,8 @@ def _open(
         if kind != "delta":
             words = f"is read as {kind}, as its files show"
             notes.append(Finding("note", place, words, f"to be sure, set format: {kind}"))
+    notes += columns_in_folders(spark, place, source, required)
+    notes += columns_left_out(spark, place, source)
     return OpenedTable(
         place, source, required, frame, first_rows(frame, place.key, source), tuple(notes)
     )
@@ -192,6 +200,9 @@ def _of_columns(table: OpenedTable, config: Config) -> Iterator[Finding]:
         yield from findings_of_ids(columns[attributes.id], table.place, settings)
         yield from findings_of_repeats(columns[attributes.id], table.place, settings)
         yield from findings_of_kinds(columns, attributes.kinds, table.place)
+        given = {attributes.id, attributes.title, *attributes.kinds}
+        told = {name: column for name, column in columns.items() if name not in given}
+        yield from findings_of_told_kinds(told, table.place)
         yield from _of_vectors(table, attributes, config)
         problems = (problem_of_video(name, kind) for name, kind in attributes.kinds.items())
         yield from (Finding("problem", table.place, words) for words in problems if words)

@@ -105,11 +105,15 @@ def _reading(
         name
         for name in told
         if name is not None
-        and (types[name] == "string" or (name == names.time and types[name] in {"int", "bigint"}))
+        and (types[name] == "string" or (name == names.time and _is_number(types[name])))
     ]
     if not looked_at:
         return EventReading()
     return read_events(first_rows(frame, label, source, looked_at).columns, config)
+
+
+def _is_number(kind: str) -> bool:
+    return kind in {"int", "bigint", "float", "double"} or kind.startswith("decimal")
 
 
 def _at_version(

@@ -9,7 +9,8 @@ that it has not learned from are listed anew with its models.
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -46,8 +47,8 @@ from m6rec.spark.places import matching, place_of
 from m6rec.spark.runtimes import arrow_table, frame_of_arrow, named_set
 from m6rec.spark.session import queries_over, queries_over_few, with_settings
 from m6rec.spark.sources import source_version, told_format
-from m6rec.spark.values import id_column, item_id_column, owner_column
-from m6rec.stages.pairs.cleaning import clean_interactions
+from m6rec.spark.values import id_column, owner_column
+from m6rec.stages.pairs.cleaning import clean_interactions, judged_by_themselves
 
 CATCHING_UP = -1
 _SOURCE = "interactions.source"
@@ -155,6 +156,8 @@ class FoldIn:
         self.lakehouse = lakehouse
         self.config = config
         self._followed: Followed | None = None
+        # The table of events when the stream began, whose schema the stream keeps to.
+        self._opened: Events | None = None
         # The version of the published table when the followed run was found in it.
         self._version = -1
         self._caught_up: set[int] = set()
@@ -247,7 +250,7 @@ class FoldIn:
                 if not self._is_recorded(CATCHING_UP, followed.publication):
                     # A stream that begins reads all that the run has not learned from.
                     users = [] if self._begins else self._late_users(followed)
-                    self._fold_into(followed, CATCHING_UP, users, [])
+                    self._fold_into(followed, CATCHING_UP, users, [], {})
                 self._begins = False
                 if self.follow() is followed:
                     self._caught_up.add(followed.publication)
@@ -292,7 +295,7 @@ class FoldIn:
             self.spark.sql(f"ALTER TABLE {name} SET TBLPROPERTIES ('{_MARKS_ROWS}' = 'true')")
 
     def _stream(self, followed: Followed) -> DataFrame:
-        """The users and items of new events, each event once."""
+        """What is read of new events, each event once."""
         settings, source = self.config.fold_in, self.source
         reader = self.spark.readStream.format("delta")
         reader = reader.option("maxFilesPerTrigger", settings.files_per_batch)
@@ -304,7 +307,9 @@ class FoldIn:
         if start is not None:
             reader = reader.option("startingVersion", start)
         frame = reader.table(source.table) if source.table else reader.load(source.path)
-        opened, names = self._open(), self.config.interactions.columns
+        opened = self._open()
+        names = opened.config.columns
+        self._opened = opened
         events = frame.withColumnsRenamed(_renamed(frame, opened))
         if settings.watermark_hours > 0:
             own = [name for name in events.columns if not name.startswith("_commit_")]
@@ -314,8 +319,10 @@ class FoldIn:
             timed = events.withColumns(arrived)
             timed = timed.withWatermark(_ARRIVED, f"{settings.watermark_hours} hours")
             events = timed.dropDuplicatesWithinWatermark([_EVENT])
-        ids = (names.user, names.item, *names.beside_item)
-        return events.select(*map(owner_column, ids))
+        looked_at = (names.time, names.weight, names.event_type, *names.context)
+        optional = (name for name in looked_at if name is not None)
+        read = dict.fromkeys((names.user, names.item, *names.beside_item, *optional))
+        return events.select(*map(owner_column, read))
 
     def _first_version(self, followed: Followed) -> int | None:
         """Where the run's own table is followed: the version after the one that it has read."""
@@ -341,22 +348,29 @@ class FoldIn:
         return last.run_id, int(last.version or 0)
 
     def _fold_batch(self, batch: DataFrame, batch_id: int) -> None:
-        names, config = self.config.interactions.columns, self.config.interactions
-        named = batch.select(
-            id_column(batch, names.user, config).alias(c.USER_ID),
-            item_id_column(batch, names.item, config).alias(c.ITEM_ID),
+        opened, ratings = self._opened or self._open(), self.config.ratings.enabled
+        judged = judged_by_themselves(
+            batch, opened.config, datetime.now(UTC), opened.reading, ratings
         )
-        pairs = arrow_table(named)
-        users = pairs.column(c.USER_ID).unique().drop_null().to_pylist()
+        events = arrow_table(judged.select(c.USER_ID, c.ITEM_ID, c.REASON))
+        # An event that is refused may have taken the place of one that was not.
+        users = events.column(c.USER_ID).unique().drop_null().to_pylist()
+        refused = Counter(events.column(c.REASON).drop_null().to_pylist())
         with self._lock:
-            self._fold(batch_id, users, pairs.column(c.ITEM_ID).to_pylist())
+            self._fold(batch_id, users, events.column(c.ITEM_ID).to_pylist(), refused)
             self._compact()
 
-    def _fold(self, batch_id: int, users: Sequence[str], items: Sequence[str | None]) -> None:
+    def _fold(
+        self,
+        batch_id: int,
+        users: Sequence[str],
+        items: Sequence[str | None],
+        refused: Mapping[str, int],
+    ) -> None:
         """List users anew with the models of the run that is published when that is done."""
         while True:
             followed = self.catch_up()
-            self._fold_into(followed, batch_id, users, items)
+            self._fold_into(followed, batch_id, users, items, refused)
             self._may_repeat = False
             if self.follow() is followed:
                 return
@@ -367,6 +381,7 @@ class FoldIn:
         batch_id: int,
         users: Sequence[str],
         items: Sequence[str | None],
+        refused: Mapping[str, int],
     ) -> None:
         started_at = datetime.now(UTC)
         made = self._replace_lists(followed, batch_id, users) if users else _Made(0, None)
@@ -375,6 +390,7 @@ class FoldIn:
             "batch_id": batch_id,
             "publication": followed.publication,
             "events": len(items),
+            "refused": sum(refused.values()),
             c.USERS: len(users),
             "new_users": made.new_users,
             "items_without_factors": _share_outside(items, followed.seen_items),
@@ -390,7 +406,8 @@ class FoldIn:
         seconds = (datetime.now(UTC) - started_at).total_seconds()
         name = "catching up" if batch_id == CATCHING_UP else f"batch {batch_id}"
         print(
-            f"fold_in: {name}: {len(items)} events, lists of {len(users)} users in {seconds:.1f} s",
+            f"fold_in: {name}: {len(items)} events{_said(refused)}, lists of {len(users)} users in"
+            f" {seconds:.1f} s",
             flush=True,
         )
 
@@ -573,6 +590,12 @@ def _renamed(frame: DataFrame, opened: Events) -> dict[str, str]:
     asked = opened.frame.columns
     found = find_columns(frame.columns, asked).found
     return {there: name for name, there in found.items()}
+
+
+def _said(refused: Mapping[str, int]) -> str:
+    """How many events of a batch cleaning refuses, and why; empty where it refuses none."""
+    reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(refused.items()))
+    return f" ({sum(refused.values())} refused: {reasons})" if refused else ""
 
 
 def _share_outside(items: Sequence[str | None], seen: frozenset[str]) -> float | None:

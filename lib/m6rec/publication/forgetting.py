@@ -55,8 +55,9 @@ def forget(
 
     Args:
         lakehouse: its run id is that of the forgetting, and stands on the receipt.
-        config: names the column of users, by which they are found in refused rows.
-        ids: user_id.
+        config: says how ids are written, and names the column of users, by which they are found in
+            refused rows.
+        ids: user_id, written like that of the interactions.
         retain_hours: files that older versions need are kept for so long.
 
     Returns:
@@ -68,7 +69,7 @@ def forget(
     if retain_hours < SAFE_HOURS:
         _refuse_beside_a_run(lakehouse)
     attempt = Attempt(lakehouse, config, FORGET.name)
-    named = ids.select(F.trim(F.col(c.USER_ID).cast("string")).alias(c.USER_ID)).distinct()
+    named = users_named(ids, config.interactions)
     tables = existing_tables(lakehouse)
     if "user_index" not in tables:
         raise DataError(
@@ -113,10 +114,15 @@ def tables_of_users(config: Config) -> Iterator[tuple[TableSource, str]]:
         yield config.features.users.source, config.features.users.id
 
 
+def users_named(ids: DataFrame, config: InteractionsConfig) -> DataFrame:
+    """user_id: the users of a table of ids as the tables of a run hold them, each once."""
+    users = as_id(F.col(c.USER_ID).cast("string"), config).alias(c.USER_ID)
+    return ids.select(users).where(F.col(c.USER_ID).rlike(r"\S")).distinct()
+
+
 def users_in(ids: DataFrame, users: DataFrame) -> int:
     """How many of the users are among the ids of a table of the owner's; both have user_id."""
-    trimmed = ids.select(F.trim(c.USER_ID).alias(c.USER_ID)).distinct()
-    return trimmed.join(users, c.USER_ID, how="left_semi").count()
+    return ids.distinct().join(users, c.USER_ID, how="left_semi").count()
 
 
 def _in_order(tables: Sequence[str]) -> Iterator[list[str]]:
@@ -165,11 +171,12 @@ def _refused_rows(lakehouse: Lakehouse, users: DataFrame, config: InteractionsCo
     """The refused rows of users, as they are written in table `quarantine`.
 
     There the id is as the owner's table has it. A column of doubles has `17850.0` for user 17850,
-    whatever `normalise_ids` is, so that ids that are the same number are the same user here.
+    whatever `normalise_ids` is, so that ids that are the same number are the same user here, and
+    so are ids that differ in the space around them.
     """
-    whole = config.model_copy(update={"normalise_ids": "integer"})
+    whole = config.model_copy(update={"normalise_ids": "integer", "trim_ids": True})
     rows = lakehouse.delta_table("quarantine").toDF().select(c.RAW).distinct()
-    given = F.trim(F.from_json(c.RAW, "map<string,string>")[config.columns.user])
+    given = F.from_json(c.RAW, "map<string,string>")[config.columns.user]
     written = rows.select(c.RAW, as_id(given, whole).alias(c.USER_ID))
     named = users.select(as_id(F.col(c.USER_ID), whole).alias(c.USER_ID)).distinct()
     return written.join(named, c.USER_ID, how="left_semi").select(c.RAW).localCheckpoint()

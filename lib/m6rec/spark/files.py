@@ -5,6 +5,7 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
+from m6rec.check.readings import foreign_format
 from m6rec.errors import TableError
 
 _GLOB_SIGNS = frozenset("*?[{")
@@ -38,6 +39,9 @@ def format_of_files(spark: SparkSession, path: str) -> str:
     if kinds:
         return next(iter(kinds))
     start = first_bytes(spark, files[0], 64)
+    foreign = foreign_format(start)
+    if foreign is not None:
+        raise TableError(f"the file {files[0]} is {foreign}")
     if start.startswith(b"PAR1"):
         return "parquet"
     if start.lstrip()[:1] in {b"{", b"["}:

@@ -1,11 +1,13 @@
-"""Other readings of an owner's text files, for one that lacks the columns that it should have."""
+"""What files hold beside what is read of them, and other readings of text files."""
 
 import json
+from contextlib import suppress
 
 from pyspark.sql import SparkSession
 
-from m6rec.check.findings import Finding, Place
+from m6rec.check.findings import Finding, Place, Severity
 from m6rec.check.readings import (
+    foreign_format,
     is_json_array,
     likely_readings,
 )
@@ -13,7 +15,8 @@ from m6rec.check.samples import SAMPLED_ROWS, shown
 from m6rec.config.base import TableSource
 from m6rec.errors import TableError
 from m6rec.spark.failures import reading
-from m6rec.spark.files import files_under, first_bytes
+from m6rec.spark.files import files_under, first_bytes, sized_files_under
+from m6rec.spark.parquet_columns import readable_columns
 from m6rec.spark.sources import load_source, told_format
 
 _CORRUPT = "_corrupt_record"
@@ -33,6 +36,9 @@ def readings_of(
     except TableError:
         # That it cannot be read has been said.
         return []
+    foreign = foreign_format(start)
+    if foreign is not None:
+        return [Finding("problem", place, f"its file {files[0]} is {foreign}")]
     if files and not start.strip():
         return [Finding("problem", place, f"its file {files[0]} is empty", "give one with rows")]
     found = malformed_rows(spark, place, source)
@@ -41,6 +47,13 @@ def readings_of(
             found += _of_json(place, start)
         case "parquet":
             found += _in_other_files(spark, place, source, required)
+            with suppress(TableError):
+                found += columns_left_out(spark, place, source, "problem", required)
+        case "csv" if start.startswith(b"sep="):
+            words = (
+                f"begins with {shown(_first_line(start))}, a line that Excel reads and nothing else"
+            )
+            found.append(Finding("problem", place, words, "take the line out of the file"))
         case "csv":
             found += [
                 Finding("problem", place, f"may be meant so: {one.words()}", "set these if it is")
@@ -54,7 +67,7 @@ def _of_json(place: Place, start: bytes) -> list[Finding]:
     if is_json_array(start):
         words = "holds one JSON array, and not an object a line"
         return [Finding("problem", place, words, "set options: {multiLine: true}")]
-    first = start.decode("utf-8-sig", "replace").strip().partition("\n")[0]
+    first = _first_line(start)
     try:
         is_object = isinstance(json.loads(first), dict)
     except ValueError:
@@ -64,6 +77,10 @@ def _of_json(place: Place, start: bytes) -> list[Finding]:
     words = f"begins with {shown(first)}, expected a JSON object a line"
     mend = "where objects take several lines, set options: {multiLine: true}"
     return [Finding("problem", place, words, mend)]
+
+
+def _first_line(start: bytes) -> str:
+    return start.decode("utf-8-sig", "replace").strip().partition("\n")[0].strip()
 
 
 def _in_other_files(
@@ -84,6 +101,50 @@ def _in_other_files(
     words = f"some of its files have the columns {there}, and others do not"
     mend = "where these are to be null there, set options: {mergeSchema: true}"
     return [Finding("problem", place, words, mend)]
+
+
+def columns_left_out(
+    spark: SparkSession,
+    place: Place,
+    source: TableSource,
+    severity: Severity = "note",
+    names: tuple[str, ...] | None = None,
+) -> list[Finding]:
+    """The columns of Parquet, among some, whose types Spark does not read."""
+    if source.path is None or told_format(spark, source) != "parquet":
+        return []
+    there = load_source(spark, source, place.key).columns
+    return [
+        Finding(
+            severity,
+            place.of(name),
+            f"has Parquet's type {kind}, which Spark does not read, and is left out",
+            "cast it in the source to what is to be read",
+        )
+        for name, kind in readable_columns(spark, source.path).others.items()
+        if name not in there and (names is None or name in names)
+    ]
+
+
+def columns_in_folders(
+    spark: SparkSession, place: Place, source: TableSource, names: tuple[str, ...]
+) -> list[Finding]:
+    """The columns, among some, whose values stand in the names of folders."""
+    if source.path is None or told_format(spark, source) == "delta":
+        return []
+    with reading(place.key, source):
+        files = sized_files_under(spark, source.path, 1)
+    parts = (part.partition("=") for file, _ in files for part in file.split("/")[:-1])
+    named = {name: f"{name}={value}" for name, sign, value in parts if sign}
+    return [
+        Finding(
+            "note",
+            place.of(name),
+            f"is read from folders such as {named[name]}, as the text that stands there",
+        )
+        for name in names
+        if name in named
+    ]
 
 
 def malformed_rows(spark: SparkSession, place: Place, source: TableSource) -> list[Finding]:

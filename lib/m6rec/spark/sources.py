@@ -4,11 +4,12 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from delta.tables import DeltaTable
 from py4j.protocol import Py4JError
 from pyspark.errors import AnalysisException
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, DataFrameReader, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
@@ -22,11 +23,14 @@ from m6rec.errors import TableError
 from m6rec.spark.failures import reading
 from m6rec.spark.files import format_of_files, without_glob
 from m6rec.spark.json_samples import schema_of_sample
+from m6rec.spark.parquet_columns import parquet_fields, readable_columns
 from m6rec.spark.runtimes import cast_or_null
 from m6rec.spark.values import id_column, item_id_column, owner_column, quoted
 
 # Timestamps of Parquet in nanoseconds, as pandas writes them, are read as numbers and then divided.
 _NANOSECONDS_AS_NUMBERS = "spark.sql.legacy.parquet.nanosAsLong"
+# Folders such as user_id=007 name values. Spark would read a number there, and user 7 is another.
+_NUMBERS_IN_FOLDERS = "spark.sql.sources.partitionColumnTypeInference.enabled"
 # Spark 4 knows UTF-8, UTF-16, UTF-32 and ISO-8859-1, and Java those of all countries.
 _ENCODINGS_OF_JAVA = "spark.sql.legacy.javaCharsets"
 
@@ -56,7 +60,7 @@ def read_source(
     """Read a table of the owner's, with the `required` columns under these names.
 
     A column is found whatever the case and the space around its name, and `column.field` within a
-    struct. What stands for no value becomes null.
+    struct or within JSON in a column of text. What stands for no value becomes null.
 
     Raises:
         TableError: the table does not exist, cannot be read, or lacks a column; the message begins
@@ -134,14 +138,30 @@ def _repeated(frame: DataFrame, missing: Sequence[str]) -> str:
 
 
 def _field_of(frame: DataFrame, name: str) -> Column | None:
-    """The field `column.field` of a struct, to any depth."""
+    """The field `column.field` of a struct, or of objects of JSON in a text, to any depth."""
     parts = name.split(".")
     kind: T.DataType = frame.schema
-    for part in parts:
+    for k, part in enumerate(parts):
+        if k > 0 and isinstance(kind, T.StringType):
+            text = F.col(".".join(map(quoted, parts[:k])))
+            return _field_of_objects(text, parts[k:])
         if not isinstance(kind, T.StructType) or part not in kind.names:
             return None
         kind = kind[part].dataType
-    return F.col(".".join(quoted(part) for part in parts))
+    return F.col(".".join(map(quoted, parts)))
+
+
+def _field_of_objects(text: Column, parts: Sequence[str]) -> Column:
+    """A field of an object in JSON; of a list of objects, that of each as a list."""
+    path = "".join(f"['{part}']" for part in parts)
+    of_each = F.get_json_object(text, f"$[*]{path}")
+    # Spark writes no list around a single one.
+    listed = F.when(of_each.startswith("["), of_each).otherwise(
+        F.concat(F.lit("["), of_each, F.lit("]"))
+    )
+    return F.when(F.ltrim(text).startswith("["), listed).otherwise(
+        F.get_json_object(text, f"${path}")
+    )
 
 
 def _without(column: Column, kind: T.DataType, values: tuple[str, ...]) -> Column:
@@ -342,8 +362,21 @@ def _load(
         spark.conf.set(_NANOSECONDS_AS_NUMBERS, "true")
     if without_glob(path):
         reader = reader.option("__globPaths__", "false")
-    frame = reader.format(kind).load(path)
-    return _without_nanoseconds(spark, frame) if kind == "parquet" else frame
+    spark.conf.set(_NUMBERS_IN_FOLDERS, "false")
+    if kind == "parquet":
+        return _without_nanoseconds(spark, _load_parquet(spark, reader, path))
+    return reader.format(kind).load(path)
+
+
+def _load_parquet(spark: SparkSession, reader: DataFrameReader, path: str) -> DataFrame:
+    """Files of Parquet, without the columns of types that Spark does not read.
+
+    Spark would fail in a task, whose trace stands in the log of each job.
+    """
+    readable = readable_columns(spark, path)
+    return (
+        reader.schema(readable.columns).parquet(path) if readable.others else reader.parquet(path)
+    )
 
 
 def _without_nanoseconds(spark: SparkSession, frame: DataFrame) -> DataFrame:
@@ -375,22 +408,10 @@ def _without_nanoseconds(spark: SparkSession, frame: DataFrame) -> DataFrame:
 def _nanosecond_columns(spark: SparkSession, frame: DataFrame) -> dict[str, bool]:
     """The columns of nanoseconds in the first file, each with whether it has a zone."""
     files = frame.inputFiles()
-    if not files:
-        return {}
-    jvm: Any = spark._jvm
-    session: Any = spark._jsparkSession
-    configuration = session.sessionState().newHadoopConf()
-    path = jvm.org.apache.hadoop.fs.Path(jvm.java.net.URI(files[0]))
-    file = jvm.org.apache.parquet.hadoop.util.HadoopInputFile.fromPath(path, configuration)
-    reader = jvm.org.apache.parquet.hadoop.ParquetFileReader.open(file)
-    try:
-        schema = reader.getFooter().getFileMetaData().getSchema()
-        kinds = {
-            str(field.getName()): str(field.getLogicalTypeAnnotation())
-            for field in schema.getFields()
-        }
-    finally:
-        reader.close()
+    kinds = {
+        str(field.getName()): str(field.getLogicalTypeAnnotation())
+        for field in (parquet_fields(spark, unquote(files[0])) if files else ())
+    }
     return {
         name: kind.endswith("true)")
         for name, kind in kinds.items()

@@ -47,17 +47,17 @@ def id_column(frame: DataFrame, name: str, config: InteractionsConfig) -> Column
         TableError: its type is neither string nor a number.
     """
     kind = frame.schema[name].dataType
-    column = owner_column(name)
-    if isinstance(kind, FractionType):
-        text = _digits(column, kind)
-    elif isinstance(kind, T.StringType | T.IntegralType):
-        text = column.cast("string")
-    else:
+    if not isinstance(kind, T.StringType | T.IntegralType | FractionType):
         raise TableError(
             f"id column {name} has type {kind.simpleString()}, expected string or a whole number;"
             " cast it in the source"
         )
-    return as_id(text, config)
+    return as_id(as_text(owner_column(name), kind), config)
+
+
+def as_text(column: Column, kind: T.DataType) -> Column:
+    """A column of that type as text; a number that is whole is its digits."""
+    return _digits(column, kind) if isinstance(kind, FractionType) else column.cast("string")
 
 
 def as_id(text: Column, config: InteractionsConfig) -> Column:
@@ -143,7 +143,7 @@ def time_column(frame: DataFrame, config: InteractionsConfig, told: str | None) 
     parts = PARTS_OF_A_SECOND.get(config.time_unit)
     kind = frame.schema[name].dataType
     if pattern is not None:
-        text = F.trim(owner_column(name).cast("string"))
+        text = F.trim(as_text(owner_column(name), kind))
         return _bounded(_by_pattern(frame, text, pattern, config.time_zone))
     if parts is not None:
         seconds = try_cast(name, "double") / parts

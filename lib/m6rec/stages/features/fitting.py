@@ -21,7 +21,7 @@ from pyspark.ml.stat import Summarizer
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
-from m6rec.check.numbers import DecimalSign
+from m6rec.check.writing import AS_IS, Writing
 from m6rec.config.data import FeatureKind, FeaturesConfig, TokenKind
 from m6rec.errors import TableError
 from m6rec.kernels.arrays.rows import Float64, indptr_of
@@ -80,7 +80,7 @@ def fit_features(
     config: FeaturesConfig,
     training_indices: DataFrame,
     seed: int,
-    decimal_signs: Mapping[str, DecimalSign] | None = None,
+    writings: Mapping[str, Writing] | None = None,
     vectors: Sequence[VectorColumn] = (),
 ) -> FeaturePipeline:
     """Fit a pipeline on the rows whose index is in `training_indices`.
@@ -94,7 +94,7 @@ def fit_features(
         config: the features section.
         training_indices: index_column; the users or items of the training fold.
         seed: of the randomized projections.
-        decimal_signs: for numeric columns of text that is not plain, the sign before the fraction.
+        writings: how numeric columns that are not plain are written.
         vectors: the columns of kind embedding; those without a vector in a training row are left
             out.
 
@@ -102,7 +102,7 @@ def fit_features(
         TableError: a column of `kinds` is missing, or no attribute row is a training row.
     """
     training = training_indices.select(index_column).distinct().persist()
-    columns = _fit_columns(attributes, index_column, kinds, training, decimal_signs or {})
+    columns = _fit_columns(attributes, index_column, kinds, training, writings or {})
     languages = _languages(attributes, index_column, columns, config)
     columns = replace(columns, vectors=tuple(vectors), languages=languages)
     behaviour_columns = () if behaviour is None else _other_columns(behaviour, index_column)
@@ -137,7 +137,7 @@ def _fit_columns(
     index_column: str,
     kinds: Mapping[str, FeatureKind],
     training: DataFrame,
-    signs: Mapping[str, DecimalSign],
+    writings: Mapping[str, Writing],
 ) -> AttributeColumns:
     """Choose the usable columns in one job; a column without training values is left out."""
     if attributes is None:
@@ -149,7 +149,9 @@ def _fit_columns(
         attributes.join(training, index_column, "semi").agg(
             F.count(F.lit(1)).alias("documents"),
             *(
-                F.count(number_column(name, fields[name], signs.get(name, ""))).alias(f"n_{k}")
+                F.count(number_column(name, fields[name], writings.get(name, AS_IS))).alias(
+                    f"n_{k}"
+                )
                 for k, name in enumerate(numeric)
             ),
             *(
@@ -173,7 +175,7 @@ def _fit_columns(
         tuple(tokens),
         tuple(facts[f"s_{k}"] for k in range(len(tokens))),
         facts["documents"],
-        tuple(signs.get(name, "") for name in used),
+        tuple(writings.get(name, AS_IS) for name in used),
     )
 
 

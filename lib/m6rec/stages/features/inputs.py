@@ -10,11 +10,12 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from m6rec.check.numbers import DecimalSign
+from m6rec.check.times import YEAR_FIRST
+from m6rec.check.writing import AS_IS, Writing
 from m6rec.config.data import TokenKind
 from m6rec.errors import TableError
 from m6rec.spark.runtimes import cast_or_null
-from m6rec.spark.values import number_in_text, owner_column
+from m6rec.spark.values import as_text, number_in_text, owner_column
 from m6rec.stages.features.blocks import (
     KNOWN,
 )
@@ -33,7 +34,7 @@ class AttributeColumns:
         tokens: categorical, multi-valued and text columns, each with its kind.
         separators: for each of `tokens`, what separates the values of a multi-valued string.
         documents: how many training rows have attributes.
-        decimal_signs: for each of `numeric`, the sign before the fraction; empty for plain ones.
+        writings: for each of `numeric`, how it is written.
         vectors: columns of vectors.
         languages: for each of `tokens`, whose stop words are left out of a text; empty for
             English.
@@ -43,7 +44,7 @@ class AttributeColumns:
     tokens: tuple[tuple[str, TokenKind], ...] = ()
     separators: tuple[str, ...] = ()
     documents: int = 0
-    decimal_signs: tuple[DecimalSign, ...] = ()
+    writings: tuple[Writing, ...] = ()
     vectors: tuple[VectorColumn, ...] = ()
     languages: tuple[str, ...] = ()
 
@@ -74,7 +75,7 @@ def read_attributes(
         F.col(index_column),
         F.lit(True).alias(KNOWN),
         *(
-            number_column(name, fields[name], columns.decimal_signs[k]).alias(numeric_name(k))
+            number_column(name, fields[name], columns.writings[k]).alias(numeric_name(k))
             for k, name in enumerate(columns.numeric)
         ),
         *selected,
@@ -137,14 +138,18 @@ def count_tokens(
     return model.transform(frame)
 
 
-def number_column(name: str, data_type: T.DataType, decimal_sign: DecimalSign = "") -> Column:
+def number_column(name: str, data_type: T.DataType, writing: Writing = AS_IS) -> Column:
     """A column as a finite double; dates become seconds, and what is no number becomes null."""
     column = owner_column(name)
-    if isinstance(data_type, T.StringType):
-        value = number_in_text(column, decimal_sign)
-        if decimal_sign == "":
+    if writing.date_format is not None:
+        text = F.trim(as_text(column, data_type))
+        moment = F.try_to_timestamp(text, F.lit(writing.date_format))
+        value = F.unix_seconds(moment).cast("double")
+    elif isinstance(data_type, T.StringType):
+        value = number_in_text(column, writing.decimal_sign)
+        if writing == AS_IS:
             seconds = F.unix_seconds(cast_or_null(F.trim(column), "timestamp"))
-            is_date = F.trim(column).rlike(r"^\d{4}-")
+            is_date = F.trim(column).rlike(YEAR_FIRST)
             value = F.coalesce(value, F.when(is_date, seconds).cast("double"))
     elif isinstance(data_type, T.DateType | T.TimestampType | T.TimestampNTZType):
         value = F.unix_seconds(column.cast("timestamp")).cast("double")

@@ -11,15 +11,17 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from m6rec.check.names import is_unnamed
-from m6rec.check.numbers import DecimalSign, numbers_as_text
+from m6rec.check.numbers import numbers_as_text
+from m6rec.check.objects import fields_of_objects
 from m6rec.check.samples import ColumnSample, TableSample
-from m6rec.check.times import is_iso_date
+from m6rec.check.times import read_dates
 from m6rec.check.types import COLUMN_TYPES, TypeGroup
 from m6rec.check.vectors import lengths_of_vectors, numbers_in_text
+from m6rec.check.writing import AS_IS, Writing, writing_of_numbers, writing_of_texts
 from m6rec.config.data import AttributesSource, FeatureKind
 from m6rec.errors import TableError
 from m6rec.spark.samples import type_group
-from m6rec.spark.values import owner_column
+from m6rec.spark.values import FractionType, owner_column
 from m6rec.stages.features.vectors import holds_several
 from m6rec.stages.features.vocabularies import (
     BRACKETS,
@@ -60,6 +62,7 @@ _MINIMUM_ROW_NUMBERS = 20
 # Arrays of floats are vectors where so many are of one length, which is at least this.
 _ONE_LENGTH_SHARE = 0.9
 _LEAST_LENGTH = 2
+_SHOWN_FIELDS = 3
 _FATES_OF_ARRAYS: Mapping[FeatureKind, str] = {
     "embedding": "vectors of your own making",
     "multi_valued": "several values",
@@ -73,12 +76,11 @@ class ColumnKinds:
 
     Attributes:
         kinds: of every column but the id.
-        decimal_signs: for each numeric column of text that is not plain, the sign before the
-            fraction.
+        writings: how numeric columns that are not plain are written.
     """
 
     kinds: dict[str, FeatureKind]
-    decimal_signs: dict[str, DecimalSign]
+    writings: dict[str, Writing]
 
 
 def infer_kinds(
@@ -115,7 +117,13 @@ def infer_columns(
         if isinstance(field.dataType, T.StringType)
         and overrides.get(field.name, "numeric") == "numeric"
     ]
-    sampled = _sample(frame, id_column, strings) if strings else {}
+    numbers = [
+        field.name
+        for field in fields
+        if isinstance(field.dataType, T.IntegralType | FractionType)
+        and overrides.get(field.name, "numeric") == "numeric"
+    ]
+    sampled = _sample(frame, id_column, [*strings, *numbers]) if strings or numbers else {}
     arrays = [
         field
         for field in fields
@@ -129,15 +137,22 @@ def infer_columns(
             kinds[field.name] = overrides[field.name]
         elif is_unnamed(field.name) or field.name in counters:
             kinds[field.name] = "ignore"
-        elif field.name in sampled:
+        elif field.name in strings:
             kinds[field.name] = kind_of_strings(sampled[field.name])
         elif field.name in lengths:
             several = holds_several(field.dataType) is True
             kinds[field.name] = kind_of_arrays(lengths[field.name], several)
         else:
             kinds[field.name] = _KINDS.get(type_group(field.dataType), "ignore")
-    numeric = {name: values for name, values in sampled.items() if kinds[name] == "numeric"}
-    return ColumnKinds(kinds, _decimal_signs(numeric))
+    written = {
+        name: writing_of_texts(_present(sampled[name]))
+        if name in strings
+        else writing_of_numbers(sampled[name])
+        for name in sampled
+        if kinds[name] == "numeric"
+    }
+    found = {name: one for name, one in written.items() if one is not None and one != AS_IS}
+    return ColumnKinds(kinds, found)
 
 
 def kinds_of_sample(
@@ -164,12 +179,18 @@ def _told(column: ColumnSample, sample: TableSample) -> tuple[FeatureKind, str]:
         several = column.type.startswith("array<array")
         kind = kind_of_arrays(lengths_of_vectors(column), several)
         return kind, _FATES_OF_ARRAYS[kind]
-    many = sample.rows >= _MINIMUM_ROW_NUMBERS
-    if column.group == "whole number" and many and _counts_rows(column.values):
-        return "ignore", "left out: it counts the rows; kinds can say otherwise"
+    if column.group in {"whole number", "fraction"}:
+        return _told_of_numbers(column, sample.rows >= _MINIMUM_ROW_NUMBERS)
     if column.group == "nested":
         return "ignore", f"left out; name {column.name}.FIELD in kinds to read a field"
     return _KINDS.get(column.group, "ignore"), COLUMN_TYPES[column.group].attribute
+
+
+def _told_of_numbers(column: ColumnSample, many: bool) -> tuple[FeatureKind, str]:
+    if column.group == "whole number" and many and _counts_rows(column.values):
+        return "ignore", "left out: it counts the rows; kinds can say otherwise"
+    pattern = writing_of_numbers(column.present).date_format
+    return "numeric", "a number" if pattern is None else _fate_of_dates(pattern)
 
 
 def kind_of_arrays(lengths: Sequence[int], several: bool) -> FeatureKind:
@@ -197,29 +218,37 @@ def _fate_of_text(kind: FeatureKind, column: ColumnSample) -> str:
         case "embedding":
             return f"{_FATES_OF_ARRAYS[kind]}, written as text"
         case "ignore":
-            return "left out: nearly all values differ" if column.texts else "left out: no value"
+            return _fate_of_ignored(column)
         case _:
             return "categories" if kind == "categorical" else "its words"
 
 
+def _fate_of_ignored(column: ColumnSample) -> str:
+    if not column.texts:
+        return "left out: no value"
+    if read_dates(column.texts) is not None:
+        return "left out: day and month of its dates could be either"
+    fields = fields_of_objects(column.texts)
+    if fields is not None:
+        asked = " or ".join(f"{column.name}.{name}" for name in fields[:_SHOWN_FIELDS])
+        return f"left out: it holds objects; name {asked} in kinds to read a field"
+    return "left out: nearly all values differ"
+
+
+def _fate_of_dates(pattern: str | None) -> str:
+    how = "" if pattern is None else f", by the format {pattern}"
+    return f"{COLUMN_TYPES['date'].attribute}{how}"
+
+
 def _fate_of_numbers(column: ColumnSample) -> str:
-    found = numbers_as_text(column.texts)
-    if found is None:
-        return COLUMN_TYPES["date"].attribute
+    dates, found = read_dates(column.texts), numbers_as_text(column.texts)
+    if dates is not None or found is None:
+        return _fate_of_dates(None if dates is None else dates.format)
     if not found.decimal_sign:
         return "a number"
     unit = f", in {found.unit}" if found.unit else ""
     missing = f"; {', '.join(map(repr, found.others[:3]))} missing" if found.others else ""
     return f"a number, with {found.decimal_sign!r} before the fraction{unit}{missing}"
-
-
-def _decimal_signs(texts: Mapping[str, Sequence[str | None]]) -> dict[str, DecimalSign]:
-    signs: dict[str, DecimalSign] = {}
-    for name, values in texts.items():
-        found = numbers_as_text([value for value in values if value is not None])
-        if found is not None and found.decimal_sign:
-            signs[name] = found.decimal_sign
-    return signs
 
 
 def _may_count_rows(field: T.StructField, overrides: Mapping[str, FeatureKind]) -> bool:
@@ -264,7 +293,9 @@ def kind_of_strings(values: Sequence[str | None]) -> FeatureKind:
     - ignore: there is no value at all.
     - numeric: every value is a number without a leading zero; or nearly every value but words such
       as n/a is one with a unit, a currency or signs between thousands.
-    - numeric: nearly every value is a date as ISO 8601 writes it.
+    - numeric: nearly every value is a date, of one way to write it; where day and month of all
+      could be either, ignore.
+    - ignore: nearly every value is an object as JSON or Python writes it, or a list of such.
     - embedding: nearly every value is a list of numbers, with fractions and of one length.
     - multi_valued: a tenth of the values contain `|`, or a comma, a semicolon or another of
       `OTHER_SEPARATORS` between values of which there are not more than of their combinations; or
@@ -276,11 +307,13 @@ def kind_of_strings(values: Sequence[str | None]) -> FeatureKind:
     - ignore: nearly all values are distinct, as ids and names are.
     - categorical: none of the above.
     """
-    present = [value.strip() for value in values if value is not None and value.strip()]
+    present = _present(values)
     if not present:
         return "ignore"
-    if numbers_as_text(present) is not None or _are_dates(present):
+    if writing_of_texts(present) is not None:
         return "numeric"
+    if read_dates(present) is not None or fields_of_objects(present) is not None:
+        return "ignore"
     if _are_vectors(present):
         return "embedding"
     if _separator(present) is not None or _lists_words(present):
@@ -288,8 +321,8 @@ def kind_of_strings(values: Sequence[str | None]) -> FeatureKind:
     return _kind_of_single_values(present)
 
 
-def _are_dates(values: list[str]) -> bool:
-    return sum(map(is_iso_date, values)) >= _MOST_VALUES * len(values)
+def _present(values: Sequence[str | None]) -> list[str]:
+    return [value.strip() for value in values if value is not None and value.strip()]
 
 
 def _are_vectors(values: list[str]) -> bool:

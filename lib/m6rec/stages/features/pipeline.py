@@ -12,6 +12,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from m6rec import columns as c
+from m6rec.check.writing import Writing
 from m6rec.errors import ArtifactError
 from m6rec.files import AnyPlace, as_place, at_hand, written_whole
 from m6rec.kernels.arrays.standardisation import Selection, Standardisation
@@ -45,7 +46,7 @@ _MANIFEST = "pipeline.json"
 _ARRAYS = "blocks.npz"
 _REDUCTION = "reduction"
 # Of the folder; other releases wrote it in another way.
-_FORMAT = 2
+_FORMAT = 3
 _FLOATS = "array<float>"
 
 
@@ -215,7 +216,7 @@ class FeaturePipeline:
                 tuple((name, kind) for name, kind in manifest["tokens"]),
                 tuple(manifest["separators"]),
                 manifest["documents"],
-                tuple(manifest["decimal_signs"]),
+                tuple(Writing(**one) for one in manifest["writings"]),
                 tuple(VectorColumn(**column) for column in manifest["vectors"]),
                 tuple(manifest["languages"]),
             ),
@@ -238,7 +239,7 @@ class FeaturePipeline:
             "tokens": self.columns.tokens,
             "separators": self.columns.separators,
             "documents": self.columns.documents,
-            "decimal_signs": self.columns.decimal_signs,
+            "writings": [asdict(one) for one in self.columns.writings],
             "vectors": [asdict(column) for column in self.columns.vectors],
             "languages": self.columns.languages,
             "behaviour_columns": self.behaviour_columns,

@@ -122,14 +122,7 @@ def clean_interactions(
     Raises:
         TableError: an id column is neither string nor a number, or a numeric time has no unit.
     """
-    mapped = _map_columns(source, config, reading)
-    fractions = {
-        ours
-        for ours, theirs in ((c.USER_ID, config.columns.user), (c.ITEM_ID, config.columns.item))
-        if is_fraction(source.schema[theirs].dataType)
-    }
-    negative = are_ratings or config.cancellations == "cancel"
-    judged = _judge_rows(mapped, config, now, fractions, negative)
+    judged = judged_by_themselves(source, config, now, reading, are_ratings)
     judges_users = config.suspicious_users.action != "keep" or _refuses_rates(config)
     follows_labelled = judges_users or in_whole_rows
     labelled = judged
@@ -150,6 +143,27 @@ def clean_interactions(
     return Cleaned(
         interactions, refused(labelled), labelled, judged, refused(judged), follows_labelled
     )
+
+
+def judged_by_themselves(
+    source: DataFrame,
+    config: InteractionsConfig,
+    now: datetime,
+    reading: EventReading = _AS_THE_SCHEMA_SAYS,
+    are_ratings: bool = False,
+) -> DataFrame:
+    """All rows of `source` with their reason as far as a row shows it by itself.
+
+    Arguments and what is raised are those of `clean_interactions`.
+    """
+    mapped = _map_columns(source, config, reading)
+    fractions = {
+        ours
+        for ours, theirs in ((c.USER_ID, config.columns.user), (c.ITEM_ID, config.columns.item))
+        if is_fraction(source.schema[theirs].dataType)
+    }
+    negative = are_ratings or config.cancellations == "cancel"
+    return _judge_rows(mapped, config, now, fractions, negative)
 
 
 def check_counts(rows_in: int, kept: int, quarantined: int) -> None:

@@ -1,0 +1,79 @@
+"""The columns of a file of Parquet as its footer has them, and those that Spark reads."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import AnalysisException
+from pyspark.sql import SparkSession
+from pyspark.sql import types as T
+
+from m6rec.spark.files import hadoop_configuration, sized_files_under
+
+
+def parquet_fields(spark: SparkSession, file: str) -> list[Any]:
+    """The fields of a file, as Parquet's own library has them."""
+    jvm: Any = spark._jvm
+    place = jvm.org.apache.parquet.hadoop.util.HadoopInputFile.fromPath(
+        jvm.org.apache.hadoop.fs.Path(file), hadoop_configuration(spark)
+    )
+    reader = jvm.org.apache.parquet.hadoop.ParquetFileReader.open(place)
+    try:
+        return list(reader.getFooter().getFileMetaData().getSchema().getFields())
+    finally:
+        reader.close()
+
+
+@dataclass(frozen=True)
+class ReadableColumns:
+    """What Spark reads of a file.
+
+    Attributes:
+        columns: those that it reads.
+        others: the types in Parquet of all others, by name.
+    """
+
+    columns: T.StructType
+    others: dict[str, str]
+
+
+def readable_columns(spark: SparkSession, path: str) -> ReadableColumns:
+    """What Spark reads of the first file under a path; nothing where there is no such file."""
+    columns: list[T.StructField] = []
+    others: dict[str, str] = {}
+    for field in _fields_under(spark, path):
+        try:
+            columns += _as_spark_has_it(spark, field).fields
+        except (AnalysisException, Py4JJavaError):
+            others[str(field.getName())] = _type_of(field)
+    return ReadableColumns(T.StructType(columns), others)
+
+
+def _fields_under(spark: SparkSession, path: str) -> list[Any]:
+    try:
+        files = sized_files_under(spark, path, 1)
+        return parquet_fields(spark, files[0][0]) if files else []
+    except Py4JJavaError:
+        # Spark says what is wrong with a file or place.
+        return []
+
+
+def _type_of(field: Any) -> str:
+    """The type of a field as Parquet writes it, such as int64 (TIME(MICROS,true))."""
+    if not field.isPrimitive():
+        return f"group of {', '.join(_type_of(one) for one in field.getFields())}"
+    kind = field.getLogicalTypeAnnotation()
+    name = str(field.asPrimitiveType().getPrimitiveTypeName())
+    return name if kind is None else f"{name} ({kind})"
+
+
+def _as_spark_has_it(spark: SparkSession, field: Any) -> T.StructType:
+    jvm: Any = spark._jvm
+    session: Any = spark._jsparkSession
+    listed = jvm.java.util.ArrayList()
+    listed.add(field)
+    message = jvm.org.apache.parquet.schema.MessageType("columns", listed)
+    converter = jvm.org.apache.spark.sql.execution.datasources.parquet.ParquetToSparkSchemaConverter
+    read = converter(session.sessionState().conf()).convert(message)
+    return T.StructType.fromJson(json.loads(read.json()))
