@@ -12,17 +12,14 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from threading import RLock
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-from delta.exceptions import DeltaConcurrentModificationException
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 
@@ -34,96 +31,24 @@ from m6rec.errors import ConfigError, DataError, TableError
 from m6rec.fingerprints import fingerprint_of
 from m6rec.fits.list_maker import EVENT_COLUMNS, KnownOfUsers, ListMaker, added, lacking
 from m6rec.fits.sources import Events, open_events
-from m6rec.kernels.arrays.rows import Rows
-from m6rec.kernels.factors.projection import FactorModel, project
 from m6rec.lakehouse import PUBLISHED, Lakehouse
+from m6rec.publication.following import Followed
 from m6rec.publication.publishing import publications
+from m6rec.publication.replacing import PublishedLists
 from m6rec.publication.scoring import list_maker_of
 from m6rec.runs import sources_of_run, work_of_run
-from m6rec.schemas import FOLD_IN_BATCHES_TABLE, RECOMMENDATIONS_TABLE
-from m6rec.spark.arrow_rows import rows_from_batches
-from m6rec.spark.collecting import BYTES_OF_WORDS, collected_table
+from m6rec.schemas import FOLD_IN_BATCHES_TABLE
 from m6rec.spark.places import matching, place_of
-from m6rec.spark.runtimes import arrow_table, frame_of_arrow, named_set
-from m6rec.spark.session import queries_over, queries_over_few, with_settings
+from m6rec.spark.runtimes import arrow_table, frame_of_arrow
+from m6rec.spark.session import queries_over, queries_over_few
 from m6rec.spark.sources import source_version, told_format
 from m6rec.spark.values import id_column, owner_column
 from m6rec.stages.pairs.cleaning import clean_interactions, judged_by_themselves
 
 CATCHING_UP = -1
 _SOURCE = "interactions.source"
-_FACTORS = ("als", "svd")
-_USERS_OF_DISTANCE = 500
 _SECONDS_BETWEEN_DISTANCES = 60.0
-_IS_OLD, _ARRIVED, _EVENT, _EVENTS = "_is_old", "_arrived", "_event", "_events"
-_MARKS_ROWS = "delta.enableDeletionVectors"
-_APPLICATION = "spark.databricks.delta.write.txnAppId"
-_TRANSACTION = "spark.databricks.delta.write.txnVersion"
-# What the new rows are is known; Delta would compare each with the condition.
-_UNCHECKED = {"spark.databricks.delta.replaceWhere.constraintCheck.enabled": "false"}
-_READS_TWICE = "spark.databricks.delta.merge.materializeSource"
-# Files of a whole night's lists are larger, and stay until half of their rows are marked.
-_COMPACTING = {
-    "spark.databricks.delta.optimize.minFileSize": str(16 << 20),
-    "spark.databricks.delta.optimize.maxDeletedRowsRatio": "0.5",
-}
-
-
-@dataclass(frozen=True)
-class Followed:
-    """The published run, whose item side is read once.
-
-    Attributes:
-        publication: the version of the published table that the run's publication made.
-        maker: makes lists with the run's models.
-    """
-
-    publication: int
-    maker: ListMaker
-
-    @property
-    def run_id(self) -> str:
-        """The run's id."""
-        return self.maker.fit.lakehouse.run_id
-
-    @cached_property
-    def seen_items(self) -> frozenset[str]:
-        """The ids of the items that the training has seen."""
-        items = self.maker.items.where("is_seen").select(c.ITEM_ID)
-        seen = collected_table(items, self.maker.fit.n_items * BYTES_OF_WORDS)
-        return frozenset(seen.column(0).to_pylist())
-
-    @cached_property
-    def base(self) -> DataFrame:
-        """The events that the run has."""
-        return self.maker.fit.lakehouse.read("interactions").select(*EVENT_COLUMNS)
-
-    @cached_property
-    def histories(self) -> DataFrame:
-        """user_id, events: `base` with a row a user, kept by the executors.
-
-        A batch looks for some users among all, and there are far fewer users than events.
-        """
-        of_user = [name for name in EVENT_COLUMNS if name != c.USER_ID]
-        events = F.collect_list(F.struct(*of_user)).alias(_EVENTS)
-        return self.base.groupBy(c.USER_ID).agg(events).persist()
-
-    def events_of(self, users: DataFrame) -> DataFrame:
-        """The events that the run has of a few users."""
-        ids = F.broadcast(users.select(c.USER_ID))
-        own = self.histories.join(ids, c.USER_ID, "left_semi")
-        return own.select(c.USER_ID, F.inline(_EVENTS)).select(*EVENT_COLUMNS)
-
-    def let_go(self) -> None:
-        """Keep no histories any longer."""
-        self.histories.unpersist()
-
-    @cached_property
-    def factor_model(self) -> FactorModel | None:
-        """The factors by which drift is told."""
-        trained = self.maker.fit.config.trained_rankers
-        name = next((name for name in _FACTORS if name in trained), None)
-        return None if name is None else self.maker.fit.factor_model(name)
+_ARRIVED, _EVENT = "_arrived", "_event"
 
 
 @dataclass(frozen=True)
@@ -141,6 +66,7 @@ class FoldIn:
 
     Attributes:
         lakehouse, config: as they were given.
+        published: the lists that readers see.
         batches_of_a_file: the files that so many batches leave are put together.
     """
 
@@ -155,6 +81,7 @@ class FoldIn:
         """
         self.lakehouse = lakehouse
         self.config = config
+        self.published = PublishedLists(lakehouse)
         self._followed: Followed | None = None
         # The table of events when the stream began, whose schema the stream keeps to.
         self._opened: Events | None = None
@@ -195,7 +122,8 @@ class FoldIn:
             TableError: the events are not in a Delta table, or it lacks a column.
         """
         self._check()
-        self._have_rows_marked()
+        if self.config.fold_in.deletion_vectors and self.lakehouse.exists(PUBLISHED):
+            self.published.mark_rows()
         self._begins = not matching(self.spark, self.checkpoint, "offsets/[0-9]*")
         events = self._stream(self.follow())
         writer = events.writeStream.foreachBatch(self._fold_batch)
@@ -281,18 +209,6 @@ class FoldIn:
                 f"{source.name} is no Delta table, and only such a table can be followed; name the"
                 " Delta table to which events are appended in fold_in.source"
             )
-
-    def _have_rows_marked(self) -> None:
-        """Let a commit mark the rows that it takes out, where it may.
-
-        The users of a batch have rows in every file of the lists, which would all be written anew.
-        """
-        if not self.config.fold_in.deletion_vectors or not self.lakehouse.exists(PUBLISHED):
-            return
-        details = self.lakehouse.delta_table(PUBLISHED).detail().select("properties").collect()
-        if details[0][0].get(_MARKS_ROWS) != "true":
-            name = self.lakehouse.sql_name(PUBLISHED)
-            self.spark.sql(f"ALTER TABLE {name} SET TBLPROPERTIES ('{_MARKS_ROWS}' = 'true')")
 
     def _stream(self, followed: Followed) -> DataFrame:
         """What is read of new events, each event once."""
@@ -468,76 +384,26 @@ class FoldIn:
         users: Sequence[str],
     ) -> None:
         """Put the lists in the place of those of these users, in one commit that happens once."""
-        names = RECOMMENDATIONS_TABLE.schema.names
-        new = lists.withColumn(c.RUN_ID, F.lit(followed.run_id)).select(*names)
-        before = self.lakehouse.version(PUBLISHED)
-        once = (f"m6rec-fold_in-{self._query_id}-{followed.publication}", str(batch_id + 1))
-        are_touched = self.set_of_users(users)
-        if are_touched is None:
-            self._merge(new, users, once)
-        else:
-            self._replace(new, are_touched, once)
-        self._note_own_commit(before)
-
-    def _note_own_commit(self, before: int) -> None:
-        """Keep to the followed run where nobody else has changed the published table since."""
-        version = self.lakehouse.version(PUBLISHED)
-        if before == self._version and version <= before + 1:
-            self._version = version
+        new = lists.withColumn(c.RUN_ID, F.lit(followed.run_id))
+        application = f"m6rec-fold_in-{self._query_id}-{followed.publication}"
+        with self._as_own_commit():
+            self.published.replace(new, users, application, batch_id + 1)
 
     def _compact(self) -> None:
         """Put the files of many batches together, once in as many."""
         self._batches += 1
         if self._batches % self.batches_of_a_file == 0:
-            before = self.lakehouse.version(PUBLISHED)
-            # Where a run is published meanwhile, these files are gone.
-            with (
-                with_settings(self.spark, _COMPACTING),
-                suppress(DeltaConcurrentModificationException),
-            ):
-                self.lakehouse.delta_table(PUBLISHED).optimize().executeCompaction()
-            self._note_own_commit(before)
+            with self._as_own_commit():
+                self.published.compact()
 
-    def set_of_users(self, users: Sequence[str]) -> str | None:
-        """SQL that is true for the rows of these users, of whom it tells nothing.
-
-        Delta's log keeps it, and users may ask to be forgotten.
-        """
-        return named_set(self.spark, "m6rec_touched_users", c.USER_ID, users)
-
-    def _replace(self, new: DataFrame, are_touched: str, once: tuple[str, str]) -> None:
-        """Replace lists by one pass over the table's users."""
-        application, version = once
-        writer = new.write.format("delta").mode("overwrite").option("replaceWhere", are_touched)
-        writer = writer.option("txnAppId", application).option("txnVersion", version)
-        with with_settings(self.spark, _UNCHECKED):
-            writer.save(self.lakehouse.address(PUBLISHED))
-
-    def _merge(self, new: DataFrame, users: Sequence[str], once: tuple[str, str]) -> None:
-        """Replace lists by joining the table, which takes three passes."""
-        # The merge would make them several times.
-        new = new.localCheckpoint()
-        nothing = [
-            F.lit(None).cast(item.dataType).alias(item.name)
-            for item in RECOMMENDATIONS_TABLE.schema
-            if item.name != c.USER_ID
-        ]
-        old = self._frame_of(users).select(c.USER_ID, *nothing).select(*new.columns)
-        source = new.withColumn(_IS_OLD, F.lit(False)).unionByName(
-            old.withColumn(_IS_OLD, F.lit(True))
-        )
-        replaced = f"target.{c.USER_ID} = source.{c.USER_ID} AND source.{_IS_OLD}"
-        values: dict[str, str | Column] = {name: f"source.{name}" for name in new.columns}
-        table = self.lakehouse.delta_table(PUBLISHED)
-        settings = dict(zip((_APPLICATION, _TRANSACTION), once, strict=True))
-        with with_settings(self.spark, {**settings, _READS_TWICE: "none"}):
-            (
-                table.alias("target")
-                .merge(source.alias("source"), replaced)
-                .whenMatchedDelete()
-                .whenNotMatchedInsert(f"NOT source.{_IS_OLD}", values)
-                .execute()
-            )
+    @contextmanager
+    def _as_own_commit(self) -> Iterator[None]:
+        """Keep to the followed run where nobody else changes the published table meanwhile."""
+        before = self.lakehouse.version(PUBLISHED)
+        yield
+        version = self.lakehouse.version(PUBLISHED)
+        if before == self._version and version <= before + 1:
+            self._version = version
 
     def _is_recorded(self, batch_id: int, publication: int) -> bool:
         name = FOLD_IN_BATCHES_TABLE.name
@@ -552,37 +418,12 @@ class FoldIn:
         return not rows.where(same).isEmpty()
 
     def _distance(self, followed: Followed, rows: DataFrame) -> float | None:
-        """The mean cosine distance of users' vectors from those of their rows in training.
-
-        It takes a pass over all rows, and changes slowly: None where it has just been measured.
-        """
-        model, now_is = followed.factor_model, time.monotonic()
-        if model is None or now_is < self._next_distance:
+        """How far users have moved; None where that has just been measured."""
+        now_is = time.monotonic()
+        if now_is < self._next_distance:
             return None
         self._next_distance = now_is + _SECONDS_BETWEEN_DISTANCES
-        columns = (c.USER_INDEX, c.ITEM_INDICES, c.WEIGHTS)
-        known = rows.where((F.col(c.USER_INDEX) >= 0) & (F.size(c.ITEM_INDICES) > 0))
-        now = arrow_table(known.select(*columns).limit(_USERS_OF_DISTANCE))
-        if now.num_rows == 0:
-            return None
-        matrix = followed.maker.fit.matrix.where(F.size(c.ITEM_INDICES) > 0)
-        ids = frame_of_arrow(self.spark, now.select([c.USER_INDEX]), f"{c.USER_INDEX} long")
-        again = matrix.select(*columns).join(F.broadcast(ids), c.USER_INDEX, "left_semi")
-        before = arrow_table(again)
-        kept = now.filter(
-            pc.is_in(now.column(c.USER_INDEX), before.column(c.USER_INDEX).combine_chunks())
-        )
-        if kept.num_rows == 0:
-            return None
-        vectors = [project(model, _rows_by_user(table)) for table in (before, kept)]
-        lengths = np.linalg.norm(vectors[0], axis=1) * np.linalg.norm(vectors[1], axis=1)
-        dots = (vectors[0] * vectors[1]).sum(axis=1)
-        cosines = np.divide(dots, lengths, out=np.zeros_like(dots), where=lengths > 0.0)
-        return float(1.0 - cosines.mean())
-
-
-def _rows_by_user(table: pa.Table) -> Rows:
-    return rows_from_batches(table.sort_by(c.USER_INDEX).combine_chunks().to_batches())
+        return followed.distance(rows)
 
 
 def _renamed(frame: DataFrame, opened: Events) -> dict[str, str]:

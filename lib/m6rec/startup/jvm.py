@@ -8,11 +8,6 @@ from m6rec.config.run import Config
 from m6rec.job_records import job_named
 
 SIMPLE_COMPILER = "-XX:TieredStopAtLevel=1"
-# The JVM's own thresholds, in place of those of conf/spark-local.conf.
-OPTIMISING_COMPILER = (
-    "-XX:Tier4InvocationThreshold=5000 -XX:Tier4MinInvocationThreshold=600"
-    " -XX:Tier4CompileThreshold=15000 -XX:Tier4BackEdgeThreshold=40000"
-)
 
 
 def compiler_options(job: str, config: Config) -> str:

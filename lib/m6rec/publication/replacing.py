@@ -1,0 +1,119 @@
+"""Put lists of some users in the place of those that are published, each time in one commit.
+
+A few users have rows in every file of the lists. So a commit marks the rows that it takes out,
+where the table allows it, and writes files for the new ones alone.
+"""
+
+from collections.abc import Sequence
+from contextlib import suppress
+
+import pyarrow as pa
+from delta.exceptions import DeltaConcurrentModificationException
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from m6rec import columns as c
+from m6rec.lakehouse import PUBLISHED, Lakehouse
+from m6rec.schemas import RECOMMENDATIONS_TABLE
+from m6rec.spark.runtimes import frame_of_arrow, named_set
+from m6rec.spark.session import with_settings
+
+_IS_OLD = "_is_old"
+_MARKS_ROWS = "delta.enableDeletionVectors"
+_APPLICATION = "spark.databricks.delta.write.txnAppId"
+_TRANSACTION = "spark.databricks.delta.write.txnVersion"
+# What the new rows are is known; Delta would compare each with the condition.
+_UNCHECKED = {"spark.databricks.delta.replaceWhere.constraintCheck.enabled": "false"}
+_READS_TWICE = "spark.databricks.delta.merge.materializeSource"
+# Files of a whole night's lists are larger, and stay until half of their rows are marked.
+_COMPACTING = {
+    "spark.databricks.delta.optimize.minFileSize": str(16 << 20),
+    "spark.databricks.delta.optimize.maxDeletedRowsRatio": "0.5",
+}
+
+
+class PublishedLists:
+    """Table published/recommendations of a lake by path."""
+
+    def __init__(self, lakehouse: Lakehouse) -> None:
+        """Read nothing yet; the run id of `lakehouse` is of no account."""
+        self._lakehouse = lakehouse
+        self._spark = lakehouse.spark
+
+    def mark_rows(self) -> None:
+        """Let commits mark the rows that they take out, from now on."""
+        details = self._lakehouse.delta_table(PUBLISHED).detail().select("properties").collect()
+        if details[0][0].get(_MARKS_ROWS) != "true":
+            name = self._lakehouse.sql_name(PUBLISHED)
+            self._spark.sql(f"ALTER TABLE {name} SET TBLPROPERTIES ('{_MARKS_ROWS}' = 'true')")
+
+    def replace(
+        self, lists: DataFrame, users: Sequence[str], application: str, number: int
+    ) -> None:
+        """Put lists in the place of all that these users have, in one commit.
+
+        Args:
+            lists: the columns of table `recommendations`, of these users alone.
+            users: whose lists are replaced.
+            application, number: Delta makes no commit of an application whose number is not above
+                that of its last one.
+        """
+        new = lists.select(*RECOMMENDATIONS_TABLE.schema.names)
+        once = (application, str(number))
+        are_touched = self.set_of_users(users)
+        if are_touched is None:
+            self._merge(new, users, once)
+        else:
+            self._overwrite(new, are_touched, once)
+
+    def compact(self) -> None:
+        """Put small files together, and those of whose rows many are marked."""
+        # Where a run is published meanwhile, these files are gone.
+        with (
+            with_settings(self._spark, _COMPACTING),
+            suppress(DeltaConcurrentModificationException),
+        ):
+            self._lakehouse.delta_table(PUBLISHED).optimize().executeCompaction()
+
+    def set_of_users(self, users: Sequence[str]) -> str | None:
+        """SQL that is true for the rows of these users, of whom it tells nothing.
+
+        Delta's log keeps it, and users may ask to be forgotten. None where Spark cannot have it.
+        """
+        return named_set(self._spark, "m6rec_touched_users", c.USER_ID, users)
+
+    def _overwrite(self, new: DataFrame, are_touched: str, once: tuple[str, str]) -> None:
+        """Replace lists by one pass over the table's users."""
+        application, number = once
+        writer = new.write.format("delta").mode("overwrite").option("replaceWhere", are_touched)
+        writer = writer.option("txnAppId", application).option("txnVersion", number)
+        with with_settings(self._spark, _UNCHECKED):
+            writer.save(self._lakehouse.address(PUBLISHED))
+
+    def _merge(self, new: DataFrame, users: Sequence[str], once: tuple[str, str]) -> None:
+        """Replace lists by joining the table, which takes three passes."""
+        # The merge would make them several times.
+        new = new.localCheckpoint()
+        nothing = [
+            F.lit(None).cast(item.dataType).alias(item.name)
+            for item in RECOMMENDATIONS_TABLE.schema
+            if item.name != c.USER_ID
+        ]
+        ids = pa.table({c.USER_ID: pa.array(users, pa.string())})
+        named = frame_of_arrow(self._spark, ids, f"{c.USER_ID} string")
+        old = named.select(c.USER_ID, *nothing).select(*new.columns)
+        source = new.withColumn(_IS_OLD, F.lit(False)).unionByName(
+            old.withColumn(_IS_OLD, F.lit(True))
+        )
+        replaced = f"target.{c.USER_ID} = source.{c.USER_ID} AND source.{_IS_OLD}"
+        values: dict[str, str | Column] = {name: f"source.{name}" for name in new.columns}
+        table = self._lakehouse.delta_table(PUBLISHED)
+        settings = dict(zip((_APPLICATION, _TRANSACTION), once, strict=True))
+        with with_settings(self._spark, {**settings, _READS_TWICE: "none"}):
+            (
+                table.alias("target")
+                .merge(source.alias("source"), replaced)
+                .whenMatchedDelete()
+                .whenNotMatchedInsert(f"NOT source.{_IS_OLD}", values)
+                .execute()
+            )
