@@ -36,7 +36,8 @@ test: setup ## All tests with coverage of lib/
 lanes: ## The pipeline, readers and matrix programs on the other lanes
 	@for lane in current long-lived; do $(MAKE) --no-print-directory test-lane LANE=$$lane || exit; done
 
-test-lane: setup ## The same on one lane: make test-lane LANE=current
+test-lane: ## The same on one lane: make test-lane LANE=current
+	@./spark-submit.sh setup --packages
 	$(PYTEST_ON_BOTH_CORES) $(LANE_TESTS)
 
 notebook: setup ## Execute the notebook

@@ -28,7 +28,11 @@ main() {
     [[ -f "$LOCK" ]] || fail "LANE=$LANE is unknown: there is no $LOCK." "Lanes: main, current, long-lived."
     case "${1:-}" in
         "" | -h | --help | help) print_help ;;
-        setup) set_up_environment; set_up; archive_classes ;;
+        setup)
+            set_up_environment
+            set_up
+            [[ "${2:-}" == --packages ]] || archive_classes
+            ;;
         pack) set_up; link_package; pack_environment ;;
         *) run_job "$@" ;;
     esac
@@ -39,6 +43,7 @@ print_help() {
 Usage: ./spark-submit.sh JOB [options of the job]
        ./spark-submit.sh JOB --help       explain a job
        ./spark-submit.sh setup            only set up, with a first run by which jobs start faster
+                                          (with --packages, only the virtual environment)
        ./spark-submit.sh pack             pack the environment for a cluster (\$ARCHIVES)
 
 Every call sets up what is missing: a virtual environment from requirements/$lock_of_lane.txt. It needs
