@@ -23,6 +23,7 @@ def write_items(path: Path) -> None:
         "features": [float(k % 4) for k in range(_N)],
         "a `b`.c 'd\"": ["p" if k % 2 else "q" for k in range(_N)],
         # Numbers as people write them.
+        "two": [f"{'$€'[k % 2]}{k}.50" for k in range(_N)],
         "price": [f"${k + 1},000.50" if k % 7 else "\u2014" for k in range(_N)],
         "weight": [f"{k + 1} kg" if k % 5 else "n/a" for k in range(_N)],
         "genre": [_GENRES[k % 4] for k in range(_N)],
@@ -76,6 +77,7 @@ KINDS = {
     "kind": ("categorical", "categories"),
     "features": ("numeric", "a number"),
     "a `b`.c 'd\"": ("categorical", "categories"),
+    "two": ("numeric", r"in \$ and €"),
     "price": ("numeric", r"in \$; '\u2014' missing"),
     "weight": ("numeric", "in kg; 'n/a' missing"),
     "genre": ("multi_valued", "split at ','"),

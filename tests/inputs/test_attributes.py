@@ -21,6 +21,7 @@ from m6rec.stages.features.vocabularies import separator_votes, token_column
 from tests.inputs.attributes import GIVEN, KINDS, write_items
 
 WRITINGS = {
+    "two": Writing("."),
     "price": Writing("."),
     "weight": Writing("."),
     "yuan": Writing("."),

@@ -139,6 +139,10 @@ def test_paths_follow_the_rules_of_spark(
         ({"path": "gs://bucket/events"}, "jar of the file system gs: .*gcs-connector"),
         ({"path": "/no/such/place", "format": "parquet"}, "does not exist"),
         ({"table": "no.such.table"}, "the catalogue has no such table"),
+        ({"path": "C:\\data\\events.csv"}, "it is a path of Windows"),
+        ({"path": "C:/data/events.csv"}, "it is a path of Windows"),
+        ({"path": "~/no/events.csv"}, "neither ~ nor \\$ stands for anything"),
+        ({"path": "/no/events.csv "}, "has white space around it"),
     ],
 )
 def test_what_is_missing_is_said_with_what_mends_it(

@@ -54,6 +54,10 @@ _NO_CREDENTIALS = (
 _Rule = tuple[str, Callable[[re.Match[str]], str]]
 # What is thrown, by its text, and what to say of it. The first that matches is said.
 _OF_PLACES: tuple[_Rule, ...] = (
+    (
+        r"No FileSystem for scheme \"?[A-Za-z]\"?(?!\w)|absolute URI: [A-Za-z]:%5C",
+        lambda _: "it is a path of Windows; give the one that this machine has for it",
+    ),
     (r"Class org\.apache\.hadoop\.fs\.s3a\.\w+ not found", lambda _: _missing_jar("s3a")),
     (r"Class org\.apache\.hadoop\.fs\.azurebfs\S* not found", lambda _: _missing_jar("abfss")),
     (r"Class \S+\.GoogleHadoopFileSystem not found", lambda _: _missing_jar("gs")),
