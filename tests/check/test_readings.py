@@ -26,7 +26,7 @@ NEEDED = ("user_id", "item_id")
         ),
         (
             "\ufeffuser_id,item_id\nann,tea\n".encode("utf-16-le"),
-            {"encoding": "UTF-16LE"},
+            {"encoding": "UTF-16LE", "multiLine": "true"},
             ("ann", "tea"),
         ),
         (

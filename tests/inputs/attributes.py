@@ -1,6 +1,7 @@
 """Tables of attributes and rules as people have them, and what is right for each."""
 
 import json
+from decimal import Decimal
 from pathlib import Path
 
 import pandas as pd
@@ -23,6 +24,7 @@ def write_items(path: Path) -> None:
         "features": [float(k % 4) for k in range(_N)],
         "a `b`.c 'd\"": ["p" if k % 2 else "q" for k in range(_N)],
         # Numbers as people write them.
+        "two": [f"{'$€'[k % 2]}{k}.50" for k in range(_N)],
         "price": [f"${k + 1},000.50" if k % 7 else "\u2014" for k in range(_N)],
         "weight": [f"{k + 1} kg" if k % 5 else "n/a" for k in range(_N)],
         "genre": [_GENRES[k % 4] for k in range(_N)],
@@ -57,7 +59,9 @@ def write_items(path: Path) -> None:
     more = pa.array([[("k", k)] for k in range(_N)], pa.map_(pa.string(), pa.int64()))
     place = pa.array([{"city": "Rome" if k % 2 else "Oslo"} for k in range(_N)])
     pairs = pa.array([[{"a": k}] for k in range(_N)])
-    for name, column in (("more", more), ("place", place), ("pairs", pairs)):
+    days = pa.array([Decimal(20240301 + k) for k in range(_N)], pa.decimal128(10, 0))
+    added = {"more": more, "place": place, "pairs": pairs, "days": days}
+    for name, column in added.items():
         table = table.append_column(name, column)
     pq.write_table(table, path)
 
@@ -76,6 +80,7 @@ KINDS = {
     "kind": ("categorical", "categories"),
     "features": ("numeric", "a number"),
     "a `b`.c 'd\"": ("categorical", "categories"),
+    "two": ("numeric", r"in \$ and €"),
     "price": ("numeric", r"in \$; '\u2014' missing"),
     "weight": ("numeric", "in kg; 'n/a' missing"),
     "genre": ("multi_valued", "split at ','"),
@@ -88,6 +93,7 @@ KINDS = {
     "compact": ("numeric", "seconds, by the format yyyyMMdd"),
     "whole": ("numeric", "seconds, by the format yyyyMMdd"),
     "real": ("numeric", "seconds, by the format yyyyMMdd"),
+    "days": ("numeric", "seconds, by the format yyyyMMdd"),
     "english": ("numeric", "seconds, by the format d MMM yyyy"),
     "either": ("ignore", "day and month of its dates could be either"),
     "version": ("ignore", "nearly all values differ"),

@@ -182,6 +182,12 @@ TIMES = (
         kept=_read_as("2010-01-12 08:26:00", "2010-04-03 09:05:00"),
     ),
     Case(
+        "weekdays.csv",
+        _times('"Mon, 18 Mar 2024 12:05:00 GMT"', '"Tue, 19 Mar 2024 08:00:00 GMT"'),
+        TIMED | {"time_format": "EEE, d MMM yyyy HH:mm:ss z", "time_zone": "Asia/Tokyo"},
+        kept=_read_as("2024-03-18 12:05:00", "2024-03-19 08:00:00"),
+    ),
+    Case(
         "format-that-is-none.csv",
         _times("12/1/2010"),
         TIMED | {"time_format": "bbb"},
@@ -615,7 +621,7 @@ PLACES = (
     Case(
         "china.csv",
         text("user_id,item_id\n\u5f20\u4e09,\u7eff\u8336\n\u674e\u56db,\u7ea2\u8336\n", "gbk"),
-        problems=(r"not in UTF-8.*options: \{encoding: GB18030\}",),
+        problems=(r"read otherwise.*options: \{encoding: GB18030\}",),
     ),
     Case(
         "china-read.csv",
@@ -626,17 +632,29 @@ PLACES = (
     Case(
         "japan.csv",
         text("user_id,item_id\nann,\u3086\u3046\u8336\nbob,\u7d05\u8336\n", "shift_jis"),
-        problems=(r"not in UTF-8.*options: \{encoding: Shift_JIS\}",),
+        problems=(r"read otherwise.*options: \{encoding: Shift_JIS\}",),
     ),
     Case(
         "windows.csv",
         text("user_id,item_id\nann,\u201ccaf\u00e9\u201d\n", "cp1252"),
-        problems=(r"not in UTF-8.*options: \{encoding: windows-1252\}",),
+        problems=(r"read otherwise.*options: \{encoding: windows-1252\}",),
     ),
     Case(
         "utf-16.csv",
         text("\ufeffuser_id,item_id\nann,tea\nbob,rum\n", "utf-16-le"),
-        problems=("has no column", 'encoding: "UTF-16LE"'),
+        problems=("has no column", 'encoding: "UTF-16LE", multiLine: "true"'),
+    ),
+    Case(
+        "utf-16-halved.csv",
+        text("\ufeffuser_id,item_id\nann,tea\nbob,rum\n", "utf-16-le"),
+        source={"options": {"encoding": "UTF-16"}},
+        problems=(r"in UTF-16LE .* read otherwise; .*\{encoding: UTF-16LE, multiLine: true\}",),
+    ),
+    Case(
+        "utf-16-read.csv",
+        text("\ufeffuser_id,item_id\r\nann,tea\r\nbob,rum\r\n", "utf-16-le"),
+        source={"options": {"encoding": "UTF-16LE", "multiLine": True}},
+        kept=[("ann", "tea"), ("bob", "rum")],
     ),
     Case("bom.csv", text("\ufeffuser_id,item_id\nann,tea\n"), kept=ONE),
     Case(
@@ -684,7 +702,7 @@ PLACES = (
     Case(
         "not-utf-8.csv",
         text("user_id,item_id\nann,caf\u00e9\n", "latin-1"),
-        problems=(r"not in UTF-8.*options: \{encoding: ISO-8859-1\}",),
+        problems=(r"read otherwise.*options: \{encoding: ISO-8859-1\}",),
     ),
     Case(
         "signs-lost.csv",
@@ -735,6 +753,23 @@ PLACES = (
         "broken.json",
         text("{broken\n"),
         problems=("has no column", "begins with '{broken', expected a JSON object a line"),
+    ),
+    Case(
+        "by-day",
+        folder(**{f"2024/0{k}__csv": rows("user_id,item_id", f"ann,i{k}") for k in (1, 2)}),
+        problems=(
+            "no file of that format",
+            r"2 of 2 files lie .* 2024, .*recursiveFileLookup: true",
+        ),
+    ),
+    Case(
+        "half-by-day",
+        folder(
+            **{"2024/01__csv": rows("user_id,item_id", "ann,rum")},
+            a__csv=rows("user_id,item_id", "ann,tea"),
+        ),
+        warnings=("1 of 2 files lie in folders such as 2024, into which Spark does not look",),
+        kept=ONE,
     ),
     Case(
         "two-headers",

@@ -21,6 +21,7 @@ from m6rec.stages.features.vocabularies import separator_votes, token_column
 from tests.inputs.attributes import GIVEN, KINDS, write_items
 
 WRITINGS = {
+    "two": Writing("."),
     "price": Writing("."),
     "weight": Writing("."),
     "yuan": Writing("."),
@@ -29,6 +30,7 @@ WRITINGS = {
     "compact": Writing(date_format="yyyyMMdd"),
     "whole": Writing(date_format="yyyyMMdd"),
     "real": Writing(date_format="yyyyMMdd"),
+    "days": Writing(date_format="yyyyMMdd"),
     "english": Writing(date_format="d MMM yyyy"),
 }
 # Of the third item.
@@ -40,7 +42,7 @@ NUMBERS = {
     "json.weight": 2.0,
     "german": 1_733_184_000.0,
     "slashes": 1_733_221_800.0,
-    **dict.fromkeys(("since", "compact", "whole", "real", "english"), 1_709_424_000.0),
+    **dict.fromkeys(("since", "compact", "whole", "real", "days", "english"), 1_709_424_000.0),
 }
 
 

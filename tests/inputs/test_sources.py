@@ -4,11 +4,13 @@ import gzip
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -19,6 +21,7 @@ from pyspark.sql import types as T
 from typer import Exit
 
 from jobs.check import check
+from m6rec import columns as c
 from m6rec.command_line import errors_as_messages
 from m6rec.config.base import TableSource
 from m6rec.config.run import parse_config
@@ -31,6 +34,7 @@ from m6rec.spark.sources import read_source, source_version
 from m6rec.spark.time_limits import within_seconds
 from m6rec.stages.features.kinds import infer_kinds
 from m6rec.stages.features.pictures import PictureColumn, _decode_batches
+from m6rec.stages.features.texts import _encode_partition
 
 
 def source(**settings: Any) -> TableSource:
@@ -135,6 +139,10 @@ def test_paths_follow_the_rules_of_spark(
         ({"path": "gs://bucket/events"}, "jar of the file system gs: .*gcs-connector"),
         ({"path": "/no/such/place", "format": "parquet"}, "does not exist"),
         ({"table": "no.such.table"}, "the catalogue has no such table"),
+        ({"path": "C:\\data\\events.csv"}, "it is a path of Windows"),
+        ({"path": "C:/data/events.csv"}, "it is a path of Windows"),
+        ({"path": "~/no/events.csv"}, "neither ~ nor \\$ stands for anything"),
+        ({"path": "/no/events.csv "}, "has white space around it"),
     ],
 )
 def test_what_is_missing_is_said_with_what_mends_it(
@@ -199,6 +207,32 @@ def test_a_worker_that_fails_is_named_with_its_stage_and_without_a_trace(
     assert re.match(rf"job build_features: a Python worker failed in {stage}", said), said
     assert "Traceback" not in said
     assert "\n" not in said
+
+
+def test_a_value_over_which_a_worker_fails_is_named(spark: SparkSession) -> None:
+    class Picky:
+        def load(self) -> "Picky":
+            return self
+
+        def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+            if "bad" in texts:
+                raise ValueError("no such word")
+            return np.zeros((len(texts), 2), np.float32)
+
+    rows = [("1", "good"), ("2", "bad"), ("3", "also good")]
+    texts = spark.createDataFrame(rows, f"{c.TEXT_HASH} string, _m6rec_text string").coalesce(1)
+    encode = partial(_encode_partition, shipped=cast(Any, Picky()))
+    stage = (
+        r"stage stages\.features\.texts, _encoded, line \d+, at the text 'bad': ValueError: no such"
+    )
+    with pytest.raises(WorkerError, match=stage), saying_what_failed("job build_features"):
+        texts.mapInArrow(encode, f"{c.TEXT_HASH} string, {c.VECTOR} array<float>").collect()
+
+    decode = partial(_decode_batches, column=PictureColumn("cover", "image", 1), size=4)
+    covers = spark.createDataFrame([(7, "//[no address")], f"{c.ITEM_INDEX} long, given string")
+    schema = f"{c.ITEM_INDEX} long, attribute string, frame int, pixels binary"
+    [row] = covers.mapInArrow(decode, schema).collect()
+    assert (row[c.ITEM_INDEX], row["pixels"]) == (7, None)
 
 
 def test_a_worker_that_is_ended_from_outside_is_said(spark: SparkSession) -> None:

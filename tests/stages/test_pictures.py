@@ -62,7 +62,8 @@ def test_bytes_become_pixels_and_broken_images_are_counted(spark: SparkSession) 
     blue = np.frombuffer(images[1][PIXELS], dtype=np.uint8).reshape(4, 4, 3)
     np.testing.assert_allclose(blue.reshape(-1, 3).mean(axis=0), [0, 0, 255], atol=4)
     assert str(facts) == (
-        "column cover: images in 2 of 6 rows; 3 could not be decoded, which count as without"
+        "column cover: images in 2 of 6 rows; 3 could not be decoded, such as that of item_index 1,"
+        " which count as without"
     )
 
 

@@ -23,7 +23,7 @@ _INTEGER = re.compile(INTEGER_ID, re.ASCII)
 # Spreadsheets write long numbers so, and have lost their last digits by then.
 _WITH_EXPONENT = re.compile(r"\d(\.\d+)?[eE]\+?\d{1,2}", re.ASCII)
 # Signs without width, which no screen shows.
-_INVISIBLE = str.maketrans("", "", "\u200b\u2060\ufeff\u00ad")
+_INVISIBLE = str.maketrans("", "", "\0\u200b\u2060\ufeff\u00ad")
 # Beyond them not every whole number is a float of 64 bits, or of 32.
 _LARGEST_EXACT, _LARGEST_EXACT_FLOAT = 2**53, 2**24
 DOMINANT_SHARE = 1 / 3

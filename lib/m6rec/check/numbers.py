@@ -49,6 +49,7 @@ NUMBER_IN_TEXT = (
 _IN_TEXT = re.compile(NUMBER_IN_TEXT, re.ASCII)
 _WITHOUT_NUMBER = re.compile(rf"[\d.,+\-{SPACES}]")
 _MOST_ARE_NUMBERS = 0.9
+_SHOWN_UNITS = 3
 _GROUPS = re.compile(r"[+-]?\d{1,3}([.,]\d{3})+")
 
 
@@ -86,7 +87,7 @@ def numbers_as_text(values: Sequence[str]) -> NumbersAsText | None:
     units.pop("", None)
     if len(found) < _MOST_ARE_NUMBERS * len(rest) or not _of_one_kind(units):
         return None
-    unit = units.most_common(1)[0][0] if units else ""
+    unit = " and ".join(name for name, _ in units.most_common(_SHOWN_UNITS))
     others = tuple(dict.fromkeys(text for text in rest if text not in set(found)))
     return NumbersAsText(_decimal_sign(found), unit, (*missing, *others))
 

@@ -34,6 +34,8 @@ _FOREIGN = (
     (b"\x28\xb5\x2f\xfd", "compressed by Zstandard; end its name in .zst"),
 )
 _MOST_SIGNS = 0.8
+# Encodings with several bytes for each sign, among which Spark takes some for ends of lines.
+WIDE = "UTF-16"
 _SEPARATORS = (",", ";", "\t", "|", "::")
 _COMMENT = "#"
 _SHOWN_ROWS = 2
@@ -178,7 +180,7 @@ def _with_separator(
     options = {} if separator == "," else {"sep": separator}
     if encoding != "UTF-8":
         options["encoding"] = encoding
-    if any("\n" in cell for row in rows for cell in row):
+    if encoding.startswith(WIDE) or any("\n" in cell for row in rows for cell in row):
         options["multiLine"] = "true"
     if is_commented:
         options["comment"] = _COMMENT

@@ -41,6 +41,7 @@ from m6rec.spark.misreadings import misreadings
 from m6rec.spark.readings import (
     columns_in_folders,
     columns_left_out,
+    files_left_out,
     malformed_rows,
     readings_of,
 )
@@ -138,6 +139,7 @@ def _open(
             notes.append(Finding("note", place, words, f"to be sure, set format: {kind}"))
     notes += columns_in_folders(spark, place, source, required)
     notes += columns_left_out(spark, place, source)
+    notes += files_left_out(spark, place, source)
     return OpenedTable(
         place, source, required, frame, first_rows(frame, place.key, source), tuple(notes)
     )

@@ -24,7 +24,6 @@ from pyspark.sql import functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 
 from m6rec import columns as c
-from m6rec.check.names import find_columns
 from m6rec.config.base import TableSource
 from m6rec.config.run import Config
 from m6rec.errors import ConfigError, DataError, TableError
@@ -41,7 +40,7 @@ from m6rec.schemas import FOLD_IN_BATCHES_TABLE
 from m6rec.spark.places import matching, place_of
 from m6rec.spark.runtimes import arrow_table, frame_of_arrow
 from m6rec.spark.session import queries_over, queries_over_few
-from m6rec.spark.sources import source_version, told_format
+from m6rec.spark.sources import source_version, told_format, with_columns
 from m6rec.spark.values import id_column, owner_column
 from m6rec.stages.pairs.cleaning import clean_interactions, judged_by_themselves
 
@@ -83,8 +82,6 @@ class FoldIn:
         self.config = config
         self.published = PublishedLists(lakehouse)
         self._followed: Followed | None = None
-        # The table of events when the stream began, whose schema the stream keeps to.
-        self._opened: Events | None = None
         # The version of the published table when the followed run was found in it.
         self._version = -1
         self._caught_up: set[int] = set()
@@ -211,7 +208,7 @@ class FoldIn:
             )
 
     def _stream(self, followed: Followed) -> DataFrame:
-        """What is read of new events, each event once."""
+        """The users and items of new events, each event once, with the reason to refuse it."""
         settings, source = self.config.fold_in, self.source
         reader = self.spark.readStream.format("delta")
         reader = reader.option("maxFilesPerTrigger", settings.files_per_batch)
@@ -225,8 +222,10 @@ class FoldIn:
         frame = reader.table(source.table) if source.table else reader.load(source.path)
         opened = self._open()
         names = opened.config.columns
-        self._opened = opened
-        events = frame.withColumnsRenamed(_renamed(frame, opened))
+        optional = (names.time, names.weight, names.event_type, *names.context)
+        present = (name for name in optional if name is not None)
+        read = (names.user, names.item, *names.beside_item, *present)
+        events = with_columns(frame, source, read, "fold_in.source")
         if settings.watermark_hours > 0:
             own = [name for name in events.columns if not name.startswith("_commit_")]
             # By the time of arrival, no event is ever too late. The stream's state lies in the
@@ -235,10 +234,15 @@ class FoldIn:
             timed = events.withColumns(arrived)
             timed = timed.withWatermark(_ARRIVED, f"{settings.watermark_hours} hours")
             events = timed.dropDuplicatesWithinWatermark([_EVENT])
-        looked_at = (names.time, names.weight, names.event_type, *names.context)
-        optional = (name for name in looked_at if name is not None)
-        read = dict.fromkeys((names.user, names.item, *names.beside_item, *optional))
-        return events.select(*map(owner_column, read))
+        # To describe what cleaning does takes longer than to do it, so that no batch does.
+        judged = judged_by_themselves(
+            events,
+            opened.config,
+            F.current_timestamp(),
+            opened.reading,
+            self.config.ratings.enabled,
+        )
+        return judged.select(c.USER_ID, c.ITEM_ID, c.REASON)
 
     def _first_version(self, followed: Followed) -> int | None:
         """Where the run's own table is followed: the version after the one that it has read."""
@@ -264,11 +268,7 @@ class FoldIn:
         return last.run_id, int(last.version or 0)
 
     def _fold_batch(self, batch: DataFrame, batch_id: int) -> None:
-        opened, ratings = self._opened or self._open(), self.config.ratings.enabled
-        judged = judged_by_themselves(
-            batch, opened.config, datetime.now(UTC), opened.reading, ratings
-        )
-        events = arrow_table(judged.select(c.USER_ID, c.ITEM_ID, c.REASON))
+        events = arrow_table(batch)
         # An event that is refused may have taken the place of one that was not.
         users = events.column(c.USER_ID).unique().drop_null().to_pylist()
         refused = Counter(events.column(c.REASON).drop_null().to_pylist())
@@ -424,13 +424,6 @@ class FoldIn:
             return None
         self._next_distance = now_is + _SECONDS_BETWEEN_DISTANCES
         return followed.distance(rows)
-
-
-def _renamed(frame: DataFrame, opened: Events) -> dict[str, str]:
-    """The stream's names of columns, as `open_events` has them."""
-    asked = opened.frame.columns
-    found = find_columns(frame.columns, asked).found
-    return {there: name for name, there in found.items()}
 
 
 def _said(refused: Mapping[str, int]) -> str:

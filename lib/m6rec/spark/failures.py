@@ -12,6 +12,7 @@ import pyarrow as pa
 from py4j.protocol import Py4JError, Py4JJavaError
 from pyspark.errors import PySparkException
 
+from m6rec.check.samples import CellValue, shown
 from m6rec.config.base import TableSource
 from m6rec.errors import ClusterError, DataError, M6RecError, TableError, WorkerError
 
@@ -53,6 +54,10 @@ _NO_CREDENTIALS = (
 _Rule = tuple[str, Callable[[re.Match[str]], str]]
 # What is thrown, by its text, and what to say of it. The first that matches is said.
 _OF_PLACES: tuple[_Rule, ...] = (
+    (
+        r"No FileSystem for scheme \"?[A-Za-z]\"?(?!\w)|absolute URI: [A-Za-z]:%5C",
+        lambda _: "it is a path of Windows; give the one that this machine has for it",
+    ),
     (r"Class org\.apache\.hadoop\.fs\.s3a\.\w+ not found", lambda _: _missing_jar("s3a")),
     (r"Class org\.apache\.hadoop\.fs\.azurebfs\S* not found", lambda _: _missing_jar("abfss")),
     (r"Class \S+\.GoogleHadoopFileSystem not found", lambda _: _missing_jar("gs")),
@@ -315,7 +320,21 @@ def _raised_by_a_worker(text: str) -> M6RecError | None:
     """The M6RecError that a Python worker raised: Spark wraps it in a traceback."""
     lines = [line.strip() for line in text.splitlines()]
     ours = [line for line in lines if line.startswith("m6rec.errors.")]
-    return DataError(ours[-1].partition(": ")[2]) if ours else None
+    if not ours:
+        return None
+    name, _, words = ours[-1].partition(": ")
+    if name.endswith(WorkerError.__name__):
+        return WorkerError(f"a Python worker failed in stage {_stage(text)}, at {words}")
+    return DataError(words)
+
+
+def failed_at(place: str, value: CellValue, error: Exception) -> WorkerError:
+    """What a worker raises where an owner's value leads to an error that nobody has foreseen."""
+    said = _shortened(str(error)) if str(error).strip() else "no message"
+    return WorkerError(
+        f"{place} {shown(value)}: {type(error).__name__}: {said}; correct it in the source, or set"
+        " the column's kind to ignore; the log has the trace"
+    )
 
 
 def _of_reading(

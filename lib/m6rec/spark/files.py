@@ -28,7 +28,7 @@ def format_of_files(spark: SparkSession, path: str) -> str:
         return "delta"
     files = files_under(spark, path)
     if not files:
-        raise TableError("there is no file under this path; correct the path in the config")
+        raise TableError(f"there is no file under this path; {_other_path(path)}")
     kinds = {kind: file for file in reversed(files) if (kind := _format_of_name(file)) is not None}
     if len(kinds) > 1:
         named = " and ".join(f"{kind} ({file.rsplit('/', 1)[-1]})" for kind, file in kinds.items())
@@ -51,6 +51,14 @@ def format_of_files(spark: SparkSession, path: str) -> str:
     raise TableError(
         f"the file {files[0]} does not show its format; set format to delta, parquet, csv or json"
     )
+
+
+def _other_path(path: str) -> str:
+    if path != path.strip():
+        return "it has white space around it: correct the path in the config"
+    if path.startswith("~") or "$" in path:
+        return "neither ~ nor $ stands for anything in it: write the path out in the config"
+    return "correct the path in the config"
 
 
 def is_packed(file: str) -> bool:

@@ -3,7 +3,7 @@
 from pyspark.sql import SparkSession
 
 from m6rec.check.findings import Finding, Place
-from m6rec.check.readings import encoding_of, has_line_breaks, header_of
+from m6rec.check.readings import WIDE, encoding_of, has_line_breaks, header_of
 from m6rec.check.samples import TableSample, shown, shown_names
 from m6rec.config.base import TableSource
 from m6rec.spark.failures import reading
@@ -50,13 +50,20 @@ def _of_encoding(
         return []
     name, text = broken[0]
     told = encoding_of(start)
-    if told == "UTF-8" or source.option("encoding") is not None:
+    given = source.option("encoding") or source.option("charset")
+    # Spark ends lines at bytes, of which a sign has two here.
+    ends_lines = not told.startswith(WIDE) or (source.option("multiline") or "").lower() == "true"
+    is_read_so = given is not None and told.startswith(given.upper()) and ends_lines
+    if told == "UTF-8" or is_read_so:
         words = f"holds {shown(text)}, in which signs were lost before it was written"
         return [Finding("warning", place.of(name), words)]
     words = (
-        f"holds {shown(text)}, as a file does that is not in UTF-8; different ids may become one"
+        f"holds {shown(text)}, as a file in {told} does that is read otherwise; different ids may"
+        " become one"
     )
-    return [Finding("problem", place.of(name), words, f"set options: {{encoding: {told}}}")]
+    whole = ", multiLine: true" if told.startswith(WIDE) else ""
+    mend = f"set options: {{encoding: {told}{whole}}}"
+    return [Finding("problem", place.of(name), words, mend)]
 
 
 def _of_line_breaks(

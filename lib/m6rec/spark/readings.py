@@ -15,7 +15,7 @@ from m6rec.check.samples import SAMPLED_ROWS, shown
 from m6rec.config.base import TableSource
 from m6rec.errors import TableError
 from m6rec.spark.failures import reading
-from m6rec.spark.files import files_under, first_bytes, sized_files_under
+from m6rec.spark.files import files_under, first_bytes, sized_files_under, whole_name
 from m6rec.spark.parquet_columns import readable_columns
 from m6rec.spark.sources import load_source, told_format
 
@@ -39,6 +39,9 @@ def readings_of(
     foreign = foreign_format(start)
     if foreign is not None:
         return [Finding("problem", place, f"its file {files[0]} is {foreign}")]
+    nested = files_left_out(spark, place, source, "problem")
+    if nested:
+        return nested
     if files and not start.strip():
         return [Finding("problem", place, f"its file {files[0]} is empty", "give one with rows")]
     found = malformed_rows(spark, place, source)
@@ -124,6 +127,29 @@ def columns_left_out(
         for name, kind in readable_columns(spark, source.path).others.items()
         if name not in there and (names is None or name in names)
     ]
+
+
+def files_left_out(
+    spark: SparkSession, place: Place, source: TableSource, severity: Severity = "warning"
+) -> list[Finding]:
+    """The files in folders that Spark does not look into: those that are named by no column."""
+    if source.path is None or told_format(spark, source) == "delta":
+        return []
+    looks_everywhere = (source.option("recursivefilelookup") or "").lower() == "true"
+    root = None if looks_everywhere else whole_name(spark, source.path)
+    if root is None:
+        return []
+    files = files_under(spark, source.path)
+    folders = [file.removeprefix(root).strip("/").split("/")[:-1] for file in files]
+    left_out = ["/".join(parts) for parts in folders if any("=" not in part for part in parts)]
+    if not left_out:
+        return []
+    words = (
+        f"{len(left_out)} of {len(files)} files lie in folders such as {left_out[0]}, into which"
+        " Spark does not look"
+    )
+    mend = "to read them, set options: {recursiveFileLookup: true}"
+    return [Finding(severity, place, words, mend)]
 
 
 def columns_in_folders(

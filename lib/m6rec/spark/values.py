@@ -1,5 +1,7 @@
 """Columns of an owner's table as ids, times and numbers, whatever type they have."""
 
+import re
+
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
@@ -20,6 +22,7 @@ _LATEST_SECONDS = 253_402_300_799
 # A zone is what follows the time of day.
 _WITH_ZONE = r":\d{1,2}(:\d{1,2}([.]\d*)?)?\s*[A-Za-z+-]"
 _ZONE_LETTERS = frozenset("VzOXxZ")
+_WEEKDAY, _NAME_OF_WEEKDAY = re.compile(r"E+\.?,?\s*"), r"^\p{L}+\.?,?\s*"
 _INTEGER_ID = f"^{INTEGER_ID}$"
 
 
@@ -180,6 +183,9 @@ def _check_time_type(
 
 
 def _by_pattern(frame: DataFrame, text: Column, pattern: str, zone: str) -> Column:
+    if (weekday := _WEEKDAY.match(pattern)) is not None:
+        # Spark reads no names of weekdays, and the date says which it is.
+        pattern, text = pattern[weekday.end() :], F.regexp_replace(text, _NAME_OF_WEEKDAY, "")
     parsed = F.try_to_timestamp(text, F.lit(pattern))
     unquoted = "".join(pattern.split("'")[::2])
     if _ZONE_LETTERS & set(unquoted):

@@ -59,6 +59,7 @@ _TOKEN_REPEATS = 5.0
 _MINIMUM_FOR_ID = 20
 _MINIMUM_ALL_DISTINCT = 5
 _MINIMUM_ROW_NUMBERS = 20
+_FIRST_DATE, _LAST_DATE = 19000101, 20991231
 # Arrays of floats are vectors where so many are of one length, which is at least this.
 _ONE_LENGTH_SHARE = 0.9
 _LEAST_LENGTH = 2
@@ -123,14 +124,17 @@ def infer_columns(
         if isinstance(field.dataType, T.IntegralType | FractionType)
         and overrides.get(field.name, "numeric") == "numeric"
     ]
-    sampled = _sample(frame, id_column, [*strings, *numbers]) if strings or numbers else {}
+    rows, ranges = _ranges(frame, numbers)
+    looked_at = [*strings, *(name for name in numbers if ranges[name].may_be_dates)]
+    sampled = _sample(frame, id_column, looked_at) if looked_at else {}
     arrays = [
         field
         for field in fields
         if type_group(field.dataType) == "vector" and field.name not in overrides
     ]
     lengths = _sample_lengths(frame, id_column, arrays)
-    counters = _row_numbers(frame, [f.name for f in fields if _may_count_rows(f, overrides)])
+    whole = [f.name for f in fields if _may_count_rows(f, overrides)]
+    counters = _row_numbers(frame, rows, {name: ranges[name] for name in whole})
     kinds: dict[str, FeatureKind] = {}
     for field in fields:
         if field.name in overrides:
@@ -255,29 +259,52 @@ def _may_count_rows(field: T.StructField, overrides: Mapping[str, FeatureKind]) 
     return isinstance(field.dataType, T.IntegralType) and field.name not in overrides
 
 
-def _row_numbers(frame: DataFrame, columns: list[str]) -> set[str]:
-    """The columns that count the rows: all whole numbers from 0 or 1 on, each once."""
+@dataclass(frozen=True)
+class _Range:
+    """The numbers of a column: how many, the least and the largest; None where there is none."""
+
+    count: int
+    low: Any
+    high: Any
+
+    @property
+    def may_be_dates(self) -> bool:
+        """Whether all could be dates such as 20240301."""
+        return self.count > 0 and self.low >= _FIRST_DATE and self.high <= _LAST_DATE
+
+
+def _ranges(frame: DataFrame, columns: list[str]) -> tuple[int, dict[str, _Range]]:
+    """How many rows there are, and the range of each column of numbers."""
     if not columns:
-        return set()
+        return 0, {}
     facts = [F.count(F.lit(1)).alias("n")]
     for k, name in enumerate(columns):
         column = owner_column(name)
+        if isinstance(frame.schema[name].dataType, FractionType):
+            column = F.when(~F.isnan(column.cast("double")), column)
         facts += [F.min(column).alias(f"l{k}"), F.max(column).alias(f"h{k}")]
         facts += [F.count(column).alias(f"c{k}")]
-    row = frame.agg(*facts).first()
-    if row is None or row["n"] < _MINIMUM_ROW_NUMBERS:
+    row = frame.agg(*facts).collect()[0]
+    ranges = {
+        name: _Range(row[f"c{k}"], row[f"l{k}"], row[f"h{k}"]) for k, name in enumerate(columns)
+    }
+    return row["n"], ranges
+
+
+def _row_numbers(frame: DataFrame, rows: int, ranges: Mapping[str, _Range]) -> set[str]:
+    """The columns that count the rows: all whole numbers from 0 or 1 on, each once."""
+    if rows < _MINIMUM_ROW_NUMBERS:
         return set()
-    n = row["n"]
     candidates = [
         name
-        for k, name in enumerate(columns)
-        if row[f"c{k}"] == n and row[f"l{k}"] in {0, 1} and row[f"h{k}"] - row[f"l{k}"] == n - 1
+        for name, one in ranges.items()
+        if one.count == rows and one.low in {0, 1} and one.high - one.low == rows - 1
     ]
     if not candidates:
         return set()
     distinct = frame.agg(*(F.count_distinct(owner_column(name)) for name in candidates)).first()
     counts = () if distinct is None else tuple(distinct)
-    return {name for name, count in zip(candidates, counts, strict=True) if count == n}
+    return {name for name, count in zip(candidates, counts, strict=True) if count == rows}
 
 
 def _counts_rows(values: Sequence[object]) -> bool:

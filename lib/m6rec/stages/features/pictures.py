@@ -22,6 +22,7 @@ from m6rec.errors import TableError
 from m6rec.kernels.arrays.rows import Int64
 from m6rec.spark.binary_files import contents_of, records_per_batch
 from m6rec.spark.collecting import collected_table
+from m6rec.spark.failures import failed_at
 from m6rec.spark.values import owner_column
 from m6rec.stages.features.videos import decode_video
 from m6rec.towers.pictures import NO_FRAME, Pictures
@@ -62,7 +63,7 @@ class PictureFacts:
         rows: how many rows there are.
         given: rows with a value.
         broken: of these, those that could not be read or decoded, and count as without.
-        example: the path of one of these; empty where there is none.
+        example: the path of one of these, or the index of its item; empty where there is none.
     """
 
     column: PictureColumn
@@ -196,7 +197,9 @@ def _decoded(given: DataFrame, column: PictureColumn, size: int) -> DataFrame:
 def _facts(rows: int, given: DataFrame, decoded: DataFrame, column: PictureColumn) -> PictureFacts:
     failed = decoded.where(F.col(PIXELS).isNull()).select(c.ITEM_INDEX)
     of_items = decoded.agg(F.count_distinct(c.ITEM_INDEX).alias("items")).first()
-    broken, example = failed.count(), ""
+    row = failed.agg(F.count(F.lit(1)).alias("rows"), F.min(c.ITEM_INDEX).alias("item")).first()
+    broken = 0 if row is None else row["rows"]
+    example = f"that of {c.ITEM_INDEX} {row['item']}" if row is not None and broken else ""
     if broken and isinstance(given.schema[_GIVEN].dataType, T.StringType):
         row = given.join(failed, c.ITEM_INDEX).agg(F.min(_GIVEN).alias("path")).first()
         example = "" if row is None else str(row["path"])
@@ -211,7 +214,7 @@ def _decode_batches(
         items, frames, pixels = [], [], []
         indices, sources = batch.column(c.ITEM_INDEX), batch.column(_GIVEN)
         for item, source in zip(indices.to_pylist(), sources.to_pylist(), strict=True):
-            for frame, decoded in enumerate(_decode(source, column, size)):
+            for frame, decoded in enumerate(_decode_of(item, source, column, size)):
                 items.append(item)
                 frames.append(frame)
                 pixels.append(decoded)
@@ -226,9 +229,29 @@ def _decode_batches(
         )
 
 
+def _decode_of(
+    item: int, source: bytes | str, column: PictureColumn, size: int
+) -> Sequence[bytes | None]:
+    """The frames of an item's value.
+
+    Raises:
+        WorkerError: the decoder fails; the message has the column and the item or path.
+    """
+    try:
+        return _decode(source, column, size)
+    except Exception as error:
+        place = f"column {column.name} of {c.ITEM_INDEX} {item},"
+        value = source if isinstance(source, str) else f"{len(source)} bytes"
+        raise failed_at(place, value, error) from error
+
+
 def _decode(source: bytes | str, column: PictureColumn, size: int) -> Sequence[bytes | None]:
     """The frames of a value; one that is None where it cannot be decoded."""
-    given = Path(_local_path(source)) if isinstance(source, str) else source
+    try:
+        given = Path(_local_path(source)) if isinstance(source, str) else source
+    except ValueError:
+        # It begins as an address does, and is none.
+        return [None]
     if column.kind == "image":
         return [decode_image(given, size)]
     frames = decode_video(given, column.frames)

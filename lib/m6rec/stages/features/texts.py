@@ -9,8 +9,10 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from m6rec import columns as c
+from m6rec.kernels.arrays.rows import Float32
 from m6rec.kernels.text.sentence_encoder import SentenceEncoder
 from m6rec.spark.arrow_rows import list_array_from_matrix
+from m6rec.spark.failures import failed_at
 from m6rec.spark.shipping import Shipped, ship
 from m6rec.spark.values import owner_column
 
@@ -80,8 +82,23 @@ def _encode_partition(
     for batch in batches:
         for start in range(0, batch.num_rows, _TEXTS_AT_ONCE):
             part = batch.slice(start, _TEXTS_AT_ONCE)
-            vectors = encoder.encode(part.column(_TEXT).to_pylist())
+            vectors = _encoded(encoder, part.column(_TEXT).to_pylist())
             yield pa.RecordBatch.from_arrays(
                 [part.column(c.TEXT_HASH), list_array_from_matrix(vectors)],
                 names=[c.TEXT_HASH, c.VECTOR],
             )
+
+
+def _encoded(encoder: SentenceEncoder, texts: Sequence[str]) -> Float32:
+    """The vectors of texts.
+
+    Raises:
+        WorkerError: the encoder fails; the message has the text.
+    """
+    try:
+        return encoder.encode(texts)
+    except Exception as error:
+        # One by one, the text shows itself.
+        for text in texts if len(texts) > 1 else ():
+            _encoded(encoder, [text])
+        raise failed_at("the text", texts[0], error) from error

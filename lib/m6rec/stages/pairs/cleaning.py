@@ -148,7 +148,7 @@ def clean_interactions(
 def judged_by_themselves(
     source: DataFrame,
     config: InteractionsConfig,
-    now: datetime,
+    now: datetime | Column,
     reading: EventReading = _AS_THE_SCHEMA_SAYS,
     are_ratings: bool = False,
 ) -> DataFrame:
@@ -226,7 +226,7 @@ def _event_factor(config: InteractionsConfig) -> Column:
 def _judge_rows(
     rows: DataFrame,
     config: InteractionsConfig,
-    now: datetime,
+    now: datetime | Column,
     fractions: set[str],
     negative_allowed: bool,
 ) -> DataFrame:
