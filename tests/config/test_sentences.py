@@ -31,7 +31,10 @@ def test_every_language_has_a_sentence_for_every_kind_of_reason(language: Langua
         ("history: [1]", r"history is \[1\], expected text"),
         ("history: 'You had {title}'", r"history has the field 'title'; give \{value\}"),
         ("history: 'You had {'", r"history: .*; write a brace"),
-        ("history: 'You had {value} ({share:.0f}%)'", "history: Unknown format code .*; both fields"),
+        (
+            "history: 'You had {value} ({share:.0f}%)'",
+            "history: Unknown format code .*; both fields",
+        ),
         ("- a", "file of sentences .* holds a list, expected sections"),
     ],
 )

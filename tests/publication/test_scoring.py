@@ -118,7 +118,8 @@ def test_users_with_attributes_alone_have_lists_and_the_table_must_have_the_colu
 
 def test_a_run_that_is_not_there_is_refused(spark: SparkSession, lakehouse: Lakehouse) -> None:
     assert run_to_follow(lakehouse.for_run("any"), None).run_id == lakehouse.run_id
-    with pytest.raises(DataError, match="run nothing has no lists"):
+    message = f"run nothing has no lists .* of which there are: .*{lakehouse.run_id}"
+    with pytest.raises(DataError, match=message):
         list_maker_of(lakehouse.for_run("nothing"))
 
 

@@ -24,9 +24,7 @@ class _Loader(yaml.SafeLoader):
         return node
 
 
-def data_of_file(
-    file: Path, what: str = "config file", option: str = "--config"
-) -> dict[str, Any]:
+def data_of_file(file: Path, what: str = "config file", option: str = "--config") -> dict[str, Any]:
     """The sections of a YAML file.
 
     Args:
@@ -47,8 +45,7 @@ def data_of_file(
         raise ConfigError(f"{what} {file} is a folder; give a file to {option}") from None
     except OSError as error:
         raise ConfigError(
-            f"{what} {file} cannot be read ({error.strerror}); correct its path or its"
-            " permissions"
+            f"{what} {file} cannot be read ({error.strerror}); correct its path or its permissions"
         ) from error
     except UnicodeDecodeError as error:
         raise ConfigError(
