@@ -13,9 +13,8 @@ from m6rec.runs import Attempt
 
 
 def add_to_index(lakehouse: Lakehouse, side: str, outside_id: str, index: int) -> None:
-    schema = f"{side}_id string, {side}_index long"
-    row = lakehouse.spark.createDataFrame([(outside_id, index)], schema)
-    row.write.format("delta").mode("append").save(lakehouse.address(f"{side}_index"))
+    row = {f"{side}_id": outside_id, f"{side}_index": index}
+    lakehouse.for_run("later").append_rows(f"{side}_index", [row])
 
 
 def test_users_and_items_of_a_later_run_are_unknown_to_an_earlier_one(
