@@ -111,6 +111,9 @@ def test_users_with_attributes_alone_have_lists_and_the_table_must_have_the_colu
     counts, lists = scored(lakehouse, tmp_path, str(tmp_path / "ids.csv"), attributes=place)
     assert (counts.users, counts.unknown_users) == (2, 1)
     assert {user for user, _, _ in lists} == {"user-0", "newcomer"}
+    # Of a user whom the table does not have, the run's own table tells.
+    batch = by_place(lakehouse.read("recommendations").where("user_id = 'user-0'"))
+    assert {one: row for one, row in lists.items() if one[0] == "user-0"} == batch
     wrong = written(attributes.drop(columns="customer"), tmp_path / "wrong.parquet")
     with pytest.raises(TableError, match="has no column"):
         scored(lakehouse, tmp_path, str(tmp_path / "ids.csv"), attributes=wrong)
