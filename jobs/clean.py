@@ -21,7 +21,7 @@ from m6rec.command_line import (
 )
 from m6rec.config.run import Config
 from m6rec.lakehouse import Lakehouse
-from m6rec.publication.retention import Cleaning, clean
+from m6rec.publication.retention import ARTIFACTS, Cleaning, clean
 from m6rec.spark.session import session_of_job
 
 
@@ -33,6 +33,12 @@ def run(
 ) -> Cleaning:
     """Clean the lake, or only say what would be removed; the run id is that of the cleaning."""
     cleaning = clean(lakehouse, config, datetime.now(UTC), dry_run, vacuum_every)
+    tell(cleaning, dry_run)
+    return cleaning
+
+
+def tell(cleaning: Cleaning, dry_run: bool) -> None:
+    """Print what was removed, or would be, and when it leaves the disk."""
     would = "would be removed" if dry_run else "removed"
     print(f"{len(cleaning.runs)} runs {would}: {', '.join(cleaning.runs) or 'none'}", flush=True)
     for one in cleaning.removals:
@@ -41,7 +47,13 @@ def run(
             print(f"{one.place}: {one.bytes} bytes of these runs{unused}", flush=True)
     total = sum(one.bytes + one.unused for one in cleaning.removals)
     print(f"{total} bytes in all", flush=True)
-    return cleaning
+    if cleaning.runs and not dry_run:
+        at_once = sum(one.bytes for one in cleaning.removals if one.place == ARTIFACTS)
+        print(
+            f"{at_once} of them have left the disk; files of tables leave it with a cleaning after"
+            " Delta's safe period, a week unless the tables say otherwise",
+            flush=True,
+        )
 
 
 def main(

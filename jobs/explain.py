@@ -25,6 +25,7 @@ from m6rec.errors import DataError
 from m6rec.fits.explaining import ItemExplanation, explain_item
 from m6rec.fits.fit import Fit
 from m6rec.publication.publishing import run_to_follow
+from m6rec.publication.repeating import with_own_indices
 from m6rec.report.explanation import plot_explanation, print_explanation
 from m6rec.runs import check_same_config, sources_of_run, work_of_run
 from m6rec.spark.session import session_of_job
@@ -53,7 +54,8 @@ def explain_of_run(
         raise DataError(f"there is no run {lakehouse.run_id}; give --run-id of a finished one")
     check_same_config(work, config, lakehouse.run_id)
     pinned = at_versions(config, sources_of_run(lakehouse, config, work))
-    return explain_item(Fit(lakehouse.for_one_job(), pinned, c.FINAL), user, item, domain)
+    own = with_own_indices(lakehouse, work).for_one_job()
+    return explain_item(Fit(own, pinned, c.FINAL), user, item, domain)
 
 
 def main(

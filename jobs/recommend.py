@@ -122,10 +122,14 @@ def write_recommendations(
 
 def embed(fit: Fit, members: dict[str, Member | OwnMembers]) -> None:
     """The embeddings of the fusion model, those of users only where the config asks for them."""
-    if not set(member_names(FUSION, fit.config)) <= members.keys():
+    of_fusion = set(member_names(FUSION, fit.config)) & members.keys()
+    weighted = read_blends(fit, (FUSION,))[0].coefficients() if of_fusion else {}
+    if not weighted or not weighted.keys() <= members.keys():
+        # A night trains what has a weight in its lists.
+        if fit.config.outputs.embeddings:
+            print("recommend: no embeddings, as lists need none of fusion's towers", flush=True)
         return
-    [fusion] = read_blends(fit, (FUSION,))
-    names, coefficients = zip(*fusion.coefficients().items(), strict=True)
+    names, coefficients = zip(*weighted.items(), strict=True)
     towers = [member for name in names if isinstance(member := members[name], DotMember)]
     items = item_embeddings(fit.spark, towers, coefficients, fit.item_counts)
     fit.write("item_embeddings", items)

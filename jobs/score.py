@@ -76,7 +76,7 @@ def main(
             "--attributes",
             metavar="TABLE",
             help="The users' attributes, with the columns of the config's features.users; its"
-            " users have lists as well. Without it: the config's table.",
+            " users have lists as well. Of all others: the config's table.",
         ),
     ] = None,
     with_history: Annotated[

@@ -37,6 +37,8 @@ from m6rec.runs import Job
 # The least weight of popularity. It is too small to change an order that another member makes, and
 # it gives users of whom nothing is known the popular list.
 LEAST_POPULARITY = 1e-3
+# Of fewer held-out items, the share that a member finds has a standard error of a tenth and more.
+_FEW = 25
 _ORIGINS: Mapping[Origin, str] = {
     "common": "the weights of all domains",
     "of_domain": "weights of its own",
@@ -71,12 +73,32 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
         }
     named = ", ".join(f"{n} {w:.2f}" for n, w in zip(names, weights, strict=True) if w)
     print(f"hybrid: {named}; validation NDCG@{config.hybrid.k} {chosen.ndcg:.4f}", flush=True)
+    tell_of_new_items(fit, candidates.rests_on()["items"][0])
     fit.write_models(HYBRID, [model_row(HYBRID, parameters)])
     if weighs_fusion(config):
         towers = member_names(FUSION, config)
         fit.write_models(FUSION, [_fusion(candidates, names, towers, deviations, config)])
     lines = _ablation(candidates, names, config) + _without_other_domains(of_domains, config)
     lakehouse.write_rows("ablations", ablation_rows(lines, config.hybrid.k), model=HYBRID)
+
+
+def tell_of_new_items(fit: Fit, held_out: int) -> None:
+    """Say where the catalogue has items without interactions and validation tells little of them.
+
+    Args:
+        fit: the selection fit.
+        held_out: how many held-out items without interactions the weights rest on.
+    """
+    if fit.config.features.items is None or held_out >= _FEW:
+        return
+    new = np.count_nonzero((fit.other(c.FINAL).item_counts == 0) & ~fit.masked_items)
+    if new:
+        print(
+            f"hybrid: {new} items of the catalogue have no interaction, and validation holds"
+            f" {held_out} such items; hybrid.catalogue_share and split.validation_strategy say"
+            " whether lists offer them (docs/content.md, New items)",
+            flush=True,
+        )
 
 
 def _with_popularity(weights: Float64, names: tuple[str, ...]) -> Float64:

@@ -31,7 +31,11 @@ def test_every_language_has_a_sentence_for_every_kind_of_reason(language: Langua
         ("history: [1]", r"history is \[1\], expected text"),
         ("history: 'You had {title}'", r"history has the field 'title'; give \{value\}"),
         ("history: 'You had {'", r"history: .*; write a brace"),
-        ("- a", "holds a list, expected sections"),
+        (
+            "history: 'You had {value} ({share:.0f}%)'",
+            "history: Unknown format code .*; both fields",
+        ),
+        ("- a", "file of sentences .* holds a list, expected sections"),
     ],
 )
 def test_a_file_with_other_keys_or_fields_is_refused(
@@ -39,6 +43,13 @@ def test_a_file_with_other_keys_or_fields_is_refused(
 ) -> None:
     file = tmp_path / "own.yaml"
     file.write_text(content)
+    with pytest.raises(ConfigError, match=message):
+        parse_config(config({"language": "en", "file": str(file)}), "test")
+
+
+def test_a_missing_file_is_named_with_its_key(tmp_path: Path) -> None:
+    file = tmp_path / "none.yaml"
+    message = "file of sentences .* does not exist; give an existing file to recommend.reasons.file"
     with pytest.raises(ConfigError, match=message):
         parse_config(config({"language": "en", "file": str(file)}), "test")
 

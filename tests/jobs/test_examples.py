@@ -11,7 +11,6 @@ from typing import Any
 
 import pandas as pd
 import pytest
-import yaml
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 from typer.testing import CliRunner
@@ -19,7 +18,7 @@ from typer.testing import CliRunner
 from jobs import examples, prepare_interactions, recommend
 from m6rec import columns as c
 from m6rec.config.effects import warnings_of
-from m6rec.config.run import Config, parse_config
+from m6rec.config.run import Config, load_config
 from m6rec.datasets.trades.news import LIFE_HOURS
 from m6rec.datasets.trades.tables import TRADES, write_trades
 from m6rec.errors import DataError
@@ -71,8 +70,8 @@ def _command() -> Any:
 
 def config_of(trade: str, folder: Path) -> Config:
     """The example as it is, with the tables of the test."""
-    text = (CONF / f"{trade}.yaml").read_text().replace("output/examples", str(folder))
-    return parse_config(yaml.safe_load(text) | {"lake": str(folder / trade / "lake")}, trade)
+    lake = f"lake={folder / trade / 'lake'}"
+    return load_config(folder / trade / "config.yaml", (lake,))
 
 
 def lists_of(trade: str, spark: SparkSession, folder: Path, ranker: str = POPULARITY) -> Lists:

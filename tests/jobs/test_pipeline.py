@@ -1,6 +1,7 @@
 """The whole pipeline, in one session, on a small shop."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from pyspark.sql import functions as F
 
 import jobs
 from jobs.pipeline import JOBS_IN_ORDER, jobs_of, run_pipeline
+from jobs.train_hybrid import tell_of_new_items
 from m6rec import columns as c
 from m6rec.config.run import Config
 from m6rec.errors import ConfigError
@@ -164,6 +166,17 @@ def test_what_each_part_is_worth_is_measured(lakehouse: Lakehouse) -> None:
     assert {("fusion", "mlp"), ("fusion", "gate")} | of_sequences <= parts
     assert {model for model, _ in parts} == {"fusion", "hybrid", "towers_sequence"}
     assert all(row[c.CI_LOW] <= row["difference"] <= row[c.CI_HIGH] for row in rows)
+
+
+def test_it_is_said_where_validation_tells_little_of_items_without_interactions(
+    lakehouse: Lakehouse, config: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit = Fit(lakehouse, config, c.SELECTION)
+    tell_of_new_items(fit, 24)
+    said = capsys.readouterr().out
+    assert re.match(r"hybrid: \d+ items of the catalogue have no interaction, .* holds 24 ", said)
+    tell_of_new_items(fit, 25)
+    assert capsys.readouterr().out == ""
 
 
 def test_a_context_with_a_value_that_no_interaction_has_is_refused(

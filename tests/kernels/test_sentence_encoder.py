@@ -172,3 +172,18 @@ def test_what_is_no_encoder_is_named(transformer: Path, tmp_path: Path) -> None:
     (transformer / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(ArtifactError, match=r"tokenizer in .* is of type Unigram"):
         load_sentence_encoder(str(transformer))
+    (transformer / "tokenizer.json").write_text("{")
+    with pytest.raises(ArtifactError, match=r"tokenizer\.json in .* is not JSON"):
+        load_sentence_encoder(str(transformer))
+
+
+def test_a_tokenizer_of_another_encoder_is_refused(tmp_path: Path) -> None:
+    vectors = np.ones((len(PIECES) - 1, 3), np.float32)
+    save_file({"embeddings": vectors}, tmp_path / "model.safetensors")
+    write_tokenizer(tmp_path)
+    with pytest.raises(ArtifactError, match="tokenizer of 12 pieces and vectors for 11"):
+        load_sentence_encoder(str(tmp_path))
+    # Quantised vocabularies have fewer vectors than pieces, and say which is whose.
+    mapping = np.zeros(len(PIECES), np.int64)
+    save_file({"embeddings": vectors, "mapping": mapping}, tmp_path / "model.safetensors")
+    assert load_sentence_encoder(str(tmp_path)).encode(["sea"]).shape == (1, 3)

@@ -7,10 +7,11 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
+from jobs.clean import tell
 from m6rec.config.publication import RetentionConfig
 from m6rec.errors import DataError
 from m6rec.publication.publishing import publish, read_published, rollback
-from m6rec.publication.retention import clean, removable
+from m6rec.publication.retention import ARTIFACTS, Cleaning, Removal, clean, removable
 from m6rec.publication.upkeep import existing_tables
 from tests.finished_runs import PLACES, config_of, finished_runs
 
@@ -70,6 +71,16 @@ def test_cleaning_removes_old_runs_from_tables_and_artifacts(
     assert rollback(three, config) == "two"
     rows = one.delta_table("runs").toDF().where("job = 'clean'")
     assert rows.where(F.col("who").isNotNull()).count() == 1
+
+
+def test_it_is_said_what_leaves_the_disk_and_when(capsys: pytest.CaptureFixture[str]) -> None:
+    cleaning = Cleaning(("one",), (Removal("lists", 30, 0), Removal(ARTIFACTS, 5, 0)))
+    tell(cleaning, dry_run=False)
+    said = capsys.readouterr().out
+    assert "1 runs removed: one\n" in said
+    assert "35 bytes in all\n5 of them have left the disk; files of tables leave it" in said
+    tell(cleaning, dry_run=True)
+    assert "have left" not in capsys.readouterr().out
 
 
 def test_unused_files_are_looked_for_no_more_often_than_asked(

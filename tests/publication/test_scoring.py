@@ -111,6 +111,9 @@ def test_users_with_attributes_alone_have_lists_and_the_table_must_have_the_colu
     counts, lists = scored(lakehouse, tmp_path, str(tmp_path / "ids.csv"), attributes=place)
     assert (counts.users, counts.unknown_users) == (2, 1)
     assert {user for user, _, _ in lists} == {"user-0", "newcomer"}
+    # Of a user whom the table does not have, the run's own table tells.
+    batch = by_place(lakehouse.read("recommendations").where("user_id = 'user-0'"))
+    assert {one: row for one, row in lists.items() if one[0] == "user-0"} == batch
     wrong = written(attributes.drop(columns="customer"), tmp_path / "wrong.parquet")
     with pytest.raises(TableError, match="has no column"):
         scored(lakehouse, tmp_path, str(tmp_path / "ids.csv"), attributes=wrong)
@@ -118,7 +121,8 @@ def test_users_with_attributes_alone_have_lists_and_the_table_must_have_the_colu
 
 def test_a_run_that_is_not_there_is_refused(spark: SparkSession, lakehouse: Lakehouse) -> None:
     assert run_to_follow(lakehouse.for_run("any"), None).run_id == lakehouse.run_id
-    with pytest.raises(DataError, match="run nothing has no lists"):
+    message = f"run nothing has no lists .* of which there are: .*{lakehouse.run_id}"
+    with pytest.raises(DataError, match=message):
         list_maker_of(lakehouse.for_run("nothing"))
 
 

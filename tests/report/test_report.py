@@ -54,7 +54,7 @@ COMPARISONS = [
         "other_run_id": other_run,
         "other_model": "mllib_als",
         "fold": "test",
-        "segment": "all",
+        "segment": segment,
         "metric": "ndcg",
         "k": 10,
         "difference": 0.0617,
@@ -63,7 +63,7 @@ COMPARISONS = [
         "p_value": 1e-9,
         "users": 943,
     }
-    for other_run in ("run-1", "run-0")
+    for other_run, segment in (("run-1", "all"), ("run-0", "all"), ("run-1", "domain: north"))
 ]
 EXAMPLES = [
     {

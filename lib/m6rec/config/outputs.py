@@ -117,7 +117,7 @@ class ReasonsConfig(Section):
         default=None,
         description="A YAML file with sentences of your own, which take the place of those of the"
         " language: `history`, `after`, `again`, `attribute`, `popular`, `taste`, `others`, with"
-        " `{value}` for what is named and `{share}` for its share in percent.",
+        " `{value}` for what is named and `{share}` for its share, such as 15%.",
     )
 
     @model_validator(mode="after")

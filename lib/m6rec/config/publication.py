@@ -195,5 +195,6 @@ class OutputsConfig(Section):
     embeddings: bool = Field(
         default=False,
         description="Whether the users' embeddings of the fusion model are written, some kilobytes"
-        " a user in each run; those of the items always are.",
+        " a user in each run; those of the items always are. A nightly run has none where its lists"
+        " need not all towers that have a weight in that model.",
     )

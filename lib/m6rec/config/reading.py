@@ -24,8 +24,13 @@ class _Loader(yaml.SafeLoader):
         return node
 
 
-def data_of_file(file: Path) -> dict[str, Any]:
+def data_of_file(file: Path, what: str = "config file", option: str = "--config") -> dict[str, Any]:
     """The sections of a YAML file.
+
+    Args:
+        file: the file.
+        what: how messages call it.
+        option: what names it.
 
     Raises:
         ConfigError: the file is missing, cannot be read, or is not YAML with sections.
@@ -34,24 +39,23 @@ def data_of_file(file: Path) -> dict[str, Any]:
         data = _parsed(file.read_text(encoding="utf-8")) or {}
     except FileNotFoundError:
         raise ConfigError(
-            f"config file {file} does not exist; give an existing file to --config"
+            f"{what} {file} does not exist; give an existing file to {option}"
         ) from None
     except IsADirectoryError:
-        raise ConfigError(f"config file {file} is a folder; give a file to --config") from None
+        raise ConfigError(f"{what} {file} is a folder; give a file to {option}") from None
     except OSError as error:
         raise ConfigError(
-            f"config file {file} cannot be read ({error.strerror}); correct its path or its"
-            " permissions"
+            f"{what} {file} cannot be read ({error.strerror}); correct its path or its permissions"
         ) from error
     except UnicodeDecodeError as error:
         raise ConfigError(
-            f"config file {file} is not text in UTF-8: found byte 0x{error.object[error.start]:02x}"
+            f"{what} {file} is not text in UTF-8: found byte 0x{error.object[error.start]:02x}"
             f" at position {error.start}; save it in UTF-8"
         ) from error
     except yaml.YAMLError as error:
-        raise ConfigError(f"config file {file} is not valid YAML: {error}") from error
+        raise ConfigError(f"{what} {file} is not valid YAML: {error}") from error
     if not isinstance(data, dict):
-        raise ConfigError(f"config file {file} holds a {type(data).__name__}, expected sections")
+        raise ConfigError(f"{what} {file} holds a {type(data).__name__}, expected sections")
     return data
 
 

@@ -113,7 +113,10 @@ def explain_item(
         fit, read_members(fit, names), blend, items_outside_lists(fit), reranking_of(fit), domain
     )
     inputs = member_inputs(fit, names, excluded_pairs(fit)).where(F.col(c.USER_INDEX) == user)
-    [read] = arrow_table(inputs).combine_chunks().to_batches()
+    table = arrow_table(inputs)
+    if not table.num_rows:
+        raise _unknown(fit, "user", user_id)
+    [read] = table.combine_chunks().to_batches()
     block, batch = next(blocks(iter([read]), 1))
     scored = _Scored.of(scoring, block, batch)
     ranked = int(scoring.among_ranked(np.array([item], np.int32))[0])
@@ -264,14 +267,20 @@ def _index_of(fit: Fit, side: str, outside_id: str) -> int:
     rows = fit.lakehouse.read(f"{side}_index").where(F.col(f"{side}_id") == outside_id)
     found = rows.select(f"{side}_index").first()
     if found is None:
-        raise DataError(
-            f"run {fit.lakehouse.run_id} has no {side} {outside_id!r}; give --{side} an id of the"
-            f" column {side}_id of table {side}_index"
-        )
+        raise _unknown(fit, side, outside_id)
     return int(found[0])
 
 
+def _unknown(fit: Fit, side: str, outside_id: str) -> DataError:
+    return DataError(
+        f"run {fit.lakehouse.run_id} has no {side} {outside_id!r}; give --{side} an id of the"
+        f" column {side}_id of table {side}_index that the run has"
+    )
+
+
 def _titles(fit: Fit, items: list[int]) -> dict[int, str]:
-    rows = fit.lakehouse.read("catalogue").where(F.col(c.ITEM_INDEX).isin(items)).collect()
-    titles = {row[c.ITEM_INDEX]: row["title"] or row[c.ITEM_ID] for row in rows}
-    return {item: titles.get(item, f"item {item}") for item in items}
+    """The title of each item, or its id, which alone is known of one outside the catalogue."""
+    catalogue = fit.lakehouse.read("catalogue").select(c.ITEM_INDEX, "title")
+    index = fit.lakehouse.read("item_index").where(F.col(c.ITEM_INDEX).isin(items))
+    rows = index.join(catalogue, c.ITEM_INDEX, "left").collect()
+    return {row[c.ITEM_INDEX]: row["title"] or row[c.ITEM_ID] for row in rows}

@@ -58,11 +58,14 @@ class KnownOfUsers:
         users: user_id, user_index; each user once.
         events: the columns of table `interactions`, of these users.
         attributes: the owner's columns by user_index; None where there are none.
+        given: the same for some of the users, which count in place of those; None where all users
+            have those alone.
     """
 
     users: DataFrame
     events: DataFrame
     attributes: DataFrame | None
+    given: DataFrame | None = None
 
 
 class ListMaker:
@@ -143,8 +146,20 @@ class ListMaker:
         if not self._needs_features:
             return rows
         behaviour = self._behaviour(rows, indexed)
-        features = self._pipeline.transform(known.attributes, behaviour, known.users)
+        features = self._features(known, behaviour)
         return rows.join(features.select(c.USER_INDEX, c.FEATURES, c.CONTENT), c.USER_INDEX)
+
+    def _features(self, known: KnownOfUsers, behaviour: DataFrame | None) -> DataFrame:
+        transform = self._pipeline.transform
+        if known.given is None:
+            return transform(known.attributes, behaviour, known.users)
+        # Two tables of an owner's may write a column in two types, so that they are read apart.
+        named = known.given.select(c.USER_INDEX)
+        having = known.users.join(named, c.USER_INDEX, "left_semi")
+        others = known.users.join(named, c.USER_INDEX, "left_anti")
+        return transform(known.given, behaviour, having).unionByName(
+            transform(known.attributes, behaviour, others)
+        )
 
     def users(self, ids: DataFrame) -> DataFrame:
         """user_id, user_index of distinct user ids; users whom the run does not know get negatives.
@@ -177,7 +192,7 @@ class ListMaker:
         ).persist()
 
     def attributes(self, users: DataFrame, given: DataFrame | None = None) -> DataFrame | None:
-        """The attributes of users by index, from the run's table of users unless they are given."""
+        """The attributes of users by index, from the run's table of users or from another."""
         source = self.fit.config.features.users
         if source is None or not self._needs_features:
             return None

@@ -81,10 +81,13 @@ def rollback(lakehouse: Lakehouse, config: Config, dry_run: bool = False) -> str
     """
     followed = runs_followed(publications(lakehouse))
     if len(followed) < 2:
-        found = f"only run {followed[0]} has been" if followed else "no run has been"
+        found = (
+            f"no run was published before {followed[0]}"
+            if followed
+            else "no run has been published"
+        )
         raise DataError(
-            f"there is no run to go back to: {found} published in {lakehouse.location}; see"
-            " publish --history"
+            f"there is no run to go back to: {found} in {lakehouse.location}; see publish --history"
         )
     target = lakehouse.for_run(followed[-2])
     outputs = _outputs_of(work_of_run(target), target.run_id)

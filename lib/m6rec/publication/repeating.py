@@ -14,7 +14,14 @@ from m6rec.config.run import Config, parse_config, sources_of
 from m6rec.errors import DataError
 from m6rec.job_records import FORGET
 from m6rec.lakehouse import Lakehouse
-from m6rec.runs import FINISHED, code_version, collected_runs, sources_of_run, work_of_run
+from m6rec.runs import (
+    FINISHED,
+    PUBLICATIONS,
+    code_version,
+    collected_runs,
+    sources_of_run,
+    work_of_run,
+)
 from m6rec.schemas import RECOMMENDATIONS_TABLE
 from m6rec.spark.sources import at_versions
 
@@ -96,13 +103,13 @@ def given_of_run(original: Lakehouse, work: Sequence[Row]) -> Config:
     """
     lists = [row for row in work if "recommendations" in (row["outputs"] or {})]
     if not any(row["status"] == FINISHED for row in lists):
-        known = sorted({row[c.RUN_ID] for row in collected_runs(original, {})}) if work else []
         found = (
             f"it has {sorted({row['status'] for row in work})}" if work else "there is no such run"
         )
+        known = ", ".join(_runs_with_lists(original)) or "none"
         raise DataError(
             f"run {original.run_id} has no lists in {original.location}: {found}; give --run-id"
-            f" of a finished run that clean has not removed{f' ({known})' if known else ''}"
+            f" of a finished run that clean has not removed, of which there are: {known}"
         )
     first = min(work, key=lambda row: row["started_at"])
     if first["given"] is None:
@@ -111,6 +118,17 @@ def given_of_run(original: Lakehouse, work: Sequence[Row]) -> Config:
             " configuration as it was given; give --run-id of a later run"
         )
     return parse_config(json.loads(first["given"]), f"of run {original.run_id}")
+
+
+def _runs_with_lists(lakehouse: Lakehouse) -> list[str]:
+    rows = collected_runs(lakehouse, {"status": (FINISHED,)})
+    return sorted(
+        {
+            row[c.RUN_ID]
+            for row in rows
+            if row["job"] not in PUBLICATIONS and "recommendations" in (row["outputs"] or {})
+        }
+    )
 
 
 def differences(one: Lakehouse, two: Lakehouse) -> ListDifferences:
@@ -160,15 +178,18 @@ def _differ(names: tuple[str, ...]) -> Column:
 def with_own_indices(original: Lakehouse, work: Sequence[Row]) -> Lakehouse:
     """The tables of a finished run, with the indices as they were then.
 
-    Where users have been forgotten since, the indices of then are gone, and those of now are read.
+    Models have a row for each item that there was. Where users have been forgotten since, their
+    index of then is gone, and that of now is read.
 
     Args:
         original: the run's tables.
         work: its rows of `runs`.
     """
     first = min(row["started_at"] for row in work)
-    forgotten = _was_followed_by_forgetting(original, first)
-    return original if forgotten else replace(original, fixed=index_versions(work))
+    versions = index_versions(work)
+    if _was_followed_by_forgetting(original, first):
+        versions.pop("user_index", None)
+    return replace(original, fixed=versions)
 
 
 def index_versions(work: Sequence[Row]) -> dict[str, int]:

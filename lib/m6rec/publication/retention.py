@@ -17,6 +17,8 @@ from m6rec.runs import PUBLICATIONS, REMOVED, UPKEEP, Attempt, collected_runs
 from m6rec.schemas import RUNS_TABLE, TABLES
 from m6rec.spark.places import bytes_below, remove_folder
 
+ARTIFACTS = "artifacts"
+
 
 @dataclass(frozen=True)
 class Removal:
@@ -69,7 +71,7 @@ def clean(
     removals = [Removal(*one) for one in zip(tables, sizes, unused, strict=True)]
     folders = [lakehouse.for_run(run_id).artifact_path() for run_id in runs]
     size = sum(bytes_below(lakehouse.spark, folder) for folder in folders)
-    removals.append(Removal("artifacts", size, 0))
+    removals.append(Removal(ARTIFACTS, size, 0))
     if not dry_run:
         _remove(lakehouse, config, runs, tables, _needs_vacuum(lakehouse, now - vacuum_every))
         for folder in folders:

@@ -27,7 +27,8 @@ class GivenUsers:
 
     Attributes:
         users: their events, with the columns of `interactions.columns`, or a table of ids.
-        attributes: a table with the columns of `features.users`, whose users have lists as well.
+        attributes: a table with the columns of `features.users`, whose users have lists as well. It
+            counts in place of the run's own table for the users whom it has.
         with_history: whether the events that the run knows of the users count as well.
     """
 
@@ -99,7 +100,8 @@ def score(maker: ListMaker, given: GivenUsers) -> Scored:
     is_id = F.trim(F.coalesce(c.USER_ID, F.lit(""))) != ""
     users = maker.users(ids.where(is_id).distinct()).persist()
     history = _history(maker, users, events, given.with_history).persist()
-    known = KnownOfUsers(users, history, maker.attributes(users, attributes))
+    own = None if attributes is None else maker.attributes(users, attributes)
+    known = KnownOfUsers(users, history, maker.attributes(users), own)
     lists = maker.lists(maker.rows(known), users, datetime.now(UTC))
     unknown = history.join(maker.items, c.ITEM_ID, "left_anti")
     counted = unknown.agg(F.count("*"), F.count_distinct(c.ITEM_ID)).collect()[0]

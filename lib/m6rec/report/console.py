@@ -134,7 +134,8 @@ def hybrid_and_best_member(data: ReportData, members: Sequence[str]) -> str:
         for row in data.comparisons
         if (row[c.MODEL], row["other_run_id"], row["other_model"])
         == (data.hybrid, data.run_id, best)
-        and (row[c.FOLD], row[c.METRIC], row[c.K]) == (fold, data.metric, data.k)
+        and (row[c.FOLD], row[c.SEGMENT]) == (fold, "all")
+        and (row[c.METRIC], row[c.K]) == (data.metric, data.k)
     ]
     return (
         f"{model_name(data.hybrid)} beside its best single member,"

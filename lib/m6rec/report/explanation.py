@@ -14,6 +14,8 @@ from m6rec.report.wording import model_name
 
 _HISTORY_SHOWN = 10
 _BAR = 24
+# Less would be printed as 0%.
+_LEAST_SHOWN = 0.005
 
 
 def print_explanation(console: Console, found: ItemExplanation) -> None:
@@ -32,7 +34,7 @@ def print_explanation(console: Console, found: ItemExplanation) -> None:
         title = "What is owed to the user's items"
         shown = found.history[:_HISTORY_SHOWN]
         console.print(_table(title, "Item", shown, "cyan"))
-    if found.undivided:
+    if found.undivided >= _LEAST_SHOWN:
         console.print(f"{found.undivided:.0%} is not owed to single items of the user's")
     if found.lacks:
         lacks = [Owed(model_name(part.name), part.value, part.share) for part in found.lacks]

@@ -23,7 +23,8 @@ def read_sentences(language: Language, file: str | None) -> dict[str, str]:
     """
     own = resources.files(__package__).joinpath(f"{language}.yaml").read_text(encoding="utf-8")
     templates: dict[str, str] = yaml.safe_load(own)
-    given = {} if file is None else data_of_file(Path(file))
+    what, option = "file of sentences", "recommend.reasons.file"
+    given = {} if file is None else data_of_file(Path(file), what, option)
     found = (_wrong(str(key), value, templates) for key, value in given.items())
     problems = [problem for problem in found if problem is not None]
     if problems:
@@ -41,4 +42,10 @@ def _wrong(key: str, template: Any, known: Mapping[str, Any]) -> str | None:
     except ValueError as error:
         return f"{key}: {error}; write a brace that is meant as {{{{ or }}}}"
     unknown = sorted(fields - _FIELDS)
-    return f"{key} has the field {unknown[0]!r}; give {{value}} or {{share}}" if unknown else None
+    if unknown:
+        return f"{key} has the field {unknown[0]!r}; give {{value}} or {{share}}"
+    try:
+        template.format(value="Fargo", share="15%")
+    except ValueError as error:
+        return f"{key}: {error}; both fields are texts, such as Fargo and 15%"
+    return None

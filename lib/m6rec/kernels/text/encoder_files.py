@@ -44,9 +44,18 @@ class EncoderFiles:
             return archive.read(self.within + name) if known else None
 
     def read_json(self, name: str) -> Any:
-        """What a file of JSON says; None where there is none."""
+        """What a file of JSON says; None where there is none.
+
+        Raises:
+            ArtifactError: it is not JSON.
+        """
         content = self.read(name)
-        return None if content is None else json.loads(content)
+        try:
+            return None if content is None else json.loads(content)
+        except ValueError as error:
+            raise ArtifactError(
+                f"{name} in {self} is not JSON ({error}); copy the encoder's files anew"
+            ) from error
 
     @property
     def digest(self) -> str:

@@ -137,7 +137,9 @@ def load_sentence_encoder(named: str) -> SentenceEncoder:
     try:
         weights = load(files.read(MODEL_FILE) or b"")
     except SafetensorError as error:
-        raise ArtifactError(f"{MODEL_FILE} in {files} is damaged ({error})") from error
+        raise ArtifactError(
+            f"{MODEL_FILE} in {files} is damaged ({error}); copy the encoder's files anew"
+        ) from error
     config = files.read_json("config.json") or {}
     if _STATIC in weights:
         numbers = {
@@ -145,7 +147,8 @@ def load_sentence_encoder(named: str) -> SentenceEncoder:
             for name, array in weights.items()
         }
         normalises = bool(config.get("normalize", True))
-        pieces = _word_pieces(files, around=False)
+        rows = len(numbers.get("mapping", numbers[_STATIC]))
+        pieces = _word_pieces(files, rows, around=False)
         return SentenceEncoder(pieces, numbers, 0, 0, 0.0, _LONGEST, False, normalises)
     floats = {
         name.removeprefix("bert."): array.astype(np.float32)
@@ -165,7 +168,7 @@ def load_sentence_encoder(named: str) -> SentenceEncoder:
     limits = files.read_json("sentence_bert_config.json") or {}
     positions = len(floats["embeddings.position_embeddings.weight"])
     return SentenceEncoder(
-        _word_pieces(files, around=True),
+        _word_pieces(files, len(floats[_WORDS]), around=True),
         floats,
         int(config["num_attention_heads"]),
         int(config["num_hidden_layers"]),
@@ -176,7 +179,8 @@ def load_sentence_encoder(named: str) -> SentenceEncoder:
     )
 
 
-def _word_pieces(files: EncoderFiles, around: bool) -> WordPieces:
+def _word_pieces(files: EncoderFiles, rows: int, around: bool) -> WordPieces:
+    """The pieces of the encoder, whose weights have so many rows of vectors."""
     settings = files.read_json("tokenizer_config.json") or {}
     described, lines = files.read_json("tokenizer.json"), files.read("vocab.txt")
     lowers = bool(settings.get("do_lower_case", True))
@@ -195,6 +199,12 @@ def _word_pieces(files: EncoderFiles, around: bool) -> WordPieces:
         vocabulary = {piece: number for number, piece in enumerate(pieces)}
     else:
         raise ArtifactError(f"{files} has neither tokenizer.json nor vocab.txt")
+    largest = max(vocabulary.values(), default=0)
+    if largest >= rows:
+        raise ArtifactError(
+            f"{files} has a tokenizer of {largest + 1} pieces and vectors for {rows}: they are of"
+            " two encoders; copy all files of one"
+        )
     return WordPieces(
         vocabulary,
         vocabulary.get("[UNK]", 0),
