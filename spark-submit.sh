@@ -31,7 +31,7 @@ main() {
         setup)
             set_up_environment
             set_up
-            [[ "${2:-}" == --packages ]] || archive_classes
+            if [[ "${2:-}" == --packages ]]; then fetch_delta; else archive_classes; fi
             ;;
         pack) set_up; link_package; pack_environment ;;
         *) run_job "$@" ;;
@@ -43,7 +43,7 @@ print_help() {
 Usage: ./spark-submit.sh JOB [options of the job]
        ./spark-submit.sh JOB --help       explain a job
        ./spark-submit.sh setup            only set up, with a first run by which jobs start faster
-                                          (with --packages, only the virtual environment)
+                                          (with --packages, without that run)
        ./spark-submit.sh pack             pack the environment for a cluster (\$ARCHIVES)
 
 Every call sets up what is missing: a virtual environment from requirements/$lock_of_lane.txt. It needs
@@ -230,6 +230,16 @@ archive_classes() {
     else
         say "could not ($CACHE/logs/first-run.log says why): jobs start slower, nothing else"
     fi
+}
+
+# Two JVMs that fetch the same jars for the first time get in each other's way.
+fetch_delta() {
+    mkdir -p "$CACHE/logs"
+    # Of a program, Spark fetches the packages before it starts it; this one does nothing.
+    PYSPARK_PYTHON="$VENV/bin/python" PYSPARK_DRIVER_PYTHON="$VENV/bin/python" \
+        "$VENV/bin/spark-submit" --master 'local[1]' --properties-file "$ROOT/conf/spark-local.conf" \
+        $(delta_of_lane) "$ROOT/lib/m6rec/__init__.py" >"$CACHE/logs/fetch.log" 2>&1 ||
+        fail_registry "Delta Lake from Maven Central ($CACHE/logs/fetch.log)"
 }
 
 # --- running ----------------------------------------------------------------------------------
