@@ -1,6 +1,5 @@
 """Events that come after training, folded into the published lists on real Delta tables."""
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from pyspark.sql import functions as F
 from jobs import fold_in as job
 from jobs import score
 from m6rec import columns as c
-from m6rec.config.run import Config, parse_config
+from m6rec.config.run import Config
 from m6rec.errors import ConfigError, DataError, TableError
 from m6rec.lakehouse import PUBLISHED, Lakehouse
 from m6rec.publication.folding import CATCHING_UP, FoldIn
@@ -22,9 +21,8 @@ from m6rec.publication.publishing import publish
 from m6rec.publication.replacing import PublishedLists
 from m6rec.publication.scoring import GivenUsers
 from tests.finished_runs import config_of, copy_run
-from tests.first_night import publish_first_night
 from tests.publication.test_scoring import by_place
-from tests.synthetic_shop import START, Shop
+from tests.synthetic_shop import START
 
 COLUMNS = "customer string, product string, stars double, at timestamp, device string"
 
@@ -94,25 +92,6 @@ def following(config: Config, copied: Lakehouse, events: Path) -> Config:
     return config.replaced({"fold_in.source": place, "lake": copied.location})
 
 
-@pytest.fixture(scope="module")
-def of_one_ranker(spark: SparkSession, shop: Shop, tmp_path_factory: Any) -> Config:
-    """The configuration of a run that has been published, whose models are read in no time."""
-    only = {"evaluate": {"rankers": ["als"]}, "recommend": {"ranker": "als", "top_n": 10}}
-    given = shop.config(tmp_path_factory.mktemp("small") / "lake", **only)
-    config = parse_config({name: given[name] for name in given if name != "features"}, "test")
-    publish_first_night(Lakehouse(spark, config.lake, "first"), config)
-    return config
-
-
-@pytest.fixture
-def small(of_one_ranker: Config, events: Path, tmp_path: Path) -> Config:
-    """The same in a lake of the test's own, with a table of events."""
-    lake = tmp_path / "small"
-    shutil.copytree(of_one_ranker.lake, lake)
-    place = {"path": str(events), "format": "delta"}
-    return of_one_ranker.replaced({"fold_in.source": place, "lake": str(lake)})
-
-
 @pytest.mark.slow
 def test_lists_of_touched_users_are_those_of_score_and_all_others_stay(
     spark: SparkSession,
@@ -162,25 +141,28 @@ def test_lists_of_touched_users_are_those_of_score_and_all_others_stay(
 @pytest.mark.slow
 @pytest.mark.parametrize("killed", [KilledBeforeCommit, KilledAfterCommit])
 def test_a_kill_loses_no_event_and_writes_no_list_twice(
-    spark: SparkSession, small: Config, events: Path, killed: type[FoldIn]
+    spark: SparkSession,
+    copied: Lakehouse,
+    following: Config,
+    events: Path,
+    killed: type[FoldIn],
 ) -> None:
-    lakehouse = Lakehouse(spark, small.lake, "first")
     append(spark, events, ("user-3", "item-59", 1))
-    drain(FoldIn, lakehouse, small)
-    version = lakehouse.version(PUBLISHED)
+    drain(FoldIn, copied, following)
+    version = copied.version(PUBLISHED)
     append(spark, events, ("stranger", "item-2", 1), ("stranger", "item-5", 2))
     with pytest.raises(StreamingQueryException, match="killed"):
-        drain(killed, lakehouse, small)
+        drain(killed, copied, following)
     written = killed is KilledAfterCommit
-    assert lakehouse.version(PUBLISHED) == version + written
-    assert (published(lakehouse).where(f"{c.USER_ID} = 'stranger'").count() > 0) == written
+    assert copied.version(PUBLISHED) == version + written
+    assert (published(copied).where(f"{c.USER_ID} = 'stranger'").count() > 0) == written
 
-    drain(FoldIn, lakehouse, small)
+    drain(FoldIn, copied, following)
 
-    assert lakehouse.version(PUBLISHED) == version + 1
-    lists = published(lakehouse).where(f"{c.USER_ID} = 'stranger' AND {c.CONTEXT} IS NULL")
+    assert copied.version(PUBLISHED) == version + 1
+    lists = published(copied).where(f"{c.USER_ID} = 'stranger' AND {c.CONTEXT} IS NULL")
     assert sorted(row[c.RANK] for row in lists.collect()) == list(range(1, 11))
-    batches = lakehouse.read("fold_in_batches").where(f"batch_id != {CATCHING_UP}")
+    batches = copied.read("fold_in_batches").where(f"batch_id != {CATCHING_UP}")
     assert batches.groupBy("batch_id").count().where("count > 1").count() == 0
     assert batches.agg(F.sum("events")).collect()[0][0] == 3
 
@@ -188,48 +170,50 @@ def test_a_kill_loses_no_event_and_writes_no_list_twice(
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [Compacting, FoldsByMerging])
 def test_lists_are_replaced_with_and_without_variables_of_the_session(
-    spark: SparkSession, small: Config, events: Path, kind: type[FoldIn]
+    spark: SparkSession,
+    copied: Lakehouse,
+    following: Config,
+    events: Path,
+    kind: type[FoldIn],
 ) -> None:
-    lakehouse = Lakehouse(spark, small.lake, "first")
     odd = """O'Brien \\ "née" Ünal"""
-    before = by_place(published(lakehouse))
+    before = by_place(published(copied))
     append(spark, events, (odd, "item-2", 1), (odd, "item-5", 2))
-    drain(kind, lakehouse, small)
-    first = by_place(published(lakehouse))
+    drain(kind, copied, following)
+    first = by_place(published(copied))
     append(spark, events, (odd, "item-8", 3))
-    drain(kind, lakehouse, small)
+    drain(kind, copied, following)
 
-    second = by_place(published(lakehouse))
-    lists = published(lakehouse).where(F.col(c.USER_ID) == odd)
+    second = by_place(published(copied))
+    lists = published(copied).where(F.col(c.USER_ID) == odd)
     without_context = lists.where(f"{c.CONTEXT} IS NULL")
     assert sorted(row[c.RANK] for row in without_context.collect()) == list(range(1, 11))
     assert "item-8" not in {row[c.ITEM_ID] for row in lists.collect()}
     assert first.keys() == second.keys() != before.keys()
     assert before == {place: row for place, row in second.items() if place[0] != odd}
-    details = lakehouse.delta_table(PUBLISHED).detail().select("properties").collect()[0][0]
+    details = copied.delta_table(PUBLISHED).detail().select("properties").collect()[0][0]
     assert details["delta.enableDeletionVectors"] == "true"
-    log = Path(lakehouse.address(PUBLISHED)) / "_delta_log"
+    log = Path(copied.address(PUBLISHED)) / "_delta_log"
     told = [line for file in log.glob("*.json") for line in file.read_text().splitlines()]
     assert not any("Brien" in line for line in told if line.startswith('{"commitInfo"'))
-    files = published(lakehouse).inputFiles()
+    files = published(copied).inputFiles()
     assert len(files) == 1 or kind is not Compacting
 
 
 @pytest.mark.slow
 def test_when_another_run_is_published_no_event_is_lost(
-    spark: SparkSession, of_one_ranker: Config, small: Config, events: Path
+    spark: SparkSession, copied: Lakehouse, config: Config, following: Config, events: Path
 ) -> None:
-    lakehouse = Lakehouse(spark, small.lake, "first")
     append(spark, events, ("stranger", "item-2", 1))
-    job.run(lakehouse, small)
-    second = _second_run(lakehouse)
-    assert publish(second, of_one_ranker)
-    assert published(lakehouse).where(f"{c.USER_ID} = 'stranger'").count() == 0
+    job.run(copied, following)
+    second = _second_run(copied)
+    assert publish(second, config)
+    assert published(copied).where(f"{c.USER_ID} = 'stranger'").count() == 0
 
     append(spark, events, ("user-3", "item-59", 1))
-    job.run(lakehouse, small)
+    job.run(copied, following)
 
-    lists = published(lakehouse)
+    lists = published(copied)
     assert {row["run_id"] for row in lists.select("run_id").distinct().collect()} == {"second"}
     assert lists.where(f"{c.USER_ID} = 'stranger' AND {c.CONTEXT} IS NULL").count() == 10
     listed = lists.where(f"{c.USER_ID} = 'user-3'").select(c.ITEM_ID).collect()
@@ -244,7 +228,10 @@ def _second_run(lakehouse: Lakehouse) -> Lakehouse:
         "user_item_matrix",
         "catalogue",
         "item_factors",
+        "item_neighbours",
         "models",
+        "item_features",
+        "user_features",
         "recommendations",
     ):
         copy_run(lakehouse, table, "second")
