@@ -219,9 +219,7 @@ archive_classes() {
     tables="$(mktemp -d)"
     "$VENV/bin/python" -m m6rec.startup.first_run "$tables"
     SPARK_SUBMIT_OPTS="-XX:ArchiveClassesAtExit=\"$partial\" -XX:TieredStopAtLevel=1" \
-        PYSPARK_PYTHON="$VENV/bin/python" PYSPARK_DRIVER_PYTHON="$VENV/bin/python" \
-        "$VENV/bin/spark-submit" --master 'local[2]' --properties-file "$ROOT/conf/spark-local.conf" \
-        $(delta_of_lane) "$ROOT/jobs/pipeline.py" --config "$tables/config.yaml" \
+        submit_of_setup "$ROOT/jobs/pipeline.py" --config "$tables/config.yaml" \
         --output "$tables/output" >"$CACHE/logs/first-run.log" 2>&1 || true
     rm -rf "$tables"
     if [[ -f "$partial" ]]; then
@@ -236,10 +234,14 @@ archive_classes() {
 fetch_delta() {
     mkdir -p "$CACHE/logs"
     # Of a program, Spark fetches the packages before it starts it; this one does nothing.
-    PYSPARK_PYTHON="$VENV/bin/python" PYSPARK_DRIVER_PYTHON="$VENV/bin/python" \
-        "$VENV/bin/spark-submit" --master 'local[1]' --properties-file "$ROOT/conf/spark-local.conf" \
-        $(delta_of_lane) "$ROOT/lib/m6rec/__init__.py" >"$CACHE/logs/fetch.log" 2>&1 ||
+    submit_of_setup "$ROOT/lib/m6rec/__init__.py" >"$CACHE/logs/fetch.log" 2>&1 ||
         fail_registry "Delta Lake from Maven Central ($CACHE/logs/fetch.log)"
+}
+
+submit_of_setup() {
+    PYSPARK_PYTHON="$VENV/bin/python" PYSPARK_DRIVER_PYTHON="$VENV/bin/python" \
+        "$VENV/bin/spark-submit" --master 'local[2]' --properties-file "$ROOT/conf/spark-local.conf" \
+        $(delta_of_lane) "$@"
 }
 
 # --- running ----------------------------------------------------------------------------------

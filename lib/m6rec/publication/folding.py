@@ -18,7 +18,6 @@ from datetime import UTC, datetime
 from functools import cached_property
 from threading import RLock
 
-import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.streaming.query import StreamingQuery
@@ -33,7 +32,7 @@ from m6rec.fits.sources import Events, open_events
 from m6rec.lakehouse import PUBLISHED, Lakehouse
 from m6rec.publication.following import Followed
 from m6rec.publication.publishing import publications
-from m6rec.publication.replacing import PublishedLists
+from m6rec.publication.replacing import PublishedLists, frame_of_users
 from m6rec.publication.scoring import list_maker_of
 from m6rec.runs import sources_of_run, work_of_run
 from m6rec.schemas import FOLD_IN_BATCHES_TABLE
@@ -346,13 +345,9 @@ class FoldIn:
     def _touched(self, maker: ListMaker, users: Sequence[str]) -> tuple[DataFrame, int]:
         """user_id, user_index, and how many users the run does not know."""
         # A few rows that the driver holds; all else is joined with them.
-        indexed = arrow_table(maker.users(self._frame_of(users)))
+        indexed = arrow_table(maker.users(frame_of_users(self.spark, users)))
         frame = frame_of_arrow(self.spark, indexed, f"{c.USER_ID} string, {c.USER_INDEX} long")
         return frame, int((indexed.column(c.USER_INDEX).to_numpy() < 0).sum())
-
-    def _frame_of(self, users: Sequence[str]) -> DataFrame:
-        ids = pa.table({c.USER_ID: pa.array(users, pa.string())})
-        return frame_of_arrow(self.spark, ids, f"{c.USER_ID} string")
 
     def _open(self) -> Events:
         return open_events(self.spark, "fold_in.source", self.source, self.config.interactions)

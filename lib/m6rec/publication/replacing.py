@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import pyarrow as pa
 from delta.exceptions import DeltaConcurrentModificationException
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from m6rec import columns as c
@@ -99,9 +99,7 @@ class PublishedLists:
             for item in RECOMMENDATIONS_TABLE.schema
             if item.name != c.USER_ID
         ]
-        ids = pa.table({c.USER_ID: pa.array(users, pa.string())})
-        named = frame_of_arrow(self._spark, ids, f"{c.USER_ID} string")
-        old = named.select(c.USER_ID, *nothing).select(*new.columns)
+        old = frame_of_users(self._spark, users).select(c.USER_ID, *nothing).select(*new.columns)
         source = new.withColumn(_IS_OLD, F.lit(False)).unionByName(
             old.withColumn(_IS_OLD, F.lit(True))
         )
@@ -117,3 +115,9 @@ class PublishedLists:
                 .whenNotMatchedInsert(f"NOT source.{_IS_OLD}", values)
                 .execute()
             )
+
+
+def frame_of_users(spark: SparkSession, users: Sequence[str]) -> DataFrame:
+    """user_id of a few users."""
+    ids = pa.table({c.USER_ID: pa.array(users, pa.string())})
+    return frame_of_arrow(spark, ids, f"{c.USER_ID} string")

@@ -40,13 +40,19 @@ class ReadableColumns:
 
 def readable_columns(spark: SparkSession, path: str) -> ReadableColumns:
     """What Spark reads of the first file under a path; nothing where there is no such file."""
+    fields = _fields_under(spark, path)
+    # Nearly always Spark reads all, which one question tells.
+    whole = _as_spark_has_them(spark, fields)
+    if whole is not None:
+        return ReadableColumns(whole, {})
     columns: list[T.StructField] = []
     others: dict[str, str] = {}
-    for field in _fields_under(spark, path):
-        try:
-            columns += _as_spark_has_it(spark, field).fields
-        except (AnalysisException, Py4JJavaError):
+    for field in fields:
+        read = _as_spark_has_them(spark, [field])
+        if read is None:
             others[str(field.getName())] = _type_of(field)
+        else:
+            columns += read.fields
     return ReadableColumns(T.StructType(columns), others)
 
 
@@ -68,12 +74,17 @@ def _type_of(field: Any) -> str:
     return name if kind is None else f"{name} ({kind})"
 
 
-def _as_spark_has_it(spark: SparkSession, field: Any) -> T.StructType:
+def _as_spark_has_them(spark: SparkSession, fields: list[Any]) -> T.StructType | None:
+    """The columns that Spark makes of fields; None where it does not read one of them."""
     jvm: Any = spark._jvm
     session: Any = spark._jsparkSession
     listed = jvm.java.util.ArrayList()
-    listed.add(field)
+    for field in fields:
+        listed.add(field)
     message = jvm.org.apache.parquet.schema.MessageType("columns", listed)
     converter = jvm.org.apache.spark.sql.execution.datasources.parquet.ParquetToSparkSchemaConverter
-    read = converter(session.sessionState().conf()).convert(message)
+    try:
+        read = converter(session.sessionState().conf()).convert(message)
+    except (AnalysisException, Py4JJavaError):
+        return None
     return T.StructType.fromJson(json.loads(read.json()))

@@ -116,7 +116,8 @@ def columns_left_out(
     """The columns of Parquet, among some, whose types Spark does not read."""
     if source.path is None or told_format(spark, source) != "parquet":
         return []
-    there = load_source(spark, source, place.key).columns
+    others = readable_columns(spark, source.path).others
+    there = load_source(spark, source, place.key).columns if others else []
     return [
         Finding(
             severity,
@@ -124,7 +125,7 @@ def columns_left_out(
             f"has Parquet's type {kind}, which Spark does not read, and is left out",
             "cast it in the source to what is to be read",
         )
-        for name, kind in readable_columns(spark, source.path).others.items()
+        for name, kind in others.items()
         if name not in there and (names is None or name in names)
     ]
 
