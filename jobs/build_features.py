@@ -147,13 +147,14 @@ def _read_attributes(
     titles = () if source.title is None else (source.title,)
     of_items = id_column == c.ITEM_ID
     beside = config.interactions.columns.beside_item if of_items else ()
-    required = (source.id, *titles, *source.kinds, *beside)
+    required = (source.id, *titles, *source.stated_kinds, *beside)
     frame = read_source(lakehouse.spark, source.source, required)
     # A title is text: without this, its values would look like ids, since no two are equal.
     overrides: dict[str, FeatureKind] = dict.fromkeys(titles, "text")
     # It is a part of the id.
     overrides |= dict.fromkeys(beside, "ignore")
-    columns = infer_columns(frame, source.id, {**overrides, **source.kinds})
+    overrides |= source.stated_kinds
+    columns = infer_columns(frame, source.id, overrides, source.date_formats)
     _say_repeats(frame.select(attribute_id(frame, source, config.interactions, id_column)), source)
     indices = lakehouse.read(index_table).select(id_column, index_column)
     indexed = attributes_by_index(frame, source, config.interactions, indices).persist()

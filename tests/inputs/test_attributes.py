@@ -12,6 +12,7 @@ from m6rec.check.findings import Severity
 from m6rec.check.writing import AS_IS, Writing
 from m6rec.config.base import TableSource
 from m6rec.config.run import parse_config
+from m6rec.errors import ConfigError
 from m6rec.fits.inspection import Inspection, inspect_sources
 from m6rec.spark.sources import read_source
 from m6rec.stages.features.inputs import AttributeColumns, number_column, read_attributes
@@ -145,13 +146,50 @@ def test_a_kind_that_a_column_cannot_be_is_said(spark: SparkSession, tmp_path: P
         "seen": "has type timestamp_ntz, .* and cannot be image",
         "kind": "25 of 25 values are no numbers, such as 'old', and kinds says numeric",
         "name": "has no usable vector in its 25 rows",
-        "either": "day and month of '1/12/2024' could be either.*write dates as 2024-03-18",
+        "either": r"day and month of .1/12/2024. could be either.*date_formats: .either: dd/MM",
     }
     problems = found.lines("problem")
     assert len(problems) == len(words), problems
     for name, said in words.items():
         assert any(re.search(f"column {name}: {said}", line) for line in problems), name
     assert any("column json.colour: is empty" in line for line in found.lines("warning"))
+
+
+def test_dates_are_read_as_the_config_says(spark: SparkSession, tmp_path: Path) -> None:
+    rows = ["i1,1/12/2024,1.12.2024,2024-03-01", "i2,2/11/2024,2024-11-02,2024-03-02"]
+    source = table(tmp_path / "items.csv", "\n".join(["sku,either,mixed,wrong", *rows, ""]))
+    formats = {"either": "d/M/yyyy", "mixed": "[d.M.yyyy][yyyy-MM-dd]", "wrong": "yyyy/MM/dd"}
+    items = {"source": source, "id": "sku", "date_formats": formats}
+    found = inspect(spark, tmp_path, "user_id,item_id\nann,i1\n", features={"items": items})
+    [problem] = found.lines("problem")
+    assert (
+        "column wrong: 2 of 2 dates are not written as yyyy/MM/dd, such as '2024-03-01'" in problem
+    )
+    views = {view.name: view for view in found.tables[1].columns}
+    assert views["either"].kind == "numeric"
+    assert views["either"].fate.endswith("by the format d/M/yyyy")
+
+    config = parse_config(
+        {"features": {"items": items}, "interactions": {"source": source}}, "test"
+    )
+    attributes = config.features.items
+    assert attributes is not None
+    frame = read_source(spark, attributes.source, ("sku",))
+    columns = infer_columns(frame, "sku", attributes.stated_kinds, attributes.date_formats)
+    dates = [
+        number_column(name, frame.schema[name].dataType, columns.writings[name])
+        for name in ("either", "mixed")
+    ]
+    first, second = frame.sort("sku").select(*dates).collect()
+    assert tuple(first) == (1_733_011_200.0, 1_733_011_200.0)
+    assert tuple(second) == (1_730_505_600.0, 1_730_505_600.0)
+
+
+def test_a_column_is_a_date_or_of_another_kind() -> None:
+    items = {"source": {"path": "x"}, "id": "sku", "kinds": {"day": "categorical"}}
+    items["date_formats"] = {"day": "d/M/yyyy"}
+    with pytest.raises(ConfigError, match=r"day stands in date_formats.*kinds says categorical"):
+        parse_config({"features": {"items": items}, "interactions": {"source": "y"}}, "test")
 
 
 def test_columns_of_any_name_are_read(spark: SparkSession) -> None:

@@ -336,7 +336,10 @@ def _of_dates(dates: TimeReading, place: Place, severity: Severity) -> Iterator[
     """Dates whose day and month could be either."""
     if dates.problem:
         left_out = "" if severity == "problem" else ", so that the column is left out"
-        mend = "write dates as 2024-03-18 in the source, or set the column's kind"
+        mend = (
+            f"set date_formats: {{{place.column}: dd/MM/yyyy}}, or as they are written, or set the"
+            " column's kind"
+        )
         yield Finding(severity, place, f"{dates.problem}{left_out}", mend)
 
 

@@ -413,6 +413,28 @@ class AttributesSource(Section):
         " at all (`ignore`). The kind of a column that is not"
         " listed is inferred from its type and values.",
     )
+    date_formats: dict[str, str] = Field(
+        default_factory=dict,
+        description="How the dates of columns are written, in Spark's patterns, such as"
+        " `{released: dd/MM/yyyy}`; several ways as `[dd/MM/yyyy][yyyy-MM-dd]`. It is needed where"
+        " day and month could be either, or where rows differ. Such columns are numeric.",
+    )
+
+    @model_validator(mode="after")
+    def _check_dates(self) -> "AttributesSource":
+        for name in self.date_formats:
+            if self.kinds.get(name, "numeric") != "numeric":
+                raise ValueError(
+                    f"column {name} stands in date_formats, whose columns are numeric, and kinds"
+                    f" says {self.kinds[name]}; leave it out of one of them"
+                )
+        return self
+
+    @property
+    def stated_kinds(self) -> dict[str, FeatureKind]:
+        """The kinds that the configuration states, by column."""
+        dates: dict[str, FeatureKind] = dict.fromkeys(self.date_formats, "numeric")
+        return {**dates, **self.kinds}
 
 
 class FeaturesConfig(Section):

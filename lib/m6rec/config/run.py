@@ -484,4 +484,4 @@ def columns_of_lists(config: Config) -> Iterator[tuple[str, TableSource, tuple[s
 
 def _named(attributes: AttributesSource) -> tuple[str, ...]:
     title = () if attributes.title is None else (attributes.title,)
-    return (attributes.id, *title, *attributes.kinds)
+    return (attributes.id, *title, *attributes.stated_kinds)

@@ -94,7 +94,7 @@ class SequenceConfig(Section):
         " vectors, so that those that lack it are ranked well.",
     )
     epochs: PositiveInt = Field(
-        default=30,
+        default=20,
         description="The most epochs of training; the learning rate falls over all of them.",
     )
     patience: PositiveInt = Field(
@@ -104,7 +104,7 @@ class SequenceConfig(Section):
     )
     users_per_batch: PositiveInt = Field(default=128, description="The most users of a step.")
     minimum_steps_per_epoch: PositiveInt = Field(
-        default=16,
+        default=32,
         description="The least number of steps of an epoch; where users are few, batches become"
         " smaller.",
     )

@@ -1,39 +1,29 @@
 """Look at every table of the owner's before any compute, and say all that is wrong at once."""
 
-import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 
 from pyspark.sql import SparkSession
-from pyspark.sql import functions as F
 
 from m6rec.check.findings import ColumnView, Finding, Place, Severity, TableView, of_severity
-from m6rec.check.ids import (
-    DOMINANT_SHARE,
-    dominant_user,
-    id_text,
-)
 from m6rec.check.judging import (
-    findings_of_event_types,
     findings_of_ids,
     findings_of_kinds,
     findings_of_repeats,
     findings_of_told_kinds,
-    findings_of_weights,
-    first_example,
     view_of_column,
     views_of_events,
 )
 from m6rec.check.names import find_columns
-from m6rec.check.samples import ColumnSample, shown
-from m6rec.check.times import EARLIEST_EPOCH, FARTHEST_ZONE_HOURS, read_times
+from m6rec.check.samples import shown
 from m6rec.check.vectors import findings_of_vectors, has_usable_vector
+from m6rec.check.writing import Writing
 from m6rec.config.base import TableSource
-from m6rec.config.data import AttributesSource, InteractionsConfig
+from m6rec.config.data import AttributesSource
 from m6rec.config.run import Config, columns_of_lists, sources_of
 from m6rec.errors import ArtifactError, TableError
+from m6rec.fits.events_inspection import findings_of_events
 from m6rec.fits.matching import OpenedTable, findings_between
 from m6rec.kernels.text.encoder_files import find_encoder
 from m6rec.spark.failures import reading
@@ -47,7 +37,8 @@ from m6rec.spark.readings import (
 )
 from m6rec.spark.samples import first_rows
 from m6rec.spark.sources import load_source, source_version, told_format, with_columns
-from m6rec.spark.values import id_column, owner_column, time_column
+from m6rec.spark.values import owner_column
+from m6rec.stages.features.inputs import number_column
 from m6rec.stages.features.kinds import kinds_of_sample
 from m6rec.stages.features.pictures import problem_of_video
 from m6rec.stages.features.vectors import measure_vectors
@@ -197,12 +188,15 @@ def _of_columns(table: OpenedTable, config: Config) -> Iterator[Finding]:
     attributes = _attributes_of(table.place.key, config)
     settings, columns = config.interactions, table.sample.columns
     if table.place.key in _EVENT_TABLES:
-        yield from _of_events(table, config)
+        yield from findings_of_events(table, config)
     elif attributes is not None:
         yield from findings_of_ids(columns[attributes.id], table.place, settings)
         yield from findings_of_repeats(columns[attributes.id], table.place, settings)
-        yield from findings_of_kinds(columns, attributes.kinds, table.place)
-        given = {attributes.id, attributes.title, *attributes.kinds}
+        dates = attributes.date_formats
+        kinds = {name: kind for name, kind in attributes.kinds.items() if name not in dates}
+        yield from findings_of_kinds(columns, kinds, table.place)
+        yield from _of_dates(table, dates)
+        given = {attributes.id, attributes.title, *attributes.stated_kinds}
         told = {name: column for name, column in columns.items() if name not in given}
         yield from findings_of_told_kinds(told, table.place)
         yield from _of_vectors(table, attributes, config)
@@ -211,6 +205,31 @@ def _of_columns(table: OpenedTable, config: Config) -> Iterator[Finding]:
     else:
         for name in table.required:
             yield from findings_of_ids(columns[name], table.place, settings)
+
+
+def _of_dates(table: OpenedTable, formats: Mapping[str, str]) -> Iterator[Finding]:
+    """Columns of dates that the formats of the configuration do not read."""
+    for name, pattern in formats.items():
+        column, place = table.sample.columns[name], table.place.of(name)
+        if column.group not in {"text", "whole number", "fraction"}:
+            words = f"has type {column.type}, and date_formats is for dates in text or numbers"
+            yield Finding("problem", place, words, "leave the column out of date_formats")
+            continue
+        data_type = table.frame.schema[name].dataType
+        seconds = number_column(name, data_type, Writing(date_format=pattern)).alias("t")
+        given = owner_column(name).cast("string").alias("g")
+        rows = table.frame.select(seconds, given).limit(table.sample.rows).collect()
+        present = [row for row in rows if row["g"] is not None and row["g"].strip()]
+        others = [row["g"] for row in present if row["t"] is None]
+        if others:
+            none = len(others) == len(present)
+            words = f"{len(others)} of {len(present)} dates are not written as {pattern}, such as"
+            yield Finding(
+                "problem" if none else "warning",
+                place,
+                f"{words} {shown(others[0])}{'' if none else ', and count as missing'}",
+                f"set date_formats: {{{name}: FORMAT}} to how they are written",
+            )
 
 
 def _of_vectors(
@@ -257,141 +276,3 @@ def _attributes_of(key: str, config: Config) -> AttributesSource | None:
     return {"features.users": config.features.users, "features.items": config.features.items}.get(
         key
     )
-
-
-# --- events -----------------------------------------------------------------------------------
-
-
-def _of_events(table: OpenedTable, config: Config) -> Iterator[Finding]:
-    names = config.interactions.columns
-    held_out = table.place.key != "interactions.source"
-    columns = table.sample.columns
-    for name in (names.user, names.item):
-        yield from findings_of_ids(columns[name], table.place, config.interactions)
-    if not held_out:
-        yield from _of_users(table, config)
-    if names.time is not None and names.time in columns:
-        yield from _of_times(table, columns[names.time], config)
-    if names.weight is not None and names.weight in columns:
-        yield from findings_of_weights(columns[names.weight], table.place, config)
-    if names.event_type is not None and names.event_type in columns:
-        event_type = columns[names.event_type]
-        yield from findings_of_event_types(event_type, table.place, config.interactions)
-
-
-def _of_users(table: OpenedTable, config: Config) -> Iterator[Finding]:
-    name = config.interactions.columns.user
-    settings = config.interactions
-    nobody = {id_text(user, settings) for user in settings.not_a_user}
-    texts = (id_text(value, settings) for value in table.sample.columns[name].values)
-    users = [text for text in texts if text and text not in nobody]
-    found = dominant_user(users)
-    if found is None:
-        return
-    user, share, by_name = found
-    if not by_name and not table.sample.whole:
-        # The first rows may be sorted by user, so that all rows have to say it.
-        ids = id_column(table.frame, name, config.interactions)
-        row = table.frame.select(F.avg((ids == user).cast("int")).alias("share")).first()
-        share = float(row["share"] or 0.0) if row is not None else 0.0
-        if share < DOMINANT_SHARE:
-            return
-    where = "all rows" if table.sample.whole or not by_name else "the first rows"
-    yield Finding(
-        "warning",
-        table.place.of(name),
-        f"user {shown(user)} holds {share:.0%} of {where}, as an id that stands for nobody does",
-        f"if it does, set interactions.not_a_user: [{json.dumps(user, ensure_ascii=False)}]",
-    )
-
-
-def _of_times(table: OpenedTable, column: ColumnSample, config: Config) -> Iterator[Finding]:
-    place, settings = table.place.of(column.name), config.interactions
-    if column.values and not column.texts:
-        yield Finding("problem", place, "is empty in all of the first rows", "name another column")
-        return
-    told = read_times(column, settings)
-    if told.problem:
-        yield Finding("problem", place, told.problem, told.mend)
-        return
-    if told.said:
-        yield Finding("note", place, told.said, told.mend)
-    now = datetime.now(UTC)
-    time = time_column(table.frame, _with_time(config, column.name), told.format)
-    seconds = F.unix_timestamp(time).alias("t")
-    given = owner_column(column.name).cast("string").alias("g")
-    rows = table.frame.select(seconds, given).limit(table.sample.rows).collect()
-    present = [row for row in rows if row["g"] is not None and row["g"].strip()]
-    read = [row["t"] for row in present if row["t"] is not None]
-    if present and not read:
-        yield Finding(
-            "problem",
-            place,
-            f"holds {shown(present[0]['g'])}, which "
-            + (
-                f"interactions.time_format {settings.time_format} does not read"
-                if settings.time_format
-                else "is no time after 1900"
-            ),
-            "correct interactions.time_format or time_unit",
-        )
-    elif len(read) < len(present):
-        other = next(row["g"] for row in present if row["t"] is None)
-        yield Finding(
-            "warning",
-            place,
-            f"{len(present) - len(read)} of {len(present)} times cannot be read, such as"
-            f" {shown(other)}, and go to quarantine",
-        )
-    future = [moment for moment in read if moment > now.timestamp()]
-    if future:
-        ahead = timedelta(seconds=max(future) - now.timestamp())
-        has_no_zone = column.group in {"text", "local timestamp", "date"}
-        explained = has_no_zone and ahead <= timedelta(hours=FARTHEST_ZONE_HOURS)
-        yield Finding(
-            "warning",
-            place,
-            f"{len(future)} of the first rows lie in the future, up to {_hours(ahead)} ahead, and"
-            " go to quarantine",
-            "where the times have no zone, set interactions.time_zone to theirs, such as Asia/Tokyo"
-            if explained
-            else "",
-        )
-    yield from _of_early_times(place, column, [(row["t"], row["g"]) for row in present])
-
-
-def _of_early_times(
-    place: Place, column: ColumnSample, times: Sequence[tuple[float | None, str]]
-) -> Iterator[Finding]:
-    """Times that are older than any shop's: read wrongly, or standing for none."""
-    read = sorted(seconds for seconds, _ in times if seconds is not None)
-    early = [given for seconds, given in times if seconds is not None and seconds < EARLIEST_EPOCH]
-    if not early:
-        return
-    if len(early) * 2 > len(read):
-        year = datetime.fromtimestamp(read[len(read) // 2], UTC).year
-        yield Finding(
-            "warning",
-            place,
-            f"is read as times of the year {year}, such as {first_example(column)}",
-            "check interactions.time_unit and time_format",
-        )
-        return
-    yield Finding(
-        "warning",
-        place,
-        f"{len(early)} of {len(read)} times are read as before 1980, such as {shown(early[0])}, as"
-        " times are that stand for none, or are in another unit than the others",
-        f"where they stand for none, set source.missing_values:"
-        f" {{{column.name}: [{json.dumps(early[0], ensure_ascii=False)}]}}",
-    )
-
-
-def _hours(ahead: timedelta) -> str:
-    hours = ahead.total_seconds() / 3600
-    return f"{hours:.1f} hours" if hours < 48 else f"{hours / 24:.0f} days"
-
-
-def _with_time(config: Config, name: str) -> InteractionsConfig:
-    columns = config.interactions.columns.model_copy(update={"time": name})
-    return config.interactions.model_copy(update={"columns": columns})

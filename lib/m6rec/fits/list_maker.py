@@ -237,7 +237,9 @@ class ListMaker:
 
     def _read_attributes(self, source: AttributesSource) -> DataFrame:
         titles = () if source.title is None else (source.title,)
-        return read_source(self.fit.spark, source.source, (source.id, *titles, *source.kinds))
+        return read_source(
+            self.fit.spark, source.source, (source.id, *titles, *source.stated_kinds)
+        )
 
     def _indexed(self, known: KnownOfUsers) -> DataFrame:
         items = F.broadcast(self.items.select(c.ITEM_ID, c.ITEM_INDEX))

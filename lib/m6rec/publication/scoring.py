@@ -168,6 +168,6 @@ def _read_attributes(maker: ListMaker, place: str) -> tuple[DataFrame, DataFrame
         )
     table, _ = table_of_ids(spark, place, (source.id,))
     own = table.model_copy(update={"missing_values": source.source.missing_values})
-    frame = read_source(spark, own, (source.id, *source.kinds))
+    frame = read_source(spark, own, (source.id, *source.stated_kinds))
     ids = frame.select(id_column(frame, source.id, config.interactions).alias(c.USER_ID))
     return frame, ids

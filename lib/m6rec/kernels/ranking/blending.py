@@ -370,6 +370,9 @@ def _measure_steps(  # type: ignore[no-untyped-def]
             if relevant[start + candidate]:
                 places[found] = candidate
                 found += 1
+        if found == 0:
+            of_users[:, user] = 0.0
+            continue
         ideal = 0.0
         for rank in range(min(k, relevant_counts[user])):
             ideal += discounts[rank]

@@ -92,9 +92,14 @@ def infer_kinds(
 
 
 def infer_columns(
-    frame: DataFrame, id_column: str, overrides: Mapping[str, FeatureKind]
+    frame: DataFrame,
+    id_column: str,
+    overrides: Mapping[str, FeatureKind],
+    date_formats: Mapping[str, str] | None = None,
 ) -> ColumnKinds:
     """The kind of every column but the id; `overrides` take precedence.
+
+    `date_formats` say how dates are written; their columns are numeric by `overrides`.
 
     Numbers, booleans, dates and timestamps are numeric, an array of text or numbers is
     multi_valued, one of floats of nearly always one length an embedding, and binary is image.
@@ -156,18 +161,21 @@ def infer_columns(
         if kinds[name] == "numeric"
     }
     found = {name: one for name, one in written.items() if one is not None and one != AS_IS}
-    return ColumnKinds(kinds, found)
+    stated = {name: Writing(date_format=one) for name, one in (date_formats or {}).items()}
+    return ColumnKinds(kinds, {**found, **stated})
 
 
 def kinds_of_sample(
     sample: TableSample, attributes: AttributesSource
 ) -> dict[str, tuple[FeatureKind, str]]:
     """The kind of every column but the id by a table's first rows, and what becomes of it."""
-    given: dict[str, FeatureKind] = dict(attributes.kinds)
+    given = {name: (kind, "as the config says") for name, kind in attributes.stated_kinds.items()}
+    for name, pattern in attributes.date_formats.items():
+        given[name] = "numeric", _fate_of_dates(pattern)
     if attributes.title is not None:
-        given = {attributes.title: "text", **given}
+        given.setdefault(attributes.title, ("text", "as the config says"))
     return {
-        name: (given[name], "as the config says") if name in given else _told(column, sample)
+        name: given[name] if name in given else _told(column, sample)
         for name, column in sample.columns.items()
         if name != attributes.id
     }
