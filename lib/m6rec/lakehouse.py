@@ -111,13 +111,11 @@ class Lakehouse:
         To plan a query over few rows takes longer than to run it, and takes one core. A query over
         many rows has all cores to itself, and the memory.
         """
-        if self.in_memory is None:
-            for call in calls:
-                yield call()
+        if self.in_memory is not None:
+            yield from side_by_side(calls)
             return
-        with ThreadPoolExecutor(max(len(calls), 1)) as pool:
-            for running in [pool.submit(call) for call in calls]:
-                yield running.result()
+        for call in calls:
+            yield call()
 
     @property
     def by_path(self) -> bool:
@@ -508,6 +506,13 @@ class Lakehouse:
     def _record(self, name: str) -> int:
         self._written[name] = self._latest(name)
         return self._written[name]
+
+
+def side_by_side(calls: Sequence[Callable[[], Made]]) -> Iterator[Made]:
+    """What the calls return, in their order; all run at once."""
+    with ThreadPoolExecutor(max(len(calls), 1)) as pool:
+        for running in [pool.submit(call) for call in calls]:
+            yield running.result()
 
 
 def _in_memory(frame: DataFrame) -> DataFrame:

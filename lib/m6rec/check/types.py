@@ -45,9 +45,10 @@ COLUMN_TYPES: dict[TypeGroup, TypeRow] = {
         "by `time_format` or `time_unit`; without them as the first rows are written",
         "as numbers, also `1,234` and `12 kg`",
         "a number, or for dates such as `2024-03-18`, `24.12.2024` or `20240301` one of seconds,"
-        " where nearly all values are (`date_formats` says how, where that is not told); a vector where they are lists of fractions such as"
-        " `[0.5, -1.2]`; several values where a separator is common, or lists are; left out where"
-        " they are JSON objects, of which `column.field` is read where `kinds` names it;"
+        " where nearly all values are (see `date_formats`); a vector where they are lists of"
+        " fractions such as `[0.5, -1.2]`; several values where a separator is common, or lists"
+        " are; left out where they are JSON objects, of which `column.field` is read where `kinds`"
+        " names it;"
         " categories where values recur; text where they are sentences; else left out",
     ),
     "whole number": TypeRow(

@@ -264,8 +264,9 @@ class TowersConfig(Section):
         default="auto",
         description="Where training runs: `driver` is one process there; a number is so many tasks"
         " of the cluster, which train together, each on its share of the users. `auto` is `driver`"
-        " in local mode, or where rows are few one task for each pair of towers, so that several"
-        " pairs train at once; and one task for each slot of a cluster. More than one make larger"
+        " in local mode, or where rows are few or some towers know order one task for each pair of"
+        " towers, so that several pairs train at once; and one task for each slot of a cluster."
+        " More than one make larger"
         " steps: each has `users_per_batch`.",
     )
     device: DeviceChoice = Field(

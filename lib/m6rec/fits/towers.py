@@ -15,6 +15,7 @@ from m6rec.fits.fit import Fit
 from m6rec.fits.members import member_names
 from m6rec.fits.validation import validation_users
 from m6rec.kernels.arrays.contexts import ContextVocabulary
+from m6rec.lakehouse import side_by_side
 from m6rec.rankers import BAGGED, BOOSTED, FUSION, SEQUENCE
 from m6rec.spark.barrier import cores_of_task
 from m6rec.stages.training.neighbours import train_cross_fitted_ridge
@@ -52,6 +53,8 @@ class TowerInputs:
         contexts: what the towers that know order learn of contexts.
         apart: whether that process is a task of its own for each training, so that several run at
             once, and not the driver.
+        threads_of_sets: how many threads torch has for a training of towers on sets in one
+            process; the result does not depend on it.
     """
 
     fit: Fit
@@ -61,11 +64,12 @@ class TowerInputs:
     ranks: int | None
     contexts: ContextVocabulary
     apart: bool
+    threads_of_sets: int
 
     def at_once(self, trainings: Sequence[Callable[[], Trained]]) -> Iterator[Trained]:
         """What the trainings return: all at once where each has a task, and else in turn."""
         if self.apart:
-            yield from self.fit.lakehouse.at_once(trainings)
+            yield from side_by_side(trainings)
         else:
             for training in trainings:
                 yield training()
@@ -80,20 +84,25 @@ def tower_inputs(
     `Config.tower_models` that are to be trained, all unless given.
     """
     towers, has_few_rows = fit.config.towers, fit.lakehouse.in_memory is not None
+    trained = fit.config.tower_models if models is None else models
     ranks = ranks_of(fit.spark, towers.ranks)
     in_one_process = ranks is None and towers.ranks == "auto"
-    # A task gets none of the driver's GPUs.
-    apart = has_few_rows and in_one_process and chosen_device(towers.device, None) == CPU
+    # Towers that know order leave all cores but one to others, and a step is small where rows are
+    # few. A task gets none of the driver's GPUs.
+    may_be_apart = has_few_rows or (SEQUENCE in trained and len(trained) > 1)
+    apart = may_be_apart and in_one_process and chosen_device(towers.device, None) == CPU
     matrix, user_features = fit.matrix.cache(), fit.user_features.cache()
     manifest = _write_rows(fit, matrix, user_features, contexts, ranks or 1)
     validate = None
     # Cold items have no factors of their own: how they rank says nothing of the training.
     if fit.name == c.SELECTION and not fit.config.evaluate.ranks_cold_items:
         validate = _validation(fit)
-    items = _item_inputs(fit, fit.config.tower_models if models is None else models)
+    items = _item_inputs(fit, trained)
     matrix.unpersist()
     user_features.unpersist()
-    return TowerInputs(fit, manifest, items, validate, ranks, contexts, apart)
+    cores = 1 if apart and has_few_rows else len(os.sched_getaffinity(0))
+    threads = max(cores // len(trained), 1) if apart else cores
+    return TowerInputs(fit, manifest, items, validate, ranks, contexts, apart, threads)
 
 
 def train_pair(
@@ -168,12 +177,11 @@ def _threads(inputs: TowerInputs, in_order: bool) -> int:
     """How many threads torch has for a training.
 
     A step of towers that know order is hundreds of small products. To wake other threads for each
-    takes longer than they save. Of towers on sets a step is small where rows are few, and those
-    that are trained at once then get one thread each.
+    takes longer than they save.
     """
     if inputs.ranks is not None:
         return cores_of_task(inputs.fit.spark)
-    return 1 if in_order or inputs.apart else len(os.sched_getaffinity(0))
+    return 1 if in_order else inputs.threads_of_sets
 
 
 def _train(inputs: TowerInputs, task: TrainingTask) -> TrainingResult:
