@@ -32,7 +32,7 @@ def prepare(workspace: Workspace) -> Measure:
     """Training through Petastorm, from files like those of job `train_towers`."""
     manifest = _write_rows(workspace)
     items = _items(workspace)
-    workspace.facts.update(workspace.dataset.sizes(), workers=workspace.workers, epochs=EPOCHS)
+    workspace.facts.update(workspace.dataset.sizes(), workers=1, epochs=EPOCHS)
 
     def train() -> None:
         train_sequence_towers(
@@ -41,7 +41,7 @@ def prepare(workspace: Workspace) -> Measure:
             SequenceConfig(),
             workspace.seed,
             epochs=EPOCHS,
-            threads=workspace.workers,
+            threads=1,
         )
 
     return lambda: time_of(train)

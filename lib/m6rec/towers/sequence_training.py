@@ -8,6 +8,7 @@ windows of about equal length, since padding costs as much as items do.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -60,7 +61,7 @@ class Windows:
     contexts: Int32
     negatives: Int64
 
-    @property
+    @cached_property
     def pairs(self) -> int:
         """How many targets there are."""
         return int(((self.items[:, :-1] >= 0) & (self.items[:, 1:] >= 0)).sum())
