@@ -47,10 +47,10 @@ class MemoryRowBatches(RowBatches):
 
     def __init__(self, manifest: Manifest) -> None:
         super().__init__(manifest)
-        self._blocks = list(ArrowRowBatches(manifest)._read())
+        self._held = list(ArrowRowBatches(manifest)._read())
 
     def _read(self) -> Iterator[TrainingRows]:
-        yield from self._blocks
+        yield from self._held
 
 
 class RowLoaderBatches(RowBatches):
@@ -60,7 +60,7 @@ class RowLoaderBatches(RowBatches):
         from petastorm import make_batch_reader  # noqa: PLC0415 - slow to import
         from petastorm.pytorch import DataLoader  # noqa: PLC0415
 
-        urls = [f"file://{path}" for path in self.manifest.files_of(self.rank)]
+        urls = [f"file://{path}" for path in self._paths()]
         reader = make_batch_reader(
             urls, reader_pool_type="thread", workers_count=1, shuffle_row_groups=False
         )

@@ -30,7 +30,7 @@ ROWS_PER_FILE = 32_768
 
 def prepare(workspace: Workspace) -> Measure:
     """Training through Petastorm, from files like those of job `train_towers`."""
-    manifest = _write_rows(workspace)
+    manifest = write_rows(workspace)
     items = _items(workspace)
     workspace.facts.update(workspace.dataset.sizes(), workers=1, epochs=EPOCHS)
 
@@ -47,7 +47,8 @@ def prepare(workspace: Workspace) -> Measure:
     return lambda: time_of(train)
 
 
-def _write_rows(workspace: Workspace) -> Manifest:
+def write_rows(workspace: Workspace) -> Manifest:
+    """Files like those of job `train_towers`, in the workspace's scratch folder."""
     rows, config = workspace.dataset.rows(), TowersConfig()
     times = np.random.default_rng(workspace.seed).permutation(rows.entries)
     cut, places = cut_rows(rows, times, config.maximum_history, workspace.seed)

@@ -8,13 +8,17 @@ import pytest
 from pyspark.sql import SparkSession
 
 from m6rec.lakehouse import Lakehouse
+from m6rec.towers.batches import PetastormRowBatches
 from tests.benchmarks.dataset import generated
 from tests.benchmarks.generator import Sizes
+from tests.benchmarks.loader import MemoryRowBatches, RowLoaderBatches
 from tests.benchmarks.measure import Workspace
 from tests.benchmarks.scaling import fitted_exponent, summary
+from tests.benchmarks.sequence_towers import write_rows
 from tests.benchmarks.tables import LISTED, RUN_ID
 from tests.benchmarks.top_n_job import prepare_top_n_of_m6rec
 from tests.benchmarks.written_tables import write_tables
+from tests.lanes import needs_petastorm
 from tests.process_runs import BENCHMARK_KEYS, BenchmarkRun
 
 SHUFFLE_PARTITIONS = "spark.sql.shuffle.partitions"
@@ -58,6 +62,20 @@ def test_the_job_that_is_measured_lists_items_for_every_user(
     users = workspace.dataset.sizes()["users"]
     # Beside those of users, one for whoever is unknown.
     assert len(lists) == (users + 1) * LISTED
+
+
+@needs_petastorm
+def test_all_loaders_that_are_compared_give_the_same_batches(tmp_path: Path) -> None:
+    sizes = Sizes(users=90, items=40, interactions=700, tastes=2)
+    manifest = write_rows(Workspace(generated(sizes, 1, tmp_path / "data"), "default", tmp_path))
+    expected = list(PetastormRowBatches(manifest).epoch(1, 4))
+    assert sum(map(len, expected)) == sum(manifest.rows)
+    for loader in (MemoryRowBatches, RowLoaderBatches):
+        batches = list(loader(manifest).epoch(1, 4))
+        for batch, one in zip(batches, expected, strict=True):
+            assert batch.rows.user_index.tolist() == one.rows.user_index.tolist()
+            assert batch.rows.item_indices.tolist() == one.rows.item_indices.tolist()
+            assert batch.times.tolist() == one.times.tolist()
 
 
 def test_a_cost_in_proportion_has_the_exponent_one() -> None:
