@@ -100,8 +100,9 @@ def tower_inputs(
     items = _item_inputs(fit, trained)
     matrix.unpersist()
     user_features.unpersist()
-    cores = 1 if apart and has_few_rows else len(os.sched_getaffinity(0))
-    threads = max(cores // len(trained), 1) if apart else cores
+    threads = len(os.sched_getaffinity(0))
+    if apart:
+        threads = 1 if has_few_rows else max(threads // len(trained), 1)
     return TowerInputs(fit, manifest, items, validate, ranks, contexts, apart, threads)
 
 
