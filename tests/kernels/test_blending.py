@@ -57,7 +57,8 @@ def test_a_member_that_adds_nothing_keeps_weight_zero() -> None:
 
 
 def test_members_that_complement_each_other_are_both_kept() -> None:
-    choice = choose_weights(two_users([[9, 0, 1, 5, 6, 0], [5, 6, 0, 9, 0, 1]]), k=3, rounds=3)
+    candidates = two_users([[9, 0, 1, 5, 6, 0], [5, 6, 0, 9, 0, 1]])
+    choice = choose_weights(candidates, k=3, rounds=3, resamples=1)
     assert (choice.weights > 0).all()
     assert choice.ndcg == pytest.approx(1.0)
 
@@ -87,15 +88,44 @@ def test_a_member_enters_where_its_gain_is_above_its_noise(
     best, other = np.full(users, 1e-3), np.full(users, -1e-5)
     best[:gaining], other[:gaining] = -1e-3, 1.0
     other[gaining : gaining + losing] = -1.0
-    weights = choose_weights(by_margins(best, other), k=2, rounds=3).weights
+    weights = choose_weights(
+        by_margins(best, other), k=2, rounds=3, resamples=1, standard_errors=1.0
+    ).weights
     assert weights[0] > 0.0
     assert (weights[1] > 0.0) == enters
+
+
+def test_a_member_that_few_samples_of_the_users_ask_for_has_no_weight() -> None:
+    """The second member puts a third of the users right; the last one helps one, and harms one."""
+    users = 30
+    best, other, rare = (np.full(users, margin) for margin in (1e-3, -1e-5, -1e-5))
+    best[:11] = -1e-3
+    other[:10] = 1.0
+    rare[10:12] = 1.0, -1.0
+    candidates = by_margins(best, other, rare)
+    weights = choose_weights(candidates, k=2, rounds=3, resamples=16).weights
+    assert weights[0] > 0.0
+    assert weights[1] > 0.0
+    assert weights[2] == 0.0
+    for resamples in (1, 16):
+        found = [choose_weights(candidates, k=2, rounds=3, resamples=resamples) for _ in range(2)]
+        assert found[0].weights.tolist() == found[1].weights.tolist()
+        assert found[0].ndcg == found[1].ndcg
+
+
+def test_weights_are_the_means_of_those_of_the_samples() -> None:
+    """For one user the first member is right, for the other one the second, and none in between."""
+    candidates = by_margins(np.array([1.0, -1.0]), np.array([-1.0, 1.0]))
+    found = choose_weights(candidates, k=2, rounds=3, resamples=200)
+    # Each is alone in the quarter of the samples that have its user twice.
+    assert found.weights == pytest.approx([1.0, 1.0], abs=0.5)
+    assert found.trials > choose_weights(candidates, k=2, rounds=3, resamples=1).trials
 
 
 def test_items_without_history_get_factors_of_their_own() -> None:
     # Whatever the weight of the one member, it misleads about the items without history.
     candidates = two_users([[2, 3, 1, 2, 3, 1]], item_bins=(3, 0, 3, 3, 0, 3))
-    choice = choose_weights(candidates, k=3, rounds=3)
+    choice = choose_weights(candidates, k=3, rounds=3, resamples=1)
     assert choice.item_factors[0, 0] < 1.0
     assert choice.item_factors[0, 1:].tolist() == [1.0, 1.0, 1.0]
     assert choice.ndcg == pytest.approx(1.0)
@@ -106,9 +136,9 @@ def test_items_without_history_get_factors_of_their_own() -> None:
 def test_users_with_little_history_get_factors_of_their_own() -> None:
     # Member 0 is strong and right for the second user only, member 1 for the first only.
     scores: list[list[float]] = [[0, 9, 5, 9, 0, 1], [3, 0, 1, 0, 4, 1]]
-    choice = choose_weights(two_users(scores, user_bins=(1, 3)), k=3, rounds=1)
+    choice = choose_weights(two_users(scores, user_bins=(1, 3)), k=3, rounds=1, resamples=1)
     assert choice.ndcg == pytest.approx(1.0)
-    together = choose_weights(two_users(scores, user_bins=(3, 3)), k=3, rounds=1)
+    together = choose_weights(two_users(scores, user_bins=(3, 3)), k=3, rounds=1, resamples=1)
     assert together.ndcg < 1.0
 
 

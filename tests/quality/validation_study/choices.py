@@ -14,6 +14,7 @@ import numpy as np
 from m6rec.kernels.arrays.rows import Int64
 from m6rec.kernels.ranking.balancing import balance_by_evidence, catalogue_share_of
 from m6rec.kernels.ranking.blending import (
+    RESAMPLES,
     Candidates,
     ChosenWeights,
     blended_scores,
@@ -45,6 +46,7 @@ class Variant:
 
     Attributes:
         k: of the NDCG on validation.
+        resamples: so many samples of the users are searched.
         standard_errors: a step must gain more than so many.
         by_evidence: whether weights differ by evidence.
         by_catalogue: whether held-out items count by the catalogue, where many of its items have no
@@ -52,15 +54,17 @@ class Variant:
     """
 
     k: int = K_OF_VALIDATION
-    standard_errors: float = 1.0
+    resamples: int = RESAMPLES
+    standard_errors: float = 0.0
     by_evidence: bool = True
     by_catalogue: bool = True
 
 
 VARIANTS: Mapping[str, Variant] = {
     "as it is": Variant(),
-    "any gain": Variant(standard_errors=0.0),
-    "two standard errors": Variant(standard_errors=2.0),
+    "one search": Variant(resamples=1),
+    "one search, by one standard error": Variant(resamples=1, standard_errors=1.0),
+    "by one standard error": Variant(standard_errors=1.0),
     "one weight for all evidence": Variant(by_evidence=False),
     "by NDCG@20": Variant(k=20),
     "by NDCG@100": Variant(k=100),
@@ -142,7 +146,12 @@ def _mean_ndcg(candidates: Candidates, scores: np.ndarray) -> float:
 
 def _search(candidates: Candidates, variant: Variant) -> ChosenWeights:
     return choose_weights(
-        candidates, variant.k, ROUNDS, variant.by_evidence, variant.standard_errors
+        candidates,
+        variant.k,
+        ROUNDS,
+        variant.by_evidence,
+        variant.resamples,
+        variant.standard_errors,
     )
 
 

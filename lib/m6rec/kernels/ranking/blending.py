@@ -9,8 +9,8 @@ weights and factors are chosen by NDCG on validation, because a likelihood over 
 ruled by the tail and not by the top of the list.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numba
@@ -27,9 +27,11 @@ BIN_LABELS = ("no interaction", "1 or 2", "3 to 9", "10 and more")
 
 STEPS = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 FACTOR_STEPS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0)
-# A step is taken only where the mean gain of NDCG over users is more than so many of its standard
-# errors: a smaller gain is as likely to be lost on other users.
+# A choice between settings is made only where the mean gain over users is more than so many of its
+# standard errors: a smaller gain is as likely to be lost on other users.
 LEAST_STANDARD_ERRORS = 1.0
+# Weights are the means of those that so many samples of the users lead to.
+RESAMPLES = 8
 # One place in so many, the first ones, counts twice.
 _HEAD_OF = 5
 # A smaller gain comes of rounding, even if all users agree in it.
@@ -175,22 +177,88 @@ def choose_weights(
     k: int,
     rounds: int,
     by_evidence: bool = True,
-    standard_errors: float = LEAST_STANDARD_ERRORS,
+    resamples: int = RESAMPLES,
+    standard_errors: float = 0.0,
 ) -> ChosenWeights:
-    """Choose non-negative weights by coordinate search, starting from the best member.
+    """Choose non-negative weights by coordinate searches, each from the best member on.
 
     What is measured is an NDCG@k in which the first fifth of the places counts twice: depth has
     less noise, since validation holds out few items, and the first places are what users see.
 
-    The search first chooses the weights, then the factors of the items, then those of the users. A
-    step is taken only where its mean gain over users is more than `standard_errors` of its standard
-    errors. So members that add nothing keep the weight zero, and a few users leave the best member
-    as it is. Without `by_evidence` all factors stay 1.
+    Which way a search goes depends on a few users. So there is one on each of some samples of the
+    users, drawn with replacement, and their weights and factors are averaged (bagging, Breiman
+    1996). A member to which less than half of the searches give a weight has none (stability
+    selection, Meinshausen and Buehlmann 2010, section 2.2), so that it need not be trained.
+
+    Args:
+        candidates: the users' candidates.
+        k: depth of the NDCG.
+        rounds: how often a search goes over all members, at most.
+        by_evidence: whether factors by evidence are chosen; otherwise all of them are 1.
+        resamples: how many samples are drawn; with 1, all users are searched once.
+        standard_errors: a step of a search is taken where its mean gain over users is more than so
+            many of its standard errors.
     """
-    search = _Search(candidates, k, standard_errors)
+    found = [
+        _search_once(*sample, k, rounds, by_evidence, standard_errors)
+        for sample in _samples(candidates, resamples)
+    ]
+    together = _averaged(found)
+    ndcg = ndcg_of_users(candidates, blended_scores(candidates, together), k)
+    return replace(together, ndcg=float(ndcg.mean()))
+
+
+def _samples(candidates: Candidates, resamples: int) -> Iterator[tuple[Candidates, Float64]]:
+    """Candidates of the users of each sample, and how often each of them was drawn."""
+    measured = np.flatnonzero(candidates.relevant_counts)
+    if resamples == 1:
+        yield candidates.of_users(measured), np.ones(len(measured))
+        return
+    for number in range(resamples):
+        drawn = np.random.default_rng([len(measured), number]).choice(measured, len(measured))
+        chosen, counts = np.unique(drawn, return_counts=True)
+        yield candidates.of_users(chosen), counts.astype(np.float64)
+
+
+def _averaged(found: Sequence["ChosenWeights"]) -> "ChosenWeights":
+    """The mean of the weights, and of the factors by how much weight each search gives them."""
+    all_weights = np.array([one.weights for one in found])
+    total = all_weights.sum(axis=0)
+    kept = 2 * np.count_nonzero(all_weights, axis=0) >= len(found)
+    # Searches that agree in no member still have to leave one.
+    kept[np.argmax(total)] = True
+
+    def mean_factors(factors: Sequence[Float64]) -> Float64:
+        summed = np.einsum("sm,smb->mb", all_weights, np.array(factors))
+        return np.where(kept[:, None], summed / np.where(kept, total, 1.0)[:, None], 1.0)
+
+    weights = np.where(kept, total, 0.0)
+    return ChosenWeights(
+        weights / weights.max(),
+        mean_factors([one.item_factors for one in found]),
+        mean_factors([one.user_factors for one in found]),
+        0.0,
+        sum(one.trials for one in found),
+    )
+
+
+def _search_once(
+    candidates: Candidates,
+    counts: Float64,
+    k: int,
+    rounds: int,
+    by_evidence: bool,
+    standard_errors: float,
+) -> "ChosenWeights":
+    """The weights, then the factors of the items, then those of the users, by one search.
+
+    `counts`, float64 [users], says how often each user counts. Members that add nothing keep the
+    weight zero.
+    """
+    search = _Search(candidates, counts, k, standard_errors)
     members = len(candidates.scores)
     singles = [search.measured(scores) for scores in candidates.scores]
-    order = np.argsort([-single.mean() for single in singles], kind="stable")
+    order = np.argsort([-search.mean(single) for single in singles], kind="stable")
     first = int(order[0])
     weights, reached = np.eye(members)[first], singles[first]
     blended = candidates.scores[first].copy()
@@ -205,7 +273,7 @@ def choose_weights(
         weights / weights.max(),
         item_factors,
         user_factors,
-        float(ndcg_of_users(candidates, blended, k).mean()),
+        search.mean(reached),
         search.trials,
     )
 
@@ -261,8 +329,11 @@ class _Cell:
 class _Search:
     """Measures combinations on the candidates and counts how many were measured."""
 
-    def __init__(self, candidates: Candidates, k: int, standard_errors: float) -> None:
+    def __init__(
+        self, candidates: Candidates, counts: Float64, k: int, standard_errors: float
+    ) -> None:
         self.candidates = candidates
+        self._counts = counts
         self._standard_errors = standard_errors
         self._discounts = _discounts(k)
         self._discounts[: k // _HEAD_OF] *= 2.0
@@ -272,6 +343,10 @@ class _Search:
         """float64 [users with held-out items]: what is measured of the scores."""
         of_users: Float64 = self._of_steps(blended, blended, (0.0,))[0]
         return of_users
+
+    def mean(self, of_users: Float64) -> float:
+        """The mean over the users, each as often as it counts."""
+        return float(np.average(of_users, weights=self._counts))
 
     def _of_steps(self, blended: Float32, scores: Float32, steps: Sequence[float]) -> Float64:
         """float64 [steps, users with held-out items]: of blended + step * scores."""
@@ -304,10 +379,11 @@ class _Search:
                 current = cell.array[cell.place]
                 differences = [step - current for step in steps]
                 tried = self._of_steps(blended, cell.scores, differences)
-                chosen = int(np.argmax([one.mean() for one in tried]))
+                chosen = int(np.argmax([self.mean(one) for one in tried]))
                 trial = cell.array.copy()
                 trial[cell.place] = steps[chosen]
-                if trial.any() and is_above_noise(tried[chosen] - reached, self._standard_errors):
+                gains = tried[chosen] - reached
+                if trial.any() and is_above_noise(gains, self._standard_errors, self._counts):
                     blended += np.float32(steps[chosen] - current) * cell.scores
                     cell.array[cell.place] = steps[chosen]
                     reached = tried[chosen]
@@ -316,10 +392,20 @@ class _Search:
         return reached
 
 
-def is_above_noise(gains: Float64, standard_errors: float = LEAST_STANDARD_ERRORS) -> bool:
-    """Whether the mean of users' gains is more than so many of its standard errors above zero."""
-    standard_error = gains.std() / np.sqrt(len(gains))
-    return bool(gains.mean() > max(standard_errors * standard_error, _LEAST_MEAN_GAIN))
+def is_above_noise(
+    gains: Float64,
+    standard_errors: float = LEAST_STANDARD_ERRORS,
+    counts: Float64 | None = None,
+) -> bool:
+    """Whether the mean of users' gains is more than so many of its standard errors above zero.
+
+    `counts`, float64 [users], says how often each user counts; once unless given.
+    """
+    times = np.ones(len(gains)) if counts is None else counts
+    mean = np.average(gains, weights=times)
+    variance = np.average((gains - mean) ** 2, weights=times)
+    standard_error = np.sqrt(variance / times.sum())
+    return bool(mean > max(standard_errors * standard_error, _LEAST_MEAN_GAIN))
 
 
 def _discounts(k: int) -> Float64:
