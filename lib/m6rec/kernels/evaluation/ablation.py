@@ -30,8 +30,6 @@ from m6rec.rankers import GROUPS, members_of_group
 EVIDENCE = "weights by evidence"
 # The search runs once for each part, so it takes fewer users than the choice of the weights does.
 MAXIMUM_USERS = 3_000
-# A search takes as long for each part as for the whole, so that there are fewer of them.
-RESAMPLES_OF_PARTS = 3
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,8 @@ def ablate_members(
         float64 [users] of the whole, and the same for each part without it.
     """
     sample = every_nth_user(candidates, MAXIMUM_USERS)
-    whole = choose_weights(sample, k, rounds, resamples=RESAMPLES_OF_PARTS)
+    # There is a search for each part, so that all users are searched but once.
+    whole = choose_weights(sample, k, rounds, resamples=1)
     used = {name for name, weight in zip(names, whole.weights, strict=True) if weight > 0.0}
     groups = {part: frozenset(names) & members_of_group(part) for part in GROUPS}
     parts = {name: frozenset({name}) for name in names if name in used}
@@ -134,5 +133,5 @@ def _ndcg_without(
 ) -> Float64:
     kept = [place for place, name in enumerate(names) if name not in part]
     rest = replace(candidates, scores=candidates.scores[kept])
-    chosen = choose_weights(rest, k, rounds, resamples=RESAMPLES_OF_PARTS)
+    chosen = choose_weights(rest, k, rounds, resamples=1)
     return ndcg_of_users(rest, blended_scores(rest, chosen), k)

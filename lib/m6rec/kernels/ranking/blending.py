@@ -32,6 +32,8 @@ FACTOR_STEPS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0)
 LEAST_STANDARD_ERRORS = 1.0
 # Weights are the means of those that so many samples of the users lead to.
 RESAMPLES = 8
+# Larger samples cost more and lead to the same means.
+_MAXIMUM_USERS_OF_SAMPLE = 4_000
 # One place in so many, the first ones, counts twice.
 _HEAD_OF = 5
 # A smaller gain comes of rounding, even if all users agree in it.
@@ -214,8 +216,9 @@ def _samples(candidates: Candidates, resamples: int) -> Iterator[tuple[Candidate
     if resamples == 1:
         yield candidates.of_users(measured), np.ones(len(measured))
         return
+    size = min(len(measured), _MAXIMUM_USERS_OF_SAMPLE)
     for number in range(resamples):
-        drawn = np.random.default_rng([len(measured), number]).choice(measured, len(measured))
+        drawn = np.random.default_rng([len(measured), number]).choice(measured, size)
         chosen, counts = np.unique(drawn, return_counts=True)
         yield candidates.of_users(chosen), counts.astype(np.float64)
 
