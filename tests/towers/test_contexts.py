@@ -27,7 +27,10 @@ PHONE, DESK = VOCABULARY.codes["device"].of_values.values()
 # Items 0 to 11 are of one taste, the others of the other; even ones are taken in the morning.
 MORNING = np.arange(N_ITEMS) % 2 == 0
 CONTEXT_CONFIG = CONFIG.model_copy(
-    update={"context": ContextConfig(dropout=0.1, dropout_of_all=0.3)}
+    update={
+        "context": ContextConfig(dropout=0.1, dropout_of_all=0.3),
+        "minimum_steps_per_epoch": 16,
+    }
 )
 
 

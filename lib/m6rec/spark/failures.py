@@ -144,8 +144,8 @@ _RULES: tuple[_Rule, ...] = (
     (
         r"DATETIME_PATTERN|Illegal pattern char|Unknown pattern letter|Too many pattern letters",
         lambda _: (
-            "interactions.time_format, or one of features.*.date_formats, is none of Spark's"
-            ' patterns; write it as in "dd.MM.yyyy HH:mm:ss"'
+            "interactions.time_format is none of Spark's patterns, or one of"
+            ' features.*.date_formats is none; write it as in "dd.MM.yyyy HH:mm:ss"'
         ),
     ),
     (
