@@ -147,7 +147,7 @@ def _read_attributes(
     titles = () if source.title is None else (source.title,)
     of_items = id_column == c.ITEM_ID
     beside = config.interactions.columns.beside_item if of_items else ()
-    required = (source.id, *titles, *source.stated_kinds, *beside)
+    required = (*source.named_columns, *beside)
     frame = read_source(lakehouse.spark, source.source, required)
     # A title is text: without this, its values would look like ids, since no two are equal.
     overrides: dict[str, FeatureKind] = dict.fromkeys(titles, "text")

@@ -436,6 +436,12 @@ class AttributesSource(Section):
         dates: dict[str, FeatureKind] = dict.fromkeys(self.date_formats, "numeric")
         return {**dates, **self.kinds}
 
+    @property
+    def named_columns(self) -> tuple[str, ...]:
+        """The columns that the table has to have."""
+        title = () if self.title is None else (self.title,)
+        return (self.id, *title, *self.stated_kinds)
+
 
 class FeaturesConfig(Section):
     """The attributes of users and items, and how they become features."""

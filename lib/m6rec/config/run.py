@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field, ValidationError, model_validator
 
 from m6rec.config.base import Section, Seed, TableSource
-from m6rec.config.data import AttributesSource, FeaturesConfig, InteractionsConfig, SplitConfig
+from m6rec.config.data import FeaturesConfig, InteractionsConfig, SplitConfig
 from m6rec.config.fold_in import FoldInConfig
 from m6rec.config.models import (
     FactorsConfig,
@@ -457,10 +457,10 @@ def sources_of(config: Config) -> Iterator[tuple[str, TableSource, tuple[str, ..
         yield "split.validation", config.split.validation, held_out
     if config.features.users is not None:
         segments = config.recommend.default_segments
-        named_users = (*_named(config.features.users), *((segments,) if segments else ()))
+        named_users = (*config.features.users.named_columns, *((segments,) if segments else ()))
         yield "features.users", config.features.users.source, tuple(dict.fromkeys(named_users))
     if config.features.items is not None:
-        attributes = (*_named(config.features.items), *beside)
+        attributes = (*config.features.items.named_columns, *beside)
         yield "features.items", config.features.items.source, attributes
     rules = config.recommend.rules
     if rules.allowed_items is not None:
@@ -480,8 +480,3 @@ def columns_of_lists(config: Config) -> Iterator[tuple[str, TableSource, tuple[s
     if items is not None:
         for key, column in config.recommend.item_columns().items():
             yield key, items.source, (column,)
-
-
-def _named(attributes: AttributesSource) -> tuple[str, ...]:
-    title = () if attributes.title is None else (attributes.title,)
-    return (attributes.id, *title, *attributes.stated_kinds)

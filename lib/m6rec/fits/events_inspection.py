@@ -23,7 +23,7 @@ from m6rec.check.times import EARLIEST_EPOCH, FARTHEST_ZONE_HOURS, read_times
 from m6rec.config.data import InteractionsConfig
 from m6rec.config.run import Config
 from m6rec.fits.matching import OpenedTable
-from m6rec.spark.values import id_column, owner_column, time_column
+from m6rec.spark.values import id_column, time_column
 
 
 def findings_of_events(table: OpenedTable, config: Config) -> Iterator[Finding]:
@@ -83,16 +83,13 @@ def _of_times(table: OpenedTable, column: ColumnSample, config: Config) -> Itera
         yield Finding("note", place, told.said, told.mend)
     now = datetime.now(UTC)
     time = time_column(table.frame, _with_time(config, column.name), told.format)
-    seconds = F.unix_timestamp(time).alias("t")
-    given = owner_column(column.name).cast("string").alias("g")
-    rows = table.frame.select(seconds, given).limit(table.sample.rows).collect()
-    present = [row for row in rows if row["g"] is not None and row["g"].strip()]
-    read = [row["t"] for row in present if row["t"] is not None]
+    present = table.first_times(column.name, F.unix_timestamp(time))
+    read = [seconds for seconds, _ in present if seconds is not None]
     if present and not read:
         yield Finding(
             "problem",
             place,
-            f"holds {shown(present[0]['g'])}, which "
+            f"holds {shown(present[0][1])}, which "
             + (
                 f"interactions.time_format {settings.time_format} does not read"
                 if settings.time_format
@@ -101,7 +98,7 @@ def _of_times(table: OpenedTable, column: ColumnSample, config: Config) -> Itera
             "correct interactions.time_format or time_unit",
         )
     elif len(read) < len(present):
-        other = next(row["g"] for row in present if row["t"] is None)
+        other = next(given for seconds, given in present if seconds is None)
         yield Finding(
             "warning",
             place,
@@ -122,7 +119,7 @@ def _of_times(table: OpenedTable, column: ColumnSample, config: Config) -> Itera
             if explained
             else "",
         )
-    yield from _of_early_times(place, column, [(row["t"], row["g"]) for row in present])
+    yield from _of_early_times(place, column, present)
 
 
 def _of_early_times(

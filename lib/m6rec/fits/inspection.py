@@ -37,7 +37,6 @@ from m6rec.spark.readings import (
 )
 from m6rec.spark.samples import first_rows
 from m6rec.spark.sources import load_source, source_version, told_format, with_columns
-from m6rec.spark.values import owner_column
 from m6rec.stages.features.inputs import number_column
 from m6rec.stages.features.kinds import kinds_of_sample
 from m6rec.stages.features.pictures import problem_of_video
@@ -216,11 +215,9 @@ def _of_dates(table: OpenedTable, formats: Mapping[str, str]) -> Iterator[Findin
             yield Finding("problem", place, words, "leave the column out of date_formats")
             continue
         data_type = table.frame.schema[name].dataType
-        seconds = number_column(name, data_type, Writing(date_format=pattern)).alias("t")
-        given = owner_column(name).cast("string").alias("g")
-        rows = table.frame.select(seconds, given).limit(table.sample.rows).collect()
-        present = [row for row in rows if row["g"] is not None and row["g"].strip()]
-        others = [row["g"] for row in present if row["t"] is None]
+        seconds = number_column(name, data_type, Writing(date_format=pattern))
+        present = table.first_times(name, seconds)
+        others = [given for read, given in present if read is None]
         if others:
             none = len(others) == len(present)
             words = f"{len(others)} of {len(present)} dates are not written as {pattern}, such as"

@@ -236,10 +236,7 @@ class ListMaker:
         return surroundings_of(self.fit.matrix, self.fit.n_items)
 
     def _read_attributes(self, source: AttributesSource) -> DataFrame:
-        titles = () if source.title is None else (source.title,)
-        return read_source(
-            self.fit.spark, source.source, (source.id, *titles, *source.stated_kinds)
-        )
+        return read_source(self.fit.spark, source.source, source.named_columns)
 
     def _indexed(self, known: KnownOfUsers) -> DataFrame:
         items = F.broadcast(self.items.select(c.ITEM_ID, c.ITEM_INDEX))

@@ -5,7 +5,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from m6rec.check.findings import Finding, Place
@@ -21,7 +21,7 @@ from m6rec.config.base import TableSource
 from m6rec.config.run import Config
 from m6rec.spark.failures import reading
 from m6rec.spark.time_limits import within_seconds
-from m6rec.spark.values import id_column
+from m6rec.spark.values import id_column, owner_column
 
 # Of the ids of the interactions, the share that a table of attributes should have.
 _FEW_MATCH = 0.5
@@ -43,6 +43,19 @@ class OpenedTable:
     frame: DataFrame
     sample: TableSample
     notes: tuple[Finding, ...]
+
+    def first_times(self, name: str, seconds: Column) -> list[tuple[float | None, str]]:
+        """What a column says in the first rows where it says anything: as `seconds`, and as text.
+
+        `seconds` is null where the text is not read.
+        """
+        given = owner_column(name).cast("string").alias("given")
+        rows = self.frame.select(seconds.alias("read"), given).limit(self.sample.rows).collect()
+        return [
+            (row["read"], row["given"])
+            for row in rows
+            if row["given"] is not None and row["given"].strip()
+        ]
 
 
 @dataclass(frozen=True)

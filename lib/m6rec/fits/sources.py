@@ -221,10 +221,9 @@ def _open_attributes(
     """The ids (as `name`, string) and titles of an attribute table."""
     if attributes is None:
         return None
-    title = () if attributes.title is None else (attributes.title,)
     of_items = name == c.ITEM_ID
     beside = config.columns.beside_item if of_items else ()
-    required = (attributes.id, *title, *attributes.stated_kinds, *beside)
+    required = (*attributes.named_columns, *beside)
     _, frame = _at_version(spark, attributes.source, required)
     ids = (item_id_column if of_items else id_column)(frame, attributes.id, config)
     titles = F.lit(None) if attributes.title is None else owner_column(attributes.title)

@@ -212,10 +212,10 @@ def choose_weights(
 
 def _samples(candidates: Candidates, resamples: int) -> Iterator[tuple[Candidates, Float64]]:
     """Candidates of the users of each sample, and how often each of them was drawn."""
-    measured = np.flatnonzero(candidates.relevant_counts)
     if resamples == 1:
-        yield candidates.of_users(measured), np.ones(len(measured))
+        yield candidates, np.ones(len(candidates.relevant_counts))
         return
+    measured = np.flatnonzero(candidates.relevant_counts)
     size = min(len(measured), _MAXIMUM_USERS_OF_SAMPLE)
     for number in range(resamples):
         drawn = np.random.default_rng([len(measured), number]).choice(measured, size)
@@ -336,7 +336,7 @@ class _Search:
         self, candidates: Candidates, counts: Float64, k: int, standard_errors: float
     ) -> None:
         self.candidates = candidates
-        self._counts = counts
+        self._counts = counts[candidates.relevant_counts > 0]
         self._standard_errors = standard_errors
         self._discounts = _discounts(k)
         self._discounts[: k // _HEAD_OF] *= 2.0
