@@ -39,11 +39,14 @@ _UNIT = (
     r"%|°C|°F|mg|kg|g|t|lbs?|oz|mm|cm|dm|km|m|in|ft|mi|ml|cl|dl|l|kB|MB|GB|TB|Hz|kHz|MHz|GHz"
     r"|W|kW|kWh|V|mAh|Ah|px|MP|ms|s|sec|min|mins|h|hrs?|hours?|minutes?|days?|weeks?|months?|years?"
     r"|pcs|pages?|毫克|千克|公斤|克|斤|毫米|厘米|公里|米|毫升|升|秒|分钟|小时|天|岁|页|件|个"
+    r"|stars?|points?|Sterne|Punkte|étoiles?|estrellas?|星"
 )
+# What a rating is out of.
+_SCALE = r"/[ ]?(?:5|10|100)"
 SPACES = "\\s\u00a0\u202f'\u2019"
 NUMBER_IN_TEXT = (
     rf"^[\s\u00a0]*([+-]?)(?:{_CURRENCY})?[\s\u00a0]*([+-]?\d[\d.,{SPACES}]*?|[+-]?[.,]\d+)"
-    rf"[\s\u00a0]*(?:{_CURRENCY}|{_UNIT})?[\s\u00a0]*$"
+    rf"[\s\u00a0]*(?:{_CURRENCY}|{_UNIT}|{_SCALE})?[\s\u00a0]*$"
 )
 # Spark's digits are those of ASCII, too.
 _IN_TEXT = re.compile(NUMBER_IN_TEXT, re.ASCII)
@@ -89,7 +92,8 @@ def numbers_as_text(values: Sequence[str]) -> NumbersAsText | None:
         return None
     unit = " and ".join(name for name, _ in units.most_common(_SHOWN_UNITS))
     others = tuple(dict.fromkeys(text for text in rest if text not in set(found)))
-    return NumbersAsText(_decimal_sign(found), unit, (*missing, *others))
+    of_money = bool(units) and _all_currencies(units)
+    return NumbersAsText(_decimal_sign(found, of_money), unit, (*missing, *others))
 
 
 def is_number(text: str) -> bool:
@@ -111,20 +115,29 @@ def _grouped_right(digits: str) -> bool:
 
 
 def _unit(text: str) -> str:
+    scale = re.search(rf"{_SCALE}$", text)
+    if scale is not None:
+        return scale[0].replace(" ", "")
     return _WITHOUT_NUMBER.sub("", text)
 
 
 def _of_one_kind(units: Counter[str]) -> bool:
-    currencies = all(re.fullmatch(_CURRENCY, unit) for unit in units)
-    return len(units) <= 1 or currencies
+    return len(units) <= 1 or _all_currencies(units)
 
 
-def _decimal_sign(texts: Sequence[str]) -> DecimalSign:
-    """The sign before the fraction, by the values that leave no doubt."""
+def _all_currencies(units: Counter[str]) -> bool:
+    return all(re.fullmatch(_CURRENCY, unit) for unit in units)
+
+
+def _decimal_sign(texts: Sequence[str], of_money: bool) -> DecimalSign:
+    """The sign before the fraction, by the values that leave no doubt.
+
+    Where all leave doubt, 1.299 of a currency is more than a thousand, since prices have no three
+    digits in their fraction.
+    """
     votes: Counter[DecimalSign] = Counter()
-    for text in texts:
-        match = _IN_TEXT.match(text)
-        digits = re.sub(f"[{SPACES}]", "", match[2]) if match else text
+    written = [_digits(text) for text in texts]
+    for digits in written:
         if "," in digits and "." in digits:
             votes["," if digits.rindex(",") > digits.rindex(".") else "."] += 1
         elif digits.count(",") == 1 and not _GROUPS.fullmatch(digits):
@@ -133,4 +146,14 @@ def _decimal_sign(texts: Sequence[str]) -> DecimalSign:
             votes["."] += 1
         elif digits.count(".") > 1:
             votes[","] += 1
+    if not votes and of_money:
+        in_groups = any("." in digits for digits in written)
+        without_groups = any(re.fullmatch(r"[+-]?\d{4,}", digits) for digits in written)
+        return "," if in_groups and not without_groups else "."
     return "," if votes[","] > votes["."] else "."
+
+
+def _digits(text: str) -> str:
+    """The number in a text, with its signs but without spaces."""
+    match = _IN_TEXT.match(text)
+    return re.sub(f"[{SPACES}]", "", match[2]) if match else text
