@@ -420,7 +420,8 @@ RULES: tuple[Idle, ...] = (
     Idle(
         ("towers.patience",),
         lambda config: (
-            not config.evaluate.ranks_cold_items and config.towers.patience >= config.towers.epochs
+            not config.evaluate.ranks_cold_items
+            and config.towers.patience >= config.towers.most_epochs(config.has_order)
         ),
         "training ends after towers.epochs before",
     ),

@@ -25,6 +25,8 @@ Precision = Literal["auto", "float32", "bfloat16"]
 RowReader = Literal["auto", "petastorm", "arrow"]
 DeviceChoice = Literal["auto", "cpu", "cuda"]
 Ranks = Literal["auto", "driver"] | PositiveInt
+EPOCHS = 10
+EPOCHS_BESIDE_ORDER = 5
 TOWER_PARTS: tuple[TowerPart, ...] = get_args(TowerPart)
 # The keys of the clock, in UTC, and their values; weekdays are those of ISO 8601, 1 is Monday.
 CLOCK: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -178,9 +180,10 @@ class TowersConfig(Section):
         default=128,
         description="The number of units of the layers that read side features and images.",
     )
-    epochs: PositiveInt = Field(
-        default=10,
-        description="The most epochs of training; the learning rate falls over all of them.",
+    epochs: PositiveInt | None = Field(
+        default=None,
+        description="The most epochs of training, over all of which the learning rate falls."
+        " Without it 10, or 5 beside towers that know order, which leave less to those on sets.",
     )
     patience: PositiveInt = Field(
         default=4,
@@ -189,7 +192,7 @@ class TowersConfig(Section):
     )
     users_per_batch: PositiveInt = Field(default=256, description="The most users of a step.")
     minimum_steps_per_epoch: PositiveInt = Field(
-        default=16,
+        default=32,
         description="The least number of steps of an epoch; where users are few, batches become"
         " smaller.",
     )
@@ -298,6 +301,12 @@ class TowersConfig(Section):
         """The models of towers that are trained beside those of `fusion`."""
         bagged = (BAGGED,) if self.bagging else ()
         return (*bagged, BOOSTED) if self.boosting else bagged
+
+    def most_epochs(self, beside_order: bool = False) -> int:
+        """The most epochs of towers on sets, beside towers that know order or without such."""
+        if self.epochs is not None:
+            return self.epochs
+        return EPOCHS_BESIDE_ORDER if beside_order else EPOCHS
 
     def factors_of(self, model: str) -> str:
         """The factor model that towers rest on."""

@@ -156,13 +156,14 @@ def _task(
 ) -> TrainingTask:
     """The training of a pair, or of the pair of that number where a model has several."""
     fit, in_order = inputs.fit, model == SEQUENCE
+    epochs_of_schedule = config.most_epochs(fit.config.has_order)
     name = "_without_".join([f"towers_{model}", *config.without])
     if number > 1:
         name = f"{name}_{number}"
     return TrainingTask(
         manifest=inputs.manifest,
         items=inputs.items[config.factors_of(model)],
-        config=config,
+        config=config.model_copy(update={"epochs": epochs_of_schedule}),
         seed=fit.config.seed,
         validate=inputs.validate,
         log_folder=fit.artifact_place("tensorboard", name),

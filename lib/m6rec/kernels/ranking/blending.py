@@ -465,14 +465,16 @@ def _measure_steps(  # type: ignore[no-untyped-def]
         ideal = 0.0
         for rank in range(min(k, relevant_counts[user])):
             ideal += discounts[rank]
+        base, more = blended[start : start + size], added[start : start + size]
         for one in range(len(steps)):
             step = steps[one]
-            for candidate in range(size):
-                scores[candidate] = blended[start + candidate]
-            if step != 0.0:
+            if step == 0.0:
+                gain = _gain(base, places[:found], discounts)
+            else:
                 for candidate in range(size):
-                    scores[candidate] += step * added[start + candidate]
-            of_users[one, user] = _gain(scores[:size], places[:found], discounts) / ideal
+                    scores[candidate] = base[candidate] + step * more[candidate]
+                gain = _gain(scores[:size], places[:found], discounts)
+            of_users[one, user] = gain / ideal
 
 
 @numba.njit(cache=True, nogil=True)
@@ -481,11 +483,26 @@ def _gain(scores, relevant, discounts):  # type: ignore[no-untyped-def]
     gain = 0.0
     for candidate in relevant:
         # The candidate's rank from 0; of equal scores the first candidate ranks higher.
-        score, rank = scores[candidate], 0
-        for other in range(candidate):
-            rank += scores[other] >= score
-        for other in range(candidate + 1, len(scores)):
-            rank += scores[other] > score
+        score = scores[candidate]
+        rank = _at_least(scores, 0, candidate, score)
+        rank += _above(scores, candidate + 1, len(scores), score)
         if rank < len(discounts):
             gain += discounts[rank]
     return gain
+
+
+# A count as narrow as a score is added up by vector instructions, which takes a third of the time.
+@numba.njit(cache=True, nogil=True)
+def _at_least(scores, start, stop, bound):  # type: ignore[no-untyped-def]
+    count = np.int32(0)
+    for candidate in range(start, stop):
+        count += np.int32(scores[candidate] >= bound)
+    return count
+
+
+@numba.njit(cache=True, nogil=True)
+def _above(scores, start, stop, bound):  # type: ignore[no-untyped-def]
+    count = np.int32(0)
+    for candidate in range(start, stop):
+        count += np.int32(scores[candidate] > bound)
+    return count
