@@ -31,7 +31,7 @@ FACTOR_STEPS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0)
 # standard errors: a smaller gain is as likely to be lost on other users.
 LEAST_STANDARD_ERRORS = 1.0
 # Weights are the means of those that so many samples of the users lead to.
-RESAMPLES = 8
+RESAMPLES = 24
 # Larger samples cost more and lead to the same means.
 _MAXIMUM_USERS_OF_SAMPLE = 4_000
 # One place in so many, the first ones, counts twice.
