@@ -12,10 +12,11 @@ from typing import IO
 
 import coverage
 import pyspark.daemon
+import pyspark.worker
 
 from m6rec.startup.worker_daemon import keep_archive_directories
 
-original_main = pyspark.daemon.worker_main
+original_main = pyspark.worker.main
 measured: coverage.Coverage | None = None
 
 
@@ -40,6 +41,8 @@ def _stop(_signal: int, _frame: FrameType | None) -> None:
 
 
 if __name__ == "__main__":
+    # Spark 4.1 and later look for it in the module; those before have it by a name of their own.
+    pyspark.worker.main = measured_main
     pyspark.daemon.worker_main = measured_main
     keep_archive_directories()
     gc.freeze()
