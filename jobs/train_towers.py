@@ -25,7 +25,7 @@ from m6rec.fits.towers import (
 )
 from m6rec.job_records import TRAIN_TOWERS
 from m6rec.lakehouse import Lakehouse
-from m6rec.rankers import BAGGED, BOOSTED
+from m6rec.rankers import BAGGED, BOOSTED, SEQUENCE
 from m6rec.runs import Job
 from m6rec.towers.artifact import TowerProvenance, save_towers
 from m6rec.towers.checkpoint import EpochRecord
@@ -46,6 +46,8 @@ def run(
     towers of an earlier run go through the last ones alone.
     """
     models = config.tower_models if chosen_epochs is None else tuple(chosen_epochs)
+    # The longest training begins first, and the others share the slots that it leaves.
+    models = tuple(sorted(models, key=lambda model: model != SEQUENCE))
     best_epochs: dict[str, int | None] = {
         model: (chosen_epochs or {}).get(model) for model in models
     }

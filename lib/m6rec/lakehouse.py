@@ -508,9 +508,9 @@ class Lakehouse:
         return self._written[name]
 
 
-def side_by_side(calls: Sequence[Callable[[], Made]]) -> Iterator[Made]:
-    """What the calls return, in their order; all run at once."""
-    with ThreadPoolExecutor(max(len(calls), 1)) as pool:
+def side_by_side(calls: Sequence[Callable[[], Made]], at_most: int | None = None) -> Iterator[Made]:
+    """What the calls return, in their order; all run at once, or so many, the first ones first."""
+    with ThreadPoolExecutor(at_most or max(len(calls), 1)) as pool:
         for running in [pool.submit(call) for call in calls]:
             yield running.result()
 

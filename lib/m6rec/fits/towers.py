@@ -67,9 +67,9 @@ class TowerInputs:
     threads_of_sets: int
 
     def at_once(self, trainings: Sequence[Callable[[], Trained]]) -> Iterator[Trained]:
-        """What the trainings return: all at once where each has a task, and else in turn."""
+        """What the trainings return: as many at once as tasks can run, or one after the other."""
         if self.apart:
-            yield from side_by_side(trainings)
+            yield from side_by_side(trainings, self.fit.spark.sparkContext.defaultParallelism)
         else:
             for training in trainings:
                 yield training()
