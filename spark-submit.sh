@@ -241,7 +241,7 @@ fetch_delta() {
 submit_of_setup() {
     PYSPARK_PYTHON="$VENV/bin/python" PYSPARK_DRIVER_PYTHON="$VENV/bin/python" \
         "$VENV/bin/spark-submit" --master 'local[2]' --properties-file "$ROOT/conf/spark-local.conf" \
-        $(delta_of_lane) "$@"
+        $(packages_of_lane "$ROOT/conf/spark-local.conf") "$@"
 }
 
 # --- running ----------------------------------------------------------------------------------
@@ -329,7 +329,7 @@ is_local() {
 submit() {
     local file="$1"
     shift
-    local options=(--master "$MASTER" --deploy-mode "$DEPLOY_MODE" $(delta_of_lane))
+    local options=(--master "$MASTER" --deploy-mode "$DEPLOY_MODE") properties
     local arguments=("$@")
     if [[ "$DEPLOY_MODE" == cluster ]]; then
         # Spark would hand them to the driver, which has another Python and the package as a zip. By the
@@ -343,13 +343,14 @@ submit() {
     fi
     if is_local; then
         export PYSPARK_PYTHON="$VENV/bin/python"
-        options+=(--properties-file "$(properties_file spark-local.conf)")
+        properties="$(properties_file spark-local.conf)"
         set_jvm_options
     else
-        options+=(--properties-file "$(properties_file spark-cluster.conf)")
+        properties="$(properties_file spark-cluster.conf)"
         options+=(--py-files "$(zip_package)")
         ship_environment
     fi
+    options+=(--properties-file "$properties" $(packages_of_lane "$properties"))
     local command=("$VENV/bin/spark-submit" "${options[@]}" "$file" ${arguments[@]+"${arguments[@]}"})
     if [[ "${DRY_RUN:-0}" == 1 ]]; then
         printf '%q ' "${command[@]}"
@@ -377,12 +378,17 @@ ship_files() {
     [[ -z "$files" ]] || options+=(--files "$files")
 }
 
-# The properties files name Delta for the Spark of the main lane.
-delta_of_lane() {
+# The properties files name Delta for the Spark of the main lane, and possibly other packages.
+packages_of_lane() {
+    local delta others
     case "$LANE" in
-        current) echo --packages io.delta:delta-spark_4.2_2.13:4.4.0 ;;
-        long-lived) echo --packages io.delta:delta-spark_2.12:3.3.3 ;;
+        current) delta=io.delta:delta-spark_4.2_2.13:4.4.0 ;;
+        long-lived) delta=io.delta:delta-spark_2.12:3.3.3 ;;
+        *) return ;;
     esac
+    others="$(sed -nE 's/^[[:space:]]*spark\.jars\.packages[[:space:]]*[=:]?[[:space:]]*//p' "$1" |
+        tail -n 1 | tr -d '[:space:]' | tr , '\n' | sed '/^io\.delta:delta-spark/d')"
+    echo --packages "$delta${others:+,${others//$'\n'/,}}"
 }
 
 # An archive that does not fit the JVM is passed over without a word.

@@ -421,7 +421,7 @@ RULES: tuple[Idle, ...] = (
         ("towers.patience",),
         lambda config: (
             not config.evaluate.ranks_cold_items
-            and config.towers.patience >= config.towers.most_epochs(config.has_order)
+            and config.towers.patience >= config.towers.epochs_of_sets(config.has_order)
         ),
         "training ends after towers.epochs before",
     ),

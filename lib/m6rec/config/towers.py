@@ -25,8 +25,6 @@ Precision = Literal["auto", "float32", "bfloat16"]
 RowReader = Literal["auto", "petastorm", "arrow"]
 DeviceChoice = Literal["auto", "cpu", "cuda"]
 Ranks = Literal["auto", "driver"] | PositiveInt
-EPOCHS = 10
-EPOCHS_BESIDE_ORDER = 5
 TOWER_PARTS: tuple[TowerPart, ...] = get_args(TowerPart)
 # The keys of the clock, in UTC, and their values; weekdays are those of ISO 8601, 1 is Monday.
 CLOCK: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -180,10 +178,10 @@ class TowersConfig(Section):
         default=128,
         description="The number of units of the layers that read side features and images.",
     )
-    epochs: PositiveInt | None = Field(
-        default=None,
-        description="The most epochs of training, over all of which the learning rate falls."
-        " Without it 10, or 5 beside towers that know order, which leave less to those on sets.",
+    epochs: PositiveInt = Field(
+        default=10,
+        description="The most epochs of training; the learning rate falls over all of them. Beside"
+        " towers that know order, which leave less to those on sets, it is half as many.",
     )
     patience: PositiveInt = Field(
         default=4,
@@ -302,11 +300,9 @@ class TowersConfig(Section):
         bagged = (BAGGED,) if self.bagging else ()
         return (*bagged, BOOSTED) if self.boosting else bagged
 
-    def most_epochs(self, beside_order: bool = False) -> int:
+    def epochs_of_sets(self, beside_order: bool) -> int:
         """The most epochs of towers on sets, beside towers that know order or without such."""
-        if self.epochs is not None:
-            return self.epochs
-        return EPOCHS_BESIDE_ORDER if beside_order else EPOCHS
+        return -(-self.epochs // 2) if beside_order else self.epochs
 
     def factors_of(self, model: str) -> str:
         """The factor model that towers rest on."""

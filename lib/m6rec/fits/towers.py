@@ -156,7 +156,7 @@ def _task(
 ) -> TrainingTask:
     """The training of a pair, or of the pair of that number where a model has several."""
     fit, in_order = inputs.fit, model == SEQUENCE
-    epochs_of_schedule = config.most_epochs(fit.config.has_order)
+    epochs_of_schedule = config.epochs_of_sets(fit.config.has_order)
     name = "_without_".join([f"towers_{model}", *config.without])
     if number > 1:
         name = f"{name}_{number}"

@@ -76,7 +76,8 @@ def named_set(spark: SparkSession, name: str, column: str, values: Collection[st
     """SQL that is true where a column has one of many strings, for places that keep it.
 
     The strings are in a variable of the session, so that who reads the SQL learns none of them, and
-    it is no longer for more of them. Spark 3.5 has no such variables: None.
+    it is no longer for more of them. None where that cannot be: Spark 3.5 has no such variables, and
+    on Spark 4.2 Delta finds none in a condition.
 
     Args:
         spark: the session; a variable of that name is replaced.
@@ -84,7 +85,7 @@ def named_set(spark: SparkSession, name: str, column: str, values: Collection[st
         column: of strings.
         values: among which they are looked for, in a time that does not grow with their number.
     """
-    if int(spark.version.partition(".")[0]) < 4:
+    if not spark.version.startswith("4.0."):
         return None
     buckets: list[list[str]] = [[] for _ in range(max(len(values), 1))]
     for value in values:

@@ -79,8 +79,8 @@ def train_towers(
         log_folder: where TensorBoard's log is written; None writes none.
         checkpoint_folder: where the state after each epoch is kept and found again; None keeps
             none.
-        epochs: stop after this many epochs of the schedule of `config`; None takes all of them.
-            A final fit takes the best epoch of the selection fit, as validation chose it.
+        epochs: stop after this many epochs of the schedule of `config.epochs`; None takes all of
+            them. A final fit takes the best epoch of the selection fit, as validation chose it.
         threads: how many threads torch has in this process; None changes nothing.
         earlier: towers to go on from; None starts from the factors.
         base: a model on whose logits those of the towers are added in training.
@@ -93,8 +93,8 @@ def train_towers(
     if threads is not None:
         torch.set_num_threads(threads)
     schedule = Schedule(
-        epochs=config.most_epochs(),
-        stop_after=config.most_epochs() if epochs is None else epochs,
+        epochs=config.epochs,
+        stop_after=config.epochs if epochs is None else epochs,
         patience=config.patience,
         learning_rate=config.learning_rate,
         warmup_steps=config.warmup_steps,
