@@ -45,7 +45,7 @@ def test_two_ranks_train_what_one_trains(
     assert last < together.history[0].loss
     assert last == pytest.approx(other, rel=0.1)
     best = [max(r.validation_ndcg or 0.0 for r in one.history) for one in (together, alone)]
-    assert best[0] == pytest.approx(best[1], abs=0.03)
+    assert best[0] == pytest.approx(best[1], abs=0.05)
     assert [file.name for file in (tmp_path / "checkpoint").iterdir()] == ["last.safetensors"]
 
 

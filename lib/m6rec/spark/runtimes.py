@@ -76,8 +76,8 @@ def named_set(spark: SparkSession, name: str, column: str, values: Collection[st
     """SQL that is true where a column has one of many strings, for places that keep it.
 
     The strings are in a variable of the session, so that who reads the SQL learns none of them, and
-    it is no longer for more of them. None where that cannot be: Spark 3.5 has no such variables, and
-    on Spark 4.2 Delta finds none in a condition.
+    it is no longer for more of them. None where that cannot be: Spark 3.5 has no such variables,
+    and on Spark 4.2 Delta finds none in a condition.
 
     Args:
         spark: the session; a variable of that name is replaced.
