@@ -9,6 +9,7 @@ import functools
 import hashlib
 import io
 import pickle
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -90,9 +91,22 @@ def _ship(spark: SparkSession, array: npt.NDArray[Any]) -> str:
         path = Path(_outbox().name) / file
         if not path.exists():
             np.save(path, contiguous, allow_pickle=False)
+        _put_whole(path, Path(SparkFiles.getRootDirectory()) / file)
         # Spark ignores a file that it has been given before, but a new session needs it again.
         spark.sparkContext.addFile(str(path))
     return file
+
+
+def _put_whole(path: Path, place: Path) -> None:
+    """Put a file where Spark would copy it on the driver, in one step.
+
+    Spark names the file to the executors before it has copied it. In local mode they share this
+    folder, so that a task which another thread starts meanwhile would find a part of the file.
+    """
+    if not place.exists():
+        with tempfile.TemporaryDirectory(dir=place.parent) as folder:
+            copied = Path(shutil.copy(path, folder))
+            copied.rename(place)
 
 
 def _digest(array: npt.NDArray[Any]) -> str:
