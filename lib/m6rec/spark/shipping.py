@@ -26,6 +26,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import types as T
 
 from m6rec.errors import ClusterError, DataError
+from m6rec.files import written_whole
 from m6rec.spark.collecting import collected_batches
 from m6rec.spark.runtimes import arrow_schema
 
@@ -104,9 +105,8 @@ def _put_whole(path: Path, place: Path) -> None:
     folder, so that a task which another thread starts meanwhile would find a part of the file.
     """
     if not place.exists():
-        with tempfile.TemporaryDirectory(dir=place.parent) as folder:
-            copied = Path(shutil.copy(path, folder))
-            copied.rename(place)
+        with written_whole(place) as unfinished:
+            shutil.copyfile(path, unfinished)
 
 
 def _digest(array: npt.NDArray[Any]) -> str:
