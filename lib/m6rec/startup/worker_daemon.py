@@ -18,6 +18,9 @@ import m6rec.stages.training.factor_models
 from m6rec.spark.session import WITH_TORCH
 
 if WITH_TORCH in os.environ:
+    # The first optimiser of a process imports it, which takes as long as torch itself.
+    import torch._dynamo  # noqa: F401
+
     import m6rec.spark.barrier  # noqa: F401
 
 
