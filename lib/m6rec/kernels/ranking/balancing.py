@@ -65,7 +65,7 @@ def balance_by_evidence(
     return replace(
         candidates,
         indptr=indptr,
-        scores=np.ascontiguousarray(candidates.scores[:, entries]),
+        scores=np.take(candidates.scores, entries, axis=1),
         relevant=candidates.relevant[entries] & in_bin,
         relevant_counts=hits[of_bin, user],
         item_bins=candidates.item_bins[entries],

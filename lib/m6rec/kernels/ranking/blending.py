@@ -125,7 +125,8 @@ class Candidates:
         indptr, entries = entries_of_rows(self.indptr, chosen)
         return Candidates(
             indptr,
-            np.ascontiguousarray(self.scores[:, entries]),
+            # Indexing by [:, entries] takes six times as long.
+            np.take(self.scores, entries, axis=1),
             self.relevant[entries],
             self.relevant_counts[chosen],
             self.item_bins[entries],
