@@ -325,6 +325,11 @@ def test_credentials_that_are_missing_are_named() -> None:
             "write the part my-table of its name in back-ticks: `my-table`",
         ),
         ("java.lang.UnsupportedOperationException", "http"),
+        ("native zStandard library not available: this version", "compressed by zStandard, which"),
+        ("ClassNotFoundException: org.apache.hadoop.io.compress.BrotliCodec", "by Brotli, which"),
+        ("Index 20480 out of bounds for length 20480", "raise maxColumns (20480 unless"),
+        ("Length of parsed input (2) exceeds the maximum number of characters defined", "signs"),
+        ("An error occurred while calling o1.load.\n: a.b.SomeException: no luck", "no luck"),
         ("URISyntaxException: Relative path in absolute URI: at:12.csv", "(at:12.csv); rename it"),
     ],
 )

@@ -39,11 +39,11 @@ def format_of_files(spark: SparkSession, path: str) -> str:
     if kinds:
         return next(iter(kinds))
     start = first_bytes(spark, files[0], 64)
+    if start.startswith(b"PAR1"):
+        return "parquet"
     foreign = foreign_format(start)
     if foreign is not None:
         raise TableError(f"the file {files[0]} is {foreign}")
-    if start.startswith(b"PAR1"):
-        return "parquet"
     if start.lstrip()[:1] in {b"{", b"["}:
         return "json"
     if b"\0" not in start:
