@@ -951,6 +951,24 @@ PLACES = (
         problems=("has no column", "is Parquet; set format: parquet"),
     ),
     Case(
+        "of-hudi",
+        folder(
+            **{".hoodie/hoodie__properties": text("")},
+            a__parquet=parquet({"user_id": USERS, "item_id": ITEMS}),
+        ),
+        problems=("it is a table of Hudi, whose files also hold rows that were changed or",),
+    ),
+    Case(
+        "of-iceberg",
+        folder(
+            **{
+                "metadata/version-hint__text": text("1"),
+                "data/a__parquet": parquet({"user_id": USERS, "item_id": ITEMS}),
+            },
+        ),
+        problems=("it is a table of Iceberg, whose files also hold rows",),
+    ),
+    Case(
         "among-others",
         folder(Thumbs__db=text("x"), a__parquet=parquet({"user_id": USERS, "item_id": ITEMS})),
         problems=("its file Thumbs.db is no Parquet.*leave it out by a path such as",),

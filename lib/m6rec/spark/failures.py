@@ -59,6 +59,13 @@ _OF_PLACES: tuple[_Rule, ...] = (
         r"No FileSystem for scheme \"?[A-Za-z]\"?(?!\w)|absolute URI: [A-Za-z]:%5C",
         lambda _: "it is a path of Windows; give the one that this machine has for it",
     ),
+    (
+        r"(?:for scheme \"?|absolute URI: )(jdbc|bigquery|snowflake|\w+sql|mongo\w+)\b",
+        lambda found: (
+            f"{found[1]}: is no file system but a database; write its table as Parquet or CSV, or"
+            " name it in source.table where the catalogue has it"
+        ),
+    ),
     (r"Class org\.apache\.hadoop\.fs\.s3a\.\w+ not found", lambda _: _missing_jar("s3a")),
     (r"Class org\.apache\.hadoop\.fs\.azurebfs\S* not found", lambda _: _missing_jar("abfss")),
     (r"Class \S+\.GoogleHadoopFileSystem not found", lambda _: _missing_jar("gs")),
@@ -94,6 +101,21 @@ _RULES: tuple[_Rule, ...] = (
         r"DELTA_(MISSING_DELTA_TABLE|TABLE_NOT_FOUND|PATH_DOES_NOT_EXIST|ONLY_OPERATION)"
         r"|is not a Delta table",
         lambda _: "it is no Delta table; leave out format, or set it to what the files are",
+    ),
+    (
+        r"DELTA_UNSUPPORTED_FEATURES_FOR_READ(?:.*by Delta Lake \S+: (.*?)\.?(?:\s|$))?"
+        r"|DELTA_INVALID_PROTOCOL_VERSION",
+        lambda found: (
+            f"it needs a newer Delta{f', for {found[1]}' if found[1] else ''}; run with"
+            " LANE=current, or take that from the table by ALTER TABLE ... DROP FEATURE"
+        ),
+    ),
+    (
+        r"\[PARSE_SYNTAX_ERROR\] Syntax error at or near '([^']*)'",
+        lambda found: (
+            f"it is no name of a table, from {found[1]} on; write a part with such signs in"
+            " back-ticks, and a version in source.version"
+        ),
     ),
     (
         r"DELTA_VERSION_NOT_FOUND|VersionNotFoundException|Cannot time travel Delta table"
