@@ -65,7 +65,6 @@ def type_group(kind: T.DataType) -> TypeGroup:
 
 
 def _shown(field: T.StructField) -> Column:
-    column = owner_column(field.name)
     kind = field.dataType
     if isinstance(kind, T.StringType):
         # A vector that was cut is of another length. Of tables with thousands of columns each call
@@ -73,6 +72,7 @@ def _shown(field: T.StructField) -> Column:
         name = quoted(field.name)
         most = f"if(startswith({name}, '['), {_LONGEST_VECTOR}, {_LONGEST_TEXT})"
         return F.expr(f"left({name}, {most})")
+    column = owner_column(field.name)
     if isinstance(kind, T.NumericType | T.BooleanType):
         return column
     if isinstance(kind, T.BinaryType):
