@@ -1,5 +1,6 @@
 """What a wrong configuration says: what was found, where, and what to do, and nothing else."""
 
+import re
 from typing import Any
 
 import pytest
@@ -70,3 +71,29 @@ def test_a_list_with_a_wrong_value_is_not_said_to_be_empty() -> None:
     message = message_of(hybrid={"members": ["ridges"]})
     assert "hybrid.members.0: ridges cannot be part of the hybrid" in message
     assert len(message.splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("sections", "named"),
+    [
+        (
+            {"Split": {}},
+            "Split: unknown key; remove it or correct its spelling, which may be split",
+        ),
+        ({"split": {"test_shares": 0.2}}, "test_shares: unknown key; .*, which may be test_share$"),
+        ({"features": {"item": {}}}, "features.item: unknown key; .*, which may be items$"),
+        ({"recommend": {"rules": {"mask": 1}}}, "rules.mask: unknown key; .*, which may be mask_s"),
+        ({"lake": "x", "colour": 1}, "colour: unknown key; remove it or correct its spelling$"),
+        ({"interactions": {"columns": {"User": "u"}}}, "columns.User: unknown .* may be user$"),
+    ],
+)
+def test_an_unknown_key_is_named_with_the_one_that_it_may_be(
+    sections: dict[str, Any], named: str
+) -> None:
+    interactions = sections.pop("interactions", None)
+    assert re.search(named, message_of(interactions, **sections))
+
+
+def test_a_section_without_keys_is_said_to_be_empty() -> None:
+    said = "split: Input should be a section with keys, and nothing stands there; remove it to have"
+    assert said in message_of(split=None)

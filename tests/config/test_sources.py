@@ -48,3 +48,9 @@ def test_the_tables_whose_users_come_back_are_known() -> None:
         ("test.csv", "customer"),
         ("users.csv", "number"),
     ]
+
+
+@pytest.mark.parametrize("source", [{}, {"path": ""}, {"path": "a.csv", "table": "a"}])
+def test_a_source_is_a_path_or_a_table(source: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="source: give either path or table, and not both"):
+        parse_config({"interactions": {"source": source}}, "test")

@@ -32,6 +32,8 @@ def write_items(path: Path) -> None:
         "name": [f"Name{k}" for k in range(_N)],
         "yuan": [f"{k + 1},000.50\u5143" for k in range(_N)],
         "since": [f"2024-03-{k + 1:02d}" for k in range(_N)],
+        # As BigQuery and Postgres write timestamps.
+        "stamps": [f"2024-03-{k + 1:02d} 12:00:00{(' UTC', '+00')[k % 2]}" for k in range(_N)],
         "german": [f"{k + 1}.12.2024" if k % 9 else "n/a" for k in range(_N)],
         "slashes": [f"{k + 1:02d}/12/2024 10:30" for k in range(_N)],
         "compact": [f"202403{k + 1:02d}" for k in range(_N)],
@@ -72,6 +74,8 @@ GIVEN = {
     "json.color": "categorical",
     "json.weight": "numeric",
     "cast.name": "multi_valued",
+    "pairs.a": "multi_valued",
+    "more.k": "numeric",
 }
 # The kind of each column, and what the check says of it.
 KINDS = {
@@ -88,6 +92,7 @@ KINDS = {
     "name": ("ignore", "nearly all values differ"),
     "yuan": ("numeric", "in \u5143"),
     "since": ("numeric", "a number of seconds"),
+    "stamps": ("numeric", "a number of seconds"),
     "german": ("numeric", r"seconds, by the format d\.M\.yyyy"),
     "slashes": ("numeric", "seconds, by the format d/M/yyyy H:mm"),
     "compact": ("numeric", "seconds, by the format yyyyMMdd"),

@@ -200,6 +200,32 @@ TIMES = (
         problems=("'12/1/2010', which interactions.time_format yyyy-MM-dd does not read",),
     ),
     Case(
+        "halves-of-days.csv",
+        _times("2024-03-18 01:05:00 PM", "2024-03-19 11:05:00 AM"),
+        TIMED,
+        notes=("read by the format yyyy-M-d h:mm:ss a",),
+        kept=_read_as("2024-03-18 13:05:00", "2024-03-19 11:05:00"),
+    ),
+    Case(
+        "commas-before-fractions.csv",
+        _times('"2024-03-18 12:00:00,123"', '"2024-03-18 12:00:01,4"'),
+        TIMED,
+        notes=(r"read by the format yyyy-M-d H:mm:ss\[,SSSSSSSSS\]",),
+        kept=_read_as("2024-03-18 12:00:00.123", "2024-03-18 12:00:01.4"),
+    ),
+    Case(
+        "zones-by-name.csv",
+        _times("2024-03-18T12:00:00+01:00[Europe/Berlin]"),
+        TIMED,
+        problems=("is read as no time after 1900; set interactions.time_format to how",),
+    ),
+    Case(
+        "times-as-objects.json",
+        text('{"user_id": "ann", "item_id": "tea", "t": {"$date": "2024-03-18"}}\n'),
+        TIMED,
+        problems=(r"has type struct<.*; name t\.\$date in interactions\.columns\.time",),
+    ),
+    Case(
         "compact.csv",
         _times("20240301", "20240302"),
         TIMED,
@@ -560,7 +586,7 @@ WEIGHTS = (
         "words-as-weights.csv",
         _weights("good", "bad"),
         WEIGHED,
-        problems=("w: holds 'good', expected numbers as weights",),
+        problems=("w: holds 'good', expected numbers as weights; .*columns.event_type, with ev",),
     ),
     Case("no-weights.csv", _weights("", ""), WEIGHED, problems=("w: is empty in all of",)),
     Case(
@@ -830,7 +856,128 @@ PLACES = (
         {"columns": {"time": "at"}},
         problems=("has no column", "column at: has Parquet's type .*; cast it in the source"),
     ),
-    Case("no-parquet.parquet", text("this is text"), problems=("it is no Parquet",)),
+    Case(
+        "long-decimals.parquet",
+        parquet(
+            {
+                "user_id": USERS,
+                "item_id": ITEMS,
+                "w": pa.array([Decimal("1.5")] * 3, pa.decimal256(60, 5)),
+            }
+        ),
+        WEIGHED,
+        problems=(r"has no column \['w'\]", r"column w: has Parquet's type .*DECIMAL\(60,5\)"),
+    ),
+    Case(
+        "beside-folders",
+        folder(
+            **{"day=1/a__csv": rows("user_id,item_id", "ann,tea")},
+            b__csv=rows("user_id,item_id", "bob,rum"),
+        ),
+        warnings=("1 of 2 files lie beside folders such as day=1, of which alone Spark reads",),
+        kept=ONE,
+    ),
+    Case(
+        "folders-of-two-columns",
+        folder(**{f"{k}=1/a__csv": rows("user_id,item_id", "ann,tea") for k in ("day", "hour")}),
+        problems=("its folders name different columns, or name them at different depths",),
+    ),
+    Case(
+        "misspelt-option.csv",
+        rows("user_id,item_id", "ann,tea"),
+        source={"options": {"Header": True, "multiLines": True, "fs.s3a.endpoint": "x"}},
+        warnings=("options name multiLines, which Spark's reader of csv .* may be multiLine",),
+        kept=ONE,
+    ),
+    Case(
+        "commas-without-quotes.csv",
+        rows("user_id,item_id,note", "ann,tea,a,", "bob,rum,a, b", "cyd,gin"),
+        warnings=("2 of the first 3 lines have not as many values as the header.*'bob,rum,a, b'",),
+        kept=[("ann", "tea"), ("bob", "rum"), ("cyd", "gin")],
+    ),
+    Case(
+        "backslashes.csv",
+        rows("user_id,note,item_id", r'ann,"say \"hi\", ok",tea', "bob,x,rum"),
+        problems=(r"has quotes after a backslash within quotes.*options: \{escape: '\\'\}",),
+        warnings=("item_id: has 1 ids with spaces around them",),
+    ),
+    Case(
+        "backslashes-read.csv",
+        rows("user_id,note,item_id", r'ann,"say \"hi\", ok",tea', "bob,x,rum"),
+        source={"options": {"escape": "\\"}},
+        kept=[("ann", "tea"), ("bob", "rum")],
+    ),
+    Case(
+        "header-again.csv",
+        rows("user_id,item_id", "ann,tea", "user_id,item_id", "bob,rum"),
+        warnings=("1 of the first 3 rows are the header again; take them out of the file",),
+    ),
+    Case(
+        "report.csv",
+        rows("Sales of March", "", "user_id,item_id", "ann,tea"),
+        problems=("has no column", "its header is line 3, and the lines before it are none"),
+    ),
+    Case(
+        "cut.json",
+        text('{"user_id": "ann", "item_id": "tea"}\n{"user_id": "bob", "it'),
+        warnings=('1 of the first 2 rows are no JSON objects, such as \'{"user_id": "bob"',),
+        kept=ONE,
+        reasons=("null or empty user id",),
+    ),
+    Case(
+        "items-in-lists.json",
+        text('{"user_id": "ann", "items": [{"item_id": "tea"}, {"item_id": "rum"}]}\n'),
+        problems=("has no column .*items.item_id is in a list: make a view with a row for each",),
+    ),
+    Case(
+        "items-of-lists.json",
+        text('{"user_id": "ann", "items": [{"item_id": "tea"}, {"item_id": "rum"}]}\n'),
+        {"columns": {"item": "items.item_id"}},
+        problems=(r"has type array<string>, such as '\[tea, rum\]'.*explode in SQL",),
+    ),
+    Case(
+        "within-objects.json",
+        text('{"user_id": "ann", "of": {"it": {"item_id": "tea"}}}\n'),
+        problems=("name of.it.item_id in the config in place of item_id",),
+    ),
+    Case(
+        "pointer.csv",
+        text("version https://git-lfs.github.com/spec/v1\nsize 12345\n"),
+        problems=("has no column", "is a pointer of Git LFS; fetch the file itself"),
+    ),
+    Case(
+        "parquet.csv",
+        parquet({"user_id": USERS, "item_id": ITEMS}),
+        problems=("has no column", "is Parquet; set format: parquet"),
+    ),
+    Case(
+        "of-hudi",
+        folder(
+            **{".hoodie/hoodie__properties": text("")},
+            a__parquet=parquet({"user_id": USERS, "item_id": ITEMS}),
+        ),
+        problems=("it is a table of Hudi, whose files also hold rows that were changed or",),
+    ),
+    Case(
+        "of-iceberg",
+        folder(
+            **{
+                "metadata/version-hint__text": text("1"),
+                "data/a__parquet": parquet({"user_id": USERS, "item_id": ITEMS}),
+            },
+        ),
+        problems=("it is a table of Iceberg, whose files also hold rows",),
+    ),
+    Case(
+        "among-others",
+        folder(Thumbs__db=text("x"), a__parquet=parquet({"user_id": USERS, "item_id": ITEMS})),
+        problems=("its file Thumbs.db is no Parquet.*leave it out by a path such as",),
+    ),
+    Case(
+        "no-parquet.parquet",
+        text("this is text"),
+        problems=("its file no-parquet.parquet is no Parquet",),
+    ),
     Case("empty.csv", rows("user_id,item_id"), problems=("has no row",)),
 )
 

@@ -43,6 +43,8 @@ NUMBERS = {
     "json.weight": 2.0,
     "german": 1_733_184_000.0,
     "slashes": 1_733_221_800.0,
+    "stamps": 1_709_467_200.0,
+    "more.k": 2.0,
     **dict.fromkeys(("since", "compact", "whole", "real", "days", "english"), 1_709_424_000.0),
 }
 
@@ -95,12 +97,12 @@ def test_every_column_is_understood_as_the_pipeline_reads_it(
                 number_column(name, frame.schema[name].dataType, columns.writings.get(name, AS_IS))
                 for name in NUMBERS
             ),
-            *(_values(frame, name) for name in ("styles", "moods", "cast.name")),
+            *(_values(frame, name) for name in ("styles", "moods", "cast.name", "pairs.a")),
         )
         .first()
     )
     assert row is not None
-    lists = (["Comedy"], ["\u52a8\u4f5c", "\u559c\u5267"], ["ann", "bob"])
+    lists = (["Comedy"], ["\u52a8\u4f5c", "\u559c\u5267"], ["ann", "bob"], ["2"])
     assert tuple(row) == (*NUMBERS.values(), *lists)
     assert [
         row[0] for row in frame.where("sku = 'i3'").select(_values(frame, "cast.name")).collect()

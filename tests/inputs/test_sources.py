@@ -325,6 +325,19 @@ def test_credentials_that_are_missing_are_named() -> None:
             "write the part my-table of its name in back-ticks: `my-table`",
         ),
         ("java.lang.UnsupportedOperationException", "http"),
+        (
+            "[DELTA_UNSUPPORTED_FEATURES_FOR_READ] Unsupported Delta read feature: table requires"
+            ' reader table feature(s) that are unsupported by Delta Lake "4.0.1": someFeature.',
+            "it needs a newer Delta, for someFeature; run with LANE=current",
+        ),
+        ("[PARSE_SYNTAX_ERROR] Syntax error at or near 'table': extra", "no name of a table, from"),
+        ("URISyntaxException: Relative path in absolute URI: jdbc:postgresql:/x/y", "a database;"),
+        ('No FileSystem for scheme "snowflake"', "snowflake: is no file system but a database"),
+        ("native zStandard library not available: this version", "compressed by zStandard, which"),
+        ("ClassNotFoundException: org.apache.hadoop.io.compress.BrotliCodec", "by Brotli, which"),
+        ("Index 20480 out of bounds for length 20480", "raise maxColumns (20480 unless"),
+        ("Length of parsed input (2) exceeds the maximum number of characters defined", "signs"),
+        ("An error occurred while calling o1.load.\n: a.b.SomeException: no luck", "no luck"),
         ("URISyntaxException: Relative path in absolute URI: at:12.csv", "(at:12.csv); rename it"),
     ],
 )

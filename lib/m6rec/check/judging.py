@@ -2,7 +2,6 @@
 
 import json
 import math
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
@@ -80,9 +79,10 @@ def findings_of_ids(
 
 def _other_id(column: ColumnSample) -> str:
     """What to do about a column whose type is none of an id."""
-    field = re.match(r"struct<`?([^:`]+)", column.type)
-    if field is not None:
-        return f"name a field of it, such as {column.name}.{field[1]}"
+    if column.first_field is not None:
+        return f"name a field of it, such as {column.first_field}"
+    if column.group in {"list", "vector"} or column.type.startswith("array"):
+        return "make a view with a row for each, by explode in SQL"
     if column.group == "bytes":
         return (
             "cast it in the source or, where Parquet has its text as bytes, set"
@@ -172,7 +172,8 @@ def findings_of_weights(column: ColumnSample, table: Place, config: Config) -> I
                 "problem",
                 place,
                 f"holds {first_example(column)}, expected numbers as weights",
-                "name another column in interactions.columns.weight",
+                "name another column in interactions.columns.weight or, where these are types of"
+                " events, name it in interactions.columns.event_type, with event_weights",
             )
             return
         if found is not None and found.decimal_sign:

@@ -32,6 +32,16 @@ _FOREIGN = (
     (b"ARROW1", "Feather, a format of Arrow; write it as Parquet"),
     (b"\x1f\x8b", "compressed by gzip; end its name in .gz"),
     (b"\x28\xb5\x2f\xfd", "compressed by Zstandard; end its name in .zst"),
+    (b"BZh", "compressed by bzip2; end its name in .bz2"),
+    (b"\xfd7zXZ\x00", "compressed by xz, which Spark does not read; compress it by gzip"),
+    (b"PAR1", "Parquet; set format: parquet"),
+    (b"version https://git-lfs", "a pointer of Git LFS; fetch the file itself by git lfs pull"),
+    (b"<!DOCTYPE", "a page of HTML, as one that asks to sign in; fetch the file itself"),
+    (b"<html", "a page of HTML, as one that asks to sign in; fetch the file itself"),
+    (b"<?xml", "XML; write its rows as CSV or JSON"),
+    (b"\x80\x04\x95", "an object that Python has pickled; write it as Parquet"),
+    (b"\x80\x05\x95", "an object that Python has pickled; write it as Parquet"),
+    (b"\x93NUMPY", "an array of NumPy; write it as Parquet"),
 )
 _MOST_SIGNS = 0.8
 # Encodings with several bytes for each sign, among which Spark takes some for ends of lines.
@@ -39,6 +49,8 @@ WIDE = "UTF-16"
 _SEPARATORS = (",", ";", "\t", "|", "::")
 _COMMENT = "#"
 _SHOWN_ROWS = 2
+# A title and its date, an empty line: reports have some lines before their header.
+_MOST_LINES_BEFORE = 30
 _SHOWN_CELL = 60
 
 
@@ -104,6 +116,44 @@ def has_line_breaks(start: bytes, separator: str) -> bool:
         return False
     lines = (next(_rows(line, separator), ()) for line in text.splitlines() if line)
     return any(len(line) != len(rows[0]) for line in lines)
+
+
+def uneven_lines(start: bytes, separator: str) -> tuple[list[str], int]:
+    """The lines of the start of a CSV file that have not as many values as its header.
+
+    Beside them, how many lines there are. Empty values at the end of a line do not count.
+    """
+    text = _decoded(start, encoding_of(start))
+    lines = [line.rstrip("\r") for line in text.split("\n")]
+    # The last line may be cut.
+    lines = [line for line in lines[:-1] if line]
+    rows = [next(_rows(line, separator), ()) for line in lines]
+    width = len(rows[0]) if rows else 0
+    uneven = [
+        line for line, row in zip(lines, rows, strict=True) if len(row) < width or any(row[width:])
+    ]
+    return uneven, max(len(lines) - 1, 0)
+
+
+def has_quotes_after_backslashes(start: bytes, separator: str) -> bool:
+    """Whether quotes within quotes stand after a backslash, as MySQL and Spark write them."""
+    ends = re.escape(separator)
+    text = _decoded(start, encoding_of(start))
+    return (
+        re.search(rf'(?:^|{ends})"[^"\n]*[^"\n\\]\\"(?!{ends}|\r?$|")', text, re.MULTILINE)
+        is not None
+    )
+
+
+def line_of_header(start: bytes, needed: tuple[str, ...]) -> int | None:
+    """The line of a CSV file after its first that has all needed columns; None without one."""
+    text = _decoded(start, encoding_of(start))
+    for number, line in enumerate(text.splitlines()[1:_MOST_LINES_BEFORE], 2):
+        for separator in _SEPARATORS:
+            names = {cell.strip().casefold() for row in _rows(line, separator) for cell in row}
+            if needed and names.issuperset(name.casefold() for name in needed):
+                return number
+    return None
 
 
 def header_of(start: bytes, separator: str) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """The first rows of a table by column, in Python's own types."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -39,6 +40,12 @@ class ColumnSample:
         """The values that are neither null nor empty, as text without the space around them."""
         texts = (str(value).strip() for value in self.values if value is not None)
         return [text for text in texts if text]
+
+    @property
+    def first_field(self) -> str | None:
+        """The first field of a struct as a config names it; None for columns of other types."""
+        field = re.match(r"struct<`?([^:`]+)", self.type)
+        return None if field is None else f"{self.name}.{field[1]}"
 
     @property
     def nulls(self) -> float | None:

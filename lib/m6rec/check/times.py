@@ -16,6 +16,9 @@ Shape = Literal["timestamp", "epoch", "compact", "number", "numeric", "han", "na
 EARLIEST_EPOCH, _LATEST_EPOCH = 3.2e8, 4.1e9
 # What a zone can be ahead of UTC.
 FARTHEST_ZONE_HOURS = 14.0
+SET_TIME_FORMAT = (
+    'set interactions.time_format to how times are written, such as "dd.MM.yyyy HH:mm"'
+)
 PARTS_OF_A_SECOND: dict[TimeUnit, float] = {
     "seconds": 1.0,
     "milliseconds": 1e3,
@@ -23,14 +26,17 @@ PARTS_OF_A_SECOND: dict[TimeUnit, float] = {
     "nanoseconds": 1e9,
 }
 _CLOCK = (
-    r"(?:(?P<gap>[ T]+)(?P<hour>\d{1,2}):(?P<minute>\d{2})(?P<second>:\d{2})?(?P<part>\.\d{1,9})?"
+    r"(?:(?P<gap>[ T]+)(?P<hour>\d{1,2}):(?P<minute>\d{2})(?P<second>:\d{2})?(?P<part>[.,]\d{1,9})?"
 )
 _CLOCK += r"(?P<half> ?[AaPp][Mm])?)?"
+# Halves of a day and a comma before the fraction Spark reads by a pattern alone.
 _AS_SPARK_READS = re.compile(
+    r"(?!.*(\d ?[AaPp][Mm]$|:\d{2},\d))"
     r"\d{4}(-\d{1,2}(-\d{1,2}([ T]\d{1,2}:\d{1,2}(:\d{1,2}(\.\d*)?)?.*)?)?)?"
 )
 _ISO_DATE = re.compile(
-    r"\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:\d{2})?)?", re.ASCII
+    r"\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?( ?(Z|UTC|GMT|[+-]\d{2}(:?\d{2})?))?)?",
+    re.ASCII,
 )
 _EPOCH = re.compile(r"\d{9,19}(\.\d*)?")
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?", re.ASCII)
@@ -90,7 +96,7 @@ def read_times(column: ColumnSample, config: InteractionsConfig) -> TimeReading:
     if column.group not in {"date", "timestamp", "local timestamp"}:
         return TimeReading(
             problem=f"has type {column.type}, expected a timestamp, a date, a number or text",
-            mend="name another column in interactions.columns.time",
+            mend=f"name {column.first_field or 'another column'} in interactions.columns.time",
         )
     if config.time_unit != "timestamp":
         return TimeReading(
@@ -257,7 +263,7 @@ def _read_shape(shape: Shape, texts: list[str]) -> TimeReading:
 def _unknown(text: str) -> TimeReading:
     return TimeReading(
         problem=f"holds {shown(text)}, which is written as no time that is known",
-        mend='set interactions.time_format to how times are written, such as "dd.MM.yyyy HH:mm"',
+        mend=SET_TIME_FORMAT,
     )
 
 
@@ -329,8 +335,9 @@ def _clock_pattern(found: Sequence[re.Match[str]]) -> str:
     pattern = f"{gap}{'h' if halves else 'H'}:mm"
     with_seconds = sum(match["second"] is not None for match in clocks)
     seconds = ":ss"
-    if any(match["part"] for match in clocks):
-        seconds += "[.SSSSSSSSS]"
+    part = next((match["part"] for match in clocks if match["part"]), None)
+    if part is not None:
+        seconds += f"[{part[0]}SSSSSSSSS]"
     if with_seconds:
         pattern += seconds if with_seconds == len(clocks) else f"[{seconds}]"
     if halves:

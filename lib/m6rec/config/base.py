@@ -194,7 +194,7 @@ class TableSource(Section):
 
     @model_validator(mode="after")
     def _one_place(self) -> "TableSource":
-        if (self.path is None) == (self.table is None):
+        if bool(self.path) == bool(self.table):
             raise ValueError("give either path or table, and not both")
         given = {"version": self.version, "timestamp": self.timestamp}
         asked = [key for key, value in given.items() if value is not None]

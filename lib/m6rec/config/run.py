@@ -1,8 +1,9 @@
 """The configuration of a run as a whole: how it is read, checked and changed."""
 
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -421,12 +422,44 @@ def _describe(problem: Any) -> str:
     if not place:
         return _reason(problem)
     if problem["type"] == "extra_forbidden":
-        return f"{place}: unknown key; remove it or correct its spelling"
+        return f"{place}: unknown key; remove it or correct its spelling{_meant(problem['loc'])}"
     if problem["type"] == "missing":
         return f"{place}: missing; add it"
     if problem["type"] == "value_error":
         return f"{place}: {_reason(problem)}"
+    if problem["input"] is None:
+        return (
+            f"{place}: {_reason(problem)}, and nothing stands there; remove it to have its default"
+        )
     return f"{place}: {_reason(problem)}, found {problem['input']!r}"
+
+
+def _meant(place: tuple[str | int, ...]) -> str:
+    """The key of the same section that an unknown one is most like; empty where it is like none."""
+    *sections, unknown = place
+    known = _keys_of(sections)
+    likely = get_close_matches(str(unknown).lower(), known, 1)
+    return f", which may be {likely[0]}" if likely else ""
+
+
+def _keys_of(sections: list[str | int]) -> tuple[str, ...]:
+    """The keys of a section of the config, or none where it is not one."""
+    model: type[Section] = Config
+    for name in sections:
+        field = model.model_fields.get(str(name))
+        inner = None if field is None else _section_within(field.annotation)
+        if inner is None:
+            return ()
+        model = inner
+    return tuple(model.model_fields)
+
+
+def _section_within(annotation: Any) -> type[Section] | None:
+    """The section that a type is, or may be."""
+    if isinstance(annotation, type):
+        return annotation if issubclass(annotation, Section) else None
+    inner = (_section_within(one) for one in get_args(annotation))
+    return next((section for section in inner if section is not None), None)
 
 
 def _reason(problem: Any) -> str:

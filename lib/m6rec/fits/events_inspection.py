@@ -19,7 +19,7 @@ from m6rec.check.judging import (
     first_example,
 )
 from m6rec.check.samples import ColumnSample, shown
-from m6rec.check.times import EARLIEST_EPOCH, FARTHEST_ZONE_HOURS, read_times
+from m6rec.check.times import EARLIEST_EPOCH, FARTHEST_ZONE_HOURS, SET_TIME_FORMAT, read_times
 from m6rec.config.data import InteractionsConfig
 from m6rec.config.run import Config
 from m6rec.fits.matching import OpenedTable
@@ -93,9 +93,11 @@ def _of_times(table: OpenedTable, column: ColumnSample, config: Config) -> Itera
             + (
                 f"interactions.time_format {settings.time_format} does not read"
                 if settings.time_format
-                else "is no time after 1900"
+                else "is read as no time after 1900"
             ),
-            "correct interactions.time_format or time_unit",
+            SET_TIME_FORMAT
+            if column.group == "text" and not settings.time_format
+            else "correct interactions.time_format or time_unit",
         )
     elif len(read) < len(present):
         other = next(given for seconds, given in present if seconds is None)

@@ -34,6 +34,7 @@ from m6rec.spark.readings import (
     files_left_out,
     malformed_rows,
     readings_of,
+    unknown_options,
 )
 from m6rec.spark.samples import first_rows
 from m6rec.spark.sources import load_source, source_version, told_format, with_columns
@@ -156,6 +157,7 @@ def _view(spark: SparkSession, table: OpenedTable, config: Config) -> TableView:
     ]
     findings = [
         *table.notes,
+        *unknown_options(spark, table.place, table.source),
         *malformed_rows(spark, table.place, table.source),
         *misreadings(spark, table.place, table.source, table.sample),
         *_of_table(table, version),

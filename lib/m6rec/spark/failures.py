@@ -27,6 +27,7 @@ _SCHEMES = {
     "gs": "com.google.cloud.bigdataoss:gcs-connector:hadoop3-2.2.26",
 }
 _LONGEST = 300
+_CALLED = "An error occurred while calling"
 
 
 def _missing_jar(scheme: str) -> str:
@@ -57,6 +58,13 @@ _OF_PLACES: tuple[_Rule, ...] = (
     (
         r"No FileSystem for scheme \"?[A-Za-z]\"?(?!\w)|absolute URI: [A-Za-z]:%5C",
         lambda _: "it is a path of Windows; give the one that this machine has for it",
+    ),
+    (
+        r"(?:for scheme \"?|absolute URI: )(jdbc|bigquery|snowflake|\w+sql|mongo\w+)\b",
+        lambda found: (
+            f"{found[1]}: is no file system but a database; write its table as Parquet or CSV, or"
+            " name it in source.table where the catalogue has it"
+        ),
     ),
     (r"Class org\.apache\.hadoop\.fs\.s3a\.\w+ not found", lambda _: _missing_jar("s3a")),
     (r"Class org\.apache\.hadoop\.fs\.azurebfs\S* not found", lambda _: _missing_jar("abfss")),
@@ -93,6 +101,21 @@ _RULES: tuple[_Rule, ...] = (
         r"DELTA_(MISSING_DELTA_TABLE|TABLE_NOT_FOUND|PATH_DOES_NOT_EXIST|ONLY_OPERATION)"
         r"|is not a Delta table",
         lambda _: "it is no Delta table; leave out format, or set it to what the files are",
+    ),
+    (
+        r"DELTA_UNSUPPORTED_FEATURES_FOR_READ(?:.*by Delta Lake \S+: (.*?)\.?(?:\s|$))?"
+        r"|DELTA_INVALID_PROTOCOL_VERSION",
+        lambda found: (
+            f"it needs a newer Delta{f', for {found[1]}' if found[1] else ''}; run with"
+            " LANE=current, or take that from the table by ALTER TABLE ... DROP FEATURE"
+        ),
+    ),
+    (
+        r"\[PARSE_SYNTAX_ERROR\] Syntax error at or near '([^']*)'",
+        lambda found: (
+            f"it is no name of a table, from {found[1]} on; write a part with such signs in"
+            " back-ticks, and a version in source.version"
+        ),
     ),
     (
         r"DELTA_VERSION_NOT_FOUND|VersionNotFoundException|Cannot time travel Delta table"
@@ -153,8 +176,12 @@ _RULES: tuple[_Rule, ...] = (
         lambda found: f"it has a column of the type {found[1]}, which Spark does not read; cast it",
     ),
     (
-        r"is not a Parquet file|CANNOT_READ_FILE_FOOTER|not a parquet file",
-        lambda _: "it is no Parquet, or was cut short; set format to what it is, or write it again",
+        r"(?s)CANNOT_READ_FILE_FOOTER(?:.*?(\w+:/\S+) is not a Parquet)?|not a [Pp]arquet file",
+        lambda found: (
+            f"{'its file ' + found[1].rsplit('/', 1)[-1] if found[1] else 'it'} is no Parquet, or"
+            " was cut short; set format to what it is, write it again, or leave it out by a path"
+            " such as folder/*.parquet"
+        ),
     ),
     (
         r"COLUMN_ALREADY_EXISTS[^\n]*The column `?([^`\n]*)`? already exists",
@@ -178,6 +205,27 @@ _RULES: tuple[_Rule, ...] = (
     (
         r"FAILED_READ_FILE\.PARQUET_COLUMN_DATA_TYPE_MISMATCH|SchemaColumnConvertNotSupported",
         lambda _: "its files do not agree about the type of a column; write it with one schema",
+    ),
+    (
+        r"native (\w+) library not available|ClassNotFoundException: \S*compress\.(\w+)Codec",
+        lambda found: (
+            f"it is compressed by {found[1] or found[2]}, which Hadoop here does not read; compress"
+            " it otherwise, as by gzip or snappy"
+        ),
+    ),
+    (
+        r"Index (\d+) out of bounds for length \1|exceeds the maximum number of c\w+ defined",
+        lambda _: (
+            "a row of it has more columns, or a value more signs, than Spark's reader of CSV takes;"
+            " raise maxColumns (20480 unless it is given) or maxCharsPerColumn in options"
+        ),
+    ),
+    (
+        r"\[CONFLICTING_PARTITION_COLUMN_NAMES\]",
+        lambda _: (
+            "its folders name different columns, or name them at different depths; give each level"
+            " of folders one column, as in day=2024-03-01/"
+        ),
     ),
     (
         r"FAILED_READ_FILE\.NO_HINT",
@@ -432,7 +480,9 @@ def keep_trace(error: BaseException) -> None:
 
 def _shortened(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
+    # What Py4J says first is the name of a method within Spark.
+    lines = [line for line in lines if not line.startswith(_CALLED)] or lines
     said = next((line for line in lines if "[" in line and "]" in line), lines[0] if lines else "")
-    said = re.sub(r"^\S*(Exception|Error): ", "", said)
+    said = re.sub(r"^(: )?(\S*(Exception|Error): )+", "", said)
     said = re.sub(r" SQLSTATE: \w+$", "", said)
     return said if len(said) <= _LONGEST else f"{said[: _LONGEST - 1]}…"

@@ -15,6 +15,8 @@ _FORMATS = {
     "csv": ("csv", "tsv", "txt", "dat", "psv"),
     "json": ("json", "jsonl", "ndjson"),
 }
+# What the folder of another kind of table has in it.
+_OF_OTHER_TABLES = {".hoodie": "Hudi", "metadata/version-hint.text": "Iceberg"}
 _PACKED = ("gz", "bz2", "zst", "snappy", "lz4")
 
 
@@ -24,8 +26,16 @@ def format_of_files(spark: SparkSession, path: str) -> str:
     Raises:
         TableError: there is no file, or none whose format is known.
     """
-    if not (set(path) & _GLOB_SIGNS) and _is_delta(spark, path):
-        return "delta"
+    if not (set(path) & _GLOB_SIGNS):
+        if _has(spark, path, "_delta_log"):
+            return "delta"
+        for folder, name in _OF_OTHER_TABLES.items():
+            if _has(spark, path, folder):
+                raise TableError(
+                    f"it is a table of {name}, whose files also hold rows that were changed or"
+                    " deleted since; write it as Delta or Parquet, or name it in source.table where"
+                    f" the catalogue reads {name}"
+                )
     files = files_under(spark, path)
     if not files:
         raise TableError(f"there is no file under this path; {_other_path(path)}")
@@ -39,11 +49,11 @@ def format_of_files(spark: SparkSession, path: str) -> str:
     if kinds:
         return next(iter(kinds))
     start = first_bytes(spark, files[0], 64)
+    if start.startswith(b"PAR1"):
+        return "parquet"
     foreign = foreign_format(start)
     if foreign is not None:
         raise TableError(f"the file {files[0]} is {foreign}")
-    if start.startswith(b"PAR1"):
-        return "parquet"
     if start.lstrip()[:1] in {b"{", b"["}:
         return "json"
     if b"\0" not in start:
@@ -139,9 +149,10 @@ def local_path(path: str) -> str:
     return path.removeprefix("file://").removeprefix("file:")
 
 
-def _is_delta(spark: SparkSession, path: str) -> bool:
+def _has(spark: SparkSession, path: str, name: str) -> bool:
+    """Whether a file or folder of that name is in a folder."""
     jvm: Any = spark._jvm
-    place = jvm.org.apache.hadoop.fs.Path(path, "_delta_log")
+    place = jvm.org.apache.hadoop.fs.Path(path, name)
     return bool(place.getFileSystem(hadoop_configuration(spark)).exists(place))
 
 

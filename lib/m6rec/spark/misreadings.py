@@ -3,7 +3,14 @@
 from pyspark.sql import SparkSession
 
 from m6rec.check.findings import Finding, Place
-from m6rec.check.readings import WIDE, encoding_of, has_line_breaks, header_of
+from m6rec.check.readings import (
+    WIDE,
+    encoding_of,
+    has_line_breaks,
+    has_quotes_after_backslashes,
+    header_of,
+    uneven_lines,
+)
 from m6rec.check.samples import TableSample, shown, shown_names
 from m6rec.config.base import TableSource
 from m6rec.spark.failures import reading
@@ -14,6 +21,10 @@ from m6rec.spark.sources import told_format
 _REPLACEMENT = "\ufffd"
 # Each is opened, which takes a tenth of a second in an object store.
 _MOST_HEADERS = 20
+# By one name alone a row is not taken for the header.
+_FEWEST_NAMES = 2
+# Where Spark puts the text of a row that it does not read.
+CORRUPT = "_corrupt_record"
 
 
 def misreadings(
@@ -28,10 +39,14 @@ def misreadings(
         return []
     with reading(place.key, source):
         start = first_bytes(spark, files[0])
-        found = _of_encoding(place, source, sample, start)
+        found = _of_malformed_objects(place, sample)
+        found += _of_encoding(place, source, sample, start)
         if is_csv and source.option("encoding") is None and source.option("charset") is None:
             separator = source.option("sep") or source.option("delimiter") or ","
-            found += _of_line_breaks(place, source, start, separator)
+            found += _of_line_breaks(place, source, start, separator) or _of_uneven_lines(
+                place, source, start, separator
+            )
+            found += _of_repeated_headers(place, sample)
             if (source.option("header") or "true").lower() == "true":
                 found += _of_headers(spark, place, files, separator)
     return found
@@ -74,6 +89,54 @@ def _of_line_breaks(
         return []
     words = "has values with line breaks within quotes, each of which would end a row"
     return [Finding("problem", place, words, "set options: {multiLine: true}")]
+
+
+def _of_uneven_lines(
+    place: Place, source: TableSource, start: bytes, separator: str
+) -> list[Finding]:
+    """Lines of which Spark leaves out values, or takes some for those of other columns."""
+    others = ("quote", "escape", "multiline", "comment", "linesep", "mode")
+    has_header = (source.option("header") or "true").lower() == "true"
+    if not has_header or any(source.option(name) is not None for name in others):
+        return []
+    if has_quotes_after_backslashes(start, separator):
+        words = "has quotes after a backslash within quotes, where its values would end"
+        mend = """set options: {escape: '\\'}"""
+        return [Finding("problem", place, words, mend)]
+    uneven, lines = uneven_lines(start, separator)
+    if not uneven:
+        return []
+    words = (
+        f"{len(uneven)} of the first {lines} lines have not as many values as the header, such as"
+        f" {shown(uneven[0])}: what is beyond is left out, and what lacks is missing"
+    )
+    mend = f"where values hold {shown(separator)}, write them in quotes"
+    return [Finding("warning", place, words, mend)]
+
+
+def _of_repeated_headers(place: Place, sample: TableSample) -> list[Finding]:
+    """Rows that are the header, as files have that were put together."""
+    columns = list(sample.columns.items())[:_FEWEST_NAMES]
+    if len(columns) < _FEWEST_NAMES:
+        return []
+    named = [[value == name for value in column.values] for name, column in columns]
+    repeated = sum(map(all, zip(*named, strict=True)))
+    if not repeated:
+        return []
+    words = f"{repeated} of the first {sample.rows} rows are the header again"
+    return [Finding("warning", place, words, "take them out of the file")]
+
+
+def _of_malformed_objects(place: Place, sample: TableSample) -> list[Finding]:
+    """Lines of JSON that are no objects, of which Spark reads nothing."""
+    corrupt = sample.columns.get(CORRUPT)
+    if corrupt is None or not corrupt.present:
+        return []
+    words = (
+        f"{len(corrupt.present)} of the first {sample.rows} rows are no JSON objects, such as"
+        f" {shown(corrupt.present[0])}, and nothing is read of them"
+    )
+    return [Finding("warning", place, words, "write them again, one object a line")]
 
 
 def _of_headers(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from py4j.protocol import Py4JJavaError
-from pyspark.errors import AnalysisException
+from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 from pyspark.sql import types as T
 
@@ -85,7 +85,7 @@ def _as_spark_has_them(spark: SparkSession, fields: list[Any]) -> T.StructType |
     converter = jvm.org.apache.spark.sql.execution.datasources.parquet.ParquetToSparkSchemaConverter
     try:
         read = converter(session.sessionState().conf()).convert(message)
-    except (AnalysisException, Py4JJavaError):
+    except (PySparkException, Py4JJavaError):
         return None
     found = json.loads(read.json())
     return None if _has_time_of_day(found) else T.StructType.fromJson(found)

@@ -2,7 +2,10 @@
 
 import json
 from contextlib import suppress
+from difflib import get_close_matches
+from typing import Any
 
+from py4j.protocol import Py4JError
 from pyspark.sql import SparkSession
 
 from m6rec.check.findings import Finding, Place, Severity
@@ -10,16 +13,22 @@ from m6rec.check.readings import (
     foreign_format,
     is_json_array,
     likely_readings,
+    line_of_header,
 )
 from m6rec.check.samples import SAMPLED_ROWS, shown
 from m6rec.config.base import TableSource
 from m6rec.errors import TableError
 from m6rec.spark.failures import reading
 from m6rec.spark.files import files_under, first_bytes, sized_files_under, whole_name
+from m6rec.spark.misreadings import CORRUPT
 from m6rec.spark.parquet_columns import readable_columns
 from m6rec.spark.sources import load_source, told_format
 
-_CORRUPT = "_corrupt_record"
+# Options of all formats of files.
+_OPTIONS_OF_FILES = (
+    *("pathGlobFilter", "recursiveFileLookup", "modifiedBefore", "modifiedAfter", "basePath"),
+    *("ignoreCorruptFiles", "ignoreMissingFiles"),
+)
 
 
 def readings_of(
@@ -44,7 +53,7 @@ def readings_of(
         return nested
     if files and not start.strip():
         return [Finding("problem", place, f"its file {files[0]} is empty", "give one with rows")]
-    found = malformed_rows(spark, place, source)
+    found = [*unknown_options(spark, place, source), *malformed_rows(spark, place, source)]
     match kind:
         case "json":
             found += _of_json(place, start)
@@ -57,6 +66,9 @@ def readings_of(
                 f"begins with {shown(_first_line(start))}, a line that Excel reads and nothing else"
             )
             found.append(Finding("problem", place, words, "take the line out of the file"))
+        case "csv" if not start.startswith(b"#") and (line := line_of_header(start, required)):
+            words = f"its header is line {line}, and the lines before it are none of a table"
+            found.append(Finding("problem", place, words, "take these out of the file"))
         case "csv":
             found += [
                 Finding("problem", place, f"may be meant so: {one.words()}", "set these if it is")
@@ -144,13 +156,30 @@ def files_left_out(
     folders = [file.removeprefix(root).strip("/").split("/")[:-1] for file in files]
     left_out = ["/".join(parts) for parts in folders if any("=" not in part for part in parts)]
     if not left_out:
-        return []
+        return _files_beside_folders(place, folders)
     words = (
         f"{len(left_out)} of {len(files)} files lie in folders such as {left_out[0]}, into which"
         " Spark does not look"
     )
     mend = "to read them, set options: {recursiveFileLookup: true}"
     return [Finding(severity, place, words, mend)]
+
+
+def _files_beside_folders(place: Place, folders: list[list[str]]) -> list[Finding]:
+    """The files that lie beside folders that name values, of which Spark reads none."""
+    named = next(("/".join(parts) for parts in folders if parts), None)
+    beside = sum(not parts for parts in folders)
+    if named is None or not beside:
+        return []
+    words = (
+        f"{beside} of {len(folders)} files lie beside folders such as {named}, of which alone Spark"
+        " reads the files"
+    )
+    mend = (
+        "move them into such folders or, to read all without the columns of the folders' names, set"
+        " options: {recursiveFileLookup: true}"
+    )
+    return [Finding("warning", place, words, mend)]
 
 
 def columns_in_folders(
@@ -174,6 +203,49 @@ def columns_in_folders(
     ]
 
 
+def unknown_options(spark: SparkSession, place: Place, source: TableSource) -> list[Finding]:
+    """The options that Spark's reader of a format does not know, and silently leaves aside."""
+    if source.path is None or not source.options:
+        return []
+    kind = told_format(spark, source)
+    known = _known_options(spark, kind)
+    if not known:
+        return []
+    in_lower_case = {name.lower(): name for name in known}
+    found = []
+    for name in source.options:
+        # Settings of file systems, such as fs.s3a.endpoint, are given beside those of the reader.
+        if name.lower() in in_lower_case or "." in name:
+            continue
+        meant = get_close_matches(name.lower(), in_lower_case, 1)
+        likely = f", which may be {in_lower_case[meant[0]]}" if meant else ""
+        words = (
+            f"options name {name}, which Spark's reader of {kind} does not know and leaves aside"
+        )
+        found.append(Finding("warning", place, words, f"remove it or correct its spelling{likely}"))
+    return found
+
+
+def _known_options(spark: SparkSession, kind: str) -> set[str]:
+    """The options of Spark's reader of a format; none where they are not known."""
+    jvm: Any = spark._jvm
+    sql = jvm.org.apache.spark.sql
+    try:
+        match kind:
+            case "csv":
+                options = sql.catalyst.csv.CSVOptions.getAllOptions()
+            case "json":
+                options = sql.catalyst.json.JSONOptions.getAllOptions()
+            case "parquet":
+                options = sql.execution.datasources.parquet.ParquetOptions.getAllOptions()
+            case _:
+                return set()
+        return {*str(options.mkString(",")).split(","), *_OPTIONS_OF_FILES}
+    except (Py4JError, TypeError):
+        # Other makes of Spark have other classes.
+        return set()
+
+
 def malformed_rows(spark: SparkSession, place: Place, source: TableSource) -> list[Finding]:
     """How many of the first rows are malformed, where options say that they are not kept."""
     mode = (source.option("mode") or "").upper()
@@ -181,9 +253,9 @@ def malformed_rows(spark: SparkSession, place: Place, source: TableSource) -> li
         return []
     kept = {name: value for name, value in source.options.items() if name.lower() != "mode"}
     lenient = source.model_copy(update={"options": kept})
-    schema = load_source(spark, lenient, place.key).schema.add(_CORRUPT, "string")
+    schema = load_source(spark, lenient, place.key).schema.add(CORRUPT, "string")
     rows = load_source(spark, lenient, place.key, schema).limit(SAMPLED_ROWS).collect()
-    bad = [row[_CORRUPT] for row in rows if row[_CORRUPT] is not None]
+    bad = [row[CORRUPT] for row in rows if row[CORRUPT] is not None]
     if not bad:
         return []
     words = f"{len(bad)} of the first {len(rows)} rows are malformed, such as {shown(bad[0])}"

@@ -11,7 +11,7 @@ from m6rec.check.types import TypeGroup
 from m6rec.check.vectors import NOT_USABLE
 from m6rec.config.base import TableSource
 from m6rec.spark.failures import reading
-from m6rec.spark.values import is_fraction, owner_column
+from m6rec.spark.values import is_fraction, owner_column, quoted
 
 # Of very wide tables fewer rows are collected, and of very long texts the beginning.
 _MOST_CELLS = 2_000_000
@@ -28,7 +28,7 @@ def first_rows(
         TableError: they cannot be read.
     """
     fields = [field for field in frame.schema.fields if names is None or field.name in names]
-    columns = [_shown(field).alias(f"c{k}") for k, field in enumerate(fields)]
+    columns = [_shown(field) for field in fields]
     most = min(SAMPLED_ROWS, max(_MOST_CELLS // max(len(columns), 1), 1))
     with reading(key, source):
         # A limit that is collected takes one partition after the other until it has enough.
@@ -65,12 +65,14 @@ def type_group(kind: T.DataType) -> TypeGroup:
 
 
 def _shown(field: T.StructField) -> Column:
-    column = owner_column(field.name)
     kind = field.dataType
     if isinstance(kind, T.StringType):
-        # A vector that was cut is of another length.
-        most = F.when(column.startswith("["), _LONGEST_VECTOR).otherwise(_LONGEST_TEXT)
-        return F.left(column, most)
+        # A vector that was cut is of another length. Of tables with thousands of columns each call
+        # of a function counts, which an expression is one of.
+        name = quoted(field.name)
+        most = f"if(startswith({name}, '['), {_LONGEST_VECTOR}, {_LONGEST_TEXT})"
+        return F.expr(f"left({name}, {most})")
+    column = owner_column(field.name)
     if isinstance(kind, T.NumericType | T.BooleanType):
         return column
     if isinstance(kind, T.BinaryType):

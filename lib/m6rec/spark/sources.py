@@ -1,7 +1,7 @@
 """The tables of the owner's: how they are read, checked, and pinned to a version."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -27,6 +27,7 @@ from m6rec.spark.parquet_columns import parquet_fields, readable_columns
 from m6rec.spark.runtimes import cast_or_null
 from m6rec.spark.values import id_column, item_id_column, owner_column, quoted
 
+_CORRECT_NAMES = "correct the column names in the config"
 # Timestamps of Parquet in nanoseconds, as pandas writes them, are read as numbers and then divided.
 _NANOSECONDS_AS_NUMBERS = "spark.sql.legacy.parquet.nanosAsLong"
 # Folders such as user_id=007 name values. Spark would read a number there, and user 7 is another.
@@ -104,7 +105,7 @@ def with_columns(
     if missing:
         raise TableError(
             f"{place} has no column {missing}; it has {shown_names(frame.columns)};"
-            f" {_repeated(frame, missing) or 'correct the column names in the config'}"
+            f" {_repeated(frame, missing) or _within(frame.schema, missing) or _CORRECT_NAMES}"
         )
     if matches.doubtful:
         name, alike = next(iter(matches.doubtful.items()))
@@ -124,6 +125,29 @@ def with_columns(
     return frame.select(*(column.alias(name) for name, column in columns.items()))
 
 
+def _within(schema: T.StructType, missing: Sequence[str]) -> str:
+    """What to do where a missing column is a field of another, or of each object of a list."""
+    for place, is_listed in _fields_within(schema, "", False):
+        name = next((name for name in missing if f".{place}".endswith(f".{name}")), None)
+        if name is not None and is_listed:
+            return f"{place} is in a list: make a view with a row for each, by explode in SQL"
+        if name is not None:
+            return f"name {place} in the config in place of {name}"
+    return ""
+
+
+def _fields_within(kind: T.DataType, place: str, is_listed: bool) -> Iterator[tuple[str, bool]]:
+    """The fields of structs to any depth, each with whether it is in a list."""
+    while isinstance(kind, T.ArrayType):
+        kind, is_listed = kind.elementType, True
+    if isinstance(kind, T.StructType):
+        for field in kind.fields:
+            inner = f"{place}.{field.name}".removeprefix(".")
+            if place:
+                yield inner, is_listed
+            yield from _fields_within(field.dataType, inner, is_listed)
+
+
 def _repeated(frame: DataFrame, missing: Sequence[str]) -> str:
     """What to do where a missing column stands several times in the header of a CSV file.
 
@@ -138,16 +162,26 @@ def _repeated(frame: DataFrame, missing: Sequence[str]) -> str:
 
 
 def _field_of(frame: DataFrame, name: str) -> Column | None:
-    """The field `column.field` of a struct, or of objects of JSON in a text, to any depth."""
+    """The field `column.field` of a struct, a map, or objects of JSON in a text, to any depth.
+
+    Of a list of structs it is the list of their fields.
+    """
     parts = name.split(".")
     kind: T.DataType = frame.schema
+    is_listed = False
     for k, part in enumerate(parts):
-        if k > 0 and isinstance(kind, T.StringType):
+        if k > 0 and isinstance(kind, T.StringType) and not is_listed:
             text = F.col(".".join(map(quoted, parts[:k])))
             return _field_of_objects(text, parts[k:])
-        if not isinstance(kind, T.StructType) or part not in kind.names:
+        # Spark takes a field out of one list, and not of lists within it.
+        if isinstance(kind, T.ArrayType) and not is_listed:
+            kind, is_listed = kind.elementType, True
+        if isinstance(kind, T.MapType) and isinstance(kind.keyType, T.StringType) and not is_listed:
+            kind = kind.valueType
+        elif isinstance(kind, T.StructType) and part in kind.names:
+            kind = kind[part].dataType
+        else:
             return None
-        kind = kind[part].dataType
     return F.col(".".join(map(quoted, parts)))
 
 
