@@ -124,6 +124,11 @@ def with_columns(
     return frame.select(*(column.alias(name) for name, column in columns.items()))
 
 
+def has_column(frame: DataFrame, name: str) -> bool:
+    """Whether `with_columns` finds the column in a loaded table, or several that it could be."""
+    return not find_columns(frame.columns, (name,)).missing or _field_of(frame, name) is not None
+
+
 def _repeated(frame: DataFrame, missing: Sequence[str]) -> str:
     """What to do where a missing column stands several times in the header of a CSV file.
 
@@ -236,8 +241,9 @@ def table_of_ids(
         TableError: the table cannot be read, or has several columns and none of these.
     """
     source = source_at(place)
-    found = read_source(spark, source, ()).columns
-    column = next((name for name in names if name in found), None)
+    frame = read_source(spark, source, ())
+    found = frame.columns
+    column = next((name for name in names if has_column(frame, name)), None)
     if column is None and len(found) != 1:
         raise TableError(
             f"table {place} has the columns {found}, and none of them is {' or '.join(names)};"
