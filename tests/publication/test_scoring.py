@@ -142,6 +142,9 @@ def test_users_with_attributes_alone_have_lists_and_the_table_must_have_the_colu
     wrong = written(attributes.drop(columns="customer"), tmp_path / "wrong.parquet")
     with pytest.raises(TableError, match="has no column"):
         scored(lakehouse, tmp_path, str(tmp_path / "ids.csv"), attributes=wrong)
+    fewer = written(attributes.drop(columns="age"), tmp_path / "fewer.parquet")
+    with pytest.raises(TableError, match=r"lacks the columns \['age'\] .*; add them, empty"):
+        scored(lakehouse, tmp_path, str(tmp_path / "ids.csv"), attributes=fewer)
 
 
 def test_lists_replace_no_table_that_the_run_reads_or_has_written(
