@@ -21,13 +21,12 @@ from m6rec.command_line import (
     read_config,
 )
 from m6rec.config.run import Config
-from m6rec.errors import DataError
 from m6rec.fits.explaining import ItemExplanation, explain_item
 from m6rec.fits.fit import Fit
 from m6rec.publication.publishing import run_to_follow
-from m6rec.publication.repeating import with_own_indices
+from m6rec.publication.repeating import given_of_run, with_own_indices
 from m6rec.report.explanation import plot_explanation, print_explanation
-from m6rec.runs import check_same_config, sources_of_run, work_of_run
+from m6rec.runs import sources_of_run, work_of_run
 from m6rec.spark.session import session_of_job
 from m6rec.spark.sources import at_versions
 
@@ -44,16 +43,15 @@ def explain_of_run(
 ) -> ItemExplanation:
     """Explain an item for a user of a run, by default of the published one.
 
+    The run's own configuration counts; `config` says where the lake is.
+
     Raises:
-        ConfigError: the run was made with another config.
         DataError: no run is named or published, or there is no such run, user, item or domain.
     """
     lakehouse = run_to_follow(open_lakehouse(spark, config, run_id or "any"), run_id)
     work = work_of_run(lakehouse)
-    if not work:
-        raise DataError(f"there is no run {lakehouse.run_id}; give --run-id of a finished one")
-    check_same_config(work, config, lakehouse.run_id)
-    pinned = at_versions(config, sources_of_run(lakehouse, config, work))
+    given = given_of_run(lakehouse, work)
+    pinned = at_versions(given, sources_of_run(lakehouse, given, work))
     own = with_own_indices(lakehouse, work).for_one_job()
     return explain_item(Fit(own, pinned, c.FINAL), user, item, domain)
 

@@ -30,12 +30,17 @@ def run(lakehouse: Lakehouse, config: Config, kept_from: str | None = None) -> N
         )
     published = lakehouse.for_run(source)
     selection = Fit(published, config, c.SELECTION)
-    write_choices(lakehouse, selection, choices_of(selection, begun_at(published)))
+    choices = choices_of(selection, begun_at(published))
+    write_choices(lakehouse, selection, choices)
     members = members_with_weight(selection, config.recommend.ranker)
     carried = needs_of(members, selection.settings).carried
     if carried:
-        rows = published.read("item_neighbours", fit=c.FINAL)
-        lakehouse.write("item_neighbours", rows.where(F.col(c.METHOD).isin(*carried)), fit=c.FINAL)
+        is_carried = F.col(c.METHOD).isin(*carried)
+        # A night whose ranker did without them has none; the run that chose may have.
+        runs = (published, lakehouse.for_run(choices.chosen_by))
+        found = [run.read("item_neighbours", fit=c.FINAL).where(is_carried) for run in runs]
+        rows = found[1] if found[0].isEmpty() else found[0]
+        lakehouse.write("item_neighbours", rows, fit=c.FINAL)
 
 
 JOB = Job(KEEP_CHOICES, run)

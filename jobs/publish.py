@@ -6,6 +6,7 @@ guards and changes nothing. Where a guard stops the run, the exit code is 3, the
 guard, and readers see the lists that they saw before.
 """
 
+import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -64,6 +65,8 @@ def is_published(lakehouse: Lakehouse) -> bool:
 def run(lakehouse: Lakehouse, config: Config, report: Callable[[], None] | None = None) -> None:
     """Publish the run if its guards let it pass, unless it has been published before.
 
+    Where readers have gone back from it since, or on to another, that is said and stays so.
+
     Args:
         lakehouse: the tables of the run.
         config: its configuration.
@@ -81,6 +84,15 @@ def run(lakehouse: Lakehouse, config: Config, report: Callable[[], None] | None 
     if is_new:
         refuse_stopped(lakehouse.run_id, guarded)
         publish(lakehouse, config)
+        return
+    seen = published_run(lakehouse)
+    if seen != lakehouse.run_id:
+        print(
+            f"warning: run {lakehouse.run_id} was published before, and readers see run {seen} now;"
+            f" to have them see it again, give publish --run-id {lakehouse.run_id}",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def main(

@@ -6,6 +6,7 @@ who came after training are folded in. Items that the run does not know are left
 The lists have the columns of table recommendations; nothing that is published changes.
 """
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -20,10 +21,15 @@ from m6rec.command_line import (
     read_config,
 )
 from m6rec.config.base import is_path
-from m6rec.config.run import Config
-from m6rec.lakehouse import Lakehouse
+from m6rec.config.run import Config, sources_of
+from m6rec.errors import ConfigError
+from m6rec.fits.fit import Fit
+from m6rec.lakehouse import PUBLISHED, Lakehouse
 from m6rec.publication.publishing import run_to_follow
 from m6rec.publication.scoring import GivenUsers, Scored, list_maker_of, score
+from m6rec.schemas import TABLES
+from m6rec.spark.files import local_path
+from m6rec.spark.places import matching
 from m6rec.spark.session import session_of_job
 from m6rec.stages.pairs.outcome import in_a_line
 
@@ -34,11 +40,14 @@ def run(lakehouse: Lakehouse, given: GivenUsers, target: str) -> Scored:
     """Write the lists of the given users with the models of the lakehouse's run to a Delta table.
 
     Raises:
-        ConfigError: the run's ranker can only rank for users who were in training.
+        ConfigError: the run's ranker can only rank for users who were in training, or the target
+            is a table that is read, one of the lake's own, or no Delta table.
         DataError: the run has not finished.
         TableError: a table does not exist or lacks a column.
     """
-    scored = score(list_maker_of(lakehouse), given)
+    maker = list_maker_of(lakehouse)
+    _refuse_to_replace(maker.fit, given, target)
+    scored = score(maker, given)
     writer = scored.lists.write.format("delta").mode("overwrite")
     writer = writer.option("overwriteSchema", "true")
     if is_path(target):
@@ -46,6 +55,41 @@ def run(lakehouse: Lakehouse, given: GivenUsers, target: str) -> Scored:
     else:
         writer.saveAsTable(target)
     return scored
+
+
+def _refuse_to_replace(fit: Fit, given: GivenUsers, target: str) -> None:
+    """Refuse a target whose rows are read for the lists, or belong to the lake or to other files.
+
+    Raises:
+        ConfigError: it is such a table.
+    """
+    read = [given.users, *(source.name for _, source, _ in sources_of(fit.config))]
+    if given.attributes is not None:
+        read.append(given.attributes)
+    written = [fit.lakehouse.address(name) for name in (PUBLISHED, *TABLES)]
+    if _place(target) in map(_place, (*read, *written)):
+        raise ConfigError(
+            f"--lists {target} is a table that the run reads or has written, and the lists would"
+            " replace it; give another path or name"
+        )
+    spark = fit.spark
+    if (
+        is_path(target)
+        and not matching(spark, target, "_delta_log")
+        and matching(spark, target, "*")
+    ):
+        raise ConfigError(
+            f"--lists {target} holds files and is no Delta table, and the lists would be mixed with"
+            " them; give a path at which there is nothing or a Delta table"
+        )
+
+
+def _place(name: str) -> str:
+    """A path or a name of the catalogue, written in one way."""
+    if not is_path(name):
+        return name.lower()
+    path = local_path(name)
+    return path.rstrip("/") if "://" in path else str(Path(path).resolve())
 
 
 def main(

@@ -41,6 +41,7 @@ def test_the_tables_whose_users_come_back_are_known() -> None:
         "interactions": {"source": named["events"], "columns": {"user": "customer"}},
         "split": {"strategy": "provided", "test": named["test"]},
         "features": {"users": {"source": named["users"], "id": "number"}},
+        "fold_in": {"source": named["events"]},
     }
     tables = tables_of_users(parse_config(data, "test"))
     assert [(source.name, column) for source, column in tables] == [

@@ -27,7 +27,7 @@ from m6rec.config.base import TableSource
 from m6rec.config.run import parse_config
 from m6rec.errors import ClusterError, TableError, WorkerError
 from m6rec.fits.inspection import inspect_sources
-from m6rec.fits.sources import open_sources
+from m6rec.fits.sources import open_events, open_sources
 from m6rec.spark.failures import in_words, saying_what_failed
 from m6rec.spark.json_samples import schema_of_sample
 from m6rec.spark.sources import read_source, source_version
@@ -71,6 +71,27 @@ def test_a_delta_table_is_read_as_it_was_and_the_version_is_known(
     opened = open_sources(spark, parse_config(config, "test"))
     assert opened.interactions.version == version
     assert opened.interactions.frame.count() == rows
+
+
+def test_optional_columns_of_events_are_found_as_those_of_ids_are(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    file = tmp_path / "events.json"
+    file.write_text(
+        '{"who": {"id": 7}, "What": "tea", "seen": {"at": "2026-01-02 03:04:05"}, "STARS": 4}\n'
+    )
+    place = {"path": str(file), "format": "json"}
+    names = {"user": "who.id", "item": "what", "time": "seen.at", "weight": "stars"}
+    columns = {**names, "event_type": "kind"}
+    config = parse_config(
+        {"interactions": {"source": place, "columns": columns, "event_weights": {"view": 2.0}}},
+        "test",
+    )
+    opened = open_events(spark, "--users", source(**place), config.interactions)
+    own = opened.config.columns
+    assert (own.time, own.weight, own.event_type) == ("seen.at", "stars", None)
+    read = opened.frame.select(*(f"`{name}`" for name in names.values())).collect()
+    assert [tuple(row) for row in read] == [(7, "tea", "2026-01-02 03:04:05", 4)]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from rich.console import Console
 from jobs.explain import explain_of_run
 from m6rec import columns as c
 from m6rec.config.run import Config
-from m6rec.errors import ConfigError, DataError
+from m6rec.errors import DataError
 from m6rec.fits.explaining import ItemExplanation, explain_item
 from m6rec.fits.fit import Fit
 from m6rec.lakehouse import Lakehouse
@@ -90,6 +90,13 @@ def test_who_is_unknown_and_which_run_is_not_there_are_said(
         explain_item(fit, "nobody", "item-1")
     with pytest.raises(DataError, match="has no item 'nothing'; give --item"):
         explain_item(fit, "user-4", "nothing")
-    other = config.replaced({"seed": 7})
-    with pytest.raises(ConfigError, match="is now given config"):
-        explain_of_run(lakehouse.spark, other, lakehouse.run_id, "user-4", "item-1")
+    with pytest.raises(DataError, match="there is no such run; give --run-id"):
+        explain_of_run(lakehouse.spark, config, "nothing", "user-4", "item-1")
+
+
+def test_a_run_is_explained_by_its_own_configuration(lakehouse: Lakehouse, config: Config) -> None:
+    now = config.replaced({"recommend.top_n": 1, "seed": 7})
+    spark, run_id = lakehouse.spark, lakehouse.run_id
+    found = explain_of_run(spark, now, run_id, "user-4", "item-1")
+    assert found == explain_of_run(spark, config, run_id, "user-4", "item-1")
+    assert found.top_n == config.recommend.top_n

@@ -220,6 +220,23 @@ def test_when_another_run_is_published_no_event_is_lost(
     assert "item-59" not in {row[c.ITEM_ID] for row in listed}
 
 
+@pytest.mark.slow
+def test_of_the_table_that_the_run_has_read_only_later_commits_are_followed(
+    spark: SparkSession, copied: Lakehouse, config: Config, events: Path
+) -> None:
+    append(spark, events, ("user-3", "item-59", 1), ("user-4", "item-59", 1))
+    append(spark, events, ("user-5", "item-59", 2))
+    read = F.create_map(F.lit("interactions.source"), F.lit(0).cast("long"))
+    copied.delta_table("runs").update(set={"sources": read})
+    place = {"path": str(events), "format": "delta"}
+    own = {"interactions.source": place, "fold_in.source": place, "lake": copied.location}
+
+    job.run(copied, config.replaced(own))
+
+    rows = copied.read("fold_in_batches").where(f"batch_id != {CATCHING_UP}").collect()
+    assert [row["events"] for row in rows] == [1]
+
+
 def _second_run(lakehouse: Lakehouse) -> Lakehouse:
     """A run with the tables of the first."""
     for table in (

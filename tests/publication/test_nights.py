@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 
+from jobs import keep_choices
 from jobs.nightly import run_nightly, train_and_rank
 from jobs.rerun import rerun
 from m6rec import columns as c
@@ -23,6 +25,7 @@ from m6rec.runs import work_of_run
 from m6rec.schemas import TABLES
 from m6rec.spark.arrow_rows import rows_from_batch
 from m6rec.spark.runtimes import arrow_table
+from tests.finished_runs import copy_run
 from tests.first_night import publish_first_night
 from tests.synthetic_shop import published_lists
 
@@ -265,3 +268,22 @@ def test_a_night_trains_als_alone_and_says_whose_choices_it_keeps(
 
 def test_a_night_is_made_again_from_the_night_before(spark: SparkSession, nights: Nights) -> None:
     assert rerun(spark, nights.config, "night-9", "again").are_equal
+
+
+def test_neighbours_of_cold_items_outlast_a_night_whose_ranker_does_without(
+    copied: Lakehouse, config: Config
+) -> None:
+    copy_run(copied, "runs", "ridge-night")
+    rankers = {"ridge-night": "ridge", "als-night": "als"}
+    kept_from = copied.run_id
+    for run_id, ranker in rankers.items():
+        given = config.replaced({"recommend": {"ranker": ranker}})
+        keep_choices.run(copied.for_run(run_id), given, kept_from)
+        kept_from = run_id
+
+    def carried(run_id: str) -> int:
+        rows = copied.for_run(run_id).read("item_neighbours", fit=c.FINAL)
+        return rows.where(F.col(c.METHOD) == "content_neighbours").count()
+
+    assert carried("ridge-night") == 0
+    assert carried("als-night") == carried(copied.run_id) > 0

@@ -1,6 +1,7 @@
 """Publishing on real Delta tables: what readers see, the way back, and the history."""
 
 import json
+import re
 import threading
 from itertools import pairwise
 from pathlib import Path
@@ -8,12 +9,14 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
+from jobs import publish as job
 from m6rec.errors import DataError
 from m6rec.lakehouse import PUBLISHED
 from m6rec.publication.publishing import (
     Publication,
     publications,
     publish,
+    published_run,
     read_published,
     rollback,
     runs_followed,
@@ -48,6 +51,8 @@ def test_a_reader_sees_whole_lists_of_one_run_while_ten_are_published_and_two_ta
     runs = finished_runs(spark, config, *(f"run-{number}" for number in range(10)))
     with pytest.raises(DataError, match="no run has been published"):
         rollback(runs[0], config)
+    with pytest.raises(DataError, match="run run-x cannot be published: there is no such run"):
+        publish(runs[0].for_run("run-x"), config)
     publish(runs[0], config)
     with pytest.raises(DataError, match="no run was published before run-0"):
         rollback(runs[0], config)
@@ -80,6 +85,22 @@ def test_a_reader_sees_whole_lists_of_one_run_while_ten_are_published_and_two_ta
     assert json.loads(commits[0]["userMetadata"]) == {"run_id": "run-7", "action": "rollback"}
     lists = spark.read.format("delta").option("versionAsOf", 4).load(f"{tmp_path}/{PUBLISHED}")
     assert {row["run_id"] for row in lists.collect()} == {"run-4"}
+
+
+def test_a_run_that_was_taken_back_is_not_published_by_resuming_it_and_that_is_said(
+    spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = config_of(str(tmp_path))
+    one, two = finished_runs(spark, config, "one", "two")
+    publish(one, config)
+    publish(two, config)
+    job.run(two, config)
+    assert capsys.readouterr().err == ""
+    rollback(two, config)
+    job.run(two, config)
+    assert published_run(two) == "one"
+    said = "run two was published before, and readers see run one now; .* publish --run-id two"
+    assert re.search(said, capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(

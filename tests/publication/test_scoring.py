@@ -83,6 +83,17 @@ def test_users_who_were_in_training_have_the_lists_of_the_batch_to_the_bit(
     assert_same_lists(lists, known_lists)
 
 
+def test_a_table_of_events_is_told_by_its_column_of_items_whatever_its_case(
+    lakehouse: Lakehouse, tmp_path: Path
+) -> None:
+    rows = [("stranger", f"item-{number}", 5.0, START) for number in (2, 5, 8)]
+    events = pd.DataFrame(rows, columns=["Customer", "PRODUCT", "Stars", "At "])
+    counts, lists = scored(lakehouse, tmp_path, written(events, tmp_path / "events.parquet"))
+    assert (counts.users, counts.events, counts.unknown_events) == (1, 3, 0)
+    assert lists
+    assert not {row[c.ITEM_ID] for row in lists.values()} & {"item-2", "item-5", "item-8"}
+
+
 def _learned(lakehouse: Lakehouse) -> set[tuple[str, str]]:
     events = ListMaker(lakehouse, list_maker_of(lakehouse).fit.config).fit.training_events
     rows = events.select(c.USER_ID, c.ITEM_ID).collect()
@@ -131,6 +142,30 @@ def test_users_with_attributes_alone_have_lists_and_the_table_must_have_the_colu
     wrong = written(attributes.drop(columns="customer"), tmp_path / "wrong.parquet")
     with pytest.raises(TableError, match="has no column"):
         scored(lakehouse, tmp_path, str(tmp_path / "ids.csv"), attributes=wrong)
+    fewer = written(attributes.drop(columns="age"), tmp_path / "fewer.parquet")
+    with pytest.raises(TableError, match=r"lacks the columns \['age'\] .*; add them, empty"):
+        scored(lakehouse, tmp_path, str(tmp_path / "ids.csv"), attributes=fewer)
+
+
+def test_lists_replace_no_table_that_the_run_reads_or_has_written(
+    lakehouse: Lakehouse, config: Config, tmp_path: Path
+) -> None:
+    ids = tmp_path / "ids"
+    pd.DataFrame({"user_id": ["user-0"]}).to_csv(ids.with_suffix(".csv"), index=False)
+    users = lakehouse.spark.read.csv(f"{ids}.csv", header=True)
+    users.write.format("delta").save(str(ids))
+    for target in (
+        f"file:{ids}/",
+        str(config.interactions.source.path),
+        lakehouse.address("recommendations"),
+        lakehouse.address("published/recommendations"),
+    ):
+        with pytest.raises(ConfigError, match="is a table that the run reads or has written"):
+            job.run(lakehouse, GivenUsers(str(ids)), target)
+    assert lakehouse.spark.read.format("delta").load(str(ids)).columns == ["user_id"]
+    users.write.parquet(str(tmp_path / "files"))
+    with pytest.raises(ConfigError, match="holds files and is no Delta table"):
+        job.run(lakehouse, GivenUsers(str(ids)), str(tmp_path / "files"))
 
 
 def test_a_run_that_is_not_there_is_refused(spark: SparkSession, lakehouse: Lakehouse) -> None:

@@ -272,9 +272,12 @@ def _index_of(fit: Fit, side: str, outside_id: str) -> int:
 
 
 def _unknown(fit: Fit, side: str, outside_id: str) -> DataError:
+    later = ""
+    if side == "user":
+        later = "; of users who came later, column reasons of the lists of fold_in and score tells"
     return DataError(
         f"run {fit.lakehouse.run_id} has no {side} {outside_id!r}; give --{side} an id of the"
-        f" column {side}_id of table {side}_index that the run has"
+        f" column {side}_id of table {side}_index that the run has{later}"
     )
 
 

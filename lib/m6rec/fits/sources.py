@@ -8,7 +8,6 @@ from pyspark.sql import functions as F
 
 from m6rec import columns as c
 from m6rec.check.events import EventReading, read_events
-from m6rec.check.names import find_columns
 from m6rec.config.base import TableSource
 from m6rec.config.data import (
     AttributesSource,
@@ -18,7 +17,13 @@ from m6rec.config.data import (
 )
 from m6rec.config.run import Config
 from m6rec.spark.samples import first_rows
-from m6rec.spark.sources import check_sources, read_source, source_version
+from m6rec.spark.sources import (
+    check_sources,
+    has_column,
+    load_source,
+    source_version,
+    with_columns,
+)
 from m6rec.spark.values import id_column, item_id_column, owner_column
 
 INTERACTIONS = "interactions"
@@ -117,12 +122,17 @@ def _is_number(kind: str) -> bool:
 
 
 def _at_version(
-    spark: SparkSession, source: TableSource, required: tuple[str, ...]
+    spark: SparkSession,
+    source: TableSource,
+    required: tuple[str, ...],
+    optional: tuple[str, ...] = (),
 ) -> tuple[int | None, DataFrame]:
     """Read a source pinned to one version, so that all passes see the same rows."""
     version = source_version(spark, source)
     pinned = source.model_copy(update={"version": version, "timestamp": None})
-    return version, read_source(spark, pinned, required)
+    frame = load_source(spark, pinned)
+    there = (name for name in optional if has_column(frame, name))
+    return version, with_columns(frame, pinned, (*required, *there))
 
 
 def open_events(
@@ -154,10 +164,10 @@ def _open_with_optional(
     adapted: Callable[[InteractionsConfig, list[str]], InteractionsConfig],
 ) -> Events:
     names = config.columns
-    version, frame = _at_version(spark, source, (names.user, names.item, *names.beside_item))
-    optional = (names.time, names.weight, names.event_type, *names.context)
-    there = find_columns(frame.columns, [name for name in optional if name is not None]).found
-    frame = frame.withColumnsRenamed({found: asked for asked, found in there.items()})
+    ids = (names.user, names.item, *names.beside_item)
+    named = (names.time, names.weight, names.event_type, *names.context)
+    optional = tuple(name for name in named if name is not None)
+    version, frame = _at_version(spark, source, ids, optional)
     own = adapted(config, frame.columns)
     reading = _reading(label, source, frame, own)
     return Events(label, frame, own, version, reading, _drops_malformed(source))

@@ -245,7 +245,8 @@ class FoldIn:
 
     def _first_version(self, followed: Followed) -> int | None:
         """Where the run's own table is followed: the version after the one that it has read."""
-        if self.config.fold_in.source is not None:
+        followed_table, run_table = self.source, self.config.interactions.source
+        if (followed_table.path, followed_table.table) != (run_table.path, run_table.table):
             return None
         own = followed.maker.fit.lakehouse
         read = sources_of_run(own, self.config, work_of_run(own)).get(_SOURCE)

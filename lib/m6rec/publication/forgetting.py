@@ -81,7 +81,7 @@ def forget(
         .select(c.USER_ID, c.USER_INDEX)
         .localCheckpoint()
     )
-    known = users.where(F.col(c.USER_INDEX).isNotNull()).count()
+    known = _known_users(lakehouse, users, tables)
     deletions = []
     for group in _in_order(tables):
         found = for_each(group, lambda name: _delete(lakehouse, name, users, config.interactions))
@@ -109,7 +109,12 @@ def tables_of_users(config: Config) -> Iterator[tuple[TableSource, str]]:
         config.split.validation,
         config.fold_in.source,
     )
-    yield from ((source, own) for source in events if source is not None)
+    named: dict[str, TableSource] = {}
+    for source in events:
+        if source is not None:
+            # Events that are followed may be in the table that runs read.
+            named.setdefault(source.name, source)
+    yield from ((source, own) for source in named.values())
     if config.features.users is not None:
         yield config.features.users.source, config.features.users.id
 
@@ -123,6 +128,15 @@ def users_named(ids: DataFrame, config: InteractionsConfig) -> DataFrame:
 def users_in(ids: DataFrame, users: DataFrame) -> int:
     """How many of the users are among the ids of a table of the owner's; both have user_id."""
     return ids.distinct().join(users, c.USER_ID, how="left_semi").count()
+
+
+def _known_users(lakehouse: Lakehouse, users: DataFrame, tables: Sequence[str]) -> int:
+    """How many of the users have an index, or lists that were folded in since the last run."""
+    known = users.where(F.col(c.USER_INDEX).isNotNull()).select(c.USER_ID)
+    if PUBLISHED in tables:
+        lists = lakehouse.delta_table(PUBLISHED).toDF().select(c.USER_ID)
+        known = known.union(users.select(c.USER_ID).join(lists, c.USER_ID, how="left_semi"))
+    return known.distinct().count()
 
 
 def _in_order(tables: Sequence[str]) -> Iterator[list[str]]:

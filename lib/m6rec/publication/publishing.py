@@ -57,7 +57,7 @@ def publish(lakehouse: Lakehouse, config: Config, again: bool = False) -> bool:
 
     Raises:
         ConfigError: the run was begun with another configuration.
-        DataError: the run has no recommendations, or a job that has not finished.
+        DataError: the run is not there, has no recommendations, or a job that has not finished.
     """
     rows = _rows_of_run_and_publications(lakehouse)
     outputs = _checked_outputs(_work_among(rows, lakehouse.run_id), lakehouse, config)
@@ -101,7 +101,7 @@ def outputs_to_publish(lakehouse: Lakehouse, config: Config) -> dict[str, int]:
 
     Raises:
         ConfigError: the run was begun with another configuration.
-        DataError: the run has no recommendations, or a job that has not finished.
+        DataError: the run is not there, has no recommendations, or a job that has not finished.
     """
     return _checked_outputs(work_of_run(lakehouse), lakehouse, config)
 
@@ -236,6 +236,11 @@ def _create_views(lakehouse: Lakehouse, names: Mapping[str, int]) -> None:
 
 
 def _outputs_of(work: Sequence[Row], run_id: str) -> dict[str, int]:
+    if not work:
+        raise DataError(
+            f"run {run_id} cannot be published: there is no such run; give the --run-id of a"
+            " finished one, which table runs in the lake names"
+        )
     if any(row["status"] == REMOVED for row in work):
         raise DataError(
             f"run {run_id} cannot be published: clean has removed it; publish another run, or start"

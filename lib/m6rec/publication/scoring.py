@@ -15,7 +15,7 @@ from m6rec.fits.sources import open_events
 from m6rec.lakehouse import Lakehouse
 from m6rec.publication.repeating import given_of_run, with_own_indices
 from m6rec.runs import work_of_run
-from m6rec.spark.sources import load_source, read_source, table_of_ids
+from m6rec.spark.sources import has_column, load_source, read_source, table_of_ids
 from m6rec.spark.values import id_column
 from m6rec.stages.pairs.cleaning import clean_interactions
 from m6rec.stages.pairs.outcome import counts_by_reason
@@ -84,10 +84,13 @@ def score(maker: ListMaker, given: GivenUsers) -> Scored:
     """
     spark, config = maker.fit.spark, maker.fit.config
     source, column = table_of_ids(spark, given.users, (config.interactions.columns.user, c.USER_ID))
-    with_events = config.interactions.columns.item in load_source(spark, source).columns
+    table = load_source(spark, source)
+    with_events = has_column(table, config.interactions.columns.item)
     refused: dict[str, int] = {}
     if with_events:
-        events, refused = _clean(maker, source)
+        stated = config.interactions.source.missing_values
+        absent = {name: values for name, values in stated.items() if has_column(table, name)}
+        events, refused = _clean(maker, source.model_copy(update={"missing_values": absent}))
         ids = events.select(c.USER_ID)
     else:
         frame = read_source(spark, source, (column,))
@@ -119,13 +122,7 @@ def score(maker: ListMaker, given: GivenUsers) -> Scored:
 def _clean(maker: ListMaker, source: TableSource) -> tuple[DataFrame, dict[str, int]]:
     """The events of a table as those of `interactions`, and how many were refused for what."""
     config: Config = maker.fit.config
-    own = config.interactions.source.missing_values
-    opened = open_events(
-        maker.fit.spark,
-        "--users",
-        source.model_copy(update={"missing_values": own}),
-        config.interactions,
-    )
+    opened = open_events(maker.fit.spark, "--users", source, config.interactions)
     cleaned = clean_interactions(
         opened.frame,
         opened.config,

@@ -85,6 +85,13 @@ _OF_PLACES: tuple[_Rule, ...] = (
         r"(?:Permission denied|AccessControlException)",
         lambda _: "it may not be read; give whoever runs the job the right to read it",
     ),
+    (
+        r"DELTA_CANNOT_CREATE_LOG_PATH\] Cannot create (\S+)/_delta_log",
+        lambda found: (
+            f"no table can be made at {found[1]}; give the path of a folder in which whoever runs"
+            " the job may write"
+        ),
+    ),
 )
 _RULES: tuple[_Rule, ...] = (
     *_OF_PLACES,

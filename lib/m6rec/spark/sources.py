@@ -125,6 +125,11 @@ def with_columns(
     return frame.select(*(column.alias(name) for name, column in columns.items()))
 
 
+def has_column(frame: DataFrame, name: str) -> bool:
+    """Whether `with_columns` finds the column in a loaded table, or several that it could be."""
+    return not find_columns(frame.columns, (name,)).missing or _field_of(frame, name) is not None
+
+
 def _within(schema: T.StructType, missing: Sequence[str]) -> str:
     """What to do where a missing column is a field of another, or of each object of a list."""
     for place, is_listed in _fields_within(schema, "", False):
@@ -270,8 +275,9 @@ def table_of_ids(
         TableError: the table cannot be read, or has several columns and none of these.
     """
     source = source_at(place)
-    found = read_source(spark, source, ()).columns
-    column = next((name for name in names if name in found), None)
+    frame = read_source(spark, source, ())
+    found = frame.columns
+    column = next((name for name in names if has_column(frame, name)), None)
     if column is None and len(found) != 1:
         raise TableError(
             f"table {place} has the columns {found}, and none of them is {' or '.join(names)};"

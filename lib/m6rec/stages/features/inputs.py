@@ -10,6 +10,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
+from m6rec import columns as c
 from m6rec.check.times import YEAR_FIRST
 from m6rec.check.writing import AS_IS, Writing
 from m6rec.config.data import TokenKind
@@ -23,6 +24,7 @@ from m6rec.stages.features.vectors import VectorColumn, with_vectors
 from m6rec.stages.features.vocabularies import TextColumn, split_text, token_column
 
 _DEFAULT_LANGUAGE = "english"
+_INDICES = (c.USER_INDEX, c.ITEM_INDEX)
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,8 @@ def check_columns(frame: DataFrame, names: list[str]) -> None:
     if missing:
         raise TableError(
             f"the table for features lacks the columns {missing} that the pipeline uses; it has"
-            f" {frame.columns}"
+            f" {[name for name in frame.columns if name not in _INDICES]}; add them, empty where"
+            " nothing is known, or run pipeline, which learns from the columns that there are"
         )
 
 
