@@ -134,7 +134,7 @@ def train_and_rank(lakehouse: Lakehouse, config: Config, kept_from: str) -> Nigh
 
 
 def plan_of(selection: Fit, choices: Choices) -> NightPlan:
-    """What a run trains whose selection fit has the choices."""
+    """The plan of a run, by the choices in its selection fit."""
     members = members_with_weight(selection, selection.config.recommend.ranker)
     return NightPlan(selection, choices, needs_of(members, selection.settings))
 
@@ -175,7 +175,7 @@ def jobs_of_night(plan: NightPlan) -> tuple[Job, ...]:
 
 
 def _without_other_jobs(record: JobRecord, kept: set[str]) -> JobRecord:
-    """The record without tables that only jobs write which this night does not run."""
+    """The record without the tables that no job of this night writes."""
     written = {table for job in JOBS_OF_A_RUN if job.name in kept for table in job.writes}
     return replace(record, reads=tuple(table for table in record.reads if table in written))
 

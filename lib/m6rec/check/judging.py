@@ -79,7 +79,7 @@ def findings_of_ids(
 
 
 def _other_id(column: ColumnSample) -> str:
-    """What to do about a column whose type is none of an id."""
+    """What to do about a column whose type cannot be that of an id."""
     field = re.match(r"struct<`?([^:`]+)", column.type)
     if field is not None:
         return f"name a field of it, such as {column.name}.{field[1]}"
@@ -123,7 +123,7 @@ def _is_json(text: str) -> bool:
 
 
 def equal_numbers(place: Place, pair: tuple[str, str], other: str = "") -> Finding:
-    """That two ids are the same number, the first of them in `other` where it is given."""
+    """The problem that two ids are one number; the first stands in `other` where that is given."""
     where = f", of {other}," if other else ""
     return Finding(
         "problem",
@@ -277,7 +277,7 @@ def _finite(value: CellValue) -> float | None:
     return number if math.isfinite(number) else None
 
 
-# The groups of types that a column of a kind can have, where not all will do.
+# For each kind, the groups of types that its columns can have; kinds that take all are left out.
 _SINGLE: frozenset[TypeGroup] = frozenset(
     ("text", "whole number", "fraction", "truth value", "date", "timestamp", "local timestamp")
 )
@@ -310,7 +310,7 @@ def findings_of_kinds(
 
 
 def _of_numbers_in_text(column: ColumnSample, place: Place) -> Iterator[Finding]:
-    """Text that is numeric by the configuration and holds hardly any number or date."""
+    """A column that the configuration calls numeric, with hardly any number or date in its text."""
     texts = [text for text in column.texts if text.lower() not in NO_NUMBER]
     dates = read_dates(texts)
     if dates is not None:
@@ -368,7 +368,7 @@ def findings_of_event_types(
 
 
 def views_of_events(columns: Mapping[str, ColumnSample], config: Config) -> dict[str, ColumnView]:
-    """How the columns of a table of events are understood that the configuration names."""
+    """How the columns that the configuration names in a table of events are understood."""
     settings = config.interactions
     names, reading = settings.columns, read_events(columns, settings)
     roles = {names.user: ("user", "the user's id"), names.item: ("item", "the item's id")}

@@ -12,9 +12,9 @@ from m6rec.config.data import InteractionsConfig, TimeUnit
 
 Shape = Literal["timestamp", "epoch", "compact", "number", "numeric", "han", "named", "other"]
 
-# Seconds since 1970 from 1980 to 2100. In any other unit they are of another magnitude.
+# The years 1980 to 2100 as seconds since 1970. In other units, times have other magnitudes.
 EARLIEST_EPOCH, _LATEST_EPOCH = 3.2e8, 4.1e9
-# What a zone can be ahead of UTC.
+# The most hours that a time zone is ahead of UTC.
 FARTHEST_ZONE_HOURS = 14.0
 PARTS_OF_A_SECOND: dict[TimeUnit, float] = {
     "seconds": 1.0,
@@ -55,7 +55,7 @@ _SHORT_NAME = 3
 _SHORT_NAMES = tuple(name[:_SHORT_NAME] for name in _MONTH_NAMES)
 # Other years are rarely those of a date of an attribute.
 _EARLIEST_YEAR, _LATEST_YEAR = 1900, 2100
-# What a date begins with that Spark reads by itself.
+# How a date begins that Spark reads without a pattern.
 YEAR_FIRST = r"^\d{4}-"
 _YEAR_DIGITS, _DATE_DIGITS = 4, 8
 # A sample is read by a format where nearly all of its values are.
@@ -69,8 +69,8 @@ class TimeReading:
     Attributes:
         format: Spark's pattern; None where Spark's own reading of timestamps or `unit` suffices.
         problem: why it cannot be read; empty where it can be.
-        mend: the lines of the configuration of which one mends it.
-        said: what was told from the values and not from the configuration.
+        mend: lines of the configuration, any one of which mends it.
+        said: what was inferred from the values, because the configuration does not say it.
     """
 
     format: str | None = None
@@ -106,7 +106,7 @@ def is_iso_date(text: str) -> bool:
 
 
 def read_dates(texts: Sequence[str]) -> TimeReading | None:
-    """How the values of an attribute are dates; None where they are something else.
+    """How the values of an attribute write dates; None where they are not dates.
 
     Words such as n/a stand for missing values. Of the other values nearly all have to be dates that
     are written alike, with years of four digits: versions and sizes look like those with two.
@@ -126,7 +126,7 @@ def read_dates(texts: Sequence[str]) -> TimeReading | None:
 
 
 def _date_shape(text: str) -> Shape | None:
-    """How a date is written; None where a text is none that there can be."""
+    """How a date is written; None for a text that cannot be a date."""
     if is_iso_date(text):
         return "timestamp"
     if len(text) == _DATE_DIGITS and _COMPACT.fullmatch(text):
@@ -143,7 +143,7 @@ def _can_be_a_date(match: re.Match[str]) -> bool:
     names = [part.lower() for part in parts if part.isalpha()]
     years = [int(part) for part in parts if part.isdigit() and len(part) == _YEAR_DIGITS]
     days = [int(part) for part in parts if part.isdigit() and len(part) != _YEAR_DIGITS]
-    # A name stands for the month, without which one of two numbers is it.
+    # A name is the month. Without a name, one of two numbers is.
     if len(names) + len(days) != 2 or len(years) != 1 or (match.re is _NAMED and not names):
         return False
     named = all(name in _MONTH_NAMES or name in _SHORT_NAMES for name in names)
@@ -154,7 +154,7 @@ def _can_be_a_date(match: re.Match[str]) -> bool:
 
 
 def epoch_unit(numbers: Sequence[float]) -> TimeUnit | None:
-    """The unit in which the middle one of numbers is a time from 1980 to 2100."""
+    """The unit in which the median of the numbers is a time from 1980 to 2100."""
     if not numbers:
         return None
     middle = sorted(numbers)[len(numbers) // 2]
@@ -168,7 +168,7 @@ def _read_numbers(column: ColumnSample, unit: TimeUnit) -> TimeReading:
     numbers = [float(value) for value in column.present if not isinstance(value, str | None)]
     digits = [f"{number:.0f}" for number in numbers]
     example = shown(column.present[0]) if numbers else "none"
-    # Milliseconds of some years look so, too; it takes a unit to say that they are no dates.
+    # Milliseconds of some years look like dates, too. Only a configured unit rules dates out.
     are_dates = numbers and all(map(_COMPACT.fullmatch, digits)) and len(set(map(len, digits))) == 1
     if are_dates and (unit == "timestamp" or len(digits[0]) == _DATE_DIGITS):
         return _compact(unit, _compact_pattern(digits), example)
@@ -261,7 +261,7 @@ def _unknown(text: str) -> TimeReading:
     )
 
 
-# Of two that a text fits, the first is meant.
+# Where a text fits two of these, the first one wins.
 _SHAPES: tuple[tuple[Shape, re.Pattern[str]], ...] = (
     ("compact", _COMPACT),
     ("timestamp", _AS_SPARK_READS),
@@ -301,7 +301,7 @@ def _read_numeric_dates(texts: list[str]) -> TimeReading:
     year = "yyyy" if len(found[0]["c"]) == _YEAR_DIGITS else "yy"
     day_first = any(int(match["a"]) > _MONTHS for match in found)
     month_first = any(int(match["b"]) > _MONTHS for match in found)
-    # With points the day comes first wherever dates are written so.
+    # Wherever dates are written with points, the day comes first.
     if sign == "." and not month_first:
         day_first = True
     orders = {True: f"d{sign}M{sign}{year}{clock}", False: f"M{sign}d{sign}{year}{clock}"}
@@ -343,7 +343,7 @@ def _named_pattern(texts: list[str]) -> str:
     found = [match for text in texts if (match := _NAMED.fullmatch(text)) is not None]
     first = found[0]
     name = first["b"] if first["a"].isdigit() else first["a"]
-    # May is short and long at once, so that the longest name decides.
+    # "May" is both short and long, so that the longest name decides.
     longest = max(len(match["b"] if match["a"].isdigit() else match["a"]) for match in found)
     month = "MMM" if max(len(name), longest) <= _SHORT_NAME else "MMMM"
     parts = ("d", month) if first["a"].isdigit() else (month, "d")

@@ -29,14 +29,14 @@ Strength = Annotated[float, Field(ge=0.0, le=1.0)]
 # A share that is neither nothing nor everything.
 ProperShare = Annotated[float, Field(gt=0.0, lt=1.0)]
 Value = TypeVar("Value")
-# What every generator of random numbers takes.
+# A seed that every generator of random numbers takes.
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 
 RUN_ID_CHARACTERS = frozenset(f"{string.ascii_letters}{string.digits}-_.")
 
 
 def wrong_run_id(run_id: str) -> str | None:
-    """What is wrong with a run id, which stands in conditions and paths; None where nothing is."""
+    """What is wrong with a run id, which becomes part of SQL and paths; None where nothing is."""
     expected = "expected letters, digits, -, _ and ., and no . at the start"
     wrong = next((one for one in run_id if one not in RUN_ID_CHARACTERS), None)
     if wrong is not None:
@@ -171,7 +171,7 @@ class TableSource(Section):
     )
 
     def option(self, name: str) -> str | None:
-        """An option of Spark's reader, whose names have no case; None where it is not given."""
+        """An option of Spark's reader, by its name in any case; None where it is not given."""
         return next((v for key, v in self.options.items() if key.lower() == name), None)
 
     @model_validator(mode="before")

@@ -21,7 +21,7 @@ from m6rec.config.base import (
 
 # Kinds of columns whose values are words.
 TokenKind = Literal["categorical", "multi_valued", "text"]
-# Kinds of columns that the towers look at, of which an item has as many columns as it likes.
+# Kinds of columns that only the towers read; items may have several such columns.
 PictureKind = Literal["image", "video"]
 FeatureKind = Literal["numeric", TokenKind, "embedding", "text_embedding", PictureKind, "ignore"]
 # The languages whose stop words Spark has.
@@ -139,15 +139,15 @@ class InteractionColumns(Section):
 
 
 def _default_weighting(given: dict[str, Any]) -> Weighting:
-    """Whoever gives weights to events or lets them age wants them to count."""
+    """`weight` where the owner weighs events or lets them age, since then weights should count."""
     return "weight" if given.get("event_weights") or given.get("half_life_days") else "binary"
 
 
 class SuspiciousUsersConfig(Section):
     """What becomes of users who are hardly people.
 
-    Suspicious is who has nearly the items of an earlier user, and whose events come at equal gaps.
-    Users with few items are not judged, since they are alike by chance.
+    A user is suspicious who has nearly the same items as an earlier user, or whose events come at
+    equal gaps. Users with few items are not judged, since they are alike by chance.
     """
 
     action: SuspicionAction = Field(
@@ -164,12 +164,12 @@ class SuspiciousUsersConfig(Section):
     )
     copy_likeness: Annotated[float, Field(ge=0.5, le=1.0)] = Field(
         default=0.8,
-        description="The items that two users share, as a share of those of either, from which on"
-        " the later of both is a near-copy.",
+        description="The share of the items of two users together that both have, from which on the"
+        " later user is a near-copy of the earlier one.",
     )
     regular_share: ProperShare = Field(
         default=0.5,
-        description="The share of a user's gaps between times, in seconds, that are equal from"
+        description="The share of equal gaps, in seconds, among a user's gaps between times, from"
         " which on the user is as regular as a clock.",
     )
 
@@ -308,7 +308,8 @@ class InteractionsConfig(Section):
     @model_validator(mode="after")
     def _weights_that_are_given_count(self) -> "InteractionsConfig":
         without_effect = {
-            # By them a pair reaches positive_minimum or not; age has no part in that.
+            # Event weights still decide which pairs reach positive_minimum; half_life_days does
+            # not.
             "event_weights": bool(self.event_weights)
             and self.positive_minimum is None
             and not self.has_cancelling_events,

@@ -1,7 +1,7 @@
-"""What is set in a configuration and can have no effect beside the rest of it.
+"""Find values that are set in a configuration and can have no effect beside its other values.
 
-The models refuse what contradicts itself. The rules of this module find what a run can do without,
-of which its owner should know before the run starts.
+The models of the sections refuse contradictions. This module's rules find values that change
+nothing in a run. The owner is warned of them before the run starts.
 """
 
 from collections.abc import Callable, Iterator
@@ -91,26 +91,26 @@ def _is_explicit(config: Config) -> bool:
 
 
 def _pairs_weigh_one(config: Config) -> bool:
-    """Whether nothing looks at the weights of events."""
+    """Whether no model and no threshold depends on the weights of events."""
     interactions = config.interactions
     looked_at = config.ratings.enabled or interactions.positive_minimum is not None
     return interactions.weighting == "binary" and not looked_at
 
 
 def _listed_rankers(config: Config) -> set[str]:
-    """Rankers with lists of their own, and what the hybrid may blend."""
+    """The rankers that have lists of their own or are members of the hybrid."""
     return {*config.evaluate.rankers, config.recommend.ranker, *config.hybrid.members}
 
 
 def _has_one_weight(config: Config) -> bool:
-    """Whether the hybrid is one ranker, and not a blend; of `fusion` each pair of towers is one."""
+    """Whether the hybrid has a single member; each pair of towers in `fusion` counts as one."""
     members = config.hybrid_members
     parts = [config.trained_towers if name == FUSION else (name,) for name in members]
     return sum(map(len, parts)) == 1
 
 
 def _absent_parts(config: Config) -> set[TowerPart]:
-    """Parts that the towers do not have anyway."""
+    """Parts that the towers lack whatever `towers.without` says."""
     parts: set[TowerPart] = set()
     if not _has_features(config):
         parts |= {"features", "gate"}

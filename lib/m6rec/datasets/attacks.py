@@ -1,9 +1,9 @@
-"""Ways in which interactions are worse than they were: fake profiles, clicks by chance, losses.
+"""Damage interactions on purpose, to measure rankers: fake users, random clicks, lost events.
 
 The attacks are those of Lam and Riedl (2004, "Shilling recommender systems for fun and profit") and
 of Mobasher et al. (2007, "Toward trustworthy recommender systems"): each fake user has all pushed
-items with the best rating, and fillers by which the profile looks like one. Every function is one
-of its arguments and its seed, and leaves the test as it is.
+items with the best rating, and fillers by which the profile looks like one. What a function returns
+depends only on its arguments and its seed, and the test stays as it is.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +22,7 @@ PUSHED_ITEMS = 10
 PROFILES = 0.01
 CHANGED = 0.2
 _POPULAR_FILLERS = 10
-# Nobody's id: it follows on the highest number, or on this word.
+# Ids of fake users are numbers above the highest id, or this word and a number.
 _FAKE = "fake-user-"
 
 
@@ -66,7 +66,7 @@ def with_fake_users(
 
 
 def with_random_clicks(folder: Folder, seed: int, share: float = CHANGED) -> pd.DataFrame:
-    """Training with a share of events more, each of a user of an event and an item by chance.
+    """Training with a share of added events, each of the user of some event and a random item.
 
     No added pair stands in training or in the test.
     """
@@ -102,7 +102,7 @@ def _shilled(attack: Shilling) -> Callable[[Folder, Sequence[Any], int], pd.Data
     return lambda folder, pushed, seed: with_fake_users(folder.train, pushed, attack, seed)
 
 
-# Each takes the folder, the pushed items and a seed, and gives training as the attack leaves it.
+# Each takes the folder, the pushed items and a seed, and returns the attacked training table.
 ATTACKS: Mapping[str, Callable[[Folder, Sequence[Any], int], pd.DataFrame]] = MappingProxyType(
     {
         "random": _shilled("random"),

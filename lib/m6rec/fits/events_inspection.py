@@ -55,7 +55,7 @@ def _of_users(table: OpenedTable, config: Config) -> Iterator[Finding]:
         return
     user, share, by_name = found
     if not by_name and not table.sample.whole:
-        # The first rows may be sorted by user, so that all rows have to say it.
+        # The first rows may be sorted by user, so that only all rows together can tell.
         ids = id_column(table.frame, name, config.interactions)
         row = table.frame.select(F.avg((ids == user).cast("int")).alias("share")).first()
         share = float(row["share"] or 0.0) if row is not None else 0.0

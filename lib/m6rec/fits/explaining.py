@@ -279,7 +279,7 @@ def _unknown(fit: Fit, side: str, outside_id: str) -> DataError:
 
 
 def _titles(fit: Fit, items: list[int]) -> dict[int, str]:
-    """The title of each item, or its id, which alone is known of one outside the catalogue."""
+    """The title of each item, or its id; of an item outside the catalogue only the id is known."""
     catalogue = fit.lakehouse.read("catalogue").select(c.ITEM_INDEX, "title")
     index = fit.lakehouse.read("item_index").where(F.col(c.ITEM_INDEX).isin(items))
     rows = index.join(catalogue, c.ITEM_INDEX, "left").collect()

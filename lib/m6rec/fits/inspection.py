@@ -136,7 +136,7 @@ def _open(
 
 
 def _of_lists(opened: dict[str, OpenedTable], config: Config) -> Iterator[Finding]:
-    """What stands against choosing lists by columns of the items' attributes."""
+    """What is wrong with the columns of the items' attributes by which lists are chosen."""
     items = opened.get("features.items")
     if items is not None:
         for key, source, required in columns_of_lists(config):
@@ -235,7 +235,7 @@ def _of_vectors(
     """What is wrong with the columns of vectors.
 
     Raises:
-        TableError: no row has a usable vector, which all rows have to say.
+        TableError: no row of the whole table has a usable vector.
     """
     if "text_embedding" in attributes.kinds.values():
         try:
@@ -254,7 +254,7 @@ def _of_vectors(
 
 
 def _known_columns(table: OpenedTable, config: Config) -> dict[str, ColumnView]:
-    """How the columns are understood that a run reads."""
+    """How the columns that a run reads are understood."""
     attributes, columns = _attributes_of(table.place.key, config), table.sample.columns
     if table.place.key in _EVENT_TABLES:
         return views_of_events(columns, config)

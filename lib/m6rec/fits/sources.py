@@ -33,7 +33,7 @@ class Events:
         frame: its rows.
         config: how they are read.
         version: the version; None for what has none.
-        reading: what of that was told from its first rows.
+        reading: what was inferred of this from its first rows.
         drops_malformed: whether Spark leaves out rows that it cannot parse.
     """
 
@@ -95,12 +95,12 @@ def open_sources(spark: SparkSession, config: Config) -> Sources:
 def _reading(
     label: str, source: TableSource, frame: DataFrame, config: InteractionsConfig
 ) -> EventReading:
-    """How times and weights are written, told from the first rows where they are text."""
+    """How times and weights are written, inferred from the first rows where they are text."""
     names = config.columns
     types = dict(frame.dtypes)
     told = [names.time] if config.time_format is None and config.time_unit == "timestamp" else []
     told.append(names.weight)
-    # Numbers can be dates such as 20240301; of other types nothing has to be told.
+    # Numbers can be dates such as 20240301; for other types nothing has to be inferred.
     looked_at = [
         name
         for name in told

@@ -51,7 +51,7 @@ _ARRIVED, _EVENT = "_arrived", "_event"
 
 @dataclass(frozen=True)
 class _Made:
-    """What a batch tells of its users: how many are new, and how far the others have moved."""
+    """What is counted of a batch's users: how many are new, and how far the others have moved."""
 
     new_users: int
     distance: float | None
@@ -74,7 +74,7 @@ class FoldIn:
         """Read nothing yet.
 
         Args:
-            lakehouse: the lake; its run id is of no account.
+            lakehouse: the lake; its run id is not used.
             config: where events are, and how often they are looked at.
         """
         self.lakehouse = lakehouse
@@ -227,13 +227,14 @@ class FoldIn:
         events = with_columns(frame, source, read, "fold_in.source")
         if settings.watermark_hours > 0:
             own = [name for name in events.columns if not name.startswith("_commit_")]
-            # By the time of arrival, no event is ever too late. The stream's state lies in the
-            # lake and shall hold no id.
+            # The watermark goes by the time of arrival, so that no event is too late. Events are
+            # compared by a hash, since the stream's state lies in the lake and must hold no id.
             arrived = {_ARRIVED: F.current_timestamp(), _EVENT: F.xxhash64(*map(owner_column, own))}
             timed = events.withColumns(arrived)
             timed = timed.withWatermark(_ARRIVED, f"{settings.watermark_hours} hours")
             events = timed.dropDuplicatesWithinWatermark([_EVENT])
-        # To describe what cleaning does takes longer than to do it, so that no batch does.
+        # Planning the cleaning takes Spark longer than cleaning a batch. So it is planned once, for
+        # the whole stream.
         judged = judged_by_themselves(
             events,
             opened.config,
@@ -244,7 +245,7 @@ class FoldIn:
         return judged.select(c.USER_ID, c.ITEM_ID, c.REASON)
 
     def _first_version(self, followed: Followed) -> int | None:
-        """Where the run's own table is followed: the version after the one that it has read."""
+        """The version after that which the run has read; None unless its own table is followed."""
         if self.config.fold_in.source is not None:
             return None
         own = followed.maker.fit.lakehouse
@@ -268,7 +269,8 @@ class FoldIn:
 
     def _fold_batch(self, batch: DataFrame, batch_id: int) -> None:
         events = arrow_table(batch)
-        # An event that is refused may have taken the place of one that was not.
+        # The users of refused events are listed anew, too: a refused event may have been updated
+        # from one that was kept.
         users = events.column(c.USER_ID).unique().drop_null().to_pylist()
         refused = Counter(events.column(c.REASON).drop_null().to_pylist())
         with self._lock:
@@ -282,7 +284,7 @@ class FoldIn:
         items: Sequence[str | None],
         refused: Mapping[str, int],
     ) -> None:
-        """List users anew with the models of the run that is published when that is done."""
+        """List users anew, and once more if another run is published meanwhile."""
         while True:
             followed = self.catch_up()
             self._fold_into(followed, batch_id, users, items, refused)
@@ -413,7 +415,7 @@ class FoldIn:
         return not rows.where(same).isEmpty()
 
     def _distance(self, followed: Followed, rows: DataFrame) -> float | None:
-        """How far users have moved; None where that has just been measured."""
+        """How far users have moved; None where this was measured a short time ago."""
         now_is = time.monotonic()
         if now_is < self._next_distance:
             return None

@@ -114,7 +114,8 @@ def publications(lakehouse: Lakehouse) -> list[Publication]:
 def runs_followed(history: Sequence[Publication]) -> list[str]:
     """The published run, at the end, and before it those to which rollbacks lead in turn.
 
-    A rollback takes the last one away, so that the next leads further back, and not forth again.
+    A rollback takes the last one away, so that the next rollback leads further back and not forward
+    to it again.
     """
     followed: list[str] = []
     for one in history:
@@ -224,7 +225,7 @@ def _create_views(lakehouse: Lakehouse, names: Mapping[str, int]) -> None:
         if name not in TABLES or TABLES[name].shared:
             continue
         table, view = lakehouse.address(name), f"{lakehouse.address(name)}_published"
-        # A view that is there follows the published run by itself.
+        # A view that exists follows the published run without a change.
         if spark.catalog.tableExists(view) and (
             spark.table(view).columns == spark.table(table).columns
         ):

@@ -117,7 +117,7 @@ def _bytes_of(lakehouse: Lakehouse, name: str, runs: Sequence[str]) -> int:
 
 
 def _needs_vacuum(lakehouse: Lakehouse, since: datetime) -> bool:
-    """Whether files may be unused that were written before and that no cleaning has deleted since.
+    """Whether there may be unused files from before `since` that no later cleaning has deleted.
 
     The row of a cleaning that has deleted files names the tables.
     """

@@ -240,7 +240,7 @@ _FILE = re.compile(r"(?:reading file|read file|file path|path:?|File) `?((?:\w+:
 
 @contextmanager
 def reading(key: str, source: TableSource) -> Iterator[None]:
-    """The seam of all that opens an owner's table: what is thrown becomes a TableError.
+    """Open an owner's table within this block, which turns any error into a TableError.
 
     Raises:
         TableError: whatever was thrown, in words that name the table and what to do.
@@ -329,7 +329,7 @@ def _raised_by_a_worker(text: str) -> M6RecError | None:
 
 
 def failed_at(place: str, value: CellValue, error: Exception) -> WorkerError:
-    """What a worker raises where an owner's value leads to an error that nobody has foreseen."""
+    """The error that a worker raises where an owner's value leads to an unforeseen error."""
     said = _shortened(str(error)) if str(error).strip() else "no message"
     return WorkerError(
         f"{place} {shown(value)}: {type(error).__name__}: {said}; correct it in the source, or set"

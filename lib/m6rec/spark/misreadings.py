@@ -1,4 +1,4 @@
-"""Text files that are read without an error and otherwise than they were meant."""
+"""Text files that Spark reads without an error, but not as they were meant."""
 
 from pyspark.sql import SparkSession
 
@@ -19,7 +19,7 @@ _MOST_HEADERS = 20
 def misreadings(
     spark: SparkSession, place: Place, source: TableSource, sample: TableSample
 ) -> list[Finding]:
-    """What is read as other than it was meant, of a table of text files with all its columns."""
+    """What Spark reads differently from how it was meant, in a table of text files."""
     if source.path is None or told_format(spark, source) not in {"csv", "json"}:
         return []
     is_csv = told_format(spark, source) == "csv"
@@ -51,7 +51,7 @@ def _of_encoding(
     name, text = broken[0]
     told = encoding_of(start)
     given = source.option("encoding") or source.option("charset")
-    # Spark ends lines at bytes, of which a sign has two here.
+    # Spark ends lines at single bytes, and in these encodings each sign has two.
     ends_lines = not told.startswith(WIDE) or (source.option("multiline") or "").lower() == "true"
     is_read_so = given is not None and told.startswith(given.upper()) and ends_lines
     if told == "UTF-8" or is_read_so:

@@ -1,4 +1,4 @@
-"""What files hold beside what is read of them, and other readings of text files."""
+"""What is left out when a table's files are read, and other ways to read text files."""
 
 import json
 from contextlib import suppress
@@ -34,7 +34,7 @@ def readings_of(
             files = files_under(spark, source.path) if kind in {"csv", "json"} else []
             start = first_bytes(spark, files[0]) if files else b""
     except TableError:
-        # That it cannot be read has been said.
+        # An earlier finding says that it cannot be read.
         return []
     foreign = foreign_format(start)
     if foreign is not None:

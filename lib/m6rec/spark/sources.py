@@ -27,9 +27,9 @@ from m6rec.spark.parquet_columns import parquet_fields, readable_columns
 from m6rec.spark.runtimes import cast_or_null
 from m6rec.spark.values import id_column, item_id_column, owner_column, quoted
 
-# Timestamps of Parquet in nanoseconds, as pandas writes them, are read as numbers and then divided.
+# Parquet's timestamps in nanoseconds, as pandas writes them, are read as numbers and divided.
 _NANOSECONDS_AS_NUMBERS = "spark.sql.legacy.parquet.nanosAsLong"
-# Folders such as user_id=007 name values. Spark would read a number there, and user 7 is another.
+# Folders such as user_id=007 hold values. Spark would read the number 7, which is another user.
 _NUMBERS_IN_FOLDERS = "spark.sql.sources.partitionColumnTypeInference.enabled"
 # Spark 4 knows UTF-8, UTF-16, UTF-32 and ISO-8859-1, and Java those of all countries.
 _ENCODINGS_OF_JAVA = "spark.sql.legacy.javaCharsets"
@@ -268,7 +268,7 @@ def source_versions(spark: SparkSession, config: Config) -> dict[str, int]:
         try:
             version = source_version(spark, source)
         except TableError:
-            # A table that is missing is told of where it is read.
+            # A missing table is reported where it is read.
             version = None
         if version is not None:
             found[key] = version

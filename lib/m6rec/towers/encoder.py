@@ -1,8 +1,8 @@
 """Encode users and items by frozen towers, the same way for validation, fold-in and scoring.
 
 The weights are those of `m6rec.towers.model.TowerModel`, by the same names, and a test checks that
-both give the same embeddings. The encoder uses NumPy, so that a Spark worker needs no torch. What
-the networks make of the items' pictures is among the weights: these are the items of the run.
+both give the same embeddings. The encoder uses NumPy, so that a Spark worker needs no torch. The
+items are those of the run, so the weights hold what the networks computed from their pictures.
 """
 
 from collections.abc import Mapping
@@ -247,7 +247,7 @@ def read_modalities(
 ) -> tuple[Float32, Float32, Float32]:
     """w_c GELU(B_c p_c) and w_c p_c of all columns side by side, by the branches of that name.
 
-    And w of all modalities, among which are the others, bool [n, C'], after the columns.
+    The w are those of all modalities: the columns, and after them `others`, bool [n, C'].
     """
     queries = {
         c: weights[f"{name}.queries.{c}"]

@@ -328,7 +328,7 @@ def _leading_directions(factors: Float32, width: int) -> Tensor:
 
 
 def _optimizers(model: SequenceModel, config: SequenceConfig) -> list[torch.optim.Optimizer]:
-    """Of all parameters but those of single items, and of these, of which a step changes a few."""
+    """Two optimisers: of single items' parameters, of which a step changes few, and of the rest."""
     own = [model.own.weight]
     dense = [parameter for parameter in model.parameters() if parameter is not own[0]]
     return [

@@ -64,8 +64,8 @@ def parts_of_scores(
 def evidence_of(parts: Mapping[str, PartOfScore], listed: Listed, block: UserBlock) -> Evidence:
     """What speaks for each listed item, added up over the members.
 
-    Of users of whom nothing is known, all have the same list. What cannot be divided is popularity
-    there, too.
+    Users of whom nothing is known all get the same list. For them, what cannot be divided counts as
+    popularity, too.
     """
     history, order = np.zeros(listed.cells[-1]), np.zeros(listed.cells[-1])
     content, popularity, rest = (np.zeros(len(listed.items)) for _ in range(3))

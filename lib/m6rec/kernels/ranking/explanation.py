@@ -1,12 +1,13 @@
 """Explain why an item is in a user's list by what its score is made of.
 
-What speaks for item j is the sum of what speaks for it at all: of the user's history items, each
-with what all members together owe to it, if that is above 0; of content, of popularity, and of what
-cannot be divided, such as the part of towers. The share of each in that sum is the reason's share.
+What speaks for item j is a sum of parts, of which only those above 0 count: one part for each of
+the user's history items, which is what the scores of all members owe to it; content; popularity;
+and what cannot be divided, such as the part of towers. The share of each in that sum is the
+reason's share.
 
-A history item is the reason that the user comes back to j where it is j itself; that j comes after
-it, where it owes more to transitions than to all other members; and that the user had it, where
-none of both is so.
+A history item that is j itself is a reason of kind `again`: the user comes back to j. One to which
+transitions owe more than all other members is of kind `after`: j follows it. Any other is of kind
+`history`: the user had it.
 
 Content is told by an attribute of j: by the one whose evidence p(a | history)
 log(p(a | history) / p(a | catalogue)) is largest. Where the user's items have none of its
@@ -217,7 +218,7 @@ def _explain(  # type: ignore[no-untyped-def]
             if not is_named and rest > 0.0:
                 found = _keep_largest(reasons, found, _MODEL, -1, rest)
             if found == 0:
-                # Nothing speaks for the item: it stands there because less speaks against it.
+                # Nothing speaks for the item. It is listed because more speaks against other items.
                 kind = _MODEL if len(own) else _POPULAR
                 found = _keep_largest(reasons, found, kind, -1, 1.0)
                 total = 1.0

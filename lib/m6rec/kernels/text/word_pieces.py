@@ -1,9 +1,9 @@
 """Split text into the word pieces that an encoder knows, as BERT's tokenizer does.
 
-Text is cleaned, lowered and freed of accents where the encoder was trained so. Signs of Chinese
-stand alone, punctuation as well. Each word is then cut from its start into the longest known
-pieces, of which all but the first are marked by `##` (Wu et al. 2016, "Google's neural machine
-translation system").
+Text is cleaned, and put in lower case without accents where the encoder was trained so. Signs of
+Chinese stand alone, punctuation as well. Each word is then cut from its start into the longest
+known pieces, of which all but the first are marked by `##` (Wu et al. 2016, "Google's neural
+machine translation system").
 """
 
 import unicodedata

@@ -2,8 +2,8 @@
 
 Attributes become blocks of tokens (see `blocks`), and behaviour comes as numeric columns (see
 `behaviour`). Missing numbers are the mean; numbers are standardised, and tokens are counted by
-CountVectorizer; then come the blocks' own projections. Of what all this gives, the features that
-vary are kept and standardised, and PCA reduces them where they are too many.
+CountVectorizer; then come the blocks' own projections. Of all these features, those that vary are
+kept and standardised, and PCA reduces them where there are too many.
 """
 
 import logging
@@ -185,7 +185,7 @@ def _languages(
     columns: AttributeColumns,
     config: FeaturesConfig,
 ) -> tuple[str, ...]:
-    """For each column of tokens, whose stop words are left out where it is text."""
+    """For each column of tokens, the language whose stop words are left out if it is text."""
     if attributes is None or config.language != "auto":
         return (config.language,) * len(columns.tokens)
     fields = {name: attributes.schema[name].dataType for name, _ in columns.tokens}
@@ -288,7 +288,8 @@ def _vocabulary_limit(kind: TokenKind, config: FeaturesConfig) -> int:
     """The most tokens of a column that are told apart."""
     match kind:
         case "categorical":
-            # A category has no likeness to learn, so beyond text_rank it is unknown.
+            # There are no similarities to learn between single categories, so those beyond
+            # text_rank count as unknown.
             return min(config.vocabulary_size, config.text_rank)
         case "multi_valued" | "text":
             return config.vocabulary_size

@@ -377,7 +377,7 @@ def _separator(values: list[str]) -> str | None:
         return BRACKETS if len(parts) > len(set(parts)) else None
     if sum(SEPARATOR in value for value in values) >= least:
         return SEPARATOR
-    # They stand in prose and names, too, so that they count only between recurring values.
+    # These signs stand in prose and names, too, so they count only between recurring values.
     for sign in OTHER_SEPARATORS:
         if sum(sign in value for value in values) >= least and _recur(values, sign):
             return sign
@@ -385,7 +385,7 @@ def _separator(values: list[str]) -> str | None:
 
 
 def _recur(values: list[str], sign: str) -> bool:
-    """Whether what a sign separates recurs in other combinations, as the words of prose do not."""
+    """Whether values between signs recur in other combinations, as the words of prose do not."""
     parts = [part.strip() for value in values for part in value.split(sign) if part.strip()]
     return len(set(parts)) <= len(set(values)) and len(parts) > len(set(parts))
 

@@ -46,7 +46,7 @@ _UNSPACED = "".join(
         "Myanmar",
     )
 )
-# The sign that makes a vowel long stands in Japanese words, and belongs to no script.
+# Japanese words contain the sign for a long vowel, which belongs to no script.
 _UNSPACED += "\u30fc"
 # In running text of a language about a third of the words are its stop words.
 _LEAST_STOP_WORDS = 0.1
@@ -188,7 +188,7 @@ def _with_words(frame: DataFrame, text: str, words: str) -> DataFrame:
         minTokenLength=1,
         toLowercase=True,
     )
-    # Most texts have words alone, and no word of theirs needs to be looked at.
+    # Most texts hold no such script, and then no word needs to be split.
     split = F.flatten(F.transform(words, _signs_and_pairs))
     whole = F.filter(words, lambda word: F.length(word) >= _SHORTEST_WORD)
     has_signs = F.col(text).rlike(f"[{_UNSPACED}]")

@@ -2,9 +2,9 @@
 
 A strategy is a function that marks a share of the positive training pairs. The configured strategy
 first marks the test fold, and then a strategy marks validation among the pairs that are left. All
-choices follow from times, ids and seeded hashes, never from the order or partitioning of rows.
-What a strategy chooses among a user's own pairs, it chooses where these are brought together
-(`m6rec.stages.pairs.user_rows`); others compare the pairs of all users beforehand.
+choices follow from times, ids and seeded hashes, never from the order or partitioning of rows. A
+strategy that chooses among each user's own pairs does so where these are brought together
+(`m6rec.stages.pairs.user_rows`). Other strategies first compare the pairs of all users.
 """
 
 import math
@@ -141,7 +141,7 @@ def _test_strategy(config: SplitConfig, has_time: bool) -> ResolvedTestStrategy:
 def _validation_strategy(
     config: SplitConfig, test_strategy: ResolvedTestStrategy, has_time: bool
 ) -> HoldoutStrategy:
-    """How validation is held out; of a test of the owner's, nothing is looked at."""
+    """How validation is held out; it never looks at a test that the owner provides."""
     if config.validation_strategy != "auto":
         return config.validation_strategy
     match test_strategy:
