@@ -93,8 +93,8 @@ def run_nightly(
             sized = pipeline.for_its_size(lakehouse, config)
             with sized as tables, ThreadPoolExecutor(1) as beside:
                 plan = train_and_rank(tables, config, night.kept_from)
-                told = beside.submit(_collect, plan)
-                publish.run(tables, config, lambda: _report(tables, *told.result(), output))
+                collected = beside.submit(_collect, plan)
+                publish.run(tables, config, lambda: _report(tables, *collected.result(), output))
     clean.run(lakehouse.for_run(new_run_id()), config, vacuum_every=_VACUUM_EVERY)
     return lakehouse
 
@@ -181,7 +181,7 @@ def _without_other_jobs(record: JobRecord, kept: set[str]) -> JobRecord:
 
 
 def _collect(plan: NightPlan) -> tuple[ReportData, dict[str, str]]:
-    """What is told of a night before its guards have been measured: data and plots."""
+    """What the report shows of a night, but for its guards: data and plots."""
     night = collect_night(plan.selection, plan.choices, plan.needs)
     return night, plots_of(night)
 

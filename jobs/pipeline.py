@@ -78,8 +78,9 @@ def run_pipeline(spark: SparkSession, config: Config, run_id: str, output: AnyPl
         with for_its_size(lakehouse, config) as tables, ThreadPoolExecutor(1) as beside:
             run_jobs(tables, config, numbered(jobs, len(jobs)))
             # The guards wait for queries, and plots for none.
-            told = beside.submit(_collect, tables, config)
-            publish.run(tables, config, lambda: _report(tables, *told.result(), as_place(output)))
+            collected = beside.submit(_collect, tables, config)
+            place = as_place(output)
+            publish.run(tables, config, lambda: _report(tables, *collected.result(), place))
     return lakehouse
 
 
@@ -94,7 +95,7 @@ def for_its_size(lakehouse: Lakehouse, config: Config) -> Iterator[Lakehouse]:
 
 
 def _collect(lakehouse: Lakehouse, config: Config) -> tuple[ReportData, dict[str, str], str]:
-    """What is told of a run before its guards have been measured: data, plots, and one line."""
+    """What the report shows of a run, but for its guards: data, plots, and one line."""
     report = collect_report(lakehouse, config)
     line = hybrid_and_best_member(report, config.hybrid_members)
     return report, plots_of(report), line

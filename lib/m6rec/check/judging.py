@@ -324,7 +324,9 @@ def _of_numbers_in_text(column: ColumnSample, place: Place) -> Iterator[Finding]
         yield Finding(severity, place, f"{words}, and kinds says numeric", mend)
 
 
-def findings_of_told_kinds(columns: Mapping[str, ColumnSample], table: Place) -> Iterator[Finding]:
+def findings_of_inferred_kinds(
+    columns: Mapping[str, ColumnSample], table: Place
+) -> Iterator[Finding]:
     """Columns of text that are left out because they can be read in two ways."""
     for name, column in columns.items():
         dates = read_dates(column.texts) if column.group == "text" else None

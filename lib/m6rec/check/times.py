@@ -176,10 +176,10 @@ def _read_numbers(column: ColumnSample, unit: TimeUnit) -> TimeReading:
 
 
 def _read_epoch(numbers: list[float], unit: TimeUnit, example: str, kind: str) -> TimeReading:
-    told = epoch_unit(numbers)
+    likely = epoch_unit(numbers)
     if unit == "timestamp":
-        mend = f"set interactions.time_unit: {told}"
-        if told is None:
+        mend = f"set interactions.time_unit: {likely}"
+        if likely is None:
             mend = (
                 "set interactions.time_unit: seconds, milliseconds, microseconds or nanoseconds;"
                 " where it counts days, as spreadsheets do, write timestamps in the source"
@@ -189,13 +189,13 @@ def _read_epoch(numbers: list[float], unit: TimeUnit, example: str, kind: str) -
             " timestamp",
             mend=mend,
         )
-    if told is not None and told != unit:
-        own = (number for number in numbers if epoch_unit([number]) == told)
+    if likely is not None and likely != unit:
+        own = (number for number in numbers if epoch_unit([number]) == likely)
         example = f"{next(own):.0f}"
         return TimeReading(
-            problem=f"holds {told} since 1970, such as {example}, by their magnitude, and"
+            problem=f"holds {likely} since 1970, such as {example}, by their magnitude, and"
             f" interactions.time_unit is {unit}",
-            mend=f"set interactions.time_unit: {told}",
+            mend=f"set interactions.time_unit: {likely}",
         )
     return TimeReading()
 
@@ -206,13 +206,13 @@ def _compact(unit: TimeUnit, pattern: str, example: str) -> TimeReading:
             problem=f"holds dates such as {example}, and interactions.time_unit is {unit}",
             mend=f"set interactions.time_format: {pattern} and leave out time_unit",
         )
-    return _told(pattern, example)
+    return _inferred(pattern, example)
 
 
-def _told(pattern: str, example: str) -> TimeReading:
+def _inferred(pattern: str, example: str) -> TimeReading:
     return TimeReading(
         pattern,
-        said=f"{example} is read by the format {pattern}, told from the first rows",
+        said=f"{example} is read by the format {pattern}, inferred from the first rows",
         mend=f'to be sure, set interactions.time_format: "{pattern}"',
     )
 
@@ -245,9 +245,9 @@ def _read_shape(shape: Shape, texts: list[str]) -> TimeReading:
             return _read_numeric_dates(texts)
         case "han":
             found = [match for text in texts if (match := _HAN.fullmatch(text)) is not None]
-            return _told(f"yyyy年M月d日{_clock_pattern(found)}", shown(texts[0]))
+            return _inferred(f"yyyy年M月d日{_clock_pattern(found)}", shown(texts[0]))
         case "named":
-            return _told(_named_pattern(texts), shown(texts[0]))
+            return _inferred(_named_pattern(texts), shown(texts[0]))
         case "other":
             return _unknown(texts[0])
         case _:
@@ -297,7 +297,7 @@ def _read_numeric_dates(texts: list[str]) -> TimeReading:
     clock = _clock_pattern(found)
     example = shown(texts[0])
     if len(found[0]["a"]) == _YEAR_DIGITS:
-        return _told(f"yyyy{sign}M{sign}d{clock}", example)
+        return _inferred(f"yyyy{sign}M{sign}d{clock}", example)
     year = "yyyy" if len(found[0]["c"]) == _YEAR_DIGITS else "yy"
     day_first = any(int(match["a"]) > _MONTHS for match in found)
     month_first = any(int(match["b"]) > _MONTHS for match in found)
@@ -315,7 +315,7 @@ def _read_numeric_dates(texts: list[str]) -> TimeReading:
             problem=why,
             mend=f'set interactions.time_format: "{orders[True]}" or "{orders[False]}"',
         )
-    return _told(orders[day_first], example)
+    return _inferred(orders[day_first], example)
 
 
 def _clock_pattern(found: Sequence[re.Match[str]]) -> str:

@@ -193,7 +193,7 @@ class InteractionsConfig(Section):
     time_format: str | None = Field(
         default=None,
         description="How a time is written, in Spark's patterns, such as `dd.MM.yyyy HH:mm`;"
-        " without it, the format is told from the first rows where they leave no doubt.",
+        " without it, the format is inferred from the first rows where they leave no doubt.",
     )
     normalise_ids: NormaliseIds = Field(
         default="none",
@@ -376,9 +376,9 @@ class SplitConfig(Section):
         " the test, each user's items with the highest ids (`highest_ids`), or of each user half"
         " random items and half items most like one another (`mixed`), or at random and, beside"
         " that, nearly all pairs of three items in a hundred (`random_and_new`), for catalogues in"
-        " which new items matter. `auto` is the strategy of"
-        " the test. Where that is `provided` or `none`, it is `last` where interactions have a"
-        " time, else `random`: of a provided test, nothing is looked at.",
+        " which new items matter. `auto` is the strategy of the test. Where that is `provided` or"
+        " `none`, it is `last` where interactions have a time, else `random`: validation never"
+        " looks at a provided test.",
     )
     validation_share: ProperShare = Field(
         default=0.1,

@@ -203,8 +203,8 @@ class ContentNeighboursConfig(Section):
     )
     expansion: NonNegativeFloat = Field(
         default=20.0,
-        description="The factor of the ridge's scores with which its best items are added to a"
-        " user's history; 0 adds nothing.",
+        description="The weight, as a multiple of its score by the ridge, with which each of the"
+        " ridge's best items is added to a user's history; 0 adds none.",
     )
     expanded: PositiveInt = Field(
         default=1_000, description="The most items that are added to a user's history."
@@ -231,7 +231,7 @@ class TransitionsConfig(Section):
         " weight.",
     )
     history_exponent: NonNegativeFloat = Field(
-        default=0.2, description="The exponent that damps items after which much follows."
+        default=0.2, description="The exponent that damps items that many others follow."
     )
     target_exponent: NonNegativeFloat = Field(
         default=0.2, description="The exponent that damps items that follow many others."

@@ -210,8 +210,8 @@ class RecommendConfig(Section):
     )
     default_segment_users: PositiveInt = Field(
         default=10,
-        description="The least users with interactions for whom a segment has a list of its own, so"
-        " that no list tells what a single user had.",
+        description="The least number of users with interactions from which on a segment has a list"
+        " of its own, so that no list tells what a single user had.",
     )
 
     @field_validator("reasons", mode="before")

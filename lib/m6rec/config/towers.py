@@ -151,7 +151,8 @@ class ImagesConfig(Section):
     per_step: PositiveInt = Field(
         default=192,
         description="The most images and frames that the network reads in a step of training. Of"
-        " the step's other items it is taken what it made of them at the start of the epoch.",
+        " the step's other items, training uses what the network made of them at the start of the"
+        " epoch.",
     )
     augmentation: bool = Field(
         default=True,
@@ -160,9 +161,9 @@ class ImagesConfig(Section):
     )
     alignment: NonNegativeFloat = Field(
         default=10.0,
-        description="The weight of a second loss, by which images learn to place new items: how far"
-        " an item whose images the network reads in a step would be placed without its interactions"
-        " from where it is placed with them (1 - cosine).",
+        description="The weight of a second loss, by which images learn to place new items. It is"
+        " 1 - the cosine between where an item is placed without its interactions and where it is"
+        " placed with them, for the items whose images the network reads in a step.",
     )
 
 

@@ -75,14 +75,14 @@ def _of_times(table: OpenedTable, column: ColumnSample, config: Config) -> Itera
     if column.values and not column.texts:
         yield Finding("problem", place, "is empty in all of the first rows", "name another column")
         return
-    told = read_times(column, settings)
-    if told.problem:
-        yield Finding("problem", place, told.problem, told.mend)
+    reading = read_times(column, settings)
+    if reading.problem:
+        yield Finding("problem", place, reading.problem, reading.mend)
         return
-    if told.said:
-        yield Finding("note", place, told.said, told.mend)
+    if reading.said:
+        yield Finding("note", place, reading.said, reading.mend)
     now = datetime.now(UTC)
-    time = time_column(table.frame, _with_time(config, column.name), told.format)
+    time = time_column(table.frame, _with_time(config, column.name), reading.format)
     present = table.first_times(column.name, F.unix_timestamp(time))
     read = [seconds for seconds, _ in present if seconds is not None]
     if present and not read:

@@ -9,9 +9,9 @@ from pyspark.sql import SparkSession
 from m6rec.check.findings import ColumnView, Finding, Place, Severity, TableView, of_severity
 from m6rec.check.judging import (
     findings_of_ids,
+    findings_of_inferred_kinds,
     findings_of_kinds,
     findings_of_repeats,
-    findings_of_told_kinds,
     view_of_column,
     views_of_events,
 )
@@ -36,7 +36,7 @@ from m6rec.spark.readings import (
     readings_of,
 )
 from m6rec.spark.samples import first_rows
-from m6rec.spark.sources import load_source, source_version, told_format, with_columns
+from m6rec.spark.sources import inferred_format, load_source, source_version, with_columns
 from m6rec.stages.features.inputs import number_column
 from m6rec.stages.features.kinds import kinds_of_sample
 from m6rec.stages.features.pictures import problem_of_video
@@ -123,7 +123,7 @@ def _open(
         for asked, there in renamed.items()
     ]
     if source.format == "auto" and source.path is not None:
-        kind = told_format(spark, source)
+        kind = inferred_format(spark, source)
         if kind != "delta":
             words = f"is read as {kind}, as its files show"
             notes.append(Finding("note", place, words, f"to be sure, set format: {kind}"))
@@ -163,7 +163,7 @@ def _view(spark: SparkSession, table: OpenedTable, config: Config) -> TableView:
     ]
     return TableView(
         table.place,
-        "view or table" if table.source.table else told_format(spark, table.source),
+        "view or table" if table.source.table else inferred_format(spark, table.source),
         version,
         table.sample.rows,
         table.sample.whole,
@@ -196,8 +196,8 @@ def _of_columns(table: OpenedTable, config: Config) -> Iterator[Finding]:
         yield from findings_of_kinds(columns, kinds, table.place)
         yield from _of_dates(table, dates)
         given = {attributes.id, attributes.title, *attributes.stated_kinds}
-        told = {name: column for name, column in columns.items() if name not in given}
-        yield from findings_of_told_kinds(told, table.place)
+        inferred = {name: column for name, column in columns.items() if name not in given}
+        yield from findings_of_inferred_kinds(inferred, table.place)
         yield from _of_vectors(table, attributes, config)
         problems = (problem_of_video(name, kind) for name, kind in attributes.kinds.items())
         yield from (Finding("problem", table.place, words) for words in problems if words)

@@ -98,12 +98,12 @@ def _reading(
     """How times and weights are written, inferred from the first rows where they are text."""
     names = config.columns
     types = dict(frame.dtypes)
-    told = [names.time] if config.time_format is None and config.time_unit == "timestamp" else []
-    told.append(names.weight)
+    no_pattern = config.time_format is None and config.time_unit == "timestamp"
+    asked = (names.time, names.weight) if no_pattern else (names.weight,)
     # Numbers can be dates such as 20240301; for other types nothing has to be inferred.
     looked_at = [
         name
-        for name in told
+        for name in asked
         if name is not None
         and (types[name] == "string" or (name == names.time and _is_number(types[name])))
     ]

@@ -39,7 +39,7 @@ from m6rec.schemas import FOLD_IN_BATCHES_TABLE
 from m6rec.spark.places import matching, place_of
 from m6rec.spark.runtimes import arrow_table, frame_of_arrow
 from m6rec.spark.session import queries_over, queries_over_few
-from m6rec.spark.sources import source_version, told_format, with_columns
+from m6rec.spark.sources import inferred_format, source_version, with_columns
 from m6rec.spark.values import id_column, owner_column
 from m6rec.stages.pairs.cleaning import clean_interactions, judged_by_themselves
 
@@ -199,7 +199,7 @@ class FoldIn:
                 " by path"
             )
         source = self.source
-        is_delta = source.path is None or told_format(self.spark, source) == "delta"
+        is_delta = source.path is None or inferred_format(self.spark, source) == "delta"
         if not is_delta or source_version(self.spark, source) is None:
             raise TableError(
                 f"{source.name} is no Delta table, and only such a table can be followed; name the"

@@ -17,7 +17,7 @@ from m6rec.errors import TableError
 from m6rec.spark.failures import reading
 from m6rec.spark.files import files_under, first_bytes, sized_files_under, whole_name
 from m6rec.spark.parquet_columns import readable_columns
-from m6rec.spark.sources import load_source, told_format
+from m6rec.spark.sources import inferred_format, load_source
 
 _CORRUPT = "_corrupt_record"
 
@@ -30,7 +30,7 @@ def readings_of(
         return []
     try:
         with reading(place.key, source):
-            kind = told_format(spark, source)
+            kind = inferred_format(spark, source)
             files = files_under(spark, source.path) if kind in {"csv", "json"} else []
             start = first_bytes(spark, files[0]) if files else b""
     except TableError:
@@ -114,7 +114,7 @@ def columns_left_out(
     names: tuple[str, ...] | None = None,
 ) -> list[Finding]:
     """The columns of Parquet, among some, whose types Spark does not read."""
-    if source.path is None or told_format(spark, source) != "parquet":
+    if source.path is None or inferred_format(spark, source) != "parquet":
         return []
     others = readable_columns(spark, source.path).others
     there = load_source(spark, source, place.key).columns if others else []
@@ -134,7 +134,7 @@ def files_left_out(
     spark: SparkSession, place: Place, source: TableSource, severity: Severity = "warning"
 ) -> list[Finding]:
     """The files in folders that Spark does not look into: those that are named by no column."""
-    if source.path is None or told_format(spark, source) == "delta":
+    if source.path is None or inferred_format(spark, source) == "delta":
         return []
     looks_everywhere = (source.option("recursivefilelookup") or "").lower() == "true"
     root = None if looks_everywhere else whole_name(spark, source.path)
@@ -157,7 +157,7 @@ def columns_in_folders(
     spark: SparkSession, place: Place, source: TableSource, names: tuple[str, ...]
 ) -> list[Finding]:
     """The columns, among some, whose values stand in the names of folders."""
-    if source.path is None or told_format(spark, source) == "delta":
+    if source.path is None or inferred_format(spark, source) == "delta":
         return []
     with reading(place.key, source):
         files = sized_files_under(spark, source.path, 1)

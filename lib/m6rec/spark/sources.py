@@ -250,7 +250,7 @@ def source_version(spark: SparkSession, source: TableSource) -> int | None:
     """The Delta version that reading `source` gives, or None for what has no versions."""
     if source.version is not None:
         return source.version
-    if source.path is not None and told_format(spark, source) != "delta":
+    if source.path is not None and inferred_format(spark, source) != "delta":
         return None
     with reading("", source):
         table = _delta_table(spark, source)
@@ -321,7 +321,7 @@ def _version_at(table: DeltaTable, moment: str) -> int | None:
     return int(row["version"])
 
 
-def told_format(spark: SparkSession, source: TableSource) -> str:
+def inferred_format(spark: SparkSession, source: TableSource) -> str:
     """The format of the files of a source: as configured, or as the files show it.
 
     Raises:
@@ -349,7 +349,7 @@ def _load(
     if source.table is not None:
         return reader.table(source.table)
     path = source.path or ""
-    kind = told_format(spark, source)
+    kind = inferred_format(spark, source)
     if kind == "json" and schema is None:
         sampled = schema_of_sample(spark, source)
         reader = reader if sampled is None else reader.schema(sampled)

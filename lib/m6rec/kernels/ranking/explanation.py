@@ -9,7 +9,7 @@ A history item that is j itself is a reason of kind `again`: the user comes back
 transitions owe more than all other members is of kind `after`: j follows it. Any other is of kind
 `history`: the user had it.
 
-Content is told by an attribute of j: by the one whose evidence p(a | history)
+Content is named by an attribute of j: by the one whose evidence p(a | history)
 log(p(a | history) / p(a | catalogue)) is largest. Where the user's items have none of its
 attributes more often than the catalogue has, it is the first of them, which is the rarest.
 """

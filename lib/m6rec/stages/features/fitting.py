@@ -58,9 +58,9 @@ from m6rec.stages.features.vocabularies import (
     NO_SEPARATOR,
     Vocabulary,
     fit_vocabularies,
+    inferred_languages,
     separator_votes,
     token_column,
-    told_languages,
 )
 
 # How many rows the projection of a large vocabulary is learned from: enough for some hundred
@@ -68,7 +68,7 @@ from m6rec.stages.features.vocabularies import (
 PROJECTION_ROWS = 200_000
 # How many numbers of a column of vectors the driver holds to learn its space.
 _SAMPLED_NUMBERS = 50_000_000
-# How many rows the language of a text is told by.
+# How many rows the language of a text is inferred by.
 _LANGUAGE_ROWS = 2_000
 
 
@@ -195,8 +195,8 @@ def _languages(
         if kind == "text"
     }
     sample = attributes.orderBy(F.xxhash64(index_column), index_column).limit(_LANGUAGE_ROWS)
-    told = told_languages(sample, texts)
-    return tuple(told.get(name, NO_LANGUAGE) for name, _ in columns.tokens)
+    inferred = inferred_languages(sample, texts)
+    return tuple(inferred.get(name, NO_LANGUAGE) for name, _ in columns.tokens)
 
 
 def _used_columns(
@@ -285,7 +285,7 @@ def _fit_vectors(
 
 
 def _vocabulary_limit(kind: TokenKind, config: FeaturesConfig) -> int:
-    """The most tokens of a column that are told apart."""
+    """The most tokens of a column that are inferred apart."""
     match kind:
         case "categorical":
             # There are no similarities to learn between single categories, so those beyond

@@ -175,13 +175,13 @@ def kinds_of_sample(
     if attributes.title is not None:
         given.setdefault(attributes.title, ("text", "as the config says"))
     return {
-        name: given[name] if name in given else _told(column, sample)
+        name: given[name] if name in given else _inferred(column, sample)
         for name, column in sample.columns.items()
         if name != attributes.id
     }
 
 
-def _told(column: ColumnSample, sample: TableSample) -> tuple[FeatureKind, str]:
+def _inferred(column: ColumnSample, sample: TableSample) -> tuple[FeatureKind, str]:
     if is_unnamed(column.name):
         return "ignore", "left out: it has no name of its own"
     if column.group == "text":
@@ -192,13 +192,13 @@ def _told(column: ColumnSample, sample: TableSample) -> tuple[FeatureKind, str]:
         kind = kind_of_arrays(lengths_of_vectors(column), several)
         return kind, _FATES_OF_ARRAYS[kind]
     if column.group in {"whole number", "fraction"}:
-        return _told_of_numbers(column, sample.rows >= _MINIMUM_ROW_NUMBERS)
+        return _inferred_of_numbers(column, sample.rows >= _MINIMUM_ROW_NUMBERS)
     if column.group == "nested":
         return "ignore", f"left out; name {column.name}.FIELD in kinds to read a field"
     return _KINDS.get(column.group, "ignore"), COLUMN_TYPES[column.group].attribute
 
 
-def _told_of_numbers(column: ColumnSample, many: bool) -> tuple[FeatureKind, str]:
+def _inferred_of_numbers(column: ColumnSample, many: bool) -> tuple[FeatureKind, str]:
     if column.group == "whole number" and many and _counts_rows(column.values):
         return "ignore", "left out: it counts the rows; kinds can say otherwise"
     pattern = writing_of_numbers(column.present).date_format

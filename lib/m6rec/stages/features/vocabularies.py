@@ -149,7 +149,7 @@ def split_text(frame: DataFrame, columns: Sequence[TextColumn]) -> DataFrame:
     return frame
 
 
-def told_languages(frame: DataFrame, texts: Mapping[str, Column]) -> dict[str, str]:
+def inferred_languages(frame: DataFrame, texts: Mapping[str, Column]) -> dict[str, str]:
     """The language of each text by its stop words, or `none` where they are few in all languages.
 
     Args:
@@ -168,7 +168,7 @@ def told_languages(frame: DataFrame, texts: Mapping[str, Column]) -> dict[str, s
             found = _stop_words_among(F.col(f"words_{k}"), language)
             sums.append(F.sum(F.size(found)).alias(f"{language}_{k}"))
     row = split.agg(*sums).first()
-    told = {}
+    inferred = {}
     for k, name in enumerate(names):
         words = 0 if row is None else row[f"all_{k}"] or 0
         shares = {
@@ -176,8 +176,8 @@ def told_languages(frame: DataFrame, texts: Mapping[str, Column]) -> dict[str, s
             for language in get_args(StopWordLanguage)
         }
         best = max(shares, key=lambda language: shares[language])
-        told[name] = best if shares[best] >= _LEAST_STOP_WORDS else NO_LANGUAGE
-    return told
+        inferred[name] = best if shares[best] >= _LEAST_STOP_WORDS else NO_LANGUAGE
+    return inferred
 
 
 def _with_words(frame: DataFrame, text: str, words: str) -> DataFrame:
@@ -237,12 +237,12 @@ def separator_votes(name: str, data_type: T.DataType) -> Column:
     listed = F.avg(F.trim(column).rlike(f"^{_IN_BRACKETS}$").cast("double"))
     counts = [F.count(F.when(column.contains(sign), 1)) for sign in OTHER_SEPARATORS]
     most = F.greatest(*counts)
-    told = F.when(listed >= _MOST_IN_BRACKETS, F.lit(BRACKETS))
-    told = told.when(F.max(F.when(column.contains(SEPARATOR), 1)) == 1, F.lit(SEPARATOR))
-    told = told.when(most == 0, F.lit(WHITESPACE))
+    separator = F.when(listed >= _MOST_IN_BRACKETS, F.lit(BRACKETS))
+    separator = separator.when(F.max(F.when(column.contains(SEPARATOR), 1)) == 1, F.lit(SEPARATOR))
+    separator = separator.when(most == 0, F.lit(WHITESPACE))
     for sign, count in zip(OTHER_SEPARATORS, counts, strict=True):
-        told = told.when(count == most, F.lit(sign))
-    return told
+        separator = separator.when(count == most, F.lit(sign))
+    return separator
 
 
 def fit_vocabularies(
