@@ -648,7 +648,9 @@ PLACES = (
         "utf-16-halved.csv",
         text("\ufeffuser_id,item_id\nann,tea\nbob,rum\n", "utf-16-le"),
         source={"options": {"encoding": "UTF-16"}},
-        problems=(r"in UTF-16LE .* in another encoding; .*\{encoding: UTF-16LE, multiLine: true\}",),
+        problems=(
+            r"in UTF-16LE .* in another encoding; .*\{encoding: UTF-16LE, multiLine: true\}",
+        ),
     ),
     Case(
         "utf-16-read.csv",

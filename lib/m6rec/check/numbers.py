@@ -100,10 +100,10 @@ def is_number(text: str) -> bool:
     """Whether a text is a number, also one with a unit or signs between thousands."""
     if _PLAIN.fullmatch(text):
         return True
-    match = _IN_TEXT.match(text)
-    if match is None:
+    number = _number_in(text)
+    if number is None:
         return False
-    digits = re.sub(f"[{SPACES}]", "", match[2]).lstrip("+-")
+    digits = number.lstrip("+-")
     # A code has a leading zero, and a version or an address has several points.
     is_code = len(digits) > 1 and digits[0] == "0" and digits[1] not in ".,"
     points = len(re.findall(r"[.,]", digits))
@@ -136,7 +136,7 @@ def _decimal_sign(texts: Sequence[str], of_money: bool) -> DecimalSign:
     digits in their fraction.
     """
     votes: Counter[DecimalSign] = Counter()
-    written = [_digits(text) for text in texts]
+    written = [_number_in(text) or text for text in texts]
     for digits in written:
         if "," in digits and "." in digits:
             votes["," if digits.rindex(",") > digits.rindex(".") else "."] += 1
@@ -153,7 +153,7 @@ def _decimal_sign(texts: Sequence[str], of_money: bool) -> DecimalSign:
     return "," if votes[","] > votes["."] else "."
 
 
-def _digits(text: str) -> str:
-    """The number in a text, with its signs but without spaces."""
+def _number_in(text: str) -> str | None:
+    """The number in a text, with its sign and points but without spaces; None where it has none."""
     match = _IN_TEXT.match(text)
-    return re.sub(f"[{SPACES}]", "", match[2]) if match else text
+    return re.sub(f"[{SPACES}]", "", match[2]) if match else None

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from m6rec.errors import DataError
 from m6rec.kernels.arrays.layers import gelu, linear
 from m6rec.kernels.arrays.rows import Float32, Int64, Rows
-from m6rec.kernels.factors.projection import FactorModel, build_factor_model, project
+from m6rec.kernels.factors.projection import FactorModel, project
 from m6rec.kernels.ranking.members import UserBlock, UserEncoder
 from m6rec.towers.modalities import (
     Modalities,
@@ -31,8 +31,6 @@ from m6rec.towers.pictures import Pictures
 NORM_FLOOR = 1e-2
 ROWS_PER_BLOCK = 4096
 PICTURE_UNITS = "item.picture_units"
-_WEIGHTS = "weights."
-_FACTORS = "factors."
 
 
 class Towers(Protocol):
@@ -140,44 +138,6 @@ class TowerEncoder:
             )
         embeddings[:, -1] = popularity_inputs(counts)
         return embeddings
-
-    def to_arrays(self) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
-        """Plain values and arrays from which `from_arrays` makes the same encoder again."""
-        model = self.factor_model
-        arrays: dict[str, npt.NDArray[Any]] = {
-            _WEIGHTS + name: array for name, array in self.weights.items()
-        }
-        arrays[_FACTORS + "factors"] = model.factors
-        arrays[_FACTORS + "scales"] = model.scales
-        arrays[_FACTORS + "interaction_counts"] = model.interaction_counts
-        if model.projection is not None:
-            arrays[_FACTORS + "projection"] = model.projection
-        meta = {
-            "shape": dict(self.shape),
-            "method": model.method,
-            "parameters": dict(model.parameters),
-        }
-        return meta, arrays
-
-    @staticmethod
-    def from_arrays(
-        meta: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]
-    ) -> "TowerEncoder":
-        """The encoder that `to_arrays` took apart."""
-        factor_model = build_factor_model(
-            method=meta["method"],
-            factors=arrays[_FACTORS + "factors"],
-            projection=arrays.get(_FACTORS + "projection"),
-            scales=arrays[_FACTORS + "scales"],
-            parameters=meta["parameters"],
-            interaction_counts=arrays[_FACTORS + "interaction_counts"],
-        )
-        weights = {
-            name.removeprefix(_WEIGHTS): array
-            for name, array in arrays.items()
-            if name.startswith(_WEIGHTS)
-        }
-        return TowerEncoder(meta["shape"], weights, factor_model)
 
     def _checked(self, features: Float32 | None, rows: int, side: str) -> Float32:
         width = int(self.shape[f"{side}_features"])

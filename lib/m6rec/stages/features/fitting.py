@@ -111,9 +111,7 @@ def fit_features(
         known = known.join(training, index_column, "semi").persist()
     blocks = _fit_blocks(known, columns, index_column, config, seed)
     fitted_vectors = _fit_vectors(known, columns, index_column, config, seed)
-    joined = join_inputs(
-        training, known, behaviour, index_column, columns.numeric, behaviour_columns
-    ).persist()
+    joined = join_inputs(training, known, behaviour, index_column, behaviour_columns).persist()
     means = _means(joined, len(columns.numeric), len(behaviour_columns))
     pipeline = FeaturePipeline(
         index_column=index_column,
