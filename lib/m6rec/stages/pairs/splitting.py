@@ -197,12 +197,16 @@ def _compares_users(draw: _Draw) -> bool:
 def _hold_out(pairs: DataFrame, fold: str, draw: _Draw) -> DataFrame:
     """Move the positive training pairs to `fold` that a strategy marks whoever their users are."""
     match draw.strategy:
+        case "temporal":
+            marked = _mark_latest(pairs, draw)
         case "cold_items":
             marked = _mark_cold(pairs, draw, c.ITEM_INDEX)
         case "cold_users":
             marked = _mark_cold(pairs, draw, c.USER_INDEX)
+        case "last" | "highest_ids" | "random" | "random_and_new" | "mixed":
+            raise AssertionError(f"{draw.strategy} chooses among a user's own pairs")
         case _:
-            marked = _mark_latest(pairs, draw)
+            assert_never(draw.strategy)
     moved = F.when(F.col(_HELD), fold).otherwise(F.col(c.FOLD))
     return marked.withColumn(c.FOLD, moved).select(*pairs.columns)
 
