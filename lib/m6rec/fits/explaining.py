@@ -19,9 +19,9 @@ from m6rec.fits.rules import excluded_pairs, items_of_rule, items_outside_lists
 from m6rec.kernels.arrays.domains import Domain
 from m6rec.kernels.arrays.rows import Float32, Float64, Int32
 from m6rec.kernels.ranking.attribution import listed_items
-from m6rec.kernels.ranking.evidence import PartOfScore, factors_of_parts, parts_of_scores
 from m6rec.kernels.ranking.members import DotMember, UserBlock
 from m6rec.kernels.ranking.scoring import RepresentedUsers, part_scores, represent
+from m6rec.kernels.ranking.support import PartOfScore, factors_of_parts, parts_of_scores
 from m6rec.spark.arrow_rows import list_column
 from m6rec.spark.runtimes import arrow_table
 from m6rec.spark.values import DOMAIN_END

@@ -26,7 +26,7 @@ from m6rec.errors import ArtifactError, TableError
 from m6rec.fits.events_inspection import findings_of_events
 from m6rec.fits.matching import OpenedTable, findings_between
 from m6rec.kernels.text.encoder_files import find_encoder
-from m6rec.spark.failures import reading
+from m6rec.spark.failures import reading_table
 from m6rec.spark.misreadings import misreadings
 from m6rec.spark.readings import (
     columns_in_folders,
@@ -70,7 +70,7 @@ def inspect_sources(spark: SparkSession, config: Config) -> Inspection:
         place = Place(key, source.name)
         try:
             table = _open(spark, place, source, required)
-            with reading(key, source):
+            with reading_table(key, source):
                 tables.append(_view(spark, table, config))
             opened[key] = table
         except TableError as error:

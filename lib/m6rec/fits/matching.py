@@ -19,7 +19,7 @@ from m6rec.check.judging import equal_numbers
 from m6rec.check.samples import TableSample, shown
 from m6rec.config.base import TableSource
 from m6rec.config.run import Config
-from m6rec.spark.failures import reading
+from m6rec.spark.failures import reading_table
 from m6rec.spark.time_limits import within_seconds
 from m6rec.spark.values import id_column, owner_column
 
@@ -92,7 +92,7 @@ class _Lookup:
         asked = sorted(ids, key=lambda text: (zlib.crc32(text.encode()), text))[:_COMPARED]
         column = id_column(table.frame, name, self.config.interactions)
         rows = table.frame.select(column.alias("id")).where(F.col("id").isin(asked))
-        with reading(table.place.key, table.source):
+        with reading_table(table.place.key, table.source):
             found = within_seconds(
                 rows.sparkSession,
                 self.ends_at - time.monotonic(),

@@ -239,8 +239,8 @@ _FILE = re.compile(r"(?:reading file|read file|file path|path:?|File) `?((?:\w+:
 
 
 @contextmanager
-def reading(key: str, source: TableSource) -> Iterator[None]:
-    """Open an owner's table within this block, which turns any error into a TableError.
+def reading_table(key: str, source: TableSource) -> Iterator[None]:
+    """Open or read an owner's table in this block, which turns any error into a TableError.
 
     Raises:
         TableError: whatever was thrown, in words that name the table and what to do.

@@ -6,7 +6,7 @@ from m6rec.check.findings import Finding, Place
 from m6rec.check.readings import WIDE, encoding_of, has_line_breaks, header_of
 from m6rec.check.samples import TableSample, shown, shown_names
 from m6rec.config.base import TableSource
-from m6rec.spark.failures import reading
+from m6rec.spark.failures import reading_table
 from m6rec.spark.files import files_under, first_bytes
 from m6rec.spark.sources import inferred_format
 
@@ -26,7 +26,7 @@ def misreadings(
     files = files_under(spark, source.path)
     if not files:
         return []
-    with reading(place.key, source):
+    with reading_table(place.key, source):
         start = first_bytes(spark, files[0])
         found = _of_encoding(place, source, sample, start)
         if is_csv and source.option("encoding") is None and source.option("charset") is None:

@@ -14,7 +14,7 @@ from m6rec.check.readings import (
 from m6rec.check.samples import SAMPLED_ROWS, shown
 from m6rec.config.base import TableSource
 from m6rec.errors import TableError
-from m6rec.spark.failures import reading
+from m6rec.spark.failures import reading_table
 from m6rec.spark.files import files_under, first_bytes, sized_files_under, whole_name
 from m6rec.spark.parquet_columns import readable_columns
 from m6rec.spark.sources import inferred_format, load_source
@@ -29,7 +29,7 @@ def readings_of(
     if source.path is None:
         return []
     try:
-        with reading(place.key, source):
+        with reading_table(place.key, source):
             kind = inferred_format(spark, source)
             files = files_under(spark, source.path) if kind in {"csv", "json"} else []
             start = first_bytes(spark, files[0]) if files else b""
@@ -159,7 +159,7 @@ def columns_in_folders(
     """The columns, among some, whose values stand in the names of folders."""
     if source.path is None or inferred_format(spark, source) == "delta":
         return []
-    with reading(place.key, source):
+    with reading_table(place.key, source):
         files = sized_files_under(spark, source.path, 1)
     parts = (part.partition("=") for file, _ in files for part in file.split("/")[:-1])
     named = {name: f"{name}={value}" for name, sign, value in parts if sign}

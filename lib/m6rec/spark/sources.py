@@ -20,7 +20,7 @@ from m6rec.config.base import TableSource, is_path
 from m6rec.config.data import InteractionsConfig
 from m6rec.config.run import Config, columns_of_lists, sources_of
 from m6rec.errors import TableError
-from m6rec.spark.failures import reading
+from m6rec.spark.failures import reading_table
 from m6rec.spark.files import format_of_files, without_glob
 from m6rec.spark.json_samples import schema_of_sample
 from m6rec.spark.parquet_columns import parquet_fields, readable_columns
@@ -77,7 +77,7 @@ def load_source(
     Raises:
         TableError: the table does not exist or cannot be read; the message begins with `key`.
     """
-    with reading(key, source):
+    with reading_table(key, source):
         try:
             return _load(spark, source, schema)
         except AnalysisException as error:
@@ -252,7 +252,7 @@ def source_version(spark: SparkSession, source: TableSource) -> int | None:
         return source.version
     if source.path is not None and inferred_format(spark, source) != "delta":
         return None
-    with reading("", source):
+    with reading_table("", source):
         table = _delta_table(spark, source)
         if table is None:
             return None
@@ -329,7 +329,7 @@ def inferred_format(spark: SparkSession, source: TableSource) -> str:
     """
     if source.format != "auto" or source.path is None:
         return source.format
-    with reading("", source):
+    with reading_table("", source):
         return format_of_files(spark, source.path)
 
 

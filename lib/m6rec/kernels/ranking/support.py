@@ -8,7 +8,7 @@ import numpy as np
 from m6rec.kernels.arrays.rows import Float32, Float64, Int64
 from m6rec.kernels.ranking.attribution import Listed, history_shares
 from m6rec.kernels.ranking.blending import evidence_bins
-from m6rec.kernels.ranking.explanation import Evidence
+from m6rec.kernels.ranking.explanation import Support
 from m6rec.kernels.ranking.members import Member, OwnMembers, UserBlock
 from m6rec.kernels.ranking.scoring import PreparedBlend, RepresentedUsers
 from m6rec.rankers import POPULARITY, TRANSITIONS
@@ -61,7 +61,7 @@ def parts_of_scores(
     return found
 
 
-def evidence_of(parts: Mapping[str, PartOfScore], listed: Listed, block: UserBlock) -> Evidence:
+def support_of(parts: Mapping[str, PartOfScore], listed: Listed, block: UserBlock) -> Support:
     """What speaks for each listed item, added up over the members.
 
     Users of whom nothing is known all get the same list. For them, what cannot be divided counts as
@@ -84,7 +84,7 @@ def evidence_of(parts: Mapping[str, PartOfScore], listed: Listed, block: UserBlo
     unknown = ((block.rows.counts == 0) & ~block.content.any(axis=1))[listed.users]
     popularity[unknown] += rest[unknown]
     rest[unknown] = 0.0
-    return Evidence(history, order, content, popularity, rest)
+    return Support(history, order, content, popularity, rest)
 
 
 def factors_of_parts(
