@@ -81,7 +81,7 @@ class JobRecord:
         sections: the sections and single keys of the config that its tables follow from.
         has_long_loops: whether, with a config, the JVM runs loops for so long that its optimising
             compiler pays for itself.
-        reads_sources: whether it reads tables of the owner's, beside those of the run.
+        reads_sources: whether it also reads tables of the owner's.
     """
 
     name: str

@@ -40,7 +40,7 @@ from m6rec.spark.sources import latest_version
 
 # The lists that readers follow by path: of all tables the only one that belongs to no single run.
 PUBLISHED = "published/recommendations"
-# Columns that name a part of a run's rows, beside the run itself.
+# Columns that, besides the run id, name a part of a run's rows.
 _PARTS = (c.FIT, "kind", "job")
 # The value or values of a column by which a write chooses the rows that it replaces.
 Part = str | tuple[str, ...]

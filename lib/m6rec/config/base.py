@@ -167,7 +167,8 @@ class TableSource(Section):
     )
     missing_values: dict[str, tuple[Cell, ...]] = Field(
         default_factory=dict,
-        description="For a column, the values that stand for none, such as `{rating: [0]}`.",
+        description="For each column, the values that stand for a missing one, such as"
+        " `{rating: [0]}`.",
     )
 
     def option(self, name: str) -> str | None:

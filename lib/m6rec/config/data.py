@@ -126,7 +126,7 @@ class InteractionColumns(Section):
 
     @property
     def beside_item(self) -> tuple[str, ...]:
-        """The columns that a table of items needs beside the item's id."""
+        """The columns that a table of items needs besides the item's id."""
         return () if self.domain is None else (self.domain,)
 
     @model_validator(mode="after")
@@ -300,7 +300,7 @@ class InteractionsConfig(Section):
             against = "positive_minimum, which no event of theirs might reach; remove it"
         if against is not None:
             raise ValueError(
-                f"suspicious_users.action: weight cannot be beside {against}, or set the action to"
+                f"suspicious_users.action: weight does not go with {against}, or set the action to"
                 " quarantine"
             )
         return self
@@ -374,9 +374,9 @@ class SplitConfig(Section):
         default="auto",
         description="Which of the training pairs are held out for validation: by the strategies of"
         " the test, each user's items with the highest ids (`highest_ids`), or of each user half"
-        " random items and half items most like one another (`mixed`), or at random and, beside"
-        " that, nearly all pairs of three items in a hundred (`random_and_new`), for catalogues in"
-        " which new items matter. `auto` is the strategy of the test. Where that is `provided` or"
+        " random items and half items most like one another (`mixed`), or at random and, in"
+        " addition, nearly all pairs of three items in a hundred (`random_and_new`), for catalogues"
+        " in which new items matter. `auto` is the strategy of the test. Where that is `provided` or"
         " `none`, it is `last` where interactions have a time, else `random`: validation never"
         " looks at a provided test.",
     )

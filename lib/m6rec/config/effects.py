@@ -1,4 +1,4 @@
-"""Find values that are set in a configuration and can have no effect beside its other values.
+"""Find values that are set in a configuration and have no effect because of its other values.
 
 The models of the sections refuse contradictions. This module's rules find values that change
 nothing in a run. The owner is warned of them before the run starts.

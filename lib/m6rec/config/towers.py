@@ -297,13 +297,13 @@ class TowersConfig(Section):
 
     @property
     def ensembles(self) -> tuple[str, ...]:
-        """The models of towers that are trained beside those of `fusion`."""
+        """The models of towers that are trained in addition to those of `fusion`."""
         bagged = (BAGGED,) if self.bagging else ()
         return (*bagged, BOOSTED) if self.boosting else bagged
 
-    def epochs_of_sets(self, beside_order: bool) -> int:
-        """The most epochs of towers on sets, beside towers that know order or without such."""
-        return -(-self.epochs // 2) if beside_order else self.epochs
+    def epochs_of_sets(self, with_order: bool) -> int:
+        """The most epochs of towers on sets, by whether towers that know order are trained, too."""
+        return -(-self.epochs // 2) if with_order else self.epochs
 
     def factors_of(self, model: str) -> str:
         """The factor model that towers rest on."""

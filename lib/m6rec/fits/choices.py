@@ -31,7 +31,7 @@ _PLACES = frozenset({"source", "test", "validation"})
 
 @dataclass(frozen=True)
 class Choices:
-    """The choices that a run keeps, beside its rows of table `models`.
+    """The choices that a run keeps, besides its rows of table `models`.
 
     Attributes:
         kept_from: the run that they were read from, which was the published one.

@@ -63,7 +63,7 @@ class Inspection:
 
 
 def inspect_sources(spark: SparkSession, config: Config) -> Inspection:
-    """Look at the schema and the first rows of every table, and at the config beside them."""
+    """Look at the schema and the first rows of every table, together with the config."""
     tables: list[TableView] = []
     opened: dict[str, OpenedTable] = {}
     for key, source, required in sources_of(config):

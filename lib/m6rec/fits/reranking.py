@@ -1,4 +1,4 @@
-"""Read by what lists are chosen and measured beside relevance: diversity, calibration, a quota."""
+"""Read by what lists are chosen and measured besides relevance: diversity, calibration, a quota."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ from m6rec.stages.features.categories import categories_of_items
 
 @dataclass(frozen=True)
 class ListCriteria:
-    """The criteria, beside relevance, by which lists are chosen or measured.
+    """The criteria, besides relevance, by which lists are chosen or measured.
 
     Attributes:
         likeness: of items, where diversity is asked for.

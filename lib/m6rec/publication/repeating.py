@@ -156,7 +156,7 @@ def differences(one: Lakehouse, two: Lakehouse) -> ListDifferences:
 
 
 def _comparable(lists: DataFrame) -> DataFrame:
-    """Without what differs anyway, and maps as arrays, because Spark compares no maps."""
+    """The columns that can be equal; maps are arrays, because Spark does not compare maps."""
     return lists.select(
         *(
             F.array_sort(F.map_entries(field.name)).alias(field.name)

@@ -61,8 +61,8 @@ def clean(
         config: its section `retention` has the rules.
         now: the time up to which runs have an age.
         dry_run: whether to say only what would be removed.
-        vacuum_every: files without a use are left to a later cleaning where one has deleted such
-            files so lately, or the lake is no older; to look for them takes longer than all else.
+        vacuum_every: unused files are left to a later cleaning where a cleaning has deleted some
+            within this time, or the lake is younger; to look for them takes longer than all else.
     """
     runs = runs_to_remove(lakehouse, config.retention, now)
     tables = existing_tables(lakehouse)

@@ -123,7 +123,7 @@ _RULES: tuple[_Rule, ...] = (
         r"\[CAST_(?:INVALID_INPUT|OVERFLOW)\] The value (.*?) of the type \"?(\w+)\"? cannot"
         r" be cast to \"?(\w+)",
         lambda found: (
-            f"it casts {found[1]} ({found[2]}) to {found[3]}, which is none; use try_cast in the"
+            f"it casts {found[1]} ({found[2]}) to {found[3]}, which it is not; use try_cast in the"
             " view, or correct the row"
         ),
     ),
@@ -393,7 +393,7 @@ def _last_trace(text: str) -> re.Match[str] | None:
 
 
 def unforeseen(error: Exception) -> str:
-    """An error that nobody has foreseen, in a line: what it says, and where it was raised."""
+    """An unforeseen error in a line: what it says, and where it was raised."""
     if isinstance(error, THROWN):
         return f"Spark failed: {in_words(error)}; the log has the trace"
     frames = traceback.extract_tb(error.__traceback__)

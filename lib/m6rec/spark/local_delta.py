@@ -37,8 +37,8 @@ _DEFAULT_INTERVAL = 10
 _PROPERTIES = frozenset(
     {_INTERVAL, "delta.logRetentionDuration", "delta.deletedFileRetentionDuration"}
 )
-# With these signs alone, Spark, Hadoop and Delta write the name of a file alike. A file whose name
-# stands in the log in another way than they would write it is deleted by VACUUM.
+# With these signs alone, Spark, Hadoop and Delta write the name of a file alike. VACUUM deletes a
+# file whose name the log spells in another way than they would.
 _PLAIN_VALUE = re.compile(r"[A-Za-z0-9_.-]+")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_.=/-]+")
 _FILES_OF_FEW_ROWS = 500
@@ -249,7 +249,7 @@ def rows_of(
         snapshot: the table.
         schema: the columns; those that the table lacks are null.
         conditions: of columns of text.
-        most_bytes: the files with such rows may have no more together, nor may they be many.
+        most_bytes: of the files with such rows together; the files must also be few.
     """
     found = {file.name: file for one in conditions for file in snapshot.files_of(one)}
     files = list(found.values())
@@ -401,7 +401,7 @@ def commit_rows(
         try:
             version = _try_commit(folder, before, schema, rows, replaced, new, note)
         except OSError:
-            # A disk without links, or a full one, of which Spark will tell.
+            # The disk has no links, or it is full, which Spark will then report.
             return None
         if version is not None:
             return version

@@ -10,7 +10,7 @@ from m6rec.spark.failures import reading_table
 from m6rec.spark.files import files_under, first_bytes
 from m6rec.spark.sources import inferred_format
 
-# What a byte that is none of the encoding's is read as.
+# What Spark reads in place of a byte that the encoding does not have.
 _REPLACEMENT = "\ufffd"
 # Each is opened, which takes a tenth of a second in an object store.
 _MOST_HEADERS = 20

@@ -165,7 +165,7 @@ def _field_of_objects(text: Column, parts: Sequence[str]) -> Column:
 
 
 def _without(column: Column, kind: T.DataType, values: tuple[str, ...]) -> Column:
-    """A column without the values that stand for none: equal as text, or as numbers."""
+    """A column with null in place of values that stand for a missing one, as text or as numbers."""
     numbers = [float(value) for value in values if _is_finite(value)]
     stands_for_none = column.cast("string").isin(*values)
     if numbers and isinstance(kind, T.NumericType | T.StringType):

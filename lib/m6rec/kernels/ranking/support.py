@@ -22,9 +22,9 @@ class PartOfScore:
 
     Attributes:
         whole: float32 [entries].
-        history: float64 [cells]; what of it is owed to each history item, which adds up to the
-            whole (but for towers, of whose scores features have a part); None where it cannot be
-            divided.
+        history: float64 [cells]; the part of it that is owed to each history item. These parts add
+            up to the whole, except for towers, where a part is owed to features. None where it
+            cannot be divided.
     """
 
     whole: Float32
