@@ -376,8 +376,8 @@ class SplitConfig(Section):
         " the test, each user's items with the highest ids (`highest_ids`), or of each user half"
         " random items and half items most like one another (`mixed`), or at random and, in"
         " addition, nearly all pairs of three items in a hundred (`random_and_new`), for catalogues"
-        " in which new items matter. `auto` is the strategy of the test. Where that is `provided` or"
-        " `none`, it is `last` where interactions have a time, else `random`: validation never"
+        " in which new items matter. `auto` is the strategy of the test. Where that is `provided`"
+        " or `none`, it is `last` where interactions have a time, else `random`: validation never"
         " looks at a provided test.",
     )
     validation_share: ProperShare = Field(

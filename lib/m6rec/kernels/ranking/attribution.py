@@ -277,7 +277,7 @@ def _divided(shares: Float64, by_user: Float64, listed: Listed) -> Float64:
 
 @numba.njit(cache=True, nogil=True)
 def _note_places(entry_of, items, start, stop, first):  # type: ignore[no-untyped-def]
-    """Note the entry of each listed item, counted from `first`; items that are not listed have -1."""
+    """Note the entry of each listed item, counted from `first`; -1 means that it is not listed."""
     for entry in range(start, stop):
         entry_of[items[entry]] = entry - first
 

@@ -334,9 +334,9 @@ def kind_of_strings(values: Sequence[str | None]) -> FeatureKind:
     - embedding: nearly every value is a list of numbers, with fractions and of one length.
     - multi_valued: a tenth of the values contain `|`; or a tenth contain a comma, a semicolon or
       another of `OTHER_SEPARATORS`, and the parts between these recur and are not more than the
-      distinct values; or nearly every value is a list in brackets of values that recur; or values are lists of words
-      of a small vocabulary, in which a word is used 5 times or more on average, and there are
-      more distinct values than words.
+      distinct values; or nearly every value is a list in brackets of values that recur; or values
+      are lists of words of a small vocabulary, in which a word is used 5 times or more on average,
+      and there are more distinct values than words.
     - text: values have 4 words or more on average, and at least half of them are distinct. In a
       script without spaces two signs count as a word.
     - ignore: nearly all values are distinct, as ids and names are.
