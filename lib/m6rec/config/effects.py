@@ -22,8 +22,8 @@ class Idle:
     Attributes:
         keys: dotted keys; a section stands for all keys within it.
         when: the condition.
-        reason: why, and what to do where the keys themselves do not say it.
-        on: what there is no effect on; empty for anything.
+        reason: why, and what to do unless the keys show it.
+        on: what the keys have no effect on; empty for everything.
     """
 
     keys: tuple[str, ...]
@@ -175,8 +175,8 @@ RULES: tuple[Idle, ...] = (
             and config.interactions.duplicates == "max"
             and not (config.interactions.columns.weight or config.interactions.event_weights)
         ),
-        "the last event of a pair weighs most without interactions.columns.weight and"
-        " event_weights",
+        "without interactions.columns.weight and event_weights, the last event of a pair has the"
+        " largest weight anyway",
     ),
     Idle(
         ("interactions.weighting",),
@@ -275,7 +275,7 @@ RULES: tuple[Idle, ...] = (
     Idle(
         ("factors.svd.oversampling", "factors.svd.power_passes"),
         lambda config: config.factors.svd.exact,
-        "factors.svd.exact has a method of its own",
+        "factors.svd.exact takes another method, which has neither",
     ),
     Idle(
         ("factors.als.unobserved_total",),
@@ -287,7 +287,7 @@ RULES: tuple[Idle, ...] = (
     Idle(
         ("factors.als.unobserved_weight", "factors.als.unobserved_total"),
         _is_explicit,
-        "factors.als.feedback: explicit looks at what was observed alone",
+        "factors.als.feedback: explicit looks only at pairs that were observed",
     ),
     Idle(
         ("factors.als.attribute_weight",),
@@ -364,7 +364,7 @@ RULES: tuple[Idle, ...] = (
         lambda config: (
             _has_attributes(config) and config.features.text_rank > config.features.vocabulary_size
         ),
-        "no column has more values than features.vocabulary_size, above which it begins to count",
+        "it bounds columns of more values, and features.vocabulary_size leaves none so many",
     ),
     Idle(
         ("features.minimum_variance", "features.maximum_features", "features.clip"),
@@ -410,7 +410,8 @@ RULES: tuple[Idle, ...] = (
         lambda config: (
             _has_features(config) and not {"features", "gate"}.isdisjoint(config.towers.without)
         ),
-        "towers.without takes out the side features that would stand in, or the gate to them",
+        "towers.without takes out the side features, or the gate to them, which would stand in for"
+        " the factors",
     ),
     Idle(
         ("towers.patience",),
@@ -423,7 +424,8 @@ RULES: tuple[Idle, ...] = (
             not config.evaluate.ranks_cold_items
             and config.towers.patience >= config.towers.epochs_of_sets(config.has_order)
         ),
-        "training ends after towers.epochs before",
+        "training ends after towers.epochs, which are not more than the patience (where towers that"
+        " know order are trained, half of them)",
     ),
     Idle(
         _OF_THE_SEQUENCE,
@@ -441,7 +443,7 @@ RULES: tuple[Idle, ...] = (
         lambda config: (
             config.has_order and config.towers.sequence.patience >= config.towers.sequence.epochs
         ),
-        "training ends after towers.sequence.epochs before",
+        "training ends after towers.sequence.epochs, which are not more than the patience",
     ),
     Idle(
         ("towers.sequence.context.dropout", "towers.sequence.context.dropout_of_all"),

@@ -16,7 +16,7 @@ from m6rec.fits.fit import Fit
 from m6rec.kernels.arrays.rows import Float32, Int64
 from m6rec.spark.item_matrices import item_rows
 from m6rec.towers.artifact import DESCRIPTION_FILE, load_towers
-from m6rec.towers.going_on import NOT_KNOWN_BEFORE, EarlierTowers
+from m6rec.towers.warm_start import NOT_KNOWN_BEFORE, EarlierTowers
 
 
 class EarlierRun:

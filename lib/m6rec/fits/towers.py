@@ -25,13 +25,13 @@ from m6rec.towers.bagging import bag
 from m6rec.towers.batches import reader_named
 from m6rec.towers.boosting import CrossFitted
 from m6rec.towers.encoder import ItemInputs, TowerEncoder
-from m6rec.towers.going_on import EarlierTowers
 from m6rec.towers.launch import TrainingTask, train_alone
 from m6rec.towers.loop import TrainingResult
 from m6rec.towers.ranks import CPU, chosen_device
 from m6rec.towers.row_files import Manifest
 from m6rec.towers.start import calibrated
 from m6rec.towers.validation import TowerValidation
+from m6rec.towers.warm_start import EarlierTowers
 
 Trained = TypeVar("Trained")
 # If each user holds out one item, so many users tell towers apart whose NDCG differs by 2%. With a

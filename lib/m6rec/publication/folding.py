@@ -323,7 +323,7 @@ class FoldIn:
         seconds = (datetime.now(UTC) - started_at).total_seconds()
         name = "catching up" if batch_id == CATCHING_UP else f"batch {batch_id}"
         print(
-            f"fold_in: {name}: {len(items)} events{_said(refused)}, lists of {len(users)} users in"
+            f"fold_in: {name}: {len(items)} events{_refusals(refused)}, lists of {len(users)} users in"
             f" {seconds:.1f} s",
             flush=True,
         )
@@ -423,7 +423,7 @@ class FoldIn:
         return followed.distance(rows)
 
 
-def _said(refused: Mapping[str, int]) -> str:
+def _refusals(refused: Mapping[str, int]) -> str:
     """How many events of a batch cleaning refuses, and why; empty where it refuses none."""
     reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(refused.items()))
     return f" ({sum(refused.values())} refused: {reasons})" if refused else ""

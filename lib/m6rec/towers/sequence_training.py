@@ -24,7 +24,6 @@ from m6rec.kernels.arrays.rows import NO_ITEM, Float32, Int32, Int64, Rows
 from m6rec.kernels.arrays.sequences import gap_bins, time_order
 from m6rec.towers.batches import RowBatches, TrainingRows
 from m6rec.towers.encoder import ItemInputs
-from m6rec.towers.going_on import EarlierTowers, take_over
 from m6rec.towers.loop import (
     ADAM_BETAS,
     Schedule,
@@ -39,6 +38,7 @@ from m6rec.towers.modalities import Modalities
 from m6rec.towers.ranks import ALONE, Rank
 from m6rec.towers.sequence_encoder import SequenceEncoder, sequence_factors
 from m6rec.towers.sequence_model import SequenceModel, SequenceShape
+from m6rec.towers.warm_start import EarlierTowers, take_over
 
 # Batches of windows are cut from so many at once, by length.
 _BATCHES_SORTED_TOGETHER = 40

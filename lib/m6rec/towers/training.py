@@ -29,7 +29,6 @@ from m6rec.towers.encoder import (
     popularity_inputs,
 )
 from m6rec.towers.examples import Example, ExampleDraw
-from m6rec.towers.going_on import EarlierTowers, take_over
 from m6rec.towers.loop import (
     ADAM_BETAS,
     Schedule,
@@ -49,6 +48,7 @@ from m6rec.towers.model import TowerModel
 from m6rec.towers.picture_training import PictureReader
 from m6rec.towers.ranks import ALONE, Rank
 from m6rec.towers.start import shape_of, start_model
+from m6rec.towers.warm_start import EarlierTowers, take_over
 
 
 def train_towers(
