@@ -323,8 +323,8 @@ class FoldIn:
         seconds = (datetime.now(UTC) - started_at).total_seconds()
         name = "catching up" if batch_id == CATCHING_UP else f"batch {batch_id}"
         print(
-            f"fold_in: {name}: {len(items)} events{_refusals(refused)}, lists of {len(users)} users in"
-            f" {seconds:.1f} s",
+            f"fold_in: {name}: {len(items)} events{_refusals(refused)}, lists of {len(users)} users"
+            f" in {seconds:.1f} s",
             flush=True,
         )
 
