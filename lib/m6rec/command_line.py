@@ -142,7 +142,7 @@ def read_config(path: Path, overrides: tuple[str, ...], output: Path | str | Non
 def _checked_config(path: Path, overrides: tuple[str, ...], output: Path | str | None) -> Config:
     config = load_config(path, overrides)
     if output is not None and is_path(config.lake):
-        # The quotes have YAML read any path as text, whatever signs it holds.
+        # The quotes have YAML read any path as text, whatever characters it holds.
         lake = json.dumps(f"{_whole(output)}/lake", ensure_ascii=False)
         config = load_config(path, (*overrides, f"lake={lake}"))
     for _, source, _ in sources_of(config):

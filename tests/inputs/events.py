@@ -533,7 +533,7 @@ WEIGHTS = (
         "some-are-no-numbers.csv",
         _weights("3", "0x10", "NaN", "4"),
         WEIGHED,
-        warnings=("2 of 4 weights are no finite numbers, such as '0x10', and go to quarantine",),
+        warnings=("2 of 4 weights are not finite numbers, such as '0x10', and go to quarantine",),
         kept=[("u0", "i0", None, 3.0), ("u3", "i3", None, 4.0)],
         reasons=("weight NaN or infinite", "weight missing or not a number"),
     ),
@@ -709,7 +709,7 @@ PLACES = (
     Case(
         "signs-lost.csv",
         rows("user_id,item_id", "ann,caf\ufffd"),
-        warnings=("item_id: holds 'caf\ufffd', in which signs were lost",),
+        warnings=("item_id: holds 'caf\ufffd', in which characters were lost",),
     ),
     Case(
         "line-breaks.csv",
@@ -741,7 +741,7 @@ PLACES = (
     Case(
         "excel.csv",
         rows("sep=;", "user_id;item_id", "ann;tea"),
-        problems=("has no column", "begins with 'sep=;', a line that Excel reads"),
+        problems=("has no column", "begins with 'sep=;', a line that only Excel reads"),
     ),
     Case(
         "zipped.csv",

@@ -22,7 +22,7 @@ INTEGER_ID = r"\s*([+-]?)0*(\d+)(?:[.]0*)?\s*"
 _INTEGER = re.compile(INTEGER_ID, re.ASCII)
 # Spreadsheets write long numbers in this form, which has lost their last digits.
 _WITH_EXPONENT = re.compile(r"\d(\.\d+)?[eE]\+?\d{1,2}", re.ASCII)
-# Signs without width, which no screen shows.
+# Characters without width, which no screen shows.
 _INVISIBLE = str.maketrans("", "", "\0\u200b\u2060\ufeff\u00ad")
 # Above these numbers, floats of 64 bits, and of 32, do not hold every whole number.
 _LARGEST_EXACT, _LARGEST_EXACT_FLOAT = 2**53, 2**24
@@ -62,7 +62,7 @@ def id_text(value: CellValue, config: InteractionsConfig) -> str | None:
 def composed(text: str) -> str:
     """A text in the Unicode form in which `unify_ids` writes all forms that look alike.
 
-    Signs without width are left out.
+    Characters without width are left out.
     """
     return unicodedata.normalize("NFKC", text).translate(_INVISIBLE)
 

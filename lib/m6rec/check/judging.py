@@ -128,7 +128,7 @@ def equal_numbers(place: Place, pair: tuple[str, str], other: str = "") -> Findi
     return Finding(
         "problem",
         place,
-        f"holds {shown(pair[1])}, which is the same number as {shown(pair[0])}{where} and another"
+        f"holds {shown(pair[1])}, which is the same number as {shown(pair[0])}{where} but another"
         " id",
         "set interactions.normalise_ids: integer",
     )
@@ -189,8 +189,8 @@ def findings_of_weights(column: ColumnSample, table: Place, config: Config) -> I
         yield Finding(
             "warning",
             place,
-            f"{numbers.count(apart)} of {len(numbers)} values are {apart:g}, outside the run of the"
-            f" others ({_run(numbers, apart)}), as a value that stands for none is",
+            f"{numbers.count(apart)} of {len(numbers)} values are {apart:g}, apart from the others"
+            f" ({_run(numbers, apart)}), as a value that stands for a missing one is",
             f"if it does, set source.missing_values: {{{column.name}: [{apart:g}]}}",
         )
     yield from _of_signs([number for number in numbers if number != apart], place, config)
@@ -207,7 +207,7 @@ def findings_of_weights(column: ColumnSample, table: Place, config: Config) -> I
 def _of_unreadable(
     column: ColumnSample, found: NumbersAsText | None, place: Place
 ) -> Iterator[Finding]:
-    """Weights that are no finite numbers."""
+    """Weights that are not finite numbers."""
     with_signs = found is not None and bool(found.decimal_sign)
     values = column.texts if column.group == "text" else column.present
     others = [
@@ -219,7 +219,7 @@ def _of_unreadable(
         yield Finding(
             "warning",
             place,
-            f"{len(others)} of {len(values)} weights are no finite numbers, such as"
+            f"{len(others)} of {len(values)} weights are not finite numbers, such as"
             f" {shown(others[0])}, and go to quarantine",
         )
 
@@ -252,7 +252,7 @@ def _of_signs(numbers: list[float], place: Place, config: Config) -> Iterator[Fi
         yield Finding(
             "note",
             place,
-            f"{zero} of {count} weights are 0: such items are seen, and no interactions",
+            f"{zero} of {count} weights are 0: such items count as seen, and not as liked",
         )
 
 
@@ -318,7 +318,7 @@ def _of_numbers_in_text(column: ColumnSample, place: Place) -> Iterator[Finding]
         return
     others = [text for text in texts if not (is_number(text) or is_iso_date(text))]
     if len(others) * 2 > len(texts):
-        words = f"{len(others)} of {len(texts)} values are no numbers, such as {shown(others[0])}"
+        words = f"{len(others)} of {len(texts)} values are not numbers, such as {shown(others[0])}"
         mend = "give the column another kind" if len(others) == len(texts) else ""
         severity: Severity = "problem" if len(others) == len(texts) else "warning"
         yield Finding(severity, place, f"{words}, and kinds says numeric", mend)

@@ -1,4 +1,4 @@
-"""Numbers that people write as text: with a unit, a currency, and signs between thousands."""
+"""Numbers that people write as text: with a unit, a currency, and separators of thousands."""
 
 import re
 from collections import Counter
@@ -97,7 +97,7 @@ def numbers_as_text(values: Sequence[str]) -> NumbersAsText | None:
 
 
 def is_number(text: str) -> bool:
-    """Whether a text is a number, also one with a unit or signs between thousands."""
+    """Whether a text is a number, also one with a unit or separators of thousands."""
     if _PLAIN.fullmatch(text):
         return True
     number = _number_in(text)

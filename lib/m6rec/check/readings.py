@@ -13,9 +13,9 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "UTF-16LE"),
     (codecs.BOM_UTF16_BE, "UTF-16BE"),
 )
-# For each encoding: the range of first bytes of the signs that its language uses most, and further
-# usual signs. Korean text also passes for usual Chinese, but Chinese hardly ever passes for Korean;
-# so, of encodings with equal shares, the first one wins.
+# For each encoding: the range of first bytes of the characters that its language uses most, and
+# more usual characters. Korean text also passes for usual Chinese, but Chinese hardly ever passes
+# for Korean; so, of encodings with equal shares, the first one wins.
 _OF_COUNTRIES = {
     "EUC-KR": (0xB0, 0xC8, "\u3001-\u3011"),
     "GB18030": (0xB0, 0xD7, "\u3001-\u3011\uff01-\uff5e"),
@@ -35,7 +35,7 @@ _FOREIGN = (
     (b"\x28\xb5\x2f\xfd", "compressed by Zstandard; end its name in .zst"),
 )
 _MOST_SIGNS = 0.8
-# Encodings with several bytes for each sign, some of which Spark takes for ends of lines.
+# Encodings with several bytes for each character, some of which Spark takes for ends of lines.
 WIDE = "UTF-16"
 _SEPARATORS = (",", ";", "\t", "|", "::")
 _COMMENT = "#"
@@ -139,7 +139,7 @@ def encoding_of(start: bytes) -> str:
 
 
 def _encoding_of_a_country(lines: bytes) -> str:
-    """The encoding by which most signs beyond ASCII are usual ones of its language."""
+    """The encoding by which most characters beyond ASCII are usual ones of its language."""
     shares = {name: _usual_share(lines, name, *usual) for name, usual in _OF_COUNTRIES.items()}
     best = max(shares, key=lambda name: shares[name])
     if shares[best] >= _MOST_SIGNS:
@@ -149,7 +149,7 @@ def _encoding_of_a_country(lines: bytes) -> str:
 
 
 def _usual_share(lines: bytes, encoding: str, first: int, last: int, others: str) -> float:
-    """The share of usual signs: those of a range of first bytes, and a class of others."""
+    """The share of usual characters: those of a range of first bytes, and a class of others."""
     try:
         signs = [sign for sign in lines.decode(encoding) if not sign.isascii()]
     except UnicodeDecodeError:

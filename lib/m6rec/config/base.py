@@ -74,7 +74,7 @@ def _some_each_once(values: tuple[Any, ...]) -> tuple[Any, ...]:
         raise ValueError("the list is empty; give at least one value, or leave the key out")
     repeated = [value for value, times in Counter(values).items() if times > 1]
     if repeated:
-        raise ValueError(f"{repeated[0]} stands there more than once; remove the others")
+        raise ValueError(f"{repeated[0]} is listed more than once; remove the others")
     return values
 
 
@@ -84,7 +84,7 @@ SomeOnce = Annotated[tuple[Value, ...], AfterValidator(_some_each_once)]
 
 def _known_ranker(name: str) -> str:
     if name not in RANKER_NAMES:
-        raise ValueError(f"{name} is no ranker; give one of {', '.join(RANKER_NAMES)}")
+        raise ValueError(f"{name} is not a ranker; give one of {', '.join(RANKER_NAMES)}")
     return name
 
 

@@ -208,8 +208,8 @@ class InteractionsConfig(Section):
         default=(),
         description="Differences between ids that do not count in all tables: `case`, by which ids"
         " are written in lower case, and `form`, by which Unicode forms that look alike are one"
-        " (NFKC), such as a letter with its accent as one sign or two, full width, the no-break"
-        " space, and signs without width.",
+        " (NFKC), such as a letter with its accent as one character or two, full width, the"
+        " no-break space, and characters without width.",
     )
     not_a_user: tuple[Cell, ...] = Field(
         default=(),
@@ -458,7 +458,7 @@ class FeaturesConfig(Section):
         description="The language whose stop words are left out of text; `auto` tells it for each"
         " column by the stop words that its rows have, and leaves out none where it has few of any"
         " language. Text of scripts without spaces between words, such as Chinese, Japanese and"
-        " Thai, is split into signs and pairs of signs whatever the language.",
+        " Thai, is split into characters and pairs of them whatever the language.",
     )
     vocabulary_size: PositiveInt = Field(
         default=50_000,

@@ -123,7 +123,7 @@ class ReasonsConfig(Section):
     @model_validator(mode="after")
     def _sentences_can_be_read(self) -> "ReasonsConfig":
         if self.file is not None and self.language is None:
-            raise ValueError("file needs language, whose sentences stand where the file has none")
+            raise ValueError("file needs language, whose sentences are used where it has none")
         if self.language is not None:
             read_sentences(self.language, self.file)
         return self

@@ -110,8 +110,8 @@ class Config(Section):
         if self.ranks_repeats and strategy in {"mixed", "highest_ids"}:
             raise ValueError(
                 f"split.validation_strategy: {strategy} holds out items that are new to their user,"
-                " and with recommend.rules.mask_seen: false lists are to hold other items too; set"
-                " it to auto, last, random or temporal"
+                " and with recommend.rules.mask_seen: false lists hold items that the user has,"
+                " too; set it to auto, last, random or temporal"
             )
         return self
 
@@ -183,7 +183,7 @@ class Config(Section):
         if found:
             raise ValueError(
                 f"ratings.enabled predicts all ratings as they are, and interactions.{found[0]}"
-                " changes or leaves out some; remove one of both"
+                " changes or leaves out some; remove one of the two"
             )
         return self
 

@@ -134,7 +134,7 @@ class SequenceConfig(Section):
     def _heads_divide_the_width(self) -> "SequenceConfig":
         if self.width % self.heads:
             raise ValueError(
-                f"width {self.width} is no multiple of heads {self.heads}; change one of both"
+                f"width {self.width} is not a multiple of heads {self.heads}; change one of the two"
             )
         return self
 

@@ -142,8 +142,8 @@ def _of_early_times(
     yield Finding(
         "warning",
         place,
-        f"{len(early)} of {len(read)} times are read as before 1980, such as {shown(early[0])}, as"
-        " times are that stand for none, or are in another unit than the others",
+        f"{len(early)} of {len(read)} times are read as before 1980, such as {shown(early[0])};"
+        " they may stand for a missing time, or be in another unit than the others",
         f"where they stand for none, set source.missing_values:"
         f" {{{column.name}: [{json.dumps(early[0], ensure_ascii=False)}]}}",
     )

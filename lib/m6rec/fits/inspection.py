@@ -179,7 +179,7 @@ def _of_table(table: OpenedTable, version: int | None) -> Iterator[Finding]:
     elif table.sample.rows == 0 and not key.startswith("recommend."):
         yield Finding("problem", table.place, "has no row", "give a table with rows")
     if table.source.table is not None and version is None:
-        words = "is a view or no Delta table: it has no version, and later rows may differ"
+        words = "is a view, or not a Delta table: it has no version, and later rows may differ"
         yield Finding("fact", table.place, words)
 
 

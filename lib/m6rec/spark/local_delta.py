@@ -37,8 +37,8 @@ _DEFAULT_INTERVAL = 10
 _PROPERTIES = frozenset(
     {_INTERVAL, "delta.logRetentionDuration", "delta.deletedFileRetentionDuration"}
 )
-# With these signs alone, Spark, Hadoop and Delta write the name of a file alike. VACUUM deletes a
-# file whose name the log spells in another way than they would.
+# With these characters alone, Spark, Hadoop and Delta write the name of a file alike. VACUUM
+# deletes a file whose name the log spells otherwise than they would.
 _PLAIN_VALUE = re.compile(r"[A-Za-z0-9_.-]+")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_.=/-]+")
 _FILES_OF_FEW_ROWS = 500
@@ -429,7 +429,7 @@ def _is_for_python(
 
 
 def _has_plain_values(rows: pa.Table, partitioned_by: Sequence[str]) -> bool:
-    """Whether the names of folders that follow from the rows need no other signs."""
+    """Whether the names of folders that follow from the rows need no other characters."""
     values = {value for name in partitioned_by for value in rows.column(name).unique().to_pylist()}
     return all(value is not None and _PLAIN_VALUE.fullmatch(value) for value in values)
 

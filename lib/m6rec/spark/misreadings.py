@@ -51,12 +51,12 @@ def _of_encoding(
     name, text = broken[0]
     encoding = encoding_of(start)
     given = source.option("encoding") or source.option("charset")
-    # Spark ends lines at single bytes, and in these encodings each sign has two.
+    # Spark ends lines at single bytes, and in these encodings each character has two.
     whole_files = (source.option("multiline") or "").lower() == "true"
     ends_lines = whole_files or not encoding.startswith(WIDE)
     is_read_so = given is not None and encoding.startswith(given.upper()) and ends_lines
     if encoding == "UTF-8" or is_read_so:
-        words = f"holds {shown(text)}, in which signs were lost before it was written"
+        words = f"holds {shown(text)}, in which characters were lost before it was written"
         return [Finding("warning", place.of(name), words)]
     words = (
         f"holds {shown(text)}, as a file in {encoding} does where it is read in another encoding;"

@@ -53,9 +53,7 @@ def readings_of(
             with suppress(TableError):
                 found += columns_left_out(spark, place, source, "problem", required)
         case "csv" if start.startswith(b"sep="):
-            words = (
-                f"begins with {shown(_first_line(start))}, a line that Excel reads and nothing else"
-            )
+            words = f"begins with {shown(_first_line(start))}, a line that only Excel reads"
             found.append(Finding("problem", place, words, "take the line out of the file"))
         case "csv":
             found += [

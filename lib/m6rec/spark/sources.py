@@ -109,8 +109,8 @@ def with_columns(
     if matches.doubtful:
         name, alike = next(iter(matches.doubtful.items()))
         raise TableError(
-            f"{place} has no column {name}, and the columns {list(alike)} are named nearly so; name"
-            " one of them exactly in the config"
+            f"{place} has no column {name}, and the columns {list(alike)} have nearly that name;"
+            " give one of them exactly in the config"
         )
     ours = {there: asked for asked, there in matches.renamed.items()}
     absent = source.missing_values

@@ -32,7 +32,7 @@ def quoted(name: str) -> str:
 
 
 def owner_column(name: str) -> Column:
-    """The column of that name, whatever signs it holds."""
+    """The column of that name, whatever characters it holds."""
     return F.col(quoted(name))
 
 

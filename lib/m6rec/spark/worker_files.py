@@ -170,7 +170,7 @@ def _java() -> str:
 
 
 def as_literal(address: str) -> str:
-    """The address with its signs of a glob escaped, for what takes each path for a glob."""
+    """The address with its characters of a glob escaped, for what takes each path for a glob."""
     return re.sub(r"([*?{}\[\]\\])", r"\\\1", address)
 
 

@@ -198,7 +198,7 @@ class PetastormRowBatches(RowBatches):
 
 @contextmanager
 def _plain_folder(folder: Path) -> Iterator[Path]:
-    """The folder under a path without signs that an address would have to encode.
+    """The folder under a path without characters that an address would have to encode.
 
     Petastorm takes addresses and reads their paths as they stand there, encoded.
     """

@@ -47,7 +47,7 @@ _KINDS: Mapping[TypeGroup, FeatureKind] = {
 }
 _SEPARATED_SHARE = 0.1
 _MOST_VALUES = 0.9
-# Thai, Lao, Burmese, Khmer, kana and the Chinese signs.
+# Thai, Lao, Burmese, Khmer, kana and the Chinese characters.
 _UNSPACED_SIGN = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
     "\U00020000-\U0003ffff]"
@@ -327,7 +327,7 @@ def kind_of_strings(values: Sequence[str | None]) -> FeatureKind:
 
     - ignore: there is no value at all.
     - numeric: every value is a number without a leading zero; or nearly every value but words such
-      as n/a is one with a unit, a currency or signs between thousands.
+      as n/a is one with a unit, a currency or separators of thousands.
     - numeric: nearly every value is a date, of one way to write it; where day and month of all
       could be either, ignore.
     - ignore: nearly every value is an object as JSON or Python writes it, or a list of such.
@@ -338,7 +338,7 @@ def kind_of_strings(values: Sequence[str | None]) -> FeatureKind:
       are lists of words of a small vocabulary, in which a word is used 5 times or more on average,
       and there are more distinct values than words.
     - text: values have 4 words or more on average, and at least half of them are distinct. In a
-      script without spaces two signs count as a word.
+      script without spaces two characters count as a word.
     - ignore: nearly all values are distinct, as ids and names are.
     - categorical: none of the above.
     """
@@ -377,7 +377,7 @@ def _separator(values: list[str]) -> str | None:
         return BRACKETS if len(parts) > len(set(parts)) else None
     if sum(SEPARATOR in value for value in values) >= least:
         return SEPARATOR
-    # These signs stand in prose and names, too, so they count only between recurring values.
+    # These separators stand in prose and names, too, so they count only between recurring values.
     for sign in OTHER_SEPARATORS:
         if sum(sign in value for value in values) >= least and _recur(values, sign):
             return sign
@@ -385,7 +385,7 @@ def _separator(values: list[str]) -> str | None:
 
 
 def _recur(values: list[str], sign: str) -> bool:
-    """Whether values between signs recur in other combinations, as the words of prose do not."""
+    """Whether values between separators recur in other combinations, unlike words of prose."""
     parts = [part.strip() for value in values for part in value.split(sign) if part.strip()]
     return len(set(parts)) <= len(set(values)) and len(parts) > len(set(parts))
 
@@ -401,7 +401,7 @@ def _lists_words(values: list[str]) -> bool:
 
 
 def _word_count(value: str) -> float:
-    """How many words a text has; in a script without spaces two signs make one."""
+    """How many words a text has; in a script without spaces two characters make one."""
     unspaced = len(_UNSPACED_SIGN.findall(value))
     return len(_UNSPACED_SIGN.sub(" ", value).split()) + unspaced / 2
 

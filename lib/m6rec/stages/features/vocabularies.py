@@ -19,7 +19,7 @@ from m6rec.spark.values import owner_column
 NO_SEPARATOR = ""
 WHITESPACE = " "
 SEPARATOR = "|"
-# The signs of Chinese and Japanese are among them.
+# The punctuation of Chinese and Japanese is among them.
 OTHER_SEPARATORS = (",", ";", "\u3001", "\uff0c", "\uff1b", " / ", "\t")
 # Of lists as programs write them: ['Action', 'Comedy'].
 BRACKETS = "[]"
@@ -46,7 +46,7 @@ _UNSPACED = "".join(
         "Myanmar",
     )
 )
-# Japanese words contain the sign for a long vowel, which belongs to no script.
+# Japanese words contain the character for a long vowel, which belongs to no script.
 _UNSPACED += "\u30fc"
 # In running text of a language about a third of the words are its stop words.
 _LEAST_STOP_WORDS = 0.1
@@ -134,8 +134,8 @@ def split_text(frame: DataFrame, columns: Sequence[TextColumn]) -> DataFrame:
     """Add the words of text columns as arrays, in lower case and without stop words.
 
     A word consists of letters, digits and the marks on them, and has two of them or more. Scripts
-    that put no space between words (Chinese, Japanese, Thai and others) give each sign and each
-    pair of neighbouring signs.
+    that put no space between words (Chinese, Japanese, Thai and others) give each character and
+    each pair of neighbouring characters.
     """
     for column in columns:
         raw = f"{column.tokens}_all"
@@ -196,7 +196,7 @@ def _with_words(frame: DataFrame, text: str, words: str) -> DataFrame:
 
 
 def _signs_and_pairs(word: Column) -> Column:
-    """The runs of a word: one without spaces as signs and pairs of signs, any other as it is."""
+    """The runs of a word: one without spaces as characters and pairs, any other as it is."""
     nothing = F.array().cast(_NO_TOKENS)
     runs = F.regexp_extract_all(word, F.lit(f"([{_UNSPACED}]+|[^{_UNSPACED}]+)"), F.lit(1))
     return F.flatten(
@@ -210,7 +210,7 @@ def _signs_and_pairs(word: Column) -> Column:
 
 
 def _grams(run: Column, length: int) -> Column:
-    """All parts of so many signs."""
+    """All parts of so many characters."""
     last = F.length(run) - (length - 1)
     starts = F.when(last >= 1, F.sequence(F.lit(1), last)).otherwise(F.array().cast("array<int>"))
     return F.transform(starts, lambda start: F.substr(run, start, F.lit(length)))
