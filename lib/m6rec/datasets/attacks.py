@@ -34,12 +34,12 @@ class Folder:
     test: pd.DataFrame
 
 
-def pushed_items(train: pd.DataFrame, seed: int, count: int = PUSHED_ITEMS) -> list[Any]:
+def pushed_items(train: pd.DataFrame, seed: int) -> list[Any]:
     """Items to push, drawn from the less popular half of those of training."""
     counts = train[c.ITEM_ID].value_counts()
     ordered = sorted(counts.index, key=lambda item: (counts[item], str(item)))
-    less_popular = ordered[: max(len(ordered) // 2, count)]
-    drawn = np.random.default_rng(seed).choice(len(less_popular), count, replace=False)
+    less_popular = ordered[: max(len(ordered) // 2, PUSHED_ITEMS)]
+    drawn = np.random.default_rng(seed).choice(len(less_popular), PUSHED_ITEMS, replace=False)
     return [less_popular[place] for place in sorted(drawn)]
 
 
@@ -65,7 +65,7 @@ def with_fake_users(
     return pd.concat([train, *profiles], ignore_index=True)
 
 
-def with_random_clicks(folder: Folder, seed: int, share: float = CHANGED) -> pd.DataFrame:
+def with_random_clicks(folder: Folder, seed: int) -> pd.DataFrame:
     """Training with a share of added events, each of the user of some event and a random item.
 
     No added pair stands in training or in the test.
@@ -75,7 +75,7 @@ def with_random_clicks(folder: Folder, seed: int, share: float = CHANGED) -> pd.
     together = pd.concat([train, folder.test], ignore_index=True)
     taken = set(zip(together[c.USER_ID], together[c.ITEM_ID], strict=True))
     items = np.unique(train[c.ITEM_ID].to_numpy())
-    wanted = round(share * len(train))
+    wanted = round(CHANGED * len(train))
     rows: list[int] = []
     clicked: list[Any] = []
     while len(rows) < wanted:
@@ -92,9 +92,9 @@ def with_random_clicks(folder: Folder, seed: int, share: float = CHANGED) -> pd.
     return pd.concat([train, added], ignore_index=True)
 
 
-def with_losses(train: pd.DataFrame, seed: int, share: float = CHANGED) -> pd.DataFrame:
+def with_losses(train: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Training without a share of its events, drawn by chance."""
-    kept = np.random.default_rng(seed).random(len(train)) >= share
+    kept = np.random.default_rng(seed).random(len(train)) >= CHANGED
     return train[kept].reset_index(drop=True)
 
 

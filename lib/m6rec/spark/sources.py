@@ -185,7 +185,6 @@ def read_ids(
     source: TableSource,
     names: Mapping[str, str],
     config: InteractionsConfig,
-    key: str = "",
 ) -> DataFrame:
     """The id columns of a table of the owner's as strings, and nothing else.
 
@@ -194,13 +193,12 @@ def read_ids(
         source: the table.
         names: the owner's column for each of ours.
         config: how ids are written.
-        key: the config's key of the table.
 
     Raises:
         TableError: the table does not exist, cannot be read, or lacks a column.
     """
     beside = config.columns.beside_item if c.ITEM_ID in names else ()
-    frame = read_source(spark, source, (*names.values(), *beside), key)
+    frame = read_source(spark, source, (*names.values(), *beside))
     return frame.select(
         *(
             (item_id_column if ours == c.ITEM_ID else id_column)(frame, theirs, config).alias(ours)
