@@ -149,7 +149,7 @@ def _of_numbers(
 def _of_attributes(
     main: OpenedTable, table: OpenedTable, side: str, name: str, lookup: _Lookup
 ) -> Iterator[Finding]:
-    """How many of the interactions' ids a table of attributes has."""
+    """What share of the interactions' ids a table of attributes has, and what is missing."""
     own = lookup.ids(main, _column_of_interactions(side, lookup.config))
     theirs = lookup.ids(table, name)
     if not own or not theirs:

@@ -132,7 +132,7 @@ class FoldIn:
 
     @contextmanager
     def session_for_batches(self) -> Iterator[None]:
-        """The session as it suits batches of few users, and as many lists as are published."""
+        """Set the session for batches of few users, and for as many lists as are published."""
         lists = 0
         if self.lakehouse.exists(PUBLISHED):
             lists = self.lakehouse.delta_table(PUBLISHED).toDF().count()
@@ -140,7 +140,7 @@ class FoldIn:
             yield
 
     def follow(self) -> Followed:
-        """The published run; its models are read where it is another one than before.
+        """The published run; its models are read again where another run has been published.
 
         Raises:
             ConfigError: its ranker can only rank for users who were in training.
@@ -395,7 +395,7 @@ class FoldIn:
 
     @contextmanager
     def _as_own_commit(self) -> Iterator[None]:
-        """Keep to the followed run where nobody else changes the published table meanwhile."""
+        """Note the commits of this block as our own, unless others changed the published table, too."""
         before = self.lakehouse.version(PUBLISHED)
         yield
         version = self.lakehouse.version(PUBLISHED)

@@ -67,8 +67,8 @@ class PublishedLists:
             self._overwrite(new, are_touched, once)
 
     def compact(self) -> None:
-        """Put small files together, and those of whose rows many are marked."""
-        # Where a run is published meanwhile, these files are gone.
+        """Join small files, and rewrite those that have many marked rows."""
+        # If another run is published meanwhile, the files to join are gone.
         with (
             with_settings(self._spark, _COMPACTING),
             suppress(DeltaConcurrentModificationException),

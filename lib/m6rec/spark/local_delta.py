@@ -83,7 +83,8 @@ class Snapshot:
         partitioned_by: the columns by whose values rows lie in files.
         properties: what the table's configuration says.
         files: where its rows are.
-        is_plain: whether it has nothing that a writer of rows would have to heed.
+        is_plain: whether a writer of rows has no other features of it to respect, such as
+            constraints.
     """
 
     folder: Path
@@ -148,7 +149,7 @@ def _versions(folder: Path) -> _Versions | None:
 
 @dataclass
 class _State:
-    """What the actions so far come to."""
+    """The state of a table after some actions of its log."""
 
     folder: Path
     protocol: dict[str, Any] = field(default_factory=dict)
@@ -157,7 +158,7 @@ class _State:
     is_simple: bool = True
 
     def take(self, action: Mapping[str, Any]) -> None:
-        """Go on by one action."""
+        """Apply one action."""
         if action.get("protocol"):
             self.protocol = action["protocol"]
         if action.get("metaData"):
@@ -268,7 +269,7 @@ def rows_of(
 def _kept(
     before: Snapshot, gone: Sequence[DataFile], wanted: pa.Schema, replaced: Condition
 ) -> pa.Table:
-    """The rows of files that are replaced which are not."""
+    """The rows that stay, of files from which other rows are removed."""
     rows = pa.concat_tables([_read_file(before, file, wanted) for file in gone])
     return rows.filter(pc.invert(_fulfil(rows, [replaced])))
 
@@ -352,7 +353,7 @@ def _python_values(column: pa.ChunkedArray) -> list[Any]:
 
 @dataclass(frozen=True)
 class NewTable:
-    """How a table is made that is not there yet.
+    """How a table that does not exist yet is made.
 
     Attributes:
         partitioned_by: the columns by whose values rows lie in files.

@@ -1,7 +1,8 @@
 """Files of other file systems for Python workers, which cannot call the executor's JVM.
 
-PyArrow reaches S3 by itself. All else goes through a JVM of its own, with the jars and the Hadoop
-configuration of the executor: it needs nothing on the machine but Java, and takes a second or two.
+PyArrow reaches S3 by itself. For all other file systems, the worker starts a JVM with the jars and
+the Hadoop configuration of the executor. This needs only Java on the machine, and takes a second or
+two.
 """
 
 import os

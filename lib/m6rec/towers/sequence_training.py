@@ -219,7 +219,7 @@ class _SequenceTowers:
         return SequenceEncoder(shape, weights_of(self.model), factor_model, self.contexts)
 
     def fingerprint(self) -> dict[str, Any]:
-        """What a checkpoint must agree in."""
+        """What a checkpoint and the training that resumes from it must have in common."""
         return {
             "config": self.config.model_dump(mode="json"),
             "shape": self.model.shape.to_json(),

@@ -167,7 +167,7 @@ class _SetTowers:
         return freeze(self.model, self.items.factor_model, self.item_tensors.all_units())
 
     def fingerprint(self) -> dict[str, Any]:
-        """What a checkpoint must agree in."""
+        """What a checkpoint and the training that resumes from it must have in common."""
         return {
             "config": self.config.model_dump(mode="json"),
             "shape": self.model.shape.to_json(),

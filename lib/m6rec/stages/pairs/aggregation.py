@@ -200,10 +200,10 @@ def _netted(events: DataFrame, config: InteractionsConfig) -> DataFrame:
     """The events without what was cancelled, where negative weights cancel.
 
     A cancellation takes away the latest orders of its pair before it, whole or in part. What is
-    left of an order is what the sum of the weights never falls below from the order on, less what
-    it was before. An order of which nothing is left weighs 0, as does a cancellation of what was
-    ordered before the table begins: such items have been seen. Orders are compared as they were
-    before decay, because their cancellations are younger.
+    left of an order is the least value that the running sum of the weights has from the order on,
+    less the value before the order. An order of which nothing is left weighs 0, and so does a
+    cancellation of an order from before the table begins: their items count as seen. Orders are
+    compared as they were before decay, because their cancellations are younger.
     """
     if config.cancellations != "cancel":
         return events

@@ -34,7 +34,8 @@ _HASH_BUCKET = 1 << 24
 _SAMPLE_ENTRIES = 2_000_000
 # Salts keep the draws of test, validation and sample independent under one seed.
 _TEST_SALT, _VALIDATION_SALT, _SAMPLE_SALT, _NEW_ITEM_SALT = 1, 2, 3, 4
-# The share of the items that are made new, and what is left to them: none, few or some pairs.
+# The share of the items that are made new. Such an item keeps a number of pairs that is drawn from
+# the second line.
 SHARE_OF_NEW_ITEMS = 0.03
 KEPT_OF_NEW = (0, 0, 1, 2, 3, 6)
 
