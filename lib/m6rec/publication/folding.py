@@ -395,7 +395,7 @@ class FoldIn:
 
     @contextmanager
     def _as_own_commit(self) -> Iterator[None]:
-        """Note the commits of this block as our own, unless others changed the published table, too."""
+        """Note the commits of this block as our own, unless others changed the table, too."""
         before = self.lakehouse.version(PUBLISHED)
         yield
         version = self.lakehouse.version(PUBLISHED)
