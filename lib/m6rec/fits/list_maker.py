@@ -162,7 +162,8 @@ class ListMaker:
         )
 
     def users(self, ids: DataFrame) -> DataFrame:
-        """user_id, user_index of distinct user ids; negative for users whom the run does not know.
+        """user_id, user_index of distinct user ids; users whom the run does not know get negative
+        ones.
 
         A negative index depends on the id alone.
         """

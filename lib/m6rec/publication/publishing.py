@@ -198,10 +198,10 @@ def _checked_outputs(work: list[Row], lakehouse: Lakehouse, config: Config) -> d
 
 
 def _commit(lakehouse: Lakehouse, config: Config, action: str, outputs: Mapping[str, int]) -> None:
-    """The change that readers see, then the row that tells of it.
+    """Make the change that readers see, then write the row of `runs` that records it.
 
-    By path the former is one commit of the published table. In a catalogue it is the row itself.
-    Where the job is killed in between, giving its command again does both.
+    By path, the change is one commit of the published table. In a catalogue, the row itself is the
+    change. Where the job is killed between the two, the same command does both again.
     """
     attempt = Attempt(lakehouse, config, action)
     versions = dict(outputs)

@@ -53,7 +53,7 @@ class ListDifferences:
         users: who have a list in either.
         other_items: those of them whose items or their order differ.
         other_scores: those of the rest for whom a score, a part, a reason or a title differs.
-        differs_for_unknown: whether a list for users who are unknown differs.
+        differs_for_unknown: whether a list for unknown users differs.
     """
 
     users: int
@@ -178,8 +178,8 @@ def _differ(names: tuple[str, ...]) -> Column:
 def with_own_indices(original: Lakehouse, work: Sequence[Row]) -> Lakehouse:
     """The tables of a finished run, with the indices as they were then.
 
-    Models have a row for each item that there was. Where users have been forgotten since, their
-    index of then is gone, and that of now is read.
+    Models have a row for each item that there was. Where users have been forgotten since, the index
+    as it was then is gone, and the present one is read.
 
     Args:
         original: the run's tables.

@@ -51,7 +51,7 @@ def clean(
     dry_run: bool = False,
     vacuum_every: timedelta = timedelta(0),
 ) -> Cleaning:
-    """Remove the runs that no rule keeps from all tables, and delete files without a use.
+    """Remove the runs that no rule keeps from all tables, and delete unused files.
 
     Files of rows that are removed now are deleted by a later cleaning, after Delta's safe period,
     because a reader may be reading them. Artifacts go at once.
@@ -143,7 +143,7 @@ def _remove(
 
     attempt = Attempt(lakehouse, config, CLEAN.name)
     if runs:
-        # First of all, so that nobody publishes a run of which half has gone.
+        # This comes first, so that nobody publishes a run that is half removed.
         lakehouse.delta_table(RUNS_TABLE.name).update(
             of_runs & ~F.col("job").isin(*PUBLICATIONS), {"status": F.lit(REMOVED)}
         )
