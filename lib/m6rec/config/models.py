@@ -211,8 +211,8 @@ class ContentNeighboursConfig(Section):
     )
     longest_posting: PositiveInt = Field(
         default=5_000,
-        description="The most items of a term that are compared; of a term that more items have,"
-        " a sample is.",
+        description="The most items of a term that are compared; where more items have a term, a"
+        " sample of them is.",
     )
 
 
@@ -268,8 +268,8 @@ class NeighboursConfig(Section):
     )
     maximum_candidate_users: PositiveInt = Field(
         default=20_000,
-        description="The most users among whom the neighbours of a user are sought; of more, a"
-        " sample.",
+        description="The most users among whom the neighbours of a user are sought; where there are"
+        " more, they are sought in a sample.",
     )
     maximum_history: PositiveInt = Field(
         default=2_000,
@@ -288,8 +288,8 @@ class NeighboursConfig(Section):
 class RatingsConfig(Section):
     """The prediction of ratings: biases, explicit ALS, and regressions on who rates what, blended.
 
-    The regularisations of biases, tastes and audiences are in numbers of ratings: with so many, a
-    coefficient goes half the way from 0.
+    The regularisations of biases, tastes and audiences are in numbers of ratings: with so many
+    ratings, a coefficient is about half of what it would be without regularisation.
     """
 
     enabled: bool = Field(

@@ -186,7 +186,7 @@ class RecommendConfig(Section):
     )
     calibration: CalibrationConfig = Field(
         default=CalibrationConfig(),
-        description="How far a list has the user's own mix of a category.",
+        description="How closely a list follows the user's own mix of categories.",
     )
     candidates: PositiveInt = Field(
         default=100,
@@ -196,7 +196,7 @@ class RecommendConfig(Section):
     )
     contexts: dict[str, dict[str, ColumnValue]] = Field(
         default_factory=dict,
-        description="Contexts by name, in each of which every user gets a list beside the one"
+        description="Contexts by name, in each of which every user gets a list besides the one"
         " without a context, such as `weekday morning: {hour: 8, weekday: 2}`. The keys are columns"
         " of `interactions.columns.context` and, with `towers.sequence.context.clock`, `hour` and"
         " `weekday`; a key that is left out is not known.",
