@@ -27,8 +27,8 @@ from m6rec.spark.values import id_column, owner_column
 _FEW_MATCH = 0.5
 # So many ids suffice to estimate the share of all ids that another table has.
 _COMPARED = 500
-# An id may stand in many rows of the other table. Of so many rows for each id that is looked for,
-# most ids that are there show at least one.
+# How many rows are read at first for each id that is looked for. An id may stand in many rows, so
+# one row for each would show few of the ids.
 _ROWS_OF_AN_ID = 4
 _SECONDS = 8.0
 SIDES = ("user", "item")
@@ -102,7 +102,7 @@ class _Lookup:
 
 
 def _found(rows: DataFrame, ids: int) -> frozenset[str]:
-    """The ids among the rows; of many, those of the first rows where these have most of the ids."""
+    """The ids among the rows, or among the first rows alone where these have most of the ids."""
     limit = _ROWS_OF_AN_ID * ids
     first = rows.limit(limit).collect()
     found = frozenset(str(row["id"]) for row in first)

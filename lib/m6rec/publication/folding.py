@@ -233,8 +233,8 @@ class FoldIn:
             timed = events.withColumns(arrived)
             timed = timed.withWatermark(_ARRIVED, f"{settings.watermark_hours} hours")
             events = timed.dropDuplicatesWithinWatermark([_EVENT])
-        # Planning the cleaning takes Spark longer than cleaning a batch. So it is planned once, for
-        # the whole stream.
+        # To build the query that cleans takes longer than to run it on a batch, so it is built
+        # once, for the whole stream.
         judged = judged_by_themselves(
             events,
             opened.config,

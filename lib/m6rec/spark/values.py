@@ -13,7 +13,7 @@ from m6rec.config.data import InteractionsConfig
 from m6rec.errors import TableError
 from m6rec.spark.runtimes import cast_or_null
 
-# What stands between the domain and the rest of an item's id. No domain holds it.
+# The separator between the domain and the rest of an item's id. No domain contains it.
 DOMAIN_END = "/"
 FractionType = T.FloatType | T.DoubleType | T.DecimalType
 # Parquet readers disagree about the calendar before 1900, and no event log is that old.

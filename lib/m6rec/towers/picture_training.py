@@ -16,7 +16,7 @@ from m6rec.towers.pictures import NO_FRAME, Pictures
 from m6rec.towers.ranks import CPU
 
 _ITEMS_AT_ONCE = 256
-# By how much of the size pictures are shifted, and by how much of 1 their brightness is multiplied.
+# The largest shift, as a share of the size, and the largest change of brightness, from 1.
 _MOST_SHIFT = 0.125
 _MOST_BRIGHTNESS = 0.2
 

@@ -60,7 +60,7 @@ _MINIMUM_FOR_ID = 20
 _MINIMUM_ALL_DISTINCT = 5
 _MINIMUM_ROW_NUMBERS = 20
 _FIRST_DATE, _LAST_DATE = 19000101, 20991231
-# Arrays of floats are vectors where so many are of one length, which is at least this.
+# Arrays of floats are vectors if this share of them has one length, of at least `_LEAST_LENGTH`.
 _ONE_LENGTH_SHARE = 0.9
 _LEAST_LENGTH = 2
 _SHOWN_FIELDS = 3
