@@ -36,7 +36,7 @@ from m6rec.stages.features.pipeline import FeaturePipeline
 from m6rec.stages.features.texts import encode_texts, texts_of, with_text_vectors
 from m6rec.stages.features.vectors import VectorFacts, measure_vectors
 
-# As a key of the mix: no column of the owner's ends so.
+# The key of the mix for domains. No column of the owner's has this name.
 _DOMAIN_KEY = "domain of the item"
 
 

@@ -28,7 +28,7 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
     left_out = [f"{key} = {value:g}" for one in search.left_out for key, value in one.items()]
     if left_out:
         print(
-            f"settings: without a trial of {', '.join(left_out)}:"
+            f"settings: {', '.join(left_out)} not tried, because"
             f" settings.seconds is {config.settings.seconds:g}",
             flush=True,
         )

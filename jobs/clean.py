@@ -50,7 +50,7 @@ def tell(cleaning: Cleaning, dry_run: bool) -> None:
     if cleaning.runs and not dry_run:
         at_once = sum(one.bytes for one in cleaning.removals if one.place == ARTIFACTS)
         print(
-            f"{at_once} of them have left the disk; files of tables leave it with a cleaning after"
+            f"{at_once} of them are deleted; files of tables are deleted by a cleaning after"
             " Delta's safe period, a week unless the tables say otherwise",
             flush=True,
         )

@@ -1,4 +1,4 @@
-"""Explain an item for a user: its place, what its score is made of, what it lacks, what hides it.
+"""Explain an item for a user: its place, what its score is made of, what it lacks, what masks it.
 
 Of the published run, unless --run-id names another. Nothing is written but the file of --plot.
 """

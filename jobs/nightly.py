@@ -10,7 +10,6 @@ and readers see the lists that they saw before.
 
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -26,7 +25,6 @@ from jobs import (
     keep_choices,
     pipeline,
     prepare_interactions,
-    publish,
     recommend,
     train_factors,
     train_neighbours,
@@ -45,7 +43,7 @@ from m6rec.command_line import (
     read_config,
 )
 from m6rec.config.run import Config
-from m6rec.files import AnyPlace, as_place
+from m6rec.files import AnyPlace, FilePlace, as_place
 from m6rec.fits.choices import Choices, kept_choices, members_with_weight
 from m6rec.fits.earlier import EarlierRun
 from m6rec.fits.fit import Fit
@@ -54,9 +52,9 @@ from m6rec.fits.needs import Needs, needs_of
 from m6rec.job_records import JOBS_OF_A_RUN, JobRecord
 from m6rec.lakehouse import Lakehouse
 from m6rec.publication.nights import duration, night_of, warning_of_test
-from m6rec.report.collect import collect_night, with_guards
-from m6rec.report.console import print_guards, print_night
-from m6rec.report.page import ReportData, plots_of, write_report
+from m6rec.report.collect import collect_night
+from m6rec.report.console import print_night
+from m6rec.report.page import ReportData
 from m6rec.runs import Job, numbered, run_jobs
 from m6rec.spark.places import place_of
 from m6rec.spark.session import session_of_job, starting_workers
@@ -90,11 +88,12 @@ def run_nightly(
         print(f"nightly: keeps what run {night.kept_from} chose", flush=True)
         with starting_workers(spark):
             check_tables(spark, config)
-            sized = pipeline.for_its_size(lakehouse, config)
-            with sized as tables, ThreadPoolExecutor(1) as beside:
+            with pipeline.for_its_size(lakehouse, config) as tables:
                 plan = train_and_rank(tables, config, night.kept_from)
-                told = beside.submit(_collect, plan)
-                publish.run(tables, config, lambda: _report(tables, *told.result(), output))
+                collect = partial(collect_night, plan.selection, plan.choices, plan.needs)
+                report = as_place(output) / "report.html"
+                show = partial(_show, report=report)
+                pipeline.publish_and_report(tables, config, collect, show, report)
     clean.run(lakehouse.for_run(new_run_id()), config, vacuum_every=_VACUUM_EVERY)
     return lakehouse
 
@@ -134,7 +133,7 @@ def train_and_rank(lakehouse: Lakehouse, config: Config, kept_from: str) -> Nigh
 
 
 def plan_of(selection: Fit, choices: Choices) -> NightPlan:
-    """What a run trains whose selection fit has the choices."""
+    """The plan of a run, by the choices in its selection fit."""
     members = members_with_weight(selection, selection.config.recommend.ranker)
     return NightPlan(selection, choices, needs_of(members, selection.settings))
 
@@ -175,26 +174,14 @@ def jobs_of_night(plan: NightPlan) -> tuple[Job, ...]:
 
 
 def _without_other_jobs(record: JobRecord, kept: set[str]) -> JobRecord:
-    """The record without tables that only jobs write which this night does not run."""
+    """The record without the tables that no job of this night writes."""
     written = {table for job in JOBS_OF_A_RUN if job.name in kept for table in job.writes}
     return replace(record, reads=tuple(table for table in record.reads if table in written))
 
 
-def _collect(plan: NightPlan) -> tuple[ReportData, dict[str, str]]:
-    """What is told of a night before its guards have been measured: data and plots."""
-    night = collect_night(plan.selection, plan.choices, plan.needs)
-    return night, plots_of(night)
-
-
-def _report(
-    lakehouse: Lakehouse, data: ReportData, drawn: dict[str, str], output: AnyPlace
-) -> None:
-    night, page = with_guards(data, lakehouse), as_place(output) / "report.html"
-    write_report(page, night, drawn)
-    console = Console(width=max(Console().width, pipeline.NARROWEST))
+def _show(console: Console, night: ReportData, report: FilePlace) -> None:
     print_night(console, night.kept, night.step_seconds)
-    print(f"report: {page}", flush=True)
-    print_guards(console, night.guards)
+    print(f"report: {report}", flush=True)
 
 
 def main(

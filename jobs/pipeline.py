@@ -5,9 +5,10 @@ in the output folder. Where a guard stops the run, the exit code is 3, and reade
 that they saw before.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 
 from pyspark.sql import SparkSession
 from rich.console import Console
@@ -40,7 +41,7 @@ from m6rec.runs import Job, numbered, run_jobs
 from m6rec.spark.places import place_of
 from m6rec.spark.session import queries_over_few, session_of_job, starting_workers
 
-NARROWEST = 110
+_NARROWEST = 110
 
 JOBS_IN_ORDER: tuple[Job, ...] = (
     prepare_interactions.JOB,
@@ -75,11 +76,12 @@ def run_pipeline(spark: SparkSession, config: Config, run_id: str, output: AnyPl
     jobs = jobs_of(config)
     with starting_workers(spark):
         check_tables(spark, config)
-        with for_its_size(lakehouse, config) as tables, ThreadPoolExecutor(1) as beside:
+        with for_its_size(lakehouse, config) as tables:
             run_jobs(tables, config, numbered(jobs, len(jobs)))
-            # The guards wait for queries, and plots for none.
-            told = beside.submit(_collect, tables, config)
-            publish.run(tables, config, lambda: _report(tables, *told.result(), as_place(output)))
+            collect = partial(collect_report, tables, config)
+            place = as_place(output)
+            show = partial(_show, config=config, output=place)
+            publish_and_report(tables, config, collect, show, place / "report.html")
     return lakehouse
 
 
@@ -93,25 +95,51 @@ def for_its_size(lakehouse: Lakehouse, config: Config) -> Iterator[Lakehouse]:
             yield lakehouse.with_tables_in_memory(fits_in_driver(config))
 
 
-def _collect(lakehouse: Lakehouse, config: Config) -> tuple[ReportData, dict[str, str], str]:
-    """What is told of a run before its guards have been measured: data, plots, and one line."""
-    report = collect_report(lakehouse, config)
-    line = hybrid_and_best_member(report, config.hybrid_members)
-    return report, plots_of(report), line
-
-
-def _report(
-    lakehouse: Lakehouse, data: ReportData, drawn: dict[str, str], line: str, output: FilePlace
+def publish_and_report(
+    lakehouse: Lakehouse,
+    config: Config,
+    collect: Callable[[], ReportData],
+    show: Callable[[Console, ReportData], None],
+    report: FilePlace,
 ) -> None:
-    report = with_guards(data, lakehouse)
-    metrics_json(report.metrics, output / "metrics.json")
-    write_report(output / "report.html", report, drawn)
-    # A log file has no width of its own, and 80 columns would cut the numbers.
-    console = Console(width=max(Console().width, NARROWEST))
-    print_results(console, report.metrics, report.examples, k=report.k)
-    print(line)
+    """Publish a run if its guards let it pass; report on it whether or not they do.
+
+    Args:
+        lakehouse: the tables of the run.
+        config: its configuration.
+        collect: what the report shows, but for guards. The data are collected and the plots drawn
+            while the guards are measured, because guards mostly wait for queries.
+        show: prints the report's data, before the guards are printed.
+        report: where the report is written.
+
+    Raises:
+        GuardError: a guard stops the run.
+    """
+
+    def collect_and_draw() -> tuple[ReportData, dict[str, str]]:
+        data = collect()
+        return data, plots_of(data)
+
+    with ThreadPoolExecutor(1) as beside:
+        collected = beside.submit(collect_and_draw)
+
+        def write_and_print() -> None:
+            data, drawn = collected.result()
+            data = with_guards(data, lakehouse)
+            write_report(report, data, drawn)
+            # A log file has no width of its own, and 80 columns would cut the numbers.
+            console = Console(width=max(Console().width, _NARROWEST))
+            show(console, data)
+            print_guards(console, data.guards)
+
+        publish.run(lakehouse, config, write_and_print)
+
+
+def _show(console: Console, data: ReportData, config: Config, output: FilePlace) -> None:
+    metrics_json(data.metrics, output / "metrics.json")
+    print_results(console, data.metrics, data.examples, k=data.k)
+    print(hybrid_and_best_member(data, config.hybrid_members))
     print(f"metrics: {output / 'metrics.json'}\nreport: {output / 'report.html'}", flush=True)
-    print_guards(console, report.guards)
 
 
 def _body(config: Config, run_id: str, output: str | None) -> None:

@@ -59,7 +59,7 @@ def rerun(spark: SparkSession, config: Config, run_id: str, new_id: str) -> List
             flush=True,
         )
     if found.differs_for_unknown:
-        print("a list for users who are unknown differs", flush=True)
+        print("a list for unknown users differs", flush=True)
     return found
 
 

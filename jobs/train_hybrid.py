@@ -37,7 +37,7 @@ from m6rec.runs import Job
 # The least weight of popularity. It is too small to change an order that another member makes, and
 # it gives users of whom nothing is known the popular list.
 LEAST_POPULARITY = 1e-3
-# Of fewer held-out items, the share that a member finds has a standard error of a tenth and more.
+# With fewer held-out items, the share that a member finds has a standard error of 0.1 or more.
 _FEW = 25
 _ORIGINS: Mapping[Origin, str] = {
     "common": "the weights of all domains",

@@ -69,7 +69,7 @@ STUDY_FILE = "study.sqlite"
 BEST_FILE = "best.yaml"
 TRIALS_FILE = "trials.csv"
 
-# Files of a training under way or past; those of other values are of no use to the next.
+# What a training leaves beside its tables; a trial with other values must not go on from it.
 LEFT_BY_TRAINING = ("checkpoints", "tensorboard")
 
 # Of the jobs before the towers, only `choose_settings` is left out, because a trial measures the
@@ -96,7 +96,7 @@ class LatestTables:
         made = json.loads(self._file.read_text()) if self._file.is_file() else {}
         if made.get(job.name) == fingerprint:
             return False
-        # Half-written tables are nobody's.
+        # A trial that is killed while it writes a table must not count it as made.
         self._record({name: made[name] for name in made if name != job.name})
         for folder in LEFT_BY_TRAINING:
             place = self.lakehouse.artifact_path(folder, c.SELECTION)

@@ -30,6 +30,7 @@ ITEM_INDICES = "item_indices"
 WEIGHTS = "weights"
 TIMES = "times"
 CONTEXTS = "contexts"
+# Items that a user has seen and does not like. What rules exclude is not among them.
 EXCLUDED_INDICES = "excluded_indices"
 
 METHOD = "method"

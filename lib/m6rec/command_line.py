@@ -127,7 +127,7 @@ def command(doc: str | None, body: Callable[[Config, str, str | None], None]) ->
 def read_config(path: Path, overrides: tuple[str, ...], output: Path | str | None) -> Config:
     """Load and check a config; with `output` a lake by path lies in `output`/lake.
 
-    What is set without effect is said on stderr.
+    It warns on stderr of values that have no effect.
 
     Raises:
         ConfigError: a key or value is wrong.
@@ -142,7 +142,7 @@ def read_config(path: Path, overrides: tuple[str, ...], output: Path | str | Non
 def _checked_config(path: Path, overrides: tuple[str, ...], output: Path | str | None) -> Config:
     config = load_config(path, overrides)
     if output is not None and is_path(config.lake):
-        # In quotes, for a path to be read as text whatever signs it holds.
+        # The quotes have YAML read any path as text, whatever characters it holds.
         lake = json.dumps(f"{_whole(output)}/lake", ensure_ascii=False)
         config = load_config(path, (*overrides, f"lake={lake}"))
     for _, source, _ in sources_of(config):
@@ -151,7 +151,7 @@ def _checked_config(path: Path, overrides: tuple[str, ...], output: Path | str |
 
 
 def _whole(output: Path | str) -> str:
-    """The folder whatever the working folder is; one of another file system as it is."""
+    """The folder's absolute path; an address in another file system stays as it is."""
     given = str(output)
     if has_scheme(given) or (_default_is_elsewhere() and not Path(given).is_absolute()):
         return given.rstrip("/")
@@ -182,7 +182,7 @@ def open_lakehouse(spark: SparkSession, config: Config, run_id: str) -> Lakehous
     check_run_id(run_id)
     check_classic(spark)
     lakehouse = Lakehouse(spark, config.lake, run_id, config.artifacts or "")
-    # A schema in whose location no files can be is told of here, before anything is computed.
+    # Where files cannot lie in a schema's location, this fails before anything is computed.
     lakehouse.artifact_path()
     return lakehouse
 
@@ -225,7 +225,7 @@ def check_publish_options(run_id: str | None, rollback: bool, history: bool) -> 
 
 
 def _check_local_path(source: TableSource) -> None:
-    """Say at once what Spark would say of a path on this machine; it decides about all others."""
+    """Refuse a missing path on this machine at once; all other paths are left to Spark."""
     if source.path is None or any(sign in source.path for sign in "*?[{,"):
         return
     local = local_path(source.path)
@@ -247,8 +247,8 @@ def _default_is_elsewhere() -> bool:
 def errors_as_messages() -> Iterator[None]:
     """Turn an error that the user can put right into one message on stderr and exit code 2.
 
-    Where a guard keeps a run from being published, it is 3, and where something failed that nobody
-    has foreseen, 1. Traces go to the log.
+    The exit code is 3 where a guard keeps a run from being published, and 1 where an error is not
+    one that we foresaw. Traces go to the log.
     """
     try:
         yield
@@ -284,9 +284,10 @@ def _print_line(kind: str, style: str, message: str) -> None:
 
 @contextmanager
 def _error_stream() -> Iterator[TextIO]:
-    """Stderr of whoever called spark-submit.
+    """The stderr of the process that called spark-submit.sh.
 
-    spark-submit merges the driver's stderr into stdout, so that spark-submit.sh names its own.
+    Spark's own spark-submit merges the driver's stderr into stdout. So spark-submit.sh passes the
+    place of its stderr in the environment.
     """
     place = os.environ.get("M6REC_STDERR")
     if place is None or not os.access(place, os.W_OK):
@@ -317,7 +318,7 @@ def _check(
             checked = read_config(config, tuple(overrides or ()), output)
             print(f"config {config} is valid ({checked.fingerprint()[:12]})")
         else:
-            # The job itself says what is set without effect.
+            # The job itself warns of values that have no effect.
             checked = _checked_config(config, tuple(overrides or ()), output)
             print(compiler_options(job, checked))
 

@@ -1,8 +1,9 @@
 """Files and folders anywhere: on this machine, or in a file system that Spark reaches.
 
-What writes or reads a file takes a `FilePlace`, or a path of this machine as text or `Path`. Of
-another file system, files are copied here to be read and sent there when they are complete, because
-the libraries that make them (safetensors, NumPy, PyArrow, TensorBoard) know local files alone.
+Functions that read or write a file take a `FilePlace`, or a path of this machine as text or `Path`.
+A file in another file system is copied to this machine to be read, and is sent there when it is
+complete, because the libraries that make files (safetensors, NumPy, PyArrow, TensorBoard) know
+local files alone.
 """
 
 import os
@@ -18,7 +19,7 @@ from pathlib import Path
 class FileSystem(ABC):
     """How files of another file system come to this machine and go there.
 
-    It pickles to what reaches the same files from a Python worker.
+    Its pickle becomes an object that reaches the same files from a Python worker.
     """
 
     @abstractmethod
@@ -48,7 +49,7 @@ class FilePlace:
 
     Attributes:
         address: a path of this machine, or a URI.
-        system: of which the URI is; None where it is this machine.
+        system: the file system of the URI; None for this machine.
     """
 
     address: str
@@ -112,7 +113,7 @@ def has_scheme(address: str) -> bool:
 
 
 def posix_path(address: str, root: Path = Path("/")) -> str | None:
-    """The path by which this machine has the address mounted; None where it has not.
+    """The path at which this machine has mounted the address; None where it has not.
 
     Databricks mounts volumes as `/Volumes` and its own file system as `/dbfs`.
 
@@ -184,7 +185,7 @@ def files_at_hand(folder: AnyPlace, names: Sequence[str]) -> Iterator[Path]:
 
 @contextmanager
 def filled(folder: AnyPlace) -> Iterator[Path]:
-    """A local folder whose files are those of `folder` when the block ends, also by an error."""
+    """Give a local folder, and send its files to `folder` when the block ends, even by an error."""
     target = as_place(folder)
     if target.system is None:
         Path(target.address).mkdir(parents=True, exist_ok=True)
@@ -199,7 +200,7 @@ def filled(folder: AnyPlace) -> Iterator[Path]:
 
 @contextmanager
 def _scratch() -> Iterator[Path]:
-    """A folder that is removed, where Spark tells its Python workers to put what is large."""
+    """A temporary folder, in the place that Spark gives Python workers for large files."""
     given = os.environ.get("SPARK_LOCAL_DIRS", "").split(",")[0]
     place = given if given and Path(given).is_dir() else None
     with tempfile.TemporaryDirectory(prefix="m6rec-", dir=place) as folder:

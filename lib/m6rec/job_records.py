@@ -11,7 +11,7 @@ from pathlib import Path
 from m6rec.config.run import Config, sources_of
 from m6rec.rankers import MLLIB_ALS
 
-# What the tables of every fit follow from.
+# The sections and keys that the tables of every fit depend on.
 _PREPARED = (
     "interactions",
     "split",
@@ -20,11 +20,11 @@ _PREPARED = (
     "recommend.rules.mask_seen",
     "ratings.enabled",
 )
-# Of table user_index: some 50,000 users, whose lists are a million rows.
+# The size of table user_index with some 50,000 users, whose lists have a million rows.
 _BYTES_OF_FEW_USERS = 500_000
-# Of the table of interactions: some 20,000 rows.
+# The size of a table of interactions with some 20,000 rows.
 _BYTES_OF_FEW_ROWS = 500_000
-# Of all sources together, for the driver to hold what follows from them.
+# The largest size of all sources together at which the driver can hold each table of the run.
 _BYTES_IN_DRIVER = 4_000_000
 
 
@@ -81,7 +81,7 @@ class JobRecord:
         sections: the sections and single keys of the config that its tables follow from.
         has_long_loops: whether, with a config, the JVM runs loops for so long that its optimising
             compiler pays for itself.
-        reads_sources: whether it reads tables of the owner's, beside those of the run.
+        reads_sources: whether it also reads tables of the owner's.
     """
 
     name: str
@@ -266,7 +266,7 @@ FORGET = JobRecord(
     has_long_loops=_writes_many_lists,
 )
 
-# What a ranker needs of a run to make lists of users who came after training.
+# The tables of a run that make lists for users who came after training.
 _FOR_NEW_USERS = (
     "runs",
     "interactions",

@@ -40,15 +40,15 @@ from m6rec.spark.sources import latest_version
 
 # The lists that readers follow by path: of all tables the only one that belongs to no single run.
 PUBLISHED = "published/recommendations"
-# Columns that name a part of a run's rows, beside the run itself.
+# Columns that, besides the run id, name a part of a run's rows.
 _PARTS = (c.FIT, "kind", "job")
-# The value, or several values, that a column has in the rows that a write replaces.
+# The value or values of a column by which a write chooses the rows that it replaces.
 Part = str | tuple[str, ...]
 Known = TypeVar("Known")
 Made = TypeVar("Made")
-# The driver holds a run's rows of a table where their files have no more bytes.
+# The driver keeps a run's rows of a table in memory if their files have at most so many bytes.
 _BYTES_IN_MEMORY = 1 << 20
-# The driver reads rows for itself where their files have no more bytes.
+# The driver reads rows without Spark if their files have at most so many bytes.
 _BYTES_OF_ROWS = 8 << 20
 # Tables of which few rows can take much memory.
 _LARGE = ("item_images",)
@@ -59,16 +59,23 @@ _DEFAULTS_OF_DELTA = "spark.databricks.delta.properties.defaults."
 class Lakehouse:
     """The tables of one run, under a root path or in `catalog.schema`.
 
-    A location that holds a slash, or starts with a scheme, is a path; `a.b` is a schema of the
-    catalogue. Artifacts (models, checkpoints) lie in `artifacts`, or else in the folder of the
-    tables. Where `pinned`, a table stays at the version that was first read, until it is written: a
-    job sees one state. A table in `fixed` is always read at the version that stands there. Where
-    there is an executor `beside`, of one thread, rows that the driver holds are written by it while
-    a job goes on. Where there is `in_memory`, it holds what has been read of small tables. Where
-    `through_driver`, the rows of any frame that is written are few enough for the driver to hold.
-
     Rows that the driver holds or asks for itself take no query where the tables lie on its own disk
     (`m6rec.spark.local_delta`).
+
+    Attributes:
+        spark: the session.
+        location: a path if it holds a slash or starts with a scheme; `a.b` is a schema of the
+            catalogue.
+        run_id: the run.
+        artifacts: the folder of models and checkpoints; if empty, the folder of the tables.
+        pinned: whether a table stays at the version that was first read, until it is written, so
+            that a job sees one state.
+        fixed: tables that are always read at this version.
+        beside: an executor of one thread that writes rows that the driver holds while a job goes
+            on; None writes them at once.
+        in_memory: the rows of small tables that have been read; None keeps none.
+        through_driver: whether the rows of every frame that is written are few enough for the
+            driver to hold.
     """
 
     spark: SparkSession
@@ -84,7 +91,7 @@ class Lakehouse:
     _written: dict[str, int] = field(default_factory=dict)
     _read: dict[str, int] = field(default_factory=dict)
     _known: dict[tuple[str, int, str], Any] = field(default_factory=dict)
-    # Two commits of one table at once would be one and a failure, where the first makes the table.
+    # If two threads made a table at once, one commit would fail; so commits of a table take turns.
     _commits: dict[str, RLock] = field(default_factory=dict)
 
     def for_one_job(self, beside: Executor | None = None) -> "Lakehouse":
@@ -92,11 +99,11 @@ class Lakehouse:
         return replace(self, pinned=True, beside=beside, _pending={}, _written={}, _read={})
 
     def with_tables_in_memory(self, through_driver: bool = False) -> "Lakehouse":
-        """The same tables; of a small one, rows are read once, and then lie in the driver's memory.
+        """The same tables; rows of a small one are read once and then kept in the driver's memory.
 
-        Each query over a table of files begins with a query for its files, which takes longer than
-        all else where there are few rows. So does a commit. Where what is written may pass
-        `through_driver`, a query of each table's rows alone is left.
+        Each query over a table of files, and each commit, begins with a query for those files,
+        which takes longer than all else where there are few rows. With `through_driver`, a table
+        takes a single query, for its rows.
         """
         return replace(self, in_memory={}, through_driver=through_driver)
 
@@ -106,7 +113,8 @@ class Lakehouse:
         return Lakehouse(self.spark, self.location, run_id, self.artifacts, in_memory=in_memory)
 
     def at_once(self, calls: Sequence[Callable[[], Made]]) -> Iterator[Made]:
-        """What the calls return; they run at once where rows are few, and else when asked for.
+        """The results of the calls, which run at once where rows are few, else one by one when
+        asked for.
 
         To plan a query over few rows takes longer than to run it, and takes one core. A query over
         many rows has all cores to itself, and the memory.
@@ -228,7 +236,7 @@ class Lakehouse:
         return frame
 
     def _own(self, table: TableSchema, part: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
-        """The values that this run's rows of a part of a table have."""
+        """The conditions, by column, that this run's rows of a part of a table fulfil."""
         run = {} if table.shared else {c.RUN_ID: self.run_id}
         return {column: (value,) for column, value in (run | dict(part)).items()}
 
@@ -283,7 +291,8 @@ class Lakehouse:
         return Path(local_path(place.address)) if place.system is None else None
 
     def known(self, name: str, what: str, ask: Callable[[DataFrame], Known]) -> Known:
-        """What follows from this run's rows of a table, asked once for each version of the table.
+        """An answer that depends on this run's rows of a table, asked once for each of its
+        versions.
 
         All jobs of a process share the answers, which must take little memory.
         """
@@ -509,7 +518,7 @@ class Lakehouse:
 
 
 def side_by_side(calls: Sequence[Callable[[], Made]], at_most: int | None = None) -> Iterator[Made]:
-    """What the calls return, in their order; all run at once, or so many, the first ones first."""
+    """The results of the calls, in order; all run at once unless `at_most` is given."""
     with ThreadPoolExecutor(at_most or max(len(calls), 1)) as pool:
         for running in [pool.submit(call) for call in calls]:
             yield running.result()

@@ -18,7 +18,7 @@ REPEATS = "repeats"
 SEQUENCE = "sequence"
 TOWERS_ON_ORDER = "towers_sequence"
 TRANSITIONS = "transitions"
-# The names of the models of towers that are trained beside those of `fusion`.
+# The names of the models of towers that are trained in addition to those of `fusion`.
 BAGGED = "bagged"
 BOOSTED = "boosted"
 
@@ -43,7 +43,7 @@ class Ranker:
         needs: what it cannot do without; it is left out where the data does not have it, or where
             lists may not hold what users have (`repeats`), or where the configuration does not
             ask for it (`bagging`, `boosting`).
-        user_inputs: what it looks at beside the user's row of the matrix: the table
+        user_inputs: what it looks at besides the user's row of the matrix: the table
             `user_features` or `user_factors`.
         groups: the parts of the ablation that it is taken out with.
         of_domain: whether a domain's scores follow from what users have in that domain alone.

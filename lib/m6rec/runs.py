@@ -35,9 +35,9 @@ FAILED = "failed"
 # The run's rows have been removed from all other tables.
 REMOVED = "removed"
 ROLLBACK = "rollback"
-# What makes a run the published one; each time has a row of its own.
+# The actions that make a run the published one; each time has a row of its own.
 PUBLICATIONS = (PUBLISH.name, ROLLBACK)
-# What is done to the lake as a whole; each time has a run id of its own.
+# The jobs that work on the lake as a whole; each call has a run id of its own.
 UPKEEP = (CLEAN.name, FORGET.name)
 
 
@@ -120,7 +120,7 @@ def run_jobs(lakehouse: Lakehouse, config: Config, jobs: Iterable[tuple[str, Job
 def _run_recorded(
     lakehouse: Lakehouse, config: Config, job: Job, attempt: "Attempt", journal: "_Journal"
 ) -> None:
-    """Run a job; that it has finished is written with what comes next."""
+    """Run a job, and leave it to the journal's next commit to record that it has finished."""
     own, written = lakehouse.for_one_job(journal.beside), journal.write_beside()
     try:
         with saying_what_failed(f"job {job.name}", sources_of(config)):
@@ -138,11 +138,11 @@ def _run_recorded(
 
 
 class _Journal:
-    """Writes rows of a run to table `runs`, and then says what they tell.
+    """Writes rows of a run to table `runs`, and prints lines about them once they are written.
 
-    A commit takes longer than many a job on a small table. So what a job leaves at its end is
-    written by one commit with what the next begins with, while that one runs. A job that was killed
-    before is run again.
+    A commit takes longer than many a job on a small table. So one commit records both the end of a
+    job and the start of the next one, while that one runs. A job that was killed before this commit
+    is run again.
     """
 
     def __init__(self, lakehouse: Lakehouse, beside: ThreadPoolExecutor) -> None:
@@ -152,7 +152,7 @@ class _Journal:
         self._lines: list[str] = []
 
     def add(self, row: dict[str, Any]) -> None:
-        """Replace the row of a job by the next commit."""
+        """Have the next commit replace the row of a job."""
         self._rows.append(row)
 
     def say(self, *lines: str) -> None:
@@ -308,7 +308,7 @@ def check_same_config(jobs: list[Row], config: Config, run_id: str) -> None:
 
 
 def _check_turn(finished: Collection[str], record: JobRecord, run_id: str) -> None:
-    """Check that the jobs have finished that alone write what a job reads."""
+    """Check that every job has finished that is the only writer of a table that this job reads."""
     for table in record.reads:
         writers = [job.name for job in JOBS_OF_A_RUN if table in job.writes]
         if len(writers) == 1 and writers[0] not in finished:

@@ -366,7 +366,7 @@ ABLATIONS_TABLE = _table(
 
 MODELS_TABLE = _table(
     "models",
-    "What a fit learned beside its tables, by kind and name: parameters as JSON, and the folder"
+    "What a fit learned besides its tables, by kind and name: parameters as JSON, and the folder"
     " of the saved artifact where there is one.",
     (c.FIT, "kind", "name"),
     {

@@ -80,7 +80,7 @@ def _distribution(key: str, dimension: Range | Choice, given: Any) -> BaseDistri
 
 
 def open_study(config: Config, file: Path) -> optuna.Study:
-    """The study in an SQLite file, made where there is none, with what is due at the head.
+    """The study in an SQLite file, made where there is none, with the trials that are due first.
 
     Due are the trials that a killed process left, and the config's own values if no trial has
     measured them.

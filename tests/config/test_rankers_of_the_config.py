@@ -23,7 +23,7 @@ def test_the_hybrid_is_made_of_members_alone(name: str) -> None:
 
 
 def test_a_ranker_that_does_not_exist_is_refused_with_those_that_do() -> None:
-    with pytest.raises(ConfigError, match="knn is no ranker; give one of hybrid, fusion, svd"):
+    with pytest.raises(ConfigError, match="knn is not a ranker; give one of hybrid, fusion, svd"):
         config_with(recommend={"ranker": "knn"})
 
 

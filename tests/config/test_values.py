@@ -26,7 +26,7 @@ def config_with(interactions: dict[str, Any] | None = None, **sections: Any) -> 
 def test_a_list_has_a_value_and_each_once(section: str, key: str, twice: list[Any]) -> None:
     with pytest.raises(ConfigError, match=rf"{section}\.{key}: the list is empty; give"):
         config_with(**{section: {key: []}})
-    named = rf"{section}\.{key}: {twice[0]} stands there more than once; remove the others"
+    named = rf"{section}\.{key}: {twice[0]} is listed more than once; remove the others"
     with pytest.raises(ConfigError, match=named):
         config_with(**{section: {key: twice}})
     assert config_with(**{section: {key: twice[:1]}})

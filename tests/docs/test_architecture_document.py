@@ -12,7 +12,7 @@ from tests.docs.architecture_document import DOCUMENT, first_sentence, flowchart
 GLOSSARY = (
     "user item interaction pair fold fit selection final member ranker blend hybrid fusion tower"
     " factor projection context domain evidence list candidate run publication quarantine masked"
-    " transition occasion repeat"
+    " transition occasion repeat support"
 )
 WRITER = JobRecord("write", writes=("rows",), reads_sources=True)
 READER = JobRecord("read", reads=("rows",), writes=("sums",), writes_if_asked=("plots",))

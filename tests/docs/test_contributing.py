@@ -19,7 +19,7 @@ def recipes() -> dict[str, str]:
 
 def test_there_is_a_recipe_for_every_common_change() -> None:
     of_models = ("ranker", "metric", "loss", "split strategy", "feature")
-    words = (*of_models, "check", "reason", "rule", "job", "table")
+    words = (*of_models, "check", "reason", "rule", "job", "table", "guard", "format")
     found = list(recipes())
     assert len(found) == len(words)
     assert all(word in heading for word, heading in zip(words, found, strict=True))

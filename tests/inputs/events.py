@@ -559,7 +559,7 @@ WEIGHTS = (
         "some-are-no-numbers.csv",
         _weights("3", "0x10", "NaN", "4"),
         WEIGHED,
-        warnings=("2 of 4 weights are no finite numbers, such as '0x10', and go to quarantine",),
+        warnings=("2 of 4 weights are not finite numbers, such as '0x10', and go to quarantine",),
         kept=[("u0", "i0", None, 3.0), ("u3", "i3", None, 4.0)],
         reasons=("weight NaN or infinite", "weight missing or not a number"),
     ),
@@ -647,7 +647,7 @@ PLACES = (
     Case(
         "china.csv",
         text("user_id,item_id\n\u5f20\u4e09,\u7eff\u8336\n\u674e\u56db,\u7ea2\u8336\n", "gbk"),
-        problems=(r"read otherwise.*options: \{encoding: GB18030\}",),
+        problems=(r"in another encoding.*options: \{encoding: GB18030\}",),
     ),
     Case(
         "china-read.csv",
@@ -658,12 +658,12 @@ PLACES = (
     Case(
         "japan.csv",
         text("user_id,item_id\nann,\u3086\u3046\u8336\nbob,\u7d05\u8336\n", "shift_jis"),
-        problems=(r"read otherwise.*options: \{encoding: Shift_JIS\}",),
+        problems=(r"in another encoding.*options: \{encoding: Shift_JIS\}",),
     ),
     Case(
         "windows.csv",
         text("user_id,item_id\nann,\u201ccaf\u00e9\u201d\n", "cp1252"),
-        problems=(r"read otherwise.*options: \{encoding: windows-1252\}",),
+        problems=(r"in another encoding.*options: \{encoding: windows-1252\}",),
     ),
     Case(
         "utf-16.csv",
@@ -674,7 +674,9 @@ PLACES = (
         "utf-16-halved.csv",
         text("\ufeffuser_id,item_id\nann,tea\nbob,rum\n", "utf-16-le"),
         source={"options": {"encoding": "UTF-16"}},
-        problems=(r"in UTF-16LE .* read otherwise; .*\{encoding: UTF-16LE, multiLine: true\}",),
+        problems=(
+            r"in UTF-16LE .* in another encoding; .*\{encoding: UTF-16LE, multiLine: true\}",
+        ),
     ),
     Case(
         "utf-16-read.csv",
@@ -728,12 +730,12 @@ PLACES = (
     Case(
         "not-utf-8.csv",
         text("user_id,item_id\nann,caf\u00e9\n", "latin-1"),
-        problems=(r"read otherwise.*options: \{encoding: ISO-8859-1\}",),
+        problems=(r"in another encoding.*options: \{encoding: ISO-8859-1\}",),
     ),
     Case(
         "signs-lost.csv",
         rows("user_id,item_id", "ann,caf\ufffd"),
-        warnings=("item_id: holds 'caf\ufffd', in which signs were lost",),
+        warnings=("item_id: holds 'caf\ufffd', in which characters were lost",),
     ),
     Case(
         "line-breaks.csv",
@@ -765,7 +767,7 @@ PLACES = (
     Case(
         "excel.csv",
         rows("sep=;", "user_id;item_id", "ann;tea"),
-        problems=("has no column", "begins with 'sep=;', a line that Excel reads"),
+        problems=("has no column", "begins with 'sep=;', a line that only Excel reads"),
     ),
     Case(
         "zipped.csv",

@@ -146,7 +146,7 @@ def test_a_kind_that_a_column_cannot_be_is_said(spark: SparkSession, tmp_path: P
         "more": "has type map<string,bigint>, such as .*, and cannot be categorical",
         "pairs": "has type array<struct.*cannot be text",
         "seen": "has type timestamp_ntz, .* and cannot be image",
-        "kind": "25 of 25 values are no numbers, such as 'old', and kinds says numeric",
+        "kind": "25 of 25 values are not numbers, such as 'old', and kinds says numeric",
         "name": "has no usable vector in its 25 rows",
         "either": r"day and month of .1/12/2024. could be either.*date_formats: .either: dd/MM",
     }

@@ -316,7 +316,10 @@ def test_work_that_takes_too_long_is_given_up(spark: SparkSession) -> None:
 @pytest.mark.parametrize(
     ("expression", "words"),
     [
-        ("cast(item_id as int)", "it casts 'tea' \\(STRING\\) to INT, which is none; use try_cast"),
+        (
+            "cast(item_id as int)",
+            "it casts 'tea' \\(STRING\\) to INT, which it is not; use",
+        ),
         ("1 / (length(item_id) - 3)", "it divides by zero"),
     ],
 )

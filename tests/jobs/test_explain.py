@@ -1,4 +1,4 @@
-"""An item is explained for a user, in the list or not, with what hides it and what it lacks."""
+"""An item is explained for a user, in the list or not, with what masks it and what it lacks."""
 
 import io
 
@@ -35,7 +35,7 @@ def test_an_item_of_the_list_stands_at_its_place_with_the_parts_of_its_score(
     lakehouse: Lakehouse, config: Config, row: dict[str, object]
 ) -> None:
     found = explain_of_run(lakehouse.spark, config, None, "user-4", str(row["item_id"]))
-    assert (found.place, found.rank, found.hidden_by, found.last) == (3, 3, (), None)
+    assert (found.place, found.rank, found.masked_by, found.last) == (3, 3, (), None)
     assert found.score == pytest.approx(row["score"], rel=1e-4)
     assert {part.name: part.value for part in found.parts} == pytest.approx(
         {name: value for name, value in dict(row["parts"]).items() if value},  # type: ignore[call-overload]
@@ -68,7 +68,7 @@ def test_an_item_beyond_the_list_says_what_it_lacks(
     assert found.last is not None
     assert found.lacks
     assert f"What it lacks to {found.last}" in printed(found)
-    assert found.hidden_by == ()
+    assert found.masked_by == ()
 
 
 def test_what_hides_an_item_is_named(lakehouse: Lakehouse, config: Config) -> None:
@@ -77,9 +77,9 @@ def test_what_hides_an_item_is_named(lakehouse: Lakehouse, config: Config) -> No
     own = fit.matrix.join(index, c.USER_INDEX).select(F.explode(c.ITEM_INDICES).alias(c.ITEM_INDEX))
     item_id = own.join(lakehouse.read("item_index"), c.ITEM_INDEX).collect()[0][c.ITEM_ID]
     found = explain_item(fit, "user-4", item_id)
-    assert found.hidden_by == ("the user has it already (recommend.rules.mask_seen)",)
+    assert found.masked_by == ("the user has it already (recommend.rules.mask_seen)",)
     assert found.place is None
-    assert "hidden: the user has it already" in printed(found)
+    assert "masked: the user has it already" in printed(found)
 
 
 def test_who_is_unknown_and_which_run_is_not_there_are_said(

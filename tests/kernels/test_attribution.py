@@ -17,7 +17,6 @@ from m6rec.kernels.neighbours.item_neighbours import ItemWeights
 from m6rec.kernels.neighbours.user_neighbours import CandidateUsers, user_neighbour_search
 from m6rec.kernels.ranking.attribution import Listed, history_shares, listed_items
 from m6rec.kernels.ranking.blending import Blend
-from m6rec.kernels.ranking.evidence import PartOfScore, evidence_of, parts_of_scores
 from m6rec.kernels.ranking.expanded_history import ExpandedHistoryMember
 from m6rec.kernels.ranking.explanation import HISTORY_REASON, KINDS, explain, item_attributes
 from m6rec.kernels.ranking.members import (
@@ -38,6 +37,7 @@ from m6rec.kernels.ranking.scoring import (
     prepare_blend,
     represent,
 )
+from m6rec.kernels.ranking.support import PartOfScore, parts_of_scores, support_of
 
 USERS, ITEMS, RANK = 60, 40, 8
 COUNTS = np.arange(ITEMS)
@@ -184,12 +184,12 @@ def test_the_parts_of_a_blend_add_up_with_their_weights_and_evidence() -> None:
     users, listed = represent(members, BLOCK), every_item()
     whole = part_scores(prepared, users, listed.indptr, listed.items)
     parts = parts_of_scores(prepared, members, users, BLOCK, listed, COUNTS, whole)
-    evidence = evidence_of(parts, listed, BLOCK)
+    support = support_of(parts, listed, BLOCK)
     entries = np.repeat(np.arange(len(listed.items)), np.diff(listed.cells))
-    sums = np.bincount(entries, weights=evidence.history, minlength=len(listed.items))
-    together = sums + evidence.popularity + evidence.rest
+    sums = np.bincount(entries, weights=support.history, minlength=len(listed.items))
+    together = sums + support.popularity + support.rest
     np.testing.assert_allclose(together, scores_of(members, blend, BLOCK), rtol=1e-3, atol=1e-5)
-    assert not evidence.rest.any() and not evidence.order.any()
+    assert not support.rest.any() and not support.order.any()
 
 
 def test_who_is_unknown_has_what_is_popular_and_who_has_attributes_has_not() -> None:
@@ -200,7 +200,7 @@ def test_who_is_unknown_has_what_is_popular_and_who_has_attributes_has_not() -> 
     block = replace(block_of(nobody), content=content)
     listed = listed_items(nobody, np.arange(3), np.zeros(2, np.int32))
     towers = PartOfScore(np.array([0.5, 0.5], np.float32), None)
-    found = evidence_of({"towers_svd": towers}, listed, block)
+    found = support_of({"towers_svd": towers}, listed, block)
     assert found.popularity.tolist() == [0.5, 0.0]
     assert found.rest.tolist() == [0.0, 0.5]
 
@@ -251,7 +251,7 @@ def test_without_the_named_items_the_score_falls_at_least_twice_as_much(
     whole = scores_at(rows, listed)
     parts = parts_of_scores(prepared, members, users, block, listed, counts, whole)
     found = explain(
-        item_attributes([[]] * items, 0), listed, evidence_of(parts, listed, block), limit
+        item_attributes([[]] * items, 0), listed, support_of(parts, listed, block), limit
     )
 
     def falls(left_out: list[list[int]]) -> Float64:

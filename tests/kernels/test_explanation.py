@@ -13,8 +13,8 @@ from m6rec.kernels.ranking.explanation import (
     KINDS,
     MODEL_REASON,
     POPULAR_REASON,
-    Evidence,
     Reasons,
+    Support,
     explain,
     item_attributes,
     join_reasons,
@@ -36,14 +36,14 @@ def listed(item: int, history: tuple[int, ...]) -> Listed:
     return listed_items(rows, np.array([0, 1]), np.array([item], np.int32))
 
 
-def evidence(
+def support(
     history: tuple[float, ...] = (),
     order: tuple[float, ...] | None = None,
     content: float = 0.0,
     popularity: float = 0.0,
     rest: float = 0.0,
-) -> Evidence:
-    return Evidence(
+) -> Support:
+    return Support(
         np.array(history),
         np.array(order if order is not None else (0.0,) * len(history)),
         np.array([content]),
@@ -58,77 +58,76 @@ def named(found: Reasons) -> list[tuple[str, int, float]]:
 
 
 def reasons(
-    item: int, history: tuple[int, ...], speaking: Evidence, limit: int = 3
+    item: int, history: tuple[int, ...], speaking: Support, limit: int = 3
 ) -> list[tuple[str, int, float]]:
     return named(explain(ATTRIBUTES, listed(item, history), speaking, limit))
 
 
 def test_history_items_are_named_by_their_share_of_what_speaks_for_the_item() -> None:
-    found = reasons(4, (0, 1), evidence((1.0, 3.0), rest=4.0))
+    found = reasons(4, (0, 1), support((1.0, 3.0), rest=4.0))
     assert found == [(HISTORY_REASON, 1, 0.375), (HISTORY_REASON, 0, 0.125)]
 
 
 def test_what_speaks_against_an_item_is_no_reason_and_has_no_share() -> None:
-    found = reasons(4, (0, 1), evidence((2.0, -1.0), popularity=-3.0))
+    found = reasons(4, (0, 1), support((2.0, -1.0), popularity=-3.0))
     assert found == [(HISTORY_REASON, 0, 1.0)]
 
 
 def test_all_members_together_decide_what_is_owed_to_a_history_item() -> None:
-    found = reasons(4, (0, 1), evidence((2.0, -1.0), order=(-1.0, 4.0)))
+    found = reasons(4, (0, 1), support((2.0, -1.0), order=(-1.0, 4.0)))
     assert found == [(AFTER_REASON, 1, 0.75), (HISTORY_REASON, 0, 0.25)]
 
 
 def test_an_item_comes_after_another_where_that_owes_more_to_order() -> None:
-    assert reasons(4, (0,), evidence((1.0,), order=(2.0,)))[0][0] == AFTER_REASON
-    assert reasons(4, (0,), evidence((2.0,), order=(1.0,)))[0][0] == HISTORY_REASON
+    assert reasons(4, (0,), support((1.0,), order=(2.0,)))[0][0] == AFTER_REASON
+    assert reasons(4, (0,), support((2.0,), order=(1.0,)))[0][0] == HISTORY_REASON
 
 
 def test_what_a_user_comes_back_to_is_explained_by_itself() -> None:
-    found = reasons(1, (0, 1), evidence((1.0, 3.0)))
+    found = reasons(1, (0, 1), support((1.0, 3.0)))
     assert found == [(AGAIN_REASON, 1, 0.75), (HISTORY_REASON, 0, 0.25)]
 
 
 def test_attributes_are_a_reason_where_content_chose_the_item_and_nowhere_else() -> None:
     # The history has attribute 0 twice, more often than the catalogue has.
-    assert reasons(2, (0, 1), evidence((1.0, 0.5), content=2.5)) == [
+    assert reasons(2, (0, 1), support((1.0, 0.5), content=2.5)) == [
         (ATTRIBUTE_REASON, 0, 0.625),
         (HISTORY_REASON, 0, 0.25),
         (HISTORY_REASON, 1, 0.125),
     ]
-    assert ATTRIBUTE_REASON not in [kind for kind, *_ in reasons(2, (0, 1), evidence((1.0, 0.5)))]
+    assert ATTRIBUTE_REASON not in [kind for kind, *_ in reasons(2, (0, 1), support((1.0, 0.5)))]
 
 
 def test_where_the_user_has_none_of_its_attributes_the_rarest_is_named() -> None:
-    assert reasons(2, (4,), evidence((0.0,), content=1.0)) == [(ATTRIBUTE_REASON, 1, 1.0)]
+    assert reasons(2, (4,), support((0.0,), content=1.0)) == [(ATTRIBUTE_REASON, 1, 1.0)]
 
 
 def test_a_cold_users_reason_is_popularity_only_where_that_is_what_chose_the_item() -> None:
-    assert reasons(2, (), evidence(popularity=1.0)) == [(POPULAR_REASON, -1, 1.0)]
-    assert reasons(2, (), evidence(content=3.0, popularity=1.0)) == [
+    assert reasons(2, (), support(popularity=1.0)) == [(POPULAR_REASON, -1, 1.0)]
+    assert reasons(2, (), support(content=3.0, popularity=1.0)) == [
         (ATTRIBUTE_REASON, 1, 0.75),
         (POPULAR_REASON, -1, 0.25),
     ]
-    assert reasons(4, (), evidence(rest=3.0, popularity=1.0)) == [
+    assert reasons(4, (), support(rest=3.0, popularity=1.0)) == [
         (MODEL_REASON, -1, 0.75),
         (POPULAR_REASON, -1, 0.25),
     ]
     # An item without attributes is told by none, whatever content says.
-    assert reasons(4, (), evidence(content=1.0)) == [(MODEL_REASON, -1, 1.0)]
+    assert reasons(4, (), support(content=1.0)) == [(MODEL_REASON, -1, 1.0)]
 
 
 def test_where_nothing_speaks_for_an_item_there_is_one_reason_all_the_same() -> None:
-    assert reasons(4, (0,), evidence((-1.0,))) == [(MODEL_REASON, -1, 1.0)]
-    assert reasons(4, (), evidence()) == [(POPULAR_REASON, -1, 1.0)]
+    assert reasons(4, (0,), support((-1.0,))) == [(MODEL_REASON, -1, 1.0)]
+    assert reasons(4, (), support()) == [(POPULAR_REASON, -1, 1.0)]
 
 
 @pytest.mark.parametrize("limit", [0, 1, 2])
 def test_the_largest_shares_stay_within_the_limit(limit: int) -> None:
-    every = reasons(2, (0, 1), evidence((1.0, 3.0), content=2.0, popularity=2.0), 9)
+    every = reasons(2, (0, 1), support((1.0, 3.0), content=2.0, popularity=2.0), 9)
     assert [share for *_, share in every] == [0.375, 0.25, 0.25, 0.125]
     assert sum(share for *_, share in every) == 1.0
     assert (
-        reasons(2, (0, 1), evidence((1.0, 3.0), content=2.0, popularity=2.0), limit)
-        == every[:limit]
+        reasons(2, (0, 1), support((1.0, 3.0), content=2.0, popularity=2.0), limit) == every[:limit]
     )
 
 
@@ -138,14 +137,14 @@ def test_what_one_user_has_is_no_reason_for_the_next() -> None:
     )
     both = listed_items(rows, np.array([0, 1, 2]), np.array([2, 2], np.int32))
     nothing = np.zeros(2)
-    speaking = Evidence(np.array([1.0, 1.0, 0.0]), np.zeros(3), nothing, nothing, np.ones(2))
+    speaking = Support(np.array([1.0, 1.0, 0.0]), np.zeros(3), nothing, nothing, np.ones(2))
     found = explain(ATTRIBUTES, both, speaking, 3)
     assert found.indptr.tolist() == [0, 2, 3]
     assert KINDS[found.kinds[2]] == MODEL_REASON
 
 
 def test_reasons_of_several_blocks_stand_one_after_the_other() -> None:
-    one = explain(ATTRIBUTES, listed(4, (0, 1)), evidence((1.0, 3.0)), 2)
+    one = explain(ATTRIBUTES, listed(4, (0, 1)), support((1.0, 3.0)), 2)
     joined = join_reasons([one, no_reasons(1), one])
     assert joined.indptr.tolist() == [0, 2, 2, 4]
     assert named(joined) == named(one) * 2

@@ -78,9 +78,9 @@ def test_it_is_said_what_leaves_the_disk_and_when(capsys: pytest.CaptureFixture[
     tell(cleaning, dry_run=False)
     said = capsys.readouterr().out
     assert "1 runs removed: one\n" in said
-    assert "35 bytes in all\n5 of them have left the disk; files of tables leave it" in said
+    assert "35 bytes in all\n5 of them are deleted; files of tables are deleted" in said
     tell(cleaning, dry_run=True)
-    assert "have left" not in capsys.readouterr().out
+    assert "are deleted" not in capsys.readouterr().out
 
 
 def test_unused_files_are_looked_for_no_more_often_than_asked(

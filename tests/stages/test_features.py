@@ -12,7 +12,7 @@ from m6rec.errors import ArtifactError, TableError
 from m6rec.stages.features.fitting import fit_features
 from m6rec.stages.features.pipeline import FeaturePipeline
 from m6rec.stages.features.reading import item_matrix, read_content_encoder
-from m6rec.stages.features.vocabularies import TextColumn, split_text, told_languages
+from m6rec.stages.features.vocabularies import TextColumn, inferred_languages, split_text
 
 KINDS: dict[str, FeatureKind] = {
     "year:float": "numeric",
@@ -191,5 +191,5 @@ def test_auto_tells_the_language_by_its_stop_words(spark: SparkSession) -> None:
     ]
     frame = spark.createDataFrame(rows, "de string, en string, names string")
     texts = {name: F.col(name) for name in frame.columns}
-    assert told_languages(frame, texts) == {"de": "german", "en": "english", "names": "none"}
-    assert told_languages(frame, {}) == {}
+    assert inferred_languages(frame, texts) == {"de": "german", "en": "english", "names": "none"}
+    assert inferred_languages(frame, {}) == {}

@@ -87,5 +87,5 @@ def test_nothing_is_judged_unless_it_is_asked_for(spark: SparkSession) -> None:
 def test_less_weight_needs_weights() -> None:
     for against in ({}, {"weighting": "log", "positive_minimum": 1.0}):
         given = {"source": {"path": "x.csv"}, "suspicious_users": {"action": "weight"}, **against}
-        with pytest.raises(ConfigError, match=r"suspicious_users\.action: weight cannot be beside"):
+        with pytest.raises(ConfigError, match=r"suspicious_users\.action: weight does not go with"):
             parse_config({"interactions": given}, "test")

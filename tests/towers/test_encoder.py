@@ -75,21 +75,6 @@ def test_the_item_vectors_in_training_are_those_of_encode_items(
     np.testing.assert_allclose(encoder.encode_items(item_features), in_training.numpy(), atol=2e-5)
 
 
-def test_an_encoder_taken_apart_and_put_together_encodes_the_same(
-    encoder: TowerEncoder,
-    rows: Rows,
-    user_features: Float32,
-    item_features: Float32,
-) -> None:
-    again = TowerEncoder.from_arrays(*encoder.to_arrays())
-    np.testing.assert_array_equal(
-        again.encode_users(rows, user_features), encoder.encode_users(rows, user_features)
-    )
-    np.testing.assert_array_equal(
-        again.encode_items(item_features), encoder.encode_items(item_features)
-    )
-
-
 def test_a_user_is_encoded_alike_alone_and_among_others(
     encoder: TowerEncoder, rows: Rows, user_features: Float32
 ) -> None:

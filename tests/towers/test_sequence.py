@@ -18,12 +18,12 @@ from m6rec.stages.training.tower_ranks import train_on_ranks
 from m6rec.towers.artifact import TowerProvenance, load_towers, save_towers
 from m6rec.towers.batches import ArrowRowBatches, TrainingRows
 from m6rec.towers.encoder import ItemInputs
-from m6rec.towers.going_on import EarlierTowers
 from m6rec.towers.launch import TrainingTask, train_alone
 from m6rec.towers.row_files import Manifest, write_row_file
 from m6rec.towers.sequence_encoder import SequenceEncoder, sequence_factors
 from m6rec.towers.sequence_training import cut_windows, train_sequence_towers
 from m6rec.towers.validation import TowerValidation
+from m6rec.towers.warm_start import EarlierTowers
 
 N_USERS, N_ITEMS, LENGTH = 160, 24, 12
 NO_FEATURES = np.zeros(0, np.int64)

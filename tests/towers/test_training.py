@@ -15,10 +15,10 @@ from m6rec.kernels.factors.projection import FactorModel
 from m6rec.towers.batches import ArrowRowBatches
 from m6rec.towers.encoder import ItemInputs, TowerEncoder, gate
 from m6rec.towers.examples import split_targets
-from m6rec.towers.going_on import NOT_KNOWN_BEFORE, EarlierTowers
 from m6rec.towers.loop import TrainingResult, Validate, learning_rate
 from m6rec.towers.row_files import Manifest
 from m6rec.towers.training import train_towers
+from m6rec.towers.warm_start import NOT_KNOWN_BEFORE, EarlierTowers
 from tests.towers.coloured import COLOURS, N_ITEMS, validation_of, write_files
 
 CONFIG = TowersConfig(

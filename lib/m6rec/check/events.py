@@ -1,4 +1,4 @@
-"""How the first rows of a table of events are to be read."""
+"""How times and weights in a table of events are written, inferred from its first rows."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from m6rec.config.data import InteractionsConfig
 
 @dataclass(frozen=True)
 class EventReading:
-    """What is told from the first rows of a table of events, where its schema does not say it.
+    """What the first rows of a table of events show and its schema does not say.
 
     Attributes:
         time_format: how times are written, in Spark's patterns; None where Spark reads them.

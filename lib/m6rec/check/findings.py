@@ -1,10 +1,10 @@
-"""What a check found: problems that stop a run, warnings, notes on what was told, and facts."""
+"""What a check found: problems that stop a run, warnings, notes on what was inferred, and facts."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-# Facts are told by job `check` alone.
+# Only job `check` prints facts.
 Severity = Literal["problem", "warning", "note", "fact"]
 
 

@@ -12,7 +12,7 @@ from itertools import combinations
 from m6rec.check.samples import CellValue
 from m6rec.config.data import InteractionsConfig
 
-# Ids under which shops and logs book what nobody in particular did, in lower case.
+# Ids that shops and logs write where they mean no user in particular; in lower case.
 NOBODY = frozenset(
     ("", "0", "-1", "na", "n/a", "nan", "null", "none", "nil", "unknown", "undefined", "guest")
     + ("anonymous", "anon", "not set", "(not set)", "test", "-", "?", "99999", "00000000")
@@ -20,17 +20,18 @@ NOBODY = frozenset(
 # Digits of any length, with their sign: larger ids than any integer type holds.
 INTEGER_ID = r"\s*([+-]?)0*(\d+)(?:[.]0*)?\s*"
 _INTEGER = re.compile(INTEGER_ID, re.ASCII)
-# Spreadsheets write long numbers so, and have lost their last digits by then.
+# Spreadsheets write long numbers in this form, which has lost their last digits.
 _WITH_EXPONENT = re.compile(r"\d(\.\d+)?[eE]\+?\d{1,2}", re.ASCII)
-# Signs without width, which no screen shows.
+# Characters without width, which no screen shows.
 _INVISIBLE = str.maketrans("", "", "\0\u200b\u2060\ufeff\u00ad")
-# Beyond them not every whole number is a float of 64 bits, or of 32.
+# Above these numbers, floats of 64 bits, and of 32, do not hold every whole number.
 _LARGEST_EXACT, _LARGEST_EXACT_FLOAT = 2**53, 2**24
 DOMINANT_SHARE = 1 / 3
-# How often an id must stand that is known to stand for nobody.
+# The share of the rows from which on an id in NOBODY is reported.
 _NOTABLE_SHARE = 0.01
 _FEWEST_USERS, _FEWEST_ROWS = 3, 3
-# Among ids that are numbers, 0 is a user like any other unless it has this many times its share.
+# A number such as 0 may be a user like any other. It is reported only if it has this many times
+# the rows of the median user.
 _APART = 2
 
 
@@ -59,9 +60,9 @@ def id_text(value: CellValue, config: InteractionsConfig) -> str | None:
 
 
 def composed(text: str) -> str:
-    """A text in the one of the Unicode forms that look alike by which `unify_ids` writes it.
+    """A text in the Unicode form in which `unify_ids` writes all forms that look alike.
 
-    Signs without width are left out.
+    Characters without width are left out.
     """
     return unicodedata.normalize("NFKC", text).translate(_INVISIBLE)
 
@@ -117,7 +118,7 @@ def _alike(text: str, differences: Iterable[str]) -> str:
 
 
 def settings_that_unify(differences: Collection[str]) -> str:
-    """The lines of the configuration by which these differences between ids do not count."""
+    """The lines of the configuration that make ids equal in spite of these differences."""
     kinds = [name for name in ("case", "form") if name in differences]
     lines = ["interactions.trim_ids: true"] if "space" in differences else []
     lines += [f"interactions.unify_ids: [{', '.join(kinds)}]"] if kinds else []
@@ -162,7 +163,7 @@ def look_alikes(ids: Iterable[str]) -> LookAlikes | None:
 
 
 def differences_between(own: Collection[str], theirs: Collection[str]) -> frozenset[str]:
-    """What hides that two tables have the same ids; nothing where it is not in how they look."""
+    """The differences in spelling without which the ids of two tables match; empty if none help."""
     whole = set(own)
     kinds = [*combinations(_DIFFERENCES, 1), *combinations(_DIFFERENCES, 2), tuple(_DIFFERENCES)]
     shared = len(whole & set(theirs))

@@ -78,7 +78,7 @@ def findings_of_ids(
 
 
 def _other_id(column: ColumnSample) -> str:
-    """What to do about a column whose type is none of an id."""
+    """What to do about a column whose type cannot be that of an id."""
     if column.first_field is not None:
         return f"name a field of it, such as {column.first_field}"
     if column.group in {"list", "vector"} or column.type.startswith("array"):
@@ -123,12 +123,12 @@ def _is_json(text: str) -> bool:
 
 
 def equal_numbers(place: Place, pair: tuple[str, str], other: str = "") -> Finding:
-    """That two ids are the same number, the first of them in `other` where it is given."""
+    """The problem that two ids are one number; the first stands in `other` where that is given."""
     where = f", of {other}," if other else ""
     return Finding(
         "problem",
         place,
-        f"holds {shown(pair[1])}, which is the same number as {shown(pair[0])}{where} and another"
+        f"holds {shown(pair[1])}, which is the same number as {shown(pair[0])}{where} but another"
         " id",
         "set interactions.normalise_ids: integer",
     )
@@ -190,8 +190,8 @@ def findings_of_weights(column: ColumnSample, table: Place, config: Config) -> I
         yield Finding(
             "warning",
             place,
-            f"{numbers.count(apart)} of {len(numbers)} values are {apart:g}, outside the run of the"
-            f" others ({_run(numbers, apart)}), as a value that stands for none is",
+            f"{numbers.count(apart)} of {len(numbers)} values are {apart:g}, apart from the others"
+            f" ({_run(numbers, apart)}), as a value that stands for a missing one is",
             f"if it does, set source.missing_values: {{{column.name}: [{apart:g}]}}",
         )
     yield from _of_signs([number for number in numbers if number != apart], place, config)
@@ -208,7 +208,7 @@ def findings_of_weights(column: ColumnSample, table: Place, config: Config) -> I
 def _of_unreadable(
     column: ColumnSample, found: NumbersAsText | None, place: Place
 ) -> Iterator[Finding]:
-    """Weights that are no finite numbers."""
+    """Weights that are not finite numbers."""
     with_signs = found is not None and bool(found.decimal_sign)
     values = column.texts if column.group == "text" else column.present
     others = [
@@ -220,7 +220,7 @@ def _of_unreadable(
         yield Finding(
             "warning",
             place,
-            f"{len(others)} of {len(values)} weights are no finite numbers, such as"
+            f"{len(others)} of {len(values)} weights are not finite numbers, such as"
             f" {shown(others[0])}, and go to quarantine",
         )
 
@@ -253,7 +253,7 @@ def _of_signs(numbers: list[float], place: Place, config: Config) -> Iterator[Fi
         yield Finding(
             "note",
             place,
-            f"{zero} of {count} weights are 0: such items are seen, and no interactions",
+            f"{zero} of {count} weights are 0: such items count as seen, and not as liked",
         )
 
 
@@ -278,7 +278,7 @@ def _finite(value: CellValue) -> float | None:
     return number if math.isfinite(number) else None
 
 
-# The groups of types that a column of a kind can have, where not all will do.
+# For each kind, the groups of types that its columns can have; kinds that take all are left out.
 _SINGLE: frozenset[TypeGroup] = frozenset(
     ("text", "whole number", "fraction", "truth value", "date", "timestamp", "local timestamp")
 )
@@ -311,7 +311,7 @@ def findings_of_kinds(
 
 
 def _of_numbers_in_text(column: ColumnSample, place: Place) -> Iterator[Finding]:
-    """Text that is numeric by the configuration and holds hardly any number or date."""
+    """A column that the configuration calls numeric, with hardly any number or date in its text."""
     texts = [text for text in column.texts if text.lower() not in NO_NUMBER]
     dates = read_dates(texts)
     if dates is not None:
@@ -319,13 +319,15 @@ def _of_numbers_in_text(column: ColumnSample, place: Place) -> Iterator[Finding]
         return
     others = [text for text in texts if not (is_number(text) or is_iso_date(text))]
     if len(others) * 2 > len(texts):
-        words = f"{len(others)} of {len(texts)} values are no numbers, such as {shown(others[0])}"
+        words = f"{len(others)} of {len(texts)} values are not numbers, such as {shown(others[0])}"
         mend = "give the column another kind" if len(others) == len(texts) else ""
         severity: Severity = "problem" if len(others) == len(texts) else "warning"
         yield Finding(severity, place, f"{words}, and kinds says numeric", mend)
 
 
-def findings_of_told_kinds(columns: Mapping[str, ColumnSample], table: Place) -> Iterator[Finding]:
+def findings_of_inferred_kinds(
+    columns: Mapping[str, ColumnSample], table: Place
+) -> Iterator[Finding]:
     """Columns of text that are left out because they can be read in two ways."""
     for name, column in columns.items():
         dates = read_dates(column.texts) if column.group == "text" else None
@@ -369,7 +371,7 @@ def findings_of_event_types(
 
 
 def views_of_events(columns: Mapping[str, ColumnSample], config: Config) -> dict[str, ColumnView]:
-    """How the columns of a table of events are understood that the configuration names."""
+    """How the columns that the configuration names in a table of events are understood."""
     settings = config.interactions
     names, reading = settings.columns, read_events(columns, settings)
     roles = {names.user: ("user", "the user's id"), names.item: ("item", "the item's id")}

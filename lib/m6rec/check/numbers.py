@@ -1,4 +1,4 @@
-"""Numbers that people write as text: with a unit, a currency, and signs between thousands."""
+"""Numbers that people write as text: with a unit, a currency, and separators of thousands."""
 
 import re
 from collections import Counter
@@ -8,7 +8,7 @@ from typing import Literal
 
 # The sign before the fraction; empty for text that every program reads as a number.
 DecimalSign = Literal["", ".", ","]
-# What stands for no number, in lower case.
+# What people write in place of a missing number, in lower case.
 NO_NUMBER = frozenset(
     (
         "-",
@@ -41,14 +41,14 @@ _UNIT = (
     r"|pcs|pages?|毫克|千克|公斤|克|斤|毫米|厘米|公里|米|毫升|升|秒|分钟|小时|天|岁|页|件|个"
     r"|stars?|points?|Sterne|Punkte|étoiles?|estrellas?|星"
 )
-# What a rating is out of.
+# The largest rating, as people write it after a rating: 4/5.
 _SCALE = r"/[ ]?(?:5|10|100)"
 SPACES = "\\s\u00a0\u202f'\u2019"
 NUMBER_IN_TEXT = (
     rf"^[\s\u00a0]*([+-]?)(?:{_CURRENCY})?[\s\u00a0]*([+-]?\d[\d.,{SPACES}]*?|[+-]?[.,]\d+)"
     rf"[\s\u00a0]*(?:{_CURRENCY}|{_UNIT}|{_SCALE})?[\s\u00a0]*$"
 )
-# Spark's digits are those of ASCII, too.
+# Only ASCII digits match, as in Spark's regular expressions.
 _IN_TEXT = re.compile(NUMBER_IN_TEXT, re.ASCII)
 _WITHOUT_NUMBER = re.compile(rf"[\d.,+\-{SPACES}]")
 _MOST_ARE_NUMBERS = 0.9
@@ -72,7 +72,7 @@ class NumbersAsText:
 
 
 def numbers_as_text(values: Sequence[str]) -> NumbersAsText | None:
-    """How texts are numbers; None where they are something else.
+    """How texts write numbers; None where the texts are not numbers.
 
     Words such as n/a stand for missing values. Of the other values nearly all have to be numbers,
     with one unit or a currency where they have any.
@@ -97,13 +97,13 @@ def numbers_as_text(values: Sequence[str]) -> NumbersAsText | None:
 
 
 def is_number(text: str) -> bool:
-    """Whether a text is a number, also one with a unit or signs between thousands."""
+    """Whether a text is a number, also one with a unit or separators of thousands."""
     if _PLAIN.fullmatch(text):
         return True
-    match = _IN_TEXT.match(text)
-    if match is None:
+    number = _number_in(text)
+    if number is None:
         return False
-    digits = re.sub(f"[{SPACES}]", "", match[2]).lstrip("+-")
+    digits = number.lstrip("+-")
     # A code has a leading zero, and a version or an address has several points.
     is_code = len(digits) > 1 and digits[0] == "0" and digits[1] not in ".,"
     points = len(re.findall(r"[.,]", digits))
@@ -136,7 +136,7 @@ def _decimal_sign(texts: Sequence[str], of_money: bool) -> DecimalSign:
     digits in their fraction.
     """
     votes: Counter[DecimalSign] = Counter()
-    written = [_digits(text) for text in texts]
+    written = [_number_in(text) or text for text in texts]
     for digits in written:
         if "," in digits and "." in digits:
             votes["," if digits.rindex(",") > digits.rindex(".") else "."] += 1
@@ -153,7 +153,7 @@ def _decimal_sign(texts: Sequence[str], of_money: bool) -> DecimalSign:
     return "," if votes[","] > votes["."] else "."
 
 
-def _digits(text: str) -> str:
-    """The number in a text, with its signs but without spaces."""
+def _number_in(text: str) -> str | None:
+    """The number in a text, with its sign and points but without spaces; None where it has none."""
     match = _IN_TEXT.match(text)
-    return re.sub(f"[{SPACES}]", "", match[2]) if match else text
+    return re.sub(f"[{SPACES}]", "", match[2]) if match else None

@@ -10,7 +10,8 @@ _MOST_ARE_OBJECTS = 0.9
 def fields_of_objects(values: Sequence[str]) -> tuple[str, ...] | None:
     """The fields of objects, or of lists of objects, the most frequent first.
 
-    None where not nearly all texts are such. An empty list or object is one beside others.
+    None unless nearly all texts are objects. An empty list or object counts as one if others are
+    not empty.
     """
     given = [objects for value in values if (objects := _objects(value)) is not None]
     counted: dict[str, int] = {}

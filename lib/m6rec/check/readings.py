@@ -1,4 +1,4 @@
-"""Likely readings of a text file that is not read as it was meant."""
+"""Likely options for a text file that Spark does not read as it was meant."""
 
 import codecs
 import csv
@@ -13,8 +13,9 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "UTF-16LE"),
     (codecs.BOM_UTF16_BE, "UTF-16BE"),
 )
-# Of each encoding, the first bytes of the signs that its language uses most, and others. Korean is
-# usual Chinese, too, and Chinese hardly ever Korean, so that of equals the first is meant.
+# For each encoding: the range of first bytes of the characters that its language uses most, and
+# more usual characters. Korean text also passes for usual Chinese, but Chinese hardly ever passes
+# for Korean; so, of encodings with equal shares, the first one wins.
 _OF_COUNTRIES = {
     "EUC-KR": (0xB0, 0xC8, "\u3001-\u3011"),
     "GB18030": (0xB0, 0xD7, "\u3001-\u3011\uff01-\uff5e"),
@@ -44,7 +45,7 @@ _FOREIGN = (
     (b"\x93NUMPY", "an array of NumPy; write it as Parquet"),
 )
 _MOST_SIGNS = 0.8
-# Encodings with several bytes for each sign, among which Spark takes some for ends of lines.
+# Encodings with several bytes for each character, some of which Spark takes for ends of lines.
 WIDE = "UTF-16"
 _SEPARATORS = (",", ";", "\t", "|", "::")
 _COMMENT = "#"
@@ -96,7 +97,7 @@ def likely_readings(start: bytes, needed: tuple[str, ...]) -> list[LikelyReading
         for reading in found
         if _score(reading, needed) == best
         and best > (0, 1)
-        # A file without any separator is not read otherwise by another one.
+        # A file without any separator is read alike whatever the separator is.
         and (best[1] != 1 or "sep" not in reading.options)
     ]
 
@@ -104,8 +105,8 @@ def likely_readings(start: bytes, needed: tuple[str, ...]) -> list[LikelyReading
 def has_line_breaks(start: bytes, separator: str) -> bool:
     """Whether the start of a CSV file has line breaks within quotes.
 
-    Then all rows are of one width, and its lines are not. A quote that is never closed takes what
-    follows for one value, so that rows are of other widths.
+    If it does, all rows have one width, but not all lines do. Where a quote is never closed, the
+    rest of the file becomes one value, so that not all rows have one width.
     """
     text = _decoded(start, encoding_of(start))
     rows = [row for row in _rows(text, separator) if row]
@@ -163,7 +164,7 @@ def header_of(start: bytes, separator: str) -> tuple[str, ...]:
 
 
 def foreign_format(start: bytes) -> str | None:
-    """What a file is that is read as none of the formats, and what to do; None for others."""
+    """The words for a file of a format that is not read, and what to do; None for other files."""
     return next((words for sign, words in _FOREIGN if start.startswith(sign)), None)
 
 
@@ -188,17 +189,17 @@ def encoding_of(start: bytes) -> str:
 
 
 def _encoding_of_a_country(lines: bytes) -> str:
-    """The encoding by which most signs beyond ASCII are usual ones of its language."""
+    """The encoding by which most characters beyond ASCII are usual ones of its language."""
     shares = {name: _usual_share(lines, name, *usual) for name, usual in _OF_COUNTRIES.items()}
     best = max(shares, key=lambda name: shares[name])
     if shares[best] >= _MOST_SIGNS:
         return best
-    # There are signs of control in ISO-8859-1 where Windows has quotes, dashes and the euro.
+    # These bytes are control characters in ISO-8859-1, and quotes, dashes and the euro in Windows.
     return "windows-1252" if any(0x80 <= one <= 0x9F for one in lines) else "ISO-8859-1"
 
 
 def _usual_share(lines: bytes, encoding: str, first: int, last: int, others: str) -> float:
-    """The share of usual signs: those of a range of first bytes, and a class of others."""
+    """The share of usual characters: those of a range of first bytes, and a class of others."""
     try:
         signs = [sign for sign in lines.decode(encoding) if not sign.isascii()]
     except UnicodeDecodeError:

@@ -12,9 +12,9 @@ from m6rec.config.data import InteractionsConfig, TimeUnit
 
 Shape = Literal["timestamp", "epoch", "compact", "number", "numeric", "han", "named", "other"]
 
-# Seconds since 1970 from 1980 to 2100. In any other unit they are of another magnitude.
+# The years 1980 to 2100 as seconds since 1970. In other units, times have other magnitudes.
 EARLIEST_EPOCH, _LATEST_EPOCH = 3.2e8, 4.1e9
-# What a zone can be ahead of UTC.
+# The most hours that a time zone is ahead of UTC.
 FARTHEST_ZONE_HOURS = 14.0
 SET_TIME_FORMAT = (
     'set interactions.time_format to how times are written, such as "dd.MM.yyyy HH:mm"'
@@ -61,7 +61,7 @@ _SHORT_NAME = 3
 _SHORT_NAMES = tuple(name[:_SHORT_NAME] for name in _MONTH_NAMES)
 # Other years are rarely those of a date of an attribute.
 _EARLIEST_YEAR, _LATEST_YEAR = 1900, 2100
-# What a date begins with that Spark reads by itself.
+# How a date begins that Spark reads without a pattern.
 YEAR_FIRST = r"^\d{4}-"
 _YEAR_DIGITS, _DATE_DIGITS = 4, 8
 # A sample is read by a format where nearly all of its values are.
@@ -75,8 +75,8 @@ class TimeReading:
     Attributes:
         format: Spark's pattern; None where Spark's own reading of timestamps or `unit` suffices.
         problem: why it cannot be read; empty where it can be.
-        mend: the lines of the configuration of which one mends it.
-        said: what was told from the values and not from the configuration.
+        mend: lines of the configuration, any one of which mends it.
+        said: what was inferred from the values, because the configuration does not say it.
     """
 
     format: str | None = None
@@ -112,7 +112,7 @@ def is_iso_date(text: str) -> bool:
 
 
 def read_dates(texts: Sequence[str]) -> TimeReading | None:
-    """How the values of an attribute are dates; None where they are something else.
+    """How the values of an attribute write dates; None where they are not dates.
 
     Words such as n/a stand for missing values. Of the other values nearly all have to be dates that
     are written alike, with years of four digits: versions and sizes look like those with two.
@@ -132,7 +132,7 @@ def read_dates(texts: Sequence[str]) -> TimeReading | None:
 
 
 def _date_shape(text: str) -> Shape | None:
-    """How a date is written; None where a text is none that there can be."""
+    """How a date is written; None for a text that cannot be a date."""
     if is_iso_date(text):
         return "timestamp"
     if len(text) == _DATE_DIGITS and _COMPACT.fullmatch(text):
@@ -149,7 +149,7 @@ def _can_be_a_date(match: re.Match[str]) -> bool:
     names = [part.lower() for part in parts if part.isalpha()]
     years = [int(part) for part in parts if part.isdigit() and len(part) == _YEAR_DIGITS]
     days = [int(part) for part in parts if part.isdigit() and len(part) != _YEAR_DIGITS]
-    # A name stands for the month, without which one of two numbers is it.
+    # A name is the month. Without a name, one of two numbers is.
     if len(names) + len(days) != 2 or len(years) != 1 or (match.re is _NAMED and not names):
         return False
     named = all(name in _MONTH_NAMES or name in _SHORT_NAMES for name in names)
@@ -160,7 +160,7 @@ def _can_be_a_date(match: re.Match[str]) -> bool:
 
 
 def epoch_unit(numbers: Sequence[float]) -> TimeUnit | None:
-    """The unit in which the middle one of numbers is a time from 1980 to 2100."""
+    """The unit in which the median of the numbers is a time from 1980 to 2100."""
     if not numbers:
         return None
     middle = sorted(numbers)[len(numbers) // 2]
@@ -174,7 +174,7 @@ def _read_numbers(column: ColumnSample, unit: TimeUnit) -> TimeReading:
     numbers = [float(value) for value in column.present if not isinstance(value, str | None)]
     digits = [f"{number:.0f}" for number in numbers]
     example = shown(column.present[0]) if numbers else "none"
-    # Milliseconds of some years look so, too; it takes a unit to say that they are no dates.
+    # Milliseconds of some years look like dates, too. Only a configured unit rules dates out.
     are_dates = numbers and all(map(_COMPACT.fullmatch, digits)) and len(set(map(len, digits))) == 1
     if are_dates and (unit == "timestamp" or len(digits[0]) == _DATE_DIGITS):
         return _compact(unit, _compact_pattern(digits), example)
@@ -182,10 +182,10 @@ def _read_numbers(column: ColumnSample, unit: TimeUnit) -> TimeReading:
 
 
 def _read_epoch(numbers: list[float], unit: TimeUnit, example: str, kind: str) -> TimeReading:
-    told = epoch_unit(numbers)
+    likely = epoch_unit(numbers)
     if unit == "timestamp":
-        mend = f"set interactions.time_unit: {told}"
-        if told is None:
+        mend = f"set interactions.time_unit: {likely}"
+        if likely is None:
             mend = (
                 "set interactions.time_unit: seconds, milliseconds, microseconds or nanoseconds;"
                 " where it counts days, as spreadsheets do, write timestamps in the source"
@@ -195,13 +195,13 @@ def _read_epoch(numbers: list[float], unit: TimeUnit, example: str, kind: str) -
             " timestamp",
             mend=mend,
         )
-    if told is not None and told != unit:
-        own = (number for number in numbers if epoch_unit([number]) == told)
+    if likely is not None and likely != unit:
+        own = (number for number in numbers if epoch_unit([number]) == likely)
         example = f"{next(own):.0f}"
         return TimeReading(
-            problem=f"holds {told} since 1970, such as {example}, by their magnitude, and"
+            problem=f"holds {likely} since 1970, such as {example}, by their magnitude, and"
             f" interactions.time_unit is {unit}",
-            mend=f"set interactions.time_unit: {told}",
+            mend=f"set interactions.time_unit: {likely}",
         )
     return TimeReading()
 
@@ -212,13 +212,13 @@ def _compact(unit: TimeUnit, pattern: str, example: str) -> TimeReading:
             problem=f"holds dates such as {example}, and interactions.time_unit is {unit}",
             mend=f"set interactions.time_format: {pattern} and leave out time_unit",
         )
-    return _told(pattern, example)
+    return _inferred(pattern, example)
 
 
-def _told(pattern: str, example: str) -> TimeReading:
+def _inferred(pattern: str, example: str) -> TimeReading:
     return TimeReading(
         pattern,
-        said=f"{example} is read by the format {pattern}, told from the first rows",
+        said=f"{example} is read by the format {pattern}, inferred from the first rows",
         mend=f'to be sure, set interactions.time_format: "{pattern}"',
     )
 
@@ -251,9 +251,9 @@ def _read_shape(shape: Shape, texts: list[str]) -> TimeReading:
             return _read_numeric_dates(texts)
         case "han":
             found = [match for text in texts if (match := _HAN.fullmatch(text)) is not None]
-            return _told(f"yyyy年M月d日{_clock_pattern(found)}", shown(texts[0]))
+            return _inferred(f"yyyy年M月d日{_clock_pattern(found)}", shown(texts[0]))
         case "named":
-            return _told(_named_pattern(texts), shown(texts[0]))
+            return _inferred(_named_pattern(texts), shown(texts[0]))
         case "other":
             return _unknown(texts[0])
         case _:
@@ -267,7 +267,7 @@ def _unknown(text: str) -> TimeReading:
     )
 
 
-# Of two that a text fits, the first is meant.
+# Where a text fits two of these, the first one wins.
 _SHAPES: tuple[tuple[Shape, re.Pattern[str]], ...] = (
     ("compact", _COMPACT),
     ("timestamp", _AS_SPARK_READS),
@@ -303,11 +303,11 @@ def _read_numeric_dates(texts: list[str]) -> TimeReading:
     clock = _clock_pattern(found)
     example = shown(texts[0])
     if len(found[0]["a"]) == _YEAR_DIGITS:
-        return _told(f"yyyy{sign}M{sign}d{clock}", example)
+        return _inferred(f"yyyy{sign}M{sign}d{clock}", example)
     year = "yyyy" if len(found[0]["c"]) == _YEAR_DIGITS else "yy"
     day_first = any(int(match["a"]) > _MONTHS for match in found)
     month_first = any(int(match["b"]) > _MONTHS for match in found)
-    # With points the day comes first wherever dates are written so.
+    # Wherever dates are written with points, the day comes first.
     if sign == "." and not month_first:
         day_first = True
     orders = {True: f"d{sign}M{sign}{year}{clock}", False: f"M{sign}d{sign}{year}{clock}"}
@@ -321,7 +321,7 @@ def _read_numeric_dates(texts: list[str]) -> TimeReading:
             problem=why,
             mend=f'set interactions.time_format: "{orders[True]}" or "{orders[False]}"',
         )
-    return _told(orders[day_first], example)
+    return _inferred(orders[day_first], example)
 
 
 def _clock_pattern(found: Sequence[re.Match[str]]) -> str:
@@ -350,7 +350,7 @@ def _named_pattern(texts: list[str]) -> str:
     found = [match for text in texts if (match := _NAMED.fullmatch(text)) is not None]
     first = found[0]
     name = first["b"] if first["a"].isdigit() else first["a"]
-    # May is short and long at once, so that the longest name decides.
+    # "May" is both short and long, so that the longest name decides.
     longest = max(len(match["b"] if match["a"].isdigit() else match["a"]) for match in found)
     month = "MMM" if max(len(name), longest) <= _SHORT_NAME else "MMMM"
     parts = ("d", month) if first["a"].isdigit() else (month, "d")

@@ -1,7 +1,7 @@
 """Columns of vectors of the owner's, as the first rows of a table show them.
 
 In the sample of a table such a value is shown as `128 numbers` or, where a row has several vectors,
-as `5 x 128 numbers`, with NOT_USABLE where none of them is finite with a number other than zero.
+as `5 x 128 numbers`, with NOT_USABLE after it where no vector is both finite and other than zero.
 Text is as the owner has written it.
 """
 
@@ -29,7 +29,7 @@ def numbers_in_text(text: str) -> list[float] | None:
 
 
 def lengths_of_vectors(column: ColumnSample) -> list[int]:
-    """How long the vectors of the rows are, of several the first of each row."""
+    """The length of each row's vector, or of its first one where it has several."""
     return [length for length, _ in _read(column)]
 
 

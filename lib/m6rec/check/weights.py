@@ -1,4 +1,4 @@
-"""Weights and ratings: a value outside the run of the others, and weights too large to compute."""
+"""Weights and ratings: values that stand for missing ones, and weights too large to sum."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -13,11 +13,11 @@ _USUAL_PLACEHOLDERS = frozenset((0.0, -1.0, 99.0, 999.0, 9999.0, -99.0, -999.0))
 
 
 def outside_the_run(numbers: Sequence[float]) -> float | None:
-    """The value that may mean that there is none, such as 0 or 99 beside 1 to 10.
+    """The value that may stand for a missing one, such as 0 or 99 beside ratings from 1 to 10.
 
-    It is one of the usual such values, the least or the largest of few, whole and evenly spaced
-    values, and stands apart from them, or is a 0 beside values that begin with 1 of which there
-    are more than 5, or is negative beside positive ones.
+    Such a value is one that people often use so, it is the least or the largest of few different
+    values, and either it stands further from the others than these from each other, or the others
+    are a scale from 0 or 1 up to 5 or more and it is below it.
     """
     counted = Counter(numbers)
     values = sorted(counted)
@@ -34,5 +34,5 @@ def outside_the_run(numbers: Sequence[float]) -> float | None:
 
 
 def _is_no_rating(candidate: float, rest: Sequence[float]) -> bool:
-    """Whether a value is a 0 before a scale that begins with 1, or a -1 before one without sign."""
+    """Whether a value of at most 0 stands below a scale from 0 or 1 up to 5 or more."""
     return candidate <= 0.0 and rest[0] in {0.0, 1.0} and rest[-1] >= 5.0

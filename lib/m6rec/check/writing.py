@@ -27,9 +27,9 @@ AS_IS = Writing()
 
 
 def writing_of_texts(values: Sequence[str]) -> Writing | None:
-    """How texts are numbers or dates.
+    """How texts write numbers or dates.
 
-    None where they are neither, and where day and month of dates cannot be told apart.
+    None where texts are neither, and where day and month of their dates cannot be told apart.
     """
     dates = read_dates(values)
     if dates is not None:

@@ -29,14 +29,14 @@ Strength = Annotated[float, Field(ge=0.0, le=1.0)]
 # A share that is neither nothing nor everything.
 ProperShare = Annotated[float, Field(gt=0.0, lt=1.0)]
 Value = TypeVar("Value")
-# What every generator of random numbers takes.
+# A seed that every generator of random numbers takes.
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 
 RUN_ID_CHARACTERS = frozenset(f"{string.ascii_letters}{string.digits}-_.")
 
 
 def wrong_run_id(run_id: str) -> str | None:
-    """What is wrong with a run id, which stands in conditions and paths; None where nothing is."""
+    """What is wrong with a run id, which becomes part of SQL and paths; None where nothing is."""
     expected = "expected letters, digits, -, _ and ., and no . at the start"
     wrong = next((one for one in run_id if one not in RUN_ID_CHARACTERS), None)
     if wrong is not None:
@@ -74,7 +74,7 @@ def _some_each_once(values: tuple[Any, ...]) -> tuple[Any, ...]:
         raise ValueError("the list is empty; give at least one value, or leave the key out")
     repeated = [value for value, times in Counter(values).items() if times > 1]
     if repeated:
-        raise ValueError(f"{repeated[0]} stands there more than once; remove the others")
+        raise ValueError(f"{repeated[0]} is listed more than once; remove the others")
     return values
 
 
@@ -84,7 +84,7 @@ SomeOnce = Annotated[tuple[Value, ...], AfterValidator(_some_each_once)]
 
 def _known_ranker(name: str) -> str:
     if name not in RANKER_NAMES:
-        raise ValueError(f"{name} is no ranker; give one of {', '.join(RANKER_NAMES)}")
+        raise ValueError(f"{name} is not a ranker; give one of {', '.join(RANKER_NAMES)}")
     return name
 
 
@@ -167,11 +167,12 @@ class TableSource(Section):
     )
     missing_values: dict[str, tuple[Cell, ...]] = Field(
         default_factory=dict,
-        description="For a column, the values that stand for none, such as `{rating: [0]}`.",
+        description="For each column, the values that stand for a missing one, such as"
+        " `{rating: [0]}`.",
     )
 
     def option(self, name: str) -> str | None:
-        """An option of Spark's reader, whose names have no case; None where it is not given."""
+        """An option of Spark's reader, by its name in any case; None where it is not given."""
         return next((v for key, v in self.options.items() if key.lower() == name), None)
 
     @model_validator(mode="before")

@@ -21,7 +21,7 @@ from m6rec.config.base import (
 
 # Kinds of columns whose values are words.
 TokenKind = Literal["categorical", "multi_valued", "text"]
-# Kinds of columns that the towers look at, of which an item has as many columns as it likes.
+# Kinds of columns that only the towers read; items may have several such columns.
 PictureKind = Literal["image", "video"]
 FeatureKind = Literal["numeric", TokenKind, "embedding", "text_embedding", PictureKind, "ignore"]
 # The languages whose stop words Spark has.
@@ -126,7 +126,7 @@ class InteractionColumns(Section):
 
     @property
     def beside_item(self) -> tuple[str, ...]:
-        """The columns that a table of items needs beside the item's id."""
+        """The columns that a table of items needs besides the item's id."""
         return () if self.domain is None else (self.domain,)
 
     @model_validator(mode="after")
@@ -139,15 +139,15 @@ class InteractionColumns(Section):
 
 
 def _default_weighting(given: dict[str, Any]) -> Weighting:
-    """Whoever gives weights to events or lets them age wants them to count."""
+    """`weight` where the owner weighs events or lets them age, since then weights should count."""
     return "weight" if given.get("event_weights") or given.get("half_life_days") else "binary"
 
 
 class SuspiciousUsersConfig(Section):
     """What becomes of users who are hardly people.
 
-    Suspicious is who has nearly the items of an earlier user, and whose events come at equal gaps.
-    Users with few items are not judged, since they are alike by chance.
+    A user is suspicious who has nearly the same items as an earlier user, or whose events come at
+    equal gaps. Users with few items are not judged, since they are alike by chance.
     """
 
     action: SuspicionAction = Field(
@@ -164,12 +164,12 @@ class SuspiciousUsersConfig(Section):
     )
     copy_likeness: Annotated[float, Field(ge=0.5, le=1.0)] = Field(
         default=0.8,
-        description="The items that two users share, as a share of those of either, from which on"
-        " the later of both is a near-copy.",
+        description="The share of the items of two users together that both have, from which on the"
+        " later user is a near-copy of the earlier one.",
     )
     regular_share: ProperShare = Field(
         default=0.5,
-        description="The share of a user's gaps between times, in seconds, that are equal from"
+        description="The share of equal gaps, in seconds, among a user's gaps between times, from"
         " which on the user is as regular as a clock.",
     )
 
@@ -193,7 +193,7 @@ class InteractionsConfig(Section):
     time_format: str | None = Field(
         default=None,
         description="How a time is written, in Spark's patterns, such as `dd.MM.yyyy HH:mm`;"
-        " without it, the format is told from the first rows where they leave no doubt.",
+        " without it, the format is inferred from the first rows where they leave no doubt.",
     )
     normalise_ids: NormaliseIds = Field(
         default="none",
@@ -208,8 +208,8 @@ class InteractionsConfig(Section):
         default=(),
         description="Differences between ids that do not count in all tables: `case`, by which ids"
         " are written in lower case, and `form`, by which Unicode forms that look alike are one"
-        " (NFKC), such as a letter with its accent as one sign or two, full width, the no-break"
-        " space, and signs without width.",
+        " (NFKC), such as a letter with its accent as one character or two, full width, the"
+        " no-break space, and characters without width.",
     )
     not_a_user: tuple[Cell, ...] = Field(
         default=(),
@@ -300,7 +300,7 @@ class InteractionsConfig(Section):
             against = "positive_minimum, which no event of theirs might reach; remove it"
         if against is not None:
             raise ValueError(
-                f"suspicious_users.action: weight cannot be beside {against}, or set the action to"
+                f"suspicious_users.action: weight does not go with {against}, or set the action to"
                 " quarantine"
             )
         return self
@@ -308,7 +308,8 @@ class InteractionsConfig(Section):
     @model_validator(mode="after")
     def _weights_that_are_given_count(self) -> "InteractionsConfig":
         without_effect = {
-            # By them a pair reaches positive_minimum or not; age has no part in that.
+            # Event weights still decide which pairs reach positive_minimum; half_life_days does
+            # not.
             "event_weights": bool(self.event_weights)
             and self.positive_minimum is None
             and not self.has_cancelling_events,
@@ -373,11 +374,11 @@ class SplitConfig(Section):
         default="auto",
         description="Which of the training pairs are held out for validation: by the strategies of"
         " the test, each user's items with the highest ids (`highest_ids`), or of each user half"
-        " random items and half items most like one another (`mixed`), or at random and, beside"
-        " that, nearly all pairs of three items in a hundred (`random_and_new`), for catalogues in"
-        " which new items matter. `auto` is the strategy of"
-        " the test. Where that is `provided` or `none`, it is `last` where interactions have a"
-        " time, else `random`: of a provided test, nothing is looked at.",
+        " random items and half items most like one another (`mixed`), or at random and, in"
+        " addition, nearly all pairs of three items in a hundred (`random_and_new`), for catalogues"
+        " in which new items matter. `auto` is the strategy of the test. Where that is `provided`"
+        " or `none`, it is `last` where interactions have a time, else `random`: validation never"
+        " looks at a provided test.",
     )
     validation_share: ProperShare = Field(
         default=0.1,
@@ -457,7 +458,7 @@ class FeaturesConfig(Section):
         description="The language whose stop words are left out of text; `auto` tells it for each"
         " column by the stop words that its rows have, and leaves out none where it has few of any"
         " language. Text of scripts without spaces between words, such as Chinese, Japanese and"
-        " Thai, is split into signs and pairs of signs whatever the language.",
+        " Thai, is split into characters and pairs of them whatever the language.",
     )
     vocabulary_size: PositiveInt = Field(
         default=50_000,

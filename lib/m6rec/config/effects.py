@@ -1,7 +1,7 @@
-"""What is set in a configuration and can have no effect beside the rest of it.
+"""Find values that are set in a configuration and have no effect because of its other values.
 
-The models refuse what contradicts itself. The rules of this module find what a run can do without,
-of which its owner should know before the run starts.
+The models of the sections refuse contradictions. This module's rules find values that change
+nothing in a run. The owner is warned of them before the run starts.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,8 +22,8 @@ class Idle:
     Attributes:
         keys: dotted keys; a section stands for all keys within it.
         when: the condition.
-        reason: why, and what to do where the keys themselves do not say it.
-        on: what there is no effect on; empty for anything.
+        reason: why, and what to do unless the keys show it.
+        on: what the keys have no effect on; empty for everything.
     """
 
     keys: tuple[str, ...]
@@ -91,26 +91,26 @@ def _is_explicit(config: Config) -> bool:
 
 
 def _pairs_weigh_one(config: Config) -> bool:
-    """Whether nothing looks at the weights of events."""
+    """Whether no model and no threshold depends on the weights of events."""
     interactions = config.interactions
     looked_at = config.ratings.enabled or interactions.positive_minimum is not None
     return interactions.weighting == "binary" and not looked_at
 
 
 def _listed_rankers(config: Config) -> set[str]:
-    """Rankers with lists of their own, and what the hybrid may blend."""
+    """The rankers that have lists of their own or are members of the hybrid."""
     return {*config.evaluate.rankers, config.recommend.ranker, *config.hybrid.members}
 
 
 def _has_one_weight(config: Config) -> bool:
-    """Whether the hybrid is one ranker, and not a blend; of `fusion` each pair of towers is one."""
+    """Whether the hybrid has a single member; each pair of towers in `fusion` counts as one."""
     members = config.hybrid_members
     parts = [config.trained_towers if name == FUSION else (name,) for name in members]
     return sum(map(len, parts)) == 1
 
 
 def _absent_parts(config: Config) -> set[TowerPart]:
-    """Parts that the towers do not have anyway."""
+    """Parts that the towers lack whatever `towers.without` says."""
     parts: set[TowerPart] = set()
     if not _has_features(config):
         parts |= {"features", "gate"}
@@ -175,8 +175,8 @@ RULES: tuple[Idle, ...] = (
             and config.interactions.duplicates == "max"
             and not (config.interactions.columns.weight or config.interactions.event_weights)
         ),
-        "the last event of a pair weighs most without interactions.columns.weight and"
-        " event_weights",
+        "without interactions.columns.weight and event_weights, the last event of a pair has the"
+        " largest weight anyway",
     ),
     Idle(
         ("interactions.weighting",),
@@ -275,7 +275,7 @@ RULES: tuple[Idle, ...] = (
     Idle(
         ("factors.svd.oversampling", "factors.svd.power_passes"),
         lambda config: config.factors.svd.exact,
-        "factors.svd.exact has a method of its own",
+        "factors.svd.exact takes another method, which has neither",
     ),
     Idle(
         ("factors.als.unobserved_total",),
@@ -287,7 +287,7 @@ RULES: tuple[Idle, ...] = (
     Idle(
         ("factors.als.unobserved_weight", "factors.als.unobserved_total"),
         _is_explicit,
-        "factors.als.feedback: explicit looks at what was observed alone",
+        "factors.als.feedback: explicit looks only at pairs that were observed",
     ),
     Idle(
         ("factors.als.attribute_weight",),
@@ -364,7 +364,7 @@ RULES: tuple[Idle, ...] = (
         lambda config: (
             _has_attributes(config) and config.features.text_rank > config.features.vocabulary_size
         ),
-        "no column has more values than features.vocabulary_size, above which it begins to count",
+        "it bounds columns of more values, and features.vocabulary_size leaves none so many",
     ),
     Idle(
         ("features.minimum_variance", "features.maximum_features", "features.clip"),
@@ -410,7 +410,8 @@ RULES: tuple[Idle, ...] = (
         lambda config: (
             _has_features(config) and not {"features", "gate"}.isdisjoint(config.towers.without)
         ),
-        "towers.without takes out the side features that would stand in, or the gate to them",
+        "towers.without takes out the side features, or the gate to them, which would stand in for"
+        " the factors",
     ),
     Idle(
         ("towers.patience",),
@@ -423,7 +424,8 @@ RULES: tuple[Idle, ...] = (
             not config.evaluate.ranks_cold_items
             and config.towers.patience >= config.towers.epochs_of_sets(config.has_order)
         ),
-        "training ends after towers.epochs before",
+        "training ends after towers.epochs, which are not more than the patience (where towers that"
+        " know order are trained, half of them)",
     ),
     Idle(
         _OF_THE_SEQUENCE,
@@ -441,7 +443,7 @@ RULES: tuple[Idle, ...] = (
         lambda config: (
             config.has_order and config.towers.sequence.patience >= config.towers.sequence.epochs
         ),
-        "training ends after towers.sequence.epochs before",
+        "training ends after towers.sequence.epochs, which are not more than the patience",
     ),
     Idle(
         ("towers.sequence.context.dropout", "towers.sequence.context.dropout_of_all"),

@@ -23,17 +23,17 @@ class FoldInConfig(Section):
     )
     watermark_hours: NonNegativeFloat = Field(
         default=0.0,
-        description="For so long after an event has arrived, another one that is equal in all"
-        " columns is dropped before it touches its user; 0 drops none. Lists are the same either"
-        " way, since histories are cleaned: this saves work where events are delivered repeatedly,"
-        " and keeps a state of 16 bytes and more for each event of that time.",
+        description="The hours after an event has arrived in which a further event that is equal in"
+        " all columns is dropped before its user is listed anew; 0 drops none. Lists are the same"
+        " either way, since histories are cleaned: dropping saves work where events are delivered"
+        " repeatedly, and keeps a state of 16 bytes and more for each event of these hours.",
     )
     deletion_vectors: bool = Field(
         default=True,
         description="Whether a batch marks the rows of its users' old lists in"
         " `published/recommendations`, instead of writing their files anew. Readers of that table"
-        " then need Delta 2.3 or what else reads deletion vectors; `false` has a table that was"
-        " never so marked stay readable by all.",
+        " then need Delta 2.3 or another reader of deletion vectors; with `false`, a table whose"
+        " rows were never marked stays readable by all.",
     )
     seconds: PositiveFloat = Field(
         default=0.5,

@@ -203,16 +203,16 @@ class ContentNeighboursConfig(Section):
     )
     expansion: NonNegativeFloat = Field(
         default=20.0,
-        description="The factor of the ridge's scores with which its best items are added to a"
-        " user's history; 0 adds nothing.",
+        description="The weight, as a multiple of its score by the ridge, with which each of the"
+        " ridge's best items is added to a user's history; 0 adds none.",
     )
     expanded: PositiveInt = Field(
         default=1_000, description="The most items that are added to a user's history."
     )
     longest_posting: PositiveInt = Field(
         default=5_000,
-        description="The most items of a term that are compared; of a term that more items have,"
-        " a sample is.",
+        description="The most items of a term that are compared; where more items have a term, a"
+        " sample of them is.",
     )
 
 
@@ -231,7 +231,7 @@ class TransitionsConfig(Section):
         " weight.",
     )
     history_exponent: NonNegativeFloat = Field(
-        default=0.2, description="The exponent that damps items after which much follows."
+        default=0.2, description="The exponent that damps items that many others follow."
     )
     target_exponent: NonNegativeFloat = Field(
         default=0.2, description="The exponent that damps items that follow many others."
@@ -268,8 +268,8 @@ class NeighboursConfig(Section):
     )
     maximum_candidate_users: PositiveInt = Field(
         default=20_000,
-        description="The most users among whom the neighbours of a user are sought; of more, a"
-        " sample.",
+        description="The most users among whom the neighbours of a user are sought; where there are"
+        " more, they are sought in a sample.",
     )
     maximum_history: PositiveInt = Field(
         default=2_000,
@@ -288,8 +288,8 @@ class NeighboursConfig(Section):
 class RatingsConfig(Section):
     """The prediction of ratings: biases, explicit ALS, and regressions on who rates what, blended.
 
-    The regularisations of biases, tastes and audiences are in numbers of ratings: with so many, a
-    coefficient goes half the way from 0.
+    The regularisations of biases, tastes and audiences are in numbers of ratings: with so many
+    ratings, a coefficient is about half of what it would be without regularisation.
     """
 
     enabled: bool = Field(

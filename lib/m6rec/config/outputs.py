@@ -123,7 +123,7 @@ class ReasonsConfig(Section):
     @model_validator(mode="after")
     def _sentences_can_be_read(self) -> "ReasonsConfig":
         if self.file is not None and self.language is None:
-            raise ValueError("file needs language, whose sentences stand where the file has none")
+            raise ValueError("file needs language, whose sentences are used where it has none")
         if self.language is not None:
             read_sentences(self.language, self.file)
         return self
@@ -186,7 +186,7 @@ class RecommendConfig(Section):
     )
     calibration: CalibrationConfig = Field(
         default=CalibrationConfig(),
-        description="How far a list has the user's own mix of a category.",
+        description="How closely a list follows the user's own mix of categories.",
     )
     candidates: PositiveInt = Field(
         default=100,
@@ -196,7 +196,7 @@ class RecommendConfig(Section):
     )
     contexts: dict[str, dict[str, ColumnValue]] = Field(
         default_factory=dict,
-        description="Contexts by name, in each of which every user gets a list beside the one"
+        description="Contexts by name, in each of which every user gets a list besides the one"
         " without a context, such as `weekday morning: {hour: 8, weekday: 2}`. The keys are columns"
         " of `interactions.columns.context` and, with `towers.sequence.context.clock`, `hour` and"
         " `weekday`; a key that is left out is not known.",
@@ -210,8 +210,8 @@ class RecommendConfig(Section):
     )
     default_segment_users: PositiveInt = Field(
         default=10,
-        description="The least users with interactions for whom a segment has a list of its own, so"
-        " that no list tells what a single user had.",
+        description="The least number of users with interactions from which on a segment has a list"
+        " of its own, so that no list tells what a single user had.",
     )
 
     @field_validator("reasons", mode="before")

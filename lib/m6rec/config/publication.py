@@ -65,11 +65,11 @@ class GuardsConfig(Section):
     )
     duplicate_items: Guard = Field(
         default=_stop(0.0),
-        description="At most: the number of items that stand in a list again.",
+        description="At most: the number of items that stand more than once in a list.",
     )
     coverage: Guard = Field(
         default=_warn(0.01),
-        description="At least: the share of the items that lists may hold that some list holds.",
+        description="At least: the share, of the items that lists may hold, that any list holds.",
     )
     top_items: Guard = Field(
         default=_warn(0.5),
@@ -111,8 +111,8 @@ class GuardsConfig(Section):
     )
     freshness: Guard = Field(
         default=_warn(36.0),
-        description="At most: by how many hours the newest event is older when the run begins"
-        " than in the median of the last runs.",
+        description="At most: the age of the newest event when the run begins, in hours, less the"
+        " median of this age in the last runs.",
     )
     quarantine: Guard = Field(
         default=_warn(0.1),
@@ -130,7 +130,7 @@ class GuardsConfig(Section):
         " whole pipeline by itself, unless the guard is `off`.",
     )
     last_runs: PositiveInt = Field(
-        default=7, description="The number of earlier runs that make up the last runs."
+        default=7, description="How many earlier runs count as the last runs."
     )
 
     @model_validator(mode="before")

@@ -111,8 +111,8 @@ class Config(Section):
         if self.ranks_repeats and strategy in {"mixed", "highest_ids"}:
             raise ValueError(
                 f"split.validation_strategy: {strategy} holds out items that are new to their user,"
-                " and with recommend.rules.mask_seen: false lists are to hold other items too; set"
-                " it to auto, last, random or temporal"
+                " and with recommend.rules.mask_seen: false lists hold items that the user has,"
+                " too; set it to auto, last, random or temporal"
             )
         return self
 
@@ -184,7 +184,7 @@ class Config(Section):
         if found:
             raise ValueError(
                 f"ratings.enabled predicts all ratings as they are, and interactions.{found[0]}"
-                " changes or leaves out some; remove one of both"
+                " changes or leaves out some; remove one of the two"
             )
         return self
 
@@ -295,7 +295,7 @@ class Config(Section):
         return self
 
     def _search_problems(self, key: str, dimension: Range | Choice) -> Iterator[str]:
-        """What stands against trying the dimension's values at `key`."""
+        """Why the dimension's values cannot be tried at `key`; empty where they can."""
         try:
             current = self.value(key)
         except KeyError:
@@ -326,7 +326,7 @@ class Config(Section):
 
     @property
     def context_keys(self) -> tuple[str, ...]:
-        """The keys of a context that the towers know; none where none of them know order."""
+        """The keys of a context that the towers know; empty where no towers know order."""
         if not self.has_order:
             return ()
         clock = tuple(CLOCK) if self.towers.sequence.context.clock else ()
@@ -357,7 +357,7 @@ class Config(Section):
         return tuple(name for name in rankers if not self._missing(name))
 
     def _missing(self, ranker: str) -> list[str]:
-        """The keys that would have to be set for a ranker, and are not."""
+        """The keys that a ranker needs to be set and that are not set."""
         keys: dict[Need, str] = {}
         if self.interactions.columns.time is None:
             keys["times"] = "interactions.columns.time"
@@ -463,7 +463,7 @@ def _section_within(annotation: Any) -> type[Section] | None:
 
 
 def _reason(problem: Any) -> str:
-    """What is wrong, in words that do not tell of Python."""
+    """What is wrong, in words that need no knowledge of Python."""
     if problem["type"] in {"model_type", "model_attributes_type"}:
         return "Input should be a section with keys"
     if problem["type"] == "string_type":

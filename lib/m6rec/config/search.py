@@ -24,7 +24,7 @@ class Range(Section):
         return self
 
     def extremes(self) -> tuple[float, ...]:
-        """If the config takes these, it takes all between them."""
+        """Both ends; a config that accepts these accepts all numbers between them."""
         return tuple(int(end) if end.is_integer() else end for end in (self.low, self.high))
 
 

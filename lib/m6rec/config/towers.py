@@ -134,7 +134,7 @@ class SequenceConfig(Section):
     def _heads_divide_the_width(self) -> "SequenceConfig":
         if self.width % self.heads:
             raise ValueError(
-                f"width {self.width} is no multiple of heads {self.heads}; change one of both"
+                f"width {self.width} is not a multiple of heads {self.heads}; change one of the two"
             )
         return self
 
@@ -151,7 +151,8 @@ class ImagesConfig(Section):
     per_step: PositiveInt = Field(
         default=192,
         description="The most images and frames that the network reads in a step of training. Of"
-        " the step's other items it is taken what it made of them at the start of the epoch.",
+        " the step's other items, training uses what the network made of them at the start of the"
+        " epoch.",
     )
     augmentation: bool = Field(
         default=True,
@@ -160,9 +161,9 @@ class ImagesConfig(Section):
     )
     alignment: NonNegativeFloat = Field(
         default=10.0,
-        description="The weight of a second loss, by which images learn to place new items: how far"
-        " an item whose images the network reads in a step would be placed without its interactions"
-        " from where it is placed with them (1 - cosine).",
+        description="The weight of a second loss, by which images learn to place new items. It is"
+        " 1 - the cosine between where an item is placed without its interactions and where it is"
+        " placed with them, for the items whose images the network reads in a step.",
     )
 
 
@@ -296,13 +297,13 @@ class TowersConfig(Section):
 
     @property
     def ensembles(self) -> tuple[str, ...]:
-        """The models of towers that are trained beside those of `fusion`."""
+        """The models of towers that are trained in addition to those of `fusion`."""
         bagged = (BAGGED,) if self.bagging else ()
         return (*bagged, BOOSTED) if self.boosting else bagged
 
-    def epochs_of_sets(self, beside_order: bool) -> int:
-        """The most epochs of towers on sets, beside towers that know order or without such."""
-        return -(-self.epochs // 2) if beside_order else self.epochs
+    def epochs_of_sets(self, with_order: bool) -> int:
+        """The most epochs of towers on sets, by whether towers that know order are trained, too."""
+        return -(-self.epochs // 2) if with_order else self.epochs
 
     def factors_of(self, model: str) -> str:
         """The factor model that towers rest on."""

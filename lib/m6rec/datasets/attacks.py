@@ -1,9 +1,9 @@
-"""Ways in which interactions are worse than they were: fake profiles, clicks by chance, losses.
+"""Damage interactions on purpose, to measure rankers: fake users, random clicks, lost events.
 
 The attacks are those of Lam and Riedl (2004, "Shilling recommender systems for fun and profit") and
 of Mobasher et al. (2007, "Toward trustworthy recommender systems"): each fake user has all pushed
-items with the best rating, and fillers by which the profile looks like one. Every function is one
-of its arguments and its seed, and leaves the test as it is.
+items with the best rating, and fillers by which the profile looks like one. What a function returns
+depends only on its arguments and its seed, and the test stays as it is.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +22,7 @@ PUSHED_ITEMS = 10
 PROFILES = 0.01
 CHANGED = 0.2
 _POPULAR_FILLERS = 10
-# Nobody's id: it follows on the highest number, or on this word.
+# Ids of fake users are numbers above the highest id, or this word and a number.
 _FAKE = "fake-user-"
 
 
@@ -34,12 +34,12 @@ class Folder:
     test: pd.DataFrame
 
 
-def pushed_items(train: pd.DataFrame, seed: int, count: int = PUSHED_ITEMS) -> list[Any]:
+def pushed_items(train: pd.DataFrame, seed: int) -> list[Any]:
     """Items to push, drawn from the less popular half of those of training."""
     counts = train[c.ITEM_ID].value_counts()
     ordered = sorted(counts.index, key=lambda item: (counts[item], str(item)))
-    less_popular = ordered[: max(len(ordered) // 2, count)]
-    drawn = np.random.default_rng(seed).choice(len(less_popular), count, replace=False)
+    less_popular = ordered[: max(len(ordered) // 2, PUSHED_ITEMS)]
+    drawn = np.random.default_rng(seed).choice(len(less_popular), PUSHED_ITEMS, replace=False)
     return [less_popular[place] for place in sorted(drawn)]
 
 
@@ -65,8 +65,8 @@ def with_fake_users(
     return pd.concat([train, *profiles], ignore_index=True)
 
 
-def with_random_clicks(folder: Folder, seed: int, share: float = CHANGED) -> pd.DataFrame:
-    """Training with a share of events more, each of a user of an event and an item by chance.
+def with_random_clicks(folder: Folder, seed: int) -> pd.DataFrame:
+    """Training with a share of added events, each of the user of some event and a random item.
 
     No added pair stands in training or in the test.
     """
@@ -75,7 +75,7 @@ def with_random_clicks(folder: Folder, seed: int, share: float = CHANGED) -> pd.
     together = pd.concat([train, folder.test], ignore_index=True)
     taken = set(zip(together[c.USER_ID], together[c.ITEM_ID], strict=True))
     items = np.unique(train[c.ITEM_ID].to_numpy())
-    wanted = round(share * len(train))
+    wanted = round(CHANGED * len(train))
     rows: list[int] = []
     clicked: list[Any] = []
     while len(rows) < wanted:
@@ -92,9 +92,9 @@ def with_random_clicks(folder: Folder, seed: int, share: float = CHANGED) -> pd.
     return pd.concat([train, added], ignore_index=True)
 
 
-def with_losses(train: pd.DataFrame, seed: int, share: float = CHANGED) -> pd.DataFrame:
+def with_losses(train: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Training without a share of its events, drawn by chance."""
-    kept = np.random.default_rng(seed).random(len(train)) >= share
+    kept = np.random.default_rng(seed).random(len(train)) >= CHANGED
     return train[kept].reset_index(drop=True)
 
 
@@ -102,7 +102,7 @@ def _shilled(attack: Shilling) -> Callable[[Folder, Sequence[Any], int], pd.Data
     return lambda folder, pushed, seed: with_fake_users(folder.train, pushed, attack, seed)
 
 
-# Each takes the folder, the pushed items and a seed, and gives training as the attack leaves it.
+# Each takes the folder, the pushed items and a seed, and returns the attacked training table.
 ATTACKS: Mapping[str, Callable[[Folder, Sequence[Any], int], pd.DataFrame]] = MappingProxyType(
     {
         "random": _shilled("random"),

@@ -13,8 +13,8 @@ from m6rec.lakehouse import Lakehouse
 from m6rec.rankers import FUSION, HYBRID
 
 CHOICES = "choices"
-# What a run chooses follows from these. Where an owner's tables lie is left out: a table of each
-# day may have a path of its own.
+# What a run chooses depends on these keys. The paths of the owner's tables are not among them,
+# because a table of each day may have a path of its own.
 _RESTS_ON = (
     "interactions",
     "split",
@@ -31,7 +31,7 @@ _PLACES = frozenset({"source", "test", "validation"})
 
 @dataclass(frozen=True)
 class Choices:
-    """The choices that a run keeps, beside its rows of table `models`.
+    """The choices that a run keeps, besides its rows of table `models`.
 
     Attributes:
         kept_from: the run that they were read from, which was the published one.

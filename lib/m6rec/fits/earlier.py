@@ -16,7 +16,7 @@ from m6rec.fits.fit import Fit
 from m6rec.kernels.arrays.rows import Float32, Int64
 from m6rec.spark.item_matrices import item_rows
 from m6rec.towers.artifact import DESCRIPTION_FILE, load_towers
-from m6rec.towers.going_on import NOT_KNOWN_BEFORE, EarlierTowers
+from m6rec.towers.warm_start import NOT_KNOWN_BEFORE, EarlierTowers
 
 
 class EarlierRun:
@@ -50,9 +50,10 @@ class EarlierRun:
         return {model: matrix.values for model, matrix in found.items() if matrix.rows}
 
     def towers(self, fit: Fit, model: str, epochs: int) -> EarlierTowers | None:
-        """The towers of that name, to be trained on for the last of the chosen epochs.
+        """The towers of that name, whose training goes on with the last of the chosen epochs.
 
-        None where the run has none or their files have gone, and where no training was chosen.
+        None where the run has no such towers, where their files are gone, and where validation
+        chose to train them for no epoch.
 
         Args:
             fit: that is to be trained.
@@ -80,7 +81,8 @@ class EarlierRun:
         """int64 [features]: where the earlier run had each feature of the fit."""
         names, before = (_feature_names(one, side) for one in (fit, self._fit))
         places = {name: place for place, name in enumerate(before)}
-        # Components are numbered, and those of another night point elsewhere.
+        # Principal components have numbers for names, but those of another night are other
+        # directions.
         known = [
             NOT_KNOWN_BEFORE
             if name.startswith("component ")

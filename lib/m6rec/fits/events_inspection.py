@@ -55,7 +55,7 @@ def _of_users(table: OpenedTable, config: Config) -> Iterator[Finding]:
         return
     user, share, by_name = found
     if not by_name and not table.sample.whole:
-        # The first rows may be sorted by user, so that all rows have to say it.
+        # The first rows may be sorted by user, so that only all rows together can tell.
         ids = id_column(table.frame, name, config.interactions)
         row = table.frame.select(F.avg((ids == user).cast("int")).alias("share")).first()
         share = float(row["share"] or 0.0) if row is not None else 0.0
@@ -75,14 +75,14 @@ def _of_times(table: OpenedTable, column: ColumnSample, config: Config) -> Itera
     if column.values and not column.texts:
         yield Finding("problem", place, "is empty in all of the first rows", "name another column")
         return
-    told = read_times(column, settings)
-    if told.problem:
-        yield Finding("problem", place, told.problem, told.mend)
+    reading = read_times(column, settings)
+    if reading.problem:
+        yield Finding("problem", place, reading.problem, reading.mend)
         return
-    if told.said:
-        yield Finding("note", place, told.said, told.mend)
+    if reading.said:
+        yield Finding("note", place, reading.said, reading.mend)
     now = datetime.now(UTC)
-    time = time_column(table.frame, _with_time(config, column.name), told.format)
+    time = time_column(table.frame, _with_time(config, column.name), reading.format)
     present = table.first_times(column.name, F.unix_timestamp(time))
     read = [seconds for seconds, _ in present if seconds is not None]
     if present and not read:
@@ -144,8 +144,8 @@ def _of_early_times(
     yield Finding(
         "warning",
         place,
-        f"{len(early)} of {len(read)} times are read as before 1980, such as {shown(early[0])}, as"
-        " times are that stand for none, or are in another unit than the others",
+        f"{len(early)} of {len(read)} times are read as before 1980, such as {shown(early[0])};"
+        " they may stand for a missing time, or be in another unit than the others",
         f"where they stand for none, set source.missing_values:"
         f" {{{column.name}: [{json.dumps(early[0], ensure_ascii=False)}]}}",
     )

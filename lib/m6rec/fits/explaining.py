@@ -19,9 +19,9 @@ from m6rec.fits.rules import excluded_pairs, items_of_rule, items_outside_lists
 from m6rec.kernels.arrays.domains import Domain
 from m6rec.kernels.arrays.rows import Float32, Float64, Int32
 from m6rec.kernels.ranking.attribution import listed_items
-from m6rec.kernels.ranking.evidence import PartOfScore, factors_of_parts, parts_of_scores
 from m6rec.kernels.ranking.members import DotMember, UserBlock
 from m6rec.kernels.ranking.scoring import RepresentedUsers, part_scores, represent
+from m6rec.kernels.ranking.support import PartOfScore, factors_of_parts, parts_of_scores
 from m6rec.spark.arrow_rows import list_column
 from m6rec.spark.runtimes import arrow_table
 from m6rec.spark.values import DOMAIN_END
@@ -64,7 +64,7 @@ class ItemExplanation:
         candidates: how many these are.
         place: its place in the list; None where it is not in it.
         top_n: the length of the list.
-        hidden_by: the rules that keep it out of the list, in words.
+        masked_by: the rules that keep it out of the list, in words.
         parts: of the members, the largest first.
         history: of the user's items, added up over the members, the largest first.
         undivided: the share of what is not owed to the user's items, such as popularity and what
@@ -82,7 +82,7 @@ class ItemExplanation:
     candidates: int
     place: int | None
     top_n: int
-    hidden_by: tuple[str, ...]
+    masked_by: tuple[str, ...]
     parts: tuple[Owed, ...]
     history: tuple[Owed, ...]
     undivided: float
@@ -143,7 +143,7 @@ def explain_item(
         candidates=int(scored.allowed.sum()),
         place=place,
         top_n=settings.top_n,
-        hidden_by=tuple(_hidden_by(fit, batch, item, own_id)),
+        masked_by=tuple(_masked_by(fit, batch, item, own_id)),
         parts=_shares(((name, part.whole[0]) for name, part in parts.items()), speaking),
         history=_shares(zip((titles[one] for one in own), history, strict=True), speaking),
         undivided=sum(max(one, 0.0) for one in rest) / (speaking or 1.0),
@@ -232,7 +232,7 @@ def _lacks(scored: _Scored, item: int, last: int) -> tuple[Owed, ...]:
     return _shares(behind, sum(value for _, value in behind))
 
 
-def _hidden_by(fit: Fit, batch: pa.RecordBatch, item: int, item_id: str) -> Iterator[str]:
+def _masked_by(fit: Fit, batch: pa.RecordBatch, item: int, item_id: str) -> Iterator[str]:
     rules = fit.config.recommend.rules
     catalogue = fit.lakehouse.read("catalogue")
     if catalogue.where(F.col(c.ITEM_INDEX) == item).isEmpty():
@@ -282,7 +282,7 @@ def _unknown(fit: Fit, side: str, outside_id: str) -> DataError:
 
 
 def _titles(fit: Fit, items: list[int]) -> dict[int, str]:
-    """The title of each item, or its id, which alone is known of one outside the catalogue."""
+    """The title of each item, or its id; of an item outside the catalogue only the id is known."""
     catalogue = fit.lakehouse.read("catalogue").select(c.ITEM_INDEX, "title")
     index = fit.lakehouse.read("item_index").where(F.col(c.ITEM_INDEX).isin(items))
     rows = index.join(catalogue, c.ITEM_INDEX, "left").collect()

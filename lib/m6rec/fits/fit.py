@@ -104,7 +104,7 @@ class Fit:
 
     @property
     def ranked_domains(self) -> tuple[Domain | None, ...]:
-        """What lists are made within, one after the other: each domain, or once all items."""
+        """The domains within which lists are made in turn; a single None stands for all items."""
         return self.domains or (None,)
 
     @cached_property
@@ -252,7 +252,7 @@ class Fit:
     def modalities(self, side: str) -> tuple[tuple[int, int], ...]:
         """The columns of vectors that the features of `users` or `items` end with.
 
-        Of each, how many vectors a row has at most, and how many numbers one has.
+        For each column, the most vectors that a row has, and how many numbers a vector has.
         """
         described = self.model("features", side).get("modalities", ())
         return tuple((int(vectors), int(width)) for vectors, width in described)
@@ -267,7 +267,7 @@ class Fit:
         self._run.forget_models()
 
     def artifact_path(self, kind: str, *parts: str) -> str:
-        """A folder or file of this fit for what is not a table."""
+        """The path of a folder or file of this fit that is not a table."""
         return self.lakehouse.artifact_path(kind, self.name, *parts)
 
     def artifact_place(self, kind: str, *parts: str) -> FilePlace:

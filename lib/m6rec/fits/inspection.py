@@ -9,9 +9,9 @@ from pyspark.sql import SparkSession
 from m6rec.check.findings import ColumnView, Finding, Place, Severity, TableView, of_severity
 from m6rec.check.judging import (
     findings_of_ids,
+    findings_of_inferred_kinds,
     findings_of_kinds,
     findings_of_repeats,
-    findings_of_told_kinds,
     view_of_column,
     views_of_events,
 )
@@ -26,7 +26,7 @@ from m6rec.errors import ArtifactError, TableError
 from m6rec.fits.events_inspection import findings_of_events
 from m6rec.fits.matching import OpenedTable, findings_between
 from m6rec.kernels.text.encoder_files import find_encoder
-from m6rec.spark.failures import reading
+from m6rec.spark.failures import reading_table
 from m6rec.spark.misreadings import misreadings
 from m6rec.spark.readings import (
     columns_in_folders,
@@ -37,7 +37,7 @@ from m6rec.spark.readings import (
     unknown_options,
 )
 from m6rec.spark.samples import first_rows
-from m6rec.spark.sources import load_source, source_version, told_format, with_columns
+from m6rec.spark.sources import inferred_format, load_source, source_version, with_columns
 from m6rec.stages.features.inputs import number_column
 from m6rec.stages.features.kinds import kinds_of_sample
 from m6rec.stages.features.pictures import problem_of_video
@@ -64,14 +64,14 @@ class Inspection:
 
 
 def inspect_sources(spark: SparkSession, config: Config) -> Inspection:
-    """Look at the schema and the first rows of every table, and at the config beside them."""
+    """Look at the schema and the first rows of every table, together with the config."""
     tables: list[TableView] = []
     opened: dict[str, OpenedTable] = {}
     for key, source, required in sources_of(config):
         place = Place(key, source.name)
         try:
             table = _open(spark, place, source, required)
-            with reading(key, source):
+            with reading_table(key, source):
                 tables.append(_view(spark, table, config))
             opened[key] = table
         except TableError as error:
@@ -124,7 +124,7 @@ def _open(
         for asked, there in renamed.items()
     ]
     if source.format == "auto" and source.path is not None:
-        kind = told_format(spark, source)
+        kind = inferred_format(spark, source)
         if kind != "delta":
             words = f"is read as {kind}, as its files show"
             notes.append(Finding("note", place, words, f"to be sure, set format: {kind}"))
@@ -137,7 +137,7 @@ def _open(
 
 
 def _of_lists(opened: dict[str, OpenedTable], config: Config) -> Iterator[Finding]:
-    """What stands against choosing lists by columns of the items' attributes."""
+    """What is wrong with the columns of the items' attributes by which lists are chosen."""
     items = opened.get("features.items")
     if items is not None:
         for key, source, required in columns_of_lists(config):
@@ -165,7 +165,7 @@ def _view(spark: SparkSession, table: OpenedTable, config: Config) -> TableView:
     ]
     return TableView(
         table.place,
-        "view or table" if table.source.table else told_format(spark, table.source),
+        "view or table" if table.source.table else inferred_format(spark, table.source),
         version,
         table.sample.rows,
         table.sample.whole,
@@ -181,7 +181,7 @@ def _of_table(table: OpenedTable, version: int | None) -> Iterator[Finding]:
     elif table.sample.rows == 0 and not key.startswith("recommend."):
         yield Finding("problem", table.place, "has no row", "give a table with rows")
     if table.source.table is not None and version is None:
-        words = "is a view or no Delta table: it has no version, and later rows may differ"
+        words = "is a view, or not a Delta table: it has no version, and later rows may differ"
         yield Finding("fact", table.place, words)
 
 
@@ -198,8 +198,8 @@ def _of_columns(table: OpenedTable, config: Config) -> Iterator[Finding]:
         yield from findings_of_kinds(columns, kinds, table.place)
         yield from _of_dates(table, dates)
         given = {attributes.id, attributes.title, *attributes.stated_kinds}
-        told = {name: column for name, column in columns.items() if name not in given}
-        yield from findings_of_told_kinds(told, table.place)
+        inferred = {name: column for name, column in columns.items() if name not in given}
+        yield from findings_of_inferred_kinds(inferred, table.place)
         yield from _of_vectors(table, attributes, config)
         problems = (problem_of_video(name, kind) for name, kind in attributes.kinds.items())
         yield from (Finding("problem", table.place, words) for words in problems if words)
@@ -237,7 +237,7 @@ def _of_vectors(
     """What is wrong with the columns of vectors.
 
     Raises:
-        TableError: no row has a usable vector, which all rows have to say.
+        TableError: no row of the whole table has a usable vector.
     """
     if "text_embedding" in attributes.kinds.values():
         try:
@@ -256,7 +256,7 @@ def _of_vectors(
 
 
 def _known_columns(table: OpenedTable, config: Config) -> dict[str, ColumnView]:
-    """How the columns are understood that a run reads."""
+    """How the columns that a run reads are understood."""
     attributes, columns = _attributes_of(table.place.key, config), table.sample.columns
     if table.place.key in _EVENT_TABLES:
         return views_of_events(columns, config)

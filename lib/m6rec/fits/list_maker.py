@@ -58,8 +58,8 @@ class KnownOfUsers:
         users: user_id, user_index; each user once.
         events: the columns of table `interactions`, of these users.
         attributes: the owner's columns by user_index; None where there are none.
-        given: the same for some of the users, which count in place of those; None where all users
-            have those alone.
+        given: attributes of some of the users, which replace those in `attributes`; None where none
+            are replaced.
     """
 
     users: DataFrame
@@ -162,9 +162,10 @@ class ListMaker:
         )
 
     def users(self, ids: DataFrame) -> DataFrame:
-        """user_id, user_index of distinct user ids; users whom the run does not know get negatives.
+        """user_id, user_index of distinct user ids; users whom the run does not know get negative
+        ones.
 
-        These depend on the id alone.
+        A negative index depends on the id alone.
         """
         known = self._index.toDF(*self._index.columns)
         unknown = -F.xxhash64(c.USER_ID).bitwiseAND(F.lit(_LARGEST_HASH)) - 1

@@ -53,7 +53,7 @@ def published_scoring(
 
 
 def read_explaining(fit: Fit) -> Explaining:
-    """What published lists say beside their scores."""
+    """The words and reasons that published lists show beside their scores."""
     settings = fit.config.recommend.reasons
     features = fit.item_features if fit.lakehouse.exists("item_features") else None
     words = catalogue_words(fit.lakehouse.read("catalogue"), features, fit.n_items)

@@ -19,15 +19,16 @@ from m6rec.check.judging import equal_numbers
 from m6rec.check.samples import TableSample, shown
 from m6rec.config.base import TableSource
 from m6rec.config.run import Config
-from m6rec.spark.failures import reading
+from m6rec.spark.failures import reading_table
 from m6rec.spark.time_limits import within_seconds
 from m6rec.spark.values import id_column, owner_column
 
 # Of the ids of the interactions, the share that a table of attributes should have.
 _FEW_MATCH = 0.5
-# As many ids say what share of them another table has.
+# So many ids suffice to estimate the share of all ids that another table has.
 _COMPARED = 500
-# An id may stand in many rows, so that some rows for each id show most of those that are there.
+# How many rows are read at first for each id that is looked for. An id may stand in many rows, so
+# one row for each would show few of the ids.
 _ROWS_OF_AN_ID = 4
 _SECONDS = 8.0
 SIDES = ("user", "item")
@@ -45,9 +46,9 @@ class OpenedTable:
     notes: tuple[Finding, ...]
 
     def first_times(self, name: str, seconds: Column) -> list[tuple[float | None, str]]:
-        """What a column says in the first rows where it says anything: as `seconds`, and as text.
+        """The values of a time column in the first rows that have one: as `seconds`, and as text.
 
-        `seconds` is null where the text is not read.
+        `seconds` is null where the text cannot be read as a time.
         """
         given = owner_column(name).cast("string").alias("given")
         rows = self.frame.select(seconds.alias("read"), given).limit(self.sample.rows).collect()
@@ -72,7 +73,7 @@ class _Matches:
 
 @dataclass(frozen=True)
 class _Lookup:
-    """Finds ids in whole tables, for so long in all."""
+    """Finds ids in whole tables, for at most some seconds in all."""
 
     config: Config
     ends_at: float = field(default_factory=lambda: time.monotonic() + _SECONDS)
@@ -87,11 +88,11 @@ class _Lookup:
         there = frozenset(self.ids(table, name))
         if table.sample.whole:
             return _Matches(ids, there & frozenset(ids))
-        # The first rows of two large tables need not meet.
+        # The first rows of two large tables may have no id in common.
         asked = sorted(ids, key=lambda text: (zlib.crc32(text.encode()), text))[:_COMPARED]
         column = id_column(table.frame, name, self.config.interactions)
         rows = table.frame.select(column.alias("id")).where(F.col("id").isin(asked))
-        with reading(table.place.key, table.source):
+        with reading_table(table.place.key, table.source):
             found = within_seconds(
                 rows.sparkSession,
                 self.ends_at - time.monotonic(),
@@ -101,7 +102,7 @@ class _Lookup:
 
 
 def _found(rows: DataFrame, ids: int) -> frozenset[str]:
-    """The ids among the rows; of many, those of the first rows where these have most of the ids."""
+    """The ids among the rows, or among the first rows alone where these have most of the ids."""
     limit = _ROWS_OF_AN_ID * ids
     first = rows.limit(limit).collect()
     found = frozenset(str(row["id"]) for row in first)
@@ -111,7 +112,7 @@ def _found(rows: DataFrame, ids: int) -> frozenset[str]:
 
 
 def findings_between(opened: Mapping[str, OpenedTable], config: Config) -> Iterator[Finding]:
-    """What the ids of every table are beside those of the interactions."""
+    """Compare the ids of every table with those of the interactions."""
     main = opened.get("interactions.source")
     if main is None:
         return
@@ -148,7 +149,7 @@ def _of_numbers(
 def _of_attributes(
     main: OpenedTable, table: OpenedTable, side: str, name: str, lookup: _Lookup
 ) -> Iterator[Finding]:
-    """How many of the interactions' ids a table of attributes has."""
+    """What share of the interactions' ids a table of attributes has, and what is missing."""
     own = lookup.ids(main, _column_of_interactions(side, lookup.config))
     theirs = lookup.ids(table, name)
     if not own or not theirs:
@@ -212,7 +213,7 @@ def _of_ids_of_events(
 
 @dataclass(frozen=True)
 class _Strangers:
-    """Ids that are none of the interactions': their column, an example, and what would mend it."""
+    """Ids that the interactions do not have: their column, an example, and what would mend it."""
 
     place: Place
     example: str

@@ -207,11 +207,11 @@ def _towers(models: _Models, ranker: Ranker) -> Member:
     features = fit.item_matrix(c.FEATURES)
     assert isinstance(towers, TowerEncoder | BaggedTowers)
     vectors = towers.encode_items(features if features.shape[1] else None)
-    # The last coordinate is the item's own popularity, which no neighbour lends.
+    # The last coordinates are the item's own popularity, which must not come from neighbours.
     own, popularity = np.split(vectors, [vectors.shape[1] - towers.popularity_width], axis=1)
     directions = models.with_content(model, own)
     if towers.seen_items is not None:
-        # Neighbours by content do not know what an item looks like.
+        # Neighbours by content are found without pictures, and the towers have seen the pictures.
         lent = (directions != own).any(axis=1)
         halfway = (lent & towers.seen_items)[:, None]
         directions = np.where(halfway, (directions + own) / 2, directions)

@@ -20,9 +20,9 @@ class Needs:
         neighbours: models of job `train_neighbours`.
         towers: models of job `train_towers`.
         features: whether features are looked at.
-        carried: models of job `train_neighbours` that are taken over as an earlier run has them. A
-            ranker that is one factor model alone does without features of its own: content
-            neighbours stand in for the cold items that the earlier run knew.
+        carried: models of job `train_neighbours` that are copied from an earlier run. A ranker that
+            is a single factor model trains no features, so it takes over the earlier content
+            neighbours, which stand in for the cold items that the earlier run knew.
     """
 
     members: tuple[str, ...]

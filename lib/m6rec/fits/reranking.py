@@ -1,4 +1,4 @@
-"""What lists are chosen and measured by beside relevance, from a fit's tables and the owner's."""
+"""Read by what lists are chosen and measured besides relevance: diversity, calibration, a quota."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ from m6rec.stages.features.categories import categories_of_items
 
 @dataclass(frozen=True)
 class ListCriteria:
-    """By what the configuration has lists chosen, or measured.
+    """The criteria, besides relevance, by which lists are chosen or measured.
 
     Attributes:
         likeness: of items, where diversity is asked for.

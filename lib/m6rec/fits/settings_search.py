@@ -38,7 +38,7 @@ EXPONENTS = ({"user_exponent": 0.1, "item_exponent": 0.2},)
 PENALTIES = (0.5, 2.0)
 UNOBSERVED_TOTALS = (1 / 3, 3.0)
 ATTRIBUTE_WEIGHTS = (1.0,)
-# Vectors of the owner's may tell much or little, as words hardly ever do.
+# The owner's vectors may tell much or little of items; how much words tell differs less.
 ATTRIBUTE_WEIGHTS_OF_VECTORS = (1.0, 0.3)
 RECENCIES = (0.5, 2.0, 4.0)
 # ALS is tried at a rank and for a number of iterations that suffice to tell its weights apart.

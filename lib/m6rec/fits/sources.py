@@ -38,7 +38,7 @@ class Events:
         frame: its rows.
         config: how they are read.
         version: the version; None for what has none.
-        reading: what of that was told from its first rows.
+        reading: what was inferred of this from its first rows.
         drops_malformed: whether Spark leaves out rows that it cannot parse.
     """
 
@@ -100,15 +100,15 @@ def open_sources(spark: SparkSession, config: Config) -> Sources:
 def _reading(
     label: str, source: TableSource, frame: DataFrame, config: InteractionsConfig
 ) -> EventReading:
-    """How times and weights are written, told from the first rows where they are text."""
+    """How times and weights are written, inferred from the first rows where they are text."""
     names = config.columns
     types = dict(frame.dtypes)
-    told = [names.time] if config.time_format is None and config.time_unit == "timestamp" else []
-    told.append(names.weight)
-    # Numbers can be dates such as 20240301; of other types nothing has to be told.
+    no_pattern = config.time_format is None and config.time_unit == "timestamp"
+    asked = (names.time, names.weight) if no_pattern else (names.weight,)
+    # Numbers can be dates such as 20240301; for other types nothing has to be inferred.
     looked_at = [
         name
-        for name in told
+        for name in asked
         if name is not None
         and (types[name] == "string" or (name == names.time and _is_number(types[name])))
     ]

@@ -25,16 +25,16 @@ from m6rec.towers.bagging import bag
 from m6rec.towers.batches import reader_named
 from m6rec.towers.boosting import CrossFitted
 from m6rec.towers.encoder import ItemInputs, TowerEncoder
-from m6rec.towers.going_on import EarlierTowers
 from m6rec.towers.launch import TrainingTask, train_alone
 from m6rec.towers.loop import TrainingResult
 from m6rec.towers.ranks import CPU, chosen_device
 from m6rec.towers.row_files import Manifest
 from m6rec.towers.start import calibrated
 from m6rec.towers.validation import TowerValidation
+from m6rec.towers.warm_start import EarlierTowers
 
 Trained = TypeVar("Trained")
-# Where each holds out one item, so many tell towers apart whose NDCG differs by a fiftieth. With a
+# If each user holds out one item, so many users tell towers apart whose NDCG differs by 2%. With a
 # few thousand, the noise between two epochs is larger than what several epochs gain.
 VALIDATION_USERS = 10_000
 ROWS_PER_FILE = 32_768
@@ -87,14 +87,14 @@ def tower_inputs(
     trained = fit.config.tower_models if models is None else models
     ranks = ranks_of(fit.spark, towers.ranks)
     in_one_process = ranks is None and towers.ranks == "auto"
-    # Towers that know order leave all cores but one to others, and a step is small where rows are
-    # few. A task gets none of the driver's GPUs.
+    # Towers that know order use one core and leave the others free, and steps are small where rows
+    # are few: so each training is a task of its own. A task gets none of the driver's GPUs.
     may_be_apart = has_few_rows or (SEQUENCE in trained and len(trained) > 1)
     apart = may_be_apart and in_one_process and chosen_device(towers.device, None) == CPU
     matrix, user_features = fit.matrix.cache(), fit.user_features.cache()
     manifest = _write_rows(fit, matrix, user_features, contexts, ranks or 1)
     validate = None
-    # Cold items have no factors of their own: how they rank says nothing of the training.
+    # Cold items have no factors of their own, so how they rank says nothing about the training.
     if fit.name == c.SELECTION and not fit.config.evaluate.ranks_cold_items:
         validate = _validation(fit)
     items = _item_inputs(fit, trained)
@@ -124,7 +124,7 @@ def train_pair(
 def train_bag(inputs: TowerInputs, config: TowersConfig, epochs: int | None) -> TrainingResult:
     """Train `bagging` pairs of towers, each from another seed, for as many epochs.
 
-    How many these are is chosen with the first pair, whose course is that of the result.
+    The first pair chooses the number of epochs, and the result has its course.
     """
     task = _task(inputs, config, BAGGED, epochs)
     seeds = [task.seed + number for number in range(1, config.bagging + 1)]

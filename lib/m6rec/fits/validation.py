@@ -86,7 +86,7 @@ def _may_balance(config: Config) -> bool:
 
 
 def _catalogue_share(config: Config, item_counts: Int64) -> float:
-    """How far the catalogue counts in validation, beside what it holds."""
+    """How far the catalogue counts in validation, in addition to what validation holds."""
     share = config.hybrid.catalogue_share
     return catalogue_share_of(item_counts) if share == "auto" else share
 

@@ -39,7 +39,7 @@ from m6rec.schemas import FOLD_IN_BATCHES_TABLE
 from m6rec.spark.places import matching, place_of
 from m6rec.spark.runtimes import arrow_table, frame_of_arrow
 from m6rec.spark.session import queries_over, queries_over_few
-from m6rec.spark.sources import source_version, told_format, with_columns
+from m6rec.spark.sources import inferred_format, source_version, with_columns
 from m6rec.spark.values import id_column, owner_column
 from m6rec.stages.pairs.cleaning import clean_interactions, judged_by_themselves
 
@@ -51,7 +51,7 @@ _ARRIVED, _EVENT = "_arrived", "_event"
 
 @dataclass(frozen=True)
 class _Made:
-    """What a batch tells of its users: how many are new, and how far the others have moved."""
+    """What is counted of a batch's users: how many are new, and how far the others have moved."""
 
     new_users: int
     distance: float | None
@@ -74,7 +74,7 @@ class FoldIn:
         """Read nothing yet.
 
         Args:
-            lakehouse: the lake; its run id is of no account.
+            lakehouse: the lake; its run id is not used.
             config: where events are, and how often they are looked at.
         """
         self.lakehouse = lakehouse
@@ -132,7 +132,7 @@ class FoldIn:
 
     @contextmanager
     def session_for_batches(self) -> Iterator[None]:
-        """The session as it suits batches of few users, and as many lists as are published."""
+        """Set the session for batches of few users, and for as many lists as are published."""
         lists = 0
         if self.lakehouse.exists(PUBLISHED):
             lists = self.lakehouse.delta_table(PUBLISHED).toDF().count()
@@ -140,7 +140,7 @@ class FoldIn:
             yield
 
     def follow(self) -> Followed:
-        """The published run; its models are read where it is another one than before.
+        """The published run; its models are read again where another run has been published.
 
         Raises:
             ConfigError: its ranker can only rank for users who were in training.
@@ -199,7 +199,7 @@ class FoldIn:
                 " by path"
             )
         source = self.source
-        is_delta = source.path is None or told_format(self.spark, source) == "delta"
+        is_delta = source.path is None or inferred_format(self.spark, source) == "delta"
         if not is_delta or source_version(self.spark, source) is None:
             raise TableError(
                 f"{source.name} is no Delta table, and only such a table can be followed; name the"
@@ -227,13 +227,14 @@ class FoldIn:
         events = with_columns(frame, source, read, "fold_in.source")
         if settings.watermark_hours > 0:
             own = [name for name in events.columns if not name.startswith("_commit_")]
-            # By the time of arrival, no event is ever too late. The stream's state lies in the
-            # lake and shall hold no id.
+            # The watermark goes by the time of arrival, so that no event is too late. Events are
+            # compared by a hash, since the stream's state lies in the lake and must hold no id.
             arrived = {_ARRIVED: F.current_timestamp(), _EVENT: F.xxhash64(*map(owner_column, own))}
             timed = events.withColumns(arrived)
             timed = timed.withWatermark(_ARRIVED, f"{settings.watermark_hours} hours")
             events = timed.dropDuplicatesWithinWatermark([_EVENT])
-        # To describe what cleaning does takes longer than to do it, so that no batch does.
+        # To build the query that cleans takes longer than to run it on a batch, so it is built
+        # once, for the whole stream.
         judged = judged_by_themselves(
             events,
             opened.config,
@@ -244,7 +245,7 @@ class FoldIn:
         return judged.select(c.USER_ID, c.ITEM_ID, c.REASON)
 
     def _first_version(self, followed: Followed) -> int | None:
-        """Where the run's own table is followed: the version after the one that it has read."""
+        """The version after that which the run has read; None unless its own table is followed."""
         followed_table, run_table = self.source, self.config.interactions.source
         if (followed_table.path, followed_table.table) != (run_table.path, run_table.table):
             return None
@@ -269,7 +270,8 @@ class FoldIn:
 
     def _fold_batch(self, batch: DataFrame, batch_id: int) -> None:
         events = arrow_table(batch)
-        # An event that is refused may have taken the place of one that was not.
+        # The users of refused events are listed anew, too: a refused event may have been updated
+        # from one that was kept.
         users = events.column(c.USER_ID).unique().drop_null().to_pylist()
         refused = Counter(events.column(c.REASON).drop_null().to_pylist())
         with self._lock:
@@ -283,7 +285,7 @@ class FoldIn:
         items: Sequence[str | None],
         refused: Mapping[str, int],
     ) -> None:
-        """List users anew with the models of the run that is published when that is done."""
+        """List users anew, and once more if another run is published meanwhile."""
         while True:
             followed = self.catch_up()
             self._fold_into(followed, batch_id, users, items, refused)
@@ -322,8 +324,8 @@ class FoldIn:
         seconds = (datetime.now(UTC) - started_at).total_seconds()
         name = "catching up" if batch_id == CATCHING_UP else f"batch {batch_id}"
         print(
-            f"fold_in: {name}: {len(items)} events{_said(refused)}, lists of {len(users)} users in"
-            f" {seconds:.1f} s",
+            f"fold_in: {name}: {len(items)} events{_refusals(refused)}, lists of {len(users)} users"
+            f" in {seconds:.1f} s",
             flush=True,
         )
 
@@ -394,7 +396,7 @@ class FoldIn:
 
     @contextmanager
     def _as_own_commit(self) -> Iterator[None]:
-        """Keep to the followed run where nobody else changes the published table meanwhile."""
+        """Note the commits of this block as our own, unless others changed the table, too."""
         before = self.lakehouse.version(PUBLISHED)
         yield
         version = self.lakehouse.version(PUBLISHED)
@@ -414,7 +416,7 @@ class FoldIn:
         return not rows.where(same).isEmpty()
 
     def _distance(self, followed: Followed, rows: DataFrame) -> float | None:
-        """How far users have moved; None where that has just been measured."""
+        """How far users have moved; None where this was measured a short time ago."""
         now_is = time.monotonic()
         if now_is < self._next_distance:
             return None
@@ -422,7 +424,7 @@ class FoldIn:
         return followed.distance(rows)
 
 
-def _said(refused: Mapping[str, int]) -> str:
+def _refusals(refused: Mapping[str, int]) -> str:
     """How many events of a batch cleaning refuses, and why; empty where it refuses none."""
     reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(refused.items()))
     return f" ({sum(refused.values())} refused: {reasons})" if refused else ""

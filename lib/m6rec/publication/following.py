@@ -68,7 +68,7 @@ class Followed:
         return own.select(c.USER_ID, F.inline(_EVENTS)).select(*EVENT_COLUMNS)
 
     def let_go(self) -> None:
-        """Keep no histories any longer."""
+        """Free the memory of the histories."""
         self.histories.unpersist()
 
     @cached_property

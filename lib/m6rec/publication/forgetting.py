@@ -25,7 +25,7 @@ from m6rec.schemas import RECEIPTS_TABLE, TABLES
 from m6rec.spark.places import matching, remove_folder
 from m6rec.spark.values import as_id
 
-# Of the artifacts of a run, what holds rows of users; training alone reads it.
+# The artifacts of a run that hold rows of users. Only training reads them.
 _ROWS_OF_USERS = "tower_rows"
 _A_RUN_MAY_TAKE = timedelta(days=1)
 SAFE_HOURS = 168
@@ -89,7 +89,8 @@ def forget(
     deletions += _delete_rows_of_towers(lakehouse)
     changed = [one.table for one in deletions if one.version is not None]
     for_each(changed, lambda name: _purge(lakehouse, name))
-    # Those of which an earlier call was killed have no rows of the users left, but files.
+    # Where an earlier call was killed, tables may have no rows of the users left, but still have
+    # files with them.
     vacuum(lakehouse, [name for name in tables if _holds_users(name)], retain_hours)
     receipt = [
         one if one.version is None else replace(one, version=lakehouse.version(one.table))

@@ -1,7 +1,7 @@
 """Measure a finished run by the guards of the configuration, and keep a bad one unpublished.
 
-Each guard has one value and one limit. What the values are, `GuardsConfig` says; this module says
-where they come from and what to look at where one is beyond its limit.
+Each guard has one value and one limit. `GuardsConfig` says what the values mean; this module
+computes them, and says what to look at where a value is beyond its limit.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -216,7 +216,7 @@ def write_guard_results(lakehouse: Lakehouse, results: Sequence[GuardResult]) ->
 
 
 def refuse_stopped(run_id: str, results: Sequence[GuardResult]) -> None:
-    """Let a run pass whose guards do.
+    """Raise an error unless all guards let the run pass.
 
     Raises:
         GuardError: a guard stops the run; the message names it, its value, its limit, and what to
@@ -236,7 +236,7 @@ def refuse_stopped(run_id: str, results: Sequence[GuardResult]) -> None:
 def _subject(lakehouse: Lakehouse, config: Config) -> _Subject:
     work = work_of_run(lakehouse)
     begun_at = min((row["started_at"] for row in work), default=datetime.now()).astimezone(UTC)
-    # The owner may have vacuumed away what an older run has read.
+    # The owner may have deleted, by VACUUM, the files that an older run has read.
     if datetime.now(UTC) - begun_at < _VERSIONS_LAST:
         config = at_versions(config, sources_of_run(lakehouse, config, work))
     selection, final = fits_of(lakehouse, config)
@@ -469,7 +469,7 @@ def _against_last_runs(
 ) -> Measured:
     """Compare a number with the median of the last runs that have been guarded."""
     reference = middle([float(row["measured"]) for row in _earlier_results(subject, guard)])
-    # A ratio to nothing is none.
+    # There is no ratio to a number that is 0.
     if reference is None or reference == 0.0:
         return Measured(None, measured, reference)
     value = compare(measured, reference)

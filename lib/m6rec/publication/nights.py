@@ -51,9 +51,9 @@ def duration(text: str) -> timedelta:
 
 
 def warning_of_test(config: Config) -> str | None:
-    """That lists do not know what a test holds out; None where there is none.
+    """The warning that lists are made without the items of a test; None where there is no test.
 
-    A user sees the latest of the own items offered again.
+    Users would be offered their own latest items again.
     """
     if config.split.strategy in {"none", "provided"} or config.recommend.rules.mask_seen is False:
         return None
@@ -66,7 +66,7 @@ def warning_of_test(config: Config) -> str | None:
 def night_of(
     lakehouse: Lakehouse, config: Config, now: datetime, choose_every: timedelta | None
 ) -> Night:
-    """What the run does: what it began to do, or what is due where it begins.
+    """What the run does: if it was begun before, what it then decided; else what is due.
 
     Args:
         lakehouse: the tables of the run.

@@ -114,7 +114,8 @@ def publications(lakehouse: Lakehouse) -> list[Publication]:
 def runs_followed(history: Sequence[Publication]) -> list[str]:
     """The published run, at the end, and before it those to which rollbacks lead in turn.
 
-    A rollback takes the last one away, so that the next leads further back, and not forth again.
+    A rollback takes the last one away, so that the next rollback leads further back and not forward
+    to it again.
     """
     followed: list[str] = []
     for one in history:
@@ -197,10 +198,10 @@ def _checked_outputs(work: list[Row], lakehouse: Lakehouse, config: Config) -> d
 
 
 def _commit(lakehouse: Lakehouse, config: Config, action: str, outputs: Mapping[str, int]) -> None:
-    """The change that readers see, then the row that tells of it.
+    """Make the change that readers see, then write the row of `runs` that records it.
 
-    By path the former is one commit of the published table. In a catalogue it is the row itself.
-    Where the job is killed in between, giving its command again does both.
+    By path, the change is one commit of the published table. In a catalogue, the row itself is the
+    change. Where the job is killed between the two, the same command does both again.
     """
     attempt = Attempt(lakehouse, config, action)
     versions = dict(outputs)
@@ -224,7 +225,7 @@ def _create_views(lakehouse: Lakehouse, names: Mapping[str, int]) -> None:
         if name not in TABLES or TABLES[name].shared:
             continue
         table, view = lakehouse.address(name), f"{lakehouse.address(name)}_published"
-        # A view that is there follows the published run by itself.
+        # A view that exists follows the published run without a change.
         if spark.catalog.tableExists(view) and (
             spark.table(view).columns == spark.table(table).columns
         ):

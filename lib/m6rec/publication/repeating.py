@@ -53,7 +53,7 @@ class ListDifferences:
         users: who have a list in either.
         other_items: those of them whose items or their order differ.
         other_scores: those of the rest for whom a score, a part, a reason or a title differs.
-        differs_for_unknown: whether a list for users who are unknown differs.
+        differs_for_unknown: whether a list for unknown users differs.
     """
 
     users: int
@@ -156,7 +156,7 @@ def differences(one: Lakehouse, two: Lakehouse) -> ListDifferences:
 
 
 def _comparable(lists: DataFrame) -> DataFrame:
-    """Without what differs anyway, and maps as arrays, because Spark compares no maps."""
+    """The columns that can be equal; maps are arrays, because Spark does not compare maps."""
     return lists.select(
         *(
             F.array_sort(F.map_entries(field.name)).alias(field.name)
@@ -178,8 +178,8 @@ def _differ(names: tuple[str, ...]) -> Column:
 def with_own_indices(original: Lakehouse, work: Sequence[Row]) -> Lakehouse:
     """The tables of a finished run, with the indices as they were then.
 
-    Models have a row for each item that there was. Where users have been forgotten since, their
-    index of then is gone, and that of now is read.
+    Models have a row for each item that there was. Where users have been forgotten since, the index
+    as it was then is gone, and the present one is read.
 
     Args:
         original: the run's tables.

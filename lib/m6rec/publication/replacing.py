@@ -22,7 +22,7 @@ _IS_OLD = "_is_old"
 _MARKS_ROWS = "delta.enableDeletionVectors"
 _APPLICATION = "spark.databricks.delta.write.txnAppId"
 _TRANSACTION = "spark.databricks.delta.write.txnVersion"
-# What the new rows are is known; Delta would compare each with the condition.
+# The new rows are known to fulfil the condition, so that Delta need not check each of them.
 _UNCHECKED = {"spark.databricks.delta.replaceWhere.constraintCheck.enabled": "false"}
 _READS_TWICE = "spark.databricks.delta.merge.materializeSource"
 # Files of a whole night's lists are larger, and stay until half of their rows are marked.
@@ -36,7 +36,7 @@ class PublishedLists:
     """Table published/recommendations of a lake by path."""
 
     def __init__(self, lakehouse: Lakehouse) -> None:
-        """Read nothing yet; the run id of `lakehouse` is of no account."""
+        """Read nothing yet; the run id of `lakehouse` is not used."""
         self._lakehouse = lakehouse
         self._spark = lakehouse.spark
 
@@ -67,8 +67,8 @@ class PublishedLists:
             self._overwrite(new, are_touched, once)
 
     def compact(self) -> None:
-        """Put small files together, and those of whose rows many are marked."""
-        # Where a run is published meanwhile, these files are gone.
+        """Join small files, and rewrite those that have many marked rows."""
+        # If another run is published meanwhile, the files to join are gone.
         with (
             with_settings(self._spark, _COMPACTING),
             suppress(DeltaConcurrentModificationException),
@@ -76,9 +76,10 @@ class PublishedLists:
             self._lakehouse.delta_table(PUBLISHED).optimize().executeCompaction()
 
     def set_of_users(self, users: Sequence[str]) -> str | None:
-        """SQL that is true for the rows of these users, of whom it tells nothing.
+        """SQL that is true for the rows of these users and holds none of their ids.
 
-        Delta's log keeps it, and users may ask to be forgotten. None where Spark cannot have it.
+        Delta's log keeps this SQL, and users may ask to be forgotten. None where Spark or Delta
+        cannot do it (see `named_set`).
         """
         return named_set(self._spark, "m6rec_touched_users", c.USER_ID, users)
 

@@ -51,7 +51,7 @@ def clean(
     dry_run: bool = False,
     vacuum_every: timedelta = timedelta(0),
 ) -> Cleaning:
-    """Remove the runs that no rule keeps from all tables, and delete files without a use.
+    """Remove the runs that no rule keeps from all tables, and delete unused files.
 
     Files of rows that are removed now are deleted by a later cleaning, after Delta's safe period,
     because a reader may be reading them. Artifacts go at once.
@@ -61,8 +61,8 @@ def clean(
         config: its section `retention` has the rules.
         now: the time up to which runs have an age.
         dry_run: whether to say only what would be removed.
-        vacuum_every: files without a use are left to a later cleaning where one has deleted such
-            files so lately, or the lake is no older; to look for them takes longer than all else.
+        vacuum_every: unused files are left to a later cleaning where a cleaning has deleted some
+            within this time, or the lake is younger; to look for them takes longer than all else.
     """
     runs = runs_to_remove(lakehouse, config.retention, now)
     tables = existing_tables(lakehouse)
@@ -117,7 +117,7 @@ def _bytes_of(lakehouse: Lakehouse, name: str, runs: Sequence[str]) -> int:
 
 
 def _needs_vacuum(lakehouse: Lakehouse, since: datetime) -> bool:
-    """Whether files may be unused that were written before and that no cleaning has deleted since.
+    """Whether there may be unused files from before `since` that no later cleaning has deleted.
 
     The row of a cleaning that has deleted files names the tables.
     """
@@ -143,7 +143,7 @@ def _remove(
 
     attempt = Attempt(lakehouse, config, CLEAN.name)
     if runs:
-        # First of all, so that nobody publishes a run of which half has gone.
+        # This comes first, so that nobody publishes a run that is half removed.
         lakehouse.delta_table(RUNS_TABLE.name).update(
             of_runs & ~F.col("job").isin(*PUBLICATIONS), {"status": F.lit(REMOVED)}
         )

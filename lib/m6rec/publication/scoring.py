@@ -23,7 +23,7 @@ from m6rec.stages.pairs.outcome import counts_by_reason
 
 @dataclass(frozen=True)
 class GivenUsers:
-    """The users for whom lists are asked, and what is given of them.
+    """The users who are to have lists, and what is known of them from the command line.
 
     Attributes:
         users: their events, with the columns of `interactions.columns`, or a table of ids.
@@ -43,7 +43,7 @@ class Scored:
 
     Attributes:
         lists: columns of table `recommendations`.
-        users: who have lists asked for.
+        users: how many users have lists.
         unknown_users: those of them whom the run does not know.
         events: of these users that were kept.
         unknown_events: those of them whose item the run does not know.
@@ -120,7 +120,7 @@ def score(maker: ListMaker, given: GivenUsers) -> Scored:
 
 
 def _clean(maker: ListMaker, source: TableSource) -> tuple[DataFrame, dict[str, int]]:
-    """The events of a table as those of `interactions`, and how many were refused for what."""
+    """The events of a table, like those of `interactions`, and how many were refused by reason."""
     config: Config = maker.fit.config
     opened = open_events(maker.fit.spark, "--users", source, config.interactions)
     cleaned = clean_interactions(

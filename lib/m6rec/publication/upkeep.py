@@ -32,7 +32,7 @@ def vacuum(lakehouse: Lakehouse, names: Sequence[str], retain_hours: int | None 
     """Delete the files that no version of the last hours needs; Delta's safe period by default."""
     retain = "" if retain_hours is None else f" RETAIN {retain_hours} HOURS"
     spark = lakehouse.spark
-    # Delta keeps from deleting files within its safe period unless it is told otherwise.
+    # Delta refuses to delete files within its safe period unless it is told otherwise.
     check = str(spark.conf.get(_CHECK, "true")) if retain_hours is None else "false"
     with with_settings(spark, {_CHECK: check, **_few_tasks(spark)}):
         for_each(names, lambda name: spark.sql(f"VACUUM {lakehouse.sql_name(name)}{retain}"))

@@ -53,7 +53,7 @@ def collect_report(lakehouse: Lakehouse, config: Config) -> ReportData:
 
 
 def collect_night(selection: Fit, choices: Choices, needs: Needs) -> ReportData:
-    """What there is to tell of a run that has kept its choices, but for its guards."""
+    """What the report of a run that has kept its choices shows, without its guards."""
     lakehouse, config = selection.lakehouse, selection.config
     [blend] = read_blends(selection, (config.recommend.ranker,))
     weights = zip(blend.members, blend.weights, strict=True)

@@ -9,12 +9,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from m6rec import columns as c
+from m6rec.rankers import HYBRID
 from m6rec.report.page import ReportData, best_first, main_fold, rating_errors
 from m6rec.report.wording import ERROR_NAMES, METRIC_NAMES, model_name, number_text, reason_text
 
 _ITEMS_SHOWN = 10
 _USERS_SHOWN = 3
 _TRIALS_SHOWN = 10
+_MAIN_METRIC = "ndcg"
 # What fits beside the names and the interval in a narrow terminal.
 _WIDE_ENOUGH = 136
 _NARROW_METRICS = ("ndcg", "recall", "map", "mrr", "coverage")
@@ -24,16 +26,14 @@ def print_results(
     console: Console,
     metrics: Sequence[Mapping[str, Any]],
     examples: Sequence[Mapping[str, Any]],
-    metric: str = "ndcg",
     k: int = 10,
-    highlighted: str = "hybrid",
 ) -> None:
     """Print the rankers with all metrics at `k`, and the top 10 of the first three examples.
 
     `metrics` are rows of the table; `examples` are as in `ReportData`.
     """
     shown = tuple(METRIC_NAMES) if console.width >= _WIDE_ENOUGH else _NARROW_METRICS
-    console.print(_metrics_table(metrics, metric, k, highlighted, shown))
+    console.print(_metrics_table(metrics, k, shown))
     ratings = rating_errors(metrics, main_fold(metrics))
     if ratings:
         console.print(_ratings_table(ratings))
@@ -41,15 +41,9 @@ def print_results(
         console.print(_list_table(example))
 
 
-def _metrics_table(
-    metrics: Sequence[Mapping[str, Any]],
-    metric: str,
-    k: int,
-    highlighted: str,
-    shown: tuple[str, ...],
-) -> Table:
+def _metrics_table(metrics: Sequence[Mapping[str, Any]], k: int, shown: tuple[str, ...]) -> Table:
     fold = main_fold(metrics)
-    ranked = best_first(metrics, fold, metric, k)
+    ranked = best_first(metrics, fold, _MAIN_METRIC, k)
     cells = {
         (row[c.MODEL], row[c.METRIC]): row[c.VALUE]
         for row in metrics
@@ -65,12 +59,12 @@ def _metrics_table(
     table.add_column("Ranker", no_wrap=True)
     for name in names:
         table.add_column(METRIC_NAMES[name], justify="right", no_wrap=True)
-    table.add_column(f"{METRIC_NAMES.get(metric, metric)} interval", no_wrap=True)
+    table.add_column(f"{METRIC_NAMES[_MAIN_METRIC]} interval", no_wrap=True)
     for row in ranked:
         model = row[c.MODEL]
         values = [number_text(cells.get((model, name)), 3) for name in names]
         interval = f"{number_text(row[c.CI_LOW], 3)} to {number_text(row[c.CI_HIGH], 3)}"
-        style = "bold" if model == highlighted else None
+        style = "bold" if model == HYBRID else None
         table.add_row(model_name(model), *values, interval, style=style)
     return table
 

@@ -19,15 +19,15 @@ _LEAST_SHOWN = 0.005
 
 
 def print_explanation(console: Console, found: ItemExplanation) -> None:
-    """Print the item's place, what its score is made of, what it lacks, and what hides it."""
+    """Print the item's place, what its score is made of, what it lacks, and what masks it."""
     console.print(
         Text.assemble(
             (found.title, "bold"), f" for user {found.user_id} by {model_name(found.ranker)}"
         )
     )
     console.print(_place(found))
-    for words in found.hidden_by:
-        console.print(Text(f"hidden: {words}", "bold red"))
+    for words in found.masked_by:
+        console.print(Text(f"masked: {words}", "bold red"))
     parts = [Owed(model_name(part.name), part.value, part.share) for part in found.parts]
     console.print(_table("What the score is made of", "Member", parts, "green"))
     if found.history:
@@ -52,7 +52,7 @@ def plot_explanation(found: ItemExplanation) -> bytes:
         title = f"What it lacks to {found.last}, the last of the list"
         panels[title] = [(model_name(part.name), part.value) for part in found.lacks]
     lines = [f"{shortened(found.title)} for user {found.user_id}", _place(found).plain]
-    lines += [f"hidden: {words}" for words in found.hidden_by]
+    lines += [f"masked: {words}" for words in found.masked_by]
     return png(explanation("\n".join(lines), panels))
 
 
@@ -60,7 +60,7 @@ def _place(found: ItemExplanation) -> Text:
     rank = f"rank {found.rank} of {found.candidates}, score {found.score:.4f}"
     if found.place is not None:
         return Text(f"in the list at place {found.place} ({rank})", "green")
-    if not found.hidden_by and found.rank <= found.top_n:
+    if not found.masked_by and found.rank <= found.top_n:
         return Text(f"not in the list of {found.top_n}, as re-ranking chose others ({rank})", "red")
     return Text(f"not in the list of {found.top_n} ({rank})", "red")
 

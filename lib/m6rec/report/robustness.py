@@ -1,4 +1,4 @@
-"""What rankers lose where interactions are attacked, on the terminal and as a document."""
+"""What rankers lose where interactions are attacked, printed on the terminal and as a document."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass

@@ -18,7 +18,7 @@ from pyspark.sql import types as T
 
 from m6rec.spark.runtimes import arrow_table
 
-# Of what the driver may hold, one part takes so little that Spark's own copies fit beside it.
+# One part takes so small a share of what the driver may hold that Spark's own copies fit as well.
 _SHARE_OF_RESULTS = 4
 _SHARE_OF_HEAP = 8
 _MOST_BYTES = 512 << 20

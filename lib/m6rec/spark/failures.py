@@ -153,7 +153,7 @@ _RULES: tuple[_Rule, ...] = (
         r"\[CAST_(?:INVALID_INPUT|OVERFLOW)\] The value (.*?) of the type \"?(\w+)\"? cannot"
         r" be cast to \"?(\w+)",
         lambda found: (
-            f"it casts {found[1]} ({found[2]}) to {found[3]}, which is none; use try_cast in the"
+            f"it casts {found[1]} ({found[2]}) to {found[3]}, which it is not; use try_cast in the"
             " view, or correct the row"
         ),
     ),
@@ -294,8 +294,8 @@ _FILE = re.compile(r"(?:reading file|read file|file path|path:?|File) `?((?:\w+:
 
 
 @contextmanager
-def reading(key: str, source: TableSource) -> Iterator[None]:
-    """The seam of all that opens an owner's table: what is thrown becomes a TableError.
+def reading_table(key: str, source: TableSource) -> Iterator[None]:
+    """Open or read an owner's table in this block, which turns any error into a TableError.
 
     Raises:
         TableError: whatever was thrown, in words that name the table and what to do.
@@ -384,7 +384,7 @@ def _raised_by_a_worker(text: str) -> M6RecError | None:
 
 
 def failed_at(place: str, value: CellValue, error: Exception) -> WorkerError:
-    """What a worker raises where an owner's value leads to an error that nobody has foreseen."""
+    """The error that a worker raises where an owner's value leads to an unforeseen error."""
     said = _shortened(str(error)) if str(error).strip() else "no message"
     return WorkerError(
         f"{place} {shown(value)}: {type(error).__name__}: {said}; correct it in the source, or set"
@@ -448,7 +448,7 @@ def _last_trace(text: str) -> re.Match[str] | None:
 
 
 def unforeseen(error: Exception) -> str:
-    """An error that nobody has foreseen, in a line: what it says, and where it was raised."""
+    """An unforeseen error in a line: what it says, and where it was raised."""
     if isinstance(error, THROWN):
         return f"Spark failed: {in_words(error)}; the log has the trace"
     frames = traceback.extract_tb(error.__traceback__)

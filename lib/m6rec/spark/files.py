@@ -140,7 +140,7 @@ def whole_name(spark: SparkSession, folder: str) -> str | None:
 
 
 def without_glob(path: str) -> bool:
-    """Whether a path holds signs of a glob and is the name of what is there."""
+    """Whether a path holds characters of a glob and is the name of what is there."""
     return bool(set(path) & _GLOB_SIGNS) and Path(local_path(path)).exists()
 
 

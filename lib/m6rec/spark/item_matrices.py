@@ -1,4 +1,4 @@
-"""Columns of the items' tables as matrices of the driver, each number of which is copied once."""
+"""Read columns of the items' tables into matrices of the driver, copying each number once."""
 
 from dataclasses import dataclass, field
 from typing import Any

@@ -1,4 +1,4 @@
-"""The schema of large JSON by a sample: for it, Spark would read and parse all rows."""
+"""Infer the schema of large JSON from a sample, because Spark would read and parse all rows."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ LARGEST_WHOLE = 64 << 20
 _PIECES = 32
 _PIECE = 256 << 10
 _SAMPLED_FILES = 2_000
-# With these, rows are no lines of UTF-8, or the owner has said how to sample.
+# With these options, rows are not lines of UTF-8, or the owner has said how to sample.
 _OTHERWISE = ("multiline", "encoding", "charset", "linesep", "samplingratio")
 
 

@@ -37,8 +37,8 @@ _DEFAULT_INTERVAL = 10
 _PROPERTIES = frozenset(
     {_INTERVAL, "delta.logRetentionDuration", "delta.deletedFileRetentionDuration"}
 )
-# With these signs alone, Spark, Hadoop and Delta write the name of a file alike. A file whose name
-# stands in the log in another way than they would write it is deleted by VACUUM.
+# With these characters alone, Spark, Hadoop and Delta write the name of a file alike. VACUUM
+# deletes a file whose name the log spells otherwise than they would.
 _PLAIN_VALUE = re.compile(r"[A-Za-z0-9_.-]+")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_.=/-]+")
 _FILES_OF_FEW_ROWS = 500
@@ -83,7 +83,8 @@ class Snapshot:
         partitioned_by: the columns by whose values rows lie in files.
         properties: what the table's configuration says.
         files: where its rows are.
-        is_plain: whether it has nothing that a writer of rows would have to heed.
+        is_plain: whether a writer of rows has no other features of it to respect, such as
+            constraints.
     """
 
     folder: Path
@@ -148,7 +149,7 @@ def _versions(folder: Path) -> _Versions | None:
 
 @dataclass
 class _State:
-    """What the actions so far come to."""
+    """The state of a table after some actions of its log."""
 
     folder: Path
     protocol: dict[str, Any] = field(default_factory=dict)
@@ -157,7 +158,7 @@ class _State:
     is_simple: bool = True
 
     def take(self, action: Mapping[str, Any]) -> None:
-        """Go on by one action."""
+        """Apply one action."""
         if action.get("protocol"):
             self.protocol = action["protocol"]
         if action.get("metaData"):
@@ -249,7 +250,7 @@ def rows_of(
         snapshot: the table.
         schema: the columns; those that the table lacks are null.
         conditions: of columns of text.
-        most_bytes: the files with such rows may have no more together, nor may they be many.
+        most_bytes: of the files with such rows together; the files must also be few.
     """
     found = {file.name: file for one in conditions for file in snapshot.files_of(one)}
     files = list(found.values())
@@ -268,7 +269,7 @@ def rows_of(
 def _kept(
     before: Snapshot, gone: Sequence[DataFile], wanted: pa.Schema, replaced: Condition
 ) -> pa.Table:
-    """The rows of files that are replaced which are not."""
+    """The rows that stay, of files from which other rows are removed."""
     rows = pa.concat_tables([_read_file(before, file, wanted) for file in gone])
     return rows.filter(pc.invert(_fulfil(rows, [replaced])))
 
@@ -352,7 +353,7 @@ def _python_values(column: pa.ChunkedArray) -> list[Any]:
 
 @dataclass(frozen=True)
 class NewTable:
-    """How a table is made that is not there yet.
+    """How a table that does not exist yet is made.
 
     Attributes:
         partitioned_by: the columns by whose values rows lie in files.
@@ -401,7 +402,7 @@ def commit_rows(
         try:
             version = _try_commit(folder, before, schema, rows, replaced, new, note)
         except OSError:
-            # A disk without links, or a full one, of which Spark will tell.
+            # The disk has no links, or it is full, which Spark will then report.
             return None
         if version is not None:
             return version
@@ -429,7 +430,7 @@ def _is_for_python(
 
 
 def _has_plain_values(rows: pa.Table, partitioned_by: Sequence[str]) -> bool:
-    """Whether the names of folders that follow from the rows need no other signs."""
+    """Whether the names of folders that follow from the rows need no other characters."""
     values = {value for name in partitioned_by for value in rows.column(name).unique().to_pylist()}
     return all(value is not None and _PLAIN_VALUE.fullmatch(value) for value in values)
 

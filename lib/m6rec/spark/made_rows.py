@@ -1,7 +1,7 @@
 """Rows that the executors make from an object of the driver, such as those of the items' tables.
 
-What the driver itself sends as rows lies in the heap of its JVM, all at once. What it ships lies in
-files, which the executors map (see `m6rec.spark.shipping`).
+Rows that the driver itself sends lie in the heap of its JVM, all at once. An object that it ships
+lies in files, which the executors map (see `m6rec.spark.shipping`).
 """
 
 from collections.abc import Callable, Iterable, Iterator

@@ -1,4 +1,4 @@
-"""Text files that are read without an error and otherwise than they were meant."""
+"""Text files that Spark reads without an error, but not as they were meant."""
 
 from pyspark.sql import SparkSession
 
@@ -13,11 +13,11 @@ from m6rec.check.readings import (
 )
 from m6rec.check.samples import TableSample, shown, shown_names
 from m6rec.config.base import TableSource
-from m6rec.spark.failures import reading
+from m6rec.spark.failures import reading_table
 from m6rec.spark.files import files_under, first_bytes
-from m6rec.spark.sources import told_format
+from m6rec.spark.sources import inferred_format
 
-# What a byte that is none of the encoding's is read as.
+# What Spark reads in place of a byte that the encoding does not have.
 _REPLACEMENT = "\ufffd"
 # Each is opened, which takes a tenth of a second in an object store.
 _MOST_HEADERS = 20
@@ -30,14 +30,14 @@ CORRUPT = "_corrupt_record"
 def misreadings(
     spark: SparkSession, place: Place, source: TableSource, sample: TableSample
 ) -> list[Finding]:
-    """What is read as other than it was meant, of a table of text files with all its columns."""
-    if source.path is None or told_format(spark, source) not in {"csv", "json"}:
+    """What Spark reads differently from how it was meant, in a table of text files."""
+    if source.path is None or inferred_format(spark, source) not in {"csv", "json"}:
         return []
-    is_csv = told_format(spark, source) == "csv"
+    is_csv = inferred_format(spark, source) == "csv"
     files = files_under(spark, source.path)
     if not files:
         return []
-    with reading(place.key, source):
+    with reading_table(place.key, source):
         start = first_bytes(spark, files[0])
         found = _of_malformed_objects(place, sample)
         found += _of_encoding(place, source, sample, start)
@@ -64,20 +64,21 @@ def _of_encoding(
     if not broken:
         return []
     name, text = broken[0]
-    told = encoding_of(start)
+    encoding = encoding_of(start)
     given = source.option("encoding") or source.option("charset")
-    # Spark ends lines at bytes, of which a sign has two here.
-    ends_lines = not told.startswith(WIDE) or (source.option("multiline") or "").lower() == "true"
-    is_read_so = given is not None and told.startswith(given.upper()) and ends_lines
-    if told == "UTF-8" or is_read_so:
-        words = f"holds {shown(text)}, in which signs were lost before it was written"
+    # Spark ends lines at single bytes, and in these encodings each character has two.
+    whole_files = (source.option("multiline") or "").lower() == "true"
+    ends_lines = whole_files or not encoding.startswith(WIDE)
+    is_read_so = given is not None and encoding.startswith(given.upper()) and ends_lines
+    if encoding == "UTF-8" or is_read_so:
+        words = f"holds {shown(text)}, in which characters were lost before it was written"
         return [Finding("warning", place.of(name), words)]
     words = (
-        f"holds {shown(text)}, as a file in {told} does that is read otherwise; different ids may"
-        " become one"
+        f"holds {shown(text)}, as a file in {encoding} does where it is read in another encoding;"
+        " different ids may become one"
     )
-    whole = ", multiLine: true" if told.startswith(WIDE) else ""
-    mend = f"set options: {{encoding: {told}{whole}}}"
+    whole = ", multiLine: true" if encoding.startswith(WIDE) else ""
+    mend = f"set options: {{encoding: {encoding}{whole}}}"
     return [Finding("problem", place.of(name), words, mend)]
 
 

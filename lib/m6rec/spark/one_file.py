@@ -1,4 +1,4 @@
-"""Write a table as one file of the driver's machine, which no single task has to hold."""
+"""Write a table as one file on the driver's machine, without any task that holds all of it."""
 
 import shutil
 from pathlib import Path

@@ -41,7 +41,7 @@ class ReadableColumns:
 def readable_columns(spark: SparkSession, path: str) -> ReadableColumns:
     """What Spark reads of the first file under a path; nothing where there is no such file."""
     fields = _fields_under(spark, path)
-    # Nearly always Spark reads all, which one question tells.
+    # Nearly always Spark reads all columns, and one call shows that it does.
     whole = _as_spark_has_them(spark, fields)
     if whole is not None:
         return ReadableColumns(whole, {})

@@ -1,4 +1,4 @@
-"""What files hold beside what is read of them, and other readings of text files."""
+"""What is left out when a table's files are read, and other ways to read text files."""
 
 import json
 from contextlib import suppress
@@ -18,11 +18,11 @@ from m6rec.check.readings import (
 from m6rec.check.samples import SAMPLED_ROWS, shown
 from m6rec.config.base import TableSource
 from m6rec.errors import TableError
-from m6rec.spark.failures import reading
+from m6rec.spark.failures import reading_table
 from m6rec.spark.files import files_under, first_bytes, sized_files_under, whole_name
 from m6rec.spark.misreadings import CORRUPT
 from m6rec.spark.parquet_columns import readable_columns
-from m6rec.spark.sources import load_source, told_format
+from m6rec.spark.sources import inferred_format, load_source
 
 # Options of all formats of files.
 _OPTIONS_OF_FILES = (
@@ -38,12 +38,12 @@ def readings_of(
     if source.path is None:
         return []
     try:
-        with reading(place.key, source):
-            kind = told_format(spark, source)
+        with reading_table(place.key, source):
+            kind = inferred_format(spark, source)
             files = files_under(spark, source.path) if kind in {"csv", "json"} else []
             start = first_bytes(spark, files[0]) if files else b""
     except TableError:
-        # That it cannot be read has been said.
+        # An earlier finding says that it cannot be read.
         return []
     foreign = foreign_format(start)
     if foreign is not None:
@@ -62,9 +62,7 @@ def readings_of(
             with suppress(TableError):
                 found += columns_left_out(spark, place, source, "problem", required)
         case "csv" if start.startswith(b"sep="):
-            words = (
-                f"begins with {shown(_first_line(start))}, a line that Excel reads and nothing else"
-            )
+            words = f"begins with {shown(_first_line(start))}, a line that only Excel reads"
             found.append(Finding("problem", place, words, "take the line out of the file"))
         case "csv" if not start.startswith(b"#") and (line := line_of_header(start, required)):
             words = f"its header is line {line}, and the lines before it are none of a table"
@@ -126,7 +124,7 @@ def columns_left_out(
     names: tuple[str, ...] | None = None,
 ) -> list[Finding]:
     """The columns of Parquet, among some, whose types Spark does not read."""
-    if source.path is None or told_format(spark, source) != "parquet":
+    if source.path is None or inferred_format(spark, source) != "parquet":
         return []
     others = readable_columns(spark, source.path).others
     there = load_source(spark, source, place.key).columns if others else []
@@ -146,7 +144,7 @@ def files_left_out(
     spark: SparkSession, place: Place, source: TableSource, severity: Severity = "warning"
 ) -> list[Finding]:
     """The files in folders that Spark does not look into: those that are named by no column."""
-    if source.path is None or told_format(spark, source) == "delta":
+    if source.path is None or inferred_format(spark, source) == "delta":
         return []
     looks_everywhere = (source.option("recursivefilelookup") or "").lower() == "true"
     root = None if looks_everywhere else whole_name(spark, source.path)
@@ -186,9 +184,9 @@ def columns_in_folders(
     spark: SparkSession, place: Place, source: TableSource, names: tuple[str, ...]
 ) -> list[Finding]:
     """The columns, among some, whose values stand in the names of folders."""
-    if source.path is None or told_format(spark, source) == "delta":
+    if source.path is None or inferred_format(spark, source) == "delta":
         return []
-    with reading(place.key, source):
+    with reading_table(place.key, source):
         files = sized_files_under(spark, source.path, 1)
     parts = (part.partition("=") for file, _ in files for part in file.split("/")[:-1])
     named = {name: f"{name}={value}" for name, sign, value in parts if sign}
@@ -207,7 +205,7 @@ def unknown_options(spark: SparkSession, place: Place, source: TableSource) -> l
     """The options that Spark's reader of a format does not know, and silently leaves aside."""
     if source.path is None or not source.options:
         return []
-    kind = told_format(spark, source)
+    kind = inferred_format(spark, source)
     known = _known_options(spark, kind)
     if not known:
         return []

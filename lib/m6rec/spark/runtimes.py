@@ -75,9 +75,9 @@ def cast_or_null(column: Column, kind: str) -> Column:
 def named_set(spark: SparkSession, name: str, column: str, values: Collection[str]) -> str | None:
     """SQL that is true where a column has one of many strings, for places that keep it.
 
-    The strings are in a variable of the session, so that who reads the SQL learns none of them, and
-    it is no longer for more of them. None where that cannot be: Spark 3.5 has no such variables,
-    and on Spark 4.2 Delta finds none in a condition.
+    The strings are in a variable of the session, so that readers of the SQL learn none of them, and
+    its length does not grow with their number. None where that cannot be: Spark 3.5 has no such
+    variables, and on Spark 4.2 Delta finds none in a condition.
 
     Args:
         spark: the session; a variable of that name is replaced.

@@ -10,7 +10,7 @@ from m6rec.check.samples import SAMPLED_ROWS, ColumnSample, TableSample
 from m6rec.check.types import TypeGroup
 from m6rec.check.vectors import NOT_USABLE
 from m6rec.config.base import TableSource
-from m6rec.spark.failures import reading
+from m6rec.spark.failures import reading_table
 from m6rec.spark.values import is_fraction, owner_column, quoted
 
 # Of very wide tables fewer rows are collected, and of very long texts the beginning.
@@ -30,7 +30,7 @@ def first_rows(
     fields = [field for field in frame.schema.fields if names is None or field.name in names]
     columns = [_shown(field) for field in fields]
     most = min(SAMPLED_ROWS, max(_MOST_CELLS // max(len(columns), 1), 1))
-    with reading(key, source):
+    with reading_table(key, source):
         # A limit that is collected takes one partition after the other until it has enough.
         rows = frame.select(*columns).limit(most).collect() if columns else []
     sampled = {

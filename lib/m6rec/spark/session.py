@@ -16,8 +16,8 @@ from m6rec.errors import ClusterError, ConfigError
 
 # Set in the environment of Python workers whose programs use torch.
 WITH_TORCH = "M6REC_WITH_TORCH"
-# They write files by Hadoop's plain operations; the package depends on Spark's version.
-# Of so many rows on, a query pays for the time that its Java takes to be compiled.
+# They write files by Hadoop's plain operations; the package depends on Spark's version. From so
+# many rows on, compiling a query to Java pays for the time that it takes.
 _MANY_ROWS = 300_000
 _COMPILED = {
     "spark.sql.codegen.wholeStage": "true",
@@ -168,7 +168,7 @@ def starting_workers(spark: SparkSession) -> Iterator[None]:
         yield
         started.result()
     finally:
-        # Whoever is told of an error need not wait for workers that will have nothing to do.
+        # After an error nobody needs the workers, so the error is not held up by waiting for them.
         pool.shutdown(wait=False)
 
 

@@ -87,7 +87,7 @@ def ship_arrays(spark: SparkSession, arrays: Mapping[str, npt.NDArray[Any]]) -> 
 def _ship(spark: SparkSession, array: npt.NDArray[Any]) -> str:
     contiguous = np.ascontiguousarray(array).reshape(array.shape)
     file = f"m6rec-{_digest(contiguous)}.npy"
-    # Whoever sends an equal array at the same time must not go on before the file is whole.
+    # Another thread that sends an equal array must not go on before the file is whole.
     with _ONE_AT_A_TIME:
         path = Path(_outbox().name) / file
         if not path.exists():

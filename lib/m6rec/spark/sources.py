@@ -20,7 +20,7 @@ from m6rec.config.base import TableSource, is_path
 from m6rec.config.data import InteractionsConfig
 from m6rec.config.run import Config, columns_of_lists, sources_of
 from m6rec.errors import TableError
-from m6rec.spark.failures import reading
+from m6rec.spark.failures import reading_table
 from m6rec.spark.files import format_of_files, without_glob
 from m6rec.spark.json_samples import schema_of_sample
 from m6rec.spark.parquet_columns import parquet_fields, readable_columns
@@ -28,9 +28,9 @@ from m6rec.spark.runtimes import cast_or_null
 from m6rec.spark.values import id_column, item_id_column, owner_column, quoted
 
 _CORRECT_NAMES = "correct the column names in the config"
-# Timestamps of Parquet in nanoseconds, as pandas writes them, are read as numbers and then divided.
+# Parquet's timestamps in nanoseconds, as pandas writes them, are read as numbers and divided.
 _NANOSECONDS_AS_NUMBERS = "spark.sql.legacy.parquet.nanosAsLong"
-# Folders such as user_id=007 name values. Spark would read a number there, and user 7 is another.
+# Folders such as user_id=007 hold values. Spark would read the number 7, which is another user.
 _NUMBERS_IN_FOLDERS = "spark.sql.sources.partitionColumnTypeInference.enabled"
 # Spark 4 knows UTF-8, UTF-16, UTF-32 and ISO-8859-1, and Java those of all countries.
 _ENCODINGS_OF_JAVA = "spark.sql.legacy.javaCharsets"
@@ -78,7 +78,7 @@ def load_source(
     Raises:
         TableError: the table does not exist or cannot be read; the message begins with `key`.
     """
-    with reading(key, source):
+    with reading_table(key, source):
         try:
             return _load(spark, source, schema)
         except AnalysisException as error:
@@ -110,8 +110,8 @@ def with_columns(
     if matches.doubtful:
         name, alike = next(iter(matches.doubtful.items()))
         raise TableError(
-            f"{place} has no column {name}, and the columns {list(alike)} are named nearly so; name"
-            " one of them exactly in the config"
+            f"{place} has no column {name}, and the columns {list(alike)} have nearly that name;"
+            " give one of them exactly in the config"
         )
     ours = {there: asked for asked, there in matches.renamed.items()}
     absent = source.missing_values
@@ -204,7 +204,7 @@ def _field_of_objects(text: Column, parts: Sequence[str]) -> Column:
 
 
 def _without(column: Column, kind: T.DataType, values: tuple[str, ...]) -> Column:
-    """A column without the values that stand for none: equal as text, or as numbers."""
+    """A column with null in place of values that stand for a missing one, as text or as numbers."""
     numbers = [float(value) for value in values if _is_finite(value)]
     stands_for_none = column.cast("string").isin(*values)
     if numbers and isinstance(kind, T.NumericType | T.StringType):
@@ -224,7 +224,6 @@ def read_ids(
     source: TableSource,
     names: Mapping[str, str],
     config: InteractionsConfig,
-    key: str = "",
 ) -> DataFrame:
     """The id columns of a table of the owner's as strings, and nothing else.
 
@@ -233,13 +232,12 @@ def read_ids(
         source: the table.
         names: the owner's column for each of ours.
         config: how ids are written.
-        key: the config's key of the table.
 
     Raises:
         TableError: the table does not exist, cannot be read, or lacks a column.
     """
     beside = config.columns.beside_item if c.ITEM_ID in names else ()
-    frame = read_source(spark, source, (*names.values(), *beside), key)
+    frame = read_source(spark, source, (*names.values(), *beside))
     return frame.select(
         *(
             (item_id_column if ours == c.ITEM_ID else id_column)(frame, theirs, config).alias(ours)
@@ -290,9 +288,9 @@ def source_version(spark: SparkSession, source: TableSource) -> int | None:
     """The Delta version that reading `source` gives, or None for what has no versions."""
     if source.version is not None:
         return source.version
-    if source.path is not None and told_format(spark, source) != "delta":
+    if source.path is not None and inferred_format(spark, source) != "delta":
         return None
-    with reading("", source):
+    with reading_table("", source):
         table = _delta_table(spark, source)
         if table is None:
             return None
@@ -308,7 +306,7 @@ def source_versions(spark: SparkSession, config: Config) -> dict[str, int]:
         try:
             version = source_version(spark, source)
         except TableError:
-            # A table that is missing is told of where it is read.
+            # A missing table is reported where it is read.
             version = None
         if version is not None:
             found[key] = version
@@ -361,7 +359,7 @@ def _version_at(table: DeltaTable, moment: str) -> int | None:
     return int(row["version"])
 
 
-def told_format(spark: SparkSession, source: TableSource) -> str:
+def inferred_format(spark: SparkSession, source: TableSource) -> str:
     """The format of the files of a source: as configured, or as the files show it.
 
     Raises:
@@ -369,7 +367,7 @@ def told_format(spark: SparkSession, source: TableSource) -> str:
     """
     if source.format != "auto" or source.path is None:
         return source.format
-    with reading("", source):
+    with reading_table("", source):
         return format_of_files(spark, source.path)
 
 
@@ -389,7 +387,7 @@ def _load(
     if source.table is not None:
         return reader.table(source.table)
     path = source.path or ""
-    kind = told_format(spark, source)
+    kind = inferred_format(spark, source)
     if kind == "json" and schema is None:
         sampled = schema_of_sample(spark, source)
         reader = reader if sampled is None else reader.schema(sampled)

@@ -1,4 +1,4 @@
-"""Work of Spark's that is given up where it takes too long."""
+"""Give up a query of Spark's where it takes too long."""
 
 import threading
 import uuid

@@ -13,7 +13,7 @@ from m6rec.config.data import InteractionsConfig
 from m6rec.errors import TableError
 from m6rec.spark.runtimes import cast_or_null
 
-# What stands between the domain and the rest of an item's id. No domain holds it.
+# The separator between the domain and the rest of an item's id. No domain contains it.
 DOMAIN_END = "/"
 FractionType = T.FloatType | T.DoubleType | T.DecimalType
 # Parquet readers disagree about the calendar before 1900, and no event log is that old.
@@ -32,7 +32,7 @@ def quoted(name: str) -> str:
 
 
 def owner_column(name: str) -> Column:
-    """The column of that name, whatever signs it holds."""
+    """The column of that name, whatever characters it holds."""
     return F.col(quoted(name))
 
 
@@ -127,13 +127,13 @@ def _digits(column: Column, kind: T.DataType) -> Column:
     return F.when(number % 1 == 0, whole).otherwise(number.cast("string"))
 
 
-def time_column(frame: DataFrame, config: InteractionsConfig, told: str | None) -> Column:
+def time_column(frame: DataFrame, config: InteractionsConfig, inferred: str | None) -> Column:
     """The time column as a timestamp; null where it cannot be read, or is not of an event log.
 
     Args:
         frame: the owner's table.
         config: names the column, its unit, its zone and its format.
-        told: the format as the first rows have it, where the config names none.
+        inferred: the format that the first rows show, where the config names none.
 
     Raises:
         TableError: a numeric time has no unit, or one that is no number has.
@@ -141,8 +141,8 @@ def time_column(frame: DataFrame, config: InteractionsConfig, told: str | None) 
     name = config.columns.time
     if name is None:
         return F.lit(None).cast("timestamp")
-    _check_time_type(frame, name, config, told)
-    pattern = config.time_format or told
+    _check_time_type(frame, name, config, inferred)
+    pattern = config.time_format or inferred
     parts = PARTS_OF_A_SECOND.get(config.time_unit)
     kind = frame.schema[name].dataType
     if pattern is not None:
@@ -163,12 +163,12 @@ def time_column(frame: DataFrame, config: InteractionsConfig, told: str | None) 
 
 
 def _check_time_type(
-    frame: DataFrame, name: str, config: InteractionsConfig, told: str | None
+    frame: DataFrame, name: str, config: InteractionsConfig, inferred: str | None
 ) -> None:
     kind = frame.schema[name].dataType
     numeric, textual = isinstance(kind, T.NumericType), isinstance(kind, T.StringType)
     written_as_number = config.time_unit != "timestamp"
-    if config.time_format is not None or told is not None:
+    if config.time_format is not None or inferred is not None:
         return
     if numeric and not written_as_number:
         raise TableError(

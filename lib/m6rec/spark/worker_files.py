@@ -1,7 +1,8 @@
 """Files of other file systems for Python workers, which cannot call the executor's JVM.
 
-PyArrow reaches S3 by itself. All else goes through a JVM of its own, with the jars and the Hadoop
-configuration of the executor: it needs nothing on the machine but Java, and takes a second or two.
+PyArrow reaches S3 by itself. For all other file systems, the worker starts a JVM with the jars and
+the Hadoop configuration of the executor. This needs only Java on the machine, and takes a second or
+two.
 """
 
 import os
@@ -91,7 +92,7 @@ class WorkerFiles(FileSystem):
         whole = folder.rstrip("/")
         target = as_literal(f"{whole}/{files[0].name}" if len(files) == 1 else whole)
         put = ("-put", "-f", *(file.as_uri() for file in files), target)
-        # The folder is mostly there, and each command is a JVM.
+        # The folder nearly always exists, and each command starts a JVM.
         if self._shell(*put).returncode != 0:
             self._run(folder, "-mkdir", "-p", as_literal(whole))
             self._run(folder, *put)
@@ -108,7 +109,7 @@ class WorkerFiles(FileSystem):
     def _shell(self, *command: str) -> "subprocess.CompletedProcess[str]":
         """Run a command of Hadoop's file system shell."""
         with tempfile.TemporaryDirectory(prefix="m6rec-hadoop-") as scratch:
-            # It may hold keys; the folder is its owner's alone.
+            # The file may hold keys; only its owner can read the folder.
             Path(scratch, "core-site.xml").write_text(_as_xml(self.settings))
             classes = f"{scratch}{os.pathsep}{class_path(os.environ, _folders_of_jars())}"
             java = [_java(), "-XX:TieredStopAtLevel=1", "-cp", classes]
@@ -170,7 +171,7 @@ def _java() -> str:
 
 
 def as_literal(address: str) -> str:
-    """The address with its signs of a glob escaped, for what takes each path for a glob."""
+    """The address with its characters of a glob escaped, for what takes each path for a glob."""
     return re.sub(r"([*?{}\[\]\\])", r"\\\1", address)
 
 

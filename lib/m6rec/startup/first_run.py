@@ -2,8 +2,8 @@
 
     python -m m6rec.startup.first_run FOLDER     writes them, and config.yaml
 
-The JVM writes an archive of its classes when that ends, and numba keeps what it has compiled. A job
-that finds both starts and reads its first tables in half the time, and has no kernel to compile.
+When that run ends, the JVM writes an archive of its classes, and numba has kept what it compiled. A
+job that finds both starts and reads its first tables in half the time, and compiles no kernel.
 """
 
 import json

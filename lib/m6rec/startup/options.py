@@ -1,8 +1,8 @@
-"""Check a job's options before Spark starts, by the job's source: to import it takes seconds.
+"""Check a job's options before Spark starts, by parsing its source: importing it takes seconds.
 
     python -m m6rec.startup.options jobs/publish.py --config conf/demo.yaml --run-id first
 
-Nothing but the standard library is imported, so that this takes no time beside that of a job.
+This imports the standard library alone, so that it takes hardly any time.
 """
 
 import ast

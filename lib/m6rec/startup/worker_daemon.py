@@ -13,7 +13,8 @@ import pyspark.daemon
 
 import m6rec.stages.ranking.lists
 
-# Each task's imports come with these; nothing here starts a thread, which no fork would survive.
+# These modules import all that tasks need. None of them starts a thread, which would not survive a
+# fork.
 import m6rec.stages.training.factor_models
 from m6rec.spark.session import WITH_TORCH
 
@@ -41,6 +42,6 @@ def _keep(_: zipimport.zipimporter) -> None:
 
 if __name__ == "__main__":
     keep_archive_directories()
-    # A worker collects garbage after each task, and need not look at what was imported before.
+    # Workers collect garbage after each task, and need not scan what was imported before the fork.
     gc.freeze()
     pyspark.daemon.manager()  # type: ignore[no-untyped-call]

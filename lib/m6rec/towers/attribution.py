@@ -1,11 +1,12 @@
 """Divide a score of the towers among the items of the user's history, by integrated gradients.
 
-A score is r . v / (|r| temperature), with r = W T (see `towers.model`). The length |r| is taken as
-it is, as for cosines elsewhere, and r . v is followed from the empty history to the user's own: at
-a the tower reads a g x, and a g in the place of the gate. The integral of the gradient along the
-path is the difference of its ends (Sundararajan, Taly and Yan 2017). The factor x is a sum over the
-history, sum_h x_h, so that h gets its part of it; what the gate adds, which counts items, is shared
-equally. What is left of the score is what the user's features say, and popularity.
+A score is r . v / (|r| temperature), with r = W T (see `towers.model`). The length |r| is held
+fixed, and r . v is followed from the empty history to the user's own: at the point a of this path,
+from 0 to 1, the tower reads a g x in place of g x, and a g in place of the gate. The integral of
+the gradient along the path is the difference of its ends (Sundararajan, Taly and Yan 2017). The
+factor x is a sum over the history, sum_h x_h, so that h gets its part of it; what the gate adds,
+which counts items, is shared equally. The rest of the score is owed to the user's features and to
+popularity.
 """
 
 import numpy as np
@@ -16,7 +17,7 @@ from m6rec.kernels.ranking.attribution import factor_parts
 from m6rec.towers.bagging import BaggedTowers
 from m6rec.towers.encoder import NORM_FLOOR, TowerEncoder, gate, user_factor_inputs
 
-# Of the quadrature.
+# The number of points of the quadrature.
 _STEPS = 32
 
 

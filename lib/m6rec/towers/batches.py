@@ -75,7 +75,7 @@ class RowBatches(ABC):
         # An epoch reads all of a rank's files: what lies elsewhere is fetched once.
         self._files = ExitStack()
         self._folder: Path | None = None
-        # What one pool holds anyway is read once for all epochs.
+        # Rows that fit in one pool are read once, for all epochs.
         self._kept: tuple[TrainingRows, ...] | None = None
 
     def epoch(self, number: int, steps: int) -> Iterator[TrainingRows]:
@@ -198,7 +198,7 @@ class PetastormRowBatches(RowBatches):
 
 @contextmanager
 def _plain_folder(folder: Path) -> Iterator[Path]:
-    """The folder under a path without signs that an address would have to encode.
+    """The folder under a path without characters that an address would have to encode.
 
     Petastorm takes addresses and reads their paths as they stand there, encoded.
     """

@@ -1,8 +1,8 @@
-"""Train towers on what another model leaves: its logits are added to theirs and held fixed.
+"""Train towers to add what another model lacks: its logits are added to theirs and held fixed.
 
-A model that has been trained on a user's items leaves nothing of them. So each user's scores come
-from one that was trained on the other half of the users (cross-fitting), and they are those of the
-rest of the row, without the targets.
+A model scores the items highest that it was trained on, and would leave the towers nothing to learn
+from them. So each user's scores come from a model that was trained on the other half of the users
+(cross-fitting), and are computed from the user's row without the targets.
 """
 
 from dataclasses import dataclass

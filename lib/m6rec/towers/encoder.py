@@ -1,8 +1,8 @@
 """Encode users and items by frozen towers, the same way for validation, fold-in and scoring.
 
 The weights are those of `m6rec.towers.model.TowerModel`, by the same names, and a test checks that
-both give the same embeddings. The encoder uses NumPy, so that a Spark worker needs no torch. What
-the networks make of the items' pictures is among the weights: these are the items of the run.
+both give the same embeddings. The encoder uses NumPy, so that a Spark worker needs no torch. The
+items are those of the run, so the weights hold what the networks computed from their pictures.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from m6rec.errors import DataError
 from m6rec.kernels.arrays.layers import gelu, linear
 from m6rec.kernels.arrays.rows import Float32, Int64, Rows
-from m6rec.kernels.factors.projection import FactorModel, build_factor_model, project
+from m6rec.kernels.factors.projection import FactorModel, project
 from m6rec.kernels.ranking.members import UserBlock, UserEncoder
 from m6rec.towers.modalities import (
     Modalities,
@@ -31,8 +31,6 @@ from m6rec.towers.pictures import Pictures
 NORM_FLOOR = 1e-2
 ROWS_PER_BLOCK = 4096
 PICTURE_UNITS = "item.picture_units"
-_WEIGHTS = "weights."
-_FACTORS = "factors."
 
 
 class Towers(Protocol):
@@ -141,44 +139,6 @@ class TowerEncoder:
         embeddings[:, -1] = popularity_inputs(counts)
         return embeddings
 
-    def to_arrays(self) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
-        """Plain values and arrays from which `from_arrays` makes the same encoder again."""
-        model = self.factor_model
-        arrays: dict[str, npt.NDArray[Any]] = {
-            _WEIGHTS + name: array for name, array in self.weights.items()
-        }
-        arrays[_FACTORS + "factors"] = model.factors
-        arrays[_FACTORS + "scales"] = model.scales
-        arrays[_FACTORS + "interaction_counts"] = model.interaction_counts
-        if model.projection is not None:
-            arrays[_FACTORS + "projection"] = model.projection
-        meta = {
-            "shape": dict(self.shape),
-            "method": model.method,
-            "parameters": dict(model.parameters),
-        }
-        return meta, arrays
-
-    @staticmethod
-    def from_arrays(
-        meta: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]
-    ) -> "TowerEncoder":
-        """The encoder that `to_arrays` took apart."""
-        factor_model = build_factor_model(
-            method=meta["method"],
-            factors=arrays[_FACTORS + "factors"],
-            projection=arrays.get(_FACTORS + "projection"),
-            scales=arrays[_FACTORS + "scales"],
-            parameters=meta["parameters"],
-            interaction_counts=arrays[_FACTORS + "interaction_counts"],
-        )
-        weights = {
-            name.removeprefix(_WEIGHTS): array
-            for name, array in arrays.items()
-            if name.startswith(_WEIGHTS)
-        }
-        return TowerEncoder(meta["shape"], weights, factor_model)
-
     def _checked(self, features: Float32 | None, rows: int, side: str) -> Float32:
         width = int(self.shape[f"{side}_features"])
         given = np.zeros((rows, 0), np.float32) if features is None else features
@@ -247,7 +207,7 @@ def read_modalities(
 ) -> tuple[Float32, Float32, Float32]:
     """w_c GELU(B_c p_c) and w_c p_c of all columns side by side, by the branches of that name.
 
-    And w of all modalities, among which are the others, bool [n, C'], after the columns.
+    The w are those of all modalities: the columns, and after them `others`, bool [n, C'].
     """
     queries = {
         c: weights[f"{name}.queries.{c}"]

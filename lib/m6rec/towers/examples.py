@@ -120,7 +120,7 @@ class ExampleDraw:
     def _with_pictures(self, drawn: Example, generator: np.random.Generator) -> Example:
         per_step = self.config.images.per_step
         fresh = choose_fresh(self.pictures, drawn.items, per_step, generator)
-        # Whoever would be left with no column keeps all of them.
+        # A user or item that would be left without any column keeps all of them.
         kept = drawn.item_modalities
         kept = np.where(kept.any(axis=1, keepdims=True), kept, np.float32(1))
         return replace(

@@ -9,12 +9,12 @@ from m6rec.kernels.arrays.contexts import NO_CONTEXTS, ContextVocabulary
 from m6rec.towers.batches import reader_named
 from m6rec.towers.boosting import CrossFitted
 from m6rec.towers.encoder import ItemInputs
-from m6rec.towers.going_on import EarlierTowers
 from m6rec.towers.loop import TrainingResult, Validate
 from m6rec.towers.ranks import LocalRank, Rank, TensorCommunicator, chosen_device
 from m6rec.towers.row_files import Manifest
 from m6rec.towers.sequence_training import train_sequence_towers
 from m6rec.towers.training import train_towers
+from m6rec.towers.warm_start import EarlierTowers
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ class Trainee(Protocol):
         """The towers with a copy of the model's weights."""
 
     def fingerprint(self) -> dict[str, Any]:
-        """What a checkpoint must agree in."""
+        """What a checkpoint and the training that resumes from it must have in common."""
 
 
 class Validate(Protocol):
@@ -164,7 +164,7 @@ class TrainingLoop:
         )
 
     def run(self) -> TrainingResult:
-        """Train to the end, or until patience is lost.
+        """Train to the end, or until `patience` epochs have brought nothing better.
 
         Raises:
             DataError: the rows are not those of the manifest, or the loss is not finite.

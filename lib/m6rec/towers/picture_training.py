@@ -1,8 +1,8 @@
 """Read the items' pictures while towers are trained: some anew in each step, the others as before.
 
 A step ranks thousands of items, and the network cannot read the pictures of all of them with a
-gradient. So it reads those of a few, and of the others the units are taken that it made of them at
-the start of the epoch, without a gradient.
+gradient. So it reads the pictures of a few items. For the others, the units are those that it
+computed at the start of the epoch, without a gradient.
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ from m6rec.towers.pictures import NO_FRAME, Pictures
 from m6rec.towers.ranks import CPU
 
 _ITEMS_AT_ONCE = 256
-# By how much of the size pictures are shifted, and by how much of 1 their brightness is multiplied.
+# The largest shift, as a share of the size, and the largest change of brightness, from 1.
 _MOST_SHIFT = 0.125
 _MOST_BRIGHTNESS = 0.2
 
@@ -111,7 +111,7 @@ def choose_fresh(
     Args:
         pictures: the columns.
         items: int64 [n]; the items of the step.
-        per_step: how many pictures and frames are read at most, but one item is.
+        per_step: how many pictures and frames are read at most; one item is always read.
         generator: of the choice.
     """
     frames = np.sum([(one.places[items] != NO_FRAME).sum(axis=1) for one in pictures], axis=0)

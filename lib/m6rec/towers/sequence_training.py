@@ -24,7 +24,6 @@ from m6rec.kernels.arrays.rows import NO_ITEM, Float32, Int32, Int64, Rows
 from m6rec.kernels.arrays.sequences import gap_bins, time_order
 from m6rec.towers.batches import RowBatches, TrainingRows
 from m6rec.towers.encoder import ItemInputs
-from m6rec.towers.going_on import EarlierTowers, take_over
 from m6rec.towers.loop import (
     ADAM_BETAS,
     Schedule,
@@ -39,6 +38,7 @@ from m6rec.towers.modalities import Modalities
 from m6rec.towers.ranks import ALONE, Rank
 from m6rec.towers.sequence_encoder import SequenceEncoder, sequence_factors
 from m6rec.towers.sequence_model import SequenceModel, SequenceShape
+from m6rec.towers.warm_start import EarlierTowers, take_over
 
 # Batches of windows are cut from so many at once, by length.
 _BATCHES_SORTED_TOGETHER = 40
@@ -219,7 +219,7 @@ class _SequenceTowers:
         return SequenceEncoder(shape, weights_of(self.model), factor_model, self.contexts)
 
     def fingerprint(self) -> dict[str, Any]:
-        """What a checkpoint must agree in."""
+        """What a checkpoint and the training that resumes from it must have in common."""
         return {
             "config": self.config.model_dump(mode="json"),
             "shape": self.model.shape.to_json(),
@@ -328,7 +328,7 @@ def _leading_directions(factors: Float32, width: int) -> Tensor:
 
 
 def _optimizers(model: SequenceModel, config: SequenceConfig) -> list[torch.optim.Optimizer]:
-    """Of all parameters but those of single items, and of these, of which a step changes a few."""
+    """Two optimisers: of single items' parameters, of which a step changes few, and of the rest."""
     own = [model.own.weight]
     dense = [parameter for parameter in model.parameters() if parameter is not own[0]]
     return [

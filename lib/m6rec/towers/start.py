@@ -1,6 +1,6 @@
 """Make the towers before training: their sizes, and weights that rank as the factors do.
 
-And the scale of a model whose logits they are added to.
+Also find the scale of a base model to whose logits those of the towers are added.
 """
 
 from dataclasses import replace

@@ -29,7 +29,6 @@ from m6rec.towers.encoder import (
     popularity_inputs,
 )
 from m6rec.towers.examples import Example, ExampleDraw
-from m6rec.towers.going_on import EarlierTowers, take_over
 from m6rec.towers.loop import (
     ADAM_BETAS,
     Schedule,
@@ -49,6 +48,7 @@ from m6rec.towers.model import TowerModel
 from m6rec.towers.picture_training import PictureReader
 from m6rec.towers.ranks import ALONE, Rank
 from m6rec.towers.start import shape_of, start_model
+from m6rec.towers.warm_start import EarlierTowers, take_over
 
 
 def train_towers(
@@ -167,7 +167,7 @@ class _SetTowers:
         return freeze(self.model, self.items.factor_model, self.item_tensors.all_units())
 
     def fingerprint(self) -> dict[str, Any]:
-        """What a checkpoint must agree in."""
+        """What a checkpoint and the training that resumes from it must have in common."""
         return {
             "config": self.config.model_dump(mode="json"),
             "shape": self.model.shape.to_json(),

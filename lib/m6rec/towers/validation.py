@@ -47,7 +47,7 @@ class TowerValidation:
     def ndcg_in_contexts(
         self, encoder: SequenceEncoder, items: ItemInputs, codes: Int32
     ) -> tuple[Float64, Float64]:
-        """NDCG@k of the users without a context, and with each in his own: float64 [n] each.
+        """NDCG@k of the users without a context, and each in the user's own: float64 [n] each.
 
         Args:
             encoder: the towers.

@@ -27,7 +27,7 @@ the hybrid's weights. `make validation-study` makes it again.
 For each data set, members are trained without what a strategy holds out, and weights are chosen on
 that. Then the members are trained on all training pairs, blended by these weights, and measured on
 the test by NDCG@{K_OF_TEST}. A **regret** is the share of it that is lost against weights that the
-same search chooses on the test itself. No strategy can reach 0 but by luck; what counts is which of
+same search chooses on the test itself. A strategy reaches 0 only by luck; what counts is which of
 them loses least, in the mean and in the worst case.
 
 To be affordable the study does without Spark and without towers, has an SVD of rank {RANK_OF_SVD}

@@ -6,7 +6,6 @@ import pandas as pd
 from m6rec.datasets.trades.tastes import draw_tastes, moments
 
 CLIENTS, FUNDS, DAYS = 300, 40, 360
-RISK_CLASSES = (1, 2, 3, 4, 5)
 _ASSETS = ("bonds", "shares", "property", "mixed")
 
 

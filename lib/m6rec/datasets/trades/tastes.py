@@ -35,7 +35,7 @@ class Tastes:
         count: int,
         among: Int64 | None = None,
     ) -> Int64:
-        """At most so many different items of a user's choice, of all or among some: int64."""
+        """At most `count` different items that a user chooses, among all items or some: int64."""
         places = np.arange(len(self.group)) if among is None else among
         weights = self.likings[user, places]
         count = min(count, len(places))
@@ -64,6 +64,6 @@ def draw_tastes(
 
 
 def moments(generator: np.random.Generator, count: int, days: int) -> list[pd.Timestamp]:
-    """So many ascending times within the first days, to the second."""
+    """`count` ascending times within the first days, to the second."""
     seconds = np.sort(generator.integers(0, int(days * 86_400), count))
     return [FIRST_DAY + pd.Timedelta(seconds=int(second)) for second in seconds]

@@ -1,4 +1,4 @@
-"""Categories of items, such as genres or a brand: and the mixes of lists and histories.
+"""Categories of items, such as genres or a brand, and the mixes of lists and histories.
 
 The mix of a list is q(g) = 1/n Σ_i p(g|i) over its n items that have a category, where an item
 spreads evenly over its categories. The mix of a history is the same mean, weighted by the weights

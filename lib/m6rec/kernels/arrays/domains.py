@@ -1,7 +1,8 @@
 """Items by domain: users are shared, and each item belongs to one domain.
 
-What ranks within a domain knows its items alone, numbered from 0 in the order of all items, so that
-it costs no more than the domain has items. What a user has stays numbered among all items.
+Ranking within a domain uses arrays of the domain's items alone, numbered from 0 in the order of all
+items, so that its cost grows with the domain and not with the catalogue. The items of users'
+histories keep their numbers among all items.
 """
 
 from dataclasses import dataclass

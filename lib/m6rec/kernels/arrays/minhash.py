@@ -1,9 +1,9 @@
 """Find users who may have nearly the same items, and users whose times are too regular.
 
-Sets of likeness s, their shared part of both together (Jaccard), agree in a minimum of a random
-hash with probability s (Broder 1997, "On the resemblance and containment of documents"). A band is
-a hash of `_ROWS` minima, on which two sets agree with probability s^4, and on at least one of
-`_BANDS` bands with 1 - (1 - s^4)^16: .64 at s = .5, .9998 at s = .8.
+Two sets with Jaccard similarity s have the same minimum of a random hash with probability s (Broder
+1997, "On the resemblance and containment of documents"). A band is a hash of `_ROWS` minima, on
+which two sets agree with probability s^4, and on at least one of `_BANDS` bands with 1 - (1 -
+s^4)^16: .64 at s = .5, .9998 at s = .8.
 """
 
 from itertools import pairwise
@@ -21,7 +21,7 @@ _ROWS = 4
 
 
 def bands_of_sets(indptr: Int64, items: Int64) -> Int64:
-    """int64 [n, bands]: hashes of which those of like sets agree in one or more.
+    """int64 [n, bands]: hashes, of which similar sets have one or more in common.
 
     Args:
         indptr: int64 [n + 1] into items.

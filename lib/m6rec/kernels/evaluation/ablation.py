@@ -72,7 +72,7 @@ def ablate_members(
         float64 [users] of the whole, and the same for each part without it.
     """
     sample = every_nth_user(candidates, MAXIMUM_USERS)
-    # There is a search for each part, so that all users are searched but once.
+    # A search is repeated for each part, so each is run once on all users and not on many samples.
     whole = choose_weights(sample, k, rounds, resamples=1)
     used = {name for name, weight in zip(names, whole.weights, strict=True) if weight > 0.0}
     groups = {part: frozenset(names) & members_of_group(part) for part in GROUPS}

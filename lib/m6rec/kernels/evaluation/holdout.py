@@ -15,8 +15,8 @@ Bools = npt.NDArray[np.bool_]
 class HeldOutQuota:
     """How many of a user's n pairs are held out.
 
-    It is floor(share n), but at least 1 where n is 2 or more. Where there is a number of items, it
-    is that many, but at most n - 1.
+    It is floor(share n), but at least 1 where n is 2 or more. Where a number of items is set, it is
+    this number, but at most n - 1.
     """
 
     share: float

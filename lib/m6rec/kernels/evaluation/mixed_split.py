@@ -10,8 +10,8 @@ import scipy.sparse as sp
 from m6rec.kernels.arrays.hashing import hash_of_columns
 from m6rec.kernels.arrays.rows import Int32, Int64, indptr_of
 
-# The users of an item by whom similar items are found; a popular item may have far more in the
-# sample.
+# The most users of an item by whom similar items are found; the sample may hold far more users of a
+# popular item.
 _MAXIMUM_PEERS = 1_000
 _USERS_PER_PRODUCT = 512
 _TIES_SALT = 100

@@ -1,4 +1,4 @@
-"""Measure how far the items rise in lists that somebody has pushed."""
+"""Measure how far up pushed items stand in lists."""
 
 from dataclasses import dataclass
 

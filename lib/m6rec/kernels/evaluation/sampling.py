@@ -1,7 +1,7 @@
 """Draw the items among which a held-out item is ranked, where a protocol ranks among a sample.
 
-Ranks among a sample say less than ranks among all items, and are for comparison with results that
-were published so.
+Ranks among a sample say less than ranks among all items. They serve to compare with published
+results that were measured in this way.
 """
 
 import numpy as np

@@ -362,7 +362,7 @@ def solve_rows_on_axes(
 def turn_rows(rows: Float32, axes: Float32) -> None:
     """Multiply each row of float32 [n, k] by `axes`, float32 [k, k], in place.
 
-    It goes row by row, because the product of a matrix would round a row by who stands beside it.
+    It goes row by row, because a product of matrices rounds a row by what rows stand beside it.
     """
     for row in range(len(rows)):
         rows[row] = np.dot(axes, rows[row])

@@ -7,7 +7,7 @@ where m is the mean of l^2: a vector near the mean says little, and blown up to 
 others it would be noise. So columns of different lengths and scales count alike.
 
 The nearest of a number of anchors, which are centres of the training rows by spherical k-means
-(Dhillon and Modha 2001), are a row's terms. Through them whatever reads the terms of words reads
+(Dhillon and Modha 2001), are a row's terms. So all code that reads the terms of words can read
 vectors as well (Liu, He and Chang 2010, "Large graph construction for scalable semi-supervised
 learning").
 """

@@ -1,4 +1,4 @@
-"""Tell how far a distribution is from an earlier one, of which only its bins are known.
+"""Measure how far a distribution is from an earlier one, of which only the bins are known.
 
 The population stability index of shares p (earlier) and q (now) over bins is Σ (q - p) ln(q / p),
 the symmetric Kullback-Leibler divergence. Where nothing has changed and n and m values were drawn,
@@ -86,7 +86,7 @@ def stability_index(earlier: Sequence[int], now: Sequence[int]) -> float:
 
 
 def beyond_sampling(earlier: Sequence[int], now: Sequence[int]) -> float:
-    """The stability index less the one that draws of one distribution stay below, 999 in 1,000."""
+    """How far the index is above what 999 in 1,000 pairs of samples of one distribution reach."""
     # A bin that neither side has filled tells nothing.
     used = [(one, two) for one, two in zip(earlier, now, strict=True) if one or two]
     n, m = sum(one for one, _ in used), sum(two for _, two in used)

@@ -12,8 +12,8 @@ The shares are exact: those of all history items add up to the score.
 Content and towers are not divided here: content is told by attributes, and towers are no sums (job
 `explain` divides them by `towers.attribution`).
 
-What a history item is worth to a member is in a cell: for each listed item of each user, one after
-the other, there is one cell for each item of the user's history.
+A cell holds what one history item adds to a member's score of one listed item. Cells are ordered by
+user, then by listed item, then by history item.
 """
 
 from dataclasses import dataclass
@@ -236,7 +236,7 @@ def _shares_of_factors(model: FactorModel, item_vectors: Float32, listed: Listed
 
 
 def _frozen(array: Float32) -> Float32:
-    """The array as one that cannot be written, for a kernel to be compiled for no other kind."""
+    """A read-only view of the array, so that numba compiles a kernel for read-only arrays alone."""
     view = array.view()
     view.flags.writeable = False
     return view
@@ -277,7 +277,7 @@ def _divided(shares: Float64, by_user: Float64, listed: Listed) -> Float64:
 
 @numba.njit(cache=True, nogil=True)
 def _note_places(entry_of, items, start, stop, first):  # type: ignore[no-untyped-def]
-    """Note the entry of each listed item, counted from `first`; -1 stands for one that is not."""
+    """Note the entry of each listed item, counted from `first`; -1 means that it is not listed."""
     for entry in range(start, stop):
         entry_of[items[entry]] = entry - first
 

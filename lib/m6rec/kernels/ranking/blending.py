@@ -34,9 +34,9 @@ LEAST_STANDARD_ERRORS = 1.0
 RESAMPLES = 24
 # Larger samples cost more and lead to the same means.
 _MAXIMUM_USERS_OF_SAMPLE = 4_000
-# One place in so many, the first ones, counts twice.
+# The first one in so many places of a list, which is the first fifth, counts twice.
 _HEAD_OF = 5
-# A smaller gain comes of rounding, even if all users agree in it.
+# A smaller gain is a rounding error, even if all users agree in it.
 _LEAST_MEAN_GAIN = 1e-9
 
 Factors = tuple[tuple[float, ...], ...]

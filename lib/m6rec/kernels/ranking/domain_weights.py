@@ -3,8 +3,9 @@
 A domain's blend is one of three. The `common` weights are chosen on the users of all domains. Those
 `of_domain` are chosen on its own users and drawn towards the common ones, the more so the fewer
 users there are. Those `alone` have the members that know nothing of other domains. A domain takes
-others than the common weights only where they rank users better that they were not chosen on, by a
-paired test: each half of the domain's users is ranked by weights that were chosen on the other.
+other weights than the common ones only where a paired test shows that they rank users better on
+whom they were not chosen: each half of the domain's users is ranked by weights that were chosen on
+the other half.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,14 +1,15 @@
 """Explain why an item is in a user's list by what its score is made of.
 
-What speaks for item j is the sum of what speaks for it at all: of the user's history items, each
-with what all members together owe to it, if that is above 0; of content, of popularity, and of what
-cannot be divided, such as the part of towers. The share of each in that sum is the reason's share.
+What speaks for item j is a sum of parts, of which only those above 0 count: one part for each of
+the user's history items, which is what the scores of all members owe to it; content; popularity;
+and what cannot be divided, such as the part of towers. The share of each in that sum is the
+reason's share.
 
-A history item is the reason that the user comes back to j where it is j itself; that j comes after
-it, where it owes more to transitions than to all other members; and that the user had it, where
-none of both is so.
+A history item that is j itself is a reason of kind `again`: the user comes back to j. One to which
+transitions owe more than all other members is of kind `after`: j follows it. Any other is of kind
+`history`: the user had it.
 
-Content is told by an attribute of j: by the one whose evidence p(a | history)
+Content is named by an attribute of j: by the one whose gain p(a | history)
 log(p(a | history) / p(a | catalogue)) is largest. Where the user's items have none of its
 attributes more often than the catalogue has, it is the first of them, which is the rarest.
 """
@@ -59,8 +60,8 @@ class ItemAttributes:
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """What the scores of listed items are made of; negative numbers speak against an item.
+class Support:
+    """What speaks for listed items; negative numbers speak against them.
 
     Attributes:
         history: float64 [cells]; what is owed to each history item, but by transitions.
@@ -102,7 +103,7 @@ def item_attributes(lists: list[list[int]], n_attributes: int) -> ItemAttributes
     return ItemAttributes(indptr, flat, shares)
 
 
-def explain(attributes: ItemAttributes, listed: Listed, evidence: Evidence, limit: int) -> Reasons:
+def explain(attributes: ItemAttributes, listed: Listed, support: Support, limit: int) -> Reasons:
     """At most `limit` reasons for each listed item, the largest share first.
 
     What cannot be divided is a reason only where neither a history item nor an attribute is one.
@@ -110,7 +111,7 @@ def explain(attributes: ItemAttributes, listed: Listed, evidence: Evidence, limi
     Args:
         attributes: the attributes of all items.
         listed: the items, and the users' histories.
-        evidence: what speaks for each item.
+        support: what speaks for each item.
         limit: how many reasons an item has at most; 0 gives none.
     """
     counts = np.zeros(len(listed.items), np.int64)
@@ -127,11 +128,11 @@ def explain(attributes: ItemAttributes, listed: Listed, evidence: Evidence, limi
             listed.indptr,
             listed.items,
             listed.cells,
-            evidence.history,
-            evidence.order,
-            evidence.content,
-            evidence.popularity,
-            evidence.rest,
+            support.history,
+            support.order,
+            support.content,
+            support.popularity,
+            support.rest,
             counts,
             kinds,
             indices,
@@ -217,7 +218,7 @@ def _explain(  # type: ignore[no-untyped-def]
             if not is_named and rest > 0.0:
                 found = _keep_largest(reasons, found, _MODEL, -1, rest)
             if found == 0:
-                # Nothing speaks for the item: it stands there because less speaks against it.
+                # Nothing speaks for the item. It is listed because more speaks against other items.
                 kind = _MODEL if len(own) else _POPULAR
                 found = _keep_largest(reasons, found, kind, -1, 1.0)
                 total = 1.0
@@ -257,7 +258,7 @@ def _count_attributes(own, step, attribute_indptr, attribute_indices, counts):  
 
 @numba.njit(cache=True, nogil=True)
 def _named_attribute(item, indptr, attribute_indices, counts, shares, size):  # type: ignore[no-untyped-def]
-    """The item's attribute with the most evidence, or its first; -1 where it has none.
+    """The item's attribute with the largest gain, or its first; -1 where it has none.
 
     `counts` says how many of the history's `size` items have each attribute.
     """
@@ -269,7 +270,7 @@ def _named_attribute(item, indptr, attribute_indices, counts, shares, size):  # 
         if counts[attribute] == 0.0:
             continue
         own = counts[attribute] / size
-        evidence = own * np.log(own / shares[attribute])
-        if evidence > strongest or (0.0 < evidence == strongest and attribute < best):
-            best, strongest = attribute, evidence
+        gain = own * np.log(own / shares[attribute])
+        if gain > strongest or (0.0 < gain == strongest and attribute < best):
+            best, strongest = attribute, gain
     return best

@@ -304,7 +304,7 @@ class OwnRowsEncoder:
 def within(member: Member | OwnMembers, domain: Domain) -> Member:
     """The member for the items of a domain alone, by their numbers within it.
 
-    But for `OwnMembers`, a user is represented by all that the user has, in whatever domain.
+    Except by `OwnMembers`, a user is represented by the whole history, in all domains.
     """
     if isinstance(member, OwnMembers):
         return member.by_domain[domain.name]

@@ -164,8 +164,8 @@ def _fill_own_mix(categories, items, weights, own):  # type: ignore[no-untyped-d
 def _take_divergences(categories, candidates, known, own, mix, length, strength, gains):  # type: ignore[no-untyped-def]
     """Take from each gain the strength times the divergence of the list with that candidate.
 
-    With an item, the mix is spread over one item more, and only in the item's own categories is it
-    more than that.
+    With one more item, all shares of the list's mix shrink alike, and the shares of that item's own
+    categories also grow. So only those terms are computed anew.
     """
     indptr, indices = categories
     as_it_is = _divergence(known, own, mix, length)

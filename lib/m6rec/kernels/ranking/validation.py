@@ -44,8 +44,9 @@ class ValidationUsers:
         mask_seen: whether the users' own items are masked as well.
         domains: the domains of the items. Where there are any, lists are made within each, and a
             user counts once for each in which the user holds items out.
-        balance: by which held-out items of the bins of evidence count. Where there is one, a user
-            counts once for each bin of which the user holds items out, as those of the bin alone.
+        balance: how much held-out items of each bin of evidence count. Where there is one, a user
+            counts once for each bin that the user's held-out items are in, each time with the items
+            of this bin alone.
     """
 
     users: UserBlock

@@ -28,8 +28,8 @@ RATING_MEMBERS = (RATING_BIAS, "rating_als", "rating_taste", "rating_audience")
 RATING_HYBRID = "rating_hybrid"
 RATING_MODELS = (*RATING_MEMBERS, RATING_HYBRID)
 
-# Weights are drawn towards the bias as it is plus the mean of the other three, as strongly as by
-# one rating whose parts are all 1.
+# Weights are drawn towards 1 for the bias and a third for each other member, as strongly as one
+# rating whose parts are all 1 would draw them.
 _PRIOR_WEIGHTS = (1.0, 1 / 3, 1 / 3, 1 / 3)
 _PRIOR_STRENGTH = 1.0
 

@@ -59,7 +59,7 @@ class EncoderFiles:
 
     @property
     def digest(self) -> str:
-        """What tells the encoder from others."""
+        """A hash of the files, by which the encoder is told from others."""
         digest = hashlib.sha256()
         for name in (*_DESCRIPTIONS, MODEL_FILE):
             digest.update(self.read(name) or b"")

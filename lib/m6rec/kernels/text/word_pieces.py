@@ -1,9 +1,9 @@
 """Split text into the word pieces that an encoder knows, as BERT's tokenizer does.
 
-Text is cleaned, lowered and freed of accents where the encoder was trained so. Signs of Chinese
-stand alone, punctuation as well. Each word is then cut from its start into the longest known
-pieces, of which all but the first are marked by `##` (Wu et al. 2016, "Google's neural machine
-translation system").
+Text is cleaned, and put in lower case without accents where the encoder was trained so. Chinese
+characters stand alone, punctuation as well. Each word is then cut from its start into the longest
+known pieces, of which all but the first are marked by `##` (Wu et al. 2016, "Google's neural
+machine translation system").
 """
 
 import unicodedata
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 _LONGEST_WORD = 100
-# The blocks of Chinese signs that BERT sets apart.
+# The blocks of Chinese characters that BERT sets apart.
 _SIGNS = (
     (0x4E00, 0x9FFF),
     (0x3400, 0x4DBF),
@@ -22,7 +22,7 @@ _SIGNS = (
     (0xF900, 0xFAFF),
     (0x2F800, 0x2FA1F),
 )
-# Signs of ASCII that count as punctuation, whatever Unicode says of them.
+# ASCII characters that count as punctuation, whatever Unicode says of them.
 _ASCII_PUNCTUATION = frozenset("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
 
 

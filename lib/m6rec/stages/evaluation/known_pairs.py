@@ -1,7 +1,7 @@
 """Measure lists after what their users already have has been taken out of them.
 
-A ranker that was trained without some of a user's items ranks these first, and rightly so. Where
-they are no test items, its lists can only be compared with others after they have been left out.
+A ranker that was trained without some of a user's items rightly ranks these first. Unless they are
+test items, its lists compare with those of other rankers only once these items are left out.
 """
 
 from pyspark.sql import DataFrame

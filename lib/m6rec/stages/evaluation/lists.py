@@ -253,7 +253,7 @@ def _users_with_lists(
 ) -> DataFrame:
     """user_index, item_indices (held out), interaction_count, lists: array of (model, items)."""
     cut = F.slice(F.col(c.ITEM_INDICES).cast("array<int>"), 1, max(plan.ks))
-    # What a user holds out in a domain is looked for in the user's lists of that domain.
+    # A user's held-out items of a domain are looked for in the user's lists of that domain.
     key = [c.USER_INDEX, c.DOMAIN] if c.DOMAIN in targets.columns else [c.USER_INDEX]
     of_user = (
         lists.where(F.col(c.MODEL).isin(*plan.models))

@@ -10,7 +10,7 @@ from m6rec.config.data import AttributesSource, InteractionsConfig
 from m6rec.spark.runtimes import VARIANTS
 from m6rec.spark.values import id_column, item_id_column, owner_column
 
-# Beside the owner's columns, whatever their names are.
+# These columns stand beside the owner's, whatever names those have.
 _ID, _COPY = "_m6rec_id", "_m6rec_copy"
 
 

@@ -45,6 +45,8 @@ _SATURDAY = 5
 # A user's breadth of taste is computed from the items' content, which every worker then holds: it
 # is left out where that content has more numbers than this.
 _LARGEST_SHIPPED_CONTENT = 50_000_000
+# So many values of the event type, and of each context key, get a feature: the most frequent ones.
+_VALUES_OF_A_KEY = 8
 
 
 @dataclass(frozen=True)
@@ -169,23 +171,19 @@ def events_before_holdout(
     return joined.where(F.col(c.EVENT_TIME) <= F.col("_latest")).drop("_latest")
 
 
-def event_mix(
-    events: DataFrame, index_column: str, maximum_values: int = 8, names: tuple[str, ...] = ()
-) -> DataFrame:
+def event_mix(events: DataFrame, index_column: str, names: tuple[str, ...] = ()) -> DataFrame:
     """The shares of event types and context values in the events of each user or item.
 
     Args:
         events: index_column, event_type, context (map) of the fit's training rows.
         index_column: user_index or item_index.
-        maximum_values: how many of the most frequent values get a column, for the event type and
-            for each context key.
         names: the column names of an earlier call, to use again; () chooses names here.
 
     Returns:
         index_column and a double for each name `mix key=value`: the value's share of the events.
     """
     pairs = _key_value_pairs(events, index_column)
-    chosen = names or frequent_values(events, maximum_values)
+    chosen = names or frequent_values(events)
     totals = events.groupBy(index_column).agg(F.count(F.lit(1)).alias("events"))
     counted = (
         pairs.where(F.col("name").isin(list(chosen)))
@@ -200,8 +198,10 @@ def event_mix(
     return totals.join(counted, index_column, "left").select(index_column, *shares)
 
 
-def frequent_values(events: DataFrame, maximum_values: int = 8) -> tuple[str, ...]:
-    """The most frequent values of the event type and of each context key, as `mix key=value`.
+def frequent_values(events: DataFrame) -> tuple[str, ...]:
+    """The `_VALUES_OF_A_KEY` most frequent event types, and values of each context key.
+
+    Each is written as `mix key=value`.
 
     A key with only one value tells nothing and is left out.
     """
@@ -215,7 +215,9 @@ def frequent_values(events: DataFrame, maximum_values: int = 8) -> tuple[str, ..
     names: dict[str, list[str]] = {}
     for row in rows:
         names.setdefault(row["key"], []).append(row["name"])
-    return tuple(name for each in names.values() if len(each) > 1 for name in each[:maximum_values])
+    return tuple(
+        name for each in names.values() if len(each) > 1 for name in each[:_VALUES_OF_A_KEY]
+    )
 
 
 def _key_value_pairs(events: DataFrame, *kept: str) -> DataFrame:

@@ -238,8 +238,10 @@ class Encoding:
         scaled = numbers if self.numbers is None else self.numbers.of(numbers)
         return scaled.astype(np.float32)
 
-    def told_apart(self, raw: Float32, known: npt.NDArray[np.bool_]) -> tuple[Float32, Float64]:
-        """The raw features as long as nothing has been selected, and then what is selected."""
+    def raw_or_selected(
+        self, raw: Float32, known: npt.NDArray[np.bool_]
+    ) -> tuple[Float32, Float64]:
+        """The raw features until some are selected, then the selected ones; the other is empty."""
         if self.selection is None:
             return raw, np.zeros((len(raw), 0), np.float64)
         return np.zeros((len(raw), 0), np.float32), self.selection.of(raw, known)
@@ -289,7 +291,7 @@ def _encode(batch: pa.RecordBatch, encoding: Encoding) -> pa.RecordBatch:
         weighted.append(np.float32(CONTENT_WEIGHTS["embedding"]) * near)
     terms = _terms(weighted) if weighted else sp.csr_matrix((batch.num_rows, 0), dtype="f4")
     empty = np.zeros((batch.num_rows, 0), dtype=np.float32)
-    unscaled, selected = encoding.told_apart(np.hstack(raw).astype(np.float32), known)
+    unscaled, selected = encoding.raw_or_selected(np.hstack(raw).astype(np.float32), known)
     return pa.RecordBatch.from_arrays(
         [
             batch.column(encoding.index_column),

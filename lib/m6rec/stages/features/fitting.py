@@ -2,8 +2,8 @@
 
 Attributes become blocks of tokens (see `blocks`), and behaviour comes as numeric columns (see
 `behaviour`). Missing numbers are the mean; numbers are standardised, and tokens are counted by
-CountVectorizer; then come the blocks' own projections. Of what all this gives, the features that
-vary are kept and standardised, and PCA reduces them where they are too many.
+CountVectorizer; then come the blocks' own projections. Of all these features, those that vary are
+kept and standardised, and PCA reduces them where there are too many.
 """
 
 import logging
@@ -58,9 +58,9 @@ from m6rec.stages.features.vocabularies import (
     NO_SEPARATOR,
     Vocabulary,
     fit_vocabularies,
+    inferred_languages,
     separator_votes,
     token_column,
-    told_languages,
 )
 
 # How many rows the projection of a large vocabulary is learned from: enough for some hundred
@@ -68,7 +68,7 @@ from m6rec.stages.features.vocabularies import (
 PROJECTION_ROWS = 200_000
 # How many numbers of a column of vectors the driver holds to learn its space.
 _SAMPLED_NUMBERS = 50_000_000
-# How many rows the language of a text is told by.
+# How many rows the language of a text is inferred by.
 _LANGUAGE_ROWS = 2_000
 
 
@@ -111,9 +111,7 @@ def fit_features(
         known = known.join(training, index_column, "semi").persist()
     blocks = _fit_blocks(known, columns, index_column, config, seed)
     fitted_vectors = _fit_vectors(known, columns, index_column, config, seed)
-    joined = join_inputs(
-        training, known, behaviour, index_column, columns.numeric, behaviour_columns
-    ).persist()
+    joined = join_inputs(training, known, behaviour, index_column, behaviour_columns).persist()
     means = _means(joined, len(columns.numeric), len(behaviour_columns))
     pipeline = FeaturePipeline(
         index_column=index_column,
@@ -185,7 +183,7 @@ def _languages(
     columns: AttributeColumns,
     config: FeaturesConfig,
 ) -> tuple[str, ...]:
-    """For each column of tokens, whose stop words are left out where it is text."""
+    """For each column of tokens, the language whose stop words are left out if it is text."""
     if attributes is None or config.language != "auto":
         return (config.language,) * len(columns.tokens)
     fields = {name: attributes.schema[name].dataType for name, _ in columns.tokens}
@@ -195,8 +193,8 @@ def _languages(
         if kind == "text"
     }
     sample = attributes.orderBy(F.xxhash64(index_column), index_column).limit(_LANGUAGE_ROWS)
-    told = told_languages(sample, texts)
-    return tuple(told.get(name, NO_LANGUAGE) for name, _ in columns.tokens)
+    inferred = inferred_languages(sample, texts)
+    return tuple(inferred.get(name, NO_LANGUAGE) for name, _ in columns.tokens)
 
 
 def _used_columns(
@@ -285,10 +283,11 @@ def _fit_vectors(
 
 
 def _vocabulary_limit(kind: TokenKind, config: FeaturesConfig) -> int:
-    """The most tokens of a column that are told apart."""
+    """The most tokens of a column that are inferred apart."""
     match kind:
         case "categorical":
-            # A category has no likeness to learn, so beyond text_rank it is unknown.
+            # There are no similarities to learn between single categories, so those beyond
+            # text_rank count as unknown.
             return min(config.vocabulary_size, config.text_rank)
         case "multi_valued" | "text":
             return config.vocabulary_size

@@ -98,7 +98,6 @@ def join_inputs(
     known: DataFrame | None,
     behaviour: DataFrame | None,
     index_column: str,
-    numeric: Sequence[str],
     behaviour_columns: Sequence[str],
 ) -> DataFrame:
     """One row for each index with its attributes and behaviour, and null where there is none."""

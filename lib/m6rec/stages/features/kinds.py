@@ -47,7 +47,7 @@ _KINDS: Mapping[TypeGroup, FeatureKind] = {
 }
 _SEPARATED_SHARE = 0.1
 _MOST_VALUES = 0.9
-# Thai, Lao, Burmese, Khmer, kana and the Chinese signs.
+# Thai, Lao, Burmese, Khmer, kana and the Chinese characters.
 _UNSPACED_SIGN = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
     "\U00020000-\U0003ffff]"
@@ -60,7 +60,7 @@ _MINIMUM_FOR_ID = 20
 _MINIMUM_ALL_DISTINCT = 5
 _MINIMUM_ROW_NUMBERS = 20
 _FIRST_DATE, _LAST_DATE = 19000101, 20991231
-# Arrays of floats are vectors where so many are of one length, which is at least this.
+# Arrays of floats are vectors if this share of them has one length, of at least `_LEAST_LENGTH`.
 _ONE_LENGTH_SHARE = 0.9
 _LEAST_LENGTH = 2
 _SHOWN_FIELDS = 3
@@ -175,13 +175,13 @@ def kinds_of_sample(
     if attributes.title is not None:
         given.setdefault(attributes.title, ("text", "as the config says"))
     return {
-        name: given[name] if name in given else _told(column, sample)
+        name: given[name] if name in given else _inferred(column, sample)
         for name, column in sample.columns.items()
         if name != attributes.id
     }
 
 
-def _told(column: ColumnSample, sample: TableSample) -> tuple[FeatureKind, str]:
+def _inferred(column: ColumnSample, sample: TableSample) -> tuple[FeatureKind, str]:
     if is_unnamed(column.name):
         return "ignore", "left out: it has no name of its own"
     if column.group == "text":
@@ -192,13 +192,13 @@ def _told(column: ColumnSample, sample: TableSample) -> tuple[FeatureKind, str]:
         kind = kind_of_arrays(lengths_of_vectors(column), several)
         return kind, _FATES_OF_ARRAYS[kind]
     if column.group in {"whole number", "fraction"}:
-        return _told_of_numbers(column, sample.rows >= _MINIMUM_ROW_NUMBERS)
+        return _inferred_of_numbers(column, sample.rows >= _MINIMUM_ROW_NUMBERS)
     if column.group == "nested":
         return "ignore", f"left out; name {column.name}.FIELD in kinds to read a field"
     return _KINDS.get(column.group, "ignore"), COLUMN_TYPES[column.group].attribute
 
 
-def _told_of_numbers(column: ColumnSample, many: bool) -> tuple[FeatureKind, str]:
+def _inferred_of_numbers(column: ColumnSample, many: bool) -> tuple[FeatureKind, str]:
     if column.group == "whole number" and many and _counts_rows(column.values):
         return "ignore", "left out: it counts the rows; kinds can say otherwise"
     pattern = writing_of_numbers(column.present).date_format
@@ -327,18 +327,18 @@ def kind_of_strings(values: Sequence[str | None]) -> FeatureKind:
 
     - ignore: there is no value at all.
     - numeric: every value is a number without a leading zero; or nearly every value but words such
-      as n/a is one with a unit, a currency or signs between thousands.
+      as n/a is one with a unit, a currency or separators of thousands.
     - numeric: nearly every value is a date, of one way to write it; where day and month of all
       could be either, ignore.
     - ignore: nearly every value is an object as JSON or Python writes it, or a list of such.
     - embedding: nearly every value is a list of numbers, with fractions and of one length.
-    - multi_valued: a tenth of the values contain `|`, or a comma, a semicolon or another of
-      `OTHER_SEPARATORS` between values of which there are not more than of their combinations; or
-      nearly every value is a list in brackets of values that recur; or values are lists of words
-      of a small vocabulary, in which a word is used 5 times or more on average, and there are
-      more distinct values than words.
+    - multi_valued: a tenth of the values contain `|`; or a tenth contain a comma, a semicolon or
+      another of `OTHER_SEPARATORS`, and the parts between these recur and are not more than the
+      distinct values; or nearly every value is a list in brackets of values that recur; or values
+      are lists of words of a small vocabulary, in which a word is used 5 times or more on average,
+      and there are more distinct values than words.
     - text: values have 4 words or more on average, and at least half of them are distinct. In a
-      script without spaces two signs count as a word.
+      script without spaces two characters count as a word.
     - ignore: nearly all values are distinct, as ids and names are.
     - categorical: none of the above.
     """
@@ -377,7 +377,7 @@ def _separator(values: list[str]) -> str | None:
         return BRACKETS if len(parts) > len(set(parts)) else None
     if sum(SEPARATOR in value for value in values) >= least:
         return SEPARATOR
-    # They stand in prose and names, too, so that they count only between recurring values.
+    # These separators stand in prose and names, too, so they count only between recurring values.
     for sign in OTHER_SEPARATORS:
         if sum(sign in value for value in values) >= least and _recur(values, sign):
             return sign
@@ -385,7 +385,7 @@ def _separator(values: list[str]) -> str | None:
 
 
 def _recur(values: list[str], sign: str) -> bool:
-    """Whether what a sign separates recurs in other combinations, as the words of prose do not."""
+    """Whether values between separators recur in other combinations, unlike words of prose."""
     parts = [part.strip() for value in values for part in value.split(sign) if part.strip()]
     return len(set(parts)) <= len(set(values)) and len(parts) > len(set(parts))
 
@@ -401,7 +401,7 @@ def _lists_words(values: list[str]) -> bool:
 
 
 def _word_count(value: str) -> float:
-    """How many words a text has; in a script without spaces two signs make one."""
+    """How many words a text has; in a script without spaces two characters make one."""
     unspaced = len(_UNSPACED_SIGN.findall(value))
     return len(_UNSPACED_SIGN.sub(" ", value).split()) + unspaced / 2
 

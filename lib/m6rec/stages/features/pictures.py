@@ -250,7 +250,7 @@ def _decode(source: bytes | str, column: PictureColumn, size: int) -> Sequence[b
     try:
         given = Path(_local_path(source)) if isinstance(source, str) else source
     except ValueError:
-        # It begins as an address does, and is none.
+        # It begins like an address, and is not one.
         return [None]
     if column.kind == "image":
         return [decode_image(given, size)]

@@ -121,14 +121,7 @@ class FeaturePipeline:
         """
         known = read_attributes(attributes, self.columns, self.index_column)
         indices = all_indices.select(self.index_column).distinct()
-        joined = join_inputs(
-            indices,
-            known,
-            behaviour,
-            self.index_column,
-            self.columns.numeric,
-            self.behaviour_columns,
-        )
+        joined = join_inputs(indices, known, behaviour, self.index_column, self.behaviour_columns)
         encoded = self.encode(joined)
         features = F.col(SELECTED).cast(_FLOATS)
         if self.selection is not None and self.reduction is not None:

@@ -19,7 +19,7 @@ from m6rec.spark.values import owner_column
 NO_SEPARATOR = ""
 WHITESPACE = " "
 SEPARATOR = "|"
-# The signs of Chinese and Japanese are among them.
+# The punctuation of Chinese and Japanese is among them.
 OTHER_SEPARATORS = (",", ";", "\u3001", "\uff0c", "\uff1b", " / ", "\t")
 # Of lists as programs write them: ['Action', 'Comedy'].
 BRACKETS = "[]"
@@ -46,7 +46,7 @@ _UNSPACED = "".join(
         "Myanmar",
     )
 )
-# The sign that makes a vowel long stands in Japanese words, and belongs to no script.
+# Japanese words contain the character for a long vowel, which belongs to no script.
 _UNSPACED += "\u30fc"
 # In running text of a language about a third of the words are its stop words.
 _LEAST_STOP_WORDS = 0.1
@@ -134,8 +134,8 @@ def split_text(frame: DataFrame, columns: Sequence[TextColumn]) -> DataFrame:
     """Add the words of text columns as arrays, in lower case and without stop words.
 
     A word consists of letters, digits and the marks on them, and has two of them or more. Scripts
-    that put no space between words (Chinese, Japanese, Thai and others) give each sign and each
-    pair of neighbouring signs.
+    that put no space between words (Chinese, Japanese, Thai and others) give each character and
+    each pair of neighbouring characters.
     """
     for column in columns:
         raw = f"{column.tokens}_all"
@@ -149,7 +149,7 @@ def split_text(frame: DataFrame, columns: Sequence[TextColumn]) -> DataFrame:
     return frame
 
 
-def told_languages(frame: DataFrame, texts: Mapping[str, Column]) -> dict[str, str]:
+def inferred_languages(frame: DataFrame, texts: Mapping[str, Column]) -> dict[str, str]:
     """The language of each text by its stop words, or `none` where they are few in all languages.
 
     Args:
@@ -168,7 +168,7 @@ def told_languages(frame: DataFrame, texts: Mapping[str, Column]) -> dict[str, s
             found = _stop_words_among(F.col(f"words_{k}"), language)
             sums.append(F.sum(F.size(found)).alias(f"{language}_{k}"))
     row = split.agg(*sums).first()
-    told = {}
+    inferred = {}
     for k, name in enumerate(names):
         words = 0 if row is None else row[f"all_{k}"] or 0
         shares = {
@@ -176,8 +176,8 @@ def told_languages(frame: DataFrame, texts: Mapping[str, Column]) -> dict[str, s
             for language in get_args(StopWordLanguage)
         }
         best = max(shares, key=lambda language: shares[language])
-        told[name] = best if shares[best] >= _LEAST_STOP_WORDS else NO_LANGUAGE
-    return told
+        inferred[name] = best if shares[best] >= _LEAST_STOP_WORDS else NO_LANGUAGE
+    return inferred
 
 
 def _with_words(frame: DataFrame, text: str, words: str) -> DataFrame:
@@ -188,7 +188,7 @@ def _with_words(frame: DataFrame, text: str, words: str) -> DataFrame:
         minTokenLength=1,
         toLowercase=True,
     )
-    # Most texts have words alone, and no word of theirs needs to be looked at.
+    # Most texts hold no such script, and then no word needs to be split.
     split = F.flatten(F.transform(words, _signs_and_pairs))
     whole = F.filter(words, lambda word: F.length(word) >= _SHORTEST_WORD)
     has_signs = F.col(text).rlike(f"[{_UNSPACED}]")
@@ -196,7 +196,7 @@ def _with_words(frame: DataFrame, text: str, words: str) -> DataFrame:
 
 
 def _signs_and_pairs(word: Column) -> Column:
-    """The runs of a word: one without spaces as signs and pairs of signs, any other as it is."""
+    """The runs of a word: one without spaces as characters and pairs, any other as it is."""
     nothing = F.array().cast(_NO_TOKENS)
     runs = F.regexp_extract_all(word, F.lit(f"([{_UNSPACED}]+|[^{_UNSPACED}]+)"), F.lit(1))
     return F.flatten(
@@ -210,7 +210,7 @@ def _signs_and_pairs(word: Column) -> Column:
 
 
 def _grams(run: Column, length: int) -> Column:
-    """All parts of so many signs."""
+    """All parts of so many characters."""
     last = F.length(run) - (length - 1)
     starts = F.when(last >= 1, F.sequence(F.lit(1), last)).otherwise(F.array().cast("array<int>"))
     return F.transform(starts, lambda start: F.substr(run, start, F.lit(length)))
@@ -237,12 +237,12 @@ def separator_votes(name: str, data_type: T.DataType) -> Column:
     listed = F.avg(F.trim(column).rlike(f"^{_IN_BRACKETS}$").cast("double"))
     counts = [F.count(F.when(column.contains(sign), 1)) for sign in OTHER_SEPARATORS]
     most = F.greatest(*counts)
-    told = F.when(listed >= _MOST_IN_BRACKETS, F.lit(BRACKETS))
-    told = told.when(F.max(F.when(column.contains(SEPARATOR), 1)) == 1, F.lit(SEPARATOR))
-    told = told.when(most == 0, F.lit(WHITESPACE))
+    separator = F.when(listed >= _MOST_IN_BRACKETS, F.lit(BRACKETS))
+    separator = separator.when(F.max(F.when(column.contains(SEPARATOR), 1)) == 1, F.lit(SEPARATOR))
+    separator = separator.when(most == 0, F.lit(WHITESPACE))
     for sign, count in zip(OTHER_SEPARATORS, counts, strict=True):
-        told = told.when(count == most, F.lit(sign))
-    return told
+        separator = separator.when(count == most, F.lit(sign))
+    return separator
 
 
 def fit_vocabularies(

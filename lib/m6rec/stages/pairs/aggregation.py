@@ -17,7 +17,7 @@ _CORE_ROUNDS = 10
 _STRENGTH = "_strength"
 # The sum of the weights of all events, without what has been cancelled.
 _NET = "_net"
-# What a rounding error can leave of an order that was cancelled, as a share of it.
+# The share of a cancelled order that a rounding error may leave.
 _NOTHING_LEFT = 1e-9
 _LATEST_TIME = "_latest_time"
 _IS_OWN = "_is_own"
@@ -146,7 +146,7 @@ def _combined(
 def _latest_time(config: InteractionsConfig) -> Column:
     latest = F.max(c.EVENT_TIME)
     if config.cancellations == "cancel":
-        # To cancel an order is not to come back to the item.
+        # A cancellation is no occasion on which the user comes back to the item.
         latest = F.coalesce(F.max(F.when(F.col(c.WEIGHT) > 0, F.col(c.EVENT_TIME))), latest)
     return latest
 
@@ -200,10 +200,10 @@ def _netted(events: DataFrame, config: InteractionsConfig) -> DataFrame:
     """The events without what was cancelled, where negative weights cancel.
 
     A cancellation takes away the latest orders of its pair before it, whole or in part. What is
-    left of an order is what the sum of the weights never falls below from the order on, less what
-    it was before. An order of which nothing is left weighs 0, as does a cancellation of what was
-    ordered before the table begins: such items have been seen. Orders are compared as they were
-    before decay, because their cancellations are younger.
+    left of an order is the least value that the running sum of the weights has from the order on,
+    less the value before the order. An order of which nothing is left weighs 0, and so does a
+    cancellation of an order from before the table begins: their items count as seen. Orders are
+    compared as they were before decay, because their cancellations are younger.
     """
     if config.cancellations != "cancel":
         return events

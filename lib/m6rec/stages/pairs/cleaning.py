@@ -75,12 +75,13 @@ class Cleaned:
     Attributes:
         interactions: user_id, item_id, event_time, event_type, weight, context.
         quarantine: raw (the row as JSON), reason, source_version.
-        labelled: all rows with their reason, which is null where the row is kept, and, where
-            users are judged, with `suspicion`, null where there is nothing against the user.
-        judged: all rows with their reason as far as a row shows it by itself.
+        labelled: all rows with their reason, which is null where the row is kept, and, where users
+            are judged, with `suspicion`, null for users who are not suspicious.
+        judged: all rows, each with the reason that it shows by itself, without other rows.
         refused: the rows of `quarantine` that have such a reason.
-        follows_labelled: whether `interactions` are selected from `labelled`: persist it to shuffle
-            once. To read the source again costs less than to keep other rows.
+        follows_labelled: whether `interactions` are selected from `labelled`. Then it pays to
+            persist `labelled`, for rows to be shuffled once; else reading the source again costs
+            less.
     """
 
     interactions: DataFrame

@@ -93,13 +93,13 @@ def check_split(splits: DataFrame, interactions: InteractionsConfig, split: Spli
     for side in ("user", "item"):
         if row[f"one {side}"]:
             raise DataError(
-                f"all {row['positive']} pairs are of one {side}, and what is liked together is"
-                f" learned from several; give a table with more {side}s, or correct"
+                f"all {row['positive']} pairs are of one {side}, and it takes several {side}s to"
+                f" learn what is liked together; give a table with more {side}s, or correct"
                 f" interactions.columns.{side}"
             )
     if row["train"] == 0:
         raise DataError(
             f"split.strategy: {split.strategy} leaves none of {row['positive']} pairs to train on,"
-            " as where all events are of one moment; set split.strategy: random, or lower"
+            " as happens where all events have one time; set split.strategy: random, or lower"
             " test_share"
         )

@@ -2,9 +2,9 @@
 
 A strategy is a function that marks a share of the positive training pairs. The configured strategy
 first marks the test fold, and then a strategy marks validation among the pairs that are left. All
-choices follow from times, ids and seeded hashes, never from the order or partitioning of rows.
-What a strategy chooses among a user's own pairs, it chooses where these are brought together
-(`m6rec.stages.pairs.user_rows`); others compare the pairs of all users beforehand.
+choices follow from times, ids and seeded hashes, never from the order or partitioning of rows. A
+strategy that chooses among each user's own pairs does so where these are brought together
+(`m6rec.stages.pairs.user_rows`). Other strategies first compare the pairs of all users.
 """
 
 import math
@@ -34,7 +34,8 @@ _HASH_BUCKET = 1 << 24
 _SAMPLE_ENTRIES = 2_000_000
 # Salts keep the draws of test, validation and sample independent under one seed.
 _TEST_SALT, _VALIDATION_SALT, _SAMPLE_SALT, _NEW_ITEM_SALT = 1, 2, 3, 4
-# The share of the items that are made new, and what is left to them: none, few or some pairs.
+# The share of the items that are made new. Such an item keeps a number of pairs that is drawn from
+# the second line.
 SHARE_OF_NEW_ITEMS = 0.03
 KEPT_OF_NEW = (0, 0, 1, 2, 3, 6)
 
@@ -141,7 +142,7 @@ def _test_strategy(config: SplitConfig, has_time: bool) -> ResolvedTestStrategy:
 def _validation_strategy(
     config: SplitConfig, test_strategy: ResolvedTestStrategy, has_time: bool
 ) -> HoldoutStrategy:
-    """How validation is held out; of a test of the owner's, nothing is looked at."""
+    """How validation is held out; it never looks at a test that the owner provides."""
     if config.validation_strategy != "auto":
         return config.validation_strategy
     match test_strategy:
@@ -197,12 +198,16 @@ def _compares_users(draw: _Draw) -> bool:
 def _hold_out(pairs: DataFrame, fold: str, draw: _Draw) -> DataFrame:
     """Move the positive training pairs to `fold` that a strategy marks whoever their users are."""
     match draw.strategy:
+        case "temporal":
+            marked = _mark_latest(pairs, draw)
         case "cold_items":
             marked = _mark_cold(pairs, draw, c.ITEM_INDEX)
         case "cold_users":
             marked = _mark_cold(pairs, draw, c.USER_INDEX)
+        case "last" | "highest_ids" | "random" | "random_and_new" | "mixed":
+            raise AssertionError(f"{draw.strategy} chooses among a user's own pairs")
         case _:
-            marked = _mark_latest(pairs, draw)
+            assert_never(draw.strategy)
     moved = F.when(F.col(_HELD), fold).otherwise(F.col(c.FOLD))
     return marked.withColumn(c.FOLD, moved).select(*pairs.columns)
 

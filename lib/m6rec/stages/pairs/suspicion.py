@@ -27,7 +27,7 @@ _USER_SCHEMA = (
 
 
 def suspicious_users(events: DataFrame, config: SuspiciousUsersConfig) -> DataFrame:
-    """The users whom there is something against: user_id, suspicion.
+    """The suspicious users: user_id, suspicion.
 
     Args:
         events: user_id, item_id, event_time; null where events have no time.
@@ -45,7 +45,7 @@ def suspicious_users(events: DataFrame, config: SuspiciousUsersConfig) -> DataFr
     )
     copies = _near_copies(judged, config.copy_likeness).withColumn(c.SUSPICION, F.lit(NEAR_COPY))
     regular = judged.where(_IS_REGULAR).select(c.USER_ID, F.lit(REGULAR).alias(c.SUSPICION))
-    # Who is both is a copy, whose words stand last in the alphabet.
+    # A user who is both counts as a copy, whose word is the last one in the alphabet.
     return copies.unionByName(regular).groupBy(c.USER_ID).agg(F.max(c.SUSPICION).alias(c.SUSPICION))
 
 

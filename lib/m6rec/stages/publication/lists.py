@@ -50,8 +50,8 @@ def count_lists(lists: DataFrame, users: DataFrame, items: DataFrame, top_n: int
     """Count what guards compare with their limits.
 
     Args:
-        lists: rows of `recommendations`. Rows without a user are lists for whoever is unknown, of
-            which no user is in want; their items are judged, and nothing else is counted of them.
+        lists: rows of `recommendations`. Rows without a user are lists for unknown users. Their
+            items are judged, and nothing else is counted of them.
         users: user_id, held_back (array of the item_index that the user's lists may not hold); a
             row for each user who is to have a list.
         items: item_id, item_index, domain, allowed (whether lists may hold it): the catalogue.
@@ -86,7 +86,7 @@ def count_lists(lists: DataFrame, users: DataFrame, items: DataFrame, top_n: int
 
 
 def count_beyond_quota(lists: DataFrame, values: DataFrame, at_most: int) -> int:
-    """How many places of lists hold an item of a value that fills its quota without it.
+    """How many places of lists hold an item beyond the quota of one of its values.
 
     Args:
         lists: rows of `recommendations`.

@@ -47,7 +47,7 @@ from m6rec.spark.shipping import Shipped, ship
 # Bounds the vectors, terms and lists of users that a worker holds at once.
 USERS_PER_BLOCK = 4096
 EXCLUDED_BY_RULE = "excluded_by_rule"
-# By how much the candidates of a list grow that a quota has left short.
+# The factor by which the candidates of a list grow if a quota has left the list short.
 _MORE_CANDIDATES = 4
 
 

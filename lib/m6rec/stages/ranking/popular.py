@@ -1,4 +1,4 @@
-"""Make the lists for whoever is unknown: what is most popular, for everyone and by segment."""
+"""Make the lists for unknown users: what is most popular, with everyone and in each segment."""
 
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ from m6rec.stages.ranking.recommendations import Explaining, sentence_of
 
 _PLACE = "_place"
 _NUMBER = "_number"
-# Under a quota the most popular items do not all fill a list.
+# Under a quota, the most popular items alone may not fill a list.
 _FILLERS = 10
 _ITEMS = T.StructType(
     [
@@ -107,7 +107,7 @@ def popular_lists(
 
 
 def _within(quota: Quota, rows: DataFrame) -> DataFrame:
-    """The rows without those of a value of which the list has as many that are more popular."""
+    """The rows without items of values that more popular items of the list use up."""
     best = Window.partitionBy(c.SEGMENT, c.VALUE).orderBy(F.desc(c.USERS), _PLACE)
     numbered = rows.join(quota.values, c.ITEM_INDEX).withColumn(_NUMBER, F.row_number().over(best))
     beyond = numbered.where(F.col(_NUMBER) > quota.at_most).select(c.SEGMENT, c.ITEM_INDEX)

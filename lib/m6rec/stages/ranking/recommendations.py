@@ -19,7 +19,6 @@ from m6rec.kernels.arrays.contexts import Context
 from m6rec.kernels.arrays.rows import Float32, Int32, Int64, indptr_of, slices_of_rows
 from m6rec.kernels.arrays.strings import Strings
 from m6rec.kernels.ranking.attribution import listed_items
-from m6rec.kernels.ranking.evidence import evidence_of, parts_of_scores
 from m6rec.kernels.ranking.explanation import (
     AFTER_REASON,
     AGAIN_REASON,
@@ -45,6 +44,7 @@ from m6rec.kernels.ranking.scoring import (
     part_scores,
     represent,
 )
+from m6rec.kernels.ranking.support import parts_of_scores, support_of
 from m6rec.schemas import RECOMMENDATIONS_TABLE
 from m6rec.spark.shipping import Shipped, ship
 from m6rec.stages.ranking.lists import (
@@ -254,8 +254,8 @@ def _reasons(
             scoring.whole_counts,
             {name: part[entries] for name, part in parts.items()},
         )
-        evidence = evidence_of(shares, listed, own)
-        found.append(explain(explaining.attributes, listed, evidence, limit))
+        support = support_of(shares, listed, own)
+        found.append(explain(explaining.attributes, listed, support, limit))
     return join_reasons(found)
 
 

@@ -84,7 +84,7 @@ def unpack_pieces(batch: pa.RecordBatch, row: int) -> Pieces:
 
 
 def collect_pieces(packed: DataFrame, rows: int) -> Pieces:
-    """Collect the packed rows of a frame, of which there are about so many, in their order."""
+    """Collect the packed rows of a frame, in their order, given about how many there are."""
     parts = [
         unpack_pieces(batch, row)
         for batch in collected_batches(packed, rows * BYTES_OF_ITEM)

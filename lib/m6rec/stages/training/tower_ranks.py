@@ -46,7 +46,7 @@ def train_on_ranks(spark: SparkSession, task: TrainingTask) -> TrainingResult:
 
 
 def train_apart(spark: SparkSession, task: TrainingTask) -> TrainingResult:
-    """Train in a task of Spark's as the driver would, which has all cores of this machine."""
+    """Train in a single task of Spark's, in local mode, as the driver itself would."""
     return _trained(spark, task, len(os.sched_getaffinity(0)))
 
 
@@ -60,7 +60,7 @@ def _trained(spark: SparkSession, task: TrainingTask, threads: int) -> TrainingR
 
 def _train_program(task: RankTask, shipped: Shipped) -> Iterator[pa.RecordBatch]:
     with warnings.catch_warnings():
-        # The shipped arrays are mapped and shared, so that torch can but read them.
+        # The shipped arrays are mapped and shared, so torch may only read them.
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")
         result = train_as_rank(shipped.load(), task.group, task.gpus)
     if task.group.rank == 0:

@@ -8,7 +8,7 @@ import numpy as np
 from m6rec.kernels.arrays.rows import Float32, Float64, Int64
 from m6rec.kernels.ranking.attribution import Listed, history_shares
 from m6rec.kernels.ranking.blending import evidence_bins
-from m6rec.kernels.ranking.explanation import Evidence
+from m6rec.kernels.ranking.explanation import Support
 from m6rec.kernels.ranking.members import Member, OwnMembers, UserBlock
 from m6rec.kernels.ranking.scoring import PreparedBlend, RepresentedUsers
 from m6rec.rankers import POPULARITY, TRANSITIONS
@@ -22,9 +22,9 @@ class PartOfScore:
 
     Attributes:
         whole: float32 [entries].
-        history: float64 [cells]; what of it is owed to each history item, which adds up to the
-            whole (but for towers, of whose scores features have a part); None where it cannot be
-            divided.
+        history: float64 [cells]; the part of it that is owed to each history item. These parts add
+            up to the whole, except for towers, where a part is owed to features. None where it
+            cannot be divided.
     """
 
     whole: Float32
@@ -61,11 +61,11 @@ def parts_of_scores(
     return found
 
 
-def evidence_of(parts: Mapping[str, PartOfScore], listed: Listed, block: UserBlock) -> Evidence:
+def support_of(parts: Mapping[str, PartOfScore], listed: Listed, block: UserBlock) -> Support:
     """What speaks for each listed item, added up over the members.
 
-    Of users of whom nothing is known, all have the same list. What cannot be divided is popularity
-    there, too.
+    Users of whom nothing is known all get the same list. For them, what cannot be divided counts as
+    popularity, too.
     """
     history, order = np.zeros(listed.cells[-1]), np.zeros(listed.cells[-1])
     content, popularity, rest = (np.zeros(len(listed.items)) for _ in range(3))
@@ -84,7 +84,7 @@ def evidence_of(parts: Mapping[str, PartOfScore], listed: Listed, block: UserBlo
     unknown = ((block.rows.counts == 0) & ~block.content.any(axis=1))[listed.users]
     popularity[unknown] += rest[unknown]
     rest[unknown] = 0.0
-    return Evidence(history, order, content, popularity, rest)
+    return Support(history, order, content, popularity, rest)
 
 
 def factors_of_parts(
