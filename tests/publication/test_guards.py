@@ -19,6 +19,7 @@ from m6rec.stages.publication.lists import (
     ListCounts,
     count_beyond_quota,
     count_lists,
+    longest_lists,
     shared_places,
 )
 from m6rec.stages.publication.validation import ndcg_by_user, paired_change
@@ -75,6 +76,20 @@ def test_what_is_beyond_a_quota_is_counted_in_each_list(spark: SparkSession) -> 
     found = lists(spark, ann="abd", bob="abcde", eve="f")
     assert count_beyond_quota(found, values, 2) == 1
     assert count_beyond_quota(found, values, 1) == 1 + 3
+
+
+def test_a_list_is_full_where_the_quota_leaves_no_item_for_it(spark: SparkSession) -> None:
+    # One of x, which has three items, one of y, and z, which has no brand; u may not be listed.
+    brands = {"a": "x", "b": "x", "c": "x", "d": "y", "u": "w"}
+    values = spark.createDataFrame(list(brands.items()), "item_id string, value string")
+    items = spark.createDataFrame(
+        [(item, None, item != "u") for item in "abcdzu"],
+        "item_id string, domain string, allowed boolean",
+    )
+    assert longest_lists(items, values, 1) == 3
+    assert longest_lists(items, values, 2) == 4
+    film = items.where("item_id in ('a', 'b')").withColumn("domain", F.lit("film"))
+    assert longest_lists(items.unionByName(film), values, 1) == 1
 
 
 def test_within_a_domain_a_quota_is_of_the_items_of_that_domain(spark: SparkSession) -> None:

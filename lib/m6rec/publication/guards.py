@@ -41,6 +41,7 @@ from m6rec.stages.publication.lists import (
     HELD_BACK,
     count_beyond_quota,
     count_lists,
+    longest_lists,
     shared_places,
 )
 from m6rec.stages.publication.profiles import (
@@ -265,30 +266,34 @@ def _passes(record: GuardRecord, value: float, limit: float) -> bool:
 
 
 def _of_lists(subject: _Subject) -> dict[str, Measured]:
-    lists = subject.lakehouse.read("recommendations")
-    top_n = subject.config.recommend.top_n
-    counts = count_lists(lists, _users(subject), _items(subject), top_n)
+    lists, items = subject.lakehouse.read("recommendations"), _items(subject)
+    length, beyond = subject.config.recommend.top_n, 0
+    values, at_most = _values_of_quota(subject), subject.config.recommend.rules.at_most.count
+    if values is not None:
+        length = min(length, longest_lists(items, values, at_most))
+        beyond = count_beyond_quota(lists, values, at_most)
+    counts = count_lists(lists, _users(subject), items, length)
     missing = counts.eligible - counts.full
     return {
         "full_lists": _share(
             counts.full, counts.eligible, f"{missing} of {counts.eligible} users lack one"
         ),
         "unknown_items": Measured(float(counts.unknown)),
-        "forbidden_items": Measured(float(counts.forbidden + _beyond_quota(subject, lists))),
+        "forbidden_items": Measured(float(counts.forbidden + beyond)),
         "duplicate_items": Measured(float(counts.duplicate)),
         "coverage": _share(counts.listed_items, counts.allowed_items),
         "top_items": _share(counts.most_listed_places, counts.places),
     }
 
 
-def _beyond_quota(subject: _Subject, lists: DataFrame) -> int:
+def _values_of_quota(subject: _Subject) -> DataFrame | None:
+    """item_id, value of the column that has a quota; None where none has."""
     config = subject.config
-    quota, items = config.recommend.rules.at_most, config.features.items
-    if quota.column is None or items is None:
-        return 0
-    frame = read_source(subject.lakehouse.spark, items.source, (items.id, quota.column))
-    values = values_of_items(frame, items, quota.column, config.interactions)
-    return count_beyond_quota(lists, values, quota.count)
+    column, items = config.recommend.rules.at_most.column, config.features.items
+    if column is None or items is None:
+        return None
+    frame = read_source(subject.lakehouse.spark, items.source, (items.id, column))
+    return values_of_items(frame, items, column, config.interactions)
 
 
 def _users(subject: _Subject) -> DataFrame:

@@ -85,6 +85,27 @@ def count_lists(lists: DataFrame, users: DataFrame, items: DataFrame, top_n: int
     )
 
 
+def longest_lists(items: DataFrame, values: DataFrame, at_most: int) -> int:
+    """How many items a list can have under a quota, in the domain where these are fewest.
+
+    Of an item with several values, each counts, so that lists of such items may be shorter.
+
+    Args:
+        items: item_id, domain, allowed: the catalogue.
+        values: distinct pairs of item_id and value.
+        at_most: how many items of a value a list may hold.
+    """
+    allowed = items.where(ALLOWED).join(values, c.ITEM_ID, how="left")
+    of_value = allowed.groupBy(c.DOMAIN, c.VALUE).count()
+    # The rule does not concern items without a value.
+    places = F.when(F.col(c.VALUE).isNull(), F.col("count")).otherwise(
+        F.least("count", F.lit(at_most))
+    )
+    of_domain = of_value.groupBy(c.DOMAIN).agg(F.sum(places).alias("places"))
+    fewest = of_domain.agg(F.min("places")).collect()[0][0]
+    return int(fewest or 0)
+
+
 def count_beyond_quota(lists: DataFrame, values: DataFrame, at_most: int) -> int:
     """How many places of lists hold an item beyond the quota of one of its values.
 
