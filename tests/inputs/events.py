@@ -876,7 +876,7 @@ PLACES = (
             **{"day=1/a__csv": rows("user_id,item_id", "ann,tea")},
             b__csv=rows("user_id,item_id", "bob,rum"),
         ),
-        warnings=("1 of 2 files lie beside folders such as day=1, of which alone Spark reads",),
+        warnings=("1 of 2 files lie beside folders such as day=1, and Spark reads only",),
         kept=ONE,
     ),
     Case(

@@ -120,7 +120,7 @@ _RULES: tuple[_Rule, ...] = (
     (
         r"\[PARSE_SYNTAX_ERROR\] Syntax error at or near '([^']*)'",
         lambda found: (
-            f"it is no name of a table, from {found[1]} on; write a part with such signs in"
+            f"it cannot be the name of a table, from {found[1]} on; write such a part in"
             " back-ticks, and a version in source.version"
         ),
     ),
@@ -223,7 +223,7 @@ _RULES: tuple[_Rule, ...] = (
     (
         r"Index (\d+) out of bounds for length \1|exceeds the maximum number of c\w+ defined",
         lambda _: (
-            "a row of it has more columns, or a value more signs, than Spark's reader of CSV takes;"
+            "a row has more columns, or a value more characters, than Spark's reader of CSV takes;"
             " raise maxColumns (20480 unless it is given) or maxCharsPerColumn in options"
         ),
     ),

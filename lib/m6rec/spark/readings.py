@@ -65,7 +65,7 @@ def readings_of(
             words = f"begins with {shown(_first_line(start))}, a line that only Excel reads"
             found.append(Finding("problem", place, words, "take the line out of the file"))
         case "csv" if not start.startswith(b"#") and (line := line_of_header(start, required)):
-            words = f"its header is line {line}, and the lines before it are none of a table"
+            words = f"its header is line {line}, and the lines before it do not belong to a table"
             found.append(Finding("problem", place, words, "take these out of the file"))
         case "csv":
             found += [
@@ -170,8 +170,8 @@ def _files_beside_folders(place: Place, folders: list[list[str]]) -> list[Findin
     if named is None or not beside:
         return []
     words = (
-        f"{beside} of {len(folders)} files lie beside folders such as {named}, of which alone Spark"
-        " reads the files"
+        f"{beside} of {len(folders)} files lie beside folders such as {named}, and Spark reads only"
+        " the files in such folders"
     )
     mend = (
         "move them into such folders or, to read all without the columns of the folders' names, set"
