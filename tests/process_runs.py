@@ -54,7 +54,14 @@ ONE_OF_EACH: dict[str, Any] = WITHOUT_EXTRAS | {
 CLUSTER_PROPERTIES = {
     JAVA_OPTIONS: with_java_options(SIMPLE_COMPILER)[JAVA_OPTIONS],
     "spark.executor.extraJavaOptions": with_java_options(SIMPLE_COMPILER)[JAVA_OPTIONS],
-    "spark.sql.codegen.factoryMode": LOCAL_PROPERTIES["spark.sql.codegen.factoryMode"],
+    **{
+        name: LOCAL_PROPERTIES[name]
+        for name in (
+            "spark.sql.codegen.factoryMode",
+            "spark.python.sql.dataFrameDebugging.enabled",
+            "spark.sql.dataFrameQueryContext.enabled",
+        )
+    },
     "spark.sql.shuffle.partitions": "4",
     "spark.databricks.delta.snapshotPartitions": "1",
     "spark.executor.memory": "1g",
