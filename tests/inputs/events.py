@@ -514,7 +514,7 @@ WEIGHTS = (
         _weights(0, 0, *range(1, 11)),
         WEIGHED,
         sections=RATINGS,
-        warnings=(r"2 of 12 values are 0, outside.*1 to 10.*missing_values: \{w: \[0\]\}",),
+        warnings=(r"2 of 12 values are 0, apart.*1 to 10.*missing_values: \{w: \[0\]\}",),
     ),
     Case(
         "no-rating-named.csv",
