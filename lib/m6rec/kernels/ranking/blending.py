@@ -485,25 +485,26 @@ def _gain(scores, relevant, discounts):  # type: ignore[no-untyped-def]
     for candidate in relevant:
         # The candidate's rank from 0; of equal scores the first candidate ranks higher.
         score = scores[candidate]
-        rank = _at_least(scores, 0, candidate, score)
-        rank += _above(scores, candidate + 1, len(scores), score)
+        rank = _above(scores, score)
+        if rank < len(discounts):
+            rank += _equal(scores[:candidate], score)
         if rank < len(discounts):
             gain += discounts[rank]
     return gain
 
 
-# A count as narrow as a score is added up by vector instructions, which takes a third of the time.
+# Vector instructions need a count as narrow as a score, and a loop over indices that begins at 0.
 @numba.njit(cache=True, nogil=True)
-def _at_least(scores, start, stop, bound):  # type: ignore[no-untyped-def]
+def _above(scores, bound):  # type: ignore[no-untyped-def]
     count = np.int32(0)
-    for candidate in range(start, stop):
-        count += np.int32(scores[candidate] >= bound)
+    for candidate in range(len(scores)):
+        count += np.int32(scores[candidate] > bound)
     return count
 
 
 @numba.njit(cache=True, nogil=True)
-def _above(scores, start, stop, bound):  # type: ignore[no-untyped-def]
+def _equal(scores, value):  # type: ignore[no-untyped-def]
     count = np.int32(0)
-    for candidate in range(start, stop):
-        count += np.int32(scores[candidate] > bound)
+    for candidate in range(len(scores)):
+        count += np.int32(scores[candidate] == value)
     return count
