@@ -917,7 +917,7 @@ PLACES = (
     Case(
         "report.csv",
         rows("Sales of March", "", "user_id,item_id", "ann,tea"),
-        problems=("has no column", "its header is line 3, and the lines before it are none"),
+        problems=("has no column", "its header is line 3, and the lines before it do not belong"),
     ),
     Case(
         "cut.json",
