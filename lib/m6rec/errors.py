@@ -3,6 +3,9 @@
 Each message says what was found, what was expected, where, and what to do.
 """
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class M6RecError(Exception):
     """Base of all errors that a user of M6-Rec can act on."""
@@ -34,3 +37,10 @@ class ArtifactError(M6RecError):
 
 class GuardError(M6RecError):
     """A finished run that a guard keeps from being published."""
+
+
+def likely_spelling(name: str, known: Iterable[str]) -> str:
+    """Words for a message: the known name that an unknown one is most like; empty without one."""
+    in_lower_case = {one.lower(): one for one in known}
+    likely = get_close_matches(name.lower(), in_lower_case, 1)
+    return f", which may be {in_lower_case[likely[0]]}" if likely else ""

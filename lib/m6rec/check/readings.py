@@ -108,7 +108,7 @@ def has_line_breaks(start: bytes, separator: str) -> bool:
     If it does, all rows have one width, but not all lines do. Where a quote is never closed, the
     rest of the file becomes one value, so that not all rows have one width.
     """
-    text = _decoded(start, encoding_of(start))
+    text = _text_of(start)
     rows = [row for row in _rows(text, separator) if row]
     # The last row may be cut.
     rows = rows if text.endswith("\n") else rows[:-1]
@@ -124,7 +124,7 @@ def uneven_lines(start: bytes, separator: str) -> tuple[list[str], int]:
 
     Beside them, how many lines there are. Empty values at the end of a line do not count.
     """
-    text = _decoded(start, encoding_of(start))
+    text = _text_of(start)
     lines = [line.rstrip("\r") for line in text.split("\n")]
     # The last line may be cut.
     lines = [line for line in lines[:-1] if line]
@@ -139,7 +139,7 @@ def uneven_lines(start: bytes, separator: str) -> tuple[list[str], int]:
 def has_quotes_after_backslashes(start: bytes, separator: str) -> bool:
     """Whether quotes within quotes stand after a backslash, as MySQL and Spark write them."""
     ends = re.escape(separator)
-    text = _decoded(start, encoding_of(start))
+    text = _text_of(start)
     return (
         re.search(rf'(?:^|{ends})"[^"\n]*[^"\n\\]\\"(?!{ends}|\r?$|")', text, re.MULTILINE)
         is not None
@@ -148,7 +148,7 @@ def has_quotes_after_backslashes(start: bytes, separator: str) -> bool:
 
 def line_of_header(start: bytes, needed: tuple[str, ...]) -> int | None:
     """The line of a CSV file after its first that has all needed columns; None without one."""
-    text = _decoded(start, encoding_of(start))
+    text = _text_of(start)
     for number, line in enumerate(text.splitlines()[1:_MOST_LINES_BEFORE], 2):
         for separator in _SEPARATORS:
             names = {cell.strip().casefold() for row in _rows(line, separator) for cell in row}
@@ -159,7 +159,7 @@ def line_of_header(start: bytes, needed: tuple[str, ...]) -> int | None:
 
 def header_of(start: bytes, separator: str) -> tuple[str, ...]:
     """The first row of a CSV file, whatever its case and white space; empty where the file is."""
-    first = next(_rows(_decoded(start, encoding_of(start)), separator), ())
+    first = next(_rows(_text_of(start), separator), ())
     return tuple(cell.strip().casefold() for cell in first)
 
 
@@ -170,7 +170,7 @@ def foreign_format(start: bytes) -> str | None:
 
 def is_json_array(start: bytes) -> bool:
     """Whether a file is one JSON array, and not an object a line."""
-    return _decoded(start, encoding_of(start)).lstrip("\ufeff \r\n\t").startswith("[")
+    return _text_of(start).lstrip("\ufeff \r\n\t").startswith("[")
 
 
 def encoding_of(start: bytes) -> str:
@@ -210,6 +210,11 @@ def _usual_share(lines: bytes, encoding: str, first: int, last: int, others: str
         for sign in signs
     )
     return sum(map(bool, usual)) / len(signs) if signs else 0.0
+
+
+def _text_of(start: bytes) -> str:
+    """The first bytes of a file as text, in the encoding that they show."""
+    return _decoded(start, encoding_of(start))
 
 
 def _decoded(start: bytes, encoding: str) -> str:

@@ -1,7 +1,6 @@
 """The configuration of a run as a whole: how it is read, checked and changed."""
 
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_args
 
@@ -27,7 +26,7 @@ from m6rec.config.publication import (
 from m6rec.config.reading import apply_override, data_of_file, put
 from m6rec.config.search import TUNABLE, Choice, Range, TuneConfig
 from m6rec.config.towers import CLOCK, TowersConfig
-from m6rec.errors import ConfigError
+from m6rec.errors import ConfigError, likely_spelling
 from m6rec.fingerprints import fingerprint_of
 from m6rec.rankers import FUSION, HYBRID, MEMBER_NAMES, MLLIB_ALS, SEQUENCE, Need, ranker_named
 
@@ -437,9 +436,7 @@ def _describe(problem: Any) -> str:
 def _meant(place: tuple[str | int, ...]) -> str:
     """The key of the same section that an unknown one is most like; empty where it is like none."""
     *sections, unknown = place
-    known = _keys_of(sections)
-    likely = get_close_matches(str(unknown).lower(), known, 1)
-    return f", which may be {likely[0]}" if likely else ""
+    return likely_spelling(str(unknown), _keys_of(sections))
 
 
 def _keys_of(sections: list[str | int]) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 import json
 from contextlib import suppress
-from difflib import get_close_matches
 from typing import Any
 
 from py4j.protocol import Py4JError
@@ -17,7 +16,7 @@ from m6rec.check.readings import (
 )
 from m6rec.check.samples import SAMPLED_ROWS, shown
 from m6rec.config.base import TableSource
-from m6rec.errors import TableError
+from m6rec.errors import TableError, likely_spelling
 from m6rec.spark.failures import reading_table
 from m6rec.spark.files import files_under, first_bytes, sized_files_under, whole_name
 from m6rec.spark.misreadings import CORRUPT
@@ -209,14 +208,13 @@ def unknown_options(spark: SparkSession, place: Place, source: TableSource) -> l
     known = _known_options(spark, kind)
     if not known:
         return []
-    in_lower_case = {name.lower(): name for name in known}
+    in_lower_case = {name.lower() for name in known}
     found = []
     for name in source.options:
         # Settings of file systems, such as fs.s3a.endpoint, are given beside those of the reader.
         if name.lower() in in_lower_case or "." in name:
             continue
-        meant = get_close_matches(name.lower(), in_lower_case, 1)
-        likely = f", which may be {in_lower_case[meant[0]]}" if meant else ""
+        likely = likely_spelling(name, known)
         words = (
             f"options name {name}, which Spark's reader of {kind} does not know and leaves aside"
         )
