@@ -42,6 +42,13 @@ def test_not_a_number_is_never_listed() -> None:
     assert items.tolist() == [[1, -1]]
 
 
+def test_scores_of_either_sign_and_of_all_sizes_are_in_order() -> None:
+    scores = np.array([[-0.0, -2.0, 0.0, np.inf, -1e-40, 1e-40, -np.inf, -0.0, 3e38]], np.float32)
+    items, values = top_n(scores, 9)
+    assert items.tolist() == [[3, 8, 5, 0, 2, 7, 4, 1, -1]]
+    assert values.tolist() == scores[0, [3, 8, 5, 0, 2, 7, 4, 1, 6]][None].tolist()
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 60), st.integers(1, 70))
 def test_equals_a_full_sort(seed: int, n_items: int, n: int) -> None:

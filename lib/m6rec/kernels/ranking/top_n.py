@@ -1,9 +1,9 @@
 """Find the exact N best items of each user; equal scores are ordered by item index.
 
 `top_n` selects from scores that exist. `top_n_products` computes scores by blocks of users x items
-and selects inside each block while it is in cache, so that scores never go to memory. Each user
-keeps a sorted list of the best N. The N-th score is a threshold that most scores fail, and one
-vector comparison dismisses many of them.
+and selects inside each block while it is in cache, so that scores never go to memory. The best N
+of each user are a heap with the worst of them on top. Its score is a threshold that most scores
+fail, and one vector comparison dismisses many of them.
 
 Where items are ordered by descending length of their vectors, most need no score at all: as
 u.v <= |u| |v| (Cauchy-Schwarz), a user is finished at the first item whose length allows no score
@@ -32,6 +32,11 @@ _ITEMS_PER_BLOCK = 512
 _ROUNDING = float(np.finfo(np.float32).eps)
 # How many scores are compared with the threshold at once; shorter runs are not vectorised.
 _SCORES_PER_COMPARISON = 64
+_ALL_BUT_SIGN = np.int32(2**31 - 1)
+_NEGATIVE_ZERO = np.int32(-(2**31))
+# The key of the score -inf, whose bits are these and a sign, and of item 0. No item gets in its
+# place with that score, since its key would not be lower.
+_WORST = np.int64(0x7F800000 << 32)
 
 AddToItems = Callable[[slice, Float32], None]
 """Adds to the scores of a range of items in place: float32 [users of the block, items]."""
@@ -113,21 +118,22 @@ def top_n(scores: Float32, n: int) -> tuple[Int32, Float32]:
         int32 [users, n] item indices and float32 [users, n] scores; a row with fewer than n
         unmasked items ends in item -1 and score -inf.
     """
-    items, values = _empty_lists(scores.shape[0], n)
     n_rows, n_items = scores.shape
-    if n:
-        _keep_best(
-            np.ascontiguousarray(scores),
-            np.arange(n_rows),
-            np.arange(n_items, dtype=np.int32),
-            True,
-            np.zeros(n_items, np.bool_),
-            np.zeros(n_rows + 1, np.int64),
-            np.empty(0, np.int32),
-            items,
-            values,
-        )
-    return items, values
+    if not n:
+        return _empty_lists(n_rows, 0)
+    heaps, thresholds = _empty_heaps(n_rows, n)
+    _keep_best(
+        np.ascontiguousarray(scores),
+        np.arange(n_rows),
+        np.arange(n_items, dtype=np.int32),
+        True,
+        np.zeros(n_items, np.bool_),
+        np.zeros(n_rows + 1, np.int64),
+        np.empty(0, np.int32),
+        heaps,
+        thresholds,
+    )
+    return _best_first(heaps)
 
 
 def top_n_products(
@@ -189,19 +195,26 @@ def _empty_lists(n_users: int, n: int) -> tuple[Int32, Float32]:
     return np.full((n_users, n), NO_ITEM, np.int32), np.full((n_users, n), -np.inf, np.float32)
 
 
+def _empty_heaps(n_users: int, n: int) -> tuple[Int64, Float32]:
+    """int64 [n_users, n] keys, the highest on top, and float32 [n_users], the score of that one."""
+    return np.full((n_users, n), _WORST, np.int64), np.full(n_users, -np.inf, np.float32)
+
+
 def _rank_block(task: _Task, users: slice) -> None:
-    rows = np.arange(users.start, users.stop)
     vectors = task.user_vectors[users]
+    rows = np.arange(len(vectors))
     items = task.items
     padded = _padded(vectors)
     cells = np.empty(len(padded) * min(_ITEMS_PER_BLOCK, len(items.vectors)), np.float32)
     add_to_items = task.added(users) if task.added else None
+    heaps, thresholds = _empty_heaps(len(vectors), task.listed.shape[1])
+    lengths = task.user_lengths[users]
     for start in range(0, len(items.vectors), _ITEMS_PER_BLOCK):
         block = slice(start, min(start + _ITEMS_PER_BLOCK, len(items.vectors)))
         if items.lengths is not None:
-            reached = task.user_lengths[rows] * items.lengths[start] >= task.values[rows, -1]
+            reached = lengths[rows] * items.lengths[start] >= thresholds[rows]
             if not reached.any():
-                return
+                break
             if not reached.all():
                 rows, vectors = rows[reached], vectors[reached]
                 padded = _padded(vectors)
@@ -217,11 +230,12 @@ def _rank_block(task: _Task, users: slice) -> None:
             items.indices[block],
             items.lengths is None,
             task.masked_items,
-            task.masked_indptr,
+            task.masked_indptr[users.start : users.stop + 1],
             task.masked_indices,
-            task.listed,
-            task.values,
+            heaps,
+            thresholds,
         )
+    task.listed[users], task.values[users] = _best_first(heaps)
 
 
 def _padded(vectors: Float32) -> Float32:
@@ -237,22 +251,31 @@ def _padded(vectors: Float32) -> Float32:
     return np.concatenate([vectors, np.zeros((missing, vectors.shape[1]), np.float32)])
 
 
+def _best_first(heaps: Int64) -> tuple[Int32, Float32]:
+    """The items and the scores of keys, best first; the keys are sorted in place."""
+    heaps.sort(axis=1)
+    items = np.where(heaps == _WORST, NO_ITEM, heaps).astype(np.int32)
+    bits = (-1 - (heaps >> 32)).astype(np.int32)
+    values = np.where(bits < 0, bits ^ _ALL_BUT_SIGN, bits).view(np.float32)
+    return items, values
+
+
 @numba.njit(cache=True, nogil=True)
 def _keep_best(  # type: ignore[no-untyped-def]
-    scores, rows, indices, ascending, masked_items, masked_indptr, masked_indices, listed, values
+    scores, rows, indices, ascending, masked_items, masked_indptr, masked_indices, heaps, thresholds
 ):
-    """Insert the scores that pass a list's threshold into that sorted list.
+    """Put the scores that pass a heap's threshold in the place of its worst.
 
-    Row r of `scores` belongs to list rows[r], and its columns to the items `indices`. Where the
-    items come in ascending order over all calls (`ascending`), a score equal to a list's last never
-    enters, because its item has the higher index.
+    Row r of `scores` belongs to heap rows[r], and its columns to the items `indices`. Where the
+    items come in ascending order over all calls (`ascending`), a score equal to a heap's worst
+    never enters, because its item has the higher index.
     """
+    bits_of_scores, bits_of_thresholds = scores.view(np.int32), thresholds.view(np.int32)
     for row in range(scores.shape[0]):
         user = rows[row]
-        best_items, best_values = listed[user], values[user]
+        heap = heaps[user]
         masked = masked_indices[masked_indptr[user] : masked_indptr[user + 1]]
-        threshold = best_values[-1]
-        passed_by = _passed_by(threshold, ascending)
+        passed_by = _passed_by(thresholds[user], ascending)
         for start in range(0, scores.shape[1], _SCORES_PER_COMPARISON):
             # In a slice that is indexed from 0, numba need not handle negative indices and can
             # vectorise the comparison.
@@ -262,14 +285,16 @@ def _keep_best(  # type: ignore[no-untyped-def]
                 passing += np.int32(run[column] > passed_by)
             if passing == 0:
                 continue
+            bits = bits_of_scores[row, start : start + _SCORES_PER_COMPARISON]
             for column in range(len(run)):
-                score, item = run[column], indices[start + column]
-                if score > threshold or (score == threshold and item < best_items[-1]):
-                    if masked_items[item] or _holds(masked, item):
+                if run[column] > passed_by:
+                    item = indices[start + column]
+                    key = _key(bits[column], item)
+                    if key >= heap[0] or masked_items[item] or _holds(masked, item):
                         continue
-                    _insert(item, score, best_items, best_values)
-                    threshold = best_values[-1]
-                    passed_by = _passed_by(threshold, ascending)
+                    _replace_worst(heap, key)
+                    bits_of_thresholds[user] = _in_order(np.int32(-1 - (heap[0] >> 32)))
+                    passed_by = _passed_by(thresholds[user], ascending)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -286,15 +311,34 @@ def _holds(ascending, item):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def _insert(item, value, best_items, best_values):  # type: ignore[no-untyped-def]
-    """Insert an item before all with a lower score, or with the same score and a higher index."""
-    place = len(best_values) - 1
-    while place > 0 and (
-        best_values[place - 1] < value
-        or (best_values[place - 1] == value and best_items[place - 1] > item)
-    ):
-        best_values[place] = best_values[place - 1]
-        best_items[place] = best_items[place - 1]
-        place -= 1
-    best_values[place] = value
-    best_items[place] = item
+def _replace_worst(heap, key):  # type: ignore[no-untyped-def]
+    """Put a key in the place of the highest one, which is on top."""
+    n, hole, child = len(heap), 0, 1
+    while child < n:
+        if child + 1 < n:
+            child += int(heap[child + 1] > heap[child])
+        if heap[child] <= key:
+            break
+        heap[hole] = heap[child]
+        hole, child = child, 2 * child + 1
+    heap[hole] = key
+
+
+@numba.njit(cache=True, nogil=True)
+def _key(bits, item):  # type: ignore[no-untyped-def]
+    """int64 that is lower for a higher score and, of equal scores, for the lower item index.
+
+    `bits`, int32, are those of the float32 score.
+    """
+    return (-1 - np.int64(_in_order(bits))) << 32 | np.int64(item)
+
+
+@numba.njit(cache=True, nogil=True)
+def _in_order(bits):  # type: ignore[no-untyped-def]
+    """int32 in the order of the float32 scores that have these bits; the inverse of itself.
+
+    The bits of negative numbers ascend as the numbers descend. -0.0 becomes 0.0, which it equals.
+    """
+    if bits >= 0:
+        return bits
+    return np.int32(0) if bits == _NEGATIVE_ZERO else np.int32(bits ^ _ALL_BUT_SIGN)
