@@ -41,8 +41,8 @@ def writing_of_texts(values: Sequence[str]) -> Writing | None:
 def writing_of_numbers(values: Iterable[CellValue]) -> Writing:
     """How numbers are written: as such, or all as dates such as 20240301."""
     numbers = [value for value in values if isinstance(value, int | float | Decimal)]
-    whole = [f"{number:.0f}" for number in numbers if _is_whole(number)]
-    dates = read_dates(whole) if len(whole) == len(numbers) else None
+    are_whole = all(map(_is_whole, numbers))
+    dates = read_dates([f"{number:.0f}" for number in numbers]) if are_whole else None
     return AS_IS if dates is None else Writing(date_format=dates.format)
 
 
