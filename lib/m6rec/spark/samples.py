@@ -1,12 +1,12 @@
 """The first rows of an owner's table, for `m6rec.check` to judge."""
 
 from collections.abc import Sequence
-from itertools import repeat
+from typing import Any
 
 from pyspark.sql import DataFrame
 from pyspark.sql import types as T
 
-from m6rec.check.samples import SAMPLED_ROWS, ColumnSample, TableSample
+from m6rec.check.samples import SAMPLED_ROWS, CellValue, ColumnSample, TableSample
 from m6rec.check.types import TypeGroup
 from m6rec.check.vectors import NOT_USABLE
 from m6rec.config.base import TableSource
@@ -28,22 +28,32 @@ def first_rows(
         TableError: they cannot be read.
     """
     fields = [field for field in frame.schema.fields if names is None or field.name in names]
-    columns = [_shown(field) for field in fields]
-    most = min(SAMPLED_ROWS, max(_MOST_CELLS // max(len(columns), 1), 1))
+    most = min(SAMPLED_ROWS, max(_MOST_CELLS // max(len(fields), 1), 1))
+    texts = [field for field in fields if isinstance(field.dataType, T.StringType)]
+    others = [field for field in fields if not isinstance(field.dataType, T.StringType)]
+    columns = [*map(_shown, others), *([_cut(texts)] if texts else [])]
     with reading_table(key, source):
         # A limit that is collected takes one partition after the other until it has enough.
         rows = frame.selectExpr(*columns).limit(most).collect() if columns else []
-    of_columns = zip(*rows, strict=True) if rows else repeat((), len(fields))
+    names_in_order = [field.name for field in (*others, *texts)]
+    values = dict(zip(names_in_order, _by_column(rows, bool(texts)), strict=True)) if rows else {}
     sampled = {
         field.name: ColumnSample(
             field.name,
             field.dataType.simpleString(),
             type_group(field.dataType),
-            list(values),
+            values.get(field.name, ()),
         )
-        for field, values in zip(fields, of_columns, strict=True)
+        for field in fields
     }
     return TableSample(len(rows), len(rows) < most, sampled)
+
+
+def _by_column(rows: Sequence[Sequence[Any]], with_texts: bool) -> list[Sequence[CellValue]]:
+    """The values of each column; the last value of a row has those of all columns of text."""
+    columns: list[Any] = list(zip(*rows, strict=True))
+    texts = columns.pop() if with_texts else ()
+    return [*columns, *zip(*texts, strict=True)]
 
 
 def type_group(kind: T.DataType) -> TypeGroup:
@@ -66,15 +76,12 @@ def type_group(kind: T.DataType) -> TypeGroup:
 
 
 def _shown(field: T.StructField) -> str:
-    """The values of a column as `check` reads them, in SQL.
+    """The values of a column other than text as `check` reads them, in SQL.
 
     Of tables with thousands of columns each call of a function of Spark's counts, and an expression
     in SQL takes none.
     """
     name, kind = quoted(field.name), field.dataType
-    if isinstance(kind, T.StringType):
-        # A vector that was cut is of another length.
-        return f"left({name}, if(startswith({name}, '['), {_LONGEST_VECTOR}, {_LONGEST_TEXT}))"
     if isinstance(kind, T.NumericType | T.BooleanType):
         return name
     if isinstance(kind, T.BinaryType):
@@ -82,6 +89,22 @@ def _shown(field: T.StructField) -> str:
     if type_group(kind) == "vector":
         return _shown_vector(name, not _holds_floats(kind))
     return f"cast({name} as string)"
+
+
+def _cut(fields: Sequence[T.StructField]) -> str:
+    """The beginnings of the texts of all columns, as one array: one expression is planned.
+
+    A vector that was cut is of another length.
+    """
+    names = (
+        # Texts that Spark compares by different rules stand in no array together.
+        quoted(field.name)
+        if field.dataType.simpleString() == "string"
+        else f"cast({quoted(field.name)} as string)"
+        for field in fields
+    )
+    beginning = f"left(x, if(startswith(x, '['), {_LONGEST_VECTOR}, {_LONGEST_TEXT}))"
+    return f"transform(array({', '.join(names)}), x -> {beginning})"
 
 
 def _holds_floats(kind: T.DataType) -> bool:
