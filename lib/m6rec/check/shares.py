@@ -3,11 +3,11 @@
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-Value = TypeVar("Value")
+Judged = TypeVar("Judged")
 
 
 def holds_for_share(
-    values: Sequence[Value], share: float, holds: Callable[[Value], object]
+    values: Sequence[Judged], share: float, holds: Callable[[Judged], object]
 ) -> bool:
     """Whether at least this share of the values has a property.
 
