@@ -160,3 +160,20 @@ def test_jobs_are_leaves() -> None:
 )
 def test_every_form_of_import_is_seen(source: str, module: str) -> None:
     assert module in set(imported(source, "m6rec.kernels"))
+
+
+def test_compiled_kernels_take_constants_from_what_the_cache_of_numba_goes_by() -> None:
+    """numba keeps a constant as it was, and a cache has the state of these files in its name."""
+    kernels = {file: file.read_text() for file in LIBRARY.glob("m6rec/kernels/*/*.py")}
+    compiled = [file for file, text in kernels.items() if "numba" in text]
+    known = {*compiled, *LIBRARY.glob("m6rec/kernels/arrays/*.py")}
+    wrong = [
+        f"{file.name}: {node.module}.{alias.name}"
+        for file in compiled
+        for node in ast.walk(ast.parse(kernels[file]))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("m6rec")
+        for alias in node.names
+        if alias.name.isupper()
+        and LIBRARY / f"{str(node.module).replace('.', '/')}.py" not in known
+    ]
+    assert wrong == []

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from pyspark.sql import SparkSession
 
+from m6rec.check.binaries import findings_of_binaries
 from m6rec.check.findings import ColumnView, Finding, Place, Severity, TableView, of_severity
 from m6rec.check.judging import (
     findings_of_ids,
@@ -204,6 +205,10 @@ def _of_columns(table: OpenedTable, kinds: _Kinds, config: Config) -> Iterator[F
         given = {attributes.id, attributes.title, *attributes.stated_kinds}
         inferred = {name: column for name, column in columns.items() if name not in given}
         yield from findings_of_inferred_kinds(inferred, table.place)
+        for name, (kind, _) in kinds.items():
+            if kind in {"image", "video"}:
+                stated_kind = attributes.stated_kinds.get(name)
+                yield from findings_of_binaries(columns[name], table.place, stated_kind)
         yield from _of_vectors(table, attributes, kinds, config)
         problems = (problem_of_video(name, kind) for name, kind in attributes.kinds.items())
         yield from (Finding("problem", table.place, words) for words in problems if words)

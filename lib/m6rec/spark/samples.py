@@ -6,6 +6,7 @@ from typing import Any
 from pyspark.sql import DataFrame
 from pyspark.sql import types as T
 
+from m6rec.check.binaries import SHOWN_BYTES
 from m6rec.check.samples import SAMPLED_ROWS, CellValue, ColumnSample, TableSample
 from m6rec.check.types import TypeGroup
 from m6rec.check.vectors import NOT_USABLE
@@ -85,7 +86,7 @@ def _shown(field: T.StructField) -> str:
     if isinstance(kind, T.NumericType | T.BooleanType):
         return name
     if isinstance(kind, T.BinaryType):
-        return f"concat(length({name}), ' bytes')"
+        return f"concat(length({name}), ' bytes, 0x', hex(substring({name}, 1, {SHOWN_BYTES})))"
     if type_group(kind) == "vector":
         return _shown_vector(name, not _holds_floats(kind))
     return f"cast({name} as string)"

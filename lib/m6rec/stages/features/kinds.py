@@ -10,6 +10,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
+from m6rec.check.binaries import holds_no_pictures
 from m6rec.check.names import is_unnamed
 from m6rec.check.numbers import numbers_as_text
 from m6rec.check.objects import fields_of_objects
@@ -194,9 +195,12 @@ def _inferred(column: ColumnSample, sample: TableSample) -> tuple[FeatureKind, s
         return kind, _FATES_OF_ARRAYS[kind]
     if column.group in {"whole number", "fraction"}:
         return _inferred_of_numbers(column, sample.rows >= _MINIMUM_ROW_NUMBERS)
-    if column.group == "nested":
-        return "ignore", f"left out; name {column.name}.FIELD in kinds to read a field"
-    return _KINDS.get(column.group, "ignore"), COLUMN_TYPES[column.group].attribute
+    fate = COLUMN_TYPES[column.group].attribute
+    if column.group == "bytes" and holds_no_pictures(column):
+        fate = "left out: no picture begins as these bytes do"
+    elif column.group == "nested":
+        fate = f"left out; name {column.name}.FIELD in kinds to read a field"
+    return _KINDS.get(column.group, "ignore"), fate
 
 
 def _inferred_of_numbers(column: ColumnSample, many: bool) -> tuple[FeatureKind, str]:
