@@ -168,12 +168,10 @@ def test_compiled_kernels_take_constants_from_what_the_cache_of_numba_goes_by() 
     compiled = [file for file, text in kernels.items() if "numba" in text]
     known = {*compiled, *LIBRARY.glob("m6rec/kernels/arrays/*.py")}
     wrong = [
-        f"{file.name}: {node.module}.{alias.name}"
+        f"{file.name}: {name}"
         for file in compiled
-        for node in ast.walk(ast.parse(kernels[file]))
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("m6rec")
-        for alias in node.names
-        if alias.name.isupper()
-        and LIBRARY / f"{str(node.module).replace('.', '/')}.py" not in known
+        for name in imported(kernels[file], "")
+        if name.startswith("m6rec") and name.rpartition(".")[2].isupper()
+        if LIBRARY / f"{'/'.join(name.split('.')[:-1])}.py" not in known
     ]
     assert wrong == []
