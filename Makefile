@@ -16,10 +16,10 @@ LANE_TESTS := tests/jobs/test_pipeline.py tests/towers/test_batches.py tests/sta
 export PYTHONDONTWRITEBYTECODE := 1
 export PYTHONPATH := lib:.
 # Where spark-submit.sh has it; the same kernels are compiled once for all jobs and tests.
-export NUMBA_CACHE_DIR ?= $(CACHE)/numba/$(LANE)-$(shell LC_ALL=C; cat lib/m6rec/kernels/*/*.py | cksum | cut -d' ' -f1)
+export NUMBA_CACHE_DIR ?= $(CACHE)/numba/$(LANE)-$(shell LC_ALL=C; cat $$(grep -l numba lib/m6rec/kernels/*/*.py) lib/m6rec/kernels/arrays/*.py | cksum | cut -d' ' -f1)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test lanes test-lane notebook lint types format demo quality benchmark robustness validation-study clean
+.PHONY: help setup check quick-tests test lanes test-lane notebook lint types format demo quality benchmark robustness validation-study clean
 
 help: ## Explain the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,8 +27,11 @@ help: ## Explain the targets
 setup: ## Make the virtual environment from the lock file
 	@./spark-submit.sh setup
 
-check: setup lint types ## For every save: style, types, and the tests that need no JVM
-	$(VENV)/bin/python -m pytest $(QUICK_TESTS)
+check: ## For every save: style, types, and the tests that need no JVM
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target lint types quick-tests
+
+quick-tests: setup
+	$(PYTEST_ON_BOTH_CORES) -p no:nbmake $(QUICK_TESTS)
 
 test: setup ## All tests with coverage of lib/
 	$(PYTEST_ON_BOTH_CORES) --cov=lib/m6rec --cov-report=term --cov-fail-under=90

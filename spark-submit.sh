@@ -287,9 +287,13 @@ set_up_environment() {
 }
 
 # numba compiles a function anew when its file has changed, but not when a function that it calls, of
-# another file, has. So each state of all kernels has a cache of its own.
+# another file, has. So each state of all compiled kernels has a cache of its own, and of what they take
+# from the package arrays.
 kernels_checksum() {
-    (LC_ALL=C; cat "$ROOT"/lib/m6rec/kernels/*/*.py) | cksum | cut -d' ' -f1
+    (
+        LC_ALL=C
+        cd "$ROOT/lib/m6rec/kernels" && cat $(grep -l numba -- */*.py) arrays/*.py
+    ) | cksum | cut -d' ' -f1
 }
 
 # A wrong option, configuration or run id stops here, in a second, before a JVM starts. Of a right one

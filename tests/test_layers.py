@@ -160,3 +160,18 @@ def test_jobs_are_leaves() -> None:
 )
 def test_every_form_of_import_is_seen(source: str, module: str) -> None:
     assert module in set(imported(source, "m6rec.kernels"))
+
+
+def test_compiled_kernels_take_constants_from_what_the_cache_of_numba_goes_by() -> None:
+    """numba keeps a constant as it was, and a cache has the state of these files in its name."""
+    kernels = {file: file.read_text() for file in LIBRARY.glob("m6rec/kernels/*/*.py")}
+    compiled = [file for file, text in kernels.items() if "numba" in text]
+    known = {*compiled, *LIBRARY.glob("m6rec/kernels/arrays/*.py")}
+    wrong = [
+        f"{file.name}: {name}"
+        for file in compiled
+        for name in imported(kernels[file], "")
+        if name.startswith("m6rec") and name.rpartition(".")[2].isupper()
+        if LIBRARY / f"{'/'.join(name.split('.')[:-1])}.py" not in known
+    ]
+    assert wrong == []

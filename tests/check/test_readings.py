@@ -1,9 +1,12 @@
 """The likely readings of a file that lacks the columns that it should have."""
 
+# Letters of other scripts are meant as they are.
+# ruff: noqa: RUF001
+
 import pytest
 
+from m6rec.check.encodings import encoding_of, line_beyond_ascii, shows_another
 from m6rec.check.readings import (
-    encoding_of,
     has_line_breaks,
     header_of,
     is_json_array,
@@ -94,7 +97,26 @@ def test_a_file_of_one_column_and_comments_have_their_readings() -> None:
         ("José,café\nJürgen,Größe\n", "ISO-8859-1"),
         ("José,“café” für 3 €\n", "windows-1252"),
         ("José,茶\n", "UTF-8"),
+        ("Анна,Чай зелёный\nПётр,Кофе молотый\n", "windows-1251"),
+        ("Анна,Чай зелёный\nПётр,Кофе молотый\n", "KOI8-R"),
+        ("Γιώργος,Πράσινο τσάι\nΜαρία,Καφές ελληνικός\n", "windows-1253"),
+        ("Stanisław,Herbata żurawinowa\nMałgorzata,Książka o Łodzi\n", "windows-1250"),
+        ("Lucie,Zelený čaj\nJiří,Příliš žluťoučký kůň\n", "windows-1250"),
+        ("Ayşe,Yeşil çay\nÇiğdem,Kışlık mont\n", "windows-1254"),
+        # Several western languages in one file, and signs among words.
+        ("Søren,Grøn te 5 m³\nHélène,Pâtes fraîches\nJürgen,Größe\nJosé,¿Niños?\n", "ISO-8859-1"),
+        ("João,Pão de queijo\nÅsa,Bryggkaffe\nNiccolò,Tè verde\nÞór,Æska\n", "ISO-8859-1"),
     ],
 )
 def test_the_encoding_of_a_country_is_told(text: str, encoding: str) -> None:
     assert encoding_of(text.encode(encoding)) == encoding
+
+
+def test_an_encoding_in_which_every_byte_is_a_character_is_doubted() -> None:
+    cyrillic, accented = "id\nЗелёный чай\nЧёрный кофе\n", "id\nthé vert\n"
+    assert shows_another(cyrillic.encode("cp1251"), "ISO-8859-1") == "windows-1251"
+    assert shows_another(accented.encode(), "latin1") == "UTF-8"
+    assert shows_another(accented.encode("cp1252"), "ISO-8859-1") is None
+    assert shows_another(b"id\ntea\n", "ISO-8859-1") is None
+    assert shows_another(cyrillic.encode("cp1251"), "KOI8-R") is None
+    assert line_beyond_ascii(accented.encode("cp1252"), "ISO-8859-1") == "thé vert"

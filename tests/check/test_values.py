@@ -1,7 +1,11 @@
 """Numbers, ids and weights as people write them."""
 
-import pytest
+import io
 
+import pytest
+from rich.console import Console
+
+from m6rec.check.findings import ColumnView, Place, TableView
 from m6rec.check.ids import (
     differences_between,
     dominant_user,
@@ -13,8 +17,10 @@ from m6rec.check.ids import (
 )
 from m6rec.check.names import find_columns, is_unnamed
 from m6rec.check.numbers import NumbersAsText, numbers_as_text
+from m6rec.check.shares import holds_for_share
 from m6rec.check.weights import outside_the_run
 from m6rec.config.data import InteractionsConfig
+from m6rec.report.tables import print_inspection
 
 
 @pytest.mark.parametrize(
@@ -150,3 +156,21 @@ def test_0_is_a_user_like_any_other_among_numbers_unless_it_is_apart() -> None:
     assert dominant_user(["0", "1", "2"] * 4) is None
     assert dominant_user(["0"] * 4 + ["1", "2", "3"]) == ("0", 4 / 7, True)
     assert dominant_user(["guest", "guest", "ann", "ann", "bob", "bob"]) == ("guest", 1 / 3, True)
+
+
+def test_values_are_looked_at_until_they_rule_a_share_out() -> None:
+    seen: list[int] = []
+    assert not holds_for_share(range(1_000), 0.9, seen.append)
+    assert len(seen) == 101
+    assert holds_for_share([1] * 9 + [0], 0.9, bool)
+    assert not holds_for_share([1] * 8 + [0] * 2, 0.9, bool)
+
+
+def test_a_table_of_thousands_of_columns_is_shown_as_lines() -> None:
+    column = ColumnView("size", "double", "numeric", 0.5, ("1.5", "2.5"), "a number")
+    shown = io.StringIO()
+    table = TableView(Place("features.items", "wide"), "parquet", columns=(column,) * 1_001)
+    print_inspection(Console(file=shown, width=140), [table], [])
+    lines = shown.getvalue().splitlines()
+    assert lines[-1] == "size | double | numeric | 50% | 1.5, 2.5 | a number"
+    assert len(lines) == 1_003

@@ -1,9 +1,11 @@
 """Tables of attributes and rules as people have them, and what is right for each."""
 
 import json
+import pickle
 from decimal import Decimal
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -62,7 +64,11 @@ def write_items(path: Path) -> None:
     place = pa.array([{"city": "Rome" if k % 2 else "Oslo"} for k in range(_N)])
     pairs = pa.array([[{"a": k}] for k in range(_N)])
     days = pa.array([Decimal(20240301 + k) for k in range(_N)], pa.decimal128(10, 0))
+    floats = pa.array([np.full(4, k, np.float32).tobytes() for k in range(_N)])
+    pickled = pa.array([pickle.dumps([float(k)] * (k + 1), protocol=5) for k in range(_N)])
+    covers = pa.array([b"\x89PNG\r\n\x1a\n" + bytes(k) for k in range(_N)])
     added = {"more": more, "place": place, "pairs": pairs, "days": days}
+    added |= {"floats": floats, "pickled": pickled, "covers": covers}
     for name, column in added.items():
         table = table.append_column(name, column)
     pq.write_table(table, path)
@@ -115,6 +121,9 @@ KINDS = {
     "seen": ("numeric", "seconds"),
     "more": ("ignore", r"left out; name more\.FIELD"),
     "pairs": ("ignore", "left out"),
+    "floats": ("image", "left out: no picture begins as these bytes do"),
+    "pickled": ("image", "left out: no picture begins as these bytes do"),
+    "covers": ("image", "an item's image"),
     "place": ("ignore", r"left out; name place\.FIELD"),
     **{name: (kind, "as the config says") for name, kind in GIVEN.items()},
 }

@@ -666,6 +666,20 @@ PLACES = (
         problems=(r"in another encoding.*options: \{encoding: windows-1252\}",),
     ),
     Case(
+        "cyrillic.csv",
+        text("user_id,item_id\n\u0410\u043d\u043d\u0430,\u0427\u0430\u0439\n", "cp1251"),
+        problems=(
+            "in windows-1251 a line is '\u0410\u043d\u043d\u0430,\u0427\u0430\u0439'; set"
+            r" options: \{encoding: windows-1251\}",
+        ),
+    ),
+    Case(
+        "cyrillic-as-latin.csv",
+        text("user_id,item_id\n\u0410\u043d\u043d\u0430,\u0427\u0430\u0439\n", "cp1251"),
+        source={"options": {"encoding": "ISO-8859-1"}},
+        warnings=("seems to be in windows-1251, and options name ISO-8859-1",),
+    ),
+    Case(
         "utf-16.csv",
         text("\ufeffuser_id,item_id\nann,tea\nbob,rum\n", "utf-16-le"),
         problems=("has no column", 'encoding: "UTF-16LE", multiLine: "true"'),

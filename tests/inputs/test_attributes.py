@@ -81,6 +81,15 @@ def test_every_column_is_understood_as_the_pipeline_reads_it(
         "1 of the first rows repeat an id, such as 'i1'" in line
         for line in inspection.lines("warning")
     )
+    [floats] = [line for line in inspection.lines("warning") if "column floats" in line]
+    assert re.search(
+        "as image, because its type is binary, and none of 25 .* 16 bytes that begin with 0x0000.*"
+        r"as 4 numbers of 4 bytes, or 2 of 8 have\); set .*kinds: \{floats: ignore\}",
+        floats,
+    )
+    [pickled] = [line for line in inspection.lines("warning") if "column pickled" in line]
+    assert "an object that Python has pickled" in pickled
+    assert not any("column covers" in line for line in inspection.lines("warning"))
     assert any("has 100% of the 1 item ids" in line for line in inspection.lines("fact"))
 
     source = TableSource(path=str(tmp_path / "items.parquet"))

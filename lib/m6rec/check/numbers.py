@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from m6rec.check.shares import holds_for_share
+
 # The sign before the fraction; empty for text that every program reads as a number.
 DecimalSign = Literal["", ".", ","]
 # What people write in place of a missing number, in lower case.
@@ -82,13 +84,14 @@ def numbers_as_text(values: Sequence[str]) -> NumbersAsText | None:
     if not rest:
         return None
     missing = tuple(dict.fromkeys(text for text in texts if text.lower() in NO_NUMBER))
-    plain = [text for text in rest if _PLAIN.fullmatch(text)]
-    if len(plain) == len(rest):
+    if all(map(_PLAIN.fullmatch, rest)):
         return NumbersAsText("", "", missing)
+    if not holds_for_share(rest, _MOST_ARE_NUMBERS, is_number):
+        return None
     found = [text for text in rest if is_number(text)]
     units = Counter(_unit(text) for text in found)
     units.pop("", None)
-    if len(found) < _MOST_ARE_NUMBERS * len(rest) or not _of_one_kind(units):
+    if not _of_one_kind(units):
         return None
     unit = " and ".join(name for name, _ in units.most_common(_SHOWN_UNITS))
     others = tuple(dict.fromkeys(text for text in rest if text not in set(found)))

@@ -1,6 +1,5 @@
 """Likely options for a text file that Spark does not read as it was meant."""
 
-import codecs
 import csv
 import io
 import json
@@ -8,21 +7,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-_BOMS = (
-    (codecs.BOM_UTF8, "UTF-8"),
-    (codecs.BOM_UTF16_LE, "UTF-16LE"),
-    (codecs.BOM_UTF16_BE, "UTF-16BE"),
-)
-# For each encoding: the range of first bytes of the characters that its language uses most, and
-# more usual characters. Korean text also passes for usual Chinese, but Chinese hardly ever passes
-# for Korean; so, of encodings with equal shares, the first one wins.
-_OF_COUNTRIES = {
-    "EUC-KR": (0xB0, 0xC8, "\u3001-\u3011"),
-    "GB18030": (0xB0, 0xD7, "\u3001-\u3011\uff01-\uff5e"),
-    "Shift_JIS": (0x88, 0x97, "\u3001-\u30ff\uff01-\uff5e"),
-    "Big5": (0xA4, 0xC6, "\u3001-\u3011\uff01-\uff5e"),
-    "EUC-JP": (0xB0, 0xCF, "\u3001-\u30ff\uff01-\uff5e"),
-}
+from m6rec.check.encodings import encoding_of
+
 # What files of other formats begin with, what they are, and what to do.
 _FOREIGN = (
     (b"PK\x03\x04", "a zip archive, as workbooks of Excel are; unpack it, or write it as CSV"),
@@ -44,7 +30,6 @@ _FOREIGN = (
     (b"\x80\x05\x95", "an object that Python has pickled; write it as Parquet"),
     (b"\x93NUMPY", "an array of NumPy; write it as Parquet"),
 )
-_MOST_SIGNS = 0.8
 # Encodings with several bytes for each character, some of which Spark takes for ends of lines.
 WIDE = "UTF-16"
 _SEPARATORS = (",", ";", "\t", "|", "::")
@@ -171,45 +156,6 @@ def foreign_format(start: bytes) -> str | None:
 def is_json_array(start: bytes) -> bool:
     """Whether a file is one JSON array, and not an object a line."""
     return _text_of(start).lstrip("\ufeff \r\n\t").startswith("[")
-
-
-def encoding_of(start: bytes) -> str:
-    """The encoding of a text file, by its first bytes."""
-    for bom, name in _BOMS:
-        if start.startswith(bom):
-            return name
-    if start[1:40:2].count(0) > len(start[1:40:2]) / 2:
-        return "UTF-16LE"
-    lines = start[: start.rfind(b"\n") + 1 or None]
-    try:
-        lines.decode("utf-8")
-    except UnicodeDecodeError:
-        return _encoding_of_a_country(lines)
-    return "UTF-8"
-
-
-def _encoding_of_a_country(lines: bytes) -> str:
-    """The encoding by which most characters beyond ASCII are usual ones of its language."""
-    shares = {name: _usual_share(lines, name, *usual) for name, usual in _OF_COUNTRIES.items()}
-    best = max(shares, key=lambda name: shares[name])
-    if shares[best] >= _MOST_SIGNS:
-        return best
-    # These bytes are control characters in ISO-8859-1, and quotes, dashes and the euro in Windows.
-    return "windows-1252" if any(0x80 <= one <= 0x9F for one in lines) else "ISO-8859-1"
-
-
-def _usual_share(lines: bytes, encoding: str, first: int, last: int, others: str) -> float:
-    """The share of usual characters: those of a range of first bytes, and a class of others."""
-    try:
-        signs = [sign for sign in lines.decode(encoding) if not sign.isascii()]
-    except UnicodeDecodeError:
-        return 0.0
-    pattern = re.compile(f"[{others}]")
-    usual = (
-        pattern.match(sign) or (len(code := sign.encode(encoding)) > 1 and first <= code[0] <= last)
-        for sign in signs
-    )
-    return sum(map(bool, usual)) / len(signs) if signs else 0.0
 
 
 def _text_of(start: bytes) -> str:

@@ -4,6 +4,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cached_property
+from itertools import islice
 
 from m6rec.check.types import TypeGroup
 
@@ -30,12 +32,12 @@ class ColumnSample:
     group: TypeGroup
     values: Sequence[CellValue]
 
-    @property
+    @cached_property
     def present(self) -> list[CellValue]:
         """The values that are not null."""
         return [value for value in self.values if value is not None]
 
-    @property
+    @cached_property
     def texts(self) -> list[str]:
         """The values that are neither null nor empty, as text without the space around them."""
         texts = (str(value).strip() for value in self.values if value is not None)
@@ -55,8 +57,8 @@ class ColumnSample:
     @property
     def examples(self) -> tuple[str, ...]:
         """Up to three different values."""
-        different = list(dict.fromkeys(shown(value) for value in self.present[:1000]))
-        return tuple(different[:_EXAMPLES])
+        different = dict.fromkeys(self.present[:1000])
+        return tuple(islice(dict.fromkeys(map(shown, different)), _EXAMPLES))
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Literal
 
 from m6rec.check.numbers import NO_NUMBER
 from m6rec.check.samples import ColumnSample, shown
+from m6rec.check.shares import holds_for_share
 from m6rec.config.data import InteractionsConfig, TimeUnit
 
 Shape = Literal["timestamp", "epoch", "compact", "number", "numeric", "han", "named", "other"]
@@ -118,10 +119,9 @@ def read_dates(texts: Sequence[str]) -> TimeReading | None:
     are written alike, with years of four digits: versions and sizes look like those with two.
     """
     given = [text for text in texts if text.lower() not in NO_NUMBER]
-    shapes = Counter(map(_date_shape, given))
-    if not shapes:
+    if not given or not holds_for_share(given, _NEARLY_ALL, _date_shape):
         return None
-    shape, count = shapes.most_common(1)[0]
+    shape, count = Counter(map(_date_shape, given)).most_common(1)[0]
     if shape is None or count < _NEARLY_ALL * len(given):
         return None
     own = [text for text in given if _date_shape(text) == shape]

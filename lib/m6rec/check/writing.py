@@ -1,13 +1,16 @@
 """How the numbers of an attribute are written: as numbers, or as dates that become seconds."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
 from m6rec.check.numbers import DecimalSign, numbers_as_text
 from m6rec.check.samples import CellValue
 from m6rec.check.times import read_dates
+
+_NUMBERS = (int, float, Decimal)
+_EARLIEST_DATE, _LATEST_DATE = 19000101, 20991231
 
 
 @dataclass(frozen=True)
@@ -38,13 +41,15 @@ def writing_of_texts(values: Sequence[str]) -> Writing | None:
     return None if numbers is None else Writing(numbers.decimal_sign)
 
 
-def writing_of_numbers(values: Iterable[CellValue]) -> Writing:
+def writing_of_numbers(values: Sequence[CellValue]) -> Writing:
     """How numbers are written: as such, or all as dates such as 20240301."""
-    numbers = [value for value in values if isinstance(value, int | float | Decimal)]
-    whole = [f"{number:.0f}" for number in numbers if _is_whole(number)]
-    dates = read_dates(whole) if len(whole) == len(numbers) else None
+    # Of nearly all columns the first number shows that they are no dates.
+    if not all(_may_be_date(value) for value in values if isinstance(value, _NUMBERS)):
+        return AS_IS
+    dates = read_dates([f"{value:.0f}" for value in values if isinstance(value, _NUMBERS)])
     return AS_IS if dates is None else Writing(date_format=dates.format)
 
 
-def _is_whole(number: float | Decimal) -> bool:
-    return math.isfinite(number) and number == int(number)
+def _may_be_date(number: float | Decimal) -> bool:
+    in_range = math.isfinite(number) and _EARLIEST_DATE <= number <= _LATEST_DATE
+    return in_range and number == int(number)

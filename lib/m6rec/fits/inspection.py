@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from pyspark.sql import SparkSession
 
+from m6rec.check.binaries import findings_of_binaries
 from m6rec.check.findings import ColumnView, Finding, Place, Severity, TableView, of_severity
 from m6rec.check.judging import (
     findings_of_ids,
@@ -20,7 +21,7 @@ from m6rec.check.samples import shown
 from m6rec.check.vectors import findings_of_vectors, has_usable_vector
 from m6rec.check.writing import Writing
 from m6rec.config.base import TableSource
-from m6rec.config.data import AttributesSource
+from m6rec.config.data import AttributesSource, FeatureKind
 from m6rec.config.run import Config, columns_of_lists, sources_of
 from m6rec.errors import ArtifactError, TableError
 from m6rec.fits.events_inspection import findings_of_events
@@ -43,6 +44,8 @@ from m6rec.stages.features.kinds import kinds_of_sample
 from m6rec.stages.features.pictures import problem_of_video
 from m6rec.stages.features.vectors import measure_vectors
 
+# The kind of each column of attributes, and what becomes of it.
+_Kinds = Mapping[str, tuple[FeatureKind, str]]
 _EVENT_TABLES = frozenset(("interactions.source", "split.test", "split.validation"))
 
 
@@ -150,7 +153,9 @@ def _of_lists(opened: dict[str, OpenedTable], config: Config) -> Iterator[Findin
 
 def _view(spark: SparkSession, table: OpenedTable, config: Config) -> TableView:
     version = source_version(spark, table.source)
-    known = _known_columns(table, config)
+    attributes = _attributes_of(table.place.key, config)
+    kinds = {} if attributes is None else kinds_of_sample(table.sample, attributes)
+    known = _known_columns(table, kinds, config)
     views = [
         known.get(name) or view_of_column(column, "not used", "is not read")
         for name, column in table.sample.columns.items()
@@ -161,7 +166,7 @@ def _view(spark: SparkSession, table: OpenedTable, config: Config) -> TableView:
         *malformed_rows(spark, table.place, table.source),
         *misreadings(spark, table.place, table.source, table.sample),
         *_of_table(table, version),
-        *_of_columns(table, config),
+        *_of_columns(table, kinds, config),
     ]
     return TableView(
         table.place,
@@ -185,7 +190,7 @@ def _of_table(table: OpenedTable, version: int | None) -> Iterator[Finding]:
         yield Finding("fact", table.place, words)
 
 
-def _of_columns(table: OpenedTable, config: Config) -> Iterator[Finding]:
+def _of_columns(table: OpenedTable, kinds: _Kinds, config: Config) -> Iterator[Finding]:
     attributes = _attributes_of(table.place.key, config)
     settings, columns = config.interactions, table.sample.columns
     if table.place.key in _EVENT_TABLES:
@@ -194,13 +199,17 @@ def _of_columns(table: OpenedTable, config: Config) -> Iterator[Finding]:
         yield from findings_of_ids(columns[attributes.id], table.place, settings)
         yield from findings_of_repeats(columns[attributes.id], table.place, settings)
         dates = attributes.date_formats
-        kinds = {name: kind for name, kind in attributes.kinds.items() if name not in dates}
-        yield from findings_of_kinds(columns, kinds, table.place)
+        stated = {name: kind for name, kind in attributes.kinds.items() if name not in dates}
+        yield from findings_of_kinds(columns, stated, table.place)
         yield from _of_dates(table, dates)
         given = {attributes.id, attributes.title, *attributes.stated_kinds}
         inferred = {name: column for name, column in columns.items() if name not in given}
         yield from findings_of_inferred_kinds(inferred, table.place)
-        yield from _of_vectors(table, attributes, config)
+        for name, (kind, _) in kinds.items():
+            if kind in {"image", "video"}:
+                stated_kind = attributes.stated_kinds.get(name)
+                yield from findings_of_binaries(columns[name], table.place, stated_kind)
+        yield from _of_vectors(table, attributes, kinds, config)
         problems = (problem_of_video(name, kind) for name, kind in attributes.kinds.items())
         yield from (Finding("problem", table.place, words) for words in problems if words)
     else:
@@ -232,7 +241,7 @@ def _of_dates(table: OpenedTable, formats: Mapping[str, str]) -> Iterator[Findin
 
 
 def _of_vectors(
-    table: OpenedTable, attributes: AttributesSource, config: Config
+    table: OpenedTable, attributes: AttributesSource, kinds: _Kinds, config: Config
 ) -> Iterator[Finding]:
     """What is wrong with the columns of vectors.
 
@@ -244,7 +253,7 @@ def _of_vectors(
             find_encoder(config.features.text_model or "")
         except ArtifactError as error:
             yield Finding("problem", table.place, str(error))
-    for name, (kind, _) in kinds_of_sample(table.sample, attributes).items():
+    for name, (kind, _) in kinds.items():
         if kind != "embedding":
             continue
         column = table.sample.columns[name]
@@ -255,7 +264,7 @@ def _of_vectors(
             measure_vectors(table.frame, name, config.features.maximum_vectors, words)
 
 
-def _known_columns(table: OpenedTable, config: Config) -> dict[str, ColumnView]:
+def _known_columns(table: OpenedTable, kinds: _Kinds, config: Config) -> dict[str, ColumnView]:
     """How the columns that a run reads are understood."""
     attributes, columns = _attributes_of(table.place.key, config), table.sample.columns
     if table.place.key in _EVENT_TABLES:
@@ -265,7 +274,6 @@ def _known_columns(table: OpenedTable, config: Config) -> dict[str, ColumnView]:
             name: view_of_column(columns[name], "id", "compared with ids")
             for name in table.required
         }
-    kinds = kinds_of_sample(table.sample, attributes)
     views = {name: view_of_column(columns[name], *kind) for name, kind in kinds.items()}
     views[attributes.id] = view_of_column(columns[attributes.id], "id", "joins the interactions")
     return views

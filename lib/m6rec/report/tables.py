@@ -6,7 +6,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from m6rec.check.findings import Finding, Severity, TableView, of_severity
+from m6rec.check.findings import ColumnView, Finding, Severity, TableView, of_severity
+
+_HEADINGS = ("column", "type", "kind", "nulls", "examples", "what will happen to it")
+# To lay out a grid of thousands of rows takes seconds, and no screen shows it.
+_MOST_IN_A_GRID = 1_000
 
 
 def print_inspection(
@@ -30,16 +34,17 @@ def _print_table(console: Console, table: TableView) -> None:
         console.print(Text(f"{title}: not read"), soft_wrap=True)
         return
     console.print(Text(f"{title} ({table.format}{version}; {rows})"), soft_wrap=True)
-    grid = Table("column", "type", "kind", "nulls", "examples", "what will happen to it")
+    if len(table.columns) > _MOST_IN_A_GRID:
+        lines = (" | ".join(cells) for cells in (_HEADINGS, *map(_cells, table.columns)))
+        console.print(Text("\n".join(lines)), soft_wrap=True)
+        return
+    grid = Table(*_HEADINGS)
     for column in table.columns:
-        nulls = "" if column.nulls is None else f"{column.nulls:.0%}"
-        cells = (
-            column.name,
-            column.type,
-            column.kind,
-            nulls,
-            ", ".join(column.examples),
-            column.fate,
-        )
-        grid.add_row(*(Text(cell) for cell in cells))
+        grid.add_row(*(Text(cell) for cell in _cells(column)))
     console.print(grid)
+
+
+def _cells(column: ColumnView) -> tuple[str, ...]:
+    nulls = "" if column.nulls is None else f"{column.nulls:.0%}"
+    examples = ", ".join(column.examples)
+    return column.name, column.type, column.kind, nulls, examples, column.fate

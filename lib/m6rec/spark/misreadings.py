@@ -2,10 +2,10 @@
 
 from pyspark.sql import SparkSession
 
+from m6rec.check.encodings import encoding_of, line_beyond_ascii, shows_another
 from m6rec.check.findings import Finding, Place
 from m6rec.check.readings import (
     WIDE,
-    encoding_of,
     has_line_breaks,
     has_quotes_after_backslashes,
     header_of,
@@ -61,11 +61,11 @@ def _of_encoding(
         for text in [next((t for t in column.texts if _REPLACEMENT in t), None)]
         if column.group == "text" and text is not None
     ]
+    given = source.option("encoding") or source.option("charset")
     if not broken:
-        return []
+        return _of_given_encoding(place, start, given)
     name, text = broken[0]
     encoding = encoding_of(start)
-    given = source.option("encoding") or source.option("charset")
     # Spark ends lines at single bytes, and in these encodings each character has two.
     whole_files = (source.option("multiline") or "").lower() == "true"
     ends_lines = whole_files or not encoding.startswith(WIDE)
@@ -75,11 +75,30 @@ def _of_encoding(
         return [Finding("warning", place.of(name), words)]
     words = (
         f"holds {shown(text)}, as a file in {encoding} does where it is read in another encoding;"
-        " different ids may become one"
+        f" different ids may become one{_in_encoding(start, encoding)}"
     )
     whole = ", multiLine: true" if encoding.startswith(WIDE) else ""
     mend = f"set options: {{encoding: {encoding}{whole}}}"
     return [Finding("problem", place.of(name), words, mend)]
+
+
+def _of_given_encoding(place: Place, start: bytes, given: str | None) -> list[Finding]:
+    """An encoding of the configuration that gives other characters than were meant."""
+    likely = None if given is None else shows_another(start, given)
+    if given is None or likely is None:
+        return []
+    words = (
+        f"seems to be in {likely}, and options name {given}, in which a line is"
+        f" {shown(line_beyond_ascii(start, given))}{_in_encoding(start, likely)}"
+    )
+    return [Finding("warning", place, words, f"set options: {{encoding: {likely}}}")]
+
+
+def _in_encoding(start: bytes, encoding: str) -> str:
+    """A line of a file in an encoding, for a person to judge by."""
+    if encoding.startswith(WIDE):
+        return ""
+    return f"; in {encoding} a line is {shown(line_beyond_ascii(start, encoding))}"
 
 
 def _of_line_breaks(

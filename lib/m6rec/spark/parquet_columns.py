@@ -12,15 +12,15 @@ from pyspark.sql import types as T
 from m6rec.spark.files import hadoop_configuration, sized_files_under
 
 
-def parquet_fields(spark: SparkSession, file: str) -> list[Any]:
-    """The fields of a file, as Parquet's own library has them."""
+def parquet_schema(spark: SparkSession, file: str) -> Any:
+    """The schema of a file, as Parquet's own library has it: a `MessageType`."""
     jvm: Any = spark._jvm
     place = jvm.org.apache.parquet.hadoop.util.HadoopInputFile.fromPath(
         jvm.org.apache.hadoop.fs.Path(file), hadoop_configuration(spark)
     )
     reader = jvm.org.apache.parquet.hadoop.ParquetFileReader.open(place)
     try:
-        return list(reader.getFooter().getFileMetaData().getSchema().getFields())
+        return reader.getFooter().getFileMetaData().getSchema()
     finally:
         reader.close()
 
@@ -40,15 +40,17 @@ class ReadableColumns:
 
 def readable_columns(spark: SparkSession, path: str) -> ReadableColumns:
     """What Spark reads of the first file under a path; nothing where there is no such file."""
-    fields = _fields_under(spark, path)
+    schema = _schema_under(spark, path)
+    if schema is None:
+        return ReadableColumns(T.StructType(), {})
     # Nearly always Spark reads all columns, and one call shows that it does.
-    whole = _as_spark_has_them(spark, fields)
+    whole = _as_spark_has_them(spark, schema)
     if whole is not None:
         return ReadableColumns(whole, {})
     columns: list[T.StructField] = []
     others: dict[str, str] = {}
-    for field in fields:
-        read = _as_spark_has_them(spark, [field])
+    for field in schema.getFields():
+        read = _as_spark_has_them(spark, _schema_of(spark, field))
         if read is None:
             others[str(field.getName())] = _type_of(field)
         else:
@@ -56,13 +58,21 @@ def readable_columns(spark: SparkSession, path: str) -> ReadableColumns:
     return ReadableColumns(T.StructType(columns), others)
 
 
-def _fields_under(spark: SparkSession, path: str) -> list[Any]:
+def _schema_under(spark: SparkSession, path: str) -> Any | None:
     try:
         files = sized_files_under(spark, path, 1)
-        return parquet_fields(spark, files[0][0]) if files else []
+        return parquet_schema(spark, files[0][0]) if files else None
     except Py4JJavaError:
         # Spark says what is wrong with a file or place.
-        return []
+        return None
+
+
+def _schema_of(spark: SparkSession, field: Any) -> Any:
+    """The schema of a file that has one field."""
+    jvm: Any = spark._jvm
+    fields = jvm.java.util.ArrayList()
+    fields.add(field)
+    return jvm.org.apache.parquet.schema.MessageType("columns", fields)
 
 
 def _type_of(field: Any) -> str:
@@ -74,17 +84,13 @@ def _type_of(field: Any) -> str:
     return name if kind is None else f"{name} ({kind})"
 
 
-def _as_spark_has_them(spark: SparkSession, fields: list[Any]) -> T.StructType | None:
-    """The columns that Spark makes of fields; None where it does not read one of them."""
+def _as_spark_has_them(spark: SparkSession, schema: Any) -> T.StructType | None:
+    """The columns that Spark makes of a schema; None where it does not read one of them."""
     jvm: Any = spark._jvm
     session: Any = spark._jsparkSession
-    listed = jvm.java.util.ArrayList()
-    for field in fields:
-        listed.add(field)
-    message = jvm.org.apache.parquet.schema.MessageType("columns", listed)
     converter = jvm.org.apache.spark.sql.execution.datasources.parquet.ParquetToSparkSchemaConverter
     try:
-        read = converter(session.sessionState().conf()).convert(message)
+        read = converter(session.sessionState().conf()).convert(schema)
     except (PySparkException, Py4JJavaError):
         return None
     found = json.loads(read.json())

@@ -1,17 +1,18 @@
 """The first rows of an owner's table, for `m6rec.check` to judge."""
 
 from collections.abc import Sequence
+from typing import Any
 
-from pyspark.sql import Column, DataFrame
-from pyspark.sql import functions as F
+from pyspark.sql import DataFrame
 from pyspark.sql import types as T
 
-from m6rec.check.samples import SAMPLED_ROWS, ColumnSample, TableSample
+from m6rec.check.binaries import SHOWN_BYTES
+from m6rec.check.samples import SAMPLED_ROWS, CellValue, ColumnSample, TableSample
 from m6rec.check.types import TypeGroup
 from m6rec.check.vectors import NOT_USABLE
 from m6rec.config.base import TableSource
 from m6rec.spark.failures import reading_table
-from m6rec.spark.values import is_fraction, owner_column, quoted
+from m6rec.spark.values import is_fraction, quoted
 
 # Of very wide tables fewer rows are collected, and of very long texts the beginning.
 _MOST_CELLS = 2_000_000
@@ -28,21 +29,32 @@ def first_rows(
         TableError: they cannot be read.
     """
     fields = [field for field in frame.schema.fields if names is None or field.name in names]
-    columns = [_shown(field) for field in fields]
-    most = min(SAMPLED_ROWS, max(_MOST_CELLS // max(len(columns), 1), 1))
+    most = min(SAMPLED_ROWS, max(_MOST_CELLS // max(len(fields), 1), 1))
+    texts = [field for field in fields if isinstance(field.dataType, T.StringType)]
+    others = [field for field in fields if not isinstance(field.dataType, T.StringType)]
+    columns = [*map(_shown, others), *([_cut(texts)] if texts else [])]
     with reading_table(key, source):
         # A limit that is collected takes one partition after the other until it has enough.
-        rows = frame.select(*columns).limit(most).collect() if columns else []
+        rows = frame.selectExpr(*columns).limit(most).collect() if columns else []
+    names_in_order = [field.name for field in (*others, *texts)]
+    values = dict(zip(names_in_order, _by_column(rows, bool(texts)), strict=True)) if rows else {}
     sampled = {
         field.name: ColumnSample(
             field.name,
             field.dataType.simpleString(),
             type_group(field.dataType),
-            [row[k] for row in rows],
+            values.get(field.name, ()),
         )
-        for k, field in enumerate(fields)
+        for field in fields
     }
     return TableSample(len(rows), len(rows) < most, sampled)
+
+
+def _by_column(rows: Sequence[Sequence[Any]], with_texts: bool) -> list[Sequence[CellValue]]:
+    """The values of each column; the last value of a row has those of all columns of text."""
+    columns: list[Any] = list(zip(*rows, strict=True))
+    texts = columns.pop() if with_texts else ()
+    return [*columns, *zip(*texts, strict=True)]
 
 
 def type_group(kind: T.DataType) -> TypeGroup:
@@ -64,22 +76,36 @@ def type_group(kind: T.DataType) -> TypeGroup:
     return next((group for holds, group in groups if holds), "other")
 
 
-def _shown(field: T.StructField) -> Column:
-    kind = field.dataType
-    if isinstance(kind, T.StringType):
-        # A vector that was cut is of another length. Of tables with thousands of columns each call
-        # of a function counts, which an expression is one of.
-        name = quoted(field.name)
-        most = f"if(startswith({name}, '['), {_LONGEST_VECTOR}, {_LONGEST_TEXT})"
-        return F.expr(f"left({name}, {most})")
-    column = owner_column(field.name)
+def _shown(field: T.StructField) -> str:
+    """The values of a column other than text as `check` reads them, in SQL.
+
+    Of tables with thousands of columns each call of a function of Spark's counts, and an expression
+    in SQL takes none.
+    """
+    name, kind = quoted(field.name), field.dataType
     if isinstance(kind, T.NumericType | T.BooleanType):
-        return column
+        return name
     if isinstance(kind, T.BinaryType):
-        return F.when(column.isNotNull(), F.concat(F.length(column), F.lit(" bytes")))
+        return f"concat(length({name}), ' bytes, 0x', hex(substring({name}, 1, {SHOWN_BYTES})))"
     if type_group(kind) == "vector":
-        return _shown_vector(column, not _holds_floats(kind))
-    return column.cast("string")
+        return _shown_vector(name, not _holds_floats(kind))
+    return f"cast({name} as string)"
+
+
+def _cut(fields: Sequence[T.StructField]) -> str:
+    """The beginnings of the texts of all columns, as one array: one expression is planned.
+
+    A vector that was cut is of another length.
+    """
+    names = (
+        # Texts that Spark compares by different rules stand in no array together.
+        quoted(field.name)
+        if field.dataType.simpleString() == "string"
+        else f"cast({quoted(field.name)} as string)"
+        for field in fields
+    )
+    beginning = f"left(x, if(startswith(x, '['), {_LONGEST_VECTOR}, {_LONGEST_TEXT}))"
+    return f"transform(array({', '.join(names)}), x -> {beginning})"
 
 
 def _holds_floats(kind: T.DataType) -> bool:
@@ -88,21 +114,17 @@ def _holds_floats(kind: T.DataType) -> bool:
     )
 
 
-def _shown_vector(column: Column, several: bool) -> Column:
+def _shown_vector(name: str, several: bool) -> str:
     """A vector, or several of a row, in words that `check.vectors` reads."""
-    first = F.try_element_at(column, F.lit(1)) if several else column
-    usable = F.exists(column, _is_usable) if several else _is_usable(column)
-    times = F.concat(F.size(column), F.lit(" x ")) if several else F.lit("")
-    doubt = F.when(F.coalesce(usable, F.lit(False)), "").otherwise(NOT_USABLE)
-    return F.when(
-        first.isNotNull() & (F.size(first) > 0),
-        F.concat(times, F.size(first), F.lit(" numbers"), doubt),
-    )
+    first = f"try_element_at({name}, 1)" if several else name
+    usable = f"exists({name}, v -> {_is_usable('v')})" if several else _is_usable(name)
+    times = f"size({name}), ' x '" if several else "''"
+    doubt = f"if(coalesce({usable}, false), '', '{NOT_USABLE}')"
+    return f"if(size({first}) > 0, concat({times}, size({first}), ' numbers', {doubt}), null)"
 
 
-def _is_usable(vector: Column) -> Column:
-    infinity = float("inf")
-    finite = F.forall(
-        vector, lambda x: x.isNotNull() & ~F.isnan(x) & (x > -infinity) & (x < infinity)
-    )
-    return finite & F.exists(vector, lambda x: x != 0)
+def _is_usable(vector: str) -> str:
+    # In Spark's order of numbers NaN is larger than any infinity.
+    infinity = "double('infinity')"
+    is_finite = f"x is not null and x > -{infinity} and x < {infinity}"
+    return f"(forall({vector}, x -> {is_finite}) and exists({vector}, x -> x != 0))"

@@ -23,13 +23,15 @@ from m6rec.errors import TableError
 from m6rec.spark.failures import reading_table
 from m6rec.spark.files import format_of_files, without_glob
 from m6rec.spark.json_samples import schema_of_sample
-from m6rec.spark.parquet_columns import parquet_fields, readable_columns
+from m6rec.spark.parquet_columns import parquet_schema, readable_columns
 from m6rec.spark.runtimes import cast_or_null
 from m6rec.spark.values import id_column, item_id_column, owner_column, quoted
 
 _CORRECT_NAMES = "correct the column names in the config"
 # Parquet's timestamps in nanoseconds, as pandas writes them, are read as numbers and divided.
 _NANOSECONDS_AS_NUMBERS = "spark.sql.legacy.parquet.nanosAsLong"
+# How the type of such a column begins in Parquet's schema.
+_NANOSECONDS = "TIMESTAMP(NANOS"
 # Folders such as user_id=007 hold values. Spark would read the number 7, which is another user.
 _NUMBERS_IN_FOLDERS = "spark.sql.sources.partitionColumnTypeInference.enabled"
 # Spark 4 knows UTF-8, UTF-16, UTF-32 and ISO-8859-1, and Java those of all countries.
@@ -446,14 +448,17 @@ def _without_nanoseconds(spark: SparkSession, frame: DataFrame) -> DataFrame:
 def _nanosecond_columns(spark: SparkSession, frame: DataFrame) -> dict[str, bool]:
     """The columns of nanoseconds in the first file, each with whether it has a zone."""
     files = frame.inputFiles()
+    schema = parquet_schema(spark, unquote(files[0])) if files else None
+    # Of thousands of columns each call of a method counts, and the whole schema is one.
+    if schema is None or _NANOSECONDS not in str(schema.toString()):
+        return {}
     kinds = {
-        str(field.getName()): str(field.getLogicalTypeAnnotation())
-        for field in (parquet_fields(spark, unquote(files[0])) if files else ())
+        str(field.getName()): str(field.getLogicalTypeAnnotation()) for field in schema.getFields()
     }
     return {
         name: kind.endswith("true)")
         for name, kind in kinds.items()
-        if kind.startswith("TIMESTAMP(NANOS")
+        if kind.startswith(_NANOSECONDS)
     }
 
 

@@ -10,10 +10,12 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
+from m6rec.check.binaries import holds_no_pictures
 from m6rec.check.names import is_unnamed
 from m6rec.check.numbers import numbers_as_text
 from m6rec.check.objects import fields_of_objects
 from m6rec.check.samples import ColumnSample, TableSample
+from m6rec.check.shares import holds_for_share
 from m6rec.check.times import read_dates
 from m6rec.check.types import COLUMN_TYPES, TypeGroup
 from m6rec.check.vectors import lengths_of_vectors, numbers_in_text
@@ -193,9 +195,12 @@ def _inferred(column: ColumnSample, sample: TableSample) -> tuple[FeatureKind, s
         return kind, _FATES_OF_ARRAYS[kind]
     if column.group in {"whole number", "fraction"}:
         return _inferred_of_numbers(column, sample.rows >= _MINIMUM_ROW_NUMBERS)
-    if column.group == "nested":
-        return "ignore", f"left out; name {column.name}.FIELD in kinds to read a field"
-    return _KINDS.get(column.group, "ignore"), COLUMN_TYPES[column.group].attribute
+    fate = COLUMN_TYPES[column.group].attribute
+    if column.group == "bytes" and holds_no_pictures(column):
+        fate = "left out: no picture begins as these bytes do"
+    elif column.group == "nested":
+        fate = f"left out; name {column.name}.FIELD in kinds to read a field"
+    return _KINDS.get(column.group, "ignore"), fate
 
 
 def _inferred_of_numbers(column: ColumnSample, many: bool) -> tuple[FeatureKind, str]:
@@ -362,17 +367,17 @@ def _present(values: Sequence[str | None]) -> list[str]:
 
 def _are_vectors(values: list[str]) -> bool:
     """Whether texts are vectors, as CSV holds them; whole numbers alone may as well be codes."""
+    if not holds_for_share(values, _ONE_LENGTH_SHARE, lambda value: "." in value):
+        return False
     lengths = [len(found) if (found := numbers_in_text(value)) else 0 for value in values]
     common, rows = Counter(lengths).most_common(1)[0]
-    fractions = sum("." in value for value in values)
-    least = _ONE_LENGTH_SHARE * len(values)
-    return common >= _LEAST_LENGTH and min(rows, fractions) >= least
+    return common >= _LEAST_LENGTH and rows >= _ONE_LENGTH_SHARE * len(values)
 
 
 def _separator(values: list[str]) -> str | None:
     """What separates the several values of texts; None where they are single."""
     least = _SEPARATED_SHARE * len(values)
-    if sum(map(is_in_brackets, values)) >= _MOST_VALUES * len(values):
+    if holds_for_share(values, _MOST_VALUES, is_in_brackets):
         parts = [part for value in values for part in values_in_brackets(value)]
         return BRACKETS if len(parts) > len(set(parts)) else None
     if sum(SEPARATOR in value for value in values) >= least:
@@ -402,6 +407,8 @@ def _lists_words(values: list[str]) -> bool:
 
 def _word_count(value: str) -> float:
     """How many words a text has; in a script without spaces two characters make one."""
+    if value.isascii():
+        return len(value.split())
     unspaced = len(_UNSPACED_SIGN.findall(value))
     return len(_UNSPACED_SIGN.sub(" ", value).split()) + unspaced / 2
 
