@@ -282,6 +282,10 @@ _OF_THE_MACHINE: tuple[tuple[str, str], ...] = (
         "executors do not have the packages; set ARCHIVES, as ./spark-submit.sh --help says",
     ),
 )
+# Two jobs at once, whose commits to a table of the lake do not go together.
+_AT_ONCE = re.compile(
+    r"\[DELTA_(CONCURRENT_\w+|METADATA_CHANGED|PROTOCOL_CHANGED|PATH_EXISTS|TABLE_ALREADY_EXISTS)"
+)
 _WORKER_TRACE = re.compile(
     r"Traceback \(most recent call last\):\n(?P<frames>(?:[ ].*\n)+)(?P<error>[A-Za-z_][^\n]*)"
 )
@@ -359,6 +363,12 @@ def as_our_error(
     for ours in (_raised_by_a_worker(text), _of_reading(error, text, sources)):
         if ours is not None:
             return ours
+    if _AT_ONCE.search(text):
+        return DataError(
+            "another job has changed the same table of the lake meanwhile"
+            f" ({_shortened(text)}); when it has ended, give this command again, with the same"
+            " --run-id where it has one, by which it goes on"
+        )
     trace = _last_trace(text)
     # What a worker raised says more than what the JVM then says of the worker's end.
     said = text if trace is None else trace["error"]
