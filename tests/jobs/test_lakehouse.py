@@ -115,7 +115,7 @@ def test_runs_at_once_never_give_two_ids_one_number(spark: SparkSession, tmp_pat
     add(small, ("eve", 3), ("dan", 2))
     numbers = {row["user_id"]: row["user_index"] for row in small.read("user_index").collect()}
     assert numbers == {"ann": 0, "bob": 1, "cid": 2, "dan": 3, "eve": 4}
-    with pytest.raises(DataError, match="another run has written .* --run-id b again"):
+    with pytest.raises(DataError, match=r"another run has written .* --run-id b again"):
         add(large, ("fay", 2))
     large.read("user_index")
     add(large, ("fay", 5))
@@ -128,9 +128,9 @@ def test_writers_who_are_in_each_others_way_are_told_what_to_do(
     lakehouse = Lakehouse(spark, str(tmp_path), "run")
     lakehouse.write("catalogue", catalogue(spark, "a"))
     writer = catalogue(spark, "b").write.format("delta").mode("errorifexists")
-    with pytest.raises(DataError, match="another job has changed .* give this command again"):
-        with saying_what_failed("job recommend"):
-            writer.save(lakehouse.address("catalogue"))
+    told = pytest.raises(DataError, match=r"another job has changed .* give this command again")
+    with told, saying_what_failed("job recommend"):
+        writer.save(lakehouse.address("catalogue"))
 
 
 def test_replacing_a_part_moves_whole_files(spark: SparkSession, tmp_path: Path) -> None:
