@@ -199,7 +199,10 @@ _RULES: tuple[_Rule, ...] = (
     ),
     (
         r"FAILED_READ_FILE\.FILE_NOT_EXIST|FileNotFoundException",
-        lambda _: "a file of it vanished while it was read; run again, or give it at a version",
+        lambda _: (
+            "a file of it vanished while it was read, or since the run began, as where it is"
+            " vacuumed or written anew; start a run anew, with another --run-id"
+        ),
     ),
     (
         r"FAILED_READ_FILE\.PARQUET_COLUMN_DATA_TYPE_MISMATCH[^\n]*column `?\[?([^\]`]*)\]?`?\."
