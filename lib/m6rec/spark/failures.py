@@ -289,6 +289,10 @@ _OF_THE_MACHINE: tuple[tuple[str, str], ...] = (
 _AT_ONCE = re.compile(
     r"\[DELTA_(CONCURRENT_\w+|METADATA_CHANGED|PROTOCOL_CHANGED|PATH_EXISTS|TABLE_ALREADY_EXISTS)"
 )
+# A table whose columns change while it is followed ends the stream.
+_OTHER_COLUMNS = re.compile(
+    r"\[DELTA_(SCHEMA_CHANGED\w*|STREAMING_(INCOMPATIBLE|CANNOT_CONTINUE)_\w*)"
+)
 _WORKER_TRACE = re.compile(
     r"Traceback \(most recent call last\):\n(?P<frames>(?:[ ].*\n)+)(?P<error>[A-Za-z_][^\n]*)"
 )
@@ -371,6 +375,12 @@ def as_our_error(
             "another job has changed the same table of the lake meanwhile"
             f" ({_shortened(text)}); when it has ended, give this command again, with the same"
             " --run-id where it has one, by which it goes on"
+        )
+    if _OTHER_COLUMNS.search(text):
+        return DataError(
+            "the columns of the table that is followed have changed; start the job again, which"
+            " reads them as they are now. Where it ends like this again, remove its folder fold_in"
+            " in the lake's artifacts: it then begins after what the published run has read"
         )
     trace = _last_trace(text)
     # What a worker raised says more than what the JVM then says of the worker's end.
