@@ -1,7 +1,8 @@
 """Attack a folder of data in several ways, and measure what each ranker loses on its test.
 
-Reads what `quality` reads. Leaves robustness.json and robustness.md, and a folder for each attack
-with its data and its lake, from which a run that was stopped goes on.
+Reads what `quality` reads. Leaves robustness.json and robustness.md, and for the tables as they are
+a folder that holds one for each attack, with its data and its lake, from which a run that was
+stopped goes on.
 """
 
 import hashlib
