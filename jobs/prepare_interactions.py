@@ -215,9 +215,11 @@ def _extend_indices(lakehouse: Lakehouse, pairs: _Pairs, sources: Sources) -> No
         ("user_index", c.USER_ID, c.USER_INDEX, sources.users),
         ("item_index", c.ITEM_ID, c.ITEM_INDEX, sources.items),
     ):
-        existing = lakehouse.read(name) if lakehouse.exists(name) else None
+        # Numbers follow on all that are given, also in a run that reads an index as it once was.
+        latest = lakehouse.version(name) if lakehouse.exists(name) else None
+        existing = None if latest is None else lakehouse.read(name, latest)
         new = extend_index(_counted_ids(pairs, attributes, id_name), existing, id_name, index_name)
-        lakehouse.append_new(name, new, (id_name,))
+        lakehouse.append_new(name, new, (id_name,), number=index_name)
 
 
 def _counted_ids(pairs: _Pairs, attributes: DataFrame | None, id_name: str) -> DataFrame:

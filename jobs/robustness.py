@@ -1,9 +1,11 @@
 """Attack a folder of data in several ways, and measure what each ranker loses on its test.
 
-Reads what `quality` reads. Leaves robustness.json and robustness.md, and a folder for each attack
-with its data and its lake, from which a run that was stopped goes on.
+Reads what `quality` reads. Leaves robustness.json and robustness.md, and for the tables as they are
+a folder that holds one for each attack, with its data and its lake, from which a run that was
+stopped goes on.
 """
 
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator
@@ -28,8 +30,9 @@ from jobs import (
 from m6rec import columns as c
 from m6rec.command_line import errors_as_messages, open_lakehouse
 from m6rec.config.run import Config
-from m6rec.datasets.attacks import ATTACKS, Folder, pushed_items
+from m6rec.datasets.attacks import ATTACKS, Folder, pushed_items, read_folder
 from m6rec.datasets.folder import config_of_folder
+from m6rec.fits.inspection import check_tables
 from m6rec.lakehouse import Lakehouse
 from m6rec.report.robustness import (
     UNTOUCHED,
@@ -64,12 +67,28 @@ def variants(folder: Folder, pushed: list[object], seed: int) -> Iterator[tuple[
         yield name, attack(folder, pushed, seed)
 
 
+def place_of_variants(data: Path, output: Path, top: int, seed: int) -> Path:
+    """A folder within the output for what follows from these tables, lists so long and this seed.
+
+    A call with others measures anew, and takes no job of an earlier one as done.
+    """
+    digest = hashlib.sha256(f"{top} {seed}".encode())
+    for file in sorted((*data.glob("*.parquet"), *data.glob("*.parquet/**/*.parquet"))):
+        if file.is_file():
+            digest.update(f"{file.relative_to(data)}".encode() + file.read_bytes())
+    return output / digest.hexdigest()[:12]
+
+
 def write_folder(data: Path, target: Path, train: pd.DataFrame) -> None:
-    """Write the folder's tables with other training."""
+    """Write the folder's tables, each a file or a folder of files, with other training."""
     target.mkdir(parents=True, exist_ok=True)
-    for file in data.glob("*.parquet"):
-        if file.stem != "train":
-            shutil.copy(file, target / file.name)
+    for table in data.glob("*.parquet"):
+        if table.stem == "train":
+            continue
+        if table.is_dir():
+            shutil.copytree(table, target / table.name, dirs_exist_ok=True)
+        else:
+            shutil.copy(table, target / table.name)
     train.to_parquet(target / "train.parquet", index=False)
 
 
@@ -106,6 +125,11 @@ def _indexed(lakehouse: Lakehouse, pairs: pd.DataFrame) -> DataFrame:
     return found.select(c.USER_INDEX, c.ITEM_INDEX)
 
 
+def _config_of(data: Path, lake: Path, top: int) -> Config:
+    config = config_of_folder(CONFIG, data, lake, top, "all")
+    return config.replaced({"ratings.enabled": False})
+
+
 def main(
     data: Annotated[Path, typer.Option("--data", help="Folder of the data.")],
     output: Annotated[Path, typer.Option("--output", help="Folder for what the runs leave.")],
@@ -115,17 +139,18 @@ def main(
 ) -> None:
     """Run."""
     with errors_as_messages():
-        source, target = data.resolve(), output.resolve()
-        config_of_folder(CONFIG, source, target / "lake", top, "all")
-        folder = Folder(*(pd.read_parquet(source / f"{n}.parquet") for n in ("train", "test")))
+        source = data.resolve()
+        given = _config_of(source, output.resolve() / "lake", top)
+        folder = read_folder(source)
+        target = place_of_variants(source, output.resolve(), top, seed)
         pushed = pushed_items(folder.train, seed)
         rows: list[Measurement] = []
         with session_of_job("m6rec robustness") as spark:
+            check_tables(spark, given)
             for variant, train in variants(folder, pushed, seed):
                 own = target / variant.replace(" ", "-")
                 write_folder(source, own / "data", train)
-                config = config_of_folder(CONFIG, own / "data", own / "lake", top, "all")
-                config = config.replaced({"ratings.enabled": False})
+                config = _config_of(own / "data", own / "lake", top)
                 rows += measure(spark, config, variant, folder, pushed)
                 if variant == "copies":
                     judged = {

@@ -54,6 +54,7 @@ from m6rec.spark.places import remove_folder
 from m6rec.spark.session import session_of_job
 from m6rec.tuning import (
     Report,
+    alone_in,
     distributions,
     ended,
     given_values,
@@ -122,14 +123,23 @@ def _plain(value: Any) -> Any:
     return value.model_dump(mode="json") if isinstance(value, Section) else value
 
 
-def run_tuning(spark: SparkSession, config: Config, run_id: str, output: Path) -> optuna.Study:
+def run_tuning(
+    spark: SparkSession, config: Config, run_id: str, output: Path | str
+) -> optuna.Study:
     """Run the trials that are missing, and write the best config and the table of trials.
 
     Both are written after every trial, so a search that was killed leaves the best so far.
 
     Raises:
-        ConfigError: the search space cannot be searched, or the study is of another config.
+        ConfigError: the search space cannot be searched, the study is of another config or cannot
+            be opened, or another search is at work in the folder.
     """
+    folder = local_output(str(output))
+    with alone_in(folder):
+        return _run_tuning(spark, config, run_id, folder)
+
+
+def _run_tuning(spark: SparkSession, config: Config, run_id: str, output: Path) -> optuna.Study:
     deadline = None if config.tune.seconds is None else time.monotonic() + config.tune.seconds
     distributions(config)
     check_tables(spark, config)

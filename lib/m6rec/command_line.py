@@ -145,8 +145,8 @@ def _checked_config(path: Path, overrides: tuple[str, ...], output: Path | str |
         # The quotes have YAML read any path as text, whatever characters it holds.
         lake = json.dumps(f"{_whole(output)}/lake", ensure_ascii=False)
         config = load_config(path, (*overrides, f"lake={lake}"))
-    for _, source, _ in sources_of(config):
-        _check_local_path(source)
+    for key, source, _ in sources_of(config):
+        _check_local_path(key, source)
     return config
 
 
@@ -224,7 +224,7 @@ def check_publish_options(run_id: str | None, rollback: bool, history: bool) -> 
         check_run_id(run_id)
 
 
-def _check_local_path(source: TableSource) -> None:
+def _check_local_path(key: str, source: TableSource) -> None:
     """Refuse a missing path on this machine at once; all other paths are left to Spark."""
     if source.path is None or any(sign in source.path for sign in "*?[{,"):
         return
@@ -233,7 +233,7 @@ def _check_local_path(source: TableSource) -> None:
         return
     if not Path(local).exists():
         raise TableError(
-            f"{source.format} table {source.path} does not exist (seen from {Path.cwd()});"
+            f"{key}: table {source.path} does not exist (seen from {Path.cwd()});"
             " correct the path in the config"
         )
 

@@ -16,7 +16,7 @@ from pyspark.sql import types as T
 
 from m6rec import columns as c
 from m6rec.config.base import is_path
-from m6rec.errors import ConfigError, TableError
+from m6rec.errors import ConfigError, DataError, TableError
 from m6rec.files import FilePlace
 from m6rec.schemas import TABLES, TableSchema
 from m6rec.spark.files import local_path
@@ -435,13 +435,27 @@ class Lakehouse:
         writer.option("mergeSchema", "true").save(self.address(PUBLISHED))
         return self.version(PUBLISHED)
 
-    def append_new(self, name: str, frame: DataFrame, key: tuple[str, ...]) -> int:
-        """Insert the rows of a shared table whose key is new; leave the others as they are."""
+    def append_new(
+        self, name: str, frame: DataFrame, key: tuple[str, ...], number: str | None = None
+    ) -> int:
+        """Insert the rows of a shared table whose key is new; leave the others as they are.
+
+        Args:
+            name: the table.
+            frame: the rows.
+            key: the columns by which rows are told apart.
+            number: a column of numbers that follow on those of the table as it was read.
+
+        Raises:
+            DataError: another run has written numbers since.
+        """
         rows = self._conform(TABLES[name], frame, {c.RUN_ID: self.run_id})
         if self._passes_through_driver(name) and len(key) == 1:
             offered = arrow_table(rows)
             version = self._commit_here(
-                name, lambda before: rows_that_are_new(before, offered, key[0]), replaced=None
+                name,
+                lambda before: rows_that_are_new(before, offered, key[0], number),
+                replaced=None,
             )
             if version is not None:
                 return version
@@ -451,9 +465,26 @@ class Lakehouse:
             return self._record(name)
         if rows.isEmpty():
             return self._record(name)
+        if number is not None:
+            self._check_numbers(name)
         target = self.delta_table(name).alias("target").merge(rows.alias("source"), _matches(key))
         target.whenNotMatchedInsertAll().execute()
         return self._record(name)
+
+    def _check_numbers(self, name: str) -> None:
+        """Refuse to add numbers to a table to which another run has added some since it was read.
+
+        Raises:
+            DataError: it has.
+        """
+        read, found = self._read.get(name), self.version(name)
+        if found != read:
+            raise DataError(
+                f"table {self.address(name)} is at version {found}, and run {self.run_id} has"
+                f" numbered its rows after those of version {'none' if read is None else read}:"
+                " another run has written to it meanwhile; give the same command with --run-id"
+                f" {self.run_id} again, by which it goes on"
+            )
 
     def _save(self, table: TableSchema, writer: DataFrameWriter, replace: str | None = None) -> int:
         if table.name in self._written or self._is_there(table.name):

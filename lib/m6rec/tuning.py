@@ -5,8 +5,10 @@ again. The given config is itself a trial, so the best one is never worse on val
 """
 
 import csv
+import fcntl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,8 @@ STUDY = "m6rec"
 _PROMISED = "fixed_params"
 _FINGERPRINT = "fingerprint"
 _SECONDS = "seconds"
+_LOCK = "tune.lock"
+_SQLITE = b"SQLite format 3\0"
 
 Report = Callable[[float], None]
 # A function of this kind measures a config. It may first report an earlier measure, at which the
@@ -79,6 +83,34 @@ def _distribution(key: str, dimension: Range | Choice, given: Any) -> BaseDistri
     return FloatDistribution(low, high, log=dimension.log)
 
 
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keep other searches out of an output folder, which is made where there is none.
+
+    A search takes the trials that it finds begun for those of a process that was killed.
+
+    Raises:
+        ConfigError: another search is at work there, or it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / _LOCK).open("w")
+    except OSError as error:
+        raise ConfigError(
+            f"--output {folder} cannot be written ({error.strerror}); give another folder"
+        ) from error
+    with lock:
+        try:
+            # The system gives it back when the process ends, in whatever way.
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(
+                f"another tune is at work in {folder}; wait for it or end it, or give another"
+                " --output and --run-id"
+            ) from None
+        yield
+
+
 def open_study(config: Config, file: Path) -> optuna.Study:
     """The study in an SQLite file, made where there is none, with the trials that are due first.
 
@@ -86,10 +118,15 @@ def open_study(config: Config, file: Path) -> optuna.Study:
     measured them.
 
     Raises:
-        ConfigError: the file is of a study of another config.
+        ConfigError: the file is of a study of another config, or no study.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     file.parent.mkdir(parents=True, exist_ok=True)
+    if file.is_dir() or (file.is_file() and not _may_be_a_study(file)):
+        raise ConfigError(
+            f"{file} is no database of SQLite, in which a search is kept; remove it to begin the"
+            " search anew, or give another --output"
+        )
     study = optuna.create_study(
         storage=f"sqlite:///{file.resolve()}",
         study_name=STUDY,
@@ -107,6 +144,12 @@ def open_study(config: Config, file: Path) -> optuna.Study:
     if given not in _promised(study) and given not in [t.params for t in _complete(study)]:
         study.enqueue_trial(given)
     return study
+
+
+def _may_be_a_study(file: Path) -> bool:
+    """Whether SQLite may have written the file, which is empty until there is a table."""
+    with file.open("rb") as opened:
+        return opened.read(len(_SQLITE)) in {b"", _SQLITE}
 
 
 def _check_same_study(study: optuna.Study, config: Config, file: Path) -> None:

@@ -49,6 +49,22 @@ def test_an_error_of_one_key_is_not_said_of_a_key_that_follows_from_it() -> None
     assert "interactions.weighting" not in message
 
 
+@pytest.mark.parametrize(
+    ("dimension", "said"),
+    [
+        ({"low": 8}, "factors.svd.rank.high: missing; add it"),
+        ({"low": 8, "high": 16, "step": 2}, "factors.svd.rank.step: unknown key; remove it"),
+        ({"low": 8, "high": 4}, "factors.svd.rank: low 8 is not below high 4"),
+        ({"values": 8}, "factors.svd.rank.values: Input should be a valid list, found 8"),
+        ([8, 16], "factors.svd.rank: Input should be a section with keys low and high, or values"),
+    ],
+)
+def test_a_wrong_dimension_of_a_search_is_said_once(dimension: Any, said: str) -> None:
+    message = message_of(tune={"search": {"factors.svd.rank": dimension}})
+    assert f"tune.search.{said}" in message
+    assert len(message.splitlines()) == 2
+
+
 @pytest.mark.parametrize("zone", ["Mars/Base", "Tokyo", "+9", "../x"])
 def test_a_zone_that_there_is_not_is_named(zone: str) -> None:
     assert f"there is no time zone {zone}; give one such as" in message_of({"time_zone": zone})

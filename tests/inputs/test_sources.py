@@ -28,7 +28,7 @@ from m6rec.config.run import parse_config
 from m6rec.errors import ClusterError, TableError, WorkerError
 from m6rec.fits.inspection import inspect_sources
 from m6rec.fits.sources import open_events, open_sources
-from m6rec.spark.failures import in_words, saying_what_failed
+from m6rec.spark.failures import as_our_error, in_words, saying_what_failed
 from m6rec.spark.json_samples import schema_of_sample
 from m6rec.spark.sources import read_source, source_version
 from m6rec.spark.time_limits import within_seconds
@@ -373,6 +373,21 @@ def test_credentials_that_are_missing_are_named() -> None:
 )
 def test_what_is_thrown_has_words(thrown: str, words: str) -> None:
     assert words in in_words(RuntimeError(thrown))
+
+
+@pytest.mark.parametrize(
+    ("thrown", "words"),
+    [
+        (
+            "[STREAM_FAILED] Query [id = 1] terminated with exception:"
+            " [DELTA_SCHEMA_CHANGED_WITH_STARTING_OPTIONS] Detected schema change in version 2:",
+            "have changed; start the job again, which reads them as they are now",
+        ),
+        ("[DELTA_CONCURRENT_APPEND.WITH_PARTITION_HINT] Files were added", "another job has chan"),
+    ],
+)
+def test_what_ends_a_job_from_outside_is_no_defect(thrown: str, words: str) -> None:
+    assert words in str(as_our_error(RuntimeError(thrown)))
 
 
 def test_the_check_prints_every_column_and_all_problems(

@@ -5,11 +5,14 @@ from functools import partial
 from pathlib import Path
 from threading import Barrier
 
+import pytest
 from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from m6rec.errors import DataError
 from m6rec.lakehouse import Lakehouse
+from m6rec.spark.failures import saying_what_failed
 from m6rec.spark.sources import _version_in_history
 
 
@@ -93,6 +96,41 @@ def test_a_part_replaces_its_own_rows_alone(spark: SparkSession, tmp_path: Path)
     kept = ("selection", "factors", "svd")
     assert model_names(one) == {kept, ("final", "factors", "als"), ("final", "hybrid", "a")}
     assert model_names(two) == {kept, ("final", "factors", "svd")}
+
+
+def test_runs_at_once_never_give_two_ids_one_number(spark: SparkSession, tmp_path: Path) -> None:
+    small = Lakehouse(spark, str(tmp_path), "a").with_tables_in_memory(through_driver=True)
+    large = Lakehouse(spark, str(tmp_path), "b")
+
+    def users(*numbered: tuple[str, int]) -> DataFrame:
+        return spark.createDataFrame(list(numbered), "user_id string, user_index long")
+
+    def add(lakehouse: Lakehouse, *numbered: tuple[str, int]) -> None:
+        lakehouse.append_new("user_index", users(*numbered), ("user_id",), number="user_index")
+
+    add(small, ("ann", 0), ("bob", 1))
+    large.read("user_index")
+    # Both have read two users, and number those who are new to them from 2 on.
+    add(small, ("cid", 2))
+    add(small, ("eve", 3), ("dan", 2))
+    numbers = {row["user_id"]: row["user_index"] for row in small.read("user_index").collect()}
+    assert numbers == {"ann": 0, "bob": 1, "cid": 2, "dan": 3, "eve": 4}
+    with pytest.raises(DataError, match=r"another run has written .* --run-id b again"):
+        add(large, ("fay", 2))
+    large.read("user_index")
+    add(large, ("fay", 5))
+    assert large.read("user_index").count() == 6
+
+
+def test_writers_who_are_in_each_others_way_are_told_what_to_do(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    lakehouse = Lakehouse(spark, str(tmp_path), "run")
+    lakehouse.write("catalogue", catalogue(spark, "a"))
+    writer = catalogue(spark, "b").write.format("delta").mode("errorifexists")
+    told = pytest.raises(DataError, match=r"another job has changed .* give this command again")
+    with told, saying_what_failed("job recommend"):
+        writer.save(lakehouse.address("catalogue"))
 
 
 def test_replacing_a_part_moves_whole_files(spark: SparkSession, tmp_path: Path) -> None:

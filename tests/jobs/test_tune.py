@@ -25,6 +25,7 @@ from m6rec.spark.sources import check_sources
 from m6rec.tuning import (
     MeasureConfig,
     Report,
+    alone_in,
     distributions,
     ended,
     open_study,
@@ -61,6 +62,28 @@ def run_search(
     added: list[FrozenTrial] = []
     search(open_study(config, file), config, measure, deadline, added.append)
     return added
+
+
+def test_one_search_at_a_time_is_in_a_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "tuned"
+    with alone_in(folder):
+        with pytest.raises(ConfigError, match="another tune is at work in"), alone_in(folder):
+            raise AssertionError
+        with alone_in(tmp_path / "other"):
+            pass
+    with alone_in(folder):
+        (folder / "file").write_text("")
+    with pytest.raises(ConfigError, match="cannot be written"), alone_in(folder / "file" / "tuned"):
+        raise AssertionError
+
+
+def test_a_file_that_is_no_study_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "study.sqlite"
+    file.write_text("trial,ndcg")
+    with pytest.raises(ConfigError, match=r"study\.sqlite is no database of SQLite"):
+        open_study(config_with({"search": SEARCH}), file)
+    file.write_text("")
+    open_study(config_with({"search": SEARCH}), file)
 
 
 # --- the search space -------------------------------------------------------------------------

@@ -1,15 +1,21 @@
 """Lists that are chosen for diversity, by the user's mix and within a quota, in the whole run."""
 
 from collections import Counter
+from pathlib import Path
 
 import pandas as pd
 import pytest
+from pyspark.sql import SparkSession
 
 from jobs import evaluate, recommend
 from m6rec import columns as c
 from m6rec.config.run import Config
+from m6rec.errors import DataError
+from m6rec.fits.fit import Fit
+from m6rec.fits.rules import items_outside_lists
 from m6rec.lakehouse import Lakehouse
 from m6rec.publication.guards import measure_guards
+from tests.finished_runs import config_of
 from tests.synthetic_shop import Shop
 
 FEW = {"evaluate.rankers": ["ridge"], "recommend.ranker": "ridge", "recommend.contexts": {}}
@@ -39,6 +45,27 @@ def published(lakehouse: Lakehouse) -> dict[str, list[str]]:
 def ids_of(lakehouse: Lakehouse, side: str) -> dict[int, str]:
     rows = lakehouse.read(f"{side}_index").select(f"{side}_index", f"{side}_id").collect()
     return {row[0]: row[1] for row in rows}
+
+
+def test_rules_that_leave_no_item_stop_the_run(spark: SparkSession, tmp_path: Path) -> None:
+    lakehouse = Lakehouse(spark, str(tmp_path / "lake"), "run")
+    ids = spark.createDataFrame([("a", 0), ("b", 1)], "item_id string, item_index long")
+    lakehouse.append_new("item_index", ids, ("item_id",))
+    nothing = "string(null) title", "string(null) domain"
+    lakehouse.write("catalogue", ids.selectExpr("*", *nothing))
+
+    def outside(rule: str, *items: str) -> list[bool]:
+        table = tmp_path / f"{rule}.csv"
+        table.write_text("\n".join(("item_id", *items)))
+        rules = {rule: {"path": str(table), "format": "csv"}}
+        config = config_of(lakehouse.location, recommend={"rules": rules})
+        return list(items_outside_lists(Fit(lakehouse, config, c.FINAL)))
+
+    assert outside("excluded_items", "a") == [True, False]
+    with pytest.raises(DataError, match=r"none of the 2 items .* excluded_items \(.*\.csv\)"):
+        outside("excluded_items", "a", "b")
+    with pytest.raises(DataError, match=r"allowed_items \(.* start a run anew"):
+        outside("allowed_items", "A")
 
 
 @pytest.mark.slow

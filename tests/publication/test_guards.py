@@ -1,5 +1,6 @@
 """What guards measure, on the finished run and on lists made by hand."""
 
+import numpy as np
 import pandas as pd
 import pytest
 import typer
@@ -22,6 +23,7 @@ from m6rec.stages.publication.lists import (
     longest_lists,
     shared_places,
 )
+from m6rec.stages.publication.profiles import largest_drift, profiles_of
 from m6rec.stages.publication.validation import ndcg_by_user, paired_change
 from tests.finished_runs import copy_run
 from tests.synthetic_shop import Shop
@@ -181,6 +183,22 @@ def test_a_run_that_went_wrong_is_stopped_and_readers_keep_their_lists(
     publish.run(wrong, config.replaced({f"guards.{name}": "off" for name in outcomes}))
     assert published_run(wrong) == "wrong"
     rollback(wrong, config)
+
+
+def test_an_attribute_that_is_gone_drifts_where_its_table_was_read() -> None:
+    numbers = {"items: price": np.arange(100.0), "users of an item": np.arange(100.0)}
+    words = {"items: genre": {"genre: a": 50, "genre: b": 50}}
+    earlier = profiles_of(numbers, words)
+    assert largest_drift(earlier, numbers, words, ("items",))[1] == 0.0
+    others = {"items: colour": {"colour: red": 100}}
+    without_price = {"users of an item": np.arange(100.0)}
+    name, value = largest_drift(earlier, without_price, words, ("items",))
+    assert (name, value > 0.25) == ("items: price", True)
+    name, value = largest_drift(earlier, numbers, others, ("items",))
+    assert (name, value > 0.25) == ("items: genre", True)
+    # A night that trains no features has no words, and a run may have no table of items.
+    assert largest_drift(earlier, without_price, {})[1] == 0.0
+    assert largest_drift(earlier, numbers, {}, ("items",))[1] == 0.0
 
 
 def test_a_stop_is_exit_code_3(capsys: pytest.CaptureFixture[str]) -> None:

@@ -95,6 +95,16 @@ def test_a_folder_without_a_test_table_is_refused_by_name(bare: Path) -> None:
         config_for(bare)
 
 
+def test_what_is_no_parquet_is_refused_by_name(bare: Path) -> None:
+    (bare / "train.parquet").write_text("user_id,item_id\n1,2\n")
+    with pytest.raises(TableError, match=r"train\.parquet is neither a file of Parquet nor"):
+        config_for(bare)
+    (bare / "train.parquet").unlink()
+    (bare / "train.parquet").mkdir()
+    with pytest.raises(TableError, match=r"train\.parquet is neither a file of Parquet nor"):
+        config_for(bare)
+
+
 def test_a_table_without_its_ids_is_refused_by_name(bare: Path) -> None:
     write(bare, "train", user_id=[1], product=[3])
     with pytest.raises(TableError, match=r"train\.parquet has no column \['item_id'\]"):

@@ -1,21 +1,25 @@
 """Attacks change what they say and no more, and what is lost is told for every ranker."""
 
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from pyspark.sql import SparkSession
 
+from jobs.robustness import place_of_variants, write_folder
 from m6rec.datasets.attacks import (
     ATTACKS,
     Folder,
     Shilling,
     pushed_items,
+    read_folder,
     with_fake_users,
     with_losses,
     with_random_clicks,
 )
+from m6rec.errors import TableError
 from m6rec.kernels.evaluation.pushed_items import Rise
 from m6rec.rankers import HYBRID, MLLIB_ALS
 from m6rec.report.robustness import UNTOUCHED, Measurement, change_of, robustness_document
@@ -118,6 +122,60 @@ def test_ids_that_are_text_get_fake_users_of_text(folder: Folder) -> None:
     train = folder.train.assign(user_id="u" + folder.train["user_id"].astype(str))
     fakes = with_fake_users(train, [1], "random", 1).iloc[len(train) :]
     assert set(fakes["user_id"]).isdisjoint(train["user_id"])
+
+
+def written(folder: Folder, place: Path) -> Path:
+    place.mkdir()
+    folder.train.to_parquet(place / "train.parquet", index=False)
+    folder.test.to_parquet(place / "test.parquet", index=False)
+    return place
+
+
+def test_rows_without_an_id_are_left_out_and_ratings_read_as_numbers(
+    folder: Folder, tmp_path: Path
+) -> None:
+    ids = folder.train["user_id"].astype(float)
+    ids[3] = np.nan
+    train = folder.train.assign(user_id=ids, rating=folder.train["rating"].astype(str))
+    read = read_folder(written(Folder(train, folder.test), tmp_path / "data")).train
+    expected = folder.train.drop(3).reset_index(drop=True)
+    pd.testing.assert_frame_equal(read, expected, check_dtype=False)
+    assert read["user_id"].dtype == np.int64
+    assert read["rating"].dtype.kind == "f"
+
+
+def test_a_folder_that_cannot_be_attacked_is_refused(folder: Folder, tmp_path: Path) -> None:
+    train = folder.train
+    users, items = range(30), range(25)
+    dense = pd.DataFrame([(u, i) for u in users for i in items], columns=["user_id", "item_id"])
+    wrong = {
+        "has 8 items, and the attacks need 20": train[train["item_id"] < 8],
+        "has 30 users and 25 items.*30 are in neither.*adds 144": dense[
+            (dense["user_id"] + dense["item_id"]) % 25 > 0
+        ],
+        "has the rating 'good'": train.assign(rating="good"),
+    }
+    for number, (words, rows) in enumerate(wrong.items()):
+        place = written(Folder(rows, rows.head(1)), tmp_path / str(number))
+        with pytest.raises(TableError, match=words):
+            read_folder(place)
+
+
+def test_other_tables_or_seeds_are_measured_in_a_folder_of_their_own(
+    folder: Folder, tmp_path: Path
+) -> None:
+    data, output = written(folder, tmp_path / "data"), tmp_path / "data" / "output"
+    (data / "items.parquet").mkdir()
+    pd.DataFrame({"item_id": [1]}).to_parquet(data / "items.parquet" / "part-0.parquet")
+    first = place_of_variants(data, output, 100, 1)
+    write_folder(data, first / "untouched" / "data", folder.train)
+    assert place_of_variants(data, output, 100, 1) == first
+    others = [place_of_variants(data, output, 100, 2), place_of_variants(data, output, 50, 1)]
+    pd.DataFrame({"item_id": [2]}).to_parquet(data / "items.parquet" / "part-0.parquet")
+    others.append(place_of_variants(data, output, 100, 1))
+    assert len({first, *others}) == 4
+    copied = pd.read_parquet(first / "untouched" / "data" / "items.parquet")
+    assert list(copied["item_id"]) == [1]
 
 
 def test_pushed_items_are_found_in_the_lists_by_their_ids(spark: SparkSession) -> None:

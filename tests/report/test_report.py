@@ -357,10 +357,17 @@ def test_the_terminal_shows_rankers_and_three_lists_uncut(width: int) -> None:
     assert "Film <1> [b]" in text
     assert "Film <10> [b]" in text
     assert "Film <11> [b]" not in text
-    assert "user carla" in text
+    assert "Top 10 of user carla" in text
     assert "user dora" not in text
     assert "\u2026" not in text
     assert max(len(line) for line in text.splitlines()) <= width
+
+
+def test_a_shorter_list_is_called_as_long_as_it_is() -> None:
+    output = io.StringIO()
+    short: dict[str, Any] = {**EXAMPLES[0], "items": EXAMPLES[0]["items"][:5]}
+    print_results(Console(file=output, width=80), METRICS, [short])
+    assert "Top 5 of user anna" in output.getvalue()
 
 
 def test_the_examples_of_the_wording_hold() -> None:

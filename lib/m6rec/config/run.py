@@ -24,7 +24,7 @@ from m6rec.config.publication import (
     RetentionConfig,
 )
 from m6rec.config.reading import apply_override, data_of_file, put
-from m6rec.config.search import TUNABLE, Choice, Range, TuneConfig
+from m6rec.config.search import CHOICE, RANGE, TUNABLE, Choice, Range, TuneConfig
 from m6rec.config.towers import CLOCK, TowersConfig
 from m6rec.errors import ConfigError, likely_spelling
 from m6rec.fingerprints import fingerprint_of
@@ -417,7 +417,8 @@ def parse_config(data: dict[str, Any], origin: str) -> Config:
 
 
 def _describe(problem: Any) -> str:
-    place = ".".join(str(part) for part in problem["loc"])
+    # What a dimension of a search is stands in no key.
+    place = ".".join(str(part) for part in problem["loc"] if part not in {RANGE, CHOICE})
     if not place:
         return _reason(problem)
     if problem["type"] == "extra_forbidden":
@@ -462,7 +463,9 @@ def _section_within(annotation: Any) -> type[Section] | None:
 def _reason(problem: Any) -> str:
     """What is wrong, in words that need no knowledge of Python."""
     if problem["type"] in {"model_type", "model_attributes_type"}:
-        return "Input should be a section with keys"
+        is_range = RANGE in problem["loc"]
+        keys = "keys low and high, or values" if is_range else "keys"
+        return f"Input should be a section with {keys}"
     if problem["type"] == "string_type":
         return "Input should be text, in quotes where it looks like a number or a date"
     words = str(problem["msg"]).removeprefix("Value error, ")

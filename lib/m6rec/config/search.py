@@ -1,6 +1,8 @@
 """The search space of job `tune`."""
 
-from pydantic import Field, model_validator
+from typing import Annotated, Any
+
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from m6rec.config.base import FiniteFloat, PositiveFloat, PositiveInt, Section
 
@@ -40,6 +42,19 @@ class Choice(Section):
         return self.values
 
 
+RANGE, CHOICE = "range", "choice"
+
+
+def _kind(dimension: Any) -> str:
+    """Which of both a dimension is meant to be, so that what is wrong is said of that one alone."""
+    named = isinstance(dimension, dict) and "values" in dimension
+    return CHOICE if named or isinstance(dimension, Choice) else RANGE
+
+
+Dimension = Annotated[
+    Annotated[Range, Tag(RANGE)] | Annotated[Choice, Tag(CHOICE)], Discriminator(_kind)
+]
+
 # What a trial can change without changing what it is measured on.
 TUNABLE = ("factors.", "neighbours.", "features.", "towers.", "hybrid.")
 
@@ -72,7 +87,7 @@ class TuneConfig(Section):
         " finished.",
     )
     k: PositiveInt = Field(default=20, description="The list length of the NDCG.")
-    search: dict[str, Range | Choice] = Field(
+    search: dict[str, Dimension] = Field(
         default=DEFAULT_SEARCH,
         description="What is tried for each dotted key of the config; it replaces the default"
         " search as a whole.",

@@ -8,6 +8,7 @@ depends only on its arguments and its seed, and the test stays as it is.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, assert_never
 
@@ -16,14 +17,18 @@ import numpy.typing as npt
 import pandas as pd
 
 from m6rec import columns as c
+from m6rec.errors import TableError
 
 Shilling = Literal["random", "average", "bandwagon", "copies"]
 PUSHED_ITEMS = 10
 PROFILES = 0.01
 CHANGED = 0.2
+# Half of the items are pushed from, and the others are left as fillers.
+_FEWEST_ITEMS = 2 * PUSHED_ITEMS
 _POPULAR_FILLERS = 10
 # Ids of fake users are numbers above the highest id, or this word and a number.
 _FAKE = "fake-user-"
+_IDS = [c.USER_ID, c.ITEM_ID]
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,49 @@ class Folder:
 
     train: pd.DataFrame
     test: pd.DataFrame
+
+
+def read_folder(data: Path) -> Folder:
+    """The interactions of a folder of data, without the rows that lack an id.
+
+    Raises:
+        TableError: they are too few, or too dense, to be attacked, or ratings are no numbers.
+    """
+    train, test = (_named_pairs(data / f"{name}.parquet") for name in ("train", "test"))
+    place = data / "train.parquet"
+    users, items = train[c.USER_ID].nunique(), train[c.ITEM_ID].nunique()
+    if items < _FEWEST_ITEMS:
+        raise TableError(
+            f"{place} has {items} items, and the attacks need {_FEWEST_ITEMS} or more:"
+            f" {PUSHED_ITEMS} are pushed, and fake users have others, too; give a larger folder"
+        )
+    pairs = len(pd.concat([train, test])[_IDS].drop_duplicates())
+    clicks, free = round(CHANGED * len(train)), users * items - pairs
+    if clicks > free:
+        raise TableError(
+            f"{place} has {users} users and {items} items, of whose pairs {max(free, 0)} are in"
+            f" neither training nor test, and the attack by random clicks adds {clicks}; give a"
+            " folder whose users have fewer of the items"
+        )
+    return Folder(train, test)
+
+
+def _named_pairs(file: Path) -> pd.DataFrame:
+    """The rows that have both ids, with whole numbers and ratings as numbers."""
+    rows = pd.read_parquet(file).dropna(subset=_IDS).reset_index(drop=True)
+    # Where a whole number is missing, pandas reads the others as fractions.
+    whole = [name for name in _IDS if pd.api.types.is_float_dtype(rows[name])]
+    rows = rows.astype({name: "int64" for name in whole if (rows[name] % 1 == 0).all()})
+    if c.RATING in rows and not pd.api.types.is_numeric_dtype(rows[c.RATING]):
+        numbers = pd.to_numeric(rows[c.RATING], errors="coerce")
+        wrong = rows[c.RATING][numbers.isna() & rows[c.RATING].notna()]
+        if len(wrong):
+            raise TableError(
+                f"{file} has the {c.RATING} {wrong.iloc[0]!r}, and fake users rate with numbers;"
+                " write the column as numbers, or leave it out"
+            )
+        rows[c.RATING] = numbers
+    return rows
 
 
 def pushed_items(train: pd.DataFrame, seed: int) -> list[Any]:

@@ -7,6 +7,7 @@ domain), and optionally validation.parquet, items.parquet and users.parquet.
 from pathlib import Path
 from typing import Any, Literal, assert_never
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
@@ -87,10 +88,21 @@ def _source(file: Path) -> dict[str, str]:
 def _columns(file: Path, required: tuple[str, ...]) -> set[str]:
     """The columns of a Parquet file, or of a folder of them."""
     if not file.exists():
-        raise TableError(f"{file} does not exist; the folder of data needs it")
+        raise TableError(
+            f"{file} does not exist, and the folder of data (DATA) needs train.parquet and"
+            " test.parquet with the columns user_id and item_id; write other formats as such, as"
+            " python -m tests.quality.convert does with public data"
+        )
     part = next(iter(sorted(file.glob("*.parquet"))), file) if file.is_dir() else file
-    names = set(pq.read_schema(part).names)
+    try:
+        names = set(pq.read_schema(part).names)
+    except (pa.ArrowException, OSError) as error:
+        raise TableError(
+            f"{file} is neither a file of Parquet nor a folder of such files; write it again"
+        ) from error
     missing = sorted(set(required) - names)
     if missing:
-        raise TableError(f"{file} has no column {missing}; it has {sorted(names)}")
+        raise TableError(
+            f"{file} has no column {missing}; it has {sorted(names)}; rename its columns"
+        )
     return names

@@ -6,6 +6,7 @@ from pyspark.sql import DataFrame
 
 from m6rec import columns as c
 from m6rec.config.outputs import ItemTable
+from m6rec.errors import DataError
 from m6rec.fits.fit import Fit
 from m6rec.spark.sources import read_ids
 from m6rec.stages.pairs.catalogue import masked_by_rules
@@ -20,12 +21,23 @@ def items_of_rule(fit: Fit, table: ItemTable | None) -> DataFrame | None:
 
 
 def items_outside_lists(fit: Fit) -> npt.NDArray[np.bool_]:
-    """bool [items]: items that no published list may hold."""
+    """bool [items]: items that no published list may hold.
+
+    Raises:
+        DataError: the rules leave none to be listed.
+    """
     rules = fit.config.recommend.rules
-    allowed, excluded = (
-        items_of_rule(fit, table) for table in (rules.allowed_items, rules.excluded_items)
-    )
-    return masked_by_rules(fit.lakehouse.read("catalogue"), fit.n_items, allowed, excluded)
+    given = {"allowed_items": rules.allowed_items, "excluded_items": rules.excluded_items}
+    allowed, excluded = (items_of_rule(fit, table) for table in given.values())
+    masked = masked_by_rules(fit.lakehouse.read("catalogue"), fit.n_items, allowed, excluded)
+    named = [f"{name} ({table.name})" for name, table in given.items() if table is not None]
+    if named and masked.all():
+        raise DataError(
+            f"recommend.rules leave none of the {fit.n_items} items to be listed: look at"
+            f" {' and '.join(named)}, whose ids are compared with those of the interactions;"
+            " correct these tables, and start a run anew, with another --run-id"
+        )
+    return masked
 
 
 def excluded_pairs(fit: Fit) -> DataFrame | None:

@@ -505,7 +505,9 @@ def _of_drift(subject: _Subject) -> dict[str, Measured]:
     earlier = _published_profile(subject)
     if earlier is None:
         return {"drift": Measured(profile=profile)}
-    name, value = largest_drift(earlier, numbers, words)
+    tables = {"users": subject.config.features.users, "items": subject.config.features.items}
+    sides = [side for side, table in tables.items() if table is not None]
+    name, value = largest_drift(earlier, numbers, words, sides)
     return {"drift": Measured(value, detail=name and f"of {name}", profile=profile)}
 
 

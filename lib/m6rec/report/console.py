@@ -81,13 +81,13 @@ def _ratings_table(models: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Tab
 
 
 def _list_table(example: Mapping[str, Any]) -> Table:
-    table = Table(
-        title=f"Top {_ITEMS_SHOWN} of user {escape(str(example[c.USER_ID]))}", box=box.SIMPLE_HEAD
-    )
+    items = example["items"][:_ITEMS_SHOWN]
+    user = escape(str(example[c.USER_ID]))
+    table = Table(title=f"Top {len(items)} of user {user}", box=box.SIMPLE_HEAD)
     table.add_column("#", justify="right", no_wrap=True)
     table.add_column("Title", overflow="fold")
     table.add_column("Why", overflow="fold", ratio=1)
-    for item in example["items"][:_ITEMS_SHOWN]:
+    for item in items:
         reasons = "; ".join(item.get(c.SENTENCES) or map(reason_text, item[c.REASONS]))
         title = str(item["title"] or item[c.ITEM_ID])
         table.add_row(str(item[c.RANK]), escape(title), escape(reasons))

@@ -199,7 +199,10 @@ _RULES: tuple[_Rule, ...] = (
     ),
     (
         r"FAILED_READ_FILE\.FILE_NOT_EXIST|FileNotFoundException",
-        lambda _: "a file of it vanished while it was read; run again, or give it at a version",
+        lambda _: (
+            "a file of it vanished while it was read, or since the run began, as where it is"
+            " vacuumed or written anew; start a run anew, with another --run-id"
+        ),
     ),
     (
         r"FAILED_READ_FILE\.PARQUET_COLUMN_DATA_TYPE_MISMATCH[^\n]*column `?\[?([^\]`]*)\]?`?\."
@@ -282,6 +285,14 @@ _OF_THE_MACHINE: tuple[tuple[str, str], ...] = (
         "executors do not have the packages; set ARCHIVES, as ./spark-submit.sh --help says",
     ),
 )
+# Two jobs at once, whose commits to a table of the lake do not go together.
+_AT_ONCE = re.compile(
+    r"\[DELTA_(CONCURRENT_\w+|METADATA_CHANGED|PROTOCOL_CHANGED|PATH_EXISTS|TABLE_ALREADY_EXISTS)"
+)
+# A table whose columns change while it is followed ends the stream.
+_OTHER_COLUMNS = re.compile(
+    r"\[DELTA_(SCHEMA_CHANGED\w*|STREAMING_(INCOMPATIBLE|CANNOT_CONTINUE)_\w*)"
+)
 _WORKER_TRACE = re.compile(
     r"Traceback \(most recent call last\):\n(?P<frames>(?:[ ].*\n)+)(?P<error>[A-Za-z_][^\n]*)"
 )
@@ -359,6 +370,18 @@ def as_our_error(
     for ours in (_raised_by_a_worker(text), _of_reading(error, text, sources)):
         if ours is not None:
             return ours
+    if _AT_ONCE.search(text):
+        return DataError(
+            "another job has changed the same table of the lake meanwhile"
+            f" ({_shortened(text)}); when it has ended, give this command again, with the same"
+            " --run-id where it has one, by which it goes on"
+        )
+    if _OTHER_COLUMNS.search(text):
+        return DataError(
+            "the columns of the table that is followed have changed; start the job again, which"
+            " reads them as they are now. Where it ends like this again, remove its folder fold_in"
+            " in the lake's artifacts: it then begins after what the published run has read"
+        )
     trace = _last_trace(text)
     # What a worker raised says more than what the JVM then says of the worker's end.
     said = text if trace is None else trace["error"]

@@ -306,15 +306,38 @@ def _read_file(snapshot: Snapshot, file: DataFile, wanted: pa.Schema) -> pa.Tabl
     return pa.table(columns, schema=wanted)
 
 
-def rows_that_are_new(before: Snapshot | None, offered: pa.Table, key: str) -> pa.Table | None:
-    """The rows whose key a table does not hold; None where it holds all of them."""
+def rows_that_are_new(
+    before: Snapshot | None, offered: pa.Table, key: str, number: str | None = None
+) -> pa.Table | None:
+    """The rows whose key a table does not hold; None where it holds all of them.
+
+    Args:
+        before: the table.
+        offered: the rows.
+        key: the column by which they are told apart.
+        number: a column of numbers that follow on those of the table. Where others have taken them
+            meanwhile, the rows get the next ones, in the same order.
+    """
     if before is None or not before.files:
         return offered
-    column = arrow_schema(T.StructType([before.schema[key]]))
-    known = pa.concat_tables([_read_file(before, one, column) for one in before.files])
+    columns = [name for name in (key, number) if name is not None]
+    wanted = arrow_schema(T.StructType([before.schema[name] for name in columns]))
+    known = pa.concat_tables([_read_file(before, one, wanted) for one in before.files])
     is_known = pc.is_in(offered.column(key), known.column(key).combine_chunks())
     new = offered.filter(pc.invert(is_known))
-    return new if new.num_rows else None
+    if not new.num_rows:
+        return None
+    return new if number is None else _following(new, known.column(number), number)
+
+
+def _following(new: pa.Table, taken: pa.ChunkedArray, number: str) -> pa.Table:
+    largest = pc.max(taken).as_py()
+    if largest is None or pc.min(new.column(number)).as_py() > largest:
+        return new
+    ordered = new.sort_by(number)
+    numbers = pa.array(range(largest + 1, largest + 1 + new.num_rows), pa.int64())
+    place = ordered.schema.get_field_index(number)
+    return ordered.set_column(place, ordered.schema.field(place), numbers)
 
 
 def _column(

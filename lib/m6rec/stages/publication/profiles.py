@@ -1,7 +1,7 @@
 """Profile what a run was trained on, so that a later run can tell how far its own has moved."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -85,23 +85,37 @@ def profiles_of(numbers: Numbers, words: Words) -> str:
     return json.dumps({name: asdict(profile) for name, profile in profiles.items()})
 
 
-def largest_drift(earlier: str, numbers: Numbers, words: Words) -> tuple[str, float]:
+def largest_drift(
+    earlier: str, numbers: Numbers, words: Words, sides: Collection[str] = ()
+) -> tuple[str, float]:
     """The quantity that has moved farthest from its earlier profile, and how far.
 
-    A quantity that only one of the runs has is not compared.
+    Args:
+        earlier: the profiles of the earlier run, as JSON.
+        numbers: those of this run.
+        words: those of this run.
+        sides: users or items, where this run has read a table of them. A number that it lacks there
+            counts as missing in all rows, and so does a kind of words where it has others of that
+            side. What only one of the runs has is else not compared.
     """
     profiles = {name: _profile(fields) for name, fields in json.loads(earlier).items()}
-    drifts = {
-        name: drift_of_numbers(profiles[name], values)
-        for name, values in numbers.items()
-        if name in profiles and not profiles[name].categories
-    }
-    drifts |= {
-        name: drift_of_words(profiles[name], counts)
-        for name, counts in words.items()
-        if name in profiles and profiles[name].categories
-    }
+    with_words = {_side(name) for name in words}
+    drifts = {}
+    for name, profile in profiles.items():
+        if profile.categories:
+            gone = {"": profile.values} if _side(name) in with_words else None
+            counts = words.get(name, gone)
+            if counts is not None:
+                drifts[name] = drift_of_words(profile, counts)
+        elif name in numbers or _side(name) in sides:
+            gone_numbers = np.full(profile.values, np.nan)
+            drifts[name] = drift_of_numbers(profile, numbers.get(name, gone_numbers))
     return max(drifts.items(), key=lambda item: item[1], default=("", 0.0))
+
+
+def _side(name: str) -> str:
+    """Whose attribute a quantity is; for one of activity, its name."""
+    return name.partition(": ")[0]
 
 
 def _profile(fields: Mapping[str, Any]) -> Profile:
