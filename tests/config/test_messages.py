@@ -77,6 +77,10 @@ def test_a_zone_that_there_is_not_is_named(zone: str) -> None:
         ({"lake": 2026.11}, "lake: Input should be text, in quotes where it looks like a number"),
         ({"split": 3}, "split: Input should be a section with keys, found 3"),
         ({"tune": {"search": 3}}, "tune.search: Input should be keys with values, found 3"),
+        (
+            {"features": {"items": {**INTERACTIONS, "id": "i", "kinds": {"range": "color"}}}},
+            "features.items.kinds.range: Input should be 'numeric'",
+        ),
     ],
 )
 def test_kinds_of_values_are_named_as_in_yaml(sections: dict[str, Any], named: str) -> None:

@@ -24,11 +24,14 @@ from m6rec.config.publication import (
     RetentionConfig,
 )
 from m6rec.config.reading import apply_override, data_of_file, put
-from m6rec.config.search import CHOICE, RANGE, TUNABLE, Choice, Range, TuneConfig
+from m6rec.config.search import RANGE, TUNABLE, Choice, Range, TuneConfig
 from m6rec.config.towers import CLOCK, TowersConfig
 from m6rec.errors import ConfigError, likely_spelling
 from m6rec.fingerprints import fingerprint_of
 from m6rec.rankers import FUSION, HYBRID, MEMBER_NAMES, MLLIB_ALS, SEQUENCE, Need, ranker_named
+
+# Where the dimensions of a search stand.
+_SEARCH = ("tune", "search")
 
 
 class Config(Section):
@@ -417,8 +420,7 @@ def parse_config(data: dict[str, Any], origin: str) -> Config:
 
 
 def _describe(problem: Any) -> str:
-    # What a dimension of a search is stands in no key.
-    place = ".".join(str(part) for part in problem["loc"] if part not in {RANGE, CHOICE})
+    place = ".".join(str(part) for part in _keys(problem["loc"]))
     if not place:
         return _reason(problem)
     if problem["type"] == "extra_forbidden":
@@ -432,6 +434,11 @@ def _describe(problem: Any) -> str:
             f"{place}: {_reason(problem)}, and nothing stands there; remove it to have its default"
         )
     return f"{place}: {_reason(problem)}, found {problem['input']!r}"
+
+
+def _keys(place: tuple[str | int, ...]) -> tuple[str | int, ...]:
+    """The keys that lead to a place, where pydantic also tells what a dimension of a search is."""
+    return (*place[:3], *place[4:]) if place[:2] == _SEARCH else place
 
 
 def _meant(place: tuple[str | int, ...]) -> str:
@@ -463,7 +470,7 @@ def _section_within(annotation: Any) -> type[Section] | None:
 def _reason(problem: Any) -> str:
     """What is wrong, in words that need no knowledge of Python."""
     if problem["type"] in {"model_type", "model_attributes_type"}:
-        is_range = RANGE in problem["loc"]
+        is_range = problem["loc"][:2] == _SEARCH and problem["loc"][3:] == (RANGE,)
         keys = "keys low and high, or values" if is_range else "keys"
         return f"Input should be a section with {keys}"
     if problem["type"] == "string_type":
