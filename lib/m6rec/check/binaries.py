@@ -42,8 +42,7 @@ class _Binary:
 
 def holds_no_pictures(column: ColumnSample) -> bool:
     """Whether there are bytes in a column, and none of them begin as a picture or a video."""
-    found = _binaries_of(column)
-    return bool(found) and not any(_is_picture(one.start) for one in found)
+    return bool(_no_pictures(column))
 
 
 def findings_of_binaries(
@@ -56,9 +55,9 @@ def findings_of_binaries(
         table: its table.
         stated: the kind that the configuration gives it, if any.
     """
-    if column.group != "bytes" or not holds_no_pictures(column):
+    found = _no_pictures(column) if column.group == "bytes" else []
+    if not found:
         return
-    found = _binaries_of(column)
     why = "as the config says" if stated else f"because its type is {column.type}"
     words = (
         f"is understood as {stated or 'image'}, {why}, and none of {len(found)} values in its first"
@@ -87,6 +86,13 @@ def _likely(found: list[_Binary]) -> str:
     )
 
 
+def _no_pictures(column: ColumnSample) -> list[_Binary]:
+    """The values of a column of which none begins as a picture or a video; else none of them."""
+    found = _binaries_of(column)
+    Image.init()
+    return [] if any(_is_picture(one.start) for one in found) else found
+
+
 def _binaries_of(column: ColumnSample) -> list[_Binary]:
     """The values that are not empty."""
     matches = (_WRITTEN.fullmatch(text) for text in column.texts)
@@ -96,8 +102,10 @@ def _binaries_of(column: ColumnSample) -> list[_Binary]:
 
 
 def _is_picture(start: bytes) -> bool:
+    # No file is so short, and some of Pillow's formats fail to look at one that is.
+    if len(start) < SHOWN_BYTES:
+        return False
     if start.startswith(_VIDEOS) or start[len(_MP4) :].startswith(_MP4):
         return True
-    Image.init()
     # Some of Pillow's formats have no sign to be told by. A text says why a file cannot be read.
     return any(accept is not None and accept(start) is True for _, accept in Image.OPEN.values())
