@@ -93,10 +93,10 @@ def shows_another(start: bytes, given: str) -> str | None:
         is_western = codecs.lookup(given).name in _OF_THE_WEST
     except LookupError:
         return None
-    likely = encoding_of(start)
-    if not is_western or start.isascii() or codecs.lookup(likely).name in _OF_THE_WEST:
+    if not is_western or start.isascii():
         return None
-    return likely
+    likely = encoding_of(start)
+    return None if codecs.lookup(likely).name in _OF_THE_WEST else likely
 
 
 def line_beyond_ascii(start: bytes, encoding: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from m6rec.check.shares import holds_for_share
+from m6rec.check.shares import found_for_share
 
 # The sign before the fraction; empty for text that every program reads as a number.
 DecimalSign = Literal["", ".", ","]
@@ -86,9 +86,9 @@ def numbers_as_text(values: Sequence[str]) -> NumbersAsText | None:
     missing = tuple(dict.fromkeys(text for text in texts if text.lower() in NO_NUMBER))
     if all(map(_PLAIN.fullmatch, rest)):
         return NumbersAsText("", "", missing)
-    if not holds_for_share(rest, _MOST_ARE_NUMBERS, is_number):
+    found = found_for_share(rest, _MOST_ARE_NUMBERS, lambda text: text if is_number(text) else None)
+    if found is None:
         return None
-    found = [text for text in rest if is_number(text)]
     units = Counter(_unit(text) for text in found)
     units.pop("", None)
     if not _of_one_kind(units):

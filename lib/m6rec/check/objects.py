@@ -4,7 +4,7 @@ import ast
 import json
 from collections.abc import Sequence
 
-from m6rec.check.shares import holds_for_share
+from m6rec.check.shares import found_for_share
 
 _MOST_ARE_OBJECTS = 0.9
 
@@ -15,20 +15,13 @@ def fields_of_objects(values: Sequence[str]) -> tuple[str, ...] | None:
     None unless nearly all texts are objects. An empty list or object counts as one if others are
     not empty.
     """
-    if not holds_for_share(values, _MOST_ARE_OBJECTS, _are_objects):
-        return None
-    given = [objects for value in values if (objects := _objects(value)) is not None]
     counted: dict[str, int] = {}
-    for objects in given:
+    for objects in found_for_share(values, _MOST_ARE_OBJECTS, _objects) or ():
         for name in {name for one in objects for name in one}:
             counted[name] = counted.get(name, 0) + 1
     if not counted:
         return None
     return tuple(sorted(counted, key=lambda name: (-counted[name], name)))
-
-
-def _are_objects(text: str) -> bool:
-    return _objects(text) is not None
 
 
 def _objects(text: str) -> list[dict[str, object]] | None:

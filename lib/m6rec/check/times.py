@@ -8,7 +8,7 @@ from typing import Literal
 
 from m6rec.check.numbers import NO_NUMBER
 from m6rec.check.samples import ColumnSample, shown
-from m6rec.check.shares import holds_for_share
+from m6rec.check.shares import found_for_share
 from m6rec.config.data import InteractionsConfig, TimeUnit
 
 Shape = Literal["timestamp", "epoch", "compact", "number", "numeric", "han", "named", "other"]
@@ -119,10 +119,11 @@ def read_dates(texts: Sequence[str]) -> TimeReading | None:
     are written alike, with years of four digits: versions and sizes look like those with two.
     """
     given = [text for text in texts if text.lower() not in NO_NUMBER]
-    if not given or not holds_for_share(given, _NEARLY_ALL, _date_shape):
+    shapes: list[Shape] | None = found_for_share(given, _NEARLY_ALL, _date_shape)
+    if not shapes:
         return None
-    shape, count = Counter(map(_date_shape, given)).most_common(1)[0]
-    if shape is None or count < _NEARLY_ALL * len(given):
+    shape, count = Counter(shapes).most_common(1)[0]
+    if count < _NEARLY_ALL * len(given):
         return None
     own = [text for text in given if _date_shape(text) == shape]
     if shape != "compact":

@@ -250,10 +250,10 @@ def joined_group(
         common = dist.TCPStore(_THIS_MACHINE, meeting.port, None, False, _JOIN_TIMEOUT)
         store = dist.PrefixStore(f"{meeting.application}/{context.stageId()}", common)
     group = _gloo_group(store, rank, len(hosts), address)
-    # A rank that left while another is still connecting would fail it with an error of its own,
-    # which could hide why the first has left.
-    group.barrier().wait()
     try:
+        # A rank that left while another is still connecting would fail it with an error of its own,
+        # which could hide why the first has left.
+        group.barrier().wait()
         yield GlooCommunicator(group, store)
     finally:
         # Frees the sockets and threads: the worker process may live on for other tasks.

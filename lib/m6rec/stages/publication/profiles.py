@@ -108,8 +108,8 @@ def largest_drift(
             if counts is not None:
                 drifts[name] = drift_of_words(profile, counts)
         elif name in numbers or _side(name) in sides:
-            gone_numbers = np.full(profile.values, np.nan)
-            drifts[name] = drift_of_numbers(profile, numbers.get(name, gone_numbers))
+            values = numbers[name] if name in numbers else np.full(profile.values, np.nan)
+            drifts[name] = drift_of_numbers(profile, values)
     return max(drifts.items(), key=lambda item: item[1], default=("", 0.0))
 
 
