@@ -126,6 +126,14 @@ class Lakehouse:
             yield call()
 
     @property
+    def ranks(self) -> int | None:
+        """How many tasks share the rows of an iterative program: as many as there are if None.
+
+        In local mode a program over few rows has one, so that several run at once.
+        """
+        return 1 if self.in_memory is not None and is_local(self.spark) else None
+
+    @property
     def by_path(self) -> bool:
         """Whether tables are addressed by path."""
         return is_path(self.location)

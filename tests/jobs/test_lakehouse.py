@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from threading import Barrier
+from typing import Any
 
 import pytest
 from delta.tables import DeltaTable
@@ -208,7 +209,10 @@ def test_a_small_table_is_read_once_and_gives_the_same_rows(
     own.write("catalogue", catalogue(spark, "c"))
     assert item_ids(own) == {"c"}
     own.write("catalogue", catalogue(spark, "c").limit(0))
+    none: Any = own.read("catalogue")
     assert item_ids(own) == set()
+    # A plan with rows of Python's needs a worker of its own kind, which takes seconds to start.
+    assert none._jdf.queryExecution().optimizedPlan().toString().startswith("LocalRelation <empty>")
 
 
 def test_over_few_rows_calls_run_at_once_and_else_when_they_are_asked_for(
@@ -217,7 +221,10 @@ def test_over_few_rows_calls_run_at_once_and_else_when_they_are_asked_for(
     lakehouse, both = Lakehouse(spark, str(tmp_path), "a"), Barrier(2, timeout=60)
     # Each waits for the other: one after the other, they would wait in vain.
     meeting = [both.wait] * 2
-    assert sorted(lakehouse.with_tables_in_memory().at_once(meeting)) == [0, 1]
+    few = lakehouse.with_tables_in_memory()
+    assert sorted(few.at_once(meeting)) == [0, 1]
+    # A program with all slots would let no other run beside it.
+    assert few.ranks == 1 and lakehouse.ranks is None
     called: list[int] = []
     in_turn = lakehouse.at_once([partial(called.append, one) for one in range(3)])
     next(in_turn)

@@ -107,6 +107,7 @@ class _Trials:
         self.config = fit.config
         self.n_items = fit.n_items
         self._matrix = matrix
+        self._ranks = fit.lakehouse.ranks
         self._users = users
         self.statistics = matrix_statistics(
             matrix, self.n_items, self.config.neighbours.maximum_history
@@ -155,7 +156,15 @@ class _Trials:
         return settings.model_copy(update=update)
 
     def _factors(self, settings: AlsConfig) -> FactorModel:
-        return train_als(self._matrix, self.n_items, settings, self.config.seed, None, self.terms)
+        return train_als(
+            self._matrix,
+            self.n_items,
+            settings,
+            self.config.seed,
+            None,
+            self.terms,
+            ranks=self._ranks,
+        )
 
 
 def _try_all(trials: _Trials, search: Search) -> None:

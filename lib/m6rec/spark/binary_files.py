@@ -3,10 +3,12 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from m6rec.spark.files import whole_name
+from m6rec.spark.runtimes import frame_of_arrow
 
 _RECORDS_PER_BATCH = "spark.sql.execution.arrow.maxRecordsPerBatch"
 
@@ -41,8 +43,9 @@ def contents_of(paths: DataFrame) -> DataFrame:
     named = [row["folder"] for row in wanted.select("folder").distinct().collect()]
     found = [(one, whole) for one in sorted(named) if (whole := whole_name(spark, one)) is not None]
     if not found:
-        return spark.createDataFrame([], "path string, content binary")
-    folders = spark.createDataFrame(found, "folder string, whole string")
+        return paths.select("path", F.lit(None).cast("binary").alias("content")).limit(0)
+    rows = pa.Table.from_pylist([{"folder": one, "whole": whole} for one, whole in found])
+    folders = frame_of_arrow(spark, rows, "folder string, whole string")
     keyed = wanted.join(F.broadcast(folders), "folder").select(
         "path", F.concat_ws("/", "whole", "name").alias("listed")
     )

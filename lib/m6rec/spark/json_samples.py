@@ -2,12 +2,14 @@
 
 from typing import Any
 
+import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from m6rec.config.base import TableSource
 from m6rec.spark.files import bytes_from, is_packed, sized_files_under
+from m6rec.spark.runtimes import frame_of_arrow
 
 # Below, Spark looks at all rows in a second or two.
 LARGEST_WHOLE = 64 << 20
@@ -42,10 +44,11 @@ def schema_of_sample(
     # A small file may have fields that large ones lack.
     places += [(file, 0) for file, _ in files[:: -(-len(files) // _PIECES)]]
     pieces = [_lines_from(spark, *place, piece) for place in dict.fromkeys(places)]
-    whole = [(lines,) for lines in pieces if lines]
-    if not whole:
+    whole = pa.table({"pieces": [lines for lines in pieces if lines]})
+    if not whole.num_rows:
         return None
-    lines = spark.createDataFrame(whole, "pieces string").select(F.explode(F.split("pieces", "\n")))
+    frame = frame_of_arrow(spark, whole, "pieces string")
+    lines = frame.select(F.explode(F.split("pieces", "\n")))
     jvm: Any = spark._jvm
     texts = getattr(lines._jdf, "as")(jvm.org.apache.spark.sql.Encoders.STRING())
     reader: Any = spark.read.options(**source.options)

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pyarrow as pa
 from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from pyspark.sql.pandas.serializers import ArrowStreamSerializer
 from pyspark.sql.pandas.types import to_arrow_schema
@@ -38,8 +39,7 @@ def arrow_table(frame: DataFrame) -> pa.Table:
 def frame_of_arrow(spark: SparkSession, table: pa.Table, schema: T.StructType | str) -> DataFrame:
     """The rows of a table as a frame of that schema, which no Python worker has to read."""
     if not table.num_rows:
-        # Spark makes no frame of an Arrow table without rows.
-        return spark.createDataFrame([], schema)
+        return _empty_frame(spark, schema)
     if hasattr(DataFrame, "toArrow"):
         return spark.createDataFrame(table, schema)
     session: Any = spark
@@ -53,6 +53,17 @@ def frame_of_arrow(spark: SparkSession, table: pa.Table, schema: T.StructType | 
     )
     rows = jvm.PythonSQLUtils.toDataFrame(read, types.json(), session._jsparkSession)
     return DataFrame(rows, session)
+
+
+def _empty_frame(spark: SparkSession, schema: T.StructType | str) -> DataFrame:
+    """A frame without rows, of which Spark knows so.
+
+    It makes none of an Arrow table. What it makes of an empty list a Python worker has to read, of
+    another kind than those for columns: the first one takes seconds to start.
+    """
+    fields = spark.createDataFrame([], schema).schema if isinstance(schema, str) else schema
+    columns = (F.lit(None).cast(field.dataType).alias(field.name) for field in fields)
+    return spark.range(1).select(*columns).limit(0)
 
 
 def cast_or_null(column: Column, kind: str) -> Column:

@@ -30,6 +30,7 @@ class FactorInputs:
             it did not know. ALS starts from them. Those of the SVD only give its dimensions their
             meaning: to go on from an earlier basis would add passes each time.
         domains: of the items.
+        ranks: how many tasks share the rows; all slots unless given.
     """
 
     matrix: DataFrame
@@ -40,6 +41,7 @@ class FactorInputs:
     terms: sp.csr_matrix | None
     earlier: Mapping[str, Float32] = field(default_factory=dict)
     domains: tuple[Domain, ...] = ()
+    ranks: int | None = None
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ class TrainedFactors:
 
 
 def _svd(inputs: FactorInputs) -> TrainedFactors:
-    model = train_svd(inputs.matrix, inputs.n_items, inputs.config.svd, inputs.seed)
+    svd = inputs.config.svd
+    model = train_svd(inputs.matrix, inputs.n_items, svd, inputs.seed, inputs.ranks)
     return TrainedFactors(_aligned(model, inputs))
 
 
@@ -66,7 +69,14 @@ def _als(inputs: FactorInputs) -> TrainedFactors:
     if earlier is not None and earlier.shape[1] != config.rank:
         earlier = None
     model = train_als(
-        inputs.matrix, inputs.n_items, config, inputs.seed, checkpoint, inputs.terms, earlier
+        inputs.matrix,
+        inputs.n_items,
+        config,
+        inputs.seed,
+        checkpoint,
+        inputs.terms,
+        earlier,
+        inputs.ranks,
     )
     return TrainedFactors(_aligned(model, inputs))
 
@@ -79,7 +89,13 @@ def _aligned(model: FactorModel, inputs: FactorInputs) -> FactorModel:
 def _own_als(inputs: FactorInputs) -> TrainedFactors:
     checkpoints = as_place(inputs.checkpoints) / "own_als"
     model = train_own_als(
-        inputs.matrix, inputs.domains, inputs.config.als, inputs.seed, checkpoints, inputs.terms
+        inputs.matrix,
+        inputs.domains,
+        inputs.config.als,
+        inputs.seed,
+        checkpoints,
+        inputs.terms,
+        inputs.ranks,
     )
     return TrainedFactors(model)
 

@@ -36,14 +36,16 @@ from m6rec.stages.training.domains import OF, rows_of_domain
 _TERMS_OF_ITEM = 50
 
 
-def train_svd(matrix: DataFrame, n_items: int, config: SvdConfig, seed: int) -> FactorModel:
-    """Train a randomized SVD on all task slots; see m6rec.kernels.factors.svd.
+def train_svd(
+    matrix: DataFrame, n_items: int, config: SvdConfig, seed: int, ranks: int | None = None
+) -> FactorModel:
+    """Train a randomized SVD on all task slots, or on `ranks`; see m6rec.kernels.factors.svd.
 
     Raises:
         ClusterError: the cluster cannot run a barrier stage.
     """
     program = partial(_svd_program, n_items=n_items, config=config, seed=seed)
-    trained = run_program(matrix, program, HANDED_OVER)
+    trained = run_program(matrix, program, HANDED_OVER, ranks)
     model = collect_value(trained, FactorModel, n_items * _bytes_of_item(config.rank))
     return replace(model, projection=model.factors / model.scales[:, None])
 
@@ -61,8 +63,9 @@ def train_als(
     checkpoint_path: AnyPlace | None,
     terms: sp.csr_matrix | None = None,
     initial: Float32 | None = None,
+    ranks: int | None = None,
 ) -> FactorModel:
-    """Train by alternating least squares on all task slots; see m6rec.kernels.factors.als.
+    """Train by alternating least squares; see m6rec.kernels.factors.als.
 
     Args:
         matrix: columns user_index, item_indices, weights.
@@ -75,6 +78,7 @@ def train_als(
         terms: float32 [M, V]; the items' terms, which take part where `config.attribute_weight`
             is above 0.
         initial: float32 [M, rank]; item factors of an earlier training to start from.
+        ranks: how many tasks share the rows; all slots unless given.
 
     Raises:
         ClusterError: the cluster cannot run a barrier stage.
@@ -90,7 +94,7 @@ def train_als(
     rows = matrix.select(*ROW_COLUMNS)
     if terms is not None and config.attribute_weight > 0.0:
         rows = rows.unionByName(attribute_rows(matrix.sparkSession, terms, config.attribute_weight))
-    trained = run_program(rows, program, HANDED_OVER)
+    trained = run_program(rows, program, HANDED_OVER, ranks)
     return collect_value(trained, FactorModel, n_items * _bytes_of_item(config.rank))
 
 
@@ -101,6 +105,7 @@ def train_own_als(
     seed: int,
     checkpoints: FilePlace | None,
     terms: sp.csr_matrix | None,
+    ranks: int | None = None,
 ) -> FactorModel:
     """ALS of each domain alone as one model: an item's factor is that of its domain's ALS.
 
@@ -121,6 +126,7 @@ def train_own_als(
             seed,
             None if checkpoints is None else checkpoints / str(place),
             None if terms is None else terms[domain.items],
+            ranks=ranks,
         )
         factors[domain.items] = model.scored_factors
         counts[domain.items] = model.interaction_counts

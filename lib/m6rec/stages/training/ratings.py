@@ -66,8 +66,10 @@ def rating_targets(splits: DataFrame, fold: str) -> DataFrame:
     return _gathered(held_out, _TARGET_INDICES, "long", _RATINGS, "double")
 
 
-def train_ratings(rows: DataFrame, n_items: int, config: RatingsConfig, seed: int) -> RatingModel:
-    """Fit all members on all task slots; see m6rec.kernels.ratings.ratings.
+def train_ratings(
+    rows: DataFrame, n_items: int, config: RatingsConfig, seed: int, ranks: int | None = None
+) -> RatingModel:
+    """Fit all members on all task slots, or on `ranks`; see m6rec.kernels.ratings.ratings.
 
     Args:
         rows: as `rating_rows` gives them.
@@ -79,7 +81,7 @@ def train_ratings(rows: DataFrame, n_items: int, config: RatingsConfig, seed: in
         ClusterError: the cluster cannot run a barrier stage.
     """
     program = partial(_program, n_items=n_items, config=config, seed=seed)
-    trained = run_program(rows, program, HANDED_OVER)
+    trained = run_program(rows, program, HANDED_OVER, ranks)
     return collect_value(trained, RatingModel, n_items * BYTES_OF_ITEM)
 
 
