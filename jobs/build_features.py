@@ -21,7 +21,7 @@ from m6rec.kernels.text.sentence_encoder import load_sentence_encoder
 from m6rec.lakehouse import Lakehouse
 from m6rec.runs import Job
 from m6rec.spark.sources import read_source
-from m6rec.spark.values import domain_of
+from m6rec.spark.values import domain_of, owner_column
 from m6rec.stages.features.attributes import attribute_id, attributes_by_index, column_name
 from m6rec.stages.features.behaviour import (
     event_mix,
@@ -157,23 +157,26 @@ def _read_attributes(
     columns = infer_columns(frame, source.id, overrides, source.date_formats)
     _say_repeats(frame.select(attribute_id(frame, source, config.interactions, id_column)), source)
     indices = lakehouse.read(index_table).select(id_column, index_column)
-    indexed = attributes_by_index(frame, source, config.interactions, indices).persist()
     ours = {name: column_name(name, index_column) for name in frame.columns}
-    texts = [ours[name] for name, kind in columns.kinds.items() if kind == "text_embedding"]
+    used = ((ours[name], kind) for name, kind in columns.kinds.items())
+    kinds: dict[str, FeatureKind] = {name: kind for name, kind in used if kind != "ignore"}
+    indexed = attributes_by_index(frame, source, config.interactions, indices)
+    indexed = indexed.select(index_column, *map(owner_column, kinds)).persist()
+    texts = [name for name, kind in kinds.items() if kind == "text_embedding"]
     if texts:
         vectors_of = _text_vectors(lakehouse, config, indexed, texts, of_items)
         indexed = with_text_vectors(indexed, texts, vectors_of).persist()
     named = f"features.{'items' if of_items else 'users'}: {source.source.name}"
     vectors = tuple(
-        measure_vectors(indexed, ours[name], config.features.maximum_vectors, named)
-        for name, kind in columns.kinds.items()
+        measure_vectors(indexed, name, config.features.maximum_vectors, named)
+        for name, kind in kinds.items()
         if kind in {"embedding", "text_embedding"}
     )
     for facts in vectors:
         print(f"{source.source.name}: {facts}", flush=True)
     return _Attributes(
         indexed,
-        {ours[name]: kind for name, kind in columns.kinds.items()},
+        kinds,
         {ours[name]: writing for name, writing in columns.writings.items()},
         vectors,
     )

@@ -213,9 +213,9 @@ def test_columns_of_any_name_are_read(spark: SparkSession) -> None:
     read = read_attributes(named, columns, "item_index")
     assert read is not None
     assert [tuple(row)[2:] for row in read.sort("item_index").collect()] == [
-        (0.5, ["p"], ["words"]),
-        (1.5, ["q"], ["words"]),
-        (2.5, ["p"], ["words"]),
+        ([0.5], ["p"], ["words"]),
+        ([1.5], ["q"], ["words"]),
+        ([2.5], ["p"], ["words"]),
     ]
 
 

@@ -68,7 +68,7 @@ def test_every_index_has_a_row_and_an_unknown_one_is_zero(
     assert not any("Horror" in name for name in pipeline.feature_names)
 
     pipeline.save(str(tmp_path / "items"))
-    again = FeaturePipeline.load(spark, str(tmp_path / "items"))
+    again = FeaturePipeline.load(str(tmp_path / "items"))
     assert again.feature_names == pipeline.feature_names
     rebuilt = again.transform(_attributes(spark), None, _indices(spark, 6))
     assert rebuilt.orderBy(c.ITEM_INDEX).collect() == rows
@@ -78,18 +78,25 @@ def test_a_folder_without_a_pipeline_of_this_release_is_refused(
     spark: SparkSession, tmp_path: Path
 ) -> None:
     with pytest.raises(ArtifactError, match="no feature pipeline"):
-        FeaturePipeline.load(spark, str(tmp_path))
+        FeaturePipeline.load(str(tmp_path))
     (tmp_path / "pipeline.json").write_text('{"prepared": false}')
     with pytest.raises(ArtifactError, match="of another release"):
-        FeaturePipeline.load(spark, str(tmp_path))
+        FeaturePipeline.load(str(tmp_path))
 
 
-def test_too_many_features_are_reduced_and_stay_standardised(spark: SparkSession) -> None:
+def test_too_many_features_are_reduced_and_stay_standardised(
+    spark: SparkSession, tmp_path: Path
+) -> None:
     pipeline = _fit(spark, CONFIG.model_copy(update={"maximum_features": 3}))
     table = pipeline.transform(_attributes(spark), None, _indices(spark, 5))
     assert pipeline.feature_names == ("component 1", "component 2", "component 3")
     features = item_matrix(table, c.FEATURES, 5)
     np.testing.assert_allclose(features[:4].std(axis=0, ddof=1), 1.0, rtol=1e-4)
+    np.testing.assert_allclose(np.corrcoef(features[:4].T), np.eye(3), atol=1e-4)
+    pipeline.save(str(tmp_path / "items"))
+    again = FeaturePipeline.load(str(tmp_path / "items"))
+    rebuilt = again.transform(_attributes(spark), None, _indices(spark, 5))
+    np.testing.assert_array_equal(item_matrix(rebuilt, c.FEATURES, 5), features)
 
 
 def test_without_attributes_and_behaviour_features_are_empty(spark: SparkSession) -> None:

@@ -127,7 +127,7 @@ def test_a_saved_pipeline_makes_the_same_of_vectors(
     spark: SparkSession, items: DataFrame, pipeline: FeaturePipeline, tmp_path: Path
 ) -> None:
     pipeline.save(str(tmp_path))
-    again = FeaturePipeline.load(spark, str(tmp_path))
+    again = FeaturePipeline.load(str(tmp_path))
     assert again.feature_names == pipeline.feature_names
     made = [
         sorted(each.transform(items, None, items.select(c.ITEM_INDEX)).collect())

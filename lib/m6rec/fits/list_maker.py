@@ -225,7 +225,7 @@ class ListMaker:
 
     @cached_property
     def _pipeline(self) -> FeaturePipeline:
-        return FeaturePipeline.load(self.fit.spark, self.fit.saved_artifact("features", "users"))
+        return FeaturePipeline.load(self.fit.saved_artifact("features", "users"))
 
     @cached_property
     def _content(self) -> Float32 | None:

@@ -12,16 +12,17 @@ from typing import Literal, assert_never
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import scipy.sparse as sp
 
 from m6rec import columns as c
 from m6rec.config.data import TokenKind
+from m6rec.kernels.arrays.principal_components import Reduction
 from m6rec.kernels.arrays.rows import Float32, Float64, Int64
-from m6rec.kernels.arrays.standardisation import Selection, Standardisation
+from m6rec.kernels.arrays.standardisation import Selection, Standardisation, imputed
 from m6rec.kernels.neighbours.content import tf_idf, truncated_svd, unit_rows
 from m6rec.kernels.neighbours.vectors import VectorSpace
 from m6rec.spark.arrow_rows import (
-    doubles_column,
     list_array,
     list_array_from_matrix,
     list_column,
@@ -157,14 +158,9 @@ def readable(column: str) -> str:
     return column.partition(":")[0].replace("_", " ")
 
 
-def counts_column(block: int) -> str:
-    """The name of a block's column of token counts (a Spark ML vector)."""
-    return f"counts_{block}"
-
-
-def size_column(block: int) -> str:
-    """The name of a block's column that holds how many tokens the row has."""
-    return f"size_{block}"
+def tokens_name(position: int) -> str:
+    """The pipeline's own name of a token column; the owner's name may hold any character."""
+    return f"tokens_{position}"
 
 
 def fit_projection(counts: sp.csr_matrix, weights: Float32, rank: int, seed: int) -> Float32:
@@ -183,30 +179,53 @@ def fit_projection(counts: sp.csr_matrix, weights: Float32, rank: int, seed: int
     return vectors
 
 
-def vectors_to_csr(column: pa.StructArray, width: int) -> sp.csr_matrix:
-    """A column of Spark ML sparse vectors without nulls as csr [n, width]."""
-    indices, values = column.field("indices"), column.field("values")
-    indptr = indices.offsets.to_numpy().astype(np.int64)
-    low, high = int(indptr[0]), int(indptr[-1])
-    value_offsets = values.offsets.to_numpy()
-    return sp.csr_matrix(
-        (
-            values.values.to_numpy(zero_copy_only=False)[value_offsets[0] : value_offsets[-1]],
-            indices.values.to_numpy(zero_copy_only=False)[low:high],
-            indptr - low,
-        ),
-        shape=(len(column), width),
+def count_tokens(tokens: pa.ListArray, vocabulary: Sequence[str]) -> sp.csr_matrix:
+    """How often each row has each token of a vocabulary: csr float64 [n, v].
+
+    Args:
+        tokens: lists of strings, without nulls.
+        vocabulary: the tokens that are counted.
+    """
+    indptr = tokens.offsets.to_numpy().astype(np.int64)
+    found = pc.index_in(tokens.flatten(), pa.array(vocabulary, pa.string()))
+    places = found.fill_null(-1).to_numpy(zero_copy_only=False)
+    row = np.repeat(np.arange(len(tokens)), np.diff(indptr))
+    known = places >= 0
+    counted = sp.csr_matrix(
+        (np.ones(int(known.sum())), (row[known], places[known])),
+        shape=(len(tokens), len(vocabulary)),
     )
+    counted.sum_duplicates()
+    return counted
 
 
-def list_counts(batches: Iterator[pa.RecordBatch], index_column: str) -> Iterator[pa.RecordBatch]:
-    """Split the sparse vector `counts` of each batch into lists of positions and values."""
+def list_counts(
+    batches: Iterable[pa.RecordBatch], vocabulary: Sequence[str]
+) -> Iterator[pa.RecordBatch]:
+    """Of batches of an index and tokens: the index, and lists of places and counts."""
     for batch in batches:
-        vectors = batch.column("counts")
+        counts = count_tokens(batch.column(1), vocabulary)
         yield pa.RecordBatch.from_arrays(
-            [batch.column(index_column), vectors.field("indices"), vectors.field("values")],
-            names=[index_column, "positions", "values"],
+            [
+                batch.column(0),
+                list_array(counts.indptr, counts.indices),
+                list_array(counts.indptr, counts.data),
+            ],
+            names=[batch.schema.names[0], "positions", "values"],
         )
+
+
+def numbers_of(batch: pa.RecordBatch, name: str, width: int) -> Float64:
+    """A column of lists of numbers, of which some are null and some lists are empty.
+
+    Returns:
+        float64 [n, width]; NaN for what is missing.
+    """
+    indptr, values = list_column(batch, name)
+    numbers: Float64 = np.full((batch.num_rows, width), np.nan)
+    if width:
+        numbers[np.diff(indptr) > 0] = values.reshape(-1, width)
+    return numbers
 
 
 @dataclass(frozen=True)
@@ -217,15 +236,21 @@ class Encoding:
         index_column: user_index or item_index.
         blocks: the fitted token columns.
         vectors: the fitted columns of vectors.
+        token_columns: for each block, the column that holds its tokens.
+        means: float64; what stands for a missing number, of numeric columns, then of behaviour.
         numbers: standardises the numeric columns, where there are any.
         selection: of the features, once that has been fitted.
+        reduction: of the selected features, where they are too many.
     """
 
     index_column: str
     blocks: Sequence[TokenBlock]
-    vectors: Sequence[VectorBlock] = ()
-    numbers: Standardisation | None = None
-    selection: Selection | None = None
+    vectors: Sequence[VectorBlock]
+    token_columns: Sequence[str]
+    means: Float64
+    numbers: Standardisation | None
+    selection: Selection | None
+    reduction: Reduction | None
 
     def of_batches(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Batches of index, known, raw, selected, placed, content, words, terms."""
@@ -233,10 +258,19 @@ class Encoding:
             if batch.num_rows:
                 yield _encode(batch, self)
 
-    def standardised(self, numbers: Float64) -> Float32:
-        """The numeric columns: float32 [n, columns]."""
-        scaled = numbers if self.numbers is None else self.numbers.of(numbers)
-        return scaled.astype(np.float32)
+    def numeric(self, batch: pa.RecordBatch) -> Float32:
+        """The numeric columns, standardised: float32 [n, columns]."""
+        if self.numbers is None:
+            return np.zeros((batch.num_rows, 0), np.float32)
+        width = len(self.numbers.means)
+        numbers = imputed(numbers_of(batch, NUMERIC, width), self.means[:width])
+        return self.numbers.of(numbers).astype(np.float32)
+
+    def behaviour(self, batch: pa.RecordBatch) -> Float32:
+        """The behaviour columns: float32 [n, columns]."""
+        means = self.means[0 if self.numbers is None else len(self.numbers.means) :]
+        numbers = imputed(numbers_of(batch, BEHAVIOUR, len(means)), means)
+        return numbers.astype(np.float32)
 
     def raw_or_selected(
         self, raw: Float32, known: npt.NDArray[np.bool_]
@@ -244,7 +278,10 @@ class Encoding:
         """The raw features until some are selected, then the selected ones; the other is empty."""
         if self.selection is None:
             return raw, np.zeros((len(raw), 0), np.float64)
-        return np.zeros((len(raw), 0), np.float32), self.selection.of(raw, known)
+        selected = self.selection.of(raw, known)
+        if self.reduction is not None:
+            selected = self.reduction.of(selected, self.selection.clip)
+        return np.zeros((len(raw), 0), np.float32), selected
 
 
 def raw_names(
@@ -259,23 +296,22 @@ def raw_names(
 
 def _encode(batch: pa.RecordBatch, encoding: Encoding) -> pa.RecordBatch:
     blocks, vectors = encoding.blocks, encoding.vectors
-    numeric = encoding.standardised(doubles_column(batch, NUMERIC))
+    numeric = encoding.numeric(batch)
     known: npt.NDArray[np.bool_] = batch.column(KNOWN).to_numpy(zero_copy_only=False)
     raw, content = [numeric], []
     if numeric.shape[1]:
         scale = CONTENT_WEIGHTS["numeric"] / np.sqrt(numeric.shape[1])
         is_known = known.astype(np.float32)[:, None]
         content.append(np.float32(scale) * is_known * np.clip(numeric, -3, 3))
+    tokens = [batch.column(name) for name in encoding.token_columns]
     counted = [
-        vectors_to_csr(batch.column(counts_column(position)), len(block.vocabulary))
-        for position, block in enumerate(blocks)
+        count_tokens(column, block.vocabulary) for column, block in zip(tokens, blocks, strict=True)
     ]
-    for position, (block, counts) in enumerate(zip(blocks, counted, strict=True)):
+    for column, block, counts in zip(tokens, blocks, counted, strict=True):
         values = block.values(counts)
-        sizes = batch.column(size_column(position)).to_numpy(zero_copy_only=False)
-        raw += [values, _unknown_share(counts, sizes)]
+        raw += [values, _unknown_share(counts, np.diff(column.offsets.to_numpy()))]
         content.append(np.float32(CONTENT_WEIGHTS[block.kind]) * values)
-    raw.append(doubles_column(batch, BEHAVIOUR).astype(np.float32))
+    raw.append(encoding.behaviour(batch))
     weighted = [
         np.float32(CONTENT_WEIGHTS[block.kind]) * tf_idf(counts, block.weights)
         for block, counts in zip(blocks, counted, strict=True)

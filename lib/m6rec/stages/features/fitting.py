@@ -1,8 +1,8 @@
 """Fit the feature pipeline of users or items on the training fold of a fit.
 
 Attributes become blocks of tokens (see `blocks`), and behaviour comes as numeric columns (see
-`behaviour`). Missing numbers are the mean; numbers are standardised, and tokens are counted by
-CountVectorizer; then come the blocks' own projections. Of all these features, those that vary are
+`behaviour`). Missing numbers are the mean; numbers are standardised, and tokens are counted; then
+come the blocks' own projections. Of all these features, those that vary are
 kept and standardised, and PCA reduces them where there are too many.
 """
 
@@ -14,23 +14,26 @@ from typing import assert_never
 
 import numpy as np
 import scipy.sparse as sp
-from pyspark.ml import Transformer
-from pyspark.ml.feature import PCA, StandardScaler
 from pyspark.ml.functions import array_to_vector
 from pyspark.ml.stat import Summarizer
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
+from pyspark.sql import types as T
 
 from m6rec.check.writing import AS_IS, Writing
 from m6rec.config.data import FeatureKind, FeaturesConfig, TokenKind
 from m6rec.errors import TableError
+from m6rec.kernels.arrays.principal_components import Reduction, principal_components
 from m6rec.kernels.arrays.rows import Float64, indptr_of
 from m6rec.kernels.arrays.standardisation import Selection, Standardisation
 from m6rec.kernels.neighbours.content import (
     inverse_document_frequency,
 )
 from m6rec.kernels.neighbours.vectors import fit_vector_space
+from m6rec.spark.runtimes import arrow_table
 from m6rec.stages.features.blocks import (
+    BEHAVIOUR,
+    NUMERIC,
     RAW_FEATURES,
     SELECTED,
     TokenBlock,
@@ -38,19 +41,16 @@ from m6rec.stages.features.blocks import (
     fit_projection,
     list_counts,
     raw_names,
+    tokens_name,
 )
 from m6rec.stages.features.inputs import (
     AttributeColumns,
-    behaviour_name,
     check_columns,
-    count_tokens,
-    imputed,
     join_inputs,
-    number_column,
-    numeric_name,
+    numbers_column,
     read_attributes,
-    tokens_name,
 )
+from m6rec.stages.features.moments import sums_of
 from m6rec.stages.features.pipeline import FeaturePipeline
 from m6rec.stages.features.vectors import VectorColumn, vectors_name
 from m6rec.stages.features.vocabularies import (
@@ -119,7 +119,7 @@ def fit_features(
         behaviour_columns=behaviour_columns,
         blocks=blocks,
         vectors=fitted_vectors,
-        means=means,
+        means=tuple(means.tolist()),
         numbers=_fit_numbers(joined, means[: len(columns.numeric)]),
     )
     fitted = _fit_selection(pipeline, joined, config)
@@ -137,44 +137,41 @@ def _fit_columns(
     training: DataFrame,
     writings: Mapping[str, Writing],
 ) -> AttributeColumns:
-    """Choose the usable columns in one job; a column without training values is left out."""
+    """Choose the usable columns; one of numbers without training values is left out."""
     if attributes is None:
         return AttributeColumns()
     check_columns(attributes, list(kinds))
     fields = {name: attributes.schema[name].dataType for name in kinds}
     numeric, tokens = _used_columns(kinds)
-    facts = _first(
-        attributes.join(training, index_column, "semi").agg(
-            F.count(F.lit(1)).alias("documents"),
-            *(
-                F.count(number_column(name, fields[name], writings.get(name, AS_IS))).alias(
-                    f"n_{k}"
-                )
-                for k, name in enumerate(numeric)
-            ),
-            *(
-                (
-                    separator_votes(name, fields[name])
-                    if kind == "multi_valued"
-                    else F.lit(NO_SEPARATOR)
-                ).alias(f"s_{k}")
-                for k, (name, kind) in enumerate(tokens)
-            ),
-        )
-    )
-    if facts["documents"] == 0:
+    written = [writings.get(name, AS_IS) for name in numeric]
+    trained = attributes.join(training, index_column, "semi")
+    given = sums_of(trained.select(numbers_column(numeric, fields, written)), len(numeric))
+    if not given.rows:
         raise TableError(
             f"no row of the attribute table has an {index_column} of the training fold; check"
             " that features.*.id names the column with the ids that interactions use"
         )
-    used = tuple(name for k, name in enumerate(numeric) if facts[f"n_{k}"] > 0)
+    used = np.flatnonzero(given.counts)
     return AttributeColumns(
-        used,
+        tuple(numeric[k] for k in used),
         tuple(tokens),
-        tuple(facts[f"s_{k}"] for k in range(len(tokens))),
-        facts["documents"],
-        tuple(writings.get(name, AS_IS) for name in used),
+        _separators(trained, tokens, fields),
+        given.rows,
+        tuple(written[k] for k in used),
     )
+
+
+def _separators(
+    trained: DataFrame, tokens: Sequence[tuple[str, TokenKind]], fields: Mapping[str, T.DataType]
+) -> tuple[str, ...]:
+    """For each column of tokens, what separates the values of a text."""
+    votes = {
+        name: separator_votes(name, fields[name]).alias(f"s_{k}")
+        for k, (name, kind) in enumerate(tokens)
+        if kind == "multi_valued" and not isinstance(fields[name], T.ArrayType)
+    }
+    chosen = dict(zip(votes, _first(trained.agg(*votes.values())), strict=True)) if votes else {}
+    return tuple(chosen.get(name, NO_SEPARATOR) for name, _ in tokens)
 
 
 def _languages(
@@ -298,13 +295,14 @@ def _vocabulary_limit(kind: TokenKind, config: FeaturesConfig) -> int:
 def _collect_counts(
     known: DataFrame, tokens: str, vocabulary: Vocabulary, index_column: str
 ) -> sp.csr_matrix:
-    counted = count_tokens(known, tokens, "counts", vocabulary.tokens).select(
-        index_column, "counts"
+    sample = (
+        known.select(index_column, tokens)
+        .orderBy(F.xxhash64(index_column), index_column)
+        .limit(PROJECTION_ROWS)
     )
-    sample = counted.orderBy(F.xxhash64(index_column), index_column).limit(PROJECTION_ROWS)
     rows = (
         sample.mapInArrow(
-            partial(list_counts, index_column=index_column),
+            partial(list_counts, vocabulary=vocabulary.tokens),
             f"{index_column} long, positions array<int>, values array<double>",
         )
         .toPandas()
@@ -321,21 +319,19 @@ def _collect_counts(
     )
 
 
-def _means(joined: DataFrame, numeric: int, behaviour: int) -> tuple[float, ...]:
-    """The mean of each numeric column and of each behaviour column."""
-    names = [numeric_name(k) for k in range(numeric)]
-    names += [behaviour_name(k) for k in range(behaviour)]
-    if not names:
-        return ()
-    means = (F.avg(F.when(~F.isnan(name), F.col(name))) for name in names)
-    return tuple(_first(joined.agg(*means)))
+def _means(joined: DataFrame, numeric: int, behaviour: int) -> Float64:
+    """The mean of each numeric column and of each behaviour column; 0 where all are missing."""
+    if not numeric + behaviour:
+        return np.zeros(0)
+    return sums_of(joined.select(NUMERIC, BEHAVIOUR), numeric, behaviour).means
 
 
-def _fit_numbers(joined: DataFrame, means: Sequence[float]) -> Standardisation | None:
-    if not means:
+def _fit_numbers(joined: DataFrame, means: Float64) -> Standardisation | None:
+    """The scale of the numeric columns, with the mean in place of what is missing."""
+    if not len(means):
         return None
-    numbers = F.array(*(imputed(numeric_name(k), mean) for k, mean in enumerate(means)))
-    return _spread(joined.select(array_to_vector(numbers).alias("numbers")))[0]
+    about = sums_of(joined.select(NUMERIC), len(means), about=means)
+    return Standardisation(means, np.sqrt(about.sums / max(about.rows - 1, 1)))
 
 
 def _spread(vectors: DataFrame) -> tuple[Standardisation, Float64]:
@@ -368,20 +364,20 @@ def _fit_selection(
     )
     if len(kept) <= config.maximum_features:
         return fitted
-    return replace(fitted, reduction=_fit_reduction(fitted, joined, config.maximum_features))
+    return replace(fitted, reduction=_fit_reduction(fitted, joined, config))
 
 
 def _fit_reduction(
-    pipeline: FeaturePipeline, joined: DataFrame, components: int
-) -> tuple[Transformer, Transformer]:
-    selected = array_to_vector(F.col(SELECTED)).alias(SELECTED)
-    encoded = pipeline.encode(joined).select(selected).persist()
-    pca = PCA(k=components, inputCol=SELECTED, outputCol="reduced").fit(encoded)
-    rescaler = StandardScaler(
-        inputCol="reduced", outputCol="rescaled", withMean=True, withStd=True
-    ).fit(pca.transform(encoded))
-    encoded.unpersist()
-    return pca, rescaler
+    pipeline: FeaturePipeline, joined: DataFrame, config: FeaturesConfig
+) -> Reduction:
+    """The principal components of the selected features, by a sample of the rows."""
+    index_column, width = pipeline.index_column, len(pipeline.names)
+    most = max(2, min(PROJECTION_ROWS, _SAMPLED_NUMBERS // width))
+    sample = joined.orderBy(F.xxhash64(index_column), index_column).limit(most)
+    encoded = arrow_table(pipeline.encode(sample).select(index_column, SELECTED))
+    ordered = encoded.sort_by(index_column).column(SELECTED).combine_chunks()
+    features = ordered.flatten().to_numpy().reshape(-1, width)
+    return principal_components(features, config.maximum_features)
 
 
 def _first(frame: DataFrame) -> Row:

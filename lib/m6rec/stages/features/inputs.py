@@ -1,30 +1,27 @@
 """Read attributes and behaviour into the columns that feature pipelines are fitted on."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pyspark.ml.feature import (
-    CountVectorizerModel,
-)
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from m6rec import columns as c
+from m6rec.check.samples import shown_names
 from m6rec.check.times import YEAR_FIRST
 from m6rec.check.writing import AS_IS, Writing
 from m6rec.config.data import TokenKind
 from m6rec.errors import TableError
 from m6rec.spark.runtimes import cast_or_null
-from m6rec.spark.values import as_text, number_in_text, owner_column
-from m6rec.stages.features.blocks import (
-    KNOWN,
-)
+from m6rec.spark.values import as_text, number_in_text, owner_column, quoted
+from m6rec.stages.features.blocks import BEHAVIOUR, KNOWN, NUMERIC, tokens_name
 from m6rec.stages.features.vectors import VectorColumn, with_vectors
 from m6rec.stages.features.vocabularies import TextColumn, split_text, token_column
 
 _DEFAULT_LANGUAGE = "english"
 _INDICES = (c.USER_INDEX, c.ITEM_INDEX)
+_DOUBLES = "array<double>"
 
 
 @dataclass(frozen=True)
@@ -60,7 +57,10 @@ class AttributeColumns:
 def read_attributes(
     attributes: DataFrame | None, columns: AttributeColumns, index_column: str
 ) -> DataFrame | None:
-    """The attributes as index_column, known, doubles, arrays of tokens, and arrays of vectors."""
+    """The attributes as index_column, known, numeric, arrays of tokens, and arrays of vectors.
+
+    `numeric` is an array of the doubles of all numeric columns, null where one is missing.
+    """
     if attributes is None:
         return None
     check_columns(attributes, columns.names)
@@ -76,10 +76,7 @@ def read_attributes(
     frame = attributes.select(
         F.col(index_column),
         F.lit(True).alias(KNOWN),
-        *(
-            number_column(name, fields[name], columns.writings[k]).alias(numeric_name(k))
-            for k, name in enumerate(columns.numeric)
-        ),
+        numbers_column(columns.numeric, fields, columns.writings),
         *selected,
     )
     words = split_text(frame, texts)
@@ -88,9 +85,18 @@ def read_attributes(
     return words.join(with_vectors(attributes, index_column, columns.vectors), index_column, "left")
 
 
-def imputed(name: str, mean: float) -> Column:
-    """A column of doubles with the mean in place of what is missing."""
-    return F.when(F.col(name).isNull() | F.isnan(name), F.lit(mean)).otherwise(F.col(name))
+def numbers_column(
+    names: Sequence[str], fields: Mapping[str, T.DataType], writings: Sequence[Writing]
+) -> Column:
+    """The column `numeric`: columns of numbers as an array of doubles.
+
+    Thousands of columns are one to every later step of Spark's, whose plans grow by columns.
+    """
+    numbers = (
+        number_column(name, fields[name], writing)
+        for name, writing in zip(names, writings, strict=True)
+    )
+    return F.array(*numbers).cast(_DOUBLES).alias(NUMERIC)
 
 
 def join_inputs(
@@ -100,19 +106,14 @@ def join_inputs(
     index_column: str,
     behaviour_columns: Sequence[str],
 ) -> DataFrame:
-    """One row for each index with its attributes and behaviour, and null where there is none."""
+    """One row for each index with its attributes and behaviour, and empty arrays where none is."""
     joined = indices
     if known is None:
-        joined = joined.withColumn(KNOWN, F.lit(False))
+        no_numbers = F.array().cast(_DOUBLES).alias(NUMERIC)
+        joined = joined.select("*", F.lit(False).alias(KNOWN), no_numbers)
     else:
         joined = joined.join(known, index_column, "left")
         joined = joined.withColumn(KNOWN, F.coalesce(KNOWN, F.lit(False)))
-        arrays = {
-            field.name: F.coalesce(field.name, F.array().cast(field.dataType))
-            for field in known.schema.fields
-            if isinstance(field.dataType, T.ArrayType)
-        }
-        joined = joined.withColumns(arrays) if arrays else joined
     if behaviour_columns:
         if behaviour is None:
             raise TableError(
@@ -120,23 +121,18 @@ def join_inputs(
                 " transform a behaviour table"
             )
         check_columns(behaviour, list(behaviour_columns))
-        renamed = behaviour.select(
-            index_column,
-            *(
-                owner_column(name).cast("double").alias(behaviour_name(k))
-                for k, name in enumerate(behaviour_columns)
-            ),
+        acts = F.array(*(owner_column(name).cast("double") for name in behaviour_columns))
+        joined = joined.join(
+            behaviour.select(index_column, acts.alias(BEHAVIOUR)), index_column, "left"
         )
-        joined = joined.join(renamed, index_column, "left")
-    return joined
-
-
-def count_tokens(
-    frame: DataFrame, tokens: str, output: str, vocabulary: Sequence[str]
-) -> DataFrame:
-    """Add the sparse token counts of an array<string> column, for a given vocabulary."""
-    model = CountVectorizerModel.from_vocabulary(list(vocabulary), tokens, output, minTF=1.0)
-    return model.transform(frame)
+    else:
+        joined = joined.withColumn(BEHAVIOUR, F.array().cast(_DOUBLES))
+    arrays = {
+        field.name: F.coalesce(field.name, F.array().cast(field.dataType))
+        for field in joined.schema.fields
+        if isinstance(field.dataType, T.ArrayType)
+    }
+    return joined.withColumns(arrays)
 
 
 def number_column(name: str, data_type: T.DataType, writing: Writing = AS_IS) -> Column:
@@ -155,7 +151,9 @@ def number_column(name: str, data_type: T.DataType, writing: Writing = AS_IS) ->
     elif isinstance(data_type, T.DateType | T.TimestampType | T.TimestampNTZType):
         value = F.unix_seconds(column.cast("timestamp")).cast("double")
     else:
-        value = column.cast("double")
+        # In one call of Spark's, since a table may have thousands of such columns.
+        number = f"cast({quoted(name)} as double)"
+        return F.expr(f"if(abs({number}) < double('infinity'), {number}, null)")
     finite = value.isNotNull() & ~F.isnan(value) & (F.abs(value) < F.lit(float("inf")))
     return F.when(finite, value)
 
@@ -168,23 +166,9 @@ def check_columns(frame: DataFrame, names: list[str]) -> None:
     """
     missing = [name for name in names if name not in frame.columns]
     if missing:
+        others = [name for name in frame.columns if name not in _INDICES]
         raise TableError(
-            f"the table for features lacks the columns {missing} that the pipeline uses; it has"
-            f" {[name for name in frame.columns if name not in _INDICES]}; add them, empty where"
-            " nothing is known, or run pipeline, which learns from the columns that there are"
+            f"the table for features lacks the columns {shown_names(missing)} that the pipeline"
+            f" uses; it has {shown_names(others)}; add them, empty where nothing is known, or run"
+            " pipeline, which learns from the columns that there are"
         )
-
-
-def numeric_name(position: int) -> str:
-    """The pipeline's own name of a numeric column; the owner's name may hold any character."""
-    return f"number_{position}"
-
-
-def behaviour_name(position: int) -> str:
-    """The pipeline's own name of a behaviour column."""
-    return f"behaviour_{position}"
-
-
-def tokens_name(position: int) -> str:
-    """The pipeline's own name of a token column."""
-    return f"tokens_{position}"

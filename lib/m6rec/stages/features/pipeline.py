@@ -6,15 +6,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pyspark.ml import PipelineModel, Transformer
-from pyspark.ml.functions import array_to_vector, vector_to_array
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from m6rec import columns as c
 from m6rec.check.writing import Writing
 from m6rec.errors import ArtifactError
 from m6rec.files import AnyPlace, as_place, at_hand, written_whole
+from m6rec.kernels.arrays.principal_components import Reduction
 from m6rec.kernels.arrays.standardisation import Selection, Standardisation
 from m6rec.kernels.neighbours.vectors import VectorSpace
 from m6rec.stages.features.blocks import (
@@ -27,26 +26,19 @@ from m6rec.stages.features.blocks import (
     Encoding,
     TokenBlock,
     VectorBlock,
-    counts_column,
-    size_column,
+    tokens_name,
 )
 from m6rec.stages.features.inputs import (
     AttributeColumns,
-    behaviour_name,
-    count_tokens,
-    imputed,
     join_inputs,
-    numeric_name,
     read_attributes,
-    tokens_name,
 )
 from m6rec.stages.features.vectors import VectorColumn, vectors_name
 
 _MANIFEST = "pipeline.json"
 _ARRAYS = "blocks.npz"
-_REDUCTION = "reduction"
 # Of the folder; other releases wrote it in another way.
-_FORMAT = 3
+_FORMAT = 4
 _FLOATS = "array<float>"
 
 
@@ -64,7 +56,7 @@ class FeaturePipeline:
             column.
         numbers: of the numeric columns.
         selection: the features that vary, standardised; None where there are none.
-        reduction: PCA and StandardScaler of Spark's where there were too many features, or None.
+        reduction: to the principal components where there were too many features, or None.
         names: the name of each selected feature.
     """
 
@@ -76,7 +68,7 @@ class FeaturePipeline:
     means: tuple[float, ...] = ()
     numbers: Standardisation | None = None
     selection: Selection | None = None
-    reduction: tuple[Transformer, Transformer] | None = None
+    reduction: Reduction | None = None
     names: tuple[str, ...] = ()
 
     @property
@@ -84,7 +76,7 @@ class FeaturePipeline:
         """The name of each position of `features`; PCA components are numbered."""
         names = self.names
         if self.reduction is not None:
-            components = self.reduction[0].getOrDefault("k")
+            components = self.reduction.directions.shape[1]
             names = tuple(f"component {k + 1}" for k in range(components))
         return (*names, *(name for block in self.vectors for name in block.feature_names))
 
@@ -124,8 +116,6 @@ class FeaturePipeline:
         joined = join_inputs(indices, known, behaviour, self.index_column, self.behaviour_columns)
         encoded = self.encode(joined)
         features = F.col(SELECTED).cast(_FLOATS)
-        if self.selection is not None and self.reduction is not None:
-            encoded = _reduced(encoded, self.reduction, self.selection.clip)
         if self.vectors:
             features = F.concat(features, F.col(PLACED))
         return encoded.select(
@@ -138,7 +128,7 @@ class FeaturePipeline:
         )
 
     def save(self, path: AnyPlace) -> None:
-        """Write the pipeline to a folder: JSON and npz, and models of Spark's where there are any.
+        """Write the pipeline to a folder: JSON and npz.
 
         Raises:
             ArtifactError: the folder cannot be written.
@@ -149,9 +139,6 @@ class FeaturePipeline:
                 np.savez(stream, **self._arrays())
         except OSError as error:
             raise ArtifactError(f"cannot write the feature pipeline to {path}: {error}") from error
-        if self.reduction is not None:
-            models = PipelineModel(list(self.reduction))
-            models.write().overwrite().save((folder / _REDUCTION).uri)
         # The manifest is written last: a folder without one is an unfinished save.
         (folder / _MANIFEST).write_text(json.dumps(self._manifest(), indent=1))
 
@@ -162,6 +149,9 @@ class FeaturePipeline:
         if self.selection is not None:
             arrays |= {"kept": self.selection.kept}
             arrays |= _named(self.selection.standardisation, "selected")
+        if self.reduction is not None:
+            arrays |= {"directions": self.reduction.directions}
+            arrays |= _named(self.reduction.scale, "components")
         arrays |= {f"weights_{k}": block.weights for k, block in enumerate(self.blocks)}
         arrays |= {
             f"projection_{k}": block.projection
@@ -175,7 +165,7 @@ class FeaturePipeline:
         }
 
     @staticmethod
-    def load(spark: SparkSession, path: AnyPlace) -> "FeaturePipeline":
+    def load(path: AnyPlace) -> "FeaturePipeline":
         """Read a pipeline that `save` has written.
 
         Raises:
@@ -200,8 +190,7 @@ class FeaturePipeline:
                 arrays["kept"], _standardisation(arrays, "selected"), **manifest["selected"]
             )
         if manifest["reduced"]:
-            first, second = PipelineModel.load((folder / _REDUCTION).uri).stages
-            reduction = first, second
+            reduction = Reduction(arrays["directions"], _standardisation(arrays, "components"))
         return FeaturePipeline(
             index_column=manifest["index_column"],
             columns=AttributeColumns(
@@ -251,25 +240,18 @@ class FeaturePipeline:
 
         What is selected stays empty where nothing is, and raw features where something is.
         """
-        numbers = [numeric_name(k) for k in range(len(self.columns.numeric))]
-        acts = [behaviour_name(k) for k in range(len(self.behaviour_columns))]
-        known = dict(zip([*numbers, *acts], self.means, strict=True))
-        prepared = joined
         tokens = self._token_columns
-        for k, block in enumerate(self.blocks):
-            prepared = count_tokens(prepared, tokens[k], counts_column(k), block.vocabulary)
-        doubles = "array<double>"
-        inputs = prepared.select(
-            self.index_column,
-            KNOWN,
-            F.array(*(imputed(name, known[name]) for name in numbers)).cast(doubles).alias(NUMERIC),
-            F.array(*(imputed(name, known[name]) for name in acts)).cast(doubles).alias(BEHAVIOUR),
-            *(counts_column(k) for k in range(len(tokens))),
-            *(F.size(token).alias(size_column(k)) for k, token in enumerate(tokens)),
-            *(vectors_name(k) for k in range(len(self.vectors))),
-        )
+        vectors = (vectors_name(k) for k in range(len(self.vectors)))
+        inputs = joined.select(self.index_column, KNOWN, NUMERIC, BEHAVIOUR, *tokens, *vectors)
         encoding = Encoding(
-            self.index_column, self.blocks, self.vectors, self.numbers, self.selection
+            self.index_column,
+            self.blocks,
+            self.vectors,
+            tokens,
+            np.array(self.means, np.float64),
+            self.numbers,
+            self.selection,
+            self.reduction,
         )
         index_type = joined.schema[self.index_column].dataType.simpleString()
         return inputs.mapInArrow(
@@ -285,18 +267,6 @@ class FeaturePipeline:
         """The pipeline's own name of the column of each block."""
         positions = {name: k for k, (name, _) in enumerate(self.columns.tokens)}
         return [tokens_name(positions[block.name]) for block in self.blocks]
-
-
-def _reduced(
-    encoded: DataFrame, reduction: tuple[Transformer, Transformer], clip: float
-) -> DataFrame:
-    frame = encoded.withColumn(SELECTED, array_to_vector(F.col(SELECTED)))
-    components, rescaler = reduction
-    rescaled = rescaler.transform(components.transform(frame))
-    within = F.expr(f"transform(rescaled, x -> greatest(least(x, {clip}D), -{clip}D))")
-    return rescaled.withColumn("rescaled", vector_to_array(F.col("rescaled"))).withColumn(
-        SELECTED, within
-    )
 
 
 def _named(scales: Standardisation, name: str) -> dict[str, npt.NDArray[Any]]:

@@ -14,7 +14,7 @@ from pyspark.sql.window import Window
 
 from m6rec.config.data import StopWordLanguage, TokenKind
 from m6rec.kernels.arrays.rows import Float64
-from m6rec.spark.values import owner_column
+from m6rec.spark.values import owner_column, quoted
 
 NO_SEPARATOR = ""
 WHITESPACE = " "
@@ -86,33 +86,33 @@ def token_column(name: str, kind: TokenKind, data_type: T.DataType, separator: s
 
     Text stays one string here; `split_text` splits it.
     """
-    column = owner_column(name)
     match kind:
         case "text":
-            return F.coalesce(_as_string(column, data_type), F.lit(""))
+            return F.coalesce(_as_string(owner_column(name), data_type), F.lit(""))
         case "categorical" | "multi_valued":
-            return _value_tokens(column, data_type, separator)
+            return F.expr(_value_tokens(quoted(name), data_type, separator))
         case _:
             assert_never(kind)
 
 
-def _value_tokens(column: Column, data_type: T.DataType, separator: str) -> Column:
+def _value_tokens(column: str, data_type: T.DataType, separator: str) -> str:
+    """As SQL: a table may have thousands of columns, and each call of Spark's takes its time."""
+    text = f"cast({column} as string)"
     if isinstance(data_type, T.ArrayType):
-        values = column.cast(_NO_TOKENS)
+        values = f"cast({column} as {_NO_TOKENS})"
     elif separator == NO_SEPARATOR:
-        values = F.array(column.cast("string"))
+        values = f"array({text})"
     elif separator == WHITESPACE:
-        values = F.split(column.cast("string"), r"\s+")
+        values = rf"split({text}, r'\s+')"
     elif separator == BRACKETS:
-        inner = F.regexp_replace(column.cast("string"), _BRACKETS_AROUND, "")
-        values = F.transform(
-            F.split(inner, ","), lambda value: F.btrim(value, F.lit(_AROUND_VALUES))
-        )
+        inner = f"regexp_replace({text}, r'{_BRACKETS_AROUND}', '')"
+        around = f"concat({', '.join(f'char({ord(sign)})' for sign in _AROUND_VALUES)})"
+        values = f"transform(split({inner}, ','), value -> btrim(value, {around}))"
     else:
-        values = F.split(column.cast("string"), rf"\Q{separator}\E")
-    trimmed = F.transform(values, _trim)
-    present = F.filter(trimmed, lambda value: value.isNotNull() & (value != F.lit("")))
-    return F.coalesce(present, F.array().cast(_NO_TOKENS))
+        values = rf"split({text}, r'\Q{separator}\E')"
+    trimmed = f"transform({values}, value -> trim(value))"
+    present = f"filter({trimmed}, value -> value is not null and value != '')"
+    return f"coalesce({present}, cast(array() as {_NO_TOKENS}))"
 
 
 @dataclass(frozen=True)
@@ -281,19 +281,11 @@ def fit_vocabularies(
 
 
 def _token_pairs(name: str, limit: int) -> Column:
-    return F.transform(
-        F.array_distinct(F.col(name)),
-        lambda token: F.struct(
-            F.lit(name).alias("column"), F.lit(limit).alias("limit"), token.alias("token")
-        ),
-    )
+    pair = f"named_struct('column', '{name}', 'limit', {limit}, 'token', token)"
+    return F.expr(f"transform(array_distinct({name}), token -> {pair})")
 
 
 def _as_string(column: Column, data_type: T.DataType) -> Column:
     if isinstance(data_type, T.ArrayType):
         return F.array_join(column.cast(_NO_TOKENS), " ")
     return column.cast("string")
-
-
-def _trim(value: Column) -> Column:
-    return F.trim(value)

@@ -1,0 +1,51 @@
+"""Reduce many features to their principal components (Jolliffe 2002, chapter 2)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.linalg
+
+from m6rec.kernels.arrays.rows import Float64
+from m6rec.kernels.arrays.standardisation import Standardisation, clipped
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """The directions in which features vary most, and by how much.
+
+    Attributes:
+        directions: float64 [features, k]; orthonormal, those of the largest variance first.
+        scale: of the components.
+    """
+
+    directions: Float64
+    scale: Standardisation
+
+    def of(self, features: Float64, clip: float) -> Float64:
+        """float64 [n, k]: the components of features [n, features], standardised and clipped."""
+        return clipped(self.scale.of(features @ self.directions), clip)
+
+
+def principal_components(features: Float64, components: int) -> Reduction:
+    """The leading eigenvectors of the features' covariance, (X - m)ᵀ (X - m) / (n - 1).
+
+    The largest entry of each is positive, so that the same rows always give the same components.
+
+    Args:
+        features: float64 [n, features]; at least two rows.
+        components: at most as many as there are features.
+    """
+    means = features.mean(axis=0)
+    centred = features - means
+    covariance = centred.T @ centred / max(len(features) - 1, 1)
+    last = len(covariance) - 1
+    variances, directions = scipy.linalg.eigh(
+        covariance, subset_by_index=(last - components + 1, last)
+    )
+    variances, directions = variances[::-1], directions[:, ::-1]
+    peaks = np.take_along_axis(directions, np.abs(directions).argmax(axis=0)[None, :], axis=0)
+    directions = directions * np.where(peaks < 0, -1.0, 1.0)
+    # Fewer rows than features leave directions in which nothing varies but by rounding.
+    least = variances[0] * len(covariance) * np.finfo(np.float64).eps
+    deviations = np.sqrt(np.where(variances > least, variances, 0.0))
+    return Reduction(directions, Standardisation(means @ directions, deviations))
