@@ -215,7 +215,7 @@ def list_counts(
         )
 
 
-def numbers_of(batch: pa.RecordBatch, name: str, width: int) -> Float64:
+def numbers_with_gaps(batch: pa.RecordBatch, name: str, width: int) -> Float64:
     """A column of lists of numbers, of which some are null and some lists are empty.
 
     Returns:
@@ -263,13 +263,13 @@ class Encoding:
         if self.numbers is None:
             return np.zeros((batch.num_rows, 0), np.float32)
         width = len(self.numbers.means)
-        numbers = imputed(numbers_of(batch, NUMERIC, width), self.means[:width])
+        numbers = imputed(numbers_with_gaps(batch, NUMERIC, width), self.means[:width])
         return self.numbers.of(numbers).astype(np.float32)
 
     def behaviour(self, batch: pa.RecordBatch) -> Float32:
         """The behaviour columns: float32 [n, columns]."""
         means = self.means[0 if self.numbers is None else len(self.numbers.means) :]
-        numbers = imputed(numbers_of(batch, BEHAVIOUR, len(means)), means)
+        numbers = imputed(numbers_with_gaps(batch, BEHAVIOUR, len(means)), means)
         return numbers.astype(np.float32)
 
     def raw_or_selected(

@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame
 
 from m6rec.kernels.arrays.rows import Float64, Int64
 from m6rec.spark.arrow_rows import list_array_from_matrix
-from m6rec.stages.features.blocks import numbers_of
+from m6rec.stages.features.blocks import numbers_with_gaps
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def _add_up(
     rows, counts, sums = 0, np.zeros(sum(widths), np.int64), np.zeros(sum(widths))
     for batch in batches:
         named = zip(batch.schema.names, widths, strict=True)
-        numbers = np.hstack([numbers_of(batch, name, width) for name, width in named])
+        numbers = np.hstack([numbers_with_gaps(batch, name, width) for name, width in named])
         rows += len(numbers)
         counts += np.isfinite(numbers).sum(axis=0)
         sums += np.nansum(numbers if about is None else (numbers - about) ** 2, axis=0)
