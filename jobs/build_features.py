@@ -21,7 +21,7 @@ from m6rec.kernels.text.sentence_encoder import load_sentence_encoder
 from m6rec.lakehouse import Lakehouse
 from m6rec.runs import Job
 from m6rec.spark.sources import read_source
-from m6rec.spark.values import domain_of, owner_column
+from m6rec.spark.values import domain_of, quoted
 from m6rec.stages.features.attributes import attribute_id, attributes_by_index, column_name
 from m6rec.stages.features.behaviour import (
     event_mix,
@@ -161,7 +161,7 @@ def _read_attributes(
     used = ((ours[name], kind) for name, kind in columns.kinds.items())
     kinds: dict[str, FeatureKind] = {name: kind for name, kind in used if kind != "ignore"}
     indexed = attributes_by_index(frame, source, config.interactions, indices)
-    indexed = indexed.select(index_column, *map(owner_column, kinds)).persist()
+    indexed = indexed.selectExpr(index_column, *map(quoted, kinds)).persist()
     texts = [name for name, kind in kinds.items() if kind == "text_embedding"]
     if texts:
         vectors_of = _text_vectors(lakehouse, config, indexed, texts, of_items)

@@ -8,7 +8,7 @@ from pyspark.sql.window import Window
 from m6rec import columns as c
 from m6rec.config.data import AttributesSource, InteractionsConfig
 from m6rec.spark.runtimes import VARIANTS
-from m6rec.spark.values import id_column, item_id_column, owner_column
+from m6rec.spark.values import id_column, item_id_column, quoted
 
 # These columns stand beside the owner's, whatever names those have.
 _ID, _COPY = "_m6rec_id", "_m6rec_copy"
@@ -30,16 +30,14 @@ def attributes_by_index(
     """
     id_name, index_column = indices.columns
     # A column of the owner's may have the name of one of ours.
-    renamed = frame.select(
-        attribute_id(frame, source, config, id_name).alias(_ID),
-        *(
-            owner_column(name).alias(column_name(name, index_column))
-            for name in frame.columns
-            if name != source.id
-        ),
+    names = [name for name in frame.columns if name != source.id]
+    identified = frame.select("*", attribute_id(frame, source, config, id_name).alias(_ID))
+    # As SQL: a table may have thousands of columns, and each call of Spark's takes its time.
+    renamed = identified.selectExpr(
+        _ID, *(f"{quoted(name)} as {quoted(column_name(name, index_column))}" for name in names)
     )
-    comparable = [field.name for field in renamed.schema.fields if _is_hashable(field.dataType)]
-    order = Window.partitionBy(_ID).orderBy(F.xxhash64(*map(owner_column, comparable)))
+    compared = (quoted(one.name) for one in renamed.schema.fields if _is_hashable(one.dataType))
+    order = Window.partitionBy(_ID).orderBy(F.expr(f"xxhash64({', '.join(compared)})"))
     single = renamed.withColumn(_COPY, F.row_number().over(order)).where(F.col(_COPY) == 1)
     named = indices.select(F.col(id_name).alias(_ID), index_column)
     return single.join(named, _ID, "inner").drop(_ID, _COPY)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -90,13 +91,29 @@ def numbers_column(
 ) -> Column:
     """The column `numeric`: columns of numbers as an array of doubles.
 
-    Thousands of columns are one to every later step of Spark's, whose plans grow by columns.
+    Thousands of columns are one to every later step of Spark's, whose plans grow by columns, and
+    plain ones side by side are made in one call of Spark's.
     """
-    numbers = (
-        number_column(name, fields[name], writing)
-        for name, writing in zip(names, writings, strict=True)
-    )
-    return F.array(*numbers).cast(_DOUBLES).alias(NUMERIC)
+    arrays = [F.array().cast(_DOUBLES)]
+    written = zip(names, writings, strict=True)
+    for plain, columns in groupby(written, lambda one: _is_plain(fields[one[0]], one[1])):
+        if plain:
+            arrays.append(F.expr(f"array({', '.join(_plain_number(name) for name, _ in columns)})"))
+        else:
+            arrays.append(F.array(*(number_column(name, fields[name], w) for name, w in columns)))
+    return F.concat(*arrays).alias(NUMERIC)
+
+
+def _is_plain(data_type: T.DataType, writing: Writing) -> bool:
+    """Whether a cast makes doubles of a column."""
+    others = T.StringType | T.DateType | T.TimestampType | T.TimestampNTZType
+    return writing.date_format is None and not isinstance(data_type, others)
+
+
+def _plain_number(name: str) -> str:
+    """A plain column as a finite double, in SQL."""
+    number = f"cast({quoted(name)} as double)"
+    return f"if(abs({number}) < double('infinity'), {number}, null)"
 
 
 def join_inputs(
@@ -137,6 +154,8 @@ def join_inputs(
 
 def number_column(name: str, data_type: T.DataType, writing: Writing = AS_IS) -> Column:
     """A column as a finite double; dates become seconds, and what is no number becomes null."""
+    if _is_plain(data_type, writing):
+        return F.expr(_plain_number(name))
     column = owner_column(name)
     if writing.date_format is not None:
         text = F.trim(as_text(column, data_type))
@@ -148,12 +167,8 @@ def number_column(name: str, data_type: T.DataType, writing: Writing = AS_IS) ->
             seconds = F.unix_seconds(cast_or_null(F.trim(column), "timestamp"))
             is_date = F.trim(column).rlike(YEAR_FIRST)
             value = F.coalesce(value, F.when(is_date, seconds).cast("double"))
-    elif isinstance(data_type, T.DateType | T.TimestampType | T.TimestampNTZType):
-        value = F.unix_seconds(column.cast("timestamp")).cast("double")
     else:
-        # In one call of Spark's, since a table may have thousands of such columns.
-        number = f"cast({quoted(name)} as double)"
-        return F.expr(f"if(abs({number}) < double('infinity'), {number}, null)")
+        value = F.unix_seconds(column.cast("timestamp")).cast("double")
     finite = value.isNotNull() & ~F.isnan(value) & (F.abs(value) < F.lit(float("inf")))
     return F.when(finite, value)
 

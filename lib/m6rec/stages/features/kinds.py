@@ -23,7 +23,7 @@ from m6rec.check.writing import AS_IS, Writing, writing_of_numbers, writing_of_t
 from m6rec.config.data import AttributesSource, FeatureKind
 from m6rec.errors import TableError
 from m6rec.spark.samples import type_group
-from m6rec.spark.values import FractionType, owner_column
+from m6rec.spark.values import FractionType, owner_column, quoted
 from m6rec.stages.features.vectors import holds_several
 from m6rec.stages.features.vocabularies import (
     BRACKETS,
@@ -290,14 +290,14 @@ def _ranges(frame: DataFrame, columns: list[str]) -> tuple[int, dict[str, _Range
     """How many rows there are, and the range of each column of numbers."""
     if not columns:
         return 0, {}
-    facts = [F.count(F.lit(1)).alias("n")]
+    types = {field.name: field.dataType for field in frame.schema}
+    facts = ["count(1) as n"]
     for k, name in enumerate(columns):
-        column = owner_column(name)
-        if isinstance(frame.schema[name].dataType, FractionType):
-            column = F.when(~F.isnan(column.cast("double")), column)
-        facts += [F.min(column).alias(f"l{k}"), F.max(column).alias(f"h{k}")]
-        facts += [F.count(column).alias(f"c{k}")]
-    row = frame.agg(*facts).collect()[0]
+        value = quoted(name)
+        if isinstance(types[name], FractionType):
+            value = f"if(isnan(cast({value} as double)), null, {value})"
+        facts += [f"min({value}) as l{k}", f"max({value}) as h{k}", f"count({value}) as c{k}"]
+    row = frame.selectExpr(*facts).collect()[0]
     ranges = {
         name: _Range(row[f"c{k}"], row[f"l{k}"], row[f"h{k}"]) for k, name in enumerate(columns)
     }
