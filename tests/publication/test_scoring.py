@@ -132,7 +132,7 @@ def test_a_user_of_a_later_run_is_new_also_after_a_forgetting(
     copied: Lakehouse, config: Config, tmp_path: Path
 ) -> None:
     later = copied.spark.sql("select 'newcomer' user_id, 9999L user_index")
-    copied.append_new("user_index", later, (c.USER_ID,), number=c.USER_INDEX)
+    copied.append_new("user_index", later, (c.USER_ID,))
     Attempt(copied.for_run("forgetting"), config, FORGET.name).add({})
     pd.DataFrame({"user_id": ["user-0", "newcomer"]}).to_csv(tmp_path / "ids.csv", index=False)
     counts, _ = scored(copied, tmp_path, str(tmp_path / "ids.csv"))
