@@ -31,11 +31,12 @@ def run(lakehouse: Lakehouse, config: Config, once: bool = True) -> None:
 
     Raises:
         ConfigError: the lake is a schema of the catalogue.
-        DataError: no run has been published.
+        DataError: no run has been published, or the followed table was replaced, changed or
+            vacuumed so that the stream cannot go on.
         TableError: the events are not in a Delta table, or it lacks a column.
     """
     fold_in = FoldIn(lakehouse, config)
-    with fold_in.session_for_batches():
+    with fold_in.saying_why_it_ends(), fold_in.session_for_batches():
         query = fold_in.start(once)
         if once:
             query.awaitTermination()

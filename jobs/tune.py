@@ -44,12 +44,13 @@ from m6rec.fits.fit import Fit
 from m6rec.fits.inspection import check_tables
 from m6rec.fits.members import member_names
 from m6rec.fits.validation import validation_candidates
+from m6rec.job_records import TUNE
 from m6rec.kernels.ranking.blending import blended_scores, choose_weights, ndcg_of_users
 from m6rec.kernels.ranking.domain_weights import joined
 from m6rec.lakehouse import Lakehouse
 from m6rec.rankers import HYBRID, ranker_named
 from m6rec.report.console import print_trials
-from m6rec.runs import Job
+from m6rec.runs import FAILED, FINISHED, STARTED, Attempt, Job
 from m6rec.spark.places import remove_folder
 from m6rec.spark.session import session_of_job
 from m6rec.tuning import (
@@ -145,13 +146,21 @@ def _run_tuning(spark: SparkSession, config: Config, run_id: str, output: Path) 
     check_tables(spark, config)
     study = open_study(config, output / STUDY_FILE)
     tables = LatestTables(open_lakehouse(spark, config, run_id))
+    # By this row forget finds a search at work, and clean one whose tables nobody needs any more.
+    attempt = Attempt(tables.lakehouse, config, TUNE.name)
+    attempt.save(STARTED)
 
     def after_trial(trial: FrozenTrial) -> None:
         write_trials(study, output / TRIALS_FILE)
         write_best(study, config, output / BEST_FILE)
         print(_progress(study, trial, config), flush=True)
 
-    search(study, config, partial(measure_trial, tables), deadline, after_trial)
+    try:
+        search(study, config, partial(measure_trial, tables), deadline, after_trial)
+    except Exception:
+        attempt.save(FAILED)
+        raise
+    attempt.save(FINISHED)
     best = study.best_trial
     print_trials(Console(), trial_rows(study), given_values(config), best.params, config.tune.k)
     print(f"best config: {output / BEST_FILE}\ntrials: {output / TRIALS_FILE}", flush=True)

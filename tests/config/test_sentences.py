@@ -8,8 +8,21 @@ import pytest
 from m6rec.config.run import parse_config
 from m6rec.config.sentences import Language, read_sentences
 from m6rec.errors import ConfigError
-from m6rec.kernels.ranking.explanation import KINDS, MODEL_REASON, TASTE_OF_ALL, TASTE_OF_OTHERS
+from m6rec.kernels.ranking.explanation import (
+    KINDS,
+    MODEL_REASON,
+    POPULAR_IN_SEGMENT,
+    POPULAR_REASON,
+    POPULAR_WITH_ALL,
+    TASTE_OF_ALL,
+    TASTE_OF_OTHERS,
+)
 from m6rec.stages.ranking.recommendations import sentence_of
+
+VALUES = {
+    MODEL_REASON: (TASTE_OF_ALL, TASTE_OF_OTHERS),
+    POPULAR_REASON: (POPULAR_WITH_ALL, POPULAR_IN_SEGMENT),
+}
 
 
 @pytest.mark.parametrize("language", get_args(Language))
@@ -18,9 +31,9 @@ def test_every_language_has_a_sentence_for_every_kind_of_reason(language: Langua
     said = [
         sentence_of({"kind": kind, "value": value, "share": 0.5}, sentences)
         for kind in KINDS
-        for value in ((TASTE_OF_ALL, TASTE_OF_OTHERS) if kind == MODEL_REASON else ("Fargo",))
+        for value in VALUES.get(kind, ("Fargo",))
     ]
-    assert len(set(said)) == len(sentences) == len(KINDS) + 1
+    assert len(set(said)) == len(sentences) == len(KINDS) + 2
     assert sum("Fargo" in sentence for sentence in said) == 4
 
 

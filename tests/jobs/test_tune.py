@@ -21,6 +21,7 @@ from m6rec.config.run import Config, load_config, parse_config
 from m6rec.errors import ConfigError, DataError
 from m6rec.job_records import CHOOSE_SETTINGS, JOBS_OF_A_RUN
 from m6rec.lakehouse import Lakehouse
+from m6rec.runs import jobs_of_run
 from m6rec.spark.sources import check_sources
 from m6rec.tuning import (
     MeasureConfig,
@@ -307,6 +308,9 @@ def test_the_job_trains_what_a_trial_changes_and_leaves_a_config_for_the_pipelin
     # Neither the final fit nor a list for the test users has been made.
     assert {row[c.FIT] for row in tables.read("models").collect()} == {c.SELECTION}
     assert not tables.exists("lists")
+    # As any other run, it can be cleaned away, and is not forgotten beside.
+    (row,) = jobs_of_run(tables)
+    assert (row["job"], row["status"]) == ("tune", "finished")
 
     rows = list(csv.DictReader((output / TRIALS_FILE).open()))
     assert [float(row[RIDGE]) for row in rows] == [t.params[RIDGE] for t in ended(study)]

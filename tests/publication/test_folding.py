@@ -1,5 +1,6 @@
 """Events that come after training, folded into the published lists on real Delta tables."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,10 @@ from m6rec.config.run import Config
 from m6rec.errors import ConfigError, DataError, TableError
 from m6rec.lakehouse import PUBLISHED, Lakehouse
 from m6rec.publication.folding import CATCHING_UP, FoldIn
+from m6rec.publication.following import Followed
 from m6rec.publication.publishing import publish
 from m6rec.publication.replacing import PublishedLists
-from m6rec.publication.scoring import GivenUsers
+from m6rec.publication.scoring import GivenUsers, list_maker_of
 from tests.finished_runs import config_of, copy_run
 from tests.publication.test_scoring import by_place
 from tests.synthetic_shop import START
@@ -222,19 +224,51 @@ def test_when_another_run_is_published_no_event_is_lost(
 
 @pytest.mark.slow
 def test_of_the_table_that_the_run_has_read_only_later_commits_are_followed(
-    spark: SparkSession, copied: Lakehouse, config: Config, events: Path
+    spark: SparkSession,
+    copied: Lakehouse,
+    config: Config,
+    events: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     append(spark, events, ("user-3", "item-59", 1), ("user-4", "item-59", 1))
     append(spark, events, ("user-5", "item-59", 2))
     read = F.create_map(F.lit("interactions.source"), F.lit(0).cast("long"))
-    copied.delta_table("runs").update(set={"sources": read})
+    begun = {"sources": read, "started_at": F.current_timestamp()}
+    copied.delta_table("runs").update(set=begun)
     place = {"path": str(events), "format": "delta"}
-    own = {"interactions.source": place, "fold_in.source": place, "lake": copied.location}
+    own = config.replaced(
+        {"interactions.source": place, "fold_in.source": place, "lake": copied.location}
+    )
 
-    job.run(copied, config.replaced(own))
+    with pytest.raises(StreamingQueryException, match="killed"):
+        drain(KilledBeforeCommit, copied, own)
+    job.run(copied, own)
 
     rows = copied.read("fold_in_batches").where(f"batch_id != {CATCHING_UP}").collect()
     assert [row["events"] for row in rows] == [1]
+
+    spark.sql(f"DELETE FROM delta.`{events}` WHERE customer = 'user-4'")
+    job.run(copied, own)
+    assert "0 users" in (said := capsys.readouterr().out)
+    assert "fold_in.change_feed: true follows it" in said
+
+    # Another table under the same path, of which the run has read nothing.
+    shutil.rmtree(events)
+    jvm: Any = spark._jvm
+    jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()
+    append(spark, events, ("user-6", "item-59", 3))
+    append(spark, events, ("user-7", "item-59", 3))
+    with pytest.raises(DataError, match=r"is another table .*; remove the folder \S+fold_in/"):
+        job.run(copied, own)
+    shutil.rmtree(FoldIn(copied, own).checkpoint)
+    job.run(copied, own)
+    events_in_all = copied.read("fold_in_batches").agg(F.sum("events")).collect()[0][0]
+    assert events_in_all == 1 + 2
+
+
+def test_users_whose_run_has_no_factors_are_not_measured_by_them(copied: Lakehouse) -> None:
+    copied.delta_table("models").delete("kind = 'factors'")
+    assert Followed(0, list_maker_of(copied)).factor_model is None
 
 
 def _second_run(lakehouse: Lakehouse) -> Lakehouse:

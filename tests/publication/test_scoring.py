@@ -13,9 +13,11 @@ from m6rec import columns as c
 from m6rec.config.run import Config
 from m6rec.errors import ConfigError, DataError, TableError
 from m6rec.fits.list_maker import ListMaker
+from m6rec.job_records import FORGET
 from m6rec.lakehouse import Lakehouse
 from m6rec.publication.publishing import run_to_follow
 from m6rec.publication.scoring import GivenUsers, Scored, list_maker_of
+from m6rec.runs import Attempt
 from m6rec.schemas import RECOMMENDATIONS_TABLE
 from tests.lanes import ROWS_ARE_ROUNDED_ALIKE
 from tests.synthetic_shop import START, Shop
@@ -124,6 +126,17 @@ def test_a_user_who_came_after_training_is_folded_in_and_unknown_items_are_count
     assert len(own_taste) >= 6
     kinds = {reason["kind"] for row in lists.values() for reason in row[c.REASONS]}
     assert "history" in kinds
+
+
+def test_a_user_of_a_later_run_is_new_also_after_a_forgetting(
+    copied: Lakehouse, config: Config, tmp_path: Path
+) -> None:
+    later = copied.spark.sql("select 'newcomer' user_id, 9999L user_index")
+    copied.append_new("user_index", later, (c.USER_ID,))
+    Attempt(copied.for_run("forgetting"), config, FORGET.name).add({})
+    pd.DataFrame({"user_id": ["user-0", "newcomer"]}).to_csv(tmp_path / "ids.csv", index=False)
+    counts, _ = scored(copied, tmp_path, str(tmp_path / "ids.csv"))
+    assert (counts.users, counts.unknown_users) == (2, 1)
 
 
 def test_users_with_attributes_alone_have_lists_and_the_table_must_have_the_columns(

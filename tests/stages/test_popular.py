@@ -36,7 +36,11 @@ def lists(
         found.setdefault(row[c.SEGMENT], []).append(row[c.ITEM_ID])
         assert row[c.USER_ID] is None and row[c.CONTEXT] is None
         assert row[c.PARTS] == {"popularity": pytest.approx(row[c.SCORE])}
-        assert [reason["kind"] for reason in row[c.REASONS]] == ["popular"]
+        in_segment = row[c.SEGMENT] is not None and row[c.SCORE] > 0.0
+        value = "popular with users of the segment" if in_segment else "popular with all users"
+        assert [(reason["kind"], reason["value"]) for reason in row[c.REASONS]] == [
+            ("popular", value)
+        ]
     return found
 
 

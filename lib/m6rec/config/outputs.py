@@ -116,8 +116,9 @@ class ReasonsConfig(Section):
     file: str | None = Field(
         default=None,
         description="A YAML file with sentences of your own, which take the place of those of the"
-        " language: `history`, `after`, `again`, `attribute`, `popular`, `taste`, `others`, with"
-        " `{value}` for what is named and `{share}` for its share, such as 15%.",
+        " language: `history`, `after`, `again`, `attribute`, `popular`, `segment` (popular in the"
+        " segment of `default_segments`), `taste`, `others`, with `{value}` for what is named and"
+        " `{share}` for its share, such as 15%.",
     )
 
     @model_validator(mode="after")

@@ -36,10 +36,11 @@ from m6rec.publication.replacing import PublishedLists, frame_of_users
 from m6rec.publication.scoring import list_maker_of
 from m6rec.runs import sources_of_run, work_of_run
 from m6rec.schemas import FOLD_IN_BATCHES_TABLE
+from m6rec.spark.failures import following_table
 from m6rec.spark.places import matching, place_of
 from m6rec.spark.runtimes import arrow_table, frame_of_arrow
 from m6rec.spark.session import queries_over, queries_over_few
-from m6rec.spark.sources import inferred_format, source_version, with_columns
+from m6rec.spark.sources import inferred_format, source_version, time_of_version, with_columns
 from m6rec.spark.values import id_column, owner_column
 from m6rec.stages.pairs.cleaning import clean_interactions, judged_by_themselves
 
@@ -120,7 +121,8 @@ class FoldIn:
         self._check()
         if self.config.fold_in.deletion_vectors and self.lakehouse.exists(PUBLISHED):
             self.published.mark_rows()
-        self._begins = not matching(self.spark, self.checkpoint, "offsets/[0-9]*")
+        # A stream that was killed in its first batch has an offset, and begins again.
+        self._begins = not matching(self.spark, self.checkpoint, "commits/[0-9]*")
         events = self._stream(self.follow())
         writer = events.writeStream.foreachBatch(self._fold_batch)
         writer = writer.option("checkpointLocation", self.checkpoint).queryName("fold_in")
@@ -129,6 +131,20 @@ class FoldIn:
         else:
             writer = writer.trigger(processingTime=f"{self.config.fold_in.seconds} seconds")
         return writer.start()
+
+    @contextmanager
+    def saying_why_it_ends(self) -> Iterator[None]:
+        """Say of a stream that ends in this block why it cannot go on, and what to do.
+
+        Raises:
+            DataError: the followed table was replaced, changed or vacuumed.
+        """
+        remove = f"remove the folder {self.checkpoint}, and start the job again"
+        anew = f"{remove}: it then reads the table as it is now"
+        after_a_run = f"publish a new run, {remove}: it then begins after what that run has read"
+        from_now = after_a_run if self._follows_own_table else anew
+        with following_table(self.source, anew, from_now):
+            yield
 
     @contextmanager
     def session_for_batches(self) -> Iterator[None]:
@@ -244,15 +260,29 @@ class FoldIn:
         )
         return judged.select(c.USER_ID, c.ITEM_ID, c.REASON)
 
+    @property
+    def _follows_own_table(self) -> bool:
+        """Whether the followed table is the one that runs read."""
+        followed, own = self.source, self.config.interactions.source
+        return (followed.path, followed.table) == (own.path, own.table)
+
     def _first_version(self, followed: Followed) -> int | None:
-        """The version after that which the run has read; None unless its own table is followed."""
-        followed_table, run_table = self.source, self.config.interactions.source
-        if (followed_table.path, followed_table.table) != (run_table.path, run_table.table):
+        """The version after that which the run has read; None where the whole table is to be read.
+
+        That is a table which runs do not read, or one made anew since the run read it.
+        """
+        if not self._follows_own_table:
             return None
         own = followed.maker.fit.lakehouse
-        read = sources_of_run(own, self.config, work_of_run(own)).get(_SOURCE)
+        work = work_of_run(own)
+        read = sources_of_run(own, self.config, work).get(_SOURCE)
         latest = source_version(self.spark, self.source)
-        return None if read is None or latest is None else min(read + 1, latest)
+        if read is None or latest is None:
+            return None
+        committed_at = time_of_version(self.spark, self.source, read)
+        if committed_at is None or committed_at > min(row["started_at"] for row in work):
+            return None
+        return min(read + 1, latest)
 
     def _publication(self) -> tuple[str, int]:
         """The run that the published table holds, and the version that its publication made."""
@@ -325,8 +355,17 @@ class FoldIn:
         name = "catching up" if batch_id == CATCHING_UP else f"batch {batch_id}"
         print(
             f"fold_in: {name}: {len(items)} events{_refusals(refused)}, lists of {len(users)} users"
-            f" in {seconds:.1f} s",
+            f" in {seconds:.1f} s{self._passed_over(batch_id, items)}",
             flush=True,
+        )
+
+    def _passed_over(self, batch_id: int, items: Sequence[str | None]) -> str:
+        """What became of commits that have brought no event."""
+        if items or batch_id == CATCHING_UP or self.config.fold_in.change_feed:
+            return ""
+        return (
+            " (a commit that changes or deletes rows, or writes the table anew, is passed over;"
+            " fold_in.change_feed: true follows it)"
         )
 
     def _replace_lists(self, followed: Followed, batch_id: int, users: Sequence[str]) -> "_Made":

@@ -73,10 +73,11 @@ class Followed:
 
     @cached_property
     def factor_model(self) -> FactorModel | None:
-        """The factors by which drift is told."""
-        trained = self.maker.fit.config.trained_rankers
+        """The factors by which drift is told; a night trains those alone that its lists need."""
+        fit = self.maker.fit
+        trained = {row["name"] for row in fit.models_of("factors")}
         name = next((name for name in _FACTORS if name in trained), None)
-        return None if name is None else self.maker.fit.factor_model(name)
+        return None if name is None else fit.factor_model(name)
 
     def distance(self, rows: DataFrame) -> float | None:
         """The mean cosine distance of some users' vectors from those of their rows in training.

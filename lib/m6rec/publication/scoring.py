@@ -111,7 +111,8 @@ def score(maker: ListMaker, given: GivenUsers) -> Scored:
     return Scored(
         lists.select(F.lit(maker.fit.lakehouse.run_id).alias(c.RUN_ID), "*"),
         users.count(),
-        users.where(F.col(c.USER_INDEX) < 0).count(),
+        # The index has users of later runs, too, where users have been forgotten since.
+        users.join(maker.fit.matrix.select(c.USER_INDEX), c.USER_INDEX, "left_anti").count(),
         history.count(),
         counted[0],
         counted[1],

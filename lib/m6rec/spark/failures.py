@@ -198,6 +198,10 @@ _RULES: tuple[_Rule, ...] = (
         ),
     ),
     (
+        r"DELTA_TRUNCATED_TRANSACTION_LOG",
+        lambda _: "files of its Delta log have been deleted; restore them, or write it again",
+    ),
+    (
         r"FAILED_READ_FILE\.FILE_NOT_EXIST|FileNotFoundException",
         lambda _: (
             "a file of it vanished while it was read, or since the run began, as where it is"
@@ -289,10 +293,15 @@ _OF_THE_MACHINE: tuple[tuple[str, str], ...] = (
 _AT_ONCE = re.compile(
     r"\[DELTA_(CONCURRENT_\w+|METADATA_CHANGED|PROTOCOL_CHANGED|PATH_EXISTS|TABLE_ALREADY_EXISTS)"
 )
-# A table whose columns change while it is followed ends the stream.
+# What ends a stream that follows a table.
 _OTHER_COLUMNS = re.compile(
     r"\[DELTA_(SCHEMA_CHANGED\w*|STREAMING_(INCOMPATIBLE|CANNOT_CONTINUE)_\w*)"
 )
+_OTHER_TABLE = re.compile(r"DIFFERENT_DELTA_TABLE_READ_BY_STREAMING_SOURCE")
+_COMMITS_GONE = re.compile(
+    r"DELTA_(MISSING_FILES_UNEXPECTED_VERSION|VERSIONS_NOT_CONTIGUOUS|TRUNCATED_TRANSACTION_LOG)"
+)
+_FILE_GONE = re.compile(r"FAILED_READ_FILE\.FILE_NOT_EXIST|FileNotFoundException")
 _WORKER_TRACE = re.compile(
     r"Traceback \(most recent call last\):\n(?P<frames>(?:[ ].*\n)+)(?P<error>[A-Za-z_][^\n]*)"
 )
@@ -352,6 +361,53 @@ def saying_what_failed(
         raise type(ours)(f"{work}: {ours}") from error
 
 
+@contextmanager
+def following_table(source: TableSource, anew: str, from_now: str) -> Iterator[None]:
+    """Follow a Delta table in this block, and say why a stream of it cannot go on.
+
+    Args:
+        source: the table.
+        anew: how the stream is begun again where the table is another.
+        from_now: how it is begun again where commits that it needs cannot be read any more.
+
+    Raises:
+        DataError: the table has other columns, is another table, or lacks commits that the stream
+            has not seen; or a file of the lake vanished.
+    """
+    try:
+        yield
+    except THROWN as error:
+        words = _why_not_followed(text_of(error), source, anew, from_now)
+        if words is None:
+            raise
+        keep_trace(error)
+        raise DataError(f"fold_in cannot go on: {words}") from error
+
+
+def _why_not_followed(text: str, source: TableSource, anew: str, from_now: str) -> str | None:
+    if _OTHER_TABLE.search(text):
+        return (
+            f"{source.name} is another table than the one that was followed, as where it is dropped"
+            f" and made anew; {anew}"
+        )
+    if _OTHER_COLUMNS.search(text):
+        return (
+            f"the columns of {source.name} have changed; start the job again, which reads them as"
+            f" they are now. Where it ends like this again, {from_now}"
+        )
+    if _COMMITS_GONE.search(text):
+        return f"{source.name} no longer has the log of commits that are still to come; {from_now}"
+    if not _FILE_GONE.search(text):
+        return None
+    file = _FILE.search(text)
+    if file is None or not _lies_in(file[1], source):
+        return "a file of the lake vanished, as after forget or clean; start the job again"
+    return (
+        f"{source.name} no longer has the files of commits that are still to come, as where it is"
+        f" vacuumed; {from_now}"
+    )
+
+
 def in_words(error: BaseException) -> str:
     """What was thrown, and what to do, without a trace."""
     text = text_of(error)
@@ -375,12 +431,6 @@ def as_our_error(
             "another job has changed the same table of the lake meanwhile"
             f" ({_shortened(text)}); when it has ended, give this command again, with the same"
             " --run-id where it has one, by which it goes on"
-        )
-    if _OTHER_COLUMNS.search(text):
-        return DataError(
-            "the columns of the table that is followed have changed; start the job again, which"
-            " reads them as they are now. Where it ends like this again, remove its folder fold_in"
-            " in the lake's artifacts: it then begins after what the published run has read"
         )
     trace = _last_trace(text)
     # What a worker raised says more than what the JVM then says of the worker's end.

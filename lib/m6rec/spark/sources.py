@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -299,6 +300,16 @@ def source_version(spark: SparkSession, source: TableSource) -> int | None:
         if source.timestamp is not None:
             return _version_at(table, source.timestamp)
         return latest_version(spark, table)
+
+
+def time_of_version(spark: SparkSession, source: TableSource, version: int) -> datetime | None:
+    """When a version of a Delta table was committed; None where its history has no such version."""
+    table = _delta_table(spark, source)
+    if table is None:
+        return None
+    row = table.history().where(F.col("version") == version).select("timestamp").first()
+    found: datetime | None = None if row is None else row["timestamp"]
+    return found
 
 
 def source_versions(spark: SparkSession, config: Config) -> dict[str, int]:

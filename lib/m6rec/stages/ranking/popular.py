@@ -11,7 +11,11 @@ from pyspark.sql import types as T
 
 from m6rec import columns as c
 from m6rec.kernels.arrays.rows import Int64
-from m6rec.kernels.ranking.explanation import POPULAR_REASON, POPULAR_WITH_ALL
+from m6rec.kernels.ranking.explanation import (
+    POPULAR_IN_SEGMENT,
+    POPULAR_REASON,
+    POPULAR_WITH_ALL,
+)
 from m6rec.rankers import POPULARITY
 from m6rec.schemas import RECOMMENDATIONS_TABLE
 from m6rec.spark.runtimes import arrow_schema, frame_of_arrow
@@ -85,9 +89,12 @@ def popular_lists(
     best = Window.partitionBy(c.SEGMENT).orderBy(F.desc(c.USERS), _PLACE)
     ranked = rows.withColumn(c.RANK, F.row_number().over(best)).where(F.col(c.RANK) <= n)
     score = F.log1p(F.col(c.USERS).cast("double"))
+    # What fills the list of a segment is not known to be popular there.
+    of_segment = F.col(c.SEGMENT).isNotNull() & (F.col(c.USERS) > 0)
+    popular_with = F.when(of_segment, POPULAR_IN_SEGMENT).otherwise(POPULAR_WITH_ALL)
     reason = F.struct(
         F.lit(POPULAR_REASON).alias("kind"),
-        F.lit(POPULAR_WITH_ALL).alias("value"),
+        popular_with.alias("value"),
         F.lit(1.0).alias("share"),
     )
     nobody = F.lit(None).cast("string")
@@ -98,7 +105,9 @@ def popular_lists(
         c.SCORE: score,
         c.PARTS: F.create_map(F.lit(POPULARITY), score),
         c.REASONS: F.array(reason) if explaining.reasons else F.array().cast(_reasons_type()),
-        c.SENTENCES: _sentences(explaining),
+        c.SENTENCES: F.when(of_segment, _sentences(explaining, POPULAR_IN_SEGMENT)).otherwise(
+            _sentences(explaining, POPULAR_WITH_ALL)
+        ),
         c.MODEL: F.lit(POPULARITY),
         c.GENERATED_AT: F.lit(explaining.generated_at),
     }
@@ -116,11 +125,11 @@ def _within(quota: Quota, rows: DataFrame) -> DataFrame:
     return rows.join(beyond, same & (F.col(c.ITEM_INDEX) == F.col("other_item")), "anti")
 
 
-def _sentences(explaining: Explaining) -> Column:
+def _sentences(explaining: Explaining, value: str) -> Column:
     nothing = F.lit(None).cast("array<string>")
     if explaining.sentences is None:
         return nothing
-    reason = {"kind": POPULAR_REASON, "value": POPULAR_WITH_ALL, "share": 1.0}
+    reason = {"kind": POPULAR_REASON, "value": value, "share": 1.0}
     said = [sentence_of(reason, explaining.sentences)] if explaining.reasons else []
     return F.array(*map(F.lit, said)).cast("array<string>")
 

@@ -26,6 +26,7 @@ from m6rec.kernels.ranking.explanation import (
     HISTORY_REASON,
     KINDS,
     MODEL_REASON,
+    POPULAR_IN_SEGMENT,
     POPULAR_REASON,
     POPULAR_WITH_ALL,
     TASTE_OF_ALL,
@@ -336,6 +337,8 @@ def sentence_of(reason: Mapping[str, Any], sentences: Mapping[str, str]) -> str:
     kind = reason["kind"]
     if kind == MODEL_REASON:
         kind = "taste" if reason["value"] == TASTE_OF_ALL else "others"
+    elif kind == POPULAR_REASON and reason["value"] == POPULAR_IN_SEGMENT:
+        kind = "segment"
     return sentences[kind].format(value=reason["value"], share=f"{reason['share']:.0%}")
 
 
