@@ -25,10 +25,10 @@ from m6rec import columns as c
 from m6rec.command_line import errors_as_messages
 from m6rec.config.base import TableSource
 from m6rec.config.run import parse_config
-from m6rec.errors import ClusterError, TableError, WorkerError
+from m6rec.errors import ClusterError, DataError, TableError, WorkerError
 from m6rec.fits.inspection import inspect_sources
 from m6rec.fits.sources import open_events, open_sources
-from m6rec.spark.failures import as_our_error, in_words, saying_what_failed
+from m6rec.spark.failures import as_our_error, following_table, in_words, saying_what_failed
 from m6rec.spark.json_samples import schema_of_sample
 from m6rec.spark.sources import read_source, source_version
 from m6rec.spark.time_limits import within_seconds
@@ -375,19 +375,31 @@ def test_what_is_thrown_has_words(thrown: str, words: str) -> None:
     assert words in in_words(RuntimeError(thrown))
 
 
+def test_a_commit_of_another_job_is_no_defect() -> None:
+    thrown = "[DELTA_CONCURRENT_APPEND.WITH_PARTITION_HINT] Files were added"
+    assert "another job has chan" in str(as_our_error(RuntimeError(thrown)))
+
+
 @pytest.mark.parametrize(
     ("thrown", "words"),
     [
         (
-            "[STREAM_FAILED] Query [id = 1] terminated with exception:"
-            " [DELTA_SCHEMA_CHANGED_WITH_STARTING_OPTIONS] Detected schema change in version 2:",
-            "have changed; start the job again, which reads them as they are now",
+            "[DELTA_SCHEMA_CHANGED_WITH_STARTING_OPTIONS] Detected schema change in version 2:",
+            "/lake/events have changed; start the job again, .* Where it ends .* again, from now",
         ),
-        ("[DELTA_CONCURRENT_APPEND.WITH_PARTITION_HINT] Files were added", "another job has chan"),
+        ("DIFFERENT_DELTA_TABLE_READ_BY_STREAMING_SOURCE", "is another table .*; anew"),
+        ("[DELTA_TRUNCATED_TRANSACTION_LOG] /lake/events/_delta_log", "has the log .*; from now"),
+        ("[FAILED_READ_FILE.FILE_NOT_EXIST] reading file /lake/events/1.parquet", "; from now"),
+        ("[FAILED_READ_FILE.FILE_NOT_EXIST] reading file /lake/other/1.parquet", "a file of the"),
     ],
 )
-def test_what_ends_a_job_from_outside_is_no_defect(thrown: str, words: str) -> None:
-    assert words in str(as_our_error(RuntimeError(thrown)))
+def test_it_is_said_why_a_table_cannot_be_followed(thrown: str, words: str) -> None:
+    source = TableSource(path="/lake/events")
+    with (
+        pytest.raises(DataError, match=f"fold_in cannot go on: .*{words}"),
+        following_table(source, "anew", "from now"),
+    ):
+        raise PySparkException(f"[STREAM_FAILED] Query [id = 1] terminated with: {thrown}")
 
 
 def test_the_check_prints_every_column_and_all_problems(

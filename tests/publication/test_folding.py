@@ -233,8 +233,8 @@ def test_of_the_table_that_the_run_has_read_only_later_commits_are_followed(
     append(spark, events, ("user-3", "item-59", 1), ("user-4", "item-59", 1))
     append(spark, events, ("user-5", "item-59", 2))
     read = F.create_map(F.lit("interactions.source"), F.lit(0).cast("long"))
-    begun = {"sources": read, "started_at": F.current_timestamp()}
-    copied.delta_table("runs").update(set=begun)
+    ended = {"sources": read, "finished_at": F.current_timestamp()}
+    copied.delta_table("runs").update(set=ended)
     place = {"path": str(events), "format": "delta"}
     own = config.replaced(
         {"interactions.source": place, "fold_in.source": place, "lake": copied.location}

@@ -280,7 +280,9 @@ class FoldIn:
         if read is None or latest is None:
             return None
         committed_at = time_of_version(self.spark, self.source, read)
-        if committed_at is None or committed_at > min(row["started_at"] for row in work):
+        # The run's first job has read it, whose table may have got commits after the job's start.
+        read_by = min((row["finished_at"] for row in work if row["finished_at"]), default=None)
+        if committed_at is None or read_by is None or committed_at > read_by:
             return None
         return min(read + 1, latest)
 
