@@ -2,8 +2,8 @@
 
 Attributes become blocks of tokens (see `blocks`), and behaviour comes as numeric columns (see
 `behaviour`). Missing numbers are the mean; numbers are standardised, and tokens are counted; then
-come the blocks' own projections. Of all these features, those that vary are
-kept and standardised, and PCA reduces them where there are too many.
+come the blocks' own projections. Of all these features, those that vary are kept and standardised,
+and reduced to their principal components where there are too many.
 """
 
 import logging

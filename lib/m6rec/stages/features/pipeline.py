@@ -73,7 +73,7 @@ class FeaturePipeline:
 
     @property
     def feature_names(self) -> tuple[str, ...]:
-        """The name of each position of `features`; PCA components are numbered."""
+        """The name of each position of `features`; principal components are numbered."""
         names = self.names
         if self.reduction is not None:
             components = self.reduction.directions.shape[1]
