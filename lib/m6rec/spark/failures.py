@@ -27,6 +27,7 @@ _SCHEMES = {
     "gs": "com.google.cloud.bigdataoss:gcs-connector:hadoop3-2.2.26",
 }
 _LONGEST = 300
+_FILE_GONE = r"FAILED_READ_FILE\.FILE_NOT_EXIST|FileNotFoundException"
 _CALLED = "An error occurred while calling"
 
 
@@ -202,7 +203,7 @@ _RULES: tuple[_Rule, ...] = (
         lambda _: "files of its Delta log have been deleted; restore them, or write it again",
     ),
     (
-        r"FAILED_READ_FILE\.FILE_NOT_EXIST|FileNotFoundException",
+        _FILE_GONE,
         lambda _: (
             "a file of it vanished while it was read, or since the run began, as where it is"
             " vacuumed or written anew; start a run anew, with another --run-id"
@@ -301,7 +302,6 @@ _OTHER_TABLE = re.compile(r"DIFFERENT_DELTA_TABLE_READ_BY_STREAMING_SOURCE")
 _COMMITS_GONE = re.compile(
     r"DELTA_(MISSING_FILES_UNEXPECTED_VERSION|VERSIONS_NOT_CONTIGUOUS|TRUNCATED_TRANSACTION_LOG)"
 )
-_FILE_GONE = re.compile(r"FAILED_READ_FILE\.FILE_NOT_EXIST|FileNotFoundException")
 _WORKER_TRACE = re.compile(
     r"Traceback \(most recent call last\):\n(?P<frames>(?:[ ].*\n)+)(?P<error>[A-Za-z_][^\n]*)"
 )
@@ -397,7 +397,7 @@ def _why_not_followed(text: str, source: TableSource, anew: str, from_now: str) 
         )
     if _COMMITS_GONE.search(text):
         return f"{source.name} no longer has the log of commits that are still to come; {from_now}"
-    if not _FILE_GONE.search(text):
+    if not re.search(_FILE_GONE, text):
         return None
     file = _FILE.search(text)
     if file is None or not _lies_in(file[1], source):

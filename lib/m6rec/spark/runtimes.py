@@ -43,7 +43,7 @@ def frame_of_arrow(spark: SparkSession, table: pa.Table, schema: T.StructType | 
     if hasattr(DataFrame, "toArrow"):
         return spark.createDataFrame(table, schema)
     session: Any = spark
-    types = spark.createDataFrame([], schema).schema
+    types = _struct_of(spark, schema)
     jvm = session._jvm
     read = session._sc._serialize_to_jvm(
         table.cast(arrow_schema(types)).to_batches(),
@@ -61,9 +61,14 @@ def _empty_frame(spark: SparkSession, schema: T.StructType | str) -> DataFrame:
     It makes none of an Arrow table. What it makes of an empty list a Python worker has to read, of
     another kind than those for columns: the first one takes seconds to start.
     """
-    fields = spark.createDataFrame([], schema).schema if isinstance(schema, str) else schema
+    fields = _struct_of(spark, schema)
     columns = (F.lit(None).cast(field.dataType).alias(field.name) for field in fields)
     return spark.range(1).select(*columns).limit(0)
+
+
+def _struct_of(spark: SparkSession, schema: T.StructType | str) -> T.StructType:
+    """A schema, of which Spark reads its own short form."""
+    return spark.createDataFrame([], schema).schema if isinstance(schema, str) else schema
 
 
 def cast_or_null(column: Column, kind: str) -> Column:

@@ -26,10 +26,18 @@ class Reduction:
         return clipped(self.scale.of(features @ self.directions), clip)
 
 
+def with_positive_peaks(axes: Float64) -> Float64:
+    """Of the two directions of each axis, a column, the one whose largest entry is positive.
+
+    A sign of their own makes axes the same wherever they are computed.
+    """
+    peaks = np.take_along_axis(axes, np.abs(axes).argmax(axis=0)[None, :], axis=0)
+    signed: Float64 = axes * np.where(peaks < 0, -1.0, 1.0)
+    return signed
+
+
 def principal_components(features: Float64, components: int) -> Reduction:
     """The leading eigenvectors of the features' covariance, (X - m)ᵀ (X - m) / (n - 1).
-
-    The largest entry of each is positive, so that the same rows always give the same components.
 
     Args:
         features: float64 [n, features]; at least two rows.
@@ -42,9 +50,7 @@ def principal_components(features: Float64, components: int) -> Reduction:
     variances, directions = scipy.linalg.eigh(
         covariance, subset_by_index=(last - components + 1, last)
     )
-    variances, directions = variances[::-1], directions[:, ::-1]
-    peaks = np.take_along_axis(directions, np.abs(directions).argmax(axis=0)[None, :], axis=0)
-    directions = directions * np.where(peaks < 0, -1.0, 1.0)
+    variances, directions = variances[::-1], with_positive_peaks(directions[:, ::-1])
     # Fewer rows than features leave directions in which nothing varies but by rounding.
     least = variances[0] * len(covariance) * np.finfo(np.float64).eps
     deviations = np.sqrt(np.where(variances > least, variances, 0.0))

@@ -57,11 +57,6 @@ class Selection:
         return scaled
 
 
-def imputed(values: Float64, means: Float64) -> Float64:
-    """float64 [n, columns]: the values, and the mean of the column in place of each NaN."""
-    return np.where(np.isnan(values), means, values)
-
-
 def clipped(values: Float64, limit: float) -> Float64:
     """The values within ±limit; what is no number becomes the limit."""
     within: Float64 = np.fmax(np.fmin(values, limit), -limit)

@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from m6rec.kernels.arrays.principal_components import with_positive_peaks
 from m6rec.kernels.arrays.rows import Float32, Int64, Rows
 from m6rec.kernels.arrays.sparse_products import gather_rows
 from m6rec.kernels.factors.least_squares import solve_rows_on_axes, turn_rows
@@ -107,10 +108,7 @@ def along_principal_axes(factors: Float32) -> Float32:
     """Turn the factors so that V^T V is diagonal, largest first; no score changes."""
     exact = factors.astype(np.float64)
     _, axes = np.linalg.eigh(exact.T @ exact)
-    axes = axes[:, ::-1]
-    # Of an axis's two directions, take the one in which its largest component is positive.
-    signs = np.sign(np.take_along_axis(axes, np.abs(axes).argmax(axis=0)[None, :], axis=0))
-    turned: Float32 = (exact @ (axes * signs)).astype(np.float32)
+    turned: Float32 = (exact @ with_positive_peaks(axes[:, ::-1])).astype(np.float32)
     return turned
 
 

@@ -11,6 +11,7 @@ import scipy.linalg
 import scipy.sparse as sp
 
 from m6rec.errors import DataError
+from m6rec.kernels.arrays.principal_components import with_positive_peaks
 from m6rec.kernels.arrays.rows import Float32, Float64, Rows
 
 OVERSAMPLING = 32
@@ -75,9 +76,7 @@ def truncated_svd(matrix: sp.csr_matrix, rank: int, seed: int) -> tuple[Float32,
     image = (matrix @ basis).astype(np.float64)
     eigenvalues, rotation = np.linalg.eigh(image.T @ image)
     order = np.argsort(-eigenvalues, kind="stable")[:kept]
-    vectors = basis.astype(np.float64) @ rotation[:, order]
-    peaks = np.take_along_axis(vectors, np.abs(vectors).argmax(axis=0)[None, :], axis=0)
-    vectors *= np.where(peaks < 0, -1.0, 1.0)
+    vectors = with_positive_peaks(basis.astype(np.float64) @ rotation[:, order])
     singular_values = np.sqrt(np.maximum(eigenvalues[order], 0.0))
     return singular_values.astype(np.float32), vectors.astype(np.float32)
 

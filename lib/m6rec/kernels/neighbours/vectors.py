@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
+from m6rec.kernels.arrays.principal_components import with_positive_peaks
 from m6rec.kernels.arrays.rows import Float32, Float64, Int64
 from m6rec.kernels.neighbours.content import inverse_document_frequency, unit_rows
 
@@ -124,9 +125,7 @@ def _scaled_axes(centred: Float64, rank: int) -> Float32:
     if not kept.any():
         # All rows are alike: there is one direction, and it tells nothing.
         return np.zeros((len(axes), 1), np.float32)
-    # A sign of their own makes axes the same wherever they are computed.
-    peaks = np.take_along_axis(axes, np.abs(axes).argmax(axis=0)[None, :], axis=0)
-    scaled = axes * np.where(peaks < 0, -1.0, 1.0) * np.maximum(variances, 1e-30) ** -SPECTRUM_POWER
+    scaled = with_positive_peaks(axes) * np.maximum(variances, 1e-30) ** -SPECTRUM_POWER
     # The variance along a scaled axis is v^(1 - 2 p), and m is the sum of these.
     m = (variances[kept] ** (1 - 2 * SPECTRUM_POWER)).sum()
     result: Float32 = (scaled[:, kept] / np.sqrt(m)).astype(np.float32)

@@ -19,7 +19,7 @@ from m6rec import columns as c
 from m6rec.config.data import TokenKind
 from m6rec.kernels.arrays.principal_components import Reduction
 from m6rec.kernels.arrays.rows import Float32, Float64, Int64
-from m6rec.kernels.arrays.standardisation import Selection, Standardisation, imputed
+from m6rec.kernels.arrays.standardisation import Selection, Standardisation
 from m6rec.kernels.neighbours.content import tf_idf, truncated_svd, unit_rows
 from m6rec.kernels.neighbours.vectors import VectorSpace
 from m6rec.spark.arrow_rows import (
@@ -237,8 +237,8 @@ class Encoding:
         blocks: the fitted token columns.
         vectors: the fitted columns of vectors.
         token_columns: for each block, the column that holds its tokens.
-        means: float64; what stands for a missing number, of numeric columns, then of behaviour.
         numbers: standardises the numeric columns, where there are any.
+        behaviour_means: float64; what stands for a missing number of each behaviour column.
         selection: of the features, once that has been fitted.
         reduction: of the selected features, where they are too many.
     """
@@ -247,8 +247,8 @@ class Encoding:
     blocks: Sequence[TokenBlock]
     vectors: Sequence[VectorBlock]
     token_columns: Sequence[str]
-    means: Float64
     numbers: Standardisation | None
+    behaviour_means: Float64
     selection: Selection | None
     reduction: Reduction | None
 
@@ -259,18 +259,16 @@ class Encoding:
                 yield _encode(batch, self)
 
     def numeric(self, batch: pa.RecordBatch) -> Float32:
-        """The numeric columns, standardised: float32 [n, columns]."""
+        """The numeric columns, standardised, 0 where a number is missing: float32 [n, columns]."""
         if self.numbers is None:
             return np.zeros((batch.num_rows, 0), np.float32)
-        width = len(self.numbers.means)
-        numbers = imputed(numbers_with_gaps(batch, NUMERIC, width), self.means[:width])
-        return self.numbers.of(numbers).astype(np.float32)
+        numbers = numbers_with_gaps(batch, NUMERIC, len(self.numbers.means))
+        return np.nan_to_num(self.numbers.of(numbers)).astype(np.float32)
 
     def behaviour(self, batch: pa.RecordBatch) -> Float32:
         """The behaviour columns: float32 [n, columns]."""
-        means = self.means[0 if self.numbers is None else len(self.numbers.means) :]
-        numbers = imputed(numbers_with_gaps(batch, BEHAVIOUR, len(means)), means)
-        return numbers.astype(np.float32)
+        numbers = numbers_with_gaps(batch, BEHAVIOUR, len(self.behaviour_means))
+        return np.where(np.isnan(numbers), self.behaviour_means, numbers).astype(np.float32)
 
     def raw_or_selected(
         self, raw: Float32, known: npt.NDArray[np.bool_]

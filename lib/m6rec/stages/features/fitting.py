@@ -30,6 +30,7 @@ from m6rec.kernels.neighbours.content import (
     inverse_document_frequency,
 )
 from m6rec.kernels.neighbours.vectors import fit_vector_space
+from m6rec.spark.arrow_rows import doubles_column
 from m6rec.spark.runtimes import arrow_table
 from m6rec.stages.features.blocks import (
     BEHAVIOUR,
@@ -112,15 +113,16 @@ def fit_features(
     blocks = _fit_blocks(known, columns, index_column, config, seed)
     fitted_vectors = _fit_vectors(known, columns, index_column, config, seed)
     joined = join_inputs(training, known, behaviour, index_column, behaviour_columns).persist()
-    means = _means(joined, len(columns.numeric), len(behaviour_columns))
+    numeric = len(columns.numeric)
+    means = _means(joined, numeric, len(behaviour_columns))
     pipeline = FeaturePipeline(
         index_column=index_column,
         columns=columns,
         behaviour_columns=behaviour_columns,
         blocks=blocks,
         vectors=fitted_vectors,
-        means=tuple(means.tolist()),
-        numbers=_fit_numbers(joined, means[: len(columns.numeric)]),
+        numbers=_fit_numbers(joined, means[:numeric]),
+        behaviour_means=tuple(means[numeric:].tolist()),
     )
     fitted = _fit_selection(pipeline, joined, config)
     joined.unpersist()
@@ -189,8 +191,7 @@ def _languages(
         for name, kind in columns.tokens
         if kind == "text"
     }
-    sample = attributes.orderBy(F.xxhash64(index_column), index_column).limit(_LANGUAGE_ROWS)
-    inferred = inferred_languages(sample, texts)
+    inferred = inferred_languages(_rows_by_chance(attributes, index_column, _LANGUAGE_ROWS), texts)
     return tuple(inferred.get(name, NO_LANGUAGE) for name, _ in columns.tokens)
 
 
@@ -265,14 +266,9 @@ def _fit_vectors(
     for k, column in enumerate(columns.vectors):
         name = vectors_name(k)
         numbers = column.length * column.vectors
-        sample = (
-            known.where(F.size(name) > 0)
-            .select(index_column, name)
-            .orderBy(F.xxhash64(index_column), index_column)
-            .limit(max(1, min(PROJECTION_ROWS, _SAMPLED_NUMBERS // numbers)))
-            .toPandas()
-            .sort_values(index_column)
-        )
+        placed = known.where(F.size(name) > 0).select(index_column, name)
+        most = max(1, min(PROJECTION_ROWS, _SAMPLED_NUMBERS // numbers))
+        sample = _rows_by_chance(placed, index_column, most).toPandas().sort_values(index_column)
         given = [*sample[name], np.ones(0)]
         rows = np.concatenate(given).astype(np.float32).reshape(-1, column.length)
         blocks.append(VectorBlock(column, fit_vector_space(rows, config.text_rank, seed + k)))
@@ -295,11 +291,7 @@ def _vocabulary_limit(kind: TokenKind, config: FeaturesConfig) -> int:
 def _collect_counts(
     known: DataFrame, tokens: str, vocabulary: Vocabulary, index_column: str
 ) -> sp.csr_matrix:
-    sample = (
-        known.select(index_column, tokens)
-        .orderBy(F.xxhash64(index_column), index_column)
-        .limit(PROJECTION_ROWS)
-    )
+    sample = _rows_by_chance(known.select(index_column, tokens), index_column, PROJECTION_ROWS)
     rows = (
         sample.mapInArrow(
             partial(list_counts, vocabulary=vocabulary.tokens),
@@ -373,11 +365,15 @@ def _fit_reduction(
     """The principal components of the selected features, by a sample of the rows."""
     index_column, width = pipeline.index_column, len(pipeline.names)
     most = max(2, min(PROJECTION_ROWS, _SAMPLED_NUMBERS // width))
-    sample = joined.orderBy(F.xxhash64(index_column), index_column).limit(most)
+    sample = _rows_by_chance(joined, index_column, most)
     encoded = arrow_table(pipeline.encode(sample).select(index_column, SELECTED))
-    ordered = encoded.sort_by(index_column).column(SELECTED).combine_chunks()
-    features = ordered.flatten().to_numpy().reshape(-1, width)
-    return principal_components(features, config.maximum_features)
+    (ordered,) = encoded.sort_by(index_column).combine_chunks().to_batches()
+    return principal_components(doubles_column(ordered, SELECTED), config.maximum_features)
+
+
+def _rows_by_chance(frame: DataFrame, index_column: str, rows: int) -> DataFrame:
+    """At most so many rows, by chance and yet always the same ones."""
+    return frame.orderBy(F.xxhash64(index_column), index_column).limit(rows)
 
 
 def _first(frame: DataFrame) -> Row:

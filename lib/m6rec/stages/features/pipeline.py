@@ -52,9 +52,8 @@ class FeaturePipeline:
         behaviour_columns: the behaviour columns.
         blocks: the fitted token columns.
         vectors: the fitted columns of vectors, whose features come after the selected ones.
-        means: what stands for a missing number: of each numeric column, then of each behaviour
-            column.
-        numbers: of the numeric columns.
+        numbers: of the numeric columns; a missing number is their mean.
+        behaviour_means: what stands for a missing number of each behaviour column.
         selection: the features that vary, standardised; None where there are none.
         reduction: to the principal components where there were too many features, or None.
         names: the name of each selected feature.
@@ -65,8 +64,8 @@ class FeaturePipeline:
     behaviour_columns: tuple[str, ...]
     blocks: tuple[TokenBlock, ...]
     vectors: tuple[VectorBlock, ...]
-    means: tuple[float, ...] = ()
     numbers: Standardisation | None = None
+    behaviour_means: tuple[float, ...] = ()
     selection: Selection | None = None
     reduction: Reduction | None = None
     names: tuple[str, ...] = ()
@@ -143,7 +142,8 @@ class FeaturePipeline:
         (folder / _MANIFEST).write_text(json.dumps(self._manifest(), indent=1))
 
     def _arrays(self) -> dict[str, npt.NDArray[Any]]:
-        arrays: dict[str, npt.NDArray[Any]] = {"means": np.array(self.means, np.float64)}
+        behaviour_means = np.array(self.behaviour_means, np.float64)
+        arrays: dict[str, npt.NDArray[Any]] = {"behaviour_means": behaviour_means}
         if self.numbers is not None:
             arrays |= _named(self.numbers, "numbers")
         if self.selection is not None:
@@ -205,7 +205,7 @@ class FeaturePipeline:
             behaviour_columns=tuple(manifest["behaviour_columns"]),
             blocks=_blocks(arrays, manifest["blocks"]),
             vectors=_vectors(arrays, manifest["vectors"]),
-            means=tuple(arrays["means"].tolist()),
+            behaviour_means=tuple(arrays["behaviour_means"].tolist()),
             numbers=_standardisation(arrays, "numbers") if manifest["numeric"] else None,
             selection=selection,
             reduction=reduction,
@@ -248,8 +248,8 @@ class FeaturePipeline:
             self.blocks,
             self.vectors,
             tokens,
-            np.array(self.means, np.float64),
             self.numbers,
+            np.array(self.behaviour_means, np.float64),
             self.selection,
             self.reduction,
         )
