@@ -13,6 +13,7 @@ from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 
 from m6rec.errors import ClusterError, ConfigError
+from m6rec.spark.class_lookups import keep_class_lookups
 
 # Set in the environment of Python workers whose programs use torch.
 WITH_TORCH = "M6REC_WITH_TORCH"
@@ -53,6 +54,7 @@ def get_session(
         builder = builder.config(key, value)
     session = builder.getOrCreate()
     check_classic(session)
+    keep_class_lookups(session)
     if is_local(session):
         _write_files_plainly(session)
     return session
