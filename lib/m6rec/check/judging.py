@@ -60,7 +60,7 @@ def findings_of_ids(
         yield Finding("problem", place, "is empty in all of the first rows", "name another column")
     ids = [text for value in column.present if (text := id_text(value, settings))]
     alike = look_alikes(ids) if column.group == "text" else None
-    if alike is not None:
+    if alike is not None and not _quoted_behind_spaces(ids):
         counted = [
             f"{alike.padded} ids with spaces around them" if alike.padded else "",
             f"{alike.alike} ids that differ only in spaces, case or Unicode form"
@@ -93,6 +93,13 @@ def _other_id(column: ColumnSample) -> str:
 
 def _of_wrapped_ids(ids: list[str], place: Place) -> Iterator[Finding]:
     """Ids that a reader has left in quotes, that are JSON, or that a spreadsheet has shortened."""
+    behind = _quoted_behind_spaces(ids)
+    if behind:
+        words = (
+            f"{len(behind)} of {len(ids)} ids have a space and quotes, such as {shown(behind[0])}"
+        )
+        mend = "set options: {ignoreLeadingWhiteSpace: true}"
+        yield Finding("warning", place, words, mend)
     quoted = [text for text in ids if len(text) > 2 and text[0] == text[-1] and text[0] in "'\""]
     if ids and len(quoted) == len(ids):
         words = f"all ids have quotes around them, such as {shown(quoted[0])}"
@@ -110,6 +117,11 @@ def _of_wrapped_ids(ids: list[str], place: Place) -> Iterator[Finding]:
             f" {shown(shortened[0])}, as spreadsheets write long numbers without their last digits"
         )
         yield Finding("warning", place, words, "write the column anew from its source, as text")
+
+
+def _quoted_behind_spaces(ids: list[str]) -> list[str]:
+    """The ids whose quotes a reader of CSV has kept, since a space stands before them."""
+    return [text for text in ids if text[:1] == " " and text.strip()[:1] == text[-1:] == '"']
 
 
 def _is_json(text: str) -> bool:

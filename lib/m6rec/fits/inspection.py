@@ -33,6 +33,7 @@ from m6rec.spark.readings import (
     columns_in_folders,
     columns_left_out,
     files_left_out,
+    files_of_delta,
     malformed_rows,
     readings_of,
     unknown_options,
@@ -163,6 +164,7 @@ def _view(spark: SparkSession, table: OpenedTable, config: Config) -> TableView:
     findings = [
         *table.notes,
         *unknown_options(spark, table.place, table.source),
+        *files_of_delta(spark, table.place, table.source),
         *malformed_rows(spark, table.place, table.source),
         *misreadings(spark, table.place, table.source, table.sample),
         *_of_table(table, version),
