@@ -524,6 +524,11 @@ IDS = (
         ),
     ),
     Case(
+        "mostly-empty.csv",
+        _users("ann", "", "", "bob", "", "", ""),
+        warnings=("user_id: is empty in 5 of the first 7 rows, which are not used",),
+    ),
+    Case(
         "quoted-behind-spaces.csv",
         text('user_id, item_id\n"ann", "tea"\n'),
         warnings=("item_id: 1 of 1 ids have a space and quotes.*ignoreLeadingWhiteSpace: true",),

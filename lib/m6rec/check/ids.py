@@ -34,6 +34,8 @@ _INVISIBLE = str.maketrans(
 )
 # Above these numbers, floats of 64 bits, and of 32, do not hold every whole number.
 _LARGEST_EXACT, _LARGEST_EXACT_FLOAT = 2**53, 2**24
+# The separator between the domain and the rest of an item's id. No domain contains it.
+DOMAIN_END = "/"
 DOMINANT_SHARE = 1 / 3
 # The share of the rows from which on an id in NOBODY is reported.
 _NOTABLE_SHARE = 0.01

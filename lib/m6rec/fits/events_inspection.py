@@ -14,6 +14,8 @@ from m6rec.check.ids import (
     loses_digits,
 )
 from m6rec.check.judging import (
+    findings_of_contexts,
+    findings_of_domains,
     findings_of_event_types,
     findings_of_ids,
     findings_of_weights,
@@ -40,8 +42,15 @@ def findings_of_events(table: OpenedTable, config: Config) -> Iterator[Finding]:
     columns = table.sample.columns
     for name in (names.user, names.item):
         yield from findings_of_ids(columns[name], table.place, config.interactions)
+    if names.domain is not None:
+        yield from findings_of_domains(columns[names.domain], table.place, config.interactions)
     if not held_out:
         yield from _of_users(table, config)
+        if table.sample.whole:
+            for name in names.context:
+                yield from findings_of_contexts(
+                    columns[name], table.place, config.recommend.contexts
+                )
     if names.time is not None and names.time in columns:
         yield from _of_times(table, columns[names.time], config)
     if names.weight is not None and names.weight in columns:

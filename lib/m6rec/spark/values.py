@@ -6,15 +6,13 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from m6rec.check.ids import INTEGER_ID, composed
+from m6rec.check.ids import DOMAIN_END, INTEGER_ID, composed
 from m6rec.check.numbers import NUMBER_IN_TEXT, SPACES, DecimalSign
 from m6rec.check.times import PARTS_OF_A_SECOND
 from m6rec.config.data import InteractionsConfig
 from m6rec.errors import TableError
 from m6rec.spark.runtimes import cast_or_null
 
-# The separator between the domain and the rest of an item's id. No domain contains it.
-DOMAIN_END = "/"
 FractionType = T.FloatType | T.DoubleType | T.DecimalType
 # Parquet readers disagree about the calendar before 1900, and no event log is that old.
 _EARLIEST_SECONDS = -2_208_988_800
