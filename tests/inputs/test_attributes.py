@@ -33,11 +33,15 @@ WRITINGS = {
     "real": Writing(date_format="yyyyMMdd"),
     "days": Writing(date_format="yyyyMMdd"),
     "english": Writing(date_format="d MMM yyyy"),
+    "letters": Writing(date_format="EEE, d MMM yyyy H:mm:ss XX"),
+    "delivery": Writing("."),
 }
 # Of the third item.
 NUMBERS = {
     "price": 3000.5,
     "weight": 3.0,
+    "delivery": 1.0,
+    "letters": 1_709_460_000.0,
     "seen": 1_704_067_200.0,
     "yuan": 3000.5,
     "json.weight": 2.0,
