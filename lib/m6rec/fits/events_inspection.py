@@ -122,7 +122,9 @@ def _of_times(table: OpenedTable, column: ColumnSample, config: Config) -> Itera
             place,
             f"{len(present) - len(read)} of {len(present)} times cannot be read, such as"
             f" {shown(other)}, and go to quarantine",
-            SET_SEVERAL_FORMATS if column.group == "text" else "",
+            f"where these are times, {SET_SEVERAL_FORMATS}"
+            if column.group == "text" and settings.time_unit == "timestamp"
+            else "",
         )
     inexact = loses_digits(column.present, column.type) if column.type == "float" else None
     if inexact is not None:
