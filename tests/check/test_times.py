@@ -38,6 +38,14 @@ def read(*values: Any, group: TypeGroup = "text", **settings: Any) -> tuple[str 
         (("20240301",), "yyyyMMdd"),
         (("20240301T101500",), "yyyyMMdd'T'HHmmss"),
         (("24.12.2024", "24.12.2024 10:00"), "d.M.yyyy[ H:mm]"),
+        (("1.12.24", "24.12.23", "2.11.22"), "d.M.yy"),
+        (("99-03-18", "99-03-19"), "yy-M-d"),
+        (("20240318T120000Z",), "yyyyMMdd'T'HHmmssXX"),
+        (("2024/03/18 12:00:00 +0900",), "yyyy/M/d H:mm:ss XX"),
+        (("18/Mar/2024:12:00:00 +09:00",), "d/MMM/yyyy:H:mm:ss XXX"),
+        (("Mon, 18 Mar 2024 12:00:00 GMT",), "EEE, d MMM yyyy H:mm:ss z"),
+        (("18 Mar 2024 12:00 GMT", "19 Mar 2024 12:00 Z"), "d MMM yyyy H:mm [XX][z]"),
+        (("2024\ub144 3\uc6d4 18\uc77c 9:30",), "yyyy\ub144 M\uc6d4 d\uc77c H:mm"),
     ],
 )
 def test_the_format_is_told_from_examples(values: tuple[str, ...], pattern: str | None) -> None:
@@ -51,6 +59,16 @@ def test_the_format_is_told_from_examples(values: tuple[str, ...], pattern: str 
         (("13/4/2024", "4/13/2024"), "in some rows the day comes first"),
         (("yesterday",), "no time that is known"),
         (("24.12.2024", "soon"), "'soon', which is written as no time"),
+        (
+            ("24.12.2024", "3/24/2024", "3/25/2024"),
+            "several ways, such as '3/24/2024' and '24.12.2024'",
+        ),
+        (("2024/3/18 1:00 Z", "2024/3/18 1:00"), "in several ways"),
+        (("24-03-18", "24-03-19"), "day and year of '24-03-18' could be either"),
+        (('{"$date": "2024-03-18"}',), "name a field of them, such as t.$date"),
+        (("'2024-03-18'", "'2024-03-19'"), "quotes around all times"),
+        (("18. M\u00e4rz 2024",), "names of months in another language"),
+        (("\uff12\uff10\uff12\uff14-\uff10\uff13-\uff11\uff18",), "no time that is known"),
         (("1710763200",), "set interactions.time_unit: seconds"),
     ],
 )
@@ -78,6 +96,7 @@ def test_a_timestamp_has_no_unit() -> None:
     assert read("2024-01-01", group="timestamp") == (None, "")
     assert "time_unit: timestamp" in read("x", group="timestamp", time_unit="seconds")[1]
     assert "time_unit" in read("2024-01-01", time_unit="seconds")[1]
+    assert "write seconds since 1970 as digits" in read("1,710,763,200", time_unit="seconds")[1]
     assert "has type list" in read("[]", group="list")[1]
 
 

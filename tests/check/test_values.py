@@ -35,6 +35,11 @@ from m6rec.report.tables import print_inspection
         (["1.250 kg", "2.500 kg"], NumbersAsText(".", "kg", ())),
         (["3/5", "4.5/5", "4 /5", "n/a"], NumbersAsText(".", "/5", ("n/a",))),
         (["5 stars", "4 stars", "1 stars"], NumbersAsText(".", "stars", ())),
+        (["5 stars", "1 star"], NumbersAsText(".", "stars", ())),
+        (["1 day", "1 day"], NumbersAsText(".", "day", ())),
+        (["+49 30 100000", "+49 30 100007"], None),
+        (["1'234.50", "2 000,5", "12 500 000 kg"], NumbersAsText(".", "kg", ())),
+        (["6'2", "5'11"], None),
         (["3/5", "7/10"], None),
         (["1/2", "3/4"], None),
         (["1,299 €", "899 €"], NumbersAsText(".", "€", ())),
@@ -75,6 +80,9 @@ def test_ids_that_look_alike_are_counted() -> None:
     assert found is not None
     assert (found.padded, found.alike, found.example) == (1, 4, (" ann", "ann"))
     assert look_alikes(["ann", "bob"]) is None
+    invisible = look_alikes(["ann", "\u202aann", "ann\u200e", "\u2764", "\u2764\ufe0f"])
+    assert invisible is not None
+    assert (invisible.alike, invisible.differences) == (5, {"form"})
 
 
 def test_a_user_of_many_rows_or_of_a_telling_name_is_found() -> None:

@@ -43,6 +43,9 @@ def write_items(path: Path) -> None:
         # As pandas has whole numbers where some are missing.
         "real": [20240301.0 + k if k else float("nan") for k in range(_N)],
         "english": [f"{k + 1} Mar 2024" for k in range(_N)],
+        "letters": [f"Mon, {k + 1} Mar 2024 10:00:00 +0000" for k in range(_N)],
+        "delivery": ["1 day" if k % 3 else f"{k + 2} days" for k in range(_N)],
+        "phone": [f"+49 30 {k:06d}" for k in range(_N)],
         "either": [f"{k % 9 + 1}/12/2024" for k in range(_N)],
         "version": [f"1.{k}.2" for k in range(_N)],
         "json": [f'{{"color": "{"red" if k % 2 else "blue"}", "weight": {k}}}' for k in range(_N)],
@@ -68,6 +71,9 @@ def write_items(path: Path) -> None:
     pickled = pa.array([pickle.dumps([float(k)] * (k + 1), protocol=5) for k in range(_N)])
     covers = pa.array([b"\x89PNG\r\n\x1a\n" + bytes(k) for k in range(_N)])
     added = {"more": more, "place": place, "pairs": pairs, "days": days}
+    # Some rows begin with a frame that is none.
+    frames = pa.array([[None, [1.0, 2.0 + k]] for k in range(_N)])
+    added |= {"frames": frames, "nests": pa.array([[["a"]]] * _N)}
     added |= {"floats": floats, "pickled": pickled, "covers": covers}
     for name, column in added.items():
         table = table.append_column(name, column)
@@ -106,6 +112,11 @@ KINDS = {
     "real": ("numeric", "seconds, by the format yyyyMMdd"),
     "days": ("numeric", "seconds, by the format yyyyMMdd"),
     "english": ("numeric", "seconds, by the format d MMM yyyy"),
+    "letters": ("numeric", "by the format EEE, d MMM yyyy H:mm:ss XX"),
+    "delivery": ("numeric", "in days"),
+    "phone": ("ignore", "nearly all values differ"),
+    "frames": ("embedding", "vectors of your own making"),
+    "nests": ("ignore", "left out$"),
     "either": ("ignore", "day and month of its dates could be either"),
     "version": ("ignore", "nearly all values differ"),
     "json": ("ignore", r"name json\.color or json\.weight in kinds"),

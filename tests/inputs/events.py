@@ -343,6 +343,65 @@ TIMES = (
         TIMED | {"time_unit": "seconds"},
         problems=("holds milliseconds since 1970, such as 1710763200000,",),
     ),
+    Case(
+        "floats-as-times.parquet",
+        parquet(
+            {
+                "user_id": USERS,
+                "item_id": ITEMS,
+                "t": pa.array([1_710_763_200.0, 1_710_763_260.0, 1_710_766_800.0], pa.float32()),
+            }
+        ),
+        TIMED | {"time_unit": "seconds"},
+        warnings=("t: holds 1710763264 as float, which is exact to minutes at best",),
+    ),
+    Case(
+        "weekdays-and-zones.csv",
+        _times('"Mon, 18 Mar 2024 12:00:00 +0900"', '"Tue, 19 Mar 2024 12:00:00 GMT"'),
+        TIMED | {"time_zone": "Asia/Tokyo"},
+        notes=(r"read by the format EEE, d MMM yyyy H:mm:ss \[XX\]\[z\]",),
+        kept=_read_as("2024-03-18 03:00:00", "2024-03-19 12:00:00"),
+    ),
+    Case(
+        "zones-in-some.csv",
+        _times("18 Mar 2024 12:00 +0000", "19 Mar 2024 12:00", "20 Mar 2024"),
+        {
+            "columns": {"time": "t"},
+            "time_zone": "Asia/Tokyo",
+            "time_format": "[d MMM yyyy HH:mm XX][d MMM yyyy[ HH:mm]]",
+        },
+        kept=_read_as("2024-03-18 12:00:00", "2024-03-19 03:00:00", "2024-03-19 15:00:00"),
+    ),
+    Case(
+        "web-server.csv",
+        _times("18/Mar/2024:12:00:00 +0900", "19/Mar/2024:02:00:00 +0900"),
+        TIMED,
+        kept=_read_as("2024-03-18 03:00:00", "2024-03-18 17:00:00"),
+    ),
+    Case(
+        "compact-with-zones.csv",
+        _times("20240318T120000Z", "20240318T120000+0900"),
+        TIMED,
+        kept=_read_as("2024-03-18 12:00:00", "2024-03-18 03:00:00"),
+    ),
+    Case(
+        "years-first-or-last.csv",
+        _times("24-03-18", "24-03-19", "24-12-31"),
+        TIMED,
+        problems=('t: day and year of \'24-03-18\' could be either.*"yy-M-d" or "d-M-yy"',),
+    ),
+    Case(
+        "years-of-buddha.csv",
+        _times("2567-03-18", "2567-03-19"),
+        TIMED,
+        problems=("t: 2 of the first rows lie in the future.*correct interactions.time_format",),
+    ),
+    Case(
+        "two-ways.csv",
+        _times("2024-03-18", "2024-03-19", "18.03.2024"),
+        TIMED,
+        warnings=(r"1 of 3 times cannot be read.*'18.03.2024'.*\[yyyy-MM-dd\]\[dd.MM.yyyy\]",),
+    ),
     Case("no-times.csv", _times("", ""), TIMED, problems=("t: is empty in all of the first rows",)),
     Case(
         "time-of-another-type.parquet",
@@ -463,6 +522,33 @@ IDS = (
         warnings=(
             r"all ids have quotes around them, such as \"'ann'\".*options: \{quote: \"'\"\}",
         ),
+    ),
+    Case(
+        "mostly-empty.csv",
+        _users("ann", "", "", "bob", "", "", ""),
+        warnings=("user_id: is empty in 5 of the first 7 rows, which are not used",),
+    ),
+    Case(
+        "quoted-behind-spaces.csv",
+        text('user_id, item_id\n"ann", "tea"\n'),
+        warnings=("item_id: 1 of 1 ids have a space and quotes.*ignoreLeadingWhiteSpace: true",),
+    ),
+    Case(
+        "quoted-behind-spaces-read.csv",
+        text('user_id, item_id\n"ann", "tea"\n'),
+        source={"options": {"ignoreLeadingWhiteSpace": True}},
+        kept=[("ann", "tea")],
+    ),
+    Case(
+        "apostrophes.csv",
+        text("'user_id','item_id'\n'ann','tea, green'\n"),
+        problems=("has no column", r"options: \{quote: \"'\"\} gives .*rows ann \| tea, green;"),
+    ),
+    Case(
+        "apostrophes-read.csv",
+        text("'user_id','item_id'\n'ann','tea, green'\n"),
+        source={"options": {"quote": "'"}},
+        kept=[("ann", "tea, green")],
     ),
     Case(
         "ids-as-json.csv",
@@ -965,6 +1051,28 @@ PLACES = (
         "parquet.csv",
         parquet({"user_id": USERS, "item_id": ITEMS}),
         problems=("has no column", "is Parquet; set format: parquet"),
+    ),
+    Case(
+        "of-delta",
+        folder(
+            **{"_delta_log/x__json": text("")},
+            a__parquet=parquet({"user_id": USERS, "item_id": ITEMS}),
+        ),
+        source={"format": "parquet"},
+        problems=("is of the Delta table .*of-delta and is read as parquet.*leave out format",),
+    ),
+    Case(
+        "day=1",
+        folder(a__parquet=parquet({"user_id": USERS, "item_id": ITEMS})),
+        {"columns": {"context": ["day"]}},
+        problems=(
+            r"has no column \['day'\].*day=1 in its path has day: set options: \{basePath: /",
+        ),
+    ),
+    Case(
+        "_events.csv",
+        rows("user_id,item_id", "ann,tea"),
+        problems=("Spark passes over files such as .*_events.csv, whose names begin with _",),
     ),
     Case(
         "of-hudi",

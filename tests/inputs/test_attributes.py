@@ -33,11 +33,15 @@ WRITINGS = {
     "real": Writing(date_format="yyyyMMdd"),
     "days": Writing(date_format="yyyyMMdd"),
     "english": Writing(date_format="d MMM yyyy"),
+    "letters": Writing(date_format="EEE, d MMM yyyy H:mm:ss XX"),
+    "delivery": Writing("."),
 }
 # Of the third item.
 NUMBERS = {
     "price": 3000.5,
     "weight": 3.0,
+    "delivery": 1.0,
+    "letters": 1_709_460_000.0,
     "seen": 1_704_067_200.0,
     "yuan": 3000.5,
     "json.weight": 2.0,
@@ -330,3 +334,37 @@ def test_an_id_that_cannot_be_one_is_named(
     items = {"source": {"path": str(tmp_path / "items.json")}, "id": name}
     found = inspect(spark, tmp_path, "user_id,item_id\nann,i1\n", features={"items": items})
     assert any(re.search(kind, line) for line in found.lines("problem")), found.lines("problem")
+
+
+def test_domains_are_compared_and_contexts_looked_for(spark: SparkSession, tmp_path: Path) -> None:
+    rows = ["ann,tea,a,web", "bob,tea,A,app", "cyd,tea,,web", "dee,tea,b/c,web"]
+    (tmp_path / "events.csv").write_text("\n".join(["user_id,item_id,shop,device", *rows, ""]))
+    items = {"source": table(tmp_path / "items.csv", "id,shop\ntea,x\ntea,y\n"), "id": "id"}
+    rules = {"excluded_items": table(tmp_path / "out.csv", "item_id,shop\ntea,x\n")}
+    columns = {"domain": "shop", "context": ["device"], "time": "user_id"}
+    sections: dict[str, Any] = {
+        "interactions": {"source": {"path": str(tmp_path / "events.csv")}, "columns": columns},
+        "features": {"items": items},
+        "recommend": {"rules": rules, "contexts": {"at home": {"device": "Web"}}},
+    }
+    found = inspect_sources(spark, parse_config(sections, "test"))
+    said = {severity: "\n".join(found.lines(severity)) for severity in ("problem", "warning")}
+    for severity, words in (
+        ("problem", "items.csv, column shop: none of its domains is in the interactions: 'x' here"),
+        ("problem", "device: has no 'Web', which recommend.contexts asks for in 'at home', which"),
+        ("warning", "column shop: is empty in 1 of the first 4 rows, which are not used"),
+        ("warning", "column shop: 1 of 3 domains hold '/', such as 'b/c'"),
+        ("warning", r"differ only in .* 'A' and 'a'; set interactions.unify_ids: \[case\]"),
+        ("warning", "out.csv, column shop: none of its domains is in the interactions: 'x' here"),
+    ):
+        assert re.search(words, said[severity]), (words, said[severity])
+    # An id counts within its domain alone.
+    assert "repeat an id" not in said["warning"]
+
+    (tmp_path / "events.json").write_text('{"user_id": "a", "item_id": "b", "flag": true}\n')
+    interactions = {
+        "source": {"path": str(tmp_path / "events.json")},
+        "columns": {"domain": "flag"},
+    }
+    found = inspect_sources(spark, parse_config({"interactions": interactions}, "test"))
+    assert "column flag: has type boolean" in "\n".join(found.lines("problem"))

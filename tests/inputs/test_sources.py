@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pyspark.errors import PySparkException
+from pyspark.ml.linalg import Vectors
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
@@ -181,6 +182,23 @@ def test_columns_that_differ_in_case_alone_are_two(spark: SparkSession, tmp_path
         assert infer_kinds(frame, "id", {}) == {"Price": "numeric", "price": "numeric"}
     finally:
         spark.conf.unset("spark.sql.caseSensitive")
+
+
+def test_a_file_of_a_delta_table_is_no_table(spark: SparkSession, delta: str) -> None:
+    for path in (str(next(Path(delta).glob("*.parquet"))), f"{delta}/*.parquet"):
+        config = parse_config({"interactions": {"source": {"path": path}}}, "test")
+        problems = inspect_sources(spark, config).lines("problem")
+        # One of the files may be without rows.
+        assert any(f"is of the Delta table {delta} and is read as" in line for line in problems)
+
+
+def test_vectors_of_spark_ml_are_arrays(spark: SparkSession, tmp_path: Path) -> None:
+    vectors = [Vectors.dense([0.5, 2.0]), Vectors.sparse(2, [1], [3.0])]
+    rows = [(f"i{k}", vector) for k, vector in enumerate(vectors)]
+    spark.createDataFrame(rows, ["id", "v"]).coalesce(1).write.parquet(str(tmp_path / "items"))
+    frame = read_source(spark, source(path=str(tmp_path / "items")), ("id",))
+    assert sorted(tuple(row) for row in frame.collect()) == [("i0", [0.5, 2.0]), ("i1", [0.0, 3.0])]
+    assert infer_kinds(frame, "id", {}) == {"v": "embedding"}
 
 
 def test_a_file_that_is_no_delta_table_is_told(spark: SparkSession, tmp_path: Path) -> None:

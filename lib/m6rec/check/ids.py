@@ -23,9 +23,19 @@ _INTEGER = re.compile(INTEGER_ID, re.ASCII)
 # Spreadsheets write long numbers in this form, which has lost their last digits.
 _WITH_EXPONENT = re.compile(r"\d(\.\d+)?[eE]\+?\d{1,2}", re.ASCII)
 # Characters without width, which no screen shows.
-_INVISIBLE = str.maketrans("", "", "\0\u200b\u2060\ufeff\u00ad")
+_INVISIBLE = str.maketrans(
+    "",
+    "",
+    "\0\u200b\u2060\ufeff\u00ad"
+    # They say in which direction a text runs, and come with what is copied from some windows.
+    "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+    # They say whether a sign is drawn in colours.
+    "\ufe0e\ufe0f",
+)
 # Above these numbers, floats of 64 bits, and of 32, do not hold every whole number.
 _LARGEST_EXACT, _LARGEST_EXACT_FLOAT = 2**53, 2**24
+# The separator between the domain and the rest of an item's id. No domain contains it.
+DOMAIN_END = "/"
 DOMINANT_SHARE = 1 / 3
 # The share of the rows from which on an id in NOBODY is reported.
 _NOTABLE_SHARE = 0.01

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from m6rec.check.events import read_events
 from m6rec.check.findings import ColumnView, Finding, Place, Severity
 from m6rec.check.ids import (
+    DOMAIN_END,
     equal_as_numbers,
     first_fraction,
     id_text,
@@ -24,6 +25,11 @@ from m6rec.check.types import COLUMN_TYPES, TypeGroup
 from m6rec.check.weights import LARGEST_WEIGHT, outside_the_run
 from m6rec.config.data import FeatureKind, InteractionsConfig
 from m6rec.config.run import Config
+from m6rec.errors import likely_spelling
+
+# The shares of rows without an id, and without a domain, above which they are reported. Some rows
+# without an id are found in most tables.
+_MISSING_IDS, _MISSING_DOMAINS = 0.5, 0.05
 
 
 def findings_of_ids(
@@ -59,8 +65,9 @@ def findings_of_ids(
     if column.values and not column.texts:
         yield Finding("problem", place, "is empty in all of the first rows", "name another column")
     ids = [text for value in column.present if (text := id_text(value, settings))]
+    yield from _of_missing(column, place, _MISSING_IDS)
     alike = look_alikes(ids) if column.group == "text" else None
-    if alike is not None:
+    if alike is not None and not _quoted_behind_spaces(ids):
         counted = [
             f"{alike.padded} ids with spaces around them" if alike.padded else "",
             f"{alike.alike} ids that differ only in spaces, case or Unicode form"
@@ -75,6 +82,49 @@ def findings_of_ids(
     pair = equal_as_numbers(ids) if column.group == "text" else None
     if pair is not None:
         yield equal_numbers(place, pair)
+
+
+def _of_missing(column: ColumnSample, place: Place, most: float) -> Iterator[Finding]:
+    """Rows without a value, where more than the share `most` has none, but not all."""
+    missing = len(column.values) - len(column.texts)
+    if column.texts and missing > most * len(column.values):
+        words = f"is empty in {missing} of the first {len(column.values)} rows, which are not used"
+        yield Finding("warning", place, words)
+
+
+def findings_of_domains(
+    column: ColumnSample, table: Place, settings: InteractionsConfig
+) -> Iterator[Finding]:
+    """What is wrong or doubtful with a column of the domains of items."""
+    yield from findings_of_ids(column, table, settings)
+    yield from _of_missing(column, table.of(column.name), _MISSING_DOMAINS)
+    domains = [id_text(value, settings) for value in column.present]
+    divided = [domain for domain in domains if domain is not None and DOMAIN_END in domain]
+    if divided:
+        words = f"{len(divided)} of {len(domains)} domains hold {DOMAIN_END!r}, such as"
+        yield Finding(
+            "warning",
+            table.of(column.name),
+            f"{words} {shown(divided[0])}, and such rows are not used",
+            "write them with another sign in the source",
+        )
+
+
+def findings_of_contexts(
+    column: ColumnSample, table: Place, contexts: Mapping[str, Mapping[str, str]]
+) -> Iterator[Finding]:
+    """Values of `recommend.contexts` that a column does not have, of which all rows are known."""
+    there = list(dict.fromkeys(map(as_spark_writes, column.present)))
+    for context, values in contexts.items():
+        value = values.get(column.name)
+        if value is not None and value not in there:
+            likely = likely_spelling(value, there) or f"; it has {', '.join(map(shown, there[:3]))}"
+            yield Finding(
+                "problem",
+                table.of(column.name),
+                f"has no {shown(value)}, which recommend.contexts asks for in {context!r}{likely}",
+                "correct recommend.contexts",
+            )
 
 
 def _other_id(column: ColumnSample) -> str:
@@ -93,6 +143,13 @@ def _other_id(column: ColumnSample) -> str:
 
 def _of_wrapped_ids(ids: list[str], place: Place) -> Iterator[Finding]:
     """Ids that a reader has left in quotes, that are JSON, or that a spreadsheet has shortened."""
+    behind = _quoted_behind_spaces(ids)
+    if behind:
+        words = (
+            f"{len(behind)} of {len(ids)} ids have a space and quotes, such as {shown(behind[0])}"
+        )
+        mend = "set options: {ignoreLeadingWhiteSpace: true}"
+        yield Finding("warning", place, words, mend)
     quoted = [text for text in ids if len(text) > 2 and text[0] == text[-1] and text[0] in "'\""]
     if ids and len(quoted) == len(ids):
         words = f"all ids have quotes around them, such as {shown(quoted[0])}"
@@ -110,6 +167,11 @@ def _of_wrapped_ids(ids: list[str], place: Place) -> Iterator[Finding]:
             f" {shown(shortened[0])}, as spreadsheets write long numbers without their last digits"
         )
         yield Finding("warning", place, words, "write the column anew from its source, as text")
+
+
+def _quoted_behind_spaces(ids: list[str]) -> list[str]:
+    """The ids whose quotes a reader of CSV has kept, since a space stands before them."""
+    return [text for text in ids if text[:1] == " " and text.strip()[:1] == text[-1:] == '"']
 
 
 def _is_json(text: str) -> bool:

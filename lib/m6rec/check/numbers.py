@@ -41,13 +41,21 @@ _UNIT = (
     r"%|°C|°F|mg|kg|g|t|lbs?|oz|mm|cm|dm|km|m|in|ft|mi|ml|cl|dl|l|kB|MB|GB|TB|Hz|kHz|MHz|GHz"
     r"|W|kW|kWh|V|mAh|Ah|px|MP|ms|s|sec|min|mins|h|hrs?|hours?|minutes?|days?|weeks?|months?|years?"
     r"|pcs|pages?|毫克|千克|公斤|克|斤|毫米|厘米|公里|米|毫升|升|秒|分钟|小时|天|岁|页|件|个"
-    r"|stars?|points?|Sterne|Punkte|étoiles?|estrellas?|星"
+    r"|stars?|points?|Sterne?|Punkte?|étoiles?|estrellas?|星"
+)
+# Of one thing, and of several.
+_PLURALS = (
+    *((name, f"{name}s") for name in ("star", "point", "hour", "minute", "day", "week", "month")),
+    *((name, f"{name}s") for name in ("year", "page", "min", "hr", "lb", "étoile", "estrella")),
+    *(("Stern", "Sterne"), ("Punkt", "Punkte")),
 )
 # The largest rating, as people write it after a rating: 4/5.
 _SCALE = r"/[ ]?(?:5|10|100)"
 SPACES = "\\s\u00a0\u202f'\u2019"
+# Spaces stand between thousands; numbers of telephones and codes have them elsewhere.
+_DIGITS = rf"(?:\d{{1,3}}(?:[{SPACES}]\d{{3}})+(?:[.,]\d*)?|\d[\d.,]*)"
 NUMBER_IN_TEXT = (
-    rf"^[\s\u00a0]*([+-]?)(?:{_CURRENCY})?[\s\u00a0]*([+-]?\d[\d.,{SPACES}]*?|[+-]?[.,]\d+)"
+    rf"^[\s\u00a0]*([+-]?)(?:{_CURRENCY})?[\s\u00a0]*([+-]?{_DIGITS}|[+-]?[.,]\d+)"
     rf"[\s\u00a0]*(?:{_CURRENCY}|{_UNIT}|{_SCALE})?[\s\u00a0]*$"
 )
 # Only ASCII digits match, as in Spark's regular expressions.
@@ -89,7 +97,7 @@ def numbers_as_text(values: Sequence[str]) -> NumbersAsText | None:
     found = found_for_share(rest, _MOST_ARE_NUMBERS, lambda text: text if is_number(text) else None)
     if found is None:
         return None
-    units = Counter(_unit(text) for text in found)
+    units = _with_plurals(Counter(_unit(text) for text in found))
     units.pop("", None)
     if not _of_one_kind(units):
         return None
@@ -122,6 +130,17 @@ def _unit(text: str) -> str:
     if scale is not None:
         return scale[0].replace(" ", "")
     return _WITHOUT_NUMBER.sub("", text)
+
+
+def _with_plurals(units: Counter[str]) -> Counter[str]:
+    """The units, in which that of one thing counts as that of several where both are written."""
+    return Counter(
+        {
+            unit: count
+            for unit, count in units.items()
+            if not any(unit == one and many in units for one, many in _PLURALS)
+        }
+    )
 
 
 def _of_one_kind(units: Counter[str]) -> bool:

@@ -28,11 +28,14 @@ _FOREIGN = (
     (b"<?xml", "XML; write its rows as CSV or JSON"),
     (b"\x80\x04\x95", "an object that Python has pickled; write it as Parquet"),
     (b"\x80\x05\x95", "an object that Python has pickled; write it as Parquet"),
+    (b"\x89HDF\r\n", "HDF5; write its table as Parquet"),
     (b"\x93NUMPY", "an array of NumPy; write it as Parquet"),
 )
 # Encodings with several bytes for each character, some of which Spark takes for ends of lines.
 WIDE = "UTF-16"
 _SEPARATORS = (",", ";", "\t", "|", "::")
+# The standard's first, which is taken where others would do as well.
+_QUOTES = ('"', "'")
 _COMMENT = "#"
 _SHOWN_ROWS = 2
 # A title and its date, an empty line: reports have some lines before their header.
@@ -74,7 +77,8 @@ def likely_readings(start: bytes, needed: tuple[str, ...]) -> list[LikelyReading
     found = [
         reading
         for separator in _SEPARATORS
-        for reading in _with_separator(text, separator, encoding, needed)
+        for quote in _QUOTES
+        for reading in _with_separator(text, separator, quote, encoding, needed)
     ]
     best = max((_score(reading, needed) for reading in found), default=(0, 0))
     return [
@@ -168,18 +172,22 @@ def _decoded(start: bytes, encoding: str) -> str:
 
 
 def _with_separator(
-    text: str, separator: str, encoding: str, needed: tuple[str, ...]
+    text: str, separator: str, quote: str, encoding: str, needed: tuple[str, ...]
 ) -> Iterator[LikelyReading]:
+    if quote != _QUOTES[0] and not text.startswith(quote):
+        return
     is_commented = text.startswith(_COMMENT)
     if is_commented:
         kept = (line for line in text.splitlines(True) if not line.startswith(_COMMENT))
         text = "".join(kept)
-    rows = list(_rows(text, separator))
+    rows = list(_rows(text, separator, quote))
     # The last row may be cut.
     rows = [row for row in (rows[:-1] if len(rows) > _SHOWN_ROWS + 1 else rows) if row]
     if not rows:
         return
     options = {} if separator == "," else {"sep": separator}
+    if quote != _QUOTES[0]:
+        options["quote"] = quote
     if encoding != "UTF-8":
         options["encoding"] = encoding
     if encoding.startswith(WIDE) or any("\n" in cell for row in rows for cell in row):
@@ -194,12 +202,13 @@ def _with_separator(
     yield LikelyReading(options, names if has_header else (), tuple(body[:_SHOWN_ROWS]))
 
 
-def _rows(text: str, separator: str) -> Iterator[tuple[str, ...]]:
+def _rows(text: str, separator: str, quote: str = _QUOTES[0]) -> Iterator[tuple[str, ...]]:
     # The csv module separates by one character.
     single = separator if len(separator) == 1 else "\x1f"
     replaced = text if len(separator) == 1 else text.replace(separator, single)
     try:
-        for row in csv.reader(io.StringIO(replaced, newline=""), delimiter=single):
+        lines = io.StringIO(replaced, newline="")
+        for row in csv.reader(lines, delimiter=single, quotechar=quote):
             yield tuple(row)
     except csv.Error:
         # What the csv module does not read, such as a value longer than its limit, ends the rows.

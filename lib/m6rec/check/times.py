@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from m6rec.check.numbers import NO_NUMBER
+from m6rec.check.objects import fields_of_objects
 from m6rec.check.samples import ColumnSample, shown
 from m6rec.check.shares import found_for_share
 from m6rec.config.data import InteractionsConfig, TimeUnit
@@ -18,7 +19,12 @@ EARLIEST_EPOCH, _LATEST_EPOCH = 3.2e8, 4.1e9
 # The most hours that a time zone is ahead of UTC.
 FARTHEST_ZONE_HOURS = 14.0
 SET_TIME_FORMAT = (
-    'set interactions.time_format to how times are written, such as "dd.MM.yyyy HH:mm"'
+    'set interactions.time_format to how times are written, such as "dd.MM.yyyy HH:mm", or write'
+    " timestamps in the source where no pattern of Spark's reads them (names of months in another"
+    " language, weeks, quarters)"
+)
+SET_SEVERAL_FORMATS = (
+    'set interactions.time_format to all ways, each in brackets, such as "[yyyy-MM-dd][dd.MM.yyyy]"'
 )
 PARTS_OF_A_SECOND: dict[TimeUnit, float] = {
     "seconds": 1.0,
@@ -26,32 +32,42 @@ PARTS_OF_A_SECOND: dict[TimeUnit, float] = {
     "microseconds": 1e6,
     "nanoseconds": 1e9,
 }
-_CLOCK = (
-    r"(?:(?P<gap>[ T]+)(?P<hour>\d{1,2}):(?P<minute>\d{2})(?P<second>:\d{2})?(?P<part>[.,]\d{1,9})?"
-)
-_CLOCK += r"(?P<half> ?[AaPp][Mm])?)?"
+_CLOCK = r"(?:(?P<gap>[ T]+|:)(?P<hour>\d{1,2}):(?P<minute>\d{2})(?P<second>:\d{2})?"
+_CLOCK += r"(?P<part>[.,]\d{1,9})?"
+_CLOCK += r"(?P<half> ?[AaPp][Mm])?(?P<zone> ?(?:Z|GMT|UTC|[+-]\d{2}(?::?\d{2})?))?)?"
 # Halves of a day and a comma before the fraction Spark reads by a pattern alone.
 _AS_SPARK_READS = re.compile(
     r"(?!.*(\d ?[AaPp][Mm]$|:\d{2},\d))"
-    r"\d{4}(-\d{1,2}(-\d{1,2}([ T]\d{1,2}:\d{1,2}(:\d{1,2}(\.\d*)?)?.*)?)?)?"
+    r"\d{4}(-\d{1,2}(-\d{1,2}([ T]\d{1,2}:\d{1,2}(:\d{1,2}(\.\d*)?)?.*)?)?)?",
+    re.ASCII,
 )
 _ISO_DATE = re.compile(
     r"\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?( ?(Z|UTC|GMT|[+-]\d{2}(:?\d{2})?))?)?",
     re.ASCII,
 )
-_EPOCH = re.compile(r"\d{9,19}(\.\d*)?")
+_EPOCH = re.compile(r"\d{9,19}(\.\d*)?", re.ASCII)
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?", re.ASCII)
 _COMPACT = re.compile(
-    r"(19|20)\d{2}(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])(?P<rest>([ T]?\d{4}(\d{2})?)?)"
+    r"(19|20)\d{2}(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])"
+    r"(?P<rest>(?P<gap>[ T]?)(?P<clock>\d{4}(\d{2})?)(?P<zone>Z|[+-]\d{4})?)?",
+    re.ASCII,
 )
 _NUMERIC = re.compile(
-    rf"(?P<a>\d{{1,4}})(?P<s>[./-])(?P<b>\d{{1,2}})(?P=s)(?P<c>\d{{1,4}}){_CLOCK}"
+    rf"(?P<a>\d{{1,4}})(?P<s>[./-])(?P<b>\d{{1,2}})(?P=s)(?P<c>\d{{1,4}}){_CLOCK}",
+    re.ASCII,
 )
-# As Chinese and Japanese write dates.
-_HAN = re.compile(rf"(?P<a>\d{{4}})年(?P<b>\d{{1,2}})月(?P<c>\d{{1,2}})日{_CLOCK}")
+# As Chinese, Japanese and Koreans write dates.
+_HAN = re.compile(
+    rf"(?P<a>\d{{4}})(?P<s>年|년 ?)(?P<b>\d{{1,2}})(?P<t>月|월 ?)(?P<c>\d{{1,2}})(?P<e>[日일])"
+    rf"{_CLOCK}",
+    re.ASCII,
+)
+# Also with a weekday before them, as in letters, and as web servers write them.
 _NAMED = re.compile(
-    rf"(?P<a>\d{{1,2}}|[A-Za-z]{{3,9}})(?P<s>[ -])(?P<b>\d{{1,2}}|[A-Za-z]{{3,9}})(?P<t>,? |-)"
-    rf"(?P<c>\d{{4}}|\d{{2}}){_CLOCK}"
+    rf"((?P<weekday>[A-Za-z]{{3,9}})(?P<w>,? ))?"
+    rf"(?P<a>\d{{1,2}}|[A-Za-z]{{3,9}})(?P<s>[ /-])(?P<b>\d{{1,2}}|[A-Za-z]{{3,9}})(?P<t>,? |[/-])"
+    rf"(?P<c>\d{{4}}|\d{{2}}){_CLOCK}",
+    re.ASCII,
 )
 _MONTHS, _LONGEST_MONTH = 12, 31
 _MONTH_NAMES = (
@@ -127,7 +143,7 @@ def read_dates(texts: Sequence[str]) -> TimeReading | None:
         return None
     own = [text for text in given if _date_shape(text) == shape]
     if shape != "compact":
-        return _read_shape(shape, own)
+        return _read_shape(shape, own, "")
     # Codes of eight digits look so, too.
     return TimeReading(_compact_pattern(own)) if count == len(given) else None
 
@@ -239,26 +255,66 @@ def _read_texts(column: ColumnSample, unit: TimeUnit) -> TimeReading:
     if unit != "timestamp":
         return TimeReading(
             problem=f"holds text such as {example}, and interactions.time_unit is {unit}",
-            mend="leave out interactions.time_unit",
+            mend=f"write {unit} since 1970 as digits in the source"
+            if shape == "other"
+            else "leave out interactions.time_unit",
         )
-    if shape not in {"timestamp", "other"} and len(own) < _NEARLY_ALL * len(texts):
-        return _unknown(next(text for text in texts if _shape(text) != shape))
-    return _read_shape(shape, own)
+    # What Spark reads without a pattern it may read of the others, too.
+    if shape in {"timestamp", "other"} or len(own) >= _NEARLY_ALL * len(texts):
+        return _read_shape(shape, own, column.name)
+    return _of_others(example, next(text for text in texts if _shape(text) != shape))
 
 
-def _read_shape(shape: Shape, texts: list[str]) -> TimeReading:
+def _of_others(example: str, other: str) -> TimeReading:
+    """Times of which many are not written as most are."""
+    return _unknown(other) if _shape(other) == "other" else _several_ways(example, shown(other))
+
+
+def _read_shape(shape: Shape, texts: list[str], name: str) -> TimeReading:
+    if shape == "other":
+        return _within(texts, name) or _unknown(texts[0])
+    pattern = dict(_SHAPES_OF_PARTS).get(shape)
+    if pattern is None:
+        return TimeReading()
+    found = [match for text in texts if (match := pattern.fullmatch(text)) is not None]
+    without_zone = next((match for match in found if match["hour"] and not match["zone"]), None)
+    with_zone = next((match for match in found if match["zone"]), None)
+    if with_zone is not None and without_zone is not None:
+        # A pattern with a zone would take UTC for what has none, whatever time_zone says.
+        return _several_ways(shown(with_zone[0]), shown(without_zone[0]))
     match shape:
         case "numeric":
-            return _read_numeric_dates(texts)
+            return _read_numeric_dates(found)
         case "han":
-            found = [match for text in texts if (match := _HAN.fullmatch(text)) is not None]
-            return _inferred(f"yyyy年M月d日{_clock_pattern(found)}", shown(texts[0]))
-        case "named":
-            return _inferred(_named_pattern(texts), shown(texts[0]))
-        case "other":
-            return _unknown(texts[0])
+            first = found[0]
+            date = f"yyyy{first['s']}M{first['t']}d{first['e']}"
+            return _inferred(f"{date}{_clock_pattern(found)}", shown(texts[0]))
         case _:
-            return TimeReading()
+            return _inferred(_named_pattern(found), shown(texts[0]))
+
+
+def _within(texts: Sequence[str], name: str) -> TimeReading | None:
+    """What to do where texts hold times within objects or quotes; None for other texts."""
+    fields = fields_of_objects(texts)
+    if fields:
+        return TimeReading(
+            problem=f"holds objects such as {shown(texts[0])}, expected times",
+            mend=f"name a field of them, such as {name}.{fields[0]}, in interactions.columns.time",
+        )
+    quote = texts[0][0]
+    if quote in "'\"" and all(text[0] == text[-1] == quote for text in texts):
+        return TimeReading(
+            problem=f"has quotes around all times, such as {shown(texts[0])}",
+            mend=f"set options: {{quote: {quote!r}}} of its source, or take them out of the file",
+        )
+    return None
+
+
+def _several_ways(example: str, other: str) -> TimeReading:
+    return TimeReading(
+        problem=f"holds times that are written in several ways, such as {example} and {other}",
+        mend=SET_SEVERAL_FORMATS,
+    )
 
 
 def _unknown(text: str) -> TimeReading:
@@ -292,20 +348,38 @@ def _shape(text: str) -> Shape:
 
 def _compact_pattern(texts: list[str]) -> str:
     match = _COMPACT.fullmatch(texts[0])
-    rest = match["rest"] if match else ""
-    gap = "'T'" if rest[:1] == "T" else rest[:1].strip("0123456789")
-    digits = len(rest.lstrip(" T"))
-    return "yyyyMMdd" + gap + {0: "", 4: "HHmm", 6: "HHmmss"}[digits]
+    if match is None or not match["rest"]:
+        return "yyyyMMdd"
+    gap = "'T'" if match["gap"] == "T" else match["gap"]
+    zone = "XX" if match["zone"] else ""
+    return f"yyyyMMdd{gap}{'HHmmss'[: len(match['clock'])]}{zone}"
 
 
-def _read_numeric_dates(texts: list[str]) -> TimeReading:
-    found = [match for text in texts if (match := _NUMERIC.fullmatch(text)) is not None]
+def _layout(match: re.Match[str]) -> tuple[str, bool, bool]:
+    """The sign between the parts of a date, and whether a year of four digits is first or last."""
+    return match["s"], len(match["a"]) == _YEAR_DIGITS, len(match["c"]) == _YEAR_DIGITS
+
+
+def _read_numeric_dates(dates: Sequence[re.Match[str]]) -> TimeReading:
+    layout, count = Counter(map(_layout, dates)).most_common(1)[0]
+    found = [match for match in dates if _layout(match) == layout]
+    if count < _NEARLY_ALL * len(dates):
+        other = next(match for match in dates if _layout(match) != layout)
+        return _several_ways(shown(found[0][0]), shown(other[0]))
     sign = found[0]["s"]
     clock = _clock_pattern(found)
-    example = shown(texts[0])
+    example = shown(found[0][0])
     if len(found[0]["a"]) == _YEAR_DIGITS:
         return _inferred(f"yyyy{sign}M{sign}d{clock}", example)
     year = "yyyy" if len(found[0]["c"]) == _YEAR_DIGITS else "yy"
+    if year == "yy" and _may_begin_with_years(found):
+        first, last = f"yy{sign}M{sign}d{clock}", f"d{sign}M{sign}yy{clock}"
+        if any(int(match["a"]) > _LONGEST_MONTH for match in found):
+            return _inferred(first, example)
+        return TimeReading(
+            problem=f"day and year of {example} could be either in all of the first rows",
+            mend=f'set interactions.time_format: "{first}" or "{last}"',
+        )
     day_first = any(int(match["a"]) > _MONTHS for match in found)
     month_first = any(int(match["b"]) > _MONTHS for match in found)
     # Wherever dates are written with points, the day comes first.
@@ -323,6 +397,17 @@ def _read_numeric_dates(texts: list[str]) -> TimeReading:
             mend=f'set interactions.time_format: "{orders[True]}" or "{orders[False]}"',
         )
     return _inferred(orders[day_first], example)
+
+
+def _may_begin_with_years(found: Sequence[re.Match[str]]) -> bool:
+    """Whether dates with years of two digits may have the year first.
+
+    Then what stands last are days, which are of more kinds than the years.
+    """
+    firsts, lasts = ({int(match[part]) for match in found} for part in "ac")
+    are_days = max(lasts) <= _LONGEST_MONTH and min(lasts) > 0
+    are_months = all(1 <= int(match["b"]) <= _MONTHS for match in found)
+    return are_days and are_months and len(firsts) < len(lasts)
 
 
 def _clock_pattern(found: Sequence[re.Match[str]]) -> str:
@@ -344,11 +429,27 @@ def _clock_pattern(found: Sequence[re.Match[str]]) -> str:
     if halves:
         half = next(match["half"] for match in clocks if match["half"])
         pattern += " a" if half.startswith(" ") else "a"
+    pattern += _zone_pattern([match["zone"] for match in clocks if match["zone"]])
     return pattern if len(clocks) == len(found) else f"[{pattern}]"
 
 
-def _named_pattern(texts: list[str]) -> str:
-    found = [match for text in texts if (match := _NAMED.fullmatch(text)) is not None]
+def _zone_pattern(zones: Sequence[str]) -> str:
+    """The pattern of zones, which all times of a column have or none."""
+    if not zones:
+        return ""
+    gap = " " * zones[0].startswith(" ")
+    names = [zone for zone in zones if zone.strip().isalpha() and zone.strip() != "Z"]
+    offsets = [zone.strip() for zone in zones if not zone.strip().isalpha()]
+    # X reads Z as well.
+    letters = "X" * (
+        3 if offsets and ":" in offsets[0] else 2 if not offsets or len(offsets[0]) > 3 else 1
+    )
+    if not names:
+        return f"{gap}{letters}"
+    return f"{gap}z" if len(names) == len(zones) else f"{gap}[{letters}][z]"
+
+
+def _named_pattern(found: Sequence[re.Match[str]]) -> str:
     first = found[0]
     name = first["b"] if first["a"].isdigit() else first["a"]
     # "May" is both short and long, so that the longest name decides.
@@ -356,4 +457,6 @@ def _named_pattern(texts: list[str]) -> str:
     month = "MMM" if max(len(name), longest) <= _SHORT_NAME else "MMMM"
     parts = ("d", month) if first["a"].isdigit() else (month, "d")
     year = "yyyy" if len(first["c"]) == _YEAR_DIGITS else "yy"
-    return f"{parts[0]}{first['s']}{parts[1]}{first['t']}{year}{_clock_pattern(found)}"
+    weekday = f"EEE{first['w']}" if first["weekday"] else ""
+    date = f"{parts[0]}{first['s']}{parts[1]}{first['t']}{year}"
+    return f"{weekday}{date}{_clock_pattern(found)}"

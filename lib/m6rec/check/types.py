@@ -85,7 +85,7 @@ COLUMN_TYPES: dict[TypeGroup, TypeRow] = {
         "several values",
     ),
     "vector": TypeRow(
-        "array of float or double, array of such arrays",
+        "array of float or double, array of such arrays; vectors of Spark ML",
         None,
         None,
         None,

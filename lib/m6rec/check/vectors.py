@@ -14,6 +14,7 @@ from m6rec.check.findings import Finding, Place
 from m6rec.check.samples import ColumnSample
 
 NOT_USABLE = ", not usable"
+_AS_TEXT = " in brackets, such as [0.1, 0.2]"
 _SHOWN = re.compile(rf"(?:\d+ x )?(\d+) numbers({NOT_USABLE})?")
 
 
@@ -67,7 +68,8 @@ def findings_of_vectors(column: ColumnSample, table: Place, whole: bool) -> Iter
                 "problem",
                 place,
                 f"has no usable vector in its {len(column.values)} rows",
-                "give vectors of finite numbers, or set the column's kind to ignore",
+                "give vectors of finite numbers"
+                f"{_AS_TEXT if column.group == 'text' else ''}, or set the column's kind to ignore",
             )
         return
     length, fitting = max(usable.items(), key=lambda item: (item[1], item[0]))

@@ -11,15 +11,24 @@ from m6rec.check.ids import (
     DOMINANT_SHARE,
     dominant_user,
     id_text,
+    loses_digits,
 )
 from m6rec.check.judging import (
+    findings_of_contexts,
+    findings_of_domains,
     findings_of_event_types,
     findings_of_ids,
     findings_of_weights,
     first_example,
 )
 from m6rec.check.samples import ColumnSample, shown
-from m6rec.check.times import EARLIEST_EPOCH, FARTHEST_ZONE_HOURS, SET_TIME_FORMAT, read_times
+from m6rec.check.times import (
+    EARLIEST_EPOCH,
+    FARTHEST_ZONE_HOURS,
+    SET_SEVERAL_FORMATS,
+    SET_TIME_FORMAT,
+    read_times,
+)
 from m6rec.config.data import InteractionsConfig
 from m6rec.config.run import Config
 from m6rec.fits.matching import OpenedTable
@@ -33,8 +42,15 @@ def findings_of_events(table: OpenedTable, config: Config) -> Iterator[Finding]:
     columns = table.sample.columns
     for name in (names.user, names.item):
         yield from findings_of_ids(columns[name], table.place, config.interactions)
+    if names.domain is not None:
+        yield from findings_of_domains(columns[names.domain], table.place, config.interactions)
     if not held_out:
         yield from _of_users(table, config)
+        if table.sample.whole:
+            for name in names.context:
+                yield from findings_of_contexts(
+                    columns[name], table.place, config.recommend.contexts
+                )
     if names.time is not None and names.time in columns:
         yield from _of_times(table, columns[names.time], config)
     if names.weight is not None and names.weight in columns:
@@ -106,20 +122,37 @@ def _of_times(table: OpenedTable, column: ColumnSample, config: Config) -> Itera
             place,
             f"{len(present) - len(read)} of {len(present)} times cannot be read, such as"
             f" {shown(other)}, and go to quarantine",
+            f"where these are times, {SET_SEVERAL_FORMATS}"
+            if column.group == "text" and settings.time_unit == "timestamp"
+            else "",
+        )
+    inexact = loses_digits(column.present, column.type) if column.type == "float" else None
+    if inexact is not None:
+        yield Finding(
+            "warning",
+            place,
+            f"holds {inexact:.0f} as {column.type}, which is exact to minutes at best; times of"
+            " different moments become one",
+            "write times as double or bigint in the source",
         )
     future = [moment for moment in read if moment > now.timestamp()]
     if future:
         ahead = timedelta(seconds=max(future) - now.timestamp())
         has_no_zone = column.group in {"text", "local timestamp", "date"}
         explained = has_no_zone and ahead <= timedelta(hours=FARTHEST_ZONE_HOURS)
+        nearest = timedelta(seconds=min(future) - now.timestamp())
+        none_is_left = len(future) == len(present) and nearest > timedelta(
+            hours=FARTHEST_ZONE_HOURS
+        )
+        mend = "correct interactions.time_format or time_unit" if none_is_left else ""
         yield Finding(
-            "warning",
+            "problem" if none_is_left else "warning",
             place,
             f"{len(future)} of the first rows lie in the future, up to {_hours(ahead)} ahead, and"
             " go to quarantine",
             "where the times have no zone, set interactions.time_zone to theirs, such as Asia/Tokyo"
             if explained
-            else "",
+            else mend,
         )
     yield from _of_early_times(place, column, present)
 

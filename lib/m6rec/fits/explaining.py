@@ -10,6 +10,7 @@ import pyarrow as pa
 from pyspark.sql import functions as F
 
 from m6rec import columns as c
+from m6rec.check.ids import DOMAIN_END
 from m6rec.errors import DataError
 from m6rec.fits.fit import Fit
 from m6rec.fits.listing import published_scoring
@@ -24,7 +25,6 @@ from m6rec.kernels.ranking.scoring import RepresentedUsers, part_scores, represe
 from m6rec.kernels.ranking.support import PartOfScore, factors_of_parts, parts_of_scores
 from m6rec.spark.arrow_rows import list_column
 from m6rec.spark.runtimes import arrow_table
-from m6rec.spark.values import DOMAIN_END
 from m6rec.stages.ranking.lists import (
     EXCLUDED_BY_RULE,
     Scoring,

@@ -2,13 +2,15 @@
 
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pyspark.sql import SparkSession
 
 from m6rec.check.binaries import findings_of_binaries
 from m6rec.check.findings import ColumnView, Finding, Place, Severity, TableView, of_severity
+from m6rec.check.ids import DOMAIN_END
 from m6rec.check.judging import (
+    findings_of_domains,
     findings_of_ids,
     findings_of_inferred_kinds,
     findings_of_kinds,
@@ -17,7 +19,7 @@ from m6rec.check.judging import (
     views_of_events,
 )
 from m6rec.check.names import find_columns
-from m6rec.check.samples import shown
+from m6rec.check.samples import ColumnSample, shown
 from m6rec.check.vectors import findings_of_vectors, has_usable_vector
 from m6rec.check.writing import Writing
 from m6rec.config.base import TableSource
@@ -33,6 +35,7 @@ from m6rec.spark.readings import (
     columns_in_folders,
     columns_left_out,
     files_left_out,
+    files_of_delta,
     malformed_rows,
     readings_of,
     unknown_options,
@@ -163,6 +166,7 @@ def _view(spark: SparkSession, table: OpenedTable, config: Config) -> TableView:
     findings = [
         *table.notes,
         *unknown_options(spark, table.place, table.source),
+        *files_of_delta(spark, table.place, table.source),
         *malformed_rows(spark, table.place, table.source),
         *misreadings(spark, table.place, table.source, table.sample),
         *_of_table(table, version),
@@ -197,7 +201,12 @@ def _of_columns(table: OpenedTable, kinds: _Kinds, config: Config) -> Iterator[F
         yield from findings_of_events(table, config)
     elif attributes is not None:
         yield from findings_of_ids(columns[attributes.id], table.place, settings)
-        yield from findings_of_repeats(columns[attributes.id], table.place, settings)
+        domain = settings.columns.domain if attributes is config.features.items else None
+        ids = columns[attributes.id]
+        if domain is not None:
+            yield from findings_of_domains(columns[domain], table.place, settings)
+            ids = _within_domains(ids, columns[domain])
+        yield from findings_of_repeats(ids, table.place, settings)
         dates = attributes.date_formats
         stated = {name: kind for name, kind in attributes.kinds.items() if name not in dates}
         yield from findings_of_kinds(columns, stated, table.place)
@@ -214,7 +223,18 @@ def _of_columns(table: OpenedTable, kinds: _Kinds, config: Config) -> Iterator[F
         yield from (Finding("problem", table.place, words) for words in problems if words)
     else:
         for name in table.required:
-            yield from findings_of_ids(columns[name], table.place, settings)
+            judge = findings_of_domains if name == settings.columns.domain else findings_of_ids
+            yield from judge(columns[name], table.place, settings)
+
+
+def _within_domains(ids: ColumnSample, domains: ColumnSample) -> ColumnSample:
+    """Ids of items, each of which counts within its domain alone."""
+    rows = zip(ids.values, domains.values, strict=True)
+    values = (
+        None if one is None or domain is None else f"{domain}{DOMAIN_END}{one}"
+        for one, domain in rows
+    )
+    return replace(ids, group="text", values=tuple(values))
 
 
 def _of_dates(table: OpenedTable, formats: Mapping[str, str]) -> Iterator[Finding]:

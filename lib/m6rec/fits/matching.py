@@ -122,6 +122,8 @@ def findings_between(opened: Mapping[str, OpenedTable], config: Config) -> Itera
         names = {side: name for side, name in names.items() if name in table.sample.columns}
         if table is main or not names:
             continue
+        if "item" in names:
+            yield from _of_domains(main, table, lookup)
         numbers = list(_of_numbers(main, table, names, lookup))
         yield from numbers
         if numbers:
@@ -131,6 +133,25 @@ def findings_between(opened: Mapping[str, OpenedTable], config: Config) -> Itera
             yield from _of_attributes(main, table, side, name, lookup)
         else:
             yield from _of_ids_of_events(main, table, names, lookup)
+
+
+def _of_domains(main: OpenedTable, table: OpenedTable, lookup: _Lookup) -> Iterator[Finding]:
+    """Whether the interactions have any domain of a table of items."""
+    name = lookup.config.interactions.columns.domain
+    if name is None:
+        return
+    own, theirs = lookup.ids(main, name), lookup.ids(table, name)
+    found = lookup.matches(theirs, main, name) if own and theirs else None
+    if found is None or found.found:
+        return
+    unified = settings_that_unify(differences_between(theirs, own))
+    yield Finding(
+        "problem" if table.place.key == "features.items" else "warning",
+        table.place.of(name),
+        f"none of its domains is in the interactions: {shown(theirs[0])} here, {shown(own[0])}"
+        " there",
+        unified or "write its domains as the interactions have them",
+    )
 
 
 def _of_numbers(

@@ -17,6 +17,7 @@ _FORMATS = {
 }
 # What the folder of another kind of table has in it.
 _OF_OTHER_TABLES = {".hoodie": "Hudi", "metadata/version-hint.text": "Iceberg"}
+_LOG_OF_DELTA = "_delta_log"
 _PACKED = ("gz", "bz2", "zst", "snappy", "lz4")
 
 
@@ -27,7 +28,7 @@ def format_of_files(spark: SparkSession, path: str) -> str:
         TableError: there is no file, or none whose format is known.
     """
     if not (set(path) & _GLOB_SIGNS):
-        if _has(spark, path, "_delta_log"):
+        if _has(spark, path, _LOG_OF_DELTA):
             return "delta"
         for folder, name in _OF_OTHER_TABLES.items():
             if _has(spark, path, folder):
@@ -39,6 +40,11 @@ def format_of_files(spark: SparkSession, path: str) -> str:
     files = files_under(spark, path)
     if not files:
         raise TableError(f"there is no file under this path; {_other_path(path)}")
+    if all(_is_passed_over(file) for file in files):
+        raise TableError(
+            f"Spark passes over files such as {files[0]}, whose names begin with _ or a point;"
+            " rename it"
+        )
     kinds = {kind: file for file in reversed(files) if (kind := _format_of_name(file)) is not None}
     if len(kinds) > 1:
         named = " and ".join(f"{kind} ({file.rsplit('/', 1)[-1]})" for kind, file in kinds.items())
@@ -61,6 +67,21 @@ def format_of_files(spark: SparkSession, path: str) -> str:
     raise TableError(
         f"the file {files[0]} does not show its format; set format to delta, parquet, csv or json"
     )
+
+
+def delta_table_around(spark: SparkSession, path: str) -> str | None:
+    """The folder of the Delta table whose files a path names; None where it names no such files."""
+    folder = path.rstrip("/")
+    while folder.strip("/"):
+        parent, _, name = folder.rpartition("/")
+        is_folder = not (set(name) & _GLOB_SIGNS) or without_glob(folder)
+        if is_folder and _has(spark, folder, _LOG_OF_DELTA):
+            return folder
+        # Within a table there are files, and folders that are named by values.
+        if is_folder and "=" not in name and _format_of_name(name) is None:
+            return None
+        folder = parent
+    return None
 
 
 def _other_path(path: str) -> str:
@@ -157,7 +178,11 @@ def _has(spark: SparkSession, path: str, name: str) -> bool:
 
 
 def _is_hidden(status: Any) -> bool:
-    return str(status.getPath().getName()).startswith(("_", "."))
+    return _is_passed_over(str(status.getPath().getName()))
+
+
+def _is_passed_over(file: str) -> bool:
+    return file.rsplit("/", 1)[-1].startswith(("_", "."))
 
 
 def hadoop_configuration(spark: SparkSession) -> Any:

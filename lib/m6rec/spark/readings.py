@@ -18,7 +18,13 @@ from m6rec.check.samples import SAMPLED_ROWS, shown
 from m6rec.config.base import TableSource
 from m6rec.errors import TableError, likely_spelling
 from m6rec.spark.failures import reading_table
-from m6rec.spark.files import files_under, first_bytes, sized_files_under, whole_name
+from m6rec.spark.files import (
+    delta_table_around,
+    files_under,
+    first_bytes,
+    sized_files_under,
+    whole_name,
+)
 from m6rec.spark.misreadings import CORRUPT
 from m6rec.spark.parquet_columns import readable_columns
 from m6rec.spark.sources import inferred_format, load_source
@@ -57,6 +63,7 @@ def readings_of(
         case "json":
             found += _of_json(place, start)
         case "parquet":
+            found += files_of_delta(spark, place, source)
             found += _in_other_files(spark, place, source, required)
             with suppress(TableError):
                 found += columns_left_out(spark, place, source, "problem", required)
@@ -137,6 +144,21 @@ def columns_left_out(
         for name, kind in others.items()
         if name not in there and (names is None or name in names)
     ]
+
+
+def files_of_delta(spark: SparkSession, place: Place, source: TableSource) -> list[Finding]:
+    """Whether files of a Delta table are read without its log."""
+    if source.path is None or inferred_format(spark, source) != "parquet":
+        return []
+    folder = delta_table_around(spark, source.path)
+    if folder is None:
+        return []
+    words = (
+        f"is of the Delta table {folder} and is read as parquet: its files also hold rows that were"
+        " changed or deleted since"
+    )
+    mend = f"set path: {folder} and leave out format"
+    return [Finding("problem", place, words, mend)]
 
 
 def files_left_out(

@@ -116,7 +116,8 @@ def _holds_floats(kind: T.DataType) -> bool:
 
 def _shown_vector(name: str, several: bool) -> str:
     """A vector, or several of a row, in words that `check.vectors` reads."""
-    first = f"try_element_at({name}, 1)" if several else name
+    # A row of several vectors may begin with frames that are none.
+    first = f"try_element_at(filter({name}, v -> size(v) > 0), 1)" if several else name
     usable = f"exists({name}, v -> {_is_usable('v')})" if several else _is_usable(name)
     times = f"size({name}), ' x '" if several else "''"
     doubt = f"if(coalesce({usable}, false), '', '{NOT_USABLE}')"

@@ -83,13 +83,31 @@ def load_source(
     """
     with reading_table(key, source):
         try:
-            return _load(spark, source, schema)
+            return _with_plain_vectors(_load(spark, source, schema))
         except AnalysisException as error:
             if "COLUMN_ALREADY_EXISTS" not in str(error):
                 raise
             # Columns that differ only in case are told apart by Spark from here on.
             spark.conf.set("spark.sql.caseSensitive", "true")
-            return _load(spark, source, schema)
+            return _with_plain_vectors(_load(spark, source, schema))
+
+
+def _with_plain_vectors(frame: DataFrame) -> DataFrame:
+    """A table whose vectors of Spark ML are arrays of numbers."""
+    vectors = {field.name for field in frame.schema if field.dataType.simpleString() == "vector"}
+    if not vectors:
+        return frame
+    # It imports pandas, which takes half a second that most tables need not wait for.
+    from pyspark.ml.functions import vector_to_array  # noqa: PLC0415
+
+    return frame.select(
+        *(
+            vector_to_array(owner_column(name)).alias(name)
+            if name in vectors
+            else owner_column(name)
+            for name in frame.columns
+        )
+    )
 
 
 def with_columns(
@@ -108,7 +126,7 @@ def with_columns(
     if missing:
         raise TableError(
             f"{place} has no column {missing}; it has {shown_names(frame.columns)};"
-            f" {_repeated(frame, missing) or _within(frame.schema, missing) or _CORRECT_NAMES}"
+            f" {_other_place(frame, source, missing)}"
         )
     if matches.doubtful:
         name, alike = next(iter(matches.doubtful.items()))
@@ -126,6 +144,27 @@ def with_columns(
     for name, values in absent.items():
         columns[name] = _without(columns[name], types.get(name, T.StringType()), values)
     return frame.select(*(column.alias(name) for name, column in columns.items()))
+
+
+def _other_place(frame: DataFrame, source: TableSource, missing: Sequence[str]) -> str:
+    """What to do about missing columns: where they may be instead."""
+    return (
+        _repeated(frame, missing)
+        or _within(frame.schema, missing)
+        or _in_path(source, missing)
+        or _CORRECT_NAMES
+    )
+
+
+def _in_path(source: TableSource, missing: Sequence[str]) -> str:
+    """What to do where a missing column names a folder of the path, such as day=2024-03-18."""
+    folders = (source.path or "").split("/")
+    for k, folder in enumerate(folders):
+        name = folder.partition("=")[0]
+        if "=" in folder and name in missing:
+            above = "/".join(folders[:k])
+            return f"{folder} in its path has {name}: set options: {{basePath: {above}}}"
+    return ""
 
 
 def has_column(frame: DataFrame, name: str) -> bool:

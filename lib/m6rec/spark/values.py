@@ -6,15 +6,13 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from m6rec.check.ids import INTEGER_ID, composed
+from m6rec.check.ids import DOMAIN_END, INTEGER_ID, composed
 from m6rec.check.numbers import NUMBER_IN_TEXT, SPACES, DecimalSign
 from m6rec.check.times import PARTS_OF_A_SECOND
 from m6rec.config.data import InteractionsConfig
 from m6rec.errors import TableError
 from m6rec.spark.runtimes import cast_or_null
 
-# The separator between the domain and the rest of an item's id. No domain contains it.
-DOMAIN_END = "/"
 FractionType = T.FloatType | T.DoubleType | T.DecimalType
 # Parquet readers disagree about the calendar before 1900, and no event log is that old.
 _EARLIEST_SECONDS = -2_208_988_800
@@ -182,15 +180,42 @@ def _check_time_type(
         )
 
 
-def _by_pattern(frame: DataFrame, text: Column, pattern: str, zone: str) -> Column:
+def time_by_pattern(text: Column, pattern: str) -> Column:
+    """Text as a timestamp; null where it is not written by the pattern.
+
+    What has no zone is in that of the session.
+    """
     if (weekday := _WEEKDAY.match(pattern)) is not None:
         # Spark reads no names of weekdays, and the date says which it is.
         pattern, text = pattern[weekday.end() :], F.regexp_replace(text, _NAME_OF_WEEKDAY, "")
-    parsed = F.try_to_timestamp(text, F.lit(pattern))
-    unquoted = "".join(pattern.split("'")[::2])
-    if _ZONE_LETTERS & set(unquoted):
-        return parsed
-    return _in_zone(frame, parsed.cast("timestamp_ntz"), zone)
+    return F.try_to_timestamp(text, F.lit(pattern))
+
+
+def _by_pattern(frame: DataFrame, text: Column, pattern: str, zone: str) -> Column:
+    parsed = time_by_pattern(text, pattern)
+    if not _has_zone(pattern):
+        return _in_zone(frame, parsed.cast("timestamp_ntz"), zone)
+    # One of several ways in brackets may be without a zone, and be a date by itself.
+    local = [way for way in _in_brackets(pattern) if "y" in way and not _has_zone(way)]
+    read = (time_by_pattern(text, way).cast("timestamp_ntz") for way in local)
+    return F.coalesce(*(_in_zone(frame, time, zone) for time in read), parsed)
+
+
+def _has_zone(pattern: str) -> bool:
+    return bool(_ZONE_LETTERS & set("".join(pattern.split("'")[::2])))
+
+
+def _in_brackets(pattern: str) -> list[str]:
+    """What stands in the outermost brackets of a pattern."""
+    found, depth, start = [], 0, 0
+    for place, sign in enumerate(pattern):
+        if sign == "[":
+            depth += 1
+            start = place + 1 if depth == 1 else start
+        elif sign == "]":
+            depth -= 1
+            found += [pattern[start:place]] if depth == 0 else []
+    return found
 
 
 def _in_zone(frame: DataFrame, local: Column, zone: str) -> Column:

@@ -15,7 +15,7 @@ from m6rec.check.writing import AS_IS, Writing
 from m6rec.config.data import TokenKind
 from m6rec.errors import TableError
 from m6rec.spark.runtimes import cast_or_null
-from m6rec.spark.values import as_text, number_in_text, owner_column, quoted
+from m6rec.spark.values import as_text, number_in_text, owner_column, quoted, time_by_pattern
 from m6rec.stages.features.blocks import BEHAVIOUR, KNOWN, NUMERIC, tokens_name
 from m6rec.stages.features.vectors import VectorColumn, with_vectors
 from m6rec.stages.features.vocabularies import TextColumn, split_text, token_column
@@ -159,7 +159,7 @@ def number_column(name: str, data_type: T.DataType, writing: Writing = AS_IS) ->
     column = owner_column(name)
     if writing.date_format is not None:
         text = F.trim(as_text(column, data_type))
-        moment = F.try_to_timestamp(text, F.lit(writing.date_format))
+        moment = time_by_pattern(text, writing.date_format)
         value = F.unix_seconds(moment).cast("double")
     elif isinstance(data_type, T.StringType):
         value = number_in_text(column, writing.decimal_sign)

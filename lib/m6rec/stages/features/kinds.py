@@ -198,6 +198,8 @@ def _inferred(column: ColumnSample, sample: TableSample) -> tuple[FeatureKind, s
     fate = COLUMN_TYPES[column.group].attribute
     if column.group == "bytes" and holds_no_pictures(column):
         fate = "left out: no picture begins as these bytes do"
+    elif column.group == "nested" and re.search("struct<|map<", column.type) is None:
+        fate = "left out"
     elif column.group == "nested":
         fate = f"left out; name {column.name}.FIELD in kinds to read a field"
     return _KINDS.get(column.group, "ignore"), fate
@@ -432,11 +434,13 @@ def _sample(frame: DataFrame, id_column: str, columns: list[str]) -> dict[str, l
 def _sample_lengths(
     frame: DataFrame, id_column: str, fields: list[T.StructField]
 ) -> dict[str, list[int]]:
-    """The lengths of the arrays of each column, of several the first of each row."""
+    """The lengths of the arrays of each column, of several the first of each row that has any."""
     if not fields:
         return {}
     firsts = {
-        field.name: F.try_element_at(owner_column(field.name), F.lit(1))
+        field.name: F.try_element_at(
+            F.filter(owner_column(field.name), lambda one: F.size(one) > 0), F.lit(1)
+        )
         if holds_several(field.dataType)
         else owner_column(field.name)
         for field in fields

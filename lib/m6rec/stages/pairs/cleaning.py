@@ -16,7 +16,7 @@ from pyspark.sql import types as T
 
 from m6rec import columns as c
 from m6rec.check.events import EventReading
-from m6rec.check.ids import id_text
+from m6rec.check.ids import DOMAIN_END, id_text
 from m6rec.check.weights import LARGEST_WEIGHT
 from m6rec.config.data import (
     Duplicates,
@@ -26,7 +26,6 @@ from m6rec.config.data import (
 )
 from m6rec.errors import DataError
 from m6rec.spark.values import (
-    DOMAIN_END,
     id_column,
     id_within,
     is_fraction,
