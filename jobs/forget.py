@@ -4,6 +4,7 @@ Leaves a receipt that holds no id, in table `receipts` and on the terminal. The 
 stay as they are: a user who is still in them comes back with the next run, which is said.
 """
 
+from collections.abc import Collection
 from typing import Annotated
 
 import typer
@@ -26,15 +27,28 @@ from m6rec.spark.session import session_of_job
 from m6rec.spark.sources import read_ids, table_of_ids
 
 
-def run(lakehouse: Lakehouse, config: Config, ids: DataFrame, retain_hours: int = 0) -> None:
+def run(
+    lakehouse: Lakehouse,
+    config: Config,
+    ids: DataFrame,
+    retain_hours: int = 0,
+    killed: Collection[str] = (),
+) -> None:
     """Forget the users of a table with the column user_id; the run id is that of the receipt.
+
+    Args:
+        lakehouse: the tables of the lake.
+        config: says how ids are written.
+        ids: the users.
+        retain_hours: files that older versions need are kept for so long.
+        killed: runs that have not ended and are going on no more.
 
     Raises:
         DataError: a run is going on.
     """
     users = users_named(ids, config.interactions).localCheckpoint()
     asked = users.count()
-    known, receipt = forget(lakehouse, config, users, retain_hours)
+    known, receipt = forget(lakehouse, config, users, retain_hours, killed)
     print(f"receipt {lakehouse.run_id}: {known} users forgotten", flush=True)
     if known < asked:
         print(
@@ -77,6 +91,14 @@ def main(
             f" {SAFE_HOURS} or more, also beside a run that is going on.",
         ),
     ] = 0,
+    killed: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--killed",
+            metavar="ID",
+            help="A run whose process is gone, so that it is not waited for; can be repeated.",
+        ),
+    ] = None,
     overrides: SetOption = None,
     output: OutputOption = None,
 ) -> None:
@@ -85,7 +107,13 @@ def main(
         checked = read_config(config, tuple(overrides or ()), output)
         with session_of_job("m6rec forget") as spark:
             ids = _ids(spark, users, checked)
-            run(open_lakehouse(spark, checked, new_run_id()), checked, ids, retain_hours)
+            run(
+                open_lakehouse(spark, checked, new_run_id()),
+                checked,
+                ids,
+                retain_hours,
+                killed or (),
+            )
 
 
 def _ids(spark: SparkSession, users: str, config: Config) -> DataFrame:

@@ -5,9 +5,12 @@ import importlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
+from m6rec.config.run import Config
 from m6rec.job_records import JOBS
 
 REPOSITORY = Path(__file__).parent.parent.parent
@@ -37,6 +40,31 @@ def anchors(text: str) -> set[str]:
 PYTHON_BLOCKS = [
     code for language, code in _FENCE.findall(README.read_text()) if language == "python"
 ]
+
+
+YAML_BLOCKS = [
+    pytest.param(code, id=f"{document.name}-{number}")
+    for document in DOCUMENTS
+    for number, (language, code) in enumerate(_FENCE.findall(document.read_text()))
+    if language == "yaml"
+]
+
+
+def over(base: Any, given: Any) -> Any:
+    """A configuration with the keys of another put over it, within sections too."""
+    if not (isinstance(base, dict) and isinstance(given, dict)):
+        return given
+    return base | {key: over(base.get(key), value) for key, value in given.items()}
+
+
+@pytest.mark.parametrize("code", YAML_BLOCKS)
+def test_configuration_of_a_document_is_accepted(code: str) -> None:
+    # What the snippets leave to the reader: tables, and the column of ids.
+    base = {
+        "interactions": {"source": {"path": "events"}},
+        "features": {"items": {"source": {"path": "items"}, "id": "sku"}},
+    }
+    Config.model_validate(over(base, yaml.safe_load(code)))
 
 
 def test_the_readme_stays_short() -> None:

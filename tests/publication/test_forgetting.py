@@ -126,8 +126,11 @@ def test_nobody_is_forgotten_beside_a_run_that_is_going_on(
     lakehouse = Lakehouse(spark, str(tmp_path), "tonight")
     Attempt(lakehouse, config, "train_towers").save(STARTED)
     ids = spark.createDataFrame([("user-1",)], "user_id string")
-    with pytest.raises(DataError, match="train_towers of run tonight"):
+    with pytest.raises(DataError, match=r"train_towers of run tonight.*--killed tonight"):
         forget(lakehouse.for_run("receipt"), config, ids)
+    # It is not waited for; that there is no index is found next.
+    with pytest.raises(DataError, match="no table user_index"):
+        forget(lakehouse.for_run("receipt"), config, ids, killed=("tonight",))
 
 
 def test_a_table_of_ids_is_read_by_its_name_and_its_column_found(

@@ -4,7 +4,7 @@ What has been learned from many users (factors of items, weights, vocabularies) 
 forgotten user who is still in the owner's tables comes back with the next run.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -47,7 +47,11 @@ class Deletion:
 
 
 def forget(
-    lakehouse: Lakehouse, config: Config, ids: DataFrame, retain_hours: int = 0
+    lakehouse: Lakehouse,
+    config: Config,
+    ids: DataFrame,
+    retain_hours: int = 0,
+    killed: Collection[str] = (),
 ) -> tuple[int, list[Deletion]]:
     """Delete users from the published lists, from all other tables, and from the files behind.
 
@@ -59,6 +63,7 @@ def forget(
             refused rows.
         ids: user_id, written like that of the interactions.
         retain_hours: files that older versions need are kept for so long.
+        killed: runs that the owner knows to be killed, though table `runs` has them as started.
 
     Returns:
         How many of the users the lake knew, and what has been deleted.
@@ -67,7 +72,7 @@ def forget(
         DataError: a run is going on whose unfinished files would be deleted, too.
     """
     if retain_hours < SAFE_HOURS:
-        _refuse_beside_a_run(lakehouse)
+        _refuse_beside_a_run(lakehouse, killed)
     attempt = Attempt(lakehouse, config, FORGET.name)
     named = users_named(ids, config.interactions)
     tables = existing_tables(lakehouse)
@@ -213,20 +218,21 @@ def _purge(lakehouse: Lakehouse, name: str) -> None:
         lakehouse.spark.sql(f"REORG TABLE {lakehouse.sql_name(name)} APPLY (PURGE)")
 
 
-def _refuse_beside_a_run(lakehouse: Lakehouse) -> None:
+def _refuse_beside_a_run(lakehouse: Lakehouse, killed: Collection[str]) -> None:
     since = datetime.now(UTC) - _A_RUN_MAY_TAKE
     started = [
         row
         for row in collected_runs(lakehouse, {"status": (STARTED,)})
-        if row["started_at"].astimezone(UTC) > since
+        if row["started_at"].astimezone(UTC) > since and row[c.RUN_ID] not in killed
     ]
     if started:
         row = max(started, key=lambda one: one["started_at"])
         raise DataError(
             f"job {row['job']} of run {row[c.RUN_ID]} was started at {row['started_at']} and has"
-            " not ended, and forgetting would delete the files that it is writing; wait for it, or"
-            f" finish it where it was killed, or give --retain-hours {SAFE_HOURS}, which keeps the"
-            " users in files of older versions until then"
+            " not ended, and forgetting would delete the files that it is writing; wait for it, or,"
+            f" where it was killed, finish it or give --killed {row[c.RUN_ID]}, or give"
+            f" --retain-hours {SAFE_HOURS}, which keeps the users in files of older versions until"
+            " then"
         )
 
 
