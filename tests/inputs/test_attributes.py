@@ -361,6 +361,11 @@ def test_domains_are_compared_and_contexts_looked_for(spark: SparkSession, tmp_p
     # An id counts within its domain alone.
     assert "repeat an id" not in said["warning"]
 
+    (tmp_path / "items.csv").write_text("id,price\ntea,1\n")
+    found = inspect_sources(spark, parse_config(sections, "test"))
+    needed = r"items.csv: has no column shop, which interactions.columns.domain names; every table"
+    assert re.search(needed, "\n".join(found.lines("problem")))
+
     (tmp_path / "events.json").write_text('{"user_id": "a", "item_id": "b", "flag": true}\n')
     interactions = {
         "source": {"path": str(tmp_path / "events.json")},

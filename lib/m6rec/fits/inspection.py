@@ -41,7 +41,13 @@ from m6rec.spark.readings import (
     unknown_options,
 )
 from m6rec.spark.samples import first_rows
-from m6rec.spark.sources import inferred_format, load_source, source_version, with_columns
+from m6rec.spark.sources import (
+    has_column,
+    inferred_format,
+    load_source,
+    source_version,
+    with_columns,
+)
 from m6rec.stages.features.inputs import number_column
 from m6rec.stages.features.kinds import kinds_of_sample
 from m6rec.stages.features.pictures import problem_of_video
@@ -49,7 +55,8 @@ from m6rec.stages.features.vectors import measure_vectors
 
 # The kind of each column of attributes, and what becomes of it.
 _Kinds = Mapping[str, tuple[FeatureKind, str]]
-_EVENT_TABLES = frozenset(("interactions.source", "split.test", "split.validation"))
+_MAIN = "interactions.source"
+_EVENT_TABLES = frozenset((_MAIN, "split.test", "split.validation"))
 
 
 @dataclass(frozen=True)
@@ -76,7 +83,7 @@ def inspect_sources(spark: SparkSession, config: Config) -> Inspection:
     for key, source, required in sources_of(config):
         place = Place(key, source.name)
         try:
-            table = _open(spark, place, source, required)
+            table = _open(spark, place, source, required, config)
             with reading_table(key, source):
                 tables.append(_view(spark, table, config))
             opened[key] = table
@@ -120,9 +127,19 @@ def stop_at_problems(inspection: Inspection) -> None:
 
 
 def _open(
-    spark: SparkSession, place: Place, source: TableSource, required: tuple[str, ...]
+    spark: SparkSession,
+    place: Place,
+    source: TableSource,
+    required: tuple[str, ...],
+    config: Config,
 ) -> OpenedTable:
     loaded = load_source(spark, source, place.key)
+    domain = config.interactions.columns.domain
+    if domain in required and place.key != _MAIN and not has_column(loaded, str(domain)):
+        raise TableError(
+            f"has no column {domain}, which interactions.columns.domain names; every table with"
+            " items needs it: add the domain of each item"
+        )
     frame = with_columns(loaded, source, required, place.key)
     renamed = find_columns(loaded.columns, required).renamed
     notes = [
