@@ -255,6 +255,14 @@ def test_ids_are_compared_between_tables(spark: SparkSession, tmp_path: Path) ->
     assert "'x1' here, 'i1' there; name in features.items.id" in problems
     assert any("allows no item: all lists are empty" in line for line in found.lines("warning"))
 
+    for left_out, is_said in (("i1\ni2\ni3\n", True), ("i1\ni2\n", False)):
+        rules = {"excluded_items": table(tmp_path / "out.csv", f"item_id\n{left_out}")}
+        found = inspect(spark, tmp_path, events, recommend={"rules": rules})
+        said = any(
+            "out.csv, column item_id: has all 3 items" in line for line in found.lines("warning")
+        )
+        assert said == is_said
+
 
 # More rows than are looked at, so that the first ones of one table need not be those of another.
 _ROWS = 21_000

@@ -124,6 +124,8 @@ def findings_between(opened: Mapping[str, OpenedTable], config: Config) -> Itera
             continue
         if "item" in names:
             yield from _of_domains(main, table, lookup)
+        if key.endswith("excluded_items"):
+            yield from _of_exclusions(main, table, names["item"], lookup)
         numbers = list(_of_numbers(main, table, names, lookup))
         yield from numbers
         if numbers:
@@ -152,6 +154,25 @@ def _of_domains(main: OpenedTable, table: OpenedTable, lookup: _Lookup) -> Itera
         " there",
         unified or "write its domains as the interactions have them",
     )
+
+
+def _of_exclusions(
+    main: OpenedTable, table: OpenedTable, name: str, lookup: _Lookup
+) -> Iterator[Finding]:
+    """Whether every item of the interactions is left out."""
+    own = lookup.ids(main, _column_of_interactions("item", lookup.config))
+    if lookup.config.interactions.columns.domain is not None:
+        # An id is of several items then.
+        return
+    found = lookup.matches(own, table, name) if own else None
+    if found is not None and len(found.found) == len(found.asked):
+        yield Finding(
+            "warning",
+            table.place.of(name),
+            f"has all {len(found.asked)} items of the interactions that were looked for: lists hold"
+            " at most other ones",
+            "correct recommend.rules.excluded_items",
+        )
 
 
 def _of_numbers(
