@@ -56,7 +56,7 @@ def test_the_job_that_is_measured_lists_items_for_every_user(
     sizes = Sizes(users=30, items=130, interactions=300, tastes=2)
     workspace = Workspace(generated(sizes, 1, tmp_path / "data"), "default", tmp_path)
     write_tables(workspace)
-    assert prepare_top_n_of_m6rec(workspace)() > 0.0
+    assert prepare_top_n_of_m6rec(workspace, reasons=0)() > 0.0
     lake = str(workspace.dataset.folder / "lake")
     lists = Lakehouse(spark, lake, RUN_ID).read("recommendations").toPandas()
     users = workspace.dataset.sizes()["users"]

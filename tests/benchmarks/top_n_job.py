@@ -28,15 +28,13 @@ from tests.benchmarks.tables import (
 
 def prepare_top_n_of_m6rec(workspace: Workspace, reasons: int | None = None) -> Measure:
     """The published lists of ranker `als`, with the default number of reasons unless given."""
-    config = job_config(workspace, TOP_N_RANK)
-    wanted = config.recommend.reasons if reasons is None else reasons
-    changed = config.recommend.model_copy(update={"reasons": wanted})
+    changed = {} if reasons is None else {"recommend.reasons": reasons}
 
     def job(lakehouse: Lakehouse, given: Config) -> None:
         # The run's own configuration must stay as it was.
-        list_items(lakehouse, given.model_copy(update={"recommend": changed}))
+        list_items(lakehouse, given.replaced(changed))
 
-    return prepare_job(workspace, config, "recommend", job)
+    return prepare_job(workspace, job_config(workspace, TOP_N_RANK), "recommend", job)
 
 
 def prepare_top_n_of_mllib(workspace: Workspace) -> Measure:
