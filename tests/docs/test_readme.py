@@ -37,16 +37,16 @@ def anchors(text: str) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-PYTHON_BLOCKS = [
-    code for language, code in _FENCE.findall(README.read_text()) if language == "python"
-]
+def code_blocks(document: Path, language: str) -> list[str]:
+    """The blocks of code of a document that are in a language."""
+    return [code for name, code in _FENCE.findall(document.read_text()) if name == language]
 
 
+PYTHON_BLOCKS = code_blocks(README, "python")
 YAML_BLOCKS = [
     pytest.param(code, id=f"{document.name}-{number}")
     for document in DOCUMENTS
-    for number, (language, code) in enumerate(_FENCE.findall(document.read_text()))
-    if language == "yaml"
+    for number, code in enumerate(code_blocks(document, "yaml"))
 ]
 
 

@@ -105,6 +105,10 @@ def _times(*times: str) -> Write:
     return rows("user_id,item_id,t", *(f"u{k},i{k},{time}" for k, time in enumerate(times)))
 
 
+def _times_of_type(times: pa.Array) -> Write:
+    return parquet({"user_id": USERS, "item_id": ITEMS, "t": times})
+
+
 def _weights(*weights: Any) -> Write:
     return rows("user_id,item_id,w", *(f"u{k},i{k},{weight}" for k, weight in enumerate(weights)))
 
@@ -234,7 +238,7 @@ TIMES = (
     ),
     Case(
         "compact-numbers.parquet",
-        parquet({"user_id": USERS, "item_id": ITEMS, "t": pa.array([20240301] * 3, pa.int64())}),
+        _times_of_type(pa.array([20240301] * 3, pa.int64())),
         TIMED,
         notes=("read by the format yyyyMMdd",),
         kept=[
@@ -245,9 +249,7 @@ TIMES = (
     ),
     Case(
         "compact-floats.parquet",
-        parquet(
-            {"user_id": USERS, "item_id": ITEMS, "t": pa.array([20240301.0, None, 20240302.0])}
-        ),
+        _times_of_type(pa.array([20240301.0, None, 20240302.0])),
         TIMED,
         notes=("read by the format yyyyMMdd",),
         kept=[("ann", "tea", "2024-03-01 00:00:00"), ("cyd", "gin", "2024-03-02 00:00:00")],
@@ -307,7 +309,7 @@ TIMES = (
     ),
     Case(
         "compact-to-the-second.parquet",
-        parquet({"user_id": USERS, "item_id": ITEMS, "t": pa.array([20240301120005] * 3)}),
+        _times_of_type(pa.array([20240301120005] * 3)),
         TIMED,
         notes=("read by the format yyyyMMddHHmmss",),
         kept=[
@@ -345,13 +347,7 @@ TIMES = (
     ),
     Case(
         "floats-as-times.parquet",
-        parquet(
-            {
-                "user_id": USERS,
-                "item_id": ITEMS,
-                "t": pa.array([1_710_763_200.0, 1_710_763_260.0, 1_710_766_800.0], pa.float32()),
-            }
-        ),
+        _times_of_type(pa.array([1_710_763_200.0, 1_710_763_260.0, 1_710_766_800.0], pa.float32())),
         TIMED | {"time_unit": "seconds"},
         warnings=("t: holds 1710763264 as float, which is exact to minutes at best",),
     ),
@@ -405,7 +401,7 @@ TIMES = (
     Case("no-times.csv", _times("", ""), TIMED, problems=("t: is empty in all of the first rows",)),
     Case(
         "time-of-another-type.parquet",
-        parquet({"user_id": USERS, "item_id": ITEMS, "t": pa.array([True] * 3)}),
+        _times_of_type(pa.array([True] * 3)),
         TIMED,
         problems=("t: has type boolean, expected a timestamp",),
     ),

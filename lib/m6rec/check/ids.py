@@ -54,6 +54,11 @@ def integer_form(text: str) -> str:
     return sign + match[2]
 
 
+def text_within(domain: str, item_id: str) -> str:
+    """The id of an item in its domain, as `spark.values.id_within` makes it."""
+    return f"{domain}{DOMAIN_END}{item_id}"
+
+
 def id_text(value: CellValue, config: InteractionsConfig) -> str | None:
     """An id as the tables of a run hold it."""
     if value is None or isinstance(value, bool):

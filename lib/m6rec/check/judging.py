@@ -33,9 +33,12 @@ _MISSING_IDS, _MISSING_DOMAINS = 0.5, 0.05
 
 
 def findings_of_ids(
-    column: ColumnSample, table: Place, settings: InteractionsConfig
+    column: ColumnSample,
+    table: Place,
+    settings: InteractionsConfig,
+    most_missing: float = _MISSING_IDS,
 ) -> Iterator[Finding]:
-    """What is wrong or doubtful with a column of ids."""
+    """What is wrong or doubtful with a column of ids, of which a share may be missing."""
     place = table.of(column.name)
     if COLUMN_TYPES[column.group].user_or_item is None:
         yield Finding(
@@ -65,7 +68,7 @@ def findings_of_ids(
     if column.values and not column.texts:
         yield Finding("problem", place, "is empty in all of the first rows", "name another column")
     ids = [text for value in column.present if (text := id_text(value, settings))]
-    yield from _of_missing(column, place, _MISSING_IDS)
+    yield from _of_missing(column, place, most_missing)
     alike = look_alikes(ids) if column.group == "text" else None
     if alike is not None and not _quoted_behind_spaces(ids):
         counted = [
@@ -96,8 +99,7 @@ def findings_of_domains(
     column: ColumnSample, table: Place, settings: InteractionsConfig
 ) -> Iterator[Finding]:
     """What is wrong or doubtful with a column of the domains of items."""
-    yield from findings_of_ids(column, table, settings)
-    yield from _of_missing(column, table.of(column.name), _MISSING_DOMAINS)
+    yield from findings_of_ids(column, table, settings, _MISSING_DOMAINS)
     domains = [id_text(value, settings) for value in column.present]
     divided = [domain for domain in domains if domain is not None and DOMAIN_END in domain]
     if divided:

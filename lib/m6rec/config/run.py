@@ -32,6 +32,8 @@ from m6rec.rankers import FUSION, HYBRID, MEMBER_NAMES, MLLIB_ALS, SEQUENCE, Nee
 
 # Where the dimensions of a search stand.
 _SEARCH = ("tune", "search")
+# The key of the table of interactions, as messages and lineage name it.
+INTERACTIONS_SOURCE = "interactions.source"
 
 
 class Config(Section):
@@ -490,7 +492,7 @@ def sources_of(config: Config) -> Iterator[tuple[str, TableSource, tuple[str, ..
     held_out = (*pair, columns.weight or "") if rated else pair
     named = (*pair, columns.time, columns.weight, columns.event_type, *columns.context)
     required = tuple(column for column in named if column is not None)
-    yield "interactions.source", config.interactions.source, required
+    yield INTERACTIONS_SOURCE, config.interactions.source, required
     if config.split.test is not None:
         yield "split.test", config.split.test, held_out
     if config.split.validation is not None:

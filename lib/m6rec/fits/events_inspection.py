@@ -30,7 +30,7 @@ from m6rec.check.times import (
     read_times,
 )
 from m6rec.config.data import InteractionsConfig
-from m6rec.config.run import Config
+from m6rec.config.run import INTERACTIONS_SOURCE, Config
 from m6rec.fits.matching import OpenedTable
 from m6rec.spark.values import id_column, time_column
 
@@ -38,7 +38,7 @@ from m6rec.spark.values import id_column, time_column
 def findings_of_events(table: OpenedTable, config: Config) -> Iterator[Finding]:
     """What the first rows of a table of events say of its ids, times, weights and types."""
     names = config.interactions.columns
-    held_out = table.place.key != "interactions.source"
+    held_out = table.place.key != INTERACTIONS_SOURCE
     columns = table.sample.columns
     for name in (names.user, names.item):
         yield from findings_of_ids(columns[name], table.place, config.interactions)

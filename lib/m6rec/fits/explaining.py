@@ -10,7 +10,7 @@ import pyarrow as pa
 from pyspark.sql import functions as F
 
 from m6rec import columns as c
-from m6rec.check.ids import DOMAIN_END
+from m6rec.check.ids import text_within
 from m6rec.errors import DataError
 from m6rec.fits.fit import Fit
 from m6rec.fits.listing import published_scoring
@@ -105,7 +105,7 @@ def explain_item(
     """
     settings = fit.config.recommend
     domain = _domain_of(fit, domain_name)
-    own_id = item_id if domain is None else f"{domain.name}{DOMAIN_END}{item_id}"
+    own_id = item_id if domain is None else text_within(domain.name, item_id)
     user, item = _index_of(fit, "user", user_id), _index_of(fit, "item", own_id)
     [blend] = read_blends(fit, (settings.ranker,), domain)
     names = tuple(blend.coefficients())

@@ -8,7 +8,7 @@ from pyspark.sql import SparkSession
 
 from m6rec.check.binaries import findings_of_binaries
 from m6rec.check.findings import ColumnView, Finding, Place, Severity, TableView, of_severity
-from m6rec.check.ids import DOMAIN_END
+from m6rec.check.ids import text_within
 from m6rec.check.judging import (
     findings_of_domains,
     findings_of_ids,
@@ -24,7 +24,7 @@ from m6rec.check.vectors import findings_of_vectors, has_usable_vector
 from m6rec.check.writing import Writing
 from m6rec.config.base import TableSource
 from m6rec.config.data import AttributesSource, FeatureKind
-from m6rec.config.run import Config, columns_of_lists, sources_of
+from m6rec.config.run import INTERACTIONS_SOURCE, Config, columns_of_lists, sources_of
 from m6rec.errors import ArtifactError, TableError
 from m6rec.fits.events_inspection import findings_of_events
 from m6rec.fits.matching import OpenedTable, findings_between
@@ -55,8 +55,7 @@ from m6rec.stages.features.vectors import measure_vectors
 
 # The kind of each column of attributes, and what becomes of it.
 _Kinds = Mapping[str, tuple[FeatureKind, str]]
-_MAIN = "interactions.source"
-_EVENT_TABLES = frozenset((_MAIN, "split.test", "split.validation"))
+_EVENT_TABLES = frozenset((INTERACTIONS_SOURCE, "split.test", "split.validation"))
 
 
 @dataclass(frozen=True)
@@ -134,12 +133,13 @@ def _open(
     config: Config,
 ) -> OpenedTable:
     loaded = load_source(spark, source, place.key)
-    domain = config.interactions.columns.domain
-    if domain in required and place.key != _MAIN and not has_column(loaded, str(domain)):
-        raise TableError(
-            f"has no column {domain}, which interactions.columns.domain names; every table with"
-            " items needs it: add the domain of each item"
-        )
+    for domain in config.interactions.columns.beside_item:
+        is_asked = domain in required and place.key != INTERACTIONS_SOURCE
+        if is_asked and not has_column(loaded, domain):
+            raise TableError(
+                f"has no column {domain}, which interactions.columns.domain names; every table"
+                " with items needs it: add the domain of each item"
+            )
     frame = with_columns(loaded, source, required, place.key)
     renamed = find_columns(loaded.columns, required).renamed
     notes = [
@@ -248,7 +248,7 @@ def _within_domains(ids: ColumnSample, domains: ColumnSample) -> ColumnSample:
     """Ids of items, each of which counts within its domain alone."""
     rows = zip(ids.values, domains.values, strict=True)
     values = (
-        None if one is None or domain is None else f"{domain}{DOMAIN_END}{one}"
+        None if one is None or domain is None else text_within(str(domain), str(one))
         for one, domain in rows
     )
     return replace(ids, group="text", values=tuple(values))

@@ -18,7 +18,7 @@ from m6rec.check.ids import (
 from m6rec.check.judging import equal_numbers
 from m6rec.check.samples import TableSample, shown
 from m6rec.config.base import TableSource
-from m6rec.config.run import Config
+from m6rec.config.run import INTERACTIONS_SOURCE, Config
 from m6rec.spark.failures import reading_table
 from m6rec.spark.time_limits import within_seconds
 from m6rec.spark.values import id_column, owner_column
@@ -113,7 +113,7 @@ def _found(rows: DataFrame, ids: int) -> frozenset[str]:
 
 def findings_between(opened: Mapping[str, OpenedTable], config: Config) -> Iterator[Finding]:
     """Compare the ids of every table with those of the interactions."""
-    main = opened.get("interactions.source")
+    main = opened.get(INTERACTIONS_SOURCE)
     if main is None:
         return
     lookup = _Lookup(config)
@@ -160,10 +160,10 @@ def _of_exclusions(
     main: OpenedTable, table: OpenedTable, name: str, lookup: _Lookup
 ) -> Iterator[Finding]:
     """Whether every item of the interactions is left out."""
-    own = lookup.ids(main, _column_of_interactions("item", lookup.config))
     if lookup.config.interactions.columns.domain is not None:
         # An id is of several items then.
         return
+    own = lookup.ids(main, _column_of_interactions("item", lookup.config))
     found = lookup.matches(own, table, name) if own else None
     if found is not None and len(found.found) == len(found.asked):
         yield Finding(

@@ -24,7 +24,7 @@ from pyspark.sql.streaming.query import StreamingQuery
 
 from m6rec import columns as c
 from m6rec.config.base import TableSource
-from m6rec.config.run import Config
+from m6rec.config.run import INTERACTIONS_SOURCE, Config
 from m6rec.errors import ConfigError, DataError, TableError
 from m6rec.fingerprints import fingerprint_of
 from m6rec.fits.list_maker import EVENT_COLUMNS, KnownOfUsers, ListMaker, added, lacking
@@ -45,7 +45,6 @@ from m6rec.spark.values import id_column, owner_column
 from m6rec.stages.pairs.cleaning import clean_interactions, judged_by_themselves
 
 CATCHING_UP = -1
-_SOURCE = "interactions.source"
 _SECONDS_BETWEEN_DISTANCES = 60.0
 _ARRIVED, _EVENT = "_arrived", "_event"
 
@@ -275,7 +274,7 @@ class FoldIn:
             return None
         own = followed.maker.fit.lakehouse
         work = work_of_run(own)
-        read = sources_of_run(own, self.config, work).get(_SOURCE)
+        read = sources_of_run(own, self.config, work).get(INTERACTIONS_SOURCE)
         latest = source_version(self.spark, self.source)
         if read is None or latest is None:
             return None

@@ -114,10 +114,14 @@ def _holds_floats(kind: T.DataType) -> bool:
     )
 
 
+def first_vector(name: str) -> str:
+    """SQL for the first of a row's vectors, which may begin with frames that are none."""
+    return f"try_element_at(filter({name}, v -> size(v) > 0), 1)"
+
+
 def _shown_vector(name: str, several: bool) -> str:
     """A vector, or several of a row, in words that `check.vectors` reads."""
-    # A row of several vectors may begin with frames that are none.
-    first = f"try_element_at(filter({name}, v -> size(v) > 0), 1)" if several else name
+    first = first_vector(name) if several else name
     usable = f"exists({name}, v -> {_is_usable('v')})" if several else _is_usable(name)
     times = f"size({name}), ' x '" if several else "''"
     doubt = f"if(coalesce({usable}, false), '', '{NOT_USABLE}')"

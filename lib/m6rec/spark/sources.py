@@ -83,31 +83,25 @@ def load_source(
     """
     with reading_table(key, source):
         try:
-            return _with_plain_vectors(_load(spark, source, schema))
+            frame = _load(spark, source, schema)
         except AnalysisException as error:
             if "COLUMN_ALREADY_EXISTS" not in str(error):
                 raise
             # Columns that differ only in case are told apart by Spark from here on.
             spark.conf.set("spark.sql.caseSensitive", "true")
-            return _with_plain_vectors(_load(spark, source, schema))
+            frame = _load(spark, source, schema)
+        return _with_plain_vectors(frame)
 
 
 def _with_plain_vectors(frame: DataFrame) -> DataFrame:
     """A table whose vectors of Spark ML are arrays of numbers."""
-    vectors = {field.name for field in frame.schema if field.dataType.simpleString() == "vector"}
+    vectors = [field.name for field in frame.schema if field.dataType.simpleString() == "vector"]
     if not vectors:
         return frame
     # It imports pandas, which takes half a second that most tables need not wait for.
     from pyspark.ml.functions import vector_to_array  # noqa: PLC0415
 
-    return frame.select(
-        *(
-            vector_to_array(owner_column(name)).alias(name)
-            if name in vectors
-            else owner_column(name)
-            for name in frame.columns
-        )
-    )
+    return frame.withColumns({name: vector_to_array(owner_column(name)) for name in vectors})
 
 
 def with_columns(

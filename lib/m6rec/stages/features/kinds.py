@@ -22,7 +22,7 @@ from m6rec.check.vectors import lengths_of_vectors, numbers_in_text
 from m6rec.check.writing import AS_IS, Writing, writing_of_numbers, writing_of_texts
 from m6rec.config.data import AttributesSource, FeatureKind
 from m6rec.errors import TableError
-from m6rec.spark.samples import type_group
+from m6rec.spark.samples import first_vector, type_group
 from m6rec.spark.values import FractionType, owner_column, quoted
 from m6rec.stages.features.vectors import holds_several
 from m6rec.stages.features.vocabularies import (
@@ -438,9 +438,7 @@ def _sample_lengths(
     if not fields:
         return {}
     firsts = {
-        field.name: F.try_element_at(
-            F.filter(owner_column(field.name), lambda one: F.size(one) > 0), F.lit(1)
-        )
+        field.name: F.expr(first_vector(quoted(field.name)))
         if holds_several(field.dataType)
         else owner_column(field.name)
         for field in fields
