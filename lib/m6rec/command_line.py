@@ -39,7 +39,7 @@ from m6rec.lakehouse import Lakehouse
 from m6rec.runs import Job, run_job
 from m6rec.spark.failures import THROWN, as_our_error, keep_trace, unforeseen
 from m6rec.spark.files import local_path
-from m6rec.spark.session import check_classic, session_of_job
+from m6rec.spark.session import check_classic, check_delta, session_of_job
 from m6rec.startup.jvm import compiler_options
 
 UNFORESEEN = 1
@@ -177,10 +177,11 @@ def open_lakehouse(spark: SparkSession, config: Config, run_id: str) -> Lakehous
 
     Raises:
         ConfigError: the run id holds a character that it may not, or models have no place.
-        ClusterError: the session is Spark Connect.
+        ClusterError: the session is Spark Connect, or has no Delta.
     """
     check_run_id(run_id)
     check_classic(spark)
+    check_delta(spark)
     lakehouse = Lakehouse(spark, config.lake, run_id, config.artifacts or "")
     # Where files cannot lie in a schema's location, this fails before anything is computed.
     lakehouse.artifact_path()

@@ -11,9 +11,16 @@ from jobs.clean import tell
 from m6rec.config.publication import RetentionConfig
 from m6rec.errors import DataError
 from m6rec.publication.publishing import publish, read_published, rollback
-from m6rec.publication.retention import ARTIFACTS, Cleaning, Removal, clean, removable
+from m6rec.publication.retention import (
+    ARTIFACTS,
+    Cleaning,
+    Removal,
+    clean,
+    removable,
+    runs_to_remove,
+)
 from m6rec.publication.upkeep import existing_tables
-from tests.finished_runs import PLACES, config_of, finished_runs
+from tests.finished_runs import PLACES, config_of, copy_run, finished_runs
 
 
 @pytest.mark.parametrize(
@@ -71,6 +78,19 @@ def test_cleaning_removes_old_runs_from_tables_and_artifacts(
     assert rollback(three, config) == "two"
     rows = one.delta_table("runs").toDF().where("job = 'clean'")
     assert rows.where(F.col("who").isNotNull()).count() == 1
+
+
+def test_a_run_that_is_going_on_stays_until_it_must_have_been_killed(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    config = config_of(str(tmp_path), retention={"runs": 0, "days": 0})
+    [ended] = finished_runs(spark, config, "ended")
+    started = {"status": F.lit("started"), "finished_at": F.lit(None).cast("timestamp")}
+    copy_run(ended, "runs", "going-on", **started)
+    now = datetime.now(UTC)
+    assert runs_to_remove(ended, config.retention, now) == ["ended"]
+    later = now + timedelta(days=1)
+    assert set(runs_to_remove(ended, config.retention, later)) == {"ended", "going-on"}
 
 
 def test_it_is_said_what_leaves_the_disk_and_when(capsys: pytest.CaptureFixture[str]) -> None:

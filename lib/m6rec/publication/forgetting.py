@@ -6,7 +6,7 @@ forgotten user who is still in the owner's tables comes back with the next run.
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from pyspark.sql import DataFrame
@@ -19,15 +19,14 @@ from m6rec.config.run import Config
 from m6rec.errors import DataError
 from m6rec.job_records import FORGET
 from m6rec.lakehouse import PUBLISHED, Lakehouse
-from m6rec.publication.upkeep import existing_tables, for_each, vacuum
-from m6rec.runs import STARTED, Attempt, collected_runs
+from m6rec.publication.upkeep import existing_tables, for_each, jobs_going_on, vacuum
+from m6rec.runs import Attempt
 from m6rec.schemas import RECEIPTS_TABLE, TABLES
 from m6rec.spark.places import matching, remove_folder
 from m6rec.spark.values import as_id
 
 # The artifacts of a run that hold rows of users. Only training reads them.
 _ROWS_OF_USERS = "tower_rows"
-_A_RUN_MAY_TAKE = timedelta(days=1)
 SAFE_HOURS = 168
 
 
@@ -219,12 +218,8 @@ def _purge(lakehouse: Lakehouse, name: str) -> None:
 
 
 def _refuse_beside_a_run(lakehouse: Lakehouse, killed: Collection[str]) -> None:
-    since = datetime.now(UTC) - _A_RUN_MAY_TAKE
-    started = [
-        row
-        for row in collected_runs(lakehouse, {"status": (STARTED,)})
-        if row["started_at"].astimezone(UTC) > since and row[c.RUN_ID] not in killed
-    ]
+    jobs = jobs_going_on(lakehouse, datetime.now(UTC))
+    started = [row for row in jobs if row[c.RUN_ID] not in killed]
     if started:
         row = max(started, key=lambda one: one["started_at"])
         raise DataError(

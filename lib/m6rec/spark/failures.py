@@ -287,7 +287,9 @@ _OF_THE_MACHINE: tuple[tuple[str, str], ...] = (
     ),
     (
         r"No module named '?(m6rec|numpy|numba|pyarrow|scipy|torch)",
-        "executors do not have the packages; set ARCHIVES, as ./spark-submit.sh --help says",
+        "the Python of the executors does not have the packages; set ARCHIVES, as ./spark-submit.sh"
+        " --help says, and for a session of your own PYSPARK_PYTHON before it starts, as"
+        " docs/clusters.md says",
     ),
 )
 # Two jobs at once, whose commits to a table of the lake do not go together.

@@ -25,6 +25,8 @@ _COMPILED = {
     "spark.sql.codegen.factoryMode": "FALLBACK",
 }
 _PARTITIONS = "spark.sql.shuffle.partitions"
+_EXTENSIONS = "spark.sql.extensions"
+_DELTA = "DeltaSparkSessionExtension"
 _PLAIN_FILE_MANAGERS = tuple(
     f"org.apache.spark.sql.execution.streaming.{package}FileSystemBasedCheckpointFileManager"
     for package in ("", "checkpointing.")
@@ -73,6 +75,21 @@ def check_classic(spark: SparkSession) -> None:
             " the files and formats of sources, and merges into Delta tables; docs/clusters.md says"
             " what was tried. Use a cluster with a classic session (Databricks: dedicated access"
             " mode, neither standard nor serverless)"
+        )
+
+
+def check_delta(spark: SparkSession) -> None:
+    """Refuse a session that cannot write Delta tables before anything is computed.
+
+    Raises:
+        ClusterError: it is one; the message says what is missing.
+    """
+    extensions = spark.conf.get(_EXTENSIONS, None) or ""
+    if _DELTA not in extensions and not on_databricks():
+        raise ClusterError(
+            f"this session has no Delta: {_EXTENSIONS} is {extensions or 'not set'}, expected"
+            f" io.delta.sql.{_DELTA}; docs/clusters.md, section 'A session of your own', has the"
+            " properties that a session needs before it starts"
         )
 
 
