@@ -13,6 +13,7 @@ case "$LANE" in
     *) venv_of_lane=".venv-$LANE" lock_of_lane="$LANE" ;;
 esac
 readonly VENV="${M6REC_VENV:-$ROOT/$venv_of_lane}"
+readonly INTERRUPTED="interrupted; a run goes on after its last finished job by the same command with --run-id"
 readonly BOOTSTRAP="$CACHE/bootstrap"
 readonly LOCK="$ROOT/requirements/$lock_of_lane.txt"
 readonly CLASSES="$VENV/jvm-classes.jsa"
@@ -475,20 +476,21 @@ run_quietly() {
         say "the driver runs on the cluster and prints there; the log has the id of its application"
     # Spark merges the driver's stderr into stdout; the job writes its error message here instead.
     [[ ! -e "/proc/$$/fd/2" ]] || export M6REC_STDERR="/proc/$$/fd/2"
-    exec "$@" 2> >(tee "$log" | hide_noise >&2)
+    # Ctrl-C ends the driver before it can say anything.
+    exec "$@" 2> >(trap 'say "$INTERRUPTED"' INT; tee "$log" | hide_noise >&2)
 }
 
 # What Spark logs of a failed task is a trace, which the log keeps: the job says it in one line.
 hide_noise() {
     local tab=$'\t'
-    local failed='ERROR (Executor|TaskSetManager|Utils|FileFormatWriter|TaskResultGetter|[A-Za-z]*PythonRunner)'
+    local failed='ERROR (Executor|Task[A-Za-z]+|Utils|[A-Za-z]*FileFormatWriter|[A-Za-z]*PythonRunner)'
     local next='^([0-9]{2}/[0-9]{2}/[0-9]{2} |Traceback |(error|warning|note): )'
     sed -u -E "/$failed/{:h;\$d;N;s/^.*\n//;/$failed/bh;\#$next#!bh}" |
         grep --line-buffered -v -E \
         -e '^([0-9]{2}/[0-9]{2}/[0-9]{2} )?[0-9:]* ?(INFO|WARN) ' \
         -e '^WARNING: (Using incubator|package |A |Use |Please consider|All illegal)' \
         -e '^(Setting |To adjust logging level|Using Spark.s default log4j|Picked up )' \
-        -e "^(:: |$tab|Ivy Default Cache|The jars for the packages|confs: )" \
+        -e "^(::(::)? |$tab|Ivy Default Cache|The jars for the packages|confs: )" \
         -e 'added as a dependency$' -e '^[[:space:]]*$' || true
 }
 

@@ -17,12 +17,11 @@ This module imports neither torch nor numba, so that `--help` and a wrong config
 import json
 import os
 import secrets
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import Annotated
 
 import typer
 from pyspark.sql import SparkSession
@@ -37,7 +36,7 @@ from m6rec.fits.inspection import check_tables
 from m6rec.job_records import PUBLISH, JobRecord
 from m6rec.lakehouse import Lakehouse
 from m6rec.runs import Job, run_job
-from m6rec.spark.failures import THROWN, as_our_error, keep_trace, unforeseen
+from m6rec.spark.failures import THROWN, as_our_error, error_stream, keep_trace, unforeseen
 from m6rec.spark.files import local_path
 from m6rec.spark.session import check_classic, check_delta, session_of_job
 from m6rec.startup.jvm import compiler_options
@@ -277,25 +276,10 @@ def errors_as_messages() -> Iterator[None]:
 
 def _print_line(kind: str, style: str, message: str) -> None:
     """Print `kind: message` on stderr."""
-    with _error_stream() as stream:
+    with error_stream() as stream:
         console = Console(file=stream, highlight=False, soft_wrap=True)
         console.print(f"{kind}: ", style=style, end="")
         console.print(message, markup=False)
-
-
-@contextmanager
-def _error_stream() -> Iterator[TextIO]:
-    """The stderr of the process that called spark-submit.sh.
-
-    Spark's own spark-submit merges the driver's stderr into stdout. So spark-submit.sh passes the
-    place of its stderr in the environment.
-    """
-    place = os.environ.get("M6REC_STDERR")
-    if place is None or not os.access(place, os.W_OK):
-        yield sys.stderr
-        return
-    with Path(place).open("a") as stream:
-        yield stream
 
 
 def _check(

@@ -1,7 +1,9 @@
 """spark-submit.sh: what a newcomer with something missing is told, and a job run by it."""
 
 import hashlib
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from importlib import import_module
@@ -282,6 +284,45 @@ def test_a_missing_column_ends_with_code_2_and_its_name(
     assert result.returncode == 2
     assert "has no column ['sku']" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.slow
+def test_the_trace_of_an_error_that_spark_throws_is_in_the_log_alone(tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+    below_a_file = f"lake={config}/lake"
+    result = submit(
+        "prepare_interactions",
+        *("--config", str(config), "--set", below_a_file),
+        cwd=tmp_path,
+        MASTER="local[2]",
+    )
+    assert result.returncode == 2
+    started, error = result.stderr.splitlines()
+    assert error.startswith("error: a place of the config cannot be used")
+    assert "Traceback" not in result.stdout
+    assert "Traceback" in Path(started.partition("its log: ")[2]).read_text()
+
+
+@pytest.mark.slow
+def test_who_presses_ctrl_c_is_told_how_a_run_goes_on(tmp_path: Path) -> None:
+    config = ("--config", str(write_config(tmp_path)))
+    with subprocess.Popen(
+        [str(SCRIPT), "prepare_interactions", *config],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=shell_environment(MASTER="local[2]"),
+        cwd=tmp_path,
+        # A terminal sends the signal to all processes of the command.
+        start_new_session=True,
+    ) as command:
+        assert command.stdout is not None and command.stderr is not None
+        while "run id" not in command.stdout.readline():
+            assert command.poll() is None
+        os.killpg(command.pid, signal.SIGINT)
+        said = command.stderr.read()
+    assert command.returncode == 130
+    assert said.endswith("by the same command with --run-id\n")
 
 
 @pytest.mark.slow

@@ -12,7 +12,13 @@ from m6rec.config.run import Config
 from m6rec.job_records import CLEAN
 from m6rec.lakehouse import PUBLISHED, Lakehouse
 from m6rec.publication.publishing import publications, runs_followed
-from m6rec.publication.upkeep import existing_tables, for_each, jobs_going_on, vacuum, vacuumed_bytes
+from m6rec.publication.upkeep import (
+    existing_tables,
+    for_each,
+    jobs_going_on,
+    vacuum,
+    vacuumed_bytes,
+)
 from m6rec.runs import PUBLICATIONS, REMOVED, UPKEEP, Attempt, collected_runs
 from m6rec.schemas import RUNS_TABLE, TABLES
 from m6rec.spark.places import bytes_below, remove_folder

@@ -6,7 +6,8 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, TextIO
 
 import pyarrow as pa
 from py4j.protocol import Py4JError, Py4JJavaError
@@ -278,7 +279,8 @@ _OF_THE_MACHINE: tuple[tuple[str, str], ...] = (
     ),
     (
         r"No space left on device|Disk quota exceeded",
-        "a disk is full; free some space, or set spark.local.dir to a larger one",
+        "a disk is full: that of the lake, of --output or of spark.local.dir; free some space, or"
+        " name a larger one",
     ),
     (
         r"PYTHON_VERSION_MISMATCH|Cannot run program \S*python",
@@ -552,12 +554,28 @@ def text_of(error: BaseException) -> str:
     return "\n".join(lines)
 
 
+@contextmanager
+def error_stream() -> Iterator[TextIO]:
+    """The stderr of the process that called spark-submit.sh.
+
+    Spark's own spark-submit merges the driver's stderr into stdout. So spark-submit.sh passes the
+    place of its stderr in the environment.
+    """
+    place = os.environ.get("M6REC_STDERR")
+    if place is None or not os.access(place, os.W_OK):
+        yield sys.stderr
+        return
+    with Path(place).open("a") as stream:
+        yield stream
+
+
 def keep_trace(error: BaseException) -> None:
     """Write an error's trace into the log, whose lines of traces spark-submit.sh does not show."""
-    if sys.stderr.isatty() and os.environ.get("M6REC_VERBOSE") != "1":
-        return
-    for line in "".join(traceback.format_exception(error)).splitlines():
-        print(f"\t{line}", file=sys.stderr)
+    with error_stream() as stream:
+        if stream.isatty() and os.environ.get("M6REC_VERBOSE") != "1":
+            return
+        for line in "".join(traceback.format_exception(error)).splitlines():
+            print(f"\t{line}", file=stream)
 
 
 def _shortened(text: str) -> str:
