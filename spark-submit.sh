@@ -13,7 +13,6 @@ case "$LANE" in
     *) venv_of_lane=".venv-$LANE" lock_of_lane="$LANE" ;;
 esac
 readonly VENV="${M6REC_VENV:-$ROOT/$venv_of_lane}"
-readonly INTERRUPTED="interrupted; a run goes on after its last finished job by the same command with --run-id"
 readonly BOOTSTRAP="$CACHE/bootstrap"
 readonly LOCK="$ROOT/requirements/$lock_of_lane.txt"
 readonly CLASSES="$VENV/jvm-classes.jsa"
@@ -477,7 +476,8 @@ run_quietly() {
     # Spark merges the driver's stderr into stdout; the job writes its error message here instead.
     [[ ! -e "/proc/$$/fd/2" ]] || export M6REC_STDERR="/proc/$$/fd/2"
     # Ctrl-C ends the driver before it can say anything.
-    exec "$@" 2> >(trap 'say "$INTERRUPTED"' INT; tee "$log" | hide_noise >&2)
+    local interrupted="interrupted; a run goes on after its last finished job by the same command with --run-id"
+    exec "$@" 2> >(trap 'say "$interrupted"' INT; tee "$log" | hide_noise >&2)
 }
 
 # What Spark logs of a failed task is a trace, which the log keeps: the job says it in one line.

@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ ROLLBACK = "rollback"
 PUBLICATIONS = (PUBLISH.name, ROLLBACK)
 # The jobs that work on the lake as a whole; each call has a run id of its own.
 UPKEEP = (CLEAN.name, FORGET.name)
+_A_RUN_MAY_TAKE = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -289,6 +290,16 @@ def collected_runs(lakehouse: Lakehouse, *alternatives: Condition) -> list[Row]:
     if not lakehouse.exists(RUNS_TABLE.name):
         return []
     return lakehouse.collected(RUNS_TABLE.name, *alternatives)
+
+
+def jobs_going_on(rows: Iterable[Row], now: datetime) -> list[Row]:
+    """The rows, of those of `runs`, whose job was started within a day and has not ended.
+
+    A job that was killed cannot be told from one that is going on.
+    """
+    since = now - _A_RUN_MAY_TAKE
+    started = (row for row in rows if row["status"] == STARTED)
+    return [row for row in started if row["started_at"].astimezone(UTC) > since]
 
 
 def check_same_config(jobs: list[Row], config: Config, run_id: str) -> None:

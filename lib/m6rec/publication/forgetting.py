@@ -19,8 +19,8 @@ from m6rec.config.run import Config
 from m6rec.errors import DataError
 from m6rec.job_records import FORGET
 from m6rec.lakehouse import PUBLISHED, Lakehouse
-from m6rec.publication.upkeep import existing_tables, for_each, jobs_going_on, vacuum
-from m6rec.runs import Attempt
+from m6rec.publication.upkeep import existing_tables, for_each, vacuum
+from m6rec.runs import Attempt, collected_runs, jobs_going_on
 from m6rec.schemas import RECEIPTS_TABLE, TABLES
 from m6rec.spark.places import matching, remove_folder
 from m6rec.spark.values import as_id
@@ -218,7 +218,7 @@ def _purge(lakehouse: Lakehouse, name: str) -> None:
 
 
 def _refuse_beside_a_run(lakehouse: Lakehouse, killed: Collection[str]) -> None:
-    jobs = jobs_going_on(lakehouse, datetime.now(UTC))
+    jobs = jobs_going_on(collected_runs(lakehouse, {}), datetime.now(UTC))
     started = [row for row in jobs if row[c.RUN_ID] not in killed]
     if started:
         row = max(started, key=lambda one: one["started_at"])

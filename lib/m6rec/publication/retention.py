@@ -12,14 +12,15 @@ from m6rec.config.run import Config
 from m6rec.job_records import CLEAN
 from m6rec.lakehouse import PUBLISHED, Lakehouse
 from m6rec.publication.publishing import publications, runs_followed
-from m6rec.publication.upkeep import (
-    existing_tables,
-    for_each,
+from m6rec.publication.upkeep import existing_tables, for_each, vacuum, vacuumed_bytes
+from m6rec.runs import (
+    PUBLICATIONS,
+    REMOVED,
+    UPKEEP,
+    Attempt,
+    collected_runs,
     jobs_going_on,
-    vacuum,
-    vacuumed_bytes,
 )
-from m6rec.runs import PUBLICATIONS, REMOVED, UPKEEP, Attempt, collected_runs
 from m6rec.schemas import RUNS_TABLE, TABLES
 from m6rec.spark.places import bytes_below, remove_folder
 
@@ -88,13 +89,14 @@ def clean(
 def runs_to_remove(lakehouse: Lakehouse, retention: RetentionConfig, now: datetime) -> list[str]:
     """The runs that no rule keeps and whose jobs are not going on, the oldest first."""
     last: dict[str, datetime] = {}
-    for row in collected_runs(lakehouse, {}):
+    rows = collected_runs(lakehouse, {})
+    for row in rows:
         if row["job"] not in (*PUBLICATIONS, *UPKEEP) and row["status"] != REMOVED:
             at = (row["finished_at"] or row["started_at"]).astimezone(UTC)
             last[row[c.RUN_ID]] = max(at, last.get(row[c.RUN_ID], at))
     oldest_first = sorted(last, key=lambda run_id: (last[run_id], run_id))
     ages = {run_id: now - last[run_id] for run_id in oldest_first}
-    going_on = {row[c.RUN_ID] for row in jobs_going_on(lakehouse, now)}
+    going_on = {row[c.RUN_ID] for row in jobs_going_on(rows, now)}
     removed = removable(ages, runs_followed(publications(lakehouse)), retention)
     return [run_id for run_id in removed if run_id not in going_on]
 

@@ -2,20 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
-from pyspark.sql import Row, SparkSession
+from pyspark.sql import SparkSession
 
 from m6rec.lakehouse import PUBLISHED, Lakehouse
-from m6rec.runs import STARTED, collected_runs
 from m6rec.schemas import TABLES
 from m6rec.spark.session import with_settings
 
 _TABLES_AT_ONCE = 4
 _LISTING_TASKS = "spark.sql.sources.parallelPartitionDiscovery.parallelism"
 _CHECK = "spark.databricks.delta.retentionDurationCheck.enabled"
-_A_RUN_MAY_TAKE = timedelta(days=1)
 FromTable = TypeVar("FromTable")
 
 
@@ -23,16 +20,6 @@ def existing_tables(lakehouse: Lakehouse) -> list[str]:
     """The tables of the lake that are there, and the published lists."""
     names = [PUBLISHED, *TABLES] if lakehouse.by_path else list(TABLES)
     return [name for name in names if lakehouse.exists(name)]
-
-
-def jobs_going_on(lakehouse: Lakehouse, now: datetime) -> list[Row]:
-    """The rows of table `runs` whose job was started within a day and has not ended.
-
-    A job that was killed cannot be told from one that is going on.
-    """
-    since = now - _A_RUN_MAY_TAKE
-    rows = collected_runs(lakehouse, {"status": (STARTED,)})
-    return [row for row in rows if row["started_at"].astimezone(UTC) > since]
 
 
 def for_each(names: Sequence[str], function: Callable[[str], FromTable]) -> list[FromTable]:
