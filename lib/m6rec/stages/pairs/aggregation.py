@@ -48,6 +48,8 @@ def aggregate_pairs(
     keys = (c.OWNER, c.USER_ID, c.ITEM_ID)
     owner = F.xxhash64(c.USER_ID)
     owned = interactions.withColumn(c.OWNER, owner).repartition(F.col(c.OWNER))
+    # Of sorted rows, `queries_over` has the groups made as they come, without a hash table of all.
+    owned = owned.sortWithinPartitions(*keys)
     events = _netted(_with_strength(owned, config, latest), config)
     return _core(_weighted(_combined(events, keys, config), keys, config, are_ratings), config)
 
