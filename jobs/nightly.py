@@ -8,7 +8,6 @@ with the same run id, finished jobs are skipped. Where a guard stops the run, th
 and readers see the lists that they saw before.
 """
 
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -56,6 +55,7 @@ from m6rec.report.collect import collect_night
 from m6rec.report.console import print_night
 from m6rec.report.page import ReportData
 from m6rec.runs import Job, numbered, run_jobs
+from m6rec.spark.messages import say
 from m6rec.spark.places import place_of
 from m6rec.spark.session import session_of_job, starting_workers
 
@@ -80,7 +80,7 @@ def run_nightly(
     night = night_of(lakehouse, config, datetime.now(UTC), choose_every)
     warning = warning_of_test(config)
     if warning is not None:
-        print(f"warning: {warning}", file=sys.stderr, flush=True)
+        say("warning", warning)
     if night.kept_from is None:
         print(f"nightly: the whole pipeline runs, because {night.reason}", flush=True)
         pipeline.run_pipeline(spark, config, run_id, output)

@@ -6,7 +6,6 @@ guards and changes nothing. Where a guard stops the run, the exit code is 3, the
 guard, and readers see the lists that they saw before.
 """
 
-import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -41,6 +40,7 @@ from m6rec.publication.publishing import (
     rollback,
 )
 from m6rec.report.console import print_guards, print_history
+from m6rec.spark.messages import say
 from m6rec.spark.session import session_of_job
 
 
@@ -87,11 +87,10 @@ def run(lakehouse: Lakehouse, config: Config, report: Callable[[], None] | None 
         return
     seen = published_run(lakehouse)
     if seen != lakehouse.run_id:
-        print(
-            f"warning: run {lakehouse.run_id} was published before, and readers see run {seen} now;"
+        say(
+            "warning",
+            f"run {lakehouse.run_id} was published before, and readers see run {seen} now;"
             f" to have them see it again, give publish --run-id {lakehouse.run_id}",
-            file=sys.stderr,
-            flush=True,
         )
 
 

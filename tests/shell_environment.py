@@ -2,9 +2,11 @@
 
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
+_REPOSITORY = Path(__file__).parent.parent
 # By default a thread of OpenMP, such as one of torch, keeps its core busy while it waits for other
 # ones. Asleep it leaves the core to another process; no number depends on it.
 CORES_ARE_SHARED = {"OMP_WAIT_POLICY": "passive"}
@@ -26,6 +28,23 @@ def shell_environment(**variables: str) -> dict[str, str]:
     if java is not None and (Path(java) / "bin" / "java").exists():
         kept["JAVA_HOME"] = java
     return kept | {"M6REC_VENV": sys.prefix} | variables
+
+
+def run_python(
+    *arguments: str, cwd: Path | None = None, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the Python of the tests, to which this repository is known, as from a new shell."""
+    path = f"{_REPOSITORY / 'lib'}:{_REPOSITORY}"
+    # A wide terminal, so that no message is wrapped.
+    plain = {"COLUMNS": "200", "NO_COLOR": "1"}
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=cwd,
+        env=shell_environment(PYTHONPATH=path, **plain, **variables),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def java_home() -> str:

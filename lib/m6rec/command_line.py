@@ -25,7 +25,6 @@ from typing import Annotated
 
 import typer
 from pyspark.sql import SparkSession
-from rich.console import Console
 
 from m6rec.config.base import TableSource, is_path, wrong_run_id
 from m6rec.config.effects import warnings_of
@@ -36,8 +35,9 @@ from m6rec.fits.inspection import check_tables
 from m6rec.job_records import PUBLISH, JobRecord
 from m6rec.lakehouse import Lakehouse
 from m6rec.runs import Job, run_job
-from m6rec.spark.failures import THROWN, as_our_error, error_stream, keep_trace, unforeseen
+from m6rec.spark.failures import THROWN, as_our_error, unforeseen
 from m6rec.spark.files import local_path
+from m6rec.spark.messages import keep_trace, say
 from m6rec.spark.session import check_classic, check_delta, session_of_job
 from m6rec.startup.jvm import compiler_options
 
@@ -134,7 +134,7 @@ def read_config(path: Path, overrides: tuple[str, ...], output: Path | str | Non
     """
     config = _checked_config(path, overrides, output)
     for line in warnings_of(config):
-        _print_line("warning", "bold yellow", line)
+        say("warning", line)
     return config
 
 
@@ -253,33 +253,25 @@ def errors_as_messages() -> Iterator[None]:
     try:
         yield
     except GuardError as error:
-        _print_line("error", "bold red", str(error))
+        say("error", str(error))
         raise typer.Exit(STOPPED_BY_GUARD) from None
     except M6RecError as error:
-        _print_line("error", "bold red", str(error))
+        say("error", str(error))
         raise typer.Exit(WRONG_USE) from None
     except THROWN as error:
         keep_trace(error)
         ours = as_our_error(error)
         if ours is not None:
-            _print_line("error", "bold red", str(ours))
+            say("error", str(ours))
             raise typer.Exit(WRONG_USE) from None
-        _print_line("error", "bold red", unforeseen(error))
+        say("error", unforeseen(error))
         raise typer.Exit(UNFORESEEN) from None
     except (typer.Exit, typer.Abort, typer.BadParameter):
         raise
     except Exception as error:
         keep_trace(error)
-        _print_line("error", "bold red", unforeseen(error))
+        say("error", unforeseen(error))
         raise typer.Exit(UNFORESEEN) from None
-
-
-def _print_line(kind: str, style: str, message: str) -> None:
-    """Print `kind: message` on stderr."""
-    with error_stream() as stream:
-        console = Console(file=stream, highlight=False, soft_wrap=True)
-        console.print(f"{kind}: ", style=style, end="")
-        console.print(message, markup=False)
 
 
 def _check(

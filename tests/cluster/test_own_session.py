@@ -1,15 +1,12 @@
 """A program that has a session of its own, as docs/clusters.md shows it, gives it to the jobs."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 from tests.docs.test_readme import code_blocks
 from tests.lanes import delta_package
-from tests.shell_environment import shell_environment
+from tests.shell_environment import run_python
 
-_REPOSITORY = Path(__file__).parents[2]
-_PAGE = _REPOSITORY / "docs" / "clusters.md"
+_PAGE = Path(__file__).parents[2] / "docs" / "clusters.md"
 _PACKAGE = "io.delta:delta-spark_2.13:4.0.1"
 # Without these, both would do the same in minutes.
 _FEW_TASKS = (
@@ -46,17 +43,9 @@ def run_program(folder: Path, session: str) -> str:
     (folder / "interactions.csv").write_text("user_id,item_id\n" + "\n".join(rows) + "\n")
     program = folder / "program.py"
     program.write_text(session + _PREPARE)
-    path = f"{_REPOSITORY / 'lib'}:{_REPOSITORY}"
     options = "".join(f"--conf {setting} " for setting in _FEW_TASKS)
-    settings = {"PYTHONPATH": path, "PYSPARK_SUBMIT_ARGS": f"{options}pyspark-shell"}
-    done = subprocess.run(
-        [sys.executable, program.name],
-        cwd=folder,
-        env=shell_environment(**settings),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    submit = f"{options}pyspark-shell"
+    done = run_python(program.name, cwd=folder, PYSPARK_SUBMIT_ARGS=submit)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

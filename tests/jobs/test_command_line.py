@@ -1,8 +1,6 @@
 """The command line: what a wrong call says, before Spark starts."""
 
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,7 +23,7 @@ from m6rec.config.data import InteractionsConfig
 from m6rec.config.run import load_config, sources_of
 from m6rec.errors import ConfigError, DataError, TableError
 from m6rec.spark.sources import check_sources, read_ids
-from tests.shell_environment import shell_environment
+from tests.shell_environment import run_python
 
 REPOSITORY = Path(__file__).parent.parent.parent
 EXAMPLES = sorted((REPOSITORY / "conf").glob("*.yaml"))
@@ -46,15 +44,6 @@ def write_config(folder: Path, extra: str = "") -> Path:
     source = f"{{path: {folder / 'events.csv'}, format: csv}}"
     file.write_text(f"interactions:\n  source: {source}\n{extra}")
     return file
-
-
-def run_python(*arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = shell_environment(PYTHONPATH=f"{REPOSITORY / 'lib'}:{REPOSITORY}")
-    # A wide terminal, so that no message is wrapped.
-    environment |= {"COLUMNS": "200", "NO_COLOR": "1"}
-    return subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, env=environment, check=False
-    )
 
 
 def test_a_job_gets_config_run_id_and_output_of_its_options(tmp_path: Path) -> None:

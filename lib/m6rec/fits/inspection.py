@@ -1,8 +1,8 @@
 """Look at every table of the owner's before any compute, and say all that is wrong at once."""
 
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from pyspark.sql import SparkSession
 
@@ -30,6 +30,7 @@ from m6rec.fits.events_inspection import findings_of_events
 from m6rec.fits.matching import OpenedTable, findings_between
 from m6rec.kernels.text.encoder_files import find_encoder
 from m6rec.spark.failures import reading_table
+from m6rec.spark.messages import say
 from m6rec.spark.misreadings import misreadings
 from m6rec.spark.readings import (
     columns_in_folders,
@@ -104,10 +105,10 @@ def check_tables(spark: SparkSession, config: Config) -> Inspection:
         TableError: all problems, a line each.
     """
     inspection = inspect_sources(spark, config)
-    shown_by_jobs: tuple[Severity, ...] = ("warning", "note")
+    shown_by_jobs: tuple[Literal["warning", "note"], ...] = ("warning", "note")
     for severity in shown_by_jobs:
         for line in inspection.lines(severity):
-            print(f"{severity}: {line}", file=sys.stderr, flush=True)
+            say(severity, line)
     stop_at_problems(inspection)
     return inspection
 

@@ -1,13 +1,10 @@
 """What Spark, Delta, Parquet, the JVM or a worker throws over an owner's table, in words."""
 
-import os
 import re
-import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import pyarrow as pa
 from py4j.protocol import Py4JError, Py4JJavaError
@@ -16,6 +13,7 @@ from pyspark.errors import PySparkException
 from m6rec.check.samples import CellValue, shown
 from m6rec.config.base import TableSource
 from m6rec.errors import ClusterError, DataError, M6RecError, TableError, WorkerError
+from m6rec.spark.messages import keep_trace
 
 THROWN = (PySparkException, Py4JError, pa.ArrowException)
 _SCHEMES = {
@@ -552,30 +550,6 @@ def text_of(error: BaseException) -> str:
             break
         depth += 1
     return "\n".join(lines)
-
-
-@contextmanager
-def error_stream() -> Iterator[TextIO]:
-    """The stderr of the process that called spark-submit.sh.
-
-    Spark's own spark-submit merges the driver's stderr into stdout. So spark-submit.sh passes the
-    place of its stderr in the environment.
-    """
-    place = os.environ.get("M6REC_STDERR")
-    if place is None or not os.access(place, os.W_OK):
-        yield sys.stderr
-        return
-    with Path(place).open("a") as stream:
-        yield stream
-
-
-def keep_trace(error: BaseException) -> None:
-    """Write an error's trace into the log, whose lines of traces spark-submit.sh does not show."""
-    with error_stream() as stream:
-        if stream.isatty() and os.environ.get("M6REC_VERBOSE") != "1":
-            return
-        for line in "".join(traceback.format_exception(error)).splitlines():
-            print(f"\t{line}", file=stream)
 
 
 def _shortened(text: str) -> str:

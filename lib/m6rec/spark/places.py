@@ -12,8 +12,9 @@ from pyspark.sql import SparkSession
 
 from m6rec.errors import ArtifactError
 from m6rec.files import FilePlace, FileSystem, posix_path
-from m6rec.spark.failures import in_words, keep_trace
+from m6rec.spark.failures import in_words
 from m6rec.spark.files import hadoop_configuration
+from m6rec.spark.messages import keep_trace
 from m6rec.spark.worker_files import WorkerFiles, as_literal
 
 # What is sent there is seen when it is complete; to rename it would copy it.

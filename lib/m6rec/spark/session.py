@@ -23,7 +23,7 @@ _MANY_ROWS = 300_000
 _COMPILED = {
     "spark.sql.codegen.wholeStage": "true",
     "spark.sql.codegen.factoryMode": "FALLBACK",
-    # Where rows lie sorted by their group, no hash table of all groups is made, let alone two of them.
+    # Where rows lie sorted by their group, no hash table of all groups is made, let alone two.
     "spark.sql.execution.replaceHashWithSortAgg": "true",
 }
 _PARTITIONS = "spark.sql.shuffle.partitions"
