@@ -45,6 +45,13 @@ def read(*values: Any, group: TypeGroup = "text", **settings: Any) -> tuple[str 
         (("18/Mar/2024:12:00:00 +09:00",), "d/MMM/yyyy:H:mm:ss XXX"),
         (("Mon, 18 Mar 2024 12:00:00 GMT",), "EEE, d MMM yyyy H:mm:ss z"),
         (("18 Mar 2024 12:00 GMT", "19 Mar 2024 12:00 Z"), "d MMM yyyy H:mm [XX][z]"),
+        (("Wed Aug 27 13:08:45 +0000 2008",), "EEE MMM d H:mm:ss XX yyyy"),
+        (("Wed Aug  7 13:08:45 2008", "Thu Aug 28 13:08:45 2008"), "EEE MMM [ ]d H:mm:ss yyyy"),
+        (("3/18/2024, 2:30:00\u202fPM",), "M/d/yyyy, h:mm:ss\u202fa"),
+        (("March 18, 2024 at 2:30 PM",), "MMMM d, yyyy 'at' h:mm a"),
+        (("18-MAR-24 12.00.00.000000000 PM",), "d-MMM-yy h.mm.ss[.SSSSSSSSS] a"),
+        (("18.03.2024 12.30",), "d.M.yyyy H.mm"),
+        (("20240318120000123",), "yyyyMMddHHmmssSSS"),
         (("2024\ub144 3\uc6d4 18\uc77c 9:30",), "yyyy\ub144 M\uc6d4 d\uc77c H:mm"),
     ],
 )

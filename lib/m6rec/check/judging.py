@@ -248,6 +248,14 @@ def findings_of_weights(column: ColumnSample, table: Place, config: Config) -> I
                 f"holds numbers such as {first_example(column)}, with {found.decimal_sign!r} before"
                 f" the fraction{unit}",
             )
+        if found is not None and found.without_unit:
+            yield Finding(
+                "warning",
+                place,
+                f"{found.without_unit} of {len(column.texts)} values have no unit where others have"
+                f" {found.unit}; all are taken as they stand",
+                "write all in one unit in the source",
+            )
     yield from _of_unreadable(column, found, place)
     apart = outside_the_run(numbers)
     if apart is not None:

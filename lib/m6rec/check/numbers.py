@@ -60,6 +60,11 @@ NUMBER_IN_TEXT = (
 )
 # Only ASCII digits match, as in Spark's regular expressions.
 _IN_TEXT = re.compile(NUMBER_IN_TEXT, re.ASCII)
+# How accountants write -5.00. Without a fraction, a number in brackets may be a count.
+NEGATIVE_OF_ACCOUNTS = r"^\s*(?:\([^()]*\d[.,]\d\d\)|[^()-]*\d[.,]\d\d-)\s*$"
+SIGNS_OF_ACCOUNTS = "[()-]"
+TYPOGRAPHIC_MINUS = "\u2212"
+_NEGATIVE_OF_ACCOUNTS = re.compile(NEGATIVE_OF_ACCOUNTS, re.ASCII)
 _WITHOUT_NUMBER = re.compile(rf"[\d.,+\-{SPACES}]")
 _MOST_ARE_NUMBERS = 0.9
 _SHOWN_UNITS = 3
@@ -74,11 +79,13 @@ class NumbersAsText:
         decimal_sign: empty where all are plain.
         unit: what stands beside them, such as kg or $.
         others: values that are no numbers, and become missing.
+        without_unit: how many numbers stand without a unit though others have one.
     """
 
     decimal_sign: DecimalSign
     unit: str
     others: tuple[str, ...]
+    without_unit: int = 0
 
 
 def numbers_as_text(values: Sequence[str]) -> NumbersAsText | None:
@@ -98,13 +105,14 @@ def numbers_as_text(values: Sequence[str]) -> NumbersAsText | None:
     if found is None:
         return None
     units = _with_plurals(Counter(_unit(text) for text in found))
-    units.pop("", None)
+    without_unit = units.pop("", 0)
     if not _of_one_kind(units):
         return None
     unit = " and ".join(name for name, _ in units.most_common(_SHOWN_UNITS))
     others = tuple(dict.fromkeys(text for text in rest if text not in set(found)))
     of_money = bool(units) and _all_currencies(units)
-    return NumbersAsText(_decimal_sign(found, of_money), unit, (*missing, *others))
+    sign = _decimal_sign(found, of_money)
+    return NumbersAsText(sign, unit, (*missing, *others), without_unit if unit else 0)
 
 
 def is_number(text: str) -> bool:
@@ -129,7 +137,7 @@ def _unit(text: str) -> str:
     scale = re.search(rf"{_SCALE}$", text)
     if scale is not None:
         return scale[0].replace(" ", "")
-    return _WITHOUT_NUMBER.sub("", text)
+    return _WITHOUT_NUMBER.sub("", _with_leading_sign(text))
 
 
 def _with_plurals(units: Counter[str]) -> Counter[str]:
@@ -177,5 +185,13 @@ def _decimal_sign(texts: Sequence[str], of_money: bool) -> DecimalSign:
 
 def _number_in(text: str) -> str | None:
     """The number in a text, with its sign and points but without spaces; None where it has none."""
-    match = _IN_TEXT.match(text)
+    match = _IN_TEXT.match(_with_leading_sign(text))
     return re.sub(f"[{SPACES}]", "", match[2]) if match else None
+
+
+def _with_leading_sign(text: str) -> str:
+    """The text with the ASCII sign before its number, as `spark.values.number_in_text` has it."""
+    text = text.replace(TYPOGRAPHIC_MINUS, "-")
+    if _NEGATIVE_OF_ACCOUNTS.match(text):
+        return "-" + re.sub(SIGNS_OF_ACCOUNTS, "", text)
+    return text

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,7 +12,9 @@ from m6rec.check.samples import ColumnSample, shown
 from m6rec.check.shares import found_for_share
 from m6rec.config.data import InteractionsConfig, TimeUnit
 
-Shape = Literal["timestamp", "epoch", "compact", "number", "numeric", "han", "named", "other"]
+Shape = Literal[
+    "timestamp", "epoch", "compact", "number", "numeric", "han", "named", "year_last", "other"
+]
 
 # The years 1980 to 2100 as seconds since 1970. In other units, times have other magnitudes.
 EARLIEST_EPOCH, _LATEST_EPOCH = 3.2e8, 4.1e9
@@ -32,12 +34,15 @@ PARTS_OF_A_SECOND: dict[TimeUnit, float] = {
     "microseconds": 1e6,
     "nanoseconds": 1e9,
 }
-_CLOCK = r"(?:(?P<gap>[ T]+|:)(?P<hour>\d{1,2}):(?P<minute>\d{2})(?P<second>:\d{2})?"
-_CLOCK += r"(?P<part>[.,]\d{1,9})?"
-_CLOCK += r"(?P<half> ?[AaPp][Mm])?(?P<zone> ?(?:Z|GMT|UTC|[+-]\d{2}(?::?\d{2})?))?)?"
+_ZONE = r"(?P<zone> ?(?:Z|GMT|UTC|[+-]\d{2}(?::?\d{2})?))?"
+# Browsers write a narrow space before the half of the day.
+_HALF = r"[ \u202f]?[AaPp][Mm]"
+_CLOCK = r"(?:(?P<gap>,? +(?:at +)?|T|:)"
+_CLOCK += r"(?P<hour>\d{1,2})(?P<colon>[:.])(?P<minute>\d{2})(?P<second>(?P=colon)\d{2})?"
+_CLOCK += rf"(?P<part>[.,]\d{{1,9}})?(?P<half>{_HALF})?{_ZONE})?"
 # Halves of a day and a comma before the fraction Spark reads by a pattern alone.
 _AS_SPARK_READS = re.compile(
-    r"(?!.*(\d ?[AaPp][Mm]$|:\d{2},\d))"
+    rf"(?!.*(\d{_HALF}$|:\d{{2}},\d))"
     r"\d{4}(-\d{1,2}(-\d{1,2}([ T]\d{1,2}:\d{1,2}(:\d{1,2}(\.\d*)?)?.*)?)?)?",
     re.ASCII,
 )
@@ -49,7 +54,7 @@ _EPOCH = re.compile(r"\d{9,19}(\.\d*)?", re.ASCII)
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?", re.ASCII)
 _COMPACT = re.compile(
     r"(19|20)\d{2}(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])"
-    r"(?P<rest>(?P<gap>[ T]?)(?P<clock>\d{4}(\d{2})?)(?P<zone>Z|[+-]\d{4})?)?",
+    r"(?P<rest>(?P<gap>[ T]?)(?P<clock>\d{4}(\d{2}(\d{3})?)?)(?P<zone>Z|[+-]\d{4})?)?",
     re.ASCII,
 )
 _NUMERIC = re.compile(
@@ -67,6 +72,12 @@ _NAMED = re.compile(
     rf"((?P<weekday>[A-Za-z]{{3,9}})(?P<w>,? ))?"
     rf"(?P<a>\d{{1,2}}|[A-Za-z]{{3,9}})(?P<s>[ /-])(?P<b>\d{{1,2}}|[A-Za-z]{{3,9}})(?P<t>,? |[/-])"
     rf"(?P<c>\d{{4}}|\d{{2}}){_CLOCK}",
+    re.ASCII,
+)
+# As the command date, C and Java write times.
+_YEAR_LAST = re.compile(
+    r"((?P<weekday>[A-Za-z]{3,9}) )?(?P<a>[A-Za-z]{3,9})(?P<s> )(?P<pad> ?)(?P<b>\d{1,2})"
+    rf" (?P<hour>\d{{1,2}}):\d{{2}}:\d{{2}}{_ZONE} (?P<c>\d{{4}})",
     re.ASCII,
 )
 _MONTHS, _LONGEST_MONTH = 12, 31
@@ -282,15 +293,14 @@ def _read_shape(shape: Shape, texts: list[str], name: str) -> TimeReading:
     if with_zone is not None and without_zone is not None:
         # A pattern with a zone would take UTC for what has none, whatever time_zone says.
         return _several_ways(shown(with_zone[0]), shown(without_zone[0]))
-    match shape:
-        case "numeric":
-            return _read_numeric_dates(found)
-        case "han":
-            first = found[0]
-            date = f"yyyy{first['s']}M{first['t']}d{first['e']}"
-            return _inferred(f"{date}{_clock_pattern(found)}", shown(texts[0]))
-        case _:
-            return _inferred(_named_pattern(found), shown(texts[0]))
+    if shape == "numeric":
+        return _read_numeric_dates(found)
+    pattern_of: dict[Shape, Callable[[Sequence[re.Match[str]]], str]] = {
+        "han": _han_pattern,
+        "named": _named_pattern,
+        "year_last": _year_last_pattern,
+    }
+    return _inferred(pattern_of[shape](found), shown(texts[0]))
 
 
 def _within(texts: Sequence[str], name: str) -> TimeReading | None:
@@ -333,10 +343,13 @@ _SHAPES: tuple[tuple[Shape, re.Pattern[str]], ...] = (
     ("numeric", _NUMERIC),
     ("han", _HAN),
     ("named", _NAMED),
+    ("year_last", _YEAR_LAST),
 )
 
 
-_SHAPES_OF_PARTS = tuple(one for one in _SHAPES if one[0] in {"numeric", "han", "named"})
+_SHAPES_OF_PARTS = tuple(
+    one for one in _SHAPES if one[0] in {"numeric", "han", "named", "year_last"}
+)
 
 
 def _shape(text: str) -> Shape:
@@ -352,7 +365,7 @@ def _compact_pattern(texts: list[str]) -> str:
         return "yyyyMMdd"
     gap = "'T'" if match["gap"] == "T" else match["gap"]
     zone = "XX" if match["zone"] else ""
-    return f"yyyyMMdd{gap}{'HHmmss'[: len(match['clock'])]}{zone}"
+    return f"yyyyMMdd{gap}{'HHmmssSSS'[: len(match['clock'])]}{zone}"
 
 
 def _layout(match: re.Match[str]) -> tuple[str, bool, bool]:
@@ -416,11 +429,12 @@ def _clock_pattern(found: Sequence[re.Match[str]]) -> str:
     if not clocks:
         return ""
     first = clocks[0]
-    gap = "'T'" if first["gap"] == "T" else first["gap"]
+    # Letters that stand for themselves are in quotes.
+    gap = re.sub(r"[A-Za-z]+", r"'\g<0>'", first["gap"])
     halves = any(match["half"] for match in clocks)
-    pattern = f"{gap}{'h' if halves else 'H'}:mm"
+    pattern = f"{gap}{'h' if halves else 'H'}{first['colon']}mm"
     with_seconds = sum(match["second"] is not None for match in clocks)
-    seconds = ":ss"
+    seconds = f"{first['colon']}ss"
     part = next((match["part"] for match in clocks if match["part"]), None)
     if part is not None:
         seconds += f"[{part[0]}SSSSSSSSS]"
@@ -428,7 +442,7 @@ def _clock_pattern(found: Sequence[re.Match[str]]) -> str:
         pattern += seconds if with_seconds == len(clocks) else f"[{seconds}]"
     if halves:
         half = next(match["half"] for match in clocks if match["half"])
-        pattern += " a" if half.startswith(" ") else "a"
+        pattern += f"{half[:-2]}a"
     pattern += _zone_pattern([match["zone"] for match in clocks if match["zone"]])
     return pattern if len(clocks) == len(found) else f"[{pattern}]"
 
@@ -449,14 +463,30 @@ def _zone_pattern(zones: Sequence[str]) -> str:
     return f"{gap}z" if len(names) == len(zones) else f"{gap}[{letters}][z]"
 
 
+def _han_pattern(found: Sequence[re.Match[str]]) -> str:
+    first = found[0]
+    return f"yyyy{first['s']}M{first['t']}d{first['e']}{_clock_pattern(found)}"
+
+
 def _named_pattern(found: Sequence[re.Match[str]]) -> str:
     first = found[0]
-    name = first["b"] if first["a"].isdigit() else first["a"]
-    # "May" is both short and long, so that the longest name decides.
-    longest = max(len(match["b"] if match["a"].isdigit() else match["a"]) for match in found)
-    month = "MMM" if max(len(name), longest) <= _SHORT_NAME else "MMMM"
+    month = _month_letters(match["b"] if match["a"].isdigit() else match["a"] for match in found)
     parts = ("d", month) if first["a"].isdigit() else (month, "d")
     year = "yyyy" if len(first["c"]) == _YEAR_DIGITS else "yy"
     weekday = f"EEE{first['w']}" if first["weekday"] else ""
     date = f"{parts[0]}{first['s']}{parts[1]}{first['t']}{year}"
     return f"{weekday}{date}{_clock_pattern(found)}"
+
+
+def _year_last_pattern(found: Sequence[re.Match[str]]) -> str:
+    first = found[0]
+    weekday = "EEE " if first["weekday"] else ""
+    # C writes a second space before a day of one digit.
+    day = "[ ]d" if any(match["pad"] for match in found) else "d"
+    zone = _zone_pattern([match["zone"] for match in found if match["zone"]])
+    return f"{weekday}{_month_letters(match['a'] for match in found)} {day} H:mm:ss{zone} yyyy"
+
+
+def _month_letters(names: Iterable[str]) -> str:
+    # "May" is both short and long, so that the longest name decides.
+    return "MMM" if max(map(len, names)) <= _SHORT_NAME else "MMMM"

@@ -7,7 +7,14 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from m6rec.check.ids import DOMAIN_END, INTEGER_ID, composed
-from m6rec.check.numbers import NUMBER_IN_TEXT, SPACES, DecimalSign
+from m6rec.check.numbers import (
+    NEGATIVE_OF_ACCOUNTS,
+    NUMBER_IN_TEXT,
+    SIGNS_OF_ACCOUNTS,
+    SPACES,
+    TYPOGRAPHIC_MINUS,
+    DecimalSign,
+)
 from m6rec.check.times import PARTS_OF_A_SECOND
 from m6rec.config.data import InteractionsConfig
 from m6rec.errors import TableError
@@ -20,6 +27,7 @@ _LATEST_SECONDS = 253_402_300_799
 # A zone is what follows the time of day.
 _WITH_ZONE = r":\d{1,2}(:\d{1,2}([.]\d*)?)?\s*[A-Za-z+-]"
 _ZONE_LETTERS = frozenset("VzOXxZ")
+_FRACTION_AFTER_SECONDS = re.compile(r"(?<=HHmmss)S+$")
 _WEEKDAY, _NAME_OF_WEEKDAY = re.compile(r"E+\.?,?\s*"), r"^\p{L}+\.?,?\s*"
 _INTEGER_ID = f"^{INTEGER_ID}$"
 
@@ -188,6 +196,10 @@ def time_by_pattern(text: Column, pattern: str) -> Column:
     if (weekday := _WEEKDAY.match(pattern)) is not None:
         # Spark reads no names of weekdays, and the date says which it is.
         pattern, text = pattern[weekday.end() :], F.regexp_replace(text, _NAME_OF_WEEKDAY, "")
+    if (fraction := _FRACTION_AFTER_SECONDS.search(pattern)) is not None:
+        # Spark takes the first digits for a year of seven where nothing divides the seconds.
+        pattern = f"{pattern[: fraction.start()]}.{fraction[0]}"
+        text = F.regexp_replace(text, rf"(\d{{{len(fraction[0])}}})$", ".$1")
     return F.try_to_timestamp(text, F.lit(pattern))
 
 
@@ -234,6 +246,7 @@ def number_in_text(text: Column, decimal_sign: DecimalSign) -> Column:
     """Text as a double, as `check.numbers` reads it; null where it is no number."""
     if decimal_sign == "":
         return cast_or_null(text, "double")
+    text = _with_leading_sign(text)
     signed = F.concat(
         F.regexp_extract(text, NUMBER_IN_TEXT, 1), F.regexp_extract(text, NUMBER_IN_TEXT, 2)
     )
@@ -253,3 +266,9 @@ def number_in_text(text: Column, decimal_sign: DecimalSign) -> Column:
     by_comma = F.regexp_replace(F.regexp_replace(digits, "[.]", ""), ",", ".")
     by_point = F.regexp_replace(digits, ",", "")
     return cast_or_null(F.when(decimal_comma, by_comma).otherwise(by_point), "double")
+
+
+def _with_leading_sign(text: Column) -> Column:
+    text = F.translate(text, TYPOGRAPHIC_MINUS, "-")
+    bare = F.regexp_replace(text, SIGNS_OF_ACCOUNTS, "")
+    return F.when(text.rlike(NEGATIVE_OF_ACCOUNTS), F.concat(F.lit("-"), bare)).otherwise(text)

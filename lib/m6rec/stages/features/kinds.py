@@ -266,6 +266,8 @@ def _fate_of_numbers(column: ColumnSample) -> str:
     if not found.decimal_sign:
         return "a number"
     unit = f", in {found.unit}" if found.unit else ""
+    if found.without_unit:
+        unit += f", which {found.without_unit} of {len(column.texts)} lack"
     missing = f"; {', '.join(map(repr, found.others[:3]))} missing" if found.others else ""
     return f"a number, with {found.decimal_sign!r} before the fraction{unit}{missing}"
 
