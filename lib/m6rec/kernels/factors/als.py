@@ -138,6 +138,8 @@ def alternating_least_squares(
     order, place = popularity_order(counts)
     done, factors = start or (0, _initial_factors(n_items, config.rank, seed, counts, initial))
     item_factors = np.ascontiguousarray(factors[order])
+    # Arrays of all items are most of what a rank holds.
+    del factors
     # NumPy asks for huge pages where it makes an empty array, but not where it makes zeros. Random
     # reads from small pages take half as long again.
     user_factors = np.empty((len(rows), config.rank), np.float32)
@@ -153,6 +155,7 @@ def alternating_least_squares(
             if checkpoint is not None and communicator.rank == 0:
                 checkpoint(finished, item_factors[place])
     factors = item_factors[place]
+    del item_factors
     if initial is None:
         factors = along_principal_axes(factors)
     return build_factor_model(

@@ -3,13 +3,14 @@
 Training, the fold-in of a new user and batch scoring all call `project`, so they agree.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 
 from m6rec.kernels.arrays.principal_components import with_positive_peaks
-from m6rec.kernels.arrays.rows import Float32, Int64, Rows
+from m6rec.kernels.arrays.rows import Float32, Float64, Int64, Rows
 from m6rec.kernels.arrays.sparse_products import gather_rows
 from m6rec.kernels.factors.least_squares import solve_rows_on_axes, turn_rows
 
@@ -17,6 +18,7 @@ ATTRIBUTE_WEIGHT = "attribute_weight"
 # A gram counts as diagonal where each entry beside the diagonal is below this share of
 # sqrt(g_ii g_jj). Rounding of factors in float32 leaves about 1e-6.
 ROUNDING_OF_GRAM = 1e-4
+_ITEMS_AT_ONCE = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class FactorModel:
         assert self.scaled_gram is not None
         gram = self.scaled_gram.astype(np.float64)
         values, axes = np.linalg.eigh(np.diag(gram) if gram.ndim == 1 else gram)
-        turned = (self.factors.astype(np.float64) @ axes).astype(np.float32)
+        turned = _turned(self.factors, axes)
         whole = np.ascontiguousarray(axes, np.float32)
         return np.maximum(values, 0.0).astype(np.float32), whole, turned
 
@@ -90,8 +92,8 @@ def build_factor_model(
     """Make a FactorModel, and compute once what `project` needs. Shapes are as in FactorModel."""
     gram = None
     if projection is None:
-        exact = factors.astype(np.float64)
-        whole = (parameters["unobserved_weight"] * (exact.T @ exact)).astype(np.float32)
+        exact = _exact_product(factors, factors)
+        whole = (parameters["unobserved_weight"] * exact).astype(np.float32)
         gram = _diagonal_or_whole(whole)
     return FactorModel(
         method,
@@ -106,10 +108,33 @@ def build_factor_model(
 
 def along_principal_axes(factors: Float32) -> Float32:
     """Turn the factors so that V^T V is diagonal, largest first; no score changes."""
-    exact = factors.astype(np.float64)
-    _, axes = np.linalg.eigh(exact.T @ exact)
-    turned: Float32 = (exact @ with_positive_peaks(axes[:, ::-1])).astype(np.float32)
+    _, axes = np.linalg.eigh(_exact_product(factors, factors))
+    return _turned(factors, with_positive_peaks(axes[:, ::-1]))
+
+
+def _exact_product(left: Float32, right: Float32) -> Float64:
+    """X^T Y of the items in float64, [k, l]; X float32 [M, k], Y float32 [M, l].
+
+    It takes a block of items at a time: all items in float64 would be twice as large as they are.
+    """
+    total: Float64 = np.zeros((left.shape[1], right.shape[1]))
+    for items in _blocks(len(left)):
+        exact = left[items].astype(np.float64)
+        other = exact if right is left else right[items].astype(np.float64)
+        total += exact.T @ other
+    return total
+
+
+def _turned(factors: Float32, axes: Float64) -> Float32:
+    """V Q, computed in float64 a block of items at a time: float32 [M, k]."""
+    turned = np.empty((len(factors), axes.shape[1]), np.float32)
+    for items in _blocks(len(factors)):
+        turned[items] = factors[items].astype(np.float64) @ axes
     return turned
+
+
+def _blocks(n_items: int) -> Iterator[slice]:
+    return (slice(start, start + _ITEMS_AT_ONCE) for start in range(0, n_items, _ITEMS_AT_ONCE))
 
 
 def aligned_with(model: FactorModel, earlier: Float32) -> FactorModel:
@@ -125,8 +150,8 @@ def aligned_with(model: FactorModel, earlier: Float32) -> FactorModel:
     if earlier.shape[1] > model.rank:
         return model
     missing = model.rank - earlier.shape[1]
-    wanted = np.pad(earlier, ((0, 0), (0, missing))).astype(np.float64)
-    left, _, right = np.linalg.svd(model.factors.astype(np.float64).T @ wanted)
+    wanted = np.pad(earlier, ((0, 0), (0, missing)))
+    left, _, right = np.linalg.svd(_exact_product(model.factors, wanted))
     rotation = (left @ right).astype(np.float32)
     turned = model.factors @ rotation
     projection = None if model.projection is None else model.projection @ rotation

@@ -107,6 +107,8 @@ def svd_factor_model(result: SvdResult, config: SvdConfig) -> FactorModel:
     known = result.item_counts > 0
     factors = result.item_vectors * spectrum.astype(np.float32) * known[:, None]
     scales = np.where(known, result.item_counts, 1).astype(np.float64) ** config.item_exponent
+    projection = np.empty_like(factors)
+    np.divide(factors, scales[:, None], out=projection, casting="same_kind")
     parameters = {
         "user_exponent": config.user_exponent,
         "item_exponent": config.item_exponent,
@@ -116,8 +118,8 @@ def svd_factor_model(result: SvdResult, config: SvdConfig) -> FactorModel:
     }
     return build_factor_model(
         "svd",
-        factors.astype(np.float32),
-        (factors / scales[:, None]).astype(np.float32),
+        factors,
+        projection,
         scales.astype(np.float32),
         parameters,
         result.item_counts,
