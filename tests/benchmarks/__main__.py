@@ -45,8 +45,7 @@ PACKAGES = (
 )
 FULL = Sizes(users=200_000, items=50_000, interactions=5_000_000)
 QUICK = Sizes(users=2_000, items=1_500, interactions=60_000, tastes=8)
-# Of more items, the arrays of ALS and what else this machine runs do not fit in 20 GiB.
-FULL_CATALOGUE = Sizes(users=1_000_000, items=5_000_000, interactions=50_000_000)
+FULL_CATALOGUE = Sizes(users=2_000_000, items=10_000_000, interactions=100_000_000)
 QUICK_CATALOGUE = Sizes(users=2_000, items=20_000, interactions=60_000, tastes=8)
 FULL_SCALING = (1_000_000, 3_000_000, 10_000_000, 30_000_000)
 QUICK_SCALING = (20_000, 60_000)

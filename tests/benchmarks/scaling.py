@@ -17,7 +17,7 @@ from tests.benchmarks import constants, preparation
 from tests.benchmarks.als_objective import als_config
 from tests.benchmarks.dataset import Dataset, generated, kept
 from tests.benchmarks.generator import Sizes, generate, with_heavy_user_and_item
-from tests.benchmarks.measure import Contender, Measure, Workspace, marginal, time_of
+from tests.benchmarks.measure import THREADS, Contender, Measure, Workspace, marginal, time_of
 from tests.benchmarks.spark import open_session
 from tests.benchmarks.top_n import LISTED, vectors
 
@@ -36,10 +36,13 @@ CATALOGUE_SCORED = 2_000
 PREPARED_UP_TO = 3_000_000
 
 
-def prepare_als(workspace: Workspace, span: tuple[int, int] = SPAN) -> Measure:
+def prepare_als(
+    workspace: Workspace, span: tuple[int, int] = SPAN, cores_of_rank: int = 1
+) -> Measure:
     """A marginal iteration of the barrier program."""
     dataset = workspace.dataset
-    matrix = dataset.frame(open_session(workspace))
+    cores = {"spark.task.cpus": str(cores_of_rank)}
+    matrix = dataset.frame(open_session(workspace, cores))
 
     def fit(iterations: int) -> None:
         settings: AlsConfig = als_config(RANK, iterations).model_copy(
@@ -150,7 +153,8 @@ def contenders(
     ]
     large_catalogue = partial(generated, catalogue, seed, folder / CATALOGUE)
     of_catalogue: dict[str, Callable[[Workspace], Measure]] = {
-        "als_iteration_seconds": partial(prepare_als, span=CATALOGUE_SPAN),
+        # With a rank for each core, the machine would hold the items twice.
+        "als_iteration_seconds": partial(prepare_als, span=CATALOGUE_SPAN, cores_of_rank=THREADS),
         "top_n_kernel_seconds": partial(prepare_top_n, scored=CATALOGUE_SCORED),
     }
     found += [
