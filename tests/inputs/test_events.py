@@ -8,9 +8,11 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
+from m6rec.check.numbers import DecimalSign, value_of
 from m6rec.config.run import Config, parse_config
 from m6rec.fits.inspection import inspect_sources
 from m6rec.fits.sources import open_sources
+from m6rec.spark.values import number_in_text
 from m6rec.stages.pairs.cleaning import clean_interactions
 from tests.inputs.events import CASES, NOW, Case
 
@@ -54,3 +56,23 @@ def kept(spark: SparkSession, config: Config, width: int) -> tuple[list[Any], li
     ).collect()
     held = sorted(tuple(row)[:width] for row in rows if row["reason"] is None)
     return held, sorted(row["reason"] for row in rows if row["reason"] is not None)
+
+
+def test_the_check_and_spark_read_the_same_numbers_in_texts(spark: SparkSession) -> None:
+    texts = [
+        "1,234",
+        "1.234,5",
+        "12 kg",
+        "(5.00)",
+        "1.50-",
+        "\u22122",
+        "$1,234.50",
+        "0,75",
+        "1.299",
+    ]
+    texts += ["1.234.567", "1,234,567", "4.5/5", "n/a", "3 000", "12", "-7.5 %", ".5", "5,", "soon"]
+    frame = spark.createDataFrame([(text,) for text in texts], "text string")
+    signs: tuple[DecimalSign, ...] = (".", ",")
+    for sign in signs:
+        rows = frame.select("text", number_in_text(F.col("text"), sign).alias("number")).collect()
+        assert {row.text: row.number for row in rows} == {one: value_of(one, sign) for one in texts}

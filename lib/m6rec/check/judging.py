@@ -3,7 +3,7 @@
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from m6rec.check.events import read_events
 from m6rec.check.findings import ColumnView, Finding, Place, Severity
@@ -17,7 +17,7 @@ from m6rec.check.ids import (
     settings_that_unify,
     written_with_exponent,
 )
-from m6rec.check.numbers import NO_NUMBER, NumbersAsText, is_number, numbers_as_text
+from m6rec.check.numbers import NO_NUMBER, NumbersAsText, is_number, numbers_as_text, value_of
 from m6rec.check.objects import fields_of_objects
 from m6rec.check.samples import CellValue, ColumnSample, as_spark_writes, shown
 from m6rec.check.times import TimeReading, is_iso_date, read_dates
@@ -228,8 +228,8 @@ def findings_of_weights(column: ColumnSample, table: Place, config: Config) -> I
     if column.values and not column.texts:
         yield Finding("problem", place, "is empty in all of the first rows", "name another column")
         return
-    numbers = _numbers(column)
     found = numbers_as_text(column.texts) if column.group == "text" else None
+    numbers = _numbers(column, found)
     if column.group == "text":
         if found is None and len(numbers) < len(column.texts) / 2:
             yield Finding(
@@ -334,8 +334,11 @@ def _run(numbers: list[float], apart: float) -> str:
     return f"{min(others):g} to {max(others):g}"
 
 
-def _numbers(column: ColumnSample) -> list[float]:
-    numbers = map(_finite, column.present)
+def _numbers(column: ColumnSample, written: NumbersAsText | None) -> list[float]:
+    """The finite numbers of a column, whose texts are written so."""
+    numbers: Iterable[float | None] = map(_finite, column.present)
+    if written is not None and written.decimal_sign:
+        numbers = (value_of(text, written.decimal_sign) for text in column.texts)
     return [number for number in numbers if number is not None]
 
 

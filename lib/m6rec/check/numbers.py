@@ -189,6 +189,31 @@ def _number_in(text: str) -> str | None:
     return re.sub(f"[{SPACES}]", "", match[2]) if match else None
 
 
+def value_of(text: str, decimal_sign: DecimalSign) -> float | None:
+    """The number that a text stands for, as `spark.values.number_in_text` has it; None for none."""
+    match = _IN_TEXT.match(_with_leading_sign(text))
+    if match is None:
+        return None
+    digits = re.sub(f"[{SPACES}]", "", match[1] + match[2])
+    if _fraction_follows_comma(digits, decimal_sign):
+        digits = digits.replace(".", "").replace(",", ".")
+    try:
+        return float(digits.replace(",", ""))
+    except ValueError:
+        return None
+
+
+def _fraction_follows_comma(digits: str, decimal_sign: DecimalSign) -> bool:
+    """Whether the fraction comes after the comma; where it cannot be told, by the column's sign."""
+    commas, points = digits.count(","), digits.count(".")
+    if commas and points:
+        return digits.rindex(",") > digits.rindex(".")
+    in_groups = _GROUPS.fullmatch(digits) is not None
+    if commas:
+        return commas == 1 and (not in_groups or decimal_sign == ",")
+    return points > 1 or (points == 1 and in_groups and decimal_sign == ",")
+
+
 def _with_leading_sign(text: str) -> str:
     """The text with the ASCII sign before its number, as `spark.values.number_in_text` has it."""
     text = text.replace(TYPOGRAPHIC_MINUS, "-")
