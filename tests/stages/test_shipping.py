@@ -2,6 +2,7 @@
 
 import functools
 import pickle
+import weakref
 from collections.abc import Iterator
 
 import numpy as np
@@ -99,6 +100,15 @@ def test_an_object_comes_from_a_task_to_the_driver_as_it_was(spark: SparkSession
     np.testing.assert_array_equal(found["large"], large)
     np.testing.assert_array_equal(found["small"], value["small"])
     assert found["name"] == "model"
+
+
+def test_a_worker_keeps_nothing_of_what_it_has_handed_over() -> None:
+    value = np.ones(20_000)
+    kept = weakref.ref(value)
+    for _ in hand_over({"weights": value}):
+        pass
+    del value
+    assert kept() is None
 
 
 def test_an_object_that_is_not_handed_over_whole_is_an_error(spark: SparkSession) -> None:

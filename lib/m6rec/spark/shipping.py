@@ -172,7 +172,8 @@ def hand_over(value: object) -> Iterator[pa.RecordBatch]:
                     _DTYPE: array.dtype.str,
                     _SHAPE: list(array.shape),
                     _POSITION: start,
-                    _CONTENT: content[start : start + _BYTES_OF_ROW].data,
+                    # Of a view PyArrow 14 keeps a reference, and the worker its arrays, for ever.
+                    _CONTENT: content[start : start + _BYTES_OF_ROW].tobytes(),
                 }
                 for start in starts[first : first + _ROWS_OF_BATCH]
             ]
