@@ -46,19 +46,19 @@ class Step:
     times: int = 1
 
 
-Predictor = Callable[[Matrix, int], Cost]
+Predictor = Callable[[Matrix, int, int], Cost]
 
 PREDICTORS: dict[str, Predictor] = {
-    "als_iteration_seconds": lambda matrix, workers: cost_model.als_iteration(
-        matrix, als_config(RANK, 1), Cluster(workers)
+    "als_iteration_seconds": lambda matrix, workers, cores_of_rank: cost_model.als_iteration(
+        matrix, als_config(RANK, 1), Cluster(workers // cores_of_rank, cores_of_rank)
     ),
-    "svd_seconds": lambda matrix, workers: cost_model.svd(
+    "svd_seconds": lambda matrix, workers, _: cost_model.svd(
         matrix, SvdConfig(rank=RANK), Cluster(workers)
     ),
-    "top_n_kernel_seconds": lambda matrix, workers: cost_model.top_n(
+    "top_n_kernel_seconds": lambda matrix, workers, _: cost_model.top_n(
         matrix, RANK, Cluster(1, workers)
     ),
-    scaling.PREPARATION: lambda matrix, workers: cost_model.prepare(
+    scaling.PREPARATION: lambda matrix, workers, _: cost_model.prepare(
         matrix, 0.0, Cluster(1, workers)
     ),
 }
@@ -147,7 +147,8 @@ def table_of_predictions(result: dict[str, Any]) -> list[str]:
             name = case.removeprefix(f"{program}/")
             if name == case or name in scaling.SKEW:
                 continue
-            predicted = predict(_matrix(fact), fact["workers"]).seconds(rates)
+            cores_of_rank = fact.get("cores_of_rank", 1)
+            predicted = predict(_matrix(fact), fact["workers"], cores_of_rank).seconds(rates)
             measured = result[scaling.KEY][case]["m6rec"]
             lines.append(
                 f"| {program} | {fact['interactions']:,} | {fact['items']:,} | {fact['workers']} |"

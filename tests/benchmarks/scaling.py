@@ -52,6 +52,7 @@ def prepare_als(
 
     fit(1)
     _note_sizes(workspace)
+    workspace.facts["cores_of_rank"] = cores_of_rank
     return lambda: marginal(fit, *span)
 
 
