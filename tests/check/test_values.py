@@ -166,6 +166,7 @@ def test_what_hides_that_tables_have_the_same_ids_is_told() -> None:
 
 def test_0_is_a_user_like_any_other_among_numbers_unless_it_is_apart() -> None:
     assert dominant_user(["0", "1", "2"] * 4) is None
+    assert dominant_user(["0"] * 9 + ["1"] * 5 + ["2", "3", "4"]) is None
     assert dominant_user(["0"] * 4 + ["1", "2", "3"]) == ("0", 4 / 7, True)
     assert dominant_user(["guest", "guest", "ann", "ann", "bob", "bob"]) == ("guest", 1 / 3, True)
 

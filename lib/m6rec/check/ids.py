@@ -41,7 +41,7 @@ DOMINANT_SHARE = 1 / 3
 _NOTABLE_SHARE = 0.01
 _FEWEST_USERS, _FEWEST_ROWS = 3, 3
 # A number such as 0 may be a user like any other. It is reported only if it has this many times
-# the rows of the median user.
+# the rows of every other user.
 _APART = 2
 
 
@@ -195,10 +195,10 @@ def dominant_user(users: list[str]) -> tuple[str, float, bool] | None:
     counted = Counter(users).most_common()
     if len(counted) < _FEWEST_USERS:
         return None
-    middle = counted[len(counted) // 2][1]
-    for user, count in counted:
+    for place, (user, count) in enumerate(counted):
         share = count / len(users)
-        least = _APART * middle if user.strip().isdigit() else 2
+        most_of_others = counted[1 if place == 0 else 0][1]
+        least = _APART * most_of_others if user.strip().isdigit() else 2
         if user.strip().lower() in NOBODY and count >= least and share >= _NOTABLE_SHARE:
             return user, share, True
     (user, count), (_, next_count) = counted[:2]
