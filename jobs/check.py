@@ -12,7 +12,7 @@ from m6rec.command_line import ConfigOption, SetOption, errors_as_messages, read
 from m6rec.config.run import Config
 from m6rec.fits.inspection import inspect_sources, stop_at_problems
 from m6rec.report.tables import print_inspection
-from m6rec.spark.session import session_of_job
+from m6rec.spark.session import check_timestamp_type, session_of_job
 
 NARROWEST = 140
 
@@ -35,6 +35,7 @@ def main(config: ConfigOption, overrides: SetOption = None) -> None:
     with errors_as_messages():
         checked = read_config(config, tuple(overrides or ()), None)
         with session_of_job("m6rec check") as spark:
+            check_timestamp_type(spark)
             check(spark, checked)
 
 

@@ -38,7 +38,12 @@ from m6rec.runs import Job, run_job
 from m6rec.spark.failures import THROWN, as_our_error, unforeseen
 from m6rec.spark.files import local_path
 from m6rec.spark.messages import keep_trace, say
-from m6rec.spark.session import check_classic, check_delta, session_of_job
+from m6rec.spark.session import (
+    check_classic,
+    check_delta,
+    check_timestamp_type,
+    session_of_job,
+)
 from m6rec.startup.jvm import compiler_options
 
 UNFORESEEN = 1
@@ -176,11 +181,12 @@ def open_lakehouse(spark: SparkSession, config: Config, run_id: str) -> Lakehous
 
     Raises:
         ConfigError: the run id holds a character that it may not, or models have no place.
-        ClusterError: the session is Spark Connect, or has no Delta.
+        ClusterError: the session is Spark Connect, has no Delta, or has timestamps without a zone.
     """
     check_run_id(run_id)
     check_classic(spark)
     check_delta(spark)
+    check_timestamp_type(spark)
     lakehouse = Lakehouse(spark, config.lake, run_id, config.artifacts or "")
     # Where files cannot lie in a schema's location, this fails before anything is computed.
     lakehouse.artifact_path()

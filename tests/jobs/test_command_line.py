@@ -21,7 +21,8 @@ from m6rec.command_line import (
 from m6rec.config.base import TableSource
 from m6rec.config.data import InteractionsConfig
 from m6rec.config.run import load_config, sources_of
-from m6rec.errors import ConfigError, DataError, TableError
+from m6rec.errors import ClusterError, ConfigError, DataError, TableError
+from m6rec.spark.session import with_settings
 from m6rec.spark.sources import check_sources, read_ids
 from tests.shell_environment import run_python
 
@@ -107,6 +108,16 @@ def test_a_run_id_with_another_character_is_refused_before_anything_starts(
     assert named in str(refused.value)
     with pytest.raises(ConfigError, match="run id"):
         open_lakehouse(spark, load_config(write_config(tmp_path)), run_id)
+
+
+def test_a_session_whose_timestamps_have_no_zone_is_refused(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    config = load_config(write_config(tmp_path))
+    line = r'call spark\.conf\.set\("spark\.sql\.timestampType", "TIMESTAMP_LTZ"\)'
+    without_zone = {"spark.sql.timestampType": "TIMESTAMP_NTZ"}
+    with with_settings(spark, without_zone), pytest.raises(ClusterError, match=line):
+        open_lakehouse(spark, config, "r1")
 
 
 def test_run_ids_of_letters_digits_and_signs_pass() -> None:

@@ -29,6 +29,7 @@ _COMPILED = {
 _PARTITIONS = "spark.sql.shuffle.partitions"
 _EXTENSIONS = "spark.sql.extensions"
 _DELTA = "DeltaSparkSessionExtension"
+_TIMESTAMP_TYPE, _WITH_ZONE = "spark.sql.timestampType", "TIMESTAMP_LTZ"
 _PLAIN_FILE_MANAGERS = tuple(
     f"org.apache.spark.sql.execution.streaming.{package}FileSystemBasedCheckpointFileManager"
     for package in ("", "checkpointing.")
@@ -92,6 +93,21 @@ def check_delta(spark: SparkSession) -> None:
             f"this session has no Delta: {_EXTENSIONS} is {extensions or 'not set'}, expected"
             f" io.delta.sql.{_DELTA}; docs/clusters.md, section 'A session of your own', has the"
             " properties that a session needs before it starts"
+        )
+
+
+def check_timestamp_type(spark: SparkSession) -> None:
+    """Refuse a session in which `timestamp` means a time without a zone.
+
+    Raises:
+        ClusterError: it is one; the message has the line that mends it.
+    """
+    kind = spark.conf.get(_TIMESTAMP_TYPE, None) or _WITH_ZONE
+    if kind.upper() != _WITH_ZONE:
+        raise ClusterError(
+            f"this session's {_TIMESTAMP_TYPE} is {kind}, expected {_WITH_ZONE}, for times of events"
+            f' are moments; call spark.conf.set("{_TIMESTAMP_TYPE}", "{_WITH_ZONE}"), or set it in'
+            " the properties file (your tables may have columns of either type)"
         )
 
 
