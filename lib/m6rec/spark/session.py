@@ -105,9 +105,9 @@ def check_timestamp_type(spark: SparkSession) -> None:
     kind = spark.conf.get(_TIMESTAMP_TYPE, None) or _WITH_ZONE
     if kind.upper() != _WITH_ZONE:
         raise ClusterError(
-            f"this session's {_TIMESTAMP_TYPE} is {kind}, expected {_WITH_ZONE}, for times of events"
-            f' are moments; call spark.conf.set("{_TIMESTAMP_TYPE}", "{_WITH_ZONE}"), or set it in'
-            " the properties file (your tables may have columns of either type)"
+            f"this session's {_TIMESTAMP_TYPE} is {kind}, expected {_WITH_ZONE}, for times of"
+            f' events are moments; call spark.conf.set("{_TIMESTAMP_TYPE}", "{_WITH_ZONE}"), or set'
+            " it in the properties file (your tables may have columns of either type)"
         )
 
 
