@@ -186,15 +186,14 @@ def _decimal_sign(texts: Sequence[str], of_money: bool) -> DecimalSign:
 def _number_in(text: str) -> str | None:
     """The number in a text, with its sign and points but without spaces; None where it has none."""
     match = _IN_TEXT.match(_with_leading_sign(text))
-    return re.sub(f"[{SPACES}]", "", match[2]) if match else None
+    return re.sub(f"[{SPACES}]", "", match[1] + match[2]) if match else None
 
 
 def value_of(text: str, decimal_sign: DecimalSign) -> float | None:
     """The number that a text stands for, as `spark.values.number_in_text` has it; None for none."""
-    match = _IN_TEXT.match(_with_leading_sign(text))
-    if match is None:
+    digits = _number_in(text)
+    if digits is None:
         return None
-    digits = re.sub(f"[{SPACES}]", "", match[1] + match[2])
     if _fraction_follows_comma(digits, decimal_sign):
         digits = digits.replace(".", "").replace(",", ".")
     try:

@@ -363,7 +363,7 @@ def _compact_pattern(texts: list[str]) -> str:
     match = _COMPACT.fullmatch(texts[0])
     if match is None or not match["rest"]:
         return "yyyyMMdd"
-    gap = "'T'" if match["gap"] == "T" else match["gap"]
+    gap = _literal(match["gap"])
     zone = "XX" if match["zone"] else ""
     return f"yyyyMMdd{gap}{'HHmmssSSS'[: len(match['clock'])]}{zone}"
 
@@ -429,8 +429,7 @@ def _clock_pattern(found: Sequence[re.Match[str]]) -> str:
     if not clocks:
         return ""
     first = clocks[0]
-    # Letters that stand for themselves are in quotes.
-    gap = re.sub(r"[A-Za-z]+", r"'\g<0>'", first["gap"])
+    gap = _literal(first["gap"])
     halves = any(match["half"] for match in clocks)
     pattern = f"{gap}{'h' if halves else 'H'}{first['colon']}mm"
     with_seconds = sum(match["second"] is not None for match in clocks)
@@ -445,6 +444,11 @@ def _clock_pattern(found: Sequence[re.Match[str]]) -> str:
         pattern += f"{half[:-2]}a"
     pattern += _zone_pattern([match["zone"] for match in clocks if match["zone"]])
     return pattern if len(clocks) == len(found) else f"[{pattern}]"
+
+
+def _literal(text: str) -> str:
+    """A text in a pattern, where letters that stand for themselves are in quotes."""
+    return re.sub(r"[A-Za-z]+", r"'\g<0>'", text)
 
 
 def _zone_pattern(zones: Sequence[str]) -> str:
