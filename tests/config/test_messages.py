@@ -105,6 +105,8 @@ def test_a_list_with_a_wrong_value_is_not_said_to_be_empty() -> None:
         ({"recommend": {"rules": {"mask": 1}}}, "rules.mask: unknown key; .*, which may be mask_s"),
         ({"lake": "x", "colour": 1}, "colour: unknown key; remove it or correct its spelling$"),
         ({"interactions": {"columns": {"User": "u"}}}, "columns.User: unknown .* may be user$"),
+        ({"items": {}}, "items: unknown key; .*, or give it as features.items$"),
+        ({"features": {"excluded_items": "x"}}, "or give it as recommend.rules.excluded_items$"),
     ],
 )
 def test_an_unknown_key_is_named_with_the_one_that_it_may_be(

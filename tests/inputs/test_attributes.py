@@ -332,6 +332,16 @@ def test_a_test_of_strangers_is_told(
     assert [any(words in line for line in idle) for words in follows] == [items != "i"] * 2
 
 
+def test_a_test_with_ids_of_the_first_rows_needs_no_search(
+    spark: SparkSession, tmp_path: Path, large: dict[str, Any]
+) -> None:
+    test = ids_as_parquet(tmp_path / "test.parquet", user_id=["u1", "u2"], item_id=["i1", "new"])
+    found = inspect_beside(spark, large, split={"strategy": "provided", "test": test})
+    facts = [line.rpartition(": ")[2] for line in found.lines("fact")]
+    words = "of its ids are among the first rows of the interactions"
+    assert facts == [f"2 {words}", f"1 {words}"]
+
+
 @pytest.mark.parametrize(
     ("name", "kind"), [("sku", "has no column"), ("place", "has type struct.*expected text")]
 )

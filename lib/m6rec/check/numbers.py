@@ -109,7 +109,8 @@ def numbers_as_text(values: Sequence[str]) -> NumbersAsText | None:
     if not _of_one_kind(units):
         return None
     unit = " and ".join(name for name, _ in units.most_common(_SHOWN_UNITS))
-    others = tuple(dict.fromkeys(text for text in rest if text not in set(found)))
+    numbers = set(found)
+    others = tuple(dict.fromkeys(text for text in rest if text not in numbers))
     of_money = bool(units) and _all_currencies(units)
     sign = _decimal_sign(found, of_money)
     return NumbersAsText(sign, unit, (*missing, *others), without_unit if unit else 0)

@@ -32,6 +32,8 @@ from m6rec.rankers import FUSION, HYBRID, MEMBER_NAMES, MLLIB_ALS, SEQUENCE, Nee
 
 # Where the dimensions of a search stand.
 _SEARCH = ("tune", "search")
+# An unknown key whose name stands at more places than that is not told where it may belong.
+_SHOWN_PLACES = 3
 # The key of the table of interactions, as messages and lineage name it.
 INTERACTIONS_SOURCE = "interactions.source"
 
@@ -444,9 +446,23 @@ def _keys(place: tuple[str | int, ...]) -> tuple[str | int, ...]:
 
 
 def _meant(place: tuple[str | int, ...]) -> str:
-    """The key of the same section that an unknown one is most like; empty where it is like none."""
+    """Words for what an unknown key may be: one of its name elsewhere, or one like it there."""
     *sections, unknown = place
+    elsewhere = list(_places_of(str(unknown), Config, ""))
+    if 0 < len(elsewhere) <= _SHOWN_PLACES:
+        return f", or give it as {' or '.join(elsewhere)}"
     return likely_spelling(str(unknown), _keys_of(sections))
+
+
+def _places_of(name: str, section: type[Section], key: str) -> Iterator[str]:
+    """The keys of that name in a section and in those within it."""
+    for own, field in section.model_fields.items():
+        place = f"{key}.{own}" if key else own
+        if own == name:
+            yield place
+        inner = _section_within(field.annotation)
+        if inner is not None:
+            yield from _places_of(name, inner, place)
 
 
 def _keys_of(sections: list[str | int]) -> tuple[str, ...]:

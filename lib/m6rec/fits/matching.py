@@ -30,7 +30,7 @@ _COMPARED = 500
 # How many rows are read at first for each id that is looked for. An id may stand in many rows, so
 # one row for each would show few of the ids.
 _ROWS_OF_AN_ID = 4
-_SECONDS = 8.0
+_SECONDS = 4.0
 SIDES = ("user", "item")
 
 
@@ -89,16 +89,23 @@ class _Lookup:
         if table.sample.whole:
             return _Matches(ids, there & frozenset(ids))
         # The first rows of two large tables may have no id in common.
-        asked = sorted(ids, key=lambda text: (zlib.crc32(text.encode()), text))[:_COMPARED]
+        asked = sorted(ids, key=lambda text: (_checksum(text), text))[:_COMPARED]
         column = id_column(table.frame, name, self.config.interactions)
-        rows = table.frame.select(column.alias("id")).where(F.col("id").isin(asked))
+        # Spark compares a text with hundreds of others one by one where it interprets a query.
+        checksum = F.crc32(column.cast("binary"))
+        rows = table.frame.select(column.alias("id")).where(checksum.isin(*map(_checksum, asked)))
         with reading_table(table.place.key, table.source):
             found = within_seconds(
                 rows.sparkSession,
                 self.ends_at - time.monotonic(),
                 lambda: _found(rows, len(asked)),
             )
-        return None if found is None else _Matches(asked, found)
+        return None if found is None else _Matches(asked, found & frozenset(asked))
+
+
+def _checksum(text: str) -> int:
+    """What Spark's crc32 gives."""
+    return zlib.crc32(text.encode())
 
 
 def _found(rows: DataFrame, ids: int) -> frozenset[str]:
@@ -117,7 +124,9 @@ def findings_between(opened: Mapping[str, OpenedTable], config: Config) -> Itera
     if main is None:
         return
     lookup = _Lookup(config)
-    for key, table in opened.items():
+    # Tables of attributes are searched themselves. For others all interactions may have to be.
+    of_attributes_first = sorted(opened.items(), key=lambda one: not _is_of_attributes(one[0]))
+    for key, table in of_attributes_first:
         names = {side: name for side in SIDES if (name := _id_name(key, side, config)) is not None}
         names = {side: name for side, name in names.items() if name in table.sample.columns}
         if table is main or not names:
@@ -130,11 +139,15 @@ def findings_between(opened: Mapping[str, OpenedTable], config: Config) -> Itera
         yield from numbers
         if numbers:
             continue
-        if key.startswith("features."):
+        if _is_of_attributes(key):
             [(side, name)] = names.items()
             yield from _of_attributes(main, table, side, name, lookup)
         else:
             yield from _of_ids_of_events(main, table, names, lookup)
+
+
+def _is_of_attributes(key: str) -> bool:
+    return key.startswith("features.")
 
 
 def _of_domains(main: OpenedTable, table: OpenedTable, lookup: _Lookup) -> Iterator[Finding]:
@@ -143,7 +156,9 @@ def _of_domains(main: OpenedTable, table: OpenedTable, lookup: _Lookup) -> Itera
     if name is None:
         return
     own, theirs = lookup.ids(main, name), lookup.ids(table, name)
-    found = lookup.matches(theirs, main, name) if own and theirs else None
+    if not own or not theirs or not frozenset(own).isdisjoint(theirs):
+        return
+    found = lookup.matches(theirs, main, name)
     if found is None or found.found:
         return
     unified = settings_that_unify(differences_between(theirs, own))
@@ -230,7 +245,13 @@ def _of_ids_of_events(
         own, theirs = lookup.ids(main, column), lookup.ids(table, name)
         if not own or not theirs:
             continue
-        place, found = table.place.of(name), lookup.matches(theirs, main, column)
+        place, common = table.place.of(name), frozenset(own) & frozenset(theirs)
+        if common and not main.sample.whole:
+            # The share of its ids that the interactions have would take a search of all of them.
+            words = f"{len(common)} of its ids are among the first rows of the interactions"
+            yield Finding("fact", place, words)
+            continue
+        found = lookup.matches(theirs, main, column)
         if found is None:
             yield _too_large(place)
         elif found.found:
