@@ -4,11 +4,12 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from m6rec.check.numbers import NO_NUMBER
 from m6rec.check.objects import fields_of_objects
-from m6rec.check.samples import ColumnSample, shown
+from m6rec.check.samples import SAMPLED_ROWS, ColumnSample, shown
 from m6rec.check.shares import found_for_share
 from m6rec.config.data import InteractionsConfig, TimeUnit
 
@@ -159,6 +160,8 @@ def read_dates(texts: Sequence[str]) -> TimeReading | None:
     return TimeReading(_compact_pattern(own)) if count == len(given) else None
 
 
+# A value is asked for several times: for its column's kind, its format and what is wrong there.
+@lru_cache(maxsize=2 * SAMPLED_ROWS)
 def _date_shape(text: str) -> Shape | None:
     """How a date is written; None for a text that cannot be a date."""
     if is_iso_date(text):
