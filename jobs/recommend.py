@@ -1,9 +1,7 @@
 """Rank: lists of every evaluated ranker for users with held-out items, and the published lists."""
 
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial, reduce
-
-from pyspark.sql import DataFrame
+from functools import partial
 
 from m6rec import columns as c
 from m6rec.command_line import command_line
@@ -88,7 +86,7 @@ def rank_for_evaluation(
         blends = read_blends(fit, evaluated, domain)
         scoring = measured_scoring(fit, members, blends, max(evaluate.ks), domain, reranking)
         lists.append(rank(users, scoring))
-    fit.write("lists", reduce(DataFrame.unionByName, lists))
+    fit.write_made("lists", lists)
     return members
 
 
@@ -104,7 +102,7 @@ def write_recommendations(
     """
     settings, pairs = fit.config.recommend, excluded_pairs(fit)
     user_ids = fit.lakehouse.read("user_index").select(c.USER_INDEX, c.USER_ID)
-    masked_items, lists = items_outside_lists(fit), []
+    masked_items, made, for_unknown = items_outside_lists(fit), [], []
     for domain in fit.ranked_domains:
         [blend] = read_blends(fit, (settings.ranker,), domain)
         scoring = published_scoring(fit, members, blend, masked_items, reranking, domain)
@@ -115,9 +113,9 @@ def write_recommendations(
                 flush=True,
             )
         users = member_inputs(fit, tuple(blend.coefficients()), pairs)
-        lists.append(recommend(users, user_ids, scoring, explaining, settings.contexts))
-        lists.append(lists_for_unknown(fit, explaining, masked_items, domain))
-    fit.lakehouse.write("recommendations", reduce(DataFrame.unionByName, lists))
+        made.append(recommend(users, user_ids, scoring, explaining, settings.contexts))
+        for_unknown.append(lists_for_unknown(fit, explaining, masked_items, domain))
+    fit.lakehouse.write_made("recommendations", made, for_unknown)
 
 
 def embed(fit: Fit, members: dict[str, Member | OwnMembers]) -> None:

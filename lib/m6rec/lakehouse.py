@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, reduce
 from pathlib import Path
 from threading import RLock
 from typing import Any, TypeVar
@@ -24,19 +24,23 @@ from m6rec.spark.local_delta import (
     Condition,
     NewTable,
     Snapshot,
+    WrittenFile,
     as_condition,
     as_rows,
     commit_rows,
     has_log,
     newest_version,
+    remove_files,
     rows_of,
     rows_that_are_new,
     snapshot_of,
+    takes_rows,
 )
 from m6rec.spark.places import place_of
 from m6rec.spark.runtimes import arrow_schema, arrow_table, frame_of_arrow
 from m6rec.spark.session import is_local, on_databricks
 from m6rec.spark.sources import latest_version
+from m6rec.spark.worker_rows import WorkerRows
 
 # The lists that readers follow by path: of all tables the only one that belongs to no single run.
 PUBLISHED = "published/recommendations"
@@ -344,6 +348,50 @@ class Lakehouse:
         with self._commits.setdefault(name, RLock()):
             return self._save(table, writer, replace=as_condition(replaced))
 
+    def write_made(
+        self,
+        name: str,
+        made: Sequence[WorkerRows],
+        others: Sequence[DataFrame] = (),
+        /,
+        **part: Part,
+    ) -> int:
+        """`write` rows that Python workers make, and the few of other frames, in one commit.
+
+        Where the tables lie on the workers' own disk, the workers write the files themselves.
+        """
+        self.settle(name)
+        version = self._commit_made(name, made, others, part)
+        if version is not None:
+            return version
+        frames = (*(one.frame() for one in made), *others)
+        return self._replace(name, reduce(DataFrame.unionByName, frames), part)
+
+    def _commit_made(
+        self,
+        name: str,
+        made: Sequence[WorkerRows],
+        others: Sequence[DataFrame],
+        part: Mapping[str, Part],
+    ) -> int | None:
+        """Let workers write files, and commit them; None where Spark has to write."""
+        folder, table, constants = self._local_folder(name), TABLES[name], self._constants(part)
+        # A query for all rows is enough where they are few.
+        if folder is None or self.through_driver:
+            return None
+        replaced, new = self._replaced(part), self._new_table(table)
+        partition = {one: constants[one] for one in new.partitioned_by if one in constants}
+        with self._commits.setdefault(name, RLock()):
+            if not takes_rows(folder, table.schema, partition, replaced, new):
+                return None
+            files = [file for one in made for file in one.write(folder, partition)]
+            rows = [arrow_table(self._conform(table, frame, constants)) for frame in others]
+            few = pa.concat_tables([arrow_schema(table.schema).empty_table(), *rows])
+            version = self._commit_here(name, lambda _: few, replaced, files)
+            if version is None:
+                remove_files(folder, files)
+            return version
+
     def _passes_through_driver(self, name: str) -> bool:
         """Whether the driver fetches what is written to a table, and writes it for itself."""
         return self.through_driver and name not in _LARGE and self._local_folder(name) is not None
@@ -366,16 +414,20 @@ class Lakehouse:
         name: str,
         rows_for: Callable[[Snapshot | None], pa.Table | None],
         replaced: Condition | None,
+        written: Sequence[WrittenFile] = (),
     ) -> int | None:
         """Write rows that the driver holds without a query; None where Spark has to do it."""
         folder, table = self._local_folder(name), TABLES[name]
         if folder is None:
             return None
-        new = NewTable(tuple(_partition_columns(table)), self._properties_of_tables)
-        version = commit_rows(folder, table.schema, rows_for, replaced, new)
+        new = self._new_table(table)
+        version = commit_rows(folder, table.schema, rows_for, replaced, new, written=written)
         if version is not None:
             self._written[name] = version
         return version
+
+    def _new_table(self, table: TableSchema) -> NewTable:
+        return NewTable(tuple(_partition_columns(table)), self._properties_of_tables)
 
     @cached_property
     def _properties_of_tables(self) -> dict[str, str]:

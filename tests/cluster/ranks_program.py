@@ -208,7 +208,7 @@ def list_some(matrix: DataFrame, model: FactorModel, folder: Path) -> DataFrame:
         {"als": member}, (blend,), model.interaction_counts, nothing, mask_seen=True, n=20
     )
     chosen = matrix.where(F.col(c.USER_INDEX) % LISTED_SHARE == 0)
-    rank(user_inputs(chosen, None, {}, None), scoring).write.parquet(str(folder / "lists"))
+    rank(user_inputs(chosen, None, {}, None), scoring).frame().write.parquet(str(folder / "lists"))
     return matrix.sparkSession.read.parquet(str(folder / "lists"))
 
 

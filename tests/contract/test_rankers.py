@@ -49,7 +49,7 @@ def _lists(
     scoring = make_scoring(members, blends, fit.item_counts, nothing, mask_seen, N)
     inputs = member_inputs(fit, READ) if users is None else users
     found: dict[str, Lists] = {name: {} for name in rankers}
-    for row in rank(inputs, scoring).collect():
+    for row in rank(inputs, scoring).frame().collect():
         items = np.array(row[c.ITEM_INDICES], np.int64)
         found[row[c.MODEL]][row[c.USER_INDEX]] = items, np.array(row[c.SCORES], np.float32)
     return found

@@ -109,7 +109,7 @@ def scoring(domain: Domain) -> Scoring:
 
 def test_everybody_gets_a_list_in_each_domain_by_what_all_domains_know(matrix: DataFrame) -> None:
     users = user_inputs(matrix.where(F.col(c.USER_INDEX) < 3), None, {}, None)
-    lists = rank(users, scoring(BOOKS)).unionByName(rank(users, scoring(FILMS)))
+    lists = rank(users, scoring(BOOKS)).frame().unionByName(rank(users, scoring(FILMS)).frame())
     found = {(row[c.USER_INDEX], row[c.DOMAIN]): row[c.ITEM_INDICES] for row in lists.collect()}
     assert found == {
         (0, "book"): [2, 4],

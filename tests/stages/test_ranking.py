@@ -79,7 +79,7 @@ def lists(frame: DataFrame) -> dict[tuple[str, int], list[int]]:
 
 
 def test_every_ranker_lists_for_every_user_without_seen_items(users: DataFrame) -> None:
-    found = lists(rank(users, scoring()))
+    found = lists(rank(users, scoring()).frame())
     assert found == {
         ("hybrid", 0): [3, 1, 2],
         ("popularity", 0): [1, 2, 3],
@@ -91,7 +91,7 @@ def test_every_ranker_lists_for_every_user_without_seen_items(users: DataFrame) 
 
 
 def test_masked_items_are_in_no_list_and_seen_ones_only_where_asked(users: DataFrame) -> None:
-    found = lists(rank(users, scoring(masked_items=(3,), mask_seen=False)))
+    found = lists(rank(users, scoring(masked_items=(3,), mask_seen=False)).frame())
     assert found["hybrid", 0] == [0, 1, 2]
     assert found["hybrid", 1] == [2, 0, 1]
 
@@ -99,12 +99,12 @@ def test_masked_items_are_in_no_list_and_seen_ones_only_where_asked(users: DataF
 def test_disliked_items_are_masked_with_the_seen_ones_unless_asked(users: DataFrame) -> None:
     every = np.zeros(4, dtype=np.bool_)
     liked_alone = make_scoring(MEMBERS, (BOTH,), COUNTS, every, True, 3, mask_disliked=False)
-    assert set(lists(rank(users, liked_alone))["hybrid", 1]) == {0, 2, 3}
+    assert set(lists(rank(users, liked_alone).frame())["hybrid", 1]) == {0, 2, 3}
 
 
 def test_a_pair_that_the_rules_exclude_is_left_out_for_that_user_alone(spark: SparkSession) -> None:
     pairs = spark.createDataFrame([(0, 3)], "user_index long, item_index long")
-    found = lists(rank(inputs(spark, pairs), scoring()))
+    found = lists(rank(inputs(spark, pairs), scoring()).frame())
     assert found["hybrid", 0] == [1, 2]
     assert found["hybrid", 1] == [2, 3]
 
@@ -138,13 +138,13 @@ def test_a_quota_fills_lists_from_ever_more_candidates(
     one_of_each = Reranking(2, 0.0, alike, 0.0, brands, 1, brands)
     every = np.zeros(4, dtype=np.bool_)
     how = make_scoring(MEMBERS, (POPULAR,), COUNTS, every, True, 2, reranking=one_of_each)
-    assert lists(rank(users, how)) == {
+    assert lists(rank(users, how).frame()) == {
         ("popularity", 0): [1, 3],
         ("popularity", 1): [2, 3],
         ("popularity", 2): [0, 3],
     }
     user_ids = spark.createDataFrame([(2, "new")], "user_index long, user_id string")
-    rows = recommend(users, user_ids, how, explaining(), {}).orderBy("rank").collect()
+    rows = recommend(users, user_ids, how, explaining(), {}).frame().orderBy("rank").collect()
     assert [(row["rank"], row["item_id"]) for row in rows] == [(1, "i0"), (2, "i3")]
     assert [row["score"] for row in rows] == pytest.approx(np.log1p(COUNTS[[0, 3]]))
 
@@ -163,7 +163,10 @@ def explaining(reasons: int = 2) -> Explaining:
 def test_published_lists_tell_parts_and_reasons(spark: SparkSession, users: DataFrame) -> None:
     user_ids = spark.createDataFrame([(0, "anna"), (2, "new")], "user_index long, user_id string")
     rows = (
-        recommend(users, user_ids, scoring(), explaining(), {}).orderBy("user_id", "rank").collect()
+        recommend(users, user_ids, scoring(), explaining(), {})
+        .frame()
+        .orderBy("user_id", "rank")
+        .collect()
     )
     first = rows[0]
     assert (first["user_id"], first["rank"], first["item_id"]) == ("anna", 1, "i3")
@@ -189,10 +192,12 @@ def test_sentences_are_those_of_the_language_and_the_owners_file(
     own.write_text("popular: 'Everybody wants it ({share})'\n")
     user_ids = spark.createDataFrame([(0, "anna"), (2, "new")], "user_index long, user_id string")
     said = replace(explaining(), sentences=read_sentences("de", str(own)))
-    rows = recommend(users, user_ids, scoring(), said, {}).orderBy("user_id", "rank").collect()
+    rows = (
+        recommend(users, user_ids, scoring(), said, {}).frame().orderBy("user_id", "rank").collect()
+    )
     assert rows[0]["sentences"] == ["Weil Sie Zero hatten", "Everybody wants it (41%)"]
     assert rows[3]["sentences"] == ["Everybody wants it (100%)"]
-    without = recommend(users, user_ids, scoring(), explaining(), {})
+    without = recommend(users, user_ids, scoring(), explaining(), {}).frame()
     assert {row["sentences"] for row in without.collect()} == {None}
 
 
@@ -214,7 +219,7 @@ def test_where_order_has_the_larger_part_the_reason_says_after(spark: SparkSessi
     )
     user_ids = spark.createDataFrame([(0, "anna")], "user_index long, user_id string")
     users = user_inputs(matrix, None, {}, None)
-    rows = recommend(users, user_ids, both, explaining(3), {}).orderBy("rank").collect()
+    rows = recommend(users, user_ids, both, explaining(3), {}).frame().orderBy("rank").collect()
     # Item 3 has 1 by the ridge and 4 by order, item 2 has 1 and .5.
     found = [
         [(reason["kind"], reason["value"], reason["share"]) for reason in row["reasons"]]
@@ -234,7 +239,7 @@ def test_where_repeats_have_a_part_the_reason_names_the_item_itself(
     members = MEMBERS | {"repeats": repeats_member(4, None)}
     unmasked = make_scoring(members, (blend,), COUNTS, np.zeros(4, np.bool_), False, 4)
     user_ids = spark.createDataFrame([(0, "anna")], "user_index long, user_id string")
-    rows = recommend(users, user_ids, unmasked, explaining(), {}).collect()
+    rows = recommend(users, user_ids, unmasked, explaining(), {}).frame().collect()
     named = {row["item_id"]: {one["kind"]: one for one in row["reasons"]} for row in rows}
     parts = next(row["parts"] for row in rows if row["item_id"] == "i0")
     share = parts["repeats"] / (parts["repeats"] + parts["popularity"])
@@ -273,7 +278,12 @@ def test_each_context_has_lists_of_its_own_beside_those_without_one(
     by_order = make_scoring(members, (blend,), COUNTS, np.zeros(4, np.bool_), True, 3)
     user_ids = spark.createDataFrame([(0, "anna"), (2, "new")], "user_index long, user_id string")
     contexts = {"night": {"hour": "3"}, "noon": {"hour": "12", "weekday": "7"}}
-    rows = recommend(users, user_ids, by_order, explaining(), contexts).orderBy("rank").collect()
+    rows = (
+        recommend(users, user_ids, by_order, explaining(), contexts)
+        .frame()
+        .orderBy("rank")
+        .collect()
+    )
     found: dict[tuple[str, str | None], list[str]] = {}
     for row in rows:
         found.setdefault((row["user_id"], row["context"]), []).append(row["item_id"])

@@ -24,6 +24,7 @@ from m6rec.kernels.factors.projection import FactorModel
 from m6rec.kernels.neighbours.item_neighbours import ItemWeights
 from m6rec.lakehouse import Lakehouse
 from m6rec.spark.places import place_of
+from m6rec.spark.worker_rows import WorkerRows
 from m6rec.stages.features.behaviour import events_before_holdout
 from m6rec.stages.features.pictures import pictures_of
 from m6rec.stages.features.reading import item_matrix
@@ -260,6 +261,10 @@ class Fit:
     def write(self, table: str, frame: DataFrame) -> None:
         """Replace the fit's rows of a table."""
         self.lakehouse.write(table, frame, fit=self.name)
+
+    def write_made(self, table: str, made: Sequence[WorkerRows]) -> None:
+        """Replace the fit's rows of a table by some that Python workers make."""
+        self.lakehouse.write_made(table, made, fit=self.name)
 
     def write_models(self, kind: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Replace the fit's rows of one kind in table `models`; `model_row` makes a row."""

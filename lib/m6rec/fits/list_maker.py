@@ -131,7 +131,9 @@ class ListMaker:
                 F.col("_index").alias(c.USER_INDEX), c.ITEM_INDEX
             )
         inputs = user_inputs(rows, None, {}, pairs).join(users, c.USER_INDEX)
-        lists = [explained_lists(inputs, ranking, generated_at) for ranking in self._rankings]
+        lists = [
+            explained_lists(inputs, ranking, generated_at).frame() for ranking in self._rankings
+        ]
         return reduce(DataFrame.unionByName, lists)
 
     def rows(self, known: KnownOfUsers) -> DataFrame:

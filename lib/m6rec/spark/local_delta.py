@@ -73,6 +73,23 @@ class DataFile:
 
 
 @dataclass(frozen=True)
+class WrittenFile(DataFile):
+    """A file that no commit has told of yet.
+
+    Attributes:
+        rows: how many it has.
+    """
+
+    rows: int
+
+
+def new_file_name(partition: Mapping[str, str]) -> str:
+    """A name for a file of rows with these values, which no other file has."""
+    folders = "".join(f"{name}={value}/" for name, value in partition.items())
+    return f"{folders}part-00000-{uuid.uuid4()}.c000.snappy.parquet"
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """A table as it is at a version.
 
@@ -394,6 +411,7 @@ def commit_rows(
     replaced: Condition | None,
     new: NewTable,
     note: str = "",
+    written: Sequence[WrittenFile] = (),
 ) -> int | None:
     """Add rows to a table in one commit, in place of others; return its version.
 
@@ -407,13 +425,15 @@ def commit_rows(
             and none without `replaced`.
         new: how the table is made.
         note: what its history says of the commit.
+        written: files of more rows, which lie in the folder.
 
     Returns:
         The version; None where nothing was done, because Spark has to do it.
     """
     for _ in range(_ATTEMPTS):
         before = snapshot_of(folder)
-        if not _is_for_python(folder, before, schema, replaced, new):
+        is_new = before is None and (bool(written) or not folder.exists())
+        if not _is_for_python(before, is_new, schema, replaced, new):
             return None
         rows = rows_for(before)
         if rows is None:
@@ -423,7 +443,7 @@ def commit_rows(
         if not _has_plain_values(rows, partitioned_by):
             return None
         try:
-            version = _try_commit(folder, before, schema, rows, replaced, new, note)
+            version = _try_commit(folder, before, schema, rows, written, replaced, new, note)
         except OSError:
             # The disk has no links, or it is full, which Spark will then report.
             return None
@@ -432,15 +452,33 @@ def commit_rows(
     return None
 
 
-def _is_for_python(
+def takes_rows(
     folder: Path,
+    schema: T.StructType,
+    partition: Mapping[str, str],
+    replaced: Condition | None,
+    new: NewTable,
+) -> bool:
+    """Whether `commit_rows` can commit rows of a partition to a table as it is now."""
+    before = snapshot_of(folder)
+    is_new = before is None and not folder.exists()
+    partitioned_by = new.partitioned_by if before is None else before.partitioned_by
+    return (
+        _is_for_python(before, is_new, schema, replaced, new)
+        and tuple(partition) == tuple(partitioned_by)
+        and all(map(_PLAIN_VALUE.fullmatch, partition.values()))
+    )
+
+
+def _is_for_python(
     before: Snapshot | None,
+    is_new: bool,
     schema: T.StructType,
     replaced: Condition | None,
     new: NewTable,
 ) -> bool:
     if before is None:
-        return not folder.exists() and new.properties.keys() <= _PROPERTIES
+        return is_new and new.properties.keys() <= _PROPERTIES
     gone = [] if replaced is None else before.files_of(replaced)
     return (
         before.is_plain
@@ -463,6 +501,7 @@ def _try_commit(
     before: Snapshot | None,
     schema: T.StructType,
     rows: pa.Table,
+    written: Sequence[WrittenFile],
     replaced: Condition | None,
     new: NewTable,
     note: str,
@@ -473,29 +512,34 @@ def _try_commit(
     now = time.time_ns() // 1_000_000
     if before is not None and replaced and before.cuts_files_by(replaced) and gone:
         rows = pa.concat_tables([rows, _kept(before, gone, rows.schema, replaced)])
-    files = _write_files(folder, rows, partitioned_by)
-    actions = [_commit_info(now, before, replaced, partitioned_by, rows, files, gone, note)]
+    own = _write_files(folder, rows, partitioned_by)
+    files = [*written, *own]
+    actions = [_commit_info(now, before, replaced, partitioned_by, files, gone, note)]
     if before is None:
         actions += _making(schema, new, now)
     actions += [_added(folder, file) for file in files]
     actions += [_removed(file, now) for file in gone]
     if _write_commit(folder, version, actions):
         return version
-    for file in files:
-        (folder / file.name).unlink(missing_ok=True)
+    remove_files(folder, own)
     return None
 
 
-def _write_files(folder: Path, rows: pa.Table, partitioned_by: Sequence[str]) -> list[DataFile]:
+def remove_files(folder: Path, files: Sequence[WrittenFile]) -> None:
+    """Delete files that no commit has told of."""
+    for file in files:
+        (folder / file.name).unlink(missing_ok=True)
+
+
+def _write_files(folder: Path, rows: pa.Table, partitioned_by: Sequence[str]) -> list[WrittenFile]:
     """A file for each combination of values, whole before any commit names it."""
     files = []
     for partition, part in _parts(rows, partitioned_by):
-        folders = "".join(f"{name}={value}/" for name, value in partition.items())
-        file = f"{folders}part-00000-{uuid.uuid4()}.c000.snappy.parquet"
+        file = new_file_name(partition)
         place = folder / file
         place.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(part.drop(list(partition)), place, store_schema=False)
-        files.append(DataFile(file, partition, place.stat().st_size))
+        files.append(WrittenFile(file, partition, place.stat().st_size, part.num_rows))
     return files
 
 
@@ -536,8 +580,7 @@ def _commit_info(
     before: Snapshot | None,
     replaced: Condition | None,
     partitioned_by: Sequence[str],
-    rows: pa.Table,
-    files: Sequence[DataFile],
+    files: Sequence[WrittenFile],
     gone: Sequence[DataFile],
     note: str,
 ) -> dict[str, Any]:
@@ -557,7 +600,7 @@ def _commit_info(
             "numFiles": str(len(files)),
             "numRemovedFiles": str(len(gone)),
             "numRemovedBytes": str(sum(file.size for file in gone)),
-            "numOutputRows": str(rows.num_rows),
+            "numOutputRows": str(sum(file.rows for file in files)),
             "numOutputBytes": str(sum(file.size for file in files)),
         },
         "engineInfo": _WRITTEN_BY,

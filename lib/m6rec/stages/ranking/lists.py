@@ -43,6 +43,7 @@ from m6rec.spark.arrow_rows import (
     times_column,
 )
 from m6rec.spark.shipping import Shipped, ship
+from m6rec.spark.worker_rows import WorkerRows
 
 # Bounds the vectors, terms and lists of users that a worker holds at once.
 USERS_PER_BLOCK = 4096
@@ -191,13 +192,12 @@ def user_inputs(
     )
 
 
-def rank(users: DataFrame, scoring: Scoring) -> DataFrame:
+def rank(users: DataFrame, scoring: Scoring) -> WorkerRows:
     """The lists of every blend for every user: columns of table `lists` without run_id and fit."""
-    apart = (c.RUN_ID, c.FIT, c.DOMAIN)
-    schema = T.StructType([f for f in LISTS_TABLE.schema.fields if f.name not in apart])
-    shipped = ship(users.sparkSession, scoring)
-    lists = spread(users).mapInArrow(partial(_rank_partition, shipped=shipped), schema)
-    return lists.withColumn(c.DOMAIN, F.lit(scoring.domain_name).cast("string"))
+    fields = [one for one in LISTS_TABLE.schema if one.name not in {c.RUN_ID, c.FIT}]
+    make = partial(_rank_partition, shipped=ship(users.sparkSession, scoring))
+    constants = {c.DOMAIN: scoring.domain_name}
+    return WorkerRows(spread(users), make, T.StructType(fields), constants)
 
 
 def spread(users: DataFrame) -> DataFrame:

@@ -11,7 +11,6 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from m6rec import columns as c
@@ -48,6 +47,7 @@ from m6rec.kernels.ranking.scoring import (
 from m6rec.kernels.ranking.support import parts_of_scores, support_of
 from m6rec.schemas import RECOMMENDATIONS_TABLE
 from m6rec.spark.shipping import Shipped, ship
+from m6rec.spark.worker_rows import WorkerRows
 from m6rec.stages.ranking.lists import (
     USERS_PER_BLOCK,
     Scoring,
@@ -91,7 +91,7 @@ def recommend(
     scoring: Scoring,
     explaining: Explaining,
     contexts: Mapping[str, Context],
-) -> DataFrame:
+) -> WorkerRows:
     """Explained lists of the first blend: columns of table `recommendations` without run_id.
 
     Each user gets a list without a context and one in each of `contexts`, and is encoded once for
@@ -144,7 +144,7 @@ def ship_ranking(
 
 def explained_lists(
     users: DataFrame, ranking: ShippedRanking, generated_at: datetime.datetime
-) -> DataFrame:
+) -> WorkerRows:
     """Explained lists: columns of table `recommendations` without run_id.
 
     Args:
@@ -152,20 +152,17 @@ def explained_lists(
         ranking: the item side.
         generated_at: the time of the lists.
     """
-    # Columns that have one value in all rows need not pass through Python.
-    constants = {
-        c.DOMAIN: F.lit(ranking.domain).cast("string"),
-        c.MODEL: F.lit(ranking.model),
-        c.GENERATED_AT: F.lit(generated_at),
+    constants: dict[str, object] = {
+        c.DOMAIN: ranking.domain,
+        c.MODEL: ranking.model,
+        c.GENERATED_AT: generated_at,
+        c.SEGMENT: None,
     }
     if not ranking.has_sentences:
-        constants[c.SENTENCES] = F.lit(None).cast("array<string>")
-    apart = {c.RUN_ID, c.SEGMENT, *constants}
-    schema = T.StructType([f for f in RECOMMENDATIONS_TABLE.schema.fields if f.name not in apart])
-    shipped = partial(_recommend_partition, shipped=ranking.shipped)
-    lists = spread(users).mapInArrow(shipped, schema)
-    whole = lists.withColumns({**constants, c.SEGMENT: F.lit(None).cast("string")})
-    return whole.select(*(n for n in RECOMMENDATIONS_TABLE.schema.names if n != c.RUN_ID))
+        constants[c.SENTENCES] = None
+    fields = [one for one in RECOMMENDATIONS_TABLE.schema if one.name != c.RUN_ID]
+    make = partial(_recommend_partition, shipped=ranking.shipped)
+    return WorkerRows(spread(users), make, T.StructType(fields), constants)
 
 
 def _recommend_partition(
