@@ -385,8 +385,10 @@ class Lakehouse:
             if not takes_rows(folder, table.schema, partition, replaced, new):
                 return None
             files = [file for one in made for file in one.write(folder, partition)]
-            rows = [arrow_table(self._conform(table, frame, constants)) for frame in others]
-            few = pa.concat_tables([arrow_schema(table.schema).empty_table(), *rows])
+            few = arrow_schema(table.schema).empty_table()
+            if others:
+                rows = reduce(DataFrame.unionByName, others)
+                few = arrow_table(self._conform(table, rows, constants))
             version = self._commit_here(name, lambda _: few, replaced, files)
             if version is None:
                 remove_files(folder, files)

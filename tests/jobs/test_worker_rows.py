@@ -109,8 +109,13 @@ def published(spark: SparkSession) -> WorkerRows:
 
 
 def for_unknown(spark: SparkSession) -> DataFrame:
-    made = published(spark).frame().limit(1)
-    return made.withColumn("user_id", F.lit(None).cast("string"))
+    columns = {
+        "user_id": F.lit(None).cast("string"),
+        "rank": F.lit(1),
+        "score": F.lit(0.5),
+        "parts": F.create_map(F.lit("popularity"), F.lit(0.5)),
+    }
+    return published(spark).frame().limit(1).withColumns(columns)
 
 
 def test_nested_and_constant_columns_are_those_of_a_query(
