@@ -432,7 +432,8 @@ def commit_rows(
     """
     for _ in range(_ATTEMPTS):
         before = snapshot_of(folder)
-        is_new = before is None and (bool(written) or not folder.exists())
+        # Before the first commit the folder of a table has at most the files that are written.
+        is_new = before is None and not (has_log(folder) if written else folder.exists())
         if not _is_for_python(before, is_new, schema, replaced, new):
             return None
         rows = rows_for(before)
