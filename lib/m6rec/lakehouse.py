@@ -18,7 +18,7 @@ from m6rec import columns as c
 from m6rec.config.base import is_path
 from m6rec.errors import ConfigError, DataError, TableError
 from m6rec.files import FilePlace
-from m6rec.schemas import TABLES, TableSchema
+from m6rec.schemas import RECOMMENDATIONS_TABLE, TABLES, TableSchema
 from m6rec.spark.files import local_path
 from m6rec.spark.local_delta import (
     Condition,
@@ -40,7 +40,7 @@ from m6rec.spark.places import place_of
 from m6rec.spark.runtimes import arrow_schema, arrow_table, frame_of_arrow
 from m6rec.spark.session import is_local, on_databricks
 from m6rec.spark.sources import latest_version
-from m6rec.spark.worker_rows import WorkerRows
+from m6rec.spark.worker_rows import WorkerRows, copied_rows
 
 # The lists that readers follow by path: of all tables the only one that belongs to no single run.
 PUBLISHED = "published/recommendations"
@@ -54,6 +54,8 @@ Made = TypeVar("Made")
 _BYTES_IN_MEMORY = 1 << 20
 # The driver reads rows without Spark if their files have at most so many bytes.
 _BYTES_OF_ROWS = 8 << 20
+# A worker copies a file of at most so many bytes.
+_BYTES_OF_FILE = 128 << 20
 # Tables of which few rows can take much memory.
 _LARGE = ("item_images",)
 _DEFAULTS_OF_DELTA = "spark.databricks.delta.properties.defaults."
@@ -480,22 +482,41 @@ class Lakehouse:
         # From Arrow, no Python worker is needed to read them.
         return _frame_of_rows(self.spark, rows, TABLES[name].schema).coalesce(1)
 
-    def replace_published(self, lists: DataFrame, note: str) -> int:
-        """Replace the lists that readers follow by path in one commit; return its version.
+    def replace_published(self, note: str) -> int:
+        """Replace the lists that readers follow by path with this run's; return the version.
 
         Args:
-            lists: rows of `recommendations`.
             note: what the table's history says of the commit.
         """
-        folder = self._local_folder(PUBLISHED)
-        if folder is not None and self._passes_through_driver(PUBLISHED):
-            rows, new = arrow_table(lists), NewTable((), self._properties_of_tables)
-            version = commit_rows(folder, lists.schema, lambda _: rows, {}, new, note)
-            if version is not None:
-                return version
-        writer = lists.write.format("delta").mode("overwrite").option("userMetadata", note)
-        writer.option("mergeSchema", "true").save(self.address(PUBLISHED))
+        version = self._copy_to_published(note)
+        if version is not None:
+            return version
+        writer = self.read(RECOMMENDATIONS_TABLE.name).write.format("delta").mode("overwrite")
+        writer = writer.option("userMetadata", note).option("mergeSchema", "true")
+        writer.save(self.address(PUBLISHED))
         return self.version(PUBLISHED)
+
+    def _copy_to_published(self, note: str) -> int | None:
+        """Copy this run's lists by the driver, or many by workers; None where Spark has to."""
+        table, new = RECOMMENDATIONS_TABLE, NewTable((), self._properties_of_tables)
+        lists, folder = self._local_folder(table.name), self._local_folder(PUBLISHED)
+        if lists is None or folder is None:
+            return None
+        snapshot = snapshot_of(lists, self._pin(table.name, None))
+        if snapshot is None or not takes_rows(folder, table.schema, {}, {}, new):
+            return None
+        own, copies = {c.RUN_ID: (self.run_id,)}, list[WrittenFile]()
+        rows = rows_of(snapshot, table.schema, [own], _BYTES_OF_ROWS)
+        if rows is None:
+            files = snapshot.files_of(own)
+            if snapshot.cuts_files_by(own) or any(one.size > _BYTES_OF_FILE for one in files):
+                return None
+            copies = copied_rows(self.spark, snapshot, files, table.schema).write(folder, {})
+            rows = arrow_schema(table.schema).empty_table()
+        version = commit_rows(folder, table.schema, lambda _: rows, {}, new, note, copies)
+        if version is None:
+            remove_files(folder, copies)
+        return version
 
     def append_new(
         self, name: str, frame: DataFrame, key: tuple[str, ...], number: str | None = None

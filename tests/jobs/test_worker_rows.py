@@ -8,11 +8,11 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from delta.tables import DeltaTable
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from m6rec.lakehouse import Lakehouse
+from m6rec.lakehouse import PUBLISHED, Lakehouse
 from m6rec.schemas import LISTS_TABLE, RECOMMENDATIONS_TABLE
 from m6rec.spark.runtimes import arrow_schema
 from m6rec.spark.worker_rows import WorkerRows
@@ -132,6 +132,35 @@ def test_nested_and_constant_columns_are_those_of_a_query(
     assert [row["user_id"] for row in found] == [None, "ann", "bob"]
     assert history(by_workers, "recommendations") == ["M6-Rec"]
     assert history(by_spark, "recommendations") != ["M6-Rec"]
+
+
+def published_lists(lakehouse: Lakehouse) -> list[Row]:
+    rows = lakehouse.spark.read.format("delta").load(lakehouse.address(PUBLISHED))
+    return rows.orderBy("user_id").collect()
+
+
+def test_lists_are_published_as_they_are_by_driver_workers_and_spark(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lakehouse, other = (Lakehouse(spark, str(tmp_path), run_id) for run_id in ("run", "other"))
+    for one in (lakehouse, other):
+        one.write_made("recommendations", [published(spark)], [for_unknown(spark)])
+    lists = lakehouse.read("recommendations").orderBy("user_id").collect()
+    assert other.replace_published("{}") == 0
+    assert lakehouse.replace_published("{}") == 1
+    assert published_lists(lakehouse) == lists
+
+    monkeypatch.setattr("m6rec.lakehouse._BYTES_OF_ROWS", 0)
+    assert other.replace_published("{}") == 2
+    assert lakehouse.replace_published("{}") == 3
+    assert published_lists(lakehouse) == lists
+    assert history(lakehouse, PUBLISHED) == ["M6-Rec"] * 4
+
+    monkeypatch.setattr("m6rec.lakehouse._BYTES_OF_FILE", 0)
+    assert other.replace_published("{}") == 4
+    assert lakehouse.replace_published("{}") == 5
+    assert published_lists(lakehouse) == lists
+    assert "M6-Rec" not in history(lakehouse, PUBLISHED)[4:]
 
 
 def test_spark_writes_where_a_table_has_what_only_it_knows(

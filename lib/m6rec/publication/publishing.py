@@ -207,7 +207,7 @@ def _commit(lakehouse: Lakehouse, config: Config, action: str, outputs: Mapping[
     versions = dict(outputs)
     if lakehouse.by_path:
         note = json.dumps({c.RUN_ID: lakehouse.run_id, "action": action})
-        versions[PUBLISHED] = lakehouse.replace_published(lakehouse.read("recommendations"), note)
+        versions[PUBLISHED] = lakehouse.replace_published(note)
     else:
         _create_views(lakehouse, outputs)
     attempt.add(versions)

@@ -275,7 +275,7 @@ def rows_of(
         return None
     wanted = arrow_schema(schema)
     try:
-        parts = [_read_file(snapshot, file, wanted) for file in files]
+        parts = [rows_of_file(snapshot, file, wanted) for file in files]
     except FileNotFoundError:
         # Deleted since this version by a cleaning.
         return None
@@ -287,7 +287,7 @@ def _kept(
     before: Snapshot, gone: Sequence[DataFile], wanted: pa.Schema, replaced: Condition
 ) -> pa.Table:
     """The rows that stay, of files from which other rows are removed."""
-    rows = pa.concat_tables([_read_file(before, file, wanted) for file in gone])
+    rows = pa.concat_tables([rows_of_file(before, file, wanted) for file in gone])
     return rows.filter(pc.invert(_fulfil(rows, [replaced])))
 
 
@@ -311,7 +311,8 @@ def _fulfil(rows: pa.Table, conditions: Sequence[Condition]) -> Any:
     return any_of
 
 
-def _read_file(snapshot: Snapshot, file: DataFile, wanted: pa.Schema) -> pa.Table:
+def rows_of_file(snapshot: Snapshot, file: DataFile, wanted: pa.Schema) -> pa.Table:
+    """All rows of a file; columns that it lacks are null."""
     place = snapshot.folder / file.name
     with pq.ParquetFile(place, coerce_int96_timestamp_unit="us") as opened:
         names = [name for name in wanted.names if name in opened.schema_arrow.names]
@@ -339,7 +340,7 @@ def rows_that_are_new(
         return offered
     columns = [name for name in (key, number) if name is not None]
     wanted = arrow_schema(T.StructType([before.schema[name] for name in columns]))
-    known = pa.concat_tables([_read_file(before, one, wanted) for one in before.files])
+    known = pa.concat_tables([rows_of_file(before, one, wanted) for one in before.files])
     is_known = pc.is_in(offered.column(key), known.column(key).combine_chunks())
     new = offered.filter(pc.invert(is_known))
     if not new.num_rows:

@@ -5,19 +5,25 @@ file. For rows of lists, maps and words this takes several times as long as to m
 that reach the folder of a table write their rows as they are.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from m6rec.spark.local_delta import WrittenFile, new_file_name
+from m6rec.spark.local_delta import (
+    DataFile,
+    Snapshot,
+    WrittenFile,
+    new_file_name,
+    rows_of_file,
+)
 from m6rec.spark.runtimes import arrow_schema
 
 RowsOfPartition = Callable[..., Iterator[pa.RecordBatch]]
@@ -71,6 +77,35 @@ class WorkerRows:
         return [
             WrittenFile(file["name"], dict(partition), file["size"], file["rows"]) for file in files
         ]
+
+
+def copied_rows(
+    spark: SparkSession, snapshot: Snapshot, files: Sequence[DataFile], schema: T.StructType
+) -> WorkerRows:
+    """The rows of files of a table, each made by a task.
+
+    Args:
+        spark: the session, whose workers reach the folder of the table.
+        snapshot: the table.
+        files: of its files, each small enough for a worker to hold.
+        schema: of the rows.
+    """
+    tasks = max(len(files), 1)
+    copy = partial(_copy_files, snapshot=replace(snapshot, files=()), files=files, schema=schema)
+    return WorkerRows(spark.range(0, tasks, 1, tasks), copy, schema, {})
+
+
+def _copy_files(
+    batches: Iterator[pa.RecordBatch],
+    snapshot: Snapshot,
+    files: Sequence[DataFile],
+    schema: T.StructType,
+) -> Iterator[pa.RecordBatch]:
+    wanted = arrow_schema(schema)
+    for batch in batches:
+        for number in batch.column(0).to_pylist():
+            for file in files[number : number + 1]:
+                yield from rows_of_file(snapshot, file, wanted).to_batches()
 
 
 def _write_partition(
