@@ -32,12 +32,21 @@ class Reader(threading.Thread):
         self.seen: list[tuple[frozenset[str], int]] = []
         self._spark, self._path = spark, path
         self._stopped = threading.Event()
+        self._has_read = threading.Condition()
 
     def run(self) -> None:
         while not self._stopped.is_set():
             rows = self._spark.read.format("delta").load(self._path).collect()
             runs = {row["run_id"] for row in rows} | {row["item_id"] for row in rows}
-            self.seen.append((frozenset(runs), len(rows)))
+            with self._has_read:
+                self.seen.append((frozenset(runs), len(rows)))
+                self._has_read.notify()
+
+    def wait_for_another(self) -> None:
+        """Return when it has read once more."""
+        with self._has_read:
+            before = len(self.seen)
+            assert self._has_read.wait_for(lambda: len(self.seen) > before, timeout=60)
 
     def stop(self) -> None:
         self._stopped.set()
@@ -61,6 +70,8 @@ def test_a_reader_sees_whole_lists_of_one_run_while_ten_are_published_and_two_ta
     try:
         for run in runs[1:]:
             assert publish(run, config)
+            # To publish takes less time than to read.
+            reader.wait_for_another()
         assert rollback(runs[0], config, dry_run=True) == "run-8"
         assert [rollback(runs[0], config) for _ in range(2)] == ["run-8", "run-7"]
     finally:
