@@ -116,6 +116,21 @@ def test_an_unknown_key_is_named_with_the_one_that_it_may_be(
     assert re.search(named, message_of(interactions, **sections))
 
 
+@pytest.mark.parametrize(
+    ("interactions", "named"),
+    [
+        ({"time_format": "%Y-%m-%d"}, "interactions.time_format: %Y-%m-%d has '%', which Spark's"),
+        ({"time_format": "YYYY-MM-dd 'at'"}, "interactions.time_format: .* has 'Y', which Spark's"),
+        (
+            {"source": {"path": "x", "options": {"readChangeFeed": True}}},
+            "interactions.source: options.readChangeFeed gives changes of rows and not rows",
+        ),
+    ],
+)
+def test_what_spark_cannot_read_by_is_refused(interactions: dict[str, Any], named: str) -> None:
+    assert re.search(named, message_of(interactions))
+
+
 def test_a_section_without_keys_is_said_to_be_empty() -> None:
     said = "split: Input should be a section with keys, and nothing stands there; remove it to have"
     assert said in message_of(split=None)

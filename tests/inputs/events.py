@@ -353,6 +353,17 @@ TIMES = (
         problems=("'yesterday', which is written as no time.*time_format",),
     ),
     Case(
+        "months-of-another-language.csv",
+        _times("18 mars 2024 12:30", "1 mai 2024 10:00"),
+        TIMED,
+        problems=("'18 mars 2024 12:30', which is read as no time.*names of months in another",),
+    ),
+    Case(
+        "ids-with-signs-between-thousands.csv",
+        rows("user_id,item_id", "17000,i0", '"17,000",i1'),
+        problems=("'17,000', which is the same number as '17000' but.*without signs between",),
+    ),
+    Case(
         "times-that-stand-for-none.csv",
         _times("1970-01-01 00:00:00", "2024-01-01 00:00:00", "2024-01-02 00:00:00"),
         TIMED,
@@ -686,6 +697,14 @@ WEIGHTS = (
         notes=("the unit %",),
         warnings=("1 of 2 values have no unit where others have %; all are taken as they stand",),
         kept=[("u0", "i0", None, 50.0), ("u1", "i1", None, 0.75)],
+    ),
+    Case(
+        "several-currencies.csv",
+        _weights("$5", "¥500"),
+        WEIGHED,
+        notes=("the unit [$] and ¥",),
+        warnings=("holds amounts in [$] and ¥; all are taken as they stand",),
+        kept=[("u0", "i0", None, 5.0), ("u1", "i1", None, 500.0)],
     ),
     Case(
         "some-are-no-numbers.csv",

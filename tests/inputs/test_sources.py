@@ -98,7 +98,11 @@ def test_optional_columns_of_events_are_found_as_those_of_ids_are(
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"version": 9}, "does not have the version"),
+        ({"version": 9}, r"has no version 9; set source.version to one from 0 to \d"),
+        (
+            {"timestamp": "18/03/2024"},
+            "source.timestamp 18/03/2024 is no time; write it as in 2026",
+        ),
         ({"timestamp": "1999-01-01"}, "had no version at 1999-01-01; it was made"),
     ],
 )

@@ -20,6 +20,8 @@ NOBODY = frozenset(
 # Digits of any length, with their sign: larger ids than any integer type holds.
 INTEGER_ID = r"\s*([+-]?)0*(\d+)(?:[.]0*)?\s*"
 _INTEGER = re.compile(INTEGER_ID, re.ASCII)
+# A whole number with signs between thousands, as spreadsheets show it.
+GROUPED_DIGITS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+", re.ASCII)
 # Spreadsheets write long numbers in this form, which has lost their last digits.
 _WITH_EXPONENT = re.compile(r"\d(\.\d+)?[eE]\+?\d{1,2}", re.ASCII)
 # Characters without width, which no screen shows.
@@ -107,8 +109,9 @@ def equal_as_numbers(*tables: Iterable[str]) -> tuple[str, str] | None:
     seen: dict[str, str] = {}
     for ids in tables:
         for text in ids:
-            number = integer_form(text)
-            if _INTEGER.fullmatch(text) is None:
+            digits = text.replace(",", "") if GROUPED_DIGITS.fullmatch(text) else text
+            number = integer_form(digits)
+            if _INTEGER.fullmatch(digits) is None:
                 continue
             other = seen.setdefault(number, text)
             if other != text:

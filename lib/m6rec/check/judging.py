@@ -9,6 +9,7 @@ from m6rec.check.events import read_events
 from m6rec.check.findings import ColumnView, Finding, Place, Severity
 from m6rec.check.ids import (
     DOMAIN_END,
+    GROUPED_DIGITS,
     equal_as_numbers,
     first_fraction,
     id_text,
@@ -189,12 +190,15 @@ def _is_json(text: str) -> bool:
 def equal_numbers(place: Place, pair: tuple[str, str], other: str = "") -> Finding:
     """The problem that two ids are one number; the first stands in `other` where that is given."""
     where = f", of {other}," if other else ""
+    mend = "set interactions.normalise_ids: integer"
+    if any(map(GROUPED_DIGITS.fullmatch, pair)):
+        mend = "write all without signs between thousands in the source"
     return Finding(
         "problem",
         place,
         f"holds {shown(pair[1])}, which is the same number as {shown(pair[0])}{where} but another"
         " id",
-        "set interactions.normalise_ids: integer",
+        mend,
     )
 
 
@@ -248,6 +252,8 @@ def findings_of_weights(column: ColumnSample, table: Place, config: Config) -> I
                 f"holds numbers such as {first_example(column)}, with {found.decimal_sign!r} before"
                 f" the fraction{unit}",
             )
+        if found is not None and found.has_several_units:
+            yield _of_several_units(found, place)
         if found is not None and found.without_unit:
             yield Finding(
                 "warning",
@@ -272,8 +278,8 @@ def findings_of_weights(column: ColumnSample, table: Place, config: Config) -> I
         yield Finding(
             "warning",
             place,
-            f"holds {large:g}, too large to compute with ({LARGEST_WEIGHT:g} at most); such rows go"
-            " to quarantine",
+            f"holds {large:.9g}, too large to compute with ({LARGEST_WEIGHT:g} at most); such rows"
+            " go to quarantine",
         )
 
 
@@ -408,6 +414,18 @@ def findings_of_inferred_kinds(
         dates = read_dates(column.texts) if column.group == "text" else None
         if dates is not None:
             yield from _of_dates(dates, table.of(name), "warning")
+        numbers = numbers_as_text(column.texts) if column.group == "text" and not dates else None
+        if numbers is not None and numbers.has_several_units:
+            yield _of_several_units(numbers, table.of(name))
+
+
+def _of_several_units(numbers: NumbersAsText, place: Place) -> Finding:
+    return Finding(
+        "warning",
+        place,
+        f"holds amounts in {numbers.unit}; all are taken as they stand",
+        "write all in one currency in the source",
+    )
 
 
 def _of_dates(dates: TimeReading, place: Place, severity: Severity) -> Iterator[Finding]:

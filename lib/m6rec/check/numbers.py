@@ -68,6 +68,7 @@ _NEGATIVE_OF_ACCOUNTS = re.compile(NEGATIVE_OF_ACCOUNTS, re.ASCII)
 _WITHOUT_NUMBER = re.compile(rf"[\d.,+\-{SPACES}]")
 _MOST_ARE_NUMBERS = 0.9
 _SHOWN_UNITS = 3
+_AND = " and "
 _GROUPS = re.compile(r"[+-]?\d{1,3}([.,]\d{3})+")
 
 
@@ -86,6 +87,11 @@ class NumbersAsText:
     unit: str
     others: tuple[str, ...]
     without_unit: int = 0
+
+    @property
+    def has_several_units(self) -> bool:
+        """Whether values are of several currencies."""
+        return _AND in self.unit
 
 
 def numbers_as_text(values: Sequence[str]) -> NumbersAsText | None:
@@ -108,7 +114,7 @@ def numbers_as_text(values: Sequence[str]) -> NumbersAsText | None:
     without_unit = units.pop("", 0)
     if not _of_one_kind(units):
         return None
-    unit = " and ".join(name for name, _ in units.most_common(_SHOWN_UNITS))
+    unit = _AND.join(name for name, _ in units.most_common(_SHOWN_UNITS))
     numbers = set(found)
     others = tuple(dict.fromkeys(text for text in rest if text not in numbers))
     of_money = bool(units) and _all_currencies(units)

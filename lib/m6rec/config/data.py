@@ -87,6 +87,21 @@ def _known_zone(name: str) -> str:
 TimeZone = Annotated[str, AfterValidator(_known_zone)]
 
 
+def _pattern_of_spark(pattern: str) -> str:
+    """Refuse what is no pattern of Spark's, though it is one elsewhere."""
+    letters = "".join(pattern.split("'")[::2])
+    if "%" in letters or "Y" in letters:
+        sign = "%" if "%" in letters else "Y"
+        raise ValueError(
+            f"{pattern} has {sign!r}, which Spark's patterns have not; write it as in"
+            " dd.MM.yyyy HH:mm:ss"
+        )
+    return pattern
+
+
+TimePattern = Annotated[str, AfterValidator(_pattern_of_spark)]
+
+
 class InteractionColumns(Section):
     """The owner's names for the columns of the interaction table."""
 
@@ -190,7 +205,7 @@ class InteractionsConfig(Section):
         default="UTC",
         description="The zone of times that have none, such as `Asia/Tokyo` or `+09:00`.",
     )
-    time_format: str | None = Field(
+    time_format: TimePattern | None = Field(
         default=None,
         description="How a time is written, in Spark's patterns, such as `dd.MM.yyyy HH:mm`;"
         " without it, the format is inferred from the first rows where they leave no doubt.",
@@ -414,7 +429,7 @@ class AttributesSource(Section):
         " at all (`ignore`). The kind of a column that is not"
         " listed is inferred from its type and values.",
     )
-    date_formats: dict[str, str] = Field(
+    date_formats: dict[str, TimePattern] = Field(
         default_factory=dict,
         description="How the dates of columns are written, in Spark's patterns, such as"
         " `{released: dd/MM/yyyy}`; several ways as `[dd/MM/yyyy][yyyy-MM-dd]`. It is needed where"

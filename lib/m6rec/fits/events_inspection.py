@@ -95,12 +95,12 @@ def _of_times(table: OpenedTable, column: ColumnSample, config: Config) -> Itera
     if reading.problem:
         yield Finding("problem", place, reading.problem, reading.mend)
         return
-    if reading.said:
-        yield Finding("note", place, reading.said, reading.mend)
     now = datetime.now(UTC)
     time = time_column(table.frame, _with_time(config, column.name), reading.format)
     present = table.first_times(column.name, F.unix_timestamp(time))
     read = [seconds for seconds, _ in present if seconds is not None]
+    if reading.said and read:
+        yield Finding("note", place, reading.said, reading.mend)
     if present and not read:
         yield Finding(
             "problem",

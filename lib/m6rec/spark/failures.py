@@ -125,6 +125,12 @@ _RULES: tuple[_Rule, ...] = (
         ),
     ),
     (
+        r"to version (\d+)\. Available versions: \[(\d+), (\d+)\]",
+        lambda found: (
+            f"it has no version {found[1]}; set source.version to one from {found[2]} to {found[3]}"
+        ),
+    ),
+    (
         r"DELTA_VERSION_NOT_FOUND|VersionNotFoundException|Cannot time travel Delta table"
         r"|DELTA_TIMESTAMP_\w+|DELTA_NO_RECREATABLE_HISTORY_FOUND",
         lambda _: "its history does not have the version or moment that is asked for",

@@ -389,13 +389,15 @@ def _version_at(table: DeltaTable, moment: str) -> int | None:
     """The version that was the latest at a moment.
 
     Raises:
-        TableError: the table was made later.
+        TableError: the table was made later, or the moment is no time.
     """
     history = table.history().select("version", "timestamp")
     made = F.min("timestamp").cast("string").alias("made")
     at = cast_or_null(F.lit(moment), "timestamp")
     version = F.max(F.when(F.col("timestamp") <= at, F.col("version"))).alias("version")
-    row = history.agg(version, made).first()
+    row = history.agg(version, made, F.max(at).alias("at")).first()
+    if row is not None and row["at"] is None:
+        raise TableError(f"source.timestamp {moment} is no time; write it as in 2026-11-01 12:00")
     if row is None or row["version"] is None:
         made_at = "" if row is None else f"; it was made {row['made']}"
         raise TableError(
