@@ -37,7 +37,7 @@ from m6rec.spark.local_delta import (
     takes_rows,
 )
 from m6rec.spark.places import place_of
-from m6rec.spark.runtimes import arrow_schema, arrow_table, frame_of_arrow
+from m6rec.spark.runtimes import arrow_schema, arrow_table, delta_table_named, frame_of_arrow
 from m6rec.spark.session import is_local, on_databricks
 from m6rec.spark.sources import latest_version
 from m6rec.spark.worker_rows import WorkerRows, copied_rows
@@ -624,7 +624,7 @@ class Lakehouse:
         address = self.address(name)
         if self.by_path:
             return DeltaTable.forPath(self.spark, address)
-        return DeltaTable.forName(self.spark, address)
+        return delta_table_named(self.spark, address)
 
     def _record(self, name: str) -> int:
         self._written[name] = self._latest(name)

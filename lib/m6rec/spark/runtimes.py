@@ -7,6 +7,7 @@ from collections.abc import Collection
 from typing import Any, cast
 
 import pyarrow as pa
+from delta.tables import DeltaTable
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
@@ -18,6 +19,7 @@ _OPTIONS: dict[str, Any] = (
     {"timezone": "UTC"} if "timezone" in inspect.signature(to_arrow_schema).parameters else {}
 )
 
+_SESSION_CATALOG = "spark_catalog."
 # Spark 3.5 has no type for semi-structured values.
 VARIANTS: tuple[type[T.DataType], ...] = (T.VariantType,) if hasattr(T, "VariantType") else ()
 
@@ -53,6 +55,18 @@ def frame_of_arrow(spark: SparkSession, table: pa.Table, schema: T.StructType | 
     )
     rows = jvm.PythonSQLUtils.toDataFrame(read, types.json(), session._jsparkSession)
     return DataFrame(rows, session)
+
+
+def delta_table_named(spark: SparkSession, name: str) -> DeltaTable:
+    """A Delta table of the catalogue.
+
+    Raises:
+        AnalysisException: there is none of that name.
+    """
+    if not hasattr(DataFrame, "toArrow"):
+        # With Spark 3.5, Delta takes no name of a catalogue, and means the session's.
+        name = name.removeprefix(_SESSION_CATALOG)
+    return DeltaTable.forName(spark, name)
 
 
 def _empty_frame(spark: SparkSession, schema: T.StructType | str) -> DataFrame:

@@ -25,7 +25,7 @@ from m6rec.spark.failures import reading_table
 from m6rec.spark.files import format_of_files, without_glob
 from m6rec.spark.json_samples import schema_of_sample
 from m6rec.spark.parquet_columns import parquet_schema, readable_columns
-from m6rec.spark.runtimes import cast_or_null
+from m6rec.spark.runtimes import cast_or_null, delta_table_named
 from m6rec.spark.values import id_column, item_id_column, owner_column, quoted
 
 _CORRECT_NAMES = "correct the column names in the config"
@@ -379,7 +379,7 @@ def _delta_table(spark: SparkSession, source: TableSource) -> DeltaTable | None:
     if source.path is not None:
         return DeltaTable.forPath(spark, source.path)
     try:
-        return DeltaTable.forName(spark, source.name)
+        return delta_table_named(spark, source.name)
     except AnalysisException:
         # A view, or a table of another format, has no versions.
         return None
