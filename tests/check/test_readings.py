@@ -21,6 +21,8 @@ NEEDED = ("user_id", "item_id")
     [
         (b"user_id;item_id\nann;tea\nbob;rum\n", {"sep": ";"}, ("ann", "tea")),
         (b"user_id\titem_id\nann\ttea\n", {"sep": "\t"}, ("ann", "tea")),
+        (b"user_id\x01item_id\nann\x01tea\n", {"sep": "\x01"}, ("ann", "tea")),
+        (b"user_id~item_id\nann~tea\n", {"sep": "~"}, ("ann", "tea")),
         (b"1::1193::5\n1::661::3\n", {"sep": "::", "header": "false"}, ("1", "1193", "5")),
         (
             "user_id;item_id\nann;th\u00e9\n".encode("latin-1"),
@@ -45,6 +47,11 @@ def test_the_likeliest_reading_has_the_columns(
     [reading] = likely_readings(start, NEEDED)
     assert reading.options == options
     assert reading.rows[0] == first
+
+
+def test_a_separator_of_two_signs_is_likelier_than_half_of_it() -> None:
+    readings = likely_readings(b"user_id||item_id\nann||tea\n", NEEDED)
+    assert [one.options["sep"] for one in readings] == ["||", "|"]
 
 
 def test_what_has_one_column_under_every_reading_has_no_likely_one() -> None:

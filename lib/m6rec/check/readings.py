@@ -33,7 +33,7 @@ _FOREIGN = (
 )
 # Encodings with several bytes for each character, some of which Spark takes for ends of lines.
 WIDE = "UTF-16"
-_SEPARATORS = (",", ";", "\t", "|", "::")
+_SEPARATORS = (",", ";", "\t", "||", "|", "::", "~", "^", "\x01")
 # The standard's first, which is taken where others would do as well.
 _QUOTES = ('"', "'")
 _COMMENT = "#"
@@ -223,10 +223,14 @@ def _has_header(rows: list[tuple[str, ...]], needed: tuple[str, ...]) -> bool:
 
 
 def _score(reading: LikelyReading, needed: tuple[str, ...]) -> tuple[int, int]:
-    """How many of the needed columns a reading has, and how many columns of equal rows."""
+    """How many of the needed columns a reading has, and how many columns of equal rows.
+
+    Columns without any value do not count: they lie between the halves of a separator.
+    """
     named = {name.casefold() for name in reading.names}
-    widths = {len(row) for row in (reading.names, *reading.rows) if row}
+    rows = [row for row in (reading.names, *reading.rows) if row]
+    filled = sum(map(any, zip(*rows, strict=False)))
     return (
         sum(name.casefold() in named for name in needed),
-        max(widths, default=0) if len(widths) == 1 else 0,
+        filled if len({len(row) for row in rows}) == 1 else 0,
     )
