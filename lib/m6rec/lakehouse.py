@@ -30,7 +30,6 @@ from m6rec.spark.local_delta import (
     commit_rows,
     has_log,
     newest_version,
-    remove_files,
     rows_of,
     rows_that_are_new,
     snapshot_of,
@@ -391,10 +390,7 @@ class Lakehouse:
             if others:
                 rows = reduce(DataFrame.unionByName, others)
                 few = arrow_table(self._conform(table, rows, constants))
-            version = self._commit_here(name, lambda _: few, replaced, files)
-            if version is None:
-                remove_files(folder, files)
-            return version
+            return self._commit_here(name, lambda _: few, replaced, files)
 
     def _passes_through_driver(self, name: str) -> bool:
         """Whether the driver fetches what is written to a table, and writes it for itself."""
@@ -513,10 +509,7 @@ class Lakehouse:
                 return None
             copies = copied_rows(self.spark, snapshot, files, table.schema).write(folder, {})
             rows = arrow_schema(table.schema).empty_table()
-        version = commit_rows(folder, table.schema, lambda _: rows, {}, new, note, copies)
-        if version is None:
-            remove_files(folder, copies)
-        return version
+        return commit_rows(folder, table.schema, lambda _: rows, {}, new, note, copies)
 
     def append_new(
         self, name: str, frame: DataFrame, key: tuple[str, ...], number: str | None = None

@@ -359,11 +359,6 @@ TIMES = (
         problems=("'18 mars 2024 12:30', which is read as no time.*names of months in another",),
     ),
     Case(
-        "ids-with-signs-between-thousands.csv",
-        rows("user_id,item_id", "17000,i0", '"17,000",i1'),
-        problems=("'17,000', which is the same number as '17000' but.*without signs between",),
-    ),
-    Case(
         "times-that-stand-for-none.csv",
         _times("1970-01-01 00:00:00", "2024-01-01 00:00:00", "2024-01-02 00:00:00"),
         TIMED,
@@ -447,6 +442,11 @@ TIMES = (
 )
 
 IDS = (
+    Case(
+        "ids-with-signs-between-thousands.csv",
+        rows("user_id,item_id", "17000,i0", '"17,000",i1'),
+        problems=("'17,000', which is the same number as '17000' but.*without signs between",),
+    ),
     Case(
         "floats-as-text.csv",
         _users("17850.0", "17850", "abc"),

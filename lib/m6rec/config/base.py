@@ -201,13 +201,17 @@ class TableSource(Section):
         asked = [key for key, value in given.items() if value is not None]
         if len(asked) > 1:
             raise ValueError("give either version or timestamp, and not both")
+        if asked and self.format not in {"auto", "delta"}:
+            raise ValueError(f"{asked[0]} needs format delta, found format {self.format}")
+        return self
+
+    @model_validator(mode="after")
+    def _rows_and_not_changes(self) -> "TableSource":
         if (self.option("readchangefeed") or "").lower() == "true":
             raise ValueError(
                 "options.readChangeFeed gives changes of rows and not rows; leave it out"
                 " (fold_in.change_feed follows the changes of a table)"
             )
-        if asked and self.format not in {"auto", "delta"}:
-            raise ValueError(f"{asked[0]} needs format delta, found format {self.format}")
         return self
 
     @property

@@ -87,11 +87,15 @@ def _known_zone(name: str) -> str:
 TimeZone = Annotated[str, AfterValidator(_known_zone)]
 
 
+def outside_quotes(pattern: str) -> str:
+    """What of a pattern does not stand for itself."""
+    return "".join(pattern.split("'")[::2])
+
+
 def _pattern_of_spark(pattern: str) -> str:
     """Refuse what is no pattern of Spark's, though it is one elsewhere."""
-    letters = "".join(pattern.split("'")[::2])
-    if "%" in letters or "Y" in letters:
-        sign = "%" if "%" in letters else "Y"
+    sign = next((one for one in "%Y" if one in outside_quotes(pattern)), None)
+    if sign is not None:
         raise ValueError(
             f"{pattern} has {sign!r}, which Spark's patterns have not; write it as in"
             " dd.MM.yyyy HH:mm:ss"

@@ -446,7 +446,7 @@ def _keys(place: tuple[str | int, ...]) -> tuple[str | int, ...]:
 
 
 def _meant(place: tuple[str | int, ...]) -> str:
-    """Words for what an unknown key may be: one of its name elsewhere, or one like it there."""
+    """Words for what an unknown key may be: one of its name elsewhere, or one like it."""
     *sections, unknown = place
     elsewhere = list(_places_of(str(unknown), Config, ""))
     if 0 < len(elsewhere) <= _SHOWN_PLACES:

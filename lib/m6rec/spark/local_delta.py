@@ -426,11 +426,27 @@ def commit_rows(
             and none without `replaced`.
         new: how the table is made.
         note: what its history says of the commit.
-        written: files of more rows, which lie in the folder.
+        written: files of more rows, which lie in the folder; deleted where nothing is done.
 
     Returns:
         The version; None where nothing was done, because Spark has to do it.
     """
+    version = _commit_in_turn(folder, schema, rows_for, replaced, new, note, written)
+    if version is None:
+        _remove_files(folder, written)
+    return version
+
+
+def _commit_in_turn(
+    folder: Path,
+    schema: T.StructType,
+    rows_for: Callable[[Snapshot | None], pa.Table | None],
+    replaced: Condition | None,
+    new: NewTable,
+    note: str,
+    written: Sequence[WrittenFile],
+) -> int | None:
+    """`commit_rows`, which leaves the written files where they are."""
     for _ in range(_ATTEMPTS):
         before = snapshot_of(folder)
         # Before the first commit the folder of a table has at most the files that are written.
@@ -441,7 +457,7 @@ def commit_rows(
         if rows is None:
             assert before is not None
             return before.version
-        partitioned_by = new.partitioned_by if before is None else before.partitioned_by
+        partitioned_by = _partitioned_by(before, new)
         if not _has_plain_values(rows, partitioned_by):
             return None
         try:
@@ -464,12 +480,15 @@ def takes_rows(
     """Whether `commit_rows` can commit rows of a partition to a table as it is now."""
     before = snapshot_of(folder)
     is_new = before is None and not folder.exists()
-    partitioned_by = new.partitioned_by if before is None else before.partitioned_by
     return (
         _is_for_python(before, is_new, schema, replaced, new)
-        and tuple(partition) == tuple(partitioned_by)
+        and tuple(partition) == tuple(_partitioned_by(before, new))
         and all(map(_PLAIN_VALUE.fullmatch, partition.values()))
     )
+
+
+def _partitioned_by(before: Snapshot | None, new: NewTable) -> Sequence[str]:
+    return new.partitioned_by if before is None else before.partitioned_by
 
 
 def _is_for_python(
@@ -509,7 +528,7 @@ def _try_commit(
     note: str,
 ) -> int | None:
     version = 0 if before is None else before.version + 1
-    partitioned_by = new.partitioned_by if before is None else before.partitioned_by
+    partitioned_by = _partitioned_by(before, new)
     gone = [] if before is None or replaced is None else before.files_of(replaced)
     now = time.time_ns() // 1_000_000
     if before is not None and replaced and before.cuts_files_by(replaced) and gone:
@@ -523,11 +542,11 @@ def _try_commit(
     actions += [_removed(file, now) for file in gone]
     if _write_commit(folder, version, actions):
         return version
-    remove_files(folder, own)
+    _remove_files(folder, own)
     return None
 
 
-def remove_files(folder: Path, files: Sequence[WrittenFile]) -> None:
+def _remove_files(folder: Path, files: Sequence[WrittenFile]) -> None:
     """Delete files that no commit has told of."""
     for file in files:
         (folder / file.name).unlink(missing_ok=True)

@@ -16,7 +16,7 @@ from m6rec.check.numbers import (
     DecimalSign,
 )
 from m6rec.check.times import PARTS_OF_A_SECOND
-from m6rec.config.data import InteractionsConfig
+from m6rec.config.data import InteractionsConfig, outside_quotes
 from m6rec.errors import TableError
 from m6rec.spark.runtimes import cast_or_null
 
@@ -214,7 +214,7 @@ def _by_pattern(frame: DataFrame, text: Column, pattern: str, zone: str) -> Colu
 
 
 def _has_zone(pattern: str) -> bool:
-    return bool(_ZONE_LETTERS & set("".join(pattern.split("'")[::2])))
+    return bool(_ZONE_LETTERS & set(outside_quotes(pattern)))
 
 
 def _in_brackets(pattern: str) -> list[str]:

@@ -87,10 +87,10 @@ def copied_rows(
     Args:
         spark: the session, whose workers reach the folder of the table.
         snapshot: the table.
-        files: of its files, each small enough for a worker to hold.
+        files: one or more of its files, each small enough for a worker to hold.
         schema: of the rows.
     """
-    tasks = max(len(files), 1)
+    tasks = len(files)
     copy = partial(_copy_files, snapshot=replace(snapshot, files=()), files=files, schema=schema)
     return WorkerRows(spark.range(0, tasks, 1, tasks), copy, schema, {})
 
@@ -104,8 +104,7 @@ def _copy_files(
     wanted = arrow_schema(schema)
     for batch in batches:
         for number in batch.column(0).to_pylist():
-            for file in files[number : number + 1]:
-                yield from rows_of_file(snapshot, file, wanted).to_batches()
+            yield from rows_of_file(snapshot, files[number], wanted).to_batches()
 
 
 def _write_partition(
