@@ -19,7 +19,6 @@ from m6rec.config.base import is_path
 from m6rec.errors import ConfigError, DataError, TableError
 from m6rec.files import FilePlace
 from m6rec.schemas import RECOMMENDATIONS_TABLE, TABLES, TableSchema
-from m6rec.spark.files import local_path
 from m6rec.spark.local_delta import (
     Condition,
     NewTable,
@@ -35,7 +34,7 @@ from m6rec.spark.local_delta import (
     snapshot_of,
     takes_rows,
 )
-from m6rec.spark.places import place_of
+from m6rec.spark.places import folder_here, place_of
 from m6rec.spark.runtimes import arrow_schema, arrow_table, delta_table_named, frame_of_arrow
 from m6rec.spark.session import is_local, on_databricks
 from m6rec.spark.sources import latest_version
@@ -197,7 +196,7 @@ class Lakehouse:
         return self._is_there(name)
 
     def _is_there(self, name: str) -> bool:
-        folder = self._local_folder(name)
+        folder = self.local_folder(name)
         if folder is not None:
             return has_log(folder)
         if self.by_path:
@@ -210,7 +209,7 @@ class Lakehouse:
         return self._latest(name)
 
     def _latest(self, name: str) -> int:
-        folder = self._local_folder(name)
+        folder = self.local_folder(name)
         if folder is None:
             version = latest_version(self.spark, self.delta_table(name))
         else:
@@ -284,7 +283,7 @@ class Lakehouse:
         self, name: str, version: int, alternatives: Sequence[Condition], most_bytes: int
     ) -> pa.Table | None:
         """Rows that lie in few bytes on this machine; None where Spark has to read them."""
-        folder = self._local_folder(name)
+        folder = self.local_folder(name)
         snapshot = None if folder is None else snapshot_of(folder, version)
         return (
             None
@@ -292,16 +291,13 @@ class Lakehouse:
             else rows_of(snapshot, TABLES[name].schema, alternatives, most_bytes)
         )
 
-    def _local_folder(self, name: str) -> Path | None:
+    def local_folder(self, name: str) -> Path | None:
         """Where a table lies on the driver's own disk; None where it lies elsewhere."""
         return None if self._folder_here is None else self._folder_here / name
 
     @cached_property
     def _folder_here(self) -> Path | None:
-        if not self.by_path or not is_local(self.spark) or on_databricks():
-            return None
-        place = place_of(self.spark, self.location)
-        return Path(local_path(place.address)) if place.system is None else None
+        return folder_here(self.spark, self.location) if self.by_path else None
 
     def known(self, name: str, what: str, ask: Callable[[DataFrame], Known]) -> Known:
         """An answer that depends on this run's rows of a table, asked once for each of its
@@ -376,7 +372,7 @@ class Lakehouse:
         part: Mapping[str, Part],
     ) -> int | None:
         """Let workers write files, and commit them; None where Spark has to write."""
-        folder, table, constants = self._local_folder(name), TABLES[name], self._constants(part)
+        folder, table, constants = self.local_folder(name), TABLES[name], self._constants(part)
         # A query for all rows is enough where they are few.
         if folder is None or self.through_driver:
             return None
@@ -394,7 +390,7 @@ class Lakehouse:
 
     def _passes_through_driver(self, name: str) -> bool:
         """Whether the driver fetches what is written to a table, and writes it for itself."""
-        return self.through_driver and name not in _LARGE and self._local_folder(name) is not None
+        return self.through_driver and name not in _LARGE and self.local_folder(name) is not None
 
     def _replace_here(self, name: str, rows: pa.Table, replaced: Condition) -> int:
         """Replace rows by some that the driver holds."""
@@ -417,7 +413,7 @@ class Lakehouse:
         written: Sequence[WrittenFile] = (),
     ) -> int | None:
         """Write rows that the driver holds without a query; None where Spark has to do it."""
-        folder, table = self._local_folder(name), TABLES[name]
+        folder, table = self.local_folder(name), TABLES[name]
         if folder is None:
             return None
         new = self._new_table(table)
@@ -495,7 +491,7 @@ class Lakehouse:
     def _copy_to_published(self, note: str) -> int | None:
         """Copy this run's lists by the driver, or many by workers; None where Spark has to."""
         table, new = RECOMMENDATIONS_TABLE, NewTable((), self._properties_of_tables)
-        lists, folder = self._local_folder(table.name), self._local_folder(PUBLISHED)
+        lists, folder = self.local_folder(table.name), self.local_folder(PUBLISHED)
         if lists is None or folder is None:
             return None
         snapshot = snapshot_of(lists, self._pin(table.name, None))

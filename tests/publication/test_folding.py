@@ -22,6 +22,7 @@ from m6rec.publication.following import Followed
 from m6rec.publication.publishing import publish
 from m6rec.publication.replacing import PublishedLists
 from m6rec.publication.scoring import GivenUsers, list_maker_of
+from m6rec.spark.local_marks import RowsOfKeys
 from tests.finished_runs import config_of, copy_run
 from tests.publication.test_scoring import by_place
 from tests.synthetic_shop import START
@@ -29,15 +30,32 @@ from tests.synthetic_shop import START
 COLUMNS = "customer string, product string, stars double, at timestamp, device string"
 
 
-class Merging(PublishedLists):
-    """Replaces lists as it has to on Spark 3.5."""
+class BySpark(PublishedLists):
+    """Replaces lists as it has to where they lie elsewhere."""
+
+    def rows_of_users(self, users: Sequence[str]) -> RowsOfKeys | None:
+        return None
+
+
+class Merging(BySpark):
+    """Replaces lists as Spark 3.5 has to."""
 
     def set_of_users(self, users: Sequence[str]) -> str | None:
         return None
 
 
+class FoldsBySpark(FoldIn):
+    """Of lists that lie elsewhere."""
+
+    def __init__(self, lakehouse: Lakehouse, config: Config) -> None:
+        super().__init__(lakehouse, config)
+        self.published = BySpark(lakehouse)
+
+
 class FoldsByMerging(FoldIn):
-    """On Spark 3.5."""
+    """The same on Spark 3.5, in batches of more users than the driver ranks."""
+
+    users_in_driver = 0
 
     def __init__(self, lakehouse: Lakehouse, config: Config) -> None:
         super().__init__(lakehouse, config)
@@ -170,8 +188,8 @@ def test_a_kill_loses_no_event_and_writes_no_list_twice(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [Compacting, FoldsByMerging])
-def test_lists_are_replaced_with_and_without_variables_of_the_session(
+@pytest.mark.parametrize("kind", [Compacting, FoldsBySpark, FoldsByMerging])
+def test_lists_are_replaced_by_the_driver_and_by_spark_alike(
     spark: SparkSession,
     copied: Lakehouse,
     following: Config,

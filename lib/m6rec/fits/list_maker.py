@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property, reduce
 
+import pyarrow as pa
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
@@ -25,6 +26,7 @@ from m6rec.kernels.text.sentence_encoder import load_sentence_encoder
 from m6rec.lakehouse import Lakehouse
 from m6rec.rankers import ranker_named
 from m6rec.spark.sources import read_source
+from m6rec.spark.worker_rows import WorkerRows
 from m6rec.stages.features.attributes import attributes_by_index, column_name
 from m6rec.stages.features.behaviour import (
     Surroundings,
@@ -115,13 +117,36 @@ class ListMaker:
         row = self.fit.lakehouse.read("interactions").agg(F.timestamp_micros(latest)).first()
         return None if row is None else row[0]
 
-    def lists(self, rows: DataFrame, users: DataFrame, generated_at: datetime) -> DataFrame:
+    def lists(self, inputs: DataFrame, generated_at: datetime) -> DataFrame:
         """Explained lists: columns of table `recommendations` without run_id.
+
+        Args:
+            inputs: as `inputs` gives them.
+            generated_at: the time of the lists.
+        """
+        return reduce(
+            DataFrame.unionByName, (one.frame() for one in self._lists(inputs, generated_at))
+        )
+
+    def lists_here(self, inputs: DataFrame, held: pa.Table, generated_at: datetime) -> pa.Table:
+        """The same for a few users, made by the driver.
+
+        Args:
+            inputs: as `inputs` gives them.
+            held: their rows.
+            generated_at: the time of the lists.
+        """
+        return pa.concat_tables(one.made_of(held) for one in self._lists(inputs, generated_at))
+
+    def _lists(self, inputs: DataFrame, generated_at: datetime) -> list[WorkerRows]:
+        return [explained_lists(inputs, ranking, generated_at) for ranking in self._rankings]
+
+    def inputs(self, rows: DataFrame, users: DataFrame) -> DataFrame:
+        """What ranking reads of each user: `user_inputs` with user_id.
 
         Args:
             rows: as `rows` gives them.
             users: user_id, user_index.
-            generated_at: the time of the lists.
         """
         pairs = excluded_pairs(self.fit)
         if pairs is not None:
@@ -130,11 +155,7 @@ class ListMaker:
             pairs = pairs.join(own, c.USER_ID).select(
                 F.col("_index").alias(c.USER_INDEX), c.ITEM_INDEX
             )
-        inputs = user_inputs(rows, None, {}, pairs).join(users, c.USER_INDEX)
-        lists = [
-            explained_lists(inputs, ranking, generated_at).frame() for ranking in self._rankings
-        ]
-        return reduce(DataFrame.unionByName, lists)
+        return user_inputs(rows, None, {}, pairs).join(users, c.USER_INDEX)
 
     def rows(self, known: KnownOfUsers) -> DataFrame:
         """A row of the user-item matrix for each user, with features where the ranker needs them.
@@ -163,19 +184,25 @@ class ListMaker:
             transform(known.attributes, behaviour, others)
         )
 
-    def users(self, ids: DataFrame) -> DataFrame:
+    def users(self, ids: DataFrame, index: DataFrame | None = None) -> DataFrame:
         """user_id, user_index of distinct user ids; users whom the run does not know get negative
         ones.
 
         A negative index depends on the id alone.
+
+        Args:
+            ids: user_id.
+            index: the rows of `index`, where they are kept.
         """
-        known = self._index.toDF(*self._index.columns)
+        known = self.index if index is None else index
+        known = known.toDF(*known.columns)
         unknown = -F.xxhash64(c.USER_ID).bitwiseAND(F.lit(_LARGEST_HASH)) - 1
         named = ids.select(c.USER_ID).join(known, c.USER_ID, how="left")
         return named.select(c.USER_ID, F.coalesce(c.USER_INDEX, unknown).alias(c.USER_INDEX))
 
     @cached_property
-    def _index(self) -> DataFrame:
+    def index(self) -> DataFrame:
+        """user_id, user_index of the users whom the run knows."""
         return self.fit.lakehouse.read("user_index").select(c.USER_ID, c.USER_INDEX)
 
     def training_events(self, users: DataFrame) -> DataFrame:
@@ -265,14 +292,19 @@ class ListMaker:
         return behaviour.join(shares, c.USER_INDEX, "left")
 
 
-def added(base: DataFrame, events: DataFrame) -> DataFrame:
+def added(base: DataFrame, events: DataFrame, are_few: bool = False) -> DataFrame:
     """Events of `base` with those of `events` that it lacks; both like table `interactions`."""
-    return base.unionByName(lacking(events, base))
+    return base.unionByName(lacking(events, base, are_few))
 
 
-def lacking(events: DataFrame, base: DataFrame) -> DataFrame:
-    """The events whose user, item, time and type no event of `base` has."""
+def lacking(events: DataFrame, base: DataFrame, are_few: bool = False) -> DataFrame:
+    """The events whose user, item, time and type no event of `base` has.
+
+    `are_few` says that each task can hold those of `base`.
+    """
     renamed = base.select(*(F.col(name).alias(f"_{name}") for name in _KEY))
+    if are_few:
+        renamed = F.broadcast(renamed)
     same: Column = F.lit(True)
     for name in _KEY:
         same = same & F.col(name).eqNullSafe(F.col(f"_{name}"))

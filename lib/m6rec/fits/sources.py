@@ -79,11 +79,7 @@ def open_sources(spark: SparkSession, config: Config) -> Sources:
     """
     check_sources(spark, config)
     mapped = config.interactions
-    names = mapped.columns
-    optional = (names.time, names.weight, names.event_type)
-    present = tuple(name for name in optional if name is not None)
-    ids = (names.user, names.item, *names.beside_item)
-    version, frame = _at_version(spark, mapped.source, (*ids, *present, *names.context))
+    version, frame = _at_version(spark, mapped.source, columns_of_events(mapped))
     reading = _reading(INTERACTIONS, mapped.source, frame, mapped)
     held_out = (
         _open_held_out(spark, "split.test", config.split.test, mapped),
@@ -133,6 +129,14 @@ def _at_version(
     frame = load_source(spark, pinned)
     there = (name for name in optional if has_column(frame, name))
     return version, with_columns(frame, pinned, (*required, *there))
+
+
+def columns_of_events(config: InteractionsConfig) -> tuple[str, ...]:
+    """The owner's columns that a table of events has."""
+    names = config.columns
+    optional = (names.time, names.weight, names.event_type, *names.context)
+    present = (name for name in optional if name is not None)
+    return (names.user, names.item, *names.beside_item, *present)
 
 
 def open_events(

@@ -12,12 +12,13 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from threading import RLock
 
+import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.streaming.query import StreamingQuery
@@ -27,9 +28,10 @@ from m6rec.config.base import TableSource
 from m6rec.config.run import INTERACTIONS_SOURCE, Config
 from m6rec.errors import ConfigError, DataError, TableError
 from m6rec.fingerprints import fingerprint_of
-from m6rec.fits.list_maker import EVENT_COLUMNS, KnownOfUsers, ListMaker, added, lacking
-from m6rec.fits.sources import Events, open_events
+from m6rec.fits.list_maker import KnownOfUsers, added, lacking
+from m6rec.fits.sources import columns_of_events
 from m6rec.lakehouse import PUBLISHED, Lakehouse
+from m6rec.publication.followed_events import FollowedEvents
 from m6rec.publication.following import Followed
 from m6rec.publication.publishing import publications
 from m6rec.publication.replacing import PublishedLists, frame_of_users
@@ -37,12 +39,13 @@ from m6rec.publication.scoring import list_maker_of
 from m6rec.runs import sources_of_run, work_of_run
 from m6rec.schemas import FOLD_IN_BATCHES_TABLE
 from m6rec.spark.failures import following_table
+from m6rec.spark.local_marks import RowsOfKeys
 from m6rec.spark.places import matching, place_of
 from m6rec.spark.runtimes import arrow_table, frame_of_arrow
 from m6rec.spark.session import queries_over, queries_over_few
 from m6rec.spark.sources import inferred_format, source_version, time_of_version, with_columns
-from m6rec.spark.values import id_column, owner_column
-from m6rec.stages.pairs.cleaning import clean_interactions, judged_by_themselves
+from m6rec.spark.values import owner_column
+from m6rec.stages.pairs.cleaning import judged_by_themselves
 
 CATCHING_UP = -1
 _SECONDS_BETWEEN_DISTANCES = 60.0
@@ -66,9 +69,12 @@ class FoldIn:
         lakehouse, config: as they were given.
         published: the lists that readers see.
         batches_of_a_file: the files that so many batches leave are put together.
+        users_in_driver: the driver ranks so many users itself, for to send fewer to tasks takes
+            longer than that.
     """
 
     batches_of_a_file = 100
+    users_in_driver = 10_000
 
     def __init__(self, lakehouse: Lakehouse, config: Config) -> None:
         """Read nothing yet.
@@ -81,6 +87,7 @@ class FoldIn:
         self.config = config
         self.published = PublishedLists(lakehouse)
         self._followed: Followed | None = None
+        self._events: dict[int, FollowedEvents] = {}
         # The version of the published table when the followed run was found in it.
         self._version = -1
         self._caught_up: set[int] = set()
@@ -194,6 +201,15 @@ class FoldIn:
                 if self.follow() is followed:
                     self._caught_up.add(followed.publication)
 
+    def _events_for(self, followed: Followed) -> FollowedEvents:
+        """The events of the followed table as this run would clean them."""
+        known = self._events.get(followed.publication)
+        if known is None:
+            first = self._first_version(followed)
+            known = FollowedEvents(self.spark, self.source, self.config, followed.maker, first)
+            self._events = {followed.publication: known}
+        return known
+
     @cached_property
     def _query_id(self) -> str:
         """The id that the stream keeps for as long as its checkpoint is there."""
@@ -202,7 +218,7 @@ class FoldIn:
         )
 
     def _late_users(self, followed: Followed) -> list[str]:
-        late = lacking(self._cleaned(followed, None), followed.base)
+        late = lacking(self._events_for(followed).of_all(), followed.base)
         ids: list[str] = arrow_table(late.select(c.USER_ID).distinct()).column(0).to_pylist()
         return ids
 
@@ -234,12 +250,8 @@ class FoldIn:
         if start is not None:
             reader = reader.option("startingVersion", start)
         frame = reader.table(source.table) if source.table else reader.load(source.path)
-        opened = self._open()
-        names = opened.config.columns
-        optional = (names.time, names.weight, names.event_type, *names.context)
-        present = (name for name in optional if name is not None)
-        read = (names.user, names.item, *names.beside_item, *present)
-        events = with_columns(frame, source, read, "fold_in.source")
+        opened = self._events_for(followed).opened()
+        events = with_columns(frame, source, columns_of_events(opened.config), "fold_in.source")
         if settings.watermark_hours > 0:
             own = [name for name in events.columns if not name.startswith("_commit_")]
             # The watermark goes by the time of arrival, so that no event is too late. Events are
@@ -370,62 +382,69 @@ class FoldIn:
         )
 
     def _replace_lists(self, followed: Followed, batch_id: int, users: Sequence[str]) -> "_Made":
-        maker = followed.maker
-        touched, new_users = self._touched(maker, users)
-        events = added(followed.events_of(touched), self._cleaned(followed, touched))
+        maker, are_few = followed.maker, len(users) <= self.users_in_driver
+        lists: DataFrame | pa.Table
+        old = self.published.rows_of_users(users) if are_few else None
+        with ExitStack() as stack, ThreadPoolExecutor(1) as beside:
+            if are_few:
+                stack.enter_context(queries_over_few(self.spark, tasks=1))
+            if old is not None:
+                beside.submit(old.find)
+            inputs, new_users = self._inputs(followed, users, are_few)
+            if are_few:
+                held = arrow_table(inputs)
+                lists = maker.lists_here(inputs, held, datetime.now(UTC))
+            else:
+                stack.callback(inputs.persist().unpersist)
+                held = arrow_table(inputs.limit(self.users_in_driver))
+                lists = maker.lists(inputs, datetime.now(UTC))
+            distance = beside.submit(self._distance, followed, held)
+            self._commit(followed, batch_id, lists, users, old)
+            return _Made(new_users, distance.result())
+
+    def _inputs(
+        self, followed: Followed, users: Sequence[str], are_few: bool
+    ) -> tuple[DataFrame, int]:
+        """What ranking reads of the users, and how many of them the run does not know."""
+        maker, followed_events = followed.maker, self._events_for(followed)
+        with ThreadPoolExecutor(1) as beside:
+            of_users = followed_events.of_few if are_few else followed_events.of_many
+            cleaning = beside.submit(of_users, users)
+            # A few rows that the driver holds; all else is joined with them.
+            ids = frame_of_users(self.spark, users)
+            indexed = arrow_table(maker.users(ids, followed.index))
+            new = cleaning.result()
+        touched = frame_of_arrow(self.spark, indexed, f"{c.USER_ID} string, {c.USER_INDEX} long")
+        events = added(followed.events_of(touched), new, are_few)
         rows = maker.rows(KnownOfUsers(touched, events, maker.attributes(touched)))
         has_history = F.size(c.ITEM_INDICES) + F.size(c.EXCLUDED_INDICES) > 0
-        rows = rows.where((F.col(c.USER_INDEX) >= 0) | has_history).persist()
-        try:
-            lists = maker.lists(rows, touched, datetime.now(UTC))
-            with ThreadPoolExecutor(1) as beside:
-                distance = beside.submit(self._distance, followed, rows)
-                self._commit(followed, batch_id, lists, users)
-                return _Made(new_users, distance.result())
-        finally:
-            rows.unpersist()
-
-    def _touched(self, maker: ListMaker, users: Sequence[str]) -> tuple[DataFrame, int]:
-        """user_id, user_index, and how many users the run does not know."""
-        # A few rows that the driver holds; all else is joined with them.
-        indexed = arrow_table(maker.users(frame_of_users(self.spark, users)))
-        frame = frame_of_arrow(self.spark, indexed, f"{c.USER_ID} string, {c.USER_INDEX} long")
-        return frame, int((indexed.column(c.USER_INDEX).to_numpy() < 0).sum())
-
-    def _open(self) -> Events:
-        return open_events(self.spark, "fold_in.source", self.source, self.config.interactions)
-
-    def _cleaned(self, followed: Followed, users: DataFrame | None) -> DataFrame:
-        """The events of the table as it is now, of all users or of some, like `interactions`."""
-        opened = self._open()
-        frame = opened.frame
-        if users is not None:
-            user = id_column(frame, opened.config.columns.user, opened.config)
-            ids = F.broadcast(users.select(F.col(c.USER_ID).alias("_touched")))
-            frame = frame.join(ids, user == F.col("_touched"), "left_semi")
-        cleaned = clean_interactions(
-            frame,
-            opened.config,
-            datetime.now(UTC),
-            opened.version,
-            opened.reading,
-            self.config.ratings.enabled,
-            followed.maker.latest,
-        )
-        return cleaned.interactions.select(*EVENT_COLUMNS)
+        rows = rows.where((F.col(c.USER_INDEX) >= 0) | has_history)
+        new_users = int((indexed.column(c.USER_INDEX).to_numpy() < 0).sum())
+        return maker.inputs(rows, touched), new_users
 
     def _commit(
         self,
         followed: Followed,
         batch_id: int,
-        lists: DataFrame,
+        lists: DataFrame | pa.Table,
         users: Sequence[str],
+        old: RowsOfKeys | None,
     ) -> None:
-        """Put the lists in the place of those of these users, in one commit that happens once."""
-        new = lists.withColumn(c.RUN_ID, F.lit(followed.run_id))
+        """Put the lists in the place of those of these users, in one commit that happens once.
+
+        They are left out where another run has been published meanwhile.
+        """
+        new: DataFrame | pa.Table
+        if isinstance(lists, pa.Table):
+            run_id = pa.repeat(pa.scalar(followed.run_id), lists.num_rows)
+            new = lists.append_column(c.RUN_ID, run_id)
+        else:
+            new = lists.withColumn(c.RUN_ID, F.lit(followed.run_id))
         application = f"m6rec-fold_in-{self._query_id}-{followed.publication}"
         with self._as_own_commit():
-            self.published.replace(new, users, application, batch_id + 1)
+            while self.follow() is followed:
+                if self.published.replace(new, users, application, batch_id + 1, old):
+                    return
 
     def _compact(self) -> None:
         """Put the files of many batches together, once in as many."""
@@ -455,7 +474,7 @@ class FoldIn:
         )
         return not rows.where(same).isEmpty()
 
-    def _distance(self, followed: Followed, rows: DataFrame) -> float | None:
+    def _distance(self, followed: Followed, rows: pa.Table) -> float | None:
         """How far users have moved; None where this was measured a short time ago."""
         now_is = time.monotonic()
         if now_is < self._next_distance:

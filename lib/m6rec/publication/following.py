@@ -61,6 +61,11 @@ class Followed:
         events = F.collect_list(F.struct(*of_user)).alias(_EVENTS)
         return self.base.groupBy(c.USER_ID).agg(events).persist()
 
+    @cached_property
+    def index(self) -> DataFrame:
+        """user_id, user_index of the users whom the run knows, kept by the executors."""
+        return self.maker.index.persist()
+
     def events_of(self, users: DataFrame) -> DataFrame:
         """The events that the run has of a few users."""
         ids = F.broadcast(users.select(c.USER_ID))
@@ -68,8 +73,9 @@ class Followed:
         return own.select(c.USER_ID, F.inline(_EVENTS)).select(*EVENT_COLUMNS)
 
     def let_go(self) -> None:
-        """Free the memory of the histories."""
+        """Free the memory of the histories and of the index."""
         self.histories.unpersist()
+        self.index.unpersist()
 
     @cached_property
     def factor_model(self) -> FactorModel | None:
@@ -79,13 +85,13 @@ class Followed:
         name = next((name for name in _FACTORS if name in trained), None)
         return None if name is None else fit.factor_model(name)
 
-    def distance(self, rows: DataFrame) -> float | None:
+    def distance(self, rows: pa.Table) -> float | None:
         """The mean cosine distance of some users' vectors from those of their rows in training.
 
         It takes a pass over all rows of the training.
 
         Args:
-            rows: of the user-item matrix, as they are now.
+            rows: of the user-item matrix, as they are now; of the first ones the distance is told.
 
         Returns:
             None where there are no factors, or none of the users was in training.
@@ -93,9 +99,12 @@ class Followed:
         model = self.factor_model
         if model is None:
             return None
-        columns = (c.USER_INDEX, c.ITEM_INDICES, c.WEIGHTS)
-        known = rows.where((F.col(c.USER_INDEX) >= 0) & (F.size(c.ITEM_INDICES) > 0))
-        now = arrow_table(known.select(*columns).limit(_USERS_OF_DISTANCE))
+        columns = [c.USER_INDEX, c.ITEM_INDICES, c.WEIGHTS]
+        is_known = pc.and_(
+            pc.greater_equal(rows.column(c.USER_INDEX), 0),
+            pc.greater(pc.list_value_length(rows.column(c.ITEM_INDICES)), 0),
+        )
+        now = rows.select(columns).filter(is_known).slice(0, _USERS_OF_DISTANCE)
         if now.num_rows == 0:
             return None
         fit = self.maker.fit

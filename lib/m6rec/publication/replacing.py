@@ -1,7 +1,8 @@
 """Put lists of some users in the place of those that are published, each time in one commit.
 
 A few users have rows in every file of the lists. So a commit marks the rows that it takes out,
-where the table allows it, and writes files for the new ones alone.
+where the table allows it, and writes files for the new ones alone. Where the lists lie on the
+driver's own disk and it holds the new ones, no query is needed for that.
 """
 
 from collections.abc import Sequence
@@ -15,11 +16,11 @@ from pyspark.sql import functions as F
 from m6rec import columns as c
 from m6rec.lakehouse import PUBLISHED, Lakehouse
 from m6rec.schemas import RECOMMENDATIONS_TABLE
-from m6rec.spark.runtimes import frame_of_arrow, named_set
+from m6rec.spark.local_marks import MARKS_ROWS, Replacement, RowsOfKeys, replace_rows
+from m6rec.spark.runtimes import arrow_schema, frame_of_arrow, named_set
 from m6rec.spark.session import with_settings
 
 _IS_OLD = "_is_old"
-_MARKS_ROWS = "delta.enableDeletionVectors"
 _APPLICATION = "spark.databricks.delta.write.txnAppId"
 _TRANSACTION = "spark.databricks.delta.write.txnVersion"
 # The new rows are known to fulfil the condition, so that Delta need not check each of them.
@@ -43,13 +44,18 @@ class PublishedLists:
     def mark_rows(self) -> None:
         """Let commits mark the rows that they take out, from now on."""
         details = self._lakehouse.delta_table(PUBLISHED).detail().select("properties").collect()
-        if details[0][0].get(_MARKS_ROWS) != "true":
+        if details[0][0].get(MARKS_ROWS) != "true":
             name = self._lakehouse.sql_name(PUBLISHED)
-            self._spark.sql(f"ALTER TABLE {name} SET TBLPROPERTIES ('{_MARKS_ROWS}' = 'true')")
+            self._spark.sql(f"ALTER TABLE {name} SET TBLPROPERTIES ('{MARKS_ROWS}' = 'true')")
 
     def replace(
-        self, lists: DataFrame, users: Sequence[str], application: str, number: int
-    ) -> None:
+        self,
+        lists: DataFrame | pa.Table,
+        users: Sequence[str],
+        application: str,
+        number: int,
+        found: RowsOfKeys | None = None,
+    ) -> bool:
         """Put lists in the place of all that these users have, in one commit.
 
         Args:
@@ -57,14 +63,40 @@ class PublishedLists:
             users: whose lists are replaced.
             application, number: Delta makes no commit of an application whose number is not above
                 that of its last one.
+            found: what `rows_of_users` gives.
+
+        Returns:
+            Whether they are there; another commit may have come first, and then nothing was done.
         """
-        new = lists.select(*RECOMMENDATIONS_TABLE.schema.names)
+        schema = RECOMMENDATIONS_TABLE.schema
+        if isinstance(lists, pa.Table):
+            rows = lists.select(schema.names).cast(arrow_schema(schema))
+            folder, old = (
+                self._lakehouse.local_folder(PUBLISHED),
+                found or self.rows_of_users(users),
+            )
+            if folder is not None and old is not None:
+                replacement = Replacement(old, rows, application, number)
+                outcome = replace_rows(folder, schema, replacement)
+                if outcome != "left to Spark":
+                    return outcome == "done"
+            lists = frame_of_arrow(self._spark, rows, schema)
+        new = lists.select(*schema.names)
         once = (application, str(number))
         are_touched = self.set_of_users(users)
-        if are_touched is None:
-            self._merge(new, users, once)
-        else:
-            self._overwrite(new, are_touched, once)
+        try:
+            if are_touched is None:
+                self._merge(new, users, once)
+            else:
+                self._overwrite(new, are_touched, once)
+        except DeltaConcurrentModificationException:
+            return False
+        return True
+
+    def rows_of_users(self, users: Sequence[str]) -> RowsOfKeys | None:
+        """What finds the rows of these users in the files of the lists; None where Spark has to."""
+        folder = self._lakehouse.local_folder(PUBLISHED)
+        return None if folder is None else RowsOfKeys(folder, c.USER_ID, users)
 
     def compact(self) -> None:
         """Join small files, and rewrite those that have many marked rows."""

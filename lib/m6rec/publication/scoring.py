@@ -105,7 +105,7 @@ def score(maker: ListMaker, given: GivenUsers) -> Scored:
     history = _history(maker, users, events, given.with_history).persist()
     own = None if attributes is None else maker.attributes(users, attributes)
     known = KnownOfUsers(users, history, maker.attributes(users), own)
-    lists = maker.lists(maker.rows(known), users, datetime.now(UTC))
+    lists = maker.lists(maker.inputs(maker.rows(known), users), datetime.now(UTC))
     unknown = history.join(maker.items, c.ITEM_ID, "left_anti")
     counted = unknown.agg(F.count("*"), F.count_distinct(c.ITEM_ID)).collect()[0]
     return Scored(

@@ -34,7 +34,7 @@ _READER, _WRITER = 1, 2
 _INTERVAL = "delta.checkpointInterval"
 _DEFAULT_INTERVAL = 10
 # Properties that say nothing of how rows are written.
-_PROPERTIES = frozenset(
+PROPERTIES = frozenset(
     {_INTERVAL, "delta.logRetentionDuration", "delta.deletedFileRetentionDuration"}
 )
 # With these characters alone, Spark, Hadoop and Delta write the name of a file alike. VACUUM
@@ -45,7 +45,9 @@ _FILES_OF_FEW_ROWS = 500
 _MOST_BYTES_TO_REWRITE = 8 << 20
 _MOST_BYTES_OF_CHECKPOINT = 4 << 20
 _ATTEMPTS = 20
-_WRITTEN_BY = "M6-Rec"
+WRITTEN_BY = "M6-Rec"
+# What a line of the log tells, or one kind of what it tells.
+Action = dict[str, Any]
 # Values of columns; a row is chosen that has one of them in each.
 Condition = Mapping[str, Collection[str | int]]
 
@@ -123,8 +125,11 @@ class Snapshot:
 
     def checkpoints_next(self) -> bool:
         """Whether the commit that follows is one of those at which Delta writes a checkpoint."""
-        interval = int(self.properties.get(_INTERVAL, _DEFAULT_INTERVAL))
-        return (self.version + 1) % interval == 0
+        return _checkpoints_after(self.version, self.properties)
+
+
+def _checkpoints_after(version: int, properties: Mapping[str, str]) -> bool:
+    return (version + 1) % int(properties.get(_INTERVAL, _DEFAULT_INTERVAL)) == 0
 
 
 def has_log(folder: Path) -> bool:
@@ -165,45 +170,63 @@ def _versions(folder: Path) -> _Versions | None:
 
 
 @dataclass
-class _State:
-    """The state of a table after some actions of its log."""
+class TableState:
+    """The state of a table after some actions of its log.
+
+    Attributes:
+        folder: of the table.
+        version: of the table.
+        protocol, table: what its latest actions of these kinds say.
+        added: the action that has added each of its files, with the marks of its rows if any.
+        applications: the number of the last commit of each application that numbers its own.
+    """
 
     folder: Path
-    protocol: dict[str, Any] = field(default_factory=dict)
-    table: dict[str, Any] = field(default_factory=dict)
-    files: dict[str, DataFile] = field(default_factory=dict)
-    is_simple: bool = True
+    version: int
+    protocol: Action = field(default_factory=dict)
+    table: Action = field(default_factory=dict)
+    added: dict[tuple[str, str], Action] = field(default_factory=dict)
+    applications: dict[str, int] = field(default_factory=dict)
 
-    def take(self, action: Mapping[str, Any]) -> None:
+    def take(self, action: Action) -> None:
         """Apply one action."""
         if action.get("protocol"):
             self.protocol = action["protocol"]
         if action.get("metaData"):
             self.table = action["metaData"]
+        if action.get("txn"):
+            self.applications[action["txn"]["appId"]] = int(action["txn"]["version"])
         if action.get("add"):
-            added = action["add"]
-            name = unquote(added["path"])
-            self.is_simple &= not added.get("deletionVector") and not _is_elsewhere(name)
-            self.files[name] = DataFile(name, dict(added["partitionValues"]), int(added["size"]))
+            self.added[_file_of(action["add"])] = action["add"]
         if action.get("remove"):
-            self.files.pop(unquote(action["remove"]["path"]), None)
+            self.added.pop(_file_of(action["remove"]), None)
 
-    def at(self, version: int) -> Snapshot | None:
-        """The table; None where it is not of a kind that is read here."""
-        if not self.table or not self.protocol or not self.is_simple:
-            return None
-        if int(self.protocol["minReaderVersion"]) > _READER:
-            return None
-        properties = dict(self.table["configuration"] or {})
-        return Snapshot(
-            self.folder,
-            version,
-            T.StructType.fromJson(json.loads(self.table["schemaString"])),
-            tuple(self.table["partitionColumns"]),
-            properties,
-            tuple(self.files.values()),
-            int(self.protocol["minWriterVersion"]) <= _WRITER and properties.keys() <= _PROPERTIES,
-        )
+    @property
+    def schema(self) -> T.StructType:
+        """The columns."""
+        return T.StructType.fromJson(json.loads(self.table["schemaString"]))
+
+    @property
+    def properties(self) -> dict[str, str]:
+        """What the table's configuration says."""
+        return dict(self.table["configuration"] or {})
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the log has told all, and all files lie in the table's folder."""
+        is_told = bool(self.table and self.protocol)
+        return is_told and not any(_is_elsewhere(name) for name, _ in self.added)
+
+    def checkpoints_next(self) -> bool:
+        """Whether the commit that follows is one of those at which Delta writes a checkpoint."""
+        return _checkpoints_after(self.version, self.properties)
+
+
+def _file_of(action: Action) -> tuple[str, str]:
+    """A file's name and that of its marks, by which Delta tells files apart."""
+    marks = action.get("deletionVector")
+    named = f"{marks['pathOrInlineDv']}@{marks.get('offset')}" if marks else ""
+    return unquote(action["path"]), named
 
 
 def _is_elsewhere(name: str) -> bool:
@@ -212,6 +235,29 @@ def _is_elsewhere(name: str) -> bool:
 
 def snapshot_of(folder: Path, version: int | None = None) -> Snapshot | None:
     """A table at a version, the latest unless one is named; None where Spark has to be asked."""
+    state = state_of(folder, version)
+    if state is None or not state.is_whole or int(state.protocol["minReaderVersion"]) > _READER:
+        return None
+    if any(marks for _, marks in state.added):
+        return None
+    files = [
+        DataFile(name, dict(added["partitionValues"]), int(added["size"]))
+        for (name, _), added in state.added.items()
+    ]
+    properties = state.properties
+    return Snapshot(
+        folder,
+        state.version,
+        state.schema,
+        tuple(state.table["partitionColumns"]),
+        properties,
+        tuple(files),
+        int(state.protocol["minWriterVersion"]) <= _WRITER and properties.keys() <= PROPERTIES,
+    )
+
+
+def state_of(folder: Path, version: int | None = None) -> TableState | None:
+    """The same with all that its log tells; None where Spark has to be asked."""
     found = _versions(folder)
     if found is None or found.has_others:
         return None
@@ -220,7 +266,7 @@ def snapshot_of(folder: Path, version: int | None = None) -> Snapshot | None:
     following = range(start + 1, asked + 1)
     if not found.commits.issuperset(following):
         return None
-    state = _State(folder)
+    state = TableState(folder, asked)
     try:
         if start >= 0:
             checkpoint = folder / _LOG / f"{start:020}.checkpoint.parquet"
@@ -234,7 +280,7 @@ def snapshot_of(folder: Path, version: int | None = None) -> Snapshot | None:
     except FileNotFoundError:
         # Delta has tidied up its log meanwhile.
         return None
-    return state.at(asked)
+    return state
 
 
 def _commit_file(folder: Path, version: int) -> Path:
@@ -243,7 +289,7 @@ def _commit_file(folder: Path, version: int) -> Path:
 
 def _actions_of_checkpoint(file: Path) -> Iterator[dict[str, Any]]:
     there = pq.ParquetFile(file)
-    wanted = {"add", "metaData", "protocol"} & set(there.schema_arrow.names)
+    wanted = {"add", "metaData", "protocol", "txn"} & set(there.schema_arrow.names)
     for row in there.read(columns=sorted(wanted)).to_pylist():
         for action in row.values():
             for name in ("partitionValues", "configuration"):
@@ -499,7 +545,7 @@ def _is_for_python(
     new: NewTable,
 ) -> bool:
     if before is None:
-        return is_new and new.properties.keys() <= _PROPERTIES
+        return is_new and new.properties.keys() <= PROPERTIES
     gone = [] if replaced is None else before.files_of(replaced)
     return (
         before.is_plain
@@ -533,14 +579,16 @@ def _try_commit(
     now = time.time_ns() // 1_000_000
     if before is not None and replaced and before.cuts_files_by(replaced) and gone:
         rows = pa.concat_tables([rows, _kept(before, gone, rows.schema, replaced)])
-    own = _write_files(folder, rows, partitioned_by)
+    own = write_files(folder, rows, partitioned_by)
     files = [*written, *own]
     actions = [_commit_info(now, before, replaced, partitioned_by, files, gone, note)]
     if before is None:
         actions += _making(schema, new, now)
-    actions += [_added(folder, file) for file in files]
-    actions += [_removed(file, now) for file in gone]
-    if _write_commit(folder, version, actions):
+    actions += [added_action(folder, file) for file in files]
+    actions += [
+        removed_action(quote(file.name, safe="/="), file.partition, file.size, now) for file in gone
+    ]
+    if write_commit(folder, version, actions):
         return version
     _remove_files(folder, own)
     return None
@@ -552,7 +600,7 @@ def _remove_files(folder: Path, files: Sequence[WrittenFile]) -> None:
         (folder / file.name).unlink(missing_ok=True)
 
 
-def _write_files(folder: Path, rows: pa.Table, partitioned_by: Sequence[str]) -> list[WrittenFile]:
+def write_files(folder: Path, rows: pa.Table, partitioned_by: Sequence[str]) -> list[WrittenFile]:
     """A file for each combination of values, whole before any commit names it."""
     files = []
     for partition, part in _parts(rows, partitioned_by):
@@ -580,7 +628,7 @@ def _parts(
         yield {name: partition[name] for name in partitioned_by}, rows.filter(mask)
 
 
-def _write_commit(folder: Path, version: int, actions: Sequence[Mapping[str, Any]]) -> bool:
+def write_commit(folder: Path, version: int, actions: Sequence[Mapping[str, Any]]) -> bool:
     """Write a commit, whole or not at all; False where there is one of that number."""
     log = folder / _LOG
     log.mkdir(parents=True, exist_ok=True)
@@ -624,7 +672,7 @@ def _commit_info(
             "numOutputRows": str(sum(file.rows for file in files)),
             "numOutputBytes": str(sum(file.size for file in files)),
         },
-        "engineInfo": _WRITTEN_BY,
+        "engineInfo": WRITTEN_BY,
         "txnId": str(uuid.uuid4()),
     }
     if before is not None:
@@ -656,7 +704,8 @@ def _making(schema: T.StructType, new: NewTable, now: int) -> list[dict[str, Any
     return [{"metaData": table}, {"protocol": protocol}]
 
 
-def _added(folder: Path, file: DataFile) -> dict[str, Any]:
+def added_action(folder: Path, file: DataFile) -> dict[str, Action]:
+    """The action that adds a file, which lies in the folder of the table."""
     return {
         "add": {
             "path": quote(file.name, safe="/="),
@@ -668,14 +717,17 @@ def _added(folder: Path, file: DataFile) -> dict[str, Any]:
     }
 
 
-def _removed(file: DataFile, now: int) -> dict[str, Any]:
+def removed_action(
+    path: str, partition: Mapping[str, str | None], size: int, now: int
+) -> dict[str, Action]:
+    """The action that takes out a file, by its path as the log spells it."""
     return {
         "remove": {
-            "path": quote(file.name, safe="/="),
+            "path": path,
             "deletionTimestamp": now,
             "dataChange": True,
             "extendedFileMetadata": True,
-            "partitionValues": dict(file.partition),
-            "size": file.size,
+            "partitionValues": dict(partition),
+            "size": size,
         }
     }

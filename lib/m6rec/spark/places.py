@@ -13,8 +13,9 @@ from pyspark.sql import SparkSession
 from m6rec.errors import ArtifactError
 from m6rec.files import FilePlace, FileSystem, posix_path
 from m6rec.spark.failures import in_words
-from m6rec.spark.files import hadoop_configuration
+from m6rec.spark.files import hadoop_configuration, local_path
 from m6rec.spark.messages import keep_trace
+from m6rec.spark.session import is_local, on_databricks
 from m6rec.spark.worker_files import WorkerFiles, as_literal
 
 # What is sent there is seen when it is complete; to rename it would copy it.
@@ -77,6 +78,14 @@ class HadoopFiles(FileSystem):
     def _hadoop(self) -> Any:
         jvm: Any = self._spark._jvm
         return jvm.org.apache.hadoop.fs
+
+
+def folder_here(spark: SparkSession, path: str) -> Path | None:
+    """A folder on the driver's own disk, which all tasks reach; None where it lies elsewhere."""
+    if not is_local(spark) or on_databricks():
+        return None
+    place = place_of(spark, path)
+    return Path(local_path(place.address)) if place.system is None else None
 
 
 def place_of(spark: SparkSession, address: str) -> FilePlace:

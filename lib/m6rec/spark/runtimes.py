@@ -57,6 +57,11 @@ def frame_of_arrow(spark: SparkSession, table: pa.Table, schema: T.StructType | 
     return DataFrame(rows, session)
 
 
+def held_frame(frame: DataFrame) -> DataFrame:
+    """The rows of a frame, which the driver then holds."""
+    return frame_of_arrow(frame.sparkSession, arrow_table(frame), frame.schema)
+
+
 def delta_table_named(spark: SparkSession, name: str) -> DeltaTable:
     """A Delta table of the catalogue.
 

@@ -169,15 +169,19 @@ def queries_over(spark: SparkSession, rows: int) -> Iterator[None]:
 
 
 @contextmanager
-def queries_over_few(spark: SparkSession) -> Iterator[None]:
+def queries_over_few(spark: SparkSession, tasks: int | None = None) -> Iterator[None]:
     """Let queries over some thousand rows be planned once, in local mode.
 
     To plan a query anew with what is known after each shuffle takes longer than such a query.
+
+    Args:
+        spark: the session.
+        tasks: how many have the rows after a shuffle; at most as many as run at once by default.
     """
     partitions = int(spark.conf.get(_PARTITIONS) or 1)
     few = {
         "spark.sql.adaptive.enabled": "false",
-        _PARTITIONS: str(min(partitions, spark.sparkContext.defaultParallelism)),
+        _PARTITIONS: str(min(partitions, tasks or spark.sparkContext.defaultParallelism)),
     }
     with with_settings(spark, few if is_local(spark) else {}):
         yield

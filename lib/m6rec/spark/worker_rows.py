@@ -57,6 +57,15 @@ class WorkerRows:
         rows = self.inputs.mapInArrow(self.make, made).withColumns(constants)
         return rows.select(*self.schema.names)
 
+    def made_of(self, inputs: pa.Table) -> pa.Table:
+        """The rows that this process makes of some inputs, which it holds."""
+        schema = arrow_schema(self.schema)
+        made = [
+            _with_constants(batch, schema, self.constants)
+            for batch in self.make(iter(inputs.to_batches()))
+        ]
+        return pa.concat_tables(made) if made else schema.empty_table()
+
     def write(self, folder: Path, partition: Mapping[str, str]) -> list[WrittenFile]:
         """Make the rows, and write a file for each task that has any.
 

@@ -1,0 +1,87 @@
+"""The events of a followed table, cleaned as those of the published run are."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from m6rec import columns as c
+from m6rec.config.base import TableSource
+from m6rec.config.run import Config
+from m6rec.fits.list_maker import EVENT_COLUMNS, ListMaker
+from m6rec.fits.sources import Events, open_events
+from m6rec.publication.later_rows import LaterRows, later_rows
+from m6rec.publication.replacing import frame_of_users
+from m6rec.spark.runtimes import held_frame
+from m6rec.spark.values import id_column
+from m6rec.stages.pairs.cleaning import clean_interactions
+
+_TOUCHED = "_touched"
+
+
+@dataclass(frozen=True)
+class FollowedEvents:
+    """The events of the followed table as it is at any moment.
+
+    Attributes:
+        spark: the session.
+        source: the table.
+        config: how its events are read.
+        maker: of the published run, whose decay they get.
+        first_version: the first version of the table that the run has not read; None where it has
+            read none.
+    """
+
+    spark: SparkSession
+    source: TableSource
+    config: Config
+    maker: ListMaker
+    first_version: int | None
+
+    def opened(self) -> Events:
+        """The table as it is now."""
+        return open_events(self.spark, "fold_in.source", self.source, self.config.interactions)
+
+    def of_all(self) -> DataFrame:
+        """Those of all users, like `interactions`."""
+        opened = self.opened()
+        return self._cleaned(opened, opened.frame)
+
+    def of_many(self, users: Sequence[str]) -> DataFrame:
+        """Those of some users."""
+        opened = self.opened()
+        ids = frame_of_users(self.spark, users).select(F.col(c.USER_ID).alias(_TOUCHED))
+        user = id_column(opened.frame, opened.config.columns.user, opened.config)
+        own = opened.frame.join(F.broadcast(ids), user == F.col(_TOUCHED), "left_semi")
+        return self._cleaned(opened, own)
+
+    def of_few(self, users: Sequence[str]) -> DataFrame:
+        """The same for users whose events the driver can hold.
+
+        Events that the run has read, and that stand in the table since, may be left out.
+        """
+        later = self._later
+        rows = None if later is None else later.of(users)
+        if later is None or rows is None:
+            # A table that has just got a commit takes a query of its own to be planned.
+            return held_frame(self.of_many(users))
+        return self._cleaned(later.opened, rows)
+
+    @cached_property
+    def _later(self) -> LaterRows | None:
+        return later_rows(self.spark, self.source, self.opened(), self.first_version)
+
+    def _cleaned(self, opened: Events, rows: DataFrame) -> DataFrame:
+        cleaned = clean_interactions(
+            rows,
+            opened.config,
+            datetime.now(UTC),
+            opened.version,
+            opened.reading,
+            self.config.ratings.enabled,
+            self.maker.latest,
+        )
+        return cleaned.interactions.select(*EVENT_COLUMNS)

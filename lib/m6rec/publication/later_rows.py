@@ -1,0 +1,108 @@
+"""The rows of a followed table that a run has not read, held by the driver.
+
+What a run has read is told by its own events. So of the table a batch needs the files alone that
+came later, and but for the newest it knows them from the batches before: a file never changes, and
+is read once. That is possible where the table lies on the driver's own disk and has few such rows.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import types as T
+
+from m6rec import columns as c
+from m6rec.config.base import TableSource
+from m6rec.fits.sources import Events, columns_of_events
+from m6rec.spark.local_delta import Snapshot, snapshot_of
+from m6rec.spark.places import folder_here
+from m6rec.spark.runtimes import arrow_table, frame_of_arrow
+from m6rec.spark.sources import with_columns
+from m6rec.spark.values import id_column, owner_column
+
+_MOST_BYTES = 32 << 20
+_USER = f"_{c.USER_ID}"
+
+
+@dataclass
+class LaterRows:
+    """The rows of files that came after a version of a table.
+
+    Attributes:
+        spark: the session.
+        source: the table.
+        opened: how its events are read.
+        folder: where it lies.
+        known: the names of the files of that version.
+    """
+
+    spark: SparkSession
+    source: TableSource
+    opened: Events
+    folder: Path
+    known: frozenset[str]
+    _files: set[str] = field(default_factory=set)
+    _rows: pa.Table | None = None
+    _schema: T.StructType = field(default_factory=T.StructType)
+
+    def of(self, users: Sequence[str]) -> DataFrame | None:
+        """The rows of these users, with the columns of events; None where Spark has to read them.
+
+        Args:
+            users: their ids as `interactions` has them.
+        """
+        snapshot = snapshot_of(self.folder)
+        if snapshot is None or snapshot.partitioned_by:
+            return None
+        later = {file.name: file.size for file in snapshot.files if file.name not in self.known}
+        if sum(later.values()) > _MOST_BYTES:
+            return None
+        if not self._files <= later.keys():
+            # A commit has taken files out, or written their rows anew.
+            self._files, self._rows = set(), None
+        self._read(snapshot, sorted(later.keys() - self._files))
+        if self._rows is None:
+            return None
+        found = self._rows.filter(pc.is_in(self._rows.column(_USER), pa.array(users, pa.string())))
+        return frame_of_arrow(self.spark, found.drop([_USER]), self._schema)
+
+    def _read(self, snapshot: Snapshot, names: Sequence[str]) -> None:
+        if not names:
+            return
+        reader = self.spark.read.schema(snapshot.schema).option("__globPaths__", "false")
+        files = reader.parquet(*(str(self.folder / name) for name in names))
+        own = columns_of_events(self.opened.config)
+        rows = with_columns(files, self.source, own).select(*map(owner_column, own))
+        user = id_column(rows, self.opened.config.columns.user, self.opened.config)
+        self._schema = rows.schema
+        new = arrow_table(rows.withColumn(_USER, user))
+        self._rows = new if self._rows is None else pa.concat_tables([self._rows, new])
+        self._files.update(names)
+
+
+def later_rows(
+    spark: SparkSession, source: TableSource, opened: Events, first_version: int | None
+) -> LaterRows | None:
+    """The rows that come with a version or after it; None where Spark has to read the table.
+
+    It has to where an event is judged beside all others of its user.
+
+    Args:
+        spark: the session.
+        source: the table.
+        opened: how its events are read.
+        first_version: the first version that a run has not read; None where it has read none.
+    """
+    config = opened.config
+    stands_alone = (
+        config.maximum_events_per_user_per_day is None and config.suspicious_users.action == "keep"
+    )
+    folder = None if source.path is None else folder_here(spark, source.path)
+    if folder is None or not stands_alone:
+        return None
+    before = snapshot_of(folder, first_version - 1) if first_version else None
+    known = frozenset[str]() if before is None else frozenset(file.name for file in before.files)
+    return LaterRows(spark, source, opened, folder, known)

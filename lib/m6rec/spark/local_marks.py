@@ -1,0 +1,308 @@
+"""Rows of a Delta table on the driver's own disk, taken out by marks and replaced by others.
+
+A file of many rows need not be written again for a few that are taken out: its marks, which Delta
+calls a deletion vector, are a bitmap of the rows that readers pass over. By Spark, such a commit
+takes three queries and some seconds; here it takes a pass over one column. What is not a plain
+table with marks, and every commit at which Delta writes a checkpoint, is left to Spark.
+
+The protocol: https://github.com/delta-io/delta/blob/master/PROTOCOL.md (Deletion Vectors)
+"""
+
+import base64
+import json
+import struct
+import time
+import uuid
+import zlib
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import unquote
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pyroaring import BitMap64
+from pyspark.sql import types as T
+
+from m6rec.spark.local_delta import (
+    PROPERTIES,
+    WRITTEN_BY,
+    Action,
+    TableState,
+    added_action,
+    removed_action,
+    state_of,
+    write_commit,
+    write_files,
+)
+
+MARKS_ROWS = "delta.enableDeletionVectors"
+_READER, _WRITER = 3, 7
+# What a table with marks has of others' features; what the latter two ask for, no column has.
+_FEATURES = frozenset({"deletionVectors", "appendOnly", "invariants"})
+_MAGIC = struct.pack("<i", 1681511377)
+_FORMAT = b"\x01"
+_IN_FILE, _IN_LOG = "u", "i"
+_LETTERS_OF_UUID = 20
+_Z85 = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
+_B85 = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&()*+-;<=>?@^_`{|}~"
+
+Outcome = Literal["done", "overtaken", "left to Spark"]
+
+
+@dataclass(frozen=True)
+class _RowsOfFile:
+    """Rows of a file, by their places in it, and how many there are in all."""
+
+    found: npt.NDArray[np.uint64]
+    count: int
+
+
+class RowsOfKeys:
+    """Where the rows of some keys are in the files of a table; each file is looked at once."""
+
+    def __init__(self, folder: Path, column: str, keys: Sequence[str]) -> None:
+        """Look at nothing yet.
+
+        Args:
+            folder: of the table.
+            column: of the keys, which are strings.
+            keys: whose rows are looked for.
+        """
+        self._folder = folder
+        self._column = column
+        self._keys = pa.array(keys, pa.string())
+        self._files: dict[str, _RowsOfFile] = {}
+
+    def find(self) -> None:
+        """Look at the files that the table has now."""
+        state = state_of(self._folder)
+        if state is not None and state.is_whole:
+            with suppress(FileNotFoundError):
+                for name, _ in state.added:
+                    self.of(name)
+
+    def of(self, name: str) -> _RowsOfFile:
+        """The rows in a file."""
+        if name not in self._files:
+            self._files[name] = _rows_with(self._folder / name, self._column, self._keys)
+        return self._files[name]
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """Rows of some keys, which take the place of all that a table has of these keys.
+
+    Attributes:
+        keys: whose rows are taken out.
+        rows: in the table's columns; these keys' alone.
+        application, number: a table takes no commit of an application whose number is not above
+            that of its last one.
+    """
+
+    keys: RowsOfKeys
+    rows: pa.Table
+    application: str
+    number: int
+
+
+def replace_rows(folder: Path, schema: T.StructType, wanted: Replacement) -> Outcome:
+    """Replace rows of a table in one commit.
+
+    Args:
+        folder: of the table.
+        schema: its columns.
+        wanted: which rows, and by what.
+
+    Returns:
+        `done` if the table has the rows, by this call or by an earlier one of the same number;
+        `overtaken` if another commit came first, and nothing was done; `left to Spark` if it has to
+        do it.
+    """
+    state = state_of(folder)
+    if state is None or not _can_be_marked(state, schema):
+        return "left to Spark"
+    if state.applications.get(wanted.application, wanted.number - 1) >= wanted.number:
+        return "done"
+    files = list[Path]()
+    outcome: Outcome = "overtaken"
+    try:
+        if write_commit(folder, state.version + 1, _actions(state, wanted, files)):
+            return "done"
+    except OSError:
+        # A file has been cleaned up meanwhile, or the disk is full, which Spark will then report.
+        outcome = "left to Spark"
+    for file in files:
+        file.unlink(missing_ok=True)
+    return outcome
+
+
+def _can_be_marked(state: TableState, schema: T.StructType) -> bool:
+    if not state.is_whole or state.checkpoints_next():
+        return False
+    protocol, properties, columns = state.protocol, state.properties, state.schema
+    features = {*(protocol.get("readerFeatures") or ()), *(protocol.get("writerFeatures") or ())}
+    marks = [added["deletionVector"] for added in state.added.values() if _has_marks(added)]
+    return (
+        (int(protocol["minReaderVersion"]), int(protocol["minWriterVersion"])) == (_READER, _WRITER)
+        and features <= _FEATURES
+        and properties.get(MARKS_ROWS) == "true"
+        and properties.keys() <= {*PROPERTIES, MARKS_ROWS}
+        and not state.table["partitionColumns"]
+        and not any(key.startswith("delta.") for one in columns for key in one.metadata)
+        and {one.name: one.dataType for one in columns}
+        == {one.name: one.dataType for one in schema}
+        and all(mark["storageType"] in {_IN_FILE, _IN_LOG} for mark in marks)
+    )
+
+
+def _has_marks(added: Action) -> bool:
+    return bool(added.get("deletionVector"))
+
+
+def _actions(state: TableState, wanted: Replacement, files: list[Path]) -> list[Action]:
+    """The actions of the commit, whose files are whole when this returns, and noted in `files`."""
+    now = time.time_ns() // 1_000_000
+    written = write_files(state.folder, wanted.rows, ())
+    files += [state.folder / file.name for file in written]
+    marks = _MarksFile(state.folder)
+    files.append(marks.place)
+    changes = [
+        change
+        for (name, _), added in state.added.items()
+        for change in _marked(state.folder, added, wanted.keys.of(name), marks, now)
+    ]
+    marks.close()
+    number = {
+        "appId": wanted.application,
+        "version": wanted.number,
+        "lastUpdated": now,
+    }
+    told = {
+        "timestamp": now,
+        "operation": "WRITE",
+        "operationParameters": {"mode": "Overwrite", "partitionBy": "[]"},
+        "readVersion": state.version,
+        "isolationLevel": "Serializable",
+        "isBlindAppend": False,
+        "operationMetrics": {
+            "numFiles": str(len(written)),
+            "numOutputRows": str(wanted.rows.num_rows),
+            "numOutputBytes": str(sum(file.size for file in written)),
+        },
+        "engineInfo": WRITTEN_BY,
+        "txnId": str(uuid.uuid4()),
+    }
+    new = [added_action(state.folder, file) for file in written]
+    return [{"commitInfo": told}, {"txn": number}, *new, *changes]
+
+
+def _marked(
+    folder: Path, added: Action, rows: _RowsOfFile, marks: "_MarksFile", now: int
+) -> list[Action]:
+    """What a commit tells of a file, some of whose rows are taken out."""
+    if not len(rows.found):
+        return []
+    before = added.get("deletionVector")
+    marked = BitMap64() if not before else _read_marks(folder, before)
+    already = len(marked)
+    marked.update(BitMap64(rows.found))
+    if len(marked) == already:
+        return []
+    old = {key: value for key, value in (before or {}).items() if value is not None}
+    removal = removed_action(added["path"], dict(added["partitionValues"]), int(added["size"]), now)
+    if old:
+        removal["remove"]["deletionVector"] = old
+    if len(marked) == rows.count:
+        return [removal]
+    stats = json.loads(added.get("stats") or "{}") | {
+        "numRecords": rows.count,
+        "tightBounds": False,
+    }
+    kept = ("path", "partitionValues", "size", "modificationTime")
+    again = {
+        **{key: added[key] for key in kept},
+        "dataChange": True,
+        "stats": json.dumps(stats),
+        "deletionVector": marks.add(marked),
+    }
+    return [removal, {"add": again}]
+
+
+def _rows_with(place: Path, column: str, keys: pa.Array) -> _RowsOfFile:
+    """The rows of a file with one of some keys."""
+    with pq.ParquetFile(place, read_dictionary=[column]) as file:
+        values = file.read(columns=[column]).column(0)
+    found, start = list[npt.NDArray[Any]](), 0
+    for chunk in values.chunks:
+        is_key = pc.is_in(chunk.dictionary, keys).to_numpy(zero_copy_only=False)
+        # A row without a key has the last place, which no key has.
+        is_found = np.append(is_key, False)
+        places = chunk.indices.fill_null(len(is_key)).to_numpy(zero_copy_only=False)
+        found.append(np.flatnonzero(is_found[places]) + start)
+        start += len(chunk)
+    return _RowsOfFile(np.concatenate([np.empty(0, np.int64), *found]).astype(np.uint64), start)
+
+
+# --- marks in files ---------------------------------------------------------------------------
+
+
+class _MarksFile:
+    """A file for the marks of one commit, which is made when the first are added."""
+
+    def __init__(self, folder: Path) -> None:
+        self._id = uuid.uuid4()
+        self.place = _place_of_marks(folder, "", self._id)
+        self._content = bytearray(_FORMAT)
+
+    def add(self, marked: BitMap64) -> dict[str, Any]:
+        """Keep the marks of a file of rows; return what the log says of them."""
+        data = _MAGIC + marked.serialize()
+        offset = len(self._content)
+        self._content += struct.pack(">i", len(data)) + data + struct.pack(">I", zlib.crc32(data))
+        return {
+            "storageType": _IN_FILE,
+            "pathOrInlineDv": _in_z85(self._id.bytes),
+            "offset": offset,
+            "sizeInBytes": len(data),
+            "cardinality": len(marked),
+        }
+
+    def close(self) -> None:
+        """Write the file, if it holds any marks."""
+        if len(self._content) > len(_FORMAT):
+            self.place.write_bytes(self._content)
+
+
+def _read_marks(folder: Path, told: Mapping[str, Any]) -> BitMap64:
+    """The marks that the log tells of."""
+    size, where = int(told["sizeInBytes"]), told["pathOrInlineDv"]
+    if told["storageType"] == _IN_LOG:
+        data = _from_z85(where)[:size]
+    else:
+        prefix, name = where[:-_LETTERS_OF_UUID], where[-_LETTERS_OF_UUID:]
+        place = _place_of_marks(folder, prefix, uuid.UUID(bytes=_from_z85(name)))
+        with place.open("rb") as file:
+            file.seek(int(told["offset"]) + 4)
+            data = file.read(size)
+    if not data.startswith(_MAGIC):
+        raise OSError(f"the marks of rows in {folder} at {where} are of a format that is not known")
+    return BitMap64.deserialize(data[len(_MAGIC) :])
+
+
+def _place_of_marks(folder: Path, prefix: str, name: uuid.UUID) -> Path:
+    return folder / unquote(prefix) / f"deletion_vector_{name}.bin"
+
+
+def _in_z85(data: bytes) -> str:
+    """The letters of ZeroMQ's base 85 (RFC 32 of its own), which differ from those of Python."""
+    return base64.b85encode(data).translate(bytes.maketrans(_B85, _Z85)).decode()
+
+
+def _from_z85(text: str) -> bytes:
+    return base64.b85decode(text.encode().translate(bytes.maketrans(_Z85, _B85)))
