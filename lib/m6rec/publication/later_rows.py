@@ -24,6 +24,7 @@ from m6rec.spark.sources import with_columns
 from m6rec.spark.values import id_column, owner_column
 
 _MOST_BYTES = 32 << 20
+_MOST_CHUNKS = 100
 _USER = f"_{c.USER_ID}"
 
 
@@ -67,7 +68,7 @@ class LaterRows:
         if self._rows is None:
             return None
         found = self._rows.filter(pc.is_in(self._rows.column(_USER), pa.array(users, pa.string())))
-        return frame_of_arrow(self.spark, found.drop([_USER]), self._schema)
+        return frame_of_arrow(self.spark, found.drop([_USER]).combine_chunks(), self._schema)
 
     def _read(self, snapshot: Snapshot, names: Sequence[str]) -> None:
         if not names:
@@ -79,7 +80,9 @@ class LaterRows:
         user = id_column(rows, self.opened.config.columns.user, self.opened.config)
         self._schema = rows.schema
         new = arrow_table(rows.withColumn(_USER, user))
-        self._rows = new if self._rows is None else pa.concat_tables([self._rows, new])
+        rows = new if self._rows is None else pa.concat_tables([self._rows, new])
+        is_in_pieces = rows.column(0).num_chunks > _MOST_CHUNKS
+        self._rows = rows.combine_chunks() if is_in_pieces else rows
         self._files.update(names)
 
 
