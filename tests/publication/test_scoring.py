@@ -43,13 +43,29 @@ def scored(lakehouse: Lakehouse, folder: Path, users: str, **given: Any) -> tupl
 def assert_same_lists(found: dict[Any, Any], expected: dict[Any, Any]) -> None:
     """Equal to the bit; where BLAS rounds a row by its place, but for the last digits of scores."""
     if not ROWS_ARE_ROUNDED_ALIKE:
-        scores = [{place: row[c.SCORE] for place, row in one.items()} for one in (found, expected)]
-        assert scores[0] == pytest.approx(scores[1], rel=1e-6)
-        found, expected = (
-            {place: {**row, c.SCORE: None} for place, row in one.items()}
-            for one in (found, expected)
-        )
+        assert numbers_of(found) == pytest.approx(numbers_of(expected), rel=1e-5, abs=1e-6)
+        found, expected = without_numbers(found), without_numbers(expected)
     assert found == expected
+
+
+def numbers_of(lists: dict[Any, Any]) -> dict[Any, float]:
+    """The scores, parts and shares of all listed items."""
+    numbers = {(*place, c.SCORE): row[c.SCORE] for place, row in lists.items()}
+    for place, row in lists.items():
+        numbers |= {(*place, name): part for name, part in row[c.PARTS].items()}
+        numbers |= {(*place, k): one["share"] for k, one in enumerate(row[c.REASONS])}
+    return numbers
+
+
+def without_numbers(lists: dict[Any, Any]) -> dict[Any, Any]:
+    named = {
+        place: [(one["kind"], one["value"]) for one in row[c.REASONS]]
+        for place, row in lists.items()
+    }
+    return {
+        place: {**row, c.SCORE: None, c.PARTS: None, c.REASONS: named[place]}
+        for place, row in lists.items()
+    }
 
 
 def written(frame: pd.DataFrame, place: Path) -> str:
