@@ -10,6 +10,7 @@ import pytest
 from pyspark.errors import StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.types import StructType
 
 from jobs import fold_in as job
 from jobs import score
@@ -22,6 +23,8 @@ from m6rec.publication.following import Followed
 from m6rec.publication.publishing import publish
 from m6rec.publication.replacing import PublishedLists
 from m6rec.publication.scoring import GivenUsers, list_maker_of
+from m6rec.spark import local_marks
+from m6rec.spark.local_delta import TableState
 from m6rec.spark.local_marks import RowsOfKeys
 from tests.finished_runs import config_of, copy_run
 from tests.publication.test_scoring import assert_same_lists, by_place
@@ -219,6 +222,34 @@ def test_lists_are_replaced_by_the_driver_and_by_spark_alike(
     assert not any("Brien" in line for line in told if line.startswith('{"commitInfo"'))
     files = published(copied).inputFiles()
     assert len(files) == 1 or kind is not Compacting
+
+
+@pytest.mark.slow
+def test_a_batch_that_another_commit_overtakes_is_committed_after_it(
+    spark: SparkSession,
+    copied: Lakehouse,
+    following: Config,
+    events: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    append(spark, events, ("user-3", "item-59", 1))
+    drain(FoldIn, copied, following)
+    append(spark, events, ("stranger", "item-2", 1))
+    version, looked = copied.version(PUBLISHED), local_marks._can_be_marked
+
+    def delete_meanwhile(state: TableState, schema: StructType) -> bool:
+        if state.version == version:
+            spark.sql(f"DELETE FROM {copied.sql_name(PUBLISHED)} WHERE user_id = 'user-5'")
+        return looked(state, schema)
+
+    monkeypatch.setattr(local_marks, "_can_be_marked", delete_meanwhile)
+    drain(FoldIn, copied, following)
+
+    assert copied.version(PUBLISHED) == version + 2
+    lists = published(copied).where(f"{c.CONTEXT} IS NULL").groupBy(c.USER_ID).count()
+    counts = {row[c.USER_ID]: row["count"] for row in lists.collect()}
+    assert counts["stranger"] == counts["user-3"] == 10
+    assert "user-5" not in counts
 
 
 @pytest.mark.slow

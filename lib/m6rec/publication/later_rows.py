@@ -38,6 +38,7 @@ class LaterRows:
         opened: how its events are read.
         folder: where it lies.
         known: the names of the files of that version.
+        files: those of the later ones that have been read.
     """
 
     spark: SparkSession
@@ -45,7 +46,7 @@ class LaterRows:
     opened: Events
     folder: Path
     known: frozenset[str]
-    _files: set[str] = field(default_factory=set)
+    files: set[str] = field(default_factory=set)
     _rows: pa.Table | None = None
     _schema: T.StructType = field(default_factory=T.StructType)
 
@@ -61,12 +62,12 @@ class LaterRows:
         later = {file.name: file.size for file in snapshot.files if file.name not in self.known}
         if sum(later.values()) > _MOST_BYTES:
             return None
-        if not self._files <= later.keys():
+        if not self.files <= later.keys():
             # A commit has taken files out, or written their rows anew.
-            self._files, self._rows = set(), None
-        self._read(snapshot, sorted(later.keys() - self._files))
+            self.files, self._rows = set(), None
+        self._read(snapshot, sorted(later.keys() - self.files))
         if self._rows is None:
-            return None
+            return self._own_columns(self.opened.frame).limit(0)
         found = self._rows.filter(pc.is_in(self._rows.column(_USER), pa.array(users, pa.string())))
         return frame_of_arrow(self.spark, found.drop([_USER]).combine_chunks(), self._schema)
 
@@ -75,15 +76,18 @@ class LaterRows:
             return
         reader = self.spark.read.schema(snapshot.schema).option("__globPaths__", "false")
         files = reader.parquet(*(str(self.folder / name) for name in names))
-        own = columns_of_events(self.opened.config)
-        rows = with_columns(files, self.source, own).select(*map(owner_column, own))
+        rows = self._own_columns(files)
         user = id_column(rows, self.opened.config.columns.user, self.opened.config)
         self._schema = rows.schema
         new = arrow_table(rows.withColumn(_USER, user))
         rows = new if self._rows is None else pa.concat_tables([self._rows, new])
         is_in_pieces = rows.column(0).num_chunks > _MOST_CHUNKS
         self._rows = rows.combine_chunks() if is_in_pieces else rows
-        self._files.update(names)
+        self.files.update(names)
+
+    def _own_columns(self, table: DataFrame) -> DataFrame:
+        own = columns_of_events(self.opened.config)
+        return with_columns(table, self.source, own).select(*map(owner_column, own))
 
 
 def later_rows(
