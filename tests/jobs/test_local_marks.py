@@ -51,7 +51,7 @@ def ranks_by_user(spark: SparkSession, folder: Path) -> dict[str | None, list[in
 def replace(folder: Path, new: Ranks, number: int, *gone: str) -> Outcome:
     keys = (*gone, *(user for user in new if user is not None))
     of_keys = RowsOfKeys(folder, "user_id", keys)
-    return replace_rows(folder, SCHEMA, Replacement(of_keys, rows(new), "test", number))
+    return replace_rows(SCHEMA, Replacement(of_keys, rows(new), "test", number))
 
 
 def test_what_is_replaced_by_the_driver_and_by_spark_in_turn_is_gone_once(

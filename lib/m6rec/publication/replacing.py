@@ -71,13 +71,9 @@ class PublishedLists:
         schema = RECOMMENDATIONS_TABLE.schema
         if isinstance(lists, pa.Table):
             rows = lists.select(schema.names).cast(arrow_schema(schema))
-            folder, old = (
-                self._lakehouse.local_folder(PUBLISHED),
-                found or self.rows_of_users(users),
-            )
-            if folder is not None and old is not None:
-                replacement = Replacement(old, rows, application, number)
-                outcome = replace_rows(folder, schema, replacement)
+            old = found or self.rows_of_users(users)
+            if old is not None:
+                outcome = replace_rows(schema, Replacement(old, rows, application, number))
                 if outcome != "left to Spark":
                     return outcome == "done"
             lists = frame_of_arrow(self._spark, rows, schema)

@@ -64,7 +64,11 @@ class _RowsOfFile:
 
 
 class RowsOfKeys:
-    """Where the rows of some keys are in the files of a table; each file is looked at once."""
+    """Where the rows of some keys are in the files of a table; each file is looked at once.
+
+    Attributes:
+        folder: of the table.
+    """
 
     def __init__(self, folder: Path, column: str, keys: Sequence[str]) -> None:
         """Look at nothing yet.
@@ -74,14 +78,14 @@ class RowsOfKeys:
             column: of the keys, which are strings.
             keys: whose rows are looked for.
         """
-        self._folder = folder
+        self.folder = folder
         self._column = column
         self._keys = pa.array(keys, pa.string())
         self._files: dict[str, _RowsOfFile] = {}
 
     def find(self) -> None:
         """Look at the files that the table has now."""
-        state = state_of(self._folder)
+        state = state_of(self.folder)
         if state is not None and state.is_whole:
             with suppress(FileNotFoundError):
                 for name, _ in state.added:
@@ -90,7 +94,7 @@ class RowsOfKeys:
     def of(self, name: str) -> _RowsOfFile:
         """The rows in a file."""
         if name not in self._files:
-            self._files[name] = _rows_with(self._folder / name, self._column, self._keys)
+            self._files[name] = _rows_with(self.folder / name, self._column, self._keys)
         return self._files[name]
 
 
@@ -111,12 +115,11 @@ class Replacement:
     number: int
 
 
-def replace_rows(folder: Path, schema: T.StructType, wanted: Replacement) -> Outcome:
+def replace_rows(schema: T.StructType, wanted: Replacement) -> Outcome:
     """Replace rows of a table in one commit.
 
     Args:
-        folder: of the table.
-        schema: its columns.
+        schema: the columns of the table.
         wanted: which rows, and by what.
 
     Returns:
@@ -124,7 +127,7 @@ def replace_rows(folder: Path, schema: T.StructType, wanted: Replacement) -> Out
         `overtaken` if another commit came first, and nothing was done; `left to Spark` if it has to
         do it.
     """
-    state = state_of(folder)
+    state = state_of(wanted.keys.folder)
     if state is None or not _can_be_marked(state, schema):
         return "left to Spark"
     if state.applications.get(wanted.application, wanted.number - 1) >= wanted.number:
@@ -132,7 +135,7 @@ def replace_rows(folder: Path, schema: T.StructType, wanted: Replacement) -> Out
     files = list[Path]()
     outcome: Outcome = "overtaken"
     try:
-        if write_commit(folder, state.version + 1, _actions(state, wanted, files)):
+        if write_commit(state.folder, state.version + 1, _actions(state, wanted, files)):
             return "done"
     except OSError:
         # A file has been cleaned up meanwhile, or the disk is full, which Spark will then report.
