@@ -246,11 +246,12 @@ class FoldIn:
             reader = reader.option("readChangeFeed", "true")
         else:
             reader = reader.option("skipChangeCommits", "true")
-        start = self._first_version(followed) if self._begins else None
+        own_events = self._events_for(followed)
+        start = own_events.first_version if self._begins else None
         if start is not None:
             reader = reader.option("startingVersion", start)
         frame = reader.table(source.table) if source.table else reader.load(source.path)
-        opened = self._events_for(followed).opened()
+        opened = own_events.opened()
         events = with_columns(frame, source, columns_of_events(opened.config), "fold_in.source")
         if settings.watermark_hours > 0:
             own = [name for name in events.columns if not name.startswith("_commit_")]

@@ -76,10 +76,10 @@ class LaterRows:
             return
         reader = self.spark.read.schema(snapshot.schema).option("__globPaths__", "false")
         files = reader.parquet(*(str(self.folder / name) for name in names))
-        rows = self._own_columns(files)
-        user = id_column(rows, self.opened.config.columns.user, self.opened.config)
-        self._schema = rows.schema
-        new = arrow_table(rows.withColumn(_USER, user))
+        own = self._own_columns(files)
+        user = id_column(own, self.opened.config.columns.user, self.opened.config)
+        self._schema = own.schema
+        new = arrow_table(own.withColumn(_USER, user))
         rows = new if self._rows is None else pa.concat_tables([self._rows, new])
         is_in_pieces = rows.column(0).num_chunks > _MOST_CHUNKS
         self._rows = rows.combine_chunks() if is_in_pieces else rows

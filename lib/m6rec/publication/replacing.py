@@ -63,7 +63,7 @@ class PublishedLists:
             users: whose lists are replaced.
             application, number: Delta makes no commit of an application whose number is not above
                 that of its last one.
-            found: what `rows_of_users` gives.
+            found: what `rows_of_users` gives, for lists that the driver holds.
 
         Returns:
             Whether they are there; another commit may have come first, and then nothing was done.
@@ -71,9 +71,8 @@ class PublishedLists:
         schema = RECOMMENDATIONS_TABLE.schema
         if isinstance(lists, pa.Table):
             rows = lists.select(schema.names).cast(arrow_schema(schema))
-            old = found or self.rows_of_users(users)
-            if old is not None:
-                outcome = replace_rows(schema, Replacement(old, rows, application, number))
+            if found is not None:
+                outcome = replace_rows(schema, Replacement(found, rows, application, number))
                 if outcome != "left to Spark":
                     return outcome == "done"
             lists = frame_of_arrow(self._spark, rows, schema)

@@ -45,7 +45,7 @@ _FILES_OF_FEW_ROWS = 500
 _MOST_BYTES_TO_REWRITE = 8 << 20
 _MOST_BYTES_OF_CHECKPOINT = 4 << 20
 _ATTEMPTS = 20
-WRITTEN_BY = "M6-Rec"
+_WRITTEN_BY = "M6-Rec"
 # What a line of the log tells, or one kind of what it tells.
 Action = dict[str, Any]
 # Values of columns; a row is chosen that has one of them in each.
@@ -581,7 +581,7 @@ def _try_commit(
         rows = pa.concat_tables([rows, _kept(before, gone, rows.schema, replaced)])
     own = write_files(folder, rows, partitioned_by)
     files = [*written, *own]
-    actions = [_commit_info(now, before, replaced, partitioned_by, files, gone, note)]
+    actions = [_write_info(now, before, replaced, partitioned_by, files, gone, note)]
     if before is None:
         actions += _making(schema, new, now)
     actions += [added_action(folder, file) for file in files]
@@ -644,7 +644,7 @@ def write_commit(folder: Path, version: int, actions: Sequence[Mapping[str, Any]
     return True
 
 
-def _commit_info(
+def _write_info(
     now: int,
     before: Snapshot | None,
     replaced: Condition | None,
@@ -659,27 +659,43 @@ def _commit_info(
     }
     if replaced:
         parameters["predicate"] = as_condition(replaced)
-    info: dict[str, Any] = {
-        "timestamp": now,
-        "operation": "WRITE",
-        "operationParameters": parameters,
-        "isolationLevel": "Serializable",
-        "isBlindAppend": replaced is None,
-        "operationMetrics": {
-            "numFiles": str(len(files)),
-            "numRemovedFiles": str(len(gone)),
-            "numRemovedBytes": str(sum(file.size for file in gone)),
-            "numOutputRows": str(sum(file.rows for file in files)),
-            "numOutputBytes": str(sum(file.size for file in files)),
-        },
-        "engineInfo": WRITTEN_BY,
-        "txnId": str(uuid.uuid4()),
+    info = commit_info(now, None if before is None else before.version, parameters, files)
+    info["isBlindAppend"] = replaced is None
+    info["operationMetrics"] |= {
+        "numRemovedFiles": str(len(gone)),
+        "numRemovedBytes": str(sum(file.size for file in gone)),
     }
-    if before is not None:
-        info["readVersion"] = before.version
     if note:
         info["userMetadata"] = note
     return {"commitInfo": info}
+
+
+def commit_info(
+    now: int, before: int | None, parameters: Mapping[str, str], files: Sequence[WrittenFile]
+) -> Action:
+    """What the history of a table says of a commit that takes out rows and writes files.
+
+    Args:
+        now: milliseconds since 1970.
+        before: the version that it is made on, if any.
+        parameters: of the operation.
+        files: which are written.
+    """
+    info = {
+        "timestamp": now,
+        "operation": "WRITE",
+        "operationParameters": dict(parameters),
+        "isolationLevel": "Serializable",
+        "isBlindAppend": False,
+        "operationMetrics": {
+            "numFiles": str(len(files)),
+            "numOutputRows": str(sum(file.rows for file in files)),
+            "numOutputBytes": str(sum(file.size for file in files)),
+        },
+        "engineInfo": _WRITTEN_BY,
+        "txnId": str(uuid.uuid4()),
+    }
+    return info if before is None else info | {"readVersion": before}
 
 
 def as_condition(condition: Condition) -> str:

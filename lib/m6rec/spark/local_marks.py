@@ -31,10 +31,10 @@ from pyspark.sql import types as T
 
 from m6rec.spark.local_delta import (
     PROPERTIES,
-    WRITTEN_BY,
     Action,
     TableState,
     added_action,
+    commit_info,
     removed_action,
     state_of,
     write_commit,
@@ -150,7 +150,7 @@ def _can_be_marked(state: TableState, schema: T.StructType) -> bool:
         return False
     protocol, properties, columns = state.protocol, state.properties, state.schema
     features = {*(protocol.get("readerFeatures") or ()), *(protocol.get("writerFeatures") or ())}
-    marks = [added["deletionVector"] for added in state.added.values() if _has_marks(added)]
+    marks = [added.get("deletionVector") for added in state.added.values()]
     return (
         (int(protocol["minReaderVersion"]), int(protocol["minWriterVersion"])) == (_READER, _WRITER)
         and features <= _FEATURES
@@ -160,12 +160,8 @@ def _can_be_marked(state: TableState, schema: T.StructType) -> bool:
         and not any(key.startswith("delta.") for one in columns for key in one.metadata)
         and {one.name: one.dataType for one in columns}
         == {one.name: one.dataType for one in schema}
-        and all(mark["storageType"] in {_IN_FILE, _IN_LOG} for mark in marks)
+        and all(mark["storageType"] in {_IN_FILE, _IN_LOG} for mark in marks if mark)
     )
-
-
-def _has_marks(added: Action) -> bool:
-    return bool(added.get("deletionVector"))
 
 
 def _actions(state: TableState, wanted: Replacement, files: list[Path]) -> list[Action]:
@@ -186,21 +182,7 @@ def _actions(state: TableState, wanted: Replacement, files: list[Path]) -> list[
         "version": wanted.number,
         "lastUpdated": now,
     }
-    told = {
-        "timestamp": now,
-        "operation": "WRITE",
-        "operationParameters": {"mode": "Overwrite", "partitionBy": "[]"},
-        "readVersion": state.version,
-        "isolationLevel": "Serializable",
-        "isBlindAppend": False,
-        "operationMetrics": {
-            "numFiles": str(len(written)),
-            "numOutputRows": str(wanted.rows.num_rows),
-            "numOutputBytes": str(sum(file.size for file in written)),
-        },
-        "engineInfo": WRITTEN_BY,
-        "txnId": str(uuid.uuid4()),
-    }
+    told = commit_info(now, state.version, {"mode": "Overwrite", "partitionBy": "[]"}, written)
     new = [added_action(state.folder, file) for file in written]
     return [{"commitInfo": told}, {"txn": number}, *new, *changes]
 
