@@ -11,6 +11,7 @@ The protocol: https://github.com/delta-io/delta/blob/master/PROTOCOL.md
 
 import json
 import os
+import random
 import re
 import time
 import uuid
@@ -45,6 +46,7 @@ _FILES_OF_FEW_ROWS = 500
 _MOST_BYTES_TO_REWRITE = 8 << 20
 _MOST_BYTES_OF_CHECKPOINT = 4 << 20
 _ATTEMPTS = 20
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.001, 0.1
 _WRITTEN_BY = "M6-Rec"
 # What a line of the log tells, or one kind of what it tells.
 Action = dict[str, Any]
@@ -493,7 +495,9 @@ def _commit_in_turn(
     written: Sequence[WrittenFile],
 ) -> int | None:
     """`commit_rows`, which leaves the written files where they are."""
-    for _ in range(_ATTEMPTS):
+    for attempt in range(_ATTEMPTS):
+        if attempt:
+            time.sleep(_pause_before(attempt))
         before = snapshot_of(folder)
         # Before the first commit the folder of a table has at most the files that are written.
         is_new = before is None and not (has_log(folder) if written else folder.exists())
@@ -514,6 +518,11 @@ def _commit_in_turn(
         if version is not None:
             return version
     return None
+
+
+def _pause_before(attempt: int) -> float:
+    """Seconds until a commit is tried again, by chance, lest writers of equal speed meet anew."""
+    return random.uniform(0, min(_SHORTEST_PAUSE * 2**attempt, _LONGEST_PAUSE))
 
 
 def takes_rows(
