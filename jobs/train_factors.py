@@ -17,7 +17,6 @@ from m6rec.job_records import TRAIN_FACTORS
 from m6rec.lakehouse import Lakehouse
 from m6rec.rankers import models_trained_by
 from m6rec.runs import Job
-from m6rec.stages.features.reading import item_terms
 from m6rec.stages.training.factor_models import model_to_frame
 from m6rec.stages.training.factor_trainers import FACTOR_TRAINERS, FactorInputs, TrainedFactors
 
@@ -63,7 +62,7 @@ def _inputs(fit: Fit, matrix: DataFrame) -> FactorInputs:
     config = fit.settings
     terms = None
     if config.factors.als.attribute_weight > 0.0:
-        terms = item_terms(fit.item_features, fit.n_items)
+        terms = fit.item_terms()
     checkpoints = fit.artifact_place("checkpoints")
     return FactorInputs(
         matrix,

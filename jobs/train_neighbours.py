@@ -16,7 +16,6 @@ from m6rec.job_records import TRAIN_NEIGHBOURS
 from m6rec.lakehouse import Lakehouse
 from m6rec.rankers import models_trained_by
 from m6rec.runs import Job
-from m6rec.stages.features.reading import item_terms
 from m6rec.stages.training.gram import matrix_statistics
 from m6rec.stages.training.item_weights import item_weights_to_frame
 from m6rec.stages.training.neighbours import NEIGHBOUR_TRAINERS, NeighbourInputs
@@ -52,7 +51,7 @@ def _inputs(fit: Fit, matrix: DataFrame, models: Sequence[str]) -> NeighbourInpu
     config = fit.settings
     terms, vectors = None, None
     if "content_neighbours" in models:
-        terms = item_terms(fit.item_features, fit.n_items)
+        terms = fit.item_terms()
         vectors = fit.item_matrix(c.CONTENT)
     statistics = matrix_statistics(matrix, fit.n_items, config.neighbours.maximum_history)
     of_vectors = terms is not None and bool(fit.modalities("items"))

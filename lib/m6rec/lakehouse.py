@@ -19,6 +19,7 @@ from m6rec.config.base import is_path
 from m6rec.errors import ConfigError, DataError, TableError
 from m6rec.files import FilePlace
 from m6rec.schemas import RECOMMENDATIONS_TABLE, TABLES, TableSchema
+from m6rec.spark.collecting import collected_batches
 from m6rec.spark.local_delta import (
     Condition,
     NewTable,
@@ -26,6 +27,7 @@ from m6rec.spark.local_delta import (
     WrittenFile,
     as_condition,
     as_rows,
+    batches_of,
     commit_rows,
     has_log,
     newest_version,
@@ -290,6 +292,21 @@ class Lakehouse:
             if snapshot is None
             else rows_of(snapshot, TABLES[name].schema, alternatives, most_bytes)
         )
+
+    def batches(
+        self, name: str, columns: Sequence[str], most_bytes: int, /, **part: str
+    ) -> Iterator[pa.RecordBatch]:
+        """Columns of the rows that `read` gives, in any order, for the driver to hold.
+
+        `most_bytes` is as for `collected_batches`.
+        """
+        version, own = self._pin(name, None), self._own(TABLES[name], part)
+        folder = self.local_folder(name)
+        snapshot = None if folder is None else snapshot_of(folder, version)
+        if snapshot is None or not snapshot.has_files_of(own):
+            return collected_batches(self.read(name, None, **part).select(*columns), most_bytes)
+        schema = TABLES[name].schema
+        return batches_of(snapshot, T.StructType([schema[one] for one in columns]), own)
 
     def local_folder(self, name: str) -> Path | None:
         """Where a table lies on the driver's own disk; None where it lies elsewhere."""

@@ -32,11 +32,11 @@ from m6rec.kernels.ranking.blending import Blend
 from m6rec.kernels.ranking.members import DotMember, FactorEncoder
 from m6rec.spark.arrow_rows import list_array
 from m6rec.spark.barrier import RankTask, run_program, run_ranks
-from m6rec.spark.collecting import bytes_at_once
+from m6rec.spark.collecting import BYTES_OF_ITEM, bytes_at_once, collected_batches
 from m6rec.spark.runtimes import arrow_table
 from m6rec.spark.session import get_session
 from m6rec.stages.ranking.lists import make_scoring, rank, user_inputs
-from m6rec.stages.training.factor_models import model_from_frame, model_to_frame
+from m6rec.stages.training.factor_models import MODEL_SCHEMA, model_from_batches, model_to_frame
 from m6rec.stages.training.factors import train_als, train_svd
 from m6rec.stages.training.tower_ranks import ranks_of, train_on_ranks
 from m6rec.stages.training.tower_rows import write_tower_rows
@@ -196,7 +196,9 @@ def through_the_table(spark: SparkSession, model: FactorModel, folder: Path) -> 
     table = str(folder / "item_factors")
     model_to_frame(spark, model).write.parquet(table)
     parameters = dict(model.parameters)
-    return model_from_frame(spark.read.parquet(table), parameters, model.interaction_counts)
+    rows = spark.read.parquet(table).select(*MODEL_SCHEMA.names)
+    batches = collected_batches(rows, model.n_items * BYTES_OF_ITEM)
+    return model_from_batches(batches, parameters, model.interaction_counts)
 
 
 def list_some(matrix: DataFrame, model: FactorModel, folder: Path) -> DataFrame:

@@ -6,14 +6,16 @@ from pathlib import Path
 from threading import Barrier
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from delta.tables import DeltaTable
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from m6rec.errors import DataError
 from m6rec.lakehouse import Lakehouse
 from m6rec.spark.failures import saying_what_failed
+from m6rec.spark.local_delta import as_rows
 from m6rec.spark.sources import _version_in_history
 
 
@@ -213,6 +215,37 @@ def test_a_small_table_is_read_once_and_gives_the_same_rows(
     assert item_ids(own) == set()
     # A plan with rows of Python's needs a worker of its own kind, which takes seconds to start.
     assert none._jdf.queryExecution().optimizedPlan().toString().startswith("LocalRelation <empty>")
+
+
+def test_columns_for_the_driver_are_those_that_spark_reads(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lakehouse = Lakehouse(spark, str(tmp_path), "run")
+    rows = spark.range(7).select(
+        F.concat(F.lit("m"), F.col("id") % 2).alias("method"),
+        F.col("id").alias("item_index"),
+        F.array_repeat(F.col("id").cast("int"), F.col("id").cast("int")).alias("neighbour_indices"),
+        F.array_repeat(F.col("id").cast("float"), F.col("id").cast("int")).alias("weights"),
+    )
+    for run in (lakehouse, lakehouse.for_run("other")):
+        run.write("item_neighbours", rows.repartition(3), fit="final")
+    lakehouse.write("item_neighbours", rows.where("item_index < 2"), fit="selection")
+    columns, part = ("item_index", "weights"), {"fit": "final", "method": "m1"}
+    by_spark = lakehouse.read("item_neighbours", None, **part).select(*columns).collect()
+
+    def found() -> list[Row]:
+        batches = lakehouse.batches("item_neighbours", columns, 1 << 20, **part)
+        return sorted(as_rows(pa.Table.from_batches(batches)))
+
+    with monkeypatch.context() as patched:
+        # No query is needed.
+        patched.delattr("m6rec.lakehouse.collected_batches")
+        assert found() == sorted(by_spark) and len(by_spark) == 3
+    # Marks of deleted rows are Spark's to read.
+    name = lakehouse.sql_name("item_neighbours")
+    spark.sql(f"ALTER TABLE {name} SET TBLPROPERTIES (delta.enableDeletionVectors = true)")
+    lakehouse.delta_table("item_neighbours").delete("item_index = 3")
+    assert [row.item_index for row in found()] == [1, 5]
 
 
 def test_over_few_rows_calls_run_at_once_and_else_when_they_are_asked_for(

@@ -111,7 +111,9 @@ def test_an_item_side_of_more_than_two_billion_numbers_is_written_and_read(
                 yield rows_of_model(model, number, number + 500)
 
     ends = spark.createDataFrame([(0,), (items - 500,)], "id long").coalesce(1)
-    found = item_rows(ends.mapInArrow(rows, MODEL_SCHEMA), c.FACTOR, items)
+    found = item_rows(
+        collected_batches(ends.mapInArrow(rows, MODEL_SCHEMA), 1 << 40), c.FACTOR, items
+    )
     assert found.values.size > MOST_VALUES
     assert found.rows == 1000
     for part in (slice(0, 500), slice(-500, None)):

@@ -23,8 +23,9 @@ from m6rec.stages.training.als_checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
-from m6rec.stages.training.factor_models import model_from_frame, model_to_frame
+from m6rec.stages.training.factor_models import model_from_batches, model_to_frame
 from m6rec.stages.training.mllib import train_mllib_als
+from tests.item_frames import batches_of
 
 USERS, ITEMS = 90, 50
 ALS = AlsConfig(rank=5, iterations=6, checkpoint_every=2, unobserved_total=10.0)
@@ -126,12 +127,14 @@ def test_a_model_survives_its_table(spark: SparkSession) -> None:
     ):
         frame = model_to_frame(spark, model)
         parameters = json.loads(json.dumps(model.parameters))
-        back = model_from_frame(frame.repartition(3), parameters, model.interaction_counts)
+        back = model_from_batches(
+            batches_of(frame.repartition(3)), parameters, model.interaction_counts
+        )
         assert (back.method, back.parameters) == (model.method, model.parameters)
         np.testing.assert_array_equal(back.factors, model.factors)
         np.testing.assert_array_equal(project(back, _rows()), project(model, _rows()))
     with pytest.raises(DataError, match="expected one for each item index"):
-        model_from_frame(frame.union(frame), parameters, model.interaction_counts)
+        model_from_batches(batches_of(frame.union(frame)), parameters, model.interaction_counts)
 
 
 def test_mllib_users_are_what_project_gives(matrix: DataFrame, tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ from m6rec.config.data import FeatureKind, FeaturesConfig
 from m6rec.errors import ArtifactError, TableError
 from m6rec.stages.features.fitting import fit_features
 from m6rec.stages.features.pipeline import FeaturePipeline
-from m6rec.stages.features.reading import item_matrix, read_content_encoder
+from m6rec.stages.features.reading import read_content_encoder
 from m6rec.stages.features.vocabularies import TextColumn, inferred_languages, split_text
+from tests.item_frames import items_of
 
 KINDS: dict[str, FeatureKind] = {
     "year:float": "numeric",
@@ -54,7 +55,7 @@ def test_every_index_has_a_row_and_an_unknown_one_is_zero(
     features = np.array([row[c.FEATURES] for row in rows])
     assert features.shape == (6, len(pipeline.feature_names))
     assert not features[5].any() and not any(rows[5][c.CONTENT]) and rows[5][c.ATTRIBUTES] == []
-    content = item_matrix(table, c.CONTENT, 6)
+    content = items_of(table, c.CONTENT, 6)
     np.testing.assert_allclose(np.linalg.norm(content[:5], axis=1), 1.0, rtol=1e-5)
     assert content.shape[1] == pipeline.content_width
     # Standardised on the training rows alone; the outlier of a row outside them is clipped.
@@ -90,13 +91,13 @@ def test_too_many_features_are_reduced_and_stay_standardised(
     pipeline = _fit(spark, CONFIG.model_copy(update={"maximum_features": 3}))
     table = pipeline.transform(_attributes(spark), None, _indices(spark, 5))
     assert pipeline.feature_names == ("component 1", "component 2", "component 3")
-    features = item_matrix(table, c.FEATURES, 5)
+    features = items_of(table, c.FEATURES, 5)
     np.testing.assert_allclose(features[:4].std(axis=0, ddof=1), 1.0, rtol=1e-4)
     np.testing.assert_allclose(np.corrcoef(features[:4].T), np.eye(3), atol=1e-4)
     pipeline.save(str(tmp_path / "items"))
     again = FeaturePipeline.load(str(tmp_path / "items"))
     rebuilt = again.transform(_attributes(spark), None, _indices(spark, 5))
-    np.testing.assert_array_equal(item_matrix(rebuilt, c.FEATURES, 5), features)
+    np.testing.assert_array_equal(items_of(rebuilt, c.FEATURES, 5), features)
 
 
 def test_without_attributes_and_behaviour_features_are_empty(spark: SparkSession) -> None:
@@ -153,7 +154,7 @@ def test_a_large_vocabulary_is_projected_and_keeps_likeness(spark: SparkSession)
         frame, None, c.ITEM_INDEX, {"tags": "multi_valued"}, CONFIG, _indices(spark, 40), 7
     )
     assert pipeline.content_width == CONFIG.text_rank
-    content = item_matrix(pipeline.transform(frame, None, _indices(spark, 40)), c.CONTENT, 40)
+    content = items_of(pipeline.transform(frame, None, _indices(spark, 40)), c.CONTENT, 40)
     likeness = content @ content.T
     same = np.equal.outer(np.arange(40) % 3, np.arange(40) % 3)
     assert likeness[same].min() > 0.2 and np.abs(likeness[~same]).max() < 0.05

@@ -15,6 +15,7 @@ from m6rec import columns as c
 from m6rec.config.models import NeighboursConfig, RidgeConfig
 from m6rec.config.run import Config, parse_config
 from m6rec.errors import DataError, M6RecError
+from m6rec.fits.fit import Fit
 from m6rec.kernels.arrays.rows import Rows, rows_from_scipy
 from m6rec.kernels.neighbours import item_neighbours as kernel
 from m6rec.kernels.neighbours import ridge as ridge_kernel
@@ -23,7 +24,8 @@ from m6rec.lakehouse import Lakehouse
 from m6rec.stages.training import gram
 from m6rec.stages.training import neighbours as stage
 from m6rec.stages.training.gram import assign_blocks, matrix_statistics
-from m6rec.stages.training.item_weights import item_weights_from_frame, item_weights_to_frame
+from m6rec.stages.training.item_weights import item_weights_from_batches, item_weights_to_frame
+from tests.item_frames import batches_of
 
 N_USERS, N_ITEMS = 120, 40
 CONFIG = NeighboursConfig(
@@ -184,12 +186,12 @@ def test_weights_survive_the_table(spark: SparkSession) -> None:
     weights = kernel.item_weights_from_scipy(sp.random(50, 50, 0.1, "csr", random_state=4))
     frame = item_weights_to_frame(spark, weights, "ridge")
     assert frame.count() == np.count_nonzero(np.diff(weights.indptr))
-    again = item_weights_from_frame(frame.orderBy(F.rand(1)), 50)
+    again = item_weights_from_batches(batches_of(frame.orderBy(F.rand(1))), 50)
     npt.assert_array_equal(again.indptr, weights.indptr)
     npt.assert_array_equal(again.neighbour_indices, weights.neighbour_indices)
     npt.assert_array_equal(again.weights, weights.weights)
     with pytest.raises(DataError, match="once at most"):
-        item_weights_from_frame(frame.union(frame), 50)
+        item_weights_from_batches(batches_of(frame.union(frame)), 50)
 
 
 def test_items_beyond_the_index_are_named(matrix: DataFrame) -> None:
@@ -232,10 +234,8 @@ def test_the_job_writes_both_methods_and_user_neighbours_of_both_fits(
     fits = [full.withColumn(c.FIT, F.lit(fit)) for fit in (c.SELECTION, c.FINAL)]
     lakehouse.write("user_item_matrix", fits[0].union(fits[1]))
     train_neighbours.run(lakehouse, _config())
-    ridge = lakehouse.read("item_neighbours", fit=c.FINAL, method="ridge")
-    _assert_equal(
-        item_weights_from_frame(ridge, N_ITEMS), stage.train_ridge(matrix, N_ITEMS, CONFIG)
-    )
+    ridge = Fit(lakehouse, _config(), c.FINAL).item_weights("ridge")
+    _assert_equal(ridge, stage.train_ridge(matrix, N_ITEMS, CONFIG))
     parts = lakehouse.read("item_neighbours").select(c.FIT, c.METHOD).distinct().count()
     assert parts == 4
 

@@ -14,8 +14,9 @@ from m6rec.fits.inspection import inspect_sources
 from m6rec.stages.features.fitting import fit_features
 from m6rec.stages.features.kinds import infer_kinds
 from m6rec.stages.features.pipeline import FeaturePipeline
-from m6rec.stages.features.reading import item_matrix, item_terms
+from m6rec.stages.features.reading import item_terms
 from m6rec.stages.features.vectors import VectorFacts, measure_vectors, with_vectors
+from tests.item_frames import batches_of, items_of
 
 SCHEMA = f"{c.ITEM_INDEX} long, colour string, picture array<double>, frames array<array<float>>"
 NAN, INFINITY = float("nan"), float("inf")
@@ -108,18 +109,18 @@ def test_vectors_become_content_terms_and_features_of_their_own(
     indices = items.select(c.ITEM_INDEX)
     table = pipeline.transform(items, None, indices).persist()
     assert pipeline.modalities == ((1, 3), (2, 2))
-    features = item_matrix(table, c.FEATURES, len(ROWS))
+    features = items_of(table, c.FEATURES, len(ROWS))
     assert features.shape[1] == len(pipeline.feature_names) == 2 + 3 + 2 * 2
     picture, frames = features[:, -7:-4], features[:, -4:].reshape(-1, 2, 2)
     assert picture.any(axis=1).tolist() == [True] * 4 + [False] * 5
     assert frames.any(axis=2).sum(axis=1).tolist() == [2, 1, 0, 0, 0, 1, 1, 0, 0]
-    content = item_matrix(table, c.CONTENT, len(ROWS))
+    content = items_of(table, c.CONTENT, len(ROWS))
     assert content.shape[1] == pipeline.content_width
     # A vector near the mean says little, and says it in a short vector.
     lengths = np.linalg.norm(content, axis=1)
     assert (lengths > 0.2).all() and (lengths <= 1.0 + 1e-6).all()
     assert content[0] @ content[1] > content[0] @ content[2]
-    terms = item_terms(table, len(ROWS))
+    terms = item_terms(batches_of(table, c.ITEM_INDEX, c.TERM_INDICES, c.TERM_WEIGHTS), len(ROWS))
     np.testing.assert_allclose(np.sqrt(terms.multiply(terms).sum(axis=1)), 1.0, rtol=1e-5)
 
 

@@ -6,14 +6,15 @@ attributes.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-from pyspark.sql import functions as F
+import pyarrow as pa
 
 from m6rec import columns as c
 from m6rec.fits.fit import Fit
 from m6rec.kernels.arrays.rows import Float32, Int64
+from m6rec.spark.collecting import BYTES_OF_ITEM
 from m6rec.spark.item_matrices import item_rows
 from m6rec.towers.artifact import DESCRIPTION_FILE, load_towers
 from m6rec.towers.warm_start import NOT_KNOWN_BEFORE, EarlierTowers
@@ -42,12 +43,16 @@ class EarlierRun:
         """float32 [n_items, k] for each of the factor models that the run has trained."""
         if not self._fit.lakehouse.exists("item_factors"):
             return {}
-        rows = self._fit.lakehouse.read("item_factors", fit=self._fit.name)
         found = {
-            model: item_rows(rows.where(F.col(c.METHOD) == model), c.FACTOR, n_items)
+            model: item_rows(self._factor_rows(model, n_items), c.FACTOR, n_items)
             for model in models
         }
         return {model: matrix.values for model, matrix in found.items() if matrix.rows}
+
+    def _factor_rows(self, model: str, n_items: int) -> Iterator[pa.RecordBatch]:
+        columns, most_bytes = (c.ITEM_INDEX, c.FACTOR), n_items * BYTES_OF_ITEM
+        batches, fit = self._fit.lakehouse.batches, self._fit.name
+        return batches("item_factors", columns, most_bytes, fit=fit, method=model)
 
     def towers(self, fit: Fit, model: str, epochs: int) -> EarlierTowers | None:
         """The towers of that name, whose training goes on with the last of the chosen epochs.

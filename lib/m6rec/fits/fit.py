@@ -5,12 +5,14 @@
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import scipy.sparse as sp
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
@@ -23,15 +25,17 @@ from m6rec.kernels.arrays.rows import Float32, Int64
 from m6rec.kernels.factors.projection import FactorModel
 from m6rec.kernels.neighbours.item_neighbours import ItemWeights
 from m6rec.lakehouse import Lakehouse
+from m6rec.spark.collecting import BYTES_OF_ITEM
+from m6rec.spark.item_matrices import item_rows
 from m6rec.spark.places import place_of
 from m6rec.spark.worker_rows import WorkerRows
 from m6rec.stages.features.behaviour import events_before_holdout
 from m6rec.stages.features.pictures import pictures_of
-from m6rec.stages.features.reading import item_matrix
+from m6rec.stages.features.reading import item_terms
 from m6rec.stages.pairs.catalogue import by_domain, item_domains, masked_by_rules
 from m6rec.stages.pairs.matrix import interaction_counts, sample_users, target_rows
-from m6rec.stages.training.factor_models import model_from_frame
-from m6rec.stages.training.item_weights import item_weights_from_frame
+from m6rec.stages.training.factor_models import MODEL_SCHEMA, model_from_batches
+from m6rec.stages.training.item_weights import item_weights_from_batches
 from m6rec.towers.pictures import Pictures
 
 SETTINGS = "settings"
@@ -149,9 +153,14 @@ class Fit:
     def item_matrix(self, column: str) -> Float32:
         """float32 [items, width]: a column of `item_features`; an item without a row is zero."""
         if column not in self._item_matrices:
-            found = item_matrix(self.item_features, column, self.n_items)
-            self._item_matrices[column] = found
+            rows = self._item_rows("item_features", (c.ITEM_INDEX, column))
+            self._item_matrices[column] = item_rows(rows, column, self.n_items).values
         return self._item_matrices[column]
+
+    def item_terms(self) -> sp.csr_matrix:
+        """float32 [items, V]: the terms of `item_features`; an item without a row has none."""
+        columns = (c.ITEM_INDEX, c.TERM_INDICES, c.TERM_WEIGHTS)
+        return item_terms(self._item_rows("item_features", columns), self.n_items)
 
     @property
     def user_features(self) -> DataFrame:
@@ -221,13 +230,24 @@ class Fit:
 
     def factor_model(self, method: str) -> FactorModel:
         """The factor model of a method, from `item_factors` and its row of `models`."""
-        rows = self.lakehouse.read("item_factors", fit=self.name, method=method)
-        return model_from_frame(rows, self.model("factors", method), self.item_counts)
+        rows, parameters = self.factor_rows(method), self.model("factors", method)
+        return model_from_batches(rows, parameters, self.item_counts)
+
+    def factor_rows(self, method: str) -> Iterator[pa.RecordBatch]:
+        """The rows of a factor model in `item_factors`, in the columns of `MODEL_SCHEMA`."""
+        return self._item_rows("item_factors", MODEL_SCHEMA.names, method=method)
 
     def item_weights(self, method: str) -> ItemWeights:
         """The item-item weights of a method, from `item_neighbours`."""
-        rows = self.lakehouse.read("item_neighbours", fit=self.name, method=method)
-        return item_weights_from_frame(rows, self.n_items)
+        columns = (c.ITEM_INDEX, c.NEIGHBOUR_INDICES, c.WEIGHTS)
+        rows = self._item_rows("item_neighbours", columns, method=method)
+        return item_weights_from_batches(rows, self.n_items)
+
+    def _item_rows(
+        self, table: str, columns: Sequence[str], **part: str
+    ) -> Iterator[pa.RecordBatch]:
+        most_bytes = self.n_items * BYTES_OF_ITEM
+        return self.lakehouse.batches(table, columns, most_bytes, fit=self.name, **part)
 
     def model(self, kind: str, name: str) -> dict[str, Any]:
         """The parameters that table `models` records, with `artifact` where there is a folder.

@@ -49,7 +49,7 @@ from m6rec.rankers import (
 from m6rec.stages.features.reading import read_content_encoder
 from m6rec.stages.ranking.lists import Scoring, make_scoring, user_inputs
 from m6rec.stages.training.domains import own_factor_models
-from m6rec.stages.training.factor_models import factors_from_frame
+from m6rec.stages.training.factor_models import factors_from_batches
 from m6rec.stages.training.neighbours import candidate_users
 from m6rec.towers.artifact import load_towers
 from m6rec.towers.bagging import BaggedTowers
@@ -248,9 +248,8 @@ def _given_factors(models: _Models, ranker: Ranker) -> Member:
 
 def _own_factors(models: _Models, ranker: Ranker) -> OwnMembers:
     fit, method = models.fit, _model_of(ranker)
-    rows = fit.lakehouse.read("item_factors", fit=fit.name, method=method)
     own = own_factor_models(
-        factors_from_frame(rows, fit.n_items),
+        factors_from_batches(fit.factor_rows(method), fit.n_items),
         fit.model("factors", method),
         fit.item_counts,
         fit.domains,

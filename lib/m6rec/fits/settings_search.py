@@ -23,7 +23,6 @@ from m6rec.kernels.ranking.members import (
     Member,
 )
 from m6rec.kernels.ranking.validation import ValidationUsers
-from m6rec.stages.features.reading import item_terms
 from m6rec.stages.training.factors import train_als
 from m6rec.stages.training.gram import matrix_statistics
 from m6rec.stages.training.neighbours import train_ridge
@@ -115,7 +114,7 @@ class _Trials:
         self.terms = None
         self.of_vectors = False
         if self.config.features.items is not None:
-            self.terms = item_terms(fit.item_features, self.n_items)
+            self.terms = fit.item_terms()
             self.of_vectors = bool(fit.modalities("items"))
         self._ridges: dict[str, HistoryMember] = {}
 

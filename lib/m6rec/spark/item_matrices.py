@@ -1,17 +1,16 @@
 """Read columns of the items' tables into matrices of the driver, copying each number once."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pyspark.sql import DataFrame
 
 from m6rec import columns as c
 from m6rec.kernels.arrays.rows import Float32
 from m6rec.spark.arrow_rows import matrix_column
-from m6rec.spark.collecting import BYTES_OF_ITEM, collected_batches
 
 
 @dataclass
@@ -47,10 +46,10 @@ class ItemMatrix:
         self.rows += batch.num_rows
 
 
-def item_rows(frame: DataFrame, column: str, n_items: int) -> ItemMatrix:
-    """A column of lists of a frame with column item_index."""
+def item_rows(batches: Iterable[pa.RecordBatch], column: str, n_items: int) -> ItemMatrix:
+    """A column of lists of rows with column item_index."""
     matrix = ItemMatrix(n_items)
-    for batch in collected_batches(frame.select(c.ITEM_INDEX, column), n_items * BYTES_OF_ITEM):
+    for batch in batches:
         matrix.place(batch, column)
     return matrix
 

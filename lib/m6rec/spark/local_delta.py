@@ -121,6 +121,10 @@ class Snapshot:
         of_files = {name: condition[name] for name in condition if name in self.partitioned_by}
         return [file for file in self.files if file.is_among(of_files)]
 
+    def has_files_of(self, condition: Condition) -> bool:
+        """Whether these files are still there: a cleaning deletes what later versions lack."""
+        return all((self.folder / file.name).exists() for file in self.files_of(condition))
+
     def cuts_files_by(self, condition: Condition) -> bool:
         """Whether a file may hold rows that fulfil a condition and others that do not."""
         return any(name not in self.partitioned_by for name in condition)
@@ -361,10 +365,40 @@ def _fulfil(rows: pa.Table, conditions: Sequence[Condition]) -> Any:
 
 def rows_of_file(snapshot: Snapshot, file: DataFile, wanted: pa.Schema) -> pa.Table:
     """All rows of a file; columns that it lacks are null."""
-    place = snapshot.folder / file.name
-    with pq.ParquetFile(place, coerce_int96_timestamp_unit="us") as opened:
-        names = [name for name in wanted.names if name in opened.schema_arrow.names]
-        rows, count = opened.read(columns=names), opened.metadata.num_rows
+    with _opened(snapshot, file) as opened:
+        rows, count = opened.read(columns=_names_in(opened, wanted)), opened.metadata.num_rows
+    return _in_columns(rows, count, snapshot, file, wanted)
+
+
+def batches_of(
+    snapshot: Snapshot, columns: T.StructType, condition: Condition
+) -> Iterator[pa.RecordBatch]:
+    """Columns of the rows that fulfil a condition, in parts: of many bytes together if need be."""
+    asked = arrow_schema(columns)
+    conditional = [snapshot.schema[name] for name in condition if name not in columns.names]
+    wanted = arrow_schema(T.StructType([*columns, *conditional]))
+    for file in snapshot.files_of(condition):
+        with _opened(snapshot, file) as opened:
+            for group in range(opened.num_row_groups):
+                rows = opened.read_row_group(group, columns=_names_in(opened, wanted))
+                count = opened.metadata.row_group(group).num_rows
+                table = _in_columns(rows, count, snapshot, file, wanted)
+                found = table.filter(_fulfil(table, [condition]))
+                yield from found.select(asked.names).to_batches()
+
+
+def _opened(snapshot: Snapshot, file: DataFile) -> pq.ParquetFile:
+    return pq.ParquetFile(snapshot.folder / file.name, coerce_int96_timestamp_unit="us")
+
+
+def _names_in(opened: pq.ParquetFile, wanted: pa.Schema) -> list[str]:
+    return [name for name in wanted.names if name in opened.schema_arrow.names]
+
+
+def _in_columns(
+    rows: pa.Table, count: int, snapshot: Snapshot, file: DataFile, wanted: pa.Schema
+) -> pa.Table:
+    """Rows of a file with all columns that are wanted."""
     columns = [
         _column(rows, file.partition, one, count, one.name in snapshot.partitioned_by)
         for one in wanted

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from m6rec.kernels.arrays.rows import Float64, Int64
+from m6rec.kernels.arrays.threads import Threads
 from m6rec.kernels.evaluation.bootstrap import (
     mean_sums,
     paired_sums,
@@ -78,11 +79,10 @@ def ablate_members(
     groups = {part: frozenset(names) & members_of_group(part) for part in GROUPS}
     parts = {name: frozenset({name}) for name in names if name in used}
     parts |= {part: of for part, of in groups.items() if of & used and len(of) > 1}
-    without = {
-        part: _ndcg_without(sample, names, of, k, rounds)
-        for part, of in parts.items()
-        if len(of) < len(names)
-    }
+    some = {part: of for part, of in parts.items() if len(of) < len(names)}
+    with Threads() as threads:
+        found = threads.run(lambda of: _ndcg_without(sample, names, of, k, rounds), some.values())
+    without = dict(zip(some, found, strict=True))
     ones = np.ones_like(whole.item_factors)
     if (whole.item_factors != ones).any() or (whole.user_factors != ones).any():
         plain = ChosenWeights(whole.weights, ones, ones, whole.ndcg, 0)

@@ -9,7 +9,7 @@ weights and factors are chosen by NDCG on validation, because a likelihood over 
 ruled by the tail and not by the top of the list.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -166,13 +166,32 @@ def ndcg_of_users(candidates: Candidates, blended: Float32, k: int) -> Float64:
 
 def blended_scores(candidates: Candidates, chosen: ChosenWeights) -> Float32:
     """float32 [candidates]: the members' scores, added with the chosen weights and factors."""
-    factors = (
-        chosen.item_factors[:, candidates.item_bins]
-        * chosen.user_factors[:, candidates.bins_of_users]
-    )
-    weighted = (chosen.weights[:, None] * factors).astype(np.float32) * candidates.scores
-    blended: Float32 = weighted.sum(axis=0)
+    blended = np.zeros(candidates.scores.shape[1], np.float32)
+
+    def add(users: slice) -> None:
+        for member, weight in enumerate(chosen.weights):
+            factors = np.outer(chosen.user_factors[member], chosen.item_factors[member])
+            _add_member(
+                candidates.indptr[users.start : users.stop + 1],
+                candidates.scores[member],
+                candidates.item_bins,
+                candidates.user_bins[users],
+                (weight * factors).astype(np.float32),
+                blended,
+            )
+
+    with Threads() as threads:
+        threads.run(add, threads.parts_of_rows(candidates.indptr))
     return blended
+
+
+@numba.njit(cache=True, nogil=True)
+def _add_member(indptr, scores, item_bins, user_bins, factors, blended):  # type: ignore[no-untyped-def]
+    """Add a member's scores, multiplied by the factors float32 [bins of users, bins of items]."""
+    for user in range(len(user_bins)):
+        of_user = factors[user_bins[user]]
+        for candidate in range(indptr[user], indptr[user + 1]):
+            blended[candidate] += of_user[item_bins[candidate]] * scores[candidate]
 
 
 def choose_weights(
@@ -202,29 +221,30 @@ def choose_weights(
         standard_errors: a step of a search is taken where its mean gain over users is more than so
             many of its standard errors.
     """
-    found = [
-        _search_once(*sample, k, rounds, by_evidence, standard_errors)
-        for sample in _samples(candidates, resamples)
-    ]
+
+    def search(number: int) -> ChosenWeights:
+        sample = _sample(candidates, number, resamples)
+        return _search_once(*sample, k, rounds, by_evidence, standard_errors)
+
+    with Threads() as threads:
+        found = threads.run(search, range(resamples))
     together = _averaged(found)
     ndcg = ndcg_of_users(candidates, blended_scores(candidates, together), k)
     return replace(together, ndcg=float(ndcg.mean()))
 
 
-def _samples(candidates: Candidates, resamples: int) -> Iterator[tuple[Candidates, Float64]]:
-    """Candidates of the users of each sample, and how often each of them was drawn."""
+def _sample(candidates: Candidates, number: int, resamples: int) -> tuple[Candidates, Float64]:
+    """Candidates of the users of the sample of that number, and how often each was drawn."""
     if resamples == 1:
-        yield candidates, np.ones(len(candidates.relevant_counts))
-        return
+        return candidates, np.ones(len(candidates.relevant_counts))
     measured = np.flatnonzero(candidates.relevant_counts)
     size = min(len(measured), _MAXIMUM_USERS_OF_SAMPLE)
-    for number in range(resamples):
-        drawn = np.random.default_rng([len(measured), number]).choice(measured, size)
-        chosen, counts = np.unique(drawn, return_counts=True)
-        yield candidates.of_users(chosen), counts.astype(np.float64)
+    drawn = np.random.default_rng([len(measured), number]).choice(measured, size)
+    chosen, counts = np.unique(drawn, return_counts=True)
+    return candidates.of_users(chosen), counts.astype(np.float64)
 
 
-def _averaged(found: Sequence["ChosenWeights"]) -> "ChosenWeights":
+def _averaged(found: Sequence[ChosenWeights]) -> ChosenWeights:
     """The mean of the weights, and of the factors by how much weight each search gives them."""
     all_weights = np.array([one.weights for one in found])
     total = all_weights.sum(axis=0)
@@ -253,7 +273,7 @@ def _search_once(
     rounds: int,
     by_evidence: bool,
     standard_errors: float,
-) -> "ChosenWeights":
+) -> ChosenWeights:
     """The weights, then the factors of the items, then those of the users, by one search.
 
     `counts`, float64 [users], says how often each user counts. Members that add nothing keep the
@@ -300,20 +320,46 @@ def _choose_factors(
         (item_factors, candidates.item_bins),
         (user_factors, bins_of_users),
     ):
-        present = [one for one in range(BINS) if (bins == one).any()]
+        present = np.flatnonzero(np.bincount(bins, minlength=BINS))
         if len(present) < 2:
             continue
         for member in chosen:
-            of_items = item_factors[member][candidates.item_bins]
-            of_users = user_factors[member][bins_of_users]
-            scores = weights[member] * of_items * of_users * candidates.scores[member]
-            scores = scores.astype(np.float32)
+            of_member = np.outer(user_factors[member], weights[member] * item_factors[member])
+            scores = _by_bins(
+                candidates.scores[member],
+                candidates.item_bins,
+                bins_of_users,
+                of_member,
+                bins,
+                present,
+            )
             cells = [
-                _Cell(factors, (member, one), np.where(bins == one, scores, np.float32(0.0)))
-                for one in present
+                _Cell(factors, (member, int(one)), of_bin)
+                for one, of_bin in zip(present, scores, strict=True)
             ]
             reached = search.improve(cells, FACTOR_STEPS, blended, reached, 1)
     return reached
+
+
+@numba.njit(cache=True, nogil=True)
+def _by_bins(scores, item_bins, user_bins, factors, bins, present):  # type: ignore[no-untyped-def]
+    """A member's scores, multiplied by the factors, apart for each of the present bins.
+
+    Args:
+        scores, item_bins, user_bins, bins: [candidates].
+        factors: float64 [bins of users, bins of items].
+        present: int64 [m]; some of `bins`.
+
+    Returns:
+        float32 [m, candidates]; zero where a candidate is of another bin.
+    """
+    found = np.zeros((len(present), len(scores)), np.float32)
+    for row in range(len(present)):
+        for candidate in range(len(scores)):
+            if bins[candidate] == present[row]:
+                factor = factors[user_bins[candidate], item_bins[candidate]]
+                found[row, candidate] = factor * np.float64(scores[candidate])
+    return found
 
 
 @dataclass(frozen=True)

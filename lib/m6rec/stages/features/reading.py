@@ -1,6 +1,6 @@
 """Read feature tables as arrays: features, content and terms of items, and the content encoder."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 
 import numpy as np
@@ -23,23 +23,19 @@ from m6rec.spark.arrow_rows import (
     matrix_column,
     rows_from_batch,
 )
-from m6rec.spark.collecting import BYTES_OF_ITEM, collected_batches
-from m6rec.spark.item_matrices import item_rows
+from m6rec.spark.collecting import collected_batches
 from m6rec.spark.shipping import ShippedArrays, ship_arrays
 
 _NONE = np.zeros(0, np.int64)
 
 
-def item_matrix(frame: DataFrame, column: str, n_items: int) -> Float32:
-    """A column of `item_features` as float32 [n_items, width]; an item without a row is zero."""
-    return item_rows(frame, column, n_items).values
+def item_terms(batches: Iterable[pa.RecordBatch], n_items: int) -> sp.csr_matrix:
+    """The terms of items as float32 [n_items, V]; an item without a row has none.
 
-
-def item_terms(frame: DataFrame, n_items: int) -> sp.csr_matrix:
-    """The terms of `item_features` as float32 [n_items, V]; an item without a row has none."""
-    rows = frame.select(c.ITEM_INDEX, c.TERM_INDICES, c.TERM_WEIGHTS)
+    `batches` have item_index, term_indices and term_weights.
+    """
     items, terms, weights = [_NONE], [_NONE], [_NONE.astype(np.float32)]
-    for batch in collected_batches(rows, n_items * BYTES_OF_ITEM):
+    for batch in batches:
         indptr, of_batch = list_column(batch, c.TERM_INDICES)
         items.append(np.repeat(batch.column(c.ITEM_INDEX).to_numpy(), np.diff(indptr)))
         terms.append(of_batch)

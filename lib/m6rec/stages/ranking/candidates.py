@@ -52,7 +52,8 @@ def collect_candidates(
     candidates = spread(joined).mapInArrow(
         partial(_candidates_partition, shipped=shipped), _CANDIDATE_SCHEMA
     )
-    collected = arrow_table(candidates.orderBy(c.USER_INDEX)).combine_chunks()
+    # Spark would score all users twice to sort what comes of it.
+    collected = arrow_table(candidates).combine_chunks()
     if scoring.domain is not None:
         collected = collected.filter(pc.field("relevant_count") > 0).combine_chunks()
     names = [prepared.blend.name for prepared in scoring.blends]
@@ -99,8 +100,9 @@ def _assemble_candidates(
     relevant = pc.list_flatten(table.column("relevant")).to_numpy(zero_copy_only=False)
     items = pc.list_flatten(table.column(c.ITEM_INDICES)).to_numpy()
     scores = pc.list_flatten(table.column(c.SCORES)).to_numpy().reshape(-1, len(members))
+    by_user = np.argsort(table.column(c.USER_INDEX).to_numpy())
     moments = pc.list_flatten(table.column("moments")).to_numpy()
-    deviations = deviations_of(moments.reshape(-1, len(members), 2))
+    deviations = deviations_of(moments.reshape(-1, len(members), 2)[by_user])
     candidates = Candidates(
         indptr,
         np.ascontiguousarray(scores.T) / deviations.astype(np.float32)[:, None],
@@ -108,5 +110,5 @@ def _assemble_candidates(
         table.column("relevant_count").to_numpy(),
         evidence_bins(item_counts)[items],
         evidence_bins(table.column(c.INTERACTION_COUNT).to_numpy()),
-    )
+    ).of_users(by_user)
     return candidates, dict(zip(members, deviations.tolist(), strict=True))

@@ -1,5 +1,7 @@
 """Convert factor models to rows of table `item_factors` and back."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
@@ -10,7 +12,6 @@ from m6rec.errors import DataError
 from m6rec.kernels.arrays.rows import Float32, Int64
 from m6rec.kernels.factors.projection import FactorModel, build_factor_model
 from m6rec.spark.arrow_rows import list_array_from_matrix
-from m6rec.spark.collecting import BYTES_OF_ITEM, collected_batches
 from m6rec.spark.item_matrices import ItemMatrix, item_rows
 from m6rec.spark.made_rows import made_rows
 
@@ -51,13 +52,13 @@ def rows_of_model(model: FactorModel, start: int, stop: int) -> pa.RecordBatch:
     )
 
 
-def model_from_frame(
-    frame: DataFrame, parameters: dict[str, float], interaction_counts: Int64
+def model_from_batches(
+    batches: Iterable[pa.RecordBatch], parameters: dict[str, float], interaction_counts: Int64
 ) -> FactorModel:
     """The model whose rows `model_to_frame` has made; all must be of one method and one fit.
 
     Args:
-        frame: method, item_index, factor, projection, scale; the rows in any order.
+        batches: method, item_index, factor, projection, scale; the rows in any order.
         parameters: the model's parameters; JSON has kept them exactly.
         interaction_counts: int64 [M].
 
@@ -68,7 +69,7 @@ def model_from_frame(
     methods, linear = set[str](), True
     factors, projection = ItemMatrix(n_items), ItemMatrix(n_items)
     scales = np.zeros(n_items, np.float32)
-    for batch in collected_batches(frame.select(*MODEL_SCHEMA.names), n_items * BYTES_OF_ITEM):
+    for batch in batches:
         methods.update(batch.column(c.METHOD).unique().to_pylist())
         factors.place(batch, c.FACTOR)
         items, of_items = (batch.column(name).to_numpy() for name in (c.ITEM_INDEX, c.SCALE))
@@ -78,7 +79,7 @@ def model_from_frame(
             projection.place(batch, c.PROJECTION)
     if len(methods) != 1:
         raise DataError(
-            f"item factors of the methods {sorted(methods)} in one frame; filter one method"
+            f"item factors of the methods {sorted(methods)} are read as one model; filter one"
         )
     return build_factor_model(
         methods.pop(),
@@ -90,10 +91,9 @@ def model_from_frame(
     )
 
 
-def factors_from_frame(frame: DataFrame, n_items: int) -> Float32:
-    """float32 [M, k]: the factors of a model's rows alone; as in `model_from_frame`."""
-    factors = item_rows(frame, c.FACTOR, n_items)
-    return _whole(factors)
+def factors_from_batches(batches: Iterable[pa.RecordBatch], n_items: int) -> Float32:
+    """float32 [M, k]: the factors of a model's rows alone; as in `model_from_batches`."""
+    return _whole(item_rows(batches, c.FACTOR, n_items))
 
 
 def _whole(matrix: ItemMatrix) -> Float32:

@@ -14,7 +14,6 @@ from m6rec.errors import DataError
 from m6rec.kernels.arrays.rows import Int64, entries_of_rows, indptr_of
 from m6rec.kernels.neighbours.item_neighbours import ItemWeights
 from m6rec.spark.arrow_rows import list_array, rows_from_batches
-from m6rec.spark.collecting import BYTES_OF_ITEM, collected_batches
 from m6rec.spark.shipping import Shipped, ship
 from m6rec.stages.training.pieces import (
     COST_PER_TASK,
@@ -45,18 +44,21 @@ def item_weights_to_frame(spark: SparkSession, weights: ItemWeights, method: str
     return numbers.mapInArrow(partial(_weights_partition, shipped=shipped, method=method), schema)
 
 
-def item_weights_from_frame(frame: DataFrame, n_items: int) -> ItemWeights:
+def item_weights_from_batches(batches: Iterable[pa.RecordBatch], n_items: int) -> ItemWeights:
     """The ItemWeights of the rows of one method: item_index, neighbour_indices, weights.
 
     Raises:
         DataError: an item has two rows, as where methods are mixed, or lies beyond n_items.
     """
-    rows = frame.select(
-        F.col(c.ITEM_INDEX).alias(c.USER_INDEX),
-        F.col(c.NEIGHBOUR_INDICES).alias(c.ITEM_INDICES),
-        c.WEIGHTS,
+    as_rows = {
+        c.USER_INDEX: c.ITEM_INDEX,
+        c.ITEM_INDICES: c.NEIGHBOUR_INDICES,
+        c.WEIGHTS: c.WEIGHTS,
+    }
+    found = rows_from_batches(
+        pa.RecordBatch.from_arrays([batch.column(name) for name in as_rows.values()], [*as_rows])
+        for batch in batches
     )
-    found = rows_from_batches(collected_batches(rows, n_items * BYTES_OF_ITEM))
     pieces = Pieces(found.user_index, found.indptr, found.item_indices, found.weights)
     return item_weights_of_pieces(pieces, n_items)
 

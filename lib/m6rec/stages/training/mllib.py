@@ -8,6 +8,7 @@ from pyspark.sql import functions as F
 from m6rec import columns as c
 from m6rec.config.models import MllibAlsConfig
 from m6rec.kernels.factors.projection import FactorModel, build_factor_model
+from m6rec.spark.collecting import BYTES_OF_ITEM, collected_batches
 from m6rec.spark.item_matrices import item_rows
 from m6rec.stages.pairs.matrix import interaction_counts
 
@@ -42,7 +43,7 @@ def train_mllib_als(
         matrix.sparkSession.sparkContext.setCheckpointDir(checkpoint_folder)
     fitted = _estimator(config, _mllib_blocks(int(counts.sum())), seed).fit(_ratings(matrix))
     learned = fitted.itemFactors.select(F.col("id").alias(c.ITEM_INDEX), F.col("features"))
-    trained = item_rows(learned, "features", n_items)
+    trained = item_rows(collected_batches(learned, n_items * BYTES_OF_ITEM), "features", n_items)
     factors = trained.values if trained.rows else np.zeros((n_items, config.rank), np.float32)
     # MLlib gives the unobserved the weight 1, and multiplies weights by alpha and lambda by the
     # count.
