@@ -19,6 +19,7 @@ readonly CLASSES="$VENV/jvm-classes.jsa"
 readonly UV_VERSION=0.13.9
 readonly VENV_PACK_VERSION=0.2.0
 readonly NEEDED_GIB="${M6REC_DISK_GIB:-12}"
+readonly DAYS_OF_LOGS=30
 readonly MASTER="${MASTER:-local[*]}"
 readonly DEPLOY_MODE="${DEPLOY_MODE:-client}"
 readonly ARCHIVES="${ARCHIVES:-}"
@@ -52,11 +53,12 @@ Python 3.11 and Java 17 or 21 and, the first time, PyPI, Maven Central and $NEED
 Jobs:
 $(list_jobs)
 
-Options of all jobs but demo, quality and robustness, which have others (check has the first two):
+Options of most jobs (JOB --help has all of its own; clean, forget and fold_in have no --run-id, check has
+the first two, and demo, quality, robustness and examples have others):
   --config FILE             the configuration (examples in conf/); required
   --set SECTION.KEY=VALUE   replace a value of it; repeatable
   --run-id ID               the run; given again, the run resumes (publish and rerun need it)
-  --output DIR              folder for tables and reports
+  --output DIR              folder for reports, and for tables in DIR/lake
 
 Environment:
   MASTER        Spark master                                [local[*]]
@@ -70,9 +72,12 @@ Environment:
   M6REC_VENV    the virtual environment                     [.venv; of another lane .venv-LANE]
   M6REC_CACHE   caches: uv, compiled kernels, data, logs    [~/.cache/m6rec]
   M6REC_VERBOSE 1 shows the log of Spark as it goes         [0: in the cache's logs/]
+  M6REC_DISK_GIB  free disk that the set-up asks for        [12]
+  PYTHON        the Python 3.11 that sets up                [the first that is found]
 
 Exit code: the job's own; 2 where something has to be put right first (the message says what);
-3 where a guard keeps a run from being published; 1 where something failed that nobody has foreseen.
+3 where a guard keeps a run from being published; 1 where something failed that nobody has foreseen, and of
+rerun where lists differ.
 HELP
 }
 
@@ -468,6 +473,7 @@ run_quietly() {
         exec "$@"
     fi
     mkdir -p "$CACHE/logs"
+    find "$CACHE/logs" -name '*.log' -mtime "+$DAYS_OF_LOGS" -delete
     local log
     log="$CACHE/logs/$(date +%Y%m%dT%H%M%S)-$$.log"
     say "starting Spark ($MASTER); its log: $log"

@@ -29,7 +29,6 @@ from m6rec import columns as c
 from m6rec.command_line import (
     ConfigOption,
     OutputOption,
-    RunIdOption,
     SetOption,
     check_run_id,
     errors_as_messages,
@@ -215,7 +214,12 @@ def main(
         float | None,
         typer.Option("--seconds", help="No trial begins later. Without it: tune.seconds."),
     ] = None,
-    run_id: RunIdOption = None,
+    run_id: Annotated[
+        str | None,
+        typer.Option(
+            "--run-id", help=f"The search. Given again, it goes on. Without it: {TUNE_RUN_ID}."
+        ),
+    ] = None,
     output: OutputOption = None,
 ) -> None:
     """Tune."""

@@ -72,8 +72,9 @@ OutputOption = Annotated[
     str | None,
     typer.Option(
         "--output",
-        help="Folder for tables (in DIR/lake, unless `lake` is a schema of the catalogue) and"
-        " reports, in any file system that Spark reads. Without it: `lake` of the config.",
+        help="Folder for reports, and for tables in DIR/lake (in place of a `lake` that is a path),"
+        " in any file system that Spark reads. Without it: reports in `output`, tables in `lake` of"
+        " the config.",
         metavar="DIR",
     ),
 ]
@@ -171,7 +172,8 @@ def local_output(output: str | None) -> Path:
     if output is not None and has_scheme(output):
         raise ConfigError(
             f"--output is {output}, and this job keeps a database there, which has to be on the"
-            " driver's own disk; give a local folder, and set lake to the place of the tables"
+            " driver's own disk; leave --output out, which keeps it in ./output, and set lake to"
+            " the place of the tables"
         )
     return Path(output or "output")
 

@@ -20,6 +20,7 @@ from m6rec.errors import ConfigError, DataError, TableError
 from m6rec.files import FilePlace
 from m6rec.schemas import RECOMMENDATIONS_TABLE, TABLES, TableSchema
 from m6rec.spark.collecting import collected_batches
+from m6rec.spark.failures import THROWN, is_overtaken
 from m6rec.spark.local_delta import (
     Condition,
     NewTable,
@@ -27,7 +28,7 @@ from m6rec.spark.local_delta import (
     WrittenFile,
     as_condition,
     as_rows,
-    batches_of,
+    batches_that_fulfil,
     commit_rows,
     has_log,
     newest_version,
@@ -35,7 +36,9 @@ from m6rec.spark.local_delta import (
     rows_that_are_new,
     snapshot_of,
     takes_rows,
+    write_files,
 )
+from m6rec.spark.local_marks import replace_all, takes_marks
 from m6rec.spark.places import folder_here, place_of
 from m6rec.spark.runtimes import arrow_schema, arrow_table, delta_table_named, frame_of_arrow
 from m6rec.spark.session import is_local, on_databricks
@@ -58,6 +61,7 @@ _BYTES_OF_ROWS = 8 << 20
 _BYTES_OF_FILE = 128 << 20
 # Tables of which few rows can take much memory.
 _LARGE = ("item_images",)
+_ATTEMPTS_TO_PUBLISH = 10
 _DEFAULTS_OF_DELTA = "spark.databricks.delta.properties.defaults."
 
 
@@ -306,7 +310,7 @@ class Lakehouse:
         if snapshot is None or not snapshot.has_files_of(own):
             return collected_batches(self.read(name, None, **part).select(*columns), most_bytes)
         schema = TABLES[name].schema
-        return batches_of(snapshot, T.StructType([schema[one] for one in columns]), own)
+        return batches_that_fulfil(snapshot, T.StructType([schema[one] for one in columns]), own)
 
     def local_folder(self, name: str) -> Path | None:
         """Where a table lies on the driver's own disk; None where it lies elsewhere."""
@@ -497,12 +501,19 @@ class Lakehouse:
         Args:
             note: what the table's history says of the commit.
         """
-        version = self._copy_to_published(note)
-        if version is not None:
-            return version
-        writer = self.read(RECOMMENDATIONS_TABLE.name).write.format("delta").mode("overwrite")
-        writer = writer.option("userMetadata", note).option("mergeSchema", "true")
-        writer.save(self.address(PUBLISHED))
+        for attempt in range(1, _ATTEMPTS_TO_PUBLISH + 1):
+            version = self._copy_to_published(note)
+            if version is not None:
+                return version
+            writer = self.read(RECOMMENDATIONS_TABLE.name).write.format("delta").mode("overwrite")
+            writer = writer.option("userMetadata", note).option("mergeSchema", "true")
+            try:
+                writer.save(self.address(PUBLISHED))
+                break
+            except THROWN as error:
+                # `fold_in` may commit while Spark writes.
+                if attempt == _ATTEMPTS_TO_PUBLISH or not is_overtaken(error):
+                    raise
         return self.version(PUBLISHED)
 
     def _copy_to_published(self, note: str) -> int | None:
@@ -511,8 +522,12 @@ class Lakehouse:
         lists, folder = self.local_folder(table.name), self.local_folder(PUBLISHED)
         if lists is None or folder is None:
             return None
-        snapshot = snapshot_of(lists, self._pin(table.name, None))
-        if snapshot is None or not takes_rows(folder, table.schema, {}, {}, new):
+        snapshot, has_marks = snapshot_of(lists, self._pin(table.name, None)), False
+        if not takes_rows(folder, table.schema, {}, {}, new):
+            has_marks = takes_marks(folder, table.schema)
+            if not has_marks:
+                return None
+        if snapshot is None:
             return None
         own, copies = {c.RUN_ID: (self.run_id,)}, list[WrittenFile]()
         rows = rows_of(snapshot, table.schema, [own], _BYTES_OF_ROWS)
@@ -522,6 +537,9 @@ class Lakehouse:
                 return None
             copies = copied_rows(self.spark, snapshot, files, table.schema).write(folder, {})
             rows = arrow_schema(table.schema).empty_table()
+        if has_marks:
+            copies += write_files(folder, rows, ())
+            return replace_all(folder, table.schema, copies, note)
         return commit_rows(folder, table.schema, lambda _: rows, {}, new, note, copies)
 
     def append_new(

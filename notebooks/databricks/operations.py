@@ -11,7 +11,7 @@ dbutils.widgets.text("lake", "main.recommender")
 # COMMAND ----------
 
 from m6rec.lakehouse import Lakehouse
-from m6rec.publication.publishing import publications, read_published
+from m6rec.publication.publishing import publications
 
 lakehouse = Lakehouse(spark, dbutils.widgets.get("lake"), "operations")
 for one in publications(lakehouse):
@@ -25,6 +25,9 @@ for one in publications(lakehouse):
 
 # COMMAND ----------
 
-metrics = read_published(spark, dbutils.widgets.get("lake"), "metrics")
+# A night measures nothing: these are the metrics of the last run that was evaluated.
+evaluated = lakehouse.delta_table("runs").toDF().where("job = 'evaluate' AND status = 'finished'")
+latest = evaluated.orderBy("finished_at", ascending=False).first()["run_id"]
+metrics = lakehouse.delta_table("metrics").toDF().where(f"run_id = '{latest}'")
 best = metrics.where("fold = 'test' AND segment = 'all' AND metric = 'ndcg' AND k = 10")
 best.select("model", "value", "ci_low", "ci_high").orderBy("value", ascending=False).show()

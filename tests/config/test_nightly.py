@@ -9,7 +9,7 @@ from m6rec.config.run import Config, parse_config
 from m6rec.errors import ConfigError
 from m6rec.fits.choices import keys_that_differ
 from m6rec.fits.needs import Needs, needs_of
-from m6rec.publication.nights import duration, warning_of_test
+from m6rec.publication.nights import duration, is_due, warning_of_test
 
 ITEMS = {"items": {"source": {"path": "items.csv", "format": "csv"}, "id": "sku"}}
 
@@ -112,3 +112,11 @@ def test_a_night_whose_lists_do_not_know_the_test_warns(
     sections: dict[str, Any], warns: bool
 ) -> None:
     assert (warning_of_test(config_with(**sections)) is not None) == warns
+
+
+def test_the_seventh_night_chooses_although_it_begins_some_minutes_early() -> None:
+    week, minutes = timedelta(days=7), timedelta(minutes=20)
+    assert is_due(week - minutes, week) and is_due(week + minutes, week)
+    assert not is_due(week - timedelta(days=1) + minutes, week)
+    assert is_due(timedelta(0), timedelta(0))
+    assert not is_due(minutes, timedelta(minutes=30))

@@ -178,6 +178,15 @@ def test_of_writers_at_once_each_commits_whole_and_none_is_lost(tmp_path: Path) 
     assert numbers_here(folder) == sorted([0, 1, 2, 3, 4, 7, 7, 7, 7])
 
 
+def test_text_in_the_log_may_hold_other_ends_of_lines(spark: SparkSession, tmp_path: Path) -> None:
+    folder, note = tmp_path / "table", "one\u2028two\u2029three\u0085four"
+    assert replace(folder, rows(1)) == 0
+    writer = by_spark(spark, folder).write.format("delta").mode("append")
+    writer.option("userMetadata", note).save(str(folder))
+    assert note in (folder / "_delta_log" / f"{1:020}.json").read_text("utf-8")
+    assert numbers_here(folder) == [1, 1]
+
+
 def test_a_kill_before_the_commit_changes_nothing(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

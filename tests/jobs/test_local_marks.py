@@ -14,8 +14,8 @@ from pyspark.sql import types as T
 from m6rec.lakehouse import Lakehouse
 from m6rec.publication.upkeep import vacuum
 from m6rec.spark import local_marks
-from m6rec.spark.local_delta import newest_version, state_of
-from m6rec.spark.local_marks import Outcome, Replacement, RowsOfKeys, replace_rows
+from m6rec.spark.local_delta import newest_version, state_of, write_files
+from m6rec.spark.local_marks import Outcome, Replacement, RowsOfKeys, replace_all, replace_rows
 from m6rec.spark.runtimes import arrow_schema, frame_of_arrow
 
 SCHEMA = T.StructType(
@@ -61,7 +61,7 @@ def test_what_is_replaced_by_the_driver_and_by_spark_in_turn_is_gone_once(
     many = list(range(MANY))
     make_table(spark, folder, {"a": [1, 2], "many": many, "b": [1]}, {"c": [1], None: [1, 2]})
 
-    assert replace(folder, {"b": [7], "new": [1]}, 1) == "done"
+    assert replace(folder, {"b": [7], "new": [1]}, 1) == newest_version(folder)
     expected: dict[str | None, list[int]] = {
         "a": [1, 2],
         "many": many,
@@ -76,10 +76,10 @@ def test_what_is_replaced_by_the_driver_and_by_spark_in_turn_is_gone_once(
     table = DeltaTable.forPath(spark, str(folder))
     table.delete("user_id = 'many' AND (rank BETWEEN 100 AND 69000 OR rank % 1000 = 7)")
     kept = [one for one in many if not (100 <= one <= 69_000 or one % 1000 == 7)]
-    assert replace(folder, {"a": [3]}, 2) == "done"
+    assert replace(folder, {"a": [3]}, 2) == newest_version(folder)
     assert ranks_by_user(spark, folder) == expected | {"many": kept, "a": [3]}
 
-    assert replace(folder, {"many": [5]}, 3, "c", "unknown") == "done"
+    assert replace(folder, {"many": [5]}, 3, "c", "unknown") == newest_version(folder)
     del expected["c"]
     assert ranks_by_user(spark, folder) == expected | {"many": [5], "a": [3]}
     vacuum(Lakehouse(spark, str(tmp_path), "any"), ["lists"], retain_hours=0)
@@ -91,9 +91,9 @@ def test_a_file_without_other_rows_is_taken_out_and_a_number_counts_once(
 ) -> None:
     folder = tmp_path / "lists"
     make_table(spark, folder, {"a": [1]}, {"b": [1]})
-    assert replace(folder, {"a": [2]}, 5) == "done"
+    assert replace(folder, {"a": [2]}, 5) == newest_version(folder)
     version = newest_version(folder)
-    assert replace(folder, {"a": [3]}, 5) == "done"
+    assert replace(folder, {"a": [3]}, 5) == "done before"
     assert newest_version(folder) == version
     assert ranks_by_user(spark, folder) == {"a": [2], "b": [1]}
     state = state_of(folder)
@@ -110,12 +110,41 @@ def test_who_comes_second_changes_nothing_and_leaves_no_file(
     folder = tmp_path / "lists"
     make_table(spark, folder, {"a": [1], "b": [1]})
     before = state_of(folder)
-    assert replace(folder, {"b": [2]}, 1) == "done"
+    assert replace(folder, {"b": [2]}, 1) == newest_version(folder)
     files = set(folder.iterdir())
     monkeypatch.setattr(local_marks, "state_of", lambda _: before)
     assert replace(folder, {"a": [2]}, 2) == "overtaken"
     assert set(folder.iterdir()) == files
     assert ranks_by_user(spark, folder) == {"a": [1], "b": [2]}
+
+
+def test_all_rows_are_replaced_with_their_marks_whoever_comes_first(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "lists"
+    make_table(spark, folder, {"a": [1, 2], "b": [1]}, {"c": [1], "d": [1]})
+    before = state_of(folder)
+    assert replace(folder, {"b": [7]}, 1) == newest_version(folder)
+    DeltaTable.forPath(spark, str(folder)).delete("user_id = 'a' AND rank = 2")
+    states = [before]
+    monkeypatch.setattr(
+        local_marks, "state_of", lambda _: states.pop() if states else state_of(folder)
+    )
+    files = write_files(folder, rows({"new": [1, 2]}), ())
+
+    assert replace_all(folder, SCHEMA, files, "a note") == newest_version(folder)
+
+    assert ranks_by_user(spark, folder) == {"new": [1, 2]}
+    table = DeltaTable.forPath(spark, str(folder))
+    assert table.history(1).select("userMetadata").collect()[0][0] == "a note"
+    table.delete("rank = 2")
+    vacuum(Lakehouse(spark, str(tmp_path), "any"), ["lists"], retain_hours=0)
+    assert ranks_by_user(spark, folder) == {"new": [1]}
+    table.delete("rank = 1")
+    spark.sql(f"ALTER TABLE delta.`{folder}` ADD COLUMNS (title STRING)")
+    files = write_files(folder, rows({"new": [3]}), ())
+    assert replace_all(folder, SCHEMA, files, "a note") is None
+    assert not (folder / files[0].name).exists()
 
 
 @pytest.mark.parametrize(
@@ -142,7 +171,7 @@ def test_after_a_checkpoint_marks_and_numbers_are_known(
 ) -> None:
     folder = tmp_path / "lists"
     make_table(spark, folder, {"a": [1], "b": [1], "c": [1]})
-    assert replace(folder, {"a": [2]}, 4) == "done"
+    assert replace(folder, {"a": [2]}, 4) == newest_version(folder)
     interval = "'delta.checkpointInterval' = '1'"
     spark.sql(f"ALTER TABLE delta.`{folder}` SET TBLPROPERTIES ({interval})")
     spark.sql(f"ALTER TABLE delta.`{folder}` UNSET TBLPROPERTIES ('delta.checkpointInterval')")
@@ -151,9 +180,9 @@ def test_after_a_checkpoint_marks_and_numbers_are_known(
         (folder / "_delta_log" / f"{version:020}.json").unlink()
     latest = newest_version(folder)
 
-    assert replace(folder, {"b": [2]}, 4) == "done"
+    assert replace(folder, {"b": [2]}, 4) == "done before"
     assert newest_version(folder) == latest
-    assert replace(folder, {"b": [2]}, 5) == "done"
+    assert replace(folder, {"b": [2]}, 5) == newest_version(folder)
     jvm: Any = spark._jvm
     jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()
     assert ranks_by_user(spark, folder) == {"a": [2], "b": [2], "c": [1]}

@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from m6rec.lakehouse import PUBLISHED, Lakehouse
+from m6rec.publication.replacing import PublishedLists
 from m6rec.schemas import LISTS_TABLE, RECOMMENDATIONS_TABLE
 from m6rec.spark.runtimes import arrow_schema
 from m6rec.spark.worker_rows import WorkerRows
@@ -161,6 +162,26 @@ def test_lists_are_published_as_they_are_by_driver_workers_and_spark(
     assert lakehouse.replace_published("{}") == 5
     assert published_lists(lakehouse) == lists
     assert "M6-Rec" not in history(lakehouse, PUBLISHED)[4:]
+
+
+def test_lists_are_published_without_a_query_where_rows_are_marked(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lakehouse, other = (Lakehouse(spark, str(tmp_path), run_id) for run_id in ("run", "other"))
+    for one in (lakehouse, other):
+        one.write_made("recommendations", [published(spark)], [for_unknown(spark)])
+    lists = lakehouse.read("recommendations").orderBy("user_id").collect()
+    other.replace_published("{}")
+    PublishedLists(other).mark_rows()
+    other.delta_table(PUBLISHED).delete("user_id = 'ann'")
+    assert lakehouse.replace_published("{}") == 3
+    assert published_lists(lakehouse) == lists
+
+    other.delta_table(PUBLISHED).delete("user_id = 'ann'")
+    monkeypatch.setattr("m6rec.lakehouse._BYTES_OF_ROWS", 0)
+    assert lakehouse.replace_published("{}") == 5
+    assert published_lists(lakehouse) == lists
+    assert [history(lakehouse, PUBLISHED)[version] for version in (0, 3, 5)] == ["M6-Rec"] * 3
 
 
 def test_spark_writes_where_a_table_has_what_only_it_knows(

@@ -1,11 +1,15 @@
 """Events that come after training, folded into the published lists on real Delta tables."""
 
 import shutil
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 from pyspark.errors import StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
@@ -20,8 +24,9 @@ from m6rec.errors import ConfigError, DataError, TableError
 from m6rec.lakehouse import PUBLISHED, Lakehouse
 from m6rec.publication.folding import CATCHING_UP, FoldIn
 from m6rec.publication.following import Followed
+from m6rec.publication.forgetting import forget
 from m6rec.publication.publishing import publish
-from m6rec.publication.replacing import PublishedLists
+from m6rec.publication.replacing import PublishedLists, Replaced
 from m6rec.publication.scoring import GivenUsers, list_maker_of
 from m6rec.spark import local_marks
 from m6rec.spark.local_delta import TableState
@@ -250,6 +255,99 @@ def test_a_batch_that_another_commit_overtakes_is_committed_after_it(
     counts = {row[c.USER_ID]: row["count"] for row in lists.collect()}
     assert counts["stranger"] == counts["user-3"] == 10
     assert "user-5" not in counts
+
+
+def waiting(frame: DataFrame, folder: Path) -> DataFrame:
+    """The same rows, which come when there is a file `go_on`; before, there is one `begun`."""
+
+    def wait(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        (folder / "begun").touch()
+        while not (folder / "go_on").exists():
+            time.sleep(0.01)
+        yield from batches
+
+    return frame.mapInArrow(wait, frame.schema)
+
+
+@contextmanager
+def overtaken(lakehouse: Lakehouse, folder: Path) -> Iterator[None]:
+    """Take a user's lists out once a query of `waiting` has begun, which then goes on."""
+    with ThreadPoolExecutor(1) as beside:
+
+        def overtake() -> None:
+            while not (folder / "begun").exists():
+                time.sleep(0.01)
+            lakehouse.delta_table(PUBLISHED).delete("user_id = 'user-5'")
+            (folder / "go_on").touch()
+
+        done = beside.submit(overtake)
+        yield
+        done.result()
+
+
+def test_a_commit_by_spark_that_another_overtakes_is_given_up(
+    copied: Lakehouse, tmp_path: Path
+) -> None:
+    lists, own = BySpark(copied), published(copied).where("user_id = 'user-3'")
+    with overtaken(copied, tmp_path):
+        assert lists.replace(waiting(own, tmp_path), ["user-3"], "test", 1) is None
+    assert lists.replace(own, ["user-3"], "test", 1) == Replaced(None)
+    assert published(copied).where("user_id = 'user-5'").isEmpty()
+
+
+def test_lists_are_published_beside_commits_to_those_that_they_replace(
+    copied: Lakehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recommendations = copied.read("recommendations")
+    by_spark = waiting(recommendations, tmp_path)
+    monkeypatch.setattr(Lakehouse, "_copy_to_published", lambda *_: None)
+    monkeypatch.setattr(Lakehouse, "read", lambda *_: by_spark)
+    with overtaken(copied, tmp_path):
+        version = copied.replace_published('{"run_id": "first"}')
+    assert version == copied.version(PUBLISHED)
+    assert published(copied).count() == recommendations.count()
+
+
+@pytest.mark.slow
+def test_a_publication_beside_the_joining_of_files_is_followed(
+    spark: SparkSession, copied: Lakehouse, config: Config, following: Config, events: Path
+) -> None:
+    second = _second_run(copied)
+
+    class PublishedMeanwhile(PublishedLists):
+        def compact(self) -> None:
+            publish(second, config)
+
+    fold_in = Compacting(copied, following)
+    fold_in.published = PublishedMeanwhile(copied)
+    append(spark, events, ("stranger", "item-2", 1))
+    fold_in.start(once=True).awaitTermination()
+    assert fold_in.catch_up().run_id == "second"
+
+
+@pytest.mark.slow
+def test_after_users_were_forgotten_the_job_has_to_begin_anew(
+    spark: SparkSession, copied: Lakehouse, config: Config, following: Config, events: Path
+) -> None:
+    append(spark, events, ("user-3", "item-59", 1))
+    fold_in = FoldIn(copied, following)
+    fold_in.start(once=True).awaitTermination()
+    fold_in.catch_up()
+    ids = spark.createDataFrame([("user-4",)], "user_id string")
+    forget(copied.for_run("receipt"), config, ids)
+    with pytest.raises(DataError, match=r"forgotten .*; start the job again"):
+        fold_in.catch_up()
+    drain(FoldIn, copied, following)
+
+
+def test_the_followed_table_is_read_as_it_is_whatever_version_runs_read(
+    copied: Lakehouse, config: Config, events: Path
+) -> None:
+    own = config.replaced(
+        {"interactions.source": {"path": str(events), "format": "delta", "version": 5}}
+    )
+    source = FoldIn(copied, own).source
+    assert (source.path, source.version) == (str(events), None)
 
 
 @pytest.mark.slow

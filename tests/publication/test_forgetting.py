@@ -16,6 +16,7 @@ from m6rec.errors import DataError, TableError
 from m6rec.lakehouse import PUBLISHED, Lakehouse
 from m6rec.publication.forgetting import forget
 from m6rec.publication.publishing import read_published
+from m6rec.publication.replacing import PublishedLists
 from m6rec.runs import STARTED, Attempt
 from m6rec.schemas import TABLES
 from m6rec.spark.sources import read_ids, table_of_ids
@@ -92,6 +93,27 @@ def test_a_forgotten_user_is_in_no_table_no_file_and_no_receipt(
 
     again, nothing = forget(copied.for_run("again"), config, ids_table)
     assert (again, sum(one.rows for one in nothing)) == (0, 0)
+
+
+def test_lists_that_are_only_marked_as_gone_leave_the_disk(
+    spark: SparkSession, copied: Lakehouse, config: Config
+) -> None:
+    # As fold_in leaves the list of a user who came after training, and whose events were deleted.
+    PublishedLists(copied).mark_rows()
+    table = copied.delta_table(PUBLISHED)
+    newcomer = table.toDF().where("rank <= 2").withColumn(c.USER_ID, F.lit("newcomer"))
+    kept = table.toDF().where("rank = 1")
+    both = newcomer.unionByName(kept).coalesce(1)
+    both.write.format("delta").mode("append").save(copied.address(PUBLISHED))
+    table.delete("user_id = 'newcomer'")
+    lake = Path(copied.location)
+    assert places_of_users(lake, {"newcomer"}, set()) == {"published"}
+
+    ids = spark.createDataFrame([("newcomer",)], "user_id string")
+    known, receipt = forget(copied.for_run("receipt"), config, ids)
+
+    assert known == 0 and PUBLISHED not in {one.table for one in receipt}
+    assert places_of_users(lake, {"newcomer"}, set()) == set()
 
 
 def test_refused_rows_are_found_however_their_id_is_written(

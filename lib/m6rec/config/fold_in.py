@@ -18,8 +18,9 @@ class FoldInConfig(Section):
     )
     change_feed: bool = Field(
         default=False,
-        description="Whether the table's change data feed is followed, so that updated and deleted"
-        " events count, too; without it, commits that change or delete rows are passed over.",
+        description="Whether the table's change data feed is followed, so that events that came"
+        " after the run count as they are updated or deleted; without it, commits that change or"
+        " delete rows are passed over. What the run has read stays until the next run.",
     )
     watermark_hours: NonNegativeFloat = Field(
         default=0.0,

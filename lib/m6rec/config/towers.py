@@ -265,11 +265,10 @@ class TowersConfig(Section):
     ranks: Ranks = Field(
         default="auto",
         description="Where training runs: `driver` is one process there; a number is so many tasks"
-        " of the cluster, which train together, each on its share of the users. `auto` is `driver`"
-        " in local mode, or where rows are few or some towers know order one task for each pair of"
-        " towers, so that several pairs train at once; and one task for each slot of a cluster."
-        " More than one make larger"
-        " steps: each has `users_per_batch`.",
+        " of the cluster, which train together, each on its share of the users. `auto`: on a"
+        " cluster, one task for each slot. In local mode, the driver; but without a GPU, where rows"
+        " are few or one of several pairs knows order, each pair has a task of its own, so that"
+        " they train at once. More than one rank make larger steps: each has `users_per_batch`.",
     )
     device: DeviceChoice = Field(
         default="auto",

@@ -30,14 +30,15 @@ from m6rec.errors import ConfigError, DataError, TableError
 from m6rec.fingerprints import fingerprint_of
 from m6rec.fits.list_maker import KnownOfUsers, added, lacking
 from m6rec.fits.sources import columns_of_events
+from m6rec.job_records import FORGET
 from m6rec.lakehouse import PUBLISHED, Lakehouse
 from m6rec.publication.followed_events import FollowedEvents
 from m6rec.publication.following import Followed
 from m6rec.publication.publishing import publications
 from m6rec.publication.replacing import PublishedLists, frame_of_users
 from m6rec.publication.scoring import list_maker_of
-from m6rec.runs import sources_of_run, work_of_run
-from m6rec.schemas import FOLD_IN_BATCHES_TABLE
+from m6rec.runs import collected_runs, sources_of_run, work_of_run
+from m6rec.schemas import FOLD_IN_BATCHES_TABLE, RUNS_TABLE
 from m6rec.spark.failures import following_table
 from m6rec.spark.local_marks import RowsOfKeys
 from m6rec.spark.places import matching, place_of
@@ -90,6 +91,7 @@ class FoldIn:
         self._events: dict[int, FollowedEvents] = {}
         # The version of the published table when the followed run was found in it.
         self._version = -1
+        self._version_of_runs = -1
         self._caught_up: set[int] = set()
         self._begins = False
         self._may_repeat = True
@@ -105,7 +107,8 @@ class FoldIn:
     @property
     def source(self) -> TableSource:
         """The table of events, as it is at any moment."""
-        return self.config.fold_in.source or self.config.interactions.source
+        given = self.config.fold_in.source or self.config.interactions.source
+        return given.model_copy(update={"version": None, "timestamp": None})
 
     @property
     def checkpoint(self) -> str:
@@ -187,10 +190,14 @@ class FoldIn:
 
         Returns:
             The published run.
+
+        Raises:
+            DataError: users have been forgotten since its histories were read.
         """
         with self._lock:
             while True:
                 followed = self.follow()
+                self._refuse_after_forgetting(followed)
                 if followed.publication in self._caught_up:
                     return followed
                 if not self._is_recorded(CATCHING_UP, followed.publication):
@@ -200,6 +207,21 @@ class FoldIn:
                 self._begins = False
                 if self.follow() is followed:
                     self._caught_up.add(followed.publication)
+
+    def _refuse_after_forgetting(self, followed: Followed) -> None:
+        """Stop where executors may still hold the history of somebody who was forgotten since."""
+        if not self.lakehouse.exists(RUNS_TABLE.name):
+            return
+        version = self.lakehouse.version(RUNS_TABLE.name)
+        if version == self._version_of_runs:
+            return
+        rows = collected_runs(self.lakehouse, {"job": (FORGET.name,)})
+        if any(row["finished_at"].astimezone(UTC) > followed.since for row in rows):
+            raise DataError(
+                "users have been forgotten since this job read the histories of the published run,"
+                " and it still holds them; start the job again"
+            )
+        self._version_of_runs = version
 
     def _events_for(self, followed: Followed) -> FollowedEvents:
         """The events of the followed table as this run would clean them."""
@@ -442,26 +464,19 @@ class FoldIn:
         else:
             new = lists.withColumn(c.RUN_ID, F.lit(followed.run_id))
         application = f"m6rec-fold_in-{self._query_id}-{followed.publication}"
-        with self._as_own_commit():
-            while self.follow() is followed:
-                if self.published.replace(new, users, application, batch_id + 1, old):
-                    return
+        while self.follow() is followed:
+            replaced = self.published.replace(new, users, application, batch_id + 1, old)
+            if replaced is not None:
+                # A commit of our own that follows on what we know publishes nothing.
+                if replaced.version == self._version + 1:
+                    self._version += 1
+                return
 
     def _compact(self) -> None:
         """Put the files of many batches together, once in as many."""
         self._batches += 1
         if self._batches % self.batches_of_a_file == 0:
-            with self._as_own_commit():
-                self.published.compact()
-
-    @contextmanager
-    def _as_own_commit(self) -> Iterator[None]:
-        """Note the commits of this block as our own, unless others changed the table, too."""
-        before = self.lakehouse.version(PUBLISHED)
-        yield
-        version = self.lakehouse.version(PUBLISHED)
-        if before == self._version and version <= before + 1:
-            self._version = version
+            self.published.compact()
 
     def _is_recorded(self, batch_id: int, publication: int) -> bool:
         name = FOLD_IN_BATCHES_TABLE.name

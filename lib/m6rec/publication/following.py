@@ -1,6 +1,7 @@
 """The published run that a stream of events follows: its models, its events, its users' vectors."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
 
 import numpy as np
@@ -29,10 +30,12 @@ class Followed:
     Attributes:
         publication: the version of the published table that the run's publication made.
         maker: makes lists with the run's models.
+        since: when following began; what is read later may be kept from then on.
     """
 
     publication: int
     maker: ListMaker
+    since: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property
     def run_id(self) -> str:

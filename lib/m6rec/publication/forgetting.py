@@ -91,11 +91,11 @@ def forget(
         found = for_each(group, lambda name: _delete(lakehouse, name, users, config.interactions))
         deletions += [one for one in found if one is not None]
     deletions += _delete_rows_of_towers(lakehouse)
-    changed = [one.table for one in deletions if one.version is not None]
-    for_each(changed, lambda name: _purge(lakehouse, name))
-    # Where an earlier call was killed, tables may have no rows of the users left, but still have
-    # files with them.
-    vacuum(lakehouse, [name for name in tables if _holds_users(name)], retain_hours)
+    # Where an earlier call was killed, or `fold_in` took lists out, tables may have no rows of the
+    # users left, but still have files with them.
+    of_users = [name for name in tables if _holds_users(name)]
+    for_each(of_users, lambda name: _purge(lakehouse, name))
+    vacuum(lakehouse, of_users, retain_hours)
     receipt = [
         one if one.version is None else replace(one, version=lakehouse.version(one.table))
         for one in deletions

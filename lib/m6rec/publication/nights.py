@@ -20,6 +20,9 @@ from m6rec.runs import REMOVED, work_of_run
 
 _UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 _KEYS_NAMED = 3
+# Nights of the same hour begin some minutes earlier or later, and the night that chose counts from
+# when its tables had been checked.
+_EARLIER = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,8 @@ def night_of(
         lakehouse: the tables of the run.
         config: its configuration.
         now: the time up to which choices have an age.
-        choose_every: the age from which choices are made anew; None leaves it to the guards.
+        choose_every: the age from which choices are made anew, less an hour at most, so that it
+            may be a whole number of days; None leaves it to the guards.
     """
     begun = {row["job"] for row in work_of_run(lakehouse)}
     if KEEP_CHOICES.name in begun:
@@ -126,12 +130,17 @@ def _why_not_kept(
         return f"the published run {published.run_id} chose with another configuration: {named}"
     choices = choices_of(Fit(published, config, c.SELECTION), _begun_at(work))
     age = choices.age(now)
-    if choose_every is not None and age >= choose_every:
-        return f"run {choices.chosen_by} chose {_text(age)} ago, at least --choose-every"
+    if choose_every is not None and is_due(age, choose_every):
+        return f"run {choices.chosen_by} chose {_text(age)} ago, about --choose-every or more"
     guard = config.guards.choices_age
     if guard.action != "off" and age > timedelta(days=guard.limit):
         return f"run {choices.chosen_by} chose {_text(age)} ago, beyond guard choices_age"
     return ""
+
+
+def is_due(age: timedelta, choose_every: timedelta) -> bool:
+    """Whether choices of this age are made anew, up to an hour early (a 24th of short times)."""
+    return age >= choose_every - min(_EARLIER, choose_every / 24)
 
 
 def _text(age: timedelta) -> str:

@@ -6,16 +6,16 @@ driver's own disk and it holds the new ones, no query is needed for that.
 """
 
 from collections.abc import Sequence
-from contextlib import suppress
+from dataclasses import dataclass
 
 import pyarrow as pa
-from delta.exceptions import DeltaConcurrentModificationException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from m6rec import columns as c
 from m6rec.lakehouse import PUBLISHED, Lakehouse
 from m6rec.schemas import RECOMMENDATIONS_TABLE
+from m6rec.spark.failures import THROWN, is_overtaken
 from m6rec.spark.local_marks import MARKS_ROWS, Replacement, RowsOfKeys, replace_rows
 from m6rec.spark.runtimes import arrow_schema, frame_of_arrow, named_set
 from m6rec.spark.session import with_settings
@@ -31,6 +31,18 @@ _COMPACTING = {
     "spark.databricks.delta.optimize.minFileSize": str(16 << 20),
     "spark.databricks.delta.optimize.maxDeletedRowsRatio": "0.5",
 }
+
+
+@dataclass(frozen=True)
+class Replaced:
+    """Lists that stand in the place of others.
+
+    Attributes:
+        version: of the commit that has put them there; None where it is not known, as of commits
+            by Spark, after which others may have come.
+    """
+
+    version: int | None
 
 
 class PublishedLists:
@@ -55,7 +67,7 @@ class PublishedLists:
         application: str,
         number: int,
         found: RowsOfKeys | None = None,
-    ) -> bool:
+    ) -> Replaced | None:
         """Put lists in the place of all that these users have, in one commit.
 
         Args:
@@ -66,15 +78,20 @@ class PublishedLists:
             found: what `rows_of_users` gives, for lists that the driver holds.
 
         Returns:
-            Whether they are there; another commit may have come first, and then nothing was done.
+            None where another commit came first, and nothing was done.
         """
         schema = RECOMMENDATIONS_TABLE.schema
         if isinstance(lists, pa.Table):
             rows = lists.select(schema.names).cast(arrow_schema(schema))
             if found is not None:
                 outcome = replace_rows(schema, Replacement(found, rows, application, number))
-                if outcome != "left to Spark":
-                    return outcome == "done"
+                match outcome:
+                    case int():
+                        return Replaced(outcome)
+                    case "done before":
+                        return Replaced(None)
+                    case "overtaken":
+                        return None
             lists = frame_of_arrow(self._spark, rows, schema)
         new = lists.select(*schema.names)
         once = (application, str(number))
@@ -84,9 +101,11 @@ class PublishedLists:
                 self._merge(new, users, once)
             else:
                 self._overwrite(new, are_touched, once)
-        except DeltaConcurrentModificationException:
-            return False
-        return True
+        except THROWN as error:
+            if is_overtaken(error):
+                return None
+            raise
+        return Replaced(None)
 
     def rows_of_users(self, users: Sequence[str]) -> RowsOfKeys | None:
         """What finds the rows of these users in the files of the lists; None where Spark has to."""
@@ -95,12 +114,14 @@ class PublishedLists:
 
     def compact(self) -> None:
         """Join small files, and rewrite those that have many marked rows."""
-        # If another run is published meanwhile, the files to join are gone.
-        with (
-            with_settings(self._spark, _COMPACTING),
-            suppress(DeltaConcurrentModificationException),
-        ):
-            self._lakehouse.delta_table(PUBLISHED).optimize().executeCompaction()
+        table = self._lakehouse.delta_table(PUBLISHED)
+        try:
+            with with_settings(self._spark, _COMPACTING):
+                table.optimize().executeCompaction()
+        except THROWN as error:
+            # If another run is published meanwhile, the files to join are gone.
+            if not is_overtaken(error):
+                raise
 
     def set_of_users(self, users: Sequence[str]) -> str | None:
         """SQL that is true for the rows of these users and holds none of their ids.

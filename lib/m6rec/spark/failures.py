@@ -426,6 +426,14 @@ def in_words(error: BaseException) -> str:
     return _shortened(text)
 
 
+def is_overtaken(error: BaseException) -> bool:
+    """Whether a commit failed because another one of the same table came first.
+
+    Delta's Python classes of such failures have no base in common, and not all are made.
+    """
+    return _AT_ONCE.search(text_of(error)) is not None
+
+
 def as_our_error(
     error: BaseException, sources: Iterable[tuple[str, TableSource, object]] = ()
 ) -> M6RecError | None:
@@ -434,7 +442,7 @@ def as_our_error(
     for ours in (_raised_by_a_worker(text), _of_reading(error, text, sources)):
         if ours is not None:
             return ours
-    if _AT_ONCE.search(text):
+    if is_overtaken(error):
         return DataError(
             "another job has changed the same table of the lake meanwhile"
             f" ({_shortened(text)}); when it has ended, give this command again, with the same"

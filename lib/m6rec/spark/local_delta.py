@@ -281,8 +281,10 @@ def state_of(folder: Path, version: int | None = None) -> TableState | None:
             for action in _actions_of_checkpoint(checkpoint):
                 state.take(action)
         for number in following:
-            for line in _commit_file(folder, number).read_text().splitlines():
-                state.take(json.loads(line))
+            # Text in a line may hold what `splitlines` takes for the end of one.
+            for line in _commit_file(folder, number).read_text("utf-8").split("\n"):
+                if line:
+                    state.take(json.loads(line))
     except FileNotFoundError:
         # Delta has tidied up its log meanwhile.
         return None
@@ -365,12 +367,12 @@ def _fulfil(rows: pa.Table, conditions: Sequence[Condition]) -> Any:
 
 def rows_of_file(snapshot: Snapshot, file: DataFile, wanted: pa.Schema) -> pa.Table:
     """All rows of a file; columns that it lacks are null."""
-    with _opened(snapshot, file) as opened:
+    with _opened_file(snapshot, file) as opened:
         rows, count = opened.read(columns=_names_in(opened, wanted)), opened.metadata.num_rows
     return _in_columns(rows, count, snapshot, file, wanted)
 
 
-def batches_of(
+def batches_that_fulfil(
     snapshot: Snapshot, columns: T.StructType, condition: Condition
 ) -> Iterator[pa.RecordBatch]:
     """Columns of the rows that fulfil a condition, in parts: of many bytes together if need be."""
@@ -378,7 +380,7 @@ def batches_of(
     conditional = [snapshot.schema[name] for name in condition if name not in columns.names]
     wanted = arrow_schema(T.StructType([*columns, *conditional]))
     for file in snapshot.files_of(condition):
-        with _opened(snapshot, file) as opened:
+        with _opened_file(snapshot, file) as opened:
             for group in range(opened.num_row_groups):
                 rows = opened.read_row_group(group, columns=_names_in(opened, wanted))
                 count = opened.metadata.row_group(group).num_rows
@@ -387,7 +389,7 @@ def batches_of(
                 yield from found.select(asked.names).to_batches()
 
 
-def _opened(snapshot: Snapshot, file: DataFile) -> pq.ParquetFile:
+def _opened_file(snapshot: Snapshot, file: DataFile) -> pq.ParquetFile:
     return pq.ParquetFile(snapshot.folder / file.name, coerce_int96_timestamp_unit="us")
 
 
@@ -515,7 +517,7 @@ def commit_rows(
     """
     version = _commit_in_turn(folder, schema, rows_for, replaced, new, note, written)
     if version is None:
-        _remove_files(folder, written)
+        remove_files(folder, written)
     return version
 
 
@@ -529,9 +531,7 @@ def _commit_in_turn(
     written: Sequence[WrittenFile],
 ) -> int | None:
     """`commit_rows`, which leaves the written files where they are."""
-    for attempt in range(_ATTEMPTS):
-        if attempt:
-            time.sleep(_pause_before(attempt))
+    for _ in attempts():
         before = snapshot_of(folder)
         # Before the first commit the folder of a table has at most the files that are written.
         is_new = before is None and not (has_log(folder) if written else folder.exists())
@@ -554,9 +554,12 @@ def _commit_in_turn(
     return None
 
 
-def _pause_before(attempt: int) -> float:
-    """Seconds until a commit is tried again, by chance, lest writers of equal speed meet anew."""
-    return random.uniform(0, min(_SHORTEST_PAUSE * 2**attempt, _LONGEST_PAUSE))
+def attempts() -> Iterator[None]:
+    """Turns at a commit, with pauses by chance, lest writers of equal speed meet anew."""
+    for attempt in range(_ATTEMPTS):
+        if attempt:
+            time.sleep(random.uniform(0, min(_SHORTEST_PAUSE * 2**attempt, _LONGEST_PAUSE)))
+        yield
 
 
 def takes_rows(
@@ -633,11 +636,11 @@ def _try_commit(
     ]
     if write_commit(folder, version, actions):
         return version
-    _remove_files(folder, own)
+    remove_files(folder, own)
     return None
 
 
-def _remove_files(folder: Path, files: Sequence[WrittenFile]) -> None:
+def remove_files(folder: Path, files: Sequence[WrittenFile]) -> None:
     """Delete files that no commit has told of."""
     for file in files:
         (folder / file.name).unlink(missing_ok=True)
@@ -702,19 +705,21 @@ def _write_info(
     }
     if replaced:
         parameters["predicate"] = as_condition(replaced)
-    info = commit_info(now, None if before is None else before.version, parameters, files)
+    info = commit_info(now, None if before is None else before.version, parameters, files, note)
     info["isBlindAppend"] = replaced is None
     info["operationMetrics"] |= {
         "numRemovedFiles": str(len(gone)),
         "numRemovedBytes": str(sum(file.size for file in gone)),
     }
-    if note:
-        info["userMetadata"] = note
     return {"commitInfo": info}
 
 
 def commit_info(
-    now: int, before: int | None, parameters: Mapping[str, str], files: Sequence[WrittenFile]
+    now: int,
+    before: int | None,
+    parameters: Mapping[str, str],
+    files: Sequence[WrittenFile],
+    note: str = "",
 ) -> Action:
     """What the history of a table says of a commit that takes out rows and writes files.
 
@@ -723,8 +728,9 @@ def commit_info(
         before: the version that it is made on, if any.
         parameters: of the operation.
         files: which are written.
+        note: of whoever commits.
     """
-    info = {
+    info: Action = {
         "timestamp": now,
         "operation": "WRITE",
         "operationParameters": dict(parameters),
@@ -738,6 +744,8 @@ def commit_info(
         "engineInfo": _WRITTEN_BY,
         "txnId": str(uuid.uuid4()),
     }
+    if note:
+        info["userMetadata"] = note
     return info if before is None else info | {"readVersion": before}
 
 

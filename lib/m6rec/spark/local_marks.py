@@ -33,8 +33,11 @@ from m6rec.spark.local_delta import (
     PROPERTIES,
     Action,
     TableState,
+    WrittenFile,
     added_action,
+    attempts,
     commit_info,
+    remove_files,
     removed_action,
     state_of,
     write_commit,
@@ -52,7 +55,9 @@ _LETTERS_OF_UUID = 20
 _Z85 = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
 _B85 = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&()*+-;<=>?@^_`{|}~"
 
-Outcome = Literal["done", "overtaken", "left to Spark"]
+Outcome = int | Literal["done before", "overtaken", "left to Spark"]
+"""The version that a commit has made, or why none was made."""
+_OVERWRITE = {"mode": "Overwrite", "partitionBy": "[]"}
 
 
 @dataclass(frozen=True)
@@ -123,26 +128,59 @@ def replace_rows(schema: T.StructType, wanted: Replacement) -> Outcome:
         wanted: which rows, and by what.
 
     Returns:
-        `done` if the table has the rows, by this call or by an earlier one of the same number;
-        `overtaken` if another commit came first, and nothing was done; `left to Spark` if it has to
-        do it.
+        `done before` if an earlier commit of the same number has brought the rows; `overtaken` if
+        another commit came first, and nothing was done; `left to Spark` if it has to do it.
     """
     state = state_of(wanted.keys.folder)
     if state is None or not _can_be_marked(state, schema):
         return "left to Spark"
     if state.applications.get(wanted.application, wanted.number - 1) >= wanted.number:
-        return "done"
-    files = list[Path]()
+        return "done before"
+    files, version = list[Path](), state.version + 1
     outcome: Outcome = "overtaken"
     try:
-        if write_commit(state.folder, state.version + 1, _actions(state, wanted, files)):
-            return "done"
+        if write_commit(state.folder, version, _actions(state, wanted, files)):
+            return version
     except OSError:
         # A file has been cleaned up meanwhile, or the disk is full, which Spark will then report.
         outcome = "left to Spark"
     for file in files:
         file.unlink(missing_ok=True)
     return outcome
+
+
+def replace_all(
+    folder: Path, schema: T.StructType, files: Sequence[WrittenFile], note: str
+) -> int | None:
+    """Replace all rows of a table in one commit, whatever others commit meanwhile.
+
+    Args:
+        folder: of the table.
+        schema: its columns.
+        files: of the new rows, which lie in the folder; deleted where nothing is done.
+        note: what its history says of the commit.
+
+    Returns:
+        The version; None where nothing was done, because Spark has to do it.
+    """
+    for _ in attempts():
+        state = state_of(folder)
+        if state is None or not _can_be_marked(state, schema):
+            break
+        now, version = time.time_ns() // 1_000_000, state.version + 1
+        told = commit_info(now, state.version, _OVERWRITE, files, note)
+        new = [added_action(folder, file) for file in files]
+        old = [_removal(added, now) for added in state.added.values()]
+        if write_commit(folder, version, [{"commitInfo": told}, *new, *old]):
+            return version
+    remove_files(folder, files)
+    return None
+
+
+def takes_marks(folder: Path, schema: T.StructType) -> bool:
+    """Whether a table with these columns is one whose rows can be marked without a query."""
+    state = state_of(folder)
+    return state is not None and _can_be_marked(state, schema)
 
 
 def _can_be_marked(state: TableState, schema: T.StructType) -> bool:
@@ -182,7 +220,7 @@ def _actions(state: TableState, wanted: Replacement, files: list[Path]) -> list[
         "version": wanted.number,
         "lastUpdated": now,
     }
-    told = commit_info(now, state.version, {"mode": "Overwrite", "partitionBy": "[]"}, written)
+    told = commit_info(now, state.version, _OVERWRITE, written)
     new = [added_action(state.folder, file) for file in written]
     return [{"commitInfo": told}, {"txn": number}, *new, *changes]
 
@@ -199,10 +237,7 @@ def _marked(
     marked.update(BitMap64(rows.found))
     if len(marked) == already:
         return []
-    old = {key: value for key, value in (before or {}).items() if value is not None}
-    removal = removed_action(added["path"], dict(added["partitionValues"]), int(added["size"]), now)
-    if old:
-        removal["remove"]["deletionVector"] = old
+    removal = _removal(added, now)
     if len(marked) == rows.count:
         return [removal]
     stats = json.loads(added.get("stats") or "{}") | {
@@ -217,6 +252,16 @@ def _marked(
         "deletionVector": marks.add(marked),
     }
     return [removal, {"add": again}]
+
+
+def _removal(added: Action, now: int) -> dict[str, Action]:
+    """The action that takes out a file with the marks that it has."""
+    removal = removed_action(added["path"], dict(added["partitionValues"]), int(added["size"]), now)
+    marks = added.get("deletionVector") or {}
+    if marks:
+        known = {key: value for key, value in marks.items() if value is not None}
+        removal["remove"]["deletionVector"] = known
+    return removal
 
 
 def _rows_with(place: Path, column: str, keys: pa.Array) -> _RowsOfFile:

@@ -18,7 +18,7 @@ from m6rec.kernels.arrays.rows import Int64
 # Each row costs about as much as this many entries, in addition to its own.
 _ENTRIES_OF_A_ROW = 8
 
-Part = TypeVar("Part")
+Work = TypeVar("Work")
 Result = TypeVar("Result")
 
 
@@ -53,7 +53,7 @@ class Threads:
         self._executor.shutdown(cancel_futures=True)
         self._limits.restore_original_limits()
 
-    def run(self, work: Callable[[Part], Result], parts: Iterable[Part]) -> list[Result]:
+    def run(self, work: Callable[[Work], Result], parts: Iterable[Work]) -> list[Result]:
         """What `work` returns for each part, in order; the first error of a part is raised."""
         if self.count == 1:
             return [work(part) for part in parts]

@@ -133,8 +133,9 @@ def problem_of_video(name: str, kind: str) -> str | None:
     if kind != "video" or importlib.util.find_spec("av") is not None:
         return None
     return (
-        f"column {name}: is of kind video, which PyAV reads, and it is not installed; run pip"
-        " install m6rec[video] on driver and executors, or set the column's kind to ignore"
+        f"column {name}: is of kind video, which PyAV reads, and it is not installed; install"
+        " the package av, or m6rec with its extra video, on driver and executors, or set the"
+        " column's kind to ignore"
     )
 
 
