@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterable, Sequence
 from functools import partial
 
+import numpy as np
+
 from m6rec import columns as c
 from m6rec.command_line import command_line
 from m6rec.config.run import Config
@@ -91,7 +93,13 @@ def _context(inputs: TowerInputs, validate: TowerValidation) -> Ablation:
 def _compared(config: Config, ranker: str, part: str, without: Float64, whole: Float64) -> Ablation:
     evaluate = config.evaluate
     line = compare_with_whole(
-        part, without, whole, evaluate.confidence, evaluate.bootstrap_replicates, config.seed
+        part,
+        without,
+        whole,
+        np.arange(len(whole)),
+        evaluate.confidence,
+        evaluate.bootstrap_replicates,
+        config.seed,
     )
     print(f"{ranker} without {part}: NDCG {line.value:.4f} ({line.difference:+.4f})", flush=True)
     return line

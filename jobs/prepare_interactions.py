@@ -83,7 +83,7 @@ def run(lakehouse: Lakehouse, config: Config, fits: Sequence[str] = c.FITS) -> N
     try:
         with queries_over(lakehouse.spark, sum(rows.values())):
             pairs = _clean(lakehouse, sources, config, rows)
-            _extend_indices(lakehouse, pairs, sources)
+            _extend_indices(lakehouse, pairs, sources, config)
             users = _split(lakehouse, pairs, sources, config, fits)
             _write_catalogue(lakehouse, sources, config)
             lakehouse.write("user_item_matrix", matrix_of(users, fits))
@@ -210,7 +210,7 @@ def _held_out_pairs(
     return aggregate_pairs(cleaned[events.label].interactions, events.config, are_ratings)
 
 
-def _extend_indices(lakehouse: Lakehouse, pairs: _Pairs, sources: Sources) -> None:
+def _extend_indices(lakehouse: Lakehouse, pairs: _Pairs, sources: Sources, config: Config) -> None:
     for name, id_name, index_name, attributes in (
         ("user_index", c.USER_ID, c.USER_INDEX, sources.users),
         ("item_index", c.ITEM_ID, c.ITEM_INDEX, sources.items),
@@ -218,7 +218,11 @@ def _extend_indices(lakehouse: Lakehouse, pairs: _Pairs, sources: Sources) -> No
         # Numbers follow on all that are given, also in a run that reads an index as it once was.
         latest = lakehouse.version(name) if lakehouse.exists(name) else None
         existing = None if latest is None else lakehouse.read(name, latest)
-        new = extend_index(_counted_ids(pairs, attributes, id_name), existing, id_name, index_name)
+        counted = _counted_ids(pairs, attributes, id_name)
+        if config.holds_out_items:
+            # Items that the split takes away would be told apart by how popular they are there.
+            counted = counted.withColumn(c.INTERACTION_COUNT, F.lit(0).cast("long"))
+        new = extend_index(counted, existing, id_name, index_name)
         lakehouse.append_new(name, new, (id_name,), number=index_name)
 
 

@@ -138,6 +138,7 @@ def _without_other_domains(
             f"other domains, in {name}",
             found.alone,
             found.together,
+            found.owners,
             evaluate.confidence,
             evaluate.bootstrap_replicates,
             config.seed,
@@ -175,10 +176,18 @@ def _fusion(
 
 def _ablation(candidates: Candidates, names: tuple[str, ...], config: Config) -> list[Ablation]:
     evaluate = config.evaluate
-    whole, by_part = ablate_members(candidates, names, config.hybrid.k, config.hybrid.rounds)
+    whole, by_part, owners = ablate_members(
+        candidates, names, config.hybrid.k, config.hybrid.rounds
+    )
     return [
         compare_with_whole(
-            part, without, whole, evaluate.confidence, evaluate.bootstrap_replicates, config.seed
+            part,
+            without,
+            whole,
+            owners,
+            evaluate.confidence,
+            evaluate.bootstrap_replicates,
+            config.seed,
         )
         for part, without in by_part.items()
     ]

@@ -19,12 +19,13 @@ def users_like(scores: list[list[float]], users: int, item_bins: tuple[int, ...]
         relevant_counts=np.ones(users, np.int64),
         item_bins=np.tile(np.array(item_bins), users),
         user_bins=np.full(users, 3),
+        owners=np.arange(users),
     )
 
 
 def test_without_the_only_member_that_knows_ndcg_is_that_of_the_next_best() -> None:
     candidates = users_like([[3, 2, 1], [2, 3, 1], [1, 2, 3]], 4, (3, 3, 3))
-    whole, without = ablate_members(candidates, ("svd", "als", "popularity"), k=3, rounds=2)
+    whole, without, _ = ablate_members(candidates, ("svd", "als", "popularity"), k=3, rounds=2)
     assert whole.tolist() == pytest.approx([1.0] * 4)
     second_place = 1.0 / np.log2(3.0)
     # Members without a weight are not taken out: nothing would change.
@@ -35,7 +36,7 @@ def test_without_the_only_member_that_knows_ndcg_is_that_of_the_next_best() -> N
 
 def test_the_factors_by_evidence_are_a_part() -> None:
     candidates = users_like([[2, 3, 1], [1, 2, 3]], 2, (3, 0, 3))
-    whole, without = ablate_members(candidates, ("svd", "als"), k=3, rounds=2)
+    whole, without, _ = ablate_members(candidates, ("svd", "als"), k=3, rounds=2)
     assert whole.mean() == pytest.approx(1.0)
     assert without[EVIDENCE].mean() < 1.0
 
@@ -43,7 +44,7 @@ def test_the_factors_by_evidence_are_a_part() -> None:
 def test_a_part_that_helps_has_a_negative_difference_with_its_interval() -> None:
     whole = np.linspace(0.4, 0.6, 50)
     without = whole - 0.1 + np.tile([0.01, -0.01], 25)
-    line = compare_with_whole("svd", without, whole, 0.95, replicates=200, seed=1)
+    line = compare_with_whole("svd", without, whole, np.arange(50), 0.95, replicates=200, seed=1)
     assert line.difference == pytest.approx(-0.1)
     assert line.value == pytest.approx(0.4)
     assert line.ci_low < -0.1 < line.ci_high < -0.09
@@ -53,8 +54,20 @@ def test_a_part_that_helps_has_a_negative_difference_with_its_interval() -> None
 
 def test_a_part_that_changes_nothing_is_not_significant() -> None:
     same = np.linspace(0, 1, 10)
-    line = compare_with_whole("svd", same, same, 0.95, replicates=50, seed=1)
+    line = compare_with_whole("svd", same, same, np.arange(10), 0.95, replicates=50, seed=1)
     assert (line.difference, line.ci_low, line.ci_high, line.p_value) == (0.0, 0.0, 0.0, 1.0)
+
+
+def test_copies_of_a_user_are_no_evidence_of_their_own() -> None:
+    whole = np.linspace(0.4, 0.6, 40)
+    without = whole + np.random.default_rng(3).normal(0.0, 0.1, 40)
+    alone = compare_with_whole("svd", without, whole, np.arange(40), 0.95, replicates=400, seed=1)
+    copied = compare_with_whole(
+        "svd", np.tile(without, 30), np.tile(whole, 30), np.tile(np.arange(40), 30), 0.95, 400, 1
+    )
+    assert copied.users == 40
+    assert copied.p_value == pytest.approx(alone.p_value)
+    assert (copied.ci_low, copied.ci_high) == pytest.approx((alone.ci_low, alone.ci_high))
 
 
 def test_evenly_spaced_users_keep_their_candidates() -> None:

@@ -21,6 +21,7 @@ def two_users() -> Candidates:
         relevant_counts=np.array([3, 2]),
         item_bins=np.array([0, 3, 3, 3, 3, 3]),
         user_bins=np.array([3, 1]),
+        owners=np.array([7, 8]),
     )
 
 
@@ -40,6 +41,18 @@ def test_each_user_has_held_out_items_of_one_bin_alone() -> None:
     assert old.tolist() in ([False, True, True], [False, True, False])
     assert balanced.relevant_counts.tolist() == [1, old.sum()]
     assert ndcg_of_users(balanced, balanced.scores[0], 3)[0] == pytest.approx(1.0)
+
+
+def test_held_out_items_of_copies_are_counted_once() -> None:
+    copies = two_users().of_users(np.array([0, 0, 1, 0]))
+    balanced = balance_by_evidence(copies, np.array([0, 0, 50, 0]), 0.9)
+    assert set(balanced.owners) <= {7, 8}
+    assert (
+        copies.rests_on()
+        == two_users().rests_on()
+        == {"items": [1, 0, 0, 3], "users": [0, 1, 0, 3]}
+    )
+    assert balanced.rests_on()["items"][0] == 1
 
 
 def test_without_a_hit_nothing_changes() -> None:

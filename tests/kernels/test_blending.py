@@ -24,6 +24,7 @@ def two_users(
         relevant_counts=np.array([1, 1]),
         item_bins=np.array(item_bins),
         user_bins=np.array(user_bins),
+        owners=np.arange(2),
     )
 
 
@@ -46,6 +47,7 @@ def test_the_ideal_counts_held_out_items_that_are_no_candidates() -> None:
         np.array([2]),
         np.array([3]),
         np.array([3]),
+        np.array([0]),
     )
     assert ndcg_of_users(one, one.scores[0], 2) == pytest.approx([1.0 / (1.0 + 1.0 / np.log2(3.0))])
 
@@ -76,6 +78,7 @@ def by_margins(*margins: np.ndarray) -> Candidates:
         relevant_counts=np.ones(users, np.int64),
         item_bins=bins,
         user_bins=bins[::2],
+        owners=np.arange(users),
     )
 
 

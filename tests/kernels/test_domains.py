@@ -103,6 +103,7 @@ def candidates(scores: list[list[float]], n_users: int) -> Candidates:
         np.ones(n_users, np.int64),
         np.full(2 * n_users, 3),
         np.full(n_users, 3),
+        np.arange(n_users),
     )
 
 

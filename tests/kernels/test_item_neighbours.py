@@ -143,3 +143,14 @@ def test_a_skewed_user_costs_no_more_than_the_maximum_history_squared() -> None:
 def test_a_bound_that_is_not_positive_is_refused() -> None:
     with pytest.raises(DataError, match="largest contribution"):
         gram_block(_rows(MATRIX), np.ones(3), np.arange(3, dtype=np.int32), 3, float("nan"))
+
+
+def test_one_large_weight_leaves_the_neighbours_of_all_others() -> None:
+    rng = np.random.default_rng(1)
+    dense = (rng.random((200, 6)) < 0.5).astype(np.float32)
+    dense[:, 5] = 0.0
+    before = item_neighbours(_rows(dense), 6, 5, 0.5, 0.5).to_scipy().toarray()
+    dense[0, 5] = 1e6
+    after = item_neighbours(_rows(dense), 6, 5, 0.5, 0.5).to_scipy().toarray()
+    np.testing.assert_allclose(after[:5, :5], before[:5, :5], rtol=0.05, atol=1e-3)
+    assert (after[:5, :5] > 0.0).sum() == 20

@@ -3,6 +3,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from m6rec import columns as c
 from m6rec.stages.features.behaviour import (
@@ -110,3 +111,21 @@ def test_the_event_mix_is_the_share_of_types_and_context_values(spark: SparkSess
     assert third == (0.0, 0.0, 0.0, 0.0)
     again = event_mix(events.where("user_index = 1"), c.USER_INDEX, names=("mix event=buy",))
     assert again.columns == [c.USER_INDEX, "mix event=buy"]
+
+
+def test_values_of_another_case_are_one_and_many_values_of_a_key_hide_no_other_key(
+    spark: SparkSession,
+) -> None:
+    cities = spark.range(10_500).select(
+        F.lit(0).cast("long").alias(c.USER_INDEX),
+        F.element_at(
+            F.array(*map(F.lit, ("View", "view", "buy"))), (F.col("id") % 3 + 1).cast("int")
+        ).alias(c.EVENT_TYPE),
+        F.create_map(F.lit("city"), F.col("id").cast("string")).alias(c.CONTEXT),
+    )
+    [row] = event_mix(cities, c.USER_INDEX).collect()
+    found = row.asDict()
+    assert found["mix event=View"] == pytest.approx(2 / 3)
+    assert found["mix event=buy"] == pytest.approx(1 / 3)
+    assert sum(name.startswith("mix city=") for name in found) == 8
+    assert len(found) == 1 + 2 + 8

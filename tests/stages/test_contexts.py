@@ -10,10 +10,12 @@ from m6rec.kernels.arrays.contexts import ContextVocabulary
 from m6rec.stages.pairs.contexts import (
     codes_of_rows,
     first_pairs,
+    latest_of_pairs,
     values_told_apart,
     with_codes,
     with_contexts,
 )
+from m6rec.stages.pairs.matrix import user_item_matrix
 
 COLUMNS = ("device", "channel")
 EVENTS = "user_index long, item_index long, event_time timestamp, context map<string,string>"
@@ -66,6 +68,26 @@ def test_codes_lie_in_the_order_of_the_matrix_and_0_is_not_known(pairs: DataFram
     assert rows == {0: [phone, 0, phone, 0], 1: [desk, mail, 0, 0], 2: [other, 0]}
     first = first_pairs(coded).orderBy("user_index").select("item_index", "contexts").collect()
     assert [tuple(row) for row in first] == [(5, [phone, 0]), (9, [0, 0]), (3, [other, 0])]
+
+
+def test_of_a_pair_in_several_folds_the_latest_row_counts_as_in_the_matrix(
+    spark: SparkSession,
+) -> None:
+    rows = [
+        (0, 7, at(1), True, "train"),
+        (0, 7, at(4), True, "validation"),
+        (0, 8, at(2), True, "train"),
+        (0, 8, at(5), False, "validation"),
+        (0, 9, at(3), True, "train"),
+    ]
+    schema = "user_index long, item_index long, event_time timestamp, positive boolean, fold string"
+    splits = spark.createDataFrame(rows, schema).withColumn("weight", F.lit(1.0))
+    latest = latest_of_pairs(splits)
+    assert latest.columns == splits.columns
+    pairs = sorted((row["item_index"], row["fold"]) for row in latest.where("positive").collect())
+    assert pairs == [(7, "validation"), (9, "train")]
+    [matrix] = user_item_matrix(splits, fits=("final",)).collect()
+    assert matrix["item_indices"] == [item for item, _ in pairs]
 
 
 def test_without_columns_pairs_have_no_codes(pairs: DataFrame) -> None:

@@ -7,8 +7,14 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from m6rec import columns as c
-from m6rec.config.data import FeatureKind, FeaturesConfig
+from m6rec.config.data import (
+    AttributesSource,
+    FeatureKind,
+    FeaturesConfig,
+    InteractionsConfig,
+)
 from m6rec.errors import ArtifactError, TableError
+from m6rec.stages.features.attributes import attributes_by_index
 from m6rec.stages.features.fitting import fit_features
 from m6rec.stages.features.pipeline import FeaturePipeline
 from m6rec.stages.features.reading import read_content_encoder
@@ -201,3 +207,13 @@ def test_auto_tells_the_language_by_its_stop_words(spark: SparkSession) -> None:
     texts = {name: F.col(name) for name in frame.columns}
     assert inferred_languages(frame, texts) == {"de": "german", "en": "english", "names": "none"}
     assert inferred_languages(frame, {}) == {}
+
+
+def test_a_table_of_ids_alone_has_a_row_for_each(spark: SparkSession) -> None:
+    source = AttributesSource.model_validate({"source": {"path": "unused"}, "id": "sku"})
+    interactions = InteractionsConfig.model_validate({"source": {"path": "unused"}})
+    frame = spark.createDataFrame([("a",), ("b",), ("a",), ("x",)], "sku string")
+    indices = spark.createDataFrame([("a", 0), ("b", 1)], "item_id string, item_index long")
+    found = attributes_by_index(frame, source, interactions, indices)
+    assert sorted(row[c.ITEM_INDEX] for row in found.collect()) == [0, 1]
+    assert found.columns == [c.ITEM_INDEX]

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from m6rec.config.towers import TowersConfig
 from m6rec.errors import ArtifactError, DataError
@@ -18,7 +19,7 @@ from m6rec.towers.examples import split_targets
 from m6rec.towers.loop import TrainingResult, Validate, learning_rate
 from m6rec.towers.row_files import Manifest
 from m6rec.towers.training import train_towers
-from m6rec.towers.warm_start import NOT_KNOWN_BEFORE, EarlierTowers
+from m6rec.towers.warm_start import NOT_KNOWN_BEFORE, EarlierTowers, take_over
 from tests.towers.coloured import COLOURS, N_ITEMS, validation_of, write_files
 
 CONFIG = TowersConfig(
@@ -318,3 +319,15 @@ def test_what_earlier_towers_do_not_know_starts_as_without_them(
     columns = taken["item.feature.weight"]
     np.testing.assert_array_equal(columns[:, 1], start["item.feature.weight"][:, 1])
     np.testing.assert_array_equal(columns[:, [0, 2, 3]], known["item.feature.weight"][:, [2, 0, 1]])
+
+
+def test_features_before_columns_of_vectors_are_taken_over() -> None:
+    model = torch.nn.Module()
+    model.item = torch.nn.Module()
+    model.item.feature = torch.nn.Linear(4, 3, bias=False)
+    known = {"item.feature.weight": np.arange(12, dtype=np.float32).reshape(3, 4)}
+    # Of ten features, the last six are the axes of a column of vectors.
+    places = np.array([1, 0, 2, 3, 4, 5, 6, 7, 8, 9])
+    take_over(model, EarlierTowers(known, NO_CONTEXTS, 0, 0, np.arange(3), places))
+    taken = model.item.feature.weight.detach().numpy()
+    np.testing.assert_array_equal(taken, known["item.feature.weight"][:, [1, 0, 2, 3]])

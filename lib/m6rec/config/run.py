@@ -325,6 +325,12 @@ class Config(Section):
         return not self.recommend.rules.mask_seen
 
     @property
+    def holds_out_items(self) -> bool:
+        """Whether the run itself holds out whole items, with all of their interactions."""
+        strategies = (self.split.strategy, self.split.validation_strategy)
+        return self.evaluate.ranks_cold_items or "cold_items" in strategies
+
+    @property
     def has_order(self) -> bool:
         """Whether towers that know order are trained."""
         enabled = self.towers.sequence.enabled

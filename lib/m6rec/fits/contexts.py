@@ -17,6 +17,7 @@ from m6rec.spark.runtimes import arrow_table
 from m6rec.stages.pairs.contexts import (
     codes_of_rows,
     first_pairs,
+    latest_of_pairs,
     values_told_apart,
     with_codes,
     with_contexts,
@@ -84,7 +85,11 @@ def first_held_out(
 def _pairs(fit: Fit, folds: tuple[str, ...]) -> DataFrame:
     """The positive pairs of some folds, with `context_values`."""
     columns = fit.config.interactions.columns.context
-    splits = fit.lakehouse.read("splits").where(F.col(c.FOLD).isin(*folds) & F.col(c.POSITIVE))
+    splits = fit.lakehouse.read("splits").where(F.col(c.FOLD).isin(*folds))
+    if fit.config.ranks_repeats:
+        # A pair may have rows in several folds, of which the matrix holds the latest.
+        splits = latest_of_pairs(splits)
+    splits = splits.where(c.POSITIVE)
     if not columns:
         return splits.withColumn(c.CONTEXT_VALUES, F.array().cast("array<string>"))
     return with_contexts(splits, fit.events, columns)

@@ -18,7 +18,7 @@ from m6rec.fits.members import member_inputs, read_blends, read_members
 from m6rec.fits.reranking import reranking_of
 from m6rec.fits.rules import excluded_pairs, items_of_rule, items_outside_lists
 from m6rec.kernels.arrays.domains import Domain
-from m6rec.kernels.arrays.rows import Float32, Float64, Int32
+from m6rec.kernels.arrays.rows import NO_ITEM, Float32, Float64, Int32
 from m6rec.kernels.ranking.attribution import listed_items
 from m6rec.kernels.ranking.members import DotMember, UserBlock
 from m6rec.kernels.ranking.scoring import RepresentedUsers, part_scores, represent
@@ -120,6 +120,8 @@ def explain_item(
     block, batch = next(blocks(iter([read]), 1))
     scored = _Scored.of(scoring, block, batch)
     ranked = int(scoring.among_ranked(np.array([item], np.int32))[0])
+    if ranked == NO_ITEM:
+        raise _unknown(fit, "item", item_id)
     listed = scoring.among_all(scored.listed).tolist()
     place = listed.index(item) + 1 if item in listed else None
     last = listed[-1] if place is None and listed else None

@@ -210,6 +210,13 @@ class Fit:
             return self.measured_users
         return by_domain(self.measured_users, self.lakehouse.read("catalogue"))
 
+    @property
+    def outside_catalogue(self) -> npt.NDArray[np.bool_]:
+        """bool [items]: items that earlier runs of the lake had and this one has not."""
+        return self.lakehouse.known(
+            "catalogue", "masked", lambda catalogue: masked_by_rules(catalogue, self.n_items)
+        )
+
     @cached_property
     def masked_items(self) -> npt.NDArray[np.bool_]:
         """bool [items]: items that no measured list may hold, as `evaluate.candidates` says.
@@ -218,10 +225,7 @@ class Fit:
         out and not those of the test: among so many more items, lists of one length would not
         reach as deep as they do on the test.
         """
-        outside = self.lakehouse.known(
-            "catalogue", "masked", lambda catalogue: masked_by_rules(catalogue, self.n_items)
-        )
-        masked = outside.copy()
+        masked = self.outside_catalogue.copy()
         if self.config.evaluate.ranks_cold_items:
             masked |= self.item_counts > 0
             if self.name == c.SELECTION:

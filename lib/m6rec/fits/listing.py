@@ -85,7 +85,7 @@ def lists_for_unknown(
         masked_items,
         fit.config.recommend.top_n,
         explaining,
-        _items_by_segment(fit),
+        _items_by_segment(fit, domain),
         None if domain is None else domain.name,
         _quota(fit),
     )
@@ -102,8 +102,11 @@ def _quota(fit: Fit) -> Quota | None:
     return Quota(values.join(index, c.ITEM_ID).select(c.ITEM_INDEX, c.VALUE), limited.count)
 
 
-def _items_by_segment(fit: Fit) -> DataFrame | None:
-    """segment, item_index, users: how many users of each segment have each item."""
+def _items_by_segment(fit: Fit, domain: Domain | None) -> DataFrame | None:
+    """segment, item_index, users: how many users of each segment have each item, of a domain.
+
+    A segment is left out of which too few users have any of these items.
+    """
     settings, source = fit.config.recommend, fit.config.features.users
     if settings.default_segments is None or source is None:
         return None
@@ -114,9 +117,12 @@ def _items_by_segment(fit: Fit) -> DataFrame | None:
     segments = attributes.select(
         c.USER_INDEX, owner_column(name).cast("string").alias(c.SEGMENT)
     ).where(F.trim(c.SEGMENT) != "")
-    rows = fit.matrix.where(F.size(c.ITEM_INDICES) > 0).join(segments, c.USER_INDEX)
-    sizes = rows.groupBy(c.SEGMENT).count()
-    large = sizes.where(F.col("count") >= settings.default_segment_users)
-    kept = rows.join(large, c.SEGMENT, how="left_semi")
-    events = kept.select(c.SEGMENT, F.explode(c.ITEM_INDICES).alias(c.ITEM_INDEX))
-    return events.groupBy(c.SEGMENT, c.ITEM_INDEX).agg(F.count("*").alias(c.USERS))
+    pairs = fit.matrix.select(c.USER_INDEX, F.explode(c.ITEM_INDICES).alias(c.ITEM_INDEX))
+    if domain is not None:
+        own = fit.lakehouse.read("catalogue").where(F.col(c.DOMAIN) == domain.name)
+        pairs = pairs.join(own.select(c.ITEM_INDEX), c.ITEM_INDEX, how="left_semi")
+    taken = pairs.join(segments, c.USER_INDEX)
+    sizes = taken.groupBy(c.SEGMENT).agg(F.count_distinct(c.USER_INDEX).alias("size"))
+    large = sizes.where(F.col("size") >= settings.default_segment_users)
+    kept = taken.join(large, c.SEGMENT, how="left_semi")
+    return kept.groupBy(c.SEGMENT, c.ITEM_INDEX).agg(F.count("*").alias(c.USERS))

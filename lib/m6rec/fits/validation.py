@@ -94,7 +94,6 @@ def _catalogue_share(config: Config, item_counts: Int64) -> float:
 def _counts_of_catalogue(fit: Fit, domain: Domain | None) -> Int64:
     """How many interactions each item of the catalogue has, of a domain if one is given."""
     counts = fit.other(c.FINAL).item_counts
-    if domain is not None:
-        counts = counts[domain.items]
+    counts = counts[~fit.outside_catalogue] if domain is None else counts[domain.items]
     # Nothing can be said of items that have neither interactions nor attributes.
     return counts if fit.config.features.items is not None else counts[counts > 0]

@@ -116,10 +116,12 @@ class TrainingCheckpoint:
             )
         model.load_state_dict(_with_prefix(tensors, "model."))
         for number, optimizer in enumerate(optimizers):
-            state: dict[int, dict[str, Tensor]] = {}
+            state: dict[int, dict[str, Tensor | int]] = {}
+            counts_by_integers = isinstance(optimizer, torch.optim.SparseAdam)
             for name, value in _with_prefix(tensors, f"optimizer.{number}.").items():
                 place, key = name.split(".", 1)
-                state.setdefault(int(place), {})[key] = value
+                is_count = counts_by_integers and key == "step"
+                state.setdefault(int(place), {})[key] = int(value) if is_count else value
             groups = optimizer.state_dict()["param_groups"]
             optimizer.load_state_dict({"state": state, "param_groups": groups})
         progress.history = [EpochRecord(**record) for record in json.loads(metadata["history"])]

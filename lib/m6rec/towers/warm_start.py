@@ -69,8 +69,10 @@ def take_over(
 
 
 def _copy_columns(parameter: Tensor, known: Tensor, places: Int64) -> None:
-    if len(places) != parameter.shape[1] or known.shape[0] != parameter.shape[0]:
+    # Features end with the axes of columns of vectors, which have weights of their own.
+    plain = places[: parameter.shape[1]]
+    if len(plain) != parameter.shape[1] or known.shape[0] != parameter.shape[0]:
         return
-    for column, place in enumerate(places.tolist()):
+    for column, place in enumerate(plain.tolist()):
         if NOT_KNOWN_BEFORE < place < known.shape[1]:
             parameter[:, column] = known[:, place]

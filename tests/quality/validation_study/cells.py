@@ -75,6 +75,7 @@ class Cell:
             one.relevant_counts,
             one.item_bins,
             one.user_bins,
+            one.owners,
         )
 
 

@@ -188,6 +188,7 @@ def _together(cells: Sequence[Cell]) -> tuple[Candidates, np.ndarray]:
             np.concatenate([getattr(one, name) for one in scaled])
             for name in ("relevant", "relevant_counts", "item_bins", "user_bins")
         ),
+        np.arange(sum(len(one.owners) for one in scaled)),
     )
     return joined, deviations
 

@@ -258,6 +258,7 @@ class LocalFit:
             np.diff(measured.target_indptr),
             evidence_bins(self.item_counts)[found.items],
             evidence_bins(rows.counts),
+            np.arange(len(rows)),
         )
         return candidates, own
 

@@ -40,7 +40,8 @@ class Threads:
         self.count = min((int(pool["num_threads"]) for pool in self._pools.info()), default=1)
 
     def __enter__(self) -> "Threads":
-        self._limits = self._pools.limit(limits=1)
+        # Only within its own `with` does a limit of OpenBLAS hold for whichever thread sets it.
+        self._limits = self._pools.limit(limits=1).__enter__()
         self._executor = ThreadPoolExecutor(self.count)
         return self
 
@@ -51,7 +52,7 @@ class Threads:
         trace: TracebackType | None,
     ) -> None:
         self._executor.shutdown(cancel_futures=True)
-        self._limits.restore_original_limits()
+        self._limits.__exit__(kind, error, trace)
 
     def run(self, work: Callable[[Work], Result], parts: Iterable[Work]) -> list[Result]:
         """What `work` returns for each part, in order; the first error of a part is raised."""

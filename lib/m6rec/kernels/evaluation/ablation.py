@@ -18,6 +18,7 @@ from m6rec.kernels.evaluation.bootstrap import (
     paired_t_test,
     percentile_interval,
     poisson_weights,
+    sums_by_owner,
 )
 from m6rec.kernels.ranking.blending import (
     Candidates,
@@ -57,8 +58,8 @@ class Ablation:
 
 def ablate_members(
     candidates: Candidates, names: tuple[str, ...], k: int, rounds: int
-) -> tuple[Float64, dict[str, Float64]]:
-    """NDCG@k of the users with all members, and without each part.
+) -> tuple[Float64, dict[str, Float64], Int64]:
+    """NDCG@k of the users with all members, and without each part, and whose copies they are.
 
     The parts are each member that has a weight, each group of members in which one has a weight,
     and the factors by evidence.
@@ -70,7 +71,8 @@ def ablate_members(
         k, rounds: of the search for weights.
 
     Returns:
-        float64 [users] of the whole, and the same for each part without it.
+        float64 [users] of the whole, the same for each part without it, and int64 [users], the
+        real user of each.
     """
     sample = every_nth_user(candidates, MAXIMUM_USERS)
     # A search is repeated for each part, so each is run once on all users and not on many samples.
@@ -87,21 +89,31 @@ def ablate_members(
     if (whole.item_factors != ones).any() or (whole.user_factors != ones).any():
         plain = ChosenWeights(whole.weights, ones, ones, whole.ndcg, 0)
         without[EVIDENCE] = ndcg_of_users(sample, blended_scores(sample, plain), k)
-    return ndcg_of_users(sample, blended_scores(sample, whole), k), without
+    of_whole = ndcg_of_users(sample, blended_scores(sample, whole), k)
+    return of_whole, without, sample.measured_owners
 
 
 def compare_with_whole(
-    part: str, without: Float64, whole: Float64, confidence: float, replicates: int, seed: int
+    part: str,
+    without: Float64,
+    whole: Float64,
+    owners: Int64,
+    confidence: float,
+    replicates: int,
+    seed: int,
 ) -> Ablation:
     """Compare the users' metric without a part with that of the whole.
 
     Args:
         part: the part that was taken out.
         without, whole: float64 [users]; a metric of the same users.
+        owners: int64 [users]; the real user of each. Copies of a user are drawn together, and the
+            test is over real users.
         confidence, replicates, seed: of the bootstrap.
     """
     differences = (without - whole)[:, None]
-    weights = poisson_weights(seed, np.arange(len(whole)), replicates)
+    _, numbers = np.unique(owners, return_inverse=True)
+    weights = poisson_weights(seed, numbers, replicates)
     low, high = percentile_interval(mean_sums(differences, weights).replicate_means(), confidence)
     return Ablation(
         part,
@@ -109,8 +121,8 @@ def compare_with_whole(
         float(differences.mean()),
         float(low[0]),
         float(high[0]),
-        float(paired_t_test(paired_sums(differences))[0]),
-        len(whole),
+        float(paired_t_test(paired_sums(sums_by_owner(without - whole, owners)[:, None]))[0]),
+        len(np.unique(owners)),
     )
 
 

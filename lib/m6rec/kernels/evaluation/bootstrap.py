@@ -106,6 +106,13 @@ def paired_sums(differences: Float64) -> PairedSums:
     return PairedSums(len(differences), differences.sum(axis=0), np.square(differences).sum(axis=0))
 
 
+def sums_by_owner(values: Float64, owners: Int64) -> Float64:
+    """float64 [owners]: the sum of the values of each owner, of whom there may be several."""
+    _, places = np.unique(owners, return_inverse=True)
+    sums: Float64 = np.bincount(places, weights=values).astype(np.float64)
+    return sums
+
+
 def no_pairs(pairs: int) -> PairedSums:
     """The sums over no user."""
     return PairedSums(0, np.zeros(pairs), np.zeros(pairs))

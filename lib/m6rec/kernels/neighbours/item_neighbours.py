@@ -21,6 +21,7 @@ from m6rec.kernels.arrays.selection import largest_in_rows
 
 # The largest possible contribution as an integer; an int64 holds the sum of 2^31 of them.
 FIXED_POINT = float(2**32)
+LARGEST_SUM = float(2**62)
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def item_neighbours(
     the result is arranged by history item.
     """
     degrees = item_degrees(rows, n_items)
-    unit = largest_contribution(rows)
+    unit = unit_of_sums(float(rows.weights.max(initial=0.0)), degrees)
     targets = np.arange(n_items, dtype=np.int32)
     block = gram_block(rows, user_scales(rows, user_exponent), targets, n_items, unit)
     by_target = similar_items(block, degrees, unit, neighbours, item_exponent)
@@ -150,7 +151,7 @@ def gram_block(rows: Rows, scales: Float64, targets: Int32, n_items: int, unit: 
         rows: rows of users; those without a target add nothing.
         scales: float64 [n]; c_u of each row.
         targets: int32 [B]; ascending.
-        unit: an upper bound of c_u r_ui r_uj over all rows of the whole matrix.
+        unit: what FIXED_POINT stands for in the sums; see `unit_of_sums`.
 
     Raises:
         DataError: `unit` is not positive and finite.
@@ -210,9 +211,18 @@ def item_degrees(rows: Rows, n_items: int) -> Float64:
     return degrees.astype(np.float64)
 
 
-def largest_contribution(rows: Rows) -> float:
-    """An upper bound of c_u r_ui r_uj for c_u <= 1: the square of the largest weight."""
-    return float(rows.weights.max(initial=0.0)) ** 2 or 1.0
+def unit_of_sums(largest_weight: float, degrees: Float64) -> float:
+    """What FIXED_POINT stands for in sums of c_u r_ui r_uj with c_u <= 1.
+
+    It is as small as sums allow, so that one large weight leaves the products of small ones: with
+    the largest weight W, G_ij <= W d_j, which has to stay below LARGEST_SUM.
+
+    Args:
+        largest_weight: W.
+        degrees: float64 [M]; d, the sum of each item's weights.
+    """
+    largest_sum = largest_weight * float(degrees.max(initial=0.0))
+    return min(largest_weight**2, largest_sum * (FIXED_POINT / LARGEST_SUM)) or 1.0
 
 
 def power(values: Float64, exponent: float) -> Float64:

@@ -70,6 +70,7 @@ def balance_by_evidence(
         relevant_counts=hits[of_bin, user],
         item_bins=candidates.item_bins[entries],
         user_bins=candidates.user_bins[user],
+        owners=candidates.owners[user],
     )
 
 

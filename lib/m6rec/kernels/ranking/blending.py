@@ -34,6 +34,8 @@ LEAST_STANDARD_ERRORS = 1.0
 RESAMPLES = 24
 # Larger samples cost more and lead to the same means.
 _MAXIMUM_USERS_OF_SAMPLE = 4_000
+# Samples that are searched at once have about as many bytes together.
+_BYTES_OF_SAMPLES = 4 << 30
 # The first one in so many places of a list, which is the first fifth, counts twice.
 _HEAD_OF = 5
 # A smaller gain is a rounding error, even if all users agree in it.
@@ -100,6 +102,8 @@ class Candidates:
         relevant_counts: int64 [users]; how many held-out items each user has, candidates or not.
         item_bins: int64 [candidates]; the bin of each candidate's evidence.
         user_bins: int64 [users]; the bin of each user's evidence.
+        owners: int64 [users]; a number for each real user, of whom there may be several copies,
+            which are no evidence of their own.
     """
 
     indptr: Int64
@@ -108,6 +112,12 @@ class Candidates:
     relevant_counts: Int64
     item_bins: Int64
     user_bins: Int64
+    owners: Int64
+
+    @property
+    def measured_owners(self) -> Int64:
+        """int64: the owners of the users with held-out items, as `ndcg_of_users` has these."""
+        return self.owners[self.relevant_counts > 0]
 
     @property
     def bins_of_users(self) -> Int64:
@@ -115,8 +125,16 @@ class Candidates:
         return np.repeat(self.user_bins, np.diff(self.indptr))
 
     def rests_on(self) -> dict[str, list[int]]:
-        """How many held-out items are candidates, for each bin of `items` and of `users`."""
-        of_items, of_users = self.item_bins[self.relevant], self.bins_of_users[self.relevant]
+        """How many held-out items are candidates, for each bin of `items` and of `users`.
+
+        Those of a user's copies count once.
+        """
+        hits = np.flatnonzero(self.relevant)
+        users = np.searchsorted(self.indptr, hits, side="right") - 1
+        places = np.stack([self.owners[users], hits - self.indptr[users]])
+        _, first = np.unique(places, axis=1, return_index=True)
+        of_items = self.item_bins[hits[first]]
+        of_users = self.user_bins[users[first]]
         counted = {"items": of_items, "users": of_users}
         return {side: np.bincount(bins, minlength=BINS).tolist() for side, bins in counted.items()}
 
@@ -131,6 +149,7 @@ class Candidates:
             self.relevant_counts[chosen],
             self.item_bins[entries],
             self.user_bins[chosen],
+            self.owners[chosen],
         )
 
 
@@ -226,8 +245,12 @@ def choose_weights(
         sample = _sample(candidates, number, resamples)
         return _search_once(*sample, k, rounds, by_evidence, standard_errors)
 
+    found = list[ChosenWeights]()
     with Threads() as threads:
-        found = threads.run(search, range(resamples))
+        at_once = max(1, _BYTES_OF_SAMPLES // max(candidates.scores.nbytes, 1))
+        for first in range(0, resamples, at_once):
+            numbers = range(first, min(first + at_once, resamples))
+            found += threads.run(search, numbers)
     together = _averaged(found)
     ndcg = ndcg_of_users(candidates, blended_scores(candidates, together), k)
     return replace(together, ndcg=float(ndcg.mean()))

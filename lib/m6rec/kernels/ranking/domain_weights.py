@@ -15,8 +15,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from m6rec.kernels.arrays.rows import Float32, Float64, indptr_of
-from m6rec.kernels.evaluation.bootstrap import paired_sums, paired_t_test
+from m6rec.kernels.arrays.rows import Float32, Float64, Int64, indptr_of
+from m6rec.kernels.evaluation.bootstrap import paired_sums, paired_t_test, sums_by_owner
 from m6rec.kernels.ranking.blending import (
     Candidates,
     ChosenWeights,
@@ -41,12 +41,14 @@ class DomainWeights:
         origin: where they come from.
         alone, together: float64 [users]; NDCG@k of the domain's users by the best weights of its
             own models alone, and by the best of all models. None where there are no such models.
+        owners: int64 [users]; the real user of each, as in `Candidates`.
     """
 
     chosen: ChosenWeights
     origin: Origin
     alone: Float64 | None
     together: Float64
+    owners: Int64
 
 
 def on_one_scale(
@@ -81,6 +83,8 @@ def joined(parts: Sequence[Candidates]) -> Candidates:
         np.concatenate([part.relevant_counts for part in parts]),
         np.concatenate([part.item_bins for part in parts]),
         np.concatenate([part.user_bins for part in parts]),
+        # A user's lists in two domains are of different items.
+        np.concatenate([part.owners * len(parts) + number for number, part in enumerate(parts)]),
     )
 
 
@@ -100,8 +104,10 @@ def choose_in_domain(
         k, rounds: of the search.
     """
     search = _DomainSearch(common, own, k, rounds)
-    users = np.arange(len(candidates.relevant_counts), dtype=np.int64)
-    halves = [candidates.of_users(users[start::2]) for start in (0, 1)]
+    # All copies of a user are in one half.
+    _, owners = np.unique(candidates.owners, return_inverse=True)
+    halves = [candidates.of_users(np.flatnonzero(owners % 2 == half)) for half in (0, 1)]
+    measured_owners = np.concatenate([half.measured_owners for half in halves[::-1]])
     out_of_sample = {
         origin: np.concatenate(
             [
@@ -113,7 +119,7 @@ def choose_in_domain(
     }
     best: Origin = "common"
     for origin in search.origins[1:]:
-        if _is_better(out_of_sample[origin], out_of_sample[best]):
+        if _is_better(out_of_sample[origin], out_of_sample[best], measured_owners):
             best = origin
     common_ndcg, of_domain_ndcg = out_of_sample["common"], out_of_sample["of_domain"]
     return DomainWeights(
@@ -121,6 +127,7 @@ def choose_in_domain(
         best,
         out_of_sample.get("alone"),
         of_domain_ndcg if of_domain_ndcg.mean() > common_ndcg.mean() else common_ndcg,
+        measured_owners,
     )
 
 
@@ -165,7 +172,7 @@ class _DomainSearch:
         return scores
 
 
-def _is_better(one: Float64, other: Float64) -> bool:
-    difference = (one - other)[:, None]
-    p_value = float(paired_t_test(paired_sums(difference))[0])
-    return bool(difference.mean() > 0.0 and p_value < SIGNIFICANT)
+def _is_better(one: Float64, other: Float64, owners: Int64) -> bool:
+    differences = sums_by_owner(one - other, owners)[:, None]
+    p_value = float(paired_t_test(paired_sums(differences))[0])
+    return bool(differences.mean() > 0.0 and p_value < SIGNIFICANT)

@@ -36,8 +36,9 @@ def attributes_by_index(
     renamed = identified.selectExpr(
         _ID, *(f"{quoted(name)} as {quoted(column_name(name, index_column))}" for name in names)
     )
-    compared = (quoted(one.name) for one in renamed.schema.fields if _is_hashable(one.dataType))
-    order = Window.partitionBy(_ID).orderBy(F.expr(f"xxhash64({', '.join(compared)})"))
+    compared = [quoted(one.name) for one in renamed.schema.fields if _is_hashable(one.dataType)]
+    hashed = F.expr(f"xxhash64({', '.join(compared)})") if compared else F.lit(0)
+    order = Window.partitionBy(_ID).orderBy(hashed)
     single = renamed.withColumn(_COPY, F.row_number().over(order)).where(F.col(_COPY) == 1)
     named = indices.select(F.col(id_name).alias(_ID), index_column)
     return single.join(named, _ID, "inner").drop(_ID, _COPY)

@@ -7,11 +7,12 @@ are no times, the features that need them are 0.
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from m6rec import columns as c
@@ -182,18 +183,20 @@ def event_mix(events: DataFrame, index_column: str, names: tuple[str, ...] = ())
     Returns:
         index_column and a double for each name `mix key=value`: the value's share of the events.
     """
-    pairs = _key_value_pairs(events, index_column)
     chosen = names or frequent_values(events)
+    # Columns of a table are told apart whatever their case, and so are values here.
+    values = [name.lower() for name in chosen]
+    pairs = _key_value_pairs(events, index_column).withColumn("value", F.lower("name"))
     totals = events.groupBy(index_column).agg(F.count(F.lit(1)).alias("events"))
     counted = (
-        pairs.where(F.col("name").isin(list(chosen)))
+        pairs.where(F.col("value").isin(values))
         .groupBy(index_column)
-        .pivot("name", list(chosen))
+        .pivot("value", list[Any](values))
         .count()
     )
     shares = [
-        (F.coalesce(owner_column(name), F.lit(0)) / F.col("events")).cast("double").alias(name)
-        for name in chosen
+        (F.coalesce(owner_column(value), F.lit(0)) / F.col("events")).cast("double").alias(name)
+        for name, value in zip(chosen, values, strict=True)
     ]
     return totals.join(counted, index_column, "left").select(index_column, *shares)
 
@@ -203,21 +206,21 @@ def frequent_values(events: DataFrame) -> tuple[str, ...]:
 
     Each is written as `mix key=value`.
 
-    A key with only one value tells nothing and is left out.
+    Values that differ in their case alone are one. A key with only one value tells nothing and is
+    left out.
     """
     counts = (
         _key_value_pairs(events)
-        .groupBy("key", "name")
-        .count()
-        .orderBy("key", F.desc("count"), "name")
+        .groupBy("key", F.lower("name"))
+        .agg(F.count("*").alias("count"), F.min("name").alias("name"))
     )
-    rows = counts.limit(10_000).collect()
+    order = Window.partitionBy("key").orderBy(F.desc("count"), "name")
+    ranked = counts.withColumn("rank", F.row_number().over(order))
+    rows = ranked.where(F.col("rank") <= _VALUES_OF_A_KEY).orderBy("key", "rank").collect()
     names: dict[str, list[str]] = {}
     for row in rows:
         names.setdefault(row["key"], []).append(row["name"])
-    return tuple(
-        name for each in names.values() if len(each) > 1 for name in each[:_VALUES_OF_A_KEY]
-    )
+    return tuple(name for each in names.values() if len(each) > 1 for name in each)
 
 
 def _key_value_pairs(events: DataFrame, *kept: str) -> DataFrame:

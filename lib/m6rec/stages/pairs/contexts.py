@@ -71,6 +71,15 @@ def codes_of_rows(pairs: DataFrame) -> DataFrame:
     return pairs.groupBy(c.USER_INDEX).agg(F.flatten(by_item).alias(c.CONTEXTS))
 
 
+def latest_of_pairs(splits: DataFrame) -> DataFrame:
+    """The row of each pair that is of the latest of the folds, in the columns of `splits`."""
+    key = [c.USER_INDEX, c.ITEM_INDEX]
+    others = [name for name in splits.columns if name not in key]
+    # The name of fold train comes before that of validation.
+    latest = F.max_by(F.struct(*others), c.FOLD).alias("latest")
+    return splits.groupBy(*key).agg(latest).select(*key, "latest.*").select(*splits.columns)
+
+
 def first_pairs(pairs: DataFrame) -> DataFrame:
     """Each user's first pair by time: user_index, event_time, item_index, contexts."""
     first = F.min(F.struct(c.EVENT_TIME, c.ITEM_INDEX, c.CONTEXTS))

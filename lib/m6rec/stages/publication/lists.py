@@ -160,11 +160,13 @@ def _count_users(
         F.min("distinct").alias("shortest"),
         F.array_distinct(F.flatten(F.collect_list(_ITEMS))).alias(_ITEMS),
     )
-    eligible = F.lit(allowed_items) - F.size(HELD_BACK) >= top_n
+    # Without ANSI mode, as before Spark 4, the size of nothing is -1 and not null.
+    eligible = F.col(HELD_BACK).isNotNull() & (F.lit(allowed_items) - F.size(HELD_BACK) >= top_n)
+    wrong = F.array_intersect(HELD_BACK, _ITEMS)
     joined = of_user.join(users, c.USER_ID, how="full").select(
         F.coalesce(eligible, F.lit(False)).alias("eligible"),
         (F.coalesce("shortest", F.lit(0)) >= top_n).alias("is_full"),
-        F.coalesce(F.size(F.array_intersect(HELD_BACK, _ITEMS)), F.lit(0)).alias(HELD_BACK),
+        F.when(wrong.isNotNull(), F.size(wrong)).otherwise(0).alias(HELD_BACK),
         "duplicate",
     )
     row = joined.agg(

@@ -110,5 +110,6 @@ def _assemble_candidates(
         table.column("relevant_count").to_numpy(),
         evidence_bins(item_counts)[items],
         evidence_bins(table.column(c.INTERACTION_COUNT).to_numpy()),
+        table.column(c.USER_INDEX).to_numpy(),
     ).of_users(by_user)
     return candidates, dict(zip(members, deviations.tolist(), strict=True))

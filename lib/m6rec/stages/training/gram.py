@@ -17,6 +17,7 @@ from m6rec.kernels.neighbours.item_neighbours import (
     gram_block,
     power,
     sample_long_rows,
+    unit_of_sums,
 )
 from m6rec.spark.arrow_rows import ROW_COLUMNS, rows_from_batch
 from m6rec.spark.shipping import ShippedArrays, ship_arrays
@@ -157,7 +158,7 @@ def gram_pieces(
     spark = matrix.sparkSession
     block_of_item, n_blocks = assign_blocks(statistics.costs, task_count(spark))
     degrees = statistics.counts.astype(np.float64) if binary else statistics.degrees
-    unit = 1.0 if binary else statistics.largest_weight**2 or 1.0
+    unit = 1.0 if binary else unit_of_sums(statistics.largest_weight, degrees)
     shipped = ship_arrays(spark, {"block_of_item": block_of_item, "degrees": degrees})
     send = partial(
         _send_partition,

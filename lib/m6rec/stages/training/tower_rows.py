@@ -204,6 +204,11 @@ def _write_files(
         times = times_column(part) if timed else None
         rows, kept = cut_rows(rows_from_batch(part), times, maximum_history, seed)
         contexts = _contexts(part, context_columns) if context_columns else None
+        if contexts is not None and len(contexts) != len(part.column(c.ITEM_INDICES).values):
+            raise DataError(
+                f"rows of users have {len(part.column(c.ITEM_INDICES).values)} items and contexts"
+                f" of {len(contexts)}; this is a defect of M6-Rec, please report it"
+            )
         name = f"rows-{number:05d}.parquet"
         values = matrix_column(part, c.FEATURES) if features else None
         write_row_file(

@@ -1,0 +1,35 @@
+"""BLAS has one thread within `Threads`, whichever thread enters it."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from threadpoolctl import ThreadpoolController
+
+from m6rec.kernels.arrays.threads import Threads
+
+
+def threads_of_blas() -> set[int]:
+    return {pool["num_threads"] for pool in ThreadpoolController().select(user_api="blas").info()}
+
+
+def within() -> tuple[int, set[int]]:
+    with Threads() as threads:
+        return threads.count, threads_of_blas()
+
+
+def test_threads_after_each_other_each_limit_blas() -> None:
+    before = threads_of_blas()
+    if before == {1}:
+        pytest.skip("BLAS has one thread on this machine")
+    first = within()
+    with ThreadPoolExecutor(1) as other:
+        assert other.submit(within).result() == first == (min(before), {1})
+    assert within() == first
+    assert threads_of_blas() == before
+
+
+def test_what_runs_within_threads_has_one() -> None:
+    with Threads() as threads:
+        assert {count for count, _ in threads.run(lambda _: within(), range(4))} == {1}
+    assert np.isfinite(within()[0])
