@@ -4,9 +4,9 @@ set -euo pipefail
 # They would give the environment's Python another standard library, or take out its assertions.
 unset PYTHONHOME PYTHONOPTIMIZE
 
-ROOT="$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)"
+ROOT="$(CDPATH='' cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")" && pwd)"
 readonly ROOT
-readonly CACHE="${M6REC_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/m6rec}"
+readonly CACHE="${M6REC_CACHE:-${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/m6rec}"
 readonly LANE="${LANE:-main}"
 case "$LANE" in
     main) venv_of_lane=.venv lock_of_lane=lock ;;
@@ -473,7 +473,7 @@ run_quietly() {
         exec "$@"
     fi
     mkdir -p "$CACHE/logs"
-    find "$CACHE/logs" -name '*.log' -mtime "+$DAYS_OF_LOGS" -delete
+    find "$CACHE/logs" -name '*.log' -mtime "+$DAYS_OF_LOGS" -delete 2>/dev/null || true
     local log
     log="$CACHE/logs/$(date +%Y%m%dT%H%M%S)-$$.log"
     say "starting Spark ($MASTER); its log: $log"

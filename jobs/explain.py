@@ -26,9 +26,8 @@ from m6rec.fits.fit import Fit
 from m6rec.publication.publishing import run_to_follow
 from m6rec.publication.repeating import given_of_run, with_own_indices
 from m6rec.report.explanation import plot_explanation, print_explanation
-from m6rec.runs import sources_of_run, work_of_run
+from m6rec.runs import while_versions_last, work_of_run
 from m6rec.spark.session import session_of_job
-from m6rec.spark.sources import at_versions
 
 LEAST_WIDTH = 100
 
@@ -51,7 +50,7 @@ def explain_of_run(
     lakehouse = run_to_follow(open_lakehouse(spark, config, run_id or "any"), run_id)
     work = work_of_run(lakehouse)
     given = given_of_run(lakehouse, work)
-    pinned = at_versions(given, sources_of_run(lakehouse, given, work))
+    pinned = while_versions_last(lakehouse, given, work)
     own = with_own_indices(lakehouse, work).for_one_job()
     return explain_item(Fit(own, pinned, c.FINAL), user, item, domain)
 

@@ -54,7 +54,7 @@ from m6rec.publication.nights import duration, night_of, warning_of_test
 from m6rec.report.collect import collect_night
 from m6rec.report.console import print_night
 from m6rec.report.page import ReportData
-from m6rec.runs import Job, numbered, run_jobs
+from m6rec.runs import Job, as_read_by, numbered, run_jobs
 from m6rec.spark.messages import say
 from m6rec.spark.places import place_of
 from m6rec.spark.session import session_of_job, starting_workers
@@ -87,7 +87,7 @@ def run_nightly(
     else:
         print(f"nightly: keeps what run {night.kept_from} chose", flush=True)
         with starting_workers(spark):
-            check_tables(spark, config)
+            check_tables(spark, as_read_by(lakehouse, config))
             with pipeline.for_its_size(lakehouse, config) as tables:
                 plan = train_and_rank(tables, config, night.kept_from)
                 collect = partial(collect_night, plan.selection, plan.choices, plan.needs)

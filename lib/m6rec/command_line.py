@@ -34,10 +34,11 @@ from m6rec.files import has_scheme
 from m6rec.fits.inspection import check_tables
 from m6rec.job_records import PUBLISH, JobRecord
 from m6rec.lakehouse import Lakehouse
-from m6rec.runs import Job, run_job
+from m6rec.runs import Job, as_read_by, run_job
 from m6rec.spark.failures import THROWN, as_our_error, unforeseen
 from m6rec.spark.files import local_path
 from m6rec.spark.messages import keep_trace, say
+from m6rec.spark.places import whole_address
 from m6rec.spark.session import (
     check_classic,
     check_delta,
@@ -90,9 +91,10 @@ def command_line(job: Job, doc: str | None) -> None:
 
     def body(config: Config, run_id: str, output: str | None) -> None:
         with session_of_job(f"m6rec {job.name}") as spark:
+            lakehouse = open_lakehouse(spark, config, run_id)
             if job.record.reads_sources:
-                check_tables(spark, config)
-            run_job(open_lakehouse(spark, config, run_id), config, job)
+                check_tables(spark, as_read_by(lakehouse, config))
+            run_job(lakehouse, config, job)
 
     command(f"{(doc or '').rstrip()}\n\n{tables_text(job.record)}", body)
 
@@ -189,7 +191,8 @@ def open_lakehouse(spark: SparkSession, config: Config, run_id: str) -> Lakehous
     check_classic(spark)
     check_delta(spark)
     check_timestamp_type(spark)
-    lakehouse = Lakehouse(spark, config.lake, run_id, config.artifacts or "")
+    lake = whole_address(spark, config.lake) if is_path(config.lake) else config.lake
+    lakehouse = Lakehouse(spark, lake, run_id, config.artifacts or "")
     # Where files cannot lie in a schema's location, this fails before anything is computed.
     lakehouse.artifact_path()
     return lakehouse

@@ -31,6 +31,8 @@ from m6rec.spark.sources import at_versions, source_versions
 
 STARTED = "started"
 FINISHED = "finished"
+# Delta's safe period, after which files of earlier versions may be gone.
+_VERSIONS_LAST = timedelta(days=7)
 FAILED = "failed"
 # The run's rows have been removed from all other tables.
 REMOVED = "removed"
@@ -182,7 +184,10 @@ def step_seconds(lakehouse: Lakehouse) -> dict[str, float]:
     """Wall time in seconds of each finished job of the run, in their order."""
     rows = sorted(work_of_run(lakehouse), key=lambda row: row["started_at"])
     return {
-        row["job"]: (row["finished_at"] - row["started_at"]).total_seconds()
+        # Local times jump where summer begins and ends.
+        row["job"]: (
+            row["finished_at"].astimezone(UTC) - row["started_at"].astimezone(UTC)
+        ).total_seconds()
         for row in rows
         if row["finished_at"] is not None
     }
@@ -273,6 +278,27 @@ def sources_of_run(lakehouse: Lakehouse, config: Config, jobs: Sequence[Row]) ->
             recorded: dict[str, int] = row["sources"]
             return recorded
     return source_versions(lakehouse.spark, config)
+
+
+def as_read_by(lakehouse: Lakehouse, config: Config) -> Config:
+    """The config whose sources are at the versions that a run reads, where it has begun.
+
+    Raises:
+        ConfigError: the run was begun with another configuration.
+    """
+    work = work_of_run(lakehouse)
+    if not work:
+        return config
+    check_same_config(work, config, lakehouse.run_id)
+    return at_versions(config, sources_of_run(lakehouse, config, work))
+
+
+def while_versions_last(lakehouse: Lakehouse, config: Config, work: Sequence[Row]) -> Config:
+    """The same of a run that may be old, whose owner may have deleted its versions by VACUUM."""
+    begun_at = min((row["started_at"] for row in work), default=datetime.now()).astimezone(UTC)
+    if datetime.now(UTC) - begun_at >= _VERSIONS_LAST:
+        return config
+    return at_versions(config, sources_of_run(lakehouse, config, work))
 
 
 def jobs_of_run(lakehouse: Lakehouse) -> list[Row]:

@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
+from m6rec.command_line import open_lakehouse
 from m6rec.config.run import Config, parse_config
 from m6rec.errors import ConfigError, DataError
 from m6rec.job_records import JobRecord
 from m6rec.lakehouse import Lakehouse
 from m6rec.publication.publishing import publish, published_run, read_published
-from m6rec.runs import Job, code_version, numbered, run_job, run_jobs
+from m6rec.publication.upkeep import vacuum
+from m6rec.runs import Job, as_read_by, code_version, numbered, run_job, run_jobs
 
 
 def config_of(lake: Path, seed: int = 1) -> Config:
@@ -181,6 +183,53 @@ def test_a_killed_job_blocks_publication_and_ends_the_same_when_started_again(
     assert run_job(lakehouse, config, job("recommend", lambda own, _: write_list(own, "whole")))
     publish(lakehouse, config)
     assert listed_items(spark, tmp_path) == ["whole"]
+
+
+def test_a_job_beside_the_lists_that_failed_does_not_keep_them_back(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    config = config_of(tmp_path)
+    lakehouse = Lakehouse(spark, str(tmp_path), "night")
+    run_job(lakehouse, config, job("recommend", lambda own, _: write_list(own, "a")))
+
+    def fail(_own: Lakehouse, _config: Config) -> None:
+        raise DataError("there is no test")
+
+    with pytest.raises(DataError, match="no test"):
+        run_job(lakehouse, config, job("evaluate", fail))
+    assert publish(lakehouse, config)
+    with pytest.raises(DataError, match="no test"):
+        run_job(lakehouse, config, job("train_hybrid", fail))
+    with pytest.raises(DataError, match=r"\['train_hybrid'\] did not finish"):
+        publish(lakehouse, config, again=True)
+
+
+def test_a_relative_lake_is_the_same_place_for_sql(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    lakehouse = open_lakehouse(spark, config_of(Path("m6rec-lake")), "run-1")
+    write_list(lakehouse, "a")
+    vacuum(lakehouse, ["recommendations"])
+    assert lakehouse.location == str(tmp_path / "m6rec-lake")
+
+
+def test_a_run_that_has_begun_is_checked_on_the_tables_that_it_reads(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    events = tmp_path / "events"
+    for user in ("ann", "bob"):
+        row = spark.createDataFrame([(user, "tea")], "user_id string, item_id string")
+        row.write.format("delta").mode("append").save(str(events))
+    source = {"interactions.source": {"path": str(events), "format": "delta"}}
+    config = config_of(tmp_path / "lake").replaced(source)
+    lakehouse = Lakehouse(spark, config.lake, "run-1")
+    assert as_read_by(lakehouse, config) == config
+    run_job(lakehouse, config, job("recommend", lambda own, _: write_list(own, "a")))
+    spark.sql(f"DELETE FROM delta.`{events}`")
+    assert as_read_by(lakehouse, config).interactions.source.version == 1
+    with pytest.raises(ConfigError, match="give the first config again"):
+        as_read_by(lakehouse, config.replaced({"seed": 7}))
 
 
 def test_a_job_out_of_turn_names_the_job_that_is_missing(

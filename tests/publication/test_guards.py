@@ -1,5 +1,7 @@
 """What guards measure, on the finished run and on lists made by hand."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,6 +16,7 @@ from m6rec.config.publication import GuardsConfig
 from m6rec.config.run import Config
 from m6rec.errors import GuardError
 from m6rec.lakehouse import PUBLISHED, Lakehouse
+from m6rec.publication import guards
 from m6rec.publication.guards import GUARDS
 from m6rec.publication.publishing import published_run, rollback
 from m6rec.spark.session import with_settings
@@ -184,6 +187,10 @@ def test_a_run_that_went_wrong_is_stopped_and_readers_keep_their_lists(
     assert rows["drift"]["detail"] == "of weight of an event"
     assert rows["overlap"]["value"] == pytest.approx(0.9)
     assert (rows["rows_in"]["value"], rows["new_users"]["value"]) == (1.0, 0.0)
+
+    # What was kept back is no rule for the runs that come next.
+    third = SimpleNamespace(lakehouse=copied.for_run("third"), config=config)
+    assert {row["run_id"] for row in guards._earlier_results(third, "rows_in")} == {"first"}
 
     publish.run(wrong, config.replaced({f"guards.{name}": "off" for name in outcomes}))
     assert published_run(wrong) == "wrong"

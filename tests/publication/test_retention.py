@@ -80,6 +80,35 @@ def test_cleaning_removes_old_runs_from_tables_and_artifacts(
     assert rows.where(F.col("who").isNotNull()).count() == 1
 
 
+def test_a_cleaning_that_was_killed_is_gone_on_with(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_of(str(tmp_path), retention={"runs": 1, "days": 0})
+    one, _ = finished_runs(spark, config, "one", "two")
+    model = Path(one.artifact_path("towers", "weights"))
+    model.parent.mkdir(parents=True)
+    model.write_bytes(b"12345")
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("m6rec.publication.retention.for_each", lambda names, _: [0] * len(names))
+        patched.setattr("m6rec.publication.retention.remove_folder", killed)
+        with pytest.raises(KeyboardInterrupt):
+            clean(one.for_run("cleaning"), config, datetime.now(UTC))
+    assert model.exists()
+    left = {row["run_id"] for row in one.delta_table("recommendations").toDF().collect()}
+    assert left == {"one", "two"}
+
+    again = clean(one.for_run("again"), config, datetime.now(UTC))
+    assert again.runs == ("one",)
+    assert not model.parent.parent.exists()
+    left = {row["run_id"] for row in one.delta_table("recommendations").toDF().collect()}
+    assert left == {"two"}
+    assert clean(one.for_run("third"), config, datetime.now(UTC)).runs == ()
+
+
 def test_a_run_that_is_going_on_stays_until_it_must_have_been_killed(
     spark: SparkSession, tmp_path: Path
 ) -> None:

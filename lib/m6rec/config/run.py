@@ -94,7 +94,7 @@ class Config(Section):
         default=None,
         description="The folder for models and checkpoints, in any file system that Spark reads or"
         " a volume of Unity Catalog; without it, a folder within `lake` or in the location of its"
-        " schema.",
+        " schema. Each lake needs one of its own, as runs of two lakes may have one id.",
     )
     seed: Seed = Field(
         default=42,

@@ -23,8 +23,8 @@ from m6rec.fits.rules import excluded_pairs, items_of_rule
 from m6rec.kernels.arrays.rows import Float32, Float64
 from m6rec.kernels.publication.comparison import effective_rank, finite_rows, middle
 from m6rec.lakehouse import Lakehouse
-from m6rec.publication.publishing import published_run
-from m6rec.runs import sources_of_run, work_of_run
+from m6rec.publication.publishing import publications, published_run
+from m6rec.runs import while_versions_last, work_of_run
 from m6rec.schemas import GUARD_RESULTS_TABLE
 from m6rec.spark.arrow_rows import matrix_column
 from m6rec.spark.collecting import (
@@ -33,7 +33,7 @@ from m6rec.spark.collecting import (
     collected_batches,
     collected_table,
 )
-from m6rec.spark.sources import at_versions, read_source
+from m6rec.spark.sources import read_source
 from m6rec.stages.features.categories import values_of_items
 from m6rec.stages.pairs.catalogue import by_domain
 from m6rec.stages.publication.lists import (
@@ -58,7 +58,6 @@ NOT_MEASURED = "not measured"
 AT_LEAST, AT_MOST = "at least", "at most"
 _SIGNIFICANT = 0.05
 _GROUPS_AT_ONCE = 4
-_VERSIONS_LAST = timedelta(days=7)
 
 
 @dataclass(frozen=True)
@@ -237,9 +236,7 @@ def refuse_stopped(run_id: str, results: Sequence[GuardResult]) -> None:
 def _subject(lakehouse: Lakehouse, config: Config) -> _Subject:
     work = work_of_run(lakehouse)
     begun_at = min((row["started_at"] for row in work), default=datetime.now()).astimezone(UTC)
-    # The owner may have deleted, by VACUUM, the files that an older run has read.
-    if datetime.now(UTC) - begun_at < _VERSIONS_LAST:
-        config = at_versions(config, sources_of_run(lakehouse, config, work))
+    config = while_versions_last(lakehouse, config, work)
     selection, final = fits_of(lakehouse, config)
     published = published_run(lakehouse)
     other = None if published in {None, lakehouse.run_id} else lakehouse.for_run(str(published))
@@ -483,14 +480,18 @@ def _against_last_runs(
 
 
 def _earlier_results(subject: _Subject, guard: str) -> list[Any]:
-    """The latest results of a guard in earlier runs that measured it."""
+    """The latest results of a guard in earlier runs that measured it and were published.
+
+    What a run measured that was kept back is no rule for the next one.
+    """
     lakehouse = subject.lakehouse
     if not lakehouse.exists(GUARD_RESULTS_TABLE.name):
         return []
+    published = {one.run_id for one in publications(lakehouse)} - {lakehouse.run_id}
     rows = [
         row
         for row in lakehouse.collected(GUARD_RESULTS_TABLE.name, {"guard": (guard,)})
-        if row[c.RUN_ID] != lakehouse.run_id and row["measured"] is not None
+        if row[c.RUN_ID] in published and row["measured"] is not None
     ]
     latest_first = sorted(rows, key=lambda row: row["checked_at"], reverse=True)
     return latest_first[: subject.config.guards.last_runs]

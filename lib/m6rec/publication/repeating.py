@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 
 from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
@@ -207,4 +207,5 @@ def index_versions(work: Sequence[Row]) -> dict[str, int]:
 
 def _was_followed_by_forgetting(original: Lakehouse, since: datetime) -> bool:
     forgetting = collected_runs(original, {"job": (FORGET.name,)})
-    return any(row["finished_at"] is not None and row["finished_at"] > since for row in forgetting)
+    ends = [row["finished_at"].astimezone(UTC) for row in forgetting if row["finished_at"]]
+    return any(end > since.astimezone(UTC) for end in ends)

@@ -22,7 +22,7 @@ from m6rec.runs import (
     jobs_going_on,
 )
 from m6rec.schemas import RUNS_TABLE, TABLES
-from m6rec.spark.places import bytes_below, remove_folder
+from m6rec.spark.places import bytes_below, matching, remove_folder
 
 ARTIFACTS = "artifacts"
 
@@ -71,7 +71,10 @@ def clean(
         vacuum_every: unused files are left to a later cleaning where a cleaning has deleted some
             within this time, or the lake is younger; to look for them takes longer than all else.
     """
-    runs = runs_to_remove(lakehouse, config.retention, now)
+    runs = [
+        *_half_removed(lakehouse),
+        *runs_to_remove(lakehouse, config.retention, now),
+    ]
     tables = existing_tables(lakehouse)
     sizes = for_each(tables, lambda name: _bytes_of(lakehouse, name, runs))
     unused = vacuumed_bytes(lakehouse, tables) if dry_run else [0] * len(tables)
@@ -80,9 +83,8 @@ def clean(
     size = sum(bytes_below(lakehouse.spark, folder) for folder in folders)
     removals.append(Removal(ARTIFACTS, size, 0))
     if not dry_run:
-        _remove(lakehouse, config, runs, tables, _needs_vacuum(lakehouse, now - vacuum_every))
-        for folder in folders:
-            remove_folder(lakehouse.spark, folder)
+        needs_vacuum = _needs_vacuum(lakehouse, now - vacuum_every)
+        _remove(lakehouse, config, runs, tables, folders, needs_vacuum)
     return Cleaning(tuple(runs), tuple(removals))
 
 
@@ -99,6 +101,17 @@ def runs_to_remove(lakehouse: Lakehouse, retention: RetentionConfig, now: dateti
     going_on = {row[c.RUN_ID] for row in jobs_going_on(rows, now)}
     removed = removable(ages, runs_followed(publications(lakehouse)), retention)
     return [run_id for run_id in removed if run_id not in going_on]
+
+
+def _half_removed(lakehouse: Lakehouse) -> list[str]:
+    """Runs whose removal was begun by a cleaning that was killed or failed."""
+    rows = [row for row in collected_runs(lakehouse, {}) if row["job"] not in PUBLICATIONS]
+    # A run that was removed may be made again under its id.
+    again = {row[c.RUN_ID] for row in rows if row["status"] != REMOVED}
+    begun = {row[c.RUN_ID] for row in rows} - again
+    root = lakehouse.for_run("").artifact_path()
+    folders = matching(lakehouse.spark, root, "*")
+    return sorted(begun & {folder.rstrip("/").rpartition("/")[2] for folder in folders})
 
 
 def removable(
@@ -144,6 +157,7 @@ def _remove(
     config: Config,
     runs: Collection[str],
     tables: Sequence[str],
+    folders: Sequence[str],
     vacuums: bool,
 ) -> None:
     of_runs = F.col(c.RUN_ID).isin(*runs)
@@ -159,6 +173,9 @@ def _remove(
         )
         own = [name for name in tables if name in TABLES and not TABLES[name].shared]
         for_each(own, delete)
+    # They come after the rows, and by them the next cleaning goes on with one that was killed.
+    for folder in folders:
+        remove_folder(lakehouse.spark, folder)
     if vacuums:
         vacuum(lakehouse, tables)
         attempt.add({name: lakehouse.version(name) for name in tables})

@@ -11,7 +11,7 @@ from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 
 from m6rec.errors import ArtifactError
-from m6rec.files import FilePlace, FileSystem, posix_path
+from m6rec.files import FilePlace, FileSystem, has_scheme, posix_path
 from m6rec.spark.failures import in_words
 from m6rec.spark.files import hadoop_configuration, local_path
 from m6rec.spark.messages import keep_trace
@@ -86,6 +86,14 @@ def folder_here(spark: SparkSession, path: str) -> Path | None:
         return None
     place = place_of(spark, path)
     return Path(local_path(place.address)) if place.system is None else None
+
+
+def whole_address(spark: SparkSession, path: str) -> str:
+    """A path that no working directory completes: SQL takes no other for that of a Delta table."""
+    if has_scheme(path) or Path(path).is_absolute():
+        return path
+    place = place_of(spark, path)
+    return str(Path(path).absolute()) if place.system is None else place.address
 
 
 def place_of(spark: SparkSession, address: str) -> FilePlace:
