@@ -4,7 +4,13 @@ set -euo pipefail
 # They would give the environment's Python another standard library, or take out its assertions.
 unset PYTHONHOME PYTHONOPTIMIZE
 
-ROOT="$(CDPATH='' cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")" && pwd)"
+SCRIPT="${BASH_SOURCE[0]}"
+while [[ -L "$SCRIPT" ]]; do
+    target="$(readlink -- "$SCRIPT")"
+    [[ "$target" == /* ]] || target="$(dirname -- "$SCRIPT")/$target"
+    SCRIPT="$target"
+done
+ROOT="$(CDPATH='' cd -- "$(dirname -- "$SCRIPT")" && pwd)"
 readonly ROOT
 readonly CACHE="${M6REC_CACHE:-${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/m6rec}"
 readonly LANE="${LANE:-main}"

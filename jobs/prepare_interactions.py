@@ -219,7 +219,7 @@ def _extend_indices(lakehouse: Lakehouse, pairs: _Pairs, sources: Sources, confi
         latest = lakehouse.version(name) if lakehouse.exists(name) else None
         existing = None if latest is None else lakehouse.read(name, latest)
         counted = _counted_ids(pairs, attributes, id_name)
-        if config.holds_out_items:
+        if id_name == c.ITEM_ID and config.holds_out_items:
             # Items that the split takes away would be told apart by how popular they are there.
             counted = counted.withColumn(c.INTERACTION_COUNT, F.lit(0).cast("long"))
         new = extend_index(counted, existing, id_name, index_name)

@@ -116,7 +116,7 @@ def _choose_in_domains(
     own = np.array([ranker_named(name).of_domain for name in names])
     chosen = {}
     for domain, of_domain in zip(fit.domains, candidates, strict=False):
-        if len(of_domain.relevant_counts) < 2:
+        if len(np.unique(of_domain.measured_owners)) < 2:
             continue
         found = choose_in_domain(of_domain, common, own, hybrid.k, hybrid.rounds)
         chosen[domain.name] = found

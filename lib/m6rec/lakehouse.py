@@ -36,7 +36,6 @@ from m6rec.spark.local_delta import (
     rows_that_are_new,
     snapshot_of,
     takes_rows,
-    write_files,
 )
 from m6rec.spark.local_marks import replace_all, takes_marks
 from m6rec.spark.places import folder_here, place_of
@@ -538,8 +537,7 @@ class Lakehouse:
             copies = copied_rows(self.spark, snapshot, files, table.schema).write(folder, {})
             rows = arrow_schema(table.schema).empty_table()
         if has_marks:
-            copies += write_files(folder, rows, ())
-            return replace_all(folder, table.schema, copies, note)
+            return replace_all(folder, table.schema, rows, copies, note)
         return commit_rows(folder, table.schema, lambda _: rows, {}, new, note, copies)
 
     def append_new(

@@ -290,11 +290,14 @@ def as_read_by(lakehouse: Lakehouse, config: Config) -> Config:
     if not work:
         return config
     check_same_config(work, config, lakehouse.run_id)
-    return at_versions(config, sources_of_run(lakehouse, config, work))
+    return while_versions_last(lakehouse, config, work)
 
 
 def while_versions_last(lakehouse: Lakehouse, config: Config, work: Sequence[Row]) -> Config:
-    """The same of a run that may be old, whose owner may have deleted its versions by VACUUM."""
+    """The config at the versions that a run has read, while these cannot have been deleted.
+
+    An owner may delete, by VACUUM, those that are older.
+    """
     begun_at = min((row["started_at"] for row in work), default=datetime.now()).astimezone(UTC)
     if datetime.now(UTC) - begun_at >= _VERSIONS_LAST:
         return config

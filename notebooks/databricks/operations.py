@@ -27,7 +27,7 @@ for one in publications(lakehouse):
 
 # A night measures nothing: these are the metrics of the last run that was evaluated.
 evaluated = lakehouse.delta_table("runs").toDF().where("job = 'evaluate' AND status = 'finished'")
-latest = evaluated.orderBy("finished_at", ascending=False).first()["run_id"]
-metrics = lakehouse.delta_table("metrics").toDF().where(f"run_id = '{latest}'")
+latest = evaluated.orderBy("finished_at", ascending=False).select("run_id").head()
+metrics = lakehouse.delta_table("metrics").toDF().where(f"run_id = '{latest.run_id if latest else None}'")
 best = metrics.where("fold = 'test' AND segment = 'all' AND metric = 'ndcg' AND k = 10")
 best.select("model", "value", "ci_low", "ci_high").orderBy("value", ascending=False).show()

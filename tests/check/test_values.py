@@ -47,6 +47,8 @@ from m6rec.report.tables import print_inspection
         (["90 min", "n/a"], NumbersAsText(".", "min", ("n/a",))),
         (["1,234", "2"], NumbersAsText(".", "", ())),
         (["0,5", "1,234"], NumbersAsText(",", "", ())),
+        (["0,250 kg", "1,500 kg"], NumbersAsText(",", "kg", ())),
+        (["0.999 €", "0.899 €"], NumbersAsText(".", "€", ())),
         (["1 299", "12"], NumbersAsText(".", "", ())),
         (["50%"], NumbersAsText(".", "%", ())),
         (["50%", ".75", "20%"], NumbersAsText(".", "%", (), without_unit=1)),

@@ -328,6 +328,18 @@ TIMES = (
         kept=_read_as("1970-01-01 00:00:17", "1970-01-01 00:00:18", "1970-01-01 00:00:19"),
     ),
     Case(
+        "many-steps.csv",
+        _times("998", "999", "1000", "2500"),
+        TIMED | {"time_unit": "seconds"},
+        warnings=("is read as times of the year 1970",),
+        kept=_read_as(
+            "1970-01-01 00:16:38",
+            "1970-01-01 00:16:39",
+            "1970-01-01 00:16:40",
+            "1970-01-01 00:41:40",
+        ),
+    ),
+    Case(
         "words-for-no-time.csv",
         _times("NULL", "2024-03-18 12:00:00", "NULL"),
         TIMED,
@@ -609,10 +621,10 @@ IDS = (
     Case("a-user-called-0.csv", _users("0", "1", "2", "0", "1", "2", "3")),
     Case(
         "trimmed.csv",
-        _users(" ann", "ann\u00a0"),
+        _users(" ann", "ann\u00a0", "\u3000ann\u2003"),
         {"trim_ids": True},
         {"options": {"ignoreLeadingWhiteSpace": False}},
-        kept=[("ann", "i0"), ("ann", "i1")],
+        kept=[("ann", "i0"), ("ann", "i1"), ("ann", "i2")],
     ),
     Case(
         "ids-of-another-type.parquet",
@@ -895,6 +907,11 @@ PLACES = (
     Case(
         "not-utf-8.csv",
         text("user_id,item_id\nann,caf\u00e9\n", "latin-1"),
+        problems=(r"in another encoding.*options: \{encoding: ISO-8859-1\}",),
+    ),
+    Case(
+        "not-utf-8-further-on.csv",
+        text("user_id,item_id\n" + "ann,tea\n" * 9_000 + "bob,caf\u00e9\n", "latin-1"),
         problems=(r"in another encoding.*options: \{encoding: ISO-8859-1\}",),
     ),
     Case(

@@ -138,6 +138,14 @@ def _values(frame: DataFrame, name: str) -> Column:
     return token_column(name, "multi_valued", kind, told[0])
 
 
+def test_a_sign_in_one_row_does_not_separate_all(spark: SparkSession) -> None:
+    lists = ["Action, Comedy"] * 20 + ["Drama", "a | b"]
+    frame = spark.createDataFrame([(text,) for text in lists], "genres string")
+    assert frame.agg(separator_votes("genres", frame.schema["genres"].dataType)).first()[0] == ","
+    often = frame.unionByName(spark.createDataFrame([("Action, x|Drama",)] * 3, "genres string"))
+    assert often.agg(separator_votes("genres", frame.schema["genres"].dataType)).first()[0] == "|"
+
+
 def test_a_kind_that_a_column_cannot_be_is_said(spark: SparkSession, tmp_path: Path) -> None:
     write_items(tmp_path / "items.parquet")
     kinds = {

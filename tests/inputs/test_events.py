@@ -69,6 +69,8 @@ def test_the_check_and_spark_read_the_same_numbers_in_texts(spark: SparkSession)
         "$1,234.50",
         "0,75",
         "1.299",
+        "0,250",
+        "0.125",
     ]
     texts += ["1.234.567", "1,234,567", "4.5/5", "n/a", "3 000", "12", "-7.5 %", ".5", "5,", "soon"]
     frame = spark.createDataFrame([(text,) for text in texts], "text string")

@@ -130,9 +130,10 @@ def test_all_rows_are_replaced_with_their_marks_whoever_comes_first(
     monkeypatch.setattr(
         local_marks, "state_of", lambda _: states.pop() if states else state_of(folder)
     )
-    files = write_files(folder, rows({"new": [1, 2]}), ())
+    written = write_files(folder, rows({"new": [1]}), ())
+    new = rows({"new": [2]})
 
-    assert replace_all(folder, SCHEMA, files, "a note") == newest_version(folder)
+    assert replace_all(folder, SCHEMA, new, written, "a note") == newest_version(folder)
 
     assert ranks_by_user(spark, folder) == {"new": [1, 2]}
     table = DeltaTable.forPath(spark, str(folder))
@@ -142,9 +143,25 @@ def test_all_rows_are_replaced_with_their_marks_whoever_comes_first(
     assert ranks_by_user(spark, folder) == {"new": [1]}
     table.delete("rank = 1")
     spark.sql(f"ALTER TABLE delta.`{folder}` ADD COLUMNS (title STRING)")
-    files = write_files(folder, rows({"new": [3]}), ())
-    assert replace_all(folder, SCHEMA, files, "a note") is None
-    assert not (folder / files[0].name).exists()
+    files = set(folder.iterdir())
+    written = write_files(folder, rows({"new": [3]}), ())
+    assert replace_all(folder, SCHEMA, new, written, "a note") is None
+    assert set(folder.iterdir()) == files
+
+
+def test_where_the_disk_has_no_links_all_is_left_to_spark(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "lists"
+    make_table(spark, folder, {"a": [1]})
+    files = set(folder.iterdir())
+
+    def refuse(*_: object) -> None:
+        raise PermissionError("no links here")
+
+    monkeypatch.setattr("m6rec.spark.local_delta.os.link", refuse)
+    assert replace_all(folder, SCHEMA, rows({"new": [3]}), (), "a note") is None
+    assert set(folder.iterdir()) == files
 
 
 @pytest.mark.parametrize(

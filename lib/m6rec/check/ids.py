@@ -16,6 +16,7 @@ from m6rec.config.data import InteractionsConfig
 NOBODY = frozenset(
     ("", "0", "-1", "na", "n/a", "nan", "null", "none", "nil", "unknown", "undefined", "guest")
     + ("anonymous", "anon", "not set", "(not set)", "test", "-", "?", "99999", "00000000")
+    + ("\\n", "<na>", "nat", "(null)", "#n/a", "00000000-0000-0000-0000-000000000000")
 )
 # Digits of any length, with their sign: larger ids than any integer type holds.
 INTEGER_ID = r"\s*([+-]?)0*(\d+)(?:[.]0*)?\s*"

@@ -28,7 +28,7 @@ NO_NUMBER = frozenset(
         "none",
         "nil",
     )
-    + ("unknown", "missing", "tba", "tbd", "\\n")
+    + ("unknown", "missing", "tba", "tbd", "\\n", "<na>", "nat", "(null)")
 )
 # A code, such as a zip code, may have a leading zero, but a number has none.
 _PLAIN = re.compile(r"[+-]?(0|[1-9]\d*|\d*\.\d+|\d+\.\d*)([eE][+-]?\d+)?", re.ASCII)
@@ -69,7 +69,8 @@ _WITHOUT_NUMBER = re.compile(rf"[\d.,+\-{SPACES}]")
 _MOST_ARE_NUMBERS = 0.9
 _SHOWN_UNITS = 3
 _AND = " and "
-_GROUPS = re.compile(r"[+-]?\d{1,3}([.,]\d{3})+")
+# Before signs between thousands there is no zero.
+_GROUPS = re.compile(r"[+-]?[1-9]\d{0,2}([.,]\d{3})+")
 
 
 @dataclass(frozen=True)

@@ -262,7 +262,9 @@ def _read_texts(column: ColumnSample, unit: TimeUnit) -> TimeReading:
     shape = shapes.most_common(1)[0][0]
     own = [text for text in texts if _shape(text) == shape]
     example = shown(own[0])
-    if shape in {"epoch", "number"}:
+    # A number of four digits looks like a year.
+    are_counted = unit != "timestamp" and all(map(_NUMBER.fullmatch, own))
+    if shape in {"epoch", "number"} or (shape == "timestamp" and are_counted):
         return _read_epoch([float(text) for text in own], unit, example, "text")
     if shape == "compact":
         return _compact(unit, _compact_pattern(own), example)

@@ -130,7 +130,7 @@ class GuardsConfig(Section):
         " whole pipeline by itself, unless the guard is `off`.",
     )
     last_runs: PositiveInt = Field(
-        default=7, description="How many earlier runs count as the last runs."
+        default=7, description="How many earlier runs that were published are the last runs."
     )
 
     @model_validator(mode="before")

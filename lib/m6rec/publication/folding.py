@@ -174,6 +174,9 @@ class FoldIn:
         version = self.lakehouse.version(PUBLISHED) if self.lakehouse.exists(PUBLISHED) else -1
         if self._followed is not None and version == self._version:
             return self._followed
+        if self._followed is not None and not self._published_since(version):
+            self._version = version
+            return self._followed
         run_id, publication = self._publication()
         self._version = version
         if self._followed is None or self._followed.publication != publication:
@@ -319,6 +322,16 @@ class FoldIn:
         if committed_at is None or read_by is None or committed_at > read_by:
             return None
         return min(read + 1, latest)
+
+    def _published_since(self, version: int) -> bool:
+        """Whether there may be a publication among the commits up to a version that are new."""
+        latest = self.lakehouse.delta_table(PUBLISHED).history(max(version - self._version, 1))
+        rows = latest.select("version", "userMetadata").collect()
+        # A table that was made anew, or whose log has been cleaned, is looked at as a whole.
+        followed_on = version > self._version and {row["version"] for row in rows} >= set(
+            range(self._version + 1, version + 1)
+        )
+        return not followed_on or any(row["userMetadata"] is not None for row in rows)
 
     def _publication(self) -> tuple[str, int]:
         """The run that the published table holds, and the version that its publication made."""

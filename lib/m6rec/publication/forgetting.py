@@ -23,6 +23,7 @@ from m6rec.publication.upkeep import existing_tables, for_each, vacuum
 from m6rec.runs import Attempt, collected_runs, jobs_going_on
 from m6rec.schemas import RECEIPTS_TABLE, TABLES
 from m6rec.spark.places import matching, remove_folder
+from m6rec.spark.runtimes import cast_or_null
 from m6rec.spark.values import as_id
 
 # The artifacts of a run that hold rows of users. Only training reads them.
@@ -196,6 +197,9 @@ def _refused_rows(lakehouse: Lakehouse, users: DataFrame, config: InteractionsCo
     whole = config.model_copy(update={"normalise_ids": "integer", "trim_ids": True})
     rows = lakehouse.delta_table("quarantine").toDF().select(c.RAW).distinct()
     given = F.from_json(c.RAW, "map<string,string>")[config.columns.user]
+    # So JSON writes doubles from ten million on.
+    whole_number = cast_or_null(given, "decimal(38,0)").cast("string")
+    given = F.when(given.rlike(r"^-?\d([.]\d+)?E\d+$"), whole_number).otherwise(given)
     written = rows.select(c.RAW, as_id(given, whole).alias(c.USER_ID))
     named = users.select(as_id(F.col(c.USER_ID), whole).alias(c.USER_ID)).distinct()
     return written.join(named, c.USER_ID, how="left_semi").select(c.RAW).localCheckpoint()

@@ -469,7 +469,7 @@ def _share_of_new(ours: DataFrame, theirs: DataFrame, key: str) -> Measured:
 def _against_last_runs(
     subject: _Subject, guard: str, measured: float, compare: Callable[[float, float], float]
 ) -> Measured:
-    """Compare a number with the median of the last runs that have been guarded."""
+    """Compare a number with the median of the last runs that have been published."""
     reference = middle([float(row["measured"]) for row in _earlier_results(subject, guard)])
     # There is no ratio to a number that is 0.
     if reference is None or reference == 0.0:

@@ -251,13 +251,10 @@ def _outputs_of(work: Sequence[Row], run_id: str) -> dict[str, int]:
             f"run {run_id} cannot be published: clean has removed it; publish another run, or start"
             " a new one (retention in the config says which runs are kept)"
         )
-    unfinished = sorted(
-        row["job"]
-        for row in work
-        if row["status"] != FINISHED
-        # Given by hand to a run without a test, these fail, and change nothing of its lists.
-        and not (row["status"] == FAILED and row["job"] in _BESIDE_THE_LISTS)
-    )
+    # Given by hand to a run without a test, these fail, and change nothing of its lists.
+    failed = [row for row in work if row["status"] == FAILED and row["job"] in _BESIDE_THE_LISTS]
+    work = [row for row in work if row not in failed]
+    unfinished = sorted(row["job"] for row in work if row["status"] != FINISHED)
     if unfinished:
         raise DataError(
             f"run {run_id} cannot be published: {unfinished} did not finish;"

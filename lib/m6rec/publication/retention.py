@@ -21,7 +21,7 @@ from m6rec.runs import (
     collected_runs,
     jobs_going_on,
 )
-from m6rec.schemas import RUNS_TABLE, TABLES
+from m6rec.schemas import RECOMMENDATIONS_TABLE, RUNS_TABLE, TABLES
 from m6rec.spark.places import bytes_below, matching, remove_folder
 
 ARTIFACTS = "artifacts"
@@ -109,9 +109,16 @@ def _half_removed(lakehouse: Lakehouse) -> list[str]:
     # A run that was removed may be made again under its id.
     again = {row[c.RUN_ID] for row in rows if row["status"] != REMOVED}
     begun = {row[c.RUN_ID] for row in rows} - again
+    if not begun:
+        return []
     root = lakehouse.for_run("").artifact_path()
     folders = matching(lakehouse.spark, root, "*")
-    return sorted(begun & {folder.rstrip("/").rpartition("/")[2] for folder in folders})
+    there = {folder.rstrip("/").rpartition("/")[2] for folder in folders}
+    if lakehouse.exists(RECOMMENDATIONS_TABLE.name):
+        # A run that trains little has no folder.
+        lists = lakehouse.delta_table(RECOMMENDATIONS_TABLE.name).toDF()
+        there |= {row[0] for row in lists.select(c.RUN_ID).distinct().collect()}
+    return sorted(begun & there)
 
 
 def removable(

@@ -1,5 +1,6 @@
 """The files behind an owner's path, in any file system that Spark reads."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from m6rec.errors import TableError
 
 _GLOB_SIGNS = frozenset("*?[{")
 _MOST_FILES = 200
+_MOST_BYTES_SEARCHED = 8 << 20
 _FORMATS = {
     "parquet": ("parquet", "parq", "pq"),
     "csv": ("csv", "tsv", "txt", "dat", "psv"),
@@ -27,7 +29,7 @@ def format_of_files(spark: SparkSession, path: str) -> str:
     Raises:
         TableError: there is no file, or none whose format is known.
     """
-    if not (set(path) & _GLOB_SIGNS):
+    if without_glob(path) or not (set(path) & _GLOB_SIGNS):
         if _has(spark, path, _LOG_OF_DELTA):
             return "delta"
         for folder, name in _OF_OTHER_TABLES.items():
@@ -109,6 +111,23 @@ def files_under(spark: SparkSession, path: str) -> list[str]:
     return [file for file, _ in sized_files_under(spark, path, _MOST_FILES)]
 
 
+def largest_file(spark: SparkSession, path: str) -> str | None:
+    """The largest of these files, by which the others are judged; None where there is none."""
+    sized = sized_files_under(spark, path, _MOST_FILES)
+    return max(sized, key=lambda one: one[1])[0] if sized else None
+
+
+def bytes_beyond_ascii(spark: SparkSession, files: Sequence[str]) -> bytes:
+    """Some bytes from the first line that is not plain ASCII, in the first file that has one."""
+    for file in files:
+        start = bytes_from(spark, file, 0, _MOST_BYTES_SEARCHED)
+        if not start.isascii():
+            first = next(place for place, byte in enumerate(start) if byte > 127)
+            line = start.rfind(b"\n", 0, first) + 1
+            return start[line : line + 65_536]
+    return b""
+
+
 def sized_files_under(spark: SparkSession, path: str, most: int) -> list[tuple[str, int]]:
     """At most so many files under a path or glob, each with its bytes, without hidden ones."""
     jvm: Any = spark._jvm
@@ -118,7 +137,8 @@ def sized_files_under(spark: SparkSession, path: str, most: int) -> list[tuple[s
     if without_glob(path):
         roots = [system.getFileStatus(place)]
     else:
-        roots = list(system.globStatus(place) or [])
+        named = list(system.globStatus(place) or [])
+        roots = [root for root in named if not _is_hidden(root)] or named
     found: list[tuple[str, int]] = []
     pending = roots
     while pending and len(found) < most:
@@ -182,7 +202,9 @@ def _is_hidden(status: Any) -> bool:
 
 
 def _is_passed_over(file: str) -> bool:
-    return file.rsplit("/", 1)[-1].startswith(("_", "."))
+    name = file.rsplit("/", 1)[-1]
+    # A folder that is named by a value may begin so.
+    return name.startswith(".") or (name.startswith("_") and "=" not in name)
 
 
 def hadoop_configuration(spark: SparkSession) -> Any:

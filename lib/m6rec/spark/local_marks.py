@@ -150,30 +150,49 @@ def replace_rows(schema: T.StructType, wanted: Replacement) -> Outcome:
 
 
 def replace_all(
-    folder: Path, schema: T.StructType, files: Sequence[WrittenFile], note: str
+    folder: Path,
+    schema: T.StructType,
+    rows: pa.Table,
+    written: Sequence[WrittenFile],
+    note: str,
 ) -> int | None:
     """Replace all rows of a table in one commit, whatever others commit meanwhile.
 
     Args:
         folder: of the table.
         schema: its columns.
-        files: of the new rows, which lie in the folder; deleted where nothing is done.
+        rows: the new ones that the driver holds.
+        written: files of other new ones, which lie in the folder; deleted where nothing is done.
         note: what its history says of the commit.
 
     Returns:
         The version; None where nothing was done, because Spark has to do it.
     """
+    files = list(written)
+    try:
+        files += write_files(folder, rows, ())
+        version = _replace_all(folder, schema, files, note)
+    except OSError:
+        # The disk has no links, or it is full, which Spark will then report.
+        version = None
+    if version is None:
+        remove_files(folder, files)
+    return version
+
+
+def _replace_all(
+    folder: Path, schema: T.StructType, files: Sequence[WrittenFile], note: str
+) -> int | None:
     for _ in attempts():
         state = state_of(folder)
         if state is None or not _can_be_marked(state, schema):
-            break
+            return None
         now, version = time.time_ns() // 1_000_000, state.version + 1
         told = commit_info(now, state.version, _OVERWRITE, files, note)
         new = [added_action(folder, file) for file in files]
         old = [_removal(added, now) for added in state.added.values()]
         if write_commit(folder, version, [{"commitInfo": told}, *new, *old]):
             return version
-    remove_files(folder, files)
     return None
 
 

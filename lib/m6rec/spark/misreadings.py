@@ -1,5 +1,8 @@
 """Text files that Spark reads without an error, but not as they were meant."""
 
+from collections.abc import Callable
+from functools import partial
+
 from pyspark.sql import SparkSession
 
 from m6rec.check.encodings import encoding_of, line_beyond_ascii, shows_another
@@ -14,7 +17,7 @@ from m6rec.check.readings import (
 from m6rec.check.samples import TableSample, shown, shown_names
 from m6rec.config.base import TableSource
 from m6rec.spark.failures import reading_table
-from m6rec.spark.files import files_under, first_bytes
+from m6rec.spark.files import bytes_beyond_ascii, files_under, first_bytes, largest_file
 from m6rec.spark.sources import inferred_format
 
 # What Spark reads in place of a byte that the encoding does not have.
@@ -38,9 +41,10 @@ def misreadings(
     if not files:
         return []
     with reading_table(place.key, source):
-        start = first_bytes(spark, files[0])
+        start = first_bytes(spark, largest_file(spark, source.path) or files[0])
         found = _of_malformed_objects(place, sample)
-        found += _of_encoding(place, source, sample, start)
+        beyond_ascii = partial(bytes_beyond_ascii, spark, files)
+        found += _of_encoding(place, source, sample, start, beyond_ascii)
         if is_csv and source.option("encoding") is None and source.option("charset") is None:
             separator = source.option("sep") or source.option("delimiter") or ","
             found += _of_line_breaks(place, source, start, separator) or _of_uneven_lines(
@@ -53,7 +57,11 @@ def misreadings(
 
 
 def _of_encoding(
-    place: Place, source: TableSource, sample: TableSample, start: bytes
+    place: Place,
+    source: TableSource,
+    sample: TableSample,
+    start: bytes,
+    beyond_ascii: Callable[[], bytes],
 ) -> list[Finding]:
     broken = [
         (name, text)
@@ -65,6 +73,8 @@ def _of_encoding(
     if not broken:
         return _of_given_encoding(place, start, given)
     name, text = broken[0]
+    if start.isascii():
+        start = beyond_ascii()
     encoding = encoding_of(start)
     # Spark ends lines at single bytes, and in these encodings each character has two.
     whole_files = (source.option("multiline") or "").lower() == "true"

@@ -93,7 +93,7 @@ def whole_address(spark: SparkSession, path: str) -> str:
     if has_scheme(path) or Path(path).is_absolute():
         return path
     place = place_of(spark, path)
-    return str(Path(path).absolute()) if place.system is None else place.address
+    return place.address if has_scheme(place.address) else str(Path(place.address).absolute())
 
 
 def place_of(spark: SparkSession, address: str) -> FilePlace:

@@ -22,6 +22,7 @@ from m6rec.spark.files import (
     delta_table_around,
     files_under,
     first_bytes,
+    largest_file,
     sized_files_under,
     whole_name,
 )
@@ -46,18 +47,19 @@ def readings_of(
         with reading_table(place.key, source):
             kind = inferred_format(spark, source)
             files = files_under(spark, source.path) if kind in {"csv", "json"} else []
-            start = first_bytes(spark, files[0]) if files else b""
+            largest = largest_file(spark, source.path) if files else None
+            start = b"" if largest is None else first_bytes(spark, largest)
     except TableError:
         # An earlier finding says that it cannot be read.
         return []
     foreign = foreign_format(start)
     if foreign is not None:
-        return [Finding("problem", place, f"its file {files[0]} is {foreign}")]
+        return [Finding("problem", place, f"its file {largest} is {foreign}")]
     nested = files_left_out(spark, place, source, "problem")
     if nested:
         return nested
     if files and not start.strip():
-        return [Finding("problem", place, f"its file {files[0]} is empty", "give one with rows")]
+        return [Finding("problem", place, f"its file {largest} is empty", "give one with rows")]
     found = [*unknown_options(spark, place, source), *malformed_rows(spark, place, source)]
     match kind:
         case "json":

@@ -303,10 +303,12 @@ def table_of_ids(
     Args:
         spark: the session.
         place: as for `source_at`.
-        names: what the column may be called; another name is taken where it is the only column.
+        names: what the column may be called; another name is taken where it is the only column
+            and is surely a name.
 
     Raises:
-        TableError: the table cannot be read, or has several columns and none of these.
+        TableError: the table cannot be read, or has several columns and none of these; or its file
+            may have no header, so that its first id would be taken for one.
     """
     source = source_at(place)
     frame = read_source(spark, source, ())
@@ -316,6 +318,12 @@ def table_of_ids(
         raise TableError(
             f"table {place} has the columns {found}, and none of them is {' or '.join(names)};"
             " rename the column with the ids"
+        )
+    if column is None and source.path is not None and inferred_format(spark, source) == "csv":
+        raise TableError(
+            f"table {place} has one column, and its first line is {found[0]!r}, which is neither"
+            f" {' nor '.join(names)}; write the name of the column into the first line, lest the"
+            " first id is taken for it"
         )
     return source, column or found[0]
 

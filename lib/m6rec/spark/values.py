@@ -30,6 +30,8 @@ _ZONE_LETTERS = frozenset("VzOXxZ")
 _FRACTION_AFTER_SECONDS = re.compile(r"(?<=HHmmss)S+$")
 _WEEKDAY, _NAME_OF_WEEKDAY = re.compile(r"E+\.?,?\s*"), r"^\p{L}+\.?,?\s*"
 _INTEGER_ID = f"^{INTEGER_ID}$"
+# What Python takes for white space, of which Java's \\s is the part in ASCII.
+_SPACE = r"\s\u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 
 
 def quoted(name: str) -> str:
@@ -74,7 +76,7 @@ def as_id(text: Column, config: InteractionsConfig) -> Column:
     if "form" in config.unify_ids:
         text = F.udf(_composed, "string", useArrow=True)(text)
     if config.trim_ids:
-        text = F.regexp_replace(text, r"^[\s\u00a0]+|[\s\u00a0]+$", "")
+        text = F.regexp_replace(text, f"^[{_SPACE}]+|[{_SPACE}]+$", "")
     if "case" in config.unify_ids:
         text = F.lower(text)
     if config.normalise_ids == "integer":
@@ -255,7 +257,7 @@ def number_in_text(text: Column, decimal_sign: DecimalSign) -> Column:
     points = F.length(F.regexp_replace(digits, "[^.]", ""))
     both = (commas > 0) & (points > 0)
     last_is_comma = F.length(F.regexp_extract(digits, r"[.]([^.]*,[^.]*)$", 1)) > 0
-    grouped = digits.rlike(r"^[+-]?\d{1,3}([.,]\d{3})+$")
+    grouped = digits.rlike(r"^[+-]?[1-9]\d{0,2}([.,]\d{3})+$")
     comma_ends = ~grouped | F.lit(decimal_sign == ",")
     point_ends = ~grouped | F.lit(decimal_sign == ".")
     decimal_comma = (

@@ -41,7 +41,8 @@ class Threads:
 
     def __enter__(self) -> "Threads":
         # Only within its own `with` does a limit of OpenBLAS hold for whichever thread sets it.
-        self._limits = self._pools.limit(limits=1).__enter__()
+        # Where BLAS has one thread already, who has set that restores it.
+        self._limits = None if self.count == 1 else self._pools.limit(limits=1).__enter__()
         self._executor = ThreadPoolExecutor(self.count)
         return self
 
@@ -52,7 +53,8 @@ class Threads:
         trace: TracebackType | None,
     ) -> None:
         self._executor.shutdown(cancel_futures=True)
-        self._limits.__exit__(kind, error, trace)
+        if self._limits is not None:
+            self._limits.__exit__(kind, error, trace)
 
     def run(self, work: Callable[[Work], Result], parts: Iterable[Work]) -> list[Result]:
         """What `work` returns for each part, in order; the first error of a part is raised."""

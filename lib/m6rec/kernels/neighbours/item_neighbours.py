@@ -19,7 +19,7 @@ from m6rec.kernels.arrays.hashing import hash_of_pair
 from m6rec.kernels.arrays.rows import Float32, Float64, Int32, Int64, Rows, indptr_of
 from m6rec.kernels.arrays.selection import largest_in_rows
 
-# The largest possible contribution as an integer; an int64 holds the sum of 2^31 of them.
+# The unit of sums as an integer, and what no sum may reach, so that an int64 holds it.
 FIXED_POINT = float(2**32)
 LARGEST_SUM = float(2**62)
 

@@ -102,8 +102,8 @@ class Candidates:
         relevant_counts: int64 [users]; how many held-out items each user has, candidates or not.
         item_bins: int64 [candidates]; the bin of each candidate's evidence.
         user_bins: int64 [users]; the bin of each user's evidence.
-        owners: int64 [users]; a number for each real user, of whom there may be several copies,
-            which are no evidence of their own.
+        owners: int64 [users]; a number for each real user (in each domain), of whom there may be
+            several copies, which are no evidence of their own.
     """
 
     indptr: Int64
@@ -245,12 +245,23 @@ def choose_weights(
         sample = _sample(candidates, number, resamples)
         return _search_once(*sample, k, rounds, by_evidence, standard_errors)
 
+    if resamples == 1:
+        # Its steps are then divided among the threads.
+        found = [search(0)]
+        return _measured(candidates, found, k)
     found = list[ChosenWeights]()
+    users = len(candidates.relevant_counts)
+    share = min(_MAXIMUM_USERS_OF_SAMPLE / max(users, 1), 1.0)
     with Threads() as threads:
-        at_once = max(1, _BYTES_OF_SAMPLES // max(candidates.scores.nbytes, 1))
+        at_once = max(1, int(_BYTES_OF_SAMPLES / max(share * candidates.scores.nbytes, 1.0)))
         for first in range(0, resamples, at_once):
             numbers = range(first, min(first + at_once, resamples))
             found += threads.run(search, numbers)
+    return _measured(candidates, found, k)
+
+
+def _measured(candidates: Candidates, found: Sequence[ChosenWeights], k: int) -> ChosenWeights:
+    """The mean of what searches have found, with what it reaches on all users."""
     together = _averaged(found)
     ndcg = ndcg_of_users(candidates, blended_scores(candidates, together), k)
     return replace(together, ndcg=float(ndcg.mean()))

@@ -28,6 +28,7 @@ from m6rec.stages.features.vectors import holds_several
 from m6rec.stages.features.vocabularies import (
     BRACKETS,
     OTHER_SEPARATORS,
+    SEPARATED_SHARE,
     SEPARATOR,
     WHITESPACE,
     is_in_brackets,
@@ -47,7 +48,6 @@ _KINDS: Mapping[TypeGroup, FeatureKind] = {
     "list": "multi_valued",
     "bytes": "image",
 }
-_SEPARATED_SHARE = 0.1
 _MOST_VALUES = 0.9
 # Thai, Lao, Burmese, Khmer, kana and the Chinese characters.
 _UNSPACED_SIGN = re.compile(
@@ -380,7 +380,7 @@ def _are_vectors(values: list[str]) -> bool:
 
 def _separator(values: list[str]) -> str | None:
     """What separates the several values of texts; None where they are single."""
-    least = _SEPARATED_SHARE * len(values)
+    least = SEPARATED_SHARE * len(values)
     if holds_for_share(values, _MOST_VALUES, is_in_brackets):
         parts = [part for value in values for part in values_in_brackets(value)]
         return BRACKETS if len(parts) > len(set(parts)) else None

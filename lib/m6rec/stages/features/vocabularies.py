@@ -19,6 +19,8 @@ from m6rec.spark.values import owner_column, quoted
 NO_SEPARATOR = ""
 WHITESPACE = " "
 SEPARATOR = "|"
+SEPARATED_SHARE = 0.1
+"""The share of a column's values from which on what stands in them is taken for a separator."""
 # The punctuation of Chinese and Japanese is among them.
 OTHER_SEPARATORS = (",", ";", "\u3001", "\uff0c", "\uff1b", " / ", "\t")
 # Of lists as programs write them: ['Action', 'Comedy'].
@@ -228,19 +230,20 @@ def _stop_words(language: str) -> list[str]:
 def separator_votes(name: str, data_type: T.DataType) -> Column:
     """An aggregate that gives a multi-valued string column's separator.
 
-    Nearly all values are lists in brackets, or it is `|` where that stands anywhere, else the one
-    of `OTHER_SEPARATORS` that most rows have, else white space.
+    Nearly all values are lists in brackets, or it is `|` where `SEPARATED_SHARE` of them have that,
+    else the one that most rows have, else white space.
     """
     if isinstance(data_type, T.ArrayType):
         return F.lit(NO_SEPARATOR)
     column = owner_column(name).cast("string")
     listed = F.avg(F.trim(column).rlike(f"^{_IN_BRACKETS}$").cast("double"))
-    counts = [F.count(F.when(column.contains(sign), 1)) for sign in OTHER_SEPARATORS]
+    signs = (SEPARATOR, *OTHER_SEPARATORS)
+    counts = [F.count(F.when(column.contains(sign), 1)) for sign in signs]
+    often = counts[0] >= F.lit(SEPARATED_SHARE) * F.count(column)
     most = F.greatest(*counts)
     separator = F.when(listed >= _MOST_IN_BRACKETS, F.lit(BRACKETS))
-    separator = separator.when(F.max(F.when(column.contains(SEPARATOR), 1)) == 1, F.lit(SEPARATOR))
-    separator = separator.when(most == 0, F.lit(WHITESPACE))
-    for sign, count in zip(OTHER_SEPARATORS, counts, strict=True):
+    separator = separator.when(most == 0, F.lit(WHITESPACE)).when(often, F.lit(SEPARATOR))
+    for sign, count in zip(signs, counts, strict=True):
         separator = separator.when(count == most, F.lit(sign))
     return separator
 
