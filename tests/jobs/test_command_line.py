@@ -187,7 +187,7 @@ def test_a_schema_of_the_catalogue_stays_the_lake_wherever_reports_go(tmp_path: 
 
 def test_a_job_whose_files_have_to_be_local_says_so(tmp_path: Path) -> None:
     assert local_output(str(tmp_path)) == tmp_path
-    with pytest.raises(ConfigError, match=r"--output is s3a://bucket/out, .* give a local folder"):
+    with pytest.raises(ConfigError, match=r"--output is s3a://bucket/out, .* leave --output out"):
         local_output("s3a://bucket/out")
 
 

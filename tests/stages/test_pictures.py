@@ -146,5 +146,5 @@ def test_without_pyav_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) 
     problem = problem_of_video("trailer", "video")
     assert problem is not None
     assert problem.startswith("column trailer: is of kind video")
-    assert "pip install m6rec[video]" in problem
+    assert "install the package av" in problem
     assert problem_of_video("cover", "image") is None
