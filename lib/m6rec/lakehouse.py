@@ -521,12 +521,9 @@ class Lakehouse:
         lists, folder = self.local_folder(table.name), self.local_folder(PUBLISHED)
         if lists is None or folder is None:
             return None
-        snapshot, has_marks = snapshot_of(lists, self._pin(table.name, None)), False
-        if not takes_rows(folder, table.schema, {}, {}, new):
-            has_marks = takes_marks(folder, table.schema)
-            if not has_marks:
-                return None
-        if snapshot is None:
+        snapshot = snapshot_of(lists, self._pin(table.name, None))
+        is_plain = takes_rows(folder, table.schema, {}, {}, new)
+        if snapshot is None or not (is_plain or takes_marks(folder, table.schema)):
             return None
         own, copies = {c.RUN_ID: (self.run_id,)}, list[WrittenFile]()
         rows = rows_of(snapshot, table.schema, [own], _BYTES_OF_ROWS)
@@ -536,7 +533,7 @@ class Lakehouse:
                 return None
             copies = copied_rows(self.spark, snapshot, files, table.schema).write(folder, {})
             rows = arrow_schema(table.schema).empty_table()
-        if has_marks:
+        if not is_plain:
             return replace_all(folder, table.schema, rows, copies, note)
         return commit_rows(folder, table.schema, lambda _: rows, {}, new, note, copies)
 

@@ -31,11 +31,11 @@ from m6rec.spark.sources import at_versions, source_versions
 
 STARTED = "started"
 FINISHED = "finished"
-# Delta's safe period, after which files of earlier versions may be gone.
-_VERSIONS_LAST = timedelta(days=7)
 FAILED = "failed"
 # The run's rows have been removed from all other tables.
 REMOVED = "removed"
+# Delta's safe period, after which files of earlier versions may be gone.
+_VERSIONS_LAST = timedelta(days=7)
 ROLLBACK = "rollback"
 # The actions that make a run the published one; each time has a row of its own.
 PUBLICATIONS = (PUBLISH.name, ROLLBACK)

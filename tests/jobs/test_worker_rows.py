@@ -135,6 +135,14 @@ def test_nested_and_constant_columns_are_those_of_a_query(
     assert history(by_spark, "recommendations") != ["M6-Rec"]
 
 
+def runs_with_lists(spark: SparkSession, folder: Path) -> tuple[Lakehouse, Lakehouse]:
+    """Two runs of a lake with the same lists."""
+    lakehouse, other = (Lakehouse(spark, str(folder), run_id) for run_id in ("run", "other"))
+    for one in (lakehouse, other):
+        one.write_made("recommendations", [published(spark)], [for_unknown(spark)])
+    return lakehouse, other
+
+
 def published_lists(lakehouse: Lakehouse) -> list[Row]:
     rows = lakehouse.spark.read.format("delta").load(lakehouse.address(PUBLISHED))
     return rows.orderBy("user_id").collect()
@@ -143,9 +151,7 @@ def published_lists(lakehouse: Lakehouse) -> list[Row]:
 def test_lists_are_published_as_they_are_by_driver_workers_and_spark(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lakehouse, other = (Lakehouse(spark, str(tmp_path), run_id) for run_id in ("run", "other"))
-    for one in (lakehouse, other):
-        one.write_made("recommendations", [published(spark)], [for_unknown(spark)])
+    lakehouse, other = runs_with_lists(spark, tmp_path)
     lists = lakehouse.read("recommendations").orderBy("user_id").collect()
     assert other.replace_published("{}") == 0
     assert lakehouse.replace_published("{}") == 1
@@ -167,9 +173,7 @@ def test_lists_are_published_as_they_are_by_driver_workers_and_spark(
 def test_lists_are_published_without_a_query_where_rows_are_marked(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lakehouse, other = (Lakehouse(spark, str(tmp_path), run_id) for run_id in ("run", "other"))
-    for one in (lakehouse, other):
-        one.write_made("recommendations", [published(spark)], [for_unknown(spark)])
+    lakehouse, other = runs_with_lists(spark, tmp_path)
     lists = lakehouse.read("recommendations").orderBy("user_id").collect()
     other.replace_published("{}")
     PublishedLists(other).mark_rows()

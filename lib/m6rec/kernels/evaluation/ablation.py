@@ -112,7 +112,8 @@ def compare_with_whole(
         confidence, replicates, seed: of the bootstrap.
     """
     differences = (without - whole)[:, None]
-    _, numbers = np.unique(owners, return_inverse=True)
+    real_users, numbers = np.unique(owners, return_inverse=True)
+    of_real_users = sums_by_owner(without - whole, numbers)[:, None]
     weights = poisson_weights(seed, numbers, replicates)
     low, high = percentile_interval(mean_sums(differences, weights).replicate_means(), confidence)
     return Ablation(
@@ -121,8 +122,8 @@ def compare_with_whole(
         float(differences.mean()),
         float(low[0]),
         float(high[0]),
-        float(paired_t_test(paired_sums(sums_by_owner(without - whole, owners)[:, None]))[0]),
-        len(np.unique(owners)),
+        float(paired_t_test(paired_sums(of_real_users))[0]),
+        len(real_users),
     )
 
 
