@@ -111,10 +111,10 @@ def files_under(spark: SparkSession, path: str) -> list[str]:
     return [file for file, _ in sized_files_under(spark, path, _MOST_FILES)]
 
 
-def largest_file(spark: SparkSession, path: str) -> str | None:
-    """The largest of these files, by which the others are judged; None where there is none."""
+def files_and_largest(spark: SparkSession, path: str) -> tuple[list[str], str]:
+    """The same, and the largest of them, by which the others are judged; empty where none is."""
     sized = sized_files_under(spark, path, _MOST_FILES)
-    return max(sized, key=lambda one: one[1])[0] if sized else None
+    return [file for file, _ in sized], max(sized, key=lambda one: one[1], default=("", 0))[0]
 
 
 def bytes_beyond_ascii(spark: SparkSession, files: Sequence[str]) -> bytes:

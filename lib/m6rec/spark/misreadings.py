@@ -17,7 +17,7 @@ from m6rec.check.readings import (
 from m6rec.check.samples import TableSample, shown, shown_names
 from m6rec.config.base import TableSource
 from m6rec.spark.failures import reading_table
-from m6rec.spark.files import bytes_beyond_ascii, files_under, first_bytes, largest_file
+from m6rec.spark.files import bytes_beyond_ascii, files_and_largest, first_bytes
 from m6rec.spark.sources import inferred_format
 
 # What Spark reads in place of a byte that the encoding does not have.
@@ -37,11 +37,11 @@ def misreadings(
     if source.path is None or inferred_format(spark, source) not in {"csv", "json"}:
         return []
     is_csv = inferred_format(spark, source) == "csv"
-    files = files_under(spark, source.path)
+    files, largest = files_and_largest(spark, source.path)
     if not files:
         return []
     with reading_table(place.key, source):
-        start = first_bytes(spark, largest_file(spark, source.path) or files[0])
+        start = first_bytes(spark, largest)
         found = _of_malformed_objects(place, sample)
         beyond_ascii = partial(bytes_beyond_ascii, spark, files)
         found += _of_encoding(place, source, sample, start, beyond_ascii)

@@ -20,9 +20,9 @@ from m6rec.errors import TableError, likely_spelling
 from m6rec.spark.failures import reading_table
 from m6rec.spark.files import (
     delta_table_around,
+    files_and_largest,
     files_under,
     first_bytes,
-    largest_file,
     sized_files_under,
     whole_name,
 )
@@ -46,9 +46,9 @@ def readings_of(
     try:
         with reading_table(place.key, source):
             kind = inferred_format(spark, source)
-            files = files_under(spark, source.path) if kind in {"csv", "json"} else []
-            largest = largest_file(spark, source.path) if files else None
-            start = b"" if largest is None else first_bytes(spark, largest)
+            is_text = kind in {"csv", "json"}
+            files, largest = files_and_largest(spark, source.path) if is_text else ([], "")
+            start = first_bytes(spark, largest) if files else b""
     except TableError:
         # An earlier finding says that it cannot be read.
         return []
