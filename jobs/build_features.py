@@ -21,13 +21,14 @@ from m6rec.kernels.text.sentence_encoder import load_sentence_encoder
 from m6rec.lakehouse import Lakehouse
 from m6rec.runs import Job
 from m6rec.spark.sources import read_source
-from m6rec.spark.values import domain_of, quoted
+from m6rec.spark.values import quoted
 from m6rec.stages.features.attributes import attribute_id, attributes_by_index, column_name
 from m6rec.stages.features.behaviour import (
     event_mix,
     is_shipped,
     item_behaviour,
     user_behaviour,
+    with_domain_as_context,
 )
 from m6rec.stages.features.fitting import fit_features
 from m6rec.stages.features.kinds import infer_columns
@@ -35,9 +36,6 @@ from m6rec.stages.features.pictures import PictureColumn, load_pictures
 from m6rec.stages.features.pipeline import FeaturePipeline
 from m6rec.stages.features.texts import encode_texts, texts_of, with_text_vectors
 from m6rec.stages.features.vectors import VectorFacts, measure_vectors
-
-# The key of the mix for domains. No column of the owner's has this name.
-_DOMAIN_KEY = "domain of the item"
 
 
 @dataclass(frozen=True)
@@ -249,10 +247,7 @@ def _training_events(fit: Fit) -> DataFrame | None:
         return None
     training = fit.training_events
     if names.domain is not None:
-        nothing = F.create_map().cast("map<string,string>")
-        domain = F.create_map(F.lit(_DOMAIN_KEY), domain_of(F.col(c.ITEM_ID)))
-        context = F.map_concat(F.coalesce(c.CONTEXT, nothing), domain)
-        training = training.withColumn(c.CONTEXT, context)
+        training = with_domain_as_context(training)
     return training.select(c.USER_INDEX, c.ITEM_INDEX, c.EVENT_TYPE, c.CONTEXT).persist()
 
 

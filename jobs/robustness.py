@@ -40,7 +40,7 @@ from m6rec.report.robustness import (
     print_robustness,
     robustness_document,
 )
-from m6rec.runs import run_jobs
+from m6rec.runs import code_version, run_jobs
 from m6rec.spark.session import session_of_job, starting_workers
 from m6rec.stages.evaluation.known_pairs import ndcg_without_known
 from m6rec.stages.evaluation.pushed import rise_of_pushed
@@ -57,6 +57,8 @@ MEASURED_JOBS = (
 )
 ATTACKED_RUN = "robustness"
 FIRST_ITEMS = 10
+# Items that a user has lost stand first in the lists, and must leave ten others.
+SHORTEST_LISTS = 100
 WIDTH = 160
 
 
@@ -70,9 +72,10 @@ def variants(folder: Folder, pushed: list[object], seed: int) -> Iterator[tuple[
 def place_of_variants(data: Path, output: Path, top: int, seed: int) -> Path:
     """A folder within the output for what follows from these tables, lists so long and this seed.
 
-    A call with others measures anew, and takes no job of an earlier one as done.
+    A call with others, with other settings or by other code measures anew, and takes no job of an
+    earlier one as done.
     """
-    digest = hashlib.sha256(f"{top} {seed}".encode())
+    digest = hashlib.sha256(f"{top} {seed} {code_version()}".encode() + CONFIG.read_bytes())
     for file in sorted((*data.glob("*.parquet"), *data.glob("*.parquet/**/*.parquet"))):
         if file.is_file():
             digest.update(f"{file.relative_to(data)}".encode() + file.read_bytes())
@@ -134,7 +137,9 @@ def main(
     data: Annotated[Path, typer.Option("--data", help="Folder of the data.")],
     output: Annotated[Path, typer.Option("--output", help="Folder for what the runs leave.")],
     name: Annotated[str, typer.Option("--name", help="What the document calls the data.")] = "",
-    top: Annotated[int, typer.Option("--top", min=FIRST_ITEMS, help="Length of the lists.")] = 500,
+    top: Annotated[
+        int, typer.Option("--top", min=SHORTEST_LISTS, help="Length of the lists.")
+    ] = 500,
     seed: Annotated[int, typer.Option("--seed", help="Of the attacks.")] = 1,
 ) -> None:
     """Run."""

@@ -18,6 +18,7 @@ from m6rec.fits.validation import validation_candidates
 from m6rec.job_records import TRAIN_HYBRID
 from m6rec.kernels.arrays.rows import Float64
 from m6rec.kernels.evaluation.ablation import (
+    OTHER_DOMAINS_IN,
     Ablation,
     ablate_members,
     ablation_rows,
@@ -135,7 +136,7 @@ def _without_other_domains(
     evaluate = config.evaluate
     return [
         compare_with_whole(
-            f"other domains, in {name}",
+            f"{OTHER_DOMAINS_IN}{name}",
             found.alone,
             found.together,
             found.owners,

@@ -1,13 +1,15 @@
 """Search the config for better values, by the hybrid's NDCG on validation.
 
 Trains the selection fit alone and never looks at test. A trial that is poor before its towers are
-trained ends there. Started again with the same output and run id, the search goes on. Leaves
-best.yaml, which pipeline takes, trials.csv and study.sqlite (Optuna's) in the output folder.
+trained ends there. Started again with the same output and run id, the search goes on, on the
+tables as they were at its start. Leaves best.yaml, which pipeline takes, trials.csv and
+study.sqlite (Optuna's) in the output folder.
 """
 
 import json
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -38,6 +40,7 @@ from m6rec.command_line import (
 )
 from m6rec.config.base import Section
 from m6rec.config.run import Config
+from m6rec.errors import ConfigError
 from m6rec.fingerprints import fingerprint_of
 from m6rec.fits.fit import Fit
 from m6rec.fits.inspection import check_tables
@@ -49,15 +52,18 @@ from m6rec.kernels.ranking.domain_weights import joined
 from m6rec.lakehouse import Lakehouse
 from m6rec.rankers import HYBRID, ranker_named
 from m6rec.report.console import print_trials
-from m6rec.runs import FAILED, FINISHED, STARTED, Attempt, Job
+from m6rec.runs import FAILED, FINISHED, STARTED, Attempt, Job, jobs_going_on, jobs_of_run
 from m6rec.spark.places import remove_folder
 from m6rec.spark.session import session_of_job
+from m6rec.spark.sources import at_versions, source_versions
 from m6rec.tuning import (
     Report,
     alone_in,
     distributions,
     ended,
     given_values,
+    kept,
+    name_of,
     open_study,
     search,
     trial_rows,
@@ -69,6 +75,10 @@ TUNE_RUN_ID = "tune"
 STUDY_FILE = "study.sqlite"
 BEST_FILE = "best.yaml"
 TRIALS_FILE = "trials.csv"
+
+SOURCES = "sources"
+# What the record of the latest tables holds: the study, and each job's part of the config.
+_STUDY, _MADE = "study", "made"
 
 # What a training leaves beside its tables; a trial with other values must not go on from it.
 LEFT_BY_TRAINING = ("checkpoints", "tensorboard")
@@ -85,16 +95,29 @@ TOWERS = train_towers.JOB
 
 
 class LatestTables:
-    """The tables of the latest trial: a job is run where its sections of the config changed."""
+    """The tables of the latest trial: a job is run where its sections of the config changed.
 
-    def __init__(self, lakehouse: Lakehouse) -> None:
+    Raises:
+        ConfigError: another search of the same run id seems to be at work on the tables.
+    """
+
+    def __init__(self, lakehouse: Lakehouse, study: str) -> None:
         self.lakehouse = lakehouse
         self._file = lakehouse.artifact_place("tune_jobs.json")
+        self._study = study
+        latest = self._read()
+        going_on = jobs_going_on(jobs_of_run(lakehouse), datetime.now(UTC))
+        if going_on and latest.get(_STUDY) not in {None, study}:
+            raise ConfigError(
+                f"run {lakehouse.run_id} has the tables of a search with another --output, which"
+                f" began {going_on[0]['started_at']:%Y-%m-%d %H:%M} and is at work or was killed;"
+                " give this search a --run-id of its own"
+            )
 
     def bring_up_to_date(self, job: Job, config: Config) -> bool:
         """Train the selection fit unless its tables are of this config; return whether it ran."""
         fingerprint = _sections_fingerprint(job, config)
-        made = json.loads(self._file.read_text()) if self._file.is_file() else {}
+        made = self._read().get(_MADE, {})
         if made.get(job.name) == fingerprint:
             return False
         # A trial that is killed while it writes a table must not count it as made.
@@ -110,13 +133,20 @@ class LatestTables:
         self._record({**made, job.name: fingerprint})
         return True
 
+    def _read(self) -> dict[str, Any]:
+        return dict(json.loads(self._file.read_text())) if self._file.is_file() else {}
+
     def _record(self, made: Mapping[str, str]) -> None:
-        self._file.write_text(json.dumps(made))
+        self._file.write_text(json.dumps({_STUDY: self._study, _MADE: made}))
 
 
 def _sections_fingerprint(job: Job, config: Config) -> str:
     """SHA-256 of the sections and keys of the config that the job's tables follow from."""
-    return fingerprint_of({key: _plain(config.value(key)) for key in job.record.sections})
+    sections = job.record.sections
+    if job is TOWERS and config.towers.boosting:
+        # Boosted towers are trained on what a ridge of these settings leaves.
+        sections = (*sections, "neighbours")
+    return fingerprint_of({key: _plain(config.value(key)) for key in sections})
 
 
 def _plain(value: Any) -> Any:
@@ -142,11 +172,20 @@ def run_tuning(
 def _run_tuning(spark: SparkSession, config: Config, run_id: str, output: Path) -> optuna.Study:
     deadline = None if config.tune.seconds is None else time.monotonic() + config.tune.seconds
     distributions(config)
-    check_tables(spark, config)
-    study = open_study(config, output / STUDY_FILE)
-    tables = LatestTables(open_lakehouse(spark, config, run_id))
+    file = output / STUDY_FILE
+    goes_on = file.exists()
+    if not goes_on:
+        # Before there is a study, which would be of this config for good.
+        check_tables(spark, config)
+    study = open_study(config, file)
+    # All trials, of a search that goes on tomorrow too, measure the same rows.
+    sources = kept(study, SOURCES, partial(source_versions, spark, config))
+    pinned = at_versions(config, sources)
+    if goes_on:
+        check_tables(spark, pinned)
+    tables = LatestTables(open_lakehouse(spark, config, run_id), name_of(study))
     # By this row forget finds a search at work, and clean one whose tables nobody needs any more.
-    attempt = Attempt(tables.lakehouse, config, TUNE.name)
+    attempt = Attempt(tables.lakehouse, config, TUNE.name, sources=sources)
     attempt.save(STARTED)
 
     def after_trial(trial: FrozenTrial) -> None:
@@ -155,7 +194,7 @@ def _run_tuning(spark: SparkSession, config: Config, run_id: str, output: Path) 
         print(_progress(study, trial, config), flush=True)
 
     try:
-        search(study, config, partial(measure_trial, tables), deadline, after_trial)
+        search(study, pinned, partial(measure_trial, tables), deadline, after_trial)
     except Exception:
         attempt.save(FAILED)
         raise

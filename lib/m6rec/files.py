@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 
 class FileSystem(ABC):
@@ -155,7 +156,8 @@ def written_whole(place: AnyPlace) -> Iterator[Path]:
 @contextmanager
 def _renamed_when_whole(file: Path) -> Iterator[Path]:
     file.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = file.with_name(f".{file.name}.unfinished")
+    # Two processes may write the same file at once.
+    unfinished = file.with_name(f".{file.name}.{uuid4().hex[:8]}.unfinished")
     try:
         yield unfinished
         unfinished.replace(file)

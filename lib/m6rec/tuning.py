@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import optuna
 import yaml
@@ -32,6 +33,7 @@ STUDY = "m6rec"
 # Optuna keeps the values that a waiting trial will be given under this key.
 _PROMISED = "fixed_params"
 _FINGERPRINT = "fingerprint"
+_NAME = "name"
 _SECONDS = "seconds"
 _LOCK = "tune.lock"
 _SQLITE = b"SQLite format 3\0"
@@ -146,6 +148,18 @@ def open_study(config: Config, file: Path) -> optuna.Study:
     return study
 
 
+def name_of(study: optuna.Study) -> str:
+    """A name that no other study has."""
+    return str(kept(study, _NAME, lambda: uuid4().hex))
+
+
+def kept(study: optuna.Study, key: str, make: Callable[[], Any]) -> Any:
+    """A value that can be written as JSON, which the study keeps from the first call on."""
+    if key not in study.user_attrs:
+        study.set_user_attr(key, make())
+    return study.user_attrs[key]
+
+
 def _may_be_a_study(file: Path) -> bool:
     """Whether SQLite may have written the file, which is empty until there is a table."""
     with file.open("rb") as opened:
@@ -155,10 +169,8 @@ def _may_be_a_study(file: Path) -> bool:
 def _check_same_study(study: optuna.Study, config: Config, file: Path) -> None:
     shared = config.model_dump(mode="json", exclude={"tune": {"trials", "seconds"}})
     fingerprint = fingerprint_of(shared)
-    found = study.user_attrs.get(_FINGERPRINT)
-    if found is None:
-        study.set_user_attr(_FINGERPRINT, fingerprint)
-    elif found != fingerprint:
+    found = kept(study, _FINGERPRINT, lambda: fingerprint)
+    if found != fingerprint:
         raise ConfigError(
             f"study {file} was begun with config {found[:12]}, and is now given config"
             f" {fingerprint[:12]} (only trials and seconds of section tune may change); give the"

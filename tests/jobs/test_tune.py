@@ -19,9 +19,9 @@ from m6rec.command_line import read_config
 from m6rec.config.models import RidgeConfig
 from m6rec.config.run import Config, load_config, parse_config
 from m6rec.errors import ConfigError, DataError
-from m6rec.job_records import CHOOSE_SETTINGS, JOBS_OF_A_RUN
+from m6rec.job_records import CHOOSE_SETTINGS, JOBS_OF_A_RUN, TUNE
 from m6rec.lakehouse import Lakehouse
-from m6rec.runs import jobs_of_run
+from m6rec.runs import STARTED, Attempt, jobs_of_run
 from m6rec.spark.sources import check_sources
 from m6rec.tuning import (
     MeasureConfig,
@@ -268,11 +268,16 @@ def test_the_best_config_is_the_owners_file_with_the_best_values(tmp_path: Path)
 
 
 @pytest.fixture
-def tuned(shop: Shop, tmp_path: Path) -> Callable[[int], Config]:
-    """A config of the shop, by the number of trials."""
+def tuned(spark: SparkSession, shop: Shop, tmp_path: Path) -> Callable[[int], Config]:
+    """A config of the shop, whose events are a Delta table, by the number of trials."""
+    events = tmp_path / "events"
+    spark.read.parquet(str(shop.interactions)).write.format("delta").save(str(events))
 
     def make(trials: int) -> Config:
-        sections = shop.config(tmp_path / "lake") | {
+        given = shop.config(tmp_path / "lake")
+        source = {"path": str(events), "format": "delta"}
+        sections = given | {
+            "interactions": given["interactions"] | {"source": source},
             "features": {},
             "towers": {
                 "inputs": ["svd"],
@@ -295,6 +300,10 @@ def test_the_job_trains_what_a_trial_changes_and_leaves_a_config_for_the_pipelin
 ) -> None:
     output = tmp_path / "out"
     run_tuning(spark, tuned(1), "study", output)
+    # All trials see the rows of the first, so that they can be compared.
+    events = str(tuned(1).interactions.source.path)
+    one_more = spark.read.format("delta").load(events).limit(1)
+    one_more.write.format("delta").mode("append").save(events)
     tables = Lakehouse(spark, str(tmp_path / "lake"), "study")
     before = {name: tables.version(name) for name in ("splits", "item_factors", "item_neighbours")}
 
@@ -310,14 +319,23 @@ def test_the_job_trains_what_a_trial_changes_and_leaves_a_config_for_the_pipelin
     assert not tables.exists("lists")
     # As any other run, it can be cleaned away, and is not forgotten beside.
     (row,) = jobs_of_run(tables)
-    assert (row["job"], row["status"]) == ("tune", "finished")
+    assert (row["job"], row["status"], row["sources"]) == (
+        "tune",
+        "finished",
+        {"interactions.source": 0},
+    )
 
     rows = list(csv.DictReader((output / TRIALS_FILE).open()))
     assert [float(row[RIDGE]) for row in rows] == [t.params[RIDGE] for t in ended(study)]
     assert all(0.0 < float(row["ndcg"]) <= 1.0 for row in rows)
     assert all(0.0 < float(row["ndcg_before_towers"]) <= 1.0 for row in rows)
 
+    Attempt(tables, tuned(2), TUNE.name).save(STARTED)
+    with pytest.raises(ConfigError, match=r"another --output.*is at work or was killed.*--run-id"):
+        run_tuning(spark, tuned(2), "study", tmp_path / "elsewhere")
+
     best = read_config(output / BEST_FILE, (), None)
+    assert best.interactions.source.version is None
     assert best.neighbours.ridge.regularisation == study.best_params[RIDGE]
     assert best.factors == tuned(2).factors
     check_sources(spark, best)

@@ -251,7 +251,7 @@ def test_without_the_named_items_the_score_falls_at_least_twice_as_much(
     whole = scores_at(rows, listed)
     parts = parts_of_scores(prepared, members, users, block, listed, counts, whole)
     found = explain(
-        item_attributes([[]] * items, 0), listed, support_of(parts, listed, block), limit
+        item_attributes([[]] * items, 0, items), listed, support_of(parts, listed, block), limit
     )
 
     def falls(left_out: list[list[int]]) -> Float64:

@@ -22,7 +22,7 @@ from m6rec.kernels.ranking.explanation import (
 )
 
 # Attribute 0 is on items 0, 1 and 2, attribute 1 on items 2 and 3; item 4 has none.
-ATTRIBUTES = item_attributes([[0], [0], [1, 0], [1], []], 2)
+ATTRIBUTES = item_attributes([[0], [0], [1, 0], [1], []], 2, in_catalogue=5)
 
 
 def listed(item: int, history: tuple[int, ...]) -> Listed:

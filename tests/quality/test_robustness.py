@@ -13,6 +13,7 @@ from m6rec.datasets.attacks import (
     ATTACKS,
     Folder,
     Shilling,
+    folder_of,
     pushed_items,
     read_folder,
     with_fake_users,
@@ -44,7 +45,7 @@ def folder() -> Folder:
         rng.integers(0, 10**6, len(frame)), unit="s"
     )
     held = rng.random(len(frame)) < 0.2
-    return Folder(frame[~held].reset_index(drop=True), frame[held].reset_index(drop=True))
+    return folder_of(frame[~held].reset_index(drop=True), frame[held].reset_index(drop=True))
 
 
 def test_pushed_items_are_ten_of_the_less_popular_half(folder: Folder) -> None:
@@ -60,7 +61,7 @@ def test_a_fake_user_for_every_hundred_has_the_pushed_items(
     folder: Folder, attack: Shilling
 ) -> None:
     pushed = pushed_items(folder.train, 1)
-    attacked = with_fake_users(folder.train, pushed, attack, 1)
+    attacked = with_fake_users(folder, pushed, attack, 1)
     pd.testing.assert_frame_equal(attacked.head(len(folder.train)), folder.train)
     fakes = attacked.iloc[len(folder.train) :]
     assert set(fakes["user_id"]) == {USERS, USERS + 1, USERS + 2}
@@ -70,8 +71,8 @@ def test_a_fake_user_for_every_hundred_has_the_pushed_items(
         assert rows["item_id"].is_unique
         assert len(rows) == 10 + len(folder.train) // USERS
     assert fakes["event_time"].isin(folder.train["event_time"]).all()
-    pd.testing.assert_frame_equal(attacked, with_fake_users(folder.train, pushed, attack, 1))
-    others = with_fake_users(folder.train, pushed, attack, 2)
+    pd.testing.assert_frame_equal(attacked, with_fake_users(folder, pushed, attack, 1))
+    others = with_fake_users(folder, pushed, attack, 2)
     assert list(others["item_id"]) != list(attacked["item_id"])
 
 
@@ -80,7 +81,7 @@ def test_fillers_are_what_the_attack_says(folder: Folder) -> None:
     counts = folder.train["item_id"].value_counts()
 
     def fillers(attack: Shilling) -> list[list[int]]:
-        fakes = with_fake_users(folder.train, pushed, attack, 3).iloc[len(folder.train) :]
+        fakes = with_fake_users(folder, pushed, attack, 3).iloc[len(folder.train) :]
         return [list(rows["item_id"])[10:] for _, rows in fakes.groupby("user_id")]
 
     popular = set(counts.index[:10])
@@ -109,6 +110,27 @@ def test_random_clicks_are_new_pairs_of_known_users_and_items(folder: Folder) ->
     assert set(added["user_id"]) <= set(folder.train["user_id"])
 
 
+def test_whole_ratings_are_averaged_to_the_nearest_whole_number() -> None:
+    stars = [5, 5, 4] * ITEMS
+    items = np.repeat(np.arange(ITEMS), 3)
+    train = pd.DataFrame({"user_id": np.arange(3 * ITEMS) % 9, "item_id": items, "rating": stars})
+    fakes = with_fake_users(folder_of(train, train), list(range(10)), "average", 1).iloc[
+        len(train) :
+    ]
+    assert (fakes["rating"] == 5).all()
+
+
+def test_fake_users_have_ids_that_no_table_has(folder: Folder, tmp_path: Path) -> None:
+    place = written(folder, tmp_path / "data")
+    highest = np.iinfo(np.int32).max
+    narrow = folder.train.astype({"user_id": np.int32})
+    narrow.to_parquet(place / "train.parquet", index=False)
+    pd.DataFrame({"user_id": [highest]}).to_parquet(place / "users.parquet")
+    attacked = with_fake_users(read_folder(place), [1], "random", 1)
+    fakes = attacked["user_id"].iloc[len(narrow) :]
+    assert set(fakes) == {highest + 1, highest + 2, highest + 3}
+
+
 def test_losses_are_a_fifth_and_every_attack_keeps_the_columns(folder: Folder) -> None:
     left = with_losses(folder.train, 1)
     assert 0.75 < len(left) / len(folder.train) < 0.85
@@ -120,7 +142,7 @@ def test_losses_are_a_fifth_and_every_attack_keeps_the_columns(folder: Folder) -
 
 def test_ids_that_are_text_get_fake_users_of_text(folder: Folder) -> None:
     train = folder.train.assign(user_id="u" + folder.train["user_id"].astype(str))
-    fakes = with_fake_users(train, [1], "random", 1).iloc[len(train) :]
+    fakes = with_fake_users(folder_of(train, folder.test), [1], "random", 1).iloc[len(train) :]
     assert set(fakes["user_id"]).isdisjoint(train["user_id"])
 
 
@@ -137,7 +159,7 @@ def test_rows_without_an_id_are_left_out_and_ratings_read_as_numbers(
     ids = folder.train["user_id"].astype(float)
     ids[3] = np.nan
     train = folder.train.assign(user_id=ids, rating=folder.train["rating"].astype(str))
-    read = read_folder(written(Folder(train, folder.test), tmp_path / "data")).train
+    read = read_folder(written(folder_of(train, folder.test), tmp_path / "data")).train
     expected = folder.train.drop(3).reset_index(drop=True)
     pd.testing.assert_frame_equal(read, expected, check_dtype=False)
     assert read["user_id"].dtype == np.int64
@@ -154,9 +176,10 @@ def test_a_folder_that_cannot_be_attacked_is_refused(folder: Folder, tmp_path: P
             (dense["user_id"] + dense["item_id"]) % 25 > 0
         ],
         "has the rating 'good'": train.assign(rating="good"),
+        "has a column domain.*a folder for each domain": train.assign(domain="north"),
     }
     for number, (words, rows) in enumerate(wrong.items()):
-        place = written(Folder(rows, rows.head(1)), tmp_path / str(number))
+        place = written(folder_of(rows, rows.head(1)), tmp_path / str(number))
         with pytest.raises(TableError, match=words):
             read_folder(place)
 
@@ -182,6 +205,9 @@ def test_pushed_items_are_found_in_the_lists_by_their_ids(spark: SparkSession) -
     lists = spark.createDataFrame([([2, 0],), ([1],)], "item_indices array<int>")
     index = spark.createDataFrame([("a", 0), ("b", 1), ("7", 2)], "item_id string, item_index long")
     assert rise_of_pushed(lists, index, [7], 2, 1) == Rise(0.5, (1 + 3) / 2)
+    # An item of which the attack has left nothing has the rank after the lists.
+    gone = rise_of_pushed(lists, index, [7, "gone"], 2, 1)
+    assert gone == Rise(0.5, (1 + 3 + 3 + 3) / 4)
 
 
 def test_lists_are_measured_without_what_users_have(spark: SparkSession) -> None:

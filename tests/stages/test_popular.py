@@ -18,7 +18,7 @@ MASKED = np.array([True, False, False, False, False])
 
 def explaining() -> Explaining:
     return Explaining(
-        attributes=item_attributes([[] for _ in range(5)], 0),
+        attributes=item_attributes([[] for _ in range(5)], 0, 5),
         attribute_names=pack_strings([]),
         item_ids=pack_strings([f"item-{item}" for item in range(5)]),
         titles=pack_strings(["", "One", "", "", ""]),

@@ -151,7 +151,7 @@ def test_a_quota_fills_lists_from_ever_more_candidates(
 
 def explaining(reasons: int = 2) -> Explaining:
     return Explaining(
-        attributes=item_attributes([[0], [], [], [0]], 1),
+        attributes=item_attributes([[0], [], [], [0]], 1, 4),
         attribute_names=pack_strings(["genre: Drama"]),
         item_ids=pack_strings(["i0", "i1", "i2", "i3"]),
         titles=pack_strings(["Zero", "", "Two", "Three"]),

@@ -33,20 +33,32 @@ _IDS = [c.USER_ID, c.ITEM_ID]
 
 @dataclass(frozen=True)
 class Folder:
-    """The tables of interactions of a folder of data."""
+    """The tables of interactions of a folder of data.
+
+    Attributes:
+        train, test: the tables.
+        users: the ids of users in any table of the folder, each once.
+    """
 
     train: pd.DataFrame
     test: pd.DataFrame
+    users: "pd.Series[Any]"
 
 
 def read_folder(data: Path) -> Folder:
     """The interactions of a folder of data, without the rows that lack an id.
 
     Raises:
-        TableError: they are too few, or too dense, to be attacked, or ratings are no numbers.
+        TableError: they are too few, or too dense, to be attacked, they have domains, or ratings
+            are no numbers.
     """
     train, test = (_named_pairs(data / f"{name}.parquet") for name in ("train", "test"))
     place = data / "train.parquet"
+    if c.DOMAIN in train:
+        raise TableError(
+            f"{place} has a column {c.DOMAIN}, and the attacks know nothing of domains; leave the"
+            " column out, or give a folder for each domain"
+        )
     users, items = train[c.USER_ID].nunique(), train[c.ITEM_ID].nunique()
     if items < _FEWEST_ITEMS:
         raise TableError(
@@ -61,15 +73,21 @@ def read_folder(data: Path) -> Folder:
             f" neither training nor test, and the attack by random clicks adds {clicks}; give a"
             " folder whose users have fewer of the items"
         )
-    return Folder(train, test)
+    others = (data / f"{name}.parquet" for name in ("validation", "users"))
+    columns = [c.USER_ID]
+    found = [_whole(pd.read_parquet(one, columns=columns)) for one in others if one.exists()]
+    return folder_of(train, test, *found)
+
+
+def folder_of(train: pd.DataFrame, test: pd.DataFrame, *others: pd.DataFrame) -> Folder:
+    """The folder of these tables; `others` are its further tables of users."""
+    users = pd.concat([table[c.USER_ID] for table in (train, test, *others)])
+    return Folder(train, test, users.drop_duplicates())
 
 
 def _named_pairs(file: Path) -> pd.DataFrame:
     """The rows that have both ids, with whole numbers and ratings as numbers."""
-    rows = pd.read_parquet(file).dropna(subset=_IDS).reset_index(drop=True)
-    # Where a whole number is missing, pandas reads the others as fractions.
-    whole = [name for name in _IDS if pd.api.types.is_float_dtype(rows[name])]
-    rows = rows.astype({name: "int64" for name in whole if (rows[name] % 1 == 0).all()})
+    rows = _whole(pd.read_parquet(file).dropna(subset=_IDS).reset_index(drop=True))
     if c.RATING in rows and not pd.api.types.is_numeric_dtype(rows[c.RATING]):
         numbers = pd.to_numeric(rows[c.RATING], errors="coerce")
         wrong = rows[c.RATING][numbers.isna() & rows[c.RATING].notna()]
@@ -82,6 +100,13 @@ def _named_pairs(file: Path) -> pd.DataFrame:
     return rows
 
 
+def _whole(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with ids as whole numbers where a missing one had pandas read them as fractions."""
+    rows = rows.dropna(subset=[name for name in _IDS if name in rows])
+    fractions = [name for name in _IDS if name in rows and pd.api.types.is_float_dtype(rows[name])]
+    return rows.astype({name: "int64" for name in fractions if (rows[name] % 1 == 0).all()})
+
+
 def pushed_items(train: pd.DataFrame, seed: int) -> list[Any]:
     """Items to push, drawn from the less popular half of those of training."""
     counts = train[c.ITEM_ID].value_counts()
@@ -92,7 +117,7 @@ def pushed_items(train: pd.DataFrame, seed: int) -> list[Any]:
 
 
 def with_fake_users(
-    train: pd.DataFrame, pushed: Sequence[Any], attack: Shilling, seed: int
+    folder: Folder, pushed: Sequence[Any], attack: Shilling, seed: int
 ) -> pd.DataFrame:
     """Training with one fake user for every hundred users, who has the pushed items and fillers.
 
@@ -102,12 +127,13 @@ def with_fake_users(
     are drawn from those of training.
     """
     rng = np.random.default_rng(seed)
+    train = folder.train
     items = train[c.ITEM_ID].value_counts().sort_index().drop(list(pushed))
     fillers = min(len(train) // train[c.USER_ID].nunique(), len(items))
     users = max(round(PROFILES * train[c.USER_ID].nunique()), 1)
     same = _evenly(items, fillers, rng)
     profiles = []
-    for user in _new_users(train, users):
+    for user in _new_users(folder.users, users):
         chosen = same if attack == "copies" else _fillers(attack, items, fillers, rng)
         profiles.append(_profile(train, user, pushed, chosen, attack, rng))
     return pd.concat([train, *profiles], ignore_index=True)
@@ -147,7 +173,7 @@ def with_losses(train: pd.DataFrame, seed: int) -> pd.DataFrame:
 
 
 def _shilled(attack: Shilling) -> Callable[[Folder, Sequence[Any], int], pd.DataFrame]:
-    return lambda folder, pushed, seed: with_fake_users(folder.train, pushed, attack, seed)
+    return lambda folder, pushed, seed: with_fake_users(folder, pushed, attack, seed)
 
 
 # Each takes the folder, the pushed items and a seed, and returns the attacked training table.
@@ -163,8 +189,7 @@ ATTACKS: Mapping[str, Callable[[Folder, Sequence[Any], int], pd.DataFrame]] = Ma
 )
 
 
-def _new_users(train: pd.DataFrame, count: int) -> list[Any]:
-    ids = train[c.USER_ID]
+def _new_users(ids: "pd.Series[Any]", count: int) -> list[Any]:
     if pd.api.types.is_integer_dtype(ids):
         return [int(ids.max()) + 1 + place for place in range(count)]
     return [f"{_FAKE}{place}" for place in range(count)]
@@ -205,12 +230,16 @@ def _profile(
     if c.RATING in train:
         best = train[c.RATING].max()
         if attack == "average":
-            rows[c.RATING] = rows[c.ITEM_ID].map(train.groupby(c.ITEM_ID)[c.RATING].mean())
+            means = rows[c.ITEM_ID].map(train.groupby(c.ITEM_ID)[c.RATING].mean())
+            whole = pd.api.types.is_integer_dtype(train[c.RATING])
+            rows[c.RATING] = means.round() if whole else means
         if attack == "bandwagon":
             popular = slice(len(pushed), len(pushed) + _POPULAR_FILLERS - 1)
             rows.loc[popular, c.RATING] = best
         rows.loc[: len(pushed) - 1, c.RATING] = best
-    return rows.astype(train.dtypes.to_dict())[train.columns]
+    # Ids of fake users may be larger than the table's own type of number holds.
+    kept = {name: kind for name, kind in train.dtypes.items() if name != c.USER_ID}
+    return rows.astype(kept)[train.columns]
 
 
 def _drawn(values: "pd.Series[Any]", count: int, rng: np.random.Generator) -> npt.NDArray[Any]:

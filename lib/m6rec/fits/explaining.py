@@ -135,6 +135,9 @@ def explain_item(
         float(part.whole[0]) - (0.0 if part.history is None else float(part.history.sum()))
         for part in parts.values()
     ]
+    undivided = float(np.maximum(rest, 0.0).sum())
+    # Within a member items speak for and against, so that what speaks for is more than its score.
+    owed = float(np.maximum(history, 0.0).sum()) + undivided
     return ItemExplanation(
         user_id=user_id,
         item_id=item_id,
@@ -147,8 +150,8 @@ def explain_item(
         top_n=settings.top_n,
         masked_by=tuple(_masked_by(fit, batch, item, own_id)),
         parts=_shares(((name, part.whole[0]) for name, part in parts.items()), speaking),
-        history=_shares(zip((titles[one] for one in own), history, strict=True), speaking),
-        undivided=sum(max(one, 0.0) for one in rest) / (speaking or 1.0),
+        history=_shares(zip((titles[one] for one in own), history, strict=True), owed),
+        undivided=undivided / owed if owed else 0.0,
         last=None if last is None else titles[last],
         lacks=() if last is None else _lacks(scored, ranked, int(scored.listed[-1])),
     )

@@ -34,6 +34,7 @@ from m6rec.stages.features.behaviour import (
     event_mix,
     is_shipped,
     surroundings_of,
+    with_domain_as_context,
 )
 from m6rec.stages.features.pipeline import FeaturePipeline
 from m6rec.stages.features.texts import encode_texts, texts_of, with_text_vectors
@@ -288,6 +289,8 @@ class ListMaker:
         mix = tuple(name for name in columns if name.startswith(_MIX))
         if not mix:
             return behaviour
+        if self.fit.domains:
+            events = with_domain_as_context(events)
         shares = event_mix(events, c.USER_INDEX, names=mix)
         return behaviour.join(shares, c.USER_INDEX, "left")
 

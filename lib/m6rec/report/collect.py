@@ -42,6 +42,10 @@ def collect_report(lakehouse: Lakehouse, config: Config) -> ReportData:
             if row["kind"] == "towers"
         },
         hybrid_weights=dict(zip(hybrid["members"], hybrid["weights"], strict=True)),
+        domain_weights={
+            domain: dict(zip(hybrid["members"], weights, strict=True))
+            for domain, weights in hybrid.get("domains", {}).items()
+        },
         hybrid_evidence=_by_evidence(hybrid),
         examples=_examples(lakehouse),
         ablations=[row.asDict() for row in lakehouse.rows("ablations")],
@@ -55,8 +59,6 @@ def collect_report(lakehouse: Lakehouse, config: Config) -> ReportData:
 def collect_night(selection: Fit, choices: Choices, needs: Needs) -> ReportData:
     """What the report of a run that has kept its choices shows, without its guards."""
     lakehouse, config = selection.lakehouse, selection.config
-    [blend] = read_blends(selection, (config.recommend.ranker,))
-    weights = zip(blend.members, blend.weights, strict=True)
     settings = [f"{key} = {value}" for key, value in selection.chosen_values.items()]
     trained = {
         "Features": ("items and users",) if needs.features else (),
@@ -69,9 +71,7 @@ def collect_night(selection: Fit, choices: Choices, needs: Needs) -> ReportData:
         "Chosen at": f"{choices.chosen_at:%Y-%m-%d %H:%M} UTC",
         "Taken over from run": choices.kept_from,
         "Settings": ", ".join(settings) or "those of the configuration",
-        f"Members of {config.recommend.ranker}": ", ".join(
-            f"{name} {weight:.3g}" for name, weight in weights if weight > 0.0
-        ),
+        **_members_by_domain(selection, config.recommend.ranker),
         **{f"{name} trained": ", ".join(models) or "none" for name, models in trained.items()},
     }
     return ReportData(
@@ -85,6 +85,19 @@ def collect_night(selection: Fit, choices: Choices, needs: Needs) -> ReportData:
         hybrid=config.recommend.ranker,
         k=min(config.evaluate.ks),
     )
+
+
+def _members_by_domain(selection: Fit, ranker: str) -> dict[str, str]:
+    """The members of the published lists with their weights, for each domain that is ranked."""
+    found = {}
+    for domain in selection.ranked_domains:
+        [blend] = read_blends(selection, (ranker,), domain)
+        where = "" if domain is None else f" in {domain.name}"
+        weights = zip(blend.members, blend.weights, strict=True)
+        found[f"Members of {ranker}{where}"] = ", ".join(
+            f"{name} {weight:.3g}" for name, weight in weights if weight > 0.0
+        )
+    return found
 
 
 def _with_start(towers: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -53,6 +53,7 @@ class ReportData:
         histories: training curves by name (a tower of a fit): dicts of epoch, loss,
             validation_ndcg.
         hybrid_weights: weight of each member of the hybrid.
+        domain_weights: the same for each domain that has weights of its own, by its name.
         hybrid_evidence: the weights for each bin of evidence: dicts of side (items or users), bin,
             rests_on (how many held-out items of validation), weights (by member).
         examples: users with their lists: dicts of user_id, history (titles), model, and items:
@@ -75,6 +76,7 @@ class ReportData:
     comparisons: Sequence[Mapping[str, Any]] = ()
     histories: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     hybrid_weights: Mapping[str, float] = field(default_factory=dict)
+    domain_weights: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     hybrid_evidence: Sequence[Mapping[str, Any]] = ()
     examples: Sequence[Mapping[str, Any]] = ()
     ablations: Sequence[Mapping[str, Any]] = ()

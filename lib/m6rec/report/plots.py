@@ -44,6 +44,8 @@ _STYLE: dict[Any, Any] = {
     "axes.labelcolor": MUTED,
     "xtick.color": MUTED,
     "ytick.color": INK,
+    # Titles and ids may have dollars, between which Matplotlib would read formulas.
+    "text.parse_math": False,
     # Same input, same file: identifiers within an SVG come from this salt.
     "svg.hashsalt": "m6rec",
 }

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from m6rec.kernels.evaluation.ablation import OTHER_DOMAINS_IN
 from m6rec.kernels.evaluation.tally import domain_segment
 from m6rec.rankers import label_of
 
@@ -46,6 +47,9 @@ _REASON_WORDS = MappingProxyType(
 
 def model_name(model: str) -> str:
     """The name of a ranker, or of a part of one: `item_neighbours` is Item neighbours."""
+    if model.startswith(OTHER_DOMAINS_IN):
+        # The rest is the owner's name of a domain.
+        return model[0].upper() + model[1:]
     return _OTHER_NAMES.get(model) or label_of(model)
 
 
@@ -56,6 +60,8 @@ def segment_name(segment: str) -> str:
     if segment.startswith(domain_segment("")):
         return segment[0].upper() + segment[1:]
     kind, _, part = segment.partition("_")
+    if not part:
+        return kind.capitalize()
     return f"{kind.capitalize()}: {part}" if kind != "cold" else f"Cold {part}"
 
 

@@ -30,6 +30,8 @@ from m6rec.kernels.ranking.blending import (
 from m6rec.rankers import GROUPS, members_of_group
 
 EVIDENCE = "weights by evidence"
+# The name of a domain follows.
+OTHER_DOMAINS_IN = "other domains, in "
 # The search runs once for each part, so it takes fewer users than the choice of the weights does.
 MAXIMUM_USERS = 3_000
 

@@ -52,7 +52,7 @@ class ItemAttributes:
     Attributes:
         indptr: int64 [items + 1] into attribute_indices.
         attribute_indices: int32 [entries].
-        shares: float64 [attributes]; the share of the items that have each attribute.
+        shares: float64 [attributes]; the share of the catalogue's items that have each attribute.
     """
 
     indptr: Int64
@@ -96,11 +96,17 @@ class Reasons:
     shares: Float64
 
 
-def item_attributes(lists: list[list[int]], n_attributes: int) -> ItemAttributes:
-    """Join the attribute indices of each item to one sparse matrix."""
+def item_attributes(lists: list[list[int]], n_attributes: int, in_catalogue: int) -> ItemAttributes:
+    """Join the attribute indices of each item to one sparse matrix.
+
+    Args:
+        lists: of every item that there ever was, without any where it has left the catalogue.
+        n_attributes: how many there are.
+        in_catalogue: how many items the catalogue has.
+    """
     indptr = indptr_of([len(one) for one in lists])
     flat = np.array([a for one in lists for a in one], dtype=np.int32)
-    shares = np.bincount(flat, minlength=n_attributes) / max(len(lists), 1)
+    shares = np.bincount(flat, minlength=n_attributes) / max(in_catalogue, 1)
     return ItemAttributes(indptr, flat, shares)
 
 

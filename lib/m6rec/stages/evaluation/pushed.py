@@ -1,7 +1,7 @@
 """Measure how far pushed items rise in the lists of a ranker."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from functools import partial
 
 import numpy as np
@@ -39,7 +39,10 @@ def rise_of_pushed(
         lists.select(c.ITEM_INDICES).mapInArrow(add, schema).agg(*map(F.sum, _SUMS_OF_RISE)).first()
     )
     assert sums is not None
-    return RiseSums(*sums).rise(len(items))
+    found_in_lists = RiseSums(*sums)
+    # An item that the attack has taken out of training stands in no list.
+    beyond = found_in_lists.lists * (len(ids) - len(items)) * (depth + 1)
+    return replace(found_in_lists, ranks=found_in_lists.ranks + beyond).rise(len(ids))
 
 
 def _rise_partition(

@@ -20,7 +20,7 @@ from m6rec.kernels.arrays.rows import Float32, Float64, Int64, Rows
 from m6rec.spark.arrow_rows import list_column, rows_from_batch
 from m6rec.spark.collecting import BYTES_OF_NUMBER, collected_table
 from m6rec.spark.shipping import Shipped, ship
-from m6rec.spark.values import owner_column
+from m6rec.spark.values import domain_of, owner_column
 
 LOG_COUNT = "log_count"
 _HOUR_BINS = ("night", "morning", "afternoon", "evening")
@@ -46,6 +46,8 @@ _SATURDAY = 5
 # A user's breadth of taste is computed from the items' content, which every worker then holds: it
 # is left out where that content has more numbers than this.
 _LARGEST_SHIPPED_CONTENT = 50_000_000
+# The key of the mix for domains. No column of the owner's has this name.
+_DOMAIN_KEY = "domain of the item"
 # So many values of the event type, and of each context key, get a feature: the most frequent ones.
 _VALUES_OF_A_KEY = 8
 
@@ -170,6 +172,13 @@ def events_before_holdout(
     latest = known.groupBy(*keys).agg(F.max(c.EVENT_TIME).alias("_latest"))
     joined = events.join(latest, keys, "inner")
     return joined.where(F.col(c.EVENT_TIME) <= F.col("_latest")).drop("_latest")
+
+
+def with_domain_as_context(events: DataFrame) -> DataFrame:
+    """Events (item_id, context) to whose context the domain of the item is added."""
+    nothing = F.create_map().cast("map<string,string>")
+    domain = F.create_map(F.lit(_DOMAIN_KEY), domain_of(F.col(c.ITEM_ID)))
+    return events.withColumn(c.CONTEXT, F.map_concat(F.coalesce(c.CONTEXT, nothing), domain))
 
 
 def event_mix(events: DataFrame, index_column: str, names: tuple[str, ...] = ()) -> DataFrame:

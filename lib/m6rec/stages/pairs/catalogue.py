@@ -118,7 +118,7 @@ def catalogue_words(
     return CatalogueWords(
         pack_strings(ids),
         pack_strings(titles),
-        item_attributes(indices, len(names)),
+        item_attributes(indices, len(names), len(words[c.ITEM_INDEX])),
         pack_strings(names),
     )
 
