@@ -9,8 +9,6 @@ import time
 from collections.abc import Iterable, Sequence
 from functools import partial
 
-import numpy as np
-
 from m6rec import columns as c
 from m6rec.command_line import command_line
 from m6rec.config.run import Config
@@ -19,7 +17,7 @@ from m6rec.fits.contexts import context_vocabulary, first_held_out
 from m6rec.fits.fit import Fit
 from m6rec.fits.towers import VALIDATION_USERS, TowerInputs, tower_inputs, train_pair
 from m6rec.job_records import ABLATE
-from m6rec.kernels.arrays.rows import Float64
+from m6rec.kernels.arrays.rows import Float64, Int64
 from m6rec.kernels.evaluation.ablation import Ablation, ablation_rows, compare_with_whole
 from m6rec.lakehouse import Lakehouse
 from m6rec.rankers import FUSION, SEQUENCE, TOWERS_ON_ORDER
@@ -75,7 +73,7 @@ def _order(inputs: TowerInputs, validate: TowerValidation) -> Ablation:
     towers = [(_trained(inputs, SEQUENCE), items)]
     shuffled = validate.with_shuffled_histories(config.seed)
     without, whole = shuffled.ndcg_of_users(towers), validate.ndcg_of_users(towers)
-    return _compared(config, "towers", "order", without, whole)
+    return _compared(config, "towers", "order", without, whole, validate.owners())
 
 
 def _context(inputs: TowerInputs, validate: TowerValidation) -> Ablation:
@@ -86,17 +84,20 @@ def _context(inputs: TowerInputs, validate: TowerValidation) -> Ablation:
     sample = fit.sample_targets(VALIDATION_USERS)
     first, codes = first_held_out(fit, towers.contexts, sample)
     items = inputs.items[fit.config.towers.factors_of(SEQUENCE)]
-    without, whole = validate.of_items(first).ndcg_in_contexts(towers, items, codes)
-    return _compared(fit.config, "towers", "context", without, whole)
+    of_first = validate.of_items(first)
+    without, whole = of_first.ndcg_in_contexts(towers, items, codes)
+    return _compared(fit.config, "towers", "context", without, whole, of_first.owners())
 
 
-def _compared(config: Config, ranker: str, part: str, without: Float64, whole: Float64) -> Ablation:
+def _compared(
+    config: Config, ranker: str, part: str, without: Float64, whole: Float64, owners: Int64
+) -> Ablation:
     evaluate = config.evaluate
     line = compare_with_whole(
         part,
         without,
         whole,
-        np.arange(len(whole)),
+        owners,
         evaluate.confidence,
         evaluate.bootstrap_replicates,
         config.seed,
@@ -129,7 +130,8 @@ def _measure(
             print(f"ablate: no time left for {part}", flush=True)
             continue
         encoders = [next(trained).encoder for _ in methods]
-        lines.append(_compared(config, FUSION, part, ndcg_of_users(encoders), whole))
+        without = ndcg_of_users(encoders)
+        lines.append(_compared(config, FUSION, part, without, whole, validate.owners()))
     return lines
 
 

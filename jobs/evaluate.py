@@ -20,7 +20,7 @@ from m6rec.fits.reranking import read_criteria
 from m6rec.job_records import EVALUATE
 from m6rec.kernels.evaluation.modality_groups import groups_of_cold_items
 from m6rec.lakehouse import Lakehouse
-from m6rec.runs import Job
+from m6rec.runs import Job, check_comparable
 from m6rec.stages.evaluation.lists import (
     HISTORY_INDICES,
     HISTORY_WEIGHTS,
@@ -37,7 +37,9 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
 
     Raises:
         DataError: no fold holds out a positive pair, or no ranker has a list.
+        ConfigError: the run cannot be compared with the one that the config names.
     """
+    check_comparable(lakehouse, config)
     metrics: list[dict[str, Any]] = []
     comparisons: list[dict[str, Any]] = []
     measured = [partial(_measure, fit) for fit in fits_of(lakehouse, config)]
@@ -119,8 +121,7 @@ def _cold_groups(fit: Fit) -> dict[str, npt.NDArray[np.bool_]]:
 
 
 def _lists_of_run(lakehouse: Lakehouse, run_id: str, fit: str) -> DataFrame:
-    other = Lakehouse(lakehouse.spark, lakehouse.location, run_id, lakehouse.artifacts)
-    return other.read("lists", fit=fit)
+    return lakehouse.for_run(run_id).read("lists", fit=fit)
 
 
 JOB = Job(EVALUATE, run)

@@ -41,6 +41,14 @@ ROLLBACK = "rollback"
 PUBLICATIONS = (PUBLISH.name, ROLLBACK)
 # The jobs that work on the lake as a whole; each call has a run id of its own.
 UPKEEP = (CLEAN.name, FORGET.name)
+# Runs that differ in one of these hold out other pairs, or rank other items.
+_SAME_WHERE_COMPARED = (
+    "split",
+    "seed",
+    "interactions.columns.domain",
+    "evaluate.candidates",
+    "recommend.rules.mask_seen",
+)
 _A_RUN_MAY_TAKE = timedelta(days=1)
 
 
@@ -345,6 +353,42 @@ def check_same_config(jobs: list[Row], config: Config, run_id: str) -> None:
                 f" {row['config_hash'][:12]}, and is now given config {fingerprint[:12]};"
                 " give the first config again, or a new --run-id"
             )
+
+
+def check_comparable(lakehouse: Lakehouse, config: Config) -> None:
+    """Refuse `evaluate.compare_with_run` where that run holds out or ranks other items.
+
+    Raises:
+        ConfigError: its lists would be measured on pairs that it was trained on, or are shorter
+            than what is measured; or the lake has no such run.
+    """
+    other_run = config.evaluate.compare_with_run
+    if other_run is None:
+        return
+    work = work_of_run(lakehouse.for_run(other_run))
+    if not work:
+        raise ConfigError(
+            f"evaluate.compare_with_run: lake {lakehouse.location} has no run {other_run}; give the"
+            " id of a run of this lake (table runs), or leave the key out"
+        )
+    other = json.loads(work[0]["config"])
+    one = config.model_dump(mode="json")
+    differing = [key for key in _SAME_WHERE_COMPARED if _at(one, key) != _at(other, key)]
+    if max(_at(other, "evaluate.ks")) < max(config.evaluate.ks):
+        differing.append("evaluate.ks")
+    if differing:
+        raise ConfigError(
+            f"evaluate.compare_with_run: run {other_run} differs in {', '.join(differing)}, so its"
+            " lists cannot be measured on what this run holds out; compare with a run of the same"
+            " values, or leave the key out"
+        )
+
+
+def _at(config: Mapping[str, Any], key: str) -> Any:
+    found: Any = config
+    for name in key.split("."):
+        found = found[name]
+    return found
 
 
 def _check_turn(finished: Collection[str], record: JobRecord, run_id: str) -> None:

@@ -70,7 +70,7 @@ def test_the_square_root_treats_negative_scores_as_none() -> None:
 
 def test_given_vectors_score_by_dot_products() -> None:
     vectors = np.array([[4.0], [-4.0]], dtype=np.float32)
-    member = DotMember("given", GivenEncoder("given"), vectors)
+    member = DotMember("given", GivenEncoder("given", 2), vectors)
     users = np.array([[1.0], [0.5]], dtype=np.float32)
     assert scores_of(member, block(given=users), 2).tolist() == [[4.0, -4.0], [2.0, -2.0]]
 

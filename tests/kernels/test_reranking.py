@@ -12,7 +12,7 @@ from m6rec.kernels.arrays.categories import (
 from m6rec.kernels.arrays.likeness import ItemLikeness
 from m6rec.kernels.arrays.rows import Float32, Int32, Rows
 from m6rec.kernels.evaluation.metrics import calibration, intra_list_similarity
-from m6rec.kernels.ranking.reranking import Reranking, rerank
+from m6rec.kernels.ranking.reranking import Reranking, can_grow, rerank
 
 # Items 0 to 2 are drama, 3 and 4 comedy, 5 is both, 6 is neither.
 GENRES = item_categories(
@@ -175,6 +175,15 @@ def test_a_quota_leaves_out_what_has_no_room() -> None:
     # Item 5 counts as drama and as comedy; item 6 has no genre and always has room.
     assert chosen(reranking(at_most=2), found, 5) == [0, 1, 3, 4, 6]
     assert chosen(reranking(at_most=1), found, 5) == [0, 3, 6, -1, -1]
+
+
+def test_a_list_can_grow_while_the_quota_lets_an_item_pass() -> None:
+    lists = np.array([[0, 3, 6], [0, 6, -1], [1, 2, 6]], np.int32)
+    every, without_6 = np.arange(7, dtype=np.int32), np.arange(6, dtype=np.int32)
+    # With an item of each genre nothing is left but item 6, which has none and is in the list.
+    assert can_grow(reranking(at_most=1), lists, every).tolist() == [False, True, True]
+    assert can_grow(reranking(at_most=1), lists[:, :2], without_6).tolist() == [False, True, True]
+    assert can_grow(reranking(at_most=1), lists[:, :2], every).tolist() == [True, True, True]
 
 
 def test_users_do_not_look_at_one_another() -> None:

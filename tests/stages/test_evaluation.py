@@ -14,12 +14,13 @@ from m6rec.config.base import TableSource
 from m6rec.config.data import InteractionsConfig
 from m6rec.config.outputs import EvaluateConfig
 from m6rec.config.run import Config
-from m6rec.errors import DataError
+from m6rec.errors import ConfigError, DataError
 from m6rec.kernels.evaluation import metrics as kernel
 from m6rec.kernels.evaluation.bootstrap import poisson_weights
 from m6rec.kernels.evaluation.tally import ITEM_SEGMENTS, item_classes
 from m6rec.kernels.neighbours.content import unit_rows
 from m6rec.lakehouse import Lakehouse
+from m6rec.runs import FINISHED, Attempt
 from m6rec.stages.evaluation.lists import Evaluation, compare_runs, evaluate_lists
 
 CONFIG = EvaluateConfig(rankers=("als", "popularity"), ks=(1, 2), bootstrap_replicates=200)
@@ -391,6 +392,15 @@ def test_the_job_measures_both_folds_and_another_run(spark: SparkSession, tmp_pa
         interactions=InteractionsConfig(source=TableSource(path="unused")),
         evaluate=EvaluateConfig(ks=(1, 2), bootstrap_replicates=20, compare_with_run="old"),
     )
+    with pytest.raises(ConfigError, match=r"compare_with_run: lake .* has no run old"):
+        evaluate.run(lake, config)
+    Attempt(lake.for_run("old"), config.replaced({"seed": 7}), "recommend").save(FINISHED)
+    with pytest.raises(ConfigError, match="run old differs in seed, so its lists cannot"):
+        evaluate.run(lake, config)
+    Attempt(lake.for_run("old"), config.replaced({"evaluate.ks": [1]}), "recommend").save(FINISHED)
+    with pytest.raises(ConfigError, match=r"run old differs in evaluate\.ks"):
+        evaluate.run(lake, config)
+    Attempt(lake.for_run("old"), config, "recommend").save(FINISHED)
     evaluate.run(lake, config)
 
     rows = lake.read("metrics", segment="all", metric="recall").collect()

@@ -75,3 +75,12 @@ def test_a_quota_holds_for_whoever_is_unknown_as_well(spark: SparkSession) -> No
         "old": ["item-1", "item-4"],
     }
     assert lists(spark, None, Quota(values, 2))[None] == ["item-2", "item-1", "item-3"]
+
+
+def test_an_item_that_a_quota_leaves_out_takes_no_place_of_its_other_values(
+    spark: SparkSession,
+) -> None:
+    # Item 2 comes first, then 1, 3 and 4; item 1 has no room beside item 2, and item 3 has.
+    brands = [(2, "a"), (1, "a"), (1, "b"), (3, "b"), (4, "b")]
+    values = spark.createDataFrame(brands, f"{c.ITEM_INDEX} int, {c.VALUE} string")
+    assert lists(spark, None, Quota(values, 1))[None] == ["item-2", "item-3"]

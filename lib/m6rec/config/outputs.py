@@ -266,7 +266,8 @@ class EvaluateConfig(Section):
     )
     compare_with_run: RunId | None = Field(
         default=None,
-        description="The id of another run in the same lake whose lists this run is compared with.",
+        description="The id of another run in the same lake whose lists this run is compared with."
+        " It has the same split, seed, domains, candidates and masks, and lists as long.",
     )
 
     @property

@@ -243,7 +243,7 @@ def _factor_directions(models: _Models, ranker: Ranker) -> Member:
 
 def _given_factors(models: _Models, ranker: Ranker) -> Member:
     vectors = models.factors(_model_of(ranker)).scored_factors
-    return DotMember(ranker.name, GivenEncoder(ranker.name), vectors)
+    return DotMember(ranker.name, GivenEncoder(ranker.name, vectors.shape[1]), vectors)
 
 
 def _own_factors(models: _Models, ranker: Ranker) -> OwnMembers:

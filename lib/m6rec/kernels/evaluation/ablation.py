@@ -115,7 +115,7 @@ def compare_with_whole(
     """
     differences = (without - whole)[:, None]
     real_users, numbers = np.unique(owners, return_inverse=True)
-    of_real_users = sums_by_owner(without - whole, numbers)[:, None]
+    of_real_users = sums_by_owner(differences, numbers)
     weights = poisson_weights(seed, numbers, replicates)
     low, high = percentile_interval(mean_sums(differences, weights).replicate_means(), confidence)
     return Ablation(

@@ -107,9 +107,10 @@ def paired_sums(differences: Float64) -> PairedSums:
 
 
 def sums_by_owner(values: Float64, owners: Int64) -> Float64:
-    """float64 [owners]: the sum of the values of each owner, of whom there may be several."""
-    _, places = np.unique(owners, return_inverse=True)
-    sums: Float64 = np.bincount(places, weights=values).astype(np.float64)
+    """float64 [owners, P]: the sum of the rows of `values`, [n, P], of each owner."""
+    order = np.argsort(owners, kind="stable")
+    first = np.flatnonzero(np.diff(owners[order], prepend=-1))
+    sums: Float64 = np.add.reduceat(values[order], first, axis=0) if len(first) else values
     return sums
 
 

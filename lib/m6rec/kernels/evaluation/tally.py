@@ -23,6 +23,7 @@ from m6rec.kernels.evaluation.bootstrap import (
     no_pairs,
     paired_sums,
     poisson_weights,
+    sums_by_owner,
 )
 from m6rec.kernels.neighbours.content import unit_rows
 
@@ -144,7 +145,8 @@ class Tally:
     Attributes:
         means: the sums of each segment, in the order of `Plan.segments`.
         pairs: the sums of differences over the users of each of `Plan.compared_segments`, [pairs x
-            compared metrics x ks].
+            compared metrics x ks]. The differences of a user's lists are added up, since the lists
+            of one user are no independent observations.
         recommended: bool [covered segments, models, ks, M]; which items any list holds.
     """
 
@@ -162,7 +164,7 @@ class Tally:
 
 
 def tally_block(block: MeasuredUsers, items: ItemSide | None, plan: Plan) -> Tally:
-    """The sums over one block of users.
+    """The sums over one block of users, which has all lists of each.
 
     `items` may be None where the plan has no list metrics and no segment but `all`.
     """
@@ -195,7 +197,9 @@ def tally_block(block: MeasuredUsers, items: ItemSide | None, plan: Plan) -> Tal
         width = math.prod(everything.shape[1:])
         means.append(mean_sums(everything.reshape(len(chosen), width), weights[chosen]))
     differences = paired_differences(values, plan)
-    pairs = [differences, *(differences[block.domains == place] for place in of_domains.values())]
+    # Within a domain, a user has one list of a ranker.
+    of_users = sums_by_owner(differences, block.user_index) if plan.domains else differences
+    pairs = [of_users, *(differences[block.domains == place] for place in of_domains.values())]
     return Tally(tuple(means), tuple(map(paired_sums, pairs)), _recommended(block, plan))
 
 

@@ -173,6 +173,6 @@ class _DomainSearch:
 
 
 def _is_better(one: Float64, other: Float64, owners: Int64) -> bool:
-    differences = sums_by_owner(one - other, owners)[:, None]
+    differences = sums_by_owner((one - other)[:, None], owners)
     p_value = float(paired_t_test(paired_sums(differences))[0])
     return bool(differences.mean() > 0.0 and p_value < SIGNIFICANT)

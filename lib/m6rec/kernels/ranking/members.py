@@ -106,13 +106,21 @@ class DirectionEncoder:
 
 @dataclass(frozen=True)
 class GivenEncoder:
-    """Returns the user vectors that were read from a table."""
+    """Returns the user vectors that were read from a table.
+
+    Attributes:
+        member: whose vectors they are.
+        width: how many numbers each has.
+    """
 
     member: str
+    width: int
 
     def encode(self, block: UserBlock) -> Float32:
-        """float32 [n, k] as they were read."""
-        return block.given[self.member]
+        """float32 [n, width] as they were read; zeros for users whom the table does not have."""
+        given = block.given[self.member]
+        # Of a block of such users alone, the width is not known where they are read.
+        return given if given.shape[1] else np.zeros((len(given), self.width), np.float32)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import numba
 import numpy as np
+import numpy.typing as npt
 
 from m6rec.kernels.arrays.categories import (
     ItemCategories,
@@ -86,6 +87,39 @@ def rerank(
         values,
     )
     return listed, values
+
+
+def can_grow(reranking: Reranking, listed: Int32, allowed: Int32) -> npt.NDArray[np.bool_]:
+    """bool [n]: whether the quota lets an item pass that the list does not hold.
+
+    Args:
+        reranking: has the quota.
+        listed: int32 [n, N], padded with -1.
+        allowed: int32; the items that lists may hold.
+    """
+    limited = reranking.limited
+    taken = np.zeros(limited.count, np.int64)
+    return _can_grow((limited.indptr, limited.indices), listed, allowed, reranking.at_most, taken)
+
+
+@numba.njit(cache=True, nogil=True)
+def _can_grow(limited, listed, allowed, at_most, taken):  # type: ignore[no-untyped-def]
+    indptr, values = limited
+    found = np.zeros(len(listed), np.bool_)
+    for user in range(len(listed)):
+        held = listed[user][listed[user] >= 0]
+        for item in held:
+            for place in range(indptr[item], indptr[item + 1]):
+                taken[values[place]] += 1
+        for item in allowed:
+            passes = True
+            for place in range(indptr[item], indptr[item + 1]):
+                passes &= at_most == 0 or taken[values[place]] < at_most
+            if passes and not np.any(held == item):
+                found[user] = True
+                break
+        taken[:] = 0
+    return found
 
 
 @numba.njit(cache=True, nogil=True)

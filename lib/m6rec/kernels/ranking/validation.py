@@ -84,6 +84,31 @@ class ValidationUsers:
         ]
         return np.concatenate(of_domains)
 
+    def owners(self) -> Int64:
+        """int64 [n]: the user of each value of `ndcg_of_users`, where a user may have several."""
+        targets = self.target_indptr, self.targets
+        bins = None if self.balance is None else self.balance.item_bins
+        if not self.domains:
+            return self._holders(targets, bins)
+        of_domains = [
+            self._holders(domain.own(*targets), None if bins is None else bins[domain.items])
+            for domain in self.domains
+        ]
+        return np.concatenate(of_domains)
+
+    def _holders(self, targets: tuple[Int64, Int32], item_bins: Int64 | None) -> Int64:
+        parts = [np.diff(one[0]) > 0 for one in self._of_bins(targets, item_bins)]
+        return np.concatenate([self.users.rows.user_index[holds] for holds in parts])
+
+    def _of_bins(
+        self, targets: tuple[Int64, Int32], item_bins: Int64 | None
+    ) -> list[tuple[Int64, Int32]]:
+        """The held-out items of each bin of evidence, where these are measured one by one."""
+        if self.balance is None or item_bins is None:
+            return [targets]
+        bins = item_bins[targets[1]]
+        return [_where(targets, bins == one) for one in range(len(self.balance.shares))]
+
     def _ndcg(
         self,
         members: Mapping[str, Member],
@@ -98,13 +123,9 @@ class ValidationUsers:
         prepared = prepare_blend(blend, members, np.zeros(len(masked_items), np.int64))
         masked = masked_for_users([seen] if self.mask_seen else [], len(self), masked_items)
         ranked, _ = blend_top_n(prepared, represent(members, self.users), masked, k)
-        if self.balance is None or item_bins is None:
-            return _of_holders(ranked, targets, k)
-        bins = item_bins[targets[1]]
-        parts = [
-            _of_holders(ranked, _where(targets, bins == one), k)
-            for one in range(len(self.balance.shares))
-        ]
+        parts = [_of_holders(ranked, one, k) for one in self._of_bins(targets, item_bins)]
+        if self.balance is None:
+            return parts[0]
         weighted = [
             values * (share / max(len(values), 1))
             for values, share in zip(parts, self.balance.shares, strict=True)

@@ -240,6 +240,8 @@ def _measure(
     plan: Plan,
 ) -> Tally:
     joined = _users_with_lists(lists, targets, user_counts, plan)
+    if plan.domains:
+        joined = joined.repartition(c.USER_INDEX).sortWithinPartitions(c.USER_INDEX)
     shipped = ship(targets.sparkSession, items)
     partials = joined.mapInArrow(
         partial(_tally_partition, items=shipped, plan=plan), f"{_PAYLOAD} binary"
@@ -307,10 +309,25 @@ def _tally_partition(
     batches: Iterable[pa.RecordBatch], items: Shipped, plan: Plan
 ) -> Iterator[pa.RecordBatch]:
     item_side: ItemSide | None = items.load()
+    if plan.domains:
+        batches = _with_whole_users(batches)
     blocks = (_block_of(batch, plan) for batch in batches if batch.num_rows)
     yield _payload_batch(
         sum_tallies((tally_block(block, item_side, plan) for block in blocks), plan)
     )
+
+
+def _with_whole_users(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Rows in the order of their users, cut so that no batch has some rows of a user only."""
+    held: list[pa.RecordBatch] = []
+    for batch in batches:
+        held += [batch]
+        together = pa.Table.from_batches(held)
+        users = together.column(c.USER_INDEX).to_numpy()
+        last = int(np.searchsorted(users, users[-1])) if len(users) else 0
+        yield from together.slice(0, last).combine_chunks().to_batches()
+        held = together.slice(last).to_batches()
+    yield from pa.Table.from_batches(held).combine_chunks().to_batches() if held else ()
 
 
 def _merge_partition(batches: Iterable[pa.RecordBatch], plan: Plan) -> Iterator[pa.RecordBatch]:
@@ -355,7 +372,7 @@ def _domains_of(batch: pa.RecordBatch, plan: Plan) -> Int32:
 
 
 def _ranked_of(batch: pa.RecordBatch, plan: Plan) -> Int32:
-    """int32 [models, n, max K]; where a user has several lists of a model, the last one counts."""
+    """int32 [models, n, max K]; each user's list of each model, padded with -1."""
     depth = max(plan.ks)
     ranked = np.full((len(plan.models), batch.num_rows, depth), -1, dtype=np.int32)
     per_user = batch.column(_LISTS).value_lengths().to_numpy(zero_copy_only=False)

@@ -117,11 +117,13 @@ def _compared(
     other_run_id: str,
 ) -> list[dict[str, Any]]:
     shape = (len(plan.pairs), len(COMPARED_METRICS), len(plan.ks))
-    differences = (pairs.differences / pairs.users).reshape(shape)
+    means = tally.means[plan.segments.index(segment)]
+    # Where there are domains, a user may have several lists.
+    differences = (pairs.differences / means.users).reshape(shape)
     p_values = paired_t_test(pairs).reshape(shape)
     # A user has the same weight for both rankers, so the difference of two means of a replicate is
     # the replicate's mean of differences.
-    replicates = tally.means[plan.segments.index(segment)].replicate_means()
+    replicates = means.replicate_means()
     replicate_differences = paired_differences(replicates.reshape(-1, *plan.values_shape), plan)
     low, high = (
         end.reshape(shape) for end in percentile_interval(replicate_differences, confidence)

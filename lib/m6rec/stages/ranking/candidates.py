@@ -10,7 +10,8 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from m6rec import columns as c
-from m6rec.kernels.arrays.rows import Int64, indptr_of
+from m6rec.errors import DataError
+from m6rec.kernels.arrays.rows import Float32, Int64, indptr_of
 from m6rec.kernels.ranking.blending import Candidates, evidence_bins
 from m6rec.kernels.ranking.candidates import deviations_of, held_by, score_candidates
 from m6rec.spark.arrow_rows import (
@@ -54,8 +55,6 @@ def collect_candidates(
     )
     # Spark would score all users twice to sort what comes of it.
     collected = arrow_table(candidates).combine_chunks()
-    if scoring.domain is not None:
-        collected = collected.filter(pc.field("relevant_count") > 0).combine_chunks()
     names = [prepared.blend.name for prepared in scoring.blends]
     return _assemble_candidates(collected, names, scoring.item_counts)
 
@@ -65,7 +64,7 @@ def _candidates_partition(
 ) -> Iterator[pa.RecordBatch]:
     scoring: Scoring = shipped.load()
     n_items = len(scoring.masked_items)
-    for block, batch in blocks(batches, USERS_PER_BLOCK):
+    for block, batch in blocks(_with_targets(batches, scoring), USERS_PER_BLOCK):
         masked = masked_of_batch(batch, scoring)
         found = score_candidates(scoring.blends, scoring.members, block, masked, scoring.n)
         targets = scoring.own(*list_column(batch, TARGET_INDICES))
@@ -92,6 +91,27 @@ def _candidates_partition(
         )
 
 
+def _with_targets(batches: Iterator[pa.RecordBatch], scoring: Scoring) -> Iterator[pa.RecordBatch]:
+    """Within a domain, the users who hold out something of it."""
+    for batch in batches:
+        if scoring.domain is None:
+            yield batch
+            continue
+        indptr, _ = scoring.own(*list_column(batch, TARGET_INDICES))
+        yield batch.filter(pa.array(np.diff(indptr) > 0))
+
+
+def _check_finite(members: list[str], scores: Float32) -> None:
+    for member, of_member in zip(members, scores.T, strict=True):
+        wrong = int(np.count_nonzero(~np.isfinite(of_member)))
+        if wrong:
+            raise DataError(
+                f"{wrong} of {len(of_member)} scores of {member} for validation users are not"
+                " finite, expected numbers; look for extreme weights or features in its input, or"
+                " leave it out of hybrid.members"
+            )
+
+
 def _assemble_candidates(
     table: pa.Table, members: list[str], item_counts: Int64
 ) -> tuple[Candidates, dict[str, float]]:
@@ -100,6 +120,7 @@ def _assemble_candidates(
     relevant = pc.list_flatten(table.column("relevant")).to_numpy(zero_copy_only=False)
     items = pc.list_flatten(table.column(c.ITEM_INDICES)).to_numpy()
     scores = pc.list_flatten(table.column(c.SCORES)).to_numpy().reshape(-1, len(members))
+    _check_finite(members, scores)
     by_user = np.argsort(table.column(c.USER_INDEX).to_numpy())
     moments = pc.list_flatten(table.column("moments")).to_numpy()
     deviations = deviations_of(moments.reshape(-1, len(members), 2)[by_user])

@@ -23,7 +23,7 @@ from m6rec.kernels.arrays.recency import recency_ranks
 from m6rec.kernels.arrays.rows import NO_ITEM, Float32, Int32, Int64, Rows, indptr_of
 from m6rec.kernels.ranking.blending import Blend
 from m6rec.kernels.ranking.members import Member, OwnMembers, UserBlock, within
-from m6rec.kernels.ranking.reranking import Reranking, rerank
+from m6rec.kernels.ranking.reranking import Reranking, can_grow, rerank
 from m6rec.kernels.ranking.scoring import (
     Masked,
     PreparedBlend,
@@ -50,6 +50,9 @@ USERS_PER_BLOCK = 4096
 EXCLUDED_BY_RULE = "excluded_by_rule"
 # The factor by which the candidates of a list grow if a quota has left the list short.
 _MORE_CANDIDATES = 4
+# For all users of a block together, so that memory stays the same however many candidates a list
+# is chosen from.
+_CANDIDATES_AT_ONCE = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -278,7 +281,8 @@ def best_lists(
 ) -> tuple[Int32, Float32]:
     """The lists of a block of users and their scores, as `blend_top_n` returns them.
 
-    Where a quota leaves a list short, it is chosen from ever more candidates.
+    Where a quota leaves a list short, it is chosen from ever more candidates, as long as the quota
+    lets any item pass.
     """
     reranking, n = scoring.reranking, scoring.n
     if reranking is None:
@@ -286,15 +290,22 @@ def best_lists(
     listed = np.full((len(rows), n), NO_ITEM, np.int32)
     values = np.full((len(rows), n), -np.inf, np.float32)
     short = np.arange(len(rows), dtype=np.int64)
+    allowed = scoring.among_all(np.flatnonzero(~scoring.masked_items).astype(np.int32))
     candidates = max(reranking.candidates, n)
     while len(short):
-        found = blend_top_n(prepared, users.take(short), masked.take(short), candidates)
-        chosen, values[short] = rerank(
-            reranking, rows.take(short), scoring.among_all(found[0]), found[1], n
-        )
-        listed[short] = scoring.among_ranked(chosen)
-        more = (found[0][:, -1] != NO_ITEM) & (candidates < len(scoring.masked_items))
-        short = short[more & (listed[short, -1] == NO_ITEM)]
+        candidates = min(candidates, max(len(allowed), 1))
+        still_short = []
+        for part in np.array_split(short, -(-len(short) * candidates // _CANDIDATES_AT_ONCE)):
+            found = blend_top_n(prepared, users.take(part), masked.take(part), candidates)
+            chosen, values[part] = rerank(
+                reranking, rows.take(part), scoring.among_all(found[0]), found[1], n
+            )
+            listed[part] = scoring.among_ranked(chosen)
+            more = (found[0][:, -1] != NO_ITEM) & (chosen[:, -1] == NO_ITEM)
+            still_short.append(part[more][can_grow(reranking, chosen[more], allowed)])
+        if candidates == len(allowed):
+            break
+        short = np.concatenate(still_short)
         candidates *= _MORE_CANDIDATES
     return listed, values
 

@@ -1,9 +1,12 @@
 """Make the lists for unknown users: what is most popular, with everyone and in each segment."""
 
+from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pyarrow as pa
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
@@ -22,7 +25,7 @@ from m6rec.spark.runtimes import arrow_schema, frame_of_arrow
 from m6rec.stages.ranking.recommendations import Explaining, sentence_of
 
 _PLACE = "_place"
-_NUMBER = "_number"
+_VALUES = "_values"
 # Under a quota, the most popular items alone may not fill a list.
 _FILLERS = 10
 _ITEMS = T.StructType(
@@ -85,7 +88,7 @@ def popular_lists(
         fillers = n if quota is None else _FILLERS * n
         rows = rows.unionByName(_of_segments(items, of_segments, fillers))
     if quota is not None:
-        rows = _within(quota, rows)
+        rows = _within(quota, rows, n)
     best = Window.partitionBy(c.SEGMENT).orderBy(F.desc(c.USERS), _PLACE)
     ranked = rows.withColumn(c.RANK, F.row_number().over(best)).where(F.col(c.RANK) <= n)
     score = F.log1p(F.col(c.USERS).cast("double"))
@@ -115,14 +118,24 @@ def popular_lists(
     return ranked.withColumns(columns).select(*names)
 
 
-def _within(quota: Quota, rows: DataFrame) -> DataFrame:
-    """The rows without items of values that more popular items of the list use up."""
-    best = Window.partitionBy(c.SEGMENT, c.VALUE).orderBy(F.desc(c.USERS), _PLACE)
-    numbered = rows.join(quota.values, c.ITEM_INDEX).withColumn(_NUMBER, F.row_number().over(best))
-    beyond = numbered.where(F.col(_NUMBER) > quota.at_most).select(c.SEGMENT, c.ITEM_INDEX)
-    beyond = beyond.distinct().toDF("other_segment", "other_item")
-    same = F.col(c.SEGMENT).eqNullSafe(F.col("other_segment"))
-    return rows.join(beyond, same & (F.col(c.ITEM_INDEX) == F.col("other_item")), "anti")
+def _within(quota: Quota, rows: DataFrame, n: int) -> DataFrame:
+    """The rows of each list whose values have room beside the more popular items that are kept."""
+    of_item = quota.values.groupBy(c.ITEM_INDEX).agg(F.collect_list(c.VALUE).alias(_VALUES))
+    described = rows.join(of_item, c.ITEM_INDEX, "left").select(*rows.columns, _VALUES)
+    keep = partial(_keep_within, at_most=quota.at_most, n=n)
+    return described.groupBy(c.SEGMENT).applyInPandas(keep, rows.schema)
+
+
+def _keep_within(listed: pd.DataFrame, at_most: int, n: int) -> pd.DataFrame:
+    ranked = listed.sort_values([c.USERS, _PLACE], ascending=[False, True])
+    held: Counter[str] = Counter()
+    kept: list[int] = []
+    for place, values in enumerate(ranked[_VALUES]):
+        own = [] if values is None else list(values)
+        if len(kept) < n and all(held[value] < at_most for value in own):
+            held.update(own)
+            kept.append(place)
+    return ranked.iloc[kept].drop(columns=_VALUES)
 
 
 def _sentences(explaining: Explaining, value: str) -> Column:
