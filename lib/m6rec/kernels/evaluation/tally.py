@@ -18,6 +18,7 @@ from m6rec.kernels.evaluation import metrics as kernel
 from m6rec.kernels.evaluation.bootstrap import (
     MeanSums,
     PairedSums,
+    UInt8,
     mean_sums,
     no_means,
     no_pairs,
@@ -147,12 +148,13 @@ class Tally:
         pairs: the sums of differences over the users of each of `Plan.compared_segments`, [pairs x
             compared metrics x ks]. The differences of a user's lists are added up, since the lists
             of one user are no independent observations.
-        recommended: bool [covered segments, models, ks, M]; which items any list holds.
+        recommended: uint8 [covered segments, models, ks, M / 8 rounded up]; a bit for each item,
+            whether any list holds it, as `np.packbits` packs them.
     """
 
     means: tuple[MeanSums, ...]
     pairs: tuple[PairedSums, ...]
-    recommended: npt.NDArray[np.bool_]
+    recommended: UInt8
 
     def plus(self, other: "Tally") -> "Tally":
         """The sums over the users of both."""
@@ -261,7 +263,7 @@ def _empty_tally(plan: Plan) -> Tally:
             no_pairs(len(plan.pairs) * len(COMPARED_METRICS) * depths)
             for _ in plan.compared_segments
         ),
-        np.zeros((len(plan.covered_segments), models, depths, plan.n_items), dtype=np.bool_),
+        np.zeros((len(plan.covered_segments), models, depths, -(-plan.n_items // 8)), np.uint8),
     )
 
 
@@ -269,7 +271,7 @@ def pack_tally(tally: Tally) -> bytes:
     """The sums as an npz archive (plain arrays, no pickle)."""
     file = io.BytesIO()
     # A partition recommends few of millions of items, so the bits take little room when compressed.
-    recommended = zlib.compress(np.packbits(tally.recommended, axis=-1).tobytes(), level=1)
+    recommended = zlib.compress(tally.recommended.tobytes(), level=1)
     np.savez(
         file,
         users=np.array([means.users for means in tally.means], dtype=np.int64),
@@ -303,12 +305,10 @@ def unpack_tally(payload: bytes, plan: Plan) -> Tally:
     )
 
 
-def _unpack_recommended(compressed: bytes, plan: Plan) -> npt.NDArray[np.bool_]:
+def _unpack_recommended(compressed: bytes, plan: Plan) -> UInt8:
     models, _, depths = plan.values_shape
     packed = np.frombuffer(zlib.decompress(compressed), dtype=np.uint8)
-    shape = (len(plan.covered_segments), models, depths, -(-plan.n_items // 8))
-    bits = np.unpackbits(packed.reshape(shape), axis=-1, count=plan.n_items)
-    return bits.astype(np.bool_)
+    return packed.reshape(len(plan.covered_segments), models, depths, -(-plan.n_items // 8))
 
 
 def _relevance_values(
@@ -400,17 +400,16 @@ def paired_differences(values: Float64, plan: Plan) -> Float64:
     return (compared[:, pairs[:, 0]] - compared[:, pairs[:, 1]]).reshape(len(values), -1)
 
 
-def _recommended(block: MeasuredUsers, plan: Plan) -> npt.NDArray[np.bool_]:
+def _recommended(block: MeasuredUsers, plan: Plan) -> UInt8:
     models, _, depths = plan.values_shape
     segments = plan.covered_segments
-    recommended = np.zeros((len(segments), models, depths, plan.n_items), dtype=np.bool_)
+    recommended = np.zeros((len(segments), models, depths, -(-plan.n_items // 8)), np.uint8)
     if plan.n_items == 0:
         return recommended
     for place, segment in enumerate(segments):
         chosen = _in_user_segment(segment, block.training_counts, plan)
         for model, ranked in enumerate(block.ranked):
             for depth, k in enumerate(plan.ks):
-                recommended[place, model, depth] = kernel.recommended_items(
-                    ranked[chosen], k, plan.n_items
-                )
+                items = kernel.recommended_items(ranked[chosen], k, plan.n_items)
+                recommended[place, model, depth] = np.packbits(items)
     return recommended

@@ -28,7 +28,8 @@ class ExpandedHistoryMember:
     """A member that sums item-item weights over the history and over items added to it.
 
     The items most like a new item may be items that the user would like but does not have. So the
-    best items of another member count as history too, each with `expansion` times its score.
+    best items of another member count as history too, each with `expansion` times its score. The
+    user's own items among them count once more.
 
     Attributes:
         name: the member's name.

@@ -99,7 +99,10 @@ def can_grow(reranking: Reranking, listed: Int32, allowed: Int32) -> npt.NDArray
     """
     limited = reranking.limited
     taken = np.zeros(limited.count, np.int64)
-    return _can_grow((limited.indptr, limited.indices), listed, allowed, reranking.at_most, taken)
+    found: npt.NDArray[np.bool_] = _can_grow(
+        (limited.indptr, limited.indices), listed, allowed, reranking.at_most, taken
+    )
+    return found
 
 
 @numba.njit(cache=True, nogil=True)

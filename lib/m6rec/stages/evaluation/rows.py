@@ -4,13 +4,13 @@ import math
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from m6rec import columns as c
 from m6rec.kernels.evaluation import metrics as kernel
 from m6rec.kernels.evaluation.bootstrap import (
     MeanSums,
     PairedSums,
+    UInt8,
     paired_t_test,
     percentile_interval,
 )
@@ -66,7 +66,7 @@ def _mean_rows(
 def _coverage_rows(
     segment: str,
     users: int,
-    listed: npt.NDArray[np.bool_],
+    listed: UInt8,
     plan: Plan,
     catalogue_size: int,
     fold: str,
@@ -79,7 +79,7 @@ def _coverage_rows(
             c.SEGMENT: segment,
             c.METRIC: kernel.COVERAGE,
             c.K: k,
-            c.VALUE: kernel.coverage(listed[m, d], catalogue_size),
+            c.VALUE: kernel.coverage(np.unpackbits(listed[m, d]).view(np.bool_), catalogue_size),
             c.CI_LOW: None,
             c.CI_HIGH: None,
             c.USERS: users,
