@@ -229,7 +229,9 @@ def _extend_indices(lakehouse: Lakehouse, pairs: _Pairs, sources: Sources, confi
 def _counted_ids(pairs: _Pairs, attributes: DataFrame | None, id_name: str) -> DataFrame:
     """Each id of this run with its number of pairs, in the owner's interactions alone.
 
-    Ties in lists go by index: what is held out must not decide them.
+    Ties in lists go by index, so pairs of held-out tables do not count. A split of the run's own is
+    made after this, and its held-out pairs do: items that a ranker scores alike, as those that a
+    sparse one does not score at all, stand in the order of their popularity in all interactions.
     """
     held_out = [frame.select(id_name, F.lit(0).alias("n")) for frame in pairs.all()[1:]]
     counted = [pairs.interactions.select(id_name, F.lit(1).alias("n")), *held_out]

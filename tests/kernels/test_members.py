@@ -75,6 +75,12 @@ def test_given_vectors_score_by_dot_products() -> None:
     assert scores_of(member, block(given=users), 2).tolist() == [[4.0, -4.0], [2.0, -2.0]]
 
 
+def test_users_without_given_vectors_score_nothing() -> None:
+    member = DotMember("given", GivenEncoder("given", 2), np.ones((3, 2), np.float32))
+    nobody_is_known = np.zeros((2, 0), np.float32)
+    assert scores_of(member, block(given=nobody_is_known), 3).tolist() == [[0.0] * 3] * 2
+
+
 def test_popularity_is_the_same_for_every_user() -> None:
     scores = scores_of(popularity_member(np.array([0, 3])), block(), 2)
     assert np.array_equal(scores, np.tile(np.log1p([0, 3]).astype(np.float32), (2, 1)))

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from m6rec.kernels.arrays.domains import Domain
 from m6rec.kernels.arrays.rows import Rows
 from m6rec.kernels.ranking.members import UserBlock, popularity_member, repeats_member
 from m6rec.kernels.ranking.validation import Balance, ValidationUsers
@@ -42,3 +43,23 @@ def test_held_out_items_count_by_the_shares_of_their_evidence() -> None:
     assert balanced.ndcg(popular, 3) == pytest.approx(0.8 * of_third + 0.2 * of_second)
     # Item 1 of both users and item 3 of the first: three values.
     assert len(balanced.ndcg_of_users({"popularity": popular}, 3)) == 3
+    # Of the bin of item 3 the first user, then of that of item 1 both.
+    assert balanced.owners().tolist() == [0, 0, 1]
+    assert users.owners().tolist() == [0, 1]
+
+
+def test_a_user_counts_once_for_each_domain_in_which_the_user_holds_out() -> None:
+    rows = Rows(
+        np.array([7, 9]), np.zeros(3, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32)
+    )
+    nothing = np.zeros((2, 0), np.float32)
+    block = UserBlock(rows, nothing, nothing, {}, np.zeros(0, np.float32), np.zeros(0, np.int64))
+    domains = (
+        Domain("book", np.array([0, 2], np.int32), 4),
+        Domain("film", np.array([1, 3], np.int32), 4),
+    )
+    held_out = np.array([0, 2, 3]), np.array([0, 1, 3], np.int32)
+    users = ValidationUsers(block, *held_out, np.zeros(4, np.bool_), domains=domains)
+    popular = popularity_member(np.array([9, 5, 7, 1]))
+    assert len(users.ndcg_of_users({"popularity": popular}, 1)) == 3
+    assert users.owners().tolist() == [7, 7, 9]

@@ -138,6 +138,40 @@ def test_held_out_items_stand_among_drawn_ones_of_their_domain(
     assert sorted(places) == [(0, 5, "film", 1), (2, 1, "film", 2), (2, 2, "book", 1)]
 
 
+def test_a_user_who_is_cut_in_two_by_batches_is_one_user(spark: SparkSession) -> None:
+    names = ("book", "film")
+    targets = spark.createDataFrame(
+        [(user, name, [0 if name == "book" else 1]) for user in range(7) for name in names],
+        "user_index long, domain string, item_indices array<int>",
+    )
+    rows = [
+        (model, user, name, [(0 if name == "book" else 1) if model == "als" and user % 3 else 2])
+        for model in ("hybrid", "als")
+        for user in range(7)
+        for name in names
+    ]
+    lists = spark.createDataFrame(
+        rows, "model string, user_index long, domain string, item_indices array<int>"
+    )
+    counts = spark.createDataFrame(
+        [(user, 1) for user in range(7)], "user_index long, interaction_count long"
+    )
+    config = EvaluateConfig(rankers=("hybrid", "als"), ks=(1,), bootstrap_replicates=20)
+    size = "spark.sql.execution.arrow.maxRecordsPerBatch"
+    before = spark.conf.get(size)
+    found = []
+    for rows_of_batch in ("3", "1000"):
+        spark.conf.set(size, rows_of_batch)
+        found.append(
+            evaluate_lists(
+                lists, targets, counts, COUNTS, 6, None, config, 1, "test", domains=names
+            ).comparisons
+        )
+    spark.conf.set(size, before or "10000")
+    assert found[0] == found[1]
+    assert {row[c.USERS] for row in found[0]} == {7}
+
+
 def test_metrics_and_comparisons_are_of_each_domain_too(spark: SparkSession) -> None:
     targets = spark.createDataFrame(
         [(0, "book", [0]), (0, "film", [1]), (1, "film", [3])],
@@ -172,14 +206,15 @@ def test_metrics_and_comparisons_are_of_each_domain_too(spark: SparkSession) -> 
         ("als", "domain: film"): (0.0, 2),
     }
     differences = {
-        row[c.SEGMENT]: (row["difference"], row[c.USERS])
+        row[c.SEGMENT]: (row["difference"], row[c.USERS], row["p_value"])
         for row in found.comparisons
         if (row[c.MODEL], row[c.METRIC]) == ("hybrid", "recall")
     }
+    # The mean is over lists. The test is over users: the first is better by 2, the second by 0.
     assert differences == {
-        "all": (pytest.approx(2 / 3), 3),
-        "domain: book": (1.0, 1),
-        "domain: film": (0.5, 2),
+        "all": (pytest.approx(2 / 3), 2, pytest.approx(0.5)),
+        "domain: book": (1.0, 1, 1.0),
+        "domain: film": (0.5, 2, pytest.approx(0.5)),
     }
     by_user = {
         row[c.USER_INDEX]: row[c.VALUE]

@@ -7,6 +7,7 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from m6rec.config.sentences import read_sentences
+from m6rec.errors import DataError
 from m6rec.kernels.arrays.categories import item_categories
 from m6rec.kernels.arrays.contexts import ContextVocabulary
 from m6rec.kernels.arrays.likeness import ItemLikeness
@@ -20,6 +21,7 @@ from m6rec.kernels.ranking.explanation import item_attributes
 from m6rec.kernels.ranking.members import (
     DotMember,
     HistoryMember,
+    SameForAll,
     popularity_member,
     repeats_member,
 )
@@ -127,6 +129,19 @@ def test_candidates_hold_each_members_standardised_scores(
     assert candidates.item_bins[:3].tolist() == [2, 1, 1]
     assert candidates.user_bins.tolist() == [1, 1]
     assert candidates.scores[:, 2].tolist() == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_member_whose_scores_are_not_finite_is_named(
+    spark: SparkSession, users: DataFrame
+) -> None:
+    vectors = np.array([[np.nan], [1], [2], [3]], np.float32)
+    members = {"als": DotMember("als", SameForAll(), vectors)}
+    broken = Blend("als", ("als",), (1.0,), (1.0,))
+    masked = np.zeros(4, np.bool_)
+    how = make_scoring(members | MEMBERS, (broken, POPULAR), COUNTS, masked, False, 4)
+    targets = spark.createDataFrame([(1, [3])], "user_index long, item_indices array<int>")
+    with pytest.raises(DataError, match="scores of als for validation users are not finite"):
+        collect_candidates(users, targets, how)
 
 
 def test_a_quota_fills_lists_from_ever_more_candidates(

@@ -324,9 +324,10 @@ def _with_whole_users(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBa
         held += [batch]
         together = pa.Table.from_batches(held)
         users = together.column(c.USER_INDEX).to_numpy()
-        last = int(np.searchsorted(users, users[-1])) if len(users) else 0
-        yield from together.slice(0, last).combine_chunks().to_batches()
-        held = together.slice(last).to_batches()
+        is_last = users == users[-1] if len(users) else np.zeros(0, np.bool_)
+        # Not by slices, whose beginning the columns within a column do not know.
+        yield from together.filter(pa.array(~is_last)).combine_chunks().to_batches()
+        held = together.filter(pa.array(is_last)).to_batches()
     yield from pa.Table.from_batches(held).combine_chunks().to_batches() if held else ()
 
 
