@@ -49,13 +49,9 @@ def _train_fit(fit: Fit, models: Sequence[str], earlier: EarlierRun | None) -> N
 
 
 def _going_on(inputs: FactorInputs, models: Sequence[str], earlier: EarlierRun) -> FactorInputs:
-    """The inputs with earlier factors and, where ALS has them, fewer iterations."""
+    """The inputs with earlier factors, from which ALS needs fewer iterations."""
     factors = earlier.factors(models, inputs.n_items)
-    config = inputs.config
-    if "als" in factors:
-        als = config.als.model_copy(update={"iterations": earlier.als_iterations})
-        config = config.model_copy(update={"als": als})
-    return replace(inputs, config=config, earlier=factors)
+    return replace(inputs, earlier=factors, iterations_from_earlier=earlier.als_iterations)
 
 
 def _inputs(fit: Fit, matrix: DataFrame) -> FactorInputs:

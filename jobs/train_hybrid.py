@@ -26,18 +26,18 @@ from m6rec.kernels.evaluation.ablation import (
 )
 from m6rec.kernels.ranking.blending import Candidates, ChosenWeights, choose_weights
 from m6rec.kernels.ranking.domain_weights import (
+    LEAST_WEIGHT,
     DomainWeights,
     Origin,
     choose_in_domain,
     joined,
+    users_of_joined,
+    weights_in_domain,
 )
 from m6rec.lakehouse import Lakehouse
 from m6rec.rankers import FUSION, HYBRID, POPULARITY, ranker_named
 from m6rec.runs import Job
 
-# The least weight of popularity. It is too small to change an order that another member makes, and
-# it gives users of whom nothing is known the popular list.
-LEAST_POPULARITY = 1e-3
 # With fewer held-out items, the share that a member finds has a standard error of 0.1 or more.
 _FEW = 25
 _ORIGINS: Mapping[Origin, str] = {
@@ -69,7 +69,7 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
     }
     if of_domains:
         parameters["domains"] = {
-            name: _with_popularity(found.chosen.weights, names).tolist()
+            name: _with_popularity(weights_in_domain(found, chosen), names).tolist()
             for name, found in of_domains.items()
         }
     named = ", ".join(f"{n} {w:.2f}" for n, w in zip(names, weights, strict=True) if w)
@@ -79,7 +79,7 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
     if weighs_fusion(config):
         towers = member_names(FUSION, config)
         fit.write_models(FUSION, [_fusion(candidates, names, towers, deviations, config)])
-    lines = _ablation(candidates, names, config) + _without_other_domains(of_domains, config)
+    lines = _ablation(in_domains, names, config) + _without_other_domains(of_domains, config)
     lakehouse.write_rows("ablations", ablation_rows(lines, config.hybrid.k), model=HYBRID)
 
 
@@ -103,9 +103,12 @@ def tell_of_new_items(fit: Fit, held_out: int) -> None:
 
 
 def _with_popularity(weights: Float64, names: tuple[str, ...]) -> Float64:
-    """The weights with at least `LEAST_POPULARITY` where popularity is a member."""
+    """The weights with `LEAST_WEIGHT` at least for popularity, where it is a member.
+
+    It gives users of whom nothing is known the popular list.
+    """
     if POPULARITY in names and not weights[names.index(POPULARITY)]:
-        weights[names.index(POPULARITY)] = LEAST_POPULARITY
+        weights[names.index(POPULARITY)] = LEAST_WEIGHT
     return weights
 
 
@@ -175,17 +178,19 @@ def _fusion(
     return model_row(FUSION, parameters)
 
 
-def _ablation(candidates: Candidates, names: tuple[str, ...], config: Config) -> list[Ablation]:
+def _ablation(
+    in_domains: Sequence[Candidates], names: tuple[str, ...], config: Config
+) -> list[Ablation]:
     evaluate = config.evaluate
     whole, by_part, owners = ablate_members(
-        candidates, names, config.hybrid.k, config.hybrid.rounds
+        joined(in_domains), names, config.hybrid.k, config.hybrid.rounds
     )
     return [
         compare_with_whole(
             part,
             without,
             whole,
-            owners,
+            users_of_joined(owners, len(in_domains)),
             evaluate.confidence,
             evaluate.bootstrap_replicates,
             config.seed,

@@ -51,6 +51,12 @@ def config_with(**sections: Any) -> Config:
             {"features": ITEMS, "factors": {"als": {"attribute_weight": 1.0}}},
             Needs(("als",), ("als",), (), (), True),
         ),
+        # ALS of a domain alone knows attributes as well, and has no content neighbours beside it.
+        (
+            ("own_als",),
+            {"features": ITEMS, "factors": {"als": {"attribute_weight": 1.0}}},
+            Needs(("own_als",), ("own_als",), (), (), True),
+        ),
         # They read histories that the ridge has expanded.
         (
             ("content_neighbours",),

@@ -62,6 +62,17 @@ def test_without_times_and_attributes_the_default_hybrid_leaves_out_what_needs_t
     assert "content" not in timed.hybrid_members
 
 
+def test_a_validation_by_numbers_of_ids_is_refused_where_ids_are_of_domains() -> None:
+    with pytest.raises(ConfigError, match=r"highest_ids orders items by the numbers .*set it to"):
+        parse_config(
+            {
+                "interactions": {"source": {"path": "e.csv"}, "columns": {"domain": "shop"}},
+                "split": {"validation_strategy": "highest_ids"},
+            },
+            "test",
+        )
+
+
 def test_repeats_are_a_member_where_lists_may_hold_what_users_have() -> None:
     repeating = config_with(recommend={"rules": {"mask_seen": False}})
     assert repeating.ranks_repeats

@@ -2,15 +2,21 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import pytest
 from pyspark.sql import SparkSession
 
 from jobs import prepare_interactions
 from m6rec import columns as c
 from m6rec.config.run import Config, parse_config
-from m6rec.fits.fit import Fit
-from m6rec.fits.listing import _items_by_segment
+from m6rec.fits.choices import members_with_weight
+from m6rec.fits.fit import Fit, model_row
+from m6rec.fits.listing import _items_by_segment, _quota
+from m6rec.fits.reranking import reranking_of
+from m6rec.fits.rules import items_outside_lists
 from m6rec.lakehouse import Lakehouse
+from m6rec.rankers import HYBRID
 
 
 def prepared(
@@ -66,3 +72,68 @@ def test_a_segment_has_lists_in_the_domains_where_it_has_enough_users(
         if (rows := _items_by_segment(fit, domain)) is not None
     }
     assert found == {"books": {"IS": 6}, "films": {"NO": 6}}
+
+
+def test_a_column_of_domains_has_any_case_in_the_tables_of_items_and_rules(
+    spark: SparkSession, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    events = [(f"user{user}", f"{item}", "books") for user in range(4) for item in range(4)]
+    events += [(f"user{user}", f"{item}", "films") for user in range(4) for item in range(4)]
+    items = [
+        (str(item), shelf, f"maker {item % 2}") for item in range(4) for shelf in ("books", "films")
+    ]
+    columns = ["item_id", "Shelf", "maker"]
+    pd.DataFrame(items, columns=columns).to_csv(tmp_path / "items.csv", index=False)
+    withdrawn = pd.DataFrame([("1", "books"), ("2", None)], columns=["item_id", "SHELF"])
+    withdrawn.to_csv(tmp_path / "withdrawn.csv", index=False)
+    rule = {"path": str(tmp_path / "withdrawn.csv")}
+    lakehouse, config = prepared(
+        spark,
+        tmp_path,
+        events,
+        interactions={"columns": {"domain": "shelf"}},
+        features={"items": {"source": {"path": str(tmp_path / "items.csv")}, "id": "item_id"}},
+        recommend={
+            "rules": {"at_most": {"column": "maker", "count": 1}, "excluded_items": rule},
+            "diversity": {"column": "maker", "strength": 0.5},
+        },
+        split={"strategy": "none"},
+    )
+    fit = Fit(lakehouse, config, c.FINAL)
+    reranking = reranking_of(fit)
+    assert reranking is not None
+    assert np.diff(reranking.limited.indptr).tolist() == [1] * 8
+    quota = _quota(fit)
+    assert quota is not None
+    assert quota.values.count() == 8
+    masked = items_outside_lists(fit)
+    names = {
+        row[c.ITEM_ID]
+        for row in lakehouse.read("item_index").collect()
+        if masked[row[c.ITEM_INDEX]]
+    }
+    assert names == {"books/1"}
+    # It was meant for both shelves, perhaps; the owner has to say so.
+    assert "1 rows of table" in capfd.readouterr().err
+
+
+def test_a_night_needs_the_members_of_domains_before_it_knows_them(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    source = {"path": str(tmp_path / "events.parquet")}
+    interactions = {"source": source, "columns": {"domain": "shelf"}}
+    config = parse_config({"interactions": interactions, "lake": str(tmp_path / "lake")}, "test")
+    lakehouse = Lakehouse(spark, config.lake, "night")
+    names = ["als", "own_als", "own_ridge", "popularity"]
+    chosen = {
+        "members": names,
+        "weights": [1.0, 0.0, 0.0, 0.001],
+        "domains": {"books": [0.0, 1.0, 0.0, 0.001]},
+        "deviations": [1.0] * 4,
+        "item_factors": [[1.0] * 4] * 4,
+        "user_factors": [[1.0] * 4] * 4,
+    }
+    row = {"kind": HYBRID, **model_row(HYBRID, chosen)}
+    lakehouse.write_rows("models", [row], fit=c.SELECTION)
+    found = members_with_weight(Fit(lakehouse, config, c.SELECTION), HYBRID)
+    assert set(found) == {"als", "own_als", "popularity"}

@@ -13,9 +13,13 @@ from m6rec.kernels.factors.projection import build_factor_model, project
 from m6rec.kernels.neighbours.item_neighbours import item_weights_from_scipy
 from m6rec.kernels.ranking.blending import BINS, Candidates, ChosenWeights
 from m6rec.kernels.ranking.domain_weights import (
+    LEAST_WEIGHT,
+    DomainWeights,
     choose_in_domain,
     joined,
     on_one_scale,
+    users_of_joined,
+    weights_in_domain,
 )
 from m6rec.kernels.ranking.members import (
     HistoryMember,
@@ -139,6 +143,21 @@ def test_a_domain_that_others_harm_keeps_its_own_models() -> None:
     assert (found.origin, found.chosen.weights.tolist()) == ("alone", [0.0, 1.0])
     assert found.alone is not None
     assert (found.alone.mean(), found.together.mean() < 1.0) == (1.0, True)
+
+
+def test_what_a_domain_does_without_ranks_for_users_who_were_never_there() -> None:
+    common = weights(1.0, 0.5, 0.0)
+    alone = DomainWeights(weights(0.0, 0.0, 1.0), "alone", None, np.ones(1), np.zeros(1, np.int64))
+    assert weights_in_domain(alone, common).tolist() == [LEAST_WEIGHT, LEAST_WEIGHT / 2, 1.0]
+    own = replace(alone, origin="of_domain")
+    assert weights_in_domain(own, common).tolist() == [0.0, 0.0, 1.0]
+
+
+def test_candidates_of_domains_are_joined_by_lists_and_keep_their_users() -> None:
+    parts = [candidates([RIGHT, WRONG], 3), candidates([WRONG, RIGHT], 2)]
+    together = joined(parts)
+    assert len(np.unique(together.owners)) == 5
+    assert users_of_joined(together.owners, 2).tolist() == [0, 1, 2, 0, 1]
 
 
 def test_candidates_of_all_domains_have_one_scale() -> None:

@@ -66,7 +66,7 @@ def test_lists_are_counted(spark: SparkSession, ansi: str) -> None:
     found = lists(spark, "ya", ann="ab", bob="ab", cid="c", dan="daa", fay="x")
     # Before Spark 4, the size of nothing is a number.
     with with_settings(spark, {"spark.sql.ansi.enabled": ansi}):
-        counted = count_lists(found, users, items, 2)
+        counted = count_lists(found, users, items, {None: 2})
     assert counted == ListCounts(
         eligible=4,
         full=3,
@@ -96,10 +96,31 @@ def test_a_list_is_full_where_the_quota_leaves_no_item_for_it(spark: SparkSessio
         [(item, None, item != "u") for item in "abcdzu"],
         "item_id string, domain string, allowed boolean",
     )
-    assert longest_lists(items, values, 1) == 3
-    assert longest_lists(items, values, 2) == 4
+    assert longest_lists(items, values, 1) == {None: 3}
+    assert longest_lists(items, values, 2) == {None: 4}
     film = items.where("item_id in ('a', 'b')").withColumn("domain", F.lit("film"))
-    assert longest_lists(items.unionByName(film), values, 1) == 1
+    assert longest_lists(items.unionByName(film), values, 1) == {None: 3, "film": 1}
+
+
+def test_a_list_is_missed_in_each_domain_that_has_enough_items_for_it(spark: SparkSession) -> None:
+    # Shop has four items, film three and book, one item, has too few for anybody.
+    items = spark.createDataFrame(
+        [(f"shop/{item}", index, "shop", True) for index, item in enumerate("abcd")]
+        + [(f"film/{item}", index, "film", True) for index, item in enumerate("xyz", start=4)]
+        + [("book/b", 7, "book", True)],
+        "item_id string, item_index long, domain string, allowed boolean",
+    )
+    users = spark.createDataFrame(
+        [("ann", [0]), ("bob", [4, 5]), ("eve", [])], "user_id string, held_back array<long>"
+    )
+    found = (
+        lists(spark, ann="bc", bob="cd", eve="a")
+        .withColumn("domain", F.lit("shop"))
+        .unionByName(lists(spark, ann="xy").withColumn("domain", F.lit("film")))
+    )
+    counted = count_lists(found, users, items, {"shop": 2, "film": 2, "book": 2})
+    # Of films one is left for bob. Eve lacks both lists, of which one is short and one not there.
+    assert (counted.eligible, counted.full) == (5, 3)
 
 
 def test_within_a_domain_a_quota_is_of_the_items_of_that_domain(spark: SparkSession) -> None:

@@ -1,6 +1,8 @@
 """Domains on Spark: ids, models of a domain alone, lists, samples and metrics within each."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from pyspark.sql import functions as F
 from m6rec import columns as c
 from m6rec.config.base import TableSource
 from m6rec.config.data import InteractionColumns, InteractionsConfig
-from m6rec.config.models import AlsConfig, NeighboursConfig
+from m6rec.config.models import AlsConfig, FactorsConfig, NeighboursConfig
 from m6rec.config.outputs import EvaluateConfig
 from m6rec.kernels.arrays.domains import Domain, domains_of
 from m6rec.kernels.neighbours.item_neighbours import item_weights_from_scipy
@@ -24,6 +26,7 @@ from m6rec.stages.publication.validation import ndcg_by_user
 from m6rec.stages.ranking.lists import Scoring, make_scoring, rank, user_inputs
 from m6rec.stages.ranking.sampled import PLACE, Draws, rank_among_sampled
 from m6rec.stages.training.domains import own_factor_models, rows_of_domain
+from m6rec.stages.training.factor_trainers import FACTOR_TRAINERS, FactorInputs
 from m6rec.stages.training.factors import train_als, train_own_als
 from m6rec.stages.training.neighbours import train_own_ridge, train_ridge
 
@@ -92,6 +95,28 @@ def test_models_of_a_domain_alone_are_those_of_its_columns(matrix: DataFrame) ->
         np.testing.assert_allclose(models[domain.name].factors, alone.scored_factors, rtol=1e-5)
         assert models[domain.name].parameters == alone.parameters
     assert not ridge[np.ix_(BOOKS.items, FILMS.items)].any()
+
+
+def test_only_als_that_starts_from_earlier_factors_takes_fewer_iterations(
+    matrix: DataFrame, tmp_path: Path
+) -> None:
+    factors = FactorsConfig(als=AlsConfig(rank=2, iterations=6))
+    first = FactorInputs(matrix, 6, factors, 1, str(tmp_path / "first"), None)
+    first = replace(first, domains=(BOOKS, FILMS))
+    before = FACTOR_TRAINERS["als"](first).model
+    night = replace(
+        first,
+        checkpoints=str(tmp_path / "night"),
+        earlier={"als": before.factors},
+        iterations_from_earlier=1,
+    )
+    own = [FACTOR_TRAINERS["own_als"](inputs).model.factors for inputs in (first, night)]
+    np.testing.assert_allclose(*own, rtol=1e-5)
+    one_more = FACTOR_TRAINERS["als"](night).model
+    seven = FACTOR_TRAINERS["als"](
+        replace(night, checkpoints=str(tmp_path / "seven"), iterations_from_earlier=7)
+    ).model
+    assert not np.allclose(one_more.factors, seven.factors, rtol=1e-6)
 
 
 def scoring(domain: Domain) -> Scoring:

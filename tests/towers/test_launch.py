@@ -49,6 +49,18 @@ def test_two_ranks_train_what_one_trains(
     assert [file.name for file in (tmp_path / "checkpoint").iterdir()] == ["last.safetensors"]
 
 
+def test_a_rank_without_rows_takes_each_step_with_the_others(
+    spark: SparkSession, task: TrainingTask
+) -> None:
+    rows = task.manifest
+    first_file = replace(rows, files=rows.files[:1], rows=rows.rows[:1])
+    one_file = replace(task, manifest=first_file, epochs=2)
+    divided = replace(one_file, manifest=replace(one_file.manifest, world_size=2))
+    together, alone = train_on_ranks(spark, divided), train_alone(one_file)
+    losses = [[record.loss for record in one.history] for one in (together, alone)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-2)
+
+
 def test_local_mode_trains_on_the_driver_unless_ranks_are_asked_for(spark: SparkSession) -> None:
     assert ranks_of(spark, "auto") is None
     assert ranks_of(spark, "driver") is None

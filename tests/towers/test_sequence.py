@@ -1,5 +1,6 @@
 """Towers that know order: what they learn, and that NumPy and torch agree."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -283,6 +284,31 @@ def test_two_ranks_train_what_one_trains(
     assert min(best) > 0.85
     assert all(np.abs(r.encoder.weights["context_scale"]).max() > 0 for r in (together, alone))
     assert abs(best[0] - best[1]) < 0.1
+
+
+def test_a_rank_without_rows_takes_each_step_with_the_others(
+    spark: SparkSession,
+    walks: tuple[Rows, Int64, Int64],
+    factors: FactorModel,
+    tmp_path: Path,
+) -> None:
+    rows = write_walks(tmp_path, *walks[:2], world_size=1)
+    task = TrainingTask(
+        manifest=replace(rows, files=rows.files[:1], rows=rows.rows[:1]),
+        items=ItemInputs(factors),
+        config=TowersConfig(sequence=CONFIG, reader="arrow"),
+        seed=1,
+        validate=None,
+        log_folder=None,
+        checkpoint_folder=None,
+        epochs=2,
+        threads=1,
+        in_order=True,
+    )
+    divided = replace(task, manifest=replace(task.manifest, world_size=2))
+    together, alone = train_on_ranks(spark, divided), train_alone(task)
+    losses = [[record.loss for record in one.history] for one in (together, alone)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-2)
 
 
 def test_towers_go_on_with_new_items_and_other_contexts(

@@ -123,6 +123,16 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _highest_ids_are_numbers(self) -> "Config":
+        if self.split.validation_strategy == "highest_ids" and self.interactions.columns.domain:
+            raise ValueError(
+                "split.validation_strategy: highest_ids orders items by the numbers that are their"
+                " ids, and with interactions.columns.domain an id is no number; set it to auto,"
+                " last, random or temporal"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _rankers_can_be_fed(self) -> "Config":
         asked: dict[str, tuple[str, ...]] = {"recommend.ranker": (self.recommend.ranker,)}
         if "members" in self.hybrid.model_fields_set:

@@ -98,8 +98,16 @@ def write_choices(lakehouse: Lakehouse, published: Fit, choices: Choices) -> Non
 
 
 def members_with_weight(fit: Fit, ranker: str) -> tuple[str, ...]:
-    """The members that have a weight in a ranker in any domain, by the choices of the fit's run."""
-    blends = [read_blends(fit, (ranker,), domain)[0] for domain in fit.ranked_domains]
+    """The members that have a weight in a ranker in any domain, by the choices of the fit's run.
+
+    The common weights count as well, since a domain that was not there takes these.
+    """
+    [common] = read_blends(fit, (ranker,))
+    of_domains: Mapping[str, list[float]] = {}
+    if ranker == HYBRID:
+        # The run may not have prepared its tables, and so not know its domains.
+        of_domains = fit.other(c.SELECTION).model(HYBRID, HYBRID).get("domains", {})
+    blends = [common, *(replace(common, weights=tuple(one)) for one in of_domains.values())]
     return tuple(dict.fromkeys(name for blend in blends for name in blend.coefficients()))
 
 

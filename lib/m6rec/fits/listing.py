@@ -96,8 +96,10 @@ def _quota(fit: Fit) -> Quota | None:
     limited, items = fit.config.recommend.rules.at_most, fit.config.features.items
     if limited.column is None or items is None:
         return None
-    frame = read_source(fit.spark, items.source, (items.id, limited.column))
-    values = values_of_items(frame, items, limited.column, fit.config.interactions)
+    interactions = fit.config.interactions
+    required = (items.id, limited.column, *interactions.columns.beside_item)
+    frame = read_source(fit.spark, items.source, required)
+    values = values_of_items(frame, items, limited.column, interactions)
     index = fit.lakehouse.read("item_index").select(c.ITEM_ID, c.ITEM_INDEX)
     return Quota(values.join(index, c.ITEM_ID).select(c.ITEM_INDEX, c.VALUE), limited.count)
 

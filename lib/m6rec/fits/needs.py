@@ -8,6 +8,7 @@ from m6rec.job_records import TRAIN_FACTORS, TRAIN_NEIGHBOURS, TRAIN_TOWERS
 from m6rec.rankers import Ranker, models_trained_by, ranker_named
 
 _CONTENT_NEIGHBOURS, _RIDGE = "content_neighbours", "ridge"
+_KNOWING_ATTRIBUTES = frozenset({"als", "own_als"})
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def needs_of(members: Iterable[str], config: Config) -> Needs:
         neighbours.add(_RIDGE)
     features = bool(
         towers
-        or ("als" in factors and _als_knows_attributes(config))
+        or (_KNOWING_ATTRIBUTES.intersection(factors) and _als_knows_attributes(config))
         or _CONTENT_NEIGHBOURS in neighbours
         or any("features" in ranker.user_inputs for ranker in rankers)
     )
@@ -68,7 +69,7 @@ def needs_of(members: Iterable[str], config: Config) -> Needs:
 
 def _has_stand_ins(ranker: Ranker, config: Config) -> bool:
     """Whether content neighbours stand in for items that the ranker's factors do not know."""
-    if config.features.items is None:
+    if config.features.items is None or ranker.name == "own_als":
         return False
     if ranker.trained_by == TRAIN_FACTORS.name and ranker.role == "member":
         method = ranker.model

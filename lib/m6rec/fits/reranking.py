@@ -73,6 +73,8 @@ def _likeness(fit: Fit) -> ItemLikeness | None:
 def _categories(fit: Fit, column: str) -> ItemCategories:
     items = fit.config.features.items
     assert items is not None
-    frame = read_source(fit.spark, items.source, (items.id, column))
+    interactions = fit.config.interactions
+    required = (items.id, column, *interactions.columns.beside_item)
+    frame = read_source(fit.spark, items.source, required)
     index = fit.lakehouse.read("item_index")
-    return categories_of_items(frame, items, column, fit.config.interactions, index, fit.n_items)
+    return categories_of_items(frame, items, column, interactions, index, fit.n_items)

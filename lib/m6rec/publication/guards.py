@@ -264,12 +264,15 @@ def _passes(record: GuardRecord, value: float, limit: float) -> bool:
 
 def _of_lists(subject: _Subject) -> dict[str, Measured]:
     lists, items = subject.lakehouse.read("recommendations"), _items(subject)
-    length, beyond = subject.config.recommend.top_n, 0
+    top_n, beyond = subject.config.recommend.top_n, 0
+    domains = [row[c.DOMAIN] for row in items.select(c.DOMAIN).distinct().collect()]
+    lengths = dict.fromkeys(domains, top_n)
     values, at_most = _values_of_quota(subject), subject.config.recommend.rules.at_most.count
     if values is not None:
-        length = min(length, longest_lists(items, values, at_most))
+        longest = longest_lists(items, values, at_most)
+        lengths = {name: min(top_n, longest.get(name, 0)) for name in domains}
         beyond = count_beyond_quota(lists, values, at_most)
-    counts = count_lists(lists, _users(subject), items, length)
+    counts = count_lists(lists, _users(subject), items, lengths)
     missing = counts.eligible - counts.full
     return {
         "full_lists": _share(
@@ -289,7 +292,8 @@ def _values_of_quota(subject: _Subject) -> DataFrame | None:
     column, items = config.recommend.rules.at_most.column, config.features.items
     if column is None or items is None:
         return None
-    frame = read_source(subject.lakehouse.spark, items.source, (items.id, column))
+    required = (items.id, column, *config.interactions.columns.beside_item)
+    frame = read_source(subject.lakehouse.spark, items.source, required)
     return values_of_items(frame, items, column, config.interactions)
 
 

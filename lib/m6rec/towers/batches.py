@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,8 @@ class RowBatches(ABC):
     def epoch(self, number: int, steps: int) -> Iterator[TrainingRows]:
         """The epoch's `steps` batches, which hold each row once and differ by at most one row.
 
+        A rank without rows gets as many empty ones, since all ranks take each step together.
+
         Raises:
             DataError: the files do not hold the rows that the manifest counts.
         """
@@ -89,7 +92,8 @@ class RowBatches(ABC):
         sizes = iter(np.diff(bounds).tolist())
         size = next(sizes)
         held = empty_rows(self.manifest)
-        for pool in self._shuffled_pools(number, expected):
+        pools = self._shuffled_pools(number, expected)
+        for pool in chain(pools, [empty_rows(self.manifest)]):
             held = concatenate_training_rows([held, pool])
             start = 0
             while size is not None and start + size <= len(held):

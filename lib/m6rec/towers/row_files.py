@@ -62,10 +62,13 @@ class Manifest:
         return sum(self.rows[rank :: self.world_size])
 
     def steps_per_epoch(self, users_per_batch: int, minimum_steps: int) -> int:
-        """How many steps each rank takes: enough for the largest one, and none without a row."""
+        """How many steps each rank takes: enough for the largest one, and none without a row.
+
+        Ranks without any row do not count.
+        """
         counts = [self.rows_of(rank) for rank in range(self.world_size)]
         wanted = max(-(-max(counts) // users_per_batch), minimum_steps)
-        return max(min(wanted, *counts), 1)
+        return max(min(wanted, *(count for count in counts if count)), 1)
 
     def save(self) -> None:
         """Write the manifest beside its files."""

@@ -26,6 +26,8 @@ from m6rec.kernels.ranking.blending import (
 )
 
 Origin = Literal["common", "of_domain", "alone"]
+# Too small to change an order that another member makes.
+LEAST_WEIGHT = 1e-3
 # With as many users, a domain's own weights count half, and the common ones half.
 USERS_OF_THE_COMMON = 500
 # Of the two-sided test, so that gains by chance are taken once in twenty domains.
@@ -86,6 +88,21 @@ def joined(parts: Sequence[Candidates]) -> Candidates:
         # A user's lists in two domains are of different items.
         np.concatenate([part.owners * len(parts) + number for number, part in enumerate(parts)]),
     )
+
+
+def weights_in_domain(found: DomainWeights, common: ChosenWeights) -> Float64:
+    """The weights of a domain; those that it does without stay too small to change an order.
+
+    Models of a domain alone know nothing of users who were never there, and the others do.
+    """
+    if found.origin != "alone":
+        return found.chosen.weights
+    return np.maximum(found.chosen.weights, LEAST_WEIGHT * common.weights)
+
+
+def users_of_joined(owners: Int64, parts: int) -> Int64:
+    """The users of the owners that `joined` has numbered, where so many candidates were joined."""
+    return owners // parts
 
 
 def choose_in_domain(

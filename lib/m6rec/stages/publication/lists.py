@@ -1,8 +1,9 @@
 """Measure lists that are to be published: whole, allowed, varied, and like the published ones."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from m6rec import columns as c
@@ -17,6 +18,8 @@ _LIST = tuple(name for name in RECOMMENDATIONS_TABLE.key if name != c.RANK)
 _ITEMS = "items"
 # Of an item, in the lists of users.
 _PLACES = "places_of_users"
+# Of a user: the lengths of the lists, and those lists that are due, with their lengths.
+_LENGTHS, _DUE, _LENGTH = "lengths", "due", "length"
 
 
 @dataclass(frozen=True)
@@ -24,8 +27,9 @@ class ListCounts:
     """What has been counted of the lists of a run.
 
     Attributes:
-        eligible: users for whom there are enough items for a full list, in every domain.
-        full: those of them all of whose lists are full.
+        eligible: users for whom there are enough items for a full list; where there are domains,
+            users count once in each.
+        full: those of them who have a full list, also in each context.
         unknown: places whose item the catalogue does not hold.
         forbidden: places whose item is not allowed, at all or for the user.
         duplicate: places whose item stands in the same list already.
@@ -46,7 +50,9 @@ class ListCounts:
     most_listed_places: int
 
 
-def count_lists(lists: DataFrame, users: DataFrame, items: DataFrame, top_n: int) -> ListCounts:
+def count_lists(
+    lists: DataFrame, users: DataFrame, items: DataFrame, lengths: Mapping[str | None, int]
+) -> ListCounts:
     """Count what guards compare with their limits.
 
     Args:
@@ -55,12 +61,11 @@ def count_lists(lists: DataFrame, users: DataFrame, items: DataFrame, top_n: int
         users: user_id, held_back (array of the item_index that the user's lists may not hold); a
             row for each user who is to have a list.
         items: item_id, item_index, domain, allowed (whether lists may hold it): the catalogue.
-        top_n: the length of a full list.
+        lengths: the length of a full list in each domain; of None where there are none.
     """
     rows = _places(lists).join(items.drop(c.DOMAIN), c.ITEM_ID, how="left")
     by_domain = items.where(ALLOWED).groupBy(c.DOMAIN).count().collect()
     allowed_items = sum(row["count"] for row in by_domain)
-    fewest = min((row["count"] for row in by_domain), default=0)
     of_item = rows.groupBy(c.ITEM_ID, ALLOWED)
     counted = of_item.agg(F.count("*").alias("count"), F.count(c.USER_ID).alias(_PLACES)).persist()
     total = counted.agg(
@@ -71,7 +76,9 @@ def count_lists(lists: DataFrame, users: DataFrame, items: DataFrame, top_n: int
     ).collect()[0]
     most = counted.orderBy(F.desc(_PLACES)).limit(MOST_LISTED).agg(F.sum(_PLACES)).collect()[0][0]
     counted.unpersist()
-    of_users = _count_users(rows, users, fewest, top_n)
+    allowed = {row[c.DOMAIN]: row["count"] for row in by_domain}
+    expected = _expected(users, items, allowed, lengths)
+    of_users = _count_users(rows, users, expected)
     return ListCounts(
         eligible=of_users["eligible"],
         full=of_users["full"],
@@ -85,8 +92,8 @@ def count_lists(lists: DataFrame, users: DataFrame, items: DataFrame, top_n: int
     )
 
 
-def longest_lists(items: DataFrame, values: DataFrame, at_most: int) -> int:
-    """How many items a list can have under a quota, in the domain where these are fewest.
+def longest_lists(items: DataFrame, values: DataFrame, at_most: int) -> dict[str | None, int]:
+    """How many items a list of each domain can have under a quota.
 
     Of an item with several values, each counts, so that lists of such items may be shorter.
 
@@ -102,8 +109,7 @@ def longest_lists(items: DataFrame, values: DataFrame, at_most: int) -> int:
         F.least("count", F.lit(at_most))
     )
     of_domain = of_value.groupBy(c.DOMAIN).agg(F.sum(places).alias("places"))
-    fewest = of_domain.agg(F.min("places")).collect()[0][0]
-    return int(fewest or 0)
+    return {row[c.DOMAIN]: int(row["places"]) for row in of_domain.collect()}
 
 
 def count_beyond_quota(lists: DataFrame, values: DataFrame, at_most: int) -> int:
@@ -146,36 +152,74 @@ def shared_places(lists: DataFrame, published: DataFrame) -> tuple[int, float]:
     return int(row["lists"]), float(row["shares"])
 
 
-def _count_users(
-    rows: DataFrame, users: DataFrame, allowed_items: int, top_n: int
-) -> dict[str, int]:
+def _expected(
+    users: DataFrame,
+    items: DataFrame,
+    allowed: Mapping[str | None, int],
+    lengths: Mapping[str | None, int],
+) -> DataFrame:
+    """user_id, domain, length: the lists for which there are enough items, and their length.
+
+    `allowed` is how many items the lists of each domain may hold.
+    """
+    with_row = users.where(F.col(HELD_BACK).isNotNull())
+    named = [(name, allowed[name], lengths[name]) for name in allowed if name is not None]
+    if not named:
+        length, count = F.lit(lengths.get(None, 0)), F.lit(allowed.get(None, 0))
+        enough = with_row.where(count - F.size(HELD_BACK) >= length)
+        nowhere = F.lit(None).cast("string").alias(c.DOMAIN)
+        return enough.select(c.USER_ID, nowhere, length.alias(_LENGTH))
+    domains = users.sparkSession.createDataFrame(
+        named, f"{c.DOMAIN} string, allowed_items long, {_LENGTH} long"
+    )
+    held = with_row.select(c.USER_ID, F.explode(HELD_BACK).alias(c.ITEM_INDEX))
+    of_domain = held.join(items.where(ALLOWED).select(c.ITEM_INDEX, c.DOMAIN), c.ITEM_INDEX)
+    counted = of_domain.groupBy(c.USER_ID, c.DOMAIN).agg(F.count("*").alias(HELD_BACK))
+    every = with_row.select(c.USER_ID).crossJoin(F.broadcast(domains))
+    left = F.col("allowed_items") - F.coalesce(HELD_BACK, F.lit(0))
+    both = every.join(counted, [c.USER_ID, c.DOMAIN], how="left")
+    return both.where(left >= F.col(_LENGTH)).select(c.USER_ID, c.DOMAIN, _LENGTH)
+
+
+def _count_users(rows: DataFrame, users: DataFrame, expected: DataFrame) -> dict[str, int]:
     """Full lists, and places that are wrong for their user or in their list."""
     of_list = rows.groupBy(*_LIST).agg(
         F.count("*").alias("places"),
         F.countDistinct(c.ITEM_ID).alias("distinct"),
         F.collect_set(c.ITEM_INDEX).alias(_ITEMS),
     )
+    in_domain = F.struct(c.DOMAIN, "distinct")
     of_user = of_list.groupBy(c.USER_ID).agg(
         F.sum(F.col("places") - F.col("distinct")).alias("duplicate"),
-        F.min("distinct").alias("shortest"),
+        F.collect_list(in_domain).alias(_LENGTHS),
         F.array_distinct(F.flatten(F.collect_list(_ITEMS))).alias(_ITEMS),
     )
-    # Without ANSI mode, as before Spark 4, the size of nothing is -1 and not null.
-    eligible = F.col(HELD_BACK).isNotNull() & (F.lit(allowed_items) - F.size(HELD_BACK) >= top_n)
+    due = expected.groupBy(c.USER_ID).agg(F.collect_list(F.struct(c.DOMAIN, _LENGTH)).alias(_DUE))
     wrong = F.array_intersect(HELD_BACK, _ITEMS)
-    joined = of_user.join(users, c.USER_ID, how="full").select(
-        F.coalesce(eligible, F.lit(False)).alias("eligible"),
-        (F.coalesce("shortest", F.lit(0)) >= top_n).alias("is_full"),
-        F.when(wrong.isNotNull(), F.size(wrong)).otherwise(0).alias(HELD_BACK),
-        "duplicate",
+    joined = (
+        of_user.join(users, c.USER_ID, how="full")
+        .join(due, c.USER_ID, how="left")
+        .select(
+            F.when(F.col(_DUE).isNotNull(), F.size(_DUE)).otherwise(0).alias("eligible"),
+            F.when(F.col(_DUE).isNotNull(), F.size(_full_ones())).otherwise(0).alias("full"),
+            F.when(wrong.isNotNull(), F.size(wrong)).otherwise(0).alias(HELD_BACK),
+            "duplicate",
+        )
     )
-    row = joined.agg(
-        F.count_if("eligible").alias("eligible"),
-        F.count_if(F.col("eligible") & F.col("is_full")).alias("full"),
-        F.coalesce(F.sum(HELD_BACK), F.lit(0)).alias(HELD_BACK),
-        F.coalesce(F.sum("duplicate"), F.lit(0)).alias("duplicate"),
-    ).collect()[0]
-    return {name: int(value) for name, value in row.asDict().items()}
+    names = ("eligible", "full", HELD_BACK, "duplicate")
+    row = joined.agg(*(F.coalesce(F.sum(name), F.lit(0)).alias(name) for name in names)).collect()
+    return {name: int(value) for name, value in row[0].asDict().items()}
+
+
+def _full_ones() -> Column:
+    """Of the lists that are due to a user, those that are there and full, in each context."""
+
+    def is_full(due: Column) -> Column:
+        own = F.filter(_LENGTHS, lambda one: one[c.DOMAIN].eqNullSafe(due[c.DOMAIN]))
+        shortest = F.array_min(F.transform(own, lambda one: one["distinct"]))
+        return F.coalesce(shortest, F.lit(0)) >= due[_LENGTH]
+
+    return F.filter(_DUE, is_full)
 
 
 def _sets_of_items(lists: DataFrame) -> DataFrame:

@@ -31,6 +31,7 @@ class FactorInputs:
             meaning: to go on from an earlier basis would add passes each time.
         domains: of the items.
         ranks: how many tasks share the rows; all slots unless given.
+        iterations_from_earlier: of ALS, where it starts from earlier factors.
     """
 
     matrix: DataFrame
@@ -42,6 +43,7 @@ class FactorInputs:
     earlier: Mapping[str, Float32] = field(default_factory=dict)
     domains: tuple[Domain, ...] = ()
     ranks: int | None = None
+    iterations_from_earlier: int | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,8 @@ def _als(inputs: FactorInputs) -> TrainedFactors:
     config, earlier = inputs.config.als, inputs.earlier.get("als")
     if earlier is not None and earlier.shape[1] != config.rank:
         earlier = None
+    if earlier is not None and inputs.iterations_from_earlier is not None:
+        config = config.model_copy(update={"iterations": inputs.iterations_from_earlier})
     model = train_als(
         inputs.matrix,
         inputs.n_items,
