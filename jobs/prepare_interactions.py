@@ -15,6 +15,8 @@ from pyspark.sql import functions as F
 from m6rec import columns as c
 from m6rec.command_line import command_line
 from m6rec.config.run import Config
+from m6rec.fits.events_of_run import write_events_of_run
+from m6rec.fits.fit import Fit
 from m6rec.fits.sources import INTERACTIONS, Events, Sources, open_sources
 from m6rec.job_records import PREPARE_INTERACTIONS
 from m6rec.lakehouse import Lakehouse
@@ -86,6 +88,8 @@ def run(lakehouse: Lakehouse, config: Config, fits: Sequence[str] = c.FITS) -> N
             _extend_indices(lakehouse, pairs, sources, config)
             users = _split(lakehouse, pairs, sources, config, fits)
             _write_catalogue(lakehouse, sources, config)
+            final = Fit(lakehouse, config, c.FINAL)
+            write_events_of_run(final, sources.interactions.reading)
             lakehouse.write("user_item_matrix", matrix_of(users, fits))
     finally:
         # The stages persist what they read twice.

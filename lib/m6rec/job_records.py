@@ -104,6 +104,7 @@ PREPARE_INTERACTIONS = JobRecord(
         "splits",
         "catalogue",
         "user_item_matrix",
+        "models",
     ),
     sections=_PREPARED,
     has_long_loops=reads_many_rows,

@@ -1,5 +1,6 @@
 """Events that come after training, folded into the published lists on real Delta tables."""
 
+import json
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -338,6 +339,21 @@ def test_after_users_were_forgotten_the_job_has_to_begin_anew(
     with pytest.raises(DataError, match=r"forgotten .*; start the job again"):
         fold_in.catch_up()
     drain(FoldIn, copied, following)
+
+
+def test_a_run_that_reads_events_otherwise_ends_the_job(
+    spark: SparkSession, copied: Lakehouse, following: Config, events: Path
+) -> None:
+    append(spark, events, ("user-3", "item-59", 1))
+    fold_in = FoldIn(copied, following)
+    fold_in.start(once=True).awaitTermination()
+    again = _second_run(copied)
+    assert publish(again, list_maker_of(again).fit.config)
+    other = list_maker_of(again).fit.config.replaced({"interactions.unify_ids": ["case"]})
+    given = {"given": F.lit(json.dumps(other.given()))}
+    copied.delta_table("runs").update(F.col(c.RUN_ID) == again.run_id, given)
+    with pytest.raises(DataError, match=r"by another configuration .*; start the job again"):
+        fold_in.follow()
 
 
 def test_the_followed_table_is_read_as_it_is_whatever_version_runs_read(

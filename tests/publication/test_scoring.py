@@ -10,9 +10,11 @@ from pyspark.sql import functions as F
 
 from jobs import score as job
 from m6rec import columns as c
+from m6rec.config.base import TableSource
 from m6rec.config.run import Config
 from m6rec.errors import ConfigError, DataError, TableError
-from m6rec.fits.list_maker import ListMaker
+from m6rec.fits.list_maker import EVENT_COLUMNS, KnownOfUsers, ListMaker
+from m6rec.fits.sources import open_events
 from m6rec.job_records import FORGET
 from m6rec.lakehouse import Lakehouse
 from m6rec.publication.publishing import run_to_follow
@@ -116,6 +118,39 @@ def _learned(lakehouse: Lakehouse) -> set[tuple[str, str]]:
     events = ListMaker(lakehouse, list_maker_of(lakehouse).fit.config).fit.training_events
     rows = events.select(c.USER_ID, c.ITEM_ID).collect()
     return {(row[c.USER_ID], row[c.ITEM_ID]) for row in rows}
+
+
+def test_a_table_without_weights_holds_what_its_users_like(
+    lakehouse: Lakehouse, tmp_path: Path
+) -> None:
+    of_run = list_maker_of(lakehouse).fit
+    stars = of_run.config.replaced({"interactions.positive_minimum": 4.0})
+    liked = [f"item-{number}" for number in (2, 5, 8)]
+    table = pd.DataFrame({"customer": "stranger", "product": liked})
+    source = TableSource(path=written(table, tmp_path / "events.parquet"), format="parquet")
+    maker = ListMaker(of_run.lakehouse, stars)
+    opened = open_events(lakehouse.spark, "--users", source, stars.interactions)
+    events = maker.cleaned(opened, opened.frame).interactions.select(*EVENT_COLUMNS)
+    users = maker.users(events.select(c.USER_ID).distinct())
+    (row,) = maker.rows(KnownOfUsers(users, events, maker.attributes(users))).collect()
+    assert (len(row[c.ITEM_INDICES]), row[c.EXCLUDED_INDICES]) == (3, [])
+
+
+def test_users_without_events_of_their_own_have_the_rows_that_the_run_trained_on(
+    lakehouse: Lakehouse,
+) -> None:
+    maker = list_maker_of(lakehouse)
+    users = maker.index.where(F.col(c.USER_ID).isin(*SOME))
+    nothing = lakehouse.read("interactions").select(*EVENT_COLUMNS).limit(0)
+    known = KnownOfUsers(users, nothing, maker.attributes(users))
+    found = maker.rows(known, users.select(c.USER_INDEX))
+    trained = maker.fit.matrix.join(users, c.USER_INDEX, "left_semi")
+    histories = [
+        {row[c.USER_INDEX]: row[c.ITEM_INDICES] for row in frame.collect()}
+        for frame in (found, trained)
+    ]
+    assert histories[0] == histories[1]
+    assert any(histories[1].values())
 
 
 def test_a_user_who_came_after_training_is_folded_in_and_unknown_items_are_counted(

@@ -254,6 +254,16 @@ def test_a_pair_is_positive_by_its_rating_before_decay_and_weighting(spark: Spar
     }
 
 
+def test_an_event_without_a_time_has_not_decayed(spark: SparkSession) -> None:
+    rows = [("ann", "tea", None, 3.5), ("ann", "rum", None, 4.0)]
+    settings = config(half_life_days=7, positive_minimum=4.0, weighting="log")
+    pairs = pairs_of(aggregate_pairs(interactions(spark, rows), settings, latest=NOW))
+    assert {item: positive for (_, item), (_, positive) in pairs.items()} == {
+        "tea": False,
+        "rum": True,
+    }
+
+
 def test_minimum_interactions_hold_for_all_that_are_left(spark: SparkSession) -> None:
     core = [(user, item) for user in "ab" for item in "xy"]
     # c has two items, but one of them only c has: when it goes, c goes.

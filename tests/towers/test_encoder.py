@@ -16,6 +16,7 @@ from m6rec.towers.encoder import (
 )
 from m6rec.towers.model import TowerModel, TowerShape
 from m6rec.towers.training import freeze
+from tests.lanes import needs_rows_rounded_alike
 
 
 def trained_model(rank: int, user: int, item: int) -> TowerModel:
@@ -81,6 +82,19 @@ def test_a_user_is_encoded_alike_alone_and_among_others(
     together = encoder.encode_users(rows, user_features)
     alone = encoder.encode_users(rows.slice(17, 18), user_features[17:18])
     np.testing.assert_allclose(alone, together[17:18], atol=1e-5)
+
+
+@needs_rows_rounded_alike
+def test_a_user_is_encoded_to_the_same_bit_alone_and_among_others(
+    factor_model: FactorModel, rows: Rows
+) -> None:
+    shape = TowerShape(factor_model.rank, 128, 0, 256, 64, temperature=0.1, gate_half_count=2.0)
+    encoder = freeze(TowerModel(shape), factor_model)
+    features = np.random.default_rng(1).normal(size=(len(rows), 128)).astype(np.float32)
+    together = encoder.encode_users(rows, features)
+    for user in (0, 17, 95):
+        alone = encoder.encode_users(rows.slice(user, user + 1), features[user : user + 1])
+        np.testing.assert_array_equal(alone[0], together[user])
 
 
 def test_untrained_towers_rank_by_the_cosine_of_the_factors_and_popularity(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from m6rec.check.numbers import DecimalSign, numbers_as_text
 from m6rec.check.samples import ColumnSample
-from m6rec.check.times import TimeReading, read_times
+from m6rec.check.times import read_times
 from m6rec.config.data import InteractionsConfig
 
 
@@ -22,14 +22,26 @@ class EventReading:
     decimal_sign: DecimalSign = ""
 
 
-def read_events(columns: Mapping[str, ColumnSample], config: InteractionsConfig) -> EventReading:
-    """How times and weights are written, as far as the first rows show it."""
+def read_events(
+    columns: Mapping[str, ColumnSample],
+    config: InteractionsConfig,
+    known: EventReading | None = None,
+) -> EventReading:
+    """How times and weights are written, as far as the first rows show it.
+
+    Where they do not, as `03/04/2025` alone, it is as in the table whose reading is `known`.
+    """
+    known = EventReading() if known is None else known
     names = config.columns
-    time = TimeReading()
+    time_format = None
     if names.time is not None and names.time in columns:
         time = read_times(columns[names.time], config)
-    weight = None
+        time_format = known.time_format if time.problem else time.format
+    decimal_sign: DecimalSign = ""
     if names.weight is not None and names.weight in columns:
         column = columns[names.weight]
         weight = numbers_as_text(column.texts) if column.group == "text" else None
-    return EventReading(time.format, "" if weight is None else weight.decimal_sign)
+        if weight is not None:
+            is_open = not any("." in text or "," in text for text in column.texts)
+            decimal_sign = known.decimal_sign if is_open else weight.decimal_sign
+    return EventReading(time_format, decimal_sign)

@@ -4,8 +4,8 @@ What is known of a user (events, attributes) becomes a row of the user-item matr
 from there on the function that ranks in batch makes the lists.
 """
 
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import cached_property, reduce
 
 import pyarrow as pa
@@ -16,11 +16,13 @@ from m6rec import columns as c
 from m6rec.config.data import AttributesSource
 from m6rec.config.run import Config
 from m6rec.errors import ConfigError
+from m6rec.fits.events_of_run import EventsOfRun, read_events_of_run
 from m6rec.fits.fit import Fit
 from m6rec.fits.listing import published_scoring, read_explaining
 from m6rec.fits.members import read_blends, read_members
 from m6rec.fits.reranking import reranking_of
 from m6rec.fits.rules import excluded_pairs, items_outside_lists
+from m6rec.fits.sources import Events
 from m6rec.kernels.arrays.rows import Float32
 from m6rec.kernels.text.sentence_encoder import load_sentence_encoder
 from m6rec.lakehouse import Lakehouse
@@ -39,6 +41,7 @@ from m6rec.stages.features.behaviour import (
 from m6rec.stages.features.pipeline import FeaturePipeline
 from m6rec.stages.features.texts import encode_texts, texts_of, with_text_vectors
 from m6rec.stages.pairs.aggregation import aggregate_pairs
+from m6rec.stages.pairs.cleaning import Cleaned, clean_interactions
 from m6rec.stages.pairs.matrix import user_item_matrix
 from m6rec.stages.ranking.lists import Scoring, user_inputs
 from m6rec.stages.ranking.recommendations import (
@@ -110,13 +113,35 @@ class ListMaker:
         )
 
     @cached_property
+    def events_of_run(self) -> EventsOfRun:
+        """How the run has read its events."""
+        return read_events_of_run(self.fit)
+
+    @property
     def latest(self) -> datetime | None:
         """The time up to which the weights of the run's events have decayed."""
-        if self.fit.config.interactions.half_life_days is None:
-            return None
-        latest = F.max(F.unix_micros(c.EVENT_TIME))
-        row = self.fit.lakehouse.read("interactions").agg(F.timestamp_micros(latest)).first()
-        return None if row is None else row[0]
+        return self.events_of_run.latest
+
+    def cleaned(self, opened: Events, rows: DataFrame) -> Cleaned:
+        """Rows of a table of events, cleaned as those of the run were.
+
+        An event of a table without weights weighs as little as one that the user liked may.
+        """
+        config = self.fit.config
+        cleaned = clean_interactions(
+            rows,
+            opened.config,
+            datetime.now(UTC),
+            opened.version,
+            opened.reading,
+            config.ratings.enabled,
+            self.latest,
+        )
+        minimum = config.interactions.positive_minimum
+        if minimum is None or opened.config.positive_minimum is not None:
+            return cleaned
+        weight = F.col(c.WEIGHT) * F.lit(max(minimum, 1.0))
+        return replace(cleaned, interactions=cleaned.interactions.withColumn(c.WEIGHT, weight))
 
     def lists(self, inputs: DataFrame, generated_at: datetime) -> DataFrame:
         """Explained lists: columns of table `recommendations` without run_id.
@@ -158,15 +183,25 @@ class ListMaker:
             )
         return user_inputs(rows, None, {}, pairs).join(users, c.USER_INDEX)
 
-    def rows(self, known: KnownOfUsers) -> DataFrame:
+    def rows(self, known: KnownOfUsers, as_trained: DataFrame | None = None) -> DataFrame:
         """A row of the user-item matrix for each user, with features where the ranker needs them.
 
         Items that the run does not know are left out.
+
+        Args:
+            known: of the users.
+            as_trained: user_index of those whose row is that of the run, if any.
         """
         indexed = self._indexed(known)
         pairs = self._pairs(known)
         of_train = pairs.withColumn(c.FOLD, F.lit(c.TRAIN))
         rows = user_item_matrix(of_train, known.users, (c.FINAL,)).drop(c.FIT)
+        if as_trained is not None:
+            # Not all that the run has learned from is among its events: what it was given as
+            # validation is not, and of repeats it has the sums of some.
+            own = self.fit.matrix.join(as_trained, c.USER_INDEX, "left_semi").select(rows.columns)
+            others = rows.join(own.select(c.USER_INDEX), c.USER_INDEX, "left_anti")
+            rows = others.unionByName(own)
         if not self._needs_features:
             return rows
         behaviour = self._behaviour(rows, indexed)

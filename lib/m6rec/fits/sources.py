@@ -94,7 +94,11 @@ def open_sources(spark: SparkSession, config: Config) -> Sources:
 
 
 def _reading(
-    label: str, source: TableSource, frame: DataFrame, config: InteractionsConfig
+    label: str,
+    source: TableSource,
+    frame: DataFrame,
+    config: InteractionsConfig,
+    known: EventReading | None = None,
 ) -> EventReading:
     """How times and weights are written, inferred from the first rows where they are text."""
     names = config.columns
@@ -110,7 +114,7 @@ def _reading(
     ]
     if not looked_at:
         return EventReading()
-    return read_events(first_rows(frame, label, source, looked_at).columns, config)
+    return read_events(first_rows(frame, label, source, looked_at).columns, config, known)
 
 
 def _is_number(kind: str) -> bool:
@@ -140,16 +144,21 @@ def columns_of_events(config: InteractionsConfig) -> tuple[str, ...]:
 
 
 def open_events(
-    spark: SparkSession, label: str, source: TableSource, config: InteractionsConfig
+    spark: SparkSession,
+    label: str,
+    source: TableSource,
+    config: InteractionsConfig,
+    known: EventReading | None = None,
 ) -> Events:
     """Open a table of events of any users, in which all columns but the ids are optional.
 
-    There is no minimum of interactions, since all that is known of a user counts.
+    There is no minimum of interactions, since all that is known of a user counts. What the first
+    rows do not show of how times and weights are written is as in `known`.
 
     Raises:
         TableError: the table does not exist or lacks the column of users or items.
     """
-    return _open_with_optional(spark, label, source, config, _history_config)
+    return _open_with_optional(spark, label, source, config, _history_config, known)
 
 
 def _open_held_out(
@@ -166,6 +175,7 @@ def _open_with_optional(
     source: TableSource,
     config: InteractionsConfig,
     adapted: Callable[[InteractionsConfig, list[str]], InteractionsConfig],
+    known: EventReading | None = None,
 ) -> Events:
     names = config.columns
     ids = (names.user, names.item, *names.beside_item)
@@ -173,7 +183,7 @@ def _open_with_optional(
     optional = tuple(name for name in named if name is not None)
     version, frame = _at_version(spark, source, ids, optional)
     own = adapted(config, frame.columns)
-    reading = _reading(label, source, frame, own)
+    reading = _reading(label, source, frame, own, known)
     return Events(label, frame, own, version, reading, _drops_malformed(source))
 
 

@@ -51,6 +51,8 @@ from m6rec.stages.pairs.cleaning import judged_by_themselves
 CATCHING_UP = -1
 _SECONDS_BETWEEN_DISTANCES = 60.0
 _ARRIVED, _EVENT = "_arrived", "_event"
+# A change that is made again in a later commit is another one, at whatever time it was committed.
+_NOT_OF_THE_EVENT = frozenset({"_commit_timestamp"})
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,8 @@ class FoldIn:
         self._begins = False
         self._may_repeat = True
         self._batches = 0
+        # How the stream cleans events, once it has been built.
+        self._cleaned_by: str | None = None
         self._next_distance = 0.0
         self._lock = RLock()
 
@@ -183,8 +187,17 @@ class FoldIn:
             if self._followed is not None:
                 self._followed.let_go()
             self._followed = Followed(publication, list_maker_of(self.lakehouse.for_run(run_id)))
+            self._refuse_other_cleaning(self._followed)
             print(f"fold_in: following run {run_id}", flush=True)
         return self._followed
+
+    def _refuse_other_cleaning(self, followed: Followed) -> None:
+        """Stop where the run reads events otherwise than the stream does since its start."""
+        if self._cleaned_by not in {None, _cleaning_of(followed)}:
+            raise DataError(
+                "the run that has been published reads events by another configuration"
+                " (interactions or ratings.enabled) than the one before it; start the job again"
+            )
 
     def catch_up(self) -> Followed:
         """List the users anew who have events that the published run has not learned from.
@@ -231,7 +244,7 @@ class FoldIn:
         known = self._events.get(followed.publication)
         if known is None:
             first = self._first_version(followed)
-            known = FollowedEvents(self.spark, self.source, self.config, followed.maker, first)
+            known = FollowedEvents(self.spark, self.source, followed.maker, first)
             self._events = {followed.publication: known}
         return known
 
@@ -279,7 +292,7 @@ class FoldIn:
         opened = own_events.opened()
         events = with_columns(frame, source, columns_of_events(opened.config), "fold_in.source")
         if settings.watermark_hours > 0:
-            own = [name for name in events.columns if not name.startswith("_commit_")]
+            own = [name for name in events.columns if name not in _NOT_OF_THE_EVENT]
             # The watermark goes by the time of arrival, so that no event is too late. Events are
             # compared by a hash, since the stream's state lies in the lake and must hold no id.
             arrived = {_ARRIVED: F.current_timestamp(), _EVENT: F.xxhash64(*map(owner_column, own))}
@@ -293,8 +306,9 @@ class FoldIn:
             opened.config,
             F.current_timestamp(),
             opened.reading,
-            self.config.ratings.enabled,
+            followed.maker.fit.config.ratings.enabled,
         )
+        self._cleaned_by = _cleaning_of(followed)
         return judged.select(c.USER_ID, c.ITEM_ID, c.REASON)
 
     @property
@@ -510,6 +524,13 @@ class FoldIn:
             return None
         self._next_distance = now_is + _SECONDS_BETWEEN_DISTANCES
         return followed.distance(rows)
+
+
+def _cleaning_of(followed: Followed) -> str:
+    """A fingerprint of how the run reads events, from whatever table."""
+    config = followed.maker.fit.config
+    interactions = config.interactions.model_dump(mode="json", exclude={"source"})
+    return fingerprint_of([interactions, config.ratings.enabled])
 
 
 def _refusals(refused: Mapping[str, int]) -> str:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property
 
 from pyspark.sql import DataFrame, SparkSession
@@ -10,14 +9,12 @@ from pyspark.sql import functions as F
 
 from m6rec import columns as c
 from m6rec.config.base import TableSource
-from m6rec.config.run import Config
 from m6rec.fits.list_maker import EVENT_COLUMNS, ListMaker
 from m6rec.fits.sources import Events, open_events
 from m6rec.publication.later_rows import LaterRows, later_rows
 from m6rec.publication.replacing import frame_of_users
 from m6rec.spark.runtimes import held_frame
 from m6rec.spark.values import id_column
-from m6rec.stages.pairs.cleaning import clean_interactions
 
 _TOUCHED = "_touched"
 
@@ -29,21 +26,21 @@ class FollowedEvents:
     Attributes:
         spark: the session.
         source: the table.
-        config: how its events are read.
-        maker: of the published run, whose decay they get.
+        maker: of the published run, by whose configuration they are read.
         first_version: the first version of the table that the run has not read; None where it has
             read none.
     """
 
     spark: SparkSession
     source: TableSource
-    config: Config
     maker: ListMaker
     first_version: int | None
 
     def opened(self) -> Events:
         """The table as it is now."""
-        return open_events(self.spark, "fold_in.source", self.source, self.config.interactions)
+        interactions = self.maker.fit.config.interactions
+        reading = self.maker.events_of_run.reading
+        return open_events(self.spark, "fold_in.source", self.source, interactions, reading)
 
     def of_all(self) -> DataFrame:
         """Those of all users, like `interactions`."""
@@ -75,13 +72,4 @@ class FollowedEvents:
         return later_rows(self.spark, self.source, self.opened(), self.first_version)
 
     def _cleaned(self, opened: Events, rows: DataFrame) -> DataFrame:
-        cleaned = clean_interactions(
-            rows,
-            opened.config,
-            datetime.now(UTC),
-            opened.version,
-            opened.reading,
-            self.config.ratings.enabled,
-            self.maker.latest,
-        )
-        return cleaned.interactions.select(*EVENT_COLUMNS)
+        return self.maker.cleaned(opened, rows).interactions.select(*EVENT_COLUMNS)

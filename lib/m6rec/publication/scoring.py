@@ -17,7 +17,6 @@ from m6rec.publication.repeating import given_of_run, with_own_indices
 from m6rec.runs import work_of_run
 from m6rec.spark.sources import has_column, load_source, read_source, table_of_ids
 from m6rec.spark.values import id_column
-from m6rec.stages.pairs.cleaning import clean_interactions
 from m6rec.stages.pairs.outcome import counts_by_reason
 
 
@@ -105,7 +104,8 @@ def score(maker: ListMaker, given: GivenUsers) -> Scored:
     history = _history(maker, users, events, given.with_history).persist()
     own = None if attributes is None else maker.attributes(users, attributes)
     known = KnownOfUsers(users, history, maker.attributes(users), own)
-    lists = maker.lists(maker.inputs(maker.rows(known), users), datetime.now(UTC))
+    rows = maker.rows(known, _as_trained(users, events, given.with_history))
+    lists = maker.lists(maker.inputs(rows, users), datetime.now(UTC))
     unknown = history.join(maker.items, c.ITEM_ID, "left_anti")
     counted = unknown.agg(F.count("*"), F.count_distinct(c.ITEM_ID)).collect()[0]
     return Scored(
@@ -123,16 +123,9 @@ def score(maker: ListMaker, given: GivenUsers) -> Scored:
 def _clean(maker: ListMaker, source: TableSource) -> tuple[DataFrame, dict[str, int]]:
     """The events of a table, like those of `interactions`, and how many were refused by reason."""
     config: Config = maker.fit.config
-    opened = open_events(maker.fit.spark, "--users", source, config.interactions)
-    cleaned = clean_interactions(
-        opened.frame,
-        opened.config,
-        datetime.now(UTC),
-        opened.version,
-        opened.reading,
-        config.ratings.enabled,
-        maker.latest,
-    )
+    reading = maker.events_of_run.reading
+    opened = open_events(maker.fit.spark, "--users", source, config.interactions, reading)
+    cleaned = maker.cleaned(opened, opened.frame)
     cleaned.labelled.persist()
     return cleaned.interactions, counts_by_reason(cleaned.quarantine)
 
@@ -147,6 +140,15 @@ def _history(
         return added(base_events(maker, users), own)
     others = users.join(events.select(c.USER_ID), c.USER_ID, "left_anti")
     return own.unionByName(maker.training_events(others))
+
+
+def _as_trained(users: DataFrame, events: DataFrame | None, with_history: bool) -> DataFrame | None:
+    """user_index of the users of whom nothing counts but what the run has learned from."""
+    if events is None:
+        return users.select(c.USER_INDEX)
+    if with_history:
+        return None
+    return users.join(events.select(c.USER_ID), c.USER_ID, "left_anti").select(c.USER_INDEX)
 
 
 def base_events(maker: ListMaker, users: DataFrame) -> DataFrame:

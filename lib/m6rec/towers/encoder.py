@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from m6rec.errors import DataError
 from m6rec.kernels.arrays.layers import gelu, linear
+from m6rec.kernels.arrays.padding import padded_rows
 from m6rec.kernels.arrays.rows import Float32, Int64, Rows
 from m6rec.kernels.factors.projection import FactorModel, project
 from m6rec.kernels.ranking.members import UserBlock, UserEncoder
@@ -157,7 +158,9 @@ class TowerEncoder:
         features: Float32,
         units: Float32 | None,
     ) -> Float32:
-        w = self.weights
+        w, n_rows = self.weights, len(factors)
+        factors, gates, features = map(padded_rows, (factors, gates, features))
+        units = None if units is None else padded_rows(units)
         base = gates[:, None] * factors
         stand_ins, others = self.of_features(side, features, units)
         inputs = np.hstack([base, *others])
@@ -165,7 +168,7 @@ class TowerEncoder:
             base = base + (1 - gates)[:, None] * stood_in
         hidden = gelu(linear(w, f"{side}.first", inputs))
         tower = base + linear(w, f"{side}.last", hidden)
-        return normalise_rows(tower @ w["shared.weight"].T)
+        return normalise_rows(tower @ w["shared.weight"].T)[:n_rows]
 
     def of_features(
         self, side: str, features: Float32, units: Float32 | None = None

@@ -5,7 +5,7 @@ holds that both give the same embeddings. It is NumPy, so that a Spark worker ne
 function turns a history into a user's vector: for validation, for lists, and for later users.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ from m6rec.kernels.ranking.members import UserBlock, UserEncoder
 from m6rec.towers.encoder import read_modalities
 from m6rec.towers.modalities import as_modalities, split_features
 
-# Histories that are read at once; of about equal length, so that little of them is padding.
+# Histories that are read at once.
 _HISTORIES_AT_ONCE = 512
 _LAYER_NORM_FLOOR = 1e-5
 
@@ -100,7 +100,8 @@ class SequenceEncoder:
     def encode_users(self, rows: Rows, times: Int64, items: Float32) -> Float32:
         """Embeddings h of users from their histories: float32 [n, width].
 
-        A user without a history gets zeros.
+        A user without a history gets zeros. What a user gets does not depend on the other users,
+        as histories that are read together have the same length.
 
         Args:
             rows: the users' histories.
@@ -109,10 +110,11 @@ class SequenceEncoder:
         """
         users = np.zeros((len(rows), self.width), np.float32)
         length = int(self.shape["length"])
-        order = np.argsort(rows.counts, kind="stable")
-        order = order[rows.counts[order] > 0]
-        for start in range(0, len(order), _HISTORIES_AT_ONCE):
-            chosen = order[start : start + _HISTORIES_AT_ONCE]
+        lengths = np.minimum(rows.counts, length)
+        order = np.argsort(lengths, kind="stable")
+        order = order[lengths[order] > 0]
+        changes = np.flatnonzero(np.diff(lengths[order])) + 1
+        for chosen in _pieces(np.split(order, changes), _HISTORIES_AT_ONCE):
             _, entries = entries_of_rows(rows.indptr, chosen)
             histories = last_items(rows.take(chosen), times[entries], length)
             users[chosen] = self._read(histories, items)
@@ -184,6 +186,13 @@ class UsersInContexts:
     def encode(self, block: UserBlock) -> Float32:
         """float32 [n, width]."""
         return self.users.towers.in_context(self.users.encode(block), self.codes)
+
+
+def _pieces(groups: Iterable[Int64], most: int) -> Iterator[Int64]:
+    """The groups in pieces of so many at most."""
+    for group in groups:
+        for start in range(0, len(group), most):
+            yield group[start : start + most]
 
 
 def sequence_factors(factor_model: FactorModel) -> Float32:

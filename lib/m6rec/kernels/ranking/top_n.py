@@ -19,6 +19,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from m6rec.kernels.arrays.padding import padded_rows
 from m6rec.kernels.arrays.rows import NO_ITEM, Float32, Int32, Int64
 from m6rec.kernels.arrays.threads import Threads
 
@@ -26,7 +27,6 @@ from m6rec.kernels.arrays.threads import Threads
 # its best rate, and its result is still in the shared cache when the selection reads it.
 _USERS_PER_BLOCK = 2048
 # A multiple of the rows that any of BLAS's kernels takes at once, and a divisor of the above.
-_ROWS_OF_PRODUCT = 64
 _ITEMS_PER_BLOCK = 512
 # Float32 sums of k products, and lengths, are at most k times this share from the exact ones.
 _ROUNDING = float(np.finfo(np.float32).eps)
@@ -204,7 +204,7 @@ def _rank_block(task: _Task, users: slice) -> None:
     vectors = task.user_vectors[users]
     rows = np.arange(len(vectors))
     items = task.items
-    padded = _padded(vectors)
+    padded = padded_rows(vectors)
     cells = np.empty(len(padded) * min(_ITEMS_PER_BLOCK, len(items.vectors)), np.float32)
     add_to_items = task.added(users) if task.added else None
     heaps, thresholds = _empty_heaps(len(vectors), task.listed.shape[1])
@@ -217,7 +217,7 @@ def _rank_block(task: _Task, users: slice) -> None:
                 break
             if not reached.all():
                 rows, vectors = rows[reached], vectors[reached]
-                padded = _padded(vectors)
+                padded = padded_rows(vectors)
         width = block.stop - block.start
         products = cells[: len(padded) * width].reshape(len(padded), width)
         np.matmul(padded, items.vectors[block].T, out=products)
@@ -236,19 +236,6 @@ def _rank_block(task: _Task, users: slice) -> None:
             thresholds,
         )
     task.listed[users], task.values[users] = _best_first(heaps)
-
-
-def _padded(vectors: Float32) -> Float32:
-    """The vectors with rows of zeros after them, so that BLAS rounds each row alike in any block.
-
-    It has other kernels for few rows and for those that remain at the end of a block. OpenBLAS's
-    kernel for AVX2 takes two groups of six rows at once and rounds them in different ways even so;
-    of AVX-512 processors, NumPy 1.23 knows those of Intel only.
-    """
-    missing = -len(vectors) % _ROWS_OF_PRODUCT
-    if not missing:
-        return vectors
-    return np.concatenate([vectors, np.zeros((missing, vectors.shape[1]), np.float32)])
 
 
 def _best_first(heaps: Int64) -> tuple[Int32, Float32]:

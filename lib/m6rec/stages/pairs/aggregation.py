@@ -243,7 +243,9 @@ def _with_latest(
 
 def _half_lives(half_life_days: float) -> Column:
     seconds = F.col("_latest").cast("double") - F.col(c.EVENT_TIME).cast("double")
-    return F.least(seconds / (half_life_days * SECONDS_PER_DAY), F.lit(_MAXIMUM_HALF_LIVES))
+    half_lives = F.least(seconds / (half_life_days * SECONDS_PER_DAY), F.lit(_MAXIMUM_HALF_LIVES))
+    # Of null and a number, the number is the least. An event without a time has not decayed.
+    return F.when(F.col(c.EVENT_TIME).isNull(), 0.0).otherwise(half_lives)
 
 
 def _combine(value: str, config: InteractionsConfig) -> Column:
