@@ -34,13 +34,21 @@ def test_what_runs_within_threads_has_one() -> None:
     assert threads_of_blas() != {1} or threads.count == 1
 
 
+def test_threads_that_overlap_are_as_many_as_without_others() -> None:
+    alone, _ = within()
+    with Threads() as threads, ThreadPoolExecutor(1) as other:
+        beside = other.submit(within).result()
+        assert (threads.count, beside) == (alone, (alone, {1}))
+        assert threads_of_blas() == {1}
+
+
 def test_of_threads_that_overlap_the_last_to_leave_leaves_blas_as_it_was() -> None:
     before = threads_of_blas()
-    first = Threads()
+    first, second = Threads(), Threads()
     first.__enter__()
     with ThreadPoolExecutor(1) as other:
-        second = other.submit(Threads).result()
         other.submit(second.__enter__).result()
         first.__exit__(None, None, None)
+        assert threads_of_blas() == {1}
         other.submit(second.__exit__, None, None, None).result()
     assert threads_of_blas() == before

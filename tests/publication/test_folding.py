@@ -356,6 +356,34 @@ def test_a_run_that_reads_events_otherwise_ends_the_job(
         fold_in.follow()
 
 
+def test_an_item_that_a_rule_excludes_from_now_on_is_in_no_new_list(
+    spark: SparkSession, copied: Lakehouse, following: Config, tmp_path: Path
+) -> None:
+    recalled = str(tmp_path / "recalled")
+    named = spark.createDataFrame([("item-1",)], "product string")
+    named.write.format("delta").save(recalled)
+    rule = {"path": recalled, "format": "delta", "item": "product"}
+    ruled = list_maker_of(copied).fit.config.replaced({"recommend.rules.excluded_items": rule})
+    given = {"given": F.lit(json.dumps(ruled.given()))}
+    copied.delta_table("runs").update(F.col(c.RUN_ID) == copied.run_id, given)
+
+    fold_in = FoldIn(copied, following)
+
+    def masked() -> int:
+        followed = fold_in.follow()
+        fold_in._follow_rules(followed)
+        return int(sum(scoring.masked_items.sum() for scoring in followed.maker.scorings))
+
+    first = masked()
+    spark.createDataFrame([("item-2",)], "product string").write.format("delta").mode(
+        "append"
+    ).save(recalled)
+    assert masked() == first
+    # A minute later.
+    fold_in._next_rules = 0.0
+    assert masked() == first + 1
+
+
 def test_the_followed_table_is_read_as_it_is_whatever_version_runs_read(
     copied: Lakehouse, config: Config, events: Path
 ) -> None:

@@ -143,6 +143,11 @@ class ListMaker:
         weight = F.col(c.WEIGHT) * F.lit(max(minimum, 1.0))
         return replace(cleaned, interactions=cleaned.interactions.withColumn(c.WEIGHT, weight))
 
+    def read_rules_anew(self) -> None:
+        """Have the lists from now on follow the owner's rules and quotas as they are now."""
+        for name in ("scorings", "_rankings"):
+            self.__dict__.pop(name, None)
+
     def lists(self, inputs: DataFrame, generated_at: datetime) -> DataFrame:
         """Explained lists: columns of table `recommendations` without run_id.
 

@@ -25,7 +25,7 @@ from pyspark.sql.streaming.query import StreamingQuery
 
 from m6rec import columns as c
 from m6rec.config.base import TableSource
-from m6rec.config.run import INTERACTIONS_SOURCE, Config
+from m6rec.config.run import INTERACTIONS_SOURCE, Config, sources_of
 from m6rec.errors import ConfigError, DataError, TableError
 from m6rec.fingerprints import fingerprint_of
 from m6rec.fits.list_maker import KnownOfUsers, added, lacking
@@ -50,6 +50,9 @@ from m6rec.stages.pairs.cleaning import judged_by_themselves
 
 CATCHING_UP = -1
 _SECONDS_BETWEEN_DISTANCES = 60.0
+_SECONDS_BETWEEN_RULES = 60.0
+# A table of rules that has no versions is read as often as this.
+_SECONDS_OF_A_RULE = 600.0
 _ARRIVED, _EVENT = "_arrived", "_event"
 # A change that is made again in a later commit is another one, at whatever time it was committed.
 _NOT_OF_THE_EVENT = frozenset({"_commit_timestamp"})
@@ -101,6 +104,9 @@ class FoldIn:
         # How the stream cleans events, once it has been built.
         self._cleaned_by: str | None = None
         self._next_distance = 0.0
+        # The tables of rules that lists follow, and when to look at them again.
+        self._rules: tuple[int, tuple[int, ...]] | None = None
+        self._next_rules = 0.0
         self._lock = RLock()
 
     @property
@@ -381,10 +387,22 @@ class FoldIn:
         """List users anew, and once more if another run is published meanwhile."""
         while True:
             followed = self.catch_up()
+            self._follow_rules(followed)
             self._fold_into(followed, batch_id, users, items, refused)
             self._may_repeat = False
             if self.follow() is followed:
                 return
+
+    def _follow_rules(self, followed: Followed) -> None:
+        """Have rules read again, once in a while, where their tables have changed."""
+        now_is = time.monotonic()
+        if now_is < self._next_rules:
+            return
+        self._next_rules = now_is + _SECONDS_BETWEEN_RULES
+        versions = _versions_of_rules(self.spark, followed.maker.fit.config, now_is)
+        if self._rules not in {None, (followed.publication, versions)}:
+            followed.maker.read_rules_anew()
+        self._rules = followed.publication, versions
 
     def _fold_into(
         self,
@@ -524,6 +542,18 @@ class FoldIn:
             return None
         self._next_distance = now_is + _SECONDS_BETWEEN_DISTANCES
         return followed.distance(rows)
+
+
+def _versions_of_rules(spark: SparkSession, config: Config, seconds: float) -> tuple[int, ...]:
+    """A number for each table that the rules of lists are read from, which changes with it."""
+    recommend = config.recommend
+    by_columns = (recommend.rules.at_most.column, recommend.diversity.column)
+    named = {"recommend.rules.allowed_items", "recommend.rules.excluded_items"}
+    if any(by_columns) or recommend.calibration.column:
+        named.add("features.items")
+    versions = [source_version(spark, one) for key, one, _ in sources_of(config) if key in named]
+    period = -int(seconds // _SECONDS_OF_A_RULE)
+    return tuple(period if version is None else version for version in versions)
 
 
 def _cleaning_of(followed: Followed) -> str:

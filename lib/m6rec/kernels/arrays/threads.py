@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import pairwise
+from threading import Lock, local
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -28,22 +29,69 @@ def _blas() -> ThreadpoolController:
     return ThreadpoolController().select(user_api="blas")
 
 
+class _OneThread:
+    """BLAS at one thread, from when the first block of this process asks until the last has ended.
+
+    Blocks may overlap. If each restored what it had found, BLAS would have two threads within one
+    of them, or one for ever, as it happens, and would round products otherwise.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._blocks = 0
+        self._before: list[int] = []
+
+    def begin(self) -> int:
+        """Set BLAS to one thread; return how many it has outside of such blocks."""
+        libraries = _blas().lib_controllers
+        with self._lock:
+            if not self._blocks:
+                self._before = [int(library.num_threads) for library in libraries]
+            self._blocks += 1
+            for library in libraries:
+                _set_threads(library, 1)
+            return min(self._before, default=1)
+
+    def end(self) -> None:
+        """Give BLAS its threads again where this was the last block."""
+        with self._lock:
+            self._blocks -= 1
+            for library, count in zip(_blas().lib_controllers, self._before, strict=True):
+                # With OpenMP, each thread has a number of its own.
+                if not self._blocks or getattr(library, "threading_layer", "") == "openmp":
+                    _set_threads(library, count)
+
+
+def _set_threads(library: Any, count: int) -> None:
+    # Otherwise OpenBLAS listens only to the thread that asked first.
+    if hasattr(library, "clear_controlling_thread"):
+        library.clear_controlling_thread(force=True)
+    library.set_num_threads(count)
+
+
+_ONE_THREAD = _OneThread()
+# Of a thread: whether it is one of those of a block, within which further blocks have one thread.
+_OF_THREAD = local()
+
+
+def _mark_thread() -> None:
+    _OF_THREAD.is_within = True
+
+
 class Threads:
     """As many threads as BLAS is set to; inside the `with` block BLAS itself uses one.
 
     Each of these threads does its own products, so that threads of BLAS never compete with them for
-    the cores.
+    the cores. Blocks in several threads at once have as many threads each, so that what they
+    compute does not depend on when they meet.
     """
 
-    def __init__(self) -> None:
-        self._pools = _blas()
-        self.count = min((int(pool["num_threads"]) for pool in self._pools.info()), default=1)
+    count: int
 
     def __enter__(self) -> "Threads":
-        # Only within its own `with` does a limit of OpenBLAS hold for whichever thread sets it.
-        # Where BLAS has one thread already, who has set that restores it.
-        self._limits = None if self.count == 1 else self._pools.limit(limits=1).__enter__()
-        self._executor = ThreadPoolExecutor(self.count)
+        own = _ONE_THREAD.begin()
+        self.count = 1 if getattr(_OF_THREAD, "is_within", False) else own
+        self._executor = ThreadPoolExecutor(self.count, initializer=_mark_thread)
         return self
 
     def __exit__(
@@ -53,8 +101,7 @@ class Threads:
         trace: TracebackType | None,
     ) -> None:
         self._executor.shutdown(cancel_futures=True)
-        if self._limits is not None:
-            self._limits.__exit__(kind, error, trace)
+        _ONE_THREAD.end()
 
     def run(self, work: Callable[[Work], Result], parts: Iterable[Work]) -> list[Result]:
         """What `work` returns for each part, in order; the first error of a part is raised."""
