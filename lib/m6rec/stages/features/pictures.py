@@ -4,6 +4,7 @@ import importlib.util
 import io
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ from urllib.parse import unquote, urlparse
 
 import numpy as np
 import pyarrow as pa
-from PIL import Image
+from PIL import Image, ImageOps
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
@@ -32,6 +33,8 @@ FRAME = "frame"
 PIXELS = "pixels"
 
 _COLOURS = 3
+_WHITE = 255
+_LARGEST_OF_16_BITS = 65_535.0
 _GIVEN = "given"
 # Values that are on their way to a Python worker at once: whole files.
 _FILES_AT_ONCE = 32
@@ -165,10 +168,35 @@ def decode_image(source: bytes | Path, size: int) -> bytes | None:
     """One image as size * size * 3 bytes, or None where it cannot be decoded."""
     try:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
-            return scaled(image, size)
+            return scaled(_as_seen(image), size)
     except Exception:
         # Pillow's readers raise whatever a file that is cut short, too large or no image leads to.
         return None
+
+
+def _as_seen(image: Image.Image) -> Image.Image:
+    """An image as a browser shows it: upright, in 8 bits a colour, on white where it is clear."""
+    image.load()
+    # The picture itself is whole where what its EXIF data say cannot be read.
+    with suppress(Exception):
+        ImageOps.exif_transpose(image, in_place=True)
+    if image.mode.startswith("I;16"):
+        image = _in_eight_bits(image, 0.0, _LARGEST_OF_16_BITS)
+    elif image.mode in {"I", "F"}:
+        values = np.asarray(image)
+        known = values[np.isfinite(values)]
+        image = _in_eight_bits(image, float(known.min()), float(known.max()))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image
+
+
+def _in_eight_bits(image: Image.Image, least: float, largest: float) -> Image.Image:
+    """A greyscale of numbers from black, which is the least value, to white, the largest."""
+    values = np.asarray(image).astype(np.float32)
+    shares = np.nan_to_num((values - least) / ((largest - least) or 1.0))
+    return Image.fromarray(np.round(shares.clip(0.0, 1.0) * _WHITE).astype(np.uint8))
 
 
 def scaled(image: Image.Image, size: int) -> bytes:
