@@ -356,7 +356,7 @@ class InteractionsConfig(Section):
     def events_differ(self) -> bool:
         """Whether events can have different weights."""
         given = self.columns.weight, self.event_weights, self.half_life_days
-        return any(given)
+        return any(given) or self.suspicious_users.action == "weight"
 
 
 class SplitConfig(Section):
