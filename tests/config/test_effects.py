@@ -316,6 +316,16 @@ CASES: list[tuple[str, Config, Config]] = [
         config(towers={"images": {"blocks": 2}}, **ITEMS),
     ),
     (
+        "features.text_model",
+        config(features={"text_model": "encoder"} | ITEMS["features"]),
+        config(
+            features={
+                "text_model": "encoder",
+                "users": {"source": TABLE, "id": "id", "kinds": {"about": "text_embedding"}},
+            }
+        ),
+    ),
+    (
         "features.video_frames",
         config(features={"video_frames": 3} | ITEMS["features"]),
         config(

@@ -86,6 +86,11 @@ def _has_item_attributes(config: Config) -> bool:
     return config.features.items is not None
 
 
+def _encodes_texts(config: Config) -> bool:
+    tables = (config.features.users, config.features.items)
+    return any("text_embedding" in table.kinds.values() for table in tables if table is not None)
+
+
 def _is_explicit(config: Config) -> bool:
     return config.factors.als.feedback == "explicit"
 
@@ -385,6 +390,12 @@ RULES: tuple[Idle, ...] = (
         ("features.image_size", "towers.images"),
         lambda config: not _has_item_attributes(config),
         _NO_ITEMS,
+    ),
+    Idle(
+        ("features.text_model",),
+        lambda config: not _encodes_texts(config),
+        "neither features.users.kinds nor features.items.kinds names a column of kind"
+        " text_embedding",
     ),
     Idle(
         ("features.video_frames",),
