@@ -143,6 +143,26 @@ def test_paths_of_this_machine_and_of_other_file_systems_are_read(
     assert facts.example == f"{tmp_path}/none.png"
 
 
+def test_names_that_spark_passes_over_are_said(spark: SparkSession, tmp_path: Path) -> None:
+    spark.conf.set("fs.pfile.impl", "org.apache.hadoop.fs.ProxyLocalFileSystem")
+    names = ("_MG_0001.png", ".cover.png", "a_.png", "_by=name.png")
+    for name in names:
+        (tmp_path / name).write_bytes(_encoded((0, 255, 0), "PNG"))
+    paths = [f"pfile://{tmp_path}/{name}" for name in (*names, "none.png")]
+    # The executors open files of this machine by themselves.
+    paths.append(str(tmp_path / names[0]))
+    frame = spark.createDataFrame(list(enumerate(paths)), f"{c.ITEM_INDEX} long, cover string")
+    decoded, facts = load_pictures(frame, COVER, 2, "items")
+    assert [row[c.ITEM_INDEX] for row in decoded.orderBy(c.ITEM_INDEX).collect()] == [2, 3, 5]
+    assert str(facts) == (
+        f"column cover: images in 3 of 6 rows; 1 could not be decoded, such as {paths[4]}, which"
+        " count as without; 2 are files whose names begin with _ or a point, which Spark passes"
+        " over (rename them, or give their bytes), and count as without"
+    )
+    with pytest.raises(TableError, match="none of its 2 images could be decoded; 2 are files"):
+        load_pictures(frame.where(f"{c.ITEM_INDEX} < 2"), COVER, 2, "items")
+
+
 def test_a_video_gives_frames_at_even_times(spark: SparkSession, tmp_path: Path) -> None:
     film, still = moving_square(frames=9), moving_square(frames=2)
     (tmp_path / "film.mp4").write_bytes(film)

@@ -40,6 +40,8 @@ _GIVEN = "given"
 _FILES_AT_ONCE = 32
 # A scheme other than file:, which no executor opens as a path.
 _REMOTE = r"^(?!file:)[A-Za-z][A-Za-z0-9+.-]+:/"
+# A file that no listing of Spark's has.
+_PASSED_OVER = r"/(\.[^/]*|_[^/=]*)$"
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class PictureFacts:
         given: rows with a value.
         broken: of these, those that could not be read or decoded, and count as without.
         example: the path of one of these, or the index of its item; empty where there is none.
+        passed_over: of those given, the others without: Spark reads no files of such names.
     """
 
     column: PictureColumn
@@ -74,15 +77,31 @@ class PictureFacts:
     given: int
     broken: int
     example: str = ""
+    passed_over: int = 0
 
     def __str__(self) -> str:
-        broken = ""
+        without = ""
         if self.broken:
             such_as = f", such as {self.example}" if self.example else ""
-            broken = f"; {self.broken} could not be decoded{such_as}, which count as without"
+            without = f"; {self.broken} could not be decoded{such_as}, which count as without"
+        if self.passed_over:
+            without += f"; {self.why_passed_over}, and count as without"
         return (
-            f"column {self.column.name}: {self.column.kind}s in {self.given - self.broken} of"
-            f" {self.rows} rows{broken}"
+            f"column {self.column.name}: {self.column.kind}s in {self.decoded} of {self.rows}"
+            f" rows{without}"
+        )
+
+    @property
+    def decoded(self) -> int:
+        """The rows whose value could be decoded."""
+        return self.given - self.broken - self.passed_over
+
+    @property
+    def why_passed_over(self) -> str:
+        """What keeps Spark from files, and what to do."""
+        return (
+            f"{self.passed_over} are files whose names begin with _ or a point, which Spark passes"
+            " over (rename them, or give their bytes)"
         )
 
 
@@ -121,12 +140,13 @@ def load_pictures(
     with records_per_batch(frame.sparkSession, _FILES_AT_ONCE):
         decoded = _decoded(given, column, size).persist()
         facts = _facts(frame.count(), given, decoded, column)
-    if named and facts.given and facts.given == facts.broken:
+    if named and facts.given and not facts.decoded:
         such_as = f", such as {facts.example}" if facts.example else ""
+        passed_over = f"; {facts.why_passed_over}" if facts.passed_over else ""
         raise TableError(
             f"{table}, column {column.name}: none of its {facts.given} {column.kind}s could be"
-            f" decoded{such_as}; give bytes or paths of {column.kind} files that the executors can"
-            " read, or set the column's kind to ignore"
+            f" decoded{such_as}{passed_over}; give bytes or paths of {column.kind} files that the"
+            " executors can read, or set the column's kind to ignore"
         )
     return decoded.where(F.col(PIXELS).isNotNull()), facts
 
@@ -229,11 +249,16 @@ def _facts(rows: int, given: DataFrame, decoded: DataFrame, column: PictureColum
     row = failed.agg(F.count(F.lit(1)).alias("rows"), F.min(c.ITEM_INDEX).alias("item")).first()
     broken = 0 if row is None else row["rows"]
     example = f"that of {c.ITEM_INDEX} {row['item']}" if row is not None and broken else ""
+    passed_over = 0
     if broken and isinstance(given.schema[_GIVEN].dataType, T.StringType):
-        row = given.join(failed, c.ITEM_INDEX).agg(F.min(_GIVEN).alias("path")).first()
-        example = "" if row is None else str(row["path"])
+        is_listed = ~(F.col(_GIVEN).rlike(_REMOTE) & F.col(_GIVEN).rlike(_PASSED_OVER))
+        of_failed = given.join(failed, c.ITEM_INDEX).groupBy(is_listed.alias("is_listed"))
+        counted = of_failed.agg(F.count(F.lit(1)).alias("rows"), F.min(_GIVEN).alias("path"))
+        found = {row["is_listed"]: row for row in counted.collect()}
+        broken, example = (found[True]["rows"], found[True]["path"]) if True in found else (0, "")
+        passed_over = found[False]["rows"] if False in found else 0
     items = 0 if of_items is None else of_items["items"]
-    return PictureFacts(column, rows, items, broken, example)
+    return PictureFacts(column, rows, items, broken, example, passed_over)
 
 
 def _decode_batches(
