@@ -34,7 +34,11 @@ _NUMBERS = {
     "I32": "<i4",
     "I16": "<i2",
     "I8": "i1",
+    "U64": "<u8",
+    "U32": "<u4",
+    "U16": "<u2",
     "U8": "u1",
+    "BOOL": "?",
 }
 # A file of weights begins with the length of the header, in so many bytes.
 _LENGTH_BYTES = 8

@@ -149,7 +149,7 @@ def load_sentence_encoder(named: str) -> SentenceEncoder:
 
 
 def described_encoder(files: EncoderFiles) -> SentenceEncoder:
-    """The encoder without its weights, as the other files describe it.
+    """The encoder without its weights, as its files describe it.
 
     Raises:
         ArtifactError: a file is missing or damaged, or the encoder is of a kind that is not read.

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -26,10 +27,10 @@ def decode_video(source: bytes | Path, count: int) -> list[Image.Image]:
         return av.open(io.BytesIO(source) if isinstance(source, bytes) else source)
 
     try:
-        with opened() as container:
+        with suppress(av.FFmpegError), opened() as container:
             sought = list(_sought_frames(container, count))
-        if len(sought) == count:
-            return sought
+            if len(sought) == count:
+                return sought
         # It is short, does not tell how long it is, or not all of it can be sought.
         with opened() as container:
             frames = sum(1 for _ in container.decode(_video_stream(container)))
