@@ -4,8 +4,8 @@
 # MAGIC
 # MAGIC Runs the whole pipeline on tables of the catalogue, job by job, and publishes. Attach it to a
 # MAGIC cluster of your own (dedicated access mode) with the wheel of m6rec installed, and set the widgets:
-# MAGIC the table of interactions with its columns, the schema for the tables of all runs, and a folder of
-# MAGIC a volume for models and reports.
+# MAGIC the table of interactions with its columns, the schema for the tables of all runs, a folder of a
+# MAGIC volume for models and reports, and `run_id` where an earlier run is to go on.
 
 # COMMAND ----------
 
@@ -16,6 +16,7 @@ dbutils.widgets.text("time", "event_time")
 dbutils.widgets.text("lake", "main.recommender")
 dbutils.widgets.text("artifacts", "/Volumes/main/recommender/artifacts")
 dbutils.widgets.text("settings", "{}")
+dbutils.widgets.text("run_id", "")
 
 # COMMAND ----------
 
@@ -27,9 +28,9 @@ from m6rec.command_line import new_run_id, open_lakehouse
 from m6rec.config.run import parse_config
 from m6rec.fits.inspection import check_tables
 from m6rec.publication.publishing import read_published
-from m6rec.report.collect import collect_report
+from m6rec.report.collect import collect_report, with_guards
 from m6rec.report.page import write_report
-from m6rec.runs import run_job
+from m6rec.runs import as_read_by, run_job
 from m6rec.spark.places import place_of
 
 asked = dbutils.widgets.get
@@ -51,13 +52,15 @@ config = parse_config(sections | json.loads(asked("settings")), "the widgets")
 
 # COMMAND ----------
 
-check_tables(spark, config)
-lakehouse = open_lakehouse(spark, config, new_run_id())
+lakehouse = open_lakehouse(spark, config, asked("run_id") or new_run_id())
+print(f"run id {lakehouse.run_id}")
+check_tables(spark, as_read_by(lakehouse, config))
 
 # COMMAND ----------
 
 # MAGIC %md
-# MAGIC The jobs, recorded in table `runs`. Run again with the same run id, finished ones are skipped.
+# MAGIC The jobs, recorded in table `runs`. Where the widget `run_id` has the id of an earlier run of the same
+# MAGIC configuration, its finished jobs are skipped; an empty one begins a new run.
 
 # COMMAND ----------
 
@@ -72,7 +75,11 @@ for job in jobs_of(config):
 # COMMAND ----------
 
 report = place_of(spark, f"{asked('artifacts')}/reports") / f"{lakehouse.run_id}.html"
-publish_run(lakehouse, config, lambda: write_report(report, collect_report(lakehouse, config)))
+publish_run(
+    lakehouse,
+    config,
+    lambda: write_report(report, with_guards(collect_report(lakehouse, config), lakehouse)),
+)
 print(f"report: {report}")
 
 # COMMAND ----------

@@ -118,22 +118,31 @@ def test_the_notebooks_run_on_names_of_a_catalogue(
     small = shop.config(shop_in_catalogue, **ONE_OF_EACH)
     kept = ("split", *ONE_OF_EACH)
     volume = shop_in_catalogue / "volume"
-    widgets = Widgets(
-        interactions=f"{SHOP}.interactions",
-        user="customer",
-        item="product",
-        time="at",
-        lake=LAKE,
-        artifacts=str(volume),
-        settings=json.dumps({name: small[name] for name in kept}),
-    )
-    given = {"spark": spark, "dbutils": widgets, "__name__": "__main__"}
+    asked = {
+        "interactions": f"{SHOP}.interactions",
+        "user": "customer",
+        "item": "product",
+        "time": "at",
+        "lake": LAKE,
+        "artifacts": str(volume),
+        "settings": json.dumps({name: small[name] for name in kept}),
+    }
+    given = {"spark": spark, "dbutils": Widgets(**asked), "__name__": "__main__"}
     runpy.run_path(str(NOTEBOOKS / "pipeline.py"), given)
     [published] = publications(Lakehouse(spark, LAKE, ""))
     lists = read_published(spark, LAKE, "recommendations")
     assert lists.select("user_id").distinct().count() > 80
-    assert (volume / "reports" / f"{published.run_id}.html").is_file()
+    report = volume / "reports" / f"{published.run_id}.html"
+    assert "Guards of the publication" in report.read_text()
     assert (volume / published.run_id / "towers" / "final" / "als" / "towers.json").is_file()
+
+    report.unlink()
+    capsys.readouterr()
+    again = {**given, "dbutils": Widgets(run_id=published.run_id, **asked)}
+    runpy.run_path(str(NOTEBOOKS / "pipeline.py"), again)
+    assert "recommend: skipped (finished)" in capsys.readouterr().out
+    assert report.is_file()
+    assert [one.run_id for one in publications(Lakehouse(spark, LAKE, ""))] == [published.run_id]
 
     runpy.run_path(str(NOTEBOOKS / "operations.py"), given)
     assert f"publish {published.run_id}" in capsys.readouterr().out

@@ -55,6 +55,17 @@ CASES: list[tuple[str, Config, Config]] = [
         config({"columns": {"weight": "stars"}, "weighting": "binary"}),
     ),
     (
+        "interactions.columns.weight",
+        config({"columns": {"weight": "quantity"}}),
+        config({"columns": {"weight": "quantity"}, "cancellations": "cancel"}),
+    ),
+    (
+        "interactions.duplicates",
+        config({"duplicates": "sum"} | TIME),
+        # The last event of a pair may weigh 0, and their sum more.
+        config({"duplicates": "sum", "columns": {"time": "at", "weight": "quantity"}}),
+    ),
+    (
         "interactions.duplicates",
         config({"duplicates": "sum"} | TIME),
         config({"duplicates": "sum"}),
@@ -73,6 +84,11 @@ CASES: list[tuple[str, Config, Config]] = [
         "interactions.weighting",
         config({"weighting": "weight"}),
         config({"weighting": "weight", "duplicates": "sum"}),
+    ),
+    (
+        "interactions.weighting",
+        config({"weighting": "weight", "suspicious_users": {"action": "quarantine"}}),
+        config({"weighting": "weight", "suspicious_users": {"action": "weight"}}),
     ),
     (
         "recommend.default_segment_users",
@@ -298,6 +314,16 @@ CASES: list[tuple[str, Config, Config]] = [
         "towers.images.blocks",
         config(towers={"images": {"blocks": 2}}),
         config(towers={"images": {"blocks": 2}}, **ITEMS),
+    ),
+    (
+        "features.text_model",
+        config(features={"text_model": "encoder"} | ITEMS["features"]),
+        config(
+            features={
+                "text_model": "encoder",
+                "users": {"source": TABLE, "id": "id", "kinds": {"about": "text_embedding"}},
+            }
+        ),
     ),
     (
         "features.video_frames",

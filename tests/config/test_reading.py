@@ -65,3 +65,48 @@ def test_a_section_that_another_merges_may_have_the_same_keys(tmp_path: Path) ->
     text = f"{EVENTS}factors:\n  svd: &svd {{rank: 8}}\nratings: {{<<: *svd, rank: 9}}\n"
     config = load(tmp_path, text)
     assert (config.factors.svd.rank, config.ratings.rank) == (8, 9)
+
+
+@pytest.mark.parametrize(
+    "text", ["007", "010", "1_000", "12:30", "0x1F", "0b1", "+49", "-0", "0", "7", "-7", "19990101"]
+)
+def test_what_stands_for_an_id_is_read_as_it_is_written(tmp_path: Path, text: str) -> None:
+    for config in (
+        load(tmp_path, f"interactions: {{source: {{path: e.csv}}, not_a_user: [{text}]}}\n"),
+        load(tmp_path, EVENTS, f"interactions.not_a_user=[{text}]"),
+    ):
+        assert config.interactions.not_a_user == (text,)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("32", 32), ("010", 10), ("1_000", 1000), ("+5", 5), ("1e-3", 0.001)]
+)
+def test_a_number_may_be_written_in_several_ways(tmp_path: Path, text: str, number: float) -> None:
+    key = "seed" if isinstance(number, int) else "hybrid.catalogue_share"
+    config = load(tmp_path, EVENTS, f"{key}={text}")
+    assert config.value(key) == number
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "factors.als.rank=yes",
+        "towers.bagging=true",
+        "towers.ranks=on",
+        "hybrid.catalogue_share=false",
+        "evaluate.ks=[true]",
+        "interactions.suspicious_users.copy_likeness=true",
+    ],
+)
+def test_a_truth_value_is_no_number(tmp_path: Path, override: str) -> None:
+    key, _, _ = override.partition("=")
+    with pytest.raises(ConfigError) as refused:
+        load(tmp_path, EVENTS, override)
+    lines = str(refused.value).splitlines()[1:]
+    assert any(
+        line.startswith((f"  {key}: found the truth value", f"  {key}.0: found the truth value"))
+        and line.endswith("expected a number; give the number")
+        for line in lines
+    ), lines
+    # Where a word may stand in place of the number, it is named as well.
+    assert all(line.startswith((f"  {key}: ", f"  {key}.0: ")) for line in lines), lines

@@ -1,12 +1,15 @@
 """Tables of attributes as people have them: the kinds of their columns, and their ids."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from pyspark.sql import Column, DataFrame, SparkSession
+from safetensors.numpy import save_file
 
 from m6rec.check.findings import Severity
 from m6rec.check.writing import AS_IS, Writing
@@ -176,6 +179,23 @@ def test_a_kind_that_a_column_cannot_be_is_said(spark: SparkSession, tmp_path: P
     for name, said in words.items():
         assert any(re.search(f"column {name}: {said}", line) for line in problems), name
     assert any("column json.colour: is empty" in line for line in found.lines("warning"))
+
+
+def test_an_encoder_that_cannot_be_read_is_said(spark: SparkSession, tmp_path: Path) -> None:
+    encoder = tmp_path / "encoder"
+    encoder.mkdir()
+    save_file({"embeddings": np.ones((1, 3), np.float32)}, encoder / "model.safetensors")
+    modules = [{"type": "sentence_transformers.models.Dense", "path": "1_Dense"}]
+    (encoder / "modules.json").write_text(json.dumps(modules))
+    items = {
+        "source": table(tmp_path / "items.csv", "sku,plot\ni1,sea\n"),
+        "id": "sku",
+        "kinds": {"plot": "text_embedding"},
+    }
+    features = {"items": items, "text_model": str(encoder)}
+    found = inspect(spark, tmp_path, "user_id,item_id\nann,i1\n", features=features)
+    [problem] = found.lines("problem")
+    assert f"the encoder in {encoder} has a module Dense, expected only" in problem
 
 
 def test_dates_are_read_as_the_config_says(spark: SparkSession, tmp_path: Path) -> None:

@@ -3,15 +3,17 @@
 import json
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from safetensors.numpy import save_file
+from safetensors.torch import save_file as save_tensors
 
 from m6rec.errors import ArtifactError
 from m6rec.kernels.text.encoder_files import find_encoder
-from m6rec.kernels.text.sentence_encoder import load_sentence_encoder
+from m6rec.kernels.text.sentence_encoder import described_encoder, load_sentence_encoder
 from m6rec.kernels.text.word_pieces import WordPieces
 
 PIECES = (
@@ -33,7 +35,7 @@ WIDTH, HEADS, INNER = 8, 2, 16
 
 
 def pieces_of(text: str, longest: int = 20) -> list[str]:
-    known = WordPieces(VOCABULARY, unknown=1, first=2, last=3, lowers=True)
+    known = WordPieces(VOCABULARY, unknown=1, first=2, last=3, lowers=True, strips=True)
     return [PIECES[number] for number in known.numbers(text, longest)][1:-1]
 
 
@@ -45,10 +47,25 @@ def test_words_are_cut_into_the_longest_known_pieces() -> None:
     assert pieces_of("") == []
 
 
-def write_tokenizer(folder: Path, kind: str = "WordPiece") -> None:
+def write_tokenizer(folder: Path, kind: str = "WordPiece", **normalizer: bool | None) -> None:
     model = {"type": kind, "vocab": VOCABULARY}
-    described = {"model": model, "normalizer": {"type": "BertNormalizer", "lowercase": True}}
+    described = {"model": model, "normalizer": {"lowercase": True, **normalizer}}
     (folder / "tokenizer.json").write_text(json.dumps(described))
+
+
+def write_modules(folder: Path, *names: str) -> None:
+    modules = [{"path": name, "type": f"a.b.{name}"} for name in names]
+    (folder / "modules.json").write_text(json.dumps(modules))
+
+
+def write_config(folder: Path, **settings: Any) -> None:
+    config = {"model_type": "bert", "num_attention_heads": HEADS, "num_hidden_layers": 1}
+    (folder / "config.json").write_text(json.dumps(config | settings))
+
+
+def write_pooling(folder: Path, **settings: Any) -> None:
+    (folder / "Pooling").mkdir(exist_ok=True)
+    (folder / "Pooling" / "config.json").write_text(json.dumps(settings))
 
 
 @pytest.fixture
@@ -80,10 +97,8 @@ def transformer(tmp_path: Path) -> Path:
     ):
         weights[f"{name}.weight"], weights[f"{name}.bias"] = 1 + drawn(WIDTH), drawn(WIDTH)
     save_file(weights, tmp_path / "model.safetensors")
-    config = {"model_type": "bert", "num_attention_heads": HEADS, "num_hidden_layers": 1}
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    modules = [{"path": path, "type": f"a.b.{path}"} for path in ("", "Pooling", "Normalize")]
-    (tmp_path / "modules.json").write_text(json.dumps(modules))
+    write_config(tmp_path)
+    write_modules(tmp_path, "Transformer", "Pooling", "Normalize")
     (tmp_path / "sentence_bert_config.json").write_text('{"max_seq_length": 12}')
     write_tokenizer(tmp_path)
     return tmp_path
@@ -187,3 +202,75 @@ def test_a_tokenizer_of_another_encoder_is_refused(tmp_path: Path) -> None:
     mapping = np.zeros(len(PIECES), np.int64)
     save_file({"embeddings": vectors, "mapping": mapping}, tmp_path / "model.safetensors")
     assert load_sentence_encoder(str(tmp_path)).encode(["sea"]).shape == (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("normalizer", "found"),
+    [
+        ({"lowercase": True, "strip_accents": None}, ["cafe"]),
+        ({"lowercase": True, "strip_accents": False}, ["[UNK]"]),
+        ({"lowercase": False, "strip_accents": True}, ["cafe"]),
+        ({"lowercase": False, "strip_accents": None}, ["[UNK]"]),
+    ],
+)
+def test_accents_are_taken_away_as_the_tokenizer_says(
+    tmp_path: Path, normalizer: dict[str, bool | None], found: list[str]
+) -> None:
+    save_file({"embeddings": np.ones((len(PIECES), 3), np.float32)}, tmp_path / "model.safetensors")
+    write_tokenizer(tmp_path, **normalizer)
+    pieces = load_sentence_encoder(str(tmp_path)).pieces
+    assert [PIECES[number] for number in pieces.numbers("caf\u00e9", 20)] == found
+
+
+def test_by_the_first_piece_or_by_the_mean_of_all(transformer: Path) -> None:
+    mean = load_sentence_encoder(str(transformer)).encode(["sea !"])
+    for by_mean in (
+        {"pooling_mode_cls_token": False, "pooling_mode_mean_tokens": True},
+        {"pooling_mode": "mean"},
+    ):
+        write_pooling(transformer, **by_mean)
+        np.testing.assert_array_equal(
+            load_sentence_encoder(str(transformer)).encode(["sea !"]), mean
+        )
+    for by_first in (
+        {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False},
+        {"pooling_mode": "cls"},
+    ):
+        write_pooling(transformer, **by_first)
+        assert load_sentence_encoder(str(transformer)).by_first
+
+
+def test_what_would_be_left_out_of_an_encoder_is_refused(transformer: Path) -> None:
+    def refused(words: str) -> None:
+        with pytest.raises(ArtifactError, match=words):
+            described_encoder(find_encoder(str(transformer)))
+
+    write_modules(transformer, "Transformer", "Pooling", "Dense", "Normalize")
+    refused("has a module Dense, expected only Transformer, StaticEmbedding, Pooling, Normalize")
+    write_modules(transformer, "Transformer", "Pooling")
+    write_pooling(transformer, pooling_mode_lasttoken=True)
+    refused("has pooling by lasttoken in Pooling/config.json, expected mean or cls")
+    write_pooling(transformer, pooling_mode_cls_token=True, pooling_mode_mean_tokens=True)
+    refused("has pooling by cls and mean")
+    write_pooling(transformer, pooling_mode_mean_tokens=True)
+    write_config(transformer, hidden_act="relu")
+    refused("has hidden_act relu in config.json, expected gelu")
+    write_config(transformer, position_embedding_type="relative_key")
+    refused("has position_embedding_type relative_key")
+    (transformer / "config.json").write_text('{"model_type": "bert"}')
+    refused("has no num_attention_heads in config.json")
+    (transformer / "model.safetensors").write_bytes(b"\xff" * 20)
+    refused("model.safetensors in .* is damaged")
+
+
+def test_weights_of_16_bits_are_read(transformer: Path) -> None:
+    whole = load_sentence_encoder(str(transformer)).weights
+    file = transformer / "model.safetensors"
+    tensors = {name: torch.from_numpy(array) for name, array in whole.items()}
+    for kind in (torch.bfloat16, torch.float16):
+        save_tensors({name: tensor.to(kind) for name, tensor in tensors.items()}, file)
+        for name, array in load_sentence_encoder(str(transformer)).weights.items():
+            np.testing.assert_array_equal(array, tensors[name].to(kind).float().numpy())
+    save_tensors({name: one.to(torch.float8_e4m3fn) for name, one in tensors.items()}, file)
+    with pytest.raises(ArtifactError, match="has numbers of type F8_E4M3, expected one of F64"):
+        load_sentence_encoder(str(transformer))

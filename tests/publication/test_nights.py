@@ -16,6 +16,7 @@ from jobs.nightly import run_nightly, train_and_rank
 from jobs.rerun import rerun
 from m6rec import columns as c
 from m6rec.config.run import Config, parse_config
+from m6rec.fits.earlier import EarlierRun
 from m6rec.fits.fit import Fit
 from m6rec.kernels.factors.projection import project
 from m6rec.lakehouse import Lakehouse
@@ -287,3 +288,14 @@ def test_neighbours_of_cold_items_outlast_a_night_whose_ranker_does_without(
 
     assert carried("ridge-night") == 0
     assert carried("als-night") == carried(copied.run_id) > 0
+
+
+def test_a_run_that_goes_on_from_itself_turns_no_feature(copied: Lakehouse, config: Config) -> None:
+    fit = Fit(copied, config, c.FINAL)
+    earlier = EarlierRun(fit, als_iterations=4, tower_epochs=0.5).towers(fit, "als", epochs=4)
+    assert earlier is not None
+    assert (earlier.first_epoch, earlier.epochs) == (2, 2)
+    for side, turn in (("users", earlier.users), ("items", earlier.items)):
+        named = fit.model("features", side)["feature_names"]
+        assert len(turn.plain) == len(named) > 0
+        np.testing.assert_allclose(turn.plain, np.eye(len(named)), atol=1e-4)

@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,11 +10,13 @@ from pyspark.sql import DataFrame, SparkSession
 
 from m6rec.config.base import TableSource
 from m6rec.config.data import InteractionColumns, InteractionsConfig
+from m6rec.config.run import load_config
 from m6rec.errors import DataError, TableError
 from m6rec.stages.pairs import cleaning
 from m6rec.stages.pairs.aggregation import aggregate_pairs
 from m6rec.stages.pairs.cleaning import check_counts, clean_interactions
 
+CONF = Path(__file__).parents[2] / "conf"
 NOW = datetime(2024, 6, 1, tzinfo=UTC)
 DAY = datetime(2024, 5, 1)
 SOURCE = TableSource(path="unused", format="parquet")
@@ -261,6 +264,27 @@ def test_an_event_without_a_time_has_not_decayed(spark: SparkSession) -> None:
     assert {item: positive for (_, item), (_, positive) in pairs.items()} == {
         "tea": False,
         "rum": True,
+    }
+
+
+def test_in_the_example_of_a_shop_a_single_view_is_no_positive(spark: SparkSession) -> None:
+    given = load_config(CONF / "shop-events.yaml").interactions
+    columns = InteractionColumns(user="u", item="i", time="t", event_type="e")
+    minima = {"minimum_user_interactions": 1, "minimum_item_interactions": 1}
+    settings = given.model_copy(update={"columns": columns, **minima})
+    source = events(
+        spark,
+        event(i="viewed"),
+        event(i="viewed twice", t="2023-01-01"),
+        event(i="viewed twice", t="2023-01-02"),
+        event(i="in the cart", t="2023-01-01", e="cart"),
+    )
+    kept = clean_interactions(source, settings, NOW, None).interactions
+    pairs = pairs_of(aggregate_pairs(kept, settings))
+    assert {item: positive for (_, item), (_, positive) in pairs.items()} == {
+        "viewed": False,
+        "viewed twice": True,
+        "in the cart": True,
     }
 
 

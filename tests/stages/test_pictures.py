@@ -4,10 +4,11 @@ import io
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 from pyspark.sql import SparkSession
 
 from m6rec import columns as c
@@ -17,6 +18,7 @@ from m6rec.stages.features.pictures import (
     FRAME,
     PIXELS,
     PictureColumn,
+    decode_image,
     load_pictures,
     problem_of_video,
 )
@@ -27,10 +29,14 @@ COVER = PictureColumn("cover", "image", 1)
 TRAILER = PictureColumn("trailer", "video", 3)
 
 
-def _encoded(colour: tuple[int, int, int], kind: str) -> bytes:
+def saved(image: Image.Image, kind: str, **options: Any) -> bytes:
     buffer = io.BytesIO()
-    Image.new("RGB", (10, 6), colour).save(buffer, kind)
+    image.save(buffer, kind, **options)
     return buffer.getvalue()
+
+
+def _encoded(colour: tuple[int, int, int], kind: str) -> bytes:
+    return saved(Image.new("RGB", (10, 6), colour), kind)
 
 
 def _of_a_size_that_nobody_has() -> bytes:
@@ -67,6 +73,46 @@ def test_bytes_become_pixels_and_broken_images_are_counted(spark: SparkSession) 
     )
 
 
+def greys_of(encoded_image: bytes) -> list[int]:
+    """The greys of a picture of 2 x 2, by rows."""
+    pixels = np.frombuffer(decode_image(encoded_image, 2) or b"", np.uint8).reshape(-1, 3)
+    assert (pixels == pixels[:, :1]).all()
+    return [int(grey) for grey in pixels[:, 0]]
+
+
+def test_greys_of_more_than_8_bits_keep_their_order() -> None:
+    sixteen = np.array([[0, 257 * 64], [257 * 128, 65_535]], np.uint16)
+    assert greys_of(saved(Image.fromarray(sixteen), "PNG")) == [0, 64, 128, 255]
+    big_endian = Image.frombytes("I;16B", (2, 2), sixteen.astype(">u2").tobytes())
+    assert greys_of(saved(big_endian, "TIFF")) == [0, 64, 128, 255]
+    # What these numbers may be at most nobody knows.
+    whole = Image.fromarray(np.array([[-5, 0], [10, 95]], np.int32))
+    assert greys_of(saved(whole, "TIFF")) == [0, 13, 38, 255]
+    fractions = np.array([[0.25, 0.5], [0.75, np.nan]], np.float32)
+    assert greys_of(saved(Image.fromarray(fractions), "TIFF")) == [0, 128, 255, 0]
+    one = Image.fromarray(np.full((2, 2), 7.0, np.float32))
+    assert greys_of(saved(one, "TIFF")) == [0, 0, 0, 0]
+
+
+def test_what_is_clear_is_white() -> None:
+    values = np.array([[[0, 255], [0, 0]], [[100, 255], [0, 51]]], np.uint8)
+    grey = Image.fromarray(values, "LA")
+    assert greys_of(saved(grey, "PNG")) == [0, 255, 100, 204]
+    assert greys_of(saved(grey.convert("RGBA"), "PNG")) == [0, 255, 100, 204]
+    palette = Image.fromarray(np.array([[0, 1], [0, 1]], np.uint8)).convert("P")
+    palette.putpalette([0, 0, 0, 90, 90, 90])
+    assert greys_of(saved(palette, "PNG", transparency=0)) == [255, 90, 255, 90]
+
+
+def test_a_picture_is_turned_upright() -> None:
+    picture = Image.fromarray(np.array([[0, 80], [160, 240]], np.uint8))
+    exif = Image.Exif()
+    # The camera was turned to the left.
+    exif[ExifTags.Base.Orientation] = 6
+    assert greys_of(saved(picture, "PNG", exif=exif)) == [160, 0, 240, 80]
+    assert greys_of(saved(picture, "PNG", exif=b"Exif\0\0broken")) == [0, 80, 160, 240]
+
+
 def test_paths_of_this_machine_and_of_other_file_systems_are_read(
     spark: SparkSession, tmp_path: Path
 ) -> None:
@@ -95,6 +141,26 @@ def test_paths_of_this_machine_and_of_other_file_systems_are_read(
     assert {bytes(row[PIXELS]) for row in images} == {bytes([0, 255, 0] * 4)}
     assert (facts.given, facts.broken) == (8, 3)
     assert facts.example == f"{tmp_path}/none.png"
+
+
+def test_names_that_spark_passes_over_are_said(spark: SparkSession, tmp_path: Path) -> None:
+    spark.conf.set("fs.pfile.impl", "org.apache.hadoop.fs.ProxyLocalFileSystem")
+    names = ("_MG_0001.png", ".cover.png", "a_.png", "_by=name.png")
+    for name in names:
+        (tmp_path / name).write_bytes(_encoded((0, 255, 0), "PNG"))
+    paths = [f"pfile://{tmp_path}/{name}" for name in (*names, "none.png")]
+    # The executors open files of this machine by themselves.
+    paths.append(str(tmp_path / names[0]))
+    frame = spark.createDataFrame(list(enumerate(paths)), f"{c.ITEM_INDEX} long, cover string")
+    decoded, facts = load_pictures(frame, COVER, 2, "items")
+    assert [row[c.ITEM_INDEX] for row in decoded.orderBy(c.ITEM_INDEX).collect()] == [2, 3, 5]
+    assert str(facts) == (
+        f"column cover: images in 3 of 6 rows; 1 could not be decoded, such as {paths[4]}, which"
+        " count as without; 2 are files whose names begin with _ or a point, which Spark passes"
+        " over (rename them, or give their bytes), and count as without"
+    )
+    with pytest.raises(TableError, match="none of its 2 images could be decoded; 2 are files"):
+        load_pictures(frame.where(f"{c.ITEM_INDEX} < 2"), COVER, 2, "items")
 
 
 def test_a_video_gives_frames_at_even_times(spark: SparkSession, tmp_path: Path) -> None:

@@ -24,10 +24,9 @@ from m6rec.towers.row_files import Manifest, write_row_file
 from m6rec.towers.sequence_encoder import SequenceEncoder, sequence_factors
 from m6rec.towers.sequence_training import cut_windows, train_sequence_towers
 from m6rec.towers.validation import TowerValidation
-from m6rec.towers.warm_start import EarlierTowers
+from m6rec.towers.warm_start import EarlierTowers, FeatureTurn
 
 N_USERS, N_ITEMS, LENGTH = 160, 24, 12
-NO_FEATURES = np.zeros(0, np.int64)
 CONFIG = SequenceConfig(
     length=8, width=16, feature_hidden=8, epochs=25, negatives=24, users_per_batch=16, dropout=0.1,
     learning_rate=0.01, precision="float32",
@@ -324,7 +323,8 @@ def test_towers_go_on_with_new_items_and_other_contexts(
     batches = ArrowRowBatches(write_walks(tmp_path, *walks[:2], world_size=1), 0, 1)
     items, new = ItemInputs(factors, features), 4
     before = dict(trained.weights) | {"own.weight": trained.weights["own.weight"][:-new]}
-    earlier = EarlierTowers(before, ContextVocabulary(True), 22, 3, NO_FEATURES, np.arange(4))
+    known = FeatureTurn(np.eye(4, dtype=np.float32))
+    earlier = EarlierTowers(before, ContextVocabulary(True), 22, 3, known, known)
 
     def go_on(epochs: int) -> SequenceEncoder:
         result = train_sequence_towers(

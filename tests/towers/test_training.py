@@ -1,12 +1,12 @@
 """Training learns, stops, and goes on after a kill as if nothing had been."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from m6rec.config.towers import TowersConfig
 from m6rec.errors import ArtifactError, DataError
@@ -19,7 +19,7 @@ from m6rec.towers.examples import split_targets
 from m6rec.towers.loop import TrainingResult, Validate, learning_rate
 from m6rec.towers.row_files import Manifest
 from m6rec.towers.training import train_towers
-from m6rec.towers.warm_start import NOT_KNOWN_BEFORE, EarlierTowers, take_over
+from m6rec.towers.warm_start import EarlierTowers, FeatureTurn
 from tests.towers.coloured import COLOURS, N_ITEMS, validation_of, write_files
 
 CONFIG = TowersConfig(
@@ -52,6 +52,12 @@ def train(
 ) -> TrainingResult:
     batches = ArrowRowBatches(manifest, seed=5)
     return train_towers(batches, items, config, 5, validate, threads=1, **options)
+
+
+def matched(places: Iterable[int | None], before: int) -> FeatureTurn:
+    """Features of which earlier towers knew those with a place."""
+    rows = np.vstack([np.eye(before, dtype=np.float32), np.zeros(before, np.float32)])
+    return FeatureTurn(rows[[before if place is None else place for place in places]])
 
 
 class Scores:
@@ -294,7 +300,7 @@ def test_earlier_towers_are_trained_on_for_the_last_epochs_of_the_schedule(
 ) -> None:
     whole = train(manifest, items)
     earlier = EarlierTowers(
-        whole.encoder.weights, NO_CONTEXTS, 4, 2, np.arange(3), np.arange(COLOURS)
+        whole.encoder.weights, NO_CONTEXTS, 4, 2, matched(range(3), 3), matched(range(COLOURS), 4)
     )
     again = train(manifest, items, epochs=2, earlier=earlier)
     assert [record.epoch for record in again.history] == [1, 2]
@@ -311,23 +317,11 @@ def test_what_earlier_towers_do_not_know_starts_as_without_them(
     known["item.feature.weight"] = known["item.feature.weight"][:, ::-1][:, :3]
     known["shared.weight"] = known["shared.weight"][:4, :4]
     # Of the item's four colours, the earlier towers had three, in another order.
-    places = np.array([2, NOT_KNOWN_BEFORE, 0, 1])
-    earlier = EarlierTowers(known, NO_CONTEXTS, 0, 0, np.arange(3), places)
+    places = matched([2, None, 0, 1], 3)
+    earlier = EarlierTowers(known, NO_CONTEXTS, 0, 0, matched(range(3), 3), places)
     taken = train(manifest, items, epochs=0, earlier=earlier).encoder.weights
     np.testing.assert_array_equal(taken["shared.weight"], start["shared.weight"])
     np.testing.assert_array_equal(taken["user.first.weight"], known["user.first.weight"])
     columns = taken["item.feature.weight"]
     np.testing.assert_array_equal(columns[:, 1], start["item.feature.weight"][:, 1])
     np.testing.assert_array_equal(columns[:, [0, 2, 3]], known["item.feature.weight"][:, [2, 0, 1]])
-
-
-def test_features_before_columns_of_vectors_are_taken_over() -> None:
-    model = torch.nn.Module()
-    model.item = torch.nn.Module()
-    model.item.feature = torch.nn.Linear(4, 3, bias=False)
-    known = {"item.feature.weight": np.arange(12, dtype=np.float32).reshape(3, 4)}
-    # Of ten features, the last six are the axes of a column of vectors.
-    places = np.array([1, 0, 2, 3, 4, 5, 6, 7, 8, 9])
-    take_over(model, EarlierTowers(known, NO_CONTEXTS, 0, 0, np.arange(3), places))
-    taken = model.item.feature.weight.detach().numpy()
-    np.testing.assert_array_equal(taken, known["item.feature.weight"][:, [1, 0, 2, 3]])

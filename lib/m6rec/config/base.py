@@ -17,20 +17,32 @@ from pydantic import (
 
 from m6rec.rankers import MEMBER_NAMES, RANKER_NAMES
 
-Share = Annotated[float, Field(ge=0.0, lt=1.0)]
-PositiveInt = Annotated[int, Field(ge=1)]
-NonNegativeInt = Annotated[int, Field(ge=0)]
-NonNegativeFloat = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
-FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
-PositiveFloat = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
-ShareOrAll = Annotated[float, Field(gt=0.0, le=1.0)]
+
+def _no_truth_value(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError(
+            f"found the truth value {str(value).lower()}, which YAML also reads from yes, no, on"
+            " and off, expected a number; give the number"
+        )
+    return value
+
+
+# Python takes a truth value for 0 or 1.
+IsNumber = BeforeValidator(_no_truth_value)
+Share = Annotated[float, Field(ge=0.0, lt=1.0), IsNumber]
+PositiveInt = Annotated[int, Field(ge=1), IsNumber]
+NonNegativeInt = Annotated[int, Field(ge=0), IsNumber]
+NonNegativeFloat = Annotated[float, Field(ge=0.0, allow_inf_nan=False), IsNumber]
+FiniteFloat = Annotated[float, Field(allow_inf_nan=False), IsNumber]
+PositiveFloat = Annotated[float, Field(gt=0.0, allow_inf_nan=False), IsNumber]
+ShareOrAll = Annotated[float, Field(gt=0.0, le=1.0), IsNumber]
 # From nothing up to everything.
-Strength = Annotated[float, Field(ge=0.0, le=1.0)]
+Strength = Annotated[float, Field(ge=0.0, le=1.0), IsNumber]
 # A share that is neither nothing nor everything.
-ProperShare = Annotated[float, Field(gt=0.0, lt=1.0)]
+ProperShare = Annotated[float, Field(gt=0.0, lt=1.0), IsNumber]
 Value = TypeVar("Value")
 # A seed that every generator of random numbers takes.
-Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1), IsNumber]
 
 RUN_ID_CHARACTERS = frozenset(f"{string.ascii_letters}{string.digits}-_.")
 

@@ -10,6 +10,7 @@ from m6rec.config.base import (
     Cell,
     ColumnValue,
     FiniteFloat,
+    IsNumber,
     NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
@@ -181,7 +182,7 @@ class SuspiciousUsersConfig(Section):
     minimum_items: PositiveInt = Field(
         default=20, description="The least number of items, and of gaps, of a user who is judged."
     )
-    copy_likeness: Annotated[float, Field(ge=0.5, le=1.0)] = Field(
+    copy_likeness: Annotated[float, Field(ge=0.5, le=1.0), IsNumber] = Field(
         default=0.8,
         description="The share of the items of two users together that both have, from which on the"
         " later user is a near-copy of the earlier one.",
@@ -356,7 +357,7 @@ class InteractionsConfig(Section):
     def events_differ(self) -> bool:
         """Whether events can have different weights."""
         given = self.columns.weight, self.event_weights, self.half_life_days
-        return any(given)
+        return any(given) or self.suspicious_users.action == "weight"
 
 
 class SplitConfig(Section):

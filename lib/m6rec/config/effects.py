@@ -86,15 +86,26 @@ def _has_item_attributes(config: Config) -> bool:
     return config.features.items is not None
 
 
+def _encodes_texts(config: Config) -> bool:
+    tables = (config.features.users, config.features.items)
+    return any("text_embedding" in table.kinds.values() for table in tables if table is not None)
+
+
 def _is_explicit(config: Config) -> bool:
     return config.factors.als.feedback == "explicit"
 
 
 def _pairs_weigh_one(config: Config) -> bool:
-    """Whether no model and no threshold depends on the weights of events."""
+    """Whether no model and no threshold depends on how much events weigh that weigh above 0."""
     interactions = config.interactions
     looked_at = config.ratings.enabled or interactions.positive_minimum is not None
     return interactions.weighting == "binary" and not looked_at
+
+
+def _may_weigh_nothing(config: Config) -> bool:
+    """Whether events may weigh 0 or less, which makes no interaction of a pair or cancels one."""
+    weights = config.interactions.event_weights.values()
+    return config.interactions.columns.weight is not None or any(one <= 0 for one in weights)
 
 
 def _listed_rankers(config: Config) -> set[str]:
@@ -153,17 +164,21 @@ RULES: tuple[Idle, ...] = (
     Idle(
         ("interactions.columns.weight",),
         lambda config: (
-            _pairs_weigh_one(config) and "weighting" not in config.interactions.model_fields_set
+            _pairs_weigh_one(config)
+            and "weighting" not in config.interactions.model_fields_set
+            # The signs of weights decide what is cancelled.
+            and config.interactions.cancellations != "cancel"
         ),
-        "every pair weighs 1 under interactions.weighting: binary, the default; set it to weight or"
-        " log, or to binary where this is meant",
-        on="the models",
+        "every interaction weighs 1 under interactions.weighting: binary, the default, and a weight"
+        " of 0 or less makes none; set it to weight or log, or to binary where this is meant",
+        on="how much an interaction counts",
     ),
     Idle(
         ("interactions.duplicates",),
         # Without times, sum also says that equal rows are events of their own.
         lambda config: (
             _pairs_weigh_one(config)
+            and not _may_weigh_nothing(config)
             and (_has_time(config) or config.interactions.duplicates != "sum")
         ),
         "every pair weighs 1 under interactions.weighting: binary",
@@ -375,6 +390,12 @@ RULES: tuple[Idle, ...] = (
         ("features.image_size", "towers.images"),
         lambda config: not _has_item_attributes(config),
         _NO_ITEMS,
+    ),
+    Idle(
+        ("features.text_model",),
+        lambda config: not _encodes_texts(config),
+        "neither features.users.kinds nor features.items.kinds names a column of kind"
+        " text_embedding",
     ),
     Idle(
         ("features.video_frames",),

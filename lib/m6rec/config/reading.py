@@ -1,5 +1,6 @@
 """YAML of a config file or of `--set`, read as plain data; what cannot be read is said in words."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +8,15 @@ import yaml
 
 from m6rec.errors import ConfigError
 
+_INT = "tag:yaml.org,2002:int"
+
 
 class _Loader(yaml.SafeLoader):
-    """YAML without Python's own types, and without a key that stands twice in one section."""
+    """YAML without Python's own types, and without a key that stands twice in one section.
+
+    Whole numbers are plain decimals alone. PyYAML would read the id 010 as 8, by base 8, and the
+    time 12:30 as 750, by base 60; here they are text, as 1_000 is.
+    """
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
@@ -22,6 +29,13 @@ class _Loader(yaml.SafeLoader):
                     )
                 seen.add(key.value)
         return node
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != _INT]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(_INT, re.compile(r"^(?:0|-?[1-9][0-9]*)$"), list("-0123456789"))
 
 
 def data_of_file(file: Path, what: str = "config file", option: str = "--config") -> dict[str, Any]:

@@ -32,6 +32,8 @@ from m6rec.rankers import FUSION, HYBRID, MEMBER_NAMES, MLLIB_ALS, SEQUENCE, Nee
 
 # Where the dimensions of a search stand.
 _SEARCH = ("tune", "search")
+# What pydantic calls the types of which a value may have any.
+_TRIED_TYPES = ("constrained-", "function-before[", "literal[")
 # An unknown key whose name stands at more places than that is not told where it may belong.
 _SHOWN_PLACES = 3
 # The key of the table of interactions, as messages and lineage name it.
@@ -457,7 +459,11 @@ def _describe(problem: Any) -> str:
 
 
 def _keys(place: tuple[str | int, ...]) -> tuple[str | int, ...]:
-    """The keys that lead to a place, where pydantic also tells what a dimension of a search is."""
+    """The keys that lead to a place.
+
+    Pydantic also tells what a dimension of a search is, and which of several types it tried.
+    """
+    place = tuple(part for part in place if not str(part).startswith(_TRIED_TYPES))
     return (*place[:3], *place[4:]) if place[:2] == _SEARCH else place
 
 

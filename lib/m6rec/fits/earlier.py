@@ -6,18 +6,22 @@ attributes.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
 
 from m6rec import columns as c
+from m6rec.errors import ArtifactError
 from m6rec.fits.fit import Fit
-from m6rec.kernels.arrays.rows import Float32, Int64
+from m6rec.kernels.arrays.principal_components import turn_between
+from m6rec.kernels.arrays.rows import Float32, Float64
 from m6rec.spark.collecting import BYTES_OF_ITEM
 from m6rec.spark.item_matrices import item_rows
+from m6rec.stages.features.blocks import TokenBlock, VectorBlock
+from m6rec.stages.features.pipeline import FeaturePipeline
 from m6rec.towers.artifact import DESCRIPTION_FILE, load_towers
-from m6rec.towers.warm_start import NOT_KNOWN_BEFORE, EarlierTowers
+from m6rec.towers.warm_start import EarlierTowers, FeatureTurn
 
 
 class EarlierRun:
@@ -78,28 +82,80 @@ class EarlierRun:
             contexts=artifact.contexts,
             first_epoch=epochs - follow,
             epochs=follow,
-            user_columns=self._places_of_features(fit, "users"),
-            item_columns=self._places_of_features(fit, "items"),
+            users=self._turn_of(fit, "users"),
+            items=self._turn_of(fit, "items"),
         )
 
-    def _places_of_features(self, fit: Fit, side: str) -> Int64:
-        """int64 [features]: where the earlier run had each feature of the fit."""
-        names, before = (_feature_names(one, side) for one in (fit, self._fit))
-        places = {name: place for place, name in enumerate(before)}
-        # Principal components have numbers for names, but those of another night are other
-        # directions.
-        known = [
-            NOT_KNOWN_BEFORE
-            if name.startswith("component ")
-            else places.get(name, NOT_KNOWN_BEFORE)
-            for name in names
-        ]
-        return np.array(known, np.int64)
+    def _turn_of(self, fit: Fit, side: str) -> FeatureTurn:
+        now, before = (_pipeline_of(one, side) for one in (fit, self._fit))
+        if now is None:
+            return FeatureTurn(np.zeros((0, 0), np.float32))
+        return turn_of_features(now, before)
 
 
-def _feature_names(fit: Fit, side: str) -> Sequence[str]:
-    rows: Mapping[str, Sequence[str]] = {
-        row["name"]: fit.model("features", row["name"])["feature_names"]
-        for row in fit.models_of("features")
-    }
-    return rows.get(side, ())
+def _pipeline_of(fit: Fit, side: str) -> FeaturePipeline | None:
+    """The pipeline of a fit; None where it has none, or another release has written it."""
+    if side not in {row["name"] for row in fit.models_of("features")}:
+        return None
+    try:
+        return FeaturePipeline.load(fit.saved_artifact("features", side))
+    except ArtifactError:
+        return None
+
+
+def turn_of_features(now: FeaturePipeline, before: FeaturePipeline | None) -> FeatureTurn:
+    """What turns the features of a pipeline into those of an earlier one.
+
+    Features are matched by name. The directions of a large vocabulary and the axes of columns of
+    vectors have numbers for names, but those of another night are others, and are turned into the
+    earlier ones. Principal components are others as well, and nothing is known of them.
+    """
+    others = dict(enumerate(() if before is None else before.vectors))
+    vectors = tuple(
+        _turn_of_vectors(block, others.get(place)) for place, block in enumerate(now.vectors)
+    )
+    if before is None or now.reduction is not None or before.reduction is not None:
+        return FeatureTurn(np.zeros((len(now.names), 0), np.float32), vectors)
+    plain: Float32 = np.zeros((len(now.names), len(before.names)), np.float32)
+    places = {name: place for place, name in enumerate(before.names)}
+    for row, name in enumerate(now.names):
+        if name in places:
+            plain[row, places[name]] = 1.0
+    blocks = {block.name: block for block in before.blocks if block.projection is not None}
+    for block in now.blocks:
+        if block.projection is not None and block.name in blocks:
+            tokens = blocks[block.name].vocabulary
+            axes, rows = _text_directions(now, block, tokens)
+            earlier_axes, columns = _text_directions(before, blocks[block.name], tokens)
+            plain[np.ix_(rows, columns)] = turn_between(axes, earlier_axes)
+    return FeatureTurn(plain, vectors)
+
+
+def _turn_of_vectors(block: VectorBlock, before: VectorBlock | None) -> Float32:
+    if before is None:
+        return np.zeros((block.width, 0), np.float32)
+    if before.column.name != block.column.name:
+        return np.zeros((block.width, before.width), np.float32)
+    # Features are placed vectors times the root of twice the width.
+    return block.space.turn_to(before.space) * np.float32(np.sqrt(before.width / block.width))
+
+
+def _text_directions(
+    pipeline: FeaturePipeline, block: TokenBlock, tokens: Sequence[str]
+) -> tuple[Float64, list[int]]:
+    """The directions of a block that are features.
+
+    Returns:
+        float64 [tokens, k], the directions by the given tokens in units of the features'
+        deviations, zero for tokens that the block does not know; and their places among features.
+    """
+    assert block.projection is not None and pipeline.selection is not None
+    of_name = {name: place for place, name in enumerate(pipeline.names)}
+    known = [k for k, name in enumerate(block.feature_names[: block.width]) if name in of_name]
+    places = [of_name[block.feature_names[k]] for k in known]
+    deviations = pipeline.selection.standardisation.deviations[places]
+    of_token = {token: row for row, token in enumerate(block.vocabulary)}
+    rows = np.array([of_token.get(token, -1) for token in tokens])
+    axes: Float64 = block.projection[rows][:, known] / deviations
+    axes[rows < 0] = 0.0
+    return axes, places

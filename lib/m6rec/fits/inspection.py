@@ -29,6 +29,7 @@ from m6rec.errors import ArtifactError, TableError
 from m6rec.fits.events_inspection import findings_of_events
 from m6rec.fits.matching import OpenedTable, findings_between
 from m6rec.kernels.text.encoder_files import find_encoder
+from m6rec.kernels.text.sentence_encoder import described_encoder
 from m6rec.spark.failures import reading_table
 from m6rec.spark.messages import say
 from m6rec.spark.misreadings import misreadings
@@ -288,7 +289,7 @@ def _of_vectors(
     """
     if "text_embedding" in attributes.kinds.values():
         try:
-            find_encoder(config.features.text_model or "")
+            described_encoder(find_encoder(config.features.text_model or ""))
         except ArtifactError as error:
             yield Finding("problem", table.place, str(error))
     for name, (kind, _) in kinds.items():

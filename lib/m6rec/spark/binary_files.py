@@ -30,7 +30,8 @@ def records_per_batch(spark: SparkSession, records: int) -> Iterator[None]:
 def contents_of(paths: DataFrame) -> DataFrame:
     """The files that are there, of some paths with a scheme: path string, content binary.
 
-    Whole folders are read, since a look at each file would be a call each.
+    Whole folders are read, since a look at each file would be a call each. Spark lists no file
+    whose name begins with _ or a point.
 
     Args:
         paths: path string; may repeat.

@@ -36,6 +36,23 @@ def with_positive_peaks(axes: Float64) -> Float64:
     return signed
 
 
+def turn_between(axes: Float64, before: Float64) -> Float64:
+    """What turns coordinates along some axes into those along earlier axes of the same space.
+
+    The turn T has the least ||axes T - before||, so that less is left of an earlier axis the less
+    of it the axes span.
+
+    Args:
+        axes: float64 [d, k].
+        before: float64 [d, r].
+
+    Returns:
+        float64 [k, r].
+    """
+    turn: Float64 = np.linalg.pinv(axes.T @ axes, hermitian=True) @ (axes.T @ before)
+    return turn
+
+
 def principal_components(features: Float64, components: int) -> Reduction:
     """The leading eigenvectors of the features' covariance, (X - m)ᵀ (X - m) / (n - 1).
 

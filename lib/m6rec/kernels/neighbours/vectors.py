@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
-from m6rec.kernels.arrays.principal_components import with_positive_peaks
+from m6rec.kernels.arrays.principal_components import turn_between, with_positive_peaks
 from m6rec.kernels.arrays.rows import Float32, Float64, Int64
 from m6rec.kernels.neighbours.content import inverse_document_frequency, unit_rows
 
@@ -29,6 +29,8 @@ _ROUNDS = 8
 # Axes with less of the largest variance are noise that scaling would blow up.
 _LEAST_VARIANCE = 1e-6
 _ROWS_AT_ONCE = 16_384
+# The squared way that the mean of the same column may go, in a space whose m is 1.
+_MOST_MOVED = 0.25
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,20 @@ class VectorSpace:
         squares = np.einsum("nr,nr->n", rotated, rotated)[:, None]
         placed[present] = rotated / np.sqrt(squares + 1)
         return placed
+
+    def turn_to(self, before: "VectorSpace") -> Float32:
+        """What turns placed vectors into those of an earlier space of the same column.
+
+        Returns:
+            float32 [r, r before]; all zero where the column has come to hold other vectors.
+        """
+        turn: Float32 = np.zeros((self.width, before.width), np.float32)
+        if len(self.mean) == len(before.mean):
+            moved = (self.mean - before.mean) @ before.axes
+            if moved @ moved < _MOST_MOVED:
+                axes, earlier = self.axes.astype(np.float64), before.axes.astype(np.float64)
+                turn = turn_between(axes, earlier).astype(np.float32)
+        return turn
 
     def terms(self, placed: Float32) -> sp.csr_matrix:
         """The nearest anchors of placed vectors: float32 [n, a], rows of length 1 or empty.

@@ -8,6 +8,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, deserialize
+
 from m6rec.errors import ArtifactError
 
 MODEL_FILE = "model.safetensors"
@@ -20,6 +24,25 @@ _DESCRIPTIONS = (
     "tokenizer_config.json",
     "vocab.txt",
 )
+# The types of numbers in files of weights. BF16 is read as the upper half of a 32-bit float.
+_NUMBERS = {
+    "F64": "<f8",
+    "F32": "<f4",
+    "F16": "<f2",
+    "BF16": "<u2",
+    "I64": "<i8",
+    "I32": "<i4",
+    "I16": "<i2",
+    "I8": "i1",
+    "U64": "<u8",
+    "U32": "<u4",
+    "U16": "<u2",
+    "U8": "u1",
+    "BOOL": "?",
+}
+# A file of weights begins with the length of the header, in so many bytes.
+_LENGTH_BYTES = 8
+_LONGEST_HEADER = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -34,14 +57,19 @@ class EncoderFiles:
     place: Path
     within: str = ""
 
-    def read(self, name: str) -> bytes | None:
-        """What a file holds; None where there is none."""
+    def read(self, name: str, most: int = -1) -> bytes | None:
+        """What a file holds, or as many of its first bytes; None where there is none."""
         if self.place.is_dir():
-            file = self.place / name
-            return file.read_bytes() if file.is_file() else None
+            path = self.place / name
+            if not path.is_file():
+                return None
+            with path.open("rb") as file:
+                return file.read(most)
         with zipfile.ZipFile(self.place) as archive:
-            known = self.within + name in archive.namelist()
-            return archive.read(self.within + name) if known else None
+            if self.within + name not in archive.namelist():
+                return None
+            with archive.open(self.within + name) as packed:
+                return packed.read(most)
 
     def read_json(self, name: str) -> Any:
         """What a file of JSON says; None where there is none.
@@ -56,6 +84,50 @@ class EncoderFiles:
             raise ArtifactError(
                 f"{name} in {self} is not JSON ({error}); copy the encoder's files anew"
             ) from error
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of each array of weights, without the weights themselves.
+
+        Raises:
+            ArtifactError: the file of weights is damaged.
+        """
+        length = int.from_bytes(self.read(MODEL_FILE, _LENGTH_BYTES) or b"", "little")
+        first = _LENGTH_BYTES + min(length, _LONGEST_HEADER)
+        try:
+            header = json.loads((self.read(MODEL_FILE, first) or b"")[_LENGTH_BYTES:])
+            arrays = {name: one for name, one in header.items() if name != "__metadata__"}
+            return {name: tuple(one["shape"]) for name, one in arrays.items()}
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise self._damaged(error) from error
+
+    def weights(self) -> dict[str, npt.NDArray[Any]]:
+        """The arrays of weights.
+
+        Raises:
+            ArtifactError: the file of weights is damaged, or has numbers of a type that is not
+                read.
+        """
+        try:
+            arrays = deserialize(self.read(MODEL_FILE) or b"")  # type: ignore[no-untyped-call]
+        except SafetensorError as error:
+            raise self._damaged(error) from error
+        return {name: self._array(name, **given) for name, given in arrays}
+
+    def _array(self, name: str, dtype: str, shape: list[int], data: bytes) -> npt.NDArray[Any]:
+        if dtype not in _NUMBERS:
+            raise ArtifactError(
+                f"{name} in {MODEL_FILE} of {self} has numbers of type {dtype}, expected one of"
+                f" {', '.join(_NUMBERS)}; save the encoder's weights as float32"
+            )
+        numbers = np.frombuffer(data, _NUMBERS[dtype]).reshape(shape)
+        if dtype == "BF16":
+            numbers = (numbers.astype(np.uint32) << 16).view(np.float32)
+        return numbers
+
+    def _damaged(self, error: Exception) -> ArtifactError:
+        return ArtifactError(
+            f"{MODEL_FILE} in {self} is damaged ({error}); copy the encoder's files anew"
+        )
 
     @property
     def digest(self) -> str:

@@ -6,22 +6,27 @@ means of vectors of word pieces.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load
 
 from m6rec.errors import ArtifactError
 from m6rec.kernels.arrays.layers import gelu, layer_norm, linear
 from m6rec.kernels.arrays.rows import Float32, Int64
 from m6rec.kernels.neighbours.content import unit_rows
-from m6rec.kernels.text.encoder_files import MODEL_FILE, EncoderFiles, find_encoder
+from m6rec.kernels.text.encoder_files import EncoderFiles, find_encoder
 from m6rec.kernels.text.word_pieces import WordPieces
 
 _STATIC = "embeddings"
+_MAPPING = "mapping"
+_PREFIX = "bert."
 _WORDS = "embeddings.word_embeddings.weight"
+_MODULES = ("Transformer", "StaticEmbedding", "Pooling", "Normalize")
+_MODE = "pooling_mode_"
+_HEADS, _LAYERS = "num_attention_heads", "num_hidden_layers"
+# Of a transformer: the only value of each setting by which its layers are computed.
+_SETTINGS = {"hidden_act": "gelu", "position_embedding_type": "absolute"}
 # Texts of about equal length that go through the layers at once.
 _TEXTS_AT_ONCE = 32
 _LONGEST = 512
@@ -88,7 +93,7 @@ class SentenceEncoder:
         return pooled
 
     def _static(self, pieces: Int64) -> Float32:
-        places = self.weights["mapping"][pieces] if "mapping" in self.weights else pieces
+        places = self.weights[_MAPPING][pieces] if _MAPPING in self.weights else pieces
         read = self.weights[_STATIC][places.astype(np.int64)]
         if "weights" in self.weights:
             read = read * self.weights["weights"][pieces][..., None]
@@ -134,56 +139,86 @@ def load_sentence_encoder(named: str) -> SentenceEncoder:
         ArtifactError: a file is missing or damaged, or the encoder is of a kind that is not read.
     """
     files = find_encoder(named)
-    try:
-        weights = load(files.read(MODEL_FILE) or b"")
-    except SafetensorError as error:
-        raise ArtifactError(
-            f"{MODEL_FILE} in {files} is damaged ({error}); copy the encoder's files anew"
-        ) from error
-    config = files.read_json("config.json") or {}
-    if _STATIC in weights:
-        numbers = {
-            name: array if name == "mapping" else array.astype(np.float32)
-            for name, array in weights.items()
-        }
-        normalises = bool(config.get("normalize", True))
-        rows = len(numbers.get("mapping", numbers[_STATIC]))
-        pieces = _word_pieces(files, rows, around=False)
-        return SentenceEncoder(pieces, numbers, 0, 0, 0.0, _LONGEST, False, normalises)
-    floats = {
-        name.removeprefix("bert."): array.astype(np.float32)
-        for name, array in weights.items()
-        if np.issubdtype(array.dtype, np.floating)
+    described = described_encoder(files)
+    weights = {
+        name.removeprefix(_PREFIX): array if name == _MAPPING else array.astype(np.float32)
+        for name, array in files.weights().items()
+        if not described.heads or np.issubdtype(array.dtype, np.floating)
     }
-    if config.get("model_type") != "bert" or _WORDS not in floats:
+    return replace(described, weights=weights)
+
+
+def described_encoder(files: EncoderFiles) -> SentenceEncoder:
+    """The encoder without its weights, as its files describe it.
+
+    Raises:
+        ArtifactError: a file is missing or damaged, or the encoder is of a kind that is not read.
+    """
+    shapes = {name.removeprefix(_PREFIX): shape for name, shape in files.shapes().items()}
+    config = files.read_json("config.json") or {}
+    listed: list[dict[str, Any]] = files.read_json("modules.json") or []
+    modules = {str(one["type"]).rpartition(".")[2]: one for one in listed}
+    for name in modules:
+        _expect(files, f"a module {name}", name in _MODULES, f"only {', '.join(_MODULES)}")
+    if _STATIC in shapes:
+        normalises = bool(config.get("normalize", True))
+        rows = shapes.get(_MAPPING, shapes[_STATIC])[0]
+        pieces = _word_pieces(files, rows, around=False)
+        return SentenceEncoder(pieces, {}, 0, 0, 0.0, _LONGEST, False, normalises)
+    if config.get("model_type") != "bert" or _WORDS not in shapes:
         raise ArtifactError(
             f"the encoder in {files} is of type {config.get('model_type')}, expected bert, such as"
             " all-MiniLM-L6-v2, or static embeddings of model2vec; or encode the texts yourself and"
             " give the column the kind embedding"
         )
-    listed: list[dict[str, Any]] = files.read_json("modules.json") or []
-    modules = {str(one["type"]).rpartition(".")[2]: one for one in listed}
-    pooling_place = modules.get("Pooling", {}).get("path", "1_Pooling")
-    pooling = files.read_json(f"{pooling_place}/config.json") or {}
+    pieces = _word_pieces(files, shapes[_WORDS][0], around=True)
+    for key, expected in _SETTINGS.items():
+        found = config.get(key, expected)
+        _expect(files, f"{key} {found} in config.json", found == expected, expected)
+    for key in (_HEADS, _LAYERS):
+        _expect(files, f"no {key} in config.json", key in config, "a whole number")
     limits = files.read_json("sentence_bert_config.json") or {}
-    positions = len(floats["embeddings.position_embeddings.weight"])
+    positions = shapes["embeddings.position_embeddings.weight"][0]
     return SentenceEncoder(
-        _word_pieces(files, len(floats[_WORDS]), around=True),
-        floats,
-        int(config["num_attention_heads"]),
-        int(config["num_hidden_layers"]),
+        pieces,
+        {},
+        int(config[_HEADS]),
+        int(config[_LAYERS]),
         float(config.get("layer_norm_eps", 1e-12)),
         min(int(limits.get("max_seq_length") or positions), positions),
-        bool(pooling.get("pooling_mode_cls_token", False)),
+        _pools_by_first(files, modules.get("Pooling", {}).get("path", "1_Pooling")),
         "Normalize" in modules,
     )
+
+
+def _expect(files: EncoderFiles, found: str, is_read: bool, expected: str) -> None:
+    if not is_read:
+        raise ArtifactError(
+            f"the encoder in {files} has {found}, expected {expected}; take another encoder, or"
+            " encode the texts yourself and give the column the kind embedding"
+        )
+
+
+def _pools_by_first(files: EncoderFiles, folder: str) -> bool:
+    """Whether the first piece stands for a text, and not the mean of all."""
+    settings = files.read_json(f"{folder}/config.json") or {}
+    named = settings.get("pooling_mode", [])
+    modes = {named} if isinstance(named, str) else set(named)
+    modes |= {
+        key.removeprefix(_MODE).removesuffix("s").removesuffix("_token")
+        for key, is_set in settings.items()
+        if key.startswith(_MODE) and is_set
+    }
+    found = f"pooling by {' and '.join(sorted(modes))} in {folder}/config.json"
+    _expect(files, found, modes in (set(), {"mean"}, {"cls"}), "mean or cls")
+    return modes == {"cls"}
 
 
 def _word_pieces(files: EncoderFiles, rows: int, around: bool) -> WordPieces:
     """The pieces of the encoder, whose weights have so many rows of vectors."""
     settings = files.read_json("tokenizer_config.json") or {}
     described, lines = files.read_json("tokenizer.json"), files.read("vocab.txt")
-    lowers = bool(settings.get("do_lower_case", True))
+    lowers, strips = bool(settings.get("do_lower_case", True)), settings.get("strip_accents")
     if described is not None:
         model = described["model"]
         if model.get("type", "WordPiece") != "WordPiece" or not isinstance(model["vocab"], dict):
@@ -193,7 +228,9 @@ def _word_pieces(files: EncoderFiles, rows: int, around: bool) -> WordPieces:
                 " kind embedding"
             )
         vocabulary = {str(piece): int(number) for piece, number in model["vocab"].items()}
-        lowers = bool((described.get("normalizer") or {}).get("lowercase", lowers))
+        normalizer = described.get("normalizer") or {}
+        lowers = bool(normalizer.get("lowercase", lowers))
+        strips = normalizer.get("strip_accents", strips)
     elif lines is not None:
         pieces = lines.decode().splitlines()
         vocabulary = {piece: number for number, piece in enumerate(pieces)}
@@ -211,4 +248,5 @@ def _word_pieces(files: EncoderFiles, rows: int, around: bool) -> WordPieces:
         vocabulary.get("[CLS]") if around else None,
         vocabulary.get("[SEP]") if around else None,
         lowers,
+        lowers if strips is None else bool(strips),
     )

@@ -34,7 +34,8 @@ class WordPieces:
         vocabulary: the number of each piece.
         unknown: the number of what cannot be cut into known pieces.
         first, last: the numbers of what stands before and after a text; None where nothing does.
-        lowers: whether text is lowered and freed of accents.
+        lowers: whether text is put in lower case.
+        strips: whether it is freed of accents.
     """
 
     vocabulary: Mapping[str, int]
@@ -42,6 +43,7 @@ class WordPieces:
     first: int | None
     last: int | None
     lowers: bool
+    strips: bool
 
     def numbers(self, text: str, longest: int) -> list[int]:
         """The numbers of a text's pieces, cut to `longest` with what stands around them."""
@@ -53,7 +55,9 @@ class WordPieces:
     def _words(self, text: str) -> list[str]:
         text = "".join(f" {sign} " if _stands_alone(sign) else _cleaned(sign) for sign in text)
         if self.lowers:
-            decomposed = unicodedata.normalize("NFD", text.lower())
+            text = text.lower()
+        if self.strips:
+            decomposed = unicodedata.normalize("NFD", text)
             text = "".join(sign for sign in decomposed if unicodedata.category(sign) != "Mn")
         return [word for part in text.split() for word in _around_punctuation(part)]
 

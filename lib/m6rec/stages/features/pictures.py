@@ -4,6 +4,7 @@ import importlib.util
 import io
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ from urllib.parse import unquote, urlparse
 
 import numpy as np
 import pyarrow as pa
-from PIL import Image
+from PIL import Image, ImageOps
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
@@ -32,11 +33,15 @@ FRAME = "frame"
 PIXELS = "pixels"
 
 _COLOURS = 3
+_WHITE = 255
+_LARGEST_OF_16_BITS = 65_535.0
 _GIVEN = "given"
 # Values that are on their way to a Python worker at once: whole files.
 _FILES_AT_ONCE = 32
 # A scheme other than file:, which no executor opens as a path.
 _REMOTE = r"^(?!file:)[A-Za-z][A-Za-z0-9+.-]+:/"
+# A file that no listing of Spark's has.
+_PASSED_OVER = r"/(\.[^/]*|_[^/=]*)$"
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,7 @@ class PictureFacts:
         given: rows with a value.
         broken: of these, those that could not be read or decoded, and count as without.
         example: the path of one of these, or the index of its item; empty where there is none.
+        passed_over: of those given, the others without: Spark reads no files of such names.
     """
 
     column: PictureColumn
@@ -71,15 +77,31 @@ class PictureFacts:
     given: int
     broken: int
     example: str = ""
+    passed_over: int = 0
 
     def __str__(self) -> str:
-        broken = ""
+        without = ""
         if self.broken:
             such_as = f", such as {self.example}" if self.example else ""
-            broken = f"; {self.broken} could not be decoded{such_as}, which count as without"
+            without = f"; {self.broken} could not be decoded{such_as}, which count as without"
+        if self.passed_over:
+            without += f"; {self.why_passed_over}, and count as without"
         return (
-            f"column {self.column.name}: {self.column.kind}s in {self.given - self.broken} of"
-            f" {self.rows} rows{broken}"
+            f"column {self.column.name}: {self.column.kind}s in {self.decoded} of {self.rows}"
+            f" rows{without}"
+        )
+
+    @property
+    def decoded(self) -> int:
+        """The rows whose value could be decoded."""
+        return self.given - self.broken - self.passed_over
+
+    @property
+    def why_passed_over(self) -> str:
+        """What keeps Spark from files, and what to do."""
+        return (
+            f"{self.passed_over} are files whose names begin with _ or a point, which Spark passes"
+            " over (rename them, or give their bytes)"
         )
 
 
@@ -118,12 +140,13 @@ def load_pictures(
     with records_per_batch(frame.sparkSession, _FILES_AT_ONCE):
         decoded = _decoded(given, column, size).persist()
         facts = _facts(frame.count(), given, decoded, column)
-    if named and facts.given and facts.given == facts.broken:
+    if named and facts.given and not facts.decoded:
         such_as = f", such as {facts.example}" if facts.example else ""
+        passed_over = f"; {facts.why_passed_over}" if facts.passed_over else ""
         raise TableError(
             f"{table}, column {column.name}: none of its {facts.given} {column.kind}s could be"
-            f" decoded{such_as}; give bytes or paths of {column.kind} files that the executors can"
-            " read, or set the column's kind to ignore"
+            f" decoded{such_as}{passed_over}; give bytes or paths of {column.kind} files that the"
+            " executors can read, or set the column's kind to ignore"
         )
     return decoded.where(F.col(PIXELS).isNotNull()), facts
 
@@ -165,10 +188,35 @@ def decode_image(source: bytes | Path, size: int) -> bytes | None:
     """One image as size * size * 3 bytes, or None where it cannot be decoded."""
     try:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
-            return scaled(image, size)
+            return scaled(_as_seen(image), size)
     except Exception:
         # Pillow's readers raise whatever a file that is cut short, too large or no image leads to.
         return None
+
+
+def _as_seen(image: Image.Image) -> Image.Image:
+    """An image as a browser shows it: upright, in 8 bits a colour, on white where it is clear."""
+    image.load()
+    # The picture itself is whole where what its EXIF data say cannot be read.
+    with suppress(Exception):
+        ImageOps.exif_transpose(image, in_place=True)
+    if image.mode.startswith("I;16"):
+        image = _in_eight_bits(image, 0.0, _LARGEST_OF_16_BITS)
+    elif image.mode in {"I", "F"}:
+        values = np.asarray(image)
+        known = values[np.isfinite(values)]
+        image = _in_eight_bits(image, float(known.min()), float(known.max()))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image
+
+
+def _in_eight_bits(image: Image.Image, least: float, largest: float) -> Image.Image:
+    """A greyscale of numbers from black, which is the least value, to white, the largest."""
+    values = np.asarray(image).astype(np.float32)
+    shares = np.nan_to_num((values - least) / ((largest - least) or 1.0))
+    return Image.fromarray(np.round(shares.clip(0.0, 1.0) * _WHITE).astype(np.uint8))
 
 
 def scaled(image: Image.Image, size: int) -> bytes:
@@ -201,11 +249,16 @@ def _facts(rows: int, given: DataFrame, decoded: DataFrame, column: PictureColum
     row = failed.agg(F.count(F.lit(1)).alias("rows"), F.min(c.ITEM_INDEX).alias("item")).first()
     broken = 0 if row is None else row["rows"]
     example = f"that of {c.ITEM_INDEX} {row['item']}" if row is not None and broken else ""
+    passed_over = 0
     if broken and isinstance(given.schema[_GIVEN].dataType, T.StringType):
-        row = given.join(failed, c.ITEM_INDEX).agg(F.min(_GIVEN).alias("path")).first()
-        example = "" if row is None else str(row["path"])
+        is_listed = ~(F.col(_GIVEN).rlike(_REMOTE) & F.col(_GIVEN).rlike(_PASSED_OVER))
+        of_failed = given.join(failed, c.ITEM_INDEX).groupBy(is_listed.alias("is_listed"))
+        counted = of_failed.agg(F.count(F.lit(1)).alias("rows"), F.min(_GIVEN).alias("path"))
+        found = {row["is_listed"]: row for row in counted.collect()}
+        broken, example = (found[True]["rows"], found[True]["path"]) if True in found else (0, "")
+        passed_over = found[False]["rows"] if False in found else 0
     items = 0 if of_items is None else of_items["items"]
-    return PictureFacts(column, rows, items, broken, example)
+    return PictureFacts(column, rows, items, broken, example, passed_over)
 
 
 def _decode_batches(
