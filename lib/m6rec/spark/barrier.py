@@ -34,6 +34,7 @@ from m6rec.kernels.arrays.communicator import Communicator
 from m6rec.kernels.arrays.rows import Rows
 from m6rec.spark.arrow_rows import ROW_COLUMNS, rows_from_batches
 from m6rec.spark.session import check_classic
+from m6rec.spark.slots import task_slots
 
 # torch exports these without declaring it to type checkers.
 dist: Any = distributed
@@ -122,6 +123,8 @@ def cores_of_task(spark: SparkSession) -> int:
 def check_barrier(spark: SparkSession, ranks: int | None = None) -> int:
     """How many ranks a barrier stage gets: `ranks`, or all slots of the cluster.
 
+    Executors that are missing are waited for; see `task_slots`.
+
     Raises:
         ClusterError: the session is Spark Connect, dynamic allocation is on, or the cluster has
             fewer slots than `ranks`; the message names the setting.
@@ -133,7 +136,7 @@ def check_barrier(spark: SparkSession, ranks: int | None = None) -> int:
             "spark.dynamicAllocation.enabled is true, and a barrier stage needs its executors from"
             " the start; set spark.dynamicAllocation.enabled=false and spark.executor.instances"
         )
-    slots = _slots(spark)
+    slots = task_slots(spark, ranks)
     if ranks is None:
         ranks = slots
     if not 1 <= ranks <= slots:
@@ -143,12 +146,6 @@ def check_barrier(spark: SparkSession, ranks: int | None = None) -> int:
             " spark.executor.instances or spark.executor.cores, or in local mode the N of local[N]"
         )
     return ranks
-
-
-def _slots(spark: SparkSession) -> int:
-    context: Any = spark.sparkContext._jsc.sc()
-    profile = context.resourceProfileManager().defaultResourceProfile()
-    return int(context.maxNumConcurrentTasks(profile))
 
 
 @dataclass(frozen=True)
