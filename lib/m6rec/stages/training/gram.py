@@ -143,6 +143,7 @@ def gram_pieces(
     binary: bool,
     user_exponent: float,
     prune: "partial[Pieces]",
+    kept: int,
 ) -> Pieces:
     """The gram rows of all items, as `prune(block, degrees, unit)` returns them for each block.
 
@@ -154,6 +155,7 @@ def gram_pieces(
         binary: whether every interaction counts as 1.
         user_exponent: a user with d interactions counts d^-user_exponent.
         prune: takes a `GramBlock`, the degrees and the fixed-point unit.
+        kept: how many entries it leaves a row at most.
     """
     spark = matrix.sparkSession
     block_of_item, n_blocks = assign_blocks(statistics.costs, task_count(spark))
@@ -177,7 +179,7 @@ def gram_pieces(
     )
     sent = matrix.select(*ROW_COLUMNS).mapInArrow(send, f"{_KEY} long, block int, {PACKED_SCHEMA}")
     placed = sent.repartition(n_blocks, F.col(_KEY)).drop(_KEY)
-    return collect_pieces(placed.mapInArrow(add, PACKED_SCHEMA), n_items)
+    return collect_pieces(placed.mapInArrow(add, PACKED_SCHEMA), n_items, kept)
 
 
 def assign_blocks(costs: Int64, tasks: int) -> tuple[Int32, int]:

@@ -18,10 +18,12 @@ from m6rec.kernels.arrays.rows import (
     indptr_of,
     slices_of_rows,
 )
-from m6rec.spark.collecting import BYTES_OF_ITEM, collected_batches
+from m6rec.spark.collecting import collected_batches
 
 COST_PER_TASK = 1_000_000
 PIECE_ENTRIES = 2_000_000
+# A row has a key and a place in indptr, an entry an index and a value.
+_BYTES_OF_ROW, _BYTES_OF_ENTRY = 16, 8
 PACKED_SCHEMA = "keys binary, indptr binary, indices binary, values binary"
 
 
@@ -83,11 +85,17 @@ def unpack_pieces(batch: pa.RecordBatch, row: int) -> Pieces:
     )
 
 
-def collect_pieces(packed: DataFrame, rows: int) -> Pieces:
-    """Collect the packed rows of a frame, in their order, given about how many there are."""
+def collect_pieces(packed: DataFrame, rows: int, entries: int) -> Pieces:
+    """Collect the packed rows of a frame, in their order.
+
+    Args:
+        packed: of schema PACKED_SCHEMA.
+        rows: about how many sparse rows there are.
+        entries: how many entries one of them has at most.
+    """
     parts = [
         unpack_pieces(batch, row)
-        for batch in collected_batches(packed, rows * BYTES_OF_ITEM)
+        for batch in collected_batches(packed, rows * (_BYTES_OF_ROW + entries * _BYTES_OF_ENTRY))
         for row in range(batch.num_rows)
     ]
     counts = [np.diff(part.indptr) for part in parts]

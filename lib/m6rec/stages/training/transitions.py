@@ -86,7 +86,7 @@ def train_transitions(matrix: DataFrame, n_items: int, config: NeighboursConfig)
         weigh=weigh,
     )
     placed = rows.mapInArrow(send, _SENT_SCHEMA).repartition(n_blocks, F.col(_BLOCK)).drop(_BLOCK)
-    pieces = collect_pieces(placed.mapInArrow(add, PACKED_SCHEMA), n_items)
+    pieces = collect_pieces(placed.mapInArrow(add, PACKED_SCHEMA), n_items, settings.kept)
     return item_weights_of_pieces(pieces, n_items)
 
 
