@@ -140,12 +140,13 @@ class TrainingCheckpoint:
 
 
 def ranks_of_state(folder: AnyPlace) -> int | None:
-    """By how many ranks the training was whose state a folder has; None without a state."""
+    """How many ranks made the state of a folder; None without a state, or where it does not say."""
     state = as_place(folder) / CHECKPOINT_FILE
     if not state.is_file():
         return None
     with at_hand(state) as path, safe_open(str(path), "pt") as file:
-        return int(file.metadata()[_RANKS])
+        ranks = file.metadata().get(_RANKS)
+    return None if ranks is None else int(ranks)
 
 
 def _with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

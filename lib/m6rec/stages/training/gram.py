@@ -219,8 +219,7 @@ def assign_blocks(costs: Int64, tasks: int) -> tuple[Int32, int]:
 
 @lru_cache(maxsize=64)
 def partition_keys(spark: SparkSession, n_blocks: int) -> Int64:
-    """int64 [n_blocks]: for each block, a key that Spark's hash partitioning sends to a partition
-    of its own."""
+    """int64 [n_blocks]: for each block, a key that Spark's hash sends to a partition of its own."""
     partition = F.pmod(F.hash(F.col("id")), F.lit(n_blocks)).alias("partition")
     numbers = spark.range(0, max(64, 32 * n_blocks), 1, 1)
     found = arrow_table(numbers.groupBy(partition).agg(F.min("id").alias(_KEY)))
