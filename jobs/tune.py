@@ -55,6 +55,7 @@ from m6rec.report.console import print_trials
 from m6rec.runs import FAILED, FINISHED, STARTED, Attempt, Job, jobs_going_on, jobs_of_run
 from m6rec.spark.places import remove_folder
 from m6rec.spark.session import session_of_job
+from m6rec.spark.shipping import arrays_for_a_while
 from m6rec.spark.sources import at_versions, source_versions
 from m6rec.tuning import (
     Report,
@@ -193,8 +194,13 @@ def _run_tuning(spark: SparkSession, config: Config, run_id: str, output: Path) 
         write_best(study, config, output / BEST_FILE)
         print(_progress(study, trial, config), flush=True)
 
+    def measure(trial: Config, report: Report) -> float:
+        # Models that a trial has sent to tasks would fill the disk before the last one.
+        with arrays_for_a_while(spark):
+            return measure_trial(tables, trial, report)
+
     try:
-        search(study, pinned, partial(measure_trial, tables), deadline, after_trial)
+        search(study, pinned, measure, deadline, after_trial)
     except Exception:
         attempt.save(FAILED)
         raise

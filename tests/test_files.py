@@ -4,9 +4,18 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from m6rec.files import FilePlace, FileSystem, at_hand, filled, posix_path, written_whole
+from m6rec.files import (
+    FilePlace,
+    FileSystem,
+    _is_written_in_place,
+    at_hand,
+    filled,
+    posix_path,
+    written_whole,
+)
 from m6rec.fingerprints import fingerprint_of
 
 
@@ -91,6 +100,49 @@ def test_a_folder_elsewhere_has_what_its_local_one_had(far: FilePlace) -> None:
     with filled(far / "log") as folder:
         (folder / "events").write_text("loss")
     assert (far / "log" / "events").read_text() == "loss"
+
+
+@pytest.fixture
+def volume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that stands for a volume of Databricks."""
+    monkeypatch.setattr("m6rec.files._WRITTEN_FORWARDS", (f"{tmp_path}/Volumes/",))
+    return tmp_path / "Volumes" / "main"
+
+
+def test_a_volume_gets_a_file_that_was_made_elsewhere(volume: Path) -> None:
+    target = volume / "checkpoints" / "als.npz"
+    with written_whole(target) as unfinished:
+        assert volume not in unfinished.parents
+        with unfinished.open("wb") as stream:
+            # It goes back to the start of each array, which a volume refuses.
+            np.savez(stream, factors=np.arange(3))
+        assert not volume.exists()
+    with at_hand(target) as file:
+        assert file == target
+        assert np.load(file)["factors"].tolist() == [0, 1, 2]
+    assert list(target.parent.iterdir()) == [target]
+    assert not unfinished.exists()
+
+
+def test_a_volume_gets_a_log_when_it_is_complete_also_after_an_error(volume: Path) -> None:
+    with pytest.raises(OSError, match="killed"), filled(volume / "log") as folder:
+        assert volume not in folder.parents
+        (folder / "events").write_text("loss")
+        raise OSError("killed")
+    assert (volume / "log" / "events").read_text() == "loss"
+
+
+@pytest.mark.parametrize(
+    ("address", "in_place"),
+    [
+        ("/Volumes/main/shop/artifacts/als.npz", False),
+        ("/dbfs/artifacts/als.npz", False),
+        ("/data/Volumes/als.npz", True),
+        ("Volumes/als.npz", True),
+    ],
+)
+def test_what_databricks_mounts_is_not_written_in_place(address: str, in_place: bool) -> None:
+    assert _is_written_in_place(FilePlace(address)) == in_place
 
 
 def test_a_place_of_this_machine_is_used_where_it_is(tmp_path: Path) -> None:

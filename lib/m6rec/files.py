@@ -8,6 +8,7 @@ local files alone.
 
 import os
 import re
+import shutil
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
+
+# Databricks mounts its volumes and its own file system there. A file there takes bytes from its
+# start to its end, and neither goes back, as archives of arrays do, nor grows later, as logs do.
+_WRITTEN_FORWARDS = ("/Volumes/", "/dbfs/")
 
 
 class FileSystem(ABC):
@@ -143,14 +148,28 @@ def written_whole(place: AnyPlace) -> Iterator[Path]:
     folder is made where it is missing.
     """
     target = as_place(place)
-    if target.system is None:
+    if _is_written_in_place(target):
         with _renamed_when_whole(Path(target.address)) as unfinished:
             yield unfinished
         return
     with _scratch() as scratch:
         unfinished = scratch / target.name
         yield unfinished
-        target.system.send([unfinished], target.folder.address)
+        _send([unfinished], target.folder)
+
+
+def _is_written_in_place(place: FilePlace) -> bool:
+    """Whether those that make files can write there, back and forth as they do."""
+    return place.system is None and not place.address.startswith(_WRITTEN_FORWARDS)
+
+
+def _send(files: Sequence[Path], folder: FilePlace) -> None:
+    if folder.system is not None:
+        folder.system.send(files, folder.address)
+        return
+    for file in files:
+        with _renamed_when_whole(Path(folder.address) / file.name) as unfinished:
+            shutil.copyfile(file, unfinished)
 
 
 @contextmanager
@@ -189,7 +208,7 @@ def files_at_hand(folder: AnyPlace, names: Sequence[str]) -> Iterator[Path]:
 def filled(folder: AnyPlace) -> Iterator[Path]:
     """Give a local folder, and send its files to `folder` when the block ends, even by an error."""
     target = as_place(folder)
-    if target.system is None:
+    if _is_written_in_place(target):
         Path(target.address).mkdir(parents=True, exist_ok=True)
         yield Path(target.address)
         return
@@ -197,7 +216,7 @@ def filled(folder: AnyPlace) -> Iterator[Path]:
         try:
             yield scratch
         finally:
-            target.system.send(sorted(scratch.iterdir()), target.address)
+            _send(sorted(scratch.iterdir()), target)
 
 
 @contextmanager

@@ -31,7 +31,7 @@ from m6rec.kernels.factors.projection import FactorModel
 from m6rec.kernels.ranking.blending import Blend
 from m6rec.kernels.ranking.members import DotMember, FactorEncoder
 from m6rec.spark.arrow_rows import list_array
-from m6rec.spark.barrier import RankTask, run_program, run_ranks
+from m6rec.spark.barrier import RankTask, check_barrier, run_program, run_ranks
 from m6rec.spark.collecting import BYTES_OF_ITEM, bytes_at_once, collected_batches
 from m6rec.spark.runtimes import arrow_table
 from m6rec.spark.session import get_session
@@ -58,7 +58,6 @@ PROPERTIES = CLUSTER_PROPERTIES | {
     "spark.dynamicAllocation.enabled": "false",
     "spark.executor.cores": "1",
     "spark.cores.max": "2",
-    "spark.scheduler.minRegisteredResourcesRatio": "1.0",
     "spark.executor.resource.gpu.amount": "1",
     "spark.task.resource.gpu.amount": "1",
     "spark.executorEnv.PYTHONPATH": f"{REPOSITORY / 'lib'}:{REPOSITORY}",
@@ -247,8 +246,7 @@ PARTS = {"restarts": restarts, "towers": towers, "walls": walls}
 def main(master: str, folder: Path, parts: tuple[str, ...] = tuple(PARTS)) -> None:
     """Run the parts, one after the other."""
     spark = get_session("ranks", PROPERTIES, master=master)
-    # Waits for both executors, of which a barrier stage counts the slots.
-    spark.range(2).count()
+    assert check_barrier(spark) == 2, "both executors are waited for"
     found: dict[str, Any] = {}
     for name in parts:
         outcome = timed(partial(PARTS[name], spark, _new(folder / name)))

@@ -1,17 +1,27 @@
 """A program runs on all ranks at once, adds up exactly, and impossible clusters are refused."""
 
+import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import types as T
+from torch import distributed
 
 from m6rec.errors import ClusterError
 from m6rec.kernels.arrays.communicator import Communicator
 from m6rec.kernels.arrays.rows import Rows
-from m6rec.spark.barrier import check_barrier, run_program
+from m6rec.spark.barrier import (
+    GlooCommunicator,
+    _gloo_group,
+    check_barrier,
+    host_of,
+    own_address,
+    run_program,
+)
 
 SCHEMA = T.StructType().add("rank", "long").add("size", "long").add("value", "binary")
 
@@ -64,6 +74,44 @@ def test_each_user_is_on_one_rank_in_order_and_broadcast_gives_rank_zeros(
     users = [np.frombuffer(row["value"], np.int64) for row in collected]
     assert all((np.diff(part) > 0).all() for part in users)
     assert sorted(np.concatenate(users)) == list(range(20))
+
+
+@pytest.mark.parametrize(
+    ("address", "host"),
+    [
+        ("[fd00:10:1::5]:41000", "fd00:10:1::5"),
+        ("10.0.3.7:41000", "10.0.3.7"),
+        ("worker-1.shop.internal:41000", "worker-1.shop.internal"),
+    ],
+)
+def test_a_tasks_address_has_its_host(address: str, host: str) -> None:
+    assert host_of(address) == host
+
+
+@pytest.fixture(params=["127.0.0.1", "::1"])
+def loopback(request: pytest.FixtureRequest) -> str:
+    address = str(request.param)
+    try:
+        socket.create_server((address, 0), family=socket.getaddrinfo(address, 0)[0][0]).close()
+    except OSError:
+        pytest.skip(f"this machine has no {address}")
+    return address
+
+
+def test_ranks_join_by_addresses_of_both_kinds(loopback: str) -> None:
+    address = own_address("another", ["another", loopback])
+    assert address == loopback
+    store = distributed.TCPStore(address, 0, 2, True, wait_for_workers=False)
+
+    def total(rank: int) -> float:
+        joined = distributed.TCPStore(address, store.port, 2, False)
+        communicator = GlooCommunicator(_gloo_group(joined, rank, 2, address), joined)
+        array = np.array([rank + 1.0])
+        communicator.all_reduce(array)
+        return float(array[0])
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(total, range(2))) == [3.0, 3.0]
 
 
 def test_a_failure_of_one_rank_fails_the_stage(spark: SparkSession) -> None:

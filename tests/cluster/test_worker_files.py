@@ -11,7 +11,13 @@ from pyspark.sql import SparkSession
 
 from m6rec.errors import ArtifactError
 from m6rec.spark.places import bytes_below, matching, place_of, remove_folder
-from m6rec.spark.worker_files import WorkerFiles, class_path, knows_credentials, s3_of
+from m6rec.spark.worker_files import (
+    WorkerFiles,
+    class_path,
+    knows_credentials,
+    region_of_endpoint,
+    s3_of,
+)
 from tests.cluster.object_store import BUCKET, ObjectStore, object_store
 
 
@@ -55,6 +61,38 @@ def test_a_buckets_own_settings_win() -> None:
     }
     assert s3_of(settings, "s3a://other/x").region == "us-west-2"
     assert s3_of(settings, "s3a://shop/x").region == "eu-west-1"
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "region"),
+    [
+        ("s3.eu-central-1.amazonaws.com", "eu-central-1"),
+        ("https://s3-us-west-2.amazonaws.com/", "us-west-2"),
+        ("s3.dualstack.ap-southeast-2.amazonaws.com", "ap-southeast-2"),
+        ("s3-fips.us-gov-west-1.amazonaws.com", "us-gov-west-1"),
+        ("s3.cn-north-1.amazonaws.com.cn", "cn-north-1"),
+        ("https://bucket.vpce-1a2b-c3.s3.eu-west-1.vpce.amazonaws.com", "eu-west-1"),
+        ("s3.amazonaws.com", ""),
+        ("http://127.0.0.1:9000", ""),
+        ("https://s3.eu-central-1.wasabisys.com", ""),
+    ],
+)
+def test_an_endpoint_of_amazon_names_its_region(endpoint: str, region: str) -> None:
+    assert region_of_endpoint(endpoint) == region
+
+
+def test_without_a_region_that_of_the_endpoint_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    settings = {"fs.s3a.bucket.shop.endpoint": "s3.eu-west-3.amazonaws.com"}
+    assert s3_of(settings, "s3a://shop/x").region == "eu-west-3"
+    named = settings | {"fs.s3a.endpoint.region": "eu-north-1"}
+    assert s3_of(named, "s3a://shop/x").region == "eu-north-1"
+
+
+def test_without_an_endpoint_the_machines_region_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_REGION", "sa-east-1")
+    assert s3_of({}, "s3a://shop/x").region == "sa-east-1"
 
 
 def test_credentials_that_arrow_has_not_are_left_to_hadoop() -> None:

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial
+from pyspark import SparkFiles
 from pyspark.sql import SparkSession
 
 from jobs.tune import BEFORE_TOWERS, BEST_FILE, TOWERS, TRIALS_FILE, run_tuning
@@ -295,11 +296,19 @@ def tuned(spark: SparkSession, shop: Shop, tmp_path: Path) -> Callable[[int], Co
     return make
 
 
+def bytes_sent() -> int:
+    """How large the files of arrays are that tasks can map."""
+    return sum(file.stat().st_size for file in Path(SparkFiles.getRootDirectory()).glob("m6rec-*"))
+
+
 def test_the_job_trains_what_a_trial_changes_and_leaves_a_config_for_the_pipeline(
     spark: SparkSession, tuned: Callable[[int], Config], tmp_path: Path
 ) -> None:
     output = tmp_path / "out"
+    sent_before = bytes_sent()
     run_tuning(spark, tuned(1), "study", output)
+    # What a trial has sent to its tasks is not on the disk when it ends.
+    assert bytes_sent() == sent_before
     # All trials see the rows of the first, so that they can be compared.
     events = str(tuned(1).interactions.source.path)
     one_more = spark.read.format("delta").load(events).limit(1)

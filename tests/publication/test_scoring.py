@@ -124,7 +124,7 @@ def test_a_table_without_weights_holds_what_its_users_like(
     lakehouse: Lakehouse, tmp_path: Path
 ) -> None:
     of_run = list_maker_of(lakehouse).fit
-    stars = of_run.config.replaced({"interactions.positive_minimum": 4.0})
+    stars = of_run.config.replaced({"interactions.positive_minimum": 4.0, "ratings.enabled": False})
     liked = [f"item-{number}" for number in (2, 5, 8)]
     table = pd.DataFrame({"customer": "stranger", "product": liked})
     source = TableSource(path=written(table, tmp_path / "events.parquet"), format="parquet")

@@ -18,6 +18,7 @@ from m6rec.spark.collecting import KeptPartition, bytes_at_once, collected_batch
 from m6rec.spark.item_matrices import item_rows
 from m6rec.spark.one_file import write_one_parquet
 from m6rec.stages.training.factor_models import MODEL_SCHEMA, rows_of_model
+from m6rec.stages.training.pieces import PACKED_SCHEMA, Pieces, collect_pieces, pack_pieces
 
 FIRST = 1 << 33
 """The number of the first row of partition 1."""
@@ -51,6 +52,35 @@ def test_rows_in_parts_are_those_that_come_at_once(spark: SparkSession) -> None:
         sum(batch.num_rows for batch in collected_batches(frame.where("id < 0"), 1 << 40, 9)) == 0
     )
     assert not spark.catalog.listTables() and bytes_at_once(spark) > 1 << 20
+
+
+def test_packed_rows_come_in_parts_where_they_have_many_entries(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Ten rows of a thousand entries of 8 bytes are twice what the driver may get at once here.
+    monkeypatch.setattr("m6rec.spark.collecting.bytes_at_once", lambda _: 45_000)
+    entries = 1_000
+
+    def packed(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            for number in batch.column("id").to_numpy():
+                indices = np.arange(entries, dtype=np.int32)
+                values = np.full(entries, number, np.float32)
+                yield pack_pieces(
+                    Pieces(np.array([number]), np.array([0, entries]), indices, values)
+                )
+
+    frame = spark.range(0, 10, 1, 2).mapInArrow(packed, PACKED_SCHEMA)
+    context = spark.sparkContext
+    context.setJobGroup("packed", "")
+    try:
+        pieces = collect_pieces(frame, 10, entries)
+    finally:
+        context.setLocalProperty("spark.jobGroup.id", None)
+    assert pieces.keys.tolist() == list(range(10))
+    assert pieces.values.reshape(10, entries).mean(axis=1).tolist() == list(range(10))
+    # One counts the bytes of the partitions.
+    assert len(context.statusTracker().getJobIdsForGroup("packed")) > 2
 
 
 def test_what_ranks_yield_comes_in_parts_and_is_computed_once(

@@ -23,8 +23,14 @@ from m6rec.kernels.neighbours.user_neighbours import CandidateUsers, user_neighb
 from m6rec.lakehouse import Lakehouse
 from m6rec.stages.training import gram
 from m6rec.stages.training import neighbours as stage
-from m6rec.stages.training.gram import assign_blocks, matrix_statistics
+from m6rec.stages.training.gram import (
+    assign_blocks,
+    matrix_statistics,
+    packed_by_block,
+    partition_keys,
+)
 from m6rec.stages.training.item_weights import item_weights_from_batches, item_weights_to_frame
+from m6rec.stages.training.pieces import unpack_pieces
 from tests.item_frames import batches_of
 
 N_USERS, N_ITEMS = 120, 40
@@ -99,6 +105,71 @@ def test_many_blocks_give_what_one_gives_to_the_last_bit(
     one = stage.train_item_neighbours(other, N_ITEMS, CONFIG)
     npt.assert_array_equal(many.neighbour_indices, one.neighbour_indices)
     npt.assert_array_equal(many.weights, one.weights)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_blocks_of_an_item_each_change_no_bit(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    held = sp.random(60, N_ITEMS, 0.15, "csr", np.float32, np.random.default_rng(seed))
+    matrix = _frame(spark, rows_from_scipy(held), 2)
+    one = stage.train_item_neighbours(matrix, N_ITEMS, CONFIG)
+    monkeypatch.setattr(gram, "BLOCK_ENTRIES", 10)
+    # Each message of a batch has rows of a few blocks alone.
+    monkeypatch.setattr(gram, "PIECE_ENTRIES", 100)
+    statistics = matrix_statistics(matrix, N_ITEMS, CONFIG.maximum_history)
+    assert assign_blocks(statistics.costs, 2)[1] > N_ITEMS
+    many = stage.train_item_neighbours(matrix, N_ITEMS, CONFIG)
+    npt.assert_array_equal(many.indptr, one.indptr)
+    npt.assert_array_equal(many.neighbour_indices, one.neighbour_indices)
+    npt.assert_array_equal(many.weights, one.weights)
+
+
+def test_rows_are_packed_for_each_block_that_they_touch_and_for_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    blocks_of_all, n_items = 5_000, 20_000
+    generator = np.random.default_rng(4)
+    held = sp.random(50, n_items, 0.005, "csr", np.float32, generator)
+    rows = rows_from_scipy(held, np.arange(50) + 7)
+    block_of_item = generator.integers(0, blocks_of_all, n_items).astype(np.int32)
+    monkeypatch.setattr(gram, "PIECE_ENTRIES", 50_000)
+    parts = list(packed_by_block(rows, block_of_item))
+    # Not one for each block, of which there may be hundreds of thousands.
+    assert len(parts) < 20
+    found = {
+        int(block): unpack_pieces(packed, row)
+        for blocks, packed in parts
+        for row, block in enumerate(blocks)
+    }
+    assert list(found) == np.unique(block_of_item[rows.item_indices]).tolist()
+    for block in list(found)[::100]:
+        touching = [
+            row
+            for row in range(len(rows))
+            if (block_of_item[rows.slice(row, row + 1).item_indices] == block).any()
+        ]
+        expected = rows.take(np.array(touching))
+        npt.assert_array_equal(found[block].keys, expected.user_index)
+        npt.assert_array_equal(found[block].indptr, expected.indptr)
+        npt.assert_array_equal(found[block].indices, expected.item_indices)
+        npt.assert_array_equal(found[block].values, expected.weights)
+
+
+def test_rows_without_items_are_packed_for_no_block() -> None:
+    for users in (0, 3):
+        empty = rows_from_scipy(sp.csr_matrix((users, N_ITEMS)))
+        assert list(packed_by_block(empty, np.zeros(N_ITEMS, np.int32))) == []
+
+
+@pytest.mark.parametrize("n_blocks", [1, 2, 700])
+def test_each_block_has_a_key_that_leads_to_a_partition_of_its_own(
+    spark: SparkSession, n_blocks: int
+) -> None:
+    keys = partition_keys(spark, n_blocks)
+    frame = spark.createDataFrame([(int(key),) for key in keys], "key long")
+    reached = frame.select(F.pmod(F.hash("key"), F.lit(n_blocks))).collect()
+    assert [row[0] for row in reached] == list(range(n_blocks))
 
 
 def test_a_small_catalogue_gets_the_ridge_with_all_candidates(

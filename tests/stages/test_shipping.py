@@ -2,18 +2,22 @@
 
 import functools
 import pickle
+import tempfile
 import weakref
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from pyspark import SparkFiles
 from pyspark.sql import SparkSession
 
 from m6rec.errors import ClusterError, DataError
 from m6rec.spark.shipping import (
     HANDED_OVER,
     ShippedArrays,
+    arrays_for_a_while,
     collect_value,
     hand_over,
     ship,
@@ -61,6 +65,45 @@ def test_equal_arrays_share_a_file_and_other_arrays_do_not(spark: SparkSession) 
     other = ship_arrays(spark, {"c": np.arange(4, dtype=np.int64)})
     assert first.files[0][1] == again.files[0][1] != other.files[0][1]
     assert len(pickle.dumps(first)) < 1000
+
+
+def sum_of_tasks(spark: SparkSession, shipped: ShippedArrays) -> float:
+    """The sum of all numbers that a task finds."""
+
+    def total(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for _ in batches:
+            sums = [float(array.sum()) for array in shipped.load().values()]
+            yield pa.RecordBatch.from_pydict({"total": [sum(sums)]})
+
+    [row] = spark.range(1).coalesce(1).mapInArrow(total, "total double").collect()
+    return float(row["total"])
+
+
+def test_an_array_is_once_on_the_drivers_disk(spark: SparkSession) -> None:
+    [(_, name)] = ship_arrays(spark, {"a": np.arange(2_001)}).files
+    root = Path(SparkFiles.getRootDirectory())
+    temporary = Path(tempfile.gettempdir())
+    found = {*temporary.glob(f"*/{name}"), *temporary.glob(f"*/*/{name}"), *root.glob(name)}
+    assert {file.resolve() for file in found} == {(root / name).resolve()}
+    assert (root / name).stat().st_size > 8 * 2_001
+
+
+def test_arrays_for_a_while_leave_the_disk_and_can_be_sent_again(spark: SparkSession) -> None:
+    root = Path(SparkFiles.getRootDirectory())
+    before, after = np.arange(3_001.0), np.arange(3_002.0)
+    kept = ship_arrays(spark, {"kept": before})
+    with arrays_for_a_while(spark):
+        sent = ship_arrays(spark, {"kept": before, "gone": after})
+        # Nor does it matter whether a task has read them.
+        unread = ship_arrays(spark, {"unread": np.arange(3_003.0)})
+        assert sum_of_tasks(spark, sent) == before.sum() + after.sum()
+    sizes = [(root / file).stat().st_size for _, file in (*sent.files, *unread.files)]
+    assert sizes == [128 + before.nbytes, 0, 0]
+    with pytest.raises(Exception, match=r"is not on this executor.*call it again"):
+        sum_of_tasks(spark, unread)
+    again = ship_arrays(spark, {"unread": np.arange(3_003.0)})
+    assert sum_of_tasks(spark, again) == np.arange(3_003.0).sum()
+    assert sum_of_tasks(spark, kept) == before.sum()
 
 
 def test_a_file_that_did_not_arrive_is_named(spark: SparkSession) -> None:

@@ -84,12 +84,12 @@ def validation_of(rows: Rows, targets: Rows, features: Float32, k: int = 20) -> 
     return TowerValidation(ValidationUsers(users, targets.indptr, targets.item_indices, masked), k)
 
 
-def coloured_task(folder: Path, world_size: int) -> TrainingTask:
+def coloured_task(folder: Path, world_size: int, files: int = 4) -> TrainingTask:
     """A training on three quarters of what users have, validated on the rest."""
     rows, features = coloured_rows(), noise_of_users()
     usable, kept, held = split_targets(rows, 0.25, np.random.default_rng(1))
     return TrainingTask(
-        manifest=write_files(folder, kept, features[usable], files=4, world_size=world_size),
+        manifest=write_files(folder, kept, features[usable], files, world_size),
         items=ItemInputs(factors_of(rows), colours_of_items()),
         config=CONFIG,
         seed=3,

@@ -61,6 +61,23 @@ def test_a_rank_without_rows_takes_each_step_with_the_others(
     assert losses[0] == pytest.approx(losses[1], rel=1e-2)
 
 
+def test_a_killed_training_begins_anew_where_the_number_of_ranks_has_changed(
+    spark: SparkSession, task: TrainingTask, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = str(tmp_path / "checkpoint")
+    train_alone(replace(task, checkpoint_folder=folder, epochs=1))
+    # With two ranks, rows are dealt to other files, too.
+    divided = coloured_task(tmp_path / "divided", world_size=2, files=6)
+    again = train_on_ranks(spark, replace(divided, checkpoint_folder=folder))
+    assert "another number of ranks (1, now 2)" in capsys.readouterr().err
+    undisturbed = train_on_ranks(spark, divided)
+    assert [one.loss for one in again.history] == [one.loss for one in undisturbed.history]
+    # Of as many ranks, it goes on; here, from its end.
+    over = train_on_ranks(spark, replace(divided, checkpoint_folder=folder))
+    assert over.history == again.history
+    assert "ranks" not in capsys.readouterr().err
+
+
 def test_local_mode_trains_on_the_driver_unless_ranks_are_asked_for(spark: SparkSession) -> None:
     assert ranks_of(spark, "auto") is None
     assert ranks_of(spark, "driver") is None

@@ -34,6 +34,7 @@ from m6rec.kernels.arrays.communicator import Communicator
 from m6rec.kernels.arrays.rows import Rows
 from m6rec.spark.arrow_rows import ROW_COLUMNS, rows_from_batches
 from m6rec.spark.session import check_classic
+from m6rec.spark.slots import task_slots
 
 # torch exports these without declaring it to type checkers.
 dist: Any = distributed
@@ -45,6 +46,7 @@ RankProgram = Callable[["RankTask"], Iterator[pa.RecordBatch]]
 _COLLECTIVE_TIMEOUT = timedelta(minutes=10)
 _JOIN_TIMEOUT = timedelta(minutes=2)
 _THIS_MACHINE = "127.0.0.1"
+_ANY_PORT = 9
 _ONE_STORE = Lock()
 _GPU = "gpu"
 
@@ -122,6 +124,8 @@ def cores_of_task(spark: SparkSession) -> int:
 def check_barrier(spark: SparkSession, ranks: int | None = None) -> int:
     """How many ranks a barrier stage gets: `ranks`, or all slots of the cluster.
 
+    Executors that are missing are waited for; see `task_slots`.
+
     Raises:
         ClusterError: the session is Spark Connect, dynamic allocation is on, or the cluster has
             fewer slots than `ranks`; the message names the setting.
@@ -133,7 +137,7 @@ def check_barrier(spark: SparkSession, ranks: int | None = None) -> int:
             "spark.dynamicAllocation.enabled is true, and a barrier stage needs its executors from"
             " the start; set spark.dynamicAllocation.enabled=false and spark.executor.instances"
         )
-    slots = _slots(spark)
+    slots = task_slots(spark, ranks)
     if ranks is None:
         ranks = slots
     if not 1 <= ranks <= slots:
@@ -143,12 +147,6 @@ def check_barrier(spark: SparkSession, ranks: int | None = None) -> int:
             " spark.executor.instances or spark.executor.cores, or in local mode the N of local[N]"
         )
     return ranks
-
-
-def _slots(spark: SparkSession) -> int:
-    context: Any = spark.sparkContext._jsc.sc()
-    profile = context.resourceProfileManager().defaultResourceProfile()
-    return int(context.maxNumConcurrentTasks(profile))
 
 
 @dataclass(frozen=True)
@@ -242,8 +240,8 @@ def joined_group(
 ) -> Iterator["GlooCommunicator"]:
     """A communicator over the tasks of a barrier stage, closed at the end whatever happens."""
     rank = context.partitionId()
-    hosts = [info.address.split(":")[0] for info in context.getTaskInfos()]
-    address = _own_address(hosts[rank], hosts)
+    hosts = [host_of(info.address) for info in context.getTaskInfos()]
+    address = own_address(hosts[rank], hosts)
     if meeting is None:
         store = _store_of_rank_zero(context, address, len(hosts))
     else:
@@ -269,15 +267,23 @@ def _store_of_rank_zero(context: BarrierTaskContext, address: str, ranks: int) -
     return dist.TCPStore(host, port, ranks, False, _JOIN_TIMEOUT)
 
 
-def _own_address(own_host: str, hosts: list[str]) -> str:
+def host_of(address: str) -> str:
+    """The host of `host:port`; that of an IPv6 address stands in brackets there."""
+    return address.rpartition(":")[0].strip("[]")
+
+
+def own_address(own_host: str, hosts: list[str]) -> str:
     """An address of this machine that the others can reach."""
     others = [host for host in hosts if host != own_host]
     if not others:
         return _THIS_MACHINE
+    found = socket.getaddrinfo(others[0], _ANY_PORT, type=socket.SOCK_DGRAM)
+    # All ranks have to take the same of a machine's two kinds of addresses.
+    family, kind, _, _, place = min(found, key=lambda one: one[0] != socket.AF_INET)
     # Connecting a datagram socket sends nothing; it picks the interface that leads there. A
     # machine's own name often means a loopback address (Debian's 127.0.1.1).
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect((others[0], 9))
+    with socket.socket(family, kind) as probe:
+        probe.connect(place)
         return str(probe.getsockname()[0])
 
 

@@ -9,11 +9,10 @@ import functools
 import hashlib
 import io
 import pickle
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from threading import Lock
 from typing import Any, TypeVar
@@ -29,7 +28,9 @@ from m6rec.errors import ClusterError, DataError
 from m6rec.files import written_whole
 from m6rec.spark.collecting import collected_batches
 from m6rec.spark.runtimes import arrow_schema
+from m6rec.spark.session import is_local
 
+_PREFIX = "m6rec-"
 _MAPPED_FILES = 128
 _ONE_AT_A_TIME = Lock()
 SMALLEST_FILE_BYTES = 4096
@@ -84,29 +85,44 @@ def ship_arrays(spark: SparkSession, arrays: Mapping[str, npt.NDArray[Any]]) -> 
     return ShippedArrays(tuple((name, _ship(spark, array)) for name, array in arrays.items()))
 
 
+@contextmanager
+def arrays_for_a_while(spark: SparkSession) -> Iterator[None]:
+    """When the block ends, free the disk of arrays that were not sent before it, in local mode.
+
+    Spark takes back no file that it has named to executors: each of them has its own, and one that
+    comes later fetches them all. So on a cluster the arrays stay, and in local mode, where the
+    driver and all tasks have one file of an array, that is left there without its content.
+    """
+    sent = partial(Path(SparkFiles.getRootDirectory()).glob, f"{_PREFIX}*")
+    before = set(sent())
+    try:
+        yield
+    finally:
+        if is_local(spark):
+            for file in set(sent()) - before:
+                # Workers may have mapped what was there.
+                with written_whole(file) as empty:
+                    empty.touch()
+
+
 def _ship(spark: SparkSession, array: npt.NDArray[Any]) -> str:
     contiguous = np.ascontiguousarray(array).reshape(array.shape)
-    file = f"m6rec-{_digest(contiguous)}.npy"
+    file = f"{_PREFIX}{_digest(contiguous)}.npy"
+    # Spark makes no copy of a file that lies where it would copy it to on the driver. In local mode
+    # tasks read it there, so that it has to be whole before Spark names it.
+    place = Path(SparkFiles.getRootDirectory()) / file
     # Another thread that sends an equal array must not go on before the file is whole.
     with _ONE_AT_A_TIME:
-        path = Path(_outbox().name) / file
-        if not path.exists():
-            np.save(path, contiguous, allow_pickle=False)
-        _put_whole(path, Path(SparkFiles.getRootDirectory()) / file)
+        if not _is_there(place):
+            with written_whole(place) as unfinished, unfinished.open("wb") as stream:
+                np.save(stream, contiguous, allow_pickle=False)
         # Spark ignores a file that it has been given before, but a new session needs it again.
-        spark.sparkContext.addFile(str(path))
+        spark.sparkContext.addFile(place.as_uri())
     return file
 
 
-def _put_whole(path: Path, place: Path) -> None:
-    """Put a file where Spark would copy it on the driver, in one step.
-
-    Spark names the file to the executors before it has copied it. In local mode they share this
-    folder, so that a task which another thread starts meanwhile would find a part of the file.
-    """
-    if not place.exists():
-        with written_whole(place) as unfinished:
-            shutil.copyfile(path, unfinished)
+def _is_there(file: Path) -> bool:
+    return file.is_file() and file.stat().st_size > 0
 
 
 def _digest(array: npt.NDArray[Any]) -> str:
@@ -116,15 +132,9 @@ def _digest(array: npt.NDArray[Any]) -> str:
     return digest.hexdigest()
 
 
-@cache
-def _outbox() -> "tempfile.TemporaryDirectory[str]":
-    # The driver serves the files from here for as long as it lives; removed when it exits.
-    return tempfile.TemporaryDirectory(prefix="m6rec-arrays-")
-
-
 @lru_cache(maxsize=_MAPPED_FILES)
 def _map_file(path: str) -> npt.NDArray[Any]:
-    if not Path(path).is_file():
+    if not _is_there(Path(path)):
         raise ClusterError(
             f"the array file {path} is not on this executor; it is sent by ship_arrays in the"
             " session that runs the stage: call it again in this session"

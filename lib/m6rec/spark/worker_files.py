@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -36,6 +37,10 @@ _KNOWN_PROVIDERS = (
     "DefaultCredentialsProvider",
 )
 _ANONYMOUS = "AnonymousAWSCredentialsProvider"
+# Such as s3.eu-west-1.amazonaws.com, s3-us-west-2.amazonaws.com and those of private networks.
+_REGIONAL_ENDPOINT = re.compile(
+    r"(?:^|\.)s3(?:-fips)?(?:\.dualstack)?[.-]([a-z]{2}(?:-[a-z]+)+-\d+)\.(?:\w+\.)?amazonaws\.com"
+)
 _SECONDS = 600
 _MOST_CHARACTERS = 500
 
@@ -135,7 +140,7 @@ def s3_of(settings: Mapping[str, str], address: str) -> pafs.S3FileSystem:
         "access_key": _option(settings, address, "access.key"),
         "secret_key": _option(settings, address, "secret.key"),
         "session_token": _option(settings, address, "session.token"),
-        "region": _option(settings, address, "endpoint.region"),
+        "region": _region(settings, address),
     }
     endpoint = _option(settings, address, "endpoint")
     if endpoint:
@@ -146,6 +151,35 @@ def s3_of(settings: Mapping[str, str], address: str) -> pafs.S3FileSystem:
     if _ANONYMOUS in _option(settings, address, "aws.credentials.provider"):
         options["anonymous"] = True
     return pafs.S3FileSystem(**{name: value for name, value in options.items() if value})
+
+
+def _region(settings: Mapping[str, str], address: str) -> str:
+    """The region that the properties name, or that the bucket has; empty where PyArrow chooses.
+
+    Hadoop's client follows a bucket to its region. PyArrow does not, and takes us-east-1 where it
+    is told of none.
+    """
+    named = _option(settings, address, "endpoint.region")
+    endpoint = _option(settings, address, "endpoint")
+    if named or endpoint:
+        return named or region_of_endpoint(endpoint)
+    of_machine = any(name in os.environ for name in ("AWS_REGION", "AWS_DEFAULT_REGION"))
+    return "" if of_machine else _region_of_bucket(urlsplit(address).netloc)
+
+
+def region_of_endpoint(endpoint: str) -> str:
+    """The region in the name of one of Amazon's endpoints; empty for all others."""
+    host = endpoint.rpartition("://")[2].rstrip("/")
+    found = _REGIONAL_ENDPOINT.search(host)
+    return found[1] if found else ""
+
+
+@cache
+def _region_of_bucket(bucket: str) -> str:
+    try:
+        return str(pafs.resolve_s3_region(bucket))
+    except (OSError, pa.ArrowException):
+        return ""
 
 
 def class_path(environment: Mapping[str, str], folders: Iterable[Path]) -> str:

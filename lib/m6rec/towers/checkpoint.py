@@ -14,6 +14,7 @@ from m6rec.errors import ArtifactError
 from m6rec.files import AnyPlace, as_place, at_hand, written_whole
 
 CHECKPOINT_FILE = "last.safetensors"
+_RANKS = "ranks"
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,10 @@ class TrainingProgress:
 class TrainingCheckpoint:
     """The state after the last whole epoch, in one safetensors file with JSON in its header."""
 
-    def __init__(self, folder: AnyPlace, fingerprint: str) -> None:
+    def __init__(self, folder: AnyPlace, fingerprint: str, ranks: int) -> None:
         self._file = as_place(folder) / CHECKPOINT_FILE
         self._fingerprint = fingerprint
+        self._ranks = str(ranks)
 
     def save(
         self,
@@ -84,6 +86,7 @@ class TrainingCheckpoint:
                 }
         metadata = {
             "fingerprint": self._fingerprint,
+            _RANKS: self._ranks,
             "history": json.dumps([asdict(record) for record in progress.history]),
             "start_score": json.dumps(progress.start_score),
             "best_epoch": str(progress.best_epoch),
@@ -98,7 +101,10 @@ class TrainingCheckpoint:
         optimizers: Sequence[torch.optim.Optimizer],
         progress: TrainingProgress,
     ) -> None:
-        """Load the saved state into the arguments, where there is one.
+        """Load the saved state into the arguments, where there is one of as many ranks.
+
+        Each rank draws its own examples, and a step is of all ranks: towers that went on with other
+        ranks would be those of no number of ranks, and no run could make them again.
 
         Raises:
             ArtifactError: the state is of a training with other settings or rows.
@@ -114,6 +120,8 @@ class TrainingCheckpoint:
                 f" {metadata['fingerprint']}, expected {self._fingerprint}; use a new run id or"
                 " delete the folder"
             )
+        if metadata[_RANKS] != self._ranks:
+            return
         model.load_state_dict(_with_prefix(tensors, "model."))
         for number, optimizer in enumerate(optimizers):
             state: dict[int, dict[str, Tensor | int]] = {}
@@ -129,6 +137,16 @@ class TrainingCheckpoint:
         progress.best_epoch = int(metadata["best_epoch"])
         progress.best_score = float(metadata["best_score"])
         progress.best_weights = _with_prefix(tensors, "best.")
+
+
+def ranks_of_state(folder: AnyPlace) -> int | None:
+    """How many ranks made the state of a folder; None without a state, or where it does not say."""
+    state = as_place(folder) / CHECKPOINT_FILE
+    if not state.is_file():
+        return None
+    with at_hand(state) as path, safe_open(str(path), "pt") as file:
+        ranks = file.metadata().get(_RANKS)
+    return None if ranks is None else int(ranks)
 
 
 def _with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -160,7 +160,9 @@ class TrainingLoop:
         self.checkpoint = (
             None
             if checkpoint_folder is None
-            else TrainingCheckpoint(checkpoint_folder, self._fingerprint())
+            else TrainingCheckpoint(
+                checkpoint_folder, json.dumps(trainee.fingerprint(), sort_keys=True), rank.size
+            )
         )
 
     def run(self) -> TrainingResult:
@@ -250,10 +252,6 @@ class TrainingLoop:
         for optimizer in self.trainee.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = schedule.learning_rate * rate
-
-    def _fingerprint(self) -> str:
-        values = {**self.trainee.fingerprint(), "world_size": self.rank.size}
-        return json.dumps(values, sort_keys=True)
 
 
 def one_ahead(examples: Iterator[Drawn]) -> Iterator[Drawn]:

@@ -224,7 +224,7 @@ class _SequenceTowers:
             "config": self.config.model_dump(mode="json"),
             "shape": self.model.shape.to_json(),
             "seed": self.seed,
-            "rows": self.batches.manifest.rows,
+            "rows": sum(self.batches.manifest.rows),
             "method": self.items.factor_model.method,
             "contexts": self.contexts.to_json(),
         }

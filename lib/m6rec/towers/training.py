@@ -172,7 +172,7 @@ class _SetTowers:
             "config": self.config.model_dump(mode="json"),
             "shape": self.model.shape.to_json(),
             "seed": self.seed,
-            "rows": self.batches.manifest.rows,
+            "rows": sum(self.batches.manifest.rows),
             "method": self.items.factor_model.method,
         }
 

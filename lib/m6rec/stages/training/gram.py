@@ -1,5 +1,6 @@
 """Add up the gram rows of all items on the cluster, by blocks of target items."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -10,7 +11,15 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from m6rec.errors import DataError
-from m6rec.kernels.arrays.rows import Float64, Int32, Int64, Rows, concatenate_rows
+from m6rec.kernels.arrays.rows import (
+    Float64,
+    Int32,
+    Int64,
+    Rows,
+    concatenate_rows,
+    indptr_of,
+    slices_of_rows,
+)
 from m6rec.kernels.neighbours.item_neighbours import (
     GramBlock,
     binary_rows,
@@ -20,13 +29,16 @@ from m6rec.kernels.neighbours.item_neighbours import (
     unit_of_sums,
 )
 from m6rec.spark.arrow_rows import ROW_COLUMNS, rows_from_batch
+from m6rec.spark.runtimes import arrow_table
 from m6rec.spark.shipping import ShippedArrays, ship_arrays
 from m6rec.stages.training.pieces import (
     COST_PER_TASK,
     PACKED_SCHEMA,
+    PIECE_ENTRIES,
     Pieces,
+    bounds_of_runs,
     collect_pieces,
-    pack_pieces,
+    pack_groups,
     packed_pieces,
     task_count,
     unpack_pieces,
@@ -143,6 +155,7 @@ def gram_pieces(
     binary: bool,
     user_exponent: float,
     prune: "partial[Pieces]",
+    kept: int,
 ) -> Pieces:
     """The gram rows of all items, as `prune(block, degrees, unit)` returns them for each block.
 
@@ -154,16 +167,17 @@ def gram_pieces(
         binary: whether every interaction counts as 1.
         user_exponent: a user with d interactions counts d^-user_exponent.
         prune: takes a `GramBlock`, the degrees and the fixed-point unit.
+        kept: how many entries it leaves a row at most.
     """
     spark = matrix.sparkSession
     block_of_item, n_blocks = assign_blocks(statistics.costs, task_count(spark))
     degrees = statistics.counts.astype(np.float64) if binary else statistics.degrees
     unit = 1.0 if binary else unit_of_sums(statistics.largest_weight, degrees)
-    shipped = ship_arrays(spark, {"block_of_item": block_of_item, "degrees": degrees})
+    keys = partition_keys(spark, n_blocks)
+    shipped = ship_arrays(spark, {"block_of_item": block_of_item, "degrees": degrees, "keys": keys})
     send = partial(
         _send_partition,
         shipped=shipped,
-        keys=partition_keys(spark, n_blocks),
         maximum_history=maximum_history,
         binary=binary,
     )
@@ -177,7 +191,7 @@ def gram_pieces(
     )
     sent = matrix.select(*ROW_COLUMNS).mapInArrow(send, f"{_KEY} long, block int, {PACKED_SCHEMA}")
     placed = sent.repartition(n_blocks, F.col(_KEY)).drop(_KEY)
-    return collect_pieces(placed.mapInArrow(add, PACKED_SCHEMA), n_items)
+    return collect_pieces(placed.mapInArrow(add, PACKED_SCHEMA), n_items, kept)
 
 
 def assign_blocks(costs: Int64, tasks: int) -> tuple[Int32, int]:
@@ -204,44 +218,53 @@ def assign_blocks(costs: Int64, tasks: int) -> tuple[Int32, int]:
 
 
 @lru_cache(maxsize=64)
-def partition_keys(spark: SparkSession, n_blocks: int) -> tuple[int, ...]:
-    """For each block, a key that Spark's hash partitioning sends to a partition of its own."""
-    numbers = np.arange(max(64, 32 * n_blocks))
-    expression = F.pmod(F.hash(F.col("id")), F.lit(n_blocks)).alias("partition")
-    rows = spark.range(0, len(numbers), 1, 1).select("id", expression).collect()
-    first: dict[int, int] = {}
-    for row in rows:
-        first.setdefault(int(row["partition"]), int(row["id"]))
+def partition_keys(spark: SparkSession, n_blocks: int) -> Int64:
+    """int64 [n_blocks]: for each block, a key that Spark's hash sends to a partition of its own."""
+    partition = F.pmod(F.hash(F.col("id")), F.lit(n_blocks)).alias("partition")
+    numbers = spark.range(0, max(64, 32 * n_blocks), 1, 1)
+    found = arrow_table(numbers.groupBy(partition).agg(F.min("id").alias(_KEY)))
     # Where no number reaches a partition, its block shares another one; the result is the same.
-    return tuple(first.get(block, block) for block in range(n_blocks))
+    keys = np.arange(n_blocks)
+    keys[found.column("partition").to_numpy()] = found.column(_KEY).to_numpy()
+    return keys
 
 
 def _send_partition(
     batches: Iterable[pa.RecordBatch],
     shipped: ShippedArrays,
-    keys: tuple[int, ...],
     maximum_history: int,
     binary: bool,
 ) -> Iterator[pa.RecordBatch]:
     """Each batch's rows, packed once for each block that they touch."""
-    block_of_item = np.asarray(shipped.load()["block_of_item"])
+    arrays = shipped.load()
+    block_of_item, keys = np.asarray(arrays["block_of_item"]), np.asarray(arrays["keys"])
     for batch in batches:
         rows = sample_long_rows(rows_from_batch(batch), maximum_history)
         rows = binary_rows(rows) if binary else rows
-        row_of_entry = np.repeat(np.arange(len(rows)), rows.counts)
-        block_of_entry = block_of_item[rows.item_indices]
-        for block, key in enumerate(keys):
-            touching = np.unique(row_of_entry[block_of_entry == block])
-            if not len(touching):
-                continue
-            part = rows.take(touching)
-            packed = pack_pieces(
-                Pieces(part.user_index, part.indptr, part.item_indices, part.weights)
-            )
+        for blocks, packed in packed_by_block(rows, block_of_item):
             yield pa.RecordBatch.from_arrays(
-                [pa.array([key], pa.int64()), pa.array([block], pa.int32()), *packed.columns],
+                [pa.array(keys[blocks]), pa.array(blocks), *packed.columns],
                 names=[_KEY, "block", *packed.schema.names],
             )
+
+
+def packed_by_block(rows: Rows, block_of_item: Int32) -> Iterator[tuple[Int32, pa.RecordBatch]]:
+    """The blocks that rows touch, ascending, and for each its rows as a row of PACKED_SCHEMA.
+
+    Each part of them has about `PIECE_ENTRIES` entries. There may be so many blocks that most rows
+    touch one as often as they have items.
+    """
+    row_of_entry = np.repeat(np.arange(len(rows)), rows.counts)
+    block_of_entry = block_of_item[rows.item_indices].astype(np.int64)
+    touched = np.unique(block_of_entry * len(rows) + row_of_entry)
+    blocks, places = touched // len(rows), touched % len(rows)
+    bounds = bounds_of_runs(blocks)
+    sent = indptr_of(rows.counts[places])
+    for start, stop in slices_of_rows(sent[bounds], PIECE_ENTRIES):
+        own = bounds[start : stop + 1]
+        part = rows.take(places[own[0] : own[-1]])
+        pieces = Pieces(part.user_index, part.indptr, part.item_indices, part.weights)
+        yield blocks[own[:-1]].astype(np.int32), pack_groups(pieces, own - own[0])
 
 
 def _add_partition(
@@ -256,9 +279,11 @@ def _add_partition(
     arrays = shipped.load()
     block_of_item, degrees = np.asarray(arrays["block_of_item"]), np.asarray(arrays["degrees"])
     waiting: dict[int, list[Rows]] = {}
+    entries: Counter[int] = Counter()
     sums: dict[int, GramBlock] = {}
 
     def add(block: int) -> None:
+        del entries[block]
         rows = concatenate_rows(waiting.pop(block))
         targets = np.flatnonzero(block_of_item == block).astype(np.int32)
         scales = power(rows.counts.astype(np.float64), -user_exponent)
@@ -272,7 +297,8 @@ def _add_partition(
             waiting.setdefault(block, []).append(
                 Rows(pieces.keys, pieces.indptr, pieces.indices, pieces.values)
             )
-            if sum(rows.entries for rows in waiting[block]) > ROWS_AT_ONCE:
+            entries[block] += len(pieces.indices)
+            if entries[block] > ROWS_AT_ONCE:
                 add(block)
     for block in list(waiting):
         add(block)

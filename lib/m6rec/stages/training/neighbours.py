@@ -92,7 +92,14 @@ def train_item_neighbours(
         _similar_pieces, neighbours=config.neighbours, item_exponent=config.item_exponent
     )
     by_target = gram_pieces(
-        matrix, n_items, config.maximum_history, statistics, False, config.user_exponent, prune
+        matrix,
+        n_items,
+        config.maximum_history,
+        statistics,
+        False,
+        config.user_exponent,
+        prune,
+        config.neighbours,
     )
     return transpose(item_weights_of_pieces(by_target, n_items))
 
@@ -131,6 +138,7 @@ def train_ridge(
         True,
         2.0 * settings.user_exponent,
         prune,
+        entries,
     )
     rows = item_weights_of_pieces(pieces, n_items)
     gram = Gram(rows.indptr, rows.neighbour_indices, rows.weights, degrees)
@@ -146,7 +154,8 @@ def train_ridge(
         item_exponent=settings.item_exponent,
     )
     solved = _numbered_tasks(spark, n_items).mapInArrow(solve, PACKED_SCHEMA)
-    found = item_weights_of_pieces(collect_pieces(solved, n_items), n_items)
+    pieces = collect_pieces(solved, n_items, settings.candidates)
+    found = item_weights_of_pieces(pieces, n_items)
     return prune_rows(transpose(found), kept)
 
 
@@ -213,7 +222,8 @@ def train_content_neighbours(
         share = SHARE_WITH_VECTORS if of_vectors else SHARE_OF_CONTENT
     solve = partial(_solve_content_partition, shipped=shipped, config=config, vector_share=share)
     solved = _numbered_tasks(spark, n_items).mapInArrow(solve, PACKED_SCHEMA)
-    return transpose(item_weights_of_pieces(collect_pieces(solved, n_items), n_items))
+    pieces = collect_pieces(solved, n_items, config.candidates)
+    return transpose(item_weights_of_pieces(pieces, n_items))
 
 
 def candidate_users(matrix: DataFrame, config: NeighboursConfig, seed: int) -> CandidateUsers:
@@ -228,7 +238,9 @@ def candidate_users(matrix: DataFrame, config: NeighboursConfig, seed: int) -> C
     chosen = sample_users(with_history, config.maximum_candidate_users, seed, second_draw=True)
     pack = partial(_pack_rows_partition, maximum_history=config.maximum_history)
     packed = chosen.mapInArrow(pack, PACKED_SCHEMA)
-    pieces = sorted_by_key(collect_pieces(packed, config.maximum_candidate_users))
+    pieces = sorted_by_key(
+        collect_pieces(packed, config.maximum_candidate_users, config.maximum_history)
+    )
     return CandidateUsers(Rows(pieces.keys, pieces.indptr, pieces.indices, pieces.values))
 
 

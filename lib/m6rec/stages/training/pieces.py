@@ -5,8 +5,10 @@ Spark copies a row of bytes whole, but a list number by number.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
@@ -18,10 +20,12 @@ from m6rec.kernels.arrays.rows import (
     indptr_of,
     slices_of_rows,
 )
-from m6rec.spark.collecting import BYTES_OF_ITEM, collected_batches
+from m6rec.spark.collecting import collected_batches
 
 COST_PER_TASK = 1_000_000
 PIECE_ENTRIES = 2_000_000
+# A row has a key and a place in indptr, an entry an index and a value.
+_BYTES_OF_ROW, _BYTES_OF_ENTRY = 16, 8
 PACKED_SCHEMA = "keys binary, indptr binary, indices binary, values binary"
 
 
@@ -58,16 +62,44 @@ def packed_pieces(pieces: Pieces) -> Iterator[pa.RecordBatch]:
 
 def pack_pieces(pieces: Pieces) -> pa.RecordBatch:
     """All rows as one row of bytes, of schema PACKED_SCHEMA."""
-    arrays = (
-        pieces.keys.astype(np.int64, copy=False),
-        pieces.indptr.astype(np.int64, copy=False),
-        pieces.indices.astype(np.int32, copy=False),
-        pieces.values.astype(np.float32, copy=False),
-    )
+    return pack_groups(pieces, np.array([0, len(pieces.keys)]))
+
+
+def pack_groups(pieces: Pieces, bounds: Int64) -> pa.RecordBatch:
+    """Groups of neighbouring rows, each as one row of bytes, of schema PACKED_SCHEMA.
+
+    Args:
+        pieces: the rows.
+        bounds: int64 [groups + 1], from 0 on; group g has the rows bounds[g] up to bounds[g + 1].
+    """
+    groups = np.arange(len(bounds))
+    # Each group has an indptr of its own, which begins with 0 and is longer than its rows by one.
+    group = np.repeat(groups[:-1], np.diff(bounds) + 1)
+    entries = pieces.indptr[bounds]
+    indptr = pieces.indptr[np.arange(len(group)) - group] - entries[group]
     return pa.RecordBatch.from_arrays(
-        [pa.array([array.tobytes()], pa.binary()) for array in arrays],
+        [
+            _cut(pieces.keys.astype(np.int64, copy=False), bounds),
+            _cut(indptr.astype(np.int64, copy=False), bounds + groups),
+            _cut(pieces.indices.astype(np.int32, copy=False), entries),
+            _cut(pieces.values.astype(np.float32, copy=False), entries),
+        ],
         names=["keys", "indptr", "indices", "values"],
     )
+
+
+def _cut(array: npt.NDArray[Any], bounds: Int64) -> pa.Array:
+    """The bytes of an array, cut at these places."""
+    # Arrow refuses places beyond 2 GiB.
+    places = pa.array(bounds * array.itemsize, pa.int32()).buffers()[1]
+    content = pa.py_buffer(np.ascontiguousarray(array))
+    return pa.Array.from_buffers(pa.binary(), len(bounds) - 1, [None, places, content])
+
+
+def bounds_of_runs(numbers: npt.NDArray[Any]) -> Int64:
+    """int64 [runs + 1]: where each run of equal neighbours starts, and where the last one ends."""
+    starts: Int64 = np.flatnonzero(np.diff(numbers, prepend=numbers[:1] - 1))
+    return np.append(starts, len(numbers))
 
 
 def unpack_pieces(batch: pa.RecordBatch, row: int) -> Pieces:
@@ -83,11 +115,17 @@ def unpack_pieces(batch: pa.RecordBatch, row: int) -> Pieces:
     )
 
 
-def collect_pieces(packed: DataFrame, rows: int) -> Pieces:
-    """Collect the packed rows of a frame, in their order, given about how many there are."""
+def collect_pieces(packed: DataFrame, rows: int, entries: int) -> Pieces:
+    """Collect the packed rows of a frame, in their order.
+
+    Args:
+        packed: of schema PACKED_SCHEMA.
+        rows: about how many sparse rows there are.
+        entries: how many entries one of them has at most.
+    """
     parts = [
         unpack_pieces(batch, row)
-        for batch in collected_batches(packed, rows * BYTES_OF_ITEM)
+        for batch in collected_batches(packed, rows * (_BYTES_OF_ROW + entries * _BYTES_OF_ENTRY))
         for row in range(batch.num_rows)
     ]
     counts = [np.diff(part.indptr) for part in parts]

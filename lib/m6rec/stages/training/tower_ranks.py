@@ -18,8 +18,10 @@ from m6rec.config.towers import Ranks
 from m6rec.kernels.factors.projection import FactorModel
 from m6rec.spark.barrier import RankTask, check_barrier, run_ranks
 from m6rec.spark.collecting import BYTES_OF_ITEM
+from m6rec.spark.messages import say
 from m6rec.spark.session import is_local
 from m6rec.spark.shipping import HANDED_OVER, Shipped, collect_value, hand_over, ship
+from m6rec.towers.checkpoint import ranks_of_state
 from m6rec.towers.encoder import Towers
 from m6rec.towers.launch import TrainingTask, train_as_rank
 from m6rec.towers.loop import TrainingResult
@@ -42,7 +44,20 @@ def train_on_ranks(spark: SparkSession, task: TrainingTask) -> TrainingResult:
     Raises:
         ClusterError: the cluster cannot run so many at once.
     """
+    _tell_of_other_ranks(task)
     return _trained(spark, task, task.threads)
+
+
+def _tell_of_other_ranks(task: TrainingTask) -> None:
+    """Say on the driver why the ranks will pass over a state that a killed training has left."""
+    ranks = task.manifest.world_size
+    begun_by = None if task.checkpoint_folder is None else ranks_of_state(task.checkpoint_folder)
+    if begun_by not in {None, ranks}:
+        say(
+            "note",
+            f"the towers of {task.checkpoint_folder} were begun by another number of ranks"
+            f" ({begun_by}, now {ranks}), whose steps are others; they are trained anew",
+        )
 
 
 def train_apart(spark: SparkSession, task: TrainingTask) -> TrainingResult:

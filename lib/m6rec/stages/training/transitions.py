@@ -12,6 +12,7 @@ sums before it sends them, and the task of a block about `BLOCK_ENTRIES`.
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +41,7 @@ from m6rec.stages.training.item_weights import item_weights_of_pieces
 from m6rec.stages.training.pieces import (
     PACKED_SCHEMA,
     Pieces,
+    bounds_of_runs,
     collect_pieces,
     packed_pieces,
     task_count,
@@ -69,8 +71,9 @@ def train_transitions(matrix: DataFrame, n_items: int, config: NeighboursConfig)
     send = partial(
         _send_sums,
         find=find,
-        shipped=ship_arrays(spark, {"block_of_item": block_of_item}),
-        keys=partition_keys(spark, n_blocks),
+        shipped=ship_arrays(
+            spark, {"block_of_item": block_of_item, "keys": partition_keys(spark, n_blocks)}
+        ),
     )
     weigh = partial(
         transition_weights,
@@ -86,7 +89,7 @@ def train_transitions(matrix: DataFrame, n_items: int, config: NeighboursConfig)
         weigh=weigh,
     )
     placed = rows.mapInArrow(send, _SENT_SCHEMA).repartition(n_blocks, F.col(_BLOCK)).drop(_BLOCK)
-    pieces = collect_pieces(placed.mapInArrow(add, PACKED_SCHEMA), n_items)
+    pieces = collect_pieces(placed.mapInArrow(add, PACKED_SCHEMA), n_items, settings.kept)
     return item_weights_of_pieces(pieces, n_items)
 
 
@@ -152,10 +155,10 @@ def _send_sums(
     batches: Iterable[pa.RecordBatch],
     find: _Finder,
     shipped: ShippedArrays,
-    keys: tuple[int, ...],
 ) -> Iterator[pa.RecordBatch]:
     """The partition's sums, packed once for each block that has some of them."""
-    block_of_item = np.asarray(shipped.load()["block_of_item"])
+    arrays = shipped.load()
+    block_of_item, keys = np.asarray(arrays["block_of_item"]), np.asarray(arrays["keys"])
     for transitions in _joined(find(batches), find.at_once):
         yield from _packed_by_block(transitions.sums(find.n_items), block_of_item, keys)
 
@@ -163,32 +166,32 @@ def _send_sums(
 def _joined(parts: Iterable[Transitions], at_once: int) -> Iterator[Transitions]:
     """The same transitions in few parts, each of at least `at_once` but the last."""
     waiting: list[Transitions] = []
+    found = 0
     for part in parts:
         waiting.append(part)
-        if sum(map(len, waiting)) >= at_once:
+        found += len(part)
+        if found >= at_once:
             yield concatenate_transitions(waiting)
-            waiting = []
+            waiting, found = [], 0
     if waiting:
         yield concatenate_transitions(waiting)
 
 
 def _packed_by_block(
-    sums: sp.csr_matrix, block_of_item: npt.NDArray[np.int32], keys: tuple[int, ...]
+    sums: sp.csr_matrix, block_of_item: npt.NDArray[np.int32], keys: Int64
 ) -> Iterator[pa.RecordBatch]:
     pairs = sums.tocoo()
-    blocks = block_of_item[pairs.row]
-    order = np.argsort(blocks, kind="stable")
-    bounds = np.searchsorted(blocks[order], np.arange(len(keys) + 1))
-    for key, low, high in zip(keys, bounds[:-1], bounds[1:], strict=True):
-        if low < high:
-            own = order[low:high]
-            arrays = (
-                pairs.row[own].astype(np.int32),
-                pairs.col[own].astype(np.int32),
-                pairs.data[own].astype(np.int64),
-            )
-            packed = [pa.array([array.tobytes()], pa.binary()) for array in arrays]
-            yield pa.RecordBatch.from_arrays([pa.array([key]), *packed], names=[*_SENT])
+    order = np.argsort(block_of_item[pairs.row], kind="stable")
+    blocks = block_of_item[pairs.row[order]]
+    for low, high in pairwise(bounds_of_runs(blocks).tolist()):
+        own = order[low:high]
+        arrays = (
+            pairs.row[own].astype(np.int32),
+            pairs.col[own].astype(np.int32),
+            pairs.data[own].astype(np.int64),
+        )
+        packed = [pa.array([array.tobytes()], pa.binary()) for array in arrays]
+        yield pa.RecordBatch.from_arrays([pa.array([keys[blocks[low]]]), *packed], names=[*_SENT])
 
 
 def _weigh_partition(
