@@ -31,7 +31,7 @@ from m6rec.fits.inspection import inspect_sources
 from m6rec.fits.sources import open_events, open_sources
 from m6rec.spark.failures import as_our_error, following_table, in_words, saying_what_failed
 from m6rec.spark.json_samples import schema_of_sample
-from m6rec.spark.sources import read_source, source_version
+from m6rec.spark.sources import load_source, read_source, source_version
 from m6rec.spark.time_limits import within_seconds
 from m6rec.stages.features.kinds import infer_kinds
 from m6rec.stages.features.pictures import PictureColumn, _decode_batches
@@ -203,6 +203,19 @@ def test_vectors_of_spark_ml_are_arrays(spark: SparkSession, tmp_path: Path) -> 
     frame = read_source(spark, source(path=str(tmp_path / "items")), ("id",))
     assert sorted(tuple(row) for row in frame.collect()) == [("i0", [0.5, 2.0]), ("i1", [0.0, 3.0])]
     assert infer_kinds(frame, "id", {}) == {"v": "embedding"}
+
+
+@pytest.mark.parametrize("units", [("ns", "us"), ("us", "ns")])
+def test_files_that_write_times_in_other_units_are_told_apart(
+    spark: SparkSession, tmp_path: Path, units: tuple[str, str]
+) -> None:
+    for number, unit in enumerate(units):
+        times = pa.array([1_700_000_000_000_000_000], pa.timestamp("ns")).cast(pa.timestamp(unit))
+        events = pa.table({"user_id": ["ann"], "at": times})
+        pq.write_table(events, tmp_path / f"part-{number}.parquet")
+    table = TableSource(path=str(tmp_path), format="parquet")
+    with pytest.raises(TableError, match=r"column at is in nanoseconds .*part-0.*part-1.*alike"):
+        load_source(spark, table)
 
 
 def test_a_file_that_is_no_delta_table_is_told(spark: SparkSession, tmp_path: Path) -> None:

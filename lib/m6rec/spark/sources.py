@@ -29,6 +29,7 @@ from m6rec.spark.runtimes import cast_or_null, delta_table_named
 from m6rec.spark.values import id_column, item_id_column, owner_column, quoted
 
 _CORRECT_NAMES = "correct the column names in the config"
+_TIMES = (T.TimestampType, T.TimestampNTZType)
 # Parquet's timestamps in nanoseconds, as pandas writes them, are read as numbers and divided.
 _NANOSECONDS_AS_NUMBERS = "spark.sql.legacy.parquet.nanosAsLong"
 # How the type of such a column begins in Parquet's schema.
@@ -474,13 +475,26 @@ def _load_parquet(spark: SparkSession, reader: DataFrameReader, path: str) -> Da
 
 
 def _without_nanoseconds(spark: SparkSession, frame: DataFrame) -> DataFrame:
-    """Timestamps in nanoseconds as timestamps; a file's footer says which numbers are such."""
+    """Timestamps in nanoseconds as timestamps; a file's footer says which numbers are such.
+
+    Raises:
+        TableError: the first and the last file differ in this.
+    """
     numbers = [
         field.name for field in frame.schema.fields if isinstance(field.dataType, T.LongType)
     ]
-    if not numbers:
+    has_times = any(isinstance(field.dataType, _TIMES) for field in frame.schema.fields)
+    if not numbers and not has_times:
         return frame
-    kinds = _nanosecond_columns(spark, frame)
+    files = sorted(map(unquote, frame.inputFiles()))
+    kinds, of_last = (_nanosecond_columns(spark, file) for file in (files[:1], files[-1:]))
+    mixed = sorted(set(kinds) ^ set(of_last))
+    if mixed:
+        raise TableError(
+            f"column {mixed[0]} is in nanoseconds in one of the files {files[0]} and {files[-1]} and"
+            " not in the other, and Spark reads all files of a table alike; write them alike, as"
+            " pandas does with to_parquet(..., coerce_timestamps='us')"
+        )
     if not set(numbers) & set(kinds):
         return frame
     columns = []
@@ -499,10 +513,9 @@ def _without_nanoseconds(spark: SparkSession, frame: DataFrame) -> DataFrame:
     return frame.select(*columns)
 
 
-def _nanosecond_columns(spark: SparkSession, frame: DataFrame) -> dict[str, bool]:
-    """The columns of nanoseconds in the first file, each with whether it has a zone."""
-    files = frame.inputFiles()
-    schema = parquet_schema(spark, unquote(files[0])) if files else None
+def _nanosecond_columns(spark: SparkSession, files: Sequence[str]) -> dict[str, bool]:
+    """The columns of nanoseconds in the file, if there is one, each with whether it has a zone."""
+    schema = parquet_schema(spark, files[0]) if files else None
     # Of thousands of columns each call of a method counts, and the whole schema is one.
     if schema is None or _NANOSECONDS not in str(schema.toString()):
         return {}
