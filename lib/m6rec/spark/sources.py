@@ -492,8 +492,8 @@ def _without_nanoseconds(spark: SparkSession, frame: DataFrame) -> DataFrame:
     if mixed:
         raise TableError(
             f"column {mixed[0]} is in nanoseconds in one of the files {files[0]} and {files[-1]},"
-            " and not in the other, and Spark reads all files of a table alike; write them alike, as"
-            " pandas does with to_parquet(..., coerce_timestamps='us')"
+            " and not in the other, and Spark reads all files of a table alike; write them alike,"
+            " as pandas does with to_parquet(..., coerce_timestamps='us')"
         )
     if not set(numbers) & set(kinds):
         return frame
