@@ -260,6 +260,9 @@ submit_of_setup() {
 run_job() {
     local job="$1"
     shift
+    [[ "$job" != tune || "$DEPLOY_MODE" == client ]] || fail \
+        "tune keeps its search on the driver's disk, which on the cluster is gone when it ends; leave out \
+DEPLOY_MODE=cluster."
     local file="$ROOT/jobs/$job.py"
     [[ "$job" =~ ^[A-Za-z_]+$ && -f "$file" && "$job" != __init__ ]] || fail \
         "there is no job $job." "Jobs: $(list_jobs | awk '{printf "%s ", $1}')"

@@ -42,7 +42,7 @@ from m6rec.command_line import (
     read_config,
 )
 from m6rec.config.run import Config
-from m6rec.files import AnyPlace, FilePlace, as_place
+from m6rec.files import AnyPlace, FilePlace
 from m6rec.fits.choices import Choices, kept_choices, members_with_weight
 from m6rec.fits.earlier import EarlierRun
 from m6rec.fits.fit import Fit
@@ -91,7 +91,7 @@ def run_nightly(
             with pipeline.for_its_size(lakehouse, config) as tables:
                 plan = train_and_rank(tables, config, night.kept_from)
                 collect = partial(collect_night, plan.selection, plan.choices, plan.needs)
-                report = as_place(output) / "report.html"
+                report = pipeline.output_place(spark, output) / "report.html"
                 show = partial(_show, report=report)
                 pipeline.publish_and_report(tables, config, collect, show, report)
     clean.run(lakehouse.for_run(new_run_id()), config, vacuum_every=_VACUUM_EVERY)

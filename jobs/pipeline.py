@@ -80,10 +80,15 @@ def run_pipeline(spark: SparkSession, config: Config, run_id: str, output: AnyPl
         with for_its_size(lakehouse, config) as tables:
             run_jobs(tables, config, numbered(jobs, len(jobs)))
             collect = partial(collect_report, tables, config)
-            place = as_place(output)
+            place = output_place(spark, output)
             show = partial(_show, config=config, output=place)
             publish_and_report(tables, config, collect, show, place / "report.html")
     return lakehouse
+
+
+def output_place(spark: SparkSession, output: AnyPlace) -> FilePlace:
+    """Where the report goes; text is an address as Spark reads it."""
+    return place_of(spark, output) if isinstance(output, str) else as_place(output)
 
 
 @contextmanager

@@ -5,11 +5,14 @@ A job is a function `run(lakehouse, config)` in a file of `jobs/`, and its recor
 `command_line` gives a job its options.
 From a notebook the same function is called without any of this:
 
+    from jobs import build_features, prepare_interactions
+
     spark = get_session("notebook", read_properties("conf/spark-local.conf"))
-    config = load_config("conf/minimal.yaml")
+    config = load_config("my.yaml")
+    check_tables(spark, config)
     lakehouse = open_lakehouse(spark, config, new_run_id())
-    run_job(lakehouse, config, jobs.train_factors.JOB)   # recorded in `runs`
-    jobs.train_factors.run(lakehouse, config)            # not recorded
+    run_job(lakehouse, config, prepare_interactions.JOB)   # recorded in `runs`
+    build_features.run(lakehouse, config)                  # not recorded
 
 This module imports neither torch nor numba, so that `--help` and a wrong config answer at once.
 """

@@ -74,7 +74,8 @@ class Job:
 def run_job(lakehouse: Lakehouse, config: Config, job: Job) -> bool:
     """Run a job of `lakehouse.run_id` unless it has finished, and record it; return whether it ran.
 
-    From a notebook: `run_job(lakehouse, config, jobs.train_factors.JOB)`.
+    From a notebook: `run_job(lakehouse, config, prepare_interactions.JOB)`, and so on in the order
+    of `jobs.pipeline`.
 
     Raises:
         ConfigError: the run was begun with another configuration.

@@ -47,8 +47,10 @@ def _table(
 
 INTERACTIONS_TABLE = _table(
     "interactions",
-    "One cleaned event of a user with an item.",
-    (c.USER_ID, c.ITEM_ID, c.EVENT_TIME, c.EVENT_TYPE),
+    "One cleaned event of a user with an item. `weight` is what it counts: the owner's, times that"
+    " of its type, decayed up to the latest event and lowered for suspicious users, as the"
+    " configuration says. Events that differ in weight or context alone are several.",
+    (),
     {
         c.USER_ID: T.StringType(),
         c.ITEM_ID: T.StringType(),
@@ -245,8 +247,9 @@ ITEM_EMBEDDINGS_TABLE = _table(
 
 LISTS_TABLE = _table(
     "lists",
-    "A ranker's top-N for a user, best first, as dense indices; what `evaluate` measures. Where"
-    " there are domains, each has a list.",
+    "A ranker's top-N for a user who is measured, best first, as dense indices, as long as the"
+    " largest of `evaluate.ks`; what `evaluate` measures. Where there are domains, each has a"
+    " list.",
     (c.FIT, c.MODEL, c.USER_INDEX, c.DOMAIN),
     {
         c.FIT: T.StringType(),
@@ -308,7 +311,12 @@ RECOMMENDATIONS_TABLE = _table(
 METRICS_TABLE = _table(
     "metrics",
     "A metric of a ranker over the users of a segment, with a bootstrap confidence interval; `rmse`"
-    " and `mae` are of models that predict ratings, over all held-out ratings, with `k` 0.",
+    " and `mae` are of models that predict ratings, over all held-out ratings, with `k` 0. Segments"
+    " are `all`; users by what they have in training (`cold_users` nothing, then in thirds"
+    " `activity_low`, `activity_middle`, `activity_high`); all users by certain of their held-out"
+    " items (`cold_items` without interactions, then by thirds of all interactions"
+    " `popularity_head`, `popularity_torso`, `popularity_tail`); `warm`, users and items with"
+    " interactions; and `domain: NAME`.",
     (c.MODEL, c.FOLD, c.SEGMENT, c.METRIC, c.K),
     {
         c.MODEL: T.StringType(),
@@ -383,7 +391,8 @@ GUARD_RESULTS_TABLE = _table(
     "guard_results",
     "What a guard measured before publication: `value` against `limit`. `measured` is the run's own"
     " number and `reference` that of other runs, where `value` compares the two. `profile` is what"
-    " a later run compares its features with.",
+    " a later run compares its features with. `outcome` is `passed`, `warned`, `stopped`,"
+    " `not measured` or `off`.",
     ("guard",),
     {
         "guard": T.StringType(),
@@ -408,7 +417,8 @@ RUNS_TABLE = _table(
     " wrote; `sources` has the versions of the owner's tables that the run reads, by key of the"
     " configuration, and `given` that configuration without defaults. Each time that a run is"
     " published (`publish`, or `rollback` to it) has a row, and the last of these rows names the"
-    " published run.",
+    " published run. `status` is `started`, `finished`, `failed`, or `removed` once `clean` has"
+    " removed the run's rows of other tables.",
     ("job", "started_at"),
     {
         "job": T.StringType(),
@@ -431,8 +441,8 @@ RUNS_TABLE = _table(
 
 RECEIPTS_TABLE = _table(
     "receipts",
-    "What job `forget` has deleted from a table: how many rows of how many users, and the table's"
-    " version without them. It holds no id.",
+    "What job `forget` has deleted from a table: how many rows, of how many users it was given whom"
+    " the lake knew, and the table's version without them. It holds no id.",
     ("table",),
     {
         "table": T.StringType(),
@@ -453,7 +463,7 @@ FOLD_IN_BATCHES_TABLE = _table(
     " `items_without_factors` is the share of the events whose item the run does not know or has"
     " never seen; `distance` the mean cosine distance of the vectors of users who were in training"
     " from what they were then. Batch -1 is the catching up with a run that was newly published.",
-    ("query_id", "batch_id"),
+    ("query_id", "batch_id", "publication"),
     {
         "query_id": T.StringType(),
         "batch_id": T.LongType(),

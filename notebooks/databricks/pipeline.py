@@ -85,4 +85,5 @@ print(f"report: {report}")
 # COMMAND ----------
 
 lists = read_published(spark, config.lake, "recommendations")
-lists.orderBy("user_id", "rank").show(20, truncate=False)
+of_users = lists.where("user_id IS NOT NULL AND context IS NULL")
+of_users.orderBy("user_id", "rank").show(20, truncate=False)
