@@ -22,7 +22,11 @@ from m6rec.fits.members import (
 )
 from m6rec.fits.needs import Needs
 from m6rec.fits.reranking import reranking_of
-from m6rec.fits.rules import excluded_pairs, items_outside_lists
+from m6rec.fits.rules import (
+    excluded_pairs,
+    items_outside_lists,
+    warn_of_nameless_items,
+)
 from m6rec.job_records import RECOMMEND
 from m6rec.kernels.ranking.members import DotMember, Member, OwnMembers
 from m6rec.kernels.ranking.reranking import Reranking
@@ -102,6 +106,7 @@ def write_recommendations(
     """
     settings, pairs = fit.config.recommend, excluded_pairs(fit)
     user_ids = fit.lakehouse.read("user_index").select(c.USER_INDEX, c.USER_ID)
+    warn_of_nameless_items(fit)
     masked_items, made, for_unknown = items_outside_lists(fit), [], []
     for domain in fit.ranked_domains:
         [blend] = read_blends(fit, (settings.ranker,), domain)

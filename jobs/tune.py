@@ -40,7 +40,7 @@ from m6rec.command_line import (
 )
 from m6rec.config.base import Section
 from m6rec.config.run import Config
-from m6rec.errors import ConfigError
+from m6rec.errors import ConfigError, TableError
 from m6rec.fingerprints import fingerprint_of
 from m6rec.fits.fit import Fit
 from m6rec.fits.inspection import check_tables
@@ -183,7 +183,13 @@ def _run_tuning(spark: SparkSession, config: Config, run_id: str, output: Path) 
     sources = kept(study, SOURCES, partial(source_versions, spark, config))
     pinned = at_versions(config, sources)
     if goes_on:
-        check_tables(spark, pinned)
+        try:
+            check_tables(spark, pinned)
+        except TableError as error:
+            raise TableError(
+                f"{error}\nthe search in {file} reads the tables as they were when it began; for"
+                " one on the tables as they are now, give another --output and --run-id"
+            ) from error
     tables = LatestTables(open_lakehouse(spark, config, run_id), name_of(study))
     # By this row forget finds a search at work, and clean one whose tables nobody needs any more.
     attempt = Attempt(tables.lakehouse, config, TUNE.name, sources=sources)

@@ -43,8 +43,11 @@ PUBLICATIONS = (PUBLISH.name, ROLLBACK)
 UPKEEP = (CLEAN.name, FORGET.name)
 # Runs that differ in one of these hold out other pairs, or rank other items.
 _SAME_WHERE_COMPARED = (
-    "split",
-    "seed",
+    "split.strategy",
+    "split.test_share",
+    "split.test_items",
+    "split.validation_strategy",
+    "split.validation_share",
     "interactions.columns.domain",
     "evaluate.candidates",
     "recommend.rules.mask_seen",
@@ -372,9 +375,21 @@ def check_comparable(lakehouse: Lakehouse, config: Config) -> None:
             f"evaluate.compare_with_run: lake {lakehouse.location} has no run {other_run}; give the"
             " id of a run of this lake (table runs), or leave the key out"
         )
-    other = json.loads(work[0]["config"])
+    other, other_sources = json.loads(work[0]["config"]), work[0]["sources"] or {}
     one = config.model_dump(mode="json")
     differing = [key for key in _SAME_WHERE_COMPARED if _at(one, key) != _at(other, key)]
+    for key in ("split.test", "split.validation"):
+        held_out, other_held_out = _at(one, key), _at(other, key)
+        if (held_out is None) != (other_held_out is None):
+            differing.append(key)
+        elif held_out is not None:
+            version, other_version = held_out["version"], other_sources.get(key)
+            places = [(table["path"], table["table"]) for table in (held_out, other_held_out)]
+            if places[0] != places[1] or (version and other_version not in {None, version}):
+                differing.append(key)
+    draws = one["split"]["strategy"] != "provided" or one["split"]["validation"] is None
+    if draws and one["seed"] != other["seed"]:
+        differing.append("seed")
     if max(_at(other, "evaluate.ks")) < max(config.evaluate.ks):
         differing.append("evaluate.ks")
     if differing:

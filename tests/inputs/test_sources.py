@@ -218,6 +218,14 @@ def test_files_that_write_times_in_other_units_are_told_apart(
         load_source(spark, table)
 
 
+def test_a_column_of_nanoseconds_may_have_come_later(spark: SparkSession, tmp_path: Path) -> None:
+    times = pa.array([1_700_000_000_000_000_000], pa.timestamp("ns"))
+    pq.write_table(pa.table({"user_id": ["ann"], "at": times}), tmp_path / "part-0.parquet")
+    pq.write_table(pa.table({"user_id": ["bob"]}), tmp_path / "part-1.parquet")
+    rows = load_source(spark, TableSource(path=str(tmp_path), format="parquet")).collect()
+    assert {row["user_id"]: row["at"] is None for row in rows} == {"ann": False, "bob": True}
+
+
 def test_a_file_that_is_no_delta_table_is_told(spark: SparkSession, tmp_path: Path) -> None:
     (tmp_path / "events.csv").write_text("user_id,item_id\nann,tea\n")
     asked = source(path=str(tmp_path / "events.csv"), format="delta")

@@ -31,7 +31,7 @@ def _dense_objective(model: FactorModel, rows: Rows, config: AlsConfig) -> float
     loss = ((weights + unobserved) * (1 - scores) ** 2)[observed].sum()
     loss += unobserved * (scores[~observed] ** 2).sum()
     active = (observed.sum(axis=1) > 0).sum()
-    by_user = observed.sum(axis=1) + unobserved * ITEMS
+    by_user = observed.sum(axis=1) + unobserved * (observed.sum(axis=0) > 0).sum()
     by_item = observed.sum(axis=0) + unobserved * active
     nu, regularisation = config.frequency_exponent, config.regularisation
     loss += regularisation * (by_user**nu @ (users**2).sum(axis=1))
@@ -97,11 +97,29 @@ def test_explicit_ratings_of_low_rank_are_recovered() -> None:
 
 
 def test_the_weight_of_the_unobserved_falls_with_the_number_of_items() -> None:
-    config = AlsConfig(rank=2, iterations=1, unobserved_total=80.0)
-    assert (
-        alternating_least_squares(_rows(), ITEMS, config, 1, LOCAL).parameters["unobserved_weight"]
-        == 2.0
+    config = AlsConfig(rank=2, iterations=1, unobserved_total=78.0)
+    model = alternating_least_squares(_rows(), ITEMS, config, 1, LOCAL)
+    # One of the items has no interaction.
+    assert model.parameters["unobserved_weight"] == 78.0 / (ITEMS - 1)
+
+
+def test_items_that_a_lake_has_had_once_change_nothing() -> None:
+    config = AlsConfig(rank=4, iterations=3)
+    now, with_others = (
+        alternating_least_squares(_rows(), items, config, 1, LOCAL) for items in (ITEMS, 50 * ITEMS)
     )
+    assert now.parameters == with_others.parameters
+    assert not with_others.factors[ITEMS:].any()
+
+
+def test_new_items_of_new_users_alone_get_factors_from_earlier_ones() -> None:
+    two_markets = sp.block_diag([np.ones((5, 4)), np.ones((5, 3))]).tocsr().astype(np.float32)
+    rows = rows_from_scipy(two_markets)
+    config = AlsConfig(rank=3, iterations=4, unobserved_total=1.0)
+    initial = np.zeros((7, 3), np.float32)
+    initial[:4] = 0.5
+    model = alternating_least_squares(rows, 7, config, 1, LOCAL, initial=initial)
+    assert (np.linalg.norm(model.factors[4:], axis=1) > 0.1).all()
 
 
 def test_items_that_nobody_has_get_zero_factors() -> None:

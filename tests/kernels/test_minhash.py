@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from m6rec.kernels.arrays.minhash import bands_of_sets, most_common_gap
+from m6rec.kernels.arrays.minhash import are_dates, bands_of_sets, most_common_gap
 from m6rec.kernels.arrays.rows import Int64, indptr_of
 
 
@@ -31,6 +31,12 @@ def test_near_copies_agree_and_strangers_do_not() -> None:
         apart += agree(items[:65], items[45:])
     assert alike == 50
     assert apart < 5
+
+
+def test_times_that_lie_whole_days_apart_are_dates() -> None:
+    day, hour = 86_400, 3_600
+    times = [[7, 7 + day, 7 + 3 * day], [0, day - hour, 2 * day - hour], [0, day, day + 60], [5]]
+    assert are_dates(*joined(times)).tolist() == [True, True, False, True]
 
 
 def test_the_most_common_gap_is_a_share_of_all_gaps_between_different_times() -> None:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from m6rec.kernels.arrays.recency import recency_ranks, recent_weights
+from m6rec.kernels.arrays.recency import later_counts, recency_ranks, recent_weights
 from m6rec.kernels.arrays.rows import UNKNOWN_TIME
 
 
@@ -13,6 +13,11 @@ def test_the_latest_interaction_of_each_row_has_rank_zero() -> None:
 def test_interactions_at_the_same_time_share_their_mean_rank() -> None:
     ranks = recency_ranks(np.array([0, 4]), np.array([5, 9, 5, 5]))
     assert ranks.tolist() == [2.0, 0.0, 2.0, 2.0]
+
+
+def test_what_is_later_is_counted_without_what_is_at_the_same_time() -> None:
+    counts = later_counts(np.array([0, 4, 4, 6]), np.array([5, 9, 5, 7, UNKNOWN_TIME, 1]))
+    assert counts.tolist() == [2, 0, 2, 1, 1, 0]
 
 
 def test_an_unknown_time_is_the_oldest() -> None:

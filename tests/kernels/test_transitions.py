@@ -134,6 +134,12 @@ def test_of_a_long_history_the_latest_is_looked_at() -> None:
     assert np.argwhere(found).tolist() == [[2, 3]]
 
 
+def test_what_came_last_at_one_time_takes_part_however_many_it_is() -> None:
+    found = _sums({0: 1, 1: 2, 2: 2, 3: 2}, maximum_history=1)
+    assert not found[0].any()
+    assert found[1:, 1:].any(axis=1).all()
+
+
 def test_no_users_and_users_of_one_item_have_no_transitions() -> None:
     assert not _sums().any()
     assert not _weights({0: 1}, {1: 1}, {}).any()

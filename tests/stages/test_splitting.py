@@ -140,11 +140,27 @@ def test_a_cold_split_holds_out_whole_items_or_users(
     assert found.count("validation") == math.floor(0.2 * (len(found) - found.count("test")))
 
 
-@pytest.mark.parametrize("strategy", ["last", "temporal"])
-def test_only_positive_pairs_are_held_out(spark: SparkSession, strategy: str) -> None:
-    folds = split(spark, rows=SOME_NEGATIVE, strategy=strategy)
+def test_only_positive_pairs_are_held_out(spark: SparkSession) -> None:
+    folds = split(spark, rows=SOME_NEGATIVE, strategy="last")
     assert {folds[pair] for pair in NEGATIVE_PAIRS} == {"train"}
     assert "validation" in folds.values()
+
+
+def test_what_was_not_liked_after_a_cut_in_time_is_not_known_before_it(spark: SparkSession) -> None:
+    folds = split(spark, rows=SOME_NEGATIVE, strategy="temporal")
+    times = {
+        (fold, positive): [
+            time
+            for user, item, _, time, is_positive in SOME_NEGATIVE
+            if folds[user, item] == fold and is_positive == positive
+        ]
+        for fold in ("train", "validation", "test")
+        for positive in (True, False)
+    }
+    cut, test_cut = min(times["validation", True]), min(times["test", True])
+    assert max(times["train", False]) < cut
+    assert min(times["validation", False]) >= cut
+    assert min(times["test", False]) >= test_cut
 
 
 def test_nothing_is_tested_where_no_share_is_asked_for(spark: SparkSession) -> None:

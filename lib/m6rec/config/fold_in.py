@@ -27,7 +27,8 @@ class FoldInConfig(Section):
         description="The hours after an event has arrived in which a further event that is equal in"
         " all columns is dropped before its user is listed anew; 0 drops none. Lists are the same"
         " either way, since histories are cleaned: dropping saves work where events are delivered"
-        " repeatedly, and keeps a state of 16 bytes and more for each event of these hours.",
+        " repeatedly, and keeps a state of 16 bytes and more for each event of these hours. With"
+        " `change_feed`, only what is twice in one commit is dropped.",
     )
     deletion_vectors: bool = Field(
         default=True,

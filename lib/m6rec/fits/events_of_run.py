@@ -37,13 +37,18 @@ def write_events_of_run(fit: Fit, reading: EventReading) -> None:
 
 
 def read_events_of_run(fit: Fit) -> EventsOfRun:
-    """What `write_events_of_run` has kept."""
+    """What `write_events_of_run` has kept; of a run that has not, what its events still show."""
+    if not fit.models_of(_KIND):
+        return EventsOfRun(EventReading(), _as_time(_latest(fit)))
     kept = fit.model(_KIND, _KIND)
-    latest = kept["latest"]
     return EventsOfRun(
         EventReading(kept["time_format"], kept["decimal_sign"]),
-        None if latest is None else _EPOCH + timedelta(microseconds=latest),
+        _as_time(kept["latest"]),
     )
+
+
+def _as_time(microseconds: int | None) -> datetime | None:
+    return None if microseconds is None else _EPOCH + timedelta(microseconds=microseconds)
 
 
 def _latest(fit: Fit) -> int | None:

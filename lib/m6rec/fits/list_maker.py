@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property, reduce
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -24,6 +26,8 @@ from m6rec.fits.reranking import reranking_of
 from m6rec.fits.rules import excluded_pairs, items_outside_lists
 from m6rec.fits.sources import Events
 from m6rec.kernels.arrays.rows import Float32
+from m6rec.kernels.ranking.blending import Blend
+from m6rec.kernels.ranking.members import Member, OwnMembers
 from m6rec.kernels.text.sentence_encoder import load_sentence_encoder
 from m6rec.lakehouse import Lakehouse
 from m6rec.rankers import ranker_named
@@ -45,6 +49,7 @@ from m6rec.stages.pairs.cleaning import Cleaned, clean_interactions
 from m6rec.stages.pairs.matrix import user_item_matrix
 from m6rec.stages.ranking.lists import Scoring, user_inputs
 from m6rec.stages.ranking.recommendations import (
+    Explaining,
     ShippedRanking,
     explained_lists,
     ship_ranking,
@@ -102,15 +107,30 @@ class ListMaker:
     @cached_property
     def scorings(self) -> tuple[Scoring, ...]:
         """The published blend under the rules, once for each domain if there are any."""
-        fit = self.fit
-        ranker, masked_items = fit.config.recommend.ranker, items_outside_lists(fit)
-        blends = [read_blends(fit, (ranker,), domain)[0] for domain in fit.ranked_domains]
-        names = dict.fromkeys(name for blend in blends for name in blend.coefficients())
-        members, reranking = read_members(fit, names), reranking_of(fit)
+        fit, reranking = self.fit, reranking_of(self.fit)
         return tuple(
-            published_scoring(fit, members, blend, masked_items, reranking, domain)
-            for blend, domain in zip(blends, fit.ranked_domains, strict=True)
+            published_scoring(fit, self._read, blend, self._masked_items, reranking, domain)
+            for blend, domain in zip(self._blends, fit.ranked_domains, strict=True)
         )
+
+    @cached_property
+    def _blends(self) -> list[Blend]:
+        ranker, domains = self.fit.config.recommend.ranker, self.fit.ranked_domains
+        return [read_blends(self.fit, (ranker,), domain)[0] for domain in domains]
+
+    @cached_property
+    def _read(self) -> dict[str, Member | OwnMembers]:
+        """The members of all blends, by name."""
+        names = dict.fromkeys(name for blend in self._blends for name in blend.coefficients())
+        return read_members(self.fit, names)
+
+    @cached_property
+    def _masked_items(self) -> npt.NDArray[np.bool_]:
+        return items_outside_lists(self.fit)
+
+    @cached_property
+    def _explaining(self) -> Explaining:
+        return read_explaining(self.fit)
 
     @cached_property
     def events_of_run(self) -> EventsOfRun:
@@ -145,7 +165,12 @@ class ListMaker:
 
     def read_rules_anew(self) -> None:
         """Have the lists from now on follow the owner's rules and quotas as they are now."""
-        for name in ("scorings", "_rankings"):
+        masked_items, quotas = items_outside_lists(self.fit), self.fit.config.recommend
+        by_columns = (quotas.rules.at_most.column, quotas.diversity.column)
+        is_same = np.array_equal(masked_items, self._masked_items)
+        if is_same and not any(by_columns) and quotas.calibration.column is None:
+            return
+        for name in ("scorings", "_rankings", "_masked_items"):
             self.__dict__.pop(name, None)
 
     def lists(self, inputs: DataFrame, generated_at: datetime) -> DataFrame:
@@ -288,9 +313,9 @@ class ListMaker:
     @cached_property
     def _rankings(self) -> tuple[ShippedRanking, ...]:
         contexts = self.fit.config.recommend.contexts
-        explaining = read_explaining(self.fit)
         return tuple(
-            ship_ranking(self.fit.spark, scoring, explaining, contexts) for scoring in self.scorings
+            ship_ranking(self.fit.spark, scoring, self._explaining, contexts)
+            for scoring in self.scorings
         )
 
     @cached_property

@@ -136,6 +136,7 @@ def measured_scoring(
         masked_items=fit.masked_items,
         mask_seen=not fit.config.ranks_repeats,
         n=n,
+        mask_disliked=fit.config.recommend.rules.masks_disliked,
         reranking=reranking,
         domain=domain,
     )

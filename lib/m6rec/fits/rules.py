@@ -1,14 +1,11 @@
 """The rules of published lists, read from the owner's tables: which items, and which pairs."""
 
-from collections.abc import Mapping
-
 import numpy as np
 import numpy.typing as npt
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from m6rec import columns as c
-from m6rec.config.base import TableSource
 from m6rec.config.outputs import ItemTable
 from m6rec.errors import DataError
 from m6rec.fits.fit import Fit
@@ -21,7 +18,8 @@ def items_of_rule(fit: Fit, table: ItemTable | None) -> DataFrame | None:
     """item_id of the items that a rule names; None where there is no such rule."""
     if table is None:
         return None
-    return _named_items(fit, table, {c.ITEM_ID: table.item})
+    names = {c.ITEM_ID: table.item}
+    return read_ids(fit.spark, table, names, fit.config.interactions)
 
 
 def items_outside_lists(fit: Fit) -> npt.NDArray[np.bool_]:
@@ -52,22 +50,25 @@ def excluded_pairs(fit: Fit) -> DataFrame | None:
     table = fit.config.recommend.rules.excluded_pairs
     if table is None:
         return None
-    pairs = _named_items(fit, table, {c.USER_ID: table.user, c.ITEM_ID: table.item})
+    names = {c.USER_ID: table.user, c.ITEM_ID: table.item}
+    pairs = read_ids(fit.spark, table, names, fit.config.interactions)
     users = fit.lakehouse.read("user_index").select(c.USER_ID, c.USER_INDEX)
     items = fit.lakehouse.read("item_index").select(c.ITEM_ID, c.ITEM_INDEX)
     return pairs.join(users, c.USER_ID, how="left").join(items, c.ITEM_ID, how="inner")
 
 
-def _named_items(fit: Fit, table: TableSource, names: Mapping[str, str]) -> DataFrame:
-    """The ids of a rule's table; rows that name no item, as one without a domain, are warned of."""
-    interactions = fit.config.interactions
-    ids = read_ids(fit.spark, table, names, interactions)
-    nameless = ids.where(F.col(c.ITEM_ID).isNull()).count()
-    if nameless:
-        needed = " and ".join((names[c.ITEM_ID], *interactions.columns.beside_item))
-        say(
-            "warning",
-            f"recommend.rules: {nameless} rows of table {table.name} name no item, as they have no"
-            f" usable {needed}, and change no list",
-        )
-    return ids
+def warn_of_nameless_items(fit: Fit) -> None:
+    """Warn of rows of the rules' tables that name no item, such as those without a domain."""
+    rules, interactions = fit.config.recommend.rules, fit.config.interactions
+    for table in (rules.allowed_items, rules.excluded_items, rules.excluded_pairs):
+        if table is None:
+            continue
+        ids = read_ids(fit.spark, table, {c.ITEM_ID: table.item}, interactions)
+        nameless = ids.where(F.col(c.ITEM_ID).isNull()).count()
+        if nameless:
+            needed = " and ".join((table.item, *interactions.columns.beside_item))
+            say(
+                "warning",
+                f"recommend.rules: {nameless} rows of table {table.name} name no item, as they have"
+                f" no usable {needed}, and change no list",
+            )

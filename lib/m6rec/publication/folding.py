@@ -41,6 +41,7 @@ from m6rec.runs import collected_runs, sources_of_run, work_of_run
 from m6rec.schemas import FOLD_IN_BATCHES_TABLE, RUNS_TABLE
 from m6rec.spark.failures import following_table
 from m6rec.spark.local_marks import RowsOfKeys
+from m6rec.spark.messages import say
 from m6rec.spark.places import matching, place_of
 from m6rec.spark.runtimes import arrow_table, frame_of_arrow
 from m6rec.spark.session import queries_over, queries_over_few
@@ -56,6 +57,19 @@ _SECONDS_OF_A_RULE = 600.0
 _ARRIVED, _EVENT = "_arrived", "_event"
 # A change that is made again in a later commit is another one, at whatever time it was committed.
 _NOT_OF_THE_EVENT = frozenset({"_commit_timestamp"})
+# These keys decide how events become a history, which each run's own models are asked for, and not
+# how an event is judged by itself.
+_OF_HISTORIES = {
+    "source",
+    "duplicates",
+    "weighting",
+    "half_life_days",
+    "positive_minimum",
+    "minimum_user_interactions",
+    "minimum_item_interactions",
+    "maximum_events_per_user_per_day",
+    "suspicious_users",
+}
 
 
 @dataclass(frozen=True)
@@ -105,7 +119,7 @@ class FoldIn:
         self._cleaned_by: str | None = None
         self._next_distance = 0.0
         # The tables of rules that lists follow, and when to look at them again.
-        self._rules: tuple[int, tuple[int, ...]] | None = None
+        self._rules: tuple[int, ...] = ()
         self._next_rules = 0.0
         self._lock = RLock()
 
@@ -194,6 +208,9 @@ class FoldIn:
                 self._followed.let_go()
             self._followed = Followed(publication, list_maker_of(self.lakehouse.for_run(run_id)))
             self._refuse_other_cleaning(self._followed)
+            # Before anything is read of the rules, which may change from now on.
+            self._rules = self._versions_of_rules(self._followed)
+            self._next_rules = time.monotonic() + _SECONDS_BETWEEN_RULES
             print(f"fold_in: following run {run_id}", flush=True)
         return self._followed
 
@@ -395,14 +412,30 @@ class FoldIn:
 
     def _follow_rules(self, followed: Followed) -> None:
         """Have rules read again, once in a while, where their tables have changed."""
-        now_is = time.monotonic()
-        if now_is < self._next_rules:
+        if time.monotonic() < self._next_rules:
             return
-        self._next_rules = now_is + _SECONDS_BETWEEN_RULES
-        versions = _versions_of_rules(self.spark, followed.maker.fit.config, now_is)
-        if self._rules not in {None, (followed.publication, versions)}:
-            followed.maker.read_rules_anew()
-        self._rules = followed.publication, versions
+        self._next_rules = time.monotonic() + _SECONDS_BETWEEN_RULES
+        try:
+            versions = self._versions_of_rules(followed)
+            if versions != self._rules:
+                followed.maker.read_rules_anew()
+        except TableError as error:
+            say("warning", f"{error}; lists follow the rules as they were read before")
+            return
+        self._rules = versions
+
+    def _versions_of_rules(self, followed: Followed) -> tuple[int, ...]:
+        """A number for each table that the rules of lists are read from, which changes with it."""
+        config = followed.maker.fit.config
+        recommend = config.recommend
+        by_columns = (recommend.rules.at_most.column, recommend.diversity.column)
+        named = {"recommend.rules.allowed_items", "recommend.rules.excluded_items"}
+        if any(by_columns) or recommend.calibration.column:
+            named.add("features.items")
+        tables = [one for key, one, _ in sources_of(config) if key in named]
+        versions = [source_version(self.spark, table) for table in tables]
+        period = -int(time.monotonic() // _SECONDS_OF_A_RULE) - 1
+        return tuple(period if version is None else version for version in versions)
 
     def _fold_into(
         self,
@@ -544,22 +577,10 @@ class FoldIn:
         return followed.distance(rows)
 
 
-def _versions_of_rules(spark: SparkSession, config: Config, seconds: float) -> tuple[int, ...]:
-    """A number for each table that the rules of lists are read from, which changes with it."""
-    recommend = config.recommend
-    by_columns = (recommend.rules.at_most.column, recommend.diversity.column)
-    named = {"recommend.rules.allowed_items", "recommend.rules.excluded_items"}
-    if any(by_columns) or recommend.calibration.column:
-        named.add("features.items")
-    versions = [source_version(spark, one) for key, one, _ in sources_of(config) if key in named]
-    period = -int(seconds // _SECONDS_OF_A_RULE)
-    return tuple(period if version is None else version for version in versions)
-
-
 def _cleaning_of(followed: Followed) -> str:
     """A fingerprint of how the run reads events, from whatever table."""
     config = followed.maker.fit.config
-    interactions = config.interactions.model_dump(mode="json", exclude={"source"})
+    interactions = config.interactions.model_dump(mode="json", exclude=_OF_HISTORIES)
     return fingerprint_of([interactions, config.ratings.enabled])
 
 

@@ -276,7 +276,9 @@ def _of_lists(subject: _Subject) -> dict[str, Measured]:
     missing = counts.eligible - counts.full
     return {
         "full_lists": _share(
-            counts.full, counts.eligible, f"{missing} of {counts.eligible} users lack one"
+            counts.full,
+            counts.eligible,
+            f"{missing} of {counts.eligible} lists are missing or short",
         ),
         "unknown_items": Measured(float(counts.unknown)),
         "forbidden_items": Measured(float(counts.forbidden + beyond)),

@@ -487,8 +487,16 @@ def _without_nanoseconds(spark: SparkSession, frame: DataFrame) -> DataFrame:
     if not numbers and not has_times:
         return frame
     files = sorted(map(unquote, frame.inputFiles()))
-    kinds, of_last = (_nanosecond_columns(spark, file) for file in (files[:1], files[-1:]))
-    mixed = sorted(set(kinds) ^ set(of_last))
+    if not files or (not numbers and len(files) == 1):
+        return frame
+    schemas = [parquet_schema(spark, file) for file in (files[0], files[-1])[: len(files)]]
+    kinds, of_last = (_nanosecond_columns(schema) for schema in (schemas[0], schemas[-1]))
+    # A column may have come later.
+    mixed = [
+        name
+        for name in sorted(set(kinds) ^ set(of_last))
+        if all(schema.containsField(name) for schema in schemas)
+    ]
     if mixed:
         raise TableError(
             f"column {mixed[0]} is in nanoseconds in one of the files {files[0]} and {files[-1]},"
@@ -513,11 +521,10 @@ def _without_nanoseconds(spark: SparkSession, frame: DataFrame) -> DataFrame:
     return frame.select(*columns)
 
 
-def _nanosecond_columns(spark: SparkSession, files: Sequence[str]) -> dict[str, bool]:
-    """The columns of nanoseconds in the file, if there is one, each with whether it has a zone."""
-    schema = parquet_schema(spark, files[0]) if files else None
+def _nanosecond_columns(schema: Any) -> dict[str, bool]:
+    """The columns of nanoseconds in a file of that schema, each with whether it has a zone."""
     # Of thousands of columns each call of a method counts, and the whole schema is one.
-    if schema is None or _NANOSECONDS not in str(schema.toString()):
+    if _NANOSECONDS not in str(schema.toString()):
         return {}
     kinds = {
         str(field.getName()): str(field.getLogicalTypeAnnotation()) for field in schema.getFields()

@@ -68,7 +68,7 @@ class Manifest:
         """
         counts = [self.rows_of(rank) for rank in range(self.world_size)]
         wanted = max(-(-max(counts) // users_per_batch), minimum_steps)
-        return max(min(wanted, *(count for count in counts if count)), 1)
+        return max(min([wanted, *(count for count in counts if count)]), 1)
 
     def save(self) -> None:
         """Write the manifest beside its files."""

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from m6rec.kernels.arrays.hashing import INCREMENT, mix_bits_of_one
 from m6rec.kernels.arrays.rows import Float64, Int64
 
+_DAY, _HOUR = 86_400, 3_600
 _BANDS = 16
 _ROWS = 4
 
@@ -51,6 +52,22 @@ def most_common_gap(indptr: Int64, times: Int64) -> tuple[Float64, Int64]:
         if len(gaps):
             shares[user] = _highest_count(gaps) / len(gaps)
     return shares, counts
+
+
+def are_dates(indptr: Int64, seconds: Int64) -> npt.NDArray[np.bool_]:
+    """bool [n]: whether a user's times are dates, which lie whole days apart.
+
+    A day on which summer begins or ends has an hour less or more.
+
+    Args:
+        indptr: int64 [n + 1] into seconds.
+        seconds: int64; the times of each user.
+    """
+    found = np.zeros(len(indptr) - 1, np.bool_)
+    for user, (start, stop) in enumerate(pairwise(indptr)):
+        over = np.diff(np.unique(seconds[start:stop])) % _DAY
+        found[user] = np.isin(over, (0, _HOUR, _DAY - _HOUR)).all()
+    return found
 
 
 def _highest_count(values: npt.NDArray[Any]) -> int:

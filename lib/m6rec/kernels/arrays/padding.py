@@ -4,6 +4,7 @@ import numpy as np
 
 from m6rec.kernels.arrays.rows import Float32
 
+# A multiple of the rows that any of BLAS's kernels takes at once.
 _ROWS_OF_PRODUCT = 64
 
 

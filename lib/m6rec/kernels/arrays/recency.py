@@ -25,10 +25,29 @@ def recency_ranks(indptr: Int64, times: Int64) -> Float32:
     return ranks
 
 
+def later_counts(indptr: Int64, times: Int64) -> Int64:
+    """For each interaction, how many of the same row came strictly later: int64 [entries].
+
+    Args:
+        indptr, times: as in `recency_ranks`.
+    """
+    counts = np.empty(len(times), np.int64)
+    _fill_later(indptr, times, counts)
+    return counts
+
+
 def recent_weights(ranks: Float32, scale: float) -> Float32:
     """exp(-rank / scale), float32 [entries]; `scale` is in interactions."""
     weights: Float32 = np.exp(-ranks / np.float32(scale))
     return weights
+
+
+@numba.njit(cache=True, nogil=True)
+def _fill_later(indptr, times, counts):  # type: ignore[no-untyped-def]
+    for row in range(len(indptr) - 1):
+        own = times[indptr[row] : indptr[row + 1]]
+        up_to = np.searchsorted(np.sort(own), own, side="right")
+        counts[indptr[row] : indptr[row + 1]] = len(own) - up_to
 
 
 @numba.njit(cache=True, nogil=True)

@@ -129,12 +129,14 @@ def alternating_least_squares(
         start: what `checkpoint` was called with, given on all ranks. Training goes on from there
             and ends with the same model as a training that was never stopped.
         initial: float32 [M, k]; item factors of an earlier training, in place of random ones. An
-            item whose row is zero starts from its interactions. The factors are then not turned
-            along their principal axes, so that their coordinates keep the earlier meaning.
+            item whose row is zero starts from a random one. The factors are then not turned along
+            their principal axes, so that their coordinates keep the earlier meaning.
     """
     counts = _all_counts(rows, n_items, communicator)
     n_users = int(all_sum(communicator, np.count_nonzero(rows.counts)))
-    parameters = _parameters(rows, n_items, config, communicator)
+    # Items that nobody has stay zero, and so do those that a lake has had once.
+    n_warm = int(np.count_nonzero(counts))
+    parameters = _parameters(rows, max(n_warm, 1), config, communicator)
     order, place = popularity_order(counts)
     done, factors = start or (0, _initial_factors(n_items, config.rank, seed, counts, initial))
     item_factors = np.ascontiguousarray(factors[order])
@@ -170,8 +172,9 @@ def _all_counts(rows: Rows, n_items: int, communicator: Communicator) -> Int64:
 
 
 def _parameters(
-    rows: Rows, n_items: int, config: AlsConfig, communicator: Communicator
+    rows: Rows, n_warm: int, config: AlsConfig, communicator: Communicator
 ) -> dict[str, float]:
+    """What factors and projections are computed by; `n_warm` items have interactions."""
     unobserved, mean, explicit = 0.0, 0.0, False
     match config.feedback:
         case "explicit":
@@ -181,7 +184,7 @@ def _parameters(
         case "implicit" if config.unobserved_weight is not None:
             unobserved = config.unobserved_weight
         case "implicit":
-            unobserved = config.unobserved_total / n_items
+            unobserved = config.unobserved_total / n_warm
         case _:
             assert_never(config.feedback)
     return {
@@ -189,7 +192,7 @@ def _parameters(
         "weight_scale": 1.0,
         "regularisation": config.regularisation,
         "frequency_exponent": config.frequency_exponent,
-        "frequency_offset": unobserved * n_items,
+        "frequency_offset": unobserved * n_warm,
         "explicit": float(explicit),
         "mean_rating": mean,
     }
@@ -241,12 +244,13 @@ def _pieces(counts: Int64) -> list[slice]:
 def _initial_factors(
     n_items: int, rank: int, seed: int, counts: Int64, given: Float32 | None
 ) -> Float32:
-    if given is None:
-        generator = np.random.default_rng(seed)
-        factors = generator.standard_normal((n_items, rank), dtype=np.float32)
-        factors *= np.float32(_INITIAL_DEVIATION / np.sqrt(rank))
-    else:
-        factors = given.copy()
+    generator = np.random.default_rng(seed)
+    factors = generator.standard_normal((n_items, rank), dtype=np.float32)
+    factors *= np.float32(_INITIAL_DEVIATION / np.sqrt(rank))
+    if given is not None:
+        # Of new items alone, all zero, users would get zeros, and of these the items again.
+        known = given.any(axis=1)
+        factors[known] = given[known]
     # The solution of an item that nobody has is zero; starting there, it stays.
     factors[counts == 0] = 0.0
     return factors

@@ -26,7 +26,6 @@ from m6rec.kernels.arrays.threads import Threads
 # The scores of one block, 2048 x 512 float32, take 4 MiB. At this size the matrix product is near
 # its best rate, and its result is still in the shared cache when the selection reads it.
 _USERS_PER_BLOCK = 2048
-# A multiple of the rows that any of BLAS's kernels takes at once, and a divisor of the above.
 _ITEMS_PER_BLOCK = 512
 # Float32 sums of k products, and lengths, are at most k times this share from the exact ones.
 _ROUNDING = float(np.finfo(np.float32).eps)

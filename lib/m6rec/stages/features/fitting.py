@@ -69,6 +69,8 @@ from m6rec.stages.features.vocabularies import (
 PROJECTION_ROWS = 200_000
 # How many numbers of a column of vectors the driver holds to learn its space.
 _SAMPLED_NUMBERS = 50_000_000
+# Of a mean over millions of numbers.
+_ROUNDING = 1e-12
 # How many rows the language of a text is inferred by.
 _LANGUAGE_ROWS = 2_000
 
@@ -323,7 +325,10 @@ def _fit_numbers(joined: DataFrame, means: Float64) -> Standardisation | None:
     if not len(means):
         return None
     about = sums_of(joined.select(NUMERIC), len(means), about=means)
-    return Standardisation(means, np.sqrt(about.sums / max(about.rows - 1, 1)))
+    deviations = np.sqrt(about.sums / max(about.rows - 1, 1))
+    # The mean of equal numbers may differ from them by a rounding error.
+    deviations[deviations <= _ROUNDING * np.abs(means)] = 0.0
+    return Standardisation(means, deviations)
 
 
 def _spread(vectors: DataFrame) -> tuple[Standardisation, Float64]:

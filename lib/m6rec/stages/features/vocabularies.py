@@ -32,6 +32,8 @@ _IN_BRACKETS = r"[\[({][^\[\](){}]*[\])}]"
 _BRACKETS_AROUND = r"^\s*[\[({]|[\])}]\s*$"
 _AROUND_VALUES = " \t\n'\""
 _MOST_IN_BRACKETS = 0.9
+# The share of the rows that may have a sign which separates nothing.
+_ACCIDENTS = 0.001
 _NO_TOKENS = "array<string>"
 _SHORTEST_WORD = 2
 # The scripts that put no space between words, and Korean, whose words carry particles.
@@ -231,7 +233,7 @@ def separator_votes(name: str, data_type: T.DataType) -> Column:
     """An aggregate that gives a multi-valued string column's separator.
 
     Nearly all values are lists in brackets, or it is `|` where `SEPARATED_SHARE` of them have that,
-    else the one that most rows have, else white space.
+    else the one that most rows have, else, where hardly a row has any, white space.
     """
     if isinstance(data_type, T.ArrayType):
         return F.lit(NO_SEPARATOR)
@@ -242,7 +244,9 @@ def separator_votes(name: str, data_type: T.DataType) -> Column:
     often = counts[0] >= F.lit(SEPARATED_SHARE) * F.count(column)
     most = F.greatest(*counts)
     separator = F.when(listed >= _MOST_IN_BRACKETS, F.lit(BRACKETS))
-    separator = separator.when(most == 0, F.lit(WHITESPACE)).when(often, F.lit(SEPARATOR))
+    separator = separator.when(most <= F.lit(_ACCIDENTS) * F.count(column), F.lit(WHITESPACE)).when(
+        often, F.lit(SEPARATOR)
+    )
     for sign, count in zip(signs, counts, strict=True):
         separator = separator.when(count == most, F.lit(sign))
     return separator

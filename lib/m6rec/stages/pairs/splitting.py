@@ -266,12 +266,16 @@ def _is_made_new(draw: _Draw) -> Column:
 
 
 def _mark_latest(pairs: DataFrame, draw: _Draw) -> DataFrame:
-    """Mark all eligible pairs from a certain time on."""
+    """Mark all training pairs from a certain time on, which is chosen among the positive ones.
+
+    What a user has seen later without liking it is as little known at that time as what was liked.
+    """
     pairs = pairs.persist()
     seconds = F.unix_timestamp(c.EVENT_TIME)
     eligible = pairs.where(_eligible()).select(seconds.alias("_value"))
     cut = _upper_threshold(eligible, SECONDS_PER_DAY, draw.quota.share)
-    held = F.lit(False) if cut is None else _eligible() & (seconds >= cut)
+    in_train = F.col(c.FOLD) == c.TRAIN
+    held = F.lit(False) if cut is None else in_train & (seconds >= cut)
     return pairs.withColumn(_HELD, F.coalesce(held, F.lit(False)))
 
 

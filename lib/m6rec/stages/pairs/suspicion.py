@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 
 from m6rec import columns as c
 from m6rec.config.data import SuspiciousUsersConfig
-from m6rec.kernels.arrays.minhash import bands_of_sets, most_common_gap
+from m6rec.kernels.arrays.minhash import are_dates, bands_of_sets, most_common_gap
 from m6rec.spark.arrow_rows import list_array_from_matrix, list_column
 
 NEAR_COPY = "user with nearly the items of another"
@@ -80,6 +80,8 @@ def _judge_partition(
             continue
         shares, gaps = most_common_gap(*list_column(batch, _TIMES))
         regular = (shares >= config.regular_share) & (gaps >= config.minimum_items)
+        # Of dates, a day is the least gap, and that of whoever comes often.
+        regular &= ~are_dates(*list_column(batch, _TIMES))
         yield pa.RecordBatch.from_arrays(
             [
                 batch.column(c.USER_ID),

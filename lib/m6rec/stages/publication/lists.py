@@ -164,7 +164,7 @@ def _expected(
     """
     with_row = users.where(F.col(HELD_BACK).isNotNull())
     named = [(name, allowed[name], lengths[name]) for name in allowed if name is not None]
-    if not named:
+    if not any(name is not None for name in lengths):
         length, count = F.lit(lengths.get(None, 0)), F.lit(allowed.get(None, 0))
         enough = with_row.where(count - F.size(HELD_BACK) >= length)
         nowhere = F.lit(None).cast("string").alias(c.DOMAIN)

@@ -68,6 +68,8 @@ GRAM_ENTRIES = 2_000
 # The share of likeness by content vectors, unless the config says it, without and with vectors of
 # the owner's. Terms of words tell more than their projection; those of vectors are only anchors.
 SHARE_OF_CONTENT, SHARE_WITH_VECTORS = 0.25, 0.75
+# Of a user, on average, to tell how much room many users take; few have as many as are kept.
+_ENTRIES_OF_A_HISTORY = 512
 KEPT_BUDGET = 1_500_000
 KEPT_ENTRIES = 100
 
@@ -239,7 +241,7 @@ def candidate_users(matrix: DataFrame, config: NeighboursConfig, seed: int) -> C
     pack = partial(_pack_rows_partition, maximum_history=config.maximum_history)
     packed = chosen.mapInArrow(pack, PACKED_SCHEMA)
     pieces = sorted_by_key(
-        collect_pieces(packed, config.maximum_candidate_users, config.maximum_history)
+        collect_pieces(packed, config.maximum_candidate_users, _ENTRIES_OF_A_HISTORY)
     )
     return CandidateUsers(Rows(pieces.keys, pieces.indptr, pieces.indices, pieces.values))
 
