@@ -147,6 +147,9 @@ def test_a_sign_in_one_row_does_not_separate_all(spark: SparkSession) -> None:
     assert frame.agg(separator_votes("genres", frame.schema["genres"].dataType)).first()[0] == ","
     often = frame.unionByName(spark.createDataFrame([("Action, x|Drama",)] * 3, "genres string"))
     assert often.agg(separator_votes("genres", frame.schema["genres"].dataType)).first()[0] == "|"
+    words = spark.range(1_000).selectExpr("'rock indie 90s' genres")
+    some = words.unionByName(spark.createDataFrame([("rock, indie",)], "genres string"))
+    assert some.agg(separator_votes("genres", frame.schema["genres"].dataType)).first()[0] == " "
 
 
 def test_a_kind_that_a_column_cannot_be_is_said(spark: SparkSession, tmp_path: Path) -> None:
