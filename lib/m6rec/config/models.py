@@ -98,12 +98,12 @@ class AlsConfig(Section):
     unobserved_weight: PositiveFloat | None = Field(
         default=None,
         description="The weight of a pair that was not observed; without it, `unobserved_total`"
-        " divided by the number of items.",
+        " divided by the number of items that somebody has.",
     )
     unobserved_total: PositiveFloat = Field(
         default=300.0,
         description="The weight of a pair that was not observed, multiplied by the number of"
-        " items.",
+        " items that somebody has.",
     )
     attribute_weight: NonNegativeFloat = Field(
         default=0.0,
