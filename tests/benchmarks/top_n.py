@@ -81,7 +81,7 @@ def prepare_hybrid(workspace: Workspace) -> Measure:
     dot, sparse = "vectors", "item_neighbours"
     blend = Blend("hybrid", (dot, sparse), (1.0, 1.0), (1.0, 1.0))
     members = {
-        dot: DotMember(dot, GivenEncoder(dot), items),
+        dot: DotMember(dot, GivenEncoder(dot, items.shape[1]), items),
         sparse: HistoryMember(sparse, weights),
     }
     prepared = prepare_blend(blend, members, count_items(rows, n_items))

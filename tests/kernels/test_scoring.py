@@ -57,7 +57,7 @@ def item_weights(seed: int) -> ItemWeights:
 def members(block: UserBlock) -> dict[str, Member]:
     vectors = np.random.default_rng(3).standard_normal((N_ITEMS, 5)).astype(np.float32)
     return {
-        "vectors": DotMember("vectors", GivenEncoder("vectors"), vectors),
+        "vectors": DotMember("vectors", GivenEncoder("vectors", vectors.shape[1]), vectors),
         "ridge": HistoryMember("ridge", item_weights(4), "square_root"),
         "neighbours": HistoryMember("neighbours", item_weights(5)),
         "popularity": popularity_member(counts(block.rows)),

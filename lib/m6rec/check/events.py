@@ -42,6 +42,7 @@ def read_events(
         column = columns[names.weight]
         weight = numbers_as_text(column.texts) if column.group == "text" else None
         if weight is not None:
-            is_open = not any("." in text or "," in text for text in column.texts)
+            signs = any("." in text or "," in text for text in column.texts)
+            is_open = not (signs or weight.decimal_sign)
             decimal_sign = known.decimal_sign if is_open else weight.decimal_sign
     return EventReading(time_format, decimal_sign)
