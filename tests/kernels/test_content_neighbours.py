@@ -50,6 +50,18 @@ def test_weights_solve_the_kernel_ridge_of_the_nearest_warm_items(
         np.testing.assert_allclose(found[target].toarray().ravel(), expected, atol=2e-4)
 
 
+def test_equal_items_have_equal_weights_whichever_of_them_a_sample_holds() -> None:
+    # All have term 0, of which the sample holds one item, and two more terms bring the others.
+    equal = sp.csr_matrix(np.full((6, 3), 1 / np.sqrt(3), dtype=np.float32))
+    counts = np.array([0, 1, 1, 1, 1, 1])
+    postings = warm_postings(equal, counts, longest=6, seed=1).tolil()
+    postings[0, 2:] = 0
+    vectors, target = np.zeros((6, 0), np.float32), np.zeros(1, np.int32)
+    found = content_weights(equal, vectors, sp.csr_matrix(postings), target, 5, 0.0, PENALTY)
+    # K is 1 throughout: (K + 0.7 I) w = 1 gives 1 / 5.7 each.
+    np.testing.assert_allclose(found.to_scipy().toarray()[0, 1:], 1 / 5.7, rtol=1e-5)
+
+
 def test_a_term_that_very_many_items_have_is_cut_to_a_sample() -> None:
     everywhere = sp.csr_matrix(np.ones((50, 1), dtype=np.float32))
     postings = warm_postings(everywhere, np.ones(50, np.int64), longest=7, seed=2)

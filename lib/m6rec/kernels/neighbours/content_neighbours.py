@@ -159,13 +159,16 @@ def _content_weights(
                     touched[n_touched] = item
                     n_touched += 1
                 likeness[item] += values[p] * term_values[q]
-        chosen, right = _nearest(touched[:n_touched], likeness, candidates)
+        chosen = _nearest(touched[:n_touched], likeness, candidates)
         for place in range(n_touched):
             likeness[touched[place]] = 0.0
         n = len(chosen)
         own = vectors[chosen]
         system = vector_share * (own @ own.T)
-        right = term_share * right + vector_share * (own @ vectors[target])
+        right = vector_share * (own @ vectors[target])
+        # Of a term that very many items have, the postings are a sample, by which items are chosen;
+        # how like the chosen ones are is told by all terms.
+        right += term_share * _products(target, chosen, indptr, terms, values, dense)
         for a in range(n):
             _scatter(chosen[a], indptr, terms, values, dense)
             for b in range(a + 1):
@@ -191,12 +194,27 @@ def _scatter(item: int, indptr: Int64, terms: Int32, values: Float32, dense: Flo
 
 
 @numba.njit(cache=True, nogil=True)
-def _nearest(touched: Int32, likeness: Float32, candidates: int) -> tuple[Int32, Float32]:
-    """The most similar items, ascending, and their similarities; ties by lower index."""
+def _products(
+    item: int, others: Int32, indptr: Int64, terms: Int32, values: Float32, dense: Float32
+) -> Float32:
+    """The product of the terms of an item with those of each other one; `dense` is zero again."""
+    _scatter(item, indptr, terms, values, dense)
+    products = np.zeros(len(others), np.float32)
+    for place in range(len(others)):
+        for p in range(indptr[others[place]], indptr[others[place] + 1]):
+            products[place] += values[p] * dense[terms[p]]
+    for p in range(indptr[item], indptr[item + 1]):
+        dense[terms[p]] = 0.0
+    return products
+
+
+@numba.njit(cache=True, nogil=True)
+def _nearest(touched: Int32, likeness: Float32, candidates: int) -> Int32:
+    """The most similar items, ascending; ties by lower index."""
     order = np.sort(touched)
     values = likeness[order]
     if len(order) <= candidates:
-        return order, values
+        return order
     threshold = kth_largest(values, candidates)
     bits = values.view(np.uint32)
     ties = candidates
@@ -204,7 +222,6 @@ def _nearest(touched: Int32, likeness: Float32, candidates: int) -> tuple[Int32,
         if value > threshold:
             ties -= 1
     chosen = np.empty(candidates, np.int32)
-    right = np.empty(candidates, np.float32)
     n = 0
     for place in range(len(order)):
         if bits[place] < threshold or (bits[place] == threshold and ties == 0):
@@ -212,6 +229,5 @@ def _nearest(touched: Int32, likeness: Float32, candidates: int) -> tuple[Int32,
         if bits[place] == threshold:
             ties -= 1
         chosen[n] = order[place]
-        right[n] = values[place]
         n += 1
-    return chosen, right
+    return chosen
