@@ -5,6 +5,7 @@ import pytest
 import scipy.sparse as sp
 
 from m6rec.config.models import AlsConfig
+from m6rec.errors import DataError
 from m6rec.kernels.arrays.communicator import LocalCommunicator
 from m6rec.kernels.arrays.rows import Float32, Rows, rows_from_scipy
 from m6rec.kernels.factors.als import als_objective, alternating_least_squares
@@ -120,6 +121,15 @@ def test_new_items_of_new_users_alone_get_factors_from_earlier_ones() -> None:
     initial[:4] = 0.5
     model = alternating_least_squares(rows, 7, config, 1, LOCAL, initial=initial)
     assert (np.linalg.norm(model.factors[4:], axis=1) > 0.1).all()
+
+
+def test_weights_that_are_too_large_are_named() -> None:
+    weights = np.full((9, 4), 1e15, np.float32)
+    weights[0, 0] = 0.0
+    with pytest.raises(DataError, match=r"one is 1e\+15; set interactions\.weighting: log"):
+        alternating_least_squares(
+            rows_from_scipy(sp.csr_matrix(weights)), 4, AlsConfig(rank=2), 1, LOCAL
+        )
 
 
 def test_items_that_nobody_has_get_zero_factors() -> None:

@@ -24,6 +24,7 @@ from typing import assert_never
 import numpy as np
 
 from m6rec.config.models import AlsConfig
+from m6rec.errors import DataError
 from m6rec.kernels.arrays.communicator import Communicator, all_sum
 from m6rec.kernels.arrays.rows import Float32, Float64, Int32, Int64, Rows, indptr_of
 from m6rec.kernels.arrays.sparse_products import (
@@ -131,6 +132,9 @@ def alternating_least_squares(
         initial: float32 [M, k]; item factors of an earlier training, in place of random ones. An
             item whose row is zero starts from a random one. The factors are then not turned along
             their principal axes, so that their coordinates keep the earlier meaning.
+
+    Raises:
+        DataError: the weights are so large that the factors are not finite.
     """
     counts = _all_counts(rows, n_items, communicator)
     n_users = int(all_sum(communicator, np.count_nonzero(rows.counts)))
@@ -158,11 +162,21 @@ def alternating_least_squares(
                 checkpoint(finished, item_factors[place])
     factors = item_factors[place]
     del item_factors
+    _check_finite(factors, rows)
     if initial is None:
         factors = along_principal_axes(factors)
     return build_factor_model(
         "als", factors, None, np.ones(n_items, np.float32), parameters, counts
     )
+
+
+def _check_finite(factors: Float32, rows: Rows) -> None:
+    if not np.isfinite(factors).all():
+        raise DataError(
+            "ALS has numbers beyond those of 32 bits, as the weights of interactions are too large:"
+            f" one is {rows.weights.max(initial=0.0):g}; set interactions.weighting: log, or divide"
+            " the weights by a power of ten"
+        )
 
 
 def _all_counts(rows: Rows, n_items: int, communicator: Communicator) -> Int64:
