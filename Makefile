@@ -49,11 +49,11 @@ notebook: setup ## Execute the notebook
 benchmark: setup ## Measure against peers: make benchmark DATA=FILE OUTPUT=DIR (QUICK=1 tries it)
 	@tests/benchmarks/install.sh $(VENV) .venv-benchmark $(CACHE)/bootstrap/bin/uv
 	@env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE .venv-benchmark/bin/python -m tests.benchmarks \
-		$(if $(DATA),--data $(DATA)) $(if $(QUICK),--quick) $(if $(ROUNDS),--rounds $(ROUNDS)) \
-		--output $(or $(OUTPUT),output/benchmark)
+		$(if $(DATA),--data "$(DATA)") $(if $(QUICK),--quick) $(if $(ROUNDS),--rounds $(ROUNDS)) \
+		--output "$(or $(OUTPUT),output/benchmark)"
 
-validation-study: setup ## What validation chooses, measured on tests: writes docs/validation.md
-	$(VENV)/bin/python -m tests.quality.validation_study --output $(or $(OUTPUT),output/validation)
+validation-study: setup ## What validation chooses, on tests: make validation-study DATA=DIR, writes docs/validation.md
+	$(VENV)/bin/python -m tests.quality.validation_study --data "$(DATA)" --output "$(or $(OUTPUT),output/validation)"
 
 lint: setup ## Style: ruff
 	$(VENV)/bin/ruff check $(SOURCES)
@@ -75,10 +75,10 @@ demo: ## The whole pipeline on MovieLens-100K, in output/demo
 TOP ?= 100
 PROTOCOL ?= all
 quality: ## The default configuration on a folder of data: make quality DATA=DIR OUTPUT=DIR
-	@./spark-submit.sh quality --data "$(DATA)" --output "$(OUTPUT)" --top "$(TOP)" --protocol "$(PROTOCOL)" $(if $(SEED),--seed $(SEED)) $(if $(VALIDATION),--validation $(VALIDATION))
+	@./spark-submit.sh quality --data "$(DATA)" --output "$(or $(OUTPUT),output/quality)" --top "$(TOP)" --protocol "$(PROTOCOL)" $(if $(SEED),--seed $(SEED)) $(if $(VALIDATION),--validation $(VALIDATION))
 
 robustness: ## What attacks cost each ranker: make robustness DATA=DIR OUTPUT=DIR
-	@./spark-submit.sh robustness --data "$(DATA)" --output $(or $(OUTPUT),output/robustness) $(if $(NAME),--name "$(NAME)")
+	@./spark-submit.sh robustness --data "$(DATA)" --output "$(or $(OUTPUT),output/robustness)" $(if $(NAME),--name "$(NAME)")
 
 clean: ## Remove what runs and tests leave behind (not the virtual environment)
 	rm -rf "$(CACHE)/numba" output spark-warehouse metastore_db derby.log .coverage .pytest_cache .mypy_cache .ruff_cache

@@ -18,6 +18,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from rich.console import Console
 
+import m6rec
 from jobs import (
     build_features,
     evaluate,
@@ -40,7 +41,7 @@ from m6rec.report.robustness import (
     print_robustness,
     robustness_document,
 )
-from m6rec.runs import code_version, run_jobs
+from m6rec.runs import run_jobs
 from m6rec.spark.session import session_of_job, starting_workers
 from m6rec.stages.evaluation.known_pairs import ndcg_without_known
 from m6rec.stages.evaluation.pushed import rise_of_pushed
@@ -75,7 +76,10 @@ def place_of_variants(data: Path, output: Path, top: int, seed: int) -> Path:
     A call with others, with other settings or by other code measures anew, and takes no job of an
     earlier one as done.
     """
-    digest = hashlib.sha256(f"{top} {seed} {code_version()}".encode() + CONFIG.read_bytes())
+    digest = hashlib.sha256(f"{top} {seed}".encode() + CONFIG.read_bytes())
+    for folder in (Path(m6rec.__file__).parent, Path(__file__).parent):
+        for file in sorted(folder.rglob("*.py")):
+            digest.update(file.read_bytes())
     for file in sorted((*data.glob("*.parquet"), *data.glob("*.parquet/**/*.parquet"))):
         if file.is_file():
             digest.update(f"{file.relative_to(data)}".encode() + file.read_bytes())

@@ -20,6 +20,7 @@ import scipy.linalg  # noqa: F401 - loads its BLAS, so that it can be told
 import typer
 from threadpoolctl import threadpool_info
 
+from m6rec.command_line import errors_as_messages
 from m6rec.runs import code_version
 from tests.benchmarks import (
     als,
@@ -86,7 +87,8 @@ def main(
     scratch = Path(tempfile.mkdtemp(prefix="scratch-", dir=output.absolute()))
     try:
         sizes = _sizes(users, items, interactions, quick)
-        dataset = _dataset(data, sizes, scratch / "data", seed)
+        with errors_as_messages():
+            dataset = _dataset(data, sizes, scratch / "data", seed)
         steps = _numbers(scaling_sizes) or (QUICK_SCALING if quick else FULL_SCALING)
         entrants = [one for part in PARTS for one in part.contenders()]
         entrants += table_jobs.contenders(scratch, seed)
@@ -102,6 +104,10 @@ def main(
         groups = _by_key_and_case([one for one in entrants if _is_chosen(one, only)])
         if quick:
             groups, rounds = _first_case_of_each_key(groups), 1
+        if only and not groups:
+            raise typer.BadParameter(
+                f"there is no key or case {', '.join(only)}", param_hint="--only"
+            )
         about = machine(blas) | {"data": str(data or "generated"), **dataset.sizes()}
         outcomes: list[tuple[Contender, Outcome]] = []
         for (key, case), group in groups.items():

@@ -93,19 +93,29 @@ def load_interactions(path: Path) -> tuple[Rows, int]:
     Pairs that stand twice count once, with their weights added up.
 
     Raises:
-        DataError: a column is missing, or there is no interaction.
+        DataError: there is no such file, a column is missing, or there is no interaction.
     """
-    table = pq.read_table(path)
+    try:
+        if (path / "train.parquet").exists():
+            raise DataError(f"{path} is a folder of several tables; give {path / 'train.parquet'}")
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(
+            f"{path} is no Parquet file or folder of such files ({error}); give one with the"
+            f" columns {c.USER_ID} and {c.ITEM_ID}, and optionally {c.WEIGHT}"
+        ) from error
     missing = {c.USER_ID, c.ITEM_ID} - set(table.column_names)
     if missing or not table.num_rows:
         raise DataError(
             f"{path} has {table.num_rows} rows and the columns {table.column_names}; the benchmark"
             f" needs rows with {c.USER_ID} and {c.ITEM_ID}, and optionally {c.WEIGHT}"
         )
+    names = [name for name in (c.USER_ID, c.ITEM_ID, c.WEIGHT) if name in table.column_names]
+    table = table.select(names).drop_null()
     users, items = (_codes(table.column(name)) for name in (c.USER_ID, c.ITEM_ID))
     weights = np.ones(table.num_rows, np.float32)
-    if c.WEIGHT in table.column_names:
-        weights = table.column(c.WEIGHT).to_numpy().astype(np.float32)
+    if c.WEIGHT in names:
+        weights = table.column(c.WEIGHT).cast(pa.float32()).to_numpy()
     matrix = sp.csr_matrix((weights, (users, items)))
     matrix.sum_duplicates()
     ordered = matrix.sorted_indices()
@@ -121,4 +131,6 @@ def load_interactions(path: Path) -> tuple[Rows, int]:
 
 
 def _codes(column: pa.ChunkedArray) -> np.ndarray:
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
     return pc.dictionary_encode(column).combine_chunks().indices.to_numpy(zero_copy_only=False)

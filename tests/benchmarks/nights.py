@@ -23,7 +23,7 @@ from m6rec.lakehouse import Lakehouse
 from m6rec.startup.jvm import compiler_options
 from tests.benchmarks.als_objective import ITERATIONS, als_config, mllib_estimator
 from tests.benchmarks.measure import Contender, Measure, Workspace, time_of
-from tests.benchmarks.spark import open_session
+from tests.benchmarks.spark import STOCK, open_session
 from tests.benchmarks.tables import LISTED, write_delta
 from tests.local_properties import with_java_options
 
@@ -77,7 +77,7 @@ def _prepare_night(workspace: Workspace, ranker: str, first: FirstNight) -> Meas
 
 
 def _prepare_mllib(workspace: Workspace) -> Measure:
-    spark, config = _session(workspace, "pipeline", workspace.scratch / "lake", "als")
+    spark, config = _session(workspace, None, workspace.scratch / "lake", "als")
 
     def job() -> None:
         source = spark.read.format("delta").load(str(config.interactions.source.path))
@@ -105,9 +105,9 @@ def _by_hand(lakehouse: Lakehouse, config: Config) -> None:
 
 
 def _session(
-    workspace: Workspace, job: str, lake: Path, ranker: str
+    workspace: Workspace, job: str | None, lake: Path, ranker: str
 ) -> tuple[SparkSession, Config]:
-    """A session with the job's options, and the configuration of its lake and its table."""
+    """A session with a job's options, or as Spark has them, and the configuration of its lake."""
     table = workspace.dataset.folder / "nights" / "interactions"
     config = Config(
         interactions=InteractionsConfig(source=TableSource(path=str(table), format="delta")),
@@ -120,7 +120,8 @@ def _session(
         factors = config.factors.model_copy(update={"als": als_config(_RANK, ITERATIONS)})
         config = config.model_copy(update={"factors": factors})
     lake.mkdir(parents=True, exist_ok=True)
-    spark = open_session(workspace, with_java_options(compiler_options(job, config)))
+    own = STOCK if job is None else with_java_options(compiler_options(job, config))
+    spark = open_session(workspace, own)
     if not table.exists():
         _pairs(workspace.dataset.frame(spark)).write.format("delta").save(str(table))
     return spark, config

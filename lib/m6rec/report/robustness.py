@@ -12,6 +12,7 @@ from m6rec.rankers import HYBRID, MLLIB_ALS
 from m6rec.report.wording import model_name
 
 UNTOUCHED = "untouched"
+_JUDGED = "copies, judged"
 _WHAT_ATTACKS_ARE: Mapping[str, str] = {
     "random": "fake users with the pushed items and fillers drawn evenly",
     "average": "fake users with the pushed items and fillers drawn by popularity",
@@ -85,7 +86,8 @@ def robustness_document(rows: Sequence[Measurement], data: str, depth: int) -> s
 
 
 def _verdict(rows: Sequence[Measurement]) -> str:
-    variants = [name for name in _variants(rows) if name != UNTOUCHED]
+    # What is judged is a defence against copies, and no attack of its own.
+    variants = [name for name in _variants(rows) if name not in {UNTOUCHED, _JUDGED}]
     better = [
         name for name in variants if _loss(rows, name, HYBRID) <= _loss(rows, name, MLLIB_ALS)
     ]

@@ -1,8 +1,9 @@
 """Measure what the study has not measured yet, then write docs/validation.md.
 
-python -m tests.quality.validation_study --output DIR
+python -m tests.quality.validation_study --data DIR --output DIR
 """
 
+import hashlib
 import json
 import time
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from m6rec import kernels
 from tests.quality.validation_study.cells import (
     FINAL,
     measured_cell,
@@ -19,7 +21,7 @@ from tests.quality.validation_study.cells import (
 )
 from tests.quality.validation_study.choices import choices_of
 from tests.quality.validation_study.data import DATA_SETS, Data
-from tests.quality.validation_study.document import write_document
+from tests.quality.validation_study.document import lines_of, write_document
 from tests.quality.validation_study.holdouts import can_be_used
 
 # Strategy and share of each selection fit.
@@ -44,19 +46,44 @@ def cells_of(data: Data) -> Iterator[tuple[str, float]]:
 
 
 def main(
+    data: Annotated[
+        Path,
+        typer.Option(
+            help="The folder with citeulike-a, amazon-musical-instruments, gowalla and sequences.",
+            exists=True,
+            file_okay=False,
+        ),
+    ],
     output: Annotated[Path, typer.Option(help="Where cells and results are kept.")],
-    only: Annotated[list[str] | None, typer.Option(help="Of these data sets; repeatable.")] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="Of these data sets, without the document; repeatable."),
+    ] = None,
 ) -> None:
     """Measure what has not been measured."""
+    # What other code has measured is not taken for new.
+    kept = output / digest_of_code()
     found = {}
     for name in only or DATA_SETS:
-        results = output / name / "choices.json"
+        results = kept / name / "choices.json"
         if not results.exists():
-            data = DATA_SETS[name]()
-            _measure_cells(data, output / name)
-            results.write_text(json.dumps(choices_of(output / name, data), indent=1))
+            pairs = DATA_SETS[name](data)
+            _measure_cells(pairs, kept / name)
+            results.write_text(json.dumps(choices_of(kept / name, pairs), indent=1))
         found[name] = json.loads(results.read_text())
-    write_document(found)
+    if only:
+        print("\n".join(lines_of(found)))
+    else:
+        write_document(found)
+
+
+def digest_of_code() -> str:
+    """A hash of the study's own files and of the kernels that it runs."""
+    digest = hashlib.sha256()
+    for folder in (Path(__file__).parent, Path(kernels.__file__).parent):
+        for file in sorted(folder.rglob("*.py")):
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def _measure_cells(data: Data, folder: Path) -> None:

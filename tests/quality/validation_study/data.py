@@ -25,7 +25,6 @@ from m6rec.kernels.neighbours.content import (
 from tests.benchmarks.generator import Sizes, generate
 from tests.quality.convert import _counted_lines, _lines_of_users, _recbole, _tags
 
-SHARED = Path("/work/shared/data")
 GENERATED = Sizes(users=2_000, items=1_500, interactions=60_000, tastes=8)
 # So many users of a large set take part, drawn at random.
 USERS = 5_000
@@ -161,28 +160,28 @@ def _movielens() -> pd.DataFrame:
     return frame.astype({"user_id": int, "item_id": int, "event_time": float})
 
 
-def _movielens_random() -> Data:
+def _movielens_random(_: Path) -> Data:
     """MovieLens-100K; a random fifth of each user's."""
     frame = _movielens()
     return _cut(frame, _random_share(frame))
 
 
-def _movielens_last() -> Data:
+def _movielens_last(_: Path) -> Data:
     """MovieLens-100K; each user's latest fifth."""
     frame = _movielens()
     return _cut(frame, _latest_share(frame))
 
 
-def _movielens_temporal() -> Data:
+def _movielens_temporal(_: Path) -> Data:
     """MovieLens-100K; the latest fifth of all."""
     frame = _movielens()
     cut = frame["event_time"].quantile(1.0 - TEST_SHARE)
     return _cut(frame, np.asarray(frame["event_time"] >= cut))
 
 
-def _citeulike() -> Data:
+def _citeulike(shared: Path) -> Data:
     """CiteULike-a, ten training pairs a user, tags, ids that carry no order."""
-    folder = SHARED / "citeulike-a"
+    folder = shared / "citeulike-a"
     every = _counted_lines(folder / "users.dat")
     training = _counted_lines(folder / "cvae-cf-train-10-users.dat")
     both = every.merge(training, how="left", indicator=True)
@@ -190,18 +189,18 @@ def _citeulike() -> Data:
     return _numbered(training, test, _tags(folder), ids_are_numbers=False)
 
 
-def _citeulike_random() -> Data:
+def _citeulike_random(shared: Path) -> Data:
     """CiteULike-a, ten random training pairs a user, tags; the test is all others."""
-    folder = SHARED / "citeulike-a"
+    folder = shared / "citeulike-a"
     every = _counted_lines(folder / "users.dat")
     drawn = pd.Series(np.random.default_rng(1).random(len(every)), every.index)
     place = drawn.groupby(every["user_id"]).rank(method="first")
     return _numbered(every[place <= 10], every[place > 10], _tags(folder), ids_are_numbers=False)
 
 
-def _instruments() -> Data:
+def _instruments(shared: Path) -> Data:
     """Musical instruments; each user's latest item."""
-    file = SHARED / "amazon-musical-instruments" / "Musical_Instruments.json.gz"
+    file = shared / "amazon-musical-instruments" / "Musical_Instruments.json.gz"
     with gzip.open(file, "rt") as lines:
         rows = [json.loads(line) for line in lines]
     frame = pd.DataFrame(
@@ -214,9 +213,9 @@ def _instruments() -> Data:
     return _cut(frame, _latest_item(frame), ids_are_numbers=False)
 
 
-def _gowalla() -> Data:
+def _gowalla(shared: Path) -> Data:
     """Gowalla, 5,000 users, its usual split; no times."""
-    folder = SHARED / "gowalla"
+    folder = shared / "gowalla"
     frames = [_lines_of_users(folder / f"{name}.txt") for name in ("train", "test")]
     users = np.unique(frames[0]["user_id"])
     drawn = np.random.default_rng(1).choice(users, USERS, replace=False)
@@ -224,9 +223,9 @@ def _gowalla() -> Data:
     return _numbered(training, test)
 
 
-def _sports() -> Data:
+def _sports(shared: Path) -> Data:
     """Sports, 10,000 users; each user's last item."""
-    frame = _lines_of_users(SHARED / "sequences" / "sports.txt")
+    frame = _lines_of_users(shared / "sequences" / "sports.txt")
     users = np.unique(frame["user_id"])
     drawn = np.random.default_rng(1).choice(users, 2 * USERS, replace=False)
     frame = frame[frame["user_id"].isin(drawn)].reset_index(drop=True)
@@ -234,7 +233,7 @@ def _sports() -> Data:
     return _cut(frame, np.asarray(~frame.duplicated("user_id", keep="last")))
 
 
-def _generated() -> Data:
+def _generated(_: Path) -> Data:
     """2,000 users drawn from known tastes; a random fifth of each user's."""
     rows = generate(GENERATED, 1)
     users = np.repeat(rows.user_index, rows.counts)
@@ -244,7 +243,8 @@ def _generated() -> Data:
     return _cut(frame, _random_share(frame))
 
 
-DATA_SETS: Mapping[str, Callable[[], Data]] = {
+# Each takes the folder of the public data, which MovieLens and the generator do without.
+DATA_SETS: Mapping[str, Callable[[Path], Data]] = {
     "movielens_random": _movielens_random,
     "movielens_last": _movielens_last,
     "movielens_temporal": _movielens_temporal,

@@ -22,13 +22,16 @@ INTRODUCTION = f"""\
 # Validation
 
 How well what validation prefers does on the test: the study behind the defaults of `split` and of
-the hybrid's weights. `make validation-study` makes it again.
+the hybrid's weights. `make validation-study DATA=DIR` makes its tables again, up to *What
+follows*; what stands from there on is written by hand, with tables of earlier states of the code,
+whose users, members and searches are not all those of the tables above.
 
 For each data set, members are trained without what a strategy holds out, and weights are chosen on
 that. Then the members are trained on all training pairs, blended by these weights, and measured on
 the test by NDCG@{K_OF_TEST}. A **regret** is the share of it that is lost against weights that the
 same search chooses on the test itself. A strategy reaches 0 only by luck; what counts is which of
-them loses least, in the mean and in the worst case.
+them loses least, in the mean and in the worst case. `mixed` and `highest_ids` hold out a fifth of
+a user's pairs, the others a tenth.
 
 To be affordable the study does without Spark and without towers, has an SVD of rank {RANK_OF_SVD}
 where there are more than {MANY_ITEMS:,} items, looks at no more than {MAXIMUM_USERS:,} users and
