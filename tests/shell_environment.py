@@ -14,7 +14,7 @@ CORES_ARE_SHARED = {"OMP_WAIT_POLICY": "passive"}
 _KEPT = ("PATH", "HOME", "LANE", "PYTHONDONTWRITEBYTECODE", "NUMBA_CACHE_DIR")
 # By another kernel, BLAS rounds otherwise than within the tests, with whose numbers those of such
 # processes are compared.
-_KERNELS_OF_BLAS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
+KERNELS_OF_BLAS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 # How pip and uv reach a package registry: the machine's, not the shell's.
 _OF_REGISTRIES = ("PIP_", "UV_", "SSL_CERT_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
@@ -25,7 +25,7 @@ def shell_environment(**variables: str) -> dict[str, str]:
     What the developer has set, such as PYTHON, MASTER or SPARK_HOME, does not reach a process that
     starts with this.
     """
-    kept = {name: os.environ[name] for name in (*_KEPT, *_KERNELS_OF_BLAS) if name in os.environ}
+    kept = {name: os.environ[name] for name in (*_KEPT, *KERNELS_OF_BLAS) if name in os.environ}
     # Some have their Java there alone.
     java = os.environ.get("JAVA_HOME")
     if java is not None and (Path(java) / "bin" / "java").exists():

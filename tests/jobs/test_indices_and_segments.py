@@ -14,7 +14,7 @@ from m6rec.fits.choices import members_with_weight
 from m6rec.fits.fit import Fit, model_row
 from m6rec.fits.listing import _items_by_segment, _quota
 from m6rec.fits.reranking import reranking_of
-from m6rec.fits.rules import items_outside_lists
+from m6rec.fits.rules import items_outside_lists, warn_of_nameless_items
 from m6rec.lakehouse import Lakehouse
 from m6rec.rankers import HYBRID
 
@@ -114,6 +114,7 @@ def test_a_column_of_domains_has_any_case_in_the_tables_of_items_and_rules(
     }
     assert names == {"books/1"}
     # It was meant for both shelves, perhaps; the owner has to say so.
+    warn_of_nameless_items(fit)
     assert "1 rows of table" in capfd.readouterr().err
 
 
