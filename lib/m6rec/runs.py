@@ -375,29 +375,42 @@ def check_comparable(lakehouse: Lakehouse, config: Config) -> None:
             f"evaluate.compare_with_run: lake {lakehouse.location} has no run {other_run}; give the"
             " id of a run of this lake (table runs), or leave the key out"
         )
-    other, other_sources = json.loads(work[0]["config"]), work[0]["sources"] or {}
-    one = config.model_dump(mode="json")
-    differing = [key for key in _SAME_WHERE_COMPARED if _at(one, key) != _at(other, key)]
-    for key in ("split.test", "split.validation"):
-        held_out, other_held_out = _at(one, key), _at(other, key)
-        if (held_out is None) != (other_held_out is None):
-            differing.append(key)
-        elif held_out is not None:
-            version, other_version = held_out["version"], other_sources.get(key)
-            places = [(table["path"], table["table"]) for table in (held_out, other_held_out)]
-            if places[0] != places[1] or (version and other_version not in {None, version}):
-                differing.append(key)
-    draws = one["split"]["strategy"] != "provided" or one["split"]["validation"] is None
-    if draws and one["seed"] != other["seed"]:
-        differing.append("seed")
-    if max(_at(other, "evaluate.ks")) < max(config.evaluate.ks):
-        differing.append("evaluate.ks")
+    differing = _keys_of_lists_that_differ(config, work[0])
     if differing:
         raise ConfigError(
             f"evaluate.compare_with_run: run {other_run} differs in {', '.join(differing)}, so its"
             " lists cannot be measured on what this run holds out; compare with a run of the same"
             " values, or leave the key out"
         )
+
+
+def _keys_of_lists_that_differ(config: Config, other_job: Row) -> list[str]:
+    """The keys that decide what is held out and ranked, where a job of another run has others."""
+    one, other = config.model_dump(mode="json"), json.loads(other_job["config"])
+    found = [key for key in _SAME_WHERE_COMPARED if _at(one, key) != _at(other, key)]
+    versions = other_job["sources"] or {}
+    found += [
+        key
+        for key in ("split.test", "split.validation")
+        if not _is_same_table(_at(one, key), _at(other, key), versions.get(key))
+    ]
+    draws = one["split"]["strategy"] != "provided" or one["split"]["validation"] is None
+    if draws and one["seed"] != other["seed"]:
+        found.append("seed")
+    if max(_at(other, "evaluate.ks")) < max(config.evaluate.ks):
+        found.append("evaluate.ks")
+    return found
+
+
+def _is_same_table(
+    one: Mapping[str, Any] | None, other: Mapping[str, Any] | None, version: int | None
+) -> bool:
+    """Whether two sources are one table, at one version where both are known."""
+    if one is None or other is None:
+        return one is other
+    if (one["path"], one["table"]) != (other["path"], other["table"]):
+        return False
+    return one["version"] is None or version in {None, one["version"]}
 
 
 def _at(config: Mapping[str, Any], key: str) -> Any:
