@@ -11,7 +11,7 @@ from scipy import stats
 
 from jobs import evaluate
 from m6rec.config.base import TableSource
-from m6rec.config.data import InteractionsConfig
+from m6rec.config.data import InteractionsConfig, SplitConfig
 from m6rec.config.outputs import EvaluateConfig
 from m6rec.config.run import Config
 from m6rec.errors import ConfigError, DataError
@@ -20,7 +20,7 @@ from m6rec.kernels.evaluation.bootstrap import poisson_weights
 from m6rec.kernels.evaluation.tally import ITEM_SEGMENTS, item_classes
 from m6rec.kernels.neighbours.content import unit_rows
 from m6rec.lakehouse import Lakehouse
-from m6rec.runs import FINISHED, Attempt
+from m6rec.runs import FINISHED, Attempt, check_comparable
 from m6rec.stages.evaluation.lists import Evaluation, compare_runs, evaluate_lists
 
 CONFIG = EvaluateConfig(rankers=("als", "popularity"), ks=(1, 2), bootstrap_replicates=200)
@@ -425,6 +425,24 @@ def test_the_job_measures_both_folds_and_another_run(spark: SparkSession, tmp_pa
     assert lake.version("metrics") == first + 1
     # Folds and depths times all, activity_low and cold_items, the last without coverage.
     assert lake.read("metrics").count() == 2 * 2 * (9 + 9 + 8)
+
+
+def test_runs_of_one_test_table_at_one_version_are_comparable(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    lake = Lakehouse(spark, str(tmp_path), "new")
+    config = Config(
+        interactions=InteractionsConfig(source=TableSource(path="events")),
+        split=SplitConfig(strategy="provided", test=TableSource(path="test", format="delta")),
+        evaluate=EvaluateConfig(compare_with_run="old"),
+    )
+    sources = {"split.test": 5}
+    Attempt(lake.for_run("old"), config, "recommend", sources=sources).save(FINISHED)
+    # The configuration as it is given, and as jobs get it.
+    check_comparable(lake, config)
+    check_comparable(lake, config.replaced({"split.test.version": 5}))
+    with pytest.raises(ConfigError, match=r"run old differs in split\.test,"):
+        check_comparable(lake, config.replaced({"split.test.version": 6}))
 
 
 def test_the_job_refuses_a_run_that_holds_nothing_out(spark: SparkSession, tmp_path: Path) -> None:
