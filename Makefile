@@ -53,6 +53,7 @@ benchmark: setup ## Measure against peers: make benchmark DATA=FILE OUTPUT=DIR (
 		--output "$(or $(OUTPUT),output/benchmark)"
 
 validation-study: setup ## What validation chooses, on tests: make validation-study DATA=DIR, writes docs/validation.md
+	@test -n "$(DATA)" || { echo "error: give the folder of the public data: make validation-study DATA=DIR" >&2; exit 2; }
 	$(VENV)/bin/python -m tests.quality.validation_study --data "$(DATA)" --output "$(or $(OUTPUT),output/validation)"
 
 lint: setup ## Style: ruff
