@@ -124,6 +124,7 @@ def _measure(
             for method in methods
         ]
     )
+    owners = validate.owners()
     lines: list[Ablation] = []
     for part in parts:
         if time.monotonic() > deadline:
@@ -131,7 +132,7 @@ def _measure(
             continue
         encoders = [next(trained).encoder for _ in methods]
         without = ndcg_of_users(encoders)
-        lines.append(_compared(config, FUSION, part, without, whole, validate.owners()))
+        lines.append(_compared(config, FUSION, part, without, whole, owners))
     return lines
 
 

@@ -165,10 +165,8 @@ class ListMaker:
 
     def read_rules_anew(self) -> None:
         """Have the lists from now on follow the owner's rules and quotas as they are now."""
-        masked_items, quotas = items_outside_lists(self.fit), self.fit.config.recommend
-        by_columns = (quotas.rules.at_most.column, quotas.diversity.column)
-        is_same = np.array_equal(masked_items, self._masked_items)
-        if is_same and not any(by_columns) and quotas.calibration.column is None:
+        is_same = np.array_equal(items_outside_lists(self.fit), self._masked_items)
+        if is_same and not self.fit.config.recommend.item_columns():
             return
         for name in ("scorings", "_rankings", "_masked_items"):
             self.__dict__.pop(name, None)

@@ -11,6 +11,7 @@ from pyspark.sql import functions as F
 from m6rec import columns as c
 from m6rec.config.sentences import read_sentences
 from m6rec.fits.fit import Fit
+from m6rec.fits.sources import read_column_of_items
 from m6rec.kernels.arrays.domains import Domain
 from m6rec.kernels.arrays.rows import NO_ITEM
 from m6rec.kernels.ranking.blending import Blend
@@ -97,8 +98,7 @@ def _quota(fit: Fit) -> Quota | None:
     if limited.column is None or items is None:
         return None
     interactions = fit.config.interactions
-    required = (items.id, limited.column, *interactions.columns.beside_item)
-    frame = read_source(fit.spark, items.source, required)
+    frame = read_column_of_items(fit.spark, items, limited.column, interactions)
     values = values_of_items(frame, items, limited.column, interactions)
     index = fit.lakehouse.read("item_index").select(c.ITEM_ID, c.ITEM_INDEX)
     return Quota(values.join(index, c.ITEM_ID).select(c.ITEM_INDEX, c.VALUE), limited.count)

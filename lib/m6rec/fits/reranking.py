@@ -6,12 +6,12 @@ import numpy as np
 
 from m6rec.fits.fit import Fit
 from m6rec.fits.members import read_members
+from m6rec.fits.sources import read_column_of_items
 from m6rec.kernels.arrays.categories import ItemCategories, no_categories
 from m6rec.kernels.arrays.likeness import ItemLikeness
 from m6rec.kernels.neighbours.content import unit_rows
 from m6rec.kernels.ranking.members import DotMember
 from m6rec.kernels.ranking.reranking import Reranking
-from m6rec.spark.sources import read_source
 from m6rec.stages.features.categories import categories_of_items
 
 
@@ -74,7 +74,6 @@ def _categories(fit: Fit, column: str) -> ItemCategories:
     items = fit.config.features.items
     assert items is not None
     interactions = fit.config.interactions
-    required = (items.id, column, *interactions.columns.beside_item)
-    frame = read_source(fit.spark, items.source, required)
+    frame = read_column_of_items(fit.spark, items, column, interactions)
     index = fit.lakehouse.read("item_index")
     return categories_of_items(frame, items, column, interactions, index, fit.n_items)

@@ -21,6 +21,7 @@ from m6rec.spark.sources import (
     check_sources,
     has_column,
     load_source,
+    read_source,
     source_version,
     with_columns,
 )
@@ -234,6 +235,17 @@ def _columns_among(names: InteractionColumns, found: list[str]) -> InteractionCo
         "context": tuple(name for name in names.context if name in found),
     }
     return names.model_copy(update=kept)
+
+
+def read_column_of_items(
+    spark: SparkSession, items: AttributesSource, column: str, config: InteractionsConfig
+) -> DataFrame:
+    """The owner's table of items, which has this column and those that make an item's id.
+
+    Raises:
+        TableError: the table does not exist or lacks one of them.
+    """
+    return read_source(spark, items.source, (items.id, column, *config.columns.beside_item))
 
 
 def _open_attributes(

@@ -427,10 +427,8 @@ class FoldIn:
     def _versions_of_rules(self, followed: Followed) -> tuple[int, ...]:
         """A number for each table that the rules of lists are read from, which changes with it."""
         config = followed.maker.fit.config
-        recommend = config.recommend
-        by_columns = (recommend.rules.at_most.column, recommend.diversity.column)
         named = {"recommend.rules.allowed_items", "recommend.rules.excluded_items"}
-        if any(by_columns) or recommend.calibration.column:
+        if config.recommend.item_columns():
             named.add("features.items")
         tables = [one for key, one, _ in sources_of(config) if key in named]
         versions = [source_version(self.spark, table) for table in tables]

@@ -20,6 +20,7 @@ from m6rec.errors import GuardError
 from m6rec.fits.choices import kept_choices
 from m6rec.fits.fit import Fit, fits_of
 from m6rec.fits.rules import excluded_pairs, items_of_rule
+from m6rec.fits.sources import read_column_of_items
 from m6rec.kernels.arrays.rows import Float32, Float64
 from m6rec.kernels.publication.comparison import effective_rank, finite_rows, middle
 from m6rec.lakehouse import Lakehouse
@@ -294,9 +295,9 @@ def _values_of_quota(subject: _Subject) -> DataFrame | None:
     column, items = config.recommend.rules.at_most.column, config.features.items
     if column is None or items is None:
         return None
-    required = (items.id, column, *config.interactions.columns.beside_item)
-    frame = read_source(subject.lakehouse.spark, items.source, required)
-    return values_of_items(frame, items, column, config.interactions)
+    spark, interactions = subject.lakehouse.spark, config.interactions
+    frame = read_column_of_items(spark, items, column, interactions)
+    return values_of_items(frame, items, column, interactions)
 
 
 def _users(subject: _Subject) -> DataFrame:

@@ -163,12 +163,12 @@ def _expected(
     `allowed` is how many items the lists of each domain may hold.
     """
     with_row = users.where(F.col(HELD_BACK).isNotNull())
-    named = [(name, allowed[name], lengths[name]) for name in allowed if name is not None]
     if not any(name is not None for name in lengths):
         length, count = F.lit(lengths.get(None, 0)), F.lit(allowed.get(None, 0))
         enough = with_row.where(count - F.size(HELD_BACK) >= length)
         nowhere = F.lit(None).cast("string").alias(c.DOMAIN)
         return enough.select(c.USER_ID, nowhere, length.alias(_LENGTH))
+    named = [(name, allowed[name], lengths[name]) for name in allowed if name is not None]
     domains = users.sparkSession.createDataFrame(
         named, f"{c.DOMAIN} string, allowed_items long, {_LENGTH} long"
     )
