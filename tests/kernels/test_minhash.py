@@ -2,7 +2,12 @@
 
 import numpy as np
 
-from m6rec.kernels.arrays.minhash import are_dates, bands_of_sets, most_common_gap
+from m6rec.kernels.arrays.minhash import (
+    are_dates,
+    bands_of_sets,
+    most_common_gap,
+    rounding_of_times,
+)
 from m6rec.kernels.arrays.rows import Int64, indptr_of
 
 
@@ -41,6 +46,12 @@ def test_times_that_lie_whole_days_apart_are_dates() -> None:
 
 def test_the_most_common_gap_is_a_share_of_all_gaps_between_different_times() -> None:
     times = [[0, 5, 10, 15, 18], [7, 7, 7], [], [30, 20, 10, 0]]
-    shares, gaps = most_common_gap(*joined(times))
+    shares, gaps, length = most_common_gap(*joined(times))
     assert shares.tolist() == [0.75, 0.0, 0.0, 1.0]
     assert gaps.tolist() == [4, 0, 0, 3]
+    assert length.tolist() == [5, 0, 0, 10]
+
+
+def test_times_may_be_rounded_to_the_unit_that_divides_their_gaps() -> None:
+    times = [[7, 7 + 3_600, 7 + 5 * 3_600], [0, 60, 180], [0, 600, 1_800], [0, 61], [5], []]
+    assert rounding_of_times(*joined(times)).tolist() == [3_600, 60, 600, 1, 3_600, 3_600]

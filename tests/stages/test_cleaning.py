@@ -234,6 +234,26 @@ def test_a_return_takes_back_what_was_bought(spark: SparkSession) -> None:
     }
 
 
+def test_a_return_with_a_negative_quantity_takes_back_as_well(spark: SparkSession) -> None:
+    rows = [event(w="2", e="buy"), event(w="-2", e="return", t="2024-05-02")]
+    settings = config(event_weights={"buy": 1.0, "return": -1.0}, cancellations="cancel")
+    cleaned = clean_interactions(events(spark, *rows), settings, NOW, None)
+    pairs = pairs_of(aggregate_pairs(cleaned.interactions, settings))
+    assert pairs == {("ann", "tea"): (0.0, False)}
+
+
+@pytest.mark.parametrize("duplicates", ["sum", "max", "last"])
+def test_an_event_of_a_type_without_weight_neither_annuls_a_pair_nor_moves_its_time(
+    spark: SparkSession, duplicates: str
+) -> None:
+    rows = [event(e="buy"), event(e="view", t="2024-05-02"), event(i="rum", e="view")]
+    settings = config(event_weights={"buy": 1.0, "view": 0.0}, duplicates=duplicates)
+    kept = clean_interactions(events(spark, *rows), settings, NOW, None).interactions
+    pairs = {row.item_id: row for row in aggregate_pairs(kept, settings).collect()}
+    assert pairs["tea"].positive and not pairs["rum"].positive
+    assert pairs["tea"].event_time == datetime(2024, 5, 1, 10)
+
+
 @pytest.mark.parametrize("key", ["duplicates", "weighting"])
 def test_a_policy_that_is_not_known_is_not_taken_for_another(spark: SparkSession, key: str) -> None:
     rows = [("ann", "tea", DAY, 3.0)]

@@ -86,10 +86,24 @@ def test_last_takes_the_latest_items_and_validation_those_before(spark: SparkSes
     assert of_users(folds, "test")[1] == 1
 
 
-def test_time_ties_go_to_the_larger_item(spark: SparkSession) -> None:
-    rows = [(0, item, 1.0, START, True) for item in (4, 9, 2)]
+def test_of_pairs_of_one_time_chance_decides_and_not_how_many_have_an_item(
+    spark: SparkSession,
+) -> None:
+    rows = [(user, item, 1.0, START, True) for user in range(200) for item in range(10)]
     folds = split(spark, rows=rows, strategy="last", test_items=1)
-    assert folds == {(0, 9): "test", (0, 4): "validation", (0, 2): "train"}
+    held = [item for (_, item), fold in folds.items() if fold == "test"]
+    # 200 draws of ten; a count outside of these bounds has a chance of less than 1e-5.
+    assert all(3 < held.count(item) < 45 for item in range(10))
+    assert folds == split(spark, rows=rows[::-1], strategy="last", test_items=1)
+
+
+def test_what_came_after_a_held_out_item_and_was_not_liked_goes_with_it(
+    spark: SparkSession,
+) -> None:
+    likes = {1: True, 2: False, 3: True, 4: False, 5: True, 6: False}
+    rows = [(0, day, 1.0, START + timedelta(days=day), liked) for day, liked in likes.items()]
+    folds = split(spark, rows=rows, strategy="last", test_items=1)
+    assert [folds[0, day] for day in likes] == ["train"] * 2 + ["validation"] * 2 + ["test"] * 2
 
 
 @pytest.mark.parametrize("strategy", ["auto", "cold_items", "cold_users", "none"])
@@ -141,7 +155,7 @@ def test_a_cold_split_holds_out_whole_items_or_users(
 
 
 def test_only_positive_pairs_are_held_out(spark: SparkSession) -> None:
-    folds = split(spark, rows=SOME_NEGATIVE, strategy="last")
+    folds = split(spark, rows=SOME_NEGATIVE, strategy="random")
     assert {folds[pair] for pair in NEGATIVE_PAIRS} == {"train"}
     assert "validation" in folds.values()
 

@@ -46,13 +46,17 @@ def _moment(user: str, place: int) -> timedelta:
 
 
 def cleaned(spark: SparkSession, **suspicious: Any) -> Cleaned:
+    return _judged(events(spark), **suspicious)
+
+
+def _judged(source: DataFrame, **suspicious: Any) -> Cleaned:
     config = InteractionsConfig(
         source=TableSource(path="unused"),
         columns=InteractionColumns(user="u", item="i", time="t", weight="w"),
         weighting="weight",
         suspicious_users=suspicious,
     )
-    return clean_interactions(events(spark), config, NOW, None)
+    return clean_interactions(source, config, NOW, None)
 
 
 def test_near_copies_of_an_earlier_user_and_clocks_go_to_quarantine(spark: SparkSession) -> None:
@@ -76,6 +80,22 @@ def test_likeness_and_the_least_number_of_items_are_as_configured(spark: SparkSe
     refused = Counter(row["reason"] for row in looser.quarantine.collect())
     # The copies are now also who shares 24 of 36, and one of the two with few items.
     assert refused == {NEAR_COPY: 2 * ITEMS + 5, REGULAR: ITEMS}
+
+
+def test_where_all_times_are_cut_to_hours_an_hour_between_them_is_nothing_inhuman(
+    spark: SparkSession,
+) -> None:
+    hours = {"evenings": [24 * day + hour for day in range(10) for hour in (19, 20, 21)]}
+    hours["now and then"] = [place**2 for place in range(ITEMS)]
+    hours["each other hour"] = list(range(0, 2 * ITEMS, 2))
+    rows = [
+        (user, f"item of {user} {place}", DAY + timedelta(hours=hour), 2.0)
+        for user, all_hours in hours.items()
+        for place, hour in enumerate(all_hours)
+    ]
+    source = spark.createDataFrame(rows, "u string, i string, t timestamp, w double")
+    refused = {row["raw"] for row in _judged(source, action="quarantine").quarantine.collect()}
+    assert len(refused) == ITEMS and all("each other hour" in raw for raw in refused)
 
 
 def test_nothing_is_judged_unless_it_is_asked_for(spark: SparkSession) -> None:

@@ -248,7 +248,7 @@ class ListMaker:
             transform(known.attributes, behaviour, others)
         )
 
-    def users(self, ids: DataFrame, index: DataFrame | None = None) -> DataFrame:
+    def users(self, ids: DataFrame, kept_index: DataFrame | None = None) -> DataFrame:
         """user_id, user_index of distinct user ids; users whom the run does not know get negative
         ones.
 
@@ -256,12 +256,17 @@ class ListMaker:
 
         Args:
             ids: user_id.
-            index: the rows of `index`, where they are kept.
+            kept_index: the rows of `index`, where they are kept; the ids are then few, and each
+                task can hold them.
         """
-        known = self.index if index is None else index
+        ids = ids.select(c.USER_ID)
+        if kept_index is None:
+            known = self.index
+        else:
+            known = F.broadcast(kept_index.join(F.broadcast(ids), c.USER_ID, "left_semi"))
         known = known.toDF(*known.columns)
         unknown = -F.xxhash64(c.USER_ID).bitwiseAND(F.lit(_LARGEST_HASH)) - 1
-        named = ids.select(c.USER_ID).join(known, c.USER_ID, how="left")
+        named = ids.join(known, c.USER_ID, how="left")
         return named.select(c.USER_ID, F.coalesce(c.USER_INDEX, unknown).alias(c.USER_INDEX))
 
     @cached_property

@@ -7,8 +7,6 @@ s^4)^16: .64 at s = .5, .9998 at s = .8.
 """
 
 from itertools import pairwise
-from typing import Any
-
 import numba
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +15,8 @@ from m6rec.kernels.arrays.hashing import INCREMENT, mix_bits_of_one
 from m6rec.kernels.arrays.rows import Float64, Int64
 
 _DAY, _HOUR = 86_400, 3_600
+# To what times are usually rounded, in seconds.
+_ROUNDINGS = (_HOUR, 1_800, 900, 600, 300, 60, 1)
 _BANDS = 16
 _ROWS = 4
 
@@ -33,8 +33,8 @@ def bands_of_sets(indptr: Int64, items: Int64) -> Int64:
     return bands.view(np.int64)
 
 
-def most_common_gap(indptr: Int64, times: Int64) -> tuple[Float64, Int64]:
-    """How regular times are: the share of the most common gap, and how many gaps there are.
+def most_common_gap(indptr: Int64, times: Int64) -> tuple[Float64, Int64, Int64]:
+    """How regular times are: the share of the most common gap, how many there are, its length.
 
     Times that are equal have no gap: what is entered at once says nothing of regularity.
 
@@ -43,15 +43,32 @@ def most_common_gap(indptr: Int64, times: Int64) -> tuple[Float64, Int64]:
         times: int64; the times of each user, in any order and unit.
 
     Returns:
-        float64 [n], 0 where there is no gap, and int64 [n].
+        float64 [n], int64 [n] and int64 [n], all 0 where there is no gap.
     """
-    shares, counts = np.zeros(len(indptr) - 1), np.zeros(len(indptr) - 1, np.int64)
+    n = len(indptr) - 1
+    shares, counts, lengths = np.zeros(n), np.zeros(n, np.int64), np.zeros(n, np.int64)
     for user, (start, stop) in enumerate(pairwise(indptr)):
         gaps = np.diff(np.unique(times[start:stop]))
         counts[user] = len(gaps)
         if len(gaps):
-            shares[user] = _highest_count(gaps) / len(gaps)
-    return shares, counts
+            found, occurrences = np.unique(gaps, return_counts=True)
+            lengths[user] = found[occurrences.argmax()]
+            shares[user] = occurrences.max() / len(gaps)
+    return shares, counts, lengths
+
+
+def rounding_of_times(indptr: Int64, seconds: Int64) -> Int64:
+    """int64 [n]: the longest usual unit of time of which all gaps of a user are multiples.
+
+    Args:
+        indptr: int64 [n + 1] into seconds.
+        seconds: int64; the times of each user.
+    """
+    found = np.empty(len(indptr) - 1, np.int64)
+    for user, (start, stop) in enumerate(pairwise(indptr)):
+        divisor = np.gcd.reduce(np.diff(np.unique(seconds[start:stop])))
+        found[user] = next(unit for unit in _ROUNDINGS if divisor % unit == 0)
+    return found
 
 
 def are_dates(indptr: Int64, seconds: Int64) -> npt.NDArray[np.bool_]:
@@ -68,10 +85,6 @@ def are_dates(indptr: Int64, seconds: Int64) -> npt.NDArray[np.bool_]:
         over = np.diff(np.unique(seconds[start:stop])) % _DAY
         found[user] = np.isin(over, (0, _HOUR, _DAY - _HOUR)).all()
     return found
-
-
-def _highest_count(values: npt.NDArray[Any]) -> int:
-    return int(np.unique(values, return_counts=True)[1].max())
 
 
 @numba.njit(cache=True, nogil=True)

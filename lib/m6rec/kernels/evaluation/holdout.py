@@ -33,14 +33,19 @@ class HeldOutQuota:
 
 
 def first_of_rows(
-    rows: Int64, eligible: Bools, order: Int64, ties: Int64, n_rows: int, quota: HeldOutQuota
+    rows: Int64,
+    eligible: Bools,
+    order: Int64,
+    ties: npt.NDArray[Any],
+    n_rows: int,
+    quota: HeldOutQuota,
 ) -> Bools:
     """Flag the first eligible entries of each row in an order, as many as the quota says.
 
     Args:
         rows: int64 [entries]; the row of each entry, ascending.
         eligible: bool [entries].
-        order, ties: int64 [entries]; the lowest come first.
+        order, ties: int64 and any whole numbers [entries]; the lowest come first.
         n_rows: how many rows there are.
         quota: counts the eligible entries of a row.
 

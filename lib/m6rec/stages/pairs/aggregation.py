@@ -147,10 +147,17 @@ def _combined(
 
 def _latest_time(config: InteractionsConfig) -> Column:
     latest = F.max(c.EVENT_TIME)
-    if config.cancellations == "cancel":
-        # A cancellation is no occasion on which the user comes back to the item.
+    if _has_events_that_are_none(config):
         latest = F.coalesce(F.max(F.when(F.col(c.WEIGHT) > 0, F.col(c.EVENT_TIME))), latest)
     return latest
+
+
+def _has_events_that_are_none(config: InteractionsConfig) -> bool:
+    """Whether events without a weight above 0 are no occasions on which a user takes an item.
+
+    Such are cancellations, and events of a type to which the owner gives no weight.
+    """
+    return config.cancellations == "cancel" or 0.0 in config.event_weights.values()
 
 
 def _weighted(
@@ -258,8 +265,8 @@ def _combine(value: str, config: InteractionsConfig) -> Column:
             return F.max(value)
         case "last":
             last = F.struct(c.EVENT_TIME, value)
-            if config.cancellations == "cancel":
-                # A cancellation is not the last order.
+            if _has_events_that_are_none(config):
+                # A cancellation is not the last order, and neither is a look at what was ordered.
                 last = F.when(F.col(value) > 0, last)
             # Of events at the same time the larger counts, so that row order does not matter.
             return F.coalesce(F.max(last)[value], F.max(value))

@@ -259,7 +259,11 @@ def _judge_rows(
         factor = _event_factor(config)
         known = F.coalesce(F.col(c.EVENT_TYPE).isin(*config.event_weights), F.lit(False))
         reason = reason.when(~known, UNKNOWN_EVENT_TYPE)
-    judged = rows.withColumn(c.REASON, reason).withColumn(c.WEIGHT, weight * factor)
+    weighed = weight * factor
+    if any(one < 0 for one in config.event_weights.values()):
+        # Shops write what comes back with a type of its own, with a negative quantity, or with both.
+        weighed = F.when(factor < 0, -F.abs(weighed)).otherwise(weighed)
+    judged = rows.withColumn(c.REASON, reason).withColumn(c.WEIGHT, weighed)
     if config.columns.domain is None:
         return judged
     within = id_within(F.col(c.DOMAIN), F.col(c.ITEM_ID))

@@ -9,7 +9,7 @@ strategy that chooses among each user's own pairs does so where these are brough
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import assert_never
 
 import numpy as np
@@ -54,7 +54,8 @@ def split_users(
 ) -> DataFrame:
     """Add `fold` to the pairs, or to their occasions where repeats are held out too.
 
-    Only positive pairs are held out. The strategies `last`, `highest_ids`, `random` and `mixed`
+    Only positive pairs are held out; where times decide, and not with `repeats`, pairs that came
+    later and are not positive go with them. Of pairs of one time, chance decides. The strategies `last`, `highest_ids`, `random` and `mixed`
     leave at least one pair in train to each user who has two or more positive pairs. The strategies
     `temporal`, `cold_items`, `cold_users` and `random_and_new` do not, because they measure new
     users and items. A provided test pair is taken out of train and validation, a provided
@@ -214,21 +215,24 @@ def _hold_out(pairs: DataFrame, fold: str, draw: _Draw) -> DataFrame:
 
 def _of_users(pairs: DataFrame, draw: _Draw) -> Holdout:
     """How a strategy chooses among each user's pairs."""
+    seed = (draw.seed % (1 << 63), draw.salt)
     match draw.strategy:
         case "last":
             # The order is reversed by each bit, because the smallest number has no opposite.
             latest = F.bitwise_not(F.unix_micros(c.EVENT_TIME))
-            return FirstOfUsers("_latest", latest, draw.quota, latest_item_first=True)
+            # A later occasion of a pair tells what the pair is worth from then on, whatever it is.
+            of_pairs = c.OCCASION not in draw.unit
+            return FirstOfUsers("_latest", latest, draw.quota, seed, takes_later=of_pairs)
         case "highest_ids":
             highest = F.bitwise_not(F.col(c.ITEM_NUMBER))
-            return FirstOfUsers("_highest", highest, draw.quota, latest_item_first=True)
+            return FirstOfUsers("_highest", highest, draw.quota, seed)
         case "random":
-            return _shuffled_of_users(draw)
+            return FirstOfUsers(f"_drawn_{draw.salt}", _drawn(draw), draw.quota, seed)
         case "random_and_new":
-            return replace(_shuffled_of_users(draw), others=_is_made_new(draw))
+            name, new = f"_drawn_{draw.salt}", _is_made_new(draw)
+            return FirstOfUsers(name, _drawn(draw), draw.quota, seed, others=new)
         case "mixed":
             eligible = pairs.where(_eligible())
-            seed = (draw.seed % (1 << 63), draw.salt)
             return MixedOfUsers(_sample(eligible, draw.seed), draw.quota.share, seed)
         case "temporal" | "cold_items" | "cold_users":
             raise AssertionError(f"{draw.strategy} is no choice among a user's pairs")
@@ -242,11 +246,6 @@ def _eligible() -> Column:
 
 def _drawn(draw: _Draw) -> Column:
     return F.xxhash64(F.lit(draw.seed), F.lit(draw.salt), *draw.unit)
-
-
-def _shuffled_of_users(draw: _Draw) -> FirstOfUsers:
-    name = f"_drawn_{draw.salt}"
-    return FirstOfUsers(name, _drawn(draw), draw.quota, latest_item_first=False)
 
 
 def _is_made_new(draw: _Draw) -> Column:

@@ -14,15 +14,22 @@ from pyspark.sql import functions as F
 
 from m6rec import columns as c
 from m6rec.config.data import SuspiciousUsersConfig
-from m6rec.kernels.arrays.minhash import are_dates, bands_of_sets, most_common_gap
+from m6rec.kernels.arrays.minhash import (
+    are_dates,
+    bands_of_sets,
+    most_common_gap,
+    rounding_of_times,
+)
 from m6rec.spark.arrow_rows import list_array_from_matrix, list_column
 
 NEAR_COPY = "user with nearly the items of another"
 REGULAR = "user with inhuman regularity"
-_ITEMS, _TIMES, _FIRST, _BANDS, _IS_REGULAR = "_items", "_times", "_first", "_bands", "_is_regular"
+_ITEMS, _TIMES, _FIRST, _BANDS = "_items", "_times", "_first", "_bands"
+# The gap of whose times are regular, in seconds, and the unit to which the times may be rounded.
+_GAP, _ROUNDING = "_gap", "_rounding"
 _USER_SCHEMA = (
-    f"user_id string, {_ITEMS} array<long>, {_FIRST} long, {_BANDS} array<long>,"
-    f" {_IS_REGULAR} boolean"
+    f"user_id string, {_ITEMS} array<long>, {_FIRST} long, {_BANDS} array<long>, {_GAP} long,"
+    f" {_ROUNDING} long"
 )
 
 
@@ -44,9 +51,20 @@ def suspicious_users(events: DataFrame, config: SuspiciousUsersConfig) -> DataFr
         .persist()
     )
     copies = _near_copies(judged, config.copy_likeness).withColumn(c.SUSPICION, F.lit(NEAR_COPY))
-    regular = judged.where(_IS_REGULAR).select(c.USER_ID, F.lit(REGULAR).alias(c.SUSPICION))
+    regular = _regular(judged).withColumn(c.SUSPICION, F.lit(REGULAR))
     # A user who is both counts as a copy, whose word is the last one in the alphabet.
     return copies.unionByName(regular).groupBy(c.USER_ID).agg(F.max(c.SUSPICION).alias(c.SUSPICION))
+
+
+def _regular(users: DataFrame) -> DataFrame:
+    """user_id of each user who is as regular as a clock.
+
+    Where all times are rounded, to hours for instance, an hour is the least gap, and that of
+    whoever comes often.
+    """
+    of_table = users.agg(F.min(_ROUNDING).alias("_unit"))
+    regular = users.where(F.col(_GAP).isNotNull()).crossJoin(F.broadcast(of_table))
+    return regular.where("_unit = 1 OR _unit != _gap").select(c.USER_ID)
 
 
 def _near_copies(users: DataFrame, likeness: float) -> DataFrame:
@@ -78,17 +96,19 @@ def _judge_partition(
     for batch in batches:
         if batch.num_rows == 0:
             continue
-        shares, gaps = most_common_gap(*list_column(batch, _TIMES))
+        times = list_column(batch, _TIMES)
+        shares, gaps, length = most_common_gap(*times)
         regular = (shares >= config.regular_share) & (gaps >= config.minimum_items)
-        # Of dates, a day is the least gap, and that of whoever comes often.
-        regular &= ~are_dates(*list_column(batch, _TIMES))
+        # Of dates, a day is the least gap.
+        regular &= ~are_dates(*times)
         yield pa.RecordBatch.from_arrays(
             [
                 batch.column(c.USER_ID),
                 batch.column(_ITEMS),
                 batch.column(_FIRST),
                 list_array_from_matrix(bands_of_sets(*list_column(batch, _ITEMS))),
-                pa.array(regular),
+                pa.array(length, mask=~regular),
+                pa.array(rounding_of_times(*times)),
             ],
-            names=[c.USER_ID, _ITEMS, _FIRST, _BANDS, _IS_REGULAR],
+            names=[c.USER_ID, _ITEMS, _FIRST, _BANDS, _GAP, _ROUNDING],
         )

@@ -17,6 +17,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from m6rec import columns as c
+from m6rec.kernels.arrays.hashing import hash_of_columns
 from m6rec.kernels.arrays.rows import Int64, indptr_of
 from m6rec.kernels.evaluation.holdout import Bools, HeldOutQuota, first_of_rows, known_in
 from m6rec.kernels.evaluation.mixed_split import ItemSample, choose_mixed
@@ -43,17 +44,19 @@ class Block:
         users: int64 [users]; the indices of the users.
         rows: int64 [pairs]; the place of each pair's user among these, ascending.
         items: int64 [pairs].
+        positive: bool [pairs].
         pairs: the other columns.
     """
 
     users: Int64
     rows: Int64
     items: Int64
+    positive: Bools
     pairs: pa.Table
 
 
 class Holdout(Protocol):
-    """Chooses among the pairs of a block that may be held out."""
+    """Chooses among the pairs of a block that are in training."""
 
     @property
     def columns(self) -> dict[str, Column]:
@@ -61,7 +64,10 @@ class Holdout(Protocol):
         ...
 
     def chooser(self) -> Callable[[Block, Bools], Bools]:
-        """A function of a block and what is eligible, to send to workers: flags of pairs."""
+        """A function of a block and which pairs are in training, to send to workers.
+
+        It gives flags of pairs of training.
+        """
         ...
 
 
@@ -72,16 +78,20 @@ class FirstOfUsers:
     Attributes:
         name: a name for the order among those of one pass; one name stands for one order.
         order: long; the lowest come first, nulls last.
-        quota: how many of a user's pairs.
-        latest_item_first: whether of ties the largest item index comes first, and not the smallest.
-        others: pairs that are held out in any case; none unless given.
+        quota: how many of a user's positive pairs.
+        seed: seed and salt by which ties are drawn. By index, which goes by how many users have an
+            item, a day's least or most popular items would be held out.
+        others: positive pairs that are held out in any case; none unless given.
+        takes_later: whether the first pairs are the latest ones, and pairs that came after one of
+            them and are not positive go with them, since at that time they were as little known.
     """
 
     name: str
     order: Column
     quota: HeldOutQuota
-    latest_item_first: bool
+    seed: tuple[int, int]
     others: Column | None = None
+    takes_later: bool = False
 
     @property
     def columns(self) -> dict[str, Column]:
@@ -95,8 +105,9 @@ class FirstOfUsers:
             _first_of_users,
             name=self.name,
             quota=self.quota,
-            sign=-1 if self.latest_item_first else 1,
+            seed=self.seed,
             has_others=self.others is not None,
+            takes_later=self.takes_later,
         )
 
 
@@ -119,24 +130,35 @@ class MixedOfUsers:
 
 
 def _first_of_users(
-    block: Block, eligible: Bools, name: str, quota: HeldOutQuota, sign: int, has_others: bool
+    block: Block,
+    training: Bools,
+    name: str,
+    quota: HeldOutQuota,
+    seed: tuple[int, int],
+    has_others: bool,
+    takes_later: bool,
 ) -> Bools:
     order = block.pairs.column(name).fill_null(np.iinfo(np.int64).max).to_numpy()
-    n_users = len(block.users)
-    held = first_of_rows(block.rows, eligible, order, sign * block.items, n_users, quota)
+    eligible = training & block.positive
+    ties = hash_of_columns(*seed, block.users[block.rows], block.items)
+    held = first_of_rows(block.rows, eligible, order, ties, len(block.users), quota)
     if has_others:
         held |= eligible & block.pairs.column(_FLAG).to_numpy()
+    if takes_later:
+        earliest = np.full(len(block.users), np.iinfo(np.int64).min)
+        np.maximum.at(earliest, block.rows[held], order[held])
+        held |= training & ~block.positive & (order < earliest[block.rows])
     return held
 
 
 def _mixed(
-    block: Block, eligible: Bools, sample: ItemSample, share: float, seed: tuple[int, int]
+    block: Block, training: Bools, sample: ItemSample, share: float, seed: tuple[int, int]
 ) -> Bools:
-    places = np.flatnonzero(eligible)
+    places = np.flatnonzero(training & block.positive)
     places = places[np.lexsort((block.items[places], block.rows[places]))]
     indptr = indptr_of(np.bincount(block.rows[places], minlength=len(block.users)))
     items = block.items[places].astype(np.int32)
-    held: Bools = np.zeros(len(eligible), dtype=np.bool_)
+    held: Bools = np.zeros(len(training), dtype=np.bool_)
     held[places] = choose_mixed(block.users, indptr, items, sample, share, seed)
     return held
 
@@ -153,7 +175,7 @@ def user_rows(
     Args:
         folded: user_index, item_index, fold, positive and any other columns; for fits weight and
             event_time. Where it has _owner, it is partitioned by it.
-        holdouts: to which fold each moves positive pairs of training, one after the other.
+        holdouts: to which fold each moves pairs of training, one after the other.
         fits: of which there are rows of the matrix.
         users: user_index; these have a row whether or not they have a pair.
         kept: the columns of `pairs_of`; all but _owner unless given.
@@ -220,12 +242,11 @@ def _lay_out(
     for table in whole_users(batches):
         block = _block(table)
         folds = pc.index_in(block.pairs.column(c.FOLD), pa.array(_FOLDS)).to_numpy()
-        positive = block.pairs.column(c.POSITIVE).to_numpy()
         folds = folds.copy()
         for fold, choose in choosers:
-            folds[choose(block, positive & (folds == _TRAIN))] = _FOLDS.index(fold)
+            folds[choose(block, folds == _TRAIN)] = _FOLDS.index(fold)
         order = np.lexsort((folds, block.items, block.rows))
-        yield _batch(block, order, folds[order], positive[order], kept, fits)
+        yield _batch(block, order, folds[order], block.positive[order], kept, fits)
 
 
 def whole_users(
@@ -273,7 +294,9 @@ def _block(table: pa.Table) -> Block:
     if not has_item.all():
         table, rows = table.filter(pa.array(has_item)), rows[has_item]
     table = table.combine_chunks()
-    return Block(users, rows.astype(np.int64), table.column(c.ITEM_INDEX).to_numpy(), table)
+    items = table.column(c.ITEM_INDEX).to_numpy()
+    positive = table.column(c.POSITIVE).to_numpy()
+    return Block(users, rows.astype(np.int64), items, positive, table)
 
 
 def _batch(
