@@ -58,6 +58,7 @@ from m6rec.runs import Job, as_read_by, numbered, run_jobs
 from m6rec.spark.messages import say
 from m6rec.spark.places import place_of
 from m6rec.spark.session import session_of_job, starting_workers
+from m6rec.spark.sources import session_for_sources
 
 _FINAL = (c.FINAL,)
 # Delta's safe period: what is unused today may be deleted no sooner.
@@ -86,7 +87,7 @@ def run_nightly(
         pipeline.run_pipeline(spark, config, run_id, output)
     else:
         print(f"nightly: keeps what run {night.kept_from} chose", flush=True)
-        with starting_workers(spark):
+        with session_for_sources(spark), starting_workers(spark):
             check_tables(spark, as_read_by(lakehouse, config))
             with pipeline.for_its_size(lakehouse, config) as tables:
                 plan = train_and_rank(tables, config, night.kept_from)

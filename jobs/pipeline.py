@@ -40,6 +40,7 @@ from m6rec.report.page import ReportData, plots_of, write_report
 from m6rec.runs import Job, as_read_by, check_comparable, numbered, run_jobs
 from m6rec.spark.places import place_of
 from m6rec.spark.session import queries_over_few, session_of_job, starting_workers
+from m6rec.spark.sources import session_for_sources
 
 _NARROWEST = 110
 
@@ -74,7 +75,7 @@ def run_pipeline(spark: SparkSession, config: Config, run_id: str, output: AnyPl
     """
     lakehouse = open_lakehouse(spark, config, run_id)
     jobs = jobs_of(config)
-    with starting_workers(spark):
+    with session_for_sources(spark), starting_workers(spark):
         check_comparable(lakehouse, config)
         check_tables(spark, as_read_by(lakehouse, config))
         with for_its_size(lakehouse, config) as tables:

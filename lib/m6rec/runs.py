@@ -27,7 +27,7 @@ from m6rec.schemas import RUNS_TABLE
 from m6rec.spark.failures import saying_what_failed
 from m6rec.spark.local_delta import Condition
 from m6rec.spark.session import starting_workers
-from m6rec.spark.sources import at_versions, source_versions
+from m6rec.spark.sources import at_versions, session_for_sources, source_versions
 
 STARTED = "started"
 FINISHED = "finished"
@@ -107,7 +107,7 @@ def run_jobs(lakehouse: Lakehouse, config: Config, jobs: Iterable[tuple[str, Job
         ConfigError: the run was begun with another configuration.
         DataError: a job whose tables another reads has not finished.
     """
-    with ThreadPoolExecutor(1) as beside:
+    with session_for_sources(lakehouse.spark), ThreadPoolExecutor(1) as beside:
         earlier = work_of_run(lakehouse)
         check_same_config(earlier, config, lakehouse.run_id)
         sources = sources_of_run(lakehouse, config, earlier)

@@ -30,7 +30,15 @@ source = {"path": "interactions.csv", "format": "csv"}
 config = parse_config({"interactions": {"source": source}, "lake": "lake"}, "program")
 try:
     lakehouse = open_lakehouse(spark, config, "own")
+    own = {
+        "spark.sql.session.timeZone": "Europe/Berlin",
+        "spark.sql.sources.partitionColumnTypeInference.enabled": "true",
+        "spark.sql.caseSensitive": "false",
+    }
+    for name, value in own.items():
+        spark.conf.set(name, value)
     run_job(lakehouse, config, JOB)
+    assert {name: spark.conf.get(name) for name in own} == own
     print("pairs:", lakehouse.read("interactions").count())
 except ClusterError as error:
     print("refused:", error)

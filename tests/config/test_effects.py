@@ -120,7 +120,7 @@ CASES: list[tuple[str, Config, Config]] = [
     ),
     (
         "recommend.rules.mask_seen",
-        config(recommend={"rules": {"mask_seen": False}}),
+        config(TIME, recommend={"rules": {"mask_seen": False}}),
         config(
             {"duplicates": "sum", "weighting": "log"}, recommend={"rules": {"mask_seen": False}}
         ),

@@ -16,7 +16,9 @@ ITEMS = {"items": {"source": {"path": "items.csv", "format": "csv"}, "id": "sku"
 
 def config_with(**sections: Any) -> Config:
     source = {"path": "events.csv", "format": "csv"}
-    return parse_config({"interactions": {"source": source}, **sections}, "test")
+    # So that repeats can be told apart without times.
+    interactions = {"source": source, "duplicates": "sum"}
+    return parse_config({"interactions": interactions, **sections}, "test")
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from m6rec.errors import ConfigError
 from m6rec.rankers import MEMBER_NAMES, RANKERS
 
 EVENTS = {"path": "events.parquet", "format": "parquet"}
+TIMES = {"time": "at"}
 
 
 def config_with(columns: dict[str, str] | None = None, **sections: Any) -> Config:
@@ -74,7 +75,7 @@ def test_a_validation_by_numbers_of_ids_is_refused_where_ids_are_of_domains() ->
 
 
 def test_repeats_are_a_member_where_lists_may_hold_what_users_have() -> None:
-    repeating = config_with(recommend={"rules": {"mask_seen": False}})
+    repeating = config_with(TIMES, recommend={"rules": {"mask_seen": False}})
     assert repeating.ranks_repeats
     assert "repeats" in repeating.hybrid_members
 
@@ -83,5 +84,15 @@ def test_repeats_are_a_member_where_lists_may_hold_what_users_have() -> None:
 def test_a_validation_of_new_items_alone_is_refused_where_repeats_are_ranked(strategy: str) -> None:
     with pytest.raises(ConfigError, match=rf"validation_strategy: {strategy} holds out items"):
         config_with(
-            split={"validation_strategy": strategy}, recommend={"rules": {"mask_seen": False}}
+            TIMES,
+            split={"validation_strategy": strategy},
+            recommend={"rules": {"mask_seen": False}},
         )
+
+
+def test_repeats_without_times_are_told_from_rows_that_came_twice_by_the_policy() -> None:
+    repeating: dict[str, Any] = {"recommend": {"rules": {"mask_seen": False}}}
+    with pytest.raises(ConfigError, match=r"mask_seen: false .* set interactions\.duplicates: sum"):
+        config_with(**repeating)
+    summed = {"interactions": {"source": EVENTS, "duplicates": "sum"}, **repeating}
+    assert parse_config(summed, "test").ranks_repeats

@@ -36,7 +36,7 @@ def test_weighting_is_weight_by_default_where_weights_or_ages_are_given(
 @pytest.mark.parametrize(
     ("key", "interactions"),
     [
-        ("event_weights", {"event_weights": {"view": 1.0}}),
+        ("event_weights", {"event_weights": {"view": 1.0, "buy": 3.0}}),
         ("half_life_days", {"half_life_days": 30}),
         ("half_life_days", {"half_life_days": 30, "positive_minimum": 2.0}),
     ],
@@ -44,6 +44,12 @@ def test_weighting_is_weight_by_default_where_weights_or_ages_are_given(
 def test_weights_and_ages_under_binary_are_refused(key: str, interactions: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=rf"interactions: {key} .*weighting: binary.*set weight"):
         config(interactions | {"weighting": "binary"})
+
+
+@pytest.mark.parametrize("weights", [{"buy": 1.0}, {"buy": 2.0, "view": 0.0}])
+def test_event_weights_under_binary_may_say_which_types_count(weights: dict[str, float]) -> None:
+    given = {"event_weights": weights, "weighting": "binary"}
+    assert config(given).interactions.weighting == "binary"
 
 
 def test_event_weights_under_binary_may_say_which_pairs_are_positive() -> None:

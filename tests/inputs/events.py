@@ -12,6 +12,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from m6rec.check.samples import SAMPLED_ROWS
+
 Write = Callable[[Path], None]
 # What was kept: user, item, and where they are looked at the time in UTC and the weight.
 Kept = list[tuple[Any, ...]]
@@ -496,9 +498,14 @@ IDS = (
     Case(
         "fractions.parquet",
         parquet({"user_id": pa.array([1.0, 2.5, 3.0]), "item_id": ITEMS}),
-        problems=("user_id: holds 2.5, and ids are whole numbers",),
+        warnings=("user_id: 1 of 3 ids have a fraction, such as 2.5, and ids are whole numbers",),
         kept=[("1", "tea"), ("3", "gin")],
         reasons=("user id not a whole number",),
+    ),
+    Case(
+        "mostly-fractions.parquet",
+        parquet({"user_id": pa.array([1.5, 2.5, 3.0]), "item_id": ITEMS}),
+        problems=("user_id: 2 of 3 ids have a fraction, such as 1.5",),
     ),
     Case(
         "infinite.parquet",
@@ -752,6 +759,28 @@ WEIGHTS = (
         problems=("w: holds 'good', expected numbers as weights; .*columns.event_type, with ev",),
     ),
     Case("no-weights.csv", _weights("", ""), WEIGHED, problems=("w: is empty in all of",)),
+    Case(
+        "sorted-by-what-is-missing.csv",
+        rows(
+            "user_id,item_id,e,w,t",
+            *[",tea,look,," for _ in range(SAMPLED_ROWS)],
+            "ann,tea,buy,2,18.03.2024 12:30",
+            "bob,rum,buy,1,19.03.2024 12:30",
+        ),
+        {
+            "columns": {"event_type": "e", "weight": "w", "time": "t"},
+            "event_weights": {"buy": 1},
+        },
+        warnings=(
+            "user_id: is empty in 10000 of the first 10002 rows",
+            "e: has event types that .* does not list, such as 'look'",
+        ),
+        kept=[
+            ("ann", "tea", "2024-03-18 12:30:00", 2.0),
+            ("bob", "rum", "2024-03-19 12:30:00", 1.0),
+        ],
+        reasons=("null or empty user id",) * SAMPLED_ROWS,
+    ),
     Case(
         "events-as-truth-values.parquet",
         parquet({"user_id": USERS, "item_id": ITEMS, "bought": pa.array([True, False, True])}),

@@ -85,12 +85,10 @@ def composed(text: str) -> str:
     return unicodedata.normalize("NFKC", text).translate(_INVISIBLE)
 
 
-def first_fraction(values: Iterable[CellValue]) -> CellValue:
-    """The first number that is not whole; None where all are."""
-    for value in values:
-        if isinstance(value, float | Decimal) and math.isfinite(value) and value != int(value):
-            return value
-    return None
+def fractions_among(values: Iterable[CellValue]) -> list[float | Decimal]:
+    """The numbers that are not whole."""
+    numbers = (value for value in values if isinstance(value, float | Decimal))
+    return [value for value in numbers if math.isfinite(value) and value != int(value)]
 
 
 def loses_digits(values: Iterable[CellValue], kind: str) -> float | None:

@@ -3,7 +3,7 @@
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from m6rec.check.events import read_events
 from m6rec.check.findings import ColumnView, Finding, Place, Severity
@@ -11,7 +11,7 @@ from m6rec.check.ids import (
     DOMAIN_END,
     GROUPED_DIGITS,
     equal_as_numbers,
-    first_fraction,
+    fractions_among,
     id_text,
     look_alikes,
     loses_digits,
@@ -50,12 +50,14 @@ def findings_of_ids(
             _other_id(column),
         )
         return
-    fraction = first_fraction(column.present)
-    if fraction is not None:
+    fractions = fractions_among(column.present)
+    if fractions:
+        hardly_ids = 2 * len(fractions) > len(column.present)
         yield Finding(
-            "problem",
+            "problem" if hardly_ids else "warning",
             place,
-            f"holds {fraction}, and ids are whole numbers or text",
+            f"{len(fractions)} of {len(column.present)} ids have a fraction, such as"
+            f" {fractions[0]}, and ids are whole numbers or text; such rows are not used",
             "name another column, or cast it in the source",
         )
     inexact = loses_digits(column.present, column.type)
@@ -440,9 +442,20 @@ def _of_dates(dates: TimeReading, place: Place, severity: Severity) -> Iterator[
 
 
 def findings_of_event_types(
-    column: ColumnSample, table: Place, settings: InteractionsConfig
+    column: ColumnSample,
+    table: Place,
+    settings: InteractionsConfig,
+    has_listed: Callable[[], bool],
 ) -> Iterator[Finding]:
-    """Event types that have no weight."""
+    """Event types that have no weight.
+
+    Args:
+        column: the first rows.
+        table: where they stand.
+        settings: the weights of event types.
+        has_listed: whether any row of the table has a type with a weight, as far as others than the
+            first ones have to be asked.
+    """
     weights = settings.event_weights
     if not weights:
         return
@@ -452,8 +465,8 @@ def findings_of_event_types(
         words = f"{missing} of the first {len(column.values)} rows have no event type"
         yield Finding("warning", table.of(column.name), f"{words}, and go to quarantine")
     unknown = list(dict.fromkeys(text for text in present if text not in weights))
-    known = any(text in weights for text in present)
     if unknown:
+        known = any(text in weights for text in present) or has_listed()
         yield Finding(
             "warning" if known else "problem",
             table.of(column.name),

@@ -327,10 +327,11 @@ class InteractionsConfig(Section):
 
     @model_validator(mode="after")
     def _weights_that_are_given_count(self) -> "InteractionsConfig":
+        above_nothing = {weight for weight in self.event_weights.values() if weight > 0}
         without_effect = {
-            # Event weights still decide which pairs reach positive_minimum; half_life_days does
-            # not.
-            "event_weights": bool(self.event_weights)
+            # Event weights that are all alike say which types count. Others still decide which
+            # pairs reach positive_minimum; half_life_days does not.
+            "event_weights": len(above_nothing) > 1
             and self.positive_minimum is None
             and not self.has_cancelling_events,
             "half_life_days": self.half_life_days is not None,
@@ -347,6 +348,11 @@ class InteractionsConfig(Section):
     def has_cancelling_events(self) -> bool:
         """Whether events of some type take back what a user had."""
         return any(weight < 0 for weight in self.event_weights.values())
+
+    @property
+    def has_repetitions(self) -> bool:
+        """Whether an event that a user repeats is told from a row that came twice."""
+        return self.columns.time is not None or self.duplicates == "sum"
 
     @property
     def weights_differ(self) -> bool:

@@ -125,6 +125,16 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _repeats_are_told_apart(self) -> "Config":
+        if self.ranks_repeats and not self.interactions.has_repetitions:
+            raise ValueError(
+                "recommend.rules.mask_seen: false has lists hold what a user takes again, and"
+                " without interactions.columns.time equal rows count as one that came twice; name"
+                " the column of times, or set interactions.duplicates: sum"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _highest_ids_are_numbers(self) -> "Config":
         if self.split.validation_strategy == "highest_ids" and self.interactions.columns.domain:
             raise ValueError(

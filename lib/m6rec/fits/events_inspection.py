@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from pyspark.sql import functions as F
 
@@ -32,7 +33,7 @@ from m6rec.check.times import (
 from m6rec.config.data import InteractionsConfig
 from m6rec.config.run import INTERACTIONS_SOURCE, Config
 from m6rec.fits.matching import OpenedTable
-from m6rec.spark.values import id_column, time_column
+from m6rec.spark.values import id_column, owner_column, time_column
 
 
 def findings_of_events(table: OpenedTable, config: Config) -> Iterator[Finding]:
@@ -57,7 +58,17 @@ def findings_of_events(table: OpenedTable, config: Config) -> Iterator[Finding]:
         yield from findings_of_weights(columns[names.weight], table.place, config)
     if names.event_type is not None and names.event_type in columns:
         event_type = columns[names.event_type]
-        yield from findings_of_event_types(event_type, table.place, config.interactions)
+        has_listed = partial(_has_listed_type, table, config.interactions)
+        yield from findings_of_event_types(event_type, table.place, config.interactions, has_listed)
+
+
+def _has_listed_type(table: OpenedTable, settings: InteractionsConfig) -> bool:
+    """Whether rows after the first ones, which may be sorted by type, have a type with a weight."""
+    name = settings.columns.event_type
+    if table.sample.whole or name is None:
+        return False
+    listed = owner_column(name).cast("string").isin(*settings.event_weights)
+    return not table.frame.where(listed).isEmpty()
 
 
 def _of_users(table: OpenedTable, config: Config) -> Iterator[Finding]:

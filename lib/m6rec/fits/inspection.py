@@ -47,6 +47,7 @@ from m6rec.spark.sources import (
     has_column,
     inferred_format,
     load_source,
+    session_for_sources,
     source_version,
     with_columns,
 )
@@ -105,7 +106,8 @@ def check_tables(spark: SparkSession, config: Config) -> Inspection:
     Raises:
         TableError: all problems, a line each.
     """
-    inspection = inspect_sources(spark, config)
+    with session_for_sources(spark):
+        inspection = inspect_sources(spark, config)
     shown_by_jobs: tuple[Literal["warning", "note"], ...] = ("warning", "note")
     for severity in shown_by_jobs:
         for line in inspection.lines(severity):
@@ -156,9 +158,8 @@ def _open(
     notes += columns_in_folders(spark, place, source, required)
     notes += columns_left_out(spark, place, source)
     notes += files_left_out(spark, place, source)
-    return OpenedTable(
-        place, source, required, frame, first_rows(frame, place.key, source), tuple(notes)
-    )
+    sample = first_rows(frame, place.key, source, needed=required)
+    return OpenedTable(place, source, required, frame, sample, tuple(notes))
 
 
 def _of_lists(opened: dict[str, OpenedTable], config: Config) -> Iterator[Finding]:

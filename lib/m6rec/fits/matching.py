@@ -46,17 +46,13 @@ class OpenedTable:
     notes: tuple[Finding, ...]
 
     def first_times(self, name: str, seconds: Column) -> list[tuple[float | None, str]]:
-        """The values of a time column in the first rows that have one: as `seconds`, and as text.
+        """The first values of a time column: as `seconds`, and as text.
 
         `seconds` is null where the text cannot be read as a time.
         """
-        given = owner_column(name).cast("string").alias("given")
-        rows = self.frame.select(seconds.alias("read"), given).limit(self.sample.rows).collect()
-        return [
-            (row["read"], row["given"])
-            for row in rows
-            if row["given"] is not None and row["given"].strip()
-        ]
+        given = owner_column(name).cast("string")
+        timed = self.frame.where(F.trim(given) != "").select(seconds.alias("read"), given)
+        return [(row[0], row[1]) for row in timed.limit(self.sample.rows).collect()]
 
 
 @dataclass(frozen=True)

@@ -115,7 +115,8 @@ def _reading(
     ]
     if not looked_at:
         return EventReading()
-    return read_events(first_rows(frame, label, source, looked_at).columns, config, known)
+    sample = first_rows(frame, label, source, looked_at, needed=looked_at)
+    return read_events(sample.columns, config, known)
 
 
 def _is_number(kind: str) -> bool:

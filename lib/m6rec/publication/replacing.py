@@ -97,10 +97,10 @@ class PublishedLists:
         once = (application, str(number))
         are_touched = self.set_of_users(users)
         try:
-            if are_touched is None:
-                self._merge(new, users, once)
-            else:
+            if are_touched is not None:
                 self._overwrite(new, are_touched, once)
+            elif not self._merge(new, users, once):
+                return None
         except THROWN as error:
             if is_overtaken(error):
                 return None
@@ -139,10 +139,17 @@ class PublishedLists:
         with with_settings(self._spark, _UNCHECKED):
             writer.save(self._lakehouse.address(PUBLISHED))
 
-    def _merge(self, new: DataFrame, users: Sequence[str], once: tuple[str, str]) -> None:
-        """Replace lists by joining the table, which takes three passes."""
-        # The merge would make them several times.
+    def _merge(self, new: DataFrame, users: Sequence[str], once: tuple[str, str]) -> bool:
+        """Replace lists by joining the table, which takes three passes.
+
+        Returns:
+            False where another commit came while the lists were made, and nothing was done.
+        """
+        version = self._lakehouse.version(PUBLISHED)
+        # The merge would make them several times, and it looks at the table only after them.
         new = new.localCheckpoint()
+        if self._lakehouse.version(PUBLISHED) != version:
+            return False
         nothing = [
             F.lit(None).cast(item.dataType).alias(item.name)
             for item in RECOMMENDATIONS_TABLE.schema
@@ -164,6 +171,7 @@ class PublishedLists:
                 .whenNotMatchedInsert(f"NOT source.{_IS_OLD}", values)
                 .execute()
             )
+        return True
 
 
 def frame_of_users(spark: SparkSession, users: Sequence[str]) -> DataFrame:

@@ -1,9 +1,11 @@
 """The first rows of an owner's table, for `m6rec.check` to judge."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from m6rec.check.binaries import SHOWN_BYTES
@@ -17,13 +19,25 @@ from m6rec.spark.values import is_fraction, quoted
 # Of very wide tables fewer rows are collected, and of very long texts the beginning.
 _MOST_CELLS = 2_000_000
 _LONGEST_TEXT, _LONGEST_VECTOR = 4_096, 65_536
+_SOUGHT_VALUES = 1_000
 _SIMPLE = T.StringType | T.NumericType | T.BooleanType
 
 
 def first_rows(
-    frame: DataFrame, key: str, source: TableSource, names: Sequence[str] | None = None
+    frame: DataFrame,
+    key: str,
+    source: TableSource,
+    names: Sequence[str] | None = None,
+    needed: Sequence[str] = (),
 ) -> TableSample:
     """The first rows of a table, which are read and no others.
+
+    Args:
+        frame: the table.
+        key, source: for messages.
+        names: of the columns to read; all unless given.
+        needed: where the first rows have no value in such a column, the first values that are there
+            stand behind them. A table may be sorted by what has none.
 
     Raises:
         TableError: they cannot be read.
@@ -47,7 +61,19 @@ def first_rows(
         )
         for field in fields
     }
-    return TableSample(len(rows), len(rows) < most, sampled)
+    whole = len(rows) < most
+    empty = [
+        column
+        for column in map(sampled.get, needed)
+        if column and column.values and not column.texts
+    ]
+    if not whole:
+        for column in empty:
+            given = frame.where(F.trim(F.col(quoted(column.name)).cast("string")) != "")
+            later = first_rows(given.limit(_SOUGHT_VALUES), key, source, [column.name])
+            values = (*column.values, *later.columns[column.name].values)
+            sampled[column.name] = replace(column, values=values)
+    return TableSample(len(rows), whole, sampled)
 
 
 def _by_column(rows: Sequence[Sequence[Any]], with_texts: bool) -> list[Sequence[CellValue]]:

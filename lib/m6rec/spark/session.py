@@ -143,11 +143,9 @@ def _has_class(jvm: Any, name: str) -> bool:
 
 
 @contextmanager
-def with_settings(spark: SparkSession, settings: Mapping[str, str]) -> Iterator[None]:
-    """The session with other settings, for as long as the block goes on."""
-    before = {name: spark.conf.get(name, None) for name in settings}
-    for name, value in settings.items():
-        spark.conf.set(name, value)
+def keeping_settings(spark: SparkSession, names: Iterable[str]) -> Iterator[None]:
+    """Give settings of the session back as they are before the block, whatever it sets."""
+    before = {name: spark.conf.get(name, None) for name in names}
     try:
         yield
     finally:
@@ -156,6 +154,15 @@ def with_settings(spark: SparkSession, settings: Mapping[str, str]) -> Iterator[
                 spark.conf.unset(name)
             else:
                 spark.conf.set(name, earlier)
+
+
+@contextmanager
+def with_settings(spark: SparkSession, settings: Mapping[str, str]) -> Iterator[None]:
+    """The session with other settings, for as long as the block goes on."""
+    with keeping_settings(spark, settings):
+        for name, value in settings.items():
+            spark.conf.set(name, value)
+        yield
 
 
 @contextmanager

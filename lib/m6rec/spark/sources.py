@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from m6rec.spark.files import format_of_files, without_glob
 from m6rec.spark.json_samples import schema_of_sample
 from m6rec.spark.parquet_columns import parquet_schema, readable_columns
 from m6rec.spark.runtimes import cast_or_null, delta_table_named
+from m6rec.spark.session import keeping_settings, with_settings
 from m6rec.spark.values import id_column, item_id_column, owner_column, quoted
 
 _CORRECT_NAMES = "correct the column names in the config"
@@ -38,6 +40,20 @@ _NANOSECONDS = "TIMESTAMP(NANOS"
 _NUMBERS_IN_FOLDERS = "spark.sql.sources.partitionColumnTypeInference.enabled"
 # Spark 4 knows UTF-8, UTF-16, UTF-32 and ISO-8859-1, and Java those of all countries.
 _ENCODINGS_OF_JAVA = "spark.sql.legacy.javaCharsets"
+# Columns that differ only in case are told apart by Spark from then on.
+_CASE_COUNTS = "spark.sql.caseSensitive"
+_TIME_ZONE = "spark.sql.session.timeZone"
+
+
+@contextmanager
+def session_for_sources(spark: SparkSession) -> Iterator[None]:
+    """Read tables in this block, and give the session back with its owner's settings.
+
+    Its days are those of UTC meanwhile, whatever the zone of the machine or of the owner is.
+    """
+    set_here = (_NANOSECONDS_AS_NUMBERS, _NUMBERS_IN_FOLDERS, _ENCODINGS_OF_JAVA, _CASE_COUNTS)
+    with keeping_settings(spark, set_here), with_settings(spark, {_TIME_ZONE: "UTC"}):
+        yield
 
 
 def latest_version(spark: SparkSession, table: DeltaTable) -> int | None:
@@ -88,8 +104,7 @@ def load_source(
         except AnalysisException as error:
             if "COLUMN_ALREADY_EXISTS" not in str(error):
                 raise
-            # Columns that differ only in case are told apart by Spark from here on.
-            spark.conf.set("spark.sql.caseSensitive", "true")
+            spark.conf.set(_CASE_COUNTS, "true")
             frame = _load(spark, source, schema)
         return _with_plain_vectors(frame)
 

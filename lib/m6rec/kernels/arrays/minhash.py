@@ -7,6 +7,7 @@ s^4)^16: .64 at s = .5, .9998 at s = .8.
 """
 
 from itertools import pairwise
+
 import numba
 import numpy as np
 import numpy.typing as npt
