@@ -24,7 +24,7 @@ from m6rec.errors import TableError
 from m6rec.kernels.evaluation.pushed_items import Rise
 from m6rec.rankers import HYBRID, MLLIB_ALS
 from m6rec.report.robustness import UNTOUCHED, Measurement, change_of, robustness_document
-from m6rec.stages.evaluation.known_pairs import ndcg_without_known
+from m6rec.stages.evaluation.known_pairs import ndcg_of_rankers, without_known
 from m6rec.stages.evaluation.pushed import rise_of_pushed
 
 USERS, ITEMS = 300, 60
@@ -210,6 +210,17 @@ def test_pushed_items_are_found_in_the_lists_by_their_ids(spark: SparkSession) -
     assert gone == Rise(0.5, (1 + 3 + 3 + 3) / 4)
 
 
+def test_a_pushed_item_that_its_user_has_does_not_count_as_risen(spark: SparkSession) -> None:
+    lists = spark.createDataFrame(
+        [("als", 0, [7, 1, 2])], "model string, user_index long, item_indices array<int>"
+    )
+    known = spark.createDataFrame([(0, 7)], "user_index long, item_index long")
+    index = spark.createDataFrame([("pushed", 7)], "item_id string, item_index long")
+    assert rise_of_pushed(lists, index, ["pushed"], 3, 1) == Rise(1.0, 1.0)
+    left = without_known(lists, known)
+    assert rise_of_pushed(left, index, ["pushed"], 3, 1) == Rise(0.0, 4.0)
+
+
 def test_lists_are_measured_without_what_users_have(spark: SparkSession) -> None:
     pairs = "user_index long, item_index long"
     lists = spark.createDataFrame(
@@ -220,7 +231,7 @@ def test_lists_are_measured_without_what_users_have(spark: SparkSession) -> None
     targets = spark.createDataFrame([(0, 2), (0, 7), (1, 4)], pairs)
     of_second_place = 1 / np.log2(3)
 
-    found = ndcg_without_known(lists, known, targets, 2)
+    found = ndcg_of_rankers(without_known(lists, known), targets, 2)
 
     assert found["als"] == pytest.approx((1.0 + of_second_place) / 2)
     assert found["svd"] == pytest.approx((1.0 + 0.0) / 2)

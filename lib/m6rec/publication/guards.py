@@ -371,7 +371,7 @@ def _of_validation(subject: _Subject) -> dict[str, Measured]:
 def _common_depth(before: Lakehouse, config: Config) -> int:
     """The depth to which lists of both runs reach."""
     [earlier, *_] = work_of_run(before)
-    ks_before = json.loads(earlier["config"])["evaluate"]["ks"]
+    ks_before: list[int] = json.loads(earlier["config"])["evaluate"]["ks"]
     return min(max(config.evaluate.ks), max(ks_before))
 
 
