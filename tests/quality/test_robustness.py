@@ -146,6 +146,37 @@ def test_ids_that_are_text_get_fake_users_of_text(folder: Folder) -> None:
     assert set(fakes["user_id"]).isdisjoint(train["user_id"])
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"train": {"user_id": "uint64", "item_id": "uint64"}},
+        {"test": {"user_id": "str", "item_id": "str"}},
+        {"users": {"user_id": "str"}},
+        {"train": {"item_id": "str"}, "test": {"user_id": "float64"}},
+    ],
+)
+def test_ids_of_other_types_are_the_same_ids(
+    folder: Folder, tmp_path: Path, given: dict[str, dict[str, str]]
+) -> None:
+    train, test = (
+        frame.astype(given.get(name, {}))
+        for name, frame in (("train", folder.train), ("test", folder.test))
+    )
+    place = written(Folder(train, test, folder.users), tmp_path / "data")
+    pd.DataFrame({"user_id": range(USERS)}).astype(given.get("users", {})).to_parquet(
+        place / "users.parquet"
+    )
+    read = read_folder(place)
+    assert read.users.nunique() == USERS
+    pushed = pushed_items(read.train, 1)
+    for attack in ATTACKS.values():
+        attacked = attack(read, pushed, 1)
+        attacked.to_parquet(tmp_path / "attacked.parquet")
+        added = attacked.iloc[len(read.train) :]
+        both = pd.concat([added, folder.test])[["user_id", "item_id"]].astype(str)
+        assert not both.duplicated().any()
+
+
 def written(folder: Folder, place: Path) -> Path:
     place.mkdir()
     folder.train.to_parquet(place / "train.parquet", index=False)
@@ -159,7 +190,8 @@ def test_rows_without_an_id_are_left_out_and_ratings_read_as_numbers(
     ids = folder.train["user_id"].astype(float)
     ids[3] = np.nan
     train = folder.train.assign(user_id=ids, rating=folder.train["rating"].astype(str))
-    read = read_folder(written(folder_of(train, folder.test), tmp_path / "data")).train
+    place = written(Folder(train, folder.test, folder.users), tmp_path / "data")
+    read = read_folder(place).train
     expected = folder.train.drop(3).reset_index(drop=True)
     pd.testing.assert_frame_equal(read, expected, check_dtype=False)
     assert read["user_id"].dtype == np.int64

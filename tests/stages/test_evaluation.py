@@ -21,6 +21,7 @@ from m6rec.kernels.evaluation.tally import ITEM_SEGMENTS, item_classes
 from m6rec.kernels.neighbours.content import unit_rows
 from m6rec.lakehouse import Lakehouse
 from m6rec.runs import FAILED, FINISHED, REMOVED, Attempt, check_comparable
+from m6rec.stages.evaluation import lists as lists_module
 from m6rec.stages.evaluation.lists import Evaluation, compare_runs, evaluate_lists
 
 CONFIG = EvaluateConfig(rankers=("als", "popularity"), ks=(1, 2), bootstrap_replicates=200)
@@ -197,7 +198,9 @@ def _random_case(n: int, items: int) -> tuple[dict[str, dict[int, list[int]]], A
     return lists, targets, counts, generator.integers(0, 20, items)
 
 
-def test_spark_equals_numpy_whatever_the_partitioning(spark: SparkSession) -> None:
+def test_spark_equals_numpy_whatever_the_partitioning(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
     n, items = 150, 60
     lists, targets, counts, item_counts = _random_case(n, items)
     config = EvaluateConfig(
@@ -219,6 +222,7 @@ def test_spark_equals_numpy_whatever_the_partitioning(spark: SparkSession) -> No
         )
 
     one, many = in_spark(1), in_spark(5)
+    monkeypatch.setattr(lists_module, "_tasks", lambda _: 16)
     with_merge = _with_shuffle_partitions(spark, "16", lambda: in_spark(3))
     _assert_same_rows(many, one)
     _assert_same_rows(with_merge, one)
