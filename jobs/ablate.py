@@ -20,10 +20,11 @@ from m6rec.job_records import ABLATE
 from m6rec.kernels.arrays.rows import Float64, Int64
 from m6rec.kernels.evaluation.ablation import Ablation, ablation_rows, compare_with_whole
 from m6rec.lakehouse import Lakehouse
-from m6rec.rankers import FUSION, SEQUENCE, TOWERS_ON_ORDER
+from m6rec.rankers import SEQUENCE, TOWERS_ON_ORDER, TOWERS_ON_SETS
 from m6rec.runs import Job
 from m6rec.towers.artifact import load_towers
 from m6rec.towers.encoder import Towers
+from m6rec.towers.loop import TrainingResult
 from m6rec.towers.sequence_encoder import SequenceEncoder
 from m6rec.towers.validation import TowerValidation
 
@@ -57,7 +58,7 @@ def _write(
     lakehouse = inputs.fit.lakehouse
     if parts:
         lines = _measure(inputs, validate, parts, deadline)
-        lakehouse.write_rows("ablations", ablation_rows(lines, validate.k), model=FUSION)
+        lakehouse.write_rows("ablations", ablation_rows(lines, validate.k), model=TOWERS_ON_SETS)
     if inputs.fit.config.has_order:
         lines = [_order(inputs, validate)]
         if inputs.contexts.values:
@@ -73,7 +74,7 @@ def _order(inputs: TowerInputs, validate: TowerValidation) -> Ablation:
     towers = [(_trained(inputs, SEQUENCE), items)]
     shuffled = validate.with_shuffled_histories(config.seed)
     without, whole = shuffled.ndcg_of_users(towers), validate.ndcg_of_users(towers)
-    return _compared(config, "towers", "order", without, whole, validate.owners())
+    return _compared(config, TOWERS_ON_ORDER, "order", without, whole, validate.owners())
 
 
 def _context(inputs: TowerInputs, validate: TowerValidation) -> Ablation:
@@ -86,7 +87,7 @@ def _context(inputs: TowerInputs, validate: TowerValidation) -> Ablation:
     items = inputs.items[fit.config.towers.factors_of(SEQUENCE)]
     of_first = validate.of_items(first)
     without, whole = of_first.ndcg_in_contexts(towers, items, codes)
-    return _compared(fit.config, "towers", "context", without, whole, of_first.owners())
+    return _compared(fit.config, TOWERS_ON_ORDER, "context", without, whole, of_first.owners())
 
 
 def _compared(
@@ -109,6 +110,7 @@ def _compared(
 def _measure(
     inputs: TowerInputs, validate: TowerValidation, parts: Sequence[TowerPart], deadline: float
 ) -> list[Ablation]:
+    """What parts of the towers on sets are worth; no training begins after the deadline."""
     config = inputs.fit.config
     methods = config.towers.inputs
 
@@ -119,7 +121,7 @@ def _measure(
     whole = ndcg_of_users([_trained(inputs, method) for method in methods])
     trained = inputs.at_once(
         [
-            partial(train_pair, inputs, _without(config.towers, part), method, None)
+            partial(_train_in_time, inputs, _without(config.towers, part), method, deadline)
             for part in parts
             for method in methods
         ]
@@ -127,13 +129,21 @@ def _measure(
     owners = validate.owners()
     lines: list[Ablation] = []
     for part in parts:
-        if time.monotonic() > deadline:
+        results = [next(trained) for _ in methods]
+        encoders = [result.encoder for result in results if result is not None]
+        if len(encoders) < len(results):
             print(f"ablate: no time left for {part}", flush=True)
             continue
-        encoders = [next(trained).encoder for _ in methods]
         without = ndcg_of_users(encoders)
-        lines.append(_compared(config, FUSION, part, without, whole, owners))
+        lines.append(_compared(config, TOWERS_ON_SETS, part, without, whole, owners))
     return lines
+
+
+def _train_in_time(
+    inputs: TowerInputs, towers: TowersConfig, method: str, deadline: float
+) -> TrainingResult | None:
+    """The pair that is trained, unless the deadline has passed."""
+    return None if time.monotonic() > deadline else train_pair(inputs, towers, method, None)
 
 
 def _without(towers: TowersConfig, part: TowerPart) -> TowersConfig:

@@ -43,7 +43,7 @@ from m6rec.report.robustness import (
 )
 from m6rec.runs import run_jobs
 from m6rec.spark.session import session_of_job, starting_workers
-from m6rec.stages.evaluation.known_pairs import ndcg_without_known
+from m6rec.stages.evaluation.known_pairs import ndcg_of_rankers, without_known
 from m6rec.stages.evaluation.pushed import rise_of_pushed
 
 CONFIG = Path(__file__).parent.parent / "conf" / "robustness.yaml"
@@ -111,9 +111,9 @@ def measure(
     with starting_workers(lakehouse.spark):
         run_jobs(lakehouse, config, [("", module.JOB) for module in MEASURED_JOBS])
     index = lakehouse.read("item_index")
-    lists = lakehouse.read("lists", fit=c.FINAL)
     known, targets = (_indexed(lakehouse, pairs) for pairs in (folder.train, folder.test))
-    ndcg = ndcg_without_known(lists, known, targets, FIRST_ITEMS)
+    lists = without_known(lakehouse.read("lists", fit=c.FINAL), known).cache()
+    ndcg = ndcg_of_rankers(lists, targets, FIRST_ITEMS)
     depth = max(config.evaluate.ks)
     measured = []
     for ranker in (name for name in config.evaluate.rankers if name in ndcg):
@@ -121,6 +121,7 @@ def measure(
             lists.where(F.col(c.MODEL) == ranker), index, pushed, depth, FIRST_ITEMS
         )
         measured.append(Measurement(variant, ranker, ndcg[ranker], rise.share, rise.mean_rank))
+    lists.unpersist()
     return measured
 
 

@@ -118,7 +118,9 @@ class LatestTables:
     def bring_up_to_date(self, job: Job, config: Config) -> bool:
         """Train the selection fit unless its tables are of this config; return whether it ran."""
         fingerprint = _sections_fingerprint(job, config)
-        made = self._read().get(_MADE, {})
+        latest = self._read()
+        # A table without versions may have changed since another search read it.
+        made = latest.get(_MADE, {}) if latest.get(_STUDY) == self._study else {}
         if made.get(job.name) == fingerprint:
             return False
         # A trial that is killed while it writes a table must not count it as made.

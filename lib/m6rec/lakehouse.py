@@ -651,10 +651,16 @@ class Lakehouse:
 
 
 def side_by_side(calls: Sequence[Callable[[], Made]], at_most: int | None = None) -> Iterator[Made]:
-    """The results of the calls, in order; all run at once unless `at_most` is given."""
-    with ThreadPoolExecutor(at_most or max(len(calls), 1)) as pool:
+    """The results of the calls, in order; all run at once unless `at_most` is given.
+
+    Calls that have not begun when the caller leaves, or when one before has failed, do not begin.
+    """
+    pool = ThreadPoolExecutor(at_most or max(len(calls), 1))
+    try:
         for running in [pool.submit(call) for call in calls]:
             yield running.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _in_memory(frame: DataFrame) -> DataFrame:

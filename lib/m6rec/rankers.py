@@ -17,6 +17,8 @@ REPEATS = "repeats"
 # The name of the model of the towers that know order.
 SEQUENCE = "sequence"
 TOWERS_ON_ORDER = "towers_sequence"
+# The sum of the towers that do not know order: no ranker, but what is measured without its parts.
+TOWERS_ON_SETS = "towers_on_sets"
 TRANSITIONS = "transitions"
 # The names of the models of towers that are trained in addition to those of `fusion`.
 BAGGED = "bagged"

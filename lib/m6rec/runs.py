@@ -21,8 +21,17 @@ from m6rec import __version__
 from m6rec import columns as c
 from m6rec.config.run import Config, sources_of
 from m6rec.errors import ConfigError, DataError
-from m6rec.job_records import CLEAN, EVALUATE, FORGET, JOBS_OF_A_RUN, PUBLISH, JobRecord
+from m6rec.job_records import (
+    CLEAN,
+    EVALUATE,
+    FORGET,
+    JOBS_OF_A_RUN,
+    PUBLISH,
+    RECOMMEND,
+    JobRecord,
+)
 from m6rec.lakehouse import Lakehouse
+from m6rec.rankers import HYBRID
 from m6rec.schemas import RUNS_TABLE
 from m6rec.spark.failures import saying_what_failed
 from m6rec.spark.local_delta import Condition
@@ -48,9 +57,21 @@ _SAME_WHERE_COMPARED = (
     "split.test_items",
     "split.validation_strategy",
     "split.validation_share",
-    "interactions.columns.domain",
+    "interactions",
     "evaluate.candidates",
     "recommend.rules.mask_seen",
+)
+# What models see of a pair, by which no pair is held out or left out; and how a table is read that
+# runs of different nights read at different versions.
+_MAY_DIFFER = frozenset(
+    {
+        "interactions.weighting",
+        "interactions.half_life_days",
+        "interactions.columns.context",
+        "interactions.source.format",
+        "interactions.source.version",
+        "interactions.source.timestamp",
+    }
 )
 _A_RUN_MAY_TAKE = timedelta(days=1)
 
@@ -360,16 +381,18 @@ def check_same_config(jobs: list[Row], config: Config, run_id: str) -> None:
 
 
 def check_comparable(lakehouse: Lakehouse, config: Config) -> None:
-    """Refuse `evaluate.compare_with_run` where that run holds out or ranks other items.
+    """Refuse `evaluate.compare_with_run` where lists of that run cannot be compared.
 
     Raises:
-        ConfigError: its lists would be measured on pairs that it was trained on, or are shorter
-            than what is measured; or the lake has no such run.
+        ConfigError: its lists would be measured on pairs that it was trained on, or are fewer or
+            shorter than what is measured; it has no lists of the rankers; or the lake has no such
+            run.
     """
     other_run = config.evaluate.compare_with_run
     if other_run is None:
         return
-    work = work_of_run(lakehouse.for_run(other_run))
+    other = lakehouse.for_run(other_run)
+    work = work_of_run(other)
     if not work:
         raise ConfigError(
             f"evaluate.compare_with_run: lake {lakehouse.location} has no run {other_run}; give the"
@@ -382,12 +405,48 @@ def check_comparable(lakehouse: Lakehouse, config: Config) -> None:
             " lists cannot be measured on what this run holds out; compare with a run of the same"
             " values, or leave the key out"
         )
+    _check_lists(other, work, config)
+
+
+def _check_lists(other: Lakehouse, work: Sequence[Row], config: Config) -> None:
+    """Check that another run has lists of rankers with which those of this run are compared."""
+    status = {row["job"]: row["status"] for row in work}
+    if REMOVED in status.values():
+        found = "has been removed (job clean)"
+    elif status.get(RECOMMEND.name) != FINISHED:
+        found = "has not finished job recommend"
+    else:
+        ours, theirs = config.usable(config.evaluate.rankers), _measured_rankers(other)
+        common = theirs.intersection(ours if HYBRID not in ours else config.evaluate.rankers)
+        if common:
+            return
+        found = (
+            f"has lists of the rankers {sorted(theirs)}, and this run measures {list(ours)}"
+            if theirs
+            else "has no lists in table lists, as a night measures none"
+        )
+    raise ConfigError(
+        f"evaluate.compare_with_run: run {other.run_id} {found}, so there is nothing to compare"
+        " with; compare with a run of pipeline that measures the same rankers, or leave the key out"
+    )
+
+
+def _measured_rankers(lakehouse: Lakehouse) -> set[str]:
+    """The rankers of which a run has lists that can be measured."""
+    if not lakehouse.exists("lists"):
+        return set()
+    rows = lakehouse.read("lists").select(c.MODEL).distinct().collect()
+    return {str(row[c.MODEL]) for row in rows}
 
 
 def _keys_of_lists_that_differ(config: Config, other_job: Row) -> list[str]:
     """The keys that decide what is held out and ranked, where a job of another run has others."""
     one, other = config.model_dump(mode="json"), json.loads(other_job["config"])
-    found = [key for key in _SAME_WHERE_COMPARED if _at(one, key) != _at(other, key)]
+    found = [
+        differing
+        for key in _SAME_WHERE_COMPARED
+        for differing in _differences(_at(one, key), _at(other, key), key)
+    ]
     versions = other_job["sources"] or {}
     found += [
         key
@@ -399,7 +458,23 @@ def _keys_of_lists_that_differ(config: Config, other_job: Row) -> list[str]:
         found.append("seed")
     if max(_at(other, "evaluate.ks")) < max(config.evaluate.ks):
         found.append("evaluate.ks")
+    users = "evaluate.maximum_validation_users"
+    if _at(other, users) < _at(one, users):
+        found.append(users)
     return found
+
+
+def _differences(one: Any, other: Any, key: str) -> list[str]:
+    """The dotted keys below `key` that differ, but for those that may."""
+    if key in _MAY_DIFFER or one == other:
+        return []
+    if not isinstance(one, dict) or not isinstance(other, dict):
+        return [key]
+    return [
+        found
+        for name in sorted(one.keys() | other.keys())
+        for found in _differences(one.get(name), other.get(name), f"{key}.{name}")
+    ]
 
 
 def _is_same_table(

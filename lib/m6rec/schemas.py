@@ -315,8 +315,10 @@ METRICS_TABLE = _table(
     " are `all`; users by what they have in training (`cold_users` nothing, then in thirds"
     " `activity_low`, `activity_middle`, `activity_high`); all users by certain of their held-out"
     " items (`cold_items` without interactions, then by thirds of all interactions"
-    " `popularity_head`, `popularity_torso`, `popularity_tail`); `warm`, users and items with"
-    " interactions; and `domain: NAME`.",
+    " `popularity_head`, `popularity_torso`, `popularity_tail`; where items without interactions"
+    " differ in which columns of vectors and pictures they have, such as `cold_items with A and B`"
+    " and `cold_items without vectors`); `warm`, users and items with interactions; and `domain:"
+    " NAME`.",
     (c.MODEL, c.FOLD, c.SEGMENT, c.METRIC, c.K),
     {
         c.MODEL: T.StringType(),
@@ -357,7 +359,9 @@ COMPARISONS_TABLE = _table(
 ABLATIONS_TABLE = _table(
     "ablations",
     "NDCG@k of a ranker on validation without one of its parts, its difference from the whole"
-    " ranker (negative where the part helps), and a paired test over users.",
+    " ranker (negative where the part helps), and a paired test over users. The parts of towers are"
+    " those of `towers_on_sets`, the sum of the towers of `towers.inputs`, which is `fusion` where"
+    " no towers know order, and of `towers_sequence`, those that do.",
     (c.MODEL, "part"),
     {
         c.MODEL: T.StringType(),

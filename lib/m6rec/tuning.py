@@ -1,7 +1,8 @@
 """A search for better values of the config: Optuna's study of it, and what it leaves to read.
 
 The study is a file, so that a search which was killed goes on: trials that had begun are begun
-again. The given config is itself a trial, so the best one is never worse on validation.
+again. The given config's own values are themselves a trial, so the best trial is never worse on
+validation than these. What a pipeline chooses in place of values that are not set is no trial.
 """
 
 import csv
@@ -238,14 +239,19 @@ def _run_trial(
 
 
 def write_best(study: optuna.Study, config: Config, file: Path) -> None:
-    """Write the config of the best trial as a file that `pipeline` takes."""
+    """Write the config of the best trial as a file that `pipeline` takes.
+
+    Values that are set are not searched by a pipeline. So where none is better than the given ones,
+    those that the owner has left open stay open.
+    """
     best = study.best_trial
-    given = ", the given config itself" if best.params == given_values(config) else ""
+    is_given = best.params == given_values(config)
+    given = ", the given config itself" if is_given else ""
     header = (
         f"# Written by job tune: trial {best.number}{given}, is the best of {len(ended(study))}.\n"
         f"# Validation NDCG@{config.tune.k} of the hybrid: {best.value:.4f}.\n"
     )
-    chosen = config.replaced(best.params)
+    chosen = config if is_given else config.replaced(best.params)
     text = yaml.safe_dump(chosen.given(), sort_keys=False, allow_unicode=True)
     with written_whole(file) as unfinished:
         unfinished.write_text(header + text)

@@ -3,7 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from threading import Barrier
+from threading import Barrier, Event, Timer
 from typing import Any
 
 import pyarrow as pa
@@ -13,7 +13,7 @@ from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from m6rec.errors import DataError
-from m6rec.lakehouse import Lakehouse
+from m6rec.lakehouse import Lakehouse, side_by_side
 from m6rec.spark.failures import saying_what_failed
 from m6rec.spark.local_delta import as_rows
 from m6rec.spark.sources import _version_in_history
@@ -262,6 +262,22 @@ def test_over_few_rows_calls_run_at_once_and_else_when_they_are_asked_for(
     in_turn = lakehouse.at_once([partial(called.append, one) for one in range(3)])
     next(in_turn)
     assert called == [0]
+
+
+def test_calls_that_have_not_begun_when_the_caller_leaves_do_not_begin() -> None:
+    begun: list[int] = []
+    release = Event()
+
+    def call(number: int) -> int:
+        begun.append(number)
+        # The caller leaves while the second call is at work.
+        return number if number == 0 or release.wait(10) else -1
+
+    results = side_by_side([partial(call, number) for number in range(5)], at_most=1)
+    assert next(results) == 0
+    Timer(0.5, release.set).start()
+    results.close()  # type: ignore[attr-defined]
+    assert set(begun) <= {0, 1}
 
 
 def test_fits_that_are_written_at_once_are_all_in_the_new_table(

@@ -163,8 +163,8 @@ def test_what_each_part_is_worth_is_measured(lakehouse: Lakehouse) -> None:
     rows = lakehouse.read("ablations").collect()
     parts = {(row[c.MODEL], row["part"]) for row in rows}
     of_sequences = {("towers_sequence", "order"), ("towers_sequence", "context")}
-    assert {("fusion", "mlp"), ("fusion", "gate")} | of_sequences <= parts
-    assert {model for model, _ in parts} == {"fusion", "hybrid", "towers_sequence"}
+    assert {("towers_on_sets", "mlp"), ("towers_on_sets", "gate")} | of_sequences <= parts
+    assert {model for model, _ in parts} == {"towers_on_sets", "hybrid", "towers_sequence"}
     assert all(row[c.CI_LOW] <= row["difference"] <= row[c.CI_HIGH] for row in rows)
 
 

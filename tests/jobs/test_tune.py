@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial
 from pyspark import SparkFiles
 from pyspark.sql import SparkSession
 
-from jobs.tune import BEFORE_TOWERS, BEST_FILE, TOWERS, TRIALS_FILE, run_tuning
+from jobs.tune import BEFORE_TOWERS, BEST_FILE, TOWERS, TRIALS_FILE, LatestTables, run_tuning
 from m6rec import columns as c
 from m6rec.command_line import read_config
 from m6rec.config.models import RidgeConfig
@@ -22,7 +22,7 @@ from m6rec.config.run import Config, load_config, parse_config
 from m6rec.errors import ConfigError, DataError
 from m6rec.job_records import CHOOSE_SETTINGS, JOBS_OF_A_RUN, TUNE
 from m6rec.lakehouse import Lakehouse
-from m6rec.runs import STARTED, Attempt, jobs_of_run
+from m6rec.runs import STARTED, Attempt, Job, jobs_of_run
 from m6rec.spark.sources import check_sources
 from m6rec.tuning import (
     MeasureConfig,
@@ -109,6 +109,8 @@ def test_the_default_space_fits_the_default_config() -> None:
         ("neighbours.ridge.lambda", {"low": 1, "high": 2}, "ridge.lambda: unknown key"),
         ("factors.svd", {"low": 1, "high": 2}, "factors.svd cannot be tuned"),
         ("split.test_share", {"low": 0.1, "high": 0.2}, "split.test_share cannot be tuned"),
+        ("hybrid.catalogue_share", {"values": [0.0, 0.5]}, "decides what trials are measured on"),
+        ("hybrid.maximum_users", {"low": 9, "high": 99}, "decides what trials are measured on"),
         (RANK, {"low": 0, "high": 8}, "svd.rank: the config does not take 0"),
         (RANK, {"low": 1.5, "high": 8}, "svd.rank: the config does not take 1.5"),
         ("towers.loss", {"values": ["hinge"]}, "towers.loss: the config does not take 'hinge'"),
@@ -265,7 +267,25 @@ def test_the_best_config_is_the_owners_file_with_the_best_values(tmp_path: Path)
     assert written["towers"] == {"epochs": 3}
 
 
+def test_where_the_given_values_are_best_those_left_open_stay_open(tmp_path: Path) -> None:
+    config = config_with({"search": SEARCH, "trials": 1}, towers={"epochs": 3})
+    run_search(config, tmp_path / "study")
+    write_best(open_study(config, tmp_path / "study"), config, tmp_path / "best.yaml")
+    assert load_config(tmp_path / "best.yaml").given() == config.given()
+
+
 # --- the job ----------------------------------------------------------------------------------
+
+
+def test_tables_of_another_search_are_made_anew(spark: SparkSession, tmp_path: Path) -> None:
+    lakehouse = Lakehouse(spark, str(tmp_path), "study", str(tmp_path / "artifacts"))
+    read: list[str] = []
+    job = Job(BEFORE_TOWERS[0].record, lambda *_: read.append("a view may have other rows"))
+    config = config_with({"search": SEARCH})
+    first, second = LatestTables(lakehouse, "first"), LatestTables(lakehouse, "second")
+    ran = [tables.bring_up_to_date(job, config) for tables in (first, first, second, second)]
+    assert ran == [True, False, True, False]
+    assert len(read) == 2
 
 
 @pytest.fixture

@@ -11,11 +11,16 @@ from m6rec.errors import DataError
 from m6rec.kernels.arrays.rows import Float64, Int32, Int64
 from m6rec.kernels.evaluation import metrics
 from m6rec.kernels.evaluation.tally import (
+    ALL,
     COMPARED_METRICS,
     MeasuredUsers,
     Plan,
+    domain_segment,
     item_side,
+    pack_tally,
+    sum_tallies,
     tally_block,
+    unpack_tally,
 )
 from m6rec.kernels.neighbours.content import unit_rows
 
@@ -183,3 +188,32 @@ def test_a_metric_that_is_not_known_is_named() -> None:
     plan = Plan(("svd",), (2,), metrics, ("all",), (), (0, 0), 1, 2, 7)
     with pytest.raises(DataError, match="serendipity"):
         tally_block(block, item_side(counts, None), plan)
+
+
+def test_only_segments_that_have_users_take_room_among_the_sums() -> None:
+    names = tuple(f"d{place}" for place in range(30))
+    segments = (ALL, *map(domain_segment, names))
+    plan = Plan(
+        ("als", "svd"), (5, 10), COMPARED_METRICS, segments, ((0, 1),), (0, 0), 0, 500, 1, names
+    )
+    rng = np.random.default_rng(1)
+    block = MeasuredUsers(
+        np.arange(20, dtype=np.int64),
+        np.arange(21, dtype=np.int64),
+        rng.integers(0, 20, 20).astype(np.int32),
+        np.ones(20, dtype=np.int64),
+        rng.integers(0, 20, (2, 20, 10)).astype(np.int32),
+        np.full(20, 7, np.int32),
+    )
+    tally = tally_block(block, None, plan)
+    of_segment = tally.means[0].replicate_totals.nbytes
+    packed = pack_tally(tally)
+    assert len(packed) < 3 * of_segment
+    assert len(pack_tally(sum_tallies((), plan))) < 1_000
+    found = unpack_tally(packed, plan)
+    for ours, theirs in zip(
+        (*tally.means, *tally.pairs), (*found.means, *found.pairs), strict=True
+    ):
+        assert ours.users == theirs.users
+        for array, other in zip(vars(ours).values(), vars(theirs).values(), strict=True):
+            np.testing.assert_array_equal(array, other)

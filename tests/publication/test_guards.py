@@ -1,5 +1,6 @@
 """What guards measure, on the finished run and on lists made by hand."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,6 +16,7 @@ from m6rec.command_line import errors_as_messages
 from m6rec.config.publication import GuardsConfig
 from m6rec.config.run import Config
 from m6rec.errors import GuardError
+from m6rec.fits.fit import Fit
 from m6rec.lakehouse import PUBLISHED, Lakehouse
 from m6rec.publication import guards
 from m6rec.publication.guards import GUARDS
@@ -29,7 +31,7 @@ from m6rec.stages.publication.lists import (
 )
 from m6rec.stages.publication.profiles import largest_drift, profiles_of
 from m6rec.stages.publication.validation import ndcg_by_user, paired_change
-from tests.finished_runs import copy_run
+from tests.finished_runs import config_of, copy_run, finished_runs
 from tests.synthetic_shop import Shop
 
 
@@ -151,6 +153,35 @@ def test_validation_is_compared_over_users_of_both_runs(spark: SparkSession) -> 
     assert (change.users, change.earlier) == (2, 2.0)
     assert change.now == pytest.approx(0.6309, abs=1e-4)
     assert change.squares == pytest.approx(1 + (1 - 0.6309) ** 2, abs=1e-4)
+
+
+def test_validation_is_compared_at_a_depth_that_both_runs_have(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    config = config_of(str(tmp_path), evaluate={"ks": [20]})
+    before, now = finished_runs(spark, config, "before", "now")
+    longer = config.replaced({"evaluate.ks": [10, 50]})
+    held_out = spark.sql(
+        "select 0L user_index, explode(array(0L, 30L)) item_index, 1D weight, 1D rating,"
+        " cast(null as timestamp) event_time, true positive, 'validation' fold"
+    )
+    # The longer list has a second hit, beyond the depth of the other.
+    for run, length in ((before, 20), (now, 50)):
+        run.write("splits", held_out)
+        ranked = f"sequence(0L, {length - 1}L) item_indices"
+        scores = f"array_repeat(1F, {length}) scores"
+        row = spark.sql(
+            f"select 'hybrid' model, 0L user_index, cast(null as string) domain, {ranked}, {scores}"
+        )
+        run.write("lists", row, fit=c.SELECTION)
+    subject = SimpleNamespace(
+        published=before, lakehouse=now, config=longer, selection=Fit(now, longer, c.SELECTION)
+    )
+
+    measured = guards._of_validation(subject)["validation_ndcg"]  # type: ignore[arg-type]
+
+    assert measured.measured == measured.reference == pytest.approx(1 / (1 + 1 / np.log2(3)))
+    assert measured.detail.startswith("NDCG@20 ")
 
 
 def test_the_finished_run_was_measured_before_it_was_published(

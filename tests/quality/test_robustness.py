@@ -24,7 +24,7 @@ from m6rec.errors import TableError
 from m6rec.kernels.evaluation.pushed_items import Rise
 from m6rec.rankers import HYBRID, MLLIB_ALS
 from m6rec.report.robustness import UNTOUCHED, Measurement, change_of, robustness_document
-from m6rec.stages.evaluation.known_pairs import ndcg_without_known
+from m6rec.stages.evaluation.known_pairs import ndcg_of_rankers, without_known
 from m6rec.stages.evaluation.pushed import rise_of_pushed
 
 USERS, ITEMS = 300, 60
@@ -146,6 +146,37 @@ def test_ids_that_are_text_get_fake_users_of_text(folder: Folder) -> None:
     assert set(fakes["user_id"]).isdisjoint(train["user_id"])
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"train": {"user_id": "uint64", "item_id": "uint64"}},
+        {"test": {"user_id": "str", "item_id": "str"}},
+        {"users": {"user_id": "str"}},
+        {"train": {"item_id": "str"}, "test": {"user_id": "float64"}},
+    ],
+)
+def test_ids_of_other_types_are_the_same_ids(
+    folder: Folder, tmp_path: Path, given: dict[str, dict[str, str]]
+) -> None:
+    train, test = (
+        frame.astype(given.get(name, {}))
+        for name, frame in (("train", folder.train), ("test", folder.test))
+    )
+    place = written(Folder(train, test, folder.users), tmp_path / "data")
+    pd.DataFrame({"user_id": range(USERS)}).astype(given.get("users", {})).to_parquet(
+        place / "users.parquet"
+    )
+    read = read_folder(place)
+    assert read.users.nunique() == USERS
+    pushed = pushed_items(read.train, 1)
+    for attack in ATTACKS.values():
+        attacked = attack(read, pushed, 1)
+        attacked.to_parquet(tmp_path / "attacked.parquet")
+        added = attacked.iloc[len(read.train) :]
+        both = pd.concat([added, folder.test])[["user_id", "item_id"]].astype(str)
+        assert not both.duplicated().any()
+
+
 def written(folder: Folder, place: Path) -> Path:
     place.mkdir()
     folder.train.to_parquet(place / "train.parquet", index=False)
@@ -159,7 +190,8 @@ def test_rows_without_an_id_are_left_out_and_ratings_read_as_numbers(
     ids = folder.train["user_id"].astype(float)
     ids[3] = np.nan
     train = folder.train.assign(user_id=ids, rating=folder.train["rating"].astype(str))
-    read = read_folder(written(folder_of(train, folder.test), tmp_path / "data")).train
+    place = written(Folder(train, folder.test, folder.users), tmp_path / "data")
+    read = read_folder(place).train
     expected = folder.train.drop(3).reset_index(drop=True)
     pd.testing.assert_frame_equal(read, expected, check_dtype=False)
     assert read["user_id"].dtype == np.int64
@@ -210,6 +242,17 @@ def test_pushed_items_are_found_in_the_lists_by_their_ids(spark: SparkSession) -
     assert gone == Rise(0.5, (1 + 3 + 3 + 3) / 4)
 
 
+def test_a_pushed_item_that_its_user_has_does_not_count_as_risen(spark: SparkSession) -> None:
+    lists = spark.createDataFrame(
+        [("als", 0, [7, 1, 2])], "model string, user_index long, item_indices array<int>"
+    )
+    known = spark.createDataFrame([(0, 7)], "user_index long, item_index long")
+    index = spark.createDataFrame([("pushed", 7)], "item_id string, item_index long")
+    assert rise_of_pushed(lists, index, ["pushed"], 3, 1) == Rise(1.0, 1.0)
+    left = without_known(lists, known)
+    assert rise_of_pushed(left, index, ["pushed"], 3, 1) == Rise(0.0, 4.0)
+
+
 def test_lists_are_measured_without_what_users_have(spark: SparkSession) -> None:
     pairs = "user_index long, item_index long"
     lists = spark.createDataFrame(
@@ -220,7 +263,7 @@ def test_lists_are_measured_without_what_users_have(spark: SparkSession) -> None
     targets = spark.createDataFrame([(0, 2), (0, 7), (1, 4)], pairs)
     of_second_place = 1 / np.log2(3)
 
-    found = ndcg_without_known(lists, known, targets, 2)
+    found = ndcg_of_rankers(without_known(lists, known), targets, 2)
 
     assert found["als"] == pytest.approx((1.0 + of_second_place) / 2)
     assert found["svd"] == pytest.approx((1.0 + 0.0) / 2)

@@ -122,7 +122,7 @@ DATA = ReportData(
             "users": 900,
         }
         for model, part, difference in (
-            ("fusion", "mlp", -0.02),
+            ("towers_on_sets", "mlp", -0.02),
             ("hybrid", "towers_svd", 0.001),
             ("hybrid", "ridge", -0.03),
         )
@@ -198,7 +198,7 @@ def test_parts_stand_by_what_they_are_worth_the_hybrids_first(page: str) -> None
     assert lines == [
         ("Hybrid@20", "Local ridge"),
         ("Hybrid@20", "Towers on SVD"),
-        ("Fusion@20", "MLP"),
+        ("Towers on sets@20", "MLP"),
     ]
     assert "-0.0300" in table
     assert "+0.0010" in table

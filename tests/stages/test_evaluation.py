@@ -11,7 +11,7 @@ from scipy import stats
 
 from jobs import evaluate
 from m6rec.config.base import TableSource
-from m6rec.config.data import InteractionsConfig, SplitConfig
+from m6rec.config.data import InteractionColumns, InteractionsConfig, SplitConfig
 from m6rec.config.outputs import EvaluateConfig
 from m6rec.config.run import Config
 from m6rec.errors import ConfigError, DataError
@@ -20,7 +20,8 @@ from m6rec.kernels.evaluation.bootstrap import poisson_weights
 from m6rec.kernels.evaluation.tally import ITEM_SEGMENTS, item_classes
 from m6rec.kernels.neighbours.content import unit_rows
 from m6rec.lakehouse import Lakehouse
-from m6rec.runs import FINISHED, Attempt, check_comparable
+from m6rec.runs import FAILED, FINISHED, REMOVED, Attempt, check_comparable
+from m6rec.stages.evaluation import lists as lists_module
 from m6rec.stages.evaluation.lists import Evaluation, compare_runs, evaluate_lists
 
 CONFIG = EvaluateConfig(rankers=("als", "popularity"), ks=(1, 2), bootstrap_replicates=200)
@@ -197,7 +198,9 @@ def _random_case(n: int, items: int) -> tuple[dict[str, dict[int, list[int]]], A
     return lists, targets, counts, generator.integers(0, 20, items)
 
 
-def test_spark_equals_numpy_whatever_the_partitioning(spark: SparkSession) -> None:
+def test_spark_equals_numpy_whatever_the_partitioning(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
     n, items = 150, 60
     lists, targets, counts, item_counts = _random_case(n, items)
     config = EvaluateConfig(
@@ -219,6 +222,7 @@ def test_spark_equals_numpy_whatever_the_partitioning(spark: SparkSession) -> No
         )
 
     one, many = in_spark(1), in_spark(5)
+    monkeypatch.setattr(lists_module, "_tasks", lambda _: 16)
     with_merge = _with_shuffle_partitions(spark, "16", lambda: in_spark(3))
     _assert_same_rows(many, one)
     _assert_same_rows(with_merge, one)
@@ -430,7 +434,7 @@ def test_the_job_measures_both_folds_and_another_run(spark: SparkSession, tmp_pa
 def test_runs_of_one_test_table_at_one_version_are_comparable(
     spark: SparkSession, tmp_path: Path
 ) -> None:
-    lake = Lakehouse(spark, str(tmp_path), "new")
+    lake = _lake(spark, tmp_path, "old", "popularity").for_run("new")
     config = Config(
         interactions=InteractionsConfig(source=TableSource(path="events")),
         split=SplitConfig(strategy="provided", test=TableSource(path="test", format="delta")),
@@ -443,6 +447,58 @@ def test_runs_of_one_test_table_at_one_version_are_comparable(
     check_comparable(lake, config.replaced({"split.test.version": 5}))
     with pytest.raises(ConfigError, match=r"run old differs in split\.test,"):
         check_comparable(lake, config.replaced({"split.test.version": 6}))
+
+
+def test_runs_of_other_pairs_are_not_comparable(spark: SparkSession, tmp_path: Path) -> None:
+    lake = _lake(spark, tmp_path, "old", "popularity").for_run("new")
+    columns = InteractionColumns(weight="stars", context=("device",))
+    source = TableSource(path="events", format="delta", version=3)
+    config = Config(
+        interactions=InteractionsConfig(source=source, columns=columns, positive_minimum=4),
+        evaluate=EvaluateConfig(compare_with_run="old"),
+    )
+    wrong: dict[str, Any] = {
+        "evaluate.maximum_validation_users": 500,
+        "interactions.positive_minimum": 3,
+        "interactions.source.path": "others",
+        "interactions.not_a_user": ["guest"],
+    }
+    for key, value in wrong.items():
+        Attempt(lake.for_run("old"), config.replaced({key: value}), "recommend").save(FINISHED)
+        with pytest.raises(ConfigError, match=f"run old differs in {key}, so"):
+            check_comparable(lake, config)
+    same = {
+        "evaluate.maximum_validation_users": 20_000,
+        "interactions.source.version": 2,
+        "interactions.columns.context": [],
+        "interactions.weighting": "log",
+    }
+    Attempt(lake.for_run("old"), config.replaced(same), "recommend").save(FINISHED)
+    check_comparable(lake, config)
+
+
+def test_a_run_without_lists_to_compare_with_is_refused_at_the_start(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    lake = _lake(spark, tmp_path, "old", "popularity").for_run("new")
+    config = Config(
+        interactions=InteractionsConfig(source=TableSource(path="events")),
+        evaluate=EvaluateConfig(compare_with_run="old", rankers=("hybrid", "popularity")),
+    )
+    old = Attempt(lake.for_run("old"), config, "recommend")
+    old.save(FAILED)
+    with pytest.raises(ConfigError, match="run old has not finished job recommend"):
+        check_comparable(lake, config)
+    old.save(REMOVED)
+    with pytest.raises(ConfigError, match="run old has been removed"):
+        check_comparable(lake, config)
+    old.save(FINISHED)
+    check_comparable(lake, config)
+    with pytest.raises(ConfigError, match=r"lists of the rankers \['popularity'\].*\['svd'\]"):
+        check_comparable(lake, config.replaced({"evaluate.rankers": ["svd"]}))
+    lake.for_run("old").write("lists", lake.read("lists").drop("run_id"))
+    with pytest.raises(ConfigError, match="run old has no lists"):
+        check_comparable(lake, config)
 
 
 def test_the_job_refuses_a_run_that_holds_nothing_out(spark: SparkSession, tmp_path: Path) -> None:

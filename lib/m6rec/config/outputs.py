@@ -267,7 +267,9 @@ class EvaluateConfig(Section):
     compare_with_run: RunId | None = Field(
         default=None,
         description="The id of another run in the same lake whose lists this run is compared with."
-        " It has the same split, seed, domains, candidates and masks, and lists as long.",
+        " It has the same interactions (if not their version, `weighting`, `half_life_days` or"
+        " contexts), split, seed, candidates and masks, lists as long of the same rankers, and as"
+        " many users measured on validation.",
     )
 
     @property

@@ -24,7 +24,7 @@ from m6rec.config.publication import (
     RetentionConfig,
 )
 from m6rec.config.reading import apply_override, data_of_file, put
-from m6rec.config.search import RANGE, TUNABLE, Choice, Range, TuneConfig
+from m6rec.config.search import MEASURED_ON, RANGE, TUNABLE, Choice, Range, TuneConfig
 from m6rec.config.towers import CLOCK, TowersConfig
 from m6rec.errors import ConfigError, likely_spelling
 from m6rec.fingerprints import fingerprint_of
@@ -331,6 +331,12 @@ class Config(Section):
             return
         if isinstance(current, Section) or not key.startswith(TUNABLE):
             yield f"{key} cannot be tuned; give a key that starts with {', '.join(TUNABLE)}"
+            return
+        if key in MEASURED_ON:
+            yield (
+                f"{key} cannot be tuned, as it decides what trials are measured on, and trials of"
+                " other values do not compare; remove it, and set it for all trials"
+            )
             return
         for value in dimension.extremes():
             # This config gets no search of its own, because its check would call this one again.

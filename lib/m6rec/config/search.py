@@ -55,8 +55,10 @@ Dimension = Annotated[
     Annotated[Range, Tag(RANGE)] | Annotated[Choice, Tag(CHOICE)], Discriminator(_kind)
 ]
 
-# What a trial can change without changing what it is measured on.
+# What a trial can change without changing what it is measured on, and the keys of these sections
+# that say on which validation users, and by which of their items, a trial is measured.
 TUNABLE = ("factors.", "neighbours.", "features.", "towers.", "hybrid.")
+MEASURED_ON = ("hybrid.maximum_users", "hybrid.catalogue_share")
 
 DEFAULT_SEARCH: dict[str, Range | Choice] = {
     "neighbours.ridge.user_exponent": Range(low=0.0, high=0.5),

@@ -28,6 +28,8 @@ _FEWEST_ITEMS = 2 * PUSHED_ITEMS
 _POPULAR_FILLERS = 10
 # Ids of fake users are numbers above the highest id, or this word and a number.
 _FAKE = "fake-user-"
+# Ids of numbers from here on are told apart as text; below, there is room for fake users.
+_HIGHEST_ID = 2**62
 _IDS = [c.USER_ID, c.ITEM_ID]
 
 
@@ -59,6 +61,11 @@ def read_folder(data: Path) -> Folder:
             f"{place} has a column {c.DOMAIN}, and the attacks know nothing of domains; leave the"
             " column out, or give a folder for each domain"
         )
+    others = (data / f"{name}.parquet" for name in ("validation", "users"))
+    columns = [c.USER_ID]
+    found = [_whole(pd.read_parquet(one, columns=columns)) for one in others if one.exists()]
+    folder = folder_of(train, test, *found)
+    train, test = folder.train, folder.test
     users, items = train[c.USER_ID].nunique(), train[c.ITEM_ID].nunique()
     if items < _FEWEST_ITEMS:
         raise TableError(
@@ -73,16 +80,34 @@ def read_folder(data: Path) -> Folder:
             f" neither training nor test, and the attack by random clicks adds {clicks}; give a"
             " folder whose users have fewer of the items"
         )
-    others = (data / f"{name}.parquet" for name in ("validation", "users"))
-    columns = [c.USER_ID]
-    found = [_whole(pd.read_parquet(one, columns=columns)) for one in others if one.exists()]
-    return folder_of(train, test, *found)
+    return folder
 
 
 def folder_of(train: pd.DataFrame, test: pd.DataFrame, *others: pd.DataFrame) -> Folder:
-    """The folder of these tables; `others` are its further tables of users."""
-    users = pd.concat([table[c.USER_ID] for table in (train, test, *others)])
-    return Folder(train, test, users.drop_duplicates())
+    """The folder of these tables; `others` are its further tables of users.
+
+    An id is the same however a table writes it, as it is where a run reads it.
+    """
+    tables = _of_one_type((train, test, *others))
+    users = pd.concat([table[c.USER_ID] for table in tables])
+    return Folder(tables[0], tables[1], users.drop_duplicates())
+
+
+def _of_one_type(tables: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
+    """The tables with each kind of ids as whole numbers where all are, and else as text."""
+    kinds = {}
+    for name in _IDS:
+        ids = [table[name] for table in tables if name in table]
+        kinds[name] = "int64" if all(map(_are_whole_numbers, ids)) else "str"
+    return [
+        table.astype({name: kind for name, kind in kinds.items() if name in table})
+        for table in tables
+    ]
+
+
+def _are_whole_numbers(ids: "pd.Series[Any]") -> bool:
+    whole = pd.api.types.is_integer_dtype(ids)
+    return whole and (ids.empty or int(ids.max()) < _HIGHEST_ID)
 
 
 def _named_pairs(file: Path) -> pd.DataFrame:

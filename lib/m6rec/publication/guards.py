@@ -4,6 +4,7 @@ Each guard has one value and one limit. `GuardsConfig` says what the values mean
 computes them, and says what to look at where a value is beyond its limit.
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -354,7 +355,7 @@ def _of_validation(subject: _Subject) -> dict[str, Measured]:
     before = _last_measured(subject.published, subject.config)
     if before is None:
         return {"validation_ndcg": Measured(detail="the run that chose before has been removed")}
-    k = max(subject.config.evaluate.ks)
+    k = _common_depth(before, subject.config)
     earlier = _validation(Fit(before, subject.config, c.SELECTION), k)
     now = _validation(subject.selection, k)
     change = paired_change(earlier, now)
@@ -365,6 +366,13 @@ def _of_validation(subject: _Subject) -> dict[str, Measured]:
     detail = f"NDCG@{k} {then:.4f} to {after:.4f}, {change.users} users, p {change.p_value:.3g}"
     value = change.relative if certain else max(change.relative, 0.0)
     return {"validation_ndcg": Measured(value, after, then, detail)}
+
+
+def _common_depth(before: Lakehouse, config: Config) -> int:
+    """The depth to which lists of both runs reach."""
+    [earlier, *_] = work_of_run(before)
+    ks_before: list[int] = json.loads(earlier["config"])["evaluate"]["ks"]
+    return min(max(config.evaluate.ks), max(ks_before))
 
 
 def _last_measured(published: Lakehouse, config: Config) -> Lakehouse | None:

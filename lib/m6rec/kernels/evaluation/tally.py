@@ -4,8 +4,8 @@ import io
 import math
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +39,7 @@ USER_SEGMENTS = (ALL, COLD_USERS, *ACTIVITY_SEGMENTS)
 ITEM_SEGMENTS = (COLD_ITEMS, *POPULARITY_SEGMENTS)
 SEGMENTS = (*USER_SEGMENTS, WARM, *ITEM_SEGMENTS)
 COMPARED_METRICS = ("ndcg", "recall")
+Sums = TypeVar("Sums", MeanSums, PairedSums)
 
 
 @dataclass(frozen=True)
@@ -268,21 +269,21 @@ def _empty_tally(plan: Plan) -> Tally:
 
 
 def pack_tally(tally: Tally) -> bytes:
-    """The sums as an npz archive (plain arrays, no pickle)."""
+    """The sums as an npz archive (plain arrays, no pickle), of segments that have users alone."""
     file = io.BytesIO()
     # A partition recommends few of millions of items, so the bits take little room when compressed.
     recommended = zlib.compress(tally.recommended.tobytes(), level=1)
-    np.savez(
-        file,
-        users=np.array([means.users for means in tally.means], dtype=np.int64),
-        totals=np.stack([means.totals for means in tally.means]),
-        replicate_weights=np.stack([means.replicate_weights for means in tally.means]),
-        replicate_totals=np.stack([means.replicate_totals for means in tally.means]),
-        pair_users=np.array([pairs.users for pairs in tally.pairs], dtype=np.int64),
-        differences=np.stack([pairs.differences for pairs in tally.pairs]),
-        squares=np.stack([pairs.squares for pairs in tally.pairs]),
-        recommended=np.frombuffer(recommended, dtype=np.uint8),
-    )
+    of_segments: dict[str, MeanSums | PairedSums] = {
+        **{f"means{place}_": sums for place, sums in enumerate(tally.means)},
+        **{f"pairs{place}_": sums for place, sums in enumerate(tally.pairs)},
+    }
+    arrays = {
+        f"{prefix}{name}": np.asarray(value)
+        for prefix, sums in of_segments.items()
+        if sums.users
+        for name, value in vars(sums).items()
+    }
+    np.savez(file, recommended=np.frombuffer(recommended, dtype=np.uint8), **arrays)
     return file.getvalue()
 
 
@@ -290,19 +291,20 @@ def unpack_tally(payload: bytes, plan: Plan) -> Tally:
     """The tally that `pack_tally` has made into bytes."""
     with np.load(io.BytesIO(payload), allow_pickle=False) as stored:
         arrays = {name: stored[name] for name in stored.files}
-    means = zip(
-        arrays["users"],
-        arrays["totals"],
-        arrays["replicate_weights"],
-        arrays["replicate_totals"],
-        strict=True,
-    )
-    pairs = zip(arrays["pair_users"], arrays["differences"], arrays["squares"], strict=True)
+    empty = _empty_tally(plan)
     return Tally(
-        tuple(MeanSums(int(users), *sums) for users, *sums in means),
-        tuple(PairedSums(int(users), *sums) for users, *sums in pairs),
+        tuple(_stored(arrays, f"means{place}_", sums) for place, sums in enumerate(empty.means)),
+        tuple(_stored(arrays, f"pairs{place}_", sums) for place, sums in enumerate(empty.pairs)),
         _unpack_recommended(arrays["recommended"].tobytes(), plan),
     )
+
+
+def _stored(arrays: Mapping[str, npt.NDArray[Any]], prefix: str, empty: Sums) -> Sums:
+    """The sums of a segment, which are those over no user where they are not stored."""
+    found: dict[str, Any] = {
+        name.removeprefix(prefix): sums for name, sums in arrays.items() if name.startswith(prefix)
+    }
+    return replace(empty, **found | {"users": int(found["users"])}) if found else empty
 
 
 def _unpack_recommended(compressed: bytes, plan: Plan) -> UInt8:

@@ -12,31 +12,37 @@ from m6rec import columns as c
 _KNOWN, _TARGETS, _FIRST = "known", "targets", "first"
 
 
-def ndcg_without_known(
-    lists: DataFrame, known: DataFrame, targets: DataFrame, k: int
-) -> dict[str, float]:
+def without_known(lists: DataFrame, known: DataFrame) -> DataFrame:
+    """The lists without what their users have; columns as `lists`.
+
+    Args:
+        lists: model, user_index, item_indices: items by their dense index, best first.
+        known: user_index, item_index; what is taken out.
+    """
+    left = F.array_except(c.ITEM_INDICES, F.coalesce(_KNOWN, F.array().cast("array<int>")))
+    return (
+        lists.withColumn(c.ITEM_INDICES, F.col(c.ITEM_INDICES).cast("array<int>"))
+        .join(_items_of_users(known, _KNOWN), c.USER_INDEX, how="left")
+        .withColumn(c.ITEM_INDICES, left)
+        .select(lists.columns)
+    )
+
+
+def ndcg_of_rankers(lists: DataFrame, targets: DataFrame, k: int) -> dict[str, float]:
     """The mean NDCG@k over users with test items, by ranker; a user without a list has 0.
 
     NDCG is that of `kernels.evaluation.metrics.ndcg`: the ideal has min(k, test items) hits.
 
     Args:
-        lists: model, user_index, item_indices: items by their dense index, best first.
-        known: user_index, item_index; what is taken out.
+        lists: of `without_known`.
         targets: user_index, item_index; the test.
         k: depth of the lists.
     """
     rankers = lists.select(c.MODEL).distinct()
     measured = _items_of_users(targets, _TARGETS).crossJoin(rankers)
-    rows = (
-        measured.join(lists, [c.MODEL, c.USER_INDEX], how="left")
-        .join(_items_of_users(known, _KNOWN), c.USER_INDEX, how="left")
-        .withColumns(
-            {
-                c.ITEM_INDICES: F.coalesce(c.ITEM_INDICES, F.array().cast("array<int>")),
-                _KNOWN: F.coalesce(_KNOWN, F.array().cast("array<int>")),
-            }
-        )
-        .withColumn(_FIRST, F.slice(F.array_except(c.ITEM_INDICES, _KNOWN), 1, k))
+    listed = F.coalesce(c.ITEM_INDICES, F.array().cast("array<int>"))
+    rows = measured.join(lists, [c.MODEL, c.USER_INDEX], how="left").withColumn(
+        _FIRST, F.slice(listed, 1, k)
     )
     discounted = F.transform(
         _FIRST,

@@ -26,13 +26,14 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from m6rec import columns as c
@@ -242,12 +243,21 @@ def _measure(
     joined = _users_with_lists(lists, targets, user_counts, plan)
     if plan.domains:
         joined = joined.repartition(c.USER_INDEX).sortWithinPartitions(c.USER_INDEX)
-    shipped = ship(targets.sparkSession, items)
-    partials = joined.mapInArrow(
-        partial(_tally_partition, items=shipped, plan=plan), f"{_PAYLOAD} binary"
+    spark = targets.sparkSession
+    tasks = _tasks(spark)
+    partials = joined.coalesce(tasks).mapInArrow(
+        partial(_tally_partition, items=ship(spark, items), plan=plan), f"{_PAYLOAD} binary"
     )
-    payloads = _merged(partials, plan).collect()
+    payloads = _merged(partials, plan, tasks).collect()
     return sum_tallies((unpack_tally(bytes(row[_PAYLOAD]), plan) for row in payloads), plan)
+
+
+def _tasks(spark: SparkSession) -> int:
+    """How many tasks make sums: as many as run at once.
+
+    The sums of a task are as large for a few users as for many.
+    """
+    return spark.sparkContext.defaultParallelism
 
 
 def _users_with_lists(
@@ -294,10 +304,10 @@ def _no_lists() -> Column:
     return F.array().cast(f"array<struct<{c.MODEL}:string,{c.ITEM_INDICES}:array<int>>>")
 
 
-def _merged(partials: DataFrame, plan: Plan) -> DataFrame:
-    """Merge the partitions' payloads to about √partitions, so that the driver collects few."""
+def _merged(partials: DataFrame, plan: Plan, tasks: int) -> DataFrame:
+    """Merge the payloads to about the root of their number, so that the driver collects few."""
     partitions = partials.sparkSession.conf.get("spark.sql.shuffle.partitions", "200")
-    groups = math.isqrt(int(partitions or "200"))
+    groups = math.isqrt(min(int(partitions or "200"), tasks))
     if groups <= 3:
         return partials
     return partials.repartition(groups).mapInArrow(
@@ -312,9 +322,7 @@ def _tally_partition(
     if plan.domains:
         batches = _with_whole_users(batches)
     blocks = (_block_of(batch, plan) for batch in batches if batch.num_rows)
-    yield _payload_batch(
-        sum_tallies((tally_block(block, item_side, plan) for block in blocks), plan)
-    )
+    yield from _payload_of((tally_block(block, item_side, plan) for block in blocks), plan)
 
 
 def _with_whole_users(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -333,11 +341,15 @@ def _with_whole_users(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBa
 
 def _merge_partition(batches: Iterable[pa.RecordBatch], plan: Plan) -> Iterator[pa.RecordBatch]:
     payloads = (value.as_py() for batch in batches for value in batch.column(_PAYLOAD))
-    yield _payload_batch(sum_tallies((unpack_tally(payload, plan) for payload in payloads), plan))
+    yield from _payload_of((unpack_tally(payload, plan) for payload in payloads), plan)
 
 
-def _payload_batch(tally: Tally) -> pa.RecordBatch:
-    return pa.RecordBatch.from_arrays([pa.array([pack_tally(tally)], pa.binary())], [_PAYLOAD])
+def _payload_of(tallies: Iterator[Tally], plan: Plan) -> Iterator[pa.RecordBatch]:
+    """The sum of the tallies as a row; none where there are no tallies, as many partitions have."""
+    first = next(tallies, None)
+    if first is not None:
+        total = pack_tally(sum_tallies(chain([first], tallies), plan))
+        yield pa.RecordBatch.from_arrays([pa.array([total], pa.binary())], [_PAYLOAD])
 
 
 def _block_of(batch: pa.RecordBatch, plan: Plan) -> MeasuredUsers:
