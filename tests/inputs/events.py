@@ -772,7 +772,7 @@ WEIGHTS = (
             "event_weights": {"buy": 1},
         },
         warnings=(
-            "user_id: is empty in 10000 of the first 10002 rows",
+            "user_id: is empty in 9998 of the first 10000 rows",
             "e: has event types that .* does not list, such as 'look'",
         ),
         kept=[

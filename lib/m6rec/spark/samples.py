@@ -37,7 +37,7 @@ def first_rows(
         key, source: for messages.
         names: of the columns to read; all unless given.
         needed: where the first rows have no value in such a column, the first values that are there
-            stand behind them. A table may be sorted by what has none.
+            take the place of as many. A table may be sorted by what has none.
 
     Raises:
         TableError: they cannot be read.
@@ -62,17 +62,13 @@ def first_rows(
         for field in fields
     }
     whole = len(rows) < most
-    empty = [
-        column
-        for column in map(sampled.get, needed)
-        if column and column.values and not column.texts
-    ]
-    if not whole:
-        for column in empty:
-            given = frame.where(F.trim(F.col(quoted(column.name)).cast("string")) != "")
-            later = first_rows(given.limit(_SOUGHT_VALUES), key, source, [column.name])
-            values = (*column.values, *later.columns[column.name].values)
-            sampled[column.name] = replace(column, values=values)
+    found = [sampled[name] for name in needed if name in sampled]
+    for column in [one for one in found if not whole and one.values and not one.texts]:
+        given = frame.where(F.trim(F.col(quoted(column.name)).cast("string")) != "")
+        later = first_rows(given.limit(_SOUGHT_VALUES), key, source, [column.name])
+        values_there = later.columns[column.name].values
+        without = column.values[len(values_there) :]
+        sampled[column.name] = replace(column, values=(*without, *values_there))
     return TableSample(len(rows), whole, sampled)
 
 

@@ -261,7 +261,7 @@ def _judge_rows(
         reason = reason.when(~known, UNKNOWN_EVENT_TYPE)
     weighed = weight * factor
     if any(one < 0 for one in config.event_weights.values()):
-        # Shops write what comes back with a type of its own, with a negative quantity, or with both.
+        # What comes back has a type of its own, a negative quantity, or both.
         weighed = F.when(factor < 0, -F.abs(weighed)).otherwise(weighed)
     judged = rows.withColumn(c.REASON, reason).withColumn(c.WEIGHT, weighed)
     if config.columns.domain is None:

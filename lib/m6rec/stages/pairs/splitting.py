@@ -55,12 +55,12 @@ def split_users(
     """Add `fold` to the pairs, or to their occasions where repeats are held out too.
 
     Only positive pairs are held out; where times decide, and not with `repeats`, pairs that came
-    later and are not positive go with them. Of pairs of one time, chance decides. The strategies `last`, `highest_ids`, `random` and `mixed`
-    leave at least one pair in train to each user who has two or more positive pairs. The strategies
-    `temporal`, `cold_items`, `cold_users` and `random_and_new` do not, because they measure new
-    users and items. A provided test pair is taken out of train and validation, a provided
-    validation pair out of train. With `repeats` all of this holds for occasions, and provided pairs
-    are taken out of nothing.
+    later and are not positive go with them. Of pairs of one time, chance decides. The strategies
+    `last`, `highest_ids`, `random` and `mixed` leave at least one pair in train to each user who
+    has two or more positive pairs. The strategies `temporal`, `cold_items`, `cold_users` and
+    `random_and_new` do not, because they measure new users and items. A provided test pair is taken
+    out of train and validation, a provided validation pair out of train. With `repeats` all of this
+    holds for occasions, and provided pairs are taken out of nothing.
 
     Args:
         pairs: user_index long, item_index long, item_number long, event_time timestamp, positive
