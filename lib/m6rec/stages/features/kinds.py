@@ -102,7 +102,8 @@ def infer_columns(
     Numbers, booleans, dates and timestamps are numeric, an array of text or numbers is
     multi_valued, one of floats of nearly always one length an embedding, and binary is image.
     Strings are judged by `kind_of_strings` on the rows with the
-    smallest hash of the id, a sample that does not depend on the partitioning. Other types, numbers
+    smallest hash of the id, a sample that does not depend on the partitioning; by the same sample
+    `separator_of` tells where several values in a text are split. Other types, numbers
     that count the rows, and columns that a program has named are ignored.
 
     Raises:
