@@ -21,7 +21,7 @@ from m6rec.spark.sources import read_source
 from m6rec.stages.features.inputs import AttributeColumns, number_column, read_attributes
 from m6rec.stages.features.kinds import infer_columns
 from m6rec.stages.features.vectors import measure_vectors, with_vectors
-from m6rec.stages.features.vocabularies import separator_votes, token_column
+from m6rec.stages.features.vocabularies import token_column
 from tests.inputs.attributes import GIVEN, KINDS, write_items
 
 WRITINGS = {
@@ -38,6 +38,10 @@ WRITINGS = {
     "english": Writing(date_format="d MMM yyyy"),
     "letters": Writing(date_format="EEE, d MMM yyyy H:mm:ss XX"),
     "delivery": Writing("."),
+    "genre": Writing(separator=","),
+    "tags": Writing(separator="|"),
+    **dict.fromkeys(("styles", "cast.name"), Writing(separator="[]")),
+    "moods": Writing(separator="\u3001"),
 }
 # Of the third item.
 NUMBERS = {
@@ -113,16 +117,18 @@ def test_every_column_is_understood_as_the_pipeline_reads_it(
                 number_column(name, frame.schema[name].dataType, columns.writings.get(name, AS_IS))
                 for name in NUMBERS
             ),
-            *(_values(frame, name) for name in ("styles", "moods", "cast.name", "pairs.a")),
+            *(
+                _values(frame, name, columns.writings)
+                for name in ("styles", "moods", "cast.name", "pairs.a")
+            ),
         )
         .first()
     )
     assert row is not None
     lists = (["Comedy"], ["\u52a8\u4f5c", "\u559c\u5267"], ["ann", "bob"], ["2"])
     assert tuple(row) == (*NUMBERS.values(), *lists)
-    assert [
-        row[0] for row in frame.where("sku = 'i3'").select(_values(frame, "cast.name")).collect()
-    ] == [["bob"]]
+    names = _values(frame, "cast.name", columns.writings)
+    assert [row[0] for row in frame.where("sku = 'i3'").select(names).collect()] == [["bob"]]
     either = [
         line for line in inspection.lines("warning") if "column either: day and month" in line
     ]
@@ -133,23 +139,10 @@ def test_every_column_is_understood_as_the_pipeline_reads_it(
     assert vector["vectors_0"] == pytest.approx([2.5, -1.25, 0.002])
 
 
-def _values(frame: DataFrame, name: str) -> Column:
+def _values(frame: DataFrame, name: str, writings: dict[str, Writing]) -> Column:
     """The values of a column of several, as the pipeline splits them."""
     kind = frame.schema[name].dataType
-    told = frame.agg(separator_votes(name, kind)).first()
-    assert told is not None
-    return token_column(name, "multi_valued", kind, told[0])
-
-
-def test_a_sign_in_one_row_does_not_separate_all(spark: SparkSession) -> None:
-    lists = ["Action, Comedy"] * 20 + ["Drama", "a | b"]
-    frame = spark.createDataFrame([(text,) for text in lists], "genres string")
-    assert frame.agg(separator_votes("genres", frame.schema["genres"].dataType)).first()[0] == ","
-    often = frame.unionByName(spark.createDataFrame([("Action, x|Drama",)] * 3, "genres string"))
-    assert often.agg(separator_votes("genres", frame.schema["genres"].dataType)).first()[0] == "|"
-    words = spark.range(1_000).selectExpr("'rock indie 90s' genres")
-    some = words.unionByName(spark.createDataFrame([("rock, indie",)], "genres string"))
-    assert some.agg(separator_votes("genres", frame.schema["genres"].dataType)).first()[0] == " "
+    return token_column(name, "multi_valued", kind, writings.get(name, AS_IS).separator)
 
 
 def test_a_kind_that_a_column_cannot_be_is_said(spark: SparkSession, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ from m6rec.spark.failures import as_our_error, following_table, in_words, saying
 from m6rec.spark.json_samples import schema_of_sample
 from m6rec.spark.sources import load_source, read_source, source_version
 from m6rec.spark.time_limits import within_seconds
-from m6rec.stages.features.kinds import infer_kinds
+from m6rec.stages.features.kinds import infer_columns
 from m6rec.stages.features.pictures import PictureColumn, _decode_batches
 from m6rec.stages.features.texts import _encode_partition
 
@@ -183,7 +183,7 @@ def test_columns_that_differ_in_case_alone_are_two(spark: SparkSession, tmp_path
     try:
         frame = read_source(spark, source(path=str(tmp_path / "i.parquet")), ("id", "price"))
         assert [tuple(row) for row in frame.collect()] == [("a", 1.0, 2.0)]
-        assert infer_kinds(frame, "id", {}) == {"Price": "numeric", "price": "numeric"}
+        assert infer_columns(frame, "id", {}).kinds == {"Price": "numeric", "price": "numeric"}
     finally:
         spark.conf.unset("spark.sql.caseSensitive")
 
@@ -202,7 +202,7 @@ def test_vectors_of_spark_ml_are_arrays(spark: SparkSession, tmp_path: Path) -> 
     spark.createDataFrame(rows, ["id", "v"]).coalesce(1).write.parquet(str(tmp_path / "items"))
     frame = read_source(spark, source(path=str(tmp_path / "items")), ("id",))
     assert sorted(tuple(row) for row in frame.collect()) == [("i0", [0.5, 2.0]), ("i1", [0.0, 3.0])]
-    assert infer_kinds(frame, "id", {}) == {"v": "embedding"}
+    assert infer_columns(frame, "id", {}).kinds == {"v": "embedding"}
 
 
 @pytest.mark.parametrize("units", [("ns", "us"), ("us", "ns")])

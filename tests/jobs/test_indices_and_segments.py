@@ -53,15 +53,17 @@ def test_a_segment_has_lists_in_the_domains_where_it_has_enough_users(
     events = [(f"user{user}", f"book{item}", "books") for user in range(6) for item in range(4)]
     events += [("user0", f"film{item}", "films") for item in range(4)]
     events += [(f"other{user}", f"film{item}", "films") for user in range(6) for item in range(4)]
-    users = [(f"user{user}", "IS") for user in range(6)]
-    users += [(f"other{user}", "NO") for user in range(6)]
-    pd.DataFrame(users, columns=["user_id", "country"]).to_csv(tmp_path / "users.csv", index=False)
+    # The codes of countries as pandas writes them where one is missing.
+    users = [(f"user{user}", 354.0) for user in range(6)]
+    users += [(f"other{user}", 47.0) for user in range(6)] + [("nobody", float("nan"))]
+    table = pd.DataFrame(users, columns=["user_id", "country"])
+    table.to_parquet(tmp_path / "users.parquet", index=False)
     lakehouse, config = prepared(
         spark,
         tmp_path,
         events,
         interactions={"columns": {"domain": "shelf"}},
-        features={"users": {"source": {"path": str(tmp_path / "users.csv")}, "id": "user_id"}},
+        features={"users": {"source": {"path": str(tmp_path / "users.parquet")}, "id": "user_id"}},
         recommend={"default_segments": "country", "default_segment_users": 5},
         split={"strategy": "none"},
     )
@@ -71,7 +73,7 @@ def test_a_segment_has_lists_in_the_domains_where_it_has_enough_users(
         for domain in fit.domains
         if (rows := _items_by_segment(fit, domain)) is not None
     }
-    assert found == {"books": {"IS": 6}, "films": {"NO": 6}}
+    assert found == {"books": {"354": 6}, "films": {"47": 6}}
 
 
 def test_a_column_of_domains_has_any_case_in_the_tables_of_items_and_rules(

@@ -37,6 +37,17 @@ def test_a_vector_near_the_mean_is_short_and_one_of_zeros_is_zero() -> None:
     assert lengths[400] < 0.1 and lengths[401] == 0.0
 
 
+def test_garbage_leaves_the_axes_of_the_other_vectors() -> None:
+    vectors, _ = _groups()
+    garbage = np.full((1, 16), 1e18, np.float32)
+    garbage[0, :8] = 3e38
+    space = fit_vector_space(vectors, 16, seed=1)
+    other = fit_vector_space(np.concatenate([vectors, garbage]), 16, seed=1)
+    np.testing.assert_array_equal(other.axes, space.axes)
+    placed = other.place(garbage)
+    assert np.isfinite(placed).all() and np.linalg.norm(placed) <= 1.0 + 1e-6
+
+
 def test_alike_rows_share_terms() -> None:
     vectors, group = _groups()
     space = fit_vector_space(vectors, 16, seed=1)

@@ -6,6 +6,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from m6rec import columns as c
+from m6rec.config.data import FeaturesConfig
 from m6rec.stages.features.behaviour import (
     ITEM_BEHAVIOUR,
     USER_BEHAVIOUR,
@@ -13,6 +14,7 @@ from m6rec.stages.features.behaviour import (
     item_behaviour,
     user_behaviour,
 )
+from m6rec.stages.features.fitting import fit_features
 
 MATRIX = (
     f"{c.USER_INDEX} long, {c.ITEM_INDICES} array<int>, {c.WEIGHTS} array<float>,"
@@ -48,16 +50,27 @@ def test_a_users_behaviour_is_counted_from_the_history(spark: SparkSession) -> N
     assert users[1]["share_morning"] == users[1]["share_weekend"] == 1.0
 
 
-def test_a_user_without_history_is_zero_everywhere(spark: SparkSession) -> None:
-    row = user_behaviour(_matrix(spark), 3).where(f"{c.USER_INDEX} = 2").collect()[0]
-    assert [row[name] for name in USER_BEHAVIOUR] == [0.0] * len(USER_BEHAVIOUR)
+def test_a_user_without_history_has_unknown_behaviour_and_features_of_zero(
+    spark: SparkSession,
+) -> None:
+    matrix = _matrix(spark)
+    behaviour = user_behaviour(matrix, 3)
+    row = behaviour.where(f"{c.USER_INDEX} = 2").collect()[0]
+    assert [row[name] for name in USER_BEHAVIOUR] == [None] * len(USER_BEHAVIOUR)
+    users = matrix.select(c.USER_INDEX)
+    training = users.where(f"{c.USER_INDEX} < 2")
+    pipeline = fit_features(None, behaviour, c.USER_INDEX, {}, FeaturesConfig(), training, 7)
+    table = pipeline.transform(None, behaviour, users).orderBy(c.USER_INDEX)
+    first, _, unknown = (row[c.FEATURES] for row in table.collect())
+    assert len(first) > 5 and all(first)
+    np.testing.assert_allclose(unknown, np.zeros(len(first)), atol=1e-6)
 
 
 def test_breadth_is_what_the_content_of_a_history_does_not_share(spark: SparkSession) -> None:
     content = np.array([[1, 0], [0, 1], [0, 1]], dtype=np.float32)
     rows = user_behaviour(_matrix(spark), 3, content).orderBy(c.USER_INDEX).collect()
     breadth = [row["breadth_of_taste"] for row in rows]
-    np.testing.assert_allclose(breadth, [1 - np.sqrt(0.5), 0.0, 0.0], atol=1e-6)
+    np.testing.assert_allclose(breadth[:2], [1 - np.sqrt(0.5), 0.0], atol=1e-6)
 
 
 def test_an_items_behaviour_is_counted_from_its_users(spark: SparkSession) -> None:
@@ -102,15 +115,15 @@ def test_the_event_mix_is_the_share_of_types_and_context_values(spark: SparkSess
         c.USER_INDEX,
         "mix device=phone",
         "mix device=desk",
-        "mix event=view",
-        "mix event=buy",
+        "mix type of the event=view",
+        "mix type of the event=buy",
     ]
     first, second, third = (tuple(row)[1:] for row in mix.collect())
     np.testing.assert_allclose(first, [1 / 3, 1 / 3, 2 / 3, 1 / 3])
     assert second == (1.0, 0.0, 1.0, 0.0)
     assert third == (0.0, 0.0, 0.0, 0.0)
-    again = event_mix(events.where("user_index = 1"), c.USER_INDEX, names=("mix event=buy",))
-    assert again.columns == [c.USER_INDEX, "mix event=buy"]
+    again = event_mix(events.where("user_index = 1"), c.USER_INDEX, names=mix.columns[-1:])
+    assert again.columns == [c.USER_INDEX, "mix type of the event=buy"]
 
 
 def test_values_of_another_case_are_one_and_many_values_of_a_key_hide_no_other_key(
@@ -125,7 +138,7 @@ def test_values_of_another_case_are_one_and_many_values_of_a_key_hide_no_other_k
     )
     [row] = event_mix(cities, c.USER_INDEX).collect()
     found = row.asDict()
-    assert found["mix event=View"] == pytest.approx(2 / 3)
-    assert found["mix event=buy"] == pytest.approx(1 / 3)
+    assert found["mix type of the event=View"] == pytest.approx(2 / 3)
+    assert found["mix type of the event=buy"] == pytest.approx(1 / 3)
     assert sum(name.startswith("mix city=") for name in found) == 8
     assert len(found) == 1 + 2 + 8

@@ -7,6 +7,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from m6rec import columns as c
+from m6rec.check.writing import Writing
 from m6rec.config.data import (
     AttributesSource,
     FeatureKind,
@@ -18,7 +19,12 @@ from m6rec.stages.features.attributes import attributes_by_index
 from m6rec.stages.features.fitting import fit_features
 from m6rec.stages.features.pipeline import FeaturePipeline
 from m6rec.stages.features.reading import read_content_encoder
-from m6rec.stages.features.vocabularies import TextColumn, inferred_languages, split_text
+from m6rec.stages.features.vocabularies import (
+    TextColumn,
+    inferred_languages,
+    split_text,
+    token_column,
+)
 from tests.item_frames import items_of
 
 KINDS: dict[str, FeatureKind] = {
@@ -28,6 +34,7 @@ KINDS: dict[str, FeatureKind] = {
     "plot": "text",
 }
 CONFIG = FeaturesConfig(minimum_count=1, text_rank=8)
+NAN = float("nan")
 
 
 def _attributes(spark: SparkSession) -> DataFrame:
@@ -48,7 +55,9 @@ def _indices(spark: SparkSession, n: int) -> DataFrame:
 
 def _fit(spark: SparkSession, config: FeaturesConfig = CONFIG) -> FeaturePipeline:
     training = _indices(spark, 4)
-    return fit_features(_attributes(spark), None, c.ITEM_INDEX, KINDS, config, training, 7)
+    writings = {"genres": Writing(separator="|")}
+    frame = _attributes(spark)
+    return fit_features(frame, None, c.ITEM_INDEX, KINDS, config, training, 7, writings)
 
 
 def test_every_index_has_a_row_and_an_unknown_one_is_zero(
@@ -196,6 +205,22 @@ def test_text_of_every_script_is_split_into_words(spark: SparkSession) -> None:
     )
     split = split_text(frame, [TextColumn("t", "words", "english")]).orderBy("k").collect()
     assert [row["words"] for row in split] == [words for _, words in texts]
+
+
+def test_the_parts_of_a_stop_word_with_an_apostrophe_are_stop_words(spark: SparkSession) -> None:
+    frame = spark.createDataFrame([("they'll say it isn't",)], "t string")
+    [row] = split_text(frame, [TextColumn("t", "words", "english")]).collect()
+    assert row["words"] == ["say"]
+
+
+def test_fractions_as_categories_are_their_digits_and_none_is_nan(spark: SparkSession) -> None:
+    rows = [(0, 2010.0, [2010.0, 0.5, NAN]), (1, NAN, []), (2, None, None)]
+    frame = spark.createDataFrame(rows, "k int, year double, years array<double>").orderBy("k")
+    types = {field.name: field.dataType for field in frame.schema}
+    years = token_column("year", "categorical", types["year"], "")
+    lists = token_column("years", "multi_valued", types["years"], "")
+    found = [tuple(row) for row in frame.select(years, lists).collect()]
+    assert found == [(["2010"], ["2010", "0.5"]), ([], []), ([], [])]
 
 
 def test_auto_tells_the_language_by_its_stop_words(spark: SparkSession) -> None:

@@ -1,5 +1,6 @@
 """Columns of vectors of the owner's: what is usable of them, and what becomes of it."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from m6rec.config.run import parse_config
 from m6rec.errors import TableError
 from m6rec.fits.inspection import inspect_sources
 from m6rec.stages.features.fitting import fit_features
-from m6rec.stages.features.kinds import infer_kinds
+from m6rec.stages.features.kinds import infer_columns
 from m6rec.stages.features.pipeline import FeaturePipeline
 from m6rec.stages.features.reading import item_terms
 from m6rec.stages.features.vectors import VectorFacts, measure_vectors, with_vectors
@@ -49,7 +50,9 @@ def facts(items: DataFrame) -> tuple[VectorFacts, VectorFacts]:
 
 @pytest.fixture(scope="module")
 def pipeline(items: DataFrame, facts: tuple[VectorFacts, VectorFacts]) -> FeaturePipeline:
-    kinds = infer_kinds(items, c.ITEM_INDEX, {"picture": "embedding", "frames": "embedding"})
+    kinds = infer_columns(
+        items, c.ITEM_INDEX, {"picture": "embedding", "frames": "embedding"}
+    ).kinds
     columns = tuple(one.column for one in facts)
     config = FeaturesConfig(minimum_count=1, text_rank=8)
     return fit_features(
@@ -91,15 +94,27 @@ def test_a_column_without_a_usable_row_or_of_another_type_stops_the_run(
     flags = spark.createDataFrame([(True,)], "v boolean")
     with pytest.raises(TableError, match=r"column v: has type boolean, expected array<float>"):
         measure_vectors(flags, "v", 2, "table items")
-    text = spark.createDataFrame([("[1, 2.5]",), ("[3, 4.5]",), ("?",)], "v string")
+
+
+def test_vectors_in_text_may_be_missing(spark: SparkSession) -> None:
+    rows = [(0, "[1, 2.5]"), (1, "[3, 4.5]"), (2, "?"), (3, None)]
+    text = spark.createDataFrame(rows, "id long, v string")
     facts = measure_vectors(text, "v", 3, "table items")
-    assert (facts.rows, facts.missing, facts.column.length) == (3, 1, 2)
+    assert (facts.rows, facts.missing, facts.column.length) == (4, 2, 2)
+    read = with_vectors(text, "id", [facts.column]).orderBy("id").collect()
+    assert [row["vectors_0"] for row in read] == [[1.0, 2.5], [3.0, 4.5], [], []]
+
+
+def test_the_length_is_that_of_most_rows(spark: SparkSession) -> None:
+    rows = [([[1.0, 2.0]],), ([[1.0, 3.0]],), ([[1.0, 1.0, 1.0]] * 5,)]
+    frames = spark.createDataFrame(rows, "v array<array<double>>")
+    assert measure_vectors(frames, "v", 2, "table items").column.length == 2
 
 
 def test_arrays_of_floats_of_one_length_are_vectors(spark: SparkSession) -> None:
     rows = [(k, [1.0] * 4, [0.5] * (k % 3 + 1), [[1.0, 2.0]] * k) for k in range(9)]
     schema = "id long, v array<float>, prices array<double>, frames array<array<double>>"
-    kinds = infer_kinds(spark.createDataFrame(rows, schema), "id", {})
+    kinds = infer_columns(spark.createDataFrame(rows, schema), "id", {}).kinds
     assert kinds == {"v": "embedding", "prices": "multi_valued", "frames": "embedding"}
 
 
@@ -162,3 +177,34 @@ def test_the_check_says_how_vectors_are_understood_and_what_is_wrong(
     assert "column flag: has type boolean, expected array<float>" in problems
     warnings = "\n".join(inspection.lines("warning"))
     assert "vectors of 2 numbers in 8 of the first 9 rows; 1 have one of another length" in warnings
+
+
+def test_long_vectors_in_text_are_no_problem(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "events.csv").write_text("user_id,item_id\nann,0\nben,1\n")
+    numbers = np.random.default_rng(7).standard_normal((50, 10_000)).tolist()
+    rows = [
+        (
+            k,
+            " {" + ",".join(map(str, row[:400])) + "}",
+            json.dumps(row[:3072]),
+            json.dumps([int(1e9 * number) for number in row]),
+        )
+        for k, row in enumerate(numbers)
+    ]
+    schema = "id long, postgres string, long string, cut string"
+    spark.createDataFrame(rows, schema).write.parquet(str(tmp_path / "items"))
+    given = {
+        "interactions": {"source": {"path": str(tmp_path / "events.csv")}},
+        "features": {
+            "items": {
+                "source": {"path": str(tmp_path / "items")},
+                "id": "id",
+                "kinds": {"cut": "embedding"},
+            }
+        },
+    }
+    inspection = inspect_sources(spark, parse_config(given, "test"))
+    assert inspection.lines("problem") == []
+    kinds = {view.name: view.kind for view in inspection.tables[1].columns}
+    assert kinds == {"id": "id", **dict.fromkeys(("postgres", "long", "cut"), "embedding")}
+    assert not any("column cut" in line for line in inspection.lines("warning"))

@@ -15,7 +15,7 @@ from m6rec.kernels.arrays.principal_components import Reduction
 from m6rec.kernels.arrays.rows import Float32, Float64
 from m6rec.kernels.arrays.standardisation import Selection, Standardisation
 from m6rec.kernels.neighbours.vectors import VectorSpace, fit_vector_space
-from m6rec.stages.features.blocks import TokenBlock, VectorBlock
+from m6rec.stages.features.blocks import TokenBlock, VectorBlock, raw_names
 from m6rec.stages.features.inputs import AttributeColumns
 from m6rec.stages.features.pipeline import FeaturePipeline
 from m6rec.stages.features.vectors import VectorColumn
@@ -84,6 +84,15 @@ def test_directions_of_text_are_turned_and_other_features_matched_by_name(
     others[0, 4] = others[5, 0] = 1.0
     others[1:4, 1:4] = turn.plain[1:4, 1:4]
     np.testing.assert_array_equal(turn.plain, others)
+
+
+def test_values_of_events_are_told_apart_whatever_signs_they_have() -> None:
+    acts = ("log_count", *(f"mix type of the event={one}" for one in ("cart:add", "cart:drop")))
+    names = raw_names((), (), acts)
+    assert names == ("log count", *acts[1:])
+    block = TokenBlock("plot", "text", (), np.zeros(0, np.float32))
+    one = pipeline(names, np.ones(3), block)
+    np.testing.assert_array_equal(turn_of_features(one, one).plain, np.eye(3))
 
 
 def test_of_principal_components_nothing_is_known(generator: np.random.Generator) -> None:

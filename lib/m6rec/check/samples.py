@@ -10,6 +10,8 @@ from itertools import islice
 from m6rec.check.types import TypeGroup
 
 SAMPLED_ROWS = 10_000
+LONGEST_LIST = 65_536
+"""Of a text that begins with a bracket so many characters are read."""
 _LONGEST_EXAMPLE = 60
 _EXAMPLES = 3
 _MOST_NAMES = 30

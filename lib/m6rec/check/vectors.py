@@ -11,16 +11,16 @@ from collections import Counter
 from collections.abc import Iterator
 
 from m6rec.check.findings import Finding, Place
-from m6rec.check.samples import ColumnSample
+from m6rec.check.samples import LONGEST_LIST, ColumnSample
 
 NOT_USABLE = ", not usable"
 _AS_TEXT = " in brackets, such as [0.1, 0.2]"
 _SHOWN = re.compile(rf"(?:\d+ x )?(\d+) numbers({NOT_USABLE})?")
 
 
-def numbers_in_text(text: str) -> list[float] | None:
+def numbers_in_text(text: str | None) -> list[float] | None:
     """The numbers of a list in brackets, with commas or white space between them; else None."""
-    text = text.strip()
+    text = (text or "").strip()
     if text[:1] + text[-1:] not in {"[]", "()", "{}"}:
         return None
     try:
@@ -37,6 +37,11 @@ def lengths_of_vectors(column: ColumnSample) -> list[int]:
 def has_usable_vector(column: ColumnSample) -> bool:
     """Whether any row shows a usable vector."""
     return any(usable for _, usable in _read(column))
+
+
+def is_cut(column: ColumnSample) -> bool:
+    """Whether the sample holds the beginning alone of any text."""
+    return any(isinstance(value, str) and len(value) >= LONGEST_LIST for value in column.values)
 
 
 def findings_of_vectors(column: ColumnSample, table: Place, whole: bool) -> Iterator[Finding]:
@@ -58,7 +63,7 @@ def findings_of_vectors(column: ColumnSample, table: Place, whole: bool) -> Iter
             "cast it in the source, or give the column another kind",
         )
         return
-    if column.group == "list":
+    if column.group == "list" or is_cut(column):
         return
     found = _read(column)
     usable = Counter(length for length, is_usable in found if is_usable)

@@ -1,4 +1,4 @@
-"""How the numbers of an attribute are written: as numbers, or as dates that become seconds."""
+"""How the values of an attribute are written: as numbers, as dates, or several in a text."""
 
 import math
 from collections.abc import Sequence
@@ -20,10 +20,12 @@ class Writing:
     Attributes:
         decimal_sign: of text, the sign before the fraction; empty for plain numbers.
         date_format: of dates, Spark's pattern; None for numbers, and for dates that Spark reads.
+        separator: of several values in a text, what stands between them; empty for other columns.
     """
 
     decimal_sign: DecimalSign = ""
     date_format: str | None = None
+    separator: str = ""
 
 
 AS_IS = Writing()

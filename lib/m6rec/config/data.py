@@ -519,7 +519,7 @@ class FeaturesConfig(Section):
         default=None,
         description="Whether features are made of what users do and items undergo (activity,"
         " popularity, breadth of taste, times, event types); without it, they are made where there"
-        " are attributes, times, event types or context.",
+        " are attributes, times, event types, context or domains.",
     )
     text_model: str | None = Field(
         default=None,

@@ -20,7 +20,7 @@ from m6rec.check.judging import (
 )
 from m6rec.check.names import find_columns
 from m6rec.check.samples import ColumnSample, shown
-from m6rec.check.vectors import findings_of_vectors, has_usable_vector
+from m6rec.check.vectors import findings_of_vectors, has_usable_vector, is_cut
 from m6rec.check.writing import Writing
 from m6rec.config.base import TableSource
 from m6rec.config.data import AttributesSource, FeatureKind
@@ -298,8 +298,8 @@ def _of_vectors(
             continue
         column = table.sample.columns[name]
         yield from findings_of_vectors(column, table.place, table.sample.whole)
-        is_open = column.group in {"vector", "text"} and not table.sample.whole
-        if is_open and not has_usable_vector(column):
+        is_open = not table.sample.whole or is_cut(column)
+        if is_open and column.group in {"vector", "text"} and not has_usable_vector(column):
             words = f"{table.place.key}: table {table.source.name}"
             measure_vectors(table.frame, name, config.features.maximum_vectors, words)
 

@@ -9,7 +9,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from m6rec.check.binaries import SHOWN_BYTES
-from m6rec.check.samples import SAMPLED_ROWS, CellValue, ColumnSample, TableSample
+from m6rec.check.samples import LONGEST_LIST, SAMPLED_ROWS, CellValue, ColumnSample, TableSample
 from m6rec.check.types import TypeGroup
 from m6rec.check.vectors import NOT_USABLE
 from m6rec.config.base import TableSource
@@ -18,7 +18,7 @@ from m6rec.spark.values import is_fraction, quoted
 
 # Of very wide tables fewer rows are collected, and of very long texts the beginning.
 _MOST_CELLS = 2_000_000
-_LONGEST_TEXT, _LONGEST_VECTOR = 4_096, 65_536
+_LONGEST_TEXT = 4_096
 _SOUGHT_VALUES = 1_000
 _SIMPLE = T.StringType | T.NumericType | T.BooleanType
 
@@ -117,7 +117,7 @@ def _shown(field: T.StructField) -> str:
 def _cut(fields: Sequence[T.StructField]) -> str:
     """The beginnings of the texts of all columns, as one array: one expression is planned.
 
-    A vector that was cut is of another length.
+    Of numbers in long lists the first digits of the fraction suffice to tell that they are numbers.
     """
     names = (
         # Texts that Spark compares by different rules stand in no array together.
@@ -126,7 +126,9 @@ def _cut(fields: Sequence[T.StructField]) -> str:
         else f"cast({quoted(field.name)} as string)"
         for field in fields
     )
-    beginning = f"left(x, if(startswith(x, '['), {_LONGEST_VECTOR}, {_LONGEST_TEXT}))"
+    shorter = r"regexp_replace(x, r'([.][0-9]{3})[0-9]+', '$1')"
+    listed = f"left(if(length(x) > {LONGEST_LIST}, {shorter}, x), {LONGEST_LIST})"
+    beginning = rf"if(x rlike r'^\s*[\[({{]', {listed}, left(x, {_LONGEST_TEXT}))"
     return f"transform(array({', '.join(names)}), x -> {beginning})"
 
 

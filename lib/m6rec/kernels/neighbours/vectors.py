@@ -29,6 +29,11 @@ _ROUNDS = 8
 # Axes with less of the largest variance are noise that scaling would blow up.
 _LEAST_VARIANCE = 1e-6
 _ROWS_AT_ONCE = 16_384
+# A vector with a number so many times larger than those of half of the rows is garbage. Alone, it
+# would leave no variance that counts to all others.
+_GARBAGE = 1e4
+# Larger numbers have no squares in float32.
+_LARGEST = 1e15
 # The squared way that the mean of the same column may go, in a space whose m is 1.
 _MOST_MOVED = 0.25
 
@@ -58,7 +63,8 @@ class VectorSpace:
         """Vectors [n, d] in the space, float32 [n, r]; a row of zeros stays zero."""
         present = vectors.any(axis=1)
         placed: Float32 = np.zeros((len(vectors), self.width), np.float32)
-        rotated = (vectors[present] - self.mean) @ self.axes
+        bounded = np.clip(vectors[present], -_LARGEST, _LARGEST)
+        rotated = (bounded - self.mean) @ self.axes
         squares = np.einsum("nr,nr->n", rotated, rotated)[:, None]
         placed[present] = rotated / np.sqrt(squares + 1)
         return placed
@@ -108,13 +114,15 @@ def fit_vector_space(vectors: Float32, rank: int, seed: int) -> VectorSpace:
 
     Args:
         vectors: float32 [n, d]; always in the same order. Without any, all vectors are placed at
-            zero.
+            zero. Garbage among them does not count.
         rank: the most axes that are kept.
         seed: of the start of the anchors.
     """
     if not len(vectors):
         nowhere = np.zeros((vectors.shape[1], 1), np.float32)
         return VectorSpace(nowhere[:, 0], nowhere, nowhere[:1], np.ones(1, np.float32))
+    peaks = np.abs(vectors).max(axis=1)
+    vectors = vectors[peaks <= max(_GARBAGE * float(np.median(peaks)), float(peaks.min()))]
     mean = vectors.mean(axis=0, dtype=np.float64)
     axes = _scaled_axes(vectors - mean, rank)
     space = VectorSpace(

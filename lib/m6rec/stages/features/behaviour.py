@@ -46,8 +46,9 @@ _SATURDAY = 5
 # A user's breadth of taste is computed from the items' content, which every worker then holds: it
 # is left out where that content has more numbers than this.
 _LARGEST_SHIPPED_CONTENT = 50_000_000
-# The key of the mix for domains. No column of the owner's has this name.
+# The keys of the mix for domains and for event types. No column of the owner's has these names.
 _DOMAIN_KEY = "domain of the item"
+_TYPE_KEY = "type of the event"
 # So many values of the event type, and of each context key, get a feature: the most frequent ones.
 _VALUES_OF_A_KEY = 8
 
@@ -102,7 +103,7 @@ def behaviour_of(
             items of a history have in common; without it, the entropy of the weights.
 
     Returns:
-        user_index and the doubles USER_BEHAVIOUR, which are all 0 for a user without history.
+        user_index and the doubles USER_BEHAVIOUR, which are all null for a user without history.
     """
     shipped = ship(matrix.sparkSession, (surroundings, item_content))
     schema = ", ".join(f"{name} double" for name in USER_BEHAVIOUR)
@@ -233,7 +234,7 @@ def frequent_values(events: DataFrame) -> tuple[str, ...]:
 
 
 def _key_value_pairs(events: DataFrame, *kept: str) -> DataFrame:
-    typed = F.struct(F.lit("event").alias("key"), F.col(c.EVENT_TYPE).alias("value"))
+    typed = F.struct(F.lit(_TYPE_KEY).alias("key"), F.col(c.EVENT_TYPE).alias("value"))
     context = F.transform(
         F.map_entries(F.coalesce(c.CONTEXT, F.create_map().cast("map<string,string>"))),
         lambda entry: F.struct(entry["key"].alias("key"), entry["value"].alias("value")),
@@ -283,8 +284,9 @@ def _describe_users(
                 *_rhythm(indptr, times, surroundings.latest),
             ]
         )
+        unknown = rows.counts == 0
         yield pa.RecordBatch.from_arrays(
-            [pa.array(rows.user_index), *(pa.array(column) for column in described.T)],
+            [pa.array(rows.user_index), *(pa.array(each, mask=unknown) for each in described.T)],
             names=[c.USER_INDEX, *USER_BEHAVIOUR],
         )
 

@@ -289,7 +289,8 @@ def raw_names(
     names = [readable(name) for name in numeric]
     for block in blocks:
         names += block.feature_names
-    return (*names, *(readable(name) for name in behaviour))
+    # What stands behind a colon is a part of an event type's or a context's value.
+    return (*names, *(name.replace("_", " ") for name in behaviour))
 
 
 def _encode(batch: pa.RecordBatch, encoding: Encoding) -> pa.RecordBatch:

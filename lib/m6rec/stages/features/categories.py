@@ -6,12 +6,13 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from m6rec import columns as c
+from m6rec.check.writing import AS_IS
 from m6rec.config.data import AttributesSource, InteractionsConfig
 from m6rec.kernels.arrays.categories import ItemCategories, item_categories
 from m6rec.spark.collecting import BYTES_OF_WORDS, collected_table
 from m6rec.spark.values import item_id_column, owner_column
-from m6rec.stages.features.kinds import infer_kinds
-from m6rec.stages.features.vocabularies import NO_SEPARATOR, separator_votes, token_column
+from m6rec.stages.features.kinds import infer_columns
+from m6rec.stages.features.vocabularies import token_column
 
 
 def categories_of_items(
@@ -63,9 +64,6 @@ def values_of_items(
         owner_column(column).alias(c.VALUE),
     )
     given = {c.VALUE: attributes.kinds[column]} if column in attributes.kinds else {}
-    separator = NO_SEPARATOR
-    if infer_kinds(narrow, c.ITEM_ID, given)[c.VALUE] == "multi_valued":
-        row = narrow.agg(separator_votes(c.VALUE, data_type).alias("separator")).first()
-        separator = NO_SEPARATOR if row is None else row["separator"]
+    separator = infer_columns(narrow, c.ITEM_ID, given).writings.get(c.VALUE, AS_IS).separator
     values = token_column(c.VALUE, "multi_valued", data_type, separator)
     return narrow.select(c.ITEM_ID, F.explode(values).alias(c.VALUE)).distinct()

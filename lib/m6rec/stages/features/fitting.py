@@ -18,7 +18,6 @@ from pyspark.ml.functions import array_to_vector
 from pyspark.ml.stat import Summarizer
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
-from pyspark.sql import types as T
 
 from m6rec.check.writing import AS_IS, Writing
 from m6rec.config.data import FeatureKind, FeaturesConfig, TokenKind
@@ -60,7 +59,6 @@ from m6rec.stages.features.vocabularies import (
     Vocabulary,
     fit_vocabularies,
     inferred_languages,
-    separator_votes,
     token_column,
 )
 
@@ -93,11 +91,11 @@ def fit_features(
             attributes.
         behaviour: index_column and double columns from the training fold; None without behaviour.
         index_column: user_index or item_index.
-        kinds: the kind of each attribute column, as `infer_kinds` gives it.
+        kinds: the kind of each attribute column, as `infer_columns` gives it.
         config: the features section.
         training_indices: index_column; the users or items of the training fold.
         seed: of the randomized projections.
-        writings: how numeric columns that are not plain are written.
+        writings: how columns that are not plain are written, as `infer_columns` gives it.
         vectors: the columns of kind embedding; those without a vector in a training row are left
             out.
 
@@ -159,23 +157,10 @@ def _fit_columns(
     return AttributeColumns(
         tuple(numeric[k] for k in used),
         tuple(tokens),
-        _separators(trained, tokens, fields),
+        tuple(writings.get(name, AS_IS).separator for name, _ in tokens),
         given.rows,
         tuple(written[k] for k in used),
     )
-
-
-def _separators(
-    trained: DataFrame, tokens: Sequence[tuple[str, TokenKind]], fields: Mapping[str, T.DataType]
-) -> tuple[str, ...]:
-    """For each column of tokens, what separates the values of a text."""
-    votes = {
-        name: separator_votes(name, fields[name]).alias(f"s_{k}")
-        for k, (name, kind) in enumerate(tokens)
-        if kind == "multi_valued" and not isinstance(fields[name], T.ArrayType)
-    }
-    chosen = dict(zip(votes, _first(trained.agg(*votes.values())), strict=True)) if votes else {}
-    return tuple(chosen.get(name, NO_SEPARATOR) for name, _ in tokens)
 
 
 def _languages(

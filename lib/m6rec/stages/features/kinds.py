@@ -49,6 +49,9 @@ _KINDS: Mapping[TypeGroup, FeatureKind] = {
     "bytes": "image",
 }
 _MOST_VALUES = 0.9
+_SIGNS = (SEPARATOR, *OTHER_SEPARATORS)
+# The share of texts that may have a sign which separates nothing.
+_ACCIDENTS = 0.001
 # Thai, Lao, Burmese, Khmer, kana and the Chinese characters.
 _UNSPACED_SIGN = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
@@ -79,18 +82,11 @@ class ColumnKinds:
 
     Attributes:
         kinds: of every column but the id.
-        writings: how numeric columns that are not plain are written.
+        writings: how columns that are not plain are written, of numbers or of several values.
     """
 
     kinds: dict[str, FeatureKind]
     writings: dict[str, Writing]
-
-
-def infer_kinds(
-    frame: DataFrame, id_column: str, overrides: Mapping[str, FeatureKind]
-) -> dict[str, FeatureKind]:
-    """The kind of every column but the id, as `infer_columns` tells it."""
-    return infer_columns(frame, id_column, overrides).kinds
 
 
 def infer_columns(
@@ -106,7 +102,8 @@ def infer_columns(
     Numbers, booleans, dates and timestamps are numeric, an array of text or numbers is
     multi_valued, one of floats of nearly always one length an embedding, and binary is image.
     Strings are judged by `kind_of_strings` on the rows with the
-    smallest hash of the id, a sample that does not depend on the partitioning. Other types, numbers
+    smallest hash of the id, a sample that does not depend on the partitioning; by the same sample
+    `separator_of` tells where several values in a text are split. Other types, numbers
     that count the rows, and columns that a program has named are ignored.
 
     Raises:
@@ -123,7 +120,7 @@ def infer_columns(
         field.name
         for field in fields
         if isinstance(field.dataType, T.StringType)
-        and overrides.get(field.name, "numeric") == "numeric"
+        and overrides.get(field.name, "numeric") in {"numeric", "multi_valued"}
     ]
     numbers = [
         field.name
@@ -134,6 +131,10 @@ def infer_columns(
     rows, ranges = _ranges(frame, numbers)
     looked_at = [*strings, *(name for name in numbers if ranges[name].may_be_dates)]
     sampled = _sample(frame, id_column, looked_at) if looked_at else {}
+    for name in strings:
+        if overrides.get(name) == "multi_valued" and not _present(sampled[name]):
+            given = frame.where(F.trim(owner_column(name)) != "")
+            sampled |= _sample(given, id_column, [name])
     arrays = [
         field
         for field in fields
@@ -156,11 +157,11 @@ def infer_columns(
         else:
             kinds[field.name] = _KINDS.get(type_group(field.dataType), "ignore")
     written = {
-        name: writing_of_texts(_present(sampled[name]))
+        name: _writing_of_texts(_present(sampled[name]), kinds[name])
         if name in strings
         else writing_of_numbers(sampled[name])
         for name in sampled
-        if kinds[name] == "numeric"
+        if kinds[name] in {"numeric", "multi_valued"}
     }
     found = {name: one for name, one in written.items() if one is not None and one != AS_IS}
     stated = {name: Writing(date_format=one) for name, one in (date_formats or {}).items()}
@@ -231,7 +232,7 @@ def _fate_of_text(kind: FeatureKind, column: ColumnSample) -> str:
         case "numeric":
             return _fate_of_numbers(column)
         case "multi_valued":
-            separator = _separator(column.texts) or WHITESPACE
+            separator = separator_of(column.texts)
             names = {WHITESPACE: "white space", BRACKETS: "commas within brackets"}
             return f"several values, split at {names.get(separator, repr(separator))}"
         case "embedding":
@@ -376,6 +377,30 @@ def _are_vectors(values: list[str]) -> bool:
     lengths = [len(found) if (found := numbers_in_text(value)) else 0 for value in values]
     common, rows = Counter(lengths).most_common(1)[0]
     return common >= _LEAST_LENGTH and rows >= _ONE_LENGTH_SHARE * len(values)
+
+
+def _writing_of_texts(values: list[str], kind: FeatureKind) -> Writing | None:
+    if kind == "multi_valued":
+        return Writing(separator=separator_of(values))
+    return writing_of_texts(values)
+
+
+def separator_of(values: list[str]) -> str:
+    """What separates the values of texts that hold several.
+
+    Where nothing shows that they do, but the configuration says so, it is the sign that most texts
+    have, or white space where hardly a text has one.
+    """
+    found = _separator(values)
+    if found is not None:
+        return found
+    if _lists_words(values):
+        return WHITESPACE
+    if values and holds_for_share(values, _MOST_VALUES, is_in_brackets):
+        return BRACKETS
+    counts = {sign: sum(sign in value for value in values) for sign in _SIGNS}
+    most = max(_SIGNS, key=lambda sign: counts[sign])
+    return most if counts[most] > _ACCIDENTS * len(values) else WHITESPACE
 
 
 def _separator(values: list[str]) -> str | None:

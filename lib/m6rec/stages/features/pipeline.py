@@ -38,7 +38,7 @@ from m6rec.stages.features.vectors import VectorColumn, vectors_name
 _MANIFEST = "pipeline.json"
 _ARRAYS = "blocks.npz"
 # Of the folder; other releases wrote it in another way.
-_FORMAT = 4
+_FORMAT = 5
 _FLOATS = "array<float>"
 
 

@@ -100,8 +100,8 @@ def measure_vectors(frame: DataFrame, name: str, maximum_vectors: int, table: st
         )
     given = _as_vectors(frame, (name,))
     lengths: Counter[int] = Counter()
-    for row in given.mapInArrow(_count_lengths, "length int, vectors long").collect():
-        lengths[row["length"]] += row["vectors"]
+    for row in given.mapInArrow(_count_lengths, "length int, rows long").collect():
+        lengths[row["length"]] += row["rows"]
     # Of equally frequent lengths the largest, whatever the order of rows.
     length = max(lengths, key=lambda one: (lengths[one], one), default=0)
     states: Counter[str] = Counter()
@@ -221,10 +221,12 @@ def _count_lengths(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch
     counted: Counter[int] = Counter()
     for batch in batches:
         vectors = _vectors_of(batch.column(0))
-        counted.update(vectors.lengths[vectors.usable].tolist())
+        # A row of several vectors counts once for each length.
+        of_rows = np.stack([vectors.owner, vectors.lengths])[:, vectors.usable]
+        counted.update(np.unique(of_rows, axis=1)[1].tolist())
     yield pa.RecordBatch.from_arrays(
         [pa.array(list(counted), pa.int32()), pa.array(list(counted.values()), pa.int64())],
-        names=["length", "vectors"],
+        names=["length", "rows"],
     )
 
 

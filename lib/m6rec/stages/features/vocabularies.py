@@ -14,7 +14,7 @@ from pyspark.sql.window import Window
 
 from m6rec.config.data import StopWordLanguage, TokenKind
 from m6rec.kernels.arrays.rows import Float64
-from m6rec.spark.values import owner_column, quoted
+from m6rec.spark.values import as_text, is_fraction, owner_column, quoted
 
 NO_SEPARATOR = ""
 WHITESPACE = " "
@@ -31,9 +31,6 @@ NO_LANGUAGE = "none"
 _IN_BRACKETS = r"[\[({][^\[\](){}]*[\])}]"
 _BRACKETS_AROUND = r"^\s*[\[({]|[\])}]\s*$"
 _AROUND_VALUES = " \t\n'\""
-_MOST_IN_BRACKETS = 0.9
-# The share of the rows that may have a sign which separates nothing.
-_ACCIDENTS = 0.001
 _NO_TOKENS = "array<string>"
 _SHORTEST_WORD = 2
 # The scripts that put no space between words, and Korean, whose words carry particles.
@@ -94,6 +91,8 @@ def token_column(name: str, kind: TokenKind, data_type: T.DataType, separator: s
         case "text":
             return F.coalesce(_as_string(owner_column(name), data_type), F.lit(""))
         case "categorical" | "multi_valued":
+            if is_fraction(_single(data_type)):
+                return _fraction_tokens(owner_column(name), data_type)
             return F.expr(_value_tokens(quoted(name), data_type, separator))
         case _:
             assert_never(kind)
@@ -117,6 +116,18 @@ def _value_tokens(column: str, data_type: T.DataType, separator: str) -> str:
     trimmed = f"transform({values}, value -> trim(value))"
     present = f"filter({trimmed}, value -> value is not null and value != '')"
     return f"coalesce({present}, cast(array() as {_NO_TOKENS}))"
+
+
+def _fraction_tokens(column: Column, data_type: T.DataType) -> Column:
+    """Fractions as tokens: those that are whole by their digits alone."""
+    values = column if isinstance(data_type, T.ArrayType) else F.array(column)
+    texts = F.transform(values, lambda value: as_text(value, _single(data_type)))
+    return F.coalesce(F.filter(texts, F.isnotnull), F.array().cast(_NO_TOKENS))
+
+
+def _single(data_type: T.DataType) -> T.DataType:
+    """The type of the values of a column of one or of several."""
+    return data_type.elementType if isinstance(data_type, T.ArrayType) else data_type
 
 
 @dataclass(frozen=True)
@@ -226,30 +237,10 @@ def _stop_words_among(words: Column, language: str) -> Column:
 
 
 def _stop_words(language: str) -> list[str]:
-    return list(StopWordsRemover.loadDefaultStopWords(language))
-
-
-def separator_votes(name: str, data_type: T.DataType) -> Column:
-    """An aggregate that gives a multi-valued string column's separator.
-
-    Nearly all values are lists in brackets, or it is `|` where `SEPARATED_SHARE` of them have that,
-    else the one that most rows have, else, where hardly a row has any, white space.
-    """
-    if isinstance(data_type, T.ArrayType):
-        return F.lit(NO_SEPARATOR)
-    column = owner_column(name).cast("string")
-    listed = F.avg(F.trim(column).rlike(f"^{_IN_BRACKETS}$").cast("double"))
-    signs = (SEPARATOR, *OTHER_SEPARATORS)
-    counts = [F.count(F.when(column.contains(sign), 1)) for sign in signs]
-    often = counts[0] >= F.lit(SEPARATED_SHARE) * F.count(column)
-    most = F.greatest(*counts)
-    separator = F.when(listed >= _MOST_IN_BRACKETS, F.lit(BRACKETS))
-    separator = separator.when(most <= F.lit(_ACCIDENTS) * F.count(column), F.lit(WHITESPACE)).when(
-        often, F.lit(SEPARATOR)
-    )
-    for sign, count in zip(signs, counts, strict=True):
-        separator = separator.when(count == most, F.lit(sign))
-    return separator
+    """The stop words of a language, and the words that texts are split into where they have one."""
+    words: list[str] = list(StopWordsRemover.loadDefaultStopWords(language))
+    parts = (part for word in words for part in word.split("'") if len(part) >= _SHORTEST_WORD)
+    return list(dict.fromkeys([*words, *parts]))
 
 
 def fit_vocabularies(
