@@ -38,8 +38,9 @@ class FoldInConfig(Section):
         " rows were never marked stays readable by all.",
     )
     seconds: PositiveFloat = Field(
-        default=0.5,
-        description="How often the table is looked at for new events, in seconds.",
+        default=0.2,
+        description="How often the table is looked at for new events, in seconds. Lists wait for"
+        " half of it on average; on an object store each look is a request.",
     )
     files_per_batch: PositiveInt = Field(
         default=100,
