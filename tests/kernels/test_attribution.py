@@ -184,7 +184,7 @@ def test_the_parts_of_a_blend_add_up_with_their_weights_and_evidence() -> None:
     users, listed = represent(members, BLOCK), every_item()
     whole = part_scores(prepared, users, listed.indptr, listed.items)
     parts = parts_of_scores(prepared, members, users, BLOCK, listed, COUNTS, whole)
-    support = support_of(parts, listed, BLOCK)
+    support = support_of(parts, listed, BLOCK, COUNTS)
     entries = np.repeat(np.arange(len(listed.items)), np.diff(listed.cells))
     sums = np.bincount(entries, weights=support.history, minlength=len(listed.items))
     together = sums + support.popularity + support.rest
@@ -200,7 +200,7 @@ def test_who_is_unknown_has_what_is_popular_and_who_has_attributes_has_not() -> 
     block = replace(block_of(nobody), content=content)
     listed = listed_items(nobody, np.arange(3), np.zeros(2, np.int32))
     towers = PartOfScore(np.array([0.5, 0.5], np.float32), None)
-    found = support_of({"towers_svd": towers}, listed, block)
+    found = support_of({"towers_svd": towers}, listed, block, np.ones(1, np.int64))
     assert found.popularity.tolist() == [0.5, 0.0]
     assert found.rest.tolist() == [0.0, 0.5]
 
@@ -250,9 +250,8 @@ def test_without_the_named_items_the_score_falls_at_least_twice_as_much(
     listed = listed_items(rows, np.arange(len(rows) + 1), best)
     whole = scores_at(rows, listed)
     parts = parts_of_scores(prepared, members, users, block, listed, counts, whole)
-    found = explain(
-        item_attributes([[]] * items, 0, items), listed, support_of(parts, listed, block), limit
-    )
+    support = support_of(parts, listed, block, counts)
+    found = explain(item_attributes([[]] * items, 0, items), listed, support, limit)
 
     def falls(left_out: list[list[int]]) -> Float64:
         kept = matrix.toarray()

@@ -252,7 +252,7 @@ def _reasons(
             scoring.whole_counts,
             {name: part[entries] for name, part in parts.items()},
         )
-        support = support_of(shares, listed, own)
+        support = support_of(shares, listed, own, scoring.whole_counts)
         found.append(explain(explaining.attributes, listed, support, limit))
     return join_reasons(found)
 

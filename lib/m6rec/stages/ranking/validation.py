@@ -42,6 +42,4 @@ def collect_validation_users(
     indptr, items = list_column(batch, _TARGETS)
     held = items.astype(np.int32, copy=False)
     disliked = list_column(batch, c.EXCLUDED_INDICES) if mask_disliked else None
-    return ValidationUsers(
-        block, indptr, held, masked_items, mask_seen, domains, disliked=disliked
-    )
+    return ValidationUsers(block, indptr, held, masked_items, mask_seen, domains, disliked=disliked)
