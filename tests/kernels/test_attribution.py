@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from m6rec.kernels.arrays.rows import UNKNOWN_TIME, Float32, Float64, Rows, rows_from_scipy
+from m6rec.kernels.arrays.rows import (
+    UNKNOWN_TIME,
+    Float32,
+    Float64,
+    Rows,
+    indptr_of,
+    rows_from_scipy,
+    slices_of_rows,
+)
 from m6rec.kernels.factors.projection import (
     FactorModel,
     along_principal_axes,
@@ -15,7 +23,7 @@ from m6rec.kernels.factors.projection import (
 )
 from m6rec.kernels.neighbours.item_neighbours import ItemWeights
 from m6rec.kernels.neighbours.user_neighbours import CandidateUsers, user_neighbour_search
-from m6rec.kernels.ranking.attribution import Listed, history_shares, listed_items
+from m6rec.kernels.ranking.attribution import Listed, cells_at_once, history_shares, listed_items
 from m6rec.kernels.ranking.blending import Blend
 from m6rec.kernels.ranking.expanded_history import ExpandedHistoryMember
 from m6rec.kernels.ranking.explanation import HISTORY_REASON, KINDS, explain, item_attributes
@@ -168,6 +176,19 @@ def test_a_square_root_is_divided_by_what_each_item_adds_to_the_sum() -> None:
     shares = history_shares(member, block, member.terms(block), listed)
     assert shares is not None
     assert shares.tolist() == [1.5, 0.5]
+
+
+def test_users_are_divided_few_at_once_where_items_are_added_to_their_histories() -> None:
+    users = represent(MEMBERS, BLOCK)
+    lengths = np.full(USERS, 3)
+    alone = cells_at_once([RIDGE, MEMBERS["svd"]], users.terms, ROWS, lengths)
+    np.testing.assert_array_equal(alone, ROWS.counts * 3)
+    # Five items are added to each history, and each history item says something of all of them.
+    cells = cells_at_once(MEMBERS.values(), users.terms, ROWS, lengths)
+    np.testing.assert_array_equal(cells, ROWS.counts * (3 + 5))
+    for start, stop in slices_of_rows(indptr_of(cells), 1000):
+        counts = ROWS.counts[start:stop]
+        assert (counts * lengths[start:stop]).sum() + (counts * 5).sum() <= 1000
 
 
 def test_what_is_no_sum_over_the_history_is_not_divided() -> None:
