@@ -289,7 +289,7 @@ def best_lists(
     """The lists of a block of users and their scores, as `blend_top_n` returns them.
 
     Where a quota leaves a list short, it is chosen from ever more candidates, as long as the quota
-    lets any item pass.
+    lets any item pass that is not masked for the user.
     """
     reranking, n = scoring.reranking, scoring.n
     if reranking is None:
@@ -303,13 +303,17 @@ def best_lists(
         candidates = min(candidates, max(len(allowed), 1))
         still_short = []
         for part in np.array_split(short, -(-len(short) * candidates // _CANDIDATES_AT_ONCE)):
-            found = _best(scoring, prepared, users.take(part), masked.take(part), candidates)
+            own = masked.take(part)
+            found = _best(scoring, prepared, users.take(part), own, candidates)
             chosen, values[part] = rerank(
                 reranking, rows.take(part), scoring.among_all(found[0]), found[1], n
             )
             listed[part] = scoring.among_ranked(chosen)
             more = (found[0][:, -1] != NO_ITEM) & (chosen[:, -1] == NO_ITEM)
-            still_short.append(part[more][can_grow(reranking, chosen[more], allowed)])
+            of_more = own.take(np.flatnonzero(more))
+            masked_items = scoring.among_all(of_more.item_indices)
+            grows = can_grow(reranking, chosen[more], allowed, of_more.indptr, masked_items)
+            still_short.append(part[more][grows])
         if candidates == len(allowed):
             break
         short = np.concatenate(still_short)
