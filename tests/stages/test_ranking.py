@@ -37,6 +37,7 @@ from m6rec.kernels.ranking.scoring import (
 )
 from m6rec.stages.ranking.candidates import collect_candidates
 from m6rec.stages.ranking.lists import Scoring, best_lists, make_scoring, rank, user_inputs
+from m6rec.stages.ranking.popular import popular_lists
 from m6rec.stages.ranking.recommendations import Explaining, recommend
 from m6rec.towers.sequence_encoder import SequenceEncoder
 
@@ -236,6 +237,20 @@ def test_published_lists_tell_parts_and_reasons(spark: SparkSession, users: Data
     assert (newcomer["user_id"], newcomer["item_id"]) == ("new", "i0")
     assert [reason["kind"] for reason in newcomer["reasons"]] == ["popular"]
     assert rows[1]["title"] is None
+
+
+def test_whom_a_ranker_knows_nothing_of_has_the_list_of_the_rows_without_a_user(
+    spark: SparkSession, users: DataFrame
+) -> None:
+    # The items with the first numbers are the rarest, as in a later run of a lake.
+    counts, nothing = COUNTS[::-1].copy(), np.zeros(4, np.bool_)
+    how = make_scoring(MEMBERS, (RIDGE,), counts, nothing, True, 3)
+    user_ids = spark.createDataFrame([(2, "new")], "user_index long, user_id string")
+    rows = recommend(users, user_ids, how, explaining(), {}).frame().orderBy("rank").collect()
+    unknown = popular_lists(spark, counts, nothing, 3, explaining()).orderBy("rank").collect()
+    assert [row["item_id"] for row in rows] == [row["item_id"] for row in unknown]
+    assert [row["item_id"] for row in rows] == ["i3", "i2", "i1"]
+    assert [row["reasons"] for row in rows] == [row["reasons"] for row in unknown]
 
 
 def test_sentences_are_those_of_the_language_and_the_owners_file(

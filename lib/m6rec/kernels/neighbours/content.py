@@ -106,8 +106,10 @@ def _near_one(rows: Rows) -> Float32:
     no other bit of a profile.
     """
     filled = rows.counts > 0
-    largest = np.maximum.reduceat(rows.weights, rows.indptr[:-1][filled]) if filled.any() else []
-    _, exponents = np.frexp(np.asarray(largest, np.float32))
+    if not filled.any():
+        return rows.weights
+    largest = np.maximum.reduceat(rows.weights, rows.indptr[:-1][filled])
+    _, exponents = np.frexp(largest)
     near: Float32 = np.ldexp(rows.weights, -np.repeat(exponents, rows.counts[filled]))
     return near
 
