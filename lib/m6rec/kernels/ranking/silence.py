@@ -6,6 +6,7 @@ the lists of rankers without popularity, and would stand there by their numbers.
 
 import numba
 import numpy as np
+import numpy.typing as npt
 
 from m6rec.kernels.arrays.rows import NO_ITEM, Float32, Int32, Int64, indptr_of
 from m6rec.kernels.ranking.scoring import Masked, PreparedBlend, RepresentedUsers, part_scores
@@ -42,13 +43,37 @@ def popular_where_silent(
     offered = np.full(of_silent.shape, NO_ITEM, np.int32)
     taken = np.zeros(len(masked.masked_items), np.bool_)
     _offer(popular, own.indptr, own.item_indices, of_silent, scores, taken, offered)
-    given = offered != NO_ITEM
-    parts = part_scores(prepared, users.take(silent), indptr_of(given.sum(axis=1)), offered[given])
-    offered[given] = np.where(sum(parts.values()) == 0.0, offered[given], NO_ITEM)
+    unsure = np.flatnonzero(_may_be_below_zero(prepared, users, silent))
+    if len(unsure):
+        of_unsure = users.take(silent[unsure])
+        offered[unsure] = _of_score_zero(prepared, of_unsure, offered[unsure])
     _fill(offered, scores, taken, of_silent)
     filled = listed.copy()
     filled[silent] = of_silent
     return filled
+
+
+def _may_be_below_zero(
+    prepared: PreparedBlend, users: RepresentedUsers, some: Int64
+) -> npt.NDArray[np.bool_]:
+    """bool [m]: whether some users' scores can be negative, so that those not listed may be."""
+    found = np.zeros(len(some), np.bool_)
+    for name in prepared.dot_members:
+        found |= users.vectors[name][some].any(axis=1)
+    for part in prepared.sparse:
+        values, factors = part.rows.values, users.terms[part.member].factors
+        if not part.square_root and (values.min(initial=0.0) < 0.0 or (factors < 0.0).any()):
+            found[:] = True
+    return found
+
+
+def _of_score_zero(prepared: PreparedBlend, users: RepresentedUsers, items: Int32) -> Int32:
+    """The items, int32 [n, N], with NO_ITEM for those that have another score."""
+    given = items != NO_ITEM
+    parts = part_scores(prepared, users, indptr_of(given.sum(axis=1)), items[given])
+    zero = items.copy()
+    zero[given] = np.where(sum(parts.values()) == 0.0, items[given], NO_ITEM)
+    return zero
 
 
 @numba.njit(cache=True, nogil=True)
