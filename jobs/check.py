@@ -6,12 +6,12 @@ right first.
 
 import typer
 from pyspark.sql import SparkSession
-from rich.console import Console
 
 from m6rec.command_line import ConfigOption, SetOption, errors_as_messages, read_config
 from m6rec.config.run import Config
 from m6rec.fits.inspection import inspect_sources, stop_at_problems
 from m6rec.report.tables import print_inspection
+from m6rec.report.terminal import terminal
 from m6rec.spark.session import check_timestamp_type, session_of_job
 
 NARROWEST = 140
@@ -24,8 +24,7 @@ def check(spark: SparkSession, config: Config) -> None:
         TableError: all problems, a line each.
     """
     inspection = inspect_sources(spark, config)
-    console = Console(width=max(Console().width, NARROWEST))
-    print_inspection(console, inspection.tables, inspection.findings)
+    print_inspection(terminal(NARROWEST), inspection.tables, inspection.findings)
     stop_at_problems(inspection)
     print("every table can be read, and a run can start", flush=True)
 

@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 from pyspark.sql import SparkSession
-from rich.console import Console
 
 from m6rec import columns as c
 from m6rec.command_line import (
@@ -26,6 +25,7 @@ from m6rec.fits.fit import Fit
 from m6rec.publication.publishing import run_to_follow
 from m6rec.publication.repeating import given_of_run, with_own_indices
 from m6rec.report.explanation import plot_explanation, print_explanation
+from m6rec.report.terminal import terminal
 from m6rec.runs import while_versions_last, work_of_run
 from m6rec.spark.session import session_of_job
 
@@ -77,7 +77,7 @@ def main(
         checked = read_config(config, tuple(overrides or ()), output)
         with session_of_job("m6rec explain") as spark:
             found = explain_of_run(spark, checked, chosen, user, item, domain)
-        print_explanation(Console(width=max(Console().width, LEAST_WIDTH)), found)
+        print_explanation(terminal(LEAST_WIDTH), found)
         if plot is not None:
             plot.parent.mkdir(parents=True, exist_ok=True)
             plot.write_bytes(plot_explanation(found))

@@ -37,6 +37,7 @@ from m6rec.report.collect import collect_report, with_guards
 from m6rec.report.console import hybrid_and_best_member, print_guards, print_results
 from m6rec.report.export import metrics_json
 from m6rec.report.page import ReportData, plots_of, write_report
+from m6rec.report.terminal import terminal
 from m6rec.runs import Job, as_read_by, check_comparable, numbered, run_jobs
 from m6rec.spark.places import place_of
 from m6rec.spark.session import queries_over_few, session_of_job, starting_workers
@@ -134,8 +135,7 @@ def publish_and_report(
             data, drawn = collected.result()
             data = with_guards(data, lakehouse)
             write_report(report, data, drawn)
-            # A log file has no width of its own, and 80 columns would cut the numbers.
-            console = Console(width=max(Console().width, _NARROWEST))
+            console = terminal(_NARROWEST)
             show(console, data)
             print_guards(console, data.guards)
 

@@ -13,7 +13,6 @@ from typing import Annotated
 
 import typer
 from pyspark.sql import SparkSession
-from rich.console import Console
 
 from m6rec.command_line import (
     ConfigOption,
@@ -40,6 +39,7 @@ from m6rec.publication.publishing import (
     rollback,
 )
 from m6rec.report.console import print_guards, print_history
+from m6rec.report.terminal import terminal
 from m6rec.spark.messages import say
 from m6rec.spark.session import session_of_job
 
@@ -118,7 +118,7 @@ def main(
         with session_of_job("m6rec publish") as spark:
             if history:
                 found = publications(open_lakehouse(spark, checked, "any"))
-                print_history(Console(), [asdict(one) for one in found])
+                print_history(terminal(), [asdict(one) for one in found])
             elif back:
                 _roll_back(spark, checked, dry_run)
             else:
@@ -133,7 +133,7 @@ def _publish(lakehouse: Lakehouse, config: Config, dry_run: bool) -> None:
         results = measure_guards(lakehouse, config)
     else:
         results = guard(lakehouse, config)
-    print_guards(Console(), [result.row(datetime.now(UTC)) for result in results])
+    print_guards(terminal(), [result.row(datetime.now(UTC)) for result in results])
     refuse_stopped(run_id, results)
     if dry_run:
         before = published_run(lakehouse)

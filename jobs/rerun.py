@@ -37,9 +37,12 @@ def rerun(spark: SparkSession, config: Config, run_id: str, new_id: str) -> List
     Raises:
         DataError: the run is not there, has not finished, or its lists have been removed; or it
             is a nightly run, and the run whose choices it keeps has been removed.
+        ConfigError: the run's file of sentences cannot be read any more.
     """
     original = open_lakehouse(spark, config, run_id)
     repetition = repetition_of(original, new_id)
+    # They are read once all is trained, which is late to find that they cannot be.
+    repetition.config.recommend.reasons.sentences()
     for doubt in repetition.doubts:
         print(f"warning: lists may differ: {doubt}", flush=True)
     kept = kept_choices(Fit(original, repetition.config, c.SELECTION))

@@ -170,7 +170,7 @@ def main(
                     rows += measure(
                         spark, config.replaced(judged), "copies, judged", folder, pushed
                     )
-        print_robustness(Console(width=WIDTH), rows)
+        print_robustness(Console(width=WIDTH, emoji=False), rows)
         document = robustness_document(rows, name or source.name, top)
         (output / "robustness.md").write_text(document)
         (output / "robustness.json").write_text(

@@ -24,9 +24,13 @@ from m6rec.kernels.evaluation.ablation import (
     ablation_rows,
     compare_with_whole,
 )
-from m6rec.kernels.ranking.blending import Candidates, ChosenWeights, choose_weights
+from m6rec.kernels.ranking.blending import (
+    Candidates,
+    ChosenWeights,
+    choose_weights,
+    with_least_weight,
+)
 from m6rec.kernels.ranking.domain_weights import (
-    LEAST_WEIGHT,
     DomainWeights,
     Origin,
     choose_in_domain,
@@ -53,12 +57,12 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
     names = member_names(HYBRID, config)
     in_domains, deviations = validation_candidates(fit, names)
     candidates = joined(in_domains)
-    chosen = choose_weights(candidates, config.hybrid.k, config.hybrid.rounds)
-    weights = _with_popularity(chosen.weights, names)
+    found = choose_weights(candidates, config.hybrid.k, config.hybrid.rounds)
+    chosen = _with_popularity(found, names)
     of_domains = _choose_in_domains(fit, in_domains, names, chosen)
     parameters = {
         "members": list(names),
-        "weights": weights.tolist(),
+        "weights": chosen.weights.tolist(),
         "deviations": [deviations[name] for name in names],
         "item_factors": chosen.item_factors.tolist(),
         "user_factors": chosen.user_factors.tolist(),
@@ -69,10 +73,10 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
     }
     if of_domains:
         parameters["domains"] = {
-            name: _with_popularity(weights_in_domain(found, chosen), names).tolist()
-            for name, found in of_domains.items()
+            name: _in_domain(of_domain, chosen, names).tolist()
+            for name, of_domain in of_domains.items()
         }
-    named = ", ".join(f"{n} {w:.2f}" for n, w in zip(names, weights, strict=True) if w)
+    named = ", ".join(f"{n} {w:.2f}" for n, w in zip(names, chosen.weights, strict=True) if w)
     print(f"hybrid: {named}; validation NDCG@{config.hybrid.k} {chosen.ndcg:.4f}", flush=True)
     tell_of_new_items(fit, candidates.rests_on()["items"][0])
     fit.write_models(HYBRID, [model_row(HYBRID, parameters)])
@@ -102,14 +106,19 @@ def tell_of_new_items(fit: Fit, held_out: int) -> None:
         )
 
 
-def _with_popularity(weights: Float64, names: tuple[str, ...]) -> Float64:
-    """The weights with `LEAST_WEIGHT` at least for popularity, where it is a member.
+def _with_popularity(chosen: ChosenWeights, names: tuple[str, ...]) -> ChosenWeights:
+    """The weights of which popularity has some, where it is a member.
 
     It gives users of whom nothing is known the popular list.
     """
-    if POPULARITY in names and not weights[names.index(POPULARITY)]:
-        weights[names.index(POPULARITY)] = LEAST_WEIGHT
-    return weights
+    if POPULARITY not in names:
+        return chosen
+    return with_least_weight(chosen, names.index(POPULARITY))
+
+
+def _in_domain(of_domain: DomainWeights, common: ChosenWeights, names: tuple[str, ...]) -> Float64:
+    weights = weights_in_domain(of_domain, common)
+    return _with_popularity(replace(common, weights=weights), names).weights
 
 
 def _choose_in_domains(

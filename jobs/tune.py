@@ -18,7 +18,6 @@ import optuna
 import typer
 from optuna.trial import FrozenTrial, TrialState
 from pyspark.sql import SparkSession
-from rich.console import Console
 
 from jobs import (
     build_features,
@@ -52,6 +51,7 @@ from m6rec.kernels.ranking.domain_weights import joined
 from m6rec.lakehouse import Lakehouse
 from m6rec.rankers import HYBRID, ranker_named
 from m6rec.report.console import print_trials
+from m6rec.report.terminal import terminal
 from m6rec.runs import FAILED, FINISHED, STARTED, Attempt, Job, jobs_going_on, jobs_of_run
 from m6rec.spark.places import remove_folder
 from m6rec.spark.session import session_of_job
@@ -214,7 +214,7 @@ def _run_tuning(spark: SparkSession, config: Config, run_id: str, output: Path) 
         raise
     attempt.save(FINISHED)
     best = study.best_trial
-    print_trials(Console(), trial_rows(study), given_values(config), best.params, config.tune.k)
+    print_trials(terminal(), trial_rows(study), given_values(config), best.params, config.tune.k)
     print(f"best config: {output / BEST_FILE}\ntrials: {output / TRIALS_FILE}", flush=True)
     return study
 

@@ -307,6 +307,7 @@ def _check(
             check_run_id(run_id)
         if job is None:
             checked = read_config(config, tuple(overrides or ()), output)
+            checked.recommend.reasons.sentences()
             print(f"config {config} is valid ({checked.fingerprint()[:12]})")
         else:
             # The job itself warns of values that have no effect.

@@ -5,6 +5,7 @@ from typing import get_args
 
 import pytest
 
+from m6rec.config.outputs import ReasonsConfig
 from m6rec.config.run import parse_config
 from m6rec.config.sentences import Language, read_sentences
 from m6rec.errors import ConfigError
@@ -48,6 +49,8 @@ def test_every_language_has_a_sentence_for_every_kind_of_reason(language: Langua
             "history: 'You had {value} ({share:.0f}%)'",
             "history: Unknown format code .*; both fields",
         ),
+        ("history: '{value:{width}}'", "history: 'width'; both .* hold no field"),
+        ("history: '{value:{}}'", "history: .* both .* hold no field"),
         ("- a", "file of sentences .* holds a list, expected sections"),
     ],
 )
@@ -57,14 +60,35 @@ def test_a_file_with_other_keys_or_fields_is_refused(
     file = tmp_path / "own.yaml"
     file.write_text(content)
     with pytest.raises(ConfigError, match=message):
-        parse_config(config({"language": "en", "file": str(file)}), "test")
+        reasons({"language": "en", "file": str(file)}).sentences()
 
 
 def test_a_missing_file_is_named_with_its_key(tmp_path: Path) -> None:
     file = tmp_path / "none.yaml"
     message = "file of sentences .* does not exist; give an existing file to recommend.reasons.file"
     with pytest.raises(ConfigError, match=message):
-        parse_config(config({"language": "en", "file": str(file)}), "test")
+        reasons({"language": "en", "file": str(file)}).sentences()
+
+
+def test_a_finished_run_is_read_without_its_file_and_lists_need_it(tmp_path: Path) -> None:
+    file = tmp_path / "own.yaml"
+    file.write_text("history: 'As you had {value}'")
+    of_run = config({"language": "en", "file": str(file)})
+    found = parse_config(of_run, "of run a").recommend.reasons.sentences()
+    assert found is not None and found["history"] == "As you had {value}"
+    file.unlink()
+    gone = parse_config(of_run, "of run a")
+    assert gone.recommend.reasons.file == str(file)
+    with pytest.raises(ConfigError, match=r"file of sentences .* does not exist"):
+        gone.recommend.reasons.sentences()
+
+
+def test_without_a_language_there_are_no_sentences() -> None:
+    assert reasons({}).sentences() is None
+
+
+def reasons(given: object) -> ReasonsConfig:
+    return parse_config(config(given), "test").recommend.reasons
 
 
 def config(reasons: object) -> dict[str, object]:

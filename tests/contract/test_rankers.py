@@ -95,10 +95,13 @@ def test_no_list_holds_what_its_user_has(
 
 
 @pytest.mark.parametrize("ranker", NAMES)
-def test_lists_go_by_score_and_ties_by_index(lists: dict[str, Lists], ranker: str) -> None:
+def test_lists_go_by_score_and_ties_by_index_or_where_nothing_speaks_by_popularity(
+    checkerboard: Checkerboard, lists: dict[str, Lists], ranker: str
+) -> None:
     for items, scores in lists[ranker].values():
         assert np.isfinite(scores).all()
-        np.testing.assert_array_equal(np.lexsort((items, -scores)), np.arange(len(items)))
+        counts = np.where(scores == 0.0, checkerboard.fit.item_counts[items], 0)
+        np.testing.assert_array_equal(np.lexsort((items, -counts, -scores)), np.arange(len(items)))
 
 
 @pytest.mark.parametrize("ranker", NAMES)

@@ -25,5 +25,5 @@ def test_without_the_shell_a_message_goes_to_the_own_stderr(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("M6REC_STDERR", raising=False)
-    say("note", "3 rows")
-    assert capsys.readouterr().err == "note: 3 rows\n"
+    say("note", "3 rows of sku:m:12")
+    assert capsys.readouterr().err == "note: 3 rows of sku:m:12\n"

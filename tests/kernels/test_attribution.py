@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from m6rec.kernels.arrays.rows import UNKNOWN_TIME, Float32, Float64, Rows, rows_from_scipy
+from m6rec.kernels.arrays.rows import (
+    UNKNOWN_TIME,
+    Float32,
+    Float64,
+    Rows,
+    indptr_of,
+    rows_from_scipy,
+    slices_of_rows,
+)
 from m6rec.kernels.factors.projection import (
     FactorModel,
     along_principal_axes,
@@ -15,7 +23,7 @@ from m6rec.kernels.factors.projection import (
 )
 from m6rec.kernels.neighbours.item_neighbours import ItemWeights
 from m6rec.kernels.neighbours.user_neighbours import CandidateUsers, user_neighbour_search
-from m6rec.kernels.ranking.attribution import Listed, history_shares, listed_items
+from m6rec.kernels.ranking.attribution import Listed, cells_at_once, history_shares, listed_items
 from m6rec.kernels.ranking.blending import Blend
 from m6rec.kernels.ranking.expanded_history import ExpandedHistoryMember
 from m6rec.kernels.ranking.explanation import HISTORY_REASON, KINDS, explain, item_attributes
@@ -170,6 +178,19 @@ def test_a_square_root_is_divided_by_what_each_item_adds_to_the_sum() -> None:
     assert shares.tolist() == [1.5, 0.5]
 
 
+def test_users_are_divided_few_at_once_where_items_are_added_to_their_histories() -> None:
+    users = represent(MEMBERS, BLOCK)
+    lengths = np.full(USERS, 3)
+    alone = cells_at_once([RIDGE, MEMBERS["svd"]], users.terms, ROWS, lengths)
+    np.testing.assert_array_equal(alone, ROWS.counts * 3)
+    # Five items are added to each history, and each history item says something of all of them.
+    cells = cells_at_once(MEMBERS.values(), users.terms, ROWS, lengths)
+    np.testing.assert_array_equal(cells, ROWS.counts * (3 + 5))
+    for start, stop in slices_of_rows(indptr_of(cells), 1000):
+        counts = ROWS.counts[start:stop]
+        assert (counts * lengths[start:stop]).sum() + (counts * 5).sum() <= 1000
+
+
 def test_what_is_no_sum_over_the_history_is_not_divided() -> None:
     member = popularity_member(COUNTS)
     assert history_shares(member, BLOCK, None, every_item()) is None
@@ -184,7 +205,7 @@ def test_the_parts_of_a_blend_add_up_with_their_weights_and_evidence() -> None:
     users, listed = represent(members, BLOCK), every_item()
     whole = part_scores(prepared, users, listed.indptr, listed.items)
     parts = parts_of_scores(prepared, members, users, BLOCK, listed, COUNTS, whole)
-    support = support_of(parts, listed, BLOCK)
+    support = support_of(parts, listed, BLOCK, COUNTS)
     entries = np.repeat(np.arange(len(listed.items)), np.diff(listed.cells))
     sums = np.bincount(entries, weights=support.history, minlength=len(listed.items))
     together = sums + support.popularity + support.rest
@@ -200,7 +221,7 @@ def test_who_is_unknown_has_what_is_popular_and_who_has_attributes_has_not() -> 
     block = replace(block_of(nobody), content=content)
     listed = listed_items(nobody, np.arange(3), np.zeros(2, np.int32))
     towers = PartOfScore(np.array([0.5, 0.5], np.float32), None)
-    found = support_of({"towers_svd": towers}, listed, block)
+    found = support_of({"towers_svd": towers}, listed, block, np.ones(1, np.int64))
     assert found.popularity.tolist() == [0.5, 0.0]
     assert found.rest.tolist() == [0.0, 0.5]
 
@@ -250,9 +271,8 @@ def test_without_the_named_items_the_score_falls_at_least_twice_as_much(
     listed = listed_items(rows, np.arange(len(rows) + 1), best)
     whole = scores_at(rows, listed)
     parts = parts_of_scores(prepared, members, users, block, listed, counts, whole)
-    found = explain(
-        item_attributes([[]] * items, 0, items), listed, support_of(parts, listed, block), limit
-    )
+    support = support_of(parts, listed, block, counts)
+    found = explain(item_attributes([[]] * items, 0, items), listed, support, limit)
 
     def falls(left_out: list[list[int]]) -> Float64:
         kept = matrix.toarray()

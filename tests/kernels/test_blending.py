@@ -2,12 +2,15 @@ import numpy as np
 import pytest
 
 from m6rec.kernels.ranking.blending import (
+    LEAST_WEIGHT,
     Blend,
     Candidates,
+    ChosenWeights,
     blended_scores,
     choose_weights,
     evidence_bins,
     ndcg_of_users,
+    with_least_weight,
 )
 
 
@@ -152,3 +155,24 @@ def test_bins_of_evidence_start_at_their_bounds() -> None:
 def test_coefficients_leave_out_members_without_weight() -> None:
     blend = Blend("hybrid", ("a", "b"), (1.0, 0.0), (2.0, 3.0))
     assert blend.coefficients() == {"a": 0.5}
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5])
+def test_who_is_unknown_to_the_others_is_ranked_by_a_least_weight_whatever_the_factors(
+    weight: float,
+) -> None:
+    # The second member alone knows the first user, who has no interaction. Newcomers whom others
+    # know were best served without it, and so were items of many interactions.
+    scores: list[list[float]] = [[0, 0, 0, 3, 2, 1], [3, 2, 1, 1, 2, 3]]
+    of_users = np.array([[1.0, 1.0, 1.0, 1.0], [0.0, 1.0, 1.0, 1.0]])
+    of_items = np.array([[1.0, 1.0, 1.0, 1.0], [1.0, 1.0, 1.0, 0.0]])
+    chosen = ChosenWeights(np.array([1.0, weight]), of_items, of_users, 0.0, 0)
+    candidates = two_users(scores, user_bins=(0, 3))
+    assert not blended_scores(candidates, chosen)[:3].any()
+    floored = with_least_weight(chosen, 1)
+    unknown, known = np.split(blended_scores(candidates, floored), 2)
+    assert (np.diff(unknown) < 0.0).all() and unknown[-1] > 0.0
+    # No order that others make is changed.
+    assert (np.diff(known) < 0.0).all()
+    assert floored.weights[1] * floored.user_factors[1, 0] >= LEAST_WEIGHT
+    assert (floored.weights[1] * floored.item_factors[1] >= LEAST_WEIGHT).all()

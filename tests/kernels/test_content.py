@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
 
 from m6rec.errors import DataError
-from m6rec.kernels.arrays.rows import rows_from_scipy
+from m6rec.kernels.arrays.rows import Rows, rows_from_scipy
 from m6rec.kernels.neighbours.content import (
     ContentEncoder,
     content_profiles,
@@ -52,6 +54,23 @@ def test_a_profile_is_the_direction_of_the_weighted_history() -> None:
     )
     damped = content_profiles(rows, content, np.array([4.0, 3.0, 1.0], dtype=np.float32))
     np.testing.assert_allclose(damped[0], np.sqrt([0.5, 0.5]), rtol=1e-6)
+
+
+@pytest.mark.parametrize("exponent", [-100, -75, 60, 100])
+def test_a_profile_rests_on_how_weights_compare_and_not_on_their_size(exponent: int) -> None:
+    generator = np.random.default_rng(3)
+    content = unit_rows(generator.standard_normal((20, 8)).astype(np.float32))
+    weights = generator.uniform(0.5, 2.0, 9).astype(np.float32)
+    rows = Rows(np.arange(4), np.array([0, 0, 5, 5, 9]), np.arange(3, 12, dtype=np.int32), weights)
+    scaled = replace(rows, weights=np.ldexp(weights, exponent))
+    profiles = content_profiles(rows, content)
+    np.testing.assert_array_equal(content_profiles(scaled, content), profiles)
+    lengths = np.linalg.norm(profiles, axis=1)
+    np.testing.assert_allclose(lengths, [0.0, 1.0, 0.0, 1.0], rtol=1e-6)
+    by_definition = [weights[:5] @ content[3:8], weights[5:] @ content[8:12]]
+    np.testing.assert_allclose(
+        profiles[[1, 3]], unit_rows(np.array(by_definition, np.float32)), rtol=1e-5, atol=1e-6
+    )
 
 
 def test_the_regression_is_the_ridge_solution_whatever_the_blocks() -> None:

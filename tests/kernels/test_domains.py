@@ -11,9 +11,8 @@ from m6rec.kernels.arrays.rows import Rows
 from m6rec.kernels.evaluation.sampling import drawn_items, places_among
 from m6rec.kernels.factors.projection import build_factor_model, project
 from m6rec.kernels.neighbours.item_neighbours import item_weights_from_scipy
-from m6rec.kernels.ranking.blending import BINS, Candidates, ChosenWeights
+from m6rec.kernels.ranking.blending import BINS, LEAST_WEIGHT, Candidates, ChosenWeights
 from m6rec.kernels.ranking.domain_weights import (
-    LEAST_WEIGHT,
     DomainWeights,
     choose_in_domain,
     joined,

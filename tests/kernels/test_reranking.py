@@ -181,9 +181,14 @@ def test_a_list_can_grow_while_the_quota_lets_an_item_pass() -> None:
     lists = np.array([[0, 3, 6], [0, 6, -1], [1, 2, 6]], np.int32)
     every, without_6 = np.arange(7, dtype=np.int32), np.arange(6, dtype=np.int32)
     # With an item of each genre nothing is left but item 6, which has none and is in the list.
-    assert can_grow(reranking(at_most=1), lists, every).tolist() == [False, True, True]
-    assert can_grow(reranking(at_most=1), lists[:, :2], without_6).tolist() == [False, True, True]
-    assert can_grow(reranking(at_most=1), lists[:, :2], every).tolist() == [True, True, True]
+    nothing = np.zeros(4, np.int64), np.empty(0, np.int32)
+    heads, quota = lists[:, :2], reranking(at_most=1)
+    assert can_grow(quota, lists, every, *nothing).tolist() == [False, True, True]
+    assert can_grow(quota, heads, without_6, *nothing).tolist() == [False, True, True]
+    assert can_grow(quota, heads, every, *nothing).tolist() == [True, True, True]
+    # The first user has item 6, the second all comedies.
+    own = np.array([0, 1, 4, 4]), np.array([6, 3, 4, 5], np.int32)
+    assert can_grow(quota, heads, every, *own).tolist() == [False, False, True]
 
 
 def test_users_do_not_look_at_one_another() -> None:

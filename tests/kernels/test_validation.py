@@ -27,6 +27,17 @@ def test_a_repeat_counts_where_lists_may_hold_what_users_have(
     assert users.ndcg(popular, 2) == 0.0
 
 
+@pytest.mark.parametrize("domains", [(), (Domain("all", np.arange(4, dtype=np.int32), 4),)])
+def test_lists_that_are_measured_leave_out_what_users_dislike(domains: tuple[Domain, ...]) -> None:
+    # The user dislikes item 1, the most popular, and holds out item 3, the next of those not had.
+    held_out = np.array([0, 1]), np.array([3], np.int32)
+    disliked = np.array([0, 1]), np.array([1], np.int32)
+    users = ValidationUsers(BLOCK, *held_out, np.zeros(4, np.bool_), domains=domains)
+    popular = popularity_member(np.array([3, 9, 5, 7]))
+    assert users.ndcg(popular, 2) < 1.0
+    assert replace(users, disliked=disliked).ndcg(popular, 2) == 1.0
+
+
 def test_held_out_items_count_by_the_shares_of_their_evidence() -> None:
     rows = Rows(
         np.arange(2), np.array([0, 1, 2]), np.array([0, 0], np.int32), np.ones(2, np.float32)

@@ -47,6 +47,18 @@ def test_each_fit_sees_its_folds_by_ascending_item_with_weights_and_times_aligne
     assert final.times == [EARLY, None, LATE]
 
 
+def test_a_weight_that_has_decayed_beyond_what_floats_hold_stays_above_zero(
+    spark: SparkSession,
+) -> None:
+    pairs = spark.createDataFrame(
+        [(0, item, 2.0**-exponent, LATE, True, "train") for item, exponent in ((1, 200), (2, 3))],
+        splits(spark).schema,
+    )
+    users = spark.createDataFrame([(0,)], "user_index long")
+    for row in user_item_matrix(pairs, users).collect():
+        assert row.weights == [2.0**-126, 2.0**-3]
+
+
 def test_items_seen_but_not_positive_are_excluded_and_not_history(
     rows: dict[tuple[str, int], Any],
 ) -> None:

@@ -1,5 +1,6 @@
 """The lists for users who are unknown, for everyone and by segment."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -84,3 +85,28 @@ def test_an_item_that_a_quota_leaves_out_takes_no_place_of_its_other_values(
     brands = [(2, "a"), (1, "a"), (1, "b"), (3, "b"), (4, "b")]
     values = spark.createDataFrame(brands, f"{c.ITEM_INDEX} int, {c.VALUE} string")
     assert lists(spark, None, Quota(values, 1))[None] == ["item-2", "item-3"]
+
+
+def test_a_segment_is_filled_as_far_as_everyones_list_under_a_quota(spark: SparkSession) -> None:
+    # Of brand a there are 25 items, which are the most popular, and one of brand b.
+    counts = np.arange(26, 0, -1)
+    brands = [(item, "a" if item < 25 else "b") for item in range(26)]
+    values = spark.createDataFrame(brands, f"{c.ITEM_INDEX} int, {c.VALUE} string")
+    of_segments = spark.createDataFrame(
+        [("old", 7, 3)], f"{c.SEGMENT} string, {c.ITEM_INDEX} int, {c.USERS} long"
+    )
+    words = replace(
+        explaining(),
+        attributes=item_attributes([[] for _ in range(26)], 0, 26),
+        item_ids=pack_strings([f"item-{item}" for item in range(26)]),
+        titles=pack_strings([""] * 26),
+    )
+    nothing = np.zeros(26, np.bool_)
+    frame = popular_lists(spark, counts, nothing, 2, words, of_segments, quota=Quota(values, 1))
+    rows = frame.orderBy(c.SEGMENT, c.RANK).collect()
+    assert [(row[c.SEGMENT], row[c.ITEM_ID]) for row in rows] == [
+        (None, "item-0"),
+        (None, "item-25"),
+        ("old", "item-7"),
+        ("old", "item-25"),
+    ]

@@ -11,7 +11,7 @@ from m6rec.errors import DataError
 from m6rec.kernels.arrays.categories import item_categories
 from m6rec.kernels.arrays.contexts import ContextVocabulary
 from m6rec.kernels.arrays.likeness import ItemLikeness
-from m6rec.kernels.arrays.rows import Float32
+from m6rec.kernels.arrays.rows import Float32, Int32, Rows
 from m6rec.kernels.arrays.sequences import GAP_BINS
 from m6rec.kernels.arrays.strings import pack_strings
 from m6rec.kernels.factors.projection import build_factor_model
@@ -22,12 +22,22 @@ from m6rec.kernels.ranking.members import (
     DotMember,
     HistoryMember,
     SameForAll,
+    UserBlock,
     popularity_member,
     repeats_member,
 )
 from m6rec.kernels.ranking.reranking import Reranking
+from m6rec.kernels.ranking.scoring import (
+    Masked,
+    PreparedBlend,
+    RepresentedUsers,
+    blend_top_n,
+    masked_for_users,
+    represent,
+)
 from m6rec.stages.ranking.candidates import collect_candidates
-from m6rec.stages.ranking.lists import Scoring, make_scoring, rank, user_inputs
+from m6rec.stages.ranking.lists import Scoring, best_lists, make_scoring, rank, user_inputs
+from m6rec.stages.ranking.popular import popular_lists
 from m6rec.stages.ranking.recommendations import Explaining, recommend
 from m6rec.towers.sequence_encoder import SequenceEncoder
 
@@ -164,6 +174,35 @@ def test_a_quota_fills_lists_from_ever_more_candidates(
     assert [row["score"] for row in rows] == pytest.approx(np.log1p(COUNTS[[0, 3]]))
 
 
+def test_who_has_what_the_quota_would_let_pass_is_not_searched_for_in_the_whole_catalogue(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Both users have one item; of the second brand there is item 0 alone, which the first has.
+    rows = Rows(np.arange(2), np.arange(3), np.array([0, 1], np.int32), np.ones(2, np.float32))
+    counts = np.arange(100, 0, -1)
+    brands = item_categories(np.arange(100), np.array([1, *[0] * 99], np.int32), 100, 2)
+    alike = ItemLikeness(np.zeros((100, 0), np.float32), brands)
+    one_of_each = Reranking(2, 0.0, alike, 0.0, brands, 1, brands)
+    members = {"popularity": popularity_member(counts)}
+    nothing = np.zeros(100, np.bool_)
+    how = make_scoring(members, (POPULAR,), counts, nothing, True, 2, reranking=one_of_each)
+    none = np.zeros((2, 0), np.float32)
+    block = UserBlock(rows, none, none, {}, np.zeros(2, np.float32), np.zeros(2, np.int64))
+    masked = masked_for_users([(rows.indptr, rows.item_indices)], 2, nothing)
+    asked = list[tuple[int, int]]()
+
+    def counting(
+        prepared: PreparedBlend, users: RepresentedUsers, masked: Masked, n_best: int
+    ) -> tuple[Int32, Float32]:
+        asked.append((len(users.counts), n_best))
+        return blend_top_n(prepared, users, masked, n_best)
+
+    monkeypatch.setattr("m6rec.stages.ranking.lists.blend_top_n", counting)
+    found, _ = best_lists(how, how.blends[0], represent(members, block), rows, masked)
+    assert found.tolist() == [[1, -1], [0, 2]]
+    assert asked == [(2, 2)]
+
+
 def explaining(reasons: int = 2) -> Explaining:
     return Explaining(
         attributes=item_attributes([[0], [], [], [0]], 1, 4),
@@ -198,6 +237,20 @@ def test_published_lists_tell_parts_and_reasons(spark: SparkSession, users: Data
     assert (newcomer["user_id"], newcomer["item_id"]) == ("new", "i0")
     assert [reason["kind"] for reason in newcomer["reasons"]] == ["popular"]
     assert rows[1]["title"] is None
+
+
+def test_whom_a_ranker_knows_nothing_of_has_the_list_of_the_rows_without_a_user(
+    spark: SparkSession, users: DataFrame
+) -> None:
+    # The items with the first numbers are the rarest, as in a later run of a lake.
+    counts, nothing = COUNTS[::-1].copy(), np.zeros(4, np.bool_)
+    how = make_scoring(MEMBERS, (RIDGE,), counts, nothing, True, 3)
+    user_ids = spark.createDataFrame([(2, "new")], "user_index long, user_id string")
+    rows = recommend(users, user_ids, how, explaining(), {}).frame().orderBy("rank").collect()
+    unknown = popular_lists(spark, counts, nothing, 3, explaining()).orderBy("rank").collect()
+    assert [row["item_id"] for row in rows] == [row["item_id"] for row in unknown]
+    assert [row["item_id"] for row in rows] == ["i3", "i2", "i1"]
+    assert [row["reasons"] for row in rows] == [row["reasons"] for row in unknown]
 
 
 def test_sentences_are_those_of_the_language_and_the_owners_file(

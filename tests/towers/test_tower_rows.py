@@ -129,7 +129,7 @@ def test_validation_users_are_collected_with_their_rows_and_targets(
     matrix = matrix_of(spark, rows).withColumns(
         {
             "times": F.transform("item_indices", lambda _: F.lit(None).cast("timestamp")),
-            "excluded_indices": F.array().cast("array<int>"),
+            "excluded_indices": F.array((F.col("user_index") % 5).cast("int")),
         }
     )
     inputs = user_inputs(matrix, None, {}, None)
@@ -141,6 +141,10 @@ def test_validation_users_are_collected_with_their_rows_and_targets(
     found = sample.users.rows
     np.testing.assert_array_equal(found.user_index, again.users.rows.user_index)
     np.testing.assert_array_equal(sample.targets[::2], found.user_index % 7)
+    assert sample.disliked is not None
+    np.testing.assert_array_equal(sample.disliked[1], found.user_index % 5)
+    liked_alone = collect_validation_users(inputs, chosen, nothing, True, mask_disliked=False)
+    assert liked_alone is not None and liked_alone.disliked is None
     first = int(found.user_index[0])
     np.testing.assert_array_equal(
         found.item_indices[: found.indptr[1]],

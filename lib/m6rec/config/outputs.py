@@ -122,12 +122,21 @@ class ReasonsConfig(Section):
     )
 
     @model_validator(mode="after")
-    def _sentences_can_be_read(self) -> "ReasonsConfig":
+    def _file_has_language(self) -> "ReasonsConfig":
         if self.file is not None and self.language is None:
             raise ValueError("file needs language, whose sentences are used where it has none")
-        if self.language is not None:
-            read_sentences(self.language, self.file)
         return self
+
+    def sentences(self) -> dict[str, str] | None:
+        """The template of each kind of reason; None where there are no sentences.
+
+        The file is read where sentences are made, and before a run. The configuration of a
+        finished run can be read without it.
+
+        Raises:
+            ConfigError: the file cannot be read, has another key, or a template with another field.
+        """
+        return None if self.language is None else read_sentences(self.language, self.file)
 
 
 class DiversityConfig(Section):

@@ -191,9 +191,14 @@ class _Scored:
         return _Scored(scoring, block, users, whole, totals, allowed, best[0][best[0] >= 0])
 
     def rank_of(self, item: int) -> int:
-        """The item's place among those that the list may hold; equal scores go by index."""
+        """The item's place among those that the list may hold; equal scores go as in lists."""
         ahead = self.totals > self.totals[item]
-        ahead[:item] |= self.totals[:item] == self.totals[item]
+        equal = self.totals == self.totals[item]
+        if self.totals[item] == 0.0:
+            counts = self.scoring.item_counts
+            ahead |= equal & (counts > counts[item])
+            equal &= counts == counts[item]
+        ahead[:item] |= equal[:item]
         return 1 + int((ahead & self.allowed).sum())
 
     def parts_of(self, item: int, ranked: int) -> dict[str, PartOfScore]:

@@ -79,7 +79,12 @@ class Inspection:
 
 
 def inspect_sources(spark: SparkSession, config: Config) -> Inspection:
-    """Look at the schema and the first rows of every table, together with the config."""
+    """Look at the schema and the first rows of every table, together with the config.
+
+    Raises:
+        ConfigError: sentences of the owner's cannot be read.
+    """
+    config.recommend.reasons.sentences()
     tables: list[TableView] = []
     opened: dict[str, OpenedTable] = {}
     for key, source, required in sources_of(config):

@@ -9,7 +9,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from m6rec import columns as c
-from m6rec.config.sentences import read_sentences
+from m6rec.errors import ConfigError
 from m6rec.fits.fit import Fit
 from m6rec.fits.sources import read_column_of_items
 from m6rec.kernels.arrays.domains import Domain
@@ -65,10 +65,18 @@ def read_explaining(fit: Fit) -> Explaining:
         titles=words.titles,
         reasons=settings.count,
         generated_at=datetime.now(UTC),
-        sentences=(
-            None if settings.language is None else read_sentences(settings.language, settings.file)
-        ),
+        sentences=_sentences(fit),
     )
+
+
+def _sentences(fit: Fit) -> dict[str, str] | None:
+    try:
+        return fit.config.recommend.reasons.sentences()
+    except ConfigError as error:
+        raise ConfigError(
+            f"run {fit.lakehouse.run_id} says reasons in sentences: {error} (lists of a finished"
+            " run need its file where that run found it)"
+        ) from error
 
 
 def lists_for_unknown(

@@ -38,6 +38,7 @@ def validation_users(fit: Fit, names: Iterable[str], maximum_users: int) -> Vali
         fit.masked_items,
         mask_seen=not fit.config.ranks_repeats,
         domains=fit.domains,
+        mask_disliked=fit.config.recommend.rules.masks_disliked,
     )
     if users is None or not _may_balance(fit.config):
         return users

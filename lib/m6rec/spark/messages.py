@@ -17,7 +17,7 @@ _STYLES: dict[MessageKind, str] = {"error": "bold red", "warning": "bold yellow"
 def say(kind: MessageKind, message: str) -> None:
     """Print `kind: message` on stderr."""
     with _error_stream() as stream:
-        console = Console(file=stream, highlight=False, soft_wrap=True)
+        console = Console(file=stream, highlight=False, soft_wrap=True, emoji=False)
         console.print(f"{kind}: ", style=_STYLES[kind], end="")
         console.print(message, markup=False)
 

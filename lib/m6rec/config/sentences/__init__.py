@@ -46,6 +46,6 @@ def _wrong(key: str, template: Any, known: Mapping[str, Any]) -> str | None:
         return f"{key} has the field {unknown[0]!r}; give {{value}} or {{share}}"
     try:
         template.format(value="Fargo", share="15%")
-    except ValueError as error:
-        return f"{key}: {error}; both fields are texts, such as Fargo and 15%"
+    except (LookupError, ValueError) as error:
+        return f"{key}: {error}; both fields are texts, such as Fargo and 15%, and hold no field"
     return None

@@ -4,7 +4,7 @@ A user's profile is the weighted sum of the content vectors of the user's items.
 is short, the profile is drawn towards the one that the user's own attributes predict.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.linalg
@@ -95,8 +95,23 @@ def content_profiles(
         float32 [n, c]; length 1, or zero for a history without content.
     """
     items = item_content if item_weights is None else item_content * item_weights[:, None]
-    matrix = rows.to_scipy(item_content.shape[0])
+    matrix = replace(rows, weights=_near_one(rows)).to_scipy(item_content.shape[0])
     return unit_rows(np.asarray(matrix @ items, dtype=np.float32))
+
+
+def _near_one(rows: Rows) -> Float32:
+    """The weights, each row's times the power of two that brings its largest below 1.
+
+    Old weights that have decayed are so small that their squares underflow. A power of two changes
+    no other bit of a profile.
+    """
+    filled = rows.counts > 0
+    if not filled.any():
+        return rows.weights
+    largest = np.maximum.reduceat(rows.weights, rows.indptr[:-1][filled])
+    _, exponents = np.frexp(largest)
+    near: Float32 = np.ldexp(rows.weights, -np.repeat(exponents, rows.counts[filled]))
+    return near
 
 
 @dataclass(frozen=True)

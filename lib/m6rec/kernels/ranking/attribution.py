@@ -16,6 +16,7 @@ A cell holds what one history item adds to a member's score of one listed item. 
 user, then by listed item, then by history item.
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numba
@@ -69,6 +70,29 @@ class Listed:
 def listed_items(rows: Rows, indptr: Int64, items: Int32) -> Listed:
     """The listed items with one cell for each item of their user's history."""
     return Listed(rows, indptr, items, indptr_of(np.repeat(rows.counts, np.diff(indptr))))
+
+
+def cells_at_once(
+    members: Iterable[Member | OwnMembers], terms: Mapping[str, Terms], rows: Rows, lengths: Int64
+) -> Int64:
+    """int64 [n]: the most cells of each user that `history_shares` of one of the members holds.
+
+    They are those of the user's listed items and, where a member adds items to the history, of
+    these, too.
+
+    Args:
+        members: of a blend.
+        terms: the sparse rows that the users add up, by member name.
+        rows: the users' histories.
+        lengths: int64 [n]; how many items each user's list has.
+    """
+    added = np.zeros(len(rows), np.int64)
+    for member in members:
+        if isinstance(member, ExpandedHistoryMember):
+            behind = np.diff(terms[member.name].indptr) - rows.counts
+            added = np.maximum(added, behind)
+    cells: Int64 = rows.counts * (lengths + added)
+    return cells
 
 
 def history_shares(
@@ -137,12 +161,13 @@ def _shares_of_expanded(
     added, items = _after_history(terms, history)
     of_added = listed_items(listed.rows, added, items)
     says = _shares_of_rows(history, member.added_by.rows, of_added)
+    says *= member.expansion
     rows = member.rows
     _add_expansion(
         added,
         items,
         of_added.cells,
-        np.float64(member.expansion) * says,
+        says,
         rows.indptr,
         rows.item_indices,
         rows.values,

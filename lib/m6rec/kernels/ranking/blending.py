@@ -27,6 +27,8 @@ BIN_LABELS = ("no interaction", "1 or 2", "3 to 9", "10 and more")
 
 STEPS = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 FACTOR_STEPS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0)
+# Too small to change an order that another member makes.
+LEAST_WEIGHT = 1e-3
 # A choice between settings is made only where the mean gain over users is more than so many of its
 # standard errors: a smaller gain is as likely to be lost on other users.
 LEAST_STANDARD_ERRORS = 1.0
@@ -169,6 +171,21 @@ class ChosenWeights:
     user_factors: Float64
     ndcg: float
     trials: int
+
+
+def with_least_weight(chosen: ChosenWeights, member: int) -> ChosenWeights:
+    """The weights with `LEAST_WEIGHT` at least for the member at this place.
+
+    Its weight times its factor is no less for users without interactions, nor for any evidence of
+    items, so that it orders the items of users of whom no other member knows anything.
+    """
+    weights, of_items = chosen.weights.copy(), chosen.item_factors.copy()
+    of_users = chosen.user_factors.copy()
+    weights[member] = max(weights[member], LEAST_WEIGHT)
+    least = LEAST_WEIGHT / weights[member]
+    of_items[member] = np.maximum(of_items[member], least)
+    of_users[member, 0] = max(of_users[member, 0], least)
+    return replace(chosen, weights=weights, item_factors=of_items, user_factors=of_users)
 
 
 def ndcg_of_users(candidates: Candidates, blended: Float32, k: int) -> Float64:

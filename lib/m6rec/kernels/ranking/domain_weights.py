@@ -18,6 +18,7 @@ import numpy.typing as npt
 from m6rec.kernels.arrays.rows import Float32, Float64, Int64, indptr_of
 from m6rec.kernels.evaluation.bootstrap import paired_sums, paired_t_test, sums_by_owner
 from m6rec.kernels.ranking.blending import (
+    LEAST_WEIGHT,
     Candidates,
     ChosenWeights,
     blended_scores,
@@ -26,8 +27,6 @@ from m6rec.kernels.ranking.blending import (
 )
 
 Origin = Literal["common", "of_domain", "alone"]
-# Too small to change an order that another member makes.
-LEAST_WEIGHT = 1e-3
 # With as many users, a domain's own weights count half, and the common ones half.
 USERS_OF_THE_COMMON = 500
 # Of the two-sided test, so that gains by chance are taken once in twenty domains.

@@ -226,7 +226,8 @@ def _explain(  # type: ignore[no-untyped-def]
                 found = _keep_largest(reasons, found, _MODEL, -1, rest)
             if found == 0:
                 # Nothing speaks for the item. It is listed because more speaks against other items.
-                kind = _MODEL if len(own) else _POPULAR
+                speaks = len(own) > 0 or of_content[entry] != 0.0 or of_rest[entry] != 0.0
+                kind = _MODEL if speaks else _POPULAR
                 found = _keep_largest(reasons, found, kind, -1, 1.0)
                 total = 1.0
             for reason in range(found):

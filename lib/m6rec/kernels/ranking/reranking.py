@@ -27,7 +27,8 @@ from m6rec.kernels.arrays.categories import (
     term_of_divergence,
 )
 from m6rec.kernels.arrays.likeness import ItemLikeness, likeness_of
-from m6rec.kernels.arrays.rows import NO_ITEM, Float32, Int32, Rows
+from m6rec.kernels.arrays.rows import NO_ITEM, Float32, Int32, Int64, Rows
+from m6rec.kernels.ranking.top_n import holds
 
 
 @dataclass(frozen=True)
@@ -89,28 +90,39 @@ def rerank(
     return listed, values
 
 
-def can_grow(reranking: Reranking, listed: Int32, allowed: Int32) -> npt.NDArray[np.bool_]:
-    """bool [n]: whether the quota lets an item pass that the list does not hold.
+def can_grow(
+    reranking: Reranking, listed: Int32, allowed: Int32, masked_indptr: Int64, masked: Int32
+) -> npt.NDArray[np.bool_]:
+    """bool [n]: whether the quota lets an item pass that the list may hold and does not.
 
     Args:
         reranking: has the quota.
         listed: int32 [n, N], padded with -1.
         allowed: int32; the items that lists may hold.
+        masked_indptr: int64 [n + 1] into masked.
+        masked: int32; the items that each user's list may not hold, ascending within a user.
     """
     limited = reranking.limited
     taken = np.zeros(limited.count, np.int64)
     found: npt.NDArray[np.bool_] = _can_grow(
-        (limited.indptr, limited.indices), listed, allowed, reranking.at_most, taken
+        (limited.indptr, limited.indices),
+        listed,
+        allowed,
+        (masked_indptr, masked),
+        reranking.at_most,
+        taken,
     )
     return found
 
 
 @numba.njit(cache=True, nogil=True)
-def _can_grow(limited, listed, allowed, at_most, taken):  # type: ignore[no-untyped-def]
+def _can_grow(limited, listed, allowed, masked_of_users, at_most, taken):  # type: ignore[no-untyped-def]
     indptr, values = limited
+    masked_indptr, masked = masked_of_users
     found = np.zeros(len(listed), np.bool_)
     for user in range(len(listed)):
         held = listed[user][listed[user] >= 0]
+        own = masked[masked_indptr[user] : masked_indptr[user + 1]]
         for item in held:
             for place in range(indptr[item], indptr[item + 1]):
                 taken[values[place]] += 1
@@ -118,7 +130,7 @@ def _can_grow(limited, listed, allowed, at_most, taken):  # type: ignore[no-unty
             passes = True
             for place in range(indptr[item], indptr[item + 1]):
                 passes &= at_most == 0 or taken[values[place]] < at_most
-            if passes and not np.any(held == item):
+            if passes and not holds(own, item) and not np.any(held == item):
                 found[user] = True
                 break
         taken[:] = 0

@@ -276,7 +276,7 @@ def _keep_best(  # type: ignore[no-untyped-def]
                 if run[column] > passed_by:
                     item = indices[start + column]
                     key = _key(bits[column], item)
-                    if key >= heap[0] or masked_items[item] or _holds(masked, item):
+                    if key >= heap[0] or masked_items[item] or holds(masked, item):
                         continue
                     _replace_worst(heap, key)
                     bits_of_thresholds[user] = _in_order(np.int32(-1 - (heap[0] >> 32)))
@@ -290,7 +290,7 @@ def _passed_by(threshold, ascending):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def _holds(ascending, item):  # type: ignore[no-untyped-def]
+def holds(ascending, item):  # type: ignore[no-untyped-def]
     """Whether an ascending array holds an item."""
     place = np.searchsorted(ascending, item)
     return place < len(ascending) and ascending[place] == item

@@ -47,6 +47,8 @@ class ValidationUsers:
         balance: how much held-out items of each bin of evidence count. Where there is one, a user
             counts once for each bin that the user's held-out items are in, each time with the items
             of this bin alone.
+        disliked: int64 [n + 1] and int32; items of each user that are masked without being the
+            user's own, if any are.
     """
 
     users: UserBlock
@@ -56,6 +58,7 @@ class ValidationUsers:
     mask_seen: bool = True
     domains: tuple[Domain, ...] = ()
     balance: Balance | None = None
+    disliked: tuple[Int64, Int32] | None = None
 
     def __len__(self) -> int:
         return len(self.users.rows)
@@ -66,16 +69,16 @@ class ValidationUsers:
 
     def ndcg_of_users(self, members: Mapping[str, Member], k: int) -> Float64:
         """float64 [n]: NDCG@k of the lists that rank by the sum of the members' scores."""
-        seen = self.users.rows.indptr, self.users.rows.item_indices
+        masked = self._masked_lists()
         targets = self.target_indptr, self.targets
         bins = None if self.balance is None else self.balance.item_bins
         if not self.domains:
-            return self._ndcg(members, k, seen, targets, self.masked_items, bins)
+            return self._ndcg(members, k, masked, targets, self.masked_items, bins)
         of_domains = [
             self._ndcg(
                 {name: within(member, domain) for name, member in members.items()},
                 k,
-                domain.own(*seen),
+                [domain.own(*one) for one in masked],
                 domain.own(*targets),
                 self.masked_items[domain.items],
                 None if bins is None else bins[domain.items],
@@ -96,6 +99,12 @@ class ValidationUsers:
         ]
         return np.concatenate(of_domains)
 
+    def _masked_lists(self) -> list[tuple[Int64, Int32]]:
+        """What is masked for each user besides the items that are masked for all."""
+        rows = self.users.rows
+        own = [(rows.indptr, rows.item_indices)] if self.mask_seen else []
+        return own if self.disliked is None else [*own, self.disliked]
+
     def _holders(self, targets: tuple[Int64, Int32], item_bins: Int64 | None) -> Int64:
         parts = [np.diff(one[0]) > 0 for one in self._of_bins(targets, item_bins)]
         return np.concatenate([self.users.rows.user_index[holds] for holds in parts])
@@ -113,7 +122,7 @@ class ValidationUsers:
         self,
         members: Mapping[str, Member],
         k: int,
-        seen: tuple[Int64, Int32],
+        masked_lists: list[tuple[Int64, Int32]],
         targets: tuple[Int64, Int32],
         masked_items: npt.NDArray[np.bool_],
         item_bins: Int64 | None,
@@ -121,7 +130,7 @@ class ValidationUsers:
         names, ones = tuple(members), (1.0,) * len(members)
         blend = Blend(" + ".join(names), names, ones, ones)
         prepared = prepare_blend(blend, members, np.zeros(len(masked_items), np.int64))
-        masked = masked_for_users([seen] if self.mask_seen else [], len(self), masked_items)
+        masked = masked_for_users(masked_lists, len(self), masked_items)
         ranked, _ = blend_top_n(prepared, represent(members, self.users), masked, k)
         parts = [_of_holders(ranked, one, k) for one in self._of_bins(targets, item_bins)]
         if self.balance is None:

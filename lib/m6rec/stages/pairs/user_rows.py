@@ -18,7 +18,7 @@ from pyspark.sql import types as T
 
 from m6rec import columns as c
 from m6rec.kernels.arrays.hashing import hash_of_columns
-from m6rec.kernels.arrays.rows import Int64, indptr_of
+from m6rec.kernels.arrays.rows import Float32, Float64, Int64, indptr_of
 from m6rec.kernels.evaluation.holdout import Bools, HeldOutQuota, first_of_rows, known_in
 from m6rec.kernels.evaluation.mixed_split import ItemSample, choose_mixed
 
@@ -322,11 +322,21 @@ def _batch(
             chosen = known & (~positive if name == c.EXCLUDED_INDICES else positive)
             places = np.flatnonzero(chosen)
             values_of_fit = _joined(block.pairs.column(source).take(pa.array(order[places])))
-            if kind is not None:
+            if name == c.WEIGHTS:
+                values_of_fit = pa.array(_as_floats(values_of_fit.to_numpy(zero_copy_only=False)))
+            elif kind is not None:
                 values_of_fit = values_of_fit.cast(kind, safe=False)
             offsets = _offsets(block, rows[places])
             columns[_of_fit(fit, name)] = pa.ListArray.from_arrays(offsets, values_of_fit)
     return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
+
+
+def _as_floats(weights: Float64) -> Float32:
+    """The weights as float32, in which those that are above 0 stay so, however long they decay."""
+    floats = weights.astype(np.float32)
+    least = np.finfo(np.float32).tiny
+    floats[(weights > 0.0) & (floats < least)] = least
+    return floats
 
 
 def _joined(column: pa.ChunkedArray) -> pa.Array:

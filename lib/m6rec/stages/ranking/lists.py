@@ -7,7 +7,7 @@ exclude are masked.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,7 @@ from m6rec.kernels.ranking.scoring import (
     prepare_blend,
     represent,
 )
+from m6rec.kernels.ranking.silence import by_popularity, popular_where_silent
 from m6rec.schemas import LISTS_TABLE
 from m6rec.spark.arrow_rows import (
     batches_of,
@@ -90,6 +91,12 @@ class Scoring:
     def domain_name(self) -> str | None:
         """The name of the domain, if any."""
         return None if self.domain is None else self.domain.name
+
+    @cached_property
+    def popular(self) -> Int32:
+        """int32: the items that lists may hold, the most popular first."""
+        order = by_popularity(self.item_counts)
+        return order[~self.masked_items[order]]
 
     def own(self, indptr: Int64, items: Int32) -> tuple[Int64, Int32]:
         """Lists of items cut to those that are ranked, by the numbers that ranking has for them."""
@@ -282,11 +289,11 @@ def best_lists(
     """The lists of a block of users and their scores, as `blend_top_n` returns them.
 
     Where a quota leaves a list short, it is chosen from ever more candidates, as long as the quota
-    lets any item pass.
+    lets any item pass that is not masked for the user.
     """
     reranking, n = scoring.reranking, scoring.n
     if reranking is None:
-        return blend_top_n(prepared, users, masked, n)
+        return _best(scoring, prepared, users, masked, n)
     listed = np.full((len(rows), n), NO_ITEM, np.int32)
     values = np.full((len(rows), n), -np.inf, np.float32)
     short = np.arange(len(rows), dtype=np.int64)
@@ -296,18 +303,31 @@ def best_lists(
         candidates = min(candidates, max(len(allowed), 1))
         still_short = []
         for part in np.array_split(short, -(-len(short) * candidates // _CANDIDATES_AT_ONCE)):
-            found = blend_top_n(prepared, users.take(part), masked.take(part), candidates)
+            own = masked.take(part)
+            found = _best(scoring, prepared, users.take(part), own, candidates)
             chosen, values[part] = rerank(
                 reranking, rows.take(part), scoring.among_all(found[0]), found[1], n
             )
             listed[part] = scoring.among_ranked(chosen)
             more = (found[0][:, -1] != NO_ITEM) & (chosen[:, -1] == NO_ITEM)
-            still_short.append(part[more][can_grow(reranking, chosen[more], allowed)])
+            of_more = own.take(np.flatnonzero(more))
+            masked_items = scoring.among_all(of_more.item_indices)
+            grows = can_grow(reranking, chosen[more], allowed, of_more.indptr, masked_items)
+            still_short.append(part[more][grows])
         if candidates == len(allowed):
             break
         short = np.concatenate(still_short)
         candidates *= _MORE_CANDIDATES
     return listed, values
+
+
+def _best(
+    scoring: Scoring, prepared: PreparedBlend, users: RepresentedUsers, masked: Masked, n: int
+) -> tuple[Int32, Float32]:
+    """The best n items of each user; of those that nothing speaks for, the most popular."""
+    listed, values = blend_top_n(prepared, users, masked, n)
+    filled = popular_where_silent(prepared, users, masked, scoring.popular, listed, values)
+    return filled, values
 
 
 def listed_entries(items: Int32, values: Float32) -> tuple[Int64, Int32, Float32]:

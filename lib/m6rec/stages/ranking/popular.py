@@ -26,8 +26,6 @@ from m6rec.stages.ranking.recommendations import Explaining, sentence_of
 
 _PLACE = "_place"
 _VALUES = "_values"
-# Under a quota, the most popular items alone may not fill a list.
-_FILLERS = 10
 _ITEMS = T.StructType(
     [
         T.StructField(c.ITEM_INDEX, T.LongType(), False),
@@ -85,8 +83,7 @@ def popular_lists(
     everyone = F.lit(None).cast("string").alias(c.SEGMENT)
     rows = items.where(F.col(_PLACE) <= reach).select("*", everyone)
     if of_segments is not None:
-        fillers = n if quota is None else _FILLERS * n
-        rows = rows.unionByName(_of_segments(items, of_segments, fillers))
+        rows = rows.unionByName(_of_segments(items, of_segments, _fillers(items, n, quota)))
     if quota is not None:
         rows = _within(quota, rows, n)
     best = Window.partitionBy(c.SEGMENT).orderBy(F.desc(c.USERS), _PLACE)
@@ -120,10 +117,15 @@ def popular_lists(
 
 def _within(quota: Quota, rows: DataFrame, n: int) -> DataFrame:
     """The rows of each list whose values have room beside the more popular items that are kept."""
-    of_item = quota.values.groupBy(c.ITEM_INDEX).agg(F.collect_list(c.VALUE).alias(_VALUES))
-    described = rows.join(of_item, c.ITEM_INDEX, "left").select(*rows.columns, _VALUES)
     keep = partial(_keep_within, at_most=quota.at_most, n=n)
-    return described.groupBy(c.SEGMENT).applyInPandas(keep, rows.schema)
+    return _with_values(quota, rows).groupBy(c.SEGMENT).applyInPandas(keep, rows.schema)
+
+
+def _with_values(quota: Quota, rows: DataFrame) -> DataFrame:
+    """The rows with the values of their items in order, null where an item has none."""
+    values = F.sort_array(F.collect_list(c.VALUE)).alias(_VALUES)
+    of_item = quota.values.groupBy(c.ITEM_INDEX).agg(values)
+    return rows.join(of_item, c.ITEM_INDEX, "left").select(*rows.columns, _VALUES)
 
 
 def _keep_within(listed: pd.DataFrame, at_most: int, n: int) -> pd.DataFrame:
@@ -166,10 +168,24 @@ def _items_frame(
     return frame_of_arrow(spark, pa.table(columns, arrow_schema(_ITEMS)), _ITEMS)
 
 
-def _of_segments(items: DataFrame, counts: DataFrame, n: int) -> DataFrame:
-    """Each segment's own items, and the n most popular ones, which can fill its list."""
+def _fillers(items: DataFrame, n: int, quota: Quota | None) -> DataFrame:
+    """The items that can fill the list of a segment.
+
+    Under a quota, those are the most popular ones of each combination of values: where a list has
+    no room for one of them, it has none for the less popular of the same values either.
+    """
+    if quota is None:
+        return items.where(F.col(_PLACE) <= n)
+    alike = Window.partitionBy(_VALUES).orderBy(_PLACE)
+    most = F.when(F.col(_VALUES).isNull(), n).otherwise(min(quota.at_most, n))
+    ranked = _with_values(quota, items).withColumn(c.RANK, F.row_number().over(alike))
+    return ranked.where(F.col(c.RANK) <= most).select(*items.columns)
+
+
+def _of_segments(items: DataFrame, counts: DataFrame, fillers: DataFrame) -> DataFrame:
+    """Each segment's own items, and those that can fill its list."""
     own = counts.select(c.SEGMENT, c.ITEM_INDEX, c.USERS)
-    popular = items.where(F.col(_PLACE) <= n).select(c.ITEM_INDEX, F.lit(0).alias(c.USERS))
+    popular = fillers.select(c.ITEM_INDEX, F.lit(0).alias(c.USERS))
     filling = own.select(c.SEGMENT).distinct().crossJoin(popular)
     together = own.unionByName(filling).groupBy(c.SEGMENT, c.ITEM_INDEX)
     counted = together.agg(F.sum(c.USERS).alias(c.USERS))

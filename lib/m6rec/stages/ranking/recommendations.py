@@ -17,7 +17,7 @@ from m6rec import columns as c
 from m6rec.kernels.arrays.contexts import Context
 from m6rec.kernels.arrays.rows import Float32, Int32, Int64, indptr_of, slices_of_rows
 from m6rec.kernels.arrays.strings import Strings
-from m6rec.kernels.ranking.attribution import listed_items
+from m6rec.kernels.ranking.attribution import cells_at_once, listed_items
 from m6rec.kernels.ranking.explanation import (
     AFTER_REASON,
     AGAIN_REASON,
@@ -59,7 +59,7 @@ from m6rec.stages.ranking.lists import (
 )
 
 _PHRASES = (POPULAR_WITH_ALL, TASTE_OF_ALL, TASTE_OF_OTHERS)
-# Bounds what is held at once of what each history item adds to each listed item.
+# Bounds what is held at once of what each history item adds to each item.
 _MOST_CELLS = 1_000_000
 
 
@@ -236,9 +236,10 @@ def _reasons(
     limit = explaining.reasons
     if limit == 0:
         return no_reasons(len(items))
-    cells = indptr_of(block.rows.counts * np.diff(indptr))
+    members = [scoring.whole_members[name] for name in parts]
+    cells = cells_at_once(members, users.terms, block.rows, np.diff(indptr))
     found = []
-    for start, stop in slices_of_rows(cells, _MOST_CELLS):
+    for start, stop in slices_of_rows(indptr_of(cells), _MOST_CELLS):
         of_users = np.arange(start, stop)
         entries = slice(indptr[start], indptr[stop])
         own = block.slice(start, stop)
@@ -252,7 +253,7 @@ def _reasons(
             scoring.whole_counts,
             {name: part[entries] for name, part in parts.items()},
         )
-        support = support_of(shares, listed, own)
+        support = support_of(shares, listed, own, scoring.whole_counts)
         found.append(explain(explaining.attributes, listed, support, limit))
     return join_reasons(found)
 

@@ -21,6 +21,7 @@ def collect_validation_users(
     masked_items: npt.NDArray[np.bool_],
     mask_seen: bool,
     domains: tuple[Domain, ...] = (),
+    mask_disliked: bool = True,
 ) -> ValidationUsers | None:
     """Collect the users of `targets` with their inputs; None where there are none.
 
@@ -30,6 +31,7 @@ def collect_validation_users(
         masked_items: bool [items]; items that no list may hold.
         mask_seen: whether the users' own items are masked as well.
         domains: within which lists are made, if there are any.
+        mask_disliked: whether those are that the user has seen and that are not positive.
     """
     held_out = targets.select(c.USER_INDEX, F.col(c.ITEM_INDICES).alias(_TARGETS))
     table = arrow_table(users.join(held_out, c.USER_INDEX).orderBy(c.USER_INDEX))
@@ -39,4 +41,5 @@ def collect_validation_users(
     block, batch = next(blocks(iter(batches), table.num_rows))
     indptr, items = list_column(batch, _TARGETS)
     held = items.astype(np.int32, copy=False)
-    return ValidationUsers(block, indptr, held, masked_items, mask_seen, domains)
+    disliked = list_column(batch, c.EXCLUDED_INDICES) if mask_disliked else None
+    return ValidationUsers(block, indptr, held, masked_items, mask_seen, domains, disliked=disliked)
