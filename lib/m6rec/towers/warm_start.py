@@ -94,7 +94,7 @@ def take_over(
             given = earlier.weights.get(turns.earlier_name(name) or "")
             if given is None:
                 continue
-            known = torch.from_numpy(np.array(given, np.float32))
+            known = torch.from_numpy(np.array(given, np.float32)).to(parameter.device)
             if name in _OF_CONTEXTS:
                 _take_contexts(parameter, known, contexts, earlier.contexts)
             elif parameter.ndim == 0:
@@ -110,8 +110,9 @@ def _take(name: str, parameter: Tensor, known: Tensor, turn: Float32 | None) -> 
     if turn is not None:
         if turn.shape != (parameter.shape[-1], known.shape[-1]):
             return
-        columns = torch.from_numpy(turn.any(axis=1))
-        known = known @ torch.from_numpy(turn).T
+        turned = torch.from_numpy(turn).to(known.device)
+        columns = turned.any(dim=1)
+        known = known @ turned.T
     rows = min(len(known), len(parameter)) if _BY_ROWS.fullmatch(name) else len(parameter)
     if known[:rows].shape != parameter[:rows].shape:
         return
