@@ -382,6 +382,15 @@ CASES: list[tuple[str, Config, Config]] = [
     ),
     (
         "towers.sequence.patience",
+        config(
+            TIME,
+            towers={"sequence": {"patience": 10}},
+            evaluate={"candidates": "cold_items"},
+        ),
+        config(TIME, towers={"sequence": {"patience": 10}}),
+    ),
+    (
+        "towers.sequence.patience",
         config(TIME, towers={"sequence": {"patience": 40}}),
         config(TIME, towers={"sequence": {"patience": 10}}),
     ),

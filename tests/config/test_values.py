@@ -39,6 +39,12 @@ def test_a_seed_that_no_generator_takes_is_refused(seed: int) -> None:
     assert config_with(seed=2**32 - 1).seed == 2**32 - 1
 
 
+def test_towers_need_an_item_for_the_input_and_one_for_a_target() -> None:
+    with pytest.raises(ConfigError, match=r"towers\.maximum_history: .*greater than or equal to 2"):
+        config_with(towers={"maximum_history": 1})
+    assert config_with(towers={"maximum_history": 2}).towers.maximum_history == 2
+
+
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
 def test_the_least_positive_weight_is_a_finite_number(number: float) -> None:
     with pytest.raises(ConfigError, match=r"interactions\.positive_minimum: .*finite number"):

@@ -156,10 +156,14 @@ def test_a_model_is_turned_towards_earlier_factors_and_scores_as_before(linear: 
 
 
 def test_earlier_factors_of_other_lengths_are_met_as_far_as_they_go() -> None:
-    model = _least_squares()
-    shorter = aligned_with(model, model.factors[:, :3])
-    np.testing.assert_allclose(
-        shorter.factors @ shorter.factors.T, model.factors @ model.factors.T, atol=1e-4
-    )
-    longer = np.hstack([model.factors, model.factors])
-    assert aligned_with(model, longer) is model
+    model, rows = _least_squares(), _rows()
+    scores = project(model, rows) @ model.scored_factors.T
+    generator = np.random.default_rng(9)
+    longer = np.linalg.qr(generator.standard_normal((RANK + 2, RANK)))[0].T
+    for earlier in (model.factors[:, :3], (model.factors @ longer).astype(np.float32)):
+        turned = aligned_with(model, earlier)
+        assert turned.rank == max(RANK, earlier.shape[1])
+        np.testing.assert_allclose(
+            project(turned, rows) @ turned.scored_factors.T, scores, atol=2e-4
+        )
+    np.testing.assert_allclose(turned.factors, earlier, atol=1e-5)

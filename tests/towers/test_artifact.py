@@ -48,6 +48,13 @@ def test_saved_towers_encode_as_before(
     np.testing.assert_array_equal(loaded.encode_items(None), encoder.encode_items(None))
 
 
+def test_saved_weights_keep_their_shapes(folder: Path, encoder: TowerEncoder) -> None:
+    loaded = load_towers(str(folder)).weights
+    assert loaded.keys() == encoder.weights.keys()
+    for name, weight in encoder.weights.items():
+        assert loaded[name].shape == weight.shape
+
+
 def test_an_artifact_is_safetensors_and_json_alone(folder: Path) -> None:
     assert sorted(file.name for file in folder.iterdir()) == ["towers.json", "towers.safetensors"]
 

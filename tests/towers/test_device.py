@@ -4,6 +4,7 @@ Nothing here needs Spark: on a machine with torch, numpy, scipy, numba, pyarrow 
 `pytest --noconftest tests/towers/test_device.py` runs it.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 
 from m6rec.config.towers import SequenceConfig, TowersConfig
 from m6rec.errors import ClusterError
+from m6rec.kernels.arrays.contexts import NO_CONTEXTS
 from m6rec.kernels.arrays.rows import Float32, Int64, Rows, indptr_of
 from m6rec.kernels.factors.projection import FactorModel, build_factor_model
 from m6rec.towers.encoder import ItemInputs
@@ -19,6 +21,7 @@ from m6rec.towers.launch import TrainingTask, train_alone
 from m6rec.towers.loop import TrainingResult
 from m6rec.towers.ranks import chosen_device
 from m6rec.towers.row_files import Manifest, write_row_file
+from m6rec.towers.warm_start import EarlierTowers, FeatureTurn
 
 N_USERS, N_ITEMS, RANK, COLOURS = 400, 60, 8, 4
 needs_cuda = pytest.mark.skipif(
@@ -124,6 +127,21 @@ def test_a_training_on_a_cuda_device_goes_on_from_its_checkpoint(
     train_alone(TrainingTask(**{**vars(task), **begun, "epochs": 2}))
     resumed = train_alone(TrainingTask(**{**vars(task), **begun}))
     np.testing.assert_allclose(losses(resumed), losses(train_alone(task)), rtol=1e-4)
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=needs_cuda)])
+@pytest.mark.parametrize("in_order", [False, True], ids=["sets", "order"])
+def test_a_training_goes_on_from_earlier_towers(
+    tmp_path: Path, in_order: bool, device: str
+) -> None:
+    task = task_on(tmp_path, device, "float32", in_order)
+    weights = train_alone(task).encoder.weights
+    nothing = FeatureTurn(np.zeros((0, 0), np.float32))
+    known = FeatureTurn(np.eye(COLOURS, dtype=np.float32))
+    earlier = EarlierTowers(weights, NO_CONTEXTS, 4, 0, nothing, known)
+    again = train_alone(replace(task, epochs=0, earlier=earlier)).encoder.weights
+    for name, array in weights.items():
+        np.testing.assert_allclose(again[name], array, rtol=1e-3, atol=1e-5)
 
 
 @needs_cuda

@@ -79,6 +79,21 @@ def test_a_rank_without_pairs_takes_the_gradients_of_the_others() -> None:
         assert by_rows.sum() == 2.0 and by_rows[3].all()
 
 
+def test_parameters_that_are_held_fixed_do_not_decay() -> None:
+    def work(rank: Rank) -> Any:
+        model = Model()
+        nn.init.ones_(model.unused).requires_grad_(False)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, weight_decay=0.5)
+        model.dense.grad = torch.ones(2, 2)
+        rank.average_gradients(model, [optimizer], 3)
+        optimizer.step()
+        return model.unused.numpy(), model.dense.detach().numpy()
+
+    for held, trained in together(work):
+        np.testing.assert_array_equal(held, np.ones(3))
+        assert (trained < 0).all()
+
+
 def test_one_rank_leaves_its_gradients_as_they_are() -> None:
     model = Model()
     model.dense.grad = torch.ones(2, 2)

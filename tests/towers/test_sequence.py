@@ -22,7 +22,7 @@ from m6rec.towers.encoder import ItemInputs
 from m6rec.towers.launch import TrainingTask, train_alone
 from m6rec.towers.row_files import Manifest, write_row_file
 from m6rec.towers.sequence_encoder import SequenceEncoder, sequence_factors
-from m6rec.towers.sequence_training import cut_windows, train_sequence_towers
+from m6rec.towers.sequence_training import cut_windows, pools_of_epoch, train_sequence_towers
 from m6rec.towers.validation import TowerValidation
 from m6rec.towers.warm_start import EarlierTowers, FeatureTurn
 
@@ -185,6 +185,23 @@ def test_an_item_without_history_has_a_place_by_its_features(
     assert (
         np.abs(trained.encode_items(features) - trained.encode_items(features[::-1])).max() > 0.01
     )
+
+
+@pytest.mark.parametrize("minimum", [1, 32, 64, 200])
+@pytest.mark.parametrize("users_per_batch", [16, 128])
+def test_an_epoch_has_the_steps_that_are_wanted(users_per_batch: int, minimum: int) -> None:
+    for rows in range(200, 40_000, 97):
+        manifest = Manifest("rows", ("rows-00000.parquet",), (rows,), 80, 0, 1, True)
+        wanted = manifest.steps_per_epoch(users_per_batch, minimum)
+        pools, sorted_together = pools_of_epoch(wanted, manifest.fewest_rows)
+        assert wanted <= pools * sorted_together < wanted + pools
+        assert rows / (pools * sorted_together) <= users_per_batch
+
+
+def test_no_step_of_an_epoch_is_without_a_row() -> None:
+    for rows in range(1, 400):
+        pools, sorted_together = pools_of_epoch(rows, rows)
+        assert rows - pools < pools * sorted_together <= rows
 
 
 def test_windows_make_every_interaction_but_the_first_a_target() -> None:

@@ -315,12 +315,16 @@ def test_what_earlier_towers_do_not_know_starts_as_without_them(
     start = train(manifest, items, epochs=0).encoder.weights
     known = {name: array + 1.0 for name, array in start.items()}
     known["item.feature.weight"] = known["item.feature.weight"][:, ::-1][:, :3]
+    known["item.first.weight"] = known["item.first.weight"][:4]
+    # Their factors had four dimensions.
     known["shared.weight"] = known["shared.weight"][:4, :4]
     # Of the item's four colours, the earlier towers had three, in another order.
     places = matched([2, None, 0, 1], 3)
     earlier = EarlierTowers(known, NO_CONTEXTS, 0, 0, matched(range(3), 3), places)
     taken = train(manifest, items, epochs=0, earlier=earlier).encoder.weights
-    np.testing.assert_array_equal(taken["shared.weight"], start["shared.weight"])
+    np.testing.assert_array_equal(taken["item.first.weight"], start["item.first.weight"])
+    np.testing.assert_array_equal(taken["shared.weight"][:4, :4], known["shared.weight"])
+    np.testing.assert_array_equal(taken["shared.weight"][4:], start["shared.weight"][4:])
     np.testing.assert_array_equal(taken["user.first.weight"], known["user.first.weight"])
     columns = taken["item.feature.weight"]
     np.testing.assert_array_equal(columns[:, 1], start["item.feature.weight"][:, 1])

@@ -1,6 +1,10 @@
 """Earlier towers read the features of another night as they read their own."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,20 +13,23 @@ import torch
 from torch import Tensor, nn
 
 from m6rec import columns as c
-from m6rec.fits.earlier import turn_of_features
-from m6rec.kernels.arrays.contexts import NO_CONTEXTS
+from m6rec.fits.earlier import EarlierRun, turn_of_features
+from m6rec.kernels.arrays.contexts import NO_CONTEXTS, ContextVocabulary
 from m6rec.kernels.arrays.principal_components import Reduction
 from m6rec.kernels.arrays.rows import Float32, Float64
 from m6rec.kernels.arrays.standardisation import Selection, Standardisation
+from m6rec.kernels.factors.projection import build_factor_model
 from m6rec.kernels.neighbours.vectors import VectorSpace, fit_vector_space
 from m6rec.stages.features.blocks import TokenBlock, VectorBlock, raw_names
 from m6rec.stages.features.inputs import AttributeColumns
 from m6rec.stages.features.pipeline import FeaturePipeline
 from m6rec.stages.features.vectors import VectorColumn
+from m6rec.towers.artifact import DESCRIPTION_FILE, TowerProvenance, save_towers
 from m6rec.towers.loop import weights_of
 from m6rec.towers.model import TowerModel, TowerShape
 from m6rec.towers.sequence_model import SequenceModel, SequenceShape
-from m6rec.towers.warm_start import EarlierTowers, FeatureTurn, take_over
+from m6rec.towers.training import freeze
+from m6rec.towers.warm_start import EarlierTowers, FeatureTurn, VectorTurn, take_over
 
 N, PLAIN = 7, 3
 # A column of one vector a row and one of several.
@@ -113,23 +120,29 @@ def test_axes_of_vectors_are_turned_where_the_column_holds_the_same_vectors(
     later = fit_vector_space(vectors[20:], 6, 1)
     block = TokenBlock("plot", "text", (), np.zeros(0, np.float32))
 
-    def turn_of(now: VectorSpace, name: str = "cover") -> Float32:
-        columns = (VectorColumn("cover", 6, 1), VectorColumn(name, 6, 1))
-        made = (VectorBlock(columns[0], space), VectorBlock(columns[1], now))
+    def turn_of(now: VectorSpace, name: str = "cover") -> VectorTurn | None:
+        before = [VectorBlock(VectorColumn(one, 6, 1), space) for one in ("back", "cover")]
+        made = VectorBlock(VectorColumn(name, 6, 1), now)
         [turn] = turn_of_features(
-            pipeline((), np.ones(0), block, made[1:]), pipeline((), np.ones(0), block, made[:1])
+            pipeline((), np.ones(0), block, (made,)),
+            pipeline((), np.ones(0), block, tuple(before)),
         ).vectors
         return turn
 
-    np.testing.assert_allclose(turn_of(space), np.eye(6), atol=1e-5)
-    moved = later.place(vectors) @ turn_of(later) - space.place(vectors)
+    same, turned = turn_of(space), turn_of(later)
+    assert same is not None and turned is not None
+    # Columns are matched by name.
+    assert same.place == turned.place == 1
+    np.testing.assert_allclose(same.turn, np.eye(6), atol=1e-5)
+    moved = later.place(vectors) @ turned.turn - space.place(vectors)
     by_position = later.place(vectors) - space.place(vectors)
     assert np.square(moved).sum() < 0.02 * np.square(by_position).sum()
     # Fewer axes cannot be all of the earlier ones.
-    assert turn_of(fit_vector_space(vectors, 2, 1)).shape == (2, 6)
-    assert not turn_of(space, "poster").any()
-    assert not turn_of(fit_vector_space(vectors + 5, 6, 1)).any()
-    assert not turn_of(fit_vector_space(vectors[:, :5], 5, 1)).any()
+    fewer = turn_of(fit_vector_space(vectors, 2, 1))
+    assert fewer is not None and fewer.turn.shape == (2, 6)
+    assert turn_of(space, "poster") is None
+    assert turn_of(fit_vector_space(vectors + 5, 6, 1)) is None
+    assert turn_of(fit_vector_space(vectors[:, :5], 5, 1)) is None
 
 
 def turned_features(generator: np.random.Generator) -> tuple[Tensor, Tensor, FeatureTurn]:
@@ -147,7 +160,8 @@ def turned_features(generator: np.random.Generator) -> tuple[Tensor, Tensor, Fea
         stop = start + len(turn)
         now[:, start:stop] = before[:, start:stop] @ turn.T
         start = stop
-    found = FeatureTurn(turns[0], tuple(turns[1:]))
+    vectors = tuple(VectorTurn(place, turn) for place, turn in enumerate(turns[1:]))
+    found = FeatureTurn(turns[0], vectors)
     return torch.from_numpy(before), torch.from_numpy(now), found
 
 
@@ -201,13 +215,13 @@ def test_towers_that_know_order_embed_as_before(generator: np.random.Generator) 
 
 def test_a_column_of_vectors_that_is_not_known_starts_anew(generator: np.random.Generator) -> None:
     _, _, turn = turned_features(generator)
-    unknown = replace(turn, vectors=(turn.vectors[0], np.zeros((2, 2), np.float32)))
+    unknown = replace(turn, vectors=(turn.vectors[0], None))
     shape = TowerShape(5, FEATURES, FEATURES, 8, 4, 0.2, 1.0, item_modalities=MODALITIES)
     earlier, model = with_weights_at_random(TowerModel(shape)), TowerModel(shape)
     start = {name: array.copy() for name, array in weights_of(model).items()}
     take_over(model, EarlierTowers(weights_of(earlier), NO_CONTEXTS, 0, 0, turn, unknown))
     taken = weights_of(model)
-    for name in ("layers.1.weight", "queries.1"):
+    for name in ("layers.1.weight", "layers.1.bias", "queries.1"):
         key = f"item.modalities.{name}"
         np.testing.assert_array_equal(taken[key], start[key])
     stand_in = taken["item.modality_stand_in.weight"]
@@ -215,3 +229,148 @@ def test_a_column_of_vectors_that_is_not_known_starts_anew(generator: np.random.
     assert (
         taken["item.modalities.layers.0.weight"] != start["item.modalities.layers.0.weight"]
     ).all()
+    # What the hidden layer reads are the factor and four units each of plain features and columns.
+    first = taken["item.first.weight"]
+    np.testing.assert_array_equal(first[:, :-4], weights_of(earlier)["item.first.weight"][:, :-4])
+    assert not first[:, -4:].any()
+
+
+# The columns of a night, by their places among the columns of the night before.
+@pytest.mark.parametrize("places", [(0, 1, None), (None, 0, 1), (1, None, 0), (1, 0)])
+def test_towers_embed_as_before_where_columns_of_vectors_come_or_move(
+    generator: np.random.Generator, places: tuple[int | None, ...]
+) -> None:
+    plain = torch.randn(N, PLAIN)
+    columns = [torch.randn(N, vectors * width) for vectors, width in MODALITIES]
+    new = torch.randn(N, 3)
+    before = torch.cat([plain, *columns], dim=1)
+    now = torch.cat([plain, *(new if k is None else columns[k] for k in places)], dim=1)
+    modalities = tuple((1, 3) if k is None else MODALITIES[k] for k in places)
+    turns = [np.eye(width, dtype=np.float32) for _, width in MODALITIES]
+    vectors = tuple(None if k is None else VectorTurn(k, turns[k]) for k in places)
+    turn = FeatureTurn(np.eye(PLAIN, dtype=np.float32), vectors)
+    sets = [
+        TowerShape(
+            5, one.shape[1], one.shape[1], 8, 4, 0.2, 1.0, user_modalities=of, item_modalities=of
+        )
+        for one, of in ((before, MODALITIES), (now, modalities))
+    ]
+    earlier, model = with_weights_at_random(TowerModel(sets[0])), TowerModel(sets[1])
+    take_over(model, EarlierTowers(weights_of(earlier), NO_CONTEXTS, 0, 0, turn, turn))
+    factors, gates, popularity = torch.randn(N, 5), torch.rand(N), torch.zeros(N)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            model.embed_items(factors, gates, now, None, popularity),
+            earlier.embed_items(factors, gates, before, None, popularity),
+        )
+        torch.testing.assert_close(
+            model.embed_users(factors, gates, now), earlier.embed_users(factors, gates, before)
+        )
+    in_order = [
+        SequenceModel(
+            SequenceShape(5, one.shape[1], N, 8, 1, 2, 4, 4, modalities=of), torch.zeros(8, 5), 0.0
+        )
+        for one, of in ((before, MODALITIES), (now, modalities))
+    ]
+    known = EarlierTowers(
+        weights_of(with_weights_at_random(in_order[0])), NO_CONTEXTS, 0, 0, turn, turn
+    )
+    take_over(in_order[1], known)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            in_order[1].embed_items(torch.arange(N), factors, now),
+            in_order[0].embed_items(torch.arange(N), factors, before),
+        )
+
+
+def test_towers_embed_as_before_where_factors_have_more_dimensions(
+    generator: np.random.Generator,
+) -> None:
+    nothing = FeatureTurn(np.zeros((0, 0), np.float32))
+    known = FeatureTurn(np.eye(PLAIN, dtype=np.float32))
+    features, factors, gates = torch.randn(N, PLAIN), torch.randn(N, 5), torch.rand(N)
+    popularity, nowhere = torch.zeros(N), torch.zeros(N, 2)
+    shapes = [TowerShape(rank, PLAIN, PLAIN, 8, 4, 0.2, 1.0) for rank in (5, 7)]
+    earlier, model = with_weights_at_random(TowerModel(shapes[0])), TowerModel(shapes[1])
+    take_over(model, EarlierTowers(weights_of(earlier), NO_CONTEXTS, 0, 0, known, known))
+    more = torch.cat([factors, nowhere], dim=1)
+    with torch.no_grad():
+        found = model.embed_items(more, gates, features, None, popularity)
+        expected = earlier.embed_items(factors, gates, features, None, popularity)
+        torch.testing.assert_close(found[:, [0, 1, 2, 3, 4, -1]], expected)
+        found = model.embed_users(more, gates, features)
+        torch.testing.assert_close(
+            found[:, [0, 1, 2, 3, 4, -1]], earlier.embed_users(factors, gates, features)
+        )
+    # A dimension that they do not know speaks for itself alone.
+    assert not model.item.first.weight[:, 5:7].any()
+    in_order = [
+        SequenceModel(SequenceShape(rank, 0, N, 8, 1, 2, 4, 4), torch.ones(8, rank), 0.0)
+        for rank in (5, 7)
+    ]
+    weights = weights_of(with_weights_at_random(in_order[0]))
+    take_over(in_order[1], EarlierTowers(weights, NO_CONTEXTS, 0, 0, nothing, nothing))
+    items, none = torch.arange(N), torch.zeros(N, 0)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            in_order[1].embed_items(items, torch.cat([factors, torch.randn(N, 2)], dim=1), none),
+            in_order[0].embed_items(items, factors, none),
+        )
+
+
+def test_the_units_of_features_that_are_not_known_are_not_read(
+    generator: np.random.Generator,
+) -> None:
+    shape = TowerShape(5, 0, PLAIN, 8, 4, 0.2, 1.0)
+    earlier, model = with_weights_at_random(TowerModel(shape)), TowerModel(shape)
+    nothing = FeatureTurn(np.zeros((PLAIN, 0), np.float32))
+    take_over(model, EarlierTowers(weights_of(earlier), NO_CONTEXTS, 0, 0, nothing, nothing))
+    assert model.item.first.weight[:, :5].all() and not model.item.first.weight[:, 5:].any()
+
+
+def test_values_of_contexts_keep_what_was_learned_of_them() -> None:
+    before = ContextVocabulary(True, {"country": ("DE", "FR", "US"), "shop": ("web",)})
+    now = ContextVocabulary(True, {"device": ("phone",), "country": ("FR", "AT", "DE")})
+    nothing = FeatureTurn(np.zeros((0, 0), np.float32))
+
+    def model(contexts: ContextVocabulary) -> SequenceModel:
+        shape = SequenceShape(5, 0, N, 8, 1, 2, 4, 4, contexts=contexts.size)
+        return SequenceModel(shape, torch.zeros(8, 5), 0.0)
+
+    weights = weights_of(with_weights_at_random(model(before)))
+    taken = model(now)
+    take_over(taken, EarlierTowers(weights, before, 0, 0, nothing, nothing), now)
+
+    def row(contexts: ContextVocabulary, **context: str) -> int:
+        return int(contexts.codes_of(context).max())
+
+    contexts = [{"hour": "7"}, {"weekday": "2"}, {"country": "FR"}, {"country": "DE"}]
+    for name in ("context_shift", "context_scale"):
+        found = weights_of(taken)[name]
+        for one in (*contexts, {"country": "another"}):
+            np.testing.assert_array_equal(found[row(now, **one)], weights[name][row(before, **one)])
+        assert not found[[0, row(now, country="AT"), row(now, device="phone")]].any()
+
+
+def test_a_scalar_of_an_artifact_is_taken_over() -> None:
+    shape, nothing = TowerShape(5, 0, 0, 8, 4, 0.2, 1.0), FeatureTurn(np.zeros((0, 0), np.float32))
+    model = TowerModel(shape)
+    weights = {"popularity_weight": np.array([0.25], np.float32)}
+    take_over(model, EarlierTowers(weights, NO_CONTEXTS, 0, 0, nothing, nothing))
+    assert model.popularity_weight.item() == 0.25
+
+
+def test_towers_that_another_release_has_written_are_trained_from_their_start(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shape, ones = TowerShape(5, 0, 0, 8, 4, 0.2, 1.0), np.ones((N, 5), np.float32)
+    factors = build_factor_model("svd", ones, ones, ones[:, 0], {}, np.ones(N, np.int64))
+    provenance = TowerProvenance("final", "svd", 0, None, {}, {}, 1)
+    save_towers(tmp_path, freeze(TowerModel(shape), factors), provenance)
+    file = tmp_path / DESCRIPTION_FILE
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"format": 1}))
+    fit: Any = SimpleNamespace(
+        models_of=lambda _: [{"name": "svd"}], saved_artifact=lambda *_: tmp_path
+    )
+    assert EarlierRun(fit, 4, 0.25).towers(fit, "svd", epochs=8) is None
+    assert "towers on svd are trained from their start: " in capsys.readouterr().err

@@ -139,6 +139,7 @@ _OF_TOWERS = frozenset({FUSION, "bagged_towers", "boosted_towers"})
 _NO_TIME = "interactions.columns.time is not set"
 _NO_ITEMS = "features.items is not set"
 _NO_ATTRIBUTES = "neither features.users nor features.items is set"
+_NO_VALIDATION = "training does not look at validation where evaluate.candidates is cold_items"
 _NO_FEATURES = "there are neither attributes nor features of behaviour"
 
 RULES: tuple[Idle, ...] = (
@@ -437,7 +438,7 @@ RULES: tuple[Idle, ...] = (
     Idle(
         ("towers.patience",),
         lambda config: config.evaluate.ranks_cold_items,
-        "training does not look at validation where evaluate.candidates is cold_items",
+        _NO_VALIDATION,
     ),
     Idle(
         ("towers.patience",),
@@ -461,8 +462,15 @@ RULES: tuple[Idle, ...] = (
     ),
     Idle(
         ("towers.sequence.patience",),
+        lambda config: config.has_order and config.evaluate.ranks_cold_items,
+        _NO_VALIDATION,
+    ),
+    Idle(
+        ("towers.sequence.patience",),
         lambda config: (
-            config.has_order and config.towers.sequence.patience >= config.towers.sequence.epochs
+            config.has_order
+            and not config.evaluate.ranks_cold_items
+            and config.towers.sequence.patience >= config.towers.sequence.epochs
         ),
         "training ends after towers.sequence.epochs, which are not more than the patience",
     ),

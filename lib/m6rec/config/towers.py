@@ -7,6 +7,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field, model_validator
 
 from m6rec.config.base import (
+    IsNumber,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
@@ -243,9 +244,11 @@ class TowersConfig(Section):
         default=2.0,
         description="The number of interactions at which factors and side features count alike.",
     )
-    maximum_history: PositiveInt = Field(
+    # One item for the input and one for a target.
+    maximum_history: Annotated[int, Field(ge=2), IsNumber] = Field(
         default=1024,
-        description="The most items of a user that training looks at; a longer history is sampled.",
+        description="The most items of a user that training looks at: of a longer history the"
+        " latest where towers that know order are trained, else a sample.",
     )
     precision: Precision = Field(
         default="auto",

@@ -18,10 +18,11 @@ from m6rec.kernels.arrays.principal_components import turn_between
 from m6rec.kernels.arrays.rows import Float32, Float64
 from m6rec.spark.collecting import BYTES_OF_ITEM
 from m6rec.spark.item_matrices import item_rows
+from m6rec.spark.messages import say
 from m6rec.stages.features.blocks import TokenBlock, VectorBlock
 from m6rec.stages.features.pipeline import FeaturePipeline
 from m6rec.towers.artifact import DESCRIPTION_FILE, load_towers
-from m6rec.towers.warm_start import EarlierTowers, FeatureTurn
+from m6rec.towers.warm_start import EarlierTowers, FeatureTurn, VectorTurn
 
 
 class EarlierRun:
@@ -61,8 +62,8 @@ class EarlierRun:
     def towers(self, fit: Fit, model: str, epochs: int) -> EarlierTowers | None:
         """The towers of that name, whose training goes on with the last of the chosen epochs.
 
-        None where the run has no such towers, where their files are gone, and where validation
-        chose to train them for no epoch.
+        None where the run has no such towers, where their files are gone or another release has
+        written them, and where validation chose to train them for no epoch.
 
         Args:
             fit: that is to be trained.
@@ -75,7 +76,11 @@ class EarlierRun:
         saved = self._fit.saved_artifact("towers", model)
         if not (saved / DESCRIPTION_FILE).is_file():
             return None
-        artifact = load_towers(saved)
+        try:
+            artifact = load_towers(saved)
+        except ArtifactError as error:
+            say("note", f"the towers on {model} are trained from their start: {error}")
+            return None
         follow = math.ceil(epochs * self._tower_epochs)
         return EarlierTowers(
             weights=artifact.weights,
@@ -110,10 +115,7 @@ def turn_of_features(now: FeaturePipeline, before: FeaturePipeline | None) -> Fe
     vectors have numbers for names, but those of another night are others, and are turned into the
     earlier ones. Principal components are others as well, and nothing is known of them.
     """
-    others = dict(enumerate(() if before is None else before.vectors))
-    vectors = tuple(
-        _turn_of_vectors(block, others.get(place)) for place, block in enumerate(now.vectors)
-    )
+    vectors = tuple(_turn_of_vectors(block, before) for block in now.vectors)
     if before is None or now.reduction is not None or before.reduction is not None:
         return FeatureTurn(np.zeros((len(now.names), 0), np.float32), vectors)
     plain: Float32 = np.zeros((len(now.names), len(before.names)), np.float32)
@@ -131,13 +133,14 @@ def turn_of_features(now: FeaturePipeline, before: FeaturePipeline | None) -> Fe
     return FeatureTurn(plain, vectors)
 
 
-def _turn_of_vectors(block: VectorBlock, before: VectorBlock | None) -> Float32:
-    if before is None:
-        return np.zeros((block.width, 0), np.float32)
-    if before.column.name != block.column.name:
-        return np.zeros((block.width, before.width), np.float32)
-    # Features are placed vectors times the root of twice the width.
-    return block.space.turn_to(before.space) * np.float32(np.sqrt(before.width / block.width))
+def _turn_of_vectors(block: VectorBlock, before: FeaturePipeline | None) -> VectorTurn | None:
+    for place, other in enumerate(() if before is None else before.vectors):
+        if other.column.name == block.column.name:
+            turn = block.space.turn_to(other.space)
+            # Features are placed vectors times the root of twice the width.
+            turn *= np.float32(np.sqrt(other.width / block.width))
+            return VectorTurn(place, turn) if turn.any() else None
+    return None
 
 
 def _text_directions(

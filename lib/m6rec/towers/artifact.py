@@ -106,7 +106,7 @@ def save_towers(folder: AnyPlace, encoder: Towers, provenance: TowerProvenance) 
     other weights is never taken for theirs.
     """
     place = as_place(folder)
-    weights = {name: np.ascontiguousarray(array) for name, array in encoder.weights.items()}
+    weights = {name: np.asarray(array, order="C") for name, array in encoder.weights.items()}
     with written_whole(place / WEIGHTS_FILE) as unfinished:
         save_file(weights, unfinished)
         weights_digest = _file_digest(unfinished)

@@ -64,7 +64,10 @@ class Rank:
     def average_gradients(
         self, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer], pairs: int
     ) -> None:
-        """Replace the gradients over this rank's pairs by the mean over the pairs of all ranks."""
+        """Replace the gradients over this rank's pairs by the mean over the pairs of all ranks.
+
+        Parameters that are held fixed keep none, since by one of zeros their weights would decay.
+        """
         if self.size == 1:
             return
         by_rows = {
@@ -74,7 +77,7 @@ class Rank:
             for group in optimizer.param_groups
             for parameter in group["params"]
         }
-        dense = [p for p in model.parameters() if id(p) not in by_rows]
+        dense = [p for p in model.parameters() if p.requires_grad and id(p) not in by_rows]
         parts = [torch.zeros_like(p) if p.grad is None else p.grad * pairs for p in dense]
         count = torch.tensor([float(pairs)], device=self.device)
         # The pairs travel with the gradients, which saves a collective in each step.

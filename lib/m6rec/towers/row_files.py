@@ -61,14 +61,20 @@ class Manifest:
         """How many rows a rank has."""
         return sum(self.rows[rank :: self.world_size])
 
+    @property
+    def fewest_rows(self) -> int:
+        """How many rows the rank has that has the fewest; ranks without any do not count."""
+        counts = (self.rows_of(rank) for rank in range(self.world_size))
+        return min((count for count in counts if count), default=1)
+
     def steps_per_epoch(self, users_per_batch: int, minimum_steps: int) -> int:
         """How many steps each rank takes: enough for the largest one, and none without a row.
 
         Ranks without any row do not count.
         """
-        counts = [self.rows_of(rank) for rank in range(self.world_size)]
-        wanted = max(-(-max(counts) // users_per_batch), minimum_steps)
-        return max(min([wanted, *(count for count in counts if count)]), 1)
+        most = max(self.rows_of(rank) for rank in range(self.world_size))
+        wanted = max(-(-most // users_per_batch), minimum_steps)
+        return min(wanted, self.fewest_rows)
 
     def save(self) -> None:
         """Write the manifest beside its files."""

@@ -41,7 +41,7 @@ from m6rec.towers.sequence_model import SequenceModel, SequenceShape
 from m6rec.towers.warm_start import EarlierTowers, take_over
 
 # Batches of windows are cut from so many at once, by length.
-_BATCHES_SORTED_TOGETHER = 40
+_MOST_SORTED_TOGETHER = 40
 _LARGEST_GRADIENT = 5.0
 
 
@@ -125,8 +125,7 @@ class _SequenceTowers:
         self.reduced = reduced_precision(config.precision, device)
         manifest = batches.manifest
         wanted = manifest.steps_per_epoch(config.users_per_batch, config.minimum_steps_per_epoch)
-        self.sorted_together = min(_BATCHES_SORTED_TOGETHER, wanted)
-        self.pools = max(wanted // self.sorted_together, 1)
+        self.pools, self.sorted_together = pools_of_epoch(wanted, manifest.fewest_rows)
         self.steps = self.pools * self.sorted_together
         factors = sequence_factors(items.factor_model)
         features = items.features
@@ -228,6 +227,19 @@ class _SequenceTowers:
             "method": self.items.factor_model.method,
             "contexts": self.contexts.to_json(),
         }
+
+
+def pools_of_epoch(wanted: int, rows: int) -> tuple[int, int]:
+    """How many pools an epoch is cut into, and how many batches each pool.
+
+    There are as many batches as are wanted or a few more, unless a batch would be without a row.
+
+    Args:
+        wanted: how many batches an epoch should have; at most `rows`, at least 1.
+        rows: those of the rank that has the fewest.
+    """
+    pools = -(-wanted // _MOST_SORTED_TOGETHER)
+    return pools, min(-(-wanted // pools), rows // pools)
 
 
 def drop_contexts(contexts: Int32, config: ContextConfig, generator: np.random.Generator) -> Int32:

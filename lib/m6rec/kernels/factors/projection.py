@@ -141,17 +141,17 @@ def aligned_with(model: FactorModel, earlier: Float32) -> FactorModel:
     """The model turned so that its factors are as near to earlier ones as a rotation brings them.
 
     No score changes. The rotation is that of Schoenemann (1966), "A generalized solution of the
-    orthogonal Procrustes problem". A model of fewer dimensions than the earlier one stays as it is.
+    orthogonal Procrustes problem". The turned model has at least as many dimensions as the earlier
+    one, whose dimensions come first.
 
     Args:
         model: the model.
         earlier: float32 [M, k]; a row of zeros for an item that has no earlier factor.
     """
-    if earlier.shape[1] > model.rank:
-        return model
-    missing = model.rank - earlier.shape[1]
-    wanted = np.pad(earlier, ((0, 0), (0, missing)))
-    left, _, right = np.linalg.svd(_exact_product(model.factors, wanted))
+    rank = max(model.rank, earlier.shape[1])
+    wanted = np.pad(earlier, ((0, 0), (0, rank - earlier.shape[1])))
+    product = _exact_product(model.factors, wanted)
+    left, _, right = np.linalg.svd(product, full_matrices=False)
     rotation = (left @ right).astype(np.float32)
     turned = model.factors @ rotation
     projection = None if model.projection is None else model.projection @ rotation
