@@ -239,7 +239,8 @@ class TransitionsConfig(Section):
     recency_scale: PositiveFloat = Field(
         default=1.44,
         description="The number of a user's later interactions by which the weight of an earlier"
-        " one falls to 1/e; at 1.44, each step halves it.",
+        " one falls to 1/e; at 1.44, each of them halves it. Nothing is later than what shares the"
+        " latest time.",
     )
 
 
@@ -264,7 +265,8 @@ class NeighboursConfig(Section):
     recency_scale: PositiveFloat = Field(
         default=8.0,
         description="The number of a user's later interactions by which the weight of an earlier"
-        " one falls to 1/e, for the rankers recent_ridge, recent_item_neighbours and repeats.",
+        " one falls to 1/e, for the rankers recent_ridge, recent_item_neighbours and repeats."
+        " Nothing is later than what shares the latest time.",
     )
     maximum_candidate_users: PositiveInt = Field(
         default=20_000,
