@@ -53,9 +53,7 @@ def test_exact_values_of_the_leading_half_equal_a_dense_decomposition() -> None:
 
 
 @pytest.mark.parametrize(("users", "items"), [(40, 400), (100, 2000)])
-def test_with_fewer_users_than_items_exact_values_are_right_as_well(
-    users: int, items: int
-) -> None:
+def test_with_fewer_users_than_items_exact_values_are_right_as_well(users: int, items: int) -> None:
     matrix = sp.random(users, items, 0.05, "csr", np.float32, random_state=2)
     config = SvdConfig(exact=True, user_exponent=0.0, item_exponent=0.0)
     found = randomized_svd(rows_from_scipy(matrix), items, config, 1, LOCAL).singular_values
