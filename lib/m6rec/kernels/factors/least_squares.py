@@ -13,7 +13,10 @@ Conjugate gradient advances many rows by one step together. The dense part, a0 V
 direction of every row, is one matrix product; the sparse part reads the entries of each row.
 """
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 from numba import njit
 
 from m6rec.kernels.arrays.prefetch import VECTORS_AHEAD, prefetch_row
@@ -201,7 +204,7 @@ def _solve_exactly(
     right_hand_side: Float32,
     item_factors: Float32,
     solution: Float32,
-    workspace: Float32,
+    workspace: npt.NDArray[Any],
 ) -> None:
     # BLAS sums the matrix over bounded blocks of entries, which is ten times as fast as loops here;
     # LAPACK factorises it, which is twice as fast. The workspace holds the block, the block times
