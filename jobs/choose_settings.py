@@ -11,7 +11,7 @@ from m6rec import columns as c
 from m6rec.command_line import command_line
 from m6rec.config.run import Config
 from m6rec.fits.fit import SETTINGS, Fit, model_row
-from m6rec.fits.settings_search import Search, search_settings
+from m6rec.fits.settings_search import Search, Values, search_settings
 from m6rec.job_records import CHOOSE_SETTINGS
 from m6rec.lakehouse import Lakehouse
 from m6rec.runs import Job
@@ -25,15 +25,16 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
         search_settings(fit, search)
     for key, value in search.chosen.items():
         print(f"settings: {key} = {value}", flush=True)
-    left_out = [f"{key} = {value:g}" for one in search.left_out for key, value in one.items()]
-    if left_out:
-        print(
-            f"settings: {', '.join(left_out)} not tried, because"
-            f" settings.seconds is {config.settings.seconds:g}",
-            flush=True,
-        )
+    _say_not_tried(search.left_out, f"settings.seconds is {config.settings.seconds:g}")
+    _say_not_tried(search.of_attributes, "the items' attributes have no weight in ALS")
     parameters = {"chosen": search.chosen, "trials": search.trials}
     fit.write_models(SETTINGS, [model_row(SETTINGS, parameters)])
+
+
+def _say_not_tried(values: list[Values], why: str) -> None:
+    if values:
+        named = [f"{key} = {value:g}" for one in values for key, value in one.items()]
+        print(f"settings: {', '.join(named)} not tried, because {why}", flush=True)
 
 
 JOB = Job(CHOOSE_SETTINGS, run)

@@ -17,6 +17,7 @@ from m6rec.job_records import TRAIN_FACTORS
 from m6rec.lakehouse import Lakehouse
 from m6rec.rankers import models_trained_by
 from m6rec.runs import Job
+from m6rec.spark.places import remove_folder
 from m6rec.stages.training.factor_models import model_to_frame
 from m6rec.stages.training.factor_trainers import FACTOR_TRAINERS, FactorInputs, TrainedFactors
 
@@ -36,6 +37,10 @@ def run(
         models = models_trained_by(TRAIN_FACTORS.name, config.trained_rankers)
     trained = fits_of(lakehouse, config, fits)
     list(lakehouse.at_once([partial(_train_fit, fit, models, earlier) for fit in trained]))
+    # Only now: MLlib's fits share one folder of the session, that of whichever began last.
+    for fit in trained:
+        for model in models:
+            remove_folder(lakehouse.spark, fit.artifact_path("checkpoints", model))
 
 
 def _train_fit(fit: Fit, models: Sequence[str], earlier: EarlierRun | None) -> None:

@@ -215,6 +215,16 @@ CASES: list[tuple[str, Config, Config]] = [
         ),
     ),
     (
+        "settings.als_ranks",
+        config(
+            {"columns": {"weight": "stars"}, "weighting": "weight"},
+            settings={"als_ranks": [8]},
+            factors={"als": {"feedback": "explicit"}},
+            **ITEMS,
+        ),
+        config(settings={"als_ranks": [8]}, **ITEMS),
+    ),
+    (
         "factors.als.attribute_weight",
         config(factors={"als": {"attribute_weight": 1.0}}),
         config(factors={"als": {"attribute_weight": 1.0}}, **ITEMS),

@@ -86,6 +86,12 @@ def test_explicit_feedback_on_weights_is_accepted(interactions: dict[str, Any]) 
     assert config(interactions, factors=EXPLICIT).factors.als.feedback == "explicit"
 
 
+def test_explicit_feedback_with_attributes_is_refused() -> None:
+    als = {"feedback": "explicit", "attribute_weight": 0.5}
+    with pytest.raises(ConfigError, match=r"attribute_weight is 0\.5 .*remove one of the two"):
+        config({"columns": {"weight": "stars"}, "weighting": "weight"}, factors={"als": als})
+
+
 def test_events_that_take_back_need_to_cancel() -> None:
     weights = {"event_weights": {"buy": 1.0, "return": -1.0}}
     with pytest.raises(ConfigError, match=r"event_weights\.return is negative.*cancel$"):

@@ -1,7 +1,12 @@
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
-from m6rec.fits.settings_search import Search
+from m6rec.config.run import parse_config
+from m6rec.fits.settings_search import Search, _try_all
 from m6rec.kernels.arrays.rows import Float64
 
 
@@ -40,3 +45,43 @@ def test_a_gain_within_the_noise_changes_nothing(found: list[float]) -> None:
     search, before = Search(seconds=2.0), of_two_users(0.5)
     assert search.try_in_turn(lambda _: np.array(found), [{"a": 1}], before, 1.0) is before
     assert search.chosen == {}
+
+
+def test_ranks_without_a_weight_of_attributes_and_weights_with_ratings_are_not_tried() -> None:
+    table = {"path": "table.csv", "format": "csv"}
+    trials = SimpleNamespace(
+        terms=sp.csr_matrix((4, 2), dtype=np.float32),
+        statistics=SimpleNamespace(counts=np.ones(4), users_by_count=np.ones(2)),
+        n_items=4,
+        of_vectors=False,
+        ridge=None,
+        als=None,
+        als_cosine=None,
+        recent_ridge=None,
+        measure=lambda member: lambda values: of_two_users(0.5),
+    )
+
+    def searched(**als: Any) -> Search:
+        trials.config = parse_config(
+            {
+                "interactions": {
+                    "source": table,
+                    "columns": {"weight": "stars"},
+                    "weighting": "weight",
+                },
+                "features": {"items": {"source": table, "id": "item_id"}},
+                "factors": {"als": als},
+                "settings": {"als_ranks": [128, 16]},
+            },
+            "test",
+        )
+        search = Search(seconds=1e6)
+        _try_all(trials, search)  # type: ignore[arg-type]
+        return search
+
+    search = searched()
+    assert search.of_attributes == [{"factors.als.rank": 16}]
+    assert any("factors.als.attribute_weight" in one["values"] for one in search.trials)
+    search = searched(feedback="explicit")
+    assert search.of_attributes == [{"factors.als.rank": 16}]
+    assert not any("factors.als.attribute_weight" in one["values"] for one in search.trials)

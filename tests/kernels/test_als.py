@@ -7,7 +7,7 @@ import scipy.sparse as sp
 from m6rec.config.models import AlsConfig
 from m6rec.errors import DataError
 from m6rec.kernels.arrays.communicator import LocalCommunicator
-from m6rec.kernels.arrays.rows import Float32, Rows, rows_from_scipy
+from m6rec.kernels.arrays.rows import Float32, Rows, concatenate_rows, rows_from_scipy
 from m6rec.kernels.factors.als import als_objective, alternating_least_squares
 from m6rec.kernels.factors.projection import FactorModel, project
 
@@ -102,6 +102,16 @@ def test_the_weight_of_the_unobserved_falls_with_the_number_of_items() -> None:
     model = alternating_least_squares(_rows(), ITEMS, config, 1, LOCAL)
     # One of the items has no interaction.
     assert model.parameters["unobserved_weight"] == 78.0 / (ITEMS - 1)
+
+
+def test_the_weight_of_the_unobserved_counts_items_that_only_a_term_has() -> None:
+    config = AlsConfig(rank=2, iterations=1, unobserved_total=78.0)
+    ones = np.ones(2, np.float32)
+    # A row of a term with the item that nobody has.
+    term = Rows(np.array([-1]), np.array([0, 2]), np.array([4, 5], np.int32), ones)
+    rows = concatenate_rows([term, _rows()])
+    model = alternating_least_squares(rows, ITEMS, config, 1, LOCAL)
+    assert model.parameters["unobserved_weight"] == 78.0 / ITEMS
 
 
 def test_items_that_a_lake_has_had_once_change_nothing() -> None:

@@ -81,11 +81,11 @@ def item_weights(matrix: sp.csr_matrix, seed: int = 0) -> ItemWeights:
     return ItemWeights(kept.indptr.astype(np.int64), kept.indices, kept.data)
 
 
-def factors(seed: int = 2) -> Float32:
-    return np.random.default_rng(seed).normal(0.3, 0.5, (ITEMS, RANK)).astype(np.float32)
+def factors(seed: int = 2, rank: int = RANK) -> Float32:
+    return np.random.default_rng(seed).normal(0.3, 0.5, (ITEMS, rank)).astype(np.float32)
 
 
-def least_squares(vectors: Float32) -> FactorModel:
+def least_squares(vectors: Float32, **changes: float) -> FactorModel:
     parameters = {
         "unobserved_weight": 0.1,
         "weight_scale": 1.3,
@@ -94,6 +94,7 @@ def least_squares(vectors: Float32) -> FactorModel:
         "frequency_offset": 2.0,
         "explicit": 0,
         "mean_rating": 0.0,
+        **changes,
     }
     return build_factor_model("als", vectors, None, np.ones(ITEMS, np.float32), parameters, COUNTS)
 
@@ -106,6 +107,8 @@ SVD = build_factor_model(
     "svd", factors(3), factors(4), np.linspace(0.5, 1.5, ITEMS).astype(np.float32), {}, COUNTS
 )
 WHOLE, ON_AXES = least_squares(factors()), least_squares(along_principal_axes(factors()))
+LOOSE = least_squares(along_principal_axes(factors(rank=ITEMS + 4)), regularisation=0.0)
+HEAVY = least_squares(factors(), weight_scale=1e6)
 RIDGE = HistoryMember("ridge", WEIGHTS, "square_root")
 MEMBERS: dict[str, Member] = {
     "ridge": RIDGE,
@@ -124,6 +127,12 @@ MEMBERS: dict[str, Member] = {
     "svd": DotMember("svd", FactorEncoder(SVD), SVD.scored_factors),
     "als": DotMember("als", FactorEncoder(ON_AXES), ON_AXES.scored_factors),
     "als_whole": DotMember("als_whole", FactorEncoder(WHOLE), WHOLE.scored_factors),
+    "als_without_regularisation": DotMember(
+        "als_without_regularisation", FactorEncoder(LOOSE), LOOSE.scored_factors
+    ),
+    "als_of_large_weights": DotMember(
+        "als_of_large_weights", FactorEncoder(HEAVY), HEAVY.scored_factors
+    ),
     "als_cosine": DotMember("als_cosine", DirectionEncoder(ON_AXES), factors(6)),
 }
 

@@ -3,6 +3,7 @@ import pytest
 
 from m6rec.kernels.arrays.rows import Rows, concatenate_rows
 from m6rec.kernels.neighbours.item_neighbours import ItemWeights
+from m6rec.kernels.ranking.candidates import deviations_of
 from m6rec.kernels.ranking.members import (
     DotMember,
     GivenEncoder,
@@ -12,7 +13,7 @@ from m6rec.kernels.ranking.members import (
     popularity_member,
     repeats_member,
 )
-from m6rec.kernels.ranking.scoring import represent, scores_and_moments
+from m6rec.kernels.ranking.scoring import RepresentedUsers, represent, scores_and_moments
 
 NOTHING = np.zeros((2, 0), dtype=np.float32)
 ROWS = Rows(
@@ -99,3 +100,12 @@ def test_repeats_are_scored_by_weight_and_recency_and_new_items_are_not() -> Non
     assert timed[1].tolist() == [0.0, 0.0, 0.0]
     untimed = scores_of(repeats_member(3, recency_scale=None), block(), 3)
     assert untimed[0] == pytest.approx([1.0, np.sqrt(2.0), 0.0])
+
+
+@pytest.mark.parametrize("n_items", [10, 1_000])
+def test_the_deviation_of_scores_that_are_all_equal_is_one(n_items: int) -> None:
+    member = popularity_member(np.full(n_items, 7))
+    users = RepresentedUsers({"popularity": np.ones((2, 1), np.float32)}, {}, np.ones(2, np.int64))
+    nothing = np.zeros(3, np.int64), np.zeros(0, np.int32)
+    _, moments = scores_and_moments(member, users, *nothing, n_items)
+    assert deviations_of(moments[:, None]).tolist() == [1.0]

@@ -107,6 +107,28 @@ def test_the_solution_is_exact_at_any_rank(rank: int) -> None:
     np.testing.assert_allclose(project(model, rows)[4], expected, atol=5e-4)
 
 
+@pytest.mark.parametrize("size", [1, 10, 40, 64])
+@pytest.mark.parametrize("largest", [1.0, 1e4, 1e7])
+def test_the_solution_is_exact_with_large_weights(size: int, largest: float) -> None:
+    rank, n_items = 64, 200
+    generator = np.random.default_rng(2)
+    base, factors = _least_squares(), generator.standard_normal((n_items, rank)).astype(np.float32)
+    ones = np.ones(n_items, np.float32)
+    model = build_factor_model(
+        "als", along_principal_axes(factors), None, ones, base.parameters, np.ones(n_items, int)
+    )
+    weights = (largest * generator.random(size)).astype(np.float32)
+    # An entry without confidence beyond the unobserved, and one of a weight far from the others.
+    weights[1:3] = (0.0, 1.0)[: len(weights[1:3])]
+    rows = Rows(np.array([5]), np.array([0, size]), np.arange(size, dtype=np.int32), weights)
+    exact, confidence = model.factors.astype(np.float64), 2.0 * weights.astype(np.float64)
+    left = 0.1 * exact.T @ exact + 0.05 * (size + 3.0) ** 0.5 * np.eye(rank)
+    left += exact[:size].T * confidence @ exact[:size]
+    expected = np.linalg.solve(left, exact[:size].T @ (confidence + 0.1))
+    error = np.linalg.norm(project(model, rows)[0] - expected)
+    assert error < 1e-4 * np.linalg.norm(expected)
+
+
 def test_a_linear_projection_is_the_weighted_sum_of_its_rows() -> None:
     rows, base = _rows(), _least_squares()
     model = build_factor_model(

@@ -15,6 +15,13 @@ def test_interactions_at_the_same_time_share_their_mean_rank() -> None:
     assert ranks.tolist() == [2.0, 0.0, 2.0, 2.0]
 
 
+def test_the_latest_time_has_rank_zero_however_many_share_it() -> None:
+    times = np.array([5, 9, 9, 9, 7, 7, *[3] * 400])
+    ranks = recency_ranks(np.array([0, 6, 406]), times)
+    assert ranks[:6].tolist() == [4.0, 0.0, 0.0, 0.0, 2.5, 2.5]
+    assert recent_weights(ranks[6:], 2.0).tolist() == [1.0] * 400
+
+
 def test_what_is_later_is_counted_without_what_is_at_the_same_time() -> None:
     counts = later_counts(np.array([0, 4, 4, 6]), np.array([5, 9, 5, 7, UNKNOWN_TIME, 1]))
     assert counts.tolist() == [2, 0, 2, 1, 1, 0]

@@ -52,6 +52,15 @@ def test_exact_values_of_the_leading_half_equal_a_dense_decomposition() -> None:
     assert (found.singular_values[32:] > 0.8 * expected[32:64]).all()
 
 
+@pytest.mark.parametrize(("users", "items"), [(40, 400), (100, 2000)])
+def test_with_fewer_users_than_items_exact_values_are_right_as_well(users: int, items: int) -> None:
+    matrix = sp.random(users, items, 0.05, "csr", np.float32, random_state=2)
+    config = SvdConfig(exact=True, user_exponent=0.0, item_exponent=0.0)
+    found = randomized_svd(rows_from_scipy(matrix), items, config, 1, LOCAL).singular_values
+    expected = np.linalg.svd(matrix.toarray(), compute_uv=False)
+    np.testing.assert_allclose(found, expected[: users - 1], rtol=1e-3)
+
+
 def test_a_matrix_of_lower_rank_than_asked_for_has_zeros_beyond_it() -> None:
     dense = np.kron(np.eye(5), np.ones((12, 30))).astype(np.float32)
     found = randomized_svd(

@@ -97,6 +97,16 @@ def test_models_of_a_domain_alone_are_those_of_its_columns(matrix: DataFrame) ->
     assert not ridge[np.ix_(BOOKS.items, FILMS.items)].any()
 
 
+def test_domains_share_the_budget_of_weights(
+    matrix: DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("m6rec.stages.training.neighbours.kept_entries", lambda n: 6 // n)
+    ridge = train_own_ridge(matrix, COUNTS, (BOOKS, FILMS), NeighboursConfig())
+    assert np.diff(ridge.indptr).tolist() == [1] * 6
+    none = train_own_ridge(matrix, np.zeros(6, np.int64), (BOOKS, FILMS), NeighboursConfig())
+    assert none.indptr.tolist() == [0] * 7
+
+
 def test_only_als_that_starts_from_earlier_factors_takes_fewer_iterations(
     matrix: DataFrame, tmp_path: Path
 ) -> None:

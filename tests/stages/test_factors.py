@@ -14,9 +14,10 @@ from m6rec.errors import ArtifactError, DataError
 from m6rec.kernels.arrays.communicator import LocalCommunicator
 from m6rec.kernels.arrays.rows import Rows, rows_from_scipy
 from m6rec.kernels.factors import als
-from m6rec.kernels.factors.projection import project
+from m6rec.kernels.factors.projection import aligned_with, project
 from m6rec.kernels.factors.svd import randomized_svd, svd_factor_model
 from m6rec.spark.arrow_rows import list_array
+from m6rec.spark.shipping import ship
 from m6rec.stages.training import factors as stage
 from m6rec.stages.training.als_checkpoint import (
     checkpoint_fingerprint,
@@ -135,6 +136,18 @@ def test_a_model_survives_its_table(spark: SparkSession) -> None:
         np.testing.assert_array_equal(project(back, _rows()), project(model, _rows()))
     with pytest.raises(DataError, match="expected one for each item index"):
         model_from_batches(batches_of(frame.union(frame)), parameters, model.interaction_counts)
+
+
+def test_a_turned_model_takes_along_what_each_worker_would_compute(spark: SparkSession) -> None:
+    trained = als.alternating_least_squares(_rows(), ITEMS, ALS, 1, LocalCommunicator())
+    rotation = np.linalg.qr(np.random.default_rng(0).standard_normal((ALS.rank, ALS.rank)))[0]
+    turned = aligned_with(trained, (trained.factors @ rotation).astype(np.float32))
+    rows = batches_of(model_to_frame(spark, turned))
+    back = model_from_batches(rows, turned.parameters, turned.interaction_counts)
+    arrived = ship(spark, back).load()
+    assert "on_axes" in vars(arrived)
+    assert not any(array.flags.writeable for array in arrived.on_axes)
+    np.testing.assert_array_equal(project(arrived, _rows()), project(turned, _rows()))
 
 
 def test_mllib_users_are_what_project_gives(matrix: DataFrame, tmp_path: Path) -> None:

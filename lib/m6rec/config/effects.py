@@ -287,6 +287,13 @@ RULES: tuple[Idle, ...] = (
         ),
         "factors.als.attribute_weight is 0",
     ),
+    Idle(
+        ("settings.als_ranks",),
+        lambda config: (
+            config.settings.seconds > 0.0 and _has_item_attributes(config) and _is_explicit(config)
+        ),
+        "factors.als.feedback: explicit knows no attributes",
+    ),
     # factors
     Idle(
         ("factors.svd.oversampling", "factors.svd.power_passes"),

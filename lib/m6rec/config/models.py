@@ -38,7 +38,8 @@ class SettingsConfig(Section):
     als_ranks: tuple[PositiveInt, ...] = Field(
         default=(),
         description="Ranks that are tried in place of `factors.als.rank` where items have"
-        " attributes, which fill more dimensions than interactions alone.",
+        " attributes, which fill more dimensions than interactions alone, and ALS gives them a"
+        " weight.",
     )
 
 
@@ -98,18 +99,20 @@ class AlsConfig(Section):
     unobserved_weight: PositiveFloat | None = Field(
         default=None,
         description="The weight of a pair that was not observed; without it, `unobserved_total`"
-        " divided by the number of items that somebody has.",
+        " divided by the number of items that somebody has or, with `attribute_weight`, that share"
+        " a term.",
     )
     unobserved_total: PositiveFloat = Field(
         default=300.0,
-        description="The weight of a pair that was not observed, multiplied by the number of"
-        " items that somebody has.",
+        description="The weight of a pair that was not observed, multiplied by the number of items"
+        " by which it is divided for `unobserved_weight`.",
     )
     attribute_weight: NonNegativeFloat = Field(
         default=0.0,
         description="The weight of the items' attributes: each term becomes one more row of the"
         " matrix, whose entries are the items' term weights times this, so that items with like"
-        " attributes get like factors and items without interactions get factors at all.",
+        " attributes get like factors and items without interactions get factors at all. It needs"
+        " `feedback: implicit`.",
     )
     solver: Solver = Field(
         default="conjugate_gradient",
@@ -239,7 +242,8 @@ class TransitionsConfig(Section):
     recency_scale: PositiveFloat = Field(
         default=1.44,
         description="The number of a user's later interactions by which the weight of an earlier"
-        " one falls to 1/e; at 1.44, each step halves it.",
+        " one falls to 1/e; at 1.44, each of them halves it. Nothing is later than what shares the"
+        " latest time.",
     )
 
 
@@ -264,7 +268,8 @@ class NeighboursConfig(Section):
     recency_scale: PositiveFloat = Field(
         default=8.0,
         description="The number of a user's later interactions by which the weight of an earlier"
-        " one falls to 1/e, for the rankers recent_ridge, recent_item_neighbours and repeats.",
+        " one falls to 1/e, for the rankers recent_ridge, recent_item_neighbours and repeats."
+        " Nothing is later than what shares the latest time.",
     )
     maximum_candidate_users: PositiveInt = Field(
         default=20_000,

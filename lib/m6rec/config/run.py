@@ -231,6 +231,17 @@ class Config(Section):
         )
 
     @model_validator(mode="after")
+    def _ratings_are_no_terms(self) -> "Config":
+        als = self.factors.als
+        if als.feedback == "explicit" and als.attribute_weight > 0.0:
+            raise ValueError(
+                f"factors.als.attribute_weight is {als.attribute_weight:g} and"
+                " factors.als.feedback explicit, by which the terms of items would be ratings;"
+                " remove one of the two"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _order_needs_time(self) -> "Config":
         if self.towers.sequence.enabled and self.interactions.columns.time is None:
             raise ValueError(

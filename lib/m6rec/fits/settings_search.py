@@ -65,12 +65,14 @@ class Search:
         chosen: the values that the trials so far have chosen.
         trials: the values and the NDCG of each trial so far.
         left_out: the values that were not tried, because the seconds did not suffice.
+        of_attributes: those that were not, because the items' attributes have no weight.
     """
 
     seconds: float
     chosen: Values = field(default_factory=dict)
     trials: list[dict[str, Any]] = field(default_factory=list)
     left_out: list[Values] = field(default_factory=list)
+    of_attributes: list[Values] = field(default_factory=list)
 
     def try_in_turn(
         self, measure: Measure, alternatives: Iterable[Values], best: Float64, cost: float
@@ -186,7 +188,11 @@ def _try_all(trials: _Trials, search: Search) -> None:
             search.seconds -= cost
             measure = trials.measure(member)
             search.try_in_turn(measure, alternatives, measure(search.chosen), cost)
-    if terms is not None and config.replaced(search.chosen).factors.als.attribute_weight > 0.0:
+    if terms is None:
+        return
+    if config.replaced(search.chosen).factors.als.attribute_weight == 0.0:
+        search.of_attributes += _ranks(config)
+    else:
         rows = int(statistics.users_by_count.sum()) + trials.n_items + terms.shape[1]
         _try_ranks(config, search, trials.measure(trials.whole_als_cosine), rows)
 
@@ -205,15 +211,21 @@ def _try_ranks(config: Config, search: Search, measure: Measure, rows: int) -> N
     def cost(rank: int) -> float:
         return SECONDS_A_TRIAL + ALS_SECONDS_A_PRODUCT * als.iterations * rows * rank**2
 
-    ranks = [rank for rank in config.settings.als_ranks if rank != als.rank]
-    affordable = [rank for rank in ranks if cost(als.rank) + cost(rank) <= search.seconds]
-    search.left_out += [{ALS_RANK: rank} for rank in ranks if rank not in affordable]
+    affordable = [
+        one for one in _ranks(config) if cost(als.rank) + cost(one[ALS_RANK]) <= search.seconds
+    ]
+    search.left_out += [one for one in _ranks(config) if one not in affordable]
     if not affordable:
         return
     search.seconds -= cost(als.rank)
     best = measure(search.chosen)
-    for rank in affordable:
-        best = search.try_in_turn(measure, [{ALS_RANK: rank}], best, cost(rank))
+    for one in affordable:
+        best = search.try_in_turn(measure, [one], best, cost(one[ALS_RANK]))
+
+
+def _ranks(config: Config) -> list[Values]:
+    ranks = config.settings.als_ranks
+    return [{ALS_RANK: rank} for rank in ranks if rank != config.factors.als.rank]
 
 
 def _directions(model: FactorModel) -> Member:
@@ -234,6 +246,8 @@ def _ridge_values(config: Config) -> list[Values]:
 def _attribute_values(config: Config, of_vectors: bool) -> list[Values]:
     als = config.factors.als
     if config.features.items is None or "attribute_weight" in als.model_fields_set:
+        return []
+    if als.feedback == "explicit":
         return []
     weights = ATTRIBUTE_WEIGHTS_OF_VECTORS if of_vectors else ATTRIBUTE_WEIGHTS
     return [{ALS_ATTRIBUTE_WEIGHT: weight} for weight in weights]

@@ -126,8 +126,11 @@ def bytes_below(spark: SparkSession, folder: str) -> int:
 
 
 def remove_folder(spark: SparkSession, folder: str) -> None:
-    """Remove a folder with all that it holds, where there is one."""
+    """Remove a folder with all that it holds, or a file, where there is one."""
     here = _local(spark, folder)
+    if here is not None and here.is_file():
+        here.unlink()
+        return
     if here is not None:
         shutil.rmtree(here, ignore_errors=True)
         return

@@ -15,6 +15,7 @@ def recency_ranks(indptr: Int64, times: Int64) -> Float32:
     """For each interaction, how many of the same row came later: float32 [entries].
 
     Interactions at the same time share their mean rank, so their order in the row does not matter.
+    Ranks are counted from the latest time, whose interactions have rank 0 however many they are.
 
     Args:
         indptr: int64 [n + 1] into times.
@@ -56,6 +57,10 @@ def _fill_ranks(indptr, times, ranks):  # type: ignore[no-untyped-def]
         low, high = indptr[row], indptr[row + 1]
         order = np.argsort(times[low:high])
         size = high - low
+        latest = size
+        while latest > 0 and times[low + order[latest - 1]] == times[low + order[size - 1]]:
+            latest -= 1
+        of_latest = 0.5 * (size - latest - 1)
         start = 0
         while start < size:
             stop = start + 1
@@ -63,5 +68,5 @@ def _fill_ranks(indptr, times, ranks):  # type: ignore[no-untyped-def]
                 stop += 1
             later = size - stop
             for position in range(start, stop):
-                ranks[low + order[position]] = later + 0.5 * (stop - start - 1)
+                ranks[low + order[position]] = later + 0.5 * (stop - start - 1) - of_latest
             start = stop

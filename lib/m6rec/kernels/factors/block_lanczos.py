@@ -42,7 +42,7 @@ def leading_eigenvectors(
         starts: random blocks, float32 [M, w], the same on all ranks. The first one starts the
             space; the next one extends it where the space is closed under A but too small.
         rank: how many eigenvalues, at most `limit`.
-        limit: the size of the whole space, at least 1.
+        limit: how large the space can become from one start, at least 1.
         communicator: the group; all ranks call this function together.
 
     Returns:

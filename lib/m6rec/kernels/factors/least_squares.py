@@ -13,14 +13,17 @@ Conjugate gradient advances many rows by one step together. The dense part, a0 V
 direction of every row, is one matrix product; the sparse part reads the entries of each row.
 """
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 from numba import njit
 
 from m6rec.kernels.arrays.prefetch import VECTORS_AHEAD, prefetch_row
 from m6rec.kernels.arrays.rows import Float32, Int32, Int64
 
 # Keeps an unregularised, deficient system solvable.
-_SMALLEST_REGULARISATION = np.float32(1e-6)
+SMALLEST_REGULARISATION = np.float32(1e-6)
 # A row counts as solved where the square of its residual is below this.
 _SOLVED = np.float32(1e-20)
 _ENTRIES_PER_BLOCK = 256
@@ -201,20 +204,20 @@ def _solve_exactly(
     right_hand_side: Float32,
     item_factors: Float32,
     solution: Float32,
-    workspace: Float32,
+    workspace: npt.NDArray[Any],
 ) -> None:
     # BLAS sums the matrix over bounded blocks of entries, which is ten times as fast as loops here;
     # LAPACK factorises it, which is twice as fast. The workspace holds the block, the block times
-    # its confidence, and two matrices.
+    # its confidence, and two matrices, in the precision in which it is solved.
     width = len(solution)
     matrix = workspace[2 * _ENTRIES_PER_BLOCK : 2 * _ENTRIES_PER_BLOCK + width]
     product = workspace[2 * _ENTRIES_PER_BLOCK + width :]
-    diagonal = max(regularisation, _SMALLEST_REGULARISATION)
+    right = np.zeros(width, workspace.dtype)
+    diagonal = max(regularisation, SMALLEST_REGULARISATION)
     for row in range(width):
         for column in range(width):
             matrix[row, column] = scaled_gram[row, column]
         matrix[row, row] += diagonal
-        solution[row] = 0.0
     for start in range(0, len(items), _ENTRIES_PER_BLOCK):
         size = min(_ENTRIES_PER_BLOCK, len(items) - start)
         block = workspace[:size]
@@ -224,13 +227,13 @@ def _solve_exactly(
             weight, value = confidence[start + entry], right_hand_side[start + entry]
             for column in range(width):
                 block[entry, column] = factor[column]
-                scaled[entry, column] = weight * factor[column]
-                solution[column] += value * factor[column]
+                scaled[entry, column] = weight * block[entry, column]
+                right[column] += value * block[entry, column]
         np.dot(scaled.T, block, product)
         for row in range(width):
             for column in range(width):
                 matrix[row, column] += product[row, column]
-    solution[:] = np.linalg.solve(matrix, solution)
+    solution[:] = np.linalg.solve(matrix, right)
 
 
 @njit(cache=True, nogil=True, fastmath=True)
@@ -304,10 +307,13 @@ def solve_rows_on_axes(
 ) -> None:
     """Solve the normal equations of each row directly where a0 V^T V is diagonal.
 
-    Let D = a0 diag(V^T V) + lambda I, and let B hold the entries' vectors times sqrt(c). Then a row
-    of n entries needs a system of size n instead of k (Woodbury 1950):
+    Let D = a0 diag(V^T V) + lambda I, let H hold the vectors of a row's n entries, and C their
+    confidence. Then a row needs a system of size n instead of k, and nothing is subtracted whose
+    difference large weights would leave to rounding (Henderson and Searle 1981, eq. 17):
 
-        u = D^-1 (b - B^T (I + B D^-1 B^T)^-1 B D^-1 b),    b = sum_e t_e v_e.
+        u = D^-1 H^T y,    (I + C H D^-1 H^T) y = t.
+
+    Rows of k entries and more have too many digits of weights for 32 bits, and are solved in 64.
 
     Args:
         gram_diagonal: float32 [k]; a0 diag(V^T V).
@@ -315,7 +321,9 @@ def solve_rows_on_axes(
     """
     width = item_factors.shape[1]
     gram = np.diag(gram_diagonal)
-    workspace = np.empty((2 * (_ENTRIES_PER_BLOCK + width), width), np.float32)
+    most = max(width, _ENTRIES_PER_BLOCK)
+    workspace = np.empty((2 * most, width), np.float32)
+    exact = np.empty((2 * (_ENTRIES_PER_BLOCK + width), width), np.float64)
     inverse = np.empty(width, np.float32)
     for row in range(len(indptr) - 1):
         start, size = indptr[row], indptr[row + 1] - indptr[row]
@@ -323,7 +331,7 @@ def solve_rows_on_axes(
         if size == 0:
             solution[:] = 0.0
             continue
-        if size >= min(width, _ENTRIES_PER_BLOCK):
+        if size >= width:
             entries = slice(indptr[row], indptr[row + 1])
             _solve_exactly(
                 gram,
@@ -333,29 +341,28 @@ def solve_rows_on_axes(
                 right_hand_side[entries],
                 item_factors,
                 solution,
-                workspace,
+                exact,
             )
             continue
-        diagonal = max(regularisation[row], _SMALLEST_REGULARISATION)
+        diagonal = max(regularisation[row], SMALLEST_REGULARISATION)
         for column in range(width):
             inverse[column] = np.float32(1.0) / (gram_diagonal[column] + diagonal)
             solution[column] = 0.0
-        rooted = workspace[:size]
-        scaled = workspace[_ENTRIES_PER_BLOCK : _ENTRIES_PER_BLOCK + size]
+        block, scaled = workspace[:size], workspace[most : most + size]
         for entry in range(size):
             factor = item_factors[item_indices[start + entry]]
-            root, value = np.sqrt(confidence[start + entry]), right_hand_side[start + entry]
             for column in range(width):
-                rooted[entry, column] = root * factor[column]
-                scaled[entry, column] = root * factor[column] * inverse[column]
-                solution[column] += value * factor[column] * inverse[column]
-        system = np.dot(scaled, rooted.T)
+                block[entry, column] = factor[column]
+                scaled[entry, column] = factor[column] * inverse[column]
+        system = np.dot(block, scaled.T)
         for entry in range(size):
+            for other in range(size):
+                system[entry, other] *= confidence[start + entry]
             system[entry, entry] += np.float32(1.0)
-        correction = np.linalg.solve(system, np.dot(rooted, solution))
+        worth = np.linalg.solve(system, right_hand_side[start : start + size])
         for entry in range(size):
             for column in range(width):
-                solution[column] -= correction[entry] * scaled[entry, column]
+                solution[column] += worth[entry] * scaled[entry, column]
 
 
 @njit(cache=True, nogil=True, fastmath=True)

@@ -92,7 +92,7 @@ def build_factor_model(
     """Make a FactorModel, and compute once what `project` needs. Shapes are as in FactorModel."""
     gram = None
     if projection is None:
-        exact = _exact_product(factors, factors)
+        exact = exact_product(factors, factors)
         whole = (parameters["unobserved_weight"] * exact).astype(np.float32)
         gram = _diagonal_or_whole(whole)
     return FactorModel(
@@ -106,13 +106,21 @@ def build_factor_model(
     )
 
 
+def ready_to_ship(model: FactorModel) -> FactorModel:
+    """The model, with what `project` would compute anew, and hold for itself, in each process."""
+    if model.scaled_gram is not None and model.scaled_gram.ndim == 2:
+        # The property keeps it in the model, with which it is pickled.
+        _ = model.on_axes
+    return model
+
+
 def along_principal_axes(factors: Float32) -> Float32:
     """Turn the factors so that V^T V is diagonal, largest first; no score changes."""
-    _, axes = np.linalg.eigh(_exact_product(factors, factors))
+    _, axes = np.linalg.eigh(exact_product(factors, factors))
     return _turned(factors, with_positive_peaks(axes[:, ::-1]))
 
 
-def _exact_product(left: Float32, right: Float32) -> Float64:
+def exact_product(left: Float32, right: Float32) -> Float64:
     """X^T Y of the items in float64, [k, l]; X float32 [M, k], Y float32 [M, l].
 
     It takes a block of items at a time: all items in float64 would be twice as large as they are.
@@ -150,7 +158,7 @@ def aligned_with(model: FactorModel, earlier: Float32) -> FactorModel:
     """
     rank = max(model.rank, earlier.shape[1])
     wanted = np.pad(earlier, ((0, 0), (0, rank - earlier.shape[1])))
-    product = _exact_product(model.factors, wanted)
+    product = exact_product(model.factors, wanted)
     left, _, right = np.linalg.svd(product, full_matrices=False)
     rotation = (left @ right).astype(np.float32)
     turned = model.factors @ rotation

@@ -79,9 +79,9 @@ def randomized_svd(
             generator.standard_normal((n_items, LANCZOS_BLOCK), dtype=np.float32)[order]
             for _ in count()
         )
-        squares, vectors = leading_eigenvectors(
-            multiply, starts, rank, max(smaller, 1), communicator
-        )
+        # Random columns also lie outside the row space, so that the first block leaves it once.
+        limit = max(min(n_items, n_users + LANCZOS_BLOCK), 1)
+        squares, vectors = leading_eigenvectors(multiply, starts, rank, limit, communicator)
         values = np.sqrt(np.maximum(squares, 0.0))
     else:
         width = min(rank + config.oversampling, smaller) if smaller else 1

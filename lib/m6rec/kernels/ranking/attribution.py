@@ -23,6 +23,7 @@ import numba
 import numpy as np
 
 from m6rec.kernels.arrays.rows import Float32, Float64, Int32, Int64, Rows, indptr_of
+from m6rec.kernels.factors.least_squares import SMALLEST_REGULARISATION
 from m6rec.kernels.factors.projection import (
     FactorModel,
     frequency_regularisation,
@@ -239,18 +240,20 @@ def _shares_of_factors(model: FactorModel, item_vectors: Float32, listed: Listed
     assert model.scaled_gram is not None
     confidence, right_hand_side = normal_equation_terms(own, model.parameters)
     regularisation = frequency_regularisation(own.counts, model.parameters)
-    gram = model.scaled_gram
-    on_axes = gram.ndim == 1
+    if model.scaled_gram.ndim == 1:
+        diagonal, axes, vectors = model.scaled_gram, np.zeros((0, 0), np.float32), model.factors
+    else:
+        diagonal, axes, vectors = model.on_axes
     shares = np.zeros(listed.cells[-1])
     _fill_least_squares(
         own.indptr,
         own.item_indices,
         confidence,
         right_hand_side,
-        regularisation,
-        _frozen(gram if on_axes else np.diag(gram).copy()),
-        _frozen(np.zeros((0, 0), np.float32) if on_axes else gram),
-        model.factors,
+        np.maximum(regularisation, SMALLEST_REGULARISATION),
+        _frozen(diagonal),
+        _frozen(axes),
+        _frozen(vectors),
         np.ascontiguousarray(item_vectors),
         listed.indptr,
         listed.items,
@@ -445,7 +448,7 @@ def _fill_least_squares(  # type: ignore[no-untyped-def]
     right_hand_side,
     regularisation,
     diagonal,
-    gram,
+    axes,
     vectors,
     targets,
     list_indptr,
@@ -453,11 +456,11 @@ def _fill_least_squares(  # type: ignore[no-untyped-def]
     cells,
     shares,
 ):
-    """Fill t_h v_h^T A^-1 v_j, where A = gram + lambda I + sum_h c_h v_h v_h^T.
+    """Fill t_h v_h^T A^-1 v_j, where A = D + sum_h c_h v_h v_h^T and D = gram + lambda I.
 
-    Where the gram is its diagonal and the history shorter than a factor, the smaller system
-    (I + K C) x = v_h^T D^-1 v_j is solved, with D = gram + lambda I and K = V D^-1 V^T. A `gram`
-    without rows is its diagonal.
+    Where the history is shorter than a factor, the smaller system (I + K C) x = v_h^T D^-1 v_j is
+    solved, with K = V D^-1 V^T. The gram is its diagonal along `axes`, which turn the targets; axes
+    without rows turn nothing.
     """
     rank = len(diagonal)
     for user in range(len(own_indptr) - 1):
@@ -466,23 +469,22 @@ def _fill_least_squares(  # type: ignore[no-untyped-def]
         if first == last or start == stop:
             continue
         history, listed = vectors[own_items[first:last]], targets[items[start:stop]]
+        if len(axes):
+            listed = np.dot(listed, axes)
         weights = confidence[first:last]
-        if len(gram) == 0 and last - first < rank:
-            scaled = history / (diagonal + regularisation[user])
+        damped = diagonal + regularisation[user]
+        if last - first < rank:
+            scaled = history / damped
             system = np.dot(scaled, history.T) * weights
             for place in range(len(system)):
                 system[place, place] += np.float32(1.0)
-            worth = np.linalg.solve(system, np.dot(scaled, listed.T))
+            worth = np.linalg.solve(system, np.dot(scaled, listed.T)).astype(np.float64)
         else:
-            system = np.dot(np.ascontiguousarray(history.T) * weights, history)
-            if len(gram):
-                system += gram
+            exact = history.astype(np.float64)
+            matrix = np.dot(np.ascontiguousarray(exact.T) * weights, exact)
             for place in range(rank):
-                system[place, place] += regularisation[user]
-                if not len(gram):
-                    system[place, place] += diagonal[place]
-            solved = np.linalg.solve(system, np.ascontiguousarray(listed.T))
-            worth = np.dot(history, solved)
+                matrix[place, place] += damped[place]
+            worth = np.dot(exact, np.linalg.solve(matrix, listed.T.astype(np.float64)))
         for entry in range(start, stop):
             for place in range(last - first):
                 shares[cells[entry] + place] = (

@@ -43,7 +43,8 @@ class UserBlock:
         features: float32 [n, f]; f may be 0.
         content: float32 [n, c]; the users' own attributes as content; c may be 0.
         given: float32 [n, k] by member name; user vectors that were read from a table.
-        recency: float32 [entries of rows]; how many of the user's interactions came later.
+        recency: float32 [entries of rows]; how many of the user's interactions came later, by
+            `recency_ranks`.
         times: int64 [entries of rows] in microseconds; `UNKNOWN_TIME` where there is none.
     """
 

@@ -27,6 +27,7 @@ from m6rec.kernels.arrays.rows import (
     entries_of_rows,
     indptr_of,
 )
+from m6rec.kernels.factors.projection import exact_product
 from m6rec.kernels.ranking.blending import Blend, evidence_bins
 from m6rec.kernels.ranking.members import (
     ContextEncoder,
@@ -248,7 +249,7 @@ def scores_and_moments(
     vectors, item_vectors = users.vectors[member.name], member.item_vectors
     mean = vectors.astype(np.float64) @ item_vectors.mean(axis=0, dtype=np.float64)
     # The mean of (u . v)^2 over items is u^T (V^T V / M) u.
-    gram = (item_vectors.T @ item_vectors).astype(np.float64) / n_items
+    gram = exact_product(item_vectors, item_vectors) / n_items
     square = np.einsum("nk,nk->n", vectors @ gram, vectors)
     return dots_at(vectors, item_vectors, indptr, items), np.stack([mean, square], axis=1)
 

@@ -10,7 +10,7 @@ from pyspark.sql import types as T
 from m6rec import columns as c
 from m6rec.errors import DataError
 from m6rec.kernels.arrays.rows import Float32, Int64
-from m6rec.kernels.factors.projection import FactorModel, build_factor_model
+from m6rec.kernels.factors.projection import FactorModel, build_factor_model, ready_to_ship
 from m6rec.spark.arrow_rows import list_array_from_matrix
 from m6rec.spark.item_matrices import ItemMatrix, item_rows
 from m6rec.spark.made_rows import made_rows
@@ -81,7 +81,7 @@ def model_from_batches(
         raise DataError(
             f"item factors of the methods {sorted(methods)} are read as one model; filter one"
         )
-    return build_factor_model(
+    model = build_factor_model(
         methods.pop(),
         _whole(factors),
         _whole(projection) if linear else None,
@@ -89,6 +89,7 @@ def model_from_batches(
         parameters,
         interaction_counts,
     )
+    return ready_to_ship(model)
 
 
 def factors_from_batches(batches: Iterable[pa.RecordBatch], n_items: int) -> Float32:

@@ -74,7 +74,7 @@ def train_als(
         seed: of the initial item factors.
         checkpoint_path: a file (local path or URI) that rank 0 writes after every
             `config.checkpoint_every` iterations. A later run with the same rows, config and seed
-            goes on from it. The caller removes it when the model is saved. None writes none.
+            goes on from it. Job train_factors removes it when the model is saved. None writes none.
         terms: float32 [M, V]; the items' terms, which take part where `config.attribute_weight`
             is above 0.
         initial: float32 [M, rank]; item factors of an earlier training to start from.

@@ -187,12 +187,16 @@ def train_own_ridge(
         config: of the neighbours.
     """
     n_items = domains[0].n_items
-    total = sp.csr_matrix((n_items, n_items), dtype=np.float32)
+    # The budget is that of all items: each of many small domains would take a whole one.
+    kept = config.ridge.kept or kept_entries(n_items)
+    config = config.model_copy(update={"ridge": config.ridge.model_copy(update={"kept": kept})})
+    found = [(np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.float32))]
     for domain in (one for one in domains if counts[one.items].any()):
-        own = train_ridge(rows_of_domain(matrix, domain), len(domain.items), config).to_scipy()
-        found = own.tocoo()
-        places = (domain.items[found.row], domain.items[found.col])
-        total = total + sp.csr_matrix((found.data, places), shape=total.shape)
+        own = train_ridge(rows_of_domain(matrix, domain), len(domain.items), config)
+        history = np.repeat(domain.items, np.diff(own.indptr))
+        found.append((history, domain.items[own.neighbour_indices], own.weights))
+    histories, targets, weights = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    total = sp.csr_matrix((weights, (histories, targets)), shape=(n_items, n_items))
     return item_weights_from_scipy(total)
 
 
