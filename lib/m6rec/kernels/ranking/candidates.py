@@ -17,7 +17,7 @@ from m6rec.kernels.ranking.scoring import (
 )
 
 # Below this share of the mean square, a variance is the rounding of scores that are equal.
-_ROUNDING = 1e-10
+_ROUNDING_OF_SQUARES = 1e-10
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def deviations_of(moments: Float64) -> Float64:
     """float64 [members], from float64 [n, members, 2]; 1 where all scores are equal."""
     mean, square = moments.mean(axis=0).T
     variance = np.maximum(square - mean**2, 0.0)
-    return np.where(variance > _ROUNDING * square, np.sqrt(variance), 1.0)
+    return np.where(variance > _ROUNDING_OF_SQUARES * square, np.sqrt(variance), 1.0)
 
 
 def _union(items: Int32, n_items: int) -> tuple[Int64, Int32]:
