@@ -3,17 +3,19 @@
 import json
 import re
 import threading
+from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from pyspark.sql import SparkSession
+from pyspark.sql import Row, SparkSession
 
 from jobs import publish as job
 from m6rec.errors import DataError
 from m6rec.lakehouse import PUBLISHED
 from m6rec.publication.publishing import (
     Publication,
+    _publications_among,
     publications,
     publish,
     published_run,
@@ -112,6 +114,32 @@ def test_a_run_that_was_taken_back_is_not_published_by_resuming_it_and_that_is_s
     assert published_run(two) == "one"
     said = "run two was published before, and readers see run one now; .* publish --run-id two"
     assert re.search(said, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ("versions", "in_order"),
+    [
+        ((1, 0, 2), ["b", "a", "c"]),
+        # The table was made anew; a schema of the catalogue has no versions.
+        ((0, 1, 0), ["a", "b", "c"]),
+        ((None, None, None), ["a", "b", "c"]),
+    ],
+)
+def test_publications_stand_in_the_order_of_their_commits_whatever_clocks_say(
+    versions: tuple[int | None, ...], in_order: list[str]
+) -> None:
+    rows = [
+        Row(
+            run_id=run_id,
+            job="publish",
+            status="finished",
+            who=None,
+            outputs=None if version is None else {PUBLISHED: version},
+            finished_at=datetime(2026, 1, 1, hour),
+        )
+        for hour, (run_id, version) in enumerate(zip("abc", versions, strict=True))
+    ]
+    assert [one.run_id for one in _publications_among(rows)] == in_order
 
 
 @pytest.mark.parametrize(

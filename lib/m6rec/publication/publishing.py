@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from operator import itemgetter
 
 from pyspark.sql import DataFrame, Row, SparkSession
 
@@ -193,7 +194,13 @@ def _publications_among(rows: Sequence[Row]) -> list[Publication]:
         for row in rows
         if row["job"] in PUBLICATIONS and row["status"] == FINISHED
     ]
-    return sorted(found, key=lambda one: (one.at, one.run_id))
+    in_order = sorted(found, key=lambda one: (one.at, one.run_id))
+    versions = [one.version for one in in_order if one.version is not None]
+    if len(set(versions)) < len(in_order):
+        # A catalogue has none, and a table that was made anew begins again.
+        return in_order
+    # The clocks of two machines may differ.
+    return [one for _, one in sorted(zip(versions, in_order, strict=True), key=itemgetter(0))]
 
 
 def _checked_outputs(work: list[Row], lakehouse: Lakehouse, config: Config) -> dict[str, int]:
