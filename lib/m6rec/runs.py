@@ -32,8 +32,10 @@ from m6rec.spark.sources import at_versions, source_versions
 STARTED = "started"
 FINISHED = "finished"
 FAILED = "failed"
-# The run's rows have been removed from all other tables.
+# The run's rows are being removed from all other tables, and have been.
+REMOVING = "removing"
 REMOVED = "removed"
+GONE = (REMOVING, REMOVED)
 # Delta's safe period, after which files of earlier versions may be gone.
 _VERSIONS_LAST = timedelta(days=7)
 ROLLBACK = "rollback"
@@ -207,7 +209,7 @@ def step_seconds(lakehouse: Lakehouse) -> dict[str, float]:
 
 def configurations_evaluated(lakehouse: Lakehouse) -> int:
     """How many configurations have been evaluated in this lake, in whatever run."""
-    evaluations = {"job": (EVALUATE.name,), "status": (FINISHED, REMOVED)}
+    evaluations = {"job": (EVALUATE.name,), "status": (FINISHED, *GONE)}
     return len({row["config_hash"] for row in collected_runs(lakehouse, evaluations)})
 
 

@@ -21,6 +21,7 @@ from m6rec.publication.publishing import (
     published_run,
     read_published,
     rollback,
+    run_of_note,
     runs_followed,
 )
 from tests.finished_runs import PLACES, config_of, finished_runs
@@ -114,6 +115,23 @@ def test_a_run_that_was_taken_back_is_not_published_by_resuming_it_and_that_is_s
     assert published_run(two) == "one"
     said = "run two was published before, and readers see run one now; .* publish --run-id two"
     assert re.search(said, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ("note", "run_id"),
+    [
+        ('{"run_id": "r", "action": "publish"}', "r"),
+        ('{"run_id": "r"}', None),
+        ("nightly optimise", None),
+        ("7", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_a_note_of_another_commit_names_no_publication(
+    note: str | None, run_id: str | None
+) -> None:
+    assert run_of_note(note) == run_id
 
 
 @pytest.mark.parametrize(

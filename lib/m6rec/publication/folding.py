@@ -34,7 +34,7 @@ from m6rec.job_records import FORGET
 from m6rec.lakehouse import PUBLISHED, Lakehouse
 from m6rec.publication.followed_events import FollowedEvents
 from m6rec.publication.following import Followed
-from m6rec.publication.publishing import publications
+from m6rec.publication.publishing import publications, run_of_note
 from m6rec.publication.replacing import PublishedLists, frame_of_users
 from m6rec.publication.scoring import list_maker_of
 from m6rec.runs import collected_runs, sources_of_run, work_of_run
@@ -368,7 +368,7 @@ class FoldIn:
         followed_on = version > self._version and {row["version"] for row in rows} >= set(
             range(self._version + 1, version + 1)
         )
-        return not followed_on or any(row["userMetadata"] is not None for row in rows)
+        return not followed_on or any(run_of_note(row["userMetadata"]) for row in rows)
 
     def _publication(self) -> tuple[str, int]:
         """The run that the published table holds, and the version that its publication made."""
@@ -378,9 +378,10 @@ class FoldIn:
             )
         commits = self.lakehouse.delta_table(PUBLISHED).history()
         noted = commits.where(F.col("userMetadata").isNotNull()).orderBy(F.desc("version"))
-        row = noted.select("version", "userMetadata").first()
-        if row is not None:
-            return str(json.loads(row["userMetadata"])[c.RUN_ID]), int(row["version"])
+        for row in noted.select("version", "userMetadata").collect():
+            run_id = run_of_note(row["userMetadata"])
+            if run_id is not None:
+                return run_id, int(row["version"])
         last = publications(self.lakehouse)[-1]
         return last.run_id, int(last.version or 0)
 

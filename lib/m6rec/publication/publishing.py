@@ -21,8 +21,8 @@ from m6rec.lakehouse import PUBLISHED, Lakehouse
 from m6rec.runs import (
     FAILED,
     FINISHED,
+    GONE,
     PUBLICATIONS,
-    REMOVED,
     ROLLBACK,
     Attempt,
     check_same_config,
@@ -217,11 +217,28 @@ def _commit(lakehouse: Lakehouse, config: Config, action: str, outputs: Mapping[
     attempt = Attempt(lakehouse, config, action)
     versions = dict(outputs)
     if lakehouse.by_path:
-        note = json.dumps({c.RUN_ID: lakehouse.run_id, "action": action})
-        versions[PUBLISHED] = lakehouse.replace_published(note)
+        versions[PUBLISHED] = lakehouse.replace_published(_note(lakehouse.run_id, action))
     else:
         _create_views(lakehouse, outputs)
     attempt.add(versions)
+
+
+def _note(run_id: str, action: str) -> str:
+    """What the history of the published table says of a publication."""
+    return json.dumps({c.RUN_ID: run_id, "action": action})
+
+
+def run_of_note(note: str | None) -> str | None:
+    """The run that a commit with this note in its history has published; None for any other.
+
+    An owner's own commits may have notes, too.
+    """
+    try:
+        said = json.loads(note or "")
+    except ValueError:
+        return None
+    is_ours = isinstance(said, dict) and {c.RUN_ID, "action"} <= said.keys()
+    return str(said[c.RUN_ID]) if is_ours else None
 
 
 def _create_views(lakehouse: Lakehouse, names: Mapping[str, int]) -> None:
@@ -253,7 +270,7 @@ def _outputs_of(work: Sequence[Row], run_id: str) -> dict[str, int]:
             f"run {run_id} cannot be published: there is no such run; give the --run-id of a"
             " finished one, which table runs in the lake names"
         )
-    if any(row["status"] == REMOVED for row in work):
+    if any(row["status"] in GONE for row in work):
         raise DataError(
             f"run {run_id} cannot be published: clean has removed it; publish another run, or start"
             " a new one (retention in the config says which runs are kept)"
