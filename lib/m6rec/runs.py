@@ -9,6 +9,7 @@ import json
 import subprocess
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -21,7 +22,15 @@ from m6rec import __version__
 from m6rec import columns as c
 from m6rec.config.run import Config, sources_of
 from m6rec.errors import ConfigError, DataError
-from m6rec.job_records import CLEAN, EVALUATE, FORGET, JOBS_OF_A_RUN, PUBLISH, JobRecord
+from m6rec.job_records import (
+    CLEAN,
+    EVALUATE,
+    FOLD_IN,
+    FORGET,
+    JOBS_OF_A_RUN,
+    PUBLISH,
+    JobRecord,
+)
 from m6rec.lakehouse import Lakehouse
 from m6rec.schemas import RUNS_TABLE
 from m6rec.spark.failures import saying_what_failed
@@ -41,8 +50,8 @@ _VERSIONS_LAST = timedelta(days=7)
 ROLLBACK = "rollback"
 # The actions that make a run the published one; each time has a row of its own.
 PUBLICATIONS = (PUBLISH.name, ROLLBACK)
-# The jobs that work on the lake as a whole; each call has a run id of its own.
-UPKEEP = (CLEAN.name, FORGET.name)
+# The jobs that work on the lake as a whole, under run ids by which nothing is trained.
+UPKEEP = (CLEAN.name, FORGET.name, FOLD_IN.name)
 # Runs that differ in one of these hold out other pairs, or rank other items.
 _SAME_WHERE_COMPARED = (
     "split.strategy",
@@ -258,6 +267,43 @@ class Attempt:
         row = self.row(FINISHED, {}, outputs)
         self.lakehouse.append_rows(RUNS_TABLE.name, [row], job=self.job)
 
+    @contextmanager
+    def going_on(self) -> Iterator[None]:
+        """Have the job's row say that it goes on, and afterwards that it has ended."""
+        self.save(STARTED)
+        status = FAILED
+        try:
+            yield
+            status = FINISHED
+        finally:
+            self.save(status)
+
+    @contextmanager
+    def once_more(self) -> Iterator[dict[str, int]]:
+        """Add a row to those of earlier times, which says at first that the job goes on.
+
+        Rows of earlier times that did not finish go.
+
+        Yields:
+            What the job writes, to be filled: versions of tables.
+        """
+        own = {c.RUN_ID: (self.lakehouse.run_id,), "job": (self.job,)}
+        rows = collected_runs(self.lakehouse, own)
+        earlier = [_row_to_write(row) for row in rows if row["status"] == FINISHED]
+        outputs: dict[str, int] = {}
+
+        def write(status: str) -> None:
+            both = [*earlier, self.row(status, {}, outputs)]
+            self.lakehouse.write_rows(RUNS_TABLE.name, both, job=self.job)
+
+        write(STARTED)
+        try:
+            yield outputs
+        except Exception:
+            write(FAILED)
+            raise
+        write(FINISHED)
+
     def row(
         self,
         status: str,
@@ -280,6 +326,12 @@ class Attempt:
             "sources": dict(self.sources),
             "given": json.dumps(self.config.given()),
         }
+
+
+def _row_to_write(row: Row) -> dict[str, Any]:
+    """A row as it was collected, whose times have no zone and are local, for it to be written."""
+    ends = {name: row[name] and row[name].astimezone(UTC) for name in ("started_at", "finished_at")}
+    return {**row.asDict(), **ends}
 
 
 def sources_of_run(lakehouse: Lakehouse, config: Config, jobs: Sequence[Row]) -> Mapping[str, int]:
@@ -338,11 +390,15 @@ def collected_runs(lakehouse: Lakehouse, *alternatives: Condition) -> list[Row]:
 def jobs_going_on(rows: Iterable[Row], now: datetime) -> list[Row]:
     """The rows, of those of `runs`, whose job was started within a day and has not ended.
 
-    A job that was killed cannot be told from one that is going on.
+    A job that was killed cannot be told from one that is going on. `fold_in` may go on for longer.
     """
     since = now - _A_RUN_MAY_TAKE
-    started = (row for row in rows if row["status"] == STARTED)
-    return [row for row in started if row["started_at"].astimezone(UTC) > since]
+    return [
+        row
+        for row in rows
+        if row["status"] == STARTED
+        and (row["job"] == FOLD_IN.name or row["started_at"].astimezone(UTC) > since)
+    ]
 
 
 def check_same_config(jobs: list[Row], config: Config, run_id: str) -> None:

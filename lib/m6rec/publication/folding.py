@@ -30,7 +30,7 @@ from m6rec.errors import ConfigError, DataError, TableError
 from m6rec.fingerprints import fingerprint_of
 from m6rec.fits.list_maker import KnownOfUsers, added, lacking
 from m6rec.fits.sources import columns_of_events
-from m6rec.job_records import FORGET
+from m6rec.job_records import FOLD_IN, FORGET
 from m6rec.lakehouse import PUBLISHED, Lakehouse
 from m6rec.publication.followed_events import FollowedEvents
 from m6rec.publication.following import Followed
@@ -138,7 +138,7 @@ class FoldIn:
     def checkpoint(self) -> str:
         """The folder in which the stream keeps what it has read."""
         place = fingerprint_of(self.source.model_dump(mode="json"))[:16]
-        return self.lakehouse.for_run("fold_in").artifact_path(place)
+        return self.lakehouse.for_run(FOLD_IN.name).artifact_path(place)
 
     def start(self, once: bool) -> StreamingQuery:
         """Begin, or go on where the last query of this lake and table ended.
@@ -151,7 +151,7 @@ class FoldIn:
             DataError: no run has been published.
             TableError: the events are not in a Delta table, or it lacks a column.
         """
-        self._check()
+        self.check()
         if self.config.fold_in.deletion_vectors and self.lakehouse.exists(PUBLISHED):
             self.published.mark_rows()
         # A stream that was killed in its first batch has an offset, and begins again.
@@ -283,7 +283,13 @@ class FoldIn:
         ids: list[str] = arrow_table(late.select(c.USER_ID).distinct()).column(0).to_pylist()
         return ids
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Refuse a lake or a table that cannot be followed.
+
+        Raises:
+            ConfigError: the lake is a schema of the catalogue.
+            TableError: the events are not in a Delta table.
+        """
         if not self.lakehouse.by_path:
             raise ConfigError(
                 f"lake {self.lakehouse.location} is a schema of the catalogue, whose published"

@@ -209,18 +209,18 @@ def _checked_outputs(work: list[Row], lakehouse: Lakehouse, config: Config) -> d
 
 
 def _commit(lakehouse: Lakehouse, config: Config, action: str, outputs: Mapping[str, int]) -> None:
-    """Make the change that readers see, then write the row of `runs` that records it.
+    """Make the change that readers see, then have the row of `runs` say that it is finished.
 
     By path, the change is one commit of the published table. In a catalogue, the row itself is the
-    change. Where the job is killed between the two, the same command does both again.
+    change. Where the job is killed between the two, the same command does both again. The row says
+    from the start that the job goes on, for nobody to be forgotten meanwhile.
     """
-    attempt = Attempt(lakehouse, config, action)
-    versions = dict(outputs)
-    if lakehouse.by_path:
-        versions[PUBLISHED] = lakehouse.replace_published(_note(lakehouse.run_id, action))
-    else:
-        _create_views(lakehouse, outputs)
-    attempt.add(versions)
+    with Attempt(lakehouse, config, action).once_more() as versions:
+        versions.update(outputs)
+        if lakehouse.by_path:
+            versions[PUBLISHED] = lakehouse.replace_published(_note(lakehouse.run_id, action))
+        else:
+            _create_views(lakehouse, outputs)
 
 
 def _note(run_id: str, action: str) -> str:
