@@ -98,7 +98,6 @@ def test_the_keys_that_choices_rest_on_are_named_where_they_differ() -> None:
     assert keys_that_differ(config_with(), then) == ["features.items"]
 
 
-
 def test_choices_rest_on_how_a_table_is_read_and_on_whether_weights_are_ratings() -> None:
     source = {"path": "events.csv", "format": "csv"}
     rated = {"source": source, "columns": {"weight": "stars"}}

@@ -161,9 +161,7 @@ def test_users_whose_id_was_stored_before_ids_were_unified_are_forgotten(
     for name in ("interactions", "splits"):
         frame = spark.createDataFrame(events, "user_id string, user_index long")
         others = [one for one in TABLES[name].schema if one.name not in {*frame.columns, c.RUN_ID}]
-        lakehouse.write(
-            name, frame.withColumns({one.name: some_value(one) for one in others})
-        )
+        lakehouse.write(name, frame.withColumns({one.name: some_value(one) for one in others}))
 
     known, _ = forget(
         lakehouse.for_run("receipt"), unified, spark.createDataFrame([("ANNA",)], "user_id string")

@@ -117,7 +117,9 @@ def test_a_cleaning_that_failed_is_gone_on_with_for_a_run_without_lists_and_fold
     [one] = finished_runs(spark, config, "one")
     bare = one.for_run("bare")
     bare.write_rows("quarantine", [{"raw": "{}", "reason": "no user", "source_version": None}])
-    day_before = {name: F.expr(f"{name} - interval 1 day") for name in ("started_at", "finished_at")}
+    day_before = {
+        name: F.expr(f"{name} - interval 1 day") for name in ("started_at", "finished_at")
+    }
     copy_run(one, "runs", "bare", **day_before)
 
     def fails(*_: object) -> None:

@@ -148,7 +148,9 @@ def users_in(ids: DataFrame, users: DataFrame) -> int:
 def runs_beside(lakehouse: Lakehouse, since: datetime, killed: Collection[str] = ()) -> list[str]:
     """The runs with a job that went on at that time or later, and may have read users before."""
     rows = collected_runs(lakehouse, {})
-    ended = [one for one in rows if one["finished_at"] and one["finished_at"].astimezone(UTC) > since]
+    ended = [
+        one for one in rows if one["finished_at"] and one["finished_at"].astimezone(UTC) > since
+    ]
     beside = [*jobs_going_on(rows, datetime.now(UTC)), *ended]
     names = {row[c.RUN_ID] for row in beside if row["job"] not in {FORGET.name, CLEAN.name}}
     return sorted(names - set(killed))
