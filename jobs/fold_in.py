@@ -19,8 +19,10 @@ from m6rec.command_line import (
     read_config,
 )
 from m6rec.config.run import Config
+from m6rec.job_records import FOLD_IN
 from m6rec.lakehouse import Lakehouse
 from m6rec.publication.folding import FoldIn
+from m6rec.runs import Attempt
 from m6rec.spark.session import session_of_job
 
 _SECONDS_BETWEEN_LOOKS = 5
@@ -36,15 +38,19 @@ def run(lakehouse: Lakehouse, config: Config, once: bool = True) -> None:
         TableError: the events are not in a Delta table, or it lacks a column.
     """
     fold_in = FoldIn(lakehouse, config)
-    with fold_in.saying_why_it_ends(), fold_in.session_for_batches():
-        query = fold_in.start(once)
-        if once:
-            query.awaitTermination()
-        else:
-            # A run that is published while no event comes has events to catch up with, too.
-            while not query.awaitTermination(_SECONDS_BETWEEN_LOOKS):
-                fold_in.catch_up()
-        fold_in.catch_up()
+    # Nobody can be forgotten beside this job, which holds the histories of all users.
+    attempt = Attempt(lakehouse.for_run(FOLD_IN.name), config, FOLD_IN.name)
+    with fold_in.saying_why_it_ends():
+        fold_in.check()
+        with attempt.going_on(), fold_in.session_for_batches():
+            query = fold_in.start(once)
+            if once:
+                query.awaitTermination()
+            else:
+                # A run that is published while no event comes has events to catch up with, too.
+                while not query.awaitTermination(_SECONDS_BETWEEN_LOOKS):
+                    fold_in.catch_up()
+            fold_in.catch_up()
 
 
 def main(

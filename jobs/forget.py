@@ -5,6 +5,7 @@ stay as they are: a user who is still in them comes back with the next run, whic
 """
 
 from collections.abc import Collection
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -22,7 +23,14 @@ from m6rec.command_line import (
 )
 from m6rec.config.run import Config
 from m6rec.lakehouse import Lakehouse
-from m6rec.publication.forgetting import SAFE_HOURS, forget, tables_of_users, users_in, users_named
+from m6rec.publication.forgetting import (
+    SAFE_HOURS,
+    forget,
+    runs_beside,
+    tables_of_users,
+    users_in,
+    users_named,
+)
 from m6rec.spark.session import session_of_job
 from m6rec.spark.sources import read_ids, table_of_ids
 
@@ -48,6 +56,7 @@ def run(
     """
     users = users_named(ids, config.interactions).localCheckpoint()
     asked = users.count()
+    begun_at = datetime.now(UTC)
     known, receipt = forget(lakehouse, config, users, retain_hours, killed)
     print(f"receipt {lakehouse.run_id}: {known} users forgotten", flush=True)
     if known < asked:
@@ -59,6 +68,12 @@ def run(
     for one in receipt:
         what = "folders" if one.version is None else f"rows, gone since version {one.version}"
         print(f"{one.table}: {one.rows} {what}", flush=True)
+    for run_id in runs_beside(lakehouse, begun_at, killed):
+        print(
+            f"warning: run {run_id} went on meanwhile and may write these users again, who stay in"
+            " table user_index; forget them again when it has ended",
+            flush=True,
+        )
     for source, column in tables_of_users(config):
         there = read_ids(lakehouse.spark, source, {c.USER_ID: column}, config.interactions)
         left = users_in(there, users)
@@ -88,7 +103,8 @@ def main(
             "--retain-hours",
             min=0,
             help="Keep files that older versions need for so long; with"
-            f" {SAFE_HOURS} or more, also beside a run that is going on.",
+            f" {SAFE_HOURS} or more, also beside a run that is going on, which may write the users"
+            " again: forget them again when it has ended.",
         ),
     ] = 0,
     killed: Annotated[

@@ -6,10 +6,17 @@ who came after training are folded in. Items that the run does not know are left
 The lists have the columns of table recommendations; nothing that is published changes.
 """
 
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from posixpath import normpath
 from typing import Annotated
 
 import typer
+from pyspark.errors import AnalysisException
+from pyspark.sql import SparkSession
 
 from m6rec.command_line import (
     ConfigOption,
@@ -23,16 +30,22 @@ from m6rec.command_line import (
 from m6rec.config.base import is_path
 from m6rec.config.run import Config, sources_of
 from m6rec.errors import ConfigError
+from m6rec.files import has_scheme
 from m6rec.fits.fit import Fit
 from m6rec.lakehouse import PUBLISHED, Lakehouse
 from m6rec.publication.publishing import run_to_follow
 from m6rec.publication.scoring import GivenUsers, Scored, list_maker_of, score
 from m6rec.schemas import TABLES
-from m6rec.spark.files import local_path
+from m6rec.spark.files import hadoop_configuration, local_path
 from m6rec.spark.places import matching
+from m6rec.spark.runtimes import delta_table_named
 from m6rec.spark.session import session_of_job
 from m6rec.stages.pairs.outcome import in_a_line
 
+# The parts of a name of the catalogue, within backticks or without.
+_PARTS_OF_A_NAME = re.compile(r"`([^`]+)`|([^.`]+)")
+# Scheme, host and path.
+_ADDRESS = re.compile(r"^([A-Za-z][\w+.-]*):(?://([^/]*))?(.*)$")
 _TABLE = "a name in the catalogue, or the path of a Delta table, a .csv, a .json or a .parquet"
 
 
@@ -67,12 +80,14 @@ def _refuse_to_replace(fit: Fit, given: GivenUsers, target: str) -> None:
     if given.attributes is not None:
         read.append(given.attributes)
     written = [fit.lakehouse.address(name) for name in (PUBLISHED, *TABLES)]
-    if _place(target) in map(_place, (*read, *written)):
+    spark = fit.spark
+    file_system = hadoop_configuration(spark).get("fs.defaultFS", "file:///")
+    place = partial(place_of_table, file_system=file_system, catalog=spark.catalog.currentCatalog())
+    if {*map(place, _names_of(spark, target))} & {*map(place, (*read, *written))}:
         raise ConfigError(
             f"--lists {target} is a table that the run reads or has written, and the lists would"
             " replace it; give another path or name"
         )
-    spark = fit.spark
     if (
         is_path(target)
         and not matching(spark, target, "_delta_log")
@@ -84,12 +99,36 @@ def _refuse_to_replace(fit: Fit, given: GivenUsers, target: str) -> None:
         )
 
 
-def _place(name: str) -> str:
-    """A path or a name of the catalogue, written in one way."""
+def _names_of(spark: SparkSession, target: str) -> Iterator[str]:
+    """The target as it is given, and the path of a table of the catalogue that is there."""
+    yield target
+    if not is_path(target) and spark.catalog.tableExists(target):
+        # It may be no Delta table, which is found out when it is written.
+        with suppress(AnalysisException):
+            details = delta_table_named(spark, target).detail().select("location")
+            yield from (row["location"] for row in details.collect())
+
+
+def place_of_table(name: str, file_system: str, catalog: str) -> str:
+    """A path or a name of the catalogue, written in one way.
+
+    Args:
+        name: the path or the name.
+        file_system: that of paths that name none.
+        catalog: that of names that name none.
+    """
     if not is_path(name):
-        return name.lower()
+        parts = [(quoted or plain).lower() for quoted, plain in _PARTS_OF_A_NAME.findall(name)]
+        return ".".join(parts if len(parts) > 2 else [catalog.lower(), *parts])
     path = local_path(name)
-    return path.rstrip("/") if "://" in path else str(Path(path).resolve())
+    if not has_scheme(path):
+        if not has_scheme(local_path(file_system)):
+            return str(Path(path).resolve())
+        path = f"{file_system.rstrip('/')}/{path.lstrip('/')}"
+    scheme, host, folder = _ADDRESS.findall(path)[0]
+    if not host and file_system.startswith(f"{scheme}:"):
+        [(_, host, _)] = _ADDRESS.findall(file_system)
+    return f"{scheme}://{host}{normpath('/' + folder.lstrip('/'))}"
 
 
 def main(

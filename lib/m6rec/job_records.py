@@ -291,7 +291,7 @@ FOLD_IN = JobRecord(
     "fold_in",
     reads=_FOR_NEW_USERS,
     reads_if_made=("user_features", "fold_in_batches"),
-    writes=("fold_in_batches",),
+    writes=("runs", "fold_in_batches"),
     sections=("fold_in",),
     has_long_loops=_always,
     reads_sources=True,

@@ -499,20 +499,36 @@ class Lakehouse:
 
         Args:
             note: what the table's history says of the commit.
+
+        Raises:
+            DataError: others have written lists all the time.
         """
+        name = RECOMMENDATIONS_TABLE.name
         for attempt in range(1, _ATTEMPTS_TO_PUBLISH + 1):
-            version = self._copy_to_published(note)
-            if version is not None:
-                return version
-            writer = self.read(RECOMMENDATIONS_TABLE.name).write.format("delta").mode("overwrite")
-            writer = writer.option("userMetadata", note).option("mergeSchema", "true")
+            before = self.version(name)
             try:
-                writer.save(self.address(PUBLISHED))
-                break
+                version = self._copy_to_published(note)
+                if version is None:
+                    version = self._write_published(note)
             except THROWN as error:
                 # `fold_in` may commit while Spark writes.
                 if attempt == _ATTEMPTS_TO_PUBLISH or not is_overtaken(error):
                     raise
+                continue
+            # If somebody was forgotten meanwhile, the copy has the user's rows.
+            if self.version(name) == before:
+                return version
+        raise DataError(
+            f"table {self.address(name)} has been written to each time that the lists of run"
+            f" {self.run_id} were copied from it; give the same command again when other runs have"
+            " ended"
+        )
+
+    def _write_published(self, note: str) -> int:
+        """Copy this run's lists by Spark."""
+        writer = self.read(RECOMMENDATIONS_TABLE.name).write.format("delta").mode("overwrite")
+        writer = writer.option("userMetadata", note).option("mergeSchema", "true")
+        writer.save(self.address(PUBLISHED))
         return self.version(PUBLISHED)
 
     def _copy_to_published(self, note: str) -> int | None:

@@ -9,6 +9,7 @@ import json
 import subprocess
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -24,6 +25,7 @@ from m6rec.errors import ConfigError, DataError
 from m6rec.job_records import (
     CLEAN,
     EVALUATE,
+    FOLD_IN,
     FORGET,
     JOBS_OF_A_RUN,
     PUBLISH,
@@ -41,15 +43,17 @@ from m6rec.spark.sources import at_versions, session_for_sources, source_version
 STARTED = "started"
 FINISHED = "finished"
 FAILED = "failed"
-# The run's rows have been removed from all other tables.
+# The run's rows are being removed from all other tables, and have been.
+REMOVING = "removing"
 REMOVED = "removed"
+GONE = (REMOVING, REMOVED)
 # Delta's safe period, after which files of earlier versions may be gone.
 _VERSIONS_LAST = timedelta(days=7)
 ROLLBACK = "rollback"
 # The actions that make a run the published one; each time has a row of its own.
 PUBLICATIONS = (PUBLISH.name, ROLLBACK)
-# The jobs that work on the lake as a whole; each call has a run id of its own.
-UPKEEP = (CLEAN.name, FORGET.name)
+# The jobs that work on the lake as a whole, under run ids by which nothing is trained.
+UPKEEP = (CLEAN.name, FORGET.name, FOLD_IN.name)
 # Runs that differ in one of these hold out other pairs, or rank other items.
 _SAME_WHERE_COMPARED = (
     "split.strategy",
@@ -228,7 +232,7 @@ def step_seconds(lakehouse: Lakehouse) -> dict[str, float]:
 
 def configurations_evaluated(lakehouse: Lakehouse) -> int:
     """How many configurations have been evaluated in this lake, in whatever run."""
-    evaluations = {"job": (EVALUATE.name,), "status": (FINISHED, REMOVED)}
+    evaluations = {"job": (EVALUATE.name,), "status": (FINISHED, *GONE)}
     return len({row["config_hash"] for row in collected_runs(lakehouse, evaluations)})
 
 
@@ -277,6 +281,43 @@ class Attempt:
         row = self.row(FINISHED, {}, outputs)
         self.lakehouse.append_rows(RUNS_TABLE.name, [row], job=self.job)
 
+    @contextmanager
+    def going_on(self) -> Iterator[None]:
+        """Have the job's row say that it goes on, and afterwards that it has ended."""
+        self.save(STARTED)
+        status = FAILED
+        try:
+            yield
+            status = FINISHED
+        finally:
+            self.save(status)
+
+    @contextmanager
+    def once_more(self) -> Iterator[dict[str, int]]:
+        """Add a row to those of earlier times, which says at first that the job goes on.
+
+        Rows of earlier times that did not finish go.
+
+        Yields:
+            What the job writes, to be filled: versions of tables.
+        """
+        own = {c.RUN_ID: (self.lakehouse.run_id,), "job": (self.job,)}
+        rows = collected_runs(self.lakehouse, own)
+        earlier = [_row_to_write(row) for row in rows if row["status"] == FINISHED]
+        outputs: dict[str, int] = {}
+
+        def write(status: str) -> None:
+            both = [*earlier, self.row(status, {}, outputs)]
+            self.lakehouse.write_rows(RUNS_TABLE.name, both, job=self.job)
+
+        write(STARTED)
+        try:
+            yield outputs
+        except Exception:
+            write(FAILED)
+            raise
+        write(FINISHED)
+
     def row(
         self,
         status: str,
@@ -299,6 +340,12 @@ class Attempt:
             "sources": dict(self.sources),
             "given": json.dumps(self.config.given()),
         }
+
+
+def _row_to_write(row: Row) -> dict[str, Any]:
+    """A row as it was collected, whose times have no zone and are local, for it to be written."""
+    ends = {name: row[name] and row[name].astimezone(UTC) for name in ("started_at", "finished_at")}
+    return {**row.asDict(), **ends}
 
 
 def sources_of_run(lakehouse: Lakehouse, config: Config, jobs: Sequence[Row]) -> Mapping[str, int]:
@@ -357,11 +404,15 @@ def collected_runs(lakehouse: Lakehouse, *alternatives: Condition) -> list[Row]:
 def jobs_going_on(rows: Iterable[Row], now: datetime) -> list[Row]:
     """The rows, of those of `runs`, whose job was started within a day and has not ended.
 
-    A job that was killed cannot be told from one that is going on.
+    A job that was killed cannot be told from one that is going on. `fold_in` may go on for longer.
     """
     since = now - _A_RUN_MAY_TAKE
-    started = (row for row in rows if row["status"] == STARTED)
-    return [row for row in started if row["started_at"].astimezone(UTC) > since]
+    return [
+        row
+        for row in rows
+        if row["status"] == STARTED
+        and (row["job"] == FOLD_IN.name or row["started_at"].astimezone(UTC) > since)
+    ]
 
 
 def check_same_config(jobs: list[Row], config: Config, run_id: str) -> None:
@@ -411,7 +462,7 @@ def check_comparable(lakehouse: Lakehouse, config: Config) -> None:
 def _check_lists(other: Lakehouse, work: Sequence[Row], config: Config) -> None:
     """Check that another run has lists of rankers with which those of this run are compared."""
     status = {row["job"]: row["status"] for row in work}
-    if REMOVED in status.values():
+    if not set(GONE).isdisjoint(status.values()):
         found = "has been removed (job clean)"
     elif status.get(RECOMMEND.name) != FINISHED:
         found = "has not finished job recommend"

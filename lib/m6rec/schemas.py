@@ -420,9 +420,9 @@ RUNS_TABLE = _table(
     "A job of a run: who ran it when, what it read, with which configuration and code, what it"
     " wrote; `sources` has the versions of the owner's tables that the run reads, by key of the"
     " configuration, and `given` that configuration without defaults. Each time that a run is"
-    " published (`publish`, or `rollback` to it) has a row, and the last of these rows names the"
-    " published run. `status` is `started`, `finished`, `failed`, or `removed` once `clean` has"
-    " removed the run's rows of other tables.",
+    " published (`publish`, or `rollback` to it) has a row, and the last finished one names the"
+    " published run. `status` is `started`, `finished`, `failed`, `removing` once `clean` has begun"
+    " to remove the run's rows of other tables, or `removed` when it has.",
     ("job", "started_at"),
     {
         "job": T.StringType(),

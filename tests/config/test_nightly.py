@@ -100,6 +100,26 @@ def test_the_keys_that_choices_rest_on_are_named_where_they_differ() -> None:
     assert keys_that_differ(config_with(), then) == ["features.items"]
 
 
+def test_choices_rest_on_how_a_table_is_read_and_on_whether_weights_are_ratings() -> None:
+    source = {"path": "events.csv", "format": "csv"}
+    rated = {"source": source, "columns": {"weight": "stars"}}
+    plain = config_with(interactions=rated, features=ITEMS)
+    then = plain.model_dump(mode="json")
+    read = {
+        "interactions.source.missing_values": {"stars": ["0"]},
+        "interactions.source.path": "elsewhere.csv",
+        "features.items.source.options": {"sep": ";"},
+    }
+    assert keys_that_differ(plain.replaced(read), then) == [
+        "interactions.source.missing_values.stars",
+        "features.items.source.options.sep",
+    ]
+    enabled = plain.replaced({"ratings.enabled": True, "ratings.rank": 5})
+    assert keys_that_differ(enabled, then) == ["ratings.enabled"]
+    # Another release may not have had the key.
+    assert keys_that_differ(plain, {**then, "ratings": {}}) == ["ratings.enabled"]
+
+
 def test_durations_are_days_hours_or_minutes() -> None:
     found = [duration(text) for text in ("7d", "12h", "30m")]
     assert found == [timedelta(days=7), timedelta(hours=12), timedelta(minutes=30)]

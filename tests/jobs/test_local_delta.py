@@ -1,6 +1,7 @@
 """Delta tables that the driver writes without a query are to Spark like any others."""
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -77,6 +78,23 @@ def numbers_here(folder: Path, **values: str) -> list[int] | None:
     condition = {name: (value,) for name, value in values.items()}
     found = rows_of(snapshot, SCHEMA, [condition], 1 << 20)
     return None if found is None else sorted(found.column("number").to_pylist())
+
+
+def test_times_of_the_hour_that_is_there_twice_stay_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = [
+        datetime(2026, 10, 25, hour, minute, 0, 123456, UTC) for hour, minute in ((0, 50), (1, 10))
+    ]
+    table = pa.table({"at": pa.array(given, pa.timestamp("us", "UTC"))})
+    try:
+        with monkeypatch.context() as patched:
+            patched.setenv("TZ", "Europe/Berlin")
+            time.tzset()
+            found = [row["at"] for row in as_rows(table)]
+            by_spark = [T.TimestampType().fromInternal(int(at.timestamp() * 1e6)) for at in given]
+            assert [at.astimezone(UTC) for at in found] == given
+            assert [(at, at.fold) for at in found] == [(at, at.fold) for at in by_spark]
+    finally:
+        time.tzset()
 
 
 def test_spark_reads_what_the_driver_wrote_and_the_driver_what_spark_wrote(

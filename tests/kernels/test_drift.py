@@ -7,6 +7,8 @@ import pytest
 
 from m6rec.kernels.publication import drift
 from m6rec.kernels.publication.drift import (
+    NO_WORD,
+    Profile,
     beyond_sampling,
     drift_of_numbers,
     drift_of_words,
@@ -56,6 +58,17 @@ def test_words_that_are_new_and_words_that_are_gone_drift() -> None:
     assert drift_of_words(profile, {"genre: Drama": 590, "genre: Comedy": 410}) == 0.0
     assert drift_of_words(profile, {"genre: drama": 600, "genre: comedy": 400}) > 0.25
     assert drift_of_words(profile, {"genre: Drama": 1_000}) > 0.25
+
+
+def test_rows_without_a_word_drift_where_the_earlier_profile_counts_them() -> None:
+    drama, lost = {"genre: Drama": 950, NO_WORD: 50}, {"genre: Drama": 50, NO_WORD: 950}
+    assert drift_of_words(profile_of_words(drama), drama) == 0.0
+    assert drift_of_words(profile_of_words(drama), lost) > 0.25
+    # As earlier releases made it.
+    earlier = Profile((), ("genre: Drama", "genre: War"), (500, 450, 0))
+    now = {"genre: Drama": 500, "genre: War": 450, NO_WORD: 9_000}
+    assert drift_of_words(earlier, now) == 0.0
+    assert drift_of_words(earlier, lost) > 0.25
 
 
 def test_nothing_to_compare_is_no_drift() -> None:

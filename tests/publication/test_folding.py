@@ -394,6 +394,18 @@ def test_the_followed_table_is_read_as_it_is_whatever_version_runs_read(
     assert (source.path, source.version) == (str(events), None)
 
 
+def test_a_commit_with_a_note_of_the_owner_is_no_publication(
+    copied: Lakehouse, following: Config
+) -> None:
+    rows = published(copied).write.format("delta").mode("overwrite")
+    rows.option("userMetadata", "nightly optimise").save(copied.address(PUBLISHED))
+    fold_in = FoldIn(copied, following)
+    followed = fold_in.follow()
+    assert followed.run_id == copied.run_id
+    rows.option("userMetadata", "[1]").save(copied.address(PUBLISHED))
+    assert fold_in.follow() is followed
+
+
 @pytest.mark.slow
 def test_when_another_run_is_published_no_event_is_lost(
     spark: SparkSession, copied: Lakehouse, config: Config, following: Config, events: Path

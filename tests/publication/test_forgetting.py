@@ -1,14 +1,17 @@
 """Forgetting users of the finished run, down to the files."""
 
 import json
+import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from pyspark.sql import SparkSession
+from pyspark.sql import Column, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.types import StructField
 
 from jobs.forget import run as forget_users
 from m6rec import columns as c
@@ -16,11 +19,12 @@ from m6rec.config.run import Config
 from m6rec.errors import DataError, TableError
 from m6rec.lakehouse import PUBLISHED, Lakehouse
 from m6rec.publication.forgetting import forget
-from m6rec.publication.publishing import read_published
+from m6rec.publication.publishing import publications, publish, read_published
 from m6rec.publication.replacing import PublishedLists
-from m6rec.runs import STARTED, Attempt
+from m6rec.runs import FINISHED, STARTED, Attempt
 from m6rec.schemas import TABLES
 from m6rec.spark.sources import read_ids, table_of_ids
+from tests.finished_runs import config_of, finished_runs
 from tests.synthetic_shop import CONTEXTS
 
 # user-1 has refused rows, too, and user-90 has no history.
@@ -142,6 +146,109 @@ def test_refused_rows_are_found_however_their_id_is_written(
     assert {json.loads(row["raw"])[column] for row in left} == {"17851", None}
     forget_users(lakehouse.for_run("again"), unified, forgotten)
     assert "the lake knows none of the 3 users of the table" in capsys.readouterr().out
+
+
+def test_users_whose_id_was_stored_before_ids_were_unified_are_forgotten(
+    spark: SparkSession, tmp_path: Path, config: Config
+) -> None:
+    unified = config.replaced({"interactions.unify_ids": ["case"]})
+    lakehouse = Lakehouse(spark, str(tmp_path), "first")
+    index = spark.createDataFrame(
+        [(0, "Anna"), (1, "anna"), (2, "bob")], "user_index long, user_id string"
+    )
+    lakehouse.append_new("user_index", index, (c.USER_ID,))
+    events = [(user, user_index) for user_index, user in ((0, "Anna"), (1, "anna"), (2, "bob"))]
+    for name in ("interactions", "splits"):
+        frame = spark.createDataFrame(events, "user_id string, user_index long")
+        others = [one for one in TABLES[name].schema if one.name not in {*frame.columns, c.RUN_ID}]
+        lakehouse.write(name, frame.withColumns({one.name: some_value(one) for one in others}))
+
+    known, _ = forget(
+        lakehouse.for_run("receipt"), unified, spark.createDataFrame([("ANNA",)], "user_id string")
+    )
+
+    assert known == 1
+    assert places_of_users(tmp_path, {"Anna", "anna"}, {0, 1}) == set()
+    assert [row[c.USER_ID] for row in lakehouse.read("interactions").collect()] == ["bob"]
+    assert [row[c.USER_INDEX] for row in lakehouse.read("splits").collect()] == [2]
+
+
+def some_value(column: StructField) -> Column:
+    value = None if column.nullable else 0
+    return F.lit(value).cast(column.dataType)
+
+
+def test_what_a_run_writes_beside_a_forgetting_can_be_found_again(
+    spark: SparkSession, tmp_path: Path, config: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lakehouse = Lakehouse(spark, str(tmp_path), "tonight")
+    index = spark.createDataFrame([(0, "ann")], "user_index long, user_id string")
+    lakehouse.append_new("user_index", index, (c.USER_ID,))
+    attempt = Attempt(lakehouse, config, "train_towers")
+    attempt.save(STARTED)
+    ids = spark.createDataFrame([("ann",)], "user_id string")
+    forget_users(lakehouse.for_run("receipt"), config, ids, retain_hours=168)
+    said = capsys.readouterr().out
+    assert "receipt: 1 users forgotten" in said
+    assert re.search(r"run tonight went on meanwhile .* forget them again when it has ended", said)
+    assert lakehouse.read("user_index").count() == 1
+
+    attempt.save(FINISHED)
+    forget_users(lakehouse.for_run("again"), config, ids, retain_hours=168)
+    assert "meanwhile" not in capsys.readouterr().out
+    assert lakehouse.read("user_index").isEmpty()
+
+
+def test_nobody_is_forgotten_beside_a_publication(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_of(str(tmp_path))
+    one, two = finished_runs(spark, config, "one", "two")
+    index = spark.createDataFrame([(0, "user-1")], "user_index long, user_id string")
+    one.append_new("user_index", index, (c.USER_ID,))
+    publish(one, config)
+    ids = spark.createDataFrame([("user-1",)], "user_id string")
+    copy = Lakehouse._copy_to_published
+    refused = []
+
+    def forget_after_the_copy(lakehouse: Lakehouse, note: str) -> int | None:
+        version = copy(lakehouse, note)
+        if not refused:
+            with pytest.raises(DataError, match=r"publish of run two.*nobody has been forgotten"):
+                forget(lakehouse.for_run("receipt"), config, ids)
+            refused.append(version)
+            # As one that has looked for jobs before.
+            lakehouse.delta_table("recommendations").delete("user_id = 'user-1'")
+        return version
+
+    monkeypatch.setattr(Lakehouse, "_copy_to_published", forget_after_the_copy)
+    publish(two, config)
+
+    assert refused
+    lists = two.delta_table(PUBLISHED).toDF()
+    assert lists.where("user_id = 'user-1'").isEmpty() and not lists.isEmpty()
+    statuses = two.delta_table("runs").toDF().where("job = 'publish'").select("run_id", "status")
+    assert {tuple(row) for row in statuses.collect()} == {("one", FINISHED), ("two", FINISHED)}
+    monkeypatch.undo()
+    assert forget(one.for_run("receipt"), config, ids)[0] == 1
+    publish(one, config, again=True)
+    assert [one.run_id for one in publications(one)] == ["one", "two", "one"]
+
+
+def test_nobody_is_forgotten_beside_a_stream_however_long_it_has_gone_on(
+    spark: SparkSession, tmp_path: Path, config: Config
+) -> None:
+    lakehouse = Lakehouse(spark, str(tmp_path), "fold_in")
+    week_ago = datetime.now(UTC) - timedelta(days=7)
+    stream = Attempt(lakehouse, config, "fold_in", started_at=week_ago)
+    ids = spark.createDataFrame([("user-1",)], "user_id string")
+    with (
+        stream.going_on(),
+        pytest.raises(DataError, match=r"job fold_in .* stop it, or, .*--killed fold_in"),
+    ):
+        forget(lakehouse.for_run("receipt"), config, ids)
+    with pytest.raises(DataError, match="no table user_index"):
+        forget(lakehouse.for_run("receipt"), config, ids)
 
 
 def test_nobody_is_forgotten_beside_a_run_that_is_going_on(

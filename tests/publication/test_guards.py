@@ -17,6 +17,9 @@ from m6rec.config.publication import GuardsConfig
 from m6rec.config.run import Config
 from m6rec.errors import GuardError
 from m6rec.fits.fit import Fit
+from m6rec.kernels.arrays.categories import item_categories, no_categories
+from m6rec.kernels.arrays.likeness import ItemLikeness
+from m6rec.kernels.ranking.reranking import Reranking
 from m6rec.lakehouse import PUBLISHED, Lakehouse
 from m6rec.publication import guards
 from m6rec.publication.guards import GUARDS
@@ -26,10 +29,9 @@ from m6rec.stages.publication.lists import (
     ListCounts,
     count_beyond_quota,
     count_lists,
-    longest_lists,
     shared_places,
 )
-from m6rec.stages.publication.profiles import largest_drift, profiles_of
+from m6rec.stages.publication.profiles import largest_drift, profiles_of, words_of
 from m6rec.stages.publication.validation import ndcg_by_user, paired_change
 from tests.finished_runs import config_of, copy_run, finished_runs
 from tests.synthetic_shop import Shop
@@ -90,18 +92,32 @@ def test_what_is_beyond_a_quota_is_counted_in_each_list(spark: SparkSession) -> 
     assert count_beyond_quota(found, values, 1) == 1 + 3
 
 
-def test_a_list_is_full_where_the_quota_leaves_no_item_for_it(spark: SparkSession) -> None:
-    # One of x, which has three items, one of y, and z, which has no brand; u may not be listed.
-    brands = {"a": "x", "b": "x", "c": "x", "d": "y", "u": "w"}
-    values = spark.createDataFrame(list(brands.items()), "item_id string, value string")
+def test_a_list_is_full_where_the_quota_lets_no_item_into_it(spark: SparkSession) -> None:
+    genres = {"a": "xy", "b": "x", "c": "y", "d": "z", "e": "z", "u": "w"}
     items = spark.createDataFrame(
-        [(item, None, item != "u") for item in "abcdzu"],
-        "item_id string, domain string, allowed boolean",
+        [(item, index, None, item != "u") for index, item in enumerate("abcdeu")],
+        "item_id string, item_index long, domain string, allowed boolean",
     )
-    assert longest_lists(items, values, 1) == {None: 3}
-    assert longest_lists(items, values, 2) == {None: 4}
-    film = items.where("item_id in ('a', 'b')").withColumn("domain", F.lit("film"))
-    assert longest_lists(items.unionByName(film), values, 1) == {None: 3, "film": 1}
+    pairs = [(index, "wxyz".index(one)) for index, of in enumerate(genres.values()) for one in of]
+    item, genre = (np.array(column) for column in zip(*pairs, strict=True))
+    limited = item_categories(item, genre.astype(np.int32), 6, 4)
+    alike = ItemLikeness(np.zeros((6, 0), np.float32), no_categories(6))
+    quota = Reranking(6, 0.0, alike, 0.0, no_categories(6), 1, limited)
+    users = spark.createDataFrame(
+        [("ann", []), ("bob", []), ("cid", [2]), ("dan", [2]), ("eve", [])],
+        "user_id string, held_back array<long>",
+    )
+    # After a and d, nothing is left of x, y and z. Bob may have c as well, which cid has had. Dan's
+    # list lacks one of z, and eve has none.
+    found = lists(spark, ann="ad", bob="bd", cid="bd", dan="b")
+    counted = count_lists(found, users, items, {None: 3}, quota)
+    assert (counted.eligible, counted.full) == (5, 2)
+    assert count_lists(found, users, items, {None: 3}).full == 0
+    in_film = items.withColumn("domain", F.lit("film"))
+    of_film = found.withColumn("domain", F.lit("film"))
+    ids = in_film.withColumn("item_id", F.concat(F.lit("film/"), "item_id"))
+    counted = count_lists(of_film, users, ids, {"film": 3}, quota)
+    assert (counted.eligible, counted.full) == (5, 2)
 
 
 def test_a_list_is_missed_in_each_domain_that_has_enough_items_for_it(spark: SparkSession) -> None:
@@ -258,11 +274,25 @@ def test_an_attribute_that_is_gone_drifts_where_its_table_was_read() -> None:
     without_price = {"users of an item": np.arange(100.0)}
     name, value = largest_drift(earlier, without_price, words, ("items",))
     assert (name, value > 0.25) == ("items: price", True)
-    name, value = largest_drift(earlier, numbers, others, ("items",))
-    assert (name, value > 0.25) == ("items: genre", True)
+    for left in (others, {}):
+        name, value = largest_drift(earlier, numbers, left, ("items",), ("items",))
+        assert (name, value > 0.25) == ("items: genre", True)
+    no_rows = {**numbers, "items: price": np.zeros(0)}
+    assert largest_drift(earlier, no_rows, words, ("items",))[1] > 0.25
     # A night that trains no features has no words, and a run may have no table of items.
     assert largest_drift(earlier, without_price, {})[1] == 0.0
     assert largest_drift(earlier, numbers, {}, ("items",))[1] == 0.0
+
+
+def test_words_of_attributes_are_counted_with_the_rows_that_have_none(spark: SparkSession) -> None:
+    rows = [(1, ["genre: a", "genre: b", "maker: x"]), (2, ["genre: a"]), (3, []), (4, None)]
+    features = spark.createDataFrame(rows, "item_index long, attributes array<string>")
+    assert words_of(features, c.ITEM_INDEX, 1) == {
+        "genre": {"": 2, "genre: a": 2, "genre: b": 1},
+        "maker": {"": 3, "maker: x": 1},
+    }
+    assert words_of(features.where("item_index > 2"), c.ITEM_INDEX, 1) == {}
+    assert words_of(features.where("item_index > 4"), c.ITEM_INDEX, 1) is None
 
 
 def test_a_stop_is_exit_code_3(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,22 +3,25 @@
 import json
 import re
 import threading
+from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from pyspark.sql import SparkSession
+from pyspark.sql import Row, SparkSession
 
 from jobs import publish as job
 from m6rec.errors import DataError
 from m6rec.lakehouse import PUBLISHED
 from m6rec.publication.publishing import (
     Publication,
+    _publications_among,
     publications,
     publish,
     published_run,
     read_published,
     rollback,
+    run_of_note,
     runs_followed,
 )
 from tests.finished_runs import PLACES, config_of, finished_runs
@@ -112,6 +115,49 @@ def test_a_run_that_was_taken_back_is_not_published_by_resuming_it_and_that_is_s
     assert published_run(two) == "one"
     said = "run two was published before, and readers see run one now; .* publish --run-id two"
     assert re.search(said, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ("note", "run_id"),
+    [
+        ('{"run_id": "r", "action": "publish"}', "r"),
+        ('{"run_id": "r"}', None),
+        ("nightly optimise", None),
+        ("7", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_a_note_of_another_commit_names_no_publication(
+    note: str | None, run_id: str | None
+) -> None:
+    assert run_of_note(note) == run_id
+
+
+@pytest.mark.parametrize(
+    ("versions", "in_order"),
+    [
+        ((1, 0, 2), ["b", "a", "c"]),
+        # The table was made anew; a schema of the catalogue has no versions.
+        ((0, 1, 0), ["a", "b", "c"]),
+        ((None, None, None), ["a", "b", "c"]),
+    ],
+)
+def test_publications_stand_in_the_order_of_their_commits_whatever_clocks_say(
+    versions: tuple[int | None, ...], in_order: list[str]
+) -> None:
+    rows = [
+        Row(
+            run_id=run_id,
+            job="publish",
+            status="finished",
+            who=None,
+            outputs=None if version is None else {PUBLISHED: version},
+            finished_at=datetime(2026, 1, 1, hour),
+        )
+        for hour, (run_id, version) in enumerate(zip("abc", versions, strict=True))
+    ]
+    assert [one.run_id for one in _publications_among(rows)] == in_order
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from delta.tables import DeltaTable
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
@@ -106,6 +107,34 @@ def test_a_cleaning_that_was_killed_is_gone_on_with(
     assert not model.parent.parent.exists()
     left = {row["run_id"] for row in one.delta_table("recommendations").toDF().collect()}
     assert left == {"two"}
+    assert clean(one.for_run("third"), config, datetime.now(UTC)).runs == ()
+
+
+def test_a_cleaning_that_failed_is_gone_on_with_for_a_run_without_lists_and_folder(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_of(str(tmp_path), retention={"runs": 1, "days": 0})
+    [one] = finished_runs(spark, config, "one")
+    bare = one.for_run("bare")
+    bare.write_rows("quarantine", [{"raw": "{}", "reason": "no user", "source_version": None}])
+    day_before = {
+        name: F.expr(f"{name} - interval 1 day") for name in ("started_at", "finished_at")
+    }
+    copy_run(one, "runs", "bare", **day_before)
+
+    def fails(*_: object) -> None:
+        raise OSError("the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(DeltaTable, "delete", fails)
+        with pytest.raises(OSError, match="full"):
+            clean(one.for_run("cleaning"), config, datetime.now(UTC))
+    with pytest.raises(DataError, match="clean has removed"):
+        publish(bare, config)
+    assert not bare.read("quarantine").isEmpty()
+
+    assert clean(one.for_run("again"), config, datetime.now(UTC)).runs == ("bare",)
+    assert bare.read("quarantine").isEmpty()
     assert clean(one.for_run("third"), config, datetime.now(UTC)).runs == ()
 
 

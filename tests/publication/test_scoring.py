@@ -232,6 +232,47 @@ def test_lists_replace_no_table_that_the_run_reads_or_has_written(
         job.run(lakehouse, GivenUsers(str(ids)), str(tmp_path / "files"))
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "file_system"),
+    [
+        ("/data/lake/lists", "hdfs://nn:8020/data/lake/lists", "hdfs://nn:8020"),
+        ("hdfs:///data/lake/lists/", "/data//lake/lists", "hdfs://nn:8020/"),
+        ("dbfs:/data/lists", "/data/lists", "dbfs:///"),
+        ("file:/data/lists", "/data/more/../lists", "file:///"),
+        ("shop.lists", "main.shop.lists", "file:///"),
+        ("`main`.Shop.`lists`", "shop.lists", "file:///"),
+    ],
+)
+def test_two_names_of_one_table_name_one_place(one: str, other: str, file_system: str) -> None:
+    assert job.place_of_table(one, file_system, "main") == job.place_of_table(
+        other, file_system, "main"
+    )
+
+
+def test_two_tables_have_two_places() -> None:
+    names = (
+        "/data/lists",
+        "s3a://data/lists",
+        "hdfs://other/data/lists",
+        "shop.lists",
+        "a.b.lists",
+    )
+    assert len({job.place_of_table(name, "hdfs://nn:8020", "main") for name in names}) == len(names)
+
+
+def test_a_table_of_the_catalogue_is_known_by_its_path(spark: SparkSession, tmp_path: Path) -> None:
+    place = tmp_path / "lists"
+    spark.range(1).write.format("delta").save(str(place))
+    spark.sql(f"CREATE TABLE default.some_lists USING delta LOCATION '{place}'")
+    try:
+        names = list(job._names_of(spark, "default.some_lists"))
+        assert [job.place_of_table(name, "file:///", "main") for name in names] == [
+            "main.default.some_lists", str(place),
+        ]  # fmt: skip
+    finally:
+        spark.sql("DROP TABLE default.some_lists")
+
+
 def test_a_run_that_is_not_there_is_refused(spark: SparkSession, lakehouse: Lakehouse) -> None:
     assert run_to_follow(lakehouse.for_run("any"), None).run_id == lakehouse.run_id
     message = f"run nothing has no lists .* of which there are: .*{lakehouse.run_id}"

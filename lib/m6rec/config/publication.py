@@ -52,7 +52,8 @@ class GuardsConfig(Section):
     full_lists: Guard = Field(
         default=_stop(0.99),
         description="At least: the share of users with a full list, among those for whom the"
-        " catalogue and the rules leave enough items.",
+        " catalogue and the rules leave enough items. A list into which a quota lets no further"
+        " item is full.",
     )
     unknown_items: Guard = Field(
         default=_stop(0.0),

@@ -13,8 +13,7 @@ from m6rec.lakehouse import Lakehouse
 from m6rec.rankers import FUSION, HYBRID
 
 CHOICES = "choices"
-# What a run chooses depends on these keys. The paths of the owner's tables are not among them,
-# because a table of each day may have a path of its own.
+# What a run chooses depends on these keys.
 _RESTS_ON = (
     "interactions",
     "split",
@@ -26,7 +25,11 @@ _RESTS_ON = (
     "hybrid",
     "seed",
 )
-_PLACES = frozenset({"source", "test", "validation"})
+_SINGLE_KEYS = ("ratings.enabled", "recommend.rules.mask_seen", "evaluate.candidates")
+_TABLES = frozenset({"source", "test", "validation"})
+# Where a table of the owner's lies does not count, because that of each day may have a path of its
+# own; how it is read does.
+_PLACE = frozenset({"path", "table", "version", "timestamp", "format"})
 
 
 @dataclass(frozen=True)
@@ -122,18 +125,20 @@ def keys_that_differ(config: Config, other: Mapping[str, Any]) -> list[str]:
     found = [
         key for name in _RESTS_ON for key in _differences(one.get(name), other.get(name), name)
     ]
-    rules = [data.get("recommend", {}).get("rules", {}).get("mask_seen") for data in (one, other)]
-    if rules[0] != rules[1]:
-        found.append("recommend.rules.mask_seen")
-    candidates = [data.get("evaluate", {}).get("candidates") for data in (one, other)]
-    if candidates[0] != candidates[1]:
-        found.append("evaluate.candidates")
-    return found
+    return found + [key for key in _SINGLE_KEYS if _at(one, key) != _at(other, key)]
+
+
+def _at(data: Mapping[str, Any], key: str) -> Any:
+    """The value of a dotted key; None where it is not there, as in data of an earlier release."""
+    section, _, rest = key.partition(".")
+    found = data.get(section, {})
+    return _at(found, rest) if rest else found
 
 
 def _differences(one: Any, other: Any, key: str) -> list[str]:
     if isinstance(one, dict) and isinstance(other, dict):
-        names = sorted((one.keys() | other.keys()) - _PLACES)
+        is_table = key.rpartition(".")[2] in _TABLES
+        names = sorted((one.keys() | other.keys()) - (_PLACE if is_table else set()))
         return [
             found
             for name in names

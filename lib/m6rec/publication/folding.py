@@ -30,11 +30,11 @@ from m6rec.errors import ConfigError, DataError, TableError
 from m6rec.fingerprints import fingerprint_of
 from m6rec.fits.list_maker import KnownOfUsers, added, lacking
 from m6rec.fits.sources import columns_of_events
-from m6rec.job_records import FORGET
+from m6rec.job_records import FOLD_IN, FORGET
 from m6rec.lakehouse import PUBLISHED, Lakehouse
 from m6rec.publication.followed_events import FollowedEvents
 from m6rec.publication.following import Followed
-from m6rec.publication.publishing import publications
+from m6rec.publication.publishing import publications, run_of_note
 from m6rec.publication.replacing import PublishedLists, frame_of_users
 from m6rec.publication.scoring import list_maker_of
 from m6rec.runs import collected_runs, sources_of_run, work_of_run
@@ -138,7 +138,7 @@ class FoldIn:
     def checkpoint(self) -> str:
         """The folder in which the stream keeps what it has read."""
         place = fingerprint_of(self.source.model_dump(mode="json"))[:16]
-        return self.lakehouse.for_run("fold_in").artifact_path(place)
+        return self.lakehouse.for_run(FOLD_IN.name).artifact_path(place)
 
     def start(self, once: bool) -> StreamingQuery:
         """Begin, or go on where the last query of this lake and table ended.
@@ -151,7 +151,7 @@ class FoldIn:
             DataError: no run has been published.
             TableError: the events are not in a Delta table, or it lacks a column.
         """
-        self._check()
+        self.check()
         if self.config.fold_in.deletion_vectors and self.lakehouse.exists(PUBLISHED):
             self.published.mark_rows()
         # A stream that was killed in its first batch has an offset, and begins again.
@@ -283,7 +283,13 @@ class FoldIn:
         ids: list[str] = arrow_table(late.select(c.USER_ID).distinct()).column(0).to_pylist()
         return ids
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Refuse a lake or a table that cannot be followed.
+
+        Raises:
+            ConfigError: the lake is a schema of the catalogue.
+            TableError: the events are not in a Delta table.
+        """
         if not self.lakehouse.by_path:
             raise ConfigError(
                 f"lake {self.lakehouse.location} is a schema of the catalogue, whose published"
@@ -368,7 +374,7 @@ class FoldIn:
         followed_on = version > self._version and {row["version"] for row in rows} >= set(
             range(self._version + 1, version + 1)
         )
-        return not followed_on or any(row["userMetadata"] is not None for row in rows)
+        return not followed_on or any(run_of_note(row["userMetadata"]) for row in rows)
 
     def _publication(self) -> tuple[str, int]:
         """The run that the published table holds, and the version that its publication made."""
@@ -378,9 +384,10 @@ class FoldIn:
             )
         commits = self.lakehouse.delta_table(PUBLISHED).history()
         noted = commits.where(F.col("userMetadata").isNotNull()).orderBy(F.desc("version"))
-        row = noted.select("version", "userMetadata").first()
-        if row is not None:
-            return str(json.loads(row["userMetadata"])[c.RUN_ID]), int(row["version"])
+        for row in noted.select("version", "userMetadata").collect():
+            run_id = run_of_note(row["userMetadata"])
+            if run_id is not None:
+                return run_id, int(row["version"])
         last = publications(self.lakehouse)[-1]
         return last.run_id, int(last.version or 0)
 

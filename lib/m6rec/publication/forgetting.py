@@ -17,7 +17,7 @@ from m6rec.config.base import TableSource
 from m6rec.config.data import InteractionsConfig
 from m6rec.config.run import Config
 from m6rec.errors import DataError
-from m6rec.job_records import FORGET
+from m6rec.job_records import CLEAN, FOLD_IN, FORGET
 from m6rec.lakehouse import PUBLISHED, Lakehouse
 from m6rec.publication.upkeep import existing_tables, for_each, vacuum
 from m6rec.runs import Attempt, collected_runs, jobs_going_on
@@ -29,6 +29,7 @@ from m6rec.spark.values import as_id
 # The artifacts of a run that hold rows of users. Only training reads them.
 _ROWS_OF_USERS = "tower_rows"
 SAFE_HOURS = 168
+_NAMED = "_named"
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,8 @@ def forget(
 ) -> tuple[int, list[Deletion]]:
     """Delete users from the published lists, from all other tables, and from the files behind.
 
-    Where it is killed, it can be called again: the index, by which users are found, goes last.
+    Where it is killed, it can be called again: the index, by which users are found, goes last, and
+    not at all beside a run, which may write them again.
 
     Args:
         lakehouse: its run id is that of the forgetting, and stands on the receipt.
@@ -69,10 +71,10 @@ def forget(
         How many of the users the lake knew, and what has been deleted.
 
     Raises:
-        DataError: a run is going on whose unfinished files would be deleted, too.
+        DataError: a job is going on whose unfinished files would be deleted, too.
     """
     if retain_hours < SAFE_HOURS:
-        _refuse_beside_a_run(lakehouse, killed)
+        _refuse_beside_a_run(lakehouse, killed, "nobody has been forgotten")
     attempt = Attempt(lakehouse, config, FORGET.name)
     named = users_named(ids, config.interactions)
     tables = existing_tables(lakehouse)
@@ -81,17 +83,24 @@ def forget(
             f"{lakehouse.location} holds no table user_index, so that no user can be found; is"
             " lake in the config the place of the tables?"
         )
-    users = (
-        named.join(lakehouse.delta_table("user_index").toDF(), c.USER_ID, how="left")
-        .select(c.USER_ID, c.USER_INDEX)
-        .localCheckpoint()
-    )
-    known = _known_users(lakehouse, users, tables)
-    deletions = []
+    there = _users_of_lake(lakehouse, named, tables, config.interactions).localCheckpoint()
+    known = there.select(_NAMED).distinct().count()
+    unknown = named.withColumn(c.USER_INDEX, F.lit(None).cast("long"))
+    users = there.drop(_NAMED).unionByName(unknown).distinct().localCheckpoint()
+    deletions: list[Deletion] = []
+
+    def delete(names: Sequence[str]) -> None:
+        found = for_each(names, lambda name: _delete(lakehouse, name, users, config.interactions))
+        deletions.extend(one for one in found if one is not None)
+
     for group in _in_order(tables):
-        found = for_each(group, lambda name: _delete(lakehouse, name, users, config.interactions))
-        deletions += [one for one in found if one is not None]
+        delete(group)
     deletions += _delete_rows_of_towers(lakehouse)
+    if retain_hours < SAFE_HOURS:
+        _refuse_beside_a_run(lakehouse, killed, "files of older versions still hold the users")
+    # What a run writes meanwhile is found by the index, when the users are forgotten again.
+    if not runs_beside(lakehouse, attempt.started_at, killed):
+        delete(["user_index"])
     # Where an earlier call was killed, or `fold_in` took lists out, tables may have no rows of the
     # users left, but still have files with them.
     of_users = [name for name in tables if _holds_users(name)]
@@ -136,21 +145,44 @@ def users_in(ids: DataFrame, users: DataFrame) -> int:
     return ids.distinct().join(users, c.USER_ID, how="left_semi").count()
 
 
-def _known_users(lakehouse: Lakehouse, users: DataFrame, tables: Sequence[str]) -> int:
-    """How many of the users have an index, or lists that were folded in since the last run."""
-    known = users.where(F.col(c.USER_INDEX).isNotNull()).select(c.USER_ID)
+def runs_beside(lakehouse: Lakehouse, since: datetime, killed: Collection[str] = ()) -> list[str]:
+    """The runs with a job that went on at that time or later, and may have read users before."""
+    rows = collected_runs(lakehouse, {})
+    ended = [
+        one for one in rows if one["finished_at"] and one["finished_at"].astimezone(UTC) > since
+    ]
+    beside = [*jobs_going_on(rows, datetime.now(UTC)), *ended]
+    names = {row[c.RUN_ID] for row in beside if row["job"] not in {FORGET.name, CLEAN.name}}
+    return sorted(names - set(killed))
+
+
+def _users_of_lake(
+    lakehouse: Lakehouse, named: DataFrame, tables: Sequence[str], config: InteractionsConfig
+) -> DataFrame:
+    """user_id, user_index of the named users whom the lake knows, and by which name.
+
+    An id may stand there in several ways, of which each has an index, where the configuration that
+    says how ids are read was once another. Users who came after training have lists alone.
+    """
+    there = lakehouse.delta_table("user_index").toDF().select(c.USER_ID, c.USER_INDEX)
     if PUBLISHED in tables:
-        lists = lakehouse.delta_table(PUBLISHED).toDF().select(c.USER_ID)
-        known = known.union(users.select(c.USER_ID).join(lists, c.USER_ID, how="left_semi"))
-    return known.distinct().count()
+        lists = lakehouse.delta_table(PUBLISHED).toDF().select(c.USER_ID).distinct()
+        there = there.unionByName(lists, allowMissingColumns=True)
+    as_named = as_id(F.col(c.USER_ID), config).alias(_NAMED)
+    return there.withColumn(_NAMED, as_named).join(
+        named.select(as_named).distinct(), _NAMED, how="left_semi"
+    )
 
 
 def _in_order(tables: Sequence[str]) -> Iterator[list[str]]:
-    """What readers see comes first, and the index last."""
-    first, last = [PUBLISHED, "recommendations"], ["user_index"]
-    yield [name for name in first if name in tables]
-    yield [name for name in tables if name not in {*first, *last}]
-    yield last
+    """All tables but the index; the lists come first.
+
+    What readers see is a copy of the lists, so that a copy which is made meanwhile is either found
+    or has to be made again.
+    """
+    first = ["recommendations", PUBLISHED]
+    yield from ([name] for name in first if name in tables)
+    yield [name for name in tables if name not in {*first, "user_index"}]
 
 
 def _holds_users(name: str) -> bool:
@@ -168,7 +200,7 @@ def _delete(
     """Delete the users' rows of a table; None where no column tells of users."""
     if not _holds_users(name):
         return None
-    keys = users
+    keys = users.select(c.USER_ID).distinct()
     if name == "quarantine":
         keys = _refused_rows(lakehouse, users, config)
         condition = F.col(f"target.{c.RAW}") == F.col(f"source.{c.RAW}")
@@ -221,17 +253,18 @@ def _purge(lakehouse: Lakehouse, name: str) -> None:
         lakehouse.spark.sql(f"REORG TABLE {lakehouse.sql_name(name)} APPLY (PURGE)")
 
 
-def _refuse_beside_a_run(lakehouse: Lakehouse, killed: Collection[str]) -> None:
+def _refuse_beside_a_run(lakehouse: Lakehouse, killed: Collection[str], so_far: str) -> None:
     jobs = jobs_going_on(collected_runs(lakehouse, {}), datetime.now(UTC))
     started = [row for row in jobs if row[c.RUN_ID] not in killed]
     if started:
         row = max(started, key=lambda one: one["started_at"])
+        end = "stop it" if row["job"] == FOLD_IN.name else "wait for it"
         raise DataError(
             f"job {row['job']} of run {row[c.RUN_ID]} was started at {row['started_at']} and has"
-            " not ended, and forgetting would delete the files that it is writing; wait for it, or,"
-            f" where it was killed, finish it or give --killed {row[c.RUN_ID]}, or give"
-            f" --retain-hours {SAFE_HOURS}, which keeps the users in files of older versions until"
-            " then"
+            " not ended, and forgetting would delete the files that it is writing, so"
+            f" {so_far}; {end}, or, where it was killed, finish it or give --killed"
+            f" {row[c.RUN_ID]}, or give --retain-hours {SAFE_HOURS}, which keeps the users in files"
+            " of older versions until then, and forget them again when the job has ended"
         )
 
 

@@ -20,6 +20,7 @@ from m6rec.config.run import Config
 from m6rec.errors import GuardError
 from m6rec.fits.choices import kept_choices
 from m6rec.fits.fit import Fit, fits_of
+from m6rec.fits.reranking import ListCriteria, read_reranking
 from m6rec.fits.rules import excluded_pairs, items_of_rule
 from m6rec.fits.sources import read_column_of_items
 from m6rec.kernels.arrays.rows import Float32, Float64
@@ -43,7 +44,6 @@ from m6rec.stages.publication.lists import (
     HELD_BACK,
     count_beyond_quota,
     count_lists,
-    longest_lists,
     shared_places,
 )
 from m6rec.stages.publication.profiles import (
@@ -268,13 +268,11 @@ def _of_lists(subject: _Subject) -> dict[str, Measured]:
     lists, items = subject.lakehouse.read("recommendations"), _items(subject)
     top_n, beyond = subject.config.recommend.top_n, 0
     domains = [row[c.DOMAIN] for row in items.select(c.DOMAIN).distinct().collect()]
-    lengths = dict.fromkeys(domains, top_n)
-    values, at_most = _values_of_quota(subject), subject.config.recommend.rules.at_most.count
+    values, quota = _values_of_quota(subject), None
     if values is not None:
-        longest = longest_lists(items, values, at_most)
-        lengths = {name: min(top_n, longest.get(name, 0)) for name in domains}
-        beyond = count_beyond_quota(lists, values, at_most)
-    counts = count_lists(lists, _users(subject), items, lengths)
+        beyond = count_beyond_quota(lists, values, subject.config.recommend.rules.at_most.count)
+        quota = read_reranking(subject.final, ListCriteria(None, None))
+    counts = count_lists(lists, _users(subject), items, dict.fromkeys(domains, top_n), quota)
     missing = counts.eligible - counts.full
     return {
         "full_lists": _share(
@@ -516,14 +514,14 @@ def _earlier_results(subject: _Subject, guard: str) -> list[Any]:
 
 
 def _of_drift(subject: _Subject) -> dict[str, Measured]:
-    numbers, words = _numbers(subject), _words(subject)
+    numbers, (words, described) = _numbers(subject), _words(subject)
     profile = profiles_of(numbers, words)
     earlier = _published_profile(subject)
     if earlier is None:
         return {"drift": Measured(profile=profile)}
     tables = {"users": subject.config.features.users, "items": subject.config.features.items}
     sides = [side for side, table in tables.items() if table is not None]
-    name, value = largest_drift(earlier, numbers, words, sides)
+    name, value = largest_drift(earlier, numbers, words, sides, described)
     return {"drift": Measured(value, detail=name and f"of {name}", profile=profile)}
 
 
@@ -551,8 +549,10 @@ def _numbers(subject: _Subject) -> dict[str, Float64]:
     return numbers
 
 
-def _words(subject: _Subject) -> dict[str, dict[str, int]]:
+def _words(subject: _Subject) -> tuple[dict[str, dict[str, int]], list[str]]:
+    """The counts of attributes in words, and whether it is users or items that have features."""
     words: dict[str, dict[str, int]] = {}
+    described = []
     seed = subject.config.seed
     for side, table, index in (
         ("users", "user_features", c.USER_INDEX),
@@ -561,8 +561,10 @@ def _words(subject: _Subject) -> dict[str, dict[str, int]]:
         if not subject.lakehouse.exists(table):
             continue
         found = words_of(subject.lakehouse.read(table, fit=c.FINAL), index, seed)
-        words |= {f"{side}: {name}": counts for name, counts in found.items()}
-    return words
+        if found is not None:
+            described.append(side)
+            words |= {f"{side}: {name}": counts for name, counts in found.items()}
+    return words, described
 
 
 def _published_profile(subject: _Subject) -> str | None:

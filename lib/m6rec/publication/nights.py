@@ -16,7 +16,7 @@ from m6rec.fits.fit import Fit
 from m6rec.job_records import KEEP_CHOICES
 from m6rec.lakehouse import Lakehouse
 from m6rec.publication.publishing import published_run
-from m6rec.runs import REMOVED, work_of_run
+from m6rec.runs import GONE, work_of_run
 
 _UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 _KEYS_NAMED = 3
@@ -113,7 +113,7 @@ def _begun_at(work: Sequence[Row]) -> datetime:
 
 
 def _is_removed(work: Sequence[Row]) -> bool:
-    return any(row["status"] == REMOVED for row in work)
+    return any(row["status"] in GONE for row in work)
 
 
 def _why_not_kept(

@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from operator import itemgetter
 
 from pyspark.sql import DataFrame, Row, SparkSession
 
@@ -20,8 +21,8 @@ from m6rec.lakehouse import PUBLISHED, Lakehouse
 from m6rec.runs import (
     FAILED,
     FINISHED,
+    GONE,
     PUBLICATIONS,
-    REMOVED,
     ROLLBACK,
     Attempt,
     check_same_config,
@@ -193,7 +194,13 @@ def _publications_among(rows: Sequence[Row]) -> list[Publication]:
         for row in rows
         if row["job"] in PUBLICATIONS and row["status"] == FINISHED
     ]
-    return sorted(found, key=lambda one: (one.at, one.run_id))
+    in_order = sorted(found, key=lambda one: (one.at, one.run_id))
+    versions = [one.version for one in in_order if one.version is not None]
+    if len(set(versions)) < len(in_order):
+        # A catalogue has none, and a table that was made anew begins again.
+        return in_order
+    # The clocks of two machines may differ.
+    return [one for _, one in sorted(zip(versions, in_order, strict=True), key=itemgetter(0))]
 
 
 def _checked_outputs(work: list[Row], lakehouse: Lakehouse, config: Config) -> dict[str, int]:
@@ -202,19 +209,36 @@ def _checked_outputs(work: list[Row], lakehouse: Lakehouse, config: Config) -> d
 
 
 def _commit(lakehouse: Lakehouse, config: Config, action: str, outputs: Mapping[str, int]) -> None:
-    """Make the change that readers see, then write the row of `runs` that records it.
+    """Make the change that readers see, then have the row of `runs` say that it is finished.
 
     By path, the change is one commit of the published table. In a catalogue, the row itself is the
-    change. Where the job is killed between the two, the same command does both again.
+    change. Where the job is killed between the two, the same command does both again. The row says
+    from the start that the job goes on, for nobody to be forgotten meanwhile.
     """
-    attempt = Attempt(lakehouse, config, action)
-    versions = dict(outputs)
-    if lakehouse.by_path:
-        note = json.dumps({c.RUN_ID: lakehouse.run_id, "action": action})
-        versions[PUBLISHED] = lakehouse.replace_published(note)
-    else:
-        _create_views(lakehouse, outputs)
-    attempt.add(versions)
+    with Attempt(lakehouse, config, action).once_more() as versions:
+        versions.update(outputs)
+        if lakehouse.by_path:
+            versions[PUBLISHED] = lakehouse.replace_published(_note(lakehouse.run_id, action))
+        else:
+            _create_views(lakehouse, outputs)
+
+
+def _note(run_id: str, action: str) -> str:
+    """What the history of the published table says of a publication."""
+    return json.dumps({c.RUN_ID: run_id, "action": action})
+
+
+def run_of_note(note: str | None) -> str | None:
+    """The run that a commit with this note in its history has published; None for any other.
+
+    An owner's own commits may have notes, too.
+    """
+    try:
+        said = json.loads(note or "")
+    except ValueError:
+        return None
+    is_ours = isinstance(said, dict) and {c.RUN_ID, "action"} <= said.keys()
+    return str(said[c.RUN_ID]) if is_ours else None
 
 
 def _create_views(lakehouse: Lakehouse, names: Mapping[str, int]) -> None:
@@ -246,7 +270,7 @@ def _outputs_of(work: Sequence[Row], run_id: str) -> dict[str, int]:
             f"run {run_id} cannot be published: there is no such run; give the --run-id of a"
             " finished one, which table runs in the lake names"
         )
-    if any(row["status"] == REMOVED for row in work):
+    if any(row["status"] in GONE for row in work):
         raise DataError(
             f"run {run_id} cannot be published: clean has removed it; publish another run, or start"
             " a new one (retention in the config says which runs are kept)"

@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from pyspark.sql import Column
 from pyspark.sql import functions as F
 
 from m6rec import columns as c
@@ -14,15 +15,17 @@ from m6rec.lakehouse import PUBLISHED, Lakehouse
 from m6rec.publication.publishing import publications, runs_followed
 from m6rec.publication.upkeep import existing_tables, for_each, vacuum, vacuumed_bytes
 from m6rec.runs import (
+    GONE,
     PUBLICATIONS,
     REMOVED,
+    REMOVING,
     UPKEEP,
     Attempt,
     collected_runs,
     jobs_going_on,
 )
-from m6rec.schemas import RECOMMENDATIONS_TABLE, RUNS_TABLE, TABLES
-from m6rec.spark.places import bytes_below, matching, remove_folder
+from m6rec.schemas import RUNS_TABLE, TABLES
+from m6rec.spark.places import bytes_below, remove_folder
 
 ARTIFACTS = "artifacts"
 
@@ -93,7 +96,7 @@ def runs_to_remove(lakehouse: Lakehouse, retention: RetentionConfig, now: dateti
     last: dict[str, datetime] = {}
     rows = collected_runs(lakehouse, {})
     for row in rows:
-        if row["job"] not in (*PUBLICATIONS, *UPKEEP) and row["status"] != REMOVED:
+        if row["job"] not in (*PUBLICATIONS, *UPKEEP) and row["status"] not in GONE:
             at = (row["finished_at"] or row["started_at"]).astimezone(UTC)
             last[row[c.RUN_ID]] = max(at, last.get(row[c.RUN_ID], at))
     oldest_first = sorted(last, key=lambda run_id: (last[run_id], run_id))
@@ -107,18 +110,8 @@ def _half_removed(lakehouse: Lakehouse) -> list[str]:
     """Runs whose removal was begun by a cleaning that was killed or failed."""
     rows = [row for row in collected_runs(lakehouse, {}) if row["job"] not in PUBLICATIONS]
     # A run that was removed may be made again under its id.
-    again = {row[c.RUN_ID] for row in rows if row["status"] != REMOVED}
-    begun = {row[c.RUN_ID] for row in rows} - again
-    if not begun:
-        return []
-    root = lakehouse.for_run("").artifact_path()
-    folders = matching(lakehouse.spark, root, "*")
-    there = {folder.rstrip("/").rpartition("/")[2] for folder in folders}
-    if lakehouse.exists(RECOMMENDATIONS_TABLE.name):
-        # A run that trains little has no folder.
-        lists = lakehouse.delta_table(RECOMMENDATIONS_TABLE.name).toDF()
-        there |= {row[0] for row in lists.select(c.RUN_ID).distinct().collect()}
-    return sorted(begun & there)
+    again = {row[c.RUN_ID] for row in rows if row["status"] not in GONE}
+    return sorted({row[c.RUN_ID] for row in rows if row["status"] == REMOVING} - again)
 
 
 def removable(
@@ -172,17 +165,20 @@ def _remove(
     def delete(name: str) -> None:
         lakehouse.delta_table(name).delete(of_runs)
 
+    def mark(rows: Column, status: str) -> None:
+        lakehouse.delta_table(RUNS_TABLE.name).update(of_runs & rows, {"status": F.lit(status)})
+
     attempt = Attempt(lakehouse, config, CLEAN.name)
     if runs:
-        # This comes first, so that nobody publishes a run that is half removed.
-        lakehouse.delta_table(RUNS_TABLE.name).update(
-            of_runs & ~F.col("job").isin(*PUBLICATIONS), {"status": F.lit(REMOVED)}
-        )
+        # This comes first, so that nobody publishes a run that is half removed, and that the next
+        # cleaning goes on with one that was killed.
+        mark(~F.col("job").isin(*PUBLICATIONS), REMOVING)
         own = [name for name in tables if name in TABLES and not TABLES[name].shared]
         for_each(own, delete)
-    # They come after the rows, and by them the next cleaning goes on with one that was killed.
     for folder in folders:
         remove_folder(lakehouse.spark, folder)
+    if runs:
+        mark(F.col("status") == REMOVING, REMOVED)
     if vacuums:
         vacuum(lakehouse, tables)
         attempt.add({name: lakehouse.version(name) for name in tables})

@@ -17,6 +17,7 @@ import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -469,7 +470,8 @@ def _python_values(column: pa.ChunkedArray) -> list[Any]:
     if pa.types.is_map(column.type):
         return [None if value is None else dict(value) for value in values]
     if pa.types.is_timestamp(column.type):
-        return [None if at is None else at.astimezone().replace(tzinfo=None) for at in values]
+        # Where summer ends, an hour is there twice, and `fold` tells the second one from the first.
+        return [None if at is None else datetime.fromtimestamp(at.timestamp()) for at in values]
     return values
 
 

@@ -16,6 +16,8 @@ from m6rec.kernels.arrays.rows import Float64, Int64
 
 PROFILE_BINS = 10
 MOST_CATEGORIES = 50
+# Stands among counts of words for the rows that have none.
+NO_WORD = ""
 # Keeps the index finite where one side has a bin without a value.
 _SMOOTHING = 0.5
 _CONFIDENCE = 0.999
@@ -28,8 +30,9 @@ class Profile:
     Attributes:
         edges: ascending numbers between the bins of a number; empty for words.
         categories: the most frequent words; empty for numbers.
-        counts: how many values each bin holds. The last bin is that of missing numbers, or of all
-            other words.
+        counts: how many values each bin holds. The last bin is that of missing numbers, or of rows
+            without a word, before which stands that of all other words. Profiles of words that
+            earlier releases made end with the latter.
     """
 
     edges: tuple[float, ...]
@@ -60,8 +63,13 @@ def profile_of_numbers(values: Float64) -> Profile:
 
 
 def profile_of_words(counts: Mapping[str, int]) -> Profile:
-    """The most frequent words, ties by name, and the rest of them as one bin."""
-    words = sorted(counts, key=lambda word: (-counts[word], word))[:MOST_CATEGORIES]
+    """The most frequent words, ties by name, the rest of them as one bin, and rows without any.
+
+    >>> profile_of_words({"a": 3, "b": 1, NO_WORD: 2})
+    Profile(edges=(), categories=('a', 'b'), counts=(3, 1, 0, 2))
+    """
+    words = sorted(counts.keys() - {NO_WORD}, key=lambda word: (-counts[word], word))
+    words = words[:MOST_CATEGORIES]
     return Profile((), tuple(words), _words_in_bins(words, counts))
 
 
@@ -72,7 +80,8 @@ def drift_of_numbers(earlier: Profile, values: Float64) -> float:
 
 def drift_of_words(earlier: Profile, counts: Mapping[str, int]) -> float:
     """How far words are from their earlier distribution; 0 where sampling explains it."""
-    return beyond_sampling(earlier.counts, _words_in_bins(earlier.categories, counts))
+    bins = _words_in_bins(earlier.categories, counts)
+    return beyond_sampling(earlier.counts, bins[: len(earlier.counts)])
 
 
 def stability_index(earlier: Sequence[int], now: Sequence[int]) -> float:
@@ -114,5 +123,5 @@ def _numbers_in_bins(edges: Float64, values: Float64) -> tuple[int, ...]:
 
 
 def _words_in_bins(words: Sequence[str], counts: Mapping[str, int]) -> tuple[int, ...]:
-    named = [counts.get(word, 0) for word in words]
-    return (*named, sum(counts.values()) - sum(named))
+    named, missing = [counts.get(word, 0) for word in words], counts.get(NO_WORD, 0)
+    return (*named, sum(counts.values()) - sum(named) - missing, missing)

@@ -1,13 +1,16 @@
 """Measure lists that are to be published: whole, allowed, varied, and like the published ones."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from m6rec import columns as c
+from m6rec.kernels.ranking.reranking import Reranking, can_grow
 from m6rec.schemas import RECOMMENDATIONS_TABLE
+from m6rec.spark.collecting import BYTES_OF_WORDS, collected_table
 from m6rec.spark.values import id_within
 
 MOST_LISTED = 10
@@ -19,7 +22,7 @@ _ITEMS = "items"
 # Of an item, in the lists of users.
 _PLACES = "places_of_users"
 # Of a user: the lengths of the lists, and those lists that are due, with their lengths.
-_LENGTHS, _DUE, _LENGTH = "lengths", "due", "length"
+_LENGTHS, _DUE, _LENGTH, _REACHED = "lengths", "due", "length", "reached"
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,11 @@ class ListCounts:
 
 
 def count_lists(
-    lists: DataFrame, users: DataFrame, items: DataFrame, lengths: Mapping[str | None, int]
+    lists: DataFrame,
+    users: DataFrame,
+    items: DataFrame,
+    lengths: Mapping[str | None, int],
+    quota: Reranking | None = None,
 ) -> ListCounts:
     """Count what guards compare with their limits.
 
@@ -62,6 +69,7 @@ def count_lists(
             row for each user who is to have a list.
         items: item_id, item_index, domain, allowed (whether lists may hold it): the catalogue.
         lengths: the length of a full list in each domain; of None where there are none.
+        quota: what lists may hold of one value; a list that it lets no item into is full.
     """
     rows = _places(lists).join(items.drop(c.DOMAIN), c.ITEM_ID, how="left")
     by_domain = items.where(ALLOWED).groupBy(c.DOMAIN).count().collect()
@@ -78,7 +86,8 @@ def count_lists(
     counted.unpersist()
     allowed = {row[c.DOMAIN]: row["count"] for row in by_domain}
     expected = _expected(users, items, allowed, lengths)
-    of_users = _count_users(rows, users, expected)
+    grows = None if quota is None else _growing(quota, items)
+    of_users = _count_users(rows, users, expected, max(lengths.values(), default=0), grows)
     return ListCounts(
         eligible=of_users["eligible"],
         full=of_users["full"],
@@ -90,26 +99,6 @@ def count_lists(
         places=total["places"] or 0,
         most_listed_places=most or 0,
     )
-
-
-def longest_lists(items: DataFrame, values: DataFrame, at_most: int) -> dict[str | None, int]:
-    """How many items a list of each domain can have under a quota.
-
-    Of an item with several values, each counts, so that lists of such items may be shorter.
-
-    Args:
-        items: item_id, domain, allowed: the catalogue.
-        values: distinct pairs of item_id and value.
-        at_most: how many items of a value a list may hold.
-    """
-    allowed = items.where(ALLOWED).join(values, c.ITEM_ID, how="left")
-    of_value = allowed.groupBy(c.DOMAIN, c.VALUE).count()
-    # The rule does not concern items without a value.
-    places = F.when(F.col(c.VALUE).isNull(), F.col("count")).otherwise(
-        F.least("count", F.lit(at_most))
-    )
-    of_domain = of_value.groupBy(c.DOMAIN).agg(F.sum(places).alias("places"))
-    return {row[c.DOMAIN]: int(row["places"]) for row in of_domain.collect()}
 
 
 def count_beyond_quota(lists: DataFrame, values: DataFrame, at_most: int) -> int:
@@ -181,14 +170,49 @@ def _expected(
     return both.where(left >= F.col(_LENGTH)).select(c.USER_ID, c.DOMAIN, _LENGTH)
 
 
-def _count_users(rows: DataFrame, users: DataFrame, expected: DataFrame) -> dict[str, int]:
+def _growing(quota: Reranking, items: DataFrame) -> Callable[..., Column]:
+    """Of a domain, a list and the items held back: whether the quota lets an item into the list."""
+    n_items = len(quota.limited.indptr) - 1
+    columns = items.where(ALLOWED).select(c.ITEM_INDEX, c.DOMAIN)
+    table = collected_table(columns, n_items * BYTES_OF_WORDS)
+    indices, domains = table.column(0).to_numpy(), np.array(table.column(1).to_pylist(), object)
+    allowed = {
+        domain: np.sort(indices[domains == domain]).astype(np.int32)
+        for domain in set(domains.tolist())
+    }
+
+    def grows(
+        domain: str | None, listed: list[int] | None, held_back: list[int] | None
+    ) -> bool | None:
+        if listed is None or domain not in allowed:
+            return None
+        masked = np.sort(np.asarray(held_back or [], np.int32))
+        one = np.asarray(listed, np.int32).reshape(1, -1)
+        bounds = np.array([0, len(masked)])
+        return bool(can_grow(quota, one, allowed[domain], bounds, masked)[0])
+
+    return F.udf(grows, "boolean")
+
+
+def _count_users(
+    rows: DataFrame,
+    users: DataFrame,
+    expected: DataFrame,
+    longest: int,
+    grows: Callable[..., Column] | None,
+) -> dict[str, int]:
     """Full lists, and places that are wrong for their user or in their list."""
     of_list = rows.groupBy(*_LIST).agg(
         F.count("*").alias("places"),
         F.countDistinct(c.ITEM_ID).alias("distinct"),
         F.collect_set(c.ITEM_INDEX).alias(_ITEMS),
     )
-    in_domain = F.struct(c.DOMAIN, "distinct")
+    reached = F.col("distinct")
+    if grows is not None:
+        of_list = of_list.join(users, c.USER_ID, how="left")
+        short = F.when(reached < longest, F.col(_ITEMS))
+        reached = F.when(grows(c.DOMAIN, short, HELD_BACK), reached).otherwise(longest)
+    in_domain = F.struct(c.DOMAIN, reached.alias(_REACHED))
     of_user = of_list.groupBy(c.USER_ID).agg(
         F.sum(F.col("places") - F.col("distinct")).alias("duplicate"),
         F.collect_list(in_domain).alias(_LENGTHS),
@@ -216,7 +240,7 @@ def _full_ones() -> Column:
 
     def is_full(due: Column) -> Column:
         own = F.filter(_LENGTHS, lambda one: one[c.DOMAIN].eqNullSafe(due[c.DOMAIN]))
-        shortest = F.array_min(F.transform(own, lambda one: one["distinct"]))
+        shortest = F.array_min(F.transform(own, lambda one: one[_REACHED]))
         return F.coalesce(shortest, F.lit(0)) >= due[_LENGTH]
 
     return F.filter(_DUE, is_full)

@@ -13,6 +13,7 @@ from pyspark.sql import types as T
 from m6rec import columns as c
 from m6rec.kernels.arrays.rows import Float64
 from m6rec.kernels.publication.drift import (
+    NO_WORD,
     Profile,
     drift_of_numbers,
     drift_of_words,
@@ -59,7 +60,7 @@ def numeric_columns(frame: DataFrame, others: tuple[str, ...]) -> tuple[str, ...
     )
 
 
-def words_of(features: DataFrame, index_column: str, seed: int) -> dict[str, dict[str, int]]:
+def words_of(features: DataFrame, index_column: str, seed: int) -> dict[str, dict[str, int]] | None:
     """How often each attribute in words, such as `genre: Drama`, stands in a sample of rows.
 
     Args:
@@ -68,13 +69,23 @@ def words_of(features: DataFrame, index_column: str, seed: int) -> dict[str, dic
         seed: of the sample.
 
     Returns:
-        By name of the attribute, the count of each of its words.
+        By name of the attribute, the count of each of its words, and that of the rows that have
+        none; None where there are no rows.
     """
     sample = _sample(features.select(index_column, c.ATTRIBUTES), (index_column,), seed)
-    words = sample.select(F.explode(c.ATTRIBUTES).alias("word")).groupBy("word").count()
-    counts: dict[str, dict[str, int]] = {}
-    for row in words.collect():
-        counts.setdefault(row["word"].partition(":")[0], {})[row["word"]] = row["count"]
+    words = F.coalesce(c.ATTRIBUTES, F.array().cast("array<string>"))
+    names = F.array_distinct(F.transform(words, lambda word: F.substring_index(word, ":", 1)))
+    # By one query: each word, the name of each attribute that the row has words of, and the row.
+    marks = F.concat(words, names, F.array(F.lit(NO_WORD)))
+    counted = sample.select(F.explode(marks).alias("word")).groupBy("word").count()
+    found = {row["word"]: int(row["count"]) for row in counted.collect()}
+    rows = found.pop(NO_WORD, None)
+    if rows is None:
+        return None
+    counts = {name: {NO_WORD: rows - count} for name, count in found.items() if ":" not in name}
+    for word, count in found.items():
+        if ":" in word:
+            counts[word.partition(":")[0]][word] = count
     return counts
 
 
@@ -86,7 +97,11 @@ def profiles_of(numbers: Numbers, words: Words) -> str:
 
 
 def largest_drift(
-    earlier: str, numbers: Numbers, words: Words, sides: Collection[str] = ()
+    earlier: str,
+    numbers: Numbers,
+    words: Words,
+    sides: Collection[str] = (),
+    described: Collection[str] = (),
 ) -> tuple[str, float]:
     """The quantity that has moved farthest from its earlier profile, and how far.
 
@@ -95,21 +110,25 @@ def largest_drift(
         numbers: those of this run.
         words: those of this run.
         sides: users or items, where this run has read a table of them. A number that it lacks there
-            counts as missing in all rows, and so does a kind of words where it has others of that
-            side. What only one of the runs has is else not compared.
+            counts as missing in all rows. What only one of the runs has is else not compared.
+        described: those of whom this run has made features; a kind of words that it lacks there
+            counts as missing in all rows, too.
     """
     profiles = {name: _profile(fields) for name, fields in json.loads(earlier).items()}
-    with_words = {_side(name) for name in words}
     drifts = {}
     for name, profile in profiles.items():
         if profile.categories:
-            gone = {"": profile.values} if _side(name) in with_words else None
-            counts = words.get(name, gone)
+            counts = words.get(name)
+            if counts is None and _side(name) in described:
+                counts = {NO_WORD: profile.values}
             if counts is not None:
                 drifts[name] = drift_of_words(profile, counts)
-        elif name in numbers or _side(name) in sides:
-            values = numbers[name] if name in numbers else np.full(profile.values, np.nan)
-            drifts[name] = drift_of_numbers(profile, values)
+        else:
+            values = numbers.get(name)
+            if _side(name) in sides and (values is None or not len(values)):
+                values = np.full(profile.values, np.nan)
+            if values is not None:
+                drifts[name] = drift_of_numbers(profile, values)
     return max(drifts.items(), key=lambda item: item[1], default=("", 0.0))
 
 
