@@ -374,7 +374,9 @@ class SplitConfig(Section):
         description="Which pairs are held out for the test: the owner's own (`provided`), those"
         " after one moment for all users (`temporal`), the latest or a random share of each user's"
         " (`last`, `random`), all pairs of a share of the items or users (`cold_items`,"
-        " `cold_users`), or none; `auto` is `last` where interactions have a time, else `random`.",
+        " `cold_users`), or none; `auto` is `last` where interactions have a time, else `random`."
+        " Of pairs of one time, chance decides; what came after a held-out pair and was not liked is"
+        " held out with it.",
     )
     test_share: Share = Field(
         default=0.2,
