@@ -145,6 +145,20 @@ def test_the_driver_writes_whole_files_over_those_that_were_there(
     assert len(matching(spark, far, "whole/*")) == 1
 
 
+def test_the_folder_of_temporary_files_may_have_any_name(
+    spark: SparkSession, far: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = tmp_path / "a b=\u00fc+%20"
+    odd.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(odd))
+    place = place_of(spark, f"{far}/odd/model.json")
+    place.write_text("[1]")
+    assert place.read_text() == "[1]"
+    of_worker = pickle.loads(pickle.dumps(place))
+    of_worker.write_text("[2]")
+    assert of_worker.read_text() == "[2]"
+
+
 @pytest.fixture(params=["here", "elsewhere"])
 def folder(request: pytest.FixtureRequest, far: str, tmp_path: Path) -> str:
     return f"{far if request.param == 'elsewhere' else tmp_path}/a[b]"
