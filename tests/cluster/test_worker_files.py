@@ -166,7 +166,7 @@ def test_the_driver_writes_whole_files_over_those_that_were_there(
 def test_the_folder_of_temporary_files_may_have_any_name(
     spark: SparkSession, far: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    odd = tmp_path / "a b=\u00fc+%20"
+    odd = tmp_path / "a b=+%20"
     odd.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(odd))
     place = place_of(spark, f"{far}/odd/model.json")
