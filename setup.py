@@ -21,9 +21,14 @@ ESSENTIAL = [line for line in requirements("run.in") if not re.search("==|<", li
 
 setup(
     version=version,
-    package_dir={"": "lib", "jobs": "jobs"},
-    packages=[*find_packages("lib"), "jobs"],
-    package_data={"m6rec": ["py.typed", "report/*.html", "config/sentences/*.yaml"]},
+    package_dir={"": "lib", "jobs": "jobs", "jobs.conf": "conf"},
+    packages=[*find_packages("lib"), "jobs", "jobs.conf", "jobs.conf.examples"],
+    package_data={
+        "m6rec": ["py.typed", "report/*.html", "config/sentences/*.yaml"],
+        # The configurations of jobs that have one of their own.
+        "jobs.conf": ["*.yaml"],
+        "jobs.conf.examples": ["*.yaml"],
+    },
     install_requires=ESSENTIAL,
     extras_require={
         "runtime": [line for line in requirements("run.in") if line not in ESSENTIAL],

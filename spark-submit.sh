@@ -25,11 +25,12 @@ readonly CLASSES="$VENV/jvm-classes.jsa"
 readonly UV_VERSION=0.13.9
 readonly VENV_PACK_VERSION=0.2.0
 readonly NEEDED_GIB="${M6REC_DISK_GIB:-12}"
-readonly DAYS_OF_LOGS=30
+readonly DAYS_KEPT=30
 readonly MASTER="${MASTER:-local[*]}"
 readonly DEPLOY_MODE="${DEPLOY_MODE:-client}"
 readonly ARCHIVES="${ARCHIVES:-}"
 COMPILER_OPTIONS=""
+SPARK_PROPERTIES=""
 
 main() {
     [[ -f "$LOCK" ]] || fail "LANE=$LANE is unknown: there is no $LOCK." "Lanes: main, current, long-lived."
@@ -107,6 +108,16 @@ say() {
     printf '%s\n' "$*" >&2
 }
 
+# Makes a folder of the cache, or the cache itself.
+make_cache() {
+    mkdir -p "$CACHE${1:+/$1}" && [[ -w "$CACHE${1:+/$1}" ]] || fail_cache
+}
+
+fail_cache() {
+    fail "the cache $CACHE cannot be written." \
+        "Free some space, or set M6REC_CACHE to a folder that can be written."
+}
+
 # --- set-up -----------------------------------------------------------------------------------
 
 set_up() {
@@ -122,13 +133,15 @@ set_up() {
     local python
     python="$(find_python)"
     check_disk
-    mkdir -p "$CACHE"
+    make_cache
     install_uv "$python"
     say "[1/3] virtual environment $VENV"
     [[ -x "$VENV/bin/python" ]] || "$python" -m venv "$VENV" ||
         fail "cannot make a virtual environment in $VENV; install the venv module of $python" \
             "(Debian: apt install python3.11-venv) or set M6REC_VENV to a folder that can be written."
     say "[2/3] packages of requirements/$lock_of_lane.txt (some 6 GB; a minute or more the first time)"
+    # A set-up that is cut off leaves packages of no lock.
+    rm -f "$stamp"
     # Compiled once here: every Python worker of Spark imports torch and numba anew.
     run_uv pip sync --python "$VENV/bin/python" --compile-bytecode --require-hashes "$LOCK" ||
         fail_registry "the packages of requirements/$lock_of_lane.txt"
@@ -226,10 +239,10 @@ archive_classes() {
     [[ -f "$stamp" && "$(cat "$stamp")" == "$wanted" ]] && return
     say "a first run, for jobs to find classes and kernels compiled (some minutes, once)"
     rm -f "$CLASSES"
-    mkdir -p "$CACHE/logs"
+    make_cache logs
     tables="$(mktemp -d)"
     "$VENV/bin/python" -m m6rec.startup.first_run "$tables"
-    SPARK_SUBMIT_OPTS="-XX:ArchiveClassesAtExit=\"$partial\" -XX:TieredStopAtLevel=1" \
+    SPARK_SUBMIT_OPTS="-XX:ArchiveClassesAtExit=\"$partial\" -XX:TieredStopAtLevel=1 ${SPARK_SUBMIT_OPTS:-}" \
         submit_of_setup "$ROOT/jobs/pipeline.py" --config "$tables/config.yaml" \
         --output "$tables/output" >"$CACHE/logs/first-run.log" 2>&1 || true
     rm -rf "$tables"
@@ -243,16 +256,18 @@ archive_classes() {
 
 # Two JVMs that fetch the same jars for the first time get in each other's way.
 fetch_delta() {
-    mkdir -p "$CACHE/logs"
+    make_cache logs
     # Of a program, Spark fetches the packages before it starts it; this one does nothing.
     submit_of_setup "$ROOT/lib/m6rec/__init__.py" >"$CACHE/logs/fetch.log" 2>&1 ||
-        fail_registry "Delta Lake from Maven Central ($CACHE/logs/fetch.log)"
+        fail "could not fetch Delta Lake from Maven Central: $CACHE/logs/fetch.log says why." \
+            "Name a proxy (SPARK_SUBMIT_OPTS='-Dhttps.proxyHost=HOST -Dhttps.proxyPort=PORT') or a mirror" \
+            "(DEFAULT_ARTIFACT_REPOSITORY=URL), and start again."
 }
 
 submit_of_setup() {
     PYSPARK_PYTHON="$VENV/bin/python" PYSPARK_DRIVER_PYTHON="$VENV/bin/python" \
         "$VENV/bin/spark-submit" --master 'local[2]' --properties-file "$ROOT/conf/spark-local.conf" \
-        $(packages_of_lane "$ROOT/conf/spark-local.conf") "$@"
+        $(options_of_lane "$ROOT/conf/spark-local.conf") "$@"
 }
 
 # --- running ----------------------------------------------------------------------------------
@@ -273,6 +288,8 @@ DEPLOY_MODE=cluster."
     fi
     check_java
     set_up
+    SPARK_PROPERTIES="$(properties_file)"
+    tell_where_paths_are
     check_arguments "$job" "$@"
     submit "$file" "$@"
 }
@@ -308,6 +325,20 @@ kernels_checksum() {
         LC_ALL=C
         cd "$ROOT/lib/m6rec/kernels" && cat $(grep -l numba -- */*.py) arrays/*.py
     ) | cksum | cut -d' ' -f1
+}
+
+# What the checks of a configuration do not see for themselves.
+tell_where_paths_are() {
+    local default
+    default="$(property 'spark\.hadoop\.fs\.default(FS|\.name)' "$SPARK_PROPERTIES")"
+    [[ -z "$default" || "$default" == file:* ]] || export M6REC_DEFAULT_FILE_SYSTEM="$default"
+    # It may see folders that this machine does not, such as the volume of a pod.
+    [[ "$DEPLOY_MODE" == client ]] || export M6REC_DRIVER_ELSEWHERE=1
+}
+
+# The value of a property, named by a pattern, in a properties file; nothing where it has none.
+property() {
+    sed -nE "s/^[[:space:]]*($1)([[:space:]]*[=:][[:space:]]*|[[:space:]]+)//p" "$2" | tail -n 1
 }
 
 # A wrong option, configuration or run id stops here, in a second, before a JVM starts. Of a right one
@@ -347,7 +378,7 @@ is_local() {
 submit() {
     local file="$1"
     shift
-    local options=(--master "$MASTER" --deploy-mode "$DEPLOY_MODE") properties
+    local options=(--master "$MASTER" --deploy-mode "$DEPLOY_MODE") zip
     local arguments=("$@")
     if [[ "$DEPLOY_MODE" == cluster ]]; then
         # Spark would hand them to the driver, which has another Python and the package as a zip. By the
@@ -361,14 +392,14 @@ submit() {
     fi
     if is_local; then
         export PYSPARK_PYTHON="$VENV/bin/python"
-        properties="$(properties_file spark-local.conf)"
         set_jvm_options
     else
-        properties="$(properties_file spark-cluster.conf)"
-        options+=(--py-files "$(zip_package)")
+        make_cache
+        zip="$(zip_package)" || fail_cache
+        options+=(--py-files "$zip")
         ship_environment
     fi
-    options+=(--properties-file "$properties" $(packages_of_lane "$properties"))
+    options+=(--properties-file "$SPARK_PROPERTIES" $(options_of_lane "$SPARK_PROPERTIES"))
     local command=("$VENV/bin/spark-submit" "${options[@]}" "$file" ${arguments[@]+"${arguments[@]}"})
     if [[ "${DRY_RUN:-0}" == 1 ]]; then
         printf '%q ' "${command[@]}"
@@ -396,17 +427,22 @@ ship_files() {
     [[ -z "$files" ]] || options+=(--files "$files")
 }
 
-# The properties files name Delta for the Spark of the main lane, and possibly other packages.
-packages_of_lane() {
-    local delta others
+# The properties files name Delta, and possibly other packages, for the Spark of the main lane and its Hadoop.
+options_of_lane() {
+    local delta hadoop packages credentials
     case "$LANE" in
-        current) delta=io.delta:delta-spark_4.2_2.13:4.4.0 ;;
-        long-lived) delta=io.delta:delta-spark_2.12:3.3.3 ;;
+        current) delta=io.delta:delta-spark_4.2_2.13:4.4.0 hadoop=3.5.0 ;;
+        long-lived) delta=io.delta:delta-spark_2.12:3.3.3 hadoop=3.3.4 ;;
         *) return ;;
     esac
-    others="$(sed -nE 's/^[[:space:]]*spark\.jars\.packages[[:space:]]*[=:]?[[:space:]]*//p' "$1" |
-        tail -n 1 | tr -d '[:space:]' | tr , '\n' | sed '/^io\.delta:delta-spark/d')"
-    echo --packages "$delta${others:+,${others//$'\n'/,}}"
+    packages="$(property 'spark\.jars\.packages' "$1" | tr -d '[:space:]' | tr , '\n' |
+        sed -E "/^io\.delta:delta-spark/d; s/^(org\.apache\.hadoop:[^:]+):.*/\1:$hadoop/")"
+    echo --packages "$delta${packages:+,${packages//$'\n'/,}}"
+    [[ "$LANE" == long-lived ]] || return 0
+    # This Hadoop has an older kit of Amazon's, in which the chain of credentials has another name.
+    credentials="$(property 'spark\.hadoop\.fs\.s3a\.aws\.credentials\.provider' "$1")"
+    [[ "$credentials" != software.amazon.awssdk.auth.credentials.DefaultCredentialsProvider ]] || echo --conf \
+        spark.hadoop.fs.s3a.aws.credentials.provider=com.amazonaws.auth.DefaultAWSCredentialsProviderChain
 }
 
 # An archive that does not fit the JVM is passed over without a word.
@@ -417,7 +453,9 @@ set_jvm_options() {
 }
 
 properties_file() {
-    local given="${PROPERTIES:-$ROOT/conf/$1}" file files
+    local default=spark-cluster.conf file files given
+    ! is_local || default=spark-local.conf
+    given="${PROPERTIES:-$ROOT/conf/$default}"
     IFS=, read -ra files <<<"$given"
     for file in "${files[@]}"; do
         [[ -f "$file" ]] || fail "Spark properties file $file does not exist; see conf/spark-*.conf."
@@ -425,10 +463,9 @@ properties_file() {
     if ((${#files[@]} > 1)); then
         # Of a property that stands there twice, Java takes the last.
         given="$CACHE/properties-$(printf '%s' "$given" | cksum | cut -d' ' -f1).conf"
-        mkdir -p "$CACHE"
+        make_cache
         # They may hold keys.
-        (umask 077; awk 1 "${files[@]}" >"$given.$$")
-        mv -f "$given.$$" "$given"
+        (umask 077; awk 1 "${files[@]}" >"$given.$$") && mv -f "$given.$$" "$given" || fail_cache
     fi
     printf '%s' "$given"
 }
@@ -438,34 +475,54 @@ ship_environment() {
     if [[ -n "$ARCHIVES" ]]; then
         [[ -f "$ARCHIVES" || "$ARCHIVES" == *://* ]] || fail \
             "ARCHIVES=$ARCHIVES does not exist; make it with ./spark-submit.sh pack."
+        # Both properties win over the environment, and the driver would take the first for its own.
+        local driver=./environment/bin/python
+        [[ "$DEPLOY_MODE" == cluster ]] || driver="$VENV/bin/python"
         options+=(--archives "$ARCHIVES#environment")
         options+=(--conf spark.pyspark.python=./environment/bin/python)
-        [[ "$DEPLOY_MODE" == client ]] ||
-            options+=(--conf spark.pyspark.driver.python=./environment/bin/python)
+        options+=(--conf "spark.pyspark.driver.python=$driver")
     else
         export PYSPARK_PYTHON="${PYSPARK_PYTHON:-python3.11}"
     fi
 }
 
+# Spark serves the package to executors from its file for as long as a job runs, whatever other jobs, clones
+# or lanes send meanwhile. So each state of it has a file of its own.
 zip_package() {
-    local zip="$CACHE/m6rec-package.zip"
-    "$VENV/bin/python" -P - "$ROOT" "$zip" <<'PYTHON'
-import os, pathlib, sys, zipfile
+    find "$CACHE" -maxdepth 1 -name 'm6rec-package*' -mtime "+$DAYS_KEPT" -delete 2>/dev/null || true
+    "$VENV/bin/python" -P - "$ROOT" "$CACHE" <<'PYTHON'
+import hashlib, os, pathlib, sys, zipfile
 
-root, target = map(pathlib.Path, sys.argv[1:])
+root, cache = map(pathlib.Path, sys.argv[1:])
+files = {}
+for base, package, ending in ((root / "lib", "m6rec", ""), (root, "jobs", ""), (root, "conf", ".yaml")):
+    for path in sorted((base / package).rglob(f"*{ending}")):
+        if path.is_file() and "__pycache__" not in path.parts:
+            # As setup.py has it, the configurations lie beside the jobs.
+            place = path.relative_to(base)
+            files["jobs" / place if package == "conf" else place] = path.read_bytes()
+digest = hashlib.sha256()
+for place, content in files.items():
+    digest.update(f"{place}\0{len(content)}\0".encode() + content)
+target = cache / f"m6rec-package-{digest.hexdigest()[:16]}.zip"
 partial = target.with_suffix(f".{os.getpid()}")
-with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
-    for base, package in ((root / "lib", "m6rec"), (root, "jobs")):
-        for path in sorted((base / package).rglob("*")):
-            if path.is_file() and "__pycache__" not in path.parts:
-                archive.write(path, path.relative_to(base))
-partial.replace(target)
+try:
+    if target.exists():
+        target.touch()
+    else:
+        with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
+            for place, content in files.items():
+                archive.writestr(str(place), content)
+        partial.replace(target)
+except OSError as error:
+    sys.exit(str(error))
+print(target)
 PYTHON
-    printf '%s' "$zip"
 }
 
 pack_environment() {
-    local target="$CACHE/environment.tar.gz"
+    local target="$CACHE/environment-$LANE.tar.gz"
+    make_cache
     [[ -x "$BOOTSTRAP/bin/python" ]] || install_uv "$(find_python)"
     "$BOOTSTRAP/bin/python" -m pip install --quiet "venv-pack==$VENV_PACK_VERSION" "setuptools<81" ||
         fail_registry "venv-pack"
@@ -481,8 +538,8 @@ run_quietly() {
     if [[ "${M6REC_VERBOSE:-0}" == 1 ]]; then
         exec "$@"
     fi
-    mkdir -p "$CACHE/logs"
-    find "$CACHE/logs" -name '*.log' -mtime "+$DAYS_OF_LOGS" -delete 2>/dev/null || true
+    make_cache logs
+    find "$CACHE/logs" -name '*.log' -mtime "+$DAYS_KEPT" -delete 2>/dev/null || true
     local log
     log="$CACHE/logs/$(date +%Y%m%dT%H%M%S)-$$.log"
     say "starting Spark ($MASTER); its log: $log"

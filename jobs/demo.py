@@ -17,11 +17,12 @@ from m6rec.command_line import (
     new_run_id,
     read_config,
 )
+from m6rec.config.reading import shipped_file
 from m6rec.config.run import Config
 from m6rec.datasets.movielens import fetch_movielens, write_owner_tables
 from m6rec.spark.session import session_of_job
 
-CONFIG = Path(__file__).parent.parent / "conf" / "demo.yaml"
+CONFIG = shipped_file("demo.yaml")
 
 
 def prepare(output: Path, data: Path | None) -> Config:

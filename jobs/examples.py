@@ -13,15 +13,15 @@ from typing import Annotated
 import typer
 
 from m6rec.command_line import errors_as_messages
+from m6rec.config.reading import shipped_file
 from m6rec.datasets.trades.tables import TRADES, write_trades
 
-CONFIGS = Path(__file__).parent.parent / "conf" / "examples"
 _DEFAULT = Path("output/examples")
 
 
 def write_config(trade: str, output: Path) -> Path:
     """Write the trade's configuration beside its tables; return the file."""
-    text = (CONFIGS / f"{trade}.yaml").read_text(encoding="utf-8")
+    text = shipped_file(f"examples/{trade}.yaml").read_text(encoding="utf-8")
     place = output.resolve()
     paths = re.compile(rf"{_DEFAULT}/([\w./]+)")
     file = output / trade / "config.yaml"

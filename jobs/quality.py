@@ -20,6 +20,7 @@ from pyspark.sql import functions as F
 from jobs.pipeline import run_pipeline
 from m6rec import columns as c
 from m6rec.command_line import RunIdOption, check_run_id, errors_as_messages, new_run_id
+from m6rec.config.reading import shipped_file
 from m6rec.config.run import Config
 from m6rec.datasets.folder import Protocol, config_of_folder
 from m6rec.fits.fit import Fit
@@ -39,7 +40,7 @@ from m6rec.spark.sources import read_source
 from m6rec.stages.pairs.catalogue import owners_id
 from m6rec.stages.ranking.sampled import PLACE, Draws, rank_among_sampled
 
-CONFIG = Path(__file__).parent.parent / "conf" / "quality.yaml"
+CONFIG = shipped_file("quality.yaml")
 EXPORTED = (HYBRID, FUSION)
 
 

@@ -30,6 +30,7 @@ from jobs import (
 )
 from m6rec import columns as c
 from m6rec.command_line import errors_as_messages, open_lakehouse
+from m6rec.config.reading import shipped_file
 from m6rec.config.run import Config
 from m6rec.datasets.attacks import ATTACKS, Folder, pushed_items, read_folder
 from m6rec.datasets.folder import config_of_folder
@@ -46,7 +47,7 @@ from m6rec.spark.session import session_of_job, starting_workers
 from m6rec.stages.evaluation.known_pairs import ndcg_of_rankers, without_known
 from m6rec.stages.evaluation.pushed import rise_of_pushed
 
-CONFIG = Path(__file__).parent.parent / "conf" / "robustness.yaml"
+CONFIG = shipped_file("robustness.yaml")
 MEASURED_JOBS = (
     prepare_interactions,
     build_features,

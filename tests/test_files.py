@@ -175,7 +175,7 @@ def test_what_is_mounted_is_read_by_its_path(
 
 
 def test_spark_gets_an_address_that_it_takes_as_it_is() -> None:
-    assert FilePlace("/data/a b").uri == "file:///data/a%20b"
+    assert FilePlace("/data/a b=\u00fc+%20:1").uri == "file:///data/a b=\u00fc+%20:1"
     assert FilePlace("/Volumes/main/shop/models").uri == "/Volumes/main/shop/models"
     assert FilePlace("/dbfs/lake").uri == "dbfs:/lake"
 

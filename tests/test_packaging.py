@@ -13,7 +13,16 @@ import pytest
 from m6rec import __version__
 
 REPOSITORY = Path(__file__).parent.parent
-NEEDED = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "requirements", "lib", "jobs")
+NEEDED = (
+    "pyproject.toml",
+    "setup.py",
+    "README.md",
+    "LICENSE",
+    "requirements",
+    "lib",
+    "jobs",
+    "conf",
+)
 PREPARE = "from setuptools.build_meta import *; print(prepare_metadata_for_build_wheel('.'))"
 
 

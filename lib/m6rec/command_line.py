@@ -38,7 +38,7 @@ from m6rec.fits.inspection import check_tables
 from m6rec.job_records import PUBLISH, JobRecord
 from m6rec.lakehouse import Lakehouse
 from m6rec.runs import Job, as_read_by, run_job
-from m6rec.spark.failures import THROWN, as_our_error, unforeseen
+from m6rec.spark.failures import THROWN, as_our_error, of_the_machine, unforeseen
 from m6rec.spark.files import local_path
 from m6rec.spark.messages import keep_trace, say
 from m6rec.spark.places import whole_address
@@ -53,6 +53,14 @@ from m6rec.startup.jvm import compiler_options
 UNFORESEEN = 1
 WRONG_USE = 2
 STOPPED_BY_GUARD = 3
+# Variables of the environment where the default file system may be another than this machine's: by
+# Hadoop's own files, in a container of YARN, and by the properties file of spark-submit.sh.
+_DEFAULT_IS_ELSEWHERE = frozenset(
+    {"HADOOP_CONF_DIR", "YARN_CONF_DIR", "CONTAINER_ID", "M6REC_DEFAULT_FILE_SYSTEM"}
+)
+# Those where Spark looks for tables by itself: its driver runs already, or will run on a machine
+# that has other folders.
+_SPARK_LOOKS = frozenset({"PYSPARK_GATEWAY_PORT", "M6REC_DRIVER_ELSEWHERE"})
 ConfigOption = Annotated[Path, typer.Option("--config", help="The configuration, a YAML file.")]
 
 SetOption = Annotated[
@@ -242,6 +250,8 @@ def _check_local_path(key: str, source: TableSource) -> None:
     """Refuse a missing path on this machine at once; all other paths are left to Spark."""
     if source.path is None or any(sign in source.path for sign in "*?[{,"):
         return
+    if _SPARK_LOOKS & os.environ.keys():
+        return
     local = local_path(source.path)
     if (_default_is_elsewhere() and local == source.path) or has_scheme(local):
         return
@@ -254,7 +264,7 @@ def _check_local_path(key: str, source: TableSource) -> None:
 
 def _default_is_elsewhere() -> bool:
     """Whether a path without a scheme may be one of HDFS, as in a container of YARN."""
-    return bool({"HADOOP_CONF_DIR", "YARN_CONF_DIR", "CONTAINER_ID"} & os.environ.keys())
+    return bool(_DEFAULT_IS_ELSEWHERE & os.environ.keys())
 
 
 @contextmanager
@@ -272,20 +282,13 @@ def errors_as_messages() -> Iterator[None]:
     except M6RecError as error:
         say("error", str(error))
         raise typer.Exit(WRONG_USE) from None
-    except THROWN as error:
-        keep_trace(error)
-        ours = as_our_error(error)
-        if ours is not None:
-            say("error", str(ours))
-            raise typer.Exit(WRONG_USE) from None
-        say("error", unforeseen(error))
-        raise typer.Exit(UNFORESEEN) from None
     except (typer.Exit, typer.Abort, typer.BadParameter):
         raise
     except Exception as error:
         keep_trace(error)
-        say("error", unforeseen(error))
-        raise typer.Exit(UNFORESEEN) from None
+        ours = as_our_error(error) if isinstance(error, THROWN) else of_the_machine(error)
+        say("error", unforeseen(error) if ours is None else str(ours))
+        raise typer.Exit(UNFORESEEN if ours is None else WRONG_USE) from None
 
 
 def _check(

@@ -86,7 +86,7 @@ class FilePlace:
             return self.address
         if self.address.startswith("/dbfs/"):
             return f"dbfs:{self.address.removeprefix('/dbfs')}"
-        return Path(self.address).absolute().as_uri()
+        return address_for_hadoop(Path(self.address))
 
     def is_file(self) -> bool:
         """Whether there is a file."""
@@ -106,6 +106,11 @@ class FilePlace:
 
 
 AnyPlace = FilePlace | Path | str
+
+
+def address_for_hadoop(path: Path) -> str:
+    """The address of a local path for Hadoop's `Path`, which takes a percent sign for itself."""
+    return f"file://{path.absolute()}"
 
 
 def as_place(place: AnyPlace) -> FilePlace:

@@ -14,11 +14,12 @@ from m6rec.spark.places import bytes_below, matching, place_of, remove_folder
 from m6rec.spark.worker_files import (
     WorkerFiles,
     class_path,
-    knows_credentials,
+    reaches_s3,
     region_of_endpoint,
     s3_of,
 )
 from tests.cluster.object_store import BUCKET, ObjectStore, object_store
+from tests.lanes import hadoop_aws_package
 
 
 @pytest.fixture(scope="module")
@@ -99,9 +100,26 @@ def test_credentials_that_arrow_has_not_are_left_to_hadoop() -> None:
     name = "fs.s3a.aws.credentials.provider"
     own = "org.apache.hadoop.fs.s3a.auth.AssumedRoleCredentialProvider"
     chain = "software.amazon.awssdk.auth.credentials.DefaultCredentialsProvider"
-    assert knows_credentials({name: chain}, "s3a://shop/x")
-    assert knows_credentials({}, "s3a://shop/x")
-    assert not knows_credentials({name: f"{chain},{own}"}, "s3a://shop/x")
+    assert reaches_s3({name: chain}, "s3a://shop/x")
+    assert reaches_s3({}, "s3a://shop/x")
+    assert not reaches_s3({name: f"{chain},{own}"}, "s3a://shop/x")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "hadoop.security.credential.provider.path",
+        "fs.s3a.security.credential.provider.path",
+        "fs.s3a.proxy.host",
+        "fs.s3a.encryption.algorithm",
+        "fs.s3a.server-side-encryption-algorithm",
+        "fs.s3a.bucket.shop.encryption.algorithm",
+    ],
+)
+def test_what_arrow_does_not_do_is_left_to_hadoop(name: str) -> None:
+    assert not reaches_s3({name: "given"}, "s3a://shop/x")
+    assert reaches_s3({name: ""}, "s3a://shop/x")
+    assert reaches_s3({name: "given"}, "s3a://other/x") == (".bucket." in name)
 
 
 def test_a_jvm_beside_an_executor_finds_its_classes(tmp_path: Path) -> None:
@@ -145,6 +163,20 @@ def test_the_driver_writes_whole_files_over_those_that_were_there(
     assert len(matching(spark, far, "whole/*")) == 1
 
 
+def test_the_folder_of_temporary_files_may_have_any_name(
+    spark: SparkSession, far: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = tmp_path / "a b=+%20"
+    odd.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(odd))
+    place = place_of(spark, f"{far}/odd/model.json")
+    place.write_text("[1]")
+    assert place.read_text() == "[1]"
+    of_worker = pickle.loads(pickle.dumps(place))
+    of_worker.write_text("[2]")
+    assert of_worker.read_text() == "[2]"
+
+
 @pytest.fixture(params=["here", "elsewhere"])
 def folder(request: pytest.FixtureRequest, far: str, tmp_path: Path) -> str:
     return f"{far if request.param == 'elsewhere' else tmp_path}/a[b]"
@@ -167,5 +199,5 @@ def test_a_file_system_without_its_jar_is_named_with_the_lines_that_mend_it(
         place_of(spark, "s3a://bucket/lake/_artifacts")
     message = str(refused.value)
     assert "s3a://bucket/lake/_artifacts cannot be used" in message
-    assert "org.apache.hadoop:hadoop-aws" in message
+    assert hadoop_aws_package() in message
     assert "spark.hadoop.fs.s3a.aws.credentials.provider" in message

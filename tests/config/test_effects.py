@@ -99,6 +99,11 @@ CASES: list[tuple[str, Config, Config]] = [
         ),
     ),
     (
+        "recommend.reasons.language",
+        config(recommend={"reasons": {"language": "en", "count": 0}}),
+        config(recommend={"reasons": {"language": "en"}}),
+    ),
+    (
         "recommend.diversity.column",
         config(recommend={"diversity": {"column": "genre"}}, **ITEMS),
         config(recommend={"diversity": {"column": "genre", "strength": 0.1}}, **ITEMS),
@@ -507,6 +512,14 @@ def test_a_config_that_repeats_defaults_has_no_warnings() -> None:
 @pytest.mark.parametrize("name", ["minimal", "demo", "shop-events", "provided-split"])
 def test_an_example_sets_nothing_without_effect(name: str) -> None:
     assert warnings_of(load_config(CONF / f"{name}.yaml")) == []
+
+
+def test_the_format_of_a_table_of_the_catalogue_is_named() -> None:
+    named = {"source": {"table": "shop.events", "format": "delta"}}
+    assert [line.partition(":")[0] for line in warnings_of(config(named))] == [
+        "format of interactions.source has no effect"
+    ]
+    assert warnings_of(config({"source": {"table": "shop.events"}})) == []
 
 
 def test_a_key_that_tune_searches_in_vain_is_named() -> None:

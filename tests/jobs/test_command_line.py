@@ -1,5 +1,6 @@
 """The command line: what a wrong call says, before Spark starts."""
 
+import errno
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +23,7 @@ from m6rec.config.base import TableSource
 from m6rec.config.data import InteractionsConfig
 from m6rec.config.run import load_config, sources_of
 from m6rec.errors import ClusterError, ConfigError, DataError, TableError
-from m6rec.spark.session import with_settings
+from m6rec.spark.session import read_properties, with_settings
 from m6rec.spark.sources import check_sources, read_ids
 from tests.shell_environment import run_python
 
@@ -302,6 +303,65 @@ def test_an_error_of_a_python_worker_becomes_the_same_message(
         spark.range(1).mapInArrow(refuse, "id long").collect()
     assert stop.value.exit_code == 2
     assert "rows in 3, rows kept 1, rows quarantined 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "a disk is full"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "a disk is full"),
+        (OSError(errno.EACCES, "Permission denied", "/out/a"), "/out/a cannot be used (Permission"),
+        (OSError(errno.EPERM, "Operation not permitted", "/out/a"), "/out/a cannot be used"),
+        (OSError(errno.EROFS, "Read-only file system", "/out/a"), "/out/a cannot be used"),
+        (MemoryError(), "the driver took more memory than there is"),
+        (MemoryError("Unable to allocate 9 GiB"), "(Unable to allocate 9 GiB)"),
+    ],
+)
+def test_what_the_drivers_machine_lacks_is_no_defect(
+    error: Exception, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(Exit) as stop, errors_as_messages():
+        raise error
+    assert stop.value.exit_code == 2
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert said in message
+    assert "defect" not in message
+
+
+def test_other_errors_of_the_system_are_defects(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(Exit) as stop, errors_as_messages():
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", "/out/a")
+    assert stop.value.exit_code == 1
+    assert "This is a defect of M6-Rec" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["PYSPARK_GATEWAY_PORT", "M6REC_DRIVER_ELSEWHERE"])
+def test_a_table_is_left_to_spark_where_its_driver_looks(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "1")
+    gone = (f"interactions.source.path=file://{tmp_path}/gone.csv",)
+    assert read_config(write_config(tmp_path), gone, None)
+
+
+@pytest.mark.parametrize("key", ["lake", "artifacts"])
+def test_a_place_that_only_a_shell_would_find_is_refused(tmp_path: Path, key: str) -> None:
+    with pytest.raises(ConfigError, match=f"{key}: ~ stands for nothing in ~/out"):
+        load_config(write_config(tmp_path), (f"{key}=~/out",))
+
+
+def test_properties_are_read_as_java_reads_them(tmp_path: Path) -> None:
+    file = tmp_path / "spark.conf"
+    lines = ["# a", "! b", "", "one 1", " two=2 ", "three = a=b", "four: 4", "five  -XX:A=1 -Xss4m"]
+    file.write_text("\n".join([*lines, "six"]))
+    assert read_properties(file) == {
+        "one": "1",
+        "two": "2",
+        "three": "a=b",
+        "four": "4",
+        "five": "-XX:A=1 -Xss4m",
+        "six": "",
+    }
 
 
 def test_an_error_keeps_its_square_brackets(capsys: pytest.CaptureFixture[str]) -> None:

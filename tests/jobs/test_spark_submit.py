@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 import typer
 
 from m6rec.startup.options import options_of
-from tests.lanes import LOCK_FILE
+from tests.lanes import LANE, LOCK_FILE
 from tests.local_properties import CLASS_ARCHIVE
 from tests.shell_environment import registry_variables, shell_environment
 
@@ -36,6 +37,31 @@ def submit(
         cwd=cwd,
         check=False,
     )
+
+
+def words_of_command(*arguments: str, **variables: str) -> list[str]:
+    """The words of the command of spark-submit that the script would run."""
+    result = submit(*arguments, DRY_RUN="1", **variables)
+    assert result.returncode == 0, result.stderr
+    return shlex.split(result.stdout)
+
+
+def option(words: list[str], name: str) -> str:
+    return words[words.index(name) + 1]
+
+
+def stand_in_environment(folder: Path, lock: str = LOCK_FILE, **programs: str) -> Path:
+    """A virtual environment that counts as set up, with other programs in place of its own."""
+    binaries = folder / "venv" / "bin"
+    binaries.mkdir(parents=True)
+    wanted = (REPOSITORY / "requirements" / lock).read_bytes()
+    (folder / "venv/.m6rec-lock").write_text(hashlib.sha256(wanted).hexdigest())
+    given = {"python": f'exec {sys.executable} "$@"'} | programs
+    for name, text in given.items():
+        program = binaries / name.replace("_", "-")
+        program.write_text(f"#!/bin/sh\n{text}\n")
+        program.chmod(0o755)
+    return folder / "venv"
 
 
 def write_config(folder: Path) -> Path:
@@ -109,6 +135,8 @@ def test_an_option_without_a_value_is_named_before_spark_starts(option: str) -> 
         (("forget", "--config", "a.yaml"), "job forget needs --users."),
         (("publish", "--config", "a.yaml", "--history=1"), "has no option --history=1"),
         (("check", "a.yaml"), "a.yaml belongs to no option of job check"),
+        (("quality", "--data", "d", "--output=~/out"), "--output is ~/out, and only a shell"),
+        (("check", "--config", "~/a.yaml"), "--config is ~/a.yaml, and only a shell knows"),
     ],
 )
 def test_a_wrong_option_is_named_before_spark_starts(arguments: tuple[str], named: str) -> None:
@@ -192,6 +220,144 @@ def test_a_missing_properties_file_is_named(tmp_path: Path) -> None:
     )
     assert result.returncode == 2
     assert "/no/such.conf does not exist" in result.stderr
+
+
+@pytest.mark.parametrize("master", ["local[2]", "spark://host:7077"])
+def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path, master: str) -> None:
+    config = write_config(tmp_path)
+    result = submit(
+        *("check", "--config", str(config)),
+        cwd=tmp_path,
+        MASTER=master,
+        M6REC_CACHE=str(config / "cache"),
+    )
+    assert result.returncode == 2
+    assert f"the cache {config}/cache cannot be written" in result.stderr
+    assert "set M6REC_CACHE" in result.stderr
+
+
+def test_no_job_is_sent_without_its_package(tmp_path: Path) -> None:
+    failing = f'[ "$1" != -P ] || exit 1; exec {sys.executable} "$@"'
+    result = submit(
+        "demo",
+        MASTER="spark://host:7077",
+        DRY_RUN="1",
+        M6REC_VENV=str(stand_in_environment(tmp_path, python=failing)),
+        M6REC_CACHE=str(tmp_path / "cache"),
+    )
+    assert result.returncode == 2
+    assert "set M6REC_CACHE" in result.stderr
+    assert result.stdout == ""
+
+
+def test_each_state_of_the_package_has_a_zip_of_its_own(tmp_path: Path) -> None:
+    for name in ("lib", "jobs", "conf", "requirements"):
+        shutil.copytree(
+            REPOSITORY / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__")
+        )
+    shutil.copy(SCRIPT, tmp_path)
+    old = tmp_path / "cache/m6rec-package-0123.zip"
+    old.parent.mkdir()
+    old.touch()
+    os.utime(old, (0, 0))
+
+    def package() -> Path:
+        printed = subprocess.run(
+            [str(tmp_path / SCRIPT.name), "demo"],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=shell_environment(
+                MASTER="spark://host:7077", DRY_RUN="1", M6REC_CACHE=str(tmp_path / "cache")
+            ),
+        ).stdout
+        return Path(option(shlex.split(printed), "--py-files"))
+
+    first = package()
+    assert package() == first
+    with (tmp_path / "jobs/check.py").open("a") as job:
+        job.write("# Other code.\n")
+    second = package()
+    assert second != first
+    assert sorted(old.parent.iterdir()) == sorted([first, second])
+    # The examples' configurations are in it.
+    path = {"PYTHONPATH": str(first), "PYTHONSAFEPATH": "1"}
+    command = [sys.executable, "-m", "jobs.examples", "--trade", "news", "--output", "made"]
+    subprocess.run(command, env=shell_environment(**path), cwd=tmp_path, check=True)
+    assert "articles.parquet" in (tmp_path / "made/news/config.yaml").read_text()
+
+
+def test_with_an_archive_executors_have_its_python_and_the_driver_its_own(tmp_path: Path) -> None:
+    archive = tmp_path / "environment.tar.gz"
+    archive.touch()
+    given = {"MASTER": "yarn", "ARCHIVES": str(archive), "M6REC_CACHE": str(tmp_path / "cache")}
+    for mode, driver in {
+        "client": f"{sys.prefix}/bin/python",
+        "cluster": "./environment/bin/python",
+    }.items():
+        words = words_of_command("demo", DEPLOY_MODE=mode, **given)
+        settings = [words[place + 1] for place, word in enumerate(words) if word == "--conf"]
+        assert settings == [
+            "spark.pyspark.python=./environment/bin/python",
+            f"spark.pyspark.driver.python={driver}",
+        ]
+
+
+def test_tables_are_not_looked_for_here_where_they_may_lie_elsewhere(tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("interactions: {source: {path: /no/such/volume, format: parquet}}\n")
+    check, cache = ("check", "--config", str(config)), {"M6REC_CACHE": str(tmp_path / "cache")}
+    of_pods = {"MASTER": "k8s://https://host:6443", "DEPLOY_MODE": "cluster"}
+    assert words_of_command(*check, **of_pods, **cache)
+    properties = tmp_path / "spark.conf"
+    properties.write_text("spark.hadoop.fs.defaultFS = hdfs://name\n")
+    assert words_of_command(*check, PROPERTIES=str(properties), **cache)
+    here = submit(*check, DRY_RUN="1", **cache)
+    assert here.returncode == 2
+    assert "table /no/such/volume does not exist" in here.stderr
+
+
+def test_packages_are_those_of_the_lanes_spark_and_hadoop(tmp_path: Path) -> None:
+    venv = stand_in_environment(tmp_path, "long-lived.txt")
+    given = {"M6REC_VENV": str(venv), "M6REC_CACHE": str(tmp_path / "cache")}
+    files = ",".join(str(REPOSITORY / f"conf/spark-{name}.conf") for name in ("local", "s3"))
+    words = words_of_command("demo", PROPERTIES=files, **given | {"LANE": "long-lived"})
+    packages = option(words, "--packages").split(",")
+    assert packages == ["io.delta:delta-spark_2.12:3.3.3", "org.apache.hadoop:hadoop-aws:3.3.4"]
+    chain = "com.amazonaws.auth.DefaultAWSCredentialsProviderChain"
+    assert option(words, "--conf") == f"spark.hadoop.fs.s3a.aws.credentials.provider={chain}"
+
+
+def test_the_set_up_reaches_maven_as_the_caller_says(tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    venv = stand_in_environment(tmp_path, spark_submit=f'echo "$SPARK_SUBMIT_OPTS" >{told}; exit 1')
+    given = {"M6REC_VENV": str(venv), "M6REC_CACHE": str(tmp_path / "cache")}
+    proxy = "-Dhttps.proxyHost=proxy"
+    assert submit("setup", SPARK_SUBMIT_OPTS=proxy, **given).returncode == 0
+    assert proxy in told.read_text()
+    failed = submit("setup", "--packages", **given)
+    assert failed.returncode == 2
+    assert "-Dhttps.proxyHost=HOST" in failed.stderr
+    assert "DEFAULT_ARTIFACT_REPOSITORY" in failed.stderr
+
+
+def test_a_set_up_that_is_cut_off_is_done_anew(tmp_path: Path) -> None:
+    venv = stand_in_environment(tmp_path)
+    stamp = venv / ".m6rec-lock"
+    stamp.write_text("of other packages")
+    uv = tmp_path / "cache/bootstrap/bin/uv"
+    uv.parent.mkdir(parents=True)
+    uv.write_text("#!/bin/sh\nexit 1\n")
+    uv.chmod(0o755)
+    result = submit(
+        "setup",
+        M6REC_VENV=str(venv),
+        M6REC_CACHE=str(tmp_path / "cache"),
+        M6REC_DISK_GIB="0",
+        PYTHON=sys.executable,
+    )
+    assert result.returncode == 2
+    assert not stamp.exists()
 
 
 def test_compiled_kernels_are_kept_until_any_kernel_changes(tmp_path: Path) -> None:
@@ -354,7 +520,7 @@ def test_pack_makes_an_archive_whose_python_has_the_packages(tmp_path: Path) -> 
     folders = {"M6REC_VENV": str(environment), "M6REC_CACHE": str(tmp_path / "cache")}
     result = submit("pack", **registry_variables(), **folders)
     assert result.returncode == 0, result.stderr
-    archive = tmp_path / "cache/environment.tar.gz"
+    archive = tmp_path / f"cache/environment-{LANE}.tar.gz"
     assert f"ARCHIVES={archive}" in result.stderr
     shutil.unpack_archive(archive, tmp_path / "unpacked")
     python = tmp_path / "unpacked/bin/python"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from m6rec.config.base import Section
 from m6rec.config.data import SuspiciousUsersConfig
 from m6rec.config.models import RatingsConfig
-from m6rec.config.run import Config
+from m6rec.config.run import Config, sources_of
 from m6rec.config.towers import SequenceConfig, TowerPart
 from m6rec.rankers import FUSION, HYBRID, MLLIB_ALS, REPEATS, TRANSITIONS
 
@@ -45,6 +45,11 @@ def warnings_of(config: Config) -> list[str]:
                 have = "has" if len(named) == 1 else "have"
                 on = f" on {rule.on}" if rule.on else ""
                 lines.append(f"{', '.join(named)} {have} no effect{on}: {rule.reason}")
+    lines += [
+        f"format of {key} has no effect: a table of the catalogue has that of the catalogue"
+        for key, source, _ in sources_of(config)
+        if source.table is not None and source.format != "auto"
+    ]
     return lines
 
 
@@ -535,6 +540,11 @@ RULES: tuple[Idle, ...] = (
         "every pair weighs 1; set interactions.duplicates to sum and interactions.weighting to log"
         " where what is taken often should count more",
         on="how much an item counts that a user takes often",
+    ),
+    Idle(
+        ("recommend.reasons.language", "recommend.reasons.file"),
+        lambda config: config.recommend.reasons.count == 0,
+        "recommend.reasons.count is 0",
     ),
     Idle(
         ("recommend.default_segment_users",),

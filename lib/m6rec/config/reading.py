@@ -1,6 +1,9 @@
 """YAML of a config file or of `--set`, read as plain data; what cannot be read is said in words."""
 
+import atexit
 import re
+from contextlib import ExitStack
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +74,20 @@ def data_of_file(file: Path, what: str = "config file", option: str = "--config"
     if not isinstance(data, dict):
         raise ConfigError(f"{what} {file} holds a {type(data).__name__}, expected sections")
     return data
+
+
+def shipped_file(name: str) -> Path:
+    """A file of conf/, which a wheel, and a cluster's zip, have within the package of the jobs.
+
+    What lies in a zip is copied to where other programs can read it, until the process ends.
+    """
+    jobs = resources.files("jobs")
+    packed = jobs / "conf" / name
+    if not packed.is_file():
+        return Path(str(jobs)).parent / "conf" / name
+    kept = ExitStack()
+    atexit.register(kept.close)
+    return kept.enter_context(resources.as_file(packed))
 
 
 def apply_override(data: dict[str, Any], override: str) -> None:

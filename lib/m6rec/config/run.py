@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from m6rec.config.base import Section, Seed, TableSource
 from m6rec.config.data import FeaturesConfig, InteractionsConfig, SplitConfig
@@ -102,6 +102,13 @@ class Config(Section):
         default=42,
         description="The number that decides every random choice; two runs of one seed agree.",
     )
+
+    @field_validator("lake", "artifacts")
+    @classmethod
+    def _is_written_out(cls, value: str | None) -> str | None:
+        if value is not None and value.startswith("~"):
+            raise ValueError(f"~ stands for nothing in {value}; write the path out")
+        return value
 
     @model_validator(mode="after")
     def _last_needs_time(self) -> "Config":

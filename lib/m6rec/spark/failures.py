@@ -1,12 +1,16 @@
 """What Spark, Delta, Parquet, the JVM or a worker throws over an owner's table, in words."""
 
+import os
 import re
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from errno import EACCES, EDQUOT, ENOSPC, EPERM, EROFS
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyspark
 from py4j.protocol import Py4JError, Py4JJavaError
 from pyspark.errors import PySparkException
 
@@ -16,18 +20,32 @@ from m6rec.errors import ClusterError, DataError, M6RecError, TableError, Worker
 from m6rec.spark.messages import keep_trace
 
 THROWN = (PySparkException, Py4JError, pa.ArrowException)
+_OF_S3, _OF_AZURE = "org.apache.hadoop:hadoop-aws", "org.apache.hadoop:hadoop-azure"
 _SCHEMES = {
-    "s3a": "org.apache.hadoop:hadoop-aws:3.4.1",
-    "s3": "org.apache.hadoop:hadoop-aws:3.4.1",
-    "s3n": "org.apache.hadoop:hadoop-aws:3.4.1",
-    "abfs": "org.apache.hadoop:hadoop-azure:3.4.1",
-    "abfss": "org.apache.hadoop:hadoop-azure:3.4.1",
-    "wasbs": "org.apache.hadoop:hadoop-azure:3.4.1",
+    "s3a": _OF_S3,
+    "s3": _OF_S3,
+    "s3n": _OF_S3,
+    "abfs": _OF_AZURE,
+    "abfss": _OF_AZURE,
+    "wasbs": _OF_AZURE,
     "gs": "com.google.cloud.bigdataoss:gcs-connector:hadoop3-2.2.26",
 }
+_JAR_OF_HADOOP = "hadoop-client-api-"
+# The same chain of credentials in the two kits of Amazon's that Hadoop has had.
+_CHAIN = "software.amazon.awssdk.auth.credentials.DefaultCredentialsProvider"
+_CHAIN_OF_HADOOP_3_3 = "com.amazonaws.auth.DefaultAWSCredentialsProviderChain"
 _LONGEST = 300
 _FILE_GONE = r"FAILED_READ_FILE\.FILE_NOT_EXIST|FileNotFoundException"
 _CALLED = "An error occurred while calling"
+
+
+def _hadoop_version() -> str:
+    """The version of the Hadoop that Spark comes with, by the name of a jar."""
+    homes = [Path(os.environ["SPARK_HOME"])] if "SPARK_HOME" in os.environ else []
+    for home in (*homes, Path(pyspark.__file__).parent):
+        for jar in home.glob(f"jars/{_JAR_OF_HADOOP}*.jar"):
+            return jar.stem.removeprefix(_JAR_OF_HADOOP)
+    return "VERSION (that of the Hadoop that Spark comes with)"
 
 
 def _missing_jar(scheme: str) -> str:
@@ -35,12 +53,13 @@ def _missing_jar(scheme: str) -> str:
     what = f"the jar of the file system {scheme}: is missing"
     if package is None:
         return f"{what}; add its package to spark.jars.packages in the file that PROPERTIES names"
-    credentials = {
-        "org.apache.hadoop:hadoop-aws:3.4.1": (
-            "spark.hadoop.fs.s3a.aws.credentials.provider"
-            " software.amazon.awssdk.auth.credentials.DefaultCredentialsProvider"
-        )
-    }.get(package, "spark.hadoop.fs.*, its settings of credentials")
+    version = _hadoop_version()
+    credentials = "spark.hadoop.fs.*, its settings of credentials"
+    if package == _OF_S3:
+        chain = _CHAIN_OF_HADOOP_3_3 if version.startswith("3.3.") else _CHAIN
+        credentials = f"spark.hadoop.fs.s3a.aws.credentials.provider {chain}"
+    if package in {_OF_S3, _OF_AZURE}:
+        package = f"{package}:{version}"
     return (
         f"{what}; add {package} to the line spark.jars.packages of the properties file, and the"
         f" line {credentials}"
@@ -263,6 +282,10 @@ _RULES: tuple[_Rule, ...] = (
         ),
     ),
 )
+_DISK_IS_FULL = (
+    "a disk is full: that of the lake, of --output or of spark.local.dir; free some space, or"
+    " name a larger one"
+)
 # What ends a stage whatever its data are, and what to say of it.
 _OF_THE_MACHINE: tuple[tuple[str, str], ...] = (
     (
@@ -283,8 +306,7 @@ _OF_THE_MACHINE: tuple[tuple[str, str], ...] = (
     ),
     (
         r"No space left on device|Disk quota exceeded",
-        "a disk is full: that of the lake, of --output or of spark.local.dir; free some space, or"
-        " name a larger one",
+        _DISK_IS_FULL,
     ),
     (
         r"PYTHON_VERSION_MISMATCH|Cannot run program \S*python",
@@ -458,6 +480,29 @@ def as_our_error(
     if trace is None and any(re.search(pattern, text) for pattern, _ in _OF_PLACES):
         return ClusterError(f"a place of the config cannot be used: {in_words(error)}")
     return _of_a_stage(text)
+
+
+def of_the_machine(error: Exception) -> ClusterError | None:
+    """The error of ours that the driver's machine is to blame for: its memory, disk or rights."""
+    if isinstance(error, MemoryError):
+        return ClusterError(
+            "the driver took more memory than there is; run on a machine with more, or give the JVM"
+            f" less of it (spark.driver.memory){_what_was_said(str(error))}"
+        )
+    if not isinstance(error, OSError):
+        return None
+    if error.errno in {ENOSPC, EDQUOT}:
+        return ClusterError(f"{_DISK_IS_FULL}{_what_was_said(str(error))}")
+    if error.errno in {EACCES, EPERM, EROFS}:
+        return ClusterError(
+            f"{error.filename or 'a file or folder'} cannot be used ({error.strerror}); give"
+            " whoever runs the job the right to read and write it, or name another place"
+        )
+    return None
+
+
+def _what_was_said(said: str) -> str:
+    return f" ({_shortened(said)})" if said.strip() else ""
 
 
 def _raised_by_a_worker(text: str) -> M6RecError | None:

@@ -11,7 +11,7 @@ from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 
 from m6rec.errors import ArtifactError
-from m6rec.files import FilePlace, FileSystem, has_scheme, posix_path
+from m6rec.files import FilePlace, FileSystem, address_for_hadoop, has_scheme, posix_path
 from m6rec.spark.failures import in_words
 from m6rec.spark.files import hadoop_configuration, local_path
 from m6rec.spark.messages import keep_trace
@@ -42,7 +42,7 @@ class HadoopFiles(FileSystem):
         for address in addresses:
             with _saying_where(address):
                 system, place = _opened(self._spark, address)
-                target = _path(self._spark, (folder / place.getName()).as_uri())
+                target = _path(self._spark, address_for_hadoop(folder / place.getName()))
                 system.copyToLocalFile(False, place, target, True)
 
     def send(self, files: Sequence[Path], folder: str) -> None:
@@ -69,7 +69,7 @@ class HadoopFiles(FileSystem):
 
     def _copy(self, file: Path, system: Any, place: Any) -> None:
         configuration = hadoop_configuration(self._spark)
-        source = _path(self._spark, file.as_uri())
+        source = _path(self._spark, address_for_hadoop(file))
         local = self._hadoop.FileSystem.getLocal(configuration).getRaw()
         # By a stream, as Spark writes its own files: a store's way to upload is another client.
         self._hadoop.FileUtil.copy(local, source, system, place, False, True, configuration)

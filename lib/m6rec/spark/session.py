@@ -1,6 +1,7 @@
 """The Spark session: found where a cluster gave one, built from a properties file elsewhere."""
 
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,8 @@ _COMPILED = {
     # Where rows lie sorted by their group, no hash table of all groups is made, let alone two.
     "spark.sql.execution.replaceHashWithSortAgg": "true",
 }
+# As Java reads it.
+_PROPERTY = re.compile(r"([^\s=:]+)(?:\s*[=:]\s*|\s*)(.*)")
 _PARTITIONS = "spark.sql.shuffle.partitions"
 _EXTENSIONS = "spark.sql.extensions"
 _DELTA = "DeltaSparkSessionExtension"
@@ -37,13 +40,13 @@ _PLAIN_FILE_MANAGERS = tuple(
 
 
 def read_properties(path: str | Path) -> dict[str, str]:
-    """Read a Spark properties file: `key value` a line, `#` starts a comment line."""
+    """Read a Spark properties file: `key value` or `key = value` a line, `#` starts a comment."""
     file = Path(path)
     if not file.is_file():
         raise ConfigError(f"Spark properties file {file} does not exist; see conf/spark-*.conf")
     lines = (line.strip() for line in file.read_text().splitlines())
-    pairs = (line.split(None, 1) for line in lines if line and not line.startswith("#"))
-    return {key: value.strip() for key, value in pairs}
+    pairs = (_PROPERTY.fullmatch(line) for line in lines if line and line[0] not in "#!")
+    return {pair[1]: pair[2] for pair in pairs if pair is not None}
 
 
 def get_session(

@@ -1,6 +1,7 @@
 """Files of other file systems for Python workers, which cannot call the executor's JVM.
 
-PyArrow reaches S3 by itself. For all other file systems, the worker starts a JVM with the jars and
+PyArrow reaches S3 by itself, unless the properties ask for what it does not have. For all other
+file systems, and for such a bucket, the worker starts a JVM with the jars and
 the Hadoop configuration of the executor. This needs only Java on the machine, and takes a second or
 two.
 """
@@ -35,8 +36,17 @@ _KNOWN_PROVIDERS = (
     "InstanceProfileCredentialsProvider",
     "IAMInstanceCredentialsProvider",
     "DefaultCredentialsProvider",
+    "DefaultAWSCredentialsProviderChain",
 )
 _ANONYMOUS = "AnonymousAWSCredentialsProvider"
+# What Hadoop's client does and PyArrow does not: keys in a store, proxies, encryption by a key.
+_OF_HADOOP_ALONE = (
+    "security.credential.provider.path",
+    "proxy.host",
+    "encryption.algorithm",
+    "server-side-encryption-algorithm",
+)
+_STORE_OF_KEYS = "hadoop.security.credential.provider.path"
 # Such as s3.eu-west-1.amazonaws.com, s3-us-west-2.amazonaws.com and those of private networks.
 _REGIONAL_ENDPOINT = re.compile(
     r"(?:^|\.)s3(?:-fips)?(?:\.dualstack)?[.-]([a-z]{2}(?:-[a-z]+)+-\d+)\.(?:\w+\.)?amazonaws\.com"
@@ -103,7 +113,7 @@ class WorkerFiles(FileSystem):
             self._run(folder, *put)
 
     def _takes_s3(self, address: str) -> bool:
-        return urlsplit(address).scheme in _S3 and knows_credentials(self.settings, address)
+        return urlsplit(address).scheme in _S3 and reaches_s3(self.settings, address)
 
     def _run(self, address: str, *command: str) -> None:
         done = self._shell(*command)
@@ -127,8 +137,12 @@ class WorkerFiles(FileSystem):
             )
 
 
-def knows_credentials(settings: Mapping[str, str], address: str) -> bool:
-    """Whether PyArrow gets at S3 by the credentials that the properties name."""
+def reaches_s3(settings: Mapping[str, str], address: str) -> bool:
+    """Whether PyArrow gets at S3 by the credentials and the way that the properties name."""
+    if settings.get(_STORE_OF_KEYS):
+        return False
+    if any(_option(settings, address, name) for name in _OF_HADOOP_ALONE):
+        return False
     named = _option(settings, address, "aws.credentials.provider")
     classes = [one.strip().rsplit(".", 1)[-1] for one in named.split(",") if one.strip()]
     return all(one in (*_KNOWN_PROVIDERS, _ANONYMOUS) for one in classes)

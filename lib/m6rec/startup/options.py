@@ -75,7 +75,7 @@ def wrong_use(job: str, options: Iterable[JobOption], arguments: list[str]) -> s
     rest = list(arguments)
     while rest:
         argument = rest.pop(0)
-        name, sign, _ = argument.partition("=")
+        name, sign, value = argument.partition("=")
         option = known.get(name)
         if option is None and not argument.startswith("-"):
             return f"{argument} belongs to no option of job {job}"
@@ -87,7 +87,11 @@ def wrong_use(job: str, options: Iterable[JobOption], arguments: list[str]) -> s
         if not option.is_flag and not sign:
             if not rest:
                 return f"{name} has no value; give one after it"
-            rest.pop(0)
+            value = rest.pop(0)
+        if value.startswith("~/"):
+            return (
+                f"{name} is {value}, and only a shell knows what ~ stands for; write the path out"
+            )
         given.add(name)
     missing = [one.name for one in known.values() if one.is_required and one.name not in given]
     return f"job {job} needs {' and '.join(missing)}" if missing else None
