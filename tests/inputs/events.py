@@ -792,6 +792,14 @@ WEIGHTS = (
         ],
     ),
     Case(
+        "events-as-fractions.parquet",
+        parquet({"user_id": USERS, "item_id": ITEMS, "e": pa.array([1.0, 2.0, None])}),
+        {"columns": {"event_type": "e", "context": ["e"]}, "event_weights": {1: 3, 2: 1}},
+        warnings=("1 of the first 3 rows have no event type",),
+        kept=[("ann", "tea", None, 3.0), ("bob", "rum", None, 1.0)],
+        reasons=("unknown event type",),
+    ),
+    Case(
         "unknown-events.csv",
         rows("user_id,item_id,e", "ann,tea,View", "ann,rum,view"),
         {"columns": {"event_type": "e"}, "event_weights": {"view": 1}, "weighting": "weight"},

@@ -1,5 +1,6 @@
 """The first rows of a table by column, in Python's own types."""
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -79,8 +80,12 @@ class TableSample:
 
 
 def as_spark_writes(value: CellValue) -> str:
-    """A value as the text that Spark makes of it."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    """A value as the text that a run makes of it; of a number that is whole, its digits."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float | Decimal) and math.isfinite(value) and value == int(value):
+        return str(int(value))
+    return str(value)
 
 
 def shown(value: CellValue) -> str:

@@ -26,6 +26,7 @@ from m6rec.config.data import (
 )
 from m6rec.errors import DataError
 from m6rec.spark.values import (
+    as_text,
     id_column,
     id_within,
     is_fraction,
@@ -183,16 +184,18 @@ def check_counts(rows_in: int, kept: int, quarantined: int) -> None:
 def _map_columns(source: DataFrame, config: InteractionsConfig, reading: EventReading) -> DataFrame:
     """The owner's columns under the names of `m6rec.columns`, and the row as JSON."""
     names = config.columns
-    event_type = F.lit(None) if names.event_type is None else owner_column(names.event_type)
+    event_type = F.lit(None).cast("string")
+    if names.event_type is not None:
+        event_type = _text_of(source, names.event_type)
     domain = () if names.domain is None else (id_column(source, names.domain, config),)
     return source.select(
         id_column(source, names.user, config).alias(c.USER_ID),
         id_column(source, names.item, config).alias(c.ITEM_ID),
         *(column.alias(c.DOMAIN) for column in domain),
         time_column(source, config, reading.time_format).alias(c.EVENT_TIME),
-        event_type.cast("string").alias(c.EVENT_TYPE),
+        event_type.alias(c.EVENT_TYPE),
         _raw_weight(source, names, reading).alias(c.WEIGHT),
-        _context(names).alias(c.CONTEXT),
+        _context(source, names).alias(c.CONTEXT),
         F.to_json(F.struct("*"), {"ignoreNullFields": "false"}).alias(c.RAW),
     )
 
@@ -205,13 +208,18 @@ def _raw_weight(source: DataFrame, names: InteractionColumns, reading: EventRead
     return try_cast(names.weight, "double")
 
 
-def _context(names: InteractionColumns) -> Column:
+def _context(source: DataFrame, names: InteractionColumns) -> Column:
     if not names.context:
         return F.lit(None).cast("map<string,string>")
     entries: list[Column] = []
     for name in names.context:
-        entries += [F.lit(name), owner_column(name).cast("string")]
+        entries += [F.lit(name), _text_of(source, name)]
     return F.create_map(*entries)
+
+
+def _text_of(source: DataFrame, name: str) -> Column:
+    """A column as text; pandas has whole numbers as fractions where one is missing."""
+    return as_text(owner_column(name), source.schema[name].dataType)
 
 
 def _event_factor(config: InteractionsConfig) -> Column:
