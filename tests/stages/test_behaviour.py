@@ -96,6 +96,9 @@ def test_without_times_what_needs_them_is_zero(spark: SparkSession) -> None:
     assert user["log_count"] > 0
     entropy = -(0.25 * np.log(0.25) + 0.75 * np.log(0.75)) / np.log(2)
     assert user["breadth_of_taste"] == pytest.approx(entropy)
+    decayed = spark.createDataFrame([(0, [0, 2], [2.0**-100, 3 * 2.0**-100], [None] * 2)], MATRIX)
+    breadth = user_behaviour(decayed, 3).collect()[0]["breadth_of_taste"]
+    assert breadth == pytest.approx(entropy)
     assert set(ITEM_BEHAVIOUR) <= set(item.asDict())
 
 

@@ -317,8 +317,9 @@ def _breadth(rows: Rows, item_content: Float32 | None) -> Float64:
         means = np.asarray(binary @ item_content) / counts
         breadth = 1.0 - np.linalg.norm(means, axis=1)
         return np.where(rows.counts > 0, breadth, 0.0).astype(np.float64)
-    totals = np.bincount(owner, weights=rows.weights, minlength=len(rows))
-    share = rows.weights / np.maximum(totals[owner], 1e-12)
+    total = np.bincount(owner, weights=rows.weights, minlength=len(rows))[owner]
+    # Weights that have decayed for long are so small that no floor of the total is small enough.
+    share = np.divide(rows.weights, total, out=np.zeros_like(total), where=total > 0.0)
     surprise = -share * np.log(np.maximum(share, 1e-12))
     entropy = np.bincount(owner, weights=surprise, minlength=len(rows))
     return np.asarray(entropy / np.log(np.maximum(rows.counts, 2)), dtype=np.float64)
