@@ -150,8 +150,7 @@ def benchmark_run(process_runs: dict[str, Future[BenchmarkRun]]) -> BenchmarkRun
 @pytest.fixture(scope="session")
 def local_properties() -> dict[str, str]:
     """conf/spark-local.conf for a few rows."""
-    few = {"spark.driver.memory": "2g", "spark.sql.shuffle.partitions": "2"}
-    return with_java_options(SIMPLE_COMPILER) | few
+    return with_java_options(SIMPLE_COMPILER) | {"spark.sql.shuffle.partitions": "2"}
 
 
 @pytest.fixture(scope="session")
