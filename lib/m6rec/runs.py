@@ -20,6 +20,7 @@ from pyspark.sql import Row
 
 from m6rec import __version__
 from m6rec import columns as c
+from m6rec.config.reading import keys_of_differences, value_at
 from m6rec.config.run import Config, sources_of
 from m6rec.errors import ConfigError, DataError
 from m6rec.job_records import (
@@ -496,36 +497,25 @@ def _keys_of_lists_that_differ(config: Config, other_job: Row) -> list[str]:
     found = [
         differing
         for key in _SAME_WHERE_COMPARED
-        for differing in _differences(_at(one, key), _at(other, key), key)
+        for differing in keys_of_differences(
+            value_at(one, key), value_at(other, key), key, _MAY_DIFFER.__contains__
+        )
     ]
     versions = other_job["sources"] or {}
     found += [
         key
         for key in ("split.test", "split.validation")
-        if not _is_same_table(_at(one, key), _at(other, key), versions.get(key))
+        if not _is_same_table(value_at(one, key), value_at(other, key), versions.get(key))
     ]
     draws = one["split"]["strategy"] != "provided" or one["split"]["validation"] is None
     if draws and one["seed"] != other["seed"]:
         found.append("seed")
-    if max(_at(other, "evaluate.ks")) < max(config.evaluate.ks):
+    if max(value_at(other, "evaluate.ks")) < max(config.evaluate.ks):
         found.append("evaluate.ks")
     users = "evaluate.maximum_validation_users"
-    if _at(other, users) < _at(one, users):
+    if value_at(other, users) < value_at(one, users):
         found.append(users)
     return found
-
-
-def _differences(one: Any, other: Any, key: str) -> list[str]:
-    """The dotted keys below `key` that differ, but for those that may."""
-    if key in _MAY_DIFFER or one == other:
-        return []
-    if not isinstance(one, dict) or not isinstance(other, dict):
-        return [key]
-    return [
-        found
-        for name in sorted(one.keys() | other.keys())
-        for found in _differences(one.get(name), other.get(name), f"{key}.{name}")
-    ]
 
 
 def _is_same_table(
@@ -537,13 +527,6 @@ def _is_same_table(
     if (one["path"], one["table"]) != (other["path"], other["table"]):
         return False
     return one["version"] is None or version in {None, one["version"]}
-
-
-def _at(config: Mapping[str, Any], key: str) -> Any:
-    found: Any = config
-    for name in key.split("."):
-        found = found[name]
-    return found
 
 
 def _check_turn(finished: Collection[str], record: JobRecord, run_id: str) -> None:

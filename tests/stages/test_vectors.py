@@ -11,7 +11,7 @@ from m6rec import columns as c
 from m6rec.config.data import FeaturesConfig
 from m6rec.config.run import parse_config
 from m6rec.errors import TableError
-from m6rec.fits.inspection import inspect_sources
+from m6rec.fits.inspection import Inspection, inspect_sources
 from m6rec.stages.features.fitting import fit_features
 from m6rec.stages.features.kinds import infer_columns
 from m6rec.stages.features.pipeline import FeaturePipeline
@@ -152,24 +152,30 @@ def test_a_saved_pipeline_makes_the_same_of_vectors(
     assert made[0] == made[1]
 
 
-def test_the_check_says_how_vectors_are_understood_and_what_is_wrong(
-    spark: SparkSession, tmp_path: Path
-) -> None:
-    (tmp_path / "events.csv").write_text("user_id,item_id\nann,0\nben,1\n")
-    rows = [(k, [1.0, 2.0 + k], [NAN, 1.0], True) for k in range(8)] + [(8, [1.0], None, False)]
-    schema = "id long, picture array<double>, broken array<float>, flag boolean"
-    spark.createDataFrame(rows, schema).write.parquet(str(tmp_path / "items"))
+def inspected(items: DataFrame, folder: Path, *vectors: str) -> Inspection:
+    """What the check says of a table of items, of which some columns are stated to be vectors."""
+    (folder / "events.csv").write_text("user_id,item_id\nann,0\nben,1\n")
+    items.write.parquet(str(folder / "items"))
     given = {
-        "interactions": {"source": {"path": str(tmp_path / "events.csv")}},
+        "interactions": {"source": {"path": str(folder / "events.csv")}},
         "features": {
             "items": {
-                "source": {"path": str(tmp_path / "items")},
+                "source": {"path": str(folder / "items")},
                 "id": "id",
-                "kinds": {"picture": "embedding", "broken": "embedding", "flag": "embedding"},
+                "kinds": dict.fromkeys(vectors, "embedding"),
             }
         },
     }
-    inspection = inspect_sources(spark, parse_config(given, "test"))
+    return inspect_sources(items.sparkSession, parse_config(given, "test"))
+
+
+def test_the_check_says_how_vectors_are_understood_and_what_is_wrong(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    rows = [(k, [1.0, 2.0 + k], [NAN, 1.0], True) for k in range(8)] + [(8, [1.0], None, False)]
+    schema = "id long, picture array<double>, broken array<float>, flag boolean"
+    items = spark.createDataFrame(rows, schema)
+    inspection = inspected(items, tmp_path, "picture", "broken", "flag")
     views = {view.name: view for view in inspection.tables[1].columns}
     assert views["picture"].kind == "embedding" and "2 numbers" in views["picture"].examples[0]
     problems = "\n".join(inspection.lines("problem"))
@@ -180,7 +186,6 @@ def test_the_check_says_how_vectors_are_understood_and_what_is_wrong(
 
 
 def test_long_vectors_in_text_are_no_problem(spark: SparkSession, tmp_path: Path) -> None:
-    (tmp_path / "events.csv").write_text("user_id,item_id\nann,0\nben,1\n")
     numbers = np.random.default_rng(7).standard_normal((50, 10_000)).tolist()
     rows = [
         (
@@ -192,18 +197,7 @@ def test_long_vectors_in_text_are_no_problem(spark: SparkSession, tmp_path: Path
         for k, row in enumerate(numbers)
     ]
     schema = "id long, postgres string, long string, cut string"
-    spark.createDataFrame(rows, schema).write.parquet(str(tmp_path / "items"))
-    given = {
-        "interactions": {"source": {"path": str(tmp_path / "events.csv")}},
-        "features": {
-            "items": {
-                "source": {"path": str(tmp_path / "items")},
-                "id": "id",
-                "kinds": {"cut": "embedding"},
-            }
-        },
-    }
-    inspection = inspect_sources(spark, parse_config(given, "test"))
+    inspection = inspected(spark.createDataFrame(rows, schema), tmp_path, "cut")
     assert inspection.lines("problem") == []
     kinds = {view.name: view.kind for view in inspection.tables[1].columns}
     assert kinds == {"id": "id", **dict.fromkeys(("postgres", "long", "cut"), "embedding")}

@@ -172,6 +172,19 @@ def with_weights_at_random(model: nn.Module) -> nn.Module:
     return model
 
 
+def assert_embed_alike(model: TowerModel, now: Tensor, earlier: TowerModel, before: Tensor) -> None:
+    """Users and items are embedded as they were, whose features are others now."""
+    factors, gates, popularity = torch.randn(N, 5), torch.rand(N), torch.zeros(N)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            model.embed_items(factors, gates, now, None, popularity),
+            earlier.embed_items(factors, gates, before, None, popularity),
+        )
+        torch.testing.assert_close(
+            model.embed_users(factors, gates, now), earlier.embed_users(factors, gates, before)
+        )
+
+
 def test_towers_on_sets_embed_as_before(generator: np.random.Generator) -> None:
     before, now, turn = turned_features(generator)
     shape = TowerShape(
@@ -187,15 +200,7 @@ def test_towers_on_sets_embed_as_before(generator: np.random.Generator) -> None:
     )
     earlier, model = with_weights_at_random(TowerModel(shape)), TowerModel(shape)
     take_over(model, EarlierTowers(weights_of(earlier), NO_CONTEXTS, 0, 0, turn, turn))
-    factors, gates, popularity = torch.randn(N, 5), torch.rand(N), torch.zeros(N)
-    with torch.no_grad():
-        torch.testing.assert_close(
-            model.embed_items(factors, gates, now, None, popularity),
-            earlier.embed_items(factors, gates, before, None, popularity),
-        )
-        torch.testing.assert_close(
-            model.embed_users(factors, gates, now), earlier.embed_users(factors, gates, before)
-        )
+    assert_embed_alike(model, now, earlier, before)
 
 
 def test_towers_that_know_order_embed_as_before(generator: np.random.Generator) -> None:
@@ -257,15 +262,8 @@ def test_towers_embed_as_before_where_columns_of_vectors_come_or_move(
     ]
     earlier, model = with_weights_at_random(TowerModel(sets[0])), TowerModel(sets[1])
     take_over(model, EarlierTowers(weights_of(earlier), NO_CONTEXTS, 0, 0, turn, turn))
-    factors, gates, popularity = torch.randn(N, 5), torch.rand(N), torch.zeros(N)
-    with torch.no_grad():
-        torch.testing.assert_close(
-            model.embed_items(factors, gates, now, None, popularity),
-            earlier.embed_items(factors, gates, before, None, popularity),
-        )
-        torch.testing.assert_close(
-            model.embed_users(factors, gates, now), earlier.embed_users(factors, gates, before)
-        )
+    assert_embed_alike(model, now, earlier, before)
+    factors = torch.randn(N, 5)
     in_order = [
         SequenceModel(
             SequenceShape(5, one.shape[1], N, 8, 1, 2, 4, 4, modalities=of), torch.zeros(8, 5), 0.0

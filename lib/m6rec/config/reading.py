@@ -2,6 +2,7 @@
 
 import atexit
 import re
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from importlib import resources
 from pathlib import Path
@@ -112,6 +113,39 @@ def apply_override(data: dict[str, Any], override: str) -> None:
             f" where it is text: {key}='\"...\"'"
         ) from error
     put(data, key, value)
+
+
+def value_at(data: Mapping[str, Any], key: str) -> Any:
+    """The value at a dotted key of plain data; None where it is not there.
+
+    Data of an earlier release may lack a key.
+    """
+    section, _, rest = key.partition(".")
+    found = data.get(section, {} if rest else None)
+    return value_at(found, rest) if rest else found
+
+
+def keys_of_differences(
+    one: Any, other: Any, key: str, may_differ: Callable[[str], bool]
+) -> list[str]:
+    """The dotted keys at and below `key` whose values differ in plain data, if they may not.
+
+    Args:
+        one, other: the values at the key.
+        key: where they stand.
+        may_differ: whether a dotted key, with all below it, does not count.
+    """
+    if one == other or may_differ(key):
+        return []
+    if not isinstance(one, dict) or not isinstance(other, dict):
+        return [key]
+    return [
+        found
+        for name in sorted(one.keys() | other.keys())
+        for found in keys_of_differences(
+            one.get(name), other.get(name), f"{key}.{name}", may_differ
+        )
+    ]
 
 
 def put(data: dict[str, Any], key: str, value: Any) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from m6rec import columns as c
+from m6rec.config.reading import keys_of_differences, value_at
 from m6rec.config.run import Config
 from m6rec.fits.fit import SETTINGS, Fit, model_row
 from m6rec.fits.members import read_blends
@@ -123,25 +124,13 @@ def keys_that_differ(config: Config, other: Mapping[str, Any]) -> list[str]:
     """
     one = config.model_dump(mode="json")
     found = [
-        key for name in _RESTS_ON for key in _differences(one.get(name), other.get(name), name)
+        key
+        for name in _RESTS_ON
+        for key in keys_of_differences(one.get(name), other.get(name), name, _is_of_a_place)
     ]
-    return found + [key for key in _SINGLE_KEYS if _at(one, key) != _at(other, key)]
+    return found + [key for key in _SINGLE_KEYS if value_at(one, key) != value_at(other, key)]
 
 
-def _at(data: Mapping[str, Any], key: str) -> Any:
-    """The value of a dotted key; None where it is not there, as in data of an earlier release."""
-    section, _, rest = key.partition(".")
-    found = data.get(section, {})
-    return _at(found, rest) if rest else found
-
-
-def _differences(one: Any, other: Any, key: str) -> list[str]:
-    if isinstance(one, dict) and isinstance(other, dict):
-        is_table = key.rpartition(".")[2] in _TABLES
-        names = sorted((one.keys() | other.keys()) - (_PLACE if is_table else set()))
-        return [
-            found
-            for name in names
-            for found in _differences(one.get(name), other.get(name), f"{key}.{name}")
-        ]
-    return [] if one == other else [key]
+def _is_of_a_place(key: str) -> bool:
+    *_, section, name = ("", *key.split("."))
+    return section in _TABLES and name in _PLACE

@@ -33,7 +33,7 @@ from m6rec.check.times import (
 from m6rec.config.data import InteractionsConfig
 from m6rec.config.run import INTERACTIONS_SOURCE, Config
 from m6rec.fits.matching import OpenedTable
-from m6rec.spark.values import as_text, id_column, owner_column, time_column
+from m6rec.spark.values import id_column, text_column, time_column
 
 
 def findings_of_events(table: OpenedTable, config: Config) -> Iterator[Finding]:
@@ -67,8 +67,7 @@ def _has_listed_type(table: OpenedTable, settings: InteractionsConfig) -> bool:
     name = settings.columns.event_type
     if table.sample.whole or name is None:
         return False
-    types = as_text(owner_column(name), table.frame.schema[name].dataType)
-    listed = types.isin(*settings.event_weights)
+    listed = text_column(table.frame, name).isin(*settings.event_weights)
     return not table.frame.where(listed).isEmpty()
 
 

@@ -18,7 +18,7 @@ from m6rec.kernels.ranking.blending import Blend
 from m6rec.kernels.ranking.members import Member, OwnMembers
 from m6rec.kernels.ranking.reranking import Reranking
 from m6rec.spark.sources import read_source
-from m6rec.spark.values import as_text, owner_column
+from m6rec.spark.values import text_column
 from m6rec.stages.features.attributes import attributes_by_index, column_name
 from m6rec.stages.features.categories import values_of_items
 from m6rec.stages.pairs.catalogue import catalogue_words
@@ -124,10 +124,9 @@ def _items_by_segment(fit: Fit, domain: Domain | None) -> DataFrame | None:
     indices = fit.lakehouse.read("user_index").select(c.USER_ID, c.USER_INDEX)
     attributes = attributes_by_index(frame, source, fit.config.interactions, indices)
     name = column_name(settings.default_segments, c.USER_INDEX)
-    segment = as_text(owner_column(name), attributes.schema[name].dataType)
-    segments = attributes.select(c.USER_INDEX, segment.alias(c.SEGMENT)).where(
-        F.trim(c.SEGMENT) != ""
-    )
+    segments = attributes.select(
+        c.USER_INDEX, text_column(attributes, name).alias(c.SEGMENT)
+    ).where(F.trim(c.SEGMENT) != "")
     pairs = fit.matrix.select(c.USER_INDEX, F.explode(c.ITEM_INDICES).alias(c.ITEM_INDEX))
     if domain is not None:
         own = fit.lakehouse.read("catalogue").where(F.col(c.DOMAIN) == domain.name)

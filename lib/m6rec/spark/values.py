@@ -63,7 +63,16 @@ def id_column(frame: DataFrame, name: str, config: InteractionsConfig) -> Column
             f"id column {name} has type {kind.simpleString()}, expected string or a whole number;"
             " cast it in the source"
         )
-    return as_id(as_text(owner_column(name), kind), config)
+    return as_id(text_column(frame, name), config)
+
+
+def text_column(frame: DataFrame, name: str) -> Column:
+    """A column of an owner's table as text.
+
+    A number that is whole is its digits, for pandas has whole numbers as fractions where one is
+    missing.
+    """
+    return as_text(owner_column(name), frame.schema[name].dataType)
 
 
 def as_text(column: Column, kind: T.DataType) -> Column:

@@ -26,12 +26,12 @@ from m6rec.config.data import (
 )
 from m6rec.errors import DataError
 from m6rec.spark.values import (
-    as_text,
     id_column,
     id_within,
     is_fraction,
     number_in_text,
     owner_column,
+    text_column,
     time_column,
     try_cast,
 )
@@ -186,7 +186,7 @@ def _map_columns(source: DataFrame, config: InteractionsConfig, reading: EventRe
     names = config.columns
     event_type = F.lit(None).cast("string")
     if names.event_type is not None:
-        event_type = _text_of(source, names.event_type)
+        event_type = text_column(source, names.event_type)
     domain = () if names.domain is None else (id_column(source, names.domain, config),)
     return source.select(
         id_column(source, names.user, config).alias(c.USER_ID),
@@ -213,13 +213,8 @@ def _context(source: DataFrame, names: InteractionColumns) -> Column:
         return F.lit(None).cast("map<string,string>")
     entries: list[Column] = []
     for name in names.context:
-        entries += [F.lit(name), _text_of(source, name)]
+        entries += [F.lit(name), text_column(source, name)]
     return F.create_map(*entries)
-
-
-def _text_of(source: DataFrame, name: str) -> Column:
-    """A column as text; pandas has whole numbers as fractions where one is missing."""
-    return as_text(owner_column(name), source.schema[name].dataType)
 
 
 def _event_factor(config: InteractionsConfig) -> Column:
