@@ -4,8 +4,9 @@ Reads train.parquet and test.parquet (user_id, item_id, optional rating, event_t
 and, where there are, validation.parquet, items.parquet and users.parquet. Leaves metrics.json,
 report.html, steps.json (seconds of each step) and lists/RANKER.parquet (user_id, item_id, rank,
 score, and domain where there is one). Where there are domains, or by protocol sampled, it also
-ranks each test item among 999 random items that the user does not have, and leaves their places in
-sampled.parquet and HR@10 and NDCG@10 by ranker and domain in sampled.json.
+ranks each test item among 999 random items that the user does not have, or all where these are
+fewer, and leaves their places in sampled.parquet and HR@10 and NDCG@10 by ranker and domain in
+sampled.json.
 """
 
 import json
@@ -38,7 +39,7 @@ from m6rec.spark.one_file import write_one_parquet
 from m6rec.spark.session import session_of_job
 from m6rec.spark.sources import read_source
 from m6rec.stages.pairs.catalogue import owners_id
-from m6rec.stages.ranking.sampled import PLACE, Draws, rank_among_sampled
+from m6rec.stages.ranking.sampled import DRAWN, PLACE, Draws, rank_among_sampled
 
 CONFIG = shipped_file("quality.yaml")
 EXPORTED = (HYBRID, FUSION)
@@ -59,14 +60,11 @@ def rank_sampled(lakehouse: Lakehouse, config: Config, output: Path) -> None:
         scoring = measured_scoring(fit, members, blends, SAMPLED_DEPTH, domain)
         draws = Draws(SAMPLED_ITEMS, config.seed)
         found.append(rank_among_sampled(users, fit.targets, scoring, draws))
-    ids = lakehouse.read("user_index").select(c.USER_INDEX, c.USER_ID)
-    items = lakehouse.read("catalogue").select(c.ITEM_INDEX, owners_id().alias(c.ITEM_ID))
-    places = reduce(DataFrame.unionByName, found).join(ids, c.USER_INDEX).join(items, c.ITEM_INDEX)
+    places = with_owners_ids(lakehouse, config, reduce(DataFrame.unionByName, found))
     by_domain = (F.col(c.MODEL), F.asc_nulls_last(c.DOMAIN))
     file = output / "sampled.parquet"
-    write_one_parquet(
-        places.drop(c.USER_INDEX, c.ITEM_INDEX).orderBy(*by_domain, c.USER_ID, c.ITEM_ID), file
-    )
+    columns = (c.MODEL, PLACE, DRAWN, c.DOMAIN, c.USER_ID, c.ITEM_ID)
+    write_one_parquet(places.select(*columns).orderBy(*by_domain, c.USER_ID, c.ITEM_ID), file)
     hit = (F.col(PLACE) <= SAMPLED_DEPTH).cast("double")
     means = (
         lakehouse.spark.read.parquet(str(file))
@@ -75,19 +73,34 @@ def rank_sampled(lakehouse: Lakehouse, config: Config, output: Path) -> None:
             F.avg(hit).alias(f"hr@{SAMPLED_DEPTH}"),
             F.avg(hit / F.log2(F.col(PLACE) + 1.0)).alias(f"ndcg@{SAMPLED_DEPTH}"),
             F.count(F.lit(1)).alias("test_items"),
+            F.min(DRAWN).alias("least_drawn"),
         )
         .orderBy(*by_domain)
         .toPandas()
     )
-    print(f"each test item among {SAMPLED_ITEMS} random items:\n{means.round(4)}", flush=True)
+    print(
+        f"each test item among {SAMPLED_ITEMS} random items, or all that its user lacks"
+        f" (least_drawn, where fewer):\n{means.round(4)}",
+        flush=True,
+    )
     means.to_json(output / "sampled.json", orient="records", indent=2)
+
+
+def with_owners_ids(lakehouse: Lakehouse, config: Config, frame: DataFrame) -> DataFrame:
+    """The frame with columns user_id and item_id, of the types that the owner's table has."""
+    types = dict(read_source(lakehouse.spark, config.interactions.source, ()).dtypes)
+    columns = config.interactions.columns
+    users = lakehouse.read("user_index").select(
+        c.USER_INDEX, F.col(c.USER_ID).cast(types[columns.user]).alias(c.USER_ID)
+    )
+    items = lakehouse.read("catalogue").select(
+        c.ITEM_INDEX, owners_id().cast(types[columns.item]).alias(c.ITEM_ID)
+    )
+    return frame.join(F.broadcast(items), c.ITEM_INDEX).join(users, c.USER_INDEX)
 
 
 def export_lists(lakehouse: Lakehouse, config: Config, ranker: str, file: Path) -> None:
     """Write a ranker's lists of the test fold as one Parquet file, with the owner's ids."""
-    source = read_source(lakehouse.spark, config.interactions.source, ())
-    users = lakehouse.read("user_index").select(c.USER_INDEX, c.USER_ID)
-    items = lakehouse.read("catalogue").select(c.ITEM_INDEX, owners_id().alias(c.ITEM_ID))
     lists = lakehouse.read("lists", fit=c.FINAL, model=ranker)
     domain = [] if config.interactions.columns.domain is None else [c.DOMAIN]
     entries = lists.select(
@@ -95,16 +108,10 @@ def export_lists(lakehouse: Lakehouse, config: Config, ranker: str, file: Path) 
         c.USER_INDEX,
         F.posexplode(F.arrays_zip(c.ITEM_INDICES, c.SCORES)).alias(c.RANK, "entry"),
     )
-    named = (
-        entries.withColumn(c.ITEM_INDEX, F.col(f"entry.{c.ITEM_INDICES}").cast("long"))
-        .join(F.broadcast(items), c.ITEM_INDEX)
-        .join(users, c.USER_INDEX)
-    )
-    types = dict(source.dtypes)
-    columns = config.interactions.columns
-    written = named.select(
-        F.col(c.USER_ID).cast(types[columns.user]),
-        F.col(c.ITEM_ID).cast(types[columns.item]),
+    indexed = entries.withColumn(c.ITEM_INDEX, F.col(f"entry.{c.ITEM_INDICES}").cast("long"))
+    written = with_owners_ids(lakehouse, config, indexed).select(
+        c.USER_ID,
+        c.ITEM_ID,
         (F.col(c.RANK) + 1).cast("int").alias(c.RANK),
         F.col(f"entry.{c.SCORES}").alias(c.SCORE),
         *domain,

@@ -24,7 +24,7 @@ from m6rec.stages.pairs.catalogue import by_domain, catalogue_words, item_domain
 from m6rec.stages.pairs.cleaning import clean_interactions
 from m6rec.stages.publication.validation import ndcg_by_user
 from m6rec.stages.ranking.lists import Scoring, make_scoring, rank, user_inputs
-from m6rec.stages.ranking.sampled import PLACE, Draws, rank_among_sampled
+from m6rec.stages.ranking.sampled import DRAWN, PLACE, Draws, rank_among_sampled
 from m6rec.stages.training.domains import own_factor_models, rows_of_domain
 from m6rec.stages.training.factor_trainers import FACTOR_TRAINERS, FactorInputs
 from m6rec.stages.training.factors import train_als, train_own_als
@@ -129,7 +129,7 @@ def test_only_als_that_starts_from_earlier_factors_takes_fewer_iterations(
     assert not np.allclose(one_more.factors, seven.factors, rtol=1e-6)
 
 
-def scoring(domain: Domain) -> Scoring:
+def scoring(domain: Domain, masked_item: int | None = None) -> Scoring:
     weights = np.zeros((6, 6), np.float32)
     # Book 0 speaks for film 5 above all.
     weights[0, 5] = 9.0
@@ -138,7 +138,7 @@ def scoring(domain: Domain) -> Scoring:
         "popularity": popularity_member(COUNTS),
     }
     blend = Blend("hybrid", ("ridge", "popularity"), (1.0, 1.0), (1.0, 1.0))
-    masked = np.zeros(6, np.bool_)
+    masked = np.arange(6) == (-1 if masked_item is None else masked_item)
     return make_scoring(members, (blend,), COUNTS, masked, True, 2, domain=domain)
 
 
@@ -171,6 +171,18 @@ def test_held_out_items_stand_among_drawn_ones_of_their_domain(
     ]
     # User 2 has both other books; films 3 and 5 are drawn, of which 5 stands before 1.
     assert sorted(places) == [(0, 5, "film", 1), (2, 1, "film", 2), (2, 2, "book", 1)]
+
+
+def test_a_held_out_item_that_no_list_may_hold_has_the_last_place(
+    spark: SparkSession, matrix: DataFrame
+) -> None:
+    users = user_inputs(matrix.where(F.col(c.USER_INDEX) == 2), None, {}, None)
+    targets = spark.createDataFrame([(2, [5])], "user_index long, item_indices array<int>")
+    rows = [
+        rank_among_sampled(users, targets, scoring(FILMS, masked), Draws(9, 1)).first()
+        for masked in (None, 5)
+    ]
+    assert [(row[PLACE], row[DRAWN]) for row in rows if row] == [(1, 2), (3, 2)]
 
 
 def test_a_user_who_is_cut_in_two_by_batches_is_one_user(spark: SparkSession) -> None:

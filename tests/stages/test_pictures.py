@@ -121,7 +121,8 @@ def test_paths_of_this_machine_and_of_other_file_systems_are_read(
     spark.conf.set("fs.pfile.impl", "org.apache.hadoop.fs.ProxyLocalFileSystem")
     tmp_path = tmp_path / "pictures [1]"
     tmp_path.mkdir()
-    for name in ("a cover.png", "a%20cover [1] \u00e9.png"):
+    odd = ("a#1.png", "is it?.png", "50%25 off.png")
+    for name in ("a cover.png", "a%20cover [1] \u00e9.png", *odd):
         (tmp_path / name).write_bytes(_encoded((0, 255, 0), "PNG"))
     (tmp_path / "not asked for.png").write_bytes(b"")
     names = ["a cover.png", "a%20cover [1] \u00e9.png", "none.png"]
@@ -133,13 +134,16 @@ def test_paths_of_this_machine_and_of_other_file_systems_are_read(
         "pfile:///no/such/folder/a.png",
         # Two items may have one picture.
         f"pfile://{tmp_path}/{names[0]}",
+        # Spark's binaryFile gives addresses whose names are not escaped.
+        *(f"file:{tmp_path}/{name}" for name in odd),
+        f"file://{tmp_path}/{odd[0]}",
     ]
     frame = spark.createDataFrame(list(enumerate(paths)), f"{c.ITEM_INDEX} long, cover string")
     decoded, facts = load_pictures(frame, COVER, 2, "items")
     images = decoded.orderBy(c.ITEM_INDEX).collect()
-    assert [row[c.ITEM_INDEX] for row in images] == [0, 1, 3, 4, 7]
+    assert [row[c.ITEM_INDEX] for row in images] == [0, 1, 3, 4, 7, 8, 9, 10, 11]
     assert {bytes(row[PIXELS]) for row in images} == {bytes([0, 255, 0] * 4)}
-    assert (facts.given, facts.broken) == (8, 3)
+    assert (facts.given, facts.broken) == (12, 3)
     assert facts.example == f"{tmp_path}/none.png"
 
 

@@ -106,7 +106,7 @@ def explain_item(
     settings = fit.config.recommend
     domain = _domain_of(fit, domain_name)
     own_id = item_id if domain is None else text_within(domain.name, item_id)
-    user, item = _index_of(fit, "user", user_id), _index_of(fit, "item", own_id)
+    user, item = _index_of(fit, "user", user_id), _index_of(fit, "item", own_id, domain)
     [blend] = read_blends(fit, (settings.ranker,), domain)
     names = tuple(blend.coefficients())
     scoring = published_scoring(
@@ -121,7 +121,7 @@ def explain_item(
     scored = _Scored.of(scoring, block, batch)
     ranked = int(scoring.among_ranked(np.array([item], np.int32))[0])
     if ranked == NO_ITEM:
-        raise _unknown(fit, "item", item_id)
+        raise _unknown(fit, "item", item_id, domain)
     listed = scoring.among_all(scored.listed).tolist()
     place = listed.index(item) + 1 if item in listed else None
     last = listed[-1] if place is None and listed else None
@@ -273,16 +273,18 @@ def _domain_of(fit: Fit, name: str | None) -> Domain | None:
     return found
 
 
-def _index_of(fit: Fit, side: str, outside_id: str) -> int:
+def _index_of(fit: Fit, side: str, outside_id: str, domain: Domain | None = None) -> int:
     rows = fit.lakehouse.read(f"{side}_index").where(F.col(f"{side}_id") == outside_id)
     found = rows.select(f"{side}_index").first()
     if found is None:
-        raise _unknown(fit, side, outside_id)
+        raise _unknown(fit, side, outside_id, domain)
     return int(found[0])
 
 
-def _unknown(fit: Fit, side: str, outside_id: str) -> DataError:
+def _unknown(fit: Fit, side: str, outside_id: str, domain: Domain | None = None) -> DataError:
     later = ""
+    if domain is not None:
+        later = f" behind {domain.name}/, without that"
     if side == "user":
         later = "; of users who came later, column reasons of the lists of fold_in and score tells"
     return DataError(

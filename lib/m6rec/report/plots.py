@@ -2,12 +2,15 @@
 
 import functools
 import io
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, ParamSpec
 
 import matplotlib
 import numpy as np
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -36,9 +39,26 @@ _LONGEST_LABEL = 48
 _CHARACTER_WIDTH = 5.5
 SERIES = (ACCENT, "#d97706", "#059669", "#9333ea", "#dc2626", PLAIN)
 
+# The first one comes with Matplotlib. The others, where they are installed, write what it cannot.
+_FONTS = (
+    "DejaVu Sans",
+    "Noto Sans CJK SC",
+    "Noto Sans CJK JP",
+    "Noto Sans SC",
+    "Source Han Sans SC",
+    "WenQuanYi Zen Hei",
+    "WenQuanYi Micro Hei",
+    "PingFang SC",
+    "Hiragino Sans GB",
+    "Microsoft YaHei",
+    "Noto Sans Thai",
+    "Noto Sans Arabic",
+    "Noto Sans Hebrew",
+    "Noto Sans Devanagari",
+    "Arial Unicode MS",
+)
 _STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
     "font.size": 10,
     "text.color": INK,
     "axes.labelcolor": MUTED,
@@ -51,12 +71,29 @@ _STYLE: dict[Any, Any] = {
 }
 
 
+@functools.cache
+def _installed_fonts() -> list[str]:
+    installed = {font.name for font in font_manager.fontManager.ttflist}
+    return [name for name in _FONTS if name in installed]
+
+
+@contextmanager
+def _style() -> Iterator[None]:
+    """The report's style; a sign that no installed font has is drawn as a box, without a word."""
+    with (
+        matplotlib.rc_context({**_STYLE, "font.sans-serif": _installed_fonts()}),
+        warnings.catch_warnings(),
+    ):
+        warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font")
+        yield
+
+
 def _styled(draw: Callable[_Arguments, Figure]) -> Callable[_Arguments, Figure]:
     """Draw in the report's style and leave Matplotlib's settings as they are."""
 
     @functools.wraps(draw)
     def drawn(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> Figure:
-        with matplotlib.rc_context(_STYLE):
+        with _style():
             return draw(*args, **kwargs)
 
     return drawn
@@ -233,7 +270,7 @@ def png(figure: Figure) -> bytes:
 
 def _saved(figure: Figure, kind: str, **options: Any) -> bytes:
     file = io.BytesIO()
-    with matplotlib.rc_context(_STYLE):
+    with _style():
         figure.savefig(file, format=kind, facecolor="white", **options)
     return file.getvalue()
 

@@ -313,5 +313,11 @@ def _decode(source: bytes | str, column: PictureColumn, size: int) -> Sequence[b
 
 
 def _local_path(source: str) -> str:
+    """The path of an address `file:`, whose name may be escaped or, as Spark gives it, not."""
     address = urlparse(source)
-    return unquote(address.path) if address.scheme == "file" else source
+    if address.scheme != "file":
+        return source
+    as_it_stands = source.partition(":")[2]
+    if as_it_stands.startswith("//"):
+        as_it_stands = f"/{as_it_stands[2:].partition('/')[2]}"
+    return as_it_stands if Path(as_it_stands).is_file() else unquote(address.path)

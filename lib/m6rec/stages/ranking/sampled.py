@@ -25,7 +25,8 @@ from m6rec.stages.ranking.candidates import TARGET_INDICES
 from m6rec.stages.ranking.lists import USERS_PER_BLOCK, Scoring, blocks, masked_of_batch, spread
 
 PLACE = "place"
-_SCHEMA = f"{c.MODEL} string, {c.USER_INDEX} long, {c.ITEM_INDEX} long, {PLACE} long"
+DRAWN = "drawn"
+_SCHEMA = f"{c.MODEL} string, {c.USER_INDEX} long, {c.ITEM_INDEX} long, {PLACE} long, {DRAWN} long"
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,12 @@ class Draws:
 def rank_among_sampled(
     users: DataFrame, targets: DataFrame, scoring: Scoring, draws: Draws
 ) -> DataFrame:
-    """The place of each held-out item: columns model, user_index, item_index, place, domain.
+    """The place of each held-out item among drawn ones.
+
+    Returns:
+        Columns model, user_index, item_index, place (from 1), drawn (how many items were drawn;
+        where a user lacks fewer than asked for, all of these) and domain. A held-out item that no
+        list may hold is a miss, as in lists of all items: it has the last place.
 
     Args:
         users: `user_inputs` of users with held-out items.
@@ -74,6 +80,7 @@ def _partition(
             draws.seed,
         )
         users = represent(scoring.members, block)
+        drawn = np.repeat(np.diff(indptr), np.diff(target_indptr))
         for prepared in scoring.blends:
             places = places_among(
                 indptr,
@@ -81,6 +88,7 @@ def _partition(
                 target_indptr,
                 _scores(prepared, users, target_indptr, targets),
             )
+            places = np.where(scoring.masked_items[targets], drawn + 1, places)
             owners = np.repeat(block.rows.user_index, np.diff(target_indptr))
             yield pa.RecordBatch.from_arrays(
                 [
@@ -88,8 +96,9 @@ def _partition(
                     pa.array(owners),
                     pa.array(scoring.among_all(targets).astype(np.int64)),
                     pa.array(places),
+                    pa.array(drawn),
                 ],
-                names=[c.MODEL, c.USER_INDEX, c.ITEM_INDEX, PLACE],
+                names=[c.MODEL, c.USER_INDEX, c.ITEM_INDEX, PLACE, DRAWN],
             )
 
 
