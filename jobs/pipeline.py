@@ -77,8 +77,9 @@ def run_pipeline(spark: SparkSession, config: Config, run_id: str, output: AnyPl
     lakehouse = open_lakehouse(spark, config, run_id)
     jobs = jobs_of(config)
     with session_for_sources(spark), starting_workers(spark):
-        check_comparable(lakehouse, config)
-        check_tables(spark, as_read_by(lakehouse, config))
+        as_read = as_read_by(lakehouse, config)
+        check_comparable(lakehouse, as_read)
+        check_tables(spark, as_read)
         with for_its_size(lakehouse, config) as tables:
             run_jobs(tables, config, numbered(jobs, len(jobs)))
             collect = partial(collect_report, tables, config)

@@ -195,7 +195,8 @@ def open_lakehouse(spark: SparkSession, config: Config, run_id: str) -> Lakehous
     """The tables of one run, where the config says that they lie.
 
     Raises:
-        ConfigError: the run id holds a character that it may not, or models have no place.
+        ConfigError: the run id holds a character that it may not, the catalogue has no such schema,
+            or models have no place.
         ClusterError: the session is Spark Connect, has no Delta, or has timestamps without a zone.
     """
     check_run_id(run_id)
@@ -204,6 +205,7 @@ def open_lakehouse(spark: SparkSession, config: Config, run_id: str) -> Lakehous
     check_timestamp_type(spark)
     lake = whole_address(spark, config.lake) if is_path(config.lake) else config.lake
     lakehouse = Lakehouse(spark, lake, run_id, config.artifacts or "")
+    lakehouse.check_schema()
     # Where files cannot lie in a schema's location, this fails before anything is computed.
     lakehouse.artifact_path()
     return lakehouse

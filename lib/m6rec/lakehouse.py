@@ -163,6 +163,18 @@ class Lakehouse:
             return f"{self.location.rstrip('/')}/{name}"
         return f"{self.location}.{name}"
 
+    def check_schema(self) -> None:
+        """Check that the schema of the catalogue, if the tables lie in one, is there.
+
+        Raises:
+            ConfigError: it is not.
+        """
+        if not self.by_path and not self.spark.catalog.databaseExists(self.location):
+            raise ConfigError(
+                f"lake: the catalogue has no schema {self.location}; make it (CREATE SCHEMA"
+                f" {self.location}), correct the name, or give a path, which has a slash"
+            )
+
     def artifact_path(self, *parts: str) -> str:
         """A folder or file of this run for what is not a table."""
         root = self.artifacts or f"{self._folder().rstrip('/')}/_artifacts"

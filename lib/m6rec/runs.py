@@ -445,6 +445,8 @@ def check_comparable(lakehouse: Lakehouse, config: Config) -> None:
         return
     other = lakehouse.for_run(other_run)
     work = work_of_run(other)
+    # The tables of a run that begins are not pinned yet.
+    config = at_versions(config, source_versions(lakehouse.spark, config))
     if not work:
         raise ConfigError(
             f"evaluate.compare_with_run: lake {lakehouse.location} has no run {other_run}; give the"

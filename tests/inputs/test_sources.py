@@ -147,6 +147,22 @@ def test_tables_of_the_catalogue_are_read_in_any_format(
             spark.sql(f"drop table m6_{kind}")
 
 
+def test_files_that_came_into_a_table_without_versions_are_read(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    rows = spark.createDataFrame([("ann", "tea")], "user_id string, item_id string")
+    rows.write.option("path", str(tmp_path)).format("parquet").saveAsTable("m6_growing")
+    spark.sql("create view m6_seen as select * from m6_growing")
+    try:
+        places = [source(table=name) for name in ("m6_growing", "m6_seen")]
+        assert [read_source(spark, place, ()).count() for place in places] == [1, 1]
+        pq.write_table(pa.table({"user_id": ["bob"], "item_id": ["ale"]}), tmp_path / "new.parquet")
+        assert [read_source(spark, place, ()).count() for place in places] == [2, 2]
+    finally:
+        spark.sql("drop view m6_seen")
+        spark.sql("drop table m6_growing")
+
+
 @pytest.mark.parametrize("pattern", ["part-*.csv", "{part-1,part-2}.csv", ""])
 @pytest.mark.parametrize("scheme", ["", "file:", "file://"])
 def test_paths_follow_the_rules_of_spark(

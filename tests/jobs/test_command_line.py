@@ -368,3 +368,14 @@ def test_an_error_keeps_its_square_brackets(capsys: pytest.CaptureFixture[str]) 
     with pytest.raises(Exit), errors_as_messages():
         raise ConfigError("expected one of [bold]a[/bold], found ['b']")
     assert "error: expected one of [bold]a[/bold], found ['b']" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("artifacts", [None, "models"])
+def test_a_lake_in_a_schema_that_is_not_there_is_refused_by_its_name(
+    spark: SparkSession, tmp_path: Path, artifacts: str | None
+) -> None:
+    config = load_config(write_config(tmp_path)).replaced(
+        {"lake": "spark_catalog.nowhere", "artifacts": artifacts}
+    )
+    with pytest.raises(ConfigError, match=r"no schema spark_catalog\.nowhere; make it"):
+        open_lakehouse(spark, config, "r1")

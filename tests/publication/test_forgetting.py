@@ -285,6 +285,10 @@ def test_a_table_of_ids_is_read_by_its_name_and_its_column_found(
         table_of_ids(spark, str(file), names)
     pd.DataFrame({"who": ["ann"]}).to_parquet(tmp_path / "who.parquet")
     assert table_of_ids(spark, str(tmp_path / "who.parquet"), names)[1] == "who"
+    spark.createDataFrame([("ann",)], "customer string").createOrReplaceTempView("m6_leaving")
+    source, column = table_of_ids(spark, "m6_leaving", names)
+    assert (source.table, column) == ("m6_leaving", "customer")
+    spark.catalog.dropTempView("m6_leaving")
     file.write_text("who,at\nann,1\n")
     with pytest.raises(TableError, match="none of them is customer or user_id"):
         table_of_ids(spark, str(file), names)

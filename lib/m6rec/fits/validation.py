@@ -11,6 +11,7 @@ import numpy as np
 
 from m6rec import columns as c
 from m6rec.config.run import Config
+from m6rec.errors import DataError
 from m6rec.fits.fit import Fit
 from m6rec.fits.members import equal_weights, measured_scoring, member_inputs, read_members
 from m6rec.kernels.arrays.domains import Domain
@@ -59,6 +60,9 @@ def validation_candidates(
     Returns:
         The candidates in each domain, or once where there are none, members in the order of the
         names, and the deviation of each member.
+
+    Raises:
+        DataError: no user has a held-out item.
     """
     hybrid = fit.config.hybrid
     sample = fit.sample_targets(hybrid.maximum_users)
@@ -74,6 +78,11 @@ def validation_candidates(
                 candidates = balance_by_evidence(candidates, counts, share)
         found.append((candidates, deviations))
     of_domains, scales = zip(*found, strict=True)
+    if not any(candidates.relevant_counts.any() for candidates in of_domains):
+        raise DataError(
+            "no user has a held-out item in fold validation, so no weights can be chosen; give a"
+            " larger split.validation_share, or more data"
+        )
     return on_one_scale(of_domains, scales)
 
 

@@ -298,17 +298,19 @@ def read_ids(
     )
 
 
-def source_at(place: str) -> TableSource:
+def source_at(spark: SparkSession, place: str) -> TableSource:
     """A table that is named on the command line.
 
     Args:
-        place: a name of the catalogue, or the path of a Delta table or of a file whose name says
-            its format.
+        spark: the session.
+        place: a name of the catalogue or of a temporary view, or the path of a Delta table or of a
+            file whose name says its format.
     """
     suffix = Path(place).suffix.removeprefix(".")
     if suffix in {"csv", "json", "parquet"}:
         return TableSource.model_validate({"path": place, "format": suffix})
-    return TableSource(path=place) if is_path(place) else TableSource(table=place)
+    is_name = not is_path(place) or ("/" not in place and spark.catalog.tableExists(place))
+    return TableSource(table=place) if is_name else TableSource(path=place)
 
 
 def table_of_ids(
@@ -326,7 +328,7 @@ def table_of_ids(
         TableError: the table cannot be read, or has several columns and none of these; or its file
             may have no header, so that its first id would be taken for one.
     """
-    source = source_at(place)
+    source = source_at(spark, place)
     frame = read_source(spark, source, ())
     found = frame.columns
     column = next((name for name in names if has_column(frame, name)), None)
@@ -457,7 +459,7 @@ def _load(
     if version is not None:
         reader = reader.option("versionAsOf", version)
     if source.table is not None:
-        return reader.table(source.table)
+        return _load_by_name(spark, reader, source.table, version)
     path = source.path or ""
     kind = inferred_format(spark, source)
     if kind == "json" and schema is None:
@@ -476,6 +478,19 @@ def _load(
     if kind == "parquet":
         return _without_nanoseconds(spark, _load_parquet(spark, reader, path))
     return reader.format(kind).load(path)
+
+
+def _load_by_name(
+    spark: SparkSession, reader: DataFrameReader, name: str, version: int | None
+) -> DataFrame:
+    """A table or view of the catalogue, or a temporary view, with the files that it has now.
+
+    Spark lists the files of a table without versions once in a session, unless it is told to look
+    again. What a temporary view reads stays as its owner made it.
+    """
+    if version is None and not spark.catalog.getTable(name).isTemporary:
+        spark.catalog.refreshTable(name)
+    return reader.table(name)
 
 
 def _load_parquet(spark: SparkSession, reader: DataFrameReader, path: str) -> DataFrame:

@@ -78,7 +78,9 @@ def held_by(
 
 
 def deviations_of(moments: Float64) -> Float64:
-    """float64 [members], from float64 [n, members, 2]; 1 where all scores are equal."""
+    """float64 [members], from float64 [n, members, 2]; 1 where all scores are equal or none is."""
+    if not len(moments):
+        return np.ones(moments.shape[1])
     mean, square = moments.mean(axis=0).T
     variance = np.maximum(square - mean**2, 0.0)
     return np.where(variance > _ROUNDING_OF_SQUARES * square, np.sqrt(variance), 1.0)
