@@ -27,8 +27,9 @@ BIN_LABELS = ("no interaction", "1 or 2", "3 to 9", "10 and more")
 
 STEPS = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 FACTOR_STEPS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0)
-# Too small to change an order that another member makes.
-LEAST_WEIGHT = 1e-3
+# Too small to change an order that another member makes, also of a user whose weights are tiny or
+# have halved thirty times. Multiplied by two factors as small, it still is a number of 32 bits.
+LEAST_WEIGHT = 1e-12
 # A choice between settings is made only where the mean gain over users is more than so many of its
 # standard errors: a smaller gain is as likely to be lost on other users.
 LEAST_STANDARD_ERRORS = 1.0
