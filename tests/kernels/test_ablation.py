@@ -1,13 +1,20 @@
+from threading import Barrier, get_ident
+from time import sleep
+from typing import Any
+
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
+from m6rec.kernels.evaluation import ablation
 from m6rec.kernels.evaluation.ablation import (
     EVIDENCE,
     ablate_members,
     compare_with_whole,
     every_nth_user,
 )
-from m6rec.kernels.ranking.blending import Candidates
+from m6rec.kernels.ranking import blending
+from m6rec.kernels.ranking.blending import Candidates, ChosenWeights, choose_weights
 
 
 def users_like(scores: list[list[float]], users: int, item_bins: tuple[int, ...]) -> Candidates:
@@ -39,6 +46,33 @@ def test_the_factors_by_evidence_are_a_part() -> None:
     whole, without, _ = ablate_members(candidates, ("svd", "als"), k=3, rounds=2)
     assert whole.mean() == pytest.approx(1.0)
     assert without[EVIDENCE].mean() < 1.0
+
+
+@pytest.mark.parametrize(("bytes_at_once", "together"), [(1, 1), (1 << 30, 2)])
+def test_as_many_parts_are_searched_at_once_as_memory_allows(
+    monkeypatch: pytest.MonkeyPatch, bytes_at_once: int, together: int
+) -> None:
+    running, most = set[int](), 0
+    meeting = Barrier(together)
+
+    def choose(candidates: Candidates, *rest: Any, **options: Any) -> ChosenWeights:
+        nonlocal most
+        # The whole is searched before its parts.
+        if len(candidates.scores) < 3:
+            running.add(get_ident())
+            most = max(most, len(running))
+            meeting.wait(timeout=60)
+            sleep(0.02)
+        found = choose_weights(candidates, *rest, **options)
+        running.discard(get_ident())
+        return found
+
+    monkeypatch.setattr(blending, "_BYTES_OF_SAMPLES", bytes_at_once)
+    monkeypatch.setattr(ablation, "choose_weights", choose)
+    candidates = users_like([[3, 2, 1], [2, 3, 1], [1, 2, 3]], 4, (3, 3, 3))
+    with threadpool_limits(2, user_api="blas"):
+        ablate_members(candidates, ("svd", "als", "popularity"), k=3, rounds=2)
+    assert most == together
 
 
 def test_a_part_that_helps_has_a_negative_difference_with_its_interval() -> None:

@@ -109,6 +109,8 @@ SVD = build_factor_model(
 WHOLE, ON_AXES = least_squares(factors()), least_squares(along_principal_axes(factors()))
 LOOSE = least_squares(along_principal_axes(factors(rank=ITEMS + 4)), regularisation=0.0)
 HEAVY = least_squares(factors(), weight_scale=1e6)
+# The ten items of a taste have one vector.
+TWINS = least_squares(np.tile(factors()[:4], (10, 1)), weight_scale=1e9, regularisation=1e-3)
 RIDGE = HistoryMember("ridge", WEIGHTS, "square_root")
 MEMBERS: dict[str, Member] = {
     "ridge": RIDGE,
@@ -133,6 +135,7 @@ MEMBERS: dict[str, Member] = {
     "als_of_large_weights": DotMember(
         "als_of_large_weights", FactorEncoder(HEAVY), HEAVY.scored_factors
     ),
+    "als_of_twins": DotMember("als_of_twins", FactorEncoder(TWINS), TWINS.scored_factors),
     "als_cosine": DotMember("als_cosine", DirectionEncoder(ON_AXES), factors(6)),
 }
 

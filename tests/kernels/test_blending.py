@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from m6rec.kernels.ranking.blending import (
+    BINS,
     LEAST_WEIGHT,
     Blend,
     Candidates,
@@ -176,3 +177,15 @@ def test_who_is_unknown_to_the_others_is_ranked_by_a_least_weight_whatever_the_f
     assert (np.diff(known) < 0.0).all()
     assert floored.weights[1] * floored.user_factors[1, 0] >= LEAST_WEIGHT
     assert (floored.weights[1] * floored.item_factors[1] >= LEAST_WEIGHT).all()
+
+
+def test_a_least_weight_changes_no_order_of_users_whose_scores_are_small() -> None:
+    # Of the second user the taste is the opposite of what is popular.
+    scores: list[list[float]] = [[0, 0, 0, 1e-6, 2e-6, 3e-6], [3, 2, 1, 3, 2, 1]]
+    ones = np.ones((2, BINS))
+    chosen = ChosenWeights(np.array([1.0, 0.0]), ones, ones, 0.0, 0)
+    floored = with_least_weight(chosen, 1)
+    blended = blended_scores(two_users(scores, user_bins=(0, 3)), floored)
+    unknown, known = np.split(blended, 2)
+    assert (np.diff(unknown) < 0.0).all()
+    assert (np.diff(known) > 0.0).all()

@@ -116,6 +116,16 @@ def test_a_cold_users_reason_is_popularity_only_where_that_is_what_chose_the_ite
     assert reasons(4, (), support(content=1.0)) == [(MODEL_REASON, -1, 1.0)]
 
 
+def test_popularity_is_no_reason_where_its_share_is_below_a_hundredth() -> None:
+    assert reasons(4, (0,), support((1.0,), popularity=0.005)) == [
+        (HISTORY_REASON, 0, pytest.approx(1 / 1.005))
+    ]
+    assert [kind for kind, *_ in reasons(4, (), support(rest=1.0, popularity=0.005))] == [
+        MODEL_REASON
+    ]
+    assert reasons(4, (), support(popularity=1e-12)) == [(POPULAR_REASON, -1, 1.0)]
+
+
 def test_where_nothing_speaks_for_an_item_there_is_one_reason_all_the_same() -> None:
     assert reasons(4, (0,), support((-1.0,))) == [(MODEL_REASON, -1, 1.0)]
     assert reasons(4, (), support()) == [(POPULAR_REASON, -1, 1.0)]

@@ -42,6 +42,7 @@ def test_times_that_lie_whole_days_apart_are_dates() -> None:
     day, hour = 86_400, 3_600
     times = [[7, 7 + day, 7 + 3 * day], [0, day - hour, 2 * day - hour], [0, day, day + 60], [5]]
     assert are_dates(*joined(times)).tolist() == [True, True, False, True]
+    assert are_dates(*joined([list(range(0, day, hour))])).tolist() == [False]
 
 
 def test_the_most_common_gap_is_a_share_of_all_gaps_between_different_times() -> None:

@@ -129,6 +129,23 @@ def test_the_solution_is_exact_with_large_weights(size: int, largest: float) -> 
     assert error < 1e-4 * np.linalg.norm(expected)
 
 
+@pytest.mark.parametrize("weight", [1.0, 1e5, 1e9])
+def test_items_with_one_vector_share_what_speaks_for_it_at_any_weight(weight: float) -> None:
+    factors = np.random.default_rng(1).standard_normal((ITEMS, RANK)).astype(np.float32)
+    factors[:4] = factors[0]
+    base = _least_squares(regularisation=1e-3, weight_scale=1.0)
+    model = build_factor_model(
+        "als", factors, None, base.scales, base.parameters, base.interaction_counts
+    )
+    given = np.full(4, weight, np.float32)
+    row = Rows(np.array([5]), np.array([0, 4]), np.arange(4, dtype=np.int32), given)
+    vectors = factors.astype(np.float64)
+    gram = 0.1 * vectors.T @ vectors + 1e-3 * (4 + 3.0) ** 0.5 * np.eye(RANK)
+    alone = np.linalg.solve(gram, vectors[0])
+    expected = alone * 4 * (weight + 0.1) / (1.0 + 4 * weight * (vectors[0] @ alone))
+    np.testing.assert_allclose(project(model, row)[0], expected, rtol=1e-4, atol=1e-5)
+
+
 def test_a_linear_projection_is_the_weighted_sum_of_its_rows() -> None:
     rows, base = _rows(), _least_squares()
     model = build_factor_model(

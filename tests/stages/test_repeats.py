@@ -253,3 +253,16 @@ def test_an_event_of_weight_0_is_no_occasion_to_be_held_out(spark: SparkSession)
     split = SplitConfig(strategy="last", test_items=1, validation_share=0.01)
     found = splits(spark, events, split, mapping()).where("fold = 'test'").collect()
     assert [(row.item_index, row.weight) for row in found] == [(4, 1.0)]
+
+
+def test_what_is_only_looked_at_after_the_cut_of_temporal_is_no_target(spark: SparkSession) -> None:
+    # Item 7 is bought before the cut and looked at after it.
+    events: list[Event] = [
+        (1, 7, 0, 1.0),
+        (1, 7, 9, 0.0),
+        *((2, item, item, 1.0) for item in (1, 2, 8)),
+    ]
+    split = SplitConfig(strategy="temporal", test_share=0.25, validation_share=0.01)
+    found = splits(spark, events, split, mapping())
+    targets = [(row.user_index, row.item_indices) for row in target_rows(found, "test").collect()]
+    assert targets == [(2, [8])]

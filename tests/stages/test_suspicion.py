@@ -1,5 +1,6 @@
 """Users who are hardly people weigh less or go to quarantine, where that is asked."""
 
+import json
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -82,20 +83,39 @@ def test_likeness_and_the_least_number_of_items_are_as_configured(spark: SparkSe
     assert refused == {NEAR_COPY: 2 * ITEMS + 5, REGULAR: ITEMS}
 
 
+def _seconds(spark: SparkSession, seconds: dict[str, list[int]]) -> DataFrame:
+    rows = [
+        (user, f"item of {user} {place}", DAY + timedelta(seconds=second), 2.0)
+        for user, all_seconds in seconds.items()
+        for place, second in enumerate(all_seconds)
+    ]
+    return spark.createDataFrame(rows, "u string, i string, t timestamp, w double")
+
+
+def _refused_users(source: DataFrame) -> set[str]:
+    refused = _judged(source, action="quarantine").quarantine.collect()
+    return {json.loads(row["raw"])["u"] for row in refused}
+
+
 def test_where_all_times_are_cut_to_hours_an_hour_between_them_is_nothing_inhuman(
     spark: SparkSession,
 ) -> None:
     hours = {"evenings": [24 * day + hour for day in range(10) for hour in (19, 20, 21)]}
     hours["now and then"] = [place**2 for place in range(ITEMS)]
     hours["each other hour"] = list(range(0, 2 * ITEMS, 2))
-    rows = [
-        (user, f"item of {user} {place}", DAY + timedelta(hours=hour), 2.0)
-        for user, all_hours in hours.items()
-        for place, hour in enumerate(all_hours)
-    ]
-    source = spark.createDataFrame(rows, "u string, i string, t timestamp, w double")
-    refused = {row["raw"] for row in _judged(source, action="quarantine").quarantine.collect()}
-    assert len(refused) == ITEMS and all("each other hour" in raw for raw in refused)
+    seconds = {user: [3_600 * hour for hour in of_user] for user, of_user in hours.items()}
+    assert _refused_users(_seconds(spark, seconds)) == {"each other hour"}
+
+
+def test_whoever_comes_each_day_is_a_clock_unless_all_times_are_dates(spark: SparkSession) -> None:
+    gaps = {"daily": 86_400, "weekly": 7 * 86_400}
+    dates = {user: [gap * place for place in range(ITEMS)] for user, gap in gaps.items()}
+    assert _refused_users(_seconds(spark, dates)) == set()
+    others = {
+        "hourly": [3_600 * place for place in range(ITEMS)],
+        "a person": [place**3 for place in range(ITEMS)],
+    }
+    assert _refused_users(_seconds(spark, dates | others)) == {"daily", "weekly", "hourly"}
 
 
 def test_nothing_is_judged_unless_it_is_asked_for(spark: SparkSession) -> None:

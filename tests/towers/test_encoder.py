@@ -1,5 +1,7 @@
 """The frozen encoder is the trained model."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -95,6 +97,15 @@ def test_a_user_is_encoded_to_the_same_bit_alone_and_among_others(
     for user in (0, 17, 95):
         alone = encoder.encode_users(rows.slice(user, user + 1), features[user : user + 1])
         np.testing.assert_array_equal(alone[0], together[user])
+
+
+def test_the_age_of_a_history_does_not_change_what_towers_read_of_it(
+    factor_model: FactorModel, rows: Rows
+) -> None:
+    decayed = replace(rows, weights=rows.weights * np.float32(2.0**-100))
+    inputs = user_factor_inputs(factor_model, rows)
+    assert inputs.any()
+    np.testing.assert_array_equal(user_factor_inputs(factor_model, decayed), inputs)
 
 
 def test_untrained_towers_rank_by_the_cosine_of_the_factors_and_popularity(

@@ -375,8 +375,8 @@ class SplitConfig(Section):
         " after one moment for all users (`temporal`), the latest or a random share of each user's"
         " (`last`, `random`), all pairs of a share of the items or users (`cold_items`,"
         " `cold_users`), or none; `auto` is `last` where interactions have a time, else `random`."
-        " Of pairs of one time, chance decides; what came after a held-out pair and was not liked"
-        " is held out with it.",
+        " Of pairs of one time, chance decides; where repeats are not ranked, what came after a"
+        " held-out pair and was not liked is held out with it.",
     )
     test_share: Share = Field(
         default=0.2,

@@ -266,7 +266,8 @@ def normalise_rows(rows: Float32) -> Float32:
 
 
 def _at_root_length(rows: npt.NDArray[Any]) -> Float32:
-    lengths = np.sqrt(np.einsum("nk,nk->n", rows, rows))
+    # In 32 bits the squares of what has decayed for long are 0.
+    lengths = np.sqrt(np.einsum("nk,nk->n", rows, rows, dtype=np.float64))
     safe = np.where(lengths > 0, lengths, 1)
     result: Float32 = (rows * (np.sqrt(rows.shape[1]) / safe)[:, None]).astype(np.float32)
     return result

@@ -73,7 +73,7 @@ def rounding_of_times(indptr: Int64, seconds: Int64) -> Int64:
 
 
 def are_dates(indptr: Int64, seconds: Int64) -> npt.NDArray[np.bool_]:
-    """bool [n]: whether a user's times are dates, which lie whole days apart.
+    """bool [n]: whether a user's times may be dates, which lie one or more whole days apart.
 
     A day on which summer begins or ends has an hour less or more.
 
@@ -83,8 +83,9 @@ def are_dates(indptr: Int64, seconds: Int64) -> npt.NDArray[np.bool_]:
     """
     found = np.zeros(len(indptr) - 1, np.bool_)
     for user, (start, stop) in enumerate(pairwise(indptr)):
-        over = np.diff(np.unique(seconds[start:stop])) % _DAY
-        found[user] = np.isin(over, (0, _HOUR, _DAY - _HOUR)).all()
+        gaps = np.diff(np.unique(seconds[start:stop]))
+        whole_days = np.isin(gaps % _DAY, (0, _HOUR, _DAY - _HOUR))
+        found[user] = (whole_days & (gaps >= _DAY - _HOUR)).all()
     return found
 
 

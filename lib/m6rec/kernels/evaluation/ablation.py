@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from m6rec.kernels.arrays.rows import Float64, Int64
-from m6rec.kernels.arrays.threads import Threads
 from m6rec.kernels.evaluation.bootstrap import (
     mean_sums,
     paired_sums,
@@ -26,6 +25,7 @@ from m6rec.kernels.ranking.blending import (
     blended_scores,
     choose_weights,
     ndcg_of_users,
+    run_searches,
 )
 from m6rec.rankers import GROUPS, members_of_group
 
@@ -84,8 +84,11 @@ def ablate_members(
     parts = {name: frozenset({name}) for name in names if name in used}
     parts |= {part: of for part, of in groups.items() if of & used and len(of) > 1}
     some = {part: of for part, of in parts.items() if len(of) < len(names)}
-    with Threads() as threads:
-        found = threads.run(lambda of: _ndcg_without(sample, names, of, k, rounds), some.values())
+    found = run_searches(
+        lambda of: _ndcg_without(sample, names, of, k, rounds),
+        list(some.values()),
+        sample.scores.nbytes,
+    )
     without = dict(zip(some, found, strict=True))
     ones = np.ones_like(whole.item_factors)
     if (whole.item_factors != ones).any() or (whole.user_factors != ones).any():

@@ -24,6 +24,8 @@ from m6rec.kernels.arrays.rows import Float32, Int32, Int64
 
 # Keeps an unregularised, deficient system solvable.
 SMALLEST_REGULARISATION = np.float32(1e-6)
+# What 1 is added to in 32 bits is no larger, so that 1 keeps some digits.
+_MOST_BESIDE_ONE = np.float32(1e3)
 # A row counts as solved where the square of its residual is below this.
 _SOLVED = np.float32(1e-20)
 _ENTRIES_PER_BLOCK = 256
@@ -295,6 +297,20 @@ def solve_rows(
 
 
 @njit(cache=True, nogil=True, fastmath=True)
+def _solve_short(
+    vectors: Float32, inverse: Float32, confidence: Float32, right_hand_side: Float32
+) -> Float32:
+    """y of `solve_rows_on_axes` by 64 bits; `vectors` are H, and `inverse` is D^-1."""
+    exact = vectors.astype(np.float64)
+    system = np.dot(exact * inverse, exact.T)
+    for entry in range(len(system)):
+        for other in range(len(system)):
+            system[entry, other] *= confidence[entry]
+        system[entry, entry] += 1.0
+    return np.linalg.solve(system, right_hand_side.astype(np.float64)).astype(np.float32)
+
+
+@njit(cache=True, nogil=True, fastmath=True)
 def solve_rows_on_axes(
     indptr: Int64,
     item_indices: Int32,
@@ -313,7 +329,8 @@ def solve_rows_on_axes(
 
         u = D^-1 H^T y,    (I + C H D^-1 H^T) y = t.
 
-    Rows of k entries and more have too many digits of weights for 32 bits, and are solved in 64.
+    Rows of k entries and more have too many digits of weights for 32 bits, and are solved in 64; so
+    are those beside whose weights the I would vanish where vectors are alike.
 
     Args:
         gram_diagonal: float32 [k]; a0 diag(V^T V).
@@ -355,11 +372,17 @@ def solve_rows_on_axes(
                 block[entry, column] = factor[column]
                 scaled[entry, column] = factor[column] * inverse[column]
         system = np.dot(block, scaled.T)
+        largest = np.float32(0.0)
         for entry in range(size):
             for other in range(size):
                 system[entry, other] *= confidence[start + entry]
+            largest = max(largest, system[entry, entry])
             system[entry, entry] += np.float32(1.0)
-        worth = np.linalg.solve(system, right_hand_side[start : start + size])
+        entries = slice(start, start + size)
+        if largest <= _MOST_BESIDE_ONE:
+            worth = np.linalg.solve(system, right_hand_side[entries])
+        else:
+            worth = _solve_short(block, inverse, confidence[entries], right_hand_side[entries])
         for entry in range(size):
             for column in range(width):
                 solution[column] += worth[entry] * scaled[entry, column]

@@ -473,18 +473,18 @@ def _fill_least_squares(  # type: ignore[no-untyped-def]
             listed = np.dot(listed, axes)
         weights = confidence[first:last]
         damped = diagonal + regularisation[user]
+        exact, turned = history.astype(np.float64), listed.T.astype(np.float64)
         if last - first < rank:
-            scaled = history / damped
-            system = np.dot(scaled, history.T) * weights
+            scaled = exact / damped
+            system = np.dot(scaled, exact.T) * weights
             for place in range(len(system)):
-                system[place, place] += np.float32(1.0)
-            worth = np.linalg.solve(system, np.dot(scaled, listed.T)).astype(np.float64)
+                system[place, place] += 1.0
+            worth = np.linalg.solve(system, np.dot(scaled, turned))
         else:
-            exact = history.astype(np.float64)
             matrix = np.dot(np.ascontiguousarray(exact.T) * weights, exact)
             for place in range(rank):
                 matrix[place, place] += damped[place]
-            worth = np.dot(exact, np.linalg.solve(matrix, listed.T.astype(np.float64)))
+            worth = np.dot(exact, np.linalg.solve(matrix, turned))
         for entry in range(start, stop):
             for place in range(last - first):
                 shares[cells[entry] + place] = (

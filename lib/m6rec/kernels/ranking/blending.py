@@ -9,7 +9,7 @@ weights and factors are chosen by NDCG on validation, because a likelihood over 
 ruled by the tail and not by the top of the list.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from m6rec.kernels.arrays.rows import Float32, Float64, Int64, entries_of_rows
-from m6rec.kernels.arrays.threads import Threads
+from m6rec.kernels.arrays.threads import Result, Threads, Work
 
 # The bins of evidence: no interaction, 1 or 2, 3 to 9, 10 and more.
 EVIDENCE_BOUNDS = (1, 3, 10)
@@ -27,8 +27,9 @@ BIN_LABELS = ("no interaction", "1 or 2", "3 to 9", "10 and more")
 
 STEPS = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 FACTOR_STEPS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0)
-# Too small to change an order that another member makes.
-LEAST_WEIGHT = 1e-3
+# Too small to change an order that another member makes, also of a user whose weights are tiny or
+# have halved thirty times. Multiplied by two factors as small, it still is a number of 32 bits.
+LEAST_WEIGHT = 1e-12
 # A choice between settings is made only where the mean gain over users is more than so many of its
 # standard errors: a smaller gain is as likely to be lost on other users.
 LEAST_STANDARD_ERRORS = 1.0
@@ -266,15 +267,27 @@ def choose_weights(
         # Its steps are then divided among the threads.
         found = [search(0)]
         return _measured(candidates, found, k)
-    found = list[ChosenWeights]()
-    users = len(candidates.relevant_counts)
-    share = min(_MAXIMUM_USERS_OF_SAMPLE / max(users, 1), 1.0)
-    with Threads() as threads:
-        at_once = max(1, int(_BYTES_OF_SAMPLES / max(share * candidates.scores.nbytes, 1.0)))
-        for first in range(0, resamples, at_once):
-            numbers = range(first, min(first + at_once, resamples))
-            found += threads.run(search, numbers)
+    share = min(_MAXIMUM_USERS_OF_SAMPLE / max(len(candidates.relevant_counts), 1), 1.0)
+    found = run_searches(search, range(resamples), share * candidates.scores.nbytes)
     return _measured(candidates, found, k)
+
+
+def run_searches(
+    search: Callable[[Work], Result], parts: Sequence[Work], bytes_of_sample: float
+) -> list[Result]:
+    """What a search finds for each part, in order; as many run at once as memory is planned for.
+
+    Args:
+        search: of one part, which holds a sample of candidates.
+        parts: what to search.
+        bytes_of_sample: the size of its scores.
+    """
+    at_once = max(1, int(_BYTES_OF_SAMPLES / max(bytes_of_sample, 1.0)))
+    found = list[Result]()
+    with Threads() as threads:
+        for first in range(0, len(parts), at_once):
+            found += threads.run(search, parts[first : first + at_once])
+    return found
 
 
 def _measured(candidates: Candidates, found: Sequence[ChosenWeights], k: int) -> ChosenWeights:

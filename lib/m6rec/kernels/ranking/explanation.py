@@ -43,6 +43,8 @@ KINDS = (
     AGAIN_REASON,
 )
 _HISTORY, _AFTER, _ATTRIBUTE, _POPULAR, _MODEL, _AGAIN = range(len(KINDS))
+# Popularity speaks a little for every item, and with a smaller share it is no reason.
+_LEAST_SHARE_OF_POPULARITY = 0.01
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,8 @@ def item_attributes(lists: list[list[int]], n_attributes: int, in_catalogue: int
 def explain(attributes: ItemAttributes, listed: Listed, support: Support, limit: int) -> Reasons:
     """At most `limit` reasons for each listed item, the largest share first.
 
-    What cannot be divided is a reason only where neither a history item nor an attribute is one.
+    What cannot be divided is a reason only where neither a history item nor an attribute is one,
+    and popularity only where its share is at least a hundredth.
 
     Args:
         attributes: the attributes of all items.
@@ -220,7 +223,7 @@ def _explain(  # type: ignore[no-untyped-def]
             if content > 0.0:
                 found = _keep_largest(reasons, found, _ATTRIBUTE, attribute, content)
             is_named = found > 0
-            if popular > 0.0:
+            if popular > 0.0 and popular >= _LEAST_SHARE_OF_POPULARITY * total:
                 found = _keep_largest(reasons, found, _POPULAR, -1, popular)
             if not is_named and rest > 0.0:
                 found = _keep_largest(reasons, found, _MODEL, -1, rest)

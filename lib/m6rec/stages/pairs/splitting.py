@@ -268,13 +268,15 @@ def _mark_latest(pairs: DataFrame, draw: _Draw) -> DataFrame:
     """Mark all training pairs from a certain time on, which is chosen among the positive ones.
 
     What a user has seen later without liking it is as little known at that time as what was liked.
+    Of occasions the positive ones alone are marked: another one in a fold would make a target there
+    of what the user had taken before.
     """
     pairs = pairs.persist()
     seconds = F.unix_timestamp(c.EVENT_TIME)
     eligible = pairs.where(_eligible()).select(seconds.alias("_value"))
     cut = _upper_threshold(eligible, SECONDS_PER_DAY, draw.quota.share)
-    in_train = F.col(c.FOLD) == c.TRAIN
-    held = F.lit(False) if cut is None else in_train & (seconds >= cut)
+    movable = _eligible() if c.OCCASION in draw.unit else F.col(c.FOLD) == c.TRAIN
+    held = F.lit(False) if cut is None else movable & (seconds >= cut)
     return pairs.withColumn(_HELD, F.coalesce(held, F.lit(False)))
 
 

@@ -25,11 +25,12 @@ from m6rec.spark.arrow_rows import list_array_from_matrix, list_column
 NEAR_COPY = "user with nearly the items of another"
 REGULAR = "user with inhuman regularity"
 _ITEMS, _TIMES, _FIRST, _BANDS = "_items", "_times", "_first", "_bands"
-# The gap of whose times are regular, in seconds, and the unit to which the times may be rounded.
-_GAP, _ROUNDING = "_gap", "_rounding"
+# The gap of whose times are regular, in seconds, the unit to which the times may be rounded, and
+# whether they may be dates.
+_GAP, _ROUNDING, _ARE_DATES = "_gap", "_rounding", "_are_dates"
 _USER_SCHEMA = (
     f"user_id string, {_ITEMS} array<long>, {_FIRST} long, {_BANDS} array<long>, {_GAP} long,"
-    f" {_ROUNDING} long"
+    f" {_ROUNDING} long, {_ARE_DATES} boolean"
 )
 
 
@@ -60,11 +61,14 @@ def _regular(users: DataFrame) -> DataFrame:
     """user_id of each user who is as regular as a clock.
 
     Where all times are rounded, to hours for instance, an hour is the least gap, and that of
-    whoever comes often.
+    whoever comes often. Where all are dates, so is a day.
     """
-    of_table = users.agg(F.min(_ROUNDING).alias("_unit"))
+    of_table = users.agg(
+        F.min(_ROUNDING).alias("_unit"), F.bool_and(_ARE_DATES).alias("_all_are_dates")
+    )
     regular = users.where(F.col(_GAP).isNotNull()).crossJoin(F.broadcast(of_table))
-    return regular.where("_unit = 1 OR _unit != _gap").select(c.USER_ID)
+    inhuman = "NOT _all_are_dates AND (_unit = 1 OR _unit != _gap)"
+    return regular.where(inhuman).select(c.USER_ID)
 
 
 def _near_copies(users: DataFrame, likeness: float) -> DataFrame:
@@ -99,8 +103,6 @@ def _judge_partition(
         times = list_column(batch, _TIMES)
         shares, gaps, length = most_common_gap(*times)
         regular = (shares >= config.regular_share) & (gaps >= config.minimum_items)
-        # Of dates, a day is the least gap.
-        regular &= ~are_dates(*times)
         yield pa.RecordBatch.from_arrays(
             [
                 batch.column(c.USER_ID),
@@ -109,6 +111,7 @@ def _judge_partition(
                 list_array_from_matrix(bands_of_sets(*list_column(batch, _ITEMS))),
                 pa.array(length, mask=~regular),
                 pa.array(rounding_of_times(*times)),
+                pa.array(are_dates(*times)),
             ],
-            names=[c.USER_ID, _ITEMS, _FIRST, _BANDS, _GAP, _ROUNDING],
+            names=[c.USER_ID, _ITEMS, _FIRST, _BANDS, _GAP, _ROUNDING, _ARE_DATES],
         )

@@ -26,6 +26,7 @@ from m6rec.stages.ranking.recommendations import Explaining, sentence_of
 
 _PLACE = "_place"
 _VALUES = "_values"
+_WORDS = (c.ITEM_ID, "title")
 _ITEMS = T.StructType(
     [
         T.StructField(c.ITEM_INDEX, T.LongType(), False),
@@ -77,16 +78,19 @@ def popular_lists(
     """
     order = np.lexsort((np.arange(len(item_counts)), -item_counts))
     allowed = order[~masked_items[order]]
-    reach = n if quota is None else len(allowed)
-    listed = allowed[:reach] if of_segments is None else allowed
+    listed = allowed[:n] if of_segments is None and quota is None else allowed
     items = _items_frame(spark, listed, item_counts, explaining)
-    everyone = F.lit(None).cast("string").alias(c.SEGMENT)
-    rows = items.where(F.col(_PLACE) <= reach).select("*", everyone)
+    rows = items.withColumn(c.SEGMENT, F.lit(None).cast("string"))
+    if quota is None:
+        rows = rows.where(F.col(_PLACE) <= n)
+    else:
+        rows = _reachable(quota, rows, n).drop(_VALUES)
     if of_segments is not None:
-        rows = rows.unionByName(_of_segments(items, of_segments, _fillers(items, n, quota)))
+        # What everyone's list is made of also fills those of segments.
+        rows = rows.unionByName(_of_segments(items, of_segments, rows))
     if quota is not None:
-        rows = _within(quota, rows, n)
-    best = Window.partitionBy(c.SEGMENT).orderBy(F.desc(c.USERS), _PLACE)
+        rows = _within(quota, rows, n).join(items.select(c.ITEM_INDEX, *_WORDS), c.ITEM_INDEX)
+    best = Window.partitionBy(c.SEGMENT).orderBy(*_best_first())
     ranked = rows.withColumn(c.RANK, F.row_number().over(best)).where(F.col(c.RANK) <= n)
     score = F.log1p(F.col(c.USERS).cast("double"))
     # What fills the list of a segment is not known to be popular there.
@@ -116,9 +120,45 @@ def popular_lists(
 
 
 def _within(quota: Quota, rows: DataFrame, n: int) -> DataFrame:
-    """The rows of each list whose values have room beside the more popular items that are kept."""
+    """The rows of each list whose values have room beside the more popular items that are kept.
+
+    Neither ids nor titles go to Python and back.
+    """
+    narrow = rows.drop(*_WORDS)
     keep = partial(_keep_within, at_most=quota.at_most, n=n)
-    return _with_values(quota, rows).groupBy(c.SEGMENT).applyInPandas(keep, rows.schema)
+    return _reachable(quota, narrow, n).groupBy(c.SEGMENT).applyInPandas(keep, narrow.schema)
+
+
+def _reachable(quota: Quota, rows: DataFrame, n: int) -> DataFrame:
+    """The rows of each list that may be among the first n that the quota lets pass, with values.
+
+    Where a list has no room for an item, it has none for later ones of the same values either. So
+    of each combination of values only the first few count. Then an item of one value is passed over
+    only where other items hold that value as often, and fewer than n items of at most v values each
+    cannot do so to n v items. So none counts after n v items of one value or none.
+    """
+    alike = Window.partitionBy(c.SEGMENT, _VALUES).orderBy(*_best_first())
+    before = Window.partitionBy(c.SEGMENT).orderBy(*_best_first())
+    before = before.rowsBetween(Window.unboundedPreceding, -1)
+    has_none = F.col(_VALUES).isNull()
+    most = F.when(has_none, n).otherwise(min(quota.at_most, n))
+    of_one = F.count(F.when(has_none | (F.size(_VALUES) == 1), True)).over(before)
+    values_of_items = quota.values.groupBy(c.ITEM_INDEX).count()
+    most_values = values_of_items.agg(F.coalesce(F.max("count"), F.lit(1)).alias("_most_values"))
+    return (
+        _with_values(quota, rows)
+        .withColumn("_place_of_alike", F.row_number().over(alike))
+        .where(F.col("_place_of_alike") <= most)
+        .withColumn("_of_one", of_one)
+        .crossJoin(F.broadcast(most_values))
+        .where(F.col("_of_one") < n * F.col("_most_values"))
+        .select(*rows.columns, _VALUES)
+    )
+
+
+def _best_first() -> tuple[Column, Column]:
+    """The order of a list."""
+    return F.desc(c.USERS), F.asc(_PLACE)
 
 
 def _with_values(quota: Quota, rows: DataFrame) -> DataFrame:
@@ -133,8 +173,10 @@ def _keep_within(listed: pd.DataFrame, at_most: int, n: int) -> pd.DataFrame:
     held: Counter[str] = Counter()
     kept: list[int] = []
     for place, values in enumerate(ranked[_VALUES]):
+        if len(kept) == n:
+            break
         own = [] if values is None else list(values)
-        if len(kept) < n and all(held[value] < at_most for value in own):
+        if all(held[value] < at_most for value in own):
             held.update(own)
             kept.append(place)
     return ranked.iloc[kept].drop(columns=_VALUES)
@@ -166,20 +208,6 @@ def _items_frame(
         _PLACE: np.arange(1, len(allowed) + 1),
     }
     return frame_of_arrow(spark, pa.table(columns, arrow_schema(_ITEMS)), _ITEMS)
-
-
-def _fillers(items: DataFrame, n: int, quota: Quota | None) -> DataFrame:
-    """The items that can fill the list of a segment.
-
-    Under a quota, those are the most popular ones of each combination of values: where a list has
-    no room for one of them, it has none for the less popular of the same values either.
-    """
-    if quota is None:
-        return items.where(F.col(_PLACE) <= n)
-    alike = Window.partitionBy(_VALUES).orderBy(_PLACE)
-    most = F.when(F.col(_VALUES).isNull(), n).otherwise(min(quota.at_most, n))
-    ranked = _with_values(quota, items).withColumn(c.RANK, F.row_number().over(alike))
-    return ranked.where(F.col(c.RANK) <= most).select(*items.columns)
 
 
 def _of_segments(items: DataFrame, counts: DataFrame, fillers: DataFrame) -> DataFrame:
