@@ -15,6 +15,7 @@ import pytest
 from pyspark.errors import StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.streaming.query import StreamingQuery
 from pyspark.sql.types import StructType
 
 from jobs import fold_in as job
@@ -494,6 +495,28 @@ def _second_run(lakehouse: Lakehouse) -> Lakehouse:
     rows = work.withColumn("run_id", F.lit("second"))
     rows.write.format("delta").mode("append").save(lakehouse.address("runs"))
     return lakehouse.for_run("second")
+
+
+def test_no_stream_goes_on_when_the_job_has_failed(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Failing(FoldIn):
+        def check(self) -> None:
+            pass
+
+        def start(self, once: bool) -> StreamingQuery:
+            rows = spark.readStream.format("rate").load()
+            return rows.writeStream.format("noop").start()
+
+        def catch_up(self) -> Followed:
+            raise DataError("users have been forgotten")
+
+    monkeypatch.setattr(job, "FoldIn", Failing)
+    monkeypatch.setattr(job, "_SECONDS_BETWEEN_LOOKS", 0.1)
+    lakehouse = Lakehouse(spark, str(tmp_path), "any")
+    with pytest.raises(DataError, match="forgotten"):
+        job.run(lakehouse, config_of(str(tmp_path)), once=False)
+    assert spark.streams.active == []
 
 
 def test_what_cannot_be_followed_is_said(
