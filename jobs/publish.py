@@ -37,6 +37,7 @@ from m6rec.publication.publishing import (
     publish,
     published_run,
     rollback,
+    was_published,
 )
 from m6rec.report.console import print_guards, print_history
 from m6rec.report.terminal import terminal
@@ -57,11 +58,6 @@ def guard(lakehouse: Lakehouse, config: Config) -> list[GuardResult]:
     return results
 
 
-def is_published(lakehouse: Lakehouse) -> bool:
-    """Whether the run has been published before."""
-    return any(one.run_id == lakehouse.run_id for one in publications(lakehouse))
-
-
 def run(lakehouse: Lakehouse, config: Config, report: Callable[[], None] | None = None) -> None:
     """Publish the run if its guards let it pass, unless it has been published before.
 
@@ -77,7 +73,7 @@ def run(lakehouse: Lakehouse, config: Config, report: Callable[[], None] | None 
         DataError: the run has no recommendations, or a job that has not finished.
         GuardError: a guard stops the run.
     """
-    is_new = not is_published(lakehouse)
+    is_new = not was_published(lakehouse)
     guarded = guard(lakehouse, config) if is_new else []
     if report is not None:
         report()

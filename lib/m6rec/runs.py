@@ -139,7 +139,7 @@ def run_jobs(lakehouse: Lakehouse, config: Config, jobs: Iterable[tuple[str, Job
         DataError: a job whose tables another reads has not finished.
     """
     with session_for_sources(lakehouse.spark), ThreadPoolExecutor(1) as beside:
-        earlier = work_of_run(lakehouse)
+        earlier = work_so_far(lakehouse)
         check_same_config(earlier, config, lakehouse.run_id)
         sources = sources_of_run(lakehouse, config, earlier)
         pinned = at_versions(config, sources)
@@ -392,7 +392,7 @@ def as_read_by(lakehouse: Lakehouse, config: Config) -> Config:
     Raises:
         ConfigError: the run was begun with another configuration.
     """
-    work = work_of_run(lakehouse)
+    work = work_so_far(lakehouse)
     if not work:
         return config
     check_same_config(work, config, lakehouse.run_id)
@@ -417,7 +417,21 @@ def jobs_of_run(lakehouse: Lakehouse) -> list[Row]:
 
 def work_of_run(lakehouse: Lakehouse) -> list[Row]:
     """The rows of `runs` of the jobs that made this run's tables."""
-    return [row for row in jobs_of_run(lakehouse) if row["job"] not in PUBLICATIONS]
+    return work_among(jobs_of_run(lakehouse))
+
+
+def work_so_far(lakehouse: Lakehouse) -> list[Row]:
+    """`work_of_run` of a run that is to go on; nothing where the run was removed."""
+    return [row for row in work_of_run(lakehouse) if row["status"] not in GONE]
+
+
+def work_among(rows: Iterable[Row]) -> list[Row]:
+    """The rows, of those of one run, of the jobs that made its tables.
+
+    Those of a run that was removed are left out where another has begun under its id.
+    """
+    work = [row for row in rows if row["job"] not in PUBLICATIONS]
+    return [row for row in work if row["status"] not in GONE] or work
 
 
 def collected_runs(lakehouse: Lakehouse, *alternatives: Condition) -> list[Row]:
