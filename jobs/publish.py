@@ -43,6 +43,7 @@ from m6rec.report.console import print_guards, print_history
 from m6rec.report.terminal import terminal
 from m6rec.spark.messages import say
 from m6rec.spark.session import session_of_job
+from m6rec.spark.sources import session_for_sources
 
 
 def guard(lakehouse: Lakehouse, config: Config) -> list[GuardResult]:
@@ -74,9 +75,11 @@ def run(lakehouse: Lakehouse, config: Config, report: Callable[[], None] | None 
         GuardError: a guard stops the run.
     """
     is_new = not was_published(lakehouse)
-    guarded = guard(lakehouse, config) if is_new else []
-    if report is not None:
-        report()
+    # Until the report, too, has read what it shows, which may be beside.
+    with session_for_sources(lakehouse.spark):
+        guarded = guard(lakehouse, config) if is_new else []
+        if report is not None:
+            report()
     if is_new:
         refuse_stopped(lakehouse.run_id, guarded)
         publish(lakehouse, config)
@@ -111,7 +114,7 @@ def main(
     with errors_as_messages():
         check_publish_options(run_id, back, history)
         checked = read_config(config, tuple(overrides or ()), output)
-        with session_of_job("m6rec publish") as spark:
+        with session_of_job("m6rec publish") as spark, session_for_sources(spark):
             if history:
                 found = publications(open_lakehouse(spark, checked, "any"))
                 print_history(terminal(), [asdict(one) for one in found])

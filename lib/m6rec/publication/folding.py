@@ -45,7 +45,13 @@ from m6rec.spark.messages import keep_trace, say
 from m6rec.spark.places import matching, place_of
 from m6rec.spark.runtimes import arrow_table, frame_of_arrow
 from m6rec.spark.session import queries_over, queries_over_few
-from m6rec.spark.sources import inferred_format, source_version, time_of_version, with_columns
+from m6rec.spark.sources import (
+    inferred_format,
+    session_for_sources,
+    source_version,
+    time_of_version,
+    with_columns,
+)
 from m6rec.spark.values import owner_column
 from m6rec.stages.pairs.cleaning import judged_by_themselves
 
@@ -181,11 +187,15 @@ class FoldIn:
 
     @contextmanager
     def session_for_batches(self) -> Iterator[None]:
-        """Set the session for batches of few users, and for as many lists as are published."""
+        """Set the session for events, for batches of few users, and for all published lists."""
         lists = 0
         if self.lakehouse.exists(PUBLISHED):
             lists = self.lakehouse.delta_table(PUBLISHED).toDF().count()
-        with queries_over_few(self.spark), queries_over(self.spark, lists):
+        with (
+            session_for_sources(self.spark),
+            queries_over_few(self.spark),
+            queries_over(self.spark, lists),
+        ):
             yield
 
     def follow(self) -> Followed:
