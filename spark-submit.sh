@@ -462,8 +462,10 @@ properties_file() {
     done
     if ((${#files[@]} > 1)); then
         # Of a property that stands there twice, Java takes the last.
-        given="$CACHE/properties-$(printf '%s' "$given" | cksum | cut -d' ' -f1).conf"
+        # The same names are other files elsewhere.
+        given="$CACHE/properties-$(awk 1 "${files[@]}" | cksum | cut -d' ' -f1).conf"
         make_cache
+        find "$CACHE" -maxdepth 1 -name 'properties-*.conf' -mtime "+$DAYS_KEPT" -delete 2>/dev/null || true
         # They may hold keys.
         (umask 077; awk 1 "${files[@]}" >"$given.$$") && mv -f "$given.$$" "$given" || fail_cache
     fi

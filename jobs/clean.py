@@ -1,8 +1,8 @@
 """Remove the runs that no rule of `retention` keeps, and files that no table needs any more.
 
-The published run and the one before it, to which a rollback leads, always stay. --dry-run lists
-what would be removed, with its bytes. Files of removed rows are deleted once Delta's safe period
-has passed, by a later call.
+The published run and the one before it, to which a rollback leads, always stay, and so does the one
+that evaluate.compare_with_run names. --dry-run lists what would be removed, with its bytes. Files
+of removed rows are deleted once Delta's safe period has passed, by a later call.
 """
 
 from datetime import UTC, datetime, timedelta

@@ -28,6 +28,7 @@ from m6rec.report.explanation import plot_explanation, print_explanation
 from m6rec.report.terminal import terminal
 from m6rec.runs import while_versions_last, work_of_run
 from m6rec.spark.session import session_of_job
+from m6rec.spark.sources import session_for_sources
 
 LEAST_WIDTH = 100
 
@@ -50,9 +51,10 @@ def explain_of_run(
     lakehouse = run_to_follow(open_lakehouse(spark, config, run_id or "any"), run_id)
     work = work_of_run(lakehouse)
     given = given_of_run(lakehouse, work)
-    pinned = while_versions_last(lakehouse, given, work)
     own = with_own_indices(lakehouse, work).for_one_job()
-    return explain_item(Fit(own, pinned, c.FINAL), user, item, domain)
+    with session_for_sources(spark):
+        pinned = while_versions_last(lakehouse, given, work)
+        return explain_item(Fit(own, pinned, c.FINAL), user, item, domain)
 
 
 def main(

@@ -44,13 +44,17 @@ def run(lakehouse: Lakehouse, config: Config, once: bool = True) -> None:
         fold_in.check()
         with attempt.going_on(), fold_in.session_for_batches():
             query = fold_in.start(once)
-            if once:
-                query.awaitTermination()
-            else:
-                # A run that is published while no event comes has events to catch up with, too.
-                while not query.awaitTermination(_SECONDS_BETWEEN_LOOKS):
-                    fold_in.catch_up()
-            fold_in.catch_up()
+            try:
+                if once:
+                    query.awaitTermination()
+                else:
+                    # A run that is published while no event comes has events to catch up with, too.
+                    while not query.awaitTermination(_SECONDS_BETWEEN_LOOKS):
+                        fold_in.catch_up()
+                fold_in.catch_up()
+            finally:
+                # In a notebook, it would go on after an error or when the cell is interrupted.
+                query.stop()
 
 
 def main(

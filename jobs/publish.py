@@ -37,11 +37,13 @@ from m6rec.publication.publishing import (
     publish,
     published_run,
     rollback,
+    was_published,
 )
 from m6rec.report.console import print_guards, print_history
 from m6rec.report.terminal import terminal
 from m6rec.spark.messages import say
 from m6rec.spark.session import session_of_job
+from m6rec.spark.sources import session_for_sources
 
 
 def guard(lakehouse: Lakehouse, config: Config) -> list[GuardResult]:
@@ -55,11 +57,6 @@ def guard(lakehouse: Lakehouse, config: Config) -> list[GuardResult]:
     results = measure_guards(lakehouse, config)
     write_guard_results(lakehouse, results)
     return results
-
-
-def is_published(lakehouse: Lakehouse) -> bool:
-    """Whether the run has been published before."""
-    return any(one.run_id == lakehouse.run_id for one in publications(lakehouse))
 
 
 def run(lakehouse: Lakehouse, config: Config, report: Callable[[], None] | None = None) -> None:
@@ -77,10 +74,12 @@ def run(lakehouse: Lakehouse, config: Config, report: Callable[[], None] | None 
         DataError: the run has no recommendations, or a job that has not finished.
         GuardError: a guard stops the run.
     """
-    is_new = not is_published(lakehouse)
-    guarded = guard(lakehouse, config) if is_new else []
-    if report is not None:
-        report()
+    is_new = not was_published(lakehouse)
+    # Until the report, too, has read what it shows, which may be beside.
+    with session_for_sources(lakehouse.spark):
+        guarded = guard(lakehouse, config) if is_new else []
+        if report is not None:
+            report()
     if is_new:
         refuse_stopped(lakehouse.run_id, guarded)
         publish(lakehouse, config)
@@ -115,7 +114,7 @@ def main(
     with errors_as_messages():
         check_publish_options(run_id, back, history)
         checked = read_config(config, tuple(overrides or ()), output)
-        with session_of_job("m6rec publish") as spark:
+        with session_of_job("m6rec publish") as spark, session_for_sources(spark):
             if history:
                 found = publications(open_lakehouse(spark, checked, "any"))
                 print_history(terminal(), [asdict(one) for one in found])

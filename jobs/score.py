@@ -40,6 +40,7 @@ from m6rec.spark.files import hadoop_configuration, local_path
 from m6rec.spark.places import matching
 from m6rec.spark.runtimes import delta_table_named
 from m6rec.spark.session import session_of_job
+from m6rec.spark.sources import session_for_sources
 from m6rec.stages.pairs.outcome import in_a_line
 
 # The parts of a name of the catalogue, within backticks or without.
@@ -58,15 +59,16 @@ def run(lakehouse: Lakehouse, given: GivenUsers, target: str) -> Scored:
         DataError: the run has not finished.
         TableError: a table does not exist or lacks a column.
     """
-    maker = list_maker_of(lakehouse)
-    _refuse_to_replace(maker.fit, given, target)
-    scored = score(maker, given)
-    writer = scored.lists.write.format("delta").mode("overwrite")
-    writer = writer.option("overwriteSchema", "true")
-    if is_path(target):
-        writer.save(target)
-    else:
-        writer.saveAsTable(target)
+    with session_for_sources(lakehouse.spark):
+        maker = list_maker_of(lakehouse)
+        _refuse_to_replace(maker.fit, given, target)
+        scored = score(maker, given)
+        writer = scored.lists.write.format("delta").mode("overwrite")
+        writer = writer.option("overwriteSchema", "true")
+        if is_path(target):
+            writer.save(target)
+        else:
+            writer.saveAsTable(target)
     return scored
 
 

@@ -56,7 +56,7 @@ from m6rec.runs import FAILED, FINISHED, STARTED, Attempt, Job, jobs_going_on, j
 from m6rec.spark.places import remove_folder
 from m6rec.spark.session import session_of_job
 from m6rec.spark.shipping import arrays_for_a_while
-from m6rec.spark.sources import at_versions, source_versions
+from m6rec.spark.sources import at_versions, session_for_sources, source_versions
 from m6rec.tuning import (
     Report,
     alone_in,
@@ -168,7 +168,7 @@ def run_tuning(
             be opened, or another search is at work in the folder.
     """
     folder = local_output(str(output))
-    with alone_in(folder):
+    with alone_in(folder), session_for_sources(spark):
         return _run_tuning(spark, config, run_id, folder)
 
 

@@ -10,10 +10,11 @@ import subprocess
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from pyspark.sql import Row
@@ -36,8 +37,9 @@ from m6rec.job_records import (
 from m6rec.lakehouse import Lakehouse
 from m6rec.rankers import HYBRID
 from m6rec.schemas import RUNS_TABLE
-from m6rec.spark.failures import saying_what_failed
+from m6rec.spark.failures import saying_what_failed, unforeseen
 from m6rec.spark.local_delta import Condition
+from m6rec.spark.messages import keep_trace, say
 from m6rec.spark.session import starting_workers
 from m6rec.spark.sources import at_versions, session_for_sources, source_versions
 
@@ -79,6 +81,9 @@ _MAY_DIFFER = frozenset(
     }
 )
 _A_RUN_MAY_TAKE = timedelta(days=1)
+_SECONDS_BETWEEN_SIGNS = 60.0
+# A commit may be held up, and the clocks of two machines may differ.
+A_STREAM_MAY_BE_SILENT = timedelta(minutes=5)
 
 
 @dataclass(frozen=True)
@@ -134,7 +139,7 @@ def run_jobs(lakehouse: Lakehouse, config: Config, jobs: Iterable[tuple[str, Job
         DataError: a job whose tables another reads has not finished.
     """
     with session_for_sources(lakehouse.spark), ThreadPoolExecutor(1) as beside:
-        earlier = work_of_run(lakehouse)
+        earlier = work_so_far(lakehouse)
         check_same_config(earlier, config, lakehouse.run_id)
         sources = sources_of_run(lakehouse, config, earlier)
         pinned = at_versions(config, sources)
@@ -284,14 +289,34 @@ class Attempt:
 
     @contextmanager
     def going_on(self) -> Iterator[None]:
-        """Have the job's row say that it goes on, and afterwards that it has ended."""
-        self.save(STARTED)
-        status = FAILED
+        """Have the job's row say that it goes on, again and again, and then that it has ended.
+
+        A stream that is stopped from outside cannot say so any more.
+        """
+        self._sign()
+        status, ended = FAILED, Event()
         try:
-            yield
+            with ThreadPoolExecutor(1) as beside:
+                beside.submit(self._sign_until, ended)
+                try:
+                    yield
+                finally:
+                    ended.set()
             status = FINISHED
         finally:
             self.save(status)
+
+    def _sign(self) -> None:
+        replace(self, started_at=datetime.now(UTC)).save(STARTED)
+
+    def _sign_until(self, ended: Event) -> None:
+        while not ended.wait(_SECONDS_BETWEEN_SIGNS):
+            try:
+                self._sign()
+            except Exception as error:
+                keep_trace(error)
+                found = unforeseen(error)
+                say("warning", f"table runs does not say that {self.job} goes on: {found}")
 
     @contextmanager
     def once_more(self) -> Iterator[dict[str, int]]:
@@ -367,7 +392,7 @@ def as_read_by(lakehouse: Lakehouse, config: Config) -> Config:
     Raises:
         ConfigError: the run was begun with another configuration.
     """
-    work = work_of_run(lakehouse)
+    work = work_so_far(lakehouse)
     if not work:
         return config
     check_same_config(work, config, lakehouse.run_id)
@@ -392,7 +417,21 @@ def jobs_of_run(lakehouse: Lakehouse) -> list[Row]:
 
 def work_of_run(lakehouse: Lakehouse) -> list[Row]:
     """The rows of `runs` of the jobs that made this run's tables."""
-    return [row for row in jobs_of_run(lakehouse) if row["job"] not in PUBLICATIONS]
+    return work_among(jobs_of_run(lakehouse))
+
+
+def work_so_far(lakehouse: Lakehouse) -> list[Row]:
+    """`work_of_run` of a run that is to go on; nothing where the run was removed."""
+    return [row for row in work_of_run(lakehouse) if row["status"] not in GONE]
+
+
+def work_among(rows: Iterable[Row]) -> list[Row]:
+    """The rows, of those of one run, of the jobs that made its tables.
+
+    Those of a run that was removed are left out where another has begun under its id.
+    """
+    work = [row for row in rows if row["job"] not in PUBLICATIONS]
+    return [row for row in work if row["status"] not in GONE] or work
 
 
 def collected_runs(lakehouse: Lakehouse, *alternatives: Condition) -> list[Row]:
@@ -405,14 +444,15 @@ def collected_runs(lakehouse: Lakehouse, *alternatives: Condition) -> list[Row]:
 def jobs_going_on(rows: Iterable[Row], now: datetime) -> list[Row]:
     """The rows, of those of `runs`, whose job was started within a day and has not ended.
 
-    A job that was killed cannot be told from one that is going on. `fold_in` may go on for longer.
+    A job that was killed cannot be told from one that is going on, but for `fold_in`, which says
+    each minute that it goes on.
     """
-    since = now - _A_RUN_MAY_TAKE
+    silent = {FOLD_IN.name: A_STREAM_MAY_BE_SILENT}
     return [
         row
         for row in rows
         if row["status"] == STARTED
-        and (row["job"] == FOLD_IN.name or row["started_at"].astimezone(UTC) > since)
+        and now - row["started_at"].astimezone(UTC) < silent.get(row["job"], _A_RUN_MAY_TAKE)
     ]
 
 

@@ -422,7 +422,8 @@ RUNS_TABLE = _table(
     " configuration, and `given` that configuration without defaults. Each time that a run is"
     " published (`publish`, or `rollback` to it) has a row, and the last finished one names the"
     " published run. `status` is `started`, `finished`, `failed`, `removing` once `clean` has begun"
-    " to remove the run's rows of other tables, or `removed` when it has.",
+    " to remove the run's rows of other tables, or `removed` when it has. `started_at` of `fold_in`"
+    " that goes on is when it last said so.",
     ("job", "started_at"),
     {
         "job": T.StringType(),

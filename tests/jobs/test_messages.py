@@ -21,6 +21,17 @@ def test_a_message_goes_to_the_stderr_that_the_shell_names(
     assert (said_here.out, said_here.err) == ("", "")
 
 
+def test_a_message_to_what_is_no_terminal_begins_with_its_kind_though_colours_are_forced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stderr_of_caller = tmp_path / "stderr"
+    stderr_of_caller.touch()
+    monkeypatch.setenv("M6REC_STDERR", str(stderr_of_caller))
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    say("error", "there is no such run")
+    assert stderr_of_caller.read_text() == "error: there is no such run\n"
+
+
 def test_without_the_shell_a_message_goes_to_the_own_stderr(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -39,9 +39,9 @@ def submit(
     )
 
 
-def words_of_command(*arguments: str, **variables: str) -> list[str]:
+def words_of_command(*arguments: str, cwd: Path = REPOSITORY, **variables: str) -> list[str]:
     """The words of the command of spark-submit that the script would run."""
-    result = submit(*arguments, DRY_RUN="1", **variables)
+    result = submit(*arguments, cwd=cwd, DRY_RUN="1", **variables)
     assert result.returncode == 0, result.stderr
     return shlex.split(result.stdout)
 
@@ -326,6 +326,21 @@ def test_packages_are_those_of_the_lanes_spark_and_hadoop(tmp_path: Path) -> Non
     assert packages == ["io.delta:delta-spark_2.12:3.3.3", "org.apache.hadoop:hadoop-aws:3.3.4"]
     chain = "com.amazonaws.auth.DefaultAWSCredentialsProviderChain"
     assert option(words, "--conf") == f"spark.hadoop.fs.s3a.aws.credentials.provider={chain}"
+
+
+def test_files_of_properties_of_the_same_names_elsewhere_are_others(tmp_path: Path) -> None:
+    joined = []
+    for shop in ("one", "two"):
+        folder = tmp_path / shop
+        folder.mkdir()
+        (folder / "spark.conf").write_text("spark.ui.enabled false\n")
+        (folder / "store.conf").write_text(f"spark.hadoop.fs.defaultFS hdfs://{shop}\n")
+        given = {"PROPERTIES": "spark.conf,store.conf", "M6REC_CACHE": str(tmp_path / "cache")}
+        words = words_of_command("demo", cwd=folder, **given)
+        joined.append(Path(option(words, "--properties-file")))
+    assert [file.read_text().splitlines()[1:] for file in joined] == [
+        [f"spark.hadoop.fs.defaultFS hdfs://{shop}"] for shop in ("one", "two")
+    ]
 
 
 def test_the_set_up_reaches_maven_as_the_caller_says(tmp_path: Path) -> None:

@@ -1,12 +1,14 @@
 """Events that come after training, folded into the published lists on real Delta tables."""
 
 import json
+import re
 import shutil
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -15,6 +17,7 @@ import pytest
 from pyspark.errors import StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.streaming.query import StreamingQuery
 from pyspark.sql.types import StructType
 
 from jobs import fold_in as job
@@ -357,7 +360,11 @@ def test_a_run_that_reads_events_otherwise_ends_the_job(
 
 
 def test_an_item_that_a_rule_excludes_from_now_on_is_in_no_new_list(
-    spark: SparkSession, copied: Lakehouse, following: Config, tmp_path: Path
+    spark: SparkSession,
+    copied: Lakehouse,
+    following: Config,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     recalled = str(tmp_path / "recalled")
     named = spark.createDataFrame([("item-1",)], "product string")
@@ -382,6 +389,19 @@ def test_an_item_that_a_rule_excludes_from_now_on_is_in_no_new_list(
     # A minute later.
     fold_in._next_rules = 0.0
     assert masked() == first + 1
+
+    # Rules that cannot be followed change nothing, and end no stream.
+    every = copied.read("catalogue").select(F.col(c.ITEM_ID).alias("product"))
+    every.write.format("delta").mode("append").save(recalled)
+    fold_in._next_rules = 0.0
+    assert masked() == first + 1
+    assert re.search("leave none of the .* lists follow the rules as", capsys.readouterr().err)
+    named.write.format("delta").mode("append").save(recalled)
+    for file in Path(recalled).glob("*.parquet"):
+        file.unlink()
+    fold_in._next_rules = 0.0
+    assert masked() == first + 1
+    assert re.search("Spark failed: .* lists follow the rules as", capsys.readouterr().err)
 
 
 def test_the_followed_table_is_read_as_it_is_whatever_version_runs_read(
@@ -470,6 +490,29 @@ def test_of_the_table_that_the_run_has_read_only_later_commits_are_followed(
     assert events_in_all == 1 + 2
 
 
+def test_histories_of_all_users_are_made_by_several_tasks(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    class Counting(FoldsBySpark):
+        def _inputs(self, followed: Followed, *_: Any) -> tuple[DataFrame, int]:
+            raise RuntimeError(f"{followed.histories.rdd.getNumPartitions()} parts")
+
+    rows = [
+        (f"user-{number}", "item", START.to_pydatetime(), "view", 1.0, None) for number in range(9)
+    ]
+    columns = (
+        "user_id string, item_id string, event_time timestamp, event_type string, weight double,"
+        " context map<string, string>"
+    )
+    events = spark.createDataFrame(rows, columns)
+    maker: Any = SimpleNamespace(
+        fit=SimpleNamespace(lakehouse=SimpleNamespace(read=lambda _: events))
+    )
+    fold_in = Counting(Lakehouse(spark, str(tmp_path), "any"), config_of(str(tmp_path)))
+    with pytest.raises(RuntimeError, match=r"^2 parts"):
+        fold_in._replace_lists(Followed(0, maker), 0, ["user-1"])
+
+
 def test_users_whose_run_has_no_factors_are_not_measured_by_them(copied: Lakehouse) -> None:
     copied.delta_table("models").delete("kind = 'factors'")
     assert Followed(0, list_maker_of(copied)).factor_model is None
@@ -494,6 +537,28 @@ def _second_run(lakehouse: Lakehouse) -> Lakehouse:
     rows = work.withColumn("run_id", F.lit("second"))
     rows.write.format("delta").mode("append").save(lakehouse.address("runs"))
     return lakehouse.for_run("second")
+
+
+def test_no_stream_goes_on_when_the_job_has_failed(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Failing(FoldIn):
+        def check(self) -> None:
+            pass
+
+        def start(self, once: bool) -> StreamingQuery:
+            rows = spark.readStream.format("rate").load()
+            return rows.writeStream.format("noop").start()
+
+        def catch_up(self) -> Followed:
+            raise DataError("users have been forgotten")
+
+    monkeypatch.setattr(job, "FoldIn", Failing)
+    monkeypatch.setattr(job, "_SECONDS_BETWEEN_LOOKS", 0.1)
+    lakehouse = Lakehouse(spark, str(tmp_path), "any")
+    with pytest.raises(DataError, match="forgotten"):
+        job.run(lakehouse, config_of(str(tmp_path)), once=False)
+    assert spark.streams.active == []
 
 
 def test_what_cannot_be_followed_is_said(

@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from m6rec.lakehouse import PUBLISHED, Lakehouse
 from m6rec.publication.forgetting import forget
 from m6rec.publication.publishing import publications, publish, read_published
 from m6rec.publication.replacing import PublishedLists
-from m6rec.runs import FINISHED, STARTED, Attempt
+from m6rec.runs import FINISHED, STARTED, Attempt, jobs_of_run
 from m6rec.schemas import TABLES
 from m6rec.spark.sources import read_ids, table_of_ids
 from tests.finished_runs import config_of, finished_runs
@@ -242,13 +243,33 @@ def test_nobody_is_forgotten_beside_a_stream_however_long_it_has_gone_on(
     week_ago = datetime.now(UTC) - timedelta(days=7)
     stream = Attempt(lakehouse, config, "fold_in", started_at=week_ago)
     ids = spark.createDataFrame([("user-1",)], "user_id string")
-    with (
-        stream.going_on(),
-        pytest.raises(DataError, match=r"job fold_in .* stop it, or, .*--killed fold_in"),
-    ):
+    refused = r"job fold_in .* went on at .* wait 5 minutes or give --killed fold_in"
+    with stream.going_on(), pytest.raises(DataError, match=refused):
         forget(lakehouse.for_run("receipt"), config, ids)
     with pytest.raises(DataError, match="no table user_index"):
         forget(lakehouse.for_run("receipt"), config, ids)
+
+
+def test_a_stream_that_has_said_nothing_for_minutes_is_gone(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_of(str(tmp_path))
+    lakehouse = Lakehouse(spark, str(tmp_path), "fold_in")
+    minutes_ago = datetime.now(UTC) - timedelta(minutes=6)
+    ids = spark.createDataFrame([("user-1",)], "user_id string")
+    # As where its process is stopped from outside.
+    Attempt(lakehouse, config, "fold_in", started_at=minutes_ago).save(STARTED)
+    with pytest.raises(DataError, match="no table user_index"):
+        forget(lakehouse.for_run("receipt"), config, ids)
+
+    monkeypatch.setattr("m6rec.runs._SECONDS_BETWEEN_SIGNS", 0.01)
+    with Attempt(lakehouse, config, "fold_in").going_on():
+        first = jobs_of_run(lakehouse)[0]["started_at"]
+        while (row := jobs_of_run(lakehouse)[0])["started_at"] == first:
+            time.sleep(0.01)
+        assert row["status"] == STARTED
+    [row] = jobs_of_run(lakehouse)
+    assert row["status"] == FINISHED
 
 
 def test_nobody_is_forgotten_beside_a_run_that_is_going_on(

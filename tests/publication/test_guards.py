@@ -84,6 +84,23 @@ def test_lists_are_counted(spark: SparkSession, ansi: str) -> None:
     )
 
 
+def test_a_list_is_full_where_those_of_all_contexts_are_there_and_full(spark: SparkSession) -> None:
+    items = spark.createDataFrame(
+        [(item, index, None, True) for index, item in enumerate("abc")],
+        "item_id string, item_index long, domain string, allowed boolean",
+    )
+    users = spark.createDataFrame(
+        [(name, []) for name in ("ann", "bob", "eve", "fay")],
+        "user_id string, held_back array<long>",
+    )
+    # In the morning eve's list is short, and bob has none; fay has no list at all.
+    anyhow = lists(spark, ann="ab", bob="ab", eve="ab")
+    in_the_morning = lists(spark, ann="bc", eve="a").withColumn("context", F.lit("morning"))
+    found = anyhow.unionByName(in_the_morning)
+    counted = count_lists(found, users, items, {None: 2}, contexts=1)
+    assert (counted.eligible, counted.full) == (4, 1)
+
+
 def test_what_is_beyond_a_quota_is_counted_in_each_list(spark: SparkSession) -> None:
     brands = {"a": "x", "b": "x", "c": "x", "d": "y", "e": "y"}
     values = spark.createDataFrame(list(brands.items()), "item_id string, value string")

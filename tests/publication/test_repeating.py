@@ -1,5 +1,6 @@
 """Sources are read at one version by all jobs of a run, and the run can be made again from it."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,10 @@ from m6rec.config.run import Config, parse_config
 from m6rec.errors import DataError
 from m6rec.job_records import JobRecord
 from m6rec.lakehouse import Lakehouse
+from m6rec.publication.nights import night_of
+from m6rec.publication.publishing import publish, was_published
 from m6rec.publication.repeating import ListDifferences, differences, repetition_of
-from m6rec.runs import Job, run_job
+from m6rec.runs import REMOVED, Job, as_read_by, run_job, work_of_run
 from m6rec.spark.sources import read_source
 from tests.finished_runs import PLACES, USERS, lists_of
 
@@ -64,6 +67,41 @@ def test_all_jobs_of_a_run_and_its_repetition_read_the_same_version(
     make(repetition.lakehouse, repetition.config)
     assert read == [1, 1, 2, 1, 1]
     assert differences(first, repetition.lakehouse).are_equal
+
+
+def test_a_run_under_the_id_of_one_that_was_removed_is_another(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    events = tmp_path / "events"
+    append_event(spark, events)
+    data = {"interactions": {"source": {"path": str(events)}}, "lake": str(tmp_path / "lake")}
+    config = parse_config(data, "test")
+    monday = Lakehouse(spark, config.lake, "monday")
+
+    def make(config: Config, *names: str) -> None:
+        def write(own: Lakehouse, _: Config) -> None:
+            own.write("recommendations", lists_of(spark, "item"))
+
+        for name in names:
+            run_job(monday, config, Job(JobRecord(name), write))
+
+    make(config, "recommend", "evaluate")
+    assert publish(monday, config)
+    is_work = F.col("job") != "publish"
+    monday.delta_table("runs").update(is_work, {"status": F.lit(REMOVED)})
+    append_event(spark, events)
+
+    changed = config.replaced({"seed": 5})
+    assert as_read_by(monday, changed) is changed
+    night = night_of(monday, changed, datetime.now(UTC), None)
+    assert night.reason == "the published run monday has been removed"
+    assert was_published(monday)
+    make(changed, "recommend")
+    assert not was_published(monday)
+    [row] = work_of_run(monday)
+    assert (row["job"], row["sources"]) == ("recommend", {"interactions.source": 1})
+    assert publish(monday, changed)
+    assert was_published(monday) and not publish(monday, changed)
 
 
 def test_other_scores_are_told_from_other_items(spark: SparkSession, tmp_path: Path) -> None:

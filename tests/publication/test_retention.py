@@ -12,6 +12,7 @@ from jobs.clean import tell
 from m6rec.config.publication import RetentionConfig
 from m6rec.errors import DataError
 from m6rec.publication.publishing import publish, read_published, rollback
+from m6rec.publication.repeating import repetition_of
 from m6rec.publication.retention import (
     ARTIFACTS,
     Cleaning,
@@ -146,9 +147,19 @@ def test_a_run_that_is_going_on_stays_until_it_must_have_been_killed(
     started = {"status": F.lit("started"), "finished_at": F.lit(None).cast("timestamp")}
     copy_run(ended, "runs", "going-on", **started)
     now = datetime.now(UTC)
-    assert runs_to_remove(ended, config.retention, now) == ["ended"]
+    assert runs_to_remove(ended, config, now) == ["ended"]
     later = now + timedelta(days=1)
-    assert set(runs_to_remove(ended, config.retention, later)) == {"ended", "going-on"}
+    assert set(runs_to_remove(ended, config, later)) == {"ended", "going-on"}
+
+
+def test_a_run_with_which_others_are_compared_stays_and_no_repetition_needs_it(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    sections = {"retention": {"runs": 0, "days": 0}, "evaluate": {"compare_with_run": "reference"}}
+    config = config_of(str(tmp_path), **sections)
+    _, other = finished_runs(spark, config, "reference", "other")
+    assert runs_to_remove(other, config, datetime.now(UTC)) == ["other"]
+    assert repetition_of(other, "again").config.evaluate.compare_with_run is None
 
 
 def test_it_is_said_what_leaves_the_disk_and_when(capsys: pytest.CaptureFixture[str]) -> None:

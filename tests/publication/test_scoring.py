@@ -1,6 +1,7 @@
 """Lists for the users of a table, with the models of a run that has finished."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -17,10 +18,13 @@ from m6rec.fits.list_maker import EVENT_COLUMNS, KnownOfUsers, ListMaker
 from m6rec.fits.sources import open_events
 from m6rec.job_records import FORGET
 from m6rec.lakehouse import Lakehouse
+from m6rec.publication.folding import FoldIn
 from m6rec.publication.publishing import run_to_follow
 from m6rec.publication.scoring import GivenUsers, Scored, list_maker_of
 from m6rec.runs import Attempt
 from m6rec.schemas import RECOMMENDATIONS_TABLE
+from m6rec.spark.session import with_settings
+from tests.finished_runs import config_of
 from tests.lanes import ROWS_ARE_ROUNDED_ALIKE
 from tests.synthetic_shop import START, Shop
 
@@ -101,6 +105,26 @@ def test_users_who_were_in_training_have_the_lists_of_the_batch_to_the_bit(
     _, lists = scored(lakehouse, tmp_path, written(known, tmp_path / "events.parquet"))
     known_lists = {place: row for place, row in expected.items() if place[0] in with_history}
     assert_same_lists(lists, known_lists)
+
+
+def test_days_of_lists_are_those_of_utc_whatever_zone_the_session_has(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zone, lakehouse = "spark.sql.session.timeZone", Lakehouse(spark, str(tmp_path), "any")
+
+    def lists_of_zone(*_: Any) -> Scored:
+        return Scored(spark.sql("select current_timezone() zone"), 0, 0, 0, 0, 0, {})
+
+    monkeypatch.setattr(job, "list_maker_of", lambda _: SimpleNamespace(fit=None))
+    monkeypatch.setattr(job, "_refuse_to_replace", lambda *_: None)
+    monkeypatch.setattr(job, "score", lists_of_zone)
+    target = str(tmp_path / "lists")
+    with with_settings(spark, {zone: "Asia/Tokyo"}):
+        job.run(lakehouse, GivenUsers("any"), target)
+        with FoldIn(lakehouse, config_of(str(tmp_path))).session_for_batches():
+            assert spark.conf.get(zone) == "UTC"
+        assert spark.conf.get(zone) == "Asia/Tokyo"
+    assert spark.read.format("delta").load(target).collect() == [("UTC",)]
 
 
 def test_a_table_of_events_is_told_by_its_column_of_items_whatever_its_case(

@@ -51,9 +51,10 @@ class GuardsConfig(Section):
 
     full_lists: Guard = Field(
         default=_stop(0.99),
-        description="At least: the share of users with a full list, among those for whom the"
-        " catalogue and the rules leave enough items. A list into which a quota lets no further"
-        " item is full.",
+        description="At least: the share of users' lists that are full, in each of"
+        " `recommend.contexts` as well, among those for which the catalogue and the rules leave"
+        " enough items. Each domain has such lists. A list into which a quota lets no further item"
+        " is full.",
     )
     unknown_items: Guard = Field(
         default=_stop(0.0),
@@ -181,7 +182,7 @@ class RetentionConfig(Section):
     """Which runs job `clean` keeps.
 
     A run is kept where either key says so. The published run and the one before it, to which a
-    rollback leads, are always kept.
+    rollback leads, are always kept, and so is the one that `evaluate.compare_with_run` names.
     """
 
     runs: NonNegativeInt = Field(default=14, description="The number of latest runs that are kept.")

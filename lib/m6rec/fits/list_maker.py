@@ -107,9 +107,12 @@ class ListMaker:
     @cached_property
     def scorings(self) -> tuple[Scoring, ...]:
         """The published blend under the rules, once for each domain if there are any."""
+        return self._scorings_without(self._masked_items)
+
+    def _scorings_without(self, masked_items: npt.NDArray[np.bool_]) -> tuple[Scoring, ...]:
         fit, reranking = self.fit, reranking_of(self.fit)
         return tuple(
-            published_scoring(fit, self._read, blend, self._masked_items, reranking, domain)
+            published_scoring(fit, self._read, blend, masked_items, reranking, domain)
             for blend, domain in zip(self._blends, fit.ranked_domains, strict=True)
         )
 
@@ -164,12 +167,17 @@ class ListMaker:
         return replace(cleaned, interactions=cleaned.interactions.withColumn(c.WEIGHT, weight))
 
     def read_rules_anew(self) -> None:
-        """Have the lists from now on follow the owner's rules and quotas as they are now."""
-        is_same = np.array_equal(items_outside_lists(self.fit), self._masked_items)
+        """Have the lists from now on follow the owner's rules and quotas as they are now.
+
+        Where these cannot be read, lists follow those of before.
+        """
+        masked_items = items_outside_lists(self.fit)
+        is_same = np.array_equal(masked_items, self._masked_items)
         if is_same and not self.fit.config.recommend.item_columns():
             return
-        for name in ("scorings", "_rankings", "_masked_items"):
-            self.__dict__.pop(name, None)
+        scorings = self._scorings_without(masked_items)
+        rankings = self._shipped(scorings)
+        self.__dict__.update(_masked_items=masked_items, scorings=scorings, _rankings=rankings)
 
     def lists(self, inputs: DataFrame, generated_at: datetime) -> DataFrame:
         """Explained lists: columns of table `recommendations` without run_id.
@@ -315,10 +323,13 @@ class ListMaker:
 
     @cached_property
     def _rankings(self) -> tuple[ShippedRanking, ...]:
+        return self._shipped(self.scorings)
+
+    def _shipped(self, scorings: tuple[Scoring, ...]) -> tuple[ShippedRanking, ...]:
         contexts = self.fit.config.recommend.contexts
         return tuple(
             ship_ranking(self.fit.spark, scoring, self._explaining, contexts)
-            for scoring in self.scorings
+            for scoring in scorings
         )
 
     @cached_property

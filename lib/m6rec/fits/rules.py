@@ -37,7 +37,8 @@ def items_outside_lists(fit: Fit) -> npt.NDArray[np.bool_]:
         raise DataError(
             f"recommend.rules leave none of the {fit.n_items} items to be listed: look at"
             f" {' and '.join(named)}, whose ids are compared with those of the interactions;"
-            " correct these tables, and start a run anew, with another --run-id"
+            " correct these tables; a run that has begun reads them as they were then, so start one"
+            " anew, with another --run-id"
         )
     return masked
 

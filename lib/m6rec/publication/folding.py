@@ -26,7 +26,7 @@ from pyspark.sql.streaming.query import StreamingQuery
 from m6rec import columns as c
 from m6rec.config.base import TableSource
 from m6rec.config.run import INTERACTIONS_SOURCE, Config, sources_of
-from m6rec.errors import ConfigError, DataError, TableError
+from m6rec.errors import ConfigError, DataError, M6RecError, TableError
 from m6rec.fingerprints import fingerprint_of
 from m6rec.fits.list_maker import KnownOfUsers, added, lacking
 from m6rec.fits.sources import columns_of_events
@@ -39,13 +39,19 @@ from m6rec.publication.replacing import PublishedLists, frame_of_users
 from m6rec.publication.scoring import list_maker_of
 from m6rec.runs import collected_runs, sources_of_run, work_of_run
 from m6rec.schemas import FOLD_IN_BATCHES_TABLE, RUNS_TABLE
-from m6rec.spark.failures import following_table
+from m6rec.spark.failures import THROWN, following_table, unforeseen
 from m6rec.spark.local_marks import RowsOfKeys
-from m6rec.spark.messages import say
+from m6rec.spark.messages import keep_trace, say
 from m6rec.spark.places import matching, place_of
 from m6rec.spark.runtimes import arrow_table, frame_of_arrow
 from m6rec.spark.session import queries_over, queries_over_few
-from m6rec.spark.sources import inferred_format, source_version, time_of_version, with_columns
+from m6rec.spark.sources import (
+    inferred_format,
+    session_for_sources,
+    source_version,
+    time_of_version,
+    with_columns,
+)
 from m6rec.spark.values import owner_column
 from m6rec.stages.pairs.cleaning import judged_by_themselves
 
@@ -181,11 +187,15 @@ class FoldIn:
 
     @contextmanager
     def session_for_batches(self) -> Iterator[None]:
-        """Set the session for batches of few users, and for as many lists as are published."""
+        """Set the session for events, for batches of few users, and for all published lists."""
         lists = 0
         if self.lakehouse.exists(PUBLISHED):
             lists = self.lakehouse.delta_table(PUBLISHED).toDF().count()
-        with queries_over_few(self.spark), queries_over(self.spark, lists):
+        with (
+            session_for_sources(self.spark),
+            queries_over_few(self.spark),
+            queries_over(self.spark, lists),
+        ):
             yield
 
     def follow(self) -> Followed:
@@ -426,10 +436,12 @@ class FoldIn:
             versions = self._versions_of_rules(followed)
             if versions != self._rules:
                 followed.maker.read_rules_anew()
-        except TableError as error:
-            say("warning", f"{error}; lists follow the rules as they were read before")
-            return
-        self._rules = versions
+            self._rules = versions
+        except (M6RecError, *THROWN) as error:
+            # A table may be empty, or written anew, for a moment.
+            keep_trace(error)
+            found = str(error) if isinstance(error, M6RecError) else unforeseen(error)
+            say("warning", f"{found}; lists follow the rules as they were read before")
 
     def _versions_of_rules(self, followed: Followed) -> tuple[int, ...]:
         """A number for each table that the rules of lists are read from, which changes with it."""
@@ -491,6 +503,7 @@ class FoldIn:
         maker, are_few = followed.maker, len(users) <= self.users_in_driver
         lists: DataFrame | pa.Table
         old = self.published.rows_of_users(users) if are_few else None
+        followed.keep_histories()
         with ExitStack() as stack, ThreadPoolExecutor(1) as beside:
             if are_few:
                 stack.enter_context(queries_over_few(self.spark, tasks=1))

@@ -69,6 +69,13 @@ class Followed:
         """user_id, user_index of the users whom the run knows, kept by the executors."""
         return self.maker.index.persist()
 
+    def keep_histories(self) -> None:
+        """Have `histories` made in as many parts as the session's settings now ask for.
+
+        Those of a batch are for its few users, and the histories are those of all users.
+        """
+        _ = self.histories
+
     def events_of(self, users: DataFrame) -> DataFrame:
         """The events that the run has of a few users."""
         ids = F.broadcast(users.select(c.USER_ID))

@@ -6,7 +6,7 @@ forgotten user who is still in the owner's tables comes back with the next run.
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pyspark.sql import DataFrame
@@ -20,7 +20,7 @@ from m6rec.errors import DataError
 from m6rec.job_records import CLEAN, FOLD_IN, FORGET
 from m6rec.lakehouse import PUBLISHED, Lakehouse
 from m6rec.publication.upkeep import existing_tables, for_each, vacuum
-from m6rec.runs import Attempt, collected_runs, jobs_going_on
+from m6rec.runs import A_STREAM_MAY_BE_SILENT, Attempt, collected_runs, jobs_going_on
 from m6rec.schemas import RECEIPTS_TABLE, TABLES
 from m6rec.spark.places import matching, remove_folder
 from m6rec.spark.runtimes import cast_or_null
@@ -258,11 +258,14 @@ def _refuse_beside_a_run(lakehouse: Lakehouse, killed: Collection[str], so_far: 
     started = [row for row in jobs if row[c.RUN_ID] not in killed]
     if started:
         row = max(started, key=lambda one: one["started_at"])
-        end = "stop it" if row["job"] == FOLD_IN.name else "wait for it"
+        began, end, gone = "was started", "wait for it", "was killed, finish it"
+        if row["job"] == FOLD_IN.name:
+            minutes = A_STREAM_MAY_BE_SILENT // timedelta(minutes=1)
+            began, end, gone = "went on", "stop it", f"has been stopped, wait {minutes} minutes"
         raise DataError(
-            f"job {row['job']} of run {row[c.RUN_ID]} was started at {row['started_at']} and has"
+            f"job {row['job']} of run {row[c.RUN_ID]} {began} at {row['started_at']} and has"
             " not ended, and forgetting would delete the files that it is writing, so"
-            f" {so_far}; {end}, or, where it was killed, finish it or give --killed"
+            f" {so_far}; {end}, or, where it {gone} or give --killed"
             f" {row[c.RUN_ID]}, or give --retain-hours {SAFE_HOURS}, which keeps the users in files"
             " of older versions until then, and forget them again when the job has ended"
         )

@@ -272,7 +272,8 @@ def _of_lists(subject: _Subject) -> dict[str, Measured]:
     if values is not None:
         beyond = count_beyond_quota(lists, values, subject.config.recommend.rules.at_most.count)
         quota = read_reranking(subject.final, ListCriteria(None, None))
-    counts = count_lists(lists, _users(subject), items, dict.fromkeys(domains, top_n), quota)
+    lengths, contexts = dict.fromkeys(domains, top_n), len(subject.config.recommend.contexts)
+    counts = count_lists(lists, _users(subject), items, lengths, quota, contexts)
     missing = counts.eligible - counts.full
     return {
         "full_lists": _share(

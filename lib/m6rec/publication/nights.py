@@ -16,7 +16,7 @@ from m6rec.fits.fit import Fit
 from m6rec.job_records import KEEP_CHOICES
 from m6rec.lakehouse import Lakehouse
 from m6rec.publication.publishing import published_run
-from m6rec.runs import GONE, work_of_run
+from m6rec.runs import GONE, work_of_run, work_so_far
 
 _UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 _KEYS_NAMED = 3
@@ -78,7 +78,7 @@ def night_of(
         choose_every: the age from which choices are made anew, less an hour at most, so that it
             may be a whole number of days; None leaves it to the guards.
     """
-    begun = {row["job"] for row in work_of_run(lakehouse)}
+    begun = {row["job"] for row in work_so_far(lakehouse)}
     if KEEP_CHOICES.name in begun:
         kept = kept_choices(Fit(lakehouse, config, c.SELECTION))
         return Night(published_run(lakehouse) if kept is None else kept.kept_from)

@@ -28,6 +28,7 @@ from m6rec.runs import (
     check_same_config,
     collected_runs,
     jobs_of_run,
+    work_among,
     work_of_run,
 )
 from m6rec.schemas import RUNS_TABLE, TABLES
@@ -66,8 +67,7 @@ def publish(lakehouse: Lakehouse, config: Config, again: bool = False) -> bool:
     """
     rows = _rows_of_run_and_publications(lakehouse)
     outputs = _checked_outputs(_work_among(rows, lakehouse.run_id), lakehouse, config)
-    published = any(one.run_id == lakehouse.run_id for one in _publications_among(rows))
-    if published and not again:
+    if _was_published(rows, lakehouse.run_id) and not again:
         return False
     _commit(lakehouse, config, PUBLISH.name, outputs)
     return True
@@ -147,6 +147,14 @@ def run_to_follow(lakehouse: Lakehouse, run_id: str | None) -> Lakehouse:
     return lakehouse.for_run(chosen)
 
 
+def was_published(lakehouse: Lakehouse) -> bool:
+    """Whether the run has been published since it began.
+
+    Another one of the same id, which has been removed, may have been published before.
+    """
+    return _was_published(_rows_of_run_and_publications(lakehouse), lakehouse.run_id)
+
+
 def published_run(lakehouse: Lakehouse) -> str | None:
     """The run id that was published last, or None where no run has been."""
     history = publications(lakehouse)
@@ -179,7 +187,13 @@ def _rows_of_run_and_publications(lakehouse: Lakehouse) -> list[Row]:
 
 
 def _work_among(rows: Sequence[Row], run_id: str) -> list[Row]:
-    return [row for row in rows if row[c.RUN_ID] == run_id and row["job"] not in PUBLICATIONS]
+    return work_among(row for row in rows if row[c.RUN_ID] == run_id)
+
+
+def _was_published(rows: Sequence[Row], run_id: str) -> bool:
+    begun = [row["started_at"].astimezone(UTC) for row in _work_among(rows, run_id)]
+    published = [one.at for one in _publications_among(rows) if one.run_id == run_id]
+    return bool(begun and published) and max(published) > min(begun)
 
 
 def _publications_among(rows: Sequence[Row]) -> list[Publication]:

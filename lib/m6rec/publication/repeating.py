@@ -35,7 +35,8 @@ class Repetition:
     """What a run was made of.
 
     Attributes:
-        config: its configuration, with every source at the version that the run read.
+        config: its configuration, with every source at the version that the run read, and without
+            a comparison with another run, which may be gone.
         lakehouse: the tables of the run that repeats it, with the indices as they were then.
         doubts: why the lists may differ all the same.
     """
@@ -88,7 +89,10 @@ def repetition_of(original: Lakehouse, run_id: str) -> Repetition:
     if first["code_version"] != code_version():
         doubts.append(f"the code was {first['code_version']} and is {code_version()}")
     lakehouse = replace(original.for_run(run_id), fixed={} if forgotten else index_versions(work))
-    return Repetition(at_versions(given, versions), lakehouse, tuple(doubts))
+    config = at_versions(given, versions)
+    if config.evaluate.compare_with_run is not None:
+        config = config.replaced({"evaluate.compare_with_run": None})
+    return Repetition(config, lakehouse, tuple(doubts))
 
 
 def given_of_run(original: Lakehouse, work: Sequence[Row]) -> Config:

@@ -76,7 +76,7 @@ def clean(
     """
     runs = [
         *_half_removed(lakehouse),
-        *runs_to_remove(lakehouse, config.retention, now),
+        *runs_to_remove(lakehouse, config, now),
     ]
     tables = existing_tables(lakehouse)
     sizes = for_each(tables, lambda name: _bytes_of(lakehouse, name, runs))
@@ -91,8 +91,11 @@ def clean(
     return Cleaning(tuple(runs), tuple(removals))
 
 
-def runs_to_remove(lakehouse: Lakehouse, retention: RetentionConfig, now: datetime) -> list[str]:
-    """The runs that no rule keeps and whose jobs are not going on, the oldest first."""
+def runs_to_remove(lakehouse: Lakehouse, config: Config, now: datetime) -> list[str]:
+    """The runs that nothing keeps and whose jobs are not going on, the oldest first.
+
+    A rule of `retention` keeps a run, and so does a comparison that each next run makes with it.
+    """
     last: dict[str, datetime] = {}
     rows = collected_runs(lakehouse, {})
     for row in rows:
@@ -101,9 +104,10 @@ def runs_to_remove(lakehouse: Lakehouse, retention: RetentionConfig, now: dateti
             last[row[c.RUN_ID]] = max(at, last.get(row[c.RUN_ID], at))
     oldest_first = sorted(last, key=lambda run_id: (last[run_id], run_id))
     ages = {run_id: now - last[run_id] for run_id in oldest_first}
-    going_on = {row[c.RUN_ID] for row in jobs_going_on(rows, now)}
-    removed = removable(ages, runs_followed(publications(lakehouse)), retention)
-    return [run_id for run_id in removed if run_id not in going_on]
+    kept = {row[c.RUN_ID] for row in jobs_going_on(rows, now)}
+    kept.add(config.evaluate.compare_with_run)
+    removed = removable(ages, runs_followed(publications(lakehouse)), config.retention)
+    return [run_id for run_id in removed if run_id not in kept]
 
 
 def _half_removed(lakehouse: Lakehouse) -> list[str]:

@@ -17,7 +17,14 @@ _STYLES: dict[MessageKind, str] = {"error": "bold red", "warning": "bold yellow"
 def say(kind: MessageKind, message: str) -> None:
     """Print `kind: message` on stderr."""
     with _error_stream() as stream:
-        console = Console(file=stream, highlight=False, soft_wrap=True, emoji=False)
+        # spark-submit.sh knows a message by how its line begins, and FORCE_COLOR would colour that.
+        console = Console(
+            file=stream,
+            force_terminal=stream.isatty(),
+            highlight=False,
+            soft_wrap=True,
+            emoji=False,
+        )
         console.print(f"{kind}: ", style=_STYLES[kind], end="")
         console.print(message, markup=False)
 

@@ -30,9 +30,9 @@ class ListCounts:
     """What has been counted of the lists of a run.
 
     Attributes:
-        eligible: users for whom there are enough items for a full list; where there are domains,
-            users count once in each.
-        full: those of them who have a full list, also in each context.
+        eligible: lists for which there are enough items to be full: one of each user, in each
+            domain where there are domains.
+        full: those of them that are full, also in each context.
         unknown: places whose item the catalogue does not hold.
         forbidden: places whose item is not allowed, at all or for the user.
         duplicate: places whose item stands in the same list already.
@@ -59,6 +59,7 @@ def count_lists(
     items: DataFrame,
     lengths: Mapping[str | None, int],
     quota: Reranking | None = None,
+    contexts: int = 0,
 ) -> ListCounts:
     """Count what guards compare with their limits.
 
@@ -70,6 +71,7 @@ def count_lists(
         items: item_id, item_index, domain, allowed (whether lists may hold it): the catalogue.
         lengths: the length of a full list in each domain; of None where there are none.
         quota: what lists may hold of one value; a list that it lets no item into is full.
+        contexts: in how many a user has a list besides the one without a context.
     """
     rows = _places(lists).join(items.drop(c.DOMAIN), c.ITEM_ID, how="left")
     by_domain = items.where(ALLOWED).groupBy(c.DOMAIN).count().collect()
@@ -87,7 +89,8 @@ def count_lists(
     allowed = {row[c.DOMAIN]: row["count"] for row in by_domain}
     expected = _expected(users, items, allowed, lengths)
     grows = None if quota is None else _growing(quota, items)
-    of_users = _count_users(rows, users, expected, max(lengths.values(), default=0), grows)
+    longest = max(lengths.values(), default=0)
+    of_users = _count_users(rows, users, expected, longest, grows, contexts)
     return ListCounts(
         eligible=of_users["eligible"],
         full=of_users["full"],
@@ -200,6 +203,7 @@ def _count_users(
     expected: DataFrame,
     longest: int,
     grows: Callable[..., Column] | None,
+    contexts: int,
 ) -> dict[str, int]:
     """Full lists, and places that are wrong for their user or in their list."""
     of_list = rows.groupBy(*_LIST).agg(
@@ -220,12 +224,13 @@ def _count_users(
     )
     due = expected.groupBy(c.USER_ID).agg(F.collect_list(F.struct(c.DOMAIN, _LENGTH)).alias(_DUE))
     wrong = F.array_intersect(HELD_BACK, _ITEMS)
+    full = F.size(_full_ones(1 + contexts))
     joined = (
         of_user.join(users, c.USER_ID, how="full")
         .join(due, c.USER_ID, how="left")
         .select(
             F.when(F.col(_DUE).isNotNull(), F.size(_DUE)).otherwise(0).alias("eligible"),
-            F.when(F.col(_DUE).isNotNull(), F.size(_full_ones())).otherwise(0).alias("full"),
+            F.when(F.col(_DUE).isNotNull(), full).otherwise(0).alias("full"),
             F.when(wrong.isNotNull(), F.size(wrong)).otherwise(0).alias(HELD_BACK),
             "duplicate",
         )
@@ -235,13 +240,16 @@ def _count_users(
     return {name: int(value) for name, value in row[0].asDict().items()}
 
 
-def _full_ones() -> Column:
-    """Of the lists that are due to a user, those that are there and full, in each context."""
+def _full_ones(lists: int) -> Column:
+    """Of the lists that are due to a user, those that are there and full.
+
+    So many `lists` are due at once: the one without a context, and that of each context.
+    """
 
     def is_full(due: Column) -> Column:
         own = F.filter(_LENGTHS, lambda one: one[c.DOMAIN].eqNullSafe(due[c.DOMAIN]))
         shortest = F.array_min(F.transform(own, lambda one: one[_REACHED]))
-        return F.coalesce(shortest, F.lit(0)) >= due[_LENGTH]
+        return (F.size(own) >= lists) & (shortest >= due[_LENGTH])
 
     return F.filter(_DUE, is_full)
 
