@@ -83,7 +83,8 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
     if weighs_fusion(config):
         towers = member_names(FUSION, config)
         fit.write_models(FUSION, [_fusion(candidates, names, towers, deviations, config)])
-    lines = _ablation(in_domains, names, config) + _without_other_domains(of_domains, config)
+    lines = _ablation(in_domains, names, found, config)
+    lines += _without_other_domains(of_domains, config)
     lakehouse.write_rows("ablations", ablation_rows(lines, config.hybrid.k), model=HYBRID)
 
 
@@ -188,11 +189,14 @@ def _fusion(
 
 
 def _ablation(
-    in_domains: Sequence[Candidates], names: tuple[str, ...], config: Config
+    in_domains: Sequence[Candidates],
+    names: tuple[str, ...],
+    chosen: ChosenWeights,
+    config: Config,
 ) -> list[Ablation]:
     evaluate = config.evaluate
     whole, by_part, owners = ablate_members(
-        joined(in_domains), names, config.hybrid.k, config.hybrid.rounds
+        joined(in_domains), names, chosen, config.hybrid.k, config.hybrid.rounds
     )
     return [
         compare_with_whole(

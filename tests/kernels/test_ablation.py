@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
+from m6rec.kernels.arrays.rows import Float64
 from m6rec.kernels.evaluation import ablation
 from m6rec.kernels.evaluation.ablation import (
     EVIDENCE,
@@ -14,7 +15,7 @@ from m6rec.kernels.evaluation.ablation import (
     every_nth_user,
 )
 from m6rec.kernels.ranking import blending
-from m6rec.kernels.ranking.blending import Candidates, ChosenWeights, choose_weights
+from m6rec.kernels.ranking.blending import BINS, Candidates, ChosenWeights, choose_weights, improved
 
 
 def users_like(scores: list[list[float]], users: int, item_bins: tuple[int, ...]) -> Candidates:
@@ -30,9 +31,16 @@ def users_like(scores: list[list[float]], users: int, item_bins: tuple[int, ...]
     )
 
 
+def ablated(
+    candidates: Candidates, *names: str, rounds: int = 2
+) -> tuple[Float64, dict[str, Float64]]:
+    chosen = choose_weights(candidates, 3, rounds, resamples=1)
+    return ablate_members(candidates, names, chosen, 3, rounds)[:2]
+
+
 def test_without_the_only_member_that_knows_ndcg_is_that_of_the_next_best() -> None:
     candidates = users_like([[3, 2, 1], [2, 3, 1], [1, 2, 3]], 4, (3, 3, 3))
-    whole, without, _ = ablate_members(candidates, ("svd", "als", "popularity"), k=3, rounds=2)
+    whole, without = ablated(candidates, "svd", "als", "popularity")
     assert whole.tolist() == pytest.approx([1.0] * 4)
     second_place = 1.0 / np.log2(3.0)
     # Members without a weight are not taken out: nothing would change.
@@ -41,9 +49,19 @@ def test_without_the_only_member_that_knows_ndcg_is_that_of_the_next_best() -> N
     assert without["factors"].tolist() == pytest.approx([0.5] * 4)
 
 
+def test_each_member_of_the_ranker_is_a_part_whatever_a_single_search_would_choose() -> None:
+    # One search finds that the first member alone is best; the ranker has some of the second, too.
+    candidates = users_like([[3, 2, 1], [2, 3, 1]], 4, (3, 3, 3))
+    ones = np.ones((2, BINS))
+    chosen = ChosenWeights(np.array([1.0, 0.3]), ones, ones, 1.0, 0)
+    whole, without, _ = ablate_members(candidates, ("svd", "als"), chosen, 3, 2)
+    assert whole.tolist() == without["als"].tolist() == [1.0] * 4
+    assert without["svd"].tolist() == pytest.approx([1.0 / np.log2(3.0)] * 4)
+
+
 def test_the_factors_by_evidence_are_a_part() -> None:
     candidates = users_like([[2, 3, 1], [1, 2, 3]], 2, (3, 0, 3))
-    whole, without, _ = ablate_members(candidates, ("svd", "als"), k=3, rounds=2)
+    whole, without = ablated(candidates, "svd", "als")
     assert whole.mean() == pytest.approx(1.0)
     assert without[EVIDENCE].mean() < 1.0
 
@@ -55,23 +73,23 @@ def test_as_many_parts_are_searched_at_once_as_memory_allows(
     running, most = set[int](), 0
     meeting = Barrier(together)
 
-    def choose(candidates: Candidates, *rest: Any, **options: Any) -> ChosenWeights:
+    def choose(candidates: Candidates, *rest: Any) -> ChosenWeights:
         nonlocal most
-        # The whole is searched before its parts.
+        # One search is of the whole, and two are of parts.
         if len(candidates.scores) < 3:
             running.add(get_ident())
             most = max(most, len(running))
             meeting.wait(timeout=60)
             sleep(0.02)
-        found = choose_weights(candidates, *rest, **options)
+        found = improved(candidates, *rest)
         running.discard(get_ident())
         return found
 
     monkeypatch.setattr(blending, "_BYTES_OF_SAMPLES", bytes_at_once)
-    monkeypatch.setattr(ablation, "choose_weights", choose)
+    monkeypatch.setattr(ablation, "improved", choose)
     candidates = users_like([[3, 2, 1], [2, 3, 1], [1, 2, 3]], 4, (3, 3, 3))
     with threadpool_limits(2, user_api="blas"):
-        ablate_members(candidates, ("svd", "als", "popularity"), k=3, rounds=2)
+        ablated(candidates, "svd", "als", "popularity")
     assert most == together
 
 

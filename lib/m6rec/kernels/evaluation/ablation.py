@@ -1,7 +1,8 @@
 """Measure what each part of the hybrid is worth by the NDCG without it, paired over users.
 
-Without a part, the weights are chosen anew by the same search on the same validation users. So the
-other parts may make up for it, and a part is worth as much as they cannot make up.
+Without a part, a search on the same validation users makes the weights of the others better, from
+those of the ranker on. So the other parts may make up for it, and a part is worth as much as they
+cannot make up.
 """
 
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ from m6rec.kernels.ranking.blending import (
     Candidates,
     ChosenWeights,
     blended_scores,
-    choose_weights,
+    improved,
     ndcg_of_users,
     run_searches,
 )
@@ -32,7 +33,7 @@ from m6rec.rankers import GROUPS, members_of_group
 EVIDENCE = "weights by evidence"
 # The name of a domain follows.
 OTHER_DOMAINS_IN = "other domains, in "
-# The search runs once for each part, so it takes fewer users than the choice of the weights does.
+# There is a search for each part, so it takes fewer users than the choice of the weights does.
 MAXIMUM_USERS = 3_000
 
 
@@ -59,17 +60,19 @@ class Ablation:
 
 
 def ablate_members(
-    candidates: Candidates, names: tuple[str, ...], k: int, rounds: int
+    candidates: Candidates, names: tuple[str, ...], chosen: ChosenWeights, k: int, rounds: int
 ) -> tuple[Float64, dict[str, Float64], Int64]:
     """NDCG@k of the users with all members, and without each part, and whose copies they are.
 
     The parts are each member that has a weight, each group of members in which one has a weight,
-    and the factors by evidence.
+    and the factors by evidence. The whole is searched in the same way as what is without a part: so
+    none of them fits these users better than another only because it was searched on them.
 
     Args:
         candidates: with the scores of the named members; at most `MAXIMUM_USERS` of the users are
             measured.
         names: the members' names.
+        chosen: the weights of the ranker, from which each search begins.
         k, rounds: of the search for weights.
 
     Returns:
@@ -77,25 +80,25 @@ def ablate_members(
         real user of each.
     """
     sample = every_nth_user(candidates, MAXIMUM_USERS)
-    # A search is repeated for each part, so each is run once on all users and not on many samples.
-    whole = choose_weights(sample, k, rounds, resamples=1)
-    used = {name for name, weight in zip(names, whole.weights, strict=True) if weight > 0.0}
+    used = {name for name, weight in zip(names, chosen.weights, strict=True) if weight > 0.0}
     groups = {part: frozenset(names) & members_of_group(part) for part in GROUPS}
     parts = {name: frozenset({name}) for name in names if name in used}
     parts |= {part: of for part, of in groups.items() if of & used and len(of) > 1}
     some = {part: of for part, of in parts.items() if len(of) < len(names)}
+    ones = np.ones_like(chosen.item_factors)
+    plain = replace(chosen, item_factors=ones, user_factors=ones)
+    searches = [
+        (chosen, frozenset[str]()),
+        *((chosen, of) for of in some.values()),
+        *([(plain, frozenset[str]())] if _has_factors(chosen) else []),
+    ]
     found = run_searches(
-        lambda of: _ndcg_without(sample, names, of, k, rounds),
-        list(some.values()),
+        lambda search: _ndcg_without(sample, names, *search, k, rounds),
+        searches,
         sample.scores.nbytes,
     )
-    without = dict(zip(some, found, strict=True))
-    ones = np.ones_like(whole.item_factors)
-    if (whole.item_factors != ones).any() or (whole.user_factors != ones).any():
-        plain = ChosenWeights(whole.weights, ones, ones, whole.ndcg, 0)
-        without[EVIDENCE] = ndcg_of_users(sample, blended_scores(sample, plain), k)
-    of_whole = ndcg_of_users(sample, blended_scores(sample, whole), k)
-    return of_whole, without, sample.measured_owners
+    without = dict(zip([*some, EVIDENCE], found[1:], strict=False))
+    return found[0], without, sample.measured_owners
 
 
 def compare_with_whole(
@@ -146,10 +149,24 @@ def every_nth_user(candidates: Candidates, maximum: int) -> Candidates:
     return candidates.of_users(chosen)
 
 
+def _has_factors(chosen: ChosenWeights) -> bool:
+    return bool((chosen.item_factors != 1.0).any() or (chosen.user_factors != 1.0).any())
+
+
 def _ndcg_without(
-    candidates: Candidates, names: tuple[str, ...], part: frozenset[str], k: int, rounds: int
+    candidates: Candidates,
+    names: tuple[str, ...],
+    chosen: ChosenWeights,
+    part: frozenset[str],
+    k: int,
+    rounds: int,
 ) -> Float64:
     kept = [place for place, name in enumerate(names) if name not in part]
-    rest = replace(candidates, scores=candidates.scores[kept])
-    chosen = choose_weights(rest, k, rounds, resamples=1)
-    return ndcg_of_users(rest, blended_scores(rest, chosen), k)
+    rest = replace(candidates, scores=candidates.scores[kept]) if part else candidates
+    start = replace(
+        chosen,
+        weights=chosen.weights[kept],
+        item_factors=chosen.item_factors[kept],
+        user_factors=chosen.user_factors[kept],
+    )
+    return ndcg_of_users(rest, blended_scores(rest, improved(rest, start, k, rounds)), k)
