@@ -69,6 +69,7 @@ def run(lakehouse: Lakehouse, given: GivenUsers, target: str) -> Scored:
             writer.save(target)
         else:
             writer.saveAsTable(target)
+        scored.release()
     return scored
 
 

@@ -81,9 +81,9 @@ _MAY_DIFFER = frozenset(
     }
 )
 _A_RUN_MAY_TAKE = timedelta(days=1)
-_SECONDS_BETWEEN_SIGNS = 60.0
+_SECONDS_BETWEEN_SIGNS = 300.0
 # A commit may be held up, and the clocks of two machines may differ.
-A_STREAM_MAY_BE_SILENT = timedelta(minutes=5)
+A_STREAM_MAY_BE_SILENT = timedelta(minutes=15)
 
 
 @dataclass(frozen=True)
@@ -445,7 +445,7 @@ def jobs_going_on(rows: Iterable[Row], now: datetime) -> list[Row]:
     """The rows, of those of `runs`, whose job was started within a day and has not ended.
 
     A job that was killed cannot be told from one that is going on, but for `fold_in`, which says
-    each minute that it goes on.
+    every five minutes that it goes on.
     """
     silent = {FOLD_IN.name: A_STREAM_MAY_BE_SILENT}
     return [

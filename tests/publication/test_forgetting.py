@@ -255,7 +255,7 @@ def test_a_stream_that_has_said_nothing_for_minutes_is_gone(
 ) -> None:
     config = config_of(str(tmp_path))
     lakehouse = Lakehouse(spark, str(tmp_path), "fold_in")
-    minutes_ago = datetime.now(UTC) - timedelta(minutes=6)
+    minutes_ago = datetime.now(UTC) - timedelta(minutes=16)
     ids = spark.createDataFrame([("user-1",)], "user_id string")
     # As where its process is stopped from outside.
     Attempt(lakehouse, config, "fold_in", started_at=minutes_ago).save(STARTED)

@@ -17,6 +17,7 @@ from m6rec.publication.repeating import given_of_run, with_own_indices
 from m6rec.runs import work_of_run
 from m6rec.spark.sources import has_column, load_source, read_source, table_of_ids
 from m6rec.spark.values import id_column
+from m6rec.stages.pairs.cleaning import Cleaned
 from m6rec.stages.pairs.outcome import counts_by_reason
 
 
@@ -48,6 +49,7 @@ class Scored:
         unknown_events: those of them whose item the run does not know.
         unknown_items: how many such items there are.
         refused: rows that cleaning refused, by reason.
+        kept: what the session keeps for `lists`, until `release`.
     """
 
     lists: DataFrame
@@ -57,6 +59,12 @@ class Scored:
     unknown_events: int
     unknown_items: int
     refused: dict[str, int]
+    kept: tuple[DataFrame, ...] = ()
+
+    def release(self) -> None:
+        """Have the session forget what it has kept, once the lists are written."""
+        for frame in self.kept:
+            frame.unpersist()
 
 
 def list_maker_of(lakehouse: Lakehouse) -> ListMaker:
@@ -86,10 +94,13 @@ def score(maker: ListMaker, given: GivenUsers) -> Scored:
     table = load_source(spark, source)
     with_events = has_column(table, config.interactions.columns.item)
     refused: dict[str, int] = {}
+    kept = list[DataFrame]()
     if with_events:
         stated = config.interactions.source.missing_values
         absent = {name: values for name, values in stated.items() if has_column(table, name)}
-        events, refused = _clean(maker, source.model_copy(update={"missing_values": absent}))
+        cleaned = _clean(maker, source.model_copy(update={"missing_values": absent}))
+        kept.append(cleaned.labelled.persist())
+        events, refused = cleaned.interactions, counts_by_reason(cleaned.quarantine)
         ids = events.select(c.USER_ID)
     else:
         frame = read_source(spark, source, (column,))
@@ -117,17 +128,16 @@ def score(maker: ListMaker, given: GivenUsers) -> Scored:
         counted[0],
         counted[1],
         refused,
+        (*kept, users, history, maker.items),
     )
 
 
-def _clean(maker: ListMaker, source: TableSource) -> tuple[DataFrame, dict[str, int]]:
-    """The events of a table, like those of `interactions`, and how many were refused by reason."""
+def _clean(maker: ListMaker, source: TableSource) -> Cleaned:
+    """The events of a table, like those of `interactions`."""
     config: Config = maker.fit.config
     reading = maker.events_of_run.reading
     opened = open_events(maker.fit.spark, "--users", source, config.interactions, reading)
-    cleaned = maker.cleaned(opened, opened.frame)
-    cleaned.labelled.persist()
-    return cleaned.interactions, counts_by_reason(cleaned.quarantine)
+    return maker.cleaned(opened, opened.frame)
 
 
 def _history(
