@@ -243,7 +243,7 @@ def test_nobody_is_forgotten_beside_a_stream_however_long_it_has_gone_on(
     week_ago = datetime.now(UTC) - timedelta(days=7)
     stream = Attempt(lakehouse, config, "fold_in", started_at=week_ago)
     ids = spark.createDataFrame([("user-1",)], "user_id string")
-    refused = r"job fold_in .* went on at .* wait 5 minutes or give --killed fold_in"
+    refused = r"job fold_in .* went on at .* wait 15 minutes or give --killed fold_in"
     with stream.going_on(), pytest.raises(DataError, match=refused):
         forget(lakehouse.for_run("receipt"), config, ids)
     with pytest.raises(DataError, match="no table user_index"):
