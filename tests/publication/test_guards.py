@@ -84,6 +84,19 @@ def test_lists_are_counted(spark: SparkSession, ansi: str) -> None:
     )
 
 
+def test_items_of_a_user_that_no_list_may_hold_are_not_missed_twice(spark: SparkSession) -> None:
+    items = spark.createDataFrame(
+        [(item, index, None, item in "ab") for index, item in enumerate("abcd")],
+        "item_id string, item_index long, domain string, allowed boolean",
+    )
+    # Of ann's items c and d are withdrawn, and 9 has left the catalogue; bob has had a.
+    users = spark.createDataFrame(
+        [("ann", [2, 3, 9]), ("bob", [0, 2])], "user_id string, held_back array<long>"
+    )
+    counted = count_lists(lists(spark, ann="ab"), users, items, {None: 2})
+    assert (counted.eligible, counted.full) == (1, 1)
+
+
 def test_a_list_is_full_where_those_of_all_contexts_are_there_and_full(spark: SparkSession) -> None:
     items = spark.createDataFrame(
         [(item, index, None, True) for index, item in enumerate("abc")],
