@@ -31,7 +31,7 @@ from m6rec.stages.features.behaviour import (
     with_domain_as_context,
 )
 from m6rec.stages.features.fitting import fit_features
-from m6rec.stages.features.kinds import infer_columns
+from m6rec.stages.features.kinds import kinds_of_attributes
 from m6rec.stages.features.pictures import PictureColumn, load_pictures
 from m6rec.stages.features.pipeline import FeaturePipeline
 from m6rec.stages.features.texts import encode_texts, texts_of, with_text_vectors
@@ -142,17 +142,11 @@ def _read_attributes(
     """The owner's table by dense index; of several rows of an id, the one with the least hash."""
     if source is None:
         return None
-    titles = () if source.title is None else (source.title,)
     of_items = id_column == c.ITEM_ID
     beside = config.interactions.columns.beside_item if of_items else ()
     required = (*source.named_columns, *beside)
     frame = read_source(lakehouse.spark, source.source, required)
-    # A title is text: without this, its values would look like ids, since no two are equal.
-    overrides: dict[str, FeatureKind] = dict.fromkeys(titles, "text")
-    # It is a part of the id.
-    overrides |= dict.fromkeys(beside, "ignore")
-    overrides |= source.stated_kinds
-    columns = infer_columns(frame, source.id, overrides, source.date_formats)
+    columns = kinds_of_attributes(frame, source, beside)
     _say_repeats(frame.select(attribute_id(frame, source, config.interactions, id_column)), source)
     indices = lakehouse.read(index_table).select(id_column, index_column)
     ours = {name: column_name(name, index_column) for name in frame.columns}

@@ -1,5 +1,6 @@
 """Rank: lists of every evaluated ranker for users with held-out items, and the published lists."""
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -28,6 +29,7 @@ from m6rec.fits.rules import (
     warn_of_nameless_items,
 )
 from m6rec.job_records import RECOMMEND
+from m6rec.kernels.arrays.domains import Domain
 from m6rec.kernels.ranking.members import DotMember, Member, OwnMembers
 from m6rec.kernels.ranking.reranking import Reranking
 from m6rec.kernels.ranking.scoring import knows_contexts
@@ -108,19 +110,28 @@ def write_recommendations(
     user_ids = fit.lakehouse.read("user_index").select(c.USER_INDEX, c.USER_ID)
     warn_of_nameless_items(fit)
     masked_items, made, for_unknown = items_outside_lists(fit), [], []
+    unaware: list[Domain | None] = []
     for domain in fit.ranked_domains:
         [blend] = read_blends(fit, (settings.ranker,), domain)
         scoring = published_scoring(fit, members, blend, masked_items, reranking, domain)
         if settings.contexts and not any(map(knows_contexts, scoring.members.values())):
-            print(
-                f"recommend: {blend.name} gives the towers that know contexts no weight, so that a"
-                " user's lists are the same in all of recommend.contexts",
-                flush=True,
-            )
+            unaware.append(domain)
         users = member_inputs(fit, tuple(blend.coefficients()), pairs)
         made.append(recommend(users, user_ids, scoring, explaining, settings.contexts))
         for_unknown.append(lists_for_unknown(fit, explaining, masked_items, domain))
+    _say_that_contexts_are_alike(settings.ranker, unaware)
     fit.lakehouse.write_made("recommendations", made, for_unknown)
+
+
+def _say_that_contexts_are_alike(ranker: str, domains: Sequence[Domain | None]) -> None:
+    if domains:
+        named = [domain.name for domain in domains if domain is not None]
+        where = f" in {', '.join(named)}" if named else ""
+        print(
+            f"recommend: {ranker} gives the towers that know contexts no weight{where}, so that a"
+            " user's lists are the same in all of recommend.contexts",
+            flush=True,
+        )
 
 
 def embed(fit: Fit, members: dict[str, Member | OwnMembers]) -> None:

@@ -7,7 +7,7 @@ The lists have the columns of table recommendations; nothing that is published c
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -50,8 +50,17 @@ _ADDRESS = re.compile(r"^([A-Za-z][\w+.-]*):(?://([^/]*))?(.*)$")
 _TABLE = "a name in the catalogue, or the path of a Delta table, a .csv, a .json or a .parquet"
 
 
-def run(lakehouse: Lakehouse, given: GivenUsers, target: str) -> Scored:
+def run(
+    lakehouse: Lakehouse, given: GivenUsers, target: str, config: Config | None = None
+) -> Scored:
     """Write the lists of the given users with the models of the lakehouse's run to a Delta table.
+
+    Args:
+        lakehouse: its run id is that of the run.
+        given: the users.
+        target: the Delta table.
+        config: as it is now, whose tables the lists do not replace, as they do not those of the
+            run; it has no part in the lists.
 
     Raises:
         ConfigError: the run's ranker can only rank for users who were in training, or the target
@@ -61,7 +70,8 @@ def run(lakehouse: Lakehouse, given: GivenUsers, target: str) -> Scored:
     """
     with session_for_sources(lakehouse.spark):
         maker = list_maker_of(lakehouse)
-        _refuse_to_replace(maker.fit, given, target)
+        configs = (maker.fit.config, *(() if config is None else (config,)))
+        _refuse_to_replace(maker.fit, given, target, configs)
         scored = score(maker, given)
         writer = scored.lists.write.format("delta").mode("overwrite")
         writer = writer.option("overwriteSchema", "true")
@@ -73,13 +83,17 @@ def run(lakehouse: Lakehouse, given: GivenUsers, target: str) -> Scored:
     return scored
 
 
-def _refuse_to_replace(fit: Fit, given: GivenUsers, target: str) -> None:
+def _refuse_to_replace(fit: Fit, given: GivenUsers, target: str, configs: Sequence[Config]) -> None:
     """Refuse a target whose rows are read for the lists, or belong to the lake or to other files.
 
     Raises:
         ConfigError: it is such a table.
     """
-    read = [given.users, *(source.name for _, source, _ in sources_of(fit.config))]
+    read = [given.users]
+    for config in configs:
+        read += [source.name for _, source, _ in sources_of(config)]
+        if config.fold_in.source is not None:
+            read.append(config.fold_in.source.name)
     if given.attributes is not None:
         read.append(given.attributes)
     written = [fit.lakehouse.address(name) for name in (PUBLISHED, *TABLES)]
@@ -88,8 +102,8 @@ def _refuse_to_replace(fit: Fit, given: GivenUsers, target: str) -> None:
     place = partial(place_of_table, file_system=file_system, catalog=spark.catalog.currentCatalog())
     if {*map(place, _names_of(spark, target))} & {*map(place, (*read, *written))}:
         raise ConfigError(
-            f"--lists {target} is a table that the run reads or has written, and the lists would"
-            " replace it; give another path or name"
+            f"--lists {target} is a table that the run reads or has written, or of the config, and"
+            " the lists would replace it; give another path or name"
         )
     if (
         is_path(target)
@@ -182,7 +196,7 @@ def main(
         with session_of_job("m6rec score") as spark:
             followed = run_to_follow(open_lakehouse(spark, checked, run_id or "any"), run_id)
             print(f"run id {followed.run_id}", flush=True)
-            scored = run(followed, GivenUsers(users, attributes, with_history), lists)
+            scored = run(followed, GivenUsers(users, attributes, with_history), lists, checked)
         _say(scored, lists)
 
 

@@ -31,6 +31,18 @@ def test_a_set_without_a_key_is_refused(tmp_path: Path, override: str) -> None:
         load(tmp_path, EVENTS, override)
 
 
+def test_a_word_for_a_guard_changes_its_action_alone(tmp_path: Path) -> None:
+    guards = "guards: {rows_in: {limit: 0.5}, overlap: stop, drift: {action: stop, limit: 2}}"
+    words = ("rows_in=warn", "overlap=warn", "drift=off", "coverage=off")
+    config = load(tmp_path, EVENTS + guards, *(f"guards.{word}" for word in words))
+    found = [config.guards.named(word.partition("=")[0]) for word in words]
+    assert [(one.action, one.limit) for one in found] == [
+        ("warn", 0.5), ("warn", 0.1), ("off", 2.0), ("off", 0.01),
+    ]  # fmt: skip
+    replaced = load(tmp_path, EVENTS + guards, "guards.drift={limit: 3}").guards.drift
+    assert (replaced.action, replaced.limit) == ("warn", 3.0)
+
+
 def test_a_file_that_is_not_utf_8_is_refused_with_the_place(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_bytes(b"lake: \xe9t\xe9\n")

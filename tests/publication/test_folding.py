@@ -575,3 +575,22 @@ def test_what_cannot_be_followed_is_said(
     catalogue = Lakehouse(spark, "some.schema", "any", str(tmp_path))
     with pytest.raises(ConfigError, match="is a schema of the catalogue"):
         FoldIn(catalogue, other).start(once=True)
+
+
+def test_changes_are_followed_of_a_table_that_keeps_them_and_from_an_own_place(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    append(spark, tmp_path / "events", ("user-3", "item-59", 1))
+    settings = {"source": {"path": str(tmp_path / "events")}}
+    lake = Lakehouse(spark, str(tmp_path / "lake"), "any")
+    appended, changes = (
+        FoldIn(lake, config_of(lake.location, fold_in=settings | {"change_feed": change_feed}))
+        for change_feed in (False, True)
+    )
+    appended.check()
+    with pytest.raises(TableError, match=r"set the table's property delta\.enableChangeDataFeed"):
+        changes.check()
+    name = f"delta.`{tmp_path / 'events'}`"
+    spark.sql(f"ALTER TABLE {name} SET TBLPROPERTIES ('delta.enableChangeDataFeed' = 'true')")
+    changes.check()
+    assert appended.checkpoint != changes.checkpoint

@@ -149,6 +149,27 @@ def test_refused_rows_are_found_however_their_id_is_written(
     assert "the lake knows none of the 3 users of the table" in capsys.readouterr().out
 
 
+def test_refused_rows_of_runs_with_another_column_of_users_are_found(
+    spark: SparkSession, tmp_path: Path, config: Config
+) -> None:
+    renamed = config.replaced({"interactions.columns.user": "visitor"})
+    lakehouse = Lakehouse(spark, str(tmp_path), "first")
+    index = spark.createDataFrame([(0, "ann")], "user_index long, user_id string")
+    lakehouse.append_new("user_index", index, (c.USER_ID,))
+    column = config.interactions.columns.user
+    raws = [f'{{"{name}":"{user}"}}' for name in (column, "visitor") for user in ("ann", "bob")]
+    refused = [(raw, "weight negative", None) for raw in (*raws, '{"friend":"ann"}')]
+    rows = spark.createDataFrame(refused, "raw string, reason string, source_version long")
+    lakehouse.write("quarantine", rows)
+    Attempt(lakehouse, config, "prepare_interactions").save(FINISHED)
+    forgotten = spark.createDataFrame([("ann",)], "user_id string")
+
+    forget(lakehouse.for_run("receipt"), renamed, forgotten)
+
+    left = lakehouse.read("quarantine").select("raw").collect()
+    assert {row["raw"] for row in left} == {raws[1], raws[3], '{"friend":"ann"}'}
+
+
 def test_users_whose_id_was_stored_before_ids_were_unified_are_forgotten(
     spark: SparkSession, tmp_path: Path, config: Config
 ) -> None:

@@ -13,12 +13,14 @@ from pyspark.sql import functions as F
 from jobs import publish
 from m6rec import columns as c
 from m6rec.command_line import errors_as_messages
+from m6rec.config.data import AttributesSource
 from m6rec.config.publication import GuardsConfig
 from m6rec.config.run import Config
 from m6rec.errors import GuardError
 from m6rec.fits.fit import Fit
 from m6rec.kernels.arrays.categories import item_categories, no_categories
 from m6rec.kernels.arrays.likeness import ItemLikeness
+from m6rec.kernels.ranking.members import DotMember
 from m6rec.kernels.ranking.reranking import Reranking
 from m6rec.lakehouse import PUBLISHED, Lakehouse
 from m6rec.publication import guards
@@ -31,7 +33,12 @@ from m6rec.stages.publication.lists import (
     count_lists,
     shared_places,
 )
-from m6rec.stages.publication.profiles import largest_drift, profiles_of, words_of
+from m6rec.stages.publication.profiles import (
+    largest_drift,
+    numbers_of_attributes,
+    profiles_of,
+    words_of,
+)
 from m6rec.stages.publication.validation import ndcg_by_user, paired_change
 from tests.finished_runs import config_of, copy_run, finished_runs
 from tests.synthetic_shop import Shop
@@ -82,6 +89,19 @@ def test_lists_are_counted(spark: SparkSession, ansi: str) -> None:
         places=9,
         most_listed_places=9,
     )
+
+
+def test_items_of_a_user_that_no_list_may_hold_are_not_missed_twice(spark: SparkSession) -> None:
+    items = spark.createDataFrame(
+        [(item, index, None, item in "ab") for index, item in enumerate("abcd")],
+        "item_id string, item_index long, domain string, allowed boolean",
+    )
+    # Of ann's items c and d are withdrawn, and 9 has left the catalogue; bob has had a.
+    users = spark.createDataFrame(
+        [("ann", [2, 3, 9]), ("bob", [0, 2])], "user_id string, held_back array<long>"
+    )
+    counted = count_lists(lists(spark, ann="ab"), users, items, {None: 2})
+    assert (counted.eligible, counted.full) == (1, 1)
 
 
 def test_a_list_is_full_where_those_of_all_contexts_are_there_and_full(spark: SparkSession) -> None:
@@ -282,6 +302,29 @@ def test_a_run_that_went_wrong_is_stopped_and_readers_keep_their_lists(
     rollback(wrong, config)
 
 
+def test_the_vectors_of_all_models_of_a_night_are_measured(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = np.random.default_rng(1)
+    factors = {"als": generator.normal(size=(40, 8)), "svd": generator.normal(size=(40, 4))}
+    factors["als"][0] = np.nan
+    rows = [(m, v.astype(np.float32).tolist()) for m, vs in factors.items() for v in vs]
+    table = spark.createDataFrame(rows, "method string, factor array<float>")
+    lake = SimpleNamespace(
+        exists=lambda _: False, read=lambda _, fit, method: table.where(F.col("method") == method)
+    )
+    trained = {"factors": [{"name": name} for name in factors], "towers": [{"name": "svd"}]}
+    subject = SimpleNamespace(lakehouse=lake, final=SimpleNamespace(models_of=trained.get))
+    collapsed = DotMember("towers_svd", None, np.ones((40, 6), np.float32))
+    monkeypatch.setattr(guards, "read_members", lambda _, names: {names[0]: collapsed})
+
+    measured = guards._of_embeddings(subject)
+
+    assert measured["finite_embeddings"] == guards.Measured(1.0, detail="in item_factors of als")
+    assert measured["effective_rank"].value == pytest.approx(1.0)
+    assert measured["effective_rank"].detail == "of 6 directions in towers_svd"
+
+
 def test_an_attribute_that_is_gone_drifts_where_its_table_was_read() -> None:
     numbers = {"items: price": np.arange(100.0), "users of an item": np.arange(100.0)}
     words = {"items: genre": {"genre: a": 50, "genre: b": 50}}
@@ -299,6 +342,26 @@ def test_an_attribute_that_is_gone_drifts_where_its_table_was_read() -> None:
     # A night that trains no features has no words, and a run may have no table of items.
     assert largest_drift(earlier, without_price, {})[1] == 0.0
     assert largest_drift(earlier, numbers, {}, ("items",))[1] == 0.0
+
+
+def test_numbers_of_attributes_are_those_of_features(spark: SparkSession) -> None:
+    rows = [
+        (f"i{k}", 1.5 * k, 7 * k % 11, f"{k},5", f"2026-01-{k:02}", k % 2 == 0, str(k % 3))
+        for k in range(1, 13)
+    ]
+    columns = (
+        "id string, price double, stock long, weight string, since string, new boolean, kind string"
+    )
+    frame = spark.createDataFrame(rows, columns)
+    kinds = {"stock": "ignore", "kind": "categorical"}
+    source = AttributesSource.model_validate(
+        {"source": {"path": "items"}, "id": "id", "kinds": kinds}
+    )
+    found = numbers_of_attributes(frame, source, (), seed=1)
+    assert set(found) == {"price", "weight", "since", "new"}
+    assert sorted(found["weight"]) == [k + 0.5 for k in range(1, 13)]
+    assert np.unique(np.diff(np.sort(found["since"]))).tolist() == [86400.0]
+    assert sorted(found["new"]) == [0.0] * 6 + [1.0] * 6
 
 
 def test_words_of_attributes_are_counted_with_the_rows_that_have_none(spark: SparkSession) -> None:

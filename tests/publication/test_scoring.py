@@ -251,6 +251,10 @@ def test_lists_replace_no_table_that_the_run_reads_or_has_written(
         with pytest.raises(ConfigError, match="is a table that the run reads or has written"):
             job.run(lakehouse, GivenUsers(str(ids)), target)
     assert lakehouse.spark.read.format("delta").load(str(ids)).columns == ["user_id"]
+    now = {"interactions.source.path": "/data/now", "fold_in.source": {"path": "/data/followed"}}
+    for target in ("/data/now", "/data/followed"):
+        with pytest.raises(ConfigError, match="has written, or of the config, and the lists would"):
+            job.run(lakehouse, GivenUsers(str(ids)), target, config.replaced(now))
     users.write.parquet(str(tmp_path / "files"))
     with pytest.raises(ConfigError, match="holds files and is no Delta table"):
         job.run(lakehouse, GivenUsers(str(ids)), str(tmp_path / "files"))

@@ -371,6 +371,19 @@ def test_a_shorter_list_is_called_as_long_as_it_is() -> None:
     assert "Top 5 of user anna" in output.getvalue()
 
 
+def test_of_a_user_of_domains_the_first_items_of_each_are_shown() -> None:
+    output = io.StringIO()
+    items = [
+        {**item, "domain": domain, "title": f"{domain}: {item['title']}"}
+        for domain in ("book", "film", "game")
+        for item in EXAMPLES[0]["items"]
+    ]
+    print_results(Console(file=output, width=80), METRICS, [{**EXAMPLES[0], "items": items}])
+    text = output.getvalue()
+    assert "Top 3 in each domain of user anna" in text
+    assert [len(re.findall(f"{domain}: ", text)) for domain in ("book", "film", "game")] == [3] * 3
+
+
 def test_the_examples_of_the_wording_hold() -> None:
     outcome = doctest.testmod(wording)
     assert (outcome.attempted, outcome.failed) == (3, 0)

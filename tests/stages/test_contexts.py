@@ -2,11 +2,14 @@
 
 import datetime
 
+import numpy as np
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from jobs import recommend
 from m6rec.kernels.arrays.contexts import ContextVocabulary
+from m6rec.kernels.arrays.domains import Domain
 from m6rec.stages.pairs.contexts import (
     codes_of_rows,
     first_pairs,
@@ -94,3 +97,16 @@ def test_without_columns_pairs_have_no_codes(pairs: DataFrame) -> None:
     bare = pairs.withColumn("context_values", F.array().cast("array<string>"))
     [row] = with_codes(bare, ContextVocabulary(clock=True)).select("contexts").distinct().collect()
     assert row["contexts"] == []
+
+
+def test_once_is_said_in_which_domains_contexts_change_no_list(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    recommend._say_that_contexts_are_alike("hybrid", [])
+    assert capsys.readouterr().out == ""
+    recommend._say_that_contexts_are_alike("hybrid", [None])
+    assert "gives the towers that know contexts no weight, so" in capsys.readouterr().out
+    domains = [Domain(name, np.zeros(1, np.int32), 1) for name in ("film", "shop")]
+    recommend._say_that_contexts_are_alike("hybrid", domains)
+    [line] = capsys.readouterr().out.splitlines()
+    assert "no weight in film, shop, so that" in line

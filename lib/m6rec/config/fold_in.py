@@ -20,7 +20,8 @@ class FoldInConfig(Section):
         default=False,
         description="Whether the table's change data feed is followed, so that events that came"
         " after the run count as they are updated or deleted; without it, commits that change or"
-        " delete rows are passed over. What the run has read stays until the next run.",
+        " delete rows are passed over. What the run has read stays until the next run. The table"
+        " needs the property `delta.enableChangeDataFeed` before the commits that are followed.",
     )
     watermark_hours: NonNegativeFloat = Field(
         default=0.0,

@@ -91,12 +91,14 @@ class GuardsConfig(Section):
     )
     finite_embeddings: Guard = Field(
         default=_stop(0.0),
-        description="At most: the number of embeddings that hold a number that is not finite.",
+        description="At most: the number of embeddings, and of factors of items, that hold a number"
+        " that is not finite.",
     )
     effective_rank: Guard = Field(
         default=_stop(2.0),
-        description="At least: the effective rank of the items' embeddings, which is how many"
-        " directions they spread over; it is next to 1 where they have collapsed.",
+        description="At least: the least effective rank of the items' embeddings and of their"
+        " factors of each method, which is how many directions they spread over; it is next to 1"
+        " where they have collapsed. Of a night without embeddings, each pair of towers counts.",
     )
     rows_in: Guard = Field(
         default=_stop(0.7),
@@ -122,8 +124,8 @@ class GuardsConfig(Section):
     )
     drift: Guard = Field(
         default=_warn(0.25),
-        description="At most: the largest population stability index of a feature, of a kind of"
-        " attribute or of activity against the published run, less what sampling explains.",
+        description="At most: the largest population stability index of an attribute that features"
+        " are made of, or of activity, against the published run, less what sampling explains.",
     )
     choices_age: Guard = Field(
         default=_warn(30.0),

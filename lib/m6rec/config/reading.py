@@ -92,7 +92,7 @@ def shipped_file(name: str) -> Path:
 
 
 def apply_override(data: dict[str, Any], override: str) -> None:
-    """Put the value of `section.key=value` into plain data.
+    """Put the value of `section.key=value` into plain data; a word for a guard is its action alone.
 
     Raises:
         ConfigError: it is not of this form, or the value is not YAML.
@@ -112,7 +112,15 @@ def apply_override(data: dict[str, Any], override: str) -> None:
             f"--set {override!r}: the value is not valid YAML ({reason}); correct it, or quote it"
             f" where it is text: {key}='\"...\"'"
         ) from error
-    put(data, key, value)
+    put(data, f"{key}.action" if _is_of_a_guard_with_keys(data, key, value) else key, value)
+
+
+def _is_of_a_guard_with_keys(data: Mapping[str, Any], key: str, value: Any) -> bool:
+    """Whether a word is for a guard of which more is given, which stays as it is."""
+    section, _, name = key.partition(".")
+    guards = data.get(section) if section == "guards" else None
+    given = guards.get(name) if isinstance(guards, dict) else None
+    return isinstance(given, dict) and not isinstance(value, dict)
 
 
 def value_at(data: Mapping[str, Any], key: str) -> Any:

@@ -59,7 +59,7 @@ from m6rec.towers.encoder import TowerEncoder
 def member_names(ranker: str, config: Config) -> tuple[str, ...]:
     """The names of the members whose scores a ranker adds up."""
     if ranker == FUSION:
-        return tuple(_pair_of_towers(model) for model in config.trained_towers)
+        return tuple(pair_of_towers(model) for model in config.trained_towers)
     if ranker == HYBRID:
         return tuple(
             name for member in config.hybrid_members for name in member_names(member, config)
@@ -142,7 +142,7 @@ def measured_scoring(
     )
 
 
-def _pair_of_towers(model: str) -> str:
+def pair_of_towers(model: str) -> str:
     """The name of the ranker whose model is this pair of towers."""
     return next(
         ranker.name for ranker in RANKERS if ranker.role == "part" and ranker.model == model

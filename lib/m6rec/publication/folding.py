@@ -39,13 +39,14 @@ from m6rec.publication.replacing import PublishedLists, frame_of_users
 from m6rec.publication.scoring import list_maker_of
 from m6rec.runs import collected_runs, sources_of_run, work_of_run
 from m6rec.schemas import FOLD_IN_BATCHES_TABLE, RUNS_TABLE
-from m6rec.spark.failures import THROWN, following_table, unforeseen
+from m6rec.spark.failures import CHANGE_FEED, THROWN, following_table, unforeseen
 from m6rec.spark.local_marks import RowsOfKeys
 from m6rec.spark.messages import keep_trace, say
 from m6rec.spark.places import matching, place_of
 from m6rec.spark.runtimes import arrow_table, frame_of_arrow
 from m6rec.spark.session import queries_over, queries_over_few
 from m6rec.spark.sources import (
+    has_change_feed,
     inferred_format,
     session_for_sources,
     source_version,
@@ -144,7 +145,9 @@ class FoldIn:
     def checkpoint(self) -> str:
         """The folder in which the stream keeps what it has read."""
         place = fingerprint_of(self.source.model_dump(mode="json"))[:16]
-        return self.lakehouse.for_run(FOLD_IN.name).artifact_path(place)
+        # Changes are another stream than appended rows, and begin where a run has read up to.
+        of_changes = "-changes" if self.config.fold_in.change_feed else ""
+        return self.lakehouse.for_run(FOLD_IN.name).artifact_path(f"{place}{of_changes}")
 
     def start(self, once: bool) -> StreamingQuery:
         """Begin, or go on where the last query of this lake and table ended.
@@ -298,7 +301,8 @@ class FoldIn:
 
         Raises:
             ConfigError: the lake is a schema of the catalogue.
-            TableError: the events are not in a Delta table.
+            TableError: the events are not in a Delta table, or it has not the change data feed that
+                is to be followed.
         """
         if not self.lakehouse.by_path:
             raise ConfigError(
@@ -312,6 +316,12 @@ class FoldIn:
             raise TableError(
                 f"{source.name} is no Delta table, and only such a table can be followed; name the"
                 " Delta table to which events are appended in fold_in.source"
+            )
+        if self.config.fold_in.change_feed and not has_change_feed(self.spark, source):
+            raise TableError(
+                f"{source.name} has no change data feed, which fold_in.change_feed: true follows;"
+                f" set the table's property {CHANGE_FEED} to true and publish a run that has read"
+                " the table since, or leave fold_in.change_feed false"
             )
 
     def _stream(self, followed: Followed) -> DataFrame:

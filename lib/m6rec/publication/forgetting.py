@@ -4,6 +4,7 @@ What has been learned from many users (factors of items, weights, vocabularies) 
 forgotten user who is still in the owner's tables comes back with the next run.
 """
 
+import json
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,7 @@ from pyspark.sql import functions as F
 from m6rec import columns as c
 from m6rec.config.base import TableSource
 from m6rec.config.data import InteractionsConfig
+from m6rec.config.reading import value_at
 from m6rec.config.run import Config
 from m6rec.errors import DataError
 from m6rec.job_records import CLEAN, FOLD_IN, FORGET
@@ -61,8 +63,8 @@ def forget(
 
     Args:
         lakehouse: its run id is that of the forgetting, and stands on the receipt.
-        config: says how ids are written, and names the column of users, by which they are found in
-            refused rows.
+        config: says how ids are written, and names the column of users, by which, and by those of
+            earlier runs, they are found in refused rows.
         ids: user_id, written like that of the interactions.
         retain_hours: files that older versions need are kept for so long.
         killed: runs that the owner knows to be killed, though table `runs` has them as started.
@@ -227,14 +229,25 @@ def _refused_rows(lakehouse: Lakehouse, users: DataFrame, config: InteractionsCo
     so are ids that differ in the space around them.
     """
     whole = config.model_copy(update={"normalise_ids": "integer", "trim_ids": True})
-    rows = lakehouse.delta_table("quarantine").toDF().select(c.RAW).distinct()
-    given = F.from_json(c.RAW, "map<string,string>")[config.columns.user]
+    columns = F.array(*map(F.lit, _columns_of_users(lakehouse, config)))
+    values = F.transform(columns, lambda name: F.from_json(c.RAW, "map<string,string>")[name])
+    raws = lakehouse.delta_table("quarantine").toDF().select(c.RAW).distinct()
+    rows = raws.select(c.RAW, F.explode(values).alias(_NAMED))
+    given = F.col(_NAMED)
     # So JSON writes doubles from ten million on.
     whole_number = cast_or_null(given, "decimal(38,0)").cast("string")
     given = F.when(given.rlike(r"^-?\d([.]\d+)?E\d+$"), whole_number).otherwise(given)
     written = rows.select(c.RAW, as_id(given, whole).alias(c.USER_ID))
     named = users.select(as_id(F.col(c.USER_ID), whole).alias(c.USER_ID)).distinct()
-    return written.join(named, c.USER_ID, how="left_semi").select(c.RAW).localCheckpoint()
+    found = written.join(named, c.USER_ID, how="left_semi")
+    return found.select(c.RAW).distinct().localCheckpoint()
+
+
+def _columns_of_users(lakehouse: Lakehouse, config: InteractionsConfig) -> list[str]:
+    """The owner's columns of users, by the given configuration and by those of earlier runs."""
+    given = (json.loads(row["config"]) for row in collected_runs(lakehouse, {}))
+    earlier = {value_at(one, "interactions.columns.user") for one in given}
+    return sorted({config.columns.user, *filter(None, earlier)})
 
 
 def _delete_rows_of_towers(lakehouse: Lakehouse) -> list[Deletion]:

@@ -20,11 +20,13 @@ from m6rec.config.run import Config
 from m6rec.errors import GuardError
 from m6rec.fits.choices import kept_choices
 from m6rec.fits.fit import Fit, fits_of
+from m6rec.fits.members import pair_of_towers, read_members
 from m6rec.fits.reranking import ListCriteria, read_reranking
 from m6rec.fits.rules import excluded_pairs, items_of_rule
 from m6rec.fits.sources import read_column_of_items
 from m6rec.kernels.arrays.rows import Float32, Float64
 from m6rec.kernels.publication.comparison import effective_rank, finite_rows, middle
+from m6rec.kernels.ranking.members import DotMember
 from m6rec.lakehouse import Lakehouse
 from m6rec.publication.publishing import publications, published_run
 from m6rec.runs import while_versions_last, work_of_run
@@ -49,7 +51,7 @@ from m6rec.stages.publication.lists import (
 from m6rec.stages.publication.profiles import (
     largest_drift,
     numbers_of,
-    numeric_columns,
+    numbers_of_attributes,
     profiles_of,
     words_of,
 )
@@ -105,12 +107,12 @@ GUARDS = (
     GuardRecord(
         "finite_embeddings",
         AT_MOST,
-        "item_embeddings with NaN or infinity, and the towers' training loss in the report",
+        "the vectors with NaN or infinity, and the towers' training loss in the report",
     ),
     GuardRecord(
         "effective_rank",
         AT_LEAST,
-        "item_embeddings, the towers' training loss, and towers.learning_rate",
+        "the vectors that the detail names, the towers' training loss, and towers.learning_rate",
     ),
     GuardRecord(
         "rows_in", AT_LEAST, "whether the job that fills the table of interactions has finished"
@@ -396,30 +398,45 @@ def _validation(fit: Fit, k: int) -> DataFrame:
 
 
 def _of_embeddings(subject: _Subject) -> dict[str, Measured]:
-    items = _item_vectors(subject)
-    if items is None:
+    vectors = _item_vectors(subject)
+    if not vectors:
         return {}
-    finite = finite_rows(items)
-    broken = int((~finite).sum()) + _broken_users(subject.lakehouse)
-    detail = f"of {items.shape[1]} directions"
+    finite = {name: finite_rows(one) for name, one in vectors.items()}
+    broken = sum(int((~rows).sum()) for rows in finite.values())
+    names = ", ".join(name for name, rows in finite.items() if not rows.all())
+    ranks = {name: effective_rank(one[finite[name]]) for name, one in vectors.items()}
+    least, rank = min(ranks.items(), key=lambda item: item[1])
+    detail = f"of {vectors[least].shape[1]} directions in {least}"
     return {
-        "finite_embeddings": Measured(float(broken)),
-        "effective_rank": Measured(effective_rank(items[finite]), detail=detail),
+        "finite_embeddings": Measured(
+            float(broken + _broken_users(subject.lakehouse)), detail=names and f"in {names}"
+        ),
+        "effective_rank": Measured(rank, detail=detail),
     }
 
 
-def _item_vectors(subject: _Subject) -> Float32 | None:
-    """The items' embeddings, or the recommended ranker's factors where there are none."""
-    lakehouse, ranker = subject.lakehouse, subject.config.recommend.ranker
+def _item_vectors(subject: _Subject) -> dict[str, Float32]:
+    """By name, the items' factors of each method that the run has trained, and their embeddings.
+
+    Where it has no embeddings, as a night whose lists need some of the towers alone, these are
+    those of each pair of towers that it has trained.
+    """
+    lakehouse, fit = subject.lakehouse, subject.final
+    found = {}
+    for row in fit.models_of("factors"):
+        factors = lakehouse.read("item_factors", fit=c.FINAL, method=row["name"])
+        found[f"item_factors of {row['name']}"] = _vectors(factors, c.FACTOR)
+    embeddings = np.zeros((0, 0), np.float32)
     if lakehouse.exists("item_embeddings"):
-        vectors = _vectors(lakehouse.read("item_embeddings", fit=c.FINAL), c.EMBEDDING)
-        if len(vectors):
-            return vectors
-    if lakehouse.exists("item_factors"):
-        vectors = _vectors(lakehouse.read("item_factors", fit=c.FINAL, method=ranker), c.FACTOR)
-        if len(vectors):
-            return vectors
-    return None
+        embeddings = _vectors(lakehouse.read("item_embeddings", fit=c.FINAL), c.EMBEDDING)
+    if len(embeddings):
+        found["item_embeddings"] = embeddings
+    else:
+        names = [pair_of_towers(row["name"]) for row in fit.models_of("towers")]
+        for name, towers in read_members(fit, names).items():
+            if isinstance(towers, DotMember):
+                found[name] = towers.item_vectors
+    return {name: vectors for name, vectors in found.items() if len(vectors)}
 
 
 def _vectors(frame: DataFrame, column: str) -> Float32:
@@ -541,11 +558,14 @@ def _numbers(subject: _Subject) -> dict[str, Float64]:
         **numbers_of(users, (c.USER_INDEX,), ("items of a user",), config.seed),
         **numbers_of(events, event, ("weight of an event",), config.seed),
     }
-    for side, table in (("users", config.features.users), ("items", config.features.items)):
+    beside_item = config.interactions.columns.beside_item
+    for side, table, beside in (
+        ("users", config.features.users, ()),
+        ("items", config.features.items, beside_item),
+    ):
         if table is not None:
-            frame = read_source(lakehouse.spark, table.source, (table.id,))
-            columns = numeric_columns(frame, (table.id,))
-            found = numbers_of(frame, (table.id,), columns, config.seed)
+            frame = read_source(lakehouse.spark, table.source, (*table.named_columns, *beside))
+            found = numbers_of_attributes(frame, table, beside, config.seed)
             numbers |= {f"{side}: {name}": values for name, values in found.items()}
     return numbers
 

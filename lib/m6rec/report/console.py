@@ -81,9 +81,14 @@ def _ratings_table(models: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Tab
 
 
 def _list_table(example: Mapping[str, Any]) -> Table:
-    items = example["items"][:_ITEMS_SHOWN]
+    # Each domain has a list of its own, of which the first items are shown.
+    domains = {item.get(c.DOMAIN) for item in example["items"]}
+    length = max(1, _ITEMS_SHOWN // max(1, len(domains)))
+    items = [item for item in example["items"] if item[c.RANK] <= length][:_ITEMS_SHOWN]
+    longest = max((item[c.RANK] for item in items), default=0)
+    of_each = " in each domain" if len(domains) > 1 else ""
     user = escape(str(example[c.USER_ID]))
-    table = Table(title=f"Top {len(items)} of user {user}", box=box.SIMPLE_HEAD)
+    table = Table(title=f"Top {longest}{of_each} of user {user}", box=box.SIMPLE_HEAD)
     table.add_column("#", justify="right", no_wrap=True)
     table.add_column("Title", overflow="fold")
     table.add_column("Why", overflow="fold", ratio=1)

@@ -329,8 +329,21 @@ _OTHER_COLUMNS = re.compile(
     r"\[DELTA_(SCHEMA_CHANGED\w*|STREAMING_(INCOMPATIBLE|CANNOT_CONTINUE)_\w*)"
 )
 _OTHER_TABLE = re.compile(r"DIFFERENT_DELTA_TABLE_READ_BY_STREAMING_SOURCE")
-_COMMITS_GONE = re.compile(
-    r"DELTA_(MISSING_FILES_UNEXPECTED_VERSION|VERSIONS_NOT_CONTIGUOUS|TRUNCATED_TRANSACTION_LOG)"
+# The property of a table that keeps its changes.
+CHANGE_FEED = "delta.enableChangeDataFeed"
+# What a followed table lacks.
+_NOT_THERE = (
+    (
+        re.compile(
+            r"DELTA_(MISSING_FILES_UNEXPECTED_VERSION|VERSIONS_NOT_CONTIGUOUS|TRUNCATED_TRANSACTION_LOG)"
+        ),
+        "no longer has the log of commits that are still to come",
+    ),
+    (
+        re.compile("DELTA_MISSING_CHANGE_DATA"),
+        "has not the changes of all commits that are still to come, as where its property"
+        f" {CHANGE_FEED} was set after them",
+    ),
 )
 _WORKER_TRACE = re.compile(
     r"Traceback \(most recent call last\):\n(?P<frames>(?:[ ].*\n)+)(?P<error>[A-Za-z_][^\n]*)"
@@ -402,7 +415,7 @@ def following_table(source: TableSource, anew: str, from_now: str) -> Iterator[N
 
     Raises:
         DataError: the table has other columns, is another table, or lacks commits that the stream
-            has not seen; or a file of the lake vanished.
+            has not seen, or their changes; or a file of the lake vanished.
     """
     try:
         yield
@@ -425,8 +438,9 @@ def _why_not_followed(text: str, source: TableSource, anew: str, from_now: str) 
             f"the columns of {source.name} have changed; start the job again, which reads them as"
             f" they are now. Where it ends like this again, {from_now}"
         )
-    if _COMMITS_GONE.search(text):
-        return f"{source.name} no longer has the log of commits that are still to come; {from_now}"
+    for lacking, words in _NOT_THERE:
+        if lacking.search(text):
+            return f"{source.name} {words}; {from_now}"
     if not re.search(_FILE_GONE, text):
         return None
     file = _FILE.search(text)

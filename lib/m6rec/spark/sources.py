@@ -22,7 +22,7 @@ from m6rec.config.base import TableSource, is_path
 from m6rec.config.data import InteractionsConfig
 from m6rec.config.run import Config, columns_of_lists, sources_of
 from m6rec.errors import TableError
-from m6rec.spark.failures import reading_table
+from m6rec.spark.failures import CHANGE_FEED, reading_table
 from m6rec.spark.files import format_of_files, without_glob
 from m6rec.spark.json_samples import schema_of_sample
 from m6rec.spark.parquet_columns import parquet_schema, readable_columns
@@ -359,6 +359,13 @@ def source_version(spark: SparkSession, source: TableSource) -> int | None:
         if source.timestamp is not None:
             return _version_at(table, source.timestamp)
         return latest_version(spark, table)
+
+
+def has_change_feed(spark: SparkSession, source: TableSource) -> bool:
+    """Whether a Delta table keeps its change data feed now."""
+    table = _delta_table(spark, source)
+    row = None if table is None else table.detail().select("properties").first()
+    return row is not None and (row["properties"] or {}).get(CHANGE_FEED, "").lower() == "true"
 
 
 def time_of_version(spark: SparkSession, source: TableSource, version: int) -> datetime | None:

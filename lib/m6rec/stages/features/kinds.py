@@ -89,6 +89,21 @@ class ColumnKinds:
     writings: dict[str, Writing]
 
 
+def kinds_of_attributes(
+    frame: DataFrame, source: AttributesSource, beside: Sequence[str] = ()
+) -> ColumnKinds:
+    """The kinds of the columns of an attribute table, by what the configuration says of it.
+
+    `beside` are columns that are a part of the id.
+    """
+    # A title is text: without this, its values would look like ids, since no two are equal.
+    titles = () if source.title is None else (source.title,)
+    overrides: dict[str, FeatureKind] = dict.fromkeys(titles, "text")
+    overrides |= dict.fromkeys(beside, "ignore")
+    overrides |= source.stated_kinds
+    return infer_columns(frame, source.id, overrides, source.date_formats)
+
+
 def infer_columns(
     frame: DataFrame,
     id_column: str,

@@ -23,6 +23,8 @@ _ITEMS = "items"
 _PLACES = "places_of_users"
 # Of a user: the lengths of the lists, and those lists that are due, with their lengths.
 _LENGTHS, _DUE, _LENGTH, _REACHED = "lengths", "due", "length", "reached"
+# Whose items are held back, and in which domain.
+_USER, _OF_DOMAIN = "held_back_user", "held_back_domain"
 
 
 @dataclass(frozen=True)
@@ -154,22 +156,21 @@ def _expected(
 
     `allowed` is how many items the lists of each domain may hold.
     """
-    with_row = users.where(F.col(HELD_BACK).isNotNull())
-    if not any(name is not None for name in lengths):
-        length, count = F.lit(lengths.get(None, 0)), F.lit(allowed.get(None, 0))
-        enough = with_row.where(count - F.size(HELD_BACK) >= length)
-        nowhere = F.lit(None).cast("string").alias(c.DOMAIN)
-        return enough.select(c.USER_ID, nowhere, length.alias(_LENGTH))
-    named = [(name, allowed[name], lengths[name]) for name in allowed if name is not None]
+    named = [(name, allowed[name], lengths[name]) for name in allowed]
     domains = users.sparkSession.createDataFrame(
         named, f"{c.DOMAIN} string, allowed_items long, {_LENGTH} long"
     )
-    held = with_row.select(c.USER_ID, F.explode(HELD_BACK).alias(c.ITEM_INDEX))
-    of_domain = held.join(items.where(ALLOWED).select(c.ITEM_INDEX, c.DOMAIN), c.ITEM_INDEX)
-    counted = of_domain.groupBy(c.USER_ID, c.DOMAIN).agg(F.count("*").alias(HELD_BACK))
+    with_row = users.where(F.col(HELD_BACK).isNotNull())
+    # Most users have so few items that there are enough others, whichever of them lists may hold.
+    least = min((allowed_items - length for _, allowed_items, length in named), default=0)
+    many = with_row.where(F.size(HELD_BACK) > least)
+    held = many.select(F.col(c.USER_ID).alias(_USER), F.explode(HELD_BACK).alias(c.ITEM_INDEX))
+    listable = items.where(ALLOWED).select(c.ITEM_INDEX, F.col(c.DOMAIN).alias(_OF_DOMAIN))
+    counted = held.join(listable, c.ITEM_INDEX).groupBy(_USER, _OF_DOMAIN)
     every = with_row.select(c.USER_ID).crossJoin(F.broadcast(domains))
+    same = [F.col(c.USER_ID) == F.col(_USER), F.col(c.DOMAIN).eqNullSafe(F.col(_OF_DOMAIN))]
+    both = every.join(counted.agg(F.count("*").alias(HELD_BACK)), same, how="left")
     left = F.col("allowed_items") - F.coalesce(HELD_BACK, F.lit(0))
-    both = every.join(counted, [c.USER_ID, c.DOMAIN], how="left")
     return both.where(left >= F.col(_LENGTH)).select(c.USER_ID, c.DOMAIN, _LENGTH)
 
 

@@ -1,16 +1,17 @@
 """Profile what a run was trained on, so that a later run can tell how far its own has moved."""
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql import types as T
 
 from m6rec import columns as c
+from m6rec.check.writing import AS_IS
+from m6rec.config.data import AttributesSource
 from m6rec.kernels.arrays.rows import Float64
 from m6rec.kernels.publication.drift import (
     NO_WORD,
@@ -22,6 +23,8 @@ from m6rec.kernels.publication.drift import (
 )
 from m6rec.spark.runtimes import arrow_table
 from m6rec.spark.values import owner_column
+from m6rec.stages.features.inputs import number_column
+from m6rec.stages.features.kinds import kinds_of_attributes
 
 # Enough for shares to be known to half a percent.
 MOST_ROWS = 20_000
@@ -51,13 +54,26 @@ def numbers_of(
     return {name: table.column(name).to_numpy().astype(np.float64, copy=False) for name in names}
 
 
-def numeric_columns(frame: DataFrame, others: tuple[str, ...]) -> tuple[str, ...]:
-    """The columns of numbers, without `others`."""
-    return tuple(
-        field.name
-        for field in frame.schema
-        if isinstance(field.dataType, T.NumericType) and field.name not in others
-    )
+def numbers_of_attributes(
+    frame: DataFrame, source: AttributesSource, beside: Sequence[str], seed: int
+) -> dict[str, Float64]:
+    """The attributes that become features as numbers, dates and truth values among them.
+
+    Args:
+        frame: the owner's table.
+        source: what the configuration says of it.
+        beside: columns that are a part of the id.
+        seed: of the sample.
+    """
+    columns = kinds_of_attributes(frame, source, beside)
+    names = [name for name, kind in columns.kinds.items() if kind == "numeric"]
+    types = {field.name: field.dataType for field in frame.schema.fields}
+    values = [
+        number_column(name, types[name], columns.writings.get(name, AS_IS)).alias(name)
+        for name in names
+    ]
+    numbers = frame.select(owner_column(source.id).alias(source.id), *values)
+    return numbers_of(numbers, (source.id,), tuple(names), seed)
 
 
 def words_of(features: DataFrame, index_column: str, seed: int) -> dict[str, dict[str, int]] | None:
