@@ -133,7 +133,7 @@ def test_durations_are_days_hours_or_minutes() -> None:
         ({}, True),
         ({"split": {"strategy": "random"}}, True),
         ({"split": {"strategy": "none"}}, False),
-        ({"recommend": {"rules": {"mask_seen": False}}}, False),
+        ({"recommend": {"rules": {"mask_seen": False}}}, True),
     ],
 )
 def test_a_night_whose_lists_do_not_know_the_test_warns(

@@ -222,6 +222,51 @@ def test_accents_are_taken_away_as_the_tokenizer_says(
     assert [PIECES[number] for number in pieces.numbers("caf\u00e9", 20)] == found
 
 
+def test_a_list_of_pieces_has_one_in_each_line_whatever_sign_it_is(tmp_path: Path) -> None:
+    pieces = ["[PAD]", "[UNK]", "\u2028", "\x85", "sea", "\u624b"]
+    save_file({"embeddings": np.ones((len(pieces), 3), np.float32)}, tmp_path / "model.safetensors")
+    for end in ("\n", "\r\n"):
+        (tmp_path / "vocab.txt").write_bytes("".join(f"{one}{end}" for one in pieces).encode())
+        found = load_sentence_encoder(str(tmp_path)).pieces
+        assert [pieces[number] for number in found.numbers("sea \u624b", 20)] == ["sea", "\u624b"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "normalizer", "found"),
+    [
+        ({"word_tokenizer_type": "mecab"}, None, "words cut by mecab"),
+        ({"tokenize_chinese_chars": False}, None, "tokenize_chinese_chars false"),
+        ({}, {"type": "BertNormalizer", "handle_chinese_chars": False}, "handle_chinese_chars"),
+        ({}, {"type": "Lowercase"}, "a normalizer of type Lowercase"),
+        (
+            {},
+            {"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "BertNormalizer"}]},
+            "a normalizer of type NFC and BertNormalizer",
+        ),
+    ],
+)
+def test_a_tokenizer_that_reads_texts_otherwise_is_refused(
+    tmp_path: Path, settings: dict[str, Any], normalizer: dict[str, Any] | None, found: str
+) -> None:
+    save_file({"embeddings": np.ones((len(PIECES), 3), np.float32)}, tmp_path / "model.safetensors")
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    described = {"model": {"type": "WordPiece", "vocab": VOCABULARY}, "normalizer": normalizer}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(described))
+    with pytest.raises(ArtifactError, match=found):
+        load_sentence_encoder(str(tmp_path))
+
+
+def test_the_normalizer_of_bert_may_stand_in_a_sequence(tmp_path: Path) -> None:
+    save_file({"embeddings": np.ones((len(PIECES), 3), np.float32)}, tmp_path / "model.safetensors")
+    alone = {"type": "BertNormalizer", "lowercase": False}
+    described = {
+        "model": {"type": "WordPiece", "vocab": VOCABULARY},
+        "normalizer": {"type": "Sequence", "normalizers": [alone]},
+    }
+    (tmp_path / "tokenizer.json").write_text(json.dumps(described))
+    assert not load_sentence_encoder(str(tmp_path)).pieces.lowers
+
+
 def test_by_the_first_piece_or_by_the_mean_of_all(transformer: Path) -> None:
     mean = load_sentence_encoder(str(transformer)).encode(["sea !"])
     for by_mean in (

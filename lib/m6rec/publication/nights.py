@@ -56,13 +56,16 @@ def duration(text: str) -> timedelta:
 def warning_of_test(config: Config) -> str | None:
     """The warning that lists are made without the items of a test; None where there is no test.
 
-    Users would be offered their own latest items again.
+    Users would be offered their own latest items again, or, where they may be, as if these had
+    never been taken.
     """
-    if config.split.strategy in {"none", "provided"} or config.recommend.rules.mask_seen is False:
+    strategy = config.split.strategy
+    if strategy in {"none", "provided"}:
         return None
+    offered = "" if config.recommend.rules.mask_seen is False else ", and lists may offer these"
     return (
-        f"split.strategy: {config.split.strategy} holds out a test, and lists may offer what"
-        " is in it; for lists that are shown to people, set split.strategy: none"
+        f"split.strategy: {strategy} holds out a test, without whose interactions lists are made"
+        f"{offered}; for lists that are shown to people, set split.strategy: none"
     )
 
 

@@ -5,6 +5,7 @@ Two kinds are read: transformers of the family of BERT in the format of sentence
 means of vectors of word pieces.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -214,10 +215,27 @@ def _pools_by_first(files: EncoderFiles, folder: str) -> bool:
     return modes == {"cls"}
 
 
+def _normalizer(files: EncoderFiles, described: dict[str, Any] | None) -> dict[str, Any]:
+    """The settings of BERT's normalizer in tokenizer.json, which may stand in a sequence alone."""
+    if described is None:
+        return {}
+    parts = described.get("normalizers", []) if described.get("type") == "Sequence" else [described]
+    types = " and ".join(str(part.get("type", "BertNormalizer")) for part in parts)
+    _expect(files, f"a normalizer of type {types}", types == "BertNormalizer", "BertNormalizer")
+    apart = parts[0].get("handle_chinese_chars", True) is not False
+    _expect(files, "handle_chinese_chars false", apart, "true")
+    return dict(parts[0])
+
+
 def _word_pieces(files: EncoderFiles, rows: int, around: bool) -> WordPieces:
     """The pieces of the encoder, whose weights have so many rows of vectors."""
     settings = files.read_json("tokenizer_config.json") or {}
     described, lines = files.read_json("tokenizer.json"), files.read("vocab.txt")
+    cut_by = settings.get("word_tokenizer_type", "basic")
+    found = f"words cut by {cut_by} in tokenizer_config.json"
+    _expect(files, found, cut_by == "basic", "basic")
+    apart = settings.get("tokenize_chinese_chars", True) is not False
+    _expect(files, "tokenize_chinese_chars false", apart, "true")
     lowers, strips = bool(settings.get("do_lower_case", True)), settings.get("strip_accents")
     if described is not None:
         model = described["model"]
@@ -228,12 +246,13 @@ def _word_pieces(files: EncoderFiles, rows: int, around: bool) -> WordPieces:
                 " kind embedding"
             )
         vocabulary = {str(piece): int(number) for piece, number in model["vocab"].items()}
-        normalizer = described.get("normalizer") or {}
+        normalizer = _normalizer(files, described.get("normalizer"))
         lowers = bool(normalizer.get("lowercase", lowers))
         strips = normalizer.get("strip_accents", strips)
     elif lines is not None:
-        pieces = lines.decode().splitlines()
-        vocabulary = {piece: number for number, piece in enumerate(pieces)}
+        # A piece may be a sign at which Python ends lines as well, such as U+2028.
+        pieces = re.split(r"\r\n|\r|\n", lines.decode())
+        vocabulary = {piece: number for number, piece in enumerate(pieces) if piece}
     else:
         raise ArtifactError(f"{files} has neither tokenizer.json nor vocab.txt")
     largest = max(vocabulary.values(), default=0)
