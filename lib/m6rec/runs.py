@@ -421,8 +421,18 @@ def work_of_run(lakehouse: Lakehouse) -> list[Row]:
 
 
 def work_so_far(lakehouse: Lakehouse) -> list[Row]:
-    """`work_of_run` of a run that is to go on; nothing where the run was removed."""
-    return [row for row in work_of_run(lakehouse) if row["status"] not in GONE]
+    """`work_of_run` of a run that is to go on; nothing where the run was removed.
+
+    Raises:
+        ConfigError: the run is half removed, so that some tables still have its rows.
+    """
+    work = work_of_run(lakehouse)
+    if any(row["status"] == REMOVING for row in work):
+        raise ConfigError(
+            f"job clean is removing run {lakehouse.run_id}, or was killed at it; let a cleaning"
+            " end, or give another --run-id"
+        )
+    return [row for row in work if row["status"] not in GONE]
 
 
 def work_among(rows: Iterable[Row]) -> list[Row]:
@@ -430,7 +440,7 @@ def work_among(rows: Iterable[Row]) -> list[Row]:
 
     Those of a run that was removed are left out where another has begun under its id.
     """
-    work = [row for row in rows if row["job"] not in PUBLICATIONS]
+    work = [row for row in rows if row["job"] not in (*PUBLICATIONS, *UPKEEP)]
     return [row for row in work if row["status"] not in GONE] or work
 
 

@@ -53,6 +53,10 @@ from m6rec.report.tables import print_inspection
         (["50%"], NumbersAsText(".", "%", ())),
         (["50%", ".75", "20%"], NumbersAsText(".", "%", (), without_unit=1)),
         (["(5.00)", "($1.50)", "3.00-", "\u22122", "4"], NumbersAsText(".", "$", (), 4)),
+        (
+            ["(5,00 \u20ac)", "5,00- \u20ac", "(1.234,50) \u20ac", "7,50 \u20ac"],
+            NumbersAsText(",", "\u20ac", ()),
+        ),
         (["(5)", "(12)"], None),
         (["18-", "25-"], None),
         (["12 kg", "5 g"], None),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from pyspark.sql import Row, SparkSession
+from pyspark.sql import functions as F
 
 from jobs import publish as job
 from m6rec.errors import DataError
@@ -24,6 +25,7 @@ from m6rec.publication.publishing import (
     run_of_note,
     runs_followed,
 )
+from m6rec.runs import REMOVED
 from tests.finished_runs import PLACES, config_of, finished_runs
 
 
@@ -115,6 +117,20 @@ def test_a_run_that_was_taken_back_is_not_published_by_resuming_it_and_that_is_s
     assert published_run(two) == "one"
     said = "run two was published before, and readers see run one now; .* publish --run-id two"
     assert re.search(said, capsys.readouterr().err)
+
+
+def test_no_rollback_leads_to_an_unpublished_run_under_the_id_of_a_removed_one(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    config = config_of(str(tmp_path))
+    for run in finished_runs(spark, config, "one", "two"):
+        publish(run, config)
+    of_one = (F.col("run_id") == "one") & (F.col("job") != "publish")
+    run.delta_table("runs").update(of_one, {"status": F.lit(REMOVED)})
+    finished_runs(spark, config, "one")
+    with pytest.raises(DataError, match=r"run one, which was published .* has been removed"):
+        rollback(run, config)
+    assert published_run(run) == "two"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 
 from jobs.clean import tell
 from m6rec.config.publication import RetentionConfig
-from m6rec.errors import DataError
+from m6rec.errors import ConfigError, DataError
 from m6rec.publication.publishing import publish, read_published, rollback
 from m6rec.publication.repeating import repetition_of
 from m6rec.publication.retention import (
@@ -22,6 +22,7 @@ from m6rec.publication.retention import (
     runs_to_remove,
 )
 from m6rec.publication.upkeep import existing_tables
+from m6rec.runs import work_of_run, work_so_far
 from tests.finished_runs import PLACES, config_of, copy_run, finished_runs
 
 
@@ -103,8 +104,11 @@ def test_a_cleaning_that_was_killed_is_gone_on_with(
     left = {row["run_id"] for row in one.delta_table("recommendations").toDF().collect()}
     assert left == {"one", "two"}
 
+    with pytest.raises(ConfigError, match="job clean is removing run one, or was killed at it"):
+        work_so_far(one)
     again = clean(one.for_run("again"), config, datetime.now(UTC))
     assert again.runs == ("one",)
+    assert work_so_far(one) == work_of_run(one.for_run("again")) == []
     assert not model.parent.parent.exists()
     left = {row["run_id"] for row in one.delta_table("recommendations").toDF().collect()}
     assert left == {"two"}

@@ -61,7 +61,12 @@ NUMBER_IN_TEXT = (
 # Only ASCII digits match, as in Spark's regular expressions.
 _IN_TEXT = re.compile(NUMBER_IN_TEXT, re.ASCII)
 # How accountants write -5.00. Without a fraction, a number in brackets may be a count.
-NEGATIVE_OF_ACCOUNTS = r"^\s*(?:\([^()]*\d[.,]\d\d\)|[^()-]*\d[.,]\d\d-)\s*$"
+_MAYBE_CURRENCY = rf"[\s\u00a0]*(?:{_CURRENCY})?[\s\u00a0]*"
+_TO_THE_FRACTION = rf"\d[.,]\d\d{_MAYBE_CURRENCY}"
+NEGATIVE_OF_ACCOUNTS = (
+    rf"^{_MAYBE_CURRENCY}(?:\([^()]*{_TO_THE_FRACTION}\)|[^()-]*{_TO_THE_FRACTION}-)"
+    rf"{_MAYBE_CURRENCY}$"
+)
 SIGNS_OF_ACCOUNTS = "[()-]"
 TYPOGRAPHIC_MINUS = "\u2212"
 _NEGATIVE_OF_ACCOUNTS = re.compile(NEGATIVE_OF_ACCOUNTS, re.ASCII)

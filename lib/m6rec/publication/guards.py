@@ -345,11 +345,7 @@ def _of_overlap(subject: _Subject) -> dict[str, Measured]:
     lists, shares = shared_places(
         subject.lakehouse.read("recommendations"), subject.published.read("recommendations")
     )
-    return {
-        "overlap": _share(
-            shares, lists, f"{lists} lists have a published one"
-        )
-    }
+    return {"overlap": _share(shares, lists, f"{lists} lists have a published one")}
 
 
 def _of_validation(subject: _Subject) -> dict[str, Measured]:

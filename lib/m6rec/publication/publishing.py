@@ -96,6 +96,12 @@ def rollback(lakehouse: Lakehouse, config: Config, dry_run: bool = False) -> str
         )
     target = lakehouse.for_run(followed[-2])
     outputs = _outputs_of(work_of_run(target), target.run_id)
+    if not was_published(target):
+        raise DataError(
+            f"there is no run to go back to: run {target.run_id}, which was published before the"
+            f" present one, has been removed (job clean), and another one of its id has not been"
+            " published; give publish --run-id to publish a run that is there"
+        )
     if not dry_run:
         _commit(target, config, ROLLBACK, outputs)
     return target.run_id

@@ -17,6 +17,7 @@ from m6rec.lakehouse import Lakehouse
 from m6rec.runs import (
     FINISHED,
     PUBLICATIONS,
+    UPKEEP,
     code_version,
     collected_runs,
     sources_of_run,
@@ -130,7 +131,8 @@ def _runs_with_lists(lakehouse: Lakehouse) -> list[str]:
         {
             row[c.RUN_ID]
             for row in rows
-            if row["job"] not in PUBLICATIONS and "recommendations" in (row["outputs"] or {})
+            if row["job"] not in (*PUBLICATIONS, *UPKEEP)
+            and "recommendations" in (row["outputs"] or {})
         }
     )
 
