@@ -64,7 +64,7 @@ def test_rules_that_leave_no_item_stop_the_run(spark: SparkSession, tmp_path: Pa
     assert outside("excluded_items", "a") == [True, False]
     with pytest.raises(DataError, match=r"none of the 2 items .* excluded_items \(.*\.csv\)"):
         outside("excluded_items", "a", "b")
-    with pytest.raises(DataError, match=r"allowed_items \(.* start a run anew"):
+    with pytest.raises(DataError, match=r"allowed_items \(.* start one anew"):
         outside("allowed_items", "A")
 
 

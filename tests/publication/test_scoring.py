@@ -115,7 +115,9 @@ def test_days_of_lists_are_those_of_utc_whatever_zone_the_session_has(
     def lists_of_zone(*_: Any) -> Scored:
         return Scored(spark.sql("select current_timezone() zone"), 0, 0, 0, 0, 0, {})
 
-    monkeypatch.setattr(job, "list_maker_of", lambda _: SimpleNamespace(fit=None))
+    monkeypatch.setattr(
+        job, "list_maker_of", lambda _: SimpleNamespace(fit=SimpleNamespace(config=None))
+    )
     monkeypatch.setattr(job, "_refuse_to_replace", lambda *_: None)
     monkeypatch.setattr(job, "score", lists_of_zone)
     target = str(tmp_path / "lists")

@@ -29,6 +29,7 @@ from m6rec.kernels.publication.comparison import effective_rank, finite_rows, mi
 from m6rec.kernels.ranking.members import DotMember
 from m6rec.lakehouse import Lakehouse
 from m6rec.publication.publishing import publications, published_run
+from m6rec.rankers import MLLIB_ALS
 from m6rec.runs import while_versions_last, work_of_run
 from m6rec.schemas import GUARD_RESULTS_TABLE
 from m6rec.spark.arrow_rows import matrix_column
@@ -424,6 +425,9 @@ def _item_vectors(subject: _Subject) -> dict[str, Float32]:
     lakehouse, fit = subject.lakehouse, subject.final
     found = {}
     for row in fit.models_of("factors"):
+        # No list is made by it.
+        if row["name"] == MLLIB_ALS:
+            continue
         factors = lakehouse.read("item_factors", fit=c.FINAL, method=row["name"])
         found[f"item_factors of {row['name']}"] = _vectors(factors, c.FACTOR)
     embeddings = np.zeros((0, 0), np.float32)
