@@ -24,6 +24,14 @@ def append_event(spark: SparkSession, path: Path) -> None:
     frame.write.format("delta").mode("append").save(str(path))
 
 
+def config_of_events(spark: SparkSession, events: Path, lake: Path) -> Config:
+    """A configuration of a table that holds an event."""
+    append_event(spark, events)
+    return parse_config(
+        {"interactions": {"source": {"path": str(events)}}, "lake": str(lake)}, "test"
+    )
+
+
 def source_rows(config: Config, spark: SparkSession) -> int:
     return read_source(spark, config.interactions.source, ()).count()
 
@@ -32,9 +40,7 @@ def test_all_jobs_of_a_run_and_its_repetition_read_the_same_version(
     spark: SparkSession, tmp_path: Path
 ) -> None:
     events = tmp_path / "events"
-    append_event(spark, events)
-    data = {"interactions": {"source": {"path": str(events)}}, "lake": str(tmp_path / "lake")}
-    config = parse_config(data, "test")
+    config = config_of_events(spark, events, tmp_path / "lake")
     read: list[int] = []
 
     def prepare(own: Lakehouse, pinned: Config) -> None:
@@ -73,9 +79,7 @@ def test_a_run_under_the_id_of_one_that_was_removed_is_another(
     spark: SparkSession, tmp_path: Path
 ) -> None:
     events = tmp_path / "events"
-    append_event(spark, events)
-    data = {"interactions": {"source": {"path": str(events)}}, "lake": str(tmp_path / "lake")}
-    config = parse_config(data, "test")
+    config = config_of_events(spark, events, tmp_path / "lake")
     monday = Lakehouse(spark, config.lake, "monday")
 
     def make(config: Config, *names: str) -> None:
