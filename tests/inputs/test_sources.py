@@ -147,6 +147,15 @@ def test_tables_of_the_catalogue_are_read_in_any_format(
             spark.sql(f"drop table m6_{kind}")
 
 
+def test_a_path_as_a_name_and_a_view_of_all_sessions_are_read(
+    spark: SparkSession, delta: str
+) -> None:
+    spark.read.format("delta").load(delta).createOrReplaceGlobalTempView("m6_everywhere")
+    for name in (f"delta.`{delta}`", "global_temp.m6_everywhere"):
+        assert read_source(spark, source(table=name), ("user_id",)).count() == 2
+    spark.catalog.dropGlobalTempView("m6_everywhere")
+
+
 def test_files_that_came_into_a_table_without_versions_are_read(
     spark: SparkSession, tmp_path: Path
 ) -> None:

@@ -307,6 +307,7 @@ def test_the_vectors_of_all_models_of_a_night_are_measured(
 ) -> None:
     generator = np.random.default_rng(1)
     factors = {"als": generator.normal(size=(40, 8)), "svd": generator.normal(size=(40, 4))}
+    factors["mllib_als"] = np.full((2, 4), np.nan)
     factors["als"][0] = np.nan
     rows = [(m, v.astype(np.float32).tolist()) for m, vs in factors.items() for v in vs]
     table = spark.createDataFrame(rows, "method string, factor array<float>")
@@ -314,7 +315,12 @@ def test_the_vectors_of_all_models_of_a_night_are_measured(
         exists=lambda _: False, read=lambda _, fit, method: table.where(F.col("method") == method)
     )
     trained = {"factors": [{"name": name} for name in factors], "towers": [{"name": "svd"}]}
-    subject = SimpleNamespace(lakehouse=lake, final=SimpleNamespace(models_of=trained.get))
+    recommend = SimpleNamespace(ranker="hybrid")
+    subject = SimpleNamespace(
+        lakehouse=lake,
+        final=SimpleNamespace(models_of=trained.get),
+        config=SimpleNamespace(recommend=recommend),
+    )
     collapsed = DotMember("towers_svd", None, np.ones((40, 6), np.float32))
     monkeypatch.setattr(guards, "read_members", lambda _, names: {names[0]: collapsed})
 
@@ -323,6 +329,8 @@ def test_the_vectors_of_all_models_of_a_night_are_measured(
     assert measured["finite_embeddings"] == guards.Measured(1.0, detail="in item_factors of als")
     assert measured["effective_rank"].value == pytest.approx(1.0)
     assert measured["effective_rank"].detail == "of 6 directions in towers_svd"
+    recommend.ranker = "mllib_als"
+    assert guards._of_embeddings(subject)["finite_embeddings"].value == 3.0
 
 
 def test_an_attribute_that_is_gone_drifts_where_its_table_was_read() -> None:

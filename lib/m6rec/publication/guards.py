@@ -425,8 +425,8 @@ def _item_vectors(subject: _Subject) -> dict[str, Float32]:
     lakehouse, fit = subject.lakehouse, subject.final
     found = {}
     for row in fit.models_of("factors"):
-        # No list is made by it.
-        if row["name"] == MLLIB_ALS:
+        if row["name"] == MLLIB_ALS and subject.config.recommend.ranker != MLLIB_ALS:
+            # It is trained to compare with, and no list is published of it.
             continue
         factors = lakehouse.read("item_factors", fit=c.FINAL, method=row["name"])
         found[f"item_factors of {row['name']}"] = _vectors(factors, c.FACTOR)

@@ -466,7 +466,7 @@ def _load(
     if version is not None:
         reader = reader.option("versionAsOf", version)
     if source.table is not None:
-        return _load_by_name(spark, reader, source.table, version)
+        return _load_by_name(spark, reader, source, version)
     path = source.path or ""
     kind = inferred_format(spark, source)
     if kind == "json" and schema is None:
@@ -488,14 +488,16 @@ def _load(
 
 
 def _load_by_name(
-    spark: SparkSession, reader: DataFrameReader, name: str, version: int | None
+    spark: SparkSession, reader: DataFrameReader, source: TableSource, version: int | None
 ) -> DataFrame:
     """A table or view of the catalogue, or a temporary view, with the files that it has now.
 
     Spark lists the files of a table without versions once in a session, unless it is told to look
     again. What a temporary view reads stays as its owner made it.
     """
-    if version is None and not spark.catalog.getTable(name).isTemporary:
+    name = source.name
+    has_versions = version is not None or _delta_table(spark, source) is not None
+    if not has_versions and not spark.catalog.getTable(name).isTemporary:
         spark.catalog.refreshTable(name)
     return reader.table(name)
 
