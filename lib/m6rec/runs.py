@@ -57,6 +57,8 @@ ROLLBACK = "rollback"
 PUBLICATIONS = (PUBLISH.name, ROLLBACK)
 # The jobs that work on the lake as a whole, under run ids by which nothing is trained.
 UPKEEP = (CLEAN.name, FORGET.name, FOLD_IN.name)
+# The jobs that make no tables of a run.
+BESIDE_RUNS = (*PUBLICATIONS, *UPKEEP)
 # Runs that differ in one of these hold out other pairs, or rank other items.
 _SAME_WHERE_COMPARED = (
     "split.strategy",
@@ -440,7 +442,7 @@ def work_among(rows: Iterable[Row]) -> list[Row]:
 
     Those of a run that was removed are left out where another has begun under its id.
     """
-    work = [row for row in rows if row["job"] not in (*PUBLICATIONS, *UPKEEP)]
+    work = [row for row in rows if row["job"] not in BESIDE_RUNS]
     return [row for row in work if row["status"] not in GONE] or work
 
 

@@ -9,11 +9,10 @@ from pyspark.sql import DataFrame
 
 from m6rec import columns as c
 from m6rec.config.towers import TowersConfig
-from m6rec.errors import DataError
 from m6rec.fits.contexts import training_codes
 from m6rec.fits.fit import Fit
 from m6rec.fits.members import member_names
-from m6rec.fits.validation import validation_users
+from m6rec.fits.validation import nothing_held_out, validation_users
 from m6rec.kernels.arrays.contexts import ContextVocabulary
 from m6rec.lakehouse import side_by_side
 from m6rec.rankers import BAGGED, BOOSTED, FUSION, SEQUENCE
@@ -220,10 +219,7 @@ def _write_rows(
 def _validation(fit: Fit) -> TowerValidation:
     users = validation_users(fit, member_names(FUSION, fit.config), VALIDATION_USERS)
     if users is None:
-        raise DataError(
-            "no user has a held-out item in fold validation, so no epoch can be chosen; give a"
-            " larger split.validation_share"
-        )
+        raise nothing_held_out("epoch")
     return TowerValidation(users)
 
 

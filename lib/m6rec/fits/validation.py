@@ -52,6 +52,14 @@ def validation_users(fit: Fit, names: Iterable[str], maximum_users: int) -> Vali
     return replace(users, balance=Balance(bins, shares_of_bins(held_out, counts, share)))
 
 
+def nothing_held_out(choice: str) -> DataError:
+    """The error that there is nothing to measure a choice on, such as that of weights."""
+    return DataError(
+        f"no user has a held-out item in fold validation, so no {choice} can be chosen; give a"
+        " larger split.validation_share"
+    )
+
+
 def validation_candidates(
     fit: Fit, names: Sequence[str]
 ) -> tuple[tuple[Candidates, ...], dict[str, float]]:
@@ -79,10 +87,7 @@ def validation_candidates(
         found.append((candidates, deviations))
     of_domains, scales = zip(*found, strict=True)
     if not any(candidates.relevant_counts.any() for candidates in of_domains):
-        raise DataError(
-            "no user has a held-out item in fold validation, so no weights can be chosen; give a"
-            " larger split.validation_share, or more data"
-        )
+        raise nothing_held_out("weights")
     return on_one_scale(of_domains, scales)
 
 

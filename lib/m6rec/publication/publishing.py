@@ -95,11 +95,12 @@ def rollback(lakehouse: Lakehouse, config: Config, dry_run: bool = False) -> str
             f"there is no run to go back to: {found} in {lakehouse.location}; see publish --history"
         )
     target = lakehouse.for_run(followed[-2])
-    outputs = _outputs_of(work_of_run(target), target.run_id)
-    if not was_published(target):
+    rows = _rows_of_run_and_publications(target)
+    outputs = _outputs_of(_work_among(rows, target.run_id), target.run_id)
+    if not _was_published(rows, target.run_id):
         raise DataError(
             f"there is no run to go back to: run {target.run_id}, which was published before the"
-            f" present one, has been removed (job clean), and another one of its id has not been"
+            " present one, has been removed (job clean), and another one of its id has not been"
             " published; give publish --run-id to publish a run that is there"
         )
     if not dry_run:

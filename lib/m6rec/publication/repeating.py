@@ -15,9 +15,8 @@ from m6rec.errors import DataError
 from m6rec.job_records import FORGET
 from m6rec.lakehouse import Lakehouse
 from m6rec.runs import (
+    BESIDE_RUNS,
     FINISHED,
-    PUBLICATIONS,
-    UPKEEP,
     code_version,
     collected_runs,
     sources_of_run,
@@ -131,8 +130,7 @@ def _runs_with_lists(lakehouse: Lakehouse) -> list[str]:
         {
             row[c.RUN_ID]
             for row in rows
-            if row["job"] not in (*PUBLICATIONS, *UPKEEP)
-            and "recommendations" in (row["outputs"] or {})
+            if row["job"] not in BESIDE_RUNS and "recommendations" in (row["outputs"] or {})
         }
     )
 

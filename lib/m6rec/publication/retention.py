@@ -15,11 +15,11 @@ from m6rec.lakehouse import PUBLISHED, Lakehouse
 from m6rec.publication.publishing import publications, runs_followed
 from m6rec.publication.upkeep import existing_tables, for_each, vacuum, vacuumed_bytes
 from m6rec.runs import (
+    BESIDE_RUNS,
     GONE,
     PUBLICATIONS,
     REMOVED,
     REMOVING,
-    UPKEEP,
     Attempt,
     collected_runs,
     jobs_going_on,
@@ -99,7 +99,7 @@ def runs_to_remove(lakehouse: Lakehouse, config: Config, now: datetime) -> list[
     last: dict[str, datetime] = {}
     rows = collected_runs(lakehouse, {})
     for row in rows:
-        if row["job"] not in (*PUBLICATIONS, *UPKEEP) and row["status"] not in GONE:
+        if row["job"] not in BESIDE_RUNS and row["status"] not in GONE:
             at = (row["finished_at"] or row["started_at"]).astimezone(UTC)
             last[row[c.RUN_ID]] = max(at, last.get(row[c.RUN_ID], at))
     oldest_first = sorted(last, key=lambda run_id: (last[run_id], run_id))

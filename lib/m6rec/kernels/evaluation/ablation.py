@@ -95,7 +95,8 @@ def ablate_members(
     found = run_searches(
         lambda search: _ndcg_without(sample, names, *search, k, rounds),
         searches,
-        sample.scores.nbytes,
+        # Without a part they are copied, and a search holds them with their factors besides.
+        2 * sample.scores.nbytes,
     )
     without = dict(zip([*some, EVIDENCE], found[1:], strict=False))
     return found[0], without, sample.measured_owners

@@ -215,6 +215,11 @@ def _pools_by_first(files: EncoderFiles, folder: str) -> bool:
     return modes == {"cls"}
 
 
+def _expect_signs_apart(files: EncoderFiles, settings: dict[str, Any], key: str) -> None:
+    """Chinese signs are pieces each."""
+    _expect(files, f"{key} false", settings.get(key, True) is not False, "true")
+
+
 def _normalizer(files: EncoderFiles, described: dict[str, Any] | None) -> dict[str, Any]:
     """The settings of BERT's normalizer in tokenizer.json, which may stand in a sequence alone."""
     if described is None:
@@ -222,8 +227,7 @@ def _normalizer(files: EncoderFiles, described: dict[str, Any] | None) -> dict[s
     parts = described.get("normalizers", []) if described.get("type") == "Sequence" else [described]
     types = " and ".join(str(part.get("type", "BertNormalizer")) for part in parts)
     _expect(files, f"a normalizer of type {types}", types == "BertNormalizer", "BertNormalizer")
-    apart = parts[0].get("handle_chinese_chars", True) is not False
-    _expect(files, "handle_chinese_chars false", apart, "true")
+    _expect_signs_apart(files, parts[0], "handle_chinese_chars")
     return dict(parts[0])
 
 
@@ -234,8 +238,7 @@ def _word_pieces(files: EncoderFiles, rows: int, around: bool) -> WordPieces:
     cut_by = settings.get("word_tokenizer_type", "basic")
     found = f"words cut by {cut_by} in tokenizer_config.json"
     _expect(files, found, cut_by == "basic", "basic")
-    apart = settings.get("tokenize_chinese_chars", True) is not False
-    _expect(files, "tokenize_chinese_chars false", apart, "true")
+    _expect_signs_apart(files, settings, "tokenize_chinese_chars")
     lowers, strips = bool(settings.get("do_lower_case", True)), settings.get("strip_accents")
     if described is not None:
         model = described["model"]
