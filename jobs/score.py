@@ -38,7 +38,7 @@ from m6rec.publication.scoring import GivenUsers, Scored, list_maker_of, score
 from m6rec.schemas import TABLES
 from m6rec.spark.files import hadoop_configuration, local_path
 from m6rec.spark.places import matching
-from m6rec.spark.runtimes import delta_table_named
+from m6rec.spark.runtimes import delta_table_named, use_in_this_thread
 from m6rec.spark.session import session_of_job
 from m6rec.spark.sources import session_for_sources
 from m6rec.stages.pairs.outcome import in_a_line
@@ -78,6 +78,7 @@ def run(
         if is_path(target):
             writer.save(target)
         else:
+            use_in_this_thread(lakehouse.spark)
             writer.saveAsTable(target)
         scored.release()
     return scored

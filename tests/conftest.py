@@ -22,12 +22,14 @@ from tests.process_runs import (
     BenchmarkRun,
     ClusterRun,
     KilledRun,
+    MetastoreRun,
     RanksRun,
     StoreRun,
     YarnRun,
     run_benchmark,
     run_killed_and_again,
     run_on_cluster,
+    run_on_metastore,
     run_on_store,
     run_on_yarn,
     run_ranks_program,
@@ -46,13 +48,14 @@ PROCESS_RUNS = {
     "cluster_run": run_on_cluster,
     "store_run": run_on_store,
     "yarn_run": run_on_yarn,
+    "metastore_run": run_on_metastore,
     "ranks_run": run_ranks_program,
     "benchmark_run": run_benchmark,
 }
 FINISHED_RUN = "finished run"
 # What tests ask for by a parameter of that name; `copied` is a copy of the finished run.
 RUNS = ("lakehouse", "copied", *PROCESS_RUNS)
-ProcessRun = KilledRun | ClusterRun | StoreRun | YarnRun | RanksRun | BenchmarkRun
+ProcessRun = KilledRun | ClusterRun | StoreRun | YarnRun | MetastoreRun | RanksRun | BenchmarkRun
 
 
 class RunsTogether(LoadScopeScheduling):  # type: ignore[misc]
@@ -135,6 +138,11 @@ def store_run(process_runs: dict[str, Future[ProcessRun]]) -> StoreRun:
 @pytest.fixture(scope="session")
 def yarn_run(process_runs: dict[str, Future[ProcessRun]]) -> YarnRun:
     return process_runs["yarn_run"].result()
+
+
+@pytest.fixture(scope="session")
+def metastore_run(process_runs: dict[str, Future[MetastoreRun]]) -> MetastoreRun:
+    return process_runs["metastore_run"].result()
 
 
 @pytest.fixture(scope="session")

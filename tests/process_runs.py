@@ -22,6 +22,7 @@ from m6rec.schemas import RUNS_TABLE
 from m6rec.spark.session import read_properties
 from m6rec.startup.jvm import SIMPLE_COMPILER
 from tests.cluster.hadoop_cluster import SPARK, hadoop_cluster
+from tests.cluster.metastore_program import INTERACTIONS, LAKE
 from tests.cluster.object_store import BUCKET, object_store
 from tests.cluster.standalone_cluster import standalone_cluster
 from tests.local_properties import JAVA_OPTIONS, LOCAL_PROPERTIES, with_java_options
@@ -165,6 +166,23 @@ class RanksRun:
 
 
 @dataclass(frozen=True)
+class MetastoreRun:
+    """Both notebooks on a catalogue of Hive's metastore, then a command that finds their run there.
+
+    Attributes:
+        notebooks: return code and output.
+        found: what the notebooks' process found in the end.
+        again: return code and output of `pipeline` with the run id of the notebook's run.
+        folder: with the volume of models and reports.
+    """
+
+    notebooks: tuple[int, str]
+    found: dict[str, Any]
+    again: tuple[int, str]
+    folder: Path
+
+
+@dataclass(frozen=True)
 class BenchmarkRun:
     """A run of the benchmark's command on a tiny matrix.
 
@@ -270,6 +288,41 @@ def run_on_yarn(shop: Shop, folder: Path, _: Path) -> YarnRun:
         files = tuple(cluster.paths("/"))
         metrics = cluster.text("/out/metrics.json") if result[0] == 0 else ""
     return YarnRun(result, printed, files, metrics)
+
+
+def run_on_metastore(shop: Shop, folder: Path, properties: Path) -> MetastoreRun:
+    """Run the notebooks for Databricks, and the pipeline again by another process."""
+    given = folder / "spark.conf"
+    given.write_text(properties.read_text() + _lines(_metastore_properties(folder)))
+    small = shop.config(folder, **ONE_OF_EACH)
+    settings = {name: small[name] for name in ("split", *ONE_OF_EACH)}
+    columns = {"user": "customer", "item": "product", "time": "at"}
+    places = {"lake": LAKE, "artifacts": str(folder / "volume")}
+    widgets = {"interactions": INTERACTIONS, **columns, **places, "settings": json.dumps(settings)}
+    asked = {"interactions": str(shop.interactions), "widgets": widgets}
+    (folder / "asked.json").write_text(json.dumps(asked))
+    command = [sys.executable, "-m", "tests.cluster.metastore_program", str(folder)]
+    notebooks = _finished(_start(command, {"PYTHONPATH": f"{REPOSITORY / 'lib'}:{REPOSITORY}"}))
+    if notebooks[0] != 0:
+        return MetastoreRun(notebooks, {}, (1, ""), folder)
+    found = json.loads((folder / "found.json").read_text())
+    file = folder / "config.yaml"
+    source = {"source": {"table": INTERACTIONS}, "columns": columns}
+    file.write_text(yaml.safe_dump({"interactions": source, **places, **settings}))
+    command = [str(REPOSITORY / "spark-submit.sh"), "pipeline", "--config", str(file)]
+    command += ["--run-id", found["run_ids"][0], "--output", str(folder / "out")]
+    again = _finished(_start(command, {"MASTER": "local[2]", "PROPERTIES": str(given)}))
+    return MetastoreRun(notebooks, found, again, folder)
+
+
+def _metastore_properties(folder: Path) -> dict[str, str]:
+    """Of a session whose catalogue is Hive's metastore, in Derby's files below the folder."""
+    options = f"{with_java_options(SIMPLE_COMPILER)[JAVA_OPTIONS]} -Dderby.system.home={folder}"
+    return {
+        JAVA_OPTIONS: options,
+        "spark.sql.catalogImplementation": "hive",
+        "spark.sql.warehouse.dir": str(folder / "warehouse"),
+    }
 
 
 def packed_environment(folder: Path) -> Path:

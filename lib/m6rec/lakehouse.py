@@ -39,7 +39,13 @@ from m6rec.spark.local_delta import (
 )
 from m6rec.spark.local_marks import replace_all, takes_marks
 from m6rec.spark.places import folder_here, place_of
-from m6rec.spark.runtimes import arrow_schema, arrow_table, delta_table_named, frame_of_arrow
+from m6rec.spark.runtimes import (
+    arrow_schema,
+    arrow_table,
+    delta_table_named,
+    frame_of_arrow,
+    use_in_this_thread,
+)
 from m6rec.spark.session import is_local, on_databricks
 from m6rec.spark.sources import latest_version
 from m6rec.spark.worker_rows import WorkerRows, copied_rows
@@ -631,6 +637,7 @@ class Lakehouse:
         if self.by_path:
             writer.save(self.address(name))
         else:
+            use_in_this_thread(self.spark)
             writer.saveAsTable(self.address(name))
 
     def _conform(

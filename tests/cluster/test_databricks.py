@@ -1,32 +1,30 @@
 """The bundle is one that Databricks' own package accepts; the notebooks run on a catalogue."""
 
-import json
 import re
-import runpy
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from databricks.bundles.jobs import Job, PythonWheelTask
-from delta.tables import DeltaTable
 from pyspark.sql import SparkSession
 
 from m6rec.config.base import TableSource
 from m6rec.config.run import parse_config
 from m6rec.lakehouse import Lakehouse
-from m6rec.publication.publishing import publications, read_published
+from m6rec.schemas import RUNS_TABLE
+from m6rec.spark.runtimes import delta_table_named
 from m6rec.spark.sources import read_source
-from tests.process_runs import ONE_OF_EACH
-from tests.synthetic_shop import Shop
+from tests.cluster.metastore_program import LAKE, SHOP
+from tests.process_runs import MetastoreRun
 
 REPOSITORY = Path(__file__).parents[2]
 BUNDLE = yaml.safe_load((REPOSITORY / "databricks.yml").read_text())
 FILES = sorted(file for pattern in BUNDLE["include"] for file in REPOSITORY.glob(pattern))
-NOTEBOOKS = REPOSITORY / "notebooks" / "databricks"
 OF_THE_PLATFORM = ("bundle.", "workspace.")
-LAKE, SHOP = "spark_catalog.recommender", "spark_catalog.shop"
 
 
 def jobs_of_bundle() -> dict[str, Any]:
@@ -83,82 +81,58 @@ def test_the_bundles_configuration_is_valid() -> None:
     )
 
 
-class Widgets:
-    """The parameters of a notebook: those that are given, else its own defaults."""
-
-    def __init__(self, **given: str) -> None:
-        self._values = dict(given)
-        self.widgets = self
-
-    def text(self, name: str, default: str) -> None:
-        self._values.setdefault(name, default)
-
-    def get(self, name: str) -> str:
-        return self._values[name]
-
-
 @pytest.fixture(scope="module")
-def shop_in_catalogue(spark: SparkSession, shop: Shop, tmp_path_factory: Any) -> Iterator[Path]:
-    """The shop's interactions as a view, and schemas whose files lie in a folder of their own."""
+def catalogue(spark: SparkSession, tmp_path_factory: Any) -> Iterator[Path]:
+    """Two schemas whose files lie in folders of this one."""
     folder = tmp_path_factory.mktemp("catalogue")
     for schema in (SHOP, LAKE):
         spark.sql(f"CREATE SCHEMA {schema} LOCATION '{folder / schema}'")
-    raw = spark.read.parquet(str(shop.interactions))
-    raw.write.format("delta").saveAsTable(f"{SHOP}.raw_interactions")
-    spark.sql(f"CREATE VIEW {SHOP}.interactions AS SELECT * FROM {SHOP}.raw_interactions")
     yield folder
     for schema in (SHOP, LAKE):
         spark.sql(f"DROP SCHEMA {schema} CASCADE")
 
 
 @pytest.mark.slow
-def test_the_notebooks_run_on_names_of_a_catalogue(
-    spark: SparkSession, shop: Shop, shop_in_catalogue: Path, capsys: pytest.CaptureFixture[str]
+def test_the_notebooks_run_on_names_of_a_metastore(metastore_run: MetastoreRun) -> None:
+    code, printed = metastore_run.notebooks
+    assert code == 0, printed
+    [run_id] = metastore_run.found["run_ids"]
+    assert metastore_run.found["users"] > 80
+    assert "recommend: skipped (finished)" in printed
+    assert f"publish {run_id}" in printed
+    volume = metastore_run.folder / "volume"
+    assert "Guards of the publication" in (volume / "reports" / f"{run_id}.html").read_text()
+    assert (volume / run_id / "towers" / "final" / "als" / "towers.json").is_file()
+
+
+def test_another_process_finds_the_notebooks_run_by_the_metastore(
+    metastore_run: MetastoreRun,
 ) -> None:
-    small = shop.config(shop_in_catalogue, **ONE_OF_EACH)
-    kept = ("split", *ONE_OF_EACH)
-    volume = shop_in_catalogue / "volume"
-    asked = {
-        "interactions": f"{SHOP}.interactions",
-        "user": "customer",
-        "item": "product",
-        "time": "at",
-        "lake": LAKE,
-        "artifacts": str(volume),
-        "settings": json.dumps({name: small[name] for name in kept}),
-    }
-    given = {"spark": spark, "dbutils": Widgets(**asked), "__name__": "__main__"}
-    runpy.run_path(str(NOTEBOOKS / "pipeline.py"), given)
-    [published] = publications(Lakehouse(spark, LAKE, ""))
-    lists = read_published(spark, LAKE, "recommendations")
-    assert lists.select("user_id").distinct().count() > 80
-    report = volume / "reports" / f"{published.run_id}.html"
-    assert "Guards of the publication" in report.read_text()
-    assert (volume / published.run_id / "towers" / "final" / "als" / "towers.json").is_file()
-
-    report.unlink()
-    capsys.readouterr()
-    again = {**given, "dbutils": Widgets(run_id=published.run_id, **asked)}
-    runpy.run_path(str(NOTEBOOKS / "pipeline.py"), again)
-    assert "recommend: skipped (finished)" in capsys.readouterr().out
-    assert report.is_file()
-    assert [one.run_id for one in publications(Lakehouse(spark, LAKE, ""))] == [published.run_id]
-
-    runpy.run_path(str(NOTEBOOKS / "operations.py"), given)
-    assert f"publish {published.run_id}" in capsys.readouterr().out
+    code, printed = metastore_run.again
+    assert code == 0, printed
+    assert "recommend: skipped (finished)" in printed
+    assert (metastore_run.folder / "out" / "report.html").is_file()
 
 
-def test_artifacts_lie_in_the_location_of_the_schema(
-    spark: SparkSession, shop_in_catalogue: Path
-) -> None:
+def test_artifacts_lie_in_the_location_of_the_schema(spark: SparkSession, catalogue: Path) -> None:
     place = Lakehouse(spark, LAKE, "run").artifact_place("final", "model.json")
     place.write_text("{}")
-    written = shop_in_catalogue / LAKE / "_artifacts" / "run" / "final" / "model.json"
+    written = catalogue / LAKE / "_artifacts" / "run" / "final" / "model.json"
     assert written.read_text() == "{}"
 
 
+def test_a_thread_replaces_rows_and_leaves_the_others(spark: SparkSession, catalogue: Path) -> None:
+    row = dict.fromkeys(RUNS_TABLE.schema.names) | {"status": "finished"}
+    with ThreadPoolExecutor(1) as beside:
+        for job in ("first", "second"):
+            write = partial(Lakehouse(spark, LAKE, "run").write_rows, job=job)
+            beside.submit(write, RUNS_TABLE.name, [row | {"job": job}]).result()
+    kept = Lakehouse(spark, LAKE, "run").collected(RUNS_TABLE.name, {"run_id": ("run",)})
+    assert {one["job"] for one in kept} == {"first", "second"}
+
+
 def test_a_table_with_renamed_columns_and_deletion_vectors_is_read_at_its_versions(
-    spark: SparkSession, shop_in_catalogue: Path
+    spark: SparkSession, catalogue: Path
 ) -> None:
     name = f"{SHOP}.mapped"
     features = "'delta.columnMapping.mode' = 'name', 'delta.enableDeletionVectors' = 'true'"
@@ -176,5 +150,5 @@ def test_a_table_with_renamed_columns_and_deletion_vectors_is_read_at_its_versio
 
     assert users() == {"a", "c"}
     assert users(version=2) == {"a", "b", "c"}
-    features_of_table = DeltaTable.forName(spark, name).detail().first()["tableFeatures"]
+    features_of_table = delta_table_named(spark, name).detail().first()["tableFeatures"]
     assert {"columnMapping", "deletionVectors"} <= set(features_of_table)

@@ -36,6 +36,7 @@ _CHAIN = "software.amazon.awssdk.auth.credentials.DefaultCredentialsProvider"
 _CHAIN_OF_HADOOP_3_3 = "com.amazonaws.auth.DefaultAWSCredentialsProviderChain"
 _LONGEST = 300
 _FILE_GONE = r"FAILED_READ_FILE\.FILE_NOT_EXIST|FileNotFoundException"
+NO_VERSIONS = "it is no Delta table and has no versions; leave out version and timestamp"
 _CALLED = "An error occurred while calling"
 
 
@@ -156,7 +157,7 @@ _RULES: tuple[_Rule, ...] = (
     ),
     (
         r"EXPECT_TABLE_NOT_VIEW|UNSUPPORTED_FEATURE\.TIME_TRAVEL|TIME_TRAVEL_ON_VIEW|time travel",
-        lambda _: "it is no Delta table and has no versions; leave out version and timestamp",
+        lambda _: NO_VERSIONS,
     ),
     (
         r"\[INVALID_IDENTIFIER\] The unquoted identifier (\S+)",
@@ -242,6 +243,14 @@ _RULES: tuple[_Rule, ...] = (
         ),
     ),
     (
+        # As Spark 3.5 has it.
+        r"Column: \[([^\]]*)\], Expected: (\w+), Found: (\w+)",
+        lambda found: (
+            f"its files do not agree about the type of the column {found[1]} ({found[2]} and"
+            f" {found[3]}); write it with one schema"
+        ),
+    ),
+    (
         r"FAILED_READ_FILE\.PARQUET_COLUMN_DATA_TYPE_MISMATCH|SchemaColumnConvertNotSupported",
         lambda _: "its files do not agree about the type of a column; write it with one schema",
     ),
@@ -260,7 +269,7 @@ _RULES: tuple[_Rule, ...] = (
         ),
     ),
     (
-        r"\[CONFLICTING_PARTITION_COLUMN_NAMES\]",
+        r"\[CONFLICTING_PARTITION_COLUMN_NAMES\]|Conflicting partition column names detected",
         lambda _: (
             "its folders name different columns, or name them at different depths; give each level"
             " of folders one column, as in day=2024-03-01/"

@@ -74,6 +74,22 @@ def delta_table_named(spark: SparkSession, name: str) -> DeltaTable:
     return DeltaTable.forName(spark, name)
 
 
+def use_in_this_thread(spark: SparkSession) -> None:
+    """Make a session the one by which the calling thread finds catalogues.
+
+    Where a thread has none, Spark 3.5 takes a catalogue that knows nothing of Delta, which replaces
+    rows of a table by a new table.
+    """
+    if not hasattr(DataFrame, "toArrow"):
+        session: Any = spark
+        session._jvm.SparkSession.setActiveSession(session._jsparkSession)
+
+
+def reads_versions_of_delta_alone() -> bool:
+    """Whether Spark takes no notice of the version that is asked of a table of another kind."""
+    return not hasattr(DataFrame, "toArrow")
+
+
 def _empty_frame(spark: SparkSession, schema: T.StructType | str) -> DataFrame:
     """A frame without rows, of which Spark knows so.
 

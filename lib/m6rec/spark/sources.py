@@ -22,11 +22,15 @@ from m6rec.config.base import TableSource, is_path
 from m6rec.config.data import InteractionsConfig
 from m6rec.config.run import Config, columns_of_lists, sources_of
 from m6rec.errors import TableError
-from m6rec.spark.failures import CHANGE_FEED, reading_table
+from m6rec.spark.failures import CHANGE_FEED, NO_VERSIONS, reading_table
 from m6rec.spark.files import format_of_files, without_glob
 from m6rec.spark.json_samples import schema_of_sample
 from m6rec.spark.parquet_columns import parquet_schema, readable_columns
-from m6rec.spark.runtimes import cast_or_null, delta_table_named
+from m6rec.spark.runtimes import (
+    cast_or_null,
+    delta_table_named,
+    reads_versions_of_delta_alone,
+)
 from m6rec.spark.session import keeping_settings, with_settings
 from m6rec.spark.values import id_column, item_id_column, owner_column, quoted
 
@@ -494,8 +498,14 @@ def _load_by_name(
 
     Spark lists the files of a table without versions once in a session, unless it is told to look
     again. What a temporary view reads stays as its owner made it.
+
+    Raises:
+        TableError: a version is asked for, and Spark would take no notice of it.
     """
     name = source.name
+    is_ignored = version is not None and reads_versions_of_delta_alone()
+    if is_ignored and _delta_table(spark, source) is None:
+        raise TableError(NO_VERSIONS)
     has_versions = version is not None or _delta_table(spark, source) is not None
     if not has_versions and not spark.catalog.getTable(name).isTemporary:
         spark.catalog.refreshTable(name)
