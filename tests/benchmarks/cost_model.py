@@ -49,10 +49,11 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Cluster:
-    """Executors, each one rank of a barrier stage, and the cores of each."""
+    """Executors, each one rank of a barrier stage; the cores of each; how many a machine has."""
 
     executors: int
     cores_of_each: int = 1
+    executors_of_machine: int = 1
 
     @property
     def cores(self) -> int:
@@ -148,7 +149,8 @@ def svd(matrix: Matrix, config: SvdConfig, cluster: Cluster) -> Cost:
     """A decomposition, with what it takes to bring the rows into the program.
 
     Sweeps, loading, scaling and what is done to whole arrays of the items (drawing, ordering and
-    copying them) have one thread an executor; products have all its cores.
+    copying them) have one thread an executor; products have all its cores. A sweep reads the basis
+    at random, so that executors of one machine are in each other's way.
     """
     width, executors = svd_width(config), cluster.executors
     sweeps, triangles = config.power_passes + 1, config.power_passes + 2
@@ -159,10 +161,11 @@ def svd(matrix: Matrix, config: SvdConfig, cluster: Cluster) -> Cost:
     gram = triangles * square / 2 / executors
     products = (triangles + 1 + config.rank / width) * square
     entries = WORD * _SVD_WORDS_OF_ENTRY * matrix.interactions / executors
+    shares_machine = cluster.executors_of_machine > 1
     return Cost(
         {
             "svd_normalised_interactions": matrix.interactions / executors,
-            "svd_sweep_operations": swept,
+            "svd_shared_sweep_operations" if shares_machine else "svd_sweep_operations": swept,
             "svd_product_operations": (gram + products) / cluster.cores_of_each,
             "svd_item_numbers": matrix.items * width,
             "loaded_interactions": matrix.interactions / executors,

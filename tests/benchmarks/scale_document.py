@@ -53,7 +53,7 @@ PREDICTORS: dict[str, Predictor] = {
         matrix, als_config(RANK, 1), Cluster(workers // cores_of_rank, cores_of_rank)
     ),
     "svd_seconds": lambda matrix, workers, _: cost_model.svd(
-        matrix, SvdConfig(rank=RANK), Cluster(workers)
+        matrix, SvdConfig(rank=RANK), Cluster(workers, executors_of_machine=workers)
     ),
     "top_n_kernel_seconds": lambda matrix, workers, _: cost_model.top_n(
         matrix, RANK, Cluster(1, workers)
