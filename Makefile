@@ -9,9 +9,9 @@ SOURCES := lib jobs tests setup.py
 # What holds without a JVM.
 QUICK_TESTS := tests/kernels tests/config tests/docs $(wildcard tests/test_*.py)
 PYTEST_ON_BOTH_CORES = $(VENV)/bin/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
-# By which another Spark is tried: the pipeline, the readers of rows, and the matrix programs.
+# By which another Spark is tried: pipelines by path and by name, readers of rows, and matrix programs.
 LANE_TESTS := tests/jobs/test_pipeline.py tests/towers/test_batches.py tests/stages/test_factors.py \
-	tests/cluster/test_barrier.py
+	tests/cluster/test_barrier.py tests/cluster/test_catalogue.py
 
 export PYTHONDONTWRITEBYTECODE := 1
 export PYTHONPATH := lib:.
@@ -36,7 +36,7 @@ quick-tests: setup
 test: setup ## All tests with coverage of lib/
 	$(PYTEST_ON_BOTH_CORES) --cov=lib/m6rec --cov-report=term --cov-fail-under=90
 
-lanes: ## The pipeline, readers and matrix programs on the other lanes
+lanes: ## Pipelines, readers and matrix programs on the other lanes
 	@for lane in current long-lived; do $(MAKE) --no-print-directory test-lane LANE=$$lane || exit; done
 
 test-lane: ## The same on one lane: make test-lane LANE=current

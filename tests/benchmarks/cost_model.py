@@ -168,6 +168,7 @@ def svd(matrix: Matrix, config: SvdConfig, cluster: Cluster) -> Cost:
             "svd_shared_sweep_operations" if shares_machine else "svd_sweep_operations": swept,
             "svd_product_operations": (gram + products) / cluster.cores_of_each,
             "svd_item_numbers": matrix.items * width,
+            "svd_starts": 1.0,
             "loaded_interactions": matrix.interactions / executors,
             "barrier_starts": 1.0,
             "handed_over_bytes": WORD * matrix.items * config.rank,
