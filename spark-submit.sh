@@ -553,16 +553,22 @@ run_quietly() {
     # Spark merges the driver's stderr into stdout; the job writes its error message here instead.
     [[ ! -e "/proc/$$/fd/2" ]] || export M6REC_STDERR="/proc/$$/fd/2"
     # Ctrl-C ends the driver before it can say anything.
-    local interrupted="interrupted; a run goes on after its last finished job by the same command with --run-id"
+    local interrupted="interrupted; fold_in goes on by the same command, and a run after its last finished job"
+    interrupted+=" by the same command with --run-id"
     exec "$@" 2> >(trap 'say "$interrupted"' INT; tee "$log" | hide_noise >&2)
 }
 
-# What Spark logs of a failed task is a trace, which the log keeps: the job says it in one line.
+# What Spark logs of a failed task is a trace, which the log keeps: the job says it in one line. So are
+# the traces of py4j and of a stream whose JVM is ended by Ctrl-C or a signal.
 hide_noise() {
     local tab=$'\t'
-    local failed='ERROR (Executor|Task[A-Za-z]+|Utils|[A-Za-z]*FileFormatWriter|[A-Za-z]*PythonRunner)'
+    local failed='ERROR (Executor|Task[A-Za-z]+|Utils|[A-Za-z]*FileFormatWriter|[A-Za-z]*PythonRunner'
+    failed+='|MicroBatchExecution)|^Exception in thread "stream execution thread'
     local next='^([0-9]{2}/[0-9]{2}/[0-9]{2} |Traceback |(error|warning|note): )'
-    sed -u -E "/$failed/{:h;\$d;N;s/^.*\n//;/$failed/bh;\#$next#!bh}" |
+    local cut_off='^ERROR:root:Exception while sending command'
+    local said='^([0-9]{2}/[0-9]{2}/[0-9]{2} |(error|warning|note|interrupted)[:;])'
+    sed -u -E -e "\#$cut_off#{:c;\$d;N;s/^.*\n//;\#$cut_off#bc;\#$said#!bc}" \
+        -e "/$failed/{:h;\$d;N;s/^.*\n//;/$failed/bh;\#$next#!bh}" |
         grep --line-buffered -v -E \
         -e '^([0-9]{2}/[0-9]{2}/[0-9]{2} )?[0-9:]* ?(INFO|WARN) ' \
         -e '^WARNING: (Using incubator|package |A |Use |Please consider|All illegal)' \

@@ -305,6 +305,10 @@ class Attempt:
                 finally:
                     ended.set()
             status = FINISHED
+        except KeyboardInterrupt:
+            # There is no other way to end a stream.
+            status = FINISHED
+            raise
         finally:
             self.save(status)
 

@@ -490,6 +490,39 @@ def test_the_trace_of_an_error_that_spark_throws_is_in_the_log_alone(tmp_path: P
     assert "Traceback" in Path(started.partition("its log: ")[2]).read_text()
 
 
+def test_traces_of_what_a_signal_ends_are_hidden_and_what_a_job_says_is_shown() -> None:
+    script = SCRIPT.read_text()
+    function = script[script.index("hide_noise() {") : script.rindex('main "$@"')]
+    trace = (
+        "Traceback (most recent call last):",
+        '  File "x.py", line 1, in f',
+        "py4j.Error: x",
+        "",
+    )
+    logged = (
+        "fold_in: batch 3: 6 events",
+        "ERROR:root:Exception while sending command.",
+        *trace,
+        "During handling of the above exception, another exception occurred:",
+        *trace,
+        "26/11/30 05:33:02 ERROR MicroBatchExecution: Query fold_in terminated with error",
+        "org.apache.spark.SparkException: [INTERNAL_ERROR] No active session",
+        "\tat org.apache.spark.Some.scala",
+        'Exception in thread "stream execution thread for fold_in [id = 1]" java.lang.Error',
+        "Caused by: RpcEnv already stopped.",
+        "error: said by the job",
+        "Traceback (most recent call last):",
+    )
+    shown = subprocess.run(
+        ["bash", "-c", f"{function}\nhide_noise"],
+        input="\n".join(logged) + "\n",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert shown.stdout.splitlines() == [logged[0], *logged[-2:]]
+
+
 @pytest.mark.slow
 def test_who_presses_ctrl_c_is_told_how_a_run_goes_on(tmp_path: Path) -> None:
     config = ("--config", str(write_config(tmp_path)))

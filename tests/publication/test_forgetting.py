@@ -22,7 +22,7 @@ from m6rec.lakehouse import PUBLISHED, Lakehouse
 from m6rec.publication.forgetting import forget
 from m6rec.publication.publishing import publications, publish, read_published
 from m6rec.publication.replacing import PublishedLists
-from m6rec.runs import FINISHED, STARTED, Attempt, jobs_of_run
+from m6rec.runs import FAILED, FINISHED, STARTED, Attempt, jobs_of_run
 from m6rec.schemas import TABLES
 from m6rec.spark.sources import read_ids, table_of_ids
 from tests.finished_runs import config_of, finished_runs
@@ -291,6 +291,18 @@ def test_a_stream_that_has_said_nothing_for_minutes_is_gone(
         assert row["status"] == STARTED
     [row] = jobs_of_run(lakehouse)
     assert row["status"] == FINISHED
+
+
+@pytest.mark.parametrize(("thrown", "status"), [(KeyboardInterrupt, FINISHED), (DataError, FAILED)])
+def test_a_stream_that_is_interrupted_has_ended_as_streams_do(
+    spark: SparkSession, tmp_path: Path, thrown: type[BaseException], status: str
+) -> None:
+    lakehouse = Lakehouse(spark, str(tmp_path), "fold_in")
+    attempt = Attempt(lakehouse, config_of(str(tmp_path)), "fold_in")
+    with pytest.raises(thrown), attempt.going_on():
+        raise thrown
+    [row] = jobs_of_run(lakehouse)
+    assert row["status"] == status
 
 
 def test_nobody_is_forgotten_beside_a_run_that_is_going_on(
