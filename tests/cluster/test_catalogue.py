@@ -13,7 +13,7 @@ from m6rec.config.base import TableSource
 from m6rec.lakehouse import Lakehouse
 from m6rec.schemas import RUNS_TABLE
 from m6rec.spark.runtimes import delta_table_named
-from m6rec.spark.sources import read_source
+from m6rec.spark.sources import read_source, source_version
 from tests.cluster.metastore_program import LAKE, SHOP
 from tests.process_runs import MetastoreRun
 
@@ -87,6 +87,8 @@ def test_a_table_with_renamed_columns_and_deletion_vectors_is_read_at_its_versio
         return {row["user"] for row in rows.collect()}
 
     assert users() == {"a", "c"}
+    otherwise = TableSource(table=name.replace("spark_catalog", "`SPARK_CATALOG`"))
+    assert source_version(spark, otherwise) == 3
     assert users(version=2) == {"a", "b", "c"}
     features_of_table = delta_table_named(spark, name).detail().first()["tableFeatures"]
     assert {"columnMapping", "deletionVectors"} <= set(features_of_table)

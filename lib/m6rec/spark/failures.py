@@ -37,8 +37,8 @@ _CHAIN_OF_HADOOP_3_3 = "com.amazonaws.auth.DefaultAWSCredentialsProviderChain"
 _LONGEST = 300
 _FILE_GONE = r"FAILED_READ_FILE\.FILE_NOT_EXIST|FileNotFoundException"
 NO_VERSIONS = (
-    "it is no Delta table and has no versions; leave out version and timestamp, or, where the config"
-    " has neither, give a run id that has not been used: this run began when it was a Delta table"
+    "it is no Delta table and has no versions; leave out version and timestamp, or, where the"
+    " config has neither, give a run id that has not been used: this run began with a Delta table"
 )
 _CALLED = "An error occurred while calling"
 

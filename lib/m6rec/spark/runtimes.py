@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import re
 import zlib
 from collections.abc import Collection
 from typing import Any, cast
@@ -19,7 +20,7 @@ _OPTIONS: dict[str, Any] = (
     {"timezone": "UTC"} if "timezone" in inspect.signature(to_arrow_schema).parameters else {}
 )
 
-_SESSION_CATALOG = "spark_catalog."
+_SESSION_CATALOG = re.compile(r"(`?)spark_catalog\1\.", re.IGNORECASE)
 # Spark 3.5 has no type for semi-structured values.
 VARIANTS: tuple[type[T.DataType], ...] = (T.VariantType,) if hasattr(T, "VariantType") else ()
 
@@ -70,7 +71,8 @@ def delta_table_named(spark: SparkSession, name: str) -> DeltaTable:
     """
     if not hasattr(DataFrame, "toArrow"):
         # With Spark 3.5, Delta takes no name of a catalogue, and means the session's.
-        name = name.removeprefix(_SESSION_CATALOG)
+        of_catalogue = _SESSION_CATALOG.match(name)
+        name = name[of_catalogue.end() :] if of_catalogue else name
     return DeltaTable.forName(spark, name)
 
 
