@@ -1,5 +1,6 @@
 """Places of tables: versions, views, formats, and failures in words."""
 
+import datetime as dt
 import gzip
 import json
 import os
@@ -371,6 +372,20 @@ def test_the_schema_of_large_json_is_told_from_all_parts_of_it(
     assert found["user_id"].dataType == T.StringType()
     given = source(path=str(tmp_path), options={"samplingRatio": 1})
     assert schema_of_sample(spark, given, largest_whole=1000) is None
+
+
+@pytest.mark.parametrize("later", ["a", "z"])
+def test_columns_of_all_files_are_read_beside_one_that_spark_does_not_read(
+    spark: SparkSession, tmp_path: Path, later: str
+) -> None:
+    noon = pa.array([dt.time(12)], pa.time64("us"))
+    ids = {"user_id": ["ann"], "item_id": ["tea"], "at": noon}
+    pq.write_table(pa.table(ids), tmp_path / "m.parquet")
+    pq.write_table(pa.table(ids | {"weight": [2.0]}), tmp_path / f"{later}.parquet")
+    both = source(path=str(tmp_path), format="parquet", options={"mergeSchema": "true"})
+    rows = load_source(spark, both).select("user_id", "weight").collect()
+    assert {row["weight"] for row in rows} == {None, 2.0}
+    assert "at" not in load_source(spark, both).columns
 
 
 def test_work_that_takes_too_long_is_given_up(spark: SparkSession) -> None:

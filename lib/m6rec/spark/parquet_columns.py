@@ -11,6 +11,9 @@ from pyspark.sql import types as T
 
 from m6rec.spark.files import hadoop_configuration, sized_files_under
 
+# Of which the columns are put together.
+_MOST_FILES = 10_000
+
 
 def parquet_schema(spark: SparkSession, file: str) -> Any:
     """The schema of a file, as Parquet's own library has it: a `MessageType`."""
@@ -38,9 +41,30 @@ class ReadableColumns:
     others: dict[str, str]
 
 
-def readable_columns(spark: SparkSession, path: str) -> ReadableColumns:
-    """What Spark reads of the first file under a path; nothing where there is no such file."""
-    schema = _schema_under(spark, path)
+def readable_columns(spark: SparkSession, path: str, of_all_files: bool = False) -> ReadableColumns:
+    """What Spark reads of the first file under a path; nothing where there is no such file.
+
+    Args:
+        spark: the session.
+        path: of a file or folder, or a glob.
+        of_all_files: whether columns that the first file lacks come from the other ones, where
+            Spark does not read all of the first.
+    """
+    first = _readable_of(spark, _schema_under(spark, path))
+    if not (of_all_files and first.others):
+        return first
+    columns = {field.name: field for field in first.columns}
+    others = dict(first.others)
+    for file, _ in sized_files_under(spark, path, _MOST_FILES):
+        found = _readable_of(spark, parquet_schema(spark, file))
+        others |= found.others
+        columns = {field.name: field for field in found.columns} | columns
+    read = [field for name, field in columns.items() if name not in others]
+    return ReadableColumns(T.StructType(read), others)
+
+
+def _readable_of(spark: SparkSession, schema: Any | None) -> ReadableColumns:
+    """What Spark reads of a file with such a schema."""
     if schema is None:
         return ReadableColumns(T.StructType(), {})
     # Nearly always Spark reads all columns, and one call shows that it does.

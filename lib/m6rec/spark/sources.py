@@ -487,7 +487,8 @@ def _load(
         reader = reader.option("__globPaths__", "false")
     spark.conf.set(_NUMBERS_IN_FOLDERS, "false")
     if kind == "parquet":
-        return _without_nanoseconds(spark, _load_parquet(spark, reader, path))
+        merges = (source.option("mergeschema") or "false").lower() == "true"
+        return _without_nanoseconds(spark, _load_parquet(spark, reader, path, merges))
     return reader.format(kind).load(path)
 
 
@@ -512,12 +513,15 @@ def _load_by_name(
     return reader.table(name)
 
 
-def _load_parquet(spark: SparkSession, reader: DataFrameReader, path: str) -> DataFrame:
+def _load_parquet(
+    spark: SparkSession, reader: DataFrameReader, path: str, merges: bool
+) -> DataFrame:
     """Files of Parquet, without the columns of types that Spark does not read.
 
-    Spark would fail in a task, whose trace stands in the log of each job.
+    Spark would fail in a task, whose trace stands in the log of each job. It merges no schemas
+    where one is given, so that this one is of all files if it shall.
     """
-    readable = readable_columns(spark, path)
+    readable = readable_columns(spark, path, merges)
     return (
         reader.schema(readable.columns).parquet(path) if readable.others else reader.parquet(path)
     )
