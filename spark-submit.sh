@@ -559,7 +559,8 @@ run_quietly() {
 }
 
 # What Spark logs of a failed task is a trace, which the log keeps: the job says it in one line. So are
-# the traces of py4j and of a stream whose JVM is ended by Ctrl-C or a signal.
+# the traces of py4j and of a stream whose JVM is ended by Ctrl-C or a signal. Where Hive's metastore
+# does not take the columns of a Delta table, Delta keeps them beside, and goes on.
 hide_noise() {
     local tab=$'\t'
     local failed='ERROR (Executor|Task[A-Za-z]+|Utils|[A-Za-z]*FileFormatWriter|[A-Za-z]*PythonRunner'
@@ -574,6 +575,7 @@ hide_noise() {
         -e '^WARNING: (Using incubator|package |A |Use |Please consider|All illegal)' \
         -e '^(Setting |To adjust logging level|Using Spark.s default log4j|Picked up )' \
         -e "^(::(::)? |$tab|Ivy Default Cache|The jars for the packages|confs: )" \
+        -e 'ERROR HiveAlterHandler: Failed to alter table' \
         -e 'added as a dependency$' -e '^[[:space:]]*$' || true
 }
 
