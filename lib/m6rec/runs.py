@@ -468,6 +468,12 @@ def jobs_going_on(rows: Iterable[Row], now: datetime) -> list[Row]:
     ]
 
 
+def users_forgotten_since(lakehouse: Lakehouse, since: datetime) -> bool:
+    """Whether a forgetting has ended after that time."""
+    rows = collected_runs(lakehouse, {"job": (FORGET.name,)})
+    return any(row["finished_at"].astimezone(UTC) > since for row in rows)
+
+
 def check_same_config(jobs: list[Row], config: Config, run_id: str) -> None:
     """Refuse a configuration other than the one that the run was begun with.
 
