@@ -21,7 +21,7 @@ from pyspark.sql import Row
 
 from m6rec import __version__
 from m6rec import columns as c
-from m6rec.config.reading import keys_of_differences, value_at
+from m6rec.config.reading import keys_of_differences, some_of, value_at
 from m6rec.config.run import Config, sources_of
 from m6rec.errors import ConfigError, DataError
 from m6rec.job_records import (
@@ -472,6 +472,12 @@ def jobs_going_on(rows: Iterable[Row], now: datetime) -> list[Row]:
     ]
 
 
+def users_forgotten_since(lakehouse: Lakehouse, since: datetime) -> bool:
+    """Whether a forgetting has ended after that time."""
+    rows = collected_runs(lakehouse, {"job": (FORGET.name,)})
+    return any(row["finished_at"].astimezone(UTC) > since for row in rows)
+
+
 def check_same_config(jobs: list[Row], config: Config, run_id: str) -> None:
     """Refuse a configuration other than the one that the run was begun with.
 
@@ -481,9 +487,11 @@ def check_same_config(jobs: list[Row], config: Config, run_id: str) -> None:
     fingerprint = config.fingerprint()
     for row in jobs:
         if row["config_hash"] != fingerprint:
+            differing = config.keys_that_differ(json.loads(row["config"]))
+            named = f", which differs in {some_of(differing)}" if differing else ""
             raise ConfigError(
                 f"run {run_id} was begun by job {row['job']} with config"
-                f" {row['config_hash'][:12]}, and is now given config {fingerprint[:12]};"
+                f" {row['config_hash'][:12]}, and is now given config {fingerprint[:12]}{named};"
                 " give the first config again, or a new --run-id"
             )
 

@@ -122,11 +122,13 @@ def test_jobs_in_turn_take_one_commit_each_to_record_and_one_for_the_first(
     assert said == ["[1/2] recommend", first, "[2/2] evaluate", second]
 
 
-def test_a_run_id_begun_with_another_config_is_refused_with_both_hashes(
+def test_a_run_id_begun_with_another_config_is_refused_with_both_hashes_and_the_key(
     spark: SparkSession, tmp_path: Path
 ) -> None:
     lakehouse = Lakehouse(spark, str(tmp_path), "run-1")
-    first, second = config_of(tmp_path), config_of(tmp_path, seed=2)
+    first = config_of(tmp_path)
+    # Of the guards no table follows.
+    second = first.replaced({"seed": 2, "guards.last_runs": 3})
     run_job(lakehouse, first, job("recommend", lambda own, _: write_list(own, "a")))
 
     with pytest.raises(ConfigError) as refusal:
@@ -135,7 +137,7 @@ def test_a_run_id_begun_with_another_config_is_refused_with_both_hashes(
     message = str(refusal.value)
     assert first.fingerprint()[:12] in message
     assert second.fingerprint()[:12] in message
-    assert "--run-id" in message
+    assert "which differs in seed; give the first config again, or a new --run-id" in message
 
 
 def test_a_reader_sees_the_previous_run_until_the_next_one_is_published(

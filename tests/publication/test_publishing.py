@@ -3,19 +3,21 @@
 import json
 import re
 import threading
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from delta.tables import DeltaTable
 from pyspark.sql import Row, SparkSession
 from pyspark.sql import functions as F
 
 from jobs import publish as job
 from m6rec.errors import DataError
-from m6rec.lakehouse import PUBLISHED
+from m6rec.lakehouse import PUBLISHED, Lakehouse
 from m6rec.publication.publishing import (
     Publication,
+    _by_commit,
     _publications_among,
     publications,
     publish,
@@ -24,7 +26,9 @@ from m6rec.publication.publishing import (
     rollback,
     run_of_note,
     runs_followed,
+    was_published,
 )
+from m6rec.publication.retention import runs_to_remove
 from m6rec.runs import REMOVED
 from tests.finished_runs import PLACES, config_of, finished_runs
 
@@ -133,6 +137,44 @@ def test_no_rollback_leads_to_an_unpublished_run_under_the_id_of_a_removed_one(
     assert published_run(run) == "two"
 
 
+def test_what_readers_see_since_a_publication_was_killed_is_known_and_can_be_taken_back(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_of(str(tmp_path), retention={"runs": 0, "days": 0})
+    one, two = finished_runs(spark, config, "one", "two")
+    publish(one, config)
+
+    def killed(self: Lakehouse, note: str) -> int:
+        copy(self, note)
+        raise KeyboardInterrupt
+
+    copy = Lakehouse.replace_published
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Lakehouse, "replace_published", killed)
+        publish(two, config)
+    runs = DeltaTable.forPath(spark, two.address("runs"))
+    before = two.version("runs")
+
+    def history() -> list[tuple[str, str, int | None]]:
+        return [(one.run_id, one.action, one.version) for one in publications(two)]
+
+    both = [("one", "publish", 0), ("two", "publish", 1)]
+    assert history() == both
+    assert published_run(one) == "two"
+    late = datetime.now(UTC) + timedelta(days=31)
+    assert runs_to_remove(one, config, late) == []
+    # The same command ends it.
+    assert not was_published(two)
+    assert publish(two, config)
+    assert history() == [both[0], ("two", "publish", 2)]
+
+    runs.restoreToVersion(before)
+    assert rollback(one, config) == "one"
+    assert history() == [both[0], ("two", "publish", 2), ("one", "rollback", 3)]
+    assert was_published(two)
+    assert not publish(two, config)
+
+
 @pytest.mark.parametrize(
     ("note", "run_id"),
     [
@@ -173,7 +215,7 @@ def test_publications_stand_in_the_order_of_their_commits_whatever_clocks_say(
         )
         for hour, (run_id, version) in enumerate(zip("abc", versions, strict=True))
     ]
-    assert [one.run_id for one in _publications_among(rows)] == in_order
+    assert [one.run_id for one in _by_commit(_publications_among(rows))] == in_order
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from m6rec.publication.retention import (
     runs_to_remove,
 )
 from m6rec.publication.upkeep import existing_tables
-from m6rec.runs import work_of_run, work_so_far
+from m6rec.runs import Attempt, work_of_run, work_so_far
 from tests.finished_runs import PLACES, config_of, copy_run, finished_runs
 
 
@@ -113,6 +113,23 @@ def test_a_cleaning_that_was_killed_is_gone_on_with(
     left = {row["run_id"] for row in one.delta_table("recommendations").toDF().collect()}
     assert left == {"two"}
     assert clean(one.for_run("third"), config, datetime.now(UTC)).runs == ()
+
+
+def test_no_run_is_removed_without_a_row_of_its_cleaning(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_of(str(tmp_path), retention={"runs": 1, "days": 0})
+    one, _ = finished_runs(spark, config, "one", "two")
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Attempt, "add", killed)
+        clean(one.for_run("cleaning"), config, datetime.now(UTC))
+    assert clean(one.for_run("again"), config, datetime.now(UTC)).runs == ("one",)
+    rows = one.delta_table("runs").toDF().where("job = 'clean'").collect()
+    assert [row["run_id"] for row in rows] == ["again"]
 
 
 def test_a_cleaning_that_failed_is_gone_on_with_for_a_run_without_lists_and_folder(

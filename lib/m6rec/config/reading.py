@@ -2,7 +2,7 @@
 
 import atexit
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from importlib import resources
 from pathlib import Path
@@ -13,6 +13,7 @@ import yaml
 from m6rec.errors import ConfigError
 
 _INT = "tag:yaml.org,2002:int"
+_KEYS_NAMED = 3
 
 
 class _Loader(yaml.SafeLoader):
@@ -154,6 +155,12 @@ def keys_of_differences(
             one.get(name), other.get(name), f"{key}.{name}", may_differ
         )
     ]
+
+
+def some_of(keys: Sequence[str]) -> str:
+    """The first keys in words, and how many more there are."""
+    more = len(keys) - _KEYS_NAMED
+    return ", ".join(keys[:_KEYS_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def put(data: dict[str, Any], key: str, value: Any) -> None:

@@ -23,7 +23,7 @@ from m6rec.config.publication import (
     OutputsConfig,
     RetentionConfig,
 )
-from m6rec.config.reading import apply_override, data_of_file, put
+from m6rec.config.reading import apply_override, data_of_file, keys_of_differences, put
 from m6rec.config.search import MEASURED_ON, RANGE, TUNABLE, Choice, Range, TuneConfig
 from m6rec.config.towers import CLOCK, TowersConfig
 from m6rec.errors import ConfigError, likely_spelling
@@ -38,6 +38,8 @@ _TRIED_TYPES = ("constrained-", "function-before[", "literal[")
 _SHOWN_PLACES = 3
 # The key of the table of interactions, as messages and lineage name it.
 INTERACTIONS_SOURCE = "interactions.source"
+# Sections from which nothing in a run's tables follows.
+_OUTSIDE_THE_FINGERPRINT = frozenset({"tune", "guards", "outputs", "retention", "fold_in"})
 
 
 class Config(Section):
@@ -443,8 +445,22 @@ class Config(Section):
 
     def fingerprint(self) -> str:
         """SHA-256 of all that a run follows from, in canonical JSON."""
-        beside = {"tune", "guards", "outputs", "retention", "fold_in"}
-        return fingerprint_of(self.model_dump(mode="json", exclude=beside))
+        return fingerprint_of(self.model_dump(mode="json", exclude=set(_OUTSIDE_THE_FINGERPRINT)))
+
+    def keys_that_differ(self, other: Mapping[str, Any]) -> list[str]:
+        """The dotted keys that the fingerprint is of and whose values differ.
+
+        Args:
+            other: another configuration as plain data, with all defaults.
+        """
+        one = self.model_dump(mode="json")
+        return [
+            found
+            for name in sorted(one.keys() | other.keys())
+            for found in keys_of_differences(
+                one.get(name), other.get(name), name, _OUTSIDE_THE_FINGERPRINT.__contains__
+            )
+        ]
 
 
 def load_config(path: str | Path, overrides: tuple[str, ...] = ()) -> Config:

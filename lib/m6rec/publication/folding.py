@@ -30,14 +30,14 @@ from m6rec.errors import ConfigError, DataError, M6RecError, TableError
 from m6rec.fingerprints import fingerprint_of
 from m6rec.fits.list_maker import KnownOfUsers, added, lacking
 from m6rec.fits.sources import columns_of_events
-from m6rec.job_records import FOLD_IN, FORGET
+from m6rec.job_records import FOLD_IN
 from m6rec.lakehouse import PUBLISHED, Lakehouse
 from m6rec.publication.followed_events import FollowedEvents
 from m6rec.publication.following import Followed
 from m6rec.publication.publishing import publications, run_of_note
 from m6rec.publication.replacing import PublishedLists, frame_of_users
 from m6rec.publication.scoring import list_maker_of
-from m6rec.runs import collected_runs, sources_of_run, work_of_run
+from m6rec.runs import sources_of_run, users_forgotten_since, work_of_run
 from m6rec.schemas import FOLD_IN_BATCHES_TABLE, RUNS_TABLE
 from m6rec.spark.failures import CHANGE_FEED, THROWN, following_table, unforeseen
 from m6rec.spark.local_marks import RowsOfKeys
@@ -267,8 +267,7 @@ class FoldIn:
         version = self.lakehouse.version(RUNS_TABLE.name)
         if version == self._version_of_runs:
             return
-        rows = collected_runs(self.lakehouse, {"job": (FORGET.name,)})
-        if any(row["finished_at"].astimezone(UTC) > followed.since for row in rows):
+        if users_forgotten_since(self.lakehouse, followed.since):
             raise DataError(
                 "users have been forgotten since this job read the histories of the published run,"
                 " and it still holds them; start the job again"

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC
 from functools import cached_property
 
 from pyspark.sql import DataFrame, SparkSession
@@ -13,6 +14,7 @@ from m6rec.fits.list_maker import EVENT_COLUMNS, ListMaker
 from m6rec.fits.sources import Events, open_events
 from m6rec.publication.later_rows import LaterRows, later_rows
 from m6rec.publication.replacing import frame_of_users
+from m6rec.runs import users_forgotten_since, work_of_run
 from m6rec.spark.runtimes import held_frame
 from m6rec.spark.values import id_column
 
@@ -58,7 +60,7 @@ class FollowedEvents:
     def of_few(self, users: Sequence[str]) -> DataFrame:
         """The same for users whose events the driver can hold.
 
-        Events that the run has read, and that stand in the table since, may be left out.
+        Events that the run has, and that stand in the table since, may be left out.
         """
         later = self._later
         rows = None if later is None else later.of(users)
@@ -69,7 +71,15 @@ class FollowedEvents:
 
     @cached_property
     def _later(self) -> LaterRows | None:
-        return later_rows(self.spark, self.source, self.opened(), self.first_version)
+        first_version = None if self._run_has_lost_events else self.first_version
+        return later_rows(self.spark, self.source, self.opened(), first_version)
+
+    @property
+    def _run_has_lost_events(self) -> bool:
+        """Whether users may have been forgotten whose events the run had read."""
+        run = self.maker.fit.lakehouse
+        begun = [row["started_at"].astimezone(UTC) for row in work_of_run(run)]
+        return users_forgotten_since(run, min(begun))
 
     def _cleaned(self, opened: Events, rows: DataFrame) -> DataFrame:
         return self.maker.cleaned(opened, rows).interactions.select(*EVENT_COLUMNS)

@@ -28,7 +28,7 @@ from m6rec.kernels.arrays.rows import Float32, Float64
 from m6rec.kernels.publication.comparison import effective_rank, finite_rows, middle
 from m6rec.kernels.ranking.members import DotMember
 from m6rec.lakehouse import Lakehouse
-from m6rec.publication.publishing import publications, published_run
+from m6rec.publication.publishing import publications
 from m6rec.rankers import MLLIB_ALS
 from m6rec.runs import while_versions_last, work_of_run
 from m6rec.schemas import GUARD_RESULTS_TABLE
@@ -243,7 +243,9 @@ def _subject(lakehouse: Lakehouse, config: Config) -> _Subject:
     begun_at = min((row["started_at"] for row in work), default=datetime.now()).astimezone(UTC)
     config = while_versions_last(lakehouse, config, work)
     selection, final = fits_of(lakehouse, config)
-    published = published_run(lakehouse)
+    # A run whose publication was killed is measured as it was before.
+    ended = [one.run_id for one in publications(lakehouse) if one.has_ended]
+    published = ended[-1] if ended else None
     other = None if published in {None, lakehouse.run_id} else lakehouse.for_run(str(published))
     return _Subject(lakehouse, config, begun_at, selection, final, other)
 

@@ -1,8 +1,9 @@
-"""The rows of a followed table that a run has not read, held by the driver.
+"""The rows of a followed table that a run has not, held by the driver.
 
-What a run has read is told by its own events. So of the table a batch needs the files alone that
-came later, and but for the newest it knows them from the batches before: a file never changes, and
-is read once. That is possible where the table lies on the driver's own disk and has few such rows.
+What a run has read is told by its own events, unless users have been forgotten since. So of the
+table a batch needs the files alone that came later, and but for the newest it knows them from the
+batches before: a file never changes, and is read once. That is possible where the table lies on the
+driver's own disk and has few such rows.
 """
 
 from collections.abc import Sequence
@@ -101,7 +102,7 @@ def later_rows(
         spark: the session.
         source: the table.
         opened: how its events are read.
-        first_version: the first version that a run has not read; None where it has read none.
+        first_version: the first version that a run has not read; None where all rows are needed.
     """
     config = opened.config
     stands_alone = (

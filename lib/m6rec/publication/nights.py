@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pyspark.sql import Row
 
 from m6rec import columns as c
+from m6rec.config.reading import some_of
 from m6rec.config.run import Config
 from m6rec.errors import ConfigError, DataError
 from m6rec.fits.choices import choices_of, kept_choices, keys_that_differ
@@ -19,7 +20,6 @@ from m6rec.publication.publishing import published_run
 from m6rec.runs import GONE, work_of_run, work_so_far
 
 _UNITS = {"d": "days", "h": "hours", "m": "minutes"}
-_KEYS_NAMED = 3
 # Nights of the same hour begin some minutes earlier or later, and the night that chose counts from
 # when its tables had been checked.
 _EARLIER = timedelta(hours=1)
@@ -128,8 +128,7 @@ def _why_not_kept(
         return f"the published run {published.run_id} has been removed"
     differing = keys_that_differ(config, json.loads(work[0]["config"]))
     if differing:
-        more = len(differing) - _KEYS_NAMED
-        named = ", ".join(differing[:_KEYS_NAMED]) + (f" and {more} more" if more > 0 else "")
+        named = some_of(differing)
         return f"the published run {published.run_id} chose with another configuration: {named}"
     choices = choices_of(Fit(published, config, c.SELECTION), _begun_at(work))
     age = choices.age(now)

@@ -6,12 +6,13 @@ show the rows of the run that table `runs` names last.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from operator import itemgetter
 
 from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql import functions as F
 
 from m6rec import columns as c
 from m6rec.config.run import Config
@@ -47,6 +48,7 @@ class Publication:
         who: the user of the machine or cluster who did it; None for rows of earlier releases.
         at: when.
         version: of the published table; None in a catalogue.
+        has_ended: whether its job has ended, and was not killed after readers saw the lists.
     """
 
     run_id: str
@@ -54,6 +56,7 @@ class Publication:
     who: str | None
     at: datetime
     version: int | None
+    has_ended: bool = True
 
 
 def publish(lakehouse: Lakehouse, config: Config, again: bool = False) -> bool:
@@ -67,7 +70,8 @@ def publish(lakehouse: Lakehouse, config: Config, again: bool = False) -> bool:
     """
     rows = _rows_of_run_and_publications(lakehouse)
     outputs = _checked_outputs(_work_among(rows, lakehouse.run_id), lakehouse, config)
-    if _was_published(rows, lakehouse.run_id) and not again:
+    history = _history_among(lakehouse, rows)
+    if _was_published(rows, lakehouse.run_id, history) and not again:
         return False
     _commit(lakehouse, config, PUBLISH.name, outputs)
     return True
@@ -84,7 +88,8 @@ def rollback(lakehouse: Lakehouse, config: Config, dry_run: bool = False) -> str
     Raises:
         DataError: no run was published before the present one.
     """
-    followed = runs_followed(publications(lakehouse))
+    history = publications(lakehouse)
+    followed = runs_followed(history)
     if len(followed) < 2:
         found = (
             f"no run was published before {followed[0]}"
@@ -97,7 +102,7 @@ def rollback(lakehouse: Lakehouse, config: Config, dry_run: bool = False) -> str
     target = lakehouse.for_run(followed[-2])
     rows = _rows_of_run_and_publications(target)
     outputs = _outputs_of(_work_among(rows, target.run_id), target.run_id)
-    if not _was_published(rows, target.run_id):
+    if not _was_published(rows, target.run_id, history):
         raise DataError(
             f"there is no run to go back to: run {target.run_id}, which was published before the"
             " present one, has been removed (job clean), and another one of its id has not been"
@@ -120,7 +125,7 @@ def outputs_to_publish(lakehouse: Lakehouse, config: Config) -> dict[str, int]:
 
 def publications(lakehouse: Lakehouse) -> list[Publication]:
     """Each time that a run of this lake became the published one, in order."""
-    return _publications_among(_rows_of_run_and_publications(lakehouse))
+    return _history_among(lakehouse, _rows_of_run_and_publications(lakehouse))
 
 
 def runs_followed(history: Sequence[Publication]) -> list[str]:
@@ -159,7 +164,8 @@ def was_published(lakehouse: Lakehouse) -> bool:
 
     Another one of the same id, which has been removed, may have been published before.
     """
-    return _was_published(_rows_of_run_and_publications(lakehouse), lakehouse.run_id)
+    rows = _rows_of_run_and_publications(lakehouse)
+    return _was_published(rows, lakehouse.run_id, _history_among(lakehouse, rows))
 
 
 def published_run(lakehouse: Lakehouse) -> str | None:
@@ -197,14 +203,22 @@ def _work_among(rows: Sequence[Row], run_id: str) -> list[Row]:
     return work_among(row for row in rows if row[c.RUN_ID] == run_id)
 
 
-def _was_published(rows: Sequence[Row], run_id: str) -> bool:
+def _was_published(rows: Sequence[Row], run_id: str, history: Sequence[Publication]) -> bool:
     begun = [row["started_at"].astimezone(UTC) for row in _work_among(rows, run_id)]
-    published = [one.at for one in _publications_among(rows) if one.run_id == run_id]
+    # A job that was killed at what readers see now is to be ended.
+    ended = [one for one in history if one.has_ended or one is not history[-1]]
+    published = [one.at for one in ended if one.run_id == run_id]
     return bool(begun and published) and max(published) > min(begun)
 
 
+def _history_among(lakehouse: Lakehouse, rows: Sequence[Row]) -> list[Publication]:
+    ended = _publications_among(rows)
+    return _by_commit([*ended, *_not_ended(lakehouse, rows, ended)])
+
+
 def _publications_among(rows: Sequence[Row]) -> list[Publication]:
-    found = [
+    """Those whose job has ended."""
+    return [
         Publication(
             row[c.RUN_ID],
             row["job"],
@@ -215,6 +229,32 @@ def _publications_among(rows: Sequence[Row]) -> list[Publication]:
         for row in rows
         if row["job"] in PUBLICATIONS and row["status"] == FINISHED
     ]
+
+
+def _not_ended(
+    lakehouse: Lakehouse, rows: Sequence[Row], ended: Sequence[Publication]
+) -> Iterator[Publication]:
+    """Those that readers by path have seen, and whose job was killed before its row says so.
+
+    A rollback that was killed is none of them: the same command does it again, and would lead
+    further back.
+    """
+    begun = [row for row in rows if row["job"] == PUBLISH.name and row["status"] != FINISHED]
+    if not begun or not lakehouse.by_path or not lakehouse.exists(PUBLISHED):
+        return
+    commits = lakehouse.delta_table(PUBLISHED).history().orderBy("version")
+    noted = commits.where(F.col("userMetadata").isNotNull())
+    last = {row["userMetadata"]: row for row in noted.collect()}
+    known = {(one.run_id, one.version) for one in ended}
+    for row in begun:
+        commit = last.get(_note(row[c.RUN_ID], PUBLISH.name))
+        if commit is not None and (row[c.RUN_ID], commit["version"]) not in known:
+            at, version = commit["timestamp"].astimezone(UTC), int(commit["version"])
+            yield Publication(row[c.RUN_ID], PUBLISH.name, row["who"], at, version, has_ended=False)
+
+
+def _by_commit(found: Sequence[Publication]) -> list[Publication]:
+    """The publications in the order of their commits."""
     in_order = sorted(found, key=lambda one: (one.at, one.run_id))
     versions = [one.version for one in in_order if one.version is not None]
     if len(set(versions)) < len(in_order):

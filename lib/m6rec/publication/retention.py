@@ -181,10 +181,11 @@ def _remove(
         for_each(own, delete)
     for folder in folders:
         remove_folder(lakehouse.spark, folder)
-    if runs:
-        mark(F.col("status") == REMOVING, REMOVED)
     if vacuums:
         vacuum(lakehouse, tables)
         attempt.add({name: lakehouse.version(name) for name in tables})
     elif runs:
         attempt.add({})
+    if runs:
+        # This comes last, so that no run is removed without a row that says when.
+        mark(F.col("status") == REMOVING, REMOVED)
