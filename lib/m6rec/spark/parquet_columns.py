@@ -1,6 +1,8 @@
 """The columns of a file of Parquet as its footer has them, and those that Spark reads."""
 
 import json
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,16 +11,22 @@ from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 from pyspark.sql import types as T
 
+from m6rec.check.samples import shown_names
+from m6rec.errors import TableError
 from m6rec.spark.files import hadoop_configuration, sized_files_under
 
 
 def parquet_schema(spark: SparkSession, file: str) -> Any:
     """The schema of a file, as Parquet's own library has it: a `MessageType`."""
     jvm: Any = spark._jvm
-    place = jvm.org.apache.parquet.hadoop.util.HadoopInputFile.fromPath(
-        jvm.org.apache.hadoop.fs.Path(file), hadoop_configuration(spark)
+    settings, parquet = hadoop_configuration(spark), jvm.org.apache.parquet
+    place = parquet.hadoop.util.HadoopInputFile.fromPath(
+        jvm.org.apache.hadoop.fs.Path(file), settings
     )
-    reader = jvm.org.apache.parquet.hadoop.ParquetFileReader.open(place)
+    # The statistics of rows cannot be read where columns of two types have one name.
+    no_rows = parquet.format.converter.ParquetMetadataConverter.SKIP_ROW_GROUPS
+    options = parquet.HadoopReadOptions.builder(settings).withMetadataFilter(no_rows).build()
+    reader = parquet.hadoop.ParquetFileReader.open(place, options)
     try:
         return reader.getFooter().getFileMetaData().getSchema()
     finally:
@@ -39,10 +47,29 @@ class ReadableColumns:
 
 
 def readable_columns(spark: SparkSession, path: str) -> ReadableColumns:
-    """What Spark reads of the first file under a path; nothing where there is no such file."""
+    """What Spark reads of the first file under a path; nothing where there is no such file.
+
+    Raises:
+        TableError: several columns of the file have one name.
+    """
     schema = _schema_under(spark, path)
     if schema is None:
         return ReadableColumns(T.StructType(), {})
+    readable = _readable_of(spark, schema)
+    _check_repeated([*readable.columns.names, *readable.others])
+    return readable
+
+
+def _check_repeated(names: Sequence[str]) -> None:
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated:
+        raise TableError(
+            f"it has several columns named {shown_names(repeated)}, and Spark cannot tell them"
+            " apart; write them with different names in the source"
+        )
+
+
+def _readable_of(spark: SparkSession, schema: Any) -> ReadableColumns:
     # Nearly always Spark reads all columns, and one call shows that it does.
     whole = _as_spark_has_them(spark, schema)
     if whole is not None:
