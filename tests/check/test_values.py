@@ -16,7 +16,7 @@ from m6rec.check.ids import (
     settings_that_unify,
 )
 from m6rec.check.names import find_columns, is_unnamed
-from m6rec.check.numbers import NumbersAsText, numbers_as_text
+from m6rec.check.numbers import NumbersAsText, maybe_thousands, numbers_as_text
 from m6rec.check.shares import holds_for_share
 from m6rec.check.weights import outside_the_run
 from m6rec.config.data import InteractionsConfig
@@ -72,6 +72,26 @@ def test_numbers_are_told_from_codes_and_words(
     values: list[str], expected: NumbersAsText | None
 ) -> None:
     assert numbers_as_text(values) == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (["400", "n/a", "", "1.200", "2.000"], "1.200"),
+        (["400 kg", "1.200 kg"], "1.200"),
+        (["1.200", "2.000"], None),
+        (["400", "1200"], None),
+        (["400", "1200", "1.250"], None),
+        (["400", "0.250", "1.250"], None),
+        (["400", "1.25", "1.250"], None),
+        (["400", "1.234,5", "1.200"], None),
+        (["400", "1,234.500"], None),
+    ],
+)
+def test_a_point_that_may_stand_between_thousands_is_found(
+    values: list[str], expected: str | None
+) -> None:
+    assert maybe_thousands(values) == expected
 
 
 def test_a_number_has_one_form_as_an_id() -> None:

@@ -64,6 +64,12 @@ def parquet(columns: Mapping[str, pa.Array]) -> Write:
     return lambda path: pq.write_table(pa.table(dict(columns)), path)
 
 
+def repeated_columns(first: pa.Array, second: pa.Array) -> Write:
+    """Writes Parquet in which two columns are called `user_id`."""
+    columns = pa.Table.from_arrays([first, second, ITEMS], ["user_id", "user_id", "item_id"])
+    return lambda path: pq.write_table(columns, path)
+
+
 def folder(**files: Write) -> Write:
     """Writes a folder of files, whose names have a point for each double underscore."""
 
@@ -88,6 +94,7 @@ WEIGHED = {"columns": {"weight": "w"}}
 MOMENT = "2024-03-18 12:00:00.123457"
 NANOSECONDS = pd.Timestamp("2024-03-18 12:00:00.123457891")
 NANOSECONDS_LATER = pa.array([NANOSECONDS] * 3, pa.timestamp("ns"))
+_NUMBERS = pa.array([1, 2, 3])
 _NOON = pa.array([time(12)] * 3, pa.time64("us"))
 # What Spark does not read.
 TIMES_OF_DAY = {
@@ -282,6 +289,7 @@ TIMES = (
         _times_of_type(pa.array([20240301.0, None, 20240302.0])),
         TIMED,
         notes=("read by the format yyyyMMdd",),
+        warnings=("t: is empty in 1 of the first 3 rows, which are not used",),
         kept=[("ann", "tea", "2024-03-01 00:00:00"), ("cyd", "gin", "2024-03-02 00:00:00")],
         reasons=("time missing or unparsable",),
     ),
@@ -445,6 +453,14 @@ TIMES = (
         _times("2024-03-18", "2024-03-19", "18.03.2024"),
         TIMED,
         warnings=(r"1 of 3 times cannot be read.*'18.03.2024'.*\[yyyy-MM-dd\]\[dd.MM.yyyy\]",),
+    ),
+    Case(
+        "few-times.csv",
+        _times("2024-03-18", *[""] * 9),
+        TIMED,
+        warnings=("t: is empty in 9 of the first 10 rows, which are not used",),
+        kept=[("u0", "i0", "2024-03-18 00:00:00")],
+        reasons=("time missing or unparsable",) * 9,
     ),
     Case("no-times.csv", _times("", ""), TIMED, problems=("t: is empty in all of the first rows",)),
     Case(
@@ -662,6 +678,7 @@ WEIGHTS = (
         WEIGHED,
         {"missing_values": {"w": [0]}},
         sections=RATINGS,
+        warnings=("w: is empty in 2 of the first 3 rows, which are not used",),
         kept=[("u1", "i1", None, 5.0)],
         reasons=("weight missing or not a number",) * 2,
     ),
@@ -679,6 +696,15 @@ WEIGHTS = (
         WEIGHED,
         notes=("holds numbers such as '1,234'",),
         kept=[("u0", "i0", None, 1234.0), ("u1", "i1", None, 2.0), ("u2", "i2", None, 1234567.5)],
+    ),
+    Case(
+        "maybe-thousands.csv",
+        _weights("400", "800", "1.200", "2.000"),
+        WEIGHED,
+        warnings=(
+            "w: holds '1.200', which may be 1200 and is read as 1.2; where it is 1200, write all"
+            " without signs between thousands in the source",
+        ),
     ),
     Case(
         "decimal-commas.csv",
@@ -758,6 +784,14 @@ WEIGHTS = (
         WEIGHED,
         problems=("w: holds 'good', expected numbers as weights; .*columns.event_type, with ev",),
     ),
+    Case(
+        "few-weights.parquet",
+        parquet({"user_id": USERS, "item_id": ITEMS, "w": pa.array([None, None, 2.0])}),
+        WEIGHED,
+        warnings=("w: is empty in 2 of the first 3 rows, which are not used",),
+        kept=[("cyd", "gin", None, 2.0)],
+        reasons=("weight missing or not a number",) * 2,
+    ),
     Case("no-weights.csv", _weights("", ""), WEIGHED, problems=("w: is empty in all of",)),
     Case(
         "sorted-by-what-is-missing.csv",
@@ -773,6 +807,7 @@ WEIGHTS = (
         },
         warnings=(
             "user_id: is empty in 9998 of the first 10000 rows",
+            "[wt]: is empty in 9998 of the first 10000 rows",
             "e: has event types that .* does not list, such as 'look'",
         ),
         kept=[
@@ -971,6 +1006,19 @@ PLACES = (
         "twice.csv",
         rows("user_id,item_id,item_id", "ann,tea,rum"),
         problems=(r"several columns are named item_id: name one of \['item_id1', 'item_id2'\]",),
+    ),
+    Case(
+        "repeated-but-for-case.csv",
+        rows("User,item_id,user", "ann,tea,bob"),
+        {"columns": {"user": "USER"}},
+        problems=(r"several columns are named USER: name one of \['User0', 'user2'\]",),
+    ),
+    Case(
+        "letters-of-another-script.csv",
+        rows("us\u0435r_id,item_id", "ann,tea"),
+        problems=(
+            "has no column .*'us\u0435r_id' has CYRILLIC SMALL LETTER IE in place of 'e'; correct",
+        ),
     ),
     Case(
         "commented.csv",
@@ -1215,6 +1263,14 @@ PLACES = (
         "among-others",
         folder(Thumbs__db=text("x"), a__parquet=parquet({"user_id": USERS, "item_id": ITEMS})),
         problems=("its file Thumbs.db is no Parquet.*leave it out by a path such as",),
+    ),
+    *(
+        Case(
+            name,
+            repeated_columns(USERS, other),
+            problems=(r"has several columns named \['user_id'\], and Spark .* different names in",),
+        )
+        for name, other in (("repeated.parquet", ITEMS), ("repeated-types.parquet", _NUMBERS))
     ),
     Case(
         "no-parquet.parquet",

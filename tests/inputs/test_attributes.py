@@ -231,6 +231,37 @@ def test_a_column_is_a_date_or_of_another_kind() -> None:
         parse_config({"features": {"items": items}, "interactions": {"source": "y"}}, "test")
 
 
+def test_numbers_that_are_too_large_or_in_doubt_are_said(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    prices, sizes = ["1", "-1e308", "2", "3"], ["400", "1.200", "1.600", "800"]
+    lines = [f"i{k},{prices[k % 4]},{sizes[k % 4]},{sizes[k % 4]}" for k in range(20)]
+    source = table(tmp_path / "items.csv", "\n".join(["sku,price,size,given", *lines, ""]))
+    items = {"source": source, "id": "sku", "kinds": {"given": "numeric"}}
+    found = inspect(spark, tmp_path, "user_id,item_id\nann,i1\n", features={"items": items})
+    words = [line.partition("column ")[2] for line in found.lines("warning")]
+    in_doubt = (
+        "holds '1.200', which may be 1200 and is read as 1.2; where it is 1200, write all without"
+        " signs between thousands in the source"
+    )
+    assert sorted(words) == [
+        f"given: {in_doubt}",
+        "price: 5 of 20 values are too large to compute with, such as -1e+308 (1e+30 at most), and"
+        " count as missing",
+        f"size: {in_doubt}",
+    ]
+
+
+def test_numbers_that_are_too_large_are_missing(spark: SparkSession) -> None:
+    rows = [(0, 1.0, "1"), (1, 1e31, "-1e31"), (2, float("nan"), "inf")]
+    frame = spark.createDataFrame(rows, "item_index int, plain double, written string")
+    columns = AttributeColumns(("plain", "written"), writings=(AS_IS, Writing(".")))
+    read = read_attributes(frame, columns, "item_index")
+    assert read is not None
+    numbers = [row["numeric"] for row in read.sort("item_index").collect()]
+    assert numbers == [[1.0, 1.0], [None, None], [None, None]]
+
+
 def test_columns_of_any_name_are_read(spark: SparkSession) -> None:
     name = "a `b`.c 'd\""
     rows = [(k, "pq"[k % 2], f"{k},5 kg", f"{k} words") for k in range(3)]

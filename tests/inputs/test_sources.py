@@ -435,6 +435,10 @@ def test_credentials_that_are_missing_are_named() -> None:
             "[INVALID_IDENTIFIER] The unquoted identifier my-table is invalid",
             "write the part my-table of its name in back-ticks: `my-table`",
         ),
+        (
+            "[COLUMN_ALREADY_EXISTS] The column `w` already exists.",
+            "it has two columns named w; rename one or, where they differ in case, set",
+        ),
         ("java.lang.UnsupportedOperationException", "http"),
         (
             "[DELTA_UNSUPPORTED_FEATURES_FOR_READ] Unsupported Delta read feature: table requires"

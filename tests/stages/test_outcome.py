@@ -42,6 +42,15 @@ def test_a_split_without_anything_to_learn_from_is_refused_with_the_reason(
         check(spark, rows)
 
 
+def test_a_provided_test_of_all_pairs_is_refused(spark: SparkSession) -> None:
+    test = TableSource(path="unused")
+    frame = spark.sql(
+        "SELECT id AS user_index, id AS item_index, true AS positive, 'test' AS fold FROM range(2)"
+    )
+    with pytest.raises(DataError, match=r"all 2 pairs stand in split\.test or split\.validation"):
+        check_split(frame, INTERACTIONS, SplitConfig(strategy="provided", test=test))
+
+
 def test_a_split_with_something_to_learn_from_passes(spark: SparkSession) -> None:
     check(spark, GOOD)
 

@@ -18,7 +18,15 @@ from m6rec.check.ids import (
     settings_that_unify,
     written_with_exponent,
 )
-from m6rec.check.numbers import NO_NUMBER, NumbersAsText, is_number, numbers_as_text, value_of
+from m6rec.check.numbers import (
+    LARGEST_NUMBER,
+    NO_NUMBER,
+    NumbersAsText,
+    is_number,
+    maybe_thousands,
+    numbers_as_text,
+    value_of,
+)
 from m6rec.check.objects import fields_of_objects
 from m6rec.check.samples import CellValue, ColumnSample, as_spark_writes, shown
 from m6rec.check.times import TimeReading, is_iso_date, read_dates
@@ -28,9 +36,9 @@ from m6rec.config.data import FeatureKind, InteractionsConfig
 from m6rec.config.run import Config
 from m6rec.errors import likely_spelling
 
-# The shares of rows without an id, and without a domain, above which they are reported. Some rows
-# without an id are found in most tables.
-_MISSING_IDS, _MISSING_DOMAINS = 0.5, 0.05
+# The shares of rows without an id, and without another value that an event needs, above which they
+# are reported. Some rows without an id are found in most tables.
+_MISSING_IDS, _MISSING_VALUES = 0.5, 0.05
 
 
 def findings_of_ids(
@@ -71,7 +79,7 @@ def findings_of_ids(
     if column.values and not column.texts:
         yield Finding("problem", place, "is empty in all of the first rows", "name another column")
     ids = [text for value in column.present if (text := id_text(value, settings))]
-    yield from _of_missing(column, place, most_missing)
+    yield from findings_of_missing(column, place, most_missing)
     alike = look_alikes(ids) if column.group == "text" else None
     if alike is not None and not _quoted_behind_spaces(ids):
         counted = [
@@ -90,7 +98,9 @@ def findings_of_ids(
         yield equal_numbers(place, pair)
 
 
-def _of_missing(column: ColumnSample, place: Place, most: float) -> Iterator[Finding]:
+def findings_of_missing(
+    column: ColumnSample, place: Place, most: float = _MISSING_VALUES
+) -> Iterator[Finding]:
     """Rows without a value, where more than the share `most` has none, but not all."""
     missing = len(column.values) - len(column.texts)
     if column.texts and missing > most * len(column.values):
@@ -102,7 +112,7 @@ def findings_of_domains(
     column: ColumnSample, table: Place, settings: InteractionsConfig
 ) -> Iterator[Finding]:
     """What is wrong or doubtful with a column of the domains of items."""
-    yield from findings_of_ids(column, table, settings, _MISSING_DOMAINS)
+    yield from findings_of_ids(column, table, settings, _MISSING_VALUES)
     domains = [id_text(value, settings) for value in column.present]
     divided = [domain for domain in domains if domain is not None and DOMAIN_END in domain]
     if divided:
@@ -234,6 +244,7 @@ def findings_of_weights(column: ColumnSample, table: Place, config: Config) -> I
     if column.values and not column.texts:
         yield Finding("problem", place, "is empty in all of the first rows", "name another column")
         return
+    yield from findings_of_missing(column, place)
     found = numbers_as_text(column.texts) if column.group == "text" else None
     numbers = _numbers(column, found)
     if column.group == "text":
@@ -254,6 +265,8 @@ def findings_of_weights(column: ColumnSample, table: Place, config: Config) -> I
                 f"holds numbers such as {first_example(column)}, with {found.decimal_sign!r} before"
                 f" the fraction{unit}",
             )
+        if found is not None:
+            yield from _of_thousands(column, found, place)
         if found is not None and found.has_several_units:
             yield _of_several_units(found, place)
         if found is not None and found.without_unit:
@@ -406,6 +419,24 @@ def _of_numbers_in_text(column: ColumnSample, place: Place) -> Iterator[Finding]
         mend = "give the column another kind" if len(others) == len(texts) else ""
         severity: Severity = "problem" if len(others) == len(texts) else "warning"
         yield Finding(severity, place, f"{words}, and kinds says numeric", mend)
+    numbers = numbers_as_text(texts)
+    if numbers is not None:
+        yield from _of_thousands(column, numbers, place)
+
+
+def findings_of_large_numbers(column: ColumnSample, table: Place) -> Iterator[Finding]:
+    """Numbers of an attribute that are too large to compute with."""
+    if column.group not in {"text", "fraction"}:
+        return
+    numbers = _numbers(column, None)
+    large = [number for number in numbers if abs(number) > LARGEST_NUMBER]
+    if large:
+        yield Finding(
+            "warning",
+            table.of(column.name),
+            f"{len(large)} of {len(numbers)} values are too large to compute with, such as"
+            f" {large[0]:g} ({LARGEST_NUMBER:g} at most), and count as missing",
+        )
 
 
 def findings_of_inferred_kinds(
@@ -417,8 +448,20 @@ def findings_of_inferred_kinds(
         if dates is not None:
             yield from _of_dates(dates, table.of(name), "warning")
         numbers = numbers_as_text(column.texts) if column.group == "text" and not dates else None
+        if numbers is not None:
+            yield from _of_thousands(column, numbers, table.of(name))
         if numbers is not None and numbers.has_several_units:
             yield _of_several_units(numbers, table.of(name))
+
+
+def _of_thousands(column: ColumnSample, written: NumbersAsText, place: Place) -> Iterator[Finding]:
+    """Numbers whose point may stand between thousands, and is read as the sign of a fraction."""
+    doubtful = maybe_thousands(column.texts) if written.decimal_sign != "," else None
+    if doubtful is not None:
+        whole = doubtful.replace(".", "")
+        words = f"holds '{doubtful}', which may be {whole} and is read as {float(doubtful):g}"
+        mend = f"where it is {whole}, write all without signs between thousands in the source"
+        yield Finding("warning", place, words, mend)
 
 
 def _of_several_units(numbers: NumbersAsText, place: Place) -> Finding:

@@ -8,6 +8,8 @@ from typing import Literal
 
 from m6rec.check.shares import found_for_share
 
+# Of attributes: squares of the largest floats, which may stand for missing ones, are infinite.
+LARGEST_NUMBER = 1e30
 # The sign before the fraction; empty for text that every program reads as a number.
 DecimalSign = Literal["", ".", ","]
 # What people write in place of a missing number, in lower case.
@@ -76,6 +78,8 @@ _SHOWN_UNITS = 3
 _AND = " and "
 # Before signs between thousands there is no zero.
 _GROUPS = re.compile(r"[+-]?[1-9]\d{0,2}([.,]\d{3})+")
+_BELOW_1000 = re.compile(r"[+-]?\d{1,3}", re.ASCII)
+_MAYBE_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -194,6 +198,25 @@ def _decimal_sign(texts: Sequence[str], of_money: bool) -> DecimalSign:
         without_groups = any(re.fullmatch(r"[+-]?\d{4,}", digits) for digits in written)
         return "," if in_groups and not without_groups else "."
     return "," if votes[","] > votes["."] else "."
+
+
+def maybe_thousands(values: Sequence[str]) -> str | None:
+    """A number such as 1.200 that may well be 1200; None where there is no doubt.
+
+    There is doubt where all numbers with a point have three digits behind it, and beside them there
+    are whole numbers below 1000 alone.
+    """
+    texts = [text for value in values if (text := value.strip()).lower() not in NO_NUMBER]
+    numbers = [_number_in(text) or "" for text in texts if text]
+    with_point = [digits for digits in numbers if "." in digits]
+    whole = [digits for digits in numbers if "." not in digits]
+    is_doubtful = (
+        with_point
+        and whole
+        and all(map(_MAYBE_THOUSANDS.fullmatch, with_point))
+        and all(map(_BELOW_1000.fullmatch, whole))
+    )
+    return with_point[0] if is_doubtful else None
 
 
 def _number_in(text: str) -> str | None:

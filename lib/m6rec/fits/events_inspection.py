@@ -19,6 +19,7 @@ from m6rec.check.judging import (
     findings_of_domains,
     findings_of_event_types,
     findings_of_ids,
+    findings_of_missing,
     findings_of_weights,
     first_example,
 )
@@ -102,6 +103,7 @@ def _of_times(table: OpenedTable, column: ColumnSample, config: Config) -> Itera
     if column.values and not column.texts:
         yield Finding("problem", place, "is empty in all of the first rows", "name another column")
         return
+    yield from findings_of_missing(column, place)
     reading = read_times(column, settings)
     if reading.problem:
         yield Finding("problem", place, reading.problem, reading.mend)

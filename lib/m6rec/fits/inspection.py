@@ -14,6 +14,7 @@ from m6rec.check.judging import (
     findings_of_ids,
     findings_of_inferred_kinds,
     findings_of_kinds,
+    findings_of_large_numbers,
     findings_of_repeats,
     view_of_column,
     views_of_events,
@@ -240,6 +241,8 @@ def _of_columns(table: OpenedTable, kinds: _Kinds, config: Config) -> Iterator[F
         inferred = {name: column for name, column in columns.items() if name not in given}
         yield from findings_of_inferred_kinds(inferred, table.place)
         for name, (kind, _) in kinds.items():
+            if kind == "numeric":
+                yield from findings_of_large_numbers(columns[name], table.place)
             if kind in {"image", "video"}:
                 stated_kind = attributes.stated_kinds.get(name)
                 yield from findings_of_binaries(columns[name], table.place, stated_kind)

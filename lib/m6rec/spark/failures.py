@@ -222,7 +222,7 @@ _RULES: tuple[_Rule, ...] = (
     (
         r"COLUMN_ALREADY_EXISTS[^\n]*The column `?([^`\n]*)`? already exists",
         lambda found: (
-            f"it has two columns named {found[1]}, but for case; rename one, or set"
+            f"it has two columns named {found[1]}; rename one or, where they differ in case, set"
             " spark.sql.caseSensitive to true in the properties file"
         ),
     ),

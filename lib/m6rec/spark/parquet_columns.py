@@ -1,6 +1,8 @@
 """The columns of a file of Parquet as its footer has them, and those that Spark reads."""
 
 import json
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +11,8 @@ from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 from pyspark.sql import types as T
 
+from m6rec.check.samples import shown_names
+from m6rec.errors import TableError
 from m6rec.spark.files import hadoop_configuration, sized_files_under
 
 # Of which the columns are put together.
@@ -18,10 +22,14 @@ _MOST_FILES = 10_000
 def parquet_schema(spark: SparkSession, file: str) -> Any:
     """The schema of a file, as Parquet's own library has it: a `MessageType`."""
     jvm: Any = spark._jvm
-    place = jvm.org.apache.parquet.hadoop.util.HadoopInputFile.fromPath(
-        jvm.org.apache.hadoop.fs.Path(file), hadoop_configuration(spark)
+    settings, parquet = hadoop_configuration(spark), jvm.org.apache.parquet
+    place = parquet.hadoop.util.HadoopInputFile.fromPath(
+        jvm.org.apache.hadoop.fs.Path(file), settings
     )
-    reader = jvm.org.apache.parquet.hadoop.ParquetFileReader.open(place)
+    # The statistics of rows cannot be read where columns of two types have one name.
+    no_rows = parquet.format.converter.ParquetMetadataConverter.SKIP_ROW_GROUPS
+    options = parquet.HadoopReadOptions.builder(settings).withMetadataFilter(no_rows).build()
+    reader = parquet.hadoop.ParquetFileReader.open(place, options)
     try:
         return reader.getFooter().getFileMetaData().getSchema()
     finally:
@@ -49,8 +57,12 @@ def readable_columns(spark: SparkSession, path: str, of_all_files: bool = False)
         path: of a file or folder, or a glob.
         of_all_files: whether columns that the first file lacks come from the other ones, where
             Spark does not read all of the first.
+
+    Raises:
+        TableError: several columns of the first file have one name.
     """
     first = _readable_of(spark, _schema_under(spark, path))
+    _check_repeated([*first.columns.names, *first.others])
     if not (of_all_files and first.others):
         return first
     columns = {field.name: field for field in first.columns}
@@ -61,6 +73,15 @@ def readable_columns(spark: SparkSession, path: str, of_all_files: bool = False)
         columns = {field.name: field for field in found.columns} | columns
     read = [field for name, field in columns.items() if name not in others]
     return ReadableColumns(T.StructType(read), others)
+
+
+def _check_repeated(names: Sequence[str]) -> None:
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated:
+        raise TableError(
+            f"it has several columns named {shown_names(repeated)}, and Spark cannot tell them"
+            " apart; write them with different names in the source"
+        )
 
 
 def _readable_of(spark: SparkSession, schema: Any | None) -> ReadableColumns:

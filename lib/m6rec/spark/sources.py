@@ -1,9 +1,11 @@
 """The tables of the owner's: how they are read, checked, and pinned to a version."""
 
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from itertools import product
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -166,8 +168,22 @@ def _other_place(frame: DataFrame, source: TableSource, missing: Sequence[str]) 
         _repeated(frame, missing)
         or _within(frame.schema, missing)
         or _in_path(source, missing)
+        or _in_another_script(frame, missing)
         or _CORRECT_NAMES
     )
+
+
+def _in_another_script(frame: DataFrame, missing: Sequence[str]) -> str:
+    """What to do where a column has a missing name but for some letters that may look alike."""
+    same_length = (pair for pair in product(missing, frame.columns) if len({*map(len, pair)}) == 1)
+    for name, there in same_length:
+        others = [pair for pair in zip(name, there, strict=True) if len({*pair}) > 1]
+        is_alike = 2 * len(others) <= len(name)
+        if is_alike and all(ours.isascii() != theirs.isascii() for ours, theirs in others):
+            ours, theirs = others[0]
+            letter = unicodedata.name(theirs, f"U+{ord(theirs):04X}")
+            return f"{there!r} has {letter} in place of {ours!r}; correct it here or there"
+    return ""
 
 
 def _in_path(source: TableSource, missing: Sequence[str]) -> str:
@@ -212,10 +228,10 @@ def _fields_within(kind: T.DataType, place: str, is_listed: bool) -> Iterator[tu
 def _repeated(frame: DataFrame, missing: Sequence[str]) -> str:
     """What to do where a missing column stands several times in the header of a CSV file.
 
-    Spark then adds the column's place to its name.
+    Spark then adds the column's place to its name, also where the names differ in case.
     """
     for name in missing:
-        numbered = re.compile(rf"{re.escape(name)}\d+")
+        numbered = re.compile(rf"{re.escape(name)}\d+", re.IGNORECASE)
         named = [column for column in frame.columns if numbered.fullmatch(column)]
         if len(named) > 1:
             return f"several columns are named {name}: name one of {named} in the config"

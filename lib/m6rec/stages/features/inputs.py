@@ -9,6 +9,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from m6rec import columns as c
+from m6rec.check.numbers import LARGEST_NUMBER
 from m6rec.check.samples import shown_names
 from m6rec.check.times import YEAR_FIRST
 from m6rec.check.writing import AS_IS, Writing
@@ -111,9 +112,9 @@ def _is_plain(data_type: T.DataType, writing: Writing) -> bool:
 
 
 def _plain_number(name: str) -> str:
-    """A plain column as a finite double, in SQL."""
+    """A plain column as a double that can be computed with, in SQL."""
     number = f"cast({quoted(name)} as double)"
-    return f"if(abs({number}) < double('infinity'), {number}, null)"
+    return f"if(abs({number}) <= double('{LARGEST_NUMBER}'), {number}, null)"
 
 
 def join_inputs(
@@ -153,7 +154,7 @@ def join_inputs(
 
 
 def number_column(name: str, data_type: T.DataType, writing: Writing = AS_IS) -> Column:
-    """A column as a finite double; dates become seconds, and what is no number becomes null."""
+    """A column as a double; dates become seconds, and what cannot be computed with becomes null."""
     if _is_plain(data_type, writing):
         return F.expr(_plain_number(name))
     column = owner_column(name)
@@ -169,8 +170,8 @@ def number_column(name: str, data_type: T.DataType, writing: Writing = AS_IS) ->
             value = F.coalesce(value, F.when(is_date, seconds).cast("double"))
     else:
         value = F.unix_seconds(column.cast("timestamp")).cast("double")
-    finite = value.isNotNull() & ~F.isnan(value) & (F.abs(value) < F.lit(float("inf")))
-    return F.when(finite, value)
+    # NaN is larger than any number.
+    return F.when(F.abs(value) <= LARGEST_NUMBER, value)
 
 
 def check_columns(frame: DataFrame, names: list[str]) -> None:

@@ -97,6 +97,11 @@ def check_split(splits: DataFrame, interactions: InteractionsConfig, split: Spli
                 f" learn what is liked together; give a table with more {side}s, or correct"
                 f" interactions.columns.{side}"
             )
+    if row["train"] == 0 and split.strategy == "provided":
+        raise DataError(
+            f"all {row['positive']} pairs stand in split.test or split.validation, and none is left"
+            " to train on; leave pairs out of these tables, or name others"
+        )
     if row["train"] == 0:
         raise DataError(
             f"split.strategy: {split.strategy} leaves none of {row['positive']} pairs to train on,"
