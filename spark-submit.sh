@@ -563,13 +563,15 @@ run_quietly() {
 # does not take the columns of a Delta table, Delta keeps them beside, and goes on.
 hide_noise() {
     local tab=$'\t'
-    local failed='ERROR (Executor|Task[A-Za-z]+|Utils|[A-Za-z]*FileFormatWriter|[A-Za-z]*PythonRunner'
-    failed+='|MicroBatchExecution)|^Exception in thread "stream execution thread'
+    local failed='ERROR (Executor|Task[A-Za-z]+|Utils|[A-Za-z]*FileFormatWriter|[A-Za-z]*PythonRunner)'
     local next='^([0-9]{2}/[0-9]{2}/[0-9]{2} |Traceback |(error|warning|note): )'
-    local cut_off='^ERROR:root:Exception while sending command'
+    # Their traces are of Java and Python by turns.
+    local cut_off='^ERROR:root:Exception while sending command|ERROR MicroBatchExecution'
+    cut_off+='|^Exception in thread "stream execution thread'
     local said='^([0-9]{2}/[0-9]{2}/[0-9]{2} |(error|warning|note|interrupted)[:;])'
-    sed -u -E -e "\#$cut_off#{:c;\$d;N;s/^.*\n//;\#$cut_off#bc;\#$said#!bc}" \
-        -e "/$failed/{:h;\$d;N;s/^.*\n//;/$failed/bh;\#$next#!bh}" |
+    sed -u -E -e ":start" \
+        -e "\#$cut_off#{:c;\$d;N;s/^.*\n//;\#$cut_off#bc;\#$said#!bc;bstart}" \
+        -e "\#$failed#{:h;\$d;N;s/^.*\n//;\#$cut_off#bstart;\#$failed#bh;\#$next#!bh;bstart}" |
         grep --line-buffered -v -E \
         -e '^([0-9]{2}/[0-9]{2}/[0-9]{2} )?[0-9:]* ?(INFO|WARN) ' \
         -e '^WARNING: (Using incubator|package |A |Use |Please consider|All illegal)' \

@@ -78,7 +78,7 @@ def test_numbers_are_told_from_codes_and_words(
     ("values", "expected"),
     [
         (["400", "n/a", "", "1.200", "2.000"], "1.200"),
-        (["400 kg", "1.200 kg"], "1.200"),
+        (["400 kg", "1.200 kg", "auf Anfrage"], "1.200"),
         (["1.200", "2.000"], None),
         (["400", "1200"], None),
         (["400", "1200", "1.250"], None),

@@ -24,6 +24,7 @@ from typer import Exit
 
 from jobs.check import check
 from m6rec import columns as c
+from m6rec.check.findings import Place
 from m6rec.command_line import errors_as_messages
 from m6rec.config.base import TableSource
 from m6rec.config.run import parse_config
@@ -32,6 +33,7 @@ from m6rec.fits.inspection import inspect_sources
 from m6rec.fits.sources import open_events, open_sources
 from m6rec.spark.failures import THROWN, as_our_error, following_table, in_words, saying_what_failed
 from m6rec.spark.json_samples import schema_of_sample
+from m6rec.spark.readings import columns_left_out
 from m6rec.spark.session import with_settings
 from m6rec.spark.sources import load_source, read_source, source_version
 from m6rec.spark.time_limits import within_seconds
@@ -374,18 +376,21 @@ def test_the_schema_of_large_json_is_told_from_all_parts_of_it(
     assert schema_of_sample(spark, given, largest_whole=1000) is None
 
 
-@pytest.mark.parametrize("later", ["a", "z"])
+@pytest.mark.parametrize("with_time", [("a", "z"), ("a",), ("z",)])
 def test_columns_of_all_files_are_read_beside_one_that_spark_does_not_read(
-    spark: SparkSession, tmp_path: Path, later: str
+    spark: SparkSession, tmp_path: Path, with_time: tuple[str, ...]
 ) -> None:
-    noon = pa.array([dt.time(12)], pa.time64("us"))
-    ids = {"user_id": ["ann"], "item_id": ["tea"], "at": noon}
-    pq.write_table(pa.table(ids), tmp_path / "m.parquet")
-    pq.write_table(pa.table(ids | {"weight": [2.0]}), tmp_path / f"{later}.parquet")
+    noon = {"at": pa.array([dt.time(12)], pa.time64("us"))}
+    ids = {"user_id": ["ann"], "item_id": ["tea"]}
+    for name, weight in {"a": {}, "z": {"weight": [2.0]}}.items():
+        columns = ids | weight | (noon if name in with_time else {})
+        pq.write_table(pa.table(columns), tmp_path / f"{name}.parquet")
     both = source(path=str(tmp_path), format="parquet", options={"mergeSchema": "true"})
     rows = load_source(spark, both).select("user_id", "weight").collect()
     assert {row["weight"] for row in rows} == {None, 2.0}
     assert "at" not in load_source(spark, both).columns
+    [left_out] = columns_left_out(spark, Place("interactions.source", "it"), both)
+    assert left_out.place.column == "at"
 
 
 def test_work_that_takes_too_long_is_given_up(spark: SparkSession) -> None:

@@ -15,6 +15,7 @@ from pyspark.sql import functions as F
 from jobs import publish as job
 from m6rec.errors import DataError
 from m6rec.lakehouse import PUBLISHED, Lakehouse
+from m6rec.publication.guards import _subject
 from m6rec.publication.publishing import (
     Publication,
     _by_commit,
@@ -161,6 +162,8 @@ def test_what_readers_see_since_a_publication_was_killed_is_known_and_can_be_tak
     both = [("one", "publish", 0), ("two", "publish", 1)]
     assert history() == both
     assert published_run(one) == "two"
+    compared = [_subject(run, config).published for run in (one, two)]
+    assert [other and other.run_id for other in compared] == ["two", "one"]
     late = datetime.now(UTC) + timedelta(days=31)
     assert runs_to_remove(one, config, late) == []
     # The same command ends it.

@@ -207,7 +207,7 @@ def maybe_thousands(values: Sequence[str]) -> str | None:
     are whole numbers below 1000 alone.
     """
     texts = [text for value in values if (text := value.strip()).lower() not in NO_NUMBER]
-    numbers = [_number_in(text) or "" for text in texts if text]
+    numbers = [digits for text in texts if (digits := _number_in(text))]
     with_point = [digits for digits in numbers if "." in digits]
     whole = [digits for digits in numbers if "." not in digits]
     is_doubtful = (

@@ -243,9 +243,10 @@ def _subject(lakehouse: Lakehouse, config: Config) -> _Subject:
     begun_at = min((row["started_at"] for row in work), default=datetime.now()).astimezone(UTC)
     config = while_versions_last(lakehouse, config, work)
     selection, final = fits_of(lakehouse, config)
-    # A run whose publication was killed is measured as it was before.
-    ended = [one.run_id for one in publications(lakehouse) if one.has_ended]
-    published = ended[-1] if ended else None
+    # A run whose own publication was killed is measured as it was before.
+    history = publications(lakehouse)
+    others = [one for one in history if one.has_ended or one.run_id != lakehouse.run_id]
+    published = others[-1].run_id if others else None
     other = None if published in {None, lakehouse.run_id} else lakehouse.for_run(str(published))
     return _Subject(lakehouse, config, begun_at, selection, final, other)
 

@@ -34,6 +34,8 @@ from m6rec.runs import (
 )
 from m6rec.schemas import RUNS_TABLE, TABLES
 
+# Among which that of a publication is looked for whose job was killed.
+_LATEST_COMMITS = 1000
 # Jobs from whose tables no list follows.
 _BESIDE_THE_LISTS = {ABLATE.name, EVALUATE.name, TRAIN_RATINGS.name}
 
@@ -237,12 +239,12 @@ def _not_ended(
     """Those that readers by path have seen, and whose job was killed before its row says so.
 
     A rollback that was killed is none of them: the same command does it again, and would lead
-    further back.
+    further back. Only the latest commits are looked at: `fold_in` makes one for each batch.
     """
     begun = [row for row in rows if row["job"] == PUBLISH.name and row["status"] != FINISHED]
     if not begun or not lakehouse.by_path or not lakehouse.exists(PUBLISHED):
         return
-    commits = lakehouse.delta_table(PUBLISHED).history().orderBy("version")
+    commits = lakehouse.delta_table(PUBLISHED).history(_LATEST_COMMITS).orderBy("version")
     noted = commits.where(F.col("userMetadata").isNotNull())
     last = {row["userMetadata"]: row for row in noted.collect()}
     known = {(one.run_id, one.version) for one in ended}

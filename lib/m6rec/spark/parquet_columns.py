@@ -15,8 +15,8 @@ from m6rec.check.samples import shown_names
 from m6rec.errors import TableError
 from m6rec.spark.files import hadoop_configuration, sized_files_under
 
-# Of which the columns are put together.
-_MOST_FILES = 10_000
+# The most files whose columns are put together.
+_FILES_PUT_TOGETHER = 10_000
 
 
 def parquet_schema(spark: SparkSession, file: str) -> Any:
@@ -49,25 +49,27 @@ class ReadableColumns:
     others: dict[str, str]
 
 
-def readable_columns(spark: SparkSession, path: str, of_all_files: bool = False) -> ReadableColumns:
+def readable_columns(spark: SparkSession, path: str) -> ReadableColumns:
     """What Spark reads of the first file under a path; nothing where there is no such file.
 
-    Args:
-        spark: the session.
-        path: of a file or folder, or a glob.
-        of_all_files: whether columns that the first file lacks come from the other ones, where
-            Spark does not read all of the first.
-
     Raises:
-        TableError: several columns of the first file have one name.
+        TableError: several columns of the file have one name.
     """
-    first = _readable_of(spark, _schema_under(spark, path))
-    _check_repeated([*first.columns.names, *first.others])
-    if not (of_all_files and first.others):
-        return first
-    columns = {field.name: field for field in first.columns}
-    others = dict(first.others)
-    for file, _ in sized_files_under(spark, path, _MOST_FILES):
+    readable = _readable_of(spark, _schema_under(spark, path))
+    _check_repeated([*readable.columns.names, *readable.others])
+    return readable
+
+
+def readable_columns_of_all(spark: SparkSession, path: str) -> ReadableColumns:
+    """The columns of all files under a path, of each as the first file that has it."""
+    columns: dict[str, T.StructField] = {}
+    others: dict[str, str] = {}
+    try:
+        files = sized_files_under(spark, path, _FILES_PUT_TOGETHER)
+    except Py4JJavaError:
+        # Spark says what is wrong with a place.
+        files = []
+    for file, _ in files:
         found = _readable_of(spark, parquet_schema(spark, file))
         others |= found.others
         columns = {field.name: field for field in found.columns} | columns

@@ -27,8 +27,8 @@ from m6rec.spark.files import (
     whole_name,
 )
 from m6rec.spark.misreadings import CORRUPT
-from m6rec.spark.parquet_columns import readable_columns
-from m6rec.spark.sources import inferred_format, load_source
+from m6rec.spark.parquet_columns import readable_columns, readable_columns_of_all
+from m6rec.spark.sources import inferred_format, load_source, merges_files
 
 # Options of all formats of files.
 _OPTIONS_OF_FILES = (
@@ -134,7 +134,8 @@ def columns_left_out(
     """The columns of Parquet, among some, whose types Spark does not read."""
     if source.path is None or inferred_format(spark, source) != "parquet":
         return []
-    others = readable_columns(spark, source.path).others
+    of_files = readable_columns_of_all if merges_files(spark, source) else readable_columns
+    others = of_files(spark, source.path).others
     there = load_source(spark, source, place.key).columns if others else []
     return [
         Finding(

@@ -24,10 +24,14 @@ from m6rec.config.base import TableSource, is_path
 from m6rec.config.data import InteractionsConfig
 from m6rec.config.run import Config, columns_of_lists, sources_of
 from m6rec.errors import TableError
-from m6rec.spark.failures import CHANGE_FEED, NO_VERSIONS, reading_table
+from m6rec.spark.failures import CHANGE_FEED, NO_VERSIONS, THROWN, reading_table
 from m6rec.spark.files import format_of_files, without_glob
 from m6rec.spark.json_samples import schema_of_sample
-from m6rec.spark.parquet_columns import parquet_schema, readable_columns
+from m6rec.spark.parquet_columns import (
+    parquet_schema,
+    readable_columns,
+    readable_columns_of_all,
+)
 from m6rec.spark.runtimes import (
     cast_or_null,
     delta_table_named,
@@ -43,6 +47,7 @@ _NANOSECONDS_AS_NUMBERS = "spark.sql.legacy.parquet.nanosAsLong"
 # How the type of such a column begins in Parquet's schema.
 _NANOSECONDS = "TIMESTAMP(NANOS"
 # Folders such as user_id=007 hold values. Spark would read the number 7, which is another user.
+_MERGED = "spark.sql.parquet.mergeSchema"
 _NUMBERS_IN_FOLDERS = "spark.sql.sources.partitionColumnTypeInference.enabled"
 # Spark 4 knows UTF-8, UTF-16, UTF-32 and ISO-8859-1, and Java those of all countries.
 _ENCODINGS_OF_JAVA = "spark.sql.legacy.javaCharsets"
@@ -503,8 +508,8 @@ def _load(
         reader = reader.option("__globPaths__", "false")
     spark.conf.set(_NUMBERS_IN_FOLDERS, "false")
     if kind == "parquet":
-        merges = (source.option("mergeschema") or "false").lower() == "true"
-        return _without_nanoseconds(spark, _load_parquet(spark, reader, path, merges))
+        frame = _load_parquet(spark, reader, path, merges_files(spark, source))
+        return _without_nanoseconds(spark, frame)
     return reader.format(kind).load(path)
 
 
@@ -529,18 +534,33 @@ def _load_by_name(
     return reader.table(name)
 
 
+def merges_files(spark: SparkSession, source: TableSource) -> bool:
+    """Whether the columns of a table of Parquet are those of all of its files."""
+    asked = source.option("mergeschema") or spark.conf.get(_MERGED, "false")
+    return str(asked).lower() == "true"
+
+
 def _load_parquet(
     spark: SparkSession, reader: DataFrameReader, path: str, merges: bool
 ) -> DataFrame:
     """Files of Parquet, without the columns of types that Spark does not read.
 
-    Spark would fail in a task, whose trace stands in the log of each job. It merges no schemas
-    where one is given, so that this one is of all files if it shall.
+    Spark would fail in a task, whose trace stands in the log of each job, or where it merges. It
+    merges no schemas where one is given, so that this one is of all files if it shall.
     """
-    readable = readable_columns(spark, path, merges)
-    return (
-        reader.schema(readable.columns).parquet(path) if readable.others else reader.parquet(path)
-    )
+    readable = readable_columns(spark, path)
+    if not readable.others:
+        try:
+            return reader.parquet(path)
+        except THROWN:
+            if not merges:
+                raise
+            readable = readable_columns_of_all(spark, path)
+            if not readable.others:
+                raise
+    elif merges:
+        readable = readable_columns_of_all(spark, path)
+    return reader.schema(readable.columns).parquet(path)
 
 
 def _without_nanoseconds(spark: SparkSession, frame: DataFrame) -> DataFrame:
