@@ -317,9 +317,9 @@ def run_on_metastore(shop: Shop, folder: Path, properties: Path) -> MetastoreRun
 
 def _metastore_properties(folder: Path) -> dict[str, str]:
     """Of a session whose catalogue is Hive's metastore, in Derby's files below the folder."""
-    options = f"{with_java_options(SIMPLE_COMPILER)[JAVA_OPTIONS]} -Dderby.system.home={folder}"
+    options = f"{SIMPLE_COMPILER} -Dderby.system.home={folder}"
     return {
-        JAVA_OPTIONS: options,
+        JAVA_OPTIONS: with_java_options(options)[JAVA_OPTIONS],
         "spark.sql.catalogImplementation": "hive",
         "spark.sql.warehouse.dir": str(folder / "warehouse"),
     }

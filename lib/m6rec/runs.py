@@ -475,7 +475,14 @@ def jobs_going_on(rows: Iterable[Row], now: datetime) -> list[Row]:
 def users_forgotten_since(lakehouse: Lakehouse, since: datetime) -> bool:
     """Whether a forgetting has ended after that time."""
     rows = collected_runs(lakehouse, {"job": (FORGET.name,)})
-    return any(row["finished_at"].astimezone(UTC) > since for row in rows)
+    ends = [row["finished_at"].astimezone(UTC) for row in rows if row["finished_at"]]
+    return any(end > since for end in ends)
+
+
+def start_of_work(work: Sequence[Row]) -> datetime:
+    """When the first of the jobs in these rows of `runs` began, in UTC."""
+    first: datetime = min(row["started_at"] for row in work)
+    return first.astimezone(UTC)
 
 
 def check_same_config(jobs: list[Row], config: Config, run_id: str) -> None:
@@ -487,7 +494,7 @@ def check_same_config(jobs: list[Row], config: Config, run_id: str) -> None:
     fingerprint = config.fingerprint()
     for row in jobs:
         if row["config_hash"] != fingerprint:
-            differing = config.keys_that_differ(json.loads(row["config"]))
+            differing = config.changed_keys(json.loads(row["config"]))
             named = f", which differs in {some_of(differing)}" if differing else ""
             raise ConfigError(
                 f"run {run_id} was begun by job {row['job']} with config"

@@ -42,7 +42,7 @@ _OPERATIONS = T.StructType([T.StructField("operations", T.DoubleType(), False)])
 
 def prepare_user_sweep(workspace: Workspace) -> Measure:
     """ALS: users' entries against item factors, popular items together."""
-    rows = _by_popularity(workspace.dataset)
+    rows = _by_popularity(workspace.dataset.rows(), workspace.dataset.n_items)
     return _sweep(rows.indptr, rows.item_indices, workspace.dataset.n_items)
 
 
@@ -57,7 +57,7 @@ def prepare_far_item_sweep(workspace: Workspace) -> Measure:
 
 
 def _item_sweep(workspace: Workspace, bytes_of_vectors: float) -> Measure:
-    rows = _by_popularity(workspace.dataset)
+    rows = _by_popularity(workspace.dataset.rows(), workspace.dataset.n_items)
     indptr, indices, _ = entries_by_item(rows, workspace.dataset.n_items)
     users = int(bytes_of_vectors / (cost_model.WORD * RANK))
     # In the order of the real users, but anywhere among so many: else few of them would be read.
@@ -185,8 +185,9 @@ def _one_item_each(n_items: int) -> Rows:
 
 def prepare_svd_sweep(workspace: Workspace) -> Measure:
     """SVD: A^T (A X) of all columns."""
-    rows, width = _by_popularity(workspace.dataset), cost_model.svd_width(SvdConfig(rank=RANK))
-    basis, alone = _random(workspace.dataset.n_items, width), LocalCommunicator()
+    dataset, width = workspace.dataset, cost_model.svd_width(SvdConfig(rank=RANK))
+    rows = _by_popularity(dataset.rows(), dataset.n_items)
+    basis, alone = _random(dataset.n_items, width), LocalCommunicator()
     _svd_sweep(rows, basis, alone)
     return lambda: 4 * width * rows.entries / _best_time(lambda: _svd_sweep(rows, basis, alone))
 
@@ -203,8 +204,7 @@ def _sweep_program(
     rows: Rows, communicator: Communicator, n_items: int
 ) -> Iterator[pa.RecordBatch]:
     width, alone = cost_model.svd_width(SvdConfig(rank=RANK)), LocalCommunicator()
-    place, basis = popularity_order(count_items(rows, n_items))[1], _random(n_items, width)
-    own = Rows(rows.user_index, rows.indptr, place[rows.item_indices], rows.weights)
+    own, basis = _by_popularity(rows, n_items), _random(n_items, width)
     seconds = []
     for _ in range(_CALLS):
         communicator.broadcast(np.zeros(1, np.float32))
@@ -352,9 +352,8 @@ def prepare_preparation_start(workspace: Workspace) -> Measure:
     return lambda: 1.0 / time_of(lambda: run(preparation.FEW))
 
 
-def _by_popularity(dataset: Dataset) -> Rows:
-    rows = dataset.rows()
-    place = popularity_order(count_items(rows, dataset.n_items))[1]
+def _by_popularity(rows: Rows, n_items: int) -> Rows:
+    place = popularity_order(count_items(rows, n_items))[1]
     return Rows(rows.user_index, rows.indptr, place[rows.item_indices], rows.weights)
 
 

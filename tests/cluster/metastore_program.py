@@ -36,10 +36,15 @@ class Widgets:
         return self._values[name]
 
 
-def make_tables(spark: SparkSession, folder: Path, interactions: str) -> None:
-    """Schemas whose files lie in folders of their own, and the shop's interactions as a view."""
+def make_schemas(spark: SparkSession, folder: Path) -> None:
+    """Schemas whose files lie in folders of this one."""
     for schema in (SHOP, LAKE):
         spark.sql(f"CREATE SCHEMA {schema} LOCATION '{folder / schema}'")
+
+
+def make_tables(spark: SparkSession, folder: Path, interactions: str) -> None:
+    """The schemas, and the shop's interactions as a view."""
+    make_schemas(spark, folder)
     raw = spark.read.parquet(interactions)
     raw.write.format("delta").saveAsTable(f"{SHOP}.raw_interactions")
     spark.sql(f"CREATE VIEW {INTERACTIONS} AS SELECT * FROM {SHOP}.raw_interactions")

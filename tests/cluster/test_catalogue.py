@@ -14,7 +14,7 @@ from m6rec.lakehouse import Lakehouse
 from m6rec.schemas import RUNS_TABLE
 from m6rec.spark.runtimes import delta_table_named
 from m6rec.spark.sources import read_source, source_version
-from tests.cluster.metastore_program import LAKE, SHOP
+from tests.cluster.metastore_program import LAKE, SHOP, make_schemas
 from tests.process_runs import MetastoreRun
 
 
@@ -22,8 +22,7 @@ from tests.process_runs import MetastoreRun
 def catalogue(spark: SparkSession, tmp_path_factory: Any) -> Iterator[Path]:
     """Two schemas whose files lie in folders of this one."""
     folder = tmp_path_factory.mktemp("catalogue")
-    for schema in (SHOP, LAKE):
-        spark.sql(f"CREATE SCHEMA {schema} LOCATION '{folder / schema}'")
+    make_schemas(spark, folder)
     yield folder
     for schema in (SHOP, LAKE):
         spark.sql(f"DROP SCHEMA {schema} CASCADE")

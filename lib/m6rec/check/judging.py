@@ -76,8 +76,6 @@ def findings_of_ids(
             f"holds {inexact:.0f} as {column.type}, whose last digits may be lost",
             "write ids as text or bigint in the source",
         )
-    if column.values and not column.texts:
-        yield Finding("problem", place, "is empty in all of the first rows", "name another column")
     ids = [text for value in column.present if (text := id_text(value, settings))]
     yield from findings_of_missing(column, place, most_missing)
     alike = look_alikes(ids) if column.group == "text" else None
@@ -101,9 +99,11 @@ def findings_of_ids(
 def findings_of_missing(
     column: ColumnSample, place: Place, most: float = _MISSING_VALUES
 ) -> Iterator[Finding]:
-    """Rows without a value, where more than the share `most` has none, but not all."""
+    """Rows without a value, where all or more than the share `most` have none."""
     missing = len(column.values) - len(column.texts)
-    if column.texts and missing > most * len(column.values):
+    if column.values and not column.texts:
+        yield Finding("problem", place, "is empty in all of the first rows", "name another column")
+    elif missing > most * len(column.values):
         words = f"is empty in {missing} of the first {len(column.values)} rows, which are not used"
         yield Finding("warning", place, words)
 
@@ -241,10 +241,9 @@ def findings_of_weights(column: ColumnSample, table: Place, config: Config) -> I
             "name another column in interactions.columns.weight",
         )
         return
-    if column.values and not column.texts:
-        yield Finding("problem", place, "is empty in all of the first rows", "name another column")
-        return
     yield from findings_of_missing(column, place)
+    if column.values and not column.texts:
+        return
     found = numbers_as_text(column.texts) if column.group == "text" else None
     numbers = _numbers(column, found)
     if column.group == "text":

@@ -447,7 +447,7 @@ class Config(Section):
         """SHA-256 of all that a run follows from, in canonical JSON."""
         return fingerprint_of(self.model_dump(mode="json", exclude=set(_OUTSIDE_THE_FINGERPRINT)))
 
-    def keys_that_differ(self, other: Mapping[str, Any]) -> list[str]:
+    def changed_keys(self, other: Mapping[str, Any]) -> list[str]:
         """The dotted keys that the fingerprint is of and whose values differ.
 
         Args:

@@ -100,10 +100,9 @@ def _of_users(table: OpenedTable, config: Config) -> Iterator[Finding]:
 
 def _of_times(table: OpenedTable, column: ColumnSample, config: Config) -> Iterator[Finding]:
     place, settings = table.place.of(column.name), config.interactions
-    if column.values and not column.texts:
-        yield Finding("problem", place, "is empty in all of the first rows", "name another column")
-        return
     yield from findings_of_missing(column, place)
+    if column.values and not column.texts:
+        return
     reading = read_times(column, settings)
     if reading.problem:
         yield Finding("problem", place, reading.problem, reading.mend)

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC
 from functools import cached_property
 
 from pyspark.sql import DataFrame, SparkSession
@@ -14,7 +13,7 @@ from m6rec.fits.list_maker import EVENT_COLUMNS, ListMaker
 from m6rec.fits.sources import Events, open_events
 from m6rec.publication.later_rows import LaterRows, later_rows
 from m6rec.publication.replacing import frame_of_users
-from m6rec.runs import users_forgotten_since, work_of_run
+from m6rec.runs import start_of_work, users_forgotten_since, work_of_run
 from m6rec.spark.runtimes import held_frame
 from m6rec.spark.values import id_column
 
@@ -78,8 +77,7 @@ class FollowedEvents:
     def _run_has_lost_events(self) -> bool:
         """Whether users may have been forgotten whose events the run had read."""
         run = self.maker.fit.lakehouse
-        begun = [row["started_at"].astimezone(UTC) for row in work_of_run(run)]
-        return users_forgotten_since(run, min(begun))
+        return users_forgotten_since(run, start_of_work(work_of_run(run)))
 
     def _cleaned(self, opened: Events, rows: DataFrame) -> DataFrame:
         return self.maker.cleaned(opened, rows).interactions.select(*EVENT_COLUMNS)

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from pyspark.sql import Row
 
@@ -17,7 +17,7 @@ from m6rec.fits.fit import Fit
 from m6rec.job_records import KEEP_CHOICES
 from m6rec.lakehouse import Lakehouse
 from m6rec.publication.publishing import published_run
-from m6rec.runs import GONE, work_of_run, work_so_far
+from m6rec.runs import GONE, start_of_work, work_of_run, work_so_far
 
 _UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 # Nights of the same hour begin some minutes earlier or later, and the night that chose counts from
@@ -107,12 +107,7 @@ def begun_at(lakehouse: Lakehouse) -> datetime:
             f" {'clean has removed it' if work else 'there is no such run'}; run pipeline, which"
             " chooses anew (retention in the config says which runs are kept)"
         )
-    return _begun_at(work)
-
-
-def _begun_at(work: Sequence[Row]) -> datetime:
-    first: datetime = min(row["started_at"] for row in work)
-    return first.astimezone(UTC)
+    return start_of_work(work)
 
 
 def _is_removed(work: Sequence[Row]) -> bool:
@@ -130,7 +125,7 @@ def _why_not_kept(
     if differing:
         named = some_of(differing)
         return f"the published run {published.run_id} chose with another configuration: {named}"
-    choices = choices_of(Fit(published, config, c.SELECTION), _begun_at(work))
+    choices = choices_of(Fit(published, config, c.SELECTION), start_of_work(work))
     age = choices.age(now)
     if choose_every is not None and is_due(age, choose_every):
         return f"run {choices.chosen_by} chose {_text(age)} ago, about --choose-every or more"

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
 from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
@@ -12,7 +11,6 @@ from pyspark.sql import types as T
 from m6rec import columns as c
 from m6rec.config.run import Config, parse_config, sources_of
 from m6rec.errors import DataError
-from m6rec.job_records import FORGET
 from m6rec.lakehouse import Lakehouse
 from m6rec.runs import (
     BESIDE_RUNS,
@@ -20,6 +18,8 @@ from m6rec.runs import (
     code_version,
     collected_runs,
     sources_of_run,
+    start_of_work,
+    users_forgotten_since,
     work_of_run,
 )
 from m6rec.schemas import RECOMMENDATIONS_TABLE
@@ -78,7 +78,7 @@ def repetition_of(original: Lakehouse, run_id: str) -> Repetition:
     given = given_of_run(original, work)
     first = min(work, key=lambda row: row["started_at"])
     versions = sources_of_run(original, given, work)
-    forgotten = _was_followed_by_forgetting(original, first["started_at"])
+    forgotten = users_forgotten_since(original, start_of_work(work))
     doubts = [
         f"{key} ({source.name}) has no versions and is read as it is now"
         for key, source, _ in sources_of(given)
@@ -189,9 +189,8 @@ def with_own_indices(original: Lakehouse, work: Sequence[Row]) -> Lakehouse:
         original: the run's tables.
         work: its rows of `runs`.
     """
-    first = min(row["started_at"] for row in work)
     versions = index_versions(work)
-    if _was_followed_by_forgetting(original, first):
+    if users_forgotten_since(original, start_of_work(work)):
         versions.pop("user_index", None)
     return replace(original, fixed=versions)
 
@@ -207,9 +206,3 @@ def index_versions(work: Sequence[Row]) -> dict[str, int]:
         for name, version in (row["outputs"] or {}).items()
         if name in _INDICES
     }
-
-
-def _was_followed_by_forgetting(original: Lakehouse, since: datetime) -> bool:
-    forgetting = collected_runs(original, {"job": (FORGET.name,)})
-    ends = [row["finished_at"].astimezone(UTC) for row in forgetting if row["finished_at"]]
-    return any(end > since.astimezone(UTC) for end in ends)

@@ -23,6 +23,7 @@ from m6rec.runs import (
     Attempt,
     collected_runs,
     jobs_going_on,
+    start_of_work,
 )
 from m6rec.schemas import RUNS_TABLE, TABLES
 from m6rec.spark.places import bytes_below, remove_folder
@@ -152,8 +153,7 @@ def _needs_vacuum(lakehouse: Lakehouse, since: datetime) -> bool:
     if not rows:
         return True
     deleted = [row["finished_at"] for row in rows if row["job"] == CLEAN.name and row["outputs"]]
-    first = min(row["started_at"] for row in rows).astimezone(UTC)
-    return first < since and not any(at.astimezone(UTC) > since for at in deleted)
+    return start_of_work(rows) < since and not any(at.astimezone(UTC) > since for at in deleted)
 
 
 def _remove(

@@ -70,6 +70,13 @@ def _missing_jar(scheme: str) -> str:
     )
 
 
+def _of_two_types(column: str, one: str, other: str) -> str:
+    return (
+        f"its files do not agree about the type of the column {column} ({one} and {other});"
+        " write it with one schema"
+    )
+
+
 _NO_CREDENTIALS = (
     "no credentials for the file system were found, or they were refused; set AWS_ACCESS_KEY_ID and"
     " AWS_SECRET_ACCESS_KEY in the environment, or the lines spark.hadoop.fs.s3a.access.key and"
@@ -240,18 +247,12 @@ _RULES: tuple[_Rule, ...] = (
     (
         r"FAILED_READ_FILE\.PARQUET_COLUMN_DATA_TYPE_MISMATCH[^\n]*column `?\[?([^\]`]*)\]?`?\."
         r" Expected Spark type (\w+), actual Parquet type (\w+)",
-        lambda found: (
-            f"its files do not agree about the type of the column {found[1]} ({found[2]} and"
-            f" {found[3]}); write it with one schema"
-        ),
+        lambda found: _of_two_types(*found.groups()),
     ),
     (
         # As Spark 3.5 has it.
         r"Column: \[([^\]]*)\], Expected: (\w+), Found: (\w+)",
-        lambda found: (
-            f"its files do not agree about the type of the column {found[1]} ({found[2]} and"
-            f" {found[3]}); write it with one schema"
-        ),
+        lambda found: _of_two_types(*found.groups()),
     ),
     (
         r"FAILED_READ_FILE\.PARQUET_COLUMN_DATA_TYPE_MISMATCH|SchemaColumnConvertNotSupported",

@@ -20,6 +20,7 @@ _OPTIONS: dict[str, Any] = (
     {"timezone": "UTC"} if "timezone" in inspect.signature(to_arrow_schema).parameters else {}
 )
 
+_IS_SPARK_3 = not hasattr(DataFrame, "toArrow")
 _SESSION_CATALOG = re.compile(r"(`?)spark_catalog\1\.", re.IGNORECASE)
 # Spark 3.5 has no type for semi-structured values.
 VARIANTS: tuple[type[T.DataType], ...] = (T.VariantType,) if hasattr(T, "VariantType") else ()
@@ -32,7 +33,7 @@ def arrow_schema(schema: T.StructType) -> pa.Schema:
 
 def arrow_table(frame: DataFrame) -> pa.Table:
     """All rows of a frame, in the driver."""
-    if hasattr(DataFrame, "toArrow"):
+    if not _IS_SPARK_3:
         return frame.toArrow()
     schema, of_spark_3 = arrow_schema(frame.schema), cast(Any, frame)
     batches = of_spark_3._collect_as_arrow()
@@ -43,7 +44,7 @@ def frame_of_arrow(spark: SparkSession, table: pa.Table, schema: T.StructType | 
     """The rows of a table as a frame of that schema, which no Python worker has to read."""
     if not table.num_rows:
         return _empty_frame(spark, schema)
-    if hasattr(DataFrame, "toArrow"):
+    if not _IS_SPARK_3:
         return spark.createDataFrame(table, schema)
     session: Any = spark
     types = _struct_of(spark, schema)
@@ -69,7 +70,7 @@ def delta_table_named(spark: SparkSession, name: str) -> DeltaTable:
     Raises:
         AnalysisException: there is none of that name.
     """
-    if not hasattr(DataFrame, "toArrow"):
+    if _IS_SPARK_3:
         # With Spark 3.5, Delta takes no name of a catalogue, and means the session's.
         of_catalogue = _SESSION_CATALOG.match(name)
         name = name[of_catalogue.end() :] if of_catalogue else name
@@ -82,14 +83,14 @@ def use_in_this_thread(spark: SparkSession) -> None:
     Where a thread has none, Spark 3.5 takes a catalogue that knows nothing of Delta, which replaces
     rows of a table by a new table.
     """
-    if not hasattr(DataFrame, "toArrow"):
+    if _IS_SPARK_3:
         session: Any = spark
         session._jvm.SparkSession.setActiveSession(session._jsparkSession)
 
 
 def reads_versions_of_delta_alone() -> bool:
     """Whether Spark takes no notice of the version that is asked of a table of another kind."""
-    return not hasattr(DataFrame, "toArrow")
+    return _IS_SPARK_3
 
 
 def _empty_frame(spark: SparkSession, schema: T.StructType | str) -> DataFrame:

@@ -46,8 +46,8 @@ _TIMES = (T.TimestampType, T.TimestampNTZType)
 _NANOSECONDS_AS_NUMBERS = "spark.sql.legacy.parquet.nanosAsLong"
 # How the type of such a column begins in Parquet's schema.
 _NANOSECONDS = "TIMESTAMP(NANOS"
-# Folders such as user_id=007 hold values. Spark would read the number 7, which is another user.
 _MERGED = "spark.sql.parquet.mergeSchema"
+# Folders such as user_id=007 hold values. Spark would read the number 7, which is another user.
 _NUMBERS_IN_FOLDERS = "spark.sql.sources.partitionColumnTypeInference.enabled"
 # Spark 4 knows UTF-8, UTF-16, UTF-32 and ISO-8859-1, and Java those of all countries.
 _ENCODINGS_OF_JAVA = "spark.sql.legacy.javaCharsets"
@@ -525,12 +525,12 @@ def _load_by_name(
         TableError: a version is asked for, and Spark would take no notice of it.
     """
     name = source.name
-    is_ignored = version is not None and reads_versions_of_delta_alone()
-    if is_ignored and _delta_table(spark, source) is None:
-        raise TableError(NO_VERSIONS)
-    has_versions = version is not None or _delta_table(spark, source) is not None
-    if not has_versions and not spark.catalog.getTable(name).isTemporary:
-        spark.catalog.refreshTable(name)
+    spark_asks = version is not None and not reads_versions_of_delta_alone()
+    if not spark_asks and _delta_table(spark, source) is None:
+        if version is not None:
+            raise TableError(NO_VERSIONS)
+        if not spark.catalog.getTable(name).isTemporary:
+            spark.catalog.refreshTable(name)
     return reader.table(name)
 
 
