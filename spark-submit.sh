@@ -532,7 +532,10 @@ pack_environment() {
     "$BOOTSTRAP/bin/python" -m pip install --quiet "venv-pack==$VENV_PACK_VERSION" "setuptools<81" ||
         fail_registry "venv-pack"
     say "packing $VENV (some minutes)"
-    "$BOOTSTRAP/bin/venv-pack" --force --prefix "$VENV" --output "$target" \
+    local quiet=
+    # Progress is drawn anew ten times a second, and a log would keep each drawing.
+    [[ -t 1 ]] || quiet=--quiet
+    "$BOOTSTRAP/bin/venv-pack" --force ${quiet:+"$quiet"} --prefix "$VENV" --output "$target" \
         --exclude "$(basename "$CLASSES")" --exclude "lib/python*/site-packages/m6rec.pth"
     say "packed. Run jobs with ARCHIVES=$target"
 }

@@ -576,6 +576,7 @@ def test_pack_makes_an_archive_whose_python_has_the_packages(tmp_path: Path) -> 
     assert result.returncode == 0, result.stderr
     archive = tmp_path / f"cache/environment-{LANE}.tar.gz"
     assert f"ARCHIVES={archive}" in result.stderr
+    assert "Completed" not in result.stdout
     shutil.unpack_archive(archive, tmp_path / "unpacked")
     python = tmp_path / "unpacked/bin/python"
     command = [python, "-c", "import packed; print(packed.WORD)"]
