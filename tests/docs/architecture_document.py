@@ -7,15 +7,7 @@ import ast
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from m6rec.job_records import (
-    CHECK,
-    EXAMPLES,
-    EXPLAIN,
-    JOBS_OF_A_RUN,
-    JOBS_OF_JOBS,
-    JOBS_ON_RUNS,
-    JobRecord,
-)
+from m6rec.job_records import JOBS, JOBS_OF_A_RUN, JOBS_OF_JOBS, JobRecord
 from m6rec.schemas import TABLES
 from tests.test_layers import LAYERS, LIBRARY, REPOSITORY
 
@@ -128,7 +120,7 @@ def table_of_jobs() -> str:
         "| job | what it does | reads | writes | other sections |",
         "|---|---|---|---|---|",
     ]
-    for job in (*JOBS_OF_A_RUN, *JOBS_ON_RUNS, CHECK, EXPLAIN, EXAMPLES):
+    for job in (one for one in JOBS if one not in JOBS_OF_JOBS):
         reads = [*_code(job.reads), *_code(job.reads_if_made, "where made")]
         writes = [*_code(job.writes), *_code(job.writes_if_asked, "if asked")]
         if job.reads_sources:

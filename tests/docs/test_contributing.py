@@ -19,7 +19,8 @@ def recipes() -> dict[str, str]:
 
 def test_there_is_a_recipe_for_every_common_change() -> None:
     of_models = ("ranker", "metric", "loss", "split strategy", "feature")
-    words = (*of_models, "check", "reason", "rule", "job", "table", "guard", "format")
+    of_lists = ("reason", "language", "rule")
+    words = (*of_models, "check", *of_lists, "job", "table", "guard", "format")
     found = list(recipes())
     assert len(found) == len(words)
     assert all(word in heading for word, heading in zip(words, found, strict=True))
@@ -36,10 +37,10 @@ def test_a_recipe_is_short_and_names_files_that_are_there(heading: str) -> None:
 
 @pytest.mark.parametrize("heading", recipes())
 def test_what_a_recipe_names_in_a_file_stands_in_it(heading: str) -> None:
-    """Each step begins with its file; names in capitals and calls stand in that file's text."""
+    """Names in capitals and private ones stand in a file, or a folder, that their step names."""
     for step in re.split(r"^\d\. ", recipes()[heading], flags=re.MULTILINE)[1:]:
-        file = re.match(r"`([^`]+\.py)`", step)
-        if file:
-            text = (REPOSITORY / file[1]).read_text()
-            names = re.findall(r"`(_?[A-Z][A-Za-z_]+|_[a-z_]+)`", step.partition(".\n")[0])
-            assert [name for name in names if name not in text] == []
+        places = [REPOSITORY / one for one in re.findall(r"`((?:lib|jobs|tests)/[^`]*)`", step)]
+        files = [file for one in places for file in ([one] if one.is_file() else one.rglob("*.py"))]
+        text = "\n".join(file.read_text() for file in files)
+        names = re.findall(r"`(_?[A-Z][A-Za-z_]+|_[a-z_]+)`", step.partition(".\n")[0])
+        assert [name for name in names if name not in text] == []

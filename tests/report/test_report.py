@@ -16,6 +16,7 @@ from xml.etree import ElementTree
 import pytest
 from rich.console import Console
 
+from m6rec.kernels.evaluation import metrics
 from m6rec.report import plots, wording
 from m6rec.report.console import hybrid_and_best_member, print_guards, print_history, print_results
 from m6rec.report.export import metrics_json
@@ -382,6 +383,12 @@ def test_of_a_user_of_domains_the_first_items_of_each_are_shown() -> None:
     text = output.getvalue()
     assert "Top 3 in each domain of user anna" in text
     assert [len(re.findall(f"{domain}: ", text)) for domain in ("book", "film", "game")] == [3] * 3
+
+
+def test_every_metric_has_a_name_in_reports() -> None:
+    of_lists = {one for key, one in vars(metrics).items() if key.isupper() and type(one) is str}
+    assert {metrics.NOVELTY, metrics.COVERAGE} < of_lists
+    assert set(wording.METRIC_NAMES) == {*metrics.RELEVANCE_METRICS, *of_lists}
 
 
 def test_the_examples_of_the_wording_hold() -> None:

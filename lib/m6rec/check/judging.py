@@ -373,10 +373,11 @@ def _finite(value: CellValue) -> float | None:
     return number if math.isfinite(number) else None
 
 
-# For each kind, the groups of types that its columns can have; kinds that take all are left out.
+# For each kind, the groups of types that its columns can have.
 _SINGLE: frozenset[TypeGroup] = frozenset(
     ("text", "whole number", "fraction", "truth value", "date", "timestamp", "local timestamp")
 )
+_ALL_TYPES: frozenset[TypeGroup] = frozenset(COLUMN_TYPES)
 _TYPES_OF_KINDS: Mapping[FeatureKind, frozenset[TypeGroup]] = {
     "numeric": _SINGLE,
     "categorical": _SINGLE | {"list"},
@@ -385,6 +386,9 @@ _TYPES_OF_KINDS: Mapping[FeatureKind, frozenset[TypeGroup]] = {
     "text_embedding": _SINGLE | {"list"},
     "image": frozenset(("text", "bytes")),
     "video": frozenset(("text", "bytes")),
+    # `findings_of_vectors` judges columns of vectors by their values.
+    "embedding": _ALL_TYPES,
+    "ignore": _ALL_TYPES,
 }
 
 
@@ -398,7 +402,7 @@ def findings_of_kinds(
             continue
         if kind not in {"ignore", "embedding"} and column.values and not column.texts:
             yield Finding("warning", table.of(name), "is empty in all of the first rows")
-        elif column.group not in _TYPES_OF_KINDS.get(kind, {column.group}):
+        elif column.group not in _TYPES_OF_KINDS[kind]:
             words = f"has type {column.type}, such as {first_example(column)}, and cannot be {kind}"
             yield Finding("problem", table.of(name), words, "give the column another kind")
         elif kind == "numeric" and column.group == "text":
@@ -495,8 +499,8 @@ def findings_of_event_types(
         column: the first rows.
         table: where they stand.
         settings: the weights of event types.
-        has_listed: whether any row of the table has a type with a weight, as far as others than the
-            first ones have to be asked.
+        has_listed: asks whether any later row has a type with a weight; called only if none of the
+            first rows has.
     """
     weights = settings.event_weights
     if not weights:

@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, assert_never
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -252,10 +252,16 @@ def _fate_of_text(kind: FeatureKind, column: ColumnSample) -> str:
             return f"several values, split at {names.get(separator, repr(separator))}"
         case "embedding":
             return f"{_FATES_OF_ARRAYS[kind]}, written as text"
+        case "categorical":
+            return "categories"
+        case "text":
+            return "its words"
         case "ignore":
             return _fate_of_ignored(column)
+        case "text_embedding" | "image" | "video":
+            raise AssertionError(f"kind {kind} is of columns for which the config names it")
         case _:
-            return "categories" if kind == "categorical" else "its words"
+            assert_never(kind)
 
 
 def _fate_of_ignored(column: ColumnSample) -> str:
