@@ -224,7 +224,8 @@ def _extend_indices(lakehouse: Lakehouse, pairs: _Pairs, sources: Sources, confi
         existing = None if latest is None else lakehouse.read(name, latest)
         counted = _counted_ids(pairs, attributes, id_name)
         if id_name == c.ITEM_ID and config.holds_out_items:
-            # Items that the split takes away would be told apart by how popular they are there.
+            # The split holds out whole items: the order of their indices would reveal how popular
+            # they are in what is held out, so that all counts are 0.
             counted = counted.withColumn(c.INTERACTION_COUNT, F.lit(0).cast("long"))
         new = extend_index(counted, existing, id_name, index_name)
         lakehouse.append_new(name, new, (id_name,), number=index_name)

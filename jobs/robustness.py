@@ -59,7 +59,8 @@ MEASURED_JOBS = (
 )
 ATTACKED_RUN = "robustness"
 FIRST_ITEMS = 10
-# Items that a user has lost stand first in the lists, and must leave ten others.
+# Items that a user had before the attack, and no longer has, come first in the lists. When these
+# are taken out, ten items must remain.
 SHORTEST_LISTS = 100
 WIDTH = 160
 

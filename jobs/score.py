@@ -59,8 +59,8 @@ def run(
         lakehouse: its run id is that of the run.
         given: the users.
         target: the Delta table.
-        config: as it is now, whose tables the lists do not replace, as they do not those of the
-            run; it has no part in the lists.
+        config: the config as it is now. It does not affect the lists; it only protects its tables,
+            like those of the run's config, from being replaced.
 
     Raises:
         ConfigError: the run's ranker can only rank for users who were in training, or the target

@@ -37,7 +37,8 @@ def run(
         models = models_trained_by(TRAIN_FACTORS.name, config.trained_rankers)
     trained = fits_of(lakehouse, config, fits)
     list(lakehouse.at_once([partial(_train_fit, fit, models, earlier) for fit in trained]))
-    # Only now: MLlib's fits share one folder of the session, that of whichever began last.
+    # Checkpoints are deleted only after all fits, because MLlib has one folder for them in a
+    # session, that of the fit which began last.
     for fit in trained:
         for model in models:
             remove_folder(lakehouse.spark, fit.artifact_path("checkpoints", model))

@@ -178,7 +178,7 @@ def _run_tuning(spark: SparkSession, config: Config, run_id: str, output: Path) 
     file = output / STUDY_FILE
     goes_on = file.exists()
     if not goes_on:
-        # Before there is a study, which would be of this config for good.
+        # Tables are checked before the study is made, which keeps its config for good.
         check_tables(spark, config)
     study = open_study(config, file)
     # All trials, of a search that goes on tomorrow too, measure the same rows.
@@ -193,7 +193,8 @@ def _run_tuning(spark: SparkSession, config: Config, run_id: str, output: Path) 
                 " one on the tables as they are now, give another --output and --run-id"
             ) from error
     tables = LatestTables(open_lakehouse(spark, config, run_id), name_of(study))
-    # By this row forget finds a search at work, and clean one whose tables nobody needs any more.
+    # By this row `forget` finds a search that is running, and `clean` one whose tables nobody needs
+    # any more.
     attempt = Attempt(tables.lakehouse, config, TUNE.name, sources=sources)
     attempt.save(STARTED)
 

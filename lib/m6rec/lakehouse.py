@@ -288,8 +288,8 @@ class Lakehouse:
     def collected(self, name: str, *alternatives: Condition) -> list[Row]:
         """The rows of all runs that fulfil one of the conditions, as a table has them now.
 
-        For few rows: of this lake's runs, models and guards. Columns that the table had not when it
-        was last written are null. What is read here is no input of a job.
+        For few rows: of this lake's runs, models and guards. Columns that the table did not have
+        when it was last written are null. What is read here is no input of a job.
         """
         self.settle(name)
         version, schema = self._latest(name), TABLES[name].schema

@@ -487,7 +487,7 @@ def test_a_commit_of_another_job_is_no_defect() -> None:
         ("[DELTA_TRUNCATED_TRANSACTION_LOG] /lake/events/_delta_log", "has the log .*; from now"),
         (
             "[DELTA_MISSING_CHANGE_DATA] Error getting change data for range [0 , 3]",
-            "/lake/events has not the changes of all commits .*enableChangeDataFeed .*; from now",
+            "/lake/events lacks the changes of some commits .*enableChangeDataFeed .*; from now",
         ),
         ("[FAILED_READ_FILE.FILE_NOT_EXIST] reading file /lake/events/1.parquet", "; from now"),
         ("[FAILED_READ_FILE.FILE_NOT_EXIST] reading file /lake/other/1.parquet", "a file of the"),

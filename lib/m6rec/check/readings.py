@@ -109,7 +109,7 @@ def has_line_breaks(start: bytes, separator: str) -> bool:
 
 
 def uneven_lines(start: bytes, separator: str) -> tuple[list[str], int]:
-    """The lines of the start of a CSV file that have not as many values as its header.
+    """The lines of the start of a CSV file that do not have as many values as its header.
 
     Beside them, how many lines there are. Empty values at the end of a line do not count.
     """

@@ -420,7 +420,7 @@ def _read_numeric_dates(dates: Sequence[re.Match[str]]) -> TimeReading:
 def _may_begin_with_years(found: Sequence[re.Match[str]]) -> bool:
     """Whether dates with years of two digits may have the year first.
 
-    Then what stands last are days, which are of more kinds than the years.
+    Then the last number is the day, and days take more different values than years.
     """
     firsts, lasts = ({int(match[part]) for match in found} for part in "ac")
     are_days = max(lasts) <= _LONGEST_MONTH and min(lasts) > 0

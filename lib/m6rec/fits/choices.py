@@ -28,8 +28,8 @@ _RESTS_ON = (
 )
 _SINGLE_KEYS = ("ratings.enabled", "recommend.rules.mask_seen", "evaluate.candidates")
 _TABLES = frozenset({"source", "test", "validation"})
-# Where a table of the owner's lies does not count, because that of each day may have a path of its
-# own; how it is read does.
+# An owner's table may have another path each day, so its place and format are not compared. All
+# else that says how it is read is.
 _PLACE = frozenset({"path", "table", "version", "timestamp", "format"})
 
 
@@ -104,7 +104,7 @@ def write_choices(lakehouse: Lakehouse, published: Fit, choices: Choices) -> Non
 def members_with_weight(fit: Fit, ranker: str) -> tuple[str, ...]:
     """The members that have a weight in a ranker in any domain, by the choices of the fit's run.
 
-    The common weights count as well, since a domain that was not there takes these.
+    The common weights count as well, since a domain that the run did not have takes these.
     """
     [common] = read_blends(fit, (ranker,))
     of_domains: Mapping[str, list[float]] = {}

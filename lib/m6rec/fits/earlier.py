@@ -111,9 +111,9 @@ def _pipeline_of(fit: Fit, side: str) -> FeaturePipeline | None:
 def turn_of_features(now: FeaturePipeline, before: FeaturePipeline | None) -> FeatureTurn:
     """What turns the features of a pipeline into those of an earlier one.
 
-    Features are matched by name. The directions of a large vocabulary and the axes of columns of
-    vectors have numbers for names, but those of another night are others, and are turned into the
-    earlier ones. Principal components are others as well, and nothing is known of them.
+    Features are matched by name. The directions of large vocabularies and the axes of columns of
+    vectors are only numbered and differ from run to run, so they are mapped onto the earlier ones.
+    Principal components differ, too, and count as features that the earlier towers do not know.
     """
     vectors = tuple(_turn_of_vectors(block, before) for block in now.vectors)
     if before is None or now.reduction is not None or before.reduction is not None:

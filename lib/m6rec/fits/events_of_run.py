@@ -37,7 +37,11 @@ def write_events_of_run(fit: Fit, reading: EventReading) -> None:
 
 
 def read_events_of_run(fit: Fit) -> EventsOfRun:
-    """What `write_events_of_run` has kept; of a run that has not, what its events still show."""
+    """What `write_events_of_run` has kept.
+
+    For a run that has kept nothing, how its events are written is not known, and `latest` is
+    computed from them.
+    """
     if not fit.models_of(_KIND):
         return EventsOfRun(EventReading(), _as_time(_latest(fit)))
     kept = fit.model(_KIND, _KIND)

@@ -70,7 +70,8 @@ class ItemExplanation:
         undivided: the share of what is not owed to the user's items, such as popularity and what
             features of the user say, or cannot be divided among them.
         last: the title of the last item of the list, where the item is not in it.
-        lacks: by which members the last item is ahead, and by how much, the most first.
+        lacks: the members by which the list's last item scores higher than this one, with the
+            difference, the largest first.
     """
 
     user_id: str
@@ -136,7 +137,8 @@ def explain_item(
         for part in parts.values()
     ]
     undivided = float(np.maximum(rest, 0.0).sum())
-    # Within a member items speak for and against, so that what speaks for is more than its score.
+    # Within one member some of the user's items raise its score and others lower it, so that what
+    # raises it can add up to more than `speaking`.
     owed = float(np.maximum(history, 0.0).sum()) + undivided
     return ItemExplanation(
         user_id=user_id,
@@ -191,7 +193,10 @@ class _Scored:
         return _Scored(scoring, block, users, whole, totals, allowed, best[0][best[0] >= 0])
 
     def rank_of(self, item: int) -> int:
-        """The item's place among those that the list may hold; equal scores go as in lists."""
+        """The item's place among those that the list may hold; equal scores go as in lists.
+
+        `kernels/ranking/top_n.py` orders these, and `silence.py` there those of score 0.
+        """
         ahead = self.totals > self.totals[item]
         equal = self.totals == self.totals[item]
         if self.totals[item] == 0.0:

@@ -114,7 +114,7 @@ class Fit:
 
     @cached_property
     def item_counts(self) -> Int64:
-        """int64 [items]: interactions of each item in this fit."""
+        """int64 [items]: how many users have each item in this fit."""
         of_fit = F.col(c.FIT) == self.name
         return self.lakehouse.known(
             "user_item_matrix",
@@ -221,9 +221,9 @@ class Fit:
     def masked_items(self) -> npt.NDArray[np.bool_]:
         """bool [items]: items that no measured list may hold, as `evaluate.candidates` says.
 
-        Where only cold items are ranked, the selection fit ranks those that validation has held
-        out and not those of the test: among so many more items, lists of one length would not
-        reach as deep as they do on the test.
+        If only cold items are ranked, the selection fit ranks those that validation holds out and
+        not the test's as well. Among so many more candidates, lists of the same length would reach
+        less deep than on the test.
         """
         masked = self.outside_catalogue.copy()
         if self.config.evaluate.ranks_cold_items:

@@ -148,7 +148,8 @@ class ListMaker:
     def cleaned(self, opened: Events, rows: DataFrame) -> Cleaned:
         """Rows of a table of events, cleaned as those of the run were.
 
-        An event of a table without weights weighs as little as one that the user liked may.
+        If the table has neither weights nor types of events, each event gets the least weight with
+        which the run counts a pair as liked (`positive_minimum`, but at least 1).
         """
         config = self.fit.config
         cleaned = clean_interactions(
@@ -226,15 +227,15 @@ class ListMaker:
 
         Args:
             known: of the users.
-            as_trained: user_index of those whose row is that of the run, if any.
+            as_trained: user_index of those who keep the row that the run was trained on, if any.
         """
         indexed = self._indexed(known)
         pairs = self._pairs(known)
         of_train = pairs.withColumn(c.FOLD, F.lit(c.TRAIN))
         rows = user_item_matrix(of_train, known.users, (c.FINAL,)).drop(c.FIT)
         if as_trained is not None:
-            # Not all that the run has learned from is among its events: what it was given as
-            # validation is not, and of repeats it has the sums of some.
+            # The run's events lack some of what it has learned from: the owner's table of
+            # validation is not among them, and of some repeats the run has only sums.
             own = self.fit.matrix.join(as_trained, c.USER_INDEX, "left_semi").select(rows.columns)
             others = rows.join(own.select(c.USER_INDEX), c.USER_INDEX, "left_anti")
             rows = others.unionByName(own)
@@ -248,7 +249,8 @@ class ListMaker:
         transform = self._pipeline.transform
         if known.given is None:
             return transform(known.attributes, behaviour, known.users)
-        # Two tables of an owner's may write a column in two types, so that they are read apart.
+        # The two tables may store the same column with different types, so that each is transformed
+        # by itself.
         named = known.given.select(c.USER_INDEX)
         having = known.users.join(named, c.USER_INDEX, "left_semi")
         others = known.users.join(named, c.USER_INDEX, "left_anti")
@@ -380,7 +382,7 @@ def added(base: DataFrame, events: DataFrame, are_few: bool = False) -> DataFram
 
 
 def lacking(events: DataFrame, base: DataFrame, are_few: bool = False) -> DataFrame:
-    """The events whose user, item, time and type no event of `base` has.
+    """The events for which `base` has no event with the same user, item, time and type.
 
     `are_few` says that each task can hold those of `base`.
     """

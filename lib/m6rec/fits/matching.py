@@ -120,7 +120,8 @@ def findings_between(opened: Mapping[str, OpenedTable], config: Config) -> Itera
     if main is None:
         return
     lookup = _Lookup(config)
-    # Tables of attributes are searched themselves. For others all interactions may have to be.
+    # A table of attributes is searched for ids of the interactions. For any other table the
+    # interactions are searched, possibly all of them, in what is left of the same seconds.
     of_attributes_first = sorted(opened.items(), key=lambda one: not _is_of_attributes(one[0]))
     for key, table in of_attributes_first:
         names = {side: name for side in SIDES if (name := _id_name(key, side, config)) is not None}
@@ -172,7 +173,7 @@ def _of_exclusions(
 ) -> Iterator[Finding]:
     """Whether every item of the interactions is left out."""
     if lookup.config.interactions.columns.domain is not None:
-        # An id is of several items then.
+        # Where there are domains, items of several of them may have one id.
         return
     own = lookup.ids(main, _column_of_interactions("item", lookup.config))
     found = lookup.matches(own, table, name) if own else None
@@ -243,7 +244,8 @@ def _of_ids_of_events(
             continue
         place, common = table.place.of(name), frozenset(own) & frozenset(theirs)
         if common and not main.sample.whole:
-            # The share of its ids that the interactions have would take a search of all of them.
+            # The exact share would take a search of all interactions, so only the matches in their
+            # first rows are reported.
             words = f"{len(common)} of its ids are among the first rows of the interactions"
             yield Finding("fact", place, words)
             continue

@@ -97,7 +97,8 @@ def read_blends(
 def weighs_fusion(config: Config) -> bool:
     """Whether the weights of the towers in `fusion` are chosen on validation.
 
-    Towers on sets are alike and count alike; those that know order are of another kind.
+    Towers on sets resemble each other and get equal weights. Towers on order differ from them, so
+    that with these the weights are chosen.
     """
     return config.has_order and FUSION in config.hybrid_members
 
@@ -212,7 +213,8 @@ def _towers(models: _Models, ranker: Ranker) -> Member:
     own, popularity = np.split(vectors, [vectors.shape[1] - towers.popularity_width], axis=1)
     directions = models.with_content(model, own)
     if towers.seen_items is not None:
-        # Neighbours by content are found without pictures, and the towers have seen the pictures.
+        # Neighbours by content are found without the pictures, which the towers have read. So an
+        # item with pictures gets the mean of its own vector and that of its neighbours.
         lent = (directions != own).any(axis=1)
         halfway = (lent & towers.seen_items)[:, None]
         directions = np.where(halfway, (directions + own) / 2, directions)

@@ -46,7 +46,7 @@ def items_outside_lists(fit: Fit) -> npt.NDArray[np.bool_]:
 def excluded_pairs(fit: Fit) -> DataFrame | None:
     """user_id, user_index, item_id, item_index: the items that a user's own list may not hold.
 
-    The index is null of users whom the run does not know. None where there is no such rule.
+    user_index is null for users whom the run does not know. None where there is no such rule.
     """
     table = fit.config.recommend.rules.excluded_pairs
     if table is None:

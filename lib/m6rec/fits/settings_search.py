@@ -65,7 +65,7 @@ class Search:
         chosen: the values that the trials so far have chosen.
         trials: the values and the NDCG of each trial so far.
         left_out: the values that were not tried, because the seconds did not suffice.
-        of_attributes: those that were not, because the items' attributes have no weight.
+        of_attributes: those that were not, because ALS gives the items' attributes no weight.
     """
 
     seconds: float

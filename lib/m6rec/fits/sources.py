@@ -154,8 +154,8 @@ def open_events(
 ) -> Events:
     """Open a table of events of any users, in which all columns but the ids are optional.
 
-    There is no minimum of interactions, since all that is known of a user counts. What the first
-    rows do not show of how times and weights are written is as in `known`.
+    There is no minimum of interactions, since all that is known of a user counts. Where the first
+    rows do not show how times and weights are written, `known` decides.
 
     Raises:
         TableError: the table does not exist or lacks the column of users or items.

@@ -50,8 +50,8 @@ class TowerInputs:
         validate: measures an epoch, or None where there is nothing to choose.
         ranks: how many tasks train together, or None where one process does.
         contexts: what the towers that know order learn of contexts.
-        apart: whether that process is a task of its own for each training, so that several run at
-            once, and not the driver.
+        apart: whether each training in one process is a Spark task of its own, so that several run
+            at once, and not in the driver.
         threads_of_sets: how many threads torch has for a training of towers on sets in one
             process; the result does not depend on it.
     """
@@ -123,7 +123,8 @@ def train_pair(
 def train_bag(inputs: TowerInputs, config: TowersConfig, epochs: int | None) -> TrainingResult:
     """Train `bagging` pairs of towers, each from another seed, for as many epochs.
 
-    The first pair chooses the number of epochs, and the result has its course.
+    The first pair chooses the number of epochs, and the history of its training is reported for the
+    whole bag.
     """
     task = _task(inputs, config, BAGGED, epochs)
     seeds = [task.seed + number for number in range(1, config.bagging + 1)]

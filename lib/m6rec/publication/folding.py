@@ -62,10 +62,12 @@ _SECONDS_BETWEEN_RULES = 60.0
 # A table of rules that has no versions is read as often as this.
 _SECONDS_OF_A_RULE = 600.0
 _ARRIVED, _EVENT = "_arrived", "_event"
-# A change that is made again in a later commit is another one, at whatever time it was committed.
+# The same change in two commits counts as two events. So the hash by which events are compared
+# includes the version of the commit, and leaves out only its time.
 _NOT_OF_THE_EVENT = frozenset({"_commit_timestamp"})
-# These keys decide how events become a history, which each run's own models are asked for, and not
-# how an event is judged by itself.
+# These keys decide how events are combined into a history, which is done by each run's own
+# configuration. They do not affect how an event is judged by itself, so that runs which one stream
+# follows may differ in them.
 _OF_HISTORIES = {
     "source",
     "duplicates",
@@ -95,9 +97,9 @@ class FoldIn:
     Attributes:
         lakehouse, config: as they were given.
         published: the lists that readers see.
-        batches_of_a_file: the files that so many batches leave are put together.
-        users_in_driver: the driver ranks so many users itself, for to send fewer to tasks takes
-            longer than that.
+        batches_of_a_file: after so many batches their small files are compacted.
+        users_in_driver: up to so many users are ranked in the driver, because sending them to tasks
+            takes longer.
     """
 
     batches_of_a_file = 100
@@ -145,7 +147,8 @@ class FoldIn:
     def checkpoint(self) -> str:
         """The folder in which the stream keeps what it has read."""
         place = fingerprint_of(self.source.model_dump(mode="json"))[:16]
-        # Changes are another stream than appended rows, and begin where a run has read up to.
+        # A stream of changes has another checkpoint than one of appended rows, so that a switch
+        # from one to the other begins after what the run has read.
         of_changes = "-changes" if self.config.fold_in.change_feed else ""
         return self.lakehouse.for_run(FOLD_IN.name).artifact_path(f"{place}{of_changes}")
 
@@ -221,7 +224,7 @@ class FoldIn:
                 self._followed.let_go()
             self._followed = Followed(publication, list_maker_of(self.lakehouse.for_run(run_id)))
             self._refuse_other_cleaning(self._followed)
-            # Before anything is read of the rules, which may change from now on.
+            # The versions are taken before the rules are read, which may change from now on.
             self._rules = self._versions_of_rules(self._followed)
             self._next_rules = time.monotonic() + _SECONDS_BETWEEN_RULES
             print(f"fold_in: following run {run_id}", flush=True)
@@ -300,8 +303,8 @@ class FoldIn:
 
         Raises:
             ConfigError: the lake is a schema of the catalogue.
-            TableError: the events are not in a Delta table, or it has not the change data feed that
-                is to be followed.
+            TableError: the events are not in a Delta table, or the table lacks the change data feed
+                that fold_in.change_feed asks for.
         """
         if not self.lakehouse.by_path:
             raise ConfigError(
@@ -379,7 +382,8 @@ class FoldIn:
         if read is None or latest is None:
             return None
         committed_at = time_of_version(self.spark, self.source, read)
-        # The run's first job has read it, whose table may have got commits after the job's start.
+        # The run's first job has read this version, which may have been committed while it ran. One
+        # that was committed after the job's end belongs to a table that was made anew.
         read_by = min((row["finished_at"] for row in work if row["finished_at"]), default=None)
         if committed_at is None or read_by is None or committed_at > read_by:
             return None
@@ -558,9 +562,10 @@ class FoldIn:
         users: Sequence[str],
         old: RowsOfKeys | None,
     ) -> None:
-        """Put the lists in the place of those of these users, in one commit that happens once.
+        """Replace these users' published lists in one commit.
 
-        They are left out where another run has been published meanwhile.
+        It carries the number of the batch, so that a repetition has no effect. Nothing is written
+        where another run has been published meanwhile.
         """
         new: DataFrame | pa.Table
         if isinstance(lists, pa.Table):
@@ -572,13 +577,14 @@ class FoldIn:
         while self.follow() is followed:
             replaced = self.published.replace(new, users, application, batch_id + 1, old)
             if replaced is not None:
-                # A commit of our own that follows on what we know publishes nothing.
+                # If our commit directly follows the last version that we have checked, nobody has
+                # published in between, and our own commit need not be checked.
                 if replaced.version == self._version + 1:
                     self._version += 1
                 return
 
     def _compact(self) -> None:
-        """Put the files of many batches together, once in as many."""
+        """Compact the lists' files once in every `batches_of_a_file` batches."""
         self._batches += 1
         if self._batches % self.batches_of_a_file == 0:
             self.published.compact()

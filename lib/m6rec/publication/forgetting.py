@@ -163,8 +163,8 @@ def _users_of_lake(
 ) -> DataFrame:
     """user_id, user_index of the named users whom the lake knows, and by which name.
 
-    An id may stand there in several ways, of which each has an index, where the configuration that
-    says how ids are read was once another. Users who came after training have lists alone.
+    If the configuration that says how ids are read has changed, one user may be there in several
+    spellings, each with an index of its own. Users who came after training have lists but no index.
     """
     there = lakehouse.delta_table("user_index").toDF().select(c.USER_ID, c.USER_INDEX)
     if PUBLISHED in tables:
@@ -179,8 +179,8 @@ def _users_of_lake(
 def _in_order(tables: Sequence[str]) -> Iterator[list[str]]:
     """All tables but the index; the lists come first.
 
-    What readers see is a copy of the lists, so that a copy which is made meanwhile is either found
-    or has to be made again.
+    The published lists are a copy of `recommendations`. The original is cleaned first, so a copy
+    that is made meanwhile is either cleaned next, or has to be made again from the cleaned table.
     """
     first = ["recommendations", PUBLISHED]
     yield from ([name] for name in first if name in tables)
@@ -234,7 +234,7 @@ def _refused_rows(lakehouse: Lakehouse, users: DataFrame, config: InteractionsCo
     raws = lakehouse.delta_table("quarantine").toDF().select(c.RAW).distinct()
     rows = raws.select(c.RAW, F.explode(values).alias(_NAMED))
     given = F.col(_NAMED)
-    # So JSON writes doubles from ten million on.
+    # In this way JSON writes doubles from ten million on.
     whole_number = cast_or_null(given, "decimal(38,0)").cast("string")
     given = F.when(given.rlike(r"^-?\d([.]\d+)?E\d+$"), whole_number).otherwise(given)
     written = rows.select(c.RAW, as_id(given, whole).alias(c.USER_ID))

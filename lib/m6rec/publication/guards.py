@@ -422,8 +422,8 @@ def _of_embeddings(subject: _Subject) -> dict[str, Measured]:
 def _item_vectors(subject: _Subject) -> dict[str, Float32]:
     """By name, the items' factors of each method that the run has trained, and their embeddings.
 
-    Where it has no embeddings, as a night whose lists need some of the towers alone, these are
-    those of each pair of towers that it has trained.
+    If the run has no embeddings (a nightly run trains only the towers that its lists need), the
+    item vectors of each pair of towers that it has trained are taken instead.
     """
     lakehouse, fit = subject.lakehouse, subject.final
     found = {}
@@ -520,7 +520,7 @@ def _against_last_runs(
 def _earlier_results(subject: _Subject, guard: str) -> list[Any]:
     """The latest results of a guard in earlier runs that measured it and were published.
 
-    What a run measured that was kept back is no rule for the next one.
+    Runs that were not published are left out, so that a bad run is no reference for the next one.
     """
     lakehouse = subject.lakehouse
     if not lakehouse.exists(GUARD_RESULTS_TABLE.name):

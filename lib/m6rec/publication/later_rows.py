@@ -1,9 +1,9 @@
-"""The rows of a followed table that a run has not, held by the driver.
+"""The rows of a followed table that a run has not read, held by the driver.
 
-What a run has read is told by its own events, unless users have been forgotten since. So of the
-table a batch needs the files alone that came later, and but for the newest it knows them from the
-batches before: a file never changes, and is read once. That is possible where the table lies on the
-driver's own disk and has few such rows.
+What the run has read is among its own events, unless users have been forgotten since. So a batch
+needs only the files that were added later, and has to read only the newest of these: files never
+change, so that the others are kept from earlier batches. That is possible where the table lies on
+the driver's own disk and has few such rows.
 """
 
 from collections.abc import Sequence
@@ -96,7 +96,8 @@ def later_rows(
 ) -> LaterRows | None:
     """The rows that come with a version or after it; None where Spark has to read the table.
 
-    It has to where an event is judged beside all others of its user.
+    Spark has to if the table does not lie on the driver's own disk, or if an event is judged
+    together with all others of its user (daily maximum, suspicious users).
 
     Args:
         spark: the session.

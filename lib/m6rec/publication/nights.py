@@ -20,8 +20,9 @@ from m6rec.publication.publishing import published_run
 from m6rec.runs import GONE, start_of_work, work_of_run, work_so_far
 
 _UNITS = {"d": "days", "h": "hours", "m": "minutes"}
-# Nights of the same hour begin some minutes earlier or later, and the night that chose counts from
-# when its tables had been checked.
+# Nightly runs that are scheduled for the same hour start some minutes apart, and the age of choices
+# counts from when the tables of the run that made them had been checked. So choices are due up to
+# this much early.
 _EARLIER = timedelta(hours=1)
 
 
@@ -56,8 +57,8 @@ def duration(text: str) -> timedelta:
 def warning_of_test(config: Config) -> str | None:
     """The warning that lists are made without the items of a test; None where there is no test.
 
-    Users would be offered their own latest items again, or, where they may be, as if these had
-    never been taken.
+    Otherwise users are offered their own held-out items again or, if lists may repeat items, are
+    ranked as if they had never taken them.
     """
     strategy = config.split.strategy
     if strategy in {"none", "provided"}:
@@ -72,7 +73,7 @@ def warning_of_test(config: Config) -> str | None:
 def night_of(
     lakehouse: Lakehouse, config: Config, now: datetime, choose_every: timedelta | None
 ) -> Night:
-    """What the run does: if it was begun before, what it then decided; else what is due.
+    """What a run that is resumed decided when it first started; for a new run, what is due now.
 
     Args:
         lakehouse: the tables of the run.

@@ -34,7 +34,7 @@ from m6rec.runs import (
 )
 from m6rec.schemas import RUNS_TABLE, TABLES
 
-# Among which that of a publication is looked for whose job was killed.
+# So many of the latest commits are searched for that of a publication whose job was killed.
 _LATEST_COMMITS = 1000
 # Jobs from whose tables no list follows.
 _BESIDE_THE_LISTS = {ABLATE.name, EVALUATE.name, TRAIN_RATINGS.name}
@@ -207,7 +207,7 @@ def _work_among(rows: Sequence[Row], run_id: str) -> list[Row]:
 
 def _was_published(rows: Sequence[Row], run_id: str, history: Sequence[Publication]) -> bool:
     begun = [row["started_at"].astimezone(UTC) for row in _work_among(rows, run_id)]
-    # A job that was killed at what readers see now is to be ended.
+    # The latest publication does not count if its job was killed: that job must be finished first.
     ended = [one for one in history if one.has_ended or one is not history[-1]]
     published = [one.at for one in ended if one.run_id == run_id]
     return bool(begun and published) and max(published) > min(begun)
@@ -260,7 +260,8 @@ def _by_commit(found: Sequence[Publication]) -> list[Publication]:
     in_order = sorted(found, key=lambda one: (one.at, one.run_id))
     versions = [one.version for one in in_order if one.version is not None]
     if len(set(versions)) < len(in_order):
-        # A catalogue has none, and a table that was made anew begins again.
+        # They are ordered by time: a catalogue has no versions, and a table that was made anew
+        # counts them from 0 again.
         return in_order
     # The clocks of two machines may differ.
     return [one for _, one in sorted(zip(versions, in_order, strict=True), key=itemgetter(0))]
@@ -276,7 +277,7 @@ def _commit(lakehouse: Lakehouse, config: Config, action: str, outputs: Mapping[
 
     By path, the change is one commit of the published table. In a catalogue, the row itself is the
     change. Where the job is killed between the two, the same command does both again. The row says
-    from the start that the job goes on, for nobody to be forgotten meanwhile.
+    from the start that the job goes on, so that nobody is forgotten meanwhile.
     """
     with Attempt(lakehouse, config, action).once_more() as versions:
         versions.update(outputs)
@@ -338,7 +339,7 @@ def _outputs_of(work: Sequence[Row], run_id: str) -> dict[str, int]:
             f"run {run_id} cannot be published: clean has removed it; publish another run, or start"
             " a new one (retention in the config says which runs are kept)"
         )
-    # Given by hand to a run without a test, these fail, and change nothing of its lists.
+    # Started by hand on a run without a test, these jobs fail, which has no effect on its lists.
     failed = [row for row in work if row["status"] == FAILED and row["job"] in _BESIDE_THE_LISTS]
     work = [row for row in work if row not in failed]
     unfinished = sorted(row["job"] for row in work if row["status"] != FINISHED)

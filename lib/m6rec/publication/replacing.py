@@ -1,8 +1,9 @@
-"""Put lists of some users in the place of those that are published, each time in one commit.
+"""Replace the published lists of some users in one commit, where possible by deletion vectors.
 
-A few users have rows in every file of the lists. So a commit marks the rows that it takes out,
-where the table allows it, and writes files for the new ones alone. Where the lists lie on the
-driver's own disk and it holds the new ones, no query is needed for that.
+A few users have rows in every file of the lists. So a commit marks the rows that it takes out by
+Delta's deletion vectors, where the table allows it, and writes files for the new ones alone. Where
+the lists lie on the driver's own disk and it holds the new ones, `m6rec.spark.local_marks` does so
+without a query; else Spark does.
 """
 
 from collections.abc import Sequence
@@ -146,7 +147,8 @@ class PublishedLists:
             False where another commit came while the lists were made, and nothing was done.
         """
         version = self._lakehouse.version(PUBLISHED)
-        # The merge would make them several times, and it looks at the table only after them.
+        # Without this checkpoint the merge would compute the lists several times. It reads the
+        # table only after they are computed, so commits that came meanwhile are found here.
         new = new.localCheckpoint()
         if self._lakehouse.version(PUBLISHED) != version:
             return False

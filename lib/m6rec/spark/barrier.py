@@ -171,7 +171,8 @@ def _meeting(spark: SparkSession) -> Meeting | None:
     context = spark.sparkContext
     if re.fullmatch(r"local(\[[^,]*\])?", str(context.master)) is None:
         return None
-    # A second store, of another thread, would be closed as soon as the first has taken its place.
+    # Two threads must not make a store at once: the cache keeps one, and the other would be closed
+    # while it is in use.
     with _ONE_STORE:
         return Meeting(_drivers_store().port, context.applicationId)
 

@@ -15,7 +15,7 @@ _RECORDS_PER_BATCH = "spark.sql.execution.arrow.maxRecordsPerBatch"
 
 @contextmanager
 def records_per_batch(spark: SparkSession, records: int) -> Iterator[None]:
-    """Within it, the rows that start on their way to Python workers go in batches of so many.
+    """Queries that start within it send rows to Python workers in batches of `records`.
 
     Rows that hold whole files would fill the memory in batches of thousands.
     """

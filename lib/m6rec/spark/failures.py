@@ -354,7 +354,7 @@ _NOT_THERE = (
     ),
     (
         re.compile("DELTA_MISSING_CHANGE_DATA"),
-        "has not the changes of all commits that are still to come, as where its property"
+        "lacks the changes of some commits that are still to come, as where its property"
         f" {CHANGE_FEED} was set after them",
     ),
 )

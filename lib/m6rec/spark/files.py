@@ -203,7 +203,7 @@ def _is_hidden(status: Any) -> bool:
 
 def _is_passed_over(file: str) -> bool:
     name = file.rsplit("/", 1)[-1]
-    # A folder that is named by a value may begin so.
+    # A folder of a partition, such as `_day=1`, may begin with an underscore, but is not hidden.
     return name.startswith(".") or (name.startswith("_") and "=" not in name)
 
 

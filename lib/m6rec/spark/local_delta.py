@@ -557,7 +557,7 @@ def _commit_in_turn(
 
 
 def attempts() -> Iterator[None]:
-    """Turns at a commit, with pauses by chance, lest writers of equal speed meet anew."""
+    """Turns at a commit, with random pauses, so that writers of equal speed do not meet anew."""
     for attempt in range(_ATTEMPTS):
         if attempt:
             time.sleep(random.uniform(0, min(_SHORTEST_PAUSE * 2**attempt, _LONGEST_PAUSE)))

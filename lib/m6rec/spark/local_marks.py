@@ -1,7 +1,7 @@
-"""Rows of a Delta table on the driver's own disk, taken out by marks and replaced by others.
+"""Replace rows of a Delta table on the driver's own disk by deletion vectors, without Spark.
 
-A file of many rows need not be written again for a few that are taken out: its marks, which Delta
-calls a deletion vector, are a bitmap of the rows that readers pass over. By Spark, such a commit
+A file of many rows need not be written again for a few that are taken out: its deletion vector,
+here called its marks, is a bitmap of the rows that readers pass over. By Spark, such a commit
 takes three queries and some seconds; here it takes a pass over one column. What is not a plain
 table with marks, and every commit at which Delta writes a checkpoint, is left to Spark.
 
@@ -46,7 +46,8 @@ from m6rec.spark.local_delta import (
 
 MARKS_ROWS = "delta.enableDeletionVectors"
 _READER, _WRITER = 3, 7
-# What a table with marks has of others' features; what the latter two ask for, no column has.
+# The features that a table with deletion vectors may list. The latter two may be listed without any
+# column or property that uses them.
 _FEATURES = frozenset({"deletionVectors", "appendOnly", "invariants"})
 _MAGIC = struct.pack("<i", 1681511377)
 _FORMAT = b"\x01"

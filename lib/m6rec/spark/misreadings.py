@@ -137,8 +137,8 @@ def _of_uneven_lines(
     if not uneven:
         return []
     words = (
-        f"{len(uneven)} of the first {lines} lines have not as many values as the header, such as"
-        f" {shown(uneven[0])}: what is beyond is left out, and what lacks is missing"
+        f"{len(uneven)} of the first {lines} lines do not have as many values as the header, such"
+        f" as {shown(uneven[0])}: what is beyond is left out, and what lacks is missing"
     )
     mend = f"where values hold {shown(separator)}, write them in quotes"
     return [Finding("warning", place, words, mend)]

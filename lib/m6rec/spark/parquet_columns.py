@@ -67,7 +67,7 @@ def readable_columns_of_all(spark: SparkSession, path: str) -> ReadableColumns:
     try:
         files = sized_files_under(spark, path, _FILES_PUT_TOGETHER)
     except Py4JJavaError:
-        # Spark says what is wrong with a place.
+        # Spark reports what is wrong with a place when it reads the files.
         files = []
     for file, _ in files:
         found = _readable_of(spark, parquet_schema(spark, file))
@@ -110,7 +110,7 @@ def _schema_under(spark: SparkSession, path: str) -> Any | None:
         files = sized_files_under(spark, path, 1)
         return parquet_schema(spark, files[0][0]) if files else None
     except Py4JJavaError:
-        # Spark says what is wrong with a file or place.
+        # Spark reports what is wrong with a file or place when it reads the files.
         return None
 
 

@@ -71,7 +71,7 @@ def delta_table_named(spark: SparkSession, name: str) -> DeltaTable:
         AnalysisException: there is none of that name.
     """
     if _IS_SPARK_3:
-        # With Spark 3.5, Delta takes no name of a catalogue, and means the session's.
+        # With Spark 3.5, Delta accepts no name of a catalogue, and always means the session's.
         of_catalogue = _SESSION_CATALOG.match(name)
         name = name[of_catalogue.end() :] if of_catalogue else name
     return DeltaTable.forName(spark, name)
@@ -89,15 +89,15 @@ def use_in_this_thread(spark: SparkSession) -> None:
 
 
 def reads_versions_of_delta_alone() -> bool:
-    """Whether Spark takes no notice of the version that is asked of a table of another kind."""
+    """Whether Spark silently ignores a version that is asked of any table but Delta's."""
     return _IS_SPARK_3
 
 
 def _empty_frame(spark: SparkSession, schema: T.StructType | str) -> DataFrame:
-    """A frame without rows, of which Spark knows so.
+    """A frame without rows that Spark knows to be empty.
 
-    It makes none of an Arrow table. What it makes of an empty list a Python worker has to read, of
-    another kind than those for columns: the first one takes seconds to start.
+    Spark makes none from an Arrow table without rows. One from an empty list is read by a Python
+    worker of another kind than those for columns, and the first of these takes seconds to start.
     """
     fields = _struct_of(spark, schema)
     columns = (F.lit(None).cast(field.dataType).alias(field.name) for field in fields)
@@ -105,7 +105,7 @@ def _empty_frame(spark: SparkSession, schema: T.StructType | str) -> DataFrame:
 
 
 def _struct_of(spark: SparkSession, schema: T.StructType | str) -> T.StructType:
-    """A schema, of which Spark reads its own short form."""
+    """A schema as a struct; text is Spark's short form of a schema."""
     return spark.createDataFrame([], schema).schema if isinstance(schema, str) else schema
 
 

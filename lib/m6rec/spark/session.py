@@ -18,8 +18,7 @@ from m6rec.spark.class_lookups import keep_class_lookups
 
 # Set in the environment of Python workers whose programs use torch.
 WITH_TORCH = "M6REC_WITH_TORCH"
-# They write files by Hadoop's plain operations; the package depends on Spark's version. From so
-# many rows on, compiling a query to Java pays for the time that it takes.
+# From this many rows on, compiling a query to Java saves more time than it takes.
 _MANY_ROWS = 300_000
 _COMPILED = {
     "spark.sql.codegen.wholeStage": "true",
@@ -27,12 +26,14 @@ _COMPILED = {
     # Where rows lie sorted by their group, no hash table of all groups is made, let alone two.
     "spark.sql.execution.replaceHashWithSortAgg": "true",
 }
-# As Java reads it.
+# A line of a properties file, as Java reads it.
 _PROPERTY = re.compile(r"([^\s=:]+)(?:\s*[=:]\s*|\s*)(.*)")
 _PARTITIONS = "spark.sql.shuffle.partitions"
 _EXTENSIONS = "spark.sql.extensions"
 _DELTA = "DeltaSparkSessionExtension"
 _TIMESTAMP_TYPE, _WITH_ZONE = "spark.sql.timestampType", "TIMESTAMP_LTZ"
+# The managers of checkpoint files that write by Hadoop's plain operations; their package depends on
+# Spark's version.
 _PLAIN_FILE_MANAGERS = tuple(
     f"org.apache.spark.sql.execution.streaming.{package}FileSystemBasedCheckpointFileManager"
     for package in ("", "checkpointing.")

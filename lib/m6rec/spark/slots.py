@@ -16,7 +16,8 @@ from m6rec.spark.session import is_local
 # In this time YARN and Kubernetes replace an executor, unless a machine has to be started for it.
 MOST_SECONDS = 120.0
 _SECONDS_BETWEEN_LOOKS = 0.5
-# Applications whose executors have not come in that time, so that only one of their stages waits.
+# The ids of applications whose expected executors did not arrive in that time; their later stages
+# do not wait again.
 _WAITED_IN_VAIN: set[str] = set()
 
 

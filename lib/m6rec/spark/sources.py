@@ -365,8 +365,8 @@ def table_of_ids(
     if column is None and source.path is not None and inferred_format(spark, source) == "csv":
         raise TableError(
             f"table {place} has one column, and its first line is {found[0]!r}, which is neither"
-            f" {' nor '.join(names)}; write the name of the column into the first line, lest the"
-            " first id is taken for it"
+            f" {' nor '.join(names)}; write the name of the column into the first line, so that"
+            " the first id is not taken for it"
         )
     return source, column or found[0]
 
@@ -522,7 +522,7 @@ def _load_by_name(
     again. What a temporary view reads stays as its owner made it.
 
     Raises:
-        TableError: a version is asked for, and Spark would take no notice of it.
+        TableError: a version is asked for, and Spark would silently ignore it.
     """
     name = source.name
     spark_asks = version is not None and not reads_versions_of_delta_alone()
@@ -545,8 +545,9 @@ def _load_parquet(
 ) -> DataFrame:
     """Files of Parquet, without the columns of types that Spark does not read.
 
-    Spark would fail in a task, whose trace stands in the log of each job, or where it merges. It
-    merges no schemas where one is given, so that this one is of all files if it shall.
+    Spark would fail in a task, whose trace would stand in the log of each job, or while it merges
+    schemas. Given a schema it merges none, so if schemas are to be merged, the one given here is
+    that of all files.
     """
     readable = readable_columns(spark, path)
     if not readable.others:

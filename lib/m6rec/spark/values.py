@@ -218,7 +218,8 @@ def _by_pattern(frame: DataFrame, text: Column, pattern: str, zone: str) -> Colu
     parsed = time_by_pattern(text, pattern)
     if not _has_zone(pattern):
         return _in_zone(frame, parsed.cast("timestamp_ntz"), zone)
-    # One of several ways in brackets may be without a zone, and be a date by itself.
+    # One of several alternatives in brackets may be a whole date without a zone, which is read in
+    # the configured zone.
     local = [way for way in _in_brackets(pattern) if "y" in way and not _has_zone(way)]
     read = (time_by_pattern(text, way).cast("timestamp_ntz") for way in local)
     return F.coalesce(*(_in_zone(frame, time, zone) for time in read), parsed)

@@ -103,8 +103,9 @@ class TrainingCheckpoint:
     ) -> None:
         """Load the saved state into the arguments, where there is one of as many ranks.
 
-        Each rank draws its own examples, and a step is of all ranks: towers that went on with other
-        ranks would be those of no number of ranks, and no run could make them again.
+        Each rank draws its own examples, and every step sums over all ranks. Resumed with another
+        number of ranks, a training would give towers that no run without an interruption can make
+        again, so that such a state is ignored.
 
         Raises:
             ArtifactError: the state is of a training with other settings or rows.

@@ -1,5 +1,7 @@
 """Compute the losses of the towers as functions of logits.
 
+Towers on sets have the loss that `towers.loss` names; towers on order always `sampled_softmax`.
+
 A pair is a user with a target item. `pair_user`, int64 [pairs], names the user's row in the logits
 of the negatives. `own`, bool [users, negatives], marks negatives that are the user's own items.
 """

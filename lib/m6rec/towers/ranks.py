@@ -95,9 +95,10 @@ class Rank:
                 parameter.grad = self._sum_of_rows(parameter, pairs / of_all)
 
     def _sum_of_rows(self, parameter: Tensor, share: Tensor) -> Tensor:
-        """The sum over ranks of gradients that are of a few rows each, times the rank's share.
+        """The sum over ranks of sparse gradients, each weighted by its rank's share of the pairs.
 
-        Each rank has a place of its own in a common array, so that the sum is all rows of all.
+        Each rank fills a section of its own in a common array, so that the sum of these arrays
+        concatenates the rows of all ranks.
         """
         gradient = parameter.grad
         if gradient is None:

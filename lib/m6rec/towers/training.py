@@ -259,9 +259,11 @@ class _ItemTensors:
         return None if self.pictures is None else self.pictures.units()
 
     def embed(self, example: Example) -> tuple[Tensor, Tensor | None]:
-        """The embeddings of the example's items, and how far their pictures misplace them.
+        """The embeddings of the example's items, and the alignment loss of its pictures.
 
-        The latter is None where no pictures are read, or nothing stands in for factors.
+        The latter is how far the items whose pictures are read in this step lie, when they are
+        embedded without their factors, from where they lie with them. It is None where no pictures
+        are read, or nothing stands in for factors.
         """
         items = self._tensor(example.items)
         units, misplaced = None, None

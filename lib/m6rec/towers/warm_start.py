@@ -23,7 +23,8 @@ _LAYERS = ("feature", _VECTORS, _PICTURES)
 _RANK = "rank"
 # The weights that have a row for each item or for each dimension of the factors.
 _BY_ROWS = re.compile(r"(?:own|shared|(?:user|item)\.(?:last|(?:\w+_)?stand_in))\.(?:weight|bias)")
-# What is not known counts for nothing in these at first, since what comes after them is trained.
+# In these weights inputs that the earlier towers do not know start at zero, so that the layers
+# after them, which are trained already, are not disturbed.
 _STARTS_AT_ZERO = re.compile(r"(?:user|item)\.first\.weight|factor\.weight")
 
 
@@ -154,7 +155,7 @@ class _Turns:
             if known is None:
                 return None
             return f"{side}modalities.{of_vectors[1]}.{known.place}{rest[of_vectors.end() :]}"
-        # Pictures are matched by their places, which are others where a column comes or goes.
+        # Pictures are matched by their places, which change where a column comes or goes.
         if rest.startswith("picture") and not self._knows_pictures:
             return None
         return None if rest.startswith("feature") and not self._sides[side].plain.any() else name

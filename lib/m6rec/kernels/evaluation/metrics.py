@@ -1,4 +1,7 @@
-"""Compute ranking metrics of a block of users, one value for each user.
+"""Compute NDCG, MAP, MRR, recall, precision, F1, hit rate and metrics of lists, for each user.
+
+The metrics of lists are novelty, diversity, similarity within lists, calibration and coverage. Each
+metric has one value for each user; coverage alone has one for all users together.
 
 A block has `ranked`, int32 [n, N]: each user's list, best first, with no item twice and padding of
 -1 at the end. It has the held-out items of each user as `indptr` (int64 [n + 1]) and `indices`. A

@@ -332,7 +332,10 @@ def sparse_rows(weights: ItemWeights) -> SparseRows:
 
 
 def popularity_member(interaction_counts: Int64) -> DotMember:
-    """A member that scores items by their interactions, int64 [items], the same for all users."""
+    """A member that scores items by how many users have them, int64 [items], the same for all.
+
+    Each user counts once: weights, times and the half-life play no part.
+    """
     scores = np.log1p(interaction_counts).astype(np.float32)
     return DotMember("popularity", SameForAll(), np.ascontiguousarray(scores[:, None]))
 

@@ -25,10 +25,10 @@ def popular_where_silent(
     listed: Int32,
     values: Float32,
 ) -> Int32:
-    """The lists with the most popular of the items that have the score 0 in the places of these.
+    """Replace entries of lists that have the score 0 by the most popular items of that score.
 
-    Looked at are as many popular items as a list is long. Where some of these have another score,
-    which then is below 0, the places that are left keep their items.
+    Only as many popular items as a list is long are considered. If some of these score below 0, the
+    places that are left keep their items.
 
     Args:
         prepared, users, masked: what the lists were made of.

@@ -1,4 +1,4 @@
-"""Combine the events of a user with an item into one weighted pair."""
+"""Combine a user's events with an item into one pair, whose weight decays by the half-life."""
 
 import logging
 from datetime import datetime

@@ -63,11 +63,11 @@ class Scoring:
     Attributes:
         members: the members, by name.
         blends: the rankers, prepared.
-        item_counts: int64 [items]: interactions of each item in the fit.
+        item_counts: int64 [items]: how many users have each item in the fit.
         masked_items: bool [items]: items that no list may hold.
         mask_seen: whether the user's own items are masked as well.
         n: length of the lists.
-        mask_disliked: whether those are that the user has seen and that are not positive.
+        mask_disliked: whether items that the user has seen without liking are masked as well.
         reranking: how lists are chosen from each user's best items; None lists the best.
         domain: the domain that lists are made within, to whose items all arrays but those of
             `reranking`, `whole_members` and `whole_counts` are cut; None where there are no

@@ -31,7 +31,7 @@ def collect_validation_users(
         masked_items: bool [items]; items that no list may hold.
         mask_seen: whether the users' own items are masked as well.
         domains: within which lists are made, if there are any.
-        mask_disliked: whether those are that the user has seen and that are not positive.
+        mask_disliked: whether items that the user has seen without liking are masked as well.
     """
     held_out = targets.select(c.USER_INDEX, F.col(c.ITEM_INDICES).alias(_TARGETS))
     table = arrow_table(users.join(held_out, c.USER_INDEX).orderBy(c.USER_INDEX))
