@@ -37,6 +37,7 @@ from m6rec.stages.pairs.cleaning import (
 )
 from m6rec.stages.pairs.indexing import extend_index
 from m6rec.stages.pairs.outcome import (
+    check_new_items,
     check_split,
     counts_by_reason,
     counts_by_suspicion,
@@ -279,6 +280,8 @@ def _split(
     users = users.persist()
     lakehouse.write("splits", pairs_of(users))
     check_split(lakehouse.read("splits"), config.interactions, config.split)
+    if config.evaluate.ranks_cold_items:
+        check_new_items(lakehouse.read("splits"))
     if indexed.test is not None and not repeats:
         offered = sum(frame.where(c.POSITIVE).count() for frame in indexed.all()[1:])
         offered += pairs.interactions.count()

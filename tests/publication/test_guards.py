@@ -31,6 +31,7 @@ from m6rec.stages.publication.lists import (
     ListCounts,
     count_beyond_quota,
     count_lists,
+    count_lists_outside,
     shared_places,
 )
 from m6rec.stages.publication.profiles import (
@@ -176,6 +177,15 @@ def test_a_list_is_missed_in_each_domain_that_has_enough_items_for_it(spark: Spa
     counted = count_lists(found, users, items, {"shop": 2, "film": 2, "book": 2})
     # Of films one is left for bob. Eve lacks both lists, of which one is short and one not there.
     assert (counted.eligible, counted.full) == (5, 3)
+
+
+def test_lists_of_a_domain_that_is_gone_are_counted_for_users_who_are_still_there(
+    spark: SparkSession,
+) -> None:
+    found = lists(spark, "x", ann="bc", bob="cd", eve="a").withColumn("domain", F.lit("film"))
+    users = spark.createDataFrame([("ann",), ("eve",)], "user_id string")
+    assert count_lists_outside(found, users, ["shop"]) == {"film": 2}
+    assert count_lists_outside(found, users, ["shop", "film"]) == {}
 
 
 def test_within_a_domain_a_quota_is_of_the_items_of_that_domain(spark: SparkSession) -> None:

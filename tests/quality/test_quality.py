@@ -89,6 +89,20 @@ def test_the_cold_item_protocol_holds_out_whole_items_for_validation_too(bare: P
     assert config.split.validation_strategy == "cold_items"
 
 
+def test_the_cold_item_protocol_trains_on_a_validation_that_holds_no_new_items(bare: Path) -> None:
+    write(bare, "train", user_id=[1, 2], item_id=[3, 5])
+    write(bare, "validation", user_id=[2, 1], item_id=["3", "7"])
+    config = config_for(bare, protocol="cold_items")
+    assert config.split.validation is None
+    given = config.interactions.source
+    assert given.path == f"{bare}/{{train,validation}}.parquet"
+    assert given.options == {"mergeSchema": "true"}
+    write(bare, "validation", user_id=[2, 1], item_id=[8, 7])
+    config = config_for(bare, protocol="cold_items")
+    assert config.split.validation is not None
+    assert config.interactions.source.path == f"{bare}/train.parquet"
+
+
 def test_a_folder_without_a_test_table_is_refused_by_name(bare: Path) -> None:
     (bare / "test.parquet").unlink()
     with pytest.raises(TableError, match=r"test\.parquet does not exist"):

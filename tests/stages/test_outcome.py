@@ -9,6 +9,7 @@ from m6rec.config.base import TableSource
 from m6rec.config.data import InteractionsConfig, SplitConfig
 from m6rec.errors import DataError
 from m6rec.stages.pairs.outcome import (
+    check_new_items,
     check_split,
     counts_by_reason,
     hours_ahead,
@@ -53,6 +54,24 @@ def test_a_provided_test_of_all_pairs_is_refused(spark: SparkSession) -> None:
 
 def test_a_split_with_something_to_learn_from_passes(spark: SparkSession) -> None:
     check(spark, GOOD)
+
+
+@pytest.mark.parametrize(
+    ("rows", "fold"),
+    [
+        ([(0, 0, "train"), (1, 0, "validation"), (1, 1, "test")], "validation"),
+        ([(0, 0, "train"), (1, 1, "validation"), (0, 1, "test")], "test"),
+    ],
+)
+def test_held_out_pairs_without_new_items_are_refused_where_only_these_are_ranked(
+    spark: SparkSession, rows: list[tuple[Any, ...]], fold: str
+) -> None:
+    schema = "user_index long, item_index long, fold string"
+    splits = spark.createDataFrame(rows, schema).selectExpr("*", "true positive")
+    with pytest.raises(DataError, match=f"none of the 1 pairs of fold {fold} is of such an item"):
+        check_new_items(splits)
+    new_item = splits.limit(1).selectExpr("0L", "7L", f"'{fold}'", "true")
+    check_new_items(splits.union(new_item))
 
 
 def test_where_no_row_is_kept_the_reasons_are_counted_and_rows_are_shown(

@@ -53,8 +53,8 @@ class GuardsConfig(Section):
         default=_stop(0.99),
         description="At least: the share of users' lists that are full, in each of"
         " `recommend.contexts` as well, among those for which the catalogue and the rules leave"
-        " enough items. Each domain has such lists. A list into which a quota lets no further item"
-        " is full.",
+        " enough items. Each domain has such lists, and lists of one that only the published run"
+        " has are missing. A list into which a quota lets no further item is full.",
     )
     unknown_items: Guard = Field(
         default=_stop(0.0),

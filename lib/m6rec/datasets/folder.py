@@ -32,8 +32,8 @@ def config_of_folder(base: Path, data: Path, lake: Path, top: int, protocol: Pro
         data: the folder.
         lake: where the run's tables go.
         top: length of the longest lists.
-        protocol: cold_items ranks only items that training never saw; sampled ranks each held-out
-            item among random ones as well.
+        protocol: cold_items ranks only items that training never saw, and validates on such items,
+            too; sampled ranks each held-out item among random ones as well.
 
     Raises:
         TableError: the folder lacks train.parquet or test.parquet, or one lacks its ids.
@@ -69,7 +69,7 @@ def config_of_folder(base: Path, data: Path, lake: Path, top: int, protocol: Pro
     match protocol:
         case "cold_items":
             evaluate["candidates"] = "cold_items"
-            settings["split"]["validation_strategy"] = "cold_items"
+            _hold_out_items_for_validation(settings, data, domain)
         case "all" | "sampled":
             pass
         case _:
@@ -79,6 +79,32 @@ def config_of_folder(base: Path, data: Path, lake: Path, top: int, protocol: Pro
         hybrid |= {"k": DEPTH_OF_SAMPLED, "candidates_per_member": DEPTH_OF_SAMPLED}
     settings["lake"] = str(lake)
     return parse_config(settings, str(base))
+
+
+def _hold_out_items_for_validation(
+    settings: dict[str, Any], data: Path, domain: tuple[str, ...]
+) -> None:
+    """Have validation hold out whole items, unless validation.parquet does."""
+    settings["split"]["validation_strategy"] = "cold_items"
+    if "validation" in settings["split"] and not _holds_new_items(data, domain):
+        # Nothing of it could be ranked, so that its pairs are trained on.
+        del settings["split"]["validation"]
+        both = _source(data / "{train,validation}.parquet")
+        settings["interactions"]["source"] = {**both, "options": {"mergeSchema": "true"}}
+
+
+def _holds_new_items(data: Path, domain: tuple[str, ...]) -> bool:
+    """Whether most pairs of validation.parquet are of items without a pair in train.parquet."""
+    key = [*domain, c.ITEM_ID]
+    # As text, since the two files may have ids of other types.
+    as_text = pa.schema([(name, pa.string()) for name in key])
+    validation, train = (
+        pq.read_table(data / f"{name}.parquet", columns=key).cast(as_text)
+        for name in ("validation", "train")
+    )
+    known = train.group_by(key).aggregate([])
+    new = validation.join(known, key, join_type="left anti")
+    return bool(2 * new.num_rows > validation.num_rows)
 
 
 def _source(file: Path) -> dict[str, str]:

@@ -47,6 +47,7 @@ from m6rec.stages.publication.lists import (
     HELD_BACK,
     count_beyond_quota,
     count_lists,
+    count_lists_outside,
     shared_places,
 )
 from m6rec.stages.publication.profiles import (
@@ -280,19 +281,31 @@ def _of_lists(subject: _Subject) -> dict[str, Measured]:
         quota = read_reranking(subject.final, ListCriteria(None, None))
     lengths, contexts = dict.fromkeys(domains, top_n), len(subject.config.recommend.contexts)
     counts = count_lists(lists, _users(subject), items, lengths, quota, contexts)
-    missing = counts.eligible - counts.full
+    gone, lists_gone = _of_domains_gone(subject, domains)
+    eligible = counts.eligible + lists_gone
+    detail = f"{eligible - counts.full} of {eligible} lists are missing or short"
+    if gone:
+        detail += f"; the catalogue has no item of {', '.join(gone)} any more"
     return {
-        "full_lists": _share(
-            counts.full,
-            counts.eligible,
-            f"{missing} of {counts.eligible} lists are missing or short",
-        ),
+        "full_lists": _share(counts.full, eligible, detail),
         "unknown_items": Measured(float(counts.unknown)),
         "forbidden_items": Measured(float(counts.forbidden + beyond)),
         "duplicate_items": Measured(float(counts.duplicate)),
         "coverage": _share(counts.listed_items, counts.allowed_items),
         "top_items": _share(counts.most_listed_places, counts.places),
     }
+
+
+def _of_domains_gone(subject: _Subject, domains: Sequence[str | None]) -> tuple[list[str], int]:
+    """The published run's domains that this run lacks, and how many lists its users have there."""
+    before = subject.published
+    if subject.config.interactions.columns.domain is None or before is None:
+        return [], 0
+    if not _wrote(before, "recommendations"):
+        return [], 0
+    named = [name for name in domains if name is not None]
+    counts = count_lists_outside(before.read("recommendations"), _users(subject), named)
+    return sorted(counts), sum(counts.values())
 
 
 def _values_of_quota(subject: _Subject) -> DataFrame | None:

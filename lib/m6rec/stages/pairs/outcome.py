@@ -1,5 +1,8 @@
 """What cleaning and splitting leave, in words, and what stops a run where that is too little."""
 
+from functools import reduce
+from operator import and_
+
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -108,3 +111,25 @@ def check_split(splits: DataFrame, interactions: InteractionsConfig, split: Spli
             " as happens where all events have one time; set split.strategy: random, or lower"
             " test_share"
         )
+
+
+def check_new_items(splits: DataFrame) -> None:
+    """Check that held-out pairs are of new items, where only such items are ranked.
+
+    Raises:
+        DataError: validation or test has pairs, and none is of an item without a pair in what is
+            trained on before it.
+    """
+    folds = (c.TRAIN, c.VALIDATION, c.TEST)
+    pairs = [F.count(F.when(F.col(c.FOLD) == fold, 1)).alias(fold) for fold in folds]
+    of_items = splits.where(c.POSITIVE).groupBy(c.ITEM_INDEX).agg(*pairs)
+    for fit, fold in c.TARGET_FOLD_OF_FIT.items():
+        is_new = reduce(and_, (F.col(known) == 0 for known in c.FOLDS_OF_FIT[fit]))
+        row = of_items.agg(F.sum(fold), F.sum(F.when(is_new, F.col(fold)))).first()
+        if row is not None and row[0] and not row[1]:
+            raise DataError(
+                "evaluate.candidates: cold_items ranks only items without interactions in training,"
+                f" and none of the {row[0]} pairs of fold {fold} is of such an item; hold out all"
+                " pairs of some items, by strategy cold_items or in the tables of section split, or"
+                " set evaluate.candidates: all"
+            )

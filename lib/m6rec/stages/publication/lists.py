@@ -1,6 +1,6 @@
 """Measure lists that are to be published: whole, allowed, varied, and like the published ones."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -144,6 +144,21 @@ def shared_places(lists: DataFrame, published: DataFrame) -> tuple[int, float]:
         .collect()[0]
     )
     return int(row["lists"]), float(row["shares"])
+
+
+def count_lists_outside(
+    lists: DataFrame, users: DataFrame, domains: Sequence[str]
+) -> dict[str, int]:
+    """How many lists these users have in other domains than those that are named, by domain.
+
+    Args:
+        lists: rows of `recommendations`.
+        users: user_id.
+        domains: their names.
+    """
+    others = lists.where((F.col(c.RANK) == 1) & ~F.col(c.DOMAIN).isin(list(domains)))
+    counted = others.join(users, c.USER_ID, how="left_semi").groupBy(c.DOMAIN).count()
+    return {row[c.DOMAIN]: int(row["count"]) for row in counted.collect()}
 
 
 def _expected(

@@ -45,7 +45,8 @@ def rank_among_sampled(
     Returns:
         Columns model, user_index, item_index, place (from 1), drawn (how many items were drawn;
         where a user lacks fewer than asked for, all of these) and domain. A held-out item that no
-        list may hold is a miss, as in lists of all items: it has the last place.
+        list may hold is a miss, as in lists of all items: its place is behind as many items as are
+        asked for, also where fewer were drawn.
 
     Args:
         users: `user_inputs` of users with held-out items.
@@ -88,7 +89,7 @@ def _partition(
                 target_indptr,
                 _scores(prepared, users, target_indptr, targets),
             )
-            places = np.where(scoring.masked_items[targets], drawn + 1, places)
+            places = np.where(scoring.masked_items[targets], draws.items + 1, places)
             owners = np.repeat(block.rows.user_index, np.diff(target_indptr))
             yield pa.RecordBatch.from_arrays(
                 [
