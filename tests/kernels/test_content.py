@@ -102,6 +102,20 @@ def test_attributes_speak_for_a_new_user_and_fade_as_the_history_grows() -> None
     np.testing.assert_allclose(without, [[0.0, 0.0], [1.0, 0.0]])
 
 
+def test_a_user_has_the_same_vector_whoever_is_encoded_beside() -> None:
+    generator = np.random.default_rng(1)
+    draw = generator.standard_normal
+    encoder = ContentEncoder(
+        unit_rows(draw((50, 24)).astype(np.float32)), draw((40, 24)).astype(np.float32)
+    )
+    attributes = unit_rows(draw((70, 40)).astype(np.float32))
+    counts = generator.integers(0, 2, (70, 50)).astype(np.float64)
+    together = encoder.encode(rows_from_scipy(sp.csr_matrix(counts)), attributes)
+    # The first row stands at the first place of a block whichever kernel of BLAS is used.
+    alone = encoder.encode(rows_from_scipy(sp.csr_matrix(counts[:1])), attributes[:1])
+    np.testing.assert_array_equal(alone, together[:1])
+
+
 def test_user_content_of_another_width_is_refused() -> None:
     encoder = ContentEncoder(np.eye(2, dtype=np.float32), np.ones((3, 2), dtype=np.float32))
     rows = rows_from_scipy(sp.csr_matrix(np.ones((1, 2))))

@@ -37,6 +37,12 @@ def test_a_vector_near_the_mean_is_short_and_one_of_zeros_is_zero() -> None:
     assert lengths[400] < 0.1 and lengths[401] == 0.0
 
 
+def test_a_row_is_placed_alike_whatever_rows_stand_beside_it() -> None:
+    vectors, _ = _groups()
+    space = fit_vector_space(vectors, 16, seed=1)
+    np.testing.assert_array_equal(space.place(vectors[:1]), space.place(vectors)[:1])
+
+
 def test_garbage_leaves_the_axes_of_the_other_vectors() -> None:
     vectors, _ = _groups()
     garbage = np.full((1, 16), 1e18, np.float32)

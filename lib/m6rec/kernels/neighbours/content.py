@@ -11,6 +11,7 @@ import scipy.linalg
 import scipy.sparse as sp
 
 from m6rec.errors import DataError
+from m6rec.kernels.arrays.padding import padded_rows
 from m6rec.kernels.arrays.principal_components import with_positive_peaks
 from m6rec.kernels.arrays.rows import Float32, Float64, Rows
 
@@ -201,7 +202,7 @@ class ContentEncoder:
                 f"user content has shape {user_content.shape}, expected {expected}: use the"
                 " features of the fit that the encoder was made from"
             )
-        predicted = unit_rows(user_content @ self.regression)
+        predicted = unit_rows((padded_rows(user_content) @ self.regression)[: len(rows)])
         count = rows.counts[:, None].astype(np.float32)
         # Dividing by (n + kappa) changes nothing once the length is 1.
         return unit_rows(count * profiles + np.float32(self.prior_count) * predicted)

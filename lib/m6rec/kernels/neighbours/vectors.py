@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
+from m6rec.kernels.arrays.padding import padded_rows
 from m6rec.kernels.arrays.principal_components import turn_between, with_positive_peaks
 from m6rec.kernels.arrays.rows import Float32, Float64, Int64
 from m6rec.kernels.neighbours.content import inverse_document_frequency, unit_rows
@@ -64,7 +65,7 @@ class VectorSpace:
         present = vectors.any(axis=1)
         placed: Float32 = np.zeros((len(vectors), self.width), np.float32)
         bounded = np.clip(vectors[present], -_LARGEST, _LARGEST)
-        rotated = (bounded - self.mean) @ self.axes
+        rotated = (padded_rows(bounded - self.mean) @ self.axes)[: len(bounded)]
         squares = np.einsum("nr,nr->n", rotated, rotated)[:, None]
         placed[present] = rotated / np.sqrt(squares + 1)
         return placed
