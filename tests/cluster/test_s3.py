@@ -19,7 +19,6 @@ def test_tables_models_checkpoints_rows_and_reports_are_in_the_store(finished: S
     assert {
         "checkpoints/selection/towers_als/last.safetensors",
         "features/final/items/pipeline.json",
-        "tower_rows/selection/manifest.json",
         "tower_rows/selection/rows-00000.parquet",
         "towers/final/als/towers.json",
         "towers/final/als/towers.safetensors",

@@ -24,7 +24,7 @@ def test_a_path_without_a_scheme_is_one_of_the_clusters_file_system(finished: Ya
         "checkpoints/final/als",
         "checkpoints/selection/towers_als/last.safetensors",
         "features/final/items/pipeline.json",
-        "tower_rows/selection/manifest.json",
+        "tower_rows/selection/rows-00000.parquet",
         "towers/final/als/towers.json",
         "towers/final/als/towers.safetensors",
     } <= kept

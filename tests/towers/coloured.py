@@ -62,7 +62,7 @@ def write_files(
     for name, start, stop in zip(names, bounds[:-1], bounds[1:], strict=True):
         part = None if features is None else features[start:stop]
         write_row_file(folder / name, rows.slice(start, stop), part, width)
-    manifest = Manifest(
+    return Manifest(
         folder=str(folder),
         files=names,
         rows=tuple(np.diff(bounds).tolist()),
@@ -70,8 +70,6 @@ def write_files(
         features=0 if features is None else features.shape[1],
         world_size=world_size,
     )
-    manifest.save()
-    return manifest
 
 
 def validation_of(rows: Rows, targets: Rows, features: Float32, k: int = 20) -> TowerValidation:

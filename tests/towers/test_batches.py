@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from m6rec.errors import DataError
 from m6rec.kernels.arrays.rows import UNKNOWN_TIME, Float32, Rows, rows_from_scipy
 from m6rec.towers.batches import READERS, TrainingRows, concatenate_training_rows
-from m6rec.towers.row_files import Manifest, cut_rows, load_manifest, write_row_file
+from m6rec.towers.row_files import Manifest, cut_rows, write_row_file
 from tests.lanes import needs_petastorm
 from tests.towers.coloured import write_files
 
@@ -163,12 +163,3 @@ def test_small_data_gets_the_minimum_of_steps_and_no_step_without_a_row() -> Non
     assert manifest.steps_per_epoch(users_per_batch=256, minimum_steps=16) == 16
     assert manifest.steps_per_epoch(users_per_batch=5, minimum_steps=1) == 10
     assert manifest.steps_per_epoch(users_per_batch=256, minimum_steps=1000) == 49
-
-
-def test_a_manifest_is_read_as_it_was_saved(manifest: Manifest) -> None:
-    assert load_manifest(manifest.folder) == manifest
-
-
-def test_a_folder_without_a_manifest_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"manifest\.json does not exist"):
-        load_manifest(str(tmp_path))

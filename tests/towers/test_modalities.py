@@ -26,7 +26,6 @@ from m6rec.towers.modalities import (
     split_features,
 )
 from m6rec.towers.model import TowerModel, TowerShape
-from m6rec.towers.row_files import load_manifest
 from m6rec.towers.sequence_encoder import SequenceEncoder, sequence_factors
 from m6rec.towers.sequence_model import SequenceModel, SequenceShape
 from m6rec.towers.start import shape_of, start_model
@@ -166,9 +165,7 @@ def test_trained_towers_with_columns_of_both_sides_are_saved_and_read_again(
 ) -> None:
     of_users = np.random.default_rng(8).standard_normal((len(rows), 6)).astype(np.float32)
     written = write_files(tmp_path / "rows", rows, of_users, files=1, world_size=1)
-    replace(written, modalities=((1, 2), (2, 2))).save()
-    manifest = load_manifest(written.folder)
-    assert manifest.modalities == ((1, 2), (2, 2))
+    manifest = replace(written, modalities=((1, 2), (2, 2)))
     items = ItemInputs(factor_model, features, modalities=MODALITIES)
     config = TowersConfig(hidden=16, feature_hidden=8, epochs=2, users_per_batch=16, negatives=40)
     results = [

@@ -5,8 +5,7 @@ history, they would consist almost only of padding. So a row of the files is a p
 users, whose items lie one after the other.
 """
 
-import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,12 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from m6rec import columns as c
-from m6rec.errors import DataError
-from m6rec.files import AnyPlace, as_place, written_whole
+from m6rec.files import AnyPlace, written_whole
 from m6rec.kernels.arrays.rows import Float32, Int32, Int64, Rows, indptr_of
-from m6rec.towers.modalities import Modalities, as_modalities
+from m6rec.towers.modalities import Modalities
 
-MANIFEST_FILE = "manifest.json"
 USERS_OF_PACK = 64
 COUNTS = "counts"
 NO_USER = -1
@@ -75,34 +72,6 @@ class Manifest:
         most = max(self.rows_of(rank) for rank in range(self.world_size))
         wanted = max(-(-most // users_per_batch), minimum_steps)
         return min(wanted, self.fewest_rows)
-
-    def save(self) -> None:
-        """Write the manifest beside its files."""
-        values = asdict(replace(self, folder=str(self.folder)))
-        (as_place(self.folder) / MANIFEST_FILE).write_text(json.dumps(values, indent=1))
-
-
-def load_manifest(folder: AnyPlace) -> Manifest:
-    """Read a folder's manifest.
-
-    Raises:
-        DataError: the folder has none.
-    """
-    file = as_place(folder) / MANIFEST_FILE
-    if not file.is_file():
-        raise DataError(f"{file} does not exist; write the tower rows again")
-    values = json.loads(file.read_text())
-    return Manifest(
-        folder=folder,
-        files=tuple(values["files"]),
-        rows=tuple(values["rows"]),
-        width=values["width"],
-        features=values["features"],
-        world_size=values["world_size"],
-        timed=values["timed"],
-        contexts=values["contexts"],
-        modalities=as_modalities(values["modalities"]),
-    )
 
 
 def pack_width(items: int, users: int, longest: int) -> int:

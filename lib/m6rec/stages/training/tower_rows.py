@@ -114,7 +114,6 @@ def write_tower_rows(
         modalities if features else (),
     )
     _check_files(manifest, files)
-    manifest.save()
     return manifest
 
 
