@@ -3,16 +3,15 @@
 from collections.abc import Callable
 from typing import Any
 
-from m6rec.kernels.arrays.communicator import LocalCommunicator
 from m6rec.kernels.arrays.rows import Float32
 from m6rec.kernels.arrays.sparse_products import count_items
-from m6rec.kernels.factors.als import als_objective
 from m6rec.kernels.factors.projection import FactorModel, build_factor_model
 from m6rec.stages.training.factors import train_als
 from tests.benchmarks.als_objective import (
     ITERATIONS,
     REGULARISATION,
     als_config,
+    als_objective,
     long_ratings,
     mllib_estimator,
 )
@@ -116,7 +115,7 @@ def loss(workspace: Workspace, item_factors: Float32) -> float:
     counts = count_items(rows, workspace.dataset.n_items)
     scales = (counts >= 0).astype(item_factors.dtype)
     model = build_factor_model("als", item_factors, None, scales, parameters, counts)
-    return als_objective(model, rows, LocalCommunicator())
+    return als_objective(model, rows)
 
 
 def contenders() -> list[Contender]:

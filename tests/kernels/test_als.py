@@ -8,8 +8,9 @@ from m6rec.config.models import AlsConfig
 from m6rec.errors import DataError
 from m6rec.kernels.arrays.communicator import LocalCommunicator
 from m6rec.kernels.arrays.rows import Float32, Rows, concatenate_rows, rows_from_scipy
-from m6rec.kernels.factors.als import als_objective, alternating_least_squares
+from m6rec.kernels.factors.als import alternating_least_squares
 from m6rec.kernels.factors.projection import FactorModel, project
+from tests.benchmarks.als_objective import als_objective
 
 USERS, ITEMS = 60, 40
 LOCAL = LocalCommunicator()
@@ -46,7 +47,7 @@ def test_the_objective_falls_with_every_iteration(solver: str) -> None:
     for iterations in (1, 2, 4, 8):
         config = AlsConfig(rank=6, iterations=iterations, unobserved_total=10.0, solver=solver)
         objectives.append(
-            als_objective(alternating_least_squares(rows, ITEMS, config, 1, LOCAL), rows, LOCAL)
+            als_objective(alternating_least_squares(rows, ITEMS, config, 1, LOCAL), rows)
         )
     assert objectives == sorted(objectives, reverse=True)
     assert objectives[-1] < 0.9 * objectives[0]
@@ -57,7 +58,7 @@ def test_the_objective_equals_the_dense_formula() -> None:
     config = AlsConfig(rank=6, iterations=3, unobserved_weight=0.2, frequency_exponent=0.7)
     model = alternating_least_squares(rows, ITEMS, config, 1, LOCAL)
     expected = _dense_objective(model, rows, config)
-    np.testing.assert_allclose(als_objective(model, rows, LOCAL), expected, rtol=1e-5)
+    np.testing.assert_allclose(als_objective(model, rows), expected, rtol=1e-5)
 
 
 def test_items_reach_the_solution_of_their_normal_equations() -> None:
@@ -188,7 +189,7 @@ def test_from_earlier_factors_few_iterations_are_as_good_as_many_from_none() -> 
     few = config.model_copy(update={"iterations": 2})
     model = alternating_least_squares(rows, ITEMS, few, 1, LOCAL, initial=initial)
     cold = alternating_least_squares(rows, ITEMS, few, 1, LOCAL)
-    losses = [als_objective(one, rows, LOCAL) for one in (earlier, model, cold)]
+    losses = [als_objective(one, rows) for one in (earlier, model, cold)]
     assert losses[1] < losses[0] * 1.002 < losses[2]
     assert not model.factors[5].any()
     others = np.delete(np.arange(ITEMS), [5, 9])

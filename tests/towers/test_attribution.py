@@ -55,7 +55,7 @@ def test_the_parts_add_up_to_what_the_history_adds_to_the_score(
         scale = 1 / (np.sqrt(whole @ whole + NORM_FLOOR) * 0.1)
         user_vector = towers.encode_users(row, features)[0]
         for item in items[[3, 17]]:
-            parts = history_parts(towers, row, features, item)
+            parts = history_parts((towers,), row, features, item)
             rest = scale * empty @ item[:-1] + user_vector[-1] * item[-1]
             assert len(parts) == row.entries
             assert parts.sum() + rest == pytest.approx(user_vector @ item, abs=1e-3)
@@ -68,7 +68,7 @@ def test_untrained_towers_owe_the_score_to_the_items_most_like_the_listed_one(
     towers = freeze(TowerModel(TowerShape(factor_model.rank, 0, 0, 16, 6, 0.1, 2.0)), factor_model)
     item = towers.encode_items(None)[8]
     row = rows.slice(0, 1)
-    parts = history_parts(towers, row, np.zeros((1, 0), np.float32), item)
+    parts = history_parts((towers,), row, np.zeros((1, 0), np.float32), item)
     own = row.weights[:, None] * factor_model.factors[row.item_indices]
     user = towers.encode_users(row, None)[0]
     expected = own @ item[:-1] / np.linalg.norm(own.sum(axis=0)) / 0.1
@@ -82,12 +82,12 @@ def test_the_parts_of_several_towers_are_added_up(
     towers = freeze(trained_model(factor_model.rank, 3, 4), factor_model)
     both = bag([towers, towers])
     row, features = rows.slice(4, 5), user_features[4:5]
-    one = history_parts(towers, row, features, towers.encode_items(item_features)[9])
-    two = history_parts(both, row, features, both.encode_items(item_features)[9])
+    one = history_parts((towers,), row, features, towers.encode_items(item_features)[9])
+    two = history_parts(both.parts, row, features, both.encode_items(item_features)[9])
     np.testing.assert_allclose(two, 2 * one, rtol=1e-6)
 
 
 def test_nothing_is_owed_to_an_empty_history(factor_model: FactorModel) -> None:
     towers = freeze(TowerModel(TowerShape(factor_model.rank, 0, 0, 16, 6, 0.1, 2.0)), factor_model)
     item = towers.encode_items(None)[8]
-    assert len(history_parts(towers, EMPTY, np.zeros((1, 0), np.float32), item)) == 0
+    assert len(history_parts((towers,), EMPTY, np.zeros((1, 0), np.float32), item)) == 0

@@ -33,7 +33,6 @@ from m6rec.stages.ranking.lists import (
     masked_of_batch,
 )
 from m6rec.towers.attribution import history_parts
-from m6rec.towers.bagging import BaggedUserEncoder
 from m6rec.towers.encoder import TowerUserEncoder
 
 
@@ -221,12 +220,10 @@ class _Scored:
         factors = factors_of_parts(blend, self.users, one, counts)
         for name, part in found.items():
             member = members[name]
-            if isinstance(member, DotMember) and isinstance(
-                member.encoder, TowerUserEncoder | BaggedUserEncoder
-            ):
+            if isinstance(member, DotMember) and isinstance(member.encoder, TowerUserEncoder):
                 features = self.block.features
                 vector = member.item_vectors[item]
-                shares = history_parts(member.encoder.towers, self.block.rows, features, vector)
+                shares = history_parts(member.encoder.pairs, self.block.rows, features, vector)
                 found[name] = replace(part, history=factors[name][0] * shares)
         return found
 

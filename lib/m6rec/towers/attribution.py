@@ -9,12 +9,13 @@ which counts items, is shared equally. The rest of the score is owed to the user
 popularity.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.special import erf, roots_legendre
 
 from m6rec.kernels.arrays.rows import Float32, Float64, Rows
 from m6rec.kernels.ranking.attribution import factor_parts
-from m6rec.towers.bagging import BaggedTowers
 from m6rec.towers.encoder import NORM_FLOOR, TowerEncoder, gate, user_factor_inputs
 
 # The number of points of the quadrature.
@@ -22,21 +23,19 @@ _STEPS = 32
 
 
 def history_parts(
-    towers: TowerEncoder | BaggedTowers, rows: Rows, features: Float32, item: Float32
+    pairs: Sequence[TowerEncoder], rows: Rows, features: Float32, item: Float32
 ) -> Float64:
     """What each item of one user's history adds to the score of an item: float64 [entries].
 
     Args:
-        towers: the towers, or several whose scores are added up.
+        pairs: the pairs of towers whose scores are added up.
         rows: the row of one user.
         features: float32 [1, f].
         item: float32 [width]; the item's embedding, as the member has it.
     """
-    if isinstance(towers, TowerEncoder):
-        return _parts_of_pair(towers, rows, features, item[:-1])
-    directions = item[: -len(towers.parts)].reshape(len(towers.parts), -1)
+    directions = item[: -len(pairs)].reshape(len(pairs), -1)
     found = np.zeros(rows.entries)
-    for pair, direction in zip(towers.parts, directions, strict=True):
+    for pair, direction in zip(pairs, directions, strict=True):
         found += _parts_of_pair(pair, rows, features, direction)
     return found
 

@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from m6rec.kernels.arrays.rows import Float32
 from m6rec.kernels.factors.projection import FactorModel
-from m6rec.kernels.ranking.members import UserBlock, UserEncoder
-from m6rec.towers.encoder import TowerEncoder
+from m6rec.kernels.ranking.members import UserEncoder
+from m6rec.towers.encoder import TowerEncoder, TowerUserEncoder, side_by_side
 
 
 @dataclass(frozen=True)
@@ -60,25 +60,11 @@ class BaggedTowers:
 
     def encode_items(self, item_features: Float32 | None) -> Float32:
         """Embeddings of all items, float32 [M, width]."""
-        return _side_by_side([part.encode_items(item_features) for part in self.parts])
+        return side_by_side([part.encode_items(item_features) for part in self.parts])
 
     def user_encoder(self, items: Float32) -> UserEncoder:
         """The user side, as a member of the hybrid."""
-        return BaggedUserEncoder(self)
-
-
-@dataclass(frozen=True)
-class BaggedUserEncoder:
-    """Computes user embeddings by several pairs of towers, as a member of the hybrid needs them."""
-
-    towers: BaggedTowers
-
-    def encode(self, block: UserBlock) -> Float32:
-        """float32 [n, width]."""
-        features = block.features if block.features.shape[1] else None
-        return _side_by_side(
-            [part.encode_users(block.rows, features) for part in self.towers.parts]
-        )
+        return TowerUserEncoder(self.parts)
 
 
 def bag(parts: Sequence[TowerEncoder]) -> BaggedTowers:
@@ -91,10 +77,4 @@ def bag(parts: Sequence[TowerEncoder]) -> BaggedTowers:
             for name, array in part.weights.items()
         },
         parts[0].factor_model,
-    )
-
-
-def _side_by_side(embeddings: Sequence[Float32]) -> Float32:
-    return np.hstack(
-        [*(each[:, :-1] for each in embeddings), *(each[:, -1:] for each in embeddings)]
     )

@@ -5,7 +5,7 @@ both give the same embeddings. The encoder uses NumPy, so that a Spark worker ne
 items are those of the run, so the weights hold what the networks computed from their pictures.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -112,7 +112,7 @@ class TowerEncoder:
 
     def user_encoder(self, items: Float32) -> UserEncoder:
         """The user side, as a member of the hybrid."""
-        return TowerUserEncoder(self)
+        return TowerUserEncoder((self,))
 
     def encode_items(self, item_features: Float32 | None) -> Float32:
         """The embeddings of all items: float32 [M, rank + 1].
@@ -279,14 +279,21 @@ def _blocks(rows: int) -> list[tuple[int, int]]:
 
 @dataclass(frozen=True)
 class TowerUserEncoder:
-    """Computes user embeddings by one pair of towers, as a member of the hybrid needs them."""
+    """Computes user embeddings by some pairs of towers, as a member of the hybrid needs them."""
 
-    towers: TowerEncoder
+    pairs: tuple[TowerEncoder, ...]
 
     def encode(self, block: UserBlock) -> Float32:
-        """float32 [n, rank + 1]."""
+        """float32 [n, width]."""
         features = block.features if block.features.shape[1] else None
-        return self.towers.encode_users(block.rows, features)
+        return side_by_side([pair.encode_users(block.rows, features) for pair in self.pairs])
+
+
+def side_by_side(embeddings: Sequence[Float32]) -> Float32:
+    """Embeddings whose dot products add up: all directions, then all coordinates of popularity."""
+    return np.hstack(
+        [*(each[:, :-1] for each in embeddings), *(each[:, -1:] for each in embeddings)]
+    )
 
 
 @dataclass(frozen=True)

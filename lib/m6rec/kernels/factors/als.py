@@ -26,7 +26,7 @@ import numpy as np
 from m6rec.config.models import AlsConfig
 from m6rec.errors import DataError
 from m6rec.kernels.arrays.communicator import Communicator, all_sum
-from m6rec.kernels.arrays.rows import Float32, Float64, Int32, Int64, Rows, indptr_of
+from m6rec.kernels.arrays.rows import Float32, Int32, Int64, Rows, indptr_of
 from m6rec.kernels.arrays.sparse_products import (
     count_items,
     entries_by_item,
@@ -41,7 +41,6 @@ from m6rec.kernels.factors.projection import (
     build_factor_model,
     frequency_regularisation,
     normal_equation_terms,
-    project,
 )
 
 Checkpoint = Callable[[int, Float32], None]
@@ -362,44 +361,3 @@ def _apply_to_items(
         reduced.append(problem.communicator.start_all_reduce(output[piece]))
     for wait in reduced:
         wait()
-
-
-def als_objective(model: FactorModel, rows: Rows, communicator: Communicator) -> float:
-    """The training loss over the rows of all ranks, with each user's factor at its exact optimum.
-
-    This is the module's formula, in float64. For explicit feedback it is the sum of the squared
-    errors of the ratings less their mean, with the same penalties.
-    """
-    parameters = model.parameters
-    users = project(model, rows).astype(np.float64)
-    items = model.factors.astype(np.float64)
-    confidence, right_hand_side = normal_equation_terms(rows, parameters)
-    # (w + a0) (1 - s)^2 - a0 s^2 = c s^2 - 2 t s + t; (t - s)^2 = s^2 - 2 t s + t^2.
-    constants = right_hand_side.astype(np.float64) ** (2.0 if parameters["explicit"] else 1.0)
-    local = float(constants.sum()) + _observed_loss(rows, confidence, right_hand_side, users, items)
-    user_penalty = frequency_regularisation(rows.counts, parameters).astype(np.float64)
-    local += float(user_penalty @ np.einsum("ij,ij->i", users, users))
-    user_gram = users.T @ users
-    communicator.all_reduce(user_gram)
-    n_users = all_sum(communicator, np.count_nonzero(rows.counts))
-    unobserved = parameters["unobserved_weight"]
-    item_penalty = frequency_regularisation(
-        model.interaction_counts, {**parameters, "frequency_offset": unobserved * n_users}
-    ).astype(np.float64)
-    shared = float(item_penalty @ np.einsum("ij,ij->i", items, items))
-    shared += unobserved * float(np.sum(user_gram * (items.T @ items)))
-    return all_sum(communicator, local) + shared
-
-
-def _observed_loss(
-    rows: Rows, confidence: Float32, right_hand_side: Float32, users: Float64, items: Float64
-) -> float:
-    # The observed terms of the loss without their constants: c s^2 - 2 t s.
-    total = 0.0
-    for row in range(len(rows)):
-        entries = slice(rows.indptr[row], rows.indptr[row + 1])
-        scores = items[rows.item_indices[entries]] @ users[row]
-        quadratic = confidence[entries].astype(np.float64)
-        linear = right_hand_side[entries].astype(np.float64)
-        total += float(quadratic @ scores**2 - 2.0 * linear @ scores)
-    return total

@@ -17,6 +17,8 @@ from m6rec.kernels.arrays.rows import Float32, Float64, Rows
 
 OVERSAMPLING = 32
 POWER_PASSES = 4
+PRIOR_COUNT = 2.0
+"""How many interactions the prediction of a profile from attributes counts as."""
 
 
 def unit_rows(matrix: Float32) -> Float32:
@@ -82,22 +84,18 @@ def truncated_svd(matrix: sp.csr_matrix, rank: int, seed: int) -> tuple[Float32,
     return singular_values.astype(np.float32), vectors.astype(np.float32)
 
 
-def content_profiles(
-    rows: Rows, item_content: Float32, item_weights: Float32 | None = None
-) -> Float32:
-    """What the items of each history have in common: normalise(Σ_i w_ui g_i c_i).
+def content_profiles(rows: Rows, item_content: Float32) -> Float32:
+    """What the items of each history have in common: normalise(Σ_i w_ui c_i).
 
     Args:
         rows: the histories.
         item_content: float32 [M, c]; items' content vectors.
-        item_weights: float32 [M]; g, such as d_i^-b, which damps popular items. None means 1.
 
     Returns:
         float32 [n, c]; length 1, or zero for a history without content.
     """
-    items = item_content if item_weights is None else item_content * item_weights[:, None]
     matrix = replace(rows, weights=_near_one(rows)).to_scipy(item_content.shape[0])
-    return unit_rows(np.asarray(matrix @ items, dtype=np.float32))
+    return unit_rows(np.asarray(matrix @ item_content, dtype=np.float32))
 
 
 def _near_one(rows: Rows) -> Float32:
@@ -171,14 +169,10 @@ class ContentEncoder:
     Attributes:
         item_content: float32 [M, c]; at most unit length.
         regression: float32 [c_u, c] from `fit_profile_regression`; None predicts no profile.
-        prior_count: how many interactions the prediction from attributes counts as.
-        item_weights: float32 [M]; multiplies each history item's weight. None means 1.
     """
 
     item_content: Float32
     regression: Float32 | None = None
-    prior_count: float = 2.0
-    item_weights: Float32 | None = None
 
     def encode(self, rows: Rows, user_content: Float32 | None = None) -> Float32:
         """normalise((n h + κ p) / (n + κ)), where h is the history's profile, p the predicted one.
@@ -193,7 +187,7 @@ class ContentEncoder:
         Raises:
             DataError: user_content has another number of rows or columns than expected.
         """
-        profiles = content_profiles(rows, self.item_content, self.item_weights)
+        profiles = content_profiles(rows, self.item_content)
         if self.regression is None or user_content is None:
             return profiles
         expected = (len(rows), self.regression.shape[0])
@@ -205,7 +199,7 @@ class ContentEncoder:
         predicted = unit_rows((padded_rows(user_content) @ self.regression)[: len(rows)])
         count = rows.counts[:, None].astype(np.float32)
         # Dividing by (n + kappa) changes nothing once the length is 1.
-        return unit_rows(count * profiles + np.float32(self.prior_count) * predicted)
+        return unit_rows(count * profiles + np.float32(PRIOR_COUNT) * predicted)
 
 
 def _orthonormal(matrix: Float32) -> Float32:
