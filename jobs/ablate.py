@@ -74,7 +74,7 @@ def _order(inputs: TowerInputs, validate: TowerValidation) -> Ablation:
     towers = [(_trained(inputs, SEQUENCE), items)]
     shuffled = validate.with_shuffled_histories(config.seed)
     without, whole = shuffled.ndcg_of_users(towers), validate.ndcg_of_users(towers)
-    return _compared(config, TOWERS_ON_ORDER, "order", without, whole, validate.owners())
+    return _compared(config, TOWERS_ON_ORDER, "order", without, whole, validate.users.owners())
 
 
 def _context(inputs: TowerInputs, validate: TowerValidation) -> Ablation:
@@ -87,7 +87,9 @@ def _context(inputs: TowerInputs, validate: TowerValidation) -> Ablation:
     items = inputs.items[fit.config.towers.factors_of(SEQUENCE)]
     of_first = validate.of_items(first)
     without, whole = of_first.ndcg_in_contexts(towers, items, codes)
-    return _compared(fit.config, TOWERS_ON_ORDER, "context", without, whole, of_first.owners())
+    return _compared(
+        fit.config, TOWERS_ON_ORDER, "context", without, whole, of_first.users.owners()
+    )
 
 
 def _compared(
@@ -126,7 +128,7 @@ def _measure(
             for method in methods
         ]
     )
-    owners = validate.owners()
+    owners = validate.users.owners()
     lines: list[Ablation] = []
     for part in parts:
         results = [next(trained) for _ in methods]

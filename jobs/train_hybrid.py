@@ -127,7 +127,8 @@ def _choose_in_domains(
 ) -> dict[str, DomainWeights]:
     """The weights of each domain by its name, where there are domains."""
     hybrid = fit.config.hybrid
-    own = np.array([ranker_named(name).of_domain for name in names])
+    # Rankers that need domains score by what users have in one of them alone.
+    own = np.array(["domains" in ranker_named(name).needs for name in names])
     chosen = {}
     for domain, of_domain in zip(fit.domains, candidates, strict=False):
         if len(np.unique(of_domain.measured_owners)) < 2:

@@ -48,7 +48,6 @@ class Ranker:
         user_inputs: what it looks at besides the user's row of the matrix: the table
             `user_features` or `user_factors`.
         groups: the parts of the ablation that it is taken out with.
-        of_domain: whether a domain's scores follow from what users have in that domain alone.
     """
 
     name: str
@@ -59,7 +58,6 @@ class Ranker:
     needs: frozenset[Need] = frozenset()
     user_inputs: frozenset[UserInput] = frozenset()
     groups: tuple[str, ...] = ()
-    of_domain: bool = False
 
 
 _TIMES: frozenset[Need] = frozenset({"times"})
@@ -118,7 +116,6 @@ RANKERS: tuple[Ranker, ...] = (
         model="own_als",
         needs=_DOMAINS,
         groups=("factors", "own"),
-        of_domain=True,
     ),
     Ranker(
         "ridge", "Local ridge", trained_by="train_neighbours", model="ridge", groups=("neighbours",)
@@ -138,7 +135,6 @@ RANKERS: tuple[Ranker, ...] = (
         model="own_ridge",
         needs=_DOMAINS,
         groups=("neighbours", "own"),
-        of_domain=True,
     ),
     Ranker(
         "item_neighbours",

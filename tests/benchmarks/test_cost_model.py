@@ -12,7 +12,7 @@ import torch
 
 from m6rec.config.models import AlsConfig, NeighboursConfig, SvdConfig
 from m6rec.config.towers import TowersConfig
-from m6rec.kernels.arrays.rows import Rows, rows_from_scipy
+from m6rec.kernels.arrays.rows import Rows
 from m6rec.kernels.factors.als import alternating_least_squares
 from m6rec.kernels.factors.svd import randomized_svd
 from m6rec.kernels.ranking.top_n import _ITEMS_PER_BLOCK, _USERS_PER_BLOCK
@@ -20,6 +20,7 @@ from m6rec.towers.model import TowerModel, TowerShape
 from tests.benchmarks import cost_model as model
 from tests.benchmarks.cost_model import Cluster, Matrix
 from tests.benchmarks.scale_document import table_of_predictions
+from tests.matrix_rows import rows_from_scipy
 
 ITEMS = 50
 # Work that every executor does itself.

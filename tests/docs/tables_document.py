@@ -3,7 +3,7 @@
 python -m tests.docs.tables_document
 """
 
-from m6rec.check.types import types_table
+from m6rec.check.types import COLUMN_TYPES
 from tests.test_layers import REPOSITORY
 
 TABLES_DOCUMENT = REPOSITORY / "docs" / "tables.md"
@@ -17,6 +17,19 @@ def with_types(text: str) -> str:
     if not found:
         raise ValueError(f"{TABLES_DOCUMENT} lacks the lines {_START} and {_END}; add them")
     return f"{before}{_START}\n{types_table()}\n{_END}{after}"
+
+
+def types_table() -> str:
+    """The types of columns as a table of Markdown."""
+    lines = [
+        "| type | user or item | time | weight | attribute, unless `kinds` names it |",
+        "|---|---|---|---|---|",
+    ]
+    for group, row in COLUMN_TYPES.items():
+        roles = (row.user_or_item, row.time, row.weight, row.attribute)
+        cells = (f"{group}: {row.spark}", *("refused" if cell is None else cell for cell in roles))
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -7,10 +7,11 @@ import scipy.sparse as sp
 from m6rec.config.models import AlsConfig
 from m6rec.errors import DataError
 from m6rec.kernels.arrays.communicator import LocalCommunicator
-from m6rec.kernels.arrays.rows import Float32, Rows, concatenate_rows, rows_from_scipy
+from m6rec.kernels.arrays.rows import Float32, Rows, concatenate_rows
 from m6rec.kernels.factors.als import alternating_least_squares
 from m6rec.kernels.factors.projection import FactorModel, project
 from tests.benchmarks.als_objective import als_objective
+from tests.matrix_rows import rows_from_scipy
 
 USERS, ITEMS = 60, 40
 LOCAL = LocalCommunicator()

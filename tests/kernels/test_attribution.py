@@ -13,7 +13,6 @@ from m6rec.kernels.arrays.rows import (
     Float64,
     Rows,
     indptr_of,
-    rows_from_scipy,
     slices_of_rows,
 )
 from m6rec.kernels.factors.projection import (
@@ -46,6 +45,7 @@ from m6rec.kernels.ranking.scoring import (
     represent,
 )
 from m6rec.kernels.ranking.support import PartOfScore, parts_of_scores, support_of
+from tests.matrix_rows import rows_from_scipy
 
 USERS, ITEMS, RANK = 60, 40, 8
 COUNTS = np.arange(ITEMS)

@@ -5,7 +5,7 @@ import pytest
 import scipy.sparse as sp
 
 from m6rec.errors import DataError
-from m6rec.kernels.arrays.rows import Rows, rows_from_scipy
+from m6rec.kernels.arrays.rows import Rows
 from m6rec.kernels.neighbours.content import (
     ContentEncoder,
     content_profiles,
@@ -16,6 +16,7 @@ from m6rec.kernels.neighbours.content import (
     truncated_svd,
     unit_rows,
 )
+from tests.matrix_rows import rows_from_scipy
 
 
 def test_truncated_svd_finds_the_singular_vectors_of_numpy() -> None:

@@ -8,7 +8,7 @@ import pytest
 import scipy.sparse as sp
 
 from m6rec.errors import DataError
-from m6rec.kernels.arrays.rows import Rows, rows_from_scipy
+from m6rec.kernels.arrays.rows import Rows
 from m6rec.kernels.arrays.selection import largest_in_rows
 from m6rec.kernels.neighbours.item_neighbours import (
     ItemWeights,
@@ -20,6 +20,7 @@ from m6rec.kernels.neighbours.item_neighbours import (
     transpose,
     user_scales,
 )
+from tests.matrix_rows import rows_from_scipy
 
 MATRIX = np.array([[1, 1, 0], [1, 1, 1], [0, 1, 1]], dtype=np.float32)
 

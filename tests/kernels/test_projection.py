@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from m6rec.kernels.arrays.rows import Rows, rows_from_scipy
+from m6rec.kernels.arrays.rows import Rows
 from m6rec.kernels.factors.projection import (
     FactorModel,
     aligned_with,
@@ -12,6 +12,7 @@ from m6rec.kernels.factors.projection import (
     build_factor_model,
     project,
 )
+from tests.matrix_rows import rows_from_scipy
 
 ITEMS, RANK = 30, 7
 

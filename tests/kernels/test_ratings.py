@@ -6,7 +6,7 @@ import scipy.sparse as sp
 
 from m6rec.config.models import RatingsConfig, SvdConfig
 from m6rec.kernels.arrays.communicator import LocalCommunicator
-from m6rec.kernels.arrays.rows import Rows, rows_from_scipy
+from m6rec.kernels.arrays.rows import Rows
 from m6rec.kernels.ratings.choices import choice_vectors, item_audiences, user_tastes
 from m6rec.kernels.ratings.rating_biases import fit_biases
 from m6rec.kernels.ratings.ratings import (
@@ -15,6 +15,7 @@ from m6rec.kernels.ratings.ratings import (
     fit_ratings,
     rating_parts,
 )
+from tests.matrix_rows import rows_from_scipy
 
 LOCAL = LocalCommunicator()
 USERS, ITEMS = 60, 40

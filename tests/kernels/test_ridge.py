@@ -6,7 +6,7 @@ import pytest
 import scipy.sparse as sp
 
 from m6rec.errors import DataError
-from m6rec.kernels.arrays.rows import Rows, rows_from_scipy
+from m6rec.kernels.arrays.rows import Rows
 from m6rec.kernels.neighbours.item_neighbours import gram_block, item_degrees, power, transpose
 from m6rec.kernels.neighbours.ridge import (
     Gram,
@@ -16,6 +16,7 @@ from m6rec.kernels.neighbours.ridge import (
     solve_all,
     solve_targets,
 )
+from tests.matrix_rows import rows_from_scipy
 
 N_USERS, N_ITEMS, A, B = 200, 30, 0.25, 0.3
 

@@ -4,13 +4,8 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from m6rec.kernels.arrays.rows import (
-    Rows,
-    concatenate_rows,
-    entries_of_rows,
-    indptr_of,
-    rows_from_scipy,
-)
+from m6rec.kernels.arrays.rows import Rows, concatenate_rows, entries_of_rows, indptr_of
+from tests.matrix_rows import rows_from_scipy
 
 DENSE = np.array([[0, 2, 0], [0, 0, 0], [1, 0, 3], [4, 0, 0]], dtype=np.float32)
 ROWS = rows_from_scipy(sp.csr_matrix(DENSE), np.array([3, 5, 8, 9]))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from m6rec.kernels.arrays.rows import Float32, Rows, rows_from_scipy
+from m6rec.kernels.arrays.rows import Float32, Rows
 from m6rec.kernels.neighbours.item_neighbours import ItemWeights
 from m6rec.kernels.ranking.blending import BINS, Blend, evidence_bins
 from m6rec.kernels.ranking.expanded_history import ExpandedHistoryMember
@@ -25,6 +25,7 @@ from m6rec.kernels.ranking.scoring import (
     scores_and_moments,
 )
 from m6rec.kernels.ranking.top_n import top_n
+from tests.matrix_rows import rows_from_scipy
 
 N_USERS, N_ITEMS = 1100, 2300
 NAMES = ("vectors", "ridge", "neighbours", "popularity")

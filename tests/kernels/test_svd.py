@@ -6,9 +6,10 @@ import scipy.sparse as sp
 
 from m6rec.config.models import SvdConfig
 from m6rec.kernels.arrays.communicator import LocalCommunicator
-from m6rec.kernels.arrays.rows import Rows, rows_from_scipy
+from m6rec.kernels.arrays.rows import Rows
 from m6rec.kernels.factors.projection import project
 from m6rec.kernels.factors.svd import SvdResult, randomized_svd, svd_factor_model
+from tests.matrix_rows import rows_from_scipy
 
 USERS, ITEMS = 120, 80
 LOCAL = LocalCommunicator()

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.testing as npt
 import scipy.sparse as sp
 
-from m6rec.kernels.arrays.rows import Float32, Rows, rows_from_scipy
+from m6rec.kernels.arrays.rows import Float32, Rows
 from m6rec.kernels.neighbours.user_neighbours import (
     CandidateUsers,
     UserNeighbours,
@@ -12,6 +12,7 @@ from m6rec.kernels.neighbours.user_neighbours import (
 )
 from m6rec.kernels.ranking.members import SparseRows, Terms
 from m6rec.kernels.ranking.sparse_sums import sums_at
+from tests.matrix_rows import rows_from_scipy
 
 MATRIX = np.array([[1, 1, 0, 0], [1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 0, 1]], dtype=np.float32)
 

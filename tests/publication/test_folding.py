@@ -30,7 +30,7 @@ from m6rec.publication.folding import CATCHING_UP, FoldIn
 from m6rec.publication.following import Followed
 from m6rec.publication.forgetting import forget
 from m6rec.publication.publishing import publish
-from m6rec.publication.replacing import PublishedLists, Replaced
+from m6rec.publication.replacing import PublishedLists
 from m6rec.publication.scoring import GivenUsers, list_maker_of
 from m6rec.spark import local_marks
 from m6rec.spark.local_delta import TableState
@@ -294,8 +294,8 @@ def test_a_commit_by_spark_that_another_overtakes_is_given_up(
 ) -> None:
     lists, own = BySpark(copied), published(copied).where("user_id = 'user-3'")
     with overtaken(copied, tmp_path):
-        assert lists.replace(waiting(own, tmp_path), ["user-3"], "test", 1) is None
-    assert lists.replace(own, ["user-3"], "test", 1) == Replaced(None)
+        assert lists.replace(waiting(own, tmp_path), ["user-3"], "test", 1) == "overtaken"
+    assert lists.replace(own, ["user-3"], "test", 1) == "done by Spark"
     assert published(copied).where("user_id = 'user-5'").isEmpty()
 
 

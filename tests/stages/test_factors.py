@@ -12,7 +12,7 @@ from pyspark.sql import DataFrame, SparkSession
 from m6rec.config.models import AlsConfig, MllibAlsConfig, SvdConfig
 from m6rec.errors import ArtifactError, DataError
 from m6rec.kernels.arrays.communicator import LocalCommunicator
-from m6rec.kernels.arrays.rows import Rows, rows_from_scipy
+from m6rec.kernels.arrays.rows import Rows
 from m6rec.kernels.factors import als
 from m6rec.kernels.factors.projection import aligned_with, project
 from m6rec.kernels.factors.svd import randomized_svd, svd_factor_model
@@ -27,6 +27,7 @@ from m6rec.stages.training.als_checkpoint import (
 from m6rec.stages.training.factor_models import model_from_batches, model_to_frame
 from m6rec.stages.training.mllib import train_mllib_als
 from tests.item_frames import batches_of
+from tests.matrix_rows import rows_from_scipy
 
 USERS, ITEMS = 90, 50
 ALS = AlsConfig(rank=5, iterations=6, checkpoint_every=2, unobserved_total=10.0)

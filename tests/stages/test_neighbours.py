@@ -16,7 +16,7 @@ from m6rec.config.models import NeighboursConfig, RidgeConfig
 from m6rec.config.run import Config, parse_config
 from m6rec.errors import DataError, M6RecError
 from m6rec.fits.fit import Fit
-from m6rec.kernels.arrays.rows import Rows, rows_from_scipy
+from m6rec.kernels.arrays.rows import Rows
 from m6rec.kernels.neighbours import item_neighbours as kernel
 from m6rec.kernels.neighbours import ridge as ridge_kernel
 from m6rec.kernels.neighbours.user_neighbours import CandidateUsers, user_neighbour_search
@@ -32,6 +32,7 @@ from m6rec.stages.training.gram import (
 from m6rec.stages.training.item_weights import item_weights_from_batches, item_weights_to_frame
 from m6rec.stages.training.pieces import unpack_pieces
 from tests.item_frames import batches_of
+from tests.matrix_rows import rows_from_scipy
 
 N_USERS, N_ITEMS = 120, 40
 CONFIG = NeighboursConfig(

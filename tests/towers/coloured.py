@@ -6,7 +6,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from m6rec.config.towers import TowersConfig
-from m6rec.kernels.arrays.rows import Float32, Rows, rows_from_scipy
+from m6rec.kernels.arrays.rows import Float32, Rows
 from m6rec.kernels.factors.projection import FactorModel, build_factor_model
 from m6rec.kernels.ranking.members import UserBlock
 from m6rec.kernels.ranking.validation import ValidationUsers
@@ -15,6 +15,7 @@ from m6rec.towers.examples import split_targets
 from m6rec.towers.launch import TrainingTask
 from m6rec.towers.row_files import Manifest, write_row_file
 from m6rec.towers.validation import TowerValidation
+from tests.matrix_rows import rows_from_scipy
 
 N_USERS, N_ITEMS, RANK = 120, 60, 8
 COLOURS = 4

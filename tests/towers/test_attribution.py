@@ -5,13 +5,14 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from m6rec.kernels.arrays.rows import Float32, Rows, rows_from_scipy
+from m6rec.kernels.arrays.rows import Float32, Rows
 from m6rec.kernels.factors.projection import FactorModel, build_factor_model
 from m6rec.towers.attribution import history_parts
 from m6rec.towers.bagging import bag
 from m6rec.towers.encoder import NORM_FLOOR, gate, user_factor_inputs
 from m6rec.towers.model import TowerModel, TowerShape
 from m6rec.towers.training import freeze
+from tests.matrix_rows import rows_from_scipy
 from tests.towers.test_encoder import trained_model
 
 EMPTY = rows_from_scipy(sp.csr_matrix((1, 60), dtype=np.float32))

@@ -9,10 +9,11 @@ import pytest
 import scipy.sparse as sp
 
 from m6rec.errors import DataError
-from m6rec.kernels.arrays.rows import UNKNOWN_TIME, Float32, Rows, rows_from_scipy
+from m6rec.kernels.arrays.rows import UNKNOWN_TIME, Float32, Rows
 from m6rec.towers.batches import READERS, TrainingRows, concatenate_training_rows
 from m6rec.towers.row_files import Manifest, cut_rows, write_row_file
 from tests.lanes import needs_petastorm
+from tests.matrix_rows import rows_from_scipy
 from tests.towers.coloured import write_files
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")

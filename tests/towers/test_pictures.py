@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from m6rec.config.towers import ImagesConfig, TowerPart, TowersConfig
-from m6rec.kernels.arrays.rows import Rows, rows_from_scipy
+from m6rec.kernels.arrays.rows import Rows
 from m6rec.kernels.factors.projection import FactorModel, build_factor_model
 from m6rec.stages.features.videos import decode_video
 from m6rec.towers.artifact import TowerProvenance, load_towers, save_towers
@@ -27,6 +27,7 @@ from m6rec.towers.picture_branches import PictureBranch
 from m6rec.towers.picture_training import PictureReader, augmented, choose_fresh
 from m6rec.towers.pictures import NO_FRAME, Pictures
 from m6rec.towers.training import freeze, train_towers
+from tests.matrix_rows import rows_from_scipy
 from tests.towers.coloured import write_files
 from tests.towers.moving import encoded
 

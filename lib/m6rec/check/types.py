@@ -97,16 +97,3 @@ COLUMN_TYPES: dict[TypeGroup, TypeRow] = {
     ),
     "other": TypeRow("interval, variant, void", None, None, None, "left out"),
 }
-
-
-def types_table() -> str:
-    """The list as a table of Markdown."""
-    lines = [
-        "| type | user or item | time | weight | attribute, unless `kinds` names it |",
-        "|---|---|---|---|---|",
-    ]
-    for group, row in COLUMN_TYPES.items():
-        roles = (row.user_or_item, row.time, row.weight, row.attribute)
-        cells = (f"{group}: {row.spark}", *("refused" if cell is None else cell for cell in roles))
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)

@@ -576,10 +576,10 @@ class FoldIn:
         application = f"m6rec-fold_in-{self._query_id}-{followed.publication}"
         while self.follow() is followed:
             replaced = self.published.replace(new, users, application, batch_id + 1, old)
-            if replaced is not None:
+            if replaced != "overtaken":
                 # If our commit directly follows the last version that we have checked, nobody has
                 # published in between, and our own commit need not be checked.
-                if replaced.version == self._version + 1:
+                if replaced == self._version + 1:
                     self._version += 1
                 return
 

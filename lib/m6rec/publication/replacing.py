@@ -7,7 +7,7 @@ without a query; else Spark does.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Literal
 
 import pyarrow as pa
 from pyspark.sql import Column, DataFrame, SparkSession
@@ -34,16 +34,11 @@ _COMPACTING = {
 }
 
 
-@dataclass(frozen=True)
-class Replaced:
-    """Lists that stand in the place of others.
+Replaced = int | Literal["done before", "done by Spark", "overtaken"]
+"""The version of the commit that has put lists in the place of others, where it is known.
 
-    Attributes:
-        version: of the commit that has put them there; None where it is not known, as of commits
-            by Spark, after which others may have come.
-    """
-
-    version: int | None
+After a commit by Spark others may have come. `overtaken`: another came first, and nothing was done.
+"""
 
 
 class PublishedLists:
@@ -68,7 +63,7 @@ class PublishedLists:
         application: str,
         number: int,
         found: RowsOfKeys | None = None,
-    ) -> Replaced | None:
+    ) -> Replaced:
         """Put lists in the place of all that these users have, in one commit.
 
         Args:
@@ -77,22 +72,14 @@ class PublishedLists:
             application, number: Delta makes no commit of an application whose number is not above
                 that of its last one.
             found: what `rows_of_users` gives, for lists that the driver holds.
-
-        Returns:
-            None where another commit came first, and nothing was done.
         """
         schema = RECOMMENDATIONS_TABLE.schema
         if isinstance(lists, pa.Table):
             rows = lists.select(schema.names).cast(arrow_schema(schema))
             if found is not None:
                 outcome = replace_rows(schema, Replacement(found, rows, application, number))
-                match outcome:
-                    case int():
-                        return Replaced(outcome)
-                    case "done before":
-                        return Replaced(None)
-                    case "overtaken":
-                        return None
+                if outcome != "left to Spark":
+                    return outcome
             lists = frame_of_arrow(self._spark, rows, schema)
         new = lists.select(*schema.names)
         once = (application, str(number))
@@ -101,12 +88,12 @@ class PublishedLists:
             if are_touched is not None:
                 self._overwrite(new, are_touched, once)
             elif not self._merge(new, users, once):
-                return None
+                return "overtaken"
         except THROWN as error:
             if is_overtaken(error):
-                return None
+                return "overtaken"
             raise
-        return Replaced(None)
+        return "done by Spark"
 
     def rows_of_users(self, users: Sequence[str]) -> RowsOfKeys | None:
         """What finds the rows of these users in the files of the lists; None where Spark has to."""

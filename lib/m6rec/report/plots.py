@@ -35,6 +35,8 @@ _LABEL_OFFSETS = tuple(
 )
 _ALIGNMENTS: dict[int, Literal["left", "center", "right"]] = {1: "left", 0: "center", -1: "right"}
 _LONGEST_LABEL = 48
+# Of each figure, in inches.
+_WIDTH = 9.5
 # Of the font at its size of 9 points, on average.
 _CHARACTER_WIDTH = 5.5
 SERIES = (ACCENT, "#d97706", "#059669", "#9333ea", "#dc2626", PLAIN)
@@ -109,7 +111,7 @@ def quality(metrics: Sequence[Mapping[str, Any]], metric: str, k: int, highlight
         {str(row[c.MODEL]) for row in rows},
         key=lambda model: (_value(value.get((folds[-1], model))), model),
     )
-    figure = _figure(9.5, 1.1 + 0.38 * len(models))
+    figure = _figure(1.1 + 0.38 * len(models))
     panels = figure.subplots(1, len(folds), sharey=True, squeeze=False)[0]
     for panel, fold in zip(panels, folds, strict=True):
         _quality_bars(panel, models, [value.get((fold, model)) for model in models], highlighted)
@@ -168,7 +170,7 @@ def novelty_against_coverage(
     coverage = _by_model(metrics, fold, "coverage", k)
     novelty = _by_model(metrics, fold, "novelty", k)
     models = sorted(coverage.keys() & novelty.keys())
-    figure = _figure(9.5, 4.2)
+    figure = _figure(4.2)
     panel = figure.subplots()
     for model in models:
         colour = ACCENT if model == highlighted else PLAIN
@@ -184,7 +186,7 @@ def novelty_against_coverage(
 @_styled
 def training(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
     """Loss and validation NDCG of each training by epoch; the best epoch is marked."""
-    figure = _figure(9.5, 3.4)
+    figure = _figure(3.4)
     loss, ndcg = figure.subplots(1, 2)
     for place, (name, history) in enumerate(histories.items()):
         colour = SERIES[place % len(SERIES)]
@@ -237,7 +239,7 @@ def explanation(title: str, panels: Mapping[str, Sequence[tuple[str, float]]]) -
         panels: the names and values of each panel, in order, by its title.
     """
     rows = [max(len(panel), 1) for panel in panels.values()]
-    figure = _figure(9.5, 0.6 + sum(0.8 + 0.34 * count for count in rows))
+    figure = _figure(0.6 + sum(0.8 + 0.34 * count for count in rows))
     figure.suptitle(title, fontsize=12, x=0.01, ha="left")
     drawn = figure.subplots(len(panels), 1, squeeze=False, height_ratios=rows)[:, 0]
     for panel, (name, values) in zip(drawn, panels.items(), strict=True):
@@ -275,14 +277,14 @@ def _saved(figure: Figure, kind: str, **options: Any) -> bytes:
     return file.getvalue()
 
 
-def _figure(width: float, height: float) -> Figure:
-    figure = Figure(figsize=(width, height), layout="constrained")
+def _figure(height: float) -> Figure:
+    figure = Figure(figsize=(_WIDTH, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
 def _bars(bars: Sequence[tuple[str, float, str]], colour: str, unit: str) -> Figure:
-    figure = _figure(9.5, 0.95 + 0.34 * len(bars))
+    figure = _figure(0.95 + 0.34 * len(bars))
     panel = figure.subplots()
     places = np.arange(len(bars))
     panel.barh(places, [value for _, value, _ in bars], color=colour, height=0.62)

@@ -23,12 +23,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from m6rec.config.towers import Precision
+from m6rec.config.towers import Precision, SequenceConfig, TowersConfig
 from m6rec.errors import DataError
 from m6rec.files import AnyPlace, filled
 from m6rec.towers.checkpoint import EpochRecord, TrainingCheckpoint, TrainingProgress
 from m6rec.towers.encoder import ItemInputs, Towers
 from m6rec.towers.ranks import ALONE, Rank
+from m6rec.towers.warm_start import EarlierTowers
 
 FINAL_LEARNING_RATE_SHARE = 0.05
 ADAM_BETAS = (0.9, 0.98)
@@ -106,6 +107,20 @@ class Schedule:
     learning_rate: float
     warmup_steps: int
     first_epoch: int = 0
+
+
+def schedule_of(
+    config: TowersConfig | SequenceConfig, epochs: int | None, earlier: EarlierTowers | None
+) -> Schedule:
+    """The schedule of the config, up to `epochs` if any, from where earlier towers stand if any."""
+    return Schedule(
+        epochs=config.epochs,
+        stop_after=config.epochs if epochs is None else epochs,
+        patience=config.patience,
+        learning_rate=config.learning_rate,
+        warmup_steps=config.warmup_steps,
+        first_epoch=0 if earlier is None else earlier.first_epoch,
+    )
 
 
 @dataclass(frozen=True)

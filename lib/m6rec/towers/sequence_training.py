@@ -26,11 +26,11 @@ from m6rec.towers.batches import RowBatches, TrainingRows
 from m6rec.towers.encoder import ItemInputs
 from m6rec.towers.loop import (
     ADAM_BETAS,
-    Schedule,
     TrainingLoop,
     TrainingResult,
     Validate,
     reduced_precision,
+    schedule_of,
     weights_of,
 )
 from m6rec.towers.losses import sampled_softmax
@@ -87,14 +87,7 @@ def train_sequence_towers(
     """
     if threads is not None:
         torch.set_num_threads(threads)
-    schedule = Schedule(
-        epochs=config.epochs,
-        stop_after=config.epochs if epochs is None else epochs,
-        patience=config.patience,
-        learning_rate=config.learning_rate,
-        warmup_steps=config.warmup_steps,
-        first_epoch=0 if earlier is None else earlier.first_epoch,
-    )
+    schedule = schedule_of(config, epochs, earlier)
     trainee = _SequenceTowers(batches, items, config, seed, contexts, rank.device)
     if earlier is not None:
         take_over(trainee.model, earlier, contexts)

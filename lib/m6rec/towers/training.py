@@ -31,11 +31,11 @@ from m6rec.towers.encoder import (
 from m6rec.towers.examples import Example, ExampleDraw
 from m6rec.towers.loop import (
     ADAM_BETAS,
-    Schedule,
     TrainingLoop,
     TrainingResult,
     Validate,
     reduced_precision,
+    schedule_of,
     weights_of,
 )
 from m6rec.towers.losses import (
@@ -92,14 +92,7 @@ def train_towers(
     """
     if threads is not None:
         torch.set_num_threads(threads)
-    schedule = Schedule(
-        epochs=config.epochs,
-        stop_after=config.epochs if epochs is None else epochs,
-        patience=config.patience,
-        learning_rate=config.learning_rate,
-        warmup_steps=config.warmup_steps,
-        first_epoch=0 if earlier is None else earlier.first_epoch,
-    )
+    schedule = schedule_of(config, epochs, earlier)
     trainee = _SetTowers(batches, items, config, seed, base, rank.device)
     if earlier is not None:
         take_over(trainee.model, earlier)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from m6rec.kernels.arrays.rows import Float64, Int32, Int64
+from m6rec.kernels.arrays.rows import Float64, Int32
 from m6rec.kernels.ranking.members import DotMember, Member
 from m6rec.kernels.ranking.validation import ValidationUsers
 from m6rec.towers.encoder import ItemInputs, Towers
@@ -61,10 +61,6 @@ class TowerValidation:
             for name, side in (("towers", users), ("in_contexts", UsersInContexts(users, codes)))
         )
         return without, whole
-
-    def owners(self) -> Int64:
-        """int64 [n]: the user of each value of `ndcg_of_users`."""
-        return self.users.owners()
 
     def ndcg_of_users(self, towers: Sequence[tuple[Towers, ItemInputs]]) -> Float64:
         """float64 [n]: NDCG@k of lists that rank by the summed scores of some pairs of towers."""

@@ -6,9 +6,10 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from m6rec.kernels.arrays.rows import Int64, rows_from_scipy
+from m6rec.kernels.arrays.rows import Int64
 from m6rec.kernels.evaluation.mixed_split import ItemSample, choose_mixed
 from m6rec.stages.pairs.splitting import KEPT_OF_NEW, SHARE_OF_NEW_ITEMS
+from tests.matrix_rows import rows_from_scipy
 from tests.quality.validation_study.data import Data
 
 Flags = npt.NDArray[np.bool_]

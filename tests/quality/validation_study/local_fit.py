@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from m6rec.config.run import Config
 from m6rec.kernels.arrays.communicator import LocalCommunicator
 from m6rec.kernels.arrays.recency import recency_ranks
-from m6rec.kernels.arrays.rows import Float32, Int64, Rows, rows_from_scipy
+from m6rec.kernels.arrays.rows import Float32, Int64, Rows
 from m6rec.kernels.factors.als import alternating_least_squares
 from m6rec.kernels.factors.projection import ATTRIBUTE_WEIGHT, FactorModel
 from m6rec.kernels.factors.svd import randomized_svd, svd_factor_model
@@ -43,6 +43,7 @@ from m6rec.kernels.ranking.scoring import masked_for_users, prepare_blend
 from m6rec.kernels.ranking.validation import ValidationUsers
 from m6rec.stages.training.factors import heaviest_terms
 from m6rec.stages.training.neighbours import kept_entries
+from tests.matrix_rows import rows_from_scipy
 from tests.quality.validation_study.data import Data, Pairs
 
 

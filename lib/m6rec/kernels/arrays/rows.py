@@ -105,18 +105,6 @@ class Rows:
         )
 
 
-def rows_from_scipy(matrix: sp.csr_matrix, user_index: Int64 | None = None) -> Rows:
-    """The rows of a SciPy matrix; users are numbered from 0 unless `user_index` is given."""
-    ordered = matrix.tocsr().sorted_indices()
-    index = np.arange(ordered.shape[0], dtype=np.int64) if user_index is None else user_index
-    return Rows(
-        index,
-        ordered.indptr.astype(np.int64),
-        ordered.indices.astype(np.int32),
-        ordered.data.astype(np.float32),
-    )
-
-
 def concatenate_rows(blocks: list[Rows]) -> Rows:
     """One block of the rows of all blocks, in order; no blocks give an empty one."""
     if not blocks:

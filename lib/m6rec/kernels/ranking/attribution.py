@@ -116,8 +116,7 @@ def history_shares(
             return _under_root(shares, listed) if takes_square_root(member.transform) else shares
         case ExpandedHistoryMember():
             assert terms is not None
-            shares = _shares_of_expanded(member, block, terms, listed)
-            return _under_root(shares, listed) if takes_square_root(member.transform) else shares
+            return _under_root(_shares_of_expanded(member, block, terms, listed), listed)
         case UserNeighboursMember():
             assert terms is not None
             return _shares_of_neighbours(member, terms, listed)

@@ -1,6 +1,7 @@
 """Score items by a history to which another member has added items."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -37,7 +38,6 @@ class ExpandedHistoryMember:
         added_by: the member that scores the items to add.
         expansion: multiplies those scores; 0 adds nothing.
         expanded: how many items are added at most.
-        transform: applied to each sum.
     """
 
     name: str
@@ -45,7 +45,7 @@ class ExpandedHistoryMember:
     added_by: HistoryMember
     expansion: float
     expanded: int
-    transform: Transform = "square_root"
+    transform: ClassVar[Transform] = "square_root"
 
     @property
     def rows(self) -> SparseRows:

@@ -7,7 +7,7 @@ Members store no scores: `kernels.ranking.scoring` computes them where the best 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol, assert_never, runtime_checkable
+from typing import ClassVar, Literal, Protocol, assert_never, runtime_checkable
 
 import numpy as np
 
@@ -241,7 +241,7 @@ class UserNeighboursMember:
 
     search: UserNeighbourSearch
     name: str = "user_neighbours"
-    transform: Transform = "identity"
+    transform: ClassVar[Transform] = "identity"
 
     @property
     def rows(self) -> SparseRows:

@@ -2,17 +2,14 @@
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated, Literal
 
 import pytest
 from pydantic import Field
 
 from m6rec.config.base import PositiveInt, Section, TableSource
-from m6rec.config.document import document, type_in_words
 from m6rec.config.run import Config
-
-FILE = Path(__file__).parent.parent.parent / "docs" / "configuration.md"
+from tests.docs.configuration_document import CONFIGURATION_DOCUMENT, document, type_in_words
 
 
 def all_sections(section: type[Section] = Section) -> Iterator[type[Section]]:
@@ -27,8 +24,8 @@ KEYS = [(section, name) for section in SECTIONS for name in section.model_fields
 
 
 def test_the_document_is_what_the_models_say() -> None:
-    assert FILE.read_text() == document(), (
-        "write it again: python -m m6rec.config.document > docs/configuration.md"
+    assert CONFIGURATION_DOCUMENT.read_text() == document(), (
+        "run python -m tests.docs.configuration_document"
     )
 
 

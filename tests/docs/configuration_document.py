@@ -1,6 +1,6 @@
-"""The document of the configuration, docs/configuration.md, made from the models.
+"""Writes docs/configuration.md, which follows from the models of the configuration.
 
-python -m m6rec.config.document > docs/configuration.md
+python -m tests.docs.configuration_document
 """
 
 import builtins
@@ -20,6 +20,9 @@ from m6rec.config.outputs import ItemTable, PairTable
 from m6rec.config.publication import Guard
 from m6rec.config.run import Config
 from m6rec.config.search import Choice, Range
+from tests.test_layers import REPOSITORY
+
+CONFIGURATION_DOCUMENT = REPOSITORY / "docs" / "configuration.md"
 
 # Sections that can stand at several keys. They are explained once, after all keys.
 TYPES: Mapping[type[Section], str] = {
@@ -41,7 +44,7 @@ WORDS: Mapping[type, tuple[str, str]] = {
 INTRODUCTION = """\
 # Configuration
 
-<!-- Written by: python -m m6rec.config.document > docs/configuration.md -->
+<!-- Written by: python -m tests.docs.configuration_document -->
 
 A configuration is a YAML file of sections and keys. Keys that are not listed here are refused.
 On the command line, `--set SECTION.KEY=VALUE` replaces a value. What is the same at several keys,
@@ -205,4 +208,4 @@ def _in_words(value: Any) -> str:
 
 
 if __name__ == "__main__":
-    print(document(), end="")
+    CONFIGURATION_DOCUMENT.write_text(document())
