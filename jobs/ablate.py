@@ -121,7 +121,7 @@ def _measure(
         return validate.ndcg_of_users(list(zip(encoders, items, strict=True)))
 
     whole = ndcg_of_users([_trained(inputs, method) for method in methods])
-    trained = inputs.at_once(
+    trained = inputs.run_calls(
         [
             partial(_train_in_time, inputs, _without(config.towers, part), method, deadline)
             for part in parts

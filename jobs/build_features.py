@@ -63,7 +63,7 @@ def run(lakehouse: Lakehouse, config: Config, fits: tuple[str, ...] = c.FITS) ->
         )
         _write_pictures(lakehouse, config, items)
         trained = fits_of(lakehouse, config, fits)
-        list(lakehouse.at_once([partial(_build, fit, users, items) for fit in trained]))
+        list(lakehouse.run_calls([partial(_build, fit, users, items) for fit in trained]))
     finally:
         lakehouse.spark.catalog.clearCache()
 
@@ -143,10 +143,10 @@ def _read_attributes(
     if source is None:
         return None
     of_items = id_column == c.ITEM_ID
-    beside = config.interactions.columns.beside_item if of_items else ()
-    required = (*source.named_columns, *beside)
+    id_parts = config.interactions.columns.parts_of_item_id if of_items else ()
+    required = (*source.named_columns, *id_parts)
     frame = read_source(lakehouse.spark, source.source, required)
-    columns = kinds_of_attributes(frame, source, beside)
+    columns = kinds_of_attributes(frame, source, id_parts)
     _say_repeats(frame.select(attribute_id(frame, source, config.interactions, id_column)), source)
     indices = lakehouse.read(index_table).select(id_column, index_column)
     ours = {name: column_name(name, index_column) for name in frame.columns}

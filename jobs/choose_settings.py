@@ -26,7 +26,7 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
     for key, value in search.chosen.items():
         print(f"settings: {key} = {value}", flush=True)
     _say_not_tried(search.left_out, f"settings.seconds is {config.settings.seconds:g}")
-    _say_not_tried(search.of_attributes, "the items' attributes have no weight in ALS")
+    _say_not_tried(search.skipped_without_attributes, "the items' attributes have no weight in ALS")
     parameters = {"chosen": search.chosen, "trials": search.trials}
     fit.write_models(SETTINGS, [model_row(SETTINGS, parameters)])
 

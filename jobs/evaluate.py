@@ -43,7 +43,7 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
     metrics: list[dict[str, Any]] = []
     comparisons: list[dict[str, Any]] = []
     measured = [partial(_measure, fit) for fit in fits_of(lakehouse, config)]
-    for evaluation in lakehouse.at_once(measured):
+    for evaluation in lakehouse.run_calls(measured):
         metrics += evaluation.metrics
         comparisons += evaluation.comparisons
     if not metrics:

@@ -129,8 +129,8 @@ def publish_and_report(
         data = collect()
         return data, plots_of(data)
 
-    with ThreadPoolExecutor(1) as beside:
-        collected = beside.submit(collect_and_draw)
+    with ThreadPoolExecutor(1) as background:
+        collected = background.submit(collect_and_draw)
 
         def write_and_print() -> None:
             data, drawn = collected.result()

@@ -75,7 +75,7 @@ def run(lakehouse: Lakehouse, config: Config, report: Callable[[], None] | None 
         GuardError: a guard stops the run.
     """
     is_new = not was_published(lakehouse)
-    # Until the report, too, has read what it shows, which may be beside.
+    # Until the report, too, has read what it shows, which may be in the background.
     with session_for_sources(lakehouse.spark):
         guarded = guard(lakehouse, config) if is_new else []
         if report is not None:

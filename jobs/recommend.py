@@ -47,7 +47,7 @@ def run(lakehouse: Lakehouse, config: Config) -> None:
     evaluated = config.usable(config.evaluate.rankers)
     rankers = tuple(dict.fromkeys((*evaluated, config.recommend.ranker)))
     ranked = [partial(_rank_selection, selection, rankers), partial(_rank_final, final, rankers)]
-    list(lakehouse.at_once(ranked))
+    list(lakehouse.run_calls(ranked))
 
 
 def _rank_selection(fit: Fit, rankers: tuple[str, ...]) -> None:
@@ -55,8 +55,8 @@ def _rank_selection(fit: Fit, rankers: tuple[str, ...]) -> None:
 
 
 def _rank_final(fit: Fit, rankers: tuple[str, ...]) -> None:
-    with ThreadPoolExecutor(1) as beside:
-        explaining = beside.submit(read_explaining, fit)
+    with ThreadPoolExecutor(1) as background:
+        explaining = background.submit(read_explaining, fit)
         reranking = reranking_of(fit)
         members = rank_for_evaluation(fit, rankers, reranking)
         write_recommendations(fit, members, explaining.result(), reranking)
@@ -66,8 +66,8 @@ def _rank_final(fit: Fit, rankers: tuple[str, ...]) -> None:
 def run_final(lakehouse: Lakehouse, config: Config, needs: Needs) -> None:
     """Write the published lists alone, by the members of which a final fit has the models."""
     fit = Fit(lakehouse, config, c.FINAL)
-    with ThreadPoolExecutor(1) as beside:
-        explaining = beside.submit(read_explaining, fit)
+    with ThreadPoolExecutor(1) as background:
+        explaining = background.submit(read_explaining, fit)
         members = read_members(fit, needs.members)
         write_recommendations(fit, members, explaining.result(), reranking_of(fit))
     embed(fit, members)

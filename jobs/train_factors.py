@@ -36,7 +36,7 @@ def run(
     if models is None:
         models = models_trained_by(TRAIN_FACTORS.name, config.trained_rankers)
     trained = fits_of(lakehouse, config, fits)
-    list(lakehouse.at_once([partial(_train_fit, fit, models, earlier) for fit in trained]))
+    list(lakehouse.run_calls([partial(_train_fit, fit, models, earlier) for fit in trained]))
     # Checkpoints are deleted only after all fits, because MLlib has one folder for them in a
     # session, that of the fit which began last.
     for fit in trained:
@@ -50,7 +50,7 @@ def _train_fit(fit: Fit, models: Sequence[str], earlier: EarlierRun | None) -> N
     if earlier is not None:
         inputs = _going_on(inputs, models, earlier)
     trainings = [partial(FACTOR_TRAINERS[model], inputs) for model in models]
-    write_factors(fit, list(fit.lakehouse.at_once(trainings)))
+    write_factors(fit, list(fit.lakehouse.run_calls(trainings)))
     matrix.unpersist()
 
 

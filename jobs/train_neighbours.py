@@ -31,13 +31,13 @@ def run(
     if models is None:
         models = models_trained_by(TRAIN_NEIGHBOURS.name, config.trained_rankers)
     trained = fits_of(lakehouse, config, fits)
-    list(lakehouse.at_once([partial(_train_fit, fit, models) for fit in trained]))
+    list(lakehouse.run_calls([partial(_train_fit, fit, models) for fit in trained]))
 
 
 def _train_fit(fit: Fit, models: Sequence[str]) -> None:
     matrix = fit.matrix.cache()
     inputs = _inputs(fit, matrix, models)
-    weights = fit.lakehouse.at_once([partial(NEIGHBOUR_TRAINERS[one], inputs) for one in models])
+    weights = fit.lakehouse.run_calls([partial(NEIGHBOUR_TRAINERS[one], inputs) for one in models])
     # All methods are written by one commit, which costs more than the rows themselves.
     frames = [
         item_weights_to_frame(fit.spark, each, model)

@@ -53,14 +53,16 @@ def run(
     }
     trained = fits_of(lakehouse, config, fits)
     contexts = context_vocabulary(trained[0])
-    prepared = lakehouse.at_once([partial(tower_inputs, fit, contexts, models) for fit in trained])
+    prepared = lakehouse.run_calls(
+        [partial(tower_inputs, fit, contexts, models) for fit in trained]
+    )
     for fit, inputs in zip(trained, prepared, strict=True):
         records = []
         epochs = {} if fit.name == c.SELECTION else best_epochs
         trainings = [
             partial(_timed, inputs, config, model, epochs.get(model), earlier) for model in models
         ]
-        for model, (result, seconds) in zip(models, inputs.at_once(trainings), strict=True):
+        for model, (result, seconds) in zip(models, inputs.run_calls(trainings), strict=True):
             if fit.name == c.SELECTION:
                 best_epochs[model] = result.best_epoch
             _report(fit.name, model, result, seconds)

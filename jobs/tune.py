@@ -55,7 +55,7 @@ from m6rec.report.terminal import terminal
 from m6rec.runs import FAILED, FINISHED, STARTED, Attempt, Job, jobs_going_on, jobs_of_run
 from m6rec.spark.places import remove_folder
 from m6rec.spark.session import session_of_job
-from m6rec.spark.shipping import arrays_for_a_while
+from m6rec.spark.shipping import freeing_shipped_arrays
 from m6rec.spark.sources import at_versions, session_for_sources, source_versions
 from m6rec.tuning import (
     Report,
@@ -205,7 +205,7 @@ def _run_tuning(spark: SparkSession, config: Config, run_id: str, output: Path) 
 
     def measure(trial: Config, report: Report) -> float:
         # Models that a trial has sent to tasks would fill the disk before the last one.
-        with arrays_for_a_while(spark):
+        with freeing_shipped_arrays(spark):
             return measure_trial(tables, trial, report)
 
     try:

@@ -20,6 +20,7 @@ from m6rec.errors import ConfigError, DataError, TableError
 from m6rec.files import FilePlace
 from m6rec.schemas import RECOMMENDATIONS_TABLE, TABLES, TableSchema
 from m6rec.spark.collecting import collected_batches
+from m6rec.spark.deletion_vectors import replace_all, takes_deletion_vectors
 from m6rec.spark.failures import THROWN, is_overtaken
 from m6rec.spark.local_delta import (
     Condition,
@@ -37,7 +38,6 @@ from m6rec.spark.local_delta import (
     snapshot_of,
     takes_rows,
 )
-from m6rec.spark.local_marks import replace_all, takes_marks
 from m6rec.spark.places import folder_here, place_of
 from m6rec.spark.runtimes import (
     arrow_schema,
@@ -86,8 +86,8 @@ class Lakehouse:
         pinned: whether a table stays at the version that was first read, until it is written, so
             that a job sees one state.
         fixed: tables that are always read at this version.
-        beside: an executor of one thread that writes rows that the driver holds while a job goes
-            on; None writes them at once.
+        background: an executor of one thread that writes rows that the driver holds while a job
+            goes on; None writes them at once.
         in_memory: the rows of small tables that have been read; None keeps none.
         through_driver: whether the rows of every frame that is written are few enough for the
             driver to hold.
@@ -99,7 +99,7 @@ class Lakehouse:
     artifacts: str = ""
     pinned: bool = False
     fixed: Mapping[str, int] = field(default_factory=dict)
-    beside: Executor | None = None
+    background: Executor | None = None
     in_memory: dict[tuple[Any, ...], DataFrame] | None = None
     through_driver: bool = False
     _pending: dict[str, list[Future[int]]] = field(default_factory=dict)
@@ -109,9 +109,9 @@ class Lakehouse:
     # If two threads made a table at once, one commit would fail; so commits of a table take turns.
     _commits: dict[str, RLock] = field(default_factory=dict)
 
-    def for_one_job(self, beside: Executor | None = None) -> "Lakehouse":
+    def for_one_job(self, background: Executor | None = None) -> "Lakehouse":
         """The same tables pinned, with inputs and outputs of their own."""
-        return replace(self, pinned=True, beside=beside, _pending={}, _written={}, _read={})
+        return replace(self, pinned=True, background=background, _pending={}, _written={}, _read={})
 
     def with_tables_in_memory(self, through_driver: bool = False) -> "Lakehouse":
         """The same tables; rows of a small one are read once and then kept in the driver's memory.
@@ -127,7 +127,7 @@ class Lakehouse:
         in_memory: dict[tuple[Any, ...], DataFrame] | None = None if self.in_memory is None else {}
         return Lakehouse(self.spark, self.location, run_id, self.artifacts, in_memory=in_memory)
 
-    def at_once(self, calls: Sequence[Callable[[], Made]]) -> Iterator[Made]:
+    def run_calls(self, calls: Sequence[Callable[[], Made]]) -> Iterator[Made]:
         """The results of the calls, which run at once where rows are few, else one by one when
         asked for.
 
@@ -476,11 +476,11 @@ class Lakehouse:
     def write_rows(self, name: str, rows: Sequence[Mapping[str, Any]], /, **part: Part) -> None:
         """`write` a few rows that the driver holds, each a value by column."""
         table, replaced = self._table_of(name, rows, part), self._replaced(part)
-        if self.beside is None:
+        if self.background is None:
             self.settle(name)
             self._replace_here(name, table, replaced)
         else:
-            written = self.beside.submit(self._replace_here, name, table, replaced)
+            written = self.background.submit(self._replace_here, name, table, replaced)
             self._pending.setdefault(name, []).append(written)
 
     def append_rows(self, name: str, rows: Sequence[Mapping[str, Any]], /, **part: str) -> int:
@@ -557,7 +557,7 @@ class Lakehouse:
             return None
         snapshot = snapshot_of(lists, self._pin(table.name, None))
         is_plain = takes_rows(folder, table.schema, {}, {}, new)
-        if snapshot is None or not (is_plain or takes_marks(folder, table.schema)):
+        if snapshot is None or not (is_plain or takes_deletion_vectors(folder, table.schema)):
             return None
         own, copies = {c.RUN_ID: (self.run_id,)}, list[WrittenFile]()
         rows = rows_of(snapshot, table.schema, [own], _BYTES_OF_ROWS)

@@ -140,13 +140,13 @@ def run_jobs(lakehouse: Lakehouse, config: Config, jobs: Iterable[tuple[str, Job
         ConfigError: the run was begun with another configuration.
         DataError: a job whose tables another reads has not finished.
     """
-    with session_for_sources(lakehouse.spark), ThreadPoolExecutor(1) as beside:
+    with session_for_sources(lakehouse.spark), ThreadPoolExecutor(1) as background:
         earlier = work_so_far(lakehouse)
         check_same_config(earlier, config, lakehouse.run_id)
         sources = sources_of_run(lakehouse, config, earlier)
         pinned = at_versions(config, sources)
         finished = {row["job"] for row in earlier if row["status"] == FINISHED}
-        journal, ran = _Journal(lakehouse, beside), []
+        journal, ran = _Journal(lakehouse, background), []
         try:
             for title, job in jobs:
                 if job.name in finished:
@@ -169,7 +169,7 @@ def _run_recorded(
     lakehouse: Lakehouse, config: Config, job: Job, attempt: "Attempt", journal: "_Journal"
 ) -> None:
     """Run a job, and leave it to the journal's next commit to record that it has finished."""
-    own, written = lakehouse.for_one_job(journal.beside), journal.write_beside()
+    own, written = lakehouse.for_one_job(journal.background), journal.write_in_background()
     try:
         with saying_what_failed(f"job {job.name}", sources_of(config)):
             job.run(own, config)
@@ -193,9 +193,9 @@ class _Journal:
     is run again.
     """
 
-    def __init__(self, lakehouse: Lakehouse, beside: ThreadPoolExecutor) -> None:
+    def __init__(self, lakehouse: Lakehouse, background: ThreadPoolExecutor) -> None:
         self._lakehouse = lakehouse
-        self.beside = beside
+        self.background = background
         self._rows: list[dict[str, Any]] = []
         self._lines: list[str] = []
 
@@ -209,13 +209,13 @@ class _Journal:
 
     def write(self) -> None:
         """Write the rows, and print the lines."""
-        self.write_beside().result()
+        self.write_in_background().result()
 
-    def write_beside(self) -> Future[None]:
+    def write_in_background(self) -> Future[None]:
         """`write` while the caller does other work."""
         rows, lines = self._rows, self._lines
         self._rows, self._lines = [], []
-        return self.beside.submit(self._write, rows, lines)
+        return self.background.submit(self._write, rows, lines)
 
     def _write(self, rows: list[dict[str, Any]], lines: list[str]) -> None:
         if rows:
@@ -298,8 +298,8 @@ class Attempt:
         self._sign()
         status, ended = FAILED, Event()
         try:
-            with ThreadPoolExecutor(1) as beside:
-                beside.submit(self._sign_until, ended)
+            with ThreadPoolExecutor(1) as background:
+                background.submit(self._sign_until, ended)
                 try:
                     yield
                 finally:

@@ -71,8 +71,8 @@ def prepare_top_n_of_mllib(workspace: Workspace) -> Measure:
 def list_items(lakehouse: Lakehouse, config: Config) -> None:
     """The part of job `recommend` that makes the published lists."""
     fit = Fit(lakehouse, config, c.FINAL)
-    with ThreadPoolExecutor(1) as beside:
-        explaining = beside.submit(read_explaining, fit)
+    with ThreadPoolExecutor(1) as background:
+        explaining = background.submit(read_explaining, fit)
         blends = read_blends(fit, (config.recommend.ranker,))
         names = tuple(dict.fromkeys(name for blend in blends for name in blend.members))
         write_recommendations(fit, read_members(fit, names), explaining.result())

@@ -16,7 +16,7 @@ SOURCE = TableSource(path="unused")
 def read(*values: Any, group: TypeGroup = "text", **settings: Any) -> tuple[str | None, str]:
     column = ColumnSample("t", group, group, values)
     reading = read_times(column, InteractionsConfig(source=SOURCE, **settings))
-    return reading.format, f"{reading.problem}; {reading.mend}" if reading.problem else ""
+    return reading.format, f"{reading.problem}; {reading.remedy}" if reading.problem else ""
 
 
 @pytest.mark.parametrize(

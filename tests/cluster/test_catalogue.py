@@ -60,10 +60,10 @@ def test_artifacts_lie_in_the_location_of_the_schema(spark: SparkSession, catalo
 
 def test_a_thread_replaces_rows_and_leaves_the_others(spark: SparkSession, catalogue: Path) -> None:
     row = dict.fromkeys(RUNS_TABLE.schema.names) | {"status": "finished"}
-    with ThreadPoolExecutor(1) as beside:
+    with ThreadPoolExecutor(1) as background:
         for job in ("first", "second"):
             write = partial(Lakehouse(spark, LAKE, "run").write_rows, job=job)
-            beside.submit(write, RUNS_TABLE.name, [row | {"job": job}]).result()
+            background.submit(write, RUNS_TABLE.name, [row | {"job": job}]).result()
     kept = Lakehouse(spark, LAKE, "run").collected(RUNS_TABLE.name, {"run_id": ("run",)})
     assert {one["job"] for one in kept} == {"first", "second"}
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from m6rec.spark.slots import MOST_SECONDS, expected_executors, settled
+from m6rec.spark.slots import MOST_SECONDS, expected_executors, wait_for_slots
 
 STANDALONE, YARN = "spark://master:7077", "yarn"
 
@@ -16,7 +16,7 @@ class Cluster:
         self.slept = 0.0
 
     def settle(self, ranks: int | None, expected: int | None) -> tuple[int, int]:
-        return settled(lambda: next(self.sizes, self.last), ranks, expected, self.sleep)
+        return wait_for_slots(lambda: next(self.sizes, self.last), ranks, expected, self.sleep)
 
     def sleep(self, seconds: float) -> None:
         self.slept += seconds

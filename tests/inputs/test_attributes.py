@@ -86,7 +86,7 @@ def test_every_column_is_understood_as_the_pipeline_reads_it(
         name: kind for name, (kind, _) in KINDS.items()
     }
     for name, (_, words) in KINDS.items():
-        assert re.search(words, views[name].fate), views[name]
+        assert re.search(words, views[name].treatment), views[name]
     assert inspection.lines("problem") == []
     assert any(
         "1 of the first rows repeat an id, such as 'i1'" in line
@@ -206,7 +206,7 @@ def test_dates_are_read_as_the_config_says(spark: SparkSession, tmp_path: Path) 
     )
     views = {view.name: view for view in found.tables[1].columns}
     assert views["either"].kind == "numeric"
-    assert views["either"].fate.endswith("by the format d/M/yyyy")
+    assert views["either"].treatment.endswith("by the format d/M/yyyy")
 
     config = parse_config(
         {"features": {"items": items}, "interactions": {"source": source}}, "test"

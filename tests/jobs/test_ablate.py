@@ -30,7 +30,7 @@ def all_at_once(trainings: Sequence[Callable[[], Any]]) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(
-    ("at_once", "seconds", "measured"),
+    ("run_calls", "seconds", "measured"),
     [
         (one_by_one, 25.0, PARTS[:1]),
         (one_by_one, 75.0, PARTS),
@@ -41,7 +41,7 @@ def all_at_once(trainings: Sequence[Callable[[], Any]]) -> Iterator[Any]:
 )
 def test_trainings_begin_before_the_deadline_or_not_at_all(
     monkeypatch: pytest.MonkeyPatch,
-    at_once: Callable[[Sequence[Callable[[], Any]]], Iterator[Any]],
+    run_calls: Callable[[Sequence[Callable[[], Any]]], Iterator[Any]],
     seconds: float,
     measured: tuple[str, ...],
 ) -> None:
@@ -55,7 +55,9 @@ def test_trainings_begin_before_the_deadline_or_not_at_all(
     monkeypatch.setattr(ablate, "train_pair", train)
     monkeypatch.setattr(ablate, "_trained", lambda *_: None)
     items = dict.fromkeys(CONFIG.towers.inputs)
-    inputs: Any = SimpleNamespace(fit=SimpleNamespace(config=CONFIG), items=items, at_once=at_once)
+    inputs: Any = SimpleNamespace(
+        fit=SimpleNamespace(config=CONFIG), items=items, run_calls=run_calls
+    )
     validate: Any = SimpleNamespace(
         ndcg_of_users=lambda _: np.array([0.5, 0.4, 0.1]), owners=lambda: np.arange(3)
     )

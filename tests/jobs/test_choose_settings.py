@@ -80,8 +80,8 @@ def test_ranks_without_a_weight_of_attributes_and_weights_with_ratings_are_not_t
         return search
 
     search = searched()
-    assert search.of_attributes == [{"factors.als.rank": 16}]
+    assert search.skipped_without_attributes == [{"factors.als.rank": 16}]
     assert any("factors.als.attribute_weight" in one["values"] for one in search.trials)
     search = searched(feedback="explicit")
-    assert search.of_attributes == [{"factors.als.rank": 16}]
+    assert search.skipped_without_attributes == [{"factors.als.rank": 16}]
     assert not any("factors.als.attribute_weight" in one["values"] for one in search.trials)

@@ -66,7 +66,7 @@ def test_an_item_beyond_the_list_says_what_it_lacks(
     assert found.place is None
     assert found.rank > config.recommend.top_n
     assert found.last is not None
-    assert found.lacks
+    assert found.behind_in
     assert f"What it lacks to {found.last}" in printed(found)
     assert found.masked_by == ()
 

@@ -166,8 +166,8 @@ def test_rows_that_are_written_beside_are_there_for_who_reads_next(
     spark: SparkSession, tmp_path: Path
 ) -> None:
     row = {"name": "svd", "parameters": "{}", "artifact": None}
-    with ThreadPoolExecutor(1) as beside:
-        own = Lakehouse(spark, str(tmp_path), "run").for_one_job(beside)
+    with ThreadPoolExecutor(1) as background:
+        own = Lakehouse(spark, str(tmp_path), "run").for_one_job(background)
         own.write_rows("models", [row], fit="final", kind="factors")
         assert model_names(own) == {("final", "factors", "svd")}
         own.write_rows("models", [row | {"name": "als"}], fit="final", kind="factors")
@@ -255,11 +255,11 @@ def test_over_few_rows_calls_run_at_once_and_else_when_they_are_asked_for(
     # Each waits for the other: one after the other, they would wait in vain.
     meeting = [both.wait] * 2
     few = lakehouse.with_tables_in_memory()
-    assert sorted(few.at_once(meeting)) == [0, 1]
+    assert sorted(few.run_calls(meeting)) == [0, 1]
     # A program with all slots would let no other run beside it.
     assert few.ranks == 1 and lakehouse.ranks is None
     called: list[int] = []
-    in_turn = lakehouse.at_once([partial(called.append, one) for one in range(3)])
+    in_turn = lakehouse.run_calls([partial(called.append, one) for one in range(3)])
     next(in_turn)
     assert called == [0]
 
@@ -286,7 +286,9 @@ def test_fits_that_are_written_at_once_are_all_in_the_new_table(
     few = Lakehouse(spark, str(tmp_path), "a").with_tables_in_memory()
     rows = models(spark, "svd")
     fits = ("selection", "final")
-    list(few.at_once([partial(few.write, "models", rows, fit=fit, kind="factors") for fit in fits]))
+    list(
+        few.run_calls([partial(few.write, "models", rows, fit=fit, kind="factors") for fit in fits])
+    )
     assert model_names(few) == {(fit, "factors", "svd") for fit in fits}
 
 

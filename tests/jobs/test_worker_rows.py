@@ -176,7 +176,7 @@ def test_lists_are_published_without_a_query_where_rows_are_marked(
     lakehouse, other = runs_with_lists(spark, tmp_path)
     lists = lakehouse.read("recommendations").orderBy("user_id").collect()
     other.replace_published("{}")
-    PublishedLists(other).mark_rows()
+    PublishedLists(other).enable_deletion_vectors()
     other.delta_table(PUBLISHED).delete("user_id = 'ann'")
     assert lakehouse.replace_published("{}") == 3
     assert published_lists(lakehouse) == lists

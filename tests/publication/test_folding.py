@@ -32,9 +32,9 @@ from m6rec.publication.forgetting import forget
 from m6rec.publication.publishing import publish
 from m6rec.publication.replacing import PublishedLists
 from m6rec.publication.scoring import GivenUsers, list_maker_of
-from m6rec.spark import local_marks
+from m6rec.spark import deletion_vectors
+from m6rec.spark.deletion_vectors import RowsOfKeys
 from m6rec.spark.local_delta import TableState
-from m6rec.spark.local_marks import RowsOfKeys
 from tests.finished_runs import config_of, copy_run
 from tests.publication.test_scoring import assert_same_lists, by_place
 from tests.synthetic_shop import START
@@ -77,7 +77,7 @@ class FoldsByMerging(FoldIn):
 class Compacting(FoldIn):
     """Puts files together after each batch."""
 
-    batches_of_a_file = 1
+    batches_between_compactions = 1
 
 
 class KilledBeforeCommit(FoldIn):
@@ -244,14 +244,14 @@ def test_a_batch_that_another_commit_overtakes_is_committed_after_it(
     append(spark, events, ("user-3", "item-59", 1))
     drain(FoldIn, copied, following)
     append(spark, events, ("stranger", "item-2", 1))
-    version, looked = copied.version(PUBLISHED), local_marks._can_be_marked
+    version, looked = copied.version(PUBLISHED), deletion_vectors._allows_deletion_vectors
 
     def delete_meanwhile(state: TableState, schema: StructType) -> bool:
         if state.version == version:
             spark.sql(f"DELETE FROM {copied.sql_name(PUBLISHED)} WHERE user_id = 'user-5'")
         return looked(state, schema)
 
-    monkeypatch.setattr(local_marks, "_can_be_marked", delete_meanwhile)
+    monkeypatch.setattr(deletion_vectors, "_allows_deletion_vectors", delete_meanwhile)
     drain(FoldIn, copied, following)
 
     assert copied.version(PUBLISHED) == version + 2
@@ -276,7 +276,7 @@ def waiting(frame: DataFrame, folder: Path) -> DataFrame:
 @contextmanager
 def overtaken(lakehouse: Lakehouse, folder: Path) -> Iterator[None]:
     """Take a user's lists out once a query of `waiting` has begun, which then goes on."""
-    with ThreadPoolExecutor(1) as beside:
+    with ThreadPoolExecutor(1) as background:
 
         def overtake() -> None:
             while not (folder / "begun").exists():
@@ -284,7 +284,7 @@ def overtaken(lakehouse: Lakehouse, folder: Path) -> Iterator[None]:
             lakehouse.delta_table(PUBLISHED).delete("user_id = 'user-5'")
             (folder / "go_on").touch()
 
-        done = beside.submit(overtake)
+        done = background.submit(overtake)
         yield
         done.result()
 

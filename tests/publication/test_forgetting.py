@@ -105,7 +105,7 @@ def test_lists_that_are_only_marked_as_gone_leave_the_disk(
     spark: SparkSession, copied: Lakehouse, config: Config
 ) -> None:
     # As fold_in leaves the list of a user who came after training, and whose events were deleted.
-    PublishedLists(copied).mark_rows()
+    PublishedLists(copied).enable_deletion_vectors()
     table = copied.delta_table(PUBLISHED)
     newcomer = table.toDF().where("rank <= 2").withColumn(c.USER_ID, F.lit("newcomer"))
     kept = table.toDF().where("rank = 1")

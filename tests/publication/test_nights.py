@@ -295,7 +295,7 @@ def test_a_run_that_goes_on_from_itself_turns_no_feature(copied: Lakehouse, conf
     earlier = EarlierRun(fit, als_iterations=4, tower_epochs=0.5).towers(fit, "als", epochs=4)
     assert earlier is not None
     assert (earlier.first_epoch, earlier.epochs) == (2, 2)
-    for side, turn in (("users", earlier.users), ("items", earlier.items)):
+    for side, known in (("users", earlier.users), ("items", earlier.items)):
         named = fit.model("features", side)["feature_names"]
-        assert len(turn.plain) == len(named) > 0
-        np.testing.assert_allclose(turn.plain, np.eye(len(named)), atol=1e-4)
+        assert len(known.plain) == len(named) > 0
+        np.testing.assert_allclose(known.plain, np.eye(len(named)), atol=1e-4)

@@ -17,8 +17,8 @@ from m6rec.errors import ClusterError, DataError
 from m6rec.spark.shipping import (
     HANDED_OVER,
     ShippedArrays,
-    arrays_for_a_while,
     collect_value,
+    freeing_shipped_arrays,
     hand_over,
     ship,
     ship_arrays,
@@ -88,11 +88,11 @@ def test_an_array_is_once_on_the_drivers_disk(spark: SparkSession) -> None:
     assert (root / name).stat().st_size > 8 * 2_001
 
 
-def test_arrays_for_a_while_leave_the_disk_and_can_be_sent_again(spark: SparkSession) -> None:
+def test_arrays_that_are_freed_leave_the_disk_and_can_be_sent_again(spark: SparkSession) -> None:
     root = Path(SparkFiles.getRootDirectory())
     before, after = np.arange(3_001.0), np.arange(3_002.0)
     kept = ship_arrays(spark, {"kept": before})
-    with arrays_for_a_while(spark):
+    with freeing_shipped_arrays(spark):
         sent = ship_arrays(spark, {"kept": before, "gone": after})
         # Nor does it matter whether a task has read them.
         unread = ship_arrays(spark, {"unread": np.arange(3_003.0)})

@@ -21,7 +21,7 @@ from m6rec.towers.launch import TrainingTask, train_alone
 from m6rec.towers.loop import TrainingResult
 from m6rec.towers.ranks import chosen_device
 from m6rec.towers.row_files import Manifest, write_row_file
-from m6rec.towers.warm_start import EarlierTowers, FeatureTurn
+from m6rec.towers.warm_start import EarlierTowers, FeatureMap
 
 N_USERS, N_ITEMS, RANK, COLOURS = 400, 60, 8, 4
 needs_cuda = pytest.mark.skipif(
@@ -136,8 +136,8 @@ def test_a_training_goes_on_from_earlier_towers(
 ) -> None:
     task = task_on(tmp_path, device, "float32", in_order)
     weights = train_alone(task).encoder.weights
-    nothing = FeatureTurn(np.zeros((0, 0), np.float32))
-    known = FeatureTurn(np.eye(COLOURS, dtype=np.float32))
+    nothing = FeatureMap(np.zeros((0, 0), np.float32))
+    known = FeatureMap(np.eye(COLOURS, dtype=np.float32))
     earlier = EarlierTowers(weights, NO_CONTEXTS, 4, 0, nothing, known)
     again = train_alone(replace(task, epochs=0, earlier=earlier)).encoder.weights
     for name, array in weights.items():

@@ -121,7 +121,7 @@ def test_towers_beside_a_base_add_to_it(
     validation = validation_of(rows, rows, user_features)
     validation = replace(validation, users=replace(validation.users, mask_seen=False))
     alone = validation.users.ndcg(base.member(), validation.k)
-    assert replace(validation, beside=base.member())(boosted, items) > alone
+    assert replace(validation, base_member=base.member())(boosted, items) > alone
 
 
 def test_a_base_that_knows_all_leaves_less_to_be_learned(

@@ -24,7 +24,7 @@ from m6rec.towers.row_files import Manifest, write_row_file
 from m6rec.towers.sequence_encoder import SequenceEncoder, sequence_factors
 from m6rec.towers.sequence_training import cut_windows, pools_of_epoch, train_sequence_towers
 from m6rec.towers.validation import TowerValidation
-from m6rec.towers.warm_start import EarlierTowers, FeatureTurn
+from m6rec.towers.warm_start import EarlierTowers, FeatureMap
 
 N_USERS, N_ITEMS, LENGTH = 160, 24, 12
 CONFIG = SequenceConfig(
@@ -340,7 +340,7 @@ def test_towers_go_on_with_new_items_and_other_contexts(
     batches = ArrowRowBatches(write_walks(tmp_path, *walks[:2], world_size=1), 0, 1)
     items, new = ItemInputs(factors, features), 4
     before = dict(trained.weights) | {"own.weight": trained.weights["own.weight"][:-new]}
-    known = FeatureTurn(np.eye(4, dtype=np.float32))
+    known = FeatureMap(np.eye(4, dtype=np.float32))
     earlier = EarlierTowers(before, ContextVocabulary(True), 22, 3, known, known)
 
     def go_on(epochs: int) -> SequenceEncoder:

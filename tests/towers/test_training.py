@@ -19,7 +19,7 @@ from m6rec.towers.examples import split_targets
 from m6rec.towers.loop import TrainingResult, Validate, learning_rate
 from m6rec.towers.row_files import Manifest
 from m6rec.towers.training import train_towers
-from m6rec.towers.warm_start import EarlierTowers, FeatureTurn
+from m6rec.towers.warm_start import EarlierTowers, FeatureMap
 from tests.towers.coloured import COLOURS, N_ITEMS, validation_of, write_files
 
 CONFIG = TowersConfig(
@@ -54,10 +54,10 @@ def train(
     return train_towers(batches, items, config, 5, validate, threads=1, **options)
 
 
-def matched(places: Iterable[int | None], before: int) -> FeatureTurn:
+def matched(places: Iterable[int | None], before: int) -> FeatureMap:
     """Features of which earlier towers knew those with a place."""
     rows = np.vstack([np.eye(before, dtype=np.float32), np.zeros(before, np.float32)])
-    return FeatureTurn(rows[[before if place is None else place for place in places]])
+    return FeatureMap(rows[[before if place is None else place for place in places]])
 
 
 class Scores:

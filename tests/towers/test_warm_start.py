@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from m6rec import columns as c
-from m6rec.fits.earlier import EarlierRun, turn_of_features
+from m6rec.fits.earlier import EarlierRun, map_of_features
 from m6rec.kernels.arrays.contexts import NO_CONTEXTS, ContextVocabulary
 from m6rec.kernels.arrays.principal_components import Reduction
 from m6rec.kernels.arrays.rows import Float32, Float64
@@ -29,7 +29,7 @@ from m6rec.towers.loop import weights_of
 from m6rec.towers.model import TowerModel, TowerShape
 from m6rec.towers.sequence_model import SequenceModel, SequenceShape
 from m6rec.towers.training import freeze
-from m6rec.towers.warm_start import EarlierTowers, FeatureTurn, VectorTurn, take_over
+from m6rec.towers.warm_start import EarlierTowers, FeatureMap, VectorMap, take_over
 
 N, PLAIN = 7, 3
 # A column of one vector a row and one of several.
@@ -79,18 +79,18 @@ def test_directions_of_text_are_turned_and_other_features_matched_by_name(
     names_before = ("year", *before.feature_names)
     names_now = (*now.feature_names[::-1], "weight", "year")
     spread_before, spread_now = generator.uniform(0.5, 2, 5), generator.uniform(0.5, 2, 6)
-    turn = turn_of_features(
+    found = map_of_features(
         pipeline(names_now, spread_now, now), pipeline(names_before, spread_before, before)
     )
     counts = sp.csr_matrix(generator.poisson(0.5, (9, 20)).astype(np.float64))
     directions = before.values(counts) / spread_before[1:4]
     directions_now = now.values(counts[:, ::-1].tocsr())[:, ::-1] / spread_now[1:4]
-    np.testing.assert_allclose(directions_now @ turn.plain[1:4, 1:4], directions, atol=1e-5)
+    np.testing.assert_allclose(directions_now @ found.plain[1:4, 1:4], directions, atol=1e-5)
     # The share of unknown words is the first feature now, and was the last; no weight was known.
     others = np.zeros((6, 5), np.float32)
     others[0, 4] = others[5, 0] = 1.0
-    others[1:4, 1:4] = turn.plain[1:4, 1:4]
-    np.testing.assert_array_equal(turn.plain, others)
+    others[1:4, 1:4] = found.plain[1:4, 1:4]
+    np.testing.assert_array_equal(found.plain, others)
 
 
 def test_values_of_events_are_told_apart_whatever_signs_they_have() -> None:
@@ -99,7 +99,7 @@ def test_values_of_events_are_told_apart_whatever_signs_they_have() -> None:
     assert names == ("log count", *acts[1:])
     block = TokenBlock("plot", "text", (), np.zeros(0, np.float32))
     one = pipeline(names, np.ones(3), block)
-    np.testing.assert_array_equal(turn_of_features(one, one).plain, np.eye(3))
+    np.testing.assert_array_equal(map_of_features(one, one).plain, np.eye(3))
 
 
 def test_of_principal_components_nothing_is_known(generator: np.random.Generator) -> None:
@@ -109,7 +109,7 @@ def test_of_principal_components_nothing_is_known(generator: np.random.Generator
         before, reduction=Reduction(np.ones((1, 1)), Standardisation(np.zeros(1), np.ones(1)))
     )
     for now, other in ((reduced, reduced), (before, reduced), (before, None)):
-        assert not turn_of_features(now, other).plain.any()
+        assert not map_of_features(now, other).plain.any()
 
 
 def test_axes_of_vectors_are_turned_where_the_column_holds_the_same_vectors(
@@ -120,48 +120,52 @@ def test_axes_of_vectors_are_turned_where_the_column_holds_the_same_vectors(
     later = fit_vector_space(vectors[20:], 6, 1)
     block = TokenBlock("plot", "text", (), np.zeros(0, np.float32))
 
-    def turn_of(now: VectorSpace, name: str = "cover") -> VectorTurn | None:
+    def map_of(now: VectorSpace, name: str = "cover") -> VectorMap | None:
         before = [VectorBlock(VectorColumn(one, 6, 1), space) for one in ("back", "cover")]
         made = VectorBlock(VectorColumn(name, 6, 1), now)
-        [turn] = turn_of_features(
+        [found] = map_of_features(
             pipeline((), np.ones(0), block, (made,)),
             pipeline((), np.ones(0), block, tuple(before)),
         ).vectors
-        return turn
+        return found
 
-    same, turned = turn_of(space), turn_of(later)
+    same, turned = map_of(space), map_of(later)
     assert same is not None and turned is not None
     # Columns are matched by name.
     assert same.place == turned.place == 1
-    np.testing.assert_allclose(same.turn, np.eye(6), atol=1e-5)
-    moved = later.place(vectors) @ turned.turn - space.place(vectors)
+    np.testing.assert_allclose(same.matrix, np.eye(6), atol=1e-5)
+    moved = later.place(vectors) @ turned.matrix - space.place(vectors)
     by_position = later.place(vectors) - space.place(vectors)
     assert np.square(moved).sum() < 0.02 * np.square(by_position).sum()
     # Fewer axes cannot be all of the earlier ones.
-    fewer = turn_of(fit_vector_space(vectors, 2, 1))
-    assert fewer is not None and fewer.turn.shape == (2, 6)
-    assert turn_of(space, "poster") is None
-    assert turn_of(fit_vector_space(vectors + 5, 6, 1)) is None
-    assert turn_of(fit_vector_space(vectors[:, :5], 5, 1)) is None
+    fewer = map_of(fit_vector_space(vectors, 2, 1))
+    assert fewer is not None and fewer.matrix.shape == (2, 6)
+    assert map_of(space, "poster") is None
+    assert map_of(fit_vector_space(vectors + 5, 6, 1)) is None
+    assert map_of(fit_vector_space(vectors[:, :5], 5, 1)) is None
 
 
-def turned_features(generator: np.random.Generator) -> tuple[Tensor, Tensor, FeatureTurn]:
+def turned_features(generator: np.random.Generator) -> tuple[Tensor, Tensor, FeatureMap]:
     """Features of two nights, and what turns those of the later into those of the earlier."""
-    turns = [rotation(generator, width) for width in (PLAIN, *(w for _, w in MODALITIES))]
+    rotations = [rotation(generator, width) for width in (PLAIN, *(w for _, w in MODALITIES))]
     before = generator.normal(size=(N, FEATURES)).astype(np.float32)
     # One row lacks the column of several vectors, and one has fewer of them.
     before[0, -6:] = before[1, -2:] = 0.0
     each = [
-        turns[0],
-        *(turn for turn, (m, _) in zip(turns[1:], MODALITIES, strict=True) for _ in range(m)),
+        rotations[0],
+        *(
+            matrix
+            for matrix, (m, _) in zip(rotations[1:], MODALITIES, strict=True)
+            for _ in range(m)
+        ),
     ]
     start, now = 0, np.empty_like(before)
-    for turn in each:
-        stop = start + len(turn)
-        now[:, start:stop] = before[:, start:stop] @ turn.T
+    for matrix in each:
+        stop = start + len(matrix)
+        now[:, start:stop] = before[:, start:stop] @ matrix.T
         start = stop
-    vectors = tuple(VectorTurn(place, turn) for place, turn in enumerate(turns[1:]))
-    found = FeatureTurn(turns[0], vectors)
+    vectors = tuple(VectorMap(place, matrix) for place, matrix in enumerate(rotations[1:]))
+    found = FeatureMap(rotations[0], vectors)
     return torch.from_numpy(before), torch.from_numpy(now), found
 
 
@@ -186,7 +190,7 @@ def assert_embed_alike(model: TowerModel, now: Tensor, earlier: TowerModel, befo
 
 
 def test_towers_on_sets_embed_as_before(generator: np.random.Generator) -> None:
-    before, now, turn = turned_features(generator)
+    before, now, mapped = turned_features(generator)
     shape = TowerShape(
         5,
         FEATURES,
@@ -199,18 +203,18 @@ def test_towers_on_sets_embed_as_before(generator: np.random.Generator) -> None:
         item_modalities=MODALITIES,
     )
     earlier, model = with_weights_at_random(TowerModel(shape)), TowerModel(shape)
-    take_over(model, EarlierTowers(weights_of(earlier), NO_CONTEXTS, 0, 0, turn, turn))
+    take_over(model, EarlierTowers(weights_of(earlier), NO_CONTEXTS, 0, 0, mapped, mapped))
     assert_embed_alike(model, now, earlier, before)
 
 
 def test_towers_that_know_order_embed_as_before(generator: np.random.Generator) -> None:
-    before, now, turn = turned_features(generator)
+    before, now, mapped = turned_features(generator)
     shape = SequenceShape(5, FEATURES, N, 8, 1, 2, 4, 4, modalities=MODALITIES)
     start = torch.zeros(8, 5)
     earlier = with_weights_at_random(SequenceModel(shape, start, 0.0))
     model = SequenceModel(shape, start, 0.0)
-    nothing = FeatureTurn(np.zeros((0, 0), np.float32))
-    take_over(model, EarlierTowers(weights_of(earlier), NO_CONTEXTS, 0, 0, nothing, turn))
+    nothing = FeatureMap(np.zeros((0, 0), np.float32))
+    take_over(model, EarlierTowers(weights_of(earlier), NO_CONTEXTS, 0, 0, nothing, mapped))
     items, factors = torch.arange(N), torch.randn(N, 5)
     with torch.no_grad():
         torch.testing.assert_close(
@@ -219,12 +223,12 @@ def test_towers_that_know_order_embed_as_before(generator: np.random.Generator) 
 
 
 def test_a_column_of_vectors_that_is_not_known_starts_anew(generator: np.random.Generator) -> None:
-    _, _, turn = turned_features(generator)
-    unknown = replace(turn, vectors=(turn.vectors[0], None))
+    _, _, mapped = turned_features(generator)
+    unknown = replace(mapped, vectors=(mapped.vectors[0], None))
     shape = TowerShape(5, FEATURES, FEATURES, 8, 4, 0.2, 1.0, item_modalities=MODALITIES)
     earlier, model = with_weights_at_random(TowerModel(shape)), TowerModel(shape)
     start = {name: array.copy() for name, array in weights_of(model).items()}
-    take_over(model, EarlierTowers(weights_of(earlier), NO_CONTEXTS, 0, 0, turn, unknown))
+    take_over(model, EarlierTowers(weights_of(earlier), NO_CONTEXTS, 0, 0, mapped, unknown))
     taken = weights_of(model)
     for name in ("layers.1.weight", "layers.1.bias", "queries.1"):
         key = f"item.modalities.{name}"
@@ -251,9 +255,9 @@ def test_towers_embed_as_before_where_columns_of_vectors_come_or_move(
     before = torch.cat([plain, *columns], dim=1)
     now = torch.cat([plain, *(new if k is None else columns[k] for k in places)], dim=1)
     modalities = tuple((1, 3) if k is None else MODALITIES[k] for k in places)
-    turns = [np.eye(width, dtype=np.float32) for _, width in MODALITIES]
-    vectors = tuple(None if k is None else VectorTurn(k, turns[k]) for k in places)
-    turn = FeatureTurn(np.eye(PLAIN, dtype=np.float32), vectors)
+    matrices = [np.eye(width, dtype=np.float32) for _, width in MODALITIES]
+    vectors = tuple(None if k is None else VectorMap(k, matrices[k]) for k in places)
+    mapped = FeatureMap(np.eye(PLAIN, dtype=np.float32), vectors)
     sets = [
         TowerShape(
             5, one.shape[1], one.shape[1], 8, 4, 0.2, 1.0, user_modalities=of, item_modalities=of
@@ -261,7 +265,7 @@ def test_towers_embed_as_before_where_columns_of_vectors_come_or_move(
         for one, of in ((before, MODALITIES), (now, modalities))
     ]
     earlier, model = with_weights_at_random(TowerModel(sets[0])), TowerModel(sets[1])
-    take_over(model, EarlierTowers(weights_of(earlier), NO_CONTEXTS, 0, 0, turn, turn))
+    take_over(model, EarlierTowers(weights_of(earlier), NO_CONTEXTS, 0, 0, mapped, mapped))
     assert_embed_alike(model, now, earlier, before)
     factors = torch.randn(N, 5)
     in_order = [
@@ -271,7 +275,7 @@ def test_towers_embed_as_before_where_columns_of_vectors_come_or_move(
         for one, of in ((before, MODALITIES), (now, modalities))
     ]
     known = EarlierTowers(
-        weights_of(with_weights_at_random(in_order[0])), NO_CONTEXTS, 0, 0, turn, turn
+        weights_of(with_weights_at_random(in_order[0])), NO_CONTEXTS, 0, 0, mapped, mapped
     )
     take_over(in_order[1], known)
     with torch.no_grad():
@@ -284,8 +288,8 @@ def test_towers_embed_as_before_where_columns_of_vectors_come_or_move(
 def test_towers_embed_as_before_where_factors_have_more_dimensions(
     generator: np.random.Generator,
 ) -> None:
-    nothing = FeatureTurn(np.zeros((0, 0), np.float32))
-    known = FeatureTurn(np.eye(PLAIN, dtype=np.float32))
+    nothing = FeatureMap(np.zeros((0, 0), np.float32))
+    known = FeatureMap(np.eye(PLAIN, dtype=np.float32))
     features, factors, gates = torch.randn(N, PLAIN), torch.randn(N, 5), torch.rand(N)
     popularity, nowhere = torch.zeros(N), torch.zeros(N, 2)
     shapes = [TowerShape(rank, PLAIN, PLAIN, 8, 4, 0.2, 1.0) for rank in (5, 7)]
@@ -321,7 +325,7 @@ def test_the_units_of_features_that_are_not_known_are_not_read(
 ) -> None:
     shape = TowerShape(5, 0, PLAIN, 8, 4, 0.2, 1.0)
     earlier, model = with_weights_at_random(TowerModel(shape)), TowerModel(shape)
-    nothing = FeatureTurn(np.zeros((PLAIN, 0), np.float32))
+    nothing = FeatureMap(np.zeros((PLAIN, 0), np.float32))
     take_over(model, EarlierTowers(weights_of(earlier), NO_CONTEXTS, 0, 0, nothing, nothing))
     assert model.item.first.weight[:, :5].all() and not model.item.first.weight[:, 5:].any()
 
@@ -329,7 +333,7 @@ def test_the_units_of_features_that_are_not_known_are_not_read(
 def test_values_of_contexts_keep_what_was_learned_of_them() -> None:
     before = ContextVocabulary(True, {"country": ("DE", "FR", "US"), "shop": ("web",)})
     now = ContextVocabulary(True, {"device": ("phone",), "country": ("FR", "AT", "DE")})
-    nothing = FeatureTurn(np.zeros((0, 0), np.float32))
+    nothing = FeatureMap(np.zeros((0, 0), np.float32))
 
     def model(contexts: ContextVocabulary) -> SequenceModel:
         shape = SequenceShape(5, 0, N, 8, 1, 2, 4, 4, contexts=contexts.size)
@@ -351,7 +355,7 @@ def test_values_of_contexts_keep_what_was_learned_of_them() -> None:
 
 
 def test_a_scalar_of_an_artifact_is_taken_over() -> None:
-    shape, nothing = TowerShape(5, 0, 0, 8, 4, 0.2, 1.0), FeatureTurn(np.zeros((0, 0), np.float32))
+    shape, nothing = TowerShape(5, 0, 0, 8, 4, 0.2, 1.0), FeatureMap(np.zeros((0, 0), np.float32))
     model = TowerModel(shape)
     weights = {"popularity_weight": np.array([0.25], np.float32)}
     take_over(model, EarlierTowers(weights, NO_CONTEXTS, 0, 0, nothing, nothing))

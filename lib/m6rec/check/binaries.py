@@ -63,12 +63,12 @@ def findings_of_binaries(
         f"is understood as {stated or 'image'}, {why}, and none of {len(found)} values in its first"
         f" rows begins as a picture or a video does, such as {found[0]}{_likely(found)}"
     )
-    mend = (
+    remedy = (
         f"set {table.key}.kinds: {{{column.name}: ignore}} or, where these are vectors, write them"
         f" as array<float> in the source and set kinds: {{{column.name}: embedding}}"
     )
     # Formats without a sign at their beginning are read, too, so that a run may start.
-    yield Finding("warning", table.of(column.name), words, mend)
+    yield Finding("warning", table.of(column.name), words, remedy)
 
 
 def _likely(found: list[_Binary]) -> str:

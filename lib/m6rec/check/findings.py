@@ -39,17 +39,17 @@ class Finding:
         severity: whether it stops a run.
         place: where.
         words: what was found, and what was expected.
-        mend: the line of the configuration that mends it, or what to do.
+        remedy: the line of the configuration that mends it, or what to do.
     """
 
     severity: Severity
     place: Place
     words: str
-    mend: str = ""
+    remedy: str = ""
 
     def __str__(self) -> str:
-        mend = f"; {self.mend}" if self.mend else ""
-        return f"{self.place}: {self.words}{mend}"
+        remedy = f"; {self.remedy}" if self.remedy else ""
+        return f"{self.place}: {self.words}{remedy}"
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class ColumnView:
         kind: what it is taken for.
         nulls: the share of nulls in the first rows, or None without a row.
         examples: up to three values.
-        fate: what will happen to it.
+        treatment: what will happen to it.
     """
 
     name: str
@@ -70,7 +70,7 @@ class ColumnView:
     kind: str
     nulls: float | None
     examples: tuple[str, ...]
-    fate: str
+    treatment: str
 
 
 @dataclass(frozen=True)

@@ -88,8 +88,8 @@ def findings_of_ids(
         ]
         example = " and ".join(shown(text) for text in alike.example)
         words = " and ".join(part for part in counted if part)
-        mend = settings_that_unify(alike.differences)
-        yield Finding("warning", place, f"has {words}, such as {example}", mend)
+        remedy = settings_that_unify(alike.differences)
+        yield Finding("warning", place, f"has {words}, such as {example}", remedy)
     yield from _of_wrapped_ids(ids, place)
     pair = equal_as_numbers(ids) if column.group == "text" else None
     if pair is not None:
@@ -163,8 +163,8 @@ def _of_wrapped_ids(ids: list[str], place: Place) -> Iterator[Finding]:
         words = (
             f"{len(behind)} of {len(ids)} ids have a space and quotes, such as {shown(behind[0])}"
         )
-        mend = "set options: {ignoreLeadingWhiteSpace: true}"
-        yield Finding("warning", place, words, mend)
+        remedy = "set options: {ignoreLeadingWhiteSpace: true}"
+        yield Finding("warning", place, words, remedy)
     quoted = [text for text in ids if len(text) > 2 and text[0] == text[-1] and text[0] in "'\""]
     if ids and len(quoted) == len(ids):
         words = f"all ids have quotes around them, such as {shown(quoted[0])}"
@@ -173,8 +173,8 @@ def _of_wrapped_ids(ids: list[str], place: Place) -> Iterator[Finding]:
     if nested:
         words = f"{len(nested)} of {len(ids)} ids are JSON, such as {shown(nested[0])}"
         field = next(iter(fields_of_objects(nested) or ("id",)))
-        mend = f"name the field that is the id, such as {place.column}.{field}"
-        yield Finding("warning", place, words, mend)
+        remedy = f"name the field that is the id, such as {place.column}.{field}"
+        yield Finding("warning", place, words, remedy)
     shortened = written_with_exponent(ids)
     if shortened:
         words = (
@@ -202,15 +202,15 @@ def _is_json(text: str) -> bool:
 def equal_numbers(place: Place, pair: tuple[str, str], other: str = "") -> Finding:
     """The problem that two ids are one number; the first stands in `other` where that is given."""
     where = f", of {other}," if other else ""
-    mend = "set interactions.normalise_ids: integer"
+    remedy = "set interactions.normalise_ids: integer"
     if any(map(GROUPED_DIGITS.fullmatch, pair)):
-        mend = "write all without signs between thousands in the source"
+        remedy = "write all without signs between thousands in the source"
     return Finding(
         "problem",
         place,
         f"holds {shown(pair[1])}, which is the same number as {shown(pair[0])}{where} but another"
         " id",
-        mend,
+        remedy,
     )
 
 
@@ -419,9 +419,9 @@ def _of_numbers_in_text(column: ColumnSample, place: Place) -> Iterator[Finding]
     others = [text for text in texts if not (is_number(text) or is_iso_date(text))]
     if len(others) * 2 > len(texts):
         words = f"{len(others)} of {len(texts)} values are not numbers, such as {shown(others[0])}"
-        mend = "give the column another kind" if len(others) == len(texts) else ""
+        remedy = "give the column another kind" if len(others) == len(texts) else ""
         severity: Severity = "problem" if len(others) == len(texts) else "warning"
-        yield Finding(severity, place, f"{words}, and kinds says numeric", mend)
+        yield Finding(severity, place, f"{words}, and kinds says numeric", remedy)
     numbers = numbers_as_text(texts)
     if numbers is not None:
         yield from _of_thousands(column, numbers, place)
@@ -463,8 +463,8 @@ def _of_thousands(column: ColumnSample, written: NumbersAsText, place: Place) ->
     if doubtful is not None:
         whole = doubtful.replace(".", "")
         words = f"holds '{doubtful}', which may be {whole} and is read as {float(doubtful):g}"
-        mend = f"where it is {whole}, write all without signs between thousands in the source"
-        yield Finding("warning", place, words, mend)
+        remedy = f"where it is {whole}, write all without signs between thousands in the source"
+        yield Finding("warning", place, words, remedy)
 
 
 def _of_several_units(numbers: NumbersAsText, place: Place) -> Finding:
@@ -480,11 +480,11 @@ def _of_dates(dates: TimeReading, place: Place, severity: Severity) -> Iterator[
     """Dates whose day and month could be either."""
     if dates.problem:
         left_out = "" if severity == "problem" else ", so that the column is left out"
-        mend = (
+        remedy = (
             f"set date_formats: {{{place.column}: dd/MM/yyyy}}, or as they are written, or set the"
             " column's kind"
         )
-        yield Finding(severity, place, f"{dates.problem}{left_out}", mend)
+        yield Finding(severity, place, f"{dates.problem}{left_out}", remedy)
 
 
 def findings_of_event_types(
@@ -540,15 +540,15 @@ def views_of_events(columns: Mapping[str, ColumnSample], config: Config) -> dict
         roles[names.domain] = ("domain", "the item's id counts within it")
     roles |= dict.fromkeys(names.context, ("context", "is kept beside the event"))
     return {
-        name: view_of_column(columns[name], kind, fate)
-        for name, (kind, fate) in roles.items()
+        name: view_of_column(columns[name], kind, treatment)
+        for name, (kind, treatment) in roles.items()
         if name in columns
     }
 
 
-def view_of_column(column: ColumnSample, kind: str, fate: str) -> ColumnView:
+def view_of_column(column: ColumnSample, kind: str, treatment: str) -> ColumnView:
     """How a column was understood."""
-    return ColumnView(column.name, column.type, kind, column.nulls, column.examples, fate)
+    return ColumnView(column.name, column.type, kind, column.nulls, column.examples, treatment)
 
 
 def first_example(column: ColumnSample) -> str:

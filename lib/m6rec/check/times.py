@@ -104,13 +104,13 @@ class TimeReading:
     Attributes:
         format: Spark's pattern; None where Spark's own reading of timestamps or `unit` suffices.
         problem: why it cannot be read; empty where it can be.
-        mend: lines of the configuration, any one of which mends it.
+        remedy: lines of the configuration, any one of which mends it.
         said: what was inferred from the values, because the configuration does not say it.
     """
 
     format: str | None = None
     problem: str = ""
-    mend: str = ""
+    remedy: str = ""
     said: str = ""
 
 
@@ -125,12 +125,12 @@ def read_times(column: ColumnSample, config: InteractionsConfig) -> TimeReading:
     if column.group not in {"date", "timestamp", "local timestamp"}:
         return TimeReading(
             problem=f"has type {column.type}, expected a timestamp, a date, a number or text",
-            mend=f"name {column.first_field or 'another column'} in interactions.columns.time",
+            remedy=f"name {column.first_field or 'another column'} in interactions.columns.time",
         )
     if config.time_unit != "timestamp":
         return TimeReading(
             problem=f"has type {column.type}, and interactions.time_unit is {config.time_unit}",
-            mend="set interactions.time_unit: timestamp",
+            remedy="set interactions.time_unit: timestamp",
         )
     return TimeReading()
 
@@ -215,16 +215,16 @@ def _read_numbers(column: ColumnSample, unit: TimeUnit) -> TimeReading:
 def _read_epoch(numbers: list[float], unit: TimeUnit, example: str, kind: str) -> TimeReading:
     likely = epoch_unit(numbers)
     if unit == "timestamp":
-        mend = f"set interactions.time_unit: {likely}"
+        remedy = f"set interactions.time_unit: {likely}"
         if likely is None:
-            mend = (
+            remedy = (
                 "set interactions.time_unit: seconds, milliseconds, microseconds or nanoseconds;"
                 " where it counts days, as spreadsheets do, write timestamps in the source"
             )
         return TimeReading(
             problem=f"is a number ({kind}, such as {example}), and interactions.time_unit is"
             " timestamp",
-            mend=mend,
+            remedy=remedy,
         )
     if likely is not None and likely != unit:
         own = (number for number in numbers if epoch_unit([number]) == likely)
@@ -232,7 +232,7 @@ def _read_epoch(numbers: list[float], unit: TimeUnit, example: str, kind: str) -
         return TimeReading(
             problem=f"holds {likely} since 1970, such as {example}, by their magnitude, and"
             f" interactions.time_unit is {unit}",
-            mend=f"set interactions.time_unit: {likely}",
+            remedy=f"set interactions.time_unit: {likely}",
         )
     return TimeReading()
 
@@ -241,7 +241,7 @@ def _compact(unit: TimeUnit, pattern: str, example: str) -> TimeReading:
     if unit != "timestamp":
         return TimeReading(
             problem=f"holds dates such as {example}, and interactions.time_unit is {unit}",
-            mend=f"set interactions.time_format: {pattern} and leave out time_unit",
+            remedy=f"set interactions.time_format: {pattern} and leave out time_unit",
         )
     return _inferred(pattern, example)
 
@@ -250,7 +250,7 @@ def _inferred(pattern: str, example: str) -> TimeReading:
     return TimeReading(
         pattern,
         said=f"{example} is read by the format {pattern}, inferred from the first rows",
-        mend=f'to be sure, set interactions.time_format: "{pattern}"',
+        remedy=f'to be sure, set interactions.time_format: "{pattern}"',
     )
 
 
@@ -271,7 +271,7 @@ def _read_texts(column: ColumnSample, unit: TimeUnit) -> TimeReading:
     if unit != "timestamp":
         return TimeReading(
             problem=f"holds text such as {example}, and interactions.time_unit is {unit}",
-            mend=f"write {unit} since 1970 as digits in the source"
+            remedy=f"write {unit} since 1970 as digits in the source"
             if shape == "other"
             else "leave out interactions.time_unit",
         )
@@ -314,13 +314,14 @@ def _within(texts: Sequence[str], name: str) -> TimeReading | None:
     if fields:
         return TimeReading(
             problem=f"holds objects such as {shown(texts[0])}, expected times",
-            mend=f"name a field of them, such as {name}.{fields[0]}, in interactions.columns.time",
+            remedy=f"name a field of them, such as {name}.{fields[0]}, in"
+            " interactions.columns.time",
         )
     quote = texts[0][0]
     if quote in "'\"" and all(text[0] == text[-1] == quote for text in texts):
         return TimeReading(
             problem=f"has quotes around all times, such as {shown(texts[0])}",
-            mend=f"set options: {{quote: {quote!r}}} of its source, or take them out of the file",
+            remedy=f"set options: {{quote: {quote!r}}} of its source, or take them out of the file",
         )
     return None
 
@@ -328,14 +329,14 @@ def _within(texts: Sequence[str], name: str) -> TimeReading | None:
 def _several_ways(example: str, other: str) -> TimeReading:
     return TimeReading(
         problem=f"holds times that are written in several ways, such as {example} and {other}",
-        mend=SET_SEVERAL_FORMATS,
+        remedy=SET_SEVERAL_FORMATS,
     )
 
 
 def _unknown(text: str) -> TimeReading:
     return TimeReading(
         problem=f"holds {shown(text)}, which is written as no time that is known",
-        mend=SET_TIME_FORMAT,
+        remedy=SET_TIME_FORMAT,
     )
 
 
@@ -396,7 +397,7 @@ def _read_numeric_dates(dates: Sequence[re.Match[str]]) -> TimeReading:
             return _inferred(first, example)
         return TimeReading(
             problem=f"day and year of {example} could be either in all of the first rows",
-            mend=f'set interactions.time_format: "{first}" or "{last}"',
+            remedy=f'set interactions.time_format: "{first}" or "{last}"',
         )
     day_first = any(int(match["a"]) > _MONTHS for match in found)
     month_first = any(int(match["b"]) > _MONTHS for match in found)
@@ -412,7 +413,7 @@ def _read_numeric_dates(dates: Sequence[re.Match[str]]) -> TimeReading:
         )
         return TimeReading(
             problem=why,
-            mend=f'set interactions.time_format: "{orders[True]}" or "{orders[False]}"',
+            remedy=f'set interactions.time_format: "{orders[True]}" or "{orders[False]}"',
         )
     return _inferred(orders[day_first], example)
 

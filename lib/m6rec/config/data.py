@@ -145,7 +145,7 @@ class InteractionColumns(Section):
     )
 
     @property
-    def beside_item(self) -> tuple[str, ...]:
+    def parts_of_item_id(self) -> tuple[str, ...]:
         """The columns that a table of items needs besides the item's id."""
         return () if self.domain is None else (self.domain,)
 

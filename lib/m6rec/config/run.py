@@ -574,8 +574,8 @@ def _reason(problem: Any) -> str:
 def sources_of(config: Config) -> Iterator[tuple[str, TableSource, tuple[str, ...]]]:
     """Each table of the owner's: the config's key, the source, the columns that it must have."""
     columns = config.interactions.columns
-    beside = columns.beside_item
-    pair = (columns.user, columns.item, *beside)
+    id_parts = columns.parts_of_item_id
+    pair = (columns.user, columns.item, *id_parts)
     rated = config.ratings.enabled and columns.weight is not None
     held_out = (*pair, columns.weight or "") if rated else pair
     named = (*pair, columns.time, columns.weight, columns.event_type, *columns.context)
@@ -590,17 +590,17 @@ def sources_of(config: Config) -> Iterator[tuple[str, TableSource, tuple[str, ..
         named_users = (*config.features.users.named_columns, *((segments,) if segments else ()))
         yield "features.users", config.features.users.source, tuple(dict.fromkeys(named_users))
     if config.features.items is not None:
-        attributes = (*config.features.items.named_columns, *beside)
+        attributes = (*config.features.items.named_columns, *id_parts)
         yield "features.items", config.features.items.source, attributes
     rules = config.recommend.rules
     if rules.allowed_items is not None:
-        ids = (rules.allowed_items.item, *beside)
+        ids = (rules.allowed_items.item, *id_parts)
         yield "recommend.rules.allowed_items", rules.allowed_items, ids
     if rules.excluded_items is not None:
-        ids = (rules.excluded_items.item, *beside)
+        ids = (rules.excluded_items.item, *id_parts)
         yield "recommend.rules.excluded_items", rules.excluded_items, ids
     if rules.excluded_pairs is not None:
-        ids = (rules.excluded_pairs.user, rules.excluded_pairs.item, *beside)
+        ids = (rules.excluded_pairs.user, rules.excluded_pairs.item, *id_parts)
         yield "recommend.rules.excluded_pairs", rules.excluded_pairs, ids
 
 

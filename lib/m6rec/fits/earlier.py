@@ -22,7 +22,7 @@ from m6rec.spark.messages import say
 from m6rec.stages.features.blocks import TokenBlock, VectorBlock
 from m6rec.stages.features.pipeline import FeaturePipeline
 from m6rec.towers.artifact import DESCRIPTION_FILE, load_towers
-from m6rec.towers.warm_start import EarlierTowers, FeatureTurn, VectorTurn
+from m6rec.towers.warm_start import EarlierTowers, FeatureMap, VectorMap
 
 
 class EarlierRun:
@@ -87,15 +87,15 @@ class EarlierRun:
             contexts=artifact.contexts,
             first_epoch=epochs - follow,
             epochs=follow,
-            users=self._turn_of(fit, "users"),
-            items=self._turn_of(fit, "items"),
+            users=self._map_of(fit, "users"),
+            items=self._map_of(fit, "items"),
         )
 
-    def _turn_of(self, fit: Fit, side: str) -> FeatureTurn:
+    def _map_of(self, fit: Fit, side: str) -> FeatureMap:
         now, before = (_pipeline_of(one, side) for one in (fit, self._fit))
         if now is None:
-            return FeatureTurn(np.zeros((0, 0), np.float32))
-        return turn_of_features(now, before)
+            return FeatureMap(np.zeros((0, 0), np.float32))
+        return map_of_features(now, before)
 
 
 def _pipeline_of(fit: Fit, side: str) -> FeaturePipeline | None:
@@ -108,16 +108,16 @@ def _pipeline_of(fit: Fit, side: str) -> FeaturePipeline | None:
         return None
 
 
-def turn_of_features(now: FeaturePipeline, before: FeaturePipeline | None) -> FeatureTurn:
+def map_of_features(now: FeaturePipeline, before: FeaturePipeline | None) -> FeatureMap:
     """What turns the features of a pipeline into those of an earlier one.
 
     Features are matched by name. The directions of large vocabularies and the axes of columns of
     vectors are only numbered and differ from run to run, so they are mapped onto the earlier ones.
     Principal components differ, too, and count as features that the earlier towers do not know.
     """
-    vectors = tuple(_turn_of_vectors(block, before) for block in now.vectors)
+    vectors = tuple(_map_of_vectors(block, before) for block in now.vectors)
     if before is None or now.reduction is not None or before.reduction is not None:
-        return FeatureTurn(np.zeros((len(now.names), 0), np.float32), vectors)
+        return FeatureMap(np.zeros((len(now.names), 0), np.float32), vectors)
     plain: Float32 = np.zeros((len(now.names), len(before.names)), np.float32)
     places = {name: place for place, name in enumerate(before.names)}
     for row, name in enumerate(now.names):
@@ -130,16 +130,16 @@ def turn_of_features(now: FeaturePipeline, before: FeaturePipeline | None) -> Fe
             axes, rows = _text_directions(now, block, tokens)
             earlier_axes, columns = _text_directions(before, blocks[block.name], tokens)
             plain[np.ix_(rows, columns)] = turn_between(axes, earlier_axes)
-    return FeatureTurn(plain, vectors)
+    return FeatureMap(plain, vectors)
 
 
-def _turn_of_vectors(block: VectorBlock, before: FeaturePipeline | None) -> VectorTurn | None:
+def _map_of_vectors(block: VectorBlock, before: FeaturePipeline | None) -> VectorMap | None:
     for place, other in enumerate(() if before is None else before.vectors):
         if other.column.name == block.column.name:
-            turn = block.space.turn_to(other.space)
+            matrix = block.space.turn_to(other.space)
             # Features are placed vectors times the root of twice the width.
-            turn *= np.float32(np.sqrt(other.width / block.width))
-            return VectorTurn(place, turn) if turn.any() else None
+            matrix *= np.float32(np.sqrt(other.width / block.width))
+            return VectorMap(place, matrix) if matrix.any() else None
     return None
 
 

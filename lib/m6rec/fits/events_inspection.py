@@ -105,14 +105,14 @@ def _of_times(table: OpenedTable, column: ColumnSample, config: Config) -> Itera
         return
     reading = read_times(column, settings)
     if reading.problem:
-        yield Finding("problem", place, reading.problem, reading.mend)
+        yield Finding("problem", place, reading.problem, reading.remedy)
         return
     now = datetime.now(UTC)
     time = time_column(table.frame, _with_time(config, column.name), reading.format)
     present = table.first_times(column.name, F.unix_timestamp(time))
     read = [seconds for seconds, _ in present if seconds is not None]
     if reading.said and read:
-        yield Finding("note", place, reading.said, reading.mend)
+        yield Finding("note", place, reading.said, reading.remedy)
     if present and not read:
         yield Finding(
             "problem",
@@ -156,7 +156,7 @@ def _of_times(table: OpenedTable, column: ColumnSample, config: Config) -> Itera
         none_is_left = len(future) == len(present) and nearest > timedelta(
             hours=FARTHEST_ZONE_HOURS
         )
-        mend = "correct interactions.time_format or time_unit" if none_is_left else ""
+        remedy = "correct interactions.time_format or time_unit" if none_is_left else ""
         yield Finding(
             "problem" if none_is_left else "warning",
             place,
@@ -164,7 +164,7 @@ def _of_times(table: OpenedTable, column: ColumnSample, config: Config) -> Itera
             " go to quarantine",
             "where the times have no zone, set interactions.time_zone to theirs, such as Asia/Tokyo"
             if explained
-            else mend,
+            else remedy,
         )
     yield from _of_early_times(place, column, present)
 

@@ -37,7 +37,7 @@ from m6rec.towers.encoder import TowerUserEncoder
 
 
 @dataclass(frozen=True)
-class Owed:
+class Contribution:
     """What something adds to a score.
 
     Attributes:
@@ -69,7 +69,7 @@ class ItemExplanation:
         undivided: the share of what is not owed to the user's items, such as popularity and what
             features of the user say, or cannot be divided among them.
         last: the title of the last item of the list, where the item is not in it.
-        lacks: the members by which the list's last item scores higher than this one, with the
+        behind_in: the members by which the list's last item scores higher than this one, with the
             difference, the largest first.
     """
 
@@ -83,11 +83,11 @@ class ItemExplanation:
     place: int | None
     top_n: int
     masked_by: tuple[str, ...]
-    parts: tuple[Owed, ...]
-    history: tuple[Owed, ...]
+    parts: tuple[Contribution, ...]
+    history: tuple[Contribution, ...]
     undivided: float
     last: str | None
-    lacks: tuple[Owed, ...]
+    behind_in: tuple[Contribution, ...]
 
 
 def explain_item(
@@ -154,7 +154,7 @@ def explain_item(
         history=_shares(zip((titles[one] for one in own), history, strict=True), owed),
         undivided=undivided / owed if owed else 0.0,
         last=None if last is None else titles[last],
-        lacks=() if last is None else _lacks(scored, ranked, int(scored.listed[-1])),
+        behind_in=() if last is None else _behind_in(scored, ranked, int(scored.listed[-1])),
     )
 
 
@@ -228,17 +228,17 @@ class _Scored:
         return found
 
 
-def _shares(values: Iterable[tuple[str, Any]], speaking: float) -> tuple[Owed, ...]:
+def _shares(values: Iterable[tuple[str, Any]], speaking: float) -> tuple[Contribution, ...]:
     """Those of names with their values that are not 0, the largest value first."""
     shares = (
-        Owed(name, float(value), max(float(value), 0.0) / speaking if speaking else 0.0)
+        Contribution(name, float(value), max(float(value), 0.0) / speaking if speaking else 0.0)
         for name, value in values
         if value != 0.0
     )
     return tuple(sorted(shares, key=lambda share: -share.value))
 
 
-def _lacks(scored: _Scored, item: int, last: int) -> tuple[Owed, ...]:
+def _behind_in(scored: _Scored, item: int, last: int) -> tuple[Contribution, ...]:
     ahead = [(name, float(part[last] - part[item])) for name, part in scored.whole.items()]
     behind = [(name, value) for name, value in ahead if value > 0.0]
     return _shares(behind, sum(value for _, value in behind))

@@ -143,7 +143,7 @@ def _open(
     config: Config,
 ) -> OpenedTable:
     loaded = load_source(spark, source, place.key)
-    for domain in config.interactions.columns.beside_item:
+    for domain in config.interactions.columns.parts_of_item_id:
         is_asked = domain in required and place.key != INTERACTIONS_SOURCE
         if is_asked and not has_column(loaded, domain):
             raise TableError(

@@ -376,12 +376,12 @@ class ListMaker:
         return behaviour.join(shares, c.USER_INDEX, "left")
 
 
-def added(base: DataFrame, events: DataFrame, are_few: bool = False) -> DataFrame:
+def with_new_events(base: DataFrame, events: DataFrame, are_few: bool = False) -> DataFrame:
     """Events of `base` with those of `events` that it lacks; both like table `interactions`."""
-    return base.unionByName(lacking(events, base, are_few))
+    return base.unionByName(events_not_in(events, base, are_few))
 
 
-def lacking(events: DataFrame, base: DataFrame, are_few: bool = False) -> DataFrame:
+def events_not_in(events: DataFrame, base: DataFrame, are_few: bool = False) -> DataFrame:
     """The events for which `base` has no event with the same user, item, time and type.
 
     `are_few` says that each task can hold those of `base`.

@@ -222,8 +222,8 @@ def _of_attributes(
     unified = settings_that_unify(differences_between(own, theirs))
     if not found.found:
         missing = f"{shown(theirs[0])} here, {shown(own[0])} there"
-        mend = f"name in features.{side}s.id the column with the ids that interactions use"
-        yield Finding("problem", place, f"{words}: {missing}", unified or mend)
+        remedy = f"name in features.{side}s.id the column with the ids that interactions use"
+        yield Finding("problem", place, f"{words}: {missing}", unified or remedy)
     elif found.share < _FEW_MATCH:
         missing = next(text for text in found.asked if text not in found.found)
         words = f"{words}; it lacks {shown(missing)}, for example"
@@ -236,7 +236,7 @@ def _of_ids_of_events(
     main: OpenedTable, table: OpenedTable, names: Mapping[str, str], lookup: _Lookup
 ) -> Iterator[Finding]:
     """How many ids of a table of held-out events, or of a rule, the interactions have."""
-    strangers: dict[str, _Strangers] = {}
+    unmatched: dict[str, _UnmatchedIds] = {}
     for side, name in names.items():
         column = _column_of_interactions(side, lookup.config)
         own, theirs = lookup.ids(main, column), lookup.ids(table, name)
@@ -258,27 +258,27 @@ def _of_ids_of_events(
         else:
             example = f"{side} {shown(theirs[0])} here, {shown(own[0])} there"
             unified = settings_that_unify(differences_between(theirs, own))
-            strangers[side] = _Strangers(place, example, unified)
-    if table.place.key.startswith("split.") and len(strangers) == len(SIDES):
-        examples = "; ".join(one.example for one in strangers.values())
-        mends = [one.mend for one in strangers.values() if one.mend]
-        mend = mends[0] if mends else "write its ids as the interactions have them"
+            unmatched[side] = _UnmatchedIds(place, example, unified)
+    if table.place.key.startswith("split.") and len(unmatched) == len(SIDES):
+        examples = "; ".join(one.example for one in unmatched.values())
+        remedies = [one.remedy for one in unmatched.values() if one.remedy]
+        remedy = remedies[0] if remedies else "write its ids as the interactions have them"
         words = f"none of its users and none of its items is in the interactions: {examples}"
-        yield Finding("problem", table.place, words, mend)
+        yield Finding("problem", table.place, words, remedy)
         return
-    for side, one in strangers.items():
+    for side, one in unmatched.items():
         words = f"none of its {side}s is in the interactions ({one.example})"
         follows = _what_follows(table.place.key, side)
-        yield Finding("warning", one.place, f"{words}: {follows}", one.mend)
+        yield Finding("warning", one.place, f"{words}: {follows}", one.remedy)
 
 
 @dataclass(frozen=True)
-class _Strangers:
+class _UnmatchedIds:
     """Ids that the interactions do not have: their column, an example, and what would mend it."""
 
     place: Place
     example: str
-    mend: str
+    remedy: str
 
 
 def _what_follows(key: str, side: str) -> str:

@@ -67,7 +67,7 @@ def warn_of_nameless_items(fit: Fit) -> None:
         ids = read_ids(fit.spark, table, {c.ITEM_ID: table.item}, interactions)
         nameless = ids.where(F.col(c.ITEM_ID).isNull()).count()
         if nameless:
-            needed = " and ".join((table.item, *interactions.columns.beside_item))
+            needed = " and ".join((table.item, *interactions.columns.parts_of_item_id))
             say(
                 "warning",
                 f"recommend.rules: {nameless} rows of table {table.name} name no item, as they have"

@@ -65,14 +65,15 @@ class Search:
         chosen: the values that the trials so far have chosen.
         trials: the values and the NDCG of each trial so far.
         left_out: the values that were not tried, because the seconds did not suffice.
-        of_attributes: those that were not, because ALS gives the items' attributes no weight.
+        skipped_without_attributes: those that were not, because ALS gives the items' attributes no
+            weight.
     """
 
     seconds: float
     chosen: Values = field(default_factory=dict)
     trials: list[dict[str, Any]] = field(default_factory=list)
     left_out: list[Values] = field(default_factory=list)
-    of_attributes: list[Values] = field(default_factory=list)
+    skipped_without_attributes: list[Values] = field(default_factory=list)
 
     def try_in_turn(
         self, measure: Measure, alternatives: Iterable[Values], best: Float64, cost: float
@@ -191,7 +192,7 @@ def _try_all(trials: _Trials, search: Search) -> None:
     if terms is None:
         return
     if config.replaced(search.chosen).factors.als.attribute_weight == 0.0:
-        search.of_attributes += _ranks(config)
+        search.skipped_without_attributes += _ranks(config)
     else:
         rows = int(statistics.users_by_count.sum()) + trials.n_items + terms.shape[1]
         _try_ranks(config, search, trials.measure(trials.whole_als_cosine), rows)

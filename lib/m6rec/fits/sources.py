@@ -142,7 +142,7 @@ def columns_of_events(config: InteractionsConfig) -> tuple[str, ...]:
     names = config.columns
     optional = (names.time, names.weight, names.event_type, *names.context)
     present = (name for name in optional if name is not None)
-    return (names.user, names.item, *names.beside_item, *present)
+    return (names.user, names.item, *names.parts_of_item_id, *present)
 
 
 def open_events(
@@ -180,7 +180,7 @@ def _open_with_optional(
     known: EventReading | None = None,
 ) -> Events:
     names = config.columns
-    ids = (names.user, names.item, *names.beside_item)
+    ids = (names.user, names.item, *names.parts_of_item_id)
     named = (names.time, names.weight, names.event_type, *names.context)
     optional = tuple(name for name in named if name is not None)
     version, frame = _at_version(spark, source, ids, optional)
@@ -246,7 +246,7 @@ def read_column_of_items(
     Raises:
         TableError: the table does not exist or lacks one of them.
     """
-    return read_source(spark, items.source, (items.id, column, *config.columns.beside_item))
+    return read_source(spark, items.source, (items.id, column, *config.columns.parts_of_item_id))
 
 
 def _open_attributes(
@@ -259,8 +259,8 @@ def _open_attributes(
     if attributes is None:
         return None
     of_items = name == c.ITEM_ID
-    beside = config.columns.beside_item if of_items else ()
-    required = (*attributes.named_columns, *beside)
+    id_parts = config.columns.parts_of_item_id if of_items else ()
+    required = (*attributes.named_columns, *id_parts)
     _, frame = _at_version(spark, attributes.source, required)
     ids = (item_id_column if of_items else id_column)(frame, attributes.id, config)
     titles = F.lit(None) if attributes.title is None else owner_column(attributes.title)

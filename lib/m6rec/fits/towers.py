@@ -18,7 +18,7 @@ from m6rec.lakehouse import side_by_side
 from m6rec.rankers import BAGGED, BOOSTED, FUSION, SEQUENCE
 from m6rec.spark.barrier import cores_of_task
 from m6rec.stages.training.neighbours import train_cross_fitted_ridge
-from m6rec.stages.training.tower_ranks import ranks_of, train_apart, train_on_ranks
+from m6rec.stages.training.tower_ranks import ranks_of, train_in_own_task, train_on_ranks
 from m6rec.stages.training.tower_rows import write_tower_rows
 from m6rec.towers.bagging import bag
 from m6rec.towers.batches import reader_named
@@ -50,8 +50,8 @@ class TowerInputs:
         validate: measures an epoch, or None where there is nothing to choose.
         ranks: how many tasks train together, or None where one process does.
         contexts: what the towers that know order learn of contexts.
-        apart: whether each training in one process is a Spark task of its own, so that several run
-            at once, and not in the driver.
+        one_task_each: whether each training in one process is a Spark task of its own, so that
+            several run at once, and not in the driver.
         threads_of_sets: how many threads torch has for a training of towers on sets in one
             process; the result does not depend on it.
     """
@@ -62,12 +62,12 @@ class TowerInputs:
     validate: TowerValidation | None
     ranks: int | None
     contexts: ContextVocabulary
-    apart: bool
+    one_task_each: bool
     threads_of_sets: int
 
-    def at_once(self, trainings: Sequence[Callable[[], Trained]]) -> Iterator[Trained]:
+    def run_calls(self, trainings: Sequence[Callable[[], Trained]]) -> Iterator[Trained]:
         """What the trainings return: as many at once as tasks can run, or one after the other."""
-        if self.apart:
+        if self.one_task_each:
             yield from side_by_side(trainings, self.fit.spark.sparkContext.defaultParallelism)
         else:
             for training in trainings:
@@ -88,8 +88,10 @@ def tower_inputs(
     in_one_process = ranks is None and towers.ranks == "auto"
     # Towers that know order use one core and leave the others free, and steps are small where rows
     # are few: so each training is a task of its own. A task gets none of the driver's GPUs.
-    may_be_apart = has_few_rows or (SEQUENCE in trained and len(trained) > 1)
-    apart = may_be_apart and in_one_process and chosen_device(towers.device, None) == CPU
+    may_have_own_tasks = has_few_rows or (SEQUENCE in trained and len(trained) > 1)
+    one_task_each = (
+        may_have_own_tasks and in_one_process and chosen_device(towers.device, None) == CPU
+    )
     matrix, user_features = fit.matrix.cache(), fit.user_features.cache()
     manifest = _write_rows(fit, matrix, user_features, contexts, ranks or 1)
     validate = None
@@ -100,9 +102,9 @@ def tower_inputs(
     matrix.unpersist()
     user_features.unpersist()
     threads = len(os.sched_getaffinity(0))
-    if apart:
+    if one_task_each:
         threads = 1 if has_few_rows else max(threads // len(trained), 1)
-    return TowerInputs(fit, manifest, items, validate, ranks, contexts, apart, threads)
+    return TowerInputs(fit, manifest, items, validate, ranks, contexts, one_task_each, threads)
 
 
 def train_pair(
@@ -147,7 +149,7 @@ def train_boosted(inputs: TowerInputs, config: TowersConfig, epochs: int | None)
     base = calibrated(base, batches, task.items, config, task.seed)
     validate = inputs.validate
     if validate is not None:
-        validate = replace(validate, beside=base.member())
+        validate = replace(validate, base_member=base.member())
     return _train(inputs, replace(task, base=base, validate=validate))
 
 
@@ -190,7 +192,7 @@ def _train(inputs: TowerInputs, task: TrainingTask) -> TrainingResult:
     spark = inputs.fit.spark
     if inputs.ranks is not None:
         return train_on_ranks(spark, task)
-    return train_apart(spark, task) if inputs.apart else train_alone(task)
+    return train_in_own_task(spark, task) if inputs.one_task_each else train_alone(task)
 
 
 def _write_rows(

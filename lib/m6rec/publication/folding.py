@@ -28,7 +28,7 @@ from m6rec.config.base import TableSource
 from m6rec.config.run import INTERACTIONS_SOURCE, Config, sources_of
 from m6rec.errors import ConfigError, DataError, M6RecError, TableError
 from m6rec.fingerprints import fingerprint_of
-from m6rec.fits.list_maker import KnownOfUsers, added, lacking
+from m6rec.fits.list_maker import KnownOfUsers, events_not_in, with_new_events
 from m6rec.fits.sources import columns_of_events
 from m6rec.job_records import FOLD_IN
 from m6rec.lakehouse import PUBLISHED, Lakehouse
@@ -39,8 +39,8 @@ from m6rec.publication.replacing import PublishedLists, frame_of_users
 from m6rec.publication.scoring import list_maker_of
 from m6rec.runs import sources_of_run, users_forgotten_since, work_of_run
 from m6rec.schemas import FOLD_IN_BATCHES_TABLE, RUNS_TABLE
+from m6rec.spark.deletion_vectors import RowsOfKeys
 from m6rec.spark.failures import CHANGE_FEED, THROWN, following_table, unforeseen
-from m6rec.spark.local_marks import RowsOfKeys
 from m6rec.spark.messages import keep_trace, say
 from m6rec.spark.places import matching, place_of
 from m6rec.spark.runtimes import arrow_table, frame_of_arrow
@@ -97,12 +97,12 @@ class FoldIn:
     Attributes:
         lakehouse, config: as they were given.
         published: the lists that readers see.
-        batches_of_a_file: after so many batches their small files are compacted.
+        batches_between_compactions: after so many batches their small files are compacted.
         users_in_driver: up to so many users are ranked in the driver, because sending them to tasks
             takes longer.
     """
 
-    batches_of_a_file = 100
+    batches_between_compactions = 100
     users_in_driver = 10_000
 
     def __init__(self, lakehouse: Lakehouse, config: Config) -> None:
@@ -165,7 +165,7 @@ class FoldIn:
         """
         self.check()
         if self.config.fold_in.deletion_vectors and self.lakehouse.exists(PUBLISHED):
-            self.published.mark_rows()
+            self.published.enable_deletion_vectors()
         # A stream that was killed in its first batch has an offset, and begins again.
         self._begins = not matching(self.spark, self.checkpoint, "commits/[0-9]*")
         events = self._stream(self.follow())
@@ -294,7 +294,7 @@ class FoldIn:
         )
 
     def _late_users(self, followed: Followed) -> list[str]:
-        late = lacking(self._events_for(followed).of_all(), followed.base)
+        late = events_not_in(self._events_for(followed).of_all(), followed.base)
         ids: list[str] = arrow_table(late.select(c.USER_ID).distinct()).column(0).to_pylist()
         return ids
 
@@ -517,11 +517,11 @@ class FoldIn:
         lists: DataFrame | pa.Table
         old = self.published.rows_of_users(users) if are_few else None
         followed.keep_histories()
-        with ExitStack() as stack, ThreadPoolExecutor(1) as beside:
+        with ExitStack() as stack, ThreadPoolExecutor(1) as background:
             if are_few:
                 stack.enter_context(queries_over_few(self.spark, tasks=1))
             if old is not None:
-                beside.submit(old.find)
+                background.submit(old.find)
             inputs, new_users = self._inputs(followed, users, are_few)
             if are_few:
                 held = arrow_table(inputs)
@@ -530,7 +530,7 @@ class FoldIn:
                 stack.callback(inputs.persist().unpersist)
                 held = arrow_table(inputs.limit(self.users_in_driver))
                 lists = maker.lists(inputs, datetime.now(UTC))
-            distance = beside.submit(self._distance, followed, held)
+            distance = background.submit(self._distance, followed, held)
             self._commit(followed, batch_id, lists, users, old)
             return _Made(new_users, distance.result())
 
@@ -539,15 +539,15 @@ class FoldIn:
     ) -> tuple[DataFrame, int]:
         """What ranking reads of the users, and how many of them the run does not know."""
         maker, followed_events = followed.maker, self._events_for(followed)
-        with ThreadPoolExecutor(1) as beside:
+        with ThreadPoolExecutor(1) as background:
             of_users = followed_events.of_few if are_few else followed_events.of_many
-            cleaning = beside.submit(of_users, users)
+            cleaning = background.submit(of_users, users)
             # A few rows that the driver holds; all else is joined with them.
             ids = frame_of_users(self.spark, users)
             indexed = arrow_table(maker.users(ids, followed.index))
             new = cleaning.result()
         touched = frame_of_arrow(self.spark, indexed, f"{c.USER_ID} string, {c.USER_INDEX} long")
-        events = added(followed.events_of(touched), new, are_few)
+        events = with_new_events(followed.events_of(touched), new, are_few)
         rows = maker.rows(KnownOfUsers(touched, events, maker.attributes(touched)))
         has_history = F.size(c.ITEM_INDICES) + F.size(c.EXCLUDED_INDICES) > 0
         rows = rows.where((F.col(c.USER_INDEX) >= 0) | has_history)
@@ -584,9 +584,9 @@ class FoldIn:
                 return
 
     def _compact(self) -> None:
-        """Compact the lists' files once in every `batches_of_a_file` batches."""
+        """Compact the lists' files once in every `batches_between_compactions` batches."""
         self._batches += 1
-        if self._batches % self.batches_of_a_file == 0:
+        if self._batches % self.batches_between_compactions == 0:
             self.published.compact()
 
     def _is_recorded(self, batch_id: int, publication: int) -> bool:

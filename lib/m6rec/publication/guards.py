@@ -578,14 +578,13 @@ def _numbers(subject: _Subject) -> dict[str, Float64]:
         **numbers_of(users, (c.USER_INDEX,), ("items of a user",), config.seed),
         **numbers_of(events, event, ("weight of an event",), config.seed),
     }
-    beside_item = config.interactions.columns.beside_item
-    for side, table, beside in (
+    for side, table, id_parts in (
         ("users", config.features.users, ()),
-        ("items", config.features.items, beside_item),
+        ("items", config.features.items, config.interactions.columns.parts_of_item_id),
     ):
         if table is not None:
-            frame = read_source(lakehouse.spark, table.source, (*table.named_columns, *beside))
-            found = numbers_of_attributes(frame, table, beside, config.seed)
+            frame = read_source(lakehouse.spark, table.source, (*table.named_columns, *id_parts))
+            found = numbers_of_attributes(frame, table, id_parts, config.seed)
             numbers |= {f"{side}: {name}": values for name, values in found.items()}
     return numbers
 

@@ -23,7 +23,7 @@ _UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 # Nightly runs that are scheduled for the same hour start some minutes apart, and the age of choices
 # counts from when the tables of the run that made them had been checked. So choices are due up to
 # this much early.
-_EARLIER = timedelta(hours=1)
+_TOLERANCE = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def _why_not_kept(
 
 def is_due(age: timedelta, choose_every: timedelta) -> bool:
     """Whether choices of this age are made anew, up to an hour early (a 24th of short times)."""
-    return age >= choose_every - min(_EARLIER, choose_every / 24)
+    return age >= choose_every - min(_TOLERANCE, choose_every / 24)
 
 
 def _text(age: timedelta) -> str:

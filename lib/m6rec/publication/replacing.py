@@ -16,8 +16,13 @@ from pyspark.sql import functions as F
 from m6rec import columns as c
 from m6rec.lakehouse import PUBLISHED, Lakehouse
 from m6rec.schemas import RECOMMENDATIONS_TABLE
+from m6rec.spark.deletion_vectors import (
+    DELETION_VECTORS,
+    Replacement,
+    RowsOfKeys,
+    replace_rows,
+)
 from m6rec.spark.failures import THROWN, is_overtaken
-from m6rec.spark.local_marks import MARKS_ROWS, Replacement, RowsOfKeys, replace_rows
 from m6rec.spark.runtimes import arrow_schema, frame_of_arrow, named_set
 from m6rec.spark.session import with_settings
 
@@ -49,12 +54,12 @@ class PublishedLists:
         self._lakehouse = lakehouse
         self._spark = lakehouse.spark
 
-    def mark_rows(self) -> None:
+    def enable_deletion_vectors(self) -> None:
         """Let commits mark the rows that they take out, from now on."""
         details = self._lakehouse.delta_table(PUBLISHED).detail().select("properties").collect()
-        if details[0][0].get(MARKS_ROWS) != "true":
+        if details[0][0].get(DELETION_VECTORS) != "true":
             name = self._lakehouse.sql_name(PUBLISHED)
-            self._spark.sql(f"ALTER TABLE {name} SET TBLPROPERTIES ('{MARKS_ROWS}' = 'true')")
+            self._spark.sql(f"ALTER TABLE {name} SET TBLPROPERTIES ('{DELETION_VECTORS}' = 'true')")
 
     def replace(
         self,

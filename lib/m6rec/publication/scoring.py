@@ -10,7 +10,7 @@ from m6rec import columns as c
 from m6rec.config.base import TableSource
 from m6rec.config.run import Config
 from m6rec.errors import TableError
-from m6rec.fits.list_maker import EVENT_COLUMNS, KnownOfUsers, ListMaker, added
+from m6rec.fits.list_maker import EVENT_COLUMNS, KnownOfUsers, ListMaker, with_new_events
 from m6rec.fits.sources import open_events
 from m6rec.lakehouse import Lakehouse
 from m6rec.publication.repeating import given_of_run, with_own_indices
@@ -147,7 +147,7 @@ def _history(
         return maker.training_events(users)
     own = events.select(*EVENT_COLUMNS)
     if with_history:
-        return added(base_events(maker, users), own)
+        return with_new_events(base_events(maker, users), own)
     others = users.join(events.select(c.USER_ID), c.USER_ID, "left_anti")
     return own.unionByName(maker.training_events(others))
 

@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from m6rec.fits.explaining import ItemExplanation, Owed
+from m6rec.fits.explaining import Contribution, ItemExplanation
 from m6rec.report.plots import explanation, png, shortened
 from m6rec.report.wording import model_name
 
@@ -28,7 +28,7 @@ def print_explanation(console: Console, found: ItemExplanation) -> None:
     console.print(_place(found))
     for words in found.masked_by:
         console.print(Text(f"masked: {words}", "bold red"))
-    parts = [Owed(model_name(part.name), part.value, part.share) for part in found.parts]
+    parts = [Contribution(model_name(part.name), part.value, part.share) for part in found.parts]
     console.print(_table("What the score is made of", "Member", parts, "green"))
     if found.history:
         title = "What is owed to the user's items"
@@ -36,10 +36,12 @@ def print_explanation(console: Console, found: ItemExplanation) -> None:
         console.print(_table(title, "Item", shown, "cyan"))
     if found.undivided >= _LEAST_SHOWN:
         console.print(f"{found.undivided:.0%} is not owed to single items of the user's")
-    if found.lacks:
-        lacks = [Owed(model_name(part.name), part.value, part.share) for part in found.lacks]
+    if found.behind_in:
+        behind = [
+            Contribution(model_name(part.name), part.value, part.share) for part in found.behind_in
+        ]
         title = f"What it lacks to {found.last}, the last of the list"
-        console.print(_table(title, "Member", lacks, "yellow"))
+        console.print(_table(title, "Member", behind, "yellow"))
 
 
 def plot_explanation(found: ItemExplanation) -> bytes:
@@ -48,9 +50,9 @@ def plot_explanation(found: ItemExplanation) -> bytes:
     if found.history:
         shown = found.history[:_HISTORY_SHOWN]
         panels["What is owed to the user's items"] = [(one.name, one.value) for one in shown]
-    if found.lacks:
+    if found.behind_in:
         title = f"What it lacks to {found.last}, the last of the list"
-        panels[title] = [(model_name(part.name), part.value) for part in found.lacks]
+        panels[title] = [(model_name(part.name), part.value) for part in found.behind_in]
     lines = [f"{shortened(found.title)} for user {found.user_id}", _place(found).plain]
     lines += [f"masked: {words}" for words in found.masked_by]
     return png(explanation("\n".join(lines), panels))
@@ -65,7 +67,7 @@ def _place(found: ItemExplanation) -> Text:
     return Text(f"not in the list of {found.top_n} ({rank})", "red")
 
 
-def _table(title: str, name: str, shares: Sequence[Owed], colour: str) -> Table:
+def _table(title: str, name: str, shares: Sequence[Contribution], colour: str) -> Table:
     table = Table(title=escape(title), box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
     table.add_column(name, overflow="fold")
     table.add_column("Adds", justify="right", no_wrap=True)

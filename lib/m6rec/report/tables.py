@@ -47,4 +47,4 @@ def _print_table(console: Console, table: TableView) -> None:
 def _cells(column: ColumnView) -> tuple[str, ...]:
     nulls = "" if column.nulls is None else f"{column.nulls:.0%}"
     examples = ", ".join(column.examples)
-    return column.name, column.type, column.kind, nulls, examples, column.fate
+    return column.name, column.type, column.kind, nulls, examples, column.treatment

@@ -88,8 +88,8 @@ def _of_encoding(
         f" different ids may become one{_in_encoding(start, encoding)}"
     )
     whole = ", multiLine: true" if encoding.startswith(WIDE) else ""
-    mend = f"set options: {{encoding: {encoding}{whole}}}"
-    return [Finding("problem", place.of(name), words, mend)]
+    remedy = f"set options: {{encoding: {encoding}{whole}}}"
+    return [Finding("problem", place.of(name), words, remedy)]
 
 
 def _of_given_encoding(place: Place, start: bytes, given: str | None) -> list[Finding]:
@@ -131,8 +131,8 @@ def _of_uneven_lines(
         return []
     if has_quotes_after_backslashes(start, separator):
         words = "has quotes after a backslash within quotes, where its values would end"
-        mend = """set options: {escape: '\\'}"""
-        return [Finding("problem", place, words, mend)]
+        remedy = """set options: {escape: '\\'}"""
+        return [Finding("problem", place, words, remedy)]
     uneven, lines = uneven_lines(start, separator)
     if not uneven:
         return []
@@ -140,8 +140,8 @@ def _of_uneven_lines(
         f"{len(uneven)} of the first {lines} lines do not have as many values as the header, such"
         f" as {shown(uneven[0])}: what is beyond is left out, and what lacks is missing"
     )
-    mend = f"where values hold {shown(separator)}, write them in quotes"
-    return [Finding("warning", place, words, mend)]
+    remedy = f"where values hold {shown(separator)}, write them in quotes"
+    return [Finding("warning", place, words, remedy)]
 
 
 def _of_repeated_headers(place: Place, sample: TableSample) -> list[Finding]:
@@ -185,6 +185,6 @@ def _of_headers(
                 f"the file {file.rsplit('/', 1)[-1]} has the columns {shown_names(header)}, and"
                 f" others have {shown_names(first)}; columns of CSV are read by their place"
             )
-            mend = "write all files alike, or leave others out by a path such as part-*.csv"
-            return [Finding("problem", place, words, mend)]
+            remedy = "write all files alike, or leave others out by a path such as part-*.csv"
+            return [Finding("problem", place, words, remedy)]
     return []

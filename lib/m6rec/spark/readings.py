@@ -96,8 +96,8 @@ def _of_json(place: Place, start: bytes) -> list[Finding]:
     if is_object or not first:
         return []
     words = f"begins with {shown(first)}, expected a JSON object a line"
-    mend = "where objects take several lines, set options: {multiLine: true}"
-    return [Finding("problem", place, words, mend)]
+    remedy = "where objects take several lines, set options: {multiLine: true}"
+    return [Finding("problem", place, words, remedy)]
 
 
 def _first_line(start: bytes) -> str:
@@ -120,8 +120,8 @@ def _in_other_files(
     if not there:
         return []
     words = f"some of its files have the columns {there}, and others do not"
-    mend = "where these are to be null there, set options: {mergeSchema: true}"
-    return [Finding("problem", place, words, mend)]
+    remedy = "where these are to be null there, set options: {mergeSchema: true}"
+    return [Finding("problem", place, words, remedy)]
 
 
 def columns_left_out(
@@ -160,8 +160,8 @@ def files_of_delta(spark: SparkSession, place: Place, source: TableSource) -> li
         f"is of the Delta table {folder} and is read as parquet: its files also hold rows that were"
         " changed or deleted since"
     )
-    mend = f"set path: {folder} and leave out format"
-    return [Finding("problem", place, words, mend)]
+    remedy = f"set path: {folder} and leave out format"
+    return [Finding("problem", place, words, remedy)]
 
 
 def files_left_out(
@@ -183,8 +183,8 @@ def files_left_out(
         f"{len(left_out)} of {len(files)} files lie in folders such as {left_out[0]}, into which"
         " Spark does not look"
     )
-    mend = "to read them, set options: {recursiveFileLookup: true}"
-    return [Finding(severity, place, words, mend)]
+    remedy = "to read them, set options: {recursiveFileLookup: true}"
+    return [Finding(severity, place, words, remedy)]
 
 
 def _files_beside_folders(place: Place, folders: list[list[str]]) -> list[Finding]:
@@ -197,11 +197,11 @@ def _files_beside_folders(place: Place, folders: list[list[str]]) -> list[Findin
         f"{beside} of {len(folders)} files lie beside folders such as {named}, and Spark reads only"
         " the files in such folders"
     )
-    mend = (
+    remedy = (
         "move them into such folders or, to read all without the columns of the folders' names, set"
         " options: {recursiveFileLookup: true}"
     )
-    return [Finding("warning", place, words, mend)]
+    return [Finding("warning", place, words, remedy)]
 
 
 def columns_in_folders(

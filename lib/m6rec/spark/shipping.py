@@ -86,7 +86,7 @@ def ship_arrays(spark: SparkSession, arrays: Mapping[str, npt.NDArray[Any]]) -> 
 
 
 @contextmanager
-def arrays_for_a_while(spark: SparkSession) -> Iterator[None]:
+def freeing_shipped_arrays(spark: SparkSession) -> Iterator[None]:
     """When the block ends, free the disk of arrays that were not sent before it, in local mode.
 
     Spark takes back no file that it has named to executors: each of them has its own, and one that

@@ -18,7 +18,7 @@ MOST_SECONDS = 120.0
 _SECONDS_BETWEEN_LOOKS = 0.5
 # The ids of applications whose expected executors did not arrive in that time; their later stages
 # do not wait again.
-_WAITED_IN_VAIN: set[str] = set()
+_APPLICATIONS_SHORT_OF_EXECUTORS: set[str] = set()
 
 
 def task_slots(spark: SparkSession, ranks: int | None = None) -> int:
@@ -33,11 +33,13 @@ def task_slots(spark: SparkSession, ranks: int | None = None) -> int:
     if is_local(spark):
         return count()[0]
     expected = expected_executors(str(context.master), dict(context.getConf().getAll()))
-    if ranks is None and (expected is None or context.applicationId in _WAITED_IN_VAIN):
+    if ranks is None and (
+        expected is None or context.applicationId in _APPLICATIONS_SHORT_OF_EXECUTORS
+    ):
         ranks = 1
-    slots, executors = settled(count, ranks, expected)
+    slots, executors = wait_for_slots(count, ranks, expected)
     if ranks is None and expected is not None and executors < expected:
-        _WAITED_IN_VAIN.add(context.applicationId)
+        _APPLICATIONS_SHORT_OF_EXECUTORS.add(context.applicationId)
     return slots
 
 
@@ -59,7 +61,7 @@ def expected_executors(master: str, settings: Mapping[str, str]) -> int | None:
     return None if cores is None or of_executor is None else int(cores) // int(of_executor)
 
 
-def settled(
+def wait_for_slots(
     count: Callable[[], tuple[int, int]],
     ranks: int | None,
     expected: int | None,

@@ -313,8 +313,8 @@ def read_ids(
     Raises:
         TableError: the table does not exist, cannot be read, or lacks a column.
     """
-    beside = config.columns.beside_item if c.ITEM_ID in names else ()
-    frame = read_source(spark, source, (*names.values(), *beside))
+    id_parts = config.columns.parts_of_item_id if c.ITEM_ID in names else ()
+    frame = read_source(spark, source, (*names.values(), *id_parts))
     return frame.select(
         *(
             (item_id_column if ours == c.ITEM_ID else id_column)(frame, theirs, config).alias(ours)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from m6rec.kernels.arrays.rows import Float32
 from m6rec.kernels.factors.projection import FactorModel
 from m6rec.kernels.ranking.members import UserEncoder
-from m6rec.towers.encoder import TowerEncoder, TowerUserEncoder, side_by_side
+from m6rec.towers.encoder import TowerEncoder, TowerUserEncoder, joined_embeddings
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class BaggedTowers:
 
     def encode_items(self, item_features: Float32 | None) -> Float32:
         """Embeddings of all items, float32 [M, width]."""
-        return side_by_side([part.encode_items(item_features) for part in self.parts])
+        return joined_embeddings([part.encode_items(item_features) for part in self.parts])
 
     def user_encoder(self, items: Float32) -> UserEncoder:
         """The user side, as a member of the hybrid."""

@@ -286,10 +286,10 @@ class TowerUserEncoder:
     def encode(self, block: UserBlock) -> Float32:
         """float32 [n, width]."""
         features = block.features if block.features.shape[1] else None
-        return side_by_side([pair.encode_users(block.rows, features) for pair in self.pairs])
+        return joined_embeddings([pair.encode_users(block.rows, features) for pair in self.pairs])
 
 
-def side_by_side(embeddings: Sequence[Float32]) -> Float32:
+def joined_embeddings(embeddings: Sequence[Float32]) -> Float32:
     """Embeddings whose dot products add up: all directions, then all coordinates of popularity."""
     return np.hstack(
         [*(each[:, :-1] for each in embeddings), *(each[:, -1:] for each in embeddings)]

@@ -19,12 +19,12 @@ class TowerValidation:
     Attributes:
         users: the sample, with the users' features where the towers have any.
         k: depth of the lists.
-        beside: a member whose scores are added to those of the towers.
+        base_member: a member whose scores are added to those of the towers.
     """
 
     users: ValidationUsers
     k: int = 20
-    beside: Member | None = None
+    base_member: Member | None = None
 
     def __call__(self, encoder: Towers, items: ItemInputs) -> float:
         """The mean NDCG@k over the users; their lists rank all items that are not masked."""
@@ -65,8 +65,8 @@ class TowerValidation:
     def ndcg_of_users(self, towers: Sequence[tuple[Towers, ItemInputs]]) -> Float64:
         """float64 [n]: NDCG@k of lists that rank by the summed scores of some pairs of towers."""
         members: dict[str, Member] = {}
-        if self.beside is not None:
-            members[self.beside.name] = self.beside
+        if self.base_member is not None:
+            members[self.base_member.name] = self.base_member
         for place, (encoder, items) in enumerate(towers):
             vectors = encoder.encode_items(items.features)
             name = f"towers_{place}"

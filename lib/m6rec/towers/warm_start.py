@@ -29,20 +29,20 @@ _STARTS_AT_ZERO = re.compile(r"(?:user|item)\.first\.weight|factor\.weight")
 
 
 @dataclass(frozen=True)
-class VectorTurn:
+class VectorMap:
     """What turns a column of vectors into one that earlier towers read.
 
     Attributes:
         place: of the earlier column among the earlier columns of vectors.
-        turn: float32 [width, width before].
+        matrix: float32 [width, width before].
     """
 
     place: int
-    turn: Float32
+    matrix: Float32
 
 
 @dataclass(frozen=True)
-class FeatureTurn:
+class FeatureMap:
     """What turns the features of users or items into those that earlier towers read.
 
     Attributes:
@@ -52,7 +52,7 @@ class FeatureTurn:
     """
 
     plain: Float32
-    vectors: tuple[VectorTurn | None, ...] = ()
+    vectors: tuple[VectorMap | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,8 @@ class EarlierTowers:
     contexts: ContextVocabulary
     first_epoch: int
     epochs: int
-    users: FeatureTurn
-    items: FeatureTurn
+    users: FeatureMap
+    items: FeatureMap
 
 
 def take_over(
@@ -89,10 +89,10 @@ def take_over(
         earlier: the towers.
         contexts: those that the model learns.
     """
-    turns = _Turns(model, earlier)
+    maps = _WeightMaps(model, earlier)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            given = earlier.weights.get(turns.earlier_name(name) or "")
+            given = earlier.weights.get(maps.earlier_name(name) or "")
             if given is None:
                 continue
             known = torch.from_numpy(np.array(given, np.float32)).to(parameter.device)
@@ -102,16 +102,16 @@ def take_over(
                 # Artifacts have scalars as arrays of one number, too.
                 parameter.fill_(known.item())
             else:
-                _take(name, parameter, known, turns.of(name))
+                _take(name, parameter, known, maps.of(name))
 
 
-def _take(name: str, parameter: Tensor, known: Tensor, turn: Float32 | None) -> None:
+def _take(name: str, parameter: Tensor, known: Tensor, matrix: Float32 | None) -> None:
     """Take over the rows and the columns that are known."""
     columns: slice | Tensor = slice(None)
-    if turn is not None:
-        if turn.shape != (parameter.shape[-1], known.shape[-1]):
+    if matrix is not None:
+        if matrix.shape != (parameter.shape[-1], known.shape[-1]):
             return
-        turned = torch.from_numpy(turn).to(known.device)
+        turned = torch.from_numpy(matrix).to(known.device)
         columns = turned.any(dim=1)
         known = known @ turned.T
     rows = min(len(known), len(parameter)) if _BY_ROWS.fullmatch(name) else len(parameter)
@@ -136,7 +136,7 @@ def _take_contexts(
         parameter[list(rows)] = known[list(rows.values())]
 
 
-class _Turns:
+class _WeightMaps:
     """What turns what the weights of a model read into what those of earlier towers read."""
 
     def __init__(self, model: nn.Module, earlier: EarlierTowers) -> None:
@@ -168,7 +168,7 @@ class _Turns:
         of_vectors = _OF_VECTORS.match(rest)
         if of_vectors is not None:
             known = self._sides[side].vectors[int(of_vectors[2])]
-            return None if known is None or rest.endswith("bias") else known.turn
+            return None if known is None or rest.endswith("bias") else known.matrix
         now = _parts(self._now, name)
         return self._joined(now, _parts(self._before, name)) if now else None
 
@@ -181,8 +181,8 @@ class _Turns:
             known = self.earlier_name(part)
             if known is not None and known in before:
                 place = slice(stop - width, stop), slice(stops[known] - before[known], stops[known])
-                turn = self.of(part)
-                whole[place] = np.eye(width, before[known]) if turn is None else turn
+                matrix = self.of(part)
+                whole[place] = np.eye(width, before[known]) if matrix is None else matrix
         return whole
 
 

@@ -68,7 +68,7 @@ def support_of(
 
     Users of whom nothing is known all get the same list. For them, what cannot be divided counts as
     popularity, too. An item of which no member says anything is listed for its popularity alone
-    (`kernels.ranking.silence`), if any user has it.
+    (`kernels.ranking.unscored_items`), if any user has it.
 
     Args:
         parts: what each member adds.
@@ -76,11 +76,11 @@ def support_of(
         block: the users.
         item_counts: int64 [items]; interactions of each item in the fit.
     """
-    silent = np.ones(len(listed.items), np.bool_)
+    unscored = np.ones(len(listed.items), np.bool_)
     history, order = np.zeros(listed.cells[-1]), np.zeros(listed.cells[-1])
     content, popularity, rest = (np.zeros(len(listed.items)) for _ in range(3))
     for name, part in parts.items():
-        silent &= part.whole == 0.0
+        unscored &= part.whole == 0.0
         if part.history is not None:
             if name == TRANSITIONS:
                 order += part.history
@@ -95,7 +95,7 @@ def support_of(
     unknown = ((block.rows.counts == 0) & ~block.content.any(axis=1))[listed.users]
     popularity[unknown] += rest[unknown]
     rest[unknown] = 0.0
-    popularity[silent & (item_counts[listed.items] > 0)] = 1.0
+    popularity[unscored & (item_counts[listed.items] > 0)] = 1.0
     return Support(history, order, content, popularity, rest)
 
 

@@ -69,7 +69,7 @@ _FIRST_DATE, _LAST_DATE = 19000101, 20991231
 _ONE_LENGTH_SHARE = 0.9
 _LEAST_LENGTH = 2
 _SHOWN_FIELDS = 3
-_FATES_OF_ARRAYS: Mapping[FeatureKind, str] = {
+_TREATMENT_OF_ARRAYS: Mapping[FeatureKind, str] = {
     "embedding": "vectors of your own making",
     "multi_valued": "several values",
     "ignore": "left out: its vectors are of several lengths; kinds can say otherwise",
@@ -90,16 +90,16 @@ class ColumnKinds:
 
 
 def kinds_of_attributes(
-    frame: DataFrame, source: AttributesSource, beside: Sequence[str] = ()
+    frame: DataFrame, source: AttributesSource, id_parts: Sequence[str] = ()
 ) -> ColumnKinds:
     """The kinds of the columns of an attribute table, by what the configuration says of it.
 
-    `beside` are columns that are a part of the id.
+    `id_parts` are columns that are a part of the id.
     """
     # A title is text: without this, its values would look like ids, since no two are equal.
     titles = () if source.title is None else (source.title,)
     overrides: dict[str, FeatureKind] = dict.fromkeys(titles, "text")
-    overrides |= dict.fromkeys(beside, "ignore")
+    overrides |= dict.fromkeys(id_parts, "ignore")
     overrides |= source.stated_kinds
     return infer_columns(frame, source.id, overrides, source.date_formats)
 
@@ -189,7 +189,7 @@ def kinds_of_sample(
     """The kind of every column but the id by a table's first rows, and what becomes of it."""
     given = {name: (kind, "as the config says") for name, kind in attributes.stated_kinds.items()}
     for name, pattern in attributes.date_formats.items():
-        given[name] = "numeric", _fate_of_dates(pattern)
+        given[name] = "numeric", _treatment_of_dates(pattern)
     if attributes.title is not None:
         given.setdefault(attributes.title, ("text", "as the config says"))
     return {
@@ -204,28 +204,28 @@ def _inferred(column: ColumnSample, sample: TableSample) -> tuple[FeatureKind, s
         return "ignore", "left out: it has no name of its own"
     if column.group == "text":
         kind = kind_of_strings([str(value) for value in column.present])
-        return kind, _fate_of_text(kind, column)
+        return kind, _treatment_of_text(kind, column)
     if column.group == "vector":
         several = column.type.startswith("array<array")
         kind = kind_of_arrays(lengths_of_vectors(column), several)
-        return kind, _FATES_OF_ARRAYS[kind]
+        return kind, _TREATMENT_OF_ARRAYS[kind]
     if column.group in {"whole number", "fraction"}:
         return _inferred_of_numbers(column, sample.rows >= _MINIMUM_ROW_NUMBERS)
-    fate = COLUMN_TYPES[column.group].attribute
+    treatment = COLUMN_TYPES[column.group].attribute
     if column.group == "bytes" and holds_no_pictures(column):
-        fate = "left out: no picture begins as these bytes do"
+        treatment = "left out: no picture begins as these bytes do"
     elif column.group == "nested" and re.search("struct<|map<", column.type) is None:
-        fate = "left out"
+        treatment = "left out"
     elif column.group == "nested":
-        fate = f"left out; name {column.name}.FIELD in kinds to read a field"
-    return _KINDS.get(column.group, "ignore"), fate
+        treatment = f"left out; name {column.name}.FIELD in kinds to read a field"
+    return _KINDS.get(column.group, "ignore"), treatment
 
 
 def _inferred_of_numbers(column: ColumnSample, many: bool) -> tuple[FeatureKind, str]:
     if column.group == "whole number" and many and _counts_rows(column.values):
         return "ignore", "left out: it counts the rows; kinds can say otherwise"
     pattern = writing_of_numbers(column.present).date_format
-    return "numeric", "a number" if pattern is None else _fate_of_dates(pattern)
+    return "numeric", "a number" if pattern is None else _treatment_of_dates(pattern)
 
 
 def kind_of_arrays(lengths: Sequence[int], several: bool) -> FeatureKind:
@@ -242,29 +242,29 @@ def kind_of_arrays(lengths: Sequence[int], several: bool) -> FeatureKind:
     return "ignore" if several else "multi_valued"
 
 
-def _fate_of_text(kind: FeatureKind, column: ColumnSample) -> str:
+def _treatment_of_text(kind: FeatureKind, column: ColumnSample) -> str:
     match kind:
         case "numeric":
-            return _fate_of_numbers(column)
+            return _treatment_of_numbers(column)
         case "multi_valued":
             separator = separator_of(column.texts)
             names = {WHITESPACE: "white space", BRACKETS: "commas within brackets"}
             return f"several values, split at {names.get(separator, repr(separator))}"
         case "embedding":
-            return f"{_FATES_OF_ARRAYS[kind]}, written as text"
+            return f"{_TREATMENT_OF_ARRAYS[kind]}, written as text"
         case "categorical":
             return "categories"
         case "text":
             return "its words"
         case "ignore":
-            return _fate_of_ignored(column)
+            return _treatment_of_ignored(column)
         case "text_embedding" | "image" | "video":
             raise AssertionError(f"kind {kind} is of columns for which the config names it")
         case _:
             assert_never(kind)
 
 
-def _fate_of_ignored(column: ColumnSample) -> str:
+def _treatment_of_ignored(column: ColumnSample) -> str:
     if not column.texts:
         return "left out: no value"
     if read_dates(column.texts) is not None:
@@ -276,15 +276,15 @@ def _fate_of_ignored(column: ColumnSample) -> str:
     return "left out: nearly all values differ"
 
 
-def _fate_of_dates(pattern: str | None) -> str:
+def _treatment_of_dates(pattern: str | None) -> str:
     how = "" if pattern is None else f", by the format {pattern}"
     return f"{COLUMN_TYPES['date'].attribute}{how}"
 
 
-def _fate_of_numbers(column: ColumnSample) -> str:
+def _treatment_of_numbers(column: ColumnSample) -> str:
     dates, found = read_dates(column.texts), numbers_as_text(column.texts)
     if dates is not None or found is None:
-        return _fate_of_dates(None if dates is None else dates.format)
+        return _treatment_of_dates(None if dates is None else dates.format)
     if not found.decimal_sign:
         return "a number"
     unit = f", in {found.unit}" if found.unit else ""

@@ -55,17 +55,17 @@ def numbers_of(
 
 
 def numbers_of_attributes(
-    frame: DataFrame, source: AttributesSource, beside: Sequence[str], seed: int
+    frame: DataFrame, source: AttributesSource, id_parts: Sequence[str], seed: int
 ) -> dict[str, Float64]:
     """The attributes that become features as numbers, dates and truth values among them.
 
     Args:
         frame: the owner's table.
         source: what the configuration says of it.
-        beside: columns that are a part of the id.
+        id_parts: columns that are a part of the id.
         seed: of the sample.
     """
-    columns = kinds_of_attributes(frame, source, beside)
+    columns = kinds_of_attributes(frame, source, id_parts)
     names = [name for name, kind in columns.kinds.items() if kind == "numeric"]
     types = {field.name: field.dataType for field in frame.schema.fields}
     values = [

@@ -33,7 +33,7 @@ from m6rec.kernels.ranking.scoring import (
     prepare_blend,
     represent,
 )
-from m6rec.kernels.ranking.silence import by_popularity, popular_where_silent
+from m6rec.kernels.ranking.unscored_items import by_popularity, fill_unscored_by_popularity
 from m6rec.schemas import LISTS_TABLE
 from m6rec.spark.arrow_rows import (
     batches_of,
@@ -326,7 +326,7 @@ def _best(
 ) -> tuple[Int32, Float32]:
     """The best n items of each user; of those that nothing speaks for, the most popular."""
     listed, values = blend_top_n(prepared, users, masked, n)
-    filled = popular_where_silent(prepared, users, masked, scoring.popular, listed, values)
+    filled = fill_unscored_by_popularity(prepared, users, masked, scoring.popular, listed, values)
     return filled, values
 
 

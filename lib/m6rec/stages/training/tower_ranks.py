@@ -60,7 +60,7 @@ def _tell_of_other_ranks(task: TrainingTask) -> None:
         )
 
 
-def train_apart(spark: SparkSession, task: TrainingTask) -> TrainingResult:
+def train_in_own_task(spark: SparkSession, task: TrainingTask) -> TrainingResult:
     """Train in a single task of Spark's, in local mode, as the driver itself would."""
     return _trained(spark, task, len(os.sched_getaffinity(0)))
 

@@ -13,9 +13,15 @@ from pyspark.sql import types as T
 
 from m6rec.lakehouse import Lakehouse
 from m6rec.publication.upkeep import vacuum
-from m6rec.spark import local_marks
+from m6rec.spark import deletion_vectors
+from m6rec.spark.deletion_vectors import (
+    Outcome,
+    Replacement,
+    RowsOfKeys,
+    replace_all,
+    replace_rows,
+)
 from m6rec.spark.local_delta import newest_version, state_of, write_files
-from m6rec.spark.local_marks import Outcome, Replacement, RowsOfKeys, replace_all, replace_rows
 from m6rec.spark.runtimes import arrow_schema, frame_of_arrow
 
 SCHEMA = T.StructType(
@@ -112,7 +118,7 @@ def test_who_comes_second_changes_nothing_and_leaves_no_file(
     before = state_of(folder)
     assert replace(folder, {"b": [2]}, 1) == newest_version(folder)
     files = set(folder.iterdir())
-    monkeypatch.setattr(local_marks, "state_of", lambda _: before)
+    monkeypatch.setattr(deletion_vectors, "state_of", lambda _: before)
     assert replace(folder, {"a": [2]}, 2) == "overtaken"
     assert set(folder.iterdir()) == files
     assert ranks_by_user(spark, folder) == {"a": [1], "b": [2]}
@@ -128,7 +134,7 @@ def test_all_rows_are_replaced_with_their_marks_whoever_comes_first(
     DeltaTable.forPath(spark, str(folder)).delete("user_id = 'a' AND rank = 2")
     states = [before]
     monkeypatch.setattr(
-        local_marks, "state_of", lambda _: states.pop() if states else state_of(folder)
+        deletion_vectors, "state_of", lambda _: states.pop() if states else state_of(folder)
     )
     written = write_files(folder, rows({"new": [1]}), ())
     new = rows({"new": [2]})

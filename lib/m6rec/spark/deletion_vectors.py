@@ -44,7 +44,7 @@ from m6rec.spark.local_delta import (
     write_files,
 )
 
-MARKS_ROWS = "delta.enableDeletionVectors"
+DELETION_VECTORS = "delta.enableDeletionVectors"
 _READER, _WRITER = 3, 7
 # The features that a table with deletion vectors may list. The latter two may be listed without any
 # column or property that uses them.
@@ -133,7 +133,7 @@ def replace_rows(schema: T.StructType, wanted: Replacement) -> Outcome:
         another commit came first, and nothing was done; `left to Spark` if it has to do it.
     """
     state = state_of(wanted.keys.folder)
-    if state is None or not _can_be_marked(state, schema):
+    if state is None or not _allows_deletion_vectors(state, schema):
         return "left to Spark"
     if state.applications.get(wanted.application, wanted.number - 1) >= wanted.number:
         return "done before"
@@ -186,7 +186,7 @@ def _replace_all(
 ) -> int | None:
     for _ in attempts():
         state = state_of(folder)
-        if state is None or not _can_be_marked(state, schema):
+        if state is None or not _allows_deletion_vectors(state, schema):
             return None
         now, version = time.time_ns() // 1_000_000, state.version + 1
         told = commit_info(now, state.version, _OVERWRITE, files, note)
@@ -197,13 +197,13 @@ def _replace_all(
     return None
 
 
-def takes_marks(folder: Path, schema: T.StructType) -> bool:
+def takes_deletion_vectors(folder: Path, schema: T.StructType) -> bool:
     """Whether a table with these columns is one whose rows can be marked without a query."""
     state = state_of(folder)
-    return state is not None and _can_be_marked(state, schema)
+    return state is not None and _allows_deletion_vectors(state, schema)
 
 
-def _can_be_marked(state: TableState, schema: T.StructType) -> bool:
+def _allows_deletion_vectors(state: TableState, schema: T.StructType) -> bool:
     if not state.is_whole or state.checkpoints_next():
         return False
     protocol, properties, columns = state.protocol, state.properties, state.schema
@@ -212,8 +212,8 @@ def _can_be_marked(state: TableState, schema: T.StructType) -> bool:
     return (
         (int(protocol["minReaderVersion"]), int(protocol["minWriterVersion"])) == (_READER, _WRITER)
         and features <= _FEATURES
-        and properties.get(MARKS_ROWS) == "true"
-        and properties.keys() <= {*PROPERTIES, MARKS_ROWS}
+        and properties.get(DELETION_VECTORS) == "true"
+        and properties.keys() <= {*PROPERTIES, DELETION_VECTORS}
         and not state.table["partitionColumns"]
         and not any(key.startswith("delta.") for one in columns for key in one.metadata)
         and {one.name: one.dataType for one in columns}
@@ -227,7 +227,7 @@ def _actions(state: TableState, wanted: Replacement, files: list[Path]) -> list[
     now = time.time_ns() // 1_000_000
     written = write_files(state.folder, wanted.rows, ())
     files += [state.folder / file.name for file in written]
-    marks = _MarksFile(state.folder)
+    marks = _DeletionVectorFile(state.folder)
     files.append(marks.place)
     changes = [
         change
@@ -246,13 +246,13 @@ def _actions(state: TableState, wanted: Replacement, files: list[Path]) -> list[
 
 
 def _marked(
-    folder: Path, added: Action, rows: _RowsOfFile, marks: "_MarksFile", now: int
+    folder: Path, added: Action, rows: _RowsOfFile, marks: "_DeletionVectorFile", now: int
 ) -> list[Action]:
     """What a commit tells of a file, some of whose rows are taken out."""
     if not len(rows.found):
         return []
     before = added.get("deletionVector")
-    marked = BitMap64() if not before else _read_marks(folder, before)
+    marked = BitMap64() if not before else _read_deletion_vector(folder, before)
     already = len(marked)
     marked.update(BitMap64(rows.found))
     if len(marked) == already:
@@ -299,15 +299,15 @@ def _rows_with(place: Path, column: str, keys: pa.Array) -> _RowsOfFile:
     return _RowsOfFile(np.concatenate([np.empty(0, np.int64), *found]).astype(np.uint64), start)
 
 
-# --- marks in files ---------------------------------------------------------------------------
+# --- deletion vectors in files ----------------------------------------------------------------
 
 
-class _MarksFile:
+class _DeletionVectorFile:
     """A file for the marks of one commit, which is made when the first are added."""
 
     def __init__(self, folder: Path) -> None:
         self._id = uuid.uuid4()
-        self.place = _place_of_marks(folder, "", self._id)
+        self.place = _place_of_deletion_vector(folder, "", self._id)
         self._content = bytearray(_FORMAT)
 
     def add(self, marked: BitMap64) -> dict[str, Any]:
@@ -329,14 +329,14 @@ class _MarksFile:
             self.place.write_bytes(self._content)
 
 
-def _read_marks(folder: Path, told: Mapping[str, Any]) -> BitMap64:
+def _read_deletion_vector(folder: Path, told: Mapping[str, Any]) -> BitMap64:
     """The marks that the log tells of."""
     size, where = int(told["sizeInBytes"]), told["pathOrInlineDv"]
     if told["storageType"] == _IN_LOG:
         data = _from_z85(where)[:size]
     else:
         prefix, name = where[:-_LETTERS_OF_UUID], where[-_LETTERS_OF_UUID:]
-        place = _place_of_marks(folder, prefix, uuid.UUID(bytes=_from_z85(name)))
+        place = _place_of_deletion_vector(folder, prefix, uuid.UUID(bytes=_from_z85(name)))
         with place.open("rb") as file:
             file.seek(int(told["offset"]) + 4)
             data = file.read(size)
@@ -345,7 +345,7 @@ def _read_marks(folder: Path, told: Mapping[str, Any]) -> BitMap64:
     return BitMap64.deserialize(data[len(_MAGIC) :])
 
 
-def _place_of_marks(folder: Path, prefix: str, name: uuid.UUID) -> Path:
+def _place_of_deletion_vector(folder: Path, prefix: str, name: uuid.UUID) -> Path:
     return folder / unquote(prefix) / f"deletion_vector_{name}.bin"
 
 

@@ -17,7 +17,7 @@ def by_popularity(item_counts: Int64) -> Int32:
     return np.argsort(-item_counts, kind="stable").astype(np.int32)
 
 
-def popular_where_silent(
+def fill_unscored_by_popularity(
     prepared: PreparedBlend,
     users: RepresentedUsers,
     masked: Masked,
@@ -35,21 +35,21 @@ def popular_where_silent(
         popular: int32; the items that lists may hold, the most popular first.
         listed, values: int32 and float32 [n, N], as `blend_top_n` returns them.
     """
-    silent = np.flatnonzero((values == 0.0).any(axis=1))
-    if not len(silent):
+    affected = np.flatnonzero((values == 0.0).any(axis=1))
+    if not len(affected):
         return listed
-    own = masked.take(silent)
-    of_silent, scores = listed[silent], values[silent]
-    offered = np.full(of_silent.shape, NO_ITEM, np.int32)
+    own = masked.take(affected)
+    of_affected, scores = listed[affected], values[affected]
+    offered = np.full(of_affected.shape, NO_ITEM, np.int32)
     taken = np.zeros(len(masked.masked_items), np.bool_)
-    _offer(popular, own.indptr, own.item_indices, of_silent, scores, taken, offered)
-    unsure = np.flatnonzero(_may_be_below_zero(prepared, users, silent))
+    _offer(popular, own.indptr, own.item_indices, of_affected, scores, taken, offered)
+    unsure = np.flatnonzero(_may_be_below_zero(prepared, users, affected))
     if len(unsure):
-        of_unsure = users.take(silent[unsure])
+        of_unsure = users.take(affected[unsure])
         offered[unsure] = _of_score_zero(prepared, of_unsure, offered[unsure])
-    _fill(offered, scores, taken, of_silent)
+    _fill(offered, scores, taken, of_affected)
     filled = listed.copy()
-    filled[silent] = of_silent
+    filled[affected] = of_affected
     return filled
 
 

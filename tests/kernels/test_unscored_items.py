@@ -18,8 +18,8 @@ from m6rec.kernels.ranking.scoring import (
     prepare_blend,
     represent,
 )
-from m6rec.kernels.ranking.silence import by_popularity, popular_where_silent
 from m6rec.kernels.ranking.support import parts_of_scores, support_of
+from m6rec.kernels.ranking.unscored_items import by_popularity, fill_unscored_by_popularity
 
 # The items that had the first numbers have gone out of fashion, and nobody has item 6 yet.
 COUNTS = np.array([1, 1, 2, 7, 9, 8, 0])
@@ -58,7 +58,7 @@ def filled(member: Member, n: int) -> tuple[PreparedBlend, RepresentedUsers, Int
     popular = by_popularity(COUNTS)
     popular = popular[~MASKED[popular]]
     listed, values = blend_top_n(prepared, users, masked, n)
-    listed = popular_where_silent(prepared, users, masked, popular, listed, values)
+    listed = fill_unscored_by_popularity(prepared, users, masked, popular, listed, values)
     return prepared, users, listed, values
 
 
