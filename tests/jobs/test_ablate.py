@@ -59,7 +59,8 @@ def test_trainings_begin_before_the_deadline_or_not_at_all(
         fit=SimpleNamespace(config=CONFIG), items=items, run_calls=run_calls
     )
     validate: Any = SimpleNamespace(
-        ndcg_of_users=lambda _: np.array([0.5, 0.4, 0.1]), owners=lambda: np.arange(3)
+        ndcg_of_users=lambda _: np.array([0.5, 0.4, 0.1]),
+        users=SimpleNamespace(owners=lambda: np.arange(3)),
     )
 
     lines = ablate._measure(inputs, validate, PARTS, seconds)
