@@ -2,8 +2,8 @@
 
 A few users have rows in every file of the lists. So a commit marks the rows that it takes out by
 Delta's deletion vectors, where the table allows it, and writes files for the new ones alone. Where
-the lists lie on the driver's own disk and it holds the new ones, `m6rec.spark.local_marks` does so
-without a query; else Spark does.
+the lists lie on the driver's own disk and it holds the new ones, `m6rec.spark.deletion_vectors`
+does so without a query; else Spark does.
 """
 
 from collections.abc import Sequence
