@@ -10,10 +10,16 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from pyspark.sql import SparkSession
 from torch import Tensor, nn
 
 from m6rec import columns as c
-from m6rec.fits.earlier import EarlierRun, map_of_features
+from m6rec.fits.earlier import (
+    EarlierRun,
+    features_of_both,
+    map_of_features,
+    without_other_vectors,
+)
 from m6rec.kernels.arrays.contexts import NO_CONTEXTS, ContextVocabulary
 from m6rec.kernels.arrays.principal_components import Reduction
 from m6rec.kernels.arrays.rows import Float32, Float64
@@ -143,6 +149,55 @@ def test_axes_of_vectors_are_turned_where_the_column_holds_the_same_vectors(
     assert map_of(space, "poster") is None
     assert map_of(fit_vector_space(vectors + 5, 6, 1)) is None
     assert map_of(fit_vector_space(vectors[:, :5], 5, 1)) is None
+
+
+@pytest.mark.parametrize("change", ["none", "refitted", "rotated", "negated", "permuted"])
+def test_a_column_of_another_encoder_is_one_that_the_towers_do_not_know(
+    generator: np.random.Generator, change: str
+) -> None:
+    vectors = (generator.normal(size=(300, 12)) * np.linspace(3, 1, 12)).astype(np.float32)
+    encoders = {
+        "rotated": vectors @ rotation(generator, 12),
+        "negated": -vectors,
+        "permuted": vectors[:, ::-1],
+    }
+    now = np.ascontiguousarray(encoders.get(change, vectors))
+    spaces = [fit_vector_space(vectors, 12, 1), fit_vector_space(now[20:], 12, 1)]
+    block = TokenBlock("plot", "text", (), np.zeros(0, np.float32))
+    column = VectorColumn("cover", 12, 1)
+    before, after = (
+        pipeline((), np.ones(0), block, (VectorBlock(column, space),)) for space in spaces
+    )
+    found = map_of_features(after, before)
+    # By the mean and the length of the vectors alone, all of them are the same column.
+    assert found.vectors[0] is not None
+    placed = spaces[0].place(vectors), spaces[1].place(now)
+    # Another feature stands before those of vectors, and some rows have none.
+    rows_before, rows = (np.hstack([np.ones((300, 1), np.float32), one]) for one in placed)
+    rows[:150, 1:] = 0.0
+    left = without_other_vectors(found, after.modalities, before.modalities, rows, rows_before)
+    assert (left.vectors[0] is not None) == (change not in encoders)
+
+
+def test_features_of_two_nights_are_compared_by_the_same_items(spark: SparkSession) -> None:
+    def night(features: dict[int, list[float]]) -> Any:
+        frame = spark.createDataFrame(
+            list(features.items()), "item_index long, features array<float>"
+        )
+        lakehouse = SimpleNamespace(
+            read=lambda table, fit: frame if table == "item_features" else fit
+        )
+        return SimpleNamespace(lakehouse=lakehouse, name=c.FINAL)
+
+    now, before = features_of_both(
+        night({1: [1.0], 2: [2.0], 9_999: [3.0]}),
+        night({2: [4.0, 5.0], 9_999: [6.0, 7.0]}),
+        "items",
+    )
+    np.testing.assert_array_equal(now, [[2.0]])
+    np.testing.assert_array_equal(before, [[4.0, 5.0]])
+    nothing, _ = features_of_both(night({1: [1.0]}), night({2: [1.0]}), "items")
+    assert not len(nothing)
 
 
 def turned_features(generator: np.random.Generator) -> tuple[Tensor, Tensor, FeatureMap]:

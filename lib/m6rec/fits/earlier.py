@@ -7,22 +7,35 @@ attributes.
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
+from pyspark.sql import functions as F
 
 from m6rec import columns as c
 from m6rec.errors import ArtifactError
 from m6rec.fits.fit import Fit
 from m6rec.kernels.arrays.principal_components import turn_between
 from m6rec.kernels.arrays.rows import Float32, Float64
-from m6rec.spark.collecting import BYTES_OF_ITEM
+from m6rec.kernels.neighbours.content import unit_rows
+from m6rec.spark.arrow_rows import matrix_column
+from m6rec.spark.collecting import BYTES_OF_ITEM, collected_batches
 from m6rec.spark.item_matrices import item_rows
 from m6rec.spark.messages import say
-from m6rec.stages.features.blocks import TokenBlock, VectorBlock
+from m6rec.stages.features.blocks import TokenBlock, VectorBlock, mean_vectors
 from m6rec.stages.features.pipeline import FeaturePipeline
 from m6rec.towers.artifact import DESCRIPTION_FILE, load_towers
+from m6rec.towers.modalities import Modalities, split_features
 from m6rec.towers.warm_start import EarlierTowers, FeatureMap, VectorMap
+
+_TABLES = {"users": ("user_features", c.USER_INDEX), "items": ("item_features", c.ITEM_INDEX)}
+_EARLIER = "earlier"
+# The users or items, those of the lowest indices, by which a column of vectors is compared.
+_COMPARED_ROWS = 2000
+# The median cosine between the vectors of two nights above which they are of one encoder. Those of
+# different ones are orthogonal on average.
+_LEAST_COSINE = 0.5
 
 
 class EarlierRun:
@@ -95,7 +108,13 @@ class EarlierRun:
         now, before = (_pipeline_of(one, side) for one in (fit, self._fit))
         if now is None:
             return FeatureMap(np.zeros((0, 0), np.float32))
-        return map_of_features(now, before)
+        found = map_of_features(now, before)
+        if before is None or not any(found.vectors):
+            return found
+        rows, earlier_rows = features_of_both(fit, self._fit, side)
+        if not len(rows):
+            return found
+        return without_other_vectors(found, now.modalities, before.modalities, rows, earlier_rows)
 
 
 def _pipeline_of(fit: Fit, side: str) -> FeaturePipeline | None:
@@ -141,6 +160,59 @@ def _map_of_vectors(block: VectorBlock, before: FeaturePipeline | None) -> Vecto
             matrix *= np.float32(np.sqrt(other.width / block.width))
             return VectorMap(place, matrix) if matrix.any() else None
     return None
+
+
+def features_of_both(now: Fit, before: Fit, side: str) -> tuple[Float32, Float32]:
+    """The features of the first users or items of both fits, float32 [n, features] each."""
+    table, index = _TABLES[side]
+    first = F.col(index) < _COMPARED_ROWS
+    later, earlier = (
+        fit.lakehouse.read(table, fit=fit.name).where(first).select(index, F.col(c.FEATURES))
+        for fit in (now, before)
+    )
+    both = later.join(earlier.withColumnRenamed(c.FEATURES, _EARLIER), index)
+    batches = list(collected_batches(both, _COMPARED_ROWS * BYTES_OF_ITEM))
+    if not batches:
+        return np.zeros((0, 0), np.float32), np.zeros((0, 0), np.float32)
+    matrices = (
+        np.concatenate([matrix_column(batch, name) for batch in batches])
+        for name in (c.FEATURES, _EARLIER)
+    )
+    return next(matrices), next(matrices)
+
+
+def without_other_vectors(
+    found: FeatureMap,
+    modalities: Modalities,
+    modalities_before: Modalities,
+    now: Float32,
+    before: Float32,
+) -> FeatureMap:
+    """The map without the columns of vectors that have come to hold other vectors.
+
+    The spaces of two encoders may have the same mean. So the same users or items are compared.
+    Where their mapped vectors point elsewhere than the earlier ones, the towers do not know the
+    column.
+
+    Args:
+        found: the map.
+        modalities, modalities_before: the columns that features end with.
+        now, before: float32 [n, features]; of the same users or items.
+    """
+    columns, columns_before = (
+        split_features(features, described)[1]
+        for features, described in ((now, modalities), (before, modalities_before))
+    )
+    kept = list(found.vectors)
+    for place, mapped in enumerate(kept):
+        if mapped is not None:
+            turned = mean_vectors(columns[place]) @ mapped.matrix
+            earlier = mean_vectors(columns_before[mapped.place])
+            cosines = (unit_rows(turned) * unit_rows(earlier)).sum(axis=1)
+            compared = cosines[turned.any(axis=1) & earlier.any(axis=1)]
+            if len(compared) and np.median(compared) < _LEAST_COSINE:
+                kept[place] = None
+    return replace(found, vectors=tuple(kept))
 
 
 def _text_directions(
