@@ -98,8 +98,12 @@ def test_attributes_are_a_reason_where_content_chose_the_item_and_nowhere_else()
     assert ATTRIBUTE_REASON not in [kind for kind, *_ in reasons(2, (0, 1), support((1.0, 0.5)))]
 
 
-def test_where_the_user_has_none_of_its_attributes_the_rarest_is_named() -> None:
-    assert reasons(2, (4,), support((0.0,), content=1.0)) == [(ATTRIBUTE_REASON, 1, 1.0)]
+def test_no_attribute_is_named_that_none_of_the_users_items_has() -> None:
+    assert reasons(2, (4,), support((0.0,), content=1.0)) == [(MODEL_REASON, -1, 1.0)]
+    assert reasons(2, (4,), support((1.0,), content=1.0)) == [(HISTORY_REASON, 4, 0.5)]
+    # The one that an item of the user has is named, though the catalogue has it more often.
+    assert reasons(2, (3, 4, 4), support((0.0,) * 3, content=1.0)) == [(ATTRIBUTE_REASON, 1, 1.0)]
+    assert reasons(2, (0, 4, 4), support((0.0,) * 3, content=1.0)) == [(ATTRIBUTE_REASON, 0, 1.0)]
 
 
 def test_a_cold_users_reason_is_popularity_only_where_that_is_what_chose_the_item() -> None:

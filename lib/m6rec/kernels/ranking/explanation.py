@@ -9,9 +9,10 @@ A history item that is j itself is a reason of kind `again`: the user comes back
 transitions owe more than all other members is of kind `after`: j follows it. Any other is of kind
 `history`: the user had it.
 
-Content is named by an attribute of j: by the one whose gain p(a | history)
-log(p(a | history) / p(a | catalogue)) is largest. Where the user's items have none of its
-attributes more often than the catalogue has, it is the first of them, which is the rarest.
+Content is named by an attribute of j that items of the user have, too: by the one whose gain
+p(a | history) log(p(a | history) / p(a | catalogue)) is largest. Where these have none of its
+attributes, content cannot be divided. A user without items is told the first of the attributes,
+which is the rarest.
 """
 
 from dataclasses import dataclass
@@ -269,19 +270,22 @@ def _count_attributes(own, step, attribute_indptr, attribute_indices, counts):  
 
 @numba.njit(cache=True, nogil=True)
 def _named_attribute(item, indptr, attribute_indices, counts, shares, size):  # type: ignore[no-untyped-def]
-    """The item's attribute with the largest gain, or its first; -1 where it has none.
+    """The item's attribute with the largest gain; -1 where it shares none with the history.
 
-    `counts` says how many of the history's `size` items have each attribute.
+    `counts` says how many of the history's `size` items have each attribute. For a history without
+    items it is the item's first attribute.
     """
     if indptr[item] == indptr[item + 1]:
         return -1
-    best, strongest = attribute_indices[indptr[item]], 0.0
+    if size == 0:
+        return attribute_indices[indptr[item]]
+    best, strongest = -1, -np.inf
     for place in range(indptr[item], indptr[item + 1]):
         attribute = attribute_indices[place]
         if counts[attribute] == 0.0:
             continue
         own = counts[attribute] / size
         gain = own * np.log(own / shares[attribute])
-        if gain > strongest or (0.0 < gain == strongest and attribute < best):
+        if gain > strongest or (gain == strongest and attribute < best):
             best, strongest = attribute, gain
     return best
