@@ -10,6 +10,8 @@ import pyspark
 import pytest
 from threadpoolctl import threadpool_info
 
+from m6rec.spark.runtimes import SPATIAL
+
 needs_petastorm = pytest.mark.skipif(
     importlib.util.find_spec("petastorm") is None,
     reason="this lane has no Petastorm, which reads nothing with a current PyArrow",
@@ -31,8 +33,12 @@ needs_rows_rounded_alike = pytest.mark.skipif(
     " takes on all processors of AMD",
 )
 
+needs_spatial_types = pytest.mark.skipif(
+    not SPATIAL, reason="before 4.2, Spark has no types for geometries and geographies"
+)
+
 # All that a lane cannot pass; docs/versions.md has the same with the tests' names.
-LEFT_OUT = (needs_petastorm, needs_rows_rounded_alike)
+LEFT_OUT = (needs_petastorm, needs_rows_rounded_alike, needs_spatial_types)
 
 # As spark-submit.sh has it.
 LANE = os.environ.get("LANE", "main")

@@ -64,7 +64,8 @@ INTERACTIONS_TABLE = _table(
 
 QUARANTINE_TABLE = _table(
     "quarantine",
-    "One input row that cleaning refused: the row as it came (JSON) and why.",
+    "One input row that cleaning refused: the row as it came (JSON, without columns that hold a"
+    " geometry or geography) and why.",
     (),
     {c.RAW: T.StringType(), c.REASON: T.StringType(), c.SOURCE_VERSION: T.LongType()},
     nullable=(c.SOURCE_VERSION,),

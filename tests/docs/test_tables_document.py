@@ -4,7 +4,7 @@ import pytest
 from pyspark.sql import types as T
 
 from m6rec.check.types import COLUMN_TYPES
-from m6rec.spark.runtimes import VARIANTS
+from m6rec.spark.runtimes import SPATIAL, VARIANTS
 from m6rec.spark.samples import type_group
 from tests.docs.tables_document import TABLES_DOCUMENT, with_types
 
@@ -33,7 +33,12 @@ def test_every_type_of_spark_is_in_one_group() -> None:
         "list": [T.ArrayType(T.StringType()), T.ArrayType(T.LongType())],
         "vector": [T.ArrayType(T.FloatType()), T.ArrayType(T.ArrayType(T.DoubleType()))],
         "nested": [element, T.ArrayType(element), T.MapType(T.StringType(), T.LongType())],
-        "other": [T.DayTimeIntervalType(), T.NullType(), *(kind() for kind in VARIANTS)],
+        "other": [
+            T.DayTimeIntervalType(),
+            T.NullType(),
+            *(kind() for kind in VARIANTS),
+            *(kind(4326) for kind in SPATIAL),
+        ],
     }
     assert expected.keys() == COLUMN_TYPES.keys()
     for group, types in expected.items():

@@ -12,17 +12,22 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from safetensors.numpy import save_file
 
 from m6rec.check.findings import Severity
+from m6rec.check.samples import SAMPLED_ROWS
 from m6rec.check.writing import AS_IS, Writing
 from m6rec.config.base import TableSource
 from m6rec.config.run import parse_config
 from m6rec.errors import ConfigError
 from m6rec.fits.inspection import Inspection, inspect_sources
 from m6rec.spark.sources import read_source
+from m6rec.stages.features.attributes import attributes_by_index
 from m6rec.stages.features.inputs import AttributeColumns, number_column, read_attributes
 from m6rec.stages.features.kinds import infer_columns
 from m6rec.stages.features.vectors import measure_vectors, with_vectors
 from m6rec.stages.features.vocabularies import token_column
+from m6rec.stages.pairs.cleaning import clean_interactions
 from tests.inputs.attributes import GIVEN, KINDS, write_items
+from tests.inputs.events import NOW
+from tests.lanes import needs_spatial_types
 
 WRITINGS = {
     "two": Writing("."),
@@ -137,6 +142,61 @@ def test_every_column_is_understood_as_the_pipeline_reads_it(
     assert (facts.column.length, facts.usable) == (3, facts.rows)
     [vector] = with_vectors(frame.where("sku = 'i2'"), "sku", [facts.column]).collect()
     assert vector["vectors_0"] == pytest.approx([2.5, -1.25, 0.002])
+
+
+@needs_spatial_types
+def test_columns_of_places_and_shapes_are_left_out_and_harm_nothing(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    file = str(tmp_path / "rows.parquet")
+    spot, shape = (
+        f"ST_{name}FromWKB(X'0101000000000000000000F03F0000000000000040')"
+        for name in ("Geog", "Geom")
+    )
+    spark.sql(
+        f"SELECT id AS user_id, concat('i', id % 5) AS item_id, if(id > 1, {spot}, null) AS spot,"
+        f" {shape} AS shape, array({spot}) AS spots, map('a', {shape}) AS named,"
+        f" named_struct('city', concat('city', id % 2), 'spot', {spot}) AS place FROM range(6)"
+    ).write.parquet(file)
+    items = {
+        "source": {"path": file},
+        "id": "item_id",
+        "kinds": {"place.city": "categorical", "shape": "ignore"},
+    }
+    events = {"source": {"path": file}, "not_a_user": ["5"]}
+    config = parse_config({"interactions": events, "features": {"items": items}}, "test")
+    inspection = inspect_sources(spark, config)
+    assert inspection.lines("problem") == []
+    views = {view.name: view for view in inspection.tables[1].columns}
+    assert {views[name].kind for name in ("spot", "shape", "spots", "named", "place")} == {"ignore"}
+    assert views["place.city"].kind == "categorical"
+
+    cleaned = clean_interactions(
+        read_source(spark, config.interactions.source, ()), config.interactions, NOW, None
+    )
+    assert cleaned.interactions.count() == 5
+    [refused] = cleaned.quarantine.collect()
+    assert json.loads(refused["raw"]) == {"user_id": 5, "item_id": "i0"}
+
+    assert config.features.items is not None
+    frame = read_source(spark, config.features.items.source, ("place.city",))
+    indices = spark.createDataFrame([("i0", 0), ("i1", 1)], "item_id string, item_index long")
+    found = attributes_by_index(frame, config.features.items, config.interactions, indices)
+    assert {row["place.city"] for row in found.collect()} <= {"city0", "city1"}
+    assert found.count() == 2
+
+
+@needs_spatial_types
+def test_an_id_that_is_a_place_is_refused(spark: SparkSession, tmp_path: Path) -> None:
+    file = str(tmp_path / "rows.parquet")
+    spark.sql(
+        f"SELECT ST_GeogFromWKB(null) AS user_id, 'a' AS item_id FROM range({SAMPLED_ROWS + 1})"
+    ).write.parquet(file)
+    config = parse_config({"interactions": {"source": {"path": file}}}, "test")
+    assert any(
+        "user_id: has type geography(4326)" in line
+        for line in inspect_sources(spark, config).lines("problem")
+    )
 
 
 def _values(frame: DataFrame, name: str, writings: dict[str, Writing]) -> Column:

@@ -95,5 +95,5 @@ COLUMN_TYPES: dict[TypeGroup, TypeRow] = {
     "nested": TypeRow(
         "struct, map, array of struct", None, None, None, "left out; name `column.field` to read it"
     ),
-    "other": TypeRow("interval, variant, void", None, None, None, "left out"),
+    "other": TypeRow("interval, variant, void, geometry, geography", None, None, None, "left out"),
 }

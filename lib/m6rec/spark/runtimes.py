@@ -24,6 +24,11 @@ _IS_SPARK_3 = not hasattr(DataFrame, "toArrow")
 _SESSION_CATALOG = re.compile(r"(`?)spark_catalog\1\.", re.IGNORECASE)
 # Spark 3.5 has no type for semi-structured values.
 VARIANTS: tuple[type[T.DataType], ...] = (T.VariantType,) if hasattr(T, "VariantType") else ()
+# From 4.2 on, Spark has types for places and shapes, and makes neither text nor JSON nor a hash of
+# them.
+SPATIAL: tuple[type[T.DataType], ...] = tuple(
+    getattr(T, name) for name in ("GeometryType", "GeographyType") if hasattr(T, name)
+)
 
 
 def arrow_schema(schema: T.StructType) -> pa.Schema:

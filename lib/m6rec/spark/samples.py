@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import Any
 
 from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from m6rec.check.binaries import SHOWN_BYTES
@@ -14,7 +13,8 @@ from m6rec.check.types import TypeGroup
 from m6rec.check.vectors import NOT_USABLE
 from m6rec.config.base import TableSource
 from m6rec.spark.failures import reading_table
-from m6rec.spark.values import is_fraction, quoted
+from m6rec.spark.runtimes import SPATIAL
+from m6rec.spark.values import holds_type, is_fraction, quoted
 
 # Of very wide tables fewer rows are collected, and of very long texts the beginning.
 _MOST_CELLS = 2_000_000
@@ -64,7 +64,7 @@ def first_rows(
     whole = len(rows) < most
     found = [sampled[name] for name in needed if name in sampled]
     for column in [one for one in found if not whole and one.values and not one.texts]:
-        given = frame.where(F.trim(F.col(quoted(column.name)).cast("string")) != "")
+        given = frame.where(f"trim(cast({_shown(frame.schema[column.name])} as string)) != ''")
         later = first_rows(given.limit(_SOUGHT_VALUES), key, source, [column.name])
         values_there = later.columns[column.name].values
         without = column.values[len(values_there) :]
@@ -111,6 +111,8 @@ def _shown(field: T.StructField) -> str:
         return f"concat(length({name}), ' bytes, 0x', hex(substring({name}, 1, {SHOWN_BYTES})))"
     if type_group(kind) == "vector":
         return _shown_vector(name, not _holds_floats(kind))
+    if holds_type(kind, SPATIAL):
+        return f"if({name} is null, null, 'a place or a shape')"
     return f"cast({name} as string)"
 
 

@@ -116,6 +116,17 @@ def item_id_column(frame: DataFrame, name: str, config: InteractionsConfig) -> C
     return F.when(usable, id_within(domain, text))
 
 
+def holds_type(kind: T.DataType, sought: tuple[type[T.DataType], ...]) -> bool:
+    """Whether a type is one of those that are sought, or has one within it, to any depth."""
+    if isinstance(kind, T.StructType):
+        inner = [field.dataType for field in kind.fields]
+    elif isinstance(kind, T.MapType):
+        inner = [kind.keyType, kind.valueType]
+    else:
+        inner = [kind.elementType] if isinstance(kind, T.ArrayType) else []
+    return isinstance(kind, sought) or any(holds_type(one, sought) for one in inner)
+
+
 def id_within(domain: Column, item: Column) -> Column:
     """The id of an item of a domain among the items of all domains."""
     return F.concat(domain, F.lit(DOMAIN_END), item)

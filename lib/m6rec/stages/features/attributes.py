@@ -7,11 +7,12 @@ from pyspark.sql.window import Window
 
 from m6rec import columns as c
 from m6rec.config.data import AttributesSource, InteractionsConfig
-from m6rec.spark.runtimes import VARIANTS
-from m6rec.spark.values import id_column, item_id_column, quoted
+from m6rec.spark.runtimes import SPATIAL, VARIANTS
+from m6rec.spark.values import holds_type, id_column, item_id_column, quoted
 
 # These columns stand beside the owner's, whatever names those have.
 _ID, _COPY = "_m6rec_id", "_m6rec_copy"
+_NOT_HASHED: tuple[type[T.DataType], ...] = (T.MapType, *VARIANTS, *SPATIAL)
 
 
 def attributes_by_index(
@@ -36,7 +37,8 @@ def attributes_by_index(
     renamed = identified.selectExpr(
         _ID, *(f"{quoted(name)} as {quoted(column_name(name, index_column))}" for name in names)
     )
-    compared = [quoted(one.name) for one in renamed.schema.fields if _is_hashable(one.dataType)]
+    fields = renamed.schema.fields
+    compared = [quoted(one.name) for one in fields if not holds_type(one.dataType, _NOT_HASHED)]
     hashed = F.expr(f"xxhash64({', '.join(compared)})") if compared else F.lit(0)
     order = Window.partitionBy(_ID).orderBy(hashed)
     single = renamed.withColumn(_COPY, F.row_number().over(order)).where(F.col(_COPY) == 1)
@@ -55,11 +57,3 @@ def attribute_id(
 def column_name(name: str, index_column: str) -> str:
     """The name of an owner's column beside the index."""
     return f"{name} (attribute)" if name.lower() == index_column else name
-
-
-def _is_hashable(kind: T.DataType) -> bool:
-    if isinstance(kind, T.StructType):
-        return all(_is_hashable(field.dataType) for field in kind.fields)
-    if isinstance(kind, T.ArrayType):
-        return _is_hashable(kind.elementType)
-    return not isinstance(kind, (T.MapType, *VARIANTS))

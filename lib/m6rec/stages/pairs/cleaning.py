@@ -25,7 +25,9 @@ from m6rec.config.data import (
     SuspiciousUsersConfig,
 )
 from m6rec.errors import DataError
+from m6rec.spark.runtimes import SPATIAL
 from m6rec.spark.values import (
+    holds_type,
     id_column,
     id_within,
     is_fraction,
@@ -196,8 +198,16 @@ def _map_columns(source: DataFrame, config: InteractionsConfig, reading: EventRe
         event_type.alias(c.EVENT_TYPE),
         _raw_weight(source, names, reading).alias(c.WEIGHT),
         _context(source, names).alias(c.CONTEXT),
-        F.to_json(F.struct("*"), {"ignoreNullFields": "false"}).alias(c.RAW),
+        F.to_json(F.struct(*_written(source)), {"ignoreNullFields": "false"}).alias(c.RAW),
     )
+
+
+def _written(source: DataFrame) -> list[str | Column]:
+    """The columns that a row as JSON has: all but those of which Spark makes no JSON."""
+    fields = source.schema.fields
+    written = [one.name for one in fields if not holds_type(one.dataType, SPATIAL)]
+    # As one name where it can be: a table may have thousands of columns.
+    return ["*"] if len(written) == len(fields) else [*map(owner_column, written)]
 
 
 def _raw_weight(source: DataFrame, names: InteractionColumns, reading: EventReading) -> Column:
