@@ -2,7 +2,6 @@
 
 import importlib.util
 import os
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -43,18 +42,6 @@ LEFT_OUT = (needs_petastorm, needs_rows_rounded_alike, needs_spatial_types)
 # As spark-submit.sh has it.
 LANE = os.environ.get("LANE", "main")
 LOCK_FILE = f"{'lock' if LANE == 'main' else LANE}.txt"
-
-
-def delta_package() -> str:
-    """The Maven coordinates of Delta's jars for the Spark and delta-spark that are installed.
-
-    From Delta 4.1 on, the name of the jar says for which Spark it is.
-    """
-    delta, spark = version("delta-spark"), version("pyspark")
-    scala = "2.12" if spark.startswith("3.") else "2.13"
-    named = tuple(map(int, delta.split(".")[:2])) >= (4, 1)
-    of_spark = f"_{'.'.join(spark.split('.')[:2])}" if named else ""
-    return f"io.delta:delta-spark{of_spark}_{scala}:{delta}"
 
 
 def hadoop_aws_package() -> str:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pyspark
 
+from m6rec.spark.runtimes import delta_package
 from m6rec.spark.session import read_properties
-from tests.lanes import delta_package
 
 JAVA_OPTIONS = "spark.driver.extraJavaOptions"
 LOCAL_PROPERTIES = read_properties(Path(__file__).parent.parent / "conf" / "spark-local.conf")

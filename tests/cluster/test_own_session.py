@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from m6rec.spark.runtimes import delta_package
 from tests.docs.test_readme import code_blocks
-from tests.lanes import delta_package
 from tests.shell_environment import run_python
 
 _PAGE = Path(__file__).parents[2] / "docs" / "clusters.md"

@@ -2,6 +2,7 @@
 
 import errno
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +24,8 @@ from m6rec.config.base import TableSource
 from m6rec.config.data import InteractionsConfig
 from m6rec.config.run import load_config, sources_of
 from m6rec.errors import ClusterError, ConfigError, DataError, TableError
-from m6rec.spark.session import read_properties, with_settings
+from m6rec.spark.runtimes import delta_package
+from m6rec.spark.session import get_session, read_properties, with_settings
 from m6rec.spark.sources import check_sources, read_ids
 from tests.shell_environment import run_python
 
@@ -361,6 +363,45 @@ def test_properties_are_read_as_java_reads_them(tmp_path: Path) -> None:
         "four": "4",
         "five": "-XX:A=1 -Xss4m",
         "six": "",
+    }
+
+
+class ConnectSession:
+    """Stands in for a session of Spark Connect, which is told by its module."""
+
+
+ConnectSession.__module__ = "pyspark.sql.connect.session"
+
+
+class RecordingBuilder:
+    """Stands in for Spark's builder of sessions, and keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.given: dict[str, str] = {}
+
+    def appName(self, _: str) -> "RecordingBuilder":  # noqa: N802
+        return self
+
+    def config(self, key: str, value: str) -> "RecordingBuilder":
+        self.given[key] = value
+        return self
+
+    def getOrCreate(self) -> ConnectSession:  # noqa: N802
+        return ConnectSession()
+
+
+def test_a_session_is_built_with_delta_for_the_spark_that_is_installed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    builder = RecordingBuilder()
+    monkeypatch.setattr(SparkSession, "builder", builder)
+    monkeypatch.setenv("PYSPARK_PYTHON", sys.executable)
+    packages = "a.b:c:1, io.delta:delta-spark_2.12:1.0.0,io.delta:delta-storage:2"
+    with pytest.raises(ClusterError, match="Spark Connect"):
+        get_session("reader", {"spark.jars.packages": packages, "a": "b"})
+    assert builder.given == {
+        "spark.jars.packages": f"a.b:c:1, {delta_package()},io.delta:delta-storage:2",
+        "a": "b",
     }
 
 

@@ -5,6 +5,7 @@ import json
 import re
 import zlib
 from collections.abc import Collection
+from importlib.metadata import version
 from typing import Any, cast
 
 import pyarrow as pa
@@ -21,6 +22,7 @@ _OPTIONS: dict[str, Any] = (
 )
 
 _IS_SPARK_3 = not hasattr(DataFrame, "toArrow")
+_DELTA_PACKAGE = re.compile(r"\bio\.delta:delta-spark[^,\s]*")
 _SESSION_CATALOG = re.compile(r"(`?)spark_catalog\1\.", re.IGNORECASE)
 # Spark 3.5 has no type for semi-structured values.
 VARIANTS: tuple[type[T.DataType], ...] = (T.VariantType,) if hasattr(T, "VariantType") else ()
@@ -29,6 +31,23 @@ VARIANTS: tuple[type[T.DataType], ...] = (T.VariantType,) if hasattr(T, "Variant
 SPATIAL: tuple[type[T.DataType], ...] = tuple(
     getattr(T, name) for name in ("GeometryType", "GeographyType") if hasattr(T, name)
 )
+
+
+def delta_package() -> str:
+    """The Maven coordinates of Delta's jars for the Spark and delta-spark that are installed.
+
+    From Delta 4.1 on, the name of the jar says for which Spark it is.
+    """
+    delta, spark = version("delta-spark"), version("pyspark")
+    scala = "2.12" if _IS_SPARK_3 else "2.13"
+    named = tuple(map(int, delta.split(".")[:2])) >= (4, 1)
+    of_spark = f"_{'.'.join(spark.split('.')[:2])}" if named else ""
+    return f"io.delta:delta-spark{of_spark}_{scala}:{delta}"
+
+
+def with_own_delta(packages: str) -> str:
+    """Maven coordinates, with those of Delta for the Spark and delta-spark that are installed."""
+    return _DELTA_PACKAGE.sub(lambda _: delta_package(), packages)
 
 
 def arrow_schema(schema: T.StructType) -> pa.Schema:

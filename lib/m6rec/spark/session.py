@@ -15,6 +15,7 @@ from pyspark.sql import SparkSession
 
 from m6rec.errors import ClusterError, ConfigError
 from m6rec.spark.class_lookups import keep_class_lookups
+from m6rec.spark.runtimes import with_own_delta
 
 # Set in the environment of Python workers whose programs use torch.
 WITH_TORCH = "M6REC_WITH_TORCH"
@@ -29,6 +30,7 @@ _COMPILED = {
 # A line of a properties file, as Java reads it.
 _PROPERTY = re.compile(r"([^\s=:]+)(?:\s*[=:]\s*|\s*)(.*)")
 _PARTITIONS = "spark.sql.shuffle.partitions"
+_PACKAGES = "spark.jars.packages"
 _EXTENSIONS = "spark.sql.extensions"
 _DELTA = "DeltaSparkSessionExtension"
 _TIMESTAMP_TYPE, _WITH_ZONE = "spark.sql.timestampType", "TIMESTAMP_LTZ"
@@ -53,14 +55,17 @@ def read_properties(path: str | Path) -> dict[str, str]:
 def get_session(
     application: str, properties: dict[str, str] | None = None, master: str | None = None
 ) -> SparkSession:
-    """Return the running session (spark-submit, notebook), or build one from `properties`."""
+    """Return the running session (spark-submit, notebook), or build one from `properties`.
+
+    Delta is that of the Spark that is installed, whichever these name.
+    """
     # Spark's default is the `python3` of the PATH, which need not be the one that has our packages.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     builder = SparkSession.builder.appName(application)
     if master is not None:
         builder = builder.master(master)
     for key, value in (properties or {}).items():
-        builder = builder.config(key, value)
+        builder = builder.config(key, with_own_delta(value) if key == _PACKAGES else value)
     session = builder.getOrCreate()
     check_classic(session)
     keep_class_lookups(session)
