@@ -46,7 +46,7 @@ from m6rec.spark.runtimes import (
     frame_of_arrow,
     use_in_this_thread,
 )
-from m6rec.spark.session import is_local, on_databricks
+from m6rec.spark.session import check_classic, is_local, on_databricks
 from m6rec.spark.sources import latest_version
 from m6rec.spark.worker_rows import WorkerRows, copied_rows
 
@@ -108,6 +108,14 @@ class Lakehouse:
     _known: dict[tuple[str, int, str], Any] = field(default_factory=dict)
     # If two threads made a table at once, one commit would fail; so commits of a table take turns.
     _commits: dict[str, RLock] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check the session.
+
+        Raises:
+            ClusterError: it is Spark Connect.
+        """
+        check_classic(self.spark)
 
     def for_one_job(self, background: Executor | None = None) -> "Lakehouse":
         """The same tables pinned, with inputs and outputs of their own."""

@@ -3,8 +3,9 @@
 import errno
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -22,11 +23,14 @@ from m6rec.command_line import (
 )
 from m6rec.config.base import TableSource
 from m6rec.config.data import InteractionsConfig
-from m6rec.config.run import load_config, sources_of
+from m6rec.config.run import Config, load_config, sources_of
 from m6rec.errors import ClusterError, ConfigError, DataError, TableError
+from m6rec.fits.inspection import inspect_sources
+from m6rec.lakehouse import Lakehouse
+from m6rec.publication.publishing import read_published
 from m6rec.spark.runtimes import delta_package
 from m6rec.spark.session import get_session, read_properties, with_settings
-from m6rec.spark.sources import check_sources, read_ids
+from m6rec.spark.sources import check_sources, read_ids, table_of_ids
 from tests.shell_environment import run_python
 
 REPOSITORY = Path(__file__).parent.parent.parent
@@ -403,6 +407,24 @@ def test_a_session_is_built_with_delta_for_the_spark_that_is_installed(
         "spark.jars.packages": f"a.b:c:1, {delta_package()},io.delta:delta-storage:2",
         "a": "b",
     }
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        inspect_sources,
+        check_sources,
+        lambda spark, config: open_lakehouse(spark, config, "r1"),
+        lambda spark, config: read_published(spark, "lake", "recommendations"),
+        lambda spark, _: table_of_ids(spark, "users.csv", ("user_id",)),
+        lambda spark, _: Lakehouse(spark, "lake", "r1"),
+    ],
+)
+def test_spark_connect_is_refused_wherever_a_program_begins(
+    tmp_path: Path, call: Callable[[Any, Config], object]
+) -> None:
+    with pytest.raises(ClusterError, match="this session is Spark Connect"):
+        call(ConnectSession(), load_config(write_config(tmp_path)))
 
 
 def test_an_error_keeps_its_square_brackets(capsys: pytest.CaptureFixture[str]) -> None:

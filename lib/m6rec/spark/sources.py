@@ -37,7 +37,7 @@ from m6rec.spark.runtimes import (
     delta_table_named,
     reads_versions_of_delta_alone,
 )
-from m6rec.spark.session import keeping_settings, with_settings
+from m6rec.spark.session import check_classic, keeping_settings, with_settings
 from m6rec.spark.values import id_column, item_id_column, owner_column, quoted
 
 _CORRECT_NAMES = "correct the column names in the config"
@@ -107,8 +107,10 @@ def load_source(
     """A table of the owner's as it is, or as a schema has it.
 
     Raises:
+        ClusterError: the session is Spark Connect.
         TableError: the table does not exist or cannot be read; the message begins with `key`.
     """
+    check_classic(spark)
     with reading_table(key, source):
         try:
             frame = _load(spark, source, schema)
