@@ -563,7 +563,8 @@ run_quietly() {
 
 # What Spark logs of a failed task is a trace, which the log keeps: the job says it in one line. So are
 # the traces of py4j and of a stream whose JVM is ended by Ctrl-C or a signal. Where Hive's metastore
-# does not take the columns of a Delta table, Delta keeps them beside, and goes on.
+# does not take the columns of a Delta table, Delta keeps them beside, and goes on. Where the machine has no
+# BLAS of its own, MLlib takes one in Java.
 hide_noise() {
     local tab=$'\t'
     local failed='ERROR (Executor|Task[A-Za-z]+|Utils|[A-Za-z]*FileFormatWriter|[A-Za-z]*PythonRunner)'
@@ -581,7 +582,7 @@ hide_noise() {
         -e '^(Setting |To adjust logging level|Using Spark.s default log4j|Picked up )' \
         -e "^(::(::)? |$tab|Ivy Default Cache|The jars for the packages|confs: )" \
         -e 'ERROR HiveAlterHandler: Failed to alter table' \
-        -e 'added as a dependency$' -e '^[[:space:]]*$' || true
+        -e '^netlib-(blas|lapack): ' -e 'added as a dependency$' -e '^[[:space:]]*$' || true
 }
 
 main "$@"

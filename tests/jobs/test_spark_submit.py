@@ -515,6 +515,7 @@ def test_traces_of_what_a_signal_ends_are_hidden_and_what_a_job_says_is_shown() 
         "\tat org.apache.spark.Some.scala",
         'Exception in thread "stream execution thread for fold_in [id = 1]" java.lang.Error',
         "Caused by: RpcEnv already stopped.",
+        "netlib-blas: JNI_OnLoad: dlopen(libblas.so.3) failed: libblas.so.3: cannot open",
         "26/11/30 06:01:29 ERROR HiveAlterHandler: Failed to alter table recommender.runs",
         "error: said by the job",
         "Traceback (most recent call last):",

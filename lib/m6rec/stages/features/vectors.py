@@ -187,7 +187,8 @@ def _as_vectors(frame: DataFrame, names: Sequence[str], *kept: str) -> DataFrame
         column = owner_column(name)
         kind = frame.schema[name].dataType
         if isinstance(kind, T.StringType):
-            column = F.udf(numbers_in_text, "array<double>")(column)
+            # Unless told how rows travel, Spark 4.2 warns that the types do not say it.
+            column = F.udf(numbers_in_text, "array<double>", useArrow=False)(column)
         if not holds_several(kind):
             column = F.when(column.isNotNull(), F.array(column))
         columns.append(column.cast("array<array<float>>").alias(f"given_{k}"))

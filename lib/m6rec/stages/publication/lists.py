@@ -210,7 +210,8 @@ def _growing(quota: Reranking, items: DataFrame) -> Callable[..., Column]:
         bounds = np.array([0, len(masked)])
         return bool(can_grow(quota, one, allowed[domain], bounds, masked)[0])
 
-    return F.udf(grows, "boolean")
+    # Unless told how rows travel, Spark 4.2 warns that these types do not say it.
+    return F.udf(grows, "boolean", useArrow=False)
 
 
 def _count_users(

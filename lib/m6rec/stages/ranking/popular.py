@@ -2,7 +2,6 @@
 
 from collections import Counter
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -125,7 +124,12 @@ def _within(quota: Quota, rows: DataFrame, n: int) -> DataFrame:
     Neither ids nor titles go to Python and back.
     """
     narrow = rows.drop(*_WORDS)
-    keep = partial(_keep_within, at_most=quota.at_most, n=n)
+    at_most = quota.at_most
+
+    # From 4.2 on, Spark reads the types of the function, which a partial does not have.
+    def keep(listed: pd.DataFrame) -> pd.DataFrame:
+        return _keep_within(listed, at_most, n)
+
     return _reachable(quota, narrow, n).groupBy(c.SEGMENT).applyInPandas(keep, narrow.schema)
 
 
