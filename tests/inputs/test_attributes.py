@@ -350,6 +350,19 @@ def test_a_column_that_lists_are_chosen_by_must_be_there(
     assert "has no column ['genre']; it has ['sku', 'brand']" in problem
 
 
+def test_a_table_that_lacks_one_of_many_ids_does_not_have_all(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    lines = [f"u{k},i{k}\n" for k in range(250)]
+    rows = "".join(f"i{k},{k % 3}\n" for k in range(249))
+    items = {"source": table(tmp_path / "items.csv", f"sku,year\n{rows}"), "id": "sku"}
+    events = "user_id,item_id\n" + "".join(lines)
+    found = inspect(spark, tmp_path, events, features={"items": items}).lines("fact")
+    assert any(
+        "has 99% of the 250 item ids" in line and "100% of its ids" in line for line in found
+    )
+
+
 def test_ids_are_compared_between_tables(spark: SparkSession, tmp_path: Path) -> None:
     events = "user_id,item_id\n1,i1\n2,i2\n3,i3\n"
     users = {"source": table(tmp_path / "users.csv", "id,age\n1.0,3\n2.0,4\n"), "id": "id"}

@@ -66,6 +66,15 @@ class _Matches:
     def share(self) -> float:
         return len(self.found) / len(self.asked)
 
+    @property
+    def percent(self) -> str:
+        return _percent(len(self.found), len(self.asked))
+
+
+def _percent(part: int, whole: int) -> str:
+    """A share rounded down, so that only a whole is 100%."""
+    return f"{100 * part // whole}%"
+
 
 @dataclass(frozen=True)
 class _Lookup:
@@ -214,9 +223,9 @@ def _of_attributes(
         return
     both = ""
     if main.sample.whole and table.sample.whole:
-        both = f", and {len(found.found) / len(theirs):.0%} of its ids are in the interactions"
+        both = f", and {_percent(len(found.found), len(theirs))} of its ids are in the interactions"
     words = (
-        f"has {found.share:.0%} of {'the ' if found.asked is own else ''}{len(found.asked)} {side}"
+        f"has {found.percent} of {'the ' if found.asked is own else ''}{len(found.asked)} {side}"
         f" ids of the interactions' first rows{both}"
     )
     unified = settings_that_unify(differences_between(own, theirs))
@@ -253,7 +262,7 @@ def _of_ids_of_events(
         if found is None:
             yield _too_large(place)
         elif found.found:
-            words = f"the interactions have {found.share:.0%} of {len(found.asked)} of its ids"
+            words = f"the interactions have {found.percent} of {len(found.asked)} of its ids"
             yield Finding("fact", place, words)
         else:
             example = f"{side} {shown(theirs[0])} here, {shown(own[0])} there"
