@@ -28,7 +28,7 @@ from m6rec.errors import ClusterError, ConfigError, DataError, TableError
 from m6rec.fits.inspection import inspect_sources
 from m6rec.lakehouse import Lakehouse
 from m6rec.publication.publishing import read_published
-from m6rec.spark.runtimes import delta_package
+from m6rec.spark.runtimes import delta_package, with_own_delta
 from m6rec.spark.session import get_session, read_properties, with_settings
 from m6rec.spark.sources import check_sources, read_ids, table_of_ids
 from tests.shell_environment import run_python
@@ -407,6 +407,11 @@ def test_a_session_is_built_with_delta_for_the_spark_that_is_installed(
         "spark.jars.packages": f"a.b:c:1, {delta_package()},io.delta:delta-storage:2",
         "a": "b",
     }
+
+
+def test_another_patch_release_of_delta_is_the_owners_choice() -> None:
+    release, _, _ = delta_package().rpartition(".")
+    assert with_own_delta(f"{release}.99,a.b:c:1") == f"{release}.99,a.b:c:1"
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import json
 import re
 import zlib
 from collections.abc import Collection
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, cast
 
 import pyarrow as pa
@@ -46,8 +46,19 @@ def delta_package() -> str:
 
 
 def with_own_delta(packages: str) -> str:
-    """Maven coordinates, with those of Delta for the Spark and delta-spark that are installed."""
-    return _DELTA_PACKAGE.sub(lambda _: delta_package(), packages)
+    """Maven coordinates, where Delta for another Spark is replaced by that for the installed one.
+
+    They stay as they are where delta-spark is not installed, since the platform brings Delta.
+    """
+    try:
+        own = delta_package()
+    except PackageNotFoundError:
+        return packages
+    # Another patch release of the same is the owner's choice.
+    release = f"{own.rpartition('.')[0]}."
+    return _DELTA_PACKAGE.sub(
+        lambda given: given[0] if given[0].startswith(release) else own, packages
+    )
 
 
 def arrow_schema(schema: T.StructType) -> pa.Schema:
