@@ -270,11 +270,13 @@ class InteractionsConfig(Section):
     )
     minimum_user_interactions: PositiveInt = Field(
         default=1,
-        description="The least number of items of a user; users with fewer are left out.",
+        description="The least number of items of a user; users with fewer are left out. Those who"
+        " get lists by their attributes may be listed what they had.",
     )
     minimum_item_interactions: PositiveInt = Field(
         default=1,
-        description="The least number of users of an item; items with fewer are left out.",
+        description="The least number of users of an item; items with fewer are left out. Those"
+        " with attributes count as new, also for users who had them.",
     )
     maximum_events_per_user_per_day: PositiveInt | None = Field(
         default=None,
