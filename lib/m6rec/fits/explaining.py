@@ -194,7 +194,7 @@ class _Scored:
     def rank_of(self, item: int) -> int:
         """The item's place among those that the list may hold; equal scores go as in lists.
 
-        `kernels/ranking/top_n.py` orders these, and `silence.py` there those of score 0.
+        `kernels/ranking/top_n.py` orders these, and `unscored_items.py` there those of score 0.
         """
         ahead = self.totals > self.totals[item]
         equal = self.totals == self.totals[item]

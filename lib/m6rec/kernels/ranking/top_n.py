@@ -4,7 +4,8 @@
 and selects inside each block while it is in cache, so that scores never go to memory. The best N
 of each user are a heap with the worst of them on top. Its score is a threshold that most scores
 fail, and one vector comparison dismisses many of them. Lists are ordered here, but for items of
-score 0, which `silence.py` orders by popularity; `rank_of` in `fits/explaining.py` repeats both.
+score 0, which `unscored_items.py` orders by popularity; `rank_of` in `fits/explaining.py` repeats
+both.
 
 Where items are ordered by descending length of their vectors, most need no score at all: as
 u.v <= |u| |v| (Cauchy-Schwarz), a user is finished at the first item whose length allows no score
