@@ -35,7 +35,7 @@ def test_an_item_of_the_list_stands_at_its_place_with_the_parts_of_its_score(
     lakehouse: Lakehouse, config: Config, row: dict[str, object]
 ) -> None:
     found = explain_of_run(lakehouse.spark, config, None, "user-4", str(row["item_id"]))
-    assert (found.place, found.rank, found.masked_by, found.last) == (3, 3, (), None)
+    assert (found.place, found.rank, found.masked_by, found.lowest) == (3, 3, (), None)
     assert found.score == pytest.approx(row["score"], rel=1e-4)
     assert {part.name: part.value for part in found.parts} == pytest.approx(
         {name: value for name, value in dict(row["parts"]).items() if value},  # type: ignore[call-overload]
@@ -65,10 +65,10 @@ def test_an_item_beyond_the_list_says_what_it_lacks(
     found = explain_item(fit, "user-4", item_id)
     assert found.place is None
     assert found.rank > config.recommend.top_n
-    assert found.last is not None
+    assert found.lowest is not None
     assert found.behind_in
-    assert f"What it lacks to {found.last}" in printed(found)
-    assert found.masked_by == ()
+    assert f"What it lacks to {found.lowest}" in printed(found)
+    assert found.masked_by == () and not found.was_passed_over
 
 
 def test_what_hides_an_item_is_named(lakehouse: Lakehouse, config: Config) -> None:

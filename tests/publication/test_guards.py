@@ -183,6 +183,7 @@ def test_lists_of_a_domain_that_is_gone_are_counted_for_users_who_are_still_ther
     spark: SparkSession,
 ) -> None:
     found = lists(spark, "x", ann="bc", bob="cd", eve="a").withColumn("domain", F.lit("film"))
+    found = found.union(found.withColumn("context", F.lit("by phone")))
     users = spark.createDataFrame([("ann",), ("eve",)], "user_id string")
     assert count_lists_outside(found, users, ["shop"]) == {"film": 2}
     assert count_lists_outside(found, users, ["shop", "film"]) == {}

@@ -90,17 +90,40 @@ def test_the_cold_item_protocol_holds_out_whole_items_for_validation_too(bare: P
 
 
 def test_the_cold_item_protocol_trains_on_a_validation_that_holds_no_new_items(bare: Path) -> None:
-    write(bare, "train", user_id=[1, 2], item_id=[3, 5])
-    write(bare, "validation", user_id=[2, 1], item_id=["3", "7"])
+    write(bare, "train", user_id=[1, 2], item_id=[3, 5], rating=[1.0, 2.0])
+    # Ids and ratings of other types, a column of another order, and one that is not needed.
+    write(
+        bare, "validation", rating=[4, 5], note=["a", "b"], item_id=["3", "7"], user_id=["2", "1"]
+    )
     config = config_for(bare, protocol="cold_items")
     assert config.split.validation is None
-    given = config.interactions.source
-    assert given.path == f"{bare}/{{train,validation}}.parquet"
-    assert given.options == {"mergeSchema": "true"}
+    joined = pd.read_parquet(str(config.interactions.source.path))
+    assert joined.to_dict("list") == {
+        "user_id": [1, 2, 2, 1],
+        "item_id": [3, 5, 3, 7],
+        "rating": [1.0, 2.0, 4.0, 5.0],
+    }
+
+
+def test_a_validation_of_new_items_stays_one_under_the_cold_item_protocol(bare: Path) -> None:
     write(bare, "validation", user_id=[2, 1], item_id=[8, 7])
     config = config_for(bare, protocol="cold_items")
     assert config.split.validation is not None
     assert config.interactions.source.path == f"{bare}/train.parquet"
+
+
+def test_a_validation_that_can_be_neither_ranked_nor_trained_on_is_left_out_and_said(
+    bare: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(bare, "train", user_id=[1, 2], item_id=[3, 4], rating=[5.0, 1.0])
+    write(bare, "validation", user_id=[2], item_id=[3])
+    config = config_for(bare, protocol="cold_items")
+    assert config.split.validation is None
+    assert config.interactions.source.path == f"{bare}/train.parquet"
+    assert "cannot be trained on without rating" in capsys.readouterr().out
+    write(bare, "validation", user_id=["ann"], item_id=[3], rating=[2.0])
+    with pytest.raises(TableError, match=r"validation\.parquet has columns that are not of the"):
+        config_for(bare, protocol="cold_items")
 
 
 def test_a_folder_without_a_test_table_is_refused_by_name(bare: Path) -> None:

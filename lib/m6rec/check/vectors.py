@@ -14,7 +14,7 @@ from m6rec.check.findings import Finding, Place
 from m6rec.check.samples import LONGEST_LIST, ColumnSample
 
 NOT_USABLE = ", not usable"
-_AS_TEXT = " in brackets, such as [0.1, 0.2]"
+_AS_TEXT = " in brackets, such as [0.1, 0.2], one a row (several need a column of arrays of arrays)"
 _SHOWN = re.compile(rf"(?:\d+ x )?(\d+) numbers({NOT_USABLE})?")
 
 

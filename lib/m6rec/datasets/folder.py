@@ -18,6 +18,7 @@ from m6rec.errors import TableError
 Protocol = Literal["all", "cold_items", "sampled"]
 
 TITLE = "title"
+_OF_EVENTS = (c.RATING, c.EVENT_TIME, c.DOMAIN)
 # The first 10 of 999 drawn items are about the first 400 of 40,000 items. Weights that were chosen
 # by the top 50 put the ridge first, which scores few items: on a validation of phones, HR@10 among
 # drawn items was .21 by the top 50 and .26 by the top 400.
@@ -69,7 +70,8 @@ def config_of_folder(base: Path, data: Path, lake: Path, top: int, protocol: Pro
     match protocol:
         case "cold_items":
             evaluate["candidates"] = "cold_items"
-            _hold_out_items_for_validation(settings, data, domain)
+            joined = lake.parent / "train_and_validation.parquet"
+            _hold_out_items_for_validation(settings, data, joined, domain)
         case "all" | "sampled":
             pass
         case _:
@@ -82,15 +84,49 @@ def config_of_folder(base: Path, data: Path, lake: Path, top: int, protocol: Pro
 
 
 def _hold_out_items_for_validation(
-    settings: dict[str, Any], data: Path, domain: tuple[str, ...]
+    settings: dict[str, Any], data: Path, joined: Path, domain: tuple[str, ...]
 ) -> None:
-    """Have validation hold out whole items, unless validation.parquet does."""
+    """Have validation hold out whole items, unless validation.parquet does.
+
+    Else nothing of it could be ranked, and its pairs are trained on: `joined` is written, which has
+    those of train.parquet, too. Where it lacks a column that these have, it is left out.
+    """
     settings["split"]["validation_strategy"] = "cold_items"
-    if "validation" in settings["split"] and not _holds_new_items(data, domain):
-        # Nothing of it could be ranked, so that its pairs are trained on.
-        del settings["split"]["validation"]
-        both = _source(data / "{train,validation}.parquet")
-        settings["interactions"]["source"] = {**both, "options": {"mergeSchema": "true"}}
+    if "validation" not in settings["split"] or _holds_new_items(data, domain):
+        return
+    del settings["split"]["validation"]
+    train, validation = (_columns(data / f"{name}.parquet", ()) for name in ("train", "validation"))
+    read = [name for name in (c.USER_ID, c.ITEM_ID, *_OF_EVENTS) if name in train]
+    lacking = [name for name in read if name not in validation]
+    if lacking:
+        print(
+            f"{data / 'validation.parquet'} is not used: it holds no new items to validate on, and"
+            f" cannot be trained on without {', '.join(lacking)}",
+            flush=True,
+        )
+        return
+    _write_joined(data, read, joined)
+    settings["interactions"]["source"] = _source(joined)
+
+
+def _write_joined(data: Path, names: list[str], target: Path) -> None:
+    """Write the rows of train.parquet and validation.parquet to one file, in the former's types.
+
+    Raises:
+        TableError: a column of validation.parquet has values that are not of the type.
+    """
+    train, validation = (
+        pq.read_table(data / f"{name}.parquet", columns=names) for name in ("train", "validation")
+    )
+    try:
+        joined = pa.concat_tables([train, validation.select(names).cast(train.schema)])
+    except pa.ArrowException as error:
+        raise TableError(
+            f"{data / 'validation.parquet'} has columns that are not of the types in train.parquet"
+            f" ({error}), and with protocol cold_items its pairs are trained on; write both alike"
+        ) from error
+    target.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(joined, target, coerce_timestamps="us", allow_truncated_timestamps=True)
 
 
 def _holds_new_items(data: Path, domain: tuple[str, ...]) -> bool:

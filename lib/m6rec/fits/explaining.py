@@ -68,9 +68,12 @@ class ItemExplanation:
         history: of the user's items, added up over the members, the largest first.
         undivided: the share of what is not owed to the user's items, such as popularity and what
             features of the user say, or cannot be divided among them.
-        last: the title of the last item of the list, where the item is not in it.
-        behind_in: the members by which the list's last item scores higher than this one, with the
-            difference, the largest first.
+        was_passed_over: whether it is not in the list though its score would do, since re-ranking
+            or a quota chose others.
+        lowest: the title of the list's item of the lowest score, where this is higher than that of
+            the item.
+        behind_in: the members by which that item scores higher than this one, with the difference,
+            the largest first.
     """
 
     user_id: str
@@ -86,7 +89,8 @@ class ItemExplanation:
     parts: tuple[Contribution, ...]
     history: tuple[Contribution, ...]
     undivided: float
-    last: str | None
+    was_passed_over: bool
+    lowest: str | None
     behind_in: tuple[Contribution, ...]
 
 
@@ -124,9 +128,13 @@ def explain_item(
         raise _unknown(fit, "item", item_id, domain)
     listed = scoring.among_all(scored.listed).tolist()
     place = listed.index(item) + 1 if item in listed else None
-    last = listed[-1] if place is None and listed else None
+    lowest = scored.lowest_listed()
+    ahead = 0.0 if lowest is None else float(scored.totals[lowest] - scored.totals[ranked])
+    lowest = None if place is not None or ahead <= 0.0 else lowest
+    among_lowest = [] if lowest is None else scoring.among_all(np.array([lowest])).tolist()
+    masked_by = tuple(_masked_by(fit, batch, item, own_id))
     own = block.rows.item_indices.tolist()
-    titles = _titles(fit, [item, *own, *([] if last is None else [last])])
+    titles = _titles(fit, [item, *own, *among_lowest])
     parts = scored.parts_of(item, ranked)
     speaking = sum(max(float(part.whole[0]), 0.0) for part in parts.values())
     divided = [part.history for part in parts.values() if part.history is not None]
@@ -135,6 +143,8 @@ def explain_item(
         float(part.whole[0]) - (0.0 if part.history is None else float(part.history.sum()))
         for part in parts.values()
     ]
+    rank = scored.rank_of(ranked)
+    would_do = settings.reranks and (rank <= settings.top_n or ahead < 0.0)
     undivided = float(np.maximum(rest, 0.0).sum())
     # Within one member some of the user's items raise its score and others lower it, so that what
     # raises it can add up to more than `speaking`.
@@ -145,16 +155,17 @@ def explain_item(
         title=titles[item],
         ranker=blend.name,
         score=float(scored.totals[ranked]),
-        rank=scored.rank_of(ranked),
+        rank=rank,
         candidates=int(scored.allowed.sum()),
         place=place,
         top_n=settings.top_n,
-        masked_by=tuple(_masked_by(fit, batch, item, own_id)),
+        masked_by=masked_by,
         parts=_shares(((name, part.whole[0]) for name, part in parts.items()), speaking),
         history=_shares(zip((titles[one] for one in own), history, strict=True), owed),
         undivided=undivided / owed if owed else 0.0,
-        last=None if last is None else titles[last],
-        behind_in=() if last is None else _behind_in(scored, ranked, int(scored.listed[-1])),
+        was_passed_over=place is None and would_do and not masked_by,
+        lowest=titles[among_lowest[0]] if among_lowest else None,
+        behind_in=() if lowest is None else _behind_in(scored, ranked, lowest),
     )
 
 
@@ -205,6 +216,14 @@ class _Scored:
         ahead[:item] |= equal[:item]
         return 1 + int((ahead & self.allowed).sum())
 
+    def lowest_listed(self) -> int | None:
+        """The item of the lowest score in the list, of equal scores the last; None without items.
+
+        After re-ranking it need not be the last item of the list.
+        """
+        backwards = self.listed[::-1]
+        return int(backwards[np.argmin(self.totals[backwards])]) if len(backwards) else None
+
     def parts_of(self, item: int, ranked: int) -> dict[str, PartOfScore]:
         """What each member adds to the item's score, divided where it can be.
 
@@ -238,8 +257,8 @@ def _shares(values: Iterable[tuple[str, Any]], speaking: float) -> tuple[Contrib
     return tuple(sorted(shares, key=lambda share: -share.value))
 
 
-def _behind_in(scored: _Scored, item: int, last: int) -> tuple[Contribution, ...]:
-    ahead = [(name, float(part[last] - part[item])) for name, part in scored.whole.items()]
+def _behind_in(scored: _Scored, item: int, lowest: int) -> tuple[Contribution, ...]:
+    ahead = [(name, float(part[lowest] - part[item])) for name, part in scored.whole.items()]
     behind = [(name, value) for name, value in ahead if value > 0.0]
     return _shares(behind, sum(value for _, value in behind))
 

@@ -40,7 +40,7 @@ def print_explanation(console: Console, found: ItemExplanation) -> None:
         behind = [
             Contribution(model_name(part.name), part.value, part.share) for part in found.behind_in
         ]
-        title = f"What it lacks to {found.last}, the last of the list"
+        title = f"What it lacks to {found.lowest}, the lowest of the list"
         console.print(_table(title, "Member", behind, "yellow"))
 
 
@@ -51,7 +51,7 @@ def plot_explanation(found: ItemExplanation) -> bytes:
         shown = found.history[:_HISTORY_SHOWN]
         panels["What is owed to the user's items"] = [(one.name, one.value) for one in shown]
     if found.behind_in:
-        title = f"What it lacks to {found.last}, the last of the list"
+        title = f"What it lacks to {found.lowest}, the lowest of the list"
         panels[title] = [(model_name(part.name), part.value) for part in found.behind_in]
     lines = [f"{shortened(found.title)} for user {found.user_id}", _place(found).plain]
     lines += [f"masked: {words}" for words in found.masked_by]
@@ -62,7 +62,7 @@ def _place(found: ItemExplanation) -> Text:
     rank = f"rank {found.rank} of {found.candidates}, score {found.score:.4f}"
     if found.place is not None:
         return Text(f"in the list at place {found.place} ({rank})", "green")
-    if not found.masked_by and found.rank <= found.top_n:
+    if found.was_passed_over:
         return Text(f"not in the list of {found.top_n}, as re-ranking chose others ({rank})", "red")
     return Text(f"not in the list of {found.top_n} ({rank})", "red")
 

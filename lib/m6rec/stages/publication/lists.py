@@ -149,14 +149,17 @@ def shared_places(lists: DataFrame, published: DataFrame) -> tuple[int, float]:
 def count_lists_outside(
     lists: DataFrame, users: DataFrame, domains: Sequence[str]
 ) -> dict[str, int]:
-    """How many lists these users have in other domains than those that are named, by domain.
+    """How many users have lists in other domains than those that are named, by domain.
+
+    As in `count_lists`, those of all contexts are one.
 
     Args:
         lists: rows of `recommendations`.
         users: user_id.
         domains: their names.
     """
-    others = lists.where((F.col(c.RANK) == 1) & ~F.col(c.DOMAIN).isin(list(domains)))
+    first = (F.col(c.RANK) == 1) & F.col(c.CONTEXT).isNull()
+    others = lists.where(first & ~F.col(c.DOMAIN).isin(list(domains)))
     counted = others.join(users, c.USER_ID, how="left_semi").groupBy(c.DOMAIN).count()
     return {row[c.DOMAIN]: int(row["count"]) for row in counted.collect()}
 
