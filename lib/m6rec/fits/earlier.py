@@ -29,7 +29,7 @@ from m6rec.towers.artifact import DESCRIPTION_FILE, load_towers
 from m6rec.towers.modalities import Modalities, split_features
 from m6rec.towers.warm_start import EarlierTowers, FeatureMap, VectorMap
 
-_TABLES = {"users": ("user_features", c.USER_INDEX), "items": ("item_features", c.ITEM_INDEX)}
+_FEATURE_TABLES = {"users": ("user_features", c.USER_INDEX), "items": ("item_features", c.ITEM_INDEX)}
 _EARLIER = "earlier"
 # The users or items, those of the lowest indices, by which a column of vectors is compared.
 _COMPARED_ROWS = 2000
@@ -164,7 +164,7 @@ def _map_of_vectors(block: VectorBlock, before: FeaturePipeline | None) -> Vecto
 
 def features_of_both(now: Fit, before: Fit, side: str) -> tuple[Float32, Float32]:
     """The features of the first users or items of both fits, float32 [n, features] each."""
-    table, index = _TABLES[side]
+    table, index = _FEATURE_TABLES[side]
     first = F.col(index) < _COMPARED_ROWS
     later, earlier = (
         fit.lakehouse.read(table, fit=fit.name).where(first).select(index, F.col(c.FEATURES))
