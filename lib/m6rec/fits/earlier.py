@@ -29,7 +29,10 @@ from m6rec.towers.artifact import DESCRIPTION_FILE, load_towers
 from m6rec.towers.modalities import Modalities, split_features
 from m6rec.towers.warm_start import EarlierTowers, FeatureMap, VectorMap
 
-_FEATURE_TABLES = {"users": ("user_features", c.USER_INDEX), "items": ("item_features", c.ITEM_INDEX)}
+_FEATURE_TABLES = {
+    "users": ("user_features", c.USER_INDEX),
+    "items": ("item_features", c.ITEM_INDEX),
+}
 _EARLIER = "earlier"
 # The users or items, those of the lowest indices, by which a column of vectors is compared.
 _COMPARED_ROWS = 2000
