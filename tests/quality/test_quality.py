@@ -90,7 +90,7 @@ def test_the_cold_item_protocol_holds_out_whole_items_for_validation_too(bare: P
 
 
 def test_the_cold_item_protocol_trains_on_a_validation_that_holds_no_new_items(bare: Path) -> None:
-    write(bare, "train", user_id=[1, 2], item_id=[3, 5], rating=[1.0, 2.0])
+    write(bare, "train", rating=[1.0, 2.0], item_id=[3, 5], user_id=[1, 2])
     # Ids and ratings of other types, a column of another order, and one that is not needed.
     write(
         bare, "validation", rating=[4, 5], note=["a", "b"], item_id=["3", "7"], user_id=["2", "1"]

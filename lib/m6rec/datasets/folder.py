@@ -119,12 +119,13 @@ def _write_joined(data: Path, names: list[str], target: Path) -> None:
         pq.read_table(data / f"{name}.parquet", columns=names) for name in ("train", "validation")
     )
     try:
-        joined = pa.concat_tables([train, validation.select(names).cast(train.schema)])
+        alike = validation.select(train.column_names).cast(train.schema)
     except pa.ArrowException as error:
         raise TableError(
             f"{data / 'validation.parquet'} has columns that are not of the types in train.parquet"
             f" ({error}), and with protocol cold_items its pairs are trained on; write both alike"
         ) from error
+    joined = pa.concat_tables([train, alike])
     target.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(joined, target, coerce_timestamps="us", allow_truncated_timestamps=True)
 
