@@ -8,6 +8,7 @@ attributes.
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from threading import Lock
 
 import numpy as np
 import pyarrow as pa
@@ -59,6 +60,8 @@ class EarlierRun:
         self._fit = fit
         self.als_iterations = als_iterations
         self._tower_epochs = tower_epochs
+        self._maps: dict[tuple[str, str], FeatureMap] = {}
+        self._making_a_map = Lock()
 
     def factors(self, models: Sequence[str], n_items: int) -> dict[str, Float32]:
         """float32 [n_items, k] for each of the factor models that the run has trained."""
@@ -108,16 +111,24 @@ class EarlierRun:
         )
 
     def _map_of(self, fit: Fit, side: str) -> FeatureMap:
-        now, before = (_pipeline_of(one, side) for one in (fit, self._fit))
-        if now is None:
-            return FeatureMap(np.zeros((0, 0), np.float32))
-        found = map_of_features(now, before)
-        if before is None or not any(found.vectors):
-            return found
-        rows, earlier_rows = features_of_both(fit, self._fit, side)
-        if not len(rows):
-            return found
-        return without_other_vectors(found, now.modalities, before.modalities, rows, earlier_rows)
+        # All towers of a fit read the same features, and are trained by several threads.
+        with self._making_a_map:
+            if (fit.name, side) not in self._maps:
+                self._maps[fit.name, side] = _map_between(fit, self._fit, side)
+            return self._maps[fit.name, side]
+
+
+def _map_between(fit: Fit, earlier: Fit, side: str) -> FeatureMap:
+    now, before = (_pipeline_of(one, side) for one in (fit, earlier))
+    if now is None:
+        return FeatureMap(np.zeros((0, 0), np.float32))
+    found = map_of_features(now, before)
+    if before is None or not any(found.vectors):
+        return found
+    rows, earlier_rows = features_of_both(fit, earlier, side)
+    if not len(rows):
+        return found
+    return without_other_vectors(found, now.modalities, before.modalities, rows, earlier_rows)
 
 
 def _pipeline_of(fit: Fit, side: str) -> FeaturePipeline | None:
@@ -177,11 +188,11 @@ def features_of_both(now: Fit, before: Fit, side: str) -> tuple[Float32, Float32
     batches = list(collected_batches(both, _COMPARED_ROWS * BYTES_OF_ITEM))
     if not batches:
         return np.zeros((0, 0), np.float32), np.zeros((0, 0), np.float32)
-    matrices = (
+    rows, earlier_rows = (
         np.concatenate([matrix_column(batch, name) for batch in batches])
         for name in (c.FEATURES, _EARLIER)
     )
-    return next(matrices), next(matrices)
+    return rows, earlier_rows
 
 
 def without_other_vectors(
@@ -202,20 +213,25 @@ def without_other_vectors(
         modalities, modalities_before: the columns that features end with.
         now, before: float32 [n, features]; of the same users or items.
     """
-    columns, columns_before = (
-        split_features(features, described)[1]
-        for features, described in ((now, modalities), (before, modalities_before))
+    _, columns = split_features(now, modalities)
+    _, columns_before = split_features(before, modalities_before)
+
+    def is_known(mapped: VectorMap, column: Float32) -> bool:
+        turned = mean_vectors(column) @ mapped.matrix
+        return _point_alike(turned, mean_vectors(columns_before[mapped.place]))
+
+    kept = (
+        mapped if mapped is not None and is_known(mapped, column) else None
+        for mapped, column in zip(found.vectors, columns, strict=True)
     )
-    kept = list(found.vectors)
-    for place, mapped in enumerate(kept):
-        if mapped is not None:
-            turned = mean_vectors(columns[place]) @ mapped.matrix
-            earlier = mean_vectors(columns_before[mapped.place])
-            cosines = (unit_rows(turned) * unit_rows(earlier)).sum(axis=1)
-            compared = cosines[turned.any(axis=1) & earlier.any(axis=1)]
-            if len(compared) and np.median(compared) < _LEAST_COSINE:
-                kept[place] = None
     return replace(found, vectors=tuple(kept))
+
+
+def _point_alike(turned: Float32, earlier: Float32) -> bool:
+    """Whether the vectors [n, width] of most rows that have both point the same way."""
+    cosines = (unit_rows(turned) * unit_rows(earlier)).sum(axis=1)
+    compared = cosines[turned.any(axis=1) & earlier.any(axis=1)]
+    return not (len(compared) and np.median(compared) < _LEAST_COSINE)
 
 
 def _text_directions(

@@ -128,13 +128,11 @@ def explain_item(
         raise _unknown(fit, "item", item_id, domain)
     listed = scoring.among_all(scored.listed).tolist()
     place = listed.index(item) + 1 if item in listed else None
-    lowest = scored.lowest_listed()
-    ahead = 0.0 if lowest is None else float(scored.totals[lowest] - scored.totals[ranked])
-    lowest = None if place is not None or ahead <= 0.0 else lowest
-    among_lowest = [] if lowest is None else scoring.among_all(np.array([lowest])).tolist()
+    lowest, lead = scored.lowest_listed(ranked)
+    above = scoring.among_all(lowest).tolist() if place is None and lead > 0.0 else []
     masked_by = tuple(_masked_by(fit, batch, item, own_id))
     own = block.rows.item_indices.tolist()
-    titles = _titles(fit, [item, *own, *among_lowest])
+    titles = _titles(fit, [item, *own, *above])
     parts = scored.parts_of(item, ranked)
     speaking = sum(max(float(part.whole[0]), 0.0) for part in parts.values())
     divided = [part.history for part in parts.values() if part.history is not None]
@@ -144,7 +142,7 @@ def explain_item(
         for part in parts.values()
     ]
     rank = scored.rank_of(ranked)
-    would_do = settings.reranks and (rank <= settings.top_n or ahead < 0.0)
+    would_do = settings.reranks and (rank <= settings.top_n or lead < 0.0)
     undivided = float(np.maximum(rest, 0.0).sum())
     # Within one member some of the user's items raise its score and others lower it, so that what
     # raises it can add up to more than `speaking`.
@@ -164,8 +162,8 @@ def explain_item(
         history=_shares(zip((titles[one] for one in own), history, strict=True), owed),
         undivided=undivided / owed if owed else 0.0,
         was_passed_over=place is None and would_do and not masked_by,
-        lowest=titles[among_lowest[0]] if among_lowest else None,
-        behind_in=() if lowest is None else _behind_in(scored, ranked, lowest),
+        lowest=titles[above[0]] if above else None,
+        behind_in=_behind_in(scored, ranked, int(lowest[0])) if above else (),
     )
 
 
@@ -216,13 +214,17 @@ class _Scored:
         ahead[:item] |= equal[:item]
         return 1 + int((ahead & self.allowed).sum())
 
-    def lowest_listed(self) -> int | None:
-        """The item of the lowest score in the list, of equal scores the last; None without items.
+    def lowest_listed(self, item: int) -> tuple[Int32, float]:
+        """The list's item of the lowest score, and how far its score is above that of the item.
 
-        After re-ranking it need not be the last item of the list.
+        After re-ranking it need not be the last item of the list. Of equal scores it is the last;
+        a list without items has none.
         """
+        if not len(self.listed):
+            return self.listed, 0.0
         backwards = self.listed[::-1]
-        return int(backwards[np.argmin(self.totals[backwards])]) if len(backwards) else None
+        lowest = backwards[[np.argmin(self.totals[backwards])]]
+        return lowest, float(self.totals[lowest[0]] - self.totals[item])
 
     def parts_of(self, item: int, ranked: int) -> dict[str, PartOfScore]:
         """What each member adds to the item's score, divided where it can be.

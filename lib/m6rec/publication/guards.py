@@ -280,12 +280,13 @@ def _of_lists(subject: _Subject) -> dict[str, Measured]:
         beyond = count_beyond_quota(lists, values, subject.config.recommend.rules.at_most.count)
         quota = read_reranking(subject.final, ListCriteria(None, None))
     lengths, contexts = dict.fromkeys(domains, top_n), len(subject.config.recommend.contexts)
-    counts = count_lists(lists, _users(subject), items, lengths, quota, contexts)
-    gone, lists_gone = _of_domains_gone(subject, domains)
-    eligible = counts.eligible + lists_gone
+    users = _users(subject)
+    counts = count_lists(lists, users, items, lengths, quota, contexts)
+    gone = _lists_of_domains_gone(subject, users, domains)
+    eligible = counts.eligible + sum(gone.values())
     detail = f"{eligible - counts.full} of {eligible} lists are missing or short"
     if gone:
-        detail += f"; the catalogue has no item of {', '.join(gone)} any more"
+        detail += f"; the catalogue has no item of {', '.join(sorted(gone))} any more"
     return {
         "full_lists": _share(counts.full, eligible, detail),
         "unknown_items": Measured(float(counts.unknown)),
@@ -296,16 +297,20 @@ def _of_lists(subject: _Subject) -> dict[str, Measured]:
     }
 
 
-def _of_domains_gone(subject: _Subject, domains: Sequence[str | None]) -> tuple[list[str], int]:
-    """The published run's domains that this run lacks, and how many lists its users have there."""
-    before = subject.published
-    if subject.config.interactions.columns.domain is None or before is None:
-        return [], 0
-    if not _wrote(before, "recommendations"):
-        return [], 0
-    named = [name for name in domains if name is not None]
-    counts = count_lists_outside(before.read("recommendations"), _users(subject), named)
-    return sorted(counts), sum(counts.values())
+def _lists_of_domains_gone(
+    subject: _Subject, users: DataFrame, domains: Sequence[str | None]
+) -> dict[str, int]:
+    """How many of the users have published lists in each domain that this run lacks."""
+    published = _published_lists(subject)
+    if subject.config.interactions.columns.domain is None or published is None:
+        return {}
+    return count_lists_outside(published, users, [name for name in domains if name is not None])
+
+
+def _published_lists(subject: _Subject) -> DataFrame | None:
+    if subject.published is None or not _wrote(subject.published, "recommendations"):
+        return None
+    return subject.published.read("recommendations")
 
 
 def _values_of_quota(subject: _Subject) -> DataFrame | None:
@@ -357,11 +362,10 @@ def _items(subject: _Subject) -> DataFrame:
 
 
 def _of_overlap(subject: _Subject) -> dict[str, Measured]:
-    if subject.published is None or not _wrote(subject.published, "recommendations"):
+    published = _published_lists(subject)
+    if published is None:
         return {}
-    lists, shares = shared_places(
-        subject.lakehouse.read("recommendations"), subject.published.read("recommendations")
-    )
+    lists, shares = shared_places(subject.lakehouse.read("recommendations"), published)
     return {"overlap": _share(shares, lists, f"{lists} lists have a published one")}
 
 

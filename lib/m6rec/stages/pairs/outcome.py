@@ -123,13 +123,16 @@ def check_new_items(splits: DataFrame) -> None:
     folds = (c.TRAIN, c.VALIDATION, c.TEST)
     pairs = [F.count(F.when(F.col(c.FOLD) == fold, 1)).alias(fold) for fold in folds]
     of_items = splits.where(c.POSITIVE).groupBy(c.ITEM_INDEX).agg(*pairs)
+    sums = []
     for fit, fold in c.TARGET_FOLD_OF_FIT.items():
         is_new = reduce(and_, (F.col(known) == 0 for known in c.FOLDS_OF_FIT[fit]))
-        row = of_items.agg(F.sum(fold), F.sum(F.when(is_new, F.col(fold)))).first()
-        if row is not None and row[0] and not row[1]:
+        sums += [F.sum(fold).alias(fold), F.sum(F.when(is_new, F.col(fold))).alias(f"new {fold}")]
+    row = of_items.agg(*sums).collect()[0]
+    for fold in c.TARGET_FOLD_OF_FIT.values():
+        if row[fold] and not row[f"new {fold}"]:
             raise DataError(
                 "evaluate.candidates: cold_items ranks only items without interactions in training,"
-                f" and none of the {row[0]} pairs of fold {fold} is of such an item; hold out all"
-                " pairs of some items, by strategy cold_items or in the tables of section split, or"
-                " set evaluate.candidates: all"
+                f" and none of the {row[fold]} pairs of fold {fold} is of such an item; hold out"
+                " all pairs of some items, by strategy cold_items or in the tables of section"
+                " split, or set evaluate.candidates: all"
             )
