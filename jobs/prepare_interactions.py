@@ -36,6 +36,7 @@ from m6rec.stages.pairs.cleaning import (
     clean_interactions,
 )
 from m6rec.stages.pairs.indexing import extend_index
+from m6rec.stages.pairs.matrix import with_seen
 from m6rec.stages.pairs.outcome import (
     check_new_items,
     check_split,
@@ -91,7 +92,10 @@ def run(lakehouse: Lakehouse, config: Config, fits: Sequence[str] = c.FITS) -> N
             _write_catalogue(lakehouse, sources, config)
             final = Fit(lakehouse, config, c.FINAL)
             write_events_of_run(final, sources.interactions.reading)
-            lakehouse.write("user_item_matrix", matrix_of(users, fits))
+            matrix = matrix_of(users, fits)
+            if _lists_what_minima_leave_out(sources, config):
+                matrix = with_seen(matrix, _left_out(lakehouse))
+            lakehouse.write("user_item_matrix", matrix)
     finally:
         # The stages persist what they read twice.
         lakehouse.spark.catalog.clearCache()
@@ -295,6 +299,24 @@ def _users_with_attributes(lakehouse: Lakehouse, sources: Sources) -> DataFrame 
         return None
     index = lakehouse.read("user_index").select(c.USER_ID, c.USER_INDEX)
     return index.join(sources.users, on=c.USER_ID, how="inner").select(c.USER_INDEX)
+
+
+def _lists_what_minima_leave_out(sources: Sources, config: Config) -> bool:
+    """Whether users or items that a minimum of interactions leaves out may stand in lists."""
+    interactions = sources.interactions.config
+    least = max(interactions.minimum_user_interactions, interactions.minimum_item_interactions)
+    others = (sources.users, sources.items, sources.test, sources.validation)
+    masks = config.recommend.rules.masks_disliked
+    return masks and least > 1 and any(one is not None for one in others)
+
+
+def _left_out(lakehouse: Lakehouse) -> DataFrame:
+    """user_index, item_index of the events of which no pair was made, where lists know both."""
+    users = lakehouse.read("user_index").select(c.USER_ID, c.USER_INDEX)
+    items = lakehouse.read("catalogue").select(c.ITEM_ID, c.ITEM_INDEX)
+    events = lakehouse.read("interactions").join(items, c.ITEM_ID).join(users, c.USER_ID)
+    keys = [c.USER_INDEX, c.ITEM_INDEX]
+    return events.select(keys).join(lakehouse.read("splits"), keys, how="left_anti")
 
 
 def _indexed(lakehouse: Lakehouse, pairs: DataFrame) -> DataFrame:

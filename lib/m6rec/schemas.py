@@ -123,7 +123,8 @@ CATALOGUE_TABLE = _table(
 USER_ITEM_MATRIX_TABLE = _table(
     "user_item_matrix",
     "A row of P for one fit: positives by ascending item_index, their weights and times, and"
-    " the items seen but not positive. Users without history have empty arrays.",
+    " the items seen but not learned from: those not positive, and those of pairs that a minimum of"
+    " interactions leaves out. Users without history have empty arrays.",
     (c.FIT, c.USER_INDEX),
     {
         c.FIT: T.StringType(),

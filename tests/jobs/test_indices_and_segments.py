@@ -47,6 +47,49 @@ def test_items_that_are_held_out_whole_are_not_numbered_by_their_popularity(
     assert [row[c.ITEM_ID] for row in index] == sorted(row[c.ITEM_ID] for row in index)
 
 
+def test_what_a_minimum_of_interactions_leaves_out_is_seen_and_not_learned_from(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    events = [(f"user{user}", f"item{item}", "") for user in range(6) for item in range(4)]
+    events += [("user0", "rare", ""), ("user1", "nameless", "")]
+    events += [("newcomer", "item0", ""), ("stranger", "item0", ""), ("newcomer", "rare", "")]
+    events += [("tested", "item0", ""), ("tested", "item1", "")]
+    tables = {
+        "users": pd.DataFrame({"user_id": ["user0", "newcomer"]}),
+        "items": pd.DataFrame({"item_id": ["item0", "rare"]}),
+        "test": pd.DataFrame({"user_id": ["tested"], "item_id": ["item1"]}),
+    }
+    given: dict[str, dict[str, object]] = {}
+    for name, table in tables.items():
+        table.assign(colour="red").to_parquet(tmp_path / f"{name}.parquet", index=False)
+        given[name] = {"source": {"path": str(tmp_path / f"{name}.parquet")}}
+    features = {side: {**given[side], "id": f"{side[:-1]}_id"} for side in ("users", "items")}
+    lakehouse, config = prepared(
+        spark,
+        tmp_path,
+        events,
+        interactions={"minimum_user_interactions": 3, "minimum_item_interactions": 3},
+        features=features,
+        split={"strategy": "provided", "test": given["test"]["source"]},
+    )
+    fit = Fit(lakehouse, config, c.FINAL)
+    users = lakehouse.read("user_index").select(c.USER_INDEX, c.USER_ID)
+    names = {row[c.ITEM_INDEX]: row[c.ITEM_ID] for row in lakehouse.rows("catalogue")}
+    rows = fit.matrix.join(users, c.USER_INDEX).collect()
+    seen = {row[c.USER_ID]: {names[item] for item in row[c.EXCLUDED_INDICES]} for row in rows}
+    assert {user: items for user, items in seen.items() if items} == {
+        "user0": {"rare"},
+        "newcomer": {"item0", "rare"},
+        # What is to be found in the test is not known.
+        "tested": {"item0"},
+    }
+    assert "stranger" not in seen and "nameless" not in names.values()
+    counts = {names[item]: count for item, count in enumerate(fit.item_counts) if count}
+    assert counts == {f"item{item}": 6 for item in range(4)}
+    learned = {row[c.USER_ID]: len(row[c.ITEM_INDICES]) for row in rows}
+    assert learned == {**{f"user{user}": 4 for user in range(6)}, "newcomer": 0, "tested": 0}
+
+
 def test_a_segment_has_lists_in_the_domains_where_it_has_enough_users(
     spark: SparkSession, tmp_path: Path
 ) -> None:

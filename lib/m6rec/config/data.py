@@ -271,12 +271,14 @@ class InteractionsConfig(Section):
     minimum_user_interactions: PositiveInt = Field(
         default=1,
         description="The least number of items of a user; users with fewer are left out. Those who"
-        " get lists by their attributes may be listed what they had.",
+        " get lists by their attributes are listed what they had only where"
+        " `recommend.rules.mask_seen` is not `interacted`.",
     )
     minimum_item_interactions: PositiveInt = Field(
         default=1,
         description="The least number of users of an item; items with fewer are left out. Those"
-        " with attributes count as new, also for users who had them.",
+        " with attributes count as new, and are listed to users who had them only where"
+        " `recommend.rules.mask_seen` is not `interacted`.",
     )
     maximum_events_per_user_per_day: PositiveInt | None = Field(
         default=None,

@@ -282,7 +282,7 @@ def _masked_by(fit: Fit, batch: pa.RecordBatch, item: int, item_id: str) -> Iter
     if rules.mask_seen and item in list_column(batch, c.ITEM_INDICES)[1]:
         yield "the user has it already (recommend.rules.mask_seen)"
     if rules.masks_disliked and item in list_column(batch, c.EXCLUDED_INDICES)[1]:
-        yield "the user has seen it without liking it (recommend.rules.mask_seen)"
+        yield "the user has seen it, and it is not learned from (recommend.rules.mask_seen)"
 
 
 def _domain_of(fit: Fit, name: str | None) -> Domain | None:

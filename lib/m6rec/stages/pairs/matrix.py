@@ -14,6 +14,8 @@ from m6rec.spark.arrow_rows import list_column
 from m6rec.spark.collecting import BYTES_OF_NUMBER, collected_table
 from m6rec.stages.pairs.user_rows import matrix_of, user_rows
 
+_SEEN = "_seen"
+
 
 def user_item_matrix(
     splits: DataFrame, user_indices: DataFrame | None = None, fits: Sequence[str] = c.FITS
@@ -35,6 +37,22 @@ def user_item_matrix(
     columns = (c.USER_INDEX, c.ITEM_INDEX, c.WEIGHT, c.EVENT_TIME, c.POSITIVE, c.FOLD)
     rows = user_rows(splits.select(*columns), (), fits, user_indices, kept=())
     return matrix_of(rows, fits)
+
+
+def with_seen(matrix: DataFrame, seen: DataFrame) -> DataFrame:
+    """The rows of the matrix with more items that their users have seen, but are not learned from.
+
+    Args:
+        matrix: as `user_item_matrix` gives it.
+        seen: user_index, item_index; in any number of rows. Users without a row are left out.
+    """
+    of_users = seen.groupBy(c.USER_INDEX).agg(
+        F.collect_set(F.col(c.ITEM_INDEX).cast("int")).alias(_SEEN)
+    )
+    together = F.array_sort(F.array_union(c.EXCLUDED_INDICES, _SEEN))
+    excluded = F.when(F.col(_SEEN).isNull(), F.col(c.EXCLUDED_INDICES)).otherwise(together)
+    joined = matrix.join(of_users, c.USER_INDEX, how="left")
+    return joined.withColumn(c.EXCLUDED_INDICES, excluded).select(matrix.columns)
 
 
 def target_rows(splits: DataFrame, fold: str) -> DataFrame:
