@@ -286,10 +286,11 @@ RECOMMENDATIONS_TABLE = _table(
     " domains, each has such lists, of items whose ids count within it. A reason is of kind"
     " `history` (an item that the user had), `after` (an item that the user had, which the listed"
     " one often follows), `again` (the listed item itself, which the user had), `attribute` (of the"
-    " item, whose content speaks for it), `popular` (with all users, or those of the segment) or"
-    " `model` (nothing can be named). Its share is that of all that speaks for the item."
-    " `sentences` says the reasons in the language of `recommend.reasons.language`, and is null"
-    " without one. Rows without a user are the list for whoever is unknown, of what is most"
+    " item, whose content speaks for it), `popular` (with all users, or those of the segment),"
+    " `model` (nothing can be named) or `mix` (nothing speaks for the item, which diversity or"
+    " calibration chose for the mix of the list). Its share is that of all that speaks for the"
+    " item. `sentences` says the reasons in the language of `recommend.reasons.language`, and is"
+    " null without one. Rows without a user are the list for whoever is unknown, of what is most"
     " popular: with everyone, where `segment` is null, or among the users of a segment.",
     (c.USER_ID, c.SEGMENT, c.CONTEXT, c.DOMAIN, c.RANK),
     {

@@ -11,6 +11,7 @@ from m6rec.kernels.ranking.explanation import (
     ATTRIBUTE_REASON,
     HISTORY_REASON,
     KINDS,
+    MIX_REASON,
     MODEL_REASON,
     POPULAR_REASON,
     Reasons,
@@ -133,6 +134,16 @@ def test_popularity_is_no_reason_where_its_share_is_below_a_hundredth() -> None:
 def test_where_nothing_speaks_for_an_item_there_is_one_reason_all_the_same() -> None:
     assert reasons(4, (0,), support((-1.0,))) == [(MODEL_REASON, -1, 1.0)]
     assert reasons(4, (), support()) == [(POPULAR_REASON, -1, 1.0)]
+
+
+def test_where_nothing_speaks_for_an_item_of_a_mixed_list_the_mix_does() -> None:
+    for against in (0.0, -1.0):
+        found = explain(ATTRIBUTES, listed(4, (0,)), support((against,)), 3, are_mixed=True)
+        assert named(found) == [(MIX_REASON, -1, 1.0)]
+    found = explain(ATTRIBUTES, listed(4, (0,)), support((1.0,)), 3, are_mixed=True)
+    assert named(found) == [(HISTORY_REASON, 0, 1.0)]
+    found = explain(ATTRIBUTES, listed(4, ()), support(), 3, are_mixed=True)
+    assert named(found) == [(POPULAR_REASON, -1, 1.0)]
 
 
 @pytest.mark.parametrize("limit", [0, 1, 2])

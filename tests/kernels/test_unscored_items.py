@@ -62,15 +62,17 @@ def filled(member: Member, n: int) -> tuple[PreparedBlend, RepresentedUsers, Int
     return prepared, users, listed, values
 
 
-def explained(member: Member, n: int) -> tuple[Int32, Float32, list[list[str]]]:
+def explained(
+    member: Member, n: int, are_mixed: bool = False
+) -> tuple[Int32, Float32, list[list[str]]]:
     """The lists of both users, their scores and the kinds of their first reasons."""
     prepared, users, listed, values = filled(member, n)
     entries = listed_items(ROWS, np.array([0, n, 2 * n]), listed.ravel())
     whole = part_scores(prepared, users, entries.indptr, entries.items)
     members = {member.name: member}
     parts = parts_of_scores(prepared, members, users, BLOCK, entries, COUNTS, whole)
-    support = support_of(parts, entries, BLOCK, COUNTS)
-    kinds = explain(item_attributes([[]] * 7, 0, 7), entries, support, 1).kinds
+    support = support_of(parts, entries, BLOCK, COUNTS, are_mixed)
+    kinds = explain(item_attributes([[]] * 7, 0, 7), entries, support, 1, are_mixed).kinds
     return listed, values, np.array(KINDS)[kinds].reshape(2, n).tolist()
 
 
@@ -88,6 +90,11 @@ def test_what_is_popular_fills_a_list_behind_what_the_history_speaks_for() -> No
     assert listed[0].tolist() == [2, 3, 0, 1]
     assert values[0].tolist() == [1.0, 0.0, 0.0, 0.0]
     assert kinds[0] == ["after", "popular", "popular", "popular"]
+
+
+def test_what_nothing_speaks_for_is_said_to_be_there_for_the_mix_of_a_mixed_list() -> None:
+    *_, kinds = explained(AFTER, 4, are_mixed=True)
+    assert kinds == [["after", "mix", "mix", "mix"], ["popular"] * 4]
 
 
 def test_items_that_are_scored_below_nothing_stay_behind() -> None:

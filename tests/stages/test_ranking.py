@@ -8,7 +8,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from m6rec.config.sentences import read_sentences
 from m6rec.errors import DataError
-from m6rec.kernels.arrays.categories import item_categories
+from m6rec.kernels.arrays.categories import item_categories, no_categories
 from m6rec.kernels.arrays.contexts import ContextVocabulary
 from m6rec.kernels.arrays.likeness import ItemLikeness
 from m6rec.kernels.arrays.rows import Float32, Int32, Rows
@@ -267,6 +267,28 @@ def test_sentences_are_those_of_the_language_and_the_owners_file(
     assert rows[3]["sentences"] == ["Everybody wants it (100%)"]
     without = recommend(users, user_ids, scoring(), explaining(), {}).frame()
     assert {row["sentences"] for row in without.collect()} == {None}
+
+
+def test_what_diversity_chose_and_nothing_speaks_for_is_said_to_round_off_the_list(
+    spark: SparkSession, users: DataFrame
+) -> None:
+    alike = ItemLikeness(np.ones((4, 1), np.float32), no_categories(4))
+    diverse = Reranking(4, 0.5, alike, 0.0, no_categories(4), 0, no_categories(4))
+    nothing = np.zeros(4, np.bool_)
+    how = make_scoring(MEMBERS, (RIDGE,), COUNTS, nothing, True, 3, reranking=diverse)
+    user_ids = spark.createDataFrame([(0, "anna")], "user_index long, user_id string")
+    said = replace(explaining(), sentences=read_sentences("en", None))
+    rows = recommend(users, user_ids, how, said, {}).frame().orderBy("rank").collect()
+    assert [row["sentences"] for row in rows] == [
+        ["Because you had Zero"],
+        ["Rounds off the mix of your list"],
+        ["Rounds off the mix of your list"],
+    ]
+    assert rows[1]["reasons"][0].asDict() == {
+        "kind": "mix",
+        "value": "the mix of your list",
+        "share": 1.0,
+    }
 
 
 def test_where_order_has_the_larger_part_the_reason_says_after(spark: SparkSession) -> None:

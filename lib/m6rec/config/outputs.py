@@ -117,8 +117,8 @@ class ReasonsConfig(Section):
         default=None,
         description="A YAML file with sentences of your own, which take the place of those of the"
         " language: `history`, `after`, `again`, `attribute`, `popular`, `segment` (popular in the"
-        " segment of `default_segments`), `taste`, `others`, with `{value}` for what is named and"
-        " `{share}` for its share, such as 15%.",
+        " segment of `default_segments`), `taste`, `others`, `mix`, with `{value}` for what is"
+        " named and `{share}` for its share, such as 15%.",
     )
 
     @model_validator(mode="after")

@@ -13,6 +13,9 @@ Content is named by an attribute of j that items of the user have, too: by the o
 p(a | history) log(p(a | history) / p(a | catalogue)) is largest. Where these have none of its
 attributes, content cannot be divided. A user without items is told the first of the attributes,
 which is the rarest.
+
+An item for which nothing speaks has a reason of kind `mix` where lists are chosen for diversity or
+by the user's mix: it is there for what the list holds with it.
 """
 
 from dataclasses import dataclass
@@ -32,6 +35,8 @@ POPULAR_WITH_ALL = "popular with all users"
 POPULAR_IN_SEGMENT = "popular with users of the segment"
 AGAIN_REASON = "again"
 MODEL_REASON = "model"
+MIX_REASON = "mix"
+MIX_OF_LIST = "the mix of your list"
 TASTE_OF_ALL = "the taste that your whole history shows"
 TASTE_OF_OTHERS = "the taste of users like you"
 
@@ -42,8 +47,9 @@ KINDS = (
     POPULAR_REASON,
     MODEL_REASON,
     AGAIN_REASON,
+    MIX_REASON,
 )
-_HISTORY, _AFTER, _ATTRIBUTE, _POPULAR, _MODEL, _AGAIN = range(len(KINDS))
+_HISTORY, _AFTER, _ATTRIBUTE, _POPULAR, _MODEL, _AGAIN, _MIX = range(len(KINDS))
 # Popularity speaks a little for every item, and with a smaller share it is no reason.
 _LEAST_SHARE_OF_POPULARITY = 0.01
 
@@ -113,7 +119,13 @@ def item_attributes(lists: list[list[int]], n_attributes: int, in_catalogue: int
     return ItemAttributes(indptr, flat, shares)
 
 
-def explain(attributes: ItemAttributes, listed: Listed, support: Support, limit: int) -> Reasons:
+def explain(
+    attributes: ItemAttributes,
+    listed: Listed,
+    support: Support,
+    limit: int,
+    are_mixed: bool = False,
+) -> Reasons:
     """At most `limit` reasons for each listed item, the largest share first.
 
     What cannot be divided is a reason only where neither a history item nor an attribute is one,
@@ -124,6 +136,7 @@ def explain(attributes: ItemAttributes, listed: Listed, support: Support, limit:
         listed: the items, and the users' histories.
         support: what speaks for each item.
         limit: how many reasons an item has at most; 0 gives none.
+        are_mixed: whether lists are chosen for diversity or by the user's mix.
     """
     counts = np.zeros(len(listed.items), np.int64)
     shape = (len(listed.items), limit)
@@ -144,6 +157,7 @@ def explain(attributes: ItemAttributes, listed: Listed, support: Support, limit:
             support.content,
             support.popularity,
             support.rest,
+            _MIX if are_mixed else _MODEL,
             counts,
             kinds,
             indices,
@@ -185,6 +199,7 @@ def _explain(  # type: ignore[no-untyped-def]
     of_content,
     of_popularity,
     of_rest,
+    without_support,
     counts,
     kinds,
     indices,
@@ -229,9 +244,10 @@ def _explain(  # type: ignore[no-untyped-def]
             if not is_named and rest > 0.0:
                 found = _keep_largest(reasons, found, _MODEL, -1, rest)
             if found == 0:
-                # Nothing speaks for the item. It is listed because more speaks against other items.
+                # Nothing speaks for the item. It is listed because more speaks against other items,
+                # or for the mix of the list.
                 speaks = len(own) > 0 or of_content[entry] != 0.0 or of_rest[entry] != 0.0
-                kind = _MODEL if speaks else _POPULAR
+                kind = without_support if speaks else _POPULAR
                 found = _keep_largest(reasons, found, kind, -1, 1.0)
                 total = 1.0
             for reason in range(found):

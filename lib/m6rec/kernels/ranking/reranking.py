@@ -53,6 +53,11 @@ class Reranking:
     at_most: int
     limited: ItemCategories
 
+    @property
+    def mixes(self) -> bool:
+        """Whether an item may be chosen for what the list holds with it, and not for its score."""
+        return self.diversity > 0.0 or self.calibration > 0.0
+
 
 def rerank(
     reranking: Reranking, rows: Rows, items: Int32, scores: Float32, n_best: int

@@ -62,19 +62,25 @@ def parts_of_scores(
 
 
 def support_of(
-    parts: Mapping[str, PartOfScore], listed: Listed, block: UserBlock, item_counts: Int64
+    parts: Mapping[str, PartOfScore],
+    listed: Listed,
+    block: UserBlock,
+    item_counts: Int64,
+    are_mixed: bool = False,
 ) -> Support:
     """What speaks for each listed item, added up over the members.
 
     Users of whom nothing is known all get the same list. For them, what cannot be divided counts as
     popularity, too. An item of which no member says anything is listed for its popularity alone
-    (`kernels.ranking.unscored_items`), if any user has it.
+    (`kernels.ranking.unscored_items`), if any user has it, and unless lists are mixed.
 
     Args:
         parts: what each member adds.
         listed: the items.
         block: the users.
         item_counts: int64 [items]; interactions of each item in the fit.
+        are_mixed: whether lists of users of whom something is known are chosen for diversity or by
+            the user's mix, so that such an item need not be among the most popular ones.
     """
     unscored = np.ones(len(listed.items), np.bool_)
     history, order = np.zeros(listed.cells[-1]), np.zeros(listed.cells[-1])
@@ -95,7 +101,8 @@ def support_of(
     unknown = ((block.rows.counts == 0) & ~block.content.any(axis=1))[listed.users]
     popularity[unknown] += rest[unknown]
     rest[unknown] = 0.0
-    popularity[unscored & (item_counts[listed.items] > 0)] = 1.0
+    by_popularity = unscored & (item_counts[listed.items] > 0)
+    popularity[by_popularity & unknown if are_mixed else by_popularity] = 1.0
     return Support(history, order, content, popularity, rest)
 
 

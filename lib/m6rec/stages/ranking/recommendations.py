@@ -24,6 +24,8 @@ from m6rec.kernels.ranking.explanation import (
     ATTRIBUTE_REASON,
     HISTORY_REASON,
     KINDS,
+    MIX_OF_LIST,
+    MIX_REASON,
     MODEL_REASON,
     POPULAR_IN_SEGMENT,
     POPULAR_REASON,
@@ -58,7 +60,7 @@ from m6rec.stages.ranking.lists import (
     spread,
 )
 
-_PHRASES = (POPULAR_WITH_ALL, TASTE_OF_ALL, TASTE_OF_OTHERS)
+_PHRASES = (POPULAR_WITH_ALL, MIX_OF_LIST, TASTE_OF_ALL, TASTE_OF_OTHERS)
 # Bounds what is held at once of what each history item adds to each item.
 _MOST_CELLS = 1_000_000
 
@@ -236,6 +238,7 @@ def _reasons(
     limit = explaining.reasons
     if limit == 0:
         return no_reasons(len(items))
+    are_mixed = scoring.reranking is not None and scoring.reranking.mixes
     members = [scoring.whole_members[name] for name in parts]
     cells = cells_at_once(members, users.terms, block.rows, np.diff(indptr))
     found = []
@@ -253,8 +256,8 @@ def _reasons(
             scoring.whole_counts,
             {name: part[entries] for name, part in parts.items()},
         )
-        support = support_of(shares, listed, own, scoring.whole_counts)
-        found.append(explain(explaining.attributes, listed, support, limit))
+        support = support_of(shares, listed, own, scoring.whole_counts, are_mixed)
+        found.append(explain(explaining.attributes, listed, support, limit, are_mixed))
     return join_reasons(found)
 
 
@@ -309,12 +312,14 @@ def _reasons_column(
             np.isin(kinds, (HISTORY_REASON, AFTER_REASON, AGAIN_REASON)),
             kinds == ATTRIBUTE_REASON,
             kinds == POPULAR_REASON,
+            kinds == MIX_REASON,
             of_history,
         ],
         [
             reasons.indices,
             words.attributes_from + reasons.indices,
             phrases_from + _PHRASES.index(POPULAR_WITH_ALL),
+            phrases_from + _PHRASES.index(MIX_OF_LIST),
             phrases_from + _PHRASES.index(TASTE_OF_ALL),
         ],
         phrases_from + _PHRASES.index(TASTE_OF_OTHERS),
