@@ -40,13 +40,15 @@ def explain_of_run(
     user: str,
     item: str,
     domain: str | None = None,
+    context: str | None = None,
 ) -> ItemExplanation:
     """Explain an item for a user of a run, by default of the published one.
 
     The run's own configuration counts; `config` says where the lake is.
 
     Raises:
-        DataError: no run is named or published, or there is no such run, user, item or domain.
+        DataError: no run is named or published, or there is no such run, user, item, domain or
+            context.
     """
     lakehouse = run_to_follow(open_lakehouse(spark, config, run_id or "any"), run_id)
     work = work_of_run(lakehouse)
@@ -54,7 +56,7 @@ def explain_of_run(
     own = with_own_indices(lakehouse, work).for_one_job()
     with session_for_sources(spark):
         pinned = while_versions_last(lakehouse, given, work)
-        return explain_item(Fit(own, pinned, c.FINAL), user, item, domain)
+        return explain_item(Fit(own, pinned, c.FINAL), user, item, domain, context)
 
 
 def main(
@@ -63,6 +65,14 @@ def main(
     item: Annotated[str, typer.Option("--item", help="The item's id.")],
     domain: Annotated[
         str | None, typer.Option("--domain", help="The item's domain, where there are domains.")
+    ] = None,
+    context: Annotated[
+        str | None,
+        typer.Option(
+            "--context",
+            help="The context of the list, of those that recommend.contexts names. Without it: the"
+            " list without a context.",
+        ),
     ] = None,
     run_id: Annotated[
         str | None, typer.Option("--run-id", help="The run. Without it: the published one.")
@@ -78,7 +88,7 @@ def main(
         chosen = None if run_id is None else check_run_id(run_id)
         checked = read_config(config, tuple(overrides or ()), output)
         with session_of_job("m6rec explain") as spark:
-            found = explain_of_run(spark, checked, chosen, user, item, domain)
+            found = explain_of_run(spark, checked, chosen, user, item, domain, context)
         print_explanation(terminal(LEAST_WIDTH), found)
         if plot is not None:
             plot.parent.mkdir(parents=True, exist_ok=True)

@@ -71,6 +71,27 @@ def test_an_item_beyond_the_list_says_what_it_lacks(
     assert found.masked_by == () and not found.was_passed_over
 
 
+def test_an_item_is_explained_in_the_list_of_a_context(
+    lakehouse: Lakehouse, config: Config
+) -> None:
+    lists = lakehouse.read("recommendations").where("user_id = 'user-4' and rank = 1")
+    rows = lists.where(F.col(c.CONTEXT).isNotNull()).collect()
+    assert {row[c.CONTEXT] for row in rows} == set(config.recommend.contexts)
+    spark = lakehouse.spark
+    for row in rows:
+        item, name = str(row[c.ITEM_ID]), str(row[c.CONTEXT])
+        found = explain_of_run(spark, config, None, "user-4", item, context=name)
+        assert (found.place, found.context) == (1, name)
+        assert found.score == pytest.approx(row["score"], rel=1e-4)
+        assert f"for user user-4 by Hybrid, {name}" in printed(found)
+    with pytest.raises(DataError, match=r"in a context 'dusk'; .* are: by phone, monday morning;"):
+        explain_of_run(spark, config, None, "user-4", item, context="dusk")
+    # Towers have hardly a weight in the hybrid of so few rows.
+    fit = Fit(lakehouse, config.replaced({"recommend.ranker": "fusion"}), c.FINAL)
+    scores = [explain_item(fit, "user-4", item, None, one).score for one in (None, name)]
+    assert scores[0] != pytest.approx(scores[1], abs=1e-6)
+
+
 def test_what_hides_an_item_is_named(lakehouse: Lakehouse, config: Config) -> None:
     fit = Fit(lakehouse, config, c.FINAL)
     index = lakehouse.read("user_index").where("user_id = 'user-4'").select(c.USER_INDEX)

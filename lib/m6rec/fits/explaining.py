@@ -17,11 +17,12 @@ from m6rec.fits.listing import published_scoring
 from m6rec.fits.members import member_inputs, read_blends, read_members
 from m6rec.fits.reranking import reranking_of
 from m6rec.fits.rules import excluded_pairs, items_of_rule, items_outside_lists
+from m6rec.kernels.arrays.contexts import Context
 from m6rec.kernels.arrays.domains import Domain
 from m6rec.kernels.arrays.rows import NO_ITEM, Float32, Float64, Int32
 from m6rec.kernels.ranking.attribution import listed_items
 from m6rec.kernels.ranking.members import DotMember, UserBlock
-from m6rec.kernels.ranking.scoring import RepresentedUsers, part_scores, represent
+from m6rec.kernels.ranking.scoring import RepresentedUsers, in_context, part_scores, represent
 from m6rec.kernels.ranking.support import PartOfScore, factors_of_parts, parts_of_scores
 from m6rec.spark.arrow_rows import list_column
 from m6rec.spark.runtimes import arrow_table
@@ -58,6 +59,7 @@ class ItemExplanation:
     Attributes:
         user_id, item_id, title: what is explained.
         ranker: whose lists are published.
+        context: in which the user is ranked, by its name; None without one.
         score: the item's.
         rank: its place among the items that the user's list may hold, or that it would have there.
         candidates: how many these are.
@@ -80,6 +82,7 @@ class ItemExplanation:
     item_id: str
     title: str
     ranker: str
+    context: str | None
     score: float
     rank: int
     candidates: int
@@ -95,7 +98,11 @@ class ItemExplanation:
 
 
 def explain_item(
-    fit: Fit, user_id: str, item_id: str, domain_name: str | None = None
+    fit: Fit,
+    user_id: str,
+    item_id: str,
+    domain_name: str | None = None,
+    context_name: str | None = None,
 ) -> ItemExplanation:
     """Explain an item for a user by the ranker whose lists are published.
 
@@ -103,11 +110,13 @@ def explain_item(
         fit: the final fit of a finished run.
         user_id, item_id: the owner's ids.
         domain_name: of the item, where the run has domains.
+        context_name: of the list, among `recommend.contexts`; None is the list without a context.
 
     Raises:
-        DataError: the run has no such user, item or domain.
+        DataError: the run has no such user, item, domain or context.
     """
     settings = fit.config.recommend
+    context = _context_of(fit, context_name)
     domain = _domain_of(fit, domain_name)
     own_id = item_id if domain is None else text_within(domain.name, item_id)
     user, item = _index_of(fit, "user", user_id), _index_of(fit, "item", own_id, domain)
@@ -122,7 +131,7 @@ def explain_item(
         raise _unknown(fit, "user", user_id)
     [read] = table.combine_chunks().to_batches()
     block, batch = next(blocks(iter([read]), 1))
-    scored = _Scored.of(scoring, block, batch)
+    scored = _Scored.of(scoring, block, batch, context)
     ranked = int(scoring.among_ranked(np.array([item], np.int32))[0])
     if ranked == NO_ITEM:
         raise _unknown(fit, "item", item_id, domain)
@@ -152,6 +161,7 @@ def explain_item(
         item_id=item_id,
         title=titles[item],
         ranker=blend.name,
+        context=context_name,
         score=float(scored.totals[ranked]),
         rank=rank,
         candidates=int(scored.allowed.sum()),
@@ -188,9 +198,13 @@ class _Scored:
     listed: Int32
 
     @staticmethod
-    def of(scoring: Scoring, block: UserBlock, batch: pa.RecordBatch) -> "_Scored":
+    def of(
+        scoring: Scoring, block: UserBlock, batch: pa.RecordBatch, context: Context | None
+    ) -> "_Scored":
         [prepared] = scoring.blends
         users = represent(scoring.members, block)
+        if context is not None:
+            users = in_context(scoring.members, users, context)
         masked = masked_of_batch(batch, scoring)
         items = np.arange(len(scoring.masked_items), dtype=np.int32)
         whole = part_scores(prepared, users, np.array([0, len(items)]), items)
@@ -294,6 +308,17 @@ def _domain_of(fit: Fit, name: str | None) -> Domain | None:
             " --domain one of them, or leave it out where there are none"
         )
     return found
+
+
+def _context_of(fit: Fit, name: str | None) -> Context | None:
+    contexts = fit.config.recommend.contexts
+    if name is None or name in contexts:
+        return None if name is None else contexts[name]
+    raise DataError(
+        f"run {fit.lakehouse.run_id} has no lists in a context {name!r}; its recommend.contexts"
+        f" are: {', '.join(contexts) or 'none'}; give --context one of them, or leave it out for"
+        " the list without a context"
+    )
 
 
 def _index_of(fit: Fit, side: str, outside_id: str, domain: Domain | None = None) -> int:

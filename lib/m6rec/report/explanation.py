@@ -22,7 +22,8 @@ def print_explanation(console: Console, found: ItemExplanation) -> None:
     """Print the item's place, what its score is made of, what it lacks, and what masks it."""
     console.print(
         Text.assemble(
-            (found.title, "bold"), f" for user {found.user_id} by {model_name(found.ranker)}"
+            (found.title, "bold"),
+            f" for user {found.user_id} by {model_name(found.ranker)}{_context(found)}",
         )
     )
     console.print(_place(found))
@@ -53,9 +54,14 @@ def plot_explanation(found: ItemExplanation) -> bytes:
     if found.behind_in:
         title = f"What it lacks to {found.lowest}, the lowest of the list"
         panels[title] = [(model_name(part.name), part.value) for part in found.behind_in]
-    lines = [f"{shortened(found.title)} for user {found.user_id}", _place(found).plain]
+    title = f"{shortened(found.title)} for user {found.user_id}{_context(found)}"
+    lines = [title, _place(found).plain]
     lines += [f"masked: {words}" for words in found.masked_by]
     return png(explanation("\n".join(lines), panels))
+
+
+def _context(found: ItemExplanation) -> str:
+    return "" if found.context is None else f", {found.context}"
 
 
 def _place(found: ItemExplanation) -> Text:
