@@ -198,10 +198,12 @@ def main(
             followed = run_to_follow(open_lakehouse(spark, checked, run_id or "any"), run_id)
             print(f"run id {followed.run_id}", flush=True)
             scored = run(followed, GivenUsers(users, attributes, with_history), lists, checked)
-        _say(scored, lists)
+        _say(scored, lists, attributes)
 
 
-def _say(scored: Scored, target: str) -> None:
+def _say(scored: Scored, target: str, attributes: str | None) -> None:
+    for facts in scored.vectors:
+        print(f"{attributes}: {facts}", flush=True)
     if scored.refused:
         total = sum(scored.refused.values())
         print(f"{total} rows were left out: {in_a_line(scored.refused)}", flush=True)

@@ -24,6 +24,7 @@ from m6rec.publication.scoring import GivenUsers, Scored, list_maker_of
 from m6rec.runs import Attempt
 from m6rec.schemas import RECOMMENDATIONS_TABLE
 from m6rec.spark.session import with_settings
+from m6rec.stages.features.vectors import VectorColumn
 from tests.finished_runs import config_of
 from tests.lanes import ROWS_ARE_ROUNDED_ALIKE
 from tests.synthetic_shop import START, Shop
@@ -235,6 +236,27 @@ def test_users_with_attributes_alone_have_lists_and_the_table_must_have_the_colu
     fewer = written(attributes.drop(columns="age"), tmp_path / "fewer.parquet")
     with pytest.raises(TableError, match=r"lacks the columns \['age'\] .*; add them, empty"):
         scored(lakehouse, tmp_path, str(tmp_path / "ids.csv"), attributes=fewer)
+
+
+def test_vectors_of_given_attributes_are_counted_in_the_words_of_a_run(
+    spark: SparkSession, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [(0, [1.0, 2.0], "sea"), (1, [1.0], "desert")]
+    people = spark.createDataFrame(rows, "user_index long, taste array<double>, bio string")
+    columns = (VectorColumn("taste", 2, 1), VectorColumn("bio", 4, 1))
+    source = SimpleNamespace(kinds={"taste": "embedding", "bio": "text_embedding"})
+    features = SimpleNamespace(users=source)
+    maker = SimpleNamespace(
+        fit=SimpleNamespace(config=SimpleNamespace(features=features)),
+        _pipeline=SimpleNamespace(vectors=[SimpleNamespace(column=one) for one in columns]),
+    )
+    vectors = ListMaker.facts_of_vectors(maker, people)  # type: ignore[arg-type]
+    job._say(Scored(people, 2, 2, 0, 0, 0, {}, vectors), "lists", "people.csv")
+    assert capsys.readouterr().out.splitlines() == [
+        "people.csv: column taste: vectors of 2 numbers in 1 of 2 rows; 1 of another length, which"
+        " count as without",
+        "lists of 2 users, 2 of them new to the run: lists",
+    ]
 
 
 def test_lists_replace_no_table_that_the_run_reads_or_has_written(

@@ -16,7 +16,13 @@ from m6rec.stages.features.fitting import fit_features
 from m6rec.stages.features.kinds import infer_columns
 from m6rec.stages.features.pipeline import FeaturePipeline
 from m6rec.stages.features.reading import item_terms
-from m6rec.stages.features.vectors import VectorFacts, measure_vectors, with_vectors
+from m6rec.stages.features.vectors import (
+    VectorColumn,
+    VectorFacts,
+    measure_vectors,
+    vector_facts,
+    with_vectors,
+)
 from tests.item_frames import batches_of, items_of
 
 SCHEMA = f"{c.ITEM_INDEX} long, colour string, picture array<double>, frames array<array<float>>"
@@ -109,6 +115,14 @@ def test_the_length_is_that_of_most_rows(spark: SparkSession) -> None:
     rows = [([[1.0, 2.0]],), ([[1.0, 3.0]],), ([[1.0, 1.0, 1.0]] * 5,)]
     frames = spark.createDataFrame(rows, "v array<array<double>>")
     assert measure_vectors(frames, "v", 2, "table items").column.length == 2
+
+
+def test_a_later_table_is_counted_by_the_length_that_is_known(items: DataFrame) -> None:
+    found = vector_facts(items, VectorColumn("picture", 2, 1))
+    assert str(found) == (
+        "column picture: vectors of 2 numbers in 1 of 9 rows; 1 without any, 4 of another length,"
+        " 3 with NaN, an infinity or null, or all zero, which count as without"
+    )
 
 
 def test_arrays_of_floats_of_one_length_are_vectors(spark: SparkSession) -> None:

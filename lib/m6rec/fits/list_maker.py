@@ -44,6 +44,7 @@ from m6rec.stages.features.behaviour import (
 )
 from m6rec.stages.features.pipeline import FeaturePipeline
 from m6rec.stages.features.texts import encode_texts, texts_of, with_text_vectors
+from m6rec.stages.features.vectors import VectorFacts, vector_facts
 from m6rec.stages.pairs.aggregation import aggregate_pairs
 from m6rec.stages.pairs.cleaning import Cleaned, clean_interactions
 from m6rec.stages.pairs.matrix import user_item_matrix
@@ -314,6 +315,21 @@ class ListMaker:
         texts = [column_name(name, c.USER_INDEX) for name in names]
         encoder = load_sentence_encoder(self.fit.config.features.text_model or "")
         return with_text_vectors(indexed, texts, encode_texts(texts_of(indexed, texts), encoder))
+
+    def facts_of_vectors(self, attributes: DataFrame) -> tuple[VectorFacts, ...]:
+        """What attributes of `attributes` hold of the columns of vectors that the run reads.
+
+        Not those of texts: each has a vector, and to count these would encode all texts once more.
+        """
+        source = self.fit.config.features.users
+        kinds = {} if source is None else source.kinds
+        texts = {
+            column_name(name, c.USER_INDEX)
+            for name, kind in kinds.items()
+            if kind == "text_embedding"
+        }
+        columns = (block.column for block in self._pipeline.vectors)
+        return tuple(vector_facts(attributes, one) for one in columns if one.name not in texts)
 
     @property
     def _needs_features(self) -> bool:

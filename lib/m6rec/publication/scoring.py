@@ -17,6 +17,7 @@ from m6rec.publication.repeating import given_of_run, with_own_indices
 from m6rec.runs import work_of_run
 from m6rec.spark.sources import has_column, load_source, read_source, table_of_ids
 from m6rec.spark.values import id_column
+from m6rec.stages.features.vectors import VectorFacts
 from m6rec.stages.pairs.cleaning import Cleaned
 from m6rec.stages.pairs.outcome import counts_by_reason
 
@@ -49,6 +50,7 @@ class Scored:
         unknown_events: those of them whose item the run does not know.
         unknown_items: how many such items there are.
         refused: rows that cleaning refused, by reason.
+        vectors: what the given attributes hold of the columns of vectors.
         kept: what the session keeps for `lists`, until `release`.
     """
 
@@ -59,6 +61,7 @@ class Scored:
     unknown_events: int
     unknown_items: int
     refused: dict[str, int]
+    vectors: tuple[VectorFacts, ...] = ()
     kept: tuple[DataFrame, ...] = ()
 
     def release(self) -> None:
@@ -128,6 +131,7 @@ def score(maker: ListMaker, given: GivenUsers) -> Scored:
         counted[0],
         counted[1],
         refused,
+        () if own is None else maker.facts_of_vectors(own),
         (*kept, users, history, maker.items),
     )
 

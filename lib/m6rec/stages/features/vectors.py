@@ -104,17 +104,7 @@ def measure_vectors(frame: DataFrame, name: str, maximum_vectors: int, table: st
         lengths[row["length"]] += row["rows"]
     # Of equally frequent lengths the largest, whatever the order of rows.
     length = max(lengths, key=lambda one: (lengths[one], one), default=0)
-    states: Counter[str] = Counter()
-    judge = partial(_count_states, length=length)
-    for row in given.mapInArrow(judge, "state string, rows long").collect():
-        states[row["state"]] += row["rows"]
-    facts = VectorFacts(
-        VectorColumn(name, length, maximum_vectors if several else 1),
-        sum(states.values()),
-        states["missing"],
-        states["of other length"],
-        states["not finite"],
-    )
+    facts = vector_facts(frame, VectorColumn(name, length, maximum_vectors if several else 1))
     if not facts.usable:
         raise TableError(
             f"{table}, column {name}: none of {facts.rows} rows has a usable vector"
@@ -122,6 +112,22 @@ def measure_vectors(frame: DataFrame, name: str, maximum_vectors: int, table: st
             " all zero); give vectors of finite numbers, or set the column's kind to ignore"
         )
     return facts
+
+
+def vector_facts(frame: DataFrame, column: VectorColumn) -> VectorFacts:
+    """What a table holds of a column of vectors whose length is known."""
+    given = _as_vectors(frame, (column.name,))
+    states: Counter[str] = Counter()
+    judge = partial(_count_states, length=column.length)
+    for row in given.mapInArrow(judge, "state string, rows long").collect():
+        states[row["state"]] += row["rows"]
+    return VectorFacts(
+        column,
+        sum(states.values()),
+        states["missing"],
+        states["of other length"],
+        states["not finite"],
+    )
 
 
 def with_vectors(frame: DataFrame, index_column: str, columns: Sequence[VectorColumn]) -> DataFrame:
