@@ -31,6 +31,7 @@ from m6rec.check.objects import fields_of_objects
 from m6rec.check.samples import CellValue, ColumnSample, as_spark_writes, shown
 from m6rec.check.times import TimeReading, is_iso_date, read_dates
 from m6rec.check.types import COLUMN_TYPES, TypeGroup
+from m6rec.check.vectors import holds_several_in_text
 from m6rec.check.weights import LARGEST_WEIGHT, outside_the_run
 from m6rec.config.data import FeatureKind, InteractionsConfig
 from m6rec.config.run import Config
@@ -445,8 +446,18 @@ def findings_of_large_numbers(column: ColumnSample, table: Place) -> Iterator[Fi
 def findings_of_inferred_kinds(
     columns: Mapping[str, ColumnSample], table: Place
 ) -> Iterator[Finding]:
-    """Columns of text that are left out because they can be read in two ways."""
+    """Columns of text that can be read in two ways, or are vectors that no text can be read as."""
     for name, column in columns.items():
+        if holds_several_in_text(column):
+            words = f"holds several vectors a row as text, such as {shown(column.texts[0])}"
+            remedy = (
+                "make a column of arrays of arrays of it in the source, where it is JSON by"
+                f" from_json({name}, 'array<array<float>>') in SQL, or set"
+                f" kinds: {{{name}: ignore}}"
+            )
+            yield Finding(
+                "warning", table.of(name), f"{words}, which are not read as vectors", remedy
+            )
         dates = read_dates(column.texts) if column.group == "text" else None
         if dates is not None:
             yield from _of_dates(dates, table.of(name), "warning")

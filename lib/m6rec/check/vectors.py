@@ -15,6 +15,8 @@ from m6rec.check.samples import LONGEST_LIST, ColumnSample
 
 NOT_USABLE = ", not usable"
 _AS_TEXT = " in brackets, such as [0.1, 0.2], one a row (several need a column of arrays of arrays)"
+# A sample may hold the beginning alone of a text.
+_FIRST_OF_SEVERAL = re.compile(r"[\[({]\s*([\[({][^\[\](){}]*[\])}])")
 _SHOWN = re.compile(rf"(?:\d+ x )?(\d+) numbers({NOT_USABLE})?")
 
 
@@ -27,6 +29,16 @@ def numbers_in_text(text: str | None) -> list[float] | None:
         return [float(part) for part in re.split(r"[\s,;]+", text[1:-1].strip(" ,;")) if part]
     except ValueError:
         return None
+
+
+def holds_several_in_text(column: ColumnSample) -> bool:
+    """Whether each text is a list of vectors, by the first; whole numbers may as well be codes."""
+    texts = column.texts if column.group == "text" else []
+    firsts = [match[1] for text in texts if (match := _FIRST_OF_SEVERAL.match(text))]
+    if not texts or len(firsts) < len(texts):
+        return False
+    vectors = [numbers_in_text(first) for first in firsts]
+    return all(vectors) and any("." in first for first in firsts)
 
 
 def lengths_of_vectors(column: ColumnSample) -> list[int]:
