@@ -16,6 +16,7 @@ from m6rec.kernels.ranking.explanation import (
     POPULAR_REASON,
     Reasons,
     Support,
+    attributes_by_content,
     explain,
     item_attributes,
     join_reasons,
@@ -109,16 +110,42 @@ def test_no_attribute_is_named_that_none_of_the_users_items_has() -> None:
 
 def test_a_cold_users_reason_is_popularity_only_where_that_is_what_chose_the_item() -> None:
     assert reasons(2, (), support(popularity=1.0)) == [(POPULAR_REASON, -1, 1.0)]
-    assert reasons(2, (), support(content=3.0, popularity=1.0)) == [
-        (ATTRIBUTE_REASON, 1, 0.75),
-        (POPULAR_REASON, -1, 0.25),
-    ]
+    of_newcomers = np.array([0], np.int32)
+    speaking = support(content=3.0, popularity=1.0)
+    found = explain(ATTRIBUTES, listed(2, ()), speaking, 3, of_newcomers=of_newcomers)
+    assert named(found) == [(ATTRIBUTE_REASON, 0, 0.75), (POPULAR_REASON, -1, 0.25)]
+    # Where none is known to speak for the item, none is named.
+    assert reasons(2, (), speaking) == [(MODEL_REASON, -1, 0.75), (POPULAR_REASON, -1, 0.25)]
     assert reasons(4, (), support(rest=3.0, popularity=1.0)) == [
         (MODEL_REASON, -1, 0.75),
         (POPULAR_REASON, -1, 0.25),
     ]
     # An item without attributes is told by none, whatever content says.
     assert reasons(4, (), support(content=1.0)) == [(MODEL_REASON, -1, 1.0)]
+
+
+@pytest.mark.parametrize(
+    ("user", "attribute"),
+    [
+        ([1.0, 0.5, 0.0], 0),
+        # The rarest attribute stands first.
+        ([0.5, 1.0, 0.0], 1),
+        # What is no attribute adds less, or more.
+        ([1.0, 0.0, 1.0], 0),
+        ([1.0, 0.0, 1.5], -1),
+        ([-1.0, -1.0, 0.0], -1),
+    ],
+)
+def test_a_newcomer_is_told_the_attribute_that_adds_most_by_content(
+    user: list[float], attribute: int
+) -> None:
+    users, items = np.array([user], np.float32), np.full((5, 3), 0.5, np.float32)
+    places, one = np.array([0, 1], np.int32), listed(2, ())
+    assert attributes_by_content(ATTRIBUTES, places, one, users, items).tolist() == [attribute]
+    # An attribute without a place of its own cannot be told from the rest.
+    shared = np.array([-1, 1], np.int32)
+    found = attributes_by_content(ATTRIBUTES, shared, one, users, items)
+    assert found.tolist() == [attribute if attribute == 1 else -1]
 
 
 def test_popularity_is_no_reason_where_its_share_is_below_a_hundredth() -> None:

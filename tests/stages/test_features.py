@@ -90,6 +90,20 @@ def test_every_index_has_a_row_and_an_unknown_one_is_zero(
     assert rebuilt.orderBy(c.ITEM_INDEX).collect() == rows
 
 
+def test_attributes_are_told_by_their_places_in_content(spark: SparkSession) -> None:
+    pipeline = _fit(spark)
+    rows = pipeline.transform(_attributes(spark), None, _indices(spark, 4)).collect()
+    places = pipeline.content_places
+    for row in rows:
+        own = {places[name] for name in row[c.ATTRIBUTES]}
+        of_others = {places[one] for one in places if one.startswith(("label", "genres"))} - own
+        assert all(row[c.CONTENT][place] > 0.0 for place in own)
+        assert not any(row[c.CONTENT][place] for place in of_others)
+    assert len(set(places.values())) == len(places)
+    narrow = _fit(spark, FeaturesConfig(minimum_count=1, text_rank=2)).content_places
+    assert not any(name.startswith("genres") for name in narrow)
+
+
 def test_a_folder_without_a_pipeline_of_this_release_is_refused(
     spark: SparkSession, tmp_path: Path
 ) -> None:

@@ -15,10 +15,12 @@ from m6rec.kernels.arrays.rows import Float32, Int32, Rows
 from m6rec.kernels.arrays.sequences import GAP_BINS
 from m6rec.kernels.arrays.strings import pack_strings
 from m6rec.kernels.factors.projection import build_factor_model
+from m6rec.kernels.neighbours.content import ContentEncoder
 from m6rec.kernels.neighbours.item_neighbours import ItemWeights
 from m6rec.kernels.ranking.blending import Blend
 from m6rec.kernels.ranking.explanation import item_attributes
 from m6rec.kernels.ranking.members import (
+    ContentUserEncoder,
     DotMember,
     HistoryMember,
     SameForAll,
@@ -267,6 +269,32 @@ def test_sentences_are_those_of_the_language_and_the_owners_file(
     assert rows[3]["sentences"] == ["Everybody wants it (100%)"]
     without = recommend(users, user_ids, scoring(), explaining(), {}).frame()
     assert {row["sentences"] for row in without.collect()} == {None}
+
+
+def test_a_newcomer_is_told_the_attribute_that_content_chose_by(spark: SparkSession) -> None:
+    matrix = spark.createDataFrame(
+        [(0, [], [], [], [])],
+        "user_index long, item_indices array<int>, weights array<float>,"
+        " times array<timestamp>, excluded_indices array<int>",
+    )
+    schema = "user_index long, features array<float>, content array<float>"
+    users = user_inputs(matrix, spark.createDataFrame([(0, [], [1.0])], schema), {}, None)
+    items = np.array([[0, 0, 1], [0, 0, 0], [0, 1, 0], [0.6, 0.8, 0]], np.float32)
+    encoder = ContentEncoder(items, np.array([[0.8, 0.1, 0.5]], np.float32))
+    content = DotMember("content", ContentUserEncoder(encoder), items)
+    blend, nothing = Blend("content", ("content",), (1.0,), (1.0,)), np.zeros(4, np.bool_)
+    how = make_scoring({"content": content}, (blend,), COUNTS, nothing, True, 2)
+    words = replace(
+        explaining(),
+        # The rarest attribute of an item stands first.
+        attributes=item_attributes([[0], [], [1], [1, 0]], 2, 4),
+        attribute_names=pack_strings(["genre: Drama", "mood: Dark"]),
+        content_places=np.array([0, 1], np.int32),
+    )
+    user_ids = spark.createDataFrame([(0, "new")], "user_index long, user_id string")
+    rows = recommend(users, user_ids, how, words, {}).frame().orderBy("rank").collect()
+    reasons = [(row["item_id"], row["reasons"][0]["value"]) for row in rows]
+    assert reasons == [("i3", "genre: Drama"), ("i0", "the taste of users like you")]
 
 
 def test_what_diversity_chose_and_nothing_speaks_for_is_said_to_round_off_the_list(

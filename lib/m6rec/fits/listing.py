@@ -13,7 +13,8 @@ from m6rec.errors import ConfigError
 from m6rec.fits.fit import Fit
 from m6rec.fits.sources import read_column_of_items
 from m6rec.kernels.arrays.domains import Domain
-from m6rec.kernels.arrays.rows import NO_ITEM
+from m6rec.kernels.arrays.rows import NO_ITEM, Int32
+from m6rec.kernels.arrays.strings import Strings
 from m6rec.kernels.ranking.blending import Blend
 from m6rec.kernels.ranking.members import Member, OwnMembers
 from m6rec.kernels.ranking.reranking import Reranking
@@ -21,6 +22,7 @@ from m6rec.spark.sources import read_source
 from m6rec.spark.values import text_column
 from m6rec.stages.features.attributes import attributes_by_index, column_name
 from m6rec.stages.features.categories import values_of_items
+from m6rec.stages.features.pipeline import FeaturePipeline
 from m6rec.stages.pairs.catalogue import catalogue_words
 from m6rec.stages.ranking.lists import Scoring, make_scoring
 from m6rec.stages.ranking.popular import Quota, popular_lists
@@ -66,7 +68,14 @@ def read_explaining(fit: Fit) -> Explaining:
         reasons=settings.count,
         generated_at=datetime.now(UTC),
         sentences=_sentences(fit),
+        content_places=None if features is None else _content_places(fit, words.attribute_names),
     )
+
+
+def _content_places(fit: Fit, names: Strings) -> Int32:
+    """The place of each attribute in the items' content, -1 where it has none of its own."""
+    known = FeaturePipeline.load(fit.saved_artifact("features", "items")).content_places
+    return np.array([known.get(names[one], -1) for one in range(len(names))], np.int32)
 
 
 def _sentences(fit: Fit) -> dict[str, str] | None:

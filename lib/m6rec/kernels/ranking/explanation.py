@@ -11,8 +11,8 @@ transitions owe more than all other members is of kind `after`: j follows it. An
 
 Content is named by an attribute of j that items of the user have, too: by the one whose gain
 p(a | history) log(p(a | history) / p(a | catalogue)) is largest. Where these have none of its
-attributes, content cannot be divided. A user without items is told the first of the attributes,
-which is the rarest.
+attributes, content cannot be divided. A user without items is told the attribute to which content
+owes most, unless it owes more to what is no attribute of j, such as the words of texts, or numbers.
 
 An item for which nothing speaks has a reason of kind `mix` where lists are chosen for diversity or
 by the user's mix: it is there for what the list holds with it.
@@ -24,7 +24,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from m6rec.kernels.arrays.rows import Float64, Int32, Int64, indptr_of
+from m6rec.kernels.arrays.rows import Float32, Float64, Int32, Int64, indptr_of
 from m6rec.kernels.ranking.attribution import Listed
 
 HISTORY_REASON = "history"
@@ -125,6 +125,7 @@ def explain(
     support: Support,
     limit: int,
     are_mixed: bool = False,
+    of_newcomers: Int32 | None = None,
 ) -> Reasons:
     """At most `limit` reasons for each listed item, the largest share first.
 
@@ -137,6 +138,8 @@ def explain(
         support: what speaks for each item.
         limit: how many reasons an item has at most; 0 gives none.
         are_mixed: whether lists are chosen for diversity or by the user's mix.
+        of_newcomers: int32 [entries]; the attribute that is named to a user without items, -1 where
+            none is; None names none.
     """
     counts = np.zeros(len(listed.items), np.int64)
     shape = (len(listed.items), limit)
@@ -158,6 +161,7 @@ def explain(
             support.popularity,
             support.rest,
             _MIX if are_mixed else _MODEL,
+            np.full(len(counts), -1, np.int32) if of_newcomers is None else of_newcomers,
             counts,
             kinds,
             indices,
@@ -165,6 +169,58 @@ def explain(
         )
     given = np.arange(limit) < counts[:, None]
     return Reasons(indptr_of(counts), kinds[given], indices[given], shares[given])
+
+
+def attributes_by_content(
+    attributes: ItemAttributes, places: Int32, listed: Listed, users: Float32, items: Float32
+) -> Int32:
+    """The attribute that adds most to a listed item's score by content: int32 [entries].
+
+    It is -1 where none adds anything, where what is no attribute of the item adds more, and for
+    users who have items.
+
+    Args:
+        attributes: the attributes of all items.
+        places: int32 [attributes]; the number of content that is this attribute's alone, -1 where
+            there is none.
+        listed: the items.
+        users, items: float32 [n, c] and [items, c]; the content of the users and of all items.
+    """
+    named = np.full(len(listed.items), -1, np.int32)
+    _name_by_content(
+        attributes.indptr,
+        attributes.attribute_indices,
+        places,
+        listed.rows.counts,
+        listed.users,
+        listed.items,
+        users,
+        items,
+        named,
+    )
+    return named
+
+
+@numba.njit(cache=True, nogil=True)
+def _name_by_content(  # type: ignore[no-untyped-def]
+    indptr, attribute_indices, places, sizes, users, listed, of_users, of_items, named
+):
+    for entry in range(len(listed)):
+        if sizes[users[entry]]:
+            continue
+        user, item = of_users[users[entry]], of_items[listed[entry]]
+        rest, most = 0.0, 0.0
+        for place in range(len(user)):
+            rest += np.float64(user[place]) * item[place]
+        for cell in range(indptr[listed[entry]], indptr[listed[entry] + 1]):
+            place = places[attribute_indices[cell]]
+            if place >= 0:
+                part = np.float64(user[place]) * item[place]
+                rest -= part
+                if part > most:
+                    most, named[entry] = part, attribute_indices[cell]
+        if rest > most:
+            named[entry] = -1
 
 
 def no_reasons(entries: int) -> Reasons:
@@ -200,6 +256,7 @@ def _explain(  # type: ignore[no-untyped-def]
     of_popularity,
     of_rest,
     without_support,
+    of_newcomers,
     counts,
     kinds,
     indices,
@@ -218,6 +275,7 @@ def _explain(  # type: ignore[no-untyped-def]
                 attribute_counts,
                 attribute_shares,
                 len(own),
+                of_newcomers[entry],
             )
             content = max(of_content[entry], 0.0)
             popular, rest = max(of_popularity[entry], 0.0), max(of_rest[entry], 0.0)
@@ -285,16 +343,14 @@ def _count_attributes(own, step, attribute_indptr, attribute_indices, counts):  
 
 
 @numba.njit(cache=True, nogil=True)
-def _named_attribute(item, indptr, attribute_indices, counts, shares, size):  # type: ignore[no-untyped-def]
+def _named_attribute(item, indptr, attribute_indices, counts, shares, size, of_newcomer):  # type: ignore[no-untyped-def]
     """The item's attribute with the largest gain; -1 where it shares none with the history.
 
     `counts` says how many of the history's `size` items have each attribute. For a history without
-    items it is the item's first attribute.
+    items it is `of_newcomer`.
     """
-    if indptr[item] == indptr[item + 1]:
-        return -1
     if size == 0:
-        return attribute_indices[indptr[item]]
+        return of_newcomer
     best, strongest = -1, -np.inf
     for place in range(indptr[item], indptr[item + 1]):
         attribute = attribute_indices[place]

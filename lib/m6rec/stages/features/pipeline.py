@@ -95,6 +95,20 @@ class FeaturePipeline:
         of_vectors = sum(block.width for block in self.vectors)
         return len(self.columns.numeric) + sum(block.width for block in self.blocks) + of_vectors
 
+    @property
+    def content_places(self) -> dict[str, int]:
+        """The place in a content vector of each attribute that has one of its own.
+
+        Those of a large vocabulary, which is projected, share theirs.
+        """
+        first, places = len(self.columns.numeric), dict[str, int]()
+        for block in self.blocks:
+            if block.projection is None:
+                names = block.feature_names[: block.width]
+                places |= {name: first + place for place, name in enumerate(names)}
+            first += block.width
+        return places
+
     def transform(
         self, attributes: DataFrame | None, behaviour: DataFrame | None, all_indices: DataFrame
     ) -> DataFrame:

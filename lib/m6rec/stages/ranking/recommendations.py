@@ -17,7 +17,7 @@ from m6rec import columns as c
 from m6rec.kernels.arrays.contexts import Context
 from m6rec.kernels.arrays.rows import Float32, Int32, Int64, indptr_of, slices_of_rows
 from m6rec.kernels.arrays.strings import Strings
-from m6rec.kernels.ranking.attribution import cells_at_once, listed_items
+from m6rec.kernels.ranking.attribution import Listed, cells_at_once, listed_items
 from m6rec.kernels.ranking.explanation import (
     AFTER_REASON,
     AGAIN_REASON,
@@ -34,11 +34,12 @@ from m6rec.kernels.ranking.explanation import (
     TASTE_OF_OTHERS,
     ItemAttributes,
     Reasons,
+    attributes_by_content,
     explain,
     join_reasons,
     no_reasons,
 )
-from m6rec.kernels.ranking.members import UserBlock
+from m6rec.kernels.ranking.members import DotMember, UserBlock
 from m6rec.kernels.ranking.scoring import (
     PreparedBlend,
     RepresentedUsers,
@@ -46,7 +47,7 @@ from m6rec.kernels.ranking.scoring import (
     part_scores,
     represent,
 )
-from m6rec.kernels.ranking.support import parts_of_scores, support_of
+from m6rec.kernels.ranking.support import CONTENT_MEMBER, parts_of_scores, support_of
 from m6rec.schemas import RECOMMENDATIONS_TABLE
 from m6rec.spark.shipping import Shipped, ship
 from m6rec.spark.worker_rows import WorkerRows
@@ -76,6 +77,8 @@ class Explaining:
         generated_at: the time of the run.
         sentences: the template of each kind of reason, with `taste` and `others` in place of kind
             `model`; None writes no sentences.
+        content_places: int32 [attributes]; the place in the items' content of each attribute, -1
+            where it has none of its own; None where there is no content.
     """
 
     attributes: ItemAttributes
@@ -85,6 +88,7 @@ class Explaining:
     reasons: int
     generated_at: datetime.datetime
     sentences: Mapping[str, str] | None = None
+    content_places: Int32 | None = None
 
 
 def recommend(
@@ -247,18 +251,36 @@ def _reasons(
         entries = slice(indptr[start], indptr[stop])
         own = block.slice(start, stop)
         listed = listed_items(own.rows, indptr[start : stop + 1] - indptr[start], items[entries])
+        of_part = users.take(of_users)
         shares = parts_of_scores(
             prepared,
             scoring.whole_members,
-            users.take(of_users),
+            of_part,
             own,
             listed,
             scoring.whole_counts,
             {name: part[entries] for name, part in parts.items()},
         )
         support = support_of(shares, listed, own, scoring.whole_counts, are_mixed)
-        found.append(explain(explaining.attributes, listed, support, limit, are_mixed))
+        named = _named_to_newcomers(scoring, explaining, of_part, listed)
+        found.append(explain(explaining.attributes, listed, support, limit, are_mixed, named))
     return join_reasons(found)
+
+
+def _named_to_newcomers(
+    scoring: Scoring, explaining: Explaining, users: RepresentedUsers, listed: Listed
+) -> Int32 | None:
+    """The attribute of each listed item that content names to a user without items."""
+    member = scoring.whole_members.get(CONTENT_MEMBER)
+    if explaining.content_places is None or not isinstance(member, DotMember):
+        return None
+    return attributes_by_content(
+        explaining.attributes,
+        explaining.content_places,
+        listed,
+        users.vectors[CONTENT_MEMBER],
+        member.item_vectors,
+    )
 
 
 @dataclass(frozen=True)
